@@ -1,0 +1,86 @@
+/** The words of the project as types. Every folder of the agent may import this file; it imports nothing. */
+
+/** Options a volume is created with. They never change afterwards. */
+export interface VolumeOptions {
+  /** Owner of the volume's root directory when it is first made. */
+  readonly uid: number
+  readonly gid: number
+  /** Permission bits of the volume's root directory when it is first made, 0 to 0o7777. */
+  readonly mode: number
+}
+
+/** A point-in-time state of a volume. `hash` covers every path, attribute and byte of the tree. */
+export interface Checkpoint {
+  readonly epoch: number
+  readonly seq: number
+  /** Hex SHA-256 over the manifest's entries. */
+  readonly hash: string
+  /** ISO 8601, the capturing host's clock. */
+  readonly at: string
+  /** Sum of the sizes of all regular files. */
+  readonly bytes: number
+  /** Number of entries of any kind, the root directory not counted. */
+  readonly files: number
+}
+
+export type CopyState = 'current' | 'behind' | 'filling' | 'diverged'
+
+/** What the registry knows of one host's copy. */
+export interface CopyRecord {
+  readonly epoch: number
+  readonly seq: number
+  readonly state: CopyState
+  readonly at: string
+}
+
+/** Who may write the volume now. `incarnation` is random per hold, so that a writer can recognise its own write. */
+export interface Holder {
+  readonly host: string
+  readonly incarnation: string
+  readonly since: string
+}
+
+/** The registry's entry of one volume. The key is the volume's name; `id` (a ULID) never changes. */
+export interface VolumeRecord {
+  readonly id: string
+  readonly name: string
+  readonly options: VolumeOptions
+  readonly createdAt: string
+  /** Counts holders; goes up by compare-and-set at every hold and seize, never down. The fencing token. */
+  readonly epoch: number
+  readonly holder: Holder | null
+  /** The newest committed checkpoint; null while the volume has never been released. */
+  readonly last: Checkpoint | null
+  /** By host id. */
+  readonly copies: Readonly<Record<string, CopyRecord>>
+  /** Set once a removal has begun: nobody may hold the volume again, the name is about to be free. */
+  readonly removedAt: string | null
+}
+
+/** Proof that a volume was removed: only on its word does a host put its copy into the trash. */
+export interface RemovedRecord {
+  readonly id: string
+  readonly name: string
+  readonly removedAt: string
+  /** Ids of the hosts that still have a copy to put away. */
+  readonly hosts: readonly string[]
+}
+
+/** A host's proof of life, renewed every heartbeat. */
+export interface HostRecord {
+  /** Made once, kept on the host's disk. */
+  readonly id: string
+  /** The engine's name for the host (its host name), for people. */
+  readonly name: string
+  /** Address and port on which other agents reach this one's transfer server. */
+  readonly address: string
+  readonly transferPort: number
+  /** Random per start of the agent. */
+  readonly incarnation: string
+  /** The Swarm node id, null outside a Swarm. */
+  readonly swarmNode: string | null
+  /** Names of the containers that use a volume on this host, by volume id. */
+  readonly uses: Readonly<Record<string, readonly string[]>>
+  /** Time of this heartbeat, ISO 8601, the host's own clock. */
+  readonly at: string
+}

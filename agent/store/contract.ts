@@ -1,0 +1,102 @@
+import type { Checkpoint, VolumeOptions } from '../model.ts'
+
+/** What this host's disk says of its copy of one volume (`volume.json`): the disks describe themselves. */
+export interface LocalCopy {
+  readonly id: string
+  readonly name: string
+  readonly options: VolumeOptions
+  /** The checkpoint this tree was last at; null: never captured (a new volume's tree). */
+  readonly checkpoint: Checkpoint | null
+  /** Set while this host holds the volume: epoch and incarnation of the hold. The tree is then newer than `checkpoint`. */
+  readonly held: { readonly epoch: number; readonly incarnation: string } | null
+  /** True while an apply has begun and not ended: the tree is mixed and must not be mounted or sent. */
+  readonly applying: boolean
+  /** Highest epoch ever seen for the volume on this host; never goes down. */
+  readonly epochSeen: number
+  /** Ids Docker mounted the volume with and has not unmounted, with how many times each. */
+  readonly mounts: Readonly<Record<string, number>>
+}
+
+export interface Capture {
+  readonly hash: string
+  readonly bytes: number
+  readonly files: number
+}
+
+/** Progress of bringing a tree in: bytes of file content, known after the manifest has been compared. */
+export interface StageProgress {
+  readonly bytesDone: number
+  readonly bytesTotal: number
+}
+
+/** One file (by its index in the manifest) that a copy still needs, and from which byte on. */
+export interface Need {
+  readonly index: number
+  readonly offset: number
+}
+
+/** A manifest and the files it names, readable for another host. Closing is mandatory. */
+export interface TreeReader extends AsyncDisposable {
+  readonly hash: string
+  /** The encoded manifest in chunks. */
+  manifest(): AsyncIterable<Buffer>
+  /** Data of one regular file from `offset` on, in order; holes are left out. Rejects TREE_CHANGED when the file is not what the manifest says (size, kind). */
+  read(index: number, offset: number): AsyncIterable<{ readonly offset: number; readonly data: Buffer }>
+}
+
+/** Receives one tree into the staging area of a copy. What was staged survives a cut or a restart and is used again. */
+export interface TreeWriter extends AsyncDisposable {
+  /** Takes the encoded manifest, refuses a malformed or hostile one (MANIFEST_INVALID), answers what is still missing. Checks free space first (DISK_FULL). */
+  begin(manifest: AsyncIterable<Buffer>): Promise<readonly Need[]>
+  write(index: number, offset: number, data: Buffer): Promise<void>
+  /** Ends one file: its hash is checked. False: what came is not what the manifest says (the source changed); it was thrown away. */
+  endFile(index: number): Promise<boolean>
+  progress(): StageProgress
+}
+
+/** Bytes on this disk. Knows no network and no registry. Everything is under `<state>/volumes/<id>/`. */
+export interface Store {
+  /** All copies on this disk. A directory that cannot be understood is reported in `damaged`, never touched. */
+  copies(): Promise<{ copies: LocalCopy[]; damaged: { path: string; reason: string }[] }>
+  copy(id: string): Promise<LocalCopy | null>
+  /** Makes an empty copy (no checkpoint). Safe to repeat. Durable on return. */
+  create(volume: { id: string; name: string; options: VolumeOptions }): Promise<LocalCopy>
+  /** Changes fields of `volume.json`; durable on return (temp file, fsync, rename, fsync of the directory). */
+  update(id: string, change: Partial<Omit<LocalCopy, 'id'>>): Promise<LocalCopy>
+
+  /**
+   * Reads the tree into a manifest and keeps it. `quiet`: nobody writes now; a tree that changes meanwhile rejects
+   * TREE_CHANGED. `live`: the tree is in use; entries that vanish or change meanwhile are left out or fuzzy, the result
+   * is good for sending ahead only and does not replace the copy's manifest of its last checkpoint.
+   * Unchanged files are recognised by the syncfs-and-T rule (design) and not read again. Synced to disk on return.
+   */
+  capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture>
+  /** Opens the tree of the last quiet capture or apply (`last`) or of the last live capture (`live`) for reading. */
+  reader(id: string, kind: 'last' | 'live'): Promise<TreeReader>
+  /** Opens the staging area. One writer per volume at a time. Creates the copy's directory when missing. */
+  writer(volume: { id: string; name: string; options: VolumeOptions }): Promise<TreeWriter>
+  /**
+   * Makes the tree equal to the manifest that was staged completely by the last writer: commits a journal, applies it,
+   * checks every entry's attributes, sets `checkpoint`. Rejects STAGE_INCOMPLETE when files are missing and
+   * HASH_MISMATCH when the staged manifest is not `checkpoint.hash`; nothing was touched then.
+   */
+  apply(id: string, checkpoint: Checkpoint): Promise<void>
+  /** Finishes applies that were cut off by a crash (replays from the journal), drops what was never committed. Run once at start. */
+  recover(): Promise<void>
+
+  /** Bind-mounts the tree; answers the mountpoint. Safe to repeat: one mount however often it is called. */
+  mount(id: string): Promise<string>
+  /** Unmounts; safe to repeat. VOLUME_BUSY when the kernel says so. */
+  unmount(id: string): Promise<void>
+  /** Where the volume would be or is mounted. */
+  mountpoint(id: string): string
+  /** Ids of volumes mounted now, by /proc/self/mountinfo. */
+  mounted(): Promise<Set<string>>
+
+  /** Moves the copy to the trash (kept for the retention time). Safe to repeat. */
+  trash(id: string): Promise<void>
+  /** Deletes what has been in the trash longer than the retention time. */
+  emptyTrash(now: Date): Promise<string[]>
+  /** Drops staged leftovers of a volume (a copy that was sent ahead and never used). */
+  dropStage(id: string): Promise<void>
+}

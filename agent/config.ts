@@ -1,0 +1,270 @@
+import { isIP } from 'node:net'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { WherryError } from './errors.ts'
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+/** Every setting of plugin and agent, parsed. Times are in milliseconds. */
+export interface Config {
+  /** This host's address as its peers reach it; empty on a single host. */
+  readonly advertise: string
+  /** All hosts of the cluster, this one included; empty on a single host. */
+  readonly peers: readonly string[]
+  /** URLs of the user's own NATS; empty: the embedded server. */
+  readonly nats: readonly string[]
+  readonly log: LogLevel
+  readonly transferPort: number
+  readonly natsPort: number
+  readonly natsClusterPort: number
+  readonly mountDeadlineMs: number
+  readonly heartbeatMs: number
+  readonly leaseMs: number
+  readonly trashRetentionMs: number
+}
+
+/** Docker gives a Mount up after 120 s; the error must reach it before that, with some room for a loaded machine. */
+const LONGEST_MOUNT_DEADLINE_MS = 110_000
+const SHORTEST_MOUNT_DEADLINE_MS = 1_000
+/** A lease must outlive a lost heartbeat or two and the 5 to 6 s that a killed registry leader costs. */
+const HEARTBEATS_PER_LEASE = 4
+/** Faster heartbeats load the registry without making anything safer. */
+const SHORTEST_HEARTBEAT_MS = 100
+
+const DAY_MS = 86_400_000
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: DAY_MS }
+
+interface Setting<T> {
+  /** What an empty value means. */
+  readonly fallback: string
+  readonly schema: z.ZodType<T, string>
+}
+
+/** `parse` answers undefined for a value that is no good; the complaint is then "KEY must be WHAT, for example EXAMPLE". */
+function setting<T>(fallback: string, what: string, example: string, parse: (text: string) => T | undefined) {
+  const schema = z.string().transform((text, context): T => {
+    const value = parse(text)
+    if (value !== undefined) return value
+    context.addIssue({
+      code: 'custom',
+      message: `must be ${what}, for example ${example}; it is "${withoutSecrets(text)}"`,
+    })
+    return z.NEVER
+  })
+  return { fallback, schema } satisfies Setting<T>
+}
+
+/** A NATS URL may carry a password; the complaint ends up in logs. */
+function withoutSecrets(text: string): string {
+  return text.replaceAll(/\/\/[^@,]*@/g, '//***@')
+}
+
+const port = (fallback: string) => setting(fallback, 'a port from 1 to 65535', fallback, parsePort)
+const duration = (fallback: string, what: string, atLeastMs: number, atMostMs: number) =>
+  setting(fallback, `a time ${what}`, fallback, (text) => {
+    const ms = parseDurationMs(text)
+    return ms !== undefined && ms >= atLeastMs && ms <= atMostMs ? ms : undefined
+  })
+
+const SETTINGS = {
+  WHERRY_ADVERTISE: setting('', "this host's IP address or DNS name", '10.0.0.1', emptyOr(parseAddress)),
+  WHERRY_PEERS: setting(
+    '',
+    "a comma list of all hosts' addresses, each once",
+    '10.0.0.1,10.0.0.2,10.0.0.3',
+    listOf(parseAddress),
+  ),
+  WHERRY_NATS: setting(
+    '',
+    'a comma list of nats:// or tls:// URLs',
+    'tls://nats1:4222,tls://nats2:4222',
+    listOf(parseNatsUrl),
+  ),
+  WHERRY_LOG: setting('info', `one of ${LOG_LEVELS.join(', ')}`, 'info', (text) => LOG_LEVELS.find((l) => l === text)),
+  WHERRY_TRANSFER_PORT: port('7450'),
+  WHERRY_NATS_PORT: port('7451'),
+  WHERRY_NATS_CLUSTER_PORT: port('7452'),
+  WHERRY_MOUNT_DEADLINE: duration(
+    '110s',
+    'from 1s to 110s (Docker gives up after 120 s)',
+    SHORTEST_MOUNT_DEADLINE_MS,
+    LONGEST_MOUNT_DEADLINE_MS,
+  ),
+  WHERRY_HEARTBEAT: duration('1s', 'of 100ms or more', SHORTEST_HEARTBEAT_MS, DAY_MS),
+  WHERRY_LEASE: duration('8s', 'of 1s or more', 1_000, DAY_MS),
+  WHERRY_TRASH_RETENTION: duration('7d', 'with its unit (ms, s, m, h or d)', 0, Number.MAX_SAFE_INTEGER),
+}
+
+export type SettingName = keyof typeof SETTINGS
+type Values = { [K in SettingName]?: z.output<(typeof SETTINGS)[K]['schema']> }
+
+/** What an unset or empty setting means, as the user would write it. */
+export const DEFAULTS = Object.fromEntries(
+  Object.entries(SETTINGS).map(([key, { fallback }]) => [key, fallback]),
+) as Readonly<Record<SettingName, string>>
+
+/**
+ * Reads all settings from an environment. Pure. Throws SETTING_INVALID with one line that names every problem at once,
+ * each with an example. WHERRY_ keys that are no setting are refused: a misspelt setting must not be silently ignored.
+ */
+export function parseConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const problems = unknownKeys(env)
+  const values: Values = {}
+  for (const key of Object.keys(SETTINGS) as SettingName[]) {
+    const { schema, fallback } = SETTINGS[key]
+    const found = schema.safeParse(env[key]?.trim() || fallback)
+    if (found.success) Object.assign(values, { [key]: found.data })
+    else problems.push(`${key} ${found.error.issues.map((issue) => issue.message).join('; ')}`)
+  }
+  problems.push(...contradictions(values))
+  if (problems.length > 0) {
+    throw new WherryError('SETTING_INVALID', `Wrong settings: ${problems.join(' | ')}.`, {
+      hint: 'Change them with "docker plugin set wherry KEY=VALUE" while the plugin is disabled; see docs/settings.md.',
+    })
+  }
+  return toConfig(values as Required<Values>)
+}
+
+function toConfig(values: Required<Values>): Config {
+  return {
+    advertise: values.WHERRY_ADVERTISE,
+    peers: values.WHERRY_PEERS,
+    nats: values.WHERRY_NATS,
+    log: values.WHERRY_LOG,
+    transferPort: values.WHERRY_TRANSFER_PORT,
+    natsPort: values.WHERRY_NATS_PORT,
+    natsClusterPort: values.WHERRY_NATS_CLUSTER_PORT,
+    mountDeadlineMs: values.WHERRY_MOUNT_DEADLINE,
+    heartbeatMs: values.WHERRY_HEARTBEAT,
+    leaseMs: values.WHERRY_LEASE,
+    trashRetentionMs: values.WHERRY_TRASH_RETENTION,
+  }
+}
+
+/** Settings that are fine each on its own and wrong together. Those that did not parse have been reported already. */
+function contradictions(values: Values): string[] {
+  const { WHERRY_ADVERTISE: advertise, WHERRY_PEERS: peers, WHERRY_NATS: nats } = values
+  const { WHERRY_HEARTBEAT: heartbeatMs, WHERRY_LEASE: leaseMs } = values
+  const problems: string[] = []
+  if (advertise === '' && (isNotEmpty(peers) || isNotEmpty(nats))) {
+    problems.push(
+      "WHERRY_ADVERTISE must be set to this host's address when there are others, for example WHERRY_ADVERTISE=10.0.0.1",
+    )
+  }
+  if (advertise !== undefined && advertise !== '' && isNotEmpty(peers) && !peers.includes(advertise)) {
+    problems.push(
+      `WHERRY_PEERS must contain this host's own address ${advertise}, for example WHERRY_PEERS=${[advertise, ...peers].join(',')}`,
+    )
+  }
+  const ports = [values.WHERRY_TRANSFER_PORT, values.WHERRY_NATS_PORT, values.WHERRY_NATS_CLUSTER_PORT]
+  const known = ports.filter((port) => port !== undefined)
+  if (new Set(known).size < known.length) {
+    problems.push(
+      `WHERRY_TRANSFER_PORT, WHERRY_NATS_PORT and WHERRY_NATS_CLUSTER_PORT must differ, for example 7450, 7451 and 7452; they are ${ports.join(', ')}`,
+    )
+  }
+  if (heartbeatMs !== undefined && leaseMs !== undefined && leaseMs < HEARTBEATS_PER_LEASE * heartbeatMs) {
+    problems.push(
+      `WHERRY_LEASE must be at least ${HEARTBEATS_PER_LEASE} times WHERRY_HEARTBEAT, for example ${DEFAULTS.WHERRY_LEASE} and ${DEFAULTS.WHERRY_HEARTBEAT}`,
+    )
+  }
+  return problems
+}
+
+function isNotEmpty(list: readonly string[] | undefined): list is readonly string[] {
+  return list !== undefined && list.length > 0
+}
+
+function unknownKeys(env: Readonly<Record<string, string | undefined>>): string[] {
+  const known = Object.keys(SETTINGS)
+  return Object.keys(env)
+    .filter((key) => key.startsWith('WHERRY_') && !known.includes(key))
+    .map((key) => `${key} is not a setting, did you mean ${nearest(key, known)}?`)
+}
+
+/** The known key that shares the most pairs of neighbouring letters with a misspelt one. */
+function nearest(key: string, known: readonly string[]): string {
+  const pairs = (word: string) => new Set(Array.from(word, (letter, i) => letter + (word[i + 1] ?? '')))
+  const wanted = pairs(key)
+  const likeness = (word: string) => (2 * pairs(word).intersection(wanted).size) / (pairs(word).size + wanted.size)
+  return known.reduce((best, next) => (likeness(next) > likeness(best) ? next : best))
+}
+
+function parsePort(text: string): number | undefined {
+  const value = Number(text)
+  return /^\d+$/.test(text) && value >= 1 && value <= 65_535 ? value : undefined
+}
+
+function parseDurationMs(text: string): number | undefined {
+  const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
+  return amount === undefined || unit === undefined ? undefined : Math.round(Number(amount) * (UNIT_MS[unit] ?? NaN))
+}
+
+/** Lower case, because names are compared (DNS names and IPv6 addresses know no case). */
+function parseAddress(text: string): string | undefined {
+  const isName =
+    text.length <= 253 && /^[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*$/i.test(text)
+  const looksLikeIpv4 = /^[\d.]+$/.test(text)
+  return isIP(text) !== 0 || (isName && !looksLikeIpv4) ? text.toLowerCase() : undefined
+}
+
+function parseNatsUrl(text: string): string | undefined {
+  const url = URL.parse(text)
+  return url !== null && ['nats:', 'tls:'].includes(url.protocol) && url.hostname !== '' ? text : undefined
+}
+
+function emptyOr(parse: (text: string) => string | undefined) {
+  return (text: string) => (text === '' ? '' : parse(text))
+}
+
+/** A comma list without doubles; spaces around items are forgiven, an empty list is fine, empty items are not. */
+function listOf(parse: (text: string) => string | undefined) {
+  return (text: string): string[] | undefined => {
+    if (text === '') return []
+    const items = text.split(',').map((item) => parse(item.trim()))
+    const good = items.filter((item) => item !== undefined)
+    return good.length === items.length && new Set(good).size === good.length ? good : undefined
+  }
+}
+
+/** Where things are. Not settings: inside the managed plugin these never change, the manifest binds them. */
+export interface Paths {
+  /** Everything the agent keeps: volumes, registry, certificates, its own id. */
+  readonly stateDir: string
+  /** Volumes are bind-mounted below this (the manifest's propagatedMount). */
+  readonly mountRoot: string
+  readonly dockerSocket: string
+  readonly pluginSocket: string
+  /** The agent's own API. */
+  readonly agentSocket: string
+  readonly natsServer: string
+}
+
+export const PATHS: Paths = pathsUnder('/')
+
+/**
+ * The same paths below another directory, so that plugin and agent can run outside a container (`--root DIR`). The
+ * nats-server is a program of the machine and stays where it is.
+ */
+export function pathsUnder(root: string): Paths {
+  const stateDir = join(root, 'var/lib/wherry')
+  return {
+    stateDir,
+    mountRoot: join(root, 'mnt/wherry'),
+    dockerSocket: join(root, 'run/docker.sock'),
+    pluginSocket: join(root, 'run/docker/plugins/wherry.sock'),
+    agentSocket: join(stateDir, 'agent.sock'),
+    natsServer: '/usr/sbin/nats-server',
+  }
+}
+
+/** The `--root DIR` of a program's arguments; "/" without it. Throws SETTING_INVALID for any other argument. */
+export function rootOf(args: readonly string[]): string {
+  if (args.length === 0) return '/'
+  const [flag, dir] = args
+  if (args.length === 2 && flag === '--root' && dir?.startsWith('/')) return dir
+  throw new WherryError('SETTING_INVALID', `Wrong arguments: ${args.join(' ')}.`, {
+    hint: 'The only one is --root DIR with an absolute directory, for example --root /tmp/wherry.',
+  })
+}

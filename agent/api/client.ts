@@ -1,0 +1,77 @@
+import { Pool } from 'undici'
+import { ERROR_STATUS, type ErrorCode, WherryError } from '../errors.ts'
+import type { AgentApi, ErrorBody, Health, HostView, MountAnswer, MoveView, VolumeView } from './contract.ts'
+
+/** A socket on the same machine accepts at once, or nobody is there. */
+const CONNECT_TIMEOUT_MS = 2_000
+
+interface Request {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  readonly path: string
+  readonly body?: unknown
+  readonly signal: AbortSignal
+}
+
+/**
+ * A client of the agent on this host. Errors of the agent come out as the WherryError they went in as;
+ * AGENT_UNAVAILABLE means that no answer came (the request may or may not have been carried out; every one may be
+ * repeated). A call rejects with the signal's reason when `signal` aborts; it has no time limit of its own.
+ */
+export function createAgentClient(socketPath: string): AgentApi & AsyncDisposable {
+  // One connection per request: a kept one would be dead after the agent's next restart.
+  const pool = new Pool('http://agent', {
+    connect: { socketPath, timeout: CONNECT_TIMEOUT_MS },
+    pipelining: 0,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  })
+
+  async function send(request: Request): Promise<unknown> {
+    const { method, path, signal } = request
+    const body = request.body === undefined ? null : JSON.stringify(request.body)
+    const headers = body === null ? {} : { 'content-type': 'application/json' }
+    try {
+      const answer = await pool.request({ method, path, body, headers, signal })
+      const text = await answer.body.text()
+      if (answer.statusCode >= 400) throw toError(text)
+      return text === '' ? undefined : JSON.parse(text)
+    } catch (error) {
+      if (error instanceof WherryError) throw error
+      signal.throwIfAborted()
+      throw new WherryError('AGENT_UNAVAILABLE', `Wherry's agent on this host does not answer (${reasonOf(error)}).`, {
+        hint: "It is restarted by itself; if this lasts, look into the plugin's log.",
+        cause: error,
+      })
+    }
+  }
+
+  const volume = (name: string) => `/volumes/${encodeURIComponent(name)}`
+  const mount = (name: string, id: string) => `${volume(name)}/mounts/${encodeURIComponent(id)}`
+  return {
+    create: async (name, options, signal) =>
+      (await send({ method: 'POST', path: '/volumes', body: { name, options }, signal })) as VolumeView,
+    get: async (name, signal) => (await send({ method: 'GET', path: volume(name), signal })) as VolumeView,
+    list: async (signal) => (await send({ method: 'GET', path: '/volumes', signal })) as VolumeView[],
+    remove: async (name, signal) => void (await send({ method: 'DELETE', path: volume(name), signal })),
+    mount: async (name, id, deadlineMs, signal) =>
+      (await send({ method: 'PUT', path: mount(name, id), body: { deadlineMs }, signal })) as MountAnswer,
+    unmount: async (name, id, signal) => void (await send({ method: 'DELETE', path: mount(name, id), signal })),
+    hosts: async (signal) => (await send({ method: 'GET', path: '/hosts', signal })) as HostView[],
+    moves: async (signal) => (await send({ method: 'GET', path: '/moves', signal })) as MoveView[],
+    health: async (signal) => (await send({ method: 'GET', path: '/health', signal })) as Health,
+    [Symbol.asyncDispose]: () => pool.destroy(),
+  }
+}
+
+/** The error an answer carries. An answer that is not the agent's own form counts as none. */
+function toError(text: string): WherryError {
+  const { error } = JSON.parse(text) as Partial<ErrorBody>
+  if (error === undefined) throw new Error('the answer is not in the form of the API')
+  const code: ErrorCode = Object.hasOwn(ERROR_STATUS, error.code) ? error.code : 'INTERNAL'
+  return new WherryError(code, error.message, error.hint === undefined ? {} : { hint: error.hint })
+}
+
+function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  return code === 'ENOENT' || code === 'ECONNREFUSED' ? 'it is not running' : message
+}

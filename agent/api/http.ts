@@ -1,0 +1,81 @@
+import { once } from 'node:events'
+import { lstat, mkdir, unlink } from 'node:fs/promises'
+import type { IncomingMessage, Server } from 'node:http'
+import { connect } from 'node:net'
+import { dirname } from 'node:path'
+import { WherryError } from '../errors.ts'
+
+/** What both HTTP servers on unix sockets need: the agent's and the plugin's. */
+
+/** Only root may speak to either socket: whoever can is as good as root. */
+const SOCKET_UMASK = 0o177
+
+/**
+ * Binds a server to a socket file with mode 0600 and answers when it accepts connections. A socket file nobody listens
+ * on is removed first. Throws STATE_LOCKED when another process serves it, SYSTEM_CALL_FAILED when something that is no
+ * socket is in its place.
+ */
+export async function listenOnSocket(server: Server, path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  await removeStaleSocket(path)
+  // Node binds a path within the call to listen(), so the mask covers just that: at no time has the file another mode.
+  const umask = process.umask(SOCKET_UMASK)
+  try {
+    server.listen(path)
+  } finally {
+    process.umask(umask)
+  }
+  await once(server, 'listening')
+}
+
+async function removeStaleSocket(path: string): Promise<void> {
+  const found = await lstat(path).catch(nullIfMissing)
+  if (found === null) return
+  if (!found.isSocket()) {
+    throw new WherryError('SYSTEM_CALL_FAILED', `Cannot listen on ${path}: there is something that is not a socket.`, {
+      hint: 'Look at it and move it away.',
+    })
+  }
+  if ((await knock(path)) === 'served') {
+    throw new WherryError('STATE_LOCKED', `Cannot listen on ${path}: another process does.`, {
+      hint: 'Stop the other Wherry on this host first (docker plugin ls, ps).',
+    })
+  }
+  await unlink(path).catch(nullIfMissing)
+}
+
+/**
+ * Connects to a unix socket and hangs up. `dead`: the file is there and no process listens on it any more;
+ * `unclear`: it is not there, or something else is wrong with it.
+ */
+export async function knock(path: string): Promise<'served' | 'dead' | 'unclear'> {
+  const socket = connect(path)
+  try {
+    await once(socket, 'connect')
+    return 'served'
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ECONNREFUSED' ? 'dead' : 'unclear'
+  } finally {
+    socket.destroy()
+  }
+}
+
+/** Reads a request's body as text. Throws REQUEST_INVALID when it is longer than `limitBytes`. */
+export async function readBody(request: IncomingMessage, limitBytes: number): Promise<string> {
+  const chunks: Buffer[] = []
+  let sizeBytes = 0
+  // Not destroyed on an early end: the refusal still has to be written on the same connection.
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    sizeBytes += chunk.length
+    if (sizeBytes > limitBytes) {
+      throw new WherryError('REQUEST_INVALID', `The request's body is longer than ${limitBytes} bytes.`)
+    }
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+function nullIfMissing(error: NodeJS.ErrnoException): null {
+  if (error.code === 'ENOENT') return null
+  throw error
+}

@@ -1,0 +1,67 @@
+import Router from '@koa/router'
+import type { Context } from 'koa'
+import type { Mobility } from '../mobility/contract.ts'
+import { readBody } from './http.ts'
+import { checkMountId, checkName, createBody, mountBody, parseJson } from './input.ts'
+
+/** The longest request (a volume's name and three numbers) is far below 1 KiB. */
+const BODY_LIMIT_BYTES = 16_384
+
+/** The routes of contract.ts: check the input, ask mobility, answer JSON. Errors go up to the server's one exit. */
+export function createRoutes(mobility: Mobility): Router {
+  const router = new Router()
+
+  router.post('/volumes', async (ctx) => {
+    const { name, options } = parseJson(createBody, await readBody(ctx.req, BODY_LIMIT_BYTES))
+    ctx.body = await mobility.create(checkName(name), options)
+  })
+  router.get('/volumes', async (ctx) => {
+    ctx.body = await mobility.list()
+  })
+  router.get('/volumes/:name', async (ctx) => {
+    ctx.body = await mobility.get(nameOf(ctx.params), clientGone(ctx))
+  })
+  router.delete('/volumes/:name', async (ctx) => {
+    await mobility.remove(nameOf(ctx.params))
+    ctx.status = 204
+  })
+
+  router.put('/volumes/:name/mounts/:id', async (ctx) => {
+    const { deadlineMs } = parseJson(mountBody, await readBody(ctx.req, BODY_LIMIT_BYTES))
+    ctx.body = await mobility.mount(nameOf(ctx.params), mountIdOf(ctx.params), deadlineMs)
+  })
+  router.delete('/volumes/:name/mounts/:id', async (ctx) => {
+    await mobility.unmount(nameOf(ctx.params), mountIdOf(ctx.params))
+    ctx.status = 204
+  })
+
+  router.get('/hosts', async (ctx) => {
+    ctx.body = await mobility.hosts()
+  })
+  router.get('/moves', async (ctx) => {
+    ctx.body = await mobility.moves()
+  })
+  router.get('/health', async (ctx) => {
+    ctx.body = await mobility.health()
+  })
+  return router
+}
+
+type Params = Record<string, string | undefined>
+
+function nameOf(params: Params): string {
+  return checkName(params.name ?? '')
+}
+
+function mountIdOf(params: Params): string {
+  return checkMountId(params.id ?? '')
+}
+
+/** Aborts when the client hung up before it got its answer. */
+function clientGone(ctx: Context): AbortSignal {
+  const controller = new AbortController()
+  ctx.res.once('close', () => {
+    if (!ctx.res.writableFinished) controller.abort()
+  })
+  return controller.signal
+}

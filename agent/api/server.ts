@@ -1,0 +1,73 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import Koa from 'koa'
+import type { Logger } from 'pino'
+import { ERROR_STATUS, WherryError } from '../errors.ts'
+import type { Mobility } from '../mobility/contract.ts'
+import type { ErrorBody } from './contract.ts'
+import { listenOnSocket } from './http.ts'
+import { createRoutes } from './routes.ts'
+
+/** What is still running at shutdown gets this long to answer; a Mount that waits is cut, and asked again later. */
+const SHUTDOWN_GRACE_MS = 1_000
+
+/**
+ * Serves the agent's API on a unix socket (mode 0600) until disposed; answers when it accepts connections. Throws
+ * STATE_LOCKED when another agent serves the socket.
+ */
+export async function serveApi(options: {
+  mobility: Mobility
+  socketPath: string
+  log: Logger
+}): Promise<AsyncDisposable> {
+  const app = new Koa()
+  app.use(answerErrors(options.log))
+  app.use(createRoutes(options.mobility).routes())
+  app.use((ctx) => {
+    throw new WherryError('REQUEST_INVALID', `The agent has no ${ctx.method} ${ctx.path}.`)
+  })
+  // Koa would print it; what comes here is a connection that broke while an answer was written.
+  app.on('error', (error) => options.log.debug({ err: error }, 'answer not written'))
+
+  const server = createServer(app.callback())
+  await listenOnSocket(server, options.socketPath)
+  return {
+    async [Symbol.asyncDispose]() {
+      const closed = once(server, 'close')
+      server.close()
+      server.closeIdleConnections()
+      await Promise.race([closed, sleep(SHUTDOWN_GRACE_MS, undefined, { ref: false })])
+      server.closeAllConnections()
+      await closed
+    },
+  }
+}
+
+/** The one place where errors leave the agent: coded ones as they are, all others as INTERNAL and into the log. */
+function answerErrors(log: Logger): Koa.Middleware {
+  return async (ctx, next) => {
+    try {
+      await next()
+    } catch (error) {
+      const known = error instanceof WherryError ? error : internal(error)
+      const fields = { request: `${ctx.method} ${ctx.path}`, code: known.code, err: error }
+      if (known.code === 'INTERNAL') log.error(fields, 'request failed')
+      else log.debug(fields, 'request refused')
+      ctx.status = ERROR_STATUS[known.code]
+      ctx.body = toBody(known)
+    }
+  }
+}
+
+function internal(error: unknown): WherryError {
+  const reason = error instanceof Error ? error.message : String(error)
+  return new WherryError('INTERNAL', `The agent failed: ${reason}`, {
+    cause: error,
+    hint: "This is a bug of Wherry; the agent's log has the details.",
+  })
+}
+
+function toBody({ code, message, hint }: WherryError): ErrorBody {
+  return { error: { code, message, ...(hint === undefined ? {} : { hint }) } }
+}

@@ -27,6 +27,8 @@ export interface EngineEvent {
 export interface Engine {
   /** Containers of any state that mount volumes of this driver. */
   users(): Promise<VolumeUser[]>
+  /** When a container last stopped; null: it has not, or it is gone. */
+  finishedAt(container: string): Promise<Date | null>
   /** Host name and Swarm state. `leader`: this engine is the Swarm's leading manager. */
   info(): Promise<{ name: string; swarmNode: string | null; leader: boolean }>
   /** Tasks that want to run, with the volumes they use. Leader only. */

@@ -1,0 +1,91 @@
+import Docker from 'dockerode'
+import type { Logger } from 'pino'
+import { WherryError } from '../errors.ts'
+import type { Engine, PlacedTask, VolumeUser } from './contract.ts'
+import { watchEvents } from './events.ts'
+
+/** A healthy engine answers lists in milliseconds; under load seconds were seen. Longer means it is not there. */
+const CALL_TIMEOUT_MS = 5_000
+
+/** Tasks in these states will not run any more, whatever is desired of them. */
+const ENDED_STATES = new Set(['complete', 'failed', 'shutdown', 'rejected', 'orphaned', 'remove'])
+/** Swarm makes a replacement `ready` while the old task still stops, and `running` after that. */
+const WANTED_STATES = new Set(['ready', 'running'])
+
+interface SwarmTask {
+  ID: string
+  ServiceID?: string
+  NodeID?: string
+  DesiredState?: string
+  Status?: { State?: string }
+  Spec?: { ContainerSpec?: { Mounts?: { Type?: string; Source?: string }[] } }
+}
+
+/** Connects to nothing yet: every call opens its own request on the engine's socket. */
+export function createEngine(options: { socketPath: string; log: Logger }): Engine {
+  const docker = new Docker({ socketPath: options.socketPath, timeout: CALL_TIMEOUT_MS })
+  const call = async <T>(what: string, run: () => Promise<T>): Promise<T> => {
+    try {
+      return await run()
+    } catch (error) {
+      throw new WherryError('ENGINE_UNREACHABLE', `The Docker engine did not answer (${what}: ${messageOf(error)}).`, {
+        hint: `Check that the engine runs and that its socket is mounted into the plugin (docker plugin set ... docker.source=PATH).`,
+        cause: error,
+      })
+    }
+  }
+  return {
+    users: () =>
+      call('list containers', async () => (await docker.listContainers({ all: true })).flatMap(toVolumeUser)),
+    finishedAt: (container) =>
+      call('inspect a container', async () => {
+        const found = await docker.getContainer(container).inspect().catch(nullIfGone)
+        const at = new Date(found?.State.FinishedAt ?? NaN)
+        return Number.isNaN(at.getTime()) || at.getTime() <= 0 ? null : at
+      }),
+    info: () =>
+      call('info', async () => {
+        const info = (await docker.info()) as { Name: string; Swarm?: { NodeID?: string; ControlAvailable?: boolean } }
+        const swarmNode = info.Swarm?.NodeID === undefined || info.Swarm.NodeID === '' ? null : info.Swarm.NodeID
+        const leader =
+          swarmNode !== null && info.Swarm?.ControlAvailable === true && (await isLeader(docker, swarmNode))
+        return { name: info.Name, swarmNode, leader }
+      }),
+    tasks: () =>
+      call('list tasks', async () => ((await docker.listTasks()) as unknown as SwarmTask[]).flatMap(toPlacedTask)),
+    watch: (handler, signal) => watchEvents({ socketPath: options.socketPath, log: options.log }, handler, signal),
+  }
+}
+
+async function isLeader(docker: Docker, node: string): Promise<boolean> {
+  const found = (await docker.getNode(node).inspect()) as { ManagerStatus?: { Leader?: boolean } }
+  return found.ManagerStatus?.Leader === true
+}
+
+/** Volumes of drivers other than `local` count as ours: an engine keeps volume names unique across its drivers. */
+function toVolumeUser(container: Docker.ContainerInfo): VolumeUser[] {
+  const volumes = container.Mounts.flatMap((mount) =>
+    mount.Type === 'volume' && mount.Driver !== 'local' && mount.Name !== undefined ? [mount.Name] : [],
+  )
+  if (volumes.length === 0) return []
+  const name = container.Names[0]?.replace(/^\//, '') ?? container.Id.slice(0, 12)
+  return [{ id: container.Id, name, state: container.State, volumes }]
+}
+
+function toPlacedTask(task: SwarmTask): PlacedTask[] {
+  const volumes = (task.Spec?.ContainerSpec?.Mounts ?? []).flatMap((mount) =>
+    mount.Type === 'volume' && mount.Source !== undefined && mount.Source !== '' ? [mount.Source] : [],
+  )
+  const wanted = WANTED_STATES.has(task.DesiredState ?? '') && !ENDED_STATES.has(task.Status?.State ?? '')
+  if (!wanted || volumes.length === 0 || task.NodeID === undefined || task.NodeID === '') return []
+  return [{ task: task.ID, service: task.ServiceID ?? '', node: task.NodeID, volumes }]
+}
+
+function nullIfGone(error: unknown): null {
+  if ((error as { statusCode?: number }).statusCode === 404) return null
+  throw error
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,79 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import Docker from 'dockerode'
+import type { Logger } from 'pino'
+import type { EngineEvent } from './contract.ts'
+
+/** An engine that restarts is away for seconds; asking more often finds nothing sooner. */
+const RECONNECT_MS = 1_000
+/** An event is well under a kilobyte; a line beyond this is not one. */
+const MAX_EVENT_BYTES = 1 << 20
+
+const KINDS: Exclude<EngineEvent['kind'], 'daemon'>[] = ['container', 'node', 'service']
+
+/**
+ * Follows the engine's events until `signal` aborts. Reconnects by itself; after each connect it sends a `daemon`
+ * event, because events were missed meanwhile and the listener should look at everything.
+ */
+export function watchEvents(
+  engine: { socketPath: string; log: Logger },
+  handler: (event: EngineEvent) => void,
+  signal: AbortSignal,
+): void {
+  void (async () => {
+    while (!signal.aborted) {
+      try {
+        await followOnce(engine.socketPath, handler, signal)
+      } catch (error) {
+        if (!signal.aborted) engine.log.debug({ err: error }, 'lost the event stream of the engine')
+      }
+      await sleep(RECONNECT_MS, undefined, { signal }).catch(() => undefined)
+    }
+  })()
+}
+
+async function followOnce(
+  socketPath: string,
+  handler: (event: EngineEvent) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const options: Docker.GetEventsOptions = { filters: { type: KINDS }, abortSignal: signal }
+  const stream = await new Docker({ socketPath }).getEvents(options)
+  handler({ kind: 'daemon', action: 'connect', id: '', name: '' })
+  let rest = ''
+  for await (const chunk of stream) {
+    rest += String(chunk)
+    const lines = rest.split('\n')
+    rest = lines.pop() ?? ''
+    if (rest.length > MAX_EVENT_BYTES) throw new Error('an event of the engine is longer than a megabyte')
+    for (const line of lines) {
+      const event = parseEvent(line)
+      if (event !== null) handler(event)
+    }
+  }
+}
+
+/** Reads one line of the stream; null for anything that is no event of interest. */
+export function parseEvent(line: string): EngineEvent | null {
+  if (line.trim() === '') return null
+  let raw: unknown
+  try {
+    raw = JSON.parse(line)
+  } catch {
+    return null
+  }
+  if (typeof raw !== 'object' || raw === null) return null
+  const { Type, Action, Actor } = raw as {
+    Type?: unknown
+    Action?: unknown
+    Actor?: { ID?: unknown; Attributes?: Record<string, unknown> }
+  }
+  const kind = KINDS.find((known) => known === Type)
+  if (kind === undefined || typeof Action !== 'string') return null
+  const name = Actor?.Attributes?.name
+  return {
+    kind,
+    action: Action,
+    id: typeof Actor?.ID === 'string' ? Actor.ID : '',
+    name: typeof name === 'string' ? name : '',
+  }
+}

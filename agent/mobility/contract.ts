@@ -1,0 +1,88 @@
+import type { Checkpoint, CopyState, VolumeOptions } from '../model.ts'
+
+/** One volume as people and Docker see it. */
+export interface VolumeView {
+  readonly name: string
+  readonly id: string
+  readonly options: VolumeOptions
+  readonly createdAt: string
+  /** Empty when the volume is not mounted on this host. */
+  readonly mountpoint: string
+  /** True when the registry was out of reach and this is the last thing it said. */
+  readonly stale: boolean
+  readonly holder: {
+    readonly host: string
+    readonly address: string
+    readonly since: string
+    readonly epoch: number
+    readonly containers: readonly string[]
+  } | null
+  readonly epoch: number
+  readonly last: Checkpoint | null
+  readonly copies: readonly {
+    readonly host: string
+    readonly address: string
+    readonly state: CopyState
+    readonly epoch: number
+    readonly seq: number
+    readonly at: string
+  }[]
+  readonly move: MoveView | null
+}
+
+/** One copy of a volume on its way to this host. */
+export interface MoveView {
+  readonly volume: string
+  readonly id: string
+  readonly from: string
+  readonly to: string
+  readonly startedAt: string
+  readonly bytesDone: number
+  readonly bytesTotal: number
+  readonly bytesPerSecond: number
+  /** Null while it cannot be told. */
+  readonly secondsLeft: number | null
+  /** `waiting`: sent ahead; the rest follows when the holder releases the volume. */
+  readonly state: 'running' | 'waiting' | 'done' | 'failed'
+  readonly error: string | null
+  readonly seconds: number
+}
+
+export interface HostView {
+  readonly id: string
+  readonly name: string
+  readonly address: string
+  readonly self: boolean
+  readonly alive: boolean
+  readonly lastSeen: string
+  readonly swarmNode: string | null
+  readonly uses: Readonly<Record<string, readonly string[]>>
+}
+
+export interface Health {
+  readonly ready: boolean
+  readonly registry: { readonly available: boolean; readonly detail: string }
+  readonly engine: { readonly reachable: boolean; readonly detail: string }
+  /** Standing warnings for people, e.g. what two servers mean. */
+  readonly notes: readonly string[]
+  readonly hostId: string
+  readonly version: string
+}
+
+/** What the agent's API asks of the decisions. Every call is safe to repeat. */
+export interface Mobility {
+  /** Adds a volume; one that exists with the same options is answered as it is, with others VOLUME_EXISTS. Durable on return. */
+  create(name: string, options: VolumeOptions): Promise<VolumeView>
+  /** VOLUME_NOT_FOUND only when the registry said so; REGISTRY_UNAVAILABLE when it is away and nothing is known. */
+  get(name: string, signal: AbortSignal): Promise<VolumeView>
+  list(): Promise<VolumeView[]>
+  /** Takes the volume off the cluster, every copy into its host's trash. VOLUME_IN_USE, VOLUME_NOT_FOUND. */
+  remove(name: string): Promise<void>
+  /** Holds the volume, brings its data here, mounts it. The hold is in the registry and on disk on return (promise 1). */
+  mount(name: string, mountId: string, deadlineMs: number): Promise<{ mountpoint: string }>
+  /** Drops one use; the last one releases the volume in the background. An unknown volume or id is no error. */
+  unmount(name: string, mountId: string): Promise<void>
+  hosts(): Promise<HostView[]>
+  moves(): Promise<MoveView[]>
+  health(): Promise<Health>
+}

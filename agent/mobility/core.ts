@@ -1,0 +1,22 @@
+import type { Copying } from './copying.ts'
+import type { Directory } from './directory.ts'
+import type { VolumeLocks } from './locks.ts'
+import type { Parts } from './parts.ts'
+import type { Uses } from './uses.ts'
+import type { Wakes } from './wakes.ts'
+
+/** What the decisions share while the agent runs. Nothing in it needs to survive a restart. */
+export interface Core {
+  readonly parts: Parts
+  readonly hosts: Directory
+  readonly locks: VolumeLocks
+  readonly wakes: Wakes
+  readonly copying: Copying
+  readonly uses: Uses
+  /** What the engine last said of itself. */
+  readonly engine: { name: string; swarmNode: string | null; leader: boolean }
+  /** Holds of this host that an acknowledged write has confirmed since the agent started: by volume id. */
+  readonly confirmed: Map<string, { readonly name: string; readonly incarnation: string }>
+  /** Aborts captures of live trees of a volume, so that a release never waits for one. */
+  readonly liveCaptures: Map<string, AbortController>
+}

@@ -1,0 +1,170 @@
+import { codeOf } from '../errors.ts'
+import type { HostRecord, VolumeRecord } from '../model.ts'
+import type { LocalCopy } from '../store/contract.ts'
+import { isAt } from './copy-state.ts'
+import type { Core } from './core.ts'
+import { releaseIfUnused } from './release.ts'
+import { clearTombstones, finishRemoval } from './removal.ts'
+
+/** Wakes do the work in time; this look is for what they missed. */
+const ROUND_MS = 2_000
+/** A volume that was just released is about to be held again somewhere: copies catch up when it has been quiet this long. */
+const FOLLOW_AFTER_MS = 15_000
+const TRASH_EVERY_MS = 10 * 60_000
+/** Bound of the registry work of one round. */
+const ROUND_LIMIT_MS = 30_000
+
+/** Wakes the housekeeping loop; the key no volume name can have. */
+export const HOUSEKEEPING = '/housekeeping'
+
+/** Sends this host's heartbeat until the agent stops. */
+export async function beat(core: Core): Promise<void> {
+  const { parts } = core
+  let wasLost = false
+  while (!parts.signal.aborted) {
+    try {
+      const write = await parts.registry.putHost(await selfRecord(core))
+      if (write.outcome === 'done') wasLost = false
+    } catch (error) {
+      if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') parts.log.error({ err: error }, 'the heartbeat failed')
+      else if (!wasLost) parts.log.warn({ err: error }, 'the registry is out of reach')
+      wasLost = true
+    }
+    await parts.clock.sleep(parts.heartbeatMs, parts.signal)
+  }
+}
+
+async function selfRecord(core: Core): Promise<HostRecord> {
+  const { parts } = core
+  const { copies } = await parts.store.copies()
+  const held = copies.filter((copy) => copy.held !== null)
+  return {
+    id: parts.self.id,
+    name: core.engine.name,
+    address: parts.self.address,
+    transferPort: parts.self.transferPort,
+    incarnation: parts.self.incarnation,
+    swarmNode: core.engine.swarmNode,
+    uses: Object.fromEntries(held.map((copy) => [copy.id, core.uses.live(copy.name)])),
+    at: parts.clock.now().toISOString(),
+  }
+}
+
+/**
+ * Brings what is, by disk, kernel, engine and registry, to what it should be, over and over (promise 11). Each step is
+ * safe to repeat, and none trusts that another one ran.
+ */
+export async function keepHouse(core: Core): Promise<void> {
+  const { parts } = core
+  const idle = new Map<string, { hash: string; sinceMs: number }>()
+  let trashAtMs = 0
+  while (!parts.signal.aborted) {
+    const steps: [string, () => Promise<void>][] = [
+      ['ask the engine', () => askEngine(core)],
+      ['put local volumes in order', () => settleLocal(core)],
+      ['read the heartbeats', async () => core.hosts.see((await parts.registry.hosts()).map((entry) => entry.value))],
+      ['act on removals', () => settleRemovals(core)],
+      ['catch up copies', () => follow(core, idle)],
+    ]
+    if (parts.clock.elapsedMs() >= trashAtMs) {
+      steps.push(['empty the trash', async () => void (await parts.store.emptyTrash(parts.clock.now()))])
+      trashAtMs = parts.clock.elapsedMs() + TRASH_EVERY_MS
+    }
+    for (const [what, step] of steps) {
+      await step().catch((error: unknown) => report(core, what, error))
+    }
+    await core.wakes.wait(HOUSEKEEPING, (until) => parts.clock.sleep(ROUND_MS, until), parts.signal)
+  }
+}
+
+function report(core: Core, what: string, error: unknown): void {
+  if (core.parts.signal.aborted) return
+  const expected = codeOf(error) === 'REGISTRY_UNAVAILABLE' || codeOf(error) === 'ENGINE_UNREACHABLE'
+  core.parts.log[expected ? 'debug' : 'error']({ err: error }, `could not ${what}`)
+}
+
+async function askEngine(core: Core): Promise<void> {
+  await core.uses.refresh()
+  const info = await core.parts.engine.info()
+  core.engine.name = info.name
+  core.engine.swarmNode = info.swarmNode
+  core.engine.leader = info.leader
+}
+
+/** Holds without uses are released, mounts without holds unmounted, lost mounts mounted again, lost Unmounts noticed. */
+async function settleLocal(core: Core): Promise<void> {
+  const { store } = core.parts
+  const { copies } = await store.copies()
+  const mounted = await store.mounted()
+  for (const copy of copies) {
+    if (copy.held === null) {
+      if (mounted.has(copy.id)) await core.locks.run(copy.id, () => unmountIdle(core, copy.id))
+    } else if (Object.keys(copy.mounts).length === 0) {
+      await releaseIfUnused(core, copy.id)
+    } else {
+      await settleMounted(core, copy, mounted.has(copy.id))
+    }
+  }
+}
+
+async function unmountIdle(core: Core, id: string): Promise<void> {
+  if ((await core.parts.store.copy(id))?.held === null) await core.parts.store.unmount(id)
+}
+
+async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): Promise<void> {
+  const { store, log } = core.parts
+  if (core.uses.failure() !== null) return
+  if (!isMounted && core.uses.live(copy.name).length > 0) {
+    await core.locks.run(copy.id, async () => {
+      if ((await store.copy(copy.id))?.held !== null) await store.mount(copy.id)
+    })
+    return
+  }
+  if (!(await core.uses.isOver(copy.id, copy.name))) return
+  log.warn(
+    { volume: copy.name, id: copy.id },
+    'no container uses the volume any more, although Docker never unmounted it',
+  )
+  await core.locks.run(copy.id, () => store.update(copy.id, { mounts: {} }))
+  await releaseIfUnused(core, copy.id)
+}
+
+async function settleRemovals(core: Core): Promise<void> {
+  const { registry, signal, clock } = core.parts
+  await clearTombstones(core, await registry.removed())
+  for (const { value } of await registry.volumes()) {
+    if (value.removedAt === null) continue
+    await finishRemoval(core, value, AbortSignal.any([signal, clock.deadline(ROUND_LIMIT_MS)]))
+  }
+}
+
+/** Brings this host's copies of idle volumes to their newest checkpoint, one look of one source at a time. */
+async function follow(core: Core, idle: Map<string, { hash: string; sinceMs: number }>): Promise<void> {
+  const { registry, store, self, clock } = core.parts
+  for (const { value: record } of await registry.volumes()) {
+    if (record.holder !== null || record.last === null || record.copies[self.id] === undefined) {
+      idle.delete(record.id)
+      continue
+    }
+    const seen = idle.get(record.id)
+    if (seen?.hash !== record.last.hash) idle.set(record.id, { hash: record.last.hash, sinceMs: clock.elapsedMs() })
+    else if (clock.elapsedMs() - seen.sinceMs >= FOLLOW_AFTER_MS && wantsCopy(core, record)) {
+      const local = await store.copy(record.id)
+      if (local !== null && local.held === null && !isMarkedCurrent(record, self.id, local))
+        core.copying.want(record, 0)
+    }
+  }
+}
+
+function isMarkedCurrent(record: VolumeRecord, host: string, local: LocalCopy): boolean {
+  return record.last !== null && isAt(local, record.last) && record.copies[host]?.state === 'current'
+}
+
+/** Only while some other host that has the data lives, and never over a diverged copy (promise 7). */
+function wantsCopy(core: Core, record: VolumeRecord): boolean {
+  const { self } = core.parts
+  if (record.copies[self.id]?.state === 'diverged') return false
+  return Object.entries(record.copies).some(
+    ([host, copy]) => host !== self.id && copy.state === 'current' && core.hosts.alive(host),
+  )
+}

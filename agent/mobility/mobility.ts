@@ -1,0 +1,187 @@
+import { codeOf, WherryError } from '../errors.ts'
+import type { VolumeOptions, VolumeRecord } from '../model.ts'
+import type { TreeSource } from '../transfer/contract.ts'
+import { readVolume } from './commit.ts'
+import type { Health, HostView, Mobility, MoveView, VolumeView } from './contract.ts'
+import { Copying } from './copying.ts'
+import type { Core } from './core.ts'
+import { Directory } from './directory.ts'
+import { Hints } from './hints.ts'
+import { mountVolume } from './hold.ts'
+import { beat, HOUSEKEEPING, keepHouse } from './housekeeping.ts'
+import { VolumeLocks } from './locks.ts'
+import type { Parts } from './parts.ts'
+import { notFound } from './refusals.ts'
+import { releaseIfUnused } from './release.ts'
+import { finishRemoval, removeVolume } from './removal.ts'
+import { openTree } from './source.ts'
+import { Uses } from './uses.ts'
+import { viewHosts, viewVolume } from './views.ts'
+import { Wakes } from './wakes.ts'
+
+/** Docker's client gives up on most calls after 30 s. */
+const CREATE_MS = 20_000
+const RETRY_MS = 200
+
+/** The decisions of one host. Nothing happens before `start`. */
+export interface RunningMobility extends Mobility {
+  /** Recovers what a crash left on this disk, then begins to follow the cluster until the parts' signal aborts. */
+  start(): Promise<void>
+  /** What other hosts may read here. */
+  readonly source: TreeSource
+}
+
+export function createMobility(
+  parts: Parts,
+  about: { version: string; notes: () => readonly string[] },
+): RunningMobility {
+  const hosts = new Directory(parts.clock, parts.leaseMs)
+  const locks = new VolumeLocks()
+  const wakes = new Wakes()
+  const core: Core = {
+    parts,
+    hosts,
+    locks,
+    wakes,
+    copying: new Copying(parts, hosts, locks, wakes),
+    uses: new Uses(parts.engine, parts.clock),
+    engine: { name: parts.self.address, swarmNode: null, leader: false },
+    confirmed: new Map(),
+    liveCaptures: new Map(),
+  }
+  const hints = new Hints(core)
+  const view = async (record: VolumeRecord, stale: boolean): Promise<VolumeView> =>
+    viewVolume(core, record, await parts.store.mounted(), stale)
+  return {
+    async start() {
+      await parts.store.recover()
+      parts.registry.watch((name) => {
+        wakes.wake(name)
+        wakes.wake(HOUSEKEEPING)
+      }, parts.signal)
+      hints.start()
+      void beat(core)
+      void keepHouse(core)
+    },
+    source: (request, _peer, signal) => openTree(core, request, signal),
+    create: async (name, options) => view(await createVolume(core, name, options), false),
+    async get(name, signal) {
+      const { record, stale } = await getKnown(core, name, signal)
+      if (record === null || record.removedAt !== null) throw notFound(name)
+      hints.wanted(record)
+      return view(record, stale)
+    },
+    async list() {
+      const { records, stale } = await parts.cache.list()
+      const mounted = await parts.store.mounted()
+      return records
+        .filter((record) => record.removedAt === null)
+        .map((record) => viewVolume(core, record, mounted, stale))
+    },
+    remove: (name) => removeVolume(core, name),
+    async mount(name, mountId, deadlineMs) {
+      return { mountpoint: await mountVolume(core, name, mountId, deadlineMs) }
+    },
+    unmount: (name, mountId) => unmountVolume(core, name, mountId),
+    async hosts(): Promise<HostView[]> {
+      return viewHosts(core)
+    },
+    async moves(): Promise<MoveView[]> {
+      return core.copying.moves(hosts.label(parts.self.id))
+    },
+    async health(): Promise<Health> {
+      const registry = await parts.registry.hosts().then(
+        () => ({ available: true, detail: parts.bus.state().detail }),
+        (error: unknown) => ({
+          available: false,
+          detail: error instanceof WherryError ? error.toLine() : String(error),
+        }),
+      )
+      const failure = core.uses.failure()
+      return {
+        ready: registry.available && failure === null,
+        registry,
+        engine: { reachable: failure === null, detail: failure ?? core.engine.name },
+        notes: about.notes(),
+        hostId: parts.self.id,
+        version: about.version,
+      }
+    },
+  }
+}
+
+/** The registry's word, or its last one; waits for a registry that is away as long as the caller does (promise 10). */
+async function getKnown(
+  core: Core,
+  name: string,
+  signal: AbortSignal,
+): Promise<{ record: VolumeRecord | null; stale: boolean }> {
+  for (;;) {
+    try {
+      return await core.parts.cache.get(name)
+    } catch (error) {
+      if (codeOf(error) !== 'REGISTRY_UNAVAILABLE' || signal.aborted || core.parts.signal.aborted) throw error
+    }
+    await core.parts.clock.sleep(RETRY_MS, signal)
+  }
+}
+
+/** Adds the record; the data appears with the first Mount, on the host that mounts. */
+async function createVolume(core: Core, name: string, options: VolumeOptions): Promise<VolumeRecord> {
+  const { parts } = core
+  const signal = AbortSignal.any([parts.signal, parts.clock.deadline(CREATE_MS)])
+  const id = parts.newId()
+  const record: VolumeRecord = {
+    id,
+    name,
+    options,
+    createdAt: parts.clock.now().toISOString(),
+    epoch: 0,
+    holder: null,
+    last: null,
+    copies: {},
+    removedAt: null,
+  }
+  for (;;) {
+    const existing = (await readVolume(parts, name, signal))?.value
+    if (existing !== undefined && existing.removedAt === null) return sameVolume(existing, options)
+    if (existing !== undefined) await finishRemoval(core, existing, signal)
+    const write = await parts.registry.addVolume(record)
+    if (write.outcome === 'done') return record
+    if (signal.aborted) {
+      throw new WherryError('REGISTRY_UNAVAILABLE', `The registry did not confirm that volume "${name}" was created.`, {
+        hint: 'Create it again; that is safe.',
+      })
+    }
+    await parts.clock.sleep(RETRY_MS, signal)
+  }
+}
+
+function sameVolume(existing: VolumeRecord, options: VolumeOptions): VolumeRecord {
+  const theirs = existing.options
+  if (theirs.uid === options.uid && theirs.gid === options.gid && theirs.mode === options.mode) return existing
+  const shown = `uid=${theirs.uid} gid=${theirs.gid} mode=${theirs.mode.toString(8).padStart(4, '0')}`
+  throw new WherryError('VOLUME_EXISTS', `Volume "${existing.name}" exists with other options (${shown}).`, {
+    hint: 'Use those, another name, or remove the volume first.',
+  })
+}
+
+/**
+ * Drops one use of a volume on this host; the last one starts the release, which goes on after the answer. Only this
+ * disk is asked and only this host's hold can be touched (promise 8).
+ */
+async function unmountVolume(core: Core, name: string, mountId: string): Promise<void> {
+  const { store } = core.parts
+  const { copies } = await store.copies()
+  const local = copies.find((copy) => copy.name === name && copy.mounts[mountId] !== undefined)
+  if (local === undefined) return
+  const left = await core.locks.run(local.id, async () => {
+    const now = await store.copy(local.id)
+    const { [mountId]: count = 0, ...others } = now?.mounts ?? {}
+    const mounts = count > 1 ? { ...others, [mountId]: count - 1 } : others
+    await store.update(local.id, { mounts })
+    return Object.keys(mounts).length
+  })
+  if (left === 0) void releaseIfUnused(core, local.id)
+  else core.wakes.wake(HOUSEKEEPING)
+}

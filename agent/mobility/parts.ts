@@ -1,0 +1,63 @@
+import type { Logger } from 'pino'
+import type { Bus } from '../bus/contract.ts'
+import type { Engine } from '../docker/contract.ts'
+import type { HostRecord, VolumeRecord } from '../model.ts'
+import type { Registry } from '../registry/contract.ts'
+import type { Store } from '../store/contract.ts'
+import type { Puller } from '../transfer/contract.ts'
+
+/** Time as the decisions see it, so that the same code runs under a virtual clock. */
+export interface Clock {
+  now(): Date
+  /** Milliseconds that only go forward. */
+  elapsedMs(): number
+  /** Resolves after `ms`, or at once when `signal` aborts. Never rejects. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>
+  /** Aborts after `ms`. */
+  deadline(ms: number): AbortSignal
+}
+
+/** Last known answers of the registry, for calls that must not fail while it is away (promise 10). */
+export interface RecordCache {
+  get(name: string): Promise<{ record: VolumeRecord | null; stale: boolean }>
+  list(): Promise<{ records: VolumeRecord[]; stale: boolean }>
+}
+
+/** Who we are; made once at start. */
+export interface Self {
+  readonly id: string
+  readonly address: string
+  readonly transferPort: number
+  readonly incarnation: string
+}
+
+/** Everything the decisions need from outside. */
+export interface Parts {
+  readonly self: Self
+  readonly registry: Registry
+  readonly cache: RecordCache
+  readonly store: Store
+  readonly puller: Puller
+  readonly bus: Bus
+  readonly engine: Engine
+  readonly clock: Clock
+  /** A fresh ULID. */
+  readonly newId: () => string
+  readonly log: Logger
+  readonly heartbeatMs: number
+  readonly leaseMs: number
+  /** Aborts when the agent shuts down. */
+  readonly signal: AbortSignal
+}
+
+/** Hosts as last heard of, by id. */
+export interface HostDirectory {
+  get(id: string): HostRecord | undefined
+  all(): readonly HostRecord[]
+  /** Whether a heartbeat of the host was seen to change within the lease. */
+  alive(id: string): boolean
+  /** "h2 (10.88.0.2)", or the id of a host nobody has heard of. */
+  label(id: string): string
+  /** "h2 (10.88.0.2), not heard from for 34 s" when it is away. */
+  labelWithAge(id: string): string
+}

@@ -1,0 +1,89 @@
+import { WherryError } from '../errors.ts'
+import type { VolumeRecord } from '../model.ts'
+import type { LocalCopy } from '../store/contract.ts'
+import type { CopyJob } from './copy-job.ts'
+import type { Core } from './core.ts'
+
+/** Only for when the registry said so itself. */
+export function notFound(name: string): WherryError {
+  return new WherryError('VOLUME_NOT_FOUND', `There is no volume "${name}".`, {
+    hint: `Create it: docker volume create --driver wherry ${name}`,
+  })
+}
+
+export function heldElsewhere(core: Core, record: VolumeRecord): WherryError {
+  const { holder } = record
+  if (holder === null) {
+    return new WherryError('VOLUME_HELD_ELSEWHERE', `Volume "${record.name}" changed hands just now.`, {
+      hint: 'Try again.',
+    })
+  }
+  const containers = core.hosts.containers(holder.host, record.id)
+  const users = containers.length === 0 ? 'no container that is known' : `container ${containers.join(', ')}`
+  const where = core.hosts.labelWithAge(holder.host)
+  const copies = Object.keys(record.copies).filter((id) => id !== holder.host && record.copies[id]?.state !== 'filling')
+  const only = copies.length === 0 ? ' Its data is on that host alone.' : ''
+  const away = !core.hosts.alive(holder.host) && holder.host !== core.parts.self.id
+  return new WherryError(
+    'VOLUME_HELD_ELSEWHERE',
+    `Volume "${record.name}" is in use on host ${where} by ${users} (epoch ${record.epoch}, since ${holder.since}).${only}`,
+    {
+      hint: away
+        ? `Bring host ${core.hosts.label(holder.host)} back, or reconnect it; nothing else has its newest data.`
+        : `Stop ${containers.length === 0 ? 'what uses it' : containers.join(', ')} there first; the volume then follows to this host by itself.`,
+    },
+  )
+}
+
+/** Why a Mount has to wait for the data, with progress (promise 9). */
+export function copyRunning(core: Core, record: VolumeRecord, job: CopyJob): WherryError {
+  if (job.lastError instanceof WherryError && job.view('').state !== 'running') return job.lastError
+  const view = job.view('')
+  if (!job.shown || view.bytesTotal === 0) {
+    if (job.lastError instanceof WherryError) return job.lastError
+    return new WherryError(
+      'COPY_RUNNING',
+      `Volume "${record.name}" is about to be copied to this host${view.from === '' ? '' : ` from ${view.from}`}.`,
+      {
+        hint: 'The copy goes on; start the container again in a moment.',
+      },
+    )
+  }
+  const percent = Math.floor((100 * view.bytesDone) / view.bytesTotal)
+  const left = view.secondsLeft === null ? 'time left unknown' : `about ${view.secondsLeft} s left`
+  return new WherryError(
+    'COPY_RUNNING',
+    `Volume "${record.name}" is being copied from ${view.from} to ${core.hosts.label(core.parts.self.id)}: ${megabytes(view.bytesDone)} of ${megabytes(view.bytesTotal)} MB (${percent} %), ${left}.`,
+    { hint: 'The copy goes on; start the container again then, it joins the running copy.' },
+  )
+}
+
+export function holdsNothing(core: Core, record: VolumeRecord): WherryError {
+  return new WherryError(
+    'COPY_DAMAGED',
+    `The registry says that this host (${core.hosts.label(core.parts.self.id)}) has volume "${record.name}" (id ${record.id}), but there is no copy of it on its disk.`,
+    {
+      hint: 'Check that the state directory is the one used before (docker plugin inspect, setting state.source). Nothing empty is mounted in its place.',
+    },
+  )
+}
+
+export function registryBehind(core: Core, record: VolumeRecord, local: LocalCopy): WherryError {
+  return new WherryError(
+    'COPY_DAMAGED',
+    `The registry says epoch ${record.epoch} for volume "${record.name}", but the disk of ${core.hosts.label(core.parts.self.id)} has seen epoch ${local.epochSeen}: the registry has lost changes.`,
+    { hint: 'Do not use the volume before the registry is restored from the host that has the newest data.' },
+  )
+}
+
+export function treeTampered(core: Core, record: VolumeRecord): WherryError {
+  return new WherryError(
+    'COPY_DAMAGED',
+    `The copy of volume "${record.name}" on ${core.hosts.label(core.parts.self.id)} is not what checkpoint ${record.last?.epoch}.${record.last?.seq} says: somebody changed files under volumes/${record.id}/data while no container used it, or the disk is damaged.`,
+    { hint: 'Mount it on another host that has a current copy, or move what was changed out of that directory again.' },
+  )
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(1)
+}

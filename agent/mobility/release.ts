@@ -1,0 +1,139 @@
+import { codeOf, WherryError } from '../errors.ts'
+import type { Checkpoint, VolumeRecord } from '../model.ts'
+import type { Capture, LocalCopy } from '../store/contract.ts'
+import { changeVolume } from './commit.ts'
+import { copiesAfter, withCopy } from './copy-state.ts'
+import type { Core } from './core.ts'
+
+/** Docker sends Unmount a moment before its list shows the container as exited; longer than this it really runs. */
+const EXIT_WAIT_MS = 10_000
+const EXIT_LOOK_MS = 100
+/** A writer that outlives its container (a lazy flush, a debugger) is given this many chances to end. */
+const CAPTURE_TRIES = 5
+const CAPTURE_RETRY_MS = 1_000
+/** One attempt to tell the registry; housekeeping tries again for as long as it takes. */
+const COMMIT_MS = 60_000
+
+/**
+ * Gives a volume up when nothing on this host uses it any more: unmounts, takes the final checkpoint of the quiet tree,
+ * commits it to this disk and then to the registry. Never rejects: what goes wrong is logged, the volume stays held,
+ * and housekeeping calls again. May be repeated at any time, also after a crash at any point of it.
+ */
+export async function releaseIfUnused(core: Core, id: string): Promise<void> {
+  try {
+    await core.locks.run(id, () => releaseLocked(core, id))
+  } catch (error) {
+    if (!core.parts.signal.aborted)
+      core.parts.log.error({ err: error, id }, 'a volume could not be released; it stays held here')
+  }
+}
+
+async function releaseLocked(core: Core, id: string): Promise<void> {
+  const { store, log, bus, self } = core.parts
+  const local = await store.copy(id)
+  if (local === null || local.held === null || Object.keys(local.mounts).length > 0) return
+  core.liveCaptures.get(id)?.abort()
+  if (!(await awaitExit(core, local))) return
+  await store.unmount(id)
+  const found = await captureQuiet(core, id)
+  const final = nextCheckpoint(core, local, found)
+  await store.update(id, { checkpoint: final })
+  const outcome = await commitRelease(core, local, local.held, final)
+  core.confirmed.delete(id)
+  if (outcome === 'diverged') {
+    log.error(
+      { volume: local.name, id, epoch: local.held.epoch },
+      'this copy has writes that never reached the cluster; it is kept as it is and not used',
+    )
+    return
+  }
+  await store.update(id, { held: null })
+  log.info({ volume: local.name, id, epoch: final.epoch, seq: final.seq, bytes: final.bytes }, 'released')
+  bus.publish(`volume.${id}.released`, { name: local.name, host: self.id, epoch: local.held.epoch, seq: final.seq })
+  core.wakes.wake(local.name)
+}
+
+/** Waits until the engine shows no container that may write. False: one runs on although Docker unmounted its volume. */
+async function awaitExit(core: Core, local: LocalCopy): Promise<boolean> {
+  const { clock, log, signal } = core.parts
+  const endMs = clock.elapsedMs() + EXIT_WAIT_MS
+  for (;;) {
+    try {
+      await core.uses.refresh()
+    } catch (error) {
+      // The count of uses is zero by Docker's own calls; an engine that is away cannot say otherwise.
+      if (codeOf(error) === 'ENGINE_UNREACHABLE') return true
+      throw error
+    }
+    const live = core.uses.live(local.name)
+    if (live.length === 0) return true
+    if (signal.aborted) return false
+    if (clock.elapsedMs() > endMs) {
+      log.error(
+        { volume: local.name, containers: live },
+        'Docker unmounted the volume, but containers with it still run; it stays held',
+      )
+      return false
+    }
+    await clock.sleep(EXIT_LOOK_MS, signal)
+  }
+}
+
+async function captureQuiet(core: Core, id: string): Promise<Capture> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await core.parts.store.capture(id, 'quiet', core.parts.signal)
+    } catch (error) {
+      if (codeOf(error) !== 'TREE_CHANGED' || tries >= CAPTURE_TRIES) throw error
+      await core.parts.clock.sleep(CAPTURE_RETRY_MS, core.parts.signal)
+    }
+  }
+}
+
+/** A tree that did not change keeps its checkpoint, so that copies elsewhere stay current. */
+function nextCheckpoint(core: Core, local: LocalCopy, found: Capture): Checkpoint {
+  if (local.checkpoint !== null && local.checkpoint.hash === found.hash) return local.checkpoint
+  return {
+    epoch: local.held?.epoch ?? local.epochSeen,
+    seq: (local.checkpoint?.seq ?? 0) + 1,
+    hash: found.hash,
+    at: core.parts.clock.now().toISOString(),
+    bytes: found.bytes,
+    files: found.files,
+  }
+}
+
+/** Tells the registry. `diverged`: another host has held the volume meanwhile and this tree has writes it never got. */
+async function commitRelease(
+  core: Core,
+  local: LocalCopy,
+  held: { epoch: number; incarnation: string },
+  final: Checkpoint,
+): Promise<'released' | 'diverged'> {
+  const { self, clock, signal } = core.parts
+  let outcome: 'released' | 'diverged' = 'released'
+  const change = (record: VolumeRecord | null): VolumeRecord => {
+    outcome = 'released'
+    if (record === null || record.id !== local.id) throw recordLost(core, local)
+    if (record.holder?.incarnation === held.incarnation) {
+      return { ...record, holder: null, last: final, copies: copiesAfter(record, self.id, final) }
+    }
+    // Either the read is stale or the hold never reached the registry. A write tells: it can only win in the second case.
+    if (record.epoch < held.epoch) return { ...record }
+    if (final.hash === local.checkpoint?.hash) return record
+    outcome = 'diverged'
+    const { epoch, seq, at } = final
+    if (record.copies[self.id]?.state === 'diverged') return record
+    return withCopy(record, self.id, { epoch, seq, state: 'diverged', at })
+  }
+  await changeVolume(core.parts, local.name, change, AbortSignal.any([signal, clock.deadline(COMMIT_MS)]))
+  return outcome
+}
+
+function recordLost(core: Core, local: LocalCopy): WherryError {
+  return new WherryError(
+    'COPY_DAMAGED',
+    `Host ${core.hosts.label(core.parts.self.id)} holds volume "${local.name}" (id ${local.id}), but the registry has no such volume.`,
+    { hint: 'The data stays on this disk. Restore the registry before using the volume.' },
+  )
+}

@@ -1,0 +1,47 @@
+import { WherryError } from '../errors.ts'
+import type { TreeReader, TreeRequest } from '../transfer/contract.ts'
+import type { Core } from './core.ts'
+
+/**
+ * Answers another host's request for a tree of this one. STALE_EPOCH when the asker's view is older than what this disk
+ * has seen (promise 8); NOT_AT_CHECKPOINT when this copy is not, or no longer, at the checkpoint asked for. Whether the
+ * bytes really are that checkpoint is judged by the asker's hashes.
+ */
+export async function openTree(core: Core, request: TreeRequest, signal: AbortSignal): Promise<TreeReader> {
+  const { store, self } = core.parts
+  const host = core.hosts.label(self.id)
+  const local = await store.copy(request.volume)
+  if (local === null || local.applying) {
+    throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} has no complete copy of volume ${request.volume}.`)
+  }
+  if (request.epoch < local.epochSeen) {
+    throw new WherryError(
+      'STALE_EPOCH',
+      `Host ${host} has seen epoch ${local.epochSeen} of volume "${local.name}", the request came with epoch ${request.epoch}.`,
+    )
+  }
+  if (request.want.kind === 'checkpoint') {
+    if (local.held !== null || local.checkpoint?.hash !== request.want.hash) {
+      throw new WherryError(
+        'NOT_AT_CHECKPOINT',
+        `The copy of volume "${local.name}" on host ${host} is not at that checkpoint.`,
+      )
+    }
+    return store.reader(local.id, 'last')
+  }
+  if (local.held === null) {
+    throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} does not hold volume "${local.name}" any more.`)
+  }
+  await captureLive(core, local.id, signal)
+  return store.reader(local.id, 'live')
+}
+
+async function captureLive(core: Core, id: string, signal: AbortSignal): Promise<void> {
+  const ours = new AbortController()
+  core.liveCaptures.set(id, ours)
+  try {
+    await core.parts.store.capture(id, 'live', AbortSignal.any([signal, ours.signal, core.parts.signal]))
+  } finally {
+    if (core.liveCaptures.get(id) === ours) core.liveCaptures.delete(id)
+  }
+}

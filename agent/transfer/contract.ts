@@ -11,7 +11,11 @@ export interface TreeRequest {
 }
 
 /** Answers requests of other hosts; handed to the transfer server. Rejections with a coded error reach the asker as they are. */
-export type TreeSource = (request: TreeRequest, peer: { readonly name: string }, signal: AbortSignal) => Promise<TreeReader>
+export type TreeSource = (
+  request: TreeRequest,
+  peer: { readonly name: string },
+  signal: AbortSignal,
+) => Promise<TreeReader>
 
 export interface PullResult {
   /** Hash of the manifest that came. */
@@ -27,5 +31,10 @@ export interface Puller {
    * Brings one tree from a host into `writer`. May be repeated after any failure: what was staged is not sent again.
    * Rejects with the source's coded error, or TRANSFER_CUT (connection lost, peer silent for too long), TLS_REFUSED.
    */
-  pull(from: { address: string; port: number }, request: TreeRequest, writer: TreeWriter, signal: AbortSignal): Promise<PullResult>
+  pull(
+    from: { address: string; port: number },
+    request: TreeRequest,
+    writer: TreeWriter,
+    signal: AbortSignal,
+  ): Promise<PullResult>
 }

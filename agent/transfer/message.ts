@@ -1,0 +1,121 @@
+import { z } from 'zod'
+import { ERROR_STATUS, type ErrorCode, WherryError } from '../errors.ts'
+import type { Need, TreeRequest } from './contract.ts'
+import { POSITION_BYTES, ProtocolViolation } from './frame.ts'
+
+/** Goes up when a frame changes its meaning; both sides say theirs first and refuse any other. */
+export const PROTOCOL_VERSION = 1
+
+/** Longest message or hint that crosses: a few sentences, and an error frame's limit is never reached (4 bytes per character at most). */
+const TEXT_MAX_CHARS = 1_500
+/** File indexes are 32 bits on the wire. */
+const INDEX_MAX = 0xffff_ffff
+
+const hash = z.string().regex(/^[0-9a-f]{64}$/)
+const want = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('live') }),
+  z.strictObject({ kind: z.literal('checkpoint'), hash }),
+])
+/** Volume ids become part of paths on the source: a ULID's characters and nothing else. */
+const volume = z.string().regex(/^[0-9A-Za-z_-]{1,64}$/)
+
+export const helloMessage = z.object({ version: z.number().int() })
+export const treeMessage = z.strictObject({ hash })
+const errorMessage = z.strictObject({ code: z.string(), message: z.string(), hint: z.string().optional() })
+const requestMessage = z.strictObject({ volume, epoch: z.number().int().nonnegative(), want })
+
+export function encodeJson(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value))
+}
+
+/** Parses and checks the JSON of a frame. Throws ProtocolViolation. */
+export function decodeJson<T>(shape: z.ZodType<T>, payload: Buffer): T {
+  try {
+    return checked(shape, JSON.parse(payload.toString('utf8')))
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new ProtocolViolation('a frame that is not JSON')
+    throw error
+  }
+}
+
+function checked<T>(shape: z.ZodType<T>, value: unknown): T {
+  const parsed = shape.safeParse(value)
+  if (!parsed.success) throw new ProtocolViolation(`an unexpected message: ${z.prettifyError(parsed.error)}`)
+  return parsed.data
+}
+
+export function encodeRequest(request: TreeRequest): Buffer {
+  return encodeJson({ version: PROTOCOL_VERSION, ...request })
+}
+
+/** Throws REQUEST_INVALID for another version of the protocol (which the asker is told), ProtocolViolation for nonsense. */
+export function decodeRequest(payload: Buffer): TreeRequest {
+  const { version, ...request } = decodeJson(z.looseObject(helloMessage.shape), payload)
+  if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
+  return checked(requestMessage, request)
+}
+
+export function wrongVersion(version: number): WherryError {
+  return new WherryError(
+    'REQUEST_INVALID',
+    `The other host speaks version ${version} of the transfer protocol, this one version ${PROTOCOL_VERSION}.`,
+    { hint: 'Run the same version of Wherry on all hosts.' },
+  )
+}
+
+/** What of an error crosses to another host: coded errors as they are, of others only that there was one (its text is for this host's log). */
+export function encodeError(error: unknown): Buffer {
+  if (!(error instanceof WherryError)) {
+    return encodeJson({ code: 'INTERNAL', message: 'The source of the copy failed.', hint: "See that host's log." })
+  }
+  const { code, message, hint } = error
+  return encodeJson({ code, message: message.slice(0, TEXT_MAX_CHARS), hint: hint?.slice(0, TEXT_MAX_CHARS) })
+}
+
+/** The error another host reported, to be thrown here. A code this version does not know becomes INTERNAL. */
+export function decodeError(payload: Buffer, peer: string): WherryError {
+  const { code, message, hint } = decodeJson(errorMessage, payload)
+  const more = hint === undefined ? {} : { hint }
+  if (Object.hasOwn(ERROR_STATUS, code)) return new WherryError(code as ErrorCode, message, more)
+  return new WherryError('INTERNAL', `${peer} reported ${code}: ${message}`, more)
+}
+
+/** A file and a place in it, as it stands in needs and before data. */
+export function encodePosition(index: number, offset: number): Buffer {
+  const head = Buffer.allocUnsafe(POSITION_BYTES)
+  writePosition(head, 0, { index, offset })
+  return head
+}
+
+function writePosition(into: Buffer, at: number, { index, offset }: Need): void {
+  if (index > INDEX_MAX || !Number.isSafeInteger(offset)) throw new RangeError(`file ${index} at offset ${offset}`)
+  into.writeUInt32BE(index, at)
+  into.writeBigUInt64BE(BigInt(offset), at + 4)
+}
+
+/** Throws ProtocolViolation for an offset no file can have. */
+export function decodePosition(payload: Buffer, at = 0): Need {
+  const offset = Number(payload.readBigUInt64BE(at + 4))
+  if (!Number.isSafeInteger(offset)) throw new ProtocolViolation(`an offset of ${offset} bytes`)
+  return { index: payload.readUInt32BE(at), offset }
+}
+
+export function encodeNeeds(needs: readonly Need[]): Buffer {
+  const payload = Buffer.allocUnsafe(needs.length * POSITION_BYTES)
+  for (const [nth, need] of needs.entries()) writePosition(payload, nth * POSITION_BYTES, need)
+  return payload
+}
+
+/** Throws ProtocolViolation. */
+export function decodeNeeds(payload: Buffer): Need[] {
+  if (payload.length % POSITION_BYTES !== 0) throw new ProtocolViolation(`needs of ${payload.length} bytes`)
+  return Array.from({ length: payload.length / POSITION_BYTES }, (_, nth) =>
+    decodePosition(payload, nth * POSITION_BYTES),
+  )
+}
+
+export function encodeIndex(index: number): Buffer {
+  const payload = Buffer.allocUnsafe(4)
+  payload.writeUInt32BE(index, 0)
+  return payload
+}

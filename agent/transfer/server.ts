@@ -1,0 +1,141 @@
+import type { AddressInfo, Socket } from 'node:net'
+import { createServer, type Server, type TLSSocket } from 'node:tls'
+import type { Logger } from 'pino'
+import { WherryError } from '../errors.ts'
+import type { Identity } from '../tls.ts'
+import { Channel, cut } from './channel.ts'
+import type { TreeSource } from './contract.ts'
+import { ASKER_FRAMES } from './frame.ts'
+import { serveChannel } from './source.ts'
+
+/** Connections at once, those in their handshake included; more are closed at once and try again later. */
+const CONNECTIONS_MAX = 64
+/** A handshake takes two round trips; whoever needs longer holds a place that others could use. */
+const HANDSHAKE_TIMEOUT_MS = 5_000
+
+export interface TransferServer extends AsyncDisposable {
+  /** The port bound, also when 0 was asked for. */
+  readonly port: number
+}
+
+export interface TransferServerOptions {
+  readonly host: string
+  /** 0 picks a free one. */
+  readonly port: number
+  readonly identity: Identity
+  readonly source: TreeSource
+  readonly log: Logger
+  /** Aborting it is the same as disposing the server. */
+  readonly signal?: AbortSignal
+}
+
+function tlsOptions(identity: Identity) {
+  return { ...identity.current(), minVersion: 'TLSv1.3' as const }
+}
+
+async function listenOn(server: Server, host: string, port: number): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  server.once('error', reject)
+  server.listen({ host, port }, resolve)
+  try {
+    await promise
+  } catch (cause) {
+    const message = `The transfer server cannot listen on ${host}:${port}: ${(cause as Error).message}.`
+    throw new WherryError('SETTING_INVALID', message, { hint: 'Choose another port or address.', cause })
+  }
+  server.off('error', reject)
+  return (server.address() as AddressInfo).port
+}
+
+/** The name in the peer's certificate, for logs; the address when it has none. */
+function nameOf(socket: TLSSocket): string {
+  const name: string | string[] | undefined = socket.getPeerCertificate().subject?.CN
+  return (Array.isArray(name) ? name[0] : name) ?? socket.remoteAddress ?? 'unknown'
+}
+
+/** Why a handshake failed, for the log: with TLS 1.3 the refused side is told little, so this is where to look. */
+function handshakeFailure(error: Error, socket: TLSSocket): { reason: string; hint: string } {
+  const refused = socket.authorizationError as unknown as string | null | undefined
+  const reason = refused ? `its certificate was refused: ${refused}` : error.message
+  return { reason, hint: "Check that host's certificates and this one's CA; scripts/certs makes them." }
+}
+
+class Listener implements TransferServer {
+  port = 0
+  readonly #options: TransferServerOptions
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+  readonly #running = new Set<Promise<void>>()
+  readonly #stack = new AsyncDisposableStack()
+
+  constructor(options: TransferServerOptions) {
+    this.#options = options
+    this.#server = createServer({
+      ...tlsOptions(options.identity),
+      requestCert: true,
+      rejectUnauthorized: true,
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+    })
+    this.#server.maxConnections = CONNECTIONS_MAX
+  }
+
+  async start(): Promise<void> {
+    const { host, port, identity, log, signal } = this.#options
+    signal?.throwIfAborted()
+    this.port = await listenOn(this.#server, host, port)
+    this.#stack.defer(() => this.#close())
+    this.#stack.defer(identity.onChange(() => this.#server.setSecureContext(tlsOptions(identity))))
+    this.#server.on('error', (err) => log.error({ err }, 'the transfer server failed'))
+    this.#server.on('connection', (socket: Socket) => this.#track(socket))
+    this.#server.on('drop', (data) =>
+      log.warn({ data, CONNECTIONS_MAX }, 'too many transfer connections: one was closed'),
+    )
+    this.#server.on('tlsClientError', (error, socket) => {
+      const { reason, hint } = handshakeFailure(error, socket)
+      log.warn({ address: socket.remoteAddress, reason, hint }, 'a host could not connect to the transfer server')
+      socket.destroy()
+    })
+    this.#server.on('secureConnection', (socket) => this.#serve(socket))
+    const stop = () => void this[Symbol.asyncDispose]()
+    signal?.addEventListener('abort', stop, { once: true })
+    this.#stack.defer(() => signal?.removeEventListener('abort', stop))
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#stack.disposeAsync()
+  }
+
+  #track(socket: Socket): void {
+    this.#sockets.add(socket)
+    socket.once('close', () => this.#sockets.delete(socket))
+  }
+
+  #serve(socket: TLSSocket): void {
+    const name = nameOf(socket)
+    const peer = `host ${name} (${socket.remoteAddress}:${socket.remotePort})`
+    const explain = (cause: Error | undefined) => cut(peer, cause)
+    const channel = new Channel(socket, { peer, accepts: ASKER_FRAMES, explain })
+    const run = serveChannel(channel, this.#options.source, { name }, this.#options.log)
+    this.#running.add(run)
+    void run.finally(() => this.#running.delete(run))
+  }
+
+  async #close(): Promise<void> {
+    const closed = Promise.withResolvers<void>()
+    this.#server.close(() => closed.resolve())
+    for (const socket of this.#sockets) socket.destroy()
+    await closed.promise
+    await Promise.allSettled(this.#running)
+  }
+}
+
+/**
+ * Serves trees to other hosts until disposed: TLS 1.3, both sides prove themselves with a certificate of the cluster's CA.
+ * New certificates count from the next connection on. Disposing cuts the copies that run; askers go on from there later.
+ * Rejects SETTING_INVALID when it cannot listen on the address.
+ */
+export async function serveTransfer(options: TransferServerOptions): Promise<TransferServer> {
+  const listener = new Listener(options)
+  await listener.start()
+  return listener
+}

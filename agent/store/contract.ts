@@ -21,6 +21,9 @@ export interface Capture {
   readonly hash: string
   readonly bytes: number
   readonly files: number
+  /** How many files were read because they could have changed, and their sizes; the rest was recognised as unchanged. */
+  readonly filesRead: number
+  readonly bytesRead: number
 }
 
 /** Progress of bringing a tree in: bytes of file content, known after the manifest has been compared. */

@@ -1,0 +1,15 @@
+/** Runs the pieces of work of one key one after another, in the order they came; keys do not wait for each other. */
+export class Lanes {
+  readonly #tails = new Map<string, Promise<unknown>>()
+
+  run<T>(key: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#tails.get(key) ?? Promise.resolve()
+    const result = before.then(work)
+    const tail = result.catch(() => {})
+    this.#tails.set(key, tail)
+    tail.then(() => {
+      if (this.#tails.get(key) === tail) this.#tails.delete(key)
+    })
+    return result
+  }
+}

@@ -1,0 +1,64 @@
+import { closeSync, rmdirSync, unlinkSync } from 'node:fs'
+import { mkdir, readdir, rename, rmdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { errnoOf } from '../sys/failure.ts'
+import { at, openDirectory, openRoot, self } from './directory.ts'
+import { syncDirectory } from './durable.ts'
+import { Pace } from './pace.ts'
+
+/** `<id>-<ms since 1970>`: the name says how long it has been there. */
+const NAME = /^.+-(\d{13,15})$/
+
+/** Moves a copy's directory into the trash. Durable on return; nothing happens when it is not there. */
+export async function moveToTrash(directory: string, id: string, trash: string, now: Date): Promise<void> {
+  await mkdir(trash, { recursive: true, mode: 0o700 })
+  try {
+    await rename(directory, join(trash, `${id}-${now.getTime()}`))
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return
+    throw error
+  }
+  await syncDirectory(trash)
+  await syncDirectory(dirname(directory))
+}
+
+/** Deletes what came into the trash before `before`; answers the names. What is named otherwise is not ours and stays. */
+export async function emptyTrash(trash: string, before: Date): Promise<string[]> {
+  const deleted: string[] = []
+  for (const name of await readdir(trash)) {
+    const time = NAME.exec(name)?.[1]
+    if (time === undefined || Number(time) > before.getTime()) continue
+    await removeTree(join(trash, name))
+    deleted.push(name)
+  }
+  return deleted
+}
+
+/** Deletes a directory with all that is in it, names of any bytes, no symlink followed. */
+export async function removeTree(path: string): Promise<void> {
+  const root = openRoot(path)
+  try {
+    await removeChildren(root, new Pace())
+  } finally {
+    closeSync(root)
+  }
+  await rmdir(path)
+}
+
+async function removeChildren(fd: number, pace: Pace): Promise<void> {
+  for (const entry of await readdir(self(fd), { encoding: 'buffer', withFileTypes: true })) {
+    const name = entry.name.toString('latin1')
+    if (entry.isDirectory()) {
+      const child = openDirectory(fd, name)
+      try {
+        await removeChildren(child, pace)
+      } finally {
+        closeSync(child)
+      }
+      rmdirSync(at(fd, name))
+    } else {
+      unlinkSync(at(fd, name))
+    }
+    if (pace.due()) await pace.rest()
+  }
+}

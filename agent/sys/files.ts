@@ -1,0 +1,45 @@
+import { closeSync, openSync } from 'node:fs'
+import { errnoOf } from './failure.ts'
+import { callAsync, callNow, cString } from './libc.ts'
+
+const SEEK_DATA = 3
+const SEEK_HOLE = 4
+const LOCK_EX_NB = 2 | 4
+
+/** Makes a fifo, socket or device node; `mode` carries the type bits (S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK). */
+export function makeNode(path: Buffer, mode: number, device: bigint): void {
+  callNow('mknod', path.toString(), cString(path), mode, device)
+}
+
+/** Writes everything of the file system that `fd` lies on to its device, and write-protects mapped pages (syncfs(2)). */
+export async function syncFileSystem(fd: number, path: string): Promise<void> {
+  await callAsync('syncfs', path, fd)
+}
+
+/** First byte at or after `offset` that is not in a hole; null when only a hole is left (lseek(2), SEEK_DATA). */
+export function nextData(fd: number, offset: number): number | null {
+  try {
+    return callNow('lseek', `fd ${fd}`, fd, offset, SEEK_DATA)
+  } catch (error) {
+    if (errnoOf(error) === 'ENXIO') return null
+    throw error
+  }
+}
+
+/** First byte at or after `offset` that is in a hole; the end of the file counts as one. */
+export function nextHole(fd: number, offset: number): number {
+  return callNow('lseek', `fd ${fd}`, fd, offset, SEEK_HOLE)
+}
+
+/** Locks a file (made when missing) for this process until disposed or the process ends; null: another has it (flock(2)). */
+export function lockFile(path: string): Disposable | null {
+  const fd = openSync(path, 'a', 0o600)
+  try {
+    callNow('flock', path, fd, LOCK_EX_NB)
+  } catch (error) {
+    closeSync(fd)
+    if (errnoOf(error) === 'EAGAIN' || errnoOf(error) === 'EWOULDBLOCK') return null
+    throw error
+  }
+  return { [Symbol.dispose]: () => closeSync(fd) }
+}

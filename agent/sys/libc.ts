@@ -1,0 +1,78 @@
+import { createRequire } from 'node:module'
+import { SystemCallError } from './failure.ts'
+
+type Koffi = typeof import('koffi')
+type Callback = (error: Error | null, result: number) => void
+type Native = ((...args: unknown[]) => number) & { async(...args: unknown[]): void }
+
+const PROTOTYPES = {
+  flock: 'int flock(int fd, int operation)',
+  lgetxattr: 'int64_t lgetxattr(const void *path, const void *name, void *value, size_t size)',
+  llistxattr: 'int64_t llistxattr(const void *path, void *list, size_t size)',
+  lremovexattr: 'int lremovexattr(const void *path, const void *name)',
+  lseek: 'int64_t lseek(int fd, int64_t offset, int whence)',
+  lsetxattr: 'int lsetxattr(const void *path, const void *name, const void *value, size_t size, int flags)',
+  mknod: 'int mknod(const void *path, unsigned int mode, uint64_t device)',
+  mount: 'int mount(const void *source, const void *target, const void *type, unsigned long flags, const void *data)',
+  syncfs: 'int syncfs(int fd)',
+  umount2: 'int umount2(const void *target, int flags)',
+  utimensat: 'int utimensat(int dirfd, const void *path, const void *times, int flags)',
+} as const
+
+export type CallName = keyof typeof PROTOTYPES
+
+interface Libc {
+  readonly koffi: Koffi
+  readonly calls: Record<CallName, Native>
+  readonly errnoNames: ReadonlyMap<number, string>
+}
+
+let loaded: Libc | undefined
+
+/** glibc's functions, loaded at the first call: importing this module does nothing. */
+function libc(): Libc {
+  if (loaded !== undefined) return loaded
+  const koffi: Koffi = createRequire(import.meta.url)('koffi')
+  const library = koffi.load('libc.so.6')
+  const calls = {} as Record<CallName, Native>
+  for (const name of Object.keys(PROTOTYPES) as CallName[]) calls[name] = library.func(PROTOTYPES[name]) as Native
+  const errnoNames = new Map<number, string>()
+  // EAGAIN and EWOULDBLOCK, ENOTSUP and EOPNOTSUPP share numbers; the first name in the alphabet wins.
+  for (const [name, number] of Object.entries(koffi.os.errno).sort()) {
+    if (!errnoNames.has(number)) errnoNames.set(number, name)
+  }
+  loaded = { koffi, calls, errnoNames }
+  return loaded
+}
+
+function failure(call: CallName, path: string): SystemCallError {
+  const { koffi, errnoNames } = libc()
+  const number = koffi.errno()
+  return new SystemCallError(call, path, errnoNames.get(number) ?? `errno ${number}`)
+}
+
+/** Makes a call that does not wait for a device; throws SystemCallError. `path` is for the message only. */
+export function callNow(call: CallName, path: string, ...args: unknown[]): number {
+  const result = libc().calls[call](...args)
+  if (result < 0) throw failure(call, path)
+  return result
+}
+
+/** Makes a call that may block on one of libuv's threads; rejects SystemCallError. koffi carries errno over to the callback. */
+export function callAsync(call: CallName, path: string, ...args: unknown[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const done: Callback = (error, result) => {
+      if (error !== null) reject(error)
+      else if (result < 0) reject(failure(call, path))
+      else resolve(result)
+    }
+    libc().calls[call].async(...args, done)
+  })
+}
+
+const NUL = Buffer.alloc(1)
+
+/** A path or name as the kernel wants it: bytes and a NUL. */
+export function cString(bytes: Buffer | string): Buffer {
+  return Buffer.concat([typeof bytes === 'string' ? Buffer.from(bytes) : bytes, NUL])
+}

@@ -1,0 +1,50 @@
+import { readFile } from 'node:fs/promises'
+import { callAsync, cString } from './libc.ts'
+
+const MS_BIND = 4096
+const UMOUNT_NOFOLLOW = 8
+
+/** One line of /proc/self/mountinfo, octal escapes undone. */
+export interface MountInfo {
+  /** Path within the mounted file system that is the root of this mount. */
+  readonly root: string
+  readonly mountpoint: string
+  readonly fsType: string
+  readonly source: string
+}
+
+/** Bind-mounts directory `source` on directory `target`. Not idempotent: a second call stacks a second mount. */
+export async function bindMount(source: string, target: string): Promise<void> {
+  await callAsync('mount', target, cString(source), cString(target), null, MS_BIND, null)
+}
+
+/** Unmounts the topmost mount at `target`; rejects with errno EBUSY while something uses it, EINVAL when nothing is mounted. */
+export async function unmount(target: string): Promise<void> {
+  await callAsync('umount2', target, cString(target), UMOUNT_NOFOLLOW)
+}
+
+/** The mounts this process sees, in the kernel's order (later ones lie on top of earlier ones). */
+export async function readMounts(): Promise<MountInfo[]> {
+  return parseMountInfo(await readFile('/proc/self/mountinfo', 'latin1'))
+}
+
+/** Parses mountinfo text read as latin1 (proc_pid_mountinfo(5)); paths come back decoded as UTF-8. */
+export function parseMountInfo(text: string): MountInfo[] {
+  const mounts: MountInfo[] = []
+  for (const line of text.split('\n')) {
+    const fields = line.split(' ')
+    // The number of optional fields varies; a lone '-' ends them.
+    const separator = fields.indexOf('-', 6)
+    const [root, mountpoint] = [fields[3], fields[4]]
+    const [fsType, source] = [fields[separator + 1], fields[separator + 2]]
+    if (separator < 0 || !root || !mountpoint || fsType === undefined || source === undefined) continue
+    mounts.push({ root: decode(root), mountpoint: decode(mountpoint), fsType: decode(fsType), source: decode(source) })
+  }
+  return mounts
+}
+
+/** The kernel writes space, tab, newline, backslash (and '#') as three octal digits. */
+function decode(field: string): string {
+  const bytes = field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+  return Buffer.from(bytes, 'latin1').toString()
+}

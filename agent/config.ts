@@ -3,6 +3,9 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { WherryError } from './errors.ts'
 
+/** Exit code of plugin and agent after a wrong setting (EX_CONFIG of sysexits.h): starting again changes nothing. */
+export const EXIT_WRONG_SETTING = 78
+
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 export type LogLevel = (typeof LOG_LEVELS)[number]
 

@@ -1,0 +1,117 @@
+import type { AgentApi } from '../agent/api/contract.ts'
+import { codeOf, type ErrorCode } from '../agent/errors.ts'
+import type { Mounts } from './mounts.ts'
+import { patiently } from './patience.ts'
+import type { DriverRequest } from './request.ts'
+import { toDockerVolume } from './view.ts'
+
+/**
+ * Docker's own limit is 30 s for everything when the plugin was enabled without `--timeout 0`, and 60 s or more
+ * otherwise (moby, daemon/volume/drivers/proxy.go). Below 30 s the reason still reaches the user.
+ */
+export const QUICK_DEADLINE_MS = 25_000
+
+export interface CallContext {
+  /** Aborts when the engine hung up, or the plugin stops. */
+  readonly signal: AbortSignal
+  /** Resolves when the answer was written (true) or the connection ended without it (false). */
+  readonly delivered: Promise<boolean>
+}
+
+export interface DriverCall {
+  readonly run: (request: DriverRequest, context: CallContext) => Promise<object>
+  /** Set: only these errors may be answered; after any other the connection is closed without an answer. */
+  readonly answerable?: readonly ErrorCode[]
+}
+
+interface Parts {
+  readonly agent: AgentApi
+  readonly mounts: Mounts
+  readonly deadlineMs: number
+}
+
+/** The agent restarts, or the registry has no leader for some seconds: both pass by themselves. */
+const PASSING = ['AGENT_UNAVAILABLE', 'REGISTRY_UNAVAILABLE'] as const
+
+/**
+ * The calls of Docker's volume plugin protocol, by path.
+ *
+ * Promise 10. dockerd takes every error that Get answers for "no such volume" and drops what it knows of the volume
+ * (its driver, labels, options, and who uses it), also while it starts. Only errors of the connection (Go's net.Error)
+ * leave everything as it is: then the user sees the error and dockerd remembers the volume (moby,
+ * daemon/volume/service/store.go: lookupVolume, getVolume, purge; restore.go). So Get answers an error only when the
+ * registry said that there is no such volume; after any other it hangs up. dockerd asks again for up to 30 s, but with
+ * an empty body (see request.ts), which cannot be answered either: hence Get holds on to the first request for as long
+ * as it can. List and Path may answer errors: after a failed List dockerd names the volumes it knows (store.go, list),
+ * and it ignores a failed Path (adapter.go).
+ */
+export function createCalls({ agent, mounts, deadlineMs }: Parts): Readonly<Record<string, DriverCall>> {
+  const ask = <T>(signal: AbortSignal, call: (signal: AbortSignal, repeated: boolean) => Promise<T>) =>
+    patiently({ deadlineMs, worthWaiting: PASSING, signal }, (now) => call(now.signal, now.repeated))
+
+  return {
+    '/Plugin.Activate': { run: async () => ({ Implements: ['VolumeDriver'] }) },
+
+    '/VolumeDriver.Capabilities': { run: async () => ({ Capabilities: { Scope: 'global' } }) },
+
+    '/VolumeDriver.Create': {
+      run: async (request, { signal }) => {
+        const name = request.name()
+        const options = request.options()
+        await ask(signal, (signal) => agent.create(name, options, signal))
+        return {}
+      },
+    },
+
+    '/VolumeDriver.Get': {
+      answerable: ['VOLUME_NOT_FOUND', 'NAME_INVALID'],
+      run: async (request, { signal }) => {
+        const name = request.name()
+        return { Volume: toDockerVolume(await ask(signal, (signal) => agent.get(name, signal))) }
+      },
+    },
+
+    '/VolumeDriver.List': {
+      run: async (_request, { signal }) => ({
+        Volumes: (await ask(signal, (signal) => agent.list(signal))).map(toDockerVolume),
+      }),
+    },
+
+    '/VolumeDriver.Path': {
+      run: async (request, { signal }) => {
+        const name = request.name()
+        return { Mountpoint: (await ask(signal, (signal) => agent.get(name, signal))).mountpoint }
+      },
+    },
+
+    '/VolumeDriver.Mount': {
+      run: async (request, { delivered }) => ({
+        Mountpoint: await mounts.mount(request.name(), request.mountId(), delivered),
+      }),
+    },
+
+    '/VolumeDriver.Unmount': {
+      run: async (request, { signal }) => {
+        const name = request.name()
+        const mountId = request.mountId()
+        await ask(signal, (signal) => agent.unmount(name, mountId, signal))
+        return {}
+      },
+    },
+
+    '/VolumeDriver.Remove': {
+      run: async (request, { signal }) => {
+        const name = request.name()
+        await ask(signal, async (signal, repeated) => {
+          try {
+            await agent.remove(name, signal)
+          } catch (error) {
+            // An attempt whose answer was lost may have removed it.
+            if (!repeated || codeOf(error) !== 'VOLUME_NOT_FOUND') throw error
+          }
+        })
+        return {}
+      },
+    },
+  }
+}

@@ -1,0 +1,77 @@
+import { fileURLToPath } from 'node:url'
+import { pino } from 'pino'
+import { createAgentClient } from '../agent/api/client.ts'
+import { EXIT_WRONG_SETTING, parseConfig, pathsUnder, rootOf } from '../agent/config.ts'
+import { WherryError } from '../agent/errors.ts'
+import { createCalls, QUICK_DEADLINE_MS } from './driver.ts'
+import { engineSocketReplaced } from './engine-socket.ts'
+import { Mounts } from './mounts.ts'
+import { servePlugin } from './server.ts'
+import { superviseAgent } from './supervisor.ts'
+
+/** EX_TEMPFAIL of sysexits.h: nothing is wrong, start me again. */
+const EXIT_START_AGAIN = 75
+
+interface Options {
+  readonly args: readonly string[]
+  readonly env: NodeJS.ProcessEnv
+  /** The agent's main file. */
+  readonly agentEntry: string
+}
+
+/**
+ * The plugin's process: settings, then the socket (an engine waits 12 s for it at most), then the agent. Answers the
+ * exit code: 0 after SIGTERM or SIGINT, 78 after a wrong setting, 75 when only a fresh start helps, 1 when it could not
+ * start. What went wrong is one line on standard error.
+ */
+export async function runPlugin(options: Options): Promise<number> {
+  try {
+    return await run(options)
+  } catch (error) {
+    if (!(error instanceof WherryError)) throw error
+    process.stderr.write(`wherry: ${error.toLine()}\n`)
+    return error.code === 'SETTING_INVALID' ? EXIT_WRONG_SETTING : 1
+  }
+}
+
+async function run({ args, env, agentEntry }: Options): Promise<number> {
+  const config = parseConfig(env)
+  const paths = pathsUnder(rootOf(args))
+  const log = pino({ level: config.log, base: { part: 'plugin' } })
+  const stop = new AbortController()
+  const { signal } = stop
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop.abort(new Error(name)))
+
+  await using stack = new AsyncDisposableStack()
+  const agent = stack.use(createAgentClient(paths.agentSocket))
+  const mounts = new Mounts({ agent, deadlineMs: config.mountDeadlineMs, log, signal })
+  const calls = createCalls({ agent, mounts, deadlineMs: QUICK_DEADLINE_MS })
+  const server = stack.use(await servePlugin({ socketPath: paths.pluginSocket, calls, log, signal }))
+  signal.addEventListener('abort', server.stopAccepting)
+  log.info({ socket: paths.pluginSocket }, 'plugin serves')
+
+  let exitCode = 0
+  const watched = {
+    socketPath: paths.dockerSocket,
+    lastRequestMs: server.lastRequestMs,
+    running: server.running,
+    signal,
+  }
+  engineSocketReplaced(watched).then(
+    () => {
+      log.error(
+        `the engine was restarted and ${paths.dockerSocket} is its old socket: ending, to be started with the new one`,
+      )
+      exitCode = EXIT_START_AGAIN
+      stop.abort(new Error('the engine has a new socket'))
+    },
+    () => {},
+  )
+  const agentCode = await superviseAgent({ entry: agentEntry, args, env, log, signal })
+  return agentCode === 0 ? exitCode : agentCode
+}
+
+if (import.meta.main) {
+  const agentEntry = fileURLToPath(new URL('../agent/main.ts', import.meta.url))
+  process.exit(await runPlugin({ args: process.argv.slice(2), env: process.env, agentEntry }))
+}

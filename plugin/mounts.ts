@@ -1,0 +1,109 @@
+import type { Logger } from 'pino'
+import type { AgentApi } from '../agent/api/contract.ts'
+import { patiently } from './patience.ts'
+
+/** The agent knows the deadline and answers by it with the reason; this is for its answer to arrive. Docker waits 10 s more. */
+const ANSWER_GRACE_MS = 5_000
+
+/** Longer than a restart of the agent takes; what is left after that the agent finds by itself: a use without a container. */
+const ROLLBACK_DEADLINE_MS = 60_000
+
+interface Parts {
+  readonly agent: AgentApi
+  readonly deadlineMs: number
+  readonly log: Logger
+  /** Aborts when the plugin stops. */
+  readonly signal: AbortSignal
+}
+
+/**
+ * Mount calls. Requests for the same volume and id that run at the same time are one call to the agent: dockerd holds
+ * the container's lock while it mounts, so a second one can only be a repetition of the first.
+ */
+export class Mounts {
+  readonly #parts: Parts
+  readonly #running = new Map<string, MountCall>()
+
+  constructor(parts: Parts) {
+    this.#parts = parts
+  }
+
+  /**
+   * Mounts and answers the mountpoint. `delivered` tells later whether the engine got the answer. Rejects with the
+   * agent's error, or AGENT_UNAVAILABLE when the agent stayed away until the deadline.
+   */
+  async mount(name: string, id: string, delivered: Promise<boolean>): Promise<string> {
+    const key = JSON.stringify([name, id])
+    let call = this.#running.get(key)
+    for (; call?.answered; call = this.#running.get(key)) await call.over
+    if (call === undefined) {
+      call = new MountCall(this.#parts, name, id, () => this.#running.delete(key))
+      this.#running.set(key, call)
+    }
+    call.join(delivered)
+    return call.answer
+  }
+}
+
+/**
+ * One Mount at the agent and everyone who waits for it. Docker sends no Unmount for a Mount that failed or whose answer
+ * it did not wait for (moby, daemon/volume/mounts/mounts.go, Setup). So when the agent mounted and nobody got the
+ * answer, the mount is taken back. When the agent itself failed, nothing is taken back: it counted no use, and an
+ * Unmount could take away the use of a running container (`docker cp` mounts with the same id).
+ */
+class MountCall {
+  readonly answer: Promise<string>
+  /** Resolves when it is known whether the engine got the answer, and a roll-back is done. */
+  readonly over: Promise<void>
+  answered = false
+  readonly #parts: Parts
+  readonly #deliveries: Promise<boolean>[] = []
+  #waiting = 0
+
+  constructor(parts: Parts, name: string, id: string, onOver: () => void) {
+    this.#parts = parts
+    this.answer = this.#mount(name, id)
+    this.over = this.#settle(name, id).finally(onOver)
+  }
+
+  join(delivered: Promise<boolean>): void {
+    this.#waiting += 1
+    this.#deliveries.push(delivered)
+    void delivered.then(() => {
+      this.#waiting -= 1
+    })
+  }
+
+  #mount(name: string, id: string): Promise<string> {
+    const { agent, deadlineMs, signal } = this.#parts
+    const limits = { deadlineMs, graceMs: ANSWER_GRACE_MS, worthWaiting: ['AGENT_UNAVAILABLE'] as const, signal }
+    return patiently(limits, async (now) => {
+      if (now.repeated && this.#waiting === 0) throw new Error('The engine gave this Mount up.')
+      return (await agent.mount(name, id, now.leftMs, now.signal)).mountpoint
+    })
+  }
+
+  async #settle(name: string, id: string): Promise<void> {
+    const mounted = await this.answer.then(
+      () => true,
+      () => false,
+    )
+    this.answered = true
+    const delivered = await Promise.all(this.#deliveries)
+    if (!mounted || delivered.includes(true)) return
+    this.#parts.log.warn({ volume: name, mountId: id }, 'the engine did not wait for a Mount: taking it back')
+    await this.#takeBack(name, id)
+  }
+
+  async #takeBack(name: string, id: string): Promise<void> {
+    const { agent, log, signal } = this.#parts
+    const worthWaiting = ['AGENT_UNAVAILABLE', 'REGISTRY_UNAVAILABLE'] as const
+    try {
+      await patiently({ deadlineMs: ROLLBACK_DEADLINE_MS, worthWaiting, signal }, (now) =>
+        agent.unmount(name, id, now.signal),
+      )
+    } catch (error) {
+      log.error({ volume: name, mountId: id, err: error }, 'a Mount that nobody waited for was not taken back')
+    }
+  }
+}

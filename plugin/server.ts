@@ -1,0 +1,122 @@
+import { once } from 'node:events'
+import { createServer, type ServerResponse } from 'node:http'
+import Koa, { type Context } from 'koa'
+import type { Logger } from 'pino'
+import { listenOnSocket, readBody } from '../agent/api/http.ts'
+import { WherryError } from '../agent/errors.ts'
+import type { DriverCall } from './driver.ts'
+import { parseRequest } from './request.ts'
+
+const CONTENT_TYPE = 'application/vnd.docker.plugins.v1.2+json'
+
+/** A Create with every option is below 1 KiB; labels are not sent to plugins. */
+const BODY_LIMIT_BYTES = 65_536
+
+export interface PluginServer extends AsyncDisposable {
+  /** Requests that are being answered now. */
+  readonly running: () => number
+  /** When the last request came, by performance.now(); -Infinity before the first. */
+  readonly lastRequestMs: () => number
+  /** Takes no new connections; running requests go on. */
+  readonly stopAccepting: () => void
+}
+
+/**
+ * Serves Docker's plugin protocol on a unix socket; answers when it accepts connections. Disposing cuts what is still running: the engine then asks again.
+ */
+export async function servePlugin(options: {
+  socketPath: string
+  calls: Readonly<Record<string, DriverCall>>
+  log: Logger
+  /** Aborts when the plugin stops. */
+  signal: AbortSignal
+}): Promise<PluginServer> {
+  const { calls, log } = options
+  const state = { running: 0, lastRequestMs: Number.NEGATIVE_INFINITY }
+  const app = new Koa()
+  app.use(async (ctx) => {
+    state.running += 1
+    state.lastRequestMs = performance.now()
+    try {
+      await answer(ctx, calls[ctx.path], { log, stop: options.signal })
+    } finally {
+      state.running -= 1
+    }
+  })
+  app.on('error', (error) => log.debug({ err: error }, 'answer not written'))
+
+  const server = createServer(app.callback())
+  await listenOnSocket(server, options.socketPath)
+  return {
+    running: () => state.running,
+    lastRequestMs: () => state.lastRequestMs,
+    stopAccepting: () => void server.close(),
+    async [Symbol.asyncDispose]() {
+      if (!server.listening) return server.closeAllConnections()
+      const closed = once(server, 'close')
+      server.close()
+      server.closeAllConnections()
+      await closed
+    },
+  }
+}
+
+/** Answers one request. The one place where errors leave the plugin. */
+async function answer(
+  ctx: Context,
+  call: DriverCall | undefined,
+  { log, stop }: { log: Logger; stop: AbortSignal },
+): Promise<void> {
+  // dockerd cannot repeat a POST on a kept connection that was closed under it: it would lose the request's body.
+  ctx.set('Connection', 'close')
+  const delivered = deliveryOf(ctx.res)
+  const gone = new AbortController()
+  void delivered.then(() => gone.abort())
+  const fields: Record<string, unknown> = { call: ctx.path.slice(1) }
+  try {
+    if (call === undefined) throw new WherryError('REQUEST_INVALID', `Wherry has no call ${ctx.path}.`)
+    const request = parseRequest(await readBody(ctx.req, BODY_LIMIT_BYTES))
+    const context = { signal: AbortSignal.any([gone.signal, stop]), delivered }
+    write(ctx, 200, await call.run(request, context))
+    log.debug(fields, 'answered')
+  } catch (error) {
+    fields.err = error
+    if (gone.signal.aborted) return void log.info(fields, 'the engine did not wait for the answer')
+    const known = error instanceof WherryError ? error : internal(error)
+    fields.code = known.code
+    if (stop.aborted || (call?.answerable !== undefined && !call.answerable.includes(known.code))) {
+      log.warn(
+        fields,
+        'closed the connection without an answer, so that the engine does not take it for "no such volume"',
+      )
+      return hangUp(ctx)
+    }
+    if (known.code === 'INTERNAL') log.error(fields, 'call failed')
+    else log.info(fields, 'call refused')
+    write(ctx, 500, { Err: known.toLine() })
+  }
+}
+
+/** Written whole or not at all: half an answer is, to dockerd, no error of the connection. */
+function write(ctx: Context, status: number, body: object): void {
+  ctx.status = status
+  ctx.body = JSON.stringify(body)
+  ctx.type = CONTENT_TYPE
+}
+
+function hangUp(ctx: Context): void {
+  ctx.respond = false
+  ctx.req.socket.destroy()
+}
+
+function deliveryOf(response: ServerResponse): Promise<boolean> {
+  return new Promise((resolve) => {
+    response.once('finish', () => resolve(true))
+    response.once('close', () => resolve(response.writableFinished))
+  })
+}
+
+function internal(error: unknown): WherryError {
+  const reason = error instanceof Error ? error.message : String(error)
+  return new WherryError('INTERNAL', `Wherry's plugin failed: ${reason}`, { cause: error })
+}

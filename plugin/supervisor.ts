@@ -1,0 +1,84 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { EXIT_WRONG_SETTING } from '../agent/config.ts'
+
+/** Docker's calls wait for the agent: the first restart must not make them wait longer than needed. */
+const SHORTEST_BACKOFF_MS = 100
+/** An agent that cannot start (port taken, disk full) is tried often enough to be back soon after the cause is gone. */
+const LONGEST_BACKOFF_MS = 5_000
+/** An agent that ran this long had started well: its end is a new case. */
+const STABLE_AFTER_MS = 10_000
+/** Docker kills a plugin 10 s after SIGTERM (moby, daemon/pkg/plugin/manager_linux.go, shutdownTimeout). */
+const STOP_LIMIT_MS = 8_000
+
+/**
+ * Runs the agent as a child process and starts it again whenever it ends, with a back-off that doubles from 0.1 s to
+ * 5 s. When `signal` aborts, the agent gets SIGTERM, and SIGKILL after 8 s. Answers the exit code that the plugin should
+ * end with: 0 after `signal`, 78 when the agent ended with 78 (a wrong setting: starting it again changes nothing).
+ * Output goes where the plugin's goes. The agent's standard input ends when the plugin dies, however it dies.
+ */
+export async function superviseAgent(options: {
+  entry: string
+  args: readonly string[]
+  env: NodeJS.ProcessEnv
+  log: Logger
+  signal: AbortSignal
+  stopLimitMs?: number
+}): Promise<number> {
+  const { log, signal } = options
+  let backoffMs = SHORTEST_BACKOFF_MS
+  while (!signal.aborted) {
+    const startMs = performance.now()
+    const end = await runOnce(options)
+    if (end.code === EXIT_WRONG_SETTING) return EXIT_WRONG_SETTING
+    if (signal.aborted) break
+    if (performance.now() - startMs >= STABLE_AFTER_MS) backoffMs = SHORTEST_BACKOFF_MS
+    log.error({ ...end, againInMs: backoffMs }, 'the agent ended; starting it again')
+    await sleep(backoffMs, undefined, { signal }).catch(() => undefined)
+    backoffMs = Math.min(2 * backoffMs, LONGEST_BACKOFF_MS)
+  }
+  return 0
+}
+
+interface End {
+  readonly code: number | null
+  readonly killedBy?: string
+  readonly err?: Error
+}
+
+async function runOnce(options: Parameters<typeof superviseAgent>[0]): Promise<End> {
+  const { entry, args, env, log, signal } = options
+  const child = spawn(process.execPath, [entry, ...args], { env, stdio: ['pipe', 'inherit', 'inherit'] })
+  child.stdin?.on('error', () => {})
+  const ended = endOf(child)
+  log.info({ pid: child.pid }, 'agent started')
+  const stop = () => void stopChild(child, ended, options)
+  signal.addEventListener('abort', stop, { once: true })
+  if (signal.aborted) stop()
+  const end = await ended
+  signal.removeEventListener('abort', stop)
+  return end
+}
+
+async function endOf(child: ChildProcess): Promise<End> {
+  try {
+    const [code, killedBy] = (await once(child, 'exit')) as [number | null, string | null]
+    return killedBy === null ? { code } : { code, killedBy }
+  } catch (error) {
+    return { code: null, err: error as Error }
+  }
+}
+
+async function stopChild(
+  child: ChildProcess,
+  ended: Promise<End>,
+  { log, stopLimitMs = STOP_LIMIT_MS }: { log: Logger; stopLimitMs?: number },
+): Promise<void> {
+  child.kill('SIGTERM')
+  const stopped = await Promise.race([ended, sleep(stopLimitMs, 'late' as const, { ref: false })])
+  if (stopped !== 'late') return
+  log.warn({ stopLimitMs }, 'the agent did not end in time; killing it')
+  child.kill('SIGKILL')
+}

@@ -1,0 +1,60 @@
+import type { MoveView, VolumeView } from '../agent/api/contract.ts'
+
+/** A volume in the form of Docker's plugin protocol. */
+export interface DockerVolume {
+  readonly Name: string
+  readonly Mountpoint: string
+  readonly CreatedAt?: string
+  readonly Status: Readonly<Record<string, string | number>>
+}
+
+/** What `docker volume inspect` shows. */
+export function toDockerVolume(view: VolumeView): DockerVolume {
+  return {
+    Name: view.name,
+    Mountpoint: view.mountpoint,
+    ...createdAt(view.createdAt),
+    Status: toStatus(view),
+  }
+}
+
+/** dockerd takes an answer with a time it cannot parse for "no such volume" (promise 10): rather no time. */
+function createdAt(iso: string): { CreatedAt?: string } {
+  const date = new Date(iso)
+  return Number.isNaN(date.getTime()) ? {} : { CreatedAt: date.toISOString() }
+}
+
+/** One line for each thing a person asks about a volume, without nesting: Docker prints it as it comes. */
+function toStatus(view: VolumeView): Record<string, string | number> {
+  const { holder, last, move } = view
+  return {
+    id: view.id,
+    holder: holder === null ? 'none' : holder.host,
+    host: holder === null ? 'none' : holder.address,
+    since: holder === null ? 'none' : holder.since,
+    containers: holder === null || holder.containers.length === 0 ? 'none' : holder.containers.join(', '),
+    epoch: view.epoch,
+    checkpoint:
+      last === null
+        ? 'none'
+        : `epoch ${last.epoch}, seq ${last.seq}, ${last.files} files, ${readableSize(last.bytes)}, ${last.at}`,
+    copies: view.copies.map((copy) => `${copy.host}: ${copy.state} (${copy.epoch}.${copy.seq})`).join(', ') || 'none',
+    move: move === null ? 'none' : describeMove(move),
+    ...(view.stale ? { stale: 'the registry is out of reach; this is the last that was known' } : {}),
+  }
+}
+
+function describeMove(move: MoveView): string {
+  const done = `${readableSize(move.bytesDone)} of ${readableSize(move.bytesTotal)}`
+  const left = move.secondsLeft === null ? '' : `, about ${Math.ceil(move.secondsLeft)} s left`
+  const error = move.error === null ? '' : `: ${move.error}`
+  return `${move.from} to ${move.to}, ${move.state}, ${done}${left}${error}`
+}
+
+const SIZE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const
+
+function readableSize(sizeBytes: number): string {
+  const power = Math.min(SIZE_UNITS.length - 1, Math.floor(Math.log10(Math.max(1, sizeBytes)) / 3))
+  const value = sizeBytes / 1_000 ** power
+  return `${power === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${SIZE_UNITS[power]}`
+}

@@ -1,0 +1,126 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import test from 'ava'
+import { WherryError } from '../../../agent/errors.ts'
+import { startPlugin, until } from './engine.ts'
+
+async function startWithVolume(limits?: Parameters<typeof startPlugin>[0]) {
+  const plugin = await startPlugin(limits)
+  const served = await plugin.serveAgent()
+  await plugin.call('VolumeDriver.Create', { Name: 'data' })
+  const gate = Promise.withResolvers<void>()
+  plugin.mobility.before = (call) => (call.startsWith('mount') ? gate.promise : undefined)
+  const called = (what: string) => plugin.mobility.calls.filter((call) => call.startsWith(what)).length
+  return { ...plugin, served, gate, called }
+}
+
+const MOUNT = ['VolumeDriver.Mount', { Name: 'data', ID: 'm1' }] as const
+
+test('a Mount whose engine gave up is taken back when it succeeds after all', async (t) => {
+  await using plugin = await startWithVolume()
+  const engine = new AbortController()
+  const answer = plugin.callUntil(engine.signal, ...MOUNT)
+  await until(() => plugin.called('mount') === 1)
+  engine.abort()
+  t.is(await answer, null)
+  await sleep(50)
+  t.is(plugin.called('unmount'), 0)
+  plugin.gate.resolve()
+  await until(() => plugin.called('unmount data m1') === 1)
+  await until(() => plugin.mobility.mounts.size === 0)
+  t.pass()
+})
+
+test('a Mount that failed is not taken back: the agent counted nothing', async (t) => {
+  await using plugin = await startWithVolume()
+  const engine = new AbortController()
+  const answer = plugin.callUntil(engine.signal, ...MOUNT)
+  await until(() => plugin.called('mount') === 1)
+  engine.abort()
+  await answer
+  plugin.gate.reject(new WherryError('VOLUME_HELD_ELSEWHERE', 'Held by h1.'))
+  await until(() => plugin.server.running() === 0)
+  t.regex(String((await plugin.call(...MOUNT))?.body.Err), /Held by h1/)
+  t.is(plugin.called('unmount'), 0)
+})
+
+test('a Mount whose answer arrived is not taken back', async (t) => {
+  await using plugin = await startWithVolume()
+  plugin.gate.resolve()
+  t.is((await plugin.call(...MOUNT))?.status, 200)
+  await sleep(100)
+  t.is(plugin.called('unmount'), 0)
+})
+
+test('Mounts of the same volume and id at the same time are one; it stands while one of them got its answer', async (t) => {
+  await using plugin = await startWithVolume()
+  const engine = new AbortController()
+  const first = plugin.callUntil(engine.signal, ...MOUNT)
+  const second = plugin.call(...MOUNT)
+  const other = plugin.call('VolumeDriver.Mount', { Name: 'data', ID: 'm2' })
+  await until(() => plugin.server.running() === 3 && plugin.called('mount') === 2)
+  engine.abort()
+  t.is(await first, null)
+  plugin.gate.resolve()
+  t.deepEqual((await second)?.body, { Mountpoint: '/mnt/wherry/id-of-data' })
+  t.deepEqual((await other)?.body, { Mountpoint: '/mnt/wherry/id-of-data' })
+  await sleep(100)
+  t.deepEqual([plugin.called('mount data m1'), plugin.called('mount data m2'), plugin.called('unmount')], [1, 1, 0])
+})
+
+test('a new Mount with the id of one that is being taken back waits for that, and stands', async (t) => {
+  await using plugin = await startWithVolume()
+  const engine = new AbortController()
+  const first = plugin.callUntil(engine.signal, ...MOUNT)
+  await until(() => plugin.called('mount') === 1)
+  engine.abort()
+  await first
+  const unmounted = Promise.withResolvers<void>()
+  plugin.mobility.before = (call) => (call.startsWith('unmount') ? unmounted.promise : undefined)
+  plugin.gate.resolve()
+  await until(() => plugin.called('unmount') === 1)
+  const second = plugin.call(...MOUNT)
+  await sleep(100)
+  t.is(plugin.called('mount'), 1)
+  unmounted.resolve()
+  t.is((await second)?.status, 200)
+  t.deepEqual([...plugin.mobility.mounts], ['data/m1'])
+})
+
+test('a Mount is taken back even if the agent is restarted in between', async (t) => {
+  await using plugin = await startWithVolume()
+  const engine = new AbortController()
+  const answer = plugin.callUntil(engine.signal, ...MOUNT)
+  await until(() => plugin.called('mount') === 1)
+  engine.abort()
+  await answer
+  plugin.mobility.before = (call) => (call.startsWith('unmount') ? new Promise(() => {}) : undefined)
+  plugin.gate.resolve()
+  await until(() => plugin.called('unmount') === 1)
+  await plugin.served[Symbol.asyncDispose]()
+  plugin.mobility.before = () => {}
+  await plugin.serveAgent()
+  await until(() => plugin.mobility.mounts.size === 0)
+  t.true(plugin.called('unmount') >= 2)
+})
+
+test('a Mount that nobody waits for is not tried again', async (t) => {
+  await using plugin = await startWithVolume()
+  const engine = new AbortController()
+  const answer = plugin.callUntil(engine.signal, ...MOUNT)
+  await until(() => plugin.called('mount') === 1)
+  engine.abort()
+  await answer
+  await plugin.served[Symbol.asyncDispose]()
+  await plugin.serveAgent()
+  await sleep(400)
+  t.is(plugin.called('mount'), 1)
+})
+
+test('promise 9: a Mount that finds no agent fails at its deadline and says so', async (t) => {
+  await using plugin = await startPlugin({ mountDeadlineMs: 500 })
+  const startMs = performance.now()
+  const answer = await plugin.call(...MOUNT)
+  const tookMs = performance.now() - startMs
+  t.regex(String(answer?.body.Err), /agent on this host does not answer/)
+  t.true(tookMs > 300 && tookMs < 5_000, `${tookMs}`)
+})

@@ -1,0 +1,176 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import test from 'ava'
+import { pino } from 'pino'
+import { pathsUnder } from '../../../agent/config.ts'
+import { superviseAgent } from '../../../plugin/supervisor.ts'
+import { asDockerd, exchange, until } from './engine.ts'
+
+const here = (file: string) => fileURLToPath(new URL(file, import.meta.url))
+const TINY_AGENT = here('tiny-agent.ts')
+
+interface DiaryLine {
+  readonly what: string
+  readonly pid: number
+  readonly atMs: number
+}
+
+async function startProcess(env: Record<string, string> = {}) {
+  const root = await mkdtemp(join(tmpdir(), 'wherry-'))
+  const children: ChildProcess[] = []
+  const diary = (what: string): DiaryLine[] =>
+    (existsSync(join(root, 'diary')) ? readFileSync(join(root, 'diary'), 'utf8') : '')
+      .split('\n')
+      .map((line) => line.split(' '))
+      .filter((words) => words[0] === what)
+      .map(([what = '', pid, at]) => ({ what, pid: Number(pid), atMs: Number(at) }))
+  const spawnPlugin = () => {
+    const child = spawn(process.execPath, [here('run-plugin.ts'), TINY_AGENT, '--root', root], {
+      env: { PATH: process.env.PATH, WHERRY_LOG: 'silent', ...env },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    children.push(child)
+    const ended = Promise.all([once(child, 'exit') as Promise<[number | null]>, text(child.stderr)])
+    return { child, ended: ended.then(([[code], stderr]) => ({ code, stderr })) }
+  }
+  const { pluginSocket } = pathsUnder(root)
+  return {
+    root,
+    diary,
+    spawnPlugin,
+    pluginSocket,
+    call: (call: string, body?: object | string) => exchange(pluginSocket, asDockerd(call, body)),
+    async [Symbol.asyncDispose]() {
+      for (const child of children.filter((child) => child.exitCode === null && child.signalCode === null)) {
+        child.kill('SIGKILL')
+        await once(child, 'exit')
+      }
+      await until(() => diary('start').every(({ pid }) => !isAlive(pid)))
+      await rm(root, { recursive: true, force: true })
+    },
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+test('a wrong setting: one clear line, exit code 78, nothing bound, no agent', async (t) => {
+  await using plugin = await startProcess({ WHERRY_LEASE: '8', WHERRY_PORT: '1' })
+  const { code, stderr } = await plugin.spawnPlugin().ended
+  t.is(code, 78)
+  t.regex(stderr, /^wherry: Wrong settings: .*WHERRY_PORT is not a setting.*WHERRY_LEASE must be .*\n$/)
+  t.is(stderr.split('\n').length, 2)
+  t.false(existsSync(plugin.pluginSocket))
+  t.deepEqual(plugin.diary('start'), [])
+})
+
+test('the socket is bound before the agent starts, and answers before the agent does', async (t) => {
+  await using plugin = await startProcess({ TINY_AGENT: 'late' })
+  plugin.spawnPlugin()
+  await until(() => existsSync(plugin.pluginSocket))
+  t.deepEqual((await plugin.call('Plugin.Activate', ''))?.body, { Implements: ['VolumeDriver'] })
+  t.is(plugin.diary('serve').length, 0)
+  t.is((await plugin.call('VolumeDriver.Create', { Name: 'data' }))?.status, 200)
+  t.is(plugin.diary('serve').length, 1)
+  t.deepEqual(plugin.diary('start-before-socket'), [])
+})
+
+test('an agent that is killed is started again; calls wait for it', async (t) => {
+  await using plugin = await startProcess()
+  plugin.spawnPlugin()
+  await until(() => plugin.diary('serve').length === 1)
+  process.kill(plugin.diary('start')[0]?.pid ?? 0, 'SIGKILL')
+  t.is((await plugin.call('VolumeDriver.Create', { Name: 'data' }))?.status, 200)
+  t.is(plugin.diary('start').length, 2)
+})
+
+test('an agent that ends at once is started with growing pauses', async (t) => {
+  await using plugin = await startProcess({ TINY_AGENT: 'crash' })
+  plugin.spawnPlugin()
+  await until(() => plugin.diary('start').length >= 5)
+  const starts = plugin.diary('start').map(({ atMs }) => atMs)
+  for (const [i, leastMs] of [100, 200, 400, 800].entries()) {
+    t.true((starts[i + 1] ?? 0) - (starts[i] ?? 0) >= leastMs, `pause ${i}`)
+  }
+})
+
+test('an agent that ends with 78 ends the plugin with 78', async (t) => {
+  await using plugin = await startProcess({ TINY_AGENT: 'wrong-setting' })
+  t.is((await plugin.spawnPlugin().ended).code, 78)
+  t.is(plugin.diary('start').length, 1)
+})
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  test(`${signal}: the agent is asked to end, then the plugin ends with 0 and leaves no socket`, async (t) => {
+    await using plugin = await startProcess()
+    const { child, ended } = plugin.spawnPlugin()
+    await until(() => plugin.diary('serve').length === 1)
+    child.kill(signal)
+    t.deepEqual(await ended, { code: 0, stderr: '' })
+    t.is(plugin.diary('stop').length, 1)
+    t.false(existsSync(plugin.pluginSocket))
+  })
+}
+
+test('a Mount that waits when the plugin ends gets no answer, least of all a wrong one', async (t) => {
+  await using plugin = await startProcess({ TINY_AGENT: 'crash' })
+  const { child, ended } = plugin.spawnPlugin()
+  await until(() => existsSync(plugin.pluginSocket))
+  const answer = plugin.call('VolumeDriver.Mount', { Name: 'data', ID: 'm1' })
+  await until(() => plugin.diary('start').length >= 2)
+  child.kill('SIGTERM')
+  t.is(await answer, null)
+  t.is((await ended).code, 0)
+})
+
+test('promise 11: a plugin that is killed takes its agent with it, and the next one takes over the socket', async (t) => {
+  await using plugin = await startProcess()
+  const first = plugin.spawnPlugin()
+  await until(() => plugin.diary('serve').length === 1)
+  first.child.kill('SIGKILL')
+  await first.ended
+  await until(() => !isAlive(plugin.diary('start')[0]?.pid ?? 0))
+  t.true(existsSync(plugin.pluginSocket))
+  plugin.spawnPlugin()
+  await until(() => plugin.diary('serve').length === 2)
+  t.is((await plugin.call('VolumeDriver.Capabilities'))?.status, 200)
+})
+
+test('a second plugin on the same socket ends with one line', async (t) => {
+  await using plugin = await startProcess()
+  plugin.spawnPlugin()
+  await until(() => plugin.diary('serve').length === 1)
+  const { code, stderr } = await plugin.spawnPlugin().ended
+  t.is(code, 1)
+  t.regex(stderr, /^wherry: Cannot listen on .*: another process does\..*\n$/)
+  t.is((await plugin.call('VolumeDriver.Capabilities'))?.status, 200)
+})
+
+test('an agent that does not end in time is killed', async (t) => {
+  await using plugin = await startProcess()
+  const stop = new AbortController()
+  const done = superviseAgent({
+    entry: TINY_AGENT,
+    args: ['--root', plugin.root],
+    env: { ...process.env, TINY_AGENT: 'stubborn' },
+    log: pino({ level: 'silent' }),
+    signal: stop.signal,
+    stopLimitMs: 200,
+  })
+  await until(() => plugin.diary('serve').length === 1)
+  stop.abort()
+  t.is(await done, 0)
+  t.false(isAlive(plugin.diary('start-before-socket')[0]?.pid ?? 0))
+})

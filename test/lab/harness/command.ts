@@ -26,7 +26,7 @@ export async function run(file: string, args: readonly string[], options: Comman
   const child = spawn(file, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { ...process.env, ...options.env },
-    cwd: options.cwd,
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   })
   // A program that ends without reading its input makes this pipe fail; its exit code says what matters.
   child.stdin.on('error', () => {})

@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type CommandOptions, type CommandResult, run } from './command.ts'
 import { daemonCommands, type Engine, engineAnswers, openLog, removeStale } from './engine.ts'
-import { addressOfHost, createHostNetwork, namespaceOfHost, setLink } from './network.ts'
+import { addressOfHost, createHostNetwork, deleteLink, namespaceOfHost, setLink } from './network.ts'
 import { until } from './poll.ts'
 import { type Process, processesInNamespace, withDescendants } from './processes.ts'
 import { deleteNamespace, killNamespace } from './takedown.ts'
@@ -115,6 +115,8 @@ export class Host {
     this.#initPid = null
     if (init !== null) process.kill(init, 'SIGKILL')
     await killNamespace(this.namespace)
+    // By hand: the kernel takes its time over devices of a namespace that is gone, and the next boot needs the name.
+    await deleteLink(this.index)
     await deleteNamespace(this.namespace)
   }
 

@@ -49,6 +49,11 @@ export async function setLink(index: number, state: 'up' | 'down'): Promise<void
   await ip(SWITCH, `link set p${index} ${state}`)
 }
 
+/** Takes a host off the switch for good; the host's end goes with it. Safe to repeat. */
+export async function deleteLink(index: number): Promise<void> {
+  await run('ip', ['-n', SWITCH, 'link', 'delete', `p${index}`], { allowFailure: true })
+}
+
 /** Limits a host's link in both directions; null takes the limit away. */
 export async function setRate(index: number, bitsPerSecond: number | null): Promise<void> {
   for (const [namespace, device] of [

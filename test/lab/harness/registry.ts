@@ -9,13 +9,18 @@ import { until } from './poll.ts'
 export const REGISTRY = `${SWITCH_ADDRESS}:5000`
 
 const PACKAGE_SCRIPT = fileURLToPath(new URL('../../../scripts/lib/debian-package', import.meta.url))
+/** The registry's files within the lab's directory. */
+export function registryDirectory(labDirectory: string): string {
+  return `${labDirectory}/registry`
+}
+
 /** Where the registry's program is kept between runs. */
 const PROGRAM_DIRECTORY = `${process.env.WHERRY_CACHE ?? '/var/cache/wherry'}/docker-registry`
 
 /** Starts the lab's image registry on the switch; images and plugins take the way through it that users' take. */
 export async function startRegistry(labDirectory: string): Promise<void> {
   await run(PACKAGE_SCRIPT, ['bookworm', 'docker-registry', PROGRAM_DIRECTORY])
-  const directory = `${labDirectory}/registry`
+  const directory = registryDirectory(labDirectory)
   mkdirSync(directory)
   writeFileSync(`${directory}/config.yml`, configuration(directory))
   const log = openLog(`${labDirectory}/registry.log`)
@@ -39,8 +44,9 @@ function askRegistry() {
 function configuration(directory: string): string {
   return JSON.stringify({
     version: 0.1,
-    log: { level: 'warn' },
+    log: { level: 'error', accesslog: { disabled: true } },
     storage: { filesystem: { rootdirectory: directory } },
-    http: { addr: REGISTRY },
+    // Otherwise it warns at every start that it made one up.
+    http: { addr: REGISTRY, secret: 'lab' },
   })
 }

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
+import { existsSync, globSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { run } from './command.ts'
 import { until } from './poll.ts'
 import { processesInNamespace } from './processes.ts'
@@ -12,8 +12,9 @@ export async function takeDown(record: LabRecord): Promise<void> {
   await Promise.all(record.namespaces.map(killNamespace))
   for (const namespace of record.namespaces) await deleteNamespace(namespace)
   await unmountBelow(record.directory)
+  const groups = new Set([controlGroupOf(record), ...pluginIds(record.directory)])
   await run('rm', ['-rf', '--one-file-system', record.directory])
-  removeControlGroups(controlGroupOf(record))
+  removeControlGroups('/sys/fs/cgroup', groups)
   removeRecord()
 }
 
@@ -55,16 +56,24 @@ async function unmountBelow(directory: string): Promise<void> {
   for (const point of points.reverse()) await run('umount', ['--lazy', point], { allowFailure: true })
 }
 
-function removeControlGroups(name: string): void {
-  const root = '/sys/fs/cgroup'
-  const hierarchies = existsSync(`${root}/cgroup.controllers`)
-    ? [root]
-    : readdirSync(root).map((one) => `${root}/${one}`)
-  for (const hierarchy of hierarchies) removeTree(`${hierarchy}/${name}`)
+/** Docker gives a plugin a control group of the plugin's id, beside and not below the engine's own. */
+function pluginIds(directory: string): string[] {
+  return globSync(`${directory}/h*/docker/plugins/*`)
+    .map((path) => path.slice(path.lastIndexOf('/') + 1))
+    .filter((name) => /^[0-9a-f]{64}$/.test(name))
+}
+
+/** Removes control groups of these names wherever they are: the place depends on the group the lab was started in. */
+function removeControlGroups(directory: string, names: ReadonlySet<string>): void {
+  for (const entry of readdirSync(directory, { withFileTypes: true })) {
+    if (!entry.isDirectory()) continue
+    const path = `${directory}/${entry.name}`
+    if (names.has(entry.name)) removeTree(path)
+    else removeControlGroups(path, names)
+  }
 }
 
 function removeTree(directory: string): void {
-  if (!existsSync(directory)) return
   for (const entry of readdirSync(directory, { withFileTypes: true })) {
     if (entry.isDirectory()) removeTree(`${directory}/${entry.name}`)
   }

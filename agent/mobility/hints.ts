@@ -107,11 +107,11 @@ export class Hints {
     const { bus, engine, cache } = this.#core.parts
     const tasks = await engine.tasks()
     if (tasks.length === 0) return
-    const { records } = await cache.list()
+    const { entries } = await cache.list()
     for (const task of tasks) {
       const host = this.#core.hosts.all().find((known) => known.swarmNode === task.node)
       if (host === undefined) continue
-      for (const record of records) {
+      for (const { value: record } of entries) {
         if (!task.volumes.includes(record.name) || record.holder?.host === host.id) continue
         if (!this.#first(`${task.task} ${record.id} ${host.id}`, REPEAT_HINT_MS)) continue
         bus.publish('schedule.task', { ...task, host: host.id, volume: record.name })

@@ -66,17 +66,17 @@ export function createMobility(
     source: (request, _peer, signal) => openTree(core, request, signal),
     create: async (name, options) => view(await createVolume(core, name, options), false),
     async get(name, signal) {
-      const { record, stale } = await getKnown(core, name, signal)
-      if (record === null || record.removedAt !== null) throw notFound(name)
-      hints.wanted(record)
-      return view(record, stale)
+      const { entry, stale } = await getKnown(core, name, signal)
+      if (entry === null || entry.value.removedAt !== null) throw notFound(name)
+      hints.wanted(entry.value)
+      return view(entry.value, stale)
     },
     async list() {
-      const { records, stale } = await parts.cache.list()
+      const { entries, stale } = await parts.cache.list()
       const mounted = await parts.store.mounted()
-      return records
-        .filter((record) => record.removedAt === null)
-        .map((record) => viewVolume(core, record, mounted, stale))
+      return entries
+        .filter(({ value }) => value.removedAt === null)
+        .map(({ value }) => viewVolume(core, value, mounted, stale))
     },
     remove: (name) => removeVolume(core, name),
     async mount(name, mountId, deadlineMs) {
@@ -111,11 +111,7 @@ export function createMobility(
 }
 
 /** The registry's word, or its last one; waits for a registry that is away as long as the caller does (promise 10). */
-async function getKnown(
-  core: Core,
-  name: string,
-  signal: AbortSignal,
-): Promise<{ record: VolumeRecord | null; stale: boolean }> {
+async function getKnown(core: Core, name: string, signal: AbortSignal): ReturnType<Parts['cache']['get']> {
   for (;;) {
     try {
       return await core.parts.cache.get(name)

@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Bus } from '../bus/contract.ts'
 import type { Engine } from '../docker/contract.ts'
 import type { HostRecord, VolumeRecord } from '../model.ts'
-import type { Registry } from '../registry/contract.ts'
+import type { Registry, Versioned } from '../registry/contract.ts'
 import type { Store } from '../store/contract.ts'
 import type { Puller } from '../transfer/contract.ts'
 
@@ -19,8 +19,8 @@ export interface Clock {
 
 /** Last known answers of the registry, for calls that must not fail while it is away (promise 10). */
 export interface RecordCache {
-  get(name: string): Promise<{ record: VolumeRecord | null; stale: boolean }>
-  list(): Promise<{ records: VolumeRecord[]; stale: boolean }>
+  get(name: string): Promise<{ entry: Versioned<VolumeRecord> | null; stale: boolean }>
+  list(): Promise<{ entries: Versioned<VolumeRecord>[]; stale: boolean }>
 }
 
 /** Who we are; made once at start. */

@@ -1,0 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Clock } from './mobility/parts.ts'
+
+/** The machine's own time. */
+export const systemClock: Clock = {
+  now: () => new Date(),
+  elapsedMs: () => performance.now(),
+  sleep: async (ms, signal) => {
+    await sleep(ms, undefined, { signal }).catch(() => undefined)
+  },
+  deadline: (ms) => AbortSignal.timeout(Math.max(0, Math.ceil(ms))),
+}

@@ -1,0 +1,47 @@
+import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { WherryError } from './errors.ts'
+
+const hostFile = z.object({ hostId: z.string().min(1) })
+
+/**
+ * This host's id: made once, kept in `<state>/host.json`, synced to disk on return. A file that is there but cannot be
+ * understood is COPY_DAMAGED, never replaced: with another id the host would not know its own copies.
+ */
+export async function readHostId(stateDir: string, newId: () => string): Promise<string> {
+  await mkdir(stateDir, { recursive: true })
+  const path = join(stateDir, 'host.json')
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null
+    throw error
+  })
+  if (text === null) return writeHostId(path, newId())
+  try {
+    return hostFile.parse(JSON.parse(text)).hostId
+  } catch (cause) {
+    throw new WherryError('COPY_DAMAGED', `${path}, which holds this host's id, cannot be understood.`, {
+      hint: 'Restore it: {"hostId":"..."} with the id that other hosts show for this one.',
+      cause,
+    })
+  }
+}
+
+async function writeHostId(path: string, hostId: string): Promise<string> {
+  const draft = `${path}.new`
+  const file = await open(draft, 'w', 0o600)
+  try {
+    await file.writeFile(`${JSON.stringify({ hostId })}\n`)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await rename(draft, path)
+  const directory = await open(join(path, '..'), 'r')
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+  return hostId
+}

@@ -1,0 +1,118 @@
+import { readFile } from 'node:fs/promises'
+import { pino } from 'pino'
+import { ulid } from 'ulid'
+import { serveApi } from './api/server.ts'
+import { NatsBus } from './bus/bus.ts'
+import { EmbeddedNats } from './bus/embedded.ts'
+import { planNats } from './bus/plan.ts'
+import { systemClock } from './clock.ts'
+import { type Config, EXIT_WRONG_SETTING, type Paths, parseConfig, pathsUnder, rootOf } from './config.ts'
+import { createEngine } from './docker/engine.ts'
+import { codeOf, WherryError } from './errors.ts'
+import { readHostId } from './host-id.ts'
+import { createMobility } from './mobility/mobility.ts'
+import type { Parts } from './mobility/parts.ts'
+import { VolumeCache } from './registry/cache.ts'
+import { JetStreamRegistry } from './registry/registry.ts'
+import { openStore } from './store/store.ts'
+import { openIdentity } from './tls.ts'
+import type { Puller } from './transfer/contract.ts'
+import { createPuller } from './transfer/puller.ts'
+import { serveTransfer } from './transfer/server.ts'
+
+/** Where a host without peers says it is; nobody dials it. */
+const LONE_ADDRESS = '127.0.0.1'
+
+/** A host without peers has nobody to ask; it never gets here, because all copies are its own. */
+const NO_PEERS: Puller = {
+  pull: async () => {
+    throw new WherryError('TRANSFER_CUT', 'This host has no peers to copy from.', { hint: 'Set WHERRY_PEERS.' })
+  },
+}
+
+/** Puts the agent's parts together, outermost last, and takes them down in the opposite order when `signal` aborts. */
+async function runAgent(config: Config, paths: Paths, log: pino.Logger, signal: AbortSignal): Promise<void> {
+  await using stack = new AsyncDisposableStack()
+  const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string
+  }
+  const hostId = await readHostId(paths.stateDir, ulid)
+  const settings = {
+    advertise: config.advertise,
+    peers: config.peers,
+    urls: config.nats,
+    clientPort: config.natsPort,
+    clusterPort: config.natsClusterPort,
+  }
+  const plan = planNats(settings)
+  const alone = plan.mode === 'single'
+  const tlsDir = `${paths.stateDir}/tls`
+  const tls = { ca: `${tlsDir}/ca.pem`, cert: `${tlsDir}/cert.pem`, key: `${tlsDir}/key.pem` }
+  const identity = alone ? null : stack.use(await openIdentity({ dir: tlsDir, address: config.advertise, log }))
+
+  const nats = stack.use(
+    await EmbeddedNats.start({ plan, settings, stateDir: paths.stateDir, tls, binary: paths.natsServer, log }),
+  )
+  const bus = stack.use(new NatsBus({ endpoint: nats.endpoint, name: config.advertise || hostId, log }))
+  const oldStore = await nats.oldStore()
+  const registry = stack.use(new JetStreamRegistry({ bus, replicas: plan.replicas, oldStore, log }))
+  const cache = new VolumeCache({ registry })
+  cache.follow(signal)
+  const store = await openStore({
+    stateDir: paths.stateDir,
+    mountRoot: paths.mountRoot,
+    trashRetentionMs: config.trashRetentionMs,
+    log,
+  })
+
+  const parts: Parts = {
+    self: {
+      id: hostId,
+      address: config.advertise || LONE_ADDRESS,
+      transferPort: config.transferPort,
+      incarnation: ulid(),
+    },
+    registry,
+    cache,
+    store,
+    puller: identity === null ? NO_PEERS : createPuller({ identity, log }),
+    bus,
+    engine: createEngine({ socketPath: paths.dockerSocket, log }),
+    clock: systemClock,
+    newId: ulid,
+    log,
+    heartbeatMs: config.heartbeatMs,
+    leaseMs: config.leaseMs,
+    signal,
+  }
+  const notes = () => [...(plan.warning === null ? [] : [plan.warning]), ...registry.state().problems]
+  const mobility = createMobility(parts, { version, notes })
+  await mobility.start()
+  if (identity !== null) {
+    const { advertise: host, transferPort: port } = config
+    stack.use(await serveTransfer({ host, port, identity, source: mobility.source, log, signal }))
+  }
+  stack.use(await serveApi({ mobility, socketPath: paths.agentSocket, log }))
+  log.info({ hostId, mode: plan.mode, version }, 'agent serves')
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
+
+/** Exit codes: 0 after SIGTERM or SIGINT, 78 after a wrong setting, 1 after anything else (the plugin starts it again). */
+async function main(): Promise<number> {
+  const stop = new AbortController()
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop.abort())
+  try {
+    const config = parseConfig(process.env)
+    const log = pino({ level: config.log, base: { part: 'agent' } })
+    await runAgent(config, pathsUnder(rootOf(process.argv.slice(2))), log, stop.signal)
+    return 0
+  } catch (error) {
+    process.stderr.write(`wherry: ${error instanceof WherryError ? error.toLine() : (error as Error).stack}\n`)
+    return codeOf(error) === 'SETTING_INVALID' ? EXIT_WRONG_SETTING : 1
+  }
+}
+
+process.exit(await main())

@@ -1,0 +1,140 @@
+import { agentOf, agentReady, idle, onLab, shell, treeOf } from './fixture.ts'
+import { until } from './harness/poll.ts'
+import { listTree } from './tree.ts'
+
+const test = onLab({}, { WHERRY_MOUNT_DEADLINE: '4s', WHERRY_HEARTBEAT: '500ms', WHERRY_LEASE: '3s' })
+
+const MEBIBYTE = 1024 * 1024
+const SIZE_MEBIBYTES = 64
+/** 64 MiB at this rate take about 20 s: five Mount deadlines. */
+const SLOW_BITS_PER_SECOND = 27_000_000
+
+test.serial(
+  'promise 9: a cold move longer than the deadline fails with progress, goes on, and the next Mount joins it',
+  async (t) => {
+    const { h1, h2, lab } = t.context
+    await h1.docker(['volume', 'create', '--driver', 'wherry', 'big'])
+    await shell(
+      h1,
+      t.context,
+      'big',
+      `dd if=/dev/urandom of=/data/blob bs=1M count=${SIZE_MEBIBYTES} 2>/dev/null; sync`,
+    )
+    await idle(h1, 'big')
+    const original = await listTree(await treeOf(h1, 'big'))
+
+    await lab.rate(h1, SLOW_BITS_PER_SECOND)
+    const first = await shell(h2, t.context, 'big', 'true', true)
+    t.not(first.code, 0)
+    t.regex(first.stderr, /"big" is being copied from h1 .*: [\d.]+ of 67\.1 MB \(\d+ %\), about \d+ s left/)
+
+    await using agent = agentOf(h2)
+    const running = (await agent.moves()).find((move) => move.volume === 'big')
+    t.is(running?.state, 'running', 'the copy goes on after the Mount gave up')
+    await lab.rate(h1, null)
+    const answer = await until(
+      'a later Mount succeeds',
+      async () => {
+        const again = await shell(h2, t.context, 'big', 'wc -c </data/blob', true)
+        return again.code === 0 ? again.stdout.trim() : null
+      },
+      { timeoutMs: 90_000 },
+    )
+    t.is(answer, String(SIZE_MEBIBYTES * MEBIBYTE))
+    const moves = (await agent.moves()).filter((move) => move.volume === 'big')
+    const moved = moves.reduce((sum, move) => sum + move.bytesDone, 0)
+    t.is(moved, SIZE_MEBIBYTES * MEBIBYTE, 'nothing was sent twice')
+    await idle(h2, 'big')
+    t.deepEqual(await listTree(await treeOf(h2, 'big')), original)
+  },
+)
+
+test.serial('a copy that is cut off in the middle takes up where it was when the link is back', async (t) => {
+  const { h1, h2, h3, lab } = t.context
+  await using agent = agentOf(h3)
+  await lab.rate(h2, SLOW_BITS_PER_SECOND)
+  await lab.rate(h1, SLOW_BITS_PER_SECOND)
+  await shell(h3, t.context, 'big', 'true', true)
+  const before = await until('some of it has arrived', async () => {
+    const move = (await agent.moves()).find(({ volume, state }) => volume === 'big' && state === 'running')
+    return move !== undefined && move.bytesDone > 4 * MEBIBYTE && move.bytesDone
+  })
+  await lab.link(h3, 'down')
+  await until('the cut is noticed', async () => (await agent.hosts()).filter(({ alive }) => alive).length < 2, {
+    timeoutMs: 60_000,
+  })
+  await lab.link(h3, 'up')
+  await lab.rate(h1, null)
+  await lab.rate(h2, null)
+  await until('the Mount succeeds', async () => (await shell(h3, t.context, 'big', 'true', true)).code === 0, {
+    timeoutMs: 120_000,
+  })
+  const moves = (await agent.moves()).filter((move) => move.volume === 'big')
+  const moved = moves.reduce((sum, move) => sum + move.bytesDone, 0)
+  t.true(before > 4 * MEBIBYTE)
+  // What was on the wire at the cut may have been sent twice; what was staged may not.
+  t.true(moved < SIZE_MEBIBYTES * MEBIBYTE + before / 2, `${moved} bytes moved in all`)
+  await idle(h3, 'big')
+  t.deepEqual(await listTree(await treeOf(h3, 'big')), await listTree(await treeOf(h1, 'big')))
+})
+
+test.serial(
+  'promise 2: data that is only on an unreachable host is never replaced by an empty directory',
+  async (t) => {
+    const { h1, h2, lab } = t.context
+    await h1.docker(['volume', 'create', '--driver', 'wherry', 'only'])
+    await shell(h1, t.context, 'only', 'echo precious >/data/file')
+    await idle(h1, 'only')
+    await lab.link(h1, 'down')
+    await using agent = agentOf(h2)
+    await until('h1 is missed', async () => (await agent.hosts()).some(({ name, alive }) => name === 'h1' && !alive))
+    const refused = await shell(h2, t.context, 'only', 'ls -A /data', true)
+    t.not(refused.code, 0)
+    t.is(refused.stdout, '', 'no container ran')
+    t.regex(refused.stderr, /"only".* on:? h1 \(10\.88\.0\.1\), not heard from for \d+ s/)
+    await lab.link(h1, 'up')
+    await agentReady(h1, 3)
+    t.is(
+      await until(
+        'the data is back',
+        async () => {
+          const again = await shell(h2, t.context, 'only', 'cat /data/file', true)
+          return again.code === 0 && again.stdout
+        },
+        { timeoutMs: 90_000 },
+      ),
+      'precious\n',
+    )
+  },
+)
+
+test.serial('promise 2: a volume held by an unreachable host is refused with that host named', async (t) => {
+  const { h1, h2, lab } = t.context
+  await h1.docker(['volume', 'create', '--driver', 'wherry', 'busy'])
+  const mount = ['-v', 'busy:/data', '--volume-driver', 'wherry']
+  await h1.docker([
+    'run',
+    '-d',
+    '--name',
+    'writer',
+    ...mount,
+    t.context.image,
+    'sh',
+    '-c',
+    'echo x >/data/x; sleep 3600',
+  ])
+  await using agent = agentOf(h2)
+  await until('h2 hears of the writer', async () => (await agent.get('busy')).holder?.containers.includes('writer'))
+  await lab.link(h1, 'down')
+  await until('h1 is missed', async () => (await agent.hosts()).some(({ name, alive }) => name === 'h1' && !alive))
+  const refused = await shell(h2, t.context, 'busy', 'ls -A /data', true)
+  t.not(refused.code, 0)
+  t.is(refused.stdout, '')
+  t.regex(refused.stderr, /"busy" is in use on host h1 \(10\.88\.0\.1\), not heard from for \d+ s by container writer/)
+  t.regex(refused.stderr, /Its data is on that host alone/)
+  await lab.link(h1, 'up')
+  await agentReady(h1, 3)
+  await h1.docker(['rm', '-f', 'writer'])
+  await idle(h1, 'busy')
+  t.is((await shell(h2, t.context, 'busy', 'cat /data/x')).stdout, 'x\n')
+})

@@ -1,0 +1,61 @@
+import test from 'ava'
+import { Directory } from '../../../agent/mobility/directory.ts'
+import type { Clock } from '../../../agent/mobility/parts.ts'
+import type { HostRecord } from '../../../agent/model.ts'
+
+const LEASE_MS = 8_000
+
+function clockAt(): Clock & { advance(ms: number): void } {
+  let ms = 0
+  return {
+    now: () => new Date(1_700_000_000_000 + ms),
+    elapsedMs: () => ms,
+    sleep: async () => undefined,
+    deadline: () => new AbortController().signal,
+    advance: (by) => {
+      ms += by
+    },
+  }
+}
+
+const host = (at: string): HostRecord => ({
+  id: 'a',
+  name: 'h1',
+  address: '10.0.0.1',
+  transferPort: 7450,
+  incarnation: 'i',
+  swarmNode: null,
+  uses: { v: ['db'] },
+  at,
+})
+
+test('a host is alive while its heartbeat changes, by the clock of the one who watches', (t) => {
+  const clock = clockAt()
+  const hosts = new Directory(clock, LEASE_MS)
+  hosts.see([host(clock.now().toISOString())])
+  clock.advance(5_000)
+  // The other host's clock stands an hour back: only that its heartbeat changed counts.
+  hosts.see([host('2023-11-14T21:13:25Z')])
+  clock.advance(LEASE_MS - 1)
+  t.true(hosts.alive('a'))
+  clock.advance(1)
+  t.false(hosts.alive('a'))
+  hosts.see([host('2023-11-14T21:13:25Z')])
+  t.false(hosts.alive('a'), 'the same heartbeat read again is no proof of life')
+  t.is(hosts.labelWithAge('a'), 'h1 (10.0.0.1), not heard from for 8 s')
+})
+
+test('a host nobody has heard of is named by its id and not alive', (t) => {
+  const hosts = new Directory(clockAt(), LEASE_MS)
+  t.false(hosts.alive('zz'))
+  t.is(hosts.labelWithAge('zz'), 'host zz, never heard from')
+  t.deepEqual([...hosts.containers('zz', 'v')], [])
+})
+
+test('a heartbeat left behind by a host that is long gone does not make it alive', (t) => {
+  const clock = clockAt()
+  const hosts = new Directory(clock, LEASE_MS)
+  hosts.see([host(new Date(clock.now().getTime() - 60_000).toISOString())])
+  t.false(hosts.alive('a'))
+  t.deepEqual([...hosts.containers('a', 'v')], ['db'])
+})

@@ -8,8 +8,8 @@ import { REGISTRY } from './registry.ts'
 /** What a container image of the lab is made of. */
 export interface ImageDefinition {
   readonly name: string
-  /** Names the contents: an image built with this key once is not built again on this machine. */
-  readonly key: string
+  /** Names the contents: an image that was built with this key once is not built again on this machine. */
+  readonly key: () => string
   /** The image's part of the OCI configuration: Entrypoint, Cmd, Env, StopSignal ... */
   readonly config: Readonly<Record<string, unknown>>
   /** Fills an empty directory with the image's root file system. */
@@ -33,7 +33,7 @@ const LAYER_TYPE = 'application/vnd.docker.image.rootfs.diff.tar.gzip'
 /** Builds an image without an engine, or takes it from an earlier run. */
 export async function buildImage(definition: ImageDefinition): Promise<ImageFiles> {
   const tag = createHash('sha256')
-    .update(definition.key + JSON.stringify(definition.config))
+    .update(definition.key() + JSON.stringify(definition.config))
     .digest('hex')
     .slice(0, 12)
   const files = { directory: `${CACHE}/${definition.name}-${tag}`, name: definition.name, tag }

@@ -17,7 +17,7 @@ const STOP_LIMIT_MS = 8_000
  * Runs the agent as a child process and starts it again whenever it ends, with a back-off that doubles from 0.1 s to
  * 5 s. When `signal` aborts, the agent gets SIGTERM, and SIGKILL after 8 s. Answers the exit code that the plugin should
  * end with: 0 after `signal`, 78 when the agent ended with 78 (a wrong setting: starting it again changes nothing).
- * Output goes where the plugin's goes. The agent's standard input ends when the plugin dies, however it dies.
+ * Output goes where the plugin's goes. However the plugin dies, the agent gets Node's `disconnect` event.
  */
 export async function superviseAgent(options: {
   entry: string
@@ -50,8 +50,7 @@ interface End {
 
 async function runOnce(options: Parameters<typeof superviseAgent>[0]): Promise<End> {
   const { entry, args, env, log, signal } = options
-  const child = spawn(process.execPath, [entry, ...args], { env, stdio: ['pipe', 'inherit', 'inherit'] })
-  child.stdin?.on('error', () => {})
+  const child = spawn(process.execPath, [entry, ...args], { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   const ended = endOf(child)
   log.info({ pid: child.pid }, 'agent started')
   const stop = () => void stopChild(child, ended, options)

@@ -42,8 +42,8 @@ const SAMPLES: Record<string, [Record<string, string>, Partial<Config>]> = {
     { advertise: 'node-1.example.org', peers: ['node-1.example.org', 'fd00::2'] },
   ],
   'a NATS of the user': [
-    { WHERRY_ADVERTISE: 'h1', WHERRY_NATS: 'tls://n1:4222,nats://n2' },
-    { advertise: 'h1', nats: ['tls://n1:4222', 'nats://n2'] },
+    { WHERRY_ADVERTISE: 'h1', WHERRY_NATS: 'tls://n1:4222,tls://n2' },
+    { advertise: 'h1', nats: ['tls://n1:4222', 'tls://n2'] },
   ],
   'times in every unit': [
     { WHERRY_MOUNT_DEADLINE: '1.5m', WHERRY_HEARTBEAT: '500ms', WHERRY_LEASE: '2s', WHERRY_TRASH_RETENTION: '12h' },

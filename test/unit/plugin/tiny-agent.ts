@@ -23,7 +23,7 @@ process.on('SIGTERM', () => {
   note('stop')
   process.exit(0)
 })
-process.stdin.resume().on('end', () => process.exit(0))
+process.on('disconnect', () => process.exit(0))
 if (behaviour === 'late') await sleep(2_000)
 await serveApi({ mobility: createMemoryMobility(), socketPath: paths.agentSocket, log: pino({ level: 'silent' }) })
 note('serve')

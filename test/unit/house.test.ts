@@ -1,0 +1,70 @@
+import { globSync, readFileSync } from 'node:fs'
+import test from 'ava'
+import { DEFAULTS } from '../../agent/config.ts'
+import { ERROR_STATUS } from '../../agent/errors.ts'
+import { complaintAbout, importsOf } from './house.ts'
+
+const read = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
+const cwd = new URL('../../', import.meta.url).pathname
+
+test('imports point down the list of the design, and each outside library has one home', (t) => {
+  const files = globSync('{agent,plugin}/**/*.ts', { cwd })
+  t.true(files.length > 20)
+  const imports = files.flatMap((file) => importsOf(file, read(file)))
+  t.true(imports.length > files.length)
+  t.deepEqual(
+    imports.map(complaintAbout).filter((complaint) => complaint !== null),
+    [],
+  )
+})
+
+test('the check of imports finds what it is there for', (t) => {
+  const wrong: [string, string][] = [
+    ['agent/store/a.ts', "import { x } from '../transfer/y.ts'"],
+    ['agent/store/a.ts', "import type { X } from '../transfer/y.ts'"],
+    ['agent/store/a.ts', "import { X } from '../transfer/contract.ts'"],
+    ['agent/store/a.ts', "import {\n  x,\n  y,\n} from '../mobility/core.ts'"],
+    ['agent/bus/a.ts', "export * from '../registry/registry.ts'"],
+    ['agent/sys/a.ts', "import '../store/store.ts'"],
+    ['agent/mobility/a.ts', "import { clock } from '../clock.ts'"],
+    ['agent/mobility/a.ts', "const x = await import('../main.ts')"],
+    ['agent/model.ts', "import { x } from './store/store.ts'"],
+    ['agent/api/a.ts', "import { x } from '../../plugin/view.ts'"],
+    ['agent/mobility/a.ts', "import { x } from '../../test/unit/x.ts'"],
+    ['plugin/a.ts', "import { x } from '../agent/mobility/contract.ts'"],
+    ['plugin/a.ts', "import { x } from '../agent/api/server.ts'"],
+    ['agent/mobility/a.ts', "import type { Msg } from 'nats'"],
+    ['agent/store/a.ts', "const koffi = require('koffi')"],
+    ['agent/mobility/a.ts', "import Docker from 'dockerode'"],
+    ['agent/bus/a.ts', "import Koa, { type Context } from 'koa'"],
+  ]
+  for (const [file, source] of wrong)
+    t.deepEqual(importsOf(file, source).map(complaintAbout).map(Boolean), [true], source)
+  const right: [string, string][] = [
+    ['agent/transfer/a.ts', "import type { TreeReader } from '../store/contract.ts'"],
+    ['agent/registry/a.ts', "import { NatsLink } from '../bus/connection.ts'"],
+    ['agent/store/a.ts', "import { x } from '../sys/files.ts'"],
+    ['agent/api/a.ts', "import type { Mobility } from '../mobility/contract.ts'"],
+    ['agent/main.ts', "import { openStore } from './store/store.ts'"],
+    ['plugin/a.ts', "import { x } from '../agent/api/client.ts'"],
+    ['agent/sys/a.ts', "type Koffi = typeof import('koffi')"],
+  ]
+  for (const [file, source] of right) t.deepEqual(importsOf(file, source).map(complaintAbout), [null], source)
+})
+
+test('every error code is described in docs/errors.md, and no other', (t) => {
+  const headings = [...read('docs/errors.md').matchAll(/^### (\w+)$/gm)].map(([, heading]) => heading)
+  t.deepEqual(headings.toSorted(), Object.keys(ERROR_STATUS).toSorted())
+})
+
+test('every setting is described in docs/settings.md with its default, and no other', (t) => {
+  const sections = [...read('docs/settings.md').matchAll(/^### (WHERRY_\w+)\n\nDefault: (?:`(.*?)`|empty)/gm)]
+  const described = Object.fromEntries(sections.map(([, name, value]) => [name, value ?? '']))
+  t.deepEqual(described, { ...DEFAULTS })
+})
+
+test("the plugin's manifest offers every setting with its default, each settable", (t) => {
+  const { env } = JSON.parse(read('config.json')) as { env: { name: string; value: string; settable: string[] }[] }
+  t.deepEqual(Object.fromEntries(env.map(({ name, value }) => [name, value])), { ...DEFAULTS })
+  t.true(env.every(({ settable }) => settable.includes('value')))
+})

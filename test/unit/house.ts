@@ -1,0 +1,97 @@
+import { dirname, join } from 'node:path/posix'
+
+/** One import statement: who imports what, and whether only its types. Paths are relative to the repository. */
+export interface Import {
+  readonly from: string
+  readonly to: string
+  readonly typeOnly: boolean
+}
+
+const STATEMENT = /^\s*(?:import|export)\s+(type\s+)?[^'"]*?from\s+['"]([^'"]+)['"]|^\s*import\s+['"]([^'"]+)['"]/gm
+const EXPRESSION = /(typeof\s+)?\b(?:import|require)\(\s*['"]([^'"]+)['"]/g
+
+/** All imports of a source text. */
+export function importsOf(file: string, source: string): Import[] {
+  const resolve = (name: string) => (name.startsWith('.') ? join(dirname(file), name) : name)
+  const statements = [...source.matchAll(STATEMENT)].map(([, type, named, bare]) => ({
+    from: file,
+    to: resolve(named ?? bare ?? ''),
+    typeOnly: type !== undefined,
+  }))
+  const expressions = [...source.matchAll(EXPRESSION)].map(([, type, name = '']) => ({
+    from: file,
+    to: resolve(name),
+    typeOnly: type !== undefined,
+  }))
+  return [...statements, ...expressions]
+}
+
+/** docs/architecture.md, "The house": imports point down. Folders on one level do not know each other. */
+const LEVELS: Readonly<Record<string, number>> = {
+  api: 4,
+  mobility: 3,
+  registry: 2,
+  bus: 2,
+  docker: 2,
+  transfer: 2,
+  store: 2,
+  sys: 1,
+}
+const BOTTOM = ['agent/model.ts', 'agent/errors.ts', 'agent/config.ts', 'agent/tls.ts']
+const PLUGIN_MAY_USE = [
+  'agent/api/client.ts',
+  'agent/api/contract.ts',
+  'agent/api/http.ts',
+  'agent/api/input.ts',
+  'agent/config.ts',
+  'agent/errors.ts',
+  'agent/model.ts',
+]
+const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
+  koffi: ['agent/sys/'],
+  nats: ['agent/bus/', 'agent/registry/'],
+  dockerode: ['agent/docker/'],
+  koa: ['plugin/', 'agent/api/'],
+  '@koa/router': ['plugin/', 'agent/api/'],
+  undici: ['agent/api/'],
+}
+
+/** What is wrong with an import of shipped code; null when nothing is. */
+export function complaintAbout(found: Import): string | null {
+  const line = `${found.from} imports ${found.to}`
+  if (!/^(agent|plugin|cli|test|scripts)\//.test(found.to)) {
+    const homes = PACKAGE_HOMES[found.to]
+    return homes === undefined || homes.some((home) => found.from.startsWith(home))
+      ? null
+      : `${line}: that package is used in ${homes.join(' and ')} only`
+  }
+  if (found.from.startsWith('plugin/')) {
+    return found.to.startsWith('plugin/') || PLUGIN_MAY_USE.includes(found.to)
+      ? null
+      : `${line}: the plugin knows nothing but the agent's API`
+  }
+  if (!found.to.startsWith('agent/')) return `${line}: the agent is below that`
+  return isDownward(found) ? null : `${line}: imports point down`
+}
+
+function isDownward({ from, to, typeOnly }: Import): boolean {
+  const own = folderOf(from)
+  const other = folderOf(to)
+  if (BOTTOM.includes(from)) return BOTTOM.includes(to)
+  // The files beside main.ts are parts of the composition root.
+  if (own === null || BOTTOM.includes(to)) return true
+  if (other === null) return false
+  const step = levelOf(own) - levelOf(other)
+  if (own === other || step > 0) return true
+  return step === 0 && ((typeOnly && to.endsWith('/contract.ts')) || (own === 'registry' && other === 'bus'))
+}
+
+function folderOf(file: string): string | null {
+  return /^agent\/([^/]+)\//.exec(file)?.[1] ?? null
+}
+
+function levelOf(folder: string): number {
+  const level = LEVELS[folder]
+  if (level === undefined) throw new Error(`agent/${folder} has no place in the house yet: add it to LEVELS`)
+  return level
+}

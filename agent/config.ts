@@ -258,7 +258,7 @@ export function pathsUnder(root: string): Paths {
     dockerSocket: join(root, 'run/docker.sock'),
     pluginSocket: join(root, 'run/docker/plugins/wherry.sock'),
     agentSocket: join(stateDir, 'agent.sock'),
-    natsServer: '/usr/sbin/nats-server',
+    natsServer: '/usr/bin/nats-server',
   }
 }
 

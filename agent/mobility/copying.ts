@@ -45,7 +45,8 @@ export class Copying {
       running.wantFor(wantedMs)
       return running
     }
-    const job = new CopyJob(volume, this.#parts.clock, wantedMs)
+    const { id, name, options } = volume
+    const job = new CopyJob({ id, name, options }, this.#parts.clock, wantedMs)
     this.#jobs.set(volume.id, job)
     const signal = AbortSignal.any([this.#parts.signal, job.stopped])
     void this.#run(job, signal)

@@ -86,7 +86,7 @@ async function holdAndMount(
   let local = await store.copy(seen.id)
   if (local === null) {
     if (seen.last !== null || seen.holder !== null) throw holdsNothing(core, seen)
-    local = await store.create(seen)
+    local = await store.create({ id: seen.id, name: seen.name, options: seen.options })
   }
   const held = local.held ?? (await intendHold(core, seen, local))
   if (held === null) return heldElsewhere(core, seen)

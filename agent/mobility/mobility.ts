@@ -80,7 +80,10 @@ export function createMobility(
     },
     remove: (name) => removeVolume(core, name),
     async mount(name, mountId, deadlineMs) {
-      return { mountpoint: await mountVolume(core, name, mountId, deadlineMs) }
+      const startedMs = parts.clock.elapsedMs()
+      const mountpoint = await mountVolume(core, name, mountId, deadlineMs)
+      parts.log.info({ volume: name, mountId, waitMs: Math.round(parts.clock.elapsedMs() - startedMs) }, 'mounted')
+      return { mountpoint }
     },
     unmount: (name, mountId) => unmountVolume(core, name, mountId),
     async hosts(): Promise<HostView[]> {

@@ -41,5 +41,12 @@ export function lockFile(path: string): Disposable | null {
     if (errnoOf(error) === 'EAGAIN' || errnoOf(error) === 'EWOULDBLOCK') return null
     throw error
   }
-  return { [Symbol.dispose]: () => closeSync(fd) }
+  let held = true
+  return {
+    [Symbol.dispose]: () => {
+      // A second close would hit whatever has the number by then.
+      if (held) closeSync(fd)
+      held = false
+    },
+  }
 }

@@ -1,0 +1,50 @@
+import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { describeTree } from './comparer.ts'
+import { calm, checkpoint, directory, host, move, send, volume } from './fixture.ts'
+
+test('promise 4: a disk that is too small is refused before anything comes; one that fills up keeps the old checkpoint', async (t) => {
+  const base = await directory(t)
+  execFileSync('sh', ['-c', 'truncate -s 64M disk && mkfs.ext4 -q disk && mkdir mnt && mount -o loop disk mnt'], {
+    cwd: base,
+  })
+  const small = join(base, 'mnt')
+  t.teardown(() => execFileSync('umount', [small]))
+  const [one, two] = [await host(t), await host(t, join(small, 'state'))]
+  const v = volume()
+  await one.store.create(v)
+  const data = one.data(v.id)
+  writeFileSync(join(data, 'file'), randomBytes(10_000_000))
+  await move(one.store, two.store, v)
+  const before = describeTree(two.data(v.id))
+
+  writeFileSync(join(data, 'file'), randomBytes(30_000_000))
+  writeFileSync(join(data, 'other'), randomBytes(60_000_000))
+  await one.store.capture(v.id, 'quiet', calm)
+  await t.throwsAsync(send(one.store, two.store, v), { code: 'DISK_FULL', message: /\d+ bytes needed, \d+ available/ })
+
+  rmSync(join(data, 'other'))
+  const capture = await one.store.capture(v.id, 'quiet', calm)
+  await using reader = await one.store.reader(v.id, 'last')
+  await using writer = await two.store.writer(v)
+  const [need] = await writer.begin(reader.manifest())
+  mkdirSync(join(small, 'foreign'))
+  writeFileSync(join(small, 'foreign', 'file'), randomBytes(20_000_000))
+  const filling = async () => {
+    for await (const { offset, data } of reader.read(need?.index ?? -1, 0))
+      await writer.write(need?.index ?? -1, offset, data)
+  }
+  await t.throwsAsync(filling(), { code: 'DISK_FULL' })
+  t.deepEqual(describeTree(two.data(v.id)), before)
+  await writer[Symbol.asyncDispose]()
+
+  rmSync(join(small, 'foreign'), { recursive: true })
+  const { sentBytes } = await send(one.store, two.store, v)
+  t.true(sentBytes < 30_000_000, 'what had come was used')
+  await two.store.apply(v.id, checkpoint(capture, 2))
+  t.deepEqual(describeTree(two.data(v.id)), describeTree(data))
+  await two.store[Symbol.asyncDispose]()
+})

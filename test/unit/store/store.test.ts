@@ -1,0 +1,146 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { describeTree } from './comparer.ts'
+import { calm, host, OPTIONS, volume } from './fixture.ts'
+
+test('a copy is made once, with its owner and mode, and is found again by another process', async (t) => {
+  const one = await host(t)
+  const v = { ...volume(), options: { uid: 70, gid: 71, mode: 0o1770 } }
+  const made = await one.store.create(v)
+  t.deepEqual(await one.store.create({ ...v, name: 'other' }), made)
+  t.regex(describeTree(one.data(v.id))[0] ?? '', /d 1770 70 71/)
+  await one.store.update(v.id, { held: { epoch: 3, incarnation: 'x' }, epochSeen: 3, mounts: { a: 2 } })
+  await one.store[Symbol.asyncDispose]()
+  const again = await host(t, one.stateDir)
+  t.deepEqual(await again.store.copies(), {
+    copies: [
+      { ...v, checkpoint: null, held: { epoch: 3, incarnation: 'x' }, applying: false, epochSeen: 3, mounts: { a: 2 } },
+    ],
+    damaged: [],
+  })
+})
+
+test('promise 8: the highest epoch seen never goes down, and changes at the same time all count', async (t) => {
+  const { store } = await host(t)
+  const v = volume()
+  await store.create(v)
+  await Promise.all([
+    store.update(v.id, { epochSeen: 9 }),
+    store.update(v.id, { mounts: { a: 1 } }),
+    store.update(v.id, { epochSeen: 4, name: 'renamed' }),
+  ])
+  const copy = await store.copy(v.id)
+  t.is(copy?.epochSeen, 9)
+  t.deepEqual(copy?.mounts, { a: 1 })
+  t.is(copy?.name, 'renamed')
+})
+
+test('promise 7: a directory that cannot be understood is reported and left alone', async (t) => {
+  const { store, stateDir } = await host(t)
+  const v = volume()
+  await store.create(v)
+  const record = join(stateDir, 'volumes', v.id, 'volume.json')
+  const good = readFileSync(record, 'utf8')
+  for (const bad of ['', '{', good.replace('"version": 1', '"version": 2'), good.replace(v.id, 'someone-else')]) {
+    writeFileSync(record, bad)
+    const { copies, damaged } = await store.copies()
+    t.deepEqual(copies, [])
+    t.is(damaged[0]?.path, join(stateDir, 'volumes', v.id))
+    await t.throwsAsync(store.copy(v.id), { code: 'COPY_DAMAGED' })
+    await t.throwsAsync(store.create(v), { code: 'COPY_DAMAGED' })
+    await store.recover()
+    t.is(readFileSync(record, 'utf8'), bad)
+  }
+  rmSync(record)
+  t.is((await store.copies()).damaged.length, 1)
+})
+
+test('an id that is no plain word never becomes a path', async (t) => {
+  const { store } = await host(t)
+  for (const id of ['', '.', '..', '../x', 'a/b', '/etc', 'a\0b', '.new-x', 'x'.repeat(65)]) {
+    await t.throwsAsync(async () => store.copy(id), { code: 'REQUEST_INVALID' }, id)
+    await t.throwsAsync(async () => store.create({ id, name: 'x', options: OPTIONS }), { code: 'REQUEST_INVALID' }, id)
+    await t.throwsAsync(async () => store.unmount(id), { code: 'REQUEST_INVALID' }, id)
+  }
+})
+
+test('two processes never work in one state directory', async (t) => {
+  const one = await host(t)
+  await t.throwsAsync(host(t, one.stateDir), { code: 'STATE_LOCKED' })
+  await one.store[Symbol.asyncDispose]()
+  await t.notThrowsAsync(host(t, one.stateDir))
+})
+
+test('a tree is mounted once however often it is asked for, and unmounting may be repeated', async (t) => {
+  const { store, data, stateDir } = await host(t)
+  const v = volume()
+  await store.create(v)
+  t.teardown(() => store.unmount(v.id))
+  const paths = await Promise.all([store.mount(v.id), store.mount(v.id), store.mount(v.id)])
+  t.deepEqual(new Set(paths), new Set([store.mountpoint(v.id)]))
+  t.deepEqual(await store.mounted(), new Set([v.id]))
+  writeFileSync(join(store.mountpoint(v.id), 'file'), 'through the mount')
+  t.is(readFileSync(join(data(v.id), 'file'), 'utf8'), 'through the mount')
+  await t.throwsAsync(store.trash(v.id), { code: 'VOLUME_IN_USE' })
+  await store.unmount(v.id)
+  await store.unmount(v.id)
+  t.is((await store.mounted()).size, 0)
+  t.false(existsSync(join(stateDir, 'mnt', v.id)))
+})
+
+test('a mount that is in use says VOLUME_BUSY and stays', async (t) => {
+  const { store } = await host(t)
+  const v = volume()
+  await store.create(v)
+  const user = spawn('sleep', ['600'], { cwd: await store.mount(v.id) })
+  await once(user, 'spawn')
+  await t.throwsAsync(store.unmount(v.id), { code: 'VOLUME_BUSY' })
+  t.true((await store.mounted()).has(v.id))
+  user.kill('SIGKILL')
+  await once(user, 'exit')
+  await store.unmount(v.id)
+})
+
+test('promise 7: a removed copy is kept in the trash for its time, then deleted whatever its names', async (t) => {
+  const { store, data, stateDir } = await host(t)
+  const v = volume()
+  await store.create(v)
+  execFileSync('sh', ['-c', 'mkdir "$(printf "d\\377")" && echo x > "$(printf "d\\377/f\\376")" && ln -s / root'], {
+    cwd: data(v.id),
+  })
+  await store.trash(v.id)
+  await store.trash(v.id)
+  t.is(await store.copy(v.id), null)
+  const [kept] = readdirSync(join(stateDir, 'trash'))
+  t.true(kept?.startsWith(`${v.id}-`))
+  mkdirSync(join(stateDir, 'trash', 'of-someone-else'))
+  t.deepEqual(await store.emptyTrash(new Date()), [])
+  t.deepEqual(await store.emptyTrash(new Date(Date.now() + 5000)), [kept])
+  t.deepEqual(readdirSync(join(stateDir, 'trash')), ['of-someone-else'])
+})
+
+test('a copy that was being made when the process died is made anew', async (t) => {
+  const { store, stateDir } = await host(t)
+  const unborn = join(stateDir, 'volumes', '.new-01ABC')
+  mkdirSync(join(unborn, 'data'), { recursive: true })
+  t.deepEqual(await store.copies(), { copies: [], damaged: [] })
+  await store.recover()
+  t.false(existsSync(unborn))
+})
+
+test('what this host has no copy of is refused by name', async (t) => {
+  const { store } = await host(t)
+  const { id } = volume()
+  for (const call of [
+    store.update(id, {}),
+    store.capture(id, 'quiet', calm),
+    store.reader(id, 'last'),
+    store.mount(id),
+  ]) {
+    await t.throwsAsync(call, { code: 'VOLUME_NOT_FOUND' })
+  }
+  t.is(await store.copy(id), null)
+})

@@ -51,6 +51,7 @@ export interface TreeReader extends AsyncDisposable {
 export interface TreeWriter extends AsyncDisposable {
   /** Takes the encoded manifest, refuses a malformed or hostile one (MANIFEST_INVALID), answers what is still missing. Checks free space first (DISK_FULL). */
   begin(manifest: AsyncIterable<Buffer>): Promise<readonly Need[]>
+  /** Adds data in order; what is skipped is a hole. `data` must not change until `endFile`. REQUEST_INVALID for data out of order or beyond the end, DISK_FULL. */
   write(index: number, offset: number, data: Buffer): Promise<void>
   /** Ends one file: its hash is checked. False: what came is not what the manifest says (the source changed); it was thrown away. */
   endFile(index: number): Promise<boolean>
@@ -81,13 +82,14 @@ export interface Store {
   /**
    * Makes the tree equal to the manifest that was staged completely by the last writer: commits a journal, applies it,
    * checks every entry's attributes, sets `checkpoint`. Rejects STAGE_INCOMPLETE when files are missing and
-   * HASH_MISMATCH when the staged manifest is not `checkpoint.hash`; nothing was touched then.
+   * HASH_MISMATCH when the staged manifest is not `checkpoint.hash`, VOLUME_IN_USE while held or mounted,
+   * TREE_UNSUPPORTED when this file system cannot hold the tree; nothing was touched then. May be repeated after any failure.
    */
   apply(id: string, checkpoint: Checkpoint): Promise<void>
   /** Finishes applies that were cut off by a crash (replays from the journal), drops what was never committed. Run once at start. */
   recover(): Promise<void>
 
-  /** Bind-mounts the tree; answers the mountpoint. Safe to repeat: one mount however often it is called. */
+  /** Bind-mounts the tree; answers the mountpoint. Safe to repeat: one mount however often it is called. COPY_DAMAGED while an apply is unfinished. */
   mount(id: string): Promise<string>
   /** Unmounts; safe to repeat. VOLUME_BUSY when the kernel says so. */
   unmount(id: string): Promise<void>
@@ -96,7 +98,7 @@ export interface Store {
   /** Ids of volumes mounted now, by /proc/self/mountinfo. */
   mounted(): Promise<Set<string>>
 
-  /** Moves the copy to the trash (kept for the retention time). Safe to repeat. */
+  /** Moves the copy to the trash (kept for the retention time). Safe to repeat. VOLUME_IN_USE while mounted, COPY_RUNNING while a writer is open. */
   trash(id: string): Promise<void>
   /** Deletes what has been in the trash longer than the retention time. */
   emptyTrash(now: Date): Promise<string[]>

@@ -9,12 +9,13 @@ import { type Stage, writeAll } from './stage.ts'
 export class IncomingFile {
   readonly #stage: Stage
   readonly #entry: FileEntry
-  readonly #hash = new ContentHash()
+  readonly #hash: ContentHash
   #file: FileHandle | null = null
   /** A small file that came in one piece waits here, to be written at its end in one go. */
   #whole: Buffer | null = null
 
-  constructor(stage: Stage, entry: FileEntry) {
+  constructor(stage: Stage, entry: FileEntry, signal: AbortSignal) {
+    this.#hash = new ContentHash(signal)
     this.#stage = stage
     this.#entry = entry
   }

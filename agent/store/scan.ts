@@ -144,8 +144,8 @@ class Scanner implements Scan {
         readSync(fd, data, 0, sizeBytes, 0)
         return hashOf(data)
       }
-      const hash = new ContentHash()
-      await hash.read(fd, sizeBytes, this.#options.signal)
+      const hash = new ContentHash(this.#options.signal)
+      await hash.read(fd, sizeBytes)
       return hash.digest()
     } finally {
       closeSync(fd)

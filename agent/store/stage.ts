@@ -103,8 +103,8 @@ export class Stage {
 async function hashFile(path: string, signal: AbortSignal): Promise<string> {
   const file = await open(path, 'r')
   try {
-    const hash = new ContentHash()
-    await hash.read(file.fd, (await file.stat()).size, signal)
+    const hash = new ContentHash(signal)
+    await hash.read(file.fd, (await file.stat()).size)
     return hash.digest()
   } finally {
     await file.close()

@@ -19,6 +19,7 @@ import { Mounting, openMountRoot } from './mounting.ts'
 import { openReader } from './reader.ts'
 import { readRecord, writeRecord } from './record.ts'
 import { type Scan, scanTree } from './scan.ts'
+import { orDiskFull } from './space.ts'
 import { Stage } from './stage.ts'
 import { tickAndSync } from './tick.ts'
 import { emptyTrash, moveToTrash, removeTree } from './trash.ts'
@@ -121,7 +122,7 @@ class DiskStore implements Store, AsyncDisposable {
       const copy = await this.#require(id)
       const epochSeen = Math.max(copy.epochSeen, change.epochSeen ?? 0)
       const changed = { ...copy, ...change, id, epochSeen }
-      await writeRecord(this.#layout(id), changed)
+      await orDiskFull(this.#layout(id).directory, copy.name, () => writeRecord(this.#layout(id), changed))
       return changed
     })
   }
@@ -133,7 +134,9 @@ class DiskStore implements Store, AsyncDisposable {
       const layout = this.#layout(id)
       const scan = await this.#scan(layout, kind === 'quiet', signal)
       const manifest = await makeManifest(scan.entries)
-      await keepTree(layout.directory, kind === 'quiet' ? 'last' : 'live', manifest, scan.seen)
+      await orDiskFull(layout.directory, id, () =>
+        keepTree(layout.directory, kind === 'quiet' ? 'last' : 'live', manifest, scan.seen),
+      )
       if (kind === 'quiet') await dropKept(layout.directory, 'live')
       const { hash, bytes, files } = manifest
       return { hash, bytes, files, filesRead: scan.filesRead, bytesRead: scan.bytesRead }
@@ -177,6 +180,8 @@ class DiskStore implements Store, AsyncDisposable {
     return this.#trees.run(id, async () => {
       const copy = await this.#require(id)
       await this.#requireUnmounted(id)
+      // What a holder wrote since its last checkpoint is nowhere else (promise 7).
+      if (copy.held !== null) throw inUse(copy.name, 'held')
       await this.#apply(this.#layout(id), copy.name, checkpoint)
     })
   }
@@ -297,7 +302,7 @@ class DiskStore implements Store, AsyncDisposable {
 
   async #requireUnmounted(id: string): Promise<void> {
     if (!(await this.#mounting.mounted()).has(id)) return
-    throw new WherryError('VOLUME_IN_USE', `Volume ${id} is mounted on this host.`, { hint: 'Unmount it first.' })
+    throw inUse(id, 'mounted')
   }
 
   #requireNoWriter(id: string): void {
@@ -306,6 +311,12 @@ class DiskStore implements Store, AsyncDisposable {
       hint: 'Stop that copy first.',
     })
   }
+}
+
+function inUse(volume: string, how: 'held' | 'mounted'): WherryError {
+  return new WherryError('VOLUME_IN_USE', `Volume ${volume} is ${how} on this host.`, {
+    hint: 'Stop the containers that use it first.',
+  })
 }
 
 function unfinished(volume: string): WherryError {

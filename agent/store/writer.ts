@@ -167,7 +167,7 @@ export class StageWriter implements TreeWriter {
   #file(index: number): IncomingFile {
     const known = this.#open.get(index)
     if (known !== undefined) return known
-    const file = new IncomingFile(this.#stage, this.#entry(index))
+    const file = new IncomingFile(this.#stage, this.#entry(index), this.#abort.signal)
     this.#open.set(index, file)
     return file
   }

@@ -1,5 +1,18 @@
-import koffi from 'koffi'
+import { errnoOf } from './failure.ts'
+import { callNow } from './libc.ts'
+
+const LOCK_EX_NB = 2 | 4
+
+/**
+ * Locks an open file against all other openings of it; false: another has it. The lock belongs to the open file
+ * description: a child that inherits the descriptor keeps it locked after this process has ended (flock(2)).
+ */
 export function tryLock(fd: number): boolean {
-  const lib = koffi.load('libc.so.6')
-  return lib.func('int flock(int fd, int op)')(fd, 6) === 0
+  try {
+    callNow('flock', `fd ${fd}`, fd, LOCK_EX_NB)
+    return true
+  } catch (error) {
+    if (errnoOf(error) === 'EAGAIN' || errnoOf(error) === 'EWOULDBLOCK') return false
+    throw error
+  }
 }

@@ -1,0 +1,104 @@
+import type { Logger } from 'pino'
+import { NatsLink, type NatsLinkOptions } from './connection.ts'
+import type { Bus } from './contract.ts'
+import type { NatsConnection } from './nats.ts'
+
+/** All subjects of this project begin so; the number changes with messages that older agents would misunderstand. */
+export const SUBJECT_PREFIX = 'wherry.v1.'
+
+/** News between agents over NATS, and for `registry` the connection itself. */
+export class NatsBus implements Bus, AsyncDisposable {
+  readonly #link: NatsLink
+  readonly #log: Logger
+  readonly #loops = new Set<Promise<void>>()
+  readonly #stop = new AbortController()
+
+  constructor(options: NatsLinkOptions) {
+    this.#link = new NatsLink(options)
+    this.#log = options.log
+  }
+
+  publish(subject: string, message: unknown): void {
+    const { connected } = this.#link.state()
+    // The client would keep it and drop it when it reconnects.
+    if (!connected) return
+    this.#link.connection().publish(SUBJECT_PREFIX + subject, JSON.stringify(message))
+  }
+
+  subscribe(subject: string, handler: (message: unknown, subject: string) => void, signal: AbortSignal): void {
+    const handle = (data: string, from: string) => {
+      let message: unknown
+      try {
+        message = JSON.parse(data)
+      } catch {
+        this.#log.warn({ subject: from }, 'dropped a message that is not JSON')
+        return
+      }
+      handler(message, from)
+    }
+    this.listen(subject, handle, signal)
+  }
+
+  state(): { readonly connected: boolean; readonly detail: string } {
+    return this.#link.state()
+  }
+
+  /** The live connection, for `registry` only. Throws REGISTRY_UNAVAILABLE with the reason while there is none. */
+  connection(): NatsConnection {
+    return this.#link.connection()
+  }
+
+  /** One line that says which servers are reachable and why the others are not. Never rejects. */
+  reach(): Promise<string> {
+    return this.#link.reach()
+  }
+
+  /** Calls `listener` after each connect and reconnect (and now, if connected) until `signal` aborts. */
+  onConnect(listener: (connection: NatsConnection) => void, signal: AbortSignal): void {
+    this.#link.onConnect(listener, signal)
+  }
+
+  /** Like `subscribe`, with the payload as text. */
+  listen(subject: string, handler: (data: string, subject: string) => void, signal: AbortSignal): void {
+    const ended = AbortSignal.any([signal, this.#stop.signal])
+    let current: NatsConnection | null = null
+    this.#link.onConnect((connection) => {
+      // The client renews its subscriptions by itself when it reconnects; a new connection needs a new one.
+      if (connection === current) return
+      current = connection
+      const loop = this.#consume(connection, SUBJECT_PREFIX + subject, handler, ended)
+      this.#loops.add(loop)
+      void loop.finally(() => this.#loops.delete(loop))
+    }, ended)
+  }
+
+  /** Ends all subscriptions, waits until every message that came is handled, then closes the connection. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await Promise.all(this.#loops)
+    await this.#link[Symbol.asyncDispose]()
+  }
+
+  async #consume(
+    connection: NatsConnection,
+    subject: string,
+    handler: (data: string, subject: string) => void,
+    ended: AbortSignal,
+  ): Promise<void> {
+    const subscription = connection.subscribe(subject)
+    const end = () => {
+      // A drain waits for the server's answer; without a connection there is nothing left to come.
+      if (this.#link.state().connected) subscription.drain().catch(() => {})
+      else subscription.unsubscribe()
+    }
+    ended.addEventListener('abort', end, { once: true })
+    for await (const message of subscription) {
+      try {
+        handler(message.string(), message.subject.slice(SUBJECT_PREFIX.length))
+      } catch (error) {
+        this.#log.error({ err: error, subject: message.subject }, 'a message could not be handled')
+      }
+    }
+    ended.removeEventListener('abort', end)
+  }
+}

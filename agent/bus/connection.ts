@@ -1,0 +1,199 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { WherryError } from '../errors.ts'
+import { clientTls, type Endpoint } from './endpoint.ts'
+import { connect, type NatsConnection } from './nats.ts'
+import { probeServers, summarize } from './probe.ts'
+
+/** A dead server is noticed after two missed answers: soon enough for a lease of eight seconds to be renewed elsewhere. */
+const PING_INTERVAL_MS = 1_500
+const MAX_PINGS_OUT = 2
+
+/** One attempt, TLS handshake included, at one server. */
+const CONNECT_TIMEOUT_MS = 3_000
+
+/** Wait between rounds over all servers: short, because leases run out; not zero, because handshakes cost. */
+const RETRY_WAIT_MS = 250
+
+/** How long one look at all servers counts: requests that fail together share it. */
+const REACH_KEPT_MS = 2_000
+
+/** Time for what is on its way out when the agent ends. */
+const DRAIN_WAIT_MS = 3_000
+
+export interface NatsLinkOptions {
+  readonly endpoint: Endpoint
+  /** Shown in the server's list of connections: this host's name. */
+  readonly name: string
+  readonly log: Logger
+}
+
+/**
+ * The connection to the registry's servers, made in the background and again whenever it is lost. Nothing waits for it:
+ * who needs it while it is down gets REGISTRY_UNAVAILABLE with the reason.
+ */
+export class NatsLink implements AsyncDisposable {
+  readonly #options: NatsLinkOptions
+  readonly #stop = new AbortController()
+  readonly #loop: Promise<void>
+  readonly #listeners = new Set<(connection: NatsConnection) => void>()
+  #connection: NatsConnection | null = null
+  #up = false
+  #detail = 'not connected yet'
+  #reason = ''
+  #diagnosis: Promise<void> | null = null
+  #reach: { at: number; answer: Promise<string> } | null = null
+
+  constructor(options: NatsLinkOptions) {
+    this.#options = options
+    this.#loop = this.#run()
+  }
+
+  /** The live connection. Throws REGISTRY_UNAVAILABLE with the reason while there is none. */
+  connection(): NatsConnection {
+    if (this.#connection !== null && this.#up) return this.#connection
+    throw unavailable(this.#detail)
+  }
+
+  state(): { readonly connected: boolean; readonly detail: string } {
+    return { connected: this.#up, detail: this.#detail }
+  }
+
+  /** Looks at all servers and says in one line which are reachable, and why the others are not. Never rejects. */
+  reach(): Promise<string> {
+    const now = performance.now()
+    if (this.#reach === null || now - this.#reach.at > REACH_KEPT_MS) {
+      this.#reach = { at: now, answer: probeServers(this.#options.endpoint).then(summarize) }
+    }
+    return this.#reach.answer
+  }
+
+  /** Calls `listener` now, if connected, and after each connect and reconnect, until `signal` aborts. */
+  onConnect(listener: (connection: NatsConnection) => void, signal: AbortSignal): void {
+    if (signal.aborted) return
+    this.#listeners.add(listener)
+    signal.addEventListener('abort', () => this.#listeners.delete(listener), { once: true })
+    if (this.#connection !== null && this.#up) listener(this.#connection)
+  }
+
+  /** Sends what is on its way and closes. Subscriptions are to be drained before. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    const connection = this.#connection
+    if (connection !== null && !connection.isClosed()) {
+      // While the servers are away a drain waits for an answer that never comes.
+      if (this.#up)
+        await Promise.race([connection.drain().catch(() => {}), sleep(DRAIN_WAIT_MS, undefined, { ref: false })])
+      await connection.close()
+    }
+    await this.#loop
+    await this.#diagnosis
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop
+    while (!signal.aborted) {
+      const connection = await this.#connect()
+      if (connection !== null) await this.#follow(connection)
+      await sleep(RETRY_WAIT_MS, undefined, { signal }).catch(() => {})
+    }
+  }
+
+  async #connect(): Promise<NatsConnection | null> {
+    const { endpoint, name } = this.#options
+    try {
+      const connection = await connect({
+        servers: [...endpoint.servers],
+        name,
+        tls: clientTls(endpoint),
+        ...loginOptions(endpoint),
+        noRandomize: true,
+        // What servers tell of each other can be addresses that only they can reach.
+        ignoreClusterUpdates: true,
+        ignoreAuthErrorAbort: true,
+        maxReconnectAttempts: -1,
+        reconnectTimeWait: RETRY_WAIT_MS,
+        timeout: CONNECT_TIMEOUT_MS,
+        pingInterval: PING_INTERVAL_MS,
+        maxPingOut: MAX_PINGS_OUT,
+      })
+      if (!this.#stop.signal.aborted) return connection
+      await connection.close()
+    } catch (error) {
+      this.#lost((error as Error).message)
+    }
+    return null
+  }
+
+  /** Returns when the connection is closed for good. */
+  async #follow(connection: NatsConnection): Promise<void> {
+    this.#connection = connection
+    this.#found(connection)
+    // The client never ends this iteration, not even when the connection is closed; it goes with the connection.
+    void this.#watch(connection)
+    await connection.closed()
+    this.#up = false
+  }
+
+  async #watch(connection: NatsConnection): Promise<void> {
+    for await (const event of connection.status()) {
+      if (event.type === 'disconnect') this.#lost(`the connection to ${event.data} was lost`)
+      if (event.type === 'reconnect') this.#found(connection)
+    }
+  }
+
+  #found(connection: NatsConnection): void {
+    const { log } = this.#options
+    this.#up = true
+    this.#reach = null
+    this.#detail = `connected to ${connection.getServer()} (nats-server ${connection.info?.version ?? 'unknown'})`
+    log.info(this.#detail)
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener(connection)
+      } catch (error) {
+        log.error({ err: error }, 'a listener for connects failed')
+      }
+    }
+  }
+
+  #lost(reason: string): void {
+    if (this.#stop.signal.aborted) return
+    if (this.#up) this.#options.log.warn(`NATS: ${reason}`)
+    this.#up = false
+    this.#reach = null
+    this.#reason = reason
+    this.#diagnosis ??= this.#diagnose().finally(() => {
+      this.#diagnosis = null
+    })
+  }
+
+  /** Keeps `#detail` true while the connection is down: the client itself says nothing between its attempts. */
+  async #diagnose(): Promise<void> {
+    const { signal } = this.#stop
+    while (!this.#up && !signal.aborted) {
+      const reach = await this.reach()
+      if (this.#up) break
+      this.#detail = `${reach} (${explain(this.#reason)})`
+      await sleep(REACH_KEPT_MS, undefined, { signal }).catch(() => {})
+    }
+  }
+}
+
+export function unavailable(detail: string, cause?: unknown): WherryError {
+  return new WherryError('REGISTRY_UNAVAILABLE', `The registry did not answer: ${detail}.`, {
+    hint: 'It is tried again by itself; check that the hosts that run nats-server are up and reach each other.',
+    ...(cause === undefined ? {} : { cause }),
+  })
+}
+
+/** The client sees a certificate that the server refuses only as silence. */
+function explain(reason: string): string {
+  return /timeout/i.test(reason) ? `${reason}; a wrong client certificate shows only as a time-out` : reason
+}
+
+function loginOptions(endpoint: Endpoint): { user?: string; pass?: string; token?: string } {
+  const { login } = endpoint
+  if (login === null) return {}
+  return 'token' in login ? { token: login.token } : { user: login.user, pass: login.password }
+}

@@ -1,0 +1,193 @@
+import { randomBytes } from 'node:crypto'
+import { access, mkdir, readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { WherryError } from '../errors.ts'
+import { watchCertificates } from './certificates.ts'
+import type { Endpoint, TlsFiles } from './endpoint.ts'
+import { freePort } from './free-port.ts'
+import { CONFLICTS_FILE, OldStore } from './old-store.ts'
+import { clusterEndpoint, type NatsPlan, type NatsSettings, ownEndpoint } from './plan.ts'
+import type { ServerConfig } from './server-config.ts'
+import { serverVersion } from './server-process.ts'
+import { lockStore, type StoreLock } from './store-lock.ts'
+import { type ServerState, Supervisor } from './supervisor.ts'
+import { isOlder, OLDEST_FOR_REPLICAS, OLDEST_WITH_SYNC_INTERVAL, type Version } from './version.ts'
+
+/** Debian's path; the plugin's rootfs uses the same. */
+const DEFAULT_BINARY = '/usr/bin/nats-server'
+
+export interface EmbeddedNatsOptions {
+  readonly plan: NatsPlan
+  readonly settings: NatsSettings
+  /** The agent's state directory; everything of this part lies under `<state>/nats/`. */
+  readonly stateDir: string
+  /** This host's certificates; not looked at in mode `single`. */
+  readonly tls: TlsFiles
+  /** Path of nats-server. */
+  readonly binary?: string
+  readonly log: Logger
+}
+
+/**
+ * This host's part of the registry's servers: a nats-server of its own where the plan says so, and the way to reach the
+ * registry in any case.
+ */
+export class EmbeddedNats implements AsyncDisposable {
+  /** How to reach the registry's servers. */
+  readonly endpoint: Endpoint
+  readonly #options: EmbeddedNatsOptions
+  readonly #lock: StoreLock
+  readonly #supervisor: Supervisor | null
+  readonly #stop = new AbortController()
+
+  private constructor(
+    options: EmbeddedNatsOptions,
+    endpoint: Endpoint,
+    lock: StoreLock,
+    supervisor: Supervisor | null,
+  ) {
+    this.#options = options
+    this.endpoint = endpoint
+    this.#lock = lock
+    this.#supervisor = supervisor
+  }
+
+  /**
+   * Takes the lock on `<state>/nats/` (ending a nats-server that a dead agent left behind) and starts the server in the
+   * background; does not wait until it serves. Rejects STATE_LOCKED when another agent is alive on the directory,
+   * NATS_SERVER_FAILED when the program cannot be run, NATS_TOO_OLD when it is not fit for a cluster, SETTING_INVALID
+   * when the settings would hide a registry that is on this disk.
+   */
+  static async start(options: EmbeddedNatsOptions): Promise<EmbeddedNats> {
+    const { plan, settings, stateDir, log } = options
+    const dir = join(stateDir, 'nats')
+    await mkdir(dir, { recursive: true, mode: 0o700 })
+    await refuseToHideCluster(plan, dir)
+    const binary = options.binary ?? DEFAULT_BINARY
+    const version = plan.runsServer ? await serverVersion(binary) : null
+    if (version !== null) checkVersion(version, plan, binary, log)
+    const lock = await lockStore(join(dir, 'lock'), dir, log)
+    const endpoint = await endpointOf(options)
+    const supervisor =
+      version === null
+        ? null
+        : new Supervisor({
+            binary,
+            configPath: join(dir, 'nats.conf'),
+            config: { version, storeDir: join(dir, plan.mode), listen: listenOf(plan, settings, endpoint) },
+            lockFd: lock.fd,
+            log,
+          })
+    if (plan.warning !== null) log.warn(plan.warning)
+    const embedded = new EmbeddedNats(options, endpoint, lock, supervisor)
+    embedded.#watchCertificates()
+    return embedded
+  }
+
+  /** Null: this host runs no server. */
+  state(): ServerState | null {
+    return this.#supervisor?.state() ?? null
+  }
+
+  /** Asks this host's server how it is: null when it is well or there is none, else one line why not. */
+  async problem(): Promise<string | null> {
+    return (await this.#supervisor?.problem()) ?? null
+  }
+
+  /** The store of a time when this host was alone, if its records were not carried over yet. */
+  async oldStore(): Promise<OldStore | null> {
+    const { plan, stateDir, log } = this.#options
+    const dir = join(stateDir, 'nats')
+    if (plan.mode === 'single' || !(await exists(join(dir, 'single', 'jetstream')))) return null
+    return new OldStore({ dir, binary: this.#options.binary ?? DEFAULT_BINARY, lockFd: this.#lock.fd, log })
+  }
+
+  /** File in which `registry` remembers what it has seen of this registry. */
+  get seenPath(): string {
+    return join(this.#options.stateDir, 'nats', `seen-${this.#options.plan.mode}.json`)
+  }
+
+  /** Records that earlier carry-overs left behind, one line each, until a person removes the note of them. */
+  async leftBehind(): Promise<string[]> {
+    const dir = join(this.#options.stateDir, 'nats')
+    const lines: string[] = []
+    for (const name of await readdir(dir)) {
+      if (!name.startsWith('single.carried-')) continue
+      const text = await readFile(join(dir, name, CONFLICTS_FILE), 'utf8').catch(() => '')
+      lines.push(...text.split('\n').filter((line) => line !== ''))
+    }
+    return lines
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#supervisor?.[Symbol.asyncDispose]()
+    this.#lock[Symbol.dispose]()
+  }
+
+  #watchCertificates(): void {
+    const supervisor = this.#supervisor
+    if (supervisor === null || this.endpoint.tls === null) return
+    const { log } = this.#options
+    const reload = () => {
+      log.info('certificates changed: nats-server reads them again')
+      supervisor.reload()
+    }
+    watchCertificates(this.endpoint.tls, reload, this.#stop.signal).catch((error: unknown) => {
+      log.error({ err: error }, 'certificates are no longer watched')
+    })
+  }
+}
+
+/** Records of a cluster cannot be read by a server that is alone: starting one would say "no such volume" to every name (promise 10). */
+async function refuseToHideCluster(plan: NatsPlan, dir: string): Promise<void> {
+  const store = join(dir, 'cluster')
+  if (plan.mode === 'cluster' || !(await exists(join(store, 'jetstream')))) return
+  throw new WherryError('SETTING_INVALID', `This host was part of a registry cluster, whose data is in ${store}.`, {
+    hint: `Set WHERRY_PEERS to the cluster's hosts again, or move ${store} away to begin with an empty registry.`,
+  })
+}
+
+function checkVersion(version: Version, plan: NatsPlan, binary: string, log: Logger): void {
+  if (plan.mode === 'cluster' && isOlder(version, OLDEST_FOR_REPLICAS)) {
+    throw new WherryError('NATS_TOO_OLD', `${binary} is ${version.join('.')}, which loses updates in a cluster.`, {
+      hint: `Install nats-server ${OLDEST_FOR_REPLICAS.join('.')} or newer.`,
+    })
+  }
+  if (isOlder(version, OLDEST_WITH_SYNC_INTERVAL)) {
+    log.warn(
+      `nats-server ${version.join('.')} syncs to disk only now and then: a power cut may take back the last minutes.`,
+    )
+  }
+}
+
+async function endpointOf(options: EmbeddedNatsOptions): Promise<Endpoint> {
+  const { plan, settings, tls } = options
+  if (plan.mode === 'own') return ownEndpoint(settings.urls, tls)
+  if (plan.mode === 'cluster') return clusterEndpoint(plan, settings, tls)
+  // Any user of this machine can reach loopback, so the server asks for a password that only its config file has.
+  const login = { user: 'wherry', password: randomBytes(24).toString('hex') }
+  return { servers: [`127.0.0.1:${await freePort()}`], tls: null, tlsFirst: false, login }
+}
+
+function listenOf(plan: NatsPlan, settings: NatsSettings, endpoint: Endpoint): ServerConfig['listen'] {
+  if (endpoint.tls === null) {
+    return { kind: 'loopback', port: Number(endpoint.servers[0]?.split(':')[1]), login: endpoint.login }
+  }
+  return {
+    kind: 'cluster',
+    address: settings.advertise,
+    clientPort: settings.clientPort,
+    clusterPort: settings.clusterPort,
+    others: plan.servers.filter((address) => address !== settings.advertise),
+    tls: endpoint.tls,
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}

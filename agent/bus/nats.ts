@@ -1,0 +1,12 @@
+/** The one door to the NATS client: bus and registry take its types and functions from here. */
+export {
+  type ConnectionOptions as NatsConnectOptions,
+  connect,
+  headers,
+  type JetStreamManager,
+  type MsgHdrs,
+  type NatsConnection,
+  NatsError,
+  type StreamConfig,
+  type StreamInfo,
+} from 'nats'

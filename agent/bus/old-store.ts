@@ -1,0 +1,75 @@
+import { randomBytes } from 'node:crypto'
+import { access, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import type { Endpoint } from './endpoint.ts'
+import { freePort } from './free-port.ts'
+import { serverVersion } from './server-process.ts'
+import { Supervisor } from './supervisor.ts'
+
+/** Lies in a store that was put aside while some of its records were left behind; a person removes it when all is settled. */
+export const CONFLICTS_FILE = 'not-carried-over.txt'
+
+export interface OldStoreOptions {
+  /** `<state>/nats`. */
+  readonly dir: string
+  readonly binary: string
+  readonly lockFd: number
+  readonly log: Logger
+}
+
+/**
+ * The registry that this host kept for itself before it had peers. A server in a cluster does not see the streams of a
+ * server that was alone, so a temporary one, on loopback, serves the old store until its records are carried over.
+ */
+export class OldStore {
+  readonly #options: OldStoreOptions
+  readonly path: string
+
+  constructor(options: OldStoreOptions) {
+    this.#options = options
+    this.path = join(options.dir, 'single')
+  }
+
+  /** Starts the temporary server; disposing of the result ends it. */
+  async serve(): Promise<{ endpoint: Endpoint } & AsyncDisposable> {
+    const { binary, dir, lockFd, log } = this.#options
+    const port = await freePort()
+    const login = { user: 'wherry', password: randomBytes(24).toString('hex') }
+    const configPath = join(dir, 'carry.conf')
+    const supervisor = new Supervisor({
+      binary,
+      configPath,
+      config: { version: await serverVersion(binary), storeDir: this.path, listen: { kind: 'loopback', port, login } },
+      lockFd,
+      log,
+    })
+    return {
+      endpoint: { servers: [`127.0.0.1:${port}`], tls: null, tlsFirst: false, login },
+      async [Symbol.asyncDispose]() {
+        await supervisor[Symbol.asyncDispose]()
+        await rm(configPath, { force: true })
+      },
+    }
+  }
+
+  /**
+   * Puts the store aside, so that it is not carried over again, with a note of what was left behind; answers where it
+   * is now.
+   */
+  async retire(now: Date, conflicts: readonly string[]): Promise<string> {
+    if (conflicts.length > 0) await writeFile(join(this.path, CONFLICTS_FILE), `${conflicts.join('\n')}\n`)
+    const base = `${this.path}.carried-${now.toISOString().slice(0, 10)}`
+    for (let n = 0; ; n++) {
+      const target = n === 0 ? base : `${base}-${n}`
+      const taken = await access(target).then(
+        () => true,
+        () => false,
+      )
+      if (taken) continue
+      await rename(this.path, target)
+      await rm(join(this.#options.dir, 'seen-single.json'), { force: true })
+      return target
+    }
+  }
+}

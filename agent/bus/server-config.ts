@@ -1,0 +1,91 @@
+import { type Endpoint, joinHostPort, type TlsFiles } from './endpoint.ts'
+import { isOlder, OLDEST_WITH_SYNC_INTERVAL, type Version } from './version.ts'
+
+/** Peers of one cluster must agree on it; nats-servers of another product never join by accident. */
+const CLUSTER_NAME = 'wherry'
+
+/** A TLS handshake on a busy machine takes longer than nats-server's default of two seconds allows. */
+const TLS_TIMEOUT_SECONDS = 10
+
+/** What one nats-server is to be: alone on loopback, or part of the cluster. */
+export interface ServerConfig {
+  readonly version: Version
+  readonly storeDir: string
+  readonly monitorPort: number
+  readonly listen:
+    | { readonly kind: 'loopback'; readonly port: number; readonly login: Endpoint['login'] }
+    | {
+        readonly kind: 'cluster'
+        readonly address: string
+        readonly clientPort: number
+        readonly clusterPort: number
+        /** Addresses of the other hosts that run servers. */
+        readonly others: readonly string[]
+        readonly tls: TlsFiles
+      }
+}
+
+/**
+ * Renders nats-server's configuration file. A server's name comes from its address: a host whose disk was wiped rejoins
+ * under the name the others know, instead of leaving a dead member behind that counts for the quorum.
+ */
+export function renderServerConfig(config: ServerConfig): string {
+  const { listen } = config
+  return [
+    `server_name: ${quote(listen.kind === 'cluster' ? serverName(listen.address) : 'wherry-single')}`,
+    `http: "127.0.0.1:${config.monitorPort}"`,
+    'logtime: false',
+    'jetstream {',
+    `  store_dir: ${quote(config.storeDir)}`,
+    // Without it acknowledged writes sit unsynced for a minute or two.
+    ...(isOlder(config.version, OLDEST_WITH_SYNC_INTERVAL) ? [] : ['  sync_interval: always']),
+    '}',
+    ...(listen.kind === 'cluster' ? clusterLines(listen) : loopbackLines(listen)),
+    '',
+  ].join('\n')
+}
+
+export function serverName(address: string): string {
+  return `wherry-${address}`
+}
+
+function loopbackLines(listen: ServerConfig['listen'] & { kind: 'loopback' }): string[] {
+  const lines = [`listen: "127.0.0.1:${listen.port}"`]
+  if (listen.login !== null && 'user' in listen.login) {
+    lines.push(`authorization { user: ${quote(listen.login.user)}, password: ${quote(listen.login.password)} }`)
+  }
+  return lines
+}
+
+function clusterLines(listen: ServerConfig['listen'] & { kind: 'cluster' }): string[] {
+  const routes = listen.others.map((other) => quote(`tls://${joinHostPort(other, listen.clusterPort)}`))
+  return [
+    `listen: ${quote(joinHostPort(listen.address, listen.clientPort))}`,
+    ...tlsLines(listen.tls, ['handshake_first: true']),
+    'cluster {',
+    `  name: ${CLUSTER_NAME}`,
+    `  listen: ${quote(joinHostPort(listen.address, listen.clusterPort))}`,
+    `  routes: [${routes.join(', ')}]`,
+    ...tlsLines(listen.tls, []).map((line) => `  ${line}`),
+    '}',
+  ]
+}
+
+function tlsLines(tls: TlsFiles, more: readonly string[]): string[] {
+  return [
+    'tls {',
+    `  ca_file: ${quote(tls.ca)}`,
+    `  cert_file: ${quote(tls.cert)}`,
+    `  key_file: ${quote(tls.key)}`,
+    '  verify: true',
+    '  min_version: "1.3"',
+    `  timeout: ${TLS_TIMEOUT_SECONDS}`,
+    ...more.map((line) => `  ${line}`),
+    '}',
+  ]
+}
+
+/** JSON's string form is one that nats-server's parser reads the same way. */
+function quote(text: string): string {
+  return JSON.stringify(text)
+}

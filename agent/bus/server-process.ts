@@ -1,0 +1,105 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import type { Logger } from 'pino'
+import { WherryError } from '../errors.ts'
+import { parseVersion, type Version } from './version.ts'
+
+/** nats-server hands over its leaderships and syncs before it ends; Docker waits ten seconds for a plugin. */
+const STOP_WAIT_MS = 7_000
+
+/** Enough of a dying server's output to say why it died, short enough for one log line. */
+const LAST_LINES = 3
+
+/** Starting a program only to ask its version. */
+const VERSION_TIMEOUT_MS = 10_000
+
+/** Asks the binary for its version. Rejects NATS_SERVER_FAILED when it cannot be run. */
+export async function serverVersion(binary: string): Promise<Version> {
+  try {
+    const { stdout } = await promisify(execFile)(binary, ['-v'], { timeout: VERSION_TIMEOUT_MS })
+    const version = parseVersion(stdout)
+    if (version !== null) return version
+    throw new Error(`it answered "${stdout.trim()}" when asked for its version`)
+  } catch (cause) {
+    throw new WherryError('NATS_SERVER_FAILED', `${binary} cannot be run: ${(cause as Error).message}.`, {
+      hint: 'Install nats-server 2.10.23 or newer, or set WHERRY_NATS to a NATS of your own.',
+      cause,
+    })
+  }
+}
+
+/** One running nats-server. Its output goes to the log; the lock's descriptor is inherited. */
+export class ServerProcess implements AsyncDisposable {
+  readonly #child: ChildProcess
+  readonly #lastLines: string[] = []
+  /** Resolves with one line saying how the process ended; never rejects. */
+  readonly ended: Promise<string>
+  #running = true
+
+  constructor(binary: string, configPath: string, lockFd: number, log: Logger) {
+    const child = spawn(binary, ['-c', configPath], { stdio: ['ignore', 'pipe', 'pipe', lockFd] })
+    this.#child = child
+    for (const stream of [child.stdout, child.stderr]) this.#follow(stream, log)
+    this.ended = new Promise((resolve) => {
+      const end = (how: string) => {
+        this.#running = false
+        resolve([how, ...this.#lastLines].join(' | '))
+      }
+      child.once('error', (error) => end(error.message))
+      child.once('close', (code, signal) => end(signal === null ? `exit code ${code}` : `signal ${signal}`))
+    })
+  }
+
+  get pid(): number | undefined {
+    return this.#running ? this.#child.pid : undefined
+  }
+
+  /** Makes the server read certificates again. */
+  reload(): void {
+    if (this.#running) this.#child.kill('SIGHUP')
+  }
+
+  /** Asks the server to end, and makes it end when it does not; returns once it has. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#running) return
+    this.#child.kill('SIGTERM')
+    const waited = new AbortController()
+    await Promise.race([this.ended, sleep(STOP_WAIT_MS, undefined, { signal: waited.signal }).catch(() => {})])
+    waited.abort()
+    if (this.#running) this.#child.kill('SIGKILL')
+    await this.ended
+  }
+
+  #follow(stream: Readable | null, log: Logger): void {
+    if (stream === null) return
+    createInterface({ input: stream }).on('line', (line) => {
+      const { level, text } = parseServerLine(line)
+      if (text === '') return
+      log[level](text)
+      if (level === 'debug') return
+      this.#lastLines.push(text)
+      if (this.#lastLines.length > LAST_LINES) this.#lastLines.shift()
+    })
+  }
+}
+
+/** The password is random, new at each start, and its file readable by root only: a hash of it would protect nothing. */
+const EXPECTED = /^Plaintext passwords detected/
+
+const LEVELS: Readonly<Record<string, 'debug' | 'warn' | 'error'>> = {
+  INF: 'debug',
+  WRN: 'warn',
+  ERR: 'error',
+  FTL: 'error',
+}
+
+/** Reads one line of nats-server's output. What it calls information is detail to us; lines without a level are complaints about its configuration. */
+export function parseServerLine(line: string): { level: 'debug' | 'warn' | 'error'; text: string } {
+  const match = /^\[\d+\] (?:\S+ \S+ )?\[([A-Z]{3})\] ?(.*)$/.exec(line)
+  if (match === null) return { level: 'error', text: line.trim() }
+  if (EXPECTED.test(match[2] ?? '')) return { level: 'debug', text: match[2] ?? '' }
+  return { level: LEVELS[match[1] ?? ''] ?? 'debug', text: (match[2] ?? '').trim() }
+}

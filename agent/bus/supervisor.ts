@@ -1,0 +1,113 @@
+import { writeFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { freePort } from './free-port.ts'
+import { renderServerConfig, type ServerConfig } from './server-config.ts'
+import { ServerProcess } from './server-process.ts'
+
+/** First wait before a server that died is started again; doubles with each quick death. */
+const BACKOFF_FIRST_MS = 250
+
+/** A server that cannot start (port taken, disk full) is tried at least this often: the cause may pass. */
+const BACKOFF_LAST_MS = 10_000
+
+/** A server that ran this long did start: its death begins a new series of waits. */
+const STEADY_MS = 30_000
+
+/** How long /healthz may take; it answers from memory. */
+const HEALTH_TIMEOUT_MS = 2_000
+
+/** What there is to say about the nats-server of this host. */
+export interface ServerState {
+  readonly running: boolean
+  readonly pid: number | null
+  /** One line for people. */
+  readonly detail: string
+}
+
+export interface SupervisorOptions {
+  readonly binary: string
+  readonly configPath: string
+  /** Everything but the monitoring port, which is chosen at each start. */
+  readonly config: Omit<ServerConfig, 'monitorPort'>
+  readonly lockFd: number
+  readonly log: Logger
+}
+
+/** Keeps one nats-server running: starts it, watches it, starts it again when it dies. */
+export class Supervisor implements AsyncDisposable {
+  readonly #options: SupervisorOptions
+  readonly #stop = new AbortController()
+  readonly #loop: Promise<void>
+  #process: ServerProcess | null = null
+  #monitorPort = 0
+  #detail = 'starting'
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options
+    this.#loop = this.#run()
+  }
+
+  state(): ServerState {
+    const pid = this.#process?.pid ?? null
+    return { running: pid !== null, pid, detail: this.#detail }
+  }
+
+  /** Asks the server how it is: null when it is well, else one line why not. */
+  async problem(): Promise<string | null> {
+    if (this.#process?.pid === undefined) return `not running: ${this.#detail}`
+    try {
+      const response = await fetch(`http://127.0.0.1:${this.#monitorPort}/healthz`, {
+        signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS),
+      })
+      if (response.ok) return null
+      const body = (await response.json()) as { error?: string }
+      return body.error ?? `healthz answered ${response.status}`
+    } catch (error) {
+      return `healthz did not answer: ${(error as Error).message}`
+    }
+  }
+
+  /** Makes the server read its certificates again. */
+  reload(): void {
+    this.#process?.reload()
+  }
+
+  /** Stops the server and returns when it has ended. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#process?.[Symbol.asyncDispose]()
+    await this.#loop
+  }
+
+  async #run(): Promise<void> {
+    const { log } = this.#options
+    let waitMs = BACKOFF_FIRST_MS
+    while (!this.#stop.signal.aborted) {
+      const startedAt = performance.now()
+      try {
+        this.#detail = await this.#runOnce()
+      } catch (error) {
+        this.#detail = (error as Error).message
+      }
+      if (this.#stop.signal.aborted) break
+      if (performance.now() - startedAt > STEADY_MS) waitMs = BACKOFF_FIRST_MS
+      log.error({ waitMs }, `nats-server ended: ${this.#detail}; starting it again`)
+      await sleep(waitMs, undefined, { signal: this.#stop.signal }).catch(() => {})
+      waitMs = Math.min(waitMs * 2, BACKOFF_LAST_MS)
+    }
+    this.#detail = 'stopped'
+  }
+
+  /** Resolves with how the server ended. */
+  async #runOnce(): Promise<string> {
+    const { binary, config, configPath, lockFd, log } = this.#options
+    this.#monitorPort = await freePort()
+    await writeFile(configPath, renderServerConfig({ ...config, monitorPort: this.#monitorPort }), { mode: 0o600 })
+    if (this.#stop.signal.aborted) return 'stopped'
+    this.#process = new ServerProcess(binary, configPath, lockFd, log)
+    this.#detail = 'running'
+    log.info({ pid: this.#process.pid }, 'nats-server started')
+    return await this.#process.ended
+  }
+}

@@ -1,0 +1,222 @@
+import type { z } from 'zod'
+import { unavailable } from '../bus/connection.ts'
+import { headers, type JetStreamManager, type NatsConnection, NatsError } from '../bus/nats.ts'
+import { WherryError } from '../errors.ts'
+import type { Versioned, Write } from './contract.ts'
+import { fromKey, toKey } from './keys.ts'
+
+/** A write that needs longer is of no use to a lease of eight seconds, which must be tried twice in its time. */
+const REQUEST_TIMEOUT_MS = 3_000
+
+/** Reads under way at once when everything is read: enough to hide the network, too few to crowd out a write. */
+const READS_AT_ONCE = 32
+
+/** A removed key leaves a marker; after this long every watcher has had its chance to see it. */
+const MARKER_KEPT_MS = 3_600_000
+
+/** Old markers dropped in one reading of everything, so that a long list of them does not delay it. */
+const MARKERS_DROPPED_AT_ONCE = 16
+
+/** NATS API error codes (nats-server's errors.json). */
+const NO_MESSAGE = 10037
+export const NO_STREAM = 10059
+const WRONG_LAST_SEQUENCE = 10071
+/** From 2.11 on: another write to the same key is on its way. */
+const WRONG_LAST_SEQUENCE_NOW = 10164
+
+/** What KV clients put into the header of a marker. */
+const OPERATION_HEADER = 'KV-Operation'
+
+/** Where the connection comes from; the bus. */
+export interface ConnectionSource {
+  connection(): NatsConnection
+  reach(): Promise<string>
+}
+
+interface RawEntry {
+  readonly revision: number
+  readonly time: Date
+  /** Null: the key was removed. */
+  readonly text: string | null
+}
+
+/** All entries of a bucket; those that could not be understood stand apart. */
+export interface BucketContent<T> {
+  readonly entries: Versioned<T>[]
+  readonly damaged: { readonly key: string; readonly reason: string }[]
+}
+
+/** One JetStream KV bucket of checked JSON values. */
+export class Bucket<T> {
+  readonly name: string
+  readonly #schema: z.ZodType<T>
+  readonly #source: ConnectionSource
+
+  constructor(name: string, schema: z.ZodType<T>, source: ConnectionSource) {
+    this.name = name
+    this.#schema = schema
+    this.#source = source
+  }
+
+  get stream(): string {
+    return streamOf(this.name)
+  }
+
+  /** Reads one value; null: the registry says there is none. Rejects REGISTRY_UNAVAILABLE and RECORD_INVALID. */
+  async read(name: string): Promise<Versioned<T> | null> {
+    const raw = await this.#raw(toKey(name))
+    return raw === null || raw.text === null ? null : this.#parse(name, raw.text, raw.revision)
+  }
+
+  /** Reads all values, or rejects REGISTRY_UNAVAILABLE: there is no partial answer. */
+  async readAll(): Promise<BucketContent<T>> {
+    const keys = await this.#keys()
+    const content: BucketContent<T> = { entries: [], damaged: [] }
+    const markers: number[] = []
+    const next = keys.values()
+    const worker = async () => {
+      for (const key of next) {
+        const raw = await this.#raw(key)
+        if (raw === null) continue
+        if (raw.text !== null) this.#sort(content, key, raw.text, raw.revision)
+        else if (Date.now() - raw.time.getTime() > MARKER_KEPT_MS) markers.push(raw.revision)
+      }
+    }
+    await Promise.all(Array.from({ length: Math.min(READS_AT_ONCE, keys.length) }, worker))
+    await this.#dropMarkers(markers.slice(0, MARKERS_DROPPED_AT_ONCE))
+    return content
+  }
+
+  /** Adds a value; `refused` when the name has one. A name that was removed before is free. */
+  async add(name: string, value: T): Promise<Write<T>> {
+    const first = await this.#write(name, value, 0)
+    if (first.outcome !== 'refused') return first
+    let marker: RawEntry | null
+    try {
+      marker = await this.#raw(toKey(name))
+    } catch (error) {
+      return { outcome: 'unknown', cause: error as Error }
+    }
+    // A removed key's marker is the last message of its subject, so it is what the write must come after.
+    return marker !== null && marker.text === null ? this.#write(name, value, marker.revision) : first
+  }
+
+  /** Replaces a value that is still at `revision`. */
+  async update(name: string, value: T, revision: number): Promise<Write<T>> {
+    return this.#write(name, value, revision)
+  }
+
+  /** Writes a value whatever was there. */
+  async put(name: string, value: T): Promise<Write<T>> {
+    return this.#write(name, value, null)
+  }
+
+  /** Removes a value that is still at `revision`. */
+  async remove(name: string, revision: number): Promise<Write<null>> {
+    const marker = headers()
+    marker.set(OPERATION_HEADER, 'DEL')
+    return this.#publish(toKey(name), '', null, revision, marker)
+  }
+
+  async #write(name: string, value: T, expected: number | null): Promise<Write<T>> {
+    const checked = this.#schema.safeParse(value)
+    if (!checked.success)
+      throw new WherryError('INTERNAL', `A wrong record of ${name} was to be written: ${checked.error.message}`)
+    return this.#publish(toKey(name), JSON.stringify(value), value, expected)
+  }
+
+  async #publish<V>(key: string, text: string, value: V, expected: number | null, more = headers()): Promise<Write<V>> {
+    const connection = this.#source.connection()
+    const expect = { streamName: this.stream, ...(expected === null ? {} : { lastSubjectSequence: expected }) }
+    try {
+      const js = connection.jetstream({ timeout: REQUEST_TIMEOUT_MS })
+      const ack = await js.publish(`$KV.${this.name}.${key}`, text, {
+        headers: more,
+        expect,
+        timeout: REQUEST_TIMEOUT_MS,
+      })
+      return { outcome: 'done', entry: { value, revision: ack.seq } }
+    } catch (error) {
+      const code = apiCode(error)
+      if (code === WRONG_LAST_SEQUENCE || code === WRONG_LAST_SEQUENCE_NOW) return { outcome: 'refused' }
+      if (error instanceof NatsError && error.code === 'MAX_PAYLOAD_EXCEEDED') throw error
+      return { outcome: 'unknown', cause: error as Error }
+    }
+  }
+
+  async #raw(key: string): Promise<RawEntry | null> {
+    const subject = `$KV.${this.name}.${key}`
+    return this.#ask(async (manager) => {
+      try {
+        const message = await manager.streams.getMessage(this.stream, { last_by_subj: subject })
+        const removed = message.header?.get(OPERATION_HEADER) ?? ''
+        const text = removed === '' ? Buffer.from(message.data).toString('utf8') : null
+        return { revision: message.seq, time: message.time, text }
+      } catch (error) {
+        // A missing stream answers with the same status 404, but only this code says that the key is not there.
+        if (apiCode(error) === NO_MESSAGE) return null
+        throw error
+      }
+    })
+  }
+
+  /** The stream's leader lists its subjects: nothing is missing that was acknowledged before. */
+  async #keys(): Promise<string[]> {
+    const prefix = `$KV.${this.name}.`
+    const info = await this.#ask((manager) => manager.streams.info(this.stream, { subjects_filter: `${prefix}>` }))
+    return Object.keys(info.state.subjects ?? {}).map((subject) => subject.slice(prefix.length))
+  }
+
+  async #ask<R>(question: (manager: JetStreamManager) => Promise<R>): Promise<R> {
+    const connection = this.#source.connection()
+    try {
+      return await question(await connection.jetstreamManager({ timeout: REQUEST_TIMEOUT_MS, checkAPI: false }))
+    } catch (error) {
+      throw await this.#explain(error)
+    }
+  }
+
+  async #explain(error: unknown): Promise<Error> {
+    if (apiCode(error) === NO_STREAM) return unavailable(`its bucket ${this.name} is missing`, error)
+    return unavailable(`${(error as Error).message}; ${await this.#source.reach()}`, error)
+  }
+
+  #sort(content: BucketContent<T>, key: string, text: string, revision: number): void {
+    try {
+      content.entries.push(this.#parse(fromKey(key), text, revision))
+    } catch (error) {
+      content.damaged.push({ key, reason: (error as Error).message })
+    }
+  }
+
+  #parse(name: string, text: string, revision: number): Versioned<T> {
+    try {
+      return { value: this.#schema.parse(JSON.parse(text)), revision }
+    } catch (cause) {
+      const message = `The registry's record of ${name} (bucket ${this.name}, revision ${revision}) cannot be understood.`
+      throw new WherryError('RECORD_INVALID', message, {
+        hint: 'A newer Wherry may have written it: bring all hosts to the same version.',
+        cause,
+      })
+    }
+  }
+
+  async #dropMarkers(revisions: readonly number[]): Promise<void> {
+    for (const revision of revisions) {
+      try {
+        await this.#ask((manager) => manager.streams.deleteMessage(this.stream, revision, false))
+      } catch {
+        return // It is only tidying up, and the next reading tries again.
+      }
+    }
+  }
+}
+
+export function streamOf(bucket: string): string {
+  return `KV_${bucket}`
+}
+
+/** The JetStream API's error code; undefined for any other error. */
+export function apiCode(error: unknown): number | undefined {
+  return error instanceof NatsError ? error.api_error?.err_code : undefined
+}

@@ -1,0 +1,99 @@
+import { LRUCache } from 'lru-cache'
+import { codeOf } from '../errors.ts'
+import type { VolumeRecord } from '../model.ts'
+import type { Registry, Versioned } from './contract.ts'
+
+/** Ten thousand records are a few megabytes, and more volumes than a cluster of hosts will have. */
+const DEFAULT_MAX = 10_000
+
+type Entry = Versioned<VolumeRecord>
+
+export interface VolumeCacheOptions {
+  readonly registry: Pick<Registry, 'volume' | 'volumes' | 'watch'>
+  /** Records kept. */
+  readonly max?: number
+}
+
+/**
+ * What Docker's Get, Path and List are answered from while the registry is out of reach. A volume that was known is
+ * never "not found" then: dockerd forgets a volume's metadata on such an answer (promise 10). Nothing is decided on
+ * what stands here.
+ */
+export class VolumeCache {
+  readonly #registry: VolumeCacheOptions['registry']
+  readonly #entries: LRUCache<string, Entry>
+  /** True while `#entries` holds all volumes that the registry had when it was last listed. */
+  #complete = false
+
+  constructor(options: VolumeCacheOptions) {
+    this.#registry = options.registry
+    this.#entries = new LRUCache<string, Entry>({
+      max: options.max ?? DEFAULT_MAX,
+      dispose: (_value, _key, reason) => {
+        if (reason === 'evict') this.#complete = false
+      },
+    })
+  }
+
+  /** Keeps the cache fresh by the registry's changes until `signal` aborts. */
+  follow(signal: AbortSignal): void {
+    const refresh = async (name: string | null) => {
+      try {
+        if (name === null) await this.list()
+        else await this.get(name)
+      } catch {
+        // The next read says what is wrong to whoever asked; here it was only a look ahead.
+      }
+    }
+    this.#registry.watch((name) => void refresh(name), signal)
+  }
+
+  /**
+   * Reads a volume's record. `stale`: the registry did not answer and this is the last that was known. `entry` is null
+   * only when the registry itself said so just now; a volume never known rejects REGISTRY_UNAVAILABLE.
+   */
+  async get(name: string): Promise<{ entry: Entry | null; stale: boolean }> {
+    try {
+      const entry = await this.#registry.volume(name)
+      if (entry === null) this.forget(name)
+      else this.note(entry)
+      return { entry, stale: false }
+    } catch (error) {
+      const known = this.#entries.get(name)
+      if (codeOf(error) !== 'REGISTRY_UNAVAILABLE' || known === undefined) throw error
+      return { entry: known, stale: true }
+    }
+  }
+
+  /** Reads all records; `stale` as with `get`. Rejects REGISTRY_UNAVAILABLE when the list was never known as a whole. */
+  async list(): Promise<{ entries: Entry[]; stale: boolean }> {
+    try {
+      const entries = await this.#registry.volumes()
+      this.#replace(entries)
+      return { entries, stale: false }
+    } catch (error) {
+      if (codeOf(error) !== 'REGISTRY_UNAVAILABLE' || !this.#complete) throw error
+      return { entries: [...this.#entries.values()], stale: true }
+    }
+  }
+
+  /** Takes in a record that was read or written elsewhere; an older one than known is ignored. */
+  note(entry: Entry): void {
+    const known = this.#entries.peek(entry.value.name)
+    if (known === undefined || known.revision < entry.revision) this.#entries.set(entry.value.name, entry)
+  }
+
+  /** Drops a volume that the registry no longer has. */
+  forget(name: string): void {
+    this.#entries.delete(name)
+  }
+
+  #replace(entries: readonly Entry[]): void {
+    const names = new Set(entries.map((entry) => entry.value.name))
+    for (const name of [...this.#entries.keys()]) {
+      if (!names.has(name)) this.#entries.delete(name)
+    }
+    this.#complete = true
+    for (const entry of entries) this.note(entry)
+  }
+}

@@ -1,0 +1,213 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { NatsBus } from '../bus/bus.ts'
+import { unavailable } from '../bus/connection.ts'
+import type { OldStore } from '../bus/old-store.ts'
+import { codeOf, WherryError } from '../errors.ts'
+import type { HostRecord, RemovedRecord, VolumeRecord } from '../model.ts'
+import { Bucket } from './bucket.ts'
+import { carryOver } from './carry.ts'
+import type { Registry, Versioned, Write } from './contract.ts'
+import { fromKey } from './keys.ts'
+import { hostSchema, removedSchema, volumeSchema } from './schema.ts'
+import { SeenBuckets } from './seen.ts'
+import { BUCKETS, CHANGES, setUpBuckets } from './setup.ts'
+
+/** Wait before the set-up is tried again; a cluster that is forming gets its leader within a few seconds. */
+const RETRY_MS = 500
+
+/** The layout is looked at again this often: servers may have been added, and the replicas follow. */
+const LOOK_AGAIN_MS = 60_000
+
+export interface RegistryOptions {
+  readonly bus: NatsBus
+  /** Copies of each bucket; null: by the size of the user's own NATS. */
+  readonly replicas: number | null
+  /** Records of a time when this host was alone; carried over before the first answer. */
+  readonly oldStore: OldStore | null
+  /** File that remembers which buckets this host has seen (`EmbeddedNats.seenPath`). */
+  readonly seenPath: string
+  readonly log: Logger
+}
+
+export interface RegistryState {
+  readonly ready: boolean
+  /** One line for people. */
+  readonly detail: string
+  /** What needs a person, one line each. */
+  readonly problems: readonly string[]
+}
+
+/** The registry on JetStream KV. It sets itself up in the background; until then every call rejects REGISTRY_UNAVAILABLE. */
+export class JetStreamRegistry implements Registry, AsyncDisposable {
+  readonly #options: RegistryOptions
+  readonly #volumes: Bucket<VolumeRecord>
+  readonly #removed: Bucket<RemovedRecord>
+  readonly #hosts: Bucket<HostRecord>
+  readonly #stop = new AbortController()
+  readonly #loop: Promise<void>
+  readonly #seen: SeenBuckets
+  /** Problems by what they are about, so that each is logged once and can go away again. */
+  readonly #problems = new Map<string, string>()
+  readonly #wakes = new Set<(name: string | null) => void>()
+  #oldStore: OldStore | null
+  #ready = false
+  #failure: Error = unavailable('its buckets were not looked at yet')
+
+  constructor(options: RegistryOptions) {
+    this.#options = options
+    this.#oldStore = options.oldStore
+    this.#seen = new SeenBuckets(options.seenPath)
+    this.#volumes = new Bucket(BUCKETS.volumes, volumeSchema, options.bus)
+    this.#removed = new Bucket(BUCKETS.removed, removedSchema, options.bus)
+    this.#hosts = new Bucket(BUCKETS.hosts, hostSchema, options.bus)
+    this.#loop = this.#run()
+  }
+
+  state(): RegistryState {
+    const { connected, detail } = this.#options.bus.state()
+    const ready = this.#ready && connected
+    const failure = connected ? this.#failure.message : detail
+    return { ready, detail: ready ? detail : failure, problems: [...this.#problems.values()] }
+  }
+
+  async volume(name: string): Promise<Versioned<VolumeRecord> | null> {
+    return this.#open(this.#volumes).read(name)
+  }
+
+  async volumes(): Promise<Versioned<VolumeRecord>[]> {
+    return this.#all(this.#volumes)
+  }
+
+  async addVolume(record: VolumeRecord): Promise<Write<VolumeRecord>> {
+    return this.#open(this.#volumes).add(record.name, record)
+  }
+
+  async updateVolume(record: VolumeRecord, revision: number): Promise<Write<VolumeRecord>> {
+    return this.#open(this.#volumes).update(record.name, record, revision)
+  }
+
+  async deleteVolume(name: string, revision: number): Promise<Write<null>> {
+    return this.#open(this.#volumes).remove(name, revision)
+  }
+
+  async removed(): Promise<Versioned<RemovedRecord>[]> {
+    return this.#all(this.#removed)
+  }
+
+  async addRemoved(record: RemovedRecord): Promise<Write<RemovedRecord>> {
+    return this.#open(this.#removed).add(record.id, record)
+  }
+
+  async updateRemoved(record: RemovedRecord, revision: number): Promise<Write<RemovedRecord>> {
+    return this.#open(this.#removed).update(record.id, record, revision)
+  }
+
+  async deleteRemoved(id: string, revision: number): Promise<Write<null>> {
+    return this.#open(this.#removed).remove(id, revision)
+  }
+
+  async hosts(): Promise<Versioned<HostRecord>[]> {
+    return this.#all(this.#hosts)
+  }
+
+  async putHost(record: HostRecord): Promise<Write<HostRecord>> {
+    return this.#open(this.#hosts).put(record.id, record)
+  }
+
+  watch(wake: (name: string | null) => void, signal: AbortSignal): void {
+    const { bus } = this.#options
+    const ended = AbortSignal.any([signal, this.#stop.signal])
+    const changed = (_: string, subject: string) => wake(fromKey(subject.slice(CHANGES.volumes.length + 1)))
+    bus.listen(`${CHANGES.volumes}.>`, changed, ended)
+    bus.listen(`${CHANGES.removed}.>`, () => wake(null), ended)
+    // Whatever happened while the connection was down, or before the registry could be read, was not heard.
+    bus.onConnect(() => wake(null), ended)
+    this.#wakes.add(wake)
+    ended.addEventListener('abort', () => this.#wakes.delete(wake), { once: true })
+  }
+
+  /** Ends the background work; the bus is closed by whoever opened it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#loop
+  }
+
+  #open<T>(bucket: Bucket<T>): Bucket<T> {
+    this.#options.bus.connection()
+    if (!this.#ready) throw this.#failure
+    return bucket
+  }
+
+  async #all<T>(bucket: Bucket<T>): Promise<Versioned<T>[]> {
+    const { entries, damaged } = await this.#open(bucket).readAll()
+    const about = `damaged ${bucket.name} `
+    const found = new Map(damaged.map(({ key, reason }) => [about + key, reason]))
+    for (const known of this.#problems.keys()) {
+      if (known.startsWith(about) && !found.has(known)) this.#problems.delete(known)
+    }
+    for (const [key, reason] of found) this.#problem(key, reason)
+    return entries
+  }
+
+  #problem(about: string, text: string): void {
+    if (this.#problems.get(about) === text) return
+    this.#problems.set(about, text)
+    this.#options.log.error(text)
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop
+    while (!signal.aborted) {
+      const waitMs = (await this.#setUp()) ? LOOK_AGAIN_MS : RETRY_MS
+      const woken = new AbortController()
+      // A new connection ends the wait: it may be the first, or lead to a server of another version.
+      let known = this.#options.bus.state().connected
+      const wake = () => {
+        if (!known) woken.abort()
+        known = false
+      }
+      this.#options.bus.onConnect(wake, AbortSignal.any([signal, woken.signal]))
+      await sleep(waitMs, undefined, { signal: AbortSignal.any([signal, woken.signal]) }).catch(() => {})
+      woken.abort()
+    }
+  }
+
+  /** True when the registry is ready; else says why not in `#failure`. */
+  async #setUp(): Promise<boolean> {
+    const { bus, replicas, log } = this.#options
+    try {
+      await setUpBuckets(bus.connection(), replicas, this.#seen)
+      await this.#carryOver()
+      if (!this.#ready) {
+        this.#ready = true
+        log.info('the registry is ready')
+        for (const wake of [...this.#wakes]) wake(null)
+      }
+      return true
+    } catch (error) {
+      await this.#failed(error)
+      return false
+    }
+  }
+
+  async #failed(error: unknown): Promise<void> {
+    const { bus, log } = this.#options
+    const failure =
+      error instanceof WherryError ? error : unavailable(`${(error as Error).message}; ${await bus.reach()}`, error)
+    // Answers go on while this look failed for lack of a leader or a connection: they fail by themselves, or do not.
+    const final = codeOf(error) === 'NATS_TOO_OLD' || (codeOf(error) !== undefined && bus.state().connected)
+    if (final) this.#ready = false
+    if (failure.message !== this.#failure.message) log.warn(failure.toLine())
+    this.#failure = failure
+  }
+
+  async #carryOver(): Promise<void> {
+    const old = this.#oldStore
+    if (old === null) return
+    const { log } = this.#options
+    const conflicts = await carryOver(old, { volumes: this.#volumes, removed: this.#removed }, log, this.#stop.signal)
+    for (const text of conflicts) this.#problem(`carry ${text}`, text)
+    this.#oldStore = null
+  }
+}

@@ -1,0 +1,52 @@
+import { z } from 'zod'
+import type { HostRecord, RemovedRecord, VolumeRecord } from '../model.ts'
+
+/** A counter that starts at zero. */
+const count = z.number().int().nonnegative()
+
+const checkpoint = z.looseObject({
+  epoch: count,
+  seq: count,
+  hash: z.string().min(1),
+  at: z.string(),
+  bytes: count,
+  files: count,
+})
+
+const copy = z.looseObject({
+  epoch: count,
+  seq: count,
+  state: z.enum(['current', 'behind', 'filling', 'diverged']),
+  at: z.string(),
+})
+
+/** Unknown fields are kept: an older agent that writes a record back must not drop what a newer one put there. */
+export const volumeSchema: z.ZodType<VolumeRecord> = z.looseObject({
+  id: z.string().min(1),
+  name: z.string().min(1),
+  options: z.looseObject({ uid: count, gid: count, mode: count }),
+  createdAt: z.string(),
+  epoch: count,
+  holder: z.looseObject({ host: z.string(), incarnation: z.string(), since: z.string() }).nullable(),
+  last: checkpoint.nullable(),
+  copies: z.record(z.string(), copy),
+  removedAt: z.string().nullable(),
+})
+
+export const removedSchema: z.ZodType<RemovedRecord> = z.looseObject({
+  id: z.string().min(1),
+  name: z.string().min(1),
+  removedAt: z.string(),
+  hosts: z.array(z.string()),
+})
+
+export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
+  id: z.string().min(1),
+  name: z.string(),
+  address: z.string(),
+  transferPort: count,
+  incarnation: z.string(),
+  swarmNode: z.string().nullable(),
+  uses: z.record(z.string(), z.array(z.string())),
+  at: z.string(),
+})

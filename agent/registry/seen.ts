@@ -1,0 +1,44 @@
+import { readFile, rename, writeFile } from 'node:fs/promises'
+import { z } from 'zod'
+
+const schema = z.array(z.string())
+
+/**
+ * The buckets that this host has seen, kept on its disk. One of them that is missing later was lost and must not be made
+ * anew: an empty bucket says "no such volume" of every volume, and dockerd believes it (promise 10).
+ */
+export class SeenBuckets {
+  readonly path: string
+  #names: Set<string> | null = null
+
+  constructor(path: string) {
+    this.path = path
+  }
+
+  async has(name: string): Promise<boolean> {
+    return (await this.#load()).has(name)
+  }
+
+  /** Safe to repeat; on disk on return, though a power cut right afterwards may forget it. */
+  async add(name: string): Promise<void> {
+    const names = await this.#load()
+    if (names.has(name)) return
+    names.add(name)
+    await writeFile(`${this.path}.new`, `${JSON.stringify([...names])}\n`, { mode: 0o600 })
+    await rename(`${this.path}.new`, this.path)
+  }
+
+  async #load(): Promise<Set<string>> {
+    this.#names ??= new Set(await readNames(this.path))
+    return this.#names
+  }
+}
+
+async function readNames(path: string): Promise<string[]> {
+  try {
+    return schema.parse(JSON.parse(await readFile(path, 'utf8')))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+}

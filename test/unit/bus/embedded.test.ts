@@ -1,0 +1,136 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connect } from 'node:tls'
+import test from 'ava'
+import { lockStore } from '../../../agent/bus/store-lock.ts'
+import { codeOf } from '../../../agent/errors.ts'
+import { readyRegistry } from '../registry/records.ts'
+import { TestCluster } from './cluster.ts'
+import { certificates, eventually, recordingLog, scratch, serverPid, startHost, tlsFiles } from './server.ts'
+
+/** False for a zombie too: who adopted the orphan may take its time to bury it. */
+async function isAlive(pid: number): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+  return stat !== '' && !/\) Z /.test(stat)
+}
+
+test('promise 11: a server that a killed agent left behind is ended, and its records are there', async (t) => {
+  await using state = await scratch()
+  const parent = spawn(process.execPath, [join(import.meta.dirname, 'orphan-parent.ts'), state.dir], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.teardown(() => parent.kill('SIGKILL'))
+  const [line] = await once(createInterface({ input: parent.stdout }), 'line')
+  const orphan = Number(line)
+  t.true(await isAlive(orphan))
+
+  const { log } = recordingLog()
+  const dir = join(state.dir, 'nats')
+  const refused = await t.throwsAsync(lockStore(join(dir, 'lock'), dir, log))
+  t.is(codeOf(refused), 'STATE_LOCKED')
+  t.regex(refused?.message ?? '', new RegExp(`process ${parent.pid}`))
+  t.true(await isAlive(orphan))
+
+  parent.kill('SIGKILL')
+  await once(parent, 'exit')
+  t.true(await isAlive(orphan))
+  await using host = await startHost({ stateDir: state.dir })
+  t.false(await isAlive(orphan))
+  await using registry = await readyRegistry(host)
+  t.is((await registry.volume('kept'))?.value.name, 'kept')
+})
+
+test('a server that cannot start is tried again, and the state says why', async (t) => {
+  await using state = await scratch()
+  await mkdir(join(state.dir, 'nats'), { recursive: true })
+  await writeFile(join(state.dir, 'nats', 'single'), 'in the way')
+  await using host = await startHost({ stateDir: state.dir })
+  await eventually('a reason', () => /exit code 1.*not a directory/.test(host.embedded.state()?.detail ?? ''))
+  t.regex((await host.embedded.problem()) ?? '', /not running|healthz/)
+  t.regex(host.bus.state().detail, /0 of 1 nats-servers reachable|not connected/)
+})
+
+test('loopback is shared by all users of a machine: without the password nobody gets in', async (t) => {
+  await using state = await scratch()
+  await using host = await startHost({ stateDir: state.dir })
+  await eventually('a connection', () => host.bus.state().connected)
+  const config = await readFile(join(state.dir, 'nats', 'nats.conf'), 'utf8')
+  t.regex(config, /sync_interval: always/)
+  t.is(await eventually('health', async () => (await host.embedded.problem()) ?? 'well'), 'well')
+  const { NatsBus } = await import('../../../agent/bus/bus.ts')
+  const { log } = recordingLog()
+  const stranger = new NatsBus({ endpoint: { ...host.embedded.endpoint, login: null }, name: 'stranger', log })
+  await eventually('the refusal', () => /AUTHORIZATION/i.test(stranger.state().detail))
+  t.false(stranger.state().connected)
+  await stranger[Symbol.asyncDispose]()
+})
+
+test('between hosts only certificates of our CA get in, and the error says whose certificate is wrong', async (t) => {
+  await using cluster = await TestCluster.create(2)
+  const [one, two] = cluster.addresses as [string, string]
+  await using first = await startHost(cluster.options(one))
+  await eventually('a connection', () => first.bus.state().connected)
+  const foreign = await certificates(join(cluster.dir, 'foreign'), [two])
+  const host = await startHost(cluster.options(two, { tls: foreign[two] ?? tlsFiles('') }))
+  try {
+    await eventually('the reason', () => /127\.0\.0\.1:\d+: its certificate is not good/.test(host.bus.state().detail))
+  } finally {
+    await host[Symbol.asyncDispose]()
+  }
+  // A client that trusts our CA but shows a foreign certificate: here the server refuses.
+  const mixedDir = join(cluster.dir, 'mixed')
+  await mkdir(mixedDir)
+  const mixed = tlsFiles(mixedDir)
+  await copyFile(cluster.tls[two]?.ca ?? '', mixed.ca)
+  await copyFile(foreign[two]?.cert ?? '', mixed.cert)
+  await copyFile(foreign[two]?.key ?? '', mixed.key)
+  const { NatsBus } = await import('../../../agent/bus/bus.ts')
+  const { log } = recordingLog()
+  const bus = new NatsBus({ endpoint: { ...first.embedded.endpoint, tls: mixed }, name: 'mixed', log })
+  await eventually('the refusal', () => /127\.0\.0\.1:\d+: it refuses this host's certificate/.test(bus.state().detail))
+  await bus[Symbol.asyncDispose]()
+  t.pass()
+})
+
+test('new certificates are taken while running, without a restart', async (t) => {
+  await using cluster = await TestCluster.create(2)
+  const [one] = cluster.addresses as [string]
+  const tlsDir = join(cluster.dir, 'tls')
+  await mkdir(tlsDir)
+  const tls = tlsFiles(tlsDir)
+  const install = async (from: string) => {
+    for (const name of ['ca.pem', 'cert.pem', 'key.pem']) await copyFile(join(from, name), join(tlsDir, name))
+  }
+  await install(join(cluster.dir, 'certs', one))
+  await using host = await startHost(cluster.options(one, { tls }))
+  await eventually('a connection', () => host.bus.state().connected)
+  const pid = serverPid(host)
+  const before = await fingerprintOf(one, cluster.ports[0], tls)
+  const other = await certificates(join(cluster.dir, 'other'), [one])
+  await sleep(100)
+  await install(join(other[one]?.cert ?? '', '..'))
+  const after = await eventually('another certificate', async () => {
+    const now = await fingerprintOf(one, cluster.ports[0], tls)
+    return now === before ? null : now
+  })
+  t.not(after, before)
+  t.is(serverPid(host), pid)
+})
+
+async function fingerprintOf(
+  host: string,
+  port: number,
+  tls: { ca: string; cert: string; key: string },
+): Promise<string> {
+  const [cert, key] = await Promise.all([readFile(tls.cert), readFile(tls.key)])
+  const socket = connect({ host, port, cert, key, rejectUnauthorized: false })
+  socket.on('error', () => {})
+  await once(socket, 'secureConnect')
+  const { fingerprint256 } = socket.getPeerCertificate()
+  socket.destroy()
+  return fingerprint256
+}

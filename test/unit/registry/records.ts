@@ -1,0 +1,68 @@
+import type { HostRecord, RemovedRecord, VolumeRecord } from '../../../agent/model.ts'
+import { JetStreamRegistry } from '../../../agent/registry/registry.ts'
+import { eventually, type TestHost } from '../bus/server.ts'
+
+export function volumeRecord(name: string, more: Partial<VolumeRecord> = {}): VolumeRecord {
+  return {
+    id: `01J${name}`,
+    name,
+    options: { uid: 0, gid: 0, mode: 0o755 },
+    createdAt: '2026-01-01T00:00:00Z',
+    epoch: 0,
+    holder: null,
+    last: null,
+    copies: {},
+    removedAt: null,
+    ...more,
+  }
+}
+
+export function removedRecord(id: string): RemovedRecord {
+  return { id, name: `name of ${id}`, removedAt: '2026-01-01T00:00:00Z', hosts: ['h1'] }
+}
+
+export function hostRecord(id: string, at: string): HostRecord {
+  return { id, name: id, address: '127.0.0.1', transferPort: 1, incarnation: 'i', swarmNode: null, uses: {}, at }
+}
+
+export async function openRegistry(host: TestHost): Promise<JetStreamRegistry> {
+  return new JetStreamRegistry({
+    bus: host.bus,
+    replicas: host.plan.replicas,
+    oldStore: await host.embedded.oldStore(),
+    seenPath: host.embedded.seenPath,
+    log: host.log,
+  })
+}
+
+export async function readyRegistry(host: TestHost): Promise<JetStreamRegistry> {
+  const registry = await openRegistry(host)
+  await isReady(registry)
+  return registry
+}
+
+async function isReady(registry: JetStreamRegistry): Promise<void> {
+  await eventually('the registry is ready', () => {
+    const { ready, detail } = registry.state()
+    if (!ready) throw new Error(detail)
+    return true
+  })
+}
+
+/** Registries of all hosts, ended together. */
+export async function readyRegistries(
+  hosts: readonly TestHost[],
+): Promise<{ all: JetStreamRegistry[] } & AsyncDisposable> {
+  const opened = await Promise.all(hosts.map(openRegistry))
+  const all = {
+    all: opened,
+    [Symbol.asyncDispose]: async () => void (await Promise.all(opened.map((one) => one[Symbol.asyncDispose]()))),
+  }
+  try {
+    await Promise.all(opened.map(isReady))
+    return all
+  } catch (error) {
+    await all[Symbol.asyncDispose]()
+    throw error
+  }
+}

@@ -67,6 +67,7 @@ class Listener implements TransferServer {
   readonly #sockets = new Set<Socket>()
   readonly #running = new Set<Promise<void>>()
   readonly #stack = new AsyncDisposableStack()
+  #closing: Promise<void> | undefined
 
   constructor(options: TransferServerOptions) {
     this.#options = options
@@ -102,7 +103,9 @@ class Listener implements TransferServer {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#stack.disposeAsync()
+    // Kept, so that whoever disposes second (after the signal did) waits for the end as well.
+    this.#closing ??= this.#stack.disposeAsync()
+    return this.#closing
   }
 
   #track(socket: Socket): void {

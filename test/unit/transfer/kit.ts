@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -204,4 +204,17 @@ export function noise(bytes: number, seed = 1): Buffer {
     data[at] = state >>> 16
   }
   return data
+}
+
+/** A certificate for HOST, signed by the CA in `out`, that expired in the past. */
+export async function expired(out: string): Promise<{ ca: Buffer; cert: Buffer; key: Buffer }> {
+  const at = (name: string) => join(out, name)
+  await writeFile(at('expired.cnf'), `subjectAltName=IP:${HOST}\nextendedKeyUsage=serverAuth,clientAuth\n`)
+  await run('openssl', 'genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out'.split(' ').concat(at('old.key')))
+  await run('openssl', ['req', '-new', '-key', at('old.key'), '-subj', `/CN=${HOST}`, '-out', at('old.csr')])
+  const sign = ['x509', '-req', '-in', at('old.csr'), '-CA', at('ca.pem'), '-CAkey', at('ca.key'), '-set_serial', '9']
+  await run('openssl', [...sign, '-days', '-1', '-extfile', at('expired.cnf'), '-out', at('old.pem')])
+  const [ca, cert, key] = await Promise.all(['ca.pem', 'old.pem', 'old.key'].map((name) => readFile(at(name))))
+  if (ca === undefined || cert === undefined || key === undefined) throw new Error('three files were read')
+  return { ca, cert, key }
 }

@@ -31,16 +31,16 @@ export async function applyStaged(parts: ApplyParts, checkpoint: Checkpoint): Pr
   const { layout, faultPoint } = parts
   const stage = new Stage(layout.stage)
   const target = await loadStaged(parts, stage, checkpoint)
-  const pending = await committed(layout)
-  if (pending === null) {
-    await prepare(parts, stage, target)
+  let tree: Scan | null = null
+  if ((await committed(layout)) === null) {
+    tree = await prepare(parts, stage, target)
     await commit(layout, checkpoint)
     faultPoint('committed')
   }
   await parts.update({ applying: true })
   faultPoint('applying')
-  const tree = await parts.scan(new AbortController().signal)
-  const change = new TreeChange(layout.data, target, planChanges(target, tree), stage, faultPoint)
+  tree ??= await parts.scan(new AbortController().signal)
+  const change = new TreeChange(parts.volume, layout.data, target, planChanges(target, tree), stage, faultPoint)
   await orDiskFull(layout.directory, parts.volume, () => change.run(tree))
   faultPoint('changed')
   const scan = await change.verify(layout.tick)
@@ -70,12 +70,13 @@ async function loadStaged(parts: ApplyParts, stage: Stage, checkpoint: Checkpoin
   )
 }
 
-/** Everything that can fail without harm: after this only the tree itself is left to change. */
-async function prepare(parts: ApplyParts, stage: Stage, target: Manifest): Promise<void> {
+/** Everything that can fail without harm: after this only the tree itself is left to change. Answers the tree as it is. */
+async function prepare(parts: ApplyParts, stage: Stage, target: Manifest): Promise<Scan> {
   const { layout, volume, faultPoint } = parts
   const signal = new AbortController().signal
   await stage.prepare(signal)
-  const plan = planChanges(target, await parts.scan(signal))
+  const tree = await parts.scan(signal)
+  const plan = planChanges(target, tree)
   await stage.prune(plan.wanted)
   const staged = await stage.contents()
   let copyBytes = 0
@@ -96,4 +97,5 @@ async function prepare(parts: ApplyParts, stage: Stage, target: Manifest): Promi
   })
   await tickAndSync(layout.tick)
   faultPoint('staged')
+  return tree
 }

@@ -15,11 +15,11 @@ const MANIFEST_CHUNK_BYTES = 256 * 1024
 const closeAsync = promisify(close)
 
 /** Opens a kept manifest and the tree it describes. Later captures and applies replace the manifest's file, not what this reader has open. */
-export async function openReader(manifestFile: string, data: string): Promise<TreeReader> {
+export async function openReader(manifestFile: string, data: string, volume: string): Promise<TreeReader> {
   const file = await open(manifestFile, 'r')
   try {
     const manifest = await decodeManifest(chunksOf(file))
-    return new DiskReader(file, manifest, openRoot(data))
+    return new DiskReader(volume, file, manifest, openRoot(data))
   } catch (error) {
     await file.close()
     throw error
@@ -27,13 +27,15 @@ export async function openReader(manifestFile: string, data: string): Promise<Tr
 }
 
 class DiskReader implements TreeReader {
+  readonly #volume: string
   readonly #file: FileHandle
   readonly #manifest: Manifest
   readonly #root: number
   readonly #cursor: DirectoryCursor
   #closed = false
 
-  constructor(file: FileHandle, manifest: Manifest, root: number) {
+  constructor(volume: string, file: FileHandle, manifest: Manifest, root: number) {
+    this.#volume = volume
     this.#file = file
     this.#manifest = manifest
     this.#root = root
@@ -62,7 +64,7 @@ class DiskReader implements TreeReader {
     const fd = this.#open(entry)
     try {
       yield* dataChunks(fd, offset, entry.sizeBytes)
-      checkSame(entry, fstatSync(fd, { bigint: true }))
+      this.#checkSame(entry, fstatSync(fd, { bigint: true }))
     } finally {
       await closeAsync(fd)
     }
@@ -73,16 +75,26 @@ class DiskReader implements TreeReader {
     try {
       fd = openSync(this.#cursor.locate(entry.path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME)
     } catch (error) {
-      if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(errnoOf(error) ?? '')) throw changed(entry, error)
+      if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(errnoOf(error) ?? '')) throw this.#changed(entry, error)
       throw error
     }
     try {
-      checkSame(entry, fstatSync(fd, { bigint: true }))
+      this.#checkSame(entry, fstatSync(fd, { bigint: true }))
       return fd
     } catch (error) {
       closeSync(fd)
       throw error
     }
+  }
+
+  #checkSame(entry: FileEntry, stat: BigIntStats): void {
+    const regular = (Number(stat.mode) & constants.S_IFMT) === constants.S_IFREG
+    if (!regular || Number(stat.size) !== entry.sizeBytes || stat.mtimeNs !== entry.mtimeNs) throw this.#changed(entry)
+  }
+
+  #changed(entry: FileEntry, cause?: unknown): WherryError {
+    const what = `${printable(entry.path)} in volume ${this.#volume} is not what the manifest says any more.`
+    return new WherryError('TREE_CHANGED', what, { hint: 'The volume was written to since; ask for it again.', cause })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -102,16 +114,4 @@ async function* chunksOf(file: FileHandle): AsyncGenerator<Buffer> {
     position += bytesRead
     yield buffer.subarray(0, bytesRead)
   }
-}
-
-function checkSame(entry: FileEntry, stat: BigIntStats): void {
-  const regular = (Number(stat.mode) & constants.S_IFMT) === constants.S_IFREG
-  if (!regular || Number(stat.size) !== entry.sizeBytes || stat.mtimeNs !== entry.mtimeNs) throw changed(entry)
-}
-
-function changed(entry: FileEntry, cause?: unknown): WherryError {
-  return new WherryError('TREE_CHANGED', `${printable(entry.path)} is not what the manifest says any more.`, {
-    hint: 'The volume was written to since; ask for it again.',
-    cause,
-  })
 }

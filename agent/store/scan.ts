@@ -31,6 +31,8 @@ export interface Scan {
 }
 
 export interface ScanOptions {
+  /** The volume's name, for messages. */
+  readonly volume: string
   /** True: whatever changes or vanishes meanwhile rejects TREE_CHANGED. False: it is left out or fuzzy, and not clean. */
   readonly quiet: boolean
   /** T of the syncfs-and-T rule: ctimes from here on may still hide a store. */
@@ -69,9 +71,9 @@ class Scanner implements Scan {
   }
 
   async directory(fd: number, path: BytePath, depth: number): Promise<void> {
-    if (depth > MAX_DEPTH) throw unsupported(path, 'lies too deep')
+    if (depth > MAX_DEPTH) throw this.#unsupported(path, 'lies too deep')
     const before = lstat(at(fd, '.'))
-    if (before.dev !== this.#device) throw unsupported(path, 'is another file system (a mount or a subvolume)')
+    if (before.dev !== this.#device) throw this.#unsupported(path, 'is another file system (a mount or a subvolume)')
     const index = this.entries.length
     this.#add(this.#options.unchanged(path, before) ?? { kind: 'dir', path, ...attributesOf(at(fd, '.'), before) })
     this.seen.push(null)
@@ -102,7 +104,7 @@ class Scanner implements Scan {
       if (stat.nlink > 1n) this.#firstNames.set(stat.ino, path)
     } catch (error) {
       if (!movedAway(error)) throw error
-      if (this.#options.quiet) throw changed(path)
+      if (this.#options.quiet) throw this.#changed(path)
     }
   }
 
@@ -117,7 +119,7 @@ class Scanner implements Scan {
 
   async #describe(place: Buffer, path: BytePath, stat: BigIntStats): Promise<InodeEntry> {
     const kind = kindOf(stat)
-    if (kind === null) throw unsupported(path, 'is of an unknown kind')
+    if (kind === null) throw this.#unsupported(path, 'is of an unknown kind')
     const node = { path, ...attributesOf(place, stat) }
     if (kind === 'file') return await this.#file(place, stat, node)
     if (kind === 'symlink') return { kind, ...node, target: readTarget(place) }
@@ -154,33 +156,35 @@ class Scanner implements Scan {
 
   #settle(path: BytePath, before: BigIntStats, after: BigIntStats): Seen {
     const same = sameState(before, after)
-    if (!same && this.#options.quiet) throw changed(path)
+    if (!same && this.#options.quiet) throw this.#changed(path)
     return { ino: before.ino, ctimeNs: before.ctimeNs, clean: same && before.ctimeNs < this.#options.tickNs }
   }
 
   #add(entry: Entry): void {
-    if (this.entries.length >= MAX_ENTRIES) throw unsupported(entry.path, 'is one entry too many')
+    if (this.entries.length >= MAX_ENTRIES) throw this.#unsupported(entry.path, 'is one entry too many')
     const xattrs = entry.kind === 'link' ? 0 : entry.xattrs.length
     if (xattrs > 0 && hashedLine(entry).length > MAX_LINE_BYTES / 2) {
-      throw unsupported(entry.path, 'has too many extended attributes')
+      throw this.#unsupported(entry.path, 'has too many extended attributes')
     }
     this.entries.push(entry)
+  }
+
+  #changed(path: BytePath): WherryError {
+    const what = `${printable(path)} in volume ${this.#options.volume} changed while it was read.`
+    return new WherryError('TREE_CHANGED', what, {
+      hint: 'Something still writes to the volume; stop it, then try again.',
+    })
+  }
+
+  #unsupported(path: BytePath, what: string): WherryError {
+    const where = `${printable(path)} in volume ${this.#options.volume}`
+    return new WherryError('TREE_UNSUPPORTED', `${where} ${what}, which Wherry cannot move.`, {
+      hint: 'Remove it from the volume.',
+    })
   }
 }
 
 /** The name vanished or became another kind of thing between two calls. */
 function movedAway(error: unknown): boolean {
   return ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'ESTALE'].includes(errnoOf(error) ?? '')
-}
-
-function changed(path: BytePath): WherryError {
-  return new WherryError('TREE_CHANGED', `${printable(path)} changed while the volume was read.`, {
-    hint: 'Something still writes to the volume; stop it, then try again.',
-  })
-}
-
-function unsupported(path: BytePath, what: string): WherryError {
-  return new WherryError('TREE_UNSUPPORTED', `${printable(path)} in the volume ${what}, which Wherry cannot move.`, {
-    hint: 'Remove it from the volume.',
-  })
 }

@@ -130,11 +130,11 @@ class DiskStore implements Store, AsyncDisposable {
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
     return this.#trees.run(id, async () => {
       signal.throwIfAborted()
-      await this.#requireWhole(id)
+      const { name } = await this.#requireWhole(id)
       const layout = this.#layout(id)
-      const scan = await this.#scan(layout, kind === 'quiet', signal)
+      const scan = await this.#scan(layout, name, kind === 'quiet', signal)
       const manifest = await makeManifest(scan.entries)
-      await orDiskFull(layout.directory, id, () =>
+      await orDiskFull(layout.directory, name, () =>
         keepTree(layout.directory, kind === 'quiet' ? 'last' : 'live', manifest, scan.seen),
       )
       if (kind === 'quiet') await dropKept(layout.directory, 'live')
@@ -144,13 +144,13 @@ class DiskStore implements Store, AsyncDisposable {
   }
 
   async reader(id: string, kind: KeptKind): Promise<TreeReader> {
-    await this.#requireWhole(id)
+    const { name } = await this.#requireWhole(id)
     const layout = this.#layout(id)
     try {
-      return await openReader(manifestPath(layout.directory, kind), layout.data)
+      return await openReader(manifestPath(layout.directory, kind), layout.data, name)
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error
-      throw new WherryError('NOT_AT_CHECKPOINT', `Volume ${id} has no ${kind} manifest on this host.`, {
+      throw new WherryError('NOT_AT_CHECKPOINT', `Volume ${name} has no ${kind} manifest on this host.`, {
         hint: kind === 'live' ? 'Ask for its last checkpoint.' : 'Ask a host that has a checkpoint of it.',
         cause: error,
       })
@@ -168,7 +168,7 @@ class DiskStore implements Store, AsyncDisposable {
     this.#writers.add(id)
     try {
       await this.create(volume)
-      const scan = (signal: AbortSignal) => this.#trees.run(id, () => this.#look(layout, signal))
+      const scan = (signal: AbortSignal) => this.#trees.run(id, () => this.#look(layout, name, signal))
       return new StageWriter({ layout, volume: name, scan, closed: () => this.#writers.delete(id) })
     } catch (error) {
       this.#writers.delete(id)
@@ -259,24 +259,25 @@ class DiskStore implements Store, AsyncDisposable {
   }
 
   #apply(layout: Layout, volume: string, checkpoint: Checkpoint): Promise<void> {
-    const scan = (signal: AbortSignal) => this.#look(layout, signal)
+    const scan = (signal: AbortSignal) => this.#look(layout, volume, signal)
     const update = (change: Partial<Omit<LocalCopy, 'id'>>) => this.update(layout.id, change)
     return applyStaged({ layout, volume, scan, update, faultPoint: this.#faultPoint }, checkpoint)
   }
 
   /** Looks at a tree that nobody should be changing, and keeps what was seen so that the next look reads nothing again. */
-  async #look(layout: Layout, signal: AbortSignal): Promise<Scan> {
-    const scan = await this.#scan(layout, false, signal)
+  async #look(layout: Layout, volume: string, signal: AbortSignal): Promise<Scan> {
+    const scan = await this.#scan(layout, volume, false, signal)
+    if (scan.filesRead === 0) return scan
     await keepTree(layout.directory, 'live', await makeManifest(scan.entries), scan.seen)
     return scan
   }
 
-  async #scan(layout: Layout, quiet: boolean, signal: AbortSignal): Promise<Scan> {
+  async #scan(layout: Layout, volume: string, quiet: boolean, signal: AbortSignal): Promise<Scan> {
     const unchanged = await loadUnchanged(layout.directory)
     const tickNs = await tickAndSync(layout.tick)
     const root = openRoot(layout.data)
     try {
-      return await scanTree(root, { quiet, tickNs, unchanged, signal })
+      return await scanTree(root, { volume, quiet, tickNs, unchanged, signal })
     } finally {
       closeSync(root)
     }
@@ -295,9 +296,10 @@ class DiskStore implements Store, AsyncDisposable {
   }
 
   /** Rejects COPY_DAMAGED for a tree that an apply left between two checkpoints. */
-  async #requireWhole(id: string): Promise<void> {
+  async #requireWhole(id: string): Promise<LocalCopy> {
     const copy = await this.#require(id)
     if (copy.applying || (await committed(this.#layout(id))) !== null) throw unfinished(copy.name)
+    return copy
   }
 
   async #requireUnmounted(id: string): Promise<void> {

@@ -1,6 +1,7 @@
 import { closeSync, rmdirSync, unlinkSync } from 'node:fs'
 import { mkdir, readdir, rename, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { WherryError } from '../errors.ts'
 import { errnoOf } from '../sys/failure.ts'
 import { at, openDirectory, openRoot, self } from './directory.ts'
 import { syncDirectory } from './durable.ts'
@@ -25,11 +26,21 @@ export async function moveToTrash(directory: string, id: string, trash: string, 
 /** Deletes what came into the trash before `before`; answers the names. What is named otherwise is not ours and stays. */
 export async function emptyTrash(trash: string, before: Date): Promise<string[]> {
   const deleted: string[] = []
+  const failures: unknown[] = []
   for (const name of await readdir(trash)) {
     const time = NAME.exec(name)?.[1]
     if (time === undefined || Number(time) > before.getTime()) continue
-    await removeTree(join(trash, name))
-    deleted.push(name)
+    try {
+      await removeTree(join(trash, name))
+      deleted.push(name)
+    } catch (error) {
+      // One that cannot be deleted (an immutable file) must not keep the rest.
+      failures.push(error)
+    }
+  }
+  if (failures.length > 0) {
+    const what = `${failures.length} removed volumes in ${trash} cannot be deleted: ${failures[0]}`
+    throw new WherryError('SYSTEM_CALL_FAILED', what, { hint: 'Delete them by hand.', cause: failures[0] })
   }
   return deleted
 }

@@ -21,6 +21,7 @@ export type FaultPoint = (name: string) => void
 
 /** Changes one tree into another, everything relative to held directories. Each step may be repeated after a crash. */
 export class TreeChange {
+  readonly #volume: string
   readonly #data: string
   readonly #target: Manifest
   readonly #plan: Plan
@@ -29,7 +30,8 @@ export class TreeChange {
   readonly #pace = new Pace()
   readonly #inodes = new Map<BytePath, bigint>()
 
-  constructor(data: string, target: Manifest, plan: Plan, stage: Stage, faultPoint: FaultPoint) {
+  constructor(volume: string, data: string, target: Manifest, plan: Plan, stage: Stage, faultPoint: FaultPoint) {
+    this.#volume = volume
     this.#data = data
     this.#target = target
     this.#plan = plan
@@ -121,6 +123,7 @@ export class TreeChange {
     const root = openRoot(this.#data)
     try {
       const scan = await scanTree(root, {
+        volume: this.#volume,
         quiet: true,
         tickNs,
         unchanged: () => undefined,

@@ -48,3 +48,31 @@ test('promise 4: a disk that is too small is refused before anything comes; one 
   t.deepEqual(describeTree(two.data(v.id)), describeTree(data))
   await two.store[Symbol.asyncDispose]()
 })
+
+test('a tree that this file system cannot hold is refused before the old one is touched', async (t) => {
+  const base = await directory(t)
+  // Inodes of 128 bytes have no room for nanoseconds, nor for years after 2038.
+  execFileSync(
+    'sh',
+    ['-c', 'truncate -s 64M disk && mkfs.ext4 -q -I 128 disk && mkdir mnt && mount -o loop disk mnt'],
+    {
+      cwd: base,
+      stdio: 'ignore',
+    },
+  )
+  const small = join(base, 'mnt')
+  t.teardown(() => execFileSync('umount', [small]))
+  const [one, two] = [await host(t), await host(t, join(small, 'state'))]
+  const v = volume()
+  await one.store.create(v)
+  await two.store.create(v)
+  writeFileSync(join(two.data(v.id), 'old'), 'old')
+  const before = describeTree(two.data(v.id))
+  writeFileSync(join(one.data(v.id), 'new'), 'new')
+  const capture = await one.store.capture(v.id, 'quiet', calm)
+  await send(one.store, two.store, v)
+  await t.throwsAsync(two.store.apply(v.id, checkpoint(capture)), { code: 'TREE_UNSUPPORTED' })
+  t.deepEqual(describeTree(two.data(v.id)), before)
+  t.false((await two.store.copy(v.id))?.applying)
+  await two.store[Symbol.asyncDispose]()
+})

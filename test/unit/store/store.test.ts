@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path'
 import test from 'ava'
 import { describeTree } from './comparer.ts'
-import { calm, host, OPTIONS, volume } from './fixture.ts'
+import { calm, checkpoint, host, OPTIONS, send, volume } from './fixture.ts'
 
 test('a copy is made once, with its owner and mode, and is found again by another process', async (t) => {
   const one = await host(t)
@@ -143,4 +143,22 @@ test('what this host has no copy of is refused by name', async (t) => {
     await t.throwsAsync(call, { code: 'VOLUME_NOT_FOUND' })
   }
   t.is(await store.copy(id), null)
+})
+
+test('promise 7: a copy that is held or mounted is never overwritten', async (t) => {
+  const [one, two] = [await host(t), await host(t)]
+  const v = volume()
+  await one.store.create(v)
+  await two.store.create(v)
+  writeFileSync(join(two.data(v.id), 'precious'), 'written by the holder')
+  const before = describeTree(two.data(v.id))
+  const capture = await one.store.capture(v.id, 'quiet', calm)
+  await send(one.store, two.store, v)
+  await two.store.update(v.id, { held: { epoch: 1, incarnation: 'x' } })
+  await t.throwsAsync(two.store.apply(v.id, checkpoint(capture)), { code: 'VOLUME_IN_USE' })
+  await two.store.update(v.id, { held: null })
+  await two.store.mount(v.id)
+  await t.throwsAsync(two.store.apply(v.id, checkpoint(capture)), { code: 'VOLUME_IN_USE' })
+  await two.store.unmount(v.id)
+  t.deepEqual(describeTree(two.data(v.id)), before)
 })

@@ -1,8 +1,7 @@
-import { mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, openSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import { run } from './command.ts'
-import { until } from './poll.ts'
 
 export type EngineVersion = '28.5' | '26.1' | '20.10'
 
@@ -17,13 +16,18 @@ export interface Engine {
 export interface DaemonSettings {
   readonly engine: Engine
   readonly directory: string
-  readonly socket: string
+  /** Where the engine listens: the usual place inside the host, and one that is reachable from outside. */
+  readonly sockets: readonly string[]
   readonly registry: string
   readonly controlGroup: string
   readonly liveRestore: boolean
 }
 
+const SOCKETS_SCRIPT = fileURLToPath(new URL('engine-sockets.pl', import.meta.url))
 const SCRIPT = fileURLToPath(new URL('../../../scripts/lib/engine', import.meta.url))
+
+/** A question that dockerd has not even accepted is asked anew after this long. */
+const PING_TIMEOUT_MS = 2_000
 
 /** The engine to test on, from LAB_ENGINE. */
 export function chosenEngine(): EngineVersion {
@@ -52,7 +56,10 @@ export function daemonCommands(settings: DaemonSettings): { containerd: string[]
   writeFileSync(`${directory}/daemon.json`, JSON.stringify(dockerdConfig(settings), null, 2))
   return {
     containerd: [`${engine.directory}/usr/bin/containerd`, '--config', `${directory}/containerd.toml`],
-    dockerd: [`${engine.directory}/usr/sbin/dockerd`, '--config-file', `${directory}/daemon.json`],
+    dockerd: [
+      ...[SOCKETS_SCRIPT, settings.sockets.join(',')],
+      ...[`${engine.directory}/usr/sbin/dockerd`, '--config-file', `${directory}/daemon.json`],
+    ],
   }
 }
 
@@ -68,11 +75,11 @@ address = "/run/containerd/containerd.sock"
 `
 }
 
-function dockerdConfig({ directory, socket, registry, engine, controlGroup, liveRestore }: DaemonSettings): object {
+function dockerdConfig({ directory, registry, engine, controlGroup, liveRestore }: DaemonSettings): object {
   return {
     containerd: '/run/containerd/containerd.sock',
     'data-root': `${directory}/docker`,
-    hosts: ['unix:///run/docker.sock', `unix://${socket}`],
+    hosts: ['fd://'],
     'storage-driver': 'overlay2',
     'insecure-registries': [registry],
     'cgroup-parent': `/${controlGroup}`,
@@ -82,14 +89,10 @@ function dockerdConfig({ directory, socket, registry, engine, controlGroup, live
   }
 }
 
-/** Waits until an engine answers on its socket. */
-export async function engineAnswers(name: string, socket: string, timeoutMs = 90_000): Promise<void> {
-  await until(`${name}: an answer of the engine`, () => ping(socket), { timeoutMs, everyMs: 50 })
-}
-
-function ping(socketPath: string): Promise<boolean> {
+/** Whether an engine answers on its socket. Within seconds: the socket may be there before the engine is. */
+export function engineAnswers(socketPath: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const question = request({ socketPath, path: '/_ping', timeout: 2_000, agent: false }, (answer) => {
+    const question = request({ socketPath, path: '/_ping', timeout: PING_TIMEOUT_MS, agent: false }, (answer) => {
       answer.resume()
       resolve(answer.statusCode === 200)
     })
@@ -102,9 +105,4 @@ function ping(socketPath: string): Promise<boolean> {
 /** Opens a log for a daemon's output, appending: one file for all the lives of a host. */
 export function openLog(file: string): number {
   return openSync(file, 'a')
-}
-
-/** What a killed daemon leaves behind that would keep the next one from starting. */
-export function removeStale(socket: string): void {
-  rmSync(socket, { force: true })
 }

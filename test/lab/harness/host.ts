@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { type CommandOptions, type CommandResult, run } from './command.ts'
-import { daemonCommands, type Engine, engineAnswers, openLog, removeStale } from './engine.ts'
+import { daemonCommands, type Engine, engineAnswers, openLog } from './engine.ts'
 import { addressOfHost, createHostNetwork, deleteLink, namespaceOfHost, setLink } from './network.ts'
 import { until } from './poll.ts'
 import { type Process, processesInNamespace, withDescendants } from './processes.ts'
@@ -42,6 +43,8 @@ export class Host {
   readonly namespace: string
   readonly #options: HostOptions
   #initPid: number | null = null
+  /** Starts a dockerd for each line it is sent (see engine-sockets.pl). */
+  #engineStarter: ChildProcess | undefined
 
   constructor(options: HostOptions) {
     this.#options = options
@@ -102,6 +105,7 @@ export class Host {
     await createHostNetwork(this.index)
     await this.#startInit()
     this.#startDaemon('containerd')
+    this.#engineStarter = this.#startDaemon('dockerd')
     await this.startEngine()
   }
 
@@ -132,20 +136,23 @@ export class Host {
 
   /** Starts dockerd in the host as it is; resolves when it answers. */
   async startEngine(): Promise<void> {
-    removeStale(this.socket)
-    const child = this.#startDaemon('dockerd')
-    const died = new Promise<never>((_, reject) => {
-      child.once('exit', (code) => reject(new Error(`${this.name}: dockerd ended with code ${code}\n${this.#tail()}`)))
-    })
-    // It may also end long after it answered; that is no concern of this start.
-    died.catch(() => {})
-    await Promise.race([engineAnswers(this.name, this.socket, START_TIMEOUT_MS), died])
+    this.#engineStarter?.stdin?.write('start\n')
+    await until(`${this.name}: a dockerd`, () => this.#dockerds().length > 0, { timeoutMs: 5_000, everyMs: 20 })
+    const end = await until(
+      `${this.name}: an answer of the engine`,
+      async () => ((await engineAnswers(this.socket)) ? 'answers' : this.#dockerds().length === 0 && 'died'),
+      { timeoutMs: START_TIMEOUT_MS, everyMs: 50 },
+    )
+    if (end === 'died') throw new Error(`${this.name}: dockerd ended at once\n${this.engineLog().slice(-4_000)}`)
+  }
+
+  #dockerds(): Process[] {
+    return this.processes(/^\S*\/dockerd /)
   }
 
   async #endEngine(signal: NodeJS.Signals): Promise<void> {
-    const running = () => this.processes(/^\S*\/dockerd /)
-    for (const { pid } of running()) process.kill(pid, signal)
-    await until(`${this.name}: the end of dockerd`, () => running().length === 0, { everyMs: 20 })
+    for (const { pid } of this.#dockerds()) process.kill(pid, signal)
+    await until(`${this.name}: the end of dockerd`, () => this.#dockerds().length === 0, { everyMs: 20 })
     await this.exec(['rm', '-f', '/run/docker.pid'])
   }
 
@@ -170,12 +177,13 @@ export class Host {
 
   #startDaemon(name: 'containerd' | 'dockerd'): ChildProcess {
     const { engine, registry, controlGroup, liveRestore } = this.#options
-    const { directory, socket } = this
-    const commands = daemonCommands({ engine, directory, socket, registry, controlGroup, liveRestore })
+    const { directory } = this
+    const sockets = ['/run/docker.sock', this.socket]
+    const commands = daemonCommands({ engine, directory, sockets, registry, controlGroup, liveRestore })
     const log = openLog(this.#logFile(name))
     const child = spawn('nsenter', [...this.#enter(), ...commands[name]], {
       detached: true,
-      stdio: ['ignore', log, log],
+      stdio: ['pipe', log, log],
       env: { PATH: engine.path, HOME: '/root' },
     })
     closeSync(log)
@@ -192,10 +200,6 @@ export class Host {
     return `${this.directory}/${daemon}.log`
   }
 
-  #tail(): string {
-    return this.engineLog().slice(-4_000)
-  }
-
   async #makeStateDisk(): Promise<void> {
     const disk = this.#options.stateDisk
     if (disk === undefined) return
@@ -209,6 +213,11 @@ export class Host {
 function detach(child: ChildProcess): void {
   child.unref()
   for (const stream of [child.stdout, child.stderr]) stream?.destroy()
+  // A pipe counts as something to wait for, as long as it is open.
+  if (child.stdin !== null) {
+    child.stdin.on('error', () => {})
+    ;(child.stdin as unknown as Socket).unref()
+  }
 }
 
 function firstLine(child: ChildProcess, what: string): Promise<void> {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { cpSync, existsSync, globSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { run } from './command.ts'
@@ -34,10 +35,10 @@ export async function publishPlugin(host: Host, labDirectory: string, built?: st
   return reference
 }
 
+/** Names what is in a built plugin by names, modes, sizes and times: all come from the sources and packages as they are. */
 async function contentsOf(directory: string): Promise<string> {
-  const tar = 'tar --create --sort=name --mtime=@0 --directory "$1" . | sha256sum'
-  const { stdout } = await run('bash', ['-c', tar, 'bash', directory])
-  return stdout.slice(0, 16)
+  const { stdout } = await run('find', [directory, '-type', 'f', '-printf', '%P %m %s %T@\\n'])
+  return createHash('sha256').update(stdout.split('\n').sort().join('\n')).digest('hex').slice(0, 16)
 }
 
 /** Copies from the registry's storage what belongs to the plugin: its repository and the blobs that this names. */

@@ -58,3 +58,12 @@ export async function writeRecord(layout: Layout, copy: LocalCopy): Promise<void
   await mkdir(layout.directory, { recursive: true, mode: 0o700 })
   await writeDurably(layout.record, [Buffer.from(`${text}\n`)])
 }
+
+/** Reads `volume.json`; rejects VOLUME_NOT_FOUND when there is none, else as `readRecord`. */
+export async function requireRecord(layout: Layout): Promise<LocalCopy> {
+  const copy = await readRecord(layout)
+  if (copy !== null) return copy
+  throw new WherryError('VOLUME_NOT_FOUND', `This host has no copy of volume ${layout.id}.`, {
+    hint: 'Copy it from a host that has it.',
+  })
+}

@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs'
-import { chmod, chown, mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
@@ -9,7 +9,6 @@ import { lockFile } from '../sys/files.ts'
 import { applyStaged } from './application.ts'
 import type { Capture, LocalCopy, Store, TreeReader, TreeWriter } from './contract.ts'
 import { openRoot } from './directory.ts'
-import { syncDirectory } from './durable.ts'
 import { committed } from './journal.ts'
 import { dropKept, type KeptKind, keepTree, loadUnchanged, manifestPath } from './kept.ts'
 import { Lanes } from './lanes.ts'
@@ -17,12 +16,13 @@ import { type Layout, layoutOf, trashDirectory, volumesDirectory } from './layou
 import { makeManifest } from './manifest.ts'
 import { Mounting, openMountRoot } from './mounting.ts'
 import { openReader } from './reader.ts'
-import { readRecord, writeRecord } from './record.ts'
+import { readRecord, requireRecord } from './record.ts'
+import { Records } from './records.ts'
 import { type Scan, scanTree } from './scan.ts'
 import { orDiskFull } from './space.ts'
 import { Stage } from './stage.ts'
 import { tickAndSync } from './tick.ts'
-import { emptyTrash, moveToTrash, removeTree } from './trash.ts'
+import { emptyTrash, moveToTrash } from './trash.ts'
 import type { FaultPoint } from './tree.ts'
 import { StageWriter } from './writer.ts'
 
@@ -34,9 +34,6 @@ export interface StoreOptions {
   /** Called at each step of an apply, for tests that stop there. */
   readonly faultPoint?: FaultPoint
 }
-
-/** Names of directories that are being made and mean nothing yet. */
-const UNBORN = '.new-'
 
 /**
  * Opens the state directory for this process alone, making it when missing. Rejects STATE_LOCKED while another process
@@ -61,14 +58,14 @@ class DiskStore implements Store, AsyncDisposable {
   readonly #faultPoint: FaultPoint
   readonly #mounting: Mounting
   readonly #lock: Disposable
-  /** Changes of `volume.json`, by id. */
-  readonly #records = new Lanes()
+  readonly #records: Records
   /** Work on a tree or its kept manifests, by id. */
   readonly #trees = new Lanes()
   readonly #writers = new Set<string>()
 
   constructor(options: StoreOptions, mounting: Mounting, lock: Disposable) {
     this.#stateDir = options.stateDir
+    this.#records = new Records(options.stateDir)
     this.#trashRetentionMs = options.trashRetentionMs
     this.#log = options.log
     this.#faultPoint = options.faultPoint ?? (() => {})
@@ -76,21 +73,8 @@ class DiskStore implements Store, AsyncDisposable {
     this.#lock = lock
   }
 
-  async copies(): Promise<{ copies: LocalCopy[]; damaged: { path: string; reason: string }[] }> {
-    const copies: LocalCopy[] = []
-    const damaged: { path: string; reason: string }[] = []
-    for (const name of await readdir(volumesDirectory(this.#stateDir))) {
-      if (name.startsWith(UNBORN)) continue
-      const path = join(volumesDirectory(this.#stateDir), name)
-      try {
-        const copy = await readRecord(this.#layout(name))
-        if (copy === null) damaged.push({ path, reason: 'volume.json is missing' })
-        else copies.push(copy)
-      } catch (error) {
-        damaged.push({ path, reason: error instanceof WherryError ? error.message : String(error) })
-      }
-    }
-    return { copies, damaged }
+  copies(): Promise<{ copies: LocalCopy[]; damaged: { path: string; reason: string }[] }> {
+    return this.#records.all()
   }
 
   copy(id: string): Promise<LocalCopy | null> {
@@ -98,33 +82,11 @@ class DiskStore implements Store, AsyncDisposable {
   }
 
   create(volume: { id: string; name: string; options: VolumeOptions }): Promise<LocalCopy> {
-    return this.#records.run(volume.id, async () => {
-      const layout = this.#layout(volume.id)
-      const known = await readRecord(layout)
-      if (known !== null) return known
-      const copy = { ...volume, checkpoint: null, held: null, applying: false, epochSeen: 0, mounts: {} }
-      // Made aside and renamed: a crash leaves no half-made copy.
-      const volumes = volumesDirectory(this.#stateDir)
-      const directory = join(volumes, `${UNBORN}${volume.id}`)
-      await rm(directory, { recursive: true, force: true })
-      await mkdir(join(directory, 'data'), { recursive: true, mode: 0o700 })
-      await chown(join(directory, 'data'), volume.options.uid, volume.options.gid)
-      await chmod(join(directory, 'data'), volume.options.mode)
-      await writeRecord({ ...layout, directory, record: join(directory, 'volume.json') }, copy)
-      await rename(directory, layout.directory)
-      await syncDirectory(volumes)
-      return copy
-    })
+    return this.#records.create(this.#layout(volume.id), volume)
   }
 
   update(id: string, change: Partial<Omit<LocalCopy, 'id'>>): Promise<LocalCopy> {
-    return this.#records.run(id, async () => {
-      const copy = await this.#require(id)
-      const epochSeen = Math.max(copy.epochSeen, change.epochSeen ?? 0)
-      const changed = { ...copy, ...change, id, epochSeen }
-      await orDiskFull(this.#layout(id).directory, copy.name, () => writeRecord(this.#layout(id), changed))
-      return changed
-    })
+    return this.#records.update(this.#layout(id), change)
   }
 
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
@@ -178,7 +140,7 @@ class DiskStore implements Store, AsyncDisposable {
 
   apply(id: string, checkpoint: Checkpoint): Promise<void> {
     return this.#trees.run(id, async () => {
-      const copy = await this.#require(id)
+      const copy = await requireRecord(this.#layout(id))
       await this.#requireUnmounted(id)
       // What a holder wrote since its last checkpoint is nowhere else (promise 7).
       if (copy.held !== null) throw inUse(copy.name, 'held')
@@ -187,10 +149,7 @@ class DiskStore implements Store, AsyncDisposable {
   }
 
   async recover(): Promise<void> {
-    const volumes = volumesDirectory(this.#stateDir)
-    for (const name of await readdir(volumes)) {
-      if (name.startsWith(UNBORN)) await removeTree(join(volumes, name))
-    }
+    await this.#records.removeUnborn()
     for (const copy of (await this.copies()).copies) {
       try {
         await this.#trees.run(copy.id, () => this.#recover(copy))
@@ -287,17 +246,9 @@ class DiskStore implements Store, AsyncDisposable {
     return layoutOf(this.#stateDir, id)
   }
 
-  async #require(id: string): Promise<LocalCopy> {
-    const copy = await readRecord(this.#layout(id))
-    if (copy !== null) return copy
-    throw new WherryError('VOLUME_NOT_FOUND', `This host has no copy of volume ${id}.`, {
-      hint: 'Copy it from a host that has it.',
-    })
-  }
-
   /** Rejects COPY_DAMAGED for a tree that an apply left between two checkpoints. */
   async #requireWhole(id: string): Promise<LocalCopy> {
-    const copy = await this.#require(id)
+    const copy = await requireRecord(this.#layout(id))
     if (copy.applying || (await committed(this.#layout(id))) !== null) throw unfinished(copy.name)
     return copy
   }

@@ -1,10 +1,10 @@
 import { closeSync, openSync } from 'node:fs'
 import { errnoOf } from './failure.ts'
+import { tryLock } from './flock.ts'
 import { callAsync, callNow, cString } from './libc.ts'
 
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
-const LOCK_EX_NB = 2 | 4
 
 /** Makes a fifo, socket or device node; `mode` carries the type bits (S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK). */
 export function makeNode(path: Buffer, mode: number, device: bigint): void {
@@ -35,10 +35,12 @@ export function nextHole(fd: number, offset: number): number {
 export function lockFile(path: string): Disposable | null {
   const fd = openSync(path, 'a', 0o600)
   try {
-    callNow('flock', path, fd, LOCK_EX_NB)
+    if (!tryLock(fd)) {
+      closeSync(fd)
+      return null
+    }
   } catch (error) {
     closeSync(fd)
-    if (errnoOf(error) === 'EAGAIN' || errnoOf(error) === 'EWOULDBLOCK') return null
     throw error
   }
   let held = true

@@ -55,15 +55,13 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, signal: 
   )
   const bus = stack.use(new NatsBus({ endpoint: nats.endpoint, name: config.advertise || hostId, log }))
   const oldStore = await nats.oldStore()
-  const registry = stack.use(new JetStreamRegistry({ bus, replicas: plan.replicas, oldStore, log }))
+  const registry = stack.use(
+    new JetStreamRegistry({ bus, replicas: plan.replicas, oldStore, seenPath: nats.seenPath, log }),
+  )
   const cache = new VolumeCache({ registry })
   cache.follow(signal)
-  const store = await openStore({
-    stateDir: paths.stateDir,
-    mountRoot: paths.mountRoot,
-    trashRetentionMs: config.trashRetentionMs,
-    log,
-  })
+  const { stateDir, mountRoot } = paths
+  const store = stack.use(await openStore({ stateDir, mountRoot, trashRetentionMs: config.trashRetentionMs, log }))
 
   const parts: Parts = {
     self: {
@@ -104,6 +102,8 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, signal: 
 async function main(): Promise<number> {
   const stop = new AbortController()
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop.abort())
+  // The plugin's process is gone: outside a container nobody else would end this one.
+  process.on('disconnect', () => stop.abort())
   try {
     const config = parseConfig(process.env)
     const log = pino({ level: config.log, base: { part: 'agent' } })

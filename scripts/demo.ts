@@ -82,7 +82,7 @@ async function main(): Promise<number> {
 async function fill(lab: Lab, host: Host, megabytes: number): Promise<void> {
   await query(lab, host, 'create table ledger (n bigint primary key, host text)')
   // 1,000 bytes of text that does not compress, about 1,040 on disk.
-  const text = "(select string_agg(md5(random()::text || i::text), '') from generate_series(1, 31))"
+  const text = "(select string_agg(md5(random()::text || k), '') from generate_series(1, 31 + i * 0) k)"
   await query(lab, host, `create table bulk as select i, ${text} as t from generate_series(1, ${megabytes * 1000}) i`)
   await query(lab, host, 'checkpoint')
 }

@@ -117,7 +117,8 @@ export class Copying {
     const last = record.last
     if (last === null) return false
     const sources = this.#sourcesOf(record)
-    if (sources.length === 0) job.lastError = dataUnreachable(record, this.#hosts)
+    // A host that is away may still be dialled; until that fails, people should hear what is known already.
+    if (!sources.some((host) => this.#hosts.alive(host))) job.lastError = dataUnreachable(record, this.#hosts)
     for (const source of sources) {
       try {
         const request: TreeRequest = {

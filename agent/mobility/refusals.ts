@@ -37,17 +37,13 @@ export function heldElsewhere(core: Core, record: VolumeRecord): WherryError {
 
 /** Why a Mount has to wait for the data, with progress (promise 9). */
 export function copyRunning(core: Core, record: VolumeRecord, job: CopyJob): WherryError {
-  if (job.lastError instanceof WherryError && job.view('').state !== 'running') return job.lastError
   const view = job.view('')
-  if (!job.shown || view.bytesTotal === 0) {
+  if (view.state !== 'running' || view.bytesTotal === 0) {
     if (job.lastError instanceof WherryError) return job.lastError
-    return new WherryError(
-      'COPY_RUNNING',
-      `Volume "${record.name}" is about to be copied to this host${view.from === '' ? '' : ` from ${view.from}`}.`,
-      {
-        hint: 'The copy goes on; start the container again in a moment.',
-      },
-    )
+    const from = view.from === '' ? '' : ` from ${view.from}`
+    return new WherryError('COPY_RUNNING', `Volume "${record.name}" is about to be copied to this host${from}.`, {
+      hint: 'The copy goes on; start the container again in a moment.',
+    })
   }
   const percent = Math.floor((100 * view.bytesDone) / view.bytesTotal)
   const left = view.secondsLeft === null ? 'time left unknown' : `about ${view.secondsLeft} s left`

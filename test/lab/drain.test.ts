@@ -17,7 +17,7 @@ const WRITER = `
 trap 'exit 0' TERM
 n=$(wc -l </data/log 2>/dev/null || echo 0)
 while :; do
-  n=$((n+1)); echo "$n $HOSTNAME" >>/data/log && fsync /data/log && echo "$n" | nc -w 2 ${WITNESS_ADDRESS} ${WITNESS_PORT}
+  n=$((n+1)); echo "$n $HOSTNAME" | dd of=/data/log oflag=append conv=notrunc,fsync 2>/dev/null && echo "$n" | nc -w 2 ${WITNESS_ADDRESS} ${WITNESS_PORT}
   sleep 0.02
 done`
 

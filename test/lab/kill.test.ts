@@ -52,7 +52,7 @@ test.serial(
   async (t) => {
     const { h1, h2 } = t.context
     await startWriter(h1, t.context, 'power')
-    await h1.docker(['exec', 'writer-of-power', 'sh', '-c', 'echo synced >/data/proof; fsync /data/proof'])
+    await h1.docker(['exec', 'writer-of-power', 'sh', '-c', 'echo synced | dd of=/data/proof conv=fsync 2>/dev/null'])
     await h1.powerCut()
     await h1.boot()
     await agentReady(h1, 3)

@@ -104,7 +104,8 @@ test.serial('a cut link parts hosts, a slow link slows them down', async (t) => 
 
 test.serial('the lab is taken down when its owner is killed, and only then may the next one start', async (t) => {
   const owner = spawn(process.execPath, [OWNER], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const [directory] = (await once(createInterface(owner.stdout), 'line')) as [string]
+  const lines = createInterface(owner.stdout)
+  const [directory] = await Promise.race([once(lines, 'line'), once(lines, 'close').then(() => [''])])
   t.true(existsSync(directory))
 
   const next = Lab.start({ hosts: 1, log: t.log })

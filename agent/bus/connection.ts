@@ -12,7 +12,7 @@ const MAX_PINGS_OUT = 2
 /** One attempt, TLS handshake included, at one server. */
 const CONNECT_TIMEOUT_MS = 3_000
 
-/** Wait between rounds over all servers: short, because leases run out; not zero, because handshakes cost. */
+/** Wait between two attempts at the same server: short, because leases run out; not zero, because handshakes cost. */
 const RETRY_WAIT_MS = 250
 
 /** How long one look at all servers counts: requests that fail together share it. */
@@ -93,41 +93,46 @@ export class NatsLink implements AsyncDisposable {
   async #run(): Promise<void> {
     const { signal } = this.#stop
     while (!signal.aborted) {
-      const connection = await this.#connect()
-      if (connection !== null) await this.#follow(connection)
+      this.#lost('not connected yet')
+      try {
+        await this.#follow(await this.#connect())
+      } catch (error) {
+        if (!signal.aborted) this.#options.log.error({ err: error }, 'the NATS client gave up; starting it again')
+      }
       await sleep(RETRY_WAIT_MS, undefined, { signal }).catch(() => {})
     }
   }
 
-  async #connect(): Promise<NatsConnection | null> {
+  /** Tries until it succeeds, or rejects when the link is closed. */
+  #connect(): Promise<NatsConnection> {
     const { endpoint, name } = this.#options
-    try {
-      const connection = await connect({
-        servers: [...endpoint.servers],
-        name,
-        tls: clientTls(endpoint),
-        ...loginOptions(endpoint),
-        noRandomize: true,
-        // What servers tell of each other can be addresses that only they can reach.
-        ignoreClusterUpdates: true,
-        ignoreAuthErrorAbort: true,
-        maxReconnectAttempts: -1,
-        reconnectTimeWait: RETRY_WAIT_MS,
-        timeout: CONNECT_TIMEOUT_MS,
-        pingInterval: PING_INTERVAL_MS,
-        maxPingOut: MAX_PINGS_OUT,
-      })
-      if (!this.#stop.signal.aborted) return connection
-      await connection.close()
-    } catch (error) {
-      this.#lost((error as Error).message)
-    }
-    return null
+    return connect({
+      servers: [...endpoint.servers],
+      name,
+      tls: clientTls(endpoint),
+      ...loginOptions(endpoint),
+      noRandomize: true,
+      // What servers tell of each other can be addresses that only they can reach.
+      ignoreClusterUpdates: true,
+      ignoreAuthErrorAbort: true,
+      // Otherwise the client forgets for good the servers that were away when it first connected.
+      waitOnFirstConnect: true,
+      maxReconnectAttempts: -1,
+      // Called before each attempt: throwing is the only way out of a client that waits for its first connection.
+      reconnectDelayHandler: () => {
+        this.#stop.signal.throwIfAborted()
+        return RETRY_WAIT_MS
+      },
+      timeout: CONNECT_TIMEOUT_MS,
+      pingInterval: PING_INTERVAL_MS,
+      maxPingOut: MAX_PINGS_OUT,
+    })
   }
 
   /** Returns when the connection is closed for good. */
   async #follow(connection: NatsConnection): Promise<void> {
     this.#connection = connection
+    if (this.#stop.signal.aborted) return connection.close()
     this.#found(connection)
     // The client never ends this iteration, not even when the connection is closed; it goes with the connection.
     void this.#watch(connection)

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { connect as connectTcp, type Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
-import { type Endpoint, hostOf, identityCheck, portOf } from './endpoint.ts'
+import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import { type Endpoint, hostOf, identityCheck, portOf, type TlsFiles } from './endpoint.ts'
 
 /** A server on the same network answers in milliseconds; one that needs longer is no help to a lease of eight seconds. */
 const PROBE_TIMEOUT_MS = 2_000
@@ -11,7 +11,7 @@ export type Probe =
   | { readonly server: string; readonly ok: true; readonly version: string }
   | { readonly server: string; readonly ok: false; readonly reason: string }
 
-/** Asks every server of the endpoint, side by side, for its first line. Never rejects. */
+/** Knocks at every server of the endpoint, side by side, as the client would: TLS, certificate, login. Never rejects. */
 export async function probeServers(endpoint: Endpoint): Promise<Probe[]> {
   return Promise.all(endpoint.servers.map((server) => probeServer(endpoint, server)))
 }
@@ -24,42 +24,54 @@ export function summarize(probes: readonly Probe[]): string {
 }
 
 async function probeServer(endpoint: Endpoint, server: string): Promise<Probe> {
-  let socket: Socket | null = null
+  const sockets: Socket[] = []
   try {
-    socket = await open(endpoint, server)
-    const line = await firstLine(socket)
-    const info = JSON.parse(line.replace(/^INFO /, '')) as { version?: string }
+    const address = { host: hostOf(server), port: portOf(server) }
+    const tls = endpoint.tls === null ? null : { ...address, ...(await tlsOptions(endpoint, endpoint.tls)) }
+    let socket = tls !== null && endpoint.tlsFirst ? connectTls(tls) : connectTcp(address)
+    sockets.push(socket)
+    const info = JSON.parse((await nextLine(socket)).replace(/^INFO /, '')) as { version?: string }
+    if (tls !== null && !endpoint.tlsFirst) {
+      socket = connectTls({ ...tls, socket })
+      sockets.push(socket)
+    }
+    socket.write(`CONNECT ${JSON.stringify({ verbose: false, pedantic: false, ...loginFields(endpoint) })}\r\nPING\r\n`)
+    const answer = await nextLine(socket)
+    if (answer.startsWith('-ERR')) throw new Error(`it refuses this host: ${answer.slice('-ERR '.length)}`)
     return { server, ok: true, version: info.version ?? 'unknown' }
   } catch (error) {
     return { server, ok: false, reason: reasonOf(error as NodeJS.ErrnoException) }
   } finally {
-    socket?.destroy()
+    for (const socket of sockets) socket.destroy()
   }
 }
 
-async function open(endpoint: Endpoint, server: string): Promise<Socket> {
-  const address = { host: hostOf(server), port: portOf(server) }
-  if (endpoint.tls === null || !endpoint.tlsFirst) return connectTcp(address)
-  const { tls } = endpoint
-  const [ca, cert, key] = await Promise.all([readFile(tls.ca), readFile(tls.cert), readFile(tls.key)])
-  return connectTls({ ...address, ca, cert, key, minVersion: 'TLSv1.3', checkServerIdentity: identityCheck(endpoint) })
+async function tlsOptions(endpoint: Endpoint, files: TlsFiles): Promise<ConnectionOptions> {
+  const [ca, cert, key] = await Promise.all([readFile(files.ca), readFile(files.cert), readFile(files.key)])
+  return { ca, cert, key, minVersion: 'TLSv1.3', checkServerIdentity: identityCheck(endpoint) }
 }
 
-/** With TLS 1.3 a server that refuses our certificate says so only now, in place of its first line. */
-function firstLine(socket: Socket): Promise<string> {
+/** With TLS 1.3 a server that refuses our certificate says so only now, in place of its next line. */
+function nextLine(socket: Socket): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = ''
-    socket.setTimeout(PROBE_TIMEOUT_MS, () => {
-      reject(new Error(`no answer within ${PROBE_TIMEOUT_MS / 1000} s`))
-    })
-    socket.on('data', (chunk: Buffer) => {
+    const read = (chunk: Buffer) => {
       text += chunk.toString('latin1')
       const end = text.indexOf('\r\n')
-      if (end >= 0) resolve(text.slice(0, end))
-    })
-    socket.once('error', reject)
-    socket.once('close', () => reject(new Error('it closed the connection')))
+      if (end < 0) return
+      socket.off('data', read)
+      resolve(text.slice(0, end))
+    }
+    socket.setTimeout(PROBE_TIMEOUT_MS, () => reject(new Error(`no answer within ${PROBE_TIMEOUT_MS / 1000} s`)))
+    socket.on('data', read)
+    socket.on('error', reject)
+    socket.on('close', () => reject(new Error('it closed the connection')))
   })
+}
+
+function loginFields({ login }: Endpoint): Record<string, string> {
+  if (login === null) return {}
+  return 'token' in login ? { auth_token: login.token } : { user: login.user, pass: login.password }
 }
 
 function reasonOf(error: NodeJS.ErrnoException): string {

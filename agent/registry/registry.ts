@@ -25,8 +25,8 @@ export interface RegistryOptions {
   readonly replicas: number | null
   /** Records of a time when this host was alone; carried over before the first answer. */
   readonly oldStore: OldStore | null
-  /** File that remembers which buckets this host has seen (`EmbeddedNats.seenPath`). */
-  readonly seenPath: string
+  /** File that remembers which buckets this host has seen (`EmbeddedNats.seenPath`); without it they are known until the agent ends. */
+  readonly seenPath?: string
   readonly log: Logger
 }
 
@@ -57,7 +57,7 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   constructor(options: RegistryOptions) {
     this.#options = options
     this.#oldStore = options.oldStore
-    this.#seen = new SeenBuckets(options.seenPath)
+    this.#seen = new SeenBuckets(options.seenPath ?? null)
     this.#volumes = new Bucket(BUCKETS.volumes, volumeSchema, options.bus)
     this.#removed = new Bucket(BUCKETS.removed, removedSchema, options.bus)
     this.#hosts = new Bucket(BUCKETS.hosts, hostSchema, options.bus)

@@ -8,10 +8,11 @@ const schema = z.array(z.string())
  * anew: an empty bucket says "no such volume" of every volume, and dockerd believes it (promise 10).
  */
 export class SeenBuckets {
-  readonly path: string
+  /** Null: remembered in memory only. */
+  readonly path: string | null
   #names: Set<string> | null = null
 
-  constructor(path: string) {
+  constructor(path: string | null) {
     this.path = path
   }
 
@@ -24,12 +25,13 @@ export class SeenBuckets {
     const names = await this.#load()
     if (names.has(name)) return
     names.add(name)
+    if (this.path === null) return
     await writeFile(`${this.path}.new`, `${JSON.stringify([...names])}\n`, { mode: 0o600 })
     await rename(`${this.path}.new`, this.path)
   }
 
   async #load(): Promise<Set<string>> {
-    this.#names ??= new Set(await readNames(this.path))
+    this.#names ??= new Set(this.path === null ? [] : await readNames(this.path))
     return this.#names
   }
 }

@@ -48,12 +48,12 @@ export async function setUpBuckets(
   }
 }
 
-function lost(stream: string, seenPath: string): WherryError {
+function lost(stream: string, seenPath: string | null): WherryError {
   return new WherryError(
     'REGISTRY_UNAVAILABLE',
     `The registry lost its stream ${stream}, which this host has seen before.`,
     {
-      hint: `Bring its data back (nats/ in the state directory of the hosts that run servers); or remove ${seenPath} on every host to begin with an empty registry.`,
+      hint: `Bring its data back (nats/ in the state directory of the hosts that run servers); or ${seenPath === null ? 'restart the agents' : `remove ${seenPath} on every host`} to begin with an empty registry.`,
     },
   )
 }

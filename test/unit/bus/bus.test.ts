@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import { eventually, scratch, serverPid, startHost } from './server.ts'
+import { eventually, freeze, scratch, serverPid, startHost } from './server.ts'
 
 test('messages arrive as they were sent, by wildcard too; what is not JSON is dropped and logged', async (t) => {
   await using state = await scratch()
@@ -64,7 +64,7 @@ test('closing waits for messages on their way and takes little time even when th
   host.bus.subscribe('x', () => {}, new AbortController().signal)
   await eventually('a connection', () => host.bus.state().connected)
   const pid = serverPid(host)
-  process.kill(pid, 'SIGSTOP')
+  await freeze(pid)
   const startedAt = performance.now()
   await host.bus[Symbol.asyncDispose]()
   const tookMs = performance.now() - startedAt

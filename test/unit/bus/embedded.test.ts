@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from 'node:tls'
 import test from 'ava'
+import { NatsBus } from '../../../agent/bus/bus.ts'
 import { lockStore } from '../../../agent/bus/store-lock.ts'
 import { codeOf } from '../../../agent/errors.ts'
 import { readyRegistry } from '../registry/records.ts'
@@ -61,10 +62,9 @@ test('loopback is shared by all users of a machine: without the password nobody 
   const config = await readFile(join(state.dir, 'nats', 'nats.conf'), 'utf8')
   t.regex(config, /sync_interval: always/)
   t.is(await eventually('health', async () => (await host.embedded.problem()) ?? 'well'), 'well')
-  const { NatsBus } = await import('../../../agent/bus/bus.ts')
   const { log } = recordingLog()
   const stranger = new NatsBus({ endpoint: { ...host.embedded.endpoint, login: null }, name: 'stranger', log })
-  await eventually('the refusal', () => /AUTHORIZATION/i.test(stranger.state().detail))
+  await eventually('the refusal', () => /it refuses this host: .*Authorization/.test(stranger.state().detail))
   t.false(stranger.state().connected)
   await stranger[Symbol.asyncDispose]()
 })
@@ -88,7 +88,6 @@ test('between hosts only certificates of our CA get in, and the error says whose
   await copyFile(cluster.tls[two]?.ca ?? '', mixed.ca)
   await copyFile(foreign[two]?.cert ?? '', mixed.cert)
   await copyFile(foreign[two]?.key ?? '', mixed.key)
-  const { NatsBus } = await import('../../../agent/bus/bus.ts')
   const { log } = recordingLog()
   const bus = new NatsBus({ endpoint: { ...first.embedded.endpoint, tls: mixed }, name: 'mixed', log })
   await eventually('the refusal', () => /127\.0\.0\.1:\d+: it refuses this host's certificate/.test(bus.state().detail))
@@ -134,3 +133,16 @@ async function fingerprintOf(
   socket.destroy()
   return fingerprint256
 }
+
+test('a server that was away when the client first connected is still one to fall back to', async (t) => {
+  await using cluster = await TestCluster.create(2)
+  const [one, two] = cluster.addresses as [string, string]
+  const second = await cluster.start(two)
+  const servers = [one, two].map((address) => `${address}:${cluster.ports[0]}`)
+  const { log } = recordingLog()
+  await using bus = new NatsBus({ endpoint: { ...second.embedded.endpoint, servers }, name: 'client', log })
+  await eventually('a connection', () => bus.state().detail.includes(`connected to ${two}`))
+  await cluster.start(one)
+  await second[Symbol.asyncDispose]()
+  t.true(await eventually('the other server', () => bus.state().detail.includes(`connected to ${one}`)))
+})

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { access, mkdtemp, rm } from 'node:fs/promises'
+import { access, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -144,4 +144,16 @@ export function serverPid(host: TestHost): number {
   const pid = host.embedded.state()?.pid
   if (pid === undefined || pid === null) throw new Error('no server is running')
   return pid
+}
+
+/** Stops a process where it stands; returns when none of its threads runs any more. SIGCONT lets it go on. */
+export async function freeze(pid: number): Promise<void> {
+  process.kill(pid, 'SIGSTOP')
+  await eventually('all threads stand still', async () => {
+    for (const thread of await readdir(`/proc/${pid}/task`)) {
+      const stat = await readFile(`/proc/${pid}/task/${thread}/stat`, 'utf8')
+      if (!/\) T /.test(stat)) return false
+    }
+    return true
+  })
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { codeOf } from '../../../agent/errors.ts'
 import { VolumeCache } from '../../../agent/registry/cache.ts'
-import { eventually, scratch, serverPid, startHost } from '../bus/server.ts'
+import { eventually, freeze, scratch, serverPid, startHost } from '../bus/server.ts'
 import { hostRecord, openRegistry, readyRegistry, removedRecord, volumeRecord } from './records.ts'
 
 test('of many writers at one revision exactly one wins, and no acknowledged change is lost', async (t) => {
@@ -86,7 +86,7 @@ test('a write whose answer is lost is unknown, and reading back tells what becam
   const added = await registry.addVolume(volumeRecord('data'))
   if (added.outcome !== 'done') return t.fail(added.outcome)
   const pid = serverPid(host)
-  process.kill(pid, 'SIGSTOP')
+  await freeze(pid)
   try {
     const holder = { host: 'h1', incarnation: 'mine', since: 'now' }
     const answer = await registry.updateVolume({ ...added.entry.value, epoch: 1, holder }, added.entry.revision)
@@ -206,7 +206,7 @@ test('promise 10: while the registry is away the cache answers what was known, a
   const cache = new VolumeCache({ registry })
   t.like(await cache.get('known'), { stale: false, entry: { value: { name: 'known' } } })
   t.deepEqual(await cache.get('nowhere'), { entry: null, stale: false })
-  process.kill(serverPid(host), 'SIGSTOP')
+  await freeze(serverPid(host))
   try {
     t.like(await cache.get('known'), { stale: true, entry: { value: { name: 'known' } } })
     t.is(codeOf(await t.throwsAsync(cache.get('nowhere'))), 'REGISTRY_UNAVAILABLE')
@@ -215,7 +215,7 @@ test('promise 10: while the registry is away the cache answers what was known, a
     process.kill(serverPid(host), 'SIGCONT')
   }
   await eventually('the list is read', () => cache.list())
-  process.kill(serverPid(host), 'SIGSTOP')
+  await freeze(serverPid(host))
   try {
     const list = await cache.list()
     t.true(list.stale)

@@ -83,7 +83,8 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, signal: 
     leaseMs: config.leaseMs,
     signal,
   }
-  const notes = () => [...(plan.warning === null ? [] : [plan.warning]), ...registry.state().problems]
+  const standing = [...(plan.warning === null ? [] : [plan.warning]), ...(await nats.leftBehind())]
+  const notes = () => [...standing, ...registry.state().problems]
   const mobility = createMobility(parts, { version, notes })
   await mobility.start()
   if (identity !== null) {

@@ -1,11 +1,11 @@
 import { codeOf, WherryError } from '../errors.ts'
+import type { Lanes } from '../lanes.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { TreeRequest } from '../transfer/contract.ts'
 import { changeVolume, readVolume, STALE_READ } from './commit.ts'
 import type { MoveView } from './contract.ts'
 import { CopyJob } from './copy-job.ts'
 import { isAt, withCopy } from './copy-state.ts'
-import type { VolumeLocks } from './locks.ts'
 import type { HostDirectory, Parts } from './parts.ts'
 import type { Wakes } from './wakes.ts'
 
@@ -26,12 +26,12 @@ const INFORM_MS = 5_000
 export class Copying {
   readonly #parts: Parts
   readonly #hosts: HostDirectory
-  readonly #locks: VolumeLocks
+  readonly #locks: Lanes
   readonly #wakes: Wakes
   readonly #jobs = new Map<string, CopyJob>()
   readonly #ended: CopyJob[] = []
 
-  constructor(parts: Parts, hosts: HostDirectory, locks: VolumeLocks, wakes: Wakes) {
+  constructor(parts: Parts, hosts: HostDirectory, locks: Lanes, wakes: Wakes) {
     this.#parts = parts
     this.#hosts = hosts
     this.#locks = locks

@@ -1,6 +1,6 @@
+import type { Lanes } from '../lanes.ts'
 import type { Copying } from './copying.ts'
 import type { Directory } from './directory.ts'
-import type { VolumeLocks } from './locks.ts'
 import type { Parts } from './parts.ts'
 import type { Uses } from './uses.ts'
 import type { Wakes } from './wakes.ts'
@@ -9,7 +9,7 @@ import type { Wakes } from './wakes.ts'
 export interface Core {
   readonly parts: Parts
   readonly hosts: Directory
-  readonly locks: VolumeLocks
+  readonly locks: Lanes
   readonly wakes: Wakes
   readonly copying: Copying
   readonly uses: Uses

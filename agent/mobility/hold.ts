@@ -170,6 +170,8 @@ async function attach(core: Core, local: LocalCopy, mountId: string): Promise<st
   const mounts = { ...local.mounts, [mountId]: (local.mounts[mountId] ?? 0) + 1 }
   await store.update(local.id, { mounts })
   try {
+    // Not mounted twice, and above all not made to wait for a capture that reads the tree.
+    if ((await store.mounted()).has(local.id)) return store.mountpoint(local.id)
     return await store.mount(local.id)
   } catch (error) {
     await store.update(local.id, { mounts: local.mounts })

@@ -1,4 +1,5 @@
 import { codeOf, WherryError } from '../errors.ts'
+import { Lanes } from '../lanes.ts'
 import type { VolumeOptions, VolumeRecord } from '../model.ts'
 import type { TreeSource } from '../transfer/contract.ts'
 import { readVolume } from './commit.ts'
@@ -9,7 +10,6 @@ import { Directory } from './directory.ts'
 import { Hints } from './hints.ts'
 import { mountVolume } from './hold.ts'
 import { beat, HOUSEKEEPING, keepHouse } from './housekeeping.ts'
-import { VolumeLocks } from './locks.ts'
 import type { Parts } from './parts.ts'
 import { notFound } from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
@@ -36,7 +36,7 @@ export function createMobility(
   about: { version: string; notes: () => readonly string[] },
 ): RunningMobility {
   const hosts = new Directory(parts.clock, parts.leaseMs)
-  const locks = new VolumeLocks()
+  const locks = new Lanes()
   const wakes = new Wakes()
   const core: Core = {
     parts,

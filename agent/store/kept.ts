@@ -44,17 +44,22 @@ export async function dropKept(directory: string, kind: KeptKind): Promise<void>
 /** Answers, for an entry's path and state now, what it was when a kept manifest saw it, if nothing can have changed since. */
 export type Unchanged = (path: BytePath, stat: BigIntStats) => InodeEntry | undefined
 
-/** Loads the newest kept knowledge (live before last); knows nothing where there is none or it is damaged or from before a reboot. */
+/**
+ * Loads what is kept; knows nothing where there is nothing or it is damaged or from before a reboot. A live look may
+ * have been cut off, so what it lacks is looked for in the last one.
+ */
 export async function loadUnchanged(directory: string): Promise<Unchanged> {
-  const known = (await loadClean(directory, 'live')) ?? (await loadClean(directory, 'last'))
-  return (path, stat) => {
-    const found = known?.get(path)
-    if (found === undefined || found.seen.ino !== stat.ino || found.seen.ctimeNs !== stat.ctimeNs) return undefined
-    const { entry } = found
-    if (entry.mtimeNs !== stat.mtimeNs) return undefined
-    if (entry.kind === 'file' && BigInt(entry.sizeBytes) !== stat.size) return undefined
-    return entry
-  }
+  const live = await loadClean(directory, 'live')
+  const last = await loadClean(directory, 'last')
+  return (path, stat) => sameEntry(live?.get(path), stat) ?? sameEntry(last?.get(path), stat)
+}
+
+function sameEntry(found: { entry: InodeEntry; seen: Seen } | undefined, stat: BigIntStats): InodeEntry | undefined {
+  if (found === undefined || found.seen.ino !== stat.ino || found.seen.ctimeNs !== stat.ctimeNs) return undefined
+  const { entry } = found
+  if (entry.mtimeNs !== stat.mtimeNs) return undefined
+  if (entry.kind === 'file' && BigInt(entry.sizeBytes) !== stat.size) return undefined
+  return entry
 }
 
 async function loadClean(

@@ -59,11 +59,11 @@ export async function writeRecord(layout: Layout, copy: LocalCopy): Promise<void
   await writeDurably(layout.record, [Buffer.from(`${text}\n`)])
 }
 
-/** Reads `volume.json`; rejects VOLUME_NOT_FOUND when there is none, else as `readRecord`. */
+/** Reads `volume.json`; rejects NOT_AT_CHECKPOINT when there is none, else as `readRecord`. */
 export async function requireRecord(layout: Layout): Promise<LocalCopy> {
   const copy = await readRecord(layout)
   if (copy !== null) return copy
-  throw new WherryError('VOLUME_NOT_FOUND', `This host has no copy of volume ${layout.id}.`, {
+  throw new WherryError('NOT_AT_CHECKPOINT', `This host has no copy of volume ${layout.id}.`, {
     hint: 'Copy it from a host that has it.',
   })
 }

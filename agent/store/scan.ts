@@ -28,6 +28,8 @@ export interface Scan {
   readonly seen: readonly (Seen | null)[]
   readonly filesRead: number
   readonly bytesRead: number
+  /** False: the signal cut it off; what was seen until then stands. Only a look that is not quiet ends so. */
+  readonly complete: boolean
 }
 
 export interface ScanOptions {
@@ -50,7 +52,12 @@ export interface ScanOptions {
  */
 export async function scanTree(root: number, options: ScanOptions): Promise<Scan> {
   const scanner = new Scanner(root, options)
-  await scanner.directory(root, '', 0)
+  try {
+    await scanner.directory(root, '', 0)
+    scanner.complete = true
+  } catch (error) {
+    if (options.quiet || !options.signal.aborted) throw error
+  }
   return scanner
 }
 
@@ -59,6 +66,7 @@ class Scanner implements Scan {
   readonly seen: (Seen | null)[] = []
   filesRead = 0
   bytesRead = 0
+  complete = false
   readonly #options: ScanOptions
   readonly #device: bigint
   readonly #pace = new Pace()

@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
+import { Lanes } from '../lanes.ts'
 import type { Checkpoint, VolumeOptions } from '../model.ts'
 import { errnoOf } from '../sys/failure.ts'
 import { lockFile } from '../sys/files.ts'
@@ -11,7 +12,6 @@ import type { Capture, LocalCopy, Store, TreeReader, TreeWriter } from './contra
 import { openRoot } from './directory.ts'
 import { committed } from './journal.ts'
 import { dropKept, type KeptKind, keepTree, loadUnchanged, manifestPath } from './kept.ts'
-import { Lanes } from './lanes.ts'
 import { type Layout, layoutOf, trashDirectory, volumesDirectory } from './layout.ts'
 import { makeManifest } from './manifest.ts'
 import { Mounting, openMountRoot } from './mounting.ts'
@@ -96,10 +96,12 @@ class DiskStore implements Store, AsyncDisposable {
       const layout = this.#layout(id)
       const scan = await this.#scan(layout, name, kind === 'quiet', signal)
       const manifest = await makeManifest(scan.entries)
+      // A live look that was cut off is kept too: the capture that follows need not read again what it has read.
       await orDiskFull(layout.directory, name, () =>
         keepTree(layout.directory, kind === 'quiet' ? 'last' : 'live', manifest, scan.seen),
       )
       if (kind === 'quiet') await dropKept(layout.directory, 'live')
+      if (!scan.complete) throw signal.reason
       const { hash, bytes, files } = manifest
       return { hash, bytes, files, filesRead: scan.filesRead, bytesRead: scan.bytesRead }
     })
@@ -226,6 +228,7 @@ class DiskStore implements Store, AsyncDisposable {
   /** Looks at a tree that nobody should be changing, and keeps what was seen so that the next look reads nothing again. */
   async #look(layout: Layout, volume: string, signal: AbortSignal): Promise<Scan> {
     const scan = await this.#scan(layout, volume, false, signal)
+    if (!scan.complete) throw signal.reason
     if (scan.filesRead === 0) return scan
     await keepTree(layout.directory, 'live', await makeManifest(scan.entries), scan.seen)
     return scan

@@ -9,6 +9,8 @@ import { until } from './harness/poll.ts'
 const test = onLab({ swarm: true }, {})
 
 const WITNESS = fileURLToPath(new URL('../fixtures/witness.ts', import.meta.url))
+const LISTENER = fileURLToPath(new URL('../fixtures/listener.ts', import.meta.url))
+const NATS_PORT = 7451
 const WITNESS_ADDRESS = '10.88.0.254'
 const WITNESS_PORT = 7000
 
@@ -27,6 +29,7 @@ test.serial(
     t.timeout(240_000)
     const { lab, h1, image } = t.context
     const reported = await witness(lab)
+    const news = await listen(lab)
     const mount = 'type=volume,source=ledger,destination=/data,volume-driver=wherry'
     const common = ['--name', 'writer', '--network', 'host', '--mount', mount, '--detach', '--no-resolve-image']
     await h1.docker(['service', 'create', ...common, image, 'sh', '-c', WRITER])
@@ -63,8 +66,35 @@ test.serial(
       moves.some(({ state }) => state === 'done'),
       JSON.stringify(moves),
     )
+    const subjects = (pattern: RegExp) => news.filter(({ subject }) => pattern.test(subject))
+    t.true(subjects(/^wherry\.v1\.container\./).some(({ message }) => message.action === 'start'))
+    t.true(subjects(/^wherry\.v1\.schedule\.node$/).length > 0, 'a node was drained')
+    t.true(subjects(/^wherry\.v1\.schedule\.task$/).some(({ message }) => message.volume === 'ledger'))
+    const thirdId = (await agent.health()).hostId
+    t.true(news.some(({ subject }) => subject === `wherry.v1.hint.${thirdId}`))
+    t.regex(third.engineLog(), /a task with this volume was put here: bringing its data/, 'the hint was followed')
   },
 )
+
+interface News {
+  readonly subject: string
+  readonly message: Record<string, unknown>
+}
+
+/** Listens to what the agents tell each other; answers the growing list. */
+async function listen(lab: Lab): Promise<News[]> {
+  const news: News[] = []
+  const host = lab.host(1)
+  const child = lab.spawn([process.execPath, LISTENER, `${host.address}:${NATS_PORT}`, `${host.stateDir}/tls`])
+  if (child.stdout === null) throw new Error('the listener has no output')
+  let listening = false
+  createInterface(child.stdout).on('line', (line) => {
+    if (line === 'listening') listening = true
+    else news.push(JSON.parse(line) as News)
+  })
+  await until('the listener listens', () => listening)
+  return news
+}
 
 /** Starts the witness; answers the growing set of numbers it heard. */
 async function witness(lab: Lab): Promise<Set<number>> {

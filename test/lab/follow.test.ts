@@ -44,6 +44,41 @@ test.serial(
   },
 )
 
+test.serial('copies left behind by a move catch up when the volume has been idle for a while', async (t) => {
+  const { h2, h3 } = t.context
+  await shell(h3, t.context, 'data', 'rm /data/sparse; echo late >/data/late')
+  await idle(h3, 'data')
+  const newest = await listTree(await treeOf(h3, 'data'))
+  await until(
+    'the copy on h2 is current again',
+    async () => /h2: current/.test(String((await inspect(h2, 'data'))?.Status?.copies)),
+    { timeoutMs: 60_000 },
+  )
+  t.deepEqual(await listTree(await treeOf(h2, 'data')), newest)
+})
+
+test.serial(
+  'promise 11: an engine that dies with its containers never sends Unmount; the volume is released all the same',
+  async (t) => {
+    const { h1, h2 } = t.context
+    await h1.docker(['volume', 'create', '--driver', 'wherry', 'orphan'])
+    await sleeper(h1, t.context, 'orphan', 'orphaned')
+    await h1.docker(['exec', 'orphaned', 'sh', '-c', 'echo kept >/data/file'])
+    await h1.killEngine()
+    await h1.startEngine()
+    t.not((await h1.docker(['inspect', '-f', '{{.State.Status}}', 'orphaned'])).stdout.trim(), 'running')
+    await until(
+      'released',
+      async () => (await shell(h2, t.context, 'orphan', 'cat /data/file', true)).stdout === 'kept\n',
+      {
+        timeoutMs: 90_000,
+      },
+    )
+    await h1.docker(['rm', 'orphaned'])
+    t.is((await shell(h1, t.context, 'orphan', 'cat /data/file')).stdout, 'kept\n')
+  },
+)
+
 test.serial('every host lists the volume and shows its holder and copies in its Status', async (t) => {
   const { h1, h2, h3 } = t.context
   await sleeper(h2, t.context, 'data', 'holder')

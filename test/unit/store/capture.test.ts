@@ -37,6 +37,35 @@ test('a capture reads only what can have changed since the last one, live or qui
   t.is(last.files, 10)
 })
 
+/** A signal that aborts when it has been looked at so many times: in the middle of the work, whatever the machine's speed. */
+function abortsAfter(looks: number): AbortSignal {
+  const controller = new AbortController()
+  const { signal } = controller
+  let seen = 0
+  signal.throwIfAborted = () => {
+    seen += 1
+    if (seen > looks) controller.abort(new Error('cut off'))
+    AbortSignal.prototype.throwIfAborted.call(signal)
+  }
+  return signal
+}
+
+test('a live capture that is cut off saves the next one what it has read, and nothing else is taken from it', async (t) => {
+  const { store, data } = await host(t)
+  const v = volume()
+  await store.create(v)
+  for (let n = 0; n < 3; n += 1) writeFileSync(join(data(v.id), `a${n}`), `content ${n}`)
+  await sleep(TICKS_MS)
+  await store.capture(v.id, 'quiet', calm)
+  for (let n = 0; n < 8; n += 1) writeFileSync(join(data(v.id), `b${n}`), randomBytes(16 * 1024 * 1024))
+  await sleep(TICKS_MS)
+  await t.throwsAsync(store.capture(v.id, 'live', abortsAfter(150)), { message: 'cut off' })
+  const { filesRead, files } = await store.capture(v.id, 'quiet', calm)
+  t.is(files, 11)
+  t.true(filesRead > 0 && filesRead < 8, `${filesRead} of 8 new files were read again`)
+  t.is((await store.capture(v.id, 'quiet', calm)).filesRead, 0)
+})
+
 test('a change that keeps size and mtime is seen', async (t) => {
   const { store, data } = await host(t)
   const v = volume()

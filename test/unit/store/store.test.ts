@@ -140,7 +140,7 @@ test('what this host has no copy of is refused by name', async (t) => {
     store.reader(id, 'last'),
     store.mount(id),
   ]) {
-    await t.throwsAsync(call, { code: 'VOLUME_NOT_FOUND' })
+    await t.throwsAsync(call, { code: 'NOT_AT_CHECKPOINT' })
   }
   t.is(await store.copy(id), null)
 })

@@ -8,7 +8,7 @@ import { host, move, volume } from './fixture.ts'
 const path = fc.constantFrom('a', 'b', 'c', 'd', 'a/x', 'a/y', 'b/x', 'b/x/deep', 'c/z', 'd/$(printf "n\\377")')
 const number = fc.integer({ min: 0, max: 70_000 })
 
-/** Opening a pipe to write waits for a reader: only files are written to. */
+/** Opening a pipe to write waits for a reader: only files are written to, and copies replace what is there. */
 const unlessPipe = (p: string, line: string) => `[ -p "${p}" ] || ${line}`
 
 /** No driver has this number: opening such a device fails and does nothing. */
@@ -24,7 +24,7 @@ const edit = fc.oneof(
   fc.tuple(path, path).map(([p, q]) => `ln "${p}" "${q}"`),
   fc.tuple(path, path).map(([p, q]) => `ln -s "${p}" "${q}"`),
   fc.tuple(path, path).map(([p, q]) => `mv -T "${p}" "${q}"`),
-  fc.tuple(path, path).map(([p, q]) => `cp -a "${p}" "${q}"`),
+  fc.tuple(path, path).map(([p, q]) => `cp -a --remove-destination "${p}" "${q}"`),
   path.map((p) => `rm -rf "${p}"`),
   path.map((p) => `mkfifo "${p}"`),
   fc.tuple(path, fc.nat(255)).map(([p, n]) => `mknod "${p}" c ${NO_DRIVER_MAJOR} ${n}`),

@@ -52,6 +52,11 @@ export class CopyJob {
     return this.#from !== ''
   }
 
+  /** Why the job ended without the data; null while it runs and after success. */
+  failure(): Error | null {
+    return this.#endedMs === null ? null : this.lastError
+  }
+
   stop(): void {
     this.#stop.abort()
   }

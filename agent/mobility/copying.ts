@@ -2,10 +2,11 @@ import { codeOf, WherryError } from '../errors.ts'
 import type { Lanes } from '../lanes.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { TreeRequest } from '../transfer/contract.ts'
-import { changeVolume, readVolume, STALE_READ } from './commit.ts'
+import { readVolume } from './commit.ts'
 import type { MoveView } from './contract.ts'
 import { CopyJob } from './copy-job.ts'
-import { isAt, withCopy } from './copy-state.ts'
+import { announceCopy, reportCurrent } from './copy-record.ts'
+import { isAt } from './copy-state.ts'
 import type { HostDirectory, Parts } from './parts.ts'
 import type { Wakes } from './wakes.ts'
 
@@ -19,8 +20,6 @@ const MAX_ENDED_JOBS = 50
 const AHEAD_AGAIN_BYTES = 32 * 1024 * 1024
 /** Passes ahead per job: a tree that changes faster than it can be sent does not get closer after that. */
 const MAX_AHEAD_PASSES = 4
-/** Bound of one registry write that only informs. */
-const INFORM_MS = 5_000
 
 /** Brings copies of volumes to this host. One job per volume; whoever wants the volume joins it. */
 export class Copying {
@@ -54,7 +53,9 @@ export class Copying {
         () => job.end(null),
         (error: unknown) => {
           job.end(error instanceof Error ? error : new Error(String(error)))
-          if (!signal.aborted) this.#parts.log.warn({ err: error, volume: volume.name }, 'copying a volume here failed')
+          if (signal.aborted) return
+          const level = job.wanted() ? 'warn' : 'info'
+          this.#parts.log[level]({ err: error, volume: name }, 'copying a volume here was given up')
         },
       )
       .finally(() => {
@@ -85,7 +86,7 @@ export class Copying {
       if (record.holder?.host === this.#parts.self.id || (local?.held ?? null) !== null) return
       if (record.holder === null) {
         if (record.last === null) return
-        if (isAt(local, record.last)) return await this.#inform(job, record)
+        if (isAt(local, record.last)) return await reportCurrent(this.#parts, record)
         if (await this.#pullCheckpoint(job, record, signal)) continue
         await this.#pause(job, RETRY_MS, signal)
       } else {
@@ -196,7 +197,7 @@ export class Copying {
         hint: 'Wait until its agent has started once, or check WHERRY_PEERS.',
       })
     }
-    await this.#announce(job)
+    await announceCopy(this.#parts, job.volume)
     await using writer = await this.#parts.store.writer(job.volume)
     const counted = job.startPass(this.#hosts.label(from), writer)
     try {
@@ -205,38 +206,6 @@ export class Copying {
     } finally {
       job.endPass()
     }
-  }
-
-  /** Tells the registry that this host is getting a copy, so that a removal knows whom to ask. */
-  async #announce(job: CopyJob): Promise<void> {
-    const { clock, self } = this.#parts
-    await changeVolume(
-      this.#parts,
-      job.name,
-      (record) => {
-        if (record === null || record.id !== job.id || record.copies[self.id] !== undefined) return record
-        return withCopy(record, self.id, { epoch: 0, seq: 0, state: 'filling', at: clock.now().toISOString() })
-      },
-      AbortSignal.any([this.#parts.signal, clock.deadline(INFORM_MS)]),
-    )
-  }
-
-  /** Tells the registry that this copy is at the newest checkpoint. */
-  async #inform(job: CopyJob, seen: VolumeRecord): Promise<void> {
-    const { clock, self } = this.#parts
-    await changeVolume(
-      this.#parts,
-      job.name,
-      (record) => {
-        if (record === null || record.id !== job.id || record.last === null || seen.last === null) return record
-        if (record.last.hash !== seen.last.hash) return record.epoch < seen.epoch ? STALE_READ : record
-        const { epoch, seq } = record.last
-        const mine = record.copies[self.id]
-        if (mine?.state === 'current' && mine.epoch === epoch && mine.seq === seq) return record
-        return withCopy(record, self.id, { epoch, seq, state: 'current', at: clock.now().toISOString() })
-      },
-      AbortSignal.any([this.#parts.signal, clock.deadline(INFORM_MS)]),
-    )
   }
 }
 

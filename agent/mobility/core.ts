@@ -1,4 +1,5 @@
 import type { Lanes } from '../lanes.ts'
+import type { Checks } from './checks.ts'
 import type { Copying } from './copying.ts'
 import type { Directory } from './directory.ts'
 import type { Parts } from './parts.ts'
@@ -12,6 +13,9 @@ export interface Core {
   readonly locks: Lanes
   readonly wakes: Wakes
   readonly copying: Copying
+  readonly checks: Checks
+  /** Mount calls that are waiting now, by volume name: a release that nobody needs any more is not begun. */
+  readonly pendingMounts: Map<string, number>
   readonly uses: Uses
   /** What the engine last said of itself. */
   readonly engine: { name: string; swarmNode: string | null; leader: boolean }

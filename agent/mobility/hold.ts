@@ -1,85 +1,22 @@
-import { codeOf, WherryError } from '../errors.ts'
+import { WherryError } from '../errors.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
-import { changeVolume, readVolume, STALE_READ } from './commit.ts'
+import { changeVolume, STALE_READ } from './commit.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
-import { copyRunning, heldElsewhere, holdsNothing, notFound, registryBehind, treeTampered } from './refusals.ts'
+import { heldElsewhere, holdsNothing, notFound, registryBehind, treeTampered } from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
 
-/** How often a waiting Mount looks again when no wake comes. */
-const LOOK_MS = 300
-/** A copy that a Mount asked for goes on this long after the Mount gave up, so that the next one joins it. */
-export const WANTED_AFTER_MOUNT_MS = 10 * 60_000
-/** Docker closes its side at the deadline: the answer has to be on its way before. */
-const ANSWER_MARGIN_MS = 250
-
 /**
- * Mounts a volume for one use (`mountId`). Waits for the holder's release and for the data until the deadline; what was
- * begun goes on after it. On return the hold is committed in the registry, the epoch synced to this disk, the tree
- * bind-mounted and the use written down. May be repeated; each call counts one use.
+ * Becomes the holder and mounts, or mounts what this host holds already. Runs under the volume's lock, on a record that
+ * is idle or says that this host is the holder; `verifiedHash` is what this host's tree was found to be just now. Answers
+ * the mountpoint, or why somebody else was first. What it throws, waiting does not mend: COPY_DAMAGED, VOLUME_NOT_FOUND.
  */
-export async function mountVolume(core: Core, name: string, mountId: string, deadlineMs: number): Promise<string> {
-  const { parts } = core
-  const limitMs = Math.max(deadlineMs - ANSWER_MARGIN_MS, deadlineMs / 2)
-  const signal = AbortSignal.any([parts.signal, parts.clock.deadline(limitMs)])
-  let refusal: Error | null = null
-  while (!signal.aborted) {
-    const step = await tryMount(core, name, mountId, deadlineMs, signal).catch((error: unknown) => {
-      if (signal.aborted && refusal !== null && codeOf(error) === 'REGISTRY_UNAVAILABLE') return refusal
-      throw error
-    })
-    if (typeof step === 'string') return step
-    refusal = step
-    await core.wakes.wait(name, (until) => parts.clock.sleep(LOOK_MS, until), signal)
-  }
-  throw (
-    refusal ?? new WherryError('REGISTRY_UNAVAILABLE', `The registry did not answer about volume "${name}" in time.`)
-  )
-}
-
-/** One look: the mountpoint, or the reason why not yet. Throws what waiting cannot mend. */
-async function tryMount(
-  core: Core,
-  name: string,
-  mountId: string,
-  deadlineMs: number,
-  signal: AbortSignal,
-): Promise<string | WherryError> {
-  const known = await mountConfirmed(core, name, mountId)
-  if (known !== null) return known
-  const record = (await readVolume(core.parts, name, signal))?.value
-  if (record === undefined || record.removedAt !== null) throw notFound(name)
-  if (record.holder !== null && record.holder.host !== core.parts.self.id) {
-    core.copying.want(record, deadlineMs)
-    return heldElsewhere(core, record)
-  }
-  const local = await core.parts.store.copy(record.id)
-  if (record.holder === null && record.last !== null && !isAt(local, record.last) && (local?.held ?? null) === null) {
-    const job = core.copying.want(record, deadlineMs + WANTED_AFTER_MOUNT_MS)
-    return copyRunning(core, record, job)
-  }
-  return core.locks.run(record.id, () => holdAndMount(core, record, mountId, signal))
-}
-
-/** A further use of a volume that this host holds for certain asks nobody. */
-async function mountConfirmed(core: Core, name: string, mountId: string): Promise<string | null> {
-  for (const [id, hold] of core.confirmed) {
-    if (hold.name !== name) continue
-    return core.locks.run(id, async () => {
-      const local = await core.parts.store.copy(id)
-      if (local?.held == null || local.held.incarnation !== core.confirmed.get(id)?.incarnation) return null
-      return attach(core, local, mountId)
-    })
-  }
-  return null
-}
-
-/** Runs under the volume's lock, on a record that is idle or says that this host holds the volume. */
-async function holdAndMount(
+export async function holdAndMount(
   core: Core,
   seen: VolumeRecord,
   mountId: string,
+  verifiedHash: string | null,
   signal: AbortSignal,
 ): Promise<string | WherryError> {
   const { store, log } = core.parts
@@ -88,7 +25,7 @@ async function holdAndMount(
     if (seen.last !== null || seen.holder !== null) throw holdsNothing(core, seen)
     local = await store.create({ id: seen.id, name: seen.name, options: seen.options })
   }
-  const held = local.held ?? (await intendHold(core, seen, local))
+  const held = local.held ?? (await intendHold(core, seen, local, verifiedHash))
   if (held === null) return heldElsewhere(core, seen)
   const outcome = await commitHold(core, seen, held, signal)
   if (outcome instanceof WherryError) {
@@ -114,15 +51,17 @@ async function holdAndMount(
 }
 
 /** Writes down, before asking the registry, under which incarnation this host is about to hold the volume. */
-async function intendHold(core: Core, seen: VolumeRecord, local: LocalCopy): Promise<LocalCopy['held']> {
+async function intendHold(
+  core: Core,
+  seen: VolumeRecord,
+  local: LocalCopy,
+  verifiedHash: string | null,
+): Promise<LocalCopy['held']> {
   const { store } = core.parts
   if (seen.holder !== null) return null
   if (local.epochSeen > seen.epoch) throw registryBehind(core, seen, local)
-  if (seen.last !== null) {
-    if (!isAt(local, seen.last)) return null
-    const found = await store.capture(seen.id, 'quiet', core.parts.signal)
-    if (found.hash !== seen.last.hash) throw treeTampered(core, seen)
-  }
+  if (seen.last !== null && !isAt(local, seen.last)) return null
+  if (seen.last !== null && verifiedHash !== seen.last.hash) throw treeTampered(core, seen)
   const held = { epoch: seen.epoch + 1, incarnation: core.parts.newId() }
   await store.update(seen.id, { held })
   return held
@@ -164,7 +103,7 @@ async function commitHold(
 }
 
 /** Mounts the tree and writes the use down, synced, before Docker hears of it. */
-async function attach(core: Core, local: LocalCopy, mountId: string): Promise<string> {
+export async function attach(core: Core, local: LocalCopy, mountId: string): Promise<string> {
   const { store } = core.parts
   core.uses.mounted(local.id)
   const mounts = { ...local.mounts, [mountId]: (local.mounts[mountId] ?? 0) + 1 }

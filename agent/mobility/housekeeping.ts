@@ -1,15 +1,13 @@
 import { codeOf } from '../errors.ts'
-import type { HostRecord, VolumeRecord } from '../model.ts'
+import type { HostRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
-import { isAt } from './copy-state.ts'
+import { dropUnborn, followNewest, type IdleSince } from './copy-upkeep.ts'
 import type { Core } from './core.ts'
 import { releaseIfUnused } from './release.ts'
 import { clearTombstones, finishRemoval } from './removal.ts'
 
 /** Wakes do the work in time; this look is for what they missed. */
 const ROUND_MS = 2_000
-/** A volume that was just released is about to be held again somewhere: copies catch up when it has been quiet this long. */
-const FOLLOW_AFTER_MS = 15_000
 const TRASH_EVERY_MS = 10 * 60_000
 /** Bound of the registry work of one round. */
 const ROUND_LIMIT_MS = 30_000
@@ -56,7 +54,8 @@ async function selfRecord(core: Core): Promise<HostRecord> {
  */
 export async function keepHouse(core: Core): Promise<void> {
   const { parts } = core
-  const idle = new Map<string, { hash: string; sinceMs: number }>()
+  const idle: IdleSince = new Map()
+  const startedMs = parts.clock.elapsedMs()
   let trashAtMs = 0
   while (!parts.signal.aborted) {
     const steps: [string, () => Promise<void>][] = [
@@ -64,7 +63,8 @@ export async function keepHouse(core: Core): Promise<void> {
       ['put local volumes in order', () => settleLocal(core)],
       ['read the heartbeats', async () => core.hosts.see((await parts.registry.hosts()).map((entry) => entry.value))],
       ['act on removals', () => settleRemovals(core)],
-      ['catch up copies', () => follow(core, idle)],
+      ['catch up copies', () => followNewest(core, idle)],
+      ['drop what never became a copy', () => dropUnborn(core, startedMs)],
     ]
     if (parts.clock.elapsedMs() >= trashAtMs) {
       steps.push(['empty the trash', async () => void (await parts.store.emptyTrash(parts.clock.now()))])
@@ -136,35 +136,4 @@ async function settleRemovals(core: Core): Promise<void> {
     if (value.removedAt === null) continue
     await finishRemoval(core, value, AbortSignal.any([signal, clock.deadline(ROUND_LIMIT_MS)]))
   }
-}
-
-/** Brings this host's copies of idle volumes to their newest checkpoint, one look of one source at a time. */
-async function follow(core: Core, idle: Map<string, { hash: string; sinceMs: number }>): Promise<void> {
-  const { registry, store, self, clock } = core.parts
-  for (const { value: record } of await registry.volumes()) {
-    if (record.holder !== null || record.last === null || record.copies[self.id] === undefined) {
-      idle.delete(record.id)
-      continue
-    }
-    const seen = idle.get(record.id)
-    if (seen?.hash !== record.last.hash) idle.set(record.id, { hash: record.last.hash, sinceMs: clock.elapsedMs() })
-    else if (clock.elapsedMs() - seen.sinceMs >= FOLLOW_AFTER_MS && wantsCopy(core, record)) {
-      const local = await store.copy(record.id)
-      if (local !== null && local.held === null && !isMarkedCurrent(record, self.id, local))
-        core.copying.want(record, 0)
-    }
-  }
-}
-
-function isMarkedCurrent(record: VolumeRecord, host: string, local: LocalCopy): boolean {
-  return record.last !== null && isAt(local, record.last) && record.copies[host]?.state === 'current'
-}
-
-/** Only while some other host that has the data lives, and never over a diverged copy (promise 7). */
-function wantsCopy(core: Core, record: VolumeRecord): boolean {
-  const { self } = core.parts
-  if (record.copies[self.id]?.state === 'diverged') return false
-  return Object.entries(record.copies).some(
-    ([host, copy]) => host !== self.id && copy.state === 'current' && core.hosts.alive(host),
-  )
 }

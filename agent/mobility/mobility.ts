@@ -2,14 +2,15 @@ import { codeOf, WherryError } from '../errors.ts'
 import { Lanes } from '../lanes.ts'
 import type { VolumeOptions, VolumeRecord } from '../model.ts'
 import type { TreeSource } from '../transfer/contract.ts'
+import { Checks } from './checks.ts'
 import { readVolume } from './commit.ts'
 import type { Health, HostView, Mobility, MoveView, VolumeView } from './contract.ts'
 import { Copying } from './copying.ts'
 import type { Core } from './core.ts'
 import { Directory } from './directory.ts'
 import { Hints } from './hints.ts'
-import { mountVolume } from './hold.ts'
 import { beat, HOUSEKEEPING, keepHouse } from './housekeeping.ts'
+import { mountVolume } from './mount.ts'
 import type { Parts } from './parts.ts'
 import { notFound } from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
@@ -44,6 +45,8 @@ export function createMobility(
     locks,
     wakes,
     copying: new Copying(parts, hosts, locks, wakes),
+    checks: new Checks(parts),
+    pendingMounts: new Map(),
     uses: new Uses(parts.engine, parts.clock),
     engine: { name: parts.self.address, swarmNode: null, leader: false },
     confirmed: new Map(),

@@ -54,6 +54,24 @@ export function copyRunning(core: Core, record: VolumeRecord, job: CopyJob): Whe
   )
 }
 
+/** Why a Mount has to wait although the data is here: the tree is compared with its checkpoint. */
+export function checkRunning(core: Core, record: VolumeRecord): WherryError {
+  return new WherryError(
+    'COPY_RUNNING',
+    `The copy of volume "${record.name}" on ${core.hosts.label(core.parts.self.id)} is still being compared with its checkpoint (${megabytes(record.last?.bytes ?? 0)} MB).`,
+    { hint: 'That goes on; start the container again in a moment.' },
+  )
+}
+
+/** Why a Mount has to wait although this host has the volume: its last use is being wound up. */
+export function stillReleasing(core: Core, name: string): WherryError {
+  return new WherryError(
+    'VOLUME_BUSY',
+    `Host ${core.hosts.label(core.parts.self.id)} is still taking the final checkpoint of volume "${name}".`,
+    { hint: 'That goes on; start the container again in a moment.' },
+  )
+}
+
 export function holdsNothing(core: Core, record: VolumeRecord): WherryError {
   return new WherryError(
     'COPY_DAMAGED',

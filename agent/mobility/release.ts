@@ -32,6 +32,8 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
   const { store, log, bus, self } = core.parts
   const local = await store.copy(id)
   if (local === null || local.held === null || Object.keys(local.mounts).length > 0) return
+  // The next container is at the door: what is held for certain is handed on without a checkpoint in between.
+  if (core.pendingMounts.has(local.name) && core.confirmed.has(id)) return
   core.liveCaptures.get(id)?.abort()
   if (!(await awaitExit(core, local))) return
   await store.unmount(id)
@@ -53,7 +55,7 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
   core.wakes.wake(local.name)
 }
 
-/** Waits until the engine shows no container that may write. False: one runs on although Docker unmounted its volume. */
+/** Waits until the engine shows no container that may write. False: one runs on although Docker unmounted, or a Mount waits. */
 async function awaitExit(core: Core, local: LocalCopy): Promise<boolean> {
   const { clock, log, signal } = core.parts
   const endMs = clock.elapsedMs() + EXIT_WAIT_MS
@@ -65,9 +67,9 @@ async function awaitExit(core: Core, local: LocalCopy): Promise<boolean> {
       if (codeOf(error) === 'ENGINE_UNREACHABLE') return true
       throw error
     }
-    const live = core.uses.live(local.name)
+    const live = core.uses.writing(local.name)
     if (live.length === 0) return true
-    if (signal.aborted) return false
+    if (signal.aborted || core.pendingMounts.has(local.name)) return false
     if (clock.elapsedMs() > endMs) {
       log.error(
         { volume: local.name, containers: live },

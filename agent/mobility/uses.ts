@@ -2,7 +2,9 @@ import type { Engine, VolumeUser } from '../docker/contract.ts'
 import type { Clock } from './parts.ts'
 
 /** Docker's states in which a container's processes exist and may write. */
-const LIVE_STATES = new Set(['running', 'paused', 'restarting'])
+const WRITING_STATES = new Set(['running', 'paused'])
+/** Docker's states in which a container has the volume: one that is about to be restarted has no process, but a use. */
+const LIVE_STATES = new Set([...WRITING_STATES, 'restarting'])
 /** A Mount comes before its container runs, and a container with several volumes waits up to two minutes for each. */
 const STARTING_MS = 5 * 60_000
 /** Seen gone this many looks in a row before it is believed: a restart policy brings a container back in between. */
@@ -45,11 +47,14 @@ export class Uses {
     return this.#failure
   }
 
-  /** Names of the containers that may write to a volume, by the last answer. */
+  /** Names of the containers that use a volume, by the last answer. */
   live(volumeName: string): string[] {
-    return this.#of(volumeName)
-      .filter((user) => LIVE_STATES.has(user.state))
-      .map((user) => user.name)
+    return this.#named(volumeName, LIVE_STATES)
+  }
+
+  /** Names of the containers whose processes may write to a volume, by the last answer. */
+  writing(volumeName: string): string[] {
+    return this.#named(volumeName, WRITING_STATES)
   }
 
   /** Volumes a container mounts, by the last answer. */
@@ -92,6 +97,12 @@ export class Uses {
       if (finishedAt !== null && finishedAt > mountedAt) return true
     }
     return false
+  }
+
+  #named(volumeName: string, states: ReadonlySet<string>): string[] {
+    return this.#of(volumeName)
+      .filter((user) => states.has(user.state))
+      .map((user) => user.name)
   }
 
   #of(volumeName: string): VolumeUser[] {

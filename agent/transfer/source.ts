@@ -153,7 +153,9 @@ export async function serveChannel(
   } catch (err) {
     if (err instanceof ProtocolViolation) channel.fail(err)
     const reason = channel.ended.aborted ? channel.ended.reason : err
-    log.warn({ err: reason, asker: channel.peer }, 'a copy to another host failed')
+    // An asker may go at any time: it was sent ahead enough, or found what it wanted elsewhere.
+    const level = codeOf(reason) === 'TRANSFER_CUT' ? 'info' : 'warn'
+    log[level]({ err: reason, asker: channel.peer }, 'a copy to another host ended early')
     await refuse(channel, err)
   }
 }

@@ -1,0 +1,47 @@
+import type { VolumeRecord } from '../model.ts'
+import { changeVolume, STALE_READ } from './commit.ts'
+import { withCopy, withoutCopy } from './copy-state.ts'
+import type { Parts } from './parts.ts'
+
+/** Bound of one registry write that only informs. */
+const INFORM_MS = 5_000
+
+type Informing = Pick<Parts, 'registry' | 'clock' | 'self' | 'signal'>
+
+/** Tells the registry that this host is getting a copy, so that a removal knows whom to ask. */
+export async function announceCopy(parts: Informing, volume: Pick<VolumeRecord, 'id' | 'name'>): Promise<void> {
+  const { clock, self } = parts
+  await inform(parts, volume.name, (record) => {
+    if (record === null || record.id !== volume.id || record.copies[self.id] !== undefined) return record
+    return withCopy(record, self.id, { epoch: 0, seq: 0, state: 'filling', at: clock.now().toISOString() })
+  })
+}
+
+/** Tells the registry that this host's copy is at the newest checkpoint of `seen`, unless there is a newer one by now. */
+export async function reportCurrent(parts: Informing, seen: VolumeRecord): Promise<void> {
+  const { clock, self } = parts
+  await inform(parts, seen.name, (record) => {
+    if (record === null || record.id !== seen.id || record.last === null || seen.last === null) return record
+    if (record.last.hash !== seen.last.hash) return record.epoch < seen.epoch ? STALE_READ : record
+    const { epoch, seq } = record.last
+    const mine = record.copies[self.id]
+    if (mine?.state === 'current' && mine.epoch === epoch && mine.seq === seq) return record
+    return withCopy(record, self.id, { epoch, seq, state: 'current', at: clock.now().toISOString() })
+  })
+}
+
+/** Takes this host's unfinished copy off the record. False: the record knows it as something better. */
+export async function withdrawCopy(parts: Informing, volume: Pick<VolumeRecord, 'id' | 'name'>): Promise<boolean> {
+  const { self } = parts
+  let unborn = true
+  await inform(parts, volume.name, (record) => {
+    const mine = record?.id === volume.id ? record.copies[self.id] : undefined
+    unborn = mine === undefined || mine.state === 'filling'
+    return record === null || mine === undefined || !unborn ? record : withoutCopy(record, self.id)
+  })
+  return unborn
+}
+
+async function inform(parts: Informing, name: string, change: Parameters<typeof changeVolume>[2]): Promise<void> {
+  await changeVolume(parts, name, change, AbortSignal.any([parts.signal, parts.clock.deadline(INFORM_MS)]))
+}

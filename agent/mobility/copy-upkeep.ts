@@ -1,0 +1,60 @@
+import type { VolumeRecord } from '../model.ts'
+import type { LocalCopy } from '../store/contract.ts'
+import { withdrawCopy } from './copy-record.ts'
+import { isAt } from './copy-state.ts'
+import type { Core } from './core.ts'
+import { WANTED_AFTER_MOUNT_MS } from './mount.ts'
+
+/** A volume that was just released is about to be held again somewhere: copies catch up when it has been quiet this long. */
+const FOLLOW_AFTER_MS = 15_000
+
+/** Since when which checkpoint of an idle volume was seen, by volume id. */
+export type IdleSince = Map<string, { hash: string; sinceMs: number }>
+
+/** Brings this host's copies of idle volumes to their newest checkpoint, one look of one source at a time. */
+export async function followNewest(core: Core, idle: IdleSince): Promise<void> {
+  const { registry, store, self, clock } = core.parts
+  for (const { value: record } of await registry.volumes()) {
+    if (record.holder !== null || record.last === null || record.copies[self.id] === undefined) {
+      idle.delete(record.id)
+      continue
+    }
+    const seen = idle.get(record.id)
+    if (seen?.hash !== record.last.hash) idle.set(record.id, { hash: record.last.hash, sinceMs: clock.elapsedMs() })
+    else if (clock.elapsedMs() - seen.sinceMs >= FOLLOW_AFTER_MS && wantsCopy(core, record)) {
+      const local = await store.copy(record.id)
+      if (local !== null && local.checkpoint !== null && local.held === null && !isMarkedCurrent(record, self.id, local))
+        core.copying.want(record, 0)
+    }
+  }
+}
+
+function isMarkedCurrent(record: VolumeRecord, host: string, local: LocalCopy): boolean {
+  return record.last !== null && isAt(local, record.last) && record.copies[host]?.state === 'current'
+}
+
+/** Only while some other host that has the data lives, and never over a diverged copy (promise 7). */
+function wantsCopy(core: Core, record: VolumeRecord): boolean {
+  const { self } = core.parts
+  if (record.copies[self.id]?.state === 'diverged') return false
+  return Object.entries(record.copies).some(
+    ([host, copy]) => host !== self.id && copy.state === 'current' && core.hosts.alive(host),
+  )
+}
+
+/**
+ * What was sent ahead, or copied in part, to a host where nobody wants it any more never became a copy. It goes, so that
+ * hosts do not collect volumes they never had. After a start it is kept for as long as a Mount may come back for it.
+ */
+export async function dropUnborn(core: Core, startedMs: number): Promise<void> {
+  const { store, clock } = core.parts
+  if (clock.elapsedMs() - startedMs < WANTED_AFTER_MOUNT_MS) return
+  for (const { id, name } of (await store.copies()).copies) {
+    await core.locks.run(id, async () => {
+      const local = await store.copy(id)
+      if (local === null || local.checkpoint !== null || local.held !== null || local.applying) return
+      if (core.copying.job(id) !== undefined || core.pendingMounts.has(name)) return
+      if (await withdrawCopy(core.parts, local)) await store.trash(id)
+    })
+  }
+}

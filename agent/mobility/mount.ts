@@ -1,0 +1,142 @@
+import { codeOf, WherryError } from '../errors.ts'
+import type { VolumeRecord } from '../model.ts'
+import { readVolume } from './commit.ts'
+import type { CopyJob } from './copy-job.ts'
+import { isAt } from './copy-state.ts'
+import type { Core } from './core.ts'
+import { attach, holdAndMount } from './hold.ts'
+import { checkRunning, copyRunning, heldElsewhere, notFound, stillReleasing } from './refusals.ts'
+
+/** How often a waiting Mount looks again when no wake comes. */
+const LOOK_MS = 300
+/** A copy that a Mount asked for goes on this long after the Mount gave up, so that the next one joins it. */
+export const WANTED_AFTER_MOUNT_MS = 10 * 60_000
+/** Docker closes its side at the deadline: the answer has to be on its way before. */
+const ANSWER_MARGIN_MS = 250
+
+interface Attempt {
+  readonly name: string
+  readonly mountId: string
+  readonly deadlineMs: number
+  readonly signal: AbortSignal
+  /** The copy this Mount waits for. */
+  job: CopyJob | null
+}
+
+/**
+ * Mounts a volume for one use (`mountId`). Waits for the holder's release and for the data until the deadline; what was
+ * begun goes on after it, and the next Mount joins it (promise 9). On return the hold is committed in the registry, the
+ * epoch synced to this disk, the tree bind-mounted and the use written down. May be repeated; each call counts one use.
+ */
+export async function mountVolume(core: Core, name: string, mountId: string, deadlineMs: number): Promise<string> {
+  const { clock, signal: ending } = core.parts
+  const limitMs = Math.max(deadlineMs - ANSWER_MARGIN_MS, deadlineMs / 2)
+  const signal = AbortSignal.any([ending, clock.deadline(limitMs)])
+  const attempt: Attempt = { name, mountId, deadlineMs, signal, job: null }
+  core.pendingMounts.set(name, (core.pendingMounts.get(name) ?? 0) + 1)
+  try {
+    return await tryUntilDeadline(core, attempt)
+  } finally {
+    const left = (core.pendingMounts.get(name) ?? 1) - 1
+    if (left === 0) core.pendingMounts.delete(name)
+    else core.pendingMounts.set(name, left)
+  }
+}
+
+async function tryUntilDeadline(core: Core, attempt: Attempt): Promise<string> {
+  const { name, signal } = attempt
+  let refusal: Error | null = null
+  while (!signal.aborted) {
+    const step = await tryMount(core, attempt).catch((error: unknown) => {
+      if (signal.aborted && refusal !== null && codeOf(error) === 'REGISTRY_UNAVAILABLE') return refusal
+      throw error
+    })
+    if (typeof step === 'string') return step
+    refusal = step
+    await core.wakes.wait(name, (until) => core.parts.clock.sleep(LOOK_MS, until), signal)
+  }
+  throw (
+    refusal ?? new WherryError('REGISTRY_UNAVAILABLE', `The registry did not answer about volume "${name}" in time.`)
+  )
+}
+
+/** One look: the mountpoint, or the reason why not yet. Throws what waiting cannot mend. */
+async function tryMount(core: Core, attempt: Attempt): Promise<string | WherryError> {
+  const { name, deadlineMs, signal } = attempt
+  const known = await mountConfirmed(core, attempt)
+  if (known !== null) return known
+  const record = (await readVolume(core.parts, name, signal))?.value
+  if (record === undefined || record.removedAt !== null) throw notFound(name)
+  if (record.holder !== null && record.holder.host !== core.parts.self.id) {
+    core.copying.want(record, deadlineMs)
+    return heldElsewhere(core, record)
+  }
+  const local = await core.parts.store.copy(record.id)
+  const settled = record.holder !== null || record.last === null || (local !== null && local.held !== null)
+  if (!settled && !isAt(local, record.last)) return awaitCopy(core, attempt, record)
+  const verifiedHash = settled ? null : await verify(core, record, signal)
+  if (verifiedHash instanceof WherryError) return verifiedHash
+  return withinDeadline(core, record, signal, () => holdAndMount(core, record, attempt.mountId, verifiedHash, signal))
+}
+
+/** A further use of a volume that this host holds for certain asks nobody. */
+async function mountConfirmed(core: Core, attempt: Attempt): Promise<string | WherryError | null> {
+  for (const [id, hold] of core.confirmed) {
+    if (hold.name !== attempt.name) continue
+    return withinDeadline(core, { id, name: hold.name }, attempt.signal, async () => {
+      const local = await core.parts.store.copy(id)
+      if (local?.held == null || local.held.incarnation !== core.confirmed.get(id)?.incarnation) return null
+      return attach(core, local, attempt.mountId)
+    })
+  }
+  return null
+}
+
+/** Starts or joins the copy; a copy that ended without success while this Mount waited for it is its end, too. */
+function awaitCopy(core: Core, attempt: Attempt, record: VolumeRecord): WherryError {
+  const failure = attempt.job?.failure() ?? null
+  if (failure !== null) throw failure
+  attempt.job = core.copying.want(record, attempt.deadlineMs + WANTED_AFTER_MOUNT_MS)
+  return copyRunning(core, record, attempt.job)
+}
+
+/** Looks at the idle tree before it is held. A tree that has to be read anew (after a reboot) may take past the deadline. */
+async function verify(core: Core, record: VolumeRecord, signal: AbortSignal): Promise<string | WherryError> {
+  const found = await beforeAbort(core.checks.join(record.id), signal)
+  return found === null ? checkRunning(core, record) : found.hash
+}
+
+/**
+ * Runs `work` under the volume's lock, unless the deadline passes while something else has it: then the work is never
+ * begun, because nobody would answer for what it did.
+ */
+async function withinDeadline<T>(
+  core: Core,
+  volume: Pick<VolumeRecord, 'id' | 'name'>,
+  signal: AbortSignal,
+  work: () => Promise<T>,
+): Promise<T | WherryError> {
+  let begun = false
+  const run = core.locks.run(volume.id, async () => {
+    if (signal.aborted) return null
+    begun = true
+    return { answer: await work() }
+  })
+  const first = await beforeAbort(run, signal)
+  const outcome = begun ? await run : first
+  return outcome === null ? stillReleasing(core, volume.name) : outcome.answer
+}
+
+/** What `promise` answers, or null when `signal` aborts before. */
+async function beforeAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | null> {
+  const { promise: aborted, resolve } = Promise.withResolvers<null>()
+  const onAbort = () => resolve(null)
+  signal.addEventListener('abort', onAbort, { once: true })
+  if (signal.aborted) onAbort()
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+    promise.catch(() => undefined)
+  }
+}

@@ -1,0 +1,142 @@
+import test from 'ava'
+import { OPTIONS, World } from './world.ts'
+
+const DEADLINE_MS = 10_000
+
+test('promise 11: an agent that dies right after its hold was committed finds it again and lets go of it', async (t) => {
+  const world = await World.start(2)
+  const host = world.host(1)
+  await host.agent.create('data', OPTIONS)
+  await world.use(1, 'data', 'one')
+  world.registry.afterWrite = (record) => {
+    if (record.holder === null) return
+    host.kill()
+    throw new Error('no answer')
+  }
+  const mount = host.agent.mount('data', 'm', DEADLINE_MS)
+  await t.throwsAsync(world.clock.until(mount))
+  world.registry.afterWrite = () => undefined
+  t.is((await world.record('data')).holder?.host, 'h1')
+  await host.restart()
+  await world.clock.until(world.host(2).agent.mount('data', 'm', 60_000))
+  t.is((await world.record('data')).holder?.host, 'h2')
+  const { id } = await world.record('data')
+  t.is(world.host(2).store.trees.get(id), 'one')
+})
+
+test('promise 11: a hold that was only intended when the agent died is taken back, and the volume stays usable', async (t) => {
+  const world = await World.start(2)
+  const host = world.host(1)
+  await host.agent.create('data', OPTIONS)
+  await world.use(1, 'data', 'one')
+  world.registry.beforeWrite = (record) => {
+    if (record.holder === null) return
+    host.kill()
+    throw new Error('killed')
+  }
+  await t.throwsAsync(world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS)))
+  world.registry.beforeWrite = () => undefined
+  const { id } = await world.record('data')
+  t.truthy((await host.store.copy(id))?.held)
+  await host.restart()
+  await world.clock.advance(5_000)
+  t.is((await host.store.copy(id))?.held, null)
+  await world.clock.until(world.host(2).agent.mount('data', 'm', 60_000))
+  await world.clock.until(world.host(2).agent.unmount('data', 'm'))
+  await world.clock.until(host.agent.mount('data', 'm', 60_000))
+  t.is((await world.record('data')).epoch, 3)
+})
+
+test('promise 11: an agent that dies between the release and its own disk knows that it has released', async (t) => {
+  const world = await World.start(2)
+  const host = world.host(1)
+  await host.agent.create('data', OPTIONS)
+  await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
+  const { id } = await world.record('data')
+  host.store.trees.set(id, 'one')
+  world.registry.afterWrite = (record) => {
+    if (record.holder !== null || record.last === null) return
+    host.kill()
+    throw new Error('no answer')
+  }
+  await host.agent.unmount('data', 'm')
+  await world.clock.advance(5_000)
+  world.registry.afterWrite = () => undefined
+  t.truthy((await host.store.copy(id))?.held)
+  t.is((await world.record('data')).holder, null)
+  await host.restart()
+  await world.clock.advance(5_000)
+  t.is((await host.store.copy(id))?.held, null)
+  await world.use(2, 'data', 'one two')
+  await world.clock.until(host.agent.mount('data', 'm', 60_000))
+  t.is(host.store.trees.get(id), 'one two')
+})
+
+test('promise 7: writes that the cluster never got are kept as a diverged copy and not overwritten', async (t) => {
+  const world = await World.start(2)
+  const host = world.host(1)
+  await host.agent.create('data', OPTIONS)
+  await world.use(1, 'data', 'one')
+  await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
+  const { id } = await world.record('data')
+  // Somebody forces the volume free while the host is away, and another host goes on with it.
+  host.kill()
+  const forced = await world.registry.volume('data')
+  if (forced === null) throw new Error('no volume')
+  const host2 = { host: 'h2', incarnation: 'forced', since: '' }
+  await world.registry.updateVolume({ ...forced.value, epoch: 3, holder: host2 }, forced.revision)
+  host.store.trees.set(id, 'one and more')
+  await host.agent.unmount('data', 'm')
+  await host.restart()
+  await world.clock.advance(10_000)
+  t.is((await world.record('data')).copies.h1?.state, 'diverged')
+  t.is((await world.record('data')).holder?.host, 'h2')
+  t.is(host.store.trees.get(id), 'one and more')
+  await world.clock.advance(120_000)
+  t.is(host.store.trees.get(id), 'one and more')
+})
+
+test('what was sent ahead and never mounted leaves the host again, and the record', async (t) => {
+  const world = await World.start(2)
+  await world.host(1).agent.create('data', OPTIONS)
+  await world.clock.until(world.host(1).agent.mount('data', 'm', DEADLINE_MS))
+  const { id } = await world.record('data')
+  world.host(1).store.trees.set(id, 'one')
+  await t.throwsAsync(world.clock.until(world.host(2).agent.mount('data', 'm', DEADLINE_MS)), {
+    code: 'VOLUME_HELD_ELSEWHERE',
+  })
+  t.is((await world.record('data')).copies.h2?.state, 'filling')
+  await world.clock.advance(15 * 60_000)
+  t.is((await world.record('data')).copies.h2, undefined)
+  t.is(await world.host(2).store.copy(id), null)
+})
+
+test('promise 10: while the registry is away nothing is said to be missing, and a held volume can be mounted again', async (t) => {
+  const world = await World.start(1)
+  const { agent } = world.host(1)
+  await agent.create('data', OPTIONS)
+  await world.clock.until(agent.mount('data', 'm1', DEADLINE_MS))
+  await agent.get('data', new AbortController().signal)
+  world.registry.away = true
+  t.true((await agent.get('data', new AbortController().signal)).stale)
+  await world.clock.until(agent.mount('data', 'm2', DEADLINE_MS))
+  await t.throwsAsync(world.clock.until(agent.mount('other', 'm', DEADLINE_MS)), { code: 'REGISTRY_UNAVAILABLE' })
+})
+
+test('removal: a host that was away puts its copy into the trash when it is back, and only that one', async (t) => {
+  const world = await World.start(2)
+  await world.host(1).agent.create('data', OPTIONS)
+  await world.use(1, 'data', 'one')
+  await world.use(2, 'data', 'two')
+  const { id } = await world.record('data')
+  world.host(1).kill()
+  await world.clock.until(world.host(2).agent.remove('data'))
+  await world.host(2).agent.create('data', OPTIONS)
+  await world.use(2, 'data', 'new')
+  t.truthy(await world.host(1).store.copy(id))
+  await world.host(1).restart()
+  await world.clock.advance(5_000)
+  t.true(world.host(1).store.inTrash.has(id))
+  t.deepEqual(await world.registry.removed(), [])
+  t.not((await world.record('data')).id, id)
+})

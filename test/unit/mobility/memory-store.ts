@@ -1,0 +1,122 @@
+import { WherryError } from '../../../agent/errors.ts'
+import type { Clock } from '../../../agent/mobility/parts.ts'
+import type { Checkpoint } from '../../../agent/model.ts'
+import type { Capture, LocalCopy, Store, TreeReader, TreeWriter } from '../../../agent/store/contract.ts'
+
+/** Here a tree is a string, and crosses the network in one write. */
+export const hashOf = (tree: string) => `hash of ${tree}`
+
+/** One host's disk. It survives the host's agent: a new one may be started on it. */
+export class MemoryStore implements Store {
+  readonly trees = new Map<string, string>()
+  readonly inTrash = new Set<string>()
+  readonly mountedIds = new Set<string>()
+  /** How long a look at a tree takes. */
+  captureMs = 0
+  captures = 0
+  /** Set: a writer refuses with it. */
+  writerError: WherryError | null = null
+  readonly #clock: Clock
+  readonly #copies = new Map<string, LocalCopy>()
+  readonly #staged = new Map<string, string>()
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  async copies() {
+    return { copies: [...this.#copies.values()], damaged: [] }
+  }
+
+  async copy(id: string) {
+    return this.#copies.get(id) ?? null
+  }
+
+  async create({ id, name, options }: Pick<LocalCopy, 'id' | 'name' | 'options'>) {
+    const known = this.#copies.get(id)
+    if (known !== undefined) return known
+    const bare = { checkpoint: null, held: null, applying: false, epochSeen: 0, mounts: {} }
+    const copy: LocalCopy = { id, name, options, ...bare }
+    this.#copies.set(id, copy)
+    this.trees.set(id, '')
+    return copy
+  }
+
+  async update(id: string, change: Partial<Omit<LocalCopy, 'id'>>) {
+    const copy = { ...this.#require(id), ...change }
+    this.#copies.set(id, copy)
+    return copy
+  }
+
+  async capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
+    if (kind === 'quiet') this.captures++
+    await this.#clock.sleep(this.captureMs, signal)
+    signal.throwIfAborted()
+    const tree = this.trees.get(id) ?? ''
+    return { hash: hashOf(tree), bytes: tree.length, files: 1, filesRead: 0, bytesRead: 0 }
+  }
+
+  async reader(id: string): Promise<TreeReader & { tree: string }> {
+    const tree = this.trees.get(id) ?? ''
+    const none = async function* () {}
+    return { hash: hashOf(tree), tree, manifest: none, read: none, [Symbol.asyncDispose]: async () => undefined }
+  }
+
+  async writer(volume: Pick<LocalCopy, 'id' | 'name' | 'options'>): Promise<TreeWriter> {
+    await this.create(volume)
+    if (this.writerError !== null) throw this.writerError
+    return {
+      begin: async () => [],
+      write: async (_index, _offset, data) => void this.#staged.set(volume.id, data.toString()),
+      endFile: async () => true,
+      progress: () => ({ bytesDone: 0, bytesTotal: 0 }),
+      [Symbol.asyncDispose]: async () => undefined,
+    }
+  }
+
+  async apply(id: string, checkpoint: Checkpoint) {
+    const tree = this.#staged.get(id)
+    if (tree === undefined || hashOf(tree) !== checkpoint.hash) throw new WherryError('HASH_MISMATCH', 'not that one')
+    this.trees.set(id, tree)
+    await this.update(id, { checkpoint, epochSeen: checkpoint.epoch })
+  }
+
+  async recover() {}
+
+  async mount(id: string) {
+    this.#require(id)
+    this.mountedIds.add(id)
+    return this.mountpoint(id)
+  }
+
+  async unmount(id: string) {
+    this.mountedIds.delete(id)
+  }
+
+  mountpoint(id: string) {
+    return `/mnt/${id}`
+  }
+
+  async mounted() {
+    return new Set(this.mountedIds)
+  }
+
+  async trash(id: string) {
+    if (this.#copies.delete(id)) this.inTrash.add(id)
+    this.trees.delete(id)
+  }
+
+  async emptyTrash() {
+    return []
+  }
+
+  async dropStage(id: string) {
+    this.#staged.delete(id)
+  }
+
+  #require(id: string): LocalCopy {
+    const copy = this.#copies.get(id)
+    if (copy === undefined) throw new Error(`no copy ${id}`)
+    return copy
+  }
+}

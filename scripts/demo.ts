@@ -132,7 +132,7 @@ async function servingHost(lab: Lab, not: Host | null): Promise<Host> {
 }
 
 async function bytesMoved(to: Host, sinceMs: number): Promise<number> {
-  await using agent = createAgentClient(`${to.stateDir}/agent.sock`)
+  await using agent = createAgentClient(`${to.stateSeen}/agent.sock`)
   const moves = await agent.moves(AbortSignal.timeout(10_000))
   return moves
     .filter((move) => move.volume === VOLUME && Date.parse(move.startedAt) >= sinceMs)

@@ -2,7 +2,11 @@ import { agentOf, agentReady, idle, onLab, shell, treeOf } from './fixture.ts'
 import { until } from './harness/poll.ts'
 import { listTree } from './tree.ts'
 
-const test = onLab({}, { WHERRY_MOUNT_DEADLINE: '4s', WHERRY_HEARTBEAT: '500ms', WHERRY_LEASE: '3s' })
+const STATE_DISK_BYTES = 512 * 1024 * 1024
+const test = onLab(
+  { stateDisk: { type: 'ext4', sizeBytes: STATE_DISK_BYTES } },
+  { WHERRY_MOUNT_DEADLINE: '4s', WHERRY_HEARTBEAT: '500ms', WHERRY_LEASE: '3s' },
+)
 
 const MEBIBYTE = 1024 * 1024
 const SIZE_MEBIBYTES = 64
@@ -137,4 +141,18 @@ test.serial('promise 2: a volume held by an unreachable host is refused with tha
   await h1.docker(['rm', '-f', 'writer'])
   await idle(h1, 'busy')
   t.is((await shell(h2, t.context, 'busy', 'cat /data/x')).stdout, 'x\n')
+})
+
+test.serial('a host whose disk is too full for the volume says so at once and harms nothing', async (t) => {
+  const { h1, h3 } = t.context
+  await h1.docker(['volume', 'create', '--driver', 'wherry', 'wide'])
+  await shell(h1, t.context, 'wide', `dd if=/dev/urandom of=/data/blob bs=1M count=${SIZE_MEBIBYTES} 2>/dev/null; sync`)
+  await idle(h1, 'wide')
+  await h3.exec(['sh', '-c', `dd if=/dev/zero of=${h3.stateDir}/ballast bs=1M count=400 2>/dev/null || true`])
+  const refused = await shell(h3, t.context, 'wide', 'true', true)
+  t.not(refused.code, 0)
+  t.regex(refused.stderr, /wide.*\d+ (MB|MiB|bytes)/)
+  t.regex(refused.stderr, /space|full/)
+  await h3.exec(['rm', `${h3.stateDir}/ballast`])
+  t.is((await shell(h3, t.context, 'wide', 'wc -c </data/blob')).stdout.trim(), String(SIZE_MEBIBYTES * MEBIBYTE))
 })

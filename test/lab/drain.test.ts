@@ -85,7 +85,7 @@ interface News {
 async function listen(lab: Lab): Promise<News[]> {
   const news: News[] = []
   const host = lab.host(1)
-  const child = lab.spawn([process.execPath, LISTENER, `${host.address}:${NATS_PORT}`, `${host.stateDir}/tls`])
+  const child = lab.spawn([process.execPath, LISTENER, `${host.address}:${NATS_PORT}`, `${host.stateSeen}/tls`])
   if (child.stdout === null) throw new Error('the listener has no output')
   let listening = false
   createInterface(child.stdout).on('line', (line) => {

@@ -58,7 +58,7 @@ export interface Agent extends AsyncDisposable {
 const AGENT_CALL_MS = 20_000
 
 export function agentOf(host: Host): Agent {
-  const client = createAgentClient(`${host.stateDir}/agent.sock`)
+  const client = createAgentClient(`${host.stateSeen}/agent.sock`)
   const limit = () => AbortSignal.timeout(AGENT_CALL_MS)
   return {
     create: (name, options) => client.create(name, options, limit()),
@@ -115,7 +115,7 @@ export async function inspect(host: Host, volume: string): Promise<InspectedVolu
 /** The volume's directory on a host's disk. */
 export async function treeOf(host: Host, volume: string): Promise<string> {
   await using agent = agentOf(host)
-  return `${host.stateDir}/volumes/${(await agent.get(volume)).id}/data`
+  return `${host.stateSeen}/volumes/${(await agent.get(volume)).id}/data`
 }
 
 /** Resolves when no host holds the volume. */

@@ -35,7 +35,7 @@ export class Host {
   readonly name: string
   readonly index: number
   readonly address: string
-  /** Wherry's state directory on this host; the same path outside and inside. */
+  /** Wherry's state directory as the host itself names it. */
   readonly stateDir: string
   readonly directory: string
   /** The engine's socket as seen from outside the host. */
@@ -55,6 +55,12 @@ export class Host {
     this.directory = `${options.directory}/${this.name}`
     this.stateDir = `${this.directory}/state`
     this.socket = `${this.directory}/docker.sock`
+  }
+
+  /** Where the state directory is found from outside while the host runs, also when it is a disk mounted inside only. */
+  get stateSeen(): string {
+    if (this.#initPid === null) throw new Error(`${this.name} is not running`)
+    return `/proc/${this.#initPid}/root${this.stateDir}`
   }
 
   /** Makes the host's files and starts it; resolves when its engine answers. */

@@ -118,7 +118,7 @@ export class Lab implements AsyncDisposable {
 
   /** Puts certificates into the hosts' state directories; a single host needs none. */
   async certificates(): Promise<void> {
-    const missing = this.hosts.filter((host) => !existsSync(`${host.stateDir}/tls/cert.pem`))
+    const missing = this.hosts.filter((host) => !existsSync(`${host.stateSeen}/tls/cert.pem`))
     if (this.hosts.length > 1 && missing.length > 0) await placeCertificates(this.hosts, this.directory)
   }
 

@@ -68,7 +68,7 @@ export async function placeCertificates(hosts: readonly Host[], labDirectory: st
   const made = `${labDirectory}/certificates`
   await run(CERTS_SCRIPT, [made, ...hosts.map(({ address }) => address)])
   for (const host of hosts) {
-    const place = `${host.stateDir}/tls`
+    const place = `${host.stateSeen}/tls`
     if (!existsSync(place)) mkdirSync(place, { recursive: true, mode: 0o700 })
     cpSync(`${made}/${host.address}`, place, { recursive: true })
   }

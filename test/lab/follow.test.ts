@@ -124,6 +124,20 @@ test.serial(
   },
 )
 
+test.serial('a container that Docker restarts over and over keeps its volume, and its data', async (t) => {
+  const { h1, h2 } = t.context
+  await h1.docker(['volume', 'create', '--driver', 'wherry', 'loop'])
+  const mount = ['-v', 'loop:/data', '--volume-driver', 'wherry', '--restart', 'on-failure:4']
+  const once = ['sh', '-c', 'echo run >>/data/runs; exit 1']
+  await h1.docker(['run', '-d', '--name', 'looping', ...mount, t.context.image, ...once])
+  await until('all runs are over', async () => {
+    const { stdout } = await h1.docker(['inspect', '-f', '{{.State.Status}} {{.RestartCount}}', 'looping'])
+    return stdout.trim() === 'exited 4'
+  })
+  await h1.docker(['rm', 'looping'])
+  t.is((await shell(h2, t.context, 'loop', 'wc -l </data/runs')).stdout.trim(), '5')
+})
+
 test.serial(
   'a volume in use is not removed; an idle one is gone from every host and its name starts anew',
   async (t) => {

@@ -23,7 +23,12 @@ export async function followNewest(core: Core, idle: IdleSince): Promise<void> {
     if (seen?.hash !== record.last.hash) idle.set(record.id, { hash: record.last.hash, sinceMs: clock.elapsedMs() })
     else if (clock.elapsedMs() - seen.sinceMs >= FOLLOW_AFTER_MS && wantsCopy(core, record)) {
       const local = await store.copy(record.id)
-      if (local !== null && local.checkpoint !== null && local.held === null && !isMarkedCurrent(record, self.id, local))
+      if (
+        local !== null &&
+        local.checkpoint !== null &&
+        local.held === null &&
+        !isMarkedCurrent(record, self.id, local)
+      )
         core.copying.want(record, 0)
     }
   }

@@ -10,7 +10,11 @@ import type { Core } from './core.ts'
 export async function openTree(core: Core, request: TreeRequest, signal: AbortSignal): Promise<TreeReader> {
   const { store, self } = core.parts
   const host = core.hosts.label(self.id)
-  const local = await store.copy(request.volume)
+  // The asker may have heard of a release from the registry before this host has finished writing it down.
+  const atCheckpoint = request.want.kind === 'checkpoint'
+  const local = await (atCheckpoint
+    ? core.locks.run(request.volume, () => store.copy(request.volume))
+    : store.copy(request.volume))
   if (local === null || local.applying) {
     throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} has no complete copy of volume ${request.volume}.`)
   }

@@ -30,8 +30,10 @@ export class IncomingFile {
     const file = await this.#open()
     if (offset < this.#hash.position) throw misplaced(offset)
     await this.#hash.skipTo(offset)
-    await writeAll(file, data, offset)
+    // The kernel copies in another thread while this one hashes.
+    const written = writeAll(file, data, offset)
     this.#hash.update(data)
+    await written
   }
 
   /** Checks the content; true: it is complete in the stage. False: it is not what the manifest says and was thrown away. */

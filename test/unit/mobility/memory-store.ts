@@ -14,6 +14,8 @@ export class MemoryStore implements Store {
   /** How long a look at a tree takes. */
   captureMs = 0
   captures = 0
+  /** How long a durable write of a copy's record takes. */
+  updateMs = 0
   /** Set: a writer refuses with it. */
   writerError: WherryError | null = null
   readonly #clock: Clock
@@ -43,6 +45,7 @@ export class MemoryStore implements Store {
   }
 
   async update(id: string, change: Partial<Omit<LocalCopy, 'id'>>) {
+    if (this.updateMs > 0) await this.#clock.sleep(this.updateMs, new AbortController().signal)
     const copy = { ...this.#require(id), ...change }
     this.#copies.set(id, copy)
     return copy

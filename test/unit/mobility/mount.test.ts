@@ -29,6 +29,20 @@ test('promise 3: the new holder starts with what the old one left, one epoch lat
   t.is(world.host(1).store.trees.get(id), 'one two')
 })
 
+test('a host that hears of a release before the old holder has written it down waits for that, and not a second more', async (t) => {
+  const world = await World.start(2)
+  await world.host(1).agent.create('data', OPTIONS)
+  await world.clock.until(world.host(1).agent.mount('data', 'm', DEADLINE_MS))
+  const mount = world.host(2).agent.mount('data', 'm', DEADLINE_MS)
+  await world.clock.advance(2_000)
+  world.host(1).store.updateMs = 100
+  const startedMs = world.clock.elapsedMs()
+  const unmount = world.host(1).agent.unmount('data', 'm')
+  await world.clock.until(mount)
+  await unmount
+  t.true(world.clock.elapsedMs() - startedMs < 1_000, `${world.clock.elapsedMs() - startedMs} ms`)
+})
+
 test('promise 9: comparing a tree with its checkpoint longer than the deadline fails the Mount, goes on, and is joined', async (t) => {
   const world = await World.start(1)
   const { agent, store } = world.host(1)

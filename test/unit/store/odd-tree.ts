@@ -21,7 +21,7 @@ ln plain/hello a/hard; ln plain/hello hard2; ln plain/dangling plain/dangling2
 mkfifo -m 0640 fifo; mknod chr c 1 3; mknod blk b 259 300; chown 5:6 chr
 chmod 0600 blk
 ln fifo fifo-link
-python3 -c 'import socket; s=socket.socket(socket.AF_UNIX); s.bind("sock")'
+perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => "sock", Listen => 1) or die'
 truncate -s 50M sparse; printf mid | dd of=sparse bs=1 seek=20000000 conv=notrunc 2>/dev/null
 truncate -s 1M all-hole
 head -c 70000 /dev/zero > zeros

@@ -13,35 +13,27 @@ export type IdleSince = Map<string, { hash: string; sinceMs: number }>
 
 /** Brings this host's copies of idle volumes to their newest checkpoint, one look of one source at a time. */
 export async function followNewest(core: Core, idle: IdleSince): Promise<void> {
-  const { registry, store, self, clock } = core.parts
-  for (const { value: record } of await registry.volumes()) {
-    if (record.holder !== null || record.last === null || record.copies[self.id] === undefined) {
-      idle.delete(record.id)
+  const { registry, store, clock } = core.parts
+  for (const local of (await store.copies()).copies) {
+    if (local.held !== null || local.checkpoint === null) continue
+    const record = (await registry.volume(local.name))?.value
+    if (record?.id !== local.id || !wantsNewest(core, record, local)) {
+      idle.delete(local.id)
       continue
     }
-    const seen = idle.get(record.id)
-    if (seen?.hash !== record.last.hash) idle.set(record.id, { hash: record.last.hash, sinceMs: clock.elapsedMs() })
-    else if (clock.elapsedMs() - seen.sinceMs >= FOLLOW_AFTER_MS && wantsCopy(core, record)) {
-      const local = await store.copy(record.id)
-      if (
-        local !== null &&
-        local.checkpoint !== null &&
-        local.held === null &&
-        !isMarkedCurrent(record, self.id, local)
-      )
-        core.copying.want(record, 0)
-    }
+    const hash = record.last?.hash ?? ''
+    const seen = idle.get(local.id)
+    if (seen?.hash !== hash) idle.set(local.id, { hash, sinceMs: clock.elapsedMs() })
+    else if (clock.elapsedMs() - seen.sinceMs >= FOLLOW_AFTER_MS) core.copying.want(record, 0)
   }
 }
 
-function isMarkedCurrent(record: VolumeRecord, host: string, local: LocalCopy): boolean {
-  return record.last !== null && isAt(local, record.last) && record.copies[host]?.state === 'current'
-}
-
-/** Only while some other host that has the data lives, and never over a diverged copy (promise 7). */
-function wantsCopy(core: Core, record: VolumeRecord): boolean {
+/** Only of idle volumes, while some other host that has the data lives, and never over a diverged copy (promise 7). */
+function wantsNewest(core: Core, record: VolumeRecord, local: LocalCopy): boolean {
   const { self } = core.parts
-  if (record.copies[self.id]?.state === 'diverged') return false
+  const mine = record.copies[self.id]
+  if (record.holder !== null || record.last === null || mine === undefined || mine.state === 'diverged') return false
+  if (mine.state === 'current' && isAt(local, record.last)) return false
   return Object.entries(record.copies).some(
     ([host, copy]) => host !== self.id && copy.state === 'current' && core.hosts.alive(host),
   )

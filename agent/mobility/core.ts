@@ -21,6 +21,8 @@ export interface Core {
   readonly engine: { name: string; swarmNode: string | null; leader: boolean }
   /** Holds of this host that an acknowledged write has confirmed since the agent started: by volume id. */
   readonly confirmed: Map<string, { readonly name: string; readonly incarnation: string }>
+  /** Volumes whose release is under way or waits its turn. */
+  readonly releasing: Set<string>
   /** Aborts captures of live trees of a volume, so that a release never waits for one. */
   readonly liveCaptures: Map<string, AbortController>
 }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { codeOf } from '../errors.ts'
 import type { HostRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
@@ -8,7 +9,10 @@ import { clearTombstones, finishRemoval } from './removal.ts'
 
 /** Wakes do the work in time; this look is for what they missed. */
 const ROUND_MS = 2_000
-const TRASH_EVERY_MS = 10 * 60_000
+/** Copies that wait to catch up lose nothing by waiting a little longer; each look reads one record per copy here. */
+const COPIES_EVERY_MS = 5_000
+/** What only a crash leaves behind; looking for it reads every record. */
+const LEFTOVERS_EVERY_MS = 60_000
 /** Bound of the registry work of one round. */
 const ROUND_LIMIT_MS = 30_000
 
@@ -56,19 +60,25 @@ export async function keepHouse(core: Core): Promise<void> {
   const { parts } = core
   const idle: IdleSince = new Map()
   const startedMs = parts.clock.elapsedMs()
-  let trashAtMs = 0
+  let copiesAtMs = 0
+  let leftoversAtMs = 0
   while (!parts.signal.aborted) {
     const steps: [string, () => Promise<void>][] = [
       ['ask the engine', () => askEngine(core)],
       ['put local volumes in order', () => settleLocal(core)],
       ['read the heartbeats', async () => core.hosts.see((await parts.registry.hosts()).map((entry) => entry.value))],
-      ['act on removals', () => settleRemovals(core)],
-      ['catch up copies', () => followNewest(core, idle)],
-      ['drop what never became a copy', () => dropUnborn(core, startedMs)],
+      ['put removed volumes away', async () => clearTombstones(core, await parts.registry.removed())],
     ]
-    if (parts.clock.elapsedMs() >= trashAtMs) {
+    const nowMs = parts.clock.elapsedMs()
+    if (nowMs >= copiesAtMs) {
+      steps.push(['catch up copies', () => followNewest(core, idle)])
+      steps.push(['drop what never became a copy', () => dropUnborn(core, startedMs)])
+      copiesAtMs = nowMs + COPIES_EVERY_MS
+    }
+    if (nowMs >= leftoversAtMs) {
+      steps.push(['finish removals', () => finishRemovals(core)])
       steps.push(['empty the trash', async () => void (await parts.store.emptyTrash(parts.clock.now()))])
-      trashAtMs = parts.clock.elapsedMs() + TRASH_EVERY_MS
+      leftoversAtMs = nowMs + LEFTOVERS_EVERY_MS
     }
     for (const [what, step] of steps) {
       await step().catch((error: unknown) => report(core, what, error))
@@ -100,7 +110,7 @@ async function settleLocal(core: Core): Promise<void> {
     if (copy.held === null) {
       if (mounted.has(copy.id)) await core.locks.run(copy.id, () => unmountIdle(core, copy.id))
     } else if (Object.keys(copy.mounts).length === 0) {
-      await releaseIfUnused(core, copy.id)
+      void releaseIfUnused(core, copy.id)
     } else {
       await settleMounted(core, copy, mounted.has(copy.id))
     }
@@ -121,17 +131,23 @@ async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): P
     return
   }
   if (!(await core.uses.isOver(copy.id, copy.name))) return
+  const dropped = await core.locks.run(copy.id, async () => {
+    // A Mount may have come since this copy's uses were read.
+    if (!isDeepStrictEqual((await store.copy(copy.id))?.mounts, copy.mounts)) return false
+    await store.update(copy.id, { mounts: {} })
+    return true
+  })
+  if (!dropped) return
   log.warn(
     { volume: copy.name, id: copy.id },
     'no container uses the volume any more, although Docker never unmounted it',
   )
-  await core.locks.run(copy.id, () => store.update(copy.id, { mounts: {} }))
-  await releaseIfUnused(core, copy.id)
+  void releaseIfUnused(core, copy.id)
 }
 
-async function settleRemovals(core: Core): Promise<void> {
+/** Removals that some host began and did not live to finish. */
+async function finishRemovals(core: Core): Promise<void> {
   const { registry, signal, clock } = core.parts
-  await clearTombstones(core, await registry.removed())
   for (const { value } of await registry.volumes()) {
     if (value.removedAt === null) continue
     await finishRemoval(core, value, AbortSignal.any([signal, clock.deadline(ROUND_LIMIT_MS)]))

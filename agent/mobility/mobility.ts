@@ -50,6 +50,7 @@ export function createMobility(
     uses: new Uses(parts.engine, parts.clock),
     engine: { name: parts.self.address, swarmNode: null, leader: false },
     confirmed: new Map(),
+    releasing: new Set(),
     liveCaptures: new Map(),
   }
   const hints = new Hints(core)

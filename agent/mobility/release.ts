@@ -20,11 +20,15 @@ const COMMIT_MS = 60_000
  * and housekeeping calls again. May be repeated at any time, also after a crash at any point of it.
  */
 export async function releaseIfUnused(core: Core, id: string): Promise<void> {
+  if (core.releasing.has(id)) return
+  core.releasing.add(id)
   try {
     await core.locks.run(id, () => releaseLocked(core, id))
   } catch (error) {
     if (!core.parts.signal.aborted)
       core.parts.log.error({ err: error, id }, 'a volume could not be released; it stays held here')
+  } finally {
+    core.releasing.delete(id)
   }
 }
 

@@ -140,3 +140,21 @@ test('removal: a host that was away puts its copy into the trash when it is back
   t.deepEqual(await world.registry.removed(), [])
   t.not((await world.record('data')).id, id)
 })
+
+test('a long final checkpoint of one volume holds up nothing else on its host', async (t) => {
+  const world = await World.start(2)
+  const host = world.host(1)
+  for (const name of ['big', 'small']) await host.agent.create(name, OPTIONS)
+  await world.use(1, 'small', 'one')
+  const { id } = await world.record('small')
+  await world.clock.until(host.agent.mount('big', 'm', DEADLINE_MS))
+  host.store.captureMs = 120_000
+  await host.agent.unmount('big', 'm')
+  await world.clock.advance(3_000)
+  await world.clock.until(world.host(2).agent.remove('small'))
+  await world.clock.advance(5_000)
+  t.true(host.store.inTrash.has(id))
+  t.is((await world.record('big')).holder?.host, 'h1')
+  await world.clock.advance(120_000)
+  t.is((await world.record('big')).holder, null)
+})

@@ -14,19 +14,24 @@ export const STALE_READ = Symbol('stale read')
  * (null: the registry says there is none) and answers the new record, the very same object when nothing is left to do,
  * or STALE_READ; it throws to give up. It must recognise its own earlier write (by incarnation), because a write whose
  * answer was lost is looked at again this way. Rejects REGISTRY_UNAVAILABLE when `signal` aborts first: the change may
- * then still have happened. A record answered from a write is committed; one answered unchanged was only read.
+ * then still have happened. A read older than `atLeastRevision`, or than an earlier read, is passed over. A record answered from a write is committed; one answered unchanged was only read.
  */
 export async function changeVolume(
   parts: Pick<Parts, 'registry' | 'clock'>,
   name: string,
   change: (record: VolumeRecord | null) => VolumeRecord | null | typeof STALE_READ,
   signal: AbortSignal,
+  atLeastRevision = 0,
 ): Promise<{ entry: Versioned<VolumeRecord> | null; written: boolean }> {
   let cause: unknown
+  let newestRevision = atLeastRevision
   while (!signal.aborted) {
     try {
       const read = await parts.registry.volume(name)
-      const next = change(read?.value ?? null)
+      // Another server may answer with less than an earlier one did: what is older than known is no reason to give up.
+      const isStale = read !== null && read.revision < newestRevision
+      newestRevision = Math.max(newestRevision, read?.revision ?? 0)
+      const next = isStale ? STALE_READ : change(read?.value ?? null)
       if (next !== STALE_READ) {
         if (next === (read?.value ?? null)) return { entry: read, written: false }
         if (next === null || read === null) throw new Error('a change neither adds nor deletes a record')

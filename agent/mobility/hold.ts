@@ -1,5 +1,6 @@
 import { WherryError } from '../errors.ts'
 import type { VolumeRecord } from '../model.ts'
+import type { Versioned } from '../registry/contract.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { changeVolume, STALE_READ } from './commit.ts'
 import { isAt } from './copy-state.ts'
@@ -14,12 +15,13 @@ import { releaseIfUnused } from './release.ts'
  */
 export async function holdAndMount(
   core: Core,
-  seen: VolumeRecord,
+  entry: Versioned<VolumeRecord>,
   mountId: string,
   verifiedHash: string | null,
   signal: AbortSignal,
 ): Promise<string | WherryError> {
   const { store, log } = core.parts
+  const seen = entry.value
   let local = await store.copy(seen.id)
   if (local === null) {
     if (seen.last !== null || seen.holder !== null) throw holdsNothing(core, seen)
@@ -27,7 +29,7 @@ export async function holdAndMount(
   }
   const held = local.held ?? (await intendHold(core, seen, local, verifiedHash))
   if (held === null) return heldElsewhere(core, seen)
-  const outcome = await commitHold(core, seen, held, signal)
+  const outcome = await commitHold(core, entry, held, signal)
   if (outcome instanceof WherryError) {
     await store.update(seen.id, { held: null })
     return outcome
@@ -70,7 +72,7 @@ async function intendHold(
 /** The compare-and-set that makes this host the holder, or makes sure that it still is (promise 1: a write, never a read). */
 async function commitHold(
   core: Core,
-  seen: VolumeRecord,
+  { value: seen, revision }: Versioned<VolumeRecord>,
   held: { epoch: number; incarnation: string },
   signal: AbortSignal,
 ): Promise<VolumeRecord | WherryError> {
@@ -96,6 +98,7 @@ async function commitHold(
       }
     },
     signal,
+    revision,
   )
   if (refusal !== null) return refusal
   if (entry === null) throw notFound(seen.name)

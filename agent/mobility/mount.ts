@@ -65,8 +65,9 @@ async function tryMount(core: Core, attempt: Attempt): Promise<string | WherryEr
   const { name, deadlineMs, signal } = attempt
   const known = await mountConfirmed(core, attempt)
   if (known !== null) return known
-  const record = (await readVolume(core.parts, name, signal))?.value
-  if (record === undefined || record.removedAt !== null) throw notFound(name)
+  const entry = await readVolume(core.parts, name, signal)
+  if (entry === null || entry.value.removedAt !== null) throw notFound(name)
+  const record = entry.value
   if (record.holder !== null && record.holder.host !== core.parts.self.id) {
     core.copying.want(record, deadlineMs)
     return heldElsewhere(core, record)
@@ -76,7 +77,7 @@ async function tryMount(core: Core, attempt: Attempt): Promise<string | WherryEr
   if (!settled && !isAt(local, record.last)) return awaitCopy(core, attempt, record)
   const verifiedHash = settled ? null : await verify(core, record, signal)
   if (verifiedHash instanceof WherryError) return verifiedHash
-  return withinDeadline(core, record, signal, () => holdAndMount(core, record, attempt.mountId, verifiedHash, signal))
+  return withinDeadline(core, record, signal, () => holdAndMount(core, entry, attempt.mountId, verifiedHash, signal))
 }
 
 /** A further use of a volume that this host holds for certain asks nobody. */

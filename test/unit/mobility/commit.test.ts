@@ -92,6 +92,25 @@ test('promise 10: a registry that stays away is an error that says so, never an 
   t.regex((error as WherryError).toLine(), /"data".*The registry is away/)
 })
 
+test('a stale read of an earlier holder does not make a hold give up whose answer was lost', async (t) => {
+  const world = scripted(['lost after'])
+  let reads = 0
+  const registry = {
+    ...world.parts.registry,
+    async volume(name: string) {
+      reads += 1
+      const now = await world.parts.registry.volume(name)
+      if (reads !== 2 || now === null) return now
+      // As a server says it that has not heard of the release yet, let alone of the hold after it.
+      const holder = { host: 'earlier', incarnation: 'theirs', since: 'then' }
+      return { value: { ...RECORD, holder }, revision: 9 }
+    },
+  } as Registry
+  const { entry } = await changeVolume({ registry, clock: systemClock }, 'data', hold, systemClock.deadline(5_000))
+  t.is(entry?.value.holder?.incarnation, 'mine')
+  t.is(world.stored().epoch, 4)
+})
+
 /** The same registry, whose first read is older than its newest write. */
 function scriptedReads(world: ReturnType<typeof scripted>) {
   let first = true

@@ -244,8 +244,6 @@ export interface Paths {
   readonly natsServer: string
 }
 
-export const PATHS: Paths = pathsUnder('/')
-
 /**
  * The same paths below another directory, so that plugin and agent can run outside a container (`--root DIR`). The
  * nats-server is a program of the machine and stays where it is.

@@ -1,7 +1,8 @@
-import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { WherryError } from './errors.ts'
+import { writeDurably } from './store/durable.ts'
 
 const hostFile = z.object({ hostId: z.string().min(1) })
 
@@ -28,20 +29,6 @@ export async function readHostId(stateDir: string, newId: () => string): Promise
 }
 
 async function writeHostId(path: string, hostId: string): Promise<string> {
-  const draft = `${path}.new`
-  const file = await open(draft, 'w', 0o600)
-  try {
-    await file.writeFile(`${JSON.stringify({ hostId })}\n`)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await rename(draft, path)
-  const directory = await open(join(path, '..'), 'r')
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
-  }
+  await writeDurably(path, [Buffer.from(`${JSON.stringify({ hostId })}\n`)])
   return hostId
 }

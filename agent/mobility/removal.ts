@@ -7,7 +7,7 @@ import { heldElsewhere, notFound } from './refusals.ts'
 
 /** Docker waits longer than this for a removal; a release that is under way ends sooner for all but huge volumes. */
 const REMOVE_MS = 20_000
-/** A holder whose host reports no container is releasing; this long it may take before the removal is refused. */
+/** How often a removal looks again while the holder releases. */
 const LOOK_MS = 200
 
 /**

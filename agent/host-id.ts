@@ -1,8 +1,8 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { writeDurably } from './durable.ts'
 import { WherryError } from './errors.ts'
-import { writeDurably } from './store/durable.ts'
 
 const hostFile = z.object({ hostId: z.string().min(1) })
 

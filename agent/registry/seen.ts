@@ -1,5 +1,6 @@
-import { readFile, rename, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
+import { writeDurably } from '../durable.ts'
 
 const schema = z.array(z.string())
 
@@ -20,14 +21,13 @@ export class SeenBuckets {
     return (await this.#load()).has(name)
   }
 
-  /** Safe to repeat; on disk on return, though a power cut right afterwards may forget it. */
+  /** Safe to repeat; durable on return. */
   async add(name: string): Promise<void> {
     const names = await this.#load()
     if (names.has(name)) return
     names.add(name)
     if (this.path === null) return
-    await writeFile(`${this.path}.new`, `${JSON.stringify([...names])}\n`, { mode: 0o600 })
-    await rename(`${this.path}.new`, this.path)
+    await writeDurably(this.path, [Buffer.from(`${JSON.stringify([...names])}\n`)])
   }
 
   async #load(): Promise<Set<string>> {

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
+import { removeDurably, writeDurably } from '../durable.ts'
 import { WherryError } from '../errors.ts'
 import type { Checkpoint } from '../model.ts'
 import { errnoOf } from '../sys/failure.ts'
-import { removeDurably, writeDurably } from './durable.ts'
 import type { Layout } from './layout.ts'
 
 const JOURNAL = z.strictObject({

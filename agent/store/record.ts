@@ -1,9 +1,9 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { z } from 'zod'
+import { writeDurably } from '../durable.ts'
 import { WherryError } from '../errors.ts'
 import { errnoOf } from '../sys/failure.ts'
 import type { LocalCopy } from './contract.ts'
-import { writeDurably } from './durable.ts'
 import type { Layout } from './layout.ts'
 
 const VERSION = 1

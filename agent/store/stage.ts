@@ -1,8 +1,8 @@
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { UNFINISHED } from '../durable.ts'
 import { errnoOf } from '../sys/failure.ts'
 import { ContentHash, dataChunks } from './content.ts'
-import { UNFINISHED } from './durable.ts'
 import { bootId } from './tick.ts'
 
 const CONTENT = /^([0-9a-f]{64})$/

@@ -1,10 +1,10 @@
 import { closeSync, rmdirSync, unlinkSync } from 'node:fs'
 import { mkdir, readdir, rename, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { syncDirectory } from '../durable.ts'
 import { WherryError } from '../errors.ts'
 import { errnoOf } from '../sys/failure.ts'
 import { at, openDirectory, openRoot, self } from './directory.ts'
-import { syncDirectory } from './durable.ts'
 import { Pace } from './pace.ts'
 
 /** `<id>-<ms since 1970>`: the name says how long it has been there. */

@@ -37,7 +37,14 @@ const LEVELS: Readonly<Record<string, number>> = {
   store: 2,
   sys: 1,
 }
-const BOTTOM = ['agent/model.ts', 'agent/errors.ts', 'agent/config.ts', 'agent/lanes.ts', 'agent/tls.ts']
+const BOTTOM = [
+  'agent/model.ts',
+  'agent/errors.ts',
+  'agent/config.ts',
+  'agent/durable.ts',
+  'agent/lanes.ts',
+  'agent/tls.ts',
+]
 const PLUGIN_MAY_USE = [
   'agent/api/client.ts',
   'agent/api/contract.ts',

@@ -63,6 +63,8 @@ async function intendHold(
   if (seen.holder !== null) return null
   if (local.epochSeen > seen.epoch) throw registryBehind(core, seen, local)
   if (seen.last !== null && !isAt(local, seen.last)) return null
+  // It was still held here when it was looked at, and has been released since: look again, and compare this time.
+  if (seen.last !== null && verifiedHash === null) return null
   if (seen.last !== null && verifiedHash !== seen.last.hash) throw treeTampered(core, seen)
   const held = { epoch: seen.epoch + 1, incarnation: core.parts.newId() }
   await store.update(seen.id, { held })

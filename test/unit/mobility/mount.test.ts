@@ -118,6 +118,23 @@ test('a container that is restarted at once gets the volume back without a check
   t.is((await world.record('data')).epoch, 1)
 })
 
+test('a Mount that arrives at any moment of a release gets the volume, and is told no lie about its data', async (t) => {
+  for (let afterMs = 0; afterMs <= 500; afterMs += 25) {
+    const world = await World.start(1)
+    const { agent, store } = world.host(1)
+    await agent.create('data', OPTIONS)
+    await world.clock.until(agent.mount('data', 'm', DEADLINE_MS))
+    const { id } = await world.record('data')
+    store.trees.set(id, 'one')
+    store.updateMs = 100
+    const unmount = agent.unmount('data', 'm')
+    await world.clock.advance(afterMs)
+    const { mountpoint } = await world.clock.until(agent.mount('data', 'm', DEADLINE_MS))
+    t.is(mountpoint, `/mnt/${id}`, `${afterMs} ms after the Unmount`)
+    await unmount
+  }
+})
+
 test('promise 1: a volume whose container still writes is not released, whatever was unmounted', async (t) => {
   const world = await World.start(2)
   const host = world.host(1)

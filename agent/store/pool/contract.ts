@@ -1,0 +1,70 @@
+/** A piece of a file's content on its way to the disk. `data` has an ArrayBuffer of its own, which is given away. */
+export interface Extent {
+  /** Byte in the file. */
+  readonly offset: number
+  readonly data: Buffer
+}
+
+/** A small file to be created. */
+export interface NewFile {
+  /** Name in the directory, one character per byte. */
+  readonly name: string
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly mtimeNs: bigint
+  /** SHA-256 of the content, 32 bytes. */
+  readonly hash: Buffer
+  /** Where its content lies in the payload. */
+  readonly offset: number
+  readonly sizeBytes: number
+}
+
+/** What became of one file of a batch: 0 is good, 1 says that the content is not what was said, else an errno number. */
+export type Outcome = number
+
+/**
+ * Threads that do the heavy work on bytes, so that the thread that decides never waits for a disk. Files are given as open
+ * descriptors (numbers hold for the whole process; the caller keeps them open until the call has settled). Calls may
+ * run in any order and side by side. All reject with a SystemCallError; what was begun when a signal aborts is finished.
+ */
+export interface BlockPool extends AsyncDisposable {
+  /** How many threads there are: with that many calls under way all are busy. */
+  readonly threads: number
+  /**
+   * Hashes blocks `first` to `first + count - 1` of a file: `count` times 32 bytes. Holes count as zeros and are not read; so does what is
+   * missing when the file has become shorter than `sizeBytes`. A small file (one block) may be asked for as well.
+   */
+  hashBlocks(fd: number, sizeBytes: number, first: number, count: number): Promise<Buffer>
+  /**
+   * Hashes whole small files by name in the directory `directoryFd` (a held O_PATH descriptor), without following symlinks and without changing
+   * atimes. Answers 32 bytes each and what became of each (errno ENOENT, ELOOP ... when it is not there or no regular
+   * file; 1 when its size is not `sizes[i]`).
+   */
+  hashFiles(directoryFd: number, names: readonly string[], sizes: readonly number[]): Promise<{ hashes: Buffer; outcomes: Uint16Array }>
+  /**
+   * Reads whole small files as `hashFiles` does; answers their content one after the other in one buffer with an ArrayBuffer of its own. A file with
+   * an outcome other than 0 takes `sizes[i]` bytes of zeros.
+   */
+  readFiles(directoryFd: number, names: readonly string[], sizes: readonly number[]): Promise<{ data: Buffer; outcomes: Uint16Array }>
+  /**
+   * Checks each content against its hash and, where it is right, makes the file in the directory with its attributes (an older file of that
+   * name is replaced). Not synced.
+   */
+  createFiles(directoryFd: number, files: readonly NewFile[], payload: Buffer): Promise<Uint16Array>
+  /**
+   * Checks whole blocks against their hashes and writes those that are right. `extents` are the data of blocks `first` ... in order, what lies
+   * between is a hole. `expected` has 32 bytes for each block. With `punch` what is a hole is made one in the file (which may have had data there); without,
+   * the file is known to have nothing there. Answers 1 for each block that was right. Starts writing them out to the disk without waiting. Not synced.
+   */
+  writeBlocks(task: {
+    readonly fd: number
+    readonly sizeBytes: number
+    readonly first: number
+    readonly expected: Buffer
+    readonly extents: readonly Extent[]
+    readonly punch: boolean
+  }): Promise<Uint8Array>
+  /** Copies byte ranges from one file to the same places of another, holes as holes (punched). For applying staged blocks. Not synced. */
+  copyRanges(from: number, to: number, ranges: readonly { readonly offset: number; readonly length: number }[]): Promise<void>
+}

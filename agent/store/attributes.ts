@@ -12,7 +12,7 @@ import {
 import { removeXattr, setMtime, setXattr } from '../sys/attributes.ts'
 import { makeNode } from '../sys/files.ts'
 import { O_PATH, self } from './directory.ts'
-import type { Attributes, InodeEntry, Xattrs } from './entry.ts'
+import { type Attributes, type InodeEntry, sameXattrs, type Xattrs } from './entry.ts'
 import { joinDevice, lstat, readXattrs } from './inode.ts'
 
 const { O_NOFOLLOW, S_IFMT, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK } = constants
@@ -53,7 +53,8 @@ export function sameAttributes(a: Attributes, b: Attributes): boolean {
     a.uid === b.uid &&
     a.gid === b.gid &&
     a.mtimeNs === b.mtimeNs &&
-    JSON.stringify(a.xattrs) === JSON.stringify(b.xattrs)
+    a.flags === b.flags &&
+    sameXattrs(a.xattrs, b.xattrs)
   )
 }
 
@@ -73,6 +74,6 @@ function setXattrs(place: Buffer, wanted: Xattrs): void {
   for (const name of present.keys()) if (!names.has(name)) removeXattr(place, name)
   const capabilityLast = [...wanted].sort(([a], [b]) => Number(a === CAPABILITY) - Number(b === CAPABILITY))
   for (const [name, value] of capabilityLast) {
-    if (present.get(name) !== value) setXattr(place, name, Buffer.from(value, 'base64'))
+    if (present.get(name)?.equals(value) !== true) setXattr(place, name, value)
   }
 }

@@ -40,6 +40,7 @@ export function sameState(a: BigIntStats, b: BigIntStats): boolean {
 
 export function attributesOf(path: Buffer, stat: BigIntStats): Attributes {
   return {
+    flags: 0,
     mode: Number(stat.mode) & 0o7777,
     uid: Number(stat.uid),
     gid: Number(stat.gid),
@@ -50,11 +51,11 @@ export function attributesOf(path: Buffer, stat: BigIntStats): Attributes {
 
 /** All extended attributes that are data, sorted by name. One that vanishes between listing and reading is left out. */
 export function readXattrs(path: Buffer): Xattrs {
-  const xattrs: [string, string][] = []
+  const xattrs: [string, Buffer][] = []
   for (const name of listXattrs(path).sort()) {
     if (HOST_XATTRS.has(name)) continue
     try {
-      xattrs.push([name, getXattr(path, name).toString('base64')])
+      xattrs.push([name, getXattr(path, name)])
     } catch (error) {
       if (errnoOf(error) !== 'ENODATA') throw error
     }

@@ -1,160 +1,386 @@
 import { createHash } from 'node:crypto'
 import { WherryError } from '../errors.ts'
-import { type Entry, hashedLine, parseLine, storedLine } from './entry.ts'
+import { blockCountOf, HASH_BYTES, isSmall } from './blocks.ts'
+import type { Entry, EntryKind } from './entry.ts'
 import { Pace } from './pace.ts'
-import { type BytePath, comesBefore, parentOf, pathFault, printable } from './path.ts'
+import { type BytePath, joinPath, MAX_DEPTH, printable } from './path.ts'
+import {
+  type Body,
+  checkRecord,
+  depthAt,
+  fileFacts,
+  HEAD_BYTES,
+  kindAt,
+  Malformed,
+  nameAt,
+  nameLengthAt,
+  readBody,
+  recordRoom,
+  writeRecord,
+} from './record-codec.ts'
 
-const VERSION = 1
-const HEADER = JSON.stringify({ wherry: 'manifest', version: VERSION })
-/** A longest path, fully escaped, and more extended attributes than ext4 can hold fit; a hostile line does not fill the memory. */
-export const MAX_LINE_BYTES = 1024 * 1024
-/** All entries are in memory at once, about 500 bytes each. */
+const MAGIC = Buffer.from('wherry manifest 2\n')
+/** After the records: 0, then how many there were. */
+const TRAILER_BYTES = 5
 export const MAX_ENTRIES = 5_000_000
-/** 5 million entries of usual length; the stream of a hostile sender ends here. */
+/** About 400 bytes for each of as many entries; offsets have 32 bits. The stream of a hostile sender ends here. */
 const MAX_MANIFEST_BYTES = 2 * 1024 ** 3
-const CHUNK_BYTES = 256 * 1024
-
-/** A tree's description: entries in tree order (a directory, all that is in it, its next sibling), the root ('') first. */
-export interface Manifest {
-  readonly entries: readonly Entry[]
-  /** Hex SHA-256 over the entries' canonical lines. */
-  readonly hash: string
-  /** Sum of the sizes of all regular files, each inode once. */
-  readonly bytes: number
-  /** Entries of any kind without the root. */
-  readonly files: number
-}
-
-/** Makes a manifest of entries that are in tree order already. */
-export async function makeManifest(entries: readonly Entry[]): Promise<Manifest> {
-  const hash = createHash('sha256')
-  const pace = new Pace()
-  let bytes = 0
-  for (const entry of entries) {
-    hash.update(`${hashedLine(entry)}\n`)
-    if (entry.kind === 'file') bytes += entry.sizeBytes
-    if (pace.due()) await pace.rest()
-  }
-  return { entries, hash: hash.digest('hex'), bytes, files: entries.length - 1 }
-}
+const CHUNK_BYTES = 1024 * 1024
+const FIRST_ROOM_BYTES = 64 * 1024
+const FIRST_ENTRIES = 1024
 
 /**
- * Encodes a manifest: one JSON line per entry, a header line with the version before and a line with the count after
- * them, so that a cut stream is noticed. Bytes of names stand as the characters U+0001 to U+00FF.
+ * A tree's description: entries in tree order (a directory, all that is in it, its next sibling; names by their bytes),
+ * the root ('') first. Held encoded: about 90 bytes for an entry and 8 for finding it, so a million files are 100 MB.
  */
-export async function* encodeManifest(manifest: Manifest): AsyncGenerator<Buffer> {
-  let text = `${HEADER}\n`
-  for (const entry of manifest.entries) {
-    text += `${storedLine(entry)}\n`
-    if (text.length < CHUNK_BYTES) continue
-    yield Buffer.from(text)
-    text = ''
+export class Manifest {
+  /** Hex SHA-256 of the records. */
+  readonly hash: string
+  /** Number of entries with the root. */
+  readonly count: number
+  /** Sum of the sizes of all regular files, each inode once. */
+  readonly bytes: number
+  readonly #buffer: Buffer
+  /** Where each record begins; one more for the end of the last. */
+  readonly #offsets: Uint32Array
+  readonly #parents: Uint32Array
+  #lastDirectory = 0
+  #lastDirectoryPath: BytePath = ''
+
+  constructor(buffer: Buffer, offsets: Uint32Array, parents: Uint32Array, hash: string, bytes: number) {
+    this.#buffer = buffer
+    this.#offsets = offsets
+    this.#parents = parents
+    this.hash = hash
+    this.bytes = bytes
+    this.count = parents.length
   }
-  yield Buffer.from(`${text}${JSON.stringify({ end: manifest.entries.length })}\n`)
+
+  /** Entries of any kind without the root. */
+  get files(): number {
+    return this.count - 1
+  }
+
+  kind(index: number): EntryKind {
+    return kindAt(this.#buffer, this.#offset(index))
+  }
+
+  /** Levels below the root, which has 0. */
+  depth(index: number): number {
+    return depthAt(this.#buffer, this.#offset(index))
+  }
+
+  name(index: number): BytePath {
+    return nameAt(this.#buffer, this.#offset(index))
+  }
+
+  /** Index of the directory an entry is in; the root is its own. */
+  parent(index: number): number {
+    return this.#parents[index] ?? 0
+  }
+
+  path(index: number): BytePath {
+    if (index === 0) return ''
+    const parent = this.parent(index)
+    if (parent !== this.#lastDirectory) {
+      this.#lastDirectoryPath = this.path(parent)
+      this.#lastDirectory = parent
+    }
+    return joinPath(this.#lastDirectoryPath, this.name(index))
+  }
+
+  entry(index: number): Entry {
+    return { ...readBody(this.#buffer, this.#offset(index)), path: this.path(index) } as Entry
+  }
+
+  /** An entry without its path: cheaper. */
+  body(index: number): Body {
+    return readBody(this.#buffer, this.#offset(index))
+  }
+
+  /** Size and hash of a regular file. Only for an index whose kind is 'file'. */
+  file(index: number): { sizeBytes: number; hash: Buffer } {
+    return fileFacts(this.#buffer, this.#offset(index + 1))
+  }
+
+  /** Whether an entry has a list of block hashes. */
+  isLarge(index: number): boolean {
+    return this.kind(index) === 'file' && !isSmall(this.file(index).sizeBytes)
+  }
+
+  /** Bytes of the list of block hashes of an entry; 0 when it has none. */
+  listBytes(index: number): number {
+    return this.isLarge(index) ? blockCountOf(this.file(index).sizeBytes) * HASH_BYTES : 0
+  }
+
+  /** The index behind all that is in directory `index`. */
+  subtreeEnd(index: number): number {
+    const depth = this.depth(index)
+    let end = index + 1
+    while (end < this.count && this.depth(end) > depth) end++
+    return end
+  }
+
+  /** Index of the entry with this path; -1 when there is none. Walks from directory to directory: not for every file. */
+  find(path: BytePath): number {
+    let [at, end] = [0, this.count]
+    for (const name of path === '' ? [] : path.split('/')) {
+      const depth = this.depth(at) + 1
+      end = this.subtreeEnd(at)
+      at++
+      while (at < end && !(this.depth(at) === depth && this.name(at) === name)) at++
+      if (at >= end) return -1
+    }
+    return at
+  }
+
+  /** Orders the names of two entries by their bytes. */
+  compareNames(index: number, other: Manifest, otherIndex: number): number {
+    const [a, b] = [this.#offset(index), other.#offset(otherIndex)]
+    const aEnd = a + HEAD_BYTES + nameLengthAt(this.#buffer, a)
+    const bEnd = b + HEAD_BYTES + nameLengthAt(other.#buffer, b)
+    return this.#buffer.compare(other.#buffer, b + HEAD_BYTES, bEnd, a + HEAD_BYTES, aEnd)
+  }
+
+  /** Whether two entries say the same, their depth and name included. Links say which entry they mean by its number: equal links may differ here. */
+  sameRecord(index: number, other: Manifest, otherIndex: number): boolean {
+    const [a, aEnd] = [this.#offset(index), this.#offset(index + 1)]
+    const [b, bEnd] = [other.#offset(otherIndex), other.#offset(otherIndex + 1)]
+    return aEnd - a === bEnd - b && this.#buffer.compare(other.#buffer, b, bEnd, a, aEnd) === 0
+  }
+
+  /** The form on disk and on the wire, in chunks of at most 1 MiB that share this manifest's memory. */
+  *encoded(): Generator<Buffer> {
+    for (let at = 0; at < this.#buffer.length; at += CHUNK_BYTES) yield this.#buffer.subarray(at, at + CHUNK_BYTES)
+  }
+
+  get encodedBytes(): number {
+    return this.#buffer.length
+  }
+
+  #offset(index: number): number {
+    const offset = this.#offsets[index]
+    if (offset === undefined) throw new RangeError(`entry ${index} of ${this.count}`)
+    return offset
+  }
 }
 
-/** Decodes what may come from an enemy; rejects MANIFEST_INVALID, naming the line. Memory is bounded by the limits above. */
-export async function decodeManifest(chunks: AsyncIterable<Buffer>): Promise<Manifest> {
-  const decoder = new Decoder()
-  for await (const line of splitLines(chunks)) decoder.take(line)
-  return decoder.end()
-}
-
-class Decoder {
+/** Makes a manifest, entry by entry in tree order; the root first, with depth 0 and no name. */
+export class ManifestBuilder {
   readonly #hash = createHash('sha256')
-  readonly #entries: Entry[] = []
-  /** Directories from the root to the last entry's place. */
-  readonly #open: BytePath[] = []
-  /** Paths a hard link may name. */
-  readonly #linkable = new Set<BytePath>()
+  #buffer: Buffer = Buffer.allocUnsafeSlow(FIRST_ROOM_BYTES)
+  #end = MAGIC.copy(this.#buffer)
+  #hashed = this.#end
+  readonly #index = new RecordIndex()
   #bytes = 0
-  #lines = 0
-  #ended = false
 
-  take(line: string): void {
-    this.#lines += 1
-    if (this.#ended) throw this.#invalid('data after the end')
-    if (this.#lines === 1) this.#header(line)
-    else if (line.startsWith('{"end":')) this.#end(line)
-    else this.#entry(line)
+  get count(): number {
+    return this.#index.count
   }
 
-  end(): Manifest {
-    if (!this.#ended) throw this.#invalid('cut off before the end')
-    const files = this.#entries.length - 1
-    return { entries: this.#entries, hash: this.#hash.digest('hex'), bytes: this.#bytes, files }
+  /** Bytes of entries so far; a tree of more than the limits is for the caller to refuse. */
+  get full(): boolean {
+    return this.#index.count >= MAX_ENTRIES || this.#end > MAX_MANIFEST_BYTES - 2 * CHUNK_BYTES
   }
 
-  #header(line: string): void {
-    if (line !== HEADER) throw this.#invalid(`not a manifest of version ${VERSION}`)
-  }
-
-  #end(line: string): void {
-    if (this.#entries.length === 0) throw this.#invalid('no root directory')
-    if (line !== JSON.stringify({ end: this.#entries.length })) throw this.#invalid('wrong number of entries')
-    this.#ended = true
-  }
-
-  #entry(line: string): void {
-    if (this.#entries.length >= MAX_ENTRIES) throw this.#invalid('too many entries')
-    let entry: Entry
-    try {
-      entry = parseLine(line)
-    } catch (error) {
-      throw this.#invalid('malformed entry', error)
-    }
-    this.#check(entry)
-    this.#entries.push(entry)
-    const hinted = entry.kind === 'file' && entry.allocatedBytes !== undefined
-    this.#hash.update(`${hinted ? hashedLine(entry) : line}\n`)
+  add(depth: number, name: BytePath, entry: Body): number {
+    this.#makeRoom(recordRoom(name, entry) + TRAILER_BYTES)
+    const index = this.#index.add(this.#end, depth, entry.kind === 'dir')
+    this.#end = writeRecord(this.#buffer, this.#end, depth, name, entry)
     if (entry.kind === 'file') this.#bytes += entry.sizeBytes
-    if (!Number.isSafeInteger(this.#bytes)) throw this.#invalid('sizes beyond any disk')
+    if (this.#end - this.#hashed >= CHUNK_BYTES) this.#hashUp()
+    return index
   }
 
-  #check(entry: Entry): void {
-    const fault = pathFault(entry.path)
-    if (fault !== null) throw this.#invalid(fault)
-    const previous = this.#entries.at(-1)
-    if (previous === undefined) {
-      if (entry.path !== '' || entry.kind !== 'dir') throw this.#invalid('the first entry is not the root directory')
-    } else {
-      if (!comesBefore(previous.path, entry.path)) throw this.#invalid('entries out of order')
-      const parent = parentOf(entry.path)
-      while (this.#open.length > 0 && this.#open.at(-1) !== parent) this.#open.pop()
-      if (this.#open.length === 0) throw this.#invalid('parent is missing or no directory')
-    }
-    if (entry.kind === 'dir') this.#open.push(entry.path)
-    else if (entry.kind !== 'link') this.#linkable.add(entry.path)
-    else if (!this.#linkable.has(entry.to)) throw this.#invalid('hard link to nothing')
+  /** Takes an entry over as it stands in another manifest, at the same depth with the same name. Not for links. */
+  copy(from: Manifest, index: number): number {
+    return this.add(from.depth(index), from.name(index), from.body(index))
   }
 
-  #invalid(reason: string, cause?: unknown): WherryError {
-    const last = this.#entries.at(-1)
-    const place = last === undefined ? '' : ` (after ${printable(last.path)})`
-    return new WherryError('MANIFEST_INVALID', `The manifest is invalid in line ${this.#lines}${place}: ${reason}.`, {
-      hint: 'Use the same version of Wherry on all hosts; if they are, the sender or its disk is damaged.',
-      cause,
-    })
+  finish(): Manifest {
+    this.#hashUp()
+    this.#makeRoom(TRAILER_BYTES)
+    const recordsEnd = this.#end
+    this.#buffer[this.#end] = 0
+    this.#end = this.#buffer.writeUInt32LE(this.#index.count, this.#end + 1)
+    const { offsets, parents } = this.#index.finish(recordsEnd)
+    return new Manifest(this.#buffer.subarray(0, this.#end), offsets, parents, this.#hash.digest('hex'), this.#bytes)
+  }
+
+  #hashUp(): void {
+    this.#hash.update(this.#buffer.subarray(this.#hashed, this.#end))
+    this.#hashed = this.#end
+  }
+
+  #makeRoom(bytes: number): void {
+    if (this.#end + bytes <= this.#buffer.length) return
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.#buffer.length * 2, this.#end + bytes))
+    this.#buffer.copy(larger, 0, 0, this.#end)
+    this.#buffer = larger
   }
 }
 
-async function* splitLines(chunks: AsyncIterable<Buffer>): AsyncGenerator<string> {
-  const pace = new Pace()
-  let rest: Buffer = Buffer.alloc(0)
+/** Decodes what may come from an enemy; rejects MANIFEST_INVALID, naming the entry. Memory is bounded by the limits above. */
+export async function decodeManifest(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<Manifest> {
+  const parts: Buffer[] = []
   let total = 0
   for await (const chunk of chunks) {
     total += chunk.length
     if (total > MAX_MANIFEST_BYTES) throw new WherryError('MANIFEST_INVALID', 'The manifest is longer than any may be.')
-    const data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
-    let start = 0
-    for (let end = data.indexOf(10); end >= 0; end = data.indexOf(10, start)) {
-      if (end - start > MAX_LINE_BYTES) break
-      yield data.toString('utf8', start, end)
-      start = end + 1
+    parts.push(chunk)
+  }
+  const [only] = parts
+  return parseManifest(parts.length === 1 && only !== undefined ? only : Buffer.concat(parts, total))
+}
+
+/** As `decodeManifest`; the buffer is kept and must not change. */
+export async function parseManifest(buffer: Buffer): Promise<Manifest> {
+  const hash = createHash('sha256')
+  const index = new RecordIndex()
+  const check = new TreeCheck(buffer)
+  const pace = new Pace()
+  let [at, hashed, bytes] = [MAGIC.length, MAGIC.length, 0]
+  try {
+    if (!buffer.subarray(0, MAGIC.length).equals(MAGIC)) throw new Malformed('not a manifest of version 2')
+    while (buffer[at] !== 0 && at < buffer.length) {
+      if (index.count >= MAX_ENTRIES) throw new Malformed('too many entries')
+      const end = checkRecord(buffer, at, index.count)
+      check.take(at)
+      const kind = kindAt(buffer, at)
+      index.add(at, depthAt(buffer, at), kind === 'dir')
+      if (kind === 'file') bytes += fileFacts(buffer, end).sizeBytes
+      if (!Number.isSafeInteger(bytes)) throw new Malformed('sizes beyond any disk')
+      at = end
+      if (at - hashed < CHUNK_BYTES) continue
+      hash.update(buffer.subarray(hashed, at))
+      hashed = at
       if (pace.due()) await pace.rest()
     }
-    rest = data.subarray(start)
-    if (rest.length > MAX_LINE_BYTES) throw new WherryError('MANIFEST_INVALID', 'A line of the manifest is too long.')
+    if (at + TRAILER_BYTES !== buffer.length) throw new Malformed('cut off before the end, or data after it')
+    if (index.count === 0) throw new Malformed('no root directory')
+    if (buffer.readUInt32LE(at + 1) !== index.count) throw new Malformed('wrong number of entries')
+  } catch (error) {
+    if (error instanceof Malformed) throw invalid(error, index.count, check.lastName)
+    throw error
   }
-  if (rest.length > 0) throw new WherryError('MANIFEST_INVALID', 'The manifest ends within a line.')
+  hash.update(buffer.subarray(hashed, at))
+  const { offsets, parents } = index.finish(at)
+  return new Manifest(buffer, offsets, parents, hash.digest('hex'), bytes)
+}
+
+/** Checks that records follow each other as a tree's do. */
+class TreeCheck {
+  readonly #buffer: Buffer
+  /** Per depth, from the root to the last record's place: where the record at that depth begins. */
+  readonly #open: number[] = []
+  /** Per entry: whether a hard link may name it. */
+  readonly #linkable: boolean[] = []
+
+  constructor(buffer: Buffer) {
+    this.#buffer = buffer
+  }
+
+  get lastName(): BytePath {
+    const last = this.#open.at(-1)
+    return last === undefined ? '' : nameAt(this.#buffer, last)
+  }
+
+  take(at: number): void {
+    const kind = kindAt(this.#buffer, at)
+    const depth = depthAt(this.#buffer, at)
+    if (this.#linkable.length === 0) {
+      if (depth !== 0 || kind !== 'dir') throw new Malformed('the first entry is not the root directory')
+    } else {
+      this.#checkPlace(at, depth)
+    }
+    if (kind === 'link') {
+      const to = this.#buffer.readUInt32LE(at + HEAD_BYTES + nameLengthAt(this.#buffer, at))
+      if (this.#linkable[to] !== true) throw new Malformed('hard link to nothing')
+    }
+    this.#open.length = depth
+    this.#open.push(at)
+    this.#linkable.push(kind !== 'dir' && kind !== 'link')
+  }
+
+  #checkPlace(at: number, depth: number): void {
+    const parent = this.#open[depth - 1]
+    if (depth === 0 || depth > MAX_DEPTH || parent === undefined || kindAt(this.#buffer, parent) !== 'dir') {
+      throw new Malformed('parent is missing or no directory')
+    }
+    const sibling = this.#open[depth]
+    if (sibling !== undefined && compareNamesAt(this.#buffer, sibling, at) >= 0)
+      throw new Malformed('entries out of order')
+  }
+}
+
+function compareNamesAt(buffer: Buffer, a: number, b: number): number {
+  const aEnd = a + HEAD_BYTES + nameLengthAt(buffer, a)
+  const bEnd = b + HEAD_BYTES + nameLengthAt(buffer, b)
+  return buffer.compare(buffer, b + HEAD_BYTES, bEnd, a + HEAD_BYTES, aEnd)
+}
+
+/** Where records begin and whose children they are, in memory that grows by doubling. */
+class RecordIndex {
+  count = 0
+  #offsets = new Uint32Array(FIRST_ENTRIES)
+  #parents = new Uint32Array(FIRST_ENTRIES)
+  /** Index of the open directory at each depth. */
+  readonly #directories: number[] = []
+
+  add(offset: number, depth: number, isDirectory: boolean): number {
+    if (this.count === this.#offsets.length) this.#grow()
+    const index = this.count++
+    this.#offsets[index] = offset
+    this.#parents[index] = depth === 0 ? 0 : (this.#directories[depth - 1] ?? 0)
+    if (isDirectory) this.#directories[depth] = index
+    return index
+  }
+
+  finish(end: number): { offsets: Uint32Array; parents: Uint32Array } {
+    const offsets = new Uint32Array(this.count + 1)
+    offsets.set(this.#offsets.subarray(0, this.count))
+    offsets[this.count] = end
+    return { offsets, parents: this.#parents.slice(0, this.count) }
+  }
+
+  #grow(): void {
+    const [offsets, parents] = [this.#offsets, this.#parents]
+    this.#offsets = new Uint32Array(offsets.length * 2)
+    this.#offsets.set(offsets)
+    this.#parents = new Uint32Array(parents.length * 2)
+    this.#parents.set(parents)
+  }
+}
+
+function invalid(fault: Malformed, index: number, name: BytePath): WherryError {
+  const place = index === 0 ? '' : ` (after ${printable(name)})`
+  return new WherryError('MANIFEST_INVALID', `The manifest is invalid at entry ${index}${place}: ${fault.message}.`, {
+    hint: 'Use the same version of Wherry on all hosts; if they are, the sender or its disk is damaged.',
+    cause: fault,
+  })
+}
+
+/** One path of two manifests: index in `a` and in `b`; -1: it is not there. */
+export interface Pair {
+  readonly a: number
+  readonly b: number
+}
+
+/** Walks two manifests side by side, in tree order. */
+export function* joinManifests(a: Manifest, b: Manifest): Generator<Pair> {
+  let [i, j] = [0, 0]
+  while (i < a.count || j < b.count) {
+    const order = orderOf(a, i, b, j)
+    yield { a: order <= 0 ? i : -1, b: order >= 0 ? j : -1 }
+    if (order <= 0) i++
+    if (order >= 0) j++
+  }
+}
+
+/** Which of two entries comes first. What lies deeper belongs to a directory that the other tree is through with. */
+function orderOf(a: Manifest, i: number, b: Manifest, j: number): number {
+  if (i >= a.count) return 1
+  if (j >= b.count) return -1
+  const [da, db] = [a.depth(i), b.depth(j)]
+  return da === db ? a.compareNames(i, b, j) : db - da
 }

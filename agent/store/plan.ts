@@ -1,74 +1,143 @@
-import type { Entry, FileEntry, InodeEntry } from './entry.ts'
-import type { Manifest } from './manifest.ts'
-import type { BytePath } from './path.ts'
-import type { Scan } from './scan.ts'
+import { sameAttributes } from './attributes.ts'
+import type { Entry } from './entry.ts'
+import { joinManifests, type Manifest } from './manifest.ts'
+import type { Body } from './record-codec.ts'
 
-/** Content that must come from the stage: the first file that has it, and at how many paths it is wanted. */
-export interface Wanted {
-  readonly index: number
-  readonly entry: FileEntry
-  uses: number
+/**
+ * What has to happen so that a path becomes what the target says.
+ * `keep`: nothing. `attributes`: the inode stays, its attributes change.
+ * `blocks`: the inode stays, some of its blocks and perhaps its size and attributes change (large files only).
+ * `file`: a regular file comes whole from the stage. `make`: anything else is made anew; directories are made where none is.
+ * `link`: one more name of an inode.
+ */
+export type Step = 'keep' | 'attributes' | 'blocks' | 'file' | 'make' | 'link'
+
+const STEPS: readonly Step[] = ['keep', 'attributes', 'blocks', 'file', 'make', 'link']
+
+/** What stands between a tree (`mine`) and the manifest it is to become (`target`). About 5 bytes for each entry. */
+export class Plan {
+  readonly target: Manifest
+  readonly mine: Manifest
+  readonly #steps: Uint8Array
+  /** Index in `mine` of the entry at the same path, plus 1; 0: there is none. */
+  readonly #partners: Uint32Array
+  /** Entries of `mine` that must go before anything is made: not in the target, or in the way as another kind. In tree order. */
+  readonly removed: readonly number[]
+
+  constructor(target: Manifest, mine: Manifest, steps: Uint8Array, partners: Uint32Array, removed: readonly number[]) {
+    this.target = target
+    this.mine = mine
+    this.#steps = steps
+    this.#partners = partners
+    this.removed = removed
+  }
+
+  step(index: number): Step {
+    const step = STEPS[this.#steps[index] ?? 0]
+    if (step === undefined) throw new RangeError(`entry ${index}`)
+    return step
+  }
+
+  /** The entry of `mine` at the path of target entry `index`; -1 when there is none. */
+  partner(index: number): number {
+    return (this.#partners[index] ?? 0) - 1
+  }
+
+  /** Indexes of the target with this step, in tree order. */
+  *all(...steps: readonly Step[]): Generator<number> {
+    for (let index = 0; index < this.target.count; index++) if (steps.includes(this.step(index))) yield index
+  }
 }
 
-/** What stands between a tree and a manifest. */
-export interface Plan {
-  /** Paths whose inode stays: kind and content are right, only attributes may differ. With the inode as it is now. */
-  readonly kept: ReadonlyMap<BytePath, { readonly ino: bigint; readonly entry: InodeEntry }>
-  /** By content hash. */
-  readonly wanted: ReadonlyMap<string, Wanted>
-  /** A path in the tree for each content that is there, by content hash. */
-  readonly sources: ReadonlyMap<string, BytePath>
-}
-
-interface Present {
-  readonly ino: bigint
-  readonly entry: InodeEntry
-}
-
-/** Compares the tree as it was scanned with the manifest it is to become. Pure. */
-export function planChanges(target: Manifest, tree: Scan): Plan {
-  const { present, sources } = indexTree(tree)
-  const kept = new Map<BytePath, Present>()
-  const wanted = new Map<string, Wanted>()
-  // An inode can stand for one entry only: names that share one by chance or history get inodes of their own.
-  const taken = new Set<bigint>()
-  for (const [index, entry] of target.entries.entries()) {
-    const found = present.get(entry.path)
-    if (entry.kind === 'link') {
-      if (found !== undefined && kept.get(entry.to)?.ino === found.ino) kept.set(entry.path, found)
-    } else if (found !== undefined && sameContent(found.entry, entry) && !taken.has(found.ino)) {
-      taken.add(found.ino)
-      kept.set(entry.path, found)
-    } else if (entry.kind === 'file') {
-      const known = wanted.get(entry.hash)
-      if (known === undefined) wanted.set(entry.hash, { index, entry, uses: 1 })
-      else known.uses += 1
+/** Compares the tree as it was looked at with the manifest it is to become. Pure. */
+export function planChanges(target: Manifest, mine: Manifest): Plan {
+  const steps = new Uint8Array(target.count)
+  const partners = new Uint32Array(target.count)
+  const removed: number[] = []
+  const linked = linkedIn(mine)
+  for (const { a, b } of joinManifests(target, mine)) {
+    if (a < 0) {
+      removed.push(b)
+      continue
     }
+    const step = b < 0 ? stepFor(target.kind(a)) : compare(target, a, mine, b, linked, steps, partners)
+    steps[a] = STEPS.indexOf(step)
+    partners[a] = b + 1
+    if (b >= 0 && inTheWay(target, a, mine, b)) removed.push(b)
   }
-  return { kept, wanted, sources }
+  return new Plan(target, mine, steps, partners, removed)
 }
 
-function indexTree(tree: Scan): { present: Map<BytePath, Present>; sources: Map<string, BytePath> } {
-  const present = new Map<BytePath, Present>()
-  const sources = new Map<string, BytePath>()
-  for (const [index, entry] of tree.entries.entries()) {
-    const known = entry.kind === 'link' ? present.get(entry.to) : inode(entry, tree, index)
-    if (known === undefined) continue
-    present.set(entry.path, known)
-    if (entry.kind === 'file') sources.set(entry.hash, entry.path)
+/** A directory where none should be, and the reverse: a rename cannot replace these. */
+function inTheWay(target: Manifest, a: number, mine: Manifest, b: number): boolean {
+  return (target.kind(a) === 'dir') !== (mine.kind(b) === 'dir')
+}
+
+function stepFor(kind: Entry['kind']): Step {
+  if (kind === 'file' || kind === 'link') return kind
+  return 'make'
+}
+
+/** Inodes of a tree that have several names: never written to in place, because each name may go its own way. */
+function linkedIn(mine: Manifest): Set<number> {
+  const linked = new Set<number>()
+  for (let index = 0; index < mine.count; index++) {
+    const body = mine.kind(index) === 'link' ? mine.body(index) : null
+    if (body?.kind === 'link') linked.add(body.to)
   }
-  return { present, sources }
+  return linked
 }
 
-function inode(entry: Exclude<Entry, { kind: 'link' }>, tree: Scan, index: number): Present | undefined {
-  const seen = tree.seen[index]
-  return seen ? { ino: seen.ino, entry } : undefined
+function compare(
+  target: Manifest,
+  a: number,
+  mine: Manifest,
+  b: number,
+  linked: ReadonlySet<number>,
+  steps: Uint8Array,
+  partners: Uint32Array,
+): Step {
+  const [kind, mineKind] = [target.kind(a), mine.kind(b)]
+  if (kind === 'link') return mineKind === 'link' && sameLink(target, a, mine, b, steps, partners) ? 'keep' : 'link'
+  if (mineKind !== kind) return stepFor(kind)
+  if (target.sameRecord(a, mine, b)) return 'keep'
+  if (kind === 'file') return compareFiles(target, a, mine, b, linked)
+  const [wanted, present] = [target.body(a), mine.body(b)]
+  return sameInode(wanted, present) ? 'attributes' : 'make'
 }
 
-/** Says whether an inode can stay and only needs its attributes set. */
-function sameContent(a: InodeEntry, b: InodeEntry): boolean {
-  if (a.kind === 'file') return b.kind === 'file' && a.hash === b.hash && a.sizeBytes === b.sizeBytes
+function compareFiles(target: Manifest, a: number, mine: Manifest, b: number, linked: ReadonlySet<number>): Step {
+  const [wanted, present] = [target.file(a), mine.file(b)]
+  if (wanted.sizeBytes === present.sizeBytes && wanted.hash.equals(present.hash)) return 'attributes'
+  return target.isLarge(a) && mine.isLarge(b) && !linked.has(b) ? 'blocks' : 'file'
+}
+
+/** A link stays when the inode it names stays and is the one it names here. */
+function sameLink(
+  target: Manifest,
+  a: number,
+  mine: Manifest,
+  b: number,
+  steps: Uint8Array,
+  partners: Uint32Array,
+): boolean {
+  const [wanted, present] = [target.body(a), mine.body(b)]
+  if (wanted.kind !== 'link' || present.kind !== 'link') return false
+  const inodeStays = ['keep', 'attributes', 'blocks'].includes(STEPS[steps[wanted.to] ?? 0] ?? '')
+  return inodeStays && (partners[wanted.to] ?? 0) - 1 === present.to
+}
+
+/** Says whether an inode that is no file can stay and only needs its attributes set. */
+function sameInode(a: Body, b: Body): boolean {
   if (a.kind === 'symlink') return b.kind === 'symlink' && a.target === b.target
   if (a.kind === 'char' || a.kind === 'block') return b.kind === a.kind && a.major === b.major && a.minor === b.minor
   return a.kind === b.kind
+}
+
+/** Whether a target entry whose inode stays (`attributes`, `blocks`) needs its attributes set. */
+export function attributesDiffer(plan: Plan, index: number): boolean {
+  const partner = plan.partner(index)
+  const [wanted, present] = [plan.target.body(index), partner < 0 ? null : plan.mine.body(partner)]
+  if (wanted.kind === 'link') return false
+  return present === null || present.kind === 'link' || !sameAttributes(wanted, present)
 }

@@ -1,140 +1,75 @@
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { UNFINISHED } from '../durable.ts'
-import { errnoOf } from '../sys/failure.ts'
-import { ContentHash, dataChunks } from './content.ts'
-import { bootId } from './tick.ts'
-
-const CONTENT = /^([0-9a-f]{64})$/
-const PART = /^([0-9a-f]{64})\.part$/
+import type { BlockRun } from './exchange.ts'
+import type { Layout } from './layout.ts'
+import type { Manifest } from './manifest.ts'
+import type { Plan } from './plan.ts'
+import type { BlockPool } from './pool/contract.ts'
+import type { BlockLists, Snapshot } from './snapshot.ts'
 
 /**
- * Received content, by its hash: `<hash>` is complete and checked, `<hash>.part` is as far as it came (its size is
- * where to go on), `<hash>.<n>` is a further copy for an apply that needs the content at several paths.
+ * What lies in `<volume>/stage/`, and what of it is known to be good. One per volume, kept by the store for as long as the process
+ * runs: a second attempt, or the apply, then need not read again what this process has written and checked.
+ *
+ * - `manifest`: the target, encoded; durable before anything of it is asked for.
+ * - `lists`: block hashes of the target's large files that have to come.
+ * - `new/<path>`: for each entry whose step is `file`: the whole file with its final attributes, but for inode flags (a file that is immutable
+ *   cannot be moved), in directories with mode 0700. Nothing else is in a directory of the mirror once `missing` answered 0,
+ *   so a directory that this host does not have yet can be moved into place whole.
+ * - `blocks/<path>`: for each entry whose step is `blocks`: a sparse file of the target's size that holds the blocks which differ from
+ *   this host's file. A block of zeros is a hole there.
+ *
+ * A stage that is only read (`target`, `lists`, `missing`, `changedBlocks`) makes no directory.
  */
 export class Stage {
   readonly directory: string
+  /** Path of the mirror of whole files. */
+  readonly newRoot: string
+  /** Path of the mirror of changed blocks. */
+  readonly blocksRoot: string
+  /** Block lists of the target by its indexes, for large files whose step is `file` or `blocks`; null for all others (this host's own lists have those). */
+  readonly lists: BlockLists
 
-  constructor(directory: string) {
-    this.directory = directory
+  constructor(layout: Layout, volume: string, pool: BlockPool) {
+    this.directory = this.newRoot = this.blocksRoot = layout.stage
+    this.lists = { list: async () => null }
+    throw new Error(`${layout.id} ${volume} ${pool.threads}`)
   }
 
-  get manifest(): string {
-    return join(this.directory, 'manifest')
-  }
-
-  content(hash: string): string {
-    return join(this.directory, hash)
-  }
-
-  part(hash: string): string {
-    return join(this.directory, `${hash}.part`)
-  }
-
-  copy(hash: string, number: number): string {
-    return join(this.directory, `${hash}.${number}`)
+  /** The manifest that is staged; null when there is none or it cannot be read. From memory where it is known. */
+  async target(): Promise<Manifest | null> {
+    throw new Error('soon')
   }
 
   /**
-   * Makes the directory when missing and makes sure that what is in it can be believed: names outlive a power loss while
-   * data may not, so after a reboot complete files are read again and thrown away when they are not what their name says.
+   * How many files of a plan (steps `file` and `blocks`) are not staged completely. What is not known to be good is hashed again;
+   * what the plan does not want is removed from the mirrors. After 0 the mirrors are what apply may use; not synced.
+   * `plan.mine` must be `mine.manifest`, and `plan.target` what `target()` answers. May be repeated; cheap when the same was answered before.
    */
-  async prepare(signal: AbortSignal): Promise<void> {
-    await mkdir(this.directory, { recursive: true, mode: 0o700 })
-    const boot = await bootId()
-    const bootFile = join(this.directory, 'boot')
-    const known = await readFile(bootFile, 'utf8').catch(() => null)
-    if (known === boot) return
-    for (const name of await readdir(this.directory)) {
-      if (!CONTENT.test(name)) continue
-      if ((await hashFile(join(this.directory, name), signal)) !== name) await rm(join(this.directory, name))
-    }
-    await writeFile(bootFile, boot)
+  async missing(plan: Plan, mine: Snapshot, signal: AbortSignal): Promise<number> {
+    throw new Error(`${plan} ${mine} ${signal}`)
   }
 
-  /** Drops all content that `keep` does not name, and what is unfinished. */
-  async prune(keep: ReadonlyMap<string, unknown>): Promise<void> {
-    for (const name of await readdir(this.directory)) {
-      const hash = CONTENT.exec(name)?.[1] ?? PART.exec(name)?.[1]
-      const wanted = hash === undefined ? name === 'manifest' || name === 'boot' : keep.has(hash)
-      if (!wanted) await rm(join(this.directory, name), { recursive: true, force: true })
-    }
+  /**
+   * The block hashes of this host's version of a file whose step is `blocks`, as if it had the target's size already (cut off, or
+   * longer by zeros): one hash for each block of the target. From `mine.lists` where block sizes agree, else the file is hashed.
+   * On replay after a crash do not use this but hash the file as it is now: `pool.hashBlocks(fd, target's sizeBytes, 0, count)`
+   * answers the same kind of list.
+   */
+  async ownList(plan: Plan, index: number, mine: Snapshot, signal: AbortSignal): Promise<Buffer> {
+    throw new Error(`${plan} ${index} ${mine} ${signal}`)
   }
 
-  /** Hashes of complete contents, with how many files of each there are (the content and its copies). */
-  async contents(): Promise<Map<string, string[]>> {
-    const contents = new Map<string, string[]>()
-    // Copies sort behind the content itself: they are taken first, from the end.
-    for (const name of (await readdir(this.directory)).sort()) {
-      const hash = /^([0-9a-f]{64})(\.\d+)?$/.exec(name)?.[1]
-      if (hash === undefined) continue
-      const paths = contents.get(hash)
-      if (paths === undefined) contents.set(hash, [join(this.directory, name)])
-      else paths.push(join(this.directory, name))
-    }
-    return contents
+  /**
+   * Runs of blocks of target file `index` in which `own` (a list as `ownList` answers it) is not what the target says: these have to be copied from
+   * `blocks/<path>` to the same places, holes as holes (pool.copyRanges), after the file got its new size. Runs are not limited in
+   * length. Rejects STAGE_INCOMPLETE when the target's list is not here.
+   */
+  async changedBlocks(index: number, own: Buffer): Promise<BlockRun[]> {
+    throw new Error(`${index} ${own}`)
   }
 
-  /** Size and allocated bytes of what is there of a content so far. */
-  async partial(hash: string): Promise<{ sizeBytes: number; allocatedBytes: number }> {
-    try {
-      const { size, blocks } = await stat(this.part(hash))
-      return { sizeBytes: size, allocatedBytes: blocks * 512 }
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return { sizeBytes: 0, allocatedBytes: 0 }
-      throw error
-    }
-  }
+  /** Call before the first staged file is moved away: what is known is forgotten, and the next look finds out anew. */
+  forget(): void {}
 
-  /** Makes the copies that `uses` paths need beyond the content itself. Holes stay holes. May be repeated. */
-  async makeCopies(hash: string, uses: number): Promise<void> {
-    for (let number = 1; number < uses; number += 1) {
-      const unfinished = `${this.copy(hash, number)}${UNFINISHED}`
-      await copyContent(this.content(hash), unfinished)
-      await rename(unfinished, this.copy(hash, number))
-    }
-  }
-
-  async drop(): Promise<void> {
-    await rm(this.directory, { recursive: true, force: true })
-  }
-}
-
-async function hashFile(path: string, signal: AbortSignal): Promise<string> {
-  const file = await open(path, 'r')
-  try {
-    const hash = new ContentHash(signal)
-    await hash.read(file.fd, (await file.stat()).size)
-    return hash.digest()
-  } finally {
-    await file.close()
-  }
-}
-
-async function copyContent(from: string, to: string): Promise<void> {
-  const source = await open(from, 'r')
-  try {
-    const { size } = await source.stat()
-    const target = await open(to, 'w', 0o600)
-    try {
-      for await (const { offset, data } of dataChunks(source.fd, 0, size)) await writeAll(target, data, offset)
-      await target.truncate(size)
-    } finally {
-      await target.close()
-    }
-  } finally {
-    await source.close()
-  }
-}
-
-/** Writes all of `data`: a nearly full disk takes a part first. */
-export async function writeAll(
-  file: { write(data: Buffer, offset: number, length: number, position: number): Promise<{ bytesWritten: number }> },
-  data: Buffer,
-  position: number,
-): Promise<void> {
-  for (let done = 0; done < data.length; ) {
-    const { bytesWritten } = await file.write(data, done, data.length - done, position + done)
-    done += bytesWritten
-  }
+  /** Removes all that is staged. Safe to repeat. */
+  async drop(): Promise<void> {}
 }

@@ -1,4 +1,5 @@
 import {
+  type BigIntStats,
   chmodSync,
   closeSync,
   constants,
@@ -12,16 +13,19 @@ import {
 import { removeXattr, setMtime, setXattr } from '../sys/attributes.ts'
 import { makeNode } from '../sys/files.ts'
 import { O_PATH, self } from './directory.ts'
-import { type Attributes, type InodeEntry, sameXattrs, type Xattrs } from './entry.ts'
+import { type Attributes, FLAG_NOCOW, sameXattrs, type Xattrs } from './entry.ts'
 import { joinDevice, lstat, readXattrs } from './inode.ts'
+import type { Body } from './record-codec.ts'
 
 const { O_NOFOLLOW, S_IFMT, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK } = constants
-/** Any chown clears it, so it is set after everything else (capabilities(7)). */
+/** Any chown and any write clears it, so it is set after everything else (capabilities(7)). */
 const CAPABILITY = 'security.capability'
 const PRIVATE_MODE = 0o600
 
+export type InodeBody = Exclude<Body, { kind: 'link' }>
+
 /** Makes the inode of an entry at a free place, with no attributes of its own yet; a file is made empty. */
-export function makeInode(place: Buffer, entry: InodeEntry): void {
+export function makeInode(place: Buffer, entry: InodeBody): void {
   if (entry.kind === 'dir') mkdirSync(place, 0o700)
   else if (entry.kind === 'file') writeFileSync(place, '', { flag: 'wx', mode: PRIVATE_MODE })
   else if (entry.kind === 'symlink') symlinkSync(Buffer.from(entry.target, 'latin1'), place)
@@ -32,30 +36,46 @@ export function makeInode(place: Buffer, entry: InodeEntry): void {
 }
 
 /**
- * Gives what is at `place` an entry's attributes, in the only order that works: owner (clears suid and capabilities),
- * mode, xattrs (an ACL agrees with the mode it came with), capability, time. Touches only what differs; answers the
- * inode number. Never follows a symlink at `place`.
+ * Gives what is at `place` an entry's attributes (all but inode flags, see flags.ts), in the only order that works: owner
+ * (clears suid and capabilities), mode, xattrs (an ACL agrees with the mode it came with), capability, time. Touches only
+ * what differs, so it may be repeated. Never follows a symlink at `place`. `present`, when the caller knows it for sure,
+ * saves asking the kernel.
  */
-export function setAttributes(place: Buffer, wanted: Attributes): bigint {
-  const stat = lstat(place)
-  const type = Number(stat.mode) & S_IFMT
-  const owned = Number(stat.uid) === wanted.uid && Number(stat.gid) === wanted.gid
+export function setAttributes(place: Buffer, wanted: Attributes, present?: Attributes): void {
+  const stat = present === undefined ? lstat(place) : null
+  const is = stat === null ? (present as Attributes) : fromStat(stat)
+  const owned = is.uid === wanted.uid && is.gid === wanted.gid
   if (!owned) lchownSync(place, wanted.uid, wanted.gid)
-  if (type !== S_IFLNK && (!owned || (Number(stat.mode) & 0o7777) !== wanted.mode)) setMode(place, wanted.mode)
-  setXattrs(place, wanted.xattrs)
-  if (stat.mtimeNs !== wanted.mtimeNs) setMtime(place, wanted.mtimeNs)
-  return stat.ino
+  const modeStays = owned && is.mode === wanted.mode
+  if (!modeStays && !isSymlink(stat)) setMode(place, wanted.mode)
+  // A chown takes capabilities away, a chmod changes the ACL: what was known before does not hold any more.
+  setXattrs(place, wanted.xattrs, modeStays && present !== undefined ? present.xattrs : readXattrs(place))
+  if (is.mtimeNs !== wanted.mtimeNs) setMtime(place, wanted.mtimeNs)
 }
 
+/** Whether two entries have the same attributes. NOCOW does not count: many file systems do not know it, and none can change it in a file that has data. */
 export function sameAttributes(a: Attributes, b: Attributes): boolean {
   return (
     a.mode === b.mode &&
     a.uid === b.uid &&
     a.gid === b.gid &&
     a.mtimeNs === b.mtimeNs &&
-    a.flags === b.flags &&
+    (a.flags | FLAG_NOCOW) === (b.flags | FLAG_NOCOW) &&
     sameXattrs(a.xattrs, b.xattrs)
   )
+}
+
+function fromStat(stat: BigIntStats): Omit<Attributes, 'flags' | 'xattrs'> {
+  return {
+    mode: Number(stat.mode) & 0o7777,
+    uid: Number(stat.uid),
+    gid: Number(stat.gid),
+    mtimeNs: stat.mtimeNs,
+  }
+}
+
+function isSymlink(stat: BigIntStats | null): boolean {
+  return stat !== null && (Number(stat.mode) & S_IFMT) === S_IFLNK
 }
 
 /** There is no chmod that leaves symlinks alone before Linux 6.6 (fchmodat2): a held O_PATH descriptor does it. */
@@ -68,8 +88,9 @@ function setMode(place: Buffer, mode: number): void {
   }
 }
 
-function setXattrs(place: Buffer, wanted: Xattrs): void {
-  const present = new Map(readXattrs(place))
+function setXattrs(place: Buffer, wanted: Xattrs, is: Xattrs): void {
+  if (sameXattrs(wanted, is)) return
+  const present = new Map(is)
   const names = new Set(wanted.map(([name]) => name))
   for (const name of present.keys()) if (!names.has(name)) removeXattr(place, name)
   const capabilityLast = [...wanted].sort(([a], [b]) => Number(a === CAPABILITY) - Number(b === CAPABILITY))

@@ -1,4 +1,5 @@
 import type { Checkpoint, VolumeOptions } from '../model.ts'
+import type { TreeReader, TreeWriter } from './exchange.ts'
 
 /** What this host's disk says of its copy of one volume (`volume.json`): the disks describe themselves. */
 export interface LocalCopy {
@@ -11,6 +12,8 @@ export interface LocalCopy {
   readonly held: { readonly epoch: number; readonly incarnation: string } | null
   /** True while an apply has begun and not ended: the tree is mixed and must not be mounted or sent. */
   readonly applying: boolean
+  /** Paths (the first few, printable) that `verify` found damaged: the copy must be neither mounted nor sent until an apply made it whole; null: none known. */
+  readonly damaged: readonly string[] | null
   /** Highest epoch ever seen for the volume on this host; never goes down. */
   readonly epochSeen: number
   /** Ids Docker mounted the volume with and has not unmounted, with how many times each. */
@@ -26,36 +29,24 @@ export interface Capture {
   readonly bytesRead: number
 }
 
-/** Progress of bringing a tree in: bytes of file content, known after the manifest has been compared. */
-export interface StageProgress {
-  readonly bytesDone: number
-  readonly bytesTotal: number
+/** One file or directory of a copy that is not what the copy's manifest says. */
+export interface Damage {
+  /** For a person to read (bytes that are no UTF-8 are replaced). */
+  readonly path: string
+  /** `content`: bytes differ; `attributes`: mode, owner, time, flags or extended attributes do; `kind`: something else is there. */
+  readonly reason: 'missing' | 'extra' | 'kind' | 'content' | 'attributes' | 'unreadable'
+  /** How many of its blocks differ; 0 for what has no content. */
+  readonly blocks: number
 }
 
-/** One file (by its index in the manifest) that a copy still needs, and from which byte on. */
-export interface Need {
-  readonly index: number
-  readonly offset: number
-}
-
-/** A manifest and the files it names, readable for another host. Closing is mandatory. */
-export interface TreeReader extends AsyncDisposable {
-  readonly hash: string
-  /** The encoded manifest in chunks. */
-  manifest(): AsyncIterable<Buffer>
-  /** Data of one regular file from `offset` on, in order; holes are left out. Rejects TREE_CHANGED when the file is not what the manifest says (size, kind). */
-  read(index: number, offset: number): AsyncIterable<{ readonly offset: number; readonly data: Buffer }>
-}
-
-/** Receives one tree into the staging area of a copy. What was staged survives a cut or a restart and is used again. */
-export interface TreeWriter extends AsyncDisposable {
-  /** Takes the encoded manifest, refuses a malformed or hostile one (MANIFEST_INVALID), answers what is still missing. Checks free space first (DISK_FULL). */
-  begin(manifest: AsyncIterable<Buffer>): Promise<readonly Need[]>
-  /** Adds data in order; what is skipped is a hole. `data` must not change until `endFile`. REQUEST_INVALID for data out of order or beyond the end, DISK_FULL. */
-  write(index: number, offset: number, data: Buffer): Promise<void>
-  /** Ends one file: its hash is checked. False: what came is not what the manifest says (the source changed); it was thrown away. */
-  endFile(index: number): Promise<boolean>
-  progress(): StageProgress
+/** What re-reading a copy found. */
+export interface Verification {
+  readonly filesChecked: number
+  readonly bytesRead: number
+  /** The first of what is damaged, in tree order. */
+  readonly damaged: readonly Damage[]
+  /** How many there are in all. */
+  readonly damagedCount: number
 }
 
 /** Bytes on this disk. Knows no network and no registry. Everything is under `<state>/volumes/<id>/`. */
@@ -86,6 +77,13 @@ export interface Store {
    * TREE_UNSUPPORTED when this file system cannot hold the tree; nothing was touched then. May be repeated after any failure.
    */
   apply(id: string, checkpoint: Checkpoint): Promise<void>
+  /**
+   * Reads every byte of a copy at rest again and compares it, and every attribute, with the manifest of its last checkpoint. What is
+   * found is noted in the record, durably: the copy is then neither mounted nor read (COPY_DAMAGED) until it was pulled
+   * again, which brings just the blocks that differ. A copy that was damaged and is whole again loses the mark. Rejects VOLUME_IN_USE while held, mounted or being written to,
+   * COPY_DAMAGED while an apply is unfinished, NOT_AT_CHECKPOINT when it was never at one. Changes no data.
+   */
+  verify(id: string, signal: AbortSignal): Promise<Verification>
   /** Finishes applies that were cut off by a crash (replays from the journal), drops what was never committed. Run once at start. */
   recover(): Promise<void>
 

@@ -9,6 +9,7 @@ import {
   checkRecord,
   depthAt,
   fileFacts,
+  flagsAt,
   HEAD_BYTES,
   kindAt,
   Malformed,
@@ -101,6 +102,12 @@ export class Manifest {
   /** Size and hash of a regular file. Only for an index whose kind is 'file'. */
   file(index: number): { sizeBytes: number; hash: Buffer } {
     return fileFacts(this.#buffer, this.#offset(index + 1))
+  }
+
+  /** Inode flags of an entry; 0 for all but files and directories. */
+  flags(index: number): number {
+    const kind = this.kind(index)
+    return kind === 'dir' || kind === 'file' ? flagsAt(this.#buffer, this.#offset(index)) : 0
   }
 
   /** Whether an entry has a list of block hashes. */

@@ -254,6 +254,11 @@ function readXattrs(buffer: Buffer, start: number, count: number): [Xattrs, numb
   return [xattrs, at]
 }
 
+/** Inode flags of a checked record that is no link. */
+export function flagsAt(buffer: Buffer, at: number): number {
+  return buffer.readUInt32LE(bodyOffset(buffer, at) + 22)
+}
+
 /** Size and hash of a checked file record, read from its end (they are the last there is). */
 export function fileFacts(buffer: Buffer, end: number): { sizeBytes: number; hash: Buffer } {
   const at = end - HASH_BYTES - SIZE_BYTES

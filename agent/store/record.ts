@@ -26,6 +26,8 @@ const RECORD = z.strictObject({
     .nullable(),
   held: z.strictObject({ epoch: count, incarnation: z.string() }).nullable(),
   applying: z.boolean(),
+  // Records written before there was a verify do not have it.
+  damaged: z.array(z.string()).nullable().default(null),
   epochSeen: count,
   mounts: z.record(z.string(), count),
 })

@@ -5,6 +5,7 @@ import { syncDirectory } from '../durable.ts'
 import { WherryError } from '../errors.ts'
 import { errnoOf } from '../sys/failure.ts'
 import { at, openDirectory, openRoot, self } from './directory.ts'
+import { changeFlags } from './flags.ts'
 import { Pace } from './pace.ts'
 
 /** `<id>-<ms since 1970>`: the name says how long it has been there. */
@@ -45,7 +46,7 @@ export async function emptyTrash(trash: string, before: Date): Promise<string[]>
   return deleted
 }
 
-/** Deletes a directory with all that is in it, names of any bytes, no symlink followed. */
+/** Deletes a directory with all that is in it, names of any bytes, whatever its flags, no symlink followed. */
 export async function removeTree(path: string): Promise<void> {
   const root = openRoot(path)
   try {
@@ -59,6 +60,7 @@ export async function removeTree(path: string): Promise<void> {
 async function removeChildren(fd: number, pace: Pace): Promise<void> {
   for (const entry of await readdir(self(fd), { encoding: 'buffer', withFileTypes: true })) {
     const name = entry.name.toString('latin1')
+    const flagged = entry.isDirectory() || entry.isFile()
     if (entry.isDirectory()) {
       const child = openDirectory(fd, name)
       try {
@@ -66,10 +68,22 @@ async function removeChildren(fd: number, pace: Pace): Promise<void> {
       } finally {
         closeSync(child)
       }
-      rmdirSync(at(fd, name))
+      removeName(fd, name, flagged, rmdirSync)
     } else {
-      unlinkSync(at(fd, name))
+      removeName(fd, name, flagged, unlinkSync)
     }
     if (pace.due()) await pace.rest()
+  }
+}
+
+/** Only root can set immutable and append-only flags, and a volume's are carried over: they are no reason to keep what is in the trash. */
+function removeName(fd: number, name: string, flagged: boolean, remove: (place: Buffer) => void): void {
+  try {
+    remove(at(fd, name))
+  } catch (error) {
+    if (errnoOf(error) !== 'EPERM') throw error
+    changeFlags(at(fd, '.'), 0)
+    if (flagged) changeFlags(at(fd, name), 0)
+    remove(at(fd, name))
   }
 }

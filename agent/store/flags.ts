@@ -1,0 +1,38 @@
+import { closeSync, constants, openSync } from 'node:fs'
+import { errnoOf } from '../sys/failure.ts'
+import { getFlags, setFlags } from '../sys/flags.ts'
+import { FLAG_APPEND, FLAG_IMMUTABLE, FLAG_NOCOW, FLAGS_KEPT } from './entry.ts'
+
+const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
+
+/** While one of these is set, neither content nor attributes nor, in a directory, names can change. */
+export const FLAGS_IN_THE_WAY = FLAG_IMMUTABLE | FLAG_APPEND
+
+/**
+ * Gives the file or directory at `place` a set of the flags that are data; all others stay as the file system has them.
+ * May be repeated; answers whether anything changed. NOCOW is set where the file system takes it (btrfs, in directories and
+ * empty files) and dropped where it does not: it speeds things up and is no part of the data.
+ */
+export function changeFlags(place: Buffer, wanted: number): boolean {
+  const fd = openSync(place, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+  try {
+    const present = getFlags(fd)
+    const next = (present & ~FLAGS_KEPT) | wanted
+    if (next === present) return false
+    if ((next & FLAG_NOCOW) === (present & FLAG_NOCOW)) setFlags(fd, next)
+    else setNocow(fd, next, present)
+    return true
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function setNocow(fd: number, next: number, present: number): void {
+  try {
+    setFlags(fd, next)
+  } catch (error) {
+    if (!['EOPNOTSUPP', 'ENOTSUP', 'EINVAL'].includes(errnoOf(error) ?? '')) throw error
+    const without = (next & ~FLAG_NOCOW) | (present & FLAG_NOCOW)
+    if (without !== present) setFlags(fd, without)
+  }
+}

@@ -12,26 +12,15 @@ import { codeOf, WherryError } from './errors.ts'
 import { readHostId } from './host-id.ts'
 import { createMobility } from './mobility/mobility.ts'
 import type { Parts } from './mobility/parts.ts'
+import { openMover } from './mover/mover.ts'
 import { VolumeCache } from './registry/cache.ts'
 import { JetStreamRegistry } from './registry/registry.ts'
-import { openStore } from './store/store.ts'
-import { openIdentity } from './tls.ts'
-import type { Puller } from './transfer/contract.ts'
-import { createPuller } from './transfer/puller.ts'
-import { serveTransfer } from './transfer/server.ts'
 
 /** Where a host without peers says it is; nobody dials it. */
 const LONE_ADDRESS = '127.0.0.1'
 
-/** A host without peers has nobody to ask; it never gets here, because all copies are its own. */
-const NO_PEERS: Puller = {
-  pull: async () => {
-    throw new WherryError('TRANSFER_CUT', 'This host has no peers to copy from.', { hint: 'Set WHERRY_PEERS.' })
-  },
-}
-
-/** Puts the agent's parts together, outermost last, and takes them down in the opposite order when `signal` aborts. */
-async function runAgent(config: Config, paths: Paths, log: pino.Logger, signal: AbortSignal): Promise<void> {
+/** Puts the agent's parts together, outermost last, and takes them down in the opposite order when `stop` aborts. */
+async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: AbortSignal): Promise<void> {
   await using stack = new AsyncDisposableStack()
   const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as {
     version: string
@@ -48,7 +37,17 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, signal: 
   const alone = plan.mode === 'single'
   const tlsDir = `${paths.stateDir}/tls`
   const tls = { ca: `${tlsDir}/ca.pem`, cert: `${tlsDir}/cert.pem`, key: `${tlsDir}/key.pem` }
-  const identity = alone ? null : stack.use(await openIdentity({ dir: tlsDir, address: config.advertise, log }))
+  const { stateDir, mountRoot } = paths
+  const mover = stack.use(
+    await openMover({
+      stateDir,
+      mountRoot,
+      trashRetentionMs: config.trashRetentionMs,
+      tls: alone ? null : { dir: tlsDir, address: config.advertise },
+      logLevel: config.log,
+    }),
+  )
+  const signal = AbortSignal.any([stop, mover.died])
 
   const nats = stack.use(
     await EmbeddedNats.start({ plan, settings, stateDir: paths.stateDir, tls, binary: paths.natsServer, log }),
@@ -60,8 +59,6 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, signal: 
   )
   const cache = new VolumeCache({ registry })
   cache.follow(signal)
-  const { stateDir, mountRoot } = paths
-  const store = stack.use(await openStore({ stateDir, mountRoot, trashRetentionMs: config.trashRetentionMs, log }))
 
   const parts: Parts = {
     self: {
@@ -72,8 +69,8 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, signal: 
     },
     registry,
     cache,
-    store,
-    puller: identity === null ? NO_PEERS : createPuller({ identity, log }),
+    store: mover.store,
+    puller: mover.puller,
     bus,
     engine: createEngine({ socketPath: paths.dockerSocket, log }),
     clock: systemClock,
@@ -87,9 +84,9 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, signal: 
   const notes = () => [...standing, ...registry.state().problems]
   const mobility = createMobility(parts, { version, notes })
   await mobility.start()
-  if (identity !== null) {
+  if (!alone) {
     const { advertise: host, transferPort: port } = config
-    stack.use(await serveTransfer({ host, port, identity, source: mobility.source, log, signal }))
+    stack.use(await mover.serve({ host, port, choose: mobility.source }))
   }
   stack.use(await serveApi({ mobility, socketPath: paths.agentSocket, log }))
   log.info({ hostId, mode: plan.mode, version }, 'agent serves')
@@ -97,6 +94,7 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, signal: 
     if (signal.aborted) resolve()
     signal.addEventListener('abort', () => resolve(), { once: true })
   })
+  if (mover.died.aborted) throw mover.died.reason
 }
 
 /** Exit codes: 0 after SIGTERM or SIGINT, 78 after a wrong setting, 1 after anything else (the plugin starts it again). */

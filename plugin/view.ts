@@ -45,10 +45,12 @@ function toStatus(view: VolumeView): Record<string, string | number> {
 }
 
 function describeMove(move: MoveView): string {
-  const done = `${readableSize(move.bytesDone)} of ${readableSize(move.bytesTotal)}`
+  const bytes = `${readableSize(move.bytesDone)} of ${readableSize(move.bytesTotal)}`
+  const files = `${move.filesDone} of ${move.filesTotal} files`
+  const rate = move.state === 'running' ? `, ${readableSize(move.bytesPerSecond)}/s` : ''
   const left = move.secondsLeft === null ? '' : `, about ${Math.ceil(move.secondsLeft)} s left`
   const error = move.error === null ? '' : `: ${move.error}`
-  return `${move.from} to ${move.to}, ${move.state}, ${done}${left}${error}`
+  return `${move.from} to ${move.to}, ${move.state}, ${bytes}, ${files}${rate}${left}${error}`
 }
 
 const SIZE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const

@@ -37,8 +37,11 @@ export interface MoveView {
   readonly from: string
   readonly to: string
   readonly startedAt: string
+  /** File content: of `bytesTotal` that have to come, this much is here. After the end both are what crossed the network. */
   readonly bytesDone: number
   readonly bytesTotal: number
+  readonly filesDone: number
+  readonly filesTotal: number
   readonly bytesPerSecond: number
   /** Null while it cannot be told. */
   readonly secondsLeft: number | null

@@ -1,6 +1,7 @@
 import type { VolumeRecord } from '../model.ts'
-import type { StageProgress, TreeWriter } from '../store/contract.ts'
+import type { StageProgress } from '../store/exchange.ts'
 import type { MoveView } from './contract.ts'
+import { CopyPass } from './copy-pass.ts'
 import type { Clock } from './parts.ts'
 
 /** Progress of bringing one volume here: what is shown to people and told in a Mount's error. */
@@ -18,8 +19,8 @@ export class CopyJob {
   #wantedUntilMs: number
   #from = ''
   #movedBytes = 0
-  #pass: { startedMs: number; startBytes: number | null; writer: { progress(): StageProgress } } | null = null
-  #total: StageProgress = { bytesDone: 0, bytesTotal: 0 }
+  #pass: CopyPass | null = null
+  #reached: StageProgress = { bytesDone: 0, bytesTotal: 0, filesDone: 0, filesTotal: 0 }
   #state: MoveView['state'] = 'running'
   #endedMs: number | null = null
 
@@ -69,27 +70,21 @@ export class CopyJob {
     return this.#clock.elapsedMs() < this.#wantedUntilMs
   }
 
-  /** Begins a pass from one host; answers the writer with its bytes counted, those of a pass that fails later too. */
-  startPass(from: string, writer: TreeWriter): TreeWriter {
+  /** Begins a pass from one host; answers where its progress is told. */
+  startPass(from: string): CopyPass {
     this.#from = from
     this.#state = 'running'
-    this.#pass = { startedMs: this.#clock.elapsedMs(), startBytes: null, writer }
     this.lastPassBytes = 0
-    return {
-      begin: (manifest) => writer.begin(manifest),
-      write: (index, offset, data) => {
-        this.lastPassBytes += data.length
-        this.#movedBytes += data.length
-        return writer.write(index, offset, data)
-      },
-      endFile: (index) => writer.endFile(index),
-      progress: () => writer.progress(),
-      [Symbol.asyncDispose]: () => writer[Symbol.asyncDispose](),
-    }
+    this.#pass = new CopyPass(this.#clock)
+    return this.#pass
   }
 
+  /** The pass is over, successful or not: what it moved counts in any case. */
   endPass(): void {
-    this.#total = this.#pass?.writer.progress() ?? this.#total
+    if (this.#pass === null) return
+    this.#reached = this.#pass.progress() ?? this.#reached
+    this.lastPassBytes = this.#pass.movedBytes()
+    this.#movedBytes += this.lastPassBytes
     this.#pass = null
   }
 
@@ -106,31 +101,24 @@ export class CopyJob {
 
   /** As the API shows it. After the end `bytesDone` is what crossed the network in all passes. */
   view(to: string): MoveView {
-    const nowMs = this.#clock.elapsedMs()
-    const progress = this.#pass?.writer.progress() ?? this.#total
-    const rate = this.#rate(progress, nowMs)
-    const left = progress.bytesTotal - progress.bytesDone
+    const ended = this.#endedMs !== null
+    const { bytesDone, bytesTotal, filesDone, filesTotal } = this.#pass?.progress() ?? this.#reached
+    const rate = this.#pass?.bytesPerSecond() ?? 0
     return {
       volume: this.name,
       id: this.id,
       from: this.#from,
       to,
       startedAt: this.#startedAt,
-      bytesDone: this.#endedMs === null ? progress.bytesDone : this.#movedBytes,
-      bytesTotal: this.#endedMs === null ? progress.bytesTotal : this.#movedBytes,
+      bytesDone: ended ? this.#movedBytes : bytesDone,
+      bytesTotal: ended ? this.#movedBytes : bytesTotal,
+      filesDone,
+      filesTotal,
       bytesPerSecond: Math.round(rate),
-      secondsLeft: this.#pass === null || rate <= 0 ? null : Math.ceil(left / rate),
+      secondsLeft: rate <= 0 ? null : Math.ceil((bytesTotal - bytesDone) / rate),
       state: this.#state,
       error: this.lastError?.message ?? null,
-      seconds: ((this.#endedMs ?? nowMs) - this.#startedMs) / 1000,
+      seconds: ((this.#endedMs ?? this.#clock.elapsedMs()) - this.#startedMs) / 1000,
     }
-  }
-
-  /** Mean rate of the running pass: what was staged before it does not count. */
-  #rate(progress: StageProgress, nowMs: number): number {
-    if (this.#pass === null || progress.bytesTotal === 0) return 0
-    this.#pass.startBytes ??= progress.bytesDone
-    const seconds = (nowMs - this.#pass.startedMs) / 1000
-    return seconds <= 0 ? 0 : (progress.bytesDone - this.#pass.startBytes) / seconds
   }
 }

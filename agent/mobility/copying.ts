@@ -1,6 +1,7 @@
 import { codeOf, WherryError } from '../errors.ts'
 import type { Lanes } from '../lanes.ts'
 import type { VolumeRecord } from '../model.ts'
+import type { StageProgress } from '../store/exchange.ts'
 import type { TreeRequest } from '../transfer/contract.ts'
 import { readVolume } from './commit.ts'
 import type { MoveView } from './contract.ts'
@@ -198,11 +199,13 @@ export class Copying {
       })
     }
     await announceCopy(this.#parts, job.volume)
-    await using writer = await this.#parts.store.writer(job.volume)
-    const counted = job.startPass(this.#hosts.label(from), writer)
+    const pass = job.startPass(this.#hosts.label(from))
     try {
       const address = { address: host.address, port: host.transferPort }
-      return (await this.#parts.puller.pull(address, request, counted, signal)).complete
+      const tell = (progress: StageProgress) => pass.report(progress)
+      const result = await this.#parts.puller.pull(address, request, job.volume, signal, tell)
+      pass.moved(result.bytes)
+      return result.complete
     } finally {
       job.endPass()
     }

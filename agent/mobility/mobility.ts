@@ -1,7 +1,7 @@
 import { codeOf, WherryError } from '../errors.ts'
 import { Lanes } from '../lanes.ts'
 import type { VolumeOptions, VolumeRecord } from '../model.ts'
-import type { TreeSource } from '../transfer/contract.ts'
+import type { TreeChooser } from '../transfer/contract.ts'
 import { Checks } from './checks.ts'
 import { readVolume } from './commit.ts'
 import type { Health, HostView, Mobility, MoveView, VolumeView } from './contract.ts'
@@ -15,7 +15,7 @@ import type { Parts } from './parts.ts'
 import { notFound } from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
 import { finishRemoval, removeVolume } from './removal.ts'
-import { openTree } from './source.ts'
+import { chooseTree } from './source.ts'
 import { Uses } from './uses.ts'
 import { viewHosts, viewVolume } from './views.ts'
 import { Wakes } from './wakes.ts'
@@ -29,7 +29,7 @@ export interface RunningMobility extends Mobility {
   /** Recovers what a crash left on this disk, then begins to follow the cluster until the parts' signal aborts. */
   start(): Promise<void>
   /** What other hosts may read here. */
-  readonly source: TreeSource
+  readonly source: TreeChooser
 }
 
 export function createMobility(
@@ -67,7 +67,7 @@ export function createMobility(
       void beat(core)
       void keepHouse(core)
     },
-    source: (request, _peer, signal) => openTree(core, request, signal),
+    source: (request, _peer, signal) => chooseTree(core, request, signal),
     create: async (name, options) => view(await createVolume(core, name, options), false),
     async get(name, signal) {
       const { entry, stale } = await getKnown(core, name, signal)

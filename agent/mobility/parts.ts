@@ -4,7 +4,7 @@ import type { Engine } from '../docker/contract.ts'
 import type { HostRecord, VolumeRecord } from '../model.ts'
 import type { Registry, Versioned } from '../registry/contract.ts'
 import type { Store } from '../store/contract.ts'
-import type { Puller } from '../transfer/contract.ts'
+import type { VolumePuller } from '../transfer/contract.ts'
 
 /** Time as the decisions see it, so that the same code runs under a virtual clock. */
 export interface Clock {
@@ -37,7 +37,7 @@ export interface Parts {
   readonly registry: Registry
   readonly cache: RecordCache
   readonly store: Store
-  readonly puller: Puller
+  readonly puller: VolumePuller
   readonly bus: Bus
   readonly engine: Engine
   readonly clock: Clock

@@ -1,13 +1,13 @@
 import { WherryError } from '../errors.ts'
-import type { TreeReader, TreeRequest } from '../transfer/contract.ts'
+import type { TreeChoice, TreeRequest } from '../transfer/contract.ts'
 import type { Core } from './core.ts'
 
 /**
- * Answers another host's request for a tree of this one. STALE_EPOCH when the asker's view is older than what this disk
+ * Decides on another host's request for a tree of this one; a live tree is captured first. STALE_EPOCH when the asker's view is older than what this disk
  * has seen (promise 8); NOT_AT_CHECKPOINT when this copy is not, or no longer, at the checkpoint asked for. Whether the
  * bytes really are that checkpoint is judged by the asker's hashes.
  */
-export async function openTree(core: Core, request: TreeRequest, signal: AbortSignal): Promise<TreeReader> {
+export async function chooseTree(core: Core, request: TreeRequest, signal: AbortSignal): Promise<TreeChoice> {
   const { store, self } = core.parts
   const host = core.hosts.label(self.id)
   // The asker may have heard of a release from the registry before this host has finished writing it down.
@@ -31,13 +31,13 @@ export async function openTree(core: Core, request: TreeRequest, signal: AbortSi
         `The copy of volume "${local.name}" on host ${host} is not at that checkpoint.`,
       )
     }
-    return store.reader(local.id, 'last')
+    return { id: local.id, kind: 'last' }
   }
   if (local.held === null) {
     throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} does not hold volume "${local.name}" any more.`)
   }
   await captureLive(core, local.id, signal)
-  return store.reader(local.id, 'live')
+  return { id: local.id, kind: 'live' }
 }
 
 async function captureLive(core: Core, id: string, signal: AbortSignal): Promise<void> {

@@ -49,7 +49,10 @@ export interface Verification {
   readonly damagedCount: number
 }
 
-/** Bytes on this disk. Knows no network and no registry. Everything is under `<state>/volumes/<id>/`. */
+/**
+ * Bytes on this disk, as the decisions see them. Knows no network and no registry. Everything is under
+ * `<state>/volumes/<id>/`. Arguments and answers can be cloned: the store works in another thread (agent/mover).
+ */
 export interface Store {
   /** All copies on this disk. A directory that cannot be understood is reported in `damaged`, never touched. */
   copies(): Promise<{ copies: LocalCopy[]; damaged: { path: string; reason: string }[] }>
@@ -66,10 +69,6 @@ export interface Store {
    * Unchanged files are recognised by the syncfs-and-T rule (design) and not read again. Synced to disk on return.
    */
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture>
-  /** Opens the tree of the last quiet capture or apply (`last`) or of the last live capture (`live`) for reading. */
-  reader(id: string, kind: 'last' | 'live'): Promise<TreeReader>
-  /** Opens the staging area. One writer per volume at a time. Creates the copy's directory when missing. */
-  writer(volume: { id: string; name: string; options: VolumeOptions }): Promise<TreeWriter>
   /**
    * Makes the tree equal to the manifest that was staged completely by the last writer: commits a journal, applies it,
    * checks every entry's attributes, sets `checkpoint`. Rejects STAGE_INCOMPLETE when files are missing and
@@ -102,4 +101,12 @@ export interface Store {
   emptyTrash(now: Date): Promise<string[]>
   /** Drops staged leftovers of a volume (a copy that was sent ahead and never used). */
   dropStage(id: string): Promise<void>
+}
+
+/** The store as the transfer sees it, which works in the same thread. */
+export interface TreeStore extends Store {
+  /** Opens the tree of the last quiet capture or apply (`last`) or of the last live capture (`live`) for reading. */
+  reader(id: string, kind: 'last' | 'live'): Promise<TreeReader>
+  /** Opens the staging area. One writer per volume at a time. Creates the copy's directory when missing. */
+  writer(volume: { id: string; name: string; options: VolumeOptions }): Promise<TreeWriter>
 }

@@ -8,7 +8,7 @@ import type { Checkpoint, VolumeOptions } from '../model.ts'
 import { errnoOf } from '../sys/failure.ts'
 import { lockFile } from '../sys/files.ts'
 import { applyStaged } from './application.ts'
-import type { Capture, LocalCopy, Store, TreeReader, TreeWriter } from './contract.ts'
+import type { Capture, LocalCopy, TreeReader, TreeStore, TreeWriter } from './contract.ts'
 import { openRoot } from './directory.ts'
 import { committed } from './journal.ts'
 import { dropKept, type KeptKind, keepTree, loadUnchanged, manifestPath } from './kept.ts'
@@ -39,7 +39,7 @@ export interface StoreOptions {
  * Opens the state directory for this process alone, making it when missing. Rejects STATE_LOCKED while another process
  * has it. Call `recover` before anything else. Disposing gives the lock back; mounts stay.
  */
-export async function openStore(options: StoreOptions): Promise<Store & AsyncDisposable> {
+export async function openStore(options: StoreOptions): Promise<TreeStore & AsyncDisposable> {
   await mkdir(volumesDirectory(options.stateDir), { recursive: true, mode: 0o700 })
   await mkdir(trashDirectory(options.stateDir), { recursive: true, mode: 0o700 })
   const lock = lockFile(join(options.stateDir, 'lock'))
@@ -51,7 +51,7 @@ export async function openStore(options: StoreOptions): Promise<Store & AsyncDis
   return new DiskStore(options, new Mounting(await openMountRoot(options.mountRoot)), lock)
 }
 
-class DiskStore implements Store, AsyncDisposable {
+class DiskStore implements TreeStore, AsyncDisposable {
   readonly #stateDir: string
   readonly #trashRetentionMs: number
   readonly #log: Logger

@@ -1,4 +1,6 @@
+import type { VolumeOptions } from '../model.ts'
 import type { Need, TreeReader, TreeWriter } from '../store/contract.ts'
+import type { StageProgress } from '../store/exchange.ts'
 
 export type { Need, TreeReader, TreeWriter }
 
@@ -10,7 +12,20 @@ export interface TreeRequest {
   readonly want: { readonly kind: 'live' } | { readonly kind: 'checkpoint'; readonly hash: string }
 }
 
-/** Answers requests of other hosts; handed to the transfer server. Rejections with a coded error reach the asker as they are. */
+/** Which tree of this host answers a request: a volume's last checkpoint, or its live capture. */
+export interface TreeChoice {
+  readonly id: string
+  readonly kind: 'last' | 'live'
+}
+
+/** Decides on requests of other hosts. Rejections with a coded error reach the asker as they are. */
+export type TreeChooser = (
+  request: TreeRequest,
+  peer: { readonly name: string },
+  signal: AbortSignal,
+) => Promise<TreeChoice>
+
+/** Opens what was decided on; handed to the transfer server. Rejections with a coded error reach the asker as they are. */
 export type TreeSource = (
   request: TreeRequest,
   peer: { readonly name: string },
@@ -36,5 +51,21 @@ export interface Puller {
     request: TreeRequest,
     writer: TreeWriter,
     signal: AbortSignal,
+  ): Promise<PullResult>
+}
+
+/** Brings trees of other hosts into the stages of copies here. */
+export interface VolumePuller {
+  /**
+   * Brings one tree from a host into the volume's stage; one pull per volume at a time (COPY_RUNNING). May be repeated
+   * after any failure: what was staged is not sent again. `onProgress` is called a few times a second and at the end.
+   * Rejects with the source's coded error, TRANSFER_CUT, TLS_REFUSED or DISK_FULL; the stage is closed then.
+   */
+  pull(
+    from: { address: string; port: number },
+    request: TreeRequest,
+    volume: { id: string; name: string; options: VolumeOptions },
+    signal: AbortSignal,
+    onProgress: (progress: StageProgress) => void,
   ): Promise<PullResult>
 }

@@ -30,6 +30,7 @@ export function importsOf(file: string, source: string): Import[] {
 const LEVELS: Readonly<Record<string, number>> = {
   api: 4,
   mobility: 3,
+  mover: 3,
   registry: 2,
   bus: 2,
   docker: 2,
@@ -90,7 +91,7 @@ function isDownward({ from, to, typeOnly }: Import): boolean {
   if (other === null) return false
   const step = levelOf(own) - levelOf(other)
   if (own === other || step > 0) return true
-  return step === 0 && ((typeOnly && to.endsWith('/contract.ts')) || (own === 'registry' && other === 'bus'))
+  return step === 0 && ((typeOnly && /\/(contract|exchange)\.ts$/.test(to)) || (own === 'registry' && other === 'bus'))
 }
 
 function folderOf(file: string): string | null {

@@ -1,7 +1,7 @@
 import { WherryError } from '../../../agent/errors.ts'
 import type { Clock } from '../../../agent/mobility/parts.ts'
 import type { Checkpoint } from '../../../agent/model.ts'
-import type { Capture, LocalCopy, Store, TreeReader, TreeWriter } from '../../../agent/store/contract.ts'
+import type { Capture, LocalCopy, Store } from '../../../agent/store/contract.ts'
 
 /** Here a tree is a string, and crosses the network in one write. */
 export const hashOf = (tree: string) => `hash of ${tree}`
@@ -16,8 +16,8 @@ export class MemoryStore implements Store {
   captures = 0
   /** How long a durable write of a copy's record takes. */
   updateMs = 0
-  /** Set: a writer refuses with it. */
-  writerError: WherryError | null = null
+  /** Set: the stage refuses with it. */
+  stageError: WherryError | null = null
   readonly #clock: Clock
   readonly #copies = new Map<string, LocalCopy>()
   readonly #staged = new Map<string, string>()
@@ -59,22 +59,11 @@ export class MemoryStore implements Store {
     return { hash: hashOf(tree), bytes: tree.length, files: 1, filesRead: 0, bytesRead: 0 }
   }
 
-  async reader(id: string): Promise<TreeReader & { tree: string }> {
-    const tree = this.trees.get(id) ?? ''
-    const none = async function* () {}
-    return { hash: hashOf(tree), tree, manifest: none, read: none, [Symbol.asyncDispose]: async () => undefined }
-  }
-
-  async writer(volume: Pick<LocalCopy, 'id' | 'name' | 'options'>): Promise<TreeWriter> {
+  /** Takes in another host's tree. */
+  async stage(volume: Pick<LocalCopy, 'id' | 'name' | 'options'>, tree: string): Promise<void> {
     await this.create(volume)
-    if (this.writerError !== null) throw this.writerError
-    return {
-      begin: async () => [],
-      write: async (_index, _offset, data) => void this.#staged.set(volume.id, data.toString()),
-      endFile: async () => true,
-      progress: () => ({ bytesDone: 0, bytesTotal: 0 }),
-      [Symbol.asyncDispose]: async () => undefined,
-    }
+    if (this.stageError !== null) throw this.stageError
+    this.#staged.set(volume.id, tree)
   }
 
   async apply(id: string, checkpoint: Checkpoint) {

@@ -95,7 +95,7 @@ test('a copy that cannot succeed fails the Mount at once, with the reason', asyn
   await world.host(1).agent.create('data', OPTIONS)
   await world.use(1, 'data', 'one')
   const { agent, store } = world.host(2)
-  store.writerError = new WherryError('DISK_FULL', 'The disk of h2 is full.')
+  store.stageError = new WherryError('DISK_FULL', 'The disk of h2 is full.')
   const startedMs = world.clock.elapsedMs()
   t.is(await world.clock.until(code(agent.mount('data', 'm', 100_000))), 'DISK_FULL')
   t.true(world.clock.elapsedMs() - startedMs < 5_000)

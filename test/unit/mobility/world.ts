@@ -5,7 +5,7 @@ import { createMobility, type RunningMobility } from '../../../agent/mobility/mo
 import type { Parts } from '../../../agent/mobility/parts.ts'
 import type { VolumeOptions } from '../../../agent/model.ts'
 import { VolumeCache } from '../../../agent/registry/cache.ts'
-import type { Puller } from '../../../agent/transfer/contract.ts'
+import type { VolumePuller } from '../../../agent/transfer/contract.ts'
 import { VirtualClock } from './clock.ts'
 import { MemoryRegistry } from './memory-registry.ts'
 import { hashOf, MemoryStore } from './memory-store.ts'
@@ -57,7 +57,7 @@ export class MemoryHost {
       registry,
       cache: new VolumeCache({ registry }),
       store: this.store,
-      puller: this.#world.puller,
+      puller: this.#world.pullerOf(this),
       bus: { publish: () => undefined, subscribe: () => undefined, state: () => ({ connected: true, detail: '' }) },
       engine,
       clock,
@@ -114,15 +114,22 @@ export class World {
     await this.clock.advance(1_000)
   }
 
-  readonly puller: Puller = {
-    pull: async (from, request, writer, signal) => {
-      const source = this.hosts.find(({ name }) => name === from.address)
-      if (source === undefined) throw new WherryError('TRANSFER_CUT', 'nobody there')
-      const reader = (await source.agent.source(request, { name: 'asker' }, signal)) as unknown as { tree: string }
-      await this.clock.sleep(this.pullMs, signal)
-      signal.throwIfAborted()
-      await writer.write(0, 0, Buffer.from(reader.tree))
-      return { hash: hashOf(reader.tree), bytes: reader.tree.length, complete: true }
-    },
+  /** Where `host` gets its copies from: the other hosts' disks. */
+  pullerOf(host: MemoryHost): VolumePuller {
+    return {
+      pull: async (from, request, volume, signal, onProgress) => {
+        const source = this.hosts.find(({ name }) => name === from.address)
+        if (source === undefined) throw new WherryError('TRANSFER_CUT', 'nobody there')
+        const { id } = await source.agent.source(request, { name: 'asker' }, signal)
+        const tree = source.store.trees.get(id) ?? ''
+        const total = { bytesTotal: tree.length, filesTotal: 1 }
+        onProgress({ ...total, bytesDone: 0, filesDone: 0 })
+        await this.clock.sleep(this.pullMs, signal)
+        signal.throwIfAborted()
+        await host.store.stage(volume, tree)
+        onProgress({ ...total, bytesDone: tree.length, filesDone: 1 })
+        return { hash: hashOf(tree), bytes: tree.length, complete: true }
+      },
+    }
   }
 }

@@ -6,7 +6,7 @@ import type { ExecutionContext } from 'ava'
 import { pino } from 'pino'
 import { ulid } from 'ulid'
 import type { Checkpoint } from '../../../agent/model.ts'
-import type { Store } from '../../../agent/store/contract.ts'
+import type { TreeStore } from '../../../agent/store/contract.ts'
 import { openStore } from '../../../agent/store/store.ts'
 import type { FaultPoint } from '../../../agent/store/tree.ts'
 
@@ -22,7 +22,7 @@ export async function directory(t: ExecutionContext): Promise<string> {
 }
 
 export interface Host {
-  readonly store: Store & AsyncDisposable
+  readonly store: TreeStore & AsyncDisposable
   readonly stateDir: string
   /** The tree of a volume. */
   readonly data: (id: string) => string
@@ -49,8 +49,8 @@ export const calm = new AbortController().signal
 
 /** Carries what the receiver lacks from one store's tree to another's stage; `limitBytes` cuts it off on the way. */
 export async function send(
-  from: Store,
-  to: Store,
+  from: TreeStore,
+  to: TreeStore,
   volume: { id: string; name: string; options: typeof OPTIONS },
   kind: 'last' | 'live' = 'last',
   limitBytes = Number.POSITIVE_INFINITY,
@@ -72,8 +72,8 @@ export async function send(
 
 /** Captures, sends and applies: a planned move's copy. */
 export async function move(
-  from: Store,
-  to: Store,
+  from: TreeStore,
+  to: TreeStore,
   volume: { id: string; name: string; options: typeof OPTIONS },
   seq = 1,
 ): Promise<{ sentBytes: number; sentFiles: number; hash: string; filesRead: number }> {

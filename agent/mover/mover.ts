@@ -1,0 +1,145 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { WherryError } from '../errors.ts'
+import type { Store } from '../store/contract.ts'
+import { layoutOf } from '../store/layout.ts'
+import { Mounting, openMountRoot } from '../store/mounting.ts'
+import type { TreeChooser, VolumePuller } from '../transfer/contract.ts'
+import { type MoverOptions, remotePuller, remoteStore } from './calls.ts'
+import { Line } from './line.ts'
+
+export type { MoverOptions }
+
+/**
+ * How long a disposal waits for what cannot be aborted (an apply). The plugin kills the agent 8 s after SIGTERM, and
+ * others want some of that. Whatever is cut off then is finished or dropped by `recover` at the next start.
+ */
+const CLOSE_LIMIT_MS = 4_000
+
+/**
+ * Store and transfer, in a thread of their own: they wait for disks, hash and encrypt, and none of that may hold up the
+ * thread that answers Docker and renews the lease. Disposing aborts what runs, waits for it and ends the thread.
+ */
+export interface Mover extends AsyncDisposable {
+  readonly store: Store
+  readonly puller: VolumePuller
+  /**
+   * Answers other hosts from now on until disposed; `choose` decides which tree they get. Port 0 picks a free one.
+   * Rejects SETTING_INVALID when it cannot listen there.
+   */
+  serve(options: {
+    host: string
+    port: number
+    choose: TreeChooser
+  }): Promise<{ readonly port: number } & AsyncDisposable>
+  /** Aborts with the reason when the thread has died. All calls reject with it then; only a new process helps. */
+  readonly died: AbortSignal
+}
+
+/**
+ * Starts the thread and opens the state directory and the certificates in it. Rejects STATE_LOCKED while another process
+ * has the directory, CERTIFICATE_INVALID. Call `store.recover` before anything else. `entry` is for tests.
+ */
+export async function openMover(
+  options: MoverOptions,
+  entry: URL = new URL('./thread.ts', import.meta.url),
+): Promise<Mover> {
+  const mountRoot = await openMountRoot(options.mountRoot)
+  const mover = new ThreadMover(options, new Mounting(mountRoot), entry)
+  try {
+    await mover.open()
+  } catch (error) {
+    await mover.terminate()
+    throw error
+  }
+  return mover
+}
+
+class ThreadMover implements Mover {
+  readonly store: Store
+  readonly puller: VolumePuller
+  readonly #options: MoverOptions
+  readonly #worker: Worker
+  readonly #line: Line
+  readonly #died = new AbortController()
+  #choose: TreeChooser | undefined
+  #closing: Promise<void> | undefined
+  #ended = false
+
+  constructor(options: MoverOptions, mounting: Mounting, entry: URL) {
+    this.#options = options
+    this.#worker = new Worker(entry, { name: 'mover' })
+    this.#line = new Line(this.#worker, { choose: (...args: Parameters<TreeChooser>) => this.#chooser()(...args) })
+    this.#worker.on('error', (error) => this.#end(error as Error))
+    this.#worker.on('messageerror', (error) => this.#end(error as Error))
+    this.#worker.on('exit', (code) => this.#end(new Error(`it ended with code ${code}`)))
+    const mountpoint = (id: string) => mounting.mountpoint(layoutOf(options.stateDir, id).id)
+    this.store = { ...remoteStore(this.#line), mountpoint }
+    this.puller = remotePuller(this.#line)
+  }
+
+  get died(): AbortSignal {
+    return this.#died.signal
+  }
+
+  async open(): Promise<void> {
+    await this.#line.call('open', this.#options)
+  }
+
+  async serve({ host, port, choose }: Parameters<Mover['serve']>[0]): ReturnType<Mover['serve']> {
+    this.#choose = choose
+    const bound = (await this.#line.call('serve', host, port)) as number
+    return { port: bound, [Symbol.asyncDispose]: () => this.#stopServing() }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async terminate(): Promise<void> {
+    this.#closing ??= Promise.resolve()
+    await this.#worker.terminate()
+  }
+
+  async #close(): Promise<void> {
+    const wound = new AbortController()
+    const late = sleep(CLOSE_LIMIT_MS, undefined, { signal: wound.signal }).catch(() => undefined)
+    try {
+      await Promise.race([this.#wind(), late])
+    } finally {
+      wound.abort()
+      await this.#worker.terminate()
+    }
+  }
+
+  /** From the outside in: other hosts are cut off first, then what runs is aborted, then the state directory is let go. */
+  async #wind(): Promise<void> {
+    if (this.#ended) return
+    await this.#stopServing()
+    await this.#line.abortAll(new WherryError('INTERNAL', 'The agent shuts down.'))
+    await this.#line.call('close')
+  }
+
+  async #stopServing(): Promise<void> {
+    if (!this.#ended) await this.#line.call('stopServing')
+  }
+
+  #chooser(): TreeChooser {
+    if (this.#choose === undefined) throw new WherryError('INTERNAL', 'A request came before this host serves.')
+    return this.#choose
+  }
+
+  #end(cause: Error): void {
+    this.#ended = true
+    const closing = this.#closing !== undefined
+    const error = closing
+      ? new WherryError('INTERNAL', 'The agent shuts down.')
+      : new WherryError('INTERNAL', `The thread that keeps and moves the data has died: ${cause.message}.`, {
+          hint: 'The agent is started again and goes on from what is on its disk; please report this.',
+          cause,
+        })
+    this.#line.close(error)
+    if (!closing) this.#died.abort(error)
+  }
+}

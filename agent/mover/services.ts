@@ -1,0 +1,65 @@
+import type { Logger } from 'pino'
+import { WherryError } from '../errors.ts'
+import type { StageProgress } from '../store/exchange.ts'
+import { openStore } from '../store/store.ts'
+import { openIdentity } from '../tls.ts'
+import type { Puller, TreeChoice, TreeSource, VolumePuller } from '../transfer/contract.ts'
+import { createPuller } from '../transfer/puller.ts'
+import { serveTransfer } from '../transfer/server.ts'
+import { type MoverOptions, storeAnswers } from './calls.ts'
+import type { Answers, Line } from './line.ts'
+
+/** Often enough for a person who watches, too seldom to cost anything. */
+const PROGRESS_MS = 200
+
+/** A host without peers has nobody to ask; it never gets here, because all copies are its own. */
+const NO_PEERS: Puller = {
+  pull: async () => {
+    throw new WherryError('TRANSFER_CUT', 'This host has no peers to copy from.', { hint: 'Set WHERRY_PEERS.' })
+  },
+}
+
+/**
+ * Opens store, certificates and transfer in the mover's thread; answers what the main thread may call from then on.
+ * Rejects as `openStore` and `openIdentity` do; nothing is left open then.
+ */
+export async function openServices(options: MoverOptions, line: Line, log: Logger): Promise<Answers> {
+  await using opening = new AsyncDisposableStack()
+  const { tls } = options
+  const identity = tls === null ? null : opening.use(await openIdentity({ ...tls, log }))
+  const store = opening.use(await openStore({ ...options, log }))
+  const puller = identity === null ? NO_PEERS : createPuller({ identity, log })
+  const stack = opening.move()
+
+  const pull: VolumePuller['pull'] = async (from, request, volume, signal, onProgress) => {
+    await using writer = await store.writer(volume)
+    const tell = () => onProgress(withFiles(writer.progress()))
+    const timer = setInterval(tell, PROGRESS_MS)
+    try {
+      return await puller.pull(from, request, writer, signal)
+    } finally {
+      clearInterval(timer)
+      tell()
+    }
+  }
+  const source: TreeSource = async (request, peer, signal) => {
+    const { id, kind } = (await line.call('choose', request, peer, signal)) as TreeChoice
+    return store.reader(id, kind)
+  }
+  const serving = stack.use(new AsyncDisposableStack())
+  return {
+    ...storeAnswers(store),
+    pull,
+    async serve(host: string, port: number) {
+      if (identity === null) throw new WherryError('INTERNAL', 'A host without certificates cannot serve its peers.')
+      return serving.use(await serveTransfer({ host, port, identity, source, log })).port
+    },
+    stopServing: () => serving.disposeAsync(),
+    close: () => stack.disposeAsync(),
+  }
+}
+
+/** The store's writer does not count files yet. */
+function withFiles(progress: Pick<StageProgress, 'bytesDone' | 'bytesTotal'> & Partial<StageProgress>): StageProgress {
+  return { filesDone: 0, filesTotal: 0, ...progress }
+}

@@ -1,0 +1,186 @@
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, renameSync, rmdirSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { ulid } from 'ulid'
+import type { Checkpoint, VolumeOptions } from '../../agent/model.ts'
+import type { Capture } from '../../agent/store/contract.ts'
+import { run } from '../lab/harness/command.ts'
+import { addressOfHost } from '../lab/harness/network.ts'
+import type { Case } from './cases.ts'
+import type { BenchHost, Ground } from './ground.ts'
+import type { Order, Stats } from './order.ts'
+
+const PROGRAM = fileURLToPath(new URL('end.ts', import.meta.url))
+const CERTS_SCRIPT = fileURLToPath(new URL('../../scripts/certs', import.meta.url))
+const PORT = 8440
+
+/** What one copy by Wherry took. */
+export interface Copied {
+  readonly captureSeconds: number
+  readonly pullSeconds: number
+  readonly applySeconds: number
+  readonly capture: Capture
+  /** Bytes of content that crossed the network. */
+  readonly pulledBytes: number
+  readonly source: Stats
+  readonly receiver: Stats
+}
+
+/** The driver's hold on one end's process. */
+class End {
+  readonly #child: ChildProcess
+  readonly #lines: AsyncIterator<string>
+  readonly #name: string
+  #errors = ''
+
+  private constructor(host: BenchHost, stateDir: string) {
+    this.#name = host.name
+    this.#child = host.spawn([process.execPath, PROGRAM, stateDir, host.address, String(PORT)])
+    this.#child.stderr?.on('data', (data: Buffer) => {
+      this.#errors += data
+    })
+    if (this.#child.stdout === null) throw new Error('spawned with pipes')
+    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]()
+  }
+
+  static async start(host: BenchHost, stateDir: string): Promise<End> {
+    const end = new End(host, stateDir)
+    await end.#answer()
+    return end
+  }
+
+  async tell(order: Order): Promise<unknown> {
+    this.#child.stdin?.write(`${JSON.stringify(order)}\n`)
+    const { value, error } = await this.#answer()
+    if (error !== undefined) throw new Error(`Wherry on ${this.#name}, ${order.do}: ${error}\n${this.#errors}`)
+    return value
+  }
+
+  async #answer(): Promise<{ value?: unknown; error?: string }> {
+    const { value: line, done } = await this.#lines.next()
+    if (done === true) throw new Error(`Wherry's end on ${this.#name} has died: ${this.#errors}`)
+    return JSON.parse(line) as { value?: unknown; error?: string }
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    const ended = once(this.#child, 'exit')
+    this.#child.stdin?.end()
+    await ended
+  }
+}
+
+/** Wherry's copying between h1 and h2 for one case: two processes and state directories of its own. */
+export class WherryPeer implements AsyncDisposable {
+  readonly name = 'wherry'
+  /** The tree that all peers copy: Wherry's volume on h1, as a container would have it mounted. */
+  source = ''
+  #receiver = ''
+  #id = ''
+  #seq = 0
+  #checkpoint: Checkpoint | null = null
+  readonly #case: Case
+  readonly #h1: End
+  readonly #h2: End
+
+  private constructor(which: Case, h1: End, h2: End) {
+    this.#case = which
+    this.#h1 = h1
+    this.#h2 = h2
+  }
+
+  static async start(which: Case, ground: Ground): Promise<WherryPeer> {
+    const { h1, h2 } = ground
+    const certs = `${ground.directory}/certs`
+    await run(CERTS_SCRIPT, [certs, h1.address, h2.address])
+    const stateDirs = await Promise.all(
+      [h1, h2].map(async (host) => {
+        const stateDir = `${host.directory}/state-${which.name}`
+        mkdirSync(stateDir)
+        await run('cp', ['-r', `${certs}/${host.address}`, `${stateDir}/tls`])
+        return { host, stateDir }
+      }),
+    )
+    const [one, two] = await Promise.all(stateDirs.map(({ host, stateDir }) => End.start(host, stateDir)))
+    if (one === undefined || two === undefined) throw new Error('two ends were started')
+    const peer = new WherryPeer(which, one, two)
+    await peer.renew()
+    return peer
+  }
+
+  /** The receiver's tree. */
+  tree(): string {
+    return this.#receiver
+  }
+
+  /**
+   * Makes a new volume of the same tree: neither end knows anything of it, so the next copy is a first one, from the
+   * first hash on.
+   */
+  async renew(): Promise<void> {
+    const old = { id: this.#id, source: this.source }
+    this.#id = ulid()
+    this.#seq = 0
+    this.#checkpoint = null
+    const owner = (await this.#case.owner?.()) ?? { uid: 0, gid: 0 }
+    const options: VolumeOptions = { ...owner, mode: 0o700 }
+    this.source = (await this.#h1.tell({ do: 'create', id: this.#id, options })) as string
+    this.#receiver = (await this.#h2.tell({ do: 'create', id: this.#id, options })) as string
+    if (old.id === '') return
+    rmdirSync(this.source)
+    renameSync(old.source, this.source)
+    mkdirSync(old.source)
+    for (const end of [this.#h1, this.#h2]) await end.tell({ do: 'drop', id: old.id })
+  }
+
+  /** Resolves when the receiver is durably at the source's state. */
+  async sync(): Promise<Copied> {
+    for (const end of [this.#h1, this.#h2]) await end.tell({ do: 'reset' })
+    const times = await (this.#case.kind === 'none' && this.#checkpoint !== null ? this.#confirm() : this.#copy())
+    const [source, receiver] = (await Promise.all([this.#h1, this.#h2].map((end) => end.tell({ do: 'stats' })))) as [
+      Stats,
+      Stats,
+    ]
+    return { ...times, source, receiver }
+  }
+
+  async #copy(): Promise<Omit<Copied, 'source' | 'receiver'>> {
+    const id = this.#id
+    const startedMs = performance.now()
+    const capture = (await this.#h1.tell({ do: 'capture', id })) as Capture
+    const capturedMs = performance.now()
+    const { hash, bytes, files } = capture
+    const from = { address: addressOfHost(1), port: PORT }
+    const pulledBytes = (await this.#h2.tell({ do: 'pull', id, from, hash })) as number
+    const pulledMs = performance.now()
+    this.#seq += 1
+    const checkpoint = { epoch: 1, seq: this.#seq, hash, at: new Date().toISOString(), bytes, files }
+    await this.#h2.tell({ do: 'apply', id, checkpoint })
+    const appliedMs = performance.now()
+    this.#checkpoint = checkpoint
+    return {
+      captureSeconds: (capturedMs - startedMs) / 1000,
+      pullSeconds: (pulledMs - capturedMs) / 1000,
+      applySeconds: (appliedMs - pulledMs) / 1000,
+      capture,
+      pulledBytes,
+    }
+  }
+
+  /** Both ends look at their trees and find the checkpoint that both have: nothing has to move. */
+  async #confirm(): Promise<Omit<Copied, 'source' | 'receiver'>> {
+    const startedMs = performance.now()
+    const order = { do: 'capture', id: this.#id } as const
+    const [mine, theirs] = (await Promise.all([this.#h1.tell(order), this.#h2.tell(order)])) as [Capture, Capture]
+    const captureSeconds = (performance.now() - startedMs) / 1000
+    const hash = this.#checkpoint?.hash
+    if (mine.hash !== hash || theirs.hash !== hash) throw new Error('nothing was changed, and yet a hash is another')
+    return { captureSeconds, pullSeconds: 0, applySeconds: 0, capture: mine, pulledBytes: 0 }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.#h1.stop(), this.#h2.stop()])
+  }
+}

@@ -1,0 +1,15 @@
+/** A mover's thread with a bug: it opens, and dies of a call. */
+import { parentPort } from 'node:worker_threads'
+import { Line } from '../../../agent/mover/line.ts'
+
+if (parentPort === null) throw new Error('This file runs as a thread only.')
+new Line(parentPort, {
+  open: () => undefined,
+  'store.copy': () => new Promise(() => undefined),
+  'store.copies': () => {
+    setImmediate(() => {
+      throw new Error('a bug nobody caught')
+    })
+    return new Promise(() => undefined)
+  },
+})

@@ -1,5 +1,5 @@
-import { errnoOf } from './failure.ts'
-import { callNow, cString } from './libc.ts'
+import { callNow, cString, failure, native } from './libc.ts'
+import { procPath } from './name.ts'
 
 const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
@@ -9,35 +9,65 @@ const NS_PER_SECOND = 1_000_000_000n
 /** XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h: nothing the kernel answers is longer. */
 const XATTR_MAX_BYTES = 65_536
 
+/** Every call here ends before the next begins: one buffer for a thread, made when it is first needed. */
+let scratch: Buffer | undefined
+
 /** Sets the mtime (ns since 1970, may be negative) of what `path` names, never of what a symlink points to; atime stays. */
 export function setMtime(path: Buffer, mtimeNs: bigint): void {
+  callNow('utimensat', path.toString(), AT_FDCWD, cString(path), timesOf(mtimeNs), AT_SYMLINK_NOFOLLOW)
+}
+
+/** Sets the mtime (ns since 1970, may be negative) of an open file; atime stays (futimens(3)). Not for O_PATH descriptors. */
+export function setTimes(fd: number, mtimeNs: bigint): void {
+  if (native('futimens')(fd, timesOf(mtimeNs)) < 0) throw failure('futimens', `fd ${fd}`)
+}
+
+/** Two struct timespec: atime as it is, mtime in whole seconds and the nanoseconds after them. */
+function timesOf(mtimeNs: bigint): BigInt64Array {
   let seconds = mtimeNs / NS_PER_SECOND
   let rest = mtimeNs % NS_PER_SECOND
   if (rest < 0n) {
     seconds -= 1n
     rest += NS_PER_SECOND
   }
-  const times = new BigInt64Array([0n, UTIME_OMIT, seconds, rest])
-  callNow('utimensat', path.toString(), AT_FDCWD, cString(path), times, AT_SYMLINK_NOFOLLOW)
+  return new BigInt64Array([0n, UTIME_OMIT, seconds, rest])
 }
 
 /** Names of the extended attributes, as the kernel lists them; none where the file system knows none. Symlinks are not followed. */
 export function listXattrs(path: Buffer): string[] {
-  const list = Buffer.allocUnsafe(XATTR_MAX_BYTES)
-  try {
-    const length = callNow('llistxattr', path.toString(), cString(path), list, list.length)
-    return length === 0 ? [] : list.toString('latin1', 0, length - 1).split('\0')
-  } catch (error) {
-    if (errnoOf(error) === 'ENOTSUP' || errnoOf(error) === 'EOPNOTSUPP') return []
-    throw error
-  }
+  return listed(cString(path), path)
+}
+
+/** `listXattrs` of `name` (one character per byte) in a held directory, O_PATH or not; '' is the directory itself. */
+export function listXattrsAt(directoryFd: number, name: string): string[] {
+  return listed(procPath(directoryFd, name), name)
+}
+
+function listed(path: Buffer, shown: Buffer | string): string[] {
+  scratch ??= Buffer.allocUnsafe(XATTR_MAX_BYTES)
+  const length = native('llistxattr')(path, scratch, XATTR_MAX_BYTES)
+  if (length > 0) return scratch.toString('latin1', 0, length - 1).split('\0')
+  if (length === 0) return []
+  const error = failure('llistxattr', shown.toString())
+  if (error.errno === 'ENOTSUP' || error.errno === 'EOPNOTSUPP') return []
+  throw error
 }
 
 /** The value of one extended attribute (name in latin1, one character per byte). Symlinks are not followed. */
 export function getXattr(path: Buffer, name: string): Buffer {
-  const value = Buffer.allocUnsafe(XATTR_MAX_BYTES)
-  const length = callNow('lgetxattr', path.toString(), cString(path), cName(name), value, value.length)
-  return Buffer.from(value.subarray(0, length))
+  return valueAt(cString(path), path, name)
+}
+
+/** `getXattr` of `name` in a held directory, O_PATH or not; '' is the directory itself. */
+export function getXattrAt(directoryFd: number, name: string, attribute: string): Buffer {
+  return valueAt(procPath(directoryFd, name), name, attribute)
+}
+
+function valueAt(path: Buffer, shown: Buffer | string, attribute: string): Buffer {
+  scratch ??= Buffer.allocUnsafe(XATTR_MAX_BYTES)
+  const length = native('lgetxattr')(path, cName(attribute), scratch, XATTR_MAX_BYTES)
+  if (length < 0) throw failure('lgetxattr', shown.toString())
+  return Buffer.from(scratch.subarray(0, length))
 }
 
 /** Sets one extended attribute, replacing an old value. Symlinks are not followed. */

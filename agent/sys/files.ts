@@ -5,6 +5,9 @@ import { callAsync, callNow, cString } from './libc.ts'
 
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
+const FALLOC_FL_KEEP_SIZE = 1
+const FALLOC_FL_PUNCH_HOLE = 2
+const SYNC_FILE_RANGE_WRITE = 2
 
 /** Makes a fifo, socket or device node; `mode` carries the type bits (S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK). */
 export function makeNode(path: Buffer, mode: number, device: bigint): void {
@@ -29,6 +32,19 @@ export function nextData(fd: number, offset: number): number | null {
 /** First byte at or after `offset` that is in a hole; the end of the file counts as one. */
 export function nextHole(fd: number, offset: number): number {
   return callNow('lseek', `fd ${fd}`, fd, offset, SEEK_HOLE)
+}
+
+/** Makes a range of an open file a hole and gives its space back; the size stays (fallocate(2)). errno EOPNOTSUPP where the file system has no holes. */
+export function punchHole(fd: number, offset: number, length: number): void {
+  callNow('fallocate', `fd ${fd}`, fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, length)
+}
+
+/**
+ * Starts writing a range of an open file to its device and does not wait (sync_file_range(2), SYNC_FILE_RANGE_WRITE). Makes nothing
+ * durable: it only leaves less for the sync that follows. Blocks while the device's queue is full.
+ */
+export function startWriteback(fd: number, offset: number, length: number): void {
+  callNow('sync_file_range', `fd ${fd}`, fd, offset, length, SYNC_FILE_RANGE_WRITE)
 }
 
 /** Locks a file (made when missing) for this process until disposed or the process ends; null: another has it (flock(2)). */

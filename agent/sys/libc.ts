@@ -3,10 +3,15 @@ import { SystemCallError } from './failure.ts'
 
 type Koffi = typeof import('koffi')
 type Callback = (error: Error | null, result: number) => void
-type Native = ((...args: unknown[]) => number) & { async(...args: unknown[]): void }
+export type Native = ((...args: unknown[]) => number) & { async(...args: unknown[]): void }
 
+// ioctl and openat are variadic in C; on x86-64 and arm64 Linux an integer or pointer goes into the same register either way.
 const PROTOTYPES = {
+  fallocate: 'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
   flock: 'int flock(int fd, int operation)',
+  fstatfs: 'int fstatfs(int fd, void *into)',
+  futimens: 'int futimens(int fd, const void *times)',
+  ioctl: 'int ioctl(int fd, unsigned long request, void *argument)',
   lgetxattr: 'int64_t lgetxattr(const void *path, const void *name, void *value, size_t size)',
   llistxattr: 'int64_t llistxattr(const void *path, void *list, size_t size)',
   lremovexattr: 'int lremovexattr(const void *path, const void *name)',
@@ -14,8 +19,12 @@ const PROTOTYPES = {
   lsetxattr: 'int lsetxattr(const void *path, const void *name, const void *value, size_t size, int flags)',
   mknod: 'int mknod(const void *path, unsigned int mode, uint64_t device)',
   mount: 'int mount(const void *source, const void *target, const void *type, unsigned long flags, const void *data)',
+  openat: 'int openat(int dirfd, const void *path, int flags, unsigned int mode)',
+  statx: 'int statx(int dirfd, const void *path, int flags, unsigned int mask, void *into)',
+  sync_file_range: 'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
   syncfs: 'int syncfs(int fd)',
   umount2: 'int umount2(const void *target, int flags)',
+  unlinkat: 'int unlinkat(int dirfd, const void *path, int flags)',
   utimensat: 'int utimensat(int dirfd, const void *path, const void *times, int flags)',
 } as const
 
@@ -45,7 +54,13 @@ function libc(): Libc {
   return loaded
 }
 
-function failure(call: CallName, path: string): SystemCallError {
+/** glibc's function itself, for calls made 100,000 times per second: the caller checks the result and asks `failure`. */
+export function native(call: CallName): Native {
+  return libc().calls[call]
+}
+
+/** The error of the call that has just failed in this thread. */
+export function failure(call: CallName, path: string): SystemCallError {
   const { koffi, errnoNames } = libc()
   const number = koffi.errno()
   return new SystemCallError(call, path, errnoNames.get(number) ?? `errno ${number}`)

@@ -14,15 +14,12 @@ import { removeXattr, setMtime, setXattr } from '../sys/attributes.ts'
 import { makeNode } from '../sys/files.ts'
 import { O_PATH, self } from './directory.ts'
 import { type Attributes, FLAG_NOCOW, sameXattrs, type Xattrs } from './entry.ts'
-import { joinDevice, lstat, readXattrs } from './inode.ts'
-import type { Body } from './record-codec.ts'
+import { type InodeBody, joinDevice, lstat, readXattrs } from './inode.ts'
 
 const { O_NOFOLLOW, S_IFMT, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK } = constants
 /** Any chown and any write clears it, so it is set after everything else (capabilities(7)). */
 const CAPABILITY = 'security.capability'
 const PRIVATE_MODE = 0o600
-
-export type InodeBody = Exclude<Body, { kind: 'link' }>
 
 /** Makes the inode of an entry at a free place, with no attributes of its own yet; a file is made empty. */
 export function makeInode(place: Buffer, entry: InodeBody): void {

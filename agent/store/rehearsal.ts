@@ -1,60 +1,84 @@
-import { rm } from 'node:fs/promises'
+import { closeSync } from 'node:fs'
 import { join } from 'node:path'
 import { WherryError } from '../errors.ts'
 import { errnoOf } from '../sys/failure.ts'
+import { StatBuffer, statAt } from '../sys/stat.ts'
 import { makeInode, sameAttributes, setAttributes } from './attributes.ts'
-import type { InodeEntry } from './entry.ts'
-import { attributesOf, lstat } from './inode.ts'
-import type { Manifest } from './manifest.ts'
+import { at, openRoot } from './directory.ts'
+import { FLAG_NOCOW } from './entry.ts'
+import { changeFlags } from './flags.ts'
+import { attributesAt, type InodeBody } from './inode.ts'
 import { printable } from './path.ts'
+import type { Plan } from './plan.ts'
+import { removeIfThere } from './trash.ts'
+
+/** In the copy's own directory, beside the tree: on the same file system. */
+const NAME = 'rehearsal'
 
 /**
- * Tries out in `directory` what this host's file system could refuse: one entry of each kind with each set of xattr
- * names (the largest), the oldest and the newest time. A tree that cannot be held here must be refused before the old
- * one is touched: TREE_UNSUPPORTED, naming an entry.
+ * Tries out in `directory` what this host's file system could refuse of what a plan will do: one entry of each kind with each set of xattr
+ * names (the largest) and of inode flags, the oldest and the newest time. A tree that cannot be held here must be refused
+ * before the old one is touched: TREE_UNSUPPORTED, naming an entry.
  */
-export async function rehearse(target: Manifest, directory: string): Promise<void> {
-  const place = Buffer.from(join(directory, 'rehearsal'))
-  for (const entry of samples(target)) {
-    await rm(place, { recursive: true, force: true })
-    try {
-      makeInode(place, entry)
-      setAttributes(place, entry)
-      if (!sameAttributes(attributesOf(place, lstat(place)), entry)) throw unsupported(entry)
-    } catch (error) {
-      const errno = errnoOf(error)
-      if (errno === undefined || errno === 'ENOSPC' || errno === 'EDQUOT') throw error
-      throw unsupported(entry, error)
+export async function rehearse(plan: Plan, directory: string): Promise<void> {
+  const path = join(directory, NAME)
+  await removeIfThere(path)
+  const held = openRoot(directory)
+  try {
+    for (const [index, body] of samples(plan)) {
+      tryOut(plan, index, body, held)
+      await removeIfThere(path)
     }
+  } finally {
+    closeSync(held)
+    await removeIfThere(path)
   }
-  await rm(place, { recursive: true, force: true })
 }
 
-function samples(target: Manifest): Iterable<InodeEntry> {
-  const chosen = new Map<string, InodeEntry>()
-  const offer = (key: string, entry: InodeEntry, better: (chosen: InodeEntry) => boolean) => {
+function tryOut(plan: Plan, index: number, body: InodeBody, directory: number): void {
+  const place = at(directory, NAME)
+  const stat = new StatBuffer()
+  try {
+    makeInode(place, body)
+    setAttributes(place, body)
+    if ((body.flags & ~FLAG_NOCOW) !== 0) changeFlags(place, body.flags & ~FLAG_NOCOW)
+    statAt(directory, NAME, stat)
+    if (!sameAttributes(attributesAt(directory, NAME, stat, false), body)) throw unsupported(plan, index)
+  } catch (error) {
+    const errno = errnoOf(error)
+    if (errno === undefined || errno === 'ENOSPC' || errno === 'EDQUOT') throw error
+    throw unsupported(plan, index, error)
+  }
+}
+
+/** What is kept as it is needs no trial: this file system holds it already. */
+function samples(plan: Plan): Map<number, InodeBody> {
+  const chosen = new Map<string, { index: number; body: InodeBody }>()
+  const offer = (key: string, index: number, body: InodeBody, better: (chosen: InodeBody) => boolean) => {
     const known = chosen.get(key)
-    if (known === undefined || better(known)) chosen.set(key, entry)
+    if (known === undefined || better(known.body)) chosen.set(key, { index, body })
   }
-  for (const entry of target.entries) {
-    if (entry.kind === 'link') continue
-    const names = entry.xattrs.map(([name]) => name).join()
-    offer(`${entry.kind} ${names}`, entry, (known) => xattrSize(known) < xattrSize(entry))
-    offer('oldest', entry, (known) => known.mtimeNs > entry.mtimeNs)
-    offer('newest', entry, (known) => known.mtimeNs < entry.mtimeNs)
+  for (const index of plan.all('attributes', 'blocks', 'file', 'make')) {
+    const body = plan.target.body(index)
+    if (body.kind === 'link') continue
+    const names = body.xattrs.map(([name]) => name).join()
+    offer(`${body.kind} ${names}`, index, body, (known) => xattrSize(known) < xattrSize(body))
+    if (body.flags !== 0) offer(`${body.kind} flags ${body.flags}`, index, body, () => false)
+    offer('oldest', index, body, (known) => known.mtimeNs > body.mtimeNs)
+    offer('newest', index, body, (known) => known.mtimeNs < body.mtimeNs)
   }
-  return chosen.values()
+  return new Map([...chosen.values()].map(({ index, body }) => [index, body]))
 }
 
-function xattrSize(entry: InodeEntry): number {
-  return entry.xattrs.reduce((sum, [, value]) => sum + value.length, 0)
+function xattrSize(body: InodeBody): number {
+  return body.xattrs.reduce((sum, [, value]) => sum + value.length, 0)
 }
 
-function unsupported(entry: InodeEntry, cause?: unknown): WherryError {
+function unsupported(plan: Plan, index: number, cause?: unknown): WherryError {
   const why = errnoOf(cause)
   return new WherryError(
     'TREE_UNSUPPORTED',
-    `This host's file system cannot hold ${printable(entry.path)} as it is on the other host${why === undefined ? '' : ` (${why})`}.`,
+    `This host's file system cannot hold ${printable(plan.target.path(index))} as it is on the other host${why === undefined ? '' : ` (${why})`}.`,
     { hint: 'Use the same kind of file system on all hosts, and the capabilities of the plugin as shipped.', cause },
   )
 }

@@ -1,5 +1,5 @@
-import { closeSync, rmdirSync, unlinkSync } from 'node:fs'
-import { mkdir, readdir, rename, rmdir } from 'node:fs/promises'
+import { closeSync, lstatSync, rmdirSync, unlinkSync } from 'node:fs'
+import { lstat, mkdir, readdir, rename, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { syncDirectory } from '../durable.ts'
 import { WherryError } from '../errors.ts'
@@ -57,10 +57,19 @@ export async function removeTree(path: string): Promise<void> {
   await rmdir(path)
 }
 
+/** Deletes what a path of ours (not of a tree) names, whatever it is; nothing happens when nothing is there. */
+export async function removeIfThere(path: string): Promise<void> {
+  try {
+    if ((await lstat(path)).isDirectory()) await removeTree(path)
+    else removeName(unlinkSync, Buffer.from(path), Buffer.from(dirname(path)))
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error
+  }
+}
+
 async function removeChildren(fd: number, pace: Pace): Promise<void> {
   for (const entry of await readdir(self(fd), { encoding: 'buffer', withFileTypes: true })) {
     const name = entry.name.toString('latin1')
-    const flagged = entry.isDirectory() || entry.isFile()
     if (entry.isDirectory()) {
       const child = openDirectory(fd, name)
       try {
@@ -68,22 +77,23 @@ async function removeChildren(fd: number, pace: Pace): Promise<void> {
       } finally {
         closeSync(child)
       }
-      removeName(fd, name, flagged, rmdirSync)
+      removeName(rmdirSync, at(fd, name), at(fd, '.'))
     } else {
-      removeName(fd, name, flagged, unlinkSync)
+      removeName(unlinkSync, at(fd, name), at(fd, '.'))
     }
     if (pace.due()) await pace.rest()
   }
 }
 
 /** Only root can set immutable and append-only flags, and a volume's are carried over: they are no reason to keep what is in the trash. */
-function removeName(fd: number, name: string, flagged: boolean, remove: (place: Buffer) => void): void {
+function removeName(remove: (place: Buffer) => void, place: Buffer, parent: Buffer): void {
   try {
-    remove(at(fd, name))
+    remove(place)
   } catch (error) {
     if (errnoOf(error) !== 'EPERM') throw error
-    changeFlags(at(fd, '.'), 0)
-    if (flagged) changeFlags(at(fd, name), 0)
-    remove(at(fd, name))
+    changeFlags(parent, 0)
+    const stat = lstatSync(place)
+    if (stat.isDirectory() || stat.isFile()) changeFlags(place, 0)
+    remove(place)
   }
 }

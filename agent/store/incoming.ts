@@ -1,96 +1,81 @@
-import { closeSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { WherryError } from '../errors.ts'
-import { ContentHash, hashOf, SMALL_FILE_BYTES } from './content.ts'
-import type { FileEntry } from './entry.ts'
-import { type Stage, writeAll } from './stage.ts'
+import type { BlockRun, Piece } from './exchange.ts'
+import type { Extent } from './pool/contract.ts'
+import type { StagedFile } from './staged-file.ts'
 
-/** One file on its way into the stage. Data comes in order; what is skipped is a hole. */
-export class IncomingFile {
-  readonly #stage: Stage
-  readonly #entry: FileEntry
-  readonly #hash: ContentHash
-  #file: FileHandle | null = null
-  /** A small file that came in one piece waits here, to be written at its end in one go. */
-  #whole: Buffer | null = null
+/** Whole blocks are handed on when this much has come: enough that a message costs nothing, little enough to share out. */
+const GROUP_BYTES = 1024 * 1024
 
-  constructor(stage: Stage, entry: FileEntry, signal: AbortSignal) {
-    this.#hash = new ContentHash(signal)
-    this.#stage = stage
-    this.#entry = entry
-  }
-
-  async write(offset: number, data: Buffer): Promise<void> {
-    const { sizeBytes } = this.#entry
-    if (!Number.isSafeInteger(offset) || offset < 0 || offset + data.length > sizeBytes) throw misplaced(offset)
-    if (offset === 0 && data.length === sizeBytes && sizeBytes <= SMALL_FILE_BYTES && this.#file === null) {
-      this.#whole = data
-      return
-    }
-    const file = await this.#open()
-    if (offset < this.#hash.position) throw misplaced(offset)
-    await this.#hash.skipTo(offset)
-    // The kernel copies in another thread while this one hashes.
-    const written = writeAll(file, data, offset)
-    this.#hash.update(data)
-    await written
-  }
-
-  /** Checks the content; true: it is complete in the stage. False: it is not what the manifest says and was thrown away. */
-  async end(): Promise<boolean> {
-    if (this.#whole !== null) return this.#endWhole(this.#whole)
-    const { sizeBytes, hash } = this.#entry
-    const file = await this.#open()
-    await this.#hash.skipTo(sizeBytes)
-    const good = this.#hash.digest() === hash
-    if (good) await file.truncate(sizeBytes)
-    await this.close()
-    if (good) await rename(this.#stage.part(hash), this.#stage.content(hash))
-    else await rm(this.#stage.part(hash), { force: true })
-    return good
-  }
-
-  /** Leaves what has come for a later attempt. */
-  async close(): Promise<void> {
-    await this.#file?.close()
-    this.#file = null
-  }
-
-  #endWhole(data: Buffer): boolean {
-    const { hash } = this.#entry
-    const part = this.#stage.part(hash)
-    if (hashOf(data) !== hash) {
-      rmSync(part, { force: true })
-      return false
-    }
-    const fd = openSync(part, 'w', 0o600)
-    try {
-      writeFileSync(fd, data)
-    } finally {
-      closeSync(fd)
-    }
-    renameSync(part, this.#stage.content(hash))
-    return true
-  }
-
-  /** Opens the part; what it has already is read to bring the hash up to there. */
-  async #open(): Promise<FileHandle> {
-    if (this.#file !== null) return this.#file
-    const { hash, sizeBytes } = this.#entry
-    this.#file = await open(this.#stage.part(hash), 'a+', 0o600)
-    const { size } = await this.#file.stat()
-    // Positions are ours to say; 'a+' was only to make the file without cutting it.
-    await this.#file.close()
-    this.#file = await open(this.#stage.part(hash), 'r+')
-    if (size > sizeBytes) await this.#file.truncate(0)
-    else await this.#hash.read(this.#file.fd, size)
-    return this.#file
-  }
+/** Whole blocks of a file with the data that came for them. */
+export interface BlockGroup {
+  readonly first: number
+  readonly count: number
+  readonly extents: readonly Extent[]
+  readonly bytes: number
 }
 
-function misplaced(offset: number): WherryError {
-  return new WherryError(
-    'REQUEST_INVALID',
-    `File data came for offset ${offset}, out of order or beyond the file's end.`,
-  )
+/** One answer to `blocks` on its way in: collects pieces until they fill whole blocks. */
+export class IncomingRun {
+  readonly file: StagedFile
+  readonly #end: number
+  readonly #endByte: number
+  /** First block that was not handed on yet. */
+  #first: number
+  /** Byte in the file behind the last piece. */
+  #position: number
+  #extents: Extent[] = []
+  #bytes = 0
+
+  constructor(file: StagedFile, run: BlockRun) {
+    this.file = file
+    this.#first = run.first
+    this.#end = run.first + run.count
+    this.#position = run.first * file.blockBytes
+    this.#endByte = Math.min(this.#end * file.blockBytes, file.sizeBytes)
+  }
+
+  /** Takes a piece; answers blocks that are whole now, if enough came. REQUEST_INVALID for data out of order or outside of the run. */
+  take({ offset, data }: Piece): BlockGroup | null {
+    const end = offset + data.length
+    if (!Number.isSafeInteger(offset) || offset < this.#position || end > this.#endByte || data.length === 0) {
+      throw new WherryError(
+        'REQUEST_INVALID',
+        `File data came for bytes ${offset} to ${end}: out of order or not what was asked for.`,
+      )
+    }
+    this.#position = end
+    this.#extents.push({ offset, data })
+    this.#bytes += data.length
+    const whole = end === this.#endByte ? this.#end : Math.floor(end / this.file.blockBytes)
+    return this.#bytes >= GROUP_BYTES && whole > this.#first ? this.#cut(whole) : null
+  }
+
+  /** The rest of the run; what did not come is a hole. */
+  finish(): BlockGroup | null {
+    return this.#first < this.#end ? this.#cut(this.#end) : null
+  }
+
+  /** Hands on the blocks below `end`. Of a piece that reaches into the next block that part is copied: its memory is given away. */
+  #cut(end: number): BlockGroup {
+    const border = end * this.file.blockBytes
+    const extents: Extent[] = []
+    const rest: Extent[] = []
+    for (const extent of this.#extents) {
+      const inside = border - extent.offset
+      if (inside >= extent.data.length) extents.push(extent)
+      else if (inside <= 0) rest.push(extent)
+      else {
+        const data = Buffer.allocUnsafeSlow(extent.data.length - inside)
+        extent.data.copy(data, 0, inside)
+        rest.push({ offset: border, data })
+        extents.push({ offset: extent.offset, data: extent.data.subarray(0, inside) })
+      }
+    }
+    const bytes = extents.reduce((sum, { data }) => sum + data.length, 0)
+    const group = { first: this.#first, count: end - this.#first, extents, bytes }
+    this.#first = end
+    this.#extents = rest
+    this.#bytes -= bytes
+    return group
+  }
 }

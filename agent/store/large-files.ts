@@ -1,0 +1,127 @@
+import { closeSync, ftruncateSync } from 'node:fs'
+import { HASH_BYTES } from './blocks.ts'
+import type { BlockGroup } from './incoming.ts'
+import type { BlockPool } from './pool/contract.ts'
+import type { StagedFile } from './staged-file.ts'
+import type { StagedState } from './staged-state.ts'
+import type { Survey } from './survey.ts'
+
+/** Descriptors that are kept for files nothing is being written to at the moment. */
+const IDLE_OPEN = 16
+
+interface UnderWay {
+  readonly file: StagedFile
+  readonly list: Buffer
+  fd: number
+  /** Whoever still needs it: runs that were asked for, whoever asks. */
+  users: number
+  /** Writes that have not ended. */
+  writes: number
+}
+
+/** Large files that blocks are coming for. Each is open from its first block to its last, and made complete when all is right. */
+export class LargeFiles {
+  readonly #state: StagedState
+  readonly #survey: Survey
+  readonly #pool: BlockPool
+  readonly #underWay = new Map<number, UnderWay>()
+  #open = 0
+
+  constructor(state: StagedState, survey: Survey, pool: BlockPool) {
+    this.#state = state
+    this.#survey = survey
+    this.#pool = pool
+  }
+
+  /** Says that blocks of a file will come; once more for each `leave`. */
+  enter(file: StagedFile, list: Buffer): void {
+    const known = this.#underWay.get(file.index)
+    if (known !== undefined) known.users++
+    else this.#underWay.set(file.index, { file, list, fd: -1, users: 1, writes: 0 })
+    this.#state.files.set(file.index, file)
+  }
+
+  get(index: number): StagedFile | undefined {
+    return this.#underWay.get(index)?.file
+  }
+
+  again(index: number): void {
+    this.#get(index).users++
+  }
+
+  /** The opposite of `enter` and `again`. The file is made complete by whoever leaves last, if all is right by then. */
+  leave(index: number): void {
+    const it = this.#get(index)
+    it.users--
+    this.#settle(it)
+  }
+
+  /** Checks and writes blocks; resolves when that has ended. Answers bytes that were right. */
+  async write(index: number, { first, count, extents }: BlockGroup): Promise<number> {
+    const it = this.#get(index)
+    it.writes++
+    try {
+      if (it.fd < 0) this.#openFile(it)
+      // A copy of its own: what goes to another thread takes the whole memory along that a view is of.
+      const expected = Buffer.allocUnsafeSlow(count * HASH_BYTES)
+      it.list.copy(expected, 0, first * HASH_BYTES, (first + count) * HASH_BYTES)
+      const { fd, file } = it
+      const { sizeBytes, dirty } = file
+      const good = await this.#pool.writeBlocks({ fd, sizeBytes, first, expected, extents, punch: dirty })
+      let bytes = 0
+      for (let nth = 0; nth < count; nth++) {
+        if (good[nth] !== 1 || file.staged.has(first + nth)) continue
+        file.staged.add(first + nth)
+        bytes += file.bytesOf(first + nth)
+      }
+      return bytes
+    } finally {
+      it.writes--
+      this.#settle(it)
+    }
+  }
+
+  /** An open descriptor of the staged file, for as long as a user of it is entered. */
+  descriptor(index: number): number {
+    const it = this.#get(index)
+    if (it.fd < 0) this.#openFile(it)
+    return it.fd
+  }
+
+  /** Closes all; nothing may be being written. */
+  close(): void {
+    for (const it of this.#underWay.values()) this.#closeFile(it)
+    this.#underWay.clear()
+  }
+
+  #settle(it: UnderWay): void {
+    if (it.writes > 0) return
+    if (it.users > 0) {
+      if (this.#open > IDLE_OPEN) this.#closeFile(it)
+      return
+    }
+    this.#closeFile(it)
+    this.#underWay.delete(it.file.index)
+    if (!this.#state.complete.has(it.file.index) && it.file.complete()) this.#survey.complete(this.#state, it.file)
+  }
+
+  #openFile(it: UnderWay): void {
+    it.fd = this.#survey.mirrorOf(this.#state, it.file.index).open(this.#state.target, it.file.index)
+    this.#open++
+    this.#state.present.add(it.file.index)
+    ftruncateSync(it.fd, it.file.sizeBytes)
+  }
+
+  #closeFile(it: UnderWay): void {
+    if (it.fd < 0) return
+    closeSync(it.fd)
+    it.fd = -1
+    this.#open--
+  }
+
+  #get(index: number): UnderWay {
+    const it = this.#underWay.get(index)
+    if (it === undefined) throw new TypeError(`no blocks of file ${index} are under way`)
+    return it
+  }
+}

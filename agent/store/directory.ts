@@ -68,3 +68,23 @@ export class DirectoryCursor implements Disposable {
     for (const { fd } of this.#held.splice(0)) closeSync(fd)
   }
 }
+
+/** A directory held open as long as someone works in it. Who makes it works in it. */
+export class HeldDirectory {
+  readonly fd: number
+  #users = 1
+
+  constructor(fd: number) {
+    this.fd = fd
+  }
+
+  /** One more works in it, and must call `release`. */
+  hold(): void {
+    this.#users++
+  }
+
+  release(): void {
+    this.#users--
+    if (this.#users === 0) closeSync(this.fd)
+  }
+}

@@ -1,80 +1,159 @@
-import { type BigIntStats, constants, lstatSync, readlinkSync } from 'node:fs'
-import { getXattr, listXattrs } from '../sys/attributes.ts'
+import { type BigIntStats, closeSync, constants, lstatSync, readlinkSync } from 'node:fs'
+import { getXattr, getXattrAt, listXattrs, listXattrsAt } from '../sys/attributes.ts'
 import { errnoOf } from '../sys/failure.ts'
-import type { Attributes, InodeEntry, Xattrs } from './entry.ts'
+import { getFlags } from '../sys/flags.ts'
+import { openAt } from '../sys/open.ts'
+import { ATTRIBUTE_APPEND, ATTRIBUTE_IMMUTABLE, ATTRIBUTE_NODUMP, type StatBuffer, statAt } from '../sys/stat.ts'
+import { HASH_BYTES } from './blocks.ts'
+import { at } from './directory.ts'
+import { type Attributes, FLAG_NOCOW, type InodeEntry, type Xattrs } from './entry.ts'
+import type { BytePath } from './path.ts'
+import type { Body } from './record-codec.ts'
 
 /** The host's own policy gives files these labels, and containers get theirs when Docker starts them: they are not data. */
 const HOST_XATTRS: ReadonlySet<string> = new Set(['security.selinux'])
+/** These bits mean the same as the inode flags of the same numbers (statx(2)). */
+const FLAG_BITS = ATTRIBUTE_IMMUTABLE | ATTRIBUTE_APPEND | ATTRIBUTE_NODUMP
+/** An attribute that vanished. */
+const GONE = 'ENODATA'
 
 export type InodeKind = InodeEntry['kind']
+export type InodeBody = Exclude<Body, { kind: 'link' }>
 
-export function lstat(path: Buffer): BigIntStats {
-  return lstatSync(path, { bigint: true })
+/** Stands in a description until the content is hashed. */
+export const NO_HASH = Buffer.alloc(HASH_BYTES)
+
+/** By what two looks at a name tell whether it is the same inode in the same state. */
+export interface State {
+  readonly mode: number
+  readonly inoLow: number
+  readonly inoHigh: number
+  readonly sizeBytes: number
+  readonly ctimeSeconds: number
+  readonly ctimeRestNs: number
+  readonly mtimeSeconds: number
+  readonly mtimeRestNs: number
 }
 
-export function kindOf(stat: BigIntStats): InodeKind | null {
-  switch (Number(stat.mode) & constants.S_IFMT) {
-    case constants.S_IFREG:
-      return 'file'
-    case constants.S_IFDIR:
-      return 'dir'
-    case constants.S_IFLNK:
-      return 'symlink'
-    case constants.S_IFIFO:
-      return 'fifo'
-    case constants.S_IFSOCK:
-      return 'socket'
-    case constants.S_IFCHR:
-      return 'char'
-    case constants.S_IFBLK:
-      return 'block'
-    default:
-      return null
+export function stateOf(stat: StatBuffer): State {
+  return {
+    mode: stat.modeAndType,
+    inoLow: stat.inoLow,
+    inoHigh: stat.inoHigh,
+    sizeBytes: stat.sizeBytes,
+    ctimeSeconds: stat.ctimeSeconds,
+    ctimeRestNs: stat.ctimeRestNs,
+    mtimeSeconds: stat.mtimeSeconds,
+    mtimeRestNs: stat.mtimeRestNs,
   }
 }
 
-/** Says whether two looks at a path saw the same inode in the same state. */
-export function sameState(a: BigIntStats, b: BigIntStats): boolean {
-  return a.ino === b.ino && a.size === b.size && a.mtimeNs === b.mtimeNs && a.ctimeNs === b.ctimeNs && a.mode === b.mode
+export function sameState(a: State, stat: StatBuffer): boolean {
+  return (
+    a.inoLow === stat.inoLow &&
+    a.inoHigh === stat.inoHigh &&
+    a.ctimeRestNs === stat.ctimeRestNs &&
+    a.ctimeSeconds === stat.ctimeSeconds &&
+    a.mtimeRestNs === stat.mtimeRestNs &&
+    a.mtimeSeconds === stat.mtimeSeconds &&
+    a.sizeBytes === stat.sizeBytes &&
+    a.mode === stat.modeAndType
+  )
 }
 
-export function attributesOf(path: Buffer, stat: BigIntStats): Attributes {
+/**
+ * Describes what `stat` saw as `name` in the held directory ('' is the directory itself), without following a symlink; a
+ * file's hash is NO_HASH. `nocow`: the file system knows that flag. null: a kind that no manifest can say.
+ */
+export function describeAt(fd: number, name: BytePath, stat: StatBuffer, nocow: boolean): InodeBody | null {
+  const { kind } = stat
+  if (kind === undefined) return null
+  const attributes = attributesAt(fd, name, stat, nocow)
+  if (kind === 'file') return { kind, ...attributes, sizeBytes: stat.sizeBytes, hash: NO_HASH }
+  if (kind === 'symlink') return { kind, ...attributes, target: readTarget(at(fd, name)) }
+  if (kind === 'char' || kind === 'block') {
+    return { kind, ...attributes, major: stat.rdevMajor, minor: stat.rdevMinor }
+  }
+  return { kind, ...attributes }
+}
+
+/** The attributes of what `stat` saw as `name` in the held directory. `nocow`: the file system knows that flag. */
+export function attributesAt(fd: number, name: BytePath, stat: StatBuffer, nocow: boolean): Attributes {
+  const { kind } = stat
+  const flagged = kind === 'file' || kind === 'dir'
   return {
-    flags: 0,
-    mode: Number(stat.mode) & 0o7777,
-    uid: Number(stat.uid),
-    gid: Number(stat.gid),
-    mtimeNs: stat.mtimeNs,
-    xattrs: readXattrs(path),
+    mode: stat.mode,
+    uid: stat.uid,
+    gid: stat.gid,
+    mtimeNs: stat.mtimeNs(),
+    flags: flagged ? (stat.attributes & FLAG_BITS) | (nocow ? nocowOf(fd, name) : 0) : 0,
+    xattrs: readXattrsAt(fd, name),
+  }
+}
+
+/** statx does not tell this one: the file must be opened. */
+function nocowOf(directory: number, name: BytePath): number {
+  const { O_RDONLY, O_NONBLOCK, O_NOATIME } = constants
+  const fd = openAt(directory, name === '' ? '.' : name, O_RDONLY | O_NONBLOCK | O_NOATIME)
+  try {
+    return (getFlags(fd) ?? 0) & FLAG_NOCOW
+  } finally {
+    closeSync(fd)
   }
 }
 
 /** All extended attributes that are data, sorted by name. One that vanishes between listing and reading is left out. */
+export function readXattrsAt(fd: number, name: BytePath): Xattrs {
+  return collect(listXattrsAt(fd, name), (key) => getXattrAt(fd, name, key))
+}
+
+/** As `readXattrsAt`, of what a path names. */
 export function readXattrs(path: Buffer): Xattrs {
+  return collect(listXattrs(path), (key) => getXattr(path, key))
+}
+
+function collect(names: string[], read: (name: string) => Buffer): Xattrs {
   const xattrs: [string, Buffer][] = []
-  for (const name of listXattrs(path).sort()) {
+  for (const name of names.sort()) {
     if (HOST_XATTRS.has(name)) continue
     try {
-      xattrs.push([name, getXattr(path, name)])
+      xattrs.push([name, read(name)])
     } catch (error) {
-      if (errnoOf(error) !== 'ENODATA') throw error
+      if (errnoOf(error) !== GONE) throw error
     }
   }
   return xattrs
 }
 
-export function readTarget(path: Buffer): string {
+export function lstat(path: Buffer): BigIntStats {
+  return lstatSync(path, { bigint: true })
+}
+
+export function readTarget(path: Buffer): BytePath {
   return readlinkSync(path, { encoding: 'latin1' })
 }
 
-/** Splits Linux's 64-bit device number (glibc's gnu_dev_major and gnu_dev_minor). */
-export function splitDevice(device: bigint): { major: number; minor: number } {
-  return {
-    major: Number(((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xfffff000n)),
-    minor: Number((device & 0xffn) | ((device >> 12n) & 0xffffff00n)),
+/** Looks at `name`; false: it is not there any more, or what leads to it is not. */
+export function lookAgain(fd: number, name: BytePath, stat: StatBuffer): boolean {
+  try {
+    statAt(fd, name, stat)
+    return true
+  } catch (error) {
+    if (movedAway(error)) return false
+    throw error
   }
 }
 
+/** The name vanished or became another kind of thing between two calls. */
+export function movedAway(error: unknown): boolean {
+  return isMovedAway(errnoOf(error))
+}
+
+export function isMovedAway(errno: string | undefined): boolean {
+  return errno !== undefined && ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'ESTALE'].includes(errno)
+}
+
+/** Linux's 64-bit device number (glibc's gnu_dev_makedev). */
 export function joinDevice(major: number, minor: number): bigint {
   const [high, low] = [BigInt(major), BigInt(minor)]
   return (low & 0xffn) | ((high & 0xfffn) << 8n) | ((low & ~0xffn) << 12n) | ((high & ~0xfffn) << 32n)

@@ -1,120 +1,160 @@
-import type { BigIntStats } from 'node:fs'
-import { createReadStream } from 'node:fs'
-import { readFile, rm } from 'node:fs/promises'
+import { link, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { writeDurably } from '../durable.ts'
+import { syncDirectory, UNFINISHED, writeDurably } from '../durable.ts'
 import { errnoOf } from '../sys/failure.ts'
-import type { InodeEntry } from './entry.ts'
-import { decodeManifest, encodeManifest, type Manifest } from './manifest.ts'
-import type { BytePath } from './path.ts'
-import type { Seen } from './scan.ts'
+import { ListFile } from './lists.ts'
+import { type Manifest, parseManifest } from './manifest.ts'
+import { SeenTable } from './seen.ts'
+import type { Snapshot } from './snapshot.ts'
 import { bootId } from './tick.ts'
 
 /** `last`: the tree at its last quiet capture or apply. `live`: the tree as it was last looked at in between. */
 export type KeptKind = 'last' | 'live'
 
-/** Inode number, ctime and the clean flag: 8 + 8 + 1 bytes per entry. */
-const SEEN_BYTES = 17
+/** A snapshot of which the parts are known, so that the next one can be made from it. */
+export interface KeptTree extends Snapshot {
+  readonly seen: SeenTable
+  readonly lists: ListFile
+}
+
+/** What a scan need not read again. */
+export interface Known {
+  readonly last: KeptTree | null
+  readonly live: KeptTree | null
+}
+
+const PARTS = ['lists', 'seen', 'manifest'] as const
+const NEWLINE = 10
 
 export function manifestPath(directory: string, kind: KeptKind): string {
-  return join(directory, `${kind}.manifest`)
+  return partPath(directory, kind, 'manifest')
 }
 
-function seenPath(directory: string, kind: KeptKind): string {
-  return join(directory, `${kind}.seen`)
+/** Where a scan of the copy in `directory` writes its block lists until they are kept; a leftover means nothing. */
+export function scannedListsPath(directory: string): string {
+  return join(directory, `scan.lists${UNFINISHED}`)
 }
 
-/** Keeps a manifest and what was seen of its entries. Durable on return; a crash leaves the old manifest or the new one. */
-export async function keepTree(
+function partPath(directory: string, kind: KeptKind, part: (typeof PARTS)[number]): string {
+  return join(directory, `${kind}.${part}`)
+}
+
+/**
+ * Keeps a snapshot that was just scanned; its lists file becomes the kept one. What is kept already is not written again.
+ * `known` is what the scan was given. Durable on return. A crash leaves the old snapshot or the new one, or parts that
+ * do not belong together: then their files are all read again at the next scan.
+ */
+export async function keepSnapshot(
   directory: string,
   kind: KeptKind,
-  manifest: Manifest,
-  seen: readonly (Seen | null)[],
+  tree: KeptTree,
+  known: Known | null,
 ): Promise<void> {
-  const header = Buffer.from(`${JSON.stringify({ hash: manifest.hash, boot: await bootId() })}\n`)
-  await writeDurably(seenPath(directory, kind), [Buffer.concat([header, encodeSeen(seen)])])
-  await writeDurably(manifestPath(directory, kind), encodeManifest(manifest))
+  const listsPath = partPath(directory, kind, 'lists')
+  const kept = known?.[kind] ?? null
+  if (kept !== null && (kept === tree || isSame(kept, tree))) {
+    // Lists that were made anew may be there because the kept ones were damaged.
+    if (tree.lists.offsets.total > 0) await keepLists(tree.lists, listsPath)
+    return
+  }
+  const other = kind === 'last' ? 'live' : 'last'
+  if (known !== null && known[other] === tree) {
+    await linkParts(directory, other, kind)
+    return
+  }
+  await keepLists(tree.lists, listsPath)
+  const header = Buffer.from(`${JSON.stringify({ hash: tree.manifest.hash, boot: await bootId() })}\n`)
+  await writeDurably(partPath(directory, kind, 'seen'), [header, ...tree.seen.encoded()])
+  await writeDurably(manifestPath(directory, kind), tree.manifest.encoded())
 }
 
 export async function dropKept(directory: string, kind: KeptKind): Promise<void> {
-  await rm(manifestPath(directory, kind), { force: true })
-  await rm(seenPath(directory, kind), { force: true })
+  for (const part of PARTS) await rm(partPath(directory, kind, part), { force: true })
 }
-
-/** Answers, for an entry's path and state now, what it was when a kept manifest saw it, if nothing can have changed since. */
-export type Unchanged = (path: BytePath, stat: BigIntStats) => InodeEntry | undefined
 
 /**
- * Loads what is kept; knows nothing where there is nothing or it is damaged or from before a reboot. A live look may
- * have been cut off, so what it lacks is looked for in the last one.
+ * Loads what is kept; knows nothing where there is nothing or it is damaged or from before a reboot: it only saves work.
  */
-export async function loadUnchanged(directory: string): Promise<Unchanged> {
-  const live = await loadClean(directory, 'live')
-  const last = await loadClean(directory, 'last')
-  return (path, stat) => sameEntry(live?.get(path), stat) ?? sameEntry(last?.get(path), stat)
+export async function loadKnown(directory: string): Promise<Known> {
+  return { live: await loadClean(directory, 'live'), last: await loadClean(directory, 'last') }
 }
 
-function sameEntry(found: { entry: InodeEntry; seen: Seen } | undefined, stat: BigIntStats): InodeEntry | undefined {
-  if (found === undefined || found.seen.ino !== stat.ino || found.seen.ctimeNs !== stat.ctimeNs) return undefined
-  const { entry } = found
-  if (entry.mtimeNs !== stat.mtimeNs) return undefined
-  if (entry.kind === 'file' && BigInt(entry.sizeBytes) !== stat.size) return undefined
-  return entry
+/** Loads a kept snapshot; null when there is none. Rejects MANIFEST_INVALID when its manifest is damaged. */
+export async function loadSnapshot(directory: string, kind: KeptKind): Promise<KeptTree | null> {
+  const manifest = await loadManifest(manifestPath(directory, kind))
+  if (manifest === null) return null
+  const lists = new ListFile(manifest, partPath(directory, kind, 'lists'))
+  return { manifest, lists, seen: (await loadSeen(directory, kind, manifest)) ?? SeenTable.empty(manifest.count) }
 }
 
-async function loadClean(
-  directory: string,
-  kind: KeptKind,
-): Promise<Map<BytePath, { entry: InodeEntry; seen: Seen }> | null> {
-  let manifest: Manifest
-  let file: Buffer
-  try {
-    file = await readFile(seenPath(directory, kind))
-    manifest = await decodeManifest(createReadStream(manifestPath(directory, kind)))
-  } catch {
-    // Only a saving of time: without it every file is read.
-    return null
-  }
-  const headerEnd = file.indexOf(10)
-  const expected = JSON.stringify({ hash: manifest.hash, boot: await bootId() })
-  if (file.toString('utf8', 0, headerEnd) !== expected) return null
-  const seen = file.subarray(headerEnd + 1)
-  if (seen.length !== manifest.entries.length * SEEN_BYTES) return null
-  const clean = new Map<BytePath, { entry: InodeEntry; seen: Seen }>()
-  for (const [index, entry] of manifest.entries.entries()) {
-    if (entry.kind === 'link') continue
-    const state = decodeSeen(seen, index * SEEN_BYTES)
-    if (state.clean) clean.set(entry.path, { entry, seen: state })
-  }
-  return clean
-}
-
-function encodeSeen(seen: readonly (Seen | null)[]): Buffer {
-  const buffer = Buffer.alloc(seen.length * SEEN_BYTES)
-  for (const [index, state] of seen.entries()) {
-    if (state === null) continue
-    const offset = index * SEEN_BYTES
-    buffer.writeBigUInt64LE(state.ino, offset)
-    buffer.writeBigInt64LE(state.ctimeNs, offset + 8)
-    buffer.writeUInt8(state.clean ? 1 : 0, offset + 16)
-  }
-  return buffer
-}
-
-function decodeSeen(buffer: Buffer, offset: number): Seen {
-  return {
-    ino: buffer.readBigUInt64LE(offset),
-    ctimeNs: buffer.readBigInt64LE(offset + 8),
-    clean: buffer.readUInt8(offset + 16) === 1,
-  }
-}
-
-/** Reads a kept manifest; null when there is none. Rejects MANIFEST_INVALID when it is damaged. */
+/** Reads a manifest from a file; null when there is none. Rejects MANIFEST_INVALID when it is damaged. */
 export async function loadManifest(path: string): Promise<Manifest | null> {
   try {
-    return await decodeManifest(createReadStream(path))
+    return await parseManifest(await readFile(path))
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null
     throw error
   }
+}
+
+function isSame(a: KeptTree, b: KeptTree): boolean {
+  return a.manifest.hash === b.manifest.hash && a.seen.equals(b.seen)
+}
+
+async function loadClean(directory: string, kind: KeptKind): Promise<KeptTree | null> {
+  try {
+    const manifest = await loadManifest(manifestPath(directory, kind))
+    const seen = manifest === null ? null : await loadSeen(directory, kind, manifest)
+    if (manifest === null || seen === null) return null
+    return { manifest, seen, lists: new ListFile(manifest, partPath(directory, kind, 'lists')) }
+  } catch {
+    // Only a saving of time: without it every file is read.
+    return null
+  }
+}
+
+/** null: what was seen is not of this manifest, or from before a reboot. */
+async function loadSeen(directory: string, kind: KeptKind, manifest: Manifest): Promise<SeenTable | null> {
+  let file: Buffer
+  try {
+    file = await readFile(partPath(directory, kind, 'seen'))
+  } catch {
+    return null
+  }
+  const headerEnd = file.indexOf(NEWLINE)
+  const expected = JSON.stringify({ hash: manifest.hash, boot: await bootId() })
+  if (file.toString('utf8', 0, headerEnd) !== expected) return null
+  return SeenTable.decode(file.subarray(headerEnd + 1), manifest.count)
+}
+
+/** Gives lists their place: durable when the directory is synced, which the caller does. */
+async function keepLists(lists: ListFile, path: string): Promise<void> {
+  if (lists.path === path) return
+  if (lists.offsets.total === 0) await rm(path, { force: true })
+  else {
+    await using file = await open(lists.path, 'r')
+    await file.sync()
+    await rename(lists.path, path)
+  }
+  lists.moved(path)
+}
+
+/** The same snapshot under the other name. Kept files are replaced and never changed: a second link serves. */
+async function linkParts(directory: string, from: KeptKind, to: KeptKind): Promise<void> {
+  for (const part of PARTS) {
+    const path = partPath(directory, to, part)
+    const unfinished = `${path}${UNFINISHED}`
+    await rm(unfinished, { force: true })
+    try {
+      await link(partPath(directory, from, part), unfinished)
+      await rename(unfinished, path)
+      // A rename of one name of a file onto another does nothing (rename(2)).
+      await rm(unfinished, { force: true })
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error
+      // A tree without large files has no lists.
+      await rm(path, { force: true })
+    }
+  }
+  await syncDirectory(directory)
 }

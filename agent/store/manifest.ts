@@ -9,6 +9,7 @@ import {
   checkRecord,
   depthAt,
   fileFacts,
+  fileSizeFrom,
   flagsAt,
   HEAD_BYTES,
   kindAt,
@@ -110,14 +111,19 @@ export class Manifest {
     return kind === 'dir' || kind === 'file' ? flagsAt(this.#buffer, this.#offset(index)) : 0
   }
 
+  /** Size of a regular file. Only for an index whose kind is 'file'. */
+  sizeBytes(index: number): number {
+    return fileSizeFrom(this.#buffer, this.#offset(index + 1))
+  }
+
   /** Whether an entry has a list of block hashes. */
   isLarge(index: number): boolean {
-    return this.kind(index) === 'file' && !isSmall(this.file(index).sizeBytes)
+    return this.kind(index) === 'file' && !isSmall(this.sizeBytes(index))
   }
 
   /** Bytes of the list of block hashes of an entry; 0 when it has none. */
   listBytes(index: number): number {
-    return this.isLarge(index) ? blockCountOf(this.file(index).sizeBytes) * HASH_BYTES : 0
+    return this.isLarge(index) ? blockCountOf(this.sizeBytes(index)) * HASH_BYTES : 0
   }
 
   /** The index behind all that is in directory `index`. */
@@ -156,6 +162,16 @@ export class Manifest {
     return aEnd - a === bEnd - b && this.#buffer.compare(other.#buffer, b, bEnd, a, aEnd) === 0
   }
 
+  /** The encoded form, for loops that cannot afford an object for each entry. Not to be changed. */
+  get buffer(): Buffer {
+    return this.#buffer
+  }
+
+  /** Where the record of an entry begins in `buffer`; for `count`, where the last ends. */
+  offset(index: number): number {
+    return this.#offset(index)
+  }
+
   /** The form on disk and on the wire, in chunks of at most 1 MiB that share this manifest's memory. */
   *encoded(): Generator<Buffer> {
     for (let at = 0; at < this.#buffer.length; at += CHUNK_BYTES) yield this.#buffer.subarray(at, at + CHUNK_BYTES)
@@ -179,6 +195,8 @@ export class ManifestBuilder {
   #end = MAGIC.copy(this.#buffer)
   #hashed = this.#end
   readonly #index = new RecordIndex()
+  /** Files whose hash is still to come, ascending. */
+  readonly #unread = new Set<number>()
   #bytes = 0
 
   get count(): number {
@@ -199,12 +217,49 @@ export class ManifestBuilder {
     return index
   }
 
-  /** Takes an entry over as it stands in another manifest, at the same depth with the same name. Not for links. */
-  copy(from: Manifest, index: number): number {
-    return this.add(from.depth(index), from.name(index), from.body(index))
+  /** As `add`, for a file whose hash is not known yet: `setHash` must follow before `finish`. */
+  addUnread(depth: number, name: BytePath, entry: Body & { kind: 'file' }): number {
+    this.#unread.add(this.#index.count)
+    return this.add(depth, name, entry)
   }
 
+  /** Gives a file that was added unread its hash. */
+  setHash(index: number, hash: Buffer): void {
+    if (!this.#unread.delete(index)) throw new RangeError(`entry ${index} has its hash`)
+    const end = index + 1 < this.#index.count ? this.#index.offset(index + 1) : this.#end
+    hash.copy(this.#buffer, end - HASH_BYTES)
+  }
+
+  /** Takes an entry over as it stands in another manifest, at the same depth with the same name. Not for links. */
+  copy(from: Manifest, index: number): number {
+    const [start, end] = [from.offset(index), from.offset(index + 1)]
+    this.#makeRoom(end - start + TRAILER_BYTES)
+    const kind = from.kind(index)
+    const copied = this.#index.add(this.#end, from.depth(index), kind === 'dir')
+    this.#end += from.buffer.copy(this.#buffer, this.#end, start, end)
+    if (kind === 'file') this.#bytes += from.sizeBytes(index)
+    if (this.#end - this.#hashed >= CHUNK_BYTES) this.#hashUp()
+    return copied
+  }
+
+  /** Takes the first entries of another manifest over, links included, into an empty builder. */
+  copyFirst(from: Manifest, count: number): void {
+    if (this.count > 0) throw new RangeError('the builder is not empty')
+    const [start, end] = [this.#end, from.offset(count)]
+    this.#makeRoom(end - start + TRAILER_BYTES)
+    from.buffer.copy(this.#buffer, start, start, end)
+    this.#end = end
+    for (let index = 0; index < count; index++) {
+      const kind = from.kind(index)
+      this.#index.add(from.offset(index), from.depth(index), kind === 'dir')
+      if (kind === 'file') this.#bytes += from.sizeBytes(index)
+    }
+    this.#hashUp()
+  }
+
+  /** RangeError when a file's hash is still missing. */
   finish(): Manifest {
+    if (this.#unread.size > 0) throw new RangeError(`${this.#unread.size} files have no hash`)
     this.#hashUp()
     this.#makeRoom(TRAILER_BYTES)
     const recordsEnd = this.#end
@@ -214,9 +269,13 @@ export class ManifestBuilder {
     return new Manifest(this.#buffer.subarray(0, this.#end), offsets, parents, this.#hash.digest('hex'), this.#bytes)
   }
 
+  /** Hashes the records up to the first that may still change. */
   #hashUp(): void {
-    this.#hash.update(this.#buffer.subarray(this.#hashed, this.#end))
-    this.#hashed = this.#end
+    const [firstUnread] = this.#unread
+    const end = firstUnread === undefined ? this.#end : this.#index.offset(firstUnread)
+    if (end <= this.#hashed) return
+    this.#hash.update(this.#buffer.subarray(this.#hashed, end))
+    this.#hashed = end
   }
 
   #makeRoom(bytes: number): void {
@@ -255,7 +314,7 @@ export async function parseManifest(buffer: Buffer): Promise<Manifest> {
       check.take(at)
       const kind = kindAt(buffer, at)
       index.add(at, depthAt(buffer, at), kind === 'dir')
-      if (kind === 'file') bytes += fileFacts(buffer, end).sizeBytes
+      if (kind === 'file') bytes += fileSizeFrom(buffer, end)
       if (!Number.isSafeInteger(bytes)) throw new Malformed('sizes beyond any disk')
       at = end
       if (at - hashed < CHUNK_BYTES) continue
@@ -341,6 +400,10 @@ class RecordIndex {
     this.#parents[index] = depth === 0 ? 0 : (this.#directories[depth - 1] ?? 0)
     if (isDirectory) this.#directories[depth] = index
     return index
+  }
+
+  offset(index: number): number {
+    return this.#offsets[index] ?? 0
   }
 
   finish(end: number): { offsets: Uint32Array; parents: Uint32Array } {

@@ -259,10 +259,28 @@ export function flagsAt(buffer: Buffer, at: number): number {
   return buffer.readUInt32LE(bodyOffset(buffer, at) + 22)
 }
 
+/** Seconds of a checked record's mtime, and its nanoseconds. Not for a link. */
+export function mtimeSecondsAt(buffer: Buffer, at: number): number {
+  return buffer.readDoubleLE(bodyOffset(buffer, at) + 10)
+}
+
+export function mtimeRestAt(buffer: Buffer, at: number): number {
+  return buffer.readUInt32LE(bodyOffset(buffer, at) + 18)
+}
+
+/** The entry that a checked link record names. */
+export function linkTargetAt(buffer: Buffer, at: number): number {
+  return buffer.readUInt32LE(bodyOffset(buffer, at))
+}
+
 /** Size and hash of a checked file record, read from its end (they are the last there is). */
 export function fileFacts(buffer: Buffer, end: number): { sizeBytes: number; hash: Buffer } {
-  const at = end - HASH_BYTES - SIZE_BYTES
-  return { sizeBytes: sizeFrom(buffer, at), hash: buffer.subarray(end - HASH_BYTES, end) }
+  return { sizeBytes: fileSizeFrom(buffer, end), hash: buffer.subarray(end - HASH_BYTES, end) }
+}
+
+/** As `fileFacts`, the size alone. */
+export function fileSizeFrom(buffer: Buffer, end: number): number {
+  return sizeFrom(buffer, end - HASH_BYTES - SIZE_BYTES)
 }
 
 function sizeFrom(buffer: Buffer, at: number): number {

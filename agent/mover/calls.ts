@@ -24,6 +24,7 @@ const STORE_CALLS: Record<keyof StoreCalls, true> = {
   update: true,
   capture: true,
   apply: true,
+  verify: true,
   recover: true,
   mount: true,
   unmount: true,

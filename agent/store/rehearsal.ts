@@ -35,6 +35,11 @@ export async function rehearse(plan: Plan, directory: string): Promise<void> {
   }
 }
 
+/** Removes what a crash left of a rehearsal. */
+export async function dropRehearsal(directory: string): Promise<void> {
+  await removeIfThere(join(directory, NAME))
+}
+
 function tryOut(plan: Plan, index: number, body: InodeBody, directory: number): void {
   const place = at(directory, NAME)
   const stat = new StatBuffer()

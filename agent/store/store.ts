@@ -1,30 +1,48 @@
 import { closeSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
 import { Lanes } from '../lanes.ts'
 import type { Checkpoint, VolumeOptions } from '../model.ts'
-import { errnoOf } from '../sys/failure.ts'
 import { lockFile } from '../sys/files.ts'
 import { applyStaged } from './application.ts'
-import type { Capture, LocalCopy, TreeReader, TreeStore, TreeWriter } from './contract.ts'
+import type { Capture, LocalCopy, TreeStore, Verification } from './contract.ts'
 import { openRoot } from './directory.ts'
+import type { TreeReader, TreeWriter } from './exchange.ts'
 import { committed } from './journal.ts'
-import { dropKept, type KeptKind, keepTree, loadUnchanged, manifestPath } from './kept.ts'
+import {
+  dropKept,
+  type KeptKind,
+  type KeptTree,
+  type Known,
+  keepSnapshot,
+  loadKnown,
+  scannedListsPath,
+} from './kept.ts'
 import { type Layout, layoutOf, trashDirectory, volumesDirectory } from './layout.ts'
-import { makeManifest } from './manifest.ts'
 import { Mounting, openMountRoot } from './mounting.ts'
+import type { BlockPool } from './pool/contract.ts'
+import { openBlockPool } from './pool/pool.ts'
+import { proveApplied } from './proof.ts'
 import { openReader } from './reader.ts'
 import { readRecord, requireRecord } from './record.ts'
 import { Records } from './records.ts'
+import { dropRehearsal } from './rehearsal.ts'
 import { type Scan, scanTree } from './scan.ts'
+import { scrub } from './scrub.ts'
 import { orDiskFull } from './space.ts'
 import { Stage } from './stage.ts'
 import { tickAndSync } from './tick.ts'
 import { emptyTrash, moveToTrash } from './trash.ts'
 import type { FaultPoint } from './tree.ts'
 import { StageWriter } from './writer.ts'
+
+/** On more cores the disk, not the hashing, is what takes the time. */
+const POOL_THREADS_MAX = 4
+/** While one waits for the disk the other computes. */
+const POOL_THREADS_MIN = 2
 
 export interface StoreOptions {
   readonly stateDir: string
@@ -48,8 +66,12 @@ export async function openStore(options: StoreOptions): Promise<TreeStore & Asyn
       hint: 'Run one agent per state directory; stop the other one.',
     })
   }
-  return new DiskStore(options, new Mounting(await openMountRoot(options.mountRoot)), lock)
+  const threads = Math.min(POOL_THREADS_MAX, Math.max(POOL_THREADS_MIN, availableParallelism()))
+  const pool = openBlockPool({ threads, log: options.log })
+  return new DiskStore(options, new Mounting(await openMountRoot(options.mountRoot)), lock, pool)
 }
+
+type CopyChange = Partial<Omit<LocalCopy, 'id'>>
 
 class DiskStore implements TreeStore, AsyncDisposable {
   readonly #stateDir: string
@@ -58,12 +80,17 @@ class DiskStore implements TreeStore, AsyncDisposable {
   readonly #faultPoint: FaultPoint
   readonly #mounting: Mounting
   readonly #lock: Disposable
+  readonly #pool: BlockPool
   readonly #records: Records
   /** Work on a tree or its kept manifests, by id. */
-  readonly #trees = new Lanes()
+  readonly #lanes = new Lanes()
   readonly #writers = new Set<string>()
+  /** One for each volume that was staged for: it knows what it has checked already. */
+  readonly #stages = new Map<string, Stage>()
+  /** Scrubs that wait or run, by id: whatever else is wanted of the tree comes first. */
+  readonly #scrubs = new Map<string, AbortController>()
 
-  constructor(options: StoreOptions, mounting: Mounting, lock: Disposable) {
+  constructor(options: StoreOptions, mounting: Mounting, lock: Disposable, pool: BlockPool) {
     this.#stateDir = options.stateDir
     this.#records = new Records(options.stateDir)
     this.#trashRetentionMs = options.trashRetentionMs
@@ -71,6 +98,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
     this.#faultPoint = options.faultPoint ?? (() => {})
     this.#mounting = mounting
     this.#lock = lock
+    this.#pool = pool
   }
 
   copies(): Promise<{ copies: LocalCopy[]; damaged: { path: string; reason: string }[] }> {
@@ -90,35 +118,29 @@ class DiskStore implements TreeStore, AsyncDisposable {
   }
 
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
-    return this.#trees.run(id, async () => {
+    return this.#withTree(id, async () => {
       signal.throwIfAborted()
       const { name } = await this.#requireWhole(id)
       const layout = this.#layout(id)
-      const scan = await this.#scan(layout, name, kind === 'quiet', signal)
-      const manifest = await makeManifest(scan.entries)
+      const { scan, known } = await this.#scan(layout, name, kind === 'quiet', signal)
       // A live look that was cut off is kept too: the capture that follows need not read again what it has read.
-      await orDiskFull(layout.directory, name, () =>
-        keepTree(layout.directory, kind === 'quiet' ? 'last' : 'live', manifest, scan.seen),
-      )
+      const kept = kind === 'quiet' ? 'last' : 'live'
+      await orDiskFull(layout.directory, name, () => keepSnapshot(layout.directory, kept, knownAs(scan, known), known))
       if (kind === 'quiet') await dropKept(layout.directory, 'live')
       if (!scan.complete) throw signal.reason
-      const { hash, bytes, files } = manifest
+      const { hash, bytes, files } = scan.manifest
       return { hash, bytes, files, filesRead: scan.filesRead, bytesRead: scan.bytesRead }
     })
   }
 
   async reader(id: string, kind: KeptKind): Promise<TreeReader> {
     const { name } = await this.#requireWhole(id)
-    const layout = this.#layout(id)
-    try {
-      return await openReader(manifestPath(layout.directory, kind), layout.data, name)
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw error
-      throw new WherryError('NOT_AT_CHECKPOINT', `Volume ${name} has no ${kind} manifest on this host.`, {
-        hint: kind === 'live' ? 'Ask for its last checkpoint.' : 'Ask a host that has a checkpoint of it.',
-        cause: error,
-      })
-    }
+    const { directory, data } = this.#layout(id)
+    const reader = await openReader({ directory, kind, data, volume: name, pool: this.#pool })
+    if (reader !== null) return reader
+    throw new WherryError('NOT_AT_CHECKPOINT', `Volume ${name} has no ${kind} manifest on this host.`, {
+      hint: kind === 'live' ? 'Ask for its last checkpoint.' : 'Ask a host that has a checkpoint of it.',
+    })
   }
 
   async writer(volume: { id: string; name: string; options: VolumeOptions }): Promise<TreeWriter> {
@@ -132,8 +154,9 @@ class DiskStore implements TreeStore, AsyncDisposable {
     this.#writers.add(id)
     try {
       await this.create(volume)
-      const scan = (signal: AbortSignal) => this.#trees.run(id, () => this.#look(layout, name, signal))
-      return new StageWriter({ layout, volume: name, scan, closed: () => this.#writers.delete(id) })
+      const scan = (signal: AbortSignal) => this.#withTree(id, () => this.#look(layout, name, signal))
+      const closed = () => this.#writers.delete(id)
+      return new StageWriter({ layout, volume: name, stage: this.#stage(layout, name), scan, closed })
     } catch (error) {
       this.#writers.delete(id)
       throw error
@@ -141,7 +164,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
   }
 
   apply(id: string, checkpoint: Checkpoint): Promise<void> {
-    return this.#trees.run(id, async () => {
+    return this.#withTree(id, async () => {
       const copy = await requireRecord(this.#layout(id))
       await this.#requireUnmounted(id)
       // What a holder wrote since its last checkpoint is nowhere else (promise 7).
@@ -150,11 +173,30 @@ class DiskStore implements TreeStore, AsyncDisposable {
     })
   }
 
+  verify(id: string, signal: AbortSignal): Promise<Verification> {
+    const layout = this.#layout(id)
+    const stop = new AbortController()
+    const running = this.#withTree(id, async () => {
+      const copy = await requireRecord(layout)
+      if (copy.applying || (await committed(layout)) !== null) throw unfinished(copy.name)
+      if (copy.held !== null) throw inUse(copy.name, 'held')
+      await this.#requireUnmounted(id)
+      const { pool, update } = { pool: this.#pool, update: (change: CopyChange) => this.update(id, change) }
+      const both = AbortSignal.any([signal, stop.signal])
+      return await scrub({ layout, volume: copy.name, copy, pool, update, signal: both })
+    })
+    this.#scrubs.set(id, stop)
+    const forget = () => {
+      if (this.#scrubs.get(id) === stop) this.#scrubs.delete(id)
+    }
+    return running.finally(forget)
+  }
+
   async recover(): Promise<void> {
     await this.#records.removeUnborn()
     for (const copy of (await this.copies()).copies) {
       try {
-        await this.#trees.run(copy.id, () => this.#recover(copy))
+        await this.#withTree(copy.id, () => this.#recover(copy))
       } catch (error) {
         // One damaged copy must not keep the others from starting; it stays `applying` and is not mounted.
         this.#log.error({ err: error, volume: copy.name, id: copy.id }, 'an apply that was cut off cannot be finished')
@@ -163,7 +205,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
   }
 
   mount(id: string): Promise<string> {
-    return this.#trees.run(id, async () => {
+    return this.#withTree(id, async () => {
       await this.#requireWhole(id)
       return await this.#mounting.mount(id, this.#layout(id).data)
     })
@@ -183,9 +225,10 @@ class DiskStore implements TreeStore, AsyncDisposable {
   }
 
   trash(id: string): Promise<void> {
-    return this.#trees.run(id, async () => {
+    return this.#withTree(id, async () => {
       await this.#requireUnmounted(id)
       this.#requireNoWriter(id)
+      this.#stages.delete(id)
       await moveToTrash(this.#layout(id).directory, id, trashDirectory(this.#stateDir), new Date())
     })
   }
@@ -195,19 +238,22 @@ class DiskStore implements TreeStore, AsyncDisposable {
   }
 
   dropStage(id: string): Promise<void> {
-    return this.#trees.run(id, async () => {
+    return this.#withTree(id, async () => {
       const layout = this.#layout(id)
       this.#requireNoWriter(id)
       if ((await committed(layout)) !== null) throw unfinished(id)
-      await new Stage(layout.stage).drop()
+      await this.#stage(layout, id).drop()
     })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const scrub of this.#scrubs.values()) scrub.abort(closing())
+    await this.#pool[Symbol.asyncDispose]()
     this.#lock[Symbol.dispose]()
   }
 
   async #recover(copy: LocalCopy): Promise<void> {
+    await dropRehearsal(this.#layout(copy.id).directory)
     const checkpoint = await committed(this.#layout(copy.id))
     const about = { volume: copy.name, id: copy.id }
     if (checkpoint !== null) {
@@ -220,39 +266,78 @@ class DiskStore implements TreeStore, AsyncDisposable {
   }
 
   #apply(layout: Layout, volume: string, checkpoint: Checkpoint): Promise<void> {
-    const scan = (signal: AbortSignal) => this.#look(layout, volume, signal)
-    const update = (change: Partial<Omit<LocalCopy, 'id'>>) => this.update(layout.id, change)
-    return applyStaged({ layout, volume, scan, update, faultPoint: this.#faultPoint }, checkpoint)
+    const { directory, data, tick } = layout
+    const [stage, pool] = [this.#stage(layout, volume), this.#pool]
+    const parts = { layout, volume, stage, pool, faultPoint: this.#faultPoint }
+    return applyStaged(
+      {
+        ...parts,
+        look: (signal) => this.#look(layout, volume, signal),
+        update: (change) => this.update(layout.id, change),
+        prove: async (plan, before) => {
+          const lists = scannedListsPath(directory)
+          const tree = await proveApplied({ volume, data, tick, lists, plan, before, stage, pool })
+          this.#faultPoint('verified')
+          await orDiskFull(directory, volume, () => keepSnapshot(directory, 'last', tree, null))
+          await dropKept(directory, 'live')
+        },
+      },
+      checkpoint,
+    )
   }
 
   /** Looks at a tree that nobody should be changing, and keeps what was seen so that the next look reads nothing again. */
-  async #look(layout: Layout, volume: string, signal: AbortSignal): Promise<Scan> {
-    const scan = await this.#scan(layout, volume, false, signal)
+  async #look(layout: Layout, volume: string, signal: AbortSignal): Promise<KeptTree> {
+    const { scan, known } = await this.#scan(layout, volume, false, signal)
     if (!scan.complete) throw signal.reason
-    if (scan.filesRead === 0) return scan
-    await keepTree(layout.directory, 'live', await makeManifest(scan.entries), scan.seen)
-    return scan
+    const tree = knownAs(scan, known)
+    if (tree === scan) {
+      await orDiskFull(layout.directory, volume, () => keepSnapshot(layout.directory, 'live', scan, known))
+    }
+    return tree
   }
 
-  async #scan(layout: Layout, volume: string, quiet: boolean, signal: AbortSignal): Promise<Scan> {
-    const unchanged = await loadUnchanged(layout.directory)
+  async #scan(
+    layout: Layout,
+    volume: string,
+    quiet: boolean,
+    signal: AbortSignal,
+  ): Promise<{ scan: Scan; known: Known }> {
+    const known = await loadKnown(layout.directory)
     const tickNs = await tickAndSync(layout.tick)
     const root = openRoot(layout.data)
     try {
-      return await scanTree(root, { volume, quiet, tickNs, unchanged, signal })
+      const lists = scannedListsPath(layout.directory)
+      const scan = await scanTree(root, { volume, quiet, tickNs, known, pool: this.#pool, signal, lists })
+      return { scan, known }
     } finally {
       closeSync(root)
     }
+  }
+
+  /** Does one thing after another with a tree. A scrub gives way. */
+  #withTree<T>(id: string, work: () => Promise<T>): Promise<T> {
+    this.#scrubs.get(id)?.abort(stoppedScrub(id))
+    return this.#lanes.run(id, work)
+  }
+
+  #stage(layout: Layout, volume: string): Stage {
+    const known = this.#stages.get(layout.id)
+    if (known !== undefined) return known
+    const stage = new Stage(layout, volume, this.#pool)
+    this.#stages.set(layout.id, stage)
+    return stage
   }
 
   #layout(id: string): Layout {
     return layoutOf(this.#stateDir, id)
   }
 
-  /** Rejects COPY_DAMAGED for a tree that an apply left between two checkpoints. */
+  /** Rejects COPY_DAMAGED for a tree that an apply left between two checkpoints, or that was found damaged. */
   async #requireWhole(id: string): Promise<LocalCopy> {
     const copy = await requireRecord(this.#layout(id))
     if (copy.applying || (await committed(this.#layout(id))) !== null) throw unfinished(copy.name)
+    if (copy.damaged !== null) throw damaged(copy.name, copy.damaged)
     return copy
   }
 
@@ -267,6 +352,28 @@ class DiskStore implements TreeStore, AsyncDisposable {
       hint: 'Stop that copy first.',
     })
   }
+}
+
+/** A scan that found nothing new is the kept snapshot: it need not be written again. */
+function knownAs(scan: Scan, known: Known): KeptTree {
+  return [known.live, known.last].find((tree) => tree?.manifest === scan.manifest) ?? scan
+}
+
+function stoppedScrub(id: string): WherryError {
+  return new WherryError('VOLUME_IN_USE', `Volume ${id} is wanted: reading its copy on this host again was stopped.`, {
+    hint: 'Check it again when it is idle.',
+  })
+}
+
+function closing(): WherryError {
+  return new WherryError('VOLUME_IN_USE', 'This agent is shutting down.', { hint: 'Check the copy again later.' })
+}
+
+function damaged(volume: string, paths: readonly string[]): WherryError {
+  const what = `The copy of volume ${volume} on this host is damaged: ${paths.join(', ')}.`
+  return new WherryError('COPY_DAMAGED', what, {
+    hint: "Check this host's disk; let the copy be filled again from a host that has it, which brings only what is damaged.",
+  })
 }
 
 function inUse(volume: string, how: 'held' | 'mounted'): WherryError {

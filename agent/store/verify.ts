@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs'
 import { errnoOf } from '../sys/failure.ts'
-import { sameAttributes } from './attributes.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES } from './blocks.ts'
+import { sameButContent } from './comparison.ts'
 import type { Damage } from './contract.ts'
 import { shareOut } from './crew.ts'
 import { RUN_MAX_BYTES } from './exchange.ts'
@@ -60,15 +60,6 @@ function compareSizes(wanted: Manifest, a: number, is: Manifest, b: number, find
   const [should, does] = [wanted.file(a).sizeBytes, is.file(b).sizeBytes]
   if (should === does) files.push(a)
   else findings.add(a, wanted.path(a), 'content', Math.max(1, Math.abs(blockCountOf(should) - blockCountOf(does))))
-}
-
-function sameButContent(wanted: Manifest, a: number, is: Manifest, b: number): boolean {
-  const [x, y] = [wanted.body(a), is.body(b)]
-  if (x.kind === 'link') return y.kind === 'link' && wanted.path(x.to) === is.path(y.to)
-  if (y.kind === 'link' || !sameAttributes(x, y)) return false
-  if (x.kind === 'symlink') return y.kind === 'symlink' && x.target === y.target
-  if ('major' in x) return 'major' in y && x.major === y.major && x.minor === y.minor
-  return true
 }
 
 /** The directory of `wanted` that holds what is extra, or what that lies in. */

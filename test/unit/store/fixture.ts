@@ -7,6 +7,7 @@ import { pino } from 'pino'
 import { ulid } from 'ulid'
 import type { Checkpoint } from '../../../agent/model.ts'
 import type { TreeStore } from '../../../agent/store/contract.ts'
+import type { TreeReader, TreeWriter, Want } from '../../../agent/store/exchange.ts'
 import { openStore } from '../../../agent/store/store.ts'
 import type { FaultPoint } from '../../../agent/store/tree.ts'
 
@@ -47,6 +48,13 @@ export function checkpoint(capture: { hash: string; bytes: number; files: number
 
 export const calm = new AbortController().signal
 
+/** What went from one store to the other: bytes of content; whether all that is needed has come. */
+export interface Sent {
+  readonly sentBytes: number
+  readonly complete: boolean
+  readonly hash: string
+}
+
 /** Carries what the receiver lacks from one store's tree to another's stage; `limitBytes` cuts it off on the way. */
 export async function send(
   from: TreeStore,
@@ -54,20 +62,38 @@ export async function send(
   volume: { id: string; name: string; options: typeof OPTIONS },
   kind: 'last' | 'live' = 'last',
   limitBytes = Number.POSITIVE_INFINITY,
-): Promise<{ sentBytes: number; sentFiles: number; complete: boolean; hash: string }> {
+): Promise<Sent> {
   await using reader = await from.reader(volume.id, kind)
   await using writer = await to.writer(volume)
-  let [sentBytes, sentFiles, complete] = [0, 0, true]
-  for (const { index, offset } of await writer.begin(reader.manifest())) {
-    for await (const chunk of reader.read(index, offset)) {
-      await writer.write(index, chunk.offset, chunk.data)
-      sentBytes += chunk.data.length
-      if (sentBytes >= limitBytes) return { sentBytes, sentFiles, complete: false, hash: reader.hash }
-    }
-    if (await writer.endFile(index)) sentFiles += 1
-    else complete = false
+  let sentBytes = 0
+  await writer.begin(reader.manifest())
+  for (let want = await writer.next(); want !== null; want = await writer.next()) {
+    sentBytes += await answer(reader, writer, want)
+    if (sentBytes >= limitBytes) return { sentBytes, complete: false, hash: reader.hash }
   }
-  return { sentBytes, sentFiles, complete, hash: reader.hash }
+  return { sentBytes, complete: await writer.finish(), hash: reader.hash }
+}
+
+/** Gives the writer what it wants; answers the bytes of content. */
+async function answer(reader: TreeReader, writer: TreeWriter, want: Want): Promise<number> {
+  if (want.kind === 'files') {
+    const { data, changed } = await reader.files(want.indexes)
+    const { length } = data
+    await writer.takeFiles(want.indexes, data, changed)
+    return length
+  }
+  if (want.kind === 'hashes') {
+    for await (const chunk of reader.hashes(want.index)) await writer.takeHashes(want.index, chunk, false)
+    await writer.takeHashes(want.index, Buffer.alloc(0), true)
+    return 0
+  }
+  let bytes = 0
+  for await (const piece of reader.blocks(want.run)) {
+    bytes += piece.data.length
+    await writer.takePiece(want.run, piece)
+  }
+  await writer.endBlocks(want.run, false)
+  return bytes
 }
 
 /** Captures, sends and applies: a planned move's copy. */
@@ -76,7 +102,7 @@ export async function move(
   to: TreeStore,
   volume: { id: string; name: string; options: typeof OPTIONS },
   seq = 1,
-): Promise<{ sentBytes: number; sentFiles: number; hash: string; filesRead: number }> {
+): Promise<Sent & { filesRead: number }> {
   const capture = await from.capture(volume.id, 'quiet', calm)
   const sent = await send(from, to, volume)
   await to.apply(volume.id, checkpoint(capture, seq))

@@ -17,7 +17,15 @@ test('a copy is made once, with its owner and mode, and is found again by anothe
   const again = await host(t, one.stateDir)
   t.deepEqual(await again.store.copies(), {
     copies: [
-      { ...v, checkpoint: null, held: { epoch: 3, incarnation: 'x' }, applying: false, epochSeen: 3, mounts: { a: 2 } },
+      {
+        ...v,
+        checkpoint: null,
+        held: { epoch: 3, incarnation: 'x' },
+        applying: false,
+        damaged: null,
+        epochSeen: 3,
+        mounts: { a: 2 },
+      },
     ],
     damaged: [],
   })

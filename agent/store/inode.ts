@@ -150,7 +150,7 @@ export function movedAway(error: unknown): boolean {
 }
 
 export function isMovedAway(errno: string | undefined): boolean {
-  return errno !== undefined && ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'ESTALE'].includes(errno)
+  return errno !== undefined && ['ENOENT', 'ENOTDIR', 'EISDIR', 'ELOOP', 'ENXIO', 'ESTALE'].includes(errno)
 }
 
 /** Linux's 64-bit device number (glibc's gnu_dev_makedev). */

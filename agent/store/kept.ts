@@ -1,6 +1,6 @@
 import { link, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { syncDirectory, UNFINISHED, writeDurably } from '../durable.ts'
+import { syncDirectory, UNFINISHED, writeTogether } from '../durable.ts'
 import { errnoOf } from '../sys/failure.ts'
 import { ListFile } from './lists.ts'
 import { type Manifest, parseManifest } from './manifest.ts'
@@ -64,8 +64,10 @@ export async function keepSnapshot(
   }
   await keepLists(tree.lists, listsPath)
   const header = Buffer.from(`${JSON.stringify({ hash: tree.manifest.hash, boot: await bootId() })}\n`)
-  await writeDurably(partPath(directory, kind, 'seen'), [header, ...tree.seen.encoded()])
-  await writeDurably(manifestPath(directory, kind), tree.manifest.encoded())
+  await writeTogether(directory, [
+    { path: partPath(directory, kind, 'seen'), chunks: [header, ...tree.seen.encoded()] },
+    { path: manifestPath(directory, kind), chunks: tree.manifest.encoded() },
+  ])
 }
 
 export async function dropKept(directory: string, kind: KeptKind): Promise<void> {

@@ -222,7 +222,7 @@ export class FileReading {
 
   /** Looks at a file again after it was read. */
   #settle(place: Place, file: Unread, hash: Buffer): void {
-    if (!lookAgain(place.held.fd, file.name, this.#stat)) {
+    if (!lookAgain(place.held.fd, file.name, this.#stat) || this.#stat.kind !== 'file') {
       this.#lost(place, file)
       return
     }
@@ -232,7 +232,9 @@ export class FileReading {
   }
 
   #lost(place: Place, file: Unread, errno?: string): void {
-    if (errno !== undefined && !isMovedAway(errno)) throw new SystemCallError('read', file.name, errno)
+    // The pool answers EINVAL for what is no regular file any more.
+    if (errno !== undefined && errno !== 'EINVAL' && !isMovedAway(errno))
+      throw new SystemCallError('read', file.name, errno)
     this.#refuse(place, file)
     this.missing.add(file.index)
   }

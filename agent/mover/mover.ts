@@ -74,8 +74,11 @@ class ThreadMover implements Mover {
     this.#worker.on('error', (error) => this.#end(error as Error))
     this.#worker.on('messageerror', (error) => this.#end(error as Error))
     this.#worker.on('exit', (code) => this.#end(new Error(`it ended with code ${code}`)))
-    const mountpoint = (id: string) => mounting.mountpoint(layoutOf(options.stateDir, id).id)
-    this.store = { ...remoteStore(this.#line), mountpoint }
+    this.store = {
+      ...remoteStore(this.#line),
+      mountpoint: (id) => mounting.mountpoint(layoutOf(options.stateDir, id).id),
+      mounted: () => mounting.mounted(),
+    }
     this.puller = remotePuller(this.#line)
   }
 

@@ -144,7 +144,7 @@ test('the death of the thread rejects every call with what it died of', async (t
   await t.throwsAsync(mover.store.copies(), { code: 'INTERNAL', message: /has died: a bug nobody caught/ })
   await waiting
   t.true(mover.died.aborted)
-  t.is(await t.throwsAsync(mover.store.mounted()), mover.died.reason)
+  t.is(await t.throwsAsync(mover.store.copies()), mover.died.reason)
   await mover[Symbol.asyncDispose]()
 })
 

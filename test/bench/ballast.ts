@@ -34,11 +34,14 @@ export class Ballast {
   /** Runs `work` with a full ballast that gives way to it. */
   async during<T>(work: () => Promise<T>): Promise<T> {
     this.#fill()
-    const freeAtFirst = meminfo('MemFree')
-    let released = 0
+    let freeBefore = meminfo('MemFree')
+    let owed = MARGIN_BYTES
     const timer = setInterval(() => {
-      const taken = freeAtFirst + released - meminfo('MemFree')
-      while (released < taken + MARGIN_BYTES && this.#release()) released += FILE_BYTES
+      const free = meminfo('MemFree')
+      // What anyone gives back is none of the run's: it must not be set off against what the run takes.
+      owed += Math.max(0, freeBefore - free)
+      freeBefore = free
+      for (; owed > 0 && this.#release(); owed -= FILE_BYTES) freeBefore += FILE_BYTES
     }, LOOK_EVERY_MS)
     try {
       return await work()

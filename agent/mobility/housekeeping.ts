@@ -4,6 +4,7 @@ import type { HostRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { dropUnborn, followNewest, type IdleSince } from './copy-upkeep.ts'
 import type { Core } from './core.ts'
+import { HeldCopies } from './held-copies.ts'
 import { releaseIfUnused } from './release.ts'
 import { clearTombstones, finishRemoval } from './removal.ts'
 
@@ -22,10 +23,11 @@ export const HOUSEKEEPING = '/housekeeping'
 /** Sends this host's heartbeat until the agent stops. */
 export async function beat(core: Core): Promise<void> {
   const { parts } = core
+  const held = new HeldCopies(parts)
   let wasLost = false
   while (!parts.signal.aborted) {
     try {
-      const write = await parts.registry.putHost(await selfRecord(core))
+      const write = await parts.registry.putHost(selfRecord(core, await held.list()))
       if (write.outcome === 'done') wasLost = false
     } catch (error) {
       if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') parts.log.error({ err: error }, 'the heartbeat failed')
@@ -36,10 +38,8 @@ export async function beat(core: Core): Promise<void> {
   }
 }
 
-async function selfRecord(core: Core): Promise<HostRecord> {
+function selfRecord(core: Core, held: readonly LocalCopy[]): HostRecord {
   const { parts } = core
-  const { copies } = await parts.store.copies()
-  const held = copies.filter((copy) => copy.held !== null)
   return {
     id: parts.self.id,
     name: core.engine.name,

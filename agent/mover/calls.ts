@@ -13,8 +13,8 @@ export interface MoverOptions {
   readonly logLevel: string
 }
 
-/** The part of the store that is called in the other thread. */
-export type StoreCalls = Omit<Store, 'mountpoint'>
+/** The part of the store that is called in the other thread. What the kernel alone knows is asked of it directly. */
+export type StoreCalls = Omit<Store, 'mountpoint' | 'mounted'>
 
 /** Listed as a record, so that a call that is missing here does not compile. */
 const STORE_CALLS: Record<keyof StoreCalls, true> = {
@@ -28,7 +28,6 @@ const STORE_CALLS: Record<keyof StoreCalls, true> = {
   recover: true,
   mount: true,
   unmount: true,
-  mounted: true,
   trash: true,
   emptyTrash: true,
   dropStage: true,

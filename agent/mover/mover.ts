@@ -11,7 +11,7 @@ import { Line } from './line.ts'
 export type { MoverOptions }
 
 /**
- * How long a disposal waits for what cannot be aborted (an apply). The plugin kills the agent 8 s after SIGTERM, and
+ * How long a shutdown waits for what cannot be aborted (an apply). The plugin kills the agent 8 s after SIGTERM, and
  * others want some of that. Whatever is cut off then is finished or dropped by `recover` at the next start.
  */
 const CLOSE_LIMIT_MS = 4_000
@@ -64,6 +64,7 @@ class ThreadMover implements Mover {
   readonly #died = new AbortController()
   #choose: TreeChooser | undefined
   #closing: Promise<void> | undefined
+  #late: Promise<void> | undefined
   #ended = false
 
   constructor(options: MoverOptions, mounting: Mounting, entry: URL) {
@@ -73,8 +74,11 @@ class ThreadMover implements Mover {
     this.#worker.on('error', (error) => this.#end(error as Error))
     this.#worker.on('messageerror', (error) => this.#end(error as Error))
     this.#worker.on('exit', (code) => this.#end(new Error(`it ended with code ${code}`)))
-    const mountpoint = (id: string) => mounting.mountpoint(layoutOf(options.stateDir, id).id)
-    this.store = { ...remoteStore(this.#line), mountpoint }
+    this.store = {
+      ...remoteStore(this.#line),
+      mountpoint: (id) => mounting.mountpoint(layoutOf(options.stateDir, id).id),
+      mounted: () => mounting.mounted(),
+    }
     this.puller = remotePuller(this.#line)
   }
 
@@ -89,7 +93,7 @@ class ThreadMover implements Mover {
   async serve({ host, port, choose }: Parameters<Mover['serve']>[0]): ReturnType<Mover['serve']> {
     this.#choose = choose
     const bound = (await this.#line.call('serve', host, port)) as number
-    return { port: bound, [Symbol.asyncDispose]: () => this.#stopServing() }
+    return { port: bound, [Symbol.asyncDispose]: () => this.#inTime(this.#stopServing()) }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -103,14 +107,17 @@ class ThreadMover implements Mover {
   }
 
   async #close(): Promise<void> {
-    const wound = new AbortController()
-    const late = sleep(CLOSE_LIMIT_MS, undefined, { signal: wound.signal }).catch(() => undefined)
     try {
-      await Promise.race([this.#wind(), late])
+      await this.#inTime(this.#wind())
     } finally {
-      wound.abort()
       await this.#worker.terminate()
     }
+  }
+
+  /** Waits for a step of the shutdown; all steps share one limit. */
+  async #inTime(step: Promise<void>): Promise<void> {
+    this.#late ??= sleep(CLOSE_LIMIT_MS, undefined, { ref: false })
+    await Promise.race([step, this.#late])
   }
 
   /** From the outside in: other hosts are cut off first, then what runs is aborted, then the state directory is let go. */

@@ -72,7 +72,7 @@ async function play(
   try {
     await using wherry = await WherryPeer.start(which, ground)
     await which.prepare({ directory: wherry.source, host: ground.h1, scale })
-    const turn = { case: which, host: ground.h1, scale, wherry, rsyncs }
+    const turn = { case: which, ground, scale, wherry, rsyncs }
     if (which.kind !== 'full') await playRound(turn, 0)
     const played: Round[] = []
     for (let round = 1; round <= rounds; round++) {
@@ -92,13 +92,14 @@ async function play(
 
 async function measureAlone(ground: Ground): Promise<Alone> {
   say('the parts alone')
-  const { h1, directory } = ground
+  const { h1, directory, ballast } = ground
   await run(CERTS_SCRIPT, [`${directory}/certs`, h1.address])
   const place = `${h1.directory}/alone`
   mkdirSync(place)
   await run('sync', [], { timeoutMs: TIMEOUT_MS })
   const command = [process.execPath, ALONE_PROGRAM, place, `${directory}/certs/${h1.address}`]
-  return JSON.parse((await h1.exec(command, { timeoutMs: TIMEOUT_MS })).stdout) as Alone
+  const { stdout } = await ballast.during(() => h1.exec(command, { timeoutMs: TIMEOUT_MS }))
+  return JSON.parse(stdout) as Alone
 }
 
 function say(line: string): void {

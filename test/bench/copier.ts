@@ -1,11 +1,7 @@
-import { pino } from 'pino'
 import type { Checkpoint, VolumeOptions } from '../../agent/model.ts'
+import { openMover } from '../../agent/mover/mover.ts'
 import type { Capture } from '../../agent/store/contract.ts'
 import { layoutOf } from '../../agent/store/layout.ts'
-import { openStore } from '../../agent/store/store.ts'
-import { openIdentity } from '../../agent/tls.ts'
-import { createPuller } from '../../agent/transfer/puller.ts'
-import { serveTransfer } from '../../agent/transfer/server.ts'
 
 export interface CopierOptions {
   readonly stateDir: string
@@ -13,7 +9,7 @@ export interface CopierOptions {
   readonly port: number
 }
 
-/** The parts of the agent that copy, put together as agent/main.ts does. The only file of the bench that knows them. */
+/** What the agent copies with, put together as agent/main.ts does. The only file of the bench that knows it. */
 export interface Copier extends AsyncDisposable {
   /** Makes an empty copy; answers where its tree is. */
   create(id: string, options: VolumeOptions): Promise<string>
@@ -29,16 +25,13 @@ const EPOCH = 1
 
 /** Opens the state directory and serves its trees to other hosts until disposed. */
 export async function openCopier({ stateDir, address, port }: CopierOptions): Promise<Copier> {
-  await using stack = new AsyncDisposableStack()
-  const log = pino({ level: 'warn' }, process.stderr)
-  const signal = new AbortController().signal
-  const identity = stack.use(await openIdentity({ dir: `${stateDir}/tls`, address, log }))
-  const store = stack.use(await openStore({ stateDir, mountRoot: `${stateDir}/mounts`, trashRetentionMs: 0, log }))
+  const tls = { dir: `${stateDir}/tls`, address }
+  const mountRoot = `${stateDir}/mounts`
+  const mover = await openMover({ stateDir, mountRoot, trashRetentionMs: 0, tls, logLevel: 'warn' })
+  const { store, puller } = mover
+  const { signal } = new AbortController()
   await store.recover()
-  const puller = createPuller({ identity, log })
-  const source = (request: { volume: string }) => store.reader(request.volume, 'last')
-  stack.use(await serveTransfer({ host: address, port, identity, source, log }))
-  const kept = stack.move()
+  await mover.serve({ host: address, port, choose: async ({ volume }) => ({ id: volume, kind: 'last' }) })
   return {
     async create(id, options) {
       await store.create({ id, name: id, options })
@@ -46,11 +39,10 @@ export async function openCopier({ stateDir, address, port }: CopierOptions): Pr
     },
     capture: (id) => store.capture(id, 'quiet', signal),
     async pull(id, from, hash) {
-      const copy = await store.copy(id)
-      const options = copy?.options ?? { uid: 0, gid: 0, mode: 0o755 }
-      await using writer = await store.writer({ id, name: id, options })
+      const options = (await store.copy(id))?.options
+      if (options === undefined) throw new Error(`there is no copy ${id}`)
       const request = { volume: id, epoch: EPOCH, want: { kind: 'checkpoint', hash } } as const
-      const { bytes, complete } = await puller.pull(from, request, writer, signal)
+      const { bytes, complete } = await puller.pull(from, request, { id, name: id, options }, signal, () => {})
       if (!complete) throw new Error(`the source of ${id} changed`)
       return bytes
     },
@@ -59,6 +51,6 @@ export async function openCopier({ stateDir, address, port }: CopierOptions): Pr
       await store.trash(id)
       await store.emptyTrash(new Date(Date.now() + 1_000))
     },
-    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+    [Symbol.asyncDispose]: () => mover[Symbol.asyncDispose](),
   }
 }

@@ -4,6 +4,7 @@ import { type CommandOptions, type CommandResult, run } from '../lab/harness/com
 import { Guard } from '../lab/harness/guard.ts'
 import { addressOfHost, createHostNetwork, createSwitch, namespaceOfHost, SWITCH } from '../lab/harness/network.ts'
 import { writeRecord } from '../lab/harness/record.ts'
+import { Ballast } from './ballast.ts'
 
 /** Gigabytes end up here: a real disk, never memory. */
 const DEFAULT_PLACE = '/var/tmp'
@@ -58,12 +59,14 @@ export class Ground implements AsyncDisposable {
   readonly directory: string
   readonly h1: BenchHost
   readonly h2: BenchHost
+  readonly ballast: Ballast
   readonly #guard: Guard
 
-  private constructor(directory: string, h1: BenchHost, h2: BenchHost, guard: Guard) {
+  private constructor(directory: string, disk: string, ballast: Ballast, guard: Guard) {
     this.directory = directory
-    this.h1 = h1
-    this.h2 = h2
+    this.h1 = new BenchHost(1, disk)
+    this.h2 = new BenchHost(2, disk)
+    this.ballast = ballast
     this.#guard = guard
   }
 
@@ -77,7 +80,7 @@ export class Ground implements AsyncDisposable {
       await Promise.all([createHostNetwork(1), createHostNetwork(2)])
       log('making a file system')
       const disk = await makeDisk(directory, Math.max(MIN_DISK_BYTES, DISK_BYTES * scale))
-      return new Ground(directory, new BenchHost(1, disk), new BenchHost(2, disk), guard)
+      return new Ground(directory, disk, await Ballast.prepare(`${directory}/ballast`), guard)
     } catch (error) {
       await guard.takeDown()
       throw error

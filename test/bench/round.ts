@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { run } from '../lab/harness/command.ts'
 import type { Case } from './cases.ts'
-import type { BenchHost } from './ground.ts'
+import type { Ground } from './ground.ts'
 import type { RsyncPeer } from './rsync.ts'
 import { RSYNC_FLAGS } from './rsync.ts'
 import { warm } from './warm.ts'
@@ -28,8 +28,7 @@ export interface Round {
 
 interface Turn {
   readonly case: Case
-  /** The source's. */
-  readonly host: BenchHost
+  readonly ground: Ground
   readonly scale: number
   readonly wherry: WherryPeer
   readonly rsyncs: readonly RsyncPeer[]
@@ -40,17 +39,17 @@ export async function playRound(turn: Turn, round: number): Promise<Round> {
   const { wherry, rsyncs } = turn
   const full = turn.case.kind === 'full' || round === 0
   if (turn.case.kind === 'full') await wherry.renew()
-  if (round > 0) await turn.case.change?.({ directory: wherry.source, host: turn.host, scale: turn.scale }, round)
+  if (round > 0) await turn.case.change?.({ directory: wherry.source, host: turn.ground.h1, scale: turn.scale }, round)
   const trees = (receiver: string) => (full ? [wherry.source] : [wherry.source, receiver])
 
   await warm(turn.case, turn.scale, trees(wherry.tree()))
-  const mine = await measure(() => wherry.sync())
+  const mine = await turn.ground.ballast.during(() => measure(() => wherry.sync()))
   await compare(turn.case, wherry.source, wherry.tree(), round)
   const theirs: Partial<Record<string, Measured>> = {}
   for (const peer of rsyncs) {
     if (full) await peer.empty(turn.case)
     await warm(turn.case, turn.scale, trees(peer.tree(turn.case)))
-    theirs[peer.name] = await measure(() => peer.sync(turn.case, wherry.source))
+    theirs[peer.name] = await turn.ground.ballast.during(() => measure(() => peer.sync(turn.case, wherry.source)))
     // Its disk space, and the time to give it back, must not be another peer's burden.
     if (turn.case.kind === 'full') await peer.empty(turn.case)
   }

@@ -28,6 +28,11 @@ export interface Copied {
   readonly receiver: Stats
 }
 
+interface Answer {
+  readonly value?: unknown
+  readonly error?: string
+}
+
 /** The driver's hold on one end's process. */
 class End {
   readonly #child: ChildProcess
@@ -58,10 +63,15 @@ class End {
     return value
   }
 
-  async #answer(): Promise<{ value?: unknown; error?: string }> {
-    const { value: line, done } = await this.#lines.next()
-    if (done === true) throw new Error(`Wherry's end on ${this.#name} has died: ${this.#errors}`)
-    return JSON.parse(line) as { value?: unknown; error?: string }
+  async #answer(): Promise<Answer> {
+    while (true) {
+      const { value: line, done } = await this.#lines.next()
+      if (done === true) throw new Error(`Wherry's end on ${this.#name} has died: ${this.#errors}`)
+      const said = JSON.parse(line) as Answer | { level: number }
+      // The mover's log has the same way out.
+      if (!('level' in said)) return said
+      this.#errors += `${line}\n`
+    }
   }
 
   async stop(): Promise<void> {

@@ -14,6 +14,8 @@ export class MemoryStore implements Store {
   /** How long a look at a tree takes. */
   captureMs = 0
   captures = 0
+  /** How long it takes to read the records of all copies. */
+  copiesMs = 0
   /** How long a durable write of a copy's record takes. */
   updateMs = 0
   /** Set: the stage refuses with it. */
@@ -27,6 +29,7 @@ export class MemoryStore implements Store {
   }
 
   async copies() {
+    if (this.copiesMs > 0) await this.#clock.sleep(this.copiesMs, new AbortController().signal)
     return { copies: [...this.#copies.values()], damaged: [] }
   }
 

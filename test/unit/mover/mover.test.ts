@@ -18,6 +18,7 @@ import {
 } from './kit.ts'
 
 const TICK_MS = 10
+const BROKEN_THREAD = new URL('./broken-thread.ts', import.meta.url)
 
 test('a volume goes from mover to mover while the main thread stays free', async (t) => {
   const tls = await certificates(t)
@@ -138,11 +139,21 @@ test('a pull that is aborted ends with the reason and closes the stage', async (
 })
 
 test('the death of the thread rejects every call with what it died of', async (t) => {
-  const mover = await openMover(await options(t), new URL('./dying-thread.ts', import.meta.url))
+  const mover = await openMover(await options(t), BROKEN_THREAD)
   const waiting = t.throwsAsync(mover.store.copy('x'), { code: 'INTERNAL', message: /a bug nobody caught/ })
   await t.throwsAsync(mover.store.copies(), { code: 'INTERNAL', message: /has died: a bug nobody caught/ })
   await waiting
   t.true(mover.died.aborted)
-  t.is(await t.throwsAsync(mover.store.mounted()), mover.died.reason)
+  t.is(await t.throwsAsync(mover.store.copies()), mover.died.reason)
   await mover[Symbol.asyncDispose]()
+})
+
+test('a shutdown does not wait for ever for what cannot be aborted', async (t) => {
+  const mover = await openMover(await options(t), BROKEN_THREAD)
+  const stuck = t.throwsAsync(mover.store.copy('x'), { message: /shuts down/ })
+  const startMs = performance.now()
+  await mover[Symbol.asyncDispose]()
+  await stuck
+  // The plugin kills the agent after 8 s.
+  t.true(performance.now() - startMs < 7_000)
 })

@@ -1,10 +1,11 @@
-/** A mover's thread with a bug: it opens, and dies of a call. */
+/** A mover's thread with bugs: it opens, dies of `copies`, and never ends a `copy`. */
 import { parentPort } from 'node:worker_threads'
 import { Line } from '../../../agent/mover/line.ts'
 
 if (parentPort === null) throw new Error('This file runs as a thread only.')
 new Line(parentPort, {
   open: () => undefined,
+  stopServing: () => undefined,
   'store.copy': () => new Promise(() => undefined),
   'store.copies': () => {
     setImmediate(() => {

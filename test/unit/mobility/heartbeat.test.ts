@@ -1,0 +1,37 @@
+import test from 'ava'
+import { OPTIONS, World } from './world.ts'
+
+async function heartbeat(world: World) {
+  const [entry] = await world.registry.hosts()
+  return { at: Date.parse(entry?.value.at ?? ''), uses: Object.keys(entry?.value.uses ?? {}) }
+}
+
+test('a disk that hangs costs no heartbeat: what it said last stands in', async (t) => {
+  const world = await World.start(1)
+  const { agent, store } = world.host(1)
+  await agent.create('data', OPTIONS)
+  await world.clock.until(agent.mount('data', 'm', 100_000))
+  await world.clock.advance(2_000)
+  const { id } = await world.record('data')
+  t.deepEqual((await heartbeat(world)).uses, [id])
+  store.copiesMs = 60_000
+  for (let seconds = 0; seconds < 30; seconds++) {
+    await world.clock.advance(1_000)
+    const { at, uses } = await heartbeat(world)
+    t.true(world.clock.now().getTime() - at < 2_500, `${seconds} s: the last beat was at ${at}`)
+    t.deepEqual(uses, [id])
+  }
+})
+
+test('a disk that answers again is believed again', async (t) => {
+  const world = await World.start(1)
+  const { agent, store } = world.host(1)
+  await agent.create('data', OPTIONS)
+  store.copiesMs = 5_000
+  await world.clock.advance(10_000)
+  t.deepEqual((await heartbeat(world)).uses, [])
+  await world.clock.until(agent.mount('data', 'm', 100_000))
+  store.copiesMs = 0
+  await world.clock.advance(10_000)
+  t.deepEqual((await heartbeat(world)).uses, [(await world.record('data')).id])
+})

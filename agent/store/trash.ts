@@ -1,5 +1,5 @@
 import { closeSync, lstatSync, rmdirSync, unlinkSync } from 'node:fs'
-import { lstat, mkdir, readdir, rename, rmdir } from 'node:fs/promises'
+import { lstat, mkdir, readdir, rename } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { syncDirectory } from '../durable.ts'
 import { WherryError } from '../errors.ts'
@@ -54,7 +54,7 @@ export async function removeTree(path: string): Promise<void> {
   } finally {
     closeSync(root)
   }
-  await rmdir(path)
+  removeName(rmdirSync, Buffer.from(path), Buffer.from(dirname(path)))
 }
 
 /** Deletes what a path of ours (not of a tree) names, whatever it is; nothing happens when nothing is there. */

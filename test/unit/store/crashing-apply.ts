@@ -1,4 +1,4 @@
-// Run as a child process: applies what is staged and kills itself, as kill -9 would, at the given step.
+// Run as a child process: applies what is staged and kills itself, as kill -9 would, at the given step; '' for none.
 import { pino } from 'pino'
 import { openStore } from '../../../agent/store/store.ts'
 
@@ -15,5 +15,8 @@ const store = await openStore({
     if (left === 0) process.kill(process.pid, 'SIGKILL')
   },
 })
+// Whoever kills this process at a time of its own starts its clock now.
+process.stdout.write('ready\n')
 await store.recover()
 await store.apply(id, JSON.parse(checkpoint))
+await store[Symbol.asyncDispose]()

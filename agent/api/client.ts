@@ -1,6 +1,15 @@
 import { Pool } from 'undici'
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../errors.ts'
-import type { AgentApi, ErrorBody, Health, HostView, MountAnswer, MoveView, VolumeView } from './contract.ts'
+import type {
+  AgentApi,
+  ErrorBody,
+  Health,
+  HostView,
+  MountAnswer,
+  MoveView,
+  VerifyView,
+  VolumeView,
+} from './contract.ts'
 
 /** A socket on the same machine accepts at once, or nobody is there. */
 const CONNECT_TIMEOUT_MS = 2_000
@@ -56,6 +65,8 @@ export function createAgentClient(socketPath: string): AgentApi & AsyncDisposabl
     mount: async (name, id, deadlineMs, signal) =>
       (await send({ method: 'PUT', path: mount(name, id), body: { deadlineMs }, signal })) as MountAnswer,
     unmount: async (name, id, signal) => void (await send({ method: 'DELETE', path: mount(name, id), signal })),
+    verify: async (name, signal) =>
+      (await send({ method: 'POST', path: `${volume(name)}/verify`, signal })) as VerifyView,
     hosts: async (signal) => (await send({ method: 'GET', path: '/hosts', signal })) as HostView[],
     moves: async (signal) => (await send({ method: 'GET', path: '/moves', signal })) as MoveView[],
     health: async (signal) => (await send({ method: 'GET', path: '/health', signal })) as Health,

@@ -1,8 +1,8 @@
 import type { ErrorCode } from '../errors.ts'
-import type { Health, HostView, MoveView, VolumeView } from '../mobility/contract.ts'
+import type { Health, HostView, MoveView, VerifyView, VolumeView } from '../mobility/contract.ts'
 import type { VolumeOptions } from '../model.ts'
 
-export type { Health, HostView, MoveView, VolumeOptions, VolumeView }
+export type { Health, HostView, MoveView, VerifyView, VolumeOptions, VolumeView }
 
 /**
  * The agent's API: HTTP on a unix socket. Its clients are the plugin, the command line and the dashboard.
@@ -13,6 +13,7 @@ export type { Health, HostView, MoveView, VolumeOptions, VolumeView }
  *     DELETE /volumes/:name                               -> 204
  *     PUT    /volumes/:name/mounts/:id   {deadlineMs}     -> {mountpoint}
  *     DELETE /volumes/:name/mounts/:id                    -> 204
+ *     POST   /volumes/:name/verify                       -> VerifyView    reads this host's copy again; takes its time
  *     GET    /hosts                                       -> HostView[]
  *     GET    /moves                                       -> MoveView[]
  *     GET    /health                                      -> Health
@@ -26,6 +27,7 @@ export interface AgentApi {
   remove(name: string, signal: AbortSignal): Promise<void>
   mount(name: string, mountId: string, deadlineMs: number, signal: AbortSignal): Promise<MountAnswer>
   unmount(name: string, mountId: string, signal: AbortSignal): Promise<void>
+  verify(name: string, signal: AbortSignal): Promise<VerifyView>
   hosts(signal: AbortSignal): Promise<HostView[]>
   moves(signal: AbortSignal): Promise<MoveView[]>
   health(signal: AbortSignal): Promise<Health>

@@ -26,6 +26,10 @@ export function createRoutes(mobility: Mobility): Router {
     ctx.status = 204
   })
 
+  router.post('/volumes/:name/verify', async (ctx) => {
+    ctx.body = await mobility.verify(nameOf(ctx.params), clientGone(ctx))
+  })
+
   router.put('/volumes/:name/mounts/:id', async (ctx) => {
     const { deadlineMs } = parseJson(mountBody, await readBody(ctx.req, BODY_LIMIT_BYTES))
     ctx.body = await mobility.mount(nameOf(ctx.params), mountIdOf(ctx.params), deadlineMs)

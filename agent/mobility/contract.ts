@@ -1,4 +1,5 @@
 import type { Checkpoint, CopyState, VolumeOptions } from '../model.ts'
+import type { Verification } from '../store/contract.ts'
 
 /** One volume as people and Docker see it. */
 export interface VolumeView {
@@ -51,6 +52,15 @@ export interface MoveView {
   readonly seconds: number
 }
 
+/** What reading a copy again found. */
+export interface VerifyView extends Verification {
+  readonly volume: string
+  readonly host: string
+  readonly checkpoint: { readonly epoch: number; readonly seq: number }
+  /** Damaged blocks are being fetched from another host. False with damage: no other host has this checkpoint. */
+  readonly repairing: boolean
+}
+
 export interface HostView {
   readonly id: string
   readonly name: string
@@ -85,6 +95,8 @@ export interface Mobility {
   mount(name: string, mountId: string, deadlineMs: number): Promise<{ mountpoint: string }>
   /** Drops one use; the last one releases the volume in the background. An unknown volume or id is no error. */
   unmount(name: string, mountId: string): Promise<void>
+  /** Reads this host's copy of an idle volume again, byte by byte; damaged blocks are fetched from another host. As long as that takes. */
+  verify(name: string, signal: AbortSignal): Promise<VerifyView>
   hosts(): Promise<HostView[]>
   moves(): Promise<MoveView[]>
   health(): Promise<Health>

@@ -30,6 +30,16 @@ export async function reportCurrent(parts: Informing, seen: VolumeRecord): Promi
   })
 }
 
+/** Tells the registry that this host's copy cannot be used as it is, so that nobody counts on it. */
+export async function reportDamaged(parts: Informing, volume: Pick<VolumeRecord, 'id' | 'name'>): Promise<void> {
+  const { self } = parts
+  await inform(parts, volume.name, (record) => {
+    const mine = record?.id === volume.id ? record.copies[self.id] : undefined
+    if (record === null || mine === undefined || mine.state !== 'current') return record
+    return withCopy(record, self.id, { ...mine, state: 'behind' })
+  })
+}
+
 /** Takes this host's unfinished copy off the record. False: the record knows it as something better. */
 export async function withdrawCopy(parts: Informing, volume: Pick<VolumeRecord, 'id' | 'name'>): Promise<boolean> {
   const { self } = parts

@@ -1,9 +1,10 @@
 import type { Checkpoint, CopyRecord, VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 
-/** Whether this disk's tree is at a checkpoint, untouched since and not half applied. */
+/** Whether this disk's tree is at a checkpoint, untouched since, not half applied and not known to be damaged. */
 export function isAt(local: LocalCopy | null, checkpoint: Checkpoint): boolean {
-  return local !== null && !local.applying && local.held === null && local.checkpoint?.hash === checkpoint.hash
+  if (local === null || local.applying || local.held !== null || local.damaged !== null) return false
+  return local.checkpoint?.hash === checkpoint.hash
 }
 
 /** The record with one host's copy entry replaced. */

@@ -17,6 +17,7 @@ import { releaseIfUnused } from './release.ts'
 import { finishRemoval, removeVolume } from './removal.ts'
 import { chooseTree } from './source.ts'
 import { Uses } from './uses.ts'
+import { verifyVolume } from './verification.ts'
 import { viewHosts, viewVolume } from './views.ts'
 import { Wakes } from './wakes.ts'
 
@@ -52,6 +53,7 @@ export function createMobility(
     confirmed: new Map(),
     releasing: new Set(),
     liveCaptures: new Map(),
+    verifying: new Map(),
   }
   const hints = new Hints(core)
   const view = async (record: VolumeRecord, stale: boolean): Promise<VolumeView> =>
@@ -90,6 +92,7 @@ export function createMobility(
       return { mountpoint }
     },
     unmount: (name, mountId) => unmountVolume(core, name, mountId),
+    verify: (name, signal) => verifyVolume(core, name, signal),
     async hosts(): Promise<HostView[]> {
       return viewHosts(core)
     },

@@ -15,7 +15,7 @@ export async function chooseTree(core: Core, request: TreeRequest, signal: Abort
   const local = await (atCheckpoint
     ? core.locks.run(request.volume, () => store.copy(request.volume))
     : store.copy(request.volume))
-  if (local === null || local.applying) {
+  if (local === null || local.applying || local.damaged !== null) {
     throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} has no complete copy of volume ${request.volume}.`)
   }
   if (request.epoch < local.epochSeen) {

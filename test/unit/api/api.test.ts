@@ -53,6 +53,7 @@ test('every call of the client reaches mobility and brings its answer back', asy
   t.deepEqual([...mobility.mounts], ['data/a/../b'])
   await client.unmount('data', 'a/../b', never)
   t.is(mobility.mounts.size, 0)
+  t.is((await client.verify('data', never)).damagedCount, 0)
   t.deepEqual(await client.hosts(never), [])
   t.deepEqual(await client.moves(never), [])
   t.deepEqual(await client.health(never), HEALTHY)

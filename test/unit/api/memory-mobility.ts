@@ -72,6 +72,12 @@ export function createMemoryMobility(): MemoryMobility {
       await begin('unmount', name, mountId)
       mounts.delete(`${name}/${mountId}`)
     },
+    async verify(name) {
+      await begin('verify', name)
+      const checkpoint = find(name).last ?? { epoch: 0, seq: 0 }
+      const found = { filesChecked: 1, bytesRead: 2, damaged: [], damagedCount: 0 }
+      return { volume: name, host: 'h1', checkpoint, ...found, repairing: false }
+    },
     async hosts() {
       await begin('hosts')
       return []

@@ -1,7 +1,7 @@
 import { WherryError } from '../../../agent/errors.ts'
 import type { Clock } from '../../../agent/mobility/parts.ts'
 import type { Checkpoint } from '../../../agent/model.ts'
-import type { Capture, LocalCopy, Store } from '../../../agent/store/contract.ts'
+import type { Capture, LocalCopy, Store, Verification } from '../../../agent/store/contract.ts'
 
 /** Here a tree is a string, and crosses the network in one write. */
 export const hashOf = (tree: string) => `hash of ${tree}`
@@ -40,7 +40,7 @@ export class MemoryStore implements Store {
   async create({ id, name, options }: Pick<LocalCopy, 'id' | 'name' | 'options'>) {
     const known = this.#copies.get(id)
     if (known !== undefined) return known
-    const bare = { checkpoint: null, held: null, applying: false, epochSeen: 0, mounts: {} }
+    const bare = { checkpoint: null, held: null, applying: false, damaged: null, epochSeen: 0, mounts: {} }
     const copy: LocalCopy = { id, name, options, ...bare }
     this.#copies.set(id, copy)
     this.trees.set(id, '')
@@ -73,7 +73,17 @@ export class MemoryStore implements Store {
     const tree = this.#staged.get(id)
     if (tree === undefined || hashOf(tree) !== checkpoint.hash) throw new WherryError('HASH_MISMATCH', 'not that one')
     this.trees.set(id, tree)
-    await this.update(id, { checkpoint, epochSeen: checkpoint.epoch })
+    await this.update(id, { checkpoint, damaged: null, epochSeen: checkpoint.epoch })
+  }
+
+  async verify(id: string, signal: AbortSignal): Promise<Verification> {
+    await this.#clock.sleep(this.captureMs, signal)
+    signal.throwIfAborted()
+    const tree = this.trees.get(id) ?? ''
+    const good = this.#require(id).checkpoint?.hash === hashOf(tree)
+    await this.update(id, { damaged: good ? null : ['"file"'] })
+    const damaged = good ? [] : [{ path: '"file"', reason: 'content' as const, blocks: 1 }]
+    return { filesChecked: 1, bytesRead: tree.length, damaged, damagedCount: damaged.length }
   }
 
   async recover() {}

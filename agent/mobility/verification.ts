@@ -1,0 +1,80 @@
+import { WherryError } from '../errors.ts'
+import type { VolumeRecord } from '../model.ts'
+import type { LocalCopy } from '../store/contract.ts'
+import { readVolume } from './commit.ts'
+import type { VerifyView } from './contract.ts'
+import { reportDamaged } from './copy-record.ts'
+import type { Core } from './core.ts'
+import { notFound } from './refusals.ts'
+
+/** Bound of asking the registry before and after; reading the copy takes as long as it takes. */
+const REGISTRY_MS = 20_000
+/** A repair is tried for this long when no other host delivers at once; catching up tries again later anyway. */
+const REPAIR_WANTED_MS = 60_000
+
+/**
+ * Reads this host's copy of an idle volume again, every byte, and compares it with its checkpoint. A damaged copy is neither mounted nor
+ * sent from then on; the damaged blocks are fetched from another host that has the checkpoint, in the background. A Mount
+ * of the volume on this host ends the reading (VOLUME_BUSY). VOLUME_NOT_FOUND, NOT_AT_CHECKPOINT (no copy here),
+ * VOLUME_IN_USE (held here). May be repeated.
+ */
+export async function verifyVolume(core: Core, name: string, signal: AbortSignal): Promise<VerifyView> {
+  const { parts } = core
+  const limit = AbortSignal.any([parts.signal, signal, parts.clock.deadline(REGISTRY_MS)])
+  const record = (await readVolume(parts, name, limit))?.value
+  if (record === undefined || record.removedAt !== null) throw notFound(name)
+  const local = await parts.store.copy(record.id)
+  if (local === null || local.checkpoint === null) throw noCopy(core, name)
+  const found = await readUnlessWanted(core, local, signal)
+  const repairing = found.damagedCount > 0 && (await repair(core, record, local))
+  return {
+    volume: name,
+    host: core.hosts.label(parts.self.id),
+    checkpoint: { epoch: local.checkpoint.epoch, seq: local.checkpoint.seq },
+    ...found,
+    repairing,
+  }
+}
+
+async function readUnlessWanted(core: Core, local: LocalCopy, signal: AbortSignal) {
+  const { store, signal: ending } = core.parts
+  const ours = new AbortController()
+  core.verifying.set(local.name, ours)
+  try {
+    if (core.pendingMounts.has(local.name)) ours.abort()
+    return await store.verify(local.id, AbortSignal.any([ending, signal, ours.signal]))
+  } catch (error) {
+    if (!ours.signal.aborted) throw error
+    throw new WherryError('VOLUME_BUSY', `Volume "${local.name}" was mounted while its copy was verified.`, {
+      hint: 'Verify it again when no container uses it.',
+      cause: error,
+    })
+  } finally {
+    if (core.verifying.get(local.name) === ours) core.verifying.delete(local.name)
+  }
+}
+
+/** Makes the damage known and starts to fetch what is damaged. False: nobody else has this checkpoint. */
+async function repair(core: Core, record: VolumeRecord, before: LocalCopy): Promise<boolean> {
+  const { parts } = core
+  const local = await parts.store.copy(record.id)
+  parts.log.error(
+    { volume: record.name, id: record.id, damaged: local?.damaged },
+    'this copy is damaged; it is not used until it was fetched again from another host',
+  )
+  await reportDamaged(parts, record)
+  const newest = record.last !== null && record.last.hash === before.checkpoint?.hash
+  const others = Object.entries(record.copies).some(
+    ([host, copy]) => newest && host !== parts.self.id && copy.state === 'current',
+  )
+  if (others && record.holder === null) core.copying.want(record, REPAIR_WANTED_MS)
+  return others
+}
+
+function noCopy(core: Core, name: string): WherryError {
+  return new WherryError(
+    'NOT_AT_CHECKPOINT',
+    `Host ${core.hosts.label(core.parts.self.id)} has no copy of volume "${name}" at a checkpoint.`,
+    { hint: 'Ask a host that has one: docker volume inspect shows which.' },
+  )
+}

@@ -52,14 +52,16 @@ export async function keepSnapshot(
 ): Promise<void> {
   const listsPath = partPath(directory, kind, 'lists')
   const kept = known?.[kind] ?? null
-  if (kept !== null && (kept === tree || isSame(kept, tree))) {
+  if (kept !== null && isSame(kept, tree)) {
     // Lists that were made anew may be there because the kept ones were damaged.
     if (tree.lists.offsets.total > 0) await keepLists(tree.lists, listsPath)
     return
   }
   const other = kind === 'last' ? 'live' : 'last'
-  if (known !== null && known[other] === tree) {
+  const twin = known?.[other] ?? null
+  if (twin !== null && twin.manifest === tree.manifest && twin.seen === tree.seen) {
     await linkParts(directory, other, kind)
+    tree.lists.moved(listsPath)
     return
   }
   await keepLists(tree.lists, listsPath)
@@ -100,7 +102,7 @@ export async function loadManifest(path: string): Promise<Manifest | null> {
 }
 
 function isSame(a: KeptTree, b: KeptTree): boolean {
-  return a.manifest.hash === b.manifest.hash && a.seen.equals(b.seen)
+  return a.manifest.hash === b.manifest.hash && (a.seen === b.seen || a.seen.equals(b.seen))
 }
 
 async function loadClean(directory: string, kind: KeptKind): Promise<KeptTree | null> {

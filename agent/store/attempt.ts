@@ -111,7 +111,8 @@ export class Attempt {
 
   #nextList(): Want | null {
     const { done, value } = this.#lists.next()
-    return done === true ? null : { kind: 'hashes', index: value }
+    if (done === true) return null
+    return { kind: 'hashes', index: value, bytes: this.#parts.state.target.listBytes(value) }
   }
 
   /** All lists are here: compares large files with them, checks the space for good, takes from this host what it has. */

@@ -14,7 +14,10 @@ export function* wantedLists(state: StagedState, parts: SurveyParts): Generator<
  * leaves it. To be called when all that can be known is known.
  */
 export function* wantedData(state: StagedState, parts: SurveyParts, files: LargeFiles): Generator<Want> {
-  for (const indexes of groupSmallFiles(state.target, state.smallMissing())) yield { kind: 'files', indexes }
+  for (const indexes of groupSmallFiles(state.target, state.smallMissing())) {
+    const bytes = indexes.reduce((sum, index) => sum + state.target.file(index).sizeBytes, 0)
+    yield { kind: 'files', indexes, bytes }
+  }
   for (const index of state.large()) {
     if (state.complete.has(index)) continue
     const list = parts.lists.read(state.target.file(index).hash)
@@ -25,7 +28,8 @@ export function* wantedData(state: StagedState, parts: SurveyParts, files: Large
     try {
       for (const run of file.missing(Math.max(RUN_MAX_BYTES / file.blockBytes, 1))) {
         files.again(index)
-        yield { kind: 'blocks', run }
+        const end = Math.min((run.first + run.count) * file.blockBytes, file.sizeBytes)
+        yield { kind: 'blocks', run, bytes: end - run.first * file.blockBytes }
       }
     } finally {
       files.leave(index)

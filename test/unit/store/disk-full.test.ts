@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { describeTree } from './comparer.ts'
-import { calm, checkpoint, directory, host, move, send, volume } from './fixture.ts'
+import { answer, calm, checkpoint, directory, host, move, send, volume } from './fixture.ts'
 
 test('promise 4: a disk that is too small is refused before anything comes; one that fills up keeps the old checkpoint', async (t) => {
   const base = await directory(t)
@@ -21,29 +21,39 @@ test('promise 4: a disk that is too small is refused before anything comes; one 
   await move(one.store, two.store, v)
   const before = describeTree(two.data(v.id))
 
-  writeFileSync(join(data, 'file'), randomBytes(30_000_000))
+  // What is new is staged, and what makes the file longer is written in place once more.
+  writeFileSync(join(data, 'file'), randomBytes(15_000_000))
   writeFileSync(join(data, 'other'), randomBytes(60_000_000))
   await one.store.capture(v.id, 'quiet', calm)
   await t.throwsAsync(send(one.store, two.store, v), { code: 'DISK_FULL', message: /\d+ bytes needed, \d+ available/ })
-
   rmSync(join(data, 'other'))
+  for (let n = 0; n < 2000; n += 1) writeFileSync(join(data, `f${n}`), randomBytes(30_000))
+  await one.store.capture(v.id, 'quiet', calm)
+  await t.throwsAsync(send(one.store, two.store, v), { code: 'DISK_FULL', message: /\d+ bytes needed, \d+ available/ })
+  for (let n = 0; n < 2000; n += 1) rmSync(join(data, `f${n}`))
+
   const capture = await one.store.capture(v.id, 'quiet', calm)
   await using reader = await one.store.reader(v.id, 'last')
   await using writer = await two.store.writer(v)
-  const [need] = await writer.begin(reader.manifest())
-  mkdirSync(join(small, 'foreign'))
-  writeFileSync(join(small, 'foreign', 'file'), randomBytes(20_000_000))
+  await writer.begin(reader.manifest())
+  const foreign = join(small, 'foreign')
   const filling = async () => {
-    for await (const { offset, data } of reader.read(need?.index ?? -1, 0))
-      await writer.write(need?.index ?? -1, offset, data)
+    for (let want = await writer.next(); want !== null; want = await writer.next()) {
+      await answer(reader, writer, want)
+      if (want.kind === 'blocks' && !existsSync(foreign)) fill(foreign)
+    }
+    return await writer.finish()
   }
   await t.throwsAsync(filling(), { code: 'DISK_FULL' })
+  await t.throwsAsync(writer.finish(), { code: 'DISK_FULL' })
+  await t.throwsAsync(writer.next(), { code: 'DISK_FULL' })
   t.deepEqual(describeTree(two.data(v.id)), before)
   await writer[Symbol.asyncDispose]()
+  t.is((await two.store.copy(v.id))?.applying, false)
 
-  rmSync(join(small, 'foreign'), { recursive: true })
+  rmSync(foreign)
   const { sentBytes } = await send(one.store, two.store, v)
-  t.true(sentBytes < 30_000_000, 'what had come was used')
+  t.true(sentBytes < 15_000_000, 'what had come was used')
   await two.store.apply(v.id, checkpoint(capture, 2))
   t.deepEqual(describeTree(two.data(v.id)), describeTree(data))
   await two.store[Symbol.asyncDispose]()
@@ -76,3 +86,19 @@ test('a tree that this file system cannot hold is refused before the old one is 
   t.false((await two.store.copy(v.id))?.applying)
   await two.store[Symbol.asyncDispose]()
 })
+
+/** Writes a file until the disk is full. */
+function fill(path: string): void {
+  const fd = openSync(path, 'w')
+  try {
+    for (const bytes of [1024 * 1024, 4096]) {
+      try {
+        for (;;) writeSync(fd, randomBytes(bytes))
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+      }
+    }
+  } finally {
+    closeSync(fd)
+  }
+}

@@ -81,7 +81,7 @@ export async function send(
 }
 
 /** Gives the writer what it wants; answers the bytes of content. */
-async function answer(reader: TreeReader, writer: TreeWriter, want: Want): Promise<number> {
+export async function answer(reader: TreeReader, writer: TreeWriter, want: Want): Promise<number> {
   if (want.kind === 'files') {
     const { data, changed } = await reader.files(want.indexes)
     const { length } = data

@@ -6,7 +6,7 @@ import { openAt } from '../sys/open.ts'
 import { ATTRIBUTE_APPEND, ATTRIBUTE_IMMUTABLE, ATTRIBUTE_NODUMP, type StatBuffer, statAt } from '../sys/stat.ts'
 import { HASH_BYTES } from './blocks.ts'
 import { at } from './directory.ts'
-import { type Attributes, FLAG_NOCOW, type InodeEntry, type Xattrs } from './entry.ts'
+import { type Attributes, FLAG_NOCOW, type Xattrs } from './entry.ts'
 import type { BytePath } from './path.ts'
 import type { Body } from './record-codec.ts'
 
@@ -17,7 +17,6 @@ const FLAG_BITS = ATTRIBUTE_IMMUTABLE | ATTRIBUTE_APPEND | ATTRIBUTE_NODUMP
 /** An attribute that vanished. */
 const GONE = 'ENODATA'
 
-export type InodeKind = InodeEntry['kind']
 export type InodeBody = Exclude<Body, { kind: 'link' }>
 
 /** Stands in a description until the content is hashed. */
@@ -103,7 +102,7 @@ function nocowOf(directory: number, name: BytePath): number {
 }
 
 /** All extended attributes that are data, sorted by name. One that vanishes between listing and reading is left out. */
-export function readXattrsAt(fd: number, name: BytePath): Xattrs {
+function readXattrsAt(fd: number, name: BytePath): Xattrs {
   return collect(listXattrsAt(fd, name), (key) => getXattrAt(fd, name, key))
 }
 
@@ -129,7 +128,7 @@ export function lstat(path: Buffer): BigIntStats {
   return lstatSync(path, { bigint: true })
 }
 
-export function readTarget(path: Buffer): BytePath {
+function readTarget(path: Buffer): BytePath {
   return readlinkSync(path, { encoding: 'latin1' })
 }
 

@@ -26,7 +26,7 @@ export interface Known {
 const PARTS = ['lists', 'seen', 'manifest'] as const
 const NEWLINE = 10
 
-export function manifestPath(directory: string, kind: KeptKind): string {
+function manifestPath(directory: string, kind: KeptKind): string {
   return partPath(directory, kind, 'manifest')
 }
 
@@ -92,7 +92,7 @@ export async function loadSnapshot(directory: string, kind: KeptKind): Promise<K
 }
 
 /** Reads a manifest from a file; null when there is none. Rejects MANIFEST_INVALID when it is damaged. */
-export async function loadManifest(path: string): Promise<Manifest | null> {
+async function loadManifest(path: string): Promise<Manifest | null> {
   try {
     return await parseManifest(await readFile(path))
   } catch (error) {

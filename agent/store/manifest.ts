@@ -3,7 +3,7 @@ import { WherryError } from '../errors.ts'
 import { blockCountOf, HASH_BYTES, isSmall } from './blocks.ts'
 import type { Entry, EntryKind } from './entry.ts'
 import { Pace } from './pace.ts'
-import { type BytePath, joinPath, MAX_DEPTH, printable } from './path.ts'
+import { type BytePath, joinPath, printable } from './path.ts'
 import {
   type Body,
   checkRecord,
@@ -20,16 +20,17 @@ import {
   recordRoom,
   writeRecord,
 } from './record-codec.ts'
+import { RecordIndex } from './record-index.ts'
+import { TreeCheck } from './tree-check.ts'
 
 const MAGIC = Buffer.from('wherry manifest 2\n')
 /** After the records: 0, then how many there were. */
 const TRAILER_BYTES = 5
-export const MAX_ENTRIES = 5_000_000
+const MAX_ENTRIES = 5_000_000
 /** About 400 bytes for each of as many entries; offsets have 32 bits. The stream of a hostile sender ends here. */
 const MAX_MANIFEST_BYTES = 2 * 1024 ** 3
 const CHUNK_BYTES = 1024 * 1024
 const FIRST_ROOM_BYTES = 64 * 1024
-const FIRST_ENTRIES = 1024
 
 /**
  * A tree's description: entries in tree order (a directory, all that is in it, its next sibling; names by their bytes),
@@ -332,94 +333,6 @@ export async function parseManifest(buffer: Buffer): Promise<Manifest> {
   hash.update(buffer.subarray(hashed, at))
   const { offsets, parents } = index.finish(at)
   return new Manifest(buffer, offsets, parents, hash.digest('hex'), bytes)
-}
-
-/** Checks that records follow each other as a tree's do. */
-class TreeCheck {
-  readonly #buffer: Buffer
-  /** Per depth, from the root to the last record's place: where the record at that depth begins. */
-  readonly #open: number[] = []
-  /** Per entry: whether a hard link may name it. */
-  readonly #linkable: boolean[] = []
-
-  constructor(buffer: Buffer) {
-    this.#buffer = buffer
-  }
-
-  get lastName(): BytePath {
-    const last = this.#open.at(-1)
-    return last === undefined ? '' : nameAt(this.#buffer, last)
-  }
-
-  take(at: number): void {
-    const kind = kindAt(this.#buffer, at)
-    const depth = depthAt(this.#buffer, at)
-    if (this.#linkable.length === 0) {
-      if (depth !== 0 || kind !== 'dir') throw new Malformed('the first entry is not the root directory')
-    } else {
-      this.#checkPlace(at, depth)
-    }
-    if (kind === 'link') {
-      const to = this.#buffer.readUInt32LE(at + HEAD_BYTES + nameLengthAt(this.#buffer, at))
-      if (this.#linkable[to] !== true) throw new Malformed('hard link to nothing')
-    }
-    this.#open.length = depth
-    this.#open.push(at)
-    this.#linkable.push(kind !== 'dir' && kind !== 'link')
-  }
-
-  #checkPlace(at: number, depth: number): void {
-    const parent = this.#open[depth - 1]
-    if (depth === 0 || depth > MAX_DEPTH || parent === undefined || kindAt(this.#buffer, parent) !== 'dir') {
-      throw new Malformed('parent is missing or no directory')
-    }
-    const sibling = this.#open[depth]
-    if (sibling !== undefined && compareNamesAt(this.#buffer, sibling, at) >= 0)
-      throw new Malformed('entries out of order')
-  }
-}
-
-function compareNamesAt(buffer: Buffer, a: number, b: number): number {
-  const aEnd = a + HEAD_BYTES + nameLengthAt(buffer, a)
-  const bEnd = b + HEAD_BYTES + nameLengthAt(buffer, b)
-  return buffer.compare(buffer, b + HEAD_BYTES, bEnd, a + HEAD_BYTES, aEnd)
-}
-
-/** Where records begin and whose children they are, in memory that grows by doubling. */
-class RecordIndex {
-  count = 0
-  #offsets = new Uint32Array(FIRST_ENTRIES)
-  #parents = new Uint32Array(FIRST_ENTRIES)
-  /** Index of the open directory at each depth. */
-  readonly #directories: number[] = []
-
-  add(offset: number, depth: number, isDirectory: boolean): number {
-    if (this.count === this.#offsets.length) this.#grow()
-    const index = this.count++
-    this.#offsets[index] = offset
-    this.#parents[index] = depth === 0 ? 0 : (this.#directories[depth - 1] ?? 0)
-    if (isDirectory) this.#directories[depth] = index
-    return index
-  }
-
-  offset(index: number): number {
-    return this.#offsets[index] ?? 0
-  }
-
-  finish(end: number): { offsets: Uint32Array; parents: Uint32Array } {
-    const offsets = new Uint32Array(this.count + 1)
-    offsets.set(this.#offsets.subarray(0, this.count))
-    offsets[this.count] = end
-    return { offsets, parents: this.#parents.slice(0, this.count) }
-  }
-
-  #grow(): void {
-    const [offsets, parents] = [this.#offsets, this.#parents]
-    this.#offsets = new Uint32Array(offsets.length * 2)
-    this.#offsets.set(offsets)
-    this.#parents = new Uint32Array(parents.length * 2)
-    this.#parents.set(parents)
-  }
 }
 
 function invalid(fault: Malformed, index: number, name: BytePath): WherryError {

@@ -43,9 +43,6 @@ export const XATTRS_MAX_BYTES = 1024 * 1024
 const MAJOR_MAX = 0xfff
 const MINOR_MAX = 0xf_ffff
 
-/** Bytes of an encoded entry at most: head, longest name, attributes, what a kind adds. */
-export const RECORD_MAX_BYTES = HEAD_BYTES + MAX_NAME_BYTES + ATTRIBUTES_BYTES + XATTRS_MAX_BYTES + 2 + TARGET_MAX_BYTES
-
 /** What an entry's record says besides its place in the tree. */
 export type Body = Entry extends infer E ? (E extends Entry ? Omit<E, 'path'> : never) : never
 
@@ -257,6 +254,12 @@ function readXattrs(buffer: Buffer, start: number, count: number): [Xattrs, numb
 /** Inode flags of a checked record that is no link. */
 export function flagsAt(buffer: Buffer, at: number): number {
   return buffer.readUInt32LE(bodyOffset(buffer, at) + 22)
+}
+
+/** Whether a checked record that is no link has extended attributes or inode flags. */
+export function isMarkedAt(buffer: Buffer, at: number): boolean {
+  const start = bodyOffset(buffer, at)
+  return buffer.readUInt32LE(start + 22) !== 0 || buffer.readUInt16LE(start + 26) !== 0
 }
 
 /** Seconds of a checked record's mtime, and its nanoseconds. Not for a link. */

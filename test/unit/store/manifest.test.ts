@@ -10,10 +10,9 @@ import {
   ManifestBuilder,
   parseManifest,
 } from '../../../agent/store/manifest.ts'
-import { comesBefore } from '../../../agent/store/path.ts'
 import { planChanges } from '../../../agent/store/plan.ts'
 import type { Body } from '../../../agent/store/record-codec.ts'
-import { build, encode, type Made, tree } from './trees.ts'
+import { build, comesBefore, encode, type Made, tree } from './trees.ts'
 
 const PLAIN: Attributes = { mode: 0o755, uid: 1, gid: 2, mtimeNs: 5n, flags: 0, xattrs: [] }
 const HASH = Buffer.alloc(32, 0xab)

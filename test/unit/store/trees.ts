@@ -1,7 +1,6 @@
 import fc from 'fast-check'
 import { FLAG_APPEND, FLAG_IMMUTABLE, FLAG_NOCOW, FLAG_NODUMP } from '../../../agent/store/entry.ts'
 import { type Manifest, ManifestBuilder } from '../../../agent/store/manifest.ts'
-import { comesBefore } from '../../../agent/store/path.ts'
 import type { Body } from '../../../agent/store/record-codec.ts'
 
 /** An entry of a tree that was made up, with its path. */
@@ -49,6 +48,11 @@ const kinds = fc.oneof(
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('link' as const) }) },
 )
 const item = fc.record({ name, attributes, what: kinds, place: fc.nat(), to: fc.nat() })
+
+/** Orders by components, each by its bytes: a directory, then all that is in it, then its next sibling. */
+export function comesBefore(a: string, b: string): boolean {
+  return a.replaceAll('/', '\0') < b.replaceAll('/', '\0')
+}
 
 /** Random trees in tree order: each entry goes into a directory that is there, or becomes one more name of an inode before it. */
 export const tree = fc.tuple(attributes, fc.array(item, { maxLength: 40 })).map(([root, items]): Made[] => {

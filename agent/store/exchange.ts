@@ -16,15 +16,16 @@ export interface Piece {
 }
 
 /**
- * The next thing a receiver wants of a tree.
+ * The next thing a receiver wants of a tree. `bytes`: how long the answer is, at most for `blocks` (holes are left out) and
+ * exactly for the others; whoever asks holds the source to it and bounds with it what is on the way.
  * `files`: whole small files of one directory (at most FILES_MAX of them and FILES_MAX_BYTES together).
  * `hashes`: the list of block hashes of one larger file.
- * `blocks`: runs of blocks of one larger file (at most RUNS_MAX runs).
+ * `blocks`: a run of blocks of one larger file (at most RUN_MAX_BYTES).
  */
 export type Want =
-  | { readonly kind: 'files'; readonly indexes: readonly number[] }
-  | { readonly kind: 'hashes'; readonly index: number }
-  | { readonly kind: 'blocks'; readonly run: BlockRun }
+  | { readonly kind: 'files'; readonly indexes: readonly number[]; readonly bytes: number }
+  | { readonly kind: 'hashes'; readonly index: number; readonly bytes: number }
+  | { readonly kind: 'blocks'; readonly run: BlockRun; readonly bytes: number }
 
 export const FILES_MAX = 512
 export const FILES_MAX_BYTES = 1024 * 1024

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,9 +16,15 @@ export const OPTIONS = { uid: 0, gid: 0, mode: 0o755 }
 /** A directory on a real file system that goes away with the test. */
 export async function directory(t: ExecutionContext): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'wherry-store-'))
-  // Node's own rm cannot remove names that are not UTF-8.
-  t.teardown(() => execFileSync('rm', ['-rf', path]))
+  t.teardown(() => removeTree(path))
   return path
+}
+
+/** Node's own rm cannot remove names that are not UTF-8, nor what is immutable. */
+export function removeTree(path: string): void {
+  // It complains of what can have no flags (pipes, symlinks) and of paths that are too long: rm tells what counts.
+  spawnSync('chattr', ['-R', '-f', '-i', '-a', path], { stdio: 'ignore' })
+  execFileSync('rm', ['-rf', path])
 }
 
 export interface Host {

@@ -51,7 +51,7 @@ export class Channel implements AsyncDisposable, LineMeter {
   readonly peer: string
   /** Bytes sent so far. */
   wireBytes = 0
-  /** How long `send` has waited for the line or the limit, all calls together. */
+  /** How long the line, the limit or the peer has been waited for. */
   blockedMs = 0
   readonly #socket: TLSSocket
   readonly #decoder: FrameDecoder
@@ -111,12 +111,22 @@ export class Channel implements AsyncDisposable, LineMeter {
     this.ended.throwIfAborted()
     const prefix = framePrefix(type, body.length, head, unpackedBytes)
     const bytes = prefix.length + body.length
-    if (this.#bandwidth !== undefined) await this.#waitFor(this.#bandwidth.take(bytes, this.ended))
+    if (this.#bandwidth !== undefined) await this.waitFor(this.#bandwidth.take(bytes, this.ended))
     this.#write(prefix, body)
     this.wireBytes += bytes
     if (!this.#socket.writableNeedDrain || this.#socket.writableLength < UNSENT_MAX_BYTES) return
     this.#drained ??= Promise.withResolvers()
-    await this.#waitFor(this.#drained.promise)
+    await this.waitFor(this.#drained.promise)
+  }
+
+  /** Waits for something that only comes when the peer has got what was sent; the time counts as waiting for the line. */
+  async waitFor<T>(line: Promise<T>): Promise<T> {
+    const startedMs = performance.now()
+    try {
+      return await line
+    } finally {
+      this.blockedMs += performance.now() - startedMs
+    }
   }
 
   /**
@@ -164,12 +174,6 @@ export class Channel implements AsyncDisposable, LineMeter {
     }
     // Whoever is slow with what is here does not get more: TCP holds the peer back.
     if (this.#unreadBytes >= UNREAD_MAX_BYTES || this.#frames.length >= UNREAD_MAX_FRAMES) this.#socket.pause()
-  }
-
-  async #waitFor(line: Promise<void>): Promise<void> {
-    const startedMs = performance.now()
-    await line
-    this.blockedMs += performance.now() - startedMs
   }
 
   #keep(frame: Frame): void {

@@ -26,8 +26,8 @@ export interface TransferServerOptions {
   readonly identity: Identity
   readonly source: TreeSource
   readonly log: Logger
-  /** Bytes per second that all connections together may send; without it there is no limit. */
-  readonly sendBytesPerSecond?: number | undefined
+  /** What all connections together may send; null or left out: no limit. */
+  readonly bandwidthBytesPerSecond?: number | null
   /** Aborting it is the same as disposing the server. */
   readonly signal?: AbortSignal
 }
@@ -75,8 +75,8 @@ class Listener implements TransferServer {
 
   constructor(options: TransferServerOptions) {
     this.#options = options
-    const { sendBytesPerSecond } = options
-    this.#bandwidth = sendBytesPerSecond === undefined ? undefined : new Bandwidth(sendBytesPerSecond)
+    const limit = options.bandwidthBytesPerSecond ?? null
+    this.#bandwidth = limit === null ? undefined : new Bandwidth(limit)
     this.#server = createServer({
       ...tlsOptions(options.identity),
       requestCert: true,

@@ -55,7 +55,8 @@ async function sendAnswers(channel: Channel, reader: TreeReader, wanted: WantedQ
       begun.push(new Ahead(answerFrames(reader, want, packer)))
   }
   try {
-    while (begun.length > 0 || (await wanted.wait())) {
+    // The kernel may hold more than an asker has outstanding: then a slow line shows as wants that do not come.
+    while (begun.length > 0 || (await channel.waitFor(wanted.wait()))) {
       if (begun.length < ANSWERS_AHEAD) begin()
       const [answer] = begun
       if (answer === undefined) continue

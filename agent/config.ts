@@ -25,6 +25,8 @@ export interface Config {
   readonly heartbeatMs: number
   readonly leaseMs: number
   readonly trashRetentionMs: number
+  /** What this host may send to others, all copies together; null: no limit. */
+  readonly bandwidthBytesPerSecond: number | null
 }
 
 /** Docker gives a Mount up after 120 s; the error must reach it before that, with some room for a loaded machine. */
@@ -37,6 +39,10 @@ const SHORTEST_HEARTBEAT_MS = 100
 
 const DAY_MS = 86_400_000
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: DAY_MS }
+
+/** Below that a single frame of a copy takes longer than a peer waits for a sign of life. */
+const SMALLEST_BANDWIDTH = 100_000
+const UNIT_BYTES: Readonly<Record<string, number>> = { kB: 1e3, MB: 1e6, GB: 1e9 }
 
 interface Setting<T> {
   /** What an empty value means. */
@@ -97,6 +103,7 @@ const SETTINGS = {
   WHERRY_HEARTBEAT: duration('1s', 'of 100ms or more', SHORTEST_HEARTBEAT_MS, DAY_MS),
   WHERRY_LEASE: duration('8s', 'of 1s or more', 1_000, DAY_MS),
   WHERRY_TRASH_RETENTION: duration('7d', 'with its unit (ms, s, m, h or d)', 0, Number.MAX_SAFE_INTEGER),
+  WHERRY_BANDWIDTH: setting('', 'a rate of 100kB/s or more (kB/s, MB/s or GB/s), or empty', '100MB/s', parseBandwidth),
 }
 
 export type SettingName = keyof typeof SETTINGS
@@ -142,6 +149,7 @@ function toConfig(values: Required<Values>): Config {
     heartbeatMs: values.WHERRY_HEARTBEAT,
     leaseMs: values.WHERRY_LEASE,
     trashRetentionMs: values.WHERRY_TRASH_RETENTION,
+    bandwidthBytesPerSecond: values.WHERRY_BANDWIDTH,
   }
 }
 
@@ -202,6 +210,14 @@ function parsePort(text: string): number | undefined {
 function parseDurationMs(text: string): number | undefined {
   const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
   return amount === undefined || unit === undefined ? undefined : Math.round(Number(amount) * (UNIT_MS[unit] ?? NaN))
+}
+
+function parseBandwidth(text: string): number | null | undefined {
+  if (text === '') return null
+  const [, amount, unit] = /^(\d+(?:\.\d+)?) ?([kMG]B)\/s$/.exec(text) ?? []
+  if (amount === undefined || unit === undefined) return undefined
+  const bytes = Math.round(Number(amount) * (UNIT_BYTES[unit] ?? NaN))
+  return bytes >= SMALLEST_BANDWIDTH && Number.isSafeInteger(bytes) ? bytes : undefined
 }
 
 /** Lower case, because names are compared (DNS names and IPv6 addresses know no case). */

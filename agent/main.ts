@@ -43,6 +43,7 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: Ab
       stateDir,
       mountRoot,
       trashRetentionMs: config.trashRetentionMs,
+      bandwidthBytesPerSecond: config.bandwidthBytesPerSecond,
       tls: alone ? null : { dir: tlsDir, address: config.advertise },
       logLevel: config.log,
     }),

@@ -7,6 +7,8 @@ export interface MoverOptions {
   readonly stateDir: string
   readonly mountRoot: string
   readonly trashRetentionMs: number
+  /** What this host may send to others, all copies together; null or left out: no limit. */
+  readonly bandwidthBytesPerSecond?: number | null
   /** Where this host's certificates are and what they must be for. Null: a host without peers, which has none. */
   readonly tls: { readonly dir: string; readonly address: string } | null
   /** pino's level; the thread writes its log to standard output itself. */

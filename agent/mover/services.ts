@@ -25,7 +25,7 @@ const NO_PEERS: Puller = {
  */
 export async function openServices(options: MoverOptions, line: Line, log: Logger): Promise<Answers> {
   await using opening = new AsyncDisposableStack()
-  const { tls } = options
+  const { tls, bandwidthBytesPerSecond = null } = options
   const identity = tls === null ? null : opening.use(await openIdentity({ ...tls, log }))
   const store = opening.use(await openStore({ ...options, log }))
   const puller = identity === null ? NO_PEERS : createPuller({ identity, log })
@@ -52,7 +52,7 @@ export async function openServices(options: MoverOptions, line: Line, log: Logge
     pull,
     async serve(host: string, port: number) {
       if (identity === null) throw new WherryError('INTERNAL', 'A host without certificates cannot serve its peers.')
-      return serving.use(await serveTransfer({ host, port, identity, source, log })).port
+      return serving.use(await serveTransfer({ host, port, identity, source, log, bandwidthBytesPerSecond })).port
     },
     stopServing: () => serving.disposeAsync(),
     close: () => stack.disposeAsync(),

@@ -8,6 +8,8 @@ const SEEK_HOLE = 4
 const FALLOC_FL_KEEP_SIZE = 1
 const FALLOC_FL_PUNCH_HOLE = 2
 const SYNC_FILE_RANGE_WRITE = 2
+/** Other file systems, kinds of files, or none that the kernel can copy between. */
+const UNCOPYABLE: ReadonlySet<string> = new Set(['EXDEV', 'EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
 
 /** Makes a fifo, socket or device node; `mode` carries the type bits (S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK). */
 export function makeNode(path: Buffer, mode: number, device: bigint): void {
@@ -45,6 +47,22 @@ export function punchHole(fd: number, offset: number, length: number): void {
  */
 export function startWriteback(fd: number, offset: number, length: number): void {
   callNow('sync_file_range', `fd ${fd}`, fd, offset, length, SYNC_FILE_RANGE_WRITE)
+}
+
+/**
+ * Copies up to `length` bytes between two open files at the same offset within the kernel, as shared extents where the file
+ * system can (copy_file_range(2)). Answers how many, 0 at the end of the source; null where these two files cannot be
+ * copied so and must be read and written.
+ */
+export function copyRange(from: number, to: number, offset: number, length: number): number | null {
+  const at = BigInt(offset)
+  try {
+    const offsets = [new BigInt64Array([at]), new BigInt64Array([at])]
+    return callNow('copy_file_range', `fd ${from}`, from, offsets[0], to, offsets[1], length, 0)
+  } catch (error) {
+    if (UNCOPYABLE.has(errnoOf(error) ?? '')) return null
+    throw error
+  }
 }
 
 /** Locks a file (made when missing) for this process until disposed or the process ends; null: another has it (flock(2)). */

@@ -7,6 +7,8 @@ export type Native = ((...args: unknown[]) => number) & { async(...args: unknown
 
 // ioctl and openat are variadic in C; on x86-64 and arm64 Linux an integer or pointer goes into the same register either way.
 const PROTOTYPES = {
+  copy_file_range:
+    'int64_t copy_file_range(int from, void *fromOffset, int to, void *toOffset, size_t length, unsigned int flags)',
   fallocate: 'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
   flock: 'int flock(int fd, int operation)',
   fstatfs: 'int fstatfs(int fd, void *into)',

@@ -1,6 +1,8 @@
 import type { TLSSocket } from 'node:tls'
 import { WherryError } from '../errors.ts'
-import { type Frame, FrameDecoder, type FrameType, frameHeader, ProtocolViolation } from './frame.ts'
+import type { Bandwidth } from './bandwidth.ts'
+import { type Frame, FrameDecoder, type FrameType, framePrefix, ProtocolViolation } from './frame.ts'
+import { type LineMeter, unpack } from './packing.ts'
 
 /** The clock of a channel: pings and silence are counted in these. */
 const TICK_MS = 1_000
@@ -11,9 +13,13 @@ const PING_TICKS = 2
  * stopped for a while (a suspended host, a long pause) only one tick passes before what arrived meanwhile is read.
  */
 const SILENCE_TICKS = 10
-/** `send` waits once that much is not yet with the kernel: two data frames, so that reading the next overlaps sending. */
+/** `send` waits once that much is not yet with the kernel: what comes next is being prepared meanwhile. */
 const UNSENT_MAX_BYTES = 1024 * 1024
-/** Below that a header and its payload are copied into one write; above, two writes are cheaper. */
+/** Frames taken in and not yet asked for may have that many bytes: writing one overlaps with taking in the next. */
+const UNREAD_MAX_BYTES = 2 * 1024 * 1024
+/** Frames without a body count, too. */
+const UNREAD_MAX_FRAMES = 4_096
+/** Below that a frame's prefix and its body are copied into one write; above, two writes are cheaper. */
 const JOIN_MAX_BYTES = 64 * 1024
 
 export interface ChannelOptions {
@@ -23,7 +29,12 @@ export interface ChannelOptions {
   readonly accepts: ReadonlySet<FrameType>
   /** Makes the error for a connection that ended by itself. `heard`: at least one frame came from the peer. */
   readonly explain: (cause: Error | undefined, heard: boolean) => WherryError
+  /** What this host may send, all channels together; undefined: no limit. */
+  readonly bandwidth?: Bandwidth | undefined
 }
+
+/** A frame with its body as it was before it was sent. */
+export type Message = Pick<Frame, 'type' | 'head' | 'body'>
 
 /** Says that a connection ended before its work was done. */
 export function cut(peer: string, cause?: Error): WherryError {
@@ -36,13 +47,19 @@ export function cut(peer: string, cause?: Error): WherryError {
  * Frames over one TLS connection. Reads only while frames are asked for, holds back the sender while the peer is slow,
  * pings by itself, notices a silent peer. The first failure closes the connection and is what everything rejects with.
  */
-export class Channel implements AsyncDisposable {
+export class Channel implements AsyncDisposable, LineMeter {
   readonly peer: string
+  /** Bytes sent so far. */
+  wireBytes = 0
+  /** How long the line, the limit or the peer has been waited for. */
+  blockedMs = 0
   readonly #socket: TLSSocket
   readonly #decoder: FrameDecoder
+  readonly #bandwidth: Bandwidth | undefined
   readonly #frames: Frame[] = []
   readonly #failed = new AbortController()
   readonly #timer: NodeJS.Timeout
+  #unreadBytes = 0
   #reader: PromiseWithResolvers<Frame> | undefined
   #drained: PromiseWithResolvers<void> | undefined
   #heard = false
@@ -55,9 +72,11 @@ export class Channel implements AsyncDisposable {
     this.peer = options.peer
     this.#socket = socket
     this.#decoder = new FrameDecoder(options.accepts)
+    this.#bandwidth = options.bandwidth
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
     socket.setNoDelay(true)
-    socket.on('data', (chunk: Buffer) => this.#take(chunk))
+    // A socket with a buffer of its own (onread) has no such events: whoever made it calls `take`.
+    socket.on('data', (chunk: Buffer) => this.take(chunk))
     socket.on('drain', () => {
       this.#drained?.resolve()
       this.#drained = undefined
@@ -74,29 +93,40 @@ export class Channel implements AsyncDisposable {
   }
 
   /** The next frame that is not a ping. Rejects with what ended the connection, after the frames that came before that. */
-  next(): Promise<Frame> {
-    const frame = this.#frames.shift()
-    if (frame !== undefined) return Promise.resolve(frame)
-    if (this.ended.aborted) return Promise.reject(this.ended.reason)
+  async next(): Promise<Message> {
+    const frame = this.#shift()
+    if (frame !== undefined) return this.#open(frame)
+    this.ended.throwIfAborted()
     this.#reader = Promise.withResolvers()
     this.#silentTicks = 0
     this.#socket.resume()
-    return this.#reader.promise
+    return this.#open(await this.#reader.promise)
   }
 
-  /** Sends one frame, its payload in one or two parts (not to be changed afterwards). Waits while too much is unsent. */
-  async send(type: FrameType, head: Buffer = EMPTY, body: Buffer = EMPTY): Promise<void> {
+  /**
+   * Sends one frame (no part to be changed afterwards). Waits while too much is unsent or more than the bandwidth limit
+   * allows. `unpackedBytes`: the body is packed.
+   */
+  async send(type: FrameType, body: Buffer = EMPTY, head?: Buffer, unpackedBytes?: number): Promise<void> {
     this.ended.throwIfAborted()
-    const header = frameHeader(type, head.length + body.length)
-    if (body.length > JOIN_MAX_BYTES) {
-      this.#socket.write(Buffer.concat([header, head]))
-      this.#socket.write(body)
-    } else {
-      this.#socket.write(Buffer.concat([header, head, body]))
-    }
+    const prefix = framePrefix(type, body.length, head, unpackedBytes)
+    const bytes = prefix.length + body.length
+    if (this.#bandwidth !== undefined) await this.waitFor(this.#bandwidth.take(bytes, this.ended))
+    this.#write(prefix, body)
+    this.wireBytes += bytes
     if (!this.#socket.writableNeedDrain || this.#socket.writableLength < UNSENT_MAX_BYTES) return
     this.#drained ??= Promise.withResolvers()
-    await this.#drained.promise
+    await this.waitFor(this.#drained.promise)
+  }
+
+  /** Waits for something that only comes when the peer has got what was sent; the time counts as waiting for the line. */
+  async waitFor<T>(line: Promise<T>): Promise<T> {
+    const startedMs = performance.now()
+    try {
+      return await line
+    } finally {
+      this.blockedMs += performance.now() - startedMs
+    }
   }
 
   /**
@@ -106,7 +136,7 @@ export class Channel implements AsyncDisposable {
   async finish(): Promise<void> {
     if (this.ended.aborted) return
     this.#finishing = true
-    this.#frames.length = 0
+    this.#drop()
     this.#silentTicks = 0
     this.#socket.end()
     this.#socket.resume()
@@ -115,7 +145,7 @@ export class Channel implements AsyncDisposable {
 
   /** Closes the connection now; everything that waits rejects with `error`. Only the first call counts. */
   fail(error: unknown): void {
-    this.#frames.length = 0
+    this.#drop()
     this.#end(error instanceof ProtocolViolation ? broken(this.peer, error) : error)
   }
 
@@ -132,37 +162,64 @@ export class Channel implements AsyncDisposable {
     this.#drained?.reject(reason)
   }
 
-  #take(chunk: Buffer): void {
+  /** Takes bytes of the peer in and keeps none of them. Never throws. */
+  take(chunk: Buffer): void {
     this.#silentTicks = 0
     if (this.#finishing || this.ended.aborted) return
     try {
-      const frames = this.#decoder.push(chunk)
-      if (frames.length === 0) return
-      this.#heard = true
-      for (const frame of frames) if (frame.type !== 'ping') this.#frames.push(frame)
+      for (const frame of this.#decoder.push(chunk)) this.#keep(frame)
     } catch (error) {
       this.fail(error)
       return
     }
-    this.#hand()
+    // Whoever is slow with what is here does not get more: TCP holds the peer back.
+    if (this.#unreadBytes >= UNREAD_MAX_BYTES || this.#frames.length >= UNREAD_MAX_FRAMES) this.#socket.pause()
   }
 
-  #hand(): void {
+  #keep(frame: Frame): void {
+    this.#heard = true
+    if (frame.type === 'ping') return
     const reader = this.#reader
-    const frame = reader === undefined ? undefined : this.#frames.shift()
-    if (reader !== undefined && frame !== undefined) {
-      this.#reader = undefined
-      reader.resolve(frame)
+    this.#reader = undefined
+    reader?.resolve(frame)
+    if (reader !== undefined) return
+    this.#frames.push(frame)
+    this.#unreadBytes += frame.body.length
+  }
+
+  #shift(): Frame | undefined {
+    const frame = this.#frames.shift()
+    if (frame === undefined) return undefined
+    this.#unreadBytes -= frame.body.length
+    if (this.#unreadBytes < UNREAD_MAX_BYTES && this.#socket.isPaused() && !this.ended.aborted) this.#socket.resume()
+    return frame
+  }
+
+  /** Not before it is asked for: packed frames are few bytes while they wait. */
+  #open(frame: Frame): Message {
+    if (frame.unpackedBytes === undefined) return frame
+    return { type: frame.type, head: frame.head, body: unpack(frame.body, frame.unpackedBytes) }
+  }
+
+  #drop(): void {
+    this.#frames.length = 0
+    this.#unreadBytes = 0
+  }
+
+  #write(prefix: Buffer, body: Buffer): void {
+    if (body.length > JOIN_MAX_BYTES) {
+      this.#socket.write(prefix)
+      this.#socket.write(body)
+    } else {
+      this.#socket.write(Buffer.concat([prefix, body]))
     }
-    // Whoever is slow with what is here does not get more: TCP holds the peer back.
-    if (this.#frames.length > 0) this.#socket.pause()
   }
 
   #tick(): void {
     this.#ticks += 1
     // With bytes of ours still on the way a ping says nothing new and only piles up.
     if (this.#ticks % PING_TICKS === 0 && this.#socket.writable && this.#socket.writableLength === 0) {
-      this.#socket.write(frameHeader('ping', 0))
+      this.#socket.write(framePrefix('ping', 0))
     }
     if (this.#reader === undefined && !this.#finishing) return
     this.#silentTicks += 1

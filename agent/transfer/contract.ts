@@ -1,8 +1,5 @@
 import type { VolumeOptions } from '../model.ts'
-import type { Need, TreeReader, TreeWriter } from '../store/contract.ts'
-import type { StageProgress } from '../store/exchange.ts'
-
-export type { Need, TreeReader, TreeWriter }
+import type { StageProgress, TreeReader, TreeWriter } from '../store/exchange.ts'
 
 /** What a host asks another for. `live`: whatever the tree is now, to send ahead. */
 export interface TreeRequest {

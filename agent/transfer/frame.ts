@@ -1,42 +1,69 @@
 /**
- * The framing of the transfer protocol: four bytes of payload length (big endian), one byte of type, the payload. A
- * length is judged by its type's limits before a single byte of the payload is taken in.
+ * The framing of the transfer protocol: four bytes of length (big endian), one byte of type, a head of the type's fixed
+ * length, the body. The length counts head and body. A body that is packed (zstd) has the highest bit of its type set and
+ * its unpacked length, four bytes, between head and body. A length is judged by its type's limits before a single byte of
+ * the body is taken in.
  */
 
-/** Bytes of file content in one data frame. Big enough that framing costs nothing, small enough to hold a few in memory. */
+/** Bytes of file content in one frame. Big enough that framing costs nothing, small enough to hold a few in memory. */
 export const DATA_MAX_BYTES = 1024 * 1024
-/** Bytes of manifest in one frame. */
-export const MANIFEST_CHUNK_MAX_BYTES = 1024 * 1024
-/** Needs in one frame. */
-export const NEEDS_PER_FRAME = 1024
-/** A need is a file's index (4 bytes) and an offset (8 bytes); the head of a data frame is the same. */
-export const POSITION_BYTES = 12
+/** Bytes of manifest or block hashes in one frame. */
+export const CHUNK_MAX_BYTES = 1024 * 1024
+/** Small files in one want; the store's FILES_MAX. A position among them is two bytes. */
+export const FILES_PER_WANT_MAX = 512
+/** Wants in one frame: one of the longest kind (2 KiB) fits many times, thousands of block runs fit. */
+export const WANTS_MAX_BYTES = 64 * 1024
 /** JSON frames are small by nature: a request, a hash, an error's few sentences. */
 const JSON_MAX_BYTES = 16 * 1024
 
 const HEADER_BYTES = 5
+const PACKED_BIT = 0x80
+/** The unpacked length before a packed body. */
+const UNPACKED_BYTES = 4
 
-/** Every frame there is, with the bounds of its payload. Codes never change their meaning. */
+interface FrameShape {
+  readonly code: number
+  readonly headBytes: number
+  readonly minBytes: number
+  readonly maxBytes: number
+  /** Whether the body may be packed. */
+  readonly packs?: boolean
+}
+
+/** Every frame there is, with the bounds of its body. Codes never change their meaning. */
 const FRAMES = {
-  hello: { code: 1, minBytes: 2, maxBytes: JSON_MAX_BYTES },
-  request: { code: 2, minBytes: 2, maxBytes: JSON_MAX_BYTES },
-  tree: { code: 3, minBytes: 2, maxBytes: JSON_MAX_BYTES },
-  manifest: { code: 4, minBytes: 1, maxBytes: MANIFEST_CHUNK_MAX_BYTES },
-  manifestEnd: { code: 5, minBytes: 0, maxBytes: 0 },
-  needs: { code: 6, minBytes: POSITION_BYTES, maxBytes: NEEDS_PER_FRAME * POSITION_BYTES },
-  needsEnd: { code: 7, minBytes: 0, maxBytes: 0 },
-  data: { code: 8, minBytes: POSITION_BYTES + 1, maxBytes: POSITION_BYTES + DATA_MAX_BYTES },
-  fileEnd: { code: 9, minBytes: 4, maxBytes: 4 },
-  end: { code: 10, minBytes: 0, maxBytes: 0 },
-  error: { code: 11, minBytes: 2, maxBytes: JSON_MAX_BYTES },
-  ping: { code: 12, minBytes: 0, maxBytes: 0 },
-} as const
+  hello: { code: 1, headBytes: 0, minBytes: 2, maxBytes: JSON_MAX_BYTES },
+  request: { code: 2, headBytes: 0, minBytes: 2, maxBytes: JSON_MAX_BYTES },
+  tree: { code: 3, headBytes: 0, minBytes: 2, maxBytes: JSON_MAX_BYTES },
+  manifest: { code: 4, headBytes: 0, minBytes: 1, maxBytes: CHUNK_MAX_BYTES, packs: true },
+  manifestEnd: { code: 5, headBytes: 0, minBytes: 0, maxBytes: 0 },
+  end: { code: 10, headBytes: 0, minBytes: 0, maxBytes: 0 },
+  error: { code: 11, headBytes: 0, minBytes: 2, maxBytes: JSON_MAX_BYTES },
+  ping: { code: 12, headBytes: 0, minBytes: 0, maxBytes: 0 },
+  /** What an asker wants, several in a row. */
+  wants: { code: 13, headBytes: 0, minBytes: 5, maxBytes: WANTS_MAX_BYTES },
+  wantsEnd: { code: 14, headBytes: 0, minBytes: 0, maxBytes: 0 },
+  /** Positions among the files of the next answer that the source could not deliver; only sent when there are any. */
+  changed: { code: 15, headBytes: 0, minBytes: 2, maxBytes: FILES_PER_WANT_MAX * 2 },
+  /** All of the files asked for, one after the other. */
+  files: { code: 16, headBytes: 0, minBytes: 0, maxBytes: DATA_MAX_BYTES, packs: true },
+  /** Head: whether it is the last of the list. */
+  hashes: { code: 17, headBytes: 1, minBytes: 0, maxBytes: CHUNK_MAX_BYTES },
+  /** Head: the place in the file. Which file and run, the order says. */
+  piece: { code: 18, headBytes: 8, minBytes: 1, maxBytes: DATA_MAX_BYTES, packs: true },
+  /** Head: whether the file is not what the manifest says any more. */
+  runEnd: { code: 19, headBytes: 1, minBytes: 0, maxBytes: 0 },
+} as const satisfies Record<string, FrameShape>
 
 export type FrameType = keyof typeof FRAMES
 
 export interface Frame {
   readonly type: FrameType
-  readonly payload: Buffer
+  readonly head: Buffer
+  /** Has an ArrayBuffer of its own. */
+  readonly body: Buffer
+  /** Length of the body once unpacked; undefined: it is not packed. */
+  readonly unpackedBytes: number | undefined
 }
 
 /** What a source sends, and so all that an asker takes. */
@@ -45,85 +72,130 @@ export const SOURCE_FRAMES: ReadonlySet<FrameType> = new Set([
   'tree',
   'manifest',
   'manifestEnd',
-  'data',
-  'fileEnd',
+  'changed',
+  'files',
+  'hashes',
+  'piece',
+  'runEnd',
   'end',
   'error',
   'ping',
 ])
 /** What an asker sends, and so all that a source takes. */
-export const ASKER_FRAMES: ReadonlySet<FrameType> = new Set(['request', 'needs', 'needsEnd', 'ping'])
+export const ASKER_FRAMES: ReadonlySet<FrameType> = new Set(['request', 'wants', 'wantsEnd', 'ping'])
 
 const TYPE_BY_CODE = new Map(Object.entries(FRAMES).map(([type, { code }]) => [code as number, type as FrameType]))
+const EMPTY: Buffer = Buffer.alloc(0)
 
 /** The peer sent what the protocol does not allow: the connection is of no use any more. */
 export class ProtocolViolation extends Error {
   override readonly name = 'ProtocolViolation'
 }
 
-/** The header of a frame with `bytes` of payload. A payload out of bounds is a mistake of our own: throws RangeError. */
-export function frameHeader(type: FrameType, bytes: number): Buffer {
-  const { code, minBytes, maxBytes } = FRAMES[type]
-  if (bytes < minBytes || bytes > maxBytes) throw new RangeError(`${type} frame with ${bytes} bytes`)
-  const header = Buffer.allocUnsafe(HEADER_BYTES)
-  header.writeUInt32BE(bytes, 0)
-  header[4] = code
-  return header
+/**
+ * All of a frame before its body of `bodyBytes`. A frame out of its type's bounds is a mistake of our own: throws
+ * RangeError.
+ */
+export function framePrefix(type: FrameType, bodyBytes: number, head = EMPTY, unpackedBytes?: number): Buffer {
+  const shape = FRAMES[type]
+  const fault = faultOf(shape, bodyBytes, unpackedBytes)
+  if (fault !== undefined || head.length !== shape.headBytes)
+    throw new RangeError(`${type} frame: ${fault ?? 'its head'}`)
+  const packed = unpackedBytes !== undefined
+  const prefix = Buffer.allocUnsafe(HEADER_BYTES + head.length + (packed ? UNPACKED_BYTES : 0))
+  prefix.writeUInt32BE(prefix.length - HEADER_BYTES + bodyBytes, 0)
+  prefix[4] = packed ? shape.code | PACKED_BIT : shape.code
+  head.copy(prefix, HEADER_BYTES)
+  if (packed) prefix.writeUInt32BE(unpackedBytes, HEADER_BYTES + head.length)
+  return prefix
+}
+
+/** What is wrong with the lengths of a frame; undefined: nothing. Packing that does not make smaller is never used. */
+function faultOf(shape: FrameShape, bodyBytes: number, unpackedBytes?: number): string | undefined {
+  const { minBytes, maxBytes, packs } = shape
+  const bytes = unpackedBytes ?? bodyBytes
+  if (bytes < minBytes || bytes > maxBytes) return `${bytes} bytes, allowed are ${minBytes} to ${maxBytes}`
+  if (unpackedBytes === undefined) return undefined
+  if (packs !== true) return 'packed, which its type never is'
+  return bodyBytes === 0 || bodyBytes >= unpackedBytes ? `${bytes} bytes packed into ${bodyBytes}` : undefined
 }
 
 /** Cuts a stream of bytes into frames of the accepted types. Keeps at most one unfinished frame. Of no use after it threw. */
 export class FrameDecoder {
   readonly #accepts: ReadonlySet<FrameType>
-  readonly #header = Buffer.allocUnsafe(HEADER_BYTES)
-  #headerFilled = 0
+  readonly #header: Buffer = Buffer.allocUnsafe(HEADER_BYTES)
   #type: FrameType = 'ping'
-  #payload: Buffer | undefined
-  #payloadFilled = 0
+  #packed = false
+  #bytes = 0
+  #head = EMPTY
+  #body = EMPTY
+  #unpackedBytes: number | undefined
+  /** What is being filled now, and how far it is. */
+  #stage: 'header' | 'head' | 'body' = 'header'
+  #target: Buffer = this.#header
+  #filled = 0
 
   constructor(accepts: ReadonlySet<FrameType>) {
     this.#accepts = accepts
   }
 
-  /** Takes bytes in, answers the frames they complete. Throws ProtocolViolation. */
+  /** Takes bytes in (and keeps none of them), answers the frames they complete. Throws ProtocolViolation. */
   push(chunk: Buffer): Frame[] {
     const frames: Frame[] = []
     let at = 0
     while (at < chunk.length) {
-      at += this.#payload === undefined ? this.#takeHeader(chunk, at) : this.#takePayload(this.#payload, chunk, at)
-      if (this.#payload === undefined || this.#payloadFilled < this.#payload.length) continue
-      frames.push({ type: this.#type, payload: this.#payload })
-      this.#payload = undefined
-      this.#headerFilled = 0
+      const taken = chunk.copy(this.#target, this.#filled, at)
+      this.#filled += taken
+      at += taken
+      // A part of no bytes is complete at once.
+      while (this.#filled === this.#target.length) {
+        if (!this.#advance()) continue
+        frames.push({ type: this.#type, head: this.#head, body: this.#body, unpackedBytes: this.#unpackedBytes })
+        this.#fill('header', this.#header)
+      }
     }
     return frames
   }
 
-  #takeHeader(chunk: Buffer, at: number): number {
-    const taken = chunk.copy(this.#header, this.#headerFilled, at)
-    this.#headerFilled += taken
-    if (this.#headerFilled === HEADER_BYTES) this.#begin()
-    return taken
+  /** Goes on to the next part; true when the frame is complete. */
+  #advance(): boolean {
+    if (this.#stage === 'header') this.#takeHeader()
+    else if (this.#stage === 'head') this.#takeHead()
+    else return true
+    return false
   }
 
-  #begin(): void {
-    const bytes = this.#header.readUInt32BE(0)
+  #takeHeader(): void {
+    this.#bytes = this.#header.readUInt32BE(0)
     const code = this.#header.readUInt8(4)
-    const type = TYPE_BY_CODE.get(code)
+    const type = TYPE_BY_CODE.get(code & ~PACKED_BIT)
     if (type === undefined) throw new ProtocolViolation(`frame of unknown type ${code}`)
     if (!this.#accepts.has(type)) throw new ProtocolViolation(`a ${type} frame goes the other way`)
-    const { minBytes, maxBytes } = FRAMES[type]
-    if (bytes < minBytes || bytes > maxBytes) {
-      throw new ProtocolViolation(`${type} frame of ${bytes} bytes, allowed are ${minBytes} to ${maxBytes}`)
-    }
     this.#type = type
-    // Not from Node's shared pool: a writer may keep a payload, and must not keep others' with it.
-    this.#payload = Buffer.allocUnsafeSlow(bytes)
-    this.#payloadFilled = 0
+    this.#packed = (code & PACKED_BIT) !== 0
+    const headBytes = FRAMES[type].headBytes + (this.#packed ? UNPACKED_BYTES : 0)
+    // What is packed is shorter than what it becomes, so the same bound holds for both.
+    const fault = this.#packed ? undefined : faultOf(FRAMES[type], this.#bytes - headBytes)
+    if (this.#bytes < headBytes || this.#bytes - headBytes > FRAMES[type].maxBytes || fault !== undefined)
+      throw new ProtocolViolation(`${type} frame of ${fault ?? `${this.#bytes} bytes`}`)
+    this.#fill('head', Buffer.allocUnsafe(headBytes))
   }
 
-  #takePayload(payload: Buffer, chunk: Buffer, at: number): number {
-    const taken = chunk.copy(payload, this.#payloadFilled, at)
-    this.#payloadFilled += taken
-    return taken
+  #takeHead(): void {
+    const { headBytes } = FRAMES[this.#type]
+    const bodyBytes = this.#bytes - this.#target.length
+    this.#head = this.#target.subarray(0, headBytes)
+    this.#unpackedBytes = this.#packed ? this.#target.readUInt32BE(headBytes) : undefined
+    const fault = faultOf(FRAMES[this.#type], bodyBytes, this.#unpackedBytes)
+    if (fault !== undefined) throw new ProtocolViolation(`${this.#type} frame of ${fault}`)
+    // Not from Node's shared pool: it is given away to other threads.
+    this.#body = Buffer.allocUnsafeSlow(bodyBytes)
+    this.#fill('body', this.#body)
+  }
+
+  #fill(stage: 'header' | 'head' | 'body', target: Buffer): void {
+    this.#stage = stage
+    this.#target = target
+    this.#filled = 0
   }
 }

@@ -1,15 +1,13 @@
 import { z } from 'zod'
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../errors.ts'
-import type { Need, TreeRequest } from './contract.ts'
-import { POSITION_BYTES, ProtocolViolation } from './frame.ts'
+import type { TreeRequest } from './contract.ts'
+import { ProtocolViolation } from './frame.ts'
 
 /** Goes up when a frame changes its meaning; both sides say theirs first and refuse any other. */
-export const PROTOCOL_VERSION = 1
+export const PROTOCOL_VERSION = 2
 
 /** Longest message or hint that crosses: a few sentences, and an error frame's limit is never reached (4 bytes per character at most). */
 const TEXT_MAX_CHARS = 1_500
-/** File indexes are 32 bits on the wire. */
-const INDEX_MAX = 0xffff_ffff
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/)
 const want = z.discriminatedUnion('kind', [
@@ -29,9 +27,9 @@ export function encodeJson(value: unknown): Buffer {
 }
 
 /** Parses and checks the JSON of a frame. Throws ProtocolViolation. */
-export function decodeJson<T>(shape: z.ZodType<T>, payload: Buffer): T {
+export function decodeJson<T>(shape: z.ZodType<T>, body: Buffer): T {
   try {
-    return checked(shape, JSON.parse(payload.toString('utf8')))
+    return checked(shape, JSON.parse(body.toString('utf8')))
   } catch (error) {
     if (error instanceof SyntaxError) throw new ProtocolViolation('a frame that is not JSON')
     throw error
@@ -49,8 +47,8 @@ export function encodeRequest(request: TreeRequest): Buffer {
 }
 
 /** Throws REQUEST_INVALID for another version of the protocol (which the asker is told), ProtocolViolation for nonsense. */
-export function decodeRequest(payload: Buffer): TreeRequest {
-  const { version, ...request } = decodeJson(z.looseObject(helloMessage.shape), payload)
+export function decodeRequest(body: Buffer): TreeRequest {
+  const { version, ...request } = decodeJson(z.looseObject(helloMessage.shape), body)
   if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
   return checked(requestMessage, request)
 }
@@ -73,49 +71,9 @@ export function encodeError(error: unknown): Buffer {
 }
 
 /** The error another host reported, to be thrown here. A code this version does not know becomes INTERNAL. */
-export function decodeError(payload: Buffer, peer: string): WherryError {
-  const { code, message, hint } = decodeJson(errorMessage, payload)
+export function decodeError(body: Buffer, peer: string): WherryError {
+  const { code, message, hint } = decodeJson(errorMessage, body)
   const more = hint === undefined ? {} : { hint }
   if (Object.hasOwn(ERROR_STATUS, code)) return new WherryError(code as ErrorCode, message, more)
   return new WherryError('INTERNAL', `${peer} reported ${code}: ${message}`, more)
-}
-
-/** A file and a place in it, as it stands in needs and before data. */
-export function encodePosition(index: number, offset: number): Buffer {
-  const head = Buffer.allocUnsafe(POSITION_BYTES)
-  writePosition(head, 0, { index, offset })
-  return head
-}
-
-function writePosition(into: Buffer, at: number, { index, offset }: Need): void {
-  if (index > INDEX_MAX || !Number.isSafeInteger(offset)) throw new RangeError(`file ${index} at offset ${offset}`)
-  into.writeUInt32BE(index, at)
-  into.writeBigUInt64BE(BigInt(offset), at + 4)
-}
-
-/** Throws ProtocolViolation for an offset no file can have. */
-export function decodePosition(payload: Buffer, at = 0): Need {
-  const offset = Number(payload.readBigUInt64BE(at + 4))
-  if (!Number.isSafeInteger(offset)) throw new ProtocolViolation(`an offset of ${offset} bytes`)
-  return { index: payload.readUInt32BE(at), offset }
-}
-
-export function encodeNeeds(needs: readonly Need[]): Buffer {
-  const payload = Buffer.allocUnsafe(needs.length * POSITION_BYTES)
-  for (const [nth, need] of needs.entries()) writePosition(payload, nth * POSITION_BYTES, need)
-  return payload
-}
-
-/** Throws ProtocolViolation. */
-export function decodeNeeds(payload: Buffer): Need[] {
-  if (payload.length % POSITION_BYTES !== 0) throw new ProtocolViolation(`needs of ${payload.length} bytes`)
-  return Array.from({ length: payload.length / POSITION_BYTES }, (_, nth) =>
-    decodePosition(payload, nth * POSITION_BYTES),
-  )
-}
-
-export function encodeIndex(index: number): Buffer {
-  const payload = Buffer.allocUnsafe(4)
-  payload.writeUInt32BE(index, 0)
-  return payload
 }

@@ -3,6 +3,7 @@ import { createServer, type Server, type TLSSocket } from 'node:tls'
 import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
 import type { Identity } from '../tls.ts'
+import { Bandwidth } from './bandwidth.ts'
 import { Channel, cut } from './channel.ts'
 import type { TreeSource } from './contract.ts'
 import { ASKER_FRAMES } from './frame.ts'
@@ -25,6 +26,8 @@ export interface TransferServerOptions {
   readonly identity: Identity
   readonly source: TreeSource
   readonly log: Logger
+  /** What all connections together may send; null or left out: no limit. */
+  readonly bandwidthBytesPerSecond?: number | null
   /** Aborting it is the same as disposing the server. */
   readonly signal?: AbortSignal
 }
@@ -63,6 +66,7 @@ function handshakeFailure(error: Error, socket: TLSSocket): { reason: string; hi
 class Listener implements TransferServer {
   port = 0
   readonly #options: TransferServerOptions
+  readonly #bandwidth: Bandwidth | undefined
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   readonly #running = new Set<Promise<void>>()
@@ -71,6 +75,8 @@ class Listener implements TransferServer {
 
   constructor(options: TransferServerOptions) {
     this.#options = options
+    const limit = options.bandwidthBytesPerSecond ?? null
+    this.#bandwidth = limit === null ? undefined : new Bandwidth(limit)
     this.#server = createServer({
       ...tlsOptions(options.identity),
       requestCert: true,
@@ -117,7 +123,7 @@ class Listener implements TransferServer {
     const name = nameOf(socket)
     const peer = `host ${name} (${socket.remoteAddress}:${socket.remotePort})`
     const explain = (cause: Error | undefined) => cut(peer, cause)
-    const channel = new Channel(socket, { peer, accepts: ASKER_FRAMES, explain })
+    const channel = new Channel(socket, { peer, accepts: ASKER_FRAMES, explain, bandwidth: this.#bandwidth })
     const run = serveChannel(channel, this.#options.source, { name }, this.#options.log)
     this.#running.add(run)
     void run.finally(() => this.#running.delete(run))

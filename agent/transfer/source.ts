@@ -1,68 +1,28 @@
 import type { Logger } from 'pino'
 import { codeOf } from '../errors.ts'
+import type { TreeReader } from '../store/exchange.ts'
+import { Ahead } from './ahead.ts'
+import { answerFrames, manifestFrames, type Outgoing } from './answer.ts'
 import type { Channel } from './channel.ts'
-import type { Need, TreeReader, TreeRequest, TreeSource } from './contract.ts'
-import { DATA_MAX_BYTES, MANIFEST_CHUNK_MAX_BYTES, ProtocolViolation } from './frame.ts'
-import {
-  decodeNeeds,
-  decodeRequest,
-  encodeError,
-  encodeIndex,
-  encodeJson,
-  encodePosition,
-  PROTOCOL_VERSION,
-} from './message.ts'
+import type { TreeRequest, TreeSource } from './contract.ts'
+import { ProtocolViolation } from './frame.ts'
+import { decodeRequest, encodeError, encodeJson, PROTOCOL_VERSION } from './message.ts'
+import { Packer } from './packing.ts'
+import { decodeWants } from './want.ts'
+import { WantedQueue } from './wanted.ts'
 
-/**
- * Needs an asker may have told and not yet got. Enough small files to keep a long fat line busy (8192 of 4 KiB are
- * 32 MiB), and a bound on what an asker can make a source remember.
- */
-export const NEEDS_OUTSTANDING_MAX = 8_192
 /** The asker knows what it wants before it dials: the request comes with the first bytes. */
 const REQUEST_TIMEOUT_MS = 10_000
-
-/** The needs an asker has told and not yet got, in order. */
-class NeedQueue {
-  readonly #needs: Need[] = []
-  #complete = false
-  #wake: PromiseWithResolvers<void> | undefined
-
-  add(needs: readonly Need[]): void {
-    if (this.#complete) throw new ProtocolViolation('needs after the end of needs')
-    if (this.#needs.length + needs.length > NEEDS_OUTSTANDING_MAX) {
-      throw new ProtocolViolation(`more than ${NEEDS_OUTSTANDING_MAX} needs at once`)
-    }
-    this.#needs.push(...needs)
-    this.#wake?.resolve()
-  }
-
-  complete(): void {
-    if (this.#complete) throw new ProtocolViolation('a second end of needs')
-    this.#complete = true
-    this.#wake?.resolve()
-  }
-
-  /** The next need; undefined when there are no more. */
-  async next(ended: AbortSignal): Promise<Need | undefined> {
-    while (this.#needs.length === 0 && !this.#complete) {
-      ended.throwIfAborted()
-      const wake = Promise.withResolvers<void>()
-      this.#wake = wake
-      const abort = () => wake.reject(ended.reason)
-      ended.addEventListener('abort', abort, { once: true })
-      await wake.promise.finally(() => ended.removeEventListener('abort', abort))
-    }
-    return this.#needs.shift()
-  }
-}
+/** Answers that are made ready at once, two frames of each: disk, processor and line work at the same time. */
+const ANSWERS_AHEAD = 4
 
 /** Reads what the asker says until the connection ends; runs all the time, so that a dead asker is always noticed. */
-async function listen(channel: Channel, needs: NeedQueue): Promise<void> {
+async function listen(channel: Channel, wanted: WantedQueue): Promise<void> {
   try {
     while (!channel.ended.aborted) {
       const frame = await channel.next()
-      if (frame.type === 'needs') needs.add(decodeNeeds(frame.payload))
-      else if (frame.type === 'needsEnd') needs.complete()
+      if (frame.type === 'wants') wanted.add(decodeWants(frame.body))
+      else if (frame.type === 'wantsEnd') wanted.complete()
       else throw new ProtocolViolation(`a ${frame.type} frame in the middle of a copy`)
     }
   } catch (error) {
@@ -75,64 +35,61 @@ async function receiveRequest(channel: Channel): Promise<TreeRequest> {
   const late = () => channel.fail(new ProtocolViolation('no request came'))
   const timer = setTimeout(late, REQUEST_TIMEOUT_MS)
   try {
-    const { type, payload } = await channel.next()
+    const { type, body } = await channel.next()
     if (type !== 'request') throw new ProtocolViolation(`a ${type} frame before the request`)
-    return decodeRequest(payload)
+    return decodeRequest(body)
   } finally {
     clearTimeout(timer)
   }
 }
 
-function* pieces(data: Buffer, maxBytes: number): Generator<Buffer> {
-  for (let at = 0; at < data.length; at += maxBytes) yield data.subarray(at, at + maxBytes)
+async function sendFrames(channel: Channel, frames: AsyncIterable<Outgoing>): Promise<void> {
+  for await (const { type, body, head, unpackedBytes } of frames) await channel.send(type, body, head, unpackedBytes)
 }
 
-async function sendManifest(channel: Channel, reader: TreeReader): Promise<void> {
-  await channel.send('tree', encodeJson({ hash: reader.hash }))
-  for await (const chunk of reader.manifest()) {
-    for (const piece of pieces(chunk, MANIFEST_CHUNK_MAX_BYTES)) await channel.send('manifest', piece)
+/** Sends the answers in the order of the wants, and works on the next ones meanwhile. */
+async function sendAnswers(channel: Channel, reader: TreeReader, wanted: WantedQueue, packer: Packer): Promise<void> {
+  const begun: Ahead<Outgoing>[] = []
+  const begin = () => {
+    for (let want = wanted.take(); want !== undefined; want = begun.length < ANSWERS_AHEAD ? wanted.take() : undefined)
+      begun.push(new Ahead(answerFrames(reader, want, packer)))
   }
-  await channel.send('manifestEnd')
-}
-
-async function sendData(channel: Channel, reader: TreeReader, need: Need): Promise<void> {
-  for await (const { offset, data } of reader.read(need.index, need.offset)) {
-    let at = offset
-    for (const piece of pieces(data, DATA_MAX_BYTES)) {
-      await channel.send('data', encodePosition(need.index, at), piece)
-      at += piece.length
-    }
-  }
-}
-
-/** Sends one file. One that changed meanwhile just ends: the asker finds that its hash is wrong and goes on with the rest. */
-async function sendFile(channel: Channel, reader: TreeReader, need: Need, log: Logger): Promise<void> {
   try {
-    await sendData(channel, reader, need)
-  } catch (error) {
-    if (codeOf(error) !== 'TREE_CHANGED') throw error
-    log.debug({ err: error, index: need.index }, 'a file changed while it was sent')
+    // The kernel may hold more than an asker has outstanding: then a slow line shows as wants that do not come.
+    while (begun.length > 0 || (await channel.waitFor(wanted.wait()))) {
+      if (begun.length < ANSWERS_AHEAD) begin()
+      const [answer] = begun
+      if (answer === undefined) continue
+      await sendFrames(channel, answer)
+      begun.shift()
+      wanted.answered()
+    }
+  } finally {
+    await Promise.all(begun.map((answer) => answer[Symbol.asyncDispose]()))
   }
-  await channel.send('fileEnd', encodeIndex(need.index))
 }
 
-async function sendTree(channel: Channel, reader: TreeReader, needs: NeedQueue, log: Logger): Promise<void> {
-  await sendManifest(channel, reader)
-  while (true) {
-    const need = await needs.next(channel.ended)
-    if (need === undefined) break
-    await sendFile(channel, reader, need, log)
+async function sendTree(channel: Channel, reader: TreeReader, wanted: WantedQueue): Promise<void> {
+  const packer = new Packer(channel)
+  await channel.send('tree', encodeJson({ hash: reader.hash }))
+  {
+    await using manifest = new Ahead(manifestFrames(reader, packer))
+    await sendFrames(channel, manifest)
   }
+  await sendAnswers(channel, reader, wanted, packer)
   await channel.send('end')
 }
 
 async function answer(channel: Channel, source: TreeSource, peer: { name: string }, log: Logger): Promise<void> {
   const request = await receiveRequest(channel)
-  const needs = new NeedQueue()
-  void listen(channel, needs)
+  const wanted = new WantedQueue(channel.ended)
+  void listen(channel, wanted)
   await using reader = await source(request, peer, channel.ended)
-  await sendTree(channel, reader, needs, log)
-  log.debug({ volume: request.volume, want: request.want.kind, hash: reader.hash }, 'sent a tree')
+  await sendTree(channel, reader, wanted)
+  log.debug(
+    { volume: request.volume, want: request.want.kind, hash: reader.hash, wireBytes: channel.wireBytes },
+    'sent a tree',
+  )
 }
 
 /**

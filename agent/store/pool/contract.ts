@@ -41,12 +41,20 @@ export interface BlockPool extends AsyncDisposable {
    * atimes. Answers 32 bytes each and what became of each (errno ENOENT, ELOOP ... when it is not there or no regular
    * file; 1 when its size is not `sizes[i]`).
    */
-  hashFiles(directoryFd: number, names: readonly string[], sizes: readonly number[]): Promise<{ hashes: Buffer; outcomes: Uint16Array }>
+  hashFiles(
+    directoryFd: number,
+    names: readonly string[],
+    sizes: readonly number[],
+  ): Promise<{ hashes: Buffer; outcomes: Uint16Array }>
   /**
    * Reads whole small files as `hashFiles` does; answers their content one after the other in one buffer with an ArrayBuffer of its own. A file with
    * an outcome other than 0 takes `sizes[i]` bytes of zeros.
    */
-  readFiles(directoryFd: number, names: readonly string[], sizes: readonly number[]): Promise<{ data: Buffer; outcomes: Uint16Array }>
+  readFiles(
+    directoryFd: number,
+    names: readonly string[],
+    sizes: readonly number[],
+  ): Promise<{ data: Buffer; outcomes: Uint16Array }>
   /**
    * Checks each content against its hash and, where it is right, makes the file in the directory with its attributes (an older file of that
    * name is replaced). Not synced.
@@ -66,5 +74,9 @@ export interface BlockPool extends AsyncDisposable {
     readonly punch: boolean
   }): Promise<Uint8Array>
   /** Copies byte ranges from one file to the same places of another, holes as holes (punched). For applying staged blocks. Not synced. */
-  copyRanges(from: number, to: number, ranges: readonly { readonly offset: number; readonly length: number }[]): Promise<void>
+  copyRanges(
+    from: number,
+    to: number,
+    ranges: readonly { readonly offset: number; readonly length: number }[],
+  ): Promise<void>
 }

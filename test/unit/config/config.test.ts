@@ -25,6 +25,7 @@ const NO_SETTINGS: Config = {
   heartbeatMs: 1_000,
   leaseMs: 8_000,
   trashRetentionMs: 7 * 86_400_000,
+  bandwidthBytesPerSecond: null,
 }
 
 const SAMPLES: Record<string, [Record<string, string>, Partial<Config>]> = {
@@ -49,6 +50,9 @@ const SAMPLES: Record<string, [Record<string, string>, Partial<Config>]> = {
     { WHERRY_MOUNT_DEADLINE: '1.5m', WHERRY_HEARTBEAT: '500ms', WHERRY_LEASE: '2s', WHERRY_TRASH_RETENTION: '12h' },
     { mountDeadlineMs: 90_000, heartbeatMs: 500, leaseMs: 2_000, trashRetentionMs: 43_200_000 },
   ],
+  'a bandwidth in MB': [{ WHERRY_BANDWIDTH: '12.5MB/s' }, { bandwidthBytesPerSecond: 12_500_000 }],
+  'a bandwidth in kB and the smallest': [{ WHERRY_BANDWIDTH: '100 kB/s' }, { bandwidthBytesPerSecond: 100_000 }],
+  'a bandwidth in GB': [{ WHERRY_BANDWIDTH: '1GB/s' }, { bandwidthBytesPerSecond: 1e9 }],
   'other ports and level': [
     {
       WHERRY_LOG: 'debug',
@@ -89,6 +93,12 @@ const REFUSED: Record<string, [Record<string, string>, RegExp]> = {
   'a port with letters': [{ WHERRY_NATS_PORT: '74x' }, /WHERRY_NATS_PORT must be a port/],
   'one port for two things': [{ WHERRY_NATS_PORT: '7450' }, /must differ, for example 7450, 7451 and 7452/],
   'a deadline beyond what Docker waits': [{ WHERRY_MOUNT_DEADLINE: '111s' }, /WHERRY_MOUNT_DEADLINE must be .* 110s/],
+  'a bandwidth without time': [
+    { WHERRY_BANDWIDTH: '100MB' },
+    /WHERRY_BANDWIDTH must be a rate .* for example 100MB\/s/,
+  ],
+  'a bandwidth of next to nothing': [{ WHERRY_BANDWIDTH: '99kB/s' }, /WHERRY_BANDWIDTH must be a rate/],
+  'no bandwidth at all': [{ WHERRY_BANDWIDTH: '0MB/s' }, /WHERRY_BANDWIDTH must be a rate/],
   'no deadline': [{ WHERRY_MOUNT_DEADLINE: '0s' }, /WHERRY_MOUNT_DEADLINE must be/],
   'a time without unit': [{ WHERRY_LEASE: '8' }, /WHERRY_LEASE must be a time .* for example 8s/],
   'a lease of three heartbeats': [

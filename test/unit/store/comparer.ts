@@ -1,64 +1,152 @@
 import { execFileSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { type Range, roundedOut, without } from './ranges.ts'
+
+/** Debian's own: nothing that a shell's PATH puts before it. */
+const PYTHON = '/usr/bin/python3'
+const TREE_FACTS = fileURLToPath(new URL('../../fixtures/tree-facts.py', import.meta.url))
+const OUTPUT_MAX_BYTES = 256 * 1024 * 1024
+
+/** Data and holes alternate in pieces of a page at the least, whatever the file system's block. */
+const PAGE_BYTES = 4096
+/** A file of at most one block travels and is stored whole: its holes may become zeros (docs/architecture.md, "Blocks"). */
+const WHOLE_UP_TO_BYTES = 64 * 1024
+/** What the receiver may take more than the sender: file systems round up, and small files lose their holes. */
+const SLACK_BYTES = 1024 * 1024
+const SLACK_PARTS = 0.1
+
+/** What the kernel says of one entry (test/fixtures/tree-facts.py). Bytes of names, targets and attribute names as latin1. */
+interface Facts {
+  readonly kind: 'file' | 'dir' | 'symlink' | 'fifo' | 'socket' | 'char' | 'block'
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly mtimeNs: string
+  readonly xattrs: Readonly<Record<string, string>>
+  readonly flags: readonly string[]
+  readonly inode: string
+  readonly allocated: number
+  readonly links?: number
+  readonly target?: string
+  readonly device?: readonly [number, number]
+  readonly size?: number
+  readonly sha256?: string
+  readonly data?: readonly Range[]
+  readonly unwritten?: readonly Range[]
+}
+
+/** As `ls` and `find` call the kinds. */
+const LETTERS = { file: 'f', dir: 'd', symlink: 'l', fifo: 'p', socket: 's', char: 'c', block: 'b' } as const
+
+interface TreeFacts {
+  readonly fileSystem: string
+  readonly entries: Readonly<Record<string, Facts>>
+}
+
+export interface CompareOptions {
+  /**
+   * `exact`: data and holes of every file larger than a block lie at the same places; what the sender preallocated and
+   * never wrote may be either. `bounded`: the receiver takes at most 1 MiB + 10 % more than the sender. By default
+   * exact on file systems of one kind, else bounded.
+   */
+  readonly extents?: 'exact' | 'bounded'
+}
 
 /**
- * Describes a tree with the system's own tools (find, stat, getfattr, sha256sum) and nothing of the store: path, kind,
- * mode, owner, ns mtime, size, symlink target, device, hard-link partners, xattrs, content. Names stay bytes (latin1).
+ * Compares two trees completely, with the kernel's own answers and nothing of the store: kind, mode, owner, ns mtime,
+ * size, symlink target, device numbers, names of one inode, all extended attributes raw, inode flags, content, holes.
+ * Answers what differs in lines for a person; none when the receiver's tree equals the sender's.
  */
+export function differences(sender: string, receiver: string, options: CompareOptions = {}): string[] {
+  const [from, to] = readFacts(sender, receiver) as [TreeFacts, TreeFacts]
+  const sameKind = from.fileSystem === to.fileSystem
+  // Only btrfs knows it.
+  const leftOut = sameKind ? null : 'nocow'
+  const [wanted, is] = [new Set(lines(from, leftOut)), new Set(lines(to, leftOut))]
+  const attributes = [
+    ...[...wanted.difference(is)].map((line) => `sender:   ${line}`),
+    ...[...is.difference(wanted)].map((line) => `receiver: ${line}`),
+  ]
+  const exact = options.extents === undefined ? sameKind : options.extents === 'exact'
+  return [...attributes.sort(byPath), ...(exact ? extentDifferences(from, to) : []), ...excess(from, to)]
+}
+
+/** One line for each entry of a tree, sorted: everything but where its holes are and what it takes on the disk. */
 export function describeTree(root: string): string[] {
-  const facts = new Map<string, string>()
-  const partners = new Map<string, string[]>()
-  const inodes = new Map<string, string>()
-  const found = run('find', ['.', '-printf', '%p\\0%y %m %U %G %T@ %n\\0%s\\0%l\\0%i\\0'], root).split('\0')
-  for (let i = 0; i + 4 < found.length; i += 5) {
-    const [path = '', what = '', size, target, inode = ''] = found.slice(i, i + 5)
-    // A directory's size and link count are the file system's business.
-    const isDirectory = what.startsWith('d')
-    facts.set(path, isDirectory ? what.replace(/ \d+$/, '') : `${what} size=${size} -> ${target}`)
-    if (isDirectory) continue
-    inodes.set(path, inode)
-    partners.set(inode, [...(partners.get(inode) ?? []), path])
-  }
-  for (const [path, inode] of inodes) add(facts, path, `links=${JSON.stringify(partners.get(inode)?.sort())}`)
-  pairs(run('find', ['.', '-type', 'f', '-exec', 'sha256sum', '-z', '{}', '+'], root), /^(\S+) {2}([\s\S]*)$/, facts)
-  pairs(
-    run(
-      'find',
-      ['.', '(', '-type', 'c', '-o', '-type', 'b', ')', '-exec', 'stat', '--printf', '%t:%T  %n\\0', '{}', '+'],
-      root,
-    ),
-    /^(\S+) {2}([\s\S]*)$/,
-    facts,
-  )
-  for (const path of facts.keys()) {
-    const list = run(
-      'getfattr',
-      ['-h', '-d', '-m', '-', '-e', 'hex', '--absolute-names', '--', Buffer.from(path, 'latin1')],
-      root,
-    )
-    const values = list.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
-    if (values.length > 0) add(facts, path, values.sort().join(' '))
-  }
-  return [...facts].map(([path, fact]) => `${JSON.stringify(path)} ${fact}`).sort()
+  return lines((readFacts(root) as [TreeFacts])[0], null)
 }
 
 /** Bytes on the disk under `root`. */
 export function allocatedBytes(root: string): number {
-  return Number(run('du', ['-s', '-B1', '.'], root).split('\t')[0])
+  return allocated((readFacts(root) as [TreeFacts])[0])
 }
 
-function add(facts: Map<string, string>, path: string, fact: string): void {
-  facts.set(path, `${facts.get(path)} ${fact}`)
+function readFacts(...roots: string[]): TreeFacts[] {
+  const options = { encoding: 'utf8', maxBuffer: OUTPUT_MAX_BYTES } as const
+  const output = execFileSync(PYTHON, [TREE_FACTS, ...roots], options)
+  return output
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as TreeFacts)
 }
 
-function pairs(text: string, form: RegExp, facts: Map<string, string>): void {
-  for (const item of text.split('\0')) {
-    const match = form.exec(item)
-    if (match?.[1] !== undefined && match[2] !== undefined) add(facts, match[2], match[1])
+function lines({ entries }: TreeFacts, withoutFlag: string | null): string[] {
+  const names = new Map<string, string[]>()
+  for (const [path, { inode }] of Object.entries(entries)) names.set(inode, [...(names.get(inode) ?? []), path])
+  return Object.entries(entries)
+    .map(([path, facts]) => {
+      const { kind, mode, uid, gid, mtimeNs, size, target, device, sha256, links, xattrs } = facts
+      const partners = names.get(facts.inode)?.sort()
+      const flags = facts.flags.filter((flag) => flag !== withoutFlag)
+      const more = {
+        size,
+        target,
+        device,
+        sha256,
+        links,
+        partners: kind === 'dir' ? undefined : partners,
+        flags,
+        xattrs,
+      }
+      return `${JSON.stringify(path)} ${LETTERS[kind]} ${mode.toString(8)} ${uid} ${gid} ${mtimeNs} ${JSON.stringify(more)}`
+    })
+    .sort()
+}
+
+function byPath(a: string, b: string): number {
+  const path = (line: string) => line.slice(line.indexOf('"'))
+  return path(a) < path(b) ? -1 : 1
+}
+
+function extentDifferences(from: TreeFacts, to: TreeFacts): string[] {
+  const found: string[] = []
+  for (const [path, sent] of Object.entries(from.entries)) {
+    const received = to.entries[path]
+    if (sent.size === undefined || sent.size <= WHOLE_UP_TO_BYTES || received?.size !== sent.size) continue
+    const either = roundedOut(sent.unwritten ?? [], PAGE_BYTES)
+    const wanted = without(written(sent), either)
+    const is = without(written(received), either)
+    if (JSON.stringify(is) === JSON.stringify(wanted)) continue
+    const more = `holes filled ${JSON.stringify(without(is, wanted))}, data gone ${JSON.stringify(without(wanted, is))}`
+    found.push(`extents of ${JSON.stringify(path)} (${sent.size} bytes): ${more}`)
   }
+  return found
 }
 
-function run(command: string, args: (string | Buffer)[], cwd: string): string {
-  // execFile takes strings only and writes them as UTF-8: names that are not UTF-8 go through xargs as bytes.
-  const bytes = Buffer.concat(args.map((arg) => Buffer.concat([Buffer.from(arg as Buffer), Buffer.alloc(1)])))
-  return execFileSync('xargs', ['-0', command], { cwd, input: bytes, encoding: 'latin1', maxBuffer: 1 << 28 })
+/** Ranges that hold written data, in whole pages. */
+function written({ data = [], unwritten = [] }: Facts): Range[] {
+  return without(roundedOut(data, PAGE_BYTES), roundedOut(unwritten, PAGE_BYTES))
+}
+
+function excess(from: TreeFacts, to: TreeFacts): string[] {
+  const [sent, received] = [allocated(from), allocated(to)]
+  if (received <= sent * (1 + SLACK_PARTS) + SLACK_BYTES) return []
+  return [`the receiver takes ${received} bytes on its disk, the sender ${sent}`]
+}
+
+function allocated({ entries }: TreeFacts): number {
+  return [...new Map(Object.values(entries).map((facts) => [facts.inode, facts.allocated])).values()].reduce(
+    (sum, bytes) => sum + bytes,
+    0,
+  )
 }

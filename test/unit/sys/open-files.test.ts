@@ -92,6 +92,17 @@ test('a value answered stays what it was when the next one is read', (t) => {
   t.is(first.toString(), 'first')
 })
 
+test('long lists and long values of extended attributes come whole', (t) => {
+  const directory = mkdtempSync('/dev/shm/wherry-sys-')
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  const at = held(t, directory, O_PATH | O_DIRECTORY)
+  const names = Array.from({ length: 30 }, (_, i) => `trusted.${'n'.repeat(200)}${i}`)
+  const value = Buffer.alloc(20_000, 'value')
+  for (const name of names) setXattr(Buffer.from(directory), name, value)
+  t.deepEqual(listXattrsAt(at, '').sort(), names.sort())
+  t.deepEqual(getXattrAt(at, '', names[7] ?? ''), value)
+})
+
 test('inode flags are read and set; a file system without them says so', (t) => {
   const directory = scratch(t)
   const path = join(directory, 'file')

@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net'
 import { connect, createServer, type TLSSocket } from 'node:tls'
+import { zstdCompressSync } from 'node:zlib'
 import test from 'ava'
 import fc from 'fast-check'
 import type { Identity } from '../../../agent/tls.ts'
@@ -7,29 +8,27 @@ import {
   ASKER_FRAMES,
   FrameDecoder,
   type FrameType,
-  frameHeader,
+  framePrefix,
   ProtocolViolation,
   SOURCE_FRAMES,
 } from '../../../agent/transfer/frame.ts'
-import { encodeIndex, encodeJson, encodeNeeds, encodePosition, encodeRequest } from '../../../agent/transfer/message.ts'
+import { encodeJson, encodeRequest, PROTOCOL_VERSION } from '../../../agent/transfer/message.ts'
 import { createPuller } from '../../../agent/transfer/puller.ts'
 import { serveTransfer } from '../../../agent/transfer/server.ts'
 import {
-  certs,
-  HOST,
-  identityIn,
-  LIVE,
-  MemoryReader,
-  MemoryWriter,
-  never,
-  noise,
-  recorder,
-  scratch,
-  until,
-} from './kit.ts'
+  type AskedWant,
+  decodeChanged,
+  decodeWants,
+  encodeChanged,
+  encodeFlag,
+  encodeOffset,
+  encodeWants,
+} from '../../../agent/transfer/want.ts'
+import { certs, digest, HOST, identityIn, LIVE, never, noise, recorder, scratch, until } from './kit.ts'
+import { MemoryReader, MemoryWriter } from './memory-tree.ts'
 
-function frame(type: FrameType, payload: Buffer = Buffer.alloc(0)): Buffer {
-  return Buffer.concat([frameHeader(type, payload.length), payload])
+function frame(type: FrameType, body: Buffer = Buffer.alloc(0), head?: Buffer): Buffer {
+  return Buffer.concat([framePrefix(type, body.length, head), body])
 }
 
 /** A header as no decent peer would make it. */
@@ -40,41 +39,57 @@ function rawHeader(bytes: number, code: number): Buffer {
   return header
 }
 
-const HELLO = frame('hello', encodeJson({ version: 1 }))
+/** A frame whose body is packed and says that it becomes `unpackedBytes`. */
+function packed(type: FrameType, body: Buffer, unpackedBytes: number, head?: Buffer): Buffer {
+  return Buffer.concat([framePrefix(type, body.length, head, unpackedBytes), body])
+}
+
+const SMALL = { size: 100, hash: 'b'.repeat(64) }
+const LARGE = { size: 100_000, hash: 'b'.repeat(64) }
+const HELLO = frame('hello', encodeJson({ version: PROTOCOL_VERSION }))
 const REQUEST = frame('request', encodeRequest(LIVE))
 const TREE = frame('tree', encodeJson({ hash: 'a'.repeat(64) }))
-const MANIFEST = frame('manifest', encodeJson([{ size: 100, hash: 'b'.repeat(64) }]))
-const OFFER = Buffer.concat([HELLO, TREE, MANIFEST, frame('manifestEnd')])
-const data = (index: number, offset: number, bytes = 10) =>
-  frame('data', Buffer.concat([encodePosition(index, offset), Buffer.alloc(bytes)]))
+const offer = (...entries: object[]) =>
+  Buffer.concat([HELLO, TREE, frame('manifest', encodeJson(entries)), frame('manifestEnd')])
+const piece = (offset: number, bytes = 10) => frame('piece', Buffer.alloc(bytes), encodeOffset(offset))
+const wants = (...asked: AskedWant[]) => Buffer.concat(encodeWants(asked).map((body) => frame('wants', body)))
+/** Hashes of the two blocks of 100,000 bytes that are all ones, which the asker does not have. */
+const LIST = Buffer.from(digest(Buffer.alloc(65_536, 1)) + digest(Buffer.alloc(34_464, 1)), 'hex')
+/** A source's first words up to the run of both blocks. */
+const RUN = Buffer.concat([offer({ size: 100_000, hash: digest(LIST) }), frame('hashes', LIST, encodeFlag(true))])
+const ZEROS = zstdCompressSync(Buffer.alloc(1024 * 1024))
 
 const GARBAGE = {
   'a length of 4 GB': rawHeader(0xffff_ffff, 1),
-  'an unknown type': rawHeader(0, 200),
+  'a packed length of 4 GB': rawHeader(0xffff_ffff, 0x84),
+  'an unknown type': rawHeader(0, 100),
   'type 0': rawHeader(1, 0),
+  'a type of the first version': rawHeader(13, 8),
   text: Buffer.from('GET / HTTP/1.1\r\n\r\n'),
   'a ping with a payload': rawHeader(1_000, 12),
+  'a ping that is packed': Buffer.concat([rawHeader(5, 0x8c), Buffer.alloc(5)]),
 }
 
 const TO_SOURCE: Record<string, Buffer> = {
   ...GARBAGE,
-  'needs before the request': frame('needs', encodeNeeds([{ index: 0, offset: 0 }])),
+  'wants before the request': wants({ kind: 'hashes', index: 0 }),
   'a second request': Buffer.concat([REQUEST, REQUEST]),
   'a frame that only a source sends': Buffer.concat([REQUEST, TREE]),
   'a request that is not JSON': frame('request', Buffer.from('{{{')),
   'a request with a path for a volume': frame('request', encodeRequest({ ...LIVE, volume: '../../etc' })),
-  'a request with more than it should': frame('request', encodeJson({ version: 1, ...LIVE, shell: 'rm' })),
-  'needs after the end of needs': Buffer.concat([
-    REQUEST,
-    frame('needsEnd'),
-    frame('needs', encodeNeeds([{ index: 0, offset: 0 }])),
-  ]),
-  'needs that are cut': Buffer.concat([REQUEST, frame('needs', Buffer.alloc(13))]),
-  'an offset beyond 2^53': Buffer.concat([REQUEST, frame('needs', Buffer.alloc(12, 0xff))]),
-  'too many needs': Buffer.concat([
-    REQUEST,
-    ...Array(100).fill(frame('needs', encodeNeeds(Array(1024).fill({ index: 0, offset: 0 })))),
-  ]),
+  'a request with more than it should': frame(
+    'request',
+    encodeJson({ version: PROTOCOL_VERSION, ...LIVE, shell: 'rm' }),
+  ),
+  'wants after the end of wants': Buffer.concat([REQUEST, frame('wantsEnd'), wants({ kind: 'hashes', index: 0 })]),
+  'a second end of wants': Buffer.concat([REQUEST, frame('wantsEnd'), frame('wantsEnd')]),
+  'a want that is cut': Buffer.concat([REQUEST, frame('wants', Buffer.from([3, 0, 0, 0, 0, 0, 0]))]),
+  'a want of unknown kind': Buffer.concat([REQUEST, frame('wants', Buffer.alloc(5, 9))]),
+  'a want of no files': Buffer.concat([REQUEST, frame('wants', Buffer.from([1, 0, 0, 2, 0, 0, 0, 0]))]),
+  'a want of 65,535 files': Buffer.concat([REQUEST, frame('wants', Buffer.alloc(2_000, Buffer.from([1, 0xff, 0xff])))]),
+  'a run of no blocks': Buffer.concat([REQUEST, frame('wants', Buffer.from([3, ...Buffer.alloc(12)]))]),
+  'too many wants': Buffer.concat([REQUEST, wants(...Array(3_000).fill({ kind: 'hashes', index: 0 }))]),
+  'wants that are packed': Buffer.concat([REQUEST, rawHeader(20, 0x8d), Buffer.alloc(20)]),
 }
 
 const TO_ASKER: Record<string, Buffer> = {
@@ -82,13 +97,39 @@ const TO_ASKER: Record<string, Buffer> = {
   'no hello': TREE,
   'a frame that only an asker sends': Buffer.concat([HELLO, REQUEST]),
   'a hash that is none': Buffer.concat([HELLO, frame('tree', encodeJson({ hash: '../x' }))]),
-  'an end without content': Buffer.concat([OFFER, frame('end')]),
-  'data before the manifest': Buffer.concat([HELLO, TREE, data(0, 0)]),
-  'data of another file': Buffer.concat([OFFER, data(1, 0)]),
-  'data that goes back': Buffer.concat([OFFER, data(0, 50), data(0, 0)]),
-  'the end of another file': Buffer.concat([OFFER, frame('fileEnd', encodeIndex(1))]),
-  'a data frame of 2 MiB': Buffer.concat([OFFER, rawHeader(2 * 1024 * 1024, 8)]),
-  'data after the last file': Buffer.concat([OFFER, frame('fileEnd', encodeIndex(0)), data(0, 0)]),
+  'an end without content': Buffer.concat([offer(SMALL), frame('end')]),
+  'files before the manifest': Buffer.concat([HELLO, TREE, frame('files', Buffer.alloc(100))]),
+  'files that are too short': Buffer.concat([offer(SMALL), frame('files', Buffer.alloc(99))]),
+  'files that are too long': Buffer.concat([offer(SMALL), frame('files', Buffer.alloc(101))]),
+  'changed files not asked for': Buffer.concat([offer(SMALL), frame('changed', encodeChanged([1]))]),
+  'changed files twice': Buffer.concat([offer(SMALL), frame('changed', encodeChanged([0, 0]))]),
+  'changed files and no files': Buffer.concat([offer(SMALL), frame('changed', encodeChanged([0])), frame('end')]),
+  'a piece where files should come': Buffer.concat([offer(SMALL), piece(0)]),
+  'more after the last file': Buffer.concat([offer(SMALL), frame('files', Buffer.alloc(100)), piece(0)]),
+  'files nobody asked for': Buffer.concat([offer(), frame('files', Buffer.alloc(100))]),
+  'hashes without end': Buffer.concat([offer(LARGE), frame('hashes', Buffer.alloc(65), encodeFlag(false))]),
+  'hashes that are too few': Buffer.concat([offer(LARGE), frame('hashes', Buffer.alloc(32), encodeFlag(true))]),
+  'hashes without hashes': Buffer.concat([offer(LARGE), frame('hashes', Buffer.alloc(0), encodeFlag(false))]),
+  'a flag that is none': Buffer.concat([offer(LARGE), frame('hashes', Buffer.alloc(64), Buffer.from([2]))]),
+  'hashes nobody asked for': Buffer.concat([RUN, frame('hashes', LIST, encodeFlag(true))]),
+  'data that goes back': Buffer.concat([RUN, piece(50), piece(0)]),
+  'data that comes twice': Buffer.concat([RUN, piece(0), piece(0)]),
+  'more data than the run has': Buffer.concat([RUN, piece(0, 100_001)]),
+  'the end of a run twice': Buffer.concat([RUN, ...Array(2).fill(frame('runEnd', undefined, encodeFlag(false)))]),
+  'a piece frame of 2 MiB': Buffer.concat([RUN, rawHeader(2 * 1024 * 1024, 18)]),
+  'a piece without data': Buffer.concat([RUN, rawHeader(8, 18), encodeOffset(0)]),
+  'an offset beyond 2^53': Buffer.concat([RUN, frame('piece', Buffer.alloc(10), Buffer.alloc(8, 0xff))]),
+  'a packed body that is garbage': Buffer.concat([offer(SMALL), packed('files', Buffer.alloc(50, 7), 100)]),
+  'a packed body that becomes more than it says': Buffer.concat([offer(SMALL), packed('files', ZEROS, 1_000)]),
+  'a packed body that becomes less than it says': Buffer.concat([
+    offer(SMALL),
+    packed('files', zstdCompressSync(Buffer.alloc(99)), 100),
+  ]),
+  'a packed body with more behind it': Buffer.concat([
+    offer(SMALL),
+    packed('files', Buffer.concat([zstdCompressSync(Buffer.alloc(100)), Buffer.from('more')]), 100),
+  ]),
+  'a bomb that says what it is': Buffer.concat([offer(SMALL), rawHeader(54, 0x90), Buffer.alloc(4, 0x7f)]),
   'an error that is none': Buffer.concat([HELLO, frame('error', encodeJson({ oops: 1 }))]),
 }
 
@@ -99,6 +140,27 @@ async function ground() {
   const identity = stack.use(await identityIn(await certs(dir, HOST), log))
   const all = stack.move()
   return { identity, log, lines, [Symbol.asyncDispose]: () => all.disposeAsync() }
+}
+
+/** A source with a good certificate that says `bytes` to whoever connects, and nothing more. */
+async function speaker(identity: Identity, bytes: Buffer) {
+  const sockets: TLSSocket[] = []
+  const server = createServer({ ...identity.current(), requestCert: true }, (socket) => {
+    sockets.push(socket)
+    socket.on('error', () => {})
+    socket.resume()
+    socket.write(bytes)
+  })
+  await new Promise<void>((resolve) => server.listen(0, HOST, resolve))
+  return {
+    address: HOST,
+    port: (server.address() as AddressInfo).port,
+    sockets,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
 }
 
 /** Says `bytes` to a source with a good certificate, waits for the close. */
@@ -136,21 +198,23 @@ test('a source closes the connection of an asker that breaks the protocol, and s
 test('an asker closes the connection of a source that breaks the protocol', async (t) => {
   await using set = await ground()
   for (const [name, bytes] of Object.entries(TO_ASKER)) {
-    const sockets: TLSSocket[] = []
-    const server = createServer({ ...set.identity.current(), requestCert: true }, (socket) => {
-      sockets.push(socket)
-      socket.on('error', () => {})
-      socket.resume()
-      socket.write(bytes)
-    })
-    await new Promise<void>((resolve) => server.listen(0, HOST, resolve))
-    const from = { address: HOST, port: (server.address() as AddressInfo).port }
-    const pulled = createPuller({ identity: set.identity, log: set.log }).pull(from, LIVE, new MemoryWriter(), never())
+    await using source = await speaker(set.identity, bytes)
+    const pulled = createPuller({ identity: set.identity, log: set.log }).pull(
+      source,
+      LIVE,
+      new MemoryWriter(),
+      never(),
+    )
     await t.throwsAsync(pulled, { code: 'TRANSFER_CUT', message: /broke the transfer protocol/ }, name)
-    await until(() => sockets.every((socket) => socket.destroyed || socket.readableEnded))
-    for (const socket of sockets) socket.destroy()
-    await new Promise((resolve) => server.close(resolve))
+    await until(() => source.sockets.every((socket) => socket.destroyed || socket.readableEnded))
   }
+})
+
+test('data outside of the run that was asked for reaches the writer, which refuses it', async (t) => {
+  await using set = await ground()
+  await using source = await speaker(set.identity, Buffer.concat([RUN, piece(131_072)]))
+  const pulled = createPuller({ identity: set.identity, log: set.log }).pull(source, LIVE, new MemoryWriter(), never())
+  await t.throwsAsync(pulled, { code: 'REQUEST_INVALID', message: /outside of the run/ })
 })
 
 test('an error code this version does not know arrives as INTERNAL, another protocol version as REQUEST_INVALID', async (t) => {
@@ -162,29 +226,26 @@ test('an error code this version does not know arrives as INTERNAL, another prot
       Buffer.concat([HELLO, frame('error', encodeJson({ code: 'FROM_THE_FUTURE', message: 'boo' }))]),
     ],
     ['INTERNAL', /toString/, Buffer.concat([HELLO, frame('error', encodeJson({ code: 'toString', message: 'boo' }))])],
-    ['REQUEST_INVALID', /version 2/, frame('hello', encodeJson({ version: 2, more: true }))],
+    ['REQUEST_INVALID', /version 1/, frame('hello', encodeJson({ version: 1, more: true }))],
   ]
   for (const [code, message, bytes] of answers) {
-    const server = createServer(
-      { ...set.identity.current() },
-      (socket) =>
-        void socket
-          .on('error', () => {})
-          .resume()
-          .end(bytes),
+    await using source = await speaker(set.identity, bytes)
+    const pulled = createPuller({ identity: set.identity, log: set.log }).pull(
+      source,
+      LIVE,
+      new MemoryWriter(),
+      never(),
     )
-    await new Promise<void>((resolve) => server.listen(0, HOST, resolve))
-    const from = { address: HOST, port: (server.address() as AddressInfo).port }
-    const pulled = createPuller({ identity: set.identity, log: set.log }).pull(from, LIVE, new MemoryWriter(), never())
     await t.throwsAsync(pulled, { code, message })
-    await new Promise((resolve) => server.close(resolve))
   }
 })
 
 const type = (types: ReadonlySet<FrameType>) => fc.constantFrom(...types)
 
 test('the decoder yields frames within their limits or a ProtocolViolation, whatever bytes come in whatever pieces', (t) => {
-  const header = fc.tuple(fc.nat(24), fc.nat(13)).map(([length, code]) => rawHeader(length, code))
+  const header = fc
+    .tuple(fc.nat(24), fc.oneof(fc.nat(20), fc.nat(255)))
+    .map(([length, code]) => rawHeader(length, code))
   const bytes = fc.oneof({ weight: 5, arbitrary: header }, fc.uint8Array({ maxLength: 200 }))
   let frames = 0
   let violations = 0
@@ -193,8 +254,8 @@ test('the decoder yields frames within their limits or a ProtocolViolation, what
       const decoder = new FrameDecoder(accepts)
       try {
         for (const chunk of chunks) {
-          for (const { type, payload } of decoder.push(Buffer.from(chunk))) {
-            frameHeader(type, payload.length)
+          for (const { type, head, body, unpackedBytes } of decoder.push(Buffer.from(chunk))) {
+            framePrefix(type, body.length, head, unpackedBytes)
             if (!accepts.has(type)) throw new Error(`${type} was not to be accepted`)
             frames += 1
           }
@@ -210,15 +271,23 @@ test('the decoder yields frames within their limits or a ProtocolViolation, what
 })
 
 test('what was framed comes out of the decoder as it was, however the bytes are cut', (t) => {
-  const one = fc.record({ type: type(SOURCE_FRAMES), fill: fc.nat(255), bytes: fc.nat(3_000) })
+  const one = fc.record({
+    type: type(SOURCE_FRAMES),
+    fill: fc.nat(255),
+    bytes: fc.nat(3_000),
+    headBytes: fc.constantFrom(0, 1, 8),
+    unpackedBytes: fc.option(fc.nat(6_000), { nil: undefined }),
+  })
   fc.assert(
     fc.property(fc.array(one, { maxLength: 10 }), fc.array(fc.integer({ min: 1, max: 4_000 })), (wanted, cuts) => {
-      const framed = wanted.flatMap(({ type, fill, bytes }) => {
-        const payload = Buffer.alloc(bytes, fill)
+      const framed = wanted.flatMap(({ type, fill, bytes, headBytes, unpackedBytes }) => {
+        const body = Buffer.alloc(bytes, fill)
+        const head = Buffer.alloc(headBytes, fill)
         try {
-          return [{ type, payload, wire: frame(type, payload) }]
+          const wire = Buffer.concat([framePrefix(type, bytes, head, unpackedBytes), body])
+          return [{ type, head, body, unpackedBytes, wire }]
         } catch {
-          return [] // not a length this type may have
+          return [] // not lengths this type may have
         }
       })
       let wire = Buffer.concat(framed.map((each) => each.wire))
@@ -230,10 +299,67 @@ test('what was framed comes out of the decoder as it was, however the bytes are 
       }
       return (
         got.length === framed.length &&
-        got.every(({ type, payload }, nth) => type === framed[nth]?.type && payload.equals(framed[nth].payload))
+        got.every((frame, nth) => {
+          const sent = framed[nth]
+          const same = frame.type === sent?.type && frame.unpackedBytes === sent.unpackedBytes
+          const own = frame.body.buffer.byteLength === frame.body.length
+          return same && own && frame.head.equals(sent.head) && frame.body.equals(sent.body)
+        })
       )
     }),
-    { numRuns: 1_000, seed: 26 },
+    { numRuns: 2_000, seed: 26 },
   )
   t.pass()
+})
+
+const number = fc.nat(0xffff_ffff)
+const asked: fc.Arbitrary<AskedWant> = fc.oneof(
+  fc.record({ kind: fc.constant('files' as const), indexes: fc.array(number, { minLength: 1, maxLength: 512 }) }),
+  fc.record({ kind: fc.constant('hashes' as const), index: number }),
+  fc.record({
+    kind: fc.constant('blocks' as const),
+    run: fc.record({ index: number, first: number, count: fc.integer({ min: 1, max: 0xffff_ffff }) }),
+  }),
+)
+
+test('wants arrive as they were told, in frames within their limit', (t) => {
+  fc.assert(
+    fc.property(fc.array(asked, { maxLength: 200 }), (told) => {
+      const bodies = encodeWants(told)
+      t.deepEqual(
+        bodies.flatMap((body) => decodeWants(body)),
+        told,
+      )
+      for (const body of bodies) framePrefix('wants', body.length)
+    }),
+    { numRuns: 200, seed: 26 },
+  )
+})
+
+test('whatever bytes come as wants or positions: decent ones or a ProtocolViolation', (t) => {
+  let violations = 0
+  const tryOut = (decode: () => void) => {
+    try {
+      decode()
+    } catch (error) {
+      if (!(error instanceof ProtocolViolation)) throw error
+      violations += 1
+    }
+  }
+  const near = fc.array(fc.oneof(fc.nat(4), fc.nat(255)), { minLength: 1, maxLength: 60 })
+  fc.assert(
+    fc.property(near, fc.integer({ min: 1, max: 512 }), (bytes, count) => {
+      const body = Buffer.from(bytes)
+      tryOut(() => {
+        for (const want of decodeWants(body)) {
+          if (want.kind === 'files' && want.indexes.length > 512) throw new Error('too many files')
+        }
+      })
+      tryOut(() => {
+        if (decodeChanged(body, count).some((position) => position >= count)) throw new Error('no such position')
+      })
+    }),
+    { numRuns: 5_000, seed: 26 },
+  )
+  t.true(violations > 1_000, `${violations} violations`)
 })

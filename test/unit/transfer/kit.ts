@@ -8,9 +8,8 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import pino, { type Logger } from 'pino'
-import { WherryError } from '../../../agent/errors.ts'
 import { type Identity, openIdentity } from '../../../agent/tls.ts'
-import type { Need, TreeReader, TreeRequest, TreeWriter } from '../../../agent/transfer/contract.ts'
+import type { TreeRequest } from '../../../agent/transfer/contract.ts'
 
 export const run = promisify(execFile)
 export const CERTS = join(import.meta.dirname, '../../../scripts/certs')
@@ -52,105 +51,14 @@ export function digest(data: Buffer): string {
   return createHash('sha256').update(data).digest('hex')
 }
 
-interface Entry {
-  readonly size: number
-  readonly hash: string
-}
-
-/** A tree in memory, sent in pieces of `pieceBytes`; `changed` files reject as a changed source does. */
-export class MemoryReader implements TreeReader {
-  readonly files: readonly Buffer[]
-  readonly pieceBytes: number
-  readonly changed = new Set<number>()
-  closed = false
-  /** To be slow. */
-  beforePiece: () => Promise<void> | void = () => {}
-  sentBytes = 0
-  readonly #manifest: Buffer
-
-  constructor(files: readonly Buffer[], pieceBytes = 64 * 1024) {
-    this.files = files
-    this.pieceBytes = pieceBytes
-    this.#manifest = Buffer.from(
-      JSON.stringify(files.map((file): Entry => ({ size: file.length, hash: digest(file) }))),
-    )
-  }
-
-  get hash(): string {
-    return digest(this.#manifest)
-  }
-
-  async *manifest(): AsyncGenerator<Buffer> {
-    for (let at = 0; at < this.#manifest.length; at += 1_000) yield this.#manifest.subarray(at, at + 1_000)
-  }
-
-  async *read(index: number, offset: number): AsyncGenerator<{ offset: number; data: Buffer }> {
-    const file = this.files[index]
-    if (file === undefined) throw new WherryError('REQUEST_INVALID', `no file ${index}`)
-    if (this.changed.has(index)) throw new WherryError('TREE_CHANGED', `file ${index} changed`)
-    for (let at = offset; at < file.length; at += this.pieceBytes) {
-      const data = file.subarray(at, at + this.pieceBytes)
-      this.sentBytes += data.length
-      await this.beforePiece()
-      yield { offset: at, data }
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.closed = true
-  }
-}
-
-/** A staging area in memory that survives between pulls. */
-export class MemoryWriter implements TreeWriter {
-  entries: Entry[] = []
-  files: { data: Buffer; filled: number; done: boolean }[] = []
-  /** Called before each write: to be slow, or to fail. */
-  beforeWrite: (index: number, offset: number) => Promise<void> | void = () => {}
-  begins = 0
-
-  async begin(manifest: AsyncIterable<Buffer>): Promise<readonly Need[]> {
-    const chunks: Buffer[] = []
-    for await (const chunk of manifest) chunks.push(chunk)
-    this.entries = JSON.parse(Buffer.concat(chunks).toString()) as Entry[]
-    this.begins += 1
-    if (this.files.length === 0) {
-      this.files = this.entries.map(({ size }) => ({ data: Buffer.alloc(size), filled: 0, done: false }))
-    }
-    return this.files.flatMap(({ done, filled }, index) => (done ? [] : [{ index, offset: filled }]))
-  }
-
-  async write(index: number, offset: number, data: Buffer): Promise<void> {
-    await this.beforeWrite(index, offset)
-    const file = this.#file(index)
-    data.copy(file.data, offset)
-    file.filled = offset + data.length
-  }
-
-  async endFile(index: number): Promise<boolean> {
-    const file = this.#file(index)
-    file.done = digest(file.data) === this.entries[index]?.hash
-    if (!file.done) file.filled = 0
-    return file.done
-  }
-
-  progress() {
-    return { bytesDone: 0, bytesTotal: 0 }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {}
-
-  #file(index: number) {
-    const file = this.files[index]
-    if (file === undefined) throw new Error(`no file ${index} in the manifest`)
-    return file
-  }
-}
-
-/** A TCP proxy: `cut` resets its connections, `silence` swallows everything from then on without a close. */
-export async function proxy(port: number) {
+/**
+ * A TCP proxy: `cut` resets its connections, `silence` swallows everything from then on without a close. `toAsker` counts
+ * what the source sent. With `bytesPerSecond` what the source sends goes no faster.
+ */
+export async function proxy(port: number, bytesPerSecond = Number.POSITIVE_INFINITY) {
   const sockets = new Set<Socket>()
   let silent = false
+  let toAsker = 0
   const server: Server = createServer((near) => {
     const far = connect(port, HOST)
     for (const [socket, other] of [
@@ -160,13 +68,22 @@ export async function proxy(port: number) {
       sockets.add(socket)
       socket.on('error', () => {})
       socket.on('close', () => silent || other.destroy())
-      socket.on('data', (chunk) => silent || other.write(chunk))
     }
+    near.on('data', (chunk) => silent || far.write(chunk))
+    far.on('data', (chunk) => {
+      if (silent) return
+      toAsker += chunk.length
+      near.write(chunk)
+      if (bytesPerSecond === Number.POSITIVE_INFINITY) return
+      far.pause()
+      void setTimeout((chunk.length * 1_000) / bytesPerSecond).then(() => far.resume())
+    })
   })
   await new Promise<void>((resolve) => server.listen(0, HOST, resolve))
   return {
     address: HOST,
     port: (server.address() as AddressInfo).port,
+    toAsker: () => toAsker,
     cut() {
       for (const socket of sockets) socket.resetAndDestroy()
     },

@@ -1,0 +1,50 @@
+import { SystemCallError } from '../../sys/failure.ts'
+import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
+import { DataRuns } from './data-runs.ts'
+import { type Memory, sha256 } from './memory.ts'
+
+/** Small blocks are read several at a time, but not so many that they are out of the processor's cache when they are hashed. */
+const READ_BYTES = 256 * 1024
+
+export interface HashBlocksTask {
+  readonly fd: number
+  readonly sizeBytes: number
+  readonly first: number
+  readonly count: number
+}
+
+/** `BlockPool.hashBlocks`. */
+export function hashBlocks(memory: Memory, { fd, sizeBytes, first, count }: HashBlocksTask): Uint8Array {
+  // An empty file has no blocks, but a hash.
+  if (first + count > Math.max(blockCountOf(sizeBytes), 1))
+    throw new SystemCallError('hashBlocks', `fd ${fd}`, 'EINVAL')
+  const blockBytes = blockBytesOf(sizeBytes)
+  const end = Math.min((first + count) * blockBytes, sizeBytes)
+  const runs = DataRuns.of(fd, sizeBytes)
+  const hashes = Buffer.allocUnsafeSlow(count * HASH_BYTES)
+  let done = 0
+  for (let start = first * blockBytes; done < hashes.length; ) {
+    const stop = Math.min(start + blockBytes, end)
+    runs.seek(start)
+    if (runs.from >= stop) {
+      done += memory.zeroHash(stop - start).copy(hashes, done)
+      start = stop
+      continue
+    }
+    const until = runs.from <= start ? wholeBlocksUntil(start, Math.min(runs.to, end), blockBytes, end) : stop
+    const buffer = memory.buffer(Math.max(READ_BYTES, blockBytes))
+    runs.read(buffer, start, until)
+    for (let at = start; at < until; at += blockBytes) {
+      done += sha256(buffer.subarray(at - start, Math.min(at + blockBytes, until) - start)).copy(hashes, done)
+    }
+    start = until
+  }
+  return hashes
+}
+
+/** Where the blocks end that are read together: those that are data throughout, at least one. */
+function wholeBlocksUntil(start: number, dataEnd: number, blockBytes: number, end: number): number {
+  const together = Math.min(start + READ_BYTES, dataEnd)
+  if (together === end) return end
+  return Math.max(together - (together % blockBytes), Math.min(start + blockBytes, end))
+}

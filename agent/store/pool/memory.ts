@@ -1,0 +1,34 @@
+import { hash } from 'node:crypto'
+
+/**
+ * Lengths whose hash of zeros is kept: the block sizes, and last blocks of files that are all hole. There may be any
+ * number of those, so the list starts over when it is full.
+ */
+const ZERO_HASHES_MAX = 64
+
+/** SHA-256 in one go: 32 bytes. */
+export function sha256(data: Uint8Array): Buffer {
+  return hash('sha256', data, 'buffer')
+}
+
+/** What a thread uses again from task to task. A task ends before the next begins, so one buffer is enough. */
+export class Memory {
+  #buffer = Buffer.alloc(0)
+  readonly #zeroHashes = new Map<number, Buffer>()
+
+  /** A buffer of at least that many bytes with anything in it, good until the end of the task or the next `zeroHash`. At most one block is asked for. */
+  buffer(sizeBytes: number): Buffer {
+    if (this.#buffer.length < sizeBytes) this.#buffer = Buffer.allocUnsafeSlow(sizeBytes)
+    return this.#buffer
+  }
+
+  /** SHA-256 of that many zeros. */
+  zeroHash(lengthBytes: number): Buffer {
+    const known = this.#zeroHashes.get(lengthBytes)
+    if (known !== undefined) return known
+    if (this.#zeroHashes.size >= ZERO_HASHES_MAX) this.#zeroHashes.clear()
+    const found = sha256(this.buffer(lengthBytes).fill(0, 0, lengthBytes).subarray(0, lengthBytes))
+    this.#zeroHashes.set(lengthBytes, found)
+    return found
+  }
+}

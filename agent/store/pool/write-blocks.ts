@@ -1,0 +1,117 @@
+import { SystemCallError } from '../../sys/failure.ts'
+import { startWriteback } from '../../sys/files.ts'
+import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
+import { writeAll } from './create-files.ts'
+import { makeHole } from './hole.ts'
+import { type Memory, sha256 } from './memory.ts'
+
+export interface Piece {
+  readonly offset: number
+  readonly data: Uint8Array
+}
+
+export interface WriteBlocksTask {
+  readonly fd: number
+  readonly sizeBytes: number
+  readonly first: number
+  readonly expected: Uint8Array
+  readonly extents: readonly Piece[]
+  readonly punch: boolean
+}
+
+/** A range of bytes, the end not in it. */
+interface Range {
+  readonly start: number
+  readonly end: number
+}
+
+/** `BlockPool.writeBlocks`. */
+export function writeBlocks(memory: Memory, task: WriteBlocksTask): Uint8Array {
+  const { fd, sizeBytes, first, expected, extents, punch } = task
+  const blockBytes = blockBytesOf(sizeBytes)
+  const count = expected.length / HASH_BYTES
+  const all = { start: first * blockBytes, end: Math.min((first + count) * blockBytes, sizeBytes) }
+  if (first + count > blockCountOf(sizeBytes)) throw new SystemCallError('writeBlocks', `fd ${fd}`, 'EINVAL')
+  requireOrder(fd, extents, all)
+  const right = new Uint8Array(count)
+  const cursor = new Cursor(extents)
+  const good: Range[] = []
+  for (let i = 0; i < count; i++) {
+    const block = { start: all.start + i * blockBytes, end: Math.min(all.start + (i + 1) * blockBytes, all.end) }
+    const hash = hashOf(memory, block, cursor.within(block))
+    if (!hash.equals(expected.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES))) continue
+    right[i] = 1
+    append(good, block)
+  }
+  write(memory, fd, good, new Cursor(extents), punch)
+  return right
+}
+
+/** What is out of order or outside the blocks would be written unchecked. */
+function requireOrder(fd: number, extents: readonly Piece[], all: Range): void {
+  let end = all.start
+  for (const { offset, data } of extents) {
+    if (offset < end) throw new SystemCallError('writeBlocks', `fd ${fd}`, 'EINVAL')
+    end = offset + data.length
+  }
+  if (end > all.end) throw new SystemCallError('writeBlocks', `fd ${fd}`, 'EINVAL')
+}
+
+/** Adds a range, as one with its neighbour. */
+function append(ranges: Range[], { start, end }: Range): void {
+  const last = ranges.at(-1)
+  if (last?.end === start) ranges[ranges.length - 1] = { start: last.start, end }
+  else ranges.push({ start, end })
+}
+
+/** Cuts out the data of one range after the other, in ascending order. */
+class Cursor {
+  readonly #extents: readonly Piece[]
+  #at = 0
+
+  constructor(extents: readonly Piece[]) {
+    this.#extents = extents
+  }
+
+  within({ start, end }: Range): Piece[] {
+    const pieces: Piece[] = []
+    for (; ; this.#at++) {
+      const extent = this.#extents[this.#at]
+      if (extent === undefined || extent.offset >= end) return pieces
+      const from = Math.max(start, extent.offset)
+      const to = Math.min(end, extent.offset + extent.data.length)
+      if (from < to) {
+        pieces.push({ offset: from, data: extent.data.subarray(from - extent.offset, to - extent.offset) })
+      }
+      // What goes beyond the range is looked at again for the next.
+      if (to === end) return pieces
+    }
+  }
+}
+
+function hashOf(memory: Memory, { start, end }: Range, pieces: readonly Piece[]): Buffer {
+  const [only] = pieces
+  if (only === undefined) return memory.zeroHash(end - start)
+  if (only.data.length === end - start) return sha256(only.data)
+  const whole = memory
+    .buffer(end - start)
+    .subarray(0, end - start)
+    .fill(0)
+  for (const { offset, data } of pieces) whole.set(data, offset - start)
+  return sha256(whole)
+}
+
+function write(memory: Memory, fd: number, ranges: readonly Range[], cursor: Cursor, punch: boolean): void {
+  for (const range of ranges) {
+    let at = range.start
+    for (const { offset, data } of cursor.within(range)) {
+      if (punch) makeHole(memory, fd, at, offset - at)
+      writeAll(fd, data, offset)
+      at = offset + data.length
+    }
+    if (punch) makeHole(memory, fd, at, range.end - at)
+  }
+  const [first] = ranges
+  const last = ranges.at(-1)
+  if (first !== undefined && last !== undefined) startWriteback(fd, first.start, last.end - first.start)
+}

@@ -1,0 +1,29 @@
+import { setTimeout } from 'node:timers/promises'
+
+/** What may be sent at once after a quiet while: less than a frame of data, so that the limit shows within seconds. */
+const BURST_MS = 50
+
+/**
+ * The rate at which this host may send, shared by all that send (a token bucket; first come, first served). Own code:
+ * the rate limiters on npm neither wait in order nor take more at once than their bucket holds.
+ */
+export class Bandwidth {
+  readonly #bytesPerMs: number
+  /** When all that was taken so far will have been sent at the allowed rate. */
+  #freeAtMs = 0
+
+  constructor(bytesPerSecond: number) {
+    if (!(bytesPerSecond > 0)) throw new RangeError(`a bandwidth of ${bytesPerSecond} bytes per second`)
+    this.#bytesPerMs = bytesPerSecond / 1_000
+  }
+
+  /** Waits until `bytes` may be sent. Rejects with the signal's reason; the bytes count as sent all the same. */
+  async take(bytes: number, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    const nowMs = performance.now()
+    this.#freeAtMs = Math.max(this.#freeAtMs, nowMs - BURST_MS) + bytes / this.#bytesPerMs
+    const waitMs = this.#freeAtMs - nowMs
+    if (waitMs < 1) return
+    await setTimeout(waitMs, undefined, { signal }).catch(() => signal.throwIfAborted())
+  }
+}

@@ -1,0 +1,206 @@
+import { promisify } from 'node:util'
+import { constants, zstdCompress, zstdDecompressSync } from 'node:zlib'
+import { ProtocolViolation } from './frame.ts'
+
+/** The fastest of zstd's usual levels: higher ones are slower than the lines on which packing pays. */
+const LEVEL = 1
+/** Below that the frame's own cost is most of it. */
+const PACK_MIN_BYTES = 4 * 1024
+/** What is packed to learn how well the data packs. */
+const SAMPLE_BYTES = 256 * 1024
+/** A stretch over which rates are taken: long enough for a line's rate to show, short beside a copy worth packing. */
+const STRETCH_BYTES = 4 * 1024 * 1024
+/** On slow lines a stretch ends by time. */
+const STRETCH_MS = 1_000
+/** What was queued before a change of mind leaves within the first stretches: they say nothing of it. */
+const SETTLE_STRETCHES = 3
+/** After a sample or a try that did not pay, the next one; doubled each time a try failed, up to the longest. */
+const RETRY_BYTES = 32 * 1024 * 1024
+const RETRY_LONGEST_BYTES = 1024 ** 3
+/** Packing has to win by a tenth: it costs processor time that others on the host could use. */
+const GAIN = 1.1
+/** Unpacking costs about a third of packing. */
+const UNPACK_SHARE = 1 / 3
+
+/** A frame names the window that its reader must keep: 1 MiB, as long as the longest body, where zstd would allow 128. */
+const WINDOW_LOG_MAX = 20
+
+const compress = promisify(zstdCompress)
+
+/** What was seen while a stretch of data was sent. */
+export interface Stretch {
+  readonly wallMs: number
+  /** How much of it the sender waited for the line, because it had more to send. */
+  readonly blockedMs: number
+  /** Bytes the line took. */
+  readonly wireBytes: number
+  /** Bytes of content in them. */
+  readonly contentBytes: number
+}
+
+/** How a sample of the data packed. */
+export interface Sample {
+  /** Packed length by length. */
+  readonly ratio: number
+  /** Content bytes packed per second. */
+  readonly bytesPerSecond: number
+}
+
+/**
+ * Whether a line of `lineBytesPerSecond` carries this data faster packed. Counts as if packing, sending and unpacking never
+ * overlapped, so it errs on the side of leaving the data alone.
+ */
+export function packingPays(lineBytesPerSecond: number, sample: Sample): boolean {
+  const plain = 1 / lineBytesPerSecond
+  const packed = sample.ratio / lineBytesPerSecond + (1 + UNPACK_SHARE) / sample.bytesPerSecond
+  return packed * GAIN < plain
+}
+
+/** The rate of the line in bytes per second, if it was what held the sender back; undefined if something else did. */
+export function lineRateOf(stretch: Stretch): number | undefined {
+  return stretch.blockedMs * 2 >= stretch.wallMs ? (stretch.wireBytes * 1_000) / stretch.wallMs : undefined
+}
+
+/**
+ * Decides from what is measured whether the next stretch is packed: only when the line was the bottleneck, a sample says
+ * that packing pays, and it then does. Pure: does not look at clocks.
+ */
+export class PackingPlan {
+  packs = false
+  #line: number | undefined
+  /** Content bytes per second of the last plain stretch. */
+  #plainRate = 0
+  #settling = 0
+  #retryBytes = RETRY_BYTES
+  /** Content bytes until the next sample is worth its time. */
+  #wait = 0
+
+  /** Whether the next data should be packed once to learn how well it packs. */
+  get wantsSample(): boolean {
+    return !this.packs && this.#line !== undefined && this.#wait <= 0
+  }
+
+  sampled(sample: Sample): void {
+    this.packs = this.#line !== undefined && packingPays(this.#line, sample)
+    this.#settling = SETTLE_STRETCHES
+    this.#wait = this.#retryBytes
+  }
+
+  sent(stretch: Stretch): void {
+    const rate = (stretch.contentBytes * 1_000) / stretch.wallMs
+    if (!this.packs) {
+      this.#line = lineRateOf(stretch)
+      this.#plainRate = rate
+      this.#wait -= stretch.contentBytes
+    } else if (this.#settling > 0) {
+      this.#settling -= 1
+    } else if (rate < this.#plainRate * GAIN) {
+      this.packs = false
+      this.#retryBytes = Math.min(this.#retryBytes * 2, RETRY_LONGEST_BYTES)
+      this.#wait = this.#retryBytes
+    } else {
+      this.#retryBytes = RETRY_BYTES
+    }
+  }
+}
+
+/** What a sender's line has taken so far, and how long it was waited for. */
+export interface LineMeter {
+  readonly wireBytes: number
+  readonly blockedMs: number
+}
+
+export interface Packed {
+  readonly body: Buffer
+  /** Undefined: the body is as it was. */
+  readonly unpackedBytes: number | undefined
+}
+
+/** Packs what is sent over one line where it pays. */
+export class Packer {
+  readonly #meter: LineMeter
+  readonly #plan = new PackingPlan()
+  #from = { wireBytes: 0, blockedMs: 0, atMs: performance.now() }
+  #contentBytes = 0
+
+  constructor(meter: LineMeter) {
+    this.#meter = meter
+  }
+
+  /** Packs `body` or not. Does not change it; several calls may be under way. */
+  async pack(body: Buffer): Promise<Packed> {
+    this.#count(body.length)
+    if (body.length < PACK_MIN_BYTES) return plain(body)
+    if (this.#plan.wantsSample) await this.#sample(body.subarray(0, SAMPLE_BYTES))
+    if (!this.#plan.packs) return plain(body)
+    const packed = await squeeze(body)
+    return packed.length < body.length ? { body: packed, unpackedBytes: body.length } : plain(body)
+  }
+
+  async #sample(data: Buffer): Promise<void> {
+    const startedMs = performance.now()
+    const packed = await squeeze(data)
+    const tookMs = Math.max(performance.now() - startedMs, 0.001)
+    this.#plan.sampled({ ratio: packed.length / data.length, bytesPerSecond: (data.length * 1_000) / tookMs })
+  }
+
+  #count(bytes: number): void {
+    this.#contentBytes += bytes
+    const atMs = performance.now()
+    const wallMs = atMs - this.#from.atMs
+    if (wallMs <= 0 || (this.#contentBytes < STRETCH_BYTES && wallMs < STRETCH_MS)) return
+    const { wireBytes, blockedMs } = this.#meter
+    this.#plan.sent({
+      wallMs,
+      blockedMs: blockedMs - this.#from.blockedMs,
+      wireBytes: wireBytes - this.#from.wireBytes,
+      contentBytes: this.#contentBytes,
+    })
+    this.#from = { wireBytes, blockedMs, atMs }
+    this.#contentBytes = 0
+  }
+}
+
+function plain(body: Buffer): Packed {
+  return { body, unpackedBytes: undefined }
+}
+
+/** In another thread; its output in one piece. */
+function squeeze(data: Buffer): Promise<Buffer> {
+  return compress(data, { chunkSize: data.length, params: { [constants.ZSTD_c_compressionLevel]: LEVEL } })
+}
+
+/**
+ * Unpacks a body into a buffer with an ArrayBuffer of its own. Takes no more memory than `unpackedBytes`, which the frame's
+ * limits bound, and a window. Throws ProtocolViolation for garbage, another length, or anything after the end.
+ */
+export function unpack(body: Buffer, unpackedBytes: number): Buffer {
+  const { data, readBytes } = expand(body, unpackedBytes)
+  if (data.length !== unpackedBytes)
+    throw new ProtocolViolation(`${data.length} bytes were packed, announced were ${unpackedBytes}`)
+  if (readBytes !== body.length) throw new ProtocolViolation('a packed body with something after its end')
+  if (data.buffer.byteLength <= unpackedBytes + 1) return data
+  const own = Buffer.allocUnsafeSlow(data.length)
+  data.copy(own)
+  return own
+}
+
+function expand(body: Buffer, unpackedBytes: number): { data: Buffer; readBytes: number } {
+  const options = {
+    info: true,
+    // One byte more than needed, so that zlib sees the end without a second chunk.
+    chunkSize: Math.max(unpackedBytes + 1, constants.Z_MIN_CHUNK),
+    maxOutputLength: unpackedBytes,
+    params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX },
+  }
+  try {
+    // Node's types do not know what `info` does.
+    const { buffer, engine } = zstdDecompressSync(body, options) as unknown as {
+      buffer: Buffer
+      engine: { bytesWritten: number }
+    }
+    return { data: buffer, readBytes: engine.bytesWritten }
+  } catch (error) {
+    throw new ProtocolViolation(`a packed body that cannot be unpacked: ${(error as Error).message}`)
+  }
+}

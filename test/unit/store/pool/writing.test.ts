@@ -1,0 +1,278 @@
+import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import {
+  chmodSync,
+  chownSync,
+  fstatSync,
+  ftruncateSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { constants } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import type { Extent, NewFile } from '../../../../agent/store/pool/contract.ts'
+import { errnoOf } from '../../../../agent/sys/failure.ts'
+import { nextData, nextHole } from '../../../../agent/sys/files.ts'
+import { BLOCK, blockHashes, held, heldDirectory, KIB, pool, scratch, sha, smallDisk } from './fixture.ts'
+
+const PLAIN = { mode: 0o644, uid: 0, gid: 0, mtimeNs: 1_700_000_000_123_456_789n }
+
+/** Files with their contents put together, as a batch brings them. */
+function batch(files: readonly (Partial<NewFile> & { name: string; content: Buffer })[]): [NewFile[], Buffer] {
+  let offset = 0
+  const described = files.map(({ content, ...more }) => {
+    const file = { ...PLAIN, hash: sha(content), offset, sizeBytes: content.length, ...more }
+    offset += content.length
+    return file
+  })
+  return [described, Buffer.concat(files.map(({ content }) => content))]
+}
+
+function extent(offset: number, content: Buffer): Extent {
+  const data = Buffer.allocUnsafeSlow(content.length)
+  content.copy(data)
+  return { offset, data }
+}
+
+test('files are made with content, owner, mode and time', async (t) => {
+  const directory = scratch(t)
+  const [files, payload] = batch([
+    { name: 'plain', content: randomBytes(5 * KIB) },
+    { name: 'empty', content: Buffer.alloc(0), mode: 0 },
+    { name: 'suid', content: Buffer.from('x'), mode: 0o6751, uid: 4_000_000_000, gid: 70_000, mtimeNs: -1n },
+    { name: 'later', content: Buffer.from('y'), mtimeNs: 9_999_999_999_999_999_999n },
+    { name: 'caf\xc3\xa9\xff', content: Buffer.from('z') },
+  ])
+  t.deepEqual([...(await pool(t).createFiles(heldDirectory(t, directory), files, payload))], [0, 0, 0, 0, 0])
+  t.is(payload.length, 5 * KIB + 3, "the payload is still the caller's")
+  for (const { name, mode, uid, gid, mtimeNs, offset, sizeBytes } of files) {
+    const path = Buffer.concat([Buffer.from(`${directory}/`), Buffer.from(name, 'latin1')])
+    const stat = lstatSync(path, { bigint: true })
+    t.deepEqual([stat.mode & 0o7777n, stat.uid, stat.gid], [BigInt(mode), BigInt(uid), BigInt(gid)], name)
+    t.is(stat.mtimeNs, mtimeNs, name)
+    t.true(readFileSync(path).equals(payload.subarray(offset, offset + sizeBytes)), name)
+  }
+})
+
+test('owner and mode are as said also where the directory passes on its group and an ACL', async (t) => {
+  const directory = scratch(t)
+  chownSync(directory, 0, 1234)
+  chmodSync(directory, 0o2755)
+  execFileSync('setfacl', ['-d', '-m', 'u::r', directory])
+  const [files, payload] = batch([{ name: 'file', content: Buffer.from('x'), mode: 0o666 }])
+  t.deepEqual([...(await pool(t).createFiles(heldDirectory(t, directory), files, payload))], [0])
+  const { gid, mode } = statSync(join(directory, 'file'))
+  t.deepEqual([gid, mode & 0o7777], [0, 0o666])
+})
+
+test('content that is not what was said is not written, and harms no other file', async (t) => {
+  const directory = scratch(t)
+  const [files, payload] = batch([
+    { name: 'wrong', content: Buffer.from('this'), hash: sha(Buffer.from('that')) },
+    { name: 'beyond', content: Buffer.from('x'), offset: 1000 },
+    { name: 'right', content: Buffer.from('x') },
+  ])
+  t.deepEqual([...(await pool(t).createFiles(heldDirectory(t, directory), files, payload))], [1, 1, 0])
+  t.deepEqual(readdirSync(directory), ['right'])
+})
+
+test('an older file or symlink of the name is replaced, never written through; a directory is left alone', async (t) => {
+  const directory = scratch(t)
+  const outside = join(scratch(t), 'outside')
+  writeFileSync(outside, 'outside')
+  writeFileSync(join(directory, 'old'), 'old')
+  linkSync(outside, join(directory, 'linked'))
+  symlinkSync(outside, join(directory, 'symlink'))
+  mkdirSync(join(directory, 'dir'))
+  const content = Buffer.from('new')
+  const [files, payload] = batch(['old', 'linked', 'symlink', 'dir', 'a/b'].map((name) => ({ name, content })))
+  const outcomes = await pool(t).createFiles(heldDirectory(t, directory), files, payload)
+  t.deepEqual([...outcomes], [0, 0, 0, constants.errno.EISDIR, constants.errno.EINVAL])
+  for (const name of ['old', 'linked', 'symlink']) {
+    t.true(lstatSync(join(directory, name)).isFile())
+    t.is(readFileSync(join(directory, name), 'utf8'), 'new')
+  }
+  t.is(readFileSync(outside, 'utf8'), 'outside')
+})
+
+test('a full disk rejects with ENOSPC and leaves no half file', async (t) => {
+  const directory = smallDisk(t, 256)
+  const content = randomBytes(60 * KIB)
+  const [files, payload] = batch(Array.from({ length: 8 }, (_, i) => ({ name: `f${i}`, content })))
+  const error = await t.throwsAsync(pool(t).createFiles(heldDirectory(t, directory), files, payload))
+  t.is(errnoOf(error), 'ENOSPC')
+  const made = readdirSync(directory)
+  t.true(made.length > 0 && made.length < 8)
+  for (const name of made) t.is(statSync(join(directory, name)).size, content.length, name)
+})
+
+test('whole blocks are checked and written where they belong', async (t) => {
+  const path = join(scratch(t), 'file')
+  const sizeBytes = 6 * BLOCK + 500
+  const content = randomBytes(sizeBytes)
+  const fd = held(t, path, 'w+')
+  ftruncateSync(fd, sizeBytes)
+  const blocks = pool(t)
+  const task = { fd, sizeBytes, punch: false }
+  const middle = content.subarray(2 * BLOCK, 5 * BLOCK)
+  const extents = [extent(2 * BLOCK, middle.subarray(0, BLOCK + 7)), extent(3 * BLOCK + 7, middle.subarray(BLOCK + 7))]
+  const first = await blocks.writeBlocks({ ...task, first: 2, expected: blockHashes(middle), extents })
+  t.deepEqual([...first], [1, 1, 1])
+  t.deepEqual([nextData(fd, 0), nextHole(fd, 2 * BLOCK)], [2 * BLOCK, 5 * BLOCK], 'nothing else was written')
+  const end = content.subarray(5 * BLOCK)
+  const last = { ...task, first: 5, expected: blockHashes(end), extents: [extent(5 * BLOCK, end)] }
+  t.deepEqual([...(await blocks.writeBlocks(last))], [1, 1])
+  t.true(
+    readFileSync(path)
+      .subarray(2 * BLOCK)
+      .equals(content.subarray(2 * BLOCK)),
+  )
+})
+
+test('a wrong block is not written, the ones beside it are', async (t) => {
+  const path = join(scratch(t), 'file')
+  const old = randomBytes(4 * BLOCK)
+  writeFileSync(path, old)
+  const fd = held(t, path, 'r+')
+  const content = randomBytes(4 * BLOCK)
+  const expected = blockHashes(content)
+  content[2 * BLOCK - 1] = (content[2 * BLOCK - 1] ?? 0) ^ 1
+  const task = { fd, sizeBytes: old.length, first: 0, expected, extents: [extent(0, content)], punch: true }
+  t.deepEqual([...(await pool(t).writeBlocks(task))], [1, 0, 1, 1])
+  old.copy(content, BLOCK, BLOCK, 2 * BLOCK)
+  t.true(readFileSync(path).equals(content))
+})
+
+test('holes between extents hash as zeros and are punched where old data was', async (t) => {
+  const path = join(scratch(t), 'file')
+  const old = randomBytes(8 * BLOCK)
+  writeFileSync(path, old)
+  const fd = held(t, path, 'r+')
+  const wanted = Buffer.alloc(8 * BLOCK)
+  const pieces = [
+    [BLOCK + 4 * KIB, 8 * KIB],
+    [2 * BLOCK - 4 * KIB, 8 * KIB],
+    [6 * BLOCK + 100, 50],
+  ] as const
+  const extents = pieces.map(([offset, length]) => {
+    randomBytes(length).copy(wanted, offset)
+    return extent(offset, wanted.subarray(offset, offset + length))
+  })
+  const expected = blockHashes(wanted.subarray(BLOCK, 7 * BLOCK))
+  const task = { fd, sizeBytes: old.length, first: 1, expected, extents, punch: true }
+  t.deepEqual([...(await pool(t).writeBlocks(task))], [1, 1, 1, 1, 1, 1])
+  old.copy(wanted, 0, 0, BLOCK)
+  old.copy(wanted, 7 * BLOCK, 7 * BLOCK)
+  t.true(readFileSync(path).equals(wanted))
+  t.is(nextData(fd, 3 * BLOCK), 6 * BLOCK, 'the space was given back')
+  t.is(fstatSync(fd).size, old.length)
+})
+
+test('a block that is all hole is right and touches nothing unless holes are to be punched', async (t) => {
+  const path = join(scratch(t), 'file')
+  const fd = held(t, path, 'w+')
+  ftruncateSync(fd, 3 * BLOCK)
+  const expected = blockHashes(Buffer.alloc(3 * BLOCK))
+  const task = { fd, sizeBytes: 3 * BLOCK, first: 0, expected, extents: [], punch: false }
+  t.deepEqual([...(await pool(t).writeBlocks(task))], [1, 1, 1])
+  t.is(nextData(fd, 0), null)
+})
+
+test('extents that overlap, go back or lie outside the blocks are refused and nothing is written', async (t) => {
+  const path = join(scratch(t), 'file')
+  const old = randomBytes(4 * BLOCK)
+  writeFileSync(path, old)
+  const fd = held(t, path, 'r+')
+  const blocks = pool(t)
+  const content = randomBytes(2 * BLOCK)
+  const task = { fd, sizeBytes: old.length, first: 1, expected: blockHashes(content), punch: true }
+  for (const extents of [
+    [extent(BLOCK, content), extent(2 * BLOCK, content.subarray(0, 10))],
+    [extent(2 * BLOCK, content.subarray(0, 10)), extent(BLOCK, content.subarray(0, 10))],
+    [extent(0, content)],
+    [extent(2 * BLOCK, content)],
+  ]) {
+    t.is(errnoOf(await t.throwsAsync(blocks.writeBlocks({ ...task, extents }))), 'EINVAL')
+  }
+  const beyond = { ...task, first: 3, extents: [extent(3 * BLOCK, content)] }
+  t.is(errnoOf(await t.throwsAsync(blocks.writeBlocks(beyond))), 'EINVAL')
+  t.true(readFileSync(path).equals(old))
+})
+
+test('small Buffers, and several of one memory, can be given as extents', async (t) => {
+  const path = join(scratch(t), 'file')
+  const fd = held(t, path, 'w+')
+  const wanted = Buffer.alloc(BLOCK + 1)
+  wanted.write('pooled', 10)
+  wanted.write('one', 100)
+  wanted.write('two', 200)
+  const shared = Buffer.allocUnsafeSlow(6)
+  shared.write('onetwo')
+  const extents = [
+    { offset: 10, data: Buffer.from('pooled') },
+    { offset: 100, data: shared.subarray(0, 3) },
+    { offset: 200, data: shared.subarray(3) },
+  ]
+  const task = { fd, sizeBytes: BLOCK + 1, first: 0, expected: blockHashes(wanted), extents, punch: false }
+  t.deepEqual([...(await pool(t).writeBlocks(task))], [1, 1])
+  t.true(readFileSync(path).equals(wanted.subarray(0, 203)))
+})
+
+test('a full disk met while blocks are written rejects with ENOSPC', async (t) => {
+  const fd = held(t, join(smallDisk(t, 128), 'file'), 'w+')
+  const content = randomBytes(4 * BLOCK)
+  const task = { fd, sizeBytes: content.length, first: 0, expected: blockHashes(content), punch: false }
+  t.is(errnoOf(await t.throwsAsync(pool(t).writeBlocks({ ...task, extents: [extent(0, content)] }))), 'ENOSPC')
+})
+
+test('ranges are copied with their holes, within a file system and from one to another', async (t) => {
+  for (const [from, to] of [
+    [scratch(t), scratch(t)],
+    [smallDisk(t, 2048), scratch(t)],
+  ] as const) {
+    const source = held(t, join(from, 'source'), 'w+')
+    const sizeBytes = 10 * BLOCK
+    const content = Buffer.alloc(sizeBytes)
+    for (const [offset, length] of [
+      [BLOCK, 2 * BLOCK],
+      [5 * BLOCK + 4 * KIB, 4 * KIB],
+      [8 * BLOCK, 2 * BLOCK],
+    ] as const) {
+      randomBytes(length).copy(content, offset)
+    }
+    ftruncateSync(source, sizeBytes)
+    const old = randomBytes(sizeBytes)
+    writeFileSync(join(to, 'target'), old)
+    const target = held(t, join(to, 'target'), 'r+')
+    const blocks = pool(t)
+    const extents = [1, 5, 8, 9].map((i) => extent(i * BLOCK, content.subarray(i * BLOCK, (i + 1) * BLOCK)))
+    extents.splice(1, 0, extent(2 * BLOCK, content.subarray(2 * BLOCK, 3 * BLOCK)))
+    const expected = blockHashes(content)
+    await blocks.writeBlocks({ fd: source, sizeBytes, first: 0, expected, extents, punch: false })
+    const ranges = [
+      { offset: 8 * BLOCK + 10, length: 100 },
+      { offset: BLOCK, length: 3 * BLOCK },
+      { offset: 5 * BLOCK, length: 0 },
+      { offset: 5 * BLOCK, length: BLOCK },
+    ]
+    await blocks.copyRanges(source, target, ranges)
+    for (const { offset, length } of ranges) content.copy(old, offset, offset, offset + length)
+    t.true(readFileSync(join(to, 'target')).equals(old))
+    t.is(nextHole(target, 0), 3 * BLOCK, 'a hole of the source is one here')
+  }
+})
+
+test('a full disk met while ranges are copied rejects with ENOSPC', async (t) => {
+  const path = join(scratch(t), 'source')
+  writeFileSync(path, randomBytes(4 * BLOCK))
+  const to = held(t, join(smallDisk(t, 128), 'target'), 'w+')
+  const copying = pool(t).copyRanges(held(t, path), to, [{ offset: 0, length: 4 * BLOCK }])
+  t.is(errnoOf(await t.throwsAsync(copying)), 'ENOSPC')
+})

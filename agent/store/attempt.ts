@@ -14,8 +14,8 @@ import { freshFile } from './survey.ts'
 import { Tasks } from './tasks.ts'
 import { wantedData, wantedLists } from './wants.ts'
 
-/** What may have come and not be written yet: a few blocks of the largest size for each thread; beyond it the sender waits. */
-const UNWRITTEN_MAX_BYTES = 32 * 1024 * 1024
+/** What may have come and not be written yet: four blocks of the largest size, sixteen groups of the smallest. More only takes memory; beyond it the sender waits. */
+const UNWRITTEN_MAX_BYTES = 16 * 1024 * 1024
 
 export interface AttemptParts {
   readonly stage: Stage

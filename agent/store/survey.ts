@@ -3,8 +3,10 @@ import { setAttributes } from './attributes.ts'
 import { Bitmap } from './bitmap.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES } from './blocks.ts'
 import { shareOut } from './crew.ts'
+import { at } from './directory.ts'
 import type { Mirror } from './mirror.ts'
 import { hashFile, isEmptyBlock, ownBlocks } from './own-blocks.ts'
+import { Pace } from './pace.ts'
 import type { BlockPool } from './pool/contract.ts'
 import { groupSmallFiles } from './small-files.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -69,10 +71,13 @@ export class Survey {
     const fd = this.#parts.whole.directory(target, target.parent(group[0] ?? 0))
     try {
       const sizes = facts.map(({ sizeBytes }) => sizeBytes)
+      const pace = new Pace()
       const { hashes, outcomes } = await this.#parts.pool.hashFiles(fd, names, sizes)
       for (const [nth, index] of group.entries()) {
         const hash = facts[nth]?.hash
-        if (outcomes[nth] === 0 && hash !== undefined && isHash(hashes, nth, hash)) this.#settle(state, index)
+        if (outcomes[nth] !== 0 || hash === undefined || !isHash(hashes, nth, hash)) continue
+        settle(state, index, at(fd, target.name(index)))
+        if (pace.due()) await pace.rest()
       }
     } finally {
       closeSync(fd)
@@ -141,13 +146,16 @@ export class Survey {
   }
 
   #settle(state: StagedState, index: number): void {
-    const entry = state.target.body(index)
-    if (entry.kind === 'file' && state.plan.step(index) === 'file') {
-      this.#parts.whole.within(state.target, index, (place) => setAttributes(place, { ...entry, flags: 0 }))
-    }
-    state.present.add(index)
-    state.complete.add(index)
+    this.mirrorOf(state, index).within(state.target, index, (place) => settle(state, index, place))
   }
+}
+
+/** What is staged at `place` has the right content: gives it its attributes, if it is to be moved into the tree, and counts it. */
+function settle(state: StagedState, index: number, place: Buffer): void {
+  const entry = state.target.body(index)
+  if (entry.kind === 'file' && state.plan.step(index) === 'file') setAttributes(place, { ...entry, flags: 0 })
+  state.present.add(index)
+  state.complete.add(index)
 }
 
 function* presentSmall(state: StagedState): Generator<number> {

@@ -24,7 +24,7 @@ import test from 'ava'
 import { blockBytesOf, isSmall } from '../../../agent/store/blocks.ts'
 import { loadKnown, loadSnapshot } from '../../../agent/store/kept.ts'
 import type { Scan } from '../../../agent/store/scan.ts'
-import { Captured, captured } from './captured.ts'
+import { captured } from './captured.ts'
 import { buildOddTree } from './odd-tree.ts'
 
 /** Longer than a clock tick of any kernel: what was written before is clean for the next capture. */
@@ -450,7 +450,7 @@ test('a tree deeper than a manifest can say is refused', async (t) => {
 })
 
 test.serial('the event loop is not held up while large files and many small ones are captured', async (t) => {
-  const tree = new Captured((await captured(t)).directory)
+  const tree = await captured(t)
   for (let n = 0; n < 5; n += 1) writeFileSync(join(tree.data, `large${n}`), randomBytes(10_000_000))
   for (let n = 0; n < 5000; n += 1) writeFileSync(join(tree.data, `small${n}`), `${n}`)
   for (const round of ['cold', 'warm']) {

@@ -12,11 +12,11 @@ import {
   scannedListsPath,
 } from '../../../agent/store/kept.ts'
 import type { BlockPool } from '../../../agent/store/pool/contract.ts'
+import { openBlockPool } from '../../../agent/store/pool/pool.ts'
 import { openReader } from '../../../agent/store/reader.ts'
 import { type Scan, type ScanOptions, scanTree } from '../../../agent/store/scan.ts'
 import { tickAndSync } from '../../../agent/store/tick.ts'
 import { directory } from './directory.ts'
-import { PlainPool } from './plain-pool.ts'
 
 export const calm = new AbortController().signal
 
@@ -26,7 +26,7 @@ type Changes = Partial<Pick<ScanOptions, 'signal' | 'content' | 'pool'>>
 export class Captured {
   readonly directory: string
   readonly data: string
-  readonly pool: BlockPool = new PlainPool()
+  readonly pool: BlockPool = openBlockPool({ threads: 2 })
 
   constructor(directory: string) {
     this.directory = directory
@@ -77,5 +77,7 @@ export class Captured {
 }
 
 export async function captured(t: ExecutionContext): Promise<Captured> {
-  return new Captured(await directory(t))
+  const tree = new Captured(await directory(t))
+  t.teardown(() => tree.pool[Symbol.asyncDispose]())
+  return tree
 }

@@ -10,6 +10,7 @@ import { changeFlags } from './flags.ts'
 import { attributesAt, type InodeBody } from './inode.ts'
 import { printable } from './path.ts'
 import type { Plan } from './plan.ts'
+import { isMarkedAt, mtimeRestAt, mtimeSecondsAt } from './record-codec.ts'
 import { removeIfThere } from './trash.ts'
 
 /** In the copy's own directory, beside the tree: on the same file system. */
@@ -56,23 +57,57 @@ function tryOut(plan: Plan, index: number, body: InodeBody, directory: number): 
   }
 }
 
-/** What is kept as it is needs no trial: this file system holds it already. */
+/** What is kept as it is needs no trial: this file system holds it already. Most entries have nothing special and are not even decoded. */
 function samples(plan: Plan): Map<number, InodeBody> {
-  const chosen = new Map<string, { index: number; body: InodeBody }>()
-  const offer = (key: string, index: number, body: InodeBody, better: (chosen: InodeBody) => boolean) => {
-    const known = chosen.get(key)
-    if (known === undefined || better(known.body)) chosen.set(key, { index, body })
-  }
+  const { target } = plan
+  const chosen = new Map<string, number>()
+  const [oldest, newest] = [new Extreme((a, b) => a < b), new Extreme((a, b) => a > b)]
   for (const index of plan.all('attributes', 'blocks', 'file', 'make')) {
-    const body = plan.target.body(index)
-    if (body.kind === 'link') continue
-    const names = body.xattrs.map(([name]) => name).join()
-    offer(`${body.kind} ${names}`, index, body, (known) => xattrSize(known) < xattrSize(body))
-    if (body.flags !== 0) offer(`${body.kind} flags ${body.flags}`, index, body, () => false)
-    offer('oldest', index, body, (known) => known.mtimeNs > body.mtimeNs)
-    offer('newest', index, body, (known) => known.mtimeNs < body.mtimeNs)
+    const kind = target.kind(index)
+    const at = target.offset(index)
+    oldest.offer(index, mtimeSecondsAt(target.buffer, at), mtimeRestAt(target.buffer, at))
+    newest.offer(index, mtimeSecondsAt(target.buffer, at), mtimeRestAt(target.buffer, at))
+    if (isMarkedAt(target.buffer, at)) offerMarked(plan, index, chosen)
+    else if (!chosen.has(kind)) chosen.set(kind, index)
   }
-  return new Map([...chosen.values()].map(({ index, body }) => [index, body]))
+  const indexes = [...chosen.values(), oldest.index, newest.index].filter((index) => index >= 0)
+  const bodies = indexes.map((index) => [index, target.body(index)] as const)
+  return new Map(bodies.flatMap(([index, body]) => (body.kind === 'link' ? [] : [[index, body]])))
+}
+
+/** The entry with the oldest or the newest time. */
+class Extreme {
+  index = -1
+  #seconds = 0
+  #restNs = 0
+  readonly #beats: (a: number, b: number) => boolean
+
+  constructor(beats: (a: number, b: number) => boolean) {
+    this.#beats = beats
+  }
+
+  offer(index: number, seconds: number, restNs: number): void {
+    if (this.index >= 0 && !this.#beats(seconds, this.#seconds)) {
+      if (seconds !== this.#seconds || !this.#beats(restNs, this.#restNs)) return
+    }
+    this.index = index
+    this.#seconds = seconds
+    this.#restNs = restNs
+  }
+}
+
+/** One for each kind with each set of xattr names (the largest), one for each with each set of flags. */
+function offerMarked(plan: Plan, index: number, chosen: Map<string, number>): void {
+  const body = plan.target.body(index)
+  if (body.kind === 'link') return
+  const names = `${body.kind} ${body.xattrs.map(([name]) => name).join()}`
+  const known = chosen.get(names)
+  const other = known === undefined ? null : plan.target.body(known)
+  if (known === undefined || (other?.kind !== 'link' && other !== null && xattrSize(other) < xattrSize(body))) {
+    chosen.set(names, index)
+  }
+  const flags = `${body.kind} flags ${body.flags}`
+  if (body.flags !== 0 && !chosen.has(flags)) chosen.set(flags, index)
 }
 
 function xattrSize(body: InodeBody): number {

@@ -247,7 +247,8 @@ class Walk {
         if (isSmall(body.sizeBytes)) return this.reading.small(place, file)
         return this.reading.large(place, file, listOffset, stat.blocks * STAT_BLOCK_BYTES)
       }
-      const clean = this.#sameAgain(place, name, state)
+      // Whoever knows the content for sure has the tree for itself: no second look.
+      const clean = this.#isFinal(state)
       this.#out.addFile(depth, name, { ...body, hash: content.hash }, stat, clean, content.list ?? null)
     } else this.#out.add(depth, name, body, stat, this.#sameAgain(place, name, state))
     this.#firstName(index)

@@ -41,13 +41,25 @@ export interface Alone {
 
 const PIECE_BYTES = 1024 * 1024
 const BLOCK_BYTES = 64 * 1024
+const PASSES = 3
 const TOTAL_BYTES = 512 * PIECE_BYTES
 /** The mean of the case `small`. */
 export const SMALL_FILE_BYTES = 5 * 1024
 const DIRECTORIES = 100
 const FILES_EACH = 200
 
-async function rateOf(count: number, work: () => Promise<void> | void): Promise<Rate> {
+/** The best of some passes: a limit is wanted, and whatever disturbs makes a pass slower. `before` is not timed. */
+async function rateOf(count: number, work: () => Promise<void> | void, before: () => void = () => {}): Promise<Rate> {
+  const passes: Rate[] = []
+  for (let pass = 0; pass < PASSES; pass++) {
+    before()
+    passes.push(await passOf(count, work))
+  }
+  const perSecond = Math.max(...passes.map((rate) => rate.perSecond))
+  return { perSecond, cpuSecondsEach: Math.min(...passes.map((rate) => rate.cpuSecondsEach)) }
+}
+
+async function passOf(count: number, work: () => Promise<void> | void): Promise<Rate> {
   const cpu = process.cpuUsage()
   const startedMs = performance.now()
   await work()
@@ -59,7 +71,11 @@ async function rateOf(count: number, work: () => Promise<void> | void): Promise<
 async function main(directory: string, certificates: string): Promise<Alone> {
   const file = `${directory}/file`
   const piece = new Noise('alone').bytes(PIECE_BYTES)
-  const write = await rateOf(TOTAL_BYTES, () => writeThrough(file, piece))
+  const write = await rateOf(
+    TOTAL_BYTES,
+    () => writeThrough(file, piece),
+    () => rmSync(file, { force: true }),
+  )
   const read = await rateOf(TOTAL_BYTES, () => readThrough(file, piece))
   rmSync(file)
   const block = piece.subarray(0, BLOCK_BYTES)
@@ -68,11 +84,15 @@ async function main(directory: string, certificates: string): Promise<Alone> {
   const count = DIRECTORIES * FILES_EACH
   const small = piece.subarray(0, SMALL_FILE_BYTES)
   const places = Array.from({ length: DIRECTORIES }, (_, index) => `${directory}/d${index}`)
-  const createFiles = await rateOf(count, () => createAll(places, small))
+  const createFiles = await rateOf(
+    count,
+    () => createAll(places, small),
+    () => removeAll(places),
+  )
   const walkFiles = await rateOf(count, () => places.forEach(walk))
   const readFiles = await rateOf(count, () => places.forEach(readAll))
   const hashFiles = await rateOf(count, () => hashTimes(small, count))
-  for (const place of places) rmSync(place, { recursive: true })
+  removeAll(places)
   return { read, hash, tls, write, walkFiles, readFiles, hashFiles, createFiles }
 }
 
@@ -91,6 +111,10 @@ function readThrough(file: string, into: Buffer): void {
 
 function hashTimes(data: Buffer, times: number): void {
   for (let done = 0; done < times; done++) digest('sha256', data, 'buffer')
+}
+
+function removeAll(places: readonly string[]): void {
+  for (const place of places) rmSync(place, { recursive: true, force: true })
 }
 
 async function createAll(places: readonly string[], content: Buffer): Promise<void> {
@@ -115,7 +139,9 @@ function readAll(place: string): void {
 
 /** TLS 1.3 over loopback from this thread to another one; the CPU time is that of both. */
 async function measureTls(certificates: string, piece: Buffer): Promise<Rate> {
-  const sink = new Worker(new URL('tls-sink.ts', import.meta.url), { workerData: { certificates } })
+  const sink = new Worker(new URL('tls-sink.ts', import.meta.url), {
+    workerData: { certificates, totalBytes: TOTAL_BYTES },
+  })
   const [port] = (await once(sink, 'message')) as [number]
   const ca = readFileSync(`${certificates}/ca.pem`)
   const socket = connect({ host: '127.0.0.1', port, ca, minVersion: 'TLSv1.3', checkServerIdentity: () => undefined })
@@ -125,9 +151,9 @@ async function measureTls(certificates: string, piece: Buffer): Promise<Rate> {
     for (let at = 0; at < TOTAL_BYTES; at += PIECE_BYTES) {
       if (!socket.write(piece)) await once(socket, 'drain')
     }
-    socket.end()
     await received
   })
+  socket.end()
   await sink.terminate()
   return rate
 }

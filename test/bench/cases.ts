@@ -25,6 +25,12 @@ export interface Place {
   readonly scale: number
 }
 
+export interface Extent {
+  readonly file: string
+  readonly offset: number
+  readonly length: number
+}
+
 /** One thing to measure. */
 export interface Case {
   readonly name: string
@@ -38,13 +44,11 @@ export interface Case {
   readonly floors: Readonly<Record<PeerName, number>>
   /** Flags that rsync is given besides the common ones: what a knowing user would give it for this data. */
   readonly rsyncFlags: readonly string[]
-  /** Too big to be compared byte by byte in each round. */
-  readonly compareOnce?: boolean
   owner?(): Promise<Owner>
   prepare(place: Place): Promise<void>
   change?(place: Place, round: number): Promise<void>
-  /** Where there is data; only this is read when caches are warmed. */
-  extents?(scale: number): readonly { readonly file: string; readonly offset: number; readonly length: number }[]
+  /** Where there is data, from page boundaries on; only this is read to warm caches and to compare trees. */
+  extents?(scale: number): readonly Extent[]
 }
 
 export const CASES: readonly Case[] = [
@@ -108,7 +112,6 @@ export const CASES: readonly Case[] = [
     kind: 'full',
     floors: { daemon: 5, ssh: 5 },
     rsyncFlags: ['-S'],
-    compareOnce: true,
     async prepare({ directory, scale }) {
       writeFileSync(`${directory}/file`, '')
       truncateSync(`${directory}/file`, Math.floor(20 * GIB * scale))
@@ -122,7 +125,7 @@ export const CASES: readonly Case[] = [
 ]
 
 /** Pieces of data, one at some page of each of as many equal parts of the file. */
-function sparsePlaces(scale: number) {
+function sparsePlaces(scale: number): Extent[] {
   const noise = new Noise('sparse places')
   const length = Math.floor((200 * MIB * scale) / SPARSE_PIECES)
   const part = Math.floor((20 * GIB * scale) / SPARSE_PIECES)

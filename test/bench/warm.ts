@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { run } from '../lab/harness/command.ts'
-import type { Case } from './cases.ts'
+import type { Case, Extent } from './cases.ts'
 
 const TIMEOUT_MS = 10 * 60_000
 
@@ -22,7 +22,7 @@ export async function warm(which: Case, scale: number, trees: readonly string[])
 }
 
 /** A peer that reads holes leaves a cache full of zeros: the next one must not find less room (or more to read) for that. */
-async function warmExtents(extents: ReturnType<NonNullable<Case['extents']>>, tree: string): Promise<void> {
+async function warmExtents(extents: readonly Extent[], tree: string): Promise<void> {
   const into = Buffer.alloc(Math.max(...extents.map(({ length }) => length)))
   for (const file of new Set(extents.map((extent) => `${tree}/${extent.file}`))) {
     // Said so in dd's manual: this drops what the cache has of the whole file, and copies nothing.

@@ -69,7 +69,7 @@ class ThreadMover implements Mover {
 
   constructor(options: MoverOptions, mounting: Mounting, entry: URL) {
     this.#options = options
-    this.#worker = new Worker(entry, { name: 'mover' })
+    this.#worker = new Worker(entry, { name: 'mover', trackUnmanagedFds: false })
     this.#line = new Line(this.#worker, { choose: (...args: Parameters<TreeChooser>) => this.#chooser()(...args) })
     this.#worker.on('error', (error) => this.#end(error as Error))
     this.#worker.on('messageerror', (error) => this.#end(error as Error))

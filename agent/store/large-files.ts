@@ -1,6 +1,9 @@
 import { closeSync, ftruncateSync } from 'node:fs'
 import { HASH_BYTES } from './blocks.ts'
+import { FLAG_NOCOW } from './entry.ts'
+import { changeFlags } from './flags.ts'
 import type { BlockGroup } from './incoming.ts'
+import type { Manifest } from './manifest.ts'
 import type { BlockPool } from './pool/contract.ts'
 import type { StagedFile } from './staged-file.ts'
 import type { StagedState } from './staged-state.ts'
@@ -106,10 +109,17 @@ export class LargeFiles {
   }
 
   #openFile(it: UnderWay): void {
-    it.fd = this.#survey.mirrorOf(this.#state, it.file.index).open(this.#state.target, it.file.index)
+    const { target, present } = this.#state
+    const { index, sizeBytes } = it.file
+    const mirror = this.#survey.mirrorOf(this.#state, index)
+    it.fd = mirror.open(target, index)
     this.#open++
-    this.#state.present.add(it.file.index)
-    ftruncateSync(it.fd, it.file.sizeBytes)
+    // Files that have data cannot get it any more.
+    if (!present.has(index) && wantsNoCow(target, index)) {
+      mirror.within(target, index, (place) => changeFlags(place, FLAG_NOCOW))
+    }
+    present.add(index)
+    ftruncateSync(it.fd, sizeBytes)
   }
 
   #closeFile(it: UnderWay): void {
@@ -124,4 +134,9 @@ export class LargeFiles {
     if (it === undefined) throw new TypeError(`no blocks of file ${index} are under way`)
     return it
   }
+}
+
+function wantsNoCow(target: Manifest, index: number): boolean {
+  const entry = target.body(index)
+  return entry.kind === 'file' && (entry.flags & FLAG_NOCOW) !== 0
 }

@@ -123,3 +123,22 @@ test('dropping the stage forgets what was sent ahead and leaves the tree', async
   await t.throwsAsync(two.store.apply(v.id, checkpoint(capture)), { code: 'STAGE_INCOMPLETE' })
   t.is((await send(one.store, two.store, v)).sentBytes, 7)
 })
+
+test('a large file that is not to be copied on write is made so where the file system can (btrfs)', async (t) => {
+  const base = await directory(t)
+  const script = 'truncate -s 300M disk && mkfs.btrfs -q disk && mkdir mnt && mount -o loop disk mnt'
+  execFileSync('sh', ['-c', script], { cwd: base })
+  t.teardown(() => execFileSync('umount', [join(base, 'mnt')]))
+  const one = await host(t, join(base, 'mnt', 'one'))
+  const two = await host(t, join(base, 'mnt', 'two'))
+  const v = volume()
+  await one.store.create(v)
+  const path = join(one.data(v.id), 'db')
+  writeFileSync(path, '')
+  execFileSync('chattr', ['+C', path])
+  writeFileSync(path, randomBytes(MIB), { flag: 'a' })
+  await move(one.store, two.store, v)
+  t.regex(execFileSync('lsattr', [join(two.data(v.id), 'db')], { encoding: 'utf8' }), /^[^ ]*C/)
+  await one.store[Symbol.asyncDispose]()
+  await two.store[Symbol.asyncDispose]()
+})

@@ -70,7 +70,8 @@ export class Asking {
     const batch = this.#batch
     this.#batch = []
     try {
-      for (const body of encodeWants(batch)) await this.#channel.send('wants', body)
+      // All at once, so that no later batch gets between: a channel writes in the order of the calls.
+      await Promise.all(encodeWants(batch).map((body) => this.#channel.send('wants', body)))
     } catch (error) {
       // Whoever waits for the answers meets it there.
       this.#channel.fail(error)

@@ -223,3 +223,12 @@ test('a port that is taken is a setting that is wrong', async (t) => {
   })
   await t.throwsAsync(taken, { code: 'SETTING_INVALID', message: new RegExp(`${HOST}:${set.from.port}`) })
 })
+
+test('more wants than one frame holds are answered in order, more than may be outstanding are held back', async (t) => {
+  // 3,000 files of more than a block are 3,000 wants for hashes and as many runs; 20,000 empty ones 40 long wants.
+  const large = Array.from({ length: 3_000 }, (_, nth) => Buffer.alloc(65_537, nth))
+  const empty = Array.from({ length: 20_000 }, () => Buffer.alloc(0))
+  await using set = await pair(async () => new MemoryReader([...large, ...empty]))
+  const writer = new MemoryWriter()
+  t.true((await set.puller.pull(set.from, LIVE, writer, never())).complete)
+})

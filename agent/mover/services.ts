@@ -33,7 +33,7 @@ export async function openServices(options: MoverOptions, line: Line, log: Logge
 
   const pull: VolumePuller['pull'] = async (from, request, volume, signal, onProgress) => {
     await using writer = await store.writer(volume)
-    const tell = () => onProgress(withFiles(writer.progress()))
+    const tell = () => onProgress(writer.progress())
     const timer = setInterval(tell, PROGRESS_MS)
     try {
       return await puller.pull(from, request, writer, signal)
@@ -57,9 +57,4 @@ export async function openServices(options: MoverOptions, line: Line, log: Logge
     stopServing: () => serving.disposeAsync(),
     close: () => stack.disposeAsync(),
   }
-}
-
-/** The store's writer does not count files yet. */
-function withFiles(progress: Pick<StageProgress, 'bytesDone' | 'bytesTotal'> & Partial<StageProgress>): StageProgress {
-  return { filesDone: 0, filesTotal: 0, ...progress }
 }

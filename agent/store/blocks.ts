@@ -14,7 +14,8 @@ export const HASH_BYTES = 32
  */
 export function blockBytesOf(sizeBytes: number): number {
   let blockBytes = SMALLEST_BLOCK_BYTES
-  for (let limit = SMALLEST_UP_TO_BYTES; sizeBytes > limit && blockBytes < LARGEST_BLOCK_BYTES; limit *= 4) blockBytes *= 2
+  for (let limit = SMALLEST_UP_TO_BYTES; sizeBytes > limit && blockBytes < LARGEST_BLOCK_BYTES; limit *= 4)
+    blockBytes *= 2
   return blockBytes
 }
 

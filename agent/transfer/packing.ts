@@ -6,17 +6,15 @@ import { ProtocolViolation } from './frame.ts'
 const LEVEL = 1
 /** Below that the frame's own cost is most of it. */
 const PACK_MIN_BYTES = 4 * 1024
-/** What is packed to learn how well the data packs. */
-const SAMPLE_BYTES = 256 * 1024
 /** A stretch over which rates are taken: long enough for a line's rate to show, short beside a copy worth packing. */
 const STRETCH_BYTES = 4 * 1024 * 1024
 /** On slow lines a stretch ends by time. */
 const STRETCH_MS = 1_000
 /** What was queued before a change of mind leaves within the first stretches: they say nothing of it. */
 const SETTLE_STRETCHES = 3
-/** After a sample or a try that did not pay, the next one; doubled each time a try failed, up to the longest. */
+/** After a sample or a try that did not pay, the next one; doubled each time, up to the longest: a thousandth of the work. */
 const RETRY_BYTES = 32 * 1024 * 1024
-const RETRY_LONGEST_BYTES = 1024 ** 3
+const RETRY_LONGEST_BYTES = 512 * 1024 * 1024
 /** Packing has to win by a tenth: it costs processor time that others on the host could use. */
 const GAIN = 1.1
 /** Unpacking costs about a third of packing. */
@@ -56,8 +54,12 @@ export function packingPays(lineBytesPerSecond: number, sample: Sample): boolean
   return packed * GAIN < plain
 }
 
-/** The rate of the line in bytes per second, if it was what held the sender back; undefined if something else did. */
+/**
+ * The rate of the line in bytes per second, if it was what held the sender back with plain data; undefined if something
+ * else did, or if most of the content had not left yet (the waiting was then for the first wants).
+ */
 export function lineRateOf(stretch: Stretch): number | undefined {
+  if (stretch.wireBytes * 2 < stretch.contentBytes) return undefined
   return stretch.blockedMs * 2 >= stretch.wallMs ? (stretch.wireBytes * 1_000) / stretch.wallMs : undefined
 }
 
@@ -83,7 +85,7 @@ export class PackingPlan {
   sampled(sample: Sample): void {
     this.packs = this.#line !== undefined && packingPays(this.#line, sample)
     this.#settling = SETTLE_STRETCHES
-    this.#wait = this.#retryBytes
+    if (!this.packs) this.#waitLonger()
   }
 
   sent(stretch: Stretch): void {
@@ -96,11 +98,15 @@ export class PackingPlan {
       this.#settling -= 1
     } else if (rate < this.#plainRate * GAIN) {
       this.packs = false
-      this.#retryBytes = Math.min(this.#retryBytes * 2, RETRY_LONGEST_BYTES)
-      this.#wait = this.#retryBytes
+      this.#waitLonger()
     } else {
       this.#retryBytes = RETRY_BYTES
     }
+  }
+
+  #waitLonger(): void {
+    this.#wait = this.#retryBytes
+    this.#retryBytes = Math.min(this.#retryBytes * 2, RETRY_LONGEST_BYTES)
   }
 }
 
@@ -122,6 +128,7 @@ export class Packer {
   readonly #plan = new PackingPlan()
   #from = { wireBytes: 0, blockedMs: 0, atMs: performance.now() }
   #contentBytes = 0
+  #sampling = false
 
   constructor(meter: LineMeter) {
     this.#meter = meter
@@ -131,16 +138,18 @@ export class Packer {
   async pack(body: Buffer): Promise<Packed> {
     this.#count(body.length)
     if (body.length < PACK_MIN_BYTES) return plain(body)
-    if (this.#plan.wantsSample) await this.#sample(body.subarray(0, SAMPLE_BYTES))
+    if (this.#plan.wantsSample && !this.#sampling) await this.#sample(body)
     if (!this.#plan.packs) return plain(body)
     const packed = await squeeze(body)
     return packed.length < body.length ? { body: packed, unpackedBytes: body.length } : plain(body)
   }
 
   async #sample(data: Buffer): Promise<void> {
+    this.#sampling = true
     const startedMs = performance.now()
     const packed = await squeeze(data)
     const tookMs = Math.max(performance.now() - startedMs, 0.001)
+    this.#sampling = false
     this.#plan.sampled({ ratio: packed.length / data.length, bytesPerSecond: (data.length * 1_000) / tookMs })
   }
 

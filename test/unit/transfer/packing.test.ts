@@ -23,6 +23,7 @@ test('packing pays on a slow line with data that packs, never with random data o
 test('a line has a rate only while it is what the sender waits for', (t) => {
   t.is(lineRateOf({ wallMs: 100, blockedMs: 90, wireBytes: MB, contentBytes: MB }), 10 * MB)
   t.is(lineRateOf({ wallMs: 100, blockedMs: 10, wireBytes: MB, contentBytes: MB }), undefined)
+  t.is(lineRateOf({ wallMs: 100, blockedMs: 90, wireBytes: 100, contentBytes: MB }), undefined)
 })
 
 /** A stretch of 4 MB over a line of `rate` MB per second that the sender waits for. */
@@ -53,9 +54,20 @@ test('packing goes on while it wins and ends when it does not, whatever the samp
   plan.sent(stretch(10))
   t.false(plan.packs)
   for (let nth = 0; nth < 9; nth++) plan.sent(stretch(10))
-  t.false(plan.wantsSample)
-  for (let nth = 0; nth < 9; nth++) plan.sent(stretch(10))
   t.true(plan.wantsSample)
+})
+
+test('the longer packing does not pay, the more seldom it is looked at again', (t) => {
+  const plan = new PackingPlan()
+  const waits: number[] = []
+  for (let sent = 0, last = 0; sent < 600; sent++) {
+    plan.sent(stretch(10))
+    if (!plan.wantsSample) continue
+    waits.push((sent - last) * 4)
+    last = sent
+    plan.sampled({ ratio: 1, bytesPerSecond: 500 * MB })
+  }
+  t.deepEqual(waits, [0, 36, 68, 136, 272, 540, 540, 540])
 })
 
 test('what is unpacked has an ArrayBuffer of its own, nearly as long as itself', (t) => {

@@ -1,6 +1,5 @@
 import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
-import type { StageProgress } from '../store/exchange.ts'
 import { openStore } from '../store/store.ts'
 import { openIdentity } from '../tls.ts'
 import type { Puller, TreeChoice, TreeSource, VolumePuller } from '../transfer/contract.ts'

@@ -10,8 +10,15 @@ import { type Attributes, FLAG_NOCOW, type Xattrs } from './entry.ts'
 import type { BytePath } from './path.ts'
 import type { Body } from './record-codec.ts'
 
-/** The host's own policy gives files these labels, and containers get theirs when Docker starts them: they are not data. */
-const HOST_XATTRS: ReadonlySet<string> = new Set(['security.selinux'])
+/**
+ * Not data: labels that the host's own policy gives files (containers get theirs when Docker starts them), and the form in
+ * which XFS keeps ACLs, which it lists beside system.posix_acl_* (xfs_xattr_put_listent in the kernel's fs/xfs/xfs_xattr.c).
+ */
+const HOST_XATTRS: ReadonlySet<string> = new Set([
+  'security.selinux',
+  'trusted.SGI_ACL_FILE',
+  'trusted.SGI_ACL_DEFAULT',
+])
 /** These bits mean the same as the inode flags of the same numbers (statx(2)). */
 const FLAG_BITS = ATTRIBUTE_IMMUTABLE | ATTRIBUTE_APPEND | ATTRIBUTE_NODUMP
 /** An attribute that vanished. */

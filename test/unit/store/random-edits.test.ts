@@ -1,8 +1,10 @@
-import test, { type ExecutionContext } from 'ava'
+// ava's own assertions would end the test before fast-check has found a smaller case.
+import { deepEqual } from 'node:assert/strict'
+import test from 'ava'
 import fc from 'fast-check'
 import { codeOf } from '../../../agent/errors.ts'
 import { differences } from './comparer.ts'
-import { BEGINNING, EDIT_KINDS, type Effects, edit, editing, editSlowly, making } from './edits.ts'
+import { BEGINNING, EDIT_KINDS, type Effects, edit, editing, editSlowly, LIMITS, making } from './edits.ts'
 import { ONCE_FAILED } from './edits-once-failed.ts'
 import { calm, type Host, host, move, send, volume } from './fixture.ts'
 
@@ -27,10 +29,10 @@ test('after any edits the receiver equals the sender, checkpoint after checkpoin
         for (const [kind, count] of Object.entries(edit(one.data(v.id), edits)))
           effects[kind] = (effects[kind] ?? 0) + count
         // Later on, where zeros were written over a hole or a hole made of zeros, blocks are equal and stay as they are.
-        await moveAndCompare(t, one, two, v, seq, seq === 0 ? 'exact' : 'bounded')
+        await moveAndCompare(one, two, v, seq, seq === 0 ? 'exact' : 'bounded')
       }
     }),
-    { numRuns: RUNS + ONCE_FAILED.length, examples: ONCE_FAILED.map((example) => [example]) },
+    { ...LIMITS, numRuns: RUNS + ONCE_FAILED.length, examples: ONCE_FAILED.map((example) => [example]) },
   )
   t.deepEqual(Object.keys(effects).sort(), [...EDIT_KINDS].sort(), 'every kind of edit took effect')
 })
@@ -52,10 +54,10 @@ test('edits while live captures are taken and sent ahead: the receiver equals th
           while (!over) if (await sendAhead(one, two, v)) sentAhead += 1
         })()
         await Promise.all([editor, ahead])
-        await moveAndCompare(t, one, two, v, seq, 'bounded')
+        await moveAndCompare(one, two, v, seq, 'bounded')
       }
     }),
-    { numRuns: LIVE_RUNS },
+    { ...LIMITS, numRuns: LIVE_RUNS },
   )
   t.true(sentAhead > 0, 'no live capture was sent whole')
 })
@@ -74,7 +76,6 @@ async function sendAhead(one: Host, two: Host, v: Volume): Promise<boolean> {
 }
 
 async function moveAndCompare(
-  t: ExecutionContext,
   one: Host,
   two: Host,
   v: Volume,
@@ -82,5 +83,5 @@ async function moveAndCompare(
   extents: 'exact' | 'bounded',
 ): Promise<void> {
   await move(one.store, two.store, v, seq)
-  t.deepEqual(differences(one.data(v.id), two.data(v.id), { extents }), [])
+  deepEqual(differences(one.data(v.id), two.data(v.id), { extents }), [])
 }

@@ -1,0 +1,82 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { ExecutionContext } from 'ava'
+import { removeTree } from './fixture.ts'
+
+export type FileSystemKind = 'ext4' | 'xfs' | 'btrfs'
+export const FILE_SYSTEMS: readonly FileSystemKind[] = ['ext4', 'xfs', 'btrfs']
+
+/** mkfs.xfs refuses less than 300 MiB. The image is sparse. */
+const IMAGE_BYTES = 1024 ** 3
+/** wherry-fs-<pid>-<the process's start, in clock ticks since boot>-<random>: whose it is can be told after that one is dead. */
+const NAME = /^wherry-fs-(\d+)-(\d+)-/
+const MKFS: Record<FileSystemKind, readonly string[]> = {
+  ext4: ['mkfs.ext4', '-q', '-F'],
+  xfs: ['mkfs.xfs', '-q', '-f'],
+  btrfs: ['mkfs.btrfs', '-q', '-f'],
+}
+
+/**
+ * Makes a file system in a sparse image and mounts it; answers its root. It goes away with the test. What a killed run
+ * left mounted is taken away first.
+ */
+export function fileSystem(t: ExecutionContext, kind: FileSystemKind): string {
+  removeLeftovers()
+  const own = `wherry-fs-${process.pid}-${startOf(process.pid)}-`
+  const base = execFileSync('mktemp', ['-d', join(tmpdir(), `${own}XXXXXX`)], { encoding: 'utf8' }).trim()
+  t.teardown(() => remove(base))
+  const [image, root] = [join(base, `${kind}.image`), join(base, kind)]
+  mkdirSync(root)
+  execFileSync('truncate', ['-s', String(IMAGE_BYTES), image])
+  const [mkfs = '', ...options] = MKFS[kind]
+  execFileSync(mkfs, [...options, image])
+  // The loop device is the mount's own: the kernel gives it back with the last unmount.
+  execFileSync('mount', ['-o', 'loop', image, root])
+  return root
+}
+
+/** Takes away what test processes made that are no more. */
+function removeLeftovers(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const [, pid, start] = NAME.exec(name) ?? []
+    if (pid === undefined || startOf(Number(pid)) === start) continue
+    // Another test process may be at it as well.
+    try {
+      remove(join(tmpdir(), name))
+    } catch {}
+  }
+}
+
+function remove(base: string): void {
+  for (const kind of readdirSync(base).filter((name) => (FILE_SYSTEMS as readonly string[]).includes(name))) {
+    const root = join(base, kind)
+    // Mounts within (volumes of a killed test) go along; a process that still works there must not keep it for ever.
+    if (isMounted(root)) execFileSync('umount', ['--recursive', '--lazy', root])
+    for (const device of loopDevicesOf(join(base, `${kind}.image`))) spawnSync('losetup', ['--detach', device])
+  }
+  removeTree(base)
+}
+
+function isMounted(root: string): boolean {
+  return readFileSync('/proc/self/mountinfo', 'latin1').includes(` ${root} `)
+}
+
+/** Those of a run that was killed between making the device and mounting it. */
+function loopDevicesOf(image: string): string[] {
+  const { stdout } = spawnSync('losetup', ['--noheadings', '--output', 'NAME', '--associated', image], {
+    encoding: 'utf8',
+  })
+  return stdout.split('\n').filter((line) => line.startsWith('/dev/'))
+}
+
+/** When a process was started, as /proc says it (proc_pid_stat(5), field 22); undefined when there is none. */
+function startOf(pid: number): string | undefined {
+  try {
+    // The name in brackets may hold anything.
+    return readFileSync(`/proc/${pid}/stat`, 'latin1').replace(/^.*\)/s, '').split(' ')[20]
+  } catch {
+    return undefined
+  }
+}

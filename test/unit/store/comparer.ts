@@ -39,9 +39,6 @@ interface Facts {
 /** As `ls` and `find` call the kinds. */
 const LETTERS = { file: 'f', dir: 'd', symlink: 'l', fifo: 'p', socket: 's', char: 'c', block: 'b' } as const
 
-/** XFS lists every ACL a second time, in its own encoding. */
-const XFS_ACLS = ['trusted.SGI_ACL_FILE', 'trusted.SGI_ACL_DEFAULT']
-
 interface TreeFacts {
   readonly fileSystem: string
   readonly entries: Readonly<Record<string, Facts>>
@@ -94,15 +91,13 @@ function readFacts(...roots: string[]): TreeFacts[] {
     .map((line) => JSON.parse(line) as TreeFacts)
 }
 
-function lines({ fileSystem, entries }: TreeFacts, withoutFlag: string | null): string[] {
-  const aliases = fileSystem === 'xfs' ? XFS_ACLS : []
+function lines({ entries }: TreeFacts, withoutFlag: string | null): string[] {
   const names = new Map<string, string[]>()
   for (const [path, { inode }] of Object.entries(entries)) names.set(inode, [...(names.get(inode) ?? []), path])
   return Object.entries(entries)
     .map(([path, facts]) => {
-      const { kind, mode, uid, gid, mtimeNs, size, target, device, sha256, links } = facts
+      const { kind, mode, uid, gid, mtimeNs, size, target, device, sha256, links, xattrs } = facts
       const partners = names.get(facts.inode)?.sort()
-      const xattrs = Object.entries(facts.xattrs).filter(([name]) => !aliases.includes(name))
       const flags = facts.flags.filter((flag) => flag !== withoutFlag)
       const more = {
         size,

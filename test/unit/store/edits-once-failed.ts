@@ -4,4 +4,7 @@ import type { Edit } from './edits.ts'
 type Checkpoints = [tree: Edit[], rounds: Edit[][]]
 
 /** Cases that an engine once got wrong, shrunk by fast-check. They are run first, every time. */
-export const ONCE_FAILED: readonly Checkpoints[] = []
+export const ONCE_FAILED: readonly Checkpoints[] = [
+  // A block of written zeros becomes a hole.
+  [[['zeros', 'a/y', 0, 65_536]], []],
+]

@@ -10,9 +10,10 @@ import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import fc from 'fast-check'
 import { differences } from './comparer.ts'
-import { BEGINNING, edit, editing, LIMITS, making } from './edits.ts'
+import { buildNew, buildOld } from './crash-trees.ts'
+import { BEGINNING, type Edit, edit, editing, LIMITS, making } from './edits.ts'
 import { type FileSystemKind, fileSystem } from './file-systems.ts'
-import { type Host, host, move, volume } from './fixture.ts'
+import { calm, type Host, host, move, volume } from './fixture.ts'
 import { buildOddTree } from './odd-tree.ts'
 
 /** ext4 to XFS to btrfs and back. */
@@ -41,6 +42,66 @@ test('a tree with one of everything goes from ext4 to XFS to btrfs and back, and
   }
 })
 
+test('promise 3: a volume moves from ext4 to XFS to btrfs and back, with flags and changed blocks', async (t) => {
+  const [ext4, xfs, btrfs] = [await hostOn(t, 'ext4'), await hostOn(t, 'xfs'), await hostOn(t, 'btrfs')]
+  const v = volume()
+  await ext4.store.create(v)
+  buildOld(ext4.data(v.id))
+  await move(ext4.store, xfs.store, v, 1)
+  t.deepEqual(differences(ext4.data(v.id), xfs.data(v.id)), [])
+  await move(xfs.store, btrfs.store, v, 2)
+  t.deepEqual(differences(xfs.data(v.id), btrfs.data(v.id)), [])
+  buildNew(btrfs.data(v.id))
+  edit(btrfs.data(v.id), [
+    ['mkdir', 'plain-writes'],
+    ['write', 'plain-writes/before', 1, 1],
+    ['set_flags', 'plain-writes', 'nocow'],
+    ['write', 'plain-writes/small', 1, 2],
+    ['write', 'plain-writes/large', 300_000, 3],
+  ])
+  const { hash } = await move(btrfs.store, ext4.store, v, 3)
+  t.deepEqual(differences(btrfs.data(v.id), ext4.data(v.id)), [])
+  t.is((await ext4.store.capture(v.id, 'quiet', calm)).hash, hash, 'flags that ext4 does not know are carried on')
+  await move(ext4.store, xfs.store, v, 4)
+  t.deepEqual(differences(ext4.data(v.id), xfs.data(v.id)), [])
+  await move(xfs.store, btrfs.store, v, 5)
+  t.deepEqual(differences(xfs.data(v.id), btrfs.data(v.id)), [])
+})
+
+test('inode flags go along, nocow between btrfs and btrfs only', async (t) => {
+  const [one, two, other] = [await hostOn(t, 'btrfs'), await hostOn(t, 'btrfs'), await hostOn(t, 'xfs')]
+  const v = volume()
+  await one.store.create(v)
+  const made = edit(one.data(v.id), [
+    ...['immutable', 'append', 'nodump', 'nocow'].map((name, n): Edit => ['write', name, n, n]),
+    // Only a file that is still empty can be made so.
+    ['truncate', 'nocow', 0],
+    ['set_flags', 'nocow', 'nocow'],
+    ['append', 'nocow', 200_000, 1],
+    ['mkdir', 'directory'],
+    ['write', 'directory/file', 100_000, 1],
+    ['set_flags', 'directory', 'immutable', 'nodump'],
+    ['set_flags', 'immutable', 'immutable'],
+    ['set_flags', 'append', 'append'],
+    ['set_flags', 'nodump', 'nodump'],
+  ])
+  t.is(made.set_flags, 5)
+  await move(one.store, two.store, v)
+  t.deepEqual(differences(one.data(v.id), two.data(v.id)), [])
+  await move(one.store, other.store, v)
+  t.deepEqual(differences(one.data(v.id), other.data(v.id)), [])
+
+  t.is(
+    edit(one.data(v.id), [
+      ['set_flags', 'immutable'],
+      ['write', 'immutable', 9, 9],
+    ]).write,
+    1,
+  )
+  await move(one.store, two.store, v, 2)
+  t.deepEqual(differences(one.data(v.id), two.data(v.id)), [])
+})
+
 test('edits made on every file system arrive on the next', async (t) => {
   const hosts = [await hostOn(t, 'ext4'), await hostOn(t, 'xfs'), await hostOn(t, 'btrfs')]
   const stations = [...hosts, ...hosts, ...hosts.slice(0, 1)]
@@ -64,6 +125,7 @@ test('edits made on every file system arrive on the next', async (t) => {
     }),
     { ...LIMITS, numRuns: RUNS },
   )
+  t.pass()
 })
 
 test('what a killed test run left mounted is taken away by the next', async (t) => {

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
+import { Recycler } from '../recycler.ts'
 import { openStore } from '../store/store.ts'
 import { openIdentity } from '../tls.ts'
 import type { Puller, TreeChoice, TreeSource, VolumePuller } from '../transfer/contract.ts'
@@ -25,9 +26,10 @@ const NO_PEERS: Puller = {
 export async function openServices(options: MoverOptions, line: Line, log: Logger): Promise<Answers> {
   await using opening = new AsyncDisposableStack()
   const { tls, bandwidthBytesPerSecond = null } = options
+  const memory = new Recycler()
   const identity = tls === null ? null : opening.use(await openIdentity({ ...tls, log }))
-  const store = opening.use(await openStore({ ...options, log }))
-  const puller = identity === null ? NO_PEERS : createPuller({ identity, log })
+  const store = opening.use(await openStore({ ...options, log, memory }))
+  const puller = identity === null ? NO_PEERS : createPuller({ identity, log, memory })
   const stack = opening.move()
 
   const pull: VolumePuller['pull'] = async (from, request, volume, signal, onProgress) => {
@@ -51,7 +53,8 @@ export async function openServices(options: MoverOptions, line: Line, log: Logge
     pull,
     async serve(host: string, port: number) {
       if (identity === null) throw new WherryError('INTERNAL', 'A host without certificates cannot serve its peers.')
-      return serving.use(await serveTransfer({ host, port, identity, source, log, bandwidthBytesPerSecond })).port
+      return serving.use(await serveTransfer({ host, port, identity, source, log, memory, bandwidthBytesPerSecond }))
+        .port
     },
     stopServing: () => serving.disposeAsync(),
     close: () => stack.disposeAsync(),

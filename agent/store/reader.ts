@@ -1,6 +1,7 @@
 import { closeSync, constants, read } from 'node:fs'
 import { promisify } from 'node:util'
 import { WherryError } from '../errors.ts'
+import type { Recycler } from '../recycler.ts'
 import { nextData, nextHole } from '../sys/files.ts'
 import { openAt } from '../sys/open.ts'
 import { StatBuffer, statAt } from '../sys/stat.ts'
@@ -33,9 +34,10 @@ export async function openReader(options: {
   /** The volume's name, for messages. */
   readonly volume: string
   readonly pool: BlockPool
+  readonly memory: Recycler
 }): Promise<TreeReader | null> {
   const tree = await loadSnapshot(options.directory, options.kind)
-  return tree === null ? null : new DiskReader(tree, openRoot(options.data), options.volume, options.pool)
+  return tree === null ? null : new DiskReader(tree, openRoot(options.data), options)
 }
 
 class DiskReader implements TreeReader {
@@ -43,13 +45,19 @@ class DiskReader implements TreeReader {
   readonly #root: number
   readonly #volume: string
   readonly #pool: BlockPool
+  readonly #memory: Recycler
   readonly #stat = new StatBuffer()
   /** Reads under way. */
   #users = 0
   #closing: (() => void) | undefined
   #closed = false
 
-  constructor(tree: KeptTree, root: number, volume: string, pool: BlockPool) {
+  constructor(
+    tree: KeptTree,
+    root: number,
+    { volume, pool, memory }: { volume: string; pool: BlockPool; memory: Recycler },
+  ) {
+    this.#memory = memory
     this.#tree = tree
     this.#root = root
     this.#volume = volume
@@ -164,7 +172,7 @@ class DiskReader implements TreeReader {
     const fd = this.#open(file)
     try {
       const start = first * blockBytes
-      yield* pieces(fd, start, Math.min(start + count * blockBytes, file.sizeBytes))
+      yield* pieces(this.#memory, fd, start, Math.min(start + count * blockBytes, file.sizeBytes))
       if (!this.#isSame(fd, '', file)) throw this.#changed(file)
     } finally {
       closeSync(fd)
@@ -254,13 +262,13 @@ class DiskReader implements TreeReader {
 }
 
 /** The data of an open file between two bytes, holes left out. The next piece is read while the last is used. */
-async function* pieces(fd: number, from: number, to: number): AsyncGenerator<Piece> {
-  let pending = ahead(fd, from, to)
+async function* pieces(memory: Recycler, fd: number, from: number, to: number): AsyncGenerator<Piece> {
+  let pending = ahead(memory, fd, from, to)
   try {
     for (;;) {
       const piece = await pending
       if (piece === null) return
-      pending = ahead(fd, piece.offset + piece.data.length, to)
+      pending = ahead(memory, fd, piece.offset + piece.data.length, to)
       yield piece
     }
   } finally {
@@ -270,19 +278,19 @@ async function* pieces(fd: number, from: number, to: number): AsyncGenerator<Pie
 }
 
 /** A piece that is read while nobody waits for it yet: it may fail until somebody does. */
-function ahead(fd: number, from: number, to: number): Promise<Piece | null> {
-  const piece = readFrom(fd, from, to)
+function ahead(memory: Recycler, fd: number, from: number, to: number): Promise<Piece | null> {
+  const piece = readFrom(memory, fd, from, to)
   piece.catch(() => {})
   return piece
 }
 
 /** The first piece of data at or after a byte; null: there is none before `to`, or the file has become shorter. */
-async function readFrom(fd: number, from: number, to: number): Promise<Piece | null> {
+async function readFrom(memory: Recycler, fd: number, from: number, to: number): Promise<Piece | null> {
   const offset = from >= to ? null : nextData(fd, from)
   if (offset === null || offset >= to) return null
   const cut = (Math.floor(offset / PIECE_BYTES) + 1) * PIECE_BYTES
   const end = Math.min(nextHole(fd, offset), cut, to)
-  const data = Buffer.from(new ArrayBuffer(end - offset))
+  const data = memory.take(end - offset)
   for (let done = 0; done < data.length; ) {
     const { bytesRead } = await readAsync(fd, data, done, data.length - done, offset + done)
     if (bytesRead === 0) return null

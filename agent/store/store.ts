@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
 import { Lanes } from '../lanes.ts'
 import type { Checkpoint, VolumeOptions } from '../model.ts'
+import { Recycler } from '../recycler.ts'
 import { lockFile } from '../sys/files.ts'
 import { applyStaged } from './application.ts'
 import type { Capture, LocalCopy, TreeStore, Verification } from './contract.ts'
@@ -49,6 +50,8 @@ export interface StoreOptions {
   readonly mountRoot: string
   readonly trashRetentionMs: number
   readonly log: Logger
+  /** Shared with whoever carries the data. */
+  readonly memory?: Recycler
   /** Called at each step of an apply, for tests that stop there. */
   readonly faultPoint?: FaultPoint
 }
@@ -67,13 +70,15 @@ export async function openStore(options: StoreOptions): Promise<TreeStore & Asyn
     })
   }
   const threads = Math.min(POOL_THREADS_MAX, Math.max(POOL_THREADS_MIN, availableParallelism()))
-  const pool = openBlockPool({ threads, log: options.log })
-  return new DiskStore(options, new Mounting(await openMountRoot(options.mountRoot)), lock, pool)
+  const memory = options.memory ?? new Recycler()
+  const pool = openBlockPool({ threads, log: options.log, memory })
+  return new DiskStore(options, new Mounting(await openMountRoot(options.mountRoot)), lock, pool, memory)
 }
 
 type CopyChange = Partial<Omit<LocalCopy, 'id'>>
 
 class DiskStore implements TreeStore, AsyncDisposable {
+  readonly #memory: Recycler
   readonly #stateDir: string
   readonly #trashRetentionMs: number
   readonly #log: Logger
@@ -90,7 +95,8 @@ class DiskStore implements TreeStore, AsyncDisposable {
   /** Scrubs that wait or run, by id: whatever else is wanted of the tree comes first. */
   readonly #scrubs = new Map<string, AbortController>()
 
-  constructor(options: StoreOptions, mounting: Mounting, lock: Disposable, pool: BlockPool) {
+  constructor(options: StoreOptions, mounting: Mounting, lock: Disposable, pool: BlockPool, memory: Recycler) {
+    this.#memory = memory
     this.#stateDir = options.stateDir
     this.#records = new Records(options.stateDir)
     this.#trashRetentionMs = options.trashRetentionMs
@@ -136,7 +142,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
   async reader(id: string, kind: KeptKind): Promise<TreeReader> {
     const { name } = await this.#requireWhole(id)
     const { directory, data } = this.#layout(id)
-    const reader = await openReader({ directory, kind, data, volume: name, pool: this.#pool })
+    const reader = await openReader({ directory, kind, data, volume: name, pool: this.#pool, memory: this.#memory })
     if (reader !== null) return reader
     throw new WherryError('NOT_AT_CHECKPOINT', `Volume ${name} has no ${kind} manifest on this host.`, {
       hint: kind === 'live' ? 'Ask for its last checkpoint.' : 'Ask a host that has a checkpoint of it.',

@@ -93,3 +93,8 @@ const NUL = Buffer.alloc(1)
 export function cString(bytes: Buffer | string): Buffer {
   return Buffer.concat([typeof bytes === 'string' ? Buffer.from(bytes) : bytes, NUL])
 }
+
+/** Where a buffer's bytes are in memory. */
+export function addressOf(buffer: Buffer): bigint {
+  return libc().koffi.address(buffer)
+}

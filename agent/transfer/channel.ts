@@ -1,5 +1,6 @@
 import type { TLSSocket } from 'node:tls'
 import { WherryError } from '../errors.ts'
+import type { Recycler } from '../recycler.ts'
 import type { Bandwidth } from './bandwidth.ts'
 import { type Frame, FrameDecoder, type FrameType, framePrefix, ProtocolViolation } from './frame.ts'
 import { type LineMeter, unpack } from './packing.ts'
@@ -31,6 +32,8 @@ export interface ChannelOptions {
   readonly explain: (cause: Error | undefined, heard: boolean) => WherryError
   /** What this host may send, all channels together; undefined: no limit. */
   readonly bandwidth?: Bandwidth | undefined
+  /** Where memory for frames comes from and goes to. */
+  readonly memory: Recycler
 }
 
 /** A frame with its body as it was before it was sent. */
@@ -54,6 +57,7 @@ export class Channel implements AsyncDisposable, LineMeter {
   /** How long the line, the limit or the peer has been waited for. */
   blockedMs = 0
   readonly #socket: TLSSocket
+  readonly #memory: Recycler
   readonly #decoder: FrameDecoder
   readonly #bandwidth: Bandwidth | undefined
   readonly #frames: Frame[] = []
@@ -71,7 +75,8 @@ export class Channel implements AsyncDisposable, LineMeter {
   constructor(socket: TLSSocket, options: ChannelOptions) {
     this.peer = options.peer
     this.#socket = socket
-    this.#decoder = new FrameDecoder(options.accepts)
+    this.#memory = options.memory
+    this.#decoder = new FrameDecoder(options.accepts, options.memory)
     this.#bandwidth = options.bandwidth
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
     socket.setNoDelay(true)
@@ -104,7 +109,7 @@ export class Channel implements AsyncDisposable, LineMeter {
   }
 
   /**
-   * Sends one frame (no part to be changed afterwards). Waits while too much is unsent or more than the bandwidth limit
+   * Sends one frame (no part to be changed afterwards; a body from the channel's memory is given back). Waits while too much is unsent or more than the bandwidth limit
    * allows. `unpackedBytes`: the body is packed.
    */
   async send(type: FrameType, body: Buffer = EMPTY, head?: Buffer, unpackedBytes?: number): Promise<void> {
@@ -198,7 +203,9 @@ export class Channel implements AsyncDisposable, LineMeter {
   /** Not before it is asked for: packed frames are few bytes while they wait. */
   #open(frame: Frame): Message {
     if (frame.unpackedBytes === undefined) return frame
-    return { type: frame.type, head: frame.head, body: unpack(frame.body, frame.unpackedBytes) }
+    const body = unpack(frame.body, frame.unpackedBytes)
+    this.#memory.give(frame.body)
+    return { type: frame.type, head: frame.head, body }
   }
 
   #drop(): void {
@@ -209,7 +216,7 @@ export class Channel implements AsyncDisposable, LineMeter {
   #write(prefix: Buffer, body: Buffer): void {
     if (body.length > JOIN_MAX_BYTES) {
       this.#socket.write(prefix)
-      this.#socket.write(body)
+      this.#socket.write(body, () => this.#memory.give(body))
     } else {
       this.#socket.write(Buffer.concat([prefix, body]))
     }

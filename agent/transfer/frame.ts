@@ -1,3 +1,5 @@
+import type { Recycler } from '../recycler.ts'
+
 /**
  * The framing of the transfer protocol: four bytes of length (big endian), one byte of type, a head of the type's fixed
  * length, the body. The length counts head and body. A body that is packed (zstd) has the highest bit of its type set and
@@ -123,6 +125,7 @@ function faultOf(shape: FrameShape, bodyBytes: number, unpackedBytes?: number): 
 /** Cuts a stream of bytes into frames of the accepted types. Keeps at most one unfinished frame. Of no use after it threw. */
 export class FrameDecoder {
   readonly #accepts: ReadonlySet<FrameType>
+  readonly #memory: Recycler
   readonly #header: Buffer = Buffer.allocUnsafe(HEADER_BYTES)
   #type: FrameType = 'ping'
   #packed = false
@@ -135,8 +138,9 @@ export class FrameDecoder {
   #target: Buffer = this.#header
   #filled = 0
 
-  constructor(accepts: ReadonlySet<FrameType>) {
+  constructor(accepts: ReadonlySet<FrameType>, memory: Recycler) {
     this.#accepts = accepts
+    this.#memory = memory
   }
 
   /** Takes bytes in (and keeps none of them), answers the frames they complete. Throws ProtocolViolation. */
@@ -189,7 +193,7 @@ export class FrameDecoder {
     const fault = faultOf(FRAMES[this.#type], bodyBytes, this.#unpackedBytes)
     if (fault !== undefined) throw new ProtocolViolation(`${this.#type} frame of ${fault}`)
     // Not from Node's shared pool: it is given away to other threads.
-    this.#body = Buffer.allocUnsafeSlow(bodyBytes)
+    this.#body = this.#memory.take(bodyBytes)
     this.#fill('body', this.#body)
   }
 

@@ -1,6 +1,7 @@
 import { connect, type TLSSocket } from 'node:tls'
 import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
+import { Recycler } from '../recycler.ts'
 import type { Identity } from '../tls.ts'
 import { Channel, cut } from './channel.ts'
 import type { Puller } from './contract.ts'
@@ -37,7 +38,7 @@ function explainDial(peer: string, identity: Identity, socket: TLSSocket, cause:
   return new WherryError('TRANSFER_CUT', `Cannot connect to ${peer}: ${cause.message}.`, { hint, cause })
 }
 
-async function dial(from: Address, identity: Identity, signal: AbortSignal): Promise<Channel> {
+async function dial(from: Address, identity: Identity, memory: Recycler, signal: AbortSignal): Promise<Channel> {
   signal.throwIfAborted()
   const peer = `host ${from.address}:${from.port}`
   const { promise, resolve, reject } = Promise.withResolvers<Channel>()
@@ -60,7 +61,7 @@ async function dial(from: Address, identity: Identity, signal: AbortSignal): Pro
   socket.on('error', (error) => reject(explainDial(peer, identity, socket, error)))
   // The channel listens from this very moment: a refusal may follow on the handshake's heels.
   socket.once('secureConnect', () => {
-    channel = new Channel(socket, { peer, accepts: SOURCE_FRAMES, explain: explainEnd(peer, identity) })
+    channel = new Channel(socket, { peer, accepts: SOURCE_FRAMES, explain: explainEnd(peer, identity), memory })
     resolve(channel)
   })
   try {
@@ -87,10 +88,18 @@ function explainEnd(peer: string, identity: Identity): (cause: Error | undefined
 }
 
 /** Brings trees from other hosts here, one connection for each pull. */
-export function createPuller({ identity, log }: { identity: Identity; log: Logger }): Puller {
+export function createPuller({
+  identity,
+  log,
+  memory = new Recycler(),
+}: {
+  identity: Identity
+  log: Logger
+  memory?: Recycler
+}): Puller {
   return {
     async pull(from, request, writer, signal) {
-      await using channel = await dial(from, identity, signal)
+      await using channel = await dial(from, identity, memory, signal)
       const abort = () => channel.fail(signal.reason)
       signal.addEventListener('abort', abort, { once: true })
       try {

@@ -2,6 +2,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
+import { Recycler } from '../recycler.ts'
 import type { Identity } from '../tls.ts'
 import { Bandwidth } from './bandwidth.ts'
 import { Channel, cut } from './channel.ts'
@@ -26,6 +27,8 @@ export interface TransferServerOptions {
   readonly identity: Identity
   readonly source: TreeSource
   readonly log: Logger
+  /** Shared with whoever makes and uses the data. */
+  readonly memory?: Recycler
   /** What all connections together may send; null or left out: no limit. */
   readonly bandwidthBytesPerSecond?: number | null
   /** Aborting it is the same as disposing the server. */
@@ -66,6 +69,7 @@ function handshakeFailure(error: Error, socket: TLSSocket): { reason: string; hi
 class Listener implements TransferServer {
   port = 0
   readonly #options: TransferServerOptions
+  readonly #memory: Recycler
   readonly #bandwidth: Bandwidth | undefined
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
@@ -75,6 +79,7 @@ class Listener implements TransferServer {
 
   constructor(options: TransferServerOptions) {
     this.#options = options
+    this.#memory = options.memory ?? new Recycler()
     const limit = options.bandwidthBytesPerSecond ?? null
     this.#bandwidth = limit === null ? undefined : new Bandwidth(limit)
     this.#server = createServer({
@@ -123,7 +128,13 @@ class Listener implements TransferServer {
     const name = nameOf(socket)
     const peer = `host ${name} (${socket.remoteAddress}:${socket.remotePort})`
     const explain = (cause: Error | undefined) => cut(peer, cause)
-    const channel = new Channel(socket, { peer, accepts: ASKER_FRAMES, explain, bandwidth: this.#bandwidth })
+    const channel = new Channel(socket, {
+      peer,
+      accepts: ASKER_FRAMES,
+      explain,
+      bandwidth: this.#bandwidth,
+      memory: this.#memory,
+    })
     const run = serveChannel(channel, this.#options.source, { name }, this.#options.log)
     this.#running.add(run)
     void run.finally(() => this.#running.delete(run))

@@ -44,6 +44,7 @@ const BOTTOM = [
   'agent/config.ts',
   'agent/durable.ts',
   'agent/lanes.ts',
+  'agent/recycler.ts',
   'agent/tls.ts',
 ]
 const PLUGIN_MAY_USE = [

@@ -57,7 +57,7 @@ export interface BlockPool extends AsyncDisposable {
   ): Promise<{ data: Buffer; outcomes: Uint16Array }>
   /**
    * Checks each content against its hash and, where it is right, makes the file in the directory with its attributes (an older file of that
-   * name is replaced). Not synced.
+   * name is replaced). The payload's memory is given away. Not synced.
    */
   createFiles(directoryFd: number, files: readonly NewFile[], payload: Buffer): Promise<Uint16Array>
   /**
@@ -72,6 +72,8 @@ export interface BlockPool extends AsyncDisposable {
     readonly expected: Buffer
     readonly extents: readonly Extent[]
     readonly punch: boolean
+    /** The same file opened once more for direct writes (sys/direct.ts): what can be is written past the page cache; null: nothing is. */
+    readonly direct: number | null
   }): Promise<Uint8Array>
   /** Copies byte ranges from one file to the same places of another, holes as holes (punched). For applying staged blocks. Not synced. */
   copyRanges(

@@ -40,7 +40,7 @@ interface Owner {
 }
 
 /** `BlockPool.createFiles`. */
-export function createFiles(_memory: Memory, task: CreateFilesTask): Uint16Array {
+export function createFiles(_memory: Memory, task: CreateFilesTask) {
   const { directoryFd, names, numbers, mtimesNs, hashes, payload } = task
   const outcomes = new Uint16Array(names.length)
   const maker = ownerIn(directoryFd)
@@ -53,7 +53,7 @@ export function createFiles(_memory: Memory, task: CreateFilesTask): Uint16Array
       ? create(directoryFd, name, content, { mode, uid, gid, mtimeNs: mtimesNs[i] ?? 0n }, maker)
       : OTHER_CONTENT
   }
-  return outcomes
+  return { outcomes, returned: payload }
 }
 
 /** A directory with the setgid bit passes its group on (inode(7)). */

@@ -33,9 +33,12 @@ export function unpack({ call, path, errno, message }: Failure): WherryError {
   return new WherryError('INTERNAL', `A task of the block pool failed: ${message}`)
 }
 
-/** The memory behind arrays, to be given away with a message instead of copied. */
+/** The memory behind the arrays in a task's output, to be given away with a message instead of copied. */
 export function buffersOf(value: unknown): ArrayBuffer[] {
-  if (ArrayBuffer.isView(value)) return [value.buffer as ArrayBuffer]
-  if (typeof value !== 'object' || value === null) return []
-  return Object.values(value).flatMap((part) => (ArrayBuffer.isView(part) ? [part.buffer as ArrayBuffer] : []))
+  return [...new Set(arraysIn(value).map((array) => array.buffer as ArrayBuffer))]
+}
+
+function arraysIn(value: unknown): ArrayBufferView[] {
+  if (ArrayBuffer.isView(value)) return [value]
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(arraysIn) : []
 }

@@ -1,15 +1,17 @@
 import { isMarkedAsUntransferable } from 'node:worker_threads'
 import type { Logger } from 'pino'
+import { Recycler } from '../../recycler.ts'
 import { HASH_BYTES } from '../blocks.ts'
-import type { BlockPool, Extent, NewFile } from './contract.ts'
+import type { BlockPool, NewFile } from './contract.ts'
 import { type CreateFilesTask, NUMBERS_PER_FILE } from './create-files.ts'
 import { Threads } from './threads.ts'
 
 /** Opens the pool. Threads start with the first tasks. `entry` is for tests. */
 export function openBlockPool(
-  options: { readonly threads: number; readonly log?: Logger },
+  options: { readonly threads: number; readonly log?: Logger; readonly memory?: Recycler },
   entry: URL = new URL('./worker.ts', import.meta.url),
 ): BlockPool {
+  const { memory = new Recycler() } = options
   const threads = new Threads(options.threads, entry, options.log)
   return {
     threads: options.threads,
@@ -20,17 +22,25 @@ export function openBlockPool(
       return { hashes: asBuffer(hashes), outcomes }
     },
     readFiles: async (directoryFd, names, sizes) => {
-      const { data, outcomes } = await threads.run('readFiles', { directoryFd, names, sizes }, [])
-      return { data: asBuffer(data), outcomes }
+      const into = memory.take(sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0))
+      const task = { directoryFd, names, sizes, into }
+      const { data, outcomes } = await threads.run('readFiles', task, [into.buffer as ArrayBuffer])
+      return { data: memory.lend(data), outcomes }
     },
-    createFiles: (directoryFd, files, payload) => {
-      const task = inColumns(directoryFd, files, payload)
-      return threads.run('createFiles', task, [task.numbers.buffer as ArrayBuffer, task.payload.buffer as ArrayBuffer])
+    createFiles: async (directoryFd, files, payload) => {
+      const task = inColumns(directoryFd, files, transferable(payload))
+      const given = [task.numbers.buffer as ArrayBuffer, task.payload.buffer as ArrayBuffer]
+      const { outcomes, returned } = await threads.run('createFiles', task, given)
+      memory.adopt(returned.buffer as ArrayBuffer)
+      return outcomes
     },
-    writeBlocks: (task) => {
-      const extents = task.extents.map(transferable)
+    writeBlocks: async (task) => {
+      const extents = task.extents.map(({ offset, data }) => ({ offset, data: transferable(data) }))
       const given = new Set(extents.map(({ data }) => data.buffer as ArrayBuffer))
-      return threads.run('writeBlocks', { ...task, expected: ownCopy(task.expected), extents }, [...given])
+      const input = { ...task, expected: ownCopy(task.expected), extents }
+      const { right, returned } = await threads.run('writeBlocks', input, [...given])
+      for (const buffer of new Set(returned.map((data) => data.buffer as ArrayBuffer))) memory.adopt(buffer)
+      return right
     },
     copyRanges: (from, to, ranges) => threads.run('copyRanges', { from, to, ranges }, []),
     [Symbol.asyncDispose]: () => threads[Symbol.asyncDispose](),
@@ -50,8 +60,8 @@ function ownCopy(data: Buffer): Buffer {
 }
 
 /** Small Buffers share memory that Node does not let go of. */
-function transferable({ offset, data }: Extent): Extent {
-  return isMarkedAsUntransferable(data.buffer) ? { offset, data: ownCopy(data) } : { offset, data }
+function transferable(data: Buffer): Buffer {
+  return isMarkedAsUntransferable(data.buffer) ? ownCopy(data) : data
 }
 
 function inColumns(directoryFd: number, files: readonly NewFile[], payload: Buffer): CreateFilesTask {
@@ -67,6 +77,6 @@ function inColumns(directoryFd: number, files: readonly NewFile[], payload: Buff
     numbers,
     mtimesNs: files.map(({ mtimeNs }) => mtimeNs),
     hashes,
-    payload: ownCopy(payload),
+    payload,
   }
 }

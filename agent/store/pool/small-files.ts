@@ -16,6 +16,11 @@ export interface SmallFilesTask {
   readonly sizes: readonly number[]
 }
 
+export interface ReadFilesTask extends SmallFilesTask {
+  /** As long as all sizes together. */
+  readonly into: Uint8Array
+}
+
 /** `BlockPool.hashFiles`. */
 export function hashFiles(memory: Memory, { directoryFd, names, sizes }: SmallFilesTask) {
   const hashes = Buffer.alloc(names.length * HASH_BYTES)
@@ -32,8 +37,8 @@ export function hashFiles(memory: Memory, { directoryFd, names, sizes }: SmallFi
 }
 
 /** `BlockPool.readFiles`. */
-export function readFiles(_memory: Memory, { directoryFd, names, sizes }: SmallFilesTask) {
-  const data = Buffer.allocUnsafeSlow(sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0))
+export function readFiles(_memory: Memory, { directoryFd, names, sizes, into }: ReadFilesTask) {
+  const data = Buffer.from(into.buffer as ArrayBuffer, into.byteOffset, into.length)
   const outcomes = new Uint16Array(names.length)
   const stat = new StatBuffer()
   let at = 0

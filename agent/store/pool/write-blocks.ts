@@ -1,3 +1,4 @@
+import { DIRECT_BYTES, writeDirect } from '../../sys/direct.ts'
 import { SystemCallError } from '../../sys/failure.ts'
 import { startWriteback } from '../../sys/files.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
@@ -17,6 +18,7 @@ export interface WriteBlocksTask {
   readonly expected: Uint8Array
   readonly extents: readonly Piece[]
   readonly punch: boolean
+  readonly direct: number | null
 }
 
 /** A range of bytes, the end not in it. */
@@ -26,8 +28,8 @@ interface Range {
 }
 
 /** `BlockPool.writeBlocks`. */
-export function writeBlocks(memory: Memory, task: WriteBlocksTask): Uint8Array {
-  const { fd, sizeBytes, first, expected, extents, punch } = task
+export function writeBlocks(memory: Memory, task: WriteBlocksTask) {
+  const { fd, sizeBytes, first, expected, extents } = task
   const blockBytes = blockBytesOf(sizeBytes)
   const count = expected.length / HASH_BYTES
   const all = { start: first * blockBytes, end: Math.min((first + count) * blockBytes, sizeBytes) }
@@ -43,8 +45,9 @@ export function writeBlocks(memory: Memory, task: WriteBlocksTask): Uint8Array {
     right[i] = 1
     append(good, block)
   }
-  write(memory, fd, good, new Cursor(extents), punch)
-  return right
+  write(memory, task, good, new Cursor(extents))
+  // The memory goes back to where it came from.
+  return { right, returned: extents.map(({ data }) => data) }
 }
 
 /** What is out of order or outside the blocks would be written unchecked. */
@@ -101,12 +104,13 @@ function hashOf(memory: Memory, { start, end }: Range, pieces: readonly Piece[])
   return sha256(whole)
 }
 
-function write(memory: Memory, fd: number, ranges: readonly Range[], cursor: Cursor, punch: boolean): void {
+function write(memory: Memory, { fd, punch, direct }: WriteBlocksTask, ranges: readonly Range[], cursor: Cursor): void {
   for (const range of ranges) {
     let at = range.start
     for (const { offset, data } of cursor.within(range)) {
       if (punch) makeHole(memory, fd, at, offset - at)
-      writeAll(fd, data, offset)
+      const done = direct === null ? 0 : writeAligned(memory, direct, data, offset)
+      writeAll(fd, data.subarray(done), offset + done)
       at = offset + data.length
     }
     if (punch) makeHole(memory, fd, at, range.end - at)
@@ -114,4 +118,19 @@ function write(memory: Memory, fd: number, ranges: readonly Range[], cursor: Cur
   const [first] = ranges
   const last = ranges.at(-1)
   if (first !== undefined && last !== undefined) startWriteback(fd, first.start, last.end - first.start)
+}
+
+/** Writes the whole disk blocks of a piece past the page cache; answers how many bytes were written, from its start. */
+function writeAligned(memory: Memory, direct: number, data: Uint8Array, position: number): number {
+  if (position % DIRECT_BYTES !== 0) return 0
+  const wholeBytes = data.length - (data.length % DIRECT_BYTES)
+  let done = 0
+  while (done < wholeBytes) {
+    const part = memory.direct.subarray(0, Math.min(memory.direct.length, wholeBytes - done))
+    part.set(data.subarray(done, done + part.length))
+    const written = writeDirect(direct, part, position + done)
+    done += written
+    if (written < part.length) break
+  }
+  return done
 }

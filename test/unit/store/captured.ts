@@ -1,6 +1,7 @@
 import { closeSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
+import { Recycler } from '../../../agent/recycler.ts'
 import { openRoot } from '../../../agent/store/directory.ts'
 import type { TreeReader } from '../../../agent/store/exchange.ts'
 import {
@@ -70,7 +71,7 @@ export class Captured {
 
   async reader(kind: KeptKind = 'last'): Promise<TreeReader> {
     const { directory, data, pool } = this
-    const reader = await openReader({ directory, kind, data, volume: 'data', pool })
+    const reader = await openReader({ directory, kind, data, volume: 'data', pool, memory: new Recycler() })
     if (reader === null) throw new Error(`nothing is kept as ${kind}`)
     return reader
   }

@@ -14,6 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { isMarkedAsUntransferable } from 'node:worker_threads'
 import test from 'ava'
 import { FILES_MAX, type TreeReader } from '../../../agent/store/exchange.ts'
 import { loadSnapshot } from '../../../agent/store/kept.ts'
@@ -57,7 +58,7 @@ async function read(
   const content = Buffer.alloc(Math.min(count * BLOCK_BYTES, size - start))
   let end = start
   for await (const { offset, data } of reader.blocks({ index, first: firstBlock, count })) {
-    if (offset < end || data.length > MIB || data.buffer.byteLength !== data.length)
+    if (offset < end || data.length > MIB || isMarkedAsUntransferable(data.buffer))
       throw new Error(`piece at ${offset}`)
     data.copy(content, offset - start)
     end = offset + data.length

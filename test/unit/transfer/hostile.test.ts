@@ -3,6 +3,7 @@ import { connect, createServer, type TLSSocket } from 'node:tls'
 import { zstdCompressSync } from 'node:zlib'
 import test from 'ava'
 import fc from 'fast-check'
+import { Recycler } from '../../../agent/recycler.ts'
 import type { Identity } from '../../../agent/tls.ts'
 import {
   ASKER_FRAMES,
@@ -251,7 +252,7 @@ test('the decoder yields frames within their limits or a ProtocolViolation, what
   let violations = 0
   fc.assert(
     fc.property(fc.array(bytes, { maxLength: 20 }), fc.constantFrom(ASKER_FRAMES, SOURCE_FRAMES), (chunks, accepts) => {
-      const decoder = new FrameDecoder(accepts)
+      const decoder = new FrameDecoder(accepts, new Recycler())
       try {
         for (const chunk of chunks) {
           for (const { type, head, body, unpackedBytes } of decoder.push(Buffer.from(chunk))) {
@@ -291,7 +292,7 @@ test('what was framed comes out of the decoder as it was, however the bytes are 
         }
       })
       let wire = Buffer.concat(framed.map((each) => each.wire))
-      const decoder = new FrameDecoder(SOURCE_FRAMES)
+      const decoder = new FrameDecoder(SOURCE_FRAMES, new Recycler())
       const got = []
       for (const cut of [...cuts, Number.MAX_SAFE_INTEGER]) {
         got.push(...decoder.push(wire.subarray(0, cut)))

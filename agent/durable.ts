@@ -13,16 +13,20 @@ export async function writeDurably(path: string, chunks: Chunks): Promise<void> 
 
 /**
  * Replaces several files of one directory: after a crash each is the old or the new one, a new one only with those before it. Costs
- * less than one after the other. Durable on return; may be repeated.
+ * less than one after the other. `replaced` is called after each. Durable on return; may be repeated.
  */
 export async function writeTogether(
   directory: string,
   files: readonly { readonly path: string; readonly chunks: Chunks }[],
+  replaced: (path: string) => void = () => {},
 ): Promise<void> {
   const written = await Promise.allSettled(files.map(({ path, chunks }) => writeSynced(`${path}${UNFINISHED}`, chunks)))
   try {
     for (const result of written) if (result.status === 'rejected') throw result.reason
-    for (const { path } of files) await rename(`${path}${UNFINISHED}`, path)
+    for (const { path } of files) {
+      await rename(`${path}${UNFINISHED}`, path)
+      replaced(path)
+    }
   } catch (error) {
     for (const { path } of files) await rm(`${path}${UNFINISHED}`, { force: true })
     throw error

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
 import { Recycler } from '../recycler.ts'
+import { type FaultPoint, noFault } from '../store/fault-point.ts'
 import { openStore } from '../store/store.ts'
 import { openIdentity } from '../tls.ts'
 import type { Puller, TreeChoice, TreeSource, VolumePuller } from '../transfer/contract.ts'
@@ -21,14 +22,19 @@ const NO_PEERS: Puller = {
 
 /**
  * Opens store, certificates and transfer in the mover's thread; answers what the main thread may call from then on.
- * Rejects as `openStore` and `openIdentity` do; nothing is left open then.
+ * Rejects as `openStore` and `openIdentity` do; nothing is left open then. `faultPoint` is for tests.
  */
-export async function openServices(options: MoverOptions, line: Line, log: Logger): Promise<Answers> {
+export async function openServices(
+  options: MoverOptions,
+  line: Line,
+  log: Logger,
+  faultPoint: FaultPoint = noFault,
+): Promise<Answers> {
   await using opening = new AsyncDisposableStack()
   const { tls, bandwidthBytesPerSecond = null } = options
   const memory = new Recycler()
   const identity = tls === null ? null : opening.use(await openIdentity({ ...tls, log }))
-  const store = opening.use(await openStore({ ...options, log, memory }))
+  const store = opening.use(await openStore({ ...options, log, memory, faultPoint }))
   const puller = identity === null ? NO_PEERS : createPuller({ identity, log, memory })
   const stack = opening.move()
 
@@ -53,8 +59,8 @@ export async function openServices(options: MoverOptions, line: Line, log: Logge
     pull,
     async serve(host: string, port: number) {
       if (identity === null) throw new WherryError('INTERNAL', 'A host without certificates cannot serve its peers.')
-      return serving.use(await serveTransfer({ host, port, identity, source, log, memory, bandwidthBytesPerSecond }))
-        .port
+      const parts = { identity, source, log, memory, bandwidthBytesPerSecond, faultPoint }
+      return serving.use(await serveTransfer({ host, port, ...parts })).port
     },
     stopServing: () => serving.disposeAsync(),
     close: () => stack.disposeAsync(),

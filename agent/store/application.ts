@@ -3,6 +3,7 @@ import { WherryError } from '../errors.ts'
 import type { Checkpoint } from '../model.ts'
 import { errnoOf } from '../sys/failure.ts'
 import type { LocalCopy } from './contract.ts'
+import type { FaultPoint } from './fault-point.ts'
 import { commit, committed, dropCommit } from './journal.ts'
 import type { KeptTree } from './kept.ts'
 import type { Layout } from './layout.ts'
@@ -13,7 +14,7 @@ import { rehearse } from './rehearsal.ts'
 import { orDiskFull, requireSpace } from './space.ts'
 import type { Stage } from './stage.ts'
 import { tickAndSync } from './tick.ts'
-import { type FaultPoint, TreeChange } from './tree.ts'
+import { TreeChange } from './tree.ts'
 
 /** st_blocks counts units of 512 bytes whatever the file system's block size (stat(2)). */
 const STAT_BLOCK_BYTES = 512

@@ -1,5 +1,6 @@
 import { WherryError } from '../errors.ts'
 import type { BlockRun, Piece, StageProgress, Want } from './exchange.ts'
+import type { FaultPoint } from './fault-point.ts'
 import { type BlockGroup, IncomingRun } from './incoming.ts'
 import { LargeFiles } from './large-files.ts'
 import { LocalFill, punchZeros } from './local-fill.ts'
@@ -26,6 +27,7 @@ export interface AttemptParts {
   readonly mine: Snapshot
   readonly sources: Sources
   readonly signal: AbortSignal
+  readonly faultPoint: FaultPoint
 }
 
 /** A list that is coming. */
@@ -51,9 +53,9 @@ export class Attempt {
   #bytesTotal = 0
 
   constructor(parts: AttemptParts) {
-    const { stage, state, mine, sources } = parts
+    const { stage, state, mine, sources, faultPoint } = parts
     this.#parts = parts
-    this.#files = new LargeFiles(state, stage.survey, stage.parts.pool)
+    this.#files = new LargeFiles(state, stage.survey, stage.parts.pool, faultPoint)
     this.#fill = new LocalFill(stage.parts, state, mine, sources)
     this.#lists = wantedLists(state, stage.parts)
   }
@@ -136,6 +138,7 @@ export class Attempt {
     this.#bytesDone += staged
     await this.#fillLarge()
     this.#data = wantedData(state, stage.parts, this.#files)
+    this.#parts.faultPoint('prepared')
   }
 
   async #fillLarge(): Promise<void> {
@@ -183,6 +186,7 @@ export class Attempt {
       complete.add(index)
       this.#bytesDone += target.file(index).sizeBytes
     }
+    this.#parts.faultPoint('small-files-made')
   }
 
   async takeHashes(index: number, chunk: Buffer, end: boolean): Promise<void> {
@@ -200,6 +204,7 @@ export class Attempt {
     if (filled + chunk.length !== list.length) throw misfit('a list of block hashes is too short')
     stage.parts.lists.add(state.target.file(index).hash, list)
     this.#outstanding.remove({ kind: 'hashes', index })
+    this.#parts.faultPoint('list-received')
     this.#tasks.wake()
   }
 
@@ -236,6 +241,7 @@ export class Attempt {
   #write(run: BlockRun, group: BlockGroup): void {
     const work = this.#files.write(run.index, group).then((bytes) => {
       this.#bytesDone += bytes
+      this.#parts.faultPoint('blocks-staged')
     })
     this.#tasks.add(group.bytes, work)
   }
@@ -252,6 +258,7 @@ export class Attempt {
     await this.#tasks.ended()
     this.#check()
     const { complete, needed } = this.#parts.state
+    this.#parts.faultPoint('all-staged')
     return complete.count === needed
   }
 

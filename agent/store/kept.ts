@@ -2,6 +2,7 @@ import { link, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { syncDirectory, UNFINISHED, writeTogether } from '../durable.ts'
 import { errnoOf } from '../sys/failure.ts'
+import { type FaultPoint, noFault } from './fault-point.ts'
 import { ListFile } from './lists.ts'
 import { type Manifest, parseManifest } from './manifest.ts'
 import { SeenTable } from './seen.ts'
@@ -49,6 +50,7 @@ export async function keepSnapshot(
   kind: KeptKind,
   tree: KeptTree,
   known: Known | null,
+  faultPoint: FaultPoint = noFault,
 ): Promise<void> {
   const listsPath = partPath(directory, kind, 'lists')
   const kept = known?.[kind] ?? null
@@ -60,16 +62,19 @@ export async function keepSnapshot(
   const other = kind === 'last' ? 'live' : 'last'
   const twin = known?.[other] ?? null
   if (twin !== null && twin.manifest === tree.manifest && twin.seen === tree.seen) {
-    await linkParts(directory, other, kind)
+    await linkParts(directory, other, kind, faultPoint)
     tree.lists.moved(listsPath)
     return
   }
   await keepLists(tree.lists, listsPath)
+  faultPoint('lists-kept')
   const header = Buffer.from(`${JSON.stringify({ hash: tree.manifest.hash, boot: await bootId() })}\n`)
-  await writeTogether(directory, [
-    { path: partPath(directory, kind, 'seen'), chunks: [header, ...tree.seen.encoded()] },
+  const seenPath = partPath(directory, kind, 'seen')
+  const files = [
+    { path: seenPath, chunks: [header, ...tree.seen.encoded()] },
     { path: manifestPath(directory, kind), chunks: tree.manifest.encoded() },
-  ])
+  ]
+  await writeTogether(directory, files, (path) => faultPoint(path === seenPath ? 'seen-kept' : 'manifest-kept'))
 }
 
 export async function dropKept(directory: string, kind: KeptKind): Promise<void> {
@@ -144,7 +149,7 @@ async function keepLists(lists: ListFile, path: string): Promise<void> {
 }
 
 /** The same snapshot under the other name. Kept files are replaced and never changed: a second link serves. */
-async function linkParts(directory: string, from: KeptKind, to: KeptKind): Promise<void> {
+async function linkParts(directory: string, from: KeptKind, to: KeptKind, faultPoint: FaultPoint): Promise<void> {
   for (const part of PARTS) {
     const path = partPath(directory, to, part)
     const unfinished = `${path}${UNFINISHED}`
@@ -159,6 +164,7 @@ async function linkParts(directory: string, from: KeptKind, to: KeptKind): Promi
       // A tree without large files has no lists.
       await rm(path, { force: true })
     }
+    faultPoint(`${part}-linked`)
   }
   await syncDirectory(directory)
 }

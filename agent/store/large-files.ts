@@ -2,6 +2,7 @@ import { closeSync, ftruncateSync } from 'node:fs'
 import { openDirect } from '../sys/direct.ts'
 import { HASH_BYTES } from './blocks.ts'
 import { FLAG_NOCOW } from './entry.ts'
+import type { FaultPoint } from './fault-point.ts'
 import { changeFlags } from './flags.ts'
 import type { BlockGroup } from './incoming.ts'
 import type { Manifest } from './manifest.ts'
@@ -29,13 +30,15 @@ export class LargeFiles {
   readonly #state: StagedState
   readonly #survey: Survey
   readonly #pool: BlockPool
+  readonly #faultPoint: FaultPoint
   readonly #underWay = new Map<number, UnderWay>()
   #open = 0
 
-  constructor(state: StagedState, survey: Survey, pool: BlockPool) {
+  constructor(state: StagedState, survey: Survey, pool: BlockPool, faultPoint: FaultPoint) {
     this.#state = state
     this.#survey = survey
     this.#pool = pool
+    this.#faultPoint = faultPoint
   }
 
   /** Says that blocks of a file will come; once more for each `leave`. */
@@ -107,7 +110,9 @@ export class LargeFiles {
     }
     this.#closeFile(it)
     this.#underWay.delete(it.file.index)
-    if (!this.#state.complete.has(it.file.index) && it.file.complete()) this.#survey.complete(this.#state, it.file)
+    if (this.#state.complete.has(it.file.index) || !it.file.complete()) return
+    this.#survey.complete(this.#state, it.file)
+    this.#faultPoint('large-file-completed')
   }
 
   #openFile(it: UnderWay): void {

@@ -12,6 +12,7 @@ import { applyStaged } from './application.ts'
 import type { Capture, LocalCopy, TreeStore, Verification } from './contract.ts'
 import { openRoot } from './directory.ts'
 import type { TreeReader, TreeWriter } from './exchange.ts'
+import { type FaultPoint, noFault } from './fault-point.ts'
 import { committed } from './journal.ts'
 import {
   dropKept,
@@ -37,7 +38,6 @@ import { orDiskFull } from './space.ts'
 import { Stage } from './stage.ts'
 import { tickAndSync } from './tick.ts'
 import { emptyTrash, moveToTrash } from './trash.ts'
-import type { FaultPoint } from './tree.ts'
 import { StageWriter } from './writer.ts'
 
 /** On more cores the disk, not the hashing, is what takes the time. */
@@ -52,7 +52,7 @@ export interface StoreOptions {
   readonly log: Logger
   /** Shared with whoever carries the data. */
   readonly memory?: Recycler
-  /** Called at each step of an apply, for tests that stop there. */
+  /** Called at each step of a capture, a writer and an apply, for tests that stop there. */
   readonly faultPoint?: FaultPoint
 }
 
@@ -101,7 +101,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
     this.#records = new Records(options.stateDir)
     this.#trashRetentionMs = options.trashRetentionMs
     this.#log = options.log
-    this.#faultPoint = options.faultPoint ?? (() => {})
+    this.#faultPoint = options.faultPoint ?? noFault
     this.#mounting = mounting
     this.#lock = lock
     this.#pool = pool
@@ -131,8 +131,11 @@ class DiskStore implements TreeStore, AsyncDisposable {
       const { scan, known } = await this.#scan(layout, name, kind === 'quiet', signal)
       // A live look that was cut off is kept too: the capture that follows need not read again what it has read.
       const kept = kind === 'quiet' ? 'last' : 'live'
-      await orDiskFull(layout.directory, name, () => keepSnapshot(layout.directory, kept, knownAs(scan, known), known))
+      this.#faultPoint('scanned')
+      await this.#keep(layout, name, kept, knownAs(scan, known), known)
+      this.#faultPoint('captured')
       if (kind === 'quiet') await dropKept(layout.directory, 'live')
+      this.#faultPoint('live-dropped')
       if (!scan.complete) throw signal.reason
       const { hash, bytes, files } = scan.manifest
       return { hash, bytes, files, filesRead: scan.filesRead, bytesRead: scan.bytesRead }
@@ -162,7 +165,8 @@ class DiskStore implements TreeStore, AsyncDisposable {
       await this.create(volume)
       const scan = (signal: AbortSignal) => this.#withTree(id, () => this.#look(layout, name, signal))
       const closed = () => this.#writers.delete(id)
-      return new StageWriter({ layout, volume: name, stage: this.#stage(layout, name), scan, closed })
+      const stage = this.#stage(layout, name)
+      return new StageWriter({ layout, volume: name, stage, scan, closed, faultPoint: this.#faultPoint })
     } catch (error) {
       this.#writers.delete(id)
       throw error
@@ -284,7 +288,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
           const lists = scannedListsPath(directory)
           const tree = await proveApplied({ volume, data, tick, lists, plan, before, stage, pool })
           this.#faultPoint('verified')
-          await orDiskFull(directory, volume, () => keepSnapshot(directory, 'last', tree, null))
+          await this.#keep(layout, volume, 'last', tree, null)
           await dropKept(directory, 'live')
         },
       },
@@ -297,10 +301,13 @@ class DiskStore implements TreeStore, AsyncDisposable {
     const { scan, known } = await this.#scan(layout, volume, false, signal)
     if (!scan.complete) throw signal.reason
     const tree = knownAs(scan, known)
-    if (tree === scan) {
-      await orDiskFull(layout.directory, volume, () => keepSnapshot(layout.directory, 'live', scan, known))
-    }
+    if (tree === scan) await this.#keep(layout, volume, 'live', scan, known)
     return tree
+  }
+
+  async #keep(layout: Layout, volume: string, kind: KeptKind, tree: KeptTree, known: Known | null): Promise<void> {
+    const { directory } = layout
+    await orDiskFull(directory, volume, () => keepSnapshot(directory, kind, tree, known, this.#faultPoint))
   }
 
   async #scan(

@@ -3,6 +3,7 @@ import { WherryError } from '../errors.ts'
 import { errnoOf } from '../sys/failure.ts'
 import { makeInode, setAttributes } from './attributes.ts'
 import { DirectoryCursor, openRoot } from './directory.ts'
+import type { FaultPoint } from './fault-point.ts'
 import { changeFlags } from './flags.ts'
 import { writeBlocks } from './in-place.ts'
 import { Pace } from './pace.ts'
@@ -13,9 +14,6 @@ import type { Body } from './record-codec.ts'
 import type { Snapshot } from './snapshot.ts'
 import type { Stage } from './stage.ts'
 import { touchedDirectories, unlockedEntries } from './touched.ts'
-
-/** Called after each step of an apply with the step's name; tests end the process there. */
-export type FaultPoint = (name: string) => void
 
 export interface TreeChangeParts {
   /** Path of the tree. */

@@ -1,6 +1,7 @@
 import { WherryError } from '../errors.ts'
 import { Attempt } from './attempt.ts'
 import type { BlockRun, Piece, StageProgress, TreeWriter, Want } from './exchange.ts'
+import { type FaultPoint, noFault } from './fault-point.ts'
 import type { Layout } from './layout.ts'
 import { decodeManifest, type Manifest } from './manifest.ts'
 import { printable } from './path.ts'
@@ -21,6 +22,7 @@ export interface WriterParts {
   readonly scan: (signal: AbortSignal) => Promise<Snapshot>
   /** Called once, when the writer is closed. */
   readonly closed: () => void
+  readonly faultPoint?: FaultPoint
 }
 
 const NOTHING_YET: StageProgress = { bytesDone: 0, bytesTotal: 0, filesDone: 0, filesTotal: 0 }
@@ -87,17 +89,22 @@ export class StageWriter implements TreeWriter {
   }
 
   async #begin(chunks: AsyncIterable<Buffer>): Promise<Attempt> {
-    const { stage, layout, volume } = this.#parts
+    const { stage, layout, volume, faultPoint = noFault } = this.#parts
     const { signal } = this.#abort
     const target = await this.#unlessClosed(decodeManifest(chunks))
     requireListable(target)
+    faultPoint('manifest-received')
     await stage.retarget(target)
+    faultPoint('manifest-staged')
     const mine = await this.#parts.scan(signal)
+    faultPoint('tree-seen')
     const plan = planChanges(target, mine.manifest)
     const state = await stage.look(plan, mine, signal)
     const sources = new Sources(mine.manifest, state.needed > state.complete.count)
-    const attempt = new Attempt({ stage, directory: layout.directory, volume, state, mine, sources, signal })
+    const { directory } = layout
+    const attempt = new Attempt({ stage, directory, volume, state, mine, sources, signal, faultPoint })
     await attempt.begin()
+    faultPoint('begun')
     return attempt
   }
 

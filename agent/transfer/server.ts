@@ -3,6 +3,7 @@ import { createServer, type Server, type TLSSocket } from 'node:tls'
 import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
 import { Recycler } from '../recycler.ts'
+import type { FaultPoint } from '../store/fault-point.ts'
 import type { Identity } from '../tls.ts'
 import { Bandwidth } from './bandwidth.ts'
 import { Channel, cut } from './channel.ts'
@@ -33,6 +34,8 @@ export interface TransferServerOptions {
   readonly bandwidthBytesPerSecond?: number | null
   /** Aborting it is the same as disposing the server. */
   readonly signal?: AbortSignal
+  /** Called when a request was decided on and after each frame of an answer, for tests that stop there. */
+  readonly faultPoint?: FaultPoint
 }
 
 function tlsOptions(identity: Identity) {
@@ -135,7 +138,8 @@ class Listener implements TransferServer {
       bandwidth: this.#bandwidth,
       memory: this.#memory,
     })
-    const run = serveChannel(channel, this.#options.source, { name }, this.#options.log)
+    const { source, log, faultPoint } = this.#options
+    const run = serveChannel(channel, source, { name }, log, faultPoint)
     this.#running.add(run)
     void run.finally(() => this.#running.delete(run))
   }

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { codeOf } from '../errors.ts'
 import type { TreeReader } from '../store/exchange.ts'
+import { type FaultPoint, noFault } from '../store/fault-point.ts'
 import { Ahead } from './ahead.ts'
 import { answerFrames, manifestFrames, type Outgoing } from './answer.ts'
 import type { Channel } from './channel.ts'
@@ -43,12 +44,22 @@ async function receiveRequest(channel: Channel): Promise<TreeRequest> {
   }
 }
 
-async function sendFrames(channel: Channel, frames: AsyncIterable<Outgoing>): Promise<void> {
-  for await (const { type, body, head, unpackedBytes } of frames) await channel.send(type, body, head, unpackedBytes)
+/** A frame that was sent is a step of the name of its type. */
+async function sendFrames(channel: Channel, frames: AsyncIterable<Outgoing>, faultPoint: FaultPoint): Promise<void> {
+  for await (const { type, body, head, unpackedBytes } of frames) {
+    await channel.send(type, body, head, unpackedBytes)
+    faultPoint(type)
+  }
 }
 
 /** Sends the answers in the order of the wants, and works on the next ones meanwhile. */
-async function sendAnswers(channel: Channel, reader: TreeReader, wanted: WantedQueue, packer: Packer): Promise<void> {
+async function sendAnswers(
+  channel: Channel,
+  reader: TreeReader,
+  wanted: WantedQueue,
+  packer: Packer,
+  faultPoint: FaultPoint,
+): Promise<void> {
   const begun: Ahead<Outgoing>[] = []
   const begin = () => {
     for (let want = wanted.take(); want !== undefined; want = begun.length < ANSWERS_AHEAD ? wanted.take() : undefined)
@@ -60,7 +71,7 @@ async function sendAnswers(channel: Channel, reader: TreeReader, wanted: WantedQ
       if (begun.length < ANSWERS_AHEAD) begin()
       const [answer] = begun
       if (answer === undefined) continue
-      await sendFrames(channel, answer)
+      await sendFrames(channel, answer, faultPoint)
       begun.shift()
       wanted.answered()
     }
@@ -69,23 +80,36 @@ async function sendAnswers(channel: Channel, reader: TreeReader, wanted: WantedQ
   }
 }
 
-async function sendTree(channel: Channel, reader: TreeReader, wanted: WantedQueue): Promise<void> {
+async function sendTree(
+  channel: Channel,
+  reader: TreeReader,
+  wanted: WantedQueue,
+  faultPoint: FaultPoint,
+): Promise<void> {
   const packer = new Packer(channel)
   await channel.send('tree', encodeJson({ hash: reader.hash }))
   {
     await using manifest = new Ahead(manifestFrames(reader, packer))
-    await sendFrames(channel, manifest)
+    await sendFrames(channel, manifest, faultPoint)
   }
-  await sendAnswers(channel, reader, wanted, packer)
+  await sendAnswers(channel, reader, wanted, packer, faultPoint)
   await channel.send('end')
+  faultPoint('end')
 }
 
-async function answer(channel: Channel, source: TreeSource, peer: { name: string }, log: Logger): Promise<void> {
+async function answer(
+  channel: Channel,
+  source: TreeSource,
+  peer: { name: string },
+  log: Logger,
+  faultPoint: FaultPoint,
+): Promise<void> {
   const request = await receiveRequest(channel)
   const wanted = new WantedQueue(channel.ended)
   void listen(channel, wanted)
   await using reader = await source(request, peer, channel.ended)
-  await sendTree(channel, reader, wanted)
+  faultPoint('chosen')
+  await sendTree(channel, reader, wanted, faultPoint)
   log.debug(
     { volume: request.volume, want: request.want.kind, hash: reader.hash, wireBytes: channel.wireBytes },
     'sent a tree',
@@ -101,11 +125,12 @@ export async function serveChannel(
   source: TreeSource,
   peer: { name: string },
   log: Logger,
+  faultPoint: FaultPoint = noFault,
 ): Promise<void> {
   await using _closed = channel
   try {
     await channel.send('hello', encodeJson({ version: PROTOCOL_VERSION }))
-    await answer(channel, source, peer, log)
+    await answer(channel, source, peer, log, faultPoint)
     await channel.finish()
   } catch (err) {
     if (err instanceof ProtocolViolation) channel.fail(err)

@@ -8,8 +8,8 @@ import { ulid } from 'ulid'
 import type { Checkpoint } from '../../../agent/model.ts'
 import type { TreeStore } from '../../../agent/store/contract.ts'
 import type { TreeReader, TreeWriter, Want } from '../../../agent/store/exchange.ts'
+import type { FaultPoint } from '../../../agent/store/fault-point.ts'
 import { openStore } from '../../../agent/store/store.ts'
-import type { FaultPoint } from '../../../agent/store/tree.ts'
 
 export const log = pino({ level: 'silent' })
 export const OPTIONS = { uid: 0, gid: 0, mode: 0o755 }

@@ -3,7 +3,7 @@ import type { BlockRun, Piece, StageProgress, Want } from './exchange.ts'
 import type { FaultPoint } from './fault-point.ts'
 import { type BlockGroup, IncomingRun } from './incoming.ts'
 import { LargeFiles } from './large-files.ts'
-import { LocalFill, punchZeros } from './local-fill.ts'
+import { LocalFill } from './local-fill.ts'
 import { Outstanding } from './outstanding.ts'
 import { createSmallFiles } from './small-files.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -124,7 +124,7 @@ export class Attempt {
     let [needed, total, staged] = [small.bytes, 0, 0]
     for (const index of state.large()) {
       signal.throwIfAborted()
-      const need = await stage.survey.large(state, mine, index, signal)
+      const need = await stage.survey.large(state, mine, index, true, signal)
       if (need === null) continue
       needed += need.stageBytes + need.growthBytes
       total += need.totalBytes
@@ -143,19 +143,15 @@ export class Attempt {
 
   async #fillLarge(): Promise<void> {
     const { stage, state, signal } = this.#parts
-    const { lists, zeros } = stage.parts
+    const { lists } = stage.parts
     for (const index of state.large()) {
       const known = state.files.get(index)
-      if (state.complete.has(index) || !(known?.dirty === true || this.#fill.has(index))) continue
+      if (state.complete.has(index) || !this.#fill.has(index)) continue
       signal.throwIfAborted()
       const list = lists.read(state.target.file(index).hash)
       if (list === null) continue
-      const file = known ?? freshFile(state, index, list, null, zeros)
-      if (file.dirty) await punchZeros(file, list, this.#files, zeros)
-      if (this.#fill.has(index) && !state.complete.has(index)) {
-        const filled = await this.#fill.large(file, list, this.#files, signal)
-        this.#bytesDone += filled
-      }
+      const filled = await this.#fill.large(known ?? freshFile(state, index, list, null), list, this.#files, signal)
+      this.#bytesDone += filled
     }
   }
 

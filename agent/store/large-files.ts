@@ -6,7 +6,7 @@ import type { FaultPoint } from './fault-point.ts'
 import { changeFlags } from './flags.ts'
 import type { BlockGroup } from './incoming.ts'
 import type { Manifest } from './manifest.ts'
-import type { BlockPool } from './pool/contract.ts'
+import type { BlockPool, Extent } from './pool/contract.ts'
 import type { StagedFile } from './staged-file.ts'
 import type { StagedState } from './staged-state.ts'
 import type { Survey } from './survey.ts'
@@ -64,7 +64,7 @@ export class LargeFiles {
     this.#settle(it)
   }
 
-  /** Checks and writes blocks; resolves when that has ended. Answers bytes that were right. */
+  /** Checks and writes blocks; resolves when that has ended. Answers the bytes of blocks that were right and are not all hole. */
   async write(index: number, { first, count, extents }: BlockGroup): Promise<number> {
     const it = this.#get(index)
     it.writes++
@@ -75,12 +75,13 @@ export class LargeFiles {
       it.list.copy(expected, 0, first * HASH_BYTES, (first + count) * HASH_BYTES)
       const { fd, direct, file } = it
       const { sizeBytes, dirty } = file
+      const withData = blocksOf(extents, file.blockBytes)
       const good = await this.#pool.writeBlocks({ fd, sizeBytes, first, expected, extents, punch: dirty, direct })
       let bytes = 0
       for (let nth = 0; nth < count; nth++) {
         if (good[nth] !== 1 || file.staged.has(first + nth)) continue
         file.staged.add(first + nth)
-        bytes += file.bytesOf(first + nth)
+        if (withData.has(first + nth)) bytes += file.bytesOf(first + nth)
       }
       return bytes
     } finally {
@@ -145,6 +146,16 @@ export class LargeFiles {
     if (it === undefined) throw new TypeError(`no blocks of file ${index} are under way`)
     return it
   }
+}
+
+/** Blocks that some of the data lies in. */
+function blocksOf(extents: readonly Extent[], blockBytes: number): Set<number> {
+  const blocks = new Set<number>()
+  for (const { offset, data } of extents) {
+    const last = Math.floor((offset + data.length - 1) / blockBytes)
+    for (let block = Math.floor(offset / blockBytes); block <= last; block++) blocks.add(block)
+  }
+  return blocks
 }
 
 function wantsNoCow(target: Manifest, index: number): boolean {

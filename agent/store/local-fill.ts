@@ -8,10 +8,10 @@ import { openOwn } from './own-blocks.ts'
 import { createSmallFiles, groupSmallFiles } from './small-files.ts'
 import type { Snapshot } from './snapshot.ts'
 import type { Sources } from './sources.ts'
-import { runsOf, type StagedFile } from './staged-file.ts'
+import type { StagedFile } from './staged-file.ts'
 import type { StagedState } from './staged-state.ts'
 import type { SurveyParts } from './survey.ts'
-import { isHash, type ZeroHashes } from './zeros.ts'
+import { isHash } from './zeros.ts'
 
 /** Stages what this host has already at another path of its own tree: files that were renamed or copied. */
 export class LocalFill {
@@ -141,31 +141,6 @@ export class LocalFill {
   #source(index: number): number {
     const { sizeBytes, hash } = this.#state.target.file(index)
     return this.#sources.find(sizeBytes, hash)
-  }
-}
-
-/** Makes holes of blocks that are to be zeros in a staged file that may have something else there. */
-export async function punchZeros(
-  file: StagedFile,
-  list: Buffer,
-  files: LargeFiles,
-  zeroHashes: ZeroHashes,
-): Promise<void> {
-  const zeros = zeroHashes.of(file.sizeBytes)
-  const empty = (block: number) =>
-    !file.good(block) && isHash(list, block, block === file.count - 1 ? zeros.last : zeros.whole)
-  files.enter(file, list)
-  try {
-    for (const { first, count } of runsOf(
-      file.index,
-      file.count,
-      Math.max(RUN_MAX_BYTES / file.blockBytes, 1),
-      empty,
-    )) {
-      await files.write(file.index, { first, count, extents: [], bytes: 0 })
-    }
-  } finally {
-    files.leave(file.index)
   }
 }
 

@@ -36,7 +36,7 @@ const OLD_LISTS_BYTES = 64 * 1024 * 1024
  *   cannot be moved), in directories with mode 0700. Nothing else is in a directory of the mirror once `missing` answered 0,
  *   so a directory that this host does not have yet can be moved into place whole.
  * - `blocks/<path>`: for each entry whose step is `blocks`: a sparse file of the target's size that holds the blocks which differ from
- *   this host's file. A block of zeros is a hole there.
+ *   this host's file.
  */
 export class Stage {
   readonly directory: string
@@ -90,7 +90,7 @@ export class Stage {
   async missing(plan: Plan, mine: Snapshot, signal: AbortSignal): Promise<number> {
     const state = await this.look(plan, mine, signal)
     for (const index of state.large()) {
-      if (!state.surveyed.has(index)) await this.survey.large(state, mine, index, signal)
+      if (!state.surveyed.has(index)) await this.survey.large(state, mine, index, false, signal)
     }
     return state.needed - state.complete.count
   }

@@ -11,7 +11,7 @@ export class StagedFile {
   readonly count: number
   /** The file's hash; its list is the one that the bits are about. */
   readonly hash: Buffer
-  /** Blocks that the staged file holds as they should be; blocks of zeros may be holes. */
+  /** Blocks that the staged file holds as they should be. */
   readonly staged: Bitmap
   /** Blocks that this host's own version of the file has already; null when the file is staged whole. */
   readonly own: Bitmap | null

@@ -86,17 +86,23 @@ export class Survey {
 
   /**
    * Compares a large file with its list: which blocks are staged, which has this host's own file. Null: the list is not here. Answers
-   * what is still needed; a file that needs nothing is made complete.
+   * what is still needed; a file that needs nothing is made complete. `asking`: the source is at hand, so what only it can tell is left to it.
    */
-  async large(state: StagedState, mine: Snapshot, index: number, signal: AbortSignal): Promise<Need | null> {
+  async large(
+    state: StagedState,
+    mine: Snapshot,
+    index: number,
+    asking: boolean,
+    signal: AbortSignal,
+  ): Promise<Need | null> {
     const list = this.#parts.lists.read(state.target.file(index).hash)
     if (list === null) return null
     const own =
       state.plan.step(index) === 'blocks' ? await ownBlocks(state.plan, index, mine, this.#parts, signal) : null
     let file = state.surveyed.has(index) ? (state.files.get(index) ?? null) : null
     if (file === null && !state.complete.has(index)) {
-      file = freshFile(state, index, list, own, this.#parts.zeros)
-      if (state.present.has(index)) await this.#staged(state, file, list, signal)
+      file = freshFile(state, index, list, own)
+      if (state.present.has(index)) await this.#staged(state, file, list, asking, signal)
       if (own !== null || file.dirty) state.files.set(index, file)
     }
     state.bases.delete(index)
@@ -106,7 +112,13 @@ export class Survey {
   }
 
   /** Marks blocks that lie in the stage: by what was known of them, else by hashing them. */
-  async #staged(state: StagedState, file: StagedFile, list: Buffer, signal: AbortSignal): Promise<void> {
+  async #staged(
+    state: StagedState,
+    file: StagedFile,
+    list: Buffer,
+    asking: boolean,
+    signal: AbortSignal,
+  ): Promise<void> {
     file.dirty = true
     const basis = state.bases.get(file.index)
     const known = basis === undefined ? null : this.#known(basis, file, list)
@@ -117,7 +129,12 @@ export class Survey {
     const fd = this.mirrorOf(state, file.index).open(state.target, file.index)
     try {
       const hashes = await hashFile(this.#parts.pool, fd, file.sizeBytes, signal)
-      for (let block = 0; block < file.count; block++) if (sameHash(hashes, list, block)) file.staged.add(block)
+      const zeros = this.#parts.zeros.of(file.sizeBytes)
+      for (let block = 0; block < file.count; block++) {
+        // Zeros may be a hole or not, which only the source knows. Asking it again costs nothing.
+        const open = asking && isEmptyBlock(list, block, file.count, zeros)
+        if (!open && sameHash(hashes, list, block)) file.staged.add(block)
+      }
     } finally {
       closeSync(fd)
     }
@@ -162,21 +179,12 @@ function* presentSmall(state: StagedState): Generator<number> {
   for (const index of state.smallMissing()) if (state.present.has(index)) yield index
 }
 
-/** A large file of which nothing is staged yet: blocks of zeros are holes of a file that is still to be made. */
-export function freshFile(
-  state: StagedState,
-  index: number,
-  list: Buffer,
-  own: Buffer | null,
-  zeroHashes: ZeroHashes,
-): StagedFile {
+/** A large file of which nothing is staged yet; `own`: the list of this host's file that is to be changed in place. */
+export function freshFile(state: StagedState, index: number, list: Buffer, own: Buffer | null): StagedFile {
   const bits = own === null ? null : new Bitmap(list.length / HASH_BYTES)
   const file = new StagedFile(state.target, index, bits)
-  const zeros = zeroHashes.of(file.sizeBytes)
-  for (let block = 0; block < file.count; block++) {
-    if (own !== null && sameHash(own, list, block)) bits?.add(block)
-    if (!state.present.has(index) && isEmptyBlock(list, block, file.count, zeros)) file.staged.add(block)
-  }
+  if (own === null) return file
+  for (let block = 0; block < file.count; block++) if (sameHash(own, list, block)) bits?.add(block)
   return file
 }
 

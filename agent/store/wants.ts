@@ -23,7 +23,7 @@ export function* wantedData(state: StagedState, parts: SurveyParts, files: Large
     const list = parts.lists.read(state.target.file(index).hash)
     // Damaged on this disk: the file stays incomplete, the next attempt asks for its list again.
     if (list === null) continue
-    const file = state.files.get(index) ?? freshFile(state, index, list, null, parts.zeros)
+    const file = state.files.get(index) ?? freshFile(state, index, list, null)
     files.enter(file, list)
     try {
       for (const run of file.missing(Math.max(RUN_MAX_BYTES / file.blockBytes, 1))) {

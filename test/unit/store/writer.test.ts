@@ -166,7 +166,7 @@ test('promise 4: after a cut a copy goes on block by block, also after a restart
   t.true(readFileSync(join(b.stageDir, 'new/large')).equals(readFileSync(join(b.source, 'large'))))
 })
 
-test('of a file that is here only changed blocks are staged, holes for zeros, and apply is told which they are', async (t) => {
+test('of a file that is here only changed blocks are staged, holes as holes, and apply is told which they are', async (t) => {
   const b = await bench(t)
   const content = randomBytes(4 * MIB)
   writeFileSync(join(b.data, 'db'), content)

@@ -82,13 +82,14 @@ export async function dropKept(directory: string, kind: KeptKind): Promise<void>
 }
 
 /**
- * Loads what is kept; knows nothing where there is nothing or it is damaged or from before a reboot: it only saves work.
+ * Loads what is kept; knows nothing where there is nothing or it is damaged: it only saves work. From before a reboot nothing is taken to be
+ * as it was seen: every file is read, and the tags of its blocks tell what need not be hashed.
  */
 export async function loadKnown(directory: string): Promise<Known> {
-  return { live: await loadClean(directory, 'live'), last: await loadClean(directory, 'last') }
+  return { live: await loadUndamaged(directory, 'live'), last: await loadUndamaged(directory, 'last') }
 }
 
-/** Loads a kept snapshot; null when there is none. Rejects MANIFEST_INVALID when its manifest is damaged. */
+/** Loads a kept snapshot; null when there is none. What was seen before a reboot is not believed. Rejects MANIFEST_INVALID when its manifest is damaged. */
 export async function loadSnapshot(directory: string, kind: KeptKind): Promise<KeptTree | null> {
   const manifest = await loadManifest(manifestPath(directory, kind))
   if (manifest === null) return null
@@ -110,12 +111,9 @@ function isSame(a: KeptTree, b: KeptTree): boolean {
   return a.manifest.hash === b.manifest.hash && (a.seen === b.seen || a.seen.equals(b.seen))
 }
 
-async function loadClean(directory: string, kind: KeptKind): Promise<KeptTree | null> {
+async function loadUndamaged(directory: string, kind: KeptKind): Promise<KeptTree | null> {
   try {
-    const manifest = await loadManifest(manifestPath(directory, kind))
-    const seen = manifest === null ? null : await loadSeen(directory, kind, manifest)
-    if (manifest === null || seen === null) return null
-    return { manifest, seen, lists: new ListFile(manifest, partPath(directory, kind, 'lists')) }
+    return await loadSnapshot(directory, kind)
   } catch {
     // Only a saving of time: without it every file is read.
     return null

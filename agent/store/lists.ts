@@ -1,13 +1,22 @@
 import { createHash } from 'node:crypto'
 import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
 import { open } from 'node:fs/promises'
+import { blockBytesOf, HASH_BYTES } from './blocks.ts'
+import { KnownBlocks } from './known-blocks.ts'
 import type { Manifest } from './manifest.ts'
+import type { TaggedBlocks } from './pool/contract.ts'
+import { TAG_BYTES } from './pool/tag.ts'
 import type { BlockLists } from './snapshot.ts'
 
 /** Lists are carried over from one file to the next in pieces of this size. */
 const COPY_BYTES = 1024 * 1024
 
-/** Where the list of each large file begins in a file that has them in the order of the manifest. */
+/** Behind each list lie the tags of the same blocks (pool/tag.ts). One that is not known is zeros. */
+function tagBytesOf(listBytes: number): number {
+  return (listBytes / HASH_BYTES) * TAG_BYTES
+}
+
+/** Where the list of each large file begins in a file that has them in the order of the manifest, each with its tags. */
 export class ListOffsets {
   /** Indexes of the large files, ascending, and where their lists begin. */
   readonly #indexes: number[] = []
@@ -18,7 +27,7 @@ export class ListOffsets {
     const offset = this.total
     this.#indexes.push(index)
     this.#offsets.push(offset)
-    this.total += listBytes
+    this.total += listBytes + tagBytesOf(listBytes)
     return offset
   }
 
@@ -85,6 +94,32 @@ export class ListFile implements BlockLists {
     const list = await readPart(this.#path, offset, this.#manifest.listBytes(index))
     return list !== null && hashOfList(list).equals(this.#manifest.file(index).hash) ? list : null
   }
+
+  /** As `list`, for whoever cannot wait: a list is a few KiB. */
+  listNow(index: number): Buffer | null {
+    const offset = this.offsets.of(index)
+    if (offset === undefined) return null
+    const list = readPartNow(this.#path, offset, this.#manifest.listBytes(index))
+    return list !== null && hashOfList(list).equals(this.#manifest.file(index).hash) ? list : null
+  }
+
+  /** The tags of a large file's blocks, not checked: each proves itself. null when they are not there. */
+  tagsNow(index: number): Buffer | null {
+    const offset = this.offsets.of(index)
+    if (offset === undefined) return null
+    const listBytes = this.#manifest.listBytes(index)
+    return readPartNow(this.#path, offset + listBytes, tagBytesOf(listBytes))
+  }
+
+  /** What is known of the blocks of file `index`, for a file that has `sizeBytes` now; null when that is nothing. To be closed. */
+  async known(index: number, sizeBytes: number): Promise<KnownBlocks | null> {
+    const hashesAt = this.offsets.of(index)
+    if (hashesAt === undefined) return null
+    if (blockBytesOf(this.#manifest.sizeBytes(index)) !== blockBytesOf(sizeBytes)) return null
+    const listBytes = this.#manifest.listBytes(index)
+    const place = { hashesAt, tagsAt: hashesAt + listBytes, count: listBytes / HASH_BYTES }
+    return await KnownBlocks.open({ path: this.#path, ...place })
+  }
 }
 
 /** The hash of a file of several blocks. */
@@ -104,7 +139,21 @@ async function readPart(path: string, offset: number, bytes: number): Promise<Bu
   }
 }
 
-/** Writes lists into a new file, in any order, into places that were set aside in the order of the manifest. */
+function readPartNow(path: string, offset: number, bytes: number): Buffer | null {
+  let fd: number | undefined
+  try {
+    fd = openSync(path, 'r')
+    const part = Buffer.allocUnsafeSlow(bytes)
+    return readSync(fd, part, 0, bytes, offset) === bytes ? part : null
+  } catch {
+    // Without it the next change of the file costs more, that is all.
+    return null
+  } finally {
+    if (fd !== undefined) closeSync(fd)
+  }
+}
+
+/** Writes lists and tags into a new file, in any order, into places that were set aside in the order of the manifest. */
 export class ListWriter implements Disposable {
   readonly offsets = new ListOffsets()
   readonly #path: string
@@ -115,12 +164,25 @@ export class ListWriter implements Disposable {
     this.#path = path
   }
 
-  /** Sets a place aside for the list of large file `index`; answers where it begins. */
+  /** Sets a place aside for the list of large file `index` and its tags; answers where it begins. */
   reserve(index: number, listBytes: number): number {
     return this.offsets.add(index, listBytes)
   }
 
-  write(offset: number, data: Buffer): void {
+  /** Sets a place aside and fills it. `tags` may be those of another list, longer or shorter: each proves itself. */
+  add(index: number, list: Buffer, tags: Buffer | null): void {
+    const offset = this.reserve(index, list.length)
+    this.#write(offset, list)
+    if (tags !== null) this.#write(offset + list.length, tags.subarray(0, tagBytesOf(list.length)))
+  }
+
+  /** Some blocks of a file, from block `first` on. `offset` and `listBytes`: of the place that was set aside. */
+  writeBlocks(offset: number, listBytes: number, first: number, { hashes, tags }: TaggedBlocks): void {
+    this.#write(offset + first * HASH_BYTES, hashes)
+    this.#write(offset + listBytes + first * TAG_BYTES, tags)
+  }
+
+  #write(offset: number, data: Buffer): void {
     for (let done = 0; done < data.length; ) {
       done += writeSync(this.#open(), data, done, data.length - done, offset + done)
     }
@@ -140,7 +202,7 @@ export class ListWriter implements Disposable {
       for (let at = 0; at < end; ) {
         const bytes = readSync(source, piece, 0, Math.min(piece.length, end - at), at)
         if (bytes === 0) break
-        this.write(at, piece.subarray(0, bytes))
+        this.#write(at, piece.subarray(0, bytes))
         at += bytes
       }
     } finally {

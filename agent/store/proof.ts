@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { WherryError } from '../errors.ts'
 import { HASH_BYTES } from './blocks.ts'
@@ -84,7 +84,11 @@ class Contents {
     if (file === null || file.sizeBytes !== sizeBytes || !this.#isOurs(index, ino)) return { hash: NO_CONTENT }
     if (!this.#plan.target.isLarge(index)) return { hash: file.hash }
     const list = this.#stage.parts.lists.read(file.hash) ?? this.#own(index)
-    return list === null ? { hash: file.hash } : { hash: file.hash, list }
+    if (list === null) return { hash: file.hash }
+    // A tag belongs to a hash and what it is of: what did not change is proven by the tags of before, the rest has none.
+    const partner = this.#plan.partner(index)
+    const tags = partner < 0 ? null : this.#before.lists.tagsNow(partner)
+    return tags === null ? { hash: file.hash, list } : { hash: file.hash, list, tags }
   }
 
   /** Put there whole, or the inode that was there. */
@@ -93,11 +97,8 @@ class Contents {
   }
 
   #own(index: number): Buffer | null {
-    const { lists } = this.#before
     const partner = this.#plan.partner(index)
-    const offset = partner < 0 ? undefined : lists.offsets.of(partner)
-    if (offset === undefined) return null
-    const list = readNow(lists.path, offset, this.#plan.target.listBytes(index))
+    const list = partner < 0 ? null : this.#before.lists.listNow(partner)
     return list !== null && hashOfList(list).equals(this.#plan.target.file(index).hash) ? list : null
   }
 
@@ -109,21 +110,6 @@ class Contents {
     }
     this.#lost = true
     return -1
-  }
-}
-
-/** A walk cannot wait for each file: a list is a few KiB. */
-function readNow(path: string, offset: number, bytes: number): Buffer | null {
-  let fd: number | undefined
-  try {
-    fd = openSync(path, 'r')
-    const part = Buffer.allocUnsafeSlow(bytes)
-    return readSync(fd, part, 0, bytes, offset) === bytes ? part : null
-  } catch {
-    // Without its list the next change of the file costs more, that is all.
-    return null
-  } finally {
-    if (fd !== undefined) closeSync(fd)
   }
 }
 

@@ -7,6 +7,7 @@ import { StatBuffer } from '../sys/stat.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES } from './blocks.ts'
 import type { HeldDirectory } from './directory.ts'
 import { isMovedAway, lookAgain, movedAway, type State, sameState } from './inode.ts'
+import type { ListFile } from './lists.ts'
 import type { BytePath } from './path.ts'
 import type { BlockPool } from './pool/contract.ts'
 import { Slots } from './slots.ts'
@@ -39,6 +40,18 @@ export interface Unread {
   readonly name: BytePath
   /** As it was when it was described. */
   readonly state: State
+}
+
+/** A large file as it was when it was read before: its blocks that are the same still are not hashed again. */
+export interface Former {
+  readonly lists: ListFile
+  readonly index: number
+}
+
+export interface UnreadLarge extends Unread {
+  /** Where its list goes. */
+  readonly listOffset: number
+  readonly former: Former | null
 }
 
 interface ReadingOptions {
@@ -99,10 +112,10 @@ export class FileReading {
     this.#rethrow()
   }
 
-  /** Has a large file read; waits while many are. `listOffset`: where its list goes. */
-  async large(place: Place, file: Unread, listOffset: number, allocatedBytes: number): Promise<void> {
+  /** Has a large file read; waits while many are. */
+  async large(place: Place, file: UnreadLarge, allocatedBytes: number): Promise<void> {
     await this.#largeFiles.take()
-    this.#run(place, this.#largeFiles, () => this.#readLarge(place, file, listOffset, allocatedBytes))
+    this.#run(place, this.#largeFiles, () => this.#readLarge(place, file, allocatedBytes))
     this.#rethrow()
   }
 
@@ -160,13 +173,13 @@ export class FileReading {
     }
   }
 
-  async #readLarge(place: Place, file: Unread, listOffset: number, allocatedBytes: number): Promise<void> {
+  async #readLarge(place: Place, file: UnreadLarge, allocatedBytes: number): Promise<void> {
     const fd = this.#open(place, file)
     if (fd === undefined) return
     try {
       this.filesRead++
       this.bytesRead += Math.min(file.state.sizeBytes, allocatedBytes)
-      const hash = await this.#hashRanges(fd, file.state.sizeBytes, listOffset)
+      const hash = await this.#hashRanges(fd, file)
       if (hash === null) this.missing.add(file.index)
       else this.#settle(place, file, hash)
     } finally {
@@ -175,7 +188,8 @@ export class FileReading {
   }
 
   /** Hash of a large file's list, which is written on the way; null when the signal aborted. */
-  async #hashRanges(fd: number, sizeBytes: number, listOffset: number): Promise<Buffer | null> {
+  async #hashRanges(fd: number, { state: { sizeBytes }, listOffset, former }: UnreadLarge): Promise<Buffer | null> {
+    await using known = (await former?.lists.known(former.index, sizeBytes)) ?? null
     const blocks = blockCountOf(sizeBytes)
     const step = RANGE_BYTES / blockBytesOf(sizeBytes)
     const hash = createHash('sha256')
@@ -183,9 +197,11 @@ export class FileReading {
     let hashed = 0
     const range = async (first: number) => {
       try {
-        const list = await this.#options.pool.hashBlocks(fd, sizeBytes, first, Math.min(step, blocks - first))
-        this.#out.writeList(listOffset + first * HASH_BYTES, list)
-        ready.set(first, list)
+        const count = Math.min(step, blocks - first)
+        const before = (await known?.range(first, count)) ?? null
+        const range = await this.#options.pool.rehashBlocks(fd, sizeBytes, first, count, before)
+        this.#out.writeBlocks(listOffset, sizeBytes, first, range)
+        ready.set(first, range.hashes)
         for (let next = ready.get(hashed); next !== undefined; next = ready.get(hashed)) {
           hash.update(next)
           ready.delete(hashed)

@@ -12,11 +12,11 @@ import type { ListFile } from './lists.ts'
 import { Pace } from './pace.ts'
 import { type BytePath, joinPath, MAX_DEPTH, printable } from './path.ts'
 import type { BlockPool } from './pool/contract.ts'
-import { FileReading, type Place } from './reading.ts'
+import { FileReading, type Former, type Place } from './reading.ts'
 import { XATTRS_MAX_BYTES } from './record-codec.ts'
 import type { SeenTable } from './seen.ts'
 import type { Snapshot } from './snapshot.ts'
-import { SnapshotBuilder } from './snapshot-builder.ts'
+import { type KnownList, SnapshotBuilder } from './snapshot-builder.ts'
 
 /** The size of a directory grows with its names. Reading and sorting those of a larger one takes so long that others must have a turn meanwhile. */
 const LARGE_DIRECTORY_BYTES = 1024 * 1024
@@ -36,12 +36,10 @@ export interface Scan extends Snapshot {
   readonly complete: boolean
 }
 
-/** What the caller knows of a file's content for sure, because it has just put the file there. */
-export interface KnownContent {
+/** What the caller knows of a file's content for sure, because it has just put the file there. A large one without a list gets none. */
+export interface KnownContent extends KnownList {
   /** As in the manifest. */
   readonly hash: Buffer
-  /** Block hashes of a large file; without them the file has no list. */
-  readonly list?: Buffer
 }
 
 export interface ScanOptions {
@@ -213,25 +211,31 @@ class Walk {
   }
 
   async #largeFile(place: Place, name: BytePath, depth: number): Promise<void> {
+    let former: Former | null = null
     for (const cursor of this.#cursors) {
       const index = cursor.find(depth, name)
-      if (index < 0 || !cursor.proves(index, this.#stat)) continue
-      const list = await cursor.tree.lists.list(index)
-      // Without its list a file would be sent whole after the smallest change: reading it costs less.
-      if (list === null) continue
-      this.#firstName(this.#out.count)
-      this.#out.keep(cursor.tree, index, list)
-      return
+      if (index < 0) continue
+      const { lists } = cursor.tree
+      if (cursor.proves(index, this.#stat)) {
+        const list = await lists.list(index)
+        // Without its list a file would be sent whole after the smallest change: reading it costs less.
+        if (list !== null) {
+          this.#firstName(this.#out.count)
+          this.#out.keep(cursor.tree, index, list)
+          return
+        }
+      }
+      former ??= { lists, index }
     }
     try {
-      await this.#anew(place, name, depth)
+      await this.#anew(place, name, depth, former)
     } catch (error) {
       this.#passOver(error, place, name)
     }
   }
 
-  /** Describes an entry that is new, or may have changed. */
-  #anew(place: Place, name: BytePath, depth: number): Promise<void> | undefined {
+  /** Describes an entry that is new, or may have changed. `former`: a large file as it was. */
+  #anew(place: Place, name: BytePath, depth: number, former: Former | null = null): Promise<void> | undefined {
     const { fd } = place.held
     const stat = this.#stat
     const body = this.#describe(fd, name, joinPath(place.path, name))
@@ -245,11 +249,11 @@ class Walk {
         this.#firstName(index)
         const file = { index, name, state }
         if (isSmall(body.sizeBytes)) return this.reading.small(place, file)
-        return this.reading.large(place, file, listOffset, stat.blocks * STAT_BLOCK_BYTES)
+        return this.reading.large(place, { ...file, listOffset, former }, stat.blocks * STAT_BLOCK_BYTES)
       }
       // Whoever knows the content for sure has the tree for itself: no second look.
       const clean = this.#isFinal(state)
-      this.#out.addFile(depth, name, { ...body, hash: content.hash }, stat, clean, content.list ?? null)
+      this.#out.addFile(depth, name, { ...body, hash: content.hash }, stat, clean, content)
     } else this.#out.add(depth, name, body, stat, this.#sameAgain(place, name, state))
     this.#firstName(index)
     return undefined

@@ -6,9 +6,16 @@ import type { KeptTree } from './kept.ts'
 import { ListWriter } from './lists.ts'
 import { type Manifest, ManifestBuilder } from './manifest.ts'
 import type { BytePath } from './path.ts'
+import type { TaggedBlocks } from './pool/contract.ts'
 import { SeenBuilder } from './seen.ts'
 
 type FileBody = InodeBody & { kind: 'file' }
+
+/** Of a file's blocks, as far as they are known: their hashes, 32 bytes each, and tags, 16 each. */
+export interface KnownList {
+  readonly list?: Buffer
+  readonly tags?: Buffer
+}
 
 /**
  * Grows into a snapshot entry by entry, in tree order. As long as every entry is that of a kept tree, nothing is made: a
@@ -47,7 +54,7 @@ export class SnapshotBuilder implements Disposable {
     this.#part()
     const kept = this.#manifest.copy(tree.manifest, index)
     this.#seen.copy(tree.seen, index)
-    if (list !== null) this.#lists.write(this.#lists.reserve(kept, list.length), list)
+    if (list !== null) this.#lists.add(kept, list, tree.lists.tagsNow(index))
   }
 
   /** One more name of entry `to`. `known`: the base's entry at this place if it is a link to that entry, else -1. */
@@ -69,10 +76,11 @@ export class SnapshotBuilder implements Disposable {
   }
 
   /** Adds a file whose content is known; a large one without a list has none. */
-  addFile(depth: number, name: BytePath, body: FileBody, stat: StatBuffer, clean: boolean, list: Buffer | null): void {
+  addFile(depth: number, name: BytePath, body: FileBody, stat: StatBuffer, clean: boolean, known: KnownList): void {
     this.#part()
-    const listOffset = this.#reserve(body)
-    if (list !== null && !isSmall(body.sizeBytes)) this.#lists.write(listOffset, list)
+    if (known.list !== undefined && !isSmall(body.sizeBytes)) {
+      this.#lists.add(this.count, known.list, known.tags ?? null)
+    } else this.#reserve(body)
     this.add(depth, name, body, stat, clean)
   }
 
@@ -91,8 +99,9 @@ export class SnapshotBuilder implements Disposable {
     this.#seen.setClean(index, clean)
   }
 
-  writeList(offset: number, hashes: Buffer): void {
-    this.#lists.write(offset, hashes)
+  /** Some blocks of a file added unread; `listOffset` is where its list goes. */
+  writeBlocks(listOffset: number, sizeBytes: number, first: number, blocks: TaggedBlocks): void {
+    this.#lists.writeBlocks(listOffset, blockCountOf(sizeBytes) * HASH_BYTES, first, blocks)
   }
 
   setClean(index: number, clean: boolean): void {

@@ -36,6 +36,7 @@ import { type Scan, scanTree } from './scan.ts'
 import { scrub } from './scrub.ts'
 import { orDiskFull } from './space.ts'
 import { Stage } from './stage.ts'
+import { tagKey } from './tag-key.ts'
 import { tickAndSync } from './tick.ts'
 import { emptyTrash, moveToTrash } from './trash.ts'
 import { StageWriter } from './writer.ts'
@@ -71,7 +72,7 @@ export async function openStore(options: StoreOptions): Promise<TreeStore & Asyn
   }
   const threads = Math.min(POOL_THREADS_MAX, Math.max(POOL_THREADS_MIN, availableParallelism()))
   const memory = options.memory ?? new Recycler()
-  const pool = openBlockPool({ threads, log: options.log, memory })
+  const pool = openBlockPool({ threads, log: options.log, memory, tagKey: await tagKey(options.stateDir) })
   return new DiskStore(options, new Mounting(await openMountRoot(options.mountRoot)), lock, pool, memory)
 }
 

@@ -23,6 +23,12 @@ export interface NewFile {
 /** What became of one file of a batch: 0 is good, 1 says that the content is not what was said, else an errno number. */
 export type Outcome = number
 
+/** Hashes of blocks, 32 bytes each, and tags that bind them to their contents (tag.ts), 16 bytes each. Tags stay on this host. */
+export interface TaggedBlocks {
+  readonly hashes: Buffer
+  readonly tags: Buffer
+}
+
 /**
  * Threads that do the heavy work on bytes, so that the thread that decides never waits for a disk. Files are given as open
  * descriptors (numbers hold for the whole process; the caller keeps them open until the call has settled). Calls may
@@ -36,6 +42,18 @@ export interface BlockPool extends AsyncDisposable {
    * missing when the file has become shorter than `sizeBytes`. A small file (one block) may be asked for as well.
    */
   hashBlocks(fd: number, sizeBytes: number, first: number, count: number): Promise<Buffer>
+  /**
+   * Hashes blocks as `hashBlocks` does, and tags them. `known` has what an earlier call answered for these blocks, from `first` on, however many; a
+   * hash that is proven by its tag is taken over, six times faster than it is worked out. Whatever `known` has
+   * (of another key, file or place, torn, zeros), the hashes are right. `hashedBlocks`: how many were worked out.
+   */
+  rehashBlocks(
+    fd: number,
+    sizeBytes: number,
+    first: number,
+    count: number,
+    known: TaggedBlocks | null,
+  ): Promise<TaggedBlocks & { readonly hashedBlocks: number }>
   /**
    * Hashes whole small files by name in the directory `directoryFd` (a held O_PATH descriptor), without following symlinks and without changing
    * atimes. Answers 32 bytes each and what became of each (errno ENOENT, ELOOP ... when it is not there or no regular

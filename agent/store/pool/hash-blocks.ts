@@ -1,7 +1,8 @@
 import { SystemCallError } from '../../sys/failure.ts'
-import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
+import { blockBytesOf, blockCountOf } from '../blocks.ts'
+import { BlockSums, type Tagging } from './block-sums.ts'
 import { DataRuns } from './data-runs.ts'
-import { type Memory, sha256 } from './memory.ts'
+import type { Memory } from './memory.ts'
 
 /** Small blocks are read several at a time, but not so many that they are out of the processor's cache when they are hashed. */
 const READ_BYTES = 256 * 1024
@@ -11,35 +12,37 @@ export interface HashBlocksTask {
   readonly sizeBytes: number
   readonly first: number
   readonly count: number
+  /** null: tags are neither used nor made. */
+  readonly tagging: Tagging | null
 }
 
-/** `BlockPool.hashBlocks`. */
-export function hashBlocks(memory: Memory, { fd, sizeBytes, first, count }: HashBlocksTask): Uint8Array {
+/** `BlockPool.hashBlocks` and `BlockPool.rehashBlocks`. */
+export function hashBlocks(memory: Memory, { fd, sizeBytes, first, count, tagging }: HashBlocksTask) {
   // An empty file has no blocks, but a hash.
   if (first + count > Math.max(blockCountOf(sizeBytes), 1))
     throw new SystemCallError('hashBlocks', `fd ${fd}`, 'EINVAL')
   const blockBytes = blockBytesOf(sizeBytes)
   const end = Math.min((first + count) * blockBytes, sizeBytes)
   const runs = DataRuns.of(fd, sizeBytes)
-  const hashes = Buffer.allocUnsafeSlow(count * HASH_BYTES)
-  let done = 0
-  for (let start = first * blockBytes; done < hashes.length; ) {
+  const sums = new BlockSums(memory, count, tagging)
+  for (let block = first; block < first + count; ) {
+    const start = block * blockBytes
     const stop = Math.min(start + blockBytes, end)
     runs.seek(start)
     if (runs.from >= stop) {
-      done += memory.zeroHash(stop - start).copy(hashes, done)
-      start = stop
+      sums.addHole(stop - start)
+      block++
       continue
     }
     const until = runs.from <= start ? wholeBlocksUntil(start, Math.min(runs.to, end), blockBytes, end) : stop
     const buffer = memory.buffer(Math.max(READ_BYTES, blockBytes))
     runs.read(buffer, start, until)
-    for (let at = start; at < until; at += blockBytes) {
-      done += sha256(buffer.subarray(at - start, Math.min(at + blockBytes, until) - start)).copy(hashes, done)
+    for (let at = start; at < until; at += blockBytes, block++) {
+      sums.add(buffer.subarray(at - start, Math.min(at + blockBytes, until) - start))
     }
-    start = until
   }
-  return hashes
+  const { hashes, tags, hashedBlocks } = sums
+  return { hashes: hashes as Uint8Array, tags, hashedBlocks }
 }
 
 /** Where the blocks end that are read together: those that are data throughout, at least one. */

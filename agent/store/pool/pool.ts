@@ -1,22 +1,38 @@
+import { randomBytes } from 'node:crypto'
 import { isMarkedAsUntransferable } from 'node:worker_threads'
 import type { Logger } from 'pino'
 import { Recycler } from '../../recycler.ts'
 import { HASH_BYTES } from '../blocks.ts'
 import type { BlockPool, NewFile } from './contract.ts'
 import { type CreateFilesTask, NUMBERS_PER_FILE } from './create-files.ts'
+import { TAG_KEY_BYTES } from './tag.ts'
 import { Threads } from './threads.ts'
 
+interface PoolOptions {
+  readonly threads: number
+  readonly log?: Logger
+  readonly memory?: Recycler
+  /** What tags are made with, secret; another than before only means that no tag is known. By default tags hold for this pool alone. */
+  readonly tagKey?: Buffer
+}
+
 /** Opens the pool. Threads start with the first tasks. `entry` is for tests. */
-export function openBlockPool(
-  options: { readonly threads: number; readonly log?: Logger; readonly memory?: Recycler },
-  entry: URL = new URL('./worker.ts', import.meta.url),
-): BlockPool {
+export function openBlockPool(options: PoolOptions, entry: URL = new URL('./worker.ts', import.meta.url)): BlockPool {
   const { memory = new Recycler() } = options
   const threads = new Threads(options.threads, entry, options.log)
+  const key = ownCopy(options.tagKey ?? randomBytes(TAG_KEY_BYTES))
   return {
     threads: options.threads,
-    hashBlocks: async (fd, sizeBytes, first, count) =>
-      asBuffer(await threads.run('hashBlocks', { fd, sizeBytes, first, count }, [])),
+    hashBlocks: async (fd, sizeBytes, first, count) => {
+      const { hashes } = await threads.run('hashBlocks', { fd, sizeBytes, first, count, tagging: null }, [])
+      return asBuffer(hashes)
+    },
+    rehashBlocks: async (fd, sizeBytes, first, count, given) => {
+      const known = given === null ? null : { hashes: ownCopy(given.hashes), tags: ownCopy(given.tags) }
+      const task = { fd, sizeBytes, first, count, tagging: { key, known } }
+      const { hashes, tags, hashedBlocks } = await threads.run('hashBlocks', task, [])
+      return { hashes: asBuffer(hashes), tags: asBuffer(tags), hashedBlocks }
+    },
     hashFiles: async (directoryFd, names, sizes) => {
       const { hashes, outcomes } = await threads.run('hashFiles', { directoryFd, names, sizes }, [])
       return { hashes: asBuffer(hashes), outcomes }

@@ -218,7 +218,7 @@ test('lists that are damaged or gone are made anew', async (t) => {
   await tree.capture('quiet')
   const path = join(tree.directory, 'last.lists')
   const damaged = readFileSync(path)
-  damaged[200] = (damaged[200] ?? 0) ^ 1
+  damaged[100] = (damaged[100] ?? 0) ^ 1
   writeFileSync(path, damaged)
   t.is((await tree.capture('quiet')).filesRead, 1)
   unlinkSync(path)
@@ -256,13 +256,13 @@ test('a live capture that is cut off saves the next one what it has read, and no
   await sleep(TICKS_MS)
   const abort = new AbortController()
   let calls = 0
-  const hashBlocks: typeof tree.pool.hashBlocks = async (...task) => {
+  const rehashBlocks: typeof tree.pool.rehashBlocks = async (...task) => {
     calls += 1
     if (calls === 20) abort.abort(new Error('cut off'))
     await new Promise(setImmediate)
-    return await tree.pool.hashBlocks(...task)
+    return await tree.pool.rehashBlocks(...task)
   }
-  const cut = await tree.capture('live', { signal: abort.signal, pool: tree.poolWith({ hashBlocks }) })
+  const cut = await tree.capture('live', { signal: abort.signal, pool: tree.poolWith({ rehashBlocks }) })
   t.false(cut.complete)
   t.true(cut.manifest.find('b0') > 0)
   const { filesRead, manifest } = await tree.capture('quiet')
@@ -355,12 +355,12 @@ for (const [how, { edit: meanwhile, kept }] of Object.entries(MEANWHILE)) {
             now('after', size === 1000)
             return result
           },
-          hashBlocks: async (...task) => {
+          rehashBlocks: async (...task) => {
             // The walk is through by then, as it is with the small files.
             await sleep(20)
             const ours = readlinkSync(`/proc/self/fd/${task[0]}`) === path
             now('before', ours)
-            const result = await tree.pool.hashBlocks(...task)
+            const result = await tree.pool.rehashBlocks(...task)
             now('after', ours)
             return result
           },

@@ -217,8 +217,9 @@ class DiskStore implements TreeStore, AsyncDisposable {
 
   mount(id: string): Promise<string> {
     return this.#withTree(id, async () => {
-      await this.#requireWhole(id)
-      return await this.#mounting.mount(id, this.#layout(id).data)
+      const { name } = await this.#requireWhole(id)
+      const { directory, data } = this.#layout(id)
+      return await orDiskFull(directory, name, () => this.#mounting.mount(id, data))
     })
   }
 

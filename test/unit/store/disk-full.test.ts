@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { closeSync, existsSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { describeTree } from './comparer.ts'
 import { answer, calm, checkpoint, directory, host, move, send, volume } from './fixture.ts'
+import { fill } from './full-disk.ts'
 
 test('promise 4: a disk that is too small is refused before anything comes; one that fills up keeps the old checkpoint', async (t) => {
   const base = await directory(t)
@@ -50,6 +51,8 @@ test('promise 4: a disk that is too small is refused before anything comes; one 
   t.deepEqual(describeTree(two.data(v.id)), before)
   await writer[Symbol.asyncDispose]()
   t.is((await two.store.copy(v.id))?.applying, false)
+  // Its mountpoint is on the same disk and was never made.
+  await t.throwsAsync(two.store.mount(v.id), { code: 'DISK_FULL' })
 
   rmSync(foreign)
   const { sentBytes } = await send(one.store, two.store, v)
@@ -86,19 +89,3 @@ test('a tree that this file system cannot hold is refused before the old one is 
   t.false((await two.store.copy(v.id))?.applying)
   await two.store[Symbol.asyncDispose]()
 })
-
-/** Writes a file until the disk is full. */
-function fill(path: string): void {
-  const fd = openSync(path, 'w')
-  try {
-    for (const bytes of [1024 * 1024, 4096]) {
-      try {
-        for (;;) writeSync(fd, randomBytes(bytes))
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
-      }
-    }
-  } finally {
-    closeSync(fd)
-  }
-}

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
+import { type FaultPoint, noFault } from '../fault-point.ts'
 import { Recycler } from '../recycler.ts'
-import { type FaultPoint, noFault } from '../store/fault-point.ts'
 import { openStore } from '../store/store.ts'
 import { openIdentity } from '../tls.ts'
 import type { Puller, TreeChoice, TreeSource, VolumePuller } from '../transfer/contract.ts'

@@ -1,6 +1,6 @@
 import { WherryError } from '../errors.ts'
+import type { FaultPoint } from '../fault-point.ts'
 import type { BlockRun, Piece, StageProgress, Want } from './exchange.ts'
-import type { FaultPoint } from './fault-point.ts'
 import { type BlockGroup, IncomingRun } from './incoming.ts'
 import { LargeFiles } from './large-files.ts'
 import { LocalFill } from './local-fill.ts'

@@ -1,7 +1,7 @@
 import { WherryError } from '../errors.ts'
+import { type FaultPoint, noFault } from '../fault-point.ts'
 import { Attempt } from './attempt.ts'
 import type { BlockRun, Piece, StageProgress, TreeWriter, Want } from './exchange.ts'
-import { type FaultPoint, noFault } from './fault-point.ts'
 import type { Layout } from './layout.ts'
 import { decodeManifest, type Manifest } from './manifest.ts'
 import { printable } from './path.ts'

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import { codeOf } from '../errors.ts'
+import { type FaultPoint, noFault } from '../fault-point.ts'
 import type { TreeReader } from '../store/exchange.ts'
-import { type FaultPoint, noFault } from '../store/fault-point.ts'
 import { Ahead } from './ahead.ts'
 import { answerFrames, manifestFrames, type Outgoing } from './answer.ts'
 import type { Channel } from './channel.ts'

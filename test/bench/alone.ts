@@ -153,7 +153,9 @@ async function measureTls(certificates: string, piece: Buffer): Promise<Rate> {
     }
     await received
   })
-  socket.end()
+  // First, and to its end: the thread's death would reset the connection.
+  socket.destroy()
+  await once(socket, 'close')
   await sink.terminate()
   return rate
 }

@@ -43,6 +43,7 @@ const BOTTOM = [
   'agent/errors.ts',
   'agent/config.ts',
   'agent/durable.ts',
+  'agent/fault-point.ts',
   'agent/lanes.ts',
   'agent/recycler.ts',
   'agent/tls.ts',

@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { pino } from 'pino'
 import { ulid } from 'ulid'
+import type { FaultPoint } from '../../../agent/fault-point.ts'
 import type { Checkpoint } from '../../../agent/model.ts'
 import type { TreeStore } from '../../../agent/store/contract.ts'
 import type { TreeReader, TreeWriter, Want } from '../../../agent/store/exchange.ts'
-import type { FaultPoint } from '../../../agent/store/fault-point.ts'
 import { openStore } from '../../../agent/store/store.ts'
 
 export const log = pino({ level: 'silent' })

@@ -1,6 +1,6 @@
 import anyTest, { type TestFn } from 'ava'
 import { createAgentClient } from '../../agent/api/client.ts'
-import type { HostView, MoveView, VolumeView } from '../../agent/api/contract.ts'
+import type { HostView, MoveView, VerifyView, VolumeView } from '../../agent/api/contract.ts'
 import type { Health } from '../../agent/mobility/contract.ts'
 import type { VolumeOptions } from '../../agent/model.ts'
 import type { CommandResult } from './harness/command.ts'
@@ -50,6 +50,7 @@ export function onLab(options: LabOptions, settings: PluginSettings): TestFn<Gro
 export interface Agent extends AsyncDisposable {
   create(name: string, options: VolumeOptions): Promise<VolumeView>
   get(name: string): Promise<VolumeView>
+  verify(name: string): Promise<VerifyView>
   hosts(): Promise<HostView[]>
   moves(): Promise<MoveView[]>
   health(): Promise<Health>
@@ -63,6 +64,7 @@ export function agentOf(host: Host): Agent {
   return {
     create: (name, options) => client.create(name, options, limit()),
     get: (name) => client.get(name, limit()),
+    verify: (name) => client.verify(name, limit()),
     hosts: () => client.hosts(limit()),
     moves: () => client.moves(limit()),
     health: () => client.health(limit()),

@@ -1,5 +1,6 @@
 import { WherryError } from '../errors.ts'
 import { type FaultPoint, noFault } from '../fault-point.ts'
+import { errnoOf } from '../sys/failure.ts'
 import { Attempt } from './attempt.ts'
 import type { BlockRun, Piece, StageProgress, TreeWriter, Want } from './exchange.ts'
 import type { Layout } from './layout.ts'
@@ -132,6 +133,10 @@ export class StageWriter implements TreeWriter {
     const result = orDiskFull(this.#parts.layout.directory, this.#parts.volume, async () => {
       signal.throwIfAborted()
       return await work()
+    })
+    result.catch((error: unknown) => {
+      // The stage is not what it is thought to be: the next look finds out anew, and clears away what does not belong there.
+      if (errnoOf(error) !== undefined) this.#parts.stage.forget()
     })
     const settled = result.then(
       () => {},

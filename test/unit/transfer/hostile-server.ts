@@ -1,0 +1,111 @@
+import type { AddressInfo } from 'node:net'
+import { createServer, type TLSSocket } from 'node:tls'
+import { Recycler } from '../../../agent/recycler.ts'
+import type { TreeReader } from '../../../agent/store/exchange.ts'
+import type { Identity } from '../../../agent/tls.ts'
+import { answerFrames, manifestFrames } from '../../../agent/transfer/answer.ts'
+import { ASKER_FRAMES, type Frame, FrameDecoder, type FrameType, framePrefix } from '../../../agent/transfer/frame.ts'
+import { encodeJson, PROTOCOL_VERSION } from '../../../agent/transfer/message.ts'
+import { Packer } from '../../../agent/transfer/packing.ts'
+import { decodeWants } from '../../../agent/transfer/want.ts'
+import { HOST } from './kit.ts'
+
+/** A frame as a decent source would send it now. */
+export interface Said {
+  readonly type: FrameType
+  readonly head: Buffer
+  readonly body: Buffer
+}
+
+/** What is said in the place of the nth frame; null ends the connection. */
+export type Twist = (frame: Said, nth: number) => readonly Buffer[] | null
+
+export interface Act {
+  readonly reader: TreeReader
+  readonly twist: Twist
+  /** Called when the asker has told what it wants, before anything is answered. */
+  readonly asked: () => void
+  /**
+   * From the first lie to the end of the connection: both sides may wait for each other after it, and the protocol's own
+   * limit is long. Undefined: it does not end before the protocol says so.
+   */
+  readonly patienceMs?: number
+}
+
+export function bytesOf({ type, head, body }: Said): Buffer {
+  return Buffer.concat([framePrefix(type, body.length, head), body])
+}
+
+function isHonest(said: readonly Buffer[], frame: Said): boolean {
+  const [only] = said
+  return said.length === 1 && only?.equals(bytesOf(frame)) === true
+}
+
+/** A source with a good certificate that knows the protocol, and keeps to it as far as its act says. */
+export async function hostileServer(identity: Identity) {
+  let act: Act | undefined
+  const server = createServer({ ...identity.current(), requestCert: true }, (socket) => {
+    socket.on('error', () => {})
+    if (act !== undefined) new Conversation(socket, act)
+  })
+  await new Promise<void>((resolve) => server.listen(0, HOST, resolve))
+  return {
+    from: { address: HOST, port: (server.address() as AddressInfo).port },
+    play(next: Act) {
+      act = next
+    },
+    [Symbol.asyncDispose]: () => new Promise<void>((resolve) => server.close(() => resolve())),
+  }
+}
+
+class Conversation {
+  readonly #socket: TLSSocket
+  readonly #act: Act
+  readonly #packer = new Packer({ wireBytes: 0, blockedMs: 0 })
+  /** One after the other. */
+  #work: Promise<void> = Promise.resolve()
+  #nth = 0
+
+  constructor(socket: TLSSocket, act: Act) {
+    this.#socket = socket
+    this.#act = act
+    const decoder = new FrameDecoder(ASKER_FRAMES, new Recycler())
+    socket.on('data', (chunk: Buffer) => {
+      for (const frame of decoder.push(chunk)) {
+        this.#work = this.#work.then(() => this.#answer(frame)).catch(() => void socket.destroy())
+      }
+    })
+  }
+
+  async #answer({ type, body }: Frame): Promise<void> {
+    const { reader, asked } = this.#act
+    if (type === 'request') {
+      this.#say('hello', encodeJson({ version: PROTOCOL_VERSION }))
+      this.#say('tree', encodeJson({ hash: reader.hash }))
+      for await (const frame of manifestFrames(reader, this.#packer)) this.#say(frame.type, frame.body)
+    } else if (type === 'wants') {
+      asked()
+      for (const want of decodeWants(body)) {
+        for await (const frame of answerFrames(reader, want, this.#packer)) {
+          this.#say(frame.type, frame.body, frame.head)
+        }
+      }
+    } else if (type === 'wantsEnd') {
+      this.#say('end')
+      this.#socket.end()
+    }
+  }
+
+  #say(type: FrameType, body: Buffer = Buffer.alloc(0), head: Buffer = Buffer.alloc(0)): void {
+    this.#nth += 1
+    const { twist, patienceMs } = this.#act
+    const frame = { type, head, body }
+    const said = twist(frame, this.#nth)
+    if (said === null) {
+      this.#socket.end()
+      return
+    }
+    if (this.#socket.writable) for (const bytes of said) this.#socket.write(bytes)
+    if (patienceMs !== undefined && !isHonest(said, frame)) setTimeout(() => this.#socket.end(), patienceMs).unref()
+  }
+}

@@ -62,6 +62,45 @@ test('promise 4: a disk that is too small is refused before anything comes; one 
   await two.store[Symbol.asyncDispose]()
 })
 
+test('promise 4: a disk that fills up in the middle of an apply leaves a copy that nobody gets, and that is finished when there is room', async (t) => {
+  const base = await directory(t)
+  execFileSync('sh', ['-c', 'truncate -s 64M disk && mkfs.ext4 -q disk && mkdir mnt && mount -o loop disk mnt'], {
+    cwd: base,
+  })
+  const small = join(base, 'mnt')
+  t.teardown(() => execFileSync('umount', [small]))
+  const foreign = join(small, 'foreign')
+  let filling = false
+  // Space was checked, and COMMIT is written: there is no way back.
+  const faultPoint = (step: string) => {
+    if (filling && step === 'applying') fill(foreign)
+  }
+  const [one, two] = [await host(t), await host(t, join(small, 'state'), faultPoint)]
+  const v = volume()
+  await one.store.create(v)
+  const data = one.data(v.id)
+  writeFileSync(join(data, 'file'), randomBytes(5_000_000))
+  await move(one.store, two.store, v)
+  // It grows in place.
+  writeFileSync(join(data, 'file'), randomBytes(12_000_000))
+  const next = checkpoint(await one.store.capture(v.id, 'quiet', calm), 2)
+  await send(one.store, two.store, v)
+  filling = true
+  await t.throwsAsync(two.store.apply(v.id, next), { code: 'DISK_FULL' })
+  t.like(await two.store.copy(v.id), { applying: true, checkpoint: { seq: 1 } })
+  await t.throwsAsync(two.store.mount(v.id), { code: 'COPY_DAMAGED' })
+  await t.throwsAsync(two.store.reader(v.id, 'last'), { code: 'COPY_DAMAGED' })
+  filling = false
+  await two.store.recover()
+  t.true((await two.store.copy(v.id))?.applying, 'there is no room yet')
+
+  rmSync(foreign)
+  await two.store.recover()
+  t.like(await two.store.copy(v.id), { applying: false, checkpoint: { seq: 2 } })
+  t.deepEqual(describeTree(two.data(v.id)), describeTree(data))
+  await two.store[Symbol.asyncDispose]()
+})
+
 test('a tree that this file system cannot hold is refused before the old one is touched', async (t) => {
   const base = await directory(t)
   // Inodes of 128 bytes have no room for nanoseconds, nor for years after 2038.

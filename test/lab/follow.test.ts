@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { chown, link, lutimes, mkdir, open, readFile, stat, symlink, utimes, writeFile } from 'node:fs/promises'
+import { chown, link, lutimes, mkdir, open, readFile, symlink, utimes, writeFile } from 'node:fs/promises'
 import { agentOf, idle, inspect, onLab, shell, sleeper, treeOf } from './fixture.ts'
 import { until } from './harness/poll.ts'
 import { listTree } from './tree.ts'
@@ -87,16 +87,17 @@ test.serial('a copy that has rotted on the disk is found by verify and made whol
   await idle(h2, 'rot')
   const blob = `${await treeOf(h1, 'rot')}/blob`
   const content = await readFile(blob)
-  const { atimeMs, mtimeMs } = await stat(blob)
   const file = await open(blob, 'r+')
   await file.write(Buffer.from([(content[1_000_000] ?? 0) ^ 1]), 0, 1, 1_000_000)
   await file.close()
-  await utimes(blob, atimeMs / 1000, mtimeMs / 1000)
   await using agent = agentOf(h1)
   const found = await agent.verify('rot')
   t.true(found.repairing)
-  t.regex(found.damaged[0]?.path ?? '', /blob/)
-  t.is(found.damaged[0]?.blocks, 1)
+  const rotten = found.damaged.filter(({ reason }) => reason === 'content')
+  t.deepEqual(
+    rotten.map(({ path, blocks }) => [path, blocks]),
+    [['"blob"', 1]],
+  )
   await until('the copy is whole again', async () => (await readFile(blob)).equals(content))
   await until('it counts again', async () =>
     (await agent.get('rot')).copies.some(({ host, state }) => host === 'h1' && state === 'current'),

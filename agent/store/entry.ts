@@ -1,13 +1,10 @@
+import { FLAG_APPEND, FLAG_IMMUTABLE, FLAG_NOCOW, FLAG_NODUMP } from '../sys/flags.ts'
 import type { BytePath } from './path.ts'
 
 /** [name in latin1, value], sorted by name. */
 export type Xattrs = readonly (readonly [string, Buffer])[]
 
-/** Inode flags that are data, as in FS_IOC_GETFLAGS (linux/fs.h); all others are the file system's own business. */
-export const FLAG_IMMUTABLE = 0x10
-export const FLAG_APPEND = 0x20
-export const FLAG_NODUMP = 0x40
-export const FLAG_NOCOW = 0x80_0000
+/** Inode flags that are data; all others are the file system's own business. */
 export const FLAGS_KEPT = FLAG_IMMUTABLE | FLAG_APPEND | FLAG_NODUMP | FLAG_NOCOW
 
 export interface Attributes {
@@ -16,7 +13,7 @@ export interface Attributes {
   readonly uid: number
   readonly gid: number
   readonly mtimeNs: bigint
-  /** A set of the flags above; 0 for all but files and directories. */
+  /** A set of FLAGS_KEPT; 0 for all but files and directories. */
   readonly flags: number
   readonly xattrs: Xattrs
 }

@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync } from 'node:fs'
 import { SystemCallError } from '../sys/failure.ts'
-import { getFlags, setFlags } from '../sys/flags.ts'
-import { FLAG_APPEND, FLAG_IMMUTABLE, FLAG_NOCOW, FLAGS_KEPT } from './entry.ts'
+import { FLAG_APPEND, FLAG_IMMUTABLE, FLAG_NOCOW, getFlags, setFlags } from '../sys/flags.ts'
+import { FLAGS_KEPT } from './entry.ts'
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
 

@@ -17,7 +17,7 @@ import { openBlockPool } from '../../../agent/store/pool/pool.ts'
 import { openReader } from '../../../agent/store/reader.ts'
 import { type Scan, type ScanOptions, scanTree } from '../../../agent/store/scan.ts'
 import { tickAndSync } from '../../../agent/store/tick.ts'
-import { directory } from './directory.ts'
+import { directory } from './fixture.ts'
 
 export const calm = new AbortController().signal
 

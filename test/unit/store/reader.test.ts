@@ -20,7 +20,7 @@ import { FILES_MAX, type TreeReader } from '../../../agent/store/exchange.ts'
 import { loadSnapshot } from '../../../agent/store/kept.ts'
 import { decodeManifest } from '../../../agent/store/manifest.ts'
 import { type Captured, captured } from './captured.ts'
-import { directory } from './directory.ts'
+import { directory } from './fixture.ts'
 
 const BLOCK_BYTES = 65_536
 const MIB = 1024 * 1024

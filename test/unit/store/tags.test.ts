@@ -18,8 +18,7 @@ import { hashOfList } from '../../../agent/store/lists.ts'
 import { openBlockPool } from '../../../agent/store/pool/pool.ts'
 import { tagKey } from '../../../agent/store/tag-key.ts'
 import { type Captured, captured } from './captured.ts'
-import { directory } from './directory.ts'
-import { type Host, host, move, volume } from './fixture.ts'
+import { directory, type Host, host, move, volume } from './fixture.ts'
 
 const BLOCK = 64 * 1024
 const MIB = 1024 * 1024

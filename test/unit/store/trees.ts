@@ -1,7 +1,7 @@
 import fc from 'fast-check'
-import { FLAG_APPEND, FLAG_IMMUTABLE, FLAG_NOCOW, FLAG_NODUMP } from '../../../agent/store/entry.ts'
 import { type Manifest, ManifestBuilder } from '../../../agent/store/manifest.ts'
 import type { Body } from '../../../agent/store/record-codec.ts'
+import { FLAG_APPEND, FLAG_IMMUTABLE, FLAG_NOCOW, FLAG_NODUMP } from '../../../agent/sys/flags.ts'
 
 /** An entry of a tree that was made up, with its path. */
 export interface Made {

@@ -17,14 +17,13 @@ import {
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import type { TreeReader, TreeWriter, Want } from '../../../agent/store/exchange.ts'
 import { layoutOf } from '../../../agent/store/layout.ts'
 import { planChanges } from '../../../agent/store/plan.ts'
 import type { BlockPool } from '../../../agent/store/pool/contract.ts'
 import { openBlockPool } from '../../../agent/store/pool/pool.ts'
 import { Stage } from '../../../agent/store/stage.ts'
 import { StageWriter } from '../../../agent/store/writer.ts'
-import { directory } from './directory.ts'
+import { answer, directory } from './fixture.ts'
 import { TestTree } from './test-tree.ts'
 
 const BLOCK = 65_536
@@ -87,27 +86,6 @@ function countingPool(t: ExecutionContext, hashed: { blocks: number; files: numb
   return { ...pool, ...counting, threads: pool.threads }
 }
 
-async function answer(want: Want, reader: TreeReader, writer: TreeWriter): Promise<number> {
-  if (want.kind === 'files') {
-    const { data, changed } = await reader.files(want.indexes)
-    const bytes = data.length
-    await writer.takeFiles(want.indexes, data, changed)
-    return bytes
-  }
-  if (want.kind === 'hashes') {
-    for await (const chunk of reader.hashes(want.index)) await writer.takeHashes(want.index, chunk, false)
-    await writer.takeHashes(want.index, Buffer.alloc(0), true)
-    return 0
-  }
-  let bytes = 0
-  for await (const piece of reader.blocks(want.run)) {
-    bytes += piece.data.length
-    await writer.takePiece(want.run, piece)
-  }
-  await writer.endBlocks(want.run, false)
-  return bytes
-}
-
 /** Brings in the source as it is now, answering at most so many wants of data; answers bytes that were sent. */
 async function pull(b: Bench, wants = Number.POSITIVE_INFINITY): Promise<{ bytes: number; complete: boolean }> {
   const reader = new TestTree(b.source)
@@ -118,7 +96,7 @@ async function pull(b: Bench, wants = Number.POSITIVE_INFINITY): Promise<{ bytes
     const want = await writer.next()
     if (want === null) break
     if (want.kind !== 'hashes' && answered++ === wants) return { bytes, complete: false }
-    bytes += await answer(want, reader, writer)
+    bytes += await answer(reader, writer, want)
   }
   return { bytes, complete: await writer.finish() }
 }
@@ -285,7 +263,7 @@ test('content that is not what the manifest says is not staged, and asked for ag
     await writer.begin(reader.manifest())
     let bytes = 0
     for (let want = await writer.next(); want !== null; want = await writer.next()) {
-      bytes += await answer(want, reader, writer)
+      bytes += await answer(reader, writer, want)
     }
     t.is(bytes, asked)
     t.false(await writer.finish())
@@ -310,7 +288,7 @@ test('answers that nobody asked for, or that do not fit, are refused', async (t)
   await t.throwsAsync(writer.takeHashes(2, Buffer.alloc(41 * 32), true), refused)
   await writer.takeHashes(2, Buffer.alloc(32), false)
   await t.throwsAsync(writer.takeHashes(2, Buffer.alloc(39 * 32), true), { code: 'HASH_MISMATCH' })
-  if (hashes !== null) await answer(hashes, reader, writer)
+  if (hashes !== null) await answer(reader, writer, hashes)
   await writer.next()
   await t.throwsAsync(writer.takeFiles([1], Buffer.from('too long'), []), refused)
   await t.throwsAsync(writer.takeFiles([1], Buffer.from('small'), [1]), refused)
@@ -343,7 +321,7 @@ test('pieces of any length and place fill whole blocks', async (t) => {
   await using writer = b.writer()
   await writer.begin(reader.manifest())
   for (let want = await writer.next(); want !== null; want = await writer.next()) {
-    if (want.kind !== 'blocks') await answer(want, reader, writer)
+    if (want.kind !== 'blocks') await answer(reader, writer, want)
     else {
       for (let at = 0; at < content.length; at += 80_000) {
         const data = Buffer.from(content.subarray(at, at + 30_000))
@@ -364,7 +342,7 @@ test('next waits for lists that were asked for, and closing ends the wait', asyn
   await writer.begin(reader.manifest())
   const list = await writer.next()
   const blocks = writer.next()
-  if (list !== null) await answer(list, reader, writer)
+  if (list !== null) await answer(reader, writer, list)
   t.is((await blocks)?.kind, 'blocks')
   const end = writer.next()
   await Promise.all([t.throwsAsync(end, { code: 'REQUEST_INVALID' }), writer[Symbol.asyncDispose]()])

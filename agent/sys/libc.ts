@@ -5,7 +5,7 @@ type Koffi = typeof import('koffi')
 type Callback = (error: Error | null, result: number) => void
 export type Native = ((...args: unknown[]) => number) & { async(...args: unknown[]): void }
 
-// ioctl and openat are variadic in C; on x86-64 and arm64 Linux an integer or pointer goes into the same register either way.
+// ioctl, openat and syscall are variadic in C; on x86-64 and arm64 Linux an integer or pointer goes into the same register either way.
 const PROTOTYPES = {
   copy_file_range:
     'int64_t copy_file_range(int from, void *fromOffset, int to, void *toOffset, size_t length, unsigned int flags)',
@@ -25,6 +25,8 @@ const PROTOTYPES = {
   statx: 'int statx(int dirfd, const void *path, int flags, unsigned int mask, void *into)',
   sync_file_range: 'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
   syncfs: 'int syncfs(int fd)',
+  syscall:
+    'int64_t syscall(int64_t number, int64_t first, const void *second, int64_t third, void *fourth, int64_t fifth)',
   umount2: 'int umount2(const void *target, int flags)',
   unlinkat: 'int unlinkat(int dirfd, const void *path, int flags)',
   utimensat: 'int utimensat(int dirfd, const void *path, const void *times, int flags)',

@@ -48,6 +48,8 @@ test('files are made with content, owner, mode and time', async (t) => {
   const [files, payload] = batch([
     { name: 'plain', content: randomBytes(5 * KIB) },
     { name: 'empty', content: Buffer.alloc(0), mode: 0 },
+    { name: 'beyond-the-umask', content: Buffer.from('x'), mode: 0o666 },
+    { name: 'sticky', content: Buffer.from('x'), mode: 0o1644 },
     { name: 'suid', content: Buffer.from('x'), mode: 0o6751, uid: 4_000_000_000, gid: 70_000, mtimeNs: -1n },
     { name: 'later', content: Buffer.from('y'), mtimeNs: 9_999_999_999_999_999_999n },
     { name: 'caf\xc3\xa9\xff', content: Buffer.from('z') },

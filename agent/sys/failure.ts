@@ -1,4 +1,10 @@
+import { constants } from 'node:os'
 import { WherryError } from '../errors.ts'
+
+/** Linux has no larger errno (include/linux/err.h: MAX_ERRNO). */
+const ERRNO_MAX = 4095
+/** What a file system that finds itself damaged answers; Node has no name for it. */
+const EUCLEAN = 117
 
 /** A system call that the kernel refused. `errno` is its name ('EBUSY'), `call` and `path` say where. */
 export class SystemCallError extends WherryError {
@@ -18,6 +24,13 @@ export class SystemCallError extends WherryError {
 export function errnoOf(error: unknown): string | undefined {
   if (error instanceof SystemCallError) return error.errno
   if (error instanceof WherryError || !(error instanceof Error)) return undefined
-  const code = (error as NodeJS.ErrnoException).code
-  return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined
+  const { code, errno } = error as NodeJS.ErrnoException
+  if (typeof code === 'string' && /^E[A-Z0-9]+$/.test(code)) return code
+  // libuv has no name for some, EDQUOT among them: such an error has the number alone, and a code for people.
+  return typeof errno === 'number' && errno < 0 && errno >= -ERRNO_MAX ? nameOf(-errno) : undefined
+}
+
+function nameOf(errno: number): string {
+  if (errno === EUCLEAN) return 'EUCLEAN'
+  return Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? `errno ${errno}`
 }

@@ -1,0 +1,124 @@
+import { lstat } from 'node:fs/promises'
+import { WherryError } from '../../errors.ts'
+import type { FaultPoint } from '../../fault-point.ts'
+import type { Checkpoint } from '../../model.ts'
+import { errnoOf } from '../../sys/failure.ts'
+import { tickAndSync } from '../capture/tick.ts'
+import type { LocalCopy } from '../contract.ts'
+import { orDiskFull, requireSpace } from '../copies/space.ts'
+import type { Layout } from '../layout.ts'
+import type { Manifest } from '../manifest/manifest.ts'
+import { type Plan, planChanges } from '../manifest/plan.ts'
+import type { BlockPool } from '../pool/contract.ts'
+import type { KeptTree } from '../snapshot/kept.ts'
+import { commit, committed, dropCommit } from '../stage/journal.ts'
+import type { Stage } from '../stage/stage.ts'
+import { rehearse } from './rehearsal.ts'
+import { TreeChange } from './tree.ts'
+
+/** st_blocks counts units of 512 bytes whatever the file system's block size (stat(2)). */
+const STAT_BLOCK_BYTES = 512
+
+export interface ApplyParts {
+  readonly layout: Layout
+  /** The volume's name, for messages. */
+  readonly volume: string
+  readonly stage: Stage
+  readonly pool: BlockPool
+  /** Looks at the tree as it is now, keeping what was seen. */
+  readonly look: (signal: AbortSignal) => Promise<KeptTree>
+  /** Looks at the changed tree, compares it with the target and keeps it as the last checkpoint's; rejects COPY_DAMAGED. */
+  readonly prove: (plan: Plan, before: KeptTree) => Promise<void>
+  /** Changes the copy's record, durably. */
+  readonly update: (change: Partial<Omit<LocalCopy, 'id'>>) => Promise<unknown>
+  readonly faultPoint: FaultPoint
+}
+
+/**
+ * Brings a copy's tree to the staged checkpoint. Steps, each durable before the next: everything staged and synced;
+ * COMMIT; `applying`; the tree; every attribute verified, synced; the record; the journal dropped; the stage dropped.
+ * A crash before COMMIT leaves the old tree and the stage; after COMMIT, calling this again finishes: it compares the tree
+ * anew and does what is left.
+ */
+export async function applyStaged(parts: ApplyParts, checkpoint: Checkpoint): Promise<void> {
+  const { layout, volume, faultPoint, stage } = parts
+  const signal = new AbortController().signal
+  const target = await loadStaged(parts, checkpoint)
+  const mine = await parts.look(signal)
+  const plan = planChanges(target, mine.manifest)
+  const missing = await orDiskFull(layout.directory, volume, () => stage.missing(plan, mine, signal))
+  if (missing > 0) throw incomplete(volume, missing)
+  if ((await committed(layout)) === null) {
+    await prepare(parts, plan)
+    await commit(layout, checkpoint)
+    faultPoint('committed')
+  }
+  await parts.update({ applying: true })
+  faultPoint('applying')
+  const change = new TreeChange({ ...parts, data: layout.data, plan, mine })
+  await orDiskFull(layout.directory, volume, () => change.run())
+  faultPoint('changed')
+  await parts.prove(plan, mine)
+  faultPoint('kept')
+  await parts.update({ checkpoint, applying: false, damaged: null, epochSeen: checkpoint.epoch })
+  faultPoint('recorded')
+  await dropCommit(layout)
+  faultPoint('dropped')
+  await stage.drop()
+}
+
+async function loadStaged(parts: ApplyParts, checkpoint: Checkpoint): Promise<Manifest> {
+  const target = await parts.stage.target()
+  if (target === null) {
+    throw new WherryError('STAGE_INCOMPLETE', `Nothing has been received for volume ${parts.volume} yet.`, {
+      hint: 'Copy it from a host that has it first.',
+    })
+  }
+  if (target.hash === checkpoint.hash) return target
+  throw new WherryError(
+    'HASH_MISMATCH',
+    `What was received of volume ${parts.volume} is not checkpoint ${checkpoint.epoch}.${checkpoint.seq}.`,
+    { hint: 'The source has moved on; copy the newest checkpoint.' },
+  )
+}
+
+/** Everything that can fail without harm: after this only the tree itself is left to change. */
+async function prepare(parts: ApplyParts, plan: Plan): Promise<void> {
+  const { layout, volume, faultPoint } = parts
+  await requireSpace(layout.directory, volume, await growthBytes(parts, plan))
+  await orDiskFull(layout.directory, volume, () => rehearse(plan, layout.directory))
+  await tickAndSync(layout.tick)
+  faultPoint('staged')
+}
+
+/**
+ * What writing in place takes at most beyond what is staged already: blocks that go where this host's file ends or has a hole. (A file
+ * system that never overwrites, btrfs, gives the old blocks back as it goes.)
+ */
+async function growthBytes(parts: ApplyParts, plan: Plan): Promise<number> {
+  let bytes = 0
+  for (const index of plan.all('blocks')) {
+    const path = plan.target.path(index)
+    const staged = await allocatedBytes(parts.stage.blocksRoot, path)
+    const own = await allocatedBytes(parts.layout.data, plan.mine.path(plan.partner(index)))
+    bytes += Math.min(staged, Math.max(0, plan.target.file(index).sizeBytes - own))
+  }
+  return bytes
+}
+
+/** 0 for what is not there, or lies deeper than a path can say: it is only an estimate. */
+async function allocatedBytes(root: string, path: string): Promise<number> {
+  try {
+    const { blocks } = await lstat(Buffer.concat([Buffer.from(`${root}/`), Buffer.from(path, 'latin1')]))
+    return blocks * STAT_BLOCK_BYTES
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return 0
+  }
+}
+
+function incomplete(volume: string, missing: number): WherryError {
+  return new WherryError('STAGE_INCOMPLETE', `${missing} files of volume ${volume} have not been received yet.`, {
+    hint: 'Go on with the copy, then try again.',
+  })
+}

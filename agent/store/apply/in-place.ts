@@ -1,0 +1,63 @@
+import { closeSync, constants, ftruncate, openSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { blockBytesOf } from '../blocks.ts'
+import type { BlockRun } from '../exchange.ts'
+import { DirectoryCursor, openRoot } from '../inode/directory.ts'
+import type { Plan } from '../manifest/plan.ts'
+import type { BlockPool } from '../pool/contract.ts'
+import type { Snapshot } from '../snapshot/snapshot.ts'
+import type { Stage } from '../stage/stage.ts'
+
+const { O_RDONLY, O_RDWR, O_NOFOLLOW, O_NONBLOCK } = constants
+const ftruncateAsync = promisify(ftruncate)
+
+export interface InPlaceParts {
+  readonly plan: Plan
+  readonly mine: Snapshot
+  readonly stage: Stage
+  readonly pool: BlockPool
+}
+
+/**
+ * Makes a large file's content what the target says (step `blocks`) and keeps its inode: its new size first, then the staged
+ * blocks. A crash between leaves a file whose differing blocks are all in the stage. Not synced.
+ */
+export async function writeBlocks(parts: InPlaceParts, index: number, place: Buffer): Promise<void> {
+  const { plan, mine, stage, pool } = parts
+  const { sizeBytes } = plan.target.file(index)
+  const own = await stage.ownList(plan, index, mine, new AbortController().signal)
+  const runs = await stage.changedBlocks(index, own)
+  const file = openSync(place, O_RDWR | O_NOFOLLOW | O_NONBLOCK)
+  try {
+    if (mine.manifest.file(plan.partner(index)).sizeBytes !== sizeBytes) await ftruncateAsync(file, sizeBytes)
+    if (runs.length === 0) return
+    await withStaged(stage.blocksRoot, plan.target.path(index), async (from) => {
+      await pool.copyRanges(from, file, rangesOf(runs, sizeBytes))
+    })
+  } finally {
+    closeSync(file)
+  }
+}
+
+async function withStaged(root: string, path: string, work: (fd: number) => Promise<void>): Promise<void> {
+  const mirror = openRoot(root)
+  try {
+    using cursor = new DirectoryCursor(mirror)
+    const from = openSync(cursor.locate(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+    try {
+      await work(from)
+    } finally {
+      closeSync(from)
+    }
+  } finally {
+    closeSync(mirror)
+  }
+}
+
+function rangesOf(runs: readonly BlockRun[], sizeBytes: number): { offset: number; length: number }[] {
+  const blockBytes = blockBytesOf(sizeBytes)
+  return runs.map(({ first, count }) => {
+    const offset = first * blockBytes
+    return { offset, length: Math.min(count * blockBytes, sizeBytes - offset) }
+  })
+}

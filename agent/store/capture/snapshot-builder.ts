@@ -1,0 +1,172 @@
+import { rename } from 'node:fs/promises'
+import type { StatBuffer } from '../../sys/stat.ts'
+import { blockCountOf, HASH_BYTES, isSmall } from '../blocks.ts'
+import { type InodeBody, NO_HASH } from '../inode/inode.ts'
+import { type Manifest, ManifestBuilder } from '../manifest/manifest.ts'
+import type { BytePath } from '../path.ts'
+import type { TaggedBlocks } from '../pool/contract.ts'
+import type { KeptTree } from '../snapshot/kept.ts'
+import { ListWriter } from '../snapshot/lists.ts'
+import { SeenBuilder } from '../snapshot/seen.ts'
+
+type FileBody = InodeBody & { kind: 'file' }
+
+/** Of a file's blocks, as far as they are known: their hashes, 32 bytes each, and tags, 16 each. */
+export interface KnownList {
+  readonly list?: Buffer
+  readonly tags?: Buffer
+}
+
+/**
+ * Grows into a snapshot entry by entry, in tree order. As long as every entry is that of a kept tree, nothing is made: a
+ * tree in which nothing changed costs no memory and no writing, and ends as the very tree that was kept.
+ */
+export class SnapshotBuilder implements Disposable {
+  readonly #base: KeptTree | null
+  readonly #listsPath: string
+  readonly #manifest = new ManifestBuilder()
+  readonly #seen = new SeenBuilder()
+  readonly #lists: ListWriter
+  /** So many entries are the first ones of the base, nothing else is there; -1: it has gone its own way. */
+  #same: number
+
+  constructor(base: KeptTree | null, listsPath: string) {
+    this.#base = base
+    this.#listsPath = listsPath
+    this.#lists = new ListWriter(listsPath)
+    this.#same = base === null ? -1 : 0
+  }
+
+  get count(): number {
+    return this.#same < 0 ? this.#manifest.count : this.#same
+  }
+
+  get full(): boolean {
+    return this.#manifest.full
+  }
+
+  /** Takes an unchanged entry over; `list` is that of a large file. Not for links. */
+  keep(tree: KeptTree, index: number, list: Buffer | null): void {
+    if (tree === this.#base && this.#same === index) {
+      this.#same++
+      return
+    }
+    this.#part()
+    const kept = this.#manifest.copy(tree.manifest, index)
+    this.#seen.copy(tree.seen, index)
+    if (list !== null) this.#lists.add(kept, list, tree.lists.tagsNow(index))
+  }
+
+  /** One more name of entry `to`. `known`: the base's entry at this place if it is a link to that entry, else -1. */
+  link(depth: number, name: BytePath, to: number, known: number): void {
+    if (known >= 0 && this.#same === known) {
+      this.#same++
+      return
+    }
+    this.#part()
+    this.#manifest.add(depth, name, { kind: 'link', to })
+    this.#seen.addNothing()
+  }
+
+  /** Adds an entry that was described anew and is no file. */
+  add(depth: number, name: BytePath, body: InodeBody, stat: StatBuffer, clean: boolean): void {
+    this.#part()
+    this.#seen.add(stat, clean)
+    this.#manifest.add(depth, name, body)
+  }
+
+  /** Adds a file whose content is known; a large one without a list has none. */
+  addFile(depth: number, name: BytePath, body: FileBody, stat: StatBuffer, clean: boolean, known: KnownList): void {
+    this.#part()
+    if (known.list !== undefined && !isSmall(body.sizeBytes)) {
+      this.#lists.add(this.count, known.list, known.tags ?? null)
+    } else this.#reserve(body)
+    this.add(depth, name, body, stat, clean)
+  }
+
+  /** Adds a file whose content is still to be read, not clean; answers where its list goes (a small file has none). */
+  addUnread(depth: number, name: BytePath, body: FileBody, stat: StatBuffer): number {
+    this.#part()
+    const listOffset = this.#reserve(body)
+    this.#seen.add(stat, false)
+    this.#manifest.addUnread(depth, name, body)
+    return listOffset
+  }
+
+  /** The content of a file added unread. */
+  setRead(index: number, hash: Buffer, clean: boolean): void {
+    this.#manifest.setHash(index, hash)
+    this.#seen.setClean(index, clean)
+  }
+
+  /** Some blocks of a file added unread; `listOffset` is where its list goes. */
+  writeBlocks(listOffset: number, sizeBytes: number, first: number, blocks: TaggedBlocks): void {
+    this.#lists.writeBlocks(listOffset, blockCountOf(sizeBytes) * HASH_BYTES, first, blocks)
+  }
+
+  setClean(index: number, clean: boolean): void {
+    this.#part()
+    this.#seen.setClean(index, clean)
+  }
+
+  /** The snapshot without the entries `missing` (files that could not be read) and their further names. */
+  async finish(missing: ReadonlySet<number>): Promise<KeptTree> {
+    if (this.#base !== null && this.#same === this.#base.manifest.count) return this.#base
+    this.#part()
+    for (const index of missing) this.#manifest.setHash(index, NO_HASH)
+    const manifest = this.#manifest.finish()
+    const tree = { manifest, seen: this.#seen.finish(), lists: this.#lists.finish(manifest) }
+    return missing.size === 0 ? tree : await without(tree, missing, this.#listsPath)
+  }
+
+  [Symbol.dispose](): void {
+    this.#lists[Symbol.dispose]()
+  }
+
+  #reserve({ sizeBytes }: FileBody): number {
+    return isSmall(sizeBytes) ? 0 : this.#lists.reserve(this.count, blockCountOf(sizeBytes) * HASH_BYTES)
+  }
+
+  /** Goes its own way from here on. */
+  #part(): void {
+    if (this.#same < 0) return
+    const count = this.#same
+    this.#same = -1
+    if (this.#base === null || count === 0) return
+    this.#manifest.copyFirst(this.#base.manifest, count)
+    this.#seen.copyFirst(this.#base.seen, count)
+    this.#lists.copyFirst(this.#base.lists, this.#base.manifest, count)
+  }
+}
+
+/** A tree in use loses files while it is looked at: seldom, so everything else is simply copied. */
+async function without(tree: KeptTree, missing: ReadonlySet<number>, listsPath: string): Promise<KeptTree> {
+  const restPath = `${listsPath}.rest`
+  using rest = new SnapshotBuilder(null, restPath)
+  const places = new Int32Array(tree.manifest.count).fill(-1)
+  for (let index = 0; index < tree.manifest.count; index++) {
+    if (missing.has(index)) continue
+    const to = linkTarget(tree.manifest, index)
+    if (to !== null && (places[to] ?? -1) < 0) continue
+    places[index] = rest.count
+    if (to !== null) rest.link(tree.manifest.depth(index), tree.manifest.name(index), places[to] ?? 0, -1)
+    else await keepWithList(rest, tree, index)
+  }
+  const left = await rest.finish(new Set())
+  if (left.lists.offsets.total > 0) await rename(restPath, listsPath)
+  left.lists.moved(listsPath)
+  return left
+}
+
+async function keepWithList(rest: SnapshotBuilder, tree: KeptTree, index: number): Promise<void> {
+  const listBytes = tree.manifest.listBytes(index)
+  // A list that was never known stays so: zeros are no file's list.
+  const list = listBytes === 0 ? null : ((await tree.lists.list(index)) ?? Buffer.alloc(listBytes))
+  rest.keep(tree, index, list)
+}
+
+function linkTarget(manifest: Manifest, index: number): number | null {
+  if (manifest.kind(index) !== 'link') return null
+  const body = manifest.body(index)
+  return body.kind === 'link' ? body.to : null
+}

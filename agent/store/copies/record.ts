@@ -1,0 +1,71 @@
+import { mkdir, readFile } from 'node:fs/promises'
+import { z } from 'zod'
+import { writeDurably } from '../../durable.ts'
+import { WherryError } from '../../errors.ts'
+import { errnoOf } from '../../sys/failure.ts'
+import type { LocalCopy } from '../contract.ts'
+import type { Layout } from '../layout.ts'
+
+const VERSION = 1
+const count = z.int().min(0)
+
+const RECORD = z.strictObject({
+  version: z.literal(VERSION),
+  id: z.string(),
+  name: z.string(),
+  options: z.strictObject({ uid: count, gid: count, mode: count.max(0o7777) }),
+  checkpoint: z
+    .strictObject({
+      epoch: count,
+      seq: count,
+      hash: z.string().regex(/^[0-9a-f]{64}$/),
+      at: z.string(),
+      bytes: count,
+      files: count,
+    })
+    .nullable(),
+  held: z.strictObject({ epoch: count, incarnation: z.string() }).nullable(),
+  applying: z.boolean(),
+  // Records written before there was a verify do not have it.
+  damaged: z.array(z.string()).nullable().default(null),
+  epochSeen: count,
+  mounts: z.record(z.string(), count),
+})
+
+/** Reads `volume.json`; null when there is none. Rejects COPY_DAMAGED when it cannot be understood. */
+export async function readRecord(layout: Layout): Promise<LocalCopy | null> {
+  let text: string
+  try {
+    text = await readFile(layout.record, 'utf8')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null
+    throw error
+  }
+  try {
+    const { version: _, ...copy } = RECORD.parse(JSON.parse(text))
+    if (copy.id !== layout.id) throw new Error(`it describes volume ${copy.id}`)
+    return copy
+  } catch (error) {
+    const reason = error instanceof z.ZodError ? z.prettifyError(error).replaceAll('\n', '; ') : String(error)
+    throw new WherryError('COPY_DAMAGED', `${layout.record} cannot be understood: ${reason}.`, {
+      hint: 'The data beside it is untouched. Restore the file, or move the directory away and let the copy be made anew.',
+      cause: error,
+    })
+  }
+}
+
+/** Writes `volume.json`; durable on return. */
+export async function writeRecord(layout: Layout, copy: LocalCopy): Promise<void> {
+  const text = JSON.stringify(RECORD.parse({ version: VERSION, ...copy }), null, 2)
+  await mkdir(layout.directory, { recursive: true, mode: 0o700 })
+  await writeDurably(layout.record, [Buffer.from(`${text}\n`)])
+}
+
+/** Reads `volume.json`; rejects NOT_AT_CHECKPOINT when there is none, else as `readRecord`. */
+export async function requireRecord(layout: Layout): Promise<LocalCopy> {
+  const copy = await readRecord(layout)
+  if (copy !== null) return copy
+  throw new WherryError('NOT_AT_CHECKPOINT', `This host has no copy of volume ${layout.id}.`, {
+    hint: 'Copy it from a host that has it.',
+  })
+}

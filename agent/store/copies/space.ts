@@ -1,0 +1,54 @@
+import { statfs } from 'node:fs/promises'
+import { WherryError } from '../../errors.ts'
+import { errnoOf } from '../../sys/failure.ts'
+
+/** Directories, inodes and journals of what comes in; a hundredth more than the data, but at least this. */
+const RESERVE_BYTES = 1024 * 1024
+const RESERVE_SHARE = 0.01
+/** What a file's content is rounded up to by all common file systems. */
+const CLUSTER_BYTES = 4096
+/** Inode and name of one file. */
+const INODE_BYTES = 512
+
+/** What a small file takes on the disk. */
+export function smallFileBytes(sizeBytes: number): number {
+  return Math.ceil(sizeBytes / CLUSTER_BYTES) * CLUSTER_BYTES + INODE_BYTES
+}
+
+/** Rejects DISK_FULL, naming what is needed and available, when `neededBytes` of data in `newFiles` files do not fit on the disk of `path`. */
+export async function requireSpace(path: string, volume: string, neededBytes: number, newFiles = 0): Promise<void> {
+  if (neededBytes === 0 && newFiles === 0) return
+  const { bavail, bsize, files, ffree } = await statfs(path)
+  const availableBytes = bavail * bsize
+  const withReserve = neededBytes + Math.max(RESERVE_BYTES, Math.ceil(neededBytes * RESERVE_SHARE))
+  // File systems that make inodes as they go (btrfs) name none.
+  const inodesShort = files > 0 && newFiles > ffree
+  if (withReserve <= availableBytes && !inodesShort) return
+  const short = inodesShort
+    ? `${newFiles} inodes needed, ${ffree} available`
+    : `${withReserve} bytes needed, ${availableBytes} available`
+  throw new WherryError('DISK_FULL', `Volume ${volume} does not fit on this host's disk: ${short}.`, {
+    hint: `Free space on the file system of ${path}.`,
+  })
+}
+
+/** Runs `work`; a full disk or quota met meanwhile becomes DISK_FULL. */
+export async function orDiskFull<T>(path: string, volume: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw await diskFullOr(error, path, volume)
+  }
+}
+
+/** DISK_FULL for an error that says that a disk or quota is full; any other error as it is. */
+async function diskFullOr(error: unknown, path: string, volume: string): Promise<unknown> {
+  const errno = errnoOf(error)
+  if (errno !== 'ENOSPC' && errno !== 'EDQUOT') return error
+  const { bavail, bsize } = await statfs(path)
+  const why = errno === 'EDQUOT' ? 'the quota is used up' : `${bavail * bsize} bytes available`
+  return new WherryError('DISK_FULL', `This host's disk is full (${why}) while volume ${volume} was written.`, {
+    hint: `Free space on the file system of ${path}, then try again; what has come is kept.`,
+    cause: error,
+  })
+}

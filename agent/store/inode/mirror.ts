@@ -1,0 +1,142 @@
+import { closeSync, constants, mkdirSync, openSync, rmdirSync, unlinkSync } from 'node:fs'
+import { mkdir, readdir } from 'node:fs/promises'
+import { errnoOf } from '../../sys/failure.ts'
+import type { Bitmap } from '../bitmap.ts'
+import type { Manifest } from '../manifest/manifest.ts'
+import { Pace } from '../pace.ts'
+import type { BytePath } from '../path.ts'
+import { at, openDirectory, openRoot, self } from './directory.ts'
+
+const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants
+
+/** A directory below which a part of a manifest's tree lies at the same paths. Nothing is followed out of it. */
+export class Mirror {
+  readonly path: string
+
+  constructor(path: string) {
+    this.path = path
+  }
+
+  async make(): Promise<void> {
+    await mkdir(this.path, { recursive: true, mode: 0o700 })
+  }
+
+  /** Opens the directory that entry `index` of a manifest is; with `making` those that are missing on the way are made (0700). The caller closes it. */
+  directory(manifest: Manifest, index: number, making = false): number {
+    const names: BytePath[] = []
+    for (let entry = index; entry !== 0; entry = manifest.parent(entry)) names.push(manifest.name(entry))
+    let fd = openRoot(this.path)
+    for (const name of names.reverse()) {
+      try {
+        const next = making ? openOrMake(fd, name) : openDirectory(fd, name)
+        closeSync(fd)
+        fd = next
+      } catch (error) {
+        closeSync(fd)
+        throw error
+      }
+    }
+    return fd
+  }
+
+  /** Runs `work` with the place of entry `index` in its held directory. */
+  within<T>(manifest: Manifest, index: number, work: (place: Buffer) => T): T {
+    const fd = this.directory(manifest, manifest.parent(index))
+    try {
+      return work(at(fd, manifest.name(index)))
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  /** Opens the file at the place of entry `index` for reading and writing, making it when it is missing. */
+  open(manifest: Manifest, index: number): number {
+    const fd = this.directory(manifest, manifest.parent(index), true)
+    try {
+      return openSync(at(fd, manifest.name(index)), O_RDWR | O_CREAT | O_NOFOLLOW, 0o600)
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  /**
+   * Removes all but the regular files whose index is wanted and the directories that the manifest has; adds what stays to `present`.
+   * Nothing to do when the mirror was never made.
+   */
+  async prune(manifest: Manifest, wanted: (index: number) => boolean, present: Bitmap): Promise<void> {
+    let root: number
+    try {
+      root = openRoot(this.path)
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return
+      throw error
+    }
+    try {
+      await new Pruning(manifest, wanted, present).directory(root, 0)
+    } finally {
+      closeSync(root)
+    }
+  }
+}
+
+function openOrMake(fd: number, name: BytePath): number {
+  try {
+    return openDirectory(fd, name)
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error
+    mkdirSync(at(fd, name), 0o700)
+    return openDirectory(fd, name)
+  }
+}
+
+class Pruning {
+  readonly #manifest: Manifest
+  readonly #wanted: (index: number) => boolean
+  readonly #present: Bitmap
+  readonly #pace = new Pace()
+
+  constructor(manifest: Manifest, wanted: (index: number) => boolean, present: Bitmap) {
+    this.#manifest = manifest
+    this.#wanted = wanted
+    this.#present = present
+  }
+
+  /** `index` is the directory's; null: the manifest does not have it, all goes. */
+  async directory(fd: number, index: number | null): Promise<void> {
+    const entries = await readdir(self(fd), { encoding: 'buffer', withFileTypes: true })
+    const found = entries.map((entry) => ({ name: entry.name.toString('latin1'), entry }))
+    found.sort((a, b) => (a.name < b.name ? -1 : 1))
+    const children = index === null ? [].values() : childrenOf(this.#manifest, index)
+    let child = children.next().value
+    for (const { name, entry } of found) {
+      while (child !== undefined && this.#manifest.name(child) < name) child = children.next().value
+      const match = child !== undefined && this.#manifest.name(child) === name ? child : null
+      const isDirectory = entry.isDirectory()
+      if (isDirectory) await this.#subdirectory(fd, name, match)
+      else if (match !== null && entry.isFile() && this.#wanted(match)) this.#present.add(match)
+      else unlinkSync(at(fd, name))
+      if (this.#pace.due()) await this.#pace.rest()
+    }
+  }
+
+  async #subdirectory(fd: number, name: BytePath, match: number | null): Promise<void> {
+    const kept = match !== null && this.#manifest.kind(match) === 'dir' ? match : null
+    const child = openDirectory(fd, name)
+    try {
+      await this.directory(child, kept)
+    } finally {
+      closeSync(child)
+    }
+    if (kept === null) rmdirSync(at(fd, name))
+  }
+}
+
+/** Indexes of a directory's own entries, in order. */
+function* childrenOf(manifest: Manifest, directory: number): Generator<number, undefined> {
+  const depth = manifest.depth(directory)
+  let index = directory + 1
+  while (index < manifest.count && manifest.depth(index) > depth) {
+    yield index
+    index = manifest.kind(index) === 'dir' ? manifest.subtreeEnd(index) : index + 1
+  }
+}

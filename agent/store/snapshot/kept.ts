@@ -1,0 +1,168 @@
+import { link, open, readFile, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { syncDirectory, UNFINISHED, writeTogether } from '../../durable.ts'
+import { type FaultPoint, noFault } from '../../fault-point.ts'
+import { errnoOf } from '../../sys/failure.ts'
+import { bootId } from '../capture/tick.ts'
+import { type Manifest, parseManifest } from '../manifest/manifest.ts'
+import { ListFile } from './lists.ts'
+import { SeenTable } from './seen.ts'
+import type { Snapshot } from './snapshot.ts'
+
+/** `last`: the tree at its last quiet capture or apply. `live`: the tree as it was last looked at in between. */
+export type KeptKind = 'last' | 'live'
+
+/** A snapshot of which the parts are known, so that the next one can be made from it. */
+export interface KeptTree extends Snapshot {
+  readonly seen: SeenTable
+  readonly lists: ListFile
+}
+
+/** What a scan need not read again. */
+export interface Known {
+  readonly last: KeptTree | null
+  readonly live: KeptTree | null
+}
+
+const PARTS = ['lists', 'seen', 'manifest'] as const
+const NEWLINE = 10
+
+function manifestPath(directory: string, kind: KeptKind): string {
+  return partPath(directory, kind, 'manifest')
+}
+
+/** Where a scan of the copy in `directory` writes its block lists until they are kept; a leftover means nothing. */
+export function scannedListsPath(directory: string): string {
+  return join(directory, `scan.lists${UNFINISHED}`)
+}
+
+function partPath(directory: string, kind: KeptKind, part: (typeof PARTS)[number]): string {
+  return join(directory, `${kind}.${part}`)
+}
+
+/**
+ * Keeps a snapshot that was just scanned; its lists file becomes the kept one. What is kept already is not written again.
+ * `known` is what the scan was given. Durable on return. A crash leaves the old snapshot or the new one, or parts that
+ * do not belong together: then their files are all read again at the next scan.
+ */
+export async function keepSnapshot(
+  directory: string,
+  kind: KeptKind,
+  tree: KeptTree,
+  known: Known | null,
+  faultPoint: FaultPoint = noFault,
+): Promise<void> {
+  const listsPath = partPath(directory, kind, 'lists')
+  const kept = known?.[kind] ?? null
+  if (kept !== null && isSame(kept, tree)) {
+    // Lists that were made anew may be there because the kept ones were damaged.
+    if (tree.lists.offsets.total > 0) await keepLists(tree.lists, listsPath)
+    return
+  }
+  const other = kind === 'last' ? 'live' : 'last'
+  const twin = known?.[other] ?? null
+  if (twin !== null && twin.manifest === tree.manifest && twin.seen === tree.seen) {
+    await linkParts(directory, other, kind, faultPoint)
+    tree.lists.moved(listsPath)
+    return
+  }
+  await keepLists(tree.lists, listsPath)
+  faultPoint('lists-kept')
+  const header = Buffer.from(`${JSON.stringify({ hash: tree.manifest.hash, boot: await bootId() })}\n`)
+  const seenPath = partPath(directory, kind, 'seen')
+  const files = [
+    { path: seenPath, chunks: [header, ...tree.seen.encoded()] },
+    { path: manifestPath(directory, kind), chunks: tree.manifest.encoded() },
+  ]
+  await writeTogether(directory, files, (path) => faultPoint(path === seenPath ? 'seen-kept' : 'manifest-kept'))
+}
+
+export async function dropKept(directory: string, kind: KeptKind): Promise<void> {
+  for (const part of PARTS) await rm(partPath(directory, kind, part), { force: true })
+}
+
+/**
+ * Loads what is kept; knows nothing where there is nothing or it is damaged: it only saves work. From before a reboot nothing is taken to be
+ * as it was seen: every file is read, and the tags of its blocks tell what need not be hashed.
+ */
+export async function loadKnown(directory: string): Promise<Known> {
+  return { live: await loadUndamaged(directory, 'live'), last: await loadUndamaged(directory, 'last') }
+}
+
+/** Loads a kept snapshot; null when there is none. What was seen before a reboot is not believed. Rejects MANIFEST_INVALID when its manifest is damaged. */
+export async function loadSnapshot(directory: string, kind: KeptKind): Promise<KeptTree | null> {
+  const manifest = await loadManifest(manifestPath(directory, kind))
+  if (manifest === null) return null
+  const lists = new ListFile(manifest, partPath(directory, kind, 'lists'))
+  return { manifest, lists, seen: (await loadSeen(directory, kind, manifest)) ?? SeenTable.empty(manifest.count) }
+}
+
+/** Reads a manifest from a file; null when there is none. Rejects MANIFEST_INVALID when it is damaged. */
+async function loadManifest(path: string): Promise<Manifest | null> {
+  try {
+    return await parseManifest(await readFile(path))
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null
+    throw error
+  }
+}
+
+function isSame(a: KeptTree, b: KeptTree): boolean {
+  return a.manifest.hash === b.manifest.hash && (a.seen === b.seen || a.seen.equals(b.seen))
+}
+
+async function loadUndamaged(directory: string, kind: KeptKind): Promise<KeptTree | null> {
+  try {
+    return await loadSnapshot(directory, kind)
+  } catch {
+    // Only a saving of time: without it every file is read.
+    return null
+  }
+}
+
+/** null: what was seen is not of this manifest, or from before a reboot. */
+async function loadSeen(directory: string, kind: KeptKind, manifest: Manifest): Promise<SeenTable | null> {
+  let file: Buffer
+  try {
+    file = await readFile(partPath(directory, kind, 'seen'))
+  } catch {
+    return null
+  }
+  const headerEnd = file.indexOf(NEWLINE)
+  const expected = JSON.stringify({ hash: manifest.hash, boot: await bootId() })
+  if (file.toString('utf8', 0, headerEnd) !== expected) return null
+  return SeenTable.decode(file.subarray(headerEnd + 1), manifest.count)
+}
+
+/** Gives lists their place: durable when the directory is synced, which the caller does. */
+async function keepLists(lists: ListFile, path: string): Promise<void> {
+  if (lists.path === path) return
+  if (lists.offsets.total === 0) await rm(path, { force: true })
+  else {
+    await using file = await open(lists.path, 'r')
+    await file.sync()
+    await rename(lists.path, path)
+  }
+  lists.moved(path)
+}
+
+/** The same snapshot under the other name. Kept files are replaced and never changed: a second link serves. */
+async function linkParts(directory: string, from: KeptKind, to: KeptKind, faultPoint: FaultPoint): Promise<void> {
+  for (const part of PARTS) {
+    const path = partPath(directory, to, part)
+    const unfinished = `${path}${UNFINISHED}`
+    await rm(unfinished, { force: true })
+    try {
+      await link(partPath(directory, from, part), unfinished)
+      await rename(unfinished, path)
+      // A rename of one name of a file onto another does nothing (rename(2)).
+      await rm(unfinished, { force: true })
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error
+      // A tree without large files has no lists.
+      await rm(path, { force: true })
+    }
+    faultPoint(`${part}-linked`)
+  }
+  await syncDirectory(directory)
+}

@@ -1,0 +1,304 @@
+import { closeSync, constants, read } from 'node:fs'
+import { promisify } from 'node:util'
+import { WherryError } from '../../errors.ts'
+import type { Recycler } from '../../recycler.ts'
+import { nextData, nextHole } from '../../sys/files.ts'
+import { openAt } from '../../sys/open.ts'
+import { StatBuffer, statAt } from '../../sys/stat.ts'
+import { blockBytesOf, blockCountOf, HASH_BYTES, isSmall } from '../blocks.ts'
+import { type BlockRun, FILES_MAX, FILES_MAX_BYTES, type Piece, RUN_MAX_BYTES, type TreeReader } from '../exchange.ts'
+import { openDirectory, openRoot } from '../inode/directory.ts'
+import { lookAgain, movedAway } from '../inode/inode.ts'
+import type { FileEntry } from '../manifest/entry.ts'
+import { type BytePath, nameOf, parentOf, printable } from '../path.ts'
+import type { BlockPool } from '../pool/contract.ts'
+import { type KeptKind, type KeptTree, loadSnapshot } from './kept.ts'
+import { hashOfList } from './lists.ts'
+
+const OPEN_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOATIME
+/** Data is read, and lists are handed out, in pieces of at most this; pieces of a file end at multiples of it. */
+const PIECE_BYTES = 1024 * 1024
+/** Blocks hashed in one go when a list is missing. */
+const HASHED_BLOCKS = 256
+
+const readAsync = promisify(read)
+
+/**
+ * Opens a kept snapshot of the copy in `directory` and the tree at `data` it describes; null when nothing is kept. Later captures and applies
+ * replace what is kept, not what this reader has. Rejects MANIFEST_INVALID when what is kept is damaged.
+ */
+export async function openReader(options: {
+  readonly directory: string
+  readonly kind: KeptKind
+  readonly data: string
+  /** The volume's name, for messages. */
+  readonly volume: string
+  readonly pool: BlockPool
+  readonly memory: Recycler
+}): Promise<TreeReader | null> {
+  const tree = await loadSnapshot(options.directory, options.kind)
+  return tree === null ? null : new DiskReader(tree, openRoot(options.data), options)
+}
+
+class DiskReader implements TreeReader {
+  readonly #tree: KeptTree
+  readonly #root: number
+  readonly #volume: string
+  readonly #pool: BlockPool
+  readonly #memory: Recycler
+  readonly #stat = new StatBuffer()
+  /** Reads under way. */
+  #users = 0
+  #closing: (() => void) | undefined
+  #closed = false
+
+  constructor(
+    tree: KeptTree,
+    root: number,
+    { volume, pool, memory }: { volume: string; pool: BlockPool; memory: Recycler },
+  ) {
+    this.#memory = memory
+    this.#tree = tree
+    this.#root = root
+    this.#volume = volume
+    this.#pool = pool
+  }
+
+  get hash(): string {
+    return this.#tree.manifest.hash
+  }
+
+  async *manifest(): AsyncGenerator<Buffer> {
+    yield* this.#tree.manifest.encoded()
+  }
+
+  async files(indexes: readonly number[]): Promise<{ data: Buffer; changed: number[] }> {
+    const files = this.#smallFiles(indexes)
+    using _ = this.#use()
+    const groups: Promise<{ data: Buffer; changed: number[] }>[] = []
+    for (let start = 0; start < files.length; ) {
+      const directory = parentOf(files[start]?.path ?? '')
+      let end = start + 1
+      while (end < files.length && parentOf(files[end]?.path ?? '') === directory) end++
+      groups.push(this.#filesOf(directory, files.slice(start, end), start))
+      start = end
+    }
+    const parts = await Promise.all(groups)
+    const [only] = parts
+    if (parts.length === 1 && only !== undefined) return only
+    const data = Buffer.allocUnsafeSlow(parts.reduce((sum, part) => sum + part.data.length, 0))
+    let at = 0
+    for (const part of parts) at += part.data.copy(data, at)
+    return { data, changed: parts.flatMap((part) => part.changed) }
+  }
+
+  #smallFiles(indexes: readonly number[]): FileEntry[] {
+    let bytes = 0
+    const files = indexes.map((index) => {
+      const file = this.#file(index)
+      bytes += file.sizeBytes
+      if (!isSmall(file.sizeBytes)) throw badRequest(`Entry ${index} is no small file.`)
+      return file
+    })
+    if (files.length === 0 || files.length > FILES_MAX || bytes > FILES_MAX_BYTES) {
+      throw badRequest(`${files.length} files of ${bytes} bytes cannot be asked for in one go.`)
+    }
+    return files
+  }
+
+  /** Files of one directory; `first`: position of the first among all that were asked for. */
+  async #filesOf(
+    directory: BytePath,
+    files: readonly FileEntry[],
+    first: number,
+  ): Promise<{ data: Buffer; changed: number[] }> {
+    const fd = this.#openDirectory(directory)
+    if (fd === null) {
+      const bytes = files.reduce((sum, file) => sum + file.sizeBytes, 0)
+      return { data: Buffer.from(new ArrayBuffer(bytes)), changed: files.map((_, nth) => first + nth) }
+    }
+    try {
+      const names = files.map((file) => nameOf(file.path))
+      const sizes = files.map((file) => file.sizeBytes)
+      const { data, outcomes } = await this.#pool.readFiles(fd, names, sizes)
+      const changed: number[] = []
+      let at = 0
+      for (const [nth, file] of files.entries()) {
+        const same = outcomes[nth] === 0 && this.#isSame(fd, nameOf(file.path), file)
+        if (!same) {
+          data.fill(0, at, at + file.sizeBytes)
+          changed.push(first + nth)
+        }
+        at += file.sizeBytes
+      }
+      return { data, changed }
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  async *hashes(index: number): AsyncGenerator<Buffer> {
+    const file = this.#largeFile(index)
+    using _ = this.#use()
+    const list = (await this.#tree.lists.list(index)) ?? (await this.#hashAnew(file))
+    for (let at = 0; at < list.length; at += PIECE_BYTES) yield list.subarray(at, at + PIECE_BYTES)
+  }
+
+  /** The list was not kept, or is damaged: the file still has it. */
+  async #hashAnew(file: FileEntry): Promise<Buffer> {
+    const fd = this.#open(file)
+    try {
+      const blocks = blockCountOf(file.sizeBytes)
+      const parts: Buffer[] = []
+      for (let first = 0; first < blocks; first += HASHED_BLOCKS) {
+        parts.push(await this.#pool.hashBlocks(fd, file.sizeBytes, first, Math.min(HASHED_BLOCKS, blocks - first)))
+      }
+      const list = Buffer.concat(parts, blocks * HASH_BYTES)
+      if (!hashOfList(list).equals(file.hash)) throw this.#changed(file)
+      return list
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  async *blocks({ index, first, count }: BlockRun): AsyncGenerator<Piece> {
+    const file = this.#largeFile(index)
+    const blockBytes = blockBytesOf(file.sizeBytes)
+    const whole = Number.isSafeInteger(first) && Number.isSafeInteger(count) && first >= 0 && count > 0
+    if (!whole || first + count > blockCountOf(file.sizeBytes) || count * blockBytes > RUN_MAX_BYTES) {
+      throw badRequest(`Entry ${index} has no run of ${count} blocks from block ${first} on.`)
+    }
+    using _ = this.#use()
+    const fd = this.#open(file)
+    try {
+      const start = first * blockBytes
+      yield* pieces(this.#memory, fd, start, Math.min(start + count * blockBytes, file.sizeBytes))
+      if (!this.#isSame(fd, '', file)) throw this.#changed(file)
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  /** REQUEST_INVALID when an index is no regular file's. */
+  #file(index: number): FileEntry {
+    const { manifest } = this.#tree
+    const known = !this.#closed && Number.isSafeInteger(index) && index >= 0 && index < manifest.count
+    const entry = known ? manifest.entry(index) : undefined
+    if (entry?.kind !== 'file') throw badRequest(`Entry ${index} is no file.`)
+    return entry
+  }
+
+  #largeFile(index: number): FileEntry {
+    const file = this.#file(index)
+    if (isSmall(file.sizeBytes)) throw badRequest(`Entry ${index} is a small file.`)
+    return file
+  }
+
+  /** Opens a larger file; TREE_CHANGED when it is not what the manifest says. */
+  #open(file: FileEntry): number {
+    const directory = this.#openDirectory(parentOf(file.path))
+    if (directory === null) throw this.#changed(file)
+    let fd: number
+    try {
+      fd = openAt(directory, nameOf(file.path), OPEN_FLAGS)
+    } catch (error) {
+      if (movedAway(error)) throw this.#changed(file, error)
+      throw error
+    } finally {
+      closeSync(directory)
+    }
+    if (this.#isSame(fd, '', file)) return fd
+    closeSync(fd)
+    throw this.#changed(file)
+  }
+
+  /** Opens a directory of the tree as a place; null when it is not there any more. */
+  #openDirectory(path: BytePath): number | null {
+    let fd = openDirectory(this.#root, '.')
+    for (const name of path === '' ? [] : path.split('/')) {
+      const parent = fd
+      try {
+        fd = openDirectory(parent, name)
+      } catch (error) {
+        if (movedAway(error)) return null
+        throw error
+      } finally {
+        closeSync(parent)
+      }
+    }
+    return fd
+  }
+
+  /** Whether what has this name in a held directory ('': what is held) is the manifest's file still, as far as its inode tells. */
+  #isSame(fd: number, name: BytePath, file: FileEntry): boolean {
+    const stat = this.#stat
+    if (name === '') statAt(fd, '', stat)
+    else if (!lookAgain(fd, name, stat)) return false
+    return stat.kind === 'file' && stat.sizeBytes === file.sizeBytes && stat.mtimeNs() === file.mtimeNs
+  }
+
+  #changed(file: FileEntry, cause?: unknown): WherryError {
+    const what = `${printable(file.path)} in volume ${this.#volume} is not what the manifest says any more.`
+    return new WherryError('TREE_CHANGED', what, { hint: 'The volume was written to since; ask for it again.', cause })
+  }
+
+  /** Counts a read as under way until disposed. */
+  #use(): Disposable {
+    this.#users++
+    return {
+      [Symbol.dispose]: () => {
+        this.#users--
+        if (this.#users === 0) this.#closing?.()
+      },
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    if (this.#users > 0) await new Promise<void>((resolve) => (this.#closing = resolve))
+    closeSync(this.#root)
+  }
+}
+
+/** The data of an open file between two bytes, holes left out. The next piece is read while the last is used. */
+async function* pieces(memory: Recycler, fd: number, from: number, to: number): AsyncGenerator<Piece> {
+  let pending = ahead(memory, fd, from, to)
+  try {
+    for (;;) {
+      const piece = await pending
+      if (piece === null) return
+      pending = ahead(memory, fd, piece.offset + piece.data.length, to)
+      yield piece
+    }
+  } finally {
+    // The consumer may stop early, and the file be closed: not while a read is on its way into a descriptor's number.
+    await pending.catch(() => {})
+  }
+}
+
+/** A piece that is read while nobody waits for it yet: it may fail until somebody does. */
+function ahead(memory: Recycler, fd: number, from: number, to: number): Promise<Piece | null> {
+  const piece = readFrom(memory, fd, from, to)
+  piece.catch(() => {})
+  return piece
+}
+
+/** The first piece of data at or after a byte; null: there is none before `to`, or the file has become shorter. */
+async function readFrom(memory: Recycler, fd: number, from: number, to: number): Promise<Piece | null> {
+  const offset = from >= to ? null : nextData(fd, from)
+  if (offset === null || offset >= to) return null
+  const cut = (Math.floor(offset / PIECE_BYTES) + 1) * PIECE_BYTES
+  const end = Math.min(nextHole(fd, offset), cut, to)
+  const data = memory.take(end - offset)
+  for (let done = 0; done < data.length; ) {
+    const { bytesRead } = await readAsync(fd, data, done, data.length - done, offset + done)
+    if (bytesRead === 0) return null
+    done += bytesRead
+  }
+  return { offset, data }
+}
+
+function badRequest(what: string): WherryError {
+  return new WherryError('REQUEST_INVALID', what, { hint: 'Use the same version of Wherry on all hosts.' })
+}

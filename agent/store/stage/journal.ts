@@ -1,0 +1,48 @@
+import { readFile } from 'node:fs/promises'
+import { z } from 'zod'
+import { removeDurably, writeDurably } from '../../durable.ts'
+import { WherryError } from '../../errors.ts'
+import type { Checkpoint } from '../../model.ts'
+import { errnoOf } from '../../sys/failure.ts'
+import type { Layout } from '../layout.ts'
+
+const JOURNAL = z.strictObject({
+  version: z.literal(1),
+  checkpoint: z.strictObject({
+    epoch: z.int(),
+    seq: z.int(),
+    hash: z.string().regex(/^[0-9a-f]{64}$/),
+    at: z.string(),
+    bytes: z.int(),
+    files: z.int(),
+  }),
+})
+
+/** Writes COMMIT: from now on the staged tree is the copy's next state, whatever happens. Durable on return. */
+export async function commit(layout: Layout, checkpoint: Checkpoint): Promise<void> {
+  await writeDurably(layout.journal, [Buffer.from(`${JSON.stringify({ version: 1, checkpoint })}\n`)])
+}
+
+/** The checkpoint of the COMMIT that is there; null: none is. Rejects COPY_DAMAGED when it cannot be read. */
+export async function committed(layout: Layout): Promise<Checkpoint | null> {
+  let text: string
+  try {
+    text = await readFile(layout.journal, 'utf8')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null
+    throw error
+  }
+  try {
+    return JOURNAL.parse(JSON.parse(text)).checkpoint
+  } catch (error) {
+    throw new WherryError('COPY_DAMAGED', `The journal ${layout.journal} cannot be understood.`, {
+      hint: 'The tree may be mixed; let the copy be filled again.',
+      cause: error,
+    })
+  }
+}
+
+/** Takes COMMIT away. Durable on return. */
+export async function dropCommit(layout: Layout): Promise<void> {
+  await removeDurably(layout.journal)
+}

@@ -1,0 +1,80 @@
+import { closeSync, constants, openSync } from 'node:fs'
+import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
+import { shareOut } from '../crew.ts'
+import type { Mirror } from '../inode/mirror.ts'
+import type { Plan } from '../manifest/plan.ts'
+import type { BlockPool } from '../pool/contract.ts'
+import type { Snapshot } from '../snapshot/snapshot.ts'
+import { runsOf } from './staged-file.ts'
+import { isHash, type ZeroHashes } from './zeros.ts'
+
+const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
+/** One call of the pool: long enough that its message costs nothing, short enough to share out and to stop. */
+const HASH_CALL_BYTES = 8 * 1024 * 1024
+
+/** Opens a file of this host's own tree. Whatever may stand there by now, opening it neither waits nor leads elsewhere. */
+export function openOwn(place: Buffer): number {
+  return openSync(place, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+}
+
+/** Hashes all blocks of an open file, all threads of the pool at work. */
+export async function hashFile(pool: BlockPool, fd: number, sizeBytes: number, signal: AbortSignal): Promise<Buffer> {
+  const list = Buffer.allocUnsafeSlow(blockCountOf(sizeBytes) * HASH_BYTES)
+  const perCall = HASH_CALL_BYTES / blockBytesOf(sizeBytes)
+  const calls = runsOf(0, blockCountOf(sizeBytes), perCall, () => true)
+  await shareOut(calls, 2 * pool.threads, async ({ first, count }) => {
+    signal.throwIfAborted()
+    const hashes = await pool.hashBlocks(fd, sizeBytes, first, count)
+    hashes.copy(list, first * HASH_BYTES)
+  })
+  return list
+}
+
+/** Block hashes of this host's version of a `blocks` file as if it had the target's size. See Stage.ownList. */
+export async function ownBlocks(
+  plan: Plan,
+  index: number,
+  mine: Snapshot,
+  parts: { readonly pool: BlockPool; readonly tree: Mirror; readonly zeros: ZeroHashes },
+  signal: AbortSignal,
+): Promise<Buffer> {
+  const partner = plan.partner(index)
+  const [sizeBytes, mineBytes] = [plan.target.file(index).sizeBytes, mine.manifest.file(partner).sizeBytes]
+  if (blockBytesOf(sizeBytes) === blockBytesOf(mineBytes)) {
+    const list = await mine.lists.list(partner)
+    if (list !== null) return seenAtSize(list, mineBytes, sizeBytes, parts.zeros)
+  }
+  const fd = parts.tree.within(mine.manifest, partner, openOwn)
+  try {
+    return await hashFile(parts.pool, fd, sizeBytes, signal)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** What the list of a file becomes when the file is cut or made longer by zeros; a block of unknown content gets a hash of zeros, which no content has. */
+function seenAtSize(list: Buffer, fromBytes: number, toBytes: number, zeros: ZeroHashes): Buffer {
+  if (fromBytes === toBytes) return list
+  const blockBytes = blockBytesOf(toBytes)
+  const count = blockCountOf(toBytes)
+  const seen = Buffer.alloc(count * HASH_BYTES)
+  const { whole, last } = zeros.of(toBytes)
+  for (let block = 0; block < count; block++) {
+    const there = Math.min(Math.max(fromBytes - block * blockBytes, 0), blockBytes)
+    const wanted = Math.min(toBytes - block * blockBytes, blockBytes)
+    const at = block * HASH_BYTES
+    if (there === 0) (block === count - 1 ? last : whole).copy(seen, at)
+    else if (there === wanted) list.copy(seen, at, at, at + HASH_BYTES)
+  }
+  return seen
+}
+
+/** Whether a block of this host's file takes no room on the disk, as far as its list says: zeros are counted as a hole. */
+export function isEmptyBlock(
+  own: Buffer,
+  block: number,
+  count: number,
+  zeros: { whole: Buffer; last: Buffer },
+): boolean {
+  return isHash(own, block, block === count - 1 ? zeros.last : zeros.whole)
+}

@@ -1,0 +1,72 @@
+import { Bitmap } from '../bitmap.ts'
+import { blockBytesOf, blockCountOf } from '../blocks.ts'
+import type { BlockRun } from '../exchange.ts'
+import type { Manifest } from '../manifest/manifest.ts'
+
+/** What of one large file is known to be in the stage: one or two bits for each block. */
+export class StagedFile {
+  readonly index: number
+  readonly sizeBytes: number
+  readonly blockBytes: number
+  readonly count: number
+  /** The file's hash; its list is the one that the bits are about. */
+  readonly hash: Buffer
+  /** Blocks that the staged file holds as they should be. */
+  readonly staged: Bitmap
+  /** Blocks that this host's own version of the file has already; null when the file is staged whole. */
+  readonly own: Bitmap | null
+  /** The staged file may have something where a block is not good yet: what is to be a hole must be made one. */
+  dirty = false
+
+  constructor(target: Manifest, index: number, own: Bitmap | null) {
+    const { sizeBytes, hash } = target.file(index)
+    this.index = index
+    this.sizeBytes = sizeBytes
+    this.blockBytes = blockBytesOf(sizeBytes)
+    this.count = blockCountOf(sizeBytes)
+    // The manifest's memory must not live on in what outlives it.
+    this.hash = Buffer.from(hash)
+    this.staged = new Bitmap(this.count)
+    this.own = own
+  }
+
+  good(block: number): boolean {
+    return this.staged.has(block) || this.own?.has(block) === true
+  }
+
+  complete(): boolean {
+    if (this.staged.count === this.count) return true
+    if (this.own === null) return false
+    for (let block = 0; block < this.count; block++) if (!this.good(block)) return false
+    return true
+  }
+
+  bytesOf(block: number): number {
+    return Math.min(this.blockBytes, this.sizeBytes - block * this.blockBytes)
+  }
+
+  /** Runs of blocks that are not good, each of at most `maxBlocks`. Bits that change meanwhile count as they are when a run is found. */
+  *missing(maxBlocks = Number.POSITIVE_INFINITY): Generator<BlockRun> {
+    yield* runsOf(this.index, this.count, maxBlocks, (block) => !this.good(block))
+  }
+}
+
+/** Runs of blocks of a file for which `wanted` holds. */
+export function* runsOf(
+  index: number,
+  count: number,
+  maxBlocks: number,
+  wanted: (block: number) => boolean,
+): Generator<BlockRun> {
+  let first = 0
+  while (first < count) {
+    if (!wanted(first)) {
+      first++
+      continue
+    }
+    let end = first + 1
+    while (end < count && end - first < maxBlocks && wanted(end)) end++
+    yield { index, first, count: end - first }
+    first = end
+  }
+}

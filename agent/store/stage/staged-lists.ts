@@ -1,0 +1,128 @@
+import { createHash } from 'node:crypto'
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs'
+import { WherryError } from '../../errors.ts'
+import { errnoOf } from '../../sys/failure.ts'
+import { HASH_BYTES } from '../blocks.ts'
+
+const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants
+/** The file's hash, then bytes of the list. */
+const HEAD_BYTES = HASH_BYTES + 4
+/** The list of a file of 16 TiB, the largest that ext4 holds: a list is in memory whole while its file is under way. */
+export const LIST_MAX_BYTES = 128 * 1024 * 1024
+
+/**
+ * Block lists that have come, by the hash of the file they belong to, in one file that only grows: what an earlier target left is used
+ * when a later one has the same file. In memory about 100 bytes for each list.
+ */
+export class StagedLists {
+  readonly #path: string
+  readonly #places = new Map<string, { readonly offset: number; readonly bytes: number }>()
+  #fd = -1
+  #end = 0
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  /** Bytes of the file. */
+  get sizeBytes(): number {
+    return this.#end
+  }
+
+  /** Whether a list is here; it may still prove damaged when it is read. */
+  has(hash: Buffer): boolean {
+    this.#load(false)
+    return this.#places.has(key(hash))
+  }
+
+  /** The list of the file with this hash, checked; null when it is not here or damaged (it then counts as not here). */
+  read(hash: Buffer): Buffer | null {
+    this.#load(false)
+    const place = this.#places.get(key(hash))
+    if (place === undefined) return null
+    const list = Buffer.allocUnsafeSlow(place.bytes)
+    if (readFully(this.#fd, list, place.offset) && listFits(list, hash)) return list
+    this.#places.delete(key(hash))
+    return null
+  }
+
+  /** Keeps a list; HASH_MISMATCH when it is not that of the file with this hash. Durable with the next sync of the file system. */
+  add(hash: Buffer, list: Buffer): void {
+    if (!listFits(list, hash)) {
+      throw new WherryError('HASH_MISMATCH', `A list of ${list.length / HASH_BYTES} block hashes is not the file's.`, {
+        hint: 'The sending host or its disk is damaged; verify its copy.',
+      })
+    }
+    this.#load(true)
+    if (this.#places.has(key(hash))) return
+    const head = Buffer.allocUnsafe(HEAD_BYTES)
+    hash.copy(head)
+    head.writeUInt32LE(list.length, HASH_BYTES)
+    writeFully(this.#fd, head, this.#end)
+    writeFully(this.#fd, list, this.#end + HEAD_BYTES)
+    this.#places.set(key(hash), { offset: this.#end + HEAD_BYTES, bytes: list.length })
+    this.#end += HEAD_BYTES + list.length
+  }
+
+  /** Forgets all and removes the file. */
+  drop(): void {
+    this.close()
+    try {
+      unlinkSync(this.#path)
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error
+    }
+  }
+
+  /** Gives the descriptor back; the next use opens the file again. */
+  close(): void {
+    if (this.#fd >= 0) closeSync(this.#fd)
+    this.#fd = -1
+    this.#end = 0
+    this.#places.clear()
+  }
+
+  #load(making: boolean): void {
+    if (this.#fd >= 0) return
+    try {
+      this.#fd = openSync(this.#path, O_RDWR | O_NOFOLLOW | (making ? O_CREAT : 0), 0o600)
+    } catch (error) {
+      if (!making && errnoOf(error) === 'ENOENT') return
+      throw error
+    }
+    const size = fstatSync(this.#fd).size
+    const head = Buffer.allocUnsafe(HEAD_BYTES)
+    while (this.#end + HEAD_BYTES <= size && readFully(this.#fd, head, this.#end)) {
+      const bytes = head.readUInt32LE(HASH_BYTES)
+      const offset = this.#end + HEAD_BYTES
+      if (bytes === 0 || bytes > LIST_MAX_BYTES || offset + bytes > size) break
+      this.#places.set(key(head), { offset, bytes })
+      this.#end = offset + bytes
+    }
+    // What a crash cut off in the middle.
+    if (this.#end < size) ftruncateSync(this.#fd, this.#end)
+  }
+}
+
+function key(hash: Buffer): string {
+  return hash.toString('latin1', 0, HASH_BYTES)
+}
+
+function listFits(list: Buffer, hash: Buffer): boolean {
+  return createHash('sha256').update(list).digest().equals(hash)
+}
+
+function readFully(fd: number, buffer: Buffer, offset: number): boolean {
+  for (let done = 0; done < buffer.length; ) {
+    const read = readSync(fd, buffer, done, buffer.length - done, offset + done)
+    if (read === 0) return false
+    done += read
+  }
+  return true
+}
+
+function writeFully(fd: number, buffer: Buffer, offset: number): void {
+  for (let done = 0; done < buffer.length; ) {
+    done += writeSync(fd, buffer, done, buffer.length - done, offset + done)
+  }
+}

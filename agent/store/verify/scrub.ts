@@ -1,0 +1,83 @@
+import { closeSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { WherryError } from '../../errors.ts'
+import { HASH_BYTES } from '../blocks.ts'
+import { scanTree } from '../capture/scan.ts'
+import { tickAndSync } from '../capture/tick.ts'
+import type { LocalCopy, Verification } from '../contract.ts'
+import { orDiskFull } from '../copies/space.ts'
+import { openRoot } from '../inode/directory.ts'
+import { Mirror } from '../inode/mirror.ts'
+import type { Layout } from '../layout.ts'
+import type { Manifest } from '../manifest/manifest.ts'
+import type { BlockPool } from '../pool/contract.ts'
+import { dropKept, type KeptTree, keepSnapshot, loadSnapshot, scannedListsPath } from '../snapshot/kept.ts'
+import { SeenBuilder } from '../snapshot/seen.ts'
+import { compareContent, compareEntries, Findings } from './verify.ts'
+
+/** The record is read often; the report of the scrub names more. */
+const RECORDED_PATHS_MAX = 20
+/** Contents are compared by themselves, not through the scan's description. */
+const NOT_READ = { hash: Buffer.alloc(HASH_BYTES) }
+
+export interface ScrubParts {
+  readonly layout: Layout
+  /** The volume's name, for messages. */
+  readonly volume: string
+  readonly copy: LocalCopy
+  readonly pool: BlockPool
+  /** Changes the copy's record, durably. */
+  readonly update: (change: Partial<Omit<LocalCopy, 'id'>>) => Promise<unknown>
+  readonly signal: AbortSignal
+}
+
+/**
+ * Reads a copy at rest again and compares it with the manifest of its last checkpoint, see Store.verify. What is damaged loses what was
+ * known of it, durably, so that the next scan reads it again and the next copy of the same checkpoint brings what differs.
+ */
+export async function scrub(parts: ScrubParts): Promise<Verification> {
+  const { layout, volume, copy, pool, update, signal } = parts
+  signal.throwIfAborted()
+  const last = await loadSnapshot(layout.directory, 'last')
+  if (last === null) {
+    throw new WherryError('NOT_AT_CHECKPOINT', `Volume ${volume} was never at a checkpoint on this host.`, {
+      hint: 'There is nothing to compare it with yet.',
+    })
+  }
+  const findings = new Findings()
+  const files = compareEntries(last.manifest, await describe(parts), findings)
+  const { manifest, lists } = last
+  await compareContent({ tree: new Mirror(layout.data), manifest, lists, pool, signal }, files, findings)
+  if (findings.damagedCount > 0) {
+    await orDiskFull(layout.directory, volume, () => distrust(layout.directory, last, findings.suspect))
+    const paths = new Set(findings.damaged.map(({ path }) => path))
+    await update({ damaged: [...paths].slice(0, RECORDED_PATHS_MAX) })
+  } else if (copy.damaged !== null) {
+    await update({ damaged: null })
+  }
+  const { filesChecked, bytesRead, damaged, damagedCount } = findings
+  return { filesChecked, bytesRead, damaged, damagedCount }
+}
+
+/** The tree as it is, nothing believed of what was seen before; contents are left out. */
+async function describe({ layout, volume, pool, signal }: ScrubParts): Promise<Manifest> {
+  const lists = scannedListsPath(layout.directory)
+  const tickNs = await tickAndSync(layout.tick)
+  const root = openRoot(layout.data)
+  try {
+    const options = { volume, quiet: true, tickNs, known: null, pool, signal, lists }
+    return (await scanTree(root, { ...options, content: () => NOT_READ })).manifest
+  } finally {
+    closeSync(root)
+    await rm(lists, { force: true })
+  }
+}
+
+/** Keeps the last checkpoint's manifest, but believes nothing of some of its entries any more. Durable on return. */
+async function distrust(directory: string, last: KeptTree, suspect: ReadonlySet<number>): Promise<void> {
+  const seen = new SeenBuilder()
+  seen.copyFirst(last.seen, last.manifest.count)
+  for (const index of suspect) seen.setClean(index, false)
+  await keepSnapshot(directory, 'last', { ...last, seen: seen.finish() }, null)
+  await dropKept(directory, 'live')
+}

@@ -1,0 +1,167 @@
+import { closeSync } from 'node:fs'
+import { errnoOf } from '../../sys/failure.ts'
+import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
+import type { Damage } from '../contract.ts'
+import { shareOut } from '../crew.ts'
+import { RUN_MAX_BYTES } from '../exchange.ts'
+import type { Mirror } from '../inode/mirror.ts'
+import { sameButContent } from '../manifest/comparison.ts'
+import { joinManifests, type Manifest } from '../manifest/manifest.ts'
+import { printable } from '../path.ts'
+import type { BlockPool } from '../pool/contract.ts'
+import { hashOfList } from '../snapshot/lists.ts'
+import type { BlockLists } from '../snapshot/snapshot.ts'
+import { openOwn } from '../stage/own-blocks.ts'
+import { groupSmallFiles } from '../stage/small-files.ts'
+import { runsOf } from '../stage/staged-file.ts'
+import { isHash, sameHash } from '../stage/zeros.ts'
+
+/** Enough to see what happened; a copy with more is fetched again all the same. */
+const REPORTED_MAX = 1000
+
+/** What was found so far. Indexes are those of the manifest that was checked against. */
+export class Findings {
+  filesChecked = 0
+  bytesRead = 0
+  /** Entries that must be looked at again before anything is believed of them; for something extra the directory it is in. */
+  readonly suspect = new Set<number>()
+  readonly damaged: Damage[] = []
+  damagedCount = 0
+
+  add(index: number, path: string, reason: Damage['reason'], blocks = 0): void {
+    this.suspect.add(index)
+    this.damagedCount += 1
+    if (this.damaged.length < REPORTED_MAX) this.damaged.push({ path: printable(path), reason, blocks })
+  }
+}
+
+/**
+ * Compares names, kinds, links and attributes: `is` describes the tree as it is, file contents left out of account. Answers the regular
+ * files (by index in `wanted`) whose content can be compared.
+ */
+export function compareEntries(wanted: Manifest, is: Manifest, findings: Findings): number[] {
+  const files: number[] = []
+  for (const { a, b } of joinManifests(wanted, is)) {
+    if (a < 0) findings.add(ancestorIn(wanted, is, b), is.path(b), 'extra')
+    else if (b < 0) findings.add(a, wanted.path(a), 'missing')
+    else if (wanted.kind(a) !== is.kind(b)) findings.add(a, wanted.path(a), 'kind')
+    else {
+      if (wanted.kind(a) === 'file') compareSizes(wanted, a, is, b, findings, files)
+      if (!wanted.sameRecord(a, is, b) && !sameButContent(wanted, a, is, b)) {
+        findings.add(a, wanted.path(a), 'attributes')
+      }
+    }
+  }
+  return files
+}
+
+/** A file of another length is damaged whatever it holds. */
+function compareSizes(wanted: Manifest, a: number, is: Manifest, b: number, findings: Findings, files: number[]): void {
+  const [should, does] = [wanted.file(a).sizeBytes, is.file(b).sizeBytes]
+  if (should === does) files.push(a)
+  else findings.add(a, wanted.path(a), 'content', Math.max(1, Math.abs(blockCountOf(should) - blockCountOf(does))))
+}
+
+/** The directory of `wanted` that holds what is extra, or what that lies in. */
+function ancestorIn(wanted: Manifest, is: Manifest, extra: number): number {
+  for (let at = is.parent(extra); at > 0; at = is.parent(at)) {
+    const index = wanted.find(is.path(at))
+    if (index >= 0) return index
+  }
+  return 0
+}
+
+export interface ContentParts {
+  readonly tree: Mirror
+  readonly manifest: Manifest
+  readonly lists: BlockLists
+  readonly pool: BlockPool
+  readonly signal: AbortSignal
+}
+
+/**
+ * Reads files (indexes of the manifest, which lie where it says) and compares their content with it, block by block.
+ * Rejects what the signal says. A file that cannot be read is damaged, not a failure.
+ */
+export async function compareContent(parts: ContentParts, files: readonly number[], findings: Findings): Promise<void> {
+  const small = files.filter((index) => !parts.manifest.isLarge(index))
+  const large = files.filter((index) => parts.manifest.isLarge(index))
+  await shareOut(groupSmallFiles(parts.manifest, small), parts.pool.threads, async (group) => {
+    parts.signal.throwIfAborted()
+    await compareSmall(parts, group, findings)
+  })
+  for (const index of large) await compareLarge(parts, index, findings)
+}
+
+/** Files of one directory. */
+async function compareSmall(parts: ContentParts, group: readonly number[], findings: Findings): Promise<void> {
+  const { manifest, tree, pool } = parts
+  const facts = group.map((index) => manifest.file(index))
+  const names = group.map((index) => manifest.name(index))
+  const directory = tree.directory(manifest, manifest.parent(group[0] ?? 0))
+  try {
+    const sizes = facts.map(({ sizeBytes }) => sizeBytes)
+    const { hashes, outcomes } = await pool.hashFiles(directory, names, sizes)
+    for (const [nth, index] of group.entries()) {
+      const { sizeBytes, hash } = facts[nth] ?? manifest.file(index)
+      const outcome = outcomes[nth] ?? 0
+      findings.filesChecked += 1
+      findings.bytesRead += sizeBytes
+      if (outcome > 1) findings.add(index, manifest.path(index), 'unreadable', 1)
+      else if (outcome === 1 || !isHash(hashes, nth, hash)) findings.add(index, manifest.path(index), 'content', 1)
+    }
+  } finally {
+    closeSync(directory)
+  }
+}
+
+async function compareLarge(parts: ContentParts, index: number, findings: Findings): Promise<void> {
+  const { manifest } = parts
+  const { sizeBytes, hash } = manifest.file(index)
+  const count = blockCountOf(sizeBytes)
+  const list = await parts.lists.list(index)
+  findings.filesChecked += 1
+  findings.bytesRead += sizeBytes
+  const fd = parts.tree.within(manifest, index, openOwn)
+  try {
+    const { is, unreadable } = await readHashes(parts, fd, sizeBytes)
+    // Without its list only the file as a whole can be told.
+    const whole = list === null && !hashOfList(is).equals(hash) ? count : 0
+    const different = list === null ? whole : differences(is, list, count)
+    if (different > 0) findings.add(index, manifest.path(index), unreadable ? 'unreadable' : 'content', different)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Hashes of all blocks of an open file; a block that cannot be read has zeros there, which are no data's hash. */
+async function readHashes(
+  { pool, signal }: ContentParts,
+  fd: number,
+  sizeBytes: number,
+): Promise<{ is: Buffer; unreadable: boolean }> {
+  const count = blockCountOf(sizeBytes)
+  const is = Buffer.alloc(count * HASH_BYTES)
+  let unreadable = false
+  const hash = async (first: number, blocks: number): Promise<void> => {
+    signal.throwIfAborted()
+    try {
+      const hashes = await pool.hashBlocks(fd, sizeBytes, first, blocks)
+      hashes.copy(is, first * HASH_BYTES)
+    } catch (error) {
+      if (errnoOf(error) !== 'EIO') throw error
+      unreadable = true
+      if (blocks > 1) for (let block = first; block < first + blocks; block++) await hash(block, 1)
+    }
+  }
+  const perCall = RUN_MAX_BYTES / blockBytesOf(sizeBytes)
+  const calls = runsOf(0, count, perCall, () => true)
+  await shareOut(calls, pool.threads, ({ first, count: blocks }) => hash(first, blocks))
+  return { is, unreadable }
+}
+
+function differences(is: Buffer, list: Buffer, count: number): number {
+  let different = 0
+  for (let block = 0; block < count; block++) if (!sameHash(is, list, block)) different += 1
+  return different
+}

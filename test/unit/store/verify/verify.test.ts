@@ -1,0 +1,167 @@
+import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { lstatSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import type { Checkpoint } from '../../../../agent/model.ts'
+import { setMtime } from '../../../../agent/sys/attributes.ts'
+import { describeTree } from '../comparer.ts'
+import { calm, checkpoint, directory, type Host, host, send, volume } from '../fixture.ts'
+
+const MB = 1_000_000
+const BLOCK_BYTES = 64 * 1024
+
+interface Pair {
+  readonly one: Host
+  readonly two: Host
+  readonly v: ReturnType<typeof volume>
+  readonly at: Checkpoint
+}
+
+/** Two hosts with the same copy; the second one's lies in `state`. */
+async function pair(t: ExecutionContext, build: (data: string) => void, state?: string): Promise<Pair> {
+  const [one, two] = [await host(t), await host(t, state)]
+  const v = volume()
+  await one.store.create(v)
+  build(one.data(v.id))
+  const at = checkpoint(await one.store.capture(v.id, 'quiet', calm))
+  await send(one.store, two.store, v)
+  await two.store.apply(v.id, at)
+  return { one, two, v, at }
+}
+
+/** Changes one byte of a file and gives it its times back. */
+async function damage(path: string, offset: number): Promise<void> {
+  const { mtimeNs } = lstatSync(path, { bigint: true })
+  await using file = await open(path, 'r+')
+  const { buffer } = await file.read(Buffer.alloc(1), 0, 1, offset)
+  await file.write(Buffer.from([(buffer[0] ?? 0) ^ 0xff]), 0, 1, offset)
+  await file.sync()
+  setMtime(Buffer.from(path), mtimeNs)
+}
+
+/** Finds a damaged copy refused, fetches what is damaged, finds it whole. Answers the bytes that were fetched. */
+async function repair(t: ExecutionContext, { one, two, v, at }: Pair): Promise<number> {
+  t.true(((await two.store.copy(v.id))?.damaged?.length ?? 0) > 0)
+  for (const refused of [
+    two.store.mount(v.id),
+    two.store.reader(v.id, 'last'),
+    two.store.capture(v.id, 'quiet', calm),
+  ]) {
+    await t.throwsAsync(refused, { code: 'COPY_DAMAGED', message: /is damaged: / })
+  }
+  const { sentBytes, complete } = await send(one.store, two.store, v)
+  t.true(complete)
+  await two.store.apply(v.id, at)
+  t.is((await two.store.copy(v.id))?.damaged, null)
+  t.deepEqual(describeTree(two.data(v.id)), describeTree(one.data(v.id)))
+  t.is((await two.store.verify(v.id, calm)).damagedCount, 0)
+  t.is((await two.store.capture(v.id, 'quiet', calm)).hash, at.hash)
+  return sentBytes
+}
+
+test('a damaged block of a large file is found, and only that block is fetched again', async (t) => {
+  const copies = await pair(t, (data) => {
+    writeFileSync(join(data, 'large'), randomBytes(100 * MB))
+    for (let n = 0; n < 50; n += 1) writeFileSync(join(data, `small${n}`), randomBytes(n * 100))
+  })
+  const { two, v } = copies
+  t.deepEqual((await two.store.verify(v.id, calm)).damaged, [])
+  t.is((await two.store.copy(v.id))?.damaged, null)
+  await damage(join(two.data(v.id), 'large'), 50 * MB)
+  const found = await two.store.verify(v.id, calm)
+  t.deepEqual(found.damaged, [{ path: '"large"', reason: 'content', blocks: 1 }])
+  t.is(found.filesChecked, 51)
+  t.true(found.bytesRead > 100 * MB)
+  t.is(await repair(t, copies), BLOCK_BYTES)
+})
+
+test('damage below the file system, which no inode tells of, is found and repaired', async (t) => {
+  const base = await directory(t)
+  const script = 'truncate -s 96M disk && mkfs.ext4 -q disk && mkdir mnt && mount -o loop disk mnt'
+  execFileSync('sh', ['-c', script], { cwd: base, stdio: 'ignore' })
+  t.teardown(() => execFileSync('umount', [join(base, 'mnt')]))
+  const mark = randomBytes(64)
+  const content = randomBytes(4 * MB)
+  mark.copy(content, 3 * MB)
+  const copies = await pair(t, (data) => writeFileSync(join(data, 'large'), content), join(base, 'mnt', 'state'))
+  const { two, v } = copies
+  const before = lstatSync(join(two.data(v.id), 'large'), { bigint: true })
+  // A disk that gives back other bytes than were written.
+  const disk = join(base, 'disk')
+  execFileSync('sync', ['-f', two.data(v.id)])
+  const at = readFileSync(disk).indexOf(mark)
+  t.true(at > 0)
+  const loop = execFileSync('losetup', ['-n', '-O', 'NAME', '-j', disk], { encoding: 'utf8' }).trim()
+  {
+    await using device = await open(loop, 'r+')
+    await device.write(Buffer.from('rotten'), 0, 6, at)
+    await device.sync()
+  }
+  execFileSync('sh', ['-c', 'echo 1 > /proc/sys/vm/drop_caches'])
+  t.is(lstatSync(join(two.data(v.id), 'large'), { bigint: true }).ctimeNs, before.ctimeNs)
+  t.is((await two.store.capture(v.id, 'quiet', calm)).filesRead, 0, 'a capture believes what was seen')
+  t.deepEqual((await two.store.verify(v.id, calm)).damaged, [{ path: '"large"', reason: 'content', blocks: 1 }])
+  t.is(await repair(t, copies), BLOCK_BYTES)
+  await two.store[Symbol.asyncDispose]()
+})
+
+test('whatever else is not as it was is found by its path and put right', async (t) => {
+  const copies = await pair(t, (data) => {
+    for (const name of ['kept', 'flipped', 'longer', 'gone', 'chmod', 'kind', 'mark']) {
+      writeFileSync(join(data, name), name)
+    }
+    execFileSync('sh', ['-c', 'ln kept kept-too; ln -s kept link; mkdir -p dir/sub; setfattr -n user.a -v b mark'], {
+      cwd: data,
+    })
+  })
+  const { two, v } = copies
+  const data = two.data(v.id)
+  await damage(join(data, 'flipped'), 3)
+  writeFileSync(join(data, 'longer'), 'longer!')
+  mkdirSync(join(data, 'dir', 'sub', 'extra'))
+  const script =
+    'rm gone; chmod 600 chmod; rm kind; mkfifo kind; setfattr -n user.a -v c mark; ln -sf else link; rm kept-too; cp kept kept-too'
+  execFileSync('sh', ['-c', script], { cwd: data })
+  const { damaged, damagedCount } = await two.store.verify(v.id, calm)
+  const found = new Map(damaged.map(({ path, reason }) => [`${path} ${reason}`, reason]))
+  for (const expected of [
+    '"flipped" content',
+    '"longer" content',
+    '"gone" missing',
+    '"chmod" attributes',
+    '"kind" kind',
+    '"mark" attributes',
+    '"link" attributes',
+    '"kept-too" kind',
+    '"dir/sub/extra" extra',
+    '"dir/sub" attributes',
+  ]) {
+    t.true(found.has(expected), `${expected} of ${[...found.keys()].join(', ')}`)
+  }
+  t.is(damagedCount, damaged.length)
+  t.true((await repair(t, copies)) < 100)
+})
+
+test('a copy that is in use, was never at a checkpoint or is wanted meanwhile is not read again', async (t) => {
+  const { two, v } = await pair(t, (data) => writeFileSync(join(data, 'file'), randomBytes(80 * MB)))
+  const empty = volume()
+  await two.store.create(empty)
+  await t.throwsAsync(two.store.verify(empty.id, calm), { code: 'NOT_AT_CHECKPOINT' })
+  await two.store.update(v.id, { held: { epoch: 2, incarnation: 'x' } })
+  await t.throwsAsync(two.store.verify(v.id, calm), { code: 'VOLUME_IN_USE' })
+  await two.store.update(v.id, { held: null })
+  const path = two.store.mount(v.id)
+  await path
+  await t.throwsAsync(two.store.verify(v.id, calm), { code: 'VOLUME_IN_USE' })
+  await two.store.unmount(v.id)
+  const stopped = t.throwsAsync(two.store.verify(v.id, calm), { code: 'VOLUME_IN_USE', message: /was stopped/ })
+  await two.store.capture(v.id, 'quiet', calm)
+  await stopped
+  const abort = new AbortController()
+  const aborted = t.throwsAsync(two.store.verify(v.id, abort.signal), { message: 'enough' })
+  abort.abort(new Error('enough'))
+  await aborted
+  t.is((await two.store.verify(v.id, calm)).damagedCount, 0)
+})

@@ -7,6 +7,16 @@ export interface VolumeOptions {
   readonly gid: number
   /** Permission bits of the volume's root directory when it is first made, 0 to 0o7777. */
   readonly mode: number
+  /** How many hosts should have the data, the holder included; fewer where there are fewer hosts. 1: none but the holder's. */
+  readonly copies: number
+  /** Wanted age of the newest checkpoint while the volume is held; null: none is taken then. */
+  readonly checkpointMs: number | null
+  /** `pause`: containers stand still for the last round of a checkpoint; `live`: they do not, and a checkpoint may be fuzzy. */
+  readonly consistency: 'pause' | 'live'
+  /** `manual`: only a person lets another host take over (`wherry promote`). */
+  readonly failover: 'auto' | 'manual'
+  /** `continue`: a holder that is cut off goes on; then nobody takes over by itself. */
+  readonly onIsolation: 'pause' | 'continue'
 }
 
 /** A point-in-time state of a volume. `hash` covers every path, attribute and byte of the tree. */
@@ -23,6 +33,21 @@ export interface Checkpoint {
   readonly files: number
 }
 
+/** How a volume was taken over from a holder that was lost. */
+export interface Seizure {
+  /** The epoch that began with it. */
+  readonly epoch: number
+  /** Hosts by id. */
+  readonly from: string
+  readonly by: string
+  /** ISO 8601, the clock of the host that seized. */
+  readonly at: string
+  /** Where the volume went on from. */
+  readonly base: { readonly epoch: number; readonly seq: number; readonly hash: string }
+  /** Age of that checkpoint when its holder was last heard of: at most what was written in that time is lost. */
+  readonly ageSeconds: number
+}
+
 export type CopyState = 'current' | 'behind' | 'filling' | 'diverged'
 
 /** What the registry knows of one host's copy. */
@@ -31,6 +56,8 @@ export interface CopyRecord {
   readonly seq: number
   readonly state: CopyState
   readonly at: string
+  /** The host has it to keep, not only because a move may come: it stays until enough others are current. */
+  readonly kept: boolean
 }
 
 /** Who may write the volume now. `incarnation` is random per hold, so that a writer can recognise its own write. */
@@ -51,6 +78,8 @@ export interface VolumeRecord {
   readonly holder: Holder | null
   /** The newest committed checkpoint; null while the volume has never been released. */
   readonly last: Checkpoint | null
+  /** Newest last, bounded: by them a host that returns tells whether its tree is one the cluster went on from. */
+  readonly seizures: readonly Seizure[]
   /** By host id. */
   readonly copies: Readonly<Record<string, CopyRecord>>
   /** Set once a removal has begun: nobody may hold the volume again, the name is about to be free. */
@@ -83,4 +112,15 @@ export interface HostRecord {
   readonly uses: Readonly<Record<string, readonly string[]>>
   /** Time of this heartbeat, ISO 8601, the host's own clock. */
   readonly at: string
+  /** Counts this host's renewals since its agent started; with `incarnation` it tells a host which of its writes this is. */
+  readonly renewal: number
+  /** Id of the host that declared this lease over; null: it runs. */
+  readonly expiredBy: string | null
+  /** Space for volumes on the host's disk. */
+  readonly freeBytes: number
+  readonly totalBytes: number
+  /** The Swarm node's label `zone`; null: none. */
+  readonly zone: string | null
+  /** A person asked for all copies to leave, or Swarm has drained the node. */
+  readonly draining: boolean
 }

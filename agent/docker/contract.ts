@@ -27,6 +27,19 @@ export interface EngineEvent {
 export interface Engine {
   /** Containers of any state that mount volumes of this driver. */
   users(): Promise<VolumeUser[]>
+  /**
+   * Freezes a container; true: this call did. False: it was paused already, or does not run any more. Rejects
+   * ENGINE_UNREACHABLE; it may then still have happened.
+   */
+  pause(container: string): Promise<boolean>
+  /** Lets a paused container go on; one that is not paused, or gone, is no error. */
+  unpause(container: string): Promise<void>
+  /** Kills a container, paused or not (it is unpaused by the kill); one that is gone is no error. */
+  kill(container: string): Promise<void>
+  /** Labels of all Swarm nodes, by node id. Leader only. */
+  nodeLabels(): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>>
+  /** Replaces those labels of a Swarm node that begin with `prefix`; others stay. Leader only; safe to repeat. */
+  setNodeLabels(node: string, prefix: string, labels: Readonly<Record<string, string>>): Promise<void>
   /** When a container last stopped; null: it has not, or it is gone. */
   finishedAt(container: string): Promise<Date | null>
   /** Host name and Swarm state. `leader`: this engine is the Swarm's leading manager. */

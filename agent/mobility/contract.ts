@@ -1,5 +1,5 @@
 import type { Checkpoint, CopyState, VolumeOptions } from '../model.ts'
-import type { Verification } from '../store/contract.ts'
+import type { DivergedTree, Verification } from '../store/contract.ts'
 
 /** One volume as people and Docker see it. */
 export interface VolumeView {
@@ -20,6 +20,12 @@ export interface VolumeView {
   } | null
   readonly epoch: number
   readonly last: Checkpoint | null
+  /** The last time the volume was taken over from a lost holder, and what that may have cost; null: never. */
+  readonly seizure: { readonly from: string; readonly by: string; readonly at: string; readonly epoch: number; readonly seq: number; readonly ageSeconds: number } | null
+  /** While held here: how its checkpoints go. Null elsewhere. */
+  readonly checkpointing: CheckpointView | null
+  /** Trees on this host with writes that the cluster never got. */
+  readonly diverged: readonly DivergedTree[]
   readonly copies: readonly {
     readonly host: string
     readonly address: string
@@ -29,6 +35,38 @@ export interface VolumeView {
     readonly at: string
   }[]
   readonly move: MoveView | null
+}
+
+/** Checkpoints of a volume that is held here. */
+export interface CheckpointView {
+  /** `fuzzy`: taken while the containers ran (consistency=live). */
+  readonly state: 'off' | 'waiting' | 'running' | 'fuzzy'
+  /** Of the newest one that another host has; null: none yet. */
+  readonly ageSeconds: number | null
+  /** How long containers stood still for the newest one. */
+  readonly pauseMs: number | null
+  /** Time from one to the next, as adapted to what they cost. */
+  readonly intervalMs: number
+  /** Why the newest try failed; null: it did not. */
+  readonly error: string | null
+}
+
+/** What a registry that was lost was rebuilt from. */
+export interface RecoverView {
+  /** Names of volumes whose records were written. */
+  readonly written: readonly string[]
+  /** Records that were there and not below what the disks say. */
+  readonly kept: readonly string[]
+  /** One line each: what a person must decide, and hosts that did not answer. */
+  readonly problems: readonly string[]
+}
+
+/** How far a host is with giving its copies away. */
+export interface DrainView {
+  readonly host: string
+  readonly draining: boolean
+  /** Volumes with a copy that is still there, and why. */
+  readonly left: readonly { readonly volume: string; readonly why: string }[]
 }
 
 /** One copy of a volume on its way to this host. */
@@ -70,6 +108,10 @@ export interface HostView {
   readonly lastSeen: string
   readonly swarmNode: string | null
   readonly uses: Readonly<Record<string, readonly string[]>>
+  readonly freeBytes: number
+  readonly totalBytes: number
+  readonly zone: string | null
+  readonly draining: boolean
 }
 
 export interface Health {
@@ -97,6 +139,15 @@ export interface Mobility {
   unmount(name: string, mountId: string): Promise<void>
   /** Reads this host's copy of an idle volume again, byte by byte; damaged blocks are fetched from another host. As long as that takes. */
   verify(name: string, signal: AbortSignal): Promise<VerifyView>
+  /**
+   * Ends the hold of a holder that is lost, or gives up a checkpoint that cannot be reached, and makes the best reachable checkpoint the volume's last. The volume is
+   * idle then and follows the next Mount. FAILOVER_REFUSED, with who has what, while the holder lives, or when data would be lost and `acceptLoss` is false.
+   */
+  promote(name: string, acceptLoss: boolean, signal: AbortSignal): Promise<VolumeView>
+  /** Gives this host's copies to other hosts from now on (`on` false: no longer), and says how far it is. The wish outlives the agent. */
+  drain(on: boolean): Promise<DrainView>
+  /** Writes the records of a lost registry anew, from the disks of all hosts that answer. Never lowers an epoch, never touches a record that is not below the disks. */
+  recover(signal: AbortSignal): Promise<RecoverView>
   hosts(): Promise<HostView[]>
   moves(): Promise<MoveView[]>
   health(): Promise<Health>

@@ -4,12 +4,13 @@ import type { Engine } from '../docker/contract.ts'
 import type { HostRecord, VolumeRecord } from '../model.ts'
 import type { Registry, Versioned } from '../registry/contract.ts'
 import type { Store } from '../store/contract.ts'
-import type { VolumePuller } from '../transfer/contract.ts'
+import type { Peers, RegistrySight, VolumePuller } from '../transfer/contract.ts'
+import type { Watchdog } from '../fence/contract.ts'
 
 /** Time as the decisions see it, so that the same code runs under a virtual clock. */
 export interface Clock {
   now(): Date
-  /** Milliseconds that only go forward. */
+  /** Milliseconds since the host was booted, that only go forward, and on while it sleeps (CLOCK_BOOTTIME): every process of the host reads the same. */
   elapsedMs(): number
   /** Resolves after `ms`, or at once when `signal` aborts. Never rejects. */
   sleep(ms: number, signal: AbortSignal): Promise<void>
@@ -38,6 +39,10 @@ export interface Parts {
   readonly cache: RecordCache
   readonly store: Store
   readonly puller: VolumePuller
+  readonly peers: Peers
+  /** What this host's own registry server says. */
+  readonly sight: () => Promise<RegistrySight>
+  readonly watchdog: Watchdog
   readonly bus: Bus
   readonly engine: Engine
   readonly clock: Clock
@@ -46,6 +51,10 @@ export interface Parts {
   readonly log: Logger
   readonly heartbeatMs: number
   readonly leaseMs: number
+  /** How long a heartbeat must have stood still, watched without a break, before another host may expire it. */
+  readonly seizeAfterMs: number
+  /** Addresses of the hosts that run the registry's servers; empty with a NATS of the user's own. */
+  readonly registryHosts: readonly string[]
   /** Aborts when the agent shuts down. */
   readonly signal: AbortSignal
 }

@@ -43,8 +43,10 @@ export interface Registry {
 
   /** Reads all hosts' heartbeats. */
   hosts(): Promise<Versioned<HostRecord>[]>
-  /** Writes this host's heartbeat (last writer wins: a host writes only its own). */
-  putHost(record: HostRecord): Promise<Write<HostRecord>>
+  /** Adds a host's first heartbeat; `refused` when there is one. */
+  addHost(record: HostRecord): Promise<Write<HostRecord>>
+  /** Replaces a heartbeat if it is still at `revision`: a host renews its own lease so, and another one expires it (`expiredBy`). */
+  updateHost(record: HostRecord, revision: number): Promise<Write<HostRecord>>
 
   /**
    * Calls `wake` after changes to volume records or tombstones, with the volume's name (null: look at everything). Only

@@ -16,8 +16,31 @@ export interface LocalCopy {
   readonly damaged: readonly string[] | null
   /** Highest epoch ever seen for the volume on this host; never goes down. */
   readonly epochSeen: number
+  /** Trees put aside because they have writes that the cluster never got; newest last. Nothing but a person removes them. */
+  readonly diverged: readonly DivergedTree[]
   /** Ids Docker mounted the volume with and has not unmounted, with how many times each. */
   readonly mounts: Readonly<Record<string, number>>
+}
+
+/** A tree under `diverged/` of a copy's directory. */
+export interface DivergedTree {
+  /** Name of its directory there. */
+  readonly name: string
+  /** The epoch it was written in. */
+  readonly epoch: number
+  /** The checkpoint it is based on; null: none. */
+  readonly base: { readonly epoch: number; readonly seq: number } | null
+  /** ISO 8601, when it was put aside. */
+  readonly at: string
+}
+
+/** One round of a checkpoint while the volume is held. */
+export interface SpoolRound {
+  /** False: nothing differs from the copy's last checkpoint. */
+  readonly changed: boolean
+  /** Content that had to be read because it could have changed since the round before, and how much of it was copied into the spool. */
+  readonly bytesRead: number
+  readonly bytesSpooled: number
 }
 
 export interface Capture {
@@ -70,6 +93,28 @@ export interface Store {
    */
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture>
   /**
+   * A round of a checkpoint of a held volume, its containers running: reads what may have changed, and copies what differs from the last checkpoint
+   * into the spool, so that the last round finds little left. What is spooled is good only if its hash still fits then. Nothing is durable.
+   */
+  spoolRound(id: string, signal: AbortSignal): Promise<SpoolRound>
+  /**
+   * The last round, nobody writing (`quiet`; TREE_CHANGED otherwise, and may be tried again), or as good as it gets while they do (`live`). After it the
+   * containers may run on. Answers the capture; its `hash` is the last checkpoint's when nothing differs.
+   */
+  spoolLast(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture>
+  /**
+   * Makes what `spoolLast` captured the copy's checkpoint, in place of the former one and its spool; durable on return. From then on other hosts may read
+   * it (`spool`). May be repeated. HASH_MISMATCH when it is not what was captured.
+   */
+  spoolCommit(id: string, checkpoint: Checkpoint): Promise<void>
+  /**
+   * Puts a tree with writes that the cluster never got aside, under `diverged/`, and leaves the copy empty, at no checkpoint and not held. VOLUME_IN_USE
+   * while mounted. Durable on return; a crash in between is finished by `recover`.
+   */
+  diverge(id: string, at: string): Promise<LocalCopy>
+  /** Room for volumes on the state directory's file system. */
+  space(): Promise<{ freeBytes: number; totalBytes: number }>
+  /**
    * Makes the tree equal to the manifest that was staged completely by the last writer: commits a journal, applies it,
    * checks every entry's attributes, sets `checkpoint`. Rejects STAGE_INCOMPLETE when files are missing and
    * HASH_MISMATCH when the staged manifest is not `checkpoint.hash`, VOLUME_IN_USE while held or mounted,
@@ -105,8 +150,11 @@ export interface Store {
 
 /** The store as the transfer sees it, which works in the same thread. */
 export interface TreeStore extends Store {
-  /** Opens the tree of the last quiet capture or apply (`last`) or of the last live capture (`live`) for reading. */
-  reader(id: string, kind: 'last' | 'live'): Promise<TreeReader>
+  /**
+   * Opens the tree of the last quiet capture or apply (`last`), of the checkpoint of a held volume (`spool`: from the spool, and from the live tree what the
+   * spool lacks, which may have another hash by now) or of the last live capture (`live`) for reading.
+   */
+  reader(id: string, kind: 'last' | 'spool' | 'live'): Promise<TreeReader>
   /** Opens the staging area. One writer per volume at a time. Creates the copy's directory when missing. */
   writer(volume: { id: string; name: string; options: VolumeOptions }): Promise<TreeWriter>
 }

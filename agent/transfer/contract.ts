@@ -1,4 +1,4 @@
-import type { VolumeOptions } from '../model.ts'
+import type { Checkpoint, VolumeOptions, VolumeRecord } from '../model.ts'
 import type { StageProgress, TreeReader, TreeWriter } from '../store/exchange.ts'
 
 /** What a host asks another for. `live`: whatever the tree is now, to send ahead. */
@@ -9,10 +9,10 @@ export interface TreeRequest {
   readonly want: { readonly kind: 'live' } | { readonly kind: 'checkpoint'; readonly hash: string }
 }
 
-/** Which tree of this host answers a request: a volume's last checkpoint, or its live capture. */
+/** Which tree of this host answers a request: a volume's last checkpoint at rest, the one in the spool of a held volume, or its live capture. */
 export interface TreeChoice {
   readonly id: string
-  readonly kind: 'last' | 'live'
+  readonly kind: 'last' | 'spool' | 'live'
 }
 
 /** Decides on requests of other hosts. Rejections with a coded error reach the asker as they are. */
@@ -50,6 +50,49 @@ export interface Puller {
     signal: AbortSignal,
   ): Promise<PullResult>
 }
+
+/** What a host says of its copy of one volume. */
+export interface CopyAnswer {
+  readonly host: string
+  /** Highest epoch its disk has seen. */
+  readonly epochSeen: number
+  /** Its newest committed checkpoint; null: it has none that can be used. */
+  readonly checkpoint: Checkpoint | null
+  readonly held: boolean
+}
+
+/** One host's question to another, straight over TLS: it gets through where the registry does not. */
+export type Question =
+  /** What is your copy? Answer: CopyAnswer, or null when there is none. */
+  | { readonly kind: 'copy'; readonly volume: string }
+  /**
+   * Here is a new checkpoint of a volume you have a copy of: get it from me. Answered when it is committed and applied, or with the error that
+   * kept it from being so; asking again joins the pull that runs. Answer: CopyAnswer.
+   */
+  | { readonly kind: 'offer'; readonly record: VolumeRecord; readonly checkpoint: Checkpoint; readonly from: string }
+  /** Do you see a leader of the registry's streams? Answer: RegistrySight. */
+  | { readonly kind: 'registry' }
+  /** All copies on your disk, for a registry that was lost. Answer: LocalCopy[] (store/contract.ts). */
+  | { readonly kind: 'inventory' }
+
+/** What a host's own nats-server knows. */
+export interface RegistrySight {
+  /** The host runs a registry server, or should. */
+  readonly server: boolean
+  /** Its server says that the stream of the volume records, and that of the leases, has a leader. A server that does not run sees none. */
+  readonly leader: boolean
+}
+
+export interface Peers {
+  /**
+   * Asks one host. Rejects with the host's coded error, TRANSFER_CUT (not reached, or silent for too long), TLS_REFUSED, or `signal`'s reason. May be
+   * repeated. The answer is JSON whose shape the asker must check.
+   */
+  ask(host: { address: string; port: number }, question: Question, signal: AbortSignal): Promise<unknown>
+}
+
+/** Answers other hosts' questions. Rejections with a coded error reach the asker as they are. */
+export type QuestionAnswerer = (question: Question, peer: { readonly name: string }, signal: AbortSignal) => Promise<unknown>
 
 /** Brings trees of other hosts into the stages of copies here. */
 export interface VolumePuller {

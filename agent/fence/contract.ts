@@ -1,0 +1,48 @@
+/** Why a container of ours is paused. A pause for a checkpoint is over with whoever made it; one of a fence waits for the lease. */
+export type PauseReason = 'checkpoint' | 'fence'
+
+/** A container that we paused, or were about to: written down, synced, before it happens. */
+export interface Pause {
+  readonly container: string
+  /** Ids of the volumes because of which it was paused. */
+  readonly volumes: readonly string[]
+  readonly reason: PauseReason
+}
+
+/**
+ * What this host has paused (`<state>/pauses.json`), shared by agent and watchdog, one of which may die at any time. All calls are safe to repeat and
+ * safe beside each other, also from two processes.
+ */
+export interface Pauses {
+  all(): Promise<readonly Pause[]>
+  /**
+   * Pauses containers, all at once. Written down durably first; what was paused by somebody else is neither paused nor noted. Answers those that are paused
+   * by us now. A container that could not be paused rejects ENGINE_UNREACHABLE after the others were tried.
+   */
+  pause(containers: readonly Pause[]): Promise<readonly Pause[]>
+  /** Resumes those of our pauses, and forgets them. A pause for a fence stands until all its volumes are let go. */
+  resume(which: (pause: Pause) => boolean): Promise<void>
+  /** Kills those of our paused containers, and forgets them. */
+  kill(which: (pause: Pause) => boolean): Promise<void>
+}
+
+/** A volume whose containers must not run past the lease. */
+export interface GuardedVolume {
+  readonly id: string
+  /** As containers' mounts name it. */
+  readonly name: string
+  readonly epoch: number
+}
+
+/** What the agent tells the watchdog at every renewal. */
+export interface Guard {
+  /** CLOCK_BOOTTIME in ms at which the lease ends. */
+  readonly untilMs: number
+  readonly volumes: readonly GuardedVolume[]
+}
+
+/** The watchdog in the plugin's process, as the agent sees it. */
+export interface Watchdog {
+  /** Replaces what was told before. Never waits and never fails: the watchdog acts on the last it heard. */
+  guard(guard: Guard): void
+}

@@ -207,7 +207,8 @@ function parsePort(text: string): number | undefined {
   return /^\d+$/.test(text) && value >= 1 && value <= 65_535 ? value : undefined
 }
 
-function parseDurationMs(text: string): number | undefined {
+/** A time with its unit (ms, s, m, h or d) in milliseconds; undefined for anything else. */
+export function parseDurationMs(text: string): number | undefined {
   const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
   return amount === undefined || unit === undefined ? undefined : Math.round(Number(amount) * (UNIT_MS[unit] ?? NaN))
 }

@@ -1,7 +1,9 @@
 import { z } from 'zod'
 import { checkMountId, checkName } from '../agent/api/input.ts'
+import { parseDurationMs } from '../agent/config.ts'
 import { WherryError } from '../agent/errors.ts'
 import type { VolumeOptions } from '../agent/model.ts'
+import { DEFAULT_OPTIONS, LONGEST_CHECKPOINT_MS, MOST_COPIES, SHORTEST_CHECKPOINT_MS } from '../agent/options.ts'
 
 /**
  * A request as Docker and Podman really send it. Neither sends a Content-Type. `Opts` is null or missing when there are
@@ -65,35 +67,68 @@ function bodyLost(): WherryError {
 /** uid_t and gid_t have 32 bits; the highest value means "no change" to chown. */
 const HIGHEST_ID = 4_294_967_294
 
-const OPTIONS = {
-  uid: { fallback: '0', what: `a number from 0 to ${HIGHEST_ID}`, example: '999', parse: parseId },
-  gid: { fallback: '0', what: `a number from 0 to ${HIGHEST_ID}`, example: '999', parse: parseId },
-  mode: { fallback: '0755', what: 'an octal number from 0 to 7777', example: '0750', parse: parseMode },
+interface Option<T> {
+  readonly what: string
+  readonly example: string
+  /** Undefined: the text is no good. */
+  readonly parse: (text: string) => T | undefined
 }
+
+const id = (example: string): Option<number> => ({
+  what: `a number from 0 to ${HIGHEST_ID}`,
+  example,
+  parse: (text) => (/^\d{1,10}$/.test(text) && Number(text) <= HIGHEST_ID ? Number(text) : undefined),
+})
+
+const oneOf = <T extends string>(first: T, ...others: T[]): Option<T> => ({
+  what: [first, ...others].join(' or '),
+  example: first,
+  parse: (text) => [first, ...others].find((word) => word === text),
+})
+
+/** By the names Docker's users write; what is left out means DEFAULT_OPTIONS. */
+const OPTIONS = {
+  uid: { key: 'uid', ...id('999') },
+  gid: { key: 'gid', ...id('999') },
+  mode: { key: 'mode', what: 'an octal number from 0 to 7777', example: '0750', parse: parseMode },
+  copies: { key: 'copies', what: `a number from 1 to ${MOST_COPIES}`, example: '2', parse: parseCopies },
+  checkpoint: { key: 'checkpointMs', what: 'a time from 1s to 24h, or off', example: '10s', parse: parseCheckpoint },
+  consistency: { key: 'consistency', ...oneOf('pause', 'live') },
+  failover: { key: 'failover', ...oneOf('auto', 'manual') },
+  on_isolation: { key: 'onIsolation', ...oneOf('pause', 'continue') },
+} as const satisfies Record<string, Option<unknown> & { key: keyof VolumeOptions }>
 
 /** Docker's `-o key=value` pairs as options. Throws OPTION_INVALID that names all that is wrong and what is accepted. */
 function parseOptions(given: Readonly<Record<string, string>>): VolumeOptions {
-  const problems = Object.keys(given)
-    .filter((key) => !Object.hasOwn(OPTIONS, key))
-    .map((key) => `there is no option "${key}"`)
-  const value = (key: keyof typeof OPTIONS): number => {
-    const { fallback, what, example, parse } = OPTIONS[key]
-    const text = given[key] ?? fallback
-    const parsed = parse(text)
-    if (parsed === undefined) problems.push(`${key} must be ${what}, for example ${example}; it is "${text}"`)
-    return parsed ?? 0
+  const problems: string[] = []
+  const options: Record<string, unknown> = { ...DEFAULT_OPTIONS }
+  for (const [name, text] of Object.entries(given)) {
+    if (!Object.hasOwn(OPTIONS, name)) {
+      problems.push(`there is no option "${name}"`)
+      continue
+    }
+    const { key, what, example, parse } = OPTIONS[name as keyof typeof OPTIONS]
+    const value = parse(text)
+    if (value === undefined) problems.push(`${name} must be ${what}, for example ${example}; it is "${text}"`)
+    else options[key] = value
   }
-  const options = { uid: value('uid'), gid: value('gid'), mode: value('mode') }
-  if (problems.length === 0) return options
+  if (problems.length === 0) return options as unknown as VolumeOptions
   throw new WherryError('OPTION_INVALID', `Wrong options: ${problems.join('; ')}.`, {
     hint: `Accepted are ${Object.keys(OPTIONS).join(', ')}, for example -o uid=999 -o gid=999 -o mode=0750.`,
   })
 }
 
-function parseId(text: string): number | undefined {
-  return /^\d{1,10}$/.test(text) && Number(text) <= HIGHEST_ID ? Number(text) : undefined
-}
-
 function parseMode(text: string): number | undefined {
   return /^0{0,2}[0-7]{1,4}$/.test(text) ? Number.parseInt(text, 8) : undefined
+}
+
+function parseCopies(text: string): number | undefined {
+  const copies = Number(text)
+  return /^\d+$/.test(text) && copies >= 1 && copies <= MOST_COPIES ? copies : undefined
+}
+
+function parseCheckpoint(text: string): number | null | undefined {
+  if (text === 'off') return null
+  const ms = parseDurationMs(text)
+  return ms !== undefined && ms >= SHORTEST_CHECKPOINT_MS && ms <= LONGEST_CHECKPOINT_MS ? ms : undefined
 }

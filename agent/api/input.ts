@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { WherryError } from '../errors.ts'
+import { givenOptions } from '../options.ts'
 
 /** What Docker itself allows in a volume's name, at most as long as a file name: names end up in paths and keys. */
 const LONGEST_NAME = 255
@@ -8,16 +9,10 @@ const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/
 /** Docker's mount ids are 64 hex digits; other engines choose freely. */
 const LONGEST_MOUNT_ID = 255
 
-/** 2^32 - 1 means "leave the owner alone" to chown, so it is no id. */
-const HIGHEST_ID = 4_294_967_294
-const HIGHEST_MODE = 0o7777
-
 /** Docker waits 120 s for a Mount; twice that leaves room for other clients, and no request waits for ever. */
 const LONGEST_DEADLINE_MS = 240_000
 
-const id = z.int().min(0).max(HIGHEST_ID)
-export const volumeOptions = z.strictObject({ uid: id, gid: id, mode: z.int().min(0).max(HIGHEST_MODE) })
-export const createBody = z.strictObject({ name: z.string(), options: volumeOptions })
+export const createBody = z.strictObject({ name: z.string(), options: givenOptions })
 export const mountBody = z.strictObject({ deadlineMs: z.int().min(0).max(LONGEST_DEADLINE_MS) })
 
 /** Answers the name as it is. Throws NAME_INVALID. */

@@ -21,7 +21,14 @@ export interface VolumeView {
   readonly epoch: number
   readonly last: Checkpoint | null
   /** The last time the volume was taken over from a lost holder, and what that may have cost; null: never. */
-  readonly seizure: { readonly from: string; readonly by: string; readonly at: string; readonly epoch: number; readonly seq: number; readonly ageSeconds: number } | null
+  readonly seizure: {
+    readonly from: string
+    readonly by: string
+    readonly at: string
+    readonly epoch: number
+    readonly seq: number
+    readonly ageSeconds: number
+  } | null
   /** While held here: how its checkpoints go. Null elsewhere. */
   readonly checkpointing: CheckpointView | null
   /** Trees on this host with writes that the cluster never got. */

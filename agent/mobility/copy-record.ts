@@ -13,7 +13,7 @@ export async function announceCopy(parts: Informing, volume: Pick<VolumeRecord, 
   const { clock, self } = parts
   await inform(parts, volume.name, (record) => {
     if (record === null || record.id !== volume.id || record.copies[self.id] !== undefined) return record
-    return withCopy(record, self.id, { epoch: 0, seq: 0, state: 'filling', at: clock.now().toISOString() })
+    return withCopy(record, self.id, { epoch: 0, seq: 0, state: 'filling', at: clock.now().toISOString(), kept: false })
   })
 }
 
@@ -26,7 +26,13 @@ export async function reportCurrent(parts: Informing, seen: VolumeRecord): Promi
     const { epoch, seq } = record.last
     const mine = record.copies[self.id]
     if (mine?.state === 'current' && mine.epoch === epoch && mine.seq === seq) return record
-    return withCopy(record, self.id, { epoch, seq, state: 'current', at: clock.now().toISOString() })
+    return withCopy(record, self.id, {
+      epoch,
+      seq,
+      state: 'current',
+      at: clock.now().toISOString(),
+      kept: mine?.kept ?? false,
+    })
   })
 }
 

@@ -26,5 +26,8 @@ export function copiesAfter(record: VolumeRecord, host: string, checkpoint: Chec
     !same && copy.state === 'current' ? { ...copy, state: 'behind' } : copy,
   ])
   const { epoch, seq, at } = checkpoint
-  return { ...Object.fromEntries(others), [host]: { epoch, seq, state: 'current', at } }
+  return {
+    ...Object.fromEntries(others),
+    [host]: { epoch, seq, state: 'current', at, kept: record.copies[host]?.kept ?? false },
+  }
 }

@@ -1,6 +1,8 @@
+import { isDeepStrictEqual } from 'node:util'
 import { codeOf, WherryError } from '../errors.ts'
 import { Lanes } from '../lanes.ts'
 import type { VolumeOptions, VolumeRecord } from '../model.ts'
+import { describeOptions } from '../options.ts'
 import type { TreeChooser } from '../transfer/contract.ts'
 import { Checks } from './checks.ts'
 import { readVolume } from './commit.ts'
@@ -145,6 +147,7 @@ async function createVolume(core: Core, name: string, options: VolumeOptions): P
     epoch: 0,
     holder: null,
     last: null,
+    seizures: [],
     copies: {},
     removedAt: null,
   }
@@ -164,9 +167,8 @@ async function createVolume(core: Core, name: string, options: VolumeOptions): P
 }
 
 function sameVolume(existing: VolumeRecord, options: VolumeOptions): VolumeRecord {
-  const theirs = existing.options
-  if (theirs.uid === options.uid && theirs.gid === options.gid && theirs.mode === options.mode) return existing
-  const shown = `uid=${theirs.uid} gid=${theirs.gid} mode=${theirs.mode.toString(8).padStart(4, '0')}`
+  if (isDeepStrictEqual({ ...existing.options }, { ...options })) return existing
+  const shown = describeOptions(existing.options)
   throw new WherryError('VOLUME_EXISTS', `Volume "${existing.name}" exists with other options (${shown}).`, {
     hint: 'Use those, another name, or remove the volume first.',
   })

@@ -1,11 +1,11 @@
 import type { Logger } from 'pino'
 import type { Bus } from '../bus/contract.ts'
 import type { Engine } from '../docker/contract.ts'
+import type { Watchdog } from '../fence/contract.ts'
 import type { HostRecord, VolumeRecord } from '../model.ts'
 import type { Registry, Versioned } from '../registry/contract.ts'
 import type { Store } from '../store/contract.ts'
 import type { Peers, RegistrySight, VolumePuller } from '../transfer/contract.ts'
-import type { Watchdog } from '../fence/contract.ts'
 
 /** Time as the decisions see it, so that the same code runs under a virtual clock. */
 export interface Clock {

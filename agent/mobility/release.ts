@@ -130,7 +130,7 @@ async function commitRelease(
     outcome = 'diverged'
     const { epoch, seq, at } = final
     if (record.copies[self.id]?.state === 'diverged') return record
-    return withCopy(record, self.id, { epoch, seq, state: 'diverged', at })
+    return withCopy(record, self.id, { epoch, seq, state: 'diverged', at, kept: false })
   }
   await changeVolume(core.parts, local.name, change, AbortSignal.any([signal, clock.deadline(COMMIT_MS)]))
   return outcome

@@ -111,8 +111,12 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     return this.#all(this.#hosts)
   }
 
-  async putHost(record: HostRecord): Promise<Write<HostRecord>> {
-    return this.#open(this.#hosts).put(record.id, record)
+  async addHost(record: HostRecord): Promise<Write<HostRecord>> {
+    return this.#open(this.#hosts).add(record.id, record)
+  }
+
+  async updateHost(record: HostRecord, revision: number): Promise<Write<HostRecord>> {
+    return this.#open(this.#hosts).update(record.id, record, revision)
   }
 
   watch(wake: (name: string | null) => void, signal: AbortSignal): void {

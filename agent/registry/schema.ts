@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { HostRecord, RemovedRecord, VolumeRecord } from '../model.ts'
+import { storedOptions } from '../options.ts'
 
 /** A counter that starts at zero. */
 const count = z.number().int().nonnegative()
@@ -18,17 +19,28 @@ const copy = z.looseObject({
   seq: count,
   state: z.enum(['current', 'behind', 'filling', 'diverged']),
   at: z.string(),
+  kept: z.boolean().default(false),
+})
+
+const seizure = z.looseObject({
+  epoch: count,
+  from: z.string(),
+  by: z.string(),
+  at: z.string(),
+  base: z.looseObject({ epoch: count, seq: count, hash: z.string().min(1) }),
+  ageSeconds: z.number().nonnegative(),
 })
 
 /** Unknown fields are kept: an older agent that writes a record back must not drop what a newer one put there. */
 export const volumeSchema: z.ZodType<VolumeRecord> = z.looseObject({
   id: z.string().min(1),
   name: z.string().min(1),
-  options: z.looseObject({ uid: count, gid: count, mode: count }),
+  options: storedOptions,
   createdAt: z.string(),
   epoch: count,
   holder: z.looseObject({ host: z.string(), incarnation: z.string(), since: z.string() }).nullable(),
   last: checkpoint.nullable(),
+  seizures: z.array(seizure).default([]),
   copies: z.record(z.string(), copy),
   removedAt: z.string().nullable(),
 })
@@ -49,4 +61,10 @@ export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   swarmNode: z.string().nullable(),
   uses: z.record(z.string(), z.array(z.string())),
   at: z.string(),
+  renewal: count.default(0),
+  expiredBy: z.string().nullable().default(null),
+  freeBytes: count.default(0),
+  totalBytes: count.default(0),
+  zone: z.string().nullable().default(null),
+  draining: z.boolean().default(false),
 })

@@ -92,7 +92,11 @@ export interface Peers {
 }
 
 /** Answers other hosts' questions. Rejections with a coded error reach the asker as they are. */
-export type QuestionAnswerer = (question: Question, peer: { readonly name: string }, signal: AbortSignal) => Promise<unknown>
+export type QuestionAnswerer = (
+  question: Question,
+  peer: { readonly name: string },
+  signal: AbortSignal,
+) => Promise<unknown>
 
 /** Brings trees of other hosts into the stages of copies here. */
 export interface VolumePuller {

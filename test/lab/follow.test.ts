@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { chown, link, lutimes, mkdir, open, readFile, symlink, utimes, writeFile } from 'node:fs/promises'
+import { DEFAULT_OPTIONS } from '../../agent/options.ts'
 import { agentOf, idle, inspect, onLab, shell, sleeper, treeOf } from './fixture.ts'
 import { until } from './harness/poll.ts'
 import { listTree } from './tree.ts'
@@ -198,7 +199,7 @@ test.serial('create refuses what it does not know, and repeats what is there', a
   await h1.docker(['volume', 'create', '--driver', 'wherry', 'again'])
   await h2.docker(['volume', 'create', '--driver', 'wherry', 'again'])
   await using agent = agentOf(h2)
-  await t.throwsAsync(agent.create('again', { uid: 1, gid: 0, mode: 0o755 }), { message: /exists with other options/ })
+  await t.throwsAsync(agent.create('again', { ...DEFAULT_OPTIONS, uid: 1 }), { message: /exists with other options/ })
 })
 
 /** Entries that a careless copy loses. */

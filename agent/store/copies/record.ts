@@ -2,6 +2,7 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import { writeDurably } from '../../durable.ts'
 import { WherryError } from '../../errors.ts'
+import { storedOptions } from '../../options.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import type { LocalCopy } from '../contract.ts'
 import type { Layout } from '../layout.ts'
@@ -13,7 +14,7 @@ const RECORD = z.strictObject({
   version: z.literal(VERSION),
   id: z.string(),
   name: z.string(),
-  options: z.strictObject({ uid: count, gid: count, mode: count.max(0o7777) }),
+  options: storedOptions,
   checkpoint: z
     .strictObject({
       epoch: count,
@@ -26,9 +27,19 @@ const RECORD = z.strictObject({
     .nullable(),
   held: z.strictObject({ epoch: count, incarnation: z.string() }).nullable(),
   applying: z.boolean(),
-  // Records written before there was a verify do not have it.
+  // Older records do not have these.
   damaged: z.array(z.string()).nullable().default(null),
   epochSeen: count,
+  diverged: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        epoch: count,
+        base: z.strictObject({ epoch: count, seq: count }).nullable(),
+        at: z.string(),
+      }),
+    )
+    .default([]),
   mounts: z.record(z.string(), count),
 })
 

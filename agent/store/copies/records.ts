@@ -48,7 +48,15 @@ export class Records {
       const known = await readRecord(layout)
       if (known !== null) return known
       const { id, name, options } = volume
-      const bare = { checkpoint: null, held: null, applying: false, damaged: null, epochSeen: 0, mounts: {} }
+      const bare = {
+        checkpoint: null,
+        held: null,
+        applying: false,
+        damaged: null,
+        epochSeen: 0,
+        diverged: [],
+        mounts: {},
+      }
       const copy = { id, name, options, ...bare }
       const directory = join(this.#volumes, `${UNBORN}${id}`)
       const data = join(directory, 'data')

@@ -9,9 +9,10 @@ import { Client } from 'undici'
 import { createAgentClient } from '../../../agent/api/client.ts'
 import { serveApi } from '../../../agent/api/server.ts'
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../../../agent/errors.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { createMemoryMobility, HEALTHY } from './memory-mobility.ts'
 
-const OPTIONS = { uid: 0, gid: 0, mode: 0o755 }
+const OPTIONS = DEFAULT_OPTIONS
 const never = new AbortController().signal
 
 async function start() {

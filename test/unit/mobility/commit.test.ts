@@ -3,12 +3,13 @@ import { systemClock } from '../../../agent/clock.ts'
 import { WherryError } from '../../../agent/errors.ts'
 import { changeVolume, STALE_READ } from '../../../agent/mobility/commit.ts'
 import type { VolumeRecord } from '../../../agent/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import type { Registry, Versioned, Write } from '../../../agent/registry/contract.ts'
 
 const RECORD: VolumeRecord = {
   id: '01J',
   name: 'data',
-  options: { uid: 0, gid: 0, mode: 0o755 },
+  options: DEFAULT_OPTIONS,
   createdAt: '2026-01-01T00:00:00Z',
   epoch: 3,
   holder: null,

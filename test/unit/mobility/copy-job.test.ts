@@ -1,8 +1,9 @@
 import test from 'ava'
 import { CopyJob } from '../../../agent/mobility/copy-job.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { VirtualClock } from './clock.ts'
 
-const volume = { id: 'id1', name: 'data', options: { uid: 0, gid: 0, mode: 0o755 } }
+const volume = { id: 'id1', name: 'data', options: DEFAULT_OPTIONS }
 
 function job() {
   const clock = new VirtualClock()

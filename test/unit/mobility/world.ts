@@ -4,13 +4,14 @@ import { WherryError } from '../../../agent/errors.ts'
 import { createMobility, type RunningMobility } from '../../../agent/mobility/mobility.ts'
 import type { Parts } from '../../../agent/mobility/parts.ts'
 import type { VolumeOptions } from '../../../agent/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { VolumeCache } from '../../../agent/registry/cache.ts'
 import type { VolumePuller } from '../../../agent/transfer/contract.ts'
 import { VirtualClock } from './clock.ts'
 import { MemoryRegistry } from './memory-registry.ts'
 import { hashOf, MemoryStore } from './memory-store.ts'
 
-export const OPTIONS: VolumeOptions = { uid: 0, gid: 0, mode: 0o755 }
+export const OPTIONS: VolumeOptions = DEFAULT_OPTIONS
 
 /** One host: its disk and its engine outlive its agent. */
 export class MemoryHost {

@@ -10,6 +10,7 @@ import type { ExecutionContext } from 'ava'
 import { ulid } from 'ulid'
 import type { Checkpoint } from '../../../agent/model.ts'
 import { type Mover, type MoverOptions, openMover } from '../../../agent/mover/mover.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import type { Capture } from '../../../agent/store/contract.ts'
 
 export const ADDRESS = '127.0.0.1'
@@ -59,7 +60,7 @@ export async function host(t: ExecutionContext, tlsDir: string): Promise<Host> {
 }
 
 export function volume() {
-  return { id: ulid(), name: 'data', options: { uid: 0, gid: 0, mode: 0o755 } }
+  return { id: ulid(), name: 'data', options: DEFAULT_OPTIONS }
 }
 
 export function checkpoint({ hash, bytes, files }: Capture): Checkpoint {

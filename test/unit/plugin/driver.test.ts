@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { WherryError } from '../../../agent/errors.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { asDockerd, exchange, startPlugin } from './engine.ts'
 
 test("a volume's life in dockerd's calls", async (t) => {
@@ -13,7 +14,7 @@ test("a volume's life in dockerd's calls", async (t) => {
     contentType: 'application/vnd.docker.plugins.v1.2+json',
     body: {},
   })
-  t.deepEqual(plugin.mobility.volumes.get('data')?.options, { uid: 999, gid: 0, mode: 0o750 })
+  t.deepEqual(plugin.mobility.volumes.get('data')?.options, { ...DEFAULT_OPTIONS, uid: 999, mode: 0o750 })
   t.deepEqual((await plugin.call('VolumeDriver.Mount', { Name: 'data', ID: 'm1' }))?.body, {
     Mountpoint: '/mnt/wherry/id-of-data',
   })

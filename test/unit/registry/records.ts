@@ -1,4 +1,5 @@
 import type { HostRecord, RemovedRecord, VolumeRecord } from '../../../agent/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { JetStreamRegistry } from '../../../agent/registry/registry.ts'
 import { eventually, type TestHost } from '../bus/server.ts'
 
@@ -6,7 +7,7 @@ export function volumeRecord(name: string, more: Partial<VolumeRecord> = {}): Vo
   return {
     id: `01J${name}`,
     name,
-    options: { uid: 0, gid: 0, mode: 0o755 },
+    options: DEFAULT_OPTIONS,
     createdAt: '2026-01-01T00:00:00Z',
     epoch: 0,
     holder: null,

@@ -7,12 +7,13 @@ import { pino } from 'pino'
 import { ulid } from 'ulid'
 import type { FaultPoint } from '../../../agent/fault-point.ts'
 import type { Checkpoint } from '../../../agent/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import type { TreeStore } from '../../../agent/store/contract.ts'
 import type { TreeReader, TreeWriter, Want } from '../../../agent/store/exchange.ts'
 import { openStore } from '../../../agent/store/store.ts'
 
 export const log = pino({ level: 'silent' })
-export const OPTIONS = { uid: 0, gid: 0, mode: 0o755 }
+export const OPTIONS = DEFAULT_OPTIONS
 
 /** A directory on a real file system that goes away with the test. */
 export async function directory(t: ExecutionContext): Promise<string> {

@@ -10,6 +10,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { allocatedBytes, describeTree } from './comparer.ts'
 import { host, move, volume } from './fixture.ts'
 import { buildOddTree } from './odd-tree.ts'
@@ -62,7 +63,7 @@ test('a second move brings over any change of kind, name, link or attribute, and
 
 test('an empty volume moves, with its root directory', async (t) => {
   const [one, two] = [await host(t), await host(t)]
-  const v = { ...volume(), options: { uid: 12, gid: 34, mode: 0o2750 } }
+  const v = { ...volume(), options: { ...DEFAULT_OPTIONS, uid: 12, gid: 34, mode: 0o2750 } }
   await one.store.create(v)
   await move(one.store, two.store, v)
   t.deepEqual(describeTree(two.data(v.id)), describeTree(one.data(v.id)))

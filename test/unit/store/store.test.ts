@@ -3,12 +3,13 @@ import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { describeTree } from './comparer.ts'
 import { calm, checkpoint, host, OPTIONS, send, volume } from './fixture.ts'
 
 test('a copy is made once, with its owner and mode, and is found again by another process', async (t) => {
   const one = await host(t)
-  const v = { ...volume(), options: { uid: 70, gid: 71, mode: 0o1770 } }
+  const v = { ...volume(), options: { ...DEFAULT_OPTIONS, uid: 70, gid: 71, mode: 0o1770 } }
   const made = await one.store.create(v)
   t.deepEqual(await one.store.create({ ...v, name: 'other' }), made)
   t.regex(describeTree(one.data(v.id))[0] ?? '', /d 1770 70 71/)

@@ -24,6 +24,10 @@ export interface Config {
   readonly mountDeadlineMs: number
   readonly heartbeatMs: number
   readonly leaseMs: number
+  /** How long containers may stand still for one checkpoint. */
+  readonly pauseBudgetMs: number
+  /** Most of the time that checkpoints of held volumes may take on this host; above 0, at most 1. */
+  readonly checkpointShare: number
   readonly trashRetentionMs: number
   /** What this host may send to others, all copies together; null: no limit. */
   readonly bandwidthBytesPerSecond: number | null
@@ -36,6 +40,11 @@ const SHORTEST_MOUNT_DEADLINE_MS = 1_000
 const HEARTBEATS_PER_LEASE = 4
 /** Faster heartbeats load the registry without making anything safer. */
 const SHORTEST_HEARTBEAT_MS = 100
+
+/** Pausing a container and letting it go on takes longer than less than that. */
+const SHORTEST_PAUSE_MS = 10
+/** Clients of a service that stands still for longer take it for dead. */
+const LONGEST_PAUSE_MS = 60_000
 
 const DAY_MS = 86_400_000
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: DAY_MS }
@@ -102,6 +111,8 @@ const SETTINGS = {
   ),
   WHERRY_HEARTBEAT: duration('1s', 'of 100ms or more', SHORTEST_HEARTBEAT_MS, DAY_MS),
   WHERRY_LEASE: duration('8s', 'of 1s or more', 1_000, DAY_MS),
+  WHERRY_PAUSE_BUDGET: duration('500ms', 'from 10ms to 1m', SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS),
+  WHERRY_CHECKPOINT_SHARE: setting('20%', 'a share from 1% to 100%', '20%', parseShare),
   WHERRY_TRASH_RETENTION: duration('7d', 'with its unit (ms, s, m, h or d)', 0, Number.MAX_SAFE_INTEGER),
   WHERRY_BANDWIDTH: setting('', 'a rate of 100kB/s or more (kB/s, MB/s or GB/s), or empty', '100MB/s', parseBandwidth),
 }
@@ -148,6 +159,8 @@ function toConfig(values: Required<Values>): Config {
     mountDeadlineMs: values.WHERRY_MOUNT_DEADLINE,
     heartbeatMs: values.WHERRY_HEARTBEAT,
     leaseMs: values.WHERRY_LEASE,
+    pauseBudgetMs: values.WHERRY_PAUSE_BUDGET,
+    checkpointShare: values.WHERRY_CHECKPOINT_SHARE,
     trashRetentionMs: values.WHERRY_TRASH_RETENTION,
     bandwidthBytesPerSecond: values.WHERRY_BANDWIDTH,
   }
@@ -211,6 +224,12 @@ function parsePort(text: string): number | undefined {
 export function parseDurationMs(text: string): number | undefined {
   const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
   return amount === undefined || unit === undefined ? undefined : Math.round(Number(amount) * (UNIT_MS[unit] ?? NaN))
+}
+
+function parseShare(text: string): number | undefined {
+  const [, percent] = /^(\d+)%$/.exec(text) ?? []
+  const share = Number(percent) / 100
+  return share >= 0.01 && share <= 1 ? share : undefined
 }
 
 function parseBandwidth(text: string): number | null | undefined {

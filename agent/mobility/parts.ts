@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Bus } from '../bus/contract.ts'
 import type { Engine } from '../docker/contract.ts'
-import type { Watchdog } from '../fence/contract.ts'
+import type { Pauses, Watchdog } from '../fence/contract.ts'
 import type { HostRecord, VolumeRecord } from '../model.ts'
 import type { Registry, Versioned } from '../registry/contract.ts'
 import type { Store } from '../store/contract.ts'
@@ -43,6 +43,7 @@ export interface Parts {
   /** What this host's own registry server says. */
   readonly sight: () => Promise<RegistrySight>
   readonly watchdog: Watchdog
+  readonly pauses: Pauses
   readonly bus: Bus
   readonly engine: Engine
   readonly clock: Clock
@@ -53,6 +54,10 @@ export interface Parts {
   readonly leaseMs: number
   /** How long a heartbeat must have stood still, watched without a break, before another host may expire it. */
   readonly seizeAfterMs: number
+  /** How long containers may stand still for one checkpoint. */
+  readonly pauseBudgetMs: number
+  /** Most of the time that checkpoints of held volumes may take on this host, all together; above 0, at most 1. */
+  readonly checkpointShare: number
   /** Addresses of the hosts that run the registry's servers; empty with a NATS of the user's own. */
   readonly registryHosts: readonly string[]
   /** Aborts when the agent shuts down. */

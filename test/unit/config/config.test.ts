@@ -24,6 +24,8 @@ const NO_SETTINGS: Config = {
   mountDeadlineMs: 110_000,
   heartbeatMs: 1_000,
   leaseMs: 8_000,
+  pauseBudgetMs: 500,
+  checkpointShare: 0.2,
   trashRetentionMs: 7 * 86_400_000,
   bandwidthBytesPerSecond: null,
 }
@@ -100,6 +102,12 @@ const REFUSED: Record<string, [Record<string, string>, RegExp]> = {
   'a bandwidth of next to nothing': [{ WHERRY_BANDWIDTH: '99kB/s' }, /WHERRY_BANDWIDTH must be a rate/],
   'no bandwidth at all': [{ WHERRY_BANDWIDTH: '0MB/s' }, /WHERRY_BANDWIDTH must be a rate/],
   'no deadline': [{ WHERRY_MOUNT_DEADLINE: '0s' }, /WHERRY_MOUNT_DEADLINE must be/],
+  'a share of nothing': [
+    { WHERRY_CHECKPOINT_SHARE: '0%' },
+    /WHERRY_CHECKPOINT_SHARE must be a share .* for example 20%/,
+  ],
+  'a share without its sign': [{ WHERRY_CHECKPOINT_SHARE: '0.2' }, /WHERRY_CHECKPOINT_SHARE must be a share/],
+  'a pause of minutes': [{ WHERRY_PAUSE_BUDGET: '2m' }, /WHERRY_PAUSE_BUDGET must be a time from 10ms to 1m/],
   'a time without unit': [{ WHERRY_LEASE: '8' }, /WHERRY_LEASE must be a time .* for example 8s/],
   'a lease of three heartbeats': [
     { WHERRY_HEARTBEAT: '1s', WHERRY_LEASE: '3s' },

@@ -1,10 +1,14 @@
 import type { HostRecord } from '../model.ts'
+import type { Versioned } from '../registry/contract.ts'
 import type { Clock, HostDirectory } from './parts.ts'
 
 interface Heard {
-  record: HostRecord
-  /** When a change of the heartbeat was last seen, on this host's own clock: other hosts' clocks are not trusted. */
-  changedMs: number
+  readonly record: HostRecord
+  readonly revision: number
+  /** When a change of the heartbeat was last seen, on this host's own clock: other hosts' clocks are not trusted. For the first one: when it was sent, by both clocks, good enough to show. */
+  readonly changedMs: number
+  /** When this revision was seen first, for certain. */
+  readonly seenMs: number
 }
 
 /** Keeps what the hosts' heartbeats say. */
@@ -19,18 +23,23 @@ export class Directory implements HostDirectory {
   }
 
   /** Takes in a fresh reading of all heartbeats. */
-  see(records: readonly HostRecord[]): void {
-    const nowMs = this.#clock.elapsedMs()
-    for (const record of records) {
+  see(entries: readonly Versioned<HostRecord>[]): void {
+    const seenMs = this.#clock.elapsedMs()
+    for (const { value: record, revision } of entries) {
       const before = this.#heard.get(record.id)
-      if (before === undefined) {
-        // Age of a heartbeat that was there before we looked: by the clocks of both hosts, good enough to show.
-        const ageMs = Math.max(0, this.#clock.now().getTime() - Date.parse(record.at))
-        this.#heard.set(record.id, { record, changedMs: nowMs - ageMs })
-      } else if (before.record.at !== record.at || before.record.incarnation !== record.incarnation) {
-        this.#heard.set(record.id, { record, changedMs: nowMs })
-      }
+      // A stale read must not make a heartbeat look as if it had changed.
+      if (before !== undefined && revision <= before.revision) continue
+      const ageMs = Math.max(0, this.#clock.now().getTime() - Date.parse(record.at))
+      // Another host's word that a lease is over is no sign of life.
+      const changedMs = before === undefined ? seenMs - ageMs : record.expiredBy === null ? seenMs : before.changedMs
+      this.#heard.set(record.id, { record, revision, changedMs, seenMs })
     }
+  }
+
+  /** The newest heartbeat that was read, and since when it has stood still before this host's own eyes. */
+  heartbeat(id: string): { readonly entry: Versioned<HostRecord>; readonly seenMs: number } | null {
+    const heard = this.#heard.get(id)
+    return heard === undefined ? null : { entry: { value: heard.record, revision: heard.revision }, seenMs: heard.seenMs }
   }
 
   get(id: string): HostRecord | undefined {
@@ -42,7 +51,7 @@ export class Directory implements HostDirectory {
   }
 
   alive(id: string): boolean {
-    return this.#silentMs(id) < this.#leaseMs
+    return this.silentMs(id) < this.#leaseMs && this.#heard.get(id)?.record.expiredBy === null
   }
 
   label(id: string): string {
@@ -52,7 +61,7 @@ export class Directory implements HostDirectory {
 
   labelWithAge(id: string): string {
     if (this.alive(id)) return this.label(id)
-    const silentMs = this.#silentMs(id)
+    const silentMs = this.silentMs(id)
     const age = Number.isFinite(silentMs) ? `not heard from for ${Math.round(silentMs / 1000)} s` : 'never heard from'
     return `${this.label(id)}, ${age}`
   }
@@ -62,7 +71,8 @@ export class Directory implements HostDirectory {
     return this.get(host)?.uses[volume] ?? []
   }
 
-  #silentMs(id: string): number {
+  /** How long ago the host's newest heartbeat came, as far as is known; Infinity: never heard of. */
+  silentMs(id: string): number {
     const heard = this.#heard.get(id)
     return heard === undefined ? Number.POSITIVE_INFINITY : this.#clock.elapsedMs() - heard.changedMs
   }

@@ -91,9 +91,14 @@ export class MemoryRegistry implements Registry {
     return [...this.#hosts.entries.values()]
   }
 
-  async putHost(record: HostRecord) {
+  async addHost(record: HostRecord) {
     this.#check()
-    return this.#hosts.write(record.id, record, this.#hosts.entries.get(record.id)?.revision ?? null)
+    return this.#hosts.write(record.id, record, null)
+  }
+
+  async updateHost(record: HostRecord, revision: number) {
+    this.#check()
+    return this.#hosts.write(record.id, record, revision)
   }
 
   watch(wake: (name: string | null) => void, signal: AbortSignal): void {

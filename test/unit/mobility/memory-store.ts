@@ -1,7 +1,7 @@
 import { WherryError } from '../../../agent/errors.ts'
 import type { Clock } from '../../../agent/mobility/parts.ts'
 import type { Checkpoint } from '../../../agent/model.ts'
-import type { Capture, LocalCopy, Store, Verification } from '../../../agent/store/contract.ts'
+import type { Capture, LocalCopy, SpoolRound, Store, Verification } from '../../../agent/store/contract.ts'
 
 /** Here a tree is a string, and crosses the network in one write. */
 export const hashOf = (tree: string) => `hash of ${tree}`
@@ -23,6 +23,11 @@ export class MemoryStore implements Store {
   readonly #clock: Clock
   readonly #copies = new Map<string, LocalCopy>()
   readonly #staged = new Map<string, string>()
+  readonly #captured = new Map<string, string>()
+  /** Checkpoints of held volumes, by id. */
+  readonly spooled = new Map<string, string>()
+  /** Diverged trees, by id and name. */
+  readonly aside = new Map<string, string>()
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -40,7 +45,7 @@ export class MemoryStore implements Store {
   async create({ id, name, options }: Pick<LocalCopy, 'id' | 'name' | 'options'>) {
     const known = this.#copies.get(id)
     if (known !== undefined) return known
-    const bare = { checkpoint: null, held: null, applying: false, damaged: null, epochSeen: 0, mounts: {} }
+    const bare = { checkpoint: null, held: null, applying: false, damaged: null, epochSeen: 0, diverged: [], mounts: {} }
     const copy: LocalCopy = { id, name, options, ...bare }
     this.#copies.set(id, copy)
     this.trees.set(id, '')
@@ -60,6 +65,41 @@ export class MemoryStore implements Store {
     signal.throwIfAborted()
     const tree = this.trees.get(id) ?? ''
     return { hash: hashOf(tree), bytes: tree.length, files: 1, filesRead: 0, bytesRead: 0 }
+  }
+
+  async spoolRound(id: string): Promise<SpoolRound> {
+    const tree = this.trees.get(id) ?? ''
+    const changed = this.#require(id).checkpoint?.hash !== hashOf(tree)
+    return { changed, bytesRead: tree.length, bytesSpooled: changed ? tree.length : 0 }
+  }
+
+  async spoolLast(id: string, _kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
+    await this.#clock.sleep(this.captureMs, signal)
+    signal.throwIfAborted()
+    const tree = this.trees.get(id) ?? ''
+    this.#captured.set(id, tree)
+    return { hash: hashOf(tree), bytes: tree.length, files: 1, filesRead: 0, bytesRead: 0 }
+  }
+
+  async spoolCommit(id: string, checkpoint: Checkpoint): Promise<void> {
+    const tree = this.#captured.get(id) ?? ''
+    if (hashOf(tree) !== checkpoint.hash) throw new WherryError('HASH_MISMATCH', 'not that one')
+    this.spooled.set(id, tree)
+    await this.update(id, { checkpoint })
+  }
+
+  async diverge(id: string, at: string): Promise<LocalCopy> {
+    const { held, epochSeen, checkpoint, diverged } = this.#require(id)
+    const name = `${held?.epoch ?? epochSeen}-${diverged.length}`
+    this.aside.set(`${id}/${name}`, this.trees.get(id) ?? '')
+    this.trees.set(id, '')
+    const base = checkpoint === null ? null : { epoch: checkpoint.epoch, seq: checkpoint.seq }
+    const put = { name, epoch: held?.epoch ?? epochSeen, base, at }
+    return await this.update(id, { held: null, checkpoint: null, mounts: {}, diverged: [...diverged, put] })
+  }
+
+  async space() {
+    return { freeBytes: 1e12, totalBytes: 1e12 }
   }
 
   /** Takes in another host's tree. */

@@ -1,0 +1,51 @@
+import type { VolumeRecord } from '../model.ts'
+import type { LocalCopy } from '../store/contract.ts'
+import type { HeldCopies } from './held-copies.ts'
+import type { Lease } from './lease.ts'
+import type { Parts } from './parts.ts'
+
+/** Tells the watchdog which volumes' containers must not run past the lease, and until when it runs. */
+export class Guarding {
+  readonly #parts: Pick<Parts, 'watchdog' | 'alone' | 'log'>
+  readonly #lease: Lease
+  readonly #held: HeldCopies
+  /** By volume id: whether another host has a copy that could be gone on from. */
+  readonly #elsewhere = new Map<string, boolean>()
+
+  constructor(parts: Parts, lease: Lease, held: HeldCopies) {
+    this.#parts = parts
+    this.#lease = lease
+    this.#held = held
+  }
+
+  /** Takes in what a record says of copies elsewhere. */
+  learn(record: VolumeRecord, self: string): void {
+    this.#elsewhere.set(record.id, hasCopyElsewhere(record, self))
+  }
+
+  /** Another host is about to have a copy of the volume. The watchdog hears of it before this resolves: call it before the write that makes it so. */
+  async expect(id: string): Promise<void> {
+    if (this.#elsewhere.get(id) === true) return
+    this.#elsewhere.set(id, true)
+    await this.tell()
+  }
+
+  /** Whether the volume's containers here may run only while the lease does. What is not known yet is taken for yes. */
+  isGuarded(copy: Pick<LocalCopy, 'id' | 'options'>): boolean {
+    return !this.#parts.alone && copy.options.onIsolation === 'pause' && this.#elsewhere.get(copy.id) !== false
+  }
+
+  /** After each renewal, and whenever what is held has changed. Before the lease first ran the watchdog's older word stands. */
+  async tell(): Promise<void> {
+    if (this.#lease.untilMs === Number.NEGATIVE_INFINITY) return
+    const volumes = (await this.#held.list()).flatMap((copy) => {
+      if (copy.held === null || !this.isGuarded(copy)) return []
+      return [{ id: copy.id, name: copy.name, epoch: copy.held.epoch }]
+    })
+    this.#parts.watchdog.guard({ untilMs: this.#lease.untilMs, volumes })
+  }
+}
+
+function hasCopyElsewhere(record: VolumeRecord, self: string): boolean {
+  return Object.entries(record.copies).some(([host, copy]) => host !== self && copy.seq > 0 && copy.state !== 'diverged')
+}

@@ -1,0 +1,84 @@
+import { z } from 'zod'
+import type { Directory } from './directory.ts'
+import type { Lease } from './lease.ts'
+import type { Parts } from './parts.ts'
+
+/** Renewals that fail for as long as this many heartbeats are reason to ask others whether the registry is there at all. */
+const ASK_AFTER_HEARTBEATS = 1.5
+/**
+ * A registry without a leader for this long has broken the row of acknowledged renewals of whoever watches (Lease): a moment of an election alone has
+ * not, and proves nothing.
+ */
+const LEADERLESS_HEARTBEATS = 4
+/** An answer that takes longer is none. */
+const ANSWER_HEARTBEATS = 1
+
+const sight = z.object({ server: z.boolean(), leader: z.boolean() })
+
+/**
+ * Promise 6's exception. While this host cannot renew, it asks the hosts of the registry's servers, straight and again every heartbeat, whether they see a
+ * leader. As long as more than half of all of them say no, nobody anywhere can end a lease or take a volume over, and the lease runs on.
+ */
+export class Isolation {
+  readonly #parts: Pick<Parts, 'peers' | 'sight' | 'clock' | 'self' | 'signal' | 'heartbeatMs' | 'registryHosts' | 'log'>
+  readonly #hosts: Directory
+  readonly #lease: Lease
+  readonly #prolonged: () => void
+
+  constructor(parts: Parts, hosts: Directory, lease: Lease, prolonged: () => void) {
+    this.#parts = parts
+    this.#hosts = hosts
+    this.#lease = lease
+    this.#prolonged = prolonged
+  }
+
+  /** Watches until the agent stops. With a NATS of the user's own there is nobody to ask, and no exception. */
+  async run(): Promise<void> {
+    const { clock, signal, heartbeatMs, registryHosts, log } = this.#parts
+    if (registryHosts.length === 0) return
+    let leaderlessSinceMs = Number.POSITIVE_INFINITY
+    let said = false
+    while (!signal.aborted) {
+      const startMs = clock.elapsedMs()
+      const wondering = this.#lease.silentMs > ASK_AFTER_HEARTBEATS * heartbeatMs
+      if (!wondering || !(await this.#leaderless())) {
+        leaderlessSinceMs = Number.POSITIVE_INFINITY
+        said = false
+      } else {
+        leaderlessSinceMs = Math.min(leaderlessSinceMs, startMs)
+        if (startMs - leaderlessSinceMs >= LEADERLESS_HEARTBEATS * heartbeatMs) {
+          this.#lease.prolong(startMs)
+          this.#prolonged()
+          if (!said) log.warn('the registry has no leader, as most hosts of its servers say: holds go on without it')
+          said = true
+        }
+      }
+      await clock.sleep(Math.max(0, startMs + heartbeatMs - clock.elapsedMs()), signal)
+    }
+  }
+
+  /** More than half of all registry hosts were reached now, and each of those sees no leader. */
+  async #leaderless(): Promise<boolean> {
+    const { registryHosts, clock, signal, heartbeatMs } = this.#parts
+    const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_HEARTBEATS * heartbeatMs)])
+    const answers = await Promise.all(registryHosts.map((address) => this.#ask(address, inTime)))
+    const none = answers.filter((answer) => answer === 'no leader').length
+    return none > registryHosts.length / 2 && !answers.includes('leader')
+  }
+
+  async #ask(address: string, signal: AbortSignal): Promise<'leader' | 'no leader' | 'unknown'> {
+    const { peers, self } = this.#parts
+    try {
+      const port = this.#hosts.all().find((host) => host.address === address)?.transferPort ?? self.transferPort
+      const answer =
+        address === self.address ? await this.#parts.sight() : await peers.ask({ address, port }, { kind: 'registry' }, signal)
+      const seen = sight.parse(answer)
+      // A host that runs none of the servers has no voice.
+      if (!seen.server) return 'unknown'
+      return seen.leader ? 'leader' : 'no leader'
+    } catch {
+      // Not reached: it may be on the side that has a leader.
+      return 'unknown'
+    }
+  }
+}

@@ -1,0 +1,129 @@
+import { codeOf } from '../errors.ts'
+import type { HostRecord } from '../model.ts'
+import type { Versioned } from '../registry/contract.ts'
+import type { Parts } from './parts.ts'
+
+/** What changes from one heartbeat to the next beside its number. */
+export type Heartbeat = Omit<HostRecord, 'renewal' | 'expiredBy' | 'incarnation' | 'at'>
+
+/** Two renewals in a row that were acknowledged further apart than this many heartbeats do not prove that the registry worked in between. */
+const HEARTBEATS_UNBROKEN = 2.5
+
+/**
+ * This host's lease: its heartbeat, renewed by compare-and-set. It runs `leaseMs` from before the newest acknowledged renewal was
+ * sent, or since it was last proven that nobody can end it (`prolong`). Other hosts end it only by a compare-and-set of their own, and that only after
+ * they have seen the same revision stand still for longer than it runs.
+ */
+export class Lease {
+  readonly #parts: Pick<Parts, 'registry' | 'clock' | 'self' | 'log' | 'heartbeatMs' | 'leaseMs' | 'signal'>
+  readonly #describe: () => Promise<Heartbeat>
+  readonly #renewed: () => void
+  /** Revision of our heartbeat as far as we know; null: it must be read. */
+  #revision: number | null = null
+  #renewal = 0
+  #ackedMs = Number.NEGATIVE_INFINITY
+  /** End of the newest acknowledged renewal, and of the first of an unbroken row. */
+  #answeredMs = Number.NEGATIVE_INFINITY
+  #unbrokenMs = Number.POSITIVE_INFINITY
+  #provenMs = Number.NEGATIVE_INFINITY
+  #lost = false
+
+  /** `describe` says what the heartbeat carries, and must not wait for long; `renewed` is called after each renewal that was acknowledged. */
+  constructor(parts: Parts, describe: () => Promise<Heartbeat>, renewed: () => void) {
+    this.#parts = parts
+    this.#describe = describe
+    this.#renewed = renewed
+  }
+
+  /** On the clock's elapsedMs; in the past when the lease is over. */
+  get untilMs(): number {
+    return Math.max(this.#ackedMs, this.#provenMs) + this.#parts.leaseMs
+  }
+
+  get runs(): boolean {
+    return this.#parts.clock.elapsedMs() < this.untilMs
+  }
+
+  /** How long ago the newest acknowledged renewal was sent. */
+  get silentMs(): number {
+    return this.#parts.clock.elapsedMs() - this.#ackedMs
+  }
+
+  /**
+   * Since when every renewal of ours was acknowledged in time: as long as that the registry worked, and a heartbeat that stood still meanwhile
+   * was not renewed. Infinity: it does not now.
+   */
+  get unbrokenSinceMs(): number {
+    return this.#parts.clock.elapsedMs() - this.#answeredMs > this.#breakMs ? Number.POSITIVE_INFINITY : this.#unbrokenMs
+  }
+
+  /** Nobody was able to end the lease at `atMs` (promise 6): it runs on from there. */
+  prolong(atMs: number): void {
+    this.#provenMs = Math.max(this.#provenMs, atMs)
+  }
+
+  /** Renews until the agent stops. */
+  async run(): Promise<void> {
+    const { clock, signal, heartbeatMs, log } = this.#parts
+    while (!signal.aborted) {
+      const startMs = clock.elapsedMs()
+      try {
+        await this.#renew(startMs)
+      } catch (error) {
+        this.#revision = null
+        this.#unbrokenMs = Number.POSITIVE_INFINITY
+        if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') log.error({ err: error }, 'the heartbeat failed')
+        else if (!this.#lost) log.warn({ err: error }, 'the registry is out of reach')
+        this.#lost = true
+      }
+      await clock.sleep(Math.max(0, startMs + heartbeatMs - clock.elapsedMs()), signal)
+    }
+  }
+
+  get #breakMs(): number {
+    return this.#parts.heartbeatMs * HEARTBEATS_UNBROKEN
+  }
+
+  async #renew(startMs: number): Promise<void> {
+    const { registry, clock, self } = this.#parts
+    const heartbeat = await this.#describe()
+    if (this.#revision === null) await this.#read()
+    const record: HostRecord = {
+      ...heartbeat,
+      incarnation: self.incarnation,
+      renewal: ++this.#renewal,
+      expiredBy: null,
+      at: clock.now().toISOString(),
+    }
+    const write =
+      this.#revision === null
+        ? await registry.addHost(record)
+        : await registry.updateHost(record, this.#revision)
+    // Somebody expired it, or an earlier write of ours whose answer was lost came through: look again at the next beat.
+    if (write.outcome !== 'done') {
+      this.#revision = null
+      this.#unbrokenMs = Number.POSITIVE_INFINITY
+      if (write.outcome === 'unknown') throw write.cause
+      return
+    }
+    this.#acknowledged(write.entry, startMs)
+  }
+
+  #acknowledged(entry: Versioned<HostRecord>, startMs: number): void {
+    const nowMs = this.#parts.clock.elapsedMs()
+    this.#revision = entry.revision
+    this.#ackedMs = startMs
+    if (nowMs - this.#answeredMs > this.#breakMs || this.#unbrokenMs === Number.POSITIVE_INFINITY) this.#unbrokenMs = nowMs
+    this.#answeredMs = nowMs
+    this.#lost = false
+    this.#renewed()
+  }
+
+  async #read(): Promise<void> {
+    const { registry, self, log } = this.#parts
+    const found = (await registry.hosts()).find((entry) => entry.value.id === self.id)
+    this.#revision = found?.revision ?? null
+    if (found === undefined || found.value.expiredBy === null) return
+    log.warn({ by: found.value.expiredBy }, "this host's lease was declared over; it is taken anew")
+  }
+}

@@ -7,6 +7,7 @@ export type Native = ((...args: unknown[]) => number) & { async(...args: unknown
 
 // ioctl, openat and syscall are variadic in C; on x86-64 and arm64 Linux an integer or pointer goes into the same register either way.
 const PROTOTYPES = {
+  clock_gettime: 'int clock_gettime(int clock, void *into)',
   copy_file_range:
     'int64_t copy_file_range(int from, void *fromOffset, int to, void *toOffset, size_t length, unsigned int flags)',
   fallocate: 'int fallocate(int fd, int mode, int64_t offset, int64_t length)',

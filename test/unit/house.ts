@@ -46,6 +46,8 @@ const BOTTOM = [
   'agent/fault-point.ts',
   'agent/lanes.ts',
   'agent/recycler.ts',
+  'agent/volume-record.ts',
+  'agent/options.ts',
   'agent/tls.ts',
 ]
 const PLUGIN_MAY_USE = [

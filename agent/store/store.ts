@@ -240,6 +240,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
     return this.#withTree(id, async () => {
       await this.#requireUnmounted(id)
       this.#requireNoWriter(id)
+      await this.#stages.get(id)?.close()
       this.#stages.delete(id)
       await moveToTrash(this.#layout(id).directory, id, trashDirectory(this.#stateDir), new Date())
     })
@@ -261,6 +262,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const scrub of this.#scrubs.values()) scrub.abort(closing())
     await this.#pool[Symbol.asyncDispose]()
+    for (const stage of this.#stages.values()) await stage.close()
     this.#lock[Symbol.dispose]()
   }
 
@@ -278,7 +280,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
   }
 
   #apply(layout: Layout, volume: string, checkpoint: Checkpoint): Promise<void> {
-    const { directory, data, tick } = layout
+    const { directory, data } = layout
     const [stage, pool] = [this.#stage(layout, volume), this.#pool]
     const parts = { layout, volume, stage, pool, faultPoint: this.#faultPoint }
     return applyStaged(
@@ -288,7 +290,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
         update: (change) => this.update(layout.id, change),
         prove: async (plan, before) => {
           const lists = scannedListsPath(directory)
-          const tree = await proveApplied({ volume, data, tick, lists, plan, before, stage, pool })
+          const tree = await proveApplied({ volume, data, lists, plan, before, stage, pool })
           this.#faultPoint('verified')
           await this.#keep(layout, volume, 'last', tree, null)
           await dropKept(directory, 'live')
@@ -319,7 +321,9 @@ class DiskStore implements TreeStore, AsyncDisposable {
     signal: AbortSignal,
   ): Promise<{ scan: Scan; known: Known }> {
     const known = await loadKnown(layout.directory)
-    const tickNs = await tickAndSync(layout.tick)
+    const tickNs = await orDiskFull(layout.directory, volume, async () => {
+      return (await this.#stages.get(layout.id)?.sync()) ?? (await tickAndSync(layout.tick))
+    })
     const root = openRoot(layout.data)
     try {
       const lists = scannedListsPath(layout.directory)

@@ -3,7 +3,6 @@ import { WherryError } from '../../errors.ts'
 import type { FaultPoint } from '../../fault-point.ts'
 import type { Checkpoint } from '../../model.ts'
 import { errnoOf } from '../../sys/failure.ts'
-import { tickAndSync } from '../capture/tick.ts'
 import type { LocalCopy } from '../contract.ts'
 import { orDiskFull, requireSpace } from '../copies/space.ts'
 import type { Layout } from '../layout.ts'
@@ -87,7 +86,7 @@ async function prepare(parts: ApplyParts, plan: Plan): Promise<void> {
   const { layout, volume, faultPoint } = parts
   await requireSpace(layout.directory, volume, await growthBytes(parts, plan))
   await orDiskFull(layout.directory, volume, () => rehearse(plan, layout.directory))
-  await tickAndSync(layout.tick)
+  await parts.stage.sync()
   faultPoint('staged')
 }
 

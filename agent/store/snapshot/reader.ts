@@ -2,6 +2,7 @@ import { closeSync, constants, read } from 'node:fs'
 import { promisify } from 'node:util'
 import { WherryError } from '../../errors.ts'
 import type { Recycler } from '../../recycler.ts'
+import { errnoName, failureOf, isDiskFailure, SystemCallError } from '../../sys/failure.ts'
 import { nextData, nextHole } from '../../sys/files.ts'
 import { openAt } from '../../sys/open.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
@@ -124,6 +125,7 @@ class DiskReader implements TreeReader {
       const changed: number[] = []
       let at = 0
       for (const [nth, file] of files.entries()) {
+        refuseUnreadable(file, outcomes[nth] ?? 0)
         const same = outcomes[nth] === 0 && this.#isSame(fd, nameOf(file.path), file)
         if (!same) {
           data.fill(0, at, at + file.sizeBytes)
@@ -151,7 +153,8 @@ class DiskReader implements TreeReader {
       const blocks = blockCountOf(file.sizeBytes)
       const parts: Buffer[] = []
       for (let first = 0; first < blocks; first += HASHED_BLOCKS) {
-        parts.push(await this.#pool.hashBlocks(fd, file.sizeBytes, first, Math.min(HASHED_BLOCKS, blocks - first)))
+        const count = Math.min(HASHED_BLOCKS, blocks - first)
+        parts.push(await this.#pool.hashBlocks(fd, file.sizeBytes, first, count).catch(namedAs(file)))
       }
       const list = Buffer.concat(parts, blocks * HASH_BYTES)
       if (!hashOfList(list).equals(file.hash)) throw this.#changed(file)
@@ -172,7 +175,11 @@ class DiskReader implements TreeReader {
     const fd = this.#open(file)
     try {
       const start = first * blockBytes
-      yield* pieces(this.#memory, fd, start, Math.min(start + count * blockBytes, file.sizeBytes))
+      try {
+        yield* pieces(this.#memory, fd, start, Math.min(start + count * blockBytes, file.sizeBytes))
+      } catch (error) {
+        throw failureOf(printable(file.path), error)
+      }
       if (!this.#isSame(fd, '', file)) throw this.#changed(file)
     } finally {
       closeSync(fd)
@@ -258,6 +265,17 @@ class DiskReader implements TreeReader {
     this.#closed = true
     if (this.#users > 0) await new Promise<void>((resolve) => (this.#closing = resolve))
     closeSync(this.#root)
+  }
+}
+
+/** A disk that fails is told as such: what cannot be read has not changed, and asking again does not help. */
+function refuseUnreadable(file: FileEntry, outcome: number): void {
+  if (isDiskFailure(errnoName(outcome))) throw new SystemCallError('read', printable(file.path), errnoName(outcome))
+}
+
+function namedAs(file: FileEntry): (error: unknown) => never {
+  return (error) => {
+    throw failureOf(printable(file.path), error)
   }
 }
 

@@ -1,4 +1,4 @@
-import { type FileHandle, open, readFile } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { syncFileSystem } from '../../sys/files.ts'
 
 /**
@@ -40,9 +40,4 @@ export class Tick implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#file.close()
   }
-}
-
-/** Changes at every boot: after a power loss new data may lie under an old ctime, so nothing seen before counts. */
-export async function bootId(): Promise<string> {
-  return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
 }

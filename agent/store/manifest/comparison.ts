@@ -1,5 +1,5 @@
-import { sameAttributes } from '../inode/attributes.ts'
 import type { BytePath } from '../path.ts'
+import { sameAttributes } from './entry.ts'
 import { joinManifests, type Manifest } from './manifest.ts'
 
 /** The path at which two trees differ first; null: they are the same. NOCOW does not count, see `sameAttributes`. */

@@ -1,5 +1,5 @@
-import { sameAttributes } from '../inode/attributes.ts'
 import type { Entry } from './entry.ts'
+import { sameAttributes } from './entry.ts'
 import { joinManifests, type Manifest } from './manifest.ts'
 import type { Body } from './record-codec.ts'
 

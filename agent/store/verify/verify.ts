@@ -1,20 +1,18 @@
 import { closeSync } from 'node:fs'
 import { errnoOf } from '../../sys/failure.ts'
-import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
+import { blockBytesOf, blockCountOf, HASH_BYTES, isHash, runsOf, sameHash } from '../blocks.ts'
 import type { Damage } from '../contract.ts'
 import { shareOut } from '../crew.ts'
 import { RUN_MAX_BYTES } from '../exchange.ts'
+import { openOwn } from '../inode/directory.ts'
 import type { Mirror } from '../inode/mirror.ts'
 import { sameButContent } from '../manifest/comparison.ts'
+import { groupSmallFiles } from '../manifest/file-groups.ts'
 import { joinManifests, type Manifest } from '../manifest/manifest.ts'
 import { printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import { hashOfList } from '../snapshot/lists.ts'
 import type { BlockLists } from '../snapshot/snapshot.ts'
-import { openOwn } from '../stage/own-blocks.ts'
-import { groupSmallFiles } from '../stage/small-files.ts'
-import { runsOf } from '../stage/staged-file.ts'
-import { isHash, sameHash } from '../stage/zeros.ts'
 
 /** Enough to see what happened; a copy with more is fetched again all the same. */
 const REPORTED_MAX = 1000

@@ -53,7 +53,6 @@ export function createMobility(
     confirmed: new Map(),
     releasing: new Set(),
     liveCaptures: new Map(),
-    verifying: new Map(),
   }
   const hints = new Hints(core)
   const view = async (record: VolumeRecord, stale: boolean): Promise<VolumeView> =>

@@ -25,6 +25,4 @@ export interface Core {
   readonly releasing: Set<string>
   /** Aborts captures of live trees of a volume, so that a release never waits for one. */
   readonly liveCaptures: Map<string, AbortController>
-  /** Aborts the verification of a copy, by volume name: whoever wants the volume does not wait for it. */
-  readonly verifying: Map<string, AbortController>
 }

@@ -55,7 +55,6 @@ export function createMobility(
     confirmed: new Map(),
     releasing: new Set(),
     liveCaptures: new Map(),
-    verifying: new Map(),
   }
   const hints = new Hints(core)
   const view = async (record: VolumeRecord, stale: boolean): Promise<VolumeView> =>

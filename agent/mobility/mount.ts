@@ -34,7 +34,6 @@ export async function mountVolume(core: Core, name: string, mountId: string, dea
   const signal = AbortSignal.any([ending, clock.deadline(limitMs)])
   const attempt: Attempt = { name, mountId, deadlineMs, signal, job: null }
   core.pendingMounts.set(name, (core.pendingMounts.get(name) ?? 0) + 1)
-  core.verifying.get(name)?.abort()
   try {
     return await tryUntilDeadline(core, attempt)
   } finally {

@@ -14,9 +14,9 @@ const REPAIR_WANTED_MS = 60_000
 
 /**
  * Reads this host's copy of an idle volume again, every byte, and compares it with its checkpoint. A damaged copy is neither mounted nor
- * sent from then on; the damaged blocks are fetched from another host that has the checkpoint, in the background. A Mount
- * of the volume on this host ends the reading (VOLUME_BUSY). VOLUME_NOT_FOUND, NOT_AT_CHECKPOINT (no copy here),
- * VOLUME_IN_USE (held here). May be repeated.
+ * sent from then on; the damaged blocks are fetched from another host that has the checkpoint, in the background. The store
+ * ends the reading when anything else, a Mount first of all, wants the tree. VOLUME_NOT_FOUND, NOT_AT_CHECKPOINT (no copy here),
+ * VOLUME_IN_USE (held here, or wanted meanwhile). May be repeated.
  */
 export async function verifyVolume(core: Core, name: string, signal: AbortSignal): Promise<VerifyView> {
   const { parts } = core
@@ -25,7 +25,7 @@ export async function verifyVolume(core: Core, name: string, signal: AbortSignal
   if (record === undefined || record.removedAt !== null) throw notFound(name)
   const local = await parts.store.copy(record.id)
   if (local === null || local.checkpoint === null) throw noCopy(core, name)
-  const found = await readUnlessWanted(core, local, signal)
+  const found = await parts.store.verify(local.id, AbortSignal.any([parts.signal, signal]))
   const repairing = found.damagedCount > 0 && (await repair(core, record, local))
   return {
     volume: name,
@@ -33,24 +33,6 @@ export async function verifyVolume(core: Core, name: string, signal: AbortSignal
     checkpoint: { epoch: local.checkpoint.epoch, seq: local.checkpoint.seq },
     ...found,
     repairing,
-  }
-}
-
-async function readUnlessWanted(core: Core, local: LocalCopy, signal: AbortSignal) {
-  const { store, signal: ending } = core.parts
-  const ours = new AbortController()
-  core.verifying.set(local.name, ours)
-  try {
-    if (core.pendingMounts.has(local.name)) ours.abort()
-    return await store.verify(local.id, AbortSignal.any([ending, signal, ours.signal]))
-  } catch (error) {
-    if (!ours.signal.aborted) throw error
-    throw new WherryError('VOLUME_BUSY', `Volume "${local.name}" was mounted while its copy was verified.`, {
-      hint: 'Verify it again when no container uses it.',
-      cause: error,
-    })
-  } finally {
-    if (core.verifying.get(local.name) === ours) core.verifying.delete(local.name)
   }
 }
 

@@ -1,3 +1,5 @@
+import type { BlockRun } from './exchange.ts'
+
 /** Up to this size a file's changes are found and sent in pieces of the smallest block. */
 const SMALLEST_UP_TO_BYTES = 1024 ** 3
 /** Eight pages of a database: small enough that a changed page costs little, 512 KiB of hashes for a GiB. */
@@ -27,4 +29,36 @@ export function blockCountOf(sizeBytes: number): number {
 /** Whether a file is one block at most: its hash is then that of its content, and it is sent and staged whole. */
 export function isSmall(sizeBytes: number): boolean {
   return sizeBytes <= SMALLEST_BLOCK_BYTES
+}
+
+/** Runs of blocks of a file for which `wanted` holds. */
+export function* runsOf(
+  index: number,
+  count: number,
+  maxBlocks: number,
+  wanted: (block: number) => boolean,
+): Generator<BlockRun> {
+  let first = 0
+  while (first < count) {
+    if (!wanted(first)) {
+      first++
+      continue
+    }
+    let end = first + 1
+    while (end < count && end - first < maxBlocks && wanted(end)) end++
+    yield { index, first, count: end - first }
+    first = end
+  }
+}
+
+/** Whether block `block` has the same hash in two lists. */
+export function sameHash(a: Buffer, b: Buffer, block: number): boolean {
+  const at = block * HASH_BYTES
+  return at + HASH_BYTES <= a.length && a.compare(b, at, at + HASH_BYTES, at, at + HASH_BYTES) === 0
+}
+
+/** Whether entry `block` of a list is this one hash. */
+export function isHash(list: Buffer, block: number, hash: Buffer): boolean {
+  const at = block * HASH_BYTES
+  return list.compare(hash, 0, HASH_BYTES, at, at + HASH_BYTES) === 0
 }

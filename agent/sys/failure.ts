@@ -27,10 +27,24 @@ export function errnoOf(error: unknown): string | undefined {
   const { code, errno } = error as NodeJS.ErrnoException
   if (typeof code === 'string' && /^E[A-Z0-9]+$/.test(code)) return code
   // libuv has no name for some, EDQUOT among them: such an error has the number alone, and a code for people.
-  return typeof errno === 'number' && errno < 0 && errno >= -ERRNO_MAX ? nameOf(-errno) : undefined
+  return typeof errno === 'number' && errno < 0 && errno >= -ERRNO_MAX ? errnoName(-errno) : undefined
 }
 
-function nameOf(errno: number): string {
+/** The same failure, saying of which file: calls on open files know no name, and those in a held directory only the last. Any other error as it is. */
+export function failureOf(path: string, error: unknown): unknown {
+  const errno = errnoOf(error)
+  if (errno === undefined) return error
+  const call = error instanceof SystemCallError ? error.call : ((error as NodeJS.ErrnoException).syscall ?? 'a call')
+  return new SystemCallError(call, path, errno)
+}
+
+/** Whether the disk could not do what it was asked: nothing that the one who asked could have changed meanwhile. */
+export function isDiskFailure(errno: string | undefined): boolean {
+  return errno !== undefined && ['EIO', 'EUCLEAN', 'EBADMSG', 'ENODATA', 'EILSEQ'].includes(errno)
+}
+
+/** The name of an errno number. */
+export function errnoName(errno: number): string {
   if (errno === EUCLEAN) return 'EUCLEAN'
   return Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? `errno ${errno}`
 }

@@ -8,6 +8,7 @@ const SEEK_HOLE = 4
 const FALLOC_FL_KEEP_SIZE = 1
 const FALLOC_FL_PUNCH_HOLE = 2
 const SYNC_FILE_RANGE_WRITE = 2
+const POSIX_FADV_DONTNEED = 4
 /** Other file systems, kinds of files, or none that the kernel can copy between. */
 const UNCOPYABLE: ReadonlySet<string> = new Set(['EXDEV', 'EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
 
@@ -47,6 +48,11 @@ export function punchHole(fd: number, offset: number, length: number): void {
  */
 export function startWriteback(fd: number, offset: number, length: number): void {
   callNow('sync_file_range', `fd ${fd}`, fd, offset, length, SYNC_FILE_RANGE_WRITE)
+}
+
+/** Forgets what the page cache has of an open file, but for what is not written out yet: the next read asks the disk (posix_fadvise(2)). */
+export function dropCached(fd: number): void {
+  callNow('posix_fadvise', `fd ${fd}`, fd, 0, 0, POSIX_FADV_DONTNEED)
 }
 
 /**

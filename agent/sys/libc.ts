@@ -23,6 +23,7 @@ const PROTOTYPES = {
   mknod: 'int mknod(const void *path, unsigned int mode, uint64_t device)',
   mount: 'int mount(const void *source, const void *target, const void *type, unsigned long flags, const void *data)',
   openat: 'int openat(int dirfd, const void *path, int flags, unsigned int mode)',
+  posix_fadvise: 'int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)',
   statx: 'int statx(int dirfd, const void *path, int flags, unsigned int mask, void *into)',
   sync_file_range: 'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
   syncfs: 'int syncfs(int fd)',

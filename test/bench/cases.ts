@@ -82,9 +82,7 @@ export const CASES: readonly Case[] = [
     async change({ directory, scale }, round) {
       const noise = new Noise(`page ${round}`)
       const page = noise.below(Math.floor((GIB * scale) / PAGE_BYTES))
-      const file = openSync(`${directory}/file`, 'r+')
-      writeSync(file, noise.bytes(PAGE_BYTES), 0, PAGE_BYTES, page * PAGE_BYTES)
-      closeSync(file)
+      write(`${directory}/file`, noise, [{ offset: page * PAGE_BYTES, length: PAGE_BYTES }])
     },
   },
   {
@@ -115,10 +113,7 @@ export const CASES: readonly Case[] = [
     async prepare({ directory, scale }) {
       writeFileSync(`${directory}/file`, '')
       truncateSync(`${directory}/file`, Math.floor(20 * GIB * scale))
-      const noise = new Noise('sparse content')
-      const file = openSync(`${directory}/file`, 'r+')
-      for (const { offset, length } of sparsePlaces(scale)) writeSync(file, noise.bytes(length), 0, length, offset)
-      closeSync(file)
+      write(`${directory}/file`, new Noise('sparse content'), sparsePlaces(scale))
     },
     extents: sparsePlaces,
   },
@@ -149,10 +144,16 @@ async function makeSmallFiles({ directory, scale }: Place): Promise<void> {
 }
 
 function fill(path: string, sizeBytes: number): void {
-  const noise = new Noise(path.slice(path.lastIndexOf('/')))
-  const file = openSync(path, 'wx')
-  for (let at = 0; at < sizeBytes; at += PIECE_BYTES) {
-    writeSync(file, noise.bytes(Math.min(PIECE_BYTES, Math.floor(sizeBytes) - at)))
+  const pieces: Omit<Extent, 'file'>[] = []
+  for (let offset = 0; offset < sizeBytes; offset += PIECE_BYTES) {
+    pieces.push({ offset, length: Math.min(PIECE_BYTES, Math.floor(sizeBytes) - offset) })
   }
+  writeFileSync(path, '', { flag: 'wx' })
+  write(path, new Noise(path.slice(path.lastIndexOf('/'))), pieces)
+}
+
+function write(path: string, noise: Noise, places: readonly Omit<Extent, 'file'>[]): void {
+  const file = openSync(path, 'r+')
+  for (const { offset, length } of places) writeSync(file, noise.bytes(length), 0, length, offset)
   closeSync(file)
 }

@@ -3,16 +3,17 @@ import { WherryError } from '../../errors.ts'
 import type { FaultPoint } from '../../fault-point.ts'
 import type { Checkpoint } from '../../model.ts'
 import { errnoOf } from '../../sys/failure.ts'
-import { tickAndSync } from '../capture/tick.ts'
+import { lookAtTree } from '../capture/capture.ts'
 import type { LocalCopy } from '../contract.ts'
 import { orDiskFull, requireSpace } from '../copies/space.ts'
 import type { Layout } from '../layout.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { type Plan, planChanges } from '../manifest/plan.ts'
 import type { BlockPool } from '../pool/contract.ts'
-import type { KeptTree } from '../snapshot/kept.ts'
+import { dropKept, type KeptTree, keepSnapshot, scannedListsPath } from '../snapshot/kept.ts'
 import { commit, committed, dropCommit } from '../stage/journal.ts'
 import type { Stage } from '../stage/stage.ts'
+import { proveApplied } from './proof.ts'
 import { rehearse } from './rehearsal.ts'
 import { TreeChange } from './tree.ts'
 
@@ -25,10 +26,6 @@ export interface ApplyParts {
   readonly volume: string
   readonly stage: Stage
   readonly pool: BlockPool
-  /** Looks at the tree as it is now, keeping what was seen. */
-  readonly look: (signal: AbortSignal) => Promise<KeptTree>
-  /** Looks at the changed tree, compares it with the target and keeps it as the last checkpoint's; rejects COPY_DAMAGED. */
-  readonly prove: (plan: Plan, before: KeptTree) => Promise<void>
   /** Changes the copy's record, durably. */
   readonly update: (change: Partial<Omit<LocalCopy, 'id'>>) => Promise<unknown>
   readonly faultPoint: FaultPoint
@@ -44,7 +41,7 @@ export async function applyStaged(parts: ApplyParts, checkpoint: Checkpoint): Pr
   const { layout, volume, faultPoint, stage } = parts
   const signal = new AbortController().signal
   const target = await loadStaged(parts, checkpoint)
-  const mine = await parts.look(signal)
+  const mine = await lookAtTree({ ...parts, sync: () => stage.sync() }, signal)
   const plan = planChanges(target, mine.manifest)
   const missing = await orDiskFull(layout.directory, volume, () => stage.missing(plan, mine, signal))
   if (missing > 0) throw incomplete(volume, missing)
@@ -58,7 +55,7 @@ export async function applyStaged(parts: ApplyParts, checkpoint: Checkpoint): Pr
   const change = new TreeChange({ ...parts, data: layout.data, plan, mine })
   await orDiskFull(layout.directory, volume, () => change.run())
   faultPoint('changed')
-  await parts.prove(plan, mine)
+  await prove(parts, plan, mine)
   faultPoint('kept')
   await parts.update({ checkpoint, applying: false, damaged: null, epochSeen: checkpoint.epoch })
   faultPoint('recorded')
@@ -87,8 +84,18 @@ async function prepare(parts: ApplyParts, plan: Plan): Promise<void> {
   const { layout, volume, faultPoint } = parts
   await requireSpace(layout.directory, volume, await growthBytes(parts, plan))
   await orDiskFull(layout.directory, volume, () => rehearse(plan, layout.directory))
-  await tickAndSync(layout.tick)
+  await parts.stage.sync()
   faultPoint('staged')
+}
+
+/** Looks at the changed tree, compares it with the target and keeps it as the last checkpoint's; rejects COPY_DAMAGED. */
+async function prove(parts: ApplyParts, plan: Plan, before: KeptTree): Promise<void> {
+  const { layout, volume, stage, pool, faultPoint } = parts
+  const { directory, data } = layout
+  const tree = await proveApplied({ volume, data, lists: scannedListsPath(directory), plan, before, stage, pool })
+  faultPoint('verified')
+  await orDiskFull(directory, volume, () => keepSnapshot(directory, 'last', tree, null, faultPoint))
+  await dropKept(directory, 'live')
 }
 
 /**

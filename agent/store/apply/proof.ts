@@ -2,8 +2,8 @@ import { closeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { WherryError } from '../../errors.ts'
 import { HASH_BYTES } from '../blocks.ts'
-import { type KnownContent, scanTree } from '../capture/scan.ts'
-import { tickAndSync } from '../capture/tick.ts'
+import { scanTree } from '../capture/scan.ts'
+import type { KnownContent } from '../capture/snapshot-builder.ts'
 import { openRoot } from '../inode/directory.ts'
 import { firstDifference } from '../manifest/comparison.ts'
 import type { Plan } from '../manifest/plan.ts'
@@ -23,8 +23,6 @@ export interface ProofParts {
   readonly volume: string
   /** Path of the changed tree. */
   readonly data: string
-  /** Path of the file to tick with, see tick.ts. */
-  readonly tick: string
   /** Path for the lists of the tree's large files. */
   readonly lists: string
   readonly plan: Plan
@@ -42,7 +40,7 @@ export interface ProofParts {
 export async function proveApplied(parts: ProofParts): Promise<KeptTree> {
   const { volume, plan, pool, before } = parts
   await sleep(CLOCK_TICKS_MS)
-  const tickNs = await tickAndSync(parts.tick)
+  const tickNs = await parts.stage.sync()
   const contents = new Contents(parts)
   const root = openRoot(parts.data)
   try {

@@ -1,13 +1,12 @@
 import { createHash } from 'node:crypto'
 import { closeSync, constants } from 'node:fs'
-import { getSystemErrorName } from 'node:util'
-import { SystemCallError } from '../../sys/failure.ts'
+import { errnoName, failureOf, SystemCallError } from '../../sys/failure.ts'
 import { openAt } from '../../sys/open.ts'
 import { StatBuffer } from '../../sys/stat.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
 import type { HeldDirectory } from '../inode/directory.ts'
 import { isMovedAway, lookAgain, movedAway, type State, sameState } from '../inode/inode.ts'
-import type { BytePath } from '../path.ts'
+import { type BytePath, joinPath, printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { ListFile } from '../snapshot/lists.ts'
 import { Slots } from './slots.ts'
@@ -157,7 +156,7 @@ export class FileReading {
       this.bytesRead += file.state.sizeBytes
       if (outcome === 0) this.#settle(place, file, hashes.subarray(nth * HASH_BYTES, (nth + 1) * HASH_BYTES))
       else if (outcome === OTHER_SIZE) await this.#readFuzzy(place, file)
-      else this.#lost(place, file, getSystemErrorName(-outcome))
+      else this.#lost(place, file, errnoName(outcome))
     }
   }
 
@@ -179,7 +178,9 @@ export class FileReading {
     try {
       this.filesRead++
       this.bytesRead += Math.min(file.state.sizeBytes, allocatedBytes)
-      const hash = await this.#hashRanges(fd, file)
+      const hash = await this.#hashRanges(fd, file).catch((error: unknown) => {
+        throw failureOf(printable(joinPath(place.path, file.name)), error)
+      })
       if (hash === null) this.missing.add(file.index)
       else this.#settle(place, file, hash)
     } finally {
@@ -250,7 +251,7 @@ export class FileReading {
   #lost(place: Place, file: Unread, errno?: string): void {
     // The pool answers EINVAL for what is no regular file any more.
     if (errno !== undefined && errno !== 'EINVAL' && !isMovedAway(errno))
-      throw new SystemCallError('read', file.name, errno)
+      throw new SystemCallError('read', printable(joinPath(place.path, file.name)), errno)
     this.#refuse(place, file)
     this.missing.add(file.index)
   }

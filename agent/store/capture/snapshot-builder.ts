@@ -2,7 +2,8 @@ import { rename } from 'node:fs/promises'
 import type { StatBuffer } from '../../sys/stat.ts'
 import { blockCountOf, HASH_BYTES, isSmall } from '../blocks.ts'
 import { type InodeBody, NO_HASH } from '../inode/inode.ts'
-import { type Manifest, ManifestBuilder } from '../manifest/manifest.ts'
+import { ManifestBuilder } from '../manifest/builder.ts'
+import type { Manifest } from '../manifest/manifest.ts'
 import type { BytePath } from '../path.ts'
 import type { TaggedBlocks } from '../pool/contract.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
@@ -15,6 +16,12 @@ type FileBody = InodeBody & { kind: 'file' }
 export interface KnownList {
   readonly list?: Buffer
   readonly tags?: Buffer
+}
+
+/** What the caller knows of a file's content for sure, because it has just put the file there. A large one without a list gets none. */
+export interface KnownContent extends KnownList {
+  /** As in the manifest. */
+  readonly hash: Buffer
 }
 
 /**

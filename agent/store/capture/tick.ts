@@ -1,4 +1,4 @@
-import { open, readFile } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { syncFileSystem } from '../../sys/files.ts'
 
 /**
@@ -8,18 +8,36 @@ import { syncFileSystem } from '../../sys/files.ts'
  * may share its clock tick, which is 1 to 10 ms long, with a store yet to come.)
  */
 export async function tickAndSync(path: string): Promise<bigint> {
-  const file = await open(path, 'w', 0o600)
-  try {
-    await file.write(Buffer.from('t'), 0, 1, 0)
-    const { ctimeNs } = await file.stat({ bigint: true })
-    await syncFileSystem(file.fd, path)
-    return ctimeNs
-  } finally {
-    await file.close()
-  }
+  await using tick = await Tick.open(path)
+  return await tick.sync()
 }
 
-/** Changes at every boot: after a power loss new data may lie under an old ctime, so nothing seen before counts. */
-export async function bootId(): Promise<string> {
-  return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
+/**
+ * As `tickAndSync`, time and again, and no data that the file system fails to write between opening and the last sync goes unnoticed: the kernel
+ * tells such an error to each descriptor that was open then, but to one opened later only if nobody has been told yet (syncfs(2), errseq_t).
+ */
+export class Tick implements AsyncDisposable {
+  readonly #path: string
+  readonly #file: FileHandle
+
+  static async open(path: string): Promise<Tick> {
+    return new Tick(path, await open(path, 'w', 0o600))
+  }
+
+  private constructor(path: string, file: FileHandle) {
+    this.#path = path
+    this.#file = file
+  }
+
+  /** Answers T, see `tickAndSync`. Rejects SystemCallError of the call `syncfs` when something could not be written: once for each time. */
+  async sync(): Promise<bigint> {
+    await this.#file.write(Buffer.from('t'), 0, 1, 0)
+    const { ctimeNs } = await this.#file.stat({ bigint: true })
+    await syncFileSystem(this.#file.fd, this.#path)
+    return ctimeNs
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file.close()
+  }
 }

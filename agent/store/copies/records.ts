@@ -5,10 +5,10 @@ import { WherryError } from '../../errors.ts'
 import { Lanes } from '../../lanes.ts'
 import type { VolumeOptions } from '../../model.ts'
 import type { LocalCopy } from '../contract.ts'
+import { removeTree } from '../inode/removal.ts'
 import { type Layout, layoutOf, volumesDirectory } from '../layout.ts'
 import { readRecord, requireRecord, writeRecord } from './record.ts'
 import { orDiskFull } from './space.ts'
-import { removeTree } from './trash.ts'
 
 /** Names of directories that are being made and mean nothing yet. */
 const UNBORN = '.new-'

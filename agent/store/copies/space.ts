@@ -44,11 +44,28 @@ export async function orDiskFull<T>(path: string, volume: string, work: () => Pr
 /** DISK_FULL for an error that says that a disk or quota is full; any other error as it is. */
 async function diskFullOr(error: unknown, path: string, volume: string): Promise<unknown> {
   const errno = errnoOf(error)
-  if (errno !== 'ENOSPC' && errno !== 'EDQUOT') return error
+  if (errno === 'EDQUOT') {
+    return new WherryError('DISK_FULL', `A disk quota is used up on this host while volume ${volume} was written.`, {
+      hint: `Raise the quota that holds for ${path} and the owners of the volume's files, then try again; what has come is kept.`,
+      cause: error,
+    })
+  }
+  if (errno !== 'ENOSPC') return error
   const { bavail, bsize } = await statfs(path)
-  const why = errno === 'EDQUOT' ? 'the quota is used up' : `${bavail * bsize} bytes available`
-  return new WherryError('DISK_FULL', `This host's disk is full (${why}) while volume ${volume} was written.`, {
+  const what = `This host's disk is full (${bavail * bsize} bytes available) while volume ${volume} was written.`
+  return new WherryError('DISK_FULL', what, {
     hint: `Free space on the file system of ${path}, then try again; what has come is kept.`,
+    cause: error,
+  })
+}
+
+/** For a sync that says that data which had been taken could not be written to the disk: DISK_FULL (a thin volume's pool can be), else SYSTEM_CALL_FAILED. */
+export function dataLost(error: unknown, path: string, volume: string): WherryError {
+  const errno = errnoOf(error) ?? 'unknown'
+  const code = errno === 'ENOSPC' || errno === 'EDQUOT' ? 'DISK_FULL' : 'SYSTEM_CALL_FAILED'
+  const what = `The disk under ${path} took data while volume ${volume} was written, and could not keep it (${errno}).`
+  return new WherryError(code, what, {
+    hint: "Look at the kernel's log, mend the disk or make room on what it lies on, then try again; the copy is fetched anew.",
     cause: error,
   })
 }

@@ -12,7 +12,6 @@ import {
 } from 'node:fs'
 import { removeXattr, setMtime, setXattr } from '../../sys/attributes.ts'
 import { makeNode } from '../../sys/files.ts'
-import { FLAG_NOCOW } from '../../sys/flags.ts'
 import { type Attributes, sameXattrs, type Xattrs } from '../manifest/entry.ts'
 import { O_PATH, self } from './directory.ts'
 import { type InodeBody, joinDevice, lstat, readXattrs } from './inode.ts'
@@ -49,18 +48,6 @@ export function setAttributes(place: Buffer, wanted: Attributes, present?: Attri
   // A chown takes capabilities away, a chmod changes the ACL: what was known before does not hold any more.
   setXattrs(place, wanted.xattrs, modeStays && present !== undefined ? present.xattrs : readXattrs(place))
   if (is.mtimeNs !== wanted.mtimeNs) setMtime(place, wanted.mtimeNs)
-}
-
-/** Whether two entries have the same attributes. NOCOW does not count: many file systems do not know it, and none can change it in a file that has data. */
-export function sameAttributes(a: Attributes, b: Attributes): boolean {
-  return (
-    a.mode === b.mode &&
-    a.uid === b.uid &&
-    a.gid === b.gid &&
-    a.mtimeNs === b.mtimeNs &&
-    (a.flags | FLAG_NOCOW) === (b.flags | FLAG_NOCOW) &&
-    sameXattrs(a.xattrs, b.xattrs)
-  )
 }
 
 function fromStat(stat: BigIntStats): Omit<Attributes, 'flags' | 'xattrs'> {

@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync } from 'node:fs'
 import { type BytePath, joinPath, nameOf, parentOf } from '../path.ts'
 
-const { O_DIRECTORY, O_NOFOLLOW } = constants
+const { O_DIRECTORY, O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
 /** Not in node:fs; <fcntl.h> of Linux. Such a descriptor is only a place: opening one never waits and has no effects. */
 export const O_PATH = 0o10000000
 
@@ -27,6 +27,11 @@ export function self(fd: number): string {
 /** Opens a directory in the directory held as `fd`; ENOTDIR or ELOOP when it is something else. */
 export function openDirectory(fd: number, name: BytePath): number {
   return openSync(at(fd, name), O_PATH | O_DIRECTORY | O_NOFOLLOW)
+}
+
+/** Opens a file of this host's own tree. Whatever may stand there by now, opening it neither waits nor leads elsewhere. */
+export function openOwn(place: Buffer): number {
+  return openSync(place, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
 }
 
 /** Holds the directories from a tree's root to the one last asked for; moving on to a neighbour opens only what differs. */

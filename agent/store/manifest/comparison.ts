@@ -1,6 +1,7 @@
-import { sameAttributes } from '../inode/attributes.ts'
 import type { BytePath } from '../path.ts'
-import { joinManifests, type Manifest } from './manifest.ts'
+import { sameAttributes } from './entry.ts'
+import { joinManifests } from './join.ts'
+import type { Manifest } from './manifest.ts'
 
 /** The path at which two trees differ first; null: they are the same. NOCOW does not count, see `sameAttributes`. */
 export function firstDifference(wanted: Manifest, is: Manifest): BytePath | null {

@@ -63,3 +63,15 @@ export function sameXattrs(a: Xattrs, b: Xattrs): boolean {
     })
   )
 }
+
+/** Whether two entries have the same attributes. NOCOW does not count: many file systems do not know it, and none can change it in a file that has data. */
+export function sameAttributes(a: Attributes, b: Attributes): boolean {
+  return (
+    a.mode === b.mode &&
+    a.uid === b.uid &&
+    a.gid === b.gid &&
+    a.mtimeNs === b.mtimeNs &&
+    (a.flags | FLAG_NOCOW) === (b.flags | FLAG_NOCOW) &&
+    sameXattrs(a.xattrs, b.xattrs)
+  )
+}

@@ -1,36 +1,19 @@
-import { createHash } from 'node:crypto'
-import { WherryError } from '../../errors.ts'
 import { blockCountOf, HASH_BYTES, isSmall } from '../blocks.ts'
-import { Pace } from '../pace.ts'
-import { type BytePath, joinPath, printable } from '../path.ts'
+import { type BytePath, joinPath } from '../path.ts'
 import type { Entry, EntryKind } from './entry.ts'
+import { CHUNK_BYTES } from './format.ts'
 import {
   type Body,
-  checkRecord,
   depthAt,
   fileFacts,
   fileSizeFrom,
   flagsAt,
   HEAD_BYTES,
   kindAt,
-  Malformed,
   nameAt,
   nameLengthAt,
   readBody,
-  recordRoom,
-  writeRecord,
 } from './record-codec.ts'
-import { RecordIndex } from './record-index.ts'
-import { TreeCheck } from './tree-check.ts'
-
-const MAGIC = Buffer.from('wherry manifest 2\n')
-/** After the records: 0, then how many there were. */
-const TRAILER_BYTES = 5
-const MAX_ENTRIES = 5_000_000
-/** About 400 bytes for each of as many entries; offsets have 32 bits. The stream of a hostile sender ends here. */
-const MAX_MANIFEST_BYTES = 2 * 1024 ** 3
-const CHUNK_BYTES = 1024 * 1024
-const FIRST_ROOM_BYTES = 64 * 1024
 
 /**
  * A tree's description: entries in tree order (a directory, all that is in it, its next sibling; names by their bytes),
@@ -187,183 +170,4 @@ export class Manifest {
     if (offset === undefined) throw new RangeError(`entry ${index} of ${this.count}`)
     return offset
   }
-}
-
-/** Makes a manifest, entry by entry in tree order; the root first, with depth 0 and no name. */
-export class ManifestBuilder {
-  readonly #hash = createHash('sha256')
-  #buffer: Buffer = Buffer.allocUnsafeSlow(FIRST_ROOM_BYTES)
-  #end = MAGIC.copy(this.#buffer)
-  #hashed = this.#end
-  readonly #index = new RecordIndex()
-  /** Files whose hash is still to come, ascending. */
-  readonly #unread = new Set<number>()
-  #bytes = 0
-
-  get count(): number {
-    return this.#index.count
-  }
-
-  /** Bytes of entries so far; a tree of more than the limits is for the caller to refuse. */
-  get full(): boolean {
-    return this.#index.count >= MAX_ENTRIES || this.#end > MAX_MANIFEST_BYTES - 2 * CHUNK_BYTES
-  }
-
-  add(depth: number, name: BytePath, entry: Body): number {
-    this.#makeRoom(recordRoom(name, entry) + TRAILER_BYTES)
-    const index = this.#index.add(this.#end, depth, entry.kind === 'dir')
-    this.#end = writeRecord(this.#buffer, this.#end, depth, name, entry)
-    if (entry.kind === 'file') this.#bytes += entry.sizeBytes
-    if (this.#end - this.#hashed >= CHUNK_BYTES) this.#hashUp()
-    return index
-  }
-
-  /** As `add`, for a file whose hash is not known yet: `setHash` must follow before `finish`. */
-  addUnread(depth: number, name: BytePath, entry: Body & { kind: 'file' }): number {
-    this.#unread.add(this.#index.count)
-    return this.add(depth, name, entry)
-  }
-
-  /** Gives a file that was added unread its hash. */
-  setHash(index: number, hash: Buffer): void {
-    if (!this.#unread.delete(index)) throw new RangeError(`entry ${index} has its hash`)
-    const end = index + 1 < this.#index.count ? this.#index.offset(index + 1) : this.#end
-    hash.copy(this.#buffer, end - HASH_BYTES)
-  }
-
-  /** Takes an entry over as it stands in another manifest, at the same depth with the same name. Not for links. */
-  copy(from: Manifest, index: number): number {
-    const [start, end] = [from.offset(index), from.offset(index + 1)]
-    this.#makeRoom(end - start + TRAILER_BYTES)
-    const kind = from.kind(index)
-    const copied = this.#index.add(this.#end, from.depth(index), kind === 'dir')
-    this.#end += from.buffer.copy(this.#buffer, this.#end, start, end)
-    if (kind === 'file') this.#bytes += from.sizeBytes(index)
-    if (this.#end - this.#hashed >= CHUNK_BYTES) this.#hashUp()
-    return copied
-  }
-
-  /** Takes the first entries of another manifest over, links included, into an empty builder. */
-  copyFirst(from: Manifest, count: number): void {
-    if (this.count > 0) throw new RangeError('the builder is not empty')
-    const [start, end] = [this.#end, from.offset(count)]
-    this.#makeRoom(end - start + TRAILER_BYTES)
-    from.buffer.copy(this.#buffer, start, start, end)
-    this.#end = end
-    for (let index = 0; index < count; index++) {
-      const kind = from.kind(index)
-      this.#index.add(from.offset(index), from.depth(index), kind === 'dir')
-      if (kind === 'file') this.#bytes += from.sizeBytes(index)
-    }
-    this.#hashUp()
-  }
-
-  /** RangeError when a file's hash is still missing. */
-  finish(): Manifest {
-    if (this.#unread.size > 0) throw new RangeError(`${this.#unread.size} files have no hash`)
-    this.#hashUp()
-    this.#makeRoom(TRAILER_BYTES)
-    const recordsEnd = this.#end
-    this.#buffer[this.#end] = 0
-    this.#end = this.#buffer.writeUInt32LE(this.#index.count, this.#end + 1)
-    const { offsets, parents } = this.#index.finish(recordsEnd)
-    return new Manifest(this.#buffer.subarray(0, this.#end), offsets, parents, this.#hash.digest('hex'), this.#bytes)
-  }
-
-  /** Hashes the records up to the first that may still change. */
-  #hashUp(): void {
-    const [firstUnread] = this.#unread
-    const end = firstUnread === undefined ? this.#end : this.#index.offset(firstUnread)
-    if (end <= this.#hashed) return
-    this.#hash.update(this.#buffer.subarray(this.#hashed, end))
-    this.#hashed = end
-  }
-
-  #makeRoom(bytes: number): void {
-    if (this.#end + bytes <= this.#buffer.length) return
-    const larger = Buffer.allocUnsafeSlow(Math.max(this.#buffer.length * 2, this.#end + bytes))
-    this.#buffer.copy(larger, 0, 0, this.#end)
-    this.#buffer = larger
-  }
-}
-
-/** Decodes what may come from an enemy; rejects MANIFEST_INVALID, naming the entry. Memory is bounded by the limits above. */
-export async function decodeManifest(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<Manifest> {
-  const parts: Buffer[] = []
-  let total = 0
-  for await (const chunk of chunks) {
-    total += chunk.length
-    if (total > MAX_MANIFEST_BYTES) throw new WherryError('MANIFEST_INVALID', 'The manifest is longer than any may be.')
-    parts.push(chunk)
-  }
-  const [only] = parts
-  return parseManifest(parts.length === 1 && only !== undefined ? only : Buffer.concat(parts, total))
-}
-
-/** As `decodeManifest`; the buffer is kept and must not change. */
-export async function parseManifest(buffer: Buffer): Promise<Manifest> {
-  const hash = createHash('sha256')
-  const index = new RecordIndex()
-  const check = new TreeCheck(buffer)
-  const pace = new Pace()
-  let [at, hashed, bytes] = [MAGIC.length, MAGIC.length, 0]
-  try {
-    if (!buffer.subarray(0, MAGIC.length).equals(MAGIC)) throw new Malformed('not a manifest of version 2')
-    while (buffer[at] !== 0 && at < buffer.length) {
-      if (index.count >= MAX_ENTRIES) throw new Malformed('too many entries')
-      const end = checkRecord(buffer, at, index.count)
-      check.take(at)
-      const kind = kindAt(buffer, at)
-      index.add(at, depthAt(buffer, at), kind === 'dir')
-      if (kind === 'file') bytes += fileSizeFrom(buffer, end)
-      if (!Number.isSafeInteger(bytes)) throw new Malformed('sizes beyond any disk')
-      at = end
-      if (at - hashed < CHUNK_BYTES) continue
-      hash.update(buffer.subarray(hashed, at))
-      hashed = at
-      if (pace.due()) await pace.rest()
-    }
-    if (at + TRAILER_BYTES !== buffer.length) throw new Malformed('cut off before the end, or data after it')
-    if (index.count === 0) throw new Malformed('no root directory')
-    if (buffer.readUInt32LE(at + 1) !== index.count) throw new Malformed('wrong number of entries')
-  } catch (error) {
-    if (error instanceof Malformed) throw invalid(error, index.count, check.lastName)
-    throw error
-  }
-  hash.update(buffer.subarray(hashed, at))
-  const { offsets, parents } = index.finish(at)
-  return new Manifest(buffer, offsets, parents, hash.digest('hex'), bytes)
-}
-
-function invalid(fault: Malformed, index: number, name: BytePath): WherryError {
-  const place = index === 0 ? '' : ` (after ${printable(name)})`
-  return new WherryError('MANIFEST_INVALID', `The manifest is invalid at entry ${index}${place}: ${fault.message}.`, {
-    hint: 'Use the same version of Wherry on all hosts; if they are, the sender or its disk is damaged.',
-    cause: fault,
-  })
-}
-
-/** One path of two manifests: index in `a` and in `b`; -1: it is not there. */
-export interface Pair {
-  readonly a: number
-  readonly b: number
-}
-
-/** Walks two manifests side by side, in tree order. */
-export function* joinManifests(a: Manifest, b: Manifest): Generator<Pair> {
-  let [i, j] = [0, 0]
-  while (i < a.count || j < b.count) {
-    const order = orderOf(a, i, b, j)
-    yield { a: order <= 0 ? i : -1, b: order >= 0 ? j : -1 }
-    if (order <= 0) i++
-    if (order >= 0) j++
-  }
-}
-
-/** Which of two entries comes first. What lies deeper belongs to a directory that the other tree is through with. */
-function orderOf(a: Manifest, i: number, b: Manifest, j: number): number {
-  if (i >= a.count) return 1
-  if (j >= b.count) return -1
-  const [da, db] = [a.depth(i), b.depth(j)]
-  return da === db ? a.compareNames(i, b, j) : db - da
 }

@@ -1,6 +1,7 @@
-import { sameAttributes } from '../inode/attributes.ts'
 import type { Entry } from './entry.ts'
-import { joinManifests, type Manifest } from './manifest.ts'
+import { sameAttributes } from './entry.ts'
+import { joinManifests } from './join.ts'
+import type { Manifest } from './manifest.ts'
 import type { Body } from './record-codec.ts'
 
 /**

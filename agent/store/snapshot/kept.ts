@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { syncDirectory, UNFINISHED, writeTogether } from '../../durable.ts'
 import { type FaultPoint, noFault } from '../../fault-point.ts'
 import { errnoOf } from '../../sys/failure.ts'
-import { bootId } from '../capture/tick.ts'
-import { type Manifest, parseManifest } from '../manifest/manifest.ts'
+import type { Manifest } from '../manifest/manifest.ts'
+import { parseManifest } from '../manifest/parser.ts'
 import { ListFile } from './lists.ts'
 import { SeenTable } from './seen.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -165,4 +165,9 @@ async function linkParts(directory: string, from: KeptKind, to: KeptKind, faultP
     faultPoint(`${part}-linked`)
   }
   await syncDirectory(directory)
+}
+
+/** Changes at every boot: after a power loss new data may lie under an old ctime, so nothing seen before counts. */
+async function bootId(): Promise<string> {
+  return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
 }

@@ -1,8 +1,7 @@
-import { closeSync, constants, read } from 'node:fs'
-import { promisify } from 'node:util'
+import { closeSync, constants } from 'node:fs'
 import { WherryError } from '../../errors.ts'
 import type { Recycler } from '../../recycler.ts'
-import { nextData, nextHole } from '../../sys/files.ts'
+import { errnoName, failureOf, isDiskFailure, SystemCallError } from '../../sys/failure.ts'
 import { openAt } from '../../sys/open.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES, isSmall } from '../blocks.ts'
@@ -14,14 +13,11 @@ import { type BytePath, nameOf, parentOf, printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import { type KeptKind, type KeptTree, loadSnapshot } from './kept.ts'
 import { hashOfList } from './lists.ts'
+import { PIECE_BYTES, pieces } from './pieces.ts'
 
 const OPEN_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOATIME
-/** Data is read, and lists are handed out, in pieces of at most this; pieces of a file end at multiples of it. */
-const PIECE_BYTES = 1024 * 1024
 /** Blocks hashed in one go when a list is missing. */
 const HASHED_BLOCKS = 256
-
-const readAsync = promisify(read)
 
 /**
  * Opens a kept snapshot of the copy in `directory` and the tree at `data` it describes; null when nothing is kept. Later captures and applies
@@ -124,6 +120,7 @@ class DiskReader implements TreeReader {
       const changed: number[] = []
       let at = 0
       for (const [nth, file] of files.entries()) {
+        refuseUnreadable(file, outcomes[nth] ?? 0)
         const same = outcomes[nth] === 0 && this.#isSame(fd, nameOf(file.path), file)
         if (!same) {
           data.fill(0, at, at + file.sizeBytes)
@@ -151,7 +148,8 @@ class DiskReader implements TreeReader {
       const blocks = blockCountOf(file.sizeBytes)
       const parts: Buffer[] = []
       for (let first = 0; first < blocks; first += HASHED_BLOCKS) {
-        parts.push(await this.#pool.hashBlocks(fd, file.sizeBytes, first, Math.min(HASHED_BLOCKS, blocks - first)))
+        const count = Math.min(HASHED_BLOCKS, blocks - first)
+        parts.push(await this.#pool.hashBlocks(fd, file.sizeBytes, first, count).catch(namedAs(file)))
       }
       const list = Buffer.concat(parts, blocks * HASH_BYTES)
       if (!hashOfList(list).equals(file.hash)) throw this.#changed(file)
@@ -172,7 +170,11 @@ class DiskReader implements TreeReader {
     const fd = this.#open(file)
     try {
       const start = first * blockBytes
-      yield* pieces(this.#memory, fd, start, Math.min(start + count * blockBytes, file.sizeBytes))
+      try {
+        yield* pieces(this.#memory, fd, start, Math.min(start + count * blockBytes, file.sizeBytes))
+      } catch (error) {
+        throw failureOf(printable(file.path), error)
+      }
       if (!this.#isSame(fd, '', file)) throw this.#changed(file)
     } finally {
       closeSync(fd)
@@ -261,42 +263,15 @@ class DiskReader implements TreeReader {
   }
 }
 
-/** The data of an open file between two bytes, holes left out. The next piece is read while the last is used. */
-async function* pieces(memory: Recycler, fd: number, from: number, to: number): AsyncGenerator<Piece> {
-  let pending = ahead(memory, fd, from, to)
-  try {
-    for (;;) {
-      const piece = await pending
-      if (piece === null) return
-      pending = ahead(memory, fd, piece.offset + piece.data.length, to)
-      yield piece
-    }
-  } finally {
-    // The consumer may stop early, and the file be closed: not while a read is on its way into a descriptor's number.
-    await pending.catch(() => {})
-  }
+/** A disk that fails is told as such: what cannot be read has not changed, and asking again does not help. */
+function refuseUnreadable(file: FileEntry, outcome: number): void {
+  if (isDiskFailure(errnoName(outcome))) throw new SystemCallError('read', printable(file.path), errnoName(outcome))
 }
 
-/** A piece that is read while nobody waits for it yet: it may fail until somebody does. */
-function ahead(memory: Recycler, fd: number, from: number, to: number): Promise<Piece | null> {
-  const piece = readFrom(memory, fd, from, to)
-  piece.catch(() => {})
-  return piece
-}
-
-/** The first piece of data at or after a byte; null: there is none before `to`, or the file has become shorter. */
-async function readFrom(memory: Recycler, fd: number, from: number, to: number): Promise<Piece | null> {
-  const offset = from >= to ? null : nextData(fd, from)
-  if (offset === null || offset >= to) return null
-  const cut = (Math.floor(offset / PIECE_BYTES) + 1) * PIECE_BYTES
-  const end = Math.min(nextHole(fd, offset), cut, to)
-  const data = memory.take(end - offset)
-  for (let done = 0; done < data.length; ) {
-    const { bytesRead } = await readAsync(fd, data, done, data.length - done, offset + done)
-    if (bytesRead === 0) return null
-    done += bytesRead
+function namedAs(file: FileEntry): (error: unknown) => never {
+  return (error) => {
+    throw failureOf(printable(file.path), error)
   }
-  return { offset, data }
 }
 
 function badRequest(what: string): WherryError {

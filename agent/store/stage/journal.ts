@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { access, readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import { removeDurably, writeDurably } from '../../durable.ts'
 import { WherryError } from '../../errors.ts'
@@ -39,6 +39,17 @@ export async function committed(layout: Layout): Promise<Checkpoint | null> {
       hint: 'The tree may be mixed; let the copy be filled again.',
       cause: error,
     })
+  }
+}
+
+/** Whether a COMMIT is there, understood or not. */
+export async function hasCommit(layout: Layout): Promise<boolean> {
+  try {
+    await access(layout.journal)
+    return true
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false
+    throw error
   }
 }
 

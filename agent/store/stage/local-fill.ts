@@ -1,17 +1,17 @@
 import { closeSync } from 'node:fs'
 import { errnoOf } from '../../sys/failure.ts'
-import { HASH_BYTES } from '../blocks.ts'
+import { HASH_BYTES, isHash } from '../blocks.ts'
 import { shareOut } from '../crew.ts'
 import { type BlockRun, RUN_MAX_BYTES } from '../exchange.ts'
+import { openOwn } from '../inode/directory.ts'
+import { groupSmallFiles } from '../manifest/file-groups.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import type { LargeFiles } from './large-files.ts'
-import { openOwn } from './own-blocks.ts'
-import { createSmallFiles, groupSmallFiles } from './small-files.ts'
+import { createSmallFiles } from './small-files.ts'
 import type { Sources } from './sources.ts'
 import type { StagedFile } from './staged-file.ts'
 import type { StagedState } from './staged-state.ts'
 import type { SurveyParts } from './survey.ts'
-import { isHash } from './zeros.ts'
 
 /** Stages what this host has already at another path of its own tree: files that were renamed or copied. */
 export class LocalFill {

@@ -1,21 +1,15 @@
-import { closeSync, constants, openSync } from 'node:fs'
-import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
+import { closeSync } from 'node:fs'
+import { blockBytesOf, blockCountOf, HASH_BYTES, isHash, runsOf } from '../blocks.ts'
 import { shareOut } from '../crew.ts'
+import { openOwn } from '../inode/directory.ts'
 import type { Mirror } from '../inode/mirror.ts'
 import type { Plan } from '../manifest/plan.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
-import { runsOf } from './staged-file.ts'
-import { isHash, type ZeroHashes } from './zeros.ts'
+import type { ZeroHashes } from './zeros.ts'
 
-const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
 /** One call of the pool: long enough that its message costs nothing, short enough to share out and to stop. */
 const HASH_CALL_BYTES = 8 * 1024 * 1024
-
-/** Opens a file of this host's own tree. Whatever may stand there by now, opening it neither waits nor leads elsewhere. */
-export function openOwn(place: Buffer): number {
-  return openSync(place, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
-}
 
 /** Hashes all blocks of an open file, all threads of the pool at work. */
 export async function hashFile(pool: BlockPool, fd: number, sizeBytes: number, signal: AbortSignal): Promise<Buffer> {

@@ -1,7 +1,6 @@
 import { closeSync } from 'node:fs'
 import { constants } from 'node:os'
 import { SystemCallError } from '../../sys/failure.ts'
-import { FILES_MAX, FILES_MAX_BYTES } from '../exchange.ts'
 import { setAttributes } from '../inode/attributes.ts'
 import { at } from '../inode/directory.ts'
 import type { Mirror } from '../inode/mirror.ts'
@@ -59,33 +58,4 @@ type FileBody = Omit<FileEntry, 'path'>
 function failed(target: Manifest, index: number, errno: number): SystemCallError {
   const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? `errno ${errno}`
   return new SystemCallError('create', printable(target.path(index)), name)
-}
-
-/**
- * Groups small files for one message: neighbours in tree order with the same directory (and the same `also`), at most FILES_MAX and
- * FILES_MAX_BYTES together.
- */
-export function* groupSmallFiles(
-  target: Manifest,
-  indexes: Iterable<number>,
-  also: (index: number) => number = () => 0,
-): Generator<number[]> {
-  let group: number[] = []
-  let [bytes, parent, other] = [0, -1, -1]
-  for (const index of indexes) {
-    const { sizeBytes } = target.file(index)
-    const fits = group.length < FILES_MAX && bytes + sizeBytes <= FILES_MAX_BYTES
-    if (group.length > 0 && !(fits && target.parent(index) === parent && also(index) === other)) {
-      yield group
-      group = []
-      bytes = 0
-    }
-    if (group.length === 0) {
-      parent = target.parent(index)
-      other = also(index)
-    }
-    group.push(index)
-    bytes += sizeBytes
-  }
-  if (group.length > 0) yield group
 }

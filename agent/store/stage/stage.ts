@@ -4,24 +4,25 @@ import { join } from 'node:path'
 import { syncDirectory, UNFINISHED } from '../../durable.ts'
 import { codeOf, WherryError } from '../../errors.ts'
 import { errnoOf } from '../../sys/failure.ts'
-import { blockCountOf } from '../blocks.ts'
-import { removeTree } from '../copies/trash.ts'
+import { blockCountOf, runsOf, sameHash } from '../blocks.ts'
 import type { BlockRun } from '../exchange.ts'
 import { openRoot } from '../inode/directory.ts'
 import { Mirror } from '../inode/mirror.ts'
+import { removeTree } from '../inode/removal.ts'
 import type { Layout } from '../layout.ts'
-import { type Manifest, parseManifest } from '../manifest/manifest.ts'
+import type { Manifest } from '../manifest/manifest.ts'
+import { parseManifest } from '../manifest/parser.ts'
 import type { Plan } from '../manifest/plan.ts'
 import { printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { BlockLists, Snapshot } from '../snapshot/snapshot.ts'
 import { dropCommit } from './journal.ts'
 import { ownBlocks } from './own-blocks.ts'
-import { runsOf } from './staged-file.ts'
+import { StageSync } from './stage-sync.ts'
 import { StagedLists } from './staged-lists.ts'
 import { StagedState } from './staged-state.ts'
 import { Survey, type SurveyParts } from './survey.ts'
-import { sameHash, ZeroHashes } from './zeros.ts'
+import { ZeroHashes } from './zeros.ts'
 
 /** What lists of earlier targets may add to those of the present one before they are thrown away. */
 const OLD_LISTS_BYTES = 64 * 1024 * 1024
@@ -50,6 +51,7 @@ export class Stage {
   readonly parts: SurveyParts
   readonly survey: Survey
   readonly #layout: Layout
+  readonly #sync: StageSync
   readonly #volume: string
   #target: Manifest | null = null
   #state: StagedState | null = null
@@ -69,6 +71,7 @@ export class Stage {
       zeros: new ZeroHashes(),
     }
     this.survey = new Survey(this.parts)
+    this.#sync = new StageSync(layout, volume, () => this.drop())
   }
 
   /** The manifest that is staged; null when there is none or it cannot be read. From memory where it is known. */
@@ -127,8 +130,23 @@ export class Stage {
     this.#state = null
   }
 
+  /**
+   * Writes all that was staged and applied to the disk; answers T, see `tickAndSync`. Call it first before anything is staged: it then rejects
+   * if any data since could not be written (DISK_FULL, or SYSTEM_CALL_FAILED for a failing disk), whoever else was told of
+   * that; the stage is dropped then, and an apply that had begun is given up: the copy stays `applying` until it was filled again.
+   */
+  sync(): Promise<bigint> {
+    return this.#sync.sync()
+  }
+
+  /** Gives back what is held open. The stage may be used again. */
+  close(): Promise<void> {
+    return this.#sync.close()
+  }
+
   /** Removes all that is staged. Safe to repeat. */
   async drop(): Promise<void> {
+    await this.close()
     this.forget()
     this.#target = null
     this.parts.lists.close()

@@ -1,5 +1,5 @@
 import { Bitmap } from '../bitmap.ts'
-import { blockBytesOf, blockCountOf } from '../blocks.ts'
+import { blockBytesOf, blockCountOf, runsOf } from '../blocks.ts'
 import type { BlockRun } from '../exchange.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 
@@ -48,25 +48,5 @@ export class StagedFile {
   /** Runs of blocks that are not good, each of at most `maxBlocks`. Bits that change meanwhile count as they are when a run is found. */
   *missing(maxBlocks = Number.POSITIVE_INFINITY): Generator<BlockRun> {
     yield* runsOf(this.index, this.count, maxBlocks, (block) => !this.good(block))
-  }
-}
-
-/** Runs of blocks of a file for which `wanted` holds. */
-export function* runsOf(
-  index: number,
-  count: number,
-  maxBlocks: number,
-  wanted: (block: number) => boolean,
-): Generator<BlockRun> {
-  let first = 0
-  while (first < count) {
-    if (!wanted(first)) {
-      first++
-      continue
-    }
-    let end = first + 1
-    while (end < count && end - first < maxBlocks && wanted(end)) end++
-    yield { index, first, count: end - first }
-    first = end
   }
 }

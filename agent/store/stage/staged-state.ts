@@ -1,5 +1,6 @@
 import { Bitmap } from '../bitmap.ts'
-import { joinManifests, type Manifest } from '../manifest/manifest.ts'
+import { joinManifests } from '../manifest/join.ts'
+import type { Manifest } from '../manifest/manifest.ts'
 import type { Plan } from '../manifest/plan.ts'
 import type { StagedFile } from './staged-file.ts'
 

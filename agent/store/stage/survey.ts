@@ -1,19 +1,19 @@
 import { closeSync, ftruncateSync } from 'node:fs'
 import { Bitmap } from '../bitmap.ts'
-import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
+import { blockBytesOf, blockCountOf, HASH_BYTES, isHash, sameHash } from '../blocks.ts'
 import { shareOut } from '../crew.ts'
 import { setAttributes } from '../inode/attributes.ts'
 import { at } from '../inode/directory.ts'
 import type { Mirror } from '../inode/mirror.ts'
+import { groupSmallFiles } from '../manifest/file-groups.ts'
 import { Pace } from '../pace.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import { hashFile, isEmptyBlock, ownBlocks } from './own-blocks.ts'
-import { groupSmallFiles } from './small-files.ts'
 import { StagedFile } from './staged-file.ts'
 import type { StagedLists } from './staged-lists.ts'
 import type { Basis, StagedState } from './staged-state.ts'
-import { isHash, sameHash, type ZeroHashes } from './zeros.ts'
+import type { ZeroHashes } from './zeros.ts'
 
 export interface SurveyParts {
   readonly pool: BlockPool

@@ -1,6 +1,6 @@
 import { RUN_MAX_BYTES, type Want } from '../exchange.ts'
+import { groupSmallFiles } from '../manifest/file-groups.ts'
 import type { LargeFiles } from './large-files.ts'
-import { groupSmallFiles } from './small-files.ts'
 import type { StagedState } from './staged-state.ts'
 import { freshFile, type SurveyParts } from './survey.ts'
 

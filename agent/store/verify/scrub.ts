@@ -45,7 +45,11 @@ export async function scrub(parts: ScrubParts): Promise<Verification> {
     })
   }
   const findings = new Findings()
-  const files = compareEntries(last.manifest, await describe(parts), findings)
+  const files = compareEntries(
+    last.manifest,
+    await orDiskFull(layout.directory, volume, () => describe(parts)),
+    findings,
+  )
   const { manifest, lists } = last
   await compareContent({ tree: new Mirror(layout.data), manifest, lists, pool, signal }, files, findings)
   if (findings.damagedCount > 0) {

@@ -28,6 +28,8 @@ export class MemoryStore implements Store {
   readonly spooled = new Map<string, string>()
   /** Diverged trees, by id and name. */
   readonly aside = new Map<string, string>()
+  /** Verifications that run: they give way to whatever else is wanted of a tree. */
+  readonly #scrubs = new Map<string, AbortController>()
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -60,6 +62,7 @@ export class MemoryStore implements Store {
   }
 
   async capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
+    this.#scrubs.get(id)?.abort(new WherryError('VOLUME_IN_USE', 'wanted'))
     if (kind === 'quiet') this.captures++
     await this.#clock.sleep(this.captureMs, signal)
     signal.throwIfAborted()
@@ -117,8 +120,11 @@ export class MemoryStore implements Store {
   }
 
   async verify(id: string, signal: AbortSignal): Promise<Verification> {
-    await this.#clock.sleep(this.captureMs, signal)
-    signal.throwIfAborted()
+    const wanted = new AbortController()
+    this.#scrubs.set(id, wanted)
+    const stop = AbortSignal.any([signal, wanted.signal])
+    await this.#clock.sleep(this.captureMs, stop)
+    stop.throwIfAborted()
     const tree = this.trees.get(id) ?? ''
     const good = this.#require(id).checkpoint?.hash === hashOf(tree)
     await this.update(id, { damaged: good ? null : ['"file"'] })

@@ -59,7 +59,7 @@ test('a Mount does not wait for a verification', async (t) => {
   await agent.create('data', OPTIONS)
   await world.use(1, 'data', 'one')
   store.captureMs = 5_000
-  const verified = t.throwsAsync(agent.verify('data', calm), { code: 'VOLUME_BUSY' })
+  const verified = t.throwsAsync(agent.verify('data', calm), { code: 'VOLUME_IN_USE' })
   await world.clock.advance(1_000)
   const startedMs = world.clock.elapsedMs()
   await world.clock.until(agent.mount('data', 'm', DEADLINE_MS))

@@ -139,8 +139,10 @@ async function ground() {
   const { dir } = stack.use(await scratch())
   const { log, lines } = recorder()
   const identity = stack.use(await identityIn(await certs(dir, HOST), log))
+  const pull = (source: { address: string; port: number }) =>
+    createPuller({ identity, log }).pull(source, LIVE, new MemoryWriter(), never())
   const all = stack.move()
-  return { identity, log, lines, [Symbol.asyncDispose]: () => all.disposeAsync() }
+  return { identity, log, lines, pull, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }
 
 /** A source with a good certificate that says `bytes` to whoever connects, and nothing more. */
@@ -191,8 +193,7 @@ test('a source closes the connection of an asker that breaks the protocol, and s
       t.fail(`${name}: ${set.lines.slice(logged).join('')}`)
     })
   }
-  const puller = createPuller({ identity: set.identity, log: set.log })
-  t.true((await puller.pull({ address: HOST, port: server.port }, LIVE, new MemoryWriter(), never())).complete)
+  t.true((await set.pull({ address: HOST, port: server.port })).complete)
   await until(() => readers.every((reader) => reader.closed))
 })
 
@@ -200,12 +201,7 @@ test('an asker closes the connection of a source that breaks the protocol', asyn
   await using set = await ground()
   for (const [name, bytes] of Object.entries(TO_ASKER)) {
     await using source = await speaker(set.identity, bytes)
-    const pulled = createPuller({ identity: set.identity, log: set.log }).pull(
-      source,
-      LIVE,
-      new MemoryWriter(),
-      never(),
-    )
+    const pulled = set.pull(source)
     await t.throwsAsync(pulled, { code: 'TRANSFER_CUT', message: /broke the transfer protocol/ }, name)
     await until(() => source.sockets.every((socket) => socket.destroyed || socket.readableEnded))
   }
@@ -214,7 +210,7 @@ test('an asker closes the connection of a source that breaks the protocol', asyn
 test('data outside of the run that was asked for reaches the writer, which refuses it', async (t) => {
   await using set = await ground()
   await using source = await speaker(set.identity, Buffer.concat([RUN, piece(131_072)]))
-  const pulled = createPuller({ identity: set.identity, log: set.log }).pull(source, LIVE, new MemoryWriter(), never())
+  const pulled = set.pull(source)
   await t.throwsAsync(pulled, { code: 'REQUEST_INVALID', message: /outside of the run/ })
 })
 
@@ -231,12 +227,7 @@ test('an error code this version does not know arrives as INTERNAL, another prot
   ]
   for (const [code, message, bytes] of answers) {
     await using source = await speaker(set.identity, bytes)
-    const pulled = createPuller({ identity: set.identity, log: set.log }).pull(
-      source,
-      LIVE,
-      new MemoryWriter(),
-      never(),
-    )
+    const pulled = set.pull(source)
     await t.throwsAsync(pulled, { code, message })
   }
 })

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { blockBytesOf, blockCountOf, HASH_BYTES } from '../../../agent/store/blocks.ts'
 import type { BlockRun, Piece, TreeReader } from '../../../agent/store/exchange.ts'
-import { type Manifest, ManifestBuilder } from '../../../agent/store/manifest/manifest.ts'
+import { ManifestBuilder } from '../../../agent/store/manifest/builder.ts'
+import type { Manifest } from '../../../agent/store/manifest/manifest.ts'
 import type { Body } from '../../../agent/store/manifest/record-codec.ts'
 
 /** One record of a manifest, true or not. */

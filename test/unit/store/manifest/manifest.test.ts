@@ -2,14 +2,11 @@ import test from 'ava'
 import fc from 'fast-check'
 import { WherryError } from '../../../../agent/errors.ts'
 import { blockCountOf } from '../../../../agent/store/blocks.ts'
+import { ManifestBuilder } from '../../../../agent/store/manifest/builder.ts'
 import type { Attributes } from '../../../../agent/store/manifest/entry.ts'
-import {
-  decodeManifest,
-  joinManifests,
-  type Manifest,
-  ManifestBuilder,
-  parseManifest,
-} from '../../../../agent/store/manifest/manifest.ts'
+import { joinManifests } from '../../../../agent/store/manifest/join.ts'
+import type { Manifest } from '../../../../agent/store/manifest/manifest.ts'
+import { decodeManifest, parseManifest } from '../../../../agent/store/manifest/parser.ts'
 import { planChanges } from '../../../../agent/store/manifest/plan.ts'
 import type { Body } from '../../../../agent/store/manifest/record-codec.ts'
 import { build, comesBefore, encode, type Made, tree } from './trees.ts'

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
-import { type Manifest, ManifestBuilder } from '../../../../agent/store/manifest/manifest.ts'
+import { ManifestBuilder } from '../../../../agent/store/manifest/builder.ts'
+import type { Manifest } from '../../../../agent/store/manifest/manifest.ts'
 import type { Body } from '../../../../agent/store/manifest/record-codec.ts'
 import { FLAG_APPEND, FLAG_IMMUTABLE, FLAG_NOCOW, FLAG_NODUMP } from '../../../../agent/sys/flags.ts'
 

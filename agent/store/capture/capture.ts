@@ -1,0 +1,77 @@
+import { closeSync } from 'node:fs'
+import type { FaultPoint } from '../../fault-point.ts'
+import type { Capture } from '../contract.ts'
+import { orDiskFull } from '../copies/space.ts'
+import { openRoot } from '../inode/directory.ts'
+import type { Layout } from '../layout.ts'
+import type { BlockPool } from '../pool/contract.ts'
+import {
+  dropKept,
+  type KeptKind,
+  type KeptTree,
+  type Known,
+  keepSnapshot,
+  loadKnown,
+  scannedListsPath,
+} from '../snapshot/kept.ts'
+import { type Scan, scanTree } from './scan.ts'
+
+export interface CaptureParts {
+  readonly layout: Layout
+  /** The volume's name, for messages. */
+  readonly volume: string
+  readonly pool: BlockPool
+  /** Syncs the file system of the tree; answers T, see tick.ts. */
+  readonly sync: () => Promise<bigint>
+  readonly faultPoint: FaultPoint
+}
+
+/** Looks at a tree and keeps what was seen, durably, see Store.capture. */
+export async function captureTree(parts: CaptureParts, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
+  const { layout, faultPoint } = parts
+  const { scan, known } = await look(parts, kind === 'quiet', signal)
+  faultPoint('scanned')
+  // A live look that was cut off is kept too: the capture that follows need not read again what it has read.
+  await keep(parts, kind === 'quiet' ? 'last' : 'live', knownAs(scan, known), known)
+  faultPoint('captured')
+  if (kind === 'quiet') await dropKept(layout.directory, 'live')
+  faultPoint('live-dropped')
+  if (!scan.complete) throw signal.reason
+  const { hash, bytes, files } = scan.manifest
+  return { hash, bytes, files, filesRead: scan.filesRead, bytesRead: scan.bytesRead }
+}
+
+/** Looks at a tree that nobody should be changing, and keeps what was seen so that the next look reads nothing again. */
+export async function lookAtTree(parts: CaptureParts, signal: AbortSignal): Promise<KeptTree> {
+  const { scan, known } = await look(parts, false, signal)
+  if (!scan.complete) throw signal.reason
+  const tree = knownAs(scan, known)
+  if (tree === scan) await keep(parts, 'live', scan, known)
+  return tree
+}
+
+async function look(
+  { layout, volume, pool, sync }: CaptureParts,
+  quiet: boolean,
+  signal: AbortSignal,
+): Promise<{ scan: Scan; known: Known }> {
+  const known = await loadKnown(layout.directory)
+  const tickNs = await orDiskFull(layout.directory, volume, sync)
+  const root = openRoot(layout.data)
+  try {
+    const lists = scannedListsPath(layout.directory)
+    return { scan: await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists }), known }
+  } finally {
+    closeSync(root)
+  }
+}
+
+async function keep(parts: CaptureParts, kind: KeptKind, tree: KeptTree, known: Known): Promise<void> {
+  const { directory } = parts.layout
+  await orDiskFull(directory, parts.volume, () => keepSnapshot(directory, kind, tree, known, parts.faultPoint))
+}
+
+/** A scan that found nothing new is the kept snapshot: it need not be written again. */
+function knownAs(scan: Scan, known: Known): KeptTree {
+  return [known.live, known.last].find((tree) => tree?.manifest === scan.manifest) ?? scan
+}

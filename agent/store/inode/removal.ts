@@ -1,0 +1,59 @@
+import { closeSync, lstatSync, rmdirSync, unlinkSync } from 'node:fs'
+import { lstat, readdir } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { errnoOf } from '../../sys/failure.ts'
+import { Pace } from '../pace.ts'
+import { at, openDirectory, openRoot, self } from './directory.ts'
+import { changeFlags } from './flags.ts'
+
+/** Deletes a directory with all that is in it, names of any bytes, whatever its flags, no symlink followed. */
+export async function removeTree(path: string): Promise<void> {
+  const root = openRoot(path)
+  try {
+    await removeChildren(root, new Pace())
+  } finally {
+    closeSync(root)
+  }
+  removeName(rmdirSync, Buffer.from(path), Buffer.from(dirname(path)))
+}
+
+/** Deletes what a path of ours (not of a tree) names, whatever it is; nothing happens when nothing is there. */
+export async function removeIfThere(path: string): Promise<void> {
+  try {
+    if ((await lstat(path)).isDirectory()) await removeTree(path)
+    else removeName(unlinkSync, Buffer.from(path), Buffer.from(dirname(path)))
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error
+  }
+}
+
+async function removeChildren(fd: number, pace: Pace): Promise<void> {
+  for (const entry of await readdir(self(fd), { encoding: 'buffer', withFileTypes: true })) {
+    const name = entry.name.toString('latin1')
+    if (entry.isDirectory()) {
+      const child = openDirectory(fd, name)
+      try {
+        await removeChildren(child, pace)
+      } finally {
+        closeSync(child)
+      }
+      removeName(rmdirSync, at(fd, name), at(fd, '.'))
+    } else {
+      removeName(unlinkSync, at(fd, name), at(fd, '.'))
+    }
+    if (pace.due()) await pace.rest()
+  }
+}
+
+/** Only root can set immutable and append-only flags, and a volume's are carried over: they are no reason to keep what is to go. */
+function removeName(remove: (place: Buffer) => void, place: Buffer, parent: Buffer): void {
+  try {
+    remove(place)
+  } catch (error) {
+    if (errnoOf(error) !== 'EPERM') throw error
+    changeFlags(parent, 0)
+    const stat = lstatSync(place)
+    if (stat.isDirectory() || stat.isFile()) changeFlags(place, 0)
+    remove(place)
+  }
+}

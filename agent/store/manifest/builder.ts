@@ -1,0 +1,107 @@
+import { createHash } from 'node:crypto'
+import { HASH_BYTES } from '../blocks.ts'
+import type { BytePath } from '../path.ts'
+import { CHUNK_BYTES, MAGIC, MAX_ENTRIES, MAX_MANIFEST_BYTES, TRAILER_BYTES } from './format.ts'
+import { Manifest } from './manifest.ts'
+import { type Body, recordRoom, writeRecord } from './record-codec.ts'
+import { RecordIndex } from './record-index.ts'
+
+const FIRST_ROOM_BYTES = 64 * 1024
+
+/** Makes a manifest, entry by entry in tree order; the root first, with depth 0 and no name. */
+export class ManifestBuilder {
+  readonly #hash = createHash('sha256')
+  #buffer: Buffer = Buffer.allocUnsafeSlow(FIRST_ROOM_BYTES)
+  #end = MAGIC.copy(this.#buffer)
+  #hashed = this.#end
+  readonly #index = new RecordIndex()
+  /** Files whose hash is still to come, ascending. */
+  readonly #unread = new Set<number>()
+  #bytes = 0
+
+  get count(): number {
+    return this.#index.count
+  }
+
+  /** Bytes of entries so far; a tree of more than the limits is for the caller to refuse. */
+  get full(): boolean {
+    return this.#index.count >= MAX_ENTRIES || this.#end > MAX_MANIFEST_BYTES - 2 * CHUNK_BYTES
+  }
+
+  add(depth: number, name: BytePath, entry: Body): number {
+    this.#makeRoom(recordRoom(name, entry) + TRAILER_BYTES)
+    const index = this.#index.add(this.#end, depth, entry.kind === 'dir')
+    this.#end = writeRecord(this.#buffer, this.#end, depth, name, entry)
+    if (entry.kind === 'file') this.#bytes += entry.sizeBytes
+    if (this.#end - this.#hashed >= CHUNK_BYTES) this.#hashUp()
+    return index
+  }
+
+  /** As `add`, for a file whose hash is not known yet: `setHash` must follow before `finish`. */
+  addUnread(depth: number, name: BytePath, entry: Body & { kind: 'file' }): number {
+    this.#unread.add(this.#index.count)
+    return this.add(depth, name, entry)
+  }
+
+  /** Gives a file that was added unread its hash. */
+  setHash(index: number, hash: Buffer): void {
+    if (!this.#unread.delete(index)) throw new RangeError(`entry ${index} has its hash`)
+    const end = index + 1 < this.#index.count ? this.#index.offset(index + 1) : this.#end
+    hash.copy(this.#buffer, end - HASH_BYTES)
+  }
+
+  /** Takes an entry over as it stands in another manifest, at the same depth with the same name. Not for links. */
+  copy(from: Manifest, index: number): number {
+    const [start, end] = [from.offset(index), from.offset(index + 1)]
+    this.#makeRoom(end - start + TRAILER_BYTES)
+    const kind = from.kind(index)
+    const copied = this.#index.add(this.#end, from.depth(index), kind === 'dir')
+    this.#end += from.buffer.copy(this.#buffer, this.#end, start, end)
+    if (kind === 'file') this.#bytes += from.sizeBytes(index)
+    if (this.#end - this.#hashed >= CHUNK_BYTES) this.#hashUp()
+    return copied
+  }
+
+  /** Takes the first entries of another manifest over, links included, into an empty builder. */
+  copyFirst(from: Manifest, count: number): void {
+    if (this.count > 0) throw new RangeError('the builder is not empty')
+    const [start, end] = [this.#end, from.offset(count)]
+    this.#makeRoom(end - start + TRAILER_BYTES)
+    from.buffer.copy(this.#buffer, start, start, end)
+    this.#end = end
+    for (let index = 0; index < count; index++) {
+      const kind = from.kind(index)
+      this.#index.add(from.offset(index), from.depth(index), kind === 'dir')
+      if (kind === 'file') this.#bytes += from.sizeBytes(index)
+    }
+    this.#hashUp()
+  }
+
+  /** RangeError when a file's hash is still missing. */
+  finish(): Manifest {
+    if (this.#unread.size > 0) throw new RangeError(`${this.#unread.size} files have no hash`)
+    this.#hashUp()
+    this.#makeRoom(TRAILER_BYTES)
+    const recordsEnd = this.#end
+    this.#buffer[this.#end] = 0
+    this.#end = this.#buffer.writeUInt32LE(this.#index.count, this.#end + 1)
+    const { offsets, parents } = this.#index.finish(recordsEnd)
+    return new Manifest(this.#buffer.subarray(0, this.#end), offsets, parents, this.#hash.digest('hex'), this.#bytes)
+  }
+
+  /** Hashes the records up to the first that may still change. */
+  #hashUp(): void {
+    const [firstUnread] = this.#unread
+    const end = firstUnread === undefined ? this.#end : this.#index.offset(firstUnread)
+    if (end <= this.#hashed) return
+    this.#hash.update(this.#buffer.subarray(this.#hashed, end))
+    this.#hashed = end
+  }
+
+  #makeRoom(bytes: number): void {
+    if (this.#end + bytes <= this.#buffer.length) return
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.#buffer.length * 2, this.#end + bytes))
+    this.#buffer.copy(larger, 0, 0, this.#end)
+    this.#buffer = larger
+  }
+}

@@ -1,0 +1,65 @@
+import { createHash } from 'node:crypto'
+import { WherryError } from '../../errors.ts'
+import { Pace } from '../pace.ts'
+import { type BytePath, printable } from '../path.ts'
+import { CHUNK_BYTES, MAGIC, MAX_ENTRIES, MAX_MANIFEST_BYTES, TRAILER_BYTES } from './format.ts'
+import { Manifest } from './manifest.ts'
+import { checkRecord, depthAt, fileSizeFrom, kindAt, Malformed } from './record-codec.ts'
+import { RecordIndex } from './record-index.ts'
+import { TreeCheck } from './tree-check.ts'
+
+/** Decodes what may come from an enemy; rejects MANIFEST_INVALID, naming the entry. Memory is bounded by the limits of format.ts. */
+export async function decodeManifest(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<Manifest> {
+  const parts: Buffer[] = []
+  let total = 0
+  for await (const chunk of chunks) {
+    total += chunk.length
+    if (total > MAX_MANIFEST_BYTES) throw new WherryError('MANIFEST_INVALID', 'The manifest is longer than any may be.')
+    parts.push(chunk)
+  }
+  const [only] = parts
+  return parseManifest(parts.length === 1 && only !== undefined ? only : Buffer.concat(parts, total))
+}
+
+/** As `decodeManifest`; the buffer is kept and must not change. */
+export async function parseManifest(buffer: Buffer): Promise<Manifest> {
+  const hash = createHash('sha256')
+  const index = new RecordIndex()
+  const check = new TreeCheck(buffer)
+  const pace = new Pace()
+  let [at, hashed, bytes] = [MAGIC.length, MAGIC.length, 0]
+  try {
+    if (!buffer.subarray(0, MAGIC.length).equals(MAGIC)) throw new Malformed('not a manifest of version 2')
+    while (buffer[at] !== 0 && at < buffer.length) {
+      if (index.count >= MAX_ENTRIES) throw new Malformed('too many entries')
+      const end = checkRecord(buffer, at, index.count)
+      check.take(at)
+      const kind = kindAt(buffer, at)
+      index.add(at, depthAt(buffer, at), kind === 'dir')
+      if (kind === 'file') bytes += fileSizeFrom(buffer, end)
+      if (!Number.isSafeInteger(bytes)) throw new Malformed('sizes beyond any disk')
+      at = end
+      if (at - hashed < CHUNK_BYTES) continue
+      hash.update(buffer.subarray(hashed, at))
+      hashed = at
+      if (pace.due()) await pace.rest()
+    }
+    if (at + TRAILER_BYTES !== buffer.length) throw new Malformed('cut off before the end, or data after it')
+    if (index.count === 0) throw new Malformed('no root directory')
+    if (buffer.readUInt32LE(at + 1) !== index.count) throw new Malformed('wrong number of entries')
+  } catch (error) {
+    if (error instanceof Malformed) throw invalid(error, index.count, check.lastName)
+    throw error
+  }
+  hash.update(buffer.subarray(hashed, at))
+  const { offsets, parents } = index.finish(at)
+  return new Manifest(buffer, offsets, parents, hash.digest('hex'), bytes)
+}
+
+function invalid(fault: Malformed, index: number, name: BytePath): WherryError {
+  const place = index === 0 ? '' : ` (after ${printable(name)})`
+  return new WherryError('MANIFEST_INVALID', `The manifest is invalid at entry ${index}${place}: ${fault.message}.`, {
+    hint: 'Use the same version of Wherry on all hosts; if they are, the sender or its disk is damaged.',
+    cause: fault,
+  })
+}

@@ -28,6 +28,8 @@ export interface Config {
   readonly pauseBudgetMs: number
   /** Most of the time that checkpoints of held volumes may take on this host; above 0, at most 1. */
   readonly checkpointShare: number
+  /** A host that was not heard of for this long is replaced: others get its copies. */
+  readonly replaceAfterMs: number
   readonly trashRetentionMs: number
   /** What this host may send to others, all copies together; null: no limit. */
   readonly bandwidthBytesPerSecond: number | null
@@ -113,6 +115,7 @@ const SETTINGS = {
   WHERRY_LEASE: duration('8s', 'of 1s or more', 1_000, DAY_MS),
   WHERRY_PAUSE_BUDGET: duration('500ms', 'from 10ms to 1m', SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS),
   WHERRY_CHECKPOINT_SHARE: setting('20%', 'a share from 1% to 100%', '20%', parseShare),
+  WHERRY_REPLACE_AFTER: duration('10m', 'of 1s or more', 1_000, Number.MAX_SAFE_INTEGER),
   WHERRY_TRASH_RETENTION: duration('7d', 'with its unit (ms, s, m, h or d)', 0, Number.MAX_SAFE_INTEGER),
   WHERRY_BANDWIDTH: setting('', 'a rate of 100kB/s or more (kB/s, MB/s or GB/s), or empty', '100MB/s', parseBandwidth),
 }
@@ -161,6 +164,7 @@ function toConfig(values: Required<Values>): Config {
     leaseMs: values.WHERRY_LEASE,
     pauseBudgetMs: values.WHERRY_PAUSE_BUDGET,
     checkpointShare: values.WHERRY_CHECKPOINT_SHARE,
+    replaceAfterMs: values.WHERRY_REPLACE_AFTER,
     trashRetentionMs: values.WHERRY_TRASH_RETENTION,
     bandwidthBytesPerSecond: values.WHERRY_BANDWIDTH,
   }

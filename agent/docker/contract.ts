@@ -16,6 +16,14 @@ export interface PlacedTask {
   readonly volumes: readonly string[]
 }
 
+/** A node of the Swarm. */
+export interface SwarmNode {
+  readonly id: string
+  readonly labels: Readonly<Record<string, string>>
+  /** Its availability is `drain`: Swarm moves all tasks away. */
+  readonly drained: boolean
+}
+
 export interface EngineEvent {
   readonly kind: 'container' | 'node' | 'service' | 'daemon'
   readonly action: string
@@ -36,6 +44,8 @@ export interface Engine {
   unpause(container: string): Promise<void>
   /** Kills a container, paused or not (it is unpaused by the kill); one that is gone is no error. */
   kill(container: string): Promise<void>
+  /** All Swarm nodes. Leader only. */
+  nodes(): Promise<readonly SwarmNode[]>
   /** Labels of all Swarm nodes, by node id. Leader only. */
   nodeLabels(): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>>
   /** Replaces those labels of a Swarm node that begin with `prefix`; others stay. Leader only; safe to repeat. */

@@ -32,6 +32,13 @@ export interface Self {
   readonly incarnation: string
 }
 
+/** A person's wish that outlives the agent (`<state>/drain.json`). */
+export interface DrainWish {
+  get(): boolean
+  /** Durable on return; may be repeated. */
+  set(on: boolean): Promise<void>
+}
+
 /** Everything the decisions need from outside. */
 export interface Parts {
   readonly self: Self
@@ -58,6 +65,12 @@ export interface Parts {
   readonly pauseBudgetMs: number
   /** Most of the time that checkpoints of held volumes may take on this host, all together; above 0, at most 1. */
   readonly checkpointShare: number
+  /** A host that was not heard of for this long is replaced: others get its copies. */
+  readonly replaceAfterMs: number
+  /** Where the transfer servers of all hosts of the settings are, this host's own among them: whom to ask when the registry knows nobody. */
+  readonly peerAddresses: readonly { readonly address: string; readonly port: number }[]
+  /** Whether a person wants this host's copies to leave. */
+  readonly drainWish: DrainWish
   /** Addresses of the hosts that run the registry's servers; empty with a NATS of the user's own. */
   readonly registryHosts: readonly string[]
   /** Aborts when the agent shuts down. */

@@ -26,6 +26,7 @@ const NO_SETTINGS: Config = {
   leaseMs: 8_000,
   pauseBudgetMs: 500,
   checkpointShare: 0.2,
+  replaceAfterMs: 600_000,
   trashRetentionMs: 7 * 86_400_000,
   bandwidthBytesPerSecond: null,
 }

@@ -1,0 +1,22 @@
+import type Docker from 'dockerode'
+import { ask } from './asking.ts'
+import type { Engine } from './contract.ts'
+
+interface ListedNode {
+  ID: string
+  Spec: { Labels?: Record<string, string>; Availability?: string }
+}
+
+/** Swarm's nodes as a manager lists them (docs.docker.com/reference/api/engine, NodeList). */
+export function createNodes(docker: Docker): Pick<Engine, 'nodes'> {
+  return {
+    nodes: () =>
+      ask('list nodes', async () =>
+        ((await docker.listNodes()) as ListedNode[]).map(({ ID, Spec }) => ({
+          id: ID,
+          labels: Spec.Labels ?? {},
+          drained: Spec.Availability === 'drain',
+        })),
+      ),
+  }
+}

@@ -1,10 +1,13 @@
 import { fileURLToPath } from 'node:url'
 import { pino } from 'pino'
 import { createAgentClient } from '../agent/api/client.ts'
+import { systemClock } from '../agent/clock.ts'
 import { EXIT_WRONG_SETTING, parseConfig, pathsUnder, rootOf } from '../agent/config.ts'
+import { createEngine } from '../agent/docker/engine.ts'
 import { WherryError } from '../agent/errors.ts'
 import { createCalls, QUICK_DEADLINE_MS } from './driver.ts'
 import { engineSocketReplaced } from './engine-socket.ts'
+import { openFence } from './fence.ts'
 import { Mounts } from './mounts.ts'
 import { servePlugin } from './server.ts'
 import { superviseAgent } from './supervisor.ts'
@@ -20,8 +23,8 @@ interface Options {
 }
 
 /**
- * The plugin's process: settings, then the socket (an engine waits 12 s for it at most), then the agent. Answers the
- * exit code: 0 after SIGTERM or SIGINT, 78 after a wrong setting, 75 when only a fresh start helps, 1 when it could not
+ * The plugin's process: settings, then the socket (an engine waits 12 s for it at most), then the watchdog, then the
+ * agent. Answers the exit code: 0 after SIGTERM or SIGINT, 78 after a wrong setting, 75 when only a fresh start helps, 1 when it could not
  * start. What went wrong is one line on standard error.
  */
 export async function runPlugin(options: Options): Promise<number> {
@@ -49,6 +52,9 @@ async function run({ args, env, agentEntry }: Options): Promise<number> {
   const server = stack.use(await servePlugin({ socketPath: paths.pluginSocket, calls, log, signal }))
   signal.addEventListener('abort', server.stopAccepting)
   log.info({ socket: paths.pluginSocket }, 'plugin serves')
+  const engine = createEngine({ socketPath: paths.dockerSocket, log })
+  const { stateDir } = paths
+  const watch = stack.use(await openFence({ stateDir, engine, clock: systemClock, leaseMs: config.leaseMs, log }))
 
   let exitCode = 0
   const watched = {
@@ -67,7 +73,7 @@ async function run({ args, env, agentEntry }: Options): Promise<number> {
     },
     () => {},
   )
-  const agentCode = await superviseAgent({ entry: agentEntry, args, env, log, signal })
+  const agentCode = await superviseAgent({ entry: agentEntry, args, env, log, signal, watch })
   return agentCode === 0 ? exitCode : agentCode
 }
 

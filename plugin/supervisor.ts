@@ -13,6 +13,15 @@ const STABLE_AFTER_MS = 10_000
 /** Docker kills a plugin 10 s after SIGTERM (moby, daemon/pkg/plugin/manager_linux.go, shutdownTimeout). */
 const STOP_LIMIT_MS = 8_000
 
+/** What happens to the agent's processes, one after another. */
+export interface AgentWatch {
+  /** A process began; `kill` ends it with SIGKILL, as long as it has not ended. */
+  started(kill: () => void): void
+  /** A message of its channel. */
+  heard(message: unknown): void
+  ended(): void
+}
+
 /**
  * Runs the agent as a child process and starts it again whenever it ends, with a back-off that doubles from 0.1 s to
  * 5 s. When `signal` aborts, the agent gets SIGTERM, and SIGKILL after 8 s. Answers the exit code that the plugin should
@@ -26,6 +35,7 @@ export async function superviseAgent(options: {
   log: Logger
   signal: AbortSignal
   stopLimitMs?: number
+  watch?: AgentWatch
 }): Promise<number> {
   const { log, signal } = options
   let backoffMs = SHORTEST_BACKOFF_MS
@@ -49,14 +59,17 @@ interface End {
 }
 
 async function runOnce(options: Parameters<typeof superviseAgent>[0]): Promise<End> {
-  const { entry, args, env, log, signal } = options
+  const { entry, args, env, log, signal, watch } = options
   const child = spawn(process.execPath, [entry, ...args], { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   const ended = endOf(child)
   log.info({ pid: child.pid }, 'agent started')
+  child.on('message', (message) => watch?.heard(message))
+  watch?.started(() => void child.kill('SIGKILL'))
   const stop = () => void stopChild(child, ended, options)
   signal.addEventListener('abort', stop, { once: true })
   if (signal.aborted) stop()
   const end = await ended
+  watch?.ended()
   signal.removeEventListener('abort', stop)
   return end
 }

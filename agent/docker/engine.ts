@@ -1,8 +1,11 @@
 import Docker from 'dockerode'
 import type { Logger } from 'pino'
-import { WherryError } from '../errors.ts'
+import { ask, nullIfGone } from './asking.ts'
 import type { Engine, PlacedTask, VolumeUser } from './contract.ts'
 import { watchEvents } from './events.ts'
+import { createFreezing } from './freezing.ts'
+import { createNodeLabels } from './node-labels.ts'
+import { createNodes } from './nodes.ts'
 
 /** A healthy engine answers lists in milliseconds; under load seconds were seen. Longer means it is not there. */
 const CALL_TIMEOUT_MS = 5_000
@@ -24,27 +27,20 @@ interface SwarmTask {
 /** Connects to nothing yet: every call opens its own request on the engine's socket. */
 export function createEngine(options: { socketPath: string; log: Logger }): Engine {
   const docker = new Docker({ socketPath: options.socketPath, timeout: CALL_TIMEOUT_MS })
-  const call = async <T>(what: string, run: () => Promise<T>): Promise<T> => {
-    try {
-      return await run()
-    } catch (error) {
-      throw new WherryError('ENGINE_UNREACHABLE', `The Docker engine did not answer (${what}: ${messageOf(error)}).`, {
-        hint: `Check that the engine runs and that its socket is mounted into the plugin (docker plugin set ... docker.source=PATH).`,
-        cause: error,
-      })
-    }
-  }
   return {
-    users: () =>
-      call('list containers', async () => (await docker.listContainers({ all: true })).flatMap(toVolumeUser)),
+    // A client of its own: dockerd says nothing for up to 12 s while it kills.
+    ...createFreezing(new Docker({ socketPath: options.socketPath })),
+    ...createNodeLabels(docker),
+    ...createNodes(docker),
+    users: () => ask('list containers', async () => (await docker.listContainers({ all: true })).flatMap(toVolumeUser)),
     finishedAt: (container) =>
-      call('inspect a container', async () => {
+      ask('inspect a container', async () => {
         const found = await docker.getContainer(container).inspect().catch(nullIfGone)
         const at = new Date(found?.State.FinishedAt ?? NaN)
         return Number.isNaN(at.getTime()) || at.getTime() <= 0 ? null : at
       }),
     info: () =>
-      call('info', async () => {
+      ask('info', async () => {
         const info = (await docker.info()) as { Name: string; Swarm?: { NodeID?: string; ControlAvailable?: boolean } }
         const swarmNode = info.Swarm?.NodeID === undefined || info.Swarm.NodeID === '' ? null : info.Swarm.NodeID
         const leader =
@@ -52,7 +48,7 @@ export function createEngine(options: { socketPath: string; log: Logger }): Engi
         return { name: info.Name, swarmNode, leader }
       }),
     tasks: () =>
-      call('list tasks', async () => ((await docker.listTasks()) as unknown as SwarmTask[]).flatMap(toPlacedTask)),
+      ask('list tasks', async () => ((await docker.listTasks()) as unknown as SwarmTask[]).flatMap(toPlacedTask)),
     watch: (handler, signal) => watchEvents({ socketPath: options.socketPath, log: options.log }, handler, signal),
   }
 }
@@ -79,13 +75,4 @@ function toPlacedTask(task: SwarmTask): PlacedTask[] {
   const wanted = WANTED_STATES.has(task.DesiredState ?? '') && !ENDED_STATES.has(task.Status?.State ?? '')
   if (!wanted || volumes.length === 0 || task.NodeID === undefined || task.NodeID === '') return []
   return [{ task: task.ID, service: task.ServiceID ?? '', node: task.NodeID, volumes }]
-}
-
-function nullIfGone(error: unknown): null {
-  if ((error as { statusCode?: number }).statusCode === 404) return null
-  throw error
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

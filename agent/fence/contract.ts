@@ -1,7 +1,7 @@
 /** Why a container of ours is paused. A pause for a checkpoint is over with whoever made it; one of a fence waits for the lease. */
 export type PauseReason = 'checkpoint' | 'fence'
 
-/** A container that we paused, or were about to: written down, synced, before it happens. */
+/** A container that we paused, or were about to: written down before it happens. */
 export interface Pause {
   readonly container: string
   /** Ids of the volumes because of which it was paused. */
@@ -10,17 +10,18 @@ export interface Pause {
 }
 
 /**
- * What this host has paused (`<state>/pauses.json`), shared by agent and watchdog, one of which may die at any time. All calls are safe to repeat and
- * safe beside each other, also from two processes.
+ * What this host has paused (`<state>/pauses/`), shared by agent and watchdog, one of which may die at any time. All calls are safe to repeat and
+ * safe beside each other, also from two processes. `which` is asked about each volume of a pause by itself.
  */
 export interface Pauses {
   all(): Promise<readonly Pause[]>
   /**
-   * Pauses containers, all at once. Written down durably first; what was paused by somebody else is neither paused nor noted. Answers those that are paused
-   * by us now. A container that could not be paused rejects ENGINE_UNREACHABLE after the others were tried.
+   * Pauses containers, all at once. Written down first (it outlives every process; no pause outlives the kernel); what was paused by somebody else is neither paused
+   * nor noted. Answers those that are paused by us now. A container that could not be paused rejects ENGINE_UNREACHABLE after the others were tried; it may still
+   * happen and stays noted: resume it.
    */
   pause(containers: readonly Pause[]): Promise<readonly Pause[]>
-  /** Resumes those of our pauses, and forgets them. A pause for a fence stands until all its volumes are let go. */
+  /** Resumes those of our pauses, and forgets them. A container stays paused until all volumes and reasons for which it is are let go. */
   resume(which: (pause: Pause) => boolean): Promise<void>
   /** Kills those of our paused containers, and forgets them. */
   kill(which: (pause: Pause) => boolean): Promise<void>

@@ -34,6 +34,7 @@ const LEVELS: Readonly<Record<string, number>> = {
   registry: 2,
   bus: 2,
   docker: 2,
+  fence: 2,
   transfer: 2,
   store: 2,
   sys: 1,
@@ -68,9 +69,18 @@ const PLUGIN_MAY_USE = [
   'agent/api/contract.ts',
   'agent/api/http.ts',
   'agent/api/input.ts',
+  'agent/clock.ts',
   'agent/config.ts',
+  'agent/docker/contract.ts',
+  'agent/docker/engine.ts',
   'agent/errors.ts',
+  'agent/fence/contract.ts',
+  'agent/fence/guard-file.ts',
+  'agent/fence/pauses.ts',
+  'agent/fence/watchdog.ts',
+  'agent/fence/words.ts',
   'agent/model.ts',
+  'agent/options.ts',
 ]
 const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   koffi: ['agent/sys/'],
@@ -93,7 +103,7 @@ export function complaintAbout(found: Import): string | null {
   if (found.from.startsWith('plugin/')) {
     return found.to.startsWith('plugin/') || PLUGIN_MAY_USE.includes(found.to)
       ? null
-      : `${line}: the plugin knows nothing but the agent's API`
+      : `${line}: the plugin knows nothing but the agent's API and its watchdog`
   }
   if (!found.to.startsWith('agent/')) return `${line}: the agent is below that`
   return isDownward(found) ? null : `${line}: imports point down`

@@ -1,0 +1,73 @@
+import { readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { z } from 'zod'
+import { UNFINISHED } from '../durable.ts'
+import { bootId } from './boot.ts'
+import type { Guard } from './contract.ts'
+import { guardSchema } from './words.ts'
+
+/** Renewals come every second or faster; this file is for the rare case that the plugin's process itself is killed. */
+const WRITE_EVERY_MS = 500
+
+const KEPT = z.object({ boot: z.string(), guard: guardSchema })
+
+/** The agent's last word, kept in `<state>/guard.json` for the next process of the plugin. */
+export interface GuardFile extends AsyncDisposable {
+  /** What was kept during this boot; null: nothing. Times of another boot mean nothing. */
+  last(): Promise<Guard | null>
+  /** Keeps a word some time soon. Never waits and never fails. */
+  keep(guard: Guard): void
+}
+
+/** Replaced by rename and not synced: after a crash of the kernel the word is void anyway. */
+export async function openGuardFile(options: { stateDir: string; log: Logger }): Promise<GuardFile> {
+  const path = join(options.stateDir, 'guard.json')
+  const boot = await bootId()
+  const stop = new AbortController()
+  let next: Guard | null = null
+  let writing = Promise.resolve()
+  let idle = true
+
+  const write = async () => {
+    while (next !== null) {
+      const text = JSON.stringify({ boot, guard: next })
+      next = null
+      try {
+        await writeFile(`${path}${UNFINISHED}`, text, { mode: 0o600 })
+        await rename(`${path}${UNFINISHED}`, path)
+      } catch (error) {
+        options.log.warn({ err: error, path }, "the lease's end was not kept for the next start of the plugin")
+      }
+      await sleep(WRITE_EVERY_MS, undefined, { signal: stop.signal }).catch(() => undefined)
+    }
+    idle = true
+  }
+  return {
+    async last() {
+      const text = await readFile(path, 'utf8').catch(() => '')
+      const kept = KEPT.safeParse(parse(text)).data
+      return kept?.boot === boot ? kept.guard : null
+    },
+    keep(guard) {
+      next = guard
+      if (idle) {
+        idle = false
+        writing = write()
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      await writing
+    },
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,216 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { Engine, VolumeUser } from '../docker/contract.ts'
+import { Lanes } from '../lanes.ts'
+import type { Pause, Pauses } from './contract.ts'
+import { type Note, Notes } from './notes.ts'
+
+/** A container that does not tell when it last stopped (an engine under load) must not hold up the fence of the others. */
+const RUN_WAIT_MS = 500
+
+type PausingEngine = Pick<Engine, 'users' | 'finishedAt' | 'pause' | 'unpause' | 'kill'>
+
+/** A pause and who noted it: after a process has died, by `owner` its pauses are told from those of its successor. */
+export interface OwnedPause extends Pause {
+  readonly owner: string
+}
+
+/** `Pauses`, with owners. `which` is asked about each volume of a pause by itself. */
+export interface OwnedPauses extends Pauses {
+  all(): Promise<readonly OwnedPause[]>
+  resume(which: (pause: OwnedPause) => boolean): Promise<void>
+  kill(which: (pause: OwnedPause) => boolean): Promise<void>
+}
+
+/**
+ * What this host has paused, kept in `<state>/pauses/`. A container is paused as long as there is a note about it: one for each volume and reason. The note comes
+ * first and goes last, so a process that dies leaves a note too many at worst. To resume by such a note is right or without effect: what runs is not touched, and a
+ * container that has been started anew since (whoever may have paused it then) is told by when it last stopped.
+ */
+export async function openPauses(options: {
+  stateDir: string
+  engine: PausingEngine
+  log: Logger
+}): Promise<OwnedPauses> {
+  return new NotedPauses(await Notes.open(join(options.stateDir, 'pauses')), options.engine, options.log)
+}
+
+class NotedPauses implements OwnedPauses {
+  readonly #notes: Notes
+  readonly #engine: PausingEngine
+  readonly #log: Logger
+  readonly #owner = randomUUID()
+  /** By container: what is done to it within this process happens in order. */
+  readonly #lanes = new Lanes()
+  /** Paused for a fence without a note, because none could be written. */
+  readonly #unnoted = new Set<string>()
+
+  constructor(notes: Notes, engine: PausingEngine, log: Logger) {
+    this.#notes = notes
+    this.#engine = engine
+    this.#log = log
+  }
+
+  async all(): Promise<readonly OwnedPause[]> {
+    const groups = Map.groupBy(await this.#notes.read(), ({ container, reason, owner }) =>
+      [container, reason, owner].join(' '),
+    )
+    return [...groups.values()].flatMap((notes) => {
+      const [first] = notes
+      return first === undefined ? [] : [{ ...toPause(first), volumes: notes.map(({ volume }) => volume) }]
+    })
+  }
+
+  async pause(wanted: readonly Pause[]): Promise<readonly Pause[]> {
+    const users = new Map((await this.#engine.users()).map((user) => [user.id, user]))
+    const before = await this.#readFor(wanted)
+    const runs = await Promise.all(wanted.map(({ container }) => this.#runOf(container)))
+    const plans = wanted.flatMap((pause, i) => this.#plan(pause, runs[i], users.get(pause.container), before))
+    await Promise.all(plans.map((plan) => this.#note(plan)))
+    const done = await allTried(plans.map((plan) => this.#lanes.run(plan.pause.container, () => this.#freeze(plan))))
+    return plans.filter((_, i) => done[i]).map(({ pause }) => pause)
+  }
+
+  async resume(which: (pause: OwnedPause) => boolean): Promise<void> {
+    const chosen = (await this.#notes.read()).filter((note) => which(toPause(note)))
+    const groups = Map.groupBy(chosen, ({ container }) => container)
+    await allTried(
+      Array.from(groups, ([container, notes]) => this.#lanes.run(container, () => this.#letGo(container, notes))),
+    )
+  }
+
+  async kill(which: (pause: OwnedPause) => boolean): Promise<void> {
+    const notes = await this.#notes.read()
+    const chosen = notes.filter((note) => which(toPause(note)))
+    const groups = Map.groupBy(chosen, ({ container }) => container)
+    await allTried(
+      Array.from(groups, ([container, first]) => this.#lanes.run(container, () => this.#end(container, first))),
+    )
+  }
+
+  /** Nothing for a container that somebody else has paused, or that is gone. */
+  #plan(pause: Pause, run: Run, user: VolumeUser | undefined, before: readonly Note[]): Plan[] {
+    const ours =
+      this.#unnoted.has(pause.container) ||
+      before.some((note) => note.container === pause.container && isOfRun(note, run))
+    if (user === undefined || (user.state === 'paused' && !ours)) return []
+    const notes = pause.volumes.map((volume) => ({
+      container: pause.container,
+      volume,
+      reason: pause.reason,
+      owner: this.#owner,
+      ...(run === undefined ? {} : { stoppedAt: run }),
+    }))
+    return [{ pause, notes, ours: user.state === 'paused' }]
+  }
+
+  /** Notes that cannot be read must not keep a fence from coming either: then what is paused counts as somebody else's. */
+  async #readFor(wanted: readonly Pause[]): Promise<readonly Note[]> {
+    try {
+      return await this.#notes.read()
+    } catch (error) {
+      if (!wanted.every(({ reason }) => reason === 'fence')) throw error
+      this.#log.error({ err: error }, 'pausing without knowing what is paused already')
+      return []
+    }
+  }
+
+  /** A full disk must not keep a fence from coming; a checkpoint can wait. */
+  async #note({ pause, notes }: Plan): Promise<void> {
+    try {
+      for (const note of notes) await this.#notes.write(note)
+      this.#unnoted.delete(pause.container)
+    } catch (error) {
+      if (pause.reason !== 'fence') throw error
+      this.#unnoted.add(pause.container)
+      this.#log.error({ err: error, container: pause.container }, 'pausing a container without a note of it')
+    }
+  }
+
+  /** False: the container does not run, or somebody else has paused it just now. */
+  async #freeze({ pause, notes, ours }: Plan): Promise<boolean> {
+    const { container } = pause
+    if ((await this.#engine.pause(container)) || ours) return true
+    const all = (await this.#readFor([pause])).filter((note) => note.container === container)
+    const own = (note: Note) => notes.some(({ volume, reason, owner }) => isSame(note, { volume, reason, owner }))
+    if (all.some((note) => !own(note))) return true
+    this.#unnoted.delete(container)
+    await Promise.all(all.map((note) => this.#notes.forget(note)))
+    return false
+  }
+
+  async #letGo(container: string, chosen: readonly Note[]): Promise<void> {
+    const of = async () => (await this.#notes.read()).filter((note) => note.container === container)
+    const before = await of()
+    // Another process was faster; whoever has paused it since is not to be disturbed.
+    if (!before.some((note) => chosen.some((other) => isSame(note, other)))) return
+    const stays = before.some((note) => !chosen.some((other) => isSame(note, other)))
+    if (!stays && (await this.#isStillOfRun(container, chosen))) await this.#engine.unpause(container)
+    await Promise.all(chosen.map((note) => this.#notes.forget(note)))
+    // Another process may have noted a fence between the look and the resume, and found the container paused.
+    if (!stays && (await of()).length > 0) await this.#engine.pause(container)
+  }
+
+  async #end(container: string, chosen: readonly Note[]): Promise<void> {
+    if (await this.#isStillOfRun(container, chosen)) await this.#engine.kill(container)
+    const all = (await this.#notes.read()).filter((note) => note.container === container)
+    await Promise.all(all.map((note) => this.#notes.forget(note)))
+  }
+
+  /** Whether the container still is in the run in which we paused it. */
+  async #isStillOfRun(container: string, notes: readonly Note[]): Promise<boolean> {
+    // What this process has paused for a checkpoint is paused for some hundred milliseconds: these count, and nobody restarts it meanwhile.
+    if (notes.every(({ owner, reason }) => owner === this.#owner && reason === 'checkpoint')) return true
+    const run = toRun(await this.#engine.finishedAt(container))
+    return notes.some((note) => isOfRun(note, run))
+  }
+
+  async #runOf(container: string): Promise<Run> {
+    const stop = new AbortController()
+    const late = sleep(RUN_WAIT_MS, undefined, { signal: stop.signal }).catch(() => undefined)
+    const asked = this.#engine.finishedAt(container).then(toRun, () => undefined)
+    const run = await Promise.race([asked, late])
+    stop.abort()
+    return run
+  }
+}
+
+/** When the container had last stopped; null: never; undefined: not known, then any run may be meant. */
+type Run = string | null | undefined
+
+interface Plan {
+  readonly pause: Pause
+  readonly notes: readonly Note[]
+  /** It is paused already, by us. */
+  readonly ours: boolean
+}
+
+function toPause({ container, volume, reason, owner }: Note): OwnedPause {
+  return { container, volumes: [volume], reason, owner }
+}
+
+function toRun(finishedAt: Date | null): string | null {
+  return finishedAt?.toISOString() ?? null
+}
+
+function isOfRun(note: Note, run: Run): boolean {
+  return note.stoppedAt === undefined || run === undefined || note.stoppedAt === run
+}
+
+type Key = Pick<Note, 'volume' | 'reason' | 'owner'>
+
+/** Of two notes about the same container. */
+function isSame(one: Key, other: Key): boolean {
+  return one.volume === other.volume && one.reason === other.reason && one.owner === other.owner
+}
+
+/** All results, in order; rejects with the first failure once all have ended. */
+async function allTried<T>(tries: readonly Promise<T>[]): Promise<T[]> {
+  const results = await Promise.allSettled(tries)
+  return results.map((result) => {
+    if (result.status === 'rejected') throw result.reason
+    return result.value
+  })
+}

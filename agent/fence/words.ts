@@ -1,0 +1,58 @@
+import { z } from 'zod'
+import type { Guard, Watchdog } from './contract.ts'
+
+/** A sign of life is due this often; the watchdog waits for many of them before it takes an agent for stuck. */
+const ALIVE_EVERY_MS = 1_000
+
+export const guardSchema: z.ZodType<Guard> = z.object({
+  untilMs: z.number(),
+  volumes: z.array(z.object({ id: z.string(), name: z.string(), epoch: z.int() })),
+})
+
+/** What the agent says to the plugin's process over their channel. */
+const WORD = z.discriminatedUnion('word', [
+  z.object({ word: z.literal('alive') }),
+  z.object({ word: z.literal('guard'), guard: guardSchema }),
+])
+export type Word = z.infer<typeof WORD>
+
+/** A message of the channel; null for anything else that may come there. */
+export function parseWord(message: unknown): Word | null {
+  return WORD.safeParse(message).data ?? null
+}
+
+/** The end of the channel that a child process has: `process`, when it was spawned with 'ipc'. */
+export interface Channel {
+  readonly connected?: boolean
+  send?(message: unknown, handle: undefined, options: object, sent: (error: Error | null) => void): boolean
+}
+
+/**
+ * The watchdog in the plugin's process, spoken to over the channel of this one. It also says once a second that this process is alive, whatever becomes of the
+ * lease: make it early. Without a channel, or once that is closed, words are dropped: then the plugin is gone and a new one starts a new agent.
+ */
+export function createAgentWatchdog(channel: Channel): Watchdog & Disposable {
+  // One message at a time on its way: a plugin that stands still gets the newest word when it goes on, not a thousand old ones.
+  let sending = false
+  let next: Word | null = null
+  const send = (word: Word) => {
+    if (channel.connected !== true || channel.send === undefined) return
+    if (sending) {
+      if (next === null || word.word === 'guard') next = word
+      return
+    }
+    sending = true
+    channel.send(word, undefined, {}, () => {
+      sending = false
+      const waiting = next
+      next = null
+      if (waiting !== null) send(waiting)
+    })
+  }
+  const timer = setInterval(() => send({ word: 'alive' }), ALIVE_EVERY_MS).unref()
+  send({ word: 'alive' })
+  return {
+    guard: (guard) => send({ word: 'guard', guard }),
+    [Symbol.dispose]: () => clearInterval(timer),
+  }
+}

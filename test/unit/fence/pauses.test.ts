@@ -1,0 +1,237 @@
+import { mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { pino } from 'pino'
+import type { Pause, PauseReason } from '../../../agent/fence/contract.ts'
+import { openPauses } from '../../../agent/fence/pauses.ts'
+import { MemoryEngine, unreachable } from './memory-engine.ts'
+
+async function start() {
+  const stateDir = await mkdtemp(join(tmpdir(), 'wherry-pauses-'))
+  const engine = new MemoryEngine()
+  return {
+    stateDir,
+    engine,
+    /** As another process, or the next one, sees it. */
+    open: () => openPauses({ stateDir, engine, log: pino({ level: 'silent' }) }),
+    [Symbol.asyncDispose]: () => rm(stateDir, { recursive: true, force: true }),
+  }
+}
+
+const wanted = (container: string, reason: PauseReason, ...volumes: string[]): Pause => ({
+  container,
+  reason,
+  volumes: volumes.length === 0 ? ['v1'] : volumes,
+})
+const any = () => true
+
+test('what was paused is resumed by whoever opens the notes next, and then forgotten', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  ground.engine.run('b')
+  const pauses = await ground.open()
+  const both = [wanted('a', 'checkpoint'), wanted('b', 'checkpoint')]
+  t.deepEqual(await pauses.pause(both), both)
+  t.deepEqual([ground.engine.stateOf('a'), ground.engine.stateOf('b')], ['paused', 'paused'])
+  const next = await ground.open()
+  t.is((await next.all()).length, 2)
+  await next.resume(any)
+  t.deepEqual([ground.engine.stateOf('a'), ground.engine.stateOf('b')], ['running', 'running'])
+  t.deepEqual(await next.all(), [])
+})
+
+test('the note is there before the container is paused, and until it runs again', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const pauses = await ground.open()
+  const noted: string[] = []
+  ground.engine.before = async (call) => {
+    if (/pause/.test(call)) noted.push(`${call}: ${(await (await ground.open()).all()).length}`)
+  }
+  await pauses.pause([wanted('a', 'checkpoint')])
+  await pauses.resume(any)
+  t.deepEqual(noted, ['pause a: 1', 'unpause a: 1'])
+})
+
+test('a container that a person had paused is neither noted nor paused nor resumed', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  ground.engine.set('a', 'paused')
+  const pauses = await ground.open()
+  t.deepEqual(await pauses.pause([wanted('a', 'checkpoint')]), [])
+  t.deepEqual(await pauses.all(), [])
+  await pauses.resume(any)
+  t.deepEqual(ground.engine.calls, [])
+})
+
+test('a container that a person pauses between the look and the pause is left to the person', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const pauses = await ground.open()
+  ground.engine.before = (call) => {
+    if (call === 'pause a') ground.engine.set('a', 'paused')
+  }
+  t.deepEqual(await pauses.pause([wanted('a', 'checkpoint')]), [])
+  t.deepEqual(await pauses.all(), [])
+  await pauses.resume(any)
+  t.is(ground.engine.stateOf('a'), 'paused')
+})
+
+test('killed after the note and before the pause: resuming touches nothing and forgets', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const pauses = await ground.open()
+  // The process never comes back from this call.
+  ground.engine.before = (call) => (call === 'pause a' ? new Promise<void>(() => {}) : undefined)
+  void pauses.pause([wanted('a', 'checkpoint')])
+  while (!ground.engine.calls.includes('pause a')) await new Promise((resolve) => setTimeout(resolve, 5))
+  ground.engine.before = () => {}
+  const next = await ground.open()
+  await next.resume(any)
+  t.is(ground.engine.stateOf('a'), 'running')
+  ground.engine.set('a', 'paused')
+  await next.resume(any)
+  t.is(ground.engine.stateOf('a'), 'paused', 'what a person pauses later is not taken for ours')
+})
+
+test('a container that was started anew and then paused by a person is not resumed by an old note', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  await (await ground.open()).pause([wanted('a', 'fence')])
+  ground.engine.restart('a')
+  ground.engine.set('a', 'paused')
+  const next = await ground.open()
+  await next.resume(any)
+  t.is(ground.engine.stateOf('a'), 'paused')
+  t.deepEqual(await next.all(), [])
+  await next.kill(any)
+  t.is(ground.engine.stateOf('a'), 'paused')
+})
+
+test('a fence wins over a checkpoint that ends', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const [agent, watchdog] = [await ground.open(), await ground.open()]
+  await agent.pause([wanted('a', 'checkpoint')])
+  t.is((await watchdog.pause([wanted('a', 'fence')])).length, 1)
+  await agent.resume(({ reason }) => reason === 'checkpoint')
+  t.is(ground.engine.stateOf('a'), 'paused')
+  await agent.resume(({ reason }) => reason === 'fence')
+  t.is(ground.engine.stateOf('a'), 'running')
+})
+
+test('a fence that is noted while a checkpoint is being resumed holds', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const [agent, watchdog] = [await ground.open(), await ground.open()]
+  await agent.pause([wanted('a', 'checkpoint')])
+  ground.engine.before = async (call) => {
+    if (call === 'unpause a') await watchdog.pause([wanted('a', 'fence')])
+  }
+  await agent.resume(({ reason }) => reason === 'checkpoint')
+  t.is(ground.engine.stateOf('a'), 'paused')
+  t.deepEqual(
+    (await agent.all()).map(({ reason }) => reason),
+    ['fence'],
+  )
+})
+
+test('a pause stands until all its volumes are let go', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const pauses = await ground.open()
+  await pauses.pause([wanted('a', 'fence', 'v1', 'v2')])
+  await pauses.resume(({ volumes }) => volumes.includes('v1'))
+  t.is(ground.engine.stateOf('a'), 'paused')
+  await pauses.resume(({ volumes }) => volumes.includes('v2'))
+  t.is(ground.engine.stateOf('a'), 'running')
+})
+
+test('two checkpoints of one container at the same time: it runs when both are done, and stood still for both', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const pauses = await ground.open()
+  const one = async (volume: string) => {
+    await pauses.pause([wanted('a', 'checkpoint', volume)])
+    t.is(ground.engine.stateOf('a'), 'paused')
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 5))
+    t.is(ground.engine.stateOf('a'), 'paused')
+    await pauses.resume(({ volumes }) => volumes.includes(volume))
+  }
+  for (let round = 0; round < 50; round++) await Promise.all([one('v1'), one('v2'), one('v3')])
+  t.is(ground.engine.stateOf('a'), 'running')
+  t.deepEqual(await pauses.all(), [])
+})
+
+test('a container that cannot be paused rejects after the others were, and stays noted: it may still happen', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  ground.engine.run('b')
+  const pauses = await ground.open()
+  ground.engine.before = (call) => {
+    if (call === 'pause a') throw unreachable()
+  }
+  await t.throwsAsync(pauses.pause([wanted('a', 'fence'), wanted('b', 'fence')]), { code: 'ENGINE_UNREACHABLE' })
+  t.is(ground.engine.stateOf('b'), 'paused')
+  t.is((await pauses.all()).length, 2)
+})
+
+test('a resume that fails keeps the note, and is done by the next try', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const pauses = await ground.open()
+  await pauses.pause([wanted('a', 'fence')])
+  ground.engine.before = (call) => {
+    if (call === 'unpause a') throw unreachable()
+  }
+  await t.throwsAsync(pauses.resume(any), { code: 'ENGINE_UNREACHABLE' })
+  ground.engine.before = () => {}
+  await (await ground.open()).resume(any)
+  t.is(ground.engine.stateOf('a'), 'running')
+})
+
+test('kill ends what is paused by us and no other', async (t) => {
+  await using ground = await start()
+  for (const id of ['a', 'b', 'c']) ground.engine.run(id)
+  const pauses = await ground.open()
+  await pauses.pause([wanted('a', 'fence', 'v1'), wanted('b', 'fence', 'v2')])
+  await pauses.kill(({ volumes }) => volumes.includes('v1'))
+  t.deepEqual(
+    ['a', 'b', 'c'].map((id) => ground.engine.stateOf(id)),
+    ['exited', 'paused', 'running'],
+  )
+  t.deepEqual(
+    (await pauses.all()).map(({ container }) => container),
+    ['b'],
+  )
+})
+
+test('a fence comes although no note can be written, and one is written later; a checkpoint is refused', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const pauses = await ground.open()
+  const [boot = ''] = await readdir(join(ground.stateDir, 'pauses'))
+  const directory = join(ground.stateDir, 'pauses', boot)
+  await rm(directory, { recursive: true })
+  await writeFile(directory, '')
+  await t.throwsAsync(pauses.pause([wanted('a', 'checkpoint')]))
+  t.is(ground.engine.stateOf('a'), 'running')
+  t.is((await pauses.pause([wanted('a', 'fence')])).length, 1)
+  t.is(ground.engine.stateOf('a'), 'paused')
+  await rm(directory)
+  const later = await ground.open()
+  t.is((await pauses.pause([wanted('a', 'fence')])).length, 1)
+  await later.resume(any)
+  t.is(ground.engine.stateOf('a'), 'running')
+})
+
+test('notes of another boot are void', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  await (await ground.open()).pause([wanted('a', 'fence')])
+  const [boot = ''] = await readdir(join(ground.stateDir, 'pauses'))
+  await rename(join(ground.stateDir, 'pauses', boot), join(ground.stateDir, 'pauses', 'another-boot'))
+  t.deepEqual(await (await ground.open()).all(), [])
+  t.deepEqual(await readdir(join(ground.stateDir, 'pauses')), [boot])
+})

@@ -1,0 +1,136 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import test from 'ava'
+import { pino } from 'pino'
+import type { Guard } from '../../../agent/fence/contract.ts'
+import { openPauses } from '../../../agent/fence/pauses.ts'
+import { createWatchdog } from '../../../agent/fence/watchdog.ts'
+import { VirtualClock } from '../mobility/clock.ts'
+import { MemoryEngine, unreachable } from './memory-engine.ts'
+
+const LEASE_MS = 8_000
+
+/** The clock is virtual, the notes' disk is not: after each step it gets some real time. */
+const DISK_MS = 15
+
+async function start() {
+  const stack = new AsyncDisposableStack()
+  const stateDir = await mkdtemp(join(tmpdir(), 'wherry-watchdog-'))
+  stack.defer(() => rm(stateDir, { recursive: true, force: true }))
+  const engine = new MemoryEngine()
+  const log = pino({ level: 'silent' })
+  const pauses = await openPauses({ stateDir, engine, log })
+  const clock = new VirtualClock()
+  const watchdog = stack.use(createWatchdog({ pauses, engine, clock, log }))
+  stack.defer(async () => {
+    await clock.advance(0)
+  })
+  const pass = async (ms: number) => {
+    for (let left = ms; left > 0; left -= 50) {
+      await clock.advance(Math.min(50, left))
+      if (engine.calls.length > 0 || clock.elapsedMs() % 1_000 === 0) await sleep(DISK_MS)
+    }
+    await sleep(DISK_MS)
+  }
+  const guard = (untilMs: number, ...names: string[]): Guard => ({
+    untilMs,
+    volumes: names.map((name) => ({ id: `id${name}`, name, epoch: 1 })),
+  })
+  return { engine, pauses, clock, watchdog, pass, guard, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+}
+
+test('promise 6: containers with guarded volumes are paused when the lease ends, and not before; others never', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a', 'data')
+  ground.engine.run('b', 'data', 'more')
+  ground.engine.run('c', 'other')
+  ground.watchdog.told(ground.guard(LEASE_MS, 'data', 'more'))
+  await ground.pass(LEASE_MS - 50)
+  t.deepEqual(ground.engine.calls, [])
+  await ground.pass(200)
+  t.deepEqual(
+    ['a', 'b', 'c'].map((id) => ground.engine.stateOf(id)),
+    ['paused', 'paused', 'running'],
+  )
+  const noted = await ground.pauses.all()
+  t.deepEqual(noted.map(({ container, reason, volumes }) => [container, reason, volumes.toSorted()]).toSorted(), [
+    ['a', 'fence', ['iddata']],
+    ['b', 'fence', ['iddata', 'idmore']],
+  ])
+})
+
+test('promise 6: as long as words come in time, nothing is paused', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a', 'data')
+  for (let second = 0; second < 60; second++) {
+    ground.watchdog.told(ground.guard(ground.clock.elapsedMs() + LEASE_MS, 'data'))
+    await ground.pass(1_000)
+  }
+  t.deepEqual(ground.engine.calls, [])
+})
+
+test('promise 6: a machine that slept past the end of its lease pauses at once when it wakes', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a', 'data')
+  ground.watchdog.told(ground.guard(-3_600_000, 'data'))
+  await ground.pass(150)
+  t.is(ground.engine.stateOf('a'), 'paused')
+})
+
+test('promise 6: what could not be paused is tried again, and what starts later is paused too', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a', 'data')
+  let failures = 3
+  ground.engine.before = (call) => {
+    if (call === 'pause a' && failures-- > 0) throw unreachable()
+  }
+  ground.watchdog.told(ground.guard(0, 'data'))
+  await ground.pass(1_200)
+  t.is(ground.engine.stateOf('a'), 'paused')
+  ground.engine.run('late', 'data')
+  await ground.pass(300)
+  t.is(ground.engine.stateOf('late'), 'paused')
+  await ground.pass(40_000)
+  ground.engine.set('a', 'running')
+  await ground.pass(1_100)
+  t.is(ground.engine.stateOf('a'), 'paused', 'also a minute later')
+})
+
+test('promise 6: a container that stands still for a checkpoint only, stays paused when the checkpoint ends', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a', 'data')
+  await ground.pauses.pause([{ container: 'a', volumes: ['iddata'], reason: 'checkpoint' }])
+  ground.watchdog.told(ground.guard(0, 'data'))
+  await ground.pass(200)
+  await ground.pauses.resume(({ reason }) => reason === 'checkpoint')
+  t.is(ground.engine.stateOf('a'), 'paused')
+  t.false(ground.engine.calls.includes('unpause a'))
+})
+
+test('what a person had paused is left alone by a fence', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a', 'data')
+  ground.engine.set('a', 'paused')
+  ground.watchdog.told(ground.guard(0, 'data'))
+  await ground.pass(1_000)
+  t.deepEqual(ground.engine.calls, [])
+  t.deepEqual(await ground.pauses.all(), [])
+})
+
+test('a newer word ends the fence and resumes nothing; its own end fences again', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a', 'data')
+  ground.watchdog.told(ground.guard(0, 'data'))
+  await ground.pass(300)
+  t.is(ground.engine.stateOf('a'), 'paused')
+  ground.watchdog.told(ground.guard(ground.clock.elapsedMs() + LEASE_MS, 'data'))
+  await ground.pass(300)
+  t.is(ground.engine.stateOf('a'), 'paused')
+  await ground.pauses.resume(() => true)
+  await ground.pass(LEASE_MS - 1_000)
+  t.is(ground.engine.stateOf('a'), 'running')
+  await ground.pass(1_000)
+  t.is(ground.engine.stateOf('a'), 'paused')
+})

@@ -1,7 +1,11 @@
 import type { Lanes } from '../lanes.ts'
+import type { Checkpointing } from './checkpointing.ts'
 import type { Checks } from './checks.ts'
 import type { Copying } from './copying.ts'
 import type { Directory } from './directory.ts'
+import type { Expiry } from './expiry.ts'
+import type { Guarding } from './guarding.ts'
+import type { Lease } from './lease.ts'
 import type { Parts } from './parts.ts'
 import type { Uses } from './uses.ts'
 import type { Wakes } from './wakes.ts'
@@ -14,11 +18,17 @@ export interface Core {
   readonly wakes: Wakes
   readonly copying: Copying
   readonly checks: Checks
+  readonly lease: Lease
+  readonly expiry: Expiry
+  readonly guarding: Guarding
+  readonly checkpointing: Checkpointing
   /** Mount calls that are waiting now, by volume name: a release that nobody needs any more is not begun. */
   readonly pendingMounts: Map<string, number>
   readonly uses: Uses
-  /** What the engine last said of itself. */
-  readonly engine: { name: string; swarmNode: string | null; leader: boolean }
+  /** What the engine last said of itself, and the Swarm's leader of this node. */
+  readonly engine: { name: string; swarmNode: string | null; leader: boolean; zone: string | null; drained: boolean }
+  /** Space for volumes, as last looked at. */
+  readonly disk: { freeBytes: number; totalBytes: number }
   /** Holds of this host that an acknowledged write has confirmed since the agent started: by volume id. */
   readonly confirmed: Map<string, { readonly name: string; readonly incarnation: string }>
   /** Volumes whose release is under way or waits its turn. */

@@ -5,13 +5,15 @@ import type { LocalCopy } from '../store/contract.ts'
 import { changeVolume, STALE_READ } from './commit.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
-import { heldElsewhere, holdsNothing, notFound, registryBehind, treeTampered } from './refusals.ts'
+import { heldElsewhere, holdsNothing, leaseLost, notFound, registryBehind, treeTampered } from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
+import { announceSeizure, isTakeOverReady, recordAfterTakeOver, type TakeOver, writeTakeOver } from './seize.ts'
 
 /**
  * Becomes the holder and mounts, or mounts what this host holds already. Runs under the volume's lock, on a record that
  * is idle or says that this host is the holder; `verifiedHash` is what this host's tree was found to be just now. Answers
- * the mountpoint, or why somebody else was first. What it throws, waiting does not mend: COPY_DAMAGED, VOLUME_NOT_FOUND.
+ * the mountpoint, or why somebody else was first, or LEASE_LOST. `taken`: the record's holder is lost, and this host takes over from it.
+ * What it throws, waiting does not mend: COPY_DAMAGED, VOLUME_NOT_FOUND.
  */
 export async function holdAndMount(
   core: Core,
@@ -19,26 +21,39 @@ export async function holdAndMount(
   mountId: string,
   verifiedHash: string | null,
   signal: AbortSignal,
+  taken: TakeOver | null = null,
 ): Promise<string | WherryError> {
   const { store, log } = core.parts
   const seen = entry.value
+  if (!core.lease.runs) return leaseLost(core, seen.name)
   let local = await store.copy(seen.id)
   if (local === null) {
     if (seen.last !== null || seen.holder !== null) throw holdsNothing(core, seen)
     local = await store.create({ id: seen.id, name: seen.name, options: seen.options })
   }
-  const held = local.held ?? (await intendHold(core, seen, local, verifiedHash))
+  const held = local.held ?? (await intendHold(core, seen, local, verifiedHash, taken))
   if (held === null) return heldElsewhere(core, seen)
-  const outcome = await commitHold(core, entry, held, signal)
+  const outcome =
+    taken === null
+      ? await commitHold(core, entry, held, signal)
+      : await commitTakeOver(core, entry, held, taken, signal)
   if (outcome instanceof WherryError) {
     await store.update(seen.id, { held: null })
     return outcome
   }
   local = await store.update(seen.id, { held: { ...held, epoch: outcome.epoch }, epochSeen: outcome.epoch })
   core.confirmed.set(seen.id, { name: seen.name, incarnation: held.incarnation })
+  core.guarding.learn(outcome, core.parts.self.id)
+  if (taken !== null) announceSeizure(core, outcome)
   log.info({ volume: seen.name, id: seen.id, epoch: outcome.epoch }, 'held')
   try {
     const mountpoint = await attach(core, local, mountId)
+    // The watchdog knows of the volume before a container can write to it, and none starts under a lease that is over.
+    await core.guarding.tell()
+    if (!core.lease.runs) {
+      await detach(core, seen.id, mountId)
+      throw leaseLost(core, seen.name)
+    }
     core.parts.bus.publish(`volume.${seen.id}.held`, {
       name: seen.name,
       host: core.parts.self.id,
@@ -58,10 +73,18 @@ async function intendHold(
   seen: VolumeRecord,
   local: LocalCopy,
   verifiedHash: string | null,
+  taken: TakeOver | null,
 ): Promise<LocalCopy['held']> {
   const { store } = core.parts
-  if (seen.holder !== null) return null
   if (local.epochSeen > seen.epoch) throw registryBehind(core, seen, local)
+  if (taken !== null) {
+    if (!isTakeOverReady(local, taken.best) || verifiedHash === null) return null
+    if (verifiedHash !== taken.best.hash) throw treeTampered(core, { ...seen, last: taken.best })
+    const held = { epoch: seen.epoch + 1, incarnation: core.parts.newId() }
+    await store.update(seen.id, { held })
+    return held
+  }
+  if (seen.holder !== null) return null
   if (seen.last !== null && !isAt(local, seen.last)) return null
   // It was still held here when it was looked at, and has been released since: look again, and compare this time.
   if (seen.last !== null && verifiedHash === null) return null
@@ -105,6 +128,25 @@ async function commitHold(
   if (refusal !== null) return refusal
   if (entry === null) throw notFound(seen.name)
   return entry.value
+}
+
+/** The same from a holder that is lost: its lease is ended first, then the record is written from the revision that was read before. */
+async function commitTakeOver(
+  core: Core,
+  entry: Versioned<VolumeRecord>,
+  held: { epoch: number; incarnation: string },
+  { best, hosts }: TakeOver,
+  signal: AbortSignal,
+): Promise<VolumeRecord | WherryError> {
+  const next = (record: VolumeRecord) => recordAfterTakeOver(core, record, best, [...hosts, core.parts.self.id], held)
+  const mine = (record: VolumeRecord) => record.holder?.incarnation === held.incarnation
+  return await writeTakeOver(core, entry, next, mine, signal)
+}
+
+/** Takes back a use that nobody was told of. */
+async function detach(core: Core, id: string, mountId: string): Promise<void> {
+  const { [mountId]: count = 0, ...others } = (await core.parts.store.copy(id))?.mounts ?? {}
+  await core.parts.store.update(id, { mounts: count > 1 ? { ...others, [mountId]: count - 1 } : others })
 }
 
 /** Mounts the tree and writes the use down, synced, before Docker hears of it. */

@@ -1,12 +1,14 @@
 import { isDeepStrictEqual } from 'node:util'
 import { codeOf } from '../errors.ts'
-import type { HostRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { dropUnborn, followNewest, type IdleSince } from './copy-upkeep.ts'
 import type { Core } from './core.ts'
-import { HeldCopies } from './held-copies.ts'
+import { settleFences } from './fences.ts'
+import type { Heartbeat } from './lease.ts'
+import { keepPlaced } from './placement.ts'
 import { releaseIfUnused } from './release.ts'
 import { clearTombstones, finishRemoval } from './removal.ts'
+import { confirmHolds, settleDiverged } from './returning.ts'
 
 /** Wakes do the work in time; this look is for what they missed. */
 const ROUND_MS = 2_000
@@ -20,35 +22,36 @@ const ROUND_LIMIT_MS = 30_000
 /** Wakes the housekeeping loop; the key no volume name can have. */
 export const HOUSEKEEPING = '/housekeeping'
 
-/** Sends this host's heartbeat until the agent stops. */
-export async function beat(core: Core): Promise<void> {
-  const { parts } = core
-  const held = new HeldCopies(parts)
-  let wasLost = false
-  while (!parts.signal.aborted) {
-    try {
-      const write = await parts.registry.putHost(selfRecord(core, await held.list()))
-      if (write.outcome === 'done') wasLost = false
-    } catch (error) {
-      if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') parts.log.error({ err: error }, 'the heartbeat failed')
-      else if (!wasLost) parts.log.warn({ err: error }, 'the registry is out of reach')
-      wasLost = true
-    }
-    await parts.clock.sleep(parts.heartbeatMs, parts.signal)
+/** What this host's heartbeat says; answers at once from what was last known of the disk. */
+export async function describeHost(
+  core: Pick<Core, 'parts' | 'engine' | 'uses' | 'disk'>,
+  held: readonly LocalCopy[],
+): Promise<Heartbeat> {
+  const { parts, engine, disk } = core
+  return {
+    id: parts.self.id,
+    name: engine.name,
+    address: parts.self.address,
+    transferPort: parts.self.transferPort,
+    swarmNode: engine.swarmNode,
+    uses: Object.fromEntries(held.map((copy) => [copy.id, core.uses.live(copy.name)])),
+    freeBytes: disk.freeBytes,
+    totalBytes: disk.totalBytes,
+    zone: engine.zone,
+    draining: engine.drained || parts.drainWish.get(),
   }
 }
 
-function selfRecord(core: Core, held: readonly LocalCopy[]): HostRecord {
-  const { parts } = core
-  return {
-    id: parts.self.id,
-    name: core.engine.name,
-    address: parts.self.address,
-    transferPort: parts.self.transferPort,
-    incarnation: parts.self.incarnation,
-    swarmNode: core.engine.swarmNode,
-    uses: Object.fromEntries(held.map((copy) => [copy.id, core.uses.live(copy.name)])),
-    at: parts.clock.now().toISOString(),
+/** Reads all heartbeats once a heartbeat until the agent stops: by them others' leases are judged. */
+export async function watchHosts(core: Core): Promise<void> {
+  const { registry, clock, heartbeatMs, signal } = core.parts
+  while (!signal.aborted) {
+    try {
+      core.hosts.see(await registry.hosts())
+    } catch (error) {
+      report(core, 'read the heartbeats', error)
+    }
+    await clock.sleep(heartbeatMs, signal)
   }
 }
 
@@ -65,12 +68,16 @@ export async function keepHouse(core: Core): Promise<void> {
   while (!parts.signal.aborted) {
     const steps: [string, () => Promise<void>][] = [
       ['ask the engine', () => askEngine(core)],
+      ['let fenced containers go on', () => settleFences(core)],
+      ['confirm holds', () => confirmHolds(core)],
       ['put local volumes in order', () => settleLocal(core)],
-      ['read the heartbeats', async () => core.hosts.see((await parts.registry.hosts()).map((entry) => entry.value))],
       ['put removed volumes away', async () => clearTombstones(core, await parts.registry.removed())],
     ]
     const nowMs = parts.clock.elapsedMs()
     if (nowMs >= copiesAtMs) {
+      steps.push(['look at the disk', async () => void Object.assign(core.disk, await parts.store.space())])
+      steps.push(['compare copies with their records', () => compareCopies(core)])
+      steps.push(['place copies', () => keepPlaced(core)])
       steps.push(['catch up copies', () => followNewest(core, idle)])
       steps.push(['drop what never became a copy', () => dropUnborn(core, startedMs)])
       copiesAtMs = nowMs + COPIES_EVERY_MS
@@ -114,6 +121,17 @@ async function settleLocal(core: Core): Promise<void> {
     } else {
       await settleMounted(core, copy, mounted.has(copy.id))
     }
+  }
+}
+
+/** Learns which held volumes others could take over, and puts aside trees that the cluster did not go on from. */
+async function compareCopies(core: Core): Promise<void> {
+  const { store, registry, self } = core.parts
+  for (const copy of (await store.copies()).copies) {
+    const record = (await registry.volume(copy.name))?.value
+    if (record?.id !== copy.id) continue
+    if (copy.held === null) await settleDiverged(core, copy, record)
+    else if (record.holder?.incarnation === copy.held.incarnation) core.guarding.learn(record, self.id)
   }
 }
 

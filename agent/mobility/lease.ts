@@ -17,7 +17,7 @@ const HEARTBEATS_UNBROKEN = 2.5
 export class Lease {
   readonly #parts: Pick<Parts, 'registry' | 'clock' | 'self' | 'log' | 'heartbeatMs' | 'leaseMs' | 'signal'>
   readonly #describe: () => Promise<Heartbeat>
-  readonly #renewed: () => void
+  readonly #renewed: (lapsed: boolean) => void
   /** Revision of our heartbeat as far as we know; null: it must be read. */
   #revision: number | null = null
   #renewal = 0
@@ -28,8 +28,8 @@ export class Lease {
   #provenMs = Number.NEGATIVE_INFINITY
   #lost = false
 
-  /** `describe` says what the heartbeat carries, and must not wait for long; `renewed` is called after each renewal that was acknowledged. */
-  constructor(parts: Parts, describe: () => Promise<Heartbeat>, renewed: () => void) {
+  /** `describe` says what the heartbeat carries, and must not wait for long; `renewed` is called after each renewal that was acknowledged; `lapsed`: the lease had been over. */
+  constructor(parts: Parts, describe: () => Promise<Heartbeat>, renewed: (lapsed: boolean) => void) {
     this.#parts = parts
     this.#describe = describe
     this.#renewed = renewed
@@ -54,7 +54,9 @@ export class Lease {
    * was not renewed. Infinity: it does not now.
    */
   get unbrokenSinceMs(): number {
-    return this.#parts.clock.elapsedMs() - this.#answeredMs > this.#breakMs ? Number.POSITIVE_INFINITY : this.#unbrokenMs
+    return this.#parts.clock.elapsedMs() - this.#answeredMs > this.#breakMs
+      ? Number.POSITIVE_INFINITY
+      : this.#unbrokenMs
   }
 
   /** Nobody was able to end the lease at `atMs` (promise 6): it runs on from there. */
@@ -96,9 +98,7 @@ export class Lease {
       at: clock.now().toISOString(),
     }
     const write =
-      this.#revision === null
-        ? await registry.addHost(record)
-        : await registry.updateHost(record, this.#revision)
+      this.#revision === null ? await registry.addHost(record) : await registry.updateHost(record, this.#revision)
     // Somebody expired it, or an earlier write of ours whose answer was lost came through: look again at the next beat.
     if (write.outcome !== 'done') {
       this.#revision = null
@@ -111,12 +111,14 @@ export class Lease {
 
   #acknowledged(entry: Versioned<HostRecord>, startMs: number): void {
     const nowMs = this.#parts.clock.elapsedMs()
+    const lapsed = !this.runs
     this.#revision = entry.revision
     this.#ackedMs = startMs
-    if (nowMs - this.#answeredMs > this.#breakMs || this.#unbrokenMs === Number.POSITIVE_INFINITY) this.#unbrokenMs = nowMs
+    if (nowMs - this.#answeredMs > this.#breakMs || this.#unbrokenMs === Number.POSITIVE_INFINITY)
+      this.#unbrokenMs = nowMs
     this.#answeredMs = nowMs
     this.#lost = false
-    this.#renewed()
+    this.#renewed(lapsed)
   }
 
   async #read(): Promise<void> {

@@ -3,24 +3,34 @@ import { codeOf, WherryError } from '../errors.ts'
 import { Lanes } from '../lanes.ts'
 import type { VolumeOptions, VolumeRecord } from '../model.ts'
 import { describeOptions } from '../options.ts'
-import type { TreeChooser } from '../transfer/contract.ts'
+import type { Question, QuestionAnswerer, TreeChooser } from '../transfer/contract.ts'
+import { Checkpointing } from './checkpointing.ts'
 import { Checks } from './checks.ts'
 import { readVolume } from './commit.ts'
 import type { Health, HostView, Mobility, MoveView, VolumeView } from './contract.ts'
+import { answerCopy, takeOffer } from './copy-answer.ts'
 import { Copying } from './copying.ts'
 import type { Core } from './core.ts'
 import { Directory } from './directory.ts'
+import { drainHost } from './draining.ts'
+import { Expiry } from './expiry.ts'
+import { Guarding } from './guarding.ts'
+import { HeldCopies } from './held-copies.ts'
 import { Hints } from './hints.ts'
-import { beat, HOUSEKEEPING, keepHouse } from './housekeeping.ts'
+import { describeHost, HOUSEKEEPING, keepHouse, watchHosts } from './housekeeping.ts'
+import { Isolation } from './isolation.ts'
+import { Lease } from './lease.ts'
 import { mountVolume } from './mount.ts'
 import type { Parts } from './parts.ts'
+import { promoteVolume } from './promote.ts'
+import { recoverRegistry } from './recover.ts'
 import { notFound } from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
 import { finishRemoval, removeVolume } from './removal.ts'
 import { chooseTree } from './source.ts'
 import { Uses } from './uses.ts'
 import { verifyVolume } from './verification.ts'
-import { viewHosts, viewVolume } from './views.ts'
+import { lookAtDisk, viewHosts, viewVolume } from './views.ts'
 import { Wakes } from './wakes.ts'
 
 /** Docker's client gives up on most calls after 30 s. */
@@ -33,43 +43,34 @@ export interface RunningMobility extends Mobility {
   start(): Promise<void>
   /** What other hosts may read here. */
   readonly source: TreeChooser
+  /** What other hosts may ask. */
+  readonly answer: QuestionAnswerer
 }
 
 export function createMobility(
   parts: Parts,
   about: { version: string; notes: () => readonly string[] },
 ): RunningMobility {
-  const hosts = new Directory(parts.clock, parts.leaseMs)
-  const locks = new Lanes()
-  const wakes = new Wakes()
-  const core: Core = {
-    parts,
-    hosts,
-    locks,
-    wakes,
-    copying: new Copying(parts, hosts, locks, wakes),
-    checks: new Checks(parts),
-    pendingMounts: new Map(),
-    uses: new Uses(parts.engine, parts.clock),
-    engine: { name: parts.self.address, swarmNode: null, leader: false },
-    confirmed: new Map(),
-    releasing: new Set(),
-    liveCaptures: new Map(),
-  }
+  const core = createCore(parts)
+  const isolation = new Isolation(parts, core.hosts, core.lease, () => void core.guarding.tell())
   const hints = new Hints(core)
   const view = async (record: VolumeRecord, stale: boolean): Promise<VolumeView> =>
-    viewVolume(core, record, await parts.store.mounted(), stale)
+    viewVolume(core, record, await lookAtDisk(core), stale)
   return {
     async start() {
       await parts.store.recover()
       parts.registry.watch((name) => {
-        wakes.wake(name)
-        wakes.wake(HOUSEKEEPING)
+        core.wakes.wake(name)
+        core.wakes.wake(HOUSEKEEPING)
       }, parts.signal)
       hints.start()
-      void beat(core)
+      void core.lease.run()
+      void isolation.run()
+      void watchHosts(core)
+      void core.checkpointing.run()
       void keepHouse(core)
     },
+    answer: (question, _peer, signal) => answerQuestion(core, question, signal),
     source: (request, _peer, signal) => chooseTree(core, request, signal),
     create: async (name, options) => view(await createVolume(core, name, options), false),
     async get(name, signal) {
@@ -80,10 +81,10 @@ export function createMobility(
     },
     async list() {
       const { entries, stale } = await parts.cache.list()
-      const mounted = await parts.store.mounted()
+      const disk = await lookAtDisk(core)
       return entries
         .filter(({ value }) => value.removedAt === null)
-        .map(({ value }) => viewVolume(core, value, mounted, stale))
+        .map(({ value }) => viewVolume(core, value, disk, stale))
     },
     remove: (name) => removeVolume(core, name),
     async mount(name, mountId, deadlineMs) {
@@ -94,11 +95,14 @@ export function createMobility(
     },
     unmount: (name, mountId) => unmountVolume(core, name, mountId),
     verify: (name, signal) => verifyVolume(core, name, signal),
+    promote: async (name, acceptLoss, signal) => view(await promoteVolume(core, name, acceptLoss, signal), false),
+    drain: (on) => drainHost(core, on),
+    recover: (signal) => recoverRegistry(core, signal),
     async hosts(): Promise<HostView[]> {
       return viewHosts(core)
     },
     async moves(): Promise<MoveView[]> {
-      return core.copying.moves(hosts.label(parts.self.id))
+      return core.copying.moves(core.hosts.label(parts.self.id))
     },
     async health(): Promise<Health> {
       const registry = await parts.registry.hosts().then(
@@ -118,6 +122,57 @@ export function createMobility(
         version: about.version,
       }
     },
+  }
+}
+
+/** Everything that is shared, wired up; nothing runs yet. */
+function createCore(parts: Parts): Core {
+  const hosts = new Directory(parts.clock, parts.leaseMs)
+  const locks = new Lanes()
+  const wakes = new Wakes()
+  const held = new HeldCopies(parts)
+  const confirmed: Core['confirmed'] = new Map()
+  const describe = async () => describeHost(core, await held.list())
+  const lease = new Lease(parts, describe, (lapsed) => {
+    // Others may have taken over meanwhile: a write has to tell for each hold.
+    if (lapsed) confirmed.clear()
+    void guarding.tell()
+    if (lapsed) wakes.wake(HOUSEKEEPING)
+  })
+  const guarding = new Guarding(parts, lease, held)
+  const core: Omit<Core, 'checkpointing'> = {
+    parts,
+    hosts,
+    locks,
+    wakes,
+    copying: new Copying(parts, hosts, locks, wakes),
+    checks: new Checks(parts),
+    lease,
+    expiry: new Expiry(parts, hosts, lease),
+    guarding,
+    pendingMounts: new Map(),
+    uses: new Uses(parts.engine, parts.clock),
+    engine: { name: parts.self.address, swarmNode: null, leader: false, zone: null, drained: false },
+    disk: { freeBytes: 0, totalBytes: 0 },
+    confirmed,
+    releasing: new Set(),
+    liveCaptures: new Map(),
+  }
+  const whole = core as Core & { checkpointing: Checkpointing }
+  whole.checkpointing = new Checkpointing(whole)
+  return whole
+}
+
+async function answerQuestion(core: Core, question: Question, signal: AbortSignal): Promise<unknown> {
+  switch (question.kind) {
+    case 'copy':
+      return await answerCopy(core, question.volume)
+    case 'offer':
+      return await takeOffer(core, question, signal)
+    case 'registry':
+      return await core.parts.sight()
+    case 'inventory':
+      return (await core.parts.store.copies()).copies
   }
 }
 

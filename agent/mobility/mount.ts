@@ -1,11 +1,13 @@
 import { codeOf, WherryError } from '../errors.ts'
 import type { VolumeRecord } from '../model.ts'
+import type { Versioned } from '../registry/contract.ts'
 import { readVolume } from './commit.ts'
 import type { CopyJob } from './copy-job.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { attach, holdAndMount } from './hold.ts'
-import { checkRunning, copyRunning, heldElsewhere, notFound, stillReleasing } from './refusals.ts'
+import { checkRunning, copyRunning, heldElsewhere, leaseLost, notFound, stillReleasing } from './refusals.ts'
+import { isTakeOverReady, weighTakeOver } from './seize.ts'
 
 /** How often a waiting Mount looks again when no wake comes. */
 const LOOK_MS = 300
@@ -69,6 +71,7 @@ async function tryMount(core: Core, attempt: Attempt): Promise<string | WherryEr
   if (entry === null || entry.value.removedAt !== null) throw notFound(name)
   const record = entry.value
   if (record.holder !== null && record.holder.host !== core.parts.self.id) {
+    if (!core.hosts.alive(record.holder.host)) return takeOver(core, attempt, entry)
     core.copying.want(record, deadlineMs)
     return heldElsewhere(core, record)
   }
@@ -87,6 +90,7 @@ async function mountConfirmed(core: Core, attempt: Attempt): Promise<string | Wh
     return withinDeadline(core, { id, name: hold.name }, attempt.signal, async () => {
       const local = await core.parts.store.copy(id)
       if (local?.held == null || local.held.incarnation !== core.confirmed.get(id)?.incarnation) return null
+      if (core.guarding.isGuarded(local) && !core.lease.runs) return leaseLost(core, local.name)
       return attach(core, local, attempt.mountId)
     })
   }
@@ -99,6 +103,26 @@ function awaitCopy(core: Core, attempt: Attempt, record: VolumeRecord): WherryEr
   if (failure !== null) throw failure
   attempt.job = core.copying.want(record, attempt.deadlineMs + WANTED_AFTER_MOUNT_MS)
   return copyRunning(core, record, attempt.job)
+}
+
+/** The holder is silent: takes the volume over from it as soon as that is safe, with the best checkpoint that can be reached brought here first. */
+async function takeOver(core: Core, attempt: Attempt, entry: Versioned<VolumeRecord>): Promise<string | WherryError> {
+  const { name, mountId, deadlineMs, signal } = attempt
+  const record = entry.value
+  const found = await weighTakeOver(core, record, { person: false, loss: false }, signal)
+  if (found instanceof WherryError) return found
+  const local = await core.parts.store.copy(record.id)
+  if (local !== null && local.held !== null) return stillReleasing(core, name)
+  if (!isTakeOverReady(local, found.best)) {
+    const failure = attempt.job?.failure() ?? null
+    if (failure !== null) throw failure
+    const wantedMs = deadlineMs + WANTED_AFTER_MOUNT_MS
+    attempt.job = core.copying.wantCheckpoint(record, found.best, found.hosts, wantedMs)
+    return copyRunning(core, record, attempt.job)
+  }
+  const checked = await beforeAbort(core.checks.join(record.id), signal)
+  if (checked === null) return checkRunning(core, record)
+  return withinDeadline(core, record, signal, () => holdAndMount(core, entry, mountId, checked.hash, signal, found))
 }
 
 /** Looks at the idle tree before it is held. A tree that has to be read anew (after a reboot) may take past the deadline. */

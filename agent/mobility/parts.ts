@@ -71,6 +71,8 @@ export interface Parts {
   readonly peerAddresses: readonly { readonly address: string; readonly port: number }[]
   /** Whether a person wants this host's copies to leave. */
   readonly drainWish: DrainWish
+  /** True: this host has no peers; nobody can take anything over from it. */
+  readonly alone: boolean
   /** Addresses of the hosts that run the registry's servers; empty with a NATS of the user's own. */
   readonly registryHosts: readonly string[]
   /** Aborts when the agent shuts down. */

@@ -13,11 +13,7 @@ export function notFound(name: string): WherryError {
 
 export function heldElsewhere(core: Core, record: VolumeRecord): WherryError {
   const { holder } = record
-  if (holder === null) {
-    return new WherryError('VOLUME_HELD_ELSEWHERE', `Volume "${record.name}" changed hands just now.`, {
-      hint: 'Try again.',
-    })
-  }
+  if (holder === null) return changedHands(record.name)
   const containers = core.hosts.containers(holder.host, record.id)
   const users = containers.length === 0 ? 'no container that is known' : `container ${containers.join(', ')}`
   const where = core.hosts.labelWithAge(holder.host)
@@ -86,7 +82,71 @@ export function registryBehind(core: Core, record: VolumeRecord, local: LocalCop
   return new WherryError(
     'COPY_DAMAGED',
     `The registry says epoch ${record.epoch} for volume "${record.name}", but the disk of ${core.hosts.label(core.parts.self.id)} has seen epoch ${local.epochSeen}: the registry has lost changes.`,
-    { hint: 'Do not use the volume before the registry is restored from the host that has the newest data.' },
+    { hint: 'Run "wherry recover" on a host that reaches all others; it writes the records anew from the disks.' },
+  )
+}
+
+/** The same for what other hosts' disks say. */
+export function registryBehindDisks(record: VolumeRecord, epochSeen: number): WherryError {
+  return new WherryError(
+    'COPY_DAMAGED',
+    `The registry says epoch ${record.epoch} for volume "${record.name}", but a disk of the cluster has seen epoch ${epochSeen}: the registry has lost changes.`,
+    { hint: 'Run "wherry recover" on a host that reaches all others; it writes the records anew from the disks.' },
+  )
+}
+
+export function recordLost(core: Core, local: LocalCopy): WherryError {
+  return new WherryError(
+    'COPY_DAMAGED',
+    `Host ${core.hosts.label(core.parts.self.id)} holds volume "${local.name}" (id ${local.id}), but the registry has no such volume.`,
+    { hint: 'The data stays on this disk. Run "wherry recover" before using the volume.' },
+  )
+}
+
+/** This host may neither hold nor mount: others may take over what it has. */
+export function leaseLost(core: Core, name: string): WherryError {
+  return new WherryError(
+    'LEASE_LOST',
+    `Host ${core.hosts.label(core.parts.self.id)} has lost its lease: the registry has not acknowledged a renewal for ${Math.round(core.parts.leaseMs / 1000)} s, so volume "${name}" cannot be mounted here now.`,
+    {
+      hint: 'That passes when the registry answers again; check that more than half of the nats-servers run and that this host reaches them.',
+    },
+  )
+}
+
+/** The holder may be lost, and may still come back. */
+export function leaseRunning(core: Core, record: VolumeRecord, waitMs: number): WherryError {
+  const { holder } = record
+  if (holder === null || core.hosts.alive(holder.host)) return heldElsewhere(core, record)
+  const wait = Number.isFinite(waitMs)
+    ? `in ${Math.ceil(waitMs / 1000)} s`
+    : 'when the registry answers this host without a break'
+  return new WherryError(
+    'VOLUME_HELD_ELSEWHERE',
+    `Volume "${record.name}" is held by host ${core.hosts.labelWithAge(holder.host)}, which may still be writing; it can be taken over ${wait}.`,
+    { hint: 'That happens by itself if the host stays silent.' },
+  )
+}
+
+/** Somebody else was faster. */
+export function changedHands(name: string): WherryError {
+  return new WherryError('VOLUME_HELD_ELSEWHERE', `Volume "${name}" changed hands just now.`, { hint: 'Try again.' })
+}
+
+/** Why a volume is not taken over from a lost holder by itself: who has what, and what a person can do. */
+export function failoverRefused(
+  core: Core,
+  record: VolumeRecord,
+  described: string,
+  why: string,
+  losesData: boolean,
+): WherryError {
+  const holder = record.holder === null ? 'no host' : `host ${core.hosts.labelWithAge(record.holder.host)}`
+  const command = `wherry promote ${record.name}${losesData ? ' --accept-loss' : ''}`
+  return new WherryError(
+    'FAILOVER_REFUSED',
+    `Volume "${record.name}" is held by ${holder} and is not taken over: ${why}. ${described}.`,
+    { hint: `Bring that host back, or go on without what only it has: ${command}` },
   )
 }
 

@@ -1,9 +1,12 @@
-import { codeOf, WherryError } from '../errors.ts'
+import { codeOf } from '../errors.ts'
 import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { Capture, LocalCopy } from '../store/contract.ts'
 import { changeVolume } from './commit.ts'
-import { copiesAfter, withCopy } from './copy-state.ts'
+import { confirmHold } from './confirmation.ts'
+import { copiesAfter } from './copy-state.ts'
 import type { Core } from './core.ts'
+import { recordLost } from './refusals.ts'
+import { giveUpHold } from './returning.ts'
 
 /** Docker sends Unmount a moment before its list shows the container as exited; longer than this it really runs. */
 const EXIT_WAIT_MS = 10_000
@@ -39,20 +42,19 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
   // The next container is at the door: what is held for certain is handed on without a checkpoint in between.
   if (core.pendingMounts.has(local.name) && core.confirmed.has(id)) return
   core.liveCaptures.get(id)?.abort()
+  await core.checkpointing.stop(id)
   if (!(await awaitExit(core, local))) return
   await store.unmount(id)
   const found = await captureQuiet(core, id)
   const final = nextCheckpoint(core, local, found)
-  await store.update(id, { checkpoint: final })
-  const outcome = await commitRelease(core, local, local.held, final)
-  core.confirmed.delete(id)
-  if (outcome === 'diverged') {
-    log.error(
-      { volume: local.name, id, epoch: local.held.epoch },
-      'this copy has writes that never reached the cluster; it is kept as it is and not used',
-    )
-    return
+  // Whether the hold is still ours decides what this tree is: before that it must not be said to be a checkpoint of the volume.
+  const state = await confirmHold(core, local)
+  if (state === 'lost') return await giveUpHold(core, local)
+  if (state !== 'released') {
+    await store.update(id, { checkpoint: final })
+    if ((await commitRelease(core, local, local.held, final)) === 'lost') return
   }
+  core.confirmed.delete(id)
   await store.update(id, { held: null })
   log.info({ volume: local.name, id, epoch: final.epoch, seq: final.seq, bytes: final.bytes }, 'released')
   bus.publish(`volume.${id}.released`, { name: local.name, host: self.id, epoch: local.held.epoch, seq: final.seq })
@@ -109,15 +111,15 @@ function nextCheckpoint(core: Core, local: LocalCopy, found: Capture): Checkpoin
   }
 }
 
-/** Tells the registry. `diverged`: another host has held the volume meanwhile and this tree has writes it never got. */
+/** Tells the registry. `lost`: another host has taken the volume over just now; the next look finds that, and settles it. */
 async function commitRelease(
   core: Core,
   local: LocalCopy,
   held: { epoch: number; incarnation: string },
   final: Checkpoint,
-): Promise<'released' | 'diverged'> {
+): Promise<'released' | 'lost'> {
   const { self, clock, signal } = core.parts
-  let outcome: 'released' | 'diverged' = 'released'
+  let outcome: 'released' | 'lost' = 'released'
   const change = (record: VolumeRecord | null): VolumeRecord => {
     outcome = 'released'
     if (record === null || record.id !== local.id) throw recordLost(core, local)
@@ -126,20 +128,9 @@ async function commitRelease(
     }
     // Either the read is stale or the hold never reached the registry. A write tells: it can only win in the second case.
     if (record.epoch < held.epoch) return { ...record }
-    if (final.hash === local.checkpoint?.hash) return record
-    outcome = 'diverged'
-    const { epoch, seq, at } = final
-    if (record.copies[self.id]?.state === 'diverged') return record
-    return withCopy(record, self.id, { epoch, seq, state: 'diverged', at, kept: false })
+    outcome = 'lost'
+    return record
   }
   await changeVolume(core.parts, local.name, change, AbortSignal.any([signal, clock.deadline(COMMIT_MS)]))
   return outcome
-}
-
-function recordLost(core: Core, local: LocalCopy): WherryError {
-  return new WherryError(
-    'COPY_DAMAGED',
-    `Host ${core.hosts.label(core.parts.self.id)} holds volume "${local.name}" (id ${local.id}), but the registry has no such volume.`,
-    { hint: 'The data stays on this disk. Restore the registry before using the volume.' },
-  )
 }

@@ -52,6 +52,11 @@ export class Uses {
     return this.#named(volumeName, LIVE_STATES)
   }
 
+  /** The containers behind `live`. */
+  liveContainers(volumeName: string): VolumeUser[] {
+    return this.#of(volumeName).filter((user) => LIVE_STATES.has(user.state))
+  }
+
   /** Names of the containers whose processes may write to a volume, by the last answer. */
   writing(volumeName: string): string[] {
     return this.#named(volumeName, WRITING_STATES)

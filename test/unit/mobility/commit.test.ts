@@ -14,6 +14,7 @@ const RECORD: VolumeRecord = {
   epoch: 3,
   holder: null,
   last: null,
+  seizures: [],
   copies: {},
   removedAt: null,
 }

@@ -2,6 +2,7 @@ import test from 'ava'
 import { Directory } from '../../../agent/mobility/directory.ts'
 import type { Clock } from '../../../agent/mobility/parts.ts'
 import type { HostRecord } from '../../../agent/model.ts'
+import type { Versioned } from '../../../agent/registry/contract.ts'
 
 const LEASE_MS = 8_000
 
@@ -18,7 +19,12 @@ function clockAt(): Clock & { advance(ms: number): void } {
   }
 }
 
-const host = (at: string): HostRecord => ({
+let revisions = 0
+
+/** A heartbeat, each one newer than the one before. */
+const host = (at: string, revision = ++revisions): Versioned<HostRecord> => ({ revision, value: record(at) })
+
+const record = (at: string): HostRecord => ({
   id: 'a',
   name: 'h1',
   address: '10.0.0.1',
@@ -27,6 +33,12 @@ const host = (at: string): HostRecord => ({
   swarmNode: null,
   uses: { v: ['db'] },
   at,
+  renewal: 1,
+  expiredBy: null,
+  freeBytes: 1,
+  totalBytes: 2,
+  zone: null,
+  draining: false,
 })
 
 test('a host is alive while its heartbeat changes, by the clock of the one who watches', (t) => {
@@ -35,13 +47,15 @@ test('a host is alive while its heartbeat changes, by the clock of the one who w
   hosts.see([host(clock.now().toISOString())])
   clock.advance(5_000)
   // The other host's clock stands an hour back: only that its heartbeat changed counts.
-  hosts.see([host('2023-11-14T21:13:25Z')])
+  const newest = host('2023-11-14T21:13:25Z')
+  hosts.see([newest])
   clock.advance(LEASE_MS - 1)
   t.true(hosts.alive('a'))
   clock.advance(1)
   t.false(hosts.alive('a'))
-  hosts.see([host('2023-11-14T21:13:25Z')])
-  t.false(hosts.alive('a'), 'the same heartbeat read again is no proof of life')
+  hosts.see([newest])
+  hosts.see([host('2023-11-14T21:13:24Z', newest.revision - 1)])
+  t.false(hosts.alive('a'), 'the same heartbeat read again is no proof of life, and a stale one neither')
   t.is(hosts.labelWithAge('a'), 'h1 (10.0.0.1), not heard from for 8 s')
 })
 

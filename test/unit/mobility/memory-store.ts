@@ -47,7 +47,15 @@ export class MemoryStore implements Store {
   async create({ id, name, options }: Pick<LocalCopy, 'id' | 'name' | 'options'>) {
     const known = this.#copies.get(id)
     if (known !== undefined) return known
-    const bare = { checkpoint: null, held: null, applying: false, damaged: null, epochSeen: 0, diverged: [], mounts: {} }
+    const bare = {
+      checkpoint: null,
+      held: null,
+      applying: false,
+      damaged: null,
+      epochSeen: 0,
+      diverged: [],
+      mounts: {},
+    }
     const copy: LocalCopy = { id, name, options, ...bare }
     this.#copies.set(id, copy)
     this.trees.set(id, '')

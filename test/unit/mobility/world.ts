@@ -1,15 +1,21 @@
 import { pino } from 'pino'
 import type { Engine, VolumeUser } from '../../../agent/docker/contract.ts'
 import { WherryError } from '../../../agent/errors.ts'
+import type { Guard } from '../../../agent/fence/contract.ts'
 import { createMobility, type RunningMobility } from '../../../agent/mobility/mobility.ts'
 import type { Parts } from '../../../agent/mobility/parts.ts'
 import type { VolumeOptions } from '../../../agent/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { VolumeCache } from '../../../agent/registry/cache.ts'
-import type { VolumePuller } from '../../../agent/transfer/contract.ts'
+import type { Registry } from '../../../agent/registry/contract.ts'
+import type { Peers, VolumePuller } from '../../../agent/transfer/contract.ts'
 import { VirtualClock } from './clock.ts'
+import { MemoryPauses } from './memory-pauses.ts'
 import { MemoryRegistry } from './memory-registry.ts'
 import { hashOf, MemoryStore } from './memory-store.ts'
+
+/** How often the watchdogs look. */
+const WATCH_MS = 100
 
 export const OPTIONS: VolumeOptions = DEFAULT_OPTIONS
 
@@ -19,6 +25,11 @@ export class MemoryHost {
   readonly store: MemoryStore
   /** Containers as the engine shows them. */
   users: VolumeUser[] = []
+  /** What this host has paused, and the last word to its watchdog; both outlive the agent. */
+  readonly pauses = new MemoryPauses(this)
+  guard: Guard | null = null
+  /** False: nothing reaches this host, and it reaches nobody, the registry included. */
+  connected = true
   agent: RunningMobility
   readonly #world: World
   #stop = new AbortController()
@@ -43,10 +54,41 @@ export class MemoryHost {
     this.#stop.abort()
   }
 
+  /** Puts a container into another state, if it is in the first one. */
+  setState(id: string, from: string, to: string): boolean {
+    const found = this.users.find((user) => user.id === id)
+    if (found?.state !== from) return false
+    this.users = this.users.map((user) => (user.id === id ? { ...user, state: to } : user))
+    return true
+  }
+
+  /** A container is gone. */
+  end(id: string): void {
+    this.users = this.users.filter((user) => user.id !== id)
+  }
+
+  /** What the watchdog in the plugin's process does, as the real one does it. */
+  async watch(): Promise<void> {
+    const { guard } = this
+    if (guard === null || this.#world.clock.elapsedMs() < guard.untilMs) return
+    const running = this.users.filter(({ state }) => state === 'running')
+    for (const user of running) {
+      const volumes = guard.volumes.filter(({ name }) => user.volumes.includes(name)).map(({ id }) => id)
+      if (volumes.length > 0) await this.pauses.pause([{ container: user.id, volumes, reason: 'fence' }])
+    }
+  }
+
   #createAgent(): RunningMobility {
-    const { clock, registry } = this.#world
+    const { clock } = this.#world
+    const registry = this.#world.registryOf(this)
     const engine: Engine = {
       users: async () => this.users,
+      pause: async (id) => this.setState(id, 'running', 'paused'),
+      unpause: async (id) => void this.setState(id, 'paused', 'running'),
+      kill: async (id) => this.end(id),
+      nodes: async () => [],
+      nodeLabels: async () => new Map(),
+      setNodeLabels: async () => undefined,
       finishedAt: async () => null,
       info: async () => ({ name: this.name, swarmNode: null, leader: false }),
       tasks: async () => [],
@@ -64,8 +106,24 @@ export class MemoryHost {
       clock,
       newId: () => this.#world.newId(),
       log: pino({ level: 'silent' }),
+      peers: this.#world.peersOf(this),
+      sight: async () => ({ server: true, leader: !this.#world.registry.away }),
+      watchdog: {
+        guard: (guard) => {
+          this.guard = guard
+        },
+      },
+      pauses: this.pauses,
       heartbeatMs: 1_000,
       leaseMs: 8_000,
+      seizeAfterMs: 12_000,
+      pauseBudgetMs: 500,
+      checkpointShare: 0.2,
+      replaceAfterMs: 600_000,
+      alone: false,
+      registryHosts: this.#world.names,
+      peerAddresses: this.#world.names.map((address) => ({ address, port: 1 })),
+      drainWish: { get: () => false, set: async () => undefined },
       signal: this.#stop.signal,
     }
     return createMobility(parts, { version: 'test', notes: () => [] })
@@ -76,6 +134,7 @@ export class MemoryHost {
 export class World {
   readonly clock = new VirtualClock()
   readonly registry = new MemoryRegistry()
+  readonly names: string[] = []
   readonly hosts: MemoryHost[] = []
   /** How long a copy takes. */
   pullMs = 0
@@ -83,7 +142,8 @@ export class World {
 
   static async start(count: number): Promise<World> {
     const world = new World()
-    for (let n = 1; n <= count; n++) world.hosts.push(new MemoryHost(world, `h${n}`))
+    world.names.push(...Array.from({ length: count }, (_, n) => `h${n + 1}`))
+    for (const name of world.names) world.hosts.push(new MemoryHost(world, name))
     for (const host of world.hosts) await host.agent.start()
     await world.clock.advance(3_000)
     return world
@@ -115,14 +175,49 @@ export class World {
     await this.clock.advance(1_000)
   }
 
+  /** The registry as `host` reaches it. */
+  registryOf(host: MemoryHost): Registry {
+    return new Proxy<Registry>(this.registry, {
+      get: (registry, name: keyof Registry) => {
+        if (name === 'watch') return registry.watch.bind(registry)
+        return async (...args: unknown[]) => {
+          if (!host.connected) throw new WherryError('REGISTRY_UNAVAILABLE', 'The host is cut off.')
+          return await (registry[name] as (...args: unknown[]) => Promise<unknown>).apply(registry, args)
+        }
+      },
+    })
+  }
+
+  /** Straight questions of `host`. */
+  peersOf(host: MemoryHost): Peers {
+    return {
+      ask: async ({ address }, question, signal) => {
+        const asked = this.hosts.find(({ name }) => name === address)
+        if (asked === undefined || !asked.connected || !host.connected)
+          throw new WherryError('TRANSFER_CUT', 'not reached')
+        return await asked.agent.answer(question, { name: host.name }, signal)
+      },
+    }
+  }
+
+  /** Lets time pass with the watchdogs awake. */
+  async pass(ms: number): Promise<void> {
+    for (let left = ms; left > 0; left -= WATCH_MS) {
+      await this.clock.advance(Math.min(WATCH_MS, left))
+      for (const host of this.hosts) await host.watch()
+    }
+  }
+
   /** Where `host` gets its copies from: the other hosts' disks. */
   pullerOf(host: MemoryHost): VolumePuller {
     return {
       pull: async (from, request, volume, signal, onProgress) => {
         const source = this.hosts.find(({ name }) => name === from.address)
-        if (source === undefined) throw new WherryError('TRANSFER_CUT', 'nobody there')
-        const { id } = await source.agent.source(request, { name: 'asker' }, signal)
-        const tree = source.store.trees.get(id) ?? ''
+        if (source === undefined || !source.connected || !host.connected)
+          throw new WherryError('TRANSFER_CUT', 'nobody there')
+        const { id, kind } = await source.agent.source(request, { name: 'asker' }, signal)
+        const trees = kind === 'spool' ? source.store.spooled : source.store.trees
+        const tree = trees.get(id) ?? ''
         const total = { bytesTotal: tree.length, filesTotal: 1 }
         onProgress({ ...total, bytesDone: 0, filesDone: 0 })
         await this.clock.sleep(this.pullMs, signal)

@@ -12,6 +12,7 @@ export function volumeRecord(name: string, more: Partial<VolumeRecord> = {}): Vo
     epoch: 0,
     holder: null,
     last: null,
+    seizures: [],
     copies: {},
     removedAt: null,
     ...more,
@@ -23,7 +24,18 @@ export function removedRecord(id: string): RemovedRecord {
 }
 
 export function hostRecord(id: string, at: string): HostRecord {
-  return { id, name: id, address: '127.0.0.1', transferPort: 1, incarnation: 'i', swarmNode: null, uses: {}, at }
+  const rest = { renewal: 1, expiredBy: null, freeBytes: 1, totalBytes: 2, zone: null, draining: false }
+  return {
+    id,
+    name: id,
+    address: '127.0.0.1',
+    transferPort: 1,
+    incarnation: 'i',
+    swarmNode: null,
+    uses: {},
+    at,
+    ...rest,
+  }
 }
 
 export async function openRegistry(host: TestHost): Promise<JetStreamRegistry> {

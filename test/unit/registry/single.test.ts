@@ -72,7 +72,15 @@ test('tombstones and heartbeats are kept in buckets of their own', async (t) => 
   t.deepEqual((await registry.removed())[0]?.value.hosts, [])
   t.is((await registry.deleteRemoved('x', updated.entry.revision)).outcome, 'done')
   t.deepEqual(await registry.removed(), [])
-  for (const at of ['1', '2']) t.is((await registry.putHost(hostRecord('h1', at))).outcome, 'done')
+  const first = await registry.addHost(hostRecord('h1', '1'))
+  if (first.outcome !== 'done') return t.fail(first.outcome)
+  t.is((await registry.addHost(hostRecord('h1', '2'))).outcome, 'refused')
+  t.is((await registry.updateHost(hostRecord('h1', '2'), first.entry.revision)).outcome, 'done')
+  t.is(
+    (await registry.updateHost(hostRecord('h1', '3'), first.entry.revision)).outcome,
+    'refused',
+    'an expiry on an old view',
+  )
   t.deepEqual(
     (await registry.hosts()).map(({ value }) => value.at),
     ['2'],

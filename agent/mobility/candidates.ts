@@ -1,0 +1,104 @@
+import { z } from 'zod'
+import type { Checkpoint, VolumeRecord } from '../model.ts'
+import type { CopyAnswer } from '../transfer/contract.ts'
+import type { Core } from './core.ts'
+import { compareCheckpoints, isInLine } from './lineage.ts'
+
+/** A host that lives answers in milliseconds; a Mount waits for all of them. */
+const ANSWER_MS = 2_000
+
+const count = z.int().nonnegative()
+const answerShape = z.object({
+  host: z.string(),
+  epochSeen: count,
+  checkpoint: z
+    .object({ epoch: count, seq: count, hash: z.string().min(1), at: z.string(), bytes: count, files: count })
+    .nullable(),
+  held: z.boolean(),
+})
+
+/** What the hosts that can be reached have of a volume. */
+export interface Candidates {
+  /** The newest committed checkpoint of the volume's line; null: none was found. */
+  readonly best: Checkpoint | null
+  /** Hosts that have it, by id. */
+  readonly hosts: readonly string[]
+  /** Highest epoch on any disk that answered. */
+  readonly epochSeen: number
+  /** Hosts with a copy by the record that did not answer. */
+  readonly silent: readonly string[]
+  /** One line for people: who has what. */
+  readonly described: string
+}
+
+/** Asks all hosts with a copy, straight, for their newest committed checkpoint; this host's own counts as well. Never rejects: who does not answer is `silent`. */
+export async function findCandidates(core: Core, record: VolumeRecord, signal: AbortSignal): Promise<Candidates> {
+  const { self, clock } = core.parts
+  const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_MS)])
+  const hosts = [...new Set([self.id, ...Object.keys(record.copies)])]
+  const answers = await Promise.all(hosts.map((host) => askForCopy(core, record, host, inTime)))
+  const found = answers.flatMap((answer) => answer ?? [])
+  const usable = found.filter(({ checkpoint }) => checkpoint !== null && isInLineOrNewer(record, checkpoint))
+  const best = usable.reduce<Checkpoint | null>(
+    (newest, { checkpoint }) =>
+      checkpoint !== null && (newest === null || compareCheckpoints(checkpoint, newest) > 0) ? checkpoint : newest,
+    null,
+  )
+  const silent = hosts.filter((_, nth) => answers[nth] === undefined)
+  return {
+    best,
+    hosts: usable.filter(({ checkpoint }) => checkpoint?.hash === best?.hash).map(({ host }) => host),
+    epochSeen: found.reduce((highest, { epochSeen }) => Math.max(highest, epochSeen), 0),
+    silent,
+    described: describe(core, record, found, silent),
+  }
+}
+
+/** Undefined: no answer. Null: the host has no copy. */
+async function askForCopy(
+  core: Core,
+  record: VolumeRecord,
+  host: string,
+  signal: AbortSignal,
+): Promise<CopyAnswer | null | undefined> {
+  const { self, peers, store } = core.parts
+  try {
+    if (host === self.id) {
+      const mine = await store.copy(record.id)
+      if (mine === null) return null
+      const usable = !mine.applying && mine.damaged === null && mine.held === null
+      const { epochSeen, checkpoint, held } = mine
+      return { host, epochSeen, checkpoint: usable ? checkpoint : null, held: held !== null }
+    }
+    const known = core.hosts.get(host)
+    if (known === undefined) return undefined
+    const address = { address: known.address, port: known.transferPort }
+    const answer = await peers.ask(address, { kind: 'copy', volume: record.id }, signal)
+    return answer === null ? null : { ...answerShape.parse(answer), host }
+  } catch {
+    return undefined
+  }
+}
+
+/** A checkpoint above `last` counts when it is of the line that the holder went on with: what a copy committed and the registry was not told of any more. */
+function isInLineOrNewer(record: VolumeRecord, checkpoint: Checkpoint): boolean {
+  if (isInLine(record, checkpoint)) return true
+  return checkpoint.epoch <= record.epoch && !record.seizures.some((seizure) => seizure.epoch > checkpoint.epoch)
+}
+
+function describe(core: Core, record: VolumeRecord, found: readonly CopyAnswer[], silent: readonly string[]): string {
+  const has = found.map(({ host, checkpoint, held }) => {
+    const what =
+      checkpoint === null
+        ? held
+          ? 'holds it'
+          : 'nothing that can be used'
+        : `checkpoint ${checkpoint.epoch}.${checkpoint.seq}`
+    return `${core.hosts.label(host)}: ${what}`
+  })
+  const away = silent.map((host) => {
+    const copy = record.copies[host]
+    return `${core.hosts.labelWithAge(host)}: did not answer, ${copy === undefined ? 'no copy is known' : `last known at ${copy.epoch}.${copy.seq}`}`
+  })
+  return [...has, ...away].join('; ') || 'no host has a copy'
+}

@@ -1,0 +1,44 @@
+import type { Pause } from '../fence/contract.ts'
+import { confirmHold } from './confirmation.ts'
+import type { Core } from './core.ts'
+import { giveUpHold } from './returning.ts'
+
+/**
+ * Lets containers that were paused for a fence go on, when the lease runs again and a write has confirmed each of their volumes' holds at the same epoch
+ * since; ends those whose volume has gone on elsewhere. Called by housekeeping; does nothing while the lease is over.
+ */
+export async function settleFences(core: Core): Promise<void> {
+  const { pauses } = core.parts
+  if (!core.lease.runs) {
+    // What is confirmed was so under a lease that is over: it counts again after the next write only.
+    core.confirmed.clear()
+    return
+  }
+  const fenced = (await pauses.all()).filter((pause) => pause.reason === 'fence')
+  if (fenced.length === 0) return
+  const volumes = new Set(fenced.flatMap((pause) => pause.volumes))
+  const ours = new Set<string>()
+  for (const id of volumes) if (await isStillOurs(core, id)) ours.add(id)
+  const mayRun = (pause: Pause) => pause.reason === 'fence' && pause.volumes.every((id) => ours.has(id))
+  // The word that the watchdog acts on has to be of this lease before anything runs again.
+  await core.guarding.tell()
+  if (core.lease.runs) await pauses.resume(mayRun)
+  core.parts.log.warn(
+    { containers: fenced.filter(mayRun).map((pause) => pause.container) },
+    'the lease runs again: fenced containers go on',
+  )
+}
+
+async function isStillOurs(core: Core, id: string): Promise<boolean> {
+  return await core.locks.run(id, async () => {
+    const local = await core.parts.store.copy(id)
+    if (local === null) return false
+    if (local.held === null) {
+      await core.parts.pauses.kill((pause) => pause.volumes.includes(id))
+      return false
+    }
+    const answer = await confirmHold(core, local)
+    if (answer === 'lost') await giveUpHold(core, local)
+    return answer === 'held'
+  })
+}

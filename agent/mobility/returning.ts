@@ -1,0 +1,116 @@
+import { codeOf } from '../errors.ts'
+import type { VolumeRecord } from '../model.ts'
+import type { LocalCopy } from '../store/contract.ts'
+import { changeVolume, readVolume } from './commit.ts'
+import { confirmHold } from './confirmation.ts'
+import { withCopy } from './copy-state.ts'
+import type { Core } from './core.ts'
+import { isInLine } from './lineage.ts'
+
+/** Bound of the registry work for one volume; housekeeping comes back to it. */
+const REGISTRY_MS = 20_000
+/** A killed container is gone within milliseconds; an engine under load takes longer. */
+const EXIT_LOOK_MS = 100
+const EXIT_WAIT_MS = 10_000
+
+/**
+ * What becomes of a hold that the cluster has gone on without: its containers are ended, the tree leaves the mount, and what it has is kept. A tree that is a
+ * checkpoint of the volume's line becomes a copy that is behind; one with other writes is put aside as diverged, and announced (promise 7). Runs under the volume's lock.
+ * May be repeated after any failure. Rejects ENGINE_UNREACHABLE, REGISTRY_UNAVAILABLE and what the disk answers.
+ */
+export async function giveUpHold(core: Core, local: LocalCopy): Promise<void> {
+  const { store, log } = core.parts
+  core.confirmed.delete(local.id)
+  log.error(
+    { volume: local.name, id: local.id, epoch: local.held?.epoch },
+    'the volume has gone on elsewhere while this host was away: its containers here are ended',
+  )
+  await endContainers(core, local)
+  await core.checkpointing.stop(local.id)
+  await store.unmount(local.id)
+  const found = await store.capture(local.id, 'quiet', core.parts.signal)
+  const record = await recordOf(core, local)
+  const { checkpoint } = local
+  const untouched = checkpoint !== null && checkpoint.hash === found.hash && isInLine(record, checkpoint)
+  if (untouched) await store.update(local.id, { held: null, mounts: {} })
+  else await putAside(core, record, local)
+}
+
+/** Copies at rest whose checkpoint the cluster did not go on from, because it was taken over while this host was away. */
+export async function settleDiverged(core: Core, local: LocalCopy, record: VolumeRecord): Promise<void> {
+  if (local.held !== null || local.checkpoint === null || local.applying || record.id !== local.id) return
+  if (isInLine(record, local.checkpoint)) return
+  // `last` may be stale in this reading; a seizure after the checkpoint's epoch never goes away again.
+  if (!record.seizures.some((seizure) => seizure.epoch > (local.checkpoint?.epoch ?? 0))) return
+  await core.locks.run(local.id, async () => {
+    const now = await core.parts.store.copy(local.id)
+    if (now?.held === null && now.checkpoint?.hash === local.checkpoint?.hash) await putAside(core, record, now)
+  })
+}
+
+/** Confirms holds of this host that no write has confirmed since the agent started, or since its lease was over. */
+export async function confirmHolds(core: Core): Promise<void> {
+  for (const copy of (await core.parts.store.copies()).copies) {
+    if (copy.held === null || core.confirmed.has(copy.id) || core.releasing.has(copy.id)) continue
+    if (Object.keys(copy.mounts).length === 0) continue
+    await core.locks.run(copy.id, async () => {
+      const local = await core.parts.store.copy(copy.id)
+      if (local === null || local.held === null || core.confirmed.has(copy.id)) return
+      const answer = await confirmHold(core, local)
+      if (answer === 'lost') await giveUpHold(core, local)
+      // A Mount that died half way, or a release: Docker never got an answer, or has no use any more, and the release settles it.
+      else if (answer !== 'held') await core.parts.store.update(copy.id, { mounts: {} })
+    })
+  }
+  await core.guarding.tell()
+}
+
+async function endContainers(core: Core, local: LocalCopy): Promise<void> {
+  const { clock, signal, engine, pauses } = core.parts
+  const endMs = clock.elapsedMs() + EXIT_WAIT_MS
+  for (;;) {
+    await core.uses.refresh()
+    const live = core.uses.liveContainers(local.name)
+    if (live.length === 0) break
+    await pauses.kill((pause) => pause.volumes.includes(local.id))
+    for (const { id } of live) await engine.kill(id)
+    if (clock.elapsedMs() > endMs) throw new Error(`containers of volume ${local.name} cannot be ended`)
+    await clock.sleep(EXIT_LOOK_MS, signal)
+    signal.throwIfAborted()
+  }
+  await pauses.kill((pause) => pause.volumes.includes(local.id))
+}
+
+/** Puts a tree aside and makes room for a fresh copy. */
+async function putAside(core: Core, record: VolumeRecord, local: LocalCopy): Promise<void> {
+  const { store, clock, self, log, bus, signal } = core.parts
+  const at = clock.now().toISOString()
+  const { diverged } = await store.diverge(local.id, at)
+  const tree = diverged.at(-1)
+  log.error(
+    { volume: local.name, id: local.id, epoch: tree?.epoch, base: tree?.base, directory: tree?.name },
+    'writes that never reached the cluster are kept as a diverged copy; look at them, then remove them',
+  )
+  bus.publish(`volume.${local.id}.diverged`, { name: local.name, host: self.id, ...tree })
+  const limit = AbortSignal.any([signal, clock.deadline(REGISTRY_MS)])
+  const change = (now: VolumeRecord | null) => {
+    const mine = now?.id === record.id ? now.copies[self.id] : undefined
+    if (now === null || mine === undefined || now.holder?.host === self.id) return now
+    // The tree is gone from here: this host's copy begins anew.
+    return mine.state === 'filling' && mine.seq === 0
+      ? now
+      : withCopy(now, self.id, { epoch: 0, seq: 0, state: 'filling', at, kept: mine.kept })
+  }
+  await changeVolume(core.parts, local.name, change, limit).catch((error: unknown) => {
+    if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') throw error
+    log.warn({ err: error, volume: local.name }, 'the registry was not told yet that a copy was put aside')
+  })
+}
+
+async function recordOf(core: Core, local: LocalCopy): Promise<VolumeRecord> {
+  const { clock, signal } = core.parts
+  const limit = AbortSignal.any([signal, clock.deadline(REGISTRY_MS)])
+  const record = (await readVolume(core.parts, local.name, limit))?.value
+  if (record?.id === local.id) return record
+  throw new Error(`the record of volume ${local.name} is gone`)
+}

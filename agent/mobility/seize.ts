@@ -1,0 +1,153 @@
+import type { WherryError } from '../errors.ts'
+import type { Checkpoint, Seizure, VolumeRecord } from '../model.ts'
+import type { Versioned } from '../registry/contract.ts'
+import type { LocalCopy } from '../store/contract.ts'
+import { findCandidates } from './candidates.ts'
+import { changeVolume } from './commit.ts'
+import { copiesAfter } from './copy-state.ts'
+import type { Core } from './core.ts'
+import { compareCheckpoints, withSeizure } from './lineage.ts'
+import { changedHands, failoverRefused, leaseRunning, registryBehindDisks } from './refusals.ts'
+
+/** A take-over that is possible as far as is known: every condition but the compare-and-sets themselves. */
+export interface TakeOver {
+  readonly record: VolumeRecord
+  readonly best: Checkpoint
+  /** Hosts that have `best`. */
+  readonly hosts: readonly string[]
+}
+
+/**
+ * Looks whether a volume may be taken over from its holder: the lease over or silent long enough, the newest committed checkpoint of all copies that
+ * can be reached found, and not below the registry's `last` unless a person accepts the loss. Answers why not otherwise, naming who has what. Changes nothing.
+ */
+export async function weighTakeOver(
+  core: Core,
+  record: VolumeRecord,
+  accepts: { readonly person: boolean; readonly loss: boolean },
+  signal: AbortSignal,
+): Promise<TakeOver | WherryError> {
+  const { holder, options } = record
+  if (holder !== null) {
+    const waitMs = core.expiry.inMs(holder.host)
+    if (waitMs > 0) return leaseRunning(core, record, waitMs)
+  }
+  const found = await findCandidates(core, record, signal)
+  const { best, described } = found
+  if (!accepts.person && (options.failover === 'manual' || options.onIsolation === 'continue')) {
+    return failoverRefused(
+      core,
+      record,
+      described,
+      'it waits for a person (failover=manual or on_isolation=continue)',
+      false,
+    )
+  }
+  if (found.epochSeen > record.epoch) return registryBehindDisks(record, found.epochSeen)
+  if (best === null)
+    return failoverRefused(core, record, described, 'no host that can be reached has a checkpoint of it', false)
+  if (record.last !== null && compareCheckpoints(best, record.last) < 0 && !accepts.loss) {
+    const missing = `the newest data (checkpoint ${record.last.epoch}.${record.last.seq}) is on hosts that cannot be reached`
+    return failoverRefused(core, record, described, missing, true)
+  }
+  return { record, best, hosts: found.hosts }
+}
+
+/**
+ * Ends the holder's lease and, from the very revision that was read before, writes the record that `next` makes. A holder that came back would have
+ * written its hold again after its new heartbeat, and that heartbeat would have taken the place of our mark: then one of the two writes fails. Answers why
+ * somebody was faster, or the record as written. Rejects REGISTRY_UNAVAILABLE; then the write may still have happened, and is found by `mine`.
+ */
+export async function writeTakeOver(
+  core: Core,
+  entry: Versioned<VolumeRecord>,
+  next: (record: VolumeRecord) => VolumeRecord,
+  mine: (record: VolumeRecord) => boolean,
+  signal: AbortSignal,
+): Promise<VolumeRecord | WherryError> {
+  const { registry } = core.parts
+  const { value: record, revision } = entry
+  if (record.holder !== null && !(await core.expiry.end(record.holder.host))) return changedHands(record.name)
+  const write = await registry.updateVolume(next(record), revision)
+  if (write.outcome === 'done') return write.entry.value
+  if (write.outcome === 'refused') return changedHands(record.name)
+  const look = (now: VolumeRecord | null) => (now !== null && mine(now) ? { ...now } : now)
+  const { entry: found } = await changeVolume(core.parts, record.name, look, signal, revision)
+  return found !== null && mine(found.value) ? found.value : changedHands(record.name)
+}
+
+/** The record after a take-over of `taken` by this host. `holder` null: the volume is idle then. */
+export function recordAfterTakeOver(
+  core: Core,
+  record: VolumeRecord,
+  best: Checkpoint,
+  hosts: readonly string[],
+  held: { epoch: number; incarnation: string } | null,
+): VolumeRecord {
+  const { self, clock } = core.parts
+  const at = clock.now().toISOString()
+  const epoch = held?.epoch ?? record.epoch + 1
+  const from = record.holder?.host ?? ''
+  const { seq, hash } = best
+  const seizure: Seizure = {
+    epoch,
+    from,
+    by: self.id,
+    at,
+    base: { epoch: best.epoch, seq, hash },
+    ageSeconds: ageAtLossSeconds(core, record, best),
+  }
+  const copies = hosts.reduce(
+    (all, host) => copiesAfter({ ...record, copies: all, last: best }, host, best),
+    behindAll(record, best),
+  )
+  const holder = held === null ? null : { host: self.id, incarnation: held.incarnation, since: at }
+  return { ...record, epoch, holder, last: best, seizures: withSeizure(record, seizure), copies }
+}
+
+/** Says what was lost, once, where people and programs look. */
+export function announceSeizure(core: Core, record: VolumeRecord): void {
+  const { log, bus, self } = core.parts
+  const seizure = record.seizures.at(-1)
+  if (seizure === undefined) return
+  const { epoch, base, ageSeconds } = seizure
+  log.error(
+    {
+      volume: record.name,
+      id: record.id,
+      epoch,
+      base: `${base.epoch}.${base.seq}`,
+      ageSeconds,
+      from: core.hosts.label(seizure.from),
+    },
+    `taken over from a host that was lost: writes of at most its last ${ageSeconds} s are missing here`,
+  )
+  bus.publish(`volume.${record.id}.seized`, { name: record.name, host: self.id, ...seizure })
+}
+
+/** By what a copy on this disk can be gone on from. */
+export function isTakeOverReady(local: LocalCopy | null, best: Checkpoint): boolean {
+  return (
+    local !== null &&
+    !local.applying &&
+    local.held === null &&
+    local.damaged === null &&
+    local.checkpoint?.hash === best.hash
+  )
+}
+
+/** Between the checkpoint and the last sign of life of the holder, by the clocks of both hosts. */
+function ageAtLossSeconds(core: Core, record: VolumeRecord, best: Checkpoint): number {
+  const silentMs = record.holder === null ? 0 : core.hosts.silentMs(record.holder.host)
+  const lostAtMs = core.parts.clock.now().getTime() - (Number.isFinite(silentMs) ? silentMs : 0)
+  return Math.max(0, Math.round((lostAtMs - Date.parse(best.at)) / 1000))
+}
+
+function behindAll(record: VolumeRecord, best: Checkpoint): VolumeRecord['copies'] {
+  return Object.fromEntries(
+    Object.entries(record.copies).map(([host, copy]) => {
+      const isAtBest = copy.epoch === best.epoch && copy.seq === best.seq && host !== record.holder?.host
+      return [host, !isAtBest && copy.state === 'current' ? { ...copy, state: 'behind' as const } : copy]
+    }),
+  )
+}

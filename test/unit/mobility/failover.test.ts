@@ -1,0 +1,166 @@
+import test, { type ExecutionContext } from 'ava'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { type MemoryHost, World } from './world.ts'
+
+const DEADLINE_MS = 100_000
+const OPTIONS = { ...DEFAULT_OPTIONS, copies: 2 }
+
+/** Three hosts; the first runs a container with the volume, whose checkpoint the second has. */
+async function heldWithCopy(options = OPTIONS) {
+  const world = await World.start(3)
+  await world.host(1).agent.create('data', options)
+  await world.use(2, 'data', 'zero')
+  await world.clock.until(world.host(1).agent.mount('data', 'm', DEADLINE_MS))
+  const { id } = await world.record('data')
+  write(world.host(1), id, 'one')
+  run(world.host(1))
+  await world.pass(30_000)
+  return { world, id, holder: world.host(1), other: world.host(2) }
+}
+
+function write(host: MemoryHost, id: string, tree: string): void {
+  host.store.trees.set(id, tree)
+}
+
+function run(host: MemoryHost): void {
+  host.users = [{ id: `c-${host.name}`, name: `db-${host.name}`, state: 'running', volumes: ['data'] }]
+}
+
+function states(host: MemoryHost): string[] {
+  return host.users.map(({ state }) => state)
+}
+
+async function epochOf(t: ExecutionContext, world: World): Promise<number> {
+  const { epoch } = await world.record('data')
+  t.true(Number.isInteger(epoch))
+  return epoch
+}
+
+test('promise 5: a volume whose holder is lost goes on at its newest checkpoint, and says what may be missing', async (t) => {
+  const { world, id, holder, other } = await heldWithCopy()
+  t.is((await world.record('data')).copies.h2?.state, 'current', 'the checkpoint of a held volume is on the other host')
+  write(holder, id, 'one and more')
+  const epoch = await epochOf(t, world)
+  holder.connected = false
+  await world.pass(1_000)
+  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
+  await world.pass(30_000)
+  await world.clock.until(mounting)
+  const record = await world.record('data')
+  t.is(other.store.trees.get(id), 'one')
+  t.is(record.holder?.host, 'h2')
+  t.is(record.epoch, epoch + 1)
+  t.like(record.seizures.at(-1), { from: 'h1', by: 'h2' })
+  t.true((record.seizures.at(-1)?.ageSeconds ?? Infinity) <= 15)
+})
+
+test('promise 6: a holder that cannot renew its lease is fenced before anybody else mounts', async (t) => {
+  const { world, holder, other } = await heldWithCopy()
+  holder.connected = false
+  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
+  let mounted = false
+  void mounting.then(() => {
+    mounted = true
+  })
+  for (let step = 0; step < 200 && !mounted; step++) {
+    await world.pass(100)
+    if (mounted) t.deepEqual(states(holder), ['paused'])
+  }
+  t.true(mounted)
+})
+
+test('a holder that comes back in time goes on under the same epoch', async (t) => {
+  const { world, holder } = await heldWithCopy()
+  const epoch = await epochOf(t, world)
+  holder.connected = false
+  await world.pass(10_000)
+  t.deepEqual(states(holder), ['paused'])
+  holder.connected = true
+  await world.pass(8_000)
+  t.deepEqual(states(holder), ['running'])
+  t.is((await world.record('data')).epoch, epoch)
+})
+
+test('promise 7: what an old holder wrote alone is kept as a diverged copy, its containers end, and it gets a copy again', async (t) => {
+  const { world, id, holder, other } = await heldWithCopy()
+  write(holder, id, 'one and more')
+  holder.connected = false
+  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
+  await world.pass(40_000)
+  await world.clock.until(mounting)
+  run(other)
+  holder.connected = true
+  await world.pass(20_000)
+  t.deepEqual(states(holder), [])
+  t.deepEqual([...holder.store.aside.values()], ['one and more'])
+  t.is((await holder.store.copy(id))?.diverged.length, 1)
+  write(other, id, 'two')
+  await world.pass(60_000)
+  t.is((await world.record('data')).copies.h1?.state, 'current')
+  t.is(holder.store.trees.get(id), 'two')
+})
+
+test('an old holder without writes of its own is simply behind, and catches up', async (t) => {
+  const { world, id, holder, other } = await heldWithCopy()
+  await world.pass(20_000)
+  holder.connected = false
+  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
+  await world.pass(40_000)
+  await world.clock.until(mounting)
+  run(other)
+  holder.connected = true
+  write(other, id, 'two')
+  await world.pass(80_000)
+  t.is(holder.store.aside.size, 0)
+  t.is(holder.store.trees.get(id), 'two')
+})
+
+test('a registry that is away for all pauses nobody, and nothing is taken over', async (t) => {
+  const { world, holder, other } = await heldWithCopy()
+  const epoch = await epochOf(t, world)
+  world.registry.away = true
+  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
+  await world.pass(60_000)
+  t.deepEqual(states(holder), ['running'])
+  world.registry.away = false
+  await world.pass(30_000)
+  t.deepEqual(states(holder), ['running'])
+  t.is((await world.record('data')).epoch, epoch)
+  await t.throwsAsync(world.clock.until(mounting))
+})
+
+test('failover=manual waits for a person, who is told what to type, and whose word counts', async (t) => {
+  const { world, id, holder, other } = await heldWithCopy({ ...OPTIONS, failover: 'manual' })
+  holder.connected = false
+  const mounting = other.agent.mount('data', 'm', 60_000)
+  await world.pass(61_000)
+  const error = await t.throwsAsync(world.clock.until(mounting), { code: 'FAILOVER_REFUSED' })
+  t.regex((error as { hint?: string }).hint ?? '', /wherry promote data$/)
+  await world.clock.until(other.agent.promote('data', false, new AbortController().signal))
+  t.is((await world.record('data')).holder, null)
+  await world.clock.until(other.agent.mount('data', 'm', DEADLINE_MS))
+  t.is(other.store.trees.get(id), 'one')
+})
+
+test('promise 2: when the newest checkpoint is only on the lost host a mount is refused, until a person accepts the loss', async (t) => {
+  const world = await World.start(3)
+  await world.host(1).agent.create('data', { ...OPTIONS, checkpointMs: null })
+  await world.use(2, 'data', 'old')
+  await world.use(1, 'data', 'new')
+  const { id } = await world.record('data')
+  world.host(1).connected = false
+  await world.pass(20_000)
+  const { agent, store } = world.host(2)
+  const signal = new AbortController().signal
+  await t.throwsAsync(world.clock.until(agent.mount('data', 'm', 30_000)), { code: 'DATA_UNREACHABLE' })
+  const error = await t.throwsAsync(world.clock.until(agent.promote('data', false, signal)), {
+    code: 'FAILOVER_REFUSED',
+  })
+  t.regex((error as { hint?: string }).hint ?? '', /wherry promote data --accept-loss$/)
+  await world.clock.until(agent.promote('data', true, signal))
+  await world.clock.until(agent.mount('data', 'm', DEADLINE_MS))
+  t.is(store.trees.get(id), 'old')
+  world.host(1).connected = true
+  await world.pass(30_000)
+  t.deepEqual([...world.host(1).store.aside.values()], ['new'])
+})

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Clock } from './mobility/parts.ts'
+import { bootTimeMs } from './sys/boot-time.ts'
 
 /** The machine's own time. */
 export const systemClock: Clock = {
   now: () => new Date(),
-  elapsedMs: () => performance.now(),
+  elapsedMs: bootTimeMs,
   sleep: async (ms, signal) => {
     await sleep(ms, undefined, { signal }).catch(() => undefined)
   },

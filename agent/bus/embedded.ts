@@ -95,6 +95,11 @@ export class EmbeddedNats implements AsyncDisposable {
     return (await this.#supervisor?.problem()) ?? null
   }
 
+  /** Asks this host's server's monitoring port, as `Supervisor.monitor` says; undefined also where there is no server. */
+  async monitor(path: string, timeoutMs: number): Promise<unknown> {
+    return this.#supervisor?.monitor(path, timeoutMs)
+  }
+
   /** The store of a time when this host was alone, if its records were not carried over yet. */
   async oldStore(): Promise<OldStore | null> {
     const { plan, stateDir, log } = this.#options

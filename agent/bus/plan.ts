@@ -50,6 +50,18 @@ export function planNats(settings: NatsSettings): NatsPlan {
   }
 }
 
+/**
+ * How many of the registry's servers must say that they see no leader before it is certain that no bucket has one: so many that the others, all
+ * together, are too few to be a majority of any bucket's replicas, wherever these are. Two of three, three of four, four of five servers with three replicas:
+ * more than half of the servers is not enough when only some of them have a replica. Infinity where nobody can know (a NATS of the user's own).
+ */
+export function leaderlessQuorum({ servers, replicas }: Pick<NatsPlan, 'servers' | 'replicas'>): number {
+  if (replicas === null || servers.length === 0) return Number.POSITIVE_INFINITY
+  const majorityOfReplicas = Math.floor(replicas / 2) + 1
+  const majorityOfServers = Math.floor(servers.length / 2) + 1
+  return Math.max(majorityOfServers, servers.length - majorityOfReplicas + 1)
+}
+
 function warningFor(advertise: string, peers: readonly string[], servers: readonly string[]): string | null {
   if (!peers.includes(advertise)) {
     return `This host (${advertise}) is not in WHERRY_PEERS (${peers.join(', ')}) and runs no nats-server: give every host the same list, with its own address in it.`

@@ -4,6 +4,9 @@ import { isOlder, OLDEST_WITH_SYNC_INTERVAL, type Version } from './version.ts'
 /** Peers of one cluster must agree on it; nats-servers of another product never join by accident. */
 const CLUSTER_NAME = 'wherry'
 
+/** The name of a server that is alone. */
+export const SINGLE_NAME = 'wherry-single'
+
 /** A TLS handshake on a busy machine takes longer than nats-server's default of two seconds allows. */
 const TLS_TIMEOUT_SECONDS = 10
 
@@ -32,7 +35,7 @@ export interface ServerConfig {
 export function renderServerConfig(config: ServerConfig): string {
   const { listen } = config
   return [
-    `server_name: ${quote(listen.kind === 'cluster' ? serverName(listen.address) : 'wherry-single')}`,
+    `server_name: ${quote(listen.kind === 'cluster' ? serverName(listen.address) : SINGLE_NAME)}`,
     `http: "127.0.0.1:${config.monitorPort}"`,
     'logtime: false',
     'jetstream {',

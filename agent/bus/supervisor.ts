@@ -53,6 +53,24 @@ export class Supervisor implements AsyncDisposable {
     return { running: pid !== null, pid, detail: this.#detail }
   }
 
+  /**
+   * Asks the server's monitoring port (which opens before JetStream begins, and answers JSON). Undefined: the server does not run, or is
+   * not that far. Rejects when it runs and did not answer within `timeoutMs`.
+   */
+  async monitor(path: string, timeoutMs: number): Promise<unknown> {
+    if (this.#process?.pid === undefined) return undefined
+    try {
+      const signal = AbortSignal.timeout(timeoutMs)
+      const response = await fetch(`http://127.0.0.1:${this.#monitorPort}${path}`, { signal })
+      if (!response.ok) throw new Error(`it answered ${response.status}`)
+      return await response.json()
+    } catch (error) {
+      const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException
+      if (code === 'ECONNREFUSED' || this.#process?.pid === undefined) return undefined
+      throw error
+    }
+  }
+
   /** Asks the server how it is: null when it is well, else one line why not. */
   async problem(): Promise<string | null> {
     if (this.#process?.pid === undefined) return `not running: ${this.#detail}`

@@ -4,7 +4,7 @@ import { WherryError } from '../errors.ts'
 import type { Store } from '../store/contract.ts'
 import { layoutOf } from '../store/layout.ts'
 import { Mounting, openMountRoot } from '../store/mounting.ts'
-import type { TreeChooser, VolumePuller } from '../transfer/contract.ts'
+import type { Peers, QuestionAnswerer, TreeChooser, VolumePuller } from '../transfer/contract.ts'
 import { type MoverOptions, remotePuller, remoteStore } from './calls.ts'
 import { Line } from './line.ts'
 
@@ -23,14 +23,17 @@ const CLOSE_LIMIT_MS = 4_000
 export interface Mover extends AsyncDisposable {
   readonly store: Store
   readonly puller: VolumePuller
+  readonly peers: Peers
   /**
-   * Answers other hosts from now on until disposed; `choose` decides which tree they get. Port 0 picks a free one.
+   * Answers other hosts from now on until disposed: `choose` decides which tree they get, `answer` has what they ask for; both are
+   * called in this thread, with a signal that aborts when the asker is gone. Port 0 picks a free one.
    * Rejects SETTING_INVALID when it cannot listen there.
    */
   serve(options: {
     host: string
     port: number
     choose: TreeChooser
+    answer: QuestionAnswerer
   }): Promise<{ readonly port: number } & AsyncDisposable>
   /** Aborts with the reason when the thread has died. All calls reject with it then; only a new process helps. */
   readonly died: AbortSignal
@@ -58,11 +61,12 @@ export async function openMover(
 class ThreadMover implements Mover {
   readonly store: Store
   readonly puller: VolumePuller
+  readonly peers: Peers
   readonly #options: MoverOptions
   readonly #worker: Worker
   readonly #line: Line
   readonly #died = new AbortController()
-  #choose: TreeChooser | undefined
+  #decisions: { readonly choose: TreeChooser; readonly answer: QuestionAnswerer } | undefined
   #closing: Promise<void> | undefined
   #late: Promise<void> | undefined
   #ended = false
@@ -70,7 +74,10 @@ class ThreadMover implements Mover {
   constructor(options: MoverOptions, mounting: Mounting, entry: URL) {
     this.#options = options
     this.#worker = new Worker(entry, { name: 'mover', trackUnmanagedFds: false })
-    this.#line = new Line(this.#worker, { choose: (...args: Parameters<TreeChooser>) => this.#chooser()(...args) })
+    this.#line = new Line(this.#worker, {
+      choose: (...args: Parameters<TreeChooser>) => this.#decide().choose(...args),
+      answer: (...args: Parameters<QuestionAnswerer>) => this.#decide().answer(...args),
+    })
     this.#worker.on('error', (error) => this.#end(error as Error))
     this.#worker.on('messageerror', (error) => this.#end(error as Error))
     this.#worker.on('exit', (code) => this.#end(new Error(`it ended with code ${code}`)))
@@ -80,6 +87,7 @@ class ThreadMover implements Mover {
       mounted: () => mounting.mounted(),
     }
     this.puller = remotePuller(this.#line)
+    this.peers = { ask: (...args) => this.#line.call('ask', ...args) }
   }
 
   get died(): AbortSignal {
@@ -90,8 +98,8 @@ class ThreadMover implements Mover {
     await this.#line.call('open', this.#options)
   }
 
-  async serve({ host, port, choose }: Parameters<Mover['serve']>[0]): ReturnType<Mover['serve']> {
-    this.#choose = choose
+  async serve({ host, port, choose, answer }: Parameters<Mover['serve']>[0]): ReturnType<Mover['serve']> {
+    this.#decisions = { choose, answer }
     const bound = (await this.#line.call('serve', host, port)) as number
     return { port: bound, [Symbol.asyncDispose]: () => this.#inTime(this.#stopServing()) }
   }
@@ -132,9 +140,9 @@ class ThreadMover implements Mover {
     if (!this.#ended) await this.#line.call('stopServing')
   }
 
-  #chooser(): TreeChooser {
-    if (this.#choose === undefined) throw new WherryError('INTERNAL', 'A request came before this host serves.')
-    return this.#choose
+  #decide(): { readonly choose: TreeChooser; readonly answer: QuestionAnswerer } {
+    if (this.#decisions === undefined) throw new WherryError('INTERNAL', 'A request came before this host serves.')
+    return this.#decisions
   }
 
   #end(cause: Error): void {

@@ -4,7 +4,8 @@ import { type FaultPoint, noFault } from '../fault-point.ts'
 import { Recycler } from '../recycler.ts'
 import { openStore } from '../store/store.ts'
 import { openIdentity } from '../tls.ts'
-import type { Puller, TreeChoice, TreeSource, VolumePuller } from '../transfer/contract.ts'
+import type { Peers, Puller, QuestionAnswerer, TreeChoice, TreeSource, VolumePuller } from '../transfer/contract.ts'
+import { createPeers } from '../transfer/peers.ts'
 import { createPuller } from '../transfer/puller.ts'
 import { serveTransfer } from '../transfer/server.ts'
 import { type MoverOptions, storeAnswers } from './calls.ts'
@@ -14,10 +15,9 @@ import type { Answers, Line } from './line.ts'
 const PROGRESS_MS = 200
 
 /** A host without peers has nobody to ask; it never gets here, because all copies are its own. */
-const NO_PEERS: Puller = {
-  pull: async () => {
-    throw new WherryError('TRANSFER_CUT', 'This host has no peers to copy from.', { hint: 'Set WHERRY_PEERS.' })
-  },
+const NO_PEERS: Puller & Peers = { pull: noPeers, ask: noPeers }
+async function noPeers(): Promise<never> {
+  throw new WherryError('TRANSFER_CUT', 'This host has no peers.', { hint: 'Set WHERRY_PEERS.' })
 }
 
 /**
@@ -36,6 +36,7 @@ export async function openServices(
   const identity = tls === null ? null : opening.use(await openIdentity({ ...tls, log }))
   const store = opening.use(await openStore({ ...options, log, memory, faultPoint }))
   const puller = identity === null ? NO_PEERS : createPuller({ identity, log, memory })
+  const peers = identity === null ? NO_PEERS : createPeers({ identity, memory })
   const stack = opening.move()
 
   const pull: VolumePuller['pull'] = async (from, request, volume, signal, onProgress) => {
@@ -53,13 +54,16 @@ export async function openServices(
     const { id, kind } = (await line.call('choose', request, peer, signal)) as TreeChoice
     return store.reader(id, kind)
   }
+  const answer: QuestionAnswerer = (question, peer, signal) => line.call('answer', question, peer, signal)
+  const ask: Peers['ask'] = (...args) => peers.ask(...args)
   const serving = stack.use(new AsyncDisposableStack())
   return {
     ...storeAnswers(store),
     pull,
+    ask,
     async serve(host: string, port: number) {
       if (identity === null) throw new WherryError('INTERNAL', 'A host without certificates cannot serve its peers.')
-      const parts = { identity, source, log, memory, bandwidthBytesPerSecond, faultPoint }
+      const parts = { identity, source, answer, log, memory, bandwidthBytesPerSecond, faultPoint }
       return serving.use(await serveTransfer({ host, port, ...parts })).port
     },
     stopServing: () => serving.disposeAsync(),

@@ -2,7 +2,7 @@ import type { TLSSocket } from 'node:tls'
 import { WherryError } from '../errors.ts'
 import type { Recycler } from '../recycler.ts'
 import type { Bandwidth } from './bandwidth.ts'
-import { type Frame, FrameDecoder, type FrameType, framePrefix, ProtocolViolation } from './frame.ts'
+import { type Frame, FrameDecoder, type FrameType, framePrefix, ProtocolViolation, TREE_FRAMES } from './frame.ts'
 import { type LineMeter, unpack } from './packing.ts'
 
 /** The clock of a channel: pings and silence are counted in these. */
@@ -30,7 +30,7 @@ export interface ChannelOptions {
   readonly accepts: ReadonlySet<FrameType>
   /** Makes the error for a connection that ended by itself. `heard`: at least one frame came from the peer. */
   readonly explain: (cause: Error | undefined, heard: boolean) => WherryError
-  /** What this host may send, all channels together; undefined: no limit. */
+  /** What this host may send of trees, all channels together; undefined: no limit. */
   readonly bandwidth?: Bandwidth | undefined
   /** Where memory for frames comes from and goes to. */
   readonly memory: Recycler
@@ -116,7 +116,8 @@ export class Channel implements AsyncDisposable, LineMeter {
     this.ended.throwIfAborted()
     const prefix = framePrefix(type, body.length, head, unpackedBytes)
     const bytes = prefix.length + body.length
-    if (this.#bandwidth !== undefined) await this.waitFor(this.#bandwidth.take(bytes, this.ended))
+    if (TREE_FRAMES.has(type) && this.#bandwidth !== undefined)
+      await this.waitFor(this.#bandwidth.take(bytes, this.ended))
     this.#write(prefix, body)
     this.wireBytes += bytes
     if (!this.#socket.writableNeedDrain || this.#socket.writableLength < UNSENT_MAX_BYTES) return

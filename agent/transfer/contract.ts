@@ -72,14 +72,17 @@ export type Question =
   | { readonly kind: 'offer'; readonly record: VolumeRecord; readonly checkpoint: Checkpoint; readonly from: string }
   /** Do you see a leader of the registry's streams? Answer: RegistrySight. */
   | { readonly kind: 'registry' }
-  /** All copies on your disk, for a registry that was lost. Answer: LocalCopy[] (store/contract.ts). */
+  /** All copies on your disk, for a registry that was lost. Answer: Inventory (mobility/recover-inventory.ts). */
   | { readonly kind: 'inventory' }
 
 /** What a host's own nats-server knows. */
 export interface RegistrySight {
   /** The host runs a registry server, or should. */
   readonly server: boolean
-  /** Its server says that the stream of the volume records, and that of the leases, has a leader. A server that does not run sees none. */
+  /**
+   * Its server knows a leader of the stream of the volume records or of that of the leases: with either of them there is somebody who could write. A server
+   * that does not run sees none.
+   */
   readonly leader: boolean
 }
 

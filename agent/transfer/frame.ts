@@ -15,8 +15,10 @@ export const CHUNK_MAX_BYTES = 1024 * 1024
 export const FILES_PER_WANT_MAX = 512
 /** Wants in one frame: one of the longest kind (2 KiB) fits many times, thousands of block runs fit. */
 export const WANTS_MAX_BYTES = 64 * 1024
-/** JSON frames are small by nature: a request, a hash, an error's few sentences. */
+/** JSON frames are small by nature: a hash, an error's few sentences. */
 const JSON_MAX_BYTES = 16 * 1024
+/** A question may carry a volume's record, which names every host with a copy and the last seizures: some hundred bytes each. */
+const REQUEST_MAX_BYTES = 256 * 1024
 
 const HEADER_BYTES = 5
 const PACKED_BIT = 0x80
@@ -35,7 +37,7 @@ interface FrameShape {
 /** Every frame there is, with the bounds of its body. Codes never change their meaning. */
 const FRAMES = {
   hello: { code: 1, headBytes: 0, minBytes: 2, maxBytes: JSON_MAX_BYTES },
-  request: { code: 2, headBytes: 0, minBytes: 2, maxBytes: JSON_MAX_BYTES },
+  request: { code: 2, headBytes: 0, minBytes: 2, maxBytes: REQUEST_MAX_BYTES },
   tree: { code: 3, headBytes: 0, minBytes: 2, maxBytes: JSON_MAX_BYTES },
   manifest: { code: 4, headBytes: 0, minBytes: 1, maxBytes: CHUNK_MAX_BYTES, packs: true },
   manifestEnd: { code: 5, headBytes: 0, minBytes: 0, maxBytes: 0 },
@@ -55,6 +57,8 @@ const FRAMES = {
   piece: { code: 18, headBytes: 8, minBytes: 1, maxBytes: DATA_MAX_BYTES, packs: true },
   /** Head: whether the file is not what the manifest says any more. */
   runEnd: { code: 19, headBytes: 1, minBytes: 0, maxBytes: 0 },
+  /** A part of a question's answer; the parts together are JSON. */
+  answer: { code: 20, headBytes: 0, minBytes: 1, maxBytes: CHUNK_MAX_BYTES },
 } as const satisfies Record<string, FrameShape>
 
 export type FrameType = keyof typeof FRAMES
@@ -79,10 +83,13 @@ export const SOURCE_FRAMES: ReadonlySet<FrameType> = new Set([
   'hashes',
   'piece',
   'runEnd',
+  'answer',
   'end',
   'error',
   'ping',
 ])
+/** What carries a tree, and so counts against the bandwidth. A question must not wait behind copies. */
+export const TREE_FRAMES: ReadonlySet<FrameType> = new Set(['manifest', 'files', 'hashes', 'piece'])
 /** What an asker sends, and so all that a source takes. */
 export const ASKER_FRAMES: ReadonlySet<FrameType> = new Set(['request', 'wants', 'wantsEnd', 'ping'])
 

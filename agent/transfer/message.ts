@@ -1,10 +1,11 @@
 import { z } from 'zod'
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../errors.ts'
-import type { TreeRequest } from './contract.ts'
+import type { Question, TreeRequest } from './contract.ts'
 import { ProtocolViolation } from './frame.ts'
+import { questionMessage, volumeId } from './question.ts'
 
 /** Goes up when a frame changes its meaning; both sides say theirs first and refuse any other. */
-export const PROTOCOL_VERSION = 2
+export const PROTOCOL_VERSION = 3
 
 /** Longest message or hint that crosses: a few sentences, and an error frame's limit is never reached (4 bytes per character at most). */
 const TEXT_MAX_CHARS = 1_500
@@ -14,13 +15,12 @@ const want = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('live') }),
   z.strictObject({ kind: z.literal('checkpoint'), hash }),
 ])
-/** Volume ids become part of paths on the source: a ULID's characters and nothing else. */
-const volume = z.string().regex(/^[0-9A-Za-z_-]{1,64}$/)
 
 export const helloMessage = z.object({ version: z.number().int() })
 export const treeMessage = z.strictObject({ hash })
 const errorMessage = z.strictObject({ code: z.string(), message: z.string(), hint: z.string().optional() })
-const requestMessage = z.strictObject({ volume, epoch: z.number().int().nonnegative(), want })
+const treeRequestMessage = z.strictObject({ volume: volumeId, epoch: z.int().nonnegative(), want })
+const questionRequestMessage = z.strictObject({ question: questionMessage })
 
 export function encodeJson(value: unknown): Buffer {
   return Buffer.from(JSON.stringify(value))
@@ -42,15 +42,24 @@ function checked<T>(shape: z.ZodType<T>, value: unknown): T {
   return parsed.data
 }
 
+/** What the first frame of an asker says it is there for. */
+export type Request = { readonly tree: TreeRequest } | { readonly question: Question }
+
 export function encodeRequest(request: TreeRequest): Buffer {
   return encodeJson({ version: PROTOCOL_VERSION, ...request })
 }
 
+export function encodeQuestion(question: Question): Buffer {
+  return encodeJson({ version: PROTOCOL_VERSION, question })
+}
+
 /** Throws REQUEST_INVALID for another version of the protocol (which the asker is told), ProtocolViolation for nonsense. */
-export function decodeRequest(body: Buffer): TreeRequest {
+export function decodeRequest(body: Buffer): Request {
   const { version, ...request } = decodeJson(z.looseObject(helloMessage.shape), body)
   if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
-  return checked(requestMessage, request)
+  return 'question' in request
+    ? checked(questionRequestMessage, request)
+    : { tree: checked(treeRequestMessage, request) }
 }
 
 export function wrongVersion(version: number): WherryError {
@@ -64,7 +73,7 @@ export function wrongVersion(version: number): WherryError {
 /** What of an error crosses to another host: coded errors as they are, of others only that there was one (its text is for this host's log). */
 export function encodeError(error: unknown): Buffer {
   if (!(error instanceof WherryError)) {
-    return encodeJson({ code: 'INTERNAL', message: 'The source of the copy failed.', hint: "See that host's log." })
+    return encodeJson({ code: 'INTERNAL', message: 'The other host failed.', hint: "See that host's log." })
   }
   const { code, message, hint } = error
   return encodeJson({ code, message: message.slice(0, TEXT_MAX_CHARS), hint: hint?.slice(0, TEXT_MAX_CHARS) })

@@ -4,8 +4,8 @@ import { Asking } from './asking.ts'
 import type { Channel } from './channel.ts'
 import type { PullResult, TreeRequest } from './contract.ts'
 import { ProtocolViolation } from './frame.ts'
-import { decodeJson, encodeRequest, helloMessage, PROTOCOL_VERSION, treeMessage, wrongVersion } from './message.ts'
-import { expectMessage, nextMessage, outOfOrder, Taking } from './taking.ts'
+import { decodeJson, encodeRequest, treeMessage } from './message.ts'
+import { expectHello, expectMessage, nextMessage, outOfOrder, Taking } from './taking.ts'
 
 /** What a source may make an asker take in before any file: 80 bytes for each of 25 million entries. */
 const MANIFEST_MAX_BYTES = 2 * 1024 ** 3
@@ -13,8 +13,7 @@ const MANIFEST_MAX_BYTES = 2 * 1024 ** 3
 /** Says what is wanted, answers the hash of the tree that will come. */
 async function ask(channel: Channel, request: TreeRequest): Promise<string> {
   await channel.send('request', encodeRequest(request))
-  const { version } = decodeJson(helloMessage, (await expectMessage(channel, 'hello')).body)
-  if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
+  await expectHello(channel)
   const { hash } = decodeJson(treeMessage, (await expectMessage(channel, 'tree')).body)
   if (request.want.kind === 'live' || hash === request.want.hash) return hash
   const message = `${channel.peer} offers checkpoint ${hash} of volume ${request.volume}, asked was ${request.want.hash}.`

@@ -7,12 +7,17 @@ import { Recycler } from '../recycler.ts'
 import type { Identity } from '../tls.ts'
 import { Bandwidth } from './bandwidth.ts'
 import { Channel, cut } from './channel.ts'
-import type { TreeSource } from './contract.ts'
+import type { QuestionAnswerer, TreeSource } from './contract.ts'
 import { ASKER_FRAMES } from './frame.ts'
 import { serveChannel } from './source.ts'
 
-/** Connections at once, those in their handshake included; more are closed at once and try again later. */
-const CONNECTIONS_MAX = 64
+/**
+ * Connections at once, those in their handshake included; more are closed at once and try again later. Most of them are
+ * questions, which cost little and may wait for minutes (a checkpoint that is offered).
+ */
+export const CONNECTIONS_MAX = 512
+/** Trees that are sent at once: each has some megabytes on its way. */
+const TREES_MAX = 64
 /** A handshake takes two round trips; whoever needs longer holds a place that others could use. */
 const HANDSHAKE_TIMEOUT_MS = 5_000
 
@@ -27,10 +32,12 @@ export interface TransferServerOptions {
   readonly port: number
   readonly identity: Identity
   readonly source: TreeSource
+  /** Left out: questions are refused. */
+  readonly answer?: QuestionAnswerer
   readonly log: Logger
   /** Shared with whoever makes and uses the data. */
   readonly memory?: Recycler
-  /** What all connections together may send; null or left out: no limit. */
+  /** What all connections together may send of trees; null or left out: no limit. */
   readonly bandwidthBytesPerSecond?: number | null
   /** Aborting it is the same as disposing the server. */
   readonly signal?: AbortSignal
@@ -69,6 +76,15 @@ function handshakeFailure(error: Error, socket: TLSSocket): { reason: string; hi
   return { reason, hint: "Check that host's certificates and this one's CA; scripts/certs makes them." }
 }
 
+const NO_ANSWERS: QuestionAnswerer = async ({ kind }) => {
+  throw new WherryError('REQUEST_INVALID', `This host answers no questions (${kind}).`)
+}
+
+function busy(): WherryError {
+  const message = `The other host sends ${TREES_MAX} copies already, which is the most at once.`
+  return new WherryError('TRANSFER_CUT', message, { hint: 'It is tried again by itself.' })
+}
+
 class Listener implements TransferServer {
   port = 0
   readonly #options: TransferServerOptions
@@ -77,6 +93,7 @@ class Listener implements TransferServer {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   readonly #running = new Set<Promise<void>>()
+  #trees = 0
   readonly #stack = new AsyncDisposableStack()
   #closing: Promise<void> | undefined
 
@@ -138,10 +155,19 @@ class Listener implements TransferServer {
       bandwidth: this.#bandwidth,
       memory: this.#memory,
     })
-    const { source, log, faultPoint } = this.#options
-    const run = serveChannel(channel, source, { name }, log, faultPoint)
+    const { answer = NO_ANSWERS, log, faultPoint } = this.#options
+    const run = serveChannel(channel, { source: this.#source, answer, log, faultPoint }, { name })
     this.#running.add(run)
     void run.finally(() => this.#running.delete(run))
+  }
+
+  /** The signal aborts with the connection, however that ends. */
+  readonly #source: TreeSource = async (request, peer, signal) => {
+    signal.throwIfAborted()
+    if (this.#trees >= TREES_MAX) throw busy()
+    this.#trees += 1
+    signal.addEventListener('abort', () => (this.#trees -= 1), { once: true })
+    return this.#options.source(request, peer, signal)
   }
 
   async #close(): Promise<void> {
@@ -154,7 +180,7 @@ class Listener implements TransferServer {
 }
 
 /**
- * Serves trees to other hosts until disposed: TLS 1.3, both sides prove themselves with a certificate of the cluster's CA.
+ * Serves trees and answers to other hosts until disposed: TLS 1.3, both sides prove themselves with a certificate of the cluster's CA.
  * New certificates count from the next connection on. Disposing cuts the copies that run; askers go on from there later.
  * Rejects SETTING_INVALID when it cannot listen on the address.
  */

@@ -5,10 +5,11 @@ import type { TreeReader } from '../store/exchange.ts'
 import { Ahead } from './ahead.ts'
 import { answerFrames, manifestFrames, type Outgoing } from './answer.ts'
 import type { Channel } from './channel.ts'
-import type { TreeRequest, TreeSource } from './contract.ts'
+import type { Question, QuestionAnswerer, TreeRequest, TreeSource } from './contract.ts'
 import { ProtocolViolation } from './frame.ts'
-import { decodeRequest, encodeError, encodeJson, PROTOCOL_VERSION } from './message.ts'
+import { decodeRequest, encodeError, encodeJson, PROTOCOL_VERSION, type Request } from './message.ts'
 import { Packer } from './packing.ts'
+import { reply } from './reply.ts'
 import { decodeWants } from './want.ts'
 import { WantedQueue } from './wanted.ts'
 
@@ -32,7 +33,7 @@ async function listen(channel: Channel, wanted: WantedQueue): Promise<void> {
   }
 }
 
-async function receiveRequest(channel: Channel): Promise<TreeRequest> {
+async function receiveRequest(channel: Channel): Promise<Request> {
   const late = () => channel.fail(new ProtocolViolation('no request came'))
   const timer = setTimeout(late, REQUEST_TIMEOUT_MS)
   try {
@@ -97,14 +98,12 @@ async function sendTree(
   faultPoint('end')
 }
 
-async function answer(
+async function answerTree(
   channel: Channel,
-  source: TreeSource,
+  request: TreeRequest,
+  { source, log, faultPoint = noFault }: Services,
   peer: { name: string },
-  log: Logger,
-  faultPoint: FaultPoint,
 ): Promise<void> {
-  const request = await receiveRequest(channel)
   const wanted = new WantedQueue(channel.ended)
   void listen(channel, wanted)
   await using reader = await source(request, peer, channel.ended)
@@ -116,30 +115,51 @@ async function answer(
   )
 }
 
+/** Who decides on answers, and where their errors go. */
+export interface Services {
+  readonly source: TreeSource
+  readonly answer: QuestionAnswerer
+  readonly log: Logger
+  /** Called when a request was decided on and after each frame of a tree, for tests that stop there. */
+  readonly faultPoint?: FaultPoint | undefined
+}
+
 /**
  * Answers one asker's request over `channel` and closes it. Errors end here: logged, and told to the asker as far as
  * they concern it (coded errors as they are, others as INTERNAL). An asker that breaks the protocol is cut without a word.
  */
-export async function serveChannel(
-  channel: Channel,
-  source: TreeSource,
-  peer: { name: string },
-  log: Logger,
-  faultPoint: FaultPoint = noFault,
-): Promise<void> {
+export async function serveChannel(channel: Channel, services: Services, peer: { name: string }): Promise<void> {
   await using _closed = channel
+  let request: Request | undefined
   try {
     await channel.send('hello', encodeJson({ version: PROTOCOL_VERSION }))
-    await answer(channel, source, peer, log, faultPoint)
+    request = await receiveRequest(channel)
+    if ('question' in request) await reply(channel, request.question, services.answer, peer)
+    else await answerTree(channel, request.tree, services, peer)
     await channel.finish()
   } catch (err) {
     if (err instanceof ProtocolViolation) channel.fail(err)
     const reason = channel.ended.aborted ? channel.ended.reason : err
-    // An asker may go at any time: it was sent ahead enough, or found what it wanted elsewhere.
-    const level = codeOf(reason) === 'TRANSFER_CUT' ? 'info' : 'warn'
-    log[level]({ err: reason, asker: channel.peer }, 'a copy to another host ended early')
+    if (request !== undefined && 'question' in request) logQuestion(services.log, request.question, reason, channel)
+    else logTree(services.log, reason, channel)
     await refuse(channel, err)
   }
+}
+
+function logTree(log: Logger, err: unknown, channel: Channel): void {
+  // An asker may go at any time: it was sent ahead enough, or found what it wanted elsewhere.
+  const level = codeOf(err) === 'TRANSFER_CUT' ? 'info' : 'warn'
+  log[level]({ err, asker: channel.peer }, 'a copy to another host ended early')
+}
+
+/** A coded error is the answer, and the asker's to report; of others the text stays here. */
+function logQuestion(log: Logger, { kind }: Question, err: unknown, channel: Channel): void {
+  const level = codeOf(err) === undefined || isViolation(err) ? 'warn' : 'debug'
+  log[level]({ err, asker: channel.peer, question: kind }, 'a question of another host was not answered')
+}
+
+function isViolation(err: unknown): boolean {
+  return (err as Error).cause instanceof ProtocolViolation
 }
 
 /** Tells the asker why it gets nothing more, if it is still there. */

@@ -2,7 +2,7 @@ import type { BlockRun, TreeWriter, Want } from '../store/exchange.ts'
 import type { Asking } from './asking.ts'
 import type { Channel, Message } from './channel.ts'
 import { type FrameType, ProtocolViolation } from './frame.ts'
-import { decodeError } from './message.ts'
+import { decodeError, decodeJson, helloMessage, PROTOCOL_VERSION, wrongVersion } from './message.ts'
 import { decodeChanged, decodeFlag, decodeOffset } from './want.ts'
 
 /** The next frame of the source. Throws the error it reports. */
@@ -17,6 +17,12 @@ export async function expectMessage(channel: Channel, type: FrameType): Promise<
   const message = await nextMessage(channel)
   if (message.type !== type) throw outOfOrder(message, type)
   return message
+}
+
+/** The source's first frame. Throws REQUEST_INVALID when it speaks another version of the protocol. */
+export async function expectHello(channel: Channel): Promise<void> {
+  const { version } = decodeJson(helloMessage, (await expectMessage(channel, 'hello')).body)
+  if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
 }
 
 export function outOfOrder({ type }: Message, expected: string): ProtocolViolation {

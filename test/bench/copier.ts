@@ -31,7 +31,8 @@ export async function openCopier({ stateDir, address, port }: CopierOptions): Pr
   const { store, puller } = mover
   const { signal } = new AbortController()
   await store.recover()
-  await mover.serve({ host: address, port, choose: async ({ volume }) => ({ id: volume, kind: 'last' }) })
+  const answer = async () => null
+  await mover.serve({ host: address, port, choose: async ({ volume }) => ({ id: volume, kind: 'last' }), answer })
   return {
     async create(id, options) {
       await store.create({ id, name: id, options })

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { type NatsSettings, ownEndpoint, planNats } from '../../../agent/bus/plan.ts'
+import { leaderlessQuorum, type NatsSettings, ownEndpoint, planNats } from '../../../agent/bus/plan.ts'
 import { parseServerLine } from '../../../agent/bus/server-process.ts'
 import { isOlder, parseVersion } from '../../../agent/bus/version.ts'
 import { codeOf } from '../../../agent/errors.ts'
@@ -23,6 +23,30 @@ test('hosts that were given the same list come to the same layout', (t) => {
   t.like(planNats(settings({ peers: ['10.0.0.1'] })), { mode: 'single', replicas: 1 })
   t.like(planNats(settings({ urls: ['tls://x'] })), { mode: 'own', runsServer: false, replicas: null })
 })
+
+test('promise 6: so many servers without a leader that the others hold no majority of any replicas, wherever these are', (t) => {
+  const quorums = [2, 3, 4, 5].map((size) => {
+    const servers = Array.from({ length: size }, (_, n) => `10.0.0.${n + 1}`)
+    const plan = planNats(settings({ peers: servers }))
+    const quorum = leaderlessQuorum(plan)
+    // Every choice of replicas against every choice of hosts that were reached.
+    for (let replicas = 0; replicas < 2 ** size; replicas++) {
+      if (bits(replicas) !== plan.replicas) continue
+      for (let reached = 0; reached < 2 ** size; reached++) {
+        if (bits(reached) < quorum) continue
+        t.true(2 * bits(replicas & ~reached) <= bits(replicas), `${size} servers: ${replicas} ${reached}`)
+      }
+    }
+    return quorum
+  })
+  t.deepEqual(quorums, [2, 2, 3, 4])
+  t.is(leaderlessQuorum(planNats(settings({ urls: ['tls://x'] }))), Number.POSITIVE_INFINITY)
+  t.is(leaderlessQuorum(planNats(settings({}))), Number.POSITIVE_INFINITY)
+})
+
+function bits(set: number): number {
+  return set.toString(2).replaceAll('0', '').length
+}
 
 test('two servers, and a host that is not in its own list, are told', (t) => {
   t.regex(planNats(settings({ peers: ['10.0.0.1', '10.0.0.2'] })).warning ?? '', /losing either stops changes/)

@@ -4,7 +4,7 @@ import { openMover } from '../../../agent/mover/mover.ts'
 import type { StageProgress } from '../../../agent/store/exchange.ts'
 import type { TreeChoice } from '../../../agent/transfer/contract.ts'
 import type { HostCall, HostReply, Pulled } from './host-process.ts'
-import { ADDRESS, never } from './kit.ts'
+import { ADDRESS, NO_ANSWERS, never } from './kit.ts'
 
 const [stateDir = '', tlsDir = ''] = process.argv.slice(2)
 const options = { stateDir, mountRoot: `${stateDir}/mnt`, trashRetentionMs: 0, logLevel: 'silent' }
@@ -22,7 +22,7 @@ async function answer(call: HostCall): Promise<unknown> {
     const choose = async ({ volume, want }: { volume: string; want: { kind: string } }): Promise<TreeChoice> => {
       return { id: volume, kind: want.kind === 'live' ? 'live' : 'last' }
     }
-    return (await mover.serve({ host: ADDRESS, port: 0, choose })).port
+    return (await mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })).port
   }
   let progress: StageProgress | null = null
   const note = (now: StageProgress) => {

@@ -6,7 +6,18 @@ import test, { type ExecutionContext } from 'ava'
 import { openMover } from '../../../agent/mover/mover.ts'
 import { differences } from '../store/comparer.ts'
 import { fill } from '../store/full-disk.ts'
-import { ADDRESS, certificates, checkpoint, directory, MEBIBYTE, never, options, volume, writeNoise } from './kit.ts'
+import {
+  ADDRESS,
+  certificates,
+  checkpoint,
+  directory,
+  MEBIBYTE,
+  NO_ANSWERS,
+  never,
+  options,
+  volume,
+  writeNoise,
+} from './kit.ts'
 
 /** Slow enough that there is a middle: a copy of these trees takes about two seconds. */
 const BANDWIDTH_BYTES_PER_SECOND = 15 * MEBIBYTE
@@ -32,7 +43,7 @@ async function pair(t: ExecutionContext) {
   const [from, to] = [slow, given].map(({ stateDir }) => join(stateDir, 'volumes', v.id)) as [string, string]
   await sender.store.create(v)
   const choose = async () => ({ id: v.id, kind: 'last' }) as const
-  const { port } = await sender.serve({ host: ADDRESS, port: 0, choose })
+  const { port } = await sender.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })
   const data = join(from, 'data')
   writeNoise(join(data, 'large'), 10)
   mkdirSync(join(data, 'small'))

@@ -12,10 +12,16 @@ import type { Checkpoint } from '../../../agent/model.ts'
 import { type Mover, type MoverOptions, openMover } from '../../../agent/mover/mover.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import type { Capture } from '../../../agent/store/contract.ts'
+import type { QuestionAnswerer } from '../../../agent/transfer/contract.ts'
 
 export const ADDRESS = '127.0.0.1'
 export const MEBIBYTE = 1024 * 1024
 const CERTS = fileURLToPath(new URL('../../../scripts/certs', import.meta.url))
+
+/** For hosts that are asked for trees only. */
+export const NO_ANSWERS: QuestionAnswerer = async ({ kind }) => {
+  throw new Error(`nobody asks for ${kind} here`)
+}
 
 export const never = () => new AbortController().signal
 

@@ -3,7 +3,7 @@ import test from 'ava'
 import { WherryError } from '../../../agent/errors.ts'
 import { openMover } from '../../../agent/mover/mover.ts'
 import type { StageProgress } from '../../../agent/store/exchange.ts'
-import type { TreeChoice, TreeRequest } from '../../../agent/transfer/contract.ts'
+import type { QuestionAnswerer, TreeChoice, TreeRequest } from '../../../agent/transfer/contract.ts'
 import {
   ADDRESS,
   certificates,
@@ -11,6 +11,7 @@ import {
   digestOf,
   host,
   MEBIBYTE,
+  NO_ANSWERS,
   never,
   options,
   volume,
@@ -31,6 +32,7 @@ test('a volume goes from mover to mover while the main thread stays free', async
     host: ADDRESS,
     port: 0,
     choose: async (request): Promise<TreeChoice> => ({ id: request.volume, kind: 'last' }),
+    answer: NO_ANSWERS,
   })
 
   let ticks = 0
@@ -66,7 +68,7 @@ test('errors of the store and of the other host arrive with code and hint', asyn
   const choose = async () => {
     throw new WherryError('STALE_EPOCH', 'Host h1 has seen epoch 7.')
   }
-  await using server = await one.mover.serve({ host: ADDRESS, port: 0, choose })
+  await using server = await one.mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })
   const from = { address: ADDRESS, port: server.port }
   const request: TreeRequest = { volume: v.id, epoch: 1, want: { kind: 'live' } }
   await t.throwsAsync(
@@ -75,6 +77,42 @@ test('errors of the store and of the other host arrive with code and hint', asyn
   )
   await t.throwsAsync(two.mover.store.capture('../etc', 'quiet', never()), { instanceOf: WherryError })
   t.throws(() => two.mover.store.mountpoint('../etc'), { instanceOf: WherryError })
+})
+
+test('a question crosses both threads of both hosts: answers, coded errors and aborts', async (t) => {
+  const tls = await certificates(t)
+  const [one, two] = [await host(t, tls), await host(t, tls)]
+  const working = Promise.withResolvers<AbortSignal>()
+  const answer: QuestionAnswerer = async (question, peer, signal) => {
+    if (question.kind === 'copy') throw new WherryError('STALE_EPOCH', 'Host h1 has seen epoch 7.', { hint: 'Wait.' })
+    if (question.kind === 'registry') return { peer, server: true, leader: false }
+    working.resolve(signal)
+    return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+  }
+  const choose = async () => ({ id: 'none', kind: 'last' }) as const
+  await using server = await one.mover.serve({ host: ADDRESS, port: 0, choose, answer })
+  const to = { address: ADDRESS, port: server.port }
+  const { peers } = two.mover
+  t.deepEqual(await peers.ask(to, { kind: 'registry' }, never()), {
+    peer: { name: ADDRESS },
+    server: true,
+    leader: false,
+  })
+  const refused = await t.throwsAsync(peers.ask(to, { kind: 'copy', volume: 'v' }, never()), { code: 'STALE_EPOCH' })
+  t.is((refused as WherryError).hint, 'Wait.')
+  const stop = new AbortController()
+  const pending = peers.ask(to, { kind: 'inventory' }, stop.signal)
+  const signal = await working.promise
+  const reason = new Error('not wanted any more')
+  stop.abort(reason)
+  t.is(await t.throwsAsync(pending), reason)
+  while (!signal.aborted) await sleep(5)
+})
+
+test('a host without peers has nobody to ask', async (t) => {
+  await using mover = await openMover(await options(t))
+  const asked = mover.peers.ask({ address: ADDRESS, port: 1 }, { kind: 'registry' }, never())
+  await t.throwsAsync(asked, { code: 'TRANSFER_CUT', message: /no peers/ })
 })
 
 test('a state directory has one mover, and one that cannot open it leaves nothing running', async (t) => {
@@ -98,7 +136,7 @@ test('disposing aborts what runs, waits for its end, lets go of the state direct
     asked++
     return sleep(600_000, { id: v.id, kind: 'live' as const }, { signal })
   }
-  const server = await one.mover.serve({ host: ADDRESS, port: 0, choose })
+  const server = await one.mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })
   const request: TreeRequest = { volume: v.id, epoch: 1, want: { kind: 'live' } }
   const from = { address: ADDRESS, port: server.port }
   const pull = () => two.mover.puller.pull(from, request, v, never(), () => undefined)
@@ -124,7 +162,7 @@ test('a pull that is aborted ends with the reason and closes the stage', async (
     asked.resolve(signal)
     return new Promise<TreeChoice>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
   }
-  await using server = await one.mover.serve({ host: ADDRESS, port: 0, choose })
+  await using server = await one.mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })
   const request: TreeRequest = { volume: v.id, epoch: 1, want: { kind: 'live' } }
   const stop = new AbortController()
   const from = { address: ADDRESS, port: server.port }
@@ -144,6 +182,10 @@ test('the death of the thread rejects every call with what it died of', async (t
   await t.throwsAsync(mover.store.copies(), { code: 'INTERNAL', message: /has died: a bug nobody caught/ })
   await waiting
   t.true(mover.died.aborted)
+  t.is(
+    await t.throwsAsync(mover.peers.ask({ address: ADDRESS, port: 1 }, { kind: 'registry' }, never())),
+    mover.died.reason,
+  )
   t.is(await t.throwsAsync(mover.store.copies()), mover.died.reason)
   await mover[Symbol.asyncDispose]()
 })

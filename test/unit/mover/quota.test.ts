@@ -7,7 +7,18 @@ import { openMover } from '../../../agent/mover/mover.ts'
 import { differences } from '../store/comparer.ts'
 import { fileSystem } from '../store/file-systems.ts'
 import { quotaOf } from '../store/quota.ts'
-import { ADDRESS, certificates, checkpoint, directory, MEBIBYTE, never, options, volume, writeNoise } from './kit.ts'
+import {
+  ADDRESS,
+  certificates,
+  checkpoint,
+  directory,
+  MEBIBYTE,
+  NO_ANSWERS,
+  never,
+  options,
+  volume,
+  writeNoise,
+} from './kit.ts'
 
 const KIBIBYTE = 1024
 /** PostgreSQL's, in its image. */
@@ -28,7 +39,7 @@ async function pair(t: ExecutionContext) {
   const v = volume()
   await sender.store.create(v)
   const choose = async () => ({ id: v.id, kind: 'last' }) as const
-  const { port } = await sender.serve({ host: ADDRESS, port: 0, choose })
+  const { port } = await sender.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })
   const data = join(sending.stateDir, 'volumes', v.id, 'data')
   writeNoise(join(data, 'large'), 5)
   mkdirSync(join(data, 'small'))

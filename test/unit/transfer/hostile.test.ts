@@ -1,10 +1,7 @@
-import type { AddressInfo } from 'node:net'
-import { connect, createServer, type TLSSocket } from 'node:tls'
 import { zstdCompressSync } from 'node:zlib'
 import test from 'ava'
 import fc from 'fast-check'
 import { Recycler } from '../../../agent/recycler.ts'
-import type { Identity } from '../../../agent/tls.ts'
 import {
   ASKER_FRAMES,
   FrameDecoder,
@@ -14,7 +11,6 @@ import {
   SOURCE_FRAMES,
 } from '../../../agent/transfer/frame.ts'
 import { encodeJson, encodeRequest, PROTOCOL_VERSION } from '../../../agent/transfer/message.ts'
-import { createPuller } from '../../../agent/transfer/puller.ts'
 import { serveTransfer } from '../../../agent/transfer/server.ts'
 import {
   type AskedWant,
@@ -25,20 +21,9 @@ import {
   encodeOffset,
   encodeWants,
 } from '../../../agent/transfer/want.ts'
-import { certs, digest, HOST, identityIn, LIVE, never, noise, recorder, scratch, until } from './kit.ts'
-import { MemoryReader, MemoryWriter } from './memory-tree.ts'
-
-function frame(type: FrameType, body: Buffer = Buffer.alloc(0), head?: Buffer): Buffer {
-  return Buffer.concat([framePrefix(type, body.length, head), body])
-}
-
-/** A header as no decent peer would make it. */
-function rawHeader(bytes: number, code: number): Buffer {
-  const header = Buffer.alloc(5)
-  header.writeUInt32BE(bytes)
-  header[4] = code
-  return header
-}
+import { digest, HOST, LIVE, noise, until } from './kit.ts'
+import { MemoryReader } from './memory-tree.ts'
+import { frame, ground, insult, rawHeader, speaker } from './speaker.ts'
 
 /** A frame whose body is packed and says that it becomes `unpackedBytes`. */
 function packed(type: FrameType, body: Buffer, unpackedBytes: number, head?: Buffer): Buffer {
@@ -132,47 +117,6 @@ const TO_ASKER: Record<string, Buffer> = {
   ]),
   'a bomb that says what it is': Buffer.concat([offer(SMALL), rawHeader(54, 0x90), Buffer.alloc(4, 0x7f)]),
   'an error that is none': Buffer.concat([HELLO, frame('error', encodeJson({ oops: 1 }))]),
-}
-
-async function ground() {
-  await using stack = new AsyncDisposableStack()
-  const { dir } = stack.use(await scratch())
-  const { log, lines } = recorder()
-  const identity = stack.use(await identityIn(await certs(dir, HOST), log))
-  const pull = (source: { address: string; port: number }) =>
-    createPuller({ identity, log }).pull(source, LIVE, new MemoryWriter(), never())
-  const all = stack.move()
-  return { identity, log, lines, pull, [Symbol.asyncDispose]: () => all.disposeAsync() }
-}
-
-/** A source with a good certificate that says `bytes` to whoever connects, and nothing more. */
-async function speaker(identity: Identity, bytes: Buffer) {
-  const sockets: TLSSocket[] = []
-  const server = createServer({ ...identity.current(), requestCert: true }, (socket) => {
-    sockets.push(socket)
-    socket.on('error', () => {})
-    socket.resume()
-    socket.write(bytes)
-  })
-  await new Promise<void>((resolve) => server.listen(0, HOST, resolve))
-  return {
-    address: HOST,
-    port: (server.address() as AddressInfo).port,
-    sockets,
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy()
-      await new Promise((resolve) => server.close(resolve))
-    },
-  }
-}
-
-/** Says `bytes` to a source with a good certificate, waits for the close. */
-async function insult(identity: Identity, port: number, bytes: Buffer): Promise<void> {
-  const socket = connect({ ...identity.current(), host: HOST, port })
-  socket.on('error', () => {})
-  socket.resume()
-  socket.write(bytes)
-  await new Promise((resolve) => socket.on('close', resolve))
 }
 
 test('a source closes the connection of an asker that breaks the protocol, and serves the next one', async (t) => {

@@ -7,7 +7,7 @@ import test from 'ava'
 import { WherryError } from '../../../agent/errors.ts'
 import type { Identity } from '../../../agent/tls.ts'
 import { createPuller } from '../../../agent/transfer/puller.ts'
-import { serveTransfer } from '../../../agent/transfer/server.ts'
+import { CONNECTIONS_MAX, serveTransfer } from '../../../agent/transfer/server.ts'
 import { certs, expired, HOST, identityIn, LIVE, never, noise, rawIdentity, recorder, scratch, until } from './kit.ts'
 import { MemoryReader, MemoryWriter } from './memory-tree.ts'
 
@@ -148,9 +148,9 @@ test('a server that never answers the handshake is given up after 5 seconds', as
   await t.throwsAsync(pulled, { code: 'TRANSFER_CUT', message: /no answer within/ })
 })
 
-test('more than 64 connections at once are closed; a place that becomes free is used', async (t) => {
+test('more connections at once than there are places are closed; a place that becomes free is used', async (t) => {
   await using set = await cluster()
-  const open = Array.from({ length: 64 }, () => connectTcp(set.server.port, HOST).on('error', () => {}))
+  const open = Array.from({ length: CONNECTIONS_MAX }, () => connectTcp(set.server.port, HOST).on('error', () => {}))
   await Promise.all(open.map((socket) => new Promise<void>((resolve) => socket.on('connect', () => resolve()))))
   await t.throwsAsync(set.pull(set.ours), { code: 'TRANSFER_CUT' })
   for (const socket of open) socket.destroy()

@@ -1,0 +1,46 @@
+import { z } from 'zod'
+import type { VolumeRecord } from './model.ts'
+import { storedOptions } from './options.ts'
+
+/** A counter that starts at zero. */
+const count = z.number().int().nonnegative()
+
+const checkpoint = z.looseObject({
+  epoch: count,
+  seq: count,
+  hash: z.string().min(1),
+  at: z.string(),
+  bytes: count,
+  files: count,
+})
+
+const copy = z.looseObject({
+  epoch: count,
+  seq: count,
+  state: z.enum(['current', 'behind', 'filling', 'diverged']),
+  at: z.string(),
+  kept: z.boolean().default(false),
+})
+
+const seizure = z.looseObject({
+  epoch: count,
+  from: z.string(),
+  by: z.string(),
+  at: z.string(),
+  base: z.looseObject({ epoch: count, seq: count, hash: z.string().min(1) }),
+  ageSeconds: z.number().nonnegative(),
+})
+
+/** A volume's record as the registry has it and hosts send it. Unknown fields are kept: an older agent that writes a record back must not drop what a newer one put there. */
+export const volumeSchema: z.ZodType<VolumeRecord> = z.looseObject({
+  id: z.string().min(1),
+  name: z.string().min(1),
+  options: storedOptions,
+  createdAt: z.string(),
+  epoch: count,
+  holder: z.looseObject({ host: z.string(), incarnation: z.string(), since: z.string() }).nullable(),
+  last: checkpoint.nullable(),
+  seizures: z.array(seizure).default([]),
+  copies: z.record(z.string(), copy),
+  removedAt: z.string().nullable(),
+})

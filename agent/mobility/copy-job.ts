@@ -2,6 +2,8 @@ import type { VolumeRecord } from '../model.ts'
 import type { StageProgress } from '../store/exchange.ts'
 import type { MoveView } from './contract.ts'
 import { CopyPass } from './copy-pass.ts'
+import type { CopyTarget } from './copy-target.ts'
+import { compareCheckpoints } from './lineage.ts'
 import type { Clock } from './parts.ts'
 
 /** Progress of bringing one volume here: what is shown to people and told in a Mount's error. */
@@ -11,6 +13,13 @@ export class CopyJob {
   /** Bytes the last finished pass moved. */
   lastPassBytes = 0
   lastError: Error | null = null
+  /** Why the checkpoint that was aimed at last is not here; null: it is, or none was. */
+  missed: Error | null = null
+  /** Somebody wants whatever is the volume's newest checkpoint, not only those that are aimed at. */
+  follows = false
+  /** Only checkpoints of a volume in use elsewhere were offered: that is daily work, and no move. */
+  onlyOffered = true
+  #targets: readonly CopyTarget[] = []
   readonly #clock: Clock
   readonly #startedAt: string
   readonly #startedMs: number
@@ -24,7 +33,7 @@ export class CopyJob {
   #state: MoveView['state'] = 'running'
   #endedMs: number | null = null
 
-  constructor(volume: Pick<VolumeRecord, 'id' | 'name' | 'options'>, clock: Clock, wantedMs: number) {
+  constructor(volume: Pick<VolumeRecord, 'id' | 'name' | 'options'>, clock: Clock, wantedMs = 0) {
     this.volume = volume
     this.#clock = clock
     this.#startedAt = clock.now().toISOString()
@@ -70,6 +79,33 @@ export class CopyJob {
     return this.#clock.elapsedMs() < this.#wantedUntilMs
   }
 
+  /** Adds a checkpoint to bring here; answers the target that was there for the same one already, if there was. */
+  aim(target: CopyTarget): CopyTarget {
+    const same = this.#targets.find(({ checkpoint }) => checkpoint.hash === target.checkpoint.hash)
+    if (same === undefined) this.#targets = [...this.#targets, target]
+    else same.join(target.sources, target.untilMs)
+    return same ?? target
+  }
+
+  /** The newest checkpoint to bring here; undefined: there is none. */
+  target(): CopyTarget | undefined {
+    return this.#targets.reduce<CopyTarget | undefined>(
+      (newest, other) =>
+        newest !== undefined && compareCheckpoints(newest.checkpoint, other.checkpoint) > 0 ? newest : other,
+      undefined,
+    )
+  }
+
+  /** The copy is at that target, or it cannot be reached (`error`): older ones are settled with it. */
+  settle(target: CopyTarget, error?: unknown): void {
+    const settled = this.#targets.filter(({ checkpoint }) => compareCheckpoints(checkpoint, target.checkpoint) <= 0)
+    this.#targets = this.#targets.filter((other) => !settled.includes(other))
+    for (const other of settled) {
+      if (error === undefined) other.reach()
+      else other.miss(error)
+    }
+  }
+
   /** Begins a pass from one host; answers where its progress is told. */
   startPass(from: string): CopyPass {
     this.#from = from
@@ -96,6 +132,8 @@ export class CopyJob {
     this.#state = error === null ? 'done' : 'failed'
     this.lastError = error
     this.#endedMs = this.#clock.elapsedMs()
+    for (const target of this.#targets) target.miss(error ?? new Error('the copy has ended'))
+    this.#targets = []
     this.#resolve()
   }
 

@@ -46,13 +46,13 @@ export async function reportDamaged(parts: Informing, volume: Pick<VolumeRecord,
   })
 }
 
-/** Takes this host's unfinished copy off the record. False: the record knows it as something better. */
+/** Takes this host's unfinished copy off the record. False: the record knows it as something better, or as one to keep. */
 export async function withdrawCopy(parts: Informing, volume: Pick<VolumeRecord, 'id' | 'name'>): Promise<boolean> {
   const { self } = parts
   let unborn = true
   await inform(parts, volume.name, (record) => {
     const mine = record?.id === volume.id ? record.copies[self.id] : undefined
-    unborn = mine === undefined || mine.state === 'filling'
+    unborn = mine === undefined || (mine.state === 'filling' && !mine.kept)
     return record === null || mine === undefined || !unborn ? record : withoutCopy(record, self.id)
   })
   return unborn

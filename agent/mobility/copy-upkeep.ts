@@ -41,7 +41,8 @@ function wantsNewest(core: Core, record: VolumeRecord, local: LocalCopy): boolea
 
 /**
  * What was sent ahead, or copied in part, to a host where nobody wants it any more never became a copy. It goes, so that
- * hosts do not collect volumes they never had. After a start it is kept for as long as a Mount may come back for it.
+ * hosts do not collect volumes they never had. After a start it is kept for as long as a Mount may come back for it. What the record says is kept here
+ * goes on filling however long it takes.
  */
 export async function dropUnborn(core: Core, startedMs: number): Promise<void> {
   const { store, clock } = core.parts

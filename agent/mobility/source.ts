@@ -1,20 +1,17 @@
 import { WherryError } from '../errors.ts'
+import type { LocalCopy } from '../store/contract.ts'
 import type { TreeChoice, TreeRequest } from '../transfer/contract.ts'
 import type { Core } from './core.ts'
 
 /**
  * Decides on another host's request for a tree of this one; a live tree is captured first. STALE_EPOCH when the asker's view is older than what this disk
- * has seen (promise 8); NOT_AT_CHECKPOINT when this copy is not, or no longer, at the checkpoint asked for. Whether the
+ * has seen (promise 8). The checkpoint of a volume that is held here comes from its spool. NOT_AT_CHECKPOINT when this copy is not, or no longer, at the checkpoint asked for. Whether the
  * bytes really are that checkpoint is judged by the asker's hashes.
  */
 export async function chooseTree(core: Core, request: TreeRequest, signal: AbortSignal): Promise<TreeChoice> {
-  const { store, self } = core.parts
+  const { self } = core.parts
   const host = core.hosts.label(self.id)
-  // The asker may have heard of a release from the registry before this host has finished writing it down.
-  const atCheckpoint = request.want.kind === 'checkpoint'
-  const local = await (atCheckpoint
-    ? core.locks.run(request.volume, () => store.copy(request.volume))
-    : store.copy(request.volume))
+  const local = await copyFor(core, request)
   if (local === null || local.applying || local.damaged !== null) {
     throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} has no complete copy of volume ${request.volume}.`)
   }
@@ -25,19 +22,28 @@ export async function chooseTree(core: Core, request: TreeRequest, signal: Abort
     )
   }
   if (request.want.kind === 'checkpoint') {
-    if (local.held !== null || local.checkpoint?.hash !== request.want.hash) {
+    if (local.checkpoint?.hash !== request.want.hash) {
       throw new WherryError(
         'NOT_AT_CHECKPOINT',
         `The copy of volume "${local.name}" on host ${host} is not at that checkpoint.`,
       )
     }
-    return { id: local.id, kind: 'last' }
+    return { id: local.id, kind: local.held === null ? 'last' : 'spool' }
   }
   if (local.held === null) {
     throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} does not hold volume "${local.name}" any more.`)
   }
   await captureLive(core, local.id, signal)
   return { id: local.id, kind: 'live' }
+}
+
+async function copyFor(core: Core, { volume, want }: TreeRequest): Promise<LocalCopy | null> {
+  const { store } = core.parts
+  const local = await store.copy(volume)
+  if (want.kind === 'live') return local
+  if (local?.checkpoint?.hash === want.hash && !core.releasing.has(volume)) return local
+  // The asker may have heard of a release from the registry before this host has finished writing it down.
+  return core.locks.run(volume, () => store.copy(volume))
 }
 
 async function captureLive(core: Core, id: string, signal: AbortSignal): Promise<void> {

@@ -1,0 +1,116 @@
+import { Lanes } from '../lanes.ts'
+import type { VolumeOptions } from '../model.ts'
+import type { CheckpointView } from './contract.ts'
+import type { Core } from './core.ts'
+import { HeldVolume } from './held-volume.ts'
+import { fairIntervals } from './pacing.ts'
+
+/** How exactly times are kept; each look costs a comparison per held volume. */
+const LOOK_MS = 250
+/** Between two tries to let containers go on that an earlier agent left standing. */
+const RESUME_RETRY_MS = 1_000
+
+/** Takes checkpoints of the volumes this host holds while containers use them, and brings them to the other hosts with copies. */
+export class Checkpointing {
+  readonly #core: Core
+  /** By volume id. */
+  readonly #held = new Map<string, HeldVolume>()
+  /** Incarnations of holds whose options want no checkpoints, by volume id. */
+  readonly #off = new Map<string, string>()
+  readonly #lastRounds = new Lanes()
+
+  constructor(core: Core) {
+    this.#core = core
+  }
+
+  /** Works until the agent stops; on return no container stands still for a checkpoint, unless the engine was away to the end. Never rejects. */
+  async run(): Promise<void> {
+    const { clock, signal, log } = this.#core.parts
+    await this.#resumeLeftOver()
+    while (!signal.aborted) {
+      try {
+        await this.#look()
+      } catch (error) {
+        log.error({ err: error }, 'could not look after the checkpoints of volumes in use')
+      }
+      await clock.sleep(LOOK_MS, signal)
+    }
+    await Promise.all([...this.#held.values()].map((held) => held.busy))
+  }
+
+  /**
+   * Ends what is under way for a volume: a release or a fence is about to begin. On return its containers run again, unless something else stopped them,
+   * and nothing of it touches the tree. Nothing new is begun while the volume is in `core.releasing` or not in `core.confirmed`: put it into the one, or
+   * take it out of the other, before. Never rejects; safe to repeat.
+   */
+  async stop(id: string): Promise<void> {
+    await this.#held.get(id)?.stop()
+  }
+
+  /** How it goes, for people. */
+  view(id: string, options: VolumeOptions): CheckpointView {
+    const known = this.#held.get(id)
+    if (known !== undefined) return known.view()
+    const state = options.checkpointMs === null ? 'off' : 'waiting'
+    return { state, ageSeconds: null, pauseMs: null, intervalMs: options.checkpointMs ?? 0, error: null }
+  }
+
+  async #look(): Promise<void> {
+    await this.#dropEnded()
+    for (const id of this.#off.keys()) if (!this.#core.confirmed.has(id)) this.#off.delete(id)
+    for (const [id, { incarnation }] of this.#core.confirmed) {
+      if (!this.#held.has(id) && this.#off.get(id) !== incarnation) await this.#take(id)
+    }
+    const wishes = [...this.#held.values()].map(({ wish }) => wish)
+    const intervals = fairIntervals(wishes, this.#core.parts.checkpointShare)
+    for (const [id, held] of this.#held) {
+      held.setInterval(intervals.get(id) ?? held.wish.targetMs)
+      if (held.due && this.#mayBegin(id, held)) held.begin()
+    }
+  }
+
+  /** A hold that is not confirmed any more gets no checkpoints; it is forgotten when the disk says that it is over. */
+  async #dropEnded(): Promise<void> {
+    for (const [id, held] of this.#held) {
+      if (this.#core.confirmed.get(id)?.incarnation === held.incarnation) continue
+      if (held.busy !== null) {
+        void held.stop()
+        continue
+      }
+      const local = await this.#core.parts.store.copy(id)
+      if (local?.held?.incarnation !== held.incarnation) this.#held.delete(id)
+    }
+  }
+
+  /** Begins to look after a hold, if its options want that. */
+  async #take(id: string): Promise<void> {
+    const local = await this.#core.parts.store.copy(id)
+    const hold = this.#core.confirmed.get(id)
+    if (local === null || hold === undefined || local.held?.incarnation !== hold.incarnation) return
+    if (local.options.checkpointMs === null) {
+      this.#off.set(id, hold.incarnation)
+      return
+    }
+    const offered = { id, name: hold.name, epoch: local.held.epoch, incarnation: hold.incarnation }
+    this.#held.set(id, new HeldVolume(this.#core, local, offered, this.#lastRounds))
+  }
+
+  #mayBegin(id: string, held: HeldVolume): boolean {
+    const { confirmed, releasing } = this.#core
+    return confirmed.get(id)?.incarnation === held.incarnation && !releasing.has(id)
+  }
+
+  /** A checkpoint of an agent that was killed is over: whoever starts next lets its containers go on. */
+  async #resumeLeftOver(): Promise<void> {
+    const { pauses, clock, signal, log } = this.#core.parts
+    for (let tries = 1; !signal.aborted; tries++) {
+      try {
+        return await pauses.resume(({ reason }) => reason === 'checkpoint')
+      } catch (error) {
+        if (tries === 1)
+          log.error({ err: error }, 'containers that stand still for a checkpoint could not be resumed; trying again')
+        await clock.sleep(RESUME_RETRY_MS, signal)
+      }
+    }
+  }
+}

@@ -1,0 +1,202 @@
+import { WherryError } from '../errors.ts'
+import type { Lanes } from '../lanes.ts'
+import type { Checkpoint, VolumeOptions, VolumeRecord } from '../model.ts'
+import type { LocalCopy } from '../store/contract.ts'
+import type { CheckpointView } from './contract.ts'
+import type { Core } from './core.ts'
+import { captureInstant } from './instant.ts'
+import { type Offered, Offering, otherHosts } from './offering.ts'
+import { backOffMs, type Wish } from './pacing.ts'
+import { runRounds } from './rounds.ts'
+import { untilAbort } from './until-abort.ts'
+
+/** One container may have several volumes: last rounds run one after another, so that none lets go on what another one stopped. */
+const LAST_ROUND = 'last round'
+/** States of the tree whose times are remembered: hosts answer about the newest ones. */
+const MAX_INSTANTS = 16
+
+/** The checkpoints of one hold. */
+export class HeldVolume {
+  readonly incarnation: string
+  readonly #core: Core
+  readonly #id: string
+  readonly #options: VolumeOptions
+  readonly #lastRounds: Lanes
+  readonly #offering: Offering
+  /** When the tree was last known to be just that state, on the clock's elapsedMs, by hash. */
+  readonly #instants = new Map<string, number>()
+  #stop = new AbortController()
+  #busy: Promise<void> | null = null
+  #dueMs: number
+  #intervalMs: number
+  /** Mean time that rounds and last round take; null until the second one: the first reads what the containers wrote at their start. */
+  #costMs: number | null = null
+  #looks = 0
+  #failures = 0
+  #coveredMs: number | null = null
+  #pauseMs: number | null = null
+  #error: string | null = null
+
+  /** `local` is the held copy, with options that want checkpoints. */
+  constructor(core: Core, local: LocalCopy, hold: Offered, lastRounds: Lanes) {
+    this.incarnation = hold.incarnation
+    this.#core = core
+    this.#id = local.id
+    this.#options = local.options
+    this.#lastRounds = lastRounds
+    this.#intervalMs = local.options.checkpointMs ?? Number.POSITIVE_INFINITY
+    this.#dueMs = core.parts.clock.elapsedMs() + this.#intervalMs
+    this.#offering = new Offering(core, hold, ({ hash }) => this.#otherHas(hash))
+    if (local.checkpoint !== null) this.#instants.set(local.checkpoint.hash, this.#takenMs(local.checkpoint))
+  }
+
+  get busy(): Promise<void> | null {
+    return this.#busy
+  }
+
+  get due(): boolean {
+    return this.#busy === null && this.#core.parts.clock.elapsedMs() >= this.#dueMs
+  }
+
+  /** What it would like to have, for the fair share of all. */
+  get wish(): Wish {
+    return {
+      key: this.#id,
+      targetMs: this.#options.checkpointMs ?? Number.POSITIVE_INFINITY,
+      costMs: this.#costMs ?? 0,
+    }
+  }
+
+  setInterval(ms: number): void {
+    this.#dueMs += this.#failures === 0 ? ms - this.#intervalMs : 0
+    this.#intervalMs = ms
+  }
+
+  /** Takes a checkpoint, if there is anything to take, and offers it. */
+  begin(): void {
+    this.#busy = this.#try(this.#stop.signal).finally(() => {
+      this.#busy = null
+    })
+  }
+
+  /** Ends what is under way; on return its containers run and nothing here touches the tree. It may be begun again. */
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('checkpoints of the volume were stopped'))
+    this.#stop = new AbortController()
+    this.#offering.stop()
+    await this.#busy
+  }
+
+  view(): CheckpointView {
+    const idle = this.#options.consistency === 'live' ? 'fuzzy' : 'waiting'
+    const ageMs = this.#coveredMs === null ? null : this.#core.parts.clock.elapsedMs() - this.#coveredMs
+    return {
+      state: this.#busy === null ? idle : 'running',
+      ageSeconds: ageMs === null ? null : Math.round(ageMs / 100) / 10,
+      pauseMs: this.#pauseMs,
+      intervalMs: Math.round(this.#intervalMs),
+      error: this.#error,
+    }
+  }
+
+  async #try(stopped: AbortSignal): Promise<void> {
+    const { parts } = this.#core
+    const signal = AbortSignal.any([parts.signal, stopped])
+    const startMs = parts.clock.elapsedMs()
+    try {
+      await this.#takeAndOffer(signal)
+      this.#failures = 0
+    } catch (error) {
+      if (signal.aborted) return
+      this.#failures++
+      this.#error = error instanceof WherryError ? error.toLine() : String(error)
+      const level = this.#failures === 1 ? 'warn' : 'debug'
+      parts.log[level]({ err: error, id: this.#id }, 'a checkpoint of a volume in use failed; it is tried again')
+    } finally {
+      this.#dueMs = startMs + backOffMs(this.#intervalMs, this.#failures)
+    }
+  }
+
+  async #takeAndOffer(signal: AbortSignal): Promise<void> {
+    const record = await this.#record(signal)
+    if (record === null || otherHosts(record, this.#core.parts.self.id).length === 0) return
+    const checkpoint = await this.#checkpoint(signal)
+    if (checkpoint === null) return
+    await this.#offering.offer(record, checkpoint, this.#intervalMs, signal)
+    this.#error = this.#offering.failures[0] ?? null
+  }
+
+  /** The record while it says that this hold stands; the last one that was read while the registry is away: its outage is no reason to stop. */
+  async #record(signal: AbortSignal): Promise<VolumeRecord | null> {
+    const name = this.#core.confirmed.get(this.#id)?.name
+    if (name === undefined) return null
+    const { entry } = await untilAbort(this.#core.parts.cache.get(name), signal)
+    return entry?.value.id === this.#id && entry.value.holder?.incarnation === this.incarnation ? entry.value : null
+  }
+
+  /** The newest checkpoint: a new one, or the standing one when nothing differs from it. Null: the volume is not in use here. */
+  async #checkpoint(signal: AbortSignal): Promise<Checkpoint | null> {
+    const { store, clock, pauseBudgetMs } = this.#core.parts
+    const local = await store.copy(this.#id)
+    if (local?.held?.incarnation !== this.incarnation || !(await store.mounted()).has(this.#id)) return null
+    signal.throwIfAborted()
+    const startMs = clock.elapsedMs()
+    const changed = await runRounds(this.#core.parts, this.#id, pauseBudgetMs, signal)
+    const standing = local.checkpoint
+    if (!changed && standing !== null) {
+      this.#account(clock.elapsedMs() - startMs)
+      this.#remember(standing.hash, startMs)
+      return standing
+    }
+    const roundsMs = clock.elapsedMs() - startMs
+    return await this.#lastRounds.run(LAST_ROUND, () => this.#lastRound(local, roundsMs, signal))
+  }
+
+  async #lastRound(local: LocalCopy, roundsMs: number, signal: AbortSignal): Promise<Checkpoint> {
+    const { store, clock, log } = this.#core.parts
+    signal.throwIfAborted()
+    const startMs = clock.elapsedMs()
+    try {
+      const { capture, atMs, at, pauseMs } = await captureInstant(this.#core, local, signal)
+      this.#remember(capture.hash, atMs)
+      this.#pauseMs = pauseMs
+      if (local.checkpoint?.hash === capture.hash) return local.checkpoint
+      const { hash, bytes, files } = capture
+      const [epoch, seq] = [local.held?.epoch ?? local.epochSeen, (local.checkpoint?.seq ?? 0) + 1]
+      const checkpoint = { epoch, seq, hash, at, bytes, files }
+      signal.throwIfAborted()
+      await store.spoolCommit(local.id, checkpoint)
+      log.debug({ volume: local.name, epoch, seq, pauseMs }, 'checkpoint of a volume in use')
+      return checkpoint
+    } finally {
+      this.#account(roundsMs + clock.elapsedMs() - startMs)
+    }
+  }
+
+  #account(costMs: number): void {
+    if (this.#looks++ === 0) return
+    this.#costMs = this.#costMs === null ? costMs : (this.#costMs + costMs) / 2
+  }
+
+  #remember(hash: string, atMs: number): void {
+    this.#instants.delete(hash)
+    this.#instants.set(hash, atMs)
+    for (const oldest of this.#instants.keys()) {
+      if (this.#instants.size <= MAX_INSTANTS) return
+      this.#instants.delete(oldest)
+    }
+  }
+
+  #otherHas(hash: string): boolean {
+    const atMs = this.#instants.get(hash)
+    if (atMs === undefined) return false
+    this.#coveredMs = Math.max(this.#coveredMs ?? atMs, atMs)
+    return true
+  }
+
+  /** When a checkpoint that was there before was taken: by the wall clock, good enough to show. */
+  #takenMs({ at }: Checkpoint): number {
+    const { clock } = this.#core.parts
+    return clock.elapsedMs() - Math.max(0, clock.now().getTime() - Date.parse(at))
+  }
+}

@@ -1,0 +1,130 @@
+import type { VolumeUser } from '../docker/contract.ts'
+import { WherryError } from '../errors.ts'
+import type { Capture, LocalCopy } from '../store/contract.ts'
+import type { Core } from './core.ts'
+import { untilAbort } from './until-abort.ts'
+
+/** Between two tries to let containers go on: they stand still meanwhile. */
+const RESUME_RETRY_MS = 200
+/** A live capture that was told to stop does so between two files. */
+const LIVE_LOOK_MS = 10
+
+/** A tree as it was at one moment. */
+export interface Instant {
+  readonly capture: Capture
+  /** On the clock's elapsedMs, and as ISO 8601. */
+  readonly atMs: number
+  readonly at: string
+  /** How long containers stood still; null: none had to. */
+  readonly pauseMs: number | null
+}
+
+/**
+ * The last round of a checkpoint: of a tree that nobody writes to, because those containers that run stand still for it, or, with
+ * consistency=live, as it is. Whatever happens, on return they run again and the store is done with the tree. VOLUME_BUSY: it would have
+ * taken longer than the pause budget; TREE_CHANGED: somebody else writes; ENGINE_UNREACHABLE. May be tried again after any of them.
+ */
+export async function captureInstant(core: Core, local: LocalCopy, signal: AbortSignal): Promise<Instant> {
+  const { store } = core.parts
+  if (local.options.consistency === 'live') return atNow(core, () => store.spoolLast(local.id, 'live', signal))
+  const containers = await running(core, local.name, signal)
+  if (containers.length === 0) return atNow(core, () => store.spoolLast(local.id, 'quiet', signal))
+  await endLiveCapture(core, local.id, signal)
+  const instant = await capturePaused(core, local, containers, signal)
+  const known = new Set(containers.map(({ id }) => id))
+  const late = (await running(core, local.name, signal)).filter(({ id }) => !known.has(id))
+  if (late.length === 0) return instant
+  throw new WherryError(
+    'TREE_CHANGED',
+    `${late.map(({ name }) => name).join(', ')} was started while a checkpoint of volume "${local.name}" was taken.`,
+    { hint: 'It is taken again by itself.' },
+  )
+}
+
+async function capturePaused(
+  core: Core,
+  local: LocalCopy,
+  containers: readonly VolumeUser[],
+  signal: AbortSignal,
+): Promise<Instant> {
+  const { store, clock, pauses, pauseBudgetMs } = core.parts
+  const startMs = clock.elapsedMs()
+  const limit = AbortSignal.any([signal, clock.deadline(pauseBudgetMs)])
+  const wanted = containers.map(({ id }) => ({ container: id, volumes: [local.id], reason: 'checkpoint' as const }))
+  const pausing = pauses.pause(wanted)
+  let looking: Promise<Capture> | null = null
+  let paused = false
+  let pauseMs: number | null = null
+  try {
+    await untilAbort(pausing, limit)
+    paused = true
+    core.liveCaptures.get(local.id)?.abort()
+    const moment = momentOf(core)
+    looking = store.spoolLast(local.id, 'quiet', limit)
+    const capture = await untilAbort(looking, limit)
+    await resume(core, local.id)
+    pauseMs = Math.round(clock.elapsedMs() - startMs)
+    return { ...moment, capture, pauseMs }
+  } catch (error) {
+    if (signal.aborted || !limit.aborted) throw error
+    throw overBudget(local, pauseBudgetMs)
+  } finally {
+    if (pauseMs === null) await resume(core, local.id)
+    // A call to the engine that comes back late may have paused after that.
+    if (!paused) await settled(pausing).then(() => resume(core, local.id))
+    if (looking !== null) await settled(looking)
+  }
+}
+
+async function atNow(core: Core, look: () => Promise<Capture>): Promise<Instant> {
+  const moment = momentOf(core)
+  return { ...moment, capture: await look(), pauseMs: null }
+}
+
+function momentOf(core: Core): Pick<Instant, 'atMs' | 'at'> {
+  const { clock } = core.parts
+  return { atMs: clock.elapsedMs(), at: clock.now().toISOString() }
+}
+
+/** Lets go on whatever stands still for a checkpoint of this volume; tries until it is so, or the agent ends (the next one does it then). */
+async function resume(core: Core, volume: string): Promise<void> {
+  const { pauses, clock, signal, log } = core.parts
+  for (let tries = 1; ; tries++) {
+    try {
+      return await pauses.resume(({ reason, volumes }) => reason === 'checkpoint' && volumes.includes(volume))
+    } catch (error) {
+      if (tries === 1)
+        log.error({ err: error, id: volume }, 'containers could not be resumed after a checkpoint; trying again')
+      if (signal.aborted) return
+    }
+    await clock.sleep(RESUME_RETRY_MS, signal)
+  }
+}
+
+/** A capture for sending ahead holds the tree: containers must not stand still while it ends. */
+async function endLiveCapture(core: Core, id: string, signal: AbortSignal): Promise<void> {
+  while (core.liveCaptures.has(id)) {
+    core.liveCaptures.get(id)?.abort()
+    signal.throwIfAborted()
+    await core.parts.clock.sleep(LIVE_LOOK_MS, signal)
+  }
+}
+
+async function running(core: Core, volume: string, signal: AbortSignal): Promise<VolumeUser[]> {
+  const users = await untilAbort(core.uses.refresh(), signal)
+  return users.filter(({ state, volumes }) => state === 'running' && volumes.includes(volume))
+}
+
+async function settled(promise: Promise<unknown>): Promise<void> {
+  await promise.catch(() => undefined)
+}
+
+function overBudget(local: LocalCopy, budgetMs: number): WherryError {
+  return new WherryError(
+    'VOLUME_BUSY',
+    `The containers of volume "${local.name}" would have had to stand still for more than ${budgetMs} ms for a checkpoint; they run on without one.`,
+    {
+      hint: 'It is tried again later. Raise WHERRY_PAUSE_BUDGET, or create the volume with consistency=live if a fuzzy state will do.',
+    },
+  )
+}

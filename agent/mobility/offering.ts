@@ -1,0 +1,152 @@
+import { WherryError } from '../errors.ts'
+import type { Checkpoint, VolumeRecord } from '../model.ts'
+import { readCopyAnswer } from './answer-shape.ts'
+import { changeVolume, STALE_READ } from './commit.ts'
+import { hasCheckpoint, withAnswers } from './copy-state.ts'
+import type { Core } from './core.ts'
+import { untilAbort } from './until-abort.ts'
+
+/** Copies that are about as quick as the first one to answer are committed in the same write. */
+const GRACE_MS = 300
+/** A copy that needs longer than this, or than the interval, joins the others with a later checkpoint. */
+const PATIENCE_MS = 60_000
+/** One attempt to tell the registry; the next checkpoint tells it, too. */
+const COMMIT_MS = 10_000
+
+/** A hold whose checkpoints are offered. */
+export interface Offered {
+  readonly id: string
+  readonly name: string
+  readonly epoch: number
+  readonly incarnation: string
+}
+
+/** Brings the checkpoints of one hold to the other hosts with copies, and tells the registry who has them. */
+export class Offering {
+  readonly #core: Core
+  readonly #hold: Offered
+  /** Told when another host has a checkpoint on its disk; false: it is none of this hold. */
+  readonly #heard: (checkpoint: Pick<Checkpoint, 'hash'>) => boolean
+  /** What hosts said they have, until the registry knows it. */
+  readonly #answers = new Map<string, Checkpoint>()
+  /** One offer per host at a time: a host that still works on an older one is asked again when it is done. */
+  readonly #asking = new Map<string, Promise<void>>()
+  readonly #failures = new Map<string, string>()
+  #stop = new AbortController()
+
+  constructor(core: Core, hold: Offered, heard: (checkpoint: Pick<Checkpoint, 'hash'>) => boolean) {
+    this.#core = core
+    this.#hold = hold
+    this.#heard = heard
+  }
+
+  /** Why hosts do not have the newest checkpoint, a line each; empty: those that were asked have it. */
+  get failures(): readonly string[] {
+    return [...this.#failures.values()]
+  }
+
+  /**
+   * Offers the checkpoint to every other host of the record that is not known to have it, and waits for the answers, but for a slow host only
+   * until the others are through; then one write. What comes later is written with the next offer. Rejects REGISTRY_UNAVAILABLE (the hosts have it
+   * all the same), or the reason of `signal`, with which what is under way ends. May be repeated.
+   */
+  async offer(record: VolumeRecord, checkpoint: Checkpoint, intervalMs: number, signal: AbortSignal): Promise<void> {
+    const hosts = otherHosts(record, this.#core.parts.self.id)
+    for (const host of this.#failures.keys()) if (!hosts.includes(host)) this.#failures.delete(host)
+    const lacking = hosts.filter((host) => !this.#has(record, host, checkpoint))
+    if (lacking.length < hosts.length) this.#heard(checkpoint)
+    // From the moment another host has a checkpoint, the volume may be taken over there.
+    if (lacking.length > 0) await untilAbort(this.#core.guarding.expect(this.#hold.id), signal)
+    for (const host of lacking) if (!this.#asking.has(host)) this.#ask(host, record, checkpoint)
+    await untilAbort(this.#answered(lacking, Math.max(intervalMs, PATIENCE_MS)), signal)
+    await untilAbort(this.#commit(), signal)
+  }
+
+  /** Ends what is asked; the hosts notice for themselves whether what they were getting is still of use. */
+  stop(): void {
+    this.#stop.abort(new Error('offering ended'))
+    this.#stop = new AbortController()
+  }
+
+  #has(record: VolumeRecord, host: string, checkpoint: Checkpoint): boolean {
+    const entry = record.copies[host]
+    return (
+      (entry !== undefined && hasCheckpoint(entry, checkpoint)) || this.#answers.get(host)?.hash === checkpoint.hash
+    )
+  }
+
+  #ask(host: string, record: VolumeRecord, checkpoint: Checkpoint): void {
+    const { log, signal } = this.#core.parts
+    const ended = AbortSignal.any([signal, this.#stop.signal])
+    const asking = this.#askHost(host, record, checkpoint, ended)
+      .then(
+        () => void this.#failures.delete(host),
+        (error: unknown) => {
+          if (ended.aborted) return
+          const label = this.#core.hosts.labelWithAge(host)
+          const why = error instanceof WherryError ? error.message : String(error)
+          this.#failures.set(host, `${label}: ${why}`)
+          log.info({ err: error, volume: this.#hold.name, host: label }, 'a copy did not get a checkpoint')
+        },
+      )
+      .finally(() => {
+        if (this.#asking.get(host) === asking) this.#asking.delete(host)
+      })
+    this.#asking.set(host, asking)
+  }
+
+  async #askHost(host: string, record: VolumeRecord, checkpoint: Checkpoint, signal: AbortSignal): Promise<void> {
+    const { hosts, parts } = this.#core
+    const known = hosts.get(host)
+    if (known === undefined) throw new WherryError('DATA_UNREACHABLE', 'this host has never been heard of')
+    const question = { kind: 'offer', record, checkpoint, from: parts.self.id } as const
+    const address = { address: known.address, port: known.transferPort }
+    const said = await untilAbort(parts.peers.ask(address, question, signal), signal)
+    const answer = readCopyAnswer(said, hosts.label(host))
+    const has = answer?.host === host ? answer.checkpoint : null
+    // Nothing becomes the volume's last checkpoint that this hold did not take or begin with.
+    if (has === null || !this.#heard(has))
+      throw new WherryError('NOT_AT_CHECKPOINT', 'it says that it has another state')
+    this.#answers.set(host, has)
+  }
+
+  /** All of them are through, or one is and the others are slower, or patience is over. */
+  async #answered(hosts: readonly string[], patienceMs: number): Promise<void> {
+    const { clock, signal } = this.#core.parts
+    const asks = hosts.map((host) => this.#asking.get(host) ?? Promise.resolve())
+    const over = new AbortController()
+    const until = AbortSignal.any([over.signal, signal])
+    const succeeded = asks.map(async (ask, index) => {
+      await ask
+      if (!this.#answers.has(hosts[index] ?? '')) throw new Error('failed')
+    })
+    const first = Promise.any(succeeded).then(
+      () => clock.sleep(GRACE_MS, until),
+      () => undefined,
+    )
+    await Promise.race([Promise.all(asks), first, clock.sleep(patienceMs, until)])
+    over.abort()
+  }
+
+  async #commit(): Promise<void> {
+    if (this.#answers.size === 0) return
+    const { parts } = this.#core
+    const { id, name, epoch, incarnation } = this.#hold
+    const answers = new Map(this.#answers)
+    const at = parts.clock.now().toISOString()
+    const change = (record: VolumeRecord | null) => {
+      if (record === null || record.id !== id) return record
+      if (record.epoch < epoch) return STALE_READ
+      return record.holder?.incarnation === incarnation ? withAnswers(record, parts.self.id, answers, at) : record
+    }
+    await changeVolume(parts, name, change, AbortSignal.any([parts.signal, parts.clock.deadline(COMMIT_MS)]))
+    for (const [host, has] of answers) if (this.#answers.get(host) === has) this.#answers.delete(host)
+  }
+}
+
+/** Ids of the other hosts that should have the volume's checkpoints. */
+export function otherHosts(record: VolumeRecord, self: string): string[] {
+  return Object.entries(record.copies)
+    .filter(([host, copy]) => host !== self && copy.state !== 'diverged')
+    .map(([host]) => host)
+}

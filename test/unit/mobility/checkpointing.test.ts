@@ -1,0 +1,253 @@
+import test from 'ava'
+import { WherryError } from '../../../agent/errors.ts'
+import { HeldKit, ID } from './held-kit.ts'
+import { hashOf } from './memory-store.ts'
+
+const view = (kit: HeldKit) => {
+  const { core, store } = kit.host('h1')
+  return store.copy(ID).then((local) => {
+    if (local === null) throw new Error('no copy')
+    return core.checkpointing.view(ID, local.options)
+  })
+}
+
+test('promise 5: what containers wrote is a committed checkpoint on another host within the interval', async (t) => {
+  const kit = await HeldKit.start(3)
+  kit.host('h1').containers.run('c1')
+  kit.write('ab')
+  await kit.clock.advance(11_000)
+  const record = await kit.record()
+  t.like(record.last, { epoch: 2, seq: 2, hash: hashOf('ab') })
+  for (const host of ['h1', 'h2', 'h3']) t.like(record.copies[host], { state: 'current', epoch: 2, seq: 2 }, host)
+  t.is(kit.host('h2').store.trees.get(ID), 'ab')
+  t.like(await kit.answerOf('h3'), { epochSeen: 2, held: false })
+  t.deepEqual(kit.host('h1').containers.log, ['pause c1', 'resume c1'])
+  const { state, ageSeconds, error } = await view(kit)
+  t.deepEqual([state, error], ['waiting', null])
+  t.true((ageSeconds ?? 99) <= 2)
+  // The watchdog knew that the volume could be taken over before it could.
+  t.deepEqual(kit.host('h1').expected, [ID])
+  kit.stop()
+})
+
+test('a tree in which nothing changed costs no pause and no checkpoint, and its age is none', async (t) => {
+  const kit = await HeldKit.start(2)
+  kit.host('h1').containers.run('c1')
+  await kit.clock.advance(61_000)
+  t.deepEqual(kit.host('h1').containers.log, [])
+  t.is((await kit.record()).last?.seq, 1)
+  t.is(kit.host('h2').pulls, 0)
+  t.true(((await view(kit)).ageSeconds ?? 99) <= 10)
+  kit.stop()
+})
+
+test('a copy that begins while nothing changes gets the checkpoint that stands', async (t) => {
+  const kit = await HeldKit.start(2)
+  const at = kit.clock.now().toISOString()
+  await kit.host('h2').store.trash(ID)
+  const filling = { epoch: 0, seq: 0, state: 'filling', at, kept: true } as const
+  await kit.change((record) => ({ ...record, copies: { ...record.copies, h2: filling } }))
+  await kit.clock.advance(11_000)
+  t.is(kit.host('h2').store.trees.get(ID), 'a')
+  t.like((await kit.record()).copies.h2, { state: 'current', epoch: 1, seq: 1, kept: true })
+  kit.stop()
+})
+
+test('without a copy elsewhere nothing is read and nothing is paused', async (t) => {
+  const kit = await HeldKit.start(1)
+  kit.host('h1').containers.run('c1')
+  kit.write('ab')
+  await kit.clock.advance(60_000)
+  t.deepEqual(kit.host('h1').store.rounds, [])
+  kit.stop()
+})
+
+test('with checkpoint=off nothing is read and nothing is paused', async (t) => {
+  const kit = await HeldKit.start(2, { checkpointMs: null })
+  kit.write('ab')
+  await kit.clock.advance(60_000)
+  t.deepEqual(kit.host('h1').store.rounds, [])
+  t.is((await view(kit)).state, 'off')
+  kit.stop()
+})
+
+test('with consistency=live nothing is paused, and people are told', async (t) => {
+  const kit = await HeldKit.start(2, { consistency: 'live' })
+  kit.host('h1').containers.run('c1')
+  kit.write('ab')
+  await kit.clock.advance(11_000)
+  t.deepEqual(kit.host('h1').store.rounds, ['round', 'live'])
+  t.deepEqual(kit.host('h1').containers.log, [])
+  t.is((await kit.record()).last?.hash, hashOf('ab'))
+  t.is((await view(kit)).state, 'fuzzy')
+  kit.stop()
+})
+
+test('containers that run are paused, others are not asked for', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { containers } = kit.host('h1')
+  containers.run('c1')
+  containers.run('c2')
+  const more = { volumes: ['data'], name: '' }
+  containers.users.push({ id: 'paused', state: 'paused', ...more }, { id: 'exited', state: 'exited', ...more })
+  containers.users.push({ id: 'other', name: '', state: 'running', volumes: ['other'] })
+  kit.write('ab')
+  await kit.clock.advance(11_000)
+  t.deepEqual(containers.log, ['pause c1', 'pause c2', 'resume c1', 'resume c2'])
+  kit.stop()
+})
+
+test('a last round over the budget is given up: containers go on, the next try comes later and later', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { containers, store } = kit.host('h1')
+  containers.run('c1')
+  store.lastMs = 5_000
+  kit.write('ab')
+  await kit.clock.advance(10_600)
+  t.deepEqual(containers.log, ['pause c1', 'resume c1'])
+  t.regex((await view(kit)).error ?? '', /stand still for more than 500 ms/)
+  // Tries at 10, 30, 70 and 150 s: after 10, 20, 40 and 80 s.
+  const starts = () => containers.log.filter((line) => line === 'pause c1').length
+  await kit.clock.advance(18_000)
+  t.is(starts(), 1)
+  await kit.clock.advance(3_000)
+  t.is(starts(), 2)
+  await kit.clock.advance(36_000)
+  t.is(starts(), 2)
+  await kit.clock.advance(5_000)
+  t.is(starts(), 3)
+  store.lastMs = 100
+  await kit.clock.advance(90_000)
+  t.is((await kit.record()).last?.hash, hashOf('ab'))
+  t.deepEqual(containers.paused, [])
+  t.is((await view(kit)).error, null)
+  kit.stop()
+})
+
+test('a disk that does not hear that the budget is over keeps no container from going on, and its result is not used', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { containers, store } = kit.host('h1')
+  containers.run('c1')
+  store.lastMs = 5_000
+  store.deaf = true
+  kit.write('ab')
+  await kit.clock.advance(10_800)
+  t.deepEqual(containers.log, ['pause c1', 'resume c1'])
+  await kit.clock.advance(5_000)
+  t.is((await store.copy(ID))?.checkpoint?.seq, 1)
+  kit.stop()
+})
+
+test('a tree that somebody else writes to makes no checkpoint', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { containers, store } = kit.host('h1')
+  containers.run('c1')
+  store.spoolLast = async () => {
+    throw new WherryError('TREE_CHANGED', 'somebody writes')
+  }
+  kit.write('ab')
+  await kit.clock.advance(11_000)
+  t.deepEqual(containers.log, ['pause c1', 'resume c1'])
+  t.is((await kit.record()).last?.seq, 1)
+  t.is((await view(kit)).error, 'somebody writes')
+  kit.stop()
+})
+
+test('a container that starts during the last round makes it void', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { containers, store } = kit.host('h1')
+  containers.run('c1')
+  const last = store.spoolLast.bind(store)
+  store.spoolLast = async (...args) => {
+    containers.run('c2')
+    return await last(...args)
+  }
+  kit.write('ab')
+  await kit.clock.advance(11_000)
+  t.regex((await view(kit)).error ?? '', /c2 was started/)
+  t.is((await kit.record()).last?.seq, 1)
+  store.spoolLast = last
+  await kit.clock.advance(20_000)
+  t.is((await kit.record()).last?.seq, 2)
+  kit.stop()
+})
+
+test('rounds go on while they get shorter, and end with one that fits the budget', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { store } = kit.host('h1')
+  store.roundsMs = [4_000, 1_000, 300, 100, 50]
+  kit.write('ab')
+  await kit.clock.advance(17_000)
+  t.deepEqual(store.rounds, ['round', 'round', 'round', 'round', 'quiet'])
+  kit.stop()
+})
+
+test('a resume that fails is tried until it is done', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { containers } = kit.host('h1')
+  containers.run('c1')
+  await kit.clock.advance(1_000)
+  containers.resumeError = new WherryError('ENGINE_UNREACHABLE', 'away')
+  kit.write('ab')
+  await kit.clock.advance(11_000)
+  t.is(containers.paused.length, 1)
+  containers.resumeError = null
+  await kit.clock.advance(500)
+  t.deepEqual(containers.paused, [])
+  kit.stop()
+})
+
+test('promise 11: containers that a killed agent left standing for a checkpoint go on when the next one starts; fenced ones do not', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { containers, core } = kit.host('h2')
+  containers.paused.push({ container: 'c1', volumes: [ID], reason: 'checkpoint' })
+  containers.paused.push({ container: 'c2', volumes: [ID], reason: 'fence' })
+  void core.checkpointing.run()
+  await kit.clock.advance(10)
+  t.deepEqual(
+    containers.paused.map(({ container }) => container),
+    ['c2'],
+  )
+  kit.stop()
+})
+
+test('a release stops a checkpoint at any point of it: containers run on return, nothing is begun until it is over', async (t) => {
+  for (const ms of [9_950, 10_050, 10_250, 10_400, 10_600, 12_000]) {
+    const kit = await HeldKit.start(2)
+    const { containers, store, core } = kit.host('h1')
+    containers.run('c1')
+    store.roundsMs = [200]
+    store.lastMs = 300
+    kit.host('h2').pullMs = 5_000
+    kit.write('ab')
+    await kit.clock.advance(ms)
+    core.releasing.add(ID)
+    const reads = store.rounds.length
+    await kit.clock.until(core.checkpointing.stop(ID))
+    t.deepEqual(containers.paused, [], `${ms}`)
+    await kit.clock.advance(60_000)
+    t.is(store.rounds.length, reads, `${ms}`)
+    core.releasing.delete(ID)
+    await kit.clock.advance(30_000)
+    t.true(store.rounds.length > reads, `${ms}`)
+    t.is((await kit.record()).last?.hash, hashOf('ab'), `${ms}`)
+    kit.stop()
+  }
+})
+
+test('checkpoints that take long come less often: they get their share of the time and no more', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { store } = kit.host('h1')
+  store.roundsMs = [2_000]
+  store.lastMs = 0
+  for (let n = 0; n < 600; n++) {
+    kit.write(`a${n}`)
+    await kit.clock.advance(1_000)
+  }
+  // Each takes eight rounds of two seconds; the first one is not counted.
+  t.is((await view(kit)).intervalMs, 80_000)
+  const busyMs = 2_000 * store.rounds.filter((kind) => kind === 'round').length
+  t.true(busyMs <= 0.25 * 600_000, `${busyMs}`)
+  t.true(busyMs >= 0.15 * 600_000, `${busyMs}`)
+  kit.stop()
+})

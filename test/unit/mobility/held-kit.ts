@@ -1,0 +1,250 @@
+import { pino } from 'pino'
+import type { VolumeUser } from '../../../agent/docker/contract.ts'
+import { WherryError } from '../../../agent/errors.ts'
+import type { Pause, Pauses } from '../../../agent/fence/contract.ts'
+import { Lanes } from '../../../agent/lanes.ts'
+import { Checkpointing } from '../../../agent/mobility/checkpointing.ts'
+import { answerCopy, takeOffer } from '../../../agent/mobility/copy-answer.ts'
+import { Copying } from '../../../agent/mobility/copying.ts'
+import type { Core } from '../../../agent/mobility/core.ts'
+import { Directory } from '../../../agent/mobility/directory.ts'
+import type { Parts } from '../../../agent/mobility/parts.ts'
+import { chooseTree } from '../../../agent/mobility/source.ts'
+import { Uses } from '../../../agent/mobility/uses.ts'
+import { Wakes } from '../../../agent/mobility/wakes.ts'
+import type { Checkpoint, CopyRecord, HostRecord, VolumeOptions, VolumeRecord } from '../../../agent/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { VolumeCache } from '../../../agent/registry/cache.ts'
+import type { CopyAnswer, Peers, VolumePuller } from '../../../agent/transfer/contract.ts'
+import { VirtualClock } from './clock.ts'
+import { MemoryRegistry } from './memory-registry.ts'
+import { hashOf, MemoryStore } from './memory-store.ts'
+
+export const ID = 'v1'
+export const NAME = 'data'
+
+/** A store whose rounds take time. */
+export class SpoolStore extends MemoryStore {
+  readonly rounds: string[] = []
+  /** How long each round takes, the last one for all that follow. */
+  roundsMs: readonly number[] = [0]
+  lastMs = 0
+  /** The last round does not notice that it was told to stop. */
+  deaf = false
+  readonly #clock: VirtualClock
+
+  constructor(clock: VirtualClock) {
+    super(clock)
+    this.#clock = clock
+  }
+
+  override async spoolRound(id: string) {
+    const nth = this.rounds.filter((kind) => kind === 'round').length
+    this.rounds.push('round')
+    await this.#clock.sleep(this.roundsMs[Math.min(nth, this.roundsMs.length - 1)] ?? 0, new AbortController().signal)
+    const { changed } = await super.spoolRound(id)
+    return { changed, bytesRead: 100, bytesSpooled: Math.max(1, 100 - nth) }
+  }
+
+  override async spoolLast(id: string, kind: 'quiet' | 'live', signal: AbortSignal) {
+    this.rounds.push(kind)
+    await this.#clock.sleep(this.lastMs, this.deaf ? new AbortController().signal : signal)
+    if (!this.deaf) signal.throwIfAborted()
+    return await super.spoolLast(id, kind, signal)
+  }
+}
+
+/** Containers of one host, and what was done to them. */
+export class Containers implements Pauses {
+  users: VolumeUser[] = []
+  readonly paused: Pause[] = []
+  readonly log: string[] = []
+  /** Set: resuming fails with it. */
+  resumeError: Error | null = null
+
+  run(id: string): void {
+    this.users = [...this.users, { id, name: id, state: 'running', volumes: [NAME] }]
+  }
+
+  async all() {
+    return this.paused
+  }
+
+  async pause(wanted: readonly Pause[]) {
+    for (const pause of wanted) {
+      this.log.push(`pause ${pause.container}`)
+      this.paused.push(pause)
+    }
+    return wanted
+  }
+
+  async resume(which: (pause: Pause) => boolean) {
+    if (this.resumeError !== null) throw this.resumeError
+    for (const pause of this.paused.filter(which)) {
+      this.log.push(`resume ${pause.container}`)
+      this.paused.splice(this.paused.indexOf(pause), 1)
+    }
+  }
+
+  async kill() {}
+}
+
+/** One host: just what checkpoints and copies need of an agent. */
+export class HeldHost {
+  readonly name: string
+  readonly store: SpoolStore
+  readonly containers = new Containers()
+  readonly core: Core
+  readonly ending = new AbortController()
+  /** How long it takes to get a tree, and whether blocks of it changed meanwhile. */
+  pullMs = 0
+  changing = false
+  down = false
+  pulls = 0
+  /** Volumes that others were said to be about to have. */
+  readonly expected: string[] = []
+  readonly #kit: HeldKit
+
+  constructor(kit: HeldKit, name: string) {
+    this.#kit = kit
+    this.name = name
+    this.store = new SpoolStore(kit.clock)
+    this.core = this.#createCore()
+  }
+
+  #createCore(): Core {
+    const { clock, registry } = this.#kit
+    const engine = { users: async () => this.containers.users }
+    const parts = {
+      self: { id: this.name, address: this.name, transferPort: 1, incarnation: this.name },
+      registry,
+      cache: new VolumeCache({ registry }),
+      store: this.store,
+      puller: this.#puller(),
+      peers: this.#peers(),
+      pauses: this.containers,
+      engine,
+      clock,
+      log: pino({ level: 'silent' }),
+      pauseBudgetMs: 500,
+      checkpointShare: 0.2,
+      signal: this.ending.signal,
+    } as unknown as Parts
+    const [hosts, locks, wakes] = [new Directory(clock, 8_000), new Lanes(), new Wakes()]
+    const core = {
+      parts,
+      hosts,
+      locks,
+      wakes,
+      copying: new Copying(parts, hosts, locks, wakes),
+      uses: new Uses(parts.engine, clock),
+      guarding: { expect: async (id: string) => void this.expected.push(id) },
+      pendingMounts: new Map(),
+      confirmed: new Map(),
+      releasing: new Set(),
+      liveCaptures: new Map(),
+    } as unknown as Core & { checkpointing: Checkpointing }
+    core.checkpointing = new Checkpointing(core)
+    return core
+  }
+
+  #puller(): VolumePuller {
+    return {
+      pull: async (from, request, volume, signal) => {
+        const source = this.#kit.host(from.address)
+        this.pulls++
+        const { id, kind } = await chooseTree(source.core, request, signal)
+        const tree = (kind === 'spool' ? source.store.spooled.get(id) : undefined) ?? source.store.trees.get(id) ?? ''
+        await this.#kit.clock.sleep(this.pullMs, signal)
+        signal.throwIfAborted()
+        if (source.down) throw new WherryError('TRANSFER_CUT', 'nobody there')
+        await this.store.stage(volume, tree)
+        return { hash: hashOf(tree), bytes: tree.length, complete: !this.changing }
+      },
+    }
+  }
+
+  #peers(): Peers {
+    return {
+      ask: async ({ address }, question, signal) => {
+        const host = this.#kit.host(address)
+        if (host.down) throw new WherryError('TRANSFER_CUT', `${address} is down`)
+        const copy = JSON.parse(JSON.stringify(question)) as typeof question
+        if (copy.kind === 'offer') return await takeOffer(host.core, copy, signal)
+        return copy.kind === 'copy' ? await answerCopy(host.core, copy.volume) : null
+      },
+    }
+  }
+}
+
+/** Hosts h1 to hN with a volume that h1 holds at epoch 2, at the last checkpoint, as if it had been moved there just now. */
+export class HeldKit {
+  readonly clock = new VirtualClock()
+  readonly registry = new MemoryRegistry()
+  readonly hosts: HeldHost[] = []
+
+  static async start(count: number, options: Partial<VolumeOptions> = {}): Promise<HeldKit> {
+    const kit = new HeldKit()
+    for (let n = 1; n <= count; n++) kit.hosts.push(new HeldHost(kit, `h${n}`))
+    const records = kit.hosts.map(({ name }, index) => ({ revision: index + 1, value: heartbeat(name, kit.clock) }))
+    for (const { core } of kit.hosts) core.hosts.see(records)
+    await kit.#hold({ ...DEFAULT_OPTIONS, ...options })
+    void kit.host('h1').core.checkpointing.run()
+    return kit
+  }
+
+  host(name: string): HeldHost {
+    const host = this.hosts.find((other) => other.name === name)
+    if (host === undefined) throw new Error(`no host ${name}`)
+    return host
+  }
+
+  async record(): Promise<VolumeRecord> {
+    const entry = await this.registry.volume(NAME)
+    if (entry === null) throw new Error('no record')
+    return entry.value
+  }
+
+  async change(change: (record: VolumeRecord) => VolumeRecord): Promise<void> {
+    const entry = await this.registry.volume(NAME)
+    if (entry !== null) await this.registry.updateVolume(change(entry.value), entry.revision)
+  }
+
+  /** What containers on h1 write. */
+  write(tree: string): void {
+    this.host('h1').store.trees.set(ID, tree)
+  }
+
+  async answerOf(name: string): Promise<CopyAnswer | null> {
+    return await answerCopy(this.host(name).core, ID)
+  }
+
+  stop(): void {
+    for (const { ending } of this.hosts) ending.abort()
+  }
+
+  async #hold(options: VolumeOptions): Promise<void> {
+    const at = this.clock.now().toISOString()
+    const last: Checkpoint = { epoch: 1, seq: 1, hash: hashOf('a'), at, bytes: 1, files: 1 }
+    const copies: Record<string, CopyRecord> = {}
+    for (const { name, store } of this.hosts) {
+      await store.create({ id: ID, name: NAME, options })
+      store.trees.set(ID, 'a')
+      await store.update(ID, { checkpoint: last, epochSeen: 1 })
+      copies[name] = { epoch: 1, seq: 1, state: 'current', at, kept: true }
+    }
+    const holder = { host: 'h1', incarnation: 'i1', since: at }
+    const more = { epoch: 2, holder, last, seizures: [], copies, removedAt: null }
+    await this.registry.addVolume({ id: ID, name: NAME, options, createdAt: at, ...more })
+    const { core, store } = this.host('h1')
+    await store.update(ID, { held: { epoch: 2, incarnation: 'i1' }, epochSeen: 2, mounts: { m: 1 } })
+    await store.mount(ID)
+    core.confirmed.set(ID, { name: NAME, incarnation: 'i1' })
+  }
+}
+
+function heartbeat(name: string, clock: VirtualClock): HostRecord {
+  const self = { id: name, name, address: name, transferPort: 1, incarnation: name, swarmNode: null, uses: {} }
+  const lease = { at: clock.now().toISOString(), renewal: 1, expiredBy: null, zone: null, draining: false }
+  return { ...self, ...lease, freeBytes: 1e12, totalBytes: 1e12 }
+}

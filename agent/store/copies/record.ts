@@ -2,45 +2,17 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import { writeDurably } from '../../durable.ts'
 import { WherryError } from '../../errors.ts'
-import { storedOptions } from '../../options.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import type { LocalCopy } from '../contract.ts'
 import type { Layout } from '../layout.ts'
+import { localCopyFields, storedCheckpoint } from './schema.ts'
 
 const VERSION = 1
-const count = z.int().min(0)
 
 const RECORD = z.strictObject({
+  ...localCopyFields,
   version: z.literal(VERSION),
-  id: z.string(),
-  name: z.string(),
-  options: storedOptions,
-  checkpoint: z
-    .strictObject({
-      epoch: count,
-      seq: count,
-      hash: z.string().regex(/^[0-9a-f]{64}$/),
-      at: z.string(),
-      bytes: count,
-      files: count,
-    })
-    .nullable(),
-  held: z.strictObject({ epoch: count, incarnation: z.string() }).nullable(),
-  applying: z.boolean(),
-  // Older records do not have these.
-  damaged: z.array(z.string()).nullable().default(null),
-  epochSeen: count,
-  diverged: z
-    .array(
-      z.strictObject({
-        name: z.string(),
-        epoch: count,
-        base: z.strictObject({ epoch: count, seq: count }).nullable(),
-        at: z.string(),
-      }),
-    )
-    .default([]),
-  mounts: z.record(z.string(), count),
+  checkpoint: storedCheckpoint.nullable(),
 })
 
 /** Reads `volume.json`; null when there is none. Rejects COPY_DAMAGED when it cannot be understood. */

@@ -1,0 +1,37 @@
+import { z } from 'zod'
+import { WherryError } from '../errors.ts'
+import type { LocalCopy } from '../store/contract.ts'
+import { localCopyFields } from '../store/copies/schema.ts'
+import type { Core } from './core.ts'
+
+/** Everything one host has on its disk. */
+export interface Inventory {
+  /** Id of the host. */
+  readonly host: string
+  readonly copies: readonly LocalCopy[]
+  /** Copies whose directories cannot be understood. */
+  readonly damaged: readonly { readonly path: string; readonly reason: string }[]
+}
+
+/** What a newer version adds to a copy is passed over. */
+const inventoryMessage: z.ZodType<Inventory> = z.object({
+  host: z.string().min(1),
+  copies: z.array(z.object(localCopyFields)),
+  damaged: z.array(z.object({ path: z.string(), reason: z.string() })),
+})
+
+/** This host's own: the answer to the question `inventory`. */
+export async function takeInventory(core: Core): Promise<Inventory> {
+  const { copies, damaged } = await core.parts.store.copies()
+  return { host: core.parts.self.id, copies, damaged }
+}
+
+/** What another host says, checked. REQUEST_INVALID when it is no inventory. */
+export function readInventory(value: unknown, from: string): Inventory {
+  const found = inventoryMessage.safeParse(value)
+  if (found.success) return found.data
+  throw new WherryError('REQUEST_INVALID', `${from} gave a list of its copies that cannot be understood.`, {
+    hint: 'Run the same version of Wherry on all hosts.',
+    cause: found.error,
+  })
+}

@@ -1,0 +1,110 @@
+import { decodeTime, isValid } from 'ulid'
+import type { Checkpoint, CopyRecord, Holder, VolumeOptions } from '../model.ts'
+import type { LocalCopy } from '../store/contract.ts'
+
+/** With hosts silent, an idle volume begins this many epochs above the highest that was seen: one of them may have counted on from there, and its holds must be older. */
+const UNSEEN_EPOCHS = 1_000
+
+/** One copy on a disk. */
+interface Found {
+  readonly host: string
+  readonly copy: LocalCopy
+}
+
+/** What the disks say of one volume. */
+export interface RecoverPlan {
+  readonly id: string
+  readonly name: string
+  readonly options: VolumeOptions
+  readonly createdAt: string
+  /** Highest epoch on any disk: a record that is not below it is right. */
+  readonly epochSeen: number
+  /** The epoch to write. */
+  readonly epoch: number
+  readonly holder: Holder | null
+  readonly last: Checkpoint | null
+  readonly copies: Readonly<Record<string, CopyRecord>>
+  readonly found: readonly Found[]
+}
+
+/**
+ * What a volume's record must have been, by all its copies on disks. Pure. Answers a line for a person instead when the disks contradict each other.
+ * `someSilent`: not all hosts have answered.
+ */
+export function planVolume(
+  name: string,
+  found: readonly Found[],
+  { someSilent, now }: { someSilent: boolean; now: Date },
+): RecoverPlan | string {
+  const ids = [...new Set(found.map(({ copy }) => copy.id))]
+  const [first] = found
+  if (first === undefined) return `Volume "${name}": no disk has it.`
+  if (ids.length > 1) return describeTwoIds(name, found)
+  const epochSeen = Math.max(...found.map(({ copy }) => copy.epochSeen))
+  const holders = found.filter(({ copy }) => isHeldAt(copy, epochSeen))
+  if (holders.length > 1) {
+    const names = holders.map(({ host }) => host).join(' and ')
+    return `Volume "${name}": hosts ${names} both say that they hold it in epoch ${epochSeen}. Stop its containers on one of them, then run this again.`
+  }
+  const holder = holders[0] ?? null
+  const last = holder === null ? newestOf(name, found) : holder.copy.checkpoint
+  if (typeof last === 'string') return last
+  // A hold that was intended when its host died may be in nobody's memory but its disk's.
+  const intended = Math.max(epochSeen, ...found.map(({ copy }) => copy.held?.epoch ?? 0))
+  const { id, options } = first.copy
+  return {
+    id,
+    name,
+    options,
+    createdAt: (isValid(id) ? new Date(decodeTime(id)) : now).toISOString(),
+    epochSeen,
+    epoch: holder === null ? intended + (someSilent ? UNSEEN_EPOCHS : 0) : epochSeen,
+    holder: holder === null ? null : toHolder(holder, now),
+    last,
+    copies: Object.fromEntries(found.map((one) => [one.host, toCopyRecord(one, last, holder, now)])),
+    found,
+  }
+}
+
+/** A hold that was only intended has an epoch that its own disk has not seen committed: its Mount was never answered. */
+function isHeldAt(copy: LocalCopy, epoch: number): boolean {
+  return copy.held !== null && copy.held.epoch === epoch && copy.epochSeen >= copy.held.epoch
+}
+
+function toHolder({ host, copy }: Found, now: Date): Holder {
+  return { host, incarnation: copy.held?.incarnation ?? '', since: now.toISOString() }
+}
+
+/** The highest committed checkpoint that some disk has whole. */
+function newestOf(name: string, found: readonly Found[]): Checkpoint | null | string {
+  let newest: Checkpoint | null = null
+  for (const { copy } of found) {
+    const { checkpoint } = copy
+    if (checkpoint === null || copy.applying || copy.damaged !== null) continue
+    const order: number = newest === null ? 1 : checkpoint.epoch - newest.epoch || checkpoint.seq - newest.seq
+    if (order === 0 && checkpoint.hash !== newest?.hash) {
+      return `Volume "${name}": disks have different data under the same checkpoint ${checkpoint.epoch}.${checkpoint.seq}. Keep both directories and ask for help.`
+    }
+    if (order > 0) newest = checkpoint
+  }
+  return newest
+}
+
+function toCopyRecord({ host, copy }: Found, last: Checkpoint | null, holder: Found | null, now: Date): CopyRecord {
+  const { checkpoint } = copy
+  const at = now.toISOString()
+  if (checkpoint === null) return { epoch: 0, seq: 0, state: 'filling', at, kept: host === holder?.host }
+  const isWhole = !copy.applying && copy.damaged === null && (copy.held === null || host === holder?.host)
+  const state = isWhole && checkpoint.hash === last?.hash ? 'current' : 'behind'
+  return { epoch: checkpoint.epoch, seq: checkpoint.seq, state, at, kept: true }
+}
+
+function describeTwoIds(name: string, found: readonly Found[]): string {
+  const each = found.map(({ host, copy }) => {
+    const { checkpoint } = copy
+    const has =
+      checkpoint === null ? 'no checkpoint' : `checkpoint ${checkpoint.epoch}.${checkpoint.seq} of ${checkpoint.at}`
+    return `${copy.id} on host ${host} (${has})`
+  })
+  return `Volume "${name}": disks have different volumes of that name: ${each.join('; ')}. Move the directory volumes/ID of the wrong one away on its host, then run this again.`
+}

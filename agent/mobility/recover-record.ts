@@ -1,0 +1,47 @@
+import type { Checkpoint, CopyRecord, VolumeRecord } from '../model.ts'
+import type { RecoverPlan } from './recover-plan.ts'
+
+/**
+ * The record to write in place of what the registry has (null: nothing). Pure. `kept`: that is not below the disks and stays. Any other text is a
+ * line for a person. Never lowers an epoch or a checkpoint.
+ */
+export function updatedRecord(record: VolumeRecord | null, plan: RecoverPlan): VolumeRecord | 'kept' | string {
+  const { id, name, options, createdAt, epochSeen, epoch, holder, last, copies } = plan
+  if (record === null) {
+    return { id, name, options, createdAt, epoch, holder, last, seizures: [], copies, removedAt: null }
+  }
+  if (record.id !== id) {
+    return `Volume "${name}": the registry has another volume of that name (id ${record.id}), the disks have ${id}. If the one in the registry is new and empty, remove it (docker volume rm ${name}) and run this again.`
+  }
+  if (record.epoch >= epochSeen || record.removedAt !== null) return 'kept'
+  const newest = newer(record.last, last)
+  return {
+    ...record,
+    epoch: Math.max(record.epoch, epoch),
+    holder,
+    last: newest,
+    copies: { ...silentCopies(record, plan), ...copiesAt(copies, newest) },
+  }
+}
+
+/** Hosts that did not answer keep their entries: a removal must ask them, and they may come back. Nobody counts on them. */
+function silentCopies(record: VolumeRecord, { copies }: RecoverPlan): Record<string, CopyRecord> {
+  const silent = Object.entries(record.copies).filter(([host]) => copies[host] === undefined)
+  return Object.fromEntries(
+    silent.map(([host, copy]) => [host, copy.state === 'current' ? { ...copy, state: 'behind' as const } : copy]),
+  )
+}
+
+function copiesAt(copies: RecoverPlan['copies'], last: Checkpoint | null): Record<string, CopyRecord> {
+  return Object.fromEntries(
+    Object.entries(copies).map(([host, copy]) => {
+      const isAtLast = copy.epoch === last?.epoch && copy.seq === last.seq
+      return [host, copy.state === 'current' && !isAtLast ? { ...copy, state: 'behind' as const } : copy]
+    }),
+  )
+}
+
+function newer(one: Checkpoint | null, other: Checkpoint | null): Checkpoint | null {
+  if (one === null || other === null) return one ?? other
+  return (one.epoch - other.epoch || one.seq - other.seq) > 0 ? one : other
+}

@@ -1,0 +1,40 @@
+import { z } from 'zod'
+import { storedOptions } from '../../options.ts'
+
+const count = z.int().min(0)
+
+const checkpointFields = {
+  epoch: count,
+  seq: count,
+  hash: z.string().min(1),
+  at: z.string(),
+  bytes: count,
+  files: count,
+}
+
+/** A checkpoint as this disk has it: only what was hashed here is written down. */
+export const storedCheckpoint = z.strictObject({ ...checkpointFields, hash: z.string().regex(/^[0-9a-f]{64}$/) })
+
+/** The fields of a LocalCopy, as they stand in `volume.json` and as hosts tell each other of them. */
+export const localCopyFields = {
+  id: z.string(),
+  name: z.string(),
+  options: storedOptions,
+  checkpoint: z.object(checkpointFields).nullable(),
+  held: z.strictObject({ epoch: count, incarnation: z.string() }).nullable(),
+  applying: z.boolean(),
+  // Older records do not have these.
+  damaged: z.array(z.string()).nullable().default(null),
+  epochSeen: count,
+  diverged: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        epoch: count,
+        base: z.strictObject({ epoch: count, seq: count }).nullable(),
+        at: z.string(),
+      }),
+    )
+    .default([]),
+  mounts: z.record(z.string(), count),
+}

@@ -86,11 +86,11 @@ async function readGroups(server: Monitored, streams: readonly string[]): Promis
 }
 
 /**
- * Whether a write could be committed with this server's help, as far as it knows. A follower's list has the leader, too; a member it never heard from since
- * it started has `active` 0, which counts as heard: only silence that was measured is silence.
+ * Whether a write could be committed with this server's help, as far as it knows. A follower's list has the leader, too. `active` is 0 for a member
+ * that was never heard from in this server's time as what it is: a leader that took over from a dead one would otherwise count it as there.
  */
 function seesLeader({ leader, replicas }: Group, self: string): boolean {
-  const heard = replicas.filter(({ active }) => active < SILENT_MS * 1_000_000)
+  const heard = replicas.filter(({ active }) => active > 0 && active < SILENT_MS * 1_000_000)
   if (leader !== self) return heard.some(({ name }) => name === leader)
   return 2 * (heard.length + 1) > replicas.length + 1
 }

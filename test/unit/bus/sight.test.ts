@@ -128,6 +128,7 @@ test('a leader that has not heard from a majority for 2 s is none, nor is one th
   const other = 'wherry-10.0.0.2'
   t.deepEqual(await fixed(jsz({ leader, replicas: [member(2, 1), member(3, 60)] })), LEADER)
   t.deepEqual(await fixed(jsz({ leader, replicas: [member(2, 2.1), member(3, 2.1)] })), NONE)
+  t.deepEqual(await fixed(jsz({ leader, replicas: [member(2, 0), member(3, 2.1)] })), NONE)
   t.deepEqual(await fixed(jsz({ leader: other, replicas: [member(2, 1.9), member(3, 60)] })), LEADER)
   t.deepEqual(await fixed(jsz({ leader: other, replicas: [member(2, 2.1), member(3, 0)] })), NONE)
   t.deepEqual(await fixed(jsz({ replicas: [member(2, 0), member(3, 0)] })), NONE)

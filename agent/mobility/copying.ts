@@ -105,7 +105,7 @@ export class Copying {
       // Something may have been asked for in the very last moment.
       do await this.#run(job, signal)
       while (job.target() !== undefined && !signal.aborted)
-      failure = job.missed
+      failure = job.follows ? null : job.missed
     } catch (error) {
       failure = error instanceof Error ? error : new Error(String(error))
     }

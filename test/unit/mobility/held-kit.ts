@@ -123,6 +123,7 @@ export class HeldHost {
       puller: this.#puller(),
       peers: this.#peers(),
       pauses: this.containers,
+      bus: { publish: () => undefined },
       engine,
       clock,
       log: pino({ level: 'silent' }),

@@ -1,0 +1,158 @@
+import type { Logger } from 'pino'
+import { WherryError } from '../../agent/errors.ts'
+import { createMobility, type RunningMobility } from '../../agent/mobility/mobility.ts'
+import type { Parts } from '../../agent/mobility/parts.ts'
+import { VolumeCache } from '../../agent/registry/cache.ts'
+import type { QuestionAnswerer, VolumePuller } from '../../agent/transfer/contract.ts'
+import { ProcessClock } from './clocks.ts'
+import { DiskStore } from './disk-store.ts'
+import { EngineClient } from './engine-client.ts'
+import { HeldPauses } from './held-pauses.ts'
+import { Life } from './life.ts'
+import type { Machine } from './machine.ts'
+import { RegistryClient } from './registry-client.ts'
+import type { Tree } from './tree.ts'
+
+export const TRANSFER_PORT = 7_001
+/** A copy of these small trees takes some moments, now and then much longer. */
+const PULL_LEAST_MS = 2
+const PULL_MOST_MS = 300
+const PULL_LONG_MS = 20_000
+
+/** One agent: the real decisions, everything else simulated. */
+export class Agent {
+  readonly life: Life
+  readonly store: DiskStore
+  readonly mobility: RunningMobility & { readonly answer?: QuestionAnswerer }
+  /** It answers the plugin and other hosts. */
+  serves = false
+  readonly #machine: Machine
+  readonly #stop = new AbortController()
+
+  constructor(machine: Machine, log: Logger) {
+    this.#machine = machine
+    const { world, host } = machine
+    const { timeline, chance } = world
+    this.life = new Life(timeline, `agent of ${host}`)
+    this.store = new DiskStore(machine.disk, this.life, chance)
+    this.mobility = createMobility(world.settings.bend(this.#parts(log), machine), { version: 'sim', notes: () => [] })
+  }
+
+  async start(): Promise<void> {
+    await this.life.wait(this.#machine.world.chance.between(50, 800))
+    await this.mobility.start()
+    this.serves = true
+  }
+
+  /** As SIGTERM: it gets a moment to end by itself. */
+  stop(): void {
+    this.#stop.abort()
+  }
+
+  #parts(log: Logger): Parts {
+    const { world, host, clocks } = this.#machine
+    const { network, registry: cluster, settings, chance } = world
+    const registry = new RegistryClient({ registry: cluster, network, chance }, host, this.life)
+    const engine = new EngineClient(this.#machine, this.life, chance, world.swarm)
+    const from = { host, life: this.life }
+    const incarnation = world.newId()
+    return {
+      self: { id: host, address: host, transferPort: TRANSFER_PORT, incarnation },
+      registry,
+      cache: new VolumeCache({ registry }),
+      store: this.store,
+      puller: { pull: (...args) => this.#pull(...args) },
+      peers: {
+        ask: (to, question, signal) => {
+          const serve = (peer: Agent, ended: AbortSignal) => {
+            if (peer.mobility.answer === undefined) throw new WherryError('TRANSFER_CUT', 'Questions are not answered.')
+            return peer.mobility.answer(question, { name: host }, ended)
+          }
+          return network.ask<unknown, Agent>(
+            from,
+            to.address,
+            () => world.serving(to.address),
+            async (peer, ended) => serve(peer, ended),
+            signal,
+          )
+        },
+      },
+      sight: () => this.life.call(chance.between(1, 20), () => cluster.sight(host)),
+      watchdog: { guard: (guard) => void (this.life.alive && this.#machine.plugin?.told(guard)) },
+      pauses: new HeldPauses(this.#machine.notes, engine, this.life, chance),
+      bus: {
+        publish: (subject, message) => void (this.life.alive && world.bus.publish(host, subject, message)),
+        subscribe: (subject, handler, signal) => world.bus.subscribe(host, this.life, subject, handler, signal),
+        state: () => ({ connected: cluster.serverOf(host) !== null, detail: '' }),
+      },
+      engine,
+      clock: new ProcessClock(clocks, this.life),
+      newId: () => world.newId(),
+      log,
+      heartbeatMs: settings.heartbeatMs,
+      leaseMs: settings.leaseMs,
+      seizeAfterMs: settings.seizeAfterMs,
+      pauseBudgetMs: settings.pauseBudgetMs,
+      checkpointShare: 0.5,
+      replaceAfterMs: settings.replaceAfterMs,
+      peerAddresses: world.hosts.map((address) => ({ address, port: TRANSFER_PORT })),
+      drainWish: {
+        get: () => this.#machine.drainWish,
+        set: (on) =>
+          this.life.call(2, () => {
+            this.#machine.drainWish = on
+          }),
+      },
+      alone: world.hosts.length === 1,
+      registryHosts: cluster.servers,
+      signal: this.#stop.signal,
+    }
+  }
+
+  #pull(...args: Parameters<VolumePuller['pull']>): ReturnType<VolumePuller['pull']> {
+    const [from, request, volume, signal, onProgress] = args
+    const { world, host } = this.#machine
+    const { network, chance } = world
+    return this.store.receive(volume, async (stage) => {
+      const take = async (peer: Agent, ended: AbortSignal) => {
+        const choice = await peer.mobility.source(request, { name: host }, ended)
+        world.checker.served(peer.#machine.host, request)
+        const tree = peer.#manifest(choice.id, choice.kind)
+        const whole = tree !== null && peer.#delivers(choice.id, choice.kind, tree)
+        if (tree === null)
+          throw new WherryError('NOT_AT_CHECKPOINT', `There is no ${choice.kind} manifest of ${choice.id}.`)
+        await peer.life.wait(
+          chance.hit(0.02) ? chance.between(PULL_MOST_MS, PULL_LONG_MS) : chance.between(PULL_LEAST_MS, PULL_MOST_MS),
+        )
+        return { tree, whole: whole && peer.#delivers(choice.id, choice.kind, tree) }
+      }
+      const parties = { host, life: this.life }
+      const got = await network.ask<{ tree: Tree; whole: boolean }, Agent>(
+        parties,
+        from.address,
+        () => world.serving(from.address),
+        take,
+        signal,
+      )
+      signal.throwIfAborted()
+      const bytes = got.tree.length
+      onProgress({ bytesDone: bytes, bytesTotal: bytes, filesDone: 1, filesTotal: 1 })
+      if (got.whole) stage(got.tree)
+      return { hash: got.tree.hash, bytes, complete: got.whole }
+    })
+  }
+
+  #manifest(id: string, kind: 'last' | 'spool' | 'live'): Tree | null {
+    const shelf = this.store.disk.shelf(id)
+    if (shelf === undefined) return null
+    return kind === 'live' ? shelf.tree : shelf.kept
+  }
+
+  /** Whether every byte of the manifest can be had: the tree may have changed since, and a spool may lack what is older. */
+  #delivers(id: string, kind: 'last' | 'spool' | 'live', manifest: Tree): boolean {
+    const shelf = this.store.disk.shelf(id)
+    if (shelf === undefined || shelf.journal !== null) return false
+    if (kind === 'live') return this.#machine.world.chance.hit(0.7)
+    return kind === 'spool' ? this.#machine.world.chance.hit(0.9) : shelf.tree.hash === manifest.hash
+  }
+}

@@ -1,0 +1,74 @@
+import type { Clock } from '../../agent/mobility/parts.ts'
+import type { Life } from './life.ts'
+import type { Timeline } from './timeline.ts'
+
+/** Some day; the wall clocks of all hosts start near it. */
+const START = Date.UTC(2025, 5, 15)
+/** How long a host takes from power to its first agent. */
+const BOOT_MS = 10_000
+
+/** A host's clocks: its CLOCK_BOOTTIME runs a little too fast or too slow, its wall clock shows what somebody set. */
+export class HostClocks {
+  readonly #timeline: Timeline
+  /** Host's milliseconds per true millisecond. */
+  readonly rate: number
+  wallOffsetMs = 0
+  #bootedMs = -BOOT_MS
+
+  constructor(timeline: Timeline, rate: number) {
+    this.#timeline = timeline
+    this.rate = rate
+  }
+
+  boot(): void {
+    this.#bootedMs = this.#timeline.nowMs - BOOT_MS
+  }
+
+  elapsedMs(): number {
+    return (this.#timeline.nowMs - this.#bootedMs) * this.rate
+  }
+
+  now(): Date {
+    return new Date(START + this.#timeline.nowMs * this.rate + this.wallOffsetMs)
+  }
+}
+
+/** The clock as one process of a host sees it. */
+export class ProcessClock implements Clock {
+  readonly #clocks: HostClocks
+  readonly #life: Life
+
+  constructor(clocks: HostClocks, life: Life) {
+    this.#clocks = clocks
+    this.#life = life
+  }
+
+  now(): Date {
+    return this.#clocks.now()
+  }
+
+  elapsedMs(): number {
+    return this.#clocks.elapsedMs()
+  }
+
+  sleep(ms: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      if (signal.aborted) return resolve()
+      const event = this.#life.after(ms / this.#clocks.rate, () => {
+        signal.removeEventListener('abort', onAbort)
+        resolve()
+      })
+      const onAbort = () => {
+        event.cancel()
+        resolve()
+      }
+      signal.addEventListener('abort', onAbort, { once: true })
+    })
+  }
+
+  deadline(ms: number): AbortSignal {
+    const controller = new AbortController()
+    this.#life.after(ms / this.#clocks.rate, () => controller.abort())
+    return controller.signal
+  }
+}

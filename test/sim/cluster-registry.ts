@@ -1,0 +1,100 @@
+import type { HostRecord, VolumeRecord } from '../../agent/model.ts'
+import type { RegistrySight } from '../../agent/transfer/contract.ts'
+import type { Chance } from './chance.ts'
+import type { Network } from './network.ts'
+import { type Commit, RaftGroup } from './raft-group.ts'
+import type { Timeline } from './timeline.ts'
+
+/** JetStream keeps at most this many replicas of a stream here (design: min(3, servers)). */
+const REPLICAS_MOST = 3
+
+/** All nats-servers of the cluster, and the three streams of the registry. */
+export class ClusterRegistry {
+  /** Hosts that run a server. */
+  readonly servers: readonly string[]
+  readonly volumes: RaftGroup
+  readonly hosts: RaftGroup
+  readonly removed: RaftGroup
+  readonly #running = new Set<string>()
+  readonly #network: Network
+  readonly #watchers = new Set<{ host: string; wake: (name: string | null) => void }>()
+  readonly #world: { timeline: Timeline; chance: Chance; network: Network }
+  /** Probability that a client's answer is lost. */
+  lostAnswers = 0
+  /** How long a write may still happen after it was given up. */
+  lateWriteMs = 3_000
+
+  constructor(
+    servers: readonly string[],
+    world: { timeline: Timeline; chance: Chance; network: Network; onCommit: (commit: Commit) => void },
+  ) {
+    this.servers = servers
+    this.#network = world.network
+    this.#world = world
+    const up = (host: string) => this.#running.has(host)
+    const group = (name: string) => {
+      const replicas = world.chance.shuffle(servers).slice(0, REPLICAS_MOST)
+      return new RaftGroup(name, replicas, world, up, (commit) => this.#committed(commit, world.onCommit))
+    }
+    this.volumes = group('volumes')
+    this.hosts = group('hosts')
+    this.removed = group('removed')
+  }
+
+  get groups(): readonly RaftGroup[] {
+    return [this.volumes, this.hosts, this.removed]
+  }
+
+  look(): void {
+    for (const group of this.groups) group.look()
+  }
+
+  startServer(host: string): void {
+    if (!this.servers.includes(host)) return
+    this.#running.add(host)
+    this.look()
+  }
+
+  stopServer(host: string): void {
+    if (this.#running.delete(host)) this.look()
+  }
+
+  isRunning(host: string): boolean {
+    return this.#running.has(host)
+  }
+
+  /** The server that a host's agent is connected to: its own if it has one, else any that it reaches. */
+  serverOf(host: string): string | null {
+    if (this.servers.includes(host)) return this.#running.has(host) ? host : null
+    return this.servers.find((server) => this.#running.has(server) && this.#network.linked(host, server)) ?? null
+  }
+
+  sight(host: string): RegistrySight {
+    return { server: this.servers.includes(host), leader: this.volumes.sees(host) || this.hosts.sees(host) }
+  }
+
+  /** What the record of a volume really is. */
+  record(name: string): VolumeRecord | null {
+    return this.volumes.truth(name) as VolumeRecord | null
+  }
+
+  host(id: string): HostRecord | null {
+    return this.hosts.truth(id) as HostRecord | null
+  }
+
+  watch(host: string, wake: (name: string | null) => void): () => void {
+    const watcher = { host, wake }
+    this.#watchers.add(watcher)
+    return () => this.#watchers.delete(watcher)
+  }
+
+  #committed(commit: Commit, tell: (commit: Commit) => void): void {
+    tell(commit)
+    if (commit.group === 'hosts') return
+    const name = commit.group === 'volumes' ? commit.key : null
+    for (const watcher of this.#watchers) {
+      if (this.serverOf(watcher.host) === null || this.#world.chance.hit(0.05)) continue
+      watcher.wake(name)
+    }
+  }
+}

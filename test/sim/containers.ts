@@ -1,0 +1,151 @@
+import type { EngineEvent, VolumeUser } from '../../agent/docker/contract.ts'
+import type { Chance } from './chance.ts'
+import type { Timeline } from './timeline.ts'
+
+export interface Container {
+  readonly id: string
+  readonly volume: string
+  /** The id under which Docker mounts the volume for it, also after the engine crashed. */
+  readonly mountId: string
+  state: VolumeUser['state']
+  finishedAt: Date | null
+  /** Its processes exist. Docker learns a moment later that they ended. */
+  alive: boolean
+  /** Docker has the mount's answer. */
+  mounted: boolean
+  /** Docker was told to stop it: it gets time to end. */
+  stopping: boolean
+  /** Docker resumed it only to let it end: what it does in its last moments is not held against anybody. */
+  ending: boolean
+  /** A person, or anybody but us, paused it. */
+  pausedByOther: boolean
+  /** Counts its starts: what was planned for an earlier one is void. */
+  run: number
+}
+
+export interface ContainerWatch {
+  /** A container's processes can write now, or cannot any more. */
+  readonly changed: (host: string, container: Container) => void
+  /** A container writes one record, if its disk takes it. */
+  readonly write: (host: string, container: Container) => void
+}
+
+/** How often a container writes a record. */
+const WRITE_EVERY_LEAST_MS = 150
+const WRITE_EVERY_MOST_MS = 900
+
+/** What a host's engine and kernel know: containers, running or not, whoever talks to the engine. */
+export class Containers {
+  readonly host: string
+  readonly all: Container[] = []
+  /** The engine's API does not answer. */
+  away = false
+  readonly listeners = new Set<(event: EngineEvent) => void>()
+  readonly #timeline: Timeline
+  readonly #chance: Chance
+  readonly #watch: ContainerWatch
+  readonly #now: () => Date
+
+  constructor(host: string, world: { timeline: Timeline; chance: Chance }, watch: ContainerWatch, now: () => Date) {
+    this.host = host
+    this.#timeline = world.timeline
+    this.#chance = world.chance
+    this.#watch = watch
+    this.#now = now
+  }
+
+  users(): VolumeUser[] {
+    return this.all.map(({ id, state, volume }) => ({ id, name: id, state, volumes: [volume] }))
+  }
+
+  find(id: string): Container | undefined {
+    return this.all.find((container) => container.id === id)
+  }
+
+  create(id: string, volume: string, mountId: string): Container {
+    const bare = {
+      state: 'created',
+      finishedAt: null,
+      alive: false,
+      mounted: false,
+      stopping: false,
+      ending: false,
+      pausedByOther: false,
+      run: 0,
+    }
+    const container: Container = { id, volume, mountId, ...bare }
+    this.all.push(container)
+    return container
+  }
+
+  started(container: Container): void {
+    container.state = 'running'
+    container.alive = true
+    container.run++
+    this.#watch.changed(this.host, container)
+    this.#event(container, 'start')
+    this.#writeOn(container, container.run)
+  }
+
+  /** The freezer. */
+  pause(container: Container): void {
+    if (container.state !== 'running' || !container.alive) return
+    container.state = 'paused'
+    this.#watch.changed(this.host, container)
+    this.#event(container, 'pause')
+  }
+
+  resume(container: Container): void {
+    if (container.state !== 'paused') return
+    container.state = 'running'
+    container.pausedByOther = false
+    this.#watch.changed(this.host, container)
+    this.#event(container, 'unpause')
+  }
+
+  /** Its processes are gone; Docker does not know yet. */
+  died(container: Container): void {
+    if (!container.alive) return
+    container.alive = false
+    container.run++
+    this.#watch.changed(this.host, container)
+  }
+
+  /** Docker shows that it has ended. */
+  ended(container: Container): void {
+    this.died(container)
+    container.state = 'exited'
+    container.finishedAt = this.#now()
+    container.stopping = false
+    this.#event(container, 'die')
+  }
+
+  remove(container: Container): void {
+    const at = this.all.indexOf(container)
+    if (at >= 0) this.all.splice(at, 1)
+  }
+
+  /** The engine tells those who listen; a message may be lost with the connection. */
+  #event(container: Container, action: string): void {
+    if (this.away) return
+    const event: EngineEvent = { kind: 'container', action, id: container.id, name: container.id }
+    for (const listener of this.listeners) listener(event)
+  }
+
+  #writeOn(container: Container, run: number): void {
+    this.#timeline.after(
+      this.#chance.between(WRITE_EVERY_LEAST_MS, WRITE_EVERY_MOST_MS),
+      () => {
+        if (container.run !== run) return
+        if (canWrite(container)) this.#watch.write(this.host, container)
+        this.#writeOn(container, run)
+      },
+      true,
+    )
+  }
+}
+
+/** Whether the container's processes exist and are not frozen. */
+export function canWrite(container: Container): boolean {
+  return container.alive && container.state === 'running' && !container.ending
+}

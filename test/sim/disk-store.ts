@@ -1,0 +1,307 @@
+import { WherryError } from '../../agent/errors.ts'
+import { Lanes } from '../../agent/lanes.ts'
+import type { Checkpoint } from '../../agent/model.ts'
+import type { Capture, LocalCopy, SpoolRound, Store, Verification } from '../../agent/store/contract.ts'
+import type { Chance } from './chance.ts'
+import type { Disk, Shelf } from './disk.ts'
+import type { Life } from './life.ts'
+import type { Tree } from './tree.ts'
+
+const DISK_BYTES = 1_000_000_000_000
+const FREE_BYTES = 500_000_000_000
+/** Every record counts as this many bytes. */
+const RECORD_BYTES = 4_096
+/** Most answers come from memory, at once. */
+const CACHED = 0.8
+
+type Volume = Pick<LocalCopy, 'id' | 'name' | 'options'>
+
+/** The store as one agent has it: what it asks for takes time, and what the disk has to keep is there when the answer comes, or when the power goes a moment before. */
+export class DiskStore implements Store {
+  readonly disk: Disk
+  readonly #life: Life
+  readonly #chance: Chance
+  readonly #lanes = new Lanes()
+  readonly #writers = new Set<string>()
+
+  constructor(disk: Disk, life: Life, chance: Chance) {
+    this.disk = disk
+    this.#life = life
+    this.#chance = chance
+  }
+
+  async copies() {
+    await this.#read()
+    return { copies: [...this.disk.shelves.values()].map((shelf) => shelf.record), damaged: [] }
+  }
+
+  async copy(id: string): Promise<LocalCopy | null> {
+    await this.#read()
+    return this.disk.shelf(id)?.record ?? null
+  }
+
+  async create(volume: Volume): Promise<LocalCopy> {
+    if (this.disk.shelf(volume.id) === undefined) this.#requireSpace(volume.name)
+    return this.#durably(`record ${volume.id}`, () => this.disk.create(volume))
+  }
+
+  update(id: string, change: Partial<Omit<LocalCopy, 'id'>>): Promise<LocalCopy> {
+    return this.#durably(`record ${id}`, () => this.disk.update(this.#require(id), change))
+  }
+
+  capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
+    return this.#lanes.run(id, async () => {
+      signal.throwIfAborted()
+      const shelf = this.#requireWhole(id)
+      const before = shelf.tree
+      await this.#work(kind === 'quiet' ? 30 : 100)
+      signal.throwIfAborted()
+      if (kind === 'live') return captureOf(before)
+      if (shelf.tree !== before) throw changed(shelf)
+      this.disk.sync(shelf)
+      shelf.kept = before
+      return captureOf(before)
+    })
+  }
+
+  spoolRound(id: string, signal: AbortSignal): Promise<SpoolRound> {
+    return this.#lanes.run(id, async () => {
+      signal.throwIfAborted()
+      const shelf = this.#requireWhole(id)
+      this.#requireSpace(shelf.record.name)
+      await this.#work(20)
+      signal.throwIfAborted()
+      const isNew = shelf.tree.hash !== shelf.record.checkpoint?.hash
+      const bytes = isNew ? RECORD_BYTES : 0
+      return { changed: isNew, bytesRead: bytes, bytesSpooled: bytes }
+    })
+  }
+
+  spoolLast(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
+    return this.#lanes.run(id, async () => {
+      signal.throwIfAborted()
+      const shelf = this.#requireWhole(id)
+      this.#requireSpace(shelf.record.name)
+      const before = shelf.tree
+      await this.#work(20)
+      signal.throwIfAborted()
+      if (kind === 'quiet' && shelf.tree !== before) throw changed(shelf)
+      if (kind === 'quiet') this.disk.sync(shelf)
+      shelf.captured = before
+      return captureOf(before)
+    })
+  }
+
+  spoolCommit(id: string, checkpoint: Checkpoint): Promise<void> {
+    return this.#lanes.run(id, async () => {
+      const shelf = this.#require(id)
+      const { captured } = shelf
+      if (captured?.hash !== checkpoint.hash) throw mismatch(shelf, checkpoint)
+      this.#requireSpace(shelf.record.name)
+      await this.#durably(`record ${id}`, () => {
+        shelf.kept = captured
+        this.disk.update(shelf, { checkpoint })
+      })
+    })
+  }
+
+  diverge(id: string, at: string): Promise<LocalCopy> {
+    return this.#lanes.run(id, async () => {
+      const shelf = this.#require(id)
+      this.#requireUnmounted(id)
+      const { record } = shelf
+      const base = record.checkpoint
+      const tree = { name: at, epoch: record.held?.epoch ?? record.epochSeen, base, at }
+      return this.#durably(`record ${id}`, () => {
+        shelf.diverged.push(shelf.tree)
+        this.disk.replace(shelf, emptyOf(shelf), 'diverge')
+        shelf.staged = null
+        const bare = { checkpoint: null, held: null, applying: false, damaged: null, mounts: {} }
+        return this.disk.update(shelf, { ...bare, diverged: [...record.diverged, tree] })
+      })
+    })
+  }
+
+  async space() {
+    await this.#read()
+    return { freeBytes: this.disk.full ? 0 : FREE_BYTES, totalBytes: DISK_BYTES }
+  }
+
+  apply(id: string, checkpoint: Checkpoint): Promise<void> {
+    return this.#lanes.run(id, async () => {
+      const shelf = this.#require(id)
+      this.#requireUnmounted(id)
+      if (shelf.record.held !== null) throw inUse(shelf, 'held')
+      if (shelf.journal === null || shelf.journal.checkpoint.hash !== checkpoint.hash) {
+        const { staged } = shelf
+        if (staged === null) throw new WherryError('STAGE_INCOMPLETE', `Nothing was received of ${shelf.record.name}.`)
+        if (staged.hash !== checkpoint.hash) throw mismatch(shelf, checkpoint)
+        this.#requireSpace(shelf.record.name)
+        await this.#durably(`tree ${id}`, () => {
+          shelf.journal = { checkpoint, target: staged }
+          this.disk.update(shelf, { applying: true })
+        })
+      }
+      await this.#finishApply(shelf)
+    })
+  }
+
+  async verify(id: string, signal: AbortSignal): Promise<Verification> {
+    await this.#work(50)
+    signal.throwIfAborted()
+    const shelf = this.#require(id)
+    return { filesChecked: 1, bytesRead: shelf.tree.length * RECORD_BYTES, damaged: [], damagedCount: 0 }
+  }
+
+  async recover(): Promise<void> {
+    await this.#read()
+    for (const [id, shelf] of this.disk.shelves) {
+      if (shelf.journal !== null && !this.disk.mounted.has(id)) await this.#finishApply(shelf)
+    }
+  }
+
+  mount(id: string): Promise<string> {
+    return this.#lanes.run(id, async () => {
+      this.#requireWhole(id)
+      await this.#work(2)
+      this.disk.mounted.add(id)
+      return this.mountpoint(id)
+    })
+  }
+
+  async unmount(id: string): Promise<void> {
+    await this.#work(2)
+    this.disk.mounted.delete(id)
+  }
+
+  mountpoint(id: string): string {
+    return `/mnt/${id}`
+  }
+
+  async mounted(): Promise<Set<string>> {
+    await this.#read()
+    return new Set(this.disk.mounted)
+  }
+
+  trash(id: string): Promise<void> {
+    return this.#lanes.run(id, async () => {
+      this.#requireUnmounted(id)
+      if (this.#writers.has(id)) throw running(id)
+      await this.#durably(`tree ${id}`, () => this.disk.remove(id))
+    })
+  }
+
+  async emptyTrash(): Promise<string[]> {
+    return []
+  }
+
+  dropStage(id: string): Promise<void> {
+    return this.#lanes.run(id, async () => {
+      if (this.#writers.has(id)) throw running(id)
+      const shelf = this.disk.shelf(id)
+      if (shelf !== undefined) shelf.staged = null
+    })
+  }
+
+  /** Takes another host's tree into the stage; one at a time. */
+  async receive<T>(volume: Volume, work: (stage: (tree: Tree) => void) => Promise<T>): Promise<T> {
+    const { id } = volume
+    if (this.#writers.has(id)) throw running(id)
+    this.#writers.add(id)
+    try {
+      await this.create(volume)
+      return await work((tree) => {
+        this.#requireSpace(volume.name)
+        this.#require(id).staged = tree
+      })
+    } finally {
+      this.#writers.delete(id)
+    }
+  }
+
+  async #finishApply(shelf: Shelf): Promise<void> {
+    const { journal } = shelf
+    if (journal === null) return
+    const { id } = shelf.record
+    await this.#durably(`tree ${id}`, () => this.disk.replace(shelf, journal.target, 'apply'))
+    const { checkpoint } = journal
+    await this.#durably(`record ${id}`, () => {
+      this.disk.update(shelf, { checkpoint, applying: false, damaged: null, epochSeen: checkpoint.epoch })
+      shelf.journal = null
+      shelf.staged = null
+    })
+  }
+
+  async #read(): Promise<void> {
+    if (this.disk.slowness === 1 && this.#chance.hit(CACHED)) return
+    await this.#life.wait(this.#chance.between(0.1, 3) * this.disk.slowness)
+  }
+
+  /** Some work of about so long. */
+  #work(ms: number): Promise<void> {
+    return this.#life.wait(this.#chance.between(0.2, 2) * ms * Math.min(this.disk.slowness, 30))
+  }
+
+  /** Takes effect somewhere between call and answer, one after another per `lane`. A process that dies meanwhile may or may not have done it. */
+  #durably<T>(lane: string, work: () => T): Promise<T> {
+    return this.#lanes.run(lane, async () => {
+      const ms = this.#chance.between(0.2, 8) * this.disk.slowness
+      if (this.#chance.hit(0.5)) {
+        const done = work()
+        await this.#life.wait(ms)
+        return done
+      }
+      return this.#life.call(ms, work)
+    })
+  }
+
+  #require(id: string): Shelf {
+    const shelf = this.disk.shelf(id)
+    if (shelf === undefined) throw new WherryError('SYSTEM_CALL_FAILED', `There is no copy ${id} on ${this.disk.host}.`)
+    return shelf
+  }
+
+  #requireWhole(id: string): Shelf {
+    const shelf = this.#require(id)
+    if (!shelf.record.applying && shelf.journal === null && shelf.record.damaged === null) return shelf
+    throw new WherryError('COPY_DAMAGED', `The copy ${id} on ${this.disk.host} is between two checkpoints.`)
+  }
+
+  #requireUnmounted(id: string): void {
+    const shelf = this.#require(id)
+    if (this.disk.mounted.has(id)) throw inUse(shelf, 'mounted')
+  }
+
+  #requireSpace(name: string): void {
+    if (this.disk.full) throw new WherryError('DISK_FULL', `No space for volume "${name}" on ${this.disk.host}.`)
+  }
+}
+
+function captureOf(tree: Tree): Capture {
+  return { hash: tree.hash, bytes: tree.length * RECORD_BYTES, files: 1, filesRead: 1, bytesRead: RECORD_BYTES }
+}
+
+function emptyOf(shelf: Shelf): Tree {
+  let at = shelf.tree
+  while (at.before !== null) at = at.before
+  return at
+}
+
+function changed(shelf: Shelf): WherryError {
+  return new WherryError('TREE_CHANGED', `Volume "${shelf.record.name}" was written to while it was read.`)
+}
+
+function mismatch(shelf: Shelf, checkpoint: Checkpoint): WherryError {
+  return new WherryError(
+    'HASH_MISMATCH',
+    `What is there of volume "${shelf.record.name}" is not checkpoint ${checkpoint.epoch}.${checkpoint.seq}.`,
+  )
+}
+
+function inUse(shelf: Shelf, how: string): WherryError {
+  return new WherryError('VOLUME_IN_USE', `Volume "${shelf.record.name}" is ${how} here.`)
+}
+
+function running(id: string): WherryError {
+  return new WherryError('COPY_RUNNING', `Volume ${id} is being copied here already.`)
+}

@@ -1,0 +1,125 @@
+import type { Checkpoint } from '../../agent/model.ts'
+import type { LocalCopy } from '../../agent/store/contract.ts'
+import type { Chance } from './chance.ts'
+import { EMPTY, type Entry, type Tree } from './tree.ts'
+
+/** One copy as it lies on a disk. */
+export interface Shelf {
+  record: LocalCopy
+  /** What a reader of the tree sees now. */
+  tree: Tree
+  /** What of it survives a power cut. */
+  synced: Tree
+  /** What the kept manifest of the last quiet capture or apply says. */
+  kept: Tree
+  /** What `spoolLast` captured and nobody has committed yet; does not survive the agent. */
+  captured: Tree | null
+  /** What was received; null: nothing. */
+  staged: Tree | null
+  /** A committed apply that has not ended. */
+  journal: { readonly checkpoint: Checkpoint; readonly target: Tree } | null
+  readonly diverged: Tree[]
+}
+
+export interface DiskWatch {
+  /** A tree is about to be replaced or removed. */
+  readonly replaced: (host: string, id: string, before: Tree, after: Tree | null, why: string) => void
+  readonly recordChanged: (host: string, before: LocalCopy, after: LocalCopy) => void
+}
+
+/** A host's disk, and what its kernel has mounted. It outlives agents; a power cut leaves what was synced. */
+export class Disk {
+  readonly host: string
+  readonly shelves = new Map<string, Shelf>()
+  readonly trash: { readonly id: string; readonly tree: Tree; readonly diverged: readonly Tree[] }[] = []
+  readonly mounted = new Set<string>()
+  readonly watch: DiskWatch
+  readonly #chance: Chance
+  /** Multiplies how long everything takes. */
+  slowness = 1
+  full = false
+
+  constructor(host: string, chance: Chance, watch: DiskWatch) {
+    this.host = host
+    this.#chance = chance
+    this.watch = watch
+  }
+
+  shelf(id: string): Shelf | undefined {
+    return this.shelves.get(id)
+  }
+
+  create(volume: Pick<LocalCopy, 'id' | 'name' | 'options'>): LocalCopy {
+    const known = this.shelves.get(volume.id)
+    if (known !== undefined) return known.record
+    const { id, name, options } = volume
+    const bare = {
+      checkpoint: null,
+      held: null,
+      applying: false,
+      damaged: null,
+      epochSeen: 0,
+      diverged: [],
+      mounts: {},
+    }
+    const record: LocalCopy = { id, name, options, ...bare }
+    const trees = { tree: EMPTY, synced: EMPTY, kept: EMPTY, captured: null, staged: null, journal: null }
+    this.shelves.set(id, { record, ...trees, diverged: [] })
+    return record
+  }
+
+  update(shelf: Shelf, change: Partial<Omit<LocalCopy, 'id'>>): LocalCopy {
+    const before = shelf.record
+    const epochSeen = Math.max(before.epochSeen, change.epochSeen ?? 0)
+    shelf.record = { ...before, ...change, id: before.id, epochSeen }
+    this.watch.recordChanged(this.host, before, shelf.record)
+    return shelf.record
+  }
+
+  /** A container writes. Answers whether the record is safe already; it is after the next write at the latest. */
+  append(id: string, entry: Entry): Tree | null {
+    const shelf = this.shelves.get(id)
+    if (shelf === undefined || this.full) return null
+    this.sync(shelf)
+    shelf.tree = shelf.tree.append(entry)
+    if (this.#chance.hit(0.7)) this.sync(shelf)
+    return shelf.tree
+  }
+
+  /** What was written is safe now, and the client hears of it. */
+  sync(shelf: Shelf): void {
+    shelf.synced = shelf.tree
+    shelf.tree.acked = true
+  }
+
+  replace(shelf: Shelf, target: Tree, why: string): void {
+    this.watch.replaced(this.host, shelf.record.id, shelf.tree, target, why)
+    shelf.tree = target
+    shelf.synced = target
+    shelf.kept = target
+    shelf.captured = null
+  }
+
+  remove(id: string): void {
+    const shelf = this.shelves.get(id)
+    if (shelf === undefined) return
+    this.watch.replaced(this.host, id, shelf.tree, null, 'trash')
+    this.trash.push({ id, tree: shelf.tree, diverged: shelf.diverged })
+    this.shelves.delete(id)
+  }
+
+  /** The agent's process is gone. */
+  agentEnded(): void {
+    for (const shelf of this.shelves.values()) shelf.captured = null
+  }
+
+  powerCut(): void {
+    this.agentEnded()
+    this.mounted.clear()
+    for (const shelf of this.shelves.values()) {
+      if (shelf.tree !== shelf.synced && this.#chance.hit(0.5)) shelf.tree = shelf.synced
+      this.sync(shelf)
+      if (this.#chance.hit(0.5)) shelf.staged = null
+    }
+  }
+}

@@ -1,0 +1,118 @@
+import type { Engine, EngineEvent, PlacedTask, SwarmNode, VolumeUser } from '../../agent/docker/contract.ts'
+import { WherryError } from '../../agent/errors.ts'
+import type { Chance } from './chance.ts'
+import type { Container, Containers } from './containers.ts'
+import type { Life } from './life.ts'
+
+/** What the engine of a Swarm manager knows of the cluster. */
+export interface SwarmView {
+  isLeader(host: string): boolean
+  tasks(): PlacedTask[]
+  labels(): ReadonlyMap<string, Readonly<Record<string, string>>>
+  setLabels(node: string, prefix: string, labels: Readonly<Record<string, string>>): void
+  nodes(): readonly SwarmNode[]
+}
+
+/** An engine that does not answer is given up after this long. */
+const LIMIT_MS = 2_000
+
+/** A host's engine as one process of the host reaches it. */
+export class EngineClient implements Engine {
+  readonly #containers: Containers
+  readonly #life: Life
+  readonly #chance: Chance
+  readonly #swarm: SwarmView
+  readonly #kill: (container: Container) => void
+
+  /** `kill`: what Docker does with a container that is to be killed. */
+  constructor(
+    machine: { containers: Containers; docker: { kill(container: Container): void } },
+    life: Life,
+    chance: Chance,
+    swarm: SwarmView,
+  ) {
+    this.#containers = machine.containers
+    this.#kill = (container) => machine.docker.kill(container)
+    this.#life = life
+    this.#chance = chance
+    this.#swarm = swarm
+  }
+
+  users(): Promise<VolumeUser[]> {
+    return this.#call(() => this.#containers.users())
+  }
+
+  pause(id: string): Promise<boolean> {
+    return this.#call(
+      () => {
+        const container = this.#containers.find(id)
+        if (container?.state !== 'running' || !container.alive) return false
+        this.#containers.pause(container)
+        return true
+      },
+      this.#chance.between(2, 30),
+    )
+  }
+
+  unpause(id: string): Promise<void> {
+    return this.#on(id, (container) => this.#containers.resume(container))
+  }
+
+  kill(id: string): Promise<void> {
+    return this.#on(id, (container) => this.#kill(container))
+  }
+
+  nodeLabels(): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>> {
+    return this.#call(() => this.#swarm.labels())
+  }
+
+  setNodeLabels(node: string, prefix: string, labels: Readonly<Record<string, string>>): Promise<void> {
+    return this.#call(() => this.#swarm.setLabels(node, prefix, labels))
+  }
+
+  nodes(): Promise<readonly SwarmNode[]> {
+    return this.#call(() => this.#swarm.nodes())
+  }
+
+  finishedAt(id: string): Promise<Date | null> {
+    return this.#call(() => this.#containers.find(id)?.finishedAt ?? null)
+  }
+
+  info(): Promise<{ name: string; swarmNode: string | null; leader: boolean }> {
+    const { host } = this.#containers
+    return this.#call(() => ({ name: host, swarmNode: host, leader: this.#swarm.isLeader(host) }))
+  }
+
+  tasks(): Promise<PlacedTask[]> {
+    return this.#call(() => this.#swarm.tasks())
+  }
+
+  watch(handler: (event: EngineEvent) => void, signal: AbortSignal): void {
+    const listener = (event: EngineEvent) => {
+      // Events are only hints: some get lost.
+      if (!this.#chance.hit(0.03)) this.#life.after(this.#chance.between(0.5, 5), () => handler(event))
+    }
+    const stop = () => this.#containers.listeners.delete(listener)
+    this.#containers.listeners.add(listener)
+    this.#life.whenEnded(stop)
+    signal.addEventListener('abort', stop, { once: true })
+  }
+
+  #on(id: string, work: (container: Container) => void): Promise<void> {
+    return this.#call(
+      () => {
+        const container = this.#containers.find(id)
+        if (container !== undefined) work(container)
+      },
+      this.#chance.between(2, 30),
+    )
+  }
+
+  async #call<T>(work: () => T, ms = 0): Promise<T> {
+    if (this.#containers.away) {
+      await this.#life.wait(LIMIT_MS)
+      throw new WherryError('ENGINE_UNREACHABLE', `The engine of ${this.#containers.host} does not answer.`)
+    }
+    return this.#life.call(ms > 0 ? ms : this.#chance.hit(0.7) ? 0 : this.#chance.between(0.5, 10), work)
+  }
+}

@@ -1,0 +1,132 @@
+import type { Guard } from '../../agent/fence/contract.ts'
+import { Agent } from './agent.ts'
+import { HostClocks } from './clocks.ts'
+import { Containers } from './containers.ts'
+import { Disk } from './disk.ts'
+import { Docker } from './docker.ts'
+import type { Notes } from './held-pauses.ts'
+import { Plugin } from './plugin.ts'
+import type { World } from './world.ts'
+
+/** How long a host is without its agent after power is back: the kernel and the engine come first. */
+const BOOT_LEAST_MS = 3_000
+const BOOT_MOST_MS = 12_000
+/** dockerd starts a plugin that ended again at once. */
+const PLUGIN_BACK_LEAST_MS = 50
+const PLUGIN_BACK_MOST_MS = 1_000
+/** The embedded server needs about so long. */
+const SERVER_START_MS = 500
+
+/** One host: power, disk, engine, and on them plugin and agent, which come and go. */
+export class Machine {
+  readonly world: World
+  readonly host: string
+  readonly clocks: HostClocks
+  readonly disk: Disk
+  readonly containers: Containers
+  readonly docker: Docker
+  /** `<state>/pauses`, of this boot. */
+  readonly notes: Notes = new Map()
+  guardFile: Guard | null = null
+  guardFileMs = 0
+  drainWish = false
+  on = true
+  plugin: Plugin | null = null
+  agent: Agent | null = null
+  /** The registry server of this host was stopped and stays so. */
+  serverStopped = false
+  /** Counts boots: what was planned before a power cut is void. */
+  boots = 0
+
+  constructor(world: World, host: string, rate: number) {
+    this.world = world
+    this.host = host
+    this.clocks = new HostClocks(world.timeline, rate)
+    this.disk = new Disk(host, world.chance, world.checker)
+    this.containers = new Containers(host, world, world.checker, () => this.clocks.now())
+    this.docker = new Docker(this)
+  }
+
+  boot(): void {
+    this.on = true
+    this.clocks.boot()
+    this.world.network.onChange()
+    this.later(this.world.chance.between(BOOT_LEAST_MS, BOOT_MOST_MS), () => this.startPlugin())
+  }
+
+  startPlugin(): void {
+    if (!this.on || this.plugin?.life.alive) return
+    this.plugin = new Plugin(this, this.world.log(this.host, 'plugin'))
+    this.startAgent()
+  }
+
+  startAgent(): void {
+    if (!this.on || !this.plugin?.life.alive || this.agent?.life.alive) return
+    this.world.trace(this.host, 'agent starts')
+    this.later(this.world.chance.between(0, SERVER_START_MS), () => this.startServer())
+    const agent = new Agent(this, this.world.log(this.host, 'agent'))
+    this.agent = agent
+    this.world.checker.changedAgents()
+    agent.start().catch((error: unknown) => this.world.checker.failed('bug', `${this.host}: start: ${String(error)}`))
+  }
+
+  startServer(): void {
+    if (this.on && !this.serverStopped && this.agent?.life.alive) this.world.registry.startServer(this.host)
+  }
+
+  killAgent(why: string): void {
+    const { agent } = this
+    if (!agent?.life.alive) return
+    this.world.trace(this.host, `agent killed: ${why}`)
+    agent.serves = false
+    agent.life.end()
+    this.disk.agentEnded()
+    this.world.checker.changedAgents()
+    // The server is a process of its own: it may live on until the next agent replaces it.
+    if (this.world.chance.hit(0.5)) this.world.registry.stopServer(this.host)
+    this.docker.agentEnded()
+    this.plugin?.agentEnded()
+  }
+
+  /** In a managed plugin all processes end with the first one. */
+  killPlugin(): void {
+    if (!this.plugin?.life.alive) return
+    this.world.trace(this.host, 'plugin killed')
+    this.plugin.life.end()
+    this.killAgent('with its plugin')
+    this.world.registry.stopServer(this.host)
+    this.later(this.world.chance.between(PLUGIN_BACK_LEAST_MS, PLUGIN_BACK_MOST_MS), () => this.startPlugin())
+  }
+
+  powerCut(): void {
+    if (!this.on) return
+    this.world.trace(this.host, 'power cut')
+    this.on = false
+    this.boots++
+    this.plugin?.life.end()
+    this.killAgent('with its host')
+    this.world.registry.stopServer(this.host)
+    this.disk.powerCut()
+    this.notes.clear()
+    this.guardFile = null
+    this.containers.away = false
+    this.docker.powerCut()
+    this.world.network.onChange()
+  }
+
+  /** The run is over: nothing goes on. */
+  powerOff(): void {
+    this.on = false
+    this.boots++
+    this.plugin?.life.end()
+    this.agent?.life.end()
+  }
+
+  /** Something that this boot of the host does later. */
+  later(ms: number, run: () => void): void {
+    const boot = this.boots
+    this.world.timeline.after(ms, () => {
+      if (this.on && this.boots === boot) run()
+    })
+  }
+}

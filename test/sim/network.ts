@@ -1,0 +1,136 @@
+import { WherryError } from '../../agent/errors.ts'
+import type { Chance } from './chance.ts'
+import type { Life } from './life.ts'
+import type { Timeline } from './timeline.ts'
+
+/** A silent peer is given up after this long (agent/transfer: keep-alive and connect time-out are of that order). */
+const SILENT_MS = 8_000
+const LOOK_MS = 2_000
+const CONNECT_MS = 5_000
+
+/** Which host reaches which. Everything between hosts, bus, registry and data, crosses the same network. */
+export class Network {
+  /** From each host's view: `cuts.has('a b')`: nothing from a arrives at b. */
+  readonly #cuts = new Set<string>()
+  readonly #timeline: Timeline
+  readonly #chance: Chance
+  /** Whether a host has power. */
+  readonly #up: (host: string) => boolean
+  /** Probability that a message between hosts takes much longer than it should, or its connection breaks. */
+  trouble = 0
+  /** Called after each change of who reaches whom. */
+  onChange: () => void = () => undefined
+
+  constructor(timeline: Timeline, chance: Chance, up: (host: string) => boolean) {
+    this.#timeline = timeline
+    this.#chance = chance
+    this.#up = up
+  }
+
+  cut(from: string, to: string): void {
+    this.#cuts.add(`${from} ${to}`)
+  }
+
+  heal(): void {
+    this.#cuts.clear()
+    this.onChange()
+  }
+
+  get whole(): boolean {
+    return this.#cuts.size === 0
+  }
+
+  /** Whether something sent now arrives. */
+  way(from: string, to: string): boolean {
+    return this.#up(from) && this.#up(to) && (from === to || !this.#cuts.has(`${from} ${to}`))
+  }
+
+  /** Whether a connection can be made and kept. */
+  linked(a: string, b: string): boolean {
+    return this.way(a, b) && this.way(b, a)
+  }
+
+  latencyMs(from: string, to: string): number {
+    if (from === to) return 0.1
+    if (this.#chance.hit(this.trouble)) return this.#chance.between(20, 2_000)
+    return this.#chance.between(0.2, 3)
+  }
+
+  /**
+   * A question of a process to another host. `listener` answers who serves there now, null: nobody. `serve` runs there. Rejects TRANSFER_CUT when the
+   * connection does not come about, breaks, or stays silent.
+   */
+  ask<T, P extends { readonly life: Life }>(
+    from: { host: string; life: Life },
+    to: string,
+    listener: () => P | null,
+    serve: (peer: P, signal: AbortSignal) => Promise<T>,
+    signal: AbortSignal,
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason as Error)
+      const ended = new AbortController()
+      let open = true
+      const close = (): boolean => {
+        if (!open) return false
+        open = false
+        signal.removeEventListener('abort', onAbort)
+        return true
+      }
+      const cut = () => {
+        if (close()) reject(new WherryError('TRANSFER_CUT', `Host ${to} did not answer.`))
+      }
+      const onAbort = () => {
+        if (!close()) return
+        reject(signal.reason as Error)
+        this.#timeline.after(this.latencyMs(from.host, to), () => ended.abort())
+      }
+      signal.addEventListener('abort', onAbort)
+      if (!this.linked(from.host, to)) {
+        from.life.after(CONNECT_MS, cut)
+        return
+      }
+      if (this.#chance.hit(this.trouble / 4)) {
+        from.life.after(this.#chance.between(10, CONNECT_MS), cut)
+      }
+      const peer = listener()
+      if (peer === null) {
+        from.life.after(1, cut)
+        return
+      }
+      const answer = (settle: () => void) => {
+        if (!this.way(to, from.host)) return
+        from.life.after(this.latencyMs(to, from.host), () => {
+          if (close()) settle()
+        })
+      }
+      peer.life.after(this.latencyMs(from.host, to), () => {
+        if (!this.way(from.host, to)) return
+        serve(peer, ended.signal).then(
+          (value) => answer(() => resolve(value)),
+          (error: unknown) => answer(() => reject(asPeerError(error))),
+        )
+      })
+      this.#guard(from, to, peer.life, () => open, cut)
+    })
+  }
+
+  /** Notices that the peer has died or cannot be reached any more. */
+  #guard(from: { host: string; life: Life }, to: string, peer: Life, open: () => boolean, cut: () => void): void {
+    let silentMs = 0
+    const look = () => {
+      if (!open()) return
+      const died = !peer.alive && this.linked(from.host, to)
+      silentMs = this.linked(from.host, to) && peer.stuckUntilMs <= this.#timeline.nowMs ? 0 : silentMs + LOOK_MS
+      if (died || silentMs >= SILENT_MS) cut()
+      else from.life.after(LOOK_MS, look)
+    }
+    from.life.after(LOOK_MS, look)
+  }
+}
+
+/** Coded errors cross as they are, others as a broken connection. */
+function asPeerError(error: unknown): WherryError {
+  if (error instanceof WherryError) return error
+  return new WherryError('TRANSFER_CUT', `The other host failed: ${String(error)}`, { cause: error })
+}

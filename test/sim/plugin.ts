@@ -1,0 +1,123 @@
+import type { Logger } from 'pino'
+import type { Guard } from '../../agent/fence/contract.ts'
+import { createWatchdog, type RunningWatchdog } from '../../agent/fence/watchdog.ts'
+import { ProcessClock } from './clocks.ts'
+import { EngineClient } from './engine-client.ts'
+import { HeldPauses } from './held-pauses.ts'
+import { Life } from './life.ts'
+import type { Machine } from './machine.ts'
+import type { Event } from './timeline.ts'
+
+/** The real watchdog looks this often at the time (agent/fence/watchdog.ts). */
+const WATCH_LOOK_MS = 100
+/** plugin/supervisor.ts: back-off of a fresh agent. */
+const AGENT_BACK_LEAST_MS = 100
+const AGENT_BACK_MOST_MS = 2_000
+/** The word in `guard.json` is at most this much older than the last one that was told. */
+const GUARD_FILE_EVERY_MS = 500
+
+/** The plugin's process: the real watchdog, and whoever starts the agent again. */
+export class Plugin {
+  readonly life: Life
+  readonly #machine: Machine
+  readonly #watchdog: RunningWatchdog
+  readonly #pauses: HeldPauses
+  readonly #clock: ProcessClock
+  #guard: Guard | null = null
+  #toldMs = 0
+  #wake: (() => void) | null = null
+  #wakeEvent: Event | null = null
+
+  constructor(machine: Machine, log: Logger) {
+    this.#machine = machine
+    const { world, host } = machine
+    this.life = new Life(world.timeline, `plugin of ${host}`)
+    this.#clock = new ProcessClock(machine.clocks, this.life)
+    const engine = new EngineClient(machine, this.life, world.chance, world.swarm)
+    this.#pauses = new HeldPauses(machine.notes, engine, this.life, world.chance)
+    const clock = {
+      elapsedMs: () => machine.clocks.elapsedMs() - world.settings.watchdogSleepsMs,
+      sleep: (ms: number, signal: AbortSignal) => (ms === WATCH_LOOK_MS ? this.#doze() : this.#clock.sleep(ms, signal)),
+    }
+    this.#watchdog = createWatchdog({ pauses: this.#pauses, engine, clock, log })
+    if (machine.guardFile !== null) this.#tell(machine.guardFile)
+    this.resumeCheckpoints()
+    this.#mind()
+  }
+
+  /** A word of the agent. */
+  told(guard: Guard): void {
+    this.life.after(this.#machine.world.chance.between(0.1, 2), () => {
+      this.#toldMs = this.#clock.elapsedMs()
+      const { guardFile } = this.#machine
+      if (guardFile === null || this.#toldMs - this.#machine.guardFileMs >= GUARD_FILE_EVERY_MS) {
+        this.#machine.guardFile = guard
+        this.#machine.guardFileMs = this.#toldMs
+      }
+      this.#tell(guard)
+    })
+  }
+
+  /** The agent has ended, for whatever reason. */
+  agentEnded(): void {
+    if (!this.life.alive) return
+    this.resumeCheckpoints()
+    const { chance } = this.#machine.world
+    this.life.after(chance.between(AGENT_BACK_LEAST_MS, AGENT_BACK_MOST_MS), () => this.#machine.startAgent())
+  }
+
+  resumeCheckpoints(): void {
+    this.#pauses
+      .resume((pause) => pause.reason === 'checkpoint')
+      .catch(() => this.life.after(1_000, () => this.resumeCheckpoints()))
+  }
+
+  #tell(guard: Guard): void {
+    this.#guard = guard
+    this.#watchdog.told(guard)
+    this.#plan()
+  }
+
+  /** The same as looking every 100 ms, without the looks that would find nothing. */
+  #doze(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve
+      this.#plan()
+    })
+  }
+
+  #plan(): void {
+    if (this.#wake === null) return
+    this.#wakeEvent?.cancel()
+    if (this.#guard === null) return
+    const { chance, settings } = this.#machine.world
+    const dueMs = this.#guard.untilMs - this.#machine.clocks.elapsedMs() + settings.watchdogSleepsMs
+    const ms = Math.max(
+      chance.between(0, WATCH_LOOK_MS),
+      dueMs / this.#machine.clocks.rate + chance.between(0, WATCH_LOOK_MS),
+    )
+    this.#wakeEvent = this.life.after(ms, () => {
+      const wake = this.#wake
+      this.#wake = null
+      wake?.()
+    })
+  }
+
+  /** An agent that is stuck for long is killed. */
+  #mind(): void {
+    const { leaseMs } = this.#machine.world.settings
+    this.life.after(1_000, () => {
+      const silentMs = this.#clock.elapsedMs() - this.#toldMs
+      const { agent } = this.#machine
+      if (
+        agent?.life.alive &&
+        this.#toldMs > 0 &&
+        silentMs > 3 * leaseMs &&
+        agent.life.stuckUntilMs > this.life.timeline.nowMs
+      ) {
+        this.#machine.killAgent('it was stuck')
+      }
+      this.#mind()
+    })
+  }
+}

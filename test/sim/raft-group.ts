@@ -1,0 +1,172 @@
+import type { Chance } from './chance.ts'
+import type { Network } from './network.ts'
+import type { Timeline } from './timeline.ts'
+
+/** What was measured on real servers (docs/architecture.md, registry): a killed leader costs seconds of writes, a stopped one much less. */
+const ELECTION_LEAST_MS = 1_000
+const ELECTION_MOST_MS = 6_000
+/** The old leader's side of a partition answers reads for up to this long. */
+const STALE_LEAST_MS = 2_000
+const STALE_MOST_MS = 16_000
+/** A server that hears nothing of its leader says so after a while. */
+const UNNOTICED_LEAST_MS = 1_000
+const UNNOTICED_MOST_MS = 9_000
+
+interface Version {
+  readonly revision: number
+  readonly value: unknown
+}
+
+/** Who wrote what: the checker looks at each. */
+export interface Commit {
+  readonly group: string
+  readonly key: string
+  readonly before: unknown
+  readonly value: unknown
+  readonly writer: string
+}
+
+/** One JetStream stream: its replicas, who leads them, and all that was ever committed. */
+export class RaftGroup {
+  readonly name: string
+  readonly replicas: readonly string[]
+  leader: string | null = null
+  revision = 0
+  readonly #versions = new Map<string, Version[]>()
+  readonly #timeline: Timeline
+  readonly #chance: Chance
+  readonly #network: Network
+  readonly #serverUp: (host: string) => boolean
+  readonly #onCommit: (commit: Commit) => void
+  /** Former leaders that still answer reads, with what they had. */
+  readonly #stale = new Map<string, { untilMs: number; revision: number }>()
+  /** Until when each replica believes that there is a leader. */
+  readonly #believes = new Map<string, number>()
+  #electing = false
+
+  constructor(
+    name: string,
+    replicas: readonly string[],
+    world: { timeline: Timeline; chance: Chance; network: Network },
+    serverUp: (host: string) => boolean,
+    onCommit: (commit: Commit) => void,
+  ) {
+    this.name = name
+    this.replicas = replicas
+    this.#timeline = world.timeline
+    this.#chance = world.chance
+    this.#network = world.network
+    this.#serverUp = serverUp
+    this.#onCommit = onCommit
+  }
+
+  /** To be called whenever a server or a link came or went. */
+  look(): void {
+    const nowMs = this.#timeline.nowMs
+    if (this.leader !== null && !this.#canLead(this.leader)) {
+      if (this.#serverUp(this.leader)) {
+        const untilMs = nowMs + this.#chance.between(STALE_LEAST_MS, STALE_MOST_MS)
+        this.#stale.set(this.leader, { untilMs, revision: this.revision })
+      }
+      this.leader = null
+    }
+    for (const replica of this.replicas) this.#lookAt(replica, nowMs)
+    if (this.leader === null && !this.#electing && this.replicas.some((replica) => this.#canLead(replica))) {
+      this.#electing = true
+      this.#timeline.after(this.#chance.between(ELECTION_LEAST_MS, ELECTION_MOST_MS), () => this.#elect())
+    }
+  }
+
+  /** The leader gives up its place. */
+  stepDown(): void {
+    this.leader = null
+    this.look()
+  }
+
+  /** Whether this host's server says that the group has a leader. A server without a replica asks one that it reaches. */
+  sees(host: string): boolean {
+    if (!this.#serverUp(host)) return false
+    if (this.replicas.includes(host)) return (this.#believes.get(host) ?? 0) > this.#timeline.nowMs
+    return this.replicas.some((replica) => this.#linked(host, replica) && this.sees(replica))
+  }
+
+  /** The revision that a read through this host's server sees now; null: nobody answers. */
+  readable(server: string): number | null {
+    const { leader } = this
+    if (leader !== null && this.#linked(server, leader)) return this.revision
+    for (const [old, { untilMs, revision }] of this.#stale) {
+      if (untilMs > this.#timeline.nowMs && this.#serverUp(old) && this.#linked(server, old)) return revision
+    }
+    return null
+  }
+
+  writable(server: string): boolean {
+    return this.leader !== null && this.#linked(server, this.leader)
+  }
+
+  read(key: string, revision: number): Version | null {
+    const versions = this.#versions.get(key) ?? []
+    for (let at = versions.length - 1; at >= 0; at--) {
+      const version = versions[at] as Version
+      if (version.revision <= revision) return version.value === null ? null : version
+    }
+    return null
+  }
+
+  readAll(revision: number): Version[] {
+    const found: Version[] = []
+    for (const key of this.#versions.keys()) {
+      const version = this.read(key, revision)
+      if (version !== null) found.push(version)
+    }
+    return found
+  }
+
+  /** What is true, whoever can read it. */
+  truth(key: string): unknown {
+    return this.read(key, this.revision)?.value ?? null
+  }
+
+  /** Compare-and-set; null for `expected`: there is nothing yet; a null value removes. Answers the new revision, null when refused. */
+  write(key: string, value: unknown, expected: number | null, writer: string): number | null {
+    const current = this.read(key, this.revision)
+    if ((current?.revision ?? null) !== expected) return null
+    const revision = ++this.revision
+    const versions = this.#versions.get(key)
+    if (versions === undefined) this.#versions.set(key, [{ revision, value }])
+    else versions.push({ revision, value })
+    this.#onCommit({ group: this.name, key, before: current?.value ?? null, value, writer })
+    return revision
+  }
+
+  #lookAt(replica: string, nowMs: number): void {
+    const inTouch = this.leader !== null && this.#serverUp(replica) && this.#linked(replica, this.leader)
+    const believed = this.#believes.get(replica) ?? 0
+    if (inTouch) {
+      this.#believes.set(replica, Number.POSITIVE_INFINITY)
+      this.#stale.delete(replica)
+    } else if (!this.#serverUp(replica)) {
+      this.#believes.set(replica, 0)
+      this.#stale.delete(replica)
+    } else if (believed === Number.POSITIVE_INFINITY) {
+      this.#believes.set(replica, nowMs + this.#chance.between(UNNOTICED_LEAST_MS, UNNOTICED_MOST_MS))
+    }
+  }
+
+  #elect(): void {
+    this.#electing = false
+    const able = this.replicas.filter((replica) => this.#canLead(replica))
+    if (this.leader === null && able.length > 0) this.leader = this.#chance.pick(able)
+    this.look()
+  }
+
+  #canLead(server: string): boolean {
+    if (!this.#serverUp(server)) return false
+    const followers = this.replicas.filter((other) => this.#serverUp(other) && this.#linked(server, other))
+    return followers.length > this.replicas.length / 2
+  }
+
+  #linked(a: string, b: string): boolean {
+    return this.#network.linked(a, b)
+  }
+}

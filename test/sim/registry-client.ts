@@ -1,0 +1,153 @@
+import { WherryError } from '../../agent/errors.ts'
+import type { HostRecord, RemovedRecord, VolumeRecord } from '../../agent/model.ts'
+import type { Registry, Versioned, Write } from '../../agent/registry/contract.ts'
+import type { Chance } from './chance.ts'
+import type { ClusterRegistry } from './cluster-registry.ts'
+import type { Life } from './life.ts'
+import type { Network } from './network.ts'
+import type { RaftGroup } from './raft-group.ts'
+
+/** agent/registry/bucket.ts gives a request up after this long. */
+const REQUEST_MS = 3_000
+/** A request that was given up is sometimes only late. */
+const LATE = 0.3
+
+/** The registry as one agent reaches it. */
+export class RegistryClient implements Registry {
+  readonly #cluster: ClusterRegistry
+  readonly #network: Network
+  readonly #chance: Chance
+  readonly #life: Life
+  readonly #host: string
+
+  constructor(world: { registry: ClusterRegistry; network: Network; chance: Chance }, host: string, life: Life) {
+    this.#cluster = world.registry
+    this.#network = world.network
+    this.#chance = world.chance
+    this.#life = life
+    this.#host = host
+  }
+
+  volume(name: string): Promise<Versioned<VolumeRecord> | null> {
+    const { volumes } = this.#cluster
+    return this.#read(volumes, (revision) => volumes.read(name, revision) as Versioned<VolumeRecord> | null)
+  }
+
+  volumes(): Promise<Versioned<VolumeRecord>[]> {
+    return this.#readAll<VolumeRecord>(this.#cluster.volumes)
+  }
+
+  addVolume(record: VolumeRecord): Promise<Write<VolumeRecord>> {
+    return this.#write(this.#cluster.volumes, record.name, record, null)
+  }
+
+  updateVolume(record: VolumeRecord, revision: number): Promise<Write<VolumeRecord>> {
+    return this.#write(this.#cluster.volumes, record.name, record, revision)
+  }
+
+  deleteVolume(name: string, revision: number): Promise<Write<null>> {
+    return this.#write(this.#cluster.volumes, name, null, revision)
+  }
+
+  removed(): Promise<Versioned<RemovedRecord>[]> {
+    return this.#readAll<RemovedRecord>(this.#cluster.removed)
+  }
+
+  addRemoved(record: RemovedRecord): Promise<Write<RemovedRecord>> {
+    return this.#write(this.#cluster.removed, record.id, record, null)
+  }
+
+  updateRemoved(record: RemovedRecord, revision: number): Promise<Write<RemovedRecord>> {
+    return this.#write(this.#cluster.removed, record.id, record, revision)
+  }
+
+  deleteRemoved(id: string, revision: number): Promise<Write<null>> {
+    return this.#write(this.#cluster.removed, id, null, revision)
+  }
+
+  hosts(): Promise<Versioned<HostRecord>[]> {
+    return this.#readAll<HostRecord>(this.#cluster.hosts)
+  }
+
+  addHost(record: HostRecord): Promise<Write<HostRecord>> {
+    return this.#write(this.#cluster.hosts, record.id, record, null)
+  }
+
+  updateHost(record: HostRecord, revision: number): Promise<Write<HostRecord>> {
+    return this.#write(this.#cluster.hosts, record.id, record, revision)
+  }
+
+  watch(wake: (name: string | null) => void, signal: AbortSignal): void {
+    const ms = () => (this.#chance.hit(0.05) ? this.#chance.between(300, 3_000) : this.#chance.between(1, 20))
+    const stop = this.#cluster.watch(this.#host, (name) => this.#life.after(ms(), () => wake(name)))
+    this.#life.whenEnded(stop)
+    signal.addEventListener('abort', stop, { once: true })
+  }
+
+  #readAll<T>(group: RaftGroup): Promise<Versioned<T>[]> {
+    return this.#read(group, (revision) => group.readAll(revision) as Versioned<T>[])
+  }
+
+  async #read<T>(group: RaftGroup, look: (revision: number) => T): Promise<T> {
+    const server = this.#connected()
+    const sentMs = this.#life.timeline.nowMs
+    const onWayMs =
+      this.#network.latencyMs(this.#host, server) + this.#network.latencyMs(server, group.leader ?? server)
+    // One event for the way there and back: the answer is as old as half of the time that it took.
+    const revision = this.#cluster.isRunning(server) ? group.readable(server) : null
+    await this.#life.wait(2 * onWayMs)
+    const lost = this.#chance.hit(this.#cluster.lostAnswers) || !this.#network.linked(this.#host, server)
+    if (revision !== null && !lost) return look(revision)
+    await this.#life.wait(REQUEST_MS - (this.#life.timeline.nowMs - sentMs))
+    throw unavailable()
+  }
+
+  async #write<T>(group: RaftGroup, key: string, value: T, expected: number | null): Promise<Write<T>> {
+    const server = this.#connected()
+    const sentMs = this.#life.timeline.nowMs
+    const onWayMs =
+      this.#network.latencyMs(this.#host, server) + this.#network.latencyMs(server, group.leader ?? server)
+    const sent = { group, key, value, expected, server }
+    const outcome = Promise.withResolvers<Write<T> | null>()
+    // The write goes its way whether or not its writer lives to see it.
+    this.#life.timeline.after(onWayMs, () => outcome.resolve(this.#arrive<T>(sent)))
+    const write = await outcome.promise
+    await this.#life.wait(onWayMs)
+    const lost = this.#chance.hit(this.#cluster.lostAnswers) || !this.#network.way(group.leader ?? server, this.#host)
+    if (write !== null && !lost) return write
+    await this.#life.wait(REQUEST_MS - (this.#life.timeline.nowMs - sentMs))
+    return { outcome: 'unknown', cause: unavailable() }
+  }
+
+  #arrive<T>(sent: {
+    group: RaftGroup
+    key: string
+    value: T
+    expected: number | null
+    server: string
+  }): Write<T> | null {
+    const { group, key, value, expected, server } = sent
+    const arrived = this.#network.way(this.#host, server) && this.#cluster.isRunning(server)
+    if (arrived && group.writable(server)) {
+      const revision = group.write(key, value, expected, this.#host)
+      return revision === null ? { outcome: 'refused' } : { outcome: 'done', entry: { value, revision } }
+    }
+    if (this.#chance.hit(LATE)) {
+      const lateMs = this.#chance.between(100, this.#cluster.lateWriteMs + REQUEST_MS)
+      this.#life.timeline.after(lateMs, () => {
+        if (this.#cluster.isRunning(server) && group.writable(server)) group.write(key, value, expected, this.#host)
+      })
+    }
+    return null
+  }
+
+  #connected(): string {
+    const server = this.#cluster.serverOf(this.#host)
+    if (server === null || !this.#network.linked(this.#host, server)) throw unavailable()
+    return server
+  }
+}
+
+function unavailable(): WherryError {
+  return new WherryError('REGISTRY_UNAVAILABLE', 'The registry did not answer.')
+}

@@ -1,0 +1,29 @@
+import type { Parts } from '../../agent/mobility/parts.ts'
+import type { Machine } from './machine.ts'
+
+/** What a run uses of the product's settings, and how its rules may be broken on purpose. */
+export interface Settings {
+  readonly heartbeatMs: number
+  readonly leaseMs: number
+  readonly seizeAfterMs: number
+  readonly pauseBudgetMs: number
+  readonly replaceAfterMs: number
+  /** So much later than it should the watchdog acts. */
+  readonly watchdogSleepsMs: number
+  /** Somebody changes files of idle copies behind Wherry's back. */
+  readonly tampering: boolean
+  /** Changes what an agent is given. */
+  readonly bend: (parts: Parts, machine: Machine) => Parts
+}
+
+/** As shipped (agent/config.ts). */
+export const SHIPPED: Settings = {
+  heartbeatMs: 1_000,
+  leaseMs: 8_000,
+  seizeAfterMs: 12_000,
+  pauseBudgetMs: 500,
+  replaceAfterMs: 600_000,
+  watchdogSleepsMs: 0,
+  tampering: false,
+  bend: (parts) => parts,
+}

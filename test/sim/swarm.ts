@@ -1,0 +1,244 @@
+import type { PlacedTask, SwarmNode } from '../../agent/docker/contract.ts'
+import type { Container } from './containers.ts'
+import type { SwarmView } from './engine-client.ts'
+import type { World } from './world.ts'
+
+/** How often Swarm's loops look in this simulation. */
+const LOOK_MS = 500
+/** Swarm calls a node down after so long without a word (measured: 13 to 16 s). */
+const DOWN_LEAST_MS = 13_000
+const DOWN_MOST_MS = 16_000
+/** Delay of a restart (Swarm's default). */
+const RESTART_MS = 5_000
+/** A new task waits at most this long for the old one to stop. */
+const STOP_WAIT_MS = 60_000
+const MANAGERS_MOST = 3
+
+interface Task {
+  readonly id: string
+  readonly node: string
+  container: Container | null
+  /** Swarm wants it to end. */
+  shutdown: boolean
+  /** Boot of its host that started it. */
+  readonly boot: number
+}
+
+interface Service {
+  readonly volume: string
+  task: Task | null
+  /** Not before this time is a new task started. */
+  nextMs: number
+  /** Tasks that Swarm gave up; where they still run they are stopped once their node answers. */
+  orphans: Task[]
+}
+
+interface Node {
+  readonly host: string
+  lostMs: number | null
+  limitMs: number
+  down: boolean
+  drained: boolean
+  labels: Record<string, string>
+}
+
+/** A scheduler like Swarm's: one service per volume, one task each. It does not fence: a cut-off node keeps its containers. */
+export class Swarm implements SwarmView {
+  readonly services: Service[]
+  readonly #world: World
+  readonly #nodes: Node[]
+  readonly #managers: readonly string[]
+  #tasks = 0
+
+  constructor(world: World, volumes: readonly string[]) {
+    this.#world = world
+    this.#managers = world.hosts.slice(0, MANAGERS_MOST)
+    this.#nodes = world.hosts.map((host) => ({
+      host,
+      lostMs: null,
+      limitMs: 0,
+      down: false,
+      drained: false,
+      labels: {},
+    }))
+    this.services = volumes.map((volume) => ({ volume, task: null, nextMs: 0, orphans: [] }))
+  }
+
+  start(): void {
+    this.#world.timeline.after(
+      LOOK_MS,
+      () => {
+        this.#look()
+        this.start()
+      },
+      true,
+    )
+  }
+
+  isLeader(host: string): boolean {
+    return this.#quorum()[0] === host
+  }
+
+  tasks(): PlacedTask[] {
+    return this.services.flatMap(({ volume, task }) =>
+      task === null ? [] : [{ task: task.id, service: volume, node: task.node, volumes: [volume] }],
+    )
+  }
+
+  labels(): ReadonlyMap<string, Readonly<Record<string, string>>> {
+    return new Map(this.#nodes.map((node) => [node.host, node.labels]))
+  }
+
+  setLabels(host: string, prefix: string, labels: Readonly<Record<string, string>>): void {
+    const node = this.#node(host)
+    const others = Object.entries(node.labels).filter(([key]) => !key.startsWith(prefix))
+    node.labels = { ...Object.fromEntries(others), ...labels }
+  }
+
+  nodes(): readonly SwarmNode[] {
+    return this.#nodes.map(({ host, labels, drained }) => ({ id: host, labels, drained }))
+  }
+
+  /** `docker node update --availability`. */
+  drain(host: string, on: boolean): void {
+    this.#node(host).drained = on
+    this.#world.trace(host, on ? 'swarm: drained' : 'swarm: active')
+  }
+
+  isDrained(host: string): boolean {
+    return this.#node(host).drained
+  }
+
+  /** `docker service update --force`: the task is replaced. */
+  replace(volume: string): void {
+    const service = this.services.find((one) => one.volume === volume)
+    if (service?.task) this.#shutDown(service, service.task)
+  }
+
+  /** Whether every service has a task whose container runs. */
+  complaint(): string | null {
+    for (const { volume, task, orphans } of this.services) {
+      const state = task?.container?.state
+      if (state !== 'running') return `the service of ${volume} does not run (${task?.node ?? 'nowhere'}: ${state})`
+      if (orphans.length > 0) return `an old task of ${volume} is left on ${orphans[0]?.node}`
+    }
+    return null
+  }
+
+  #look(): void {
+    const { timeline } = this.#world
+    const quorum = this.#quorum()
+    if (quorum.length === 0) return
+    for (const node of this.#nodes) this.#watchNode(node, quorum)
+    for (const service of this.services) {
+      this.#settle(service)
+      if (service.task === null && timeline.nowMs >= service.nextMs) this.#place(service)
+    }
+  }
+
+  #watchNode(node: Node, quorum: readonly string[]): void {
+    const { timeline, chance, network, machine } = this.#world
+    const inTouch = machine(node.host).on && quorum.some((manager) => network.linked(node.host, manager))
+    if (inTouch) {
+      node.lostMs = null
+      node.down = false
+      return
+    }
+    if (node.lostMs === null) {
+      node.lostMs = timeline.nowMs
+      node.limitMs = chance.between(DOWN_LEAST_MS, DOWN_MOST_MS)
+    }
+    if (!node.down && timeline.nowMs - node.lostMs >= node.limitMs) {
+      node.down = true
+      this.#world.trace(node.host, 'swarm: node is down')
+    }
+  }
+
+  #settle(service: Service): void {
+    const { timeline, machine } = this.#world
+    for (const orphan of [...service.orphans]) this.#endOrphan(service, orphan)
+    const { task } = service
+    if (task === null) return
+    const node = this.#node(task.node)
+    if (node.down) {
+      service.orphans.push(task)
+      service.task = null
+      service.nextMs = timeline.nowMs + RESTART_MS
+      return
+    }
+    if (node.lostMs !== null) return
+    const gone = task.container === null || task.container.state === 'exited' || machine(task.node).boots !== task.boot
+    if (gone) {
+      service.task = null
+      service.nextMs = timeline.nowMs + RESTART_MS
+    } else if (node.drained && !task.shutdown) {
+      this.#shutDown(service, task)
+    }
+  }
+
+  /** The old task ends first, the new one starts then, or after a minute. */
+  #shutDown(service: Service, task: Task): void {
+    const { timeline } = this.#world
+    task.shutdown = true
+    service.task = null
+    service.orphans.push(task)
+    service.nextMs = timeline.nowMs + STOP_WAIT_MS
+    this.#endOrphan(service, task)
+  }
+
+  #endOrphan(service: Service, task: Task): void {
+    const { machine, timeline } = this.#world
+    const node = this.#node(task.node)
+    const host = machine(task.node)
+    if (node.lostMs !== null || !host.on || host.containers.away) return
+    const done = () => {
+      const at = service.orphans.indexOf(task)
+      if (at < 0) return
+      service.orphans.splice(at, 1)
+      if (task.shutdown && service.task === null) service.nextMs = Math.min(service.nextMs, timeline.nowMs)
+    }
+    if (task.container === null || host.boots !== task.boot) {
+      done()
+      return
+    }
+    if (!task.container.stopping) host.docker.stop(task.container, done)
+    else if (task.container.state === 'exited') done()
+  }
+
+  #place(service: Service): void {
+    const { chance, machine, timeline, registry } = this.#world
+    // Nobody starts a service of a volume that is not there yet.
+    if (registry.record(service.volume) === null) return
+    const able = this.#nodes.filter(({ down, lostMs, drained, host }) => {
+      return !down && lostMs === null && !drained && !machine(host).containers.away
+    })
+    if (able.length === 0) return
+    const { host } = chance.pick(able)
+    const id = `t${++this.#tasks}-${service.volume}`
+    const task: Task = { id, node: host, container: null, shutdown: false, boot: machine(host).boots }
+    service.task = task
+    task.container = machine(host).docker.start(id, service.volume, () => {
+      task.container = null
+      if (service.task === task) {
+        service.task = null
+        service.nextMs = timeline.nowMs + RESTART_MS
+      }
+    })
+  }
+
+  /** Managers that reach a majority of the managers. */
+  #quorum(): readonly string[] {
+    const { network, machine } = this.#world
+    return this.#managers.filter((manager) => {
+      if (!machine(manager).on) return false
+      const reached = this.#managers.filter((other) => network.linked(manager, other))
+      return reached.length > this.#managers.length / 2
+    })
+  }
+
+  #node(host: string): Node {
+    const node = this.#nodes.find((one) => one.host === host)
+    if (node === undefined) throw new Error(`no node ${host}`)
+    return node
+  }
+}

@@ -2,11 +2,13 @@ import { Pool } from 'undici'
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../errors.ts'
 import type {
   AgentApi,
+  DrainView,
   ErrorBody,
   Health,
   HostView,
   MountAnswer,
   MoveView,
+  RecoverView,
   VerifyView,
   VolumeView,
 } from './contract.ts'
@@ -67,6 +69,10 @@ export function createAgentClient(socketPath: string): AgentApi & AsyncDisposabl
     unmount: async (name, id, signal) => void (await send({ method: 'DELETE', path: mount(name, id), signal })),
     verify: async (name, signal) =>
       (await send({ method: 'POST', path: `${volume(name)}/verify`, signal })) as VerifyView,
+    promote: async (name, acceptLoss, signal) =>
+      (await send({ method: 'POST', path: `${volume(name)}/promote`, body: { acceptLoss }, signal })) as VolumeView,
+    drain: async (on, signal) => (await send({ method: 'POST', path: '/drain', body: { on }, signal })) as DrainView,
+    recover: async (signal) => (await send({ method: 'POST', path: '/recover', signal })) as RecoverView,
     hosts: async (signal) => (await send({ method: 'GET', path: '/hosts', signal })) as HostView[],
     moves: async (signal) => (await send({ method: 'GET', path: '/moves', signal })) as MoveView[],
     health: async (signal) => (await send({ method: 'GET', path: '/health', signal })) as Health,

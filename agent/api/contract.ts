@@ -1,8 +1,16 @@
 import type { ErrorCode } from '../errors.ts'
-import type { Health, HostView, MoveView, VerifyView, VolumeView } from '../mobility/contract.ts'
+import type {
+  DrainView,
+  Health,
+  HostView,
+  MoveView,
+  RecoverView,
+  VerifyView,
+  VolumeView,
+} from '../mobility/contract.ts'
 import type { VolumeOptions } from '../model.ts'
 
-export type { Health, HostView, MoveView, VerifyView, VolumeOptions, VolumeView }
+export type { DrainView, Health, HostView, MoveView, RecoverView, VerifyView, VolumeOptions, VolumeView }
 
 /**
  * The agent's API: HTTP on a unix socket. Its clients are the plugin, the command line and the dashboard.
@@ -13,7 +21,10 @@ export type { Health, HostView, MoveView, VerifyView, VolumeOptions, VolumeView 
  *     DELETE /volumes/:name                               -> 204
  *     PUT    /volumes/:name/mounts/:id   {deadlineMs}     -> {mountpoint}
  *     DELETE /volumes/:name/mounts/:id                    -> 204
- *     POST   /volumes/:name/verify                       -> VerifyView    reads this host's copy again; takes its time
+ *     POST   /volumes/:name/verify                        -> VerifyView    reads this host's copy again; takes its time
+ *     POST   /volumes/:name/promote      {acceptLoss}     -> VolumeView    a person lets it go on without its lost holder
+ *     POST   /drain                      {on}             -> DrainView     this host's copies are to leave; again: how far it is
+ *     POST   /recover                                     -> RecoverView   records anew from all hosts' disks
  *     GET    /hosts                                       -> HostView[]
  *     GET    /moves                                       -> MoveView[]
  *     GET    /health                                      -> Health
@@ -28,6 +39,9 @@ export interface AgentApi {
   mount(name: string, mountId: string, deadlineMs: number, signal: AbortSignal): Promise<MountAnswer>
   unmount(name: string, mountId: string, signal: AbortSignal): Promise<void>
   verify(name: string, signal: AbortSignal): Promise<VerifyView>
+  promote(name: string, acceptLoss: boolean, signal: AbortSignal): Promise<VolumeView>
+  drain(on: boolean, signal: AbortSignal): Promise<DrainView>
+  recover(signal: AbortSignal): Promise<RecoverView>
   hosts(signal: AbortSignal): Promise<HostView[]>
   moves(signal: AbortSignal): Promise<MoveView[]>
   health(signal: AbortSignal): Promise<Health>

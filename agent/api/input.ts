@@ -13,6 +13,8 @@ const LONGEST_MOUNT_ID = 255
 const LONGEST_DEADLINE_MS = 240_000
 
 export const createBody = z.strictObject({ name: z.string(), options: givenOptions })
+export const promoteBody = z.strictObject({ acceptLoss: z.boolean() })
+export const drainBody = z.strictObject({ on: z.boolean() })
 export const mountBody = z.strictObject({ deadlineMs: z.int().min(0).max(LONGEST_DEADLINE_MS) })
 
 /** Answers the name as it is. Throws NAME_INVALID. */

@@ -2,7 +2,7 @@ import Router from '@koa/router'
 import type { Context } from 'koa'
 import type { Mobility } from '../mobility/contract.ts'
 import { readBody } from './http.ts'
-import { checkMountId, checkName, createBody, mountBody, parseJson } from './input.ts'
+import { checkMountId, checkName, createBody, drainBody, mountBody, parseJson, promoteBody } from './input.ts'
 
 /** The longest request (a volume's name and three numbers) is far below 1 KiB. */
 const BODY_LIMIT_BYTES = 16_384
@@ -30,6 +30,11 @@ export function createRoutes(mobility: Mobility): Router {
     ctx.body = await mobility.verify(nameOf(ctx.params), clientGone(ctx))
   })
 
+  router.post('/volumes/:name/promote', async (ctx) => {
+    const { acceptLoss } = parseJson(promoteBody, await readBody(ctx.req, BODY_LIMIT_BYTES))
+    ctx.body = await mobility.promote(nameOf(ctx.params), acceptLoss, clientGone(ctx))
+  })
+
   router.put('/volumes/:name/mounts/:id', async (ctx) => {
     const { deadlineMs } = parseJson(mountBody, await readBody(ctx.req, BODY_LIMIT_BYTES))
     ctx.body = await mobility.mount(nameOf(ctx.params), mountIdOf(ctx.params), deadlineMs)
@@ -37,6 +42,14 @@ export function createRoutes(mobility: Mobility): Router {
   router.delete('/volumes/:name/mounts/:id', async (ctx) => {
     await mobility.unmount(nameOf(ctx.params), mountIdOf(ctx.params))
     ctx.status = 204
+  })
+
+  router.post('/drain', async (ctx) => {
+    const { on } = parseJson(drainBody, await readBody(ctx.req, BODY_LIMIT_BYTES))
+    ctx.body = await mobility.drain(on)
+  })
+  router.post('/recover', async (ctx) => {
+    ctx.body = await mobility.recover(clientGone(ctx))
   })
 
   router.get('/hosts', async (ctx) => {

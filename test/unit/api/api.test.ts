@@ -55,12 +55,22 @@ test('every call of the client reaches mobility and brings its answer back', asy
   await client.unmount('data', 'a/../b', never)
   t.is(mobility.mounts.size, 0)
   t.is((await client.verify('data', never)).damagedCount, 0)
+  t.deepEqual(await client.promote('data', true, never), made)
+  t.deepEqual(await client.drain(true, never), {
+    host: 'h1 (10.0.0.1)',
+    draining: true,
+    left: [{ volume: 'data', why: 'about to go' }],
+  })
+  t.false((await client.drain(false, never)).draining)
+  t.deepEqual(await client.recover(never), { written: ['data'], kept: [], problems: [] })
   t.deepEqual(await client.hosts(never), [])
   t.deepEqual(await client.moves(never), [])
   t.deepEqual(await client.health(never), HEALTHY)
   await client.remove('data', never)
   t.is(mobility.volumes.size, 0)
-  t.true(mobility.calls.includes('mount data a/../b 5000'))
+  for (const call of ['mount data a/../b 5000', 'promote data true', 'drain true', 'drain false']) {
+    t.true(mobility.calls.includes(call), call)
+  }
 })
 
 test('errors keep code, message and hint on their way through the API, with their status', async (t) => {
@@ -105,6 +115,9 @@ test('wrong input is refused before mobility sees it', async (t) => {
     ['GET', '/volumes/a%2Fb', undefined, 'NAME_INVALID'],
     ['PUT', '/volumes/data/mounts/m1', '{"deadlineMs":-1}', 'REQUEST_INVALID'],
     ['PUT', `/volumes/data/mounts/${'m'.repeat(256)}`, '{"deadlineMs":1}', 'REQUEST_INVALID'],
+    ['POST', '/volumes/data/promote', '{}', 'REQUEST_INVALID'],
+    ['POST', '/volumes/data/promote', '{"acceptLoss":"yes"}', 'REQUEST_INVALID'],
+    ['POST', '/drain', '{"on":1}', 'REQUEST_INVALID'],
     ['PATCH', '/volumes/data', undefined, 'REQUEST_INVALID'],
   ]
   for (const [method, path, body, code] of refusals) {

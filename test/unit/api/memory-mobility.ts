@@ -78,6 +78,19 @@ export function createMemoryMobility(): MemoryMobility {
       const found = { filesChecked: 1, bytesRead: 2, damaged: [], damagedCount: 0 }
       return { volume: name, host: 'h1', checkpoint, ...found, repairing: false }
     },
+    async promote(name, acceptLoss) {
+      await begin('promote', name, String(acceptLoss))
+      return find(name)
+    },
+    async drain(on) {
+      await begin('drain', String(on))
+      const left = on ? [...volumes.keys()].map((volume) => ({ volume, why: 'about to go' })) : []
+      return { host: 'h1 (10.0.0.1)', draining: on, left }
+    },
+    async recover() {
+      await begin('recover')
+      return { written: [...volumes.keys()], kept: [], problems: [] }
+    },
     async hosts() {
       await begin('hosts')
       return []
@@ -105,6 +118,9 @@ function newVolume(name: string, options: VolumeView['options']): VolumeView {
     holder: null,
     epoch: 0,
     last: null,
+    seizure: null,
+    checkpointing: null,
+    diverged: [],
     copies: [],
     move: null,
   }

@@ -94,7 +94,10 @@ export interface Peers {
   ask(host: { address: string; port: number }, question: Question, signal: AbortSignal): Promise<unknown>
 }
 
-/** Answers other hosts' questions. Rejections with a coded error reach the asker as they are. */
+/**
+ * Answers other hosts' questions; every field was checked. `signal` aborts when the asker is gone, within 10 s also when it died without a word. The
+ * answer is sent as JSON, undefined as null. Rejections with a coded error reach the asker as they are.
+ */
 export type QuestionAnswerer = (
   question: Question,
   peer: { readonly name: string },

@@ -8,7 +8,7 @@ const read = (file: string) => readFileSync(new URL(`../../${file}`, import.meta
 const cwd = new URL('../../', import.meta.url).pathname
 
 test('imports point down the list of the design, and each outside library has one home', (t) => {
-  const files = globSync('{agent,plugin}/**/*.ts', { cwd })
+  const files = globSync('{agent,plugin,cli}/**/*.ts', { cwd })
   t.true(files.length > 20)
   const imports = files.flatMap((file) => importsOf(file, read(file)))
   t.true(imports.length > files.length)
@@ -38,6 +38,8 @@ test('the check of imports finds what it is there for', (t) => {
     ['agent/mobility/a.ts', "import { x } from '../../test/unit/x.ts'"],
     ['plugin/a.ts', "import { x } from '../agent/mobility/contract.ts'"],
     ['plugin/a.ts', "import { x } from '../agent/api/server.ts'"],
+    ['cli/a.ts', "import type { X } from '../agent/mobility/contract.ts'"],
+    ['cli/a.ts', "import { x } from '../plugin/y.ts'"],
     ['agent/mobility/a.ts', "import type { Msg } from 'nats'"],
     ['agent/store/a.ts', "const koffi = require('koffi')"],
     ['agent/mobility/a.ts', "import Docker from 'dockerode'"],
@@ -56,6 +58,7 @@ test('the check of imports finds what it is there for', (t) => {
     ['agent/api/a.ts', "import type { Mobility } from '../mobility/contract.ts'"],
     ['agent/main.ts', "import { openStore } from './store/store.ts'"],
     ['plugin/a.ts', "import { x } from '../agent/api/client.ts'"],
+    ['cli/a.ts', "import { x } from '../agent/api/client.ts'"],
     ['agent/sys/a.ts', "type Koffi = typeof import('koffi')"],
   ]
   for (const [file, source] of right) t.deepEqual(importsOf(file, source).map(complaintAbout), [null], source)

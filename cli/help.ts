@@ -1,0 +1,14 @@
+/** What `wherry --help` says. */
+export const HELP = `Usage: wherry COMMAND [OPTION ...]
+
+  ls                              volumes, who holds them, and how old their newest checkpoints are
+  inspect VOLUME                  everything about one volume
+  hosts                           all hosts, their free space, zone, and whether they are drained
+  promote VOLUME [--accept-loss]  let a volume go on without its holder, which is lost; with --accept-loss also without
+                                  data that only a lost host has
+  drain [--off] [--no-wait]       move all copies away from this host, and say when they are gone; --off: end that
+  recover                         write the records of a lost registry anew, from the disks of all hosts
+
+  --json          answer as JSON, for programs
+  --socket PATH   the agent's socket, default /var/lib/wherry/agent.sock
+`

@@ -1,0 +1,168 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { pino } from 'pino'
+import { serveApi } from '../../../agent/api/server.ts'
+import { WherryError } from '../../../agent/errors.ts'
+import type { HostView, VolumeView } from '../../../agent/mobility/contract.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { createMemoryMobility } from '../api/memory-mobility.ts'
+
+const WHERRY = new URL('../../../cli/wherry.ts', import.meta.url).pathname
+
+/** An agent's API over volumes in memory, and the command as a person runs it. */
+async function start() {
+  const stack = new AsyncDisposableStack()
+  const dir = await mkdtemp(join(tmpdir(), 'wherry-cli-'))
+  stack.defer(() => rm(dir, { recursive: true, force: true }))
+  const socketPath = join(dir, 'agent.sock')
+  const mobility = createMemoryMobility()
+  stack.use(await serveApi({ mobility, socketPath, log: pino({ level: 'silent' }) }))
+  return {
+    mobility,
+    run: (...args: string[]) => run(...args, '--socket', socketPath),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  }
+}
+
+function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [WHERRY, ...args], (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr })
+    })
+  })
+}
+
+function addVolume(mobility: ReturnType<typeof createMemoryMobility>): VolumeView {
+  const at = new Date(Date.now() - 3_000).toISOString()
+  const last = { epoch: 4, seq: 17, hash: 'h', at, bytes: 1_500_000_000, files: 12 }
+  const copy = { address: '10.0.0.1', epoch: 4, seq: 17, at }
+  const view: VolumeView = {
+    name: 'data',
+    id: 'ID',
+    options: DEFAULT_OPTIONS,
+    createdAt: at,
+    mountpoint: '',
+    stale: false,
+    holder: { host: 'h1', address: '10.0.0.1', since: at, epoch: 4, containers: ['db'] },
+    epoch: 4,
+    last,
+    seizure: { from: 'h3', by: 'h1', at, epoch: 3, seq: 9, ageSeconds: 7 },
+    checkpointing: null,
+    diverged: [{ name: '3-1', epoch: 3, base: null, at }],
+    copies: [
+      { ...copy, host: 'h1', state: 'current' },
+      { ...copy, host: 'h2', state: 'filling' },
+    ],
+    move: null,
+  }
+  mobility.volumes.set('data', view)
+  return view
+}
+
+test('ls and inspect show a volume to people, and as JSON to programs', async (t) => {
+  await using agent = await start()
+  t.regex((await agent.run('ls')).stdout, /no volumes/)
+  const view = addVolume(agent.mobility)
+  const [listed, shown, json] = await Promise.all([
+    agent.run('ls'),
+    agent.run('inspect', 'data'),
+    agent.run('inspect', 'data', '--json'),
+  ])
+  t.regex(
+    listed.stdout,
+    /^VOLUME +HOLDER +CONTAINERS +CHECKPOINT +AGE +SIZE +COPIES\ndata +h1 +db +4\.17 +\d+ s +1\.5 GB +h1, h2 \(filling\)\n$/,
+  )
+  t.regex(shown.stdout, /taken over +by h1 from h3 .* checkpoint 3\.9, which was 7 s old/)
+  t.regex(shown.stdout, /diverged +diverged\/3-1: writes of epoch 3 that the cluster never got/)
+  t.regex(shown.stdout, /h2 +filling +4\.17/)
+  t.deepEqual(JSON.parse(json.stdout), view)
+})
+
+test('hosts shows space, zone and who is drained', async (t) => {
+  await using agent = await start()
+  const host: HostView = {
+    id: 'a',
+    name: 'h1',
+    address: '10.0.0.1',
+    self: true,
+    alive: true,
+    lastSeen: '2026-01-02T03:04:05.678Z',
+    swarmNode: null,
+    uses: { ID: ['db'] },
+    freeBytes: 40e9,
+    totalBytes: 100e9,
+    zone: 'east',
+    draining: false,
+  }
+  agent.mobility.hosts = async () => [
+    host,
+    { ...host, name: 'h2', self: false, alive: false, draining: true, zone: null },
+  ]
+  const { stdout } = await agent.run('hosts')
+  t.regex(stdout, /h1 \(this\) +10\.0\.0\.1 +alive +no +east +40\.0 GB of 100 GB +1\n/)
+  t.regex(stdout, /h2 +10\.0\.0\.1 +away since 2026-01-02T03:04:05.678Z +yes +-/)
+})
+
+test('promote accepts a loss only when told to, and shows why it is refused', async (t) => {
+  await using agent = await start()
+  addVolume(agent.mobility)
+  t.is((await agent.run('promote', 'data')).code, 0)
+  t.is((await agent.run('promote', 'data', '--accept-loss')).code, 0)
+  t.deepEqual(agent.mobility.calls, ['promote data false', 'promote data true'])
+  agent.mobility.before = () => {
+    throw new WherryError('FAILOVER_REFUSED', 'h3 has 4.18.', { hint: 'wherry promote data --accept-loss' })
+  }
+  t.deepEqual(await agent.run('promote', 'data'), {
+    code: 1,
+    stdout: '',
+    stderr: 'wherry: FAILOVER_REFUSED: h3 has 4.18. wherry promote data --accept-loss\n',
+  })
+})
+
+test('drain stays until the last copy is gone, and says what it waits for', async (t) => {
+  await using agent = await start()
+  let looks = 0
+  agent.mobility.drain = async (on) => {
+    looks++
+    if (looks === 2) throw new WherryError('REGISTRY_UNAVAILABLE', 'for a moment')
+    const left = looks > 2 ? [] : [{ volume: 'data', why: 'in use here by container db' }]
+    return { host: 'h1 (10.0.0.1)', draining: on, left }
+  }
+  const { code, stdout } = await agent.run('drain')
+  t.is(code, 0)
+  t.regex(stdout, /data +in use here by container db/)
+  t.regex(stdout, /h1 \(10\.0\.0\.1\) has no copies any more\.\n$/)
+  t.is(looks, 3)
+  t.regex((await agent.run('drain', '--off')).stdout, /may have copies/)
+  t.is(looks, 4)
+})
+
+test('recover names what a person must decide, and fails while there is something', async (t) => {
+  await using agent = await start()
+  addVolume(agent.mobility)
+  const { code, stdout } = await agent.run('recover')
+  t.deepEqual([code, stdout], [0, 'Written anew: data.\n'])
+  agent.mobility.recover = async () => ({ written: [], kept: ['data'], problems: ['Host h2 did not answer.'] })
+  const blocked = await agent.run('recover')
+  t.is(blocked.code, 1)
+  t.regex(blocked.stdout, /No record was written\.\nNot behind the disks, left as they are: data\.\nProblem: Host h2/)
+})
+
+test('a wrong call says what is wrong and how to call it; no agent is an error with a hint', async (t) => {
+  const [unknown, foreign, missing, help, nobody] = await Promise.all([
+    run('list'),
+    run('ls', '--off'),
+    run('inspect'),
+    run('--help'),
+    run('ls', '--socket', '/nonexistent/agent.sock'),
+  ])
+  t.deepEqual([unknown.code, foreign.code, missing.code, help.code, nobody.code], [2, 2, 2, 0, 1])
+  t.regex(unknown.stderr, /no command "list"\.\n\nUsage: wherry/)
+  t.regex(foreign.stderr, /"ls" has no option --off/)
+  t.regex(missing.stderr, /"inspect" wants VOLUME/)
+  t.regex(help.stdout, /promote VOLUME \[--accept-loss\]/)
+  t.regex(nobody.stderr, /^wherry: AGENT_UNAVAILABLE: .*it is not running/)
+})

@@ -28,9 +28,10 @@ export async function captureInstant(core: Core, local: LocalCopy, signal: Abort
   const { store } = core.parts
   if (local.options.consistency === 'live') return atNow(core, () => store.spoolLast(local.id, 'live', signal))
   const containers = await running(core, local.name, signal)
-  if (containers.length === 0) return atNow(core, () => store.spoolLast(local.id, 'quiet', signal))
-  await endLiveCapture(core, local.id, signal)
-  const instant = await capturePaused(core, local, containers, signal)
+  const instant =
+    containers.length === 0
+      ? await atNow(core, () => store.spoolLast(local.id, 'quiet', signal))
+      : await capturePaused(core, local, containers, signal)
   const known = new Set(containers.map(({ id }) => id))
   const late = (await running(core, local.name, signal)).filter(({ id }) => !known.has(id))
   if (late.length === 0) return instant
@@ -48,6 +49,7 @@ async function capturePaused(
   signal: AbortSignal,
 ): Promise<Instant> {
   const { store, clock, pauses, pauseBudgetMs } = core.parts
+  await endLiveCapture(core, local.id, signal)
   const startMs = clock.elapsedMs()
   const limit = AbortSignal.any([signal, clock.deadline(pauseBudgetMs)])
   const wanted = containers.map(({ id }) => ({ container: id, volumes: [local.id], reason: 'checkpoint' as const }))

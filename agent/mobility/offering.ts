@@ -1,5 +1,5 @@
 import { WherryError } from '../errors.ts'
-import type { Checkpoint, VolumeRecord } from '../model.ts'
+import type { Checkpoint, CopyRecord, VolumeRecord } from '../model.ts'
 import { readCopyAnswer } from './answer-shape.ts'
 import { changeVolume, STALE_READ } from './commit.ts'
 import { hasCheckpoint, withAnswers } from './copy-state.ts'
@@ -144,9 +144,10 @@ export class Offering {
   }
 }
 
-/** Ids of the other hosts that should have the volume's checkpoints. */
+/** Ids of the other hosts that should have the volume's checkpoints. What is only sent ahead for a move is no copy yet, and no reason to pause anything. */
 export function otherHosts(record: VolumeRecord, self: string): string[] {
+  const isCopy = ({ state, kept }: CopyRecord) => state !== 'diverged' && (state !== 'filling' || kept)
   return Object.entries(record.copies)
-    .filter(([host, copy]) => host !== self && copy.state !== 'diverged')
+    .filter(([host, copy]) => host !== self && isCopy(copy))
     .map(([host]) => host)
 }

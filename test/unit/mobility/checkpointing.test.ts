@@ -172,6 +172,39 @@ test('a container that starts during the last round makes it void', async (t) =>
   kit.stop()
 })
 
+test('the first container that starts during a round of a quiet tree makes it void as well', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { containers, store } = kit.host('h1')
+  const last = store.spoolLast.bind(store)
+  store.spoolLast = async (...args) => {
+    containers.run('c1')
+    return await last(...args)
+  }
+  kit.write('ab')
+  await kit.clock.advance(11_000)
+  t.regex((await view(kit)).error ?? '', /c1 was started/)
+  t.is((await store.copy(ID))?.checkpoint?.seq, 1)
+  kit.stop()
+})
+
+test('a capture for sending ahead that holds the tree is ended before anything stands still', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { containers, core } = kit.host('h1')
+  containers.run('c1')
+  const capture = new AbortController()
+  core.liveCaptures.set(ID, capture)
+  capture.signal.addEventListener('abort', () => {
+    void kit.clock.sleep(2_000, new AbortController().signal).then(() => core.liveCaptures.delete(ID))
+  })
+  kit.write('ab')
+  await kit.clock.advance(11_500)
+  t.true(capture.signal.aborted)
+  t.deepEqual(containers.log, [])
+  await kit.clock.advance(1_000)
+  t.deepEqual(containers.log, ['pause c1', 'resume c1'])
+  kit.stop()
+})
+
 test('rounds go on while they get shorter, and end with one that fits the budget', async (t) => {
   const kit = await HeldKit.start(2)
   const { store } = kit.host('h1')

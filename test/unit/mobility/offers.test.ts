@@ -324,3 +324,29 @@ test("a held volume's checkpoint is read from the spool, an older one is not to 
   t.deepEqual(await asked, { id: ID, kind: 'last' })
   kit.stop()
 })
+
+test('promise 8: a checkpoint that was on its way when a higher epoch was seen here is not applied', async (t) => {
+  const kit = await HeldKit.start(2, { checkpointMs: null })
+  const checkpoint = await spool(kit, 'ab', 2)
+  const { store } = kit.host('h2')
+  kit.host('h2').pullMs = 5_000
+  const taking = begin(kit, await kit.record(), checkpoint)
+  const refused = t.throwsAsync(taking, { message: /Epoch 3 .* has been seen/ })
+  await kit.clock.advance(1_000)
+  await store.update(ID, { epochSeen: 3 })
+  await kit.clock.until(refused)
+  t.is(store.trees.get(ID), 'a')
+  kit.stop()
+})
+
+test('a host that a move only sends ahead to is offered nothing, and no container stands still for it', async (t) => {
+  const kit = await HeldKit.start(2)
+  kit.host('h1').containers.run('c1')
+  const h2 = { epoch: 0, seq: 0, state: 'filling', at: '', kept: false } as const
+  await kit.change((record) => ({ ...record, copies: { ...record.copies, h2 } }))
+  kit.write('ab')
+  await kit.clock.advance(60_000)
+  t.deepEqual(kit.host('h1').containers.log, [])
+  t.is(kit.host('h2').pulls, 0)
+  kit.stop()
+})

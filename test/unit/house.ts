@@ -42,7 +42,9 @@ const LEVELS: Readonly<Record<string, number>> = {
 /** The same inside the store. A file beside the folders is what all of them share, but for store.ts, which knows everything. */
 const STORE_LEVELS: Readonly<Record<string, number>> = {
   apply: 6,
+  spool: 6,
   stage: 5,
+  diverged: 4,
   verify: 5,
   capture: 4,
   copies: 3,
@@ -64,6 +66,7 @@ const BOTTOM = [
   'agent/options.ts',
   'agent/tls.ts',
 ]
+const CLI_MAY_USE = ['agent/api/client.ts', 'agent/api/contract.ts', 'agent/config.ts', 'agent/errors.ts']
 const PLUGIN_MAY_USE = [
   'agent/api/client.ts',
   'agent/api/contract.ts',
@@ -104,6 +107,11 @@ export function complaintAbout(found: Import): string | null {
     return found.to.startsWith('plugin/') || PLUGIN_MAY_USE.includes(found.to)
       ? null
       : `${line}: the plugin knows nothing but the agent's API and its watchdog`
+  }
+  if (found.from.startsWith('cli/')) {
+    return found.to.startsWith('cli/') || CLI_MAY_USE.includes(found.to)
+      ? null
+      : `${line}: the command knows nothing but the agent's API`
   }
   if (!found.to.startsWith('agent/')) return `${line}: the agent is below that`
   return isDownward(found) ? null : `${line}: imports point down`

@@ -55,6 +55,18 @@ export class Checkpointing {
     return { state, ageSeconds: null, pauseMs: null, intervalMs: options.checkpointMs ?? 0, error: null }
   }
 
+  /**
+   * Up to when nothing had been written to a volume in use that a checkpoint on another host does not have: later than that checkpoint's own time when
+   * nothing has changed since. ISO 8601, by this host's clock. Null: not known.
+   */
+  covered(id: string): { epoch: number; seq: number; at: string } | null {
+    const { clock } = this.#core.parts
+    const known = this.#held.get(id)?.covered ?? null
+    if (known === null) return null
+    const at = new Date(clock.now().getTime() - (clock.elapsedMs() - known.atMs)).toISOString()
+    return { epoch: known.epoch, seq: known.seq, at }
+  }
+
   async #look(): Promise<void> {
     await this.#dropEnded()
     for (const id of this.#off.keys()) if (!this.#core.confirmed.has(id)) this.#off.delete(id)

@@ -15,6 +15,13 @@ const LAST_ROUND = 'last round'
 /** States of the tree whose times are remembered: hosts answer about the newest ones. */
 const MAX_INSTANTS = 16
 
+/** Up to `atMs` (the clock's elapsedMs) nothing had been written that the checkpoint does not have. */
+export interface Covered {
+  readonly epoch: number
+  readonly seq: number
+  readonly atMs: number
+}
+
 /** The checkpoints of one hold. */
 export class HeldVolume {
   readonly incarnation: string
@@ -23,8 +30,8 @@ export class HeldVolume {
   readonly #options: VolumeOptions
   readonly #lastRounds: Lanes
   readonly #offering: Offering
-  /** When the tree was last known to be just that state, on the clock's elapsedMs, by hash. */
-  readonly #instants = new Map<string, number>()
+  /** Checkpoints of this hold, by hash, and when the tree was last known to be just that. */
+  readonly #instants = new Map<string, Covered>()
   #stop = new AbortController()
   #busy: Promise<void> | null = null
   #dueMs: number
@@ -33,7 +40,7 @@ export class HeldVolume {
   #costMs: number | null = null
   #looks = 0
   #failures = 0
-  #coveredMs: number | null = null
+  #covered: Covered | null = null
   #pauseMs: number | null = null
   #error: string | null = null
 
@@ -47,7 +54,7 @@ export class HeldVolume {
     this.#intervalMs = local.options.checkpointMs ?? Number.POSITIVE_INFINITY
     this.#dueMs = core.parts.clock.elapsedMs() + this.#intervalMs
     this.#offering = new Offering(core, hold, ({ hash }) => this.#otherHas(hash))
-    if (local.checkpoint !== null) this.#instants.set(local.checkpoint.hash, this.#takenMs(local.checkpoint))
+    if (local.checkpoint !== null) this.#remember(local.checkpoint, this.#takenMs(local.checkpoint))
   }
 
   get busy(): Promise<void> | null {
@@ -56,6 +63,11 @@ export class HeldVolume {
 
   get due(): boolean {
     return this.#busy === null && this.#core.parts.clock.elapsedMs() >= this.#dueMs
+  }
+
+  /** By the newest state of the tree that another host has; null: none is known. */
+  get covered(): Covered | null {
+    return this.#covered
   }
 
   /** What it would like to have, for the fair share of all. */
@@ -89,7 +101,7 @@ export class HeldVolume {
 
   view(): CheckpointView {
     const idle = this.#options.consistency === 'live' ? 'fuzzy' : 'waiting'
-    const ageMs = this.#coveredMs === null ? null : this.#core.parts.clock.elapsedMs() - this.#coveredMs
+    const ageMs = this.#covered === null ? null : this.#core.parts.clock.elapsedMs() - this.#covered.atMs
     return {
       state: this.#busy === null ? idle : 'running',
       ageSeconds: ageMs === null ? null : Math.round(ageMs / 100) / 10,
@@ -145,7 +157,7 @@ export class HeldVolume {
     const standing = local.checkpoint
     if (!changed && standing !== null) {
       this.#account(clock.elapsedMs() - startMs)
-      this.#remember(standing.hash, startMs)
+      this.#remember(standing, startMs)
       return standing
     }
     const roundsMs = clock.elapsedMs() - startMs
@@ -158,16 +170,15 @@ export class HeldVolume {
     const startMs = clock.elapsedMs()
     try {
       const { capture, atMs, at, pauseMs } = await captureInstant(this.#core, local, signal)
-      this.#remember(capture.hash, atMs)
       this.#pauseMs = pauseMs
-      if (local.checkpoint?.hash === capture.hash) return local.checkpoint
+      if (local.checkpoint?.hash === capture.hash) return this.#remember(local.checkpoint, atMs)
       const { hash, bytes, files } = capture
       const [epoch, seq] = [local.held?.epoch ?? local.epochSeen, (local.checkpoint?.seq ?? 0) + 1]
       const checkpoint = { epoch, seq, hash, at, bytes, files }
       signal.throwIfAborted()
       await store.spoolCommit(local.id, checkpoint)
       log.debug({ volume: local.name, epoch, seq, pauseMs }, 'checkpoint of a volume in use')
-      return checkpoint
+      return this.#remember(checkpoint, atMs)
     } finally {
       this.#account(roundsMs + clock.elapsedMs() - startMs)
     }
@@ -178,19 +189,21 @@ export class HeldVolume {
     this.#costMs = this.#costMs === null ? costMs : (this.#costMs + costMs) / 2
   }
 
-  #remember(hash: string, atMs: number): void {
+  #remember(checkpoint: Checkpoint, atMs: number): Checkpoint {
+    const { hash, epoch, seq } = checkpoint
     this.#instants.delete(hash)
-    this.#instants.set(hash, atMs)
+    this.#instants.set(hash, { epoch, seq, atMs })
     for (const oldest of this.#instants.keys()) {
-      if (this.#instants.size <= MAX_INSTANTS) return
+      if (this.#instants.size <= MAX_INSTANTS) break
       this.#instants.delete(oldest)
     }
+    return checkpoint
   }
 
   #otherHas(hash: string): boolean {
-    const atMs = this.#instants.get(hash)
-    if (atMs === undefined) return false
-    this.#coveredMs = Math.max(this.#coveredMs ?? atMs, atMs)
+    const covered = this.#instants.get(hash)
+    if (covered === undefined) return false
+    if (this.#covered === null || covered.atMs >= this.#covered.atMs) this.#covered = covered
     return true
   }
 

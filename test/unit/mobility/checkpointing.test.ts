@@ -38,6 +38,9 @@ test('a tree in which nothing changed costs no pause and no checkpoint, and its 
   t.is((await kit.record()).last?.seq, 1)
   t.is(kit.host('h2').pulls, 0)
   t.true(((await view(kit)).ageSeconds ?? 99) <= 10)
+  const covered = kit.host('h1').core.checkpointing.covered(ID)
+  t.like(covered, { epoch: 1, seq: 1 })
+  t.true(kit.clock.now().getTime() - Date.parse(covered?.at ?? '') <= 10_000)
   kit.stop()
 })
 

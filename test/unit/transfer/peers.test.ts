@@ -191,19 +191,21 @@ test('hosts of another CA neither ask nor answer', async (t) => {
   t.is(heard, 0)
 })
 
-test('questions wait neither for the bandwidth that copies use nor for a place among them', async (t) => {
+test('questions do not wait for the bandwidth that copies use', async (t) => {
   await using set = await pair(async () => 'here', { bandwidthBytesPerSecond: 100_000 })
   const stop = new AbortController()
-  const pulls = Array.from({ length: 8 }, () =>
-    t.throwsAsync(set.puller.pull(set.to, LIVE, new MemoryWriter(), stop.signal), { message: 'enough' }),
-  )
+  const copies = 8
+  const pulls = Array.from({ length: copies }, () => set.puller.pull(set.to, LIVE, new MemoryWriter(), stop.signal))
+  const ended = Promise.allSettled(pulls)
   await sleep(300)
   const startedMs = performance.now()
-  t.is(await set.peers.ask(set.to, REGISTRY, never()), 'here')
+  const answer = await set.peers.ask(set.to, REGISTRY, never()).catch((error) => error)
   const tookMs = performance.now() - startedMs
-  t.true(tookMs < 1_000, `${tookMs} ms`)
   stop.abort(new Error('enough'))
-  await Promise.all(pulls)
+  t.true((await ended).every(({ status }) => status === 'rejected'))
+  t.is(answer, 'here')
+  // All that is queued before it takes half a minute.
+  t.true(tookMs < 5_000, `${tookMs} ms`)
 })
 
 test('trees beyond the most at once are refused until one has ended; questions are not', async (t) => {

@@ -11,6 +11,10 @@ export interface Layout {
   readonly data: string
   /** What has been received and not yet applied, see stage.ts. */
   readonly stage: string
+  /** What of a held volume's last checkpoint is kept for others to read, see spool/spool.ts. */
+  readonly spool: string
+  /** Trees that were put aside, see diverged/diverging.ts. */
+  readonly diverged: string
   /** The COMMIT of an apply, see journal.ts. */
   readonly journal: string
   /** Written to read the file system's clock, see tick.ts. */
@@ -37,6 +41,8 @@ export function layoutOf(stateDir: string, id: string): Layout {
     record: join(directory, 'volume.json'),
     data: join(directory, 'data'),
     stage: join(directory, 'stage'),
+    spool: join(directory, 'spool'),
+    diverged: join(directory, 'diverged'),
     journal: join(directory, 'COMMIT'),
     tick: join(directory, 'tick'),
   }

@@ -39,7 +39,17 @@ export function locked(stateDir: string): WherryError {
   })
 }
 
-export function neverKept(volume: string, kind: 'last' | 'live'): WherryError {
+export function notHeld(volume: string): WherryError {
+  return new WherryError(
+    'STALE_EPOCH',
+    `Volume ${volume} is not held by this host: no checkpoint of it is taken here.`,
+    {
+      hint: 'Nothing has to be done: the host that holds it takes them.',
+    },
+  )
+}
+
+export function neverKept(volume: string, kind: 'last' | 'spool' | 'live'): WherryError {
   return new WherryError('NOT_AT_CHECKPOINT', `Volume ${volume} has no ${kind} manifest on this host.`, {
     hint: kind === 'live' ? 'Ask for its last checkpoint.' : 'Ask a host that has a checkpoint of it.',
   })

@@ -10,20 +10,22 @@ import { applyStaged } from './apply/application.ts'
 import { dropRehearsal } from './apply/rehearsal.ts'
 import { type CaptureParts, captureTree, lookAtTree } from './capture/capture.ts'
 import { tickAndSync } from './capture/tick.ts'
-import type { Capture, LocalCopy, TreeStore, Verification } from './contract.ts'
+import type { Capture, LocalCopy, SpoolRound, TreeStore, Verification } from './contract.ts'
 import { readRecord, requireRecord } from './copies/record.ts'
 import { Records } from './copies/records.ts'
-import { orDiskFull } from './copies/space.ts'
+import { orDiskFull, spaceOf } from './copies/space.ts'
 import { emptyTrash, moveToTrash } from './copies/trash.ts'
+import { type DivergingParts, diverge, finishDiverging } from './diverged/diverging.ts'
 import type { TreeReader, TreeWriter } from './exchange.ts'
 import { type Layout, layoutOf, trashDirectory, volumesDirectory } from './layout.ts'
 import { Mounting, openMountRoot } from './mounting.ts'
 import type { BlockPool } from './pool/contract.ts'
 import { openBlockPool } from './pool/pool.ts'
 import { tagKey } from './pool/tag-key.ts'
-import { copyRunning, damaged, inUse, locked, neverKept, unfinished } from './refusals.ts'
+import { copyRunning, damaged, inUse, locked, neverKept, notHeld, unfinished } from './refusals.ts'
 import type { KeptKind } from './snapshot/kept.ts'
 import { openReader } from './snapshot/reader.ts'
+import { Spool } from './spool/spool.ts'
 import { committed } from './stage/journal.ts'
 import { Stage } from './stage/stage.ts'
 import { StageWriter } from './stage/writer.ts'
@@ -73,6 +75,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
   readonly #records: Records
   readonly #turns = new Turns()
   readonly #writers = new Set<string>()
+  readonly #spools = new Map<string, Spool>()
   /** One for each volume that was staged for: it knows what it has checked already. */
   readonly #stages = new Map<string, Stage>()
 
@@ -108,14 +111,56 @@ class DiskStore implements TreeStore, AsyncDisposable {
     return this.#turns.run(id, async () => {
       signal.throwIfAborted()
       const { name } = await this.#requireWhole(id)
-      return await captureTree(this.#captureParts(this.#layout(id), name), kind, signal)
+      const capture = await captureTree(this.#captureParts(this.#layout(id), name), kind, signal)
+      // What others may read from now on is the tree at rest.
+      if (kind === 'quiet') await this.#spool(id, name).drop()
+      return capture
     })
   }
 
-  async reader(id: string, kind: KeptKind): Promise<TreeReader> {
+  spoolRound(id: string, signal: AbortSignal): Promise<SpoolRound> {
+    return this.#turns.run(id, async () => {
+      signal.throwIfAborted()
+      const { name } = await this.#requireHeld(id)
+      return await this.#spool(id, name).round(signal)
+    })
+  }
+
+  spoolLast(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
+    return this.#turns.run(id, async () => {
+      signal.throwIfAborted()
+      const { name } = await this.#requireHeld(id)
+      return await this.#spool(id, name).last(kind, signal)
+    })
+  }
+
+  spoolCommit(id: string, checkpoint: Checkpoint): Promise<void> {
+    return this.#turns.run(id, async () => {
+      const copy = await this.#requireHeld(id)
+      await this.#spool(id, copy.name).commit(checkpoint, copy)
+    })
+  }
+
+  diverge(id: string, at: string): Promise<LocalCopy> {
+    return this.#turns.run(id, async () => {
+      const layout = this.#layout(id)
+      const copy = await requireRecord(layout)
+      await this.#requireUnmounted(id)
+      this.#requireNoWriter(id)
+      if (copy.applying || (await committed(layout)) !== null) throw unfinished(copy.name)
+      await this.#spool(id, copy.name).drop()
+      await this.#stage(layout, copy.name).drop()
+      return await orDiskFull(layout.directory, copy.name, () => diverge(this.#divergingParts(layout), copy, at))
+    })
+  }
+
+  space(): Promise<{ freeBytes: number; totalBytes: number }> {
+    return spaceOf(this.#stateDir)
+  }
+
+  async reader(id: string, kind: 'last' | 'spool' | 'live'): Promise<TreeReader> {
     const { name } = await this.#requireWhole(id)
-    const { directory, data } = this.#layout(id)
-    const reader = await openReader({ directory, kind, data, volume: name, pool: this.#pool, memory: this.#memory })
+    const reader = kind === 'spool' ? await this.#spoolReader(id, name) : await this.#keptReader(id, name, kind)
     if (reader === null) throw neverKept(name, kind)
     return reader
   }
@@ -144,6 +189,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
       await this.#requireUnmounted(id)
       // What a holder wrote since its last checkpoint is nowhere else (promise 7).
       if (copy.held !== null) throw inUse(copy.name, 'held')
+      await this.#spool(id, copy.name).drop()
       await this.#apply(this.#layout(id), copy.name, checkpoint)
     })
   }
@@ -200,6 +246,8 @@ class DiskStore implements TreeStore, AsyncDisposable {
       this.#requireNoWriter(id)
       await this.#stages.get(id)?.close()
       this.#stages.delete(id)
+      await this.#spools.get(id)?.close()
+      this.#spools.delete(id)
       await moveToTrash(this.#layout(id).directory, id, trashDirectory(this.#stateDir), new Date())
     })
   }
@@ -221,10 +269,13 @@ class DiskStore implements TreeStore, AsyncDisposable {
     this.#turns.close()
     await this.#pool[Symbol.asyncDispose]()
     for (const stage of this.#stages.values()) await stage.close()
+    for (const spool of this.#spools.values()) await spool.close()
     this.#lock[Symbol.dispose]()
   }
 
-  async #recover(copy: LocalCopy): Promise<void> {
+  async #recover(found: LocalCopy): Promise<void> {
+    const copy = await finishDiverging(this.#divergingParts(this.#layout(found.id)), found)
+    await this.#spool(copy.id, copy.name).recover(copy)
     await dropRehearsal(this.#layout(copy.id).directory)
     const checkpoint = await committed(this.#layout(copy.id))
     const about = { volume: copy.name, id: copy.id }
@@ -249,6 +300,31 @@ class DiskStore implements TreeStore, AsyncDisposable {
     return { layout, volume, pool: this.#pool, sync, faultPoint: this.#faultPoint }
   }
 
+  async #keptReader(id: string, volume: string, kind: KeptKind): Promise<TreeReader | null> {
+    const { directory, data } = this.#layout(id)
+    return await openReader({ directory, kind, data, volume, pool: this.#pool, memory: this.#memory })
+  }
+
+  #spoolReader(id: string, volume: string): Promise<TreeReader | null> {
+    return this.#spool(id, volume).reader(() => this.#requireWhole(id))
+  }
+
+  #spool(id: string, volume: string): Spool {
+    const known = this.#spools.get(id)
+    if (known !== undefined) return known
+    const layout = this.#layout(id)
+    const { sync } = this.#captureParts(layout, volume)
+    const update = (change: Partial<Omit<LocalCopy, 'id'>>) => this.update(id, change)
+    const [pool, memory, faultPoint] = [this.#pool, this.#memory, this.#faultPoint]
+    const spool = new Spool({ layout, volume, pool, memory, sync, update, faultPoint })
+    this.#spools.set(id, spool)
+    return spool
+  }
+
+  #divergingParts(layout: Layout): DivergingParts {
+    return { layout, update: (change) => this.update(layout.id, change), faultPoint: this.#faultPoint }
+  }
+
   #stage(layout: Layout, volume: string): Stage {
     const known = this.#stages.get(layout.id)
     if (known !== undefined) return known
@@ -266,6 +342,13 @@ class DiskStore implements TreeStore, AsyncDisposable {
     const copy = await requireRecord(this.#layout(id))
     if (copy.applying || (await committed(this.#layout(id))) !== null) throw unfinished(copy.name)
     if (copy.damaged !== null) throw damaged(copy.name, copy.damaged)
+    return copy
+  }
+
+  /** Rejects as `#requireWhole`, and STALE_EPOCH when this host does not hold the volume. */
+  async #requireHeld(id: string): Promise<LocalCopy> {
+    const copy = await this.#requireWhole(id)
+    if (copy.held === null) throw notHeld(copy.name)
     return copy
   }
 

@@ -24,6 +24,12 @@ export interface KnownContent extends KnownList {
   readonly hash: Buffer
 }
 
+/** A file's content as it is in truth; `list` of a large file. */
+export interface NewContent {
+  readonly hash: Buffer
+  readonly list: Buffer | null
+}
+
 /**
  * Grows into a snapshot entry by entry, in tree order. As long as every entry is that of a kept tree, nothing is made: a
  * tree in which nothing changed costs no memory and no writing, and ends as the very tree that was kept.
@@ -62,6 +68,15 @@ export class SnapshotBuilder implements Disposable {
     const kept = this.#manifest.copy(tree.manifest, index)
     this.#seen.copy(tree.seen, index)
     if (list !== null) this.#lists.add(kept, list, tree.lists.tagsNow(index))
+  }
+
+  /** Takes a file over that has another content; `list` is that of a large one. It is not clean. Only without a base. */
+  keepAs(tree: KeptTree, index: number, { hash, list }: NewContent): void {
+    const kept = this.#manifest.copyUnread(tree.manifest, index)
+    this.#manifest.setHash(kept, hash)
+    this.#seen.copy(tree.seen, index)
+    this.#seen.setClean(kept, false)
+    if (list !== null) this.#lists.add(kept, list, null)
   }
 
   /** One more name of entry `to`. `known`: the base's entry at this place if it is a link to that entry, else -1. */
@@ -149,20 +164,31 @@ export class SnapshotBuilder implements Disposable {
 /** A tree in use loses files while it is looked at: seldom, so everything else is simply copied. */
 async function without(tree: KeptTree, missing: ReadonlySet<number>, listsPath: string): Promise<KeptTree> {
   const restPath = `${listsPath}.rest`
-  using rest = new SnapshotBuilder(null, restPath)
-  const places = new Int32Array(tree.manifest.count).fill(-1)
-  for (let index = 0; index < tree.manifest.count; index++) {
-    if (missing.has(index)) continue
-    const to = linkTarget(tree.manifest, index)
-    if (to !== null && (places[to] ?? -1) < 0) continue
-    places[index] = rest.count
-    if (to !== null) rest.link(tree.manifest.depth(index), tree.manifest.name(index), places[to] ?? 0, -1)
-    else await keepWithList(rest, tree, index)
-  }
-  const left = await rest.finish(new Set())
+  const left = await corrected(tree, { missing, contents: new Map() }, restPath)
   if (left.lists.offsets.total > 0) await rename(restPath, listsPath)
   left.lists.moved(listsPath)
   return left
+}
+
+/** A snapshot without some entries and their further names, and with other contents of some files. Its lists are written to `listsPath`. */
+export async function corrected(
+  tree: KeptTree,
+  change: { readonly missing: ReadonlySet<number>; readonly contents: ReadonlyMap<number, NewContent> },
+  listsPath: string,
+): Promise<KeptTree> {
+  using rest = new SnapshotBuilder(null, listsPath)
+  const places = new Int32Array(tree.manifest.count).fill(-1)
+  for (let index = 0; index < tree.manifest.count; index++) {
+    if (change.missing.has(index)) continue
+    const to = linkTarget(tree.manifest, index)
+    if (to !== null && (places[to] ?? -1) < 0) continue
+    places[index] = rest.count
+    const content = change.contents.get(index)
+    if (to !== null) rest.link(tree.manifest.depth(index), tree.manifest.name(index), places[to] ?? 0, -1)
+    else if (content !== undefined) rest.keepAs(tree, index, content)
+    else await keepWithList(rest, tree, index)
+  }
+  return await rest.finish(new Set())
 }
 
 async function keepWithList(rest: SnapshotBuilder, tree: KeptTree, index: number): Promise<void> {

@@ -13,6 +13,13 @@ import { orDiskFull } from './space.ts'
 /** Names of directories that are being made and mean nothing yet. */
 const UNBORN = '.new-'
 
+/** Makes the empty tree of a new volume. */
+export async function makeTree(path: string, { uid, gid, mode }: VolumeOptions): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 })
+  await chown(path, uid, gid)
+  await chmod(path, mode)
+}
+
 /** All copies of this disk, by their `volume.json`. Changes of one are carried out one after another. */
 export class Records {
   readonly #stateDir: string
@@ -62,9 +69,7 @@ export class Records {
       const data = join(directory, 'data')
       await rm(directory, { recursive: true, force: true })
       await orDiskFull(this.#volumes, name, async () => {
-        await mkdir(data, { recursive: true, mode: 0o700 })
-        await chown(data, options.uid, options.gid)
-        await chmod(data, options.mode)
+        await makeTree(data, options)
         await writeRecord({ ...layout, directory, record: join(directory, 'volume.json') }, copy)
         await rename(directory, layout.directory)
         await syncDirectory(this.#volumes)

@@ -10,6 +10,12 @@ const CLUSTER_BYTES = 4096
 /** Inode and name of one file. */
 const INODE_BYTES = 512
 
+/** Room on the file system of `path`, as far as others than root may use it. */
+export async function spaceOf(path: string): Promise<{ freeBytes: number; totalBytes: number }> {
+  const { bavail, blocks, bsize } = await statfs(path)
+  return { freeBytes: bavail * bsize, totalBytes: blocks * bsize }
+}
+
 /** What a small file takes on the disk. */
 export function smallFileBytes(sizeBytes: number): number {
   return Math.ceil(sizeBytes / CLUSTER_BYTES) * CLUSTER_BYTES + INODE_BYTES

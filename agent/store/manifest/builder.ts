@@ -62,6 +62,12 @@ export class ManifestBuilder {
     return copied
   }
 
+  /** As `copy`, for a file whose hash will be another: `setHash` must follow before `finish`. */
+  copyUnread(from: Manifest, index: number): number {
+    this.#unread.add(this.#index.count)
+    return this.copy(from, index)
+  }
+
   /** Takes the first entries of another manifest over, links included, into an empty builder. */
   copyFirst(from: Manifest, count: number): void {
     if (this.count > 0) throw new RangeError('the builder is not empty')

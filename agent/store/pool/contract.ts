@@ -99,4 +99,26 @@ export interface BlockPool extends AsyncDisposable {
     to: number,
     ranges: readonly { readonly offset: number; readonly length: number }[],
   ): Promise<void>
+  /**
+   * Copies blocks of a file of `sizeBytes` to places of another file, holes as holes (punched), and hashes what it has copied: 32 bytes each. What
+   * is missing at the end counts as zeros. Not synced.
+   */
+  spoolBlocks(
+    fd: number,
+    to: number,
+    sizeBytes: number,
+    blocks: readonly number[],
+    places: readonly number[],
+  ): Promise<Buffer>
+  /**
+   * Copies small files by name, up to `sizes[i]` bytes of each, one after the other to `place` of another file, and hashes what it has copied.
+   * Outcomes as of `hashFiles`; with 1 what is there was copied, and zeros for what is missing. Not synced.
+   */
+  spoolFiles(
+    directoryFd: number,
+    names: readonly string[],
+    sizes: readonly number[],
+    to: number,
+    place: number,
+  ): Promise<{ hashes: Buffer; outcomes: Uint16Array }>
 }

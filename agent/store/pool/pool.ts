@@ -59,6 +59,15 @@ export function openBlockPool(options: PoolOptions, entry: URL = new URL('./work
       return right
     },
     copyRanges: (from, to, ranges) => threads.run('copyRanges', { from, to, ranges }, []),
+    spoolBlocks: async (fd, to, sizeBytes, numbers, at) => {
+      const [blocks, places] = [new Float64Array(numbers), new Float64Array(at)]
+      const { hashes } = await threads.run('spoolBlocks', { fd, to, sizeBytes, blocks, places }, [])
+      return asBuffer(hashes)
+    },
+    spoolFiles: async (directoryFd, names, sizes, to, place) => {
+      const { hashes, outcomes } = await threads.run('spoolFiles', { directoryFd, names, sizes, to, place }, [])
+      return { hashes: asBuffer(hashes), outcomes }
+    },
     [Symbol.asyncDispose]: () => threads[Symbol.asyncDispose](),
   }
 }

@@ -75,7 +75,7 @@ function readWhole(
 }
 
 /** Opens for reading without a trace in the atime, where that is allowed: O_NOATIME is for the owner and CAP_FOWNER (open(2)). */
-function openQuietly(directoryFd: number, name: string): number {
+export function openQuietly(directoryFd: number, name: string): number {
   try {
     return openAt(directoryFd, name, READ_FLAGS | constants.O_NOATIME)
   } catch (error) {

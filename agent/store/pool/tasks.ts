@@ -2,10 +2,20 @@ import { copyRanges } from './copy-ranges.ts'
 import { createFiles } from './create-files.ts'
 import { hashBlocks } from './hash-blocks.ts'
 import { hashFiles, readFiles } from './small-files.ts'
+import { spoolBlocks, spoolFiles } from './spooling.ts'
 import { writeBlocks } from './write-blocks.ts'
 
 /** What a thread can be asked to do, by name. */
-export const TASKS = { hashBlocks, hashFiles, readFiles, createFiles, writeBlocks, copyRanges } as const
+export const TASKS = {
+  hashBlocks,
+  hashFiles,
+  readFiles,
+  createFiles,
+  writeBlocks,
+  copyRanges,
+  spoolBlocks,
+  spoolFiles,
+} as const
 
 export type TaskName = keyof typeof TASKS
 export type Input<Name extends TaskName> = Parameters<(typeof TASKS)[Name]>[1]

@@ -77,6 +77,28 @@ export async function keepSnapshot(
   await writeTogether(directory, files, (path) => faultPoint(path === seenPath ? 'seen-kept' : 'manifest-kept'))
 }
 
+/** All files in which something may be kept of the copy in `directory`. */
+export function keptPaths(directory: string): string[] {
+  return (['last', 'live'] as const).flatMap((kind) => PARTS.map((part) => partPath(directory, kind, part)))
+}
+
+/** Moves a snapshot kept as `last` from one directory to another, in place of the one there; false: there is none. Durable on return; may be repeated after a crash. */
+export async function adoptKept(from: string, to: string, faultPoint: FaultPoint = noFault): Promise<boolean> {
+  if ((await loadManifest(manifestPath(from, 'last'))) === null) return false
+  for (const part of PARTS) {
+    try {
+      await rename(partPath(from, 'last', part), partPath(to, 'last', part))
+    } catch (error) {
+      // Moved before the crash, or a tree without large files, which has no lists.
+      if (errnoOf(error) !== 'ENOENT') throw error
+    }
+    faultPoint(`${part}-adopted`)
+  }
+  await syncDirectory(to)
+  await syncDirectory(from)
+  return true
+}
+
 export async function dropKept(directory: string, kind: KeptKind): Promise<void> {
   for (const part of PARTS) await rm(partPath(directory, kind, part), { force: true })
 }

@@ -36,23 +36,27 @@ export async function openReader(options: {
   return tree === null ? null : new DiskReader(tree, openRoot(options.data), options)
 }
 
-class DiskReader implements TreeReader {
+/** Reads a tree of this disk as it stands. */
+export class DiskReader implements TreeReader {
   readonly #tree: KeptTree
   readonly #root: number
   readonly #volume: string
   readonly #pool: BlockPool
   readonly #memory: Recycler
+  readonly #inUse: boolean
   readonly #stat = new StatBuffer()
   /** Reads under way. */
   #users = 0
   #closing: (() => void) | undefined
   #closed = false
 
+  /** `root`: the tree, held; closed with the reader. `inUse`: what is read counts by its hash alone, which the receiver checks; the files' times do not. */
   constructor(
     tree: KeptTree,
     root: number,
-    { volume, pool, memory }: { volume: string; pool: BlockPool; memory: Recycler },
+    { volume, pool, memory, inUse = false }: { volume: string; pool: BlockPool; memory: Recycler; inUse?: boolean },
   ) {
+    this.#inUse = inUse
     this.#memory = memory
     this.#tree = tree
     this.#root = root
@@ -236,7 +240,8 @@ class DiskReader implements TreeReader {
     const stat = this.#stat
     if (name === '') statAt(fd, '', stat)
     else if (!lookAgain(fd, name, stat)) return false
-    return stat.kind === 'file' && stat.sizeBytes === file.sizeBytes && stat.mtimeNs() === file.mtimeNs
+    if (stat.kind !== 'file' || this.#inUse) return stat.kind === 'file'
+    return stat.sizeBytes === file.sizeBytes && stat.mtimeNs() === file.mtimeNs
   }
 
   #changed(file: FileEntry, cause?: unknown): WherryError {

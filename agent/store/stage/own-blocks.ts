@@ -47,7 +47,7 @@ export async function ownBlocks(
 }
 
 /** What the list of a file becomes when the file is cut or made longer by zeros; a block of unknown content gets a hash of zeros, which no content has. */
-function seenAtSize(list: Buffer, fromBytes: number, toBytes: number, zeros: ZeroHashes): Buffer {
+export function seenAtSize(list: Buffer, fromBytes: number, toBytes: number, zeros: ZeroHashes): Buffer {
   if (fromBytes === toBytes) return list
   const blockBytes = blockBytesOf(toBytes)
   const count = blockCountOf(toBytes)

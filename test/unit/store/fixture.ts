@@ -67,7 +67,7 @@ export async function send(
   from: TreeStore,
   to: TreeStore,
   volume: { id: string; name: string; options: typeof OPTIONS },
-  kind: 'last' | 'live' = 'last',
+  kind: 'last' | 'spool' | 'live' = 'last',
   limitBytes = Number.POSITIVE_INFINITY,
 ): Promise<Sent> {
   await using reader = await from.reader(volume.id, kind)

@@ -24,6 +24,7 @@ test('a copy is made once, with its owner and mode, and is found again by anothe
         held: { epoch: 3, incarnation: 'x' },
         applying: false,
         damaged: null,
+        diverged: [],
         epochSeen: 3,
         mounts: { a: 2 },
       },

@@ -1,0 +1,42 @@
+import { statfs } from 'node:fs/promises'
+import { requireSpace, smallFileBytes } from '../copies/space.ts'
+import type { KeptTree } from '../snapshot/kept.ts'
+import { bytesOf } from './making.ts'
+import type { LargeNeed, Needs } from './needs.ts'
+
+/** A file that is new, or of which more than half has changed, may be left out of the spool from this size on. */
+const LEFT_OUT_FROM_BYTES = 64 * 1024 * 1024
+const LEFT_OUT_SHARE = 0.5
+/** The rest of the free space stays for what the containers write. */
+const FREE_SHARE = 0.5
+
+/**
+ * What of `lacking` is to be copied: all, but for large files that are new for the most part where they would take more than half of what is free
+ * on the disk of `path`. Those are left to the live tree. Rejects DISK_FULL when the rest does not fit.
+ */
+export async function affordable(
+  path: string,
+  volume: string,
+  tree: KeptTree,
+  lacking: Needs,
+): Promise<Needs & { readonly bytes: number }> {
+  const { small, large } = lacking
+  if (small.length === 0 && large.length === 0) return { small, large, bytes: 0 }
+  const mayBeLeftOut = (need: LargeNeed) => {
+    const sizeBytes = tree.manifest.sizeBytes(need.index)
+    return sizeBytes >= LEFT_OUT_FROM_BYTES && bytesOf(tree, need) > LEFT_OUT_SHARE * sizeBytes
+  }
+  const smallBytes = small.reduce((sum, index) => sum + smallFileBytes(tree.manifest.sizeBytes(index)), 0)
+  const certain = large.filter((need) => !mayBeLeftOut(need))
+  let bytes = certain.reduce((sum, need) => sum + bytesOf(tree, need), smallBytes)
+  await requireSpace(path, volume, bytes)
+  const { bavail, bsize } = await statfs(path)
+  const chosen = [...certain]
+  for (const need of large.filter(mayBeLeftOut)) {
+    const more = bytesOf(tree, need)
+    if (bytes + more > FREE_SHARE * bavail * bsize) continue
+    bytes += more
+    chosen.push(need)
+  }
+  return { small, large: chosen, bytes }
+}

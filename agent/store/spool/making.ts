@@ -1,0 +1,204 @@
+import { closeSync, constants } from 'node:fs'
+import { type FileHandle, mkdir, open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { errnoName, failureOf, isDiskFailure, SystemCallError } from '../../sys/failure.ts'
+import { openAt } from '../../sys/open.ts'
+import { StatBuffer, statAt } from '../../sys/stat.ts'
+import { blockBytesOf, HASH_BYTES } from '../blocks.ts'
+import { shareOut } from '../crew.ts'
+import { movedAway } from '../inode/inode.ts'
+import type { Mirror } from '../inode/mirror.ts'
+import { groupSmallFiles } from '../manifest/file-groups.ts'
+import { printable } from '../path.ts'
+import type { BlockPool } from '../pool/contract.ts'
+import type { KeptTree } from '../snapshot/kept.ts'
+import { Mismatches } from './mismatches.ts'
+import { hashIn, type LargeNeed, type Needs } from './needs.ts'
+import { Room } from './room.ts'
+import { SpoolIndex } from './spool-index.ts'
+
+const OPEN_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOATIME
+/** One call of the pool: long enough that its message costs nothing, short enough to share out. */
+const CALL_BYTES = 1024 * 1024
+/** Large files open at once. */
+const LARGE_FILES = 4
+
+export interface MakingParts {
+  /** The tree, at the paths of the manifests. */
+  readonly tree: Mirror
+  readonly pool: BlockPool
+}
+
+/** What has to be copied: of the needs, what is not there yet. */
+interface Lacking {
+  readonly small: readonly number[]
+  readonly large: readonly LargeNeed[]
+}
+
+/** A spool in the making: one file of contents, and what lies where in it. What it has is good by its hash, whatever tree it came from. */
+export class Making implements AsyncDisposable {
+  readonly index = new SpoolIndex()
+  readonly #room = new Room()
+  readonly #parts: MakingParts
+  readonly #data: FileHandle
+
+  /** `directory` is made, and must not have been there. */
+  static async open(directory: string, parts: MakingParts): Promise<Making> {
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    return new Making(await open(dataPath(directory), 'wx+', 0o600), parts)
+  }
+
+  private constructor(data: FileHandle, parts: MakingParts) {
+    this.#data = data
+    this.#parts = parts
+  }
+
+  /** What is not there of the needs; what they do not name any more is given up. */
+  lacking(tree: KeptTree, { small, large }: Needs): Lacking {
+    const wanted = new Set<string>()
+    const isNew = (hash: Buffer): boolean => {
+      const key = hash.toString('latin1')
+      const known = wanted.has(key) || this.index.find(hash) !== undefined
+      wanted.add(key)
+      return !known
+    }
+    const lacking = {
+      small: small.filter((index) => isNew(tree.manifest.file(index).hash)),
+      large: large.map(({ index, list, blocks }) => {
+        return { index, list, blocks: blocks.filter((block) => isNew(hashIn(list, block))) }
+      }),
+    }
+    for (const slot of this.index.retain(wanted)) this.#room.giveBack(slot)
+    return { ...lacking, large: lacking.large.filter(({ blocks }) => blocks.length > 0) }
+  }
+
+  /** Copies what is lacking from the tree; answers what was not there as the tree's manifest says. What was copied stands under the hash it has. */
+  async copy(tree: KeptTree, { small, large }: Lacking, signal: AbortSignal): Promise<Mismatches> {
+    const mismatches = new Mismatches(tree)
+    const { threads } = this.#parts.pool
+    await shareOut(groupSmallFiles(tree.manifest, small), 2 * threads, async (group) => {
+      signal.throwIfAborted()
+      await this.#smallFiles(tree, group, mismatches)
+    })
+    await shareOut(large, LARGE_FILES, (need) => this.#largeFile(tree, need, mismatches, signal))
+    return mismatches
+  }
+
+  /** Writes the contents to the disk. */
+  async sync(): Promise<void> {
+    await this.#data.datasync()
+  }
+
+  async #smallFiles(tree: KeptTree, group: readonly number[], mismatches: Mismatches): Promise<void> {
+    const { manifest } = tree
+    const fd = this.#directoryOf(tree, group[0] ?? 0)
+    if (fd === null) {
+      for (const index of group) mismatches.gone(index)
+      return
+    }
+    try {
+      const sizes = group.map((index) => manifest.sizeBytes(index))
+      let offset = this.#room.pack(sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0))
+      const names = group.map((index) => manifest.name(index))
+      const { hashes, outcomes } = await this.#parts.pool.spoolFiles(fd, names, sizes, this.#data.fd, offset)
+      for (const [nth, index] of group.entries()) {
+        const [outcome, sizeBytes, hash] = [outcomes[nth] ?? 0, sizes[nth] ?? 0, hashIn(hashes, nth)]
+        if (outcome > 1) this.#unreadable(tree, index, errnoName(outcome), mismatches)
+        else {
+          this.index.set(hash, { offset, sizeBytes })
+          if (!hash.equals(manifest.file(index).hash)) mismatches.content(index, hash)
+        }
+        offset += sizeBytes
+      }
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  async #largeFile(tree: KeptTree, need: LargeNeed, mismatches: Mismatches, signal: AbortSignal): Promise<void> {
+    const { sizeBytes } = tree.manifest.file(need.index)
+    const fd = this.#open(tree, need.index)
+    if (fd === null) {
+      mismatches.gone(need.index)
+      return
+    }
+    try {
+      const perCall = Math.max(CALL_BYTES / blockBytesOf(sizeBytes), 1)
+      await shareOut(pieces(need.blocks, perCall), 2 * this.#parts.pool.threads, async (blocks) => {
+        signal.throwIfAborted()
+        await this.#blocks(fd, sizeBytes, { ...need, blocks }, mismatches)
+      })
+    } catch (error) {
+      throw failureOf(printable(tree.manifest.path(need.index)), error)
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  async #blocks(fd: number, sizeBytes: number, { index, list, blocks }: LargeNeed, mismatches: Mismatches) {
+    const blockBytes = blockBytesOf(sizeBytes)
+    const slots = blocks.map((block) => this.#room.block(Math.min(blockBytes, sizeBytes - block * blockBytes)))
+    const places = slots.map(({ offset }) => offset)
+    const hashes = await this.#parts.pool.spoolBlocks(fd, this.#data.fd, sizeBytes, blocks, places)
+    for (const [nth, block] of blocks.entries()) {
+      const [slot, hash] = [slots[nth], hashIn(hashes, nth)]
+      if (slot !== undefined) this.index.set(hash, slot)
+      if (!hash.equals(hashIn(list, block))) mismatches.block(index, list, block, hash)
+    }
+  }
+
+  /** Opens a file of the tree; null when no file is there any more. */
+  #open(tree: KeptTree, index: number): number | null {
+    const directory = this.#directoryOf(tree, index)
+    if (directory === null) return null
+    let fd: number | undefined
+    try {
+      fd = openAt(directory, tree.manifest.name(index), OPEN_FLAGS)
+      const stat = new StatBuffer()
+      statAt(fd, '', stat)
+      if (stat.kind === 'file') return fd
+      closeSync(fd)
+      return null
+    } catch (error) {
+      if (fd !== undefined || !movedAway(error)) throw error
+      return null
+    } finally {
+      closeSync(directory)
+    }
+  }
+
+  #directoryOf({ manifest }: KeptTree, index: number): number | null {
+    try {
+      return this.#parts.tree.directory(manifest, manifest.parent(index))
+    } catch (error) {
+      if (movedAway(error)) return null
+      throw error
+    }
+  }
+
+  #unreadable(tree: KeptTree, index: number, errno: string, mismatches: Mismatches): void {
+    if (isDiskFailure(errno)) throw new SystemCallError('read', printable(tree.manifest.path(index)), errno)
+    mismatches.gone(index)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#data.close()
+  }
+}
+
+export function dataPath(directory: string): string {
+  return join(directory, 'data')
+}
+
+/** Bytes of what is lacking of one file. */
+export function bytesOf({ manifest }: KeptTree, { index, list, blocks }: LargeNeed): number {
+  const sizeBytes = manifest.sizeBytes(index)
+  const blockBytes = blockBytesOf(sizeBytes)
+  const last = list.length / HASH_BYTES - 1
+  const short = blocks.at(-1) === last ? blockBytes * (last + 1) - sizeBytes : 0
+  return blocks.length * blockBytes - short
+}
+
+function* pieces(blocks: readonly number[], count: number): Generator<readonly number[]> {
+  for (let at = 0; at < blocks.length; at += count) yield blocks.slice(at, at + count)
+}

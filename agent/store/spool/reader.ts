@@ -1,0 +1,234 @@
+import { type FileHandle, open } from 'node:fs/promises'
+import { WherryError } from '../../errors.ts'
+import type { Recycler } from '../../recycler.ts'
+import { errnoOf } from '../../sys/failure.ts'
+import { blockBytesOf, blockCountOf, isHash } from '../blocks.ts'
+import { type BlockRun, FILES_MAX, type Piece, RUN_MAX_BYTES, type TreeReader } from '../exchange.ts'
+import { openRoot } from '../inode/directory.ts'
+import type { BlockPool } from '../pool/contract.ts'
+import type { KeptTree } from '../snapshot/kept.ts'
+import { ListFile } from '../snapshot/lists.ts'
+import { pieces } from '../snapshot/pieces.ts'
+import { DiskReader } from '../snapshot/reader.ts'
+import { ZeroHashes } from '../stage/zeros.ts'
+import { hashIn } from './needs.ts'
+import type { Slot, SpoolIndex } from './spool-index.ts'
+
+interface SpoolReaderOptions {
+  /** The checkpoint's snapshot. */
+  readonly tree: KeptTree
+  /** Path of the live tree. */
+  readonly root: string
+  /** Path of the spool's contents; null: it has none. */
+  readonly data: string | null
+  readonly index: SpoolIndex
+  /** The volume's name, for messages. */
+  readonly volume: string
+  readonly pool: BlockPool
+  readonly memory: Recycler
+}
+
+/**
+ * Opens the checkpoint of a held volume for reading: contents from the spool, and what it lacks from the live tree, where it may be another by now.
+ * Keeps what it reads when later checkpoints take its place.
+ */
+export async function openSpoolReader(options: SpoolReaderOptions): Promise<TreeReader> {
+  await using opening = new AsyncDisposableStack()
+  const lists = opening.adopt(await openIfThere(options.tree.lists.path), close)
+  const data = opening.adopt(options.data === null ? null : await openIfThere(options.data), close)
+  const { manifest, seen } = options.tree
+  // Lists are opened by their path time and again: this one stays, whatever has the name by then.
+  const path = lists === null ? options.tree.lists.path : `/proc/self/fd/${lists.fd}`
+  const tree = { manifest, seen, lists: new ListFile(manifest, path) }
+  const live = opening.use(new DiskReader(tree, openRoot(options.root), { ...options, inUse: true }))
+  return new SpoolReader({ ...options, tree }, live, data, opening.move())
+}
+
+const NOTHING = { data: Buffer.alloc(0), changed: [] }
+
+/** Where a block's content is to be taken from. */
+type Source = 'spool' | 'zeros' | 'live'
+
+class SpoolReader implements TreeReader {
+  readonly #options: SpoolReaderOptions
+  readonly #live: DiskReader
+  readonly #data: FileHandle | null
+  readonly #held: AsyncDisposable
+  readonly #zeros = new ZeroHashes()
+  /** The list used last: that of a terabyte has 16 MiB. */
+  #list: { readonly index: number; readonly list: Promise<Buffer | null> } | null = null
+  /** Reads of the spool under way. */
+  #users = 0
+  #closing: (() => void) | undefined
+
+  constructor(options: SpoolReaderOptions, live: DiskReader, data: FileHandle | null, held: AsyncDisposable) {
+    this.#options = options
+    this.#live = live
+    this.#data = data
+    this.#held = held
+  }
+
+  get hash(): string {
+    return this.#live.hash
+  }
+
+  manifest(): AsyncIterable<Buffer> {
+    return this.#live.manifest()
+  }
+
+  hashes(index: number): AsyncIterable<Buffer> {
+    return this.#live.hashes(index)
+  }
+
+  async files(indexes: readonly number[]): Promise<{ data: Buffer; changed: number[] }> {
+    const data = this.#data
+    const slots = indexes.length > FILES_MAX ? [] : indexes.map((index) => this.#slotOf(index))
+    const fromLive = indexes.filter((_, nth) => slots[nth] === undefined)
+    // It also refuses what must not be asked for.
+    if (data === null || fromLive.length === indexes.length) return await this.#live.files(indexes)
+    using _ = this.#use()
+    const live = fromLive.length === 0 ? NOTHING : await this.#live.files(fromLive)
+    return await this.#joined(indexes, slots, live, data)
+  }
+
+  async *blocks(run: BlockRun): AsyncGenerator<Piece> {
+    const list = await this.#listOf(run.index)
+    if (list === null || !this.#isWithin(run)) {
+      yield* this.#live.blocks(run)
+      return
+    }
+    using _ = this.#use()
+    const { sizeBytes } = this.#options.tree.manifest.file(run.index)
+    const blockBytes = blockBytesOf(sizeBytes)
+    let missing: unknown
+    for (const { source, first, count } of this.#sources(run, list, sizeBytes)) {
+      if (source === 'spool') {
+        for (let block = first; block < first + count; block++) yield* this.#spooled(list, block, blockBytes)
+        continue
+      }
+      try {
+        for await (const piece of this.#live.blocks({ index: run.index, first, count })) {
+          if (source === 'zeros') piece.data.fill(0)
+          yield piece
+        }
+      } catch (error) {
+        // Zeros need no file: they are a hole then. The rest of the run may still be there.
+        if (!(error instanceof WherryError) || error.code !== 'TREE_CHANGED') throw error
+        if (source === 'live') missing ??= error
+      }
+    }
+    if (missing !== undefined) throw missing
+  }
+
+  /** Neighbours with the same source. */
+  *#sources({ first, count }: BlockRun, list: Buffer, sizeBytes: number) {
+    const blockCount = blockCountOf(sizeBytes)
+    const { whole, last } = this.#zeros.of(sizeBytes)
+    const sourceOf = (block: number): Source => {
+      if (isHash(list, block, block === blockCount - 1 ? last : whole)) return 'zeros'
+      return this.#data !== null && this.#options.index.find(hashIn(list, block)) !== undefined ? 'spool' : 'live'
+    }
+    for (let block = first; block < first + count; ) {
+      const source = sourceOf(block)
+      let end = block + 1
+      while (end < first + count && sourceOf(end) === source) end++
+      yield { source, first: block, count: end - block }
+      block = end
+    }
+  }
+
+  async *#spooled(list: Buffer, block: number, blockBytes: number): AsyncGenerator<Piece> {
+    const slot = this.#options.index.find(hashIn(list, block))
+    if (slot === undefined || this.#data === null) return
+    const shift = block * blockBytes - slot.offset
+    for await (const { offset, data } of pieces(
+      this.#options.memory,
+      this.#data.fd,
+      slot.offset,
+      slot.offset + slot.sizeBytes,
+    )) {
+      yield { offset: offset + shift, data }
+    }
+  }
+
+  /** Contents in the order they were asked for, of the spool and of the live tree. */
+  async #joined(
+    indexes: readonly number[],
+    slots: readonly (Slot | undefined)[],
+    live: { readonly data: Buffer; readonly changed: readonly number[] },
+    spool: FileHandle,
+  ): Promise<{ data: Buffer; changed: number[] }> {
+    const { manifest } = this.#options.tree
+    const sizes = indexes.map((index) => manifest.sizeBytes(index))
+    const data = Buffer.from(new ArrayBuffer(sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0)))
+    const notThere = new Set(live.changed)
+    const changed: number[] = []
+    let [at, liveAt, nthLive] = [0, 0, 0]
+    for (const [nth, sizeBytes] of sizes.entries()) {
+      const slot = slots[nth]
+      if (slot !== undefined) await spool.read(data, at, sizeBytes, slot.offset)
+      else {
+        liveAt += live.data.copy(data, at, liveAt, liveAt + sizeBytes)
+        if (notThere.has(nthLive)) changed.push(nth)
+        nthLive++
+      }
+      at += sizeBytes
+    }
+    return { data, changed }
+  }
+
+  /** Where the spool has a small file; undefined: it has not. */
+  #slotOf(index: number): Slot | undefined {
+    const { manifest } = this.#options.tree
+    if (!this.#isFile(index) || manifest.isLarge(index)) return undefined
+    return this.#data === null ? undefined : this.#options.index.find(manifest.file(index).hash)
+  }
+
+  /** The block hashes of a large file; null: it is none, or its list is damaged. */
+  #listOf(index: number): Promise<Buffer | null> {
+    const { manifest, lists } = this.#options.tree
+    if (!this.#isFile(index) || !manifest.isLarge(index)) return Promise.resolve(null)
+    if (this.#list?.index !== index) this.#list = { index, list: lists.list(index) }
+    return this.#list.list
+  }
+
+  #isFile(index: number): boolean {
+    const { manifest } = this.#options.tree
+    return Number.isSafeInteger(index) && index >= 0 && index < manifest.count && manifest.kind(index) === 'file'
+  }
+
+  #isWithin({ index, first, count }: BlockRun): boolean {
+    const { sizeBytes } = this.#options.tree.manifest.file(index)
+    const whole = Number.isSafeInteger(first) && Number.isSafeInteger(count) && first >= 0 && count > 0
+    return whole && first + count <= blockCountOf(sizeBytes) && count * blockBytesOf(sizeBytes) <= RUN_MAX_BYTES
+  }
+
+  /** Counts a read as under way until disposed. */
+  #use(): Disposable {
+    this.#users++
+    return {
+      [Symbol.dispose]: () => {
+        this.#users--
+        if (this.#users === 0) this.#closing?.()
+      },
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#users > 0) await new Promise<void>((resolve) => (this.#closing = resolve))
+    await this.#held[Symbol.asyncDispose]()
+  }
+}
+
+async function openIfThere(path: string): Promise<FileHandle | null> {
+  try {
+    return await open(path, 'r')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null
+    throw error
+  }
+}
+
+async function close(file: FileHandle | null): Promise<void> {
+  await file?.close()
+}

@@ -1,0 +1,134 @@
+import { closeSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { changed } from '../capture/refusals.ts'
+import { type Scan, scanTree } from '../capture/scan.ts'
+import type { Capture } from '../contract.ts'
+import { orDiskFull } from '../copies/space.ts'
+import { openRoot } from '../inode/directory.ts'
+import { Mirror } from '../inode/mirror.ts'
+import type { Layout } from '../layout.ts'
+import type { BlockPool } from '../pool/contract.ts'
+import { type KeptTree, loadKnown } from '../snapshot/kept.ts'
+import { affordable } from './budget.ts'
+import { Making } from './making.ts'
+import type { Mismatches } from './mismatches.ts'
+import { NeedsFinder } from './needs.ts'
+
+export interface SpoolParts {
+  readonly layout: Layout
+  /** The volume's name, for messages. */
+  readonly volume: string
+  readonly pool: BlockPool
+}
+
+/** What the last round captured. */
+export interface Captured {
+  readonly tree: KeptTree
+  readonly capture: Capture
+}
+
+/** A checkpoint in the making: the rounds after each other, each knowing what those before it have seen and copied. */
+export class Rounds implements AsyncDisposable {
+  /** The tree of the checkpoint before; null: there is none. */
+  readonly base: KeptTree | null
+  readonly making: Making
+  captured: Captured | null = null
+  /** The spool has left the directory where it is made. */
+  placed = false
+  readonly #parts: SpoolParts
+  readonly #directory: string
+  readonly #needs: NeedsFinder
+  /** The tree as the newest round saw it. */
+  #tree: KeptTree | null = null
+  #tickNs: bigint | null = null
+  #scans = 0
+
+  /** `directory` is where the spool is made; it must not be there. */
+  static async begin(parts: SpoolParts, directory: string): Promise<Rounds> {
+    // Later captures replace what is kept as `live`, and rounds would go on from other lists than they believe.
+    const { last } = await loadKnown(parts.layout.directory)
+    const making = await Making.open(directory, { tree: new Mirror(parts.layout.data), pool: parts.pool })
+    return new Rounds(parts, directory, last, making)
+  }
+
+  private constructor(parts: SpoolParts, directory: string, base: KeptTree | null, making: Making) {
+    this.#parts = parts
+    this.#directory = directory
+    this.base = base
+    this.making = making
+    this.#needs = new NeedsFinder(base)
+  }
+
+  /** A round while the tree is in use. `sync` answers T, see capture/tick.ts. */
+  async live(sync: () => Promise<bigint>, signal: AbortSignal): Promise<{ scan: Scan; bytesSpooled: number }> {
+    this.captured = null
+    const { scan, bytesSpooled } = await this.#round(false, await sync(), signal)
+    // What is written out now need not be when everybody waits.
+    await sync()
+    return { scan, bytesSpooled }
+  }
+
+  /** The last round. `quiet`: TREE_CHANGED when the tree is not. */
+  async last(kind: 'quiet' | 'live', sync: () => Promise<bigint>, signal: AbortSignal): Promise<Captured> {
+    this.captured = null
+    const quiet = kind === 'quiet'
+    // T of the round before will do: what is younger is read, and counts as not final. Nobody waits for the disk then.
+    const tickNs = quiet && this.#tickNs !== null ? this.#tickNs : await sync()
+    const { scan, mismatches } = await this.#round(quiet, tickNs, signal)
+    if (quiet) this.#requireSame(scan, mismatches)
+    const tree = await mismatches.resolve(this.#listsPath())
+    if (tree !== scan) await this.#follow(tree)
+    const { hash, bytes, files } = tree.manifest
+    const capture = { hash, bytes, files, filesRead: scan.filesRead, bytesRead: scan.bytesRead }
+    this.captured = { tree, capture }
+    return this.captured
+  }
+
+  async #round(quiet: boolean, tickNs: bigint, signal: AbortSignal) {
+    const { layout, volume } = this.#parts
+    this.#tickNs = tickNs
+    const scan = await orDiskFull(layout.directory, volume, () => this.#scan(quiet, tickNs, signal))
+    await this.#follow(scan)
+    if (!scan.complete) throw signal.reason
+    const lacking = this.making.lacking(scan, await this.#needs.find(scan))
+    const chosen = await affordable(layout.directory, volume, scan, lacking)
+    const copy = () => this.making.copy(scan, chosen, signal)
+    const mismatches = await orDiskFull(layout.directory, volume, copy)
+    return { scan, mismatches, bytesSpooled: chosen.bytes }
+  }
+
+  async #scan(quiet: boolean, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
+    const { layout, volume, pool } = this.#parts
+    const root = openRoot(layout.data)
+    try {
+      const known = { live: this.#tree, last: this.base }
+      return await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists: this.#listsPath() })
+    } finally {
+      closeSync(root)
+    }
+  }
+
+  /** Goes on from a newer look at the tree. */
+  async #follow(tree: KeptTree): Promise<void> {
+    const before = this.#tree?.lists.path
+    this.#tree = tree
+    // A scan that found nothing new is the tree before.
+    const done = before !== undefined && before !== tree.lists.path && before !== this.base?.lists.path
+    if (done) await rm(before, { force: true })
+  }
+
+  #requireSame(tree: KeptTree, mismatches: Mismatches): void {
+    if (mismatches.first >= 0) throw changed(this.#parts.volume, tree.manifest.path(mismatches.first))
+  }
+
+  /** Each scan writes lists of its own: it reads those of the one before. */
+  #listsPath(): string {
+    this.#scans++
+    return join(this.#directory, `lists.${this.#scans}`)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.making[Symbol.asyncDispose]()
+  }
+}

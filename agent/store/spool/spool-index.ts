@@ -1,0 +1,73 @@
+import { createHash } from 'node:crypto'
+import { z } from 'zod'
+import { HASH_BYTES } from '../blocks.ts'
+
+/** Hash, where it lies (8 bytes), how long it is. */
+const RECORD_BYTES = HASH_BYTES + 8 + 4
+const NEWLINE = 10
+const HEADER = z.strictObject({ version: z.literal(1), count: z.int().min(0) })
+
+/** Where a content lies in the spool's file. */
+export interface Slot {
+  readonly offset: number
+  readonly sizeBytes: number
+}
+
+/** What a spool has, by the content's hash: blocks of large files and whole small files. */
+export class SpoolIndex {
+  readonly #slots = new Map<string, Slot>()
+
+  get count(): number {
+    return this.#slots.size
+  }
+
+  find(hash: Buffer): Slot | undefined {
+    return this.#slots.get(hash.toString('latin1'))
+  }
+
+  set(hash: Buffer, slot: Slot): void {
+    this.#slots.set(hash.toString('latin1'), slot)
+  }
+
+  /** Takes out all that is not wanted; answers where it lay. */
+  retain(wanted: ReadonlySet<string>): Slot[] {
+    const freed: Slot[] = []
+    for (const [key, slot] of this.#slots) {
+      if (wanted.has(key)) continue
+      this.#slots.delete(key)
+      freed.push(slot)
+    }
+    return freed
+  }
+
+  /** The form on disk: a line, the records, and a hash of both. */
+  encoded(): Buffer {
+    const header = Buffer.from(`${JSON.stringify({ version: 1, count: this.count })}\n`)
+    const bytes = Buffer.allocUnsafe(header.length + this.count * RECORD_BYTES + HASH_BYTES)
+    let at = header.copy(bytes)
+    for (const [key, { offset, sizeBytes }] of this.#slots) {
+      at += bytes.write(key, at, 'latin1')
+      at = bytes.writeDoubleLE(offset, at)
+      at = bytes.writeUInt32LE(sizeBytes, at)
+    }
+    createHash('sha256').update(bytes.subarray(0, at)).digest().copy(bytes, at)
+    return bytes
+  }
+
+  /** null when the bytes are damaged. */
+  static decode(bytes: Buffer): SpoolIndex | null {
+    const end = bytes.length - HASH_BYTES
+    if (end < 0 || !createHash('sha256').update(bytes.subarray(0, end)).digest().equals(bytes.subarray(end)))
+      return null
+    const start = bytes.indexOf(NEWLINE) + 1
+    const header = HEADER.safeParse(JSON.parse(bytes.toString('utf8', 0, start)))
+    if (!header.success || start + header.data.count * RECORD_BYTES !== end) return null
+    const index = new SpoolIndex()
+    for (let at = start; at < end; at += RECORD_BYTES) {
+      const offset = bytes.readDoubleLE(at + HASH_BYTES)
+      const sizeBytes = bytes.readUInt32LE(at + HASH_BYTES + 8)
+      index.set(bytes.subarray(at, at + HASH_BYTES), { offset, sizeBytes })
+    }
+    return index
+  }
+}

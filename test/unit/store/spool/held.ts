@@ -1,0 +1,58 @@
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
+import type { ExecutionContext } from 'ava'
+import type { Checkpoint } from '../../../../agent/model.ts'
+import { calm, checkpoint, directory, type Host, type OPTIONS, type Sent, send } from '../fixture.ts'
+
+type Volume = { id: string; name: string; options: typeof OPTIONS }
+
+/** A volume that a host holds and takes checkpoints of. */
+export class Held {
+  readonly host: Host
+  readonly volume: Volume
+  seq = 0
+
+  constructor(host: Host, volume: Volume) {
+    this.host = host
+    this.volume = volume
+  }
+
+  static async begin(host: Host, volume: Volume): Promise<Held> {
+    await host.store.create(volume)
+    await host.store.update(volume.id, { held: { epoch: 1, incarnation: 'test' } })
+    return new Held(host, volume)
+  }
+
+  get data(): string {
+    return this.host.data(this.volume.id)
+  }
+
+  async rounds(count: number): Promise<number> {
+    let bytes = 0
+    for (let nth = 0; nth < count; nth++) bytes += (await this.host.store.spoolRound(this.volume.id, calm)).bytesSpooled
+    return bytes
+  }
+
+  /** The last round and the commit; `quiet`: what happens when it is captured and everybody still stands still. */
+  async take(kind: 'quiet' | 'live' = 'quiet', quiet: () => unknown = () => {}): Promise<Checkpoint> {
+    const capture = await this.host.store.spoolLast(this.volume.id, kind, calm)
+    await quiet()
+    const taken = checkpoint(capture, ++this.seq)
+    await this.host.store.spoolCommit(this.volume.id, taken)
+    return taken
+  }
+
+  /** Sends what was committed last and applies it if it came whole. */
+  async copyTo(to: Host, taken: Checkpoint): Promise<Sent> {
+    const sent = await send(this.host.store, to.store, this.volume, 'spool')
+    if (sent.complete) await to.store.apply(this.volume.id, taken)
+    return sent
+  }
+}
+
+/** A copy of a tree as it is now; on the file system of `beside`. */
+export async function frozen(t: ExecutionContext, tree: string): Promise<string> {
+  const path = join(await directory(t), 'frozen')
+  execFileSync('cp', ['-a', '--sparse=always', tree, path])
+  return path
+}

@@ -17,7 +17,7 @@ import { serveChannel } from './source.ts'
  */
 export const CONNECTIONS_MAX = 512
 /** Trees that are sent at once: each has some megabytes on its way. */
-const TREES_MAX = 64
+export const TREES_MAX = 64
 /** A handshake takes two round trips; whoever needs longer holds a place that others could use. */
 const HANDSHAKE_TIMEOUT_MS = 5_000
 

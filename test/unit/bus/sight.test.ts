@@ -11,7 +11,7 @@ import { TestCluster } from './cluster.ts'
 import { eventually, freeze, natsServer, scratch, serverPid, startHost, type TestHost } from './server.ts'
 
 const STREAMS = [streamOf(BUCKETS.volumes), streamOf(BUCKETS.hosts)]
-/** What the design allows: a lease ends after 8 s. */
+/** Two seconds of silence, the rest for a busy machine; a lease ends after 8 s. */
 const LEADERLESS_WITHIN_MS = 4_500
 
 function sightOf(host: TestHost): () => Promise<RegistrySight> {
@@ -78,7 +78,8 @@ test('promise 6: of a server that runs and says nothing nobody knows; the others
   try {
     const startedMs = performance.now()
     t.is(codeOf(await t.throwsAsync(sightOf(victim)())), 'NATS_SERVER_FAILED')
-    t.true(performance.now() - startedMs < 1_000)
+    // A second, and some for a busy machine.
+    t.true(performance.now() - startedMs < 1_500)
     for (const host of others) await sees(host, LEADER)
   } finally {
     process.kill(pid, 'SIGCONT')

@@ -27,8 +27,8 @@ export interface Totals {
 /** How long everything must have been well with a host before nothing may be fenced on it: a lease, and what a heartbeat may take. */
 const WELL_FOR_MS = 13_000
 /** For so long nobody could seize, and so soon after the last renewal that began. */
-const LEADERLESS_FOR_MS = 3_000
-const LEADERLESS_AFTER_MS = 4_000
+const LEADERLESS_FOR_MS = 7_000
+const LEADERLESS_AFTER_MS = 500
 const LOOK_MS = 250
 /** What a holder may write after it was last heard of: its lease, the heartbeat before, and drift. */
 const FENCE_SLACK_S = 10
@@ -93,6 +93,11 @@ export class Checker {
     return [...this.#world.machine(host).notes.values()].some(
       (note) => note.container === id && note.reason === 'fence',
     )
+  }
+
+  /** Whether the host cannot renew its lease now. */
+  isAtRisk(host: string): boolean {
+    return !this.#renews(host)
   }
 
   // --- what containers do
@@ -172,6 +177,7 @@ export class Checker {
     if (group !== 'volumes') return
     const old = before as VolumeRecord | null
     const now = value as VolumeRecord | null
+    this.#world.trace(writer, `commits ${now === null ? 'a removal' : inShort(now)}`)
     if (old === null) return
     if (now === null) {
       this.failed('promise 7', `the record of ${old.name} was deleted`)
@@ -392,12 +398,10 @@ export class Checker {
     const { timeline, network, registry } = this.#world
     const { agent, plugin, disk, containers, on } = this.#world.machine(host)
     const nowMs = timeline.nowMs
-    const server = registry.serverOf(host)
     const lives = on && agent?.life.alive && agent.serves && plugin?.life.alive && agent.life.stuckUntilMs <= nowMs
     const calm =
       disk.slowness === 1 && registry.lostAnswers === 0 && network.trouble === 0 && !containers.away && !disk.full
-    const writable = server !== null && registry.hosts.writable(server) && registry.volumes.writable(server)
-    if (lives && calm && writable) {
+    if (this.#renews(host) && calm) {
       if (!this.#wellSince.has(host)) this.#wellSince.set(host, nowMs)
       this.#lastWell.set(host, nowMs)
     } else {
@@ -405,15 +409,24 @@ export class Checker {
     }
     const asked = registry.servers.filter((other) => {
       const peer = this.#world.machine(other).agent
-      const answers = peer?.life.alive && peer.serves && peer.life.stuckUntilMs <= nowMs
-      return network.linked(host, other) && answers && !registry.sight(other).leader
+      return network.linked(host, other) && peer?.life.alive && peer.serves && peer.life.stuckUntilMs <= nowMs
     })
     const leaderless = registry.hosts.leader === null && registry.volumes.leader === null
-    if (lives && calm && leaderless && asked.length > registry.servers.length / 2) {
+    const known = asked.every((other) => !registry.sight(other).leader)
+    if (lives && calm && leaderless && known && asked.length > registry.servers.length / 2) {
       if (!this.#leaderlessSince.has(host)) this.#leaderlessSince.set(host, nowMs)
     } else {
       this.#leaderlessSince.delete(host)
     }
+  }
+
+  #renews(host: string): boolean {
+    const { timeline, registry } = this.#world
+    const { agent, plugin, on } = this.#world.machine(host)
+    if (!on || !agent?.life.alive || !agent.serves || !plugin?.life.alive) return false
+    const server = registry.serverOf(host)
+    const writable = server !== null && registry.hosts.writable(server) && registry.volumes.writable(server)
+    return writable && agent.life.stuckUntilMs <= timeline.nowMs
   }
 
   #fenced(host: string, container: Container): void {
@@ -463,4 +476,11 @@ function below(one: Checkpoint, other: Checkpoint): boolean {
 export function isBug(error: unknown): boolean {
   if (!(error instanceof Error) || error instanceof WherryError) return false
   return error.name !== 'AbortError'
+}
+
+/** A record in a line, for traces. */
+function inShort({ name, epoch, holder, last, copies }: VolumeRecord): string {
+  const which = last === null ? 'nothing' : `${last.epoch}.${last.seq} (${last.hash})`
+  const states = Object.entries(copies).map(([host, copy]) => `${host} ${copy.state} ${copy.epoch}.${copy.seq}`)
+  return `${name}: epoch ${epoch}, held by ${holder?.host ?? 'nobody'}, last ${which}; ${states.join(', ')}`
 }

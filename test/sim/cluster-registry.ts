@@ -19,6 +19,7 @@ export class ClusterRegistry {
   readonly #network: Network
   readonly #watchers = new Set<{ host: string; wake: (name: string | null) => void }>()
   readonly #world: { timeline: Timeline; chance: Chance; network: Network }
+  readonly trace: (who: string, what: string) => void
   /** Probability that a client's answer is lost. */
   lostAnswers = 0
   /** How long a write may still happen after it was given up. */
@@ -26,11 +27,18 @@ export class ClusterRegistry {
 
   constructor(
     servers: readonly string[],
-    world: { timeline: Timeline; chance: Chance; network: Network; onCommit: (commit: Commit) => void },
+    world: {
+      timeline: Timeline
+      chance: Chance
+      network: Network
+      onCommit: (commit: Commit) => void
+      readonly trace: (who: string, what: string) => void
+    },
   ) {
     this.servers = servers
     this.#network = world.network
     this.#world = world
+    this.trace = world.trace
     const up = (host: string) => this.#running.has(host)
     const group = (name: string) => {
       const replicas = world.chance.shuffle(servers).slice(0, REPLICAS_MOST)

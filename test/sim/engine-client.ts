@@ -7,6 +7,8 @@ import type { Life } from './life.ts'
 /** What the engine of a Swarm manager knows of the cluster. */
 export interface SwarmView {
   isLeader(host: string): boolean
+  /** Whether the agents know by now that there is a Swarm. */
+  isJoined(): boolean
   tasks(): PlacedTask[]
   labels(): ReadonlyMap<string, Readonly<Record<string, string>>>
   setLabels(node: string, prefix: string, labels: Readonly<Record<string, string>>): void
@@ -80,7 +82,11 @@ export class EngineClient implements Engine {
 
   info(): Promise<{ name: string; swarmNode: string | null; leader: boolean }> {
     const { host } = this.#containers
-    return this.#call(() => ({ name: host, swarmNode: host, leader: this.#swarm.isLeader(host) }))
+    return this.#call(() => ({
+      name: host,
+      swarmNode: this.#swarm.isJoined() ? host : null,
+      leader: this.#swarm.isLeader(host),
+    }))
   }
 
   tasks(): Promise<PlacedTask[]> {

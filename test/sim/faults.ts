@@ -1,11 +1,18 @@
 import type { Machine } from './machine.ts'
 import type { World } from './world.ts'
 
-/** Faults come in this stretch of a run; the first seconds are for the services to start. */
-const FIRST_MS = 8_000
+/** Faults come in this stretch of a run; before that the services start and get their first copies. */
+const FIRST_MS = 16_000
 const STRETCH_LEAST_MS = 15_000
-const STRETCH_MOST_MS = 50_000
-const FAULTS_MOST = 6
+const STRETCH_MOST_MS = 40_000
+const FAULTS_LEAST = 2
+const FAULTS_MOST = 8
+/** What a fault leads to takes its time: leases, Swarm's patience, a take-over. */
+const AFTER_LAST_MOST_MS = 45_000
+/** Faults strike where a service runs more often than elsewhere. */
+const AT_HOLDER = 0.6
+/** In a world with unplanned faults so many of all are such. */
+const UNPLANNED_SHARE = 0.7
 const HOUR_MS = 3_600_000
 
 type Fault = (world: World, machine: Machine) => (() => void) | null
@@ -58,11 +65,19 @@ const PLANNED: Readonly<Record<string, Fault>> = {
       world.registry.lostAnswers = 0
     }
   },
-  'engine away': (_world, { containers }) => {
+  'engine away': (world, { host, containers }) => {
     containers.away = true
-    return () => {
+    const back = () => {
       containers.away = false
     }
+    // An engine that does not answer cannot pause anything: beside a lease that ends that is beyond what a fence can do.
+    const look = () => {
+      if (!containers.away) return
+      if (world.checker.isAtRisk(host)) back()
+      else world.timeline.after(RISK_LOOK_MS, look, true)
+    }
+    look()
+    return back
   },
   election: (world) => {
     world.chance.pick(world.registry.groups).stepDown()
@@ -78,9 +93,14 @@ const UNPLANNED: Readonly<Record<string, Fault>> = {
       if (!machine.on) machine.boot()
     }
   },
-  'kill agent for long': (_world, machine) => {
-    machine.killAgent('fault')
-    return null
+  'agent does not start': (world, machine) => {
+    machine.agentBroken = true
+    if (world.chance.hit(0.5)) machine.killPlugin()
+    else machine.killAgent('fault')
+    return () => {
+      machine.agentBroken = false
+      machine.startAgent()
+    }
   },
   partition: (world) => {
     const side = new Set(world.hosts.filter(() => world.chance.hit(0.5)))
@@ -139,6 +159,11 @@ const UNPLANNED: Readonly<Record<string, Fault>> = {
   },
 }
 
+const RISK_LOOK_MS = 250
+
+/** What take-overs come from. */
+const OFTEN = new Set(['power cut', 'isolation', 'partition', 'agent does not start', 'move'])
+
 /** Files of a copy that nobody uses are changed behind Wherry's back; only where a broken rule is to be found out by it. */
 const TAMPERING: Readonly<Record<string, Fault>> = {
   tampering: (_world, machine) => {
@@ -153,30 +178,34 @@ const TAMPERING: Readonly<Record<string, Fault>> = {
 export function planFaults(world: World): { readonly endMs: number; readonly mend: () => void } {
   const { chance, checker, settings, timeline } = world
   checker.planned = chance.hit(0.3)
-  const kinds = { ...PLANNED, ...(checker.planned ? {} : UNPLANNED), ...(settings.tampering ? TAMPERING : {}) }
-  const names = Object.keys(kinds)
+  const kinds = { ...PLANNED, ...UNPLANNED, ...TAMPERING }
   // A run that is about few things goes deeper into them than one that is about everything.
-  const focus = chance.hit(0.5) ? names : chance.shuffle(names).slice(0, 3)
-  if (settings.tampering) focus.push('tampering', 'move')
+  const some = (from: Readonly<Record<string, Fault>>) => {
+    const names = Object.keys(from).flatMap((name) => (OFTEN.has(name) ? [name, name, name] : [name]))
+    return chance.hit(0.5) ? names : chance.shuffle(names).slice(0, 2)
+  }
+  const [mild, hard] = [some(PLANNED), some(UNPLANNED)]
+  if (settings.tampering) mild.push('tampering', 'move')
   const stretchMs = chance.between(STRETCH_LEAST_MS, STRETCH_MOST_MS)
   const ends = new Set<() => void>()
-  let atMs = 0
-  for (let left = chance.whole(1, FAULTS_MOST); left > 0; left--) {
+  let atMs = FIRST_MS
+  for (let left = chance.whole(FAULTS_LEAST, FAULTS_MOST); left > 0; left--) {
     // Two at a time are worth more than one after the other.
     if (!chance.hit(0.3)) atMs = chance.between(FIRST_MS, FIRST_MS + stretchMs)
-    const begin = Math.max(FIRST_MS, atMs + chance.between(0, 2_000))
-    timeline.after(begin, () => strike(world, chance.pick(focus), kinds, ends))
+    const unplanned = !checker.planned && chance.hit(UNPLANNED_SHARE)
+    const beginMs = atMs + chance.between(0, 2_000)
+    timeline.after(beginMs, () => strike(world, chance.pick(unplanned ? hard : mild), kinds, ends))
   }
   const mend = () => {
     for (const end of [...ends]) end()
     for (const machine of world.machines()) if (!machine.on) machine.boot()
     world.network.heal()
   }
-  return { endMs: FIRST_MS + stretchMs, mend }
+  return { endMs: FIRST_MS + stretchMs + chance.between(0, AFTER_LAST_MOST_MS), mend }
 }
 
 function strike(world: World, name: string, kinds: Readonly<Record<string, Fault>>, ends: Set<() => void>): void {
-  const machine = world.machine(world.chance.pick(world.hosts))
+  const machine = target(world)
   world.trace(machine.host, `FAULT: ${name}`)
   const undo = kinds[name]?.(world, machine) ?? null
   world.network.onChange()
@@ -188,8 +217,14 @@ function strike(world: World, name: string, kinds: Readonly<Record<string, Fault
   }
   ends.add(end)
   // Most are short; those that are not outlive leases and Swarm's patience.
-  const ms = world.chance.hit(0.4) ? world.chance.between(200, 8_000) : world.chance.between(8_000, 40_000)
+  const ms = world.chance.hit(0.35) ? world.chance.between(200, 12_000) : world.chance.between(12_000, 45_000)
   world.timeline.after(ms, end)
+}
+
+function target(world: World): Machine {
+  const nodes = world.swarm.services.flatMap(({ task }) => (task === null ? [] : [task.node]))
+  const among = nodes.length > 0 && world.chance.hit(AT_HOLDER) ? nodes : world.hosts
+  return world.machine(world.chance.pick(among))
 }
 
 function both(world: World, a: string, b: string): void {

@@ -35,6 +35,8 @@ export class Machine {
   agent: Agent | null = null
   /** The registry server of this host was stopped and stays so. */
   serverStopped = false
+  /** Something keeps the agent from starting. */
+  agentBroken = false
   /** Counts boots: what was planned before a power cut is void. */
   boots = 0
 
@@ -61,7 +63,7 @@ export class Machine {
   }
 
   startAgent(): void {
-    if (!this.on || !this.plugin?.life.alive || this.agent?.life.alive) return
+    if (!this.on || this.agentBroken || !this.plugin?.life.alive || this.agent?.life.alive) return
     this.world.trace(this.host, 'agent starts')
     this.later(this.world.chance.between(0, SERVER_START_MS), () => this.startServer())
     const agent = new Agent(this, this.world.log(this.host, 'agent'))

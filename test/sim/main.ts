@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { settingsFor } from './mutation.ts'
 import { runSeeds } from './range.ts'
 import { simulate } from './simulation.ts'
 
@@ -10,23 +11,29 @@ async function main(): Promise<number> {
       trace: { type: 'boolean', default: false },
       seeds: { type: 'string' },
       from: { type: 'string', default: '1' },
+      /** A rule to break, of mutation.ts. */
+      mutation: { type: 'string' },
     },
   })
-  if (values.seed !== undefined) return runOne(Number(values.seed), values.trace)
+  if (values.seed !== undefined) return runOne(Number(values.seed), values.trace, values.mutation ?? null)
   if (values.seeds === undefined) {
     process.stderr.write('usage: npm run sim -- --seed N [--trace] | --seeds COUNT [--from N]\n')
     return 2
   }
-  const report = await runSeeds({ count: Number(values.seeds), from: Number(values.from) })
+  const report = await runSeeds({
+    count: Number(values.seeds),
+    from: Number(values.from),
+    ...(values.mutation === undefined ? {} : { mutation: values.mutation }),
+  })
   for (const { seed, rule, text } of report.failures) process.stdout.write(`seed ${seed}: ${rule}: ${text}\n`)
   process.stdout.write(`${report.line}\n`)
   return report.failures.length === 0 ? 0 : 1
 }
 
-async function runOne(seed: number, traced: boolean): Promise<number> {
+async function runOne(seed: number, traced: boolean, mutation: string | null): Promise<number> {
   const started = performance.now()
   const print = (line: string) => void process.stdout.write(`${line}\n`)
-  const outcome = await simulate(seed, undefined, traced ? print : null)
+  const outcome = await simulate(seed, settingsFor(mutation), traced ? print : null)
   for (const { atMs, rule, text } of outcome.failures) print(`${(atMs / 1000).toFixed(3)} s: ${rule}: ${text}`)
   const seconds = ((performance.now() - started) / 1000).toFixed(2)
   print(

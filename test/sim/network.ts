@@ -7,6 +7,7 @@ import type { Timeline } from './timeline.ts'
 const SILENT_MS = 8_000
 const LOOK_MS = 2_000
 const CONNECT_MS = 5_000
+const RESEND_MS = 500
 
 /** Which host reaches which. Everything between hosts, bus, registry and data, crosses the same network. */
 export class Network {
@@ -98,21 +99,37 @@ export class Network {
         from.life.after(1, cut)
         return
       }
-      const answer = (settle: () => void) => {
-        if (!this.way(to, from.host)) return
-        from.life.after(this.latencyMs(to, from.host), () => {
-          if (close()) settle()
-        })
-      }
-      peer.life.after(this.latencyMs(from.host, to), () => {
-        if (!this.way(from.host, to)) return
-        serve(peer, ended.signal).then(
-          (value) => answer(() => resolve(value)),
-          (error: unknown) => answer(() => reject(asPeerError(error))),
+      const answer = (settle: () => void) =>
+        this.#carry(
+          to,
+          from.host,
+          from.life,
+          () => open,
+          () => {
+            if (close()) settle()
+          },
         )
-      })
+      this.#carry(
+        from.host,
+        to,
+        peer.life,
+        () => open,
+        () => {
+          serve(peer, ended.signal).then(
+            (value) => answer(() => resolve(value)),
+            (error: unknown) => answer(() => reject(asPeerError(error))),
+          )
+        },
+      )
       this.#guard(from, to, peer.life, () => open, cut)
     })
+  }
+
+  /** As TCP does: what does not get through is sent again, until the connection is given up. */
+  #carry(from: string, to: string, life: Life, open: () => boolean, arrive: () => void): void {
+    if (!open()) return
+    if (this.way(from, to)) life.after(this.latencyMs(from, to), arrive)
+    else this.#timeline.after(RESEND_MS, () => this.#carry(from, to, life, open, arrive), true)
   }
 
   /** Notices that the peer has died or cannot be reached any more. */

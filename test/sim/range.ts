@@ -32,22 +32,22 @@ const ANSWER = z.object({
 })
 
 /**
- * Runs a range of seeds in processes of their own, one per core. `mutation` names a broken rule (mutation.ts). `untilFailure` ends it with the first
- * failure that `expected` accepts. Rejects when a process ends on its own.
+ * Runs a range of seeds in processes of their own, one per core. `mutation` names a broken rule (mutation.ts). With `rules`
+ * it ends with the first failure of one of them. Rejects when a process ends on its own.
  */
 export async function runSeeds(range: {
   count: number
   from: number
   mutation?: string
-  untilFailure?: boolean
+  rules?: readonly string[]
 }): Promise<Report> {
   const startMs = performance.now()
   const sum = { seeds: 0, steps: 0, virtualMs: 0, totals: {} as Record<string, number>, failures: [] as SeedFailure[] }
   let next = range.from
   const endSeed = range.from + range.count
   const take = () => {
-    const stop = range.untilFailure && sum.failures.length > 0
-    if (stop || next >= endSeed) return null
+    const found = sum.failures.some(({ rule }) => range.rules?.includes(rule))
+    if (found || next >= endSeed) return null
     const from = next
     next = Math.min(endSeed, next + BATCH)
     return { from, count: next - from, mutation: range.mutation ?? null }

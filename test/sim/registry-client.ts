@@ -116,6 +116,7 @@ export class RegistryClient implements Registry {
     const lost = this.#chance.hit(this.#cluster.lostAnswers) || !this.#network.way(group.leader ?? server, this.#host)
     if (write !== null && !lost) return write
     await this.#life.wait(REQUEST_MS - (this.#life.timeline.nowMs - sentMs))
+    this.#cluster.trace(this.#host, `does not know whether ${key} was written`)
     return { outcome: 'unknown', cause: unavailable() }
   }
 

@@ -135,6 +135,7 @@ function createWorld(seed: number, settings: Settings, trace: ((line: string) =>
     chance,
     network,
     onCommit: (commit) => world.checker.committed(commit),
+    trace: say,
   })
   world.bus = new News(chance, network, world.registry)
   world.swarm = new Swarm(world, volumes)

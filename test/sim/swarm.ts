@@ -13,6 +13,9 @@ const RESTART_MS = 5_000
 /** A new task waits at most this long for the old one to stop. */
 const STOP_WAIT_MS = 60_000
 const MANAGERS_MOST = 3
+/** Agents in a Swarm place no copies in their first half minute. In most runs they learn of it a little late, so that there are copies before there are faults. */
+const JOINED_MS = 14_000
+const JOINED_LATE = 0.8
 
 interface Task {
   readonly id: string
@@ -48,10 +51,12 @@ export class Swarm implements SwarmView {
   readonly #world: World
   readonly #nodes: Node[]
   readonly #managers: readonly string[]
+  readonly #joinedMs: number
   #tasks = 0
 
   constructor(world: World, volumes: readonly string[]) {
     this.#world = world
+    this.#joinedMs = world.chance.hit(JOINED_LATE) ? JOINED_MS : 0
     this.#managers = world.hosts.slice(0, MANAGERS_MOST)
     this.#nodes = world.hosts.map((host) => ({
       host,
@@ -77,6 +82,10 @@ export class Swarm implements SwarmView {
 
   isLeader(host: string): boolean {
     return this.#quorum()[0] === host
+  }
+
+  isJoined(): boolean {
+    return this.#world.timeline.nowMs >= this.#joinedMs
   }
 
   tasks(): PlacedTask[] {

@@ -51,6 +51,8 @@ export async function dropUnborn(core: Core, startedMs: number): Promise<void> {
     await core.locks.run(id, async () => {
       const local = await store.copy(id)
       if (local === null || local.checkpoint !== null || local.held !== null || local.applying) return
+      // The trash is emptied one day; what the cluster never got stays until a person removes it (promise 7).
+      if (local.diverged.length > 0) return
       if (core.copying.job(id) !== undefined || core.pendingMounts.has(name)) return
       if (await withdrawCopy(core.parts, local)) await store.trash(id)
     })

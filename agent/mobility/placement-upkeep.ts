@@ -21,8 +21,8 @@ const WRITE_MS = 5_000
 /** What placement remembers from one look to the next; losing it costs time only. */
 export interface PlacementMemory {
   readonly startedMs: number
-  /** Since when a copy here is one too many, and which host the volume was last seen held by. */
-  readonly surplus: Map<string, { holder: string | null; sinceMs: number }>
+  /** Since when a copy here is one too many, and what then told whether the volume has moved. */
+  readonly surplus: Map<string, { holder: string | null; epoch: number; sinceMs: number }>
   /** Since when which checkpoint of an idle volume was seen. */
   readonly idle: Map<string, { hash: string; sinceMs: number }>
   /** When copies were last begun here. */
@@ -192,12 +192,32 @@ async function giveUpSurplus(
     memory.surplus.delete(record.id)
     return
   }
-  const before = memory.surplus.get(record.id)
-  const holder = record.holder?.host ?? before?.holder ?? null
-  const moved = before === undefined || before.holder !== holder
-  const sinceMs = moved ? clock.elapsedMs() : before.sinceMs
-  memory.surplus.set(record.id, { holder, sinceMs })
+  // Among copies that are equally good those that are kept stay, so a copy that the volume has left must not be one.
+  if (mine.kept && mine.state !== 'filling') await unkeep(core, record, hosts)
+  const sinceMs = noteSurplus(memory, record, clock.elapsedMs())
   if (isDraining(core) || clock.elapsedMs() - sinceMs >= SURPLUS_MS) await dropCopy(core, record, hosts)
+}
+
+/** Since when the copy has been one too many and the volume has not moved. A hold that was too short to be seen may have been anywhere. */
+function noteSurplus(memory: PlacementMemory, { id, holder, epoch }: VolumeRecord, nowMs: number): number {
+  const before = memory.surplus.get(id)
+  const host = holder?.host ?? (before?.epoch === epoch ? before.holder : null)
+  const moved = before === undefined || (holder === null ? before.epoch !== epoch : before.holder !== host)
+  const sinceMs = moved ? nowMs : before.sinceMs
+  memory.surplus.set(id, { holder: host, epoch, sinceMs })
+  return sinceMs
+}
+
+async function unkeep(core: Core, seen: VolumeRecord, hosts: readonly PlacementHost[]): Promise<void> {
+  const { self } = core.parts
+  const change = (record: VolumeRecord | null): VolumeRecord | null | typeof STALE_READ => {
+    if (record === null || record.id !== seen.id) return record
+    if (record.epoch < seen.epoch) return STALE_READ
+    const mine = record.copies[self.id]
+    if (mine === undefined || !mine.kept || mine.state === 'filling') return record
+    return placeCopies(record, hosts).includes(self.id) ? record : withCopy(record, self.id, { ...mine, kept: false })
+  }
+  await changeVolume(core.parts, seen.name, change, writeTime(core))
 }
 
 /** Why a copy cannot go now, whatever the record says; null: it can. */

@@ -28,6 +28,8 @@ export class MemoryHost {
   /** What this host has paused, and the last word to its watchdog; both outlive the agent. */
   readonly pauses = new MemoryPauses(this)
   guard: Guard | null = null
+  /** A person wants its copies to leave. */
+  drained = false
   /** False: nothing reaches this host, and it reaches nobody, the registry included. */
   connected = true
   agent: RunningMobility
@@ -123,7 +125,12 @@ export class MemoryHost {
       alone: false,
       registryHosts: this.#world.names,
       peerAddresses: this.#world.names.map((address) => ({ address, port: 1 })),
-      drainWish: { get: () => false, set: async () => undefined },
+      drainWish: {
+        get: () => this.drained,
+        set: async (on) => {
+          this.drained = on
+        },
+      },
       signal: this.#stop.signal,
     }
     return createMobility(parts, { version: 'test', notes: () => [] })

@@ -1,0 +1,168 @@
+import test from 'ava'
+import { planVolume } from '../../../agent/mobility/recover-plan.ts'
+import { updatedRecord } from '../../../agent/mobility/recover-record.ts'
+import type { Checkpoint, VolumeRecord } from '../../../agent/model.ts'
+import type { LocalCopy } from '../../../agent/store/contract.ts'
+import { OPTIONS, World } from './world.ts'
+
+const NOW = new Date('2026-01-02T03:04:05.678Z')
+const ALL = { someSilent: false, now: NOW }
+
+function point(epoch: number, seq: number, hash = `h${epoch}.${seq}`): Checkpoint {
+  return { epoch, seq, hash, at: '', bytes: 1, files: 1 }
+}
+
+function onDisk(more: Partial<LocalCopy>): LocalCopy {
+  const bare = { held: null, applying: false, damaged: null, diverged: [], mounts: {}, checkpoint: null, epochSeen: 0 }
+  return { id: '01ARZ3NDEKTSV4RRFFQ69G5FAV', name: 'data', options: OPTIONS, ...bare, ...more }
+}
+
+function plan(copies: Record<string, Partial<LocalCopy>>, how = ALL) {
+  const found = Object.entries(copies).map(([host, more]) => ({ host, copy: onDisk(more) }))
+  return planVolume('data', found, how)
+}
+
+function good(copies: Record<string, Partial<LocalCopy>>, how = ALL) {
+  const found = plan(copies, how)
+  if (typeof found === 'string') throw new Error(found)
+  return found
+}
+
+/** Everything the registry knew is gone. */
+async function loseRegistry(world: World): Promise<void> {
+  for (const { value, revision } of await world.registry.volumes())
+    await world.registry.deleteVolume(value.name, revision)
+}
+
+const never = new AbortController().signal
+
+test('an idle volume goes on at the newest whole checkpoint, above every epoch that any disk has seen', (t) => {
+  const found = good({
+    a: { checkpoint: point(3, 4), epochSeen: 3 },
+    b: { checkpoint: point(4, 6), epochSeen: 4 },
+    c: { checkpoint: point(5, 7), epochSeen: 5, damaged: ['x'] },
+    d: { checkpoint: null, epochSeen: 0 },
+  })
+  t.like(found, { epoch: 5, holder: null, last: point(4, 6), createdAt: '2016-07-30T23:54:10.259Z' })
+  t.deepEqual(
+    Object.entries(found.copies).map(([host, { state, seq }]) => [host, state, seq]),
+    [
+      ['a', 'behind', 4],
+      ['b', 'current', 6],
+      ['c', 'behind', 7],
+      ['d', 'filling', 0],
+    ],
+  )
+})
+
+test('the holder is who holds in the highest epoch; its own checkpoint is the newest of its line', (t) => {
+  const found = good({
+    a: { checkpoint: point(5, 9), epochSeen: 5, held: { epoch: 5, incarnation: 'old' } },
+    b: { checkpoint: point(5, 8), epochSeen: 6, held: { epoch: 6, incarnation: 'now' } },
+    c: { checkpoint: point(5, 8), epochSeen: 6 },
+  })
+  t.like(found, { epoch: 6, holder: { host: 'b', incarnation: 'now' }, last: point(5, 8) })
+  t.is(found.copies.a?.state, 'behind')
+  t.is(found.copies.c?.state, 'current')
+})
+
+test('a hold that was only intended is none, and its epoch is not used again by chance', (t) => {
+  const found = good({
+    a: { checkpoint: point(5, 8), epochSeen: 5, held: { epoch: 6, incarnation: 'intended' } },
+    b: { checkpoint: point(5, 8), epochSeen: 5 },
+  })
+  t.like(found, { epoch: 6, holder: null, last: point(5, 8) })
+})
+
+test('with hosts silent, an idle volume begins above what they can have counted on to', (t) => {
+  const copies = { a: { checkpoint: point(5, 8), epochSeen: 5 } }
+  t.true(good(copies, { ...ALL, someSilent: true }).epoch > 5 + 100)
+  t.is(good(copies).epoch, 5)
+})
+
+test('what disks contradict each other in is for a person', (t) => {
+  t.regex(String(plan({ a: {}, b: { id: 'OTHER' } })), /different volumes of that name/)
+  const held = (incarnation: string) => ({ epochSeen: 5, held: { epoch: 5, incarnation } })
+  t.regex(String(plan({ a: held('x'), b: held('y') })), /hosts a and b both say that they hold it in epoch 5/)
+  const twice = { a: { checkpoint: point(5, 8), epochSeen: 5 }, b: { checkpoint: point(5, 8, 'other'), epochSeen: 5 } }
+  t.regex(String(plan(twice)), /different data under the same checkpoint 5\.8/)
+})
+
+test('a record that is not below the disks is left alone; no epoch and no checkpoint is ever lowered', (t) => {
+  const found = good({ a: { checkpoint: point(5, 8), epochSeen: 5 } })
+  const record: VolumeRecord = {
+    ...{ id: found.id, name: 'data', options: OPTIONS, createdAt: 'then', seizures: [], removedAt: null },
+    ...{ epoch: 5, holder: null, last: point(5, 8) },
+    copies: { b: { epoch: 5, seq: 9, state: 'current', at: '', kept: true } },
+  }
+  t.is(updatedRecord(record, found), 'kept')
+  t.is(updatedRecord({ ...record, epoch: 9 }, found), 'kept')
+  t.is(updatedRecord({ ...record, epoch: 4, removedAt: 'now' }, found), 'kept')
+  t.regex(String(updatedRecord({ ...record, id: 'OTHER' }, found)), /docker volume rm data/)
+  const next = updatedRecord({ ...record, epoch: 4, last: point(5, 9) }, found)
+  t.like(next, { epoch: 5, last: point(5, 9), createdAt: 'then' })
+  t.like((next as VolumeRecord).copies, { a: { state: 'behind' }, b: { state: 'behind', seq: 9 } })
+})
+
+test('a lost registry is rebuilt from the disks: idle volumes mount with their data, held ones go on', async (t) => {
+  const world = await World.start(3)
+  for (const name of ['idle', 'held']) await world.host(1).agent.create(name, OPTIONS)
+  await world.use(1, 'idle', 'one')
+  await world.clock.until(world.host(2).agent.mount('held', 'm', 10_000))
+  await world.clock.advance(60_000)
+  const before = { idle: await world.record('idle'), held: await world.record('held') }
+  await loseRegistry(world)
+  const view = await world.host(3).agent.recover(never)
+  t.deepEqual(view, { written: ['held', 'idle'], kept: [], problems: [] })
+  const after = await world.record('held')
+  t.is(after.holder?.incarnation, before.held.holder?.incarnation)
+  t.is(after.epoch, before.held.epoch)
+  t.deepEqual((await world.record('idle')).last, before.idle.last)
+  t.deepEqual(await world.host(3).agent.recover(never), { written: [], kept: ['held', 'idle'], problems: [] })
+  await world.use(3, 'idle', 'one two')
+  t.is((await world.record('idle')).last?.hash, 'hash of one two')
+  await world.host(2).agent.unmount('held', 'm')
+  await world.clock.advance(5_000)
+  t.is((await world.record('held')).holder, null)
+})
+
+test('nothing is written while a host that lives does not answer, or half of the hosts are silent', async (t) => {
+  const world = await World.start(3)
+  await world.host(1).agent.create('data', OPTIONS)
+  await world.use(1, 'data', 'one')
+  await loseRegistry(world)
+  world.host(3).connected = false
+  const living = await world.host(1).agent.recover(never)
+  t.deepEqual(living.written, [])
+  t.regex(living.problems.join('\n'), /h3 .*did not answer[\s\S]*Nothing was written: h3 .* lives and did not answer/)
+  await world.clock.advance(20_000)
+  const away = await world.host(1).agent.recover(never)
+  t.deepEqual(away.written, ['data'])
+  t.is(away.problems.length, 1)
+  await loseRegistry(world)
+  world.host(2).connected = false
+  await world.clock.advance(20_000)
+  const half = await world.host(1).agent.recover(never)
+  t.deepEqual(half.written, [])
+  t.regex(half.problems.join('\n'), /Nothing was written: 2 of 3 hosts did not answer/)
+})
+
+test('a write whose answer was lost is looked at again, and counts', async (t) => {
+  const world = await World.start(2)
+  await world.host(1).agent.create('data', OPTIONS)
+  await world.use(1, 'data', 'one')
+  await world.clock.advance(30_000)
+  const entry = await world.registry.volume('data')
+  if (entry === null) throw new Error('no record')
+  // An older state of the registry came back.
+  await world.registry.updateVolume({ ...entry.value, epoch: 0, last: null, copies: {} }, entry.revision)
+  let lost = 0
+  world.registry.afterWrite = (record) => {
+    if (record.epoch === 0 || lost++ > 0) return
+    throw new Error('the answer is lost')
+  }
+  const view = await world.clock.until(world.host(1).agent.recover(never))
+  t.deepEqual(view, { written: ['data'], kept: [], problems: [] })
+  t.is(lost, 1)
+  t.is((await world.record('data')).last?.hash, 'hash of one')
+})

@@ -80,7 +80,8 @@ function newerOf(a: Checkpoint | null, b: Checkpoint): Checkpoint {
 
 function copyAfter(copy: CopyRecord, said: Checkpoint | undefined, last: Checkpoint, at: string): CopyRecord {
   if (copy.state === 'diverged') return copy
-  const { epoch, seq } = said === undefined || compareCheckpoints(copy, said) > 0 ? copy : said
+  // What a host says of itself is right, also when it is older than what was known: it may have begun anew after a take-over.
+  const { epoch, seq } = said ?? copy
   const current = epoch === last.epoch && seq === last.seq && (said !== undefined || copy.state === 'current')
   const fallen = said !== undefined || copy.state === 'current' ? 'behind' : copy.state
   const state = current ? 'current' : fallen

@@ -85,8 +85,10 @@ export class Offering {
           if (ended.aborted) return
           const label = this.#core.hosts.labelWithAge(host)
           const why = error instanceof WherryError ? error.message : String(error)
+          // A host that is away for days is news once.
+          const level = this.#failures.has(host) ? 'debug' : 'info'
           this.#failures.set(host, `${label}: ${why}`)
-          log.info({ err: error, volume: this.#hold.name, host: label }, 'a copy did not get a checkpoint')
+          log[level]({ err: error, volume: this.#hold.name, host: label }, 'a copy did not get a checkpoint')
         },
       )
       .finally(() => {

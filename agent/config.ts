@@ -24,6 +24,7 @@ export interface Config {
   readonly mountDeadlineMs: number
   readonly heartbeatMs: number
   readonly leaseMs: number
+  readonly seizeAfterMs: number
   /** How long containers may stand still for one checkpoint. */
   readonly pauseBudgetMs: number
   /** Most of the time that checkpoints of held volumes may take on this host; above 0, at most 1. */
@@ -40,6 +41,8 @@ const LONGEST_MOUNT_DEADLINE_MS = 110_000
 const SHORTEST_MOUNT_DEADLINE_MS = 1_000
 /** A lease must outlive a lost heartbeat or two and the 5 to 6 s that a killed registry leader costs. */
 const HEARTBEATS_PER_LEASE = 4
+/** Whoever carried on without a registry learns within 2 s that it is back, and then has a lease's time to renew or to pause; clocks differ by 1 %. */
+const LEASES_BEFORE_SEIZING = 1.5
 /** Faster heartbeats load the registry without making anything safer. */
 const SHORTEST_HEARTBEAT_MS = 100
 
@@ -113,6 +116,7 @@ const SETTINGS = {
   ),
   WHERRY_HEARTBEAT: duration('1s', 'of 100ms or more', SHORTEST_HEARTBEAT_MS, DAY_MS),
   WHERRY_LEASE: duration('8s', 'of 1s or more', 1_000, DAY_MS),
+  WHERRY_SEIZE_AFTER: duration('12s', 'of 1500ms or more', 1_500, DAY_MS),
   WHERRY_PAUSE_BUDGET: duration('500ms', 'from 10ms to 1m', SHORTEST_PAUSE_MS, LONGEST_PAUSE_MS),
   WHERRY_CHECKPOINT_SHARE: setting('20%', 'a share from 1% to 100%', '20%', parseShare),
   WHERRY_REPLACE_AFTER: duration('10m', 'of 1s or more', 1_000, Number.MAX_SAFE_INTEGER),
@@ -162,6 +166,7 @@ function toConfig(values: Required<Values>): Config {
     mountDeadlineMs: values.WHERRY_MOUNT_DEADLINE,
     heartbeatMs: values.WHERRY_HEARTBEAT,
     leaseMs: values.WHERRY_LEASE,
+    seizeAfterMs: values.WHERRY_SEIZE_AFTER,
     pauseBudgetMs: values.WHERRY_PAUSE_BUDGET,
     checkpointShare: values.WHERRY_CHECKPOINT_SHARE,
     replaceAfterMs: values.WHERRY_REPLACE_AFTER,
@@ -173,7 +178,7 @@ function toConfig(values: Required<Values>): Config {
 /** Settings that are fine each on its own and wrong together. Those that did not parse have been reported already. */
 function contradictions(values: Values): string[] {
   const { WHERRY_ADVERTISE: advertise, WHERRY_PEERS: peers, WHERRY_NATS: nats } = values
-  const { WHERRY_HEARTBEAT: heartbeatMs, WHERRY_LEASE: leaseMs } = values
+  const { WHERRY_HEARTBEAT: heartbeatMs, WHERRY_LEASE: leaseMs, WHERRY_SEIZE_AFTER: seizeAfterMs } = values
   const problems: string[] = []
   if (advertise === '' && (isNotEmpty(peers) || isNotEmpty(nats))) {
     problems.push(
@@ -195,6 +200,11 @@ function contradictions(values: Values): string[] {
   if (heartbeatMs !== undefined && leaseMs !== undefined && leaseMs < HEARTBEATS_PER_LEASE * heartbeatMs) {
     problems.push(
       `WHERRY_LEASE must be at least ${HEARTBEATS_PER_LEASE} times WHERRY_HEARTBEAT, for example ${DEFAULTS.WHERRY_LEASE} and ${DEFAULTS.WHERRY_HEARTBEAT}`,
+    )
+  }
+  if (leaseMs !== undefined && seizeAfterMs !== undefined && seizeAfterMs < LEASES_BEFORE_SEIZING * leaseMs) {
+    problems.push(
+      `WHERRY_SEIZE_AFTER must be at least ${LEASES_BEFORE_SEIZING} times WHERRY_LEASE, for example ${DEFAULTS.WHERRY_SEIZE_AFTER} and ${DEFAULTS.WHERRY_LEASE}`,
     )
   }
   return problems

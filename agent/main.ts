@@ -4,17 +4,23 @@ import { ulid } from 'ulid'
 import { serveApi } from './api/server.ts'
 import { NatsBus } from './bus/bus.ts'
 import { EmbeddedNats } from './bus/embedded.ts'
-import { planNats } from './bus/plan.ts'
+import { leaderlessQuorum, planNats } from './bus/plan.ts'
+import { createSight } from './bus/sight.ts'
 import { systemClock } from './clock.ts'
 import { type Config, EXIT_WRONG_SETTING, type Paths, parseConfig, pathsUnder, rootOf } from './config.ts'
 import { createEngine } from './docker/engine.ts'
+import { openDrainWish } from './drain-wish.ts'
 import { codeOf, WherryError } from './errors.ts'
+import { openPauses } from './fence/pauses.ts'
+import { createAgentWatchdog } from './fence/words.ts'
 import { readHostId } from './host-id.ts'
 import { createMobility } from './mobility/mobility.ts'
 import type { Parts } from './mobility/parts.ts'
 import { openMover } from './mover/mover.ts'
+import { streamOf } from './registry/bucket.ts'
 import { VolumeCache } from './registry/cache.ts'
 import { JetStreamRegistry } from './registry/registry.ts'
+import { BUCKETS } from './registry/setup.ts'
 
 /** Where a host without peers says it is; nobody dials it. */
 const LONE_ADDRESS = '127.0.0.1'
@@ -22,6 +28,8 @@ const LONE_ADDRESS = '127.0.0.1'
 /** Puts the agent's parts together, outermost last, and takes them down in the opposite order when `stop` aborts. */
 async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: AbortSignal): Promise<void> {
   await using stack = new AsyncDisposableStack()
+  // Early: the plugin takes an agent that says nothing for stuck.
+  const watchdog = stack.use(createAgentWatchdog(process))
   const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as {
     version: string
   }
@@ -61,6 +69,10 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: Ab
   const cache = new VolumeCache({ registry })
   cache.follow(signal)
 
+  const engine = createEngine({ socketPath: paths.dockerSocket, log })
+  const pauses = await openPauses({ stateDir, engine, log })
+  const streams = [BUCKETS.volumes, BUCKETS.hosts].map(streamOf)
+  const sight = createSight({ plan, advertise: config.advertise, server: nats, streams })
   const parts: Parts = {
     self: {
       id: hostId,
@@ -72,13 +84,26 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: Ab
     cache,
     store: mover.store,
     puller: mover.puller,
+    peers: mover.peers,
+    sight,
+    watchdog,
+    pauses,
     bus,
-    engine: createEngine({ socketPath: paths.dockerSocket, log }),
+    engine,
     clock: systemClock,
     newId: ulid,
     log,
     heartbeatMs: config.heartbeatMs,
     leaseMs: config.leaseMs,
+    seizeAfterMs: config.seizeAfterMs,
+    pauseBudgetMs: config.pauseBudgetMs,
+    checkpointShare: config.checkpointShare,
+    replaceAfterMs: config.replaceAfterMs,
+    peerAddresses: config.peers.map((address) => ({ address, port: config.transferPort })),
+    drainWish: await openDrainWish(stateDir),
+    alone,
+    registryHosts: plan.servers,
+    leaderlessQuorum: leaderlessQuorum(plan),
     signal,
   }
   const standing = [...(plan.warning === null ? [] : [plan.warning]), ...(await nats.leftBehind())]
@@ -87,7 +112,7 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: Ab
   await mobility.start()
   if (!alone) {
     const { advertise: host, transferPort: port } = config
-    stack.use(await mover.serve({ host, port, choose: mobility.source }))
+    stack.use(await mover.serve({ host, port, choose: mobility.source, answer: mobility.answer }))
   }
   stack.use(await serveApi({ mobility, socketPath: paths.agentSocket, log }))
   log.info({ hostId, mode: plan.mode, version }, 'agent serves')

@@ -110,6 +110,8 @@ export interface HostRecord {
   readonly swarmNode: string | null
   /** Names of the containers that use a volume on this host, by volume id. */
   readonly uses: Readonly<Record<string, readonly string[]>>
+  /** By volume id: the newest checkpoint of a volume held here that another host has, and until when it had everything (this host's clock). */
+  readonly covered: Readonly<Record<string, { readonly epoch: number; readonly seq: number; readonly at: string }>>
   /** Time of this heartbeat, ISO 8601, the host's own clock. */
   readonly at: string
   /** Counts this host's renewals since its agent started; with `incarnation` it tells a host which of its writes this is. */

@@ -39,7 +39,9 @@ export class Directory implements HostDirectory {
   /** The newest heartbeat that was read, and since when it has stood still before this host's own eyes. */
   heartbeat(id: string): { readonly entry: Versioned<HostRecord>; readonly seenMs: number } | null {
     const heard = this.#heard.get(id)
-    return heard === undefined ? null : { entry: { value: heard.record, revision: heard.revision }, seenMs: heard.seenMs }
+    return heard === undefined
+      ? null
+      : { entry: { value: heard.record, revision: heard.revision }, seenMs: heard.seenMs }
   }
 
   get(id: string): HostRecord | undefined {

@@ -41,7 +41,8 @@ export class Expiry {
     const write = await registry.updateHost({ ...value, expiredBy: self.id }, revision)
     if (write.outcome !== 'done') return false
     this.#hosts.see([write.entry])
-    if (value.expiredBy === null) log.warn({ host: this.#hosts.label(host) }, "the host's lease is over: it was not renewed in time")
+    if (value.expiredBy === null)
+      log.warn({ host: this.#hosts.label(host) }, "the host's lease is over: it was not renewed in time")
     return true
   }
 }

@@ -47,5 +47,7 @@ export class Guarding {
 }
 
 function hasCopyElsewhere(record: VolumeRecord, self: string): boolean {
-  return Object.entries(record.copies).some(([host, copy]) => host !== self && copy.seq > 0 && copy.state !== 'diverged')
+  return Object.entries(record.copies).some(
+    ([host, copy]) => host !== self && copy.seq > 0 && copy.state !== 'diverged',
+  )
 }

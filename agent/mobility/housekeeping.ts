@@ -5,7 +5,7 @@ import { dropUnborn, followNewest, type IdleSince } from './copy-upkeep.ts'
 import type { Core } from './core.ts'
 import { settleFences } from './fences.ts'
 import type { Heartbeat } from './lease.ts'
-import { keepPlaced } from './placement.ts'
+import { createPlacementMemory, keepPlaced } from './placement-upkeep.ts'
 import { releaseIfUnused } from './release.ts'
 import { clearTombstones, finishRemoval } from './removal.ts'
 import { confirmHolds, settleDiverged } from './returning.ts'
@@ -24,7 +24,7 @@ export const HOUSEKEEPING = '/housekeeping'
 
 /** What this host's heartbeat says; answers at once from what was last known of the disk. */
 export async function describeHost(
-  core: Pick<Core, 'parts' | 'engine' | 'uses' | 'disk'>,
+  core: Pick<Core, 'parts' | 'engine' | 'uses' | 'disk' | 'checkpointing'>,
   held: readonly LocalCopy[],
 ): Promise<Heartbeat> {
   const { parts, engine, disk } = core
@@ -35,6 +35,12 @@ export async function describeHost(
     transferPort: parts.self.transferPort,
     swarmNode: engine.swarmNode,
     uses: Object.fromEntries(held.map((copy) => [copy.id, core.uses.live(copy.name)])),
+    covered: Object.fromEntries(
+      held.flatMap(({ id }) => {
+        const covered = core.checkpointing.covered(id)
+        return covered === null ? [] : [[id, covered]]
+      }),
+    ),
     freeBytes: disk.freeBytes,
     totalBytes: disk.totalBytes,
     zone: engine.zone,
@@ -62,6 +68,7 @@ export async function watchHosts(core: Core): Promise<void> {
 export async function keepHouse(core: Core): Promise<void> {
   const { parts } = core
   const idle: IdleSince = new Map()
+  const placement = createPlacementMemory(core)
   const startedMs = parts.clock.elapsedMs()
   let copiesAtMs = 0
   let leftoversAtMs = 0
@@ -77,7 +84,7 @@ export async function keepHouse(core: Core): Promise<void> {
     if (nowMs >= copiesAtMs) {
       steps.push(['look at the disk', async () => void Object.assign(core.disk, await parts.store.space())])
       steps.push(['compare copies with their records', () => compareCopies(core)])
-      steps.push(['place copies', () => keepPlaced(core)])
+      steps.push(['place copies', () => keepPlaced(core, placement)])
       steps.push(['catch up copies', () => followNewest(core, idle)])
       steps.push(['drop what never became a copy', () => dropUnborn(core, startedMs)])
       copiesAtMs = nowMs + COPIES_EVERY_MS

@@ -9,7 +9,7 @@ const ASK_AFTER_HEARTBEATS = 1.5
  * A registry without a leader for this long has broken the row of acknowledged renewals of whoever watches (Lease): a moment of an election alone has
  * not, and proves nothing.
  */
-const LEADERLESS_HEARTBEATS = 4
+const LEADERLESS_HEARTBEATS = 3
 /** An answer that takes longer is none. */
 const ANSWER_HEARTBEATS = 1
 
@@ -17,10 +17,13 @@ const sight = z.object({ server: z.boolean(), leader: z.boolean() })
 
 /**
  * Promise 6's exception. While this host cannot renew, it asks the hosts of the registry's servers, straight and again every heartbeat, whether they see a
- * leader. As long as more than half of all of them say no, nobody anywhere can end a lease or take a volume over, and the lease runs on.
+ * leader. As long as so many say no that no bucket can have one, nobody anywhere can end a lease or take a volume over, and the lease runs on.
  */
 export class Isolation {
-  readonly #parts: Pick<Parts, 'peers' | 'sight' | 'clock' | 'self' | 'signal' | 'heartbeatMs' | 'registryHosts' | 'log'>
+  readonly #parts: Pick<
+    Parts,
+    'peers' | 'sight' | 'clock' | 'self' | 'signal' | 'heartbeatMs' | 'registryHosts' | 'leaderlessQuorum' | 'log'
+  >
   readonly #hosts: Directory
   readonly #lease: Lease
   readonly #prolonged: () => void
@@ -34,8 +37,8 @@ export class Isolation {
 
   /** Watches until the agent stops. With a NATS of the user's own there is nobody to ask, and no exception. */
   async run(): Promise<void> {
-    const { clock, signal, heartbeatMs, registryHosts, log } = this.#parts
-    if (registryHosts.length === 0) return
+    const { clock, signal, heartbeatMs, leaderlessQuorum, log } = this.#parts
+    if (!Number.isFinite(leaderlessQuorum)) return
     let leaderlessSinceMs = Number.POSITIVE_INFINITY
     let said = false
     while (!signal.aborted) {
@@ -57,13 +60,13 @@ export class Isolation {
     }
   }
 
-  /** More than half of all registry hosts were reached now, and each of those sees no leader. */
+  /** So many registry hosts were reached now that see no leader that there is none, and nobody says otherwise. */
   async #leaderless(): Promise<boolean> {
-    const { registryHosts, clock, signal, heartbeatMs } = this.#parts
+    const { registryHosts, leaderlessQuorum, clock, signal, heartbeatMs } = this.#parts
     const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_HEARTBEATS * heartbeatMs)])
     const answers = await Promise.all(registryHosts.map((address) => this.#ask(address, inTime)))
     const none = answers.filter((answer) => answer === 'no leader').length
-    return none > registryHosts.length / 2 && !answers.includes('leader')
+    return none >= leaderlessQuorum && !answers.includes('leader')
   }
 
   async #ask(address: string, signal: AbortSignal): Promise<'leader' | 'no leader' | 'unknown'> {
@@ -71,7 +74,9 @@ export class Isolation {
     try {
       const port = this.#hosts.all().find((host) => host.address === address)?.transferPort ?? self.transferPort
       const answer =
-        address === self.address ? await this.#parts.sight() : await peers.ask({ address, port }, { kind: 'registry' }, signal)
+        address === self.address
+          ? await this.#parts.sight()
+          : await peers.ask({ address, port }, { kind: 'registry' }, signal)
       const seen = sight.parse(answer)
       // A host that runs none of the servers has no voice.
       if (!seen.server) return 'unknown'

@@ -19,11 +19,14 @@ import { HeldCopies } from './held-copies.ts'
 import { Hints } from './hints.ts'
 import { describeHost, HOUSEKEEPING, keepHouse, watchHosts } from './housekeeping.ts'
 import { Isolation } from './isolation.ts'
+import { leadNodes } from './labels.ts'
 import { Lease } from './lease.ts'
 import { mountVolume } from './mount.ts'
 import type { Parts } from './parts.ts'
+import { followNodes } from './placement-node.ts'
 import { promoteVolume } from './promote.ts'
 import { recoverRegistry } from './recover.ts'
+import { takeInventory } from './recover-inventory.ts'
 import { notFound } from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
 import { finishRemoval, removeVolume } from './removal.ts'
@@ -64,6 +67,8 @@ export function createMobility(
         core.wakes.wake(HOUSEKEEPING)
       }, parts.signal)
       hints.start()
+      followNodes(core)
+      void leadNodes(core)
       void core.lease.run()
       void isolation.run()
       void watchHosts(core)
@@ -132,7 +137,7 @@ function createCore(parts: Parts): Core {
   const wakes = new Wakes()
   const held = new HeldCopies(parts)
   const confirmed: Core['confirmed'] = new Map()
-  const describe = async () => describeHost(core, await held.list())
+  const describe = async () => describeHost(whole, await held.list())
   const lease = new Lease(parts, describe, (lapsed) => {
     // Others may have taken over meanwhile: a write has to tell for each hold.
     if (lapsed) confirmed.clear()
@@ -172,7 +177,7 @@ async function answerQuestion(core: Core, question: Question, signal: AbortSigna
     case 'registry':
       return await core.parts.sight()
     case 'inventory':
-      return (await core.parts.store.copies()).copies
+      return await takeInventory(core)
   }
 }
 

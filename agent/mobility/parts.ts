@@ -75,6 +75,8 @@ export interface Parts {
   readonly alone: boolean
   /** Addresses of the hosts that run the registry's servers; empty with a NATS of the user's own. */
   readonly registryHosts: readonly string[]
+  /** How many of them must see no leader before it is certain that none of the registry's buckets has one; Infinity: nobody can know. */
+  readonly leaderlessQuorum: number
   /** Aborts when the agent shuts down. */
   readonly signal: AbortSignal
 }

@@ -52,6 +52,8 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
   if (state === 'lost') return await giveUpHold(core, local)
   if (state !== 'released') {
     await store.update(id, { checkpoint: final })
+    // Whatever becomes of the write: from here on only another one can tell whether this host still holds the volume.
+    core.confirmed.delete(id)
     if ((await commitRelease(core, local, local.held, final)) === 'lost') return
   }
   core.confirmed.delete(id)
@@ -128,6 +130,8 @@ async function commitRelease(
     }
     // Either the read is stale or the hold never reached the registry. A write tells: it can only win in the second case.
     if (record.epoch < held.epoch) return { ...record }
+    // An earlier try whose answer was lost has released it.
+    if (record.epoch === held.epoch && record.holder === null) return record
     outcome = 'lost'
     return record
   }

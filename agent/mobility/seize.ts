@@ -138,9 +138,13 @@ export function isTakeOverReady(local: LocalCopy | null, best: Checkpoint): bool
 
 /** Between the checkpoint and the last sign of life of the holder, by the clocks of both hosts. */
 function ageAtLossSeconds(core: Core, record: VolumeRecord, best: Checkpoint): number {
-  const silentMs = record.holder === null ? 0 : core.hosts.silentMs(record.holder.host)
+  const { holder } = record
+  const silentMs = holder === null ? 0 : core.hosts.silentMs(holder.host)
   const lostAtMs = core.parts.clock.now().getTime() - (Number.isFinite(silentMs) ? silentMs : 0)
-  return Math.max(0, Math.round((lostAtMs - Date.parse(best.at)) / 1000))
+  const covered = holder === null ? undefined : core.hosts.get(holder.host)?.covered[record.id]
+  // A tree that did not change since the checkpoint is as young as the holder's last look at it.
+  const isSame = covered !== undefined && compareCheckpoints(covered, best) === 0
+  return Math.max(0, Math.ceil((lostAtMs - Date.parse(isSame ? covered.at : best.at)) / 1000))
 }
 
 function behindAll(record: VolumeRecord, best: Checkpoint): VolumeRecord['copies'] {

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { ulid } from 'ulid'
 import type { Checkpoint, VolumeOptions } from '../../agent/model.ts'
+import { DEFAULT_OPTIONS } from '../../agent/options.ts'
 import type { Capture } from '../../agent/store/contract.ts'
 import { run } from '../lab/harness/command.ts'
 import { addressOfHost } from '../lab/harness/network.ts'
@@ -135,7 +136,7 @@ export class WherryPeer implements AsyncDisposable {
     this.#seq = 0
     this.#checkpoint = null
     const owner = (await this.#case.owner?.()) ?? { uid: 0, gid: 0 }
-    const options: VolumeOptions = { ...owner, mode: 0o700 }
+    const options: VolumeOptions = { ...DEFAULT_OPTIONS, ...owner, mode: 0o700 }
     this.source = (await this.#h1.tell({ do: 'create', id: this.#id, options })) as string
     this.#receiver = (await this.#h2.tell({ do: 'create', id: this.#id, options })) as string
     if (old.id === '') return

@@ -24,6 +24,7 @@ const NO_SETTINGS: Config = {
   mountDeadlineMs: 110_000,
   heartbeatMs: 1_000,
   leaseMs: 8_000,
+  seizeAfterMs: 12_000,
   pauseBudgetMs: 500,
   checkpointShare: 0.2,
   replaceAfterMs: 600_000,

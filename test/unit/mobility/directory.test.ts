@@ -32,6 +32,7 @@ const record = (at: string): HostRecord => ({
   incarnation: 'i',
   swarmNode: null,
   uses: { v: ['db'] },
+  covered: {},
   at,
   renewal: 1,
   expiredBy: null,

@@ -246,6 +246,6 @@ export class HeldKit {
 
 function heartbeat(name: string, clock: VirtualClock): HostRecord {
   const self = { id: name, name, address: name, transferPort: 1, incarnation: name, swarmNode: null, uses: {} }
-  const lease = { at: clock.now().toISOString(), renewal: 1, expiredBy: null, zone: null, draining: false }
+  const lease = { at: clock.now().toISOString(), renewal: 1, expiredBy: null, zone: null, draining: false, covered: {} }
   return { ...self, ...lease, freeBytes: 1e12, totalBytes: 1e12 }
 }

@@ -124,6 +124,7 @@ export class MemoryHost {
       replaceAfterMs: 600_000,
       alone: false,
       registryHosts: this.#world.names,
+      leaderlessQuorum: Math.floor(this.#world.names.length / 2) + 1,
       peerAddresses: this.#world.names.map((address) => ({ address, port: 1 })),
       drainWish: {
         get: () => this.drained,

@@ -4,7 +4,8 @@ import type { DrainView } from './contract.ts'
 import type { Core } from './core.ts'
 import { HOUSEKEEPING } from './housekeeping.ts'
 import { isNewest, type PlacementHost, placeCopies } from './placement.ts'
-import { isDraining, placementHosts, whyBusy } from './placement-upkeep.ts'
+import { isDraining, placementHosts } from './placement-hosts.ts'
+import { whyBusy } from './placement-surplus.ts'
 
 /**
  * Notes that this host's copies are to leave (or no longer), and says which are still here and why. The wish is durable on return and outlives the agent;

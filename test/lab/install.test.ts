@@ -16,6 +16,14 @@ test.serial('scripts/install makes a single host ready, and once more keeps its 
   const before = await inspect(host, 'data')
   t.regex(String(before?.Status?.copies), /^h1: current|^h1: filling|none/)
 
+  const listed = JSON.parse((await wherry(lab, 'ls', '--json')).stdout) as { name: string }[]
+  t.deepEqual(
+    listed.map(({ name }) => name),
+    ['data'],
+  )
+  t.regex((await wherry(lab, 'hosts')).stdout, /h1 \(this\) .*alive/)
+  t.regex((await wherry(lab, 'inspect', 'nothing')).stderr, /VOLUME_NOT_FOUND/)
+
   await host.docker([
     'run',
     '-d',
@@ -62,8 +70,16 @@ test.serial('a wrong setting stops the start with one line that says what to wri
   t.regex(lines[0] ?? '', /WHERRY_LEASE must be a time .*for example 8s; it is \\*"8\\*"/)
 })
 
+/** The command as it is installed on the host. */
+function wherry(lab: Lab, ...args: string[]) {
+  return run('scripts/wherry', args, { env: engineOf(lab), allowFailure: true })
+}
+
+function engineOf(lab: Lab) {
+  return { DOCKER_HOST: `unix://${lab.host(1).socket}`, PATH: lab.engine.path }
+}
+
 /** Runs scripts/install as someone on the host would. */
 function install(lab: Lab, settings: string[], allowFailure = false) {
-  const env = { DOCKER_HOST: `unix://${lab.host(1).socket}`, PATH: lab.engine.path }
-  return run('scripts/install', settings, { env, allowFailure })
+  return run('scripts/install', settings, { env: engineOf(lab), allowFailure })
 }

@@ -1,0 +1,121 @@
+import type { Checkpoint, VolumeRecord } from '../model.ts'
+import type { LocalCopy } from '../store/contract.ts'
+import { changeVolume, STALE_READ } from './commit.ts'
+import { withCopy, withoutCopy } from './copy-state.ts'
+import type { Core } from './core.ts'
+import { mayGiveUp, type PlacementHost, placeCopies } from './placement.ts'
+
+/** Bound of one registry write; the next look tries again. */
+const WRITE_MS = 5_000
+
+type Change = VolumeRecord | null | typeof STALE_READ
+
+/** Writes this host into the record as one that keeps a copy, unless somebody else took the place meanwhile. */
+export async function joinRecord(
+  core: Core,
+  seen: VolumeRecord,
+  local: LocalCopy | null,
+  hosts: readonly PlacementHost[],
+): Promise<boolean> {
+  const { self, clock, log } = core.parts
+  const committed = local?.held === null && !local.applying ? local.checkpoint : null
+  let joined = false
+  const change = (record: VolumeRecord | null): Change => {
+    joined = false
+    if (record === null || record.id !== seen.id || record.removedAt !== null) return record
+    if (record.epoch < seen.epoch) return STALE_READ
+    const mine = record.copies[self.id]
+    joined = mine?.kept === true
+    if (joined || !placeCopies(record, hosts).includes(self.id)) return record
+    // A holder learns in its own write, and never later, that somebody could take over from it: a tree that it does not know of waits for that.
+    if (mine === undefined && local !== null && local.checkpoint !== null && record.holder !== null) return record
+    joined = true
+    const at = clock.now().toISOString()
+    if (mine !== undefined) return withCopy(record, self.id, { ...mine, kept: true })
+    const known =
+      committed === null
+        ? { epoch: 0, seq: 0, state: 'filling' as const }
+        : { ...toPoint(committed), state: 'behind' as const }
+    return withCopy(record, self.id, { ...known, at, kept: true })
+  }
+  const { written } = await changeVolume(core.parts, seen.name, change, writeTime(core))
+  if (written && seen.copies[self.id] === undefined) log.info({ volume: seen.name }, 'this host is to keep a copy')
+  return joined
+}
+
+/** Writes down that this host's copy is one too many, if it is. */
+export async function unkeep(core: Core, seen: VolumeRecord, hosts: readonly PlacementHost[]): Promise<void> {
+  const { self } = core.parts
+  const change = (record: VolumeRecord | null): Change => {
+    if (record === null || record.id !== seen.id) return record
+    if (record.epoch < seen.epoch) return STALE_READ
+    const mine = record.copies[self.id]
+    if (mine === undefined || !mine.kept || mine.state === 'filling') return record
+    return placeCopies(record, hosts).includes(self.id) ? record : withCopy(record, self.id, { ...mine, kept: false })
+  }
+  await changeVolume(core.parts, seen.name, change, writeTime(core))
+}
+
+/** Writes a copy at rest that an idle volume's record does not know into it; what it is worth is found out like any other's. */
+export async function rejoinRecord(core: Core, seen: VolumeRecord, checkpoint: Checkpoint): Promise<void> {
+  const { self, clock } = core.parts
+  const change = (record: VolumeRecord | null): Change => {
+    if (record === null || record.id !== seen.id || record.removedAt !== null) return record
+    if (record.holder !== null || record.copies[self.id] !== undefined) return record
+    const at = clock.now().toISOString()
+    return withCopy(record, self.id, { ...toPoint(checkpoint), state: 'behind', at, kept: true })
+  }
+  await changeVolume(core.parts, seen.name, change, writeTime(core))
+}
+
+/** True when this host's entry is off the record by a write of this call, which looked whether enough others are current. */
+export async function leaveRecord(
+  core: Core,
+  seen: VolumeRecord,
+  local: LocalCopy | null,
+  hosts: readonly PlacementHost[],
+): Promise<boolean> {
+  const { self } = core.parts
+  let tried = false
+  let left = false
+  const change = (record: VolumeRecord | null): Change => {
+    left = false
+    if (record === null || record.id !== seen.id) return record
+    if (record.epoch < seen.epoch) return STALE_READ
+    // The registry has lost changes since: it is not to be believed about anybody's copy.
+    if (local !== null && local.epochSeen > record.epoch) return record
+    const mine = record.copies[self.id]
+    if (mine === undefined) {
+      // Only after a write of ours whose answer was lost; a read alone may be older than the entry.
+      left = tried
+      return record
+    }
+    const checkpoint = local?.checkpoint ?? null
+    const isEmpty = checkpoint === null && mine.state === 'filling' && record.holder?.host !== self.id
+    const mayGo = isEmpty
+      ? !placeCopies(record, hosts).includes(self.id)
+      : mayGiveUp(record, self.id, hosts, (id) => core.hosts.alive(id)) && !isAbove(checkpoint, record)
+    if (!mayGo) return record
+    tried = true
+    left = true
+    return withoutCopy(record, self.id)
+  }
+  await changeVolume(core.parts, seen.name, change, writeTime(core))
+  return left
+}
+
+/** Newer than all the cluster has: whatever the reason, it is not for housekeeping to judge. */
+function isAbove(checkpoint: Checkpoint | null, { last }: VolumeRecord): boolean {
+  if (checkpoint === null) return false
+  if (last === null) return true
+  return checkpoint.epoch > last.epoch || (checkpoint.epoch === last.epoch && checkpoint.seq > last.seq)
+}
+
+function toPoint({ epoch, seq }: Checkpoint): { epoch: number; seq: number } {
+  return { epoch, seq }
+}
+
+function writeTime(core: Core): AbortSignal {
+  const { signal, clock } = core.parts
+  return AbortSignal.any([signal, clock.deadline(WRITE_MS)])
+}

@@ -41,6 +41,7 @@ export async function diverge(parts: DivergingParts, copy: LocalCopy, at: string
   const tree: DivergedTree = { name, epoch, base, at }
   await mkdir(placeOf(layout, name), { recursive: true, mode: 0o700 })
   await describe(layout, copy, tree)
+  faultPoint('diverge-described')
   await writeDurably(intentPath(layout), [Buffer.from(JSON.stringify({ version: VERSION, ...tree }))])
   faultPoint('diverge-begun')
   return await putAside(parts, copy, tree)

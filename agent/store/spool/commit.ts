@@ -9,9 +9,11 @@ import { adoptKept, dropKept, keepSnapshot } from '../snapshot/kept.ts'
 import type { Rounds } from './round.ts'
 import { SpoolIndex } from './spool-index.ts'
 
+const MAKING = 'next'
+
 /** Where a spool is made. A leftover means nothing. */
 export function makingDirectory(layout: Layout): string {
-  return join(layout.spool, 'next')
+  return join(layout.spool, MAKING)
 }
 
 /** The spool of the checkpoint with this hash. The record says which checkpoint that is: all others mean nothing. */
@@ -38,7 +40,7 @@ export async function placeSpool(layout: Layout, rounds: Rounds, faultPoint: Fau
   faultPoint('spool-placed')
 }
 
-/** After the record has named the checkpoint: the snapshot becomes the copy's last, older spools go. May be repeated. */
+/** After the record has named the checkpoint: the snapshot becomes the copy's last, other spools go but for one in the making. May be repeated. */
 export async function adoptSpool(layout: Layout, hash: string, faultPoint: FaultPoint): Promise<void> {
   const place = spoolDirectory(layout, hash)
   if (await adoptKept(place, layout.directory, faultPoint)) {
@@ -46,7 +48,7 @@ export async function adoptSpool(layout: Layout, hash: string, faultPoint: Fault
     faultPoint('live-dropped')
   }
   for (const name of await namesIn(layout.spool)) {
-    if (name === hash) continue
+    if (name === hash || name === MAKING) continue
     await removeIfThere(join(layout.spool, name))
     faultPoint('old-spool-removed')
   }

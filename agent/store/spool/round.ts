@@ -1,6 +1,7 @@
 import { closeSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { FaultPoint } from '../../fault-point.ts'
 import { changed } from '../capture/refusals.ts'
 import { type Scan, scanTree } from '../capture/scan.ts'
 import type { Capture } from '../contract.ts'
@@ -20,6 +21,7 @@ export interface SpoolParts {
   /** The volume's name, for messages. */
   readonly volume: string
   readonly pool: BlockPool
+  readonly faultPoint: FaultPoint
 }
 
 /** What the last round captured. */
@@ -90,6 +92,7 @@ export class Rounds implements AsyncDisposable {
     this.#tickNs = tickNs
     const scan = await orDiskFull(layout.directory, volume, () => this.#scan(quiet, tickNs, signal))
     await this.#follow(scan)
+    this.#parts.faultPoint('spool-scanned')
     if (!scan.complete) throw signal.reason
     const lacking = this.making.lacking(scan, await this.#needs.find(scan))
     const chosen = await affordable(layout.directory, volume, scan, lacking)

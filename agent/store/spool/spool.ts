@@ -1,5 +1,4 @@
 import { codeOf, WherryError } from '../../errors.ts'
-import type { FaultPoint } from '../../fault-point.ts'
 import { Lanes } from '../../lanes.ts'
 import type { Checkpoint } from '../../model.ts'
 import type { Recycler } from '../../recycler.ts'
@@ -20,7 +19,6 @@ export interface SpoolOptions extends SpoolParts {
   readonly sync: () => Promise<bigint>
   /** Changes the copy's record, durably. */
   readonly update: (change: Partial<Omit<LocalCopy, 'id'>>) => Promise<unknown>
-  readonly faultPoint: FaultPoint
 }
 
 /**
@@ -91,6 +89,7 @@ export class Spool {
   /** After a crash: finishes a commit that had counted, removes what had not. */
   async recover(record: LocalCopy): Promise<void> {
     const { layout, faultPoint } = this.#options
+    await removeIfThere(makingDirectory(layout))
     if (record.checkpoint !== null) await adoptSpool(layout, record.checkpoint.hash, faultPoint)
     if (record.held === null || record.checkpoint === null) await this.drop()
   }

@@ -1,0 +1,101 @@
+// In properties: ava's own assertions would end the test before fast-check has found a smaller case.
+import { deepEqual, ok } from 'node:assert/strict'
+import { join } from 'node:path'
+import test from 'ava'
+import fc from 'fast-check'
+import { codeOf } from '../../../../agent/errors.ts'
+import { describeTree } from '../comparer.ts'
+import { BEGINNING, edit, editing, editSlowly, LIMITS, making } from '../edits.ts'
+import { type FileSystemKind, fileSystem } from '../file-systems.ts'
+import { type Host, host, volume } from '../fixture.ts'
+import { Held } from './held.ts'
+
+/** Some 10 s for each file system on two calm cores. */
+const RUNS: Record<FileSystemKind, number> = { ext4: 12, xfs: 6, btrfs: 6 }
+const LIVE_RUNS = 6
+const PAUSE_MS = 2
+/** With somebody writing all the time a copy that is far behind may have to wait for the next checkpoint, and the one after. */
+const CHECKPOINTS_TO_CONVERGE = 3
+
+const someEdits = fc.array(editing, { minLength: 3, maxLength: 25 })
+/** A tree, and for each checkpoint the edits before it, during its rounds and after it. */
+const history = fc.tuple(
+  fc.array(making, { minLength: 5, maxLength: 30 }),
+  fc.array(fc.tuple(someEdits, someEdits, someEdits), { minLength: 2, maxLength: 3 }),
+)
+
+for (const [kind, numRuns] of Object.entries(RUNS) as [FileSystemKind, number][]) {
+  test(`promise 5: after any edits on ${kind} a copy at one checkpoint gets the next exactly, while the tree moves on`, async (t) => {
+    const root = fileSystem(t, kind)
+    const [one, two] = [await host(t, join(root, 'one')), await host(t, join(root, 'two'))]
+    const property = fc.asyncProperty(history, async ([tree, checkpoints]) => {
+      const it = await Held.begin(one, volume())
+      edit(it.data, [...BEGINNING, ...tree])
+      for (const [before, during, after] of checkpoints) {
+        edit(it.data, before)
+        await Promise.all([it.rounds(2), editSlowly(it.data, during, PAUSE_MS)])
+        const then: string[] = []
+        const taken = await it.take('quiet', () => then.push(...describeTree(it.data)))
+        edit(it.data, after)
+        ok((await it.copyTo(two, taken)).complete, 'the spool and the copy have all of it')
+        deepEqual(describeTree(two.data(it.volume.id)), then)
+      }
+    })
+    await fc.assert(property, { ...LIMITS, numRuns })
+    t.pass()
+  })
+}
+
+test('checkpoints that are taken while somebody writes are whole: a copy that follows gets each of them', async (t) => {
+  const [one, two] = [await host(t), await host(t)]
+  const property = fc.asyncProperty(history, async ([tree, checkpoints]) => {
+    const it = await Held.begin(one, volume())
+    edit(it.data, [...BEGINNING, ...tree])
+    ok((await it.copyTo(two, await it.take())).complete)
+    for (const edits of checkpoints) {
+      const taking = async () => {
+        await it.rounds(1)
+        return await it.take('live')
+      }
+      const [taken] = await Promise.all([taking(), editSlowly(it.data, edits.flat(), PAUSE_MS)])
+      ok((await it.copyTo(two, taken)).complete)
+    }
+    const last = await it.take('quiet')
+    ok((await it.copyTo(two, last)).complete)
+    deepEqual(describeTree(two.data(it.volume.id)), describeTree(it.data))
+  })
+  await fc.assert(property, { ...LIMITS, numRuns: LIVE_RUNS })
+  t.pass()
+})
+
+test('a copy that is two checkpoints behind catches up while somebody writes all the time', async (t) => {
+  const [one, two] = [await host(t), await host(t)]
+  const property = fc.asyncProperty(history, async ([tree, checkpoints]) => {
+    const it = await Held.begin(one, volume())
+    edit(it.data, [...BEGINNING, ...tree])
+    const edits = checkpoints.flat(2)
+    ok((await it.copyTo(two, await it.take())).complete)
+    for (let nth = 0; nth < 2; nth++) {
+      edit(it.data, edits)
+      await it.take()
+    }
+    const writing = editSlowly(it.data, [...edits, ...edits, ...edits], PAUSE_MS)
+    deepEqual(await catchUp(it, two), true)
+    await writing
+  })
+  await fc.assert(property, { ...LIMITS, numRuns: LIVE_RUNS })
+  t.pass()
+})
+
+/** Checkpoint after checkpoint, until one has come whole. */
+async function catchUp(it: Held, to: Host): Promise<boolean> {
+  for (let nth = 0; nth < CHECKPOINTS_TO_CONVERGE; nth++) {
+    const taken = await it.take('live')
+    try {
+      if ((await it.copyTo(to, taken)).complete) return true
+    } catch (error) {
+      if (codeOf(error) !== 'TREE_CHANGED') throw error
+    }
+  }
+  return false
+}

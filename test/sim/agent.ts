@@ -14,6 +14,8 @@ import { RegistryClient } from './registry-client.ts'
 import type { Tree } from './tree.ts'
 
 export const TRANSFER_PORT = 7_001
+/** More than there are. */
+const CACHED_VOLUMES = 10
 /** A copy of these small trees takes some moments, now and then much longer. */
 const PULL_LEAST_MS = 2
 const PULL_MOST_MS = 300
@@ -59,7 +61,7 @@ export class Agent {
     return {
       self: { id: host, address: host, transferPort: TRANSFER_PORT, incarnation },
       registry,
-      cache: new VolumeCache({ registry }),
+      cache: new VolumeCache({ registry, max: CACHED_VOLUMES }),
       store: this.store,
       puller: { pull: (...args) => this.#pull(...args) },
       peers: {
@@ -105,6 +107,7 @@ export class Agent {
       },
       alone: world.hosts.length === 1,
       registryHosts: cluster.servers,
+      leaderlessQuorum: cluster.leaderlessQuorum,
       signal: this.#stop.signal,
     }
   }

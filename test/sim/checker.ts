@@ -413,7 +413,7 @@ export class Checker {
     })
     const leaderless = registry.hosts.leader === null && registry.volumes.leader === null
     const known = asked.every((other) => !registry.sight(other).leader)
-    if (lives && calm && leaderless && known && asked.length > registry.servers.length / 2) {
+    if (lives && calm && leaderless && known && asked.length >= registry.leaderlessQuorum) {
       if (!this.#leaderlessSince.has(host)) this.#leaderlessSince.set(host, nowMs)
     } else {
       this.#leaderlessSince.delete(host)

@@ -1,3 +1,4 @@
+import { leaderlessQuorum } from '../../agent/bus/plan.ts'
 import type { HostRecord, VolumeRecord } from '../../agent/model.ts'
 import type { RegistrySight } from '../../agent/transfer/contract.ts'
 import type { Chance } from './chance.ts'
@@ -47,6 +48,12 @@ export class ClusterRegistry {
     this.volumes = group('volumes')
     this.hosts = group('hosts')
     this.removed = group('removed')
+  }
+
+  /** By the agents' own rule. */
+  get leaderlessQuorum(): number {
+    const { servers } = this
+    return leaderlessQuorum({ servers: [...servers], replicas: Math.min(REPLICAS_MOST, servers.length) })
   }
 
   get groups(): readonly RaftGroup[] {

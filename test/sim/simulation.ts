@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import type { VolumeOptions } from '../../agent/model.ts'
 import { DEFAULT_OPTIONS } from '../../agent/options.ts'
+import { usePlainAborts } from './aborting.ts'
 import { Chance } from './chance.ts'
 import { Checker, type Failure, isBug, type Totals } from './checker.ts'
 import { ClusterRegistry } from './cluster-registry.ts'
@@ -39,26 +40,34 @@ export async function simulate(
 ): Promise<Outcome> {
   const world = createWorld(seed, settings, trace)
   const { timeline, checker } = world
-  const faults = planFaults(world)
-  await begin(world)
-  const goOn = () => checker.failures.length === 0 && timeline.steps < STEPS_MOST
   const onRejection = (error: unknown) => {
     checker.failed('bug', `a rejection that nobody handled: ${error instanceof Error ? error.stack : String(error)}`)
   }
+  const giveBack = usePlainAborts()
   process.on('unhandledRejection', onRejection)
   try {
-    await timeline.run(faults.endMs, goOn)
-    if (goOn()) {
-      world.trace('-', 'the faults are over')
-      faults.mend()
-      await settleDown(world, goOn)
-    }
+    await runThrough(world)
   } finally {
     process.off('unhandledRejection', onRejection)
+    giveBack()
   }
-  for (const machine of world.machines()) machine.powerOff()
   const { steps, nowMs } = timeline
   return { seed, failures: checker.failures, totals: checker.totals, steps, virtualMs: nowMs }
+}
+
+/** Start, faults, calm. */
+async function runThrough(world: World): Promise<void> {
+  const { timeline, checker } = world
+  const goOn = () => checker.failures.length === 0 && timeline.steps < STEPS_MOST
+  const faults = planFaults(world)
+  begin(world)
+  await timeline.run(faults.endMs, goOn)
+  if (goOn()) {
+    world.trace('-', 'the faults are over')
+    faults.mend()
+    await settleDown(world, goOn)
+  }
+  for (const machine of world.machines()) machine.powerOff()
 }
 
 async function settleDown(world: World, goOn: () => boolean): Promise<void> {
@@ -78,7 +87,7 @@ async function settleDown(world: World, goOn: () => boolean): Promise<void> {
   if (goOn()) checker.failed('liveness', `not well after ${CALM_MOST_MS / 60_000} min: ${complaint}`)
 }
 
-async function begin(world: World): Promise<void> {
+function begin(world: World): void {
   for (const machine of world.machines()) machine.startPlugin()
   world.checker.start()
   world.network.onChange()

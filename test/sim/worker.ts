@@ -4,6 +4,9 @@ import { simulate } from './simulation.ts'
 
 const WORK = z.object({ from: z.number(), count: z.number(), mutation: z.string().nullable() })
 
+// Errors are made by the thousand here, and who replays one seed gets their stacks.
+Error.stackTraceLimit = 0
+
 /** Runs the seeds it is told and answers with what they came to, until nobody tells it any more. */
 process.on('message', async (message) => {
   const { from, count, mutation } = WORK.parse(message)

@@ -39,9 +39,6 @@ export async function diverge(parts: DivergingParts, copy: LocalCopy, at: string
   const epoch = copy.held?.epoch ?? base?.epoch ?? copy.epochSeen
   const name = await freeName(layout, [epoch, base?.seq ?? 0, at.replaceAll(/[^0-9a-z]/gi, '')].join('-'))
   const tree: DivergedTree = { name, epoch, base, at }
-  await mkdir(placeOf(layout, name), { recursive: true, mode: 0o700 })
-  await describe(layout, copy, tree)
-  faultPoint('diverge-described')
   await writeDurably(intentPath(layout), [Buffer.from(JSON.stringify({ version: VERSION, ...tree }))])
   faultPoint('diverge-begun')
   return await putAside(parts, copy, tree)
@@ -55,7 +52,12 @@ export async function finishDiverging(parts: DivergingParts, copy: LocalCopy): P
 
 async function putAside({ layout, update, faultPoint }: DivergingParts, copy: LocalCopy, tree: DivergedTree) {
   const place = placeOf(layout, tree.name)
-  if (!(await isThere(join(place, 'data')))) await moveTree(layout.data, join(place, 'data'))
+  if (!(await isThere(join(place, 'data')))) {
+    await mkdir(place, { recursive: true, mode: 0o700 })
+    await describe(layout, copy, tree)
+    faultPoint('diverge-described')
+    await moveTree(layout.data, join(place, 'data'))
+  }
   faultPoint('diverge-moved')
   for (const path of keptPaths(layout.directory)) {
     await moveIfThere(path, join(place, path.slice(layout.directory.length + 1)))

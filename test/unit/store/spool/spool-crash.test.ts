@@ -137,8 +137,8 @@ async function checkGoesOn(t: ExecutionContext, it: Held): Promise<void> {
 }
 
 const DIVERGE_STEPS: readonly (readonly [step: string, done: boolean])[] = [
-  ['diverge-described', false],
   ['diverge-begun', true],
+  ['diverge-described', true],
   ['diverge-moved', true],
   ['diverge-kept-moved', true],
   ['diverge-recorded', true],

@@ -1,9 +1,19 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { differences } from '../comparer.ts'
-import { host, volume } from '../fixture.ts'
+import { describeTree, differences } from '../comparer.ts'
+import { answer, calm, host, send, volume } from '../fixture.ts'
 import { frozen, Held } from './held.ts'
 
 const BLOCK_BYTES = 64 * 1024
@@ -49,3 +59,146 @@ test('a release drops the spool, and its tree is the last one', async (t) => {
   t.is(reader.hash, hash)
   await t.throwsAsync(it.host.store.reader(it.volume.id, 'spool'), { code: 'NOT_AT_CHECKPOINT' })
 })
+
+test('what changes in the last round of a pause is refused, and the round may be tried again', async (t) => {
+  let change = () => {}
+  const it = await Held.begin(await host(t, undefined, (step) => step === 'spool-scanned' && change()), volume())
+  const two = await host(t)
+  for (const name of ['large', 'small', 'gone'])
+    writeFileSync(join(it.data, name), name.padEnd(name === 'large' ? 3 * BLOCK_BYTES : 9))
+  for (const work of [
+    () => writeAt(join(it.data, 'small'), 3),
+    () => writeAt(join(it.data, 'large'), BLOCK_BYTES),
+    () => rmSync(join(it.data, 'gone')),
+  ]) {
+    change = work
+    await t.throwsAsync(it.take(), { code: 'TREE_CHANGED' })
+    change = () => {}
+    const taken = await it.take()
+    t.true((await it.copyTo(two, taken)).complete)
+    t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
+    for (const name of ['large', 'small', 'gone'])
+      writeFileSync(join(it.data, name), randomBytes(name === 'large' ? 3 * BLOCK_BYTES : 9))
+  }
+})
+
+test('without a pause, what changes between the look and the copying stands in the checkpoint as it was copied', async (t) => {
+  let change = () => {}
+  const it = await Held.begin(await host(t, undefined, (step) => step === 'spool-scanned' && change()), volume())
+  const two = await host(t)
+  for (const name of ['large', 'small', 'grown', 'gone', 'stays'])
+    writeFileSync(join(it.data, name), randomBytes(3 * BLOCK_BYTES))
+  await it.copyTo(two, await it.take())
+  for (const name of ['small', 'grown', 'gone']) writeFileSync(join(it.data, name), name)
+  for (const at of [0, BLOCK_BYTES]) writeAt(join(it.data, 'large'), at)
+  writeAt(join(it.data, 'stays'), 7)
+  change = () => {
+    change = () => {}
+    writeAt(join(it.data, 'large'), BLOCK_BYTES + 5)
+    writeFileSync(join(it.data, 'small'), 'SMALL')
+    appendFileSync(join(it.data, 'grown'), 'more')
+    rmSync(join(it.data, 'gone'))
+    writeFileSync(join(it.data, 'new'), 'new')
+  }
+  const taken = await it.take('live')
+  const before = describeTree(it.data)
+  for (const name of ['large', 'small', 'grown', 'stays']) writeFileSync(join(it.data, name), 'moved on')
+  t.true((await it.copyTo(two, taken)).complete)
+  t.is((await two.store.verify(it.volume.id, calm)).damagedCount, 0)
+  t.deepEqual(readdirSync(two.data(it.volume.id)), ['grown', 'large', 'small', 'stays'])
+  const contents = (lines: string[], name: string) =>
+    lines.find((line) => line.startsWith(`"${name}"`))?.match(/"sha256":"(\w+)"/)?.[1]
+  const copied = describeTree(two.data(it.volume.id))
+  for (const name of ['large', 'small', 'stays']) t.is(contents(copied, name), contents(before, name), name)
+})
+
+test('a reader goes on with its checkpoint while the next ones take its place', async (t) => {
+  const it = await held(t)
+  const two = await host(t)
+  await it.copyTo(two, await it.take())
+  for (const name of ['large', 'other']) writeFileSync(join(it.data, name), randomBytes(20 * BLOCK_BYTES))
+  writeFileSync(join(it.data, 'small'), 'small')
+  const taken = await it.take()
+  const then = describeTree(it.data)
+  await using reader = await it.host.store.reader(it.volume.id, 'spool')
+  await using writer = await two.store.writer(it.volume)
+  await writer.begin(reader.manifest())
+  for (let want = await writer.next(); want !== null; want = await writer.next()) {
+    for (const name of ['large', 'other', 'small']) writeFileSync(join(it.data, name), randomBytes(20 * BLOCK_BYTES))
+    await it.take()
+    await answer(reader, writer, want)
+  }
+  t.true(await writer.finish())
+  await writer[Symbol.asyncDispose]()
+  await two.store.apply(it.volume.id, taken)
+  t.deepEqual(describeTree(two.data(it.volume.id)), then)
+})
+
+test('a spool is read by the agent that comes after; one that is damaged counts as lacking', async (t) => {
+  const it = await held(t)
+  const [two, three] = [await host(t), await host(t)]
+  writeFileSync(join(it.data, 'large'), randomBytes(20 * BLOCK_BYTES))
+  const taken = await it.take()
+  const then = describeTree(it.data)
+  writeFileSync(join(it.data, 'large'), randomBytes(20 * BLOCK_BYTES))
+  await it.host.store[Symbol.asyncDispose]()
+  const again = await host(t, it.host.stateDir)
+  await again.store.recover()
+  t.true((await send(again.store, two.store, it.volume, 'spool')).complete)
+  await two.store.apply(it.volume.id, taken)
+  t.deepEqual(describeTree(two.data(it.volume.id)), then)
+  await again.store[Symbol.asyncDispose]()
+  writeAt(join(it.host.stateDir, 'volumes', it.volume.id, 'spool', taken.hash, 'index'), 60)
+  const third = new Held(await host(t, it.host.stateDir), it.volume)
+  t.false((await send(third.host.store, three.store, it.volume, 'spool')).complete)
+  third.seq = it.seq
+  t.true((await third.copyTo(three, await third.take())).complete)
+  t.deepEqual(differences(third.data, three.data(it.volume.id)), [])
+})
+
+test('only what was captured last is committed, and a commit may be repeated', async (t) => {
+  const it = await held(t)
+  const { store } = it.host
+  writeFileSync(join(it.data, 'file'), 'one')
+  const one = await it.take()
+  await store.spoolCommit(it.volume.id, one)
+  writeFileSync(join(it.data, 'file'), 'two')
+  await store.spoolLast(it.volume.id, 'quiet', calm)
+  await t.throwsAsync(store.spoolCommit(it.volume.id, { ...one, seq: 2, hash: '0'.repeat(64) }), {
+    code: 'HASH_MISMATCH',
+  })
+  await it.rounds(1)
+  const { hash } = await store.spoolLast(it.volume.id, 'quiet', calm)
+  const two = { ...one, seq: 2, hash }
+  await store.spoolCommit(it.volume.id, two)
+  await store.spoolCommit(it.volume.id, two)
+  t.like(await store.copy(it.volume.id), { checkpoint: two, epochSeen: 1 })
+  t.false((await store.spoolRound(it.volume.id, calm)).changed)
+  t.is((await store.spoolLast(it.volume.id, 'quiet', calm)).hash, hash)
+  await store.update(it.volume.id, { held: null })
+  for (const call of [store.spoolRound(it.volume.id, calm), store.spoolCommit(it.volume.id, two)]) {
+    await t.throwsAsync(call, { code: 'STALE_EPOCH' })
+  }
+})
+
+test('rounds that are cut off, and an apply or a removal afterwards, leave nothing', async (t) => {
+  const it = await held(t)
+  writeFileSync(join(it.data, 'file'), randomBytes(20 * BLOCK_BYTES))
+  await t.throwsAsync(it.host.store.spoolRound(it.volume.id, AbortSignal.abort(new Error('stop'))), { message: 'stop' })
+  const stop = new AbortController()
+  const stopped = it.host.store.spoolRound(it.volume.id, stop.signal)
+  setImmediate(() => stop.abort(new Error('stop')))
+  await stopped.catch((error) => t.is((error as Error).message, 'stop'))
+  const two = await host(t)
+  t.true((await it.copyTo(two, await it.take())).complete)
+  t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
+  await it.rounds(1)
+  await it.host.store.trash(it.volume.id)
+  t.is(await it.host.store.copy(it.volume.id), null)
+})
+
+function writeAt(path: string, offset: number): void {
+  const fd = openSync(path, 'r+')
+  writeSync(fd, randomBytes(100), 0, 100, offset)
+  closeSync(fd)
+}

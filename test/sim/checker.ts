@@ -32,6 +32,8 @@ const LEADERLESS_AFTER_MS = 500
 const LOOK_MS = 250
 /** What a holder may write after it was last heard of: its lease, the heartbeat before, and drift. */
 const FENCE_SLACK_S = 10
+/** Whoever carried on while the registry had no leader was not heard of and wrote all the same: for so long after it is not known how long that was. */
+const OUTAGE_MS = 90_000
 
 /** What is true of one volume, whoever knows it. */
 class VolumeTruth {
@@ -58,6 +60,8 @@ export class Checker {
   readonly #wellSince = new Map<string, number>()
   readonly #lastWell = new Map<string, number>()
   readonly #leaderlessSince = new Map<string, number>()
+  /** When the registry was last without a leader. */
+  #leaderlessMs = Number.NEGATIVE_INFINITY
   #numbers = 0
 
   constructor(world: World) {
@@ -235,7 +239,7 @@ export class Checker {
     const last = truth.head.entry
     if (seizure === undefined || seizure.epoch !== now.epoch)
       this.failed('promise 5', `the seizure of ${now.name} is not recorded`)
-    else if (first?.entry != null && last !== null) {
+    else if (first?.entry != null && last !== null && this.#world.timeline.nowMs - this.#leaderlessMs > OUTAGE_MS) {
       const spanS = (last.atMs - first.entry.atMs) / 1_000
       if (spanS > seizure.ageSeconds + FENCE_SLACK_S) {
         this.failed('promise 5', `${now.name} lost ${spanS.toFixed(1)} s of writes, said were ${seizure.ageSeconds} s`)
@@ -284,7 +288,7 @@ export class Checker {
 
   replaced(host: string, id: string, before: Tree, after: Tree | null, why: string): void {
     const name = this.#nameOf(id)
-    if (name === null || why === 'diverge') return
+    if (name === null || why === 'diverge' || before.length === 0) return
     const truth = this.#truth(name)
     const { disk } = this.#world.machine(host)
     if (after === null && (disk.shelf(id)?.diverged.length ?? 0) > 0) {
@@ -412,6 +416,7 @@ export class Checker {
       return network.linked(host, other) && peer?.life.alive && peer.serves && peer.life.stuckUntilMs <= nowMs
     })
     const leaderless = registry.hosts.leader === null && registry.volumes.leader === null
+    if (registry.hosts.leader === null || registry.volumes.leader === null) this.#leaderlessMs = nowMs
     const known = asked.every((other) => !registry.sight(other).leader)
     if (lives && calm && leaderless && known && asked.length >= registry.leaderlessQuorum) {
       if (!this.#leaderlessSince.has(host)) this.#leaderlessSince.set(host, nowMs)

@@ -134,6 +134,16 @@ export class Docker {
     }
   }
 
+  /** After a boot: what ran before the power cut is said to have ended now. No Unmount comes for it. */
+  restored(): void {
+    const { containers, clocks } = this.#machine
+    containers.away = false
+    for (const container of containers.all) {
+      container.finishedAt = clocks.now()
+      this.#machine.later(FORGET_MS, () => containers.remove(container))
+    }
+  }
+
   /** Docker unmounts first and shows the container as exited a moment later; its processes are gone before both. */
   #end(container: Container): void {
     const { containers, world } = this.#machine

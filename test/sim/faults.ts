@@ -3,14 +3,14 @@ import type { World } from './world.ts'
 
 /** Faults come in this stretch of a run; before that the services start and get their first copies. */
 const FIRST_MS = 16_000
-const STRETCH_LEAST_MS = 15_000
-const STRETCH_MOST_MS = 40_000
-const FAULTS_LEAST = 2
-const FAULTS_MOST = 8
+const STRETCH_LEAST_MS = 5_000
+const STRETCH_MOST_MS = 30_000
+const FAULTS_LEAST = 1
+const FAULTS_MOST = 6
 /** What a fault leads to takes its time: leases, Swarm's patience, a take-over. */
-const AFTER_LAST_MOST_MS = 45_000
+const AFTER_LAST_MOST_MS = 50_000
 /** Faults strike where a service runs more often than elsewhere. */
-const AT_HOLDER = 0.6
+const AT_HOLDER = 0.75
 /** In a world with unplanned faults so many of all are such. */
 const UNPLANNED_SHARE = 0.7
 const HOUR_MS = 3_600_000
@@ -217,7 +217,7 @@ function strike(world: World, name: string, kinds: Readonly<Record<string, Fault
   }
   ends.add(end)
   // Most are short; those that are not outlive leases and Swarm's patience.
-  const ms = world.chance.hit(0.35) ? world.chance.between(200, 12_000) : world.chance.between(12_000, 45_000)
+  const ms = world.chance.hit(0.3) ? world.chance.between(200, 12_000) : world.chance.between(15_000, 50_000)
   world.timeline.after(ms, end)
 }
 

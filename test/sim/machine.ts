@@ -11,6 +11,8 @@ import type { World } from './world.ts'
 /** How long a host is without its agent after power is back: the kernel and the engine come first. */
 const BOOT_LEAST_MS = 3_000
 const BOOT_MOST_MS = 12_000
+const RESTORE_LEAST_MS = 200
+const RESTORE_MOST_MS = 2_000
 /** dockerd starts a plugin that ended again at once. */
 const PLUGIN_BACK_LEAST_MS = 50
 const PLUGIN_BACK_MOST_MS = 1_000
@@ -53,7 +55,13 @@ export class Machine {
     this.on = true
     this.clocks.boot()
     this.world.network.onChange()
-    this.later(this.world.chance.between(BOOT_LEAST_MS, BOOT_MOST_MS), () => this.startPlugin())
+    const { chance } = this.world
+    this.containers.away = true
+    this.later(chance.between(BOOT_LEAST_MS, BOOT_MOST_MS), () => {
+      this.startPlugin()
+      // dockerd starts its plugins first, then finds that its containers are gone and serves.
+      this.later(chance.between(RESTORE_LEAST_MS, RESTORE_MOST_MS), () => this.docker.restored())
+    })
   }
 
   startPlugin(): void {

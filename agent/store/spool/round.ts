@@ -67,7 +67,7 @@ export class Rounds implements AsyncDisposable {
     this.captured = null
     const { scan, bytesSpooled } = await this.#round(false, await sync(), signal)
     // What is written out now need not be when everybody waits.
-    await sync()
+    this.#tickNs = await sync()
     return { scan, bytesSpooled }
   }
 
@@ -75,7 +75,7 @@ export class Rounds implements AsyncDisposable {
   async last(kind: 'quiet' | 'live', sync: () => Promise<bigint>, signal: AbortSignal): Promise<Captured> {
     this.captured = null
     const quiet = kind === 'quiet'
-    // T of the round before will do: what is younger is read, and counts as not final. Nobody waits for the disk then.
+    // The T that the round before ended with will do: what is younger is read, and counts as not final. Nobody waits for the disk then.
     const tickNs = quiet && this.#tickNs !== null ? this.#tickNs : await sync()
     const { scan, mismatches } = await this.#round(quiet, tickNs, signal)
     if (quiet) this.#requireSame(scan, mismatches)
@@ -89,7 +89,6 @@ export class Rounds implements AsyncDisposable {
 
   async #round(quiet: boolean, tickNs: bigint, signal: AbortSignal) {
     const { layout, volume } = this.#parts
-    this.#tickNs = tickNs
     const scan = await orDiskFull(layout.directory, volume, () => this.#scan(quiet, tickNs, signal))
     await this.#follow(scan)
     this.#parts.faultPoint('spool-scanned')
@@ -103,10 +102,14 @@ export class Rounds implements AsyncDisposable {
 
   async #scan(quiet: boolean, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
     const { layout, volume, pool } = this.#parts
+    const lists = this.#listsPath()
     const root = openRoot(layout.data)
     try {
       const known = { live: this.#tree, last: this.base }
-      return await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists: this.#listsPath() })
+      return await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists })
+    } catch (error) {
+      await rm(lists, { force: true })
+      throw error
     } finally {
       closeSync(root)
     }

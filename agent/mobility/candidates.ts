@@ -6,6 +6,8 @@ import { compareCheckpoints, isInLine } from './lineage.ts'
 
 /** A host that lives answers in milliseconds; a Mount waits for all of them. */
 const ANSWER_MS = 2_000
+/** A host that has not been heard of is most likely not there, and a service stands still meanwhile. */
+const SILENT_ANSWER_MS = 300
 
 const count = z.int().nonnegative()
 const answerShape = z.object({
@@ -35,8 +37,11 @@ export interface Candidates {
 export async function findCandidates(core: Core, record: VolumeRecord, signal: AbortSignal): Promise<Candidates> {
   const { self, clock } = core.parts
   const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_MS)])
+  const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ANSWER_MS)])
   const hosts = [...new Set([self.id, ...Object.keys(record.copies)])]
-  const answers = await Promise.all(hosts.map((host) => askForCopy(core, record, host, inTime)))
+  const answers = await Promise.all(
+    hosts.map((host) => askForCopy(core, record, host, core.hosts.alive(host) ? inTime : atOnce)),
+  )
   const found = answers.flatMap((answer) => answer ?? [])
   const usable = found.filter(({ checkpoint }) => checkpoint !== null && isInLineOrNewer(record, checkpoint))
   const best = usable.reduce<Checkpoint | null>(

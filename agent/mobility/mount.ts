@@ -6,7 +6,15 @@ import type { CopyJob } from './copy-job.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { attach, holdAndMount } from './hold.ts'
-import { checkRunning, copyRunning, heldElsewhere, leaseLost, notFound, stillReleasing } from './refusals.ts'
+import {
+  changedHands,
+  checkRunning,
+  copyRunning,
+  heldElsewhere,
+  leaseLost,
+  notFound,
+  stillReleasing,
+} from './refusals.ts'
 import { isTakeOverReady, weighTakeOver } from './seize.ts'
 
 /** How often a waiting Mount looks again when no wake comes. */
@@ -54,6 +62,7 @@ async function tryUntilDeadline(core: Core, attempt: Attempt): Promise<string> {
       throw error
     })
     if (typeof step === 'string') return step
+    if (step.message !== refusal?.message) core.parts.log.debug({ volume: name, why: step.message }, 'a mount waits')
     refusal = step
     await core.wakes.wait(name, (until) => core.parts.clock.sleep(LOOK_MS, until), signal)
   }
@@ -122,7 +131,11 @@ async function takeOver(core: Core, attempt: Attempt, entry: Versioned<VolumeRec
   }
   const checked = await beforeAbort(core.checks.join(record.id), signal)
   if (checked === null) return checkRunning(core, record)
-  return withinDeadline(core, record, signal, () => holdAndMount(core, entry, mountId, checked.hash, signal, found))
+  // Hosts write about their copies all the time: only the newest revision can be replaced.
+  const now = await readVolume(core.parts, name, signal)
+  const same = now !== null && now.value.epoch === record.epoch && now.value.last?.hash === record.last?.hash
+  if (!same || now.value.holder?.incarnation !== record.holder?.incarnation) return changedHands(name)
+  return withinDeadline(core, record, signal, () => holdAndMount(core, now, mountId, checked.hash, signal, found))
 }
 
 /** Looks at the idle tree before it is held. A tree that has to be read anew (after a reboot) may take past the deadline. */

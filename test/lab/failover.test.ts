@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import type { ExecutionContext } from 'ava'
 import { agentOf, agentReady, type Ground, onLab } from './fixture.ts'
 import type { Host } from './harness/host.ts'
 import type { Lab } from './harness/lab.ts'
@@ -35,7 +36,7 @@ test.serial(
   async (t) => {
     t.timeout(300_000)
     const { lab } = t.context
-    const heard = await witness(lab)
+    const heard = await witness(t, lab)
     const old = await startService(t.context, heard)
     const cutMs = performance.now()
     await old.powerCut()
@@ -74,7 +75,7 @@ test.serial(
   async (t) => {
     t.timeout(300_000)
     const { lab } = t.context
-    const heard = await witness(lab)
+    const heard = await witness(t, lab)
     const old = await startService(t.context, heard)
     const sampling = new AbortController()
     const both: string[] = []
@@ -100,7 +101,7 @@ test.serial(
 test.serial('promise 6: a registry that is away for all hosts pauses nobody, and all goes on', async (t) => {
   t.timeout(200_000)
   const { lab } = t.context
-  const heard = await witness(lab)
+  const heard = await witness(t, lab)
   const holder = await startService(t.context, heard)
   const servers = lab.hosts.flatMap((host) => host.processes(NATS).map(({ pid }) => ({ host, pid })))
   t.is(servers.length, 3)
@@ -121,9 +122,10 @@ test.serial('promise 6: a registry that is away for all hosts pauses nobody, and
   await endService(t.context)
 })
 
-async function witness(lab: Lab): Promise<Line[]> {
+async function witness(t: ExecutionContext<Ground>, lab: Lab): Promise<Line[]> {
   const heard: Line[] = []
   const child = lab.spawn([process.execPath, WITNESS, String(WITNESS_PORT)])
+  t.teardown(() => child.kill('SIGKILL'))
   if (child.stdout === null) throw new Error('the witness has no output')
   let listening = false
   createInterface(child.stdout).on('line', (line) => {

@@ -107,6 +107,7 @@ export class Checker {
   // --- what containers do
 
   changed(host: string, container: Container): void {
+    this.#world.trace(host, `${container.id} ${container.alive ? container.state : 'is dead'}`)
     if (container.state === 'paused' && this.isFenced(host, container)) this.#fenced(host, container)
     if (!canWrite(container)) return
     for (const machine of this.#world.machines()) {

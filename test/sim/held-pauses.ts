@@ -1,5 +1,6 @@
 import type { Engine } from '../../agent/docker/contract.ts'
 import type { Pause, PauseReason, Pauses } from '../../agent/fence/contract.ts'
+import { Lanes } from '../../agent/lanes.ts'
 import type { Chance } from './chance.ts'
 import type { Life } from './life.ts'
 
@@ -18,6 +19,8 @@ export class HeldPauses implements Pauses {
   readonly #engine: Engine
   readonly #life: Life
   readonly #chance: Chance
+  /** By container: what is done to it within this process happens in order. */
+  readonly #lanes = new Lanes()
 
   constructor(notes: Notes, engine: Engine, life: Life, chance: Chance) {
     this.#notes = notes
@@ -48,7 +51,9 @@ export class HeldPauses implements Pauses {
 
   resume(which: (pause: Pause) => boolean): Promise<void> {
     return this.#each(which, async (container, chosen) => {
-      const stays = this.#of(container).some((note) => !chosen.includes(note))
+      // Another process was faster.
+      if (!this.#of(container).some((note) => chosen.some((one) => keyOf(one) === keyOf(note)))) return
+      const stays = this.#of(container).some((note) => !chosen.some((one) => keyOf(one) === keyOf(note)))
       if (!stays) await this.#engine.unpause(container)
       await this.#forget(chosen)
       if (!stays && this.#of(container).length > 0) await this.#engine.pause(container)
@@ -68,16 +73,18 @@ export class HeldPauses implements Pauses {
     await this.#life.call(this.#chance.between(0.2, 3), () => {
       for (const note of notes) this.#notes.set(keyOf(note), note)
     })
-    if ((await this.#engine.pause(container)) || ours) return true
-    if (this.#of(container).some((note) => !notes.some((own) => keyOf(own) === keyOf(note)))) return true
-    await this.#forget(notes)
-    return false
+    return this.#lanes.run(container, async () => {
+      if ((await this.#engine.pause(container)) || ours) return true
+      if (this.#of(container).some((note) => !notes.some((own) => keyOf(own) === keyOf(note)))) return true
+      await this.#forget(notes)
+      return false
+    })
   }
 
   async #each(which: (pause: Pause) => boolean, work: (id: string, chosen: Note[]) => Promise<void>): Promise<void> {
     const chosen = [...this.#notes.values()].filter((note) => which(toPause(note)))
     const groups = Map.groupBy(chosen, ({ container }) => container)
-    await Promise.all([...groups].map(([container, notes]) => work(container, notes)))
+    await Promise.all([...groups].map(([container, notes]) => this.#lanes.run(container, () => work(container, notes))))
   }
 
   #of(container: string): Note[] {

@@ -100,15 +100,15 @@ export interface BlockPool extends AsyncDisposable {
     ranges: readonly { readonly offset: number; readonly length: number }[],
   ): Promise<void>
   /**
-   * Copies blocks of a file of `sizeBytes` to places of another file, holes as holes (punched), and hashes what it has copied: 32 bytes each. What
-   * is missing at the end counts as zeros. Not synced.
+   * Copies blocks of a file of `sizeBytes` to places (bytes) of another file, holes as holes (punched where a place was used), and hashes what it has copied: 32 bytes each.
+   * `known` is as of `rehashBlocks`, for these blocks in this order. What is missing at the end counts as zeros. Not synced.
    */
   spoolBlocks(
     fd: number,
     to: number,
     sizeBytes: number,
-    blocks: readonly number[],
-    places: readonly number[],
+    copies: readonly { readonly block: number; readonly place: number; readonly used: boolean }[],
+    known: TaggedBlocks | null,
   ): Promise<Buffer>
   /**
    * Copies small files by name, up to `sizes[i]` bytes of each, one after the other to `place` of another file, and hashes what it has copied.

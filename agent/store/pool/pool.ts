@@ -59,9 +59,13 @@ export function openBlockPool(options: PoolOptions, entry: URL = new URL('./work
       return right
     },
     copyRanges: (from, to, ranges) => threads.run('copyRanges', { from, to, ranges }, []),
-    spoolBlocks: async (fd, to, sizeBytes, numbers, at) => {
-      const [blocks, places] = [new Float64Array(numbers), new Float64Array(at)]
-      const { hashes } = await threads.run('spoolBlocks', { fd, to, sizeBytes, blocks, places }, [])
+    spoolBlocks: async (fd, to, sizeBytes, copies, given) => {
+      const blocks = Float64Array.from(copies, ({ block }) => block)
+      const places = Float64Array.from(copies, ({ place }) => place)
+      const used = Uint8Array.from(copies, (copy) => (copy.used ? 1 : 0))
+      const known = given === null ? null : { hashes: ownCopy(given.hashes), tags: ownCopy(given.tags) }
+      const task = { fd, to, sizeBytes, blocks, places, used, tagging: { key, known } }
+      const { hashes } = await threads.run('spoolBlocks', task, [])
       return asBuffer(hashes)
     },
     spoolFiles: async (directoryFd, names, sizes, to, place) => {

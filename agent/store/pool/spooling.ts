@@ -2,6 +2,7 @@ import { closeSync } from 'node:fs'
 import { SystemCallError } from '../../sys/failure.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf, HASH_BYTES } from '../blocks.ts'
+import { BlockSums, type Tagging } from './block-sums.ts'
 import { writeAll } from './create-files.ts'
 import { DataRuns, readAll } from './data-runs.ts'
 import { makeHole } from './hole.ts'
@@ -16,6 +17,9 @@ export interface SpoolBlocksTask {
   readonly blocks: Float64Array
   /** Byte of `to` at which each block begins. */
   readonly places: Float64Array
+  /** 1 where something may lie at a place. */
+  readonly used: Uint8Array
+  readonly tagging: Tagging
 }
 
 export interface SpoolFilesTask extends SmallFilesTask {
@@ -24,15 +28,15 @@ export interface SpoolFilesTask extends SmallFilesTask {
 }
 
 /** `BlockPool.spoolBlocks`. What is hashed is what was written, whoever writes to the file meanwhile. */
-export function spoolBlocks(memory: Memory, { fd, to, sizeBytes, blocks, places }: SpoolBlocksTask) {
+export function spoolBlocks(memory: Memory, { fd, to, sizeBytes, blocks, places, used, tagging }: SpoolBlocksTask) {
   const blockBytes = blockBytesOf(sizeBytes)
   const runs = DataRuns.of(fd, sizeBytes)
-  const hashes = Buffer.allocUnsafeSlow(blocks.length * HASH_BYTES)
+  const sums = new BlockSums(memory, blocks.length, tagging)
   for (const [nth, block] of blocks.entries()) {
     const start = block * blockBytes
     const length = Math.min(blockBytes, sizeBytes - start)
     const place = places[nth] ?? 0
-    makeHole(memory, to, place, length)
+    if (used[nth] === 1) makeHole(memory, to, place, length)
     const content = memory.buffer(blockBytes).subarray(0, length).fill(0)
     for (let at = start; at < start + length; at = Math.min(runs.to, start + length)) {
       runs.seek(at)
@@ -42,9 +46,9 @@ export function spoolBlocks(memory: Memory, { fd, to, sizeBytes, blocks, places 
       readAll(fd, content, data - start, end - data, data)
       writeAll(to, content.subarray(data - start, end - start), place + data - start)
     }
-    sha256(content).copy(hashes, nth * HASH_BYTES)
+    sums.add(content)
   }
-  return { hashes: hashes as Uint8Array }
+  return { hashes: sums.hashes as Uint8Array }
 }
 
 /** `BlockPool.spoolFiles`. */

@@ -8,10 +8,11 @@ export class Room {
   #end = 0
   readonly #free = new Map<number, number[]>()
 
-  /** A place for a block. May have had another block's data. */
-  block(sizeBytes: number): Slot {
+  /** A place for a block; `used`: another block's data are there. */
+  block(sizeBytes: number): Slot & { readonly used: boolean } {
     const again = this.#free.get(sizeBytes)?.pop()
-    return { offset: again ?? this.#append(sizeBytes, ALIGNMENT_BYTES), sizeBytes }
+    const offset = again ?? this.#append(sizeBytes, ALIGNMENT_BYTES)
+    return { offset, sizeBytes, used: again !== undefined }
   }
 
   /** A place for small files, one after the other. Never used again: they are of any size. */

@@ -3,6 +3,8 @@ import type { Guard, Watchdog } from './contract.ts'
 
 /** A sign of life is due this often; the watchdog waits for many of them before it takes an agent for stuck. */
 const ALIVE_EVERY_MS = 1_000
+/** Words that are handed to the kernel and not taken yet. Beyond that the plugin stands still: it gets the newest word when it goes on, not a thousand old ones. */
+const MOST_UNDER_WAY = 8
 
 export const guardSchema: z.ZodType<Guard> = z.object({
   untilMs: z.number(),
@@ -29,21 +31,21 @@ export interface Channel {
 
 /**
  * The watchdog in the plugin's process, spoken to over the channel of this one. It also says once a second that this process is alive, whatever becomes of the
- * lease: make it early. Without a channel, or once that is closed, words are dropped: then the plugin is gone and a new one starts a new agent.
+ * lease: make it early. A word is the kernel's before `guard` returns (Node writes a message at once), so it arrives although this process dies then. Without a channel, or once that is closed, words are dropped: then the plugin is gone and a new one starts a new agent.
  */
 export function createAgentWatchdog(channel: Channel): Watchdog & Disposable {
-  // One message at a time on its way: a plugin that stands still gets the newest word when it goes on, not a thousand old ones.
-  let sending = false
+  let underWay = 0
   let next: Word | null = null
   const send = (word: Word) => {
     if (channel.connected !== true || channel.send === undefined) return
-    if (sending) {
-      if (next === null || word.word === 'guard') next = word
+    if (underWay === MOST_UNDER_WAY) {
+      if (word.word === 'guard') next = word
       return
     }
-    sending = true
+    underWay += 1
+    // With a callback no error is thrown; a channel that breaks now is closed for the next word.
     channel.send(word, undefined, {}, () => {
-      sending = false
+      underWay -= 1
       const waiting = next
       next = null
       if (waiting !== null) send(waiting)

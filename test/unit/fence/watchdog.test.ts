@@ -4,16 +4,13 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { pino } from 'pino'
-import type { Guard } from '../../../agent/fence/contract.ts'
+import type { Guard, Pause } from '../../../agent/fence/contract.ts'
 import { openPauses } from '../../../agent/fence/pauses.ts'
 import { createWatchdog } from '../../../agent/fence/watchdog.ts'
 import { VirtualClock } from '../mobility/clock.ts'
 import { MemoryEngine, unreachable } from './memory-engine.ts'
 
 const LEASE_MS = 8_000
-
-/** The clock is virtual, the notes' disk is not: after each step it gets some real time. */
-const DISK_MS = 15
 
 async function start() {
   const stack = new AsyncDisposableStack()
@@ -23,16 +20,32 @@ async function start() {
   const log = pino({ level: 'silent' })
   const pauses = await openPauses({ stateDir, engine, log })
   const clock = new VirtualClock()
-  const watchdog = stack.use(createWatchdog({ pauses, engine, clock, log }))
+  // The clock is virtual, the notes' disk is not: time stands still while the watchdog waits for it.
+  let waiting = 0
+  const counted = <T>(work: Promise<T>): Promise<T> => {
+    waiting += 1
+    return work.finally(() => {
+      waiting -= 1
+    })
+  }
+  const watched = {
+    resume: pauses.resume,
+    kill: pauses.kill,
+    all: () => counted(pauses.all()),
+    pause: (list: readonly Pause[]) => counted(pauses.pause(list)),
+  }
+  const watchdog = stack.use(createWatchdog({ pauses: watched, engine, clock, log }))
   stack.defer(async () => {
     await clock.advance(0)
   })
   const pass = async (ms: number) => {
     for (let left = ms; left > 0; left -= 50) {
       await clock.advance(Math.min(50, left))
-      if (engine.calls.length > 0 || clock.elapsedMs() % 1_000 === 0) await sleep(DISK_MS)
+      while (waiting > 0) {
+        await sleep(1)
+        await clock.advance(0)
+      }
     }
-    await sleep(DISK_MS)
   }
   const guard = (untilMs: number, ...names: string[]): Guard => ({
     untilMs,

@@ -51,11 +51,24 @@ test('of many words said while the plugin stands still only the newest is sent',
     },
   })
   for (let untilMs = 1; untilMs <= 1_000; untilMs++) watchdog.guard(guard(untilMs))
-  t.deepEqual(sent, [{ word: 'alive' }])
-  arrived[0]?.()
-  t.deepEqual(sent.slice(1), [{ word: 'guard', guard: guard(1_000) }])
-  arrived[1]?.()
-  t.is(sent.length, 2)
+  const few = sent.length
+  t.true(few < 10)
+  for (const done of arrived.splice(0)) done()
+  t.deepEqual(sent.slice(few), [{ word: 'guard', guard: guard(1_000) }])
+  for (const done of arrived.splice(0)) done()
+  t.is(sent.length, few + 1)
+})
+
+test('a word arrives although the agent is killed right after it was said', async (t) => {
+  const child = fork(SPEAKER, ['kill'])
+  const words: (Word | null)[] = []
+  child.on('message', (message) => words.push(parseWord(message)))
+  await once(child, 'close')
+  t.is(child.signalCode, 'SIGKILL')
+  t.deepEqual(words.slice(1), [
+    { word: 'guard', guard: guard(1) },
+    { word: 'guard', guard: guard(2) },
+  ])
 })
 
 test('what is no word of ours is none', (t) => {

@@ -6,10 +6,10 @@ import { isDraining } from './placement-hosts.ts'
 import type { PlacementMemory } from './placement-memory.ts'
 import { leaveRecord, rejoinRecord, unkeep } from './placement-record.ts'
 
-/** A volume that moves back and forth keeps both its copies; one that has stayed this long is taken to stay. */
-const SURPLUS_MS = 10 * 60_000
-
-/** This host should have no copy of the volume: gives up the one it has, when the volume has stayed elsewhere for a while, or at once when drained. */
+/**
+ * This host should have no copy of the volume: gives up the one it has, at once when drained, else when the volume has not moved for the grace time: one that moves
+ * back and forth keeps both its copies.
+ */
 export async function giveUpSurplus(
   core: Core,
   record: VolumeRecord,
@@ -17,7 +17,7 @@ export async function giveUpSurplus(
   hosts: readonly PlacementHost[],
   memory: PlacementMemory,
 ): Promise<void> {
-  const { clock, self } = core.parts
+  const { clock, self, replaceAfterMs } = core.parts
   const mine = record.copies[self.id]
   memory.idle.delete(record.id)
   const checkpoint = local?.checkpoint ?? null
@@ -38,7 +38,7 @@ export async function giveUpSurplus(
   // Among copies that are equally good those that are kept stay, so a copy that the volume has left must not be one.
   if (mine.kept && mine.state !== 'filling') await unkeep(core, record, hosts)
   const sinceMs = noteSurplus(memory, record, clock.elapsedMs())
-  if (isDraining(core) || clock.elapsedMs() - sinceMs >= SURPLUS_MS) await dropCopy(core, record, hosts)
+  if (isDraining(core) || clock.elapsedMs() - sinceMs >= replaceAfterMs) await dropCopy(core, record, hosts)
 }
 
 /** Since when the copy has been one too many and the volume has not moved. A hold that was too short to be seen may have been anywhere. */

@@ -3,6 +3,8 @@ import type { CopyState } from '../../../agent/model.ts'
 import { OPTIONS, World } from './world.ts'
 
 const MINUTE_MS = 60_000
+/** Short, so that less time has to pass here; longer than a lease and an expiry. */
+const GRACE_MS = 60_000
 
 /** Who has what, by the record. */
 async function states(world: World): Promise<Record<string, CopyState>> {
@@ -20,7 +22,7 @@ async function trees(world: World): Promise<Record<string, string>> {
 
 /** Three hosts, and a volume that h1 has written and released, with its second copy on h2. */
 async function twoCopies(count = 3): Promise<World> {
-  const world = await World.start(count)
+  const world = await World.start(count, GRACE_MS)
   await world.host(1).agent.create('data', OPTIONS)
   await world.use(1, 'data', 'one')
   await world.clock.advance(MINUTE_MS)
@@ -48,14 +50,14 @@ test('a volume that is held for the first time is checkpointed to a second host'
 test('a host that is gone is replaced after the grace time, not before; when it is back, one copy too many goes, later', async (t) => {
   const world = await twoCopies()
   world.host(2).connected = false
-  await world.clock.advance(9 * MINUTE_MS)
+  await world.clock.advance(0.9 * GRACE_MS)
   t.deepEqual(Object.keys(await trees(world)), ['h1', 'h2'])
-  await world.clock.advance(2 * MINUTE_MS)
+  await world.clock.advance(GRACE_MS)
   t.deepEqual(await states(world), { h1: 'current', h2: 'current', h3: 'current' })
   world.host(2).connected = true
-  await world.clock.advance(9 * MINUTE_MS)
+  await world.clock.advance(0.9 * GRACE_MS)
   t.is(Object.keys(await trees(world)).length, 3)
-  await world.clock.advance(3 * MINUTE_MS)
+  await world.clock.advance(GRACE_MS)
   t.is(Object.keys(await trees(world)).length, 2)
   t.is(Object.keys(await states(world)).length, 2)
 })
@@ -63,7 +65,7 @@ test('a host that is gone is replaced after the grace time, not before; when it 
 test('a host that was cut off for longer than the grace time does not take all others for gone', async (t) => {
   const world = await twoCopies()
   world.host(3).connected = false
-  await world.clock.advance(15 * MINUTE_MS)
+  await world.clock.advance(3 * GRACE_MS)
   world.host(3).connected = true
   await world.clock.advance(30_000)
   t.deepEqual(await states(world), { h1: 'current', h2: 'current' })
@@ -72,7 +74,7 @@ test('a host that was cut off for longer than the grace time does not take all o
 test('a drained host gives its copy away at once and says what it waits for', async (t) => {
   const world = await twoCopies()
   world.host(3).connected = false
-  await world.clock.advance(11 * MINUTE_MS)
+  await world.clock.advance(2 * GRACE_MS)
   const { agent } = world.host(2)
   t.like(await agent.drain(true), { draining: true, host: 'h2 (h2)' })
   await world.clock.advance(10_000)
@@ -115,14 +117,14 @@ test('a drained host says which container keeps a volume there; nobody takes a c
 })
 
 test('a volume that moves back and forth keeps both copies; one that stays gives up what is too many', async (t) => {
-  const world = await World.start(2)
+  const world = await World.start(2, GRACE_MS)
   await world.host(1).agent.create('data', { ...OPTIONS, copies: 1 })
   for (const [turn, tree] of ['one', 'two', 'three', 'four'].entries()) {
     await world.use(1 + (turn % 2), 'data', tree)
-    await world.clock.advance(8 * MINUTE_MS)
+    await world.clock.advance(0.8 * GRACE_MS)
     t.is(Object.keys(await trees(world)).length, turn === 0 ? 1 : 2, tree)
   }
-  await world.clock.advance(4 * MINUTE_MS)
+  await world.clock.advance(GRACE_MS)
   t.is(Object.keys(await trees(world)).length, 1)
   await world.use(1, 'data', 'five')
   t.is((await world.record('data')).last?.hash, 'hash of five')

@@ -121,7 +121,7 @@ export class MemoryHost {
       seizeAfterMs: 12_000,
       pauseBudgetMs: 500,
       checkpointShare: 0.2,
-      replaceAfterMs: 600_000,
+      replaceAfterMs: this.#world.replaceAfterMs,
       alone: false,
       registryHosts: this.#world.names,
       leaderlessQuorum: Math.floor(this.#world.names.length / 2) + 1,
@@ -146,10 +146,13 @@ export class World {
   readonly hosts: MemoryHost[] = []
   /** How long a copy takes. */
   pullMs = 0
+  /** After how long a host that is gone is replaced. */
+  replaceAfterMs = 600_000
   #ids = 0
 
-  static async start(count: number): Promise<World> {
+  static async start(count: number, replaceAfterMs = 600_000): Promise<World> {
     const world = new World()
+    world.replaceAfterMs = replaceAfterMs
     world.names.push(...Array.from({ length: count }, (_, n) => `h${n + 1}`))
     for (const name of world.names) world.hosts.push(new MemoryHost(world, name))
     for (const host of world.hosts) await host.agent.start()

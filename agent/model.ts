@@ -44,7 +44,7 @@ export interface Seizure {
   readonly at: string
   /** Where the volume went on from. */
   readonly base: { readonly epoch: number; readonly seq: number; readonly hash: string }
-  /** Age of that checkpoint when its holder was last heard of: at most what was written in that time is lost. */
+  /** Age of that checkpoint when its holder must have stopped writing: at most what was written in that time is lost. */
   readonly ageSeconds: number
 }
 

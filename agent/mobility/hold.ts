@@ -152,7 +152,7 @@ async function detach(core: Core, id: string, mountId: string): Promise<void> {
 /** Mounts the tree and writes the use down, synced, before Docker hears of it. */
 export async function attach(core: Core, local: LocalCopy, mountId: string): Promise<string> {
   const { store } = core.parts
-  core.uses.mounted(local.id)
+  core.uses.mounted(local.id, local.name)
   const mounts = { ...local.mounts, [mountId]: (local.mounts[mountId] ?? 0) + 1 }
   await store.update(local.id, { mounts })
   try {

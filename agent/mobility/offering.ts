@@ -48,7 +48,7 @@ export class Offering {
   /**
    * Offers the checkpoint to every other host of the record that is not known to have it, and waits for the answers, but for a slow host only
    * until the others are through; then one write. What comes later is written with the next offer. Rejects REGISTRY_UNAVAILABLE (the hosts have it
-   * all the same), or the reason of `signal`, with which what is under way ends. May be repeated.
+   * all the same), or the reason of `signal`, with which what is under way ends. Does nothing while the lease is over. May be repeated.
    */
   async offer(record: VolumeRecord, checkpoint: Checkpoint, intervalMs: number, signal: AbortSignal): Promise<void> {
     const hosts = otherHosts(record, this.#core.parts.self.id)
@@ -57,6 +57,8 @@ export class Offering {
     if (lacking.length < hosts.length) this.#heard(checkpoint)
     // From the moment another host has a checkpoint, the volume may be taken over there.
     if (lacking.length > 0) await untilAbort(this.#core.guarding.expect(this.#hold.id), signal)
+    // Under a lease that is over it might be taken over at once, before the watchdog has acted on what it was just told.
+    if (!this.#core.lease.runs) return
     for (const host of lacking) if (!this.#asking.has(host)) this.#ask(host, record, checkpoint)
     await untilAbort(this.#answered(lacking, Math.max(intervalMs, PATIENCE_MS)), signal)
     await untilAbort(this.#commit(), signal)

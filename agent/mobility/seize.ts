@@ -136,15 +136,25 @@ export function isTakeOverReady(local: LocalCopy | null, best: Checkpoint): bool
   )
 }
 
-/** Between the checkpoint and the last sign of life of the holder, by the clocks of both hosts. */
+/** From the checkpoint to the last moment at which the holder may have written, by the clocks of both hosts. */
 function ageAtLossSeconds(core: Core, record: VolumeRecord, best: Checkpoint): number {
   const { holder } = record
-  const silentMs = holder === null ? 0 : core.hosts.silentMs(holder.host)
-  const lostAtMs = core.parts.clock.now().getTime() - (Number.isFinite(silentMs) ? silentMs : 0)
+  const lostAtMs = core.parts.clock.now().getTime() - (holder === null ? 0 : surelyFencedMs(core, holder.host))
   const covered = holder === null ? undefined : core.hosts.get(holder.host)?.covered[record.id]
   // A tree that did not change since the checkpoint is as young as the holder's last look at it.
   const isSame = covered !== undefined && compareCheckpoints(covered, best) === 0
   return Math.max(0, Math.ceil((lostAtMs - Date.parse(isSame ? covered.at : best.at)) / 1000))
+}
+
+/**
+ * For how long the holder has not written for certain: its lease ended some time after its last sign of life. When the registry was away meanwhile, nobody
+ * knows: it may have gone on rightly until just now.
+ */
+function surelyFencedMs(core: Core, host: string): number {
+  const { clock, leaseMs } = core.parts
+  const silentMs = core.hosts.silentMs(host)
+  const watched = core.lease.unbrokenSinceMs <= clock.elapsedMs() - silentMs
+  return watched && Number.isFinite(silentMs) ? Math.max(0, silentMs - leaseMs) : 0
 }
 
 function behindAll(record: VolumeRecord, best: Checkpoint): VolumeRecord['copies'] {

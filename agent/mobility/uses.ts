@@ -9,6 +9,11 @@ const LIVE_STATES = new Set([...WRITING_STATES, 'restarting'])
 const STARTING_MS = 5 * 60_000
 /** Seen gone this many looks in a row before it is believed: a restart policy brings a container back in between. */
 const LOOKS_GONE = 2
+/** Events make looks follow each other within milliseconds: those that are nearer than this count as one. */
+const LOOK_APART_MS = 1_000
+
+/** The containers of a volume at its last Mount, with when each had last stopped. */
+type Ends = ReadonlyMap<string, number | null>
 
 /** Which containers use which volume, as this host's engine says it. */
 export class Uses {
@@ -17,16 +22,14 @@ export class Uses {
   #users: readonly VolumeUser[] = []
   #failure: string | null = 'the engine has not been asked yet'
   readonly #mountedMs = new Map<string, number>()
-  readonly #mountedAt = new Map<string, Date>()
+  readonly #endsAtMount = new Map<string, Ends>()
   readonly #seenLive = new Set<string>()
-  readonly #goneLooks = new Map<string, number>()
-  readonly #since: Date
+  readonly #goneLooks = new Map<string, { readonly count: number; readonly atMs: number }>()
   readonly #sinceMs: number
 
   constructor(engine: Engine, clock: Clock) {
     this.#engine = engine
     this.#clock = clock
-    this.#since = clock.now()
     this.#sinceMs = clock.elapsedMs()
   }
 
@@ -67,12 +70,21 @@ export class Uses {
     return this.#users.find((user) => user.id === container)?.volumes ?? []
   }
 
-  /** Notes that Docker asked to mount a volume now. */
-  mounted(id: string): void {
-    this.#mountedMs.set(id, this.#clock.elapsedMs())
-    this.#mountedAt.set(id, this.#clock.now())
+  /** Notes that Docker asked to mount a volume now. The engine is asked in the background: while it starts, it waits for this Mount's answer. */
+  mounted(id: string, volumeName: string): void {
+    const nowMs = this.#clock.elapsedMs()
+    this.#mountedMs.set(id, nowMs)
+    this.#endsAtMount.delete(id)
     this.#seenLive.delete(id)
     this.#goneLooks.delete(id)
+    const note = async () => {
+      const users = (await this.#engine.users()).filter((user) => user.volumes.includes(volumeName))
+      const ends = new Map<string, number | null>()
+      for (const user of users) ends.set(user.id, (await this.#engine.finishedAt(user.id))?.getTime() ?? null)
+      if (this.#mountedMs.get(id) === nowMs) this.#endsAtMount.set(id, ends)
+    }
+    // Without an answer the end of a container that was never seen to run is found by its time alone.
+    note().catch(() => undefined)
   }
 
   /**
@@ -87,19 +99,24 @@ export class Uses {
       return false
     }
     if (!(await this.#ended(id, volumeName))) return false
-    const looks = (this.#goneLooks.get(id) ?? 0) + 1
-    this.#goneLooks.set(id, looks)
-    return looks >= LOOKS_GONE
+    const before = this.#goneLooks.get(id)
+    const atMs = this.#clock.elapsedMs()
+    if (before !== undefined && atMs - before.atMs < LOOK_APART_MS) return before.count >= LOOKS_GONE
+    const count = (before?.count ?? 0) + 1
+    this.#goneLooks.set(id, { count, atMs })
+    return count >= LOOKS_GONE
   }
 
   async #ended(id: string, volumeName: string): Promise<boolean> {
     if (this.#seenLive.has(id)) return true
     const mountedMs = this.#mountedMs.get(id) ?? this.#sinceMs
     if (this.#clock.elapsedMs() - mountedMs > STARTING_MS) return true
-    const mountedAt = this.#mountedAt.get(id) ?? this.#since
+    // Clocks may be stepped: a container has ended since the Mount when it has stopped at another time than it had then.
+    const ends = this.#endsAtMount.get(id)
+    if (ends === undefined) return false
     for (const user of this.#of(volumeName)) {
-      const finishedAt = await this.#engine.finishedAt(user.id)
-      if (finishedAt !== null && finishedAt > mountedAt) return true
+      const finishedAt = (await this.#engine.finishedAt(user.id))?.getTime() ?? null
+      if (finishedAt !== null && finishedAt !== ends.get(user.id)) return true
     }
     return false
   }

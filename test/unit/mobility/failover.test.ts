@@ -51,7 +51,7 @@ test('promise 5: a volume whose holder is lost goes on at its newest checkpoint,
   t.is(record.holder?.host, 'h2')
   t.is(record.epoch, epoch + 1)
   t.like(record.seizures.at(-1), { from: 'h1', by: 'h2' })
-  t.true((record.seizures.at(-1)?.ageSeconds ?? Infinity) <= 15)
+  t.true((record.seizures.at(-1)?.ageSeconds ?? Infinity) <= 25)
 })
 
 test('promise 6: a holder that cannot renew its lease is fenced before anybody else mounts', async (t) => {

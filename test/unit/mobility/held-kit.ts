@@ -101,6 +101,7 @@ export class HeldHost {
   changing = false
   down = false
   pulls = 0
+  readonly lease = { runs: true }
   /** Volumes that others were said to be about to have. */
   readonly expected: string[] = []
   readonly #kit: HeldKit
@@ -139,6 +140,7 @@ export class HeldHost {
       wakes,
       copying: new Copying(parts, hosts, locks, wakes),
       uses: new Uses(parts.engine, clock),
+      lease: this.lease,
       guarding: { expect: async (id: string) => void this.expected.push(id) },
       pendingMounts: new Map(),
       confirmed: new Map(),

@@ -350,3 +350,17 @@ test('a host that a move only sends ahead to is offered nothing, and no containe
   t.is(kit.host('h2').pulls, 0)
   kit.stop()
 })
+
+test('promise 6: under a lease that is over no host is offered a checkpoint, because it could take over at once', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { lease } = kit.host('h1')
+  lease.runs = false
+  kit.host('h1').containers.run('c')
+  kit.write('ab')
+  await kit.clock.advance(60_000)
+  t.is(kit.host('h2').pulls, 0)
+  lease.runs = true
+  await kit.clock.advance(60_000)
+  t.is(kit.host('h2').store.trees.get(ID), 'ab')
+  kit.stop()
+})

@@ -42,7 +42,9 @@ export async function leadNodes(core: Core): Promise<void> {
  * holder when its task starts: `node.labels.wherry.data!=none` stays true through that.
  */
 export function labelsOf(host: string | null, records: readonly VolumeRecord[]): Readonly<Record<string, string>> {
-  return Object.fromEntries(records.map((record) => [`${LABEL_PREFIX}${record.name}`, roleOf(host, record)]))
+  // One that was never used has no data anywhere: no node is said to lack it, so that its first task may go to any.
+  const used = records.filter(({ holder, last }) => holder !== null || last !== null)
+  return Object.fromEntries(used.map((record) => [`${LABEL_PREFIX}${record.name}`, roleOf(host, record)]))
 }
 
 /** A copy that is a little behind is still a copy: labels must not change with every checkpoint. */

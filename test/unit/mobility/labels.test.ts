@@ -73,6 +73,7 @@ test('a node says of each volume whether its host holds it, has a copy, or has n
   const copies = { b: copy('current'), c: copy('behind'), d: copy('filling'), e: copy('diverged') }
   const roles = ['a', 'b', 'c', 'd', 'e', 'f', null].map((host) => labelsOf(host, [record({ copies })])['wherry.data'])
   t.deepEqual(roles, ['holder', 'copy', 'copy', 'none', 'none', 'none', 'none'])
+  t.deepEqual(labelsOf('a', [record({ holder: null })]), {}, 'the first task of a new volume may go anywhere')
 })
 
 test("the leader keeps its labels true, leaves others' alone, and writes only what changed", async (t) => {

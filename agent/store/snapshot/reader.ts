@@ -1,19 +1,22 @@
 import { closeSync, constants } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import { WherryError } from '../../errors.ts'
 import type { Recycler } from '../../recycler.ts'
-import { errnoName, failureOf, isDiskFailure, SystemCallError } from '../../sys/failure.ts'
+import { errnoName, errnoOf, failureOf, isDiskFailure, SystemCallError } from '../../sys/failure.ts'
 import { openAt } from '../../sys/open.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES, isSmall } from '../blocks.ts'
 import { type BlockRun, FILES_MAX, FILES_MAX_BYTES, type Piece, RUN_MAX_BYTES, type TreeReader } from '../exchange.ts'
-import { openDirectory, openRoot } from '../inode/directory.ts'
+import { openDirectory, openRoot, self } from '../inode/directory.ts'
 import { lookAgain, movedAway } from '../inode/inode.ts'
 import type { FileEntry } from '../manifest/entry.ts'
+import type { Manifest } from '../manifest/manifest.ts'
 import { type BytePath, nameOf, parentOf, printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import { type KeptKind, type KeptTree, loadSnapshot } from './kept.ts'
-import { hashOfList } from './lists.ts'
+import { hashOfList, ListFile } from './lists.ts'
 import { PIECE_BYTES, pieces } from './pieces.ts'
+import type { BlockLists } from './snapshot.ts'
 
 const OPEN_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOATIME
 /** Blocks hashed in one go when a list is missing. */
@@ -23,22 +26,29 @@ const HASHED_BLOCKS = 256
  * Opens a kept snapshot of the copy in `directory` and the tree at `data` it describes; null when nothing is kept. Later captures and applies
  * replace what is kept, not what this reader has. Rejects MANIFEST_INVALID when what is kept is damaged.
  */
-export async function openReader(options: {
-  readonly directory: string
-  readonly kind: KeptKind
+export async function openReader(
+  options: ReaderOptions & { readonly directory: string; readonly kind: KeptKind },
+): Promise<TreeReader | null> {
+  const tree = await loadSnapshot(options.directory, options.kind)
+  return tree === null ? null : await DiskReader.open(tree, options)
+}
+
+interface ReaderOptions {
+  /** Path of the tree. */
   readonly data: string
   /** The volume's name, for messages. */
   readonly volume: string
   readonly pool: BlockPool
   readonly memory: Recycler
-}): Promise<TreeReader | null> {
-  const tree = await loadSnapshot(options.directory, options.kind)
-  return tree === null ? null : new DiskReader(tree, openRoot(options.data), options)
+  /** What is read counts by its hash alone, which the receiver checks; the files' times do not. */
+  readonly inUse?: boolean
 }
 
 /** Reads a tree of this disk as it stands. */
 export class DiskReader implements TreeReader {
-  readonly #tree: KeptTree
+  readonly #manifest: Manifest
+  readonly #lists: BlockLists
+  readonly #listsFile: FileHandle | null
   readonly #root: number
   readonly #volume: string
   readonly #pool: BlockPool
@@ -50,26 +60,44 @@ export class DiskReader implements TreeReader {
   #closing: (() => void) | undefined
   #closed = false
 
-  /** `root`: the tree, held; closed with the reader. `inUse`: what is read counts by its hash alone, which the receiver checks; the files' times do not. */
-  constructor(
-    tree: KeptTree,
+  static async open(tree: KeptTree, options: ReaderOptions): Promise<DiskReader> {
+    const lists = await openIfThere(tree.lists.path)
+    try {
+      return new DiskReader(tree, openRoot(options.data), lists, options)
+    } catch (error) {
+      await lists?.close()
+      throw error
+    }
+  }
+
+  private constructor(
+    { manifest, lists }: KeptTree,
     root: number,
-    { volume, pool, memory, inUse = false }: { volume: string; pool: BlockPool; memory: Recycler; inUse?: boolean },
+    listsFile: FileHandle | null,
+    { volume, pool, memory, inUse = false }: ReaderOptions,
   ) {
-    this.#inUse = inUse
-    this.#memory = memory
-    this.#tree = tree
+    this.#manifest = manifest
+    this.#listsFile = listsFile
+    // It is opened by its path time and again: this file stays, whatever has its name by then.
+    this.#lists = listsFile === null ? lists : new ListFile(manifest, self(listsFile.fd))
     this.#root = root
     this.#volume = volume
     this.#pool = pool
+    this.#memory = memory
+    this.#inUse = inUse
+  }
+
+  /** The block hashes of a large file; null when they are not there or damaged. */
+  list(index: number): Promise<Buffer | null> {
+    return this.#lists.list(index)
   }
 
   get hash(): string {
-    return this.#tree.manifest.hash
+    return this.#manifest.hash
   }
 
   async *manifest(): AsyncGenerator<Buffer> {
-    yield* this.#tree.manifest.encoded()
+    yield* this.#manifest.encoded()
   }
 
   async files(indexes: readonly number[]): Promise<{ data: Buffer; changed: number[] }> {
@@ -141,7 +169,7 @@ export class DiskReader implements TreeReader {
   async *hashes(index: number): AsyncGenerator<Buffer> {
     const file = this.#largeFile(index)
     using _ = this.#use()
-    const list = (await this.#tree.lists.list(index)) ?? (await this.#hashAnew(file))
+    const list = (await this.#lists.list(index)) ?? (await this.#hashAnew(file))
     for (let at = 0; at < list.length; at += PIECE_BYTES) yield list.subarray(at, at + PIECE_BYTES)
   }
 
@@ -187,7 +215,7 @@ export class DiskReader implements TreeReader {
 
   /** REQUEST_INVALID when an index is no regular file's. */
   #file(index: number): FileEntry {
-    const { manifest } = this.#tree
+    const manifest = this.#manifest
     const known = !this.#closed && Number.isSafeInteger(index) && index >= 0 && index < manifest.count
     const entry = known ? manifest.entry(index) : undefined
     if (entry?.kind !== 'file') throw badRequest(`Entry ${index} is no file.`)
@@ -265,6 +293,17 @@ export class DiskReader implements TreeReader {
     this.#closed = true
     if (this.#users > 0) await new Promise<void>((resolve) => (this.#closing = resolve))
     closeSync(this.#root)
+    await this.#listsFile?.close()
+  }
+}
+
+/** Opens a file of ours for reading; null when it is not there. */
+export async function openIfThere(path: string): Promise<FileHandle | null> {
+  try {
+    return await open(path, 'r')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null
+    throw error
   }
 }
 

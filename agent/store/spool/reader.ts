@@ -1,15 +1,12 @@
-import { type FileHandle, open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { WherryError } from '../../errors.ts'
 import type { Recycler } from '../../recycler.ts'
-import { errnoOf } from '../../sys/failure.ts'
 import { blockBytesOf, blockCountOf, isHash } from '../blocks.ts'
-import { type BlockRun, FILES_MAX, type Piece, RUN_MAX_BYTES, type TreeReader } from '../exchange.ts'
-import { openRoot } from '../inode/directory.ts'
+import { type BlockRun, FILES_MAX, FILES_MAX_BYTES, type Piece, RUN_MAX_BYTES, type TreeReader } from '../exchange.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
-import { ListFile } from '../snapshot/lists.ts'
 import { pieces } from '../snapshot/pieces.ts'
-import { DiskReader } from '../snapshot/reader.ts'
+import { DiskReader, openIfThere } from '../snapshot/reader.ts'
 import { ZeroHashes } from '../stage/zeros.ts'
 import { hashIn } from './needs.ts'
 import type { Slot, SpoolIndex } from './spool-index.ts'
@@ -18,9 +15,9 @@ interface SpoolReaderOptions {
   /** The checkpoint's snapshot. */
   readonly tree: KeptTree
   /** Path of the live tree. */
-  readonly root: string
+  readonly data: string
   /** Path of the spool's contents; null: it has none. */
-  readonly data: string | null
+  readonly spool: string | null
   readonly index: SpoolIndex
   /** The volume's name, for messages. */
   readonly volume: string
@@ -33,15 +30,13 @@ interface SpoolReaderOptions {
  * Keeps what it reads when later checkpoints take its place.
  */
 export async function openSpoolReader(options: SpoolReaderOptions): Promise<TreeReader> {
-  await using opening = new AsyncDisposableStack()
-  const lists = opening.adopt(await openIfThere(options.tree.lists.path), close)
-  const data = opening.adopt(options.data === null ? null : await openIfThere(options.data), close)
-  const { manifest, seen } = options.tree
-  // Lists are opened by their path time and again: this one stays, whatever has the name by then.
-  const path = lists === null ? options.tree.lists.path : `/proc/self/fd/${lists.fd}`
-  const tree = { manifest, seen, lists: new ListFile(manifest, path) }
-  const live = opening.use(new DiskReader(tree, openRoot(options.root), { ...options, inUse: true }))
-  return new SpoolReader({ ...options, tree }, live, data, opening.move())
+  const live = await DiskReader.open(options.tree, { ...options, inUse: true })
+  try {
+    return new SpoolReader(options, live, options.spool === null ? null : await openIfThere(options.spool))
+  } catch (error) {
+    await live[Symbol.asyncDispose]()
+    throw error
+  }
 }
 
 const NOTHING = { data: Buffer.alloc(0), changed: [] }
@@ -53,7 +48,6 @@ class SpoolReader implements TreeReader {
   readonly #options: SpoolReaderOptions
   readonly #live: DiskReader
   readonly #data: FileHandle | null
-  readonly #held: AsyncDisposable
   readonly #zeros = new ZeroHashes()
   /** The list used last: that of a terabyte has 16 MiB. */
   #list: { readonly index: number; readonly list: Promise<Buffer | null> } | null = null
@@ -61,11 +55,10 @@ class SpoolReader implements TreeReader {
   #users = 0
   #closing: (() => void) | undefined
 
-  constructor(options: SpoolReaderOptions, live: DiskReader, data: FileHandle | null, held: AsyncDisposable) {
+  constructor(options: SpoolReaderOptions, live: DiskReader, data: FileHandle | null) {
     this.#options = options
     this.#live = live
     this.#data = data
-    this.#held = held
   }
 
   get hash(): string {
@@ -84,8 +77,11 @@ class SpoolReader implements TreeReader {
     const data = this.#data
     const slots = indexes.length > FILES_MAX ? [] : indexes.map((index) => this.#slotOf(index))
     const fromLive = indexes.filter((_, nth) => slots[nth] === undefined)
+    const bytes = slots.reduce((sum, slot) => sum + (slot?.sizeBytes ?? 0), 0)
     // It also refuses what must not be asked for.
-    if (data === null || fromLive.length === indexes.length) return await this.#live.files(indexes)
+    if (data === null || fromLive.length === indexes.length || bytes > FILES_MAX_BYTES) {
+      return await this.#live.files(indexes)
+    }
     using _ = this.#use()
     const live = fromLive.length === 0 ? NOTHING : await this.#live.files(fromLive)
     return await this.#joined(indexes, slots, live, data)
@@ -186,9 +182,9 @@ class SpoolReader implements TreeReader {
 
   /** The block hashes of a large file; null: it is none, or its list is damaged. */
   #listOf(index: number): Promise<Buffer | null> {
-    const { manifest, lists } = this.#options.tree
+    const { manifest } = this.#options.tree
     if (!this.#isFile(index) || !manifest.isLarge(index)) return Promise.resolve(null)
-    if (this.#list?.index !== index) this.#list = { index, list: lists.list(index) }
+    if (this.#list?.index !== index) this.#list = { index, list: this.#live.list(index) }
     return this.#list.list
   }
 
@@ -216,19 +212,7 @@ class SpoolReader implements TreeReader {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#users > 0) await new Promise<void>((resolve) => (this.#closing = resolve))
-    await this.#held[Symbol.asyncDispose]()
+    await this.#data?.close()
+    await this.#live[Symbol.asyncDispose]()
   }
-}
-
-async function openIfThere(path: string): Promise<FileHandle | null> {
-  try {
-    return await open(path, 'r')
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return null
-    throw error
-  }
-}
-
-async function close(file: FileHandle | null): Promise<void> {
-  await file?.close()
 }

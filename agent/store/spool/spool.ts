@@ -81,8 +81,8 @@ export class Spool {
       if (hash === undefined || tree?.manifest.hash !== hash) return null
       if (this.#index?.hash !== hash) this.#index = { hash, index: await loadIndex(layout, hash) }
       const { index } = this.#index
-      const data = index.count === 0 ? null : dataPath(spoolDirectory(layout, hash))
-      return await openSpoolReader({ tree, root: layout.data, data, index, volume, pool, memory })
+      const spool = index.count === 0 ? null : dataPath(spoolDirectory(layout, hash))
+      return await openSpoolReader({ tree, data: layout.data, spool, index, volume, pool, memory })
     })
   }
 

@@ -202,3 +202,29 @@ function writeAt(path: string, offset: number): void {
   writeSync(fd, randomBytes(100), 0, 100, offset)
   closeSync(fd)
 }
+
+test('live captures between the rounds neither spoil the checkpoint nor are they cut short by it', async (t) => {
+  const it = await held(t)
+  const [two, three] = [await host(t), await host(t)]
+  for (const name of ['a', 'b']) writeFileSync(join(it.data, name), randomBytes(20 * BLOCK_BYTES))
+  await it.copyTo(two, await it.take())
+  writeAt(join(it.data, 'a'), 5 * BLOCK_BYTES)
+  await it.rounds(1)
+  await it.host.store.capture(it.volume.id, 'live', calm)
+  await using reader = await it.host.store.reader(it.volume.id, 'live')
+  await using writer = await three.store.writer(it.volume)
+  await writer.begin(reader.manifest())
+  writeAt(join(it.data, 'b'), 5 * BLOCK_BYTES)
+  const taken = await it.take()
+  const then = describeTree(it.data)
+  for (const name of ['a', 'b']) writeAt(join(it.data, name), 5 * BLOCK_BYTES)
+  await it.host.store.capture(it.volume.id, 'live', calm)
+  t.true((await it.copyTo(two, taken)).complete)
+  t.deepEqual(describeTree(two.data(it.volume.id)), then)
+  let lists = 0
+  for (let want = await writer.next(); want !== null && lists < 2; want = await writer.next()) {
+    if (want.kind === 'hashes') lists++
+    await answer(reader, writer, want).catch((error) => t.is(error.code, 'TREE_CHANGED'))
+  }
+  t.is(lists, 2)
+})

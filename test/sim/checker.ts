@@ -24,6 +24,8 @@ export interface Totals {
   checkpoints: number
 }
 
+/** A host that knows better than the registry goes by what it knows. */
+const KEPT_WHEN_SET_BACK = ['promise 8', 'bug']
 /** How long everything must have been well with a host before nothing may be fenced on it: a lease, and what a heartbeat may take. */
 const WELL_FOR_MS = 13_000
 /** For so long nobody could seize, and so soon after the last renewal that began. */
@@ -54,6 +56,8 @@ export class Checker {
   readonly totals: Totals = { mounts: 0, seizures: 0, fences: 0, writes: 0, lost: 0, checkpoints: 0 }
   /** Only planned moves and restarts: nothing may be lost. */
   planned = false
+  /** The registry has lost changes: what rests on it alone cannot be promised any more. */
+  setBack = false
   readonly #world: World
   readonly #volumes = new Map<string, VolumeTruth>()
   /** Per host: since when it is well, when it last was, since when nobody can seize. */
@@ -69,6 +73,7 @@ export class Checker {
   }
 
   failed(rule: string, text: string): void {
+    if (this.setBack && !KEPT_WHEN_SET_BACK.includes(rule)) return
     const atMs = this.#world.timeline.nowMs
     this.failures.push({ atMs, rule, text })
     this.#world.trace('CHECKER', `${rule}: ${text}`)

@@ -44,6 +44,14 @@ const PLANNED: Readonly<Record<string, Fault>> = {
     if (running !== undefined) machine.docker.copyOut(running)
     return null
   },
+  rival: (world, { docker, host }) => {
+    const volume = world.chance.pick(world.volumes)
+    if (world.registry.record(volume) === null) return null
+    const container = docker.start(`rival${world.newId().slice(-3)}-${volume}`, volume, () => undefined)
+    return () => {
+      if (world.machine(host).on) docker.stop(container, () => undefined)
+    }
+  },
   'container exits': (_world, machine) => {
     const running = machine.containers.all.find((one) => one.alive)
     if (running !== undefined) machine.docker.kill(running)
@@ -162,7 +170,7 @@ const UNPLANNED: Readonly<Record<string, Fault>> = {
 const RISK_LOOK_MS = 250
 
 /** What take-overs come from. */
-const OFTEN = new Set(['power cut', 'isolation', 'partition', 'agent does not start', 'move'])
+const OFTEN = new Set(['power cut', 'isolation', 'partition', 'agent does not start', 'agent stuck', 'move', 'rival'])
 
 /** Files of a copy that nobody uses are changed behind Wherry's back; only where a broken rule is to be found out by it. */
 const TAMPERING: Readonly<Record<string, Fault>> = {
@@ -178,6 +186,11 @@ const TAMPERING: Readonly<Record<string, Fault>> = {
 export function planFaults(world: World): { readonly endMs: number; readonly mend: () => void } {
   const { chance, checker, settings, timeline } = world
   checker.planned = chance.hit(0.3)
+  if (!checker.planned && chance.hit(settings.setBack)) {
+    checker.setBack = true
+    const atMs = FIRST_MS + chance.between(10_000, 40_000)
+    timeline.after(atMs, () => setBack(world))
+  }
   const kinds = { ...PLANNED, ...UNPLANNED, ...TAMPERING }
   // A run that is about few things goes deeper into them than one that is about everything.
   const some = (from: Readonly<Record<string, Fault>>) => {
@@ -195,6 +208,9 @@ export function planFaults(world: World): { readonly endMs: number; readonly men
     const unplanned = !checker.planned && chance.hit(UNPLANNED_SHARE)
     const beginMs = atMs + chance.between(0, 2_000)
     timeline.after(beginMs, () => strike(world, chance.pick(unplanned ? hard : mild), kinds, ends))
+    // Swarm alone takes longer to notice than a lease runs: somebody who wants the volume at once is what the margins are for.
+    if (unplanned && chance.hit(0.3))
+      timeline.after(beginMs + chance.between(0, 15_000), () => strike(world, 'rival', kinds, ends))
   }
   const mend = () => {
     for (const end of [...ends]) end()
@@ -219,6 +235,12 @@ function strike(world: World, name: string, kinds: Readonly<Record<string, Fault
   // Most are short; those that are not outlive leases and Swarm's patience.
   const ms = world.chance.hit(0.3) ? world.chance.between(200, 12_000) : world.chance.between(15_000, 50_000)
   world.timeline.after(ms, end)
+}
+
+/** The registry comes back with what it had some time ago: somebody has restored its servers' disks. */
+function setBack(world: World): void {
+  world.trace('-', 'FAULT: the registry is set back')
+  world.registry.volumes.setBack(world.timeline.nowMs - world.chance.between(5_000, 30_000))
 }
 
 function target(world: World): Machine {

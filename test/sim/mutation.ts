@@ -11,9 +11,9 @@ export interface Mutation {
 }
 
 export const MUTATIONS: readonly Mutation[] = [
-  { name: 'no margin', settings: { seizeAfterMs: 6_000 }, rules: ['promise 6', 'promise 1'] },
+  { name: 'no margin', settings: { seizeAfterMs: 3_000 }, rules: ['promise 6', 'promise 1'] },
   { name: 'fence too late', settings: { watchdogSleepsMs: 8_000 }, rules: ['promise 6', 'promise 1'] },
-  { name: 'no epoch check', settings: { bend: forgetEpochs }, rules: ['promise 8'] },
+  { name: 'no epoch check', settings: { setBack: 0.5, bend: forgetEpochs }, rules: ['promise 8'] },
   {
     name: 'claim before verify',
     settings: { tampering: true, bend: believeHashes },
@@ -37,6 +37,10 @@ function forgetEpochs(parts: Parts): Parts {
     copy: async (id) => {
       const copy = await store.copy(id)
       return copy === null ? null : { ...copy, epochSeen: 0 }
+    },
+    copies: async () => {
+      const { copies, damaged } = await store.copies()
+      return { copies: copies.map((copy) => ({ ...copy, epochSeen: 0 })), damaged }
     },
   })
 }

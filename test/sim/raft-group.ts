@@ -14,6 +14,7 @@ const UNNOTICED_MOST_MS = 9_000
 
 interface Version {
   readonly revision: number
+  readonly atMs: number
   readonly value: unknown
 }
 
@@ -133,10 +134,21 @@ export class RaftGroup {
     if ((current?.revision ?? null) !== expected) return null
     const revision = ++this.revision
     const versions = this.#versions.get(key)
-    if (versions === undefined) this.#versions.set(key, [{ revision, value }])
-    else versions.push({ revision, value })
+    const version = { revision, atMs: this.#timeline.nowMs, value }
+    if (versions === undefined) this.#versions.set(key, [version])
+    else versions.push(version)
     this.#onCommit({ group: this.name, key, before: current?.value ?? null, value, writer })
     return revision
+  }
+
+  /** Forgets everything since then, and counts on from there. What was there first stays. */
+  setBack(toMs: number): void {
+    for (const versions of this.#versions.values()) {
+      while (versions.length > 1 && (versions.at(-1)?.atMs ?? 0) > toMs) versions.pop()
+    }
+    const kept = [...this.#versions.values()].flatMap((versions) => versions.map(({ revision }) => revision))
+    this.revision = Math.max(0, ...kept)
+    this.#stale.clear()
   }
 
   #lookAt(replica: string, nowMs: number): void {

@@ -12,6 +12,8 @@ export interface Settings {
   readonly watchdogSleepsMs: number
   /** Somebody changes files of idle copies behind Wherry's back. */
   readonly tampering: boolean
+  /** Share of the runs in which the registry loses its newest changes: there only promises that can hold then are looked at. */
+  readonly setBack: number
   /** Changes what an agent is given. */
   readonly bend: (parts: Parts, machine: Machine) => Parts
 }
@@ -25,5 +27,6 @@ export const SHIPPED: Settings = {
   replaceAfterMs: 600_000,
   watchdogSleepsMs: 0,
   tampering: false,
+  setBack: 0.03,
   bend: (parts) => parts,
 }

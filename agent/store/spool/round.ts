@@ -16,6 +16,9 @@ import { Making } from './making.ts'
 import type { Mismatches } from './mismatches.ts'
 import { NeedsFinder } from './needs.ts'
 
+/** Each time only what is still missed is copied once more: it is next to nothing the second time. */
+const CORRECTIONS_MAX = 4
+
 export interface SpoolParts {
   readonly layout: Layout
   /** The volume's name, for messages. */
@@ -65,7 +68,8 @@ export class Rounds implements AsyncDisposable {
   /** A round while the tree is in use. `sync` answers T, see capture/tick.ts. */
   async live(sync: () => Promise<bigint>, signal: AbortSignal): Promise<{ scan: Scan; bytesSpooled: number }> {
     this.captured = null
-    const { scan, bytesSpooled } = await this.#round(false, await sync(), signal)
+    const scan = await this.#look(false, await sync(), signal)
+    const { bytesSpooled } = await this.#spool(scan, signal)
     // What is written out now need not be when everybody waits.
     this.#tickNs = await sync()
     return { scan, bytesSpooled }
@@ -77,27 +81,44 @@ export class Rounds implements AsyncDisposable {
     const quiet = kind === 'quiet'
     // The T that the round before ended with will do: what is younger is read, and counts as not final. Nobody waits for the disk then.
     const tickNs = quiet && this.#tickNs !== null ? this.#tickNs : await sync()
-    const { scan, mismatches } = await this.#round(quiet, tickNs, signal)
-    if (quiet) this.#requireSame(scan, mismatches)
-    const tree = await mismatches.resolve(this.#listsPath())
-    if (tree !== scan) await this.#follow(tree)
+    const scan = await this.#look(quiet, tickNs, signal)
+    const { mismatches } = await this.#spool(scan, signal)
+    if (quiet && mismatches.first >= 0) throw changed(this.#parts.volume, scan.manifest.path(mismatches.first))
+    const tree = await this.#agreed(scan, mismatches, signal)
     const { hash, bytes, files } = tree.manifest
     const capture = { hash, bytes, files, filesRead: scan.filesRead, bytesRead: scan.bytesRead }
     this.captured = { tree, capture }
     return this.captured
   }
 
-  async #round(quiet: boolean, tickNs: bigint, signal: AbortSignal) {
-    const { layout, volume } = this.#parts
+  /** The tree as it was copied. What one of several files with the same content was to be copied for may have been missed in that one alone. */
+  async #agreed(scan: KeptTree, missed: Mismatches, signal: AbortSignal): Promise<KeptTree> {
+    let [tree, mismatches] = [scan, missed]
+    for (let tries = 0; mismatches.first >= 0; tries++) {
+      tree = await mismatches.resolve(this.#listsPath())
+      await this.#follow(tree)
+      if (tries === CORRECTIONS_MAX) break
+      mismatches = (await this.#spool(tree, signal)).mismatches
+    }
+    return tree
+  }
+
+  async #look(quiet: boolean, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
+    const { layout, volume, faultPoint } = this.#parts
     const scan = await orDiskFull(layout.directory, volume, () => this.#scan(quiet, tickNs, signal))
     await this.#follow(scan)
-    this.#parts.faultPoint('spool-scanned')
+    faultPoint('spool-scanned')
     if (!scan.complete) throw signal.reason
-    const lacking = this.making.lacking(scan, await this.#needs.find(scan))
-    const chosen = await affordable(layout.directory, volume, scan, lacking)
-    const copy = () => this.making.copy(scan, chosen, signal)
-    const mismatches = await orDiskFull(layout.directory, volume, copy)
-    return { scan, mismatches, bytesSpooled: chosen.bytes }
+    return scan
+  }
+
+  /** Copies what the spool lacks of a tree. */
+  async #spool(tree: KeptTree, signal: AbortSignal): Promise<{ mismatches: Mismatches; bytesSpooled: number }> {
+    const { layout, volume } = this.#parts
+    const lacking = this.making.lacking(tree, await this.#needs.find(tree))
+    const chosen = await affordable(layout.directory, volume, tree, lacking)
+    const copy = () => this.making.copy(tree, chosen, signal)
+    return { mismatches: await orDiskFull(layout.directory, volume, copy), bytesSpooled: chosen.bytes }
   }
 
   async #scan(quiet: boolean, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
@@ -122,10 +143,6 @@ export class Rounds implements AsyncDisposable {
     // A scan that found nothing new is the tree before.
     const done = before !== undefined && before !== tree.lists.path && before !== this.base?.lists.path
     if (done) await rm(before, { force: true })
-  }
-
-  #requireSame(tree: KeptTree, mismatches: Mismatches): void {
-    if (mismatches.first >= 0) throw changed(this.#parts.volume, tree.manifest.path(mismatches.first))
   }
 
   /** Each scan writes lists of its own: it reads those of the one before. */

@@ -112,6 +112,25 @@ test('without a pause, what changes between the look and the copying stands in t
   for (const name of ['large', 'small', 'stays']) t.is(contents(copied, name), contents(before, name), name)
 })
 
+test('without a pause, a content that two files share is in the spool when one of them changes', async (t) => {
+  let change = () => {}
+  const it = await Held.begin(await host(t, undefined, (step) => step === 'spool-scanned' && change()), volume())
+  const two = await host(t)
+  await it.copyTo(two, await it.take())
+  for (const name of ['a', 'b', 'c']) writeFileSync(join(it.data, name), 'the same')
+  for (const name of ['x', 'y', 'z']) writeFileSync(join(it.data, name), Buffer.alloc(4 * BLOCK_BYTES, 'the same'))
+  change = () => {
+    change = () => {}
+    writeFileSync(join(it.data, 'a'), 'another')
+    rmSync(join(it.data, 'x'))
+  }
+  const taken = await it.take('live')
+  for (const name of ['a', 'b', 'c', 'x', 'y', 'z']) writeFileSync(join(it.data, name), 'moved on')
+  t.true((await it.copyTo(two, taken)).complete)
+  t.deepEqual(readdirSync(two.data(it.volume.id)), ['a', 'b', 'c', 'y', 'z'])
+  t.is((await two.store.verify(it.volume.id, calm)).damagedCount, 0)
+})
+
 test('a reader goes on with its checkpoint while the next ones take its place', async (t) => {
   const it = await held(t)
   const two = await host(t)

@@ -3,10 +3,20 @@ import type { VolumeRecord } from '../model.ts'
 import type { Versioned } from '../registry/contract.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { changeVolume, STALE_READ } from './commit.ts'
+import { confirmHold } from './confirmation.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
-import { heldElsewhere, holdsNothing, leaseLost, notFound, registryBehind, treeTampered } from './refusals.ts'
+import {
+  changedHands,
+  heldElsewhere,
+  holdsNothing,
+  leaseLost,
+  notFound,
+  registryBehind,
+  treeTampered,
+} from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
+import { giveUpHold } from './returning.ts'
 import { announceSeizure, isTakeOverReady, recordAfterTakeOver, type TakeOver, writeTakeOver } from './seize.ts'
 
 /**
@@ -31,21 +41,25 @@ export async function holdAndMount(
     if (seen.last !== null || seen.holder !== null) throw holdsNothing(core, seen)
     local = await store.create({ id: seen.id, name: seen.name, options: seen.options })
   }
-  const held = local.held ?? (await intendHold(core, seen, local, verifiedHash, taken))
-  if (held === null) return heldElsewhere(core, seen)
-  const outcome =
-    taken === null
-      ? await commitHold(core, entry, held, signal)
-      : await commitTakeOver(core, entry, held, taken, signal)
-  if (outcome instanceof WherryError) {
-    await store.update(seen.id, { held: null })
-    return outcome
+  if (local.held !== null) {
+    // An older hold, of an agent before this one: it may be lost, and its tree is then the only one with what it wrote.
+    if (!(await isStillHeld(core, local))) return changedHands(seen.name)
+  } else {
+    const held = await intendHold(core, seen, local, verifiedHash, taken)
+    if (held === null) return heldElsewhere(core, seen)
+    const commit =
+      taken === null ? commitHold(core, entry, held, signal) : commitTakeOver(core, entry, held, taken, signal)
+    const outcome = await commit
+    if (outcome instanceof WherryError) {
+      await store.update(seen.id, { held: null })
+      return outcome
+    }
+    local = await store.update(seen.id, { held: { ...held, epoch: outcome.epoch }, epochSeen: outcome.epoch })
+    core.confirmed.set(seen.id, { name: seen.name, incarnation: held.incarnation })
+    core.guarding.learn(outcome, core.parts.self.id)
+    if (taken !== null) announceSeizure(core, outcome)
+    log.info({ volume: seen.name, id: seen.id, epoch: outcome.epoch }, 'held')
   }
-  local = await store.update(seen.id, { held: { ...held, epoch: outcome.epoch }, epochSeen: outcome.epoch })
-  core.confirmed.set(seen.id, { name: seen.name, incarnation: held.incarnation })
-  core.guarding.learn(outcome, core.parts.self.id)
-  if (taken !== null) announceSeizure(core, outcome)
-  log.info({ volume: seen.name, id: seen.id, epoch: outcome.epoch }, 'held')
   try {
     const mountpoint = await attach(core, local, mountId)
     // The watchdog knows of the volume before a container can write to it, and none starts under a lease that is over.
@@ -57,7 +71,7 @@ export async function holdAndMount(
     core.parts.bus.publish(`volume.${seen.id}.held`, {
       name: seen.name,
       host: core.parts.self.id,
-      epoch: outcome.epoch,
+      epoch: local.held?.epoch,
     })
     return mountpoint
   } catch (error) {
@@ -65,6 +79,15 @@ export async function holdAndMount(
     void releaseIfUnused(core, seen.id)
     throw error
   }
+}
+
+/** Asks the registry, by a write, about a hold that the disk tells of; one that is lost is given up, one that never came about or is over is forgotten. */
+async function isStillHeld(core: Core, local: LocalCopy): Promise<boolean> {
+  const state = await confirmHold(core, local)
+  if (state === 'held') return true
+  if (state === 'lost') await giveUpHold(core, local)
+  else await core.parts.store.update(local.id, { held: null })
+  return false
 }
 
 /** Writes down, before asking the registry, under which incarnation this host is about to hold the volume. */

@@ -15,6 +15,8 @@ const WITNESS_PORT = 7001
 const NATS = /nats-server/
 /** A line that was synced and reported may be reported a little after it was written. */
 const REPORT_SLACK_MS = 1_500
+/** Longer than a checkpoint's pause. */
+const PAUSE_MS = 700
 
 /** Appends numbered lines, syncs each to disk, and only then tells the witness which line of which host it is. */
 const WRITER = `
@@ -109,7 +111,7 @@ test.serial('promise 6: a registry that is away for all hosts pauses nobody, and
   try {
     for (let second = 0; second < 30; second++) {
       await sleep(1_000)
-      t.deepEqual((await running(holder)).length, 1, `second ${second}`)
+      t.true(await runsOn(holder), `second ${second}`)
     }
   } finally {
     for (const { host, pid } of servers) host.kill(pid, 'SIGCONT')
@@ -117,7 +119,7 @@ test.serial('promise 6: a registry that is away for all hosts pauses nobody, and
   const before = heard.length
   await until('lines go on', () => heard.length > before + 50)
   await sleep(15_000)
-  t.deepEqual((await running(holder)).length, 1)
+  t.true(await runsOn(holder))
   t.is((await holderOf(lab))?.name, holder.name, 'nothing moved')
   await endService(t.context)
 })
@@ -197,6 +199,15 @@ async function running(host: Host): Promise<string[]> {
   const filter = ['--filter', 'label=com.docker.swarm.service.name=writer', '--filter', 'status=running']
   const { stdout } = await host.docker(['ps', '-q', '--no-trunc', ...filter])
   return stdout.split('\n').filter((id) => id !== '')
+}
+
+/** Whether the service's container runs; a checkpoint pauses it for a moment only. */
+async function runsOn(host: Host): Promise<boolean> {
+  for (let look = 0; look < 3; look++) {
+    if ((await running(host)).length === 1) return true
+    await sleep(PAUSE_MS)
+  }
+  return false
 }
 
 /** Looks at all hosts about every 100 ms; answers how often it did. */

@@ -164,3 +164,26 @@ test('promise 2: when the newest checkpoint is only on the lost host a mount is 
   await world.pass(30_000)
   t.deepEqual([...world.host(1).store.aside.values()], ['new'])
 })
+
+test('promise 7: a container that is restarted on an old holder before that knows of its loss overwrites nothing', async (t) => {
+  const { world, id, holder, other } = await heldWithCopy()
+  write(holder, id, 'one and more')
+  holder.kill()
+  holder.connected = false
+  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
+  await world.pass(40_000)
+  await world.clock.until(mounting)
+  write(other, id, 'two')
+  await world.clock.until(other.agent.unmount('data', 'm'))
+  await world.pass(2_000)
+  holder.users = []
+  holder.connected = true
+  // Housekeeping, which would find out first, waits for the engine.
+  holder.engineMs = 5_000
+  const restarting = holder.restart()
+  const again = holder.agent.mount('data', 'm2', DEADLINE_MS)
+  await restarting
+  await world.clock.until(again)
+  t.is(holder.store.trees.get(id), 'two')
+  t.deepEqual([...holder.store.aside.values()], ['one and more'])
+})

@@ -25,6 +25,8 @@ export class MemoryHost {
   readonly store: MemoryStore
   /** Containers as the engine shows them. */
   users: VolumeUser[] = []
+  /** How long the engine takes to list its containers. */
+  engineMs = 0
   /** What this host has paused, and the last word to its watchdog; both outlive the agent. */
   readonly pauses = new MemoryPauses(this)
   guard: Guard | null = null
@@ -84,7 +86,10 @@ export class MemoryHost {
     const { clock } = this.#world
     const registry = this.#world.registryOf(this)
     const engine: Engine = {
-      users: async () => this.users,
+      users: async () => {
+        await clock.sleep(this.engineMs, new AbortController().signal)
+        return this.users
+      },
       pause: async (id) => this.setState(id, 'running', 'paused'),
       unpause: async (id) => void this.setState(id, 'paused', 'running'),
       kill: async (id) => this.end(id),

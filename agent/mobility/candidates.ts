@@ -33,12 +33,13 @@ export interface Candidates {
   readonly described: string
 }
 
-/** Asks all hosts with a copy, straight, for their newest committed checkpoint; this host's own counts as well. Never rejects: who does not answer is `silent`. */
+/** Asks all hosts with a copy, straight, for their newest committed checkpoint. Never rejects: who does not answer is `silent`. */
 export async function findCandidates(core: Core, record: VolumeRecord, signal: AbortSignal): Promise<Candidates> {
-  const { self, clock } = core.parts
+  const { clock } = core.parts
   const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_MS)])
   const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ANSWER_MS)])
-  const hosts = [...new Set([self.id, ...Object.keys(record.copies)])]
+  // A copy that the record does not know is none of the volume's: its holder does not know that it could be taken over there.
+  const hosts = Object.keys(record.copies)
   const answers = await Promise.all(
     hosts.map((host) => askForCopy(core, record, host, core.hosts.alive(host) ? inTime : atOnce)),
   )

@@ -1,7 +1,7 @@
-import { existsSync, globSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
+import { existsSync, globSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { run } from './command.ts'
 import { until } from './poll.ts'
-import { processesInNamespace } from './processes.ts'
+import { processesInNamespace, withDescendants } from './processes.ts'
 import { type LabRecord, removeRecord } from './record.ts'
 
 /** A process stuck in the kernel (a sync to a slow disk) may take this long to go after SIGKILL. */
@@ -25,6 +25,7 @@ export async function killNamespace(namespace: string): Promise<void> {
     () => {
       const left = processesInNamespace(namespace)
       for (const { pid } of left) kill(pid)
+      for (const { pid } of withDescendants(left)) thaw(pid)
       return left.length === 0
     },
     { timeoutMs: KILL_TIMEOUT_MS, everyMs: 20 },
@@ -45,6 +46,16 @@ function kill(pid: number): void {
     process.kill(pid, 'SIGKILL')
   } catch {
     // Gone by itself in between.
+  }
+}
+
+/** What a paused container runs dies of SIGKILL only when it is thawed, with control groups of version 1 (freezer-subsystem.txt of the kernel). */
+function thaw(pid: number): void {
+  try {
+    const group = /^\d+:freezer:(\/.+)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1]
+    if (group !== undefined) writeFileSync(`/sys/fs/cgroup/freezer${group}/freezer.state`, 'THAWED')
+  } catch {
+    // Gone by itself in between, or no such hierarchy here.
   }
 }
 

@@ -214,7 +214,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
         await this.#turns.run(copy.id, () => this.#recover(copy))
       } catch (error) {
         // One damaged copy must not keep the others from starting; it stays `applying` and is not mounted.
-        this.#log.error({ err: error, volume: copy.name, id: copy.id }, 'an apply that was cut off cannot be finished')
+        this.#log.error({ err: error, volume: copy.name, id: copy.id }, 'what a crash has cut off cannot be finished')
       }
     }
   }

@@ -111,6 +111,11 @@ export async function loadKnown(directory: string): Promise<Known> {
   return { live: await loadUndamaged(directory, 'live'), last: await loadUndamaged(directory, 'last') }
 }
 
+/** Of what `loadKnown` loads, `last` alone. */
+export function loadLast(directory: string): Promise<KeptTree | null> {
+  return loadUndamaged(directory, 'last')
+}
+
 /** Loads a kept snapshot; null when there is none. What was seen before a reboot is not believed. Rejects MANIFEST_INVALID when its manifest is damaged. */
 export async function loadSnapshot(directory: string, kind: KeptKind): Promise<KeptTree | null> {
   const manifest = await loadManifest(manifestPath(directory, kind))

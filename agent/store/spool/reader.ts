@@ -159,17 +159,25 @@ class SpoolReader implements TreeReader {
     const data = Buffer.from(new ArrayBuffer(sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0)))
     const notThere = new Set(live.changed)
     const changed: number[] = []
+    const reads: { at: number; bytes: number; offset: number }[] = []
     let [at, liveAt, nthLive] = [0, 0, 0]
     for (const [nth, sizeBytes] of sizes.entries()) {
-      const slot = slots[nth]
-      if (slot !== undefined) await spool.read(data, at, sizeBytes, slot.offset)
-      else {
+      const [slot, before] = [slots[nth], reads.at(-1)]
+      if (slot === undefined) {
         liveAt += live.data.copy(data, at, liveAt, liveAt + sizeBytes)
         if (notThere.has(nthLive)) changed.push(nth)
         nthLive++
-      }
+      } else if (
+        before !== undefined &&
+        before.at + before.bytes === at &&
+        before.offset + before.bytes === slot.offset
+      ) {
+        // Files of one directory were spooled together: one read has them all.
+        before.bytes += sizeBytes
+      } else reads.push({ at, bytes: sizeBytes, offset: slot.offset })
       at += sizeBytes
     }
+    for (const { at, bytes, offset } of reads) await spool.read(data, at, bytes, offset)
     return { data, changed }
   }
 

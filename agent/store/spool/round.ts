@@ -10,7 +10,7 @@ import { openRoot } from '../inode/directory.ts'
 import { Mirror } from '../inode/mirror.ts'
 import type { Layout } from '../layout.ts'
 import type { BlockPool } from '../pool/contract.ts'
-import { type KeptTree, loadKnown } from '../snapshot/kept.ts'
+import { type KeptTree, loadLast } from '../snapshot/kept.ts'
 import { affordable } from './budget.ts'
 import { Making } from './making.ts'
 import type { Mismatches } from './mismatches.ts'
@@ -52,7 +52,7 @@ export class Rounds implements AsyncDisposable {
   /** `directory` is where the spool is made; it must not be there. */
   static async begin(parts: SpoolParts, directory: string): Promise<Rounds> {
     // Later captures replace what is kept as `live`, and rounds would go on from other lists than they believe.
-    const { last } = await loadKnown(parts.layout.directory)
+    const last = await loadLast(parts.layout.directory)
     const making = await Making.open(directory, { tree: new Mirror(parts.layout.data), pool: parts.pool })
     return new Rounds(parts, directory, last, making)
   }

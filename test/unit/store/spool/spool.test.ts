@@ -247,3 +247,26 @@ test('live captures between the rounds neither spoil the checkpoint nor are they
   }
   t.is(lists, 2)
 })
+
+test('small files come from the spool and from the live tree in the order they are asked for', async (t) => {
+  const it = await held(t)
+  const [two, three] = [await host(t), await host(t)]
+  const names = Array.from({ length: 60 }, (_, nth) => `file-${nth}`)
+  for (const name of names) writeFileSync(join(it.data, name), `${name} one`)
+  await it.copyTo(two, await it.take())
+  for (const name of names.filter((_, nth) => nth % 3 === 0)) writeFileSync(join(it.data, name), `${name} two`)
+  const taken = await it.take()
+  const then = describeTree(it.data)
+  for (const name of names.filter((_, nth) => nth % 3 === 0)) writeFileSync(join(it.data, name), 'moved on')
+  for (const to of [two, three]) {
+    t.true((await it.copyTo(to, taken)).complete)
+    t.deepEqual(describeTree(to.data(it.volume.id)), then)
+  }
+  await using reader = await it.host.store.reader(it.volume.id, 'spool')
+  for (const indexes of [[0], [-1], [1e9], [1.5], Array.from({ length: 513 }, () => 1)]) {
+    await t.throwsAsync(reader.files(indexes), { code: 'REQUEST_INVALID' }, String(indexes))
+  }
+  await t.throwsAsync(reader.blocks({ index: 1, first: 0, count: 1 })[Symbol.asyncIterator]().next(), {
+    code: 'REQUEST_INVALID',
+  })
+})

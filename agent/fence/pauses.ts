@@ -130,11 +130,17 @@ class NotedPauses implements OwnedPauses {
   }
 
   /** False: the container does not run, or somebody else has paused it just now. */
-  async #freeze({ pause, notes, ours }: Plan): Promise<boolean> {
+  async #freeze(plan: Plan): Promise<boolean> {
+    const { pause, notes, ours } = plan
     const { container } = pause
-    if ((await this.#engine.pause(container)) || ours) return true
+    const frozen = await this.#engine.pause(container)
     const all = (await this.#readFor([pause])).filter((note) => note.container === container)
     const own = (note: Note) => notes.some(({ volume, reason, owner }) => isSame(note, { volume, reason, owner }))
+    if (frozen || ours) {
+      // Another process may have found the note before the container stood still, and let it go: what stands still has a note.
+      if (all.filter(own).length < notes.length) await this.#note(plan)
+      return true
+    }
     if (all.some((note) => !own(note))) return true
     this.#unnoted.delete(container)
     await Promise.all(all.map((note) => this.#notes.forget(note)))

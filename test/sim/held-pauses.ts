@@ -74,7 +74,11 @@ export class HeldPauses implements Pauses {
       for (const note of notes) this.#notes.set(keyOf(note), note)
     })
     return this.#lanes.run(container, async () => {
-      if ((await this.#engine.pause(container)) || ours) return true
+      if ((await this.#engine.pause(container)) || ours) {
+        // As the real ones: another process may have let it go before it stood still.
+        for (const note of notes) this.#notes.set(keyOf(note), note)
+        return true
+      }
       if (this.#of(container).some((note) => !notes.some((own) => keyOf(own) === keyOf(note)))) return true
       await this.#forget(notes)
       return false

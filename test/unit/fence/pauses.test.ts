@@ -137,6 +137,23 @@ test('a fence that is noted while a checkpoint is being resumed holds', async (t
   )
 })
 
+test('a fence that another process resumes before the container stands still is noted again, and can be resumed', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const [agent, watchdog] = [await ground.open(), await ground.open()]
+  let resumed = false
+  ground.engine.before = async (call) => {
+    if (call !== 'pause a' || resumed) return
+    resumed = true
+    await agent.resume(any)
+  }
+  await watchdog.pause([wanted('a', 'fence')])
+  t.is(ground.engine.stateOf('a'), 'paused')
+  t.is((await agent.all()).length, 1)
+  await agent.resume(any)
+  t.is(ground.engine.stateOf('a'), 'running')
+})
+
 test('a pause stands until all its volumes are let go', async (t) => {
   await using ground = await start()
   ground.engine.run('a')

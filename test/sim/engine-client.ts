@@ -17,6 +17,8 @@ export interface SwarmView {
 
 /** An engine that does not answer is given up after this long. */
 const LIMIT_MS = 2_000
+const SLOW_PAUSE = 0.1
+const SLOW_PAUSE_MS = 1_500
 
 /** A host's engine as one process of the host reaches it. */
 export class EngineClient implements Engine {
@@ -45,15 +47,12 @@ export class EngineClient implements Engine {
   }
 
   pause(id: string): Promise<boolean> {
-    return this.#call(
-      () => {
-        const container = this.#containers.find(id)
-        if (container?.state !== 'running' || !container.alive) return false
-        this.#containers.pause(container)
-        return true
-      },
-      this.#chance.between(2, 30),
-    )
+    return this.#call(() => {
+      const container = this.#containers.find(id)
+      if (container?.state !== 'running' || !container.alive) return false
+      this.#containers.pause(container)
+      return true
+    }, this.#pauseMs())
   }
 
   unpause(id: string): Promise<void> {
@@ -112,6 +111,11 @@ export class EngineClient implements Engine {
       },
       this.#chance.between(2, 30),
     )
+  }
+
+  /** Some 20 ms, but much more on a host under load. */
+  #pauseMs(): number {
+    return this.#chance.hit(SLOW_PAUSE) ? this.#chance.between(30, SLOW_PAUSE_MS) : this.#chance.between(2, 30)
   }
 
   async #call<T>(work: () => T, ms = 0): Promise<T> {

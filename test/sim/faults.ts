@@ -209,7 +209,7 @@ export function planFaults(world: World): { readonly endMs: number; readonly men
     const beginMs = atMs + chance.between(0, 2_000)
     timeline.after(beginMs, () => strike(world, chance.pick(unplanned ? hard : mild), kinds, ends))
     // Swarm alone takes longer to notice than a lease runs: somebody who wants the volume at once is what the margins are for.
-    if (unplanned && chance.hit(0.3))
+    if (unplanned && chance.hit(settings.rivals))
       timeline.after(beginMs + chance.between(0, 15_000), () => strike(world, 'rival', kinds, ends))
   }
   const mend = () => {

@@ -30,7 +30,6 @@ export class Machine {
   /** `<state>/pauses`, of this boot. */
   readonly notes: Notes = new Map()
   guardFile: Guard | null = null
-  guardFileMs = 0
   drainWish = false
   on = true
   plugin: Plugin | null = null

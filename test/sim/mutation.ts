@@ -11,8 +11,8 @@ export interface Mutation {
 }
 
 export const MUTATIONS: readonly Mutation[] = [
-  { name: 'no margin', settings: { seizeAfterMs: 3_000 }, rules: ['promise 6', 'promise 1'] },
-  { name: 'fence too late', settings: { watchdogSleepsMs: 8_000 }, rules: ['promise 6', 'promise 1'] },
+  { name: 'no margin', settings: { seizeAfterMs: 3_000, rivals: 1 }, rules: ['promise 6', 'promise 1'] },
+  { name: 'fence too late', settings: { watchdogSleepsMs: 8_000, rivals: 1 }, rules: ['promise 6', 'promise 1'] },
   { name: 'no epoch check', settings: { setBack: 0.5, bend: forgetEpochs }, rules: ['promise 8'] },
   {
     name: 'claim before verify',

@@ -25,6 +25,9 @@ export class Plugin {
   readonly #clock: ProcessClock
   #guard: Guard | null = null
   #toldMs = 0
+  /** What is about to be written to `guard.json`, and when it was last written. */
+  #unkept: Guard | null = null
+  #keptMs = Number.NEGATIVE_INFINITY
   #wake: (() => void) | null = null
   #wakeEvent: Event | null = null
 
@@ -49,11 +52,7 @@ export class Plugin {
   told(guard: Guard): void {
     this.life.after(this.#machine.world.chance.between(0.1, 2), () => {
       this.#toldMs = this.#clock.elapsedMs()
-      const { guardFile } = this.#machine
-      if (guardFile === null || this.#toldMs - this.#machine.guardFileMs >= GUARD_FILE_EVERY_MS) {
-        this.#machine.guardFile = guard
-        this.#machine.guardFileMs = this.#toldMs
-      }
+      this.#keep(guard)
       this.#tell(guard)
     })
   }
@@ -70,6 +69,19 @@ export class Plugin {
     this.#pauses
       .resume((pause) => pause.reason === 'checkpoint')
       .catch(() => this.life.after(1_000, () => this.resumeCheckpoints()))
+  }
+
+  /** Written at once, or half a second after the last time. */
+  #keep(guard: Guard): void {
+    const idle = this.#unkept === null
+    this.#unkept = guard
+    if (!idle) return
+    const leftMs = Math.max(0, this.#keptMs + GUARD_FILE_EVERY_MS - this.#clock.elapsedMs())
+    this.life.after(leftMs + this.#machine.world.chance.between(0.1, 3), () => {
+      this.#machine.guardFile = this.#unkept
+      this.#unkept = null
+      this.#keptMs = this.#clock.elapsedMs()
+    })
   }
 
   #tell(guard: Guard): void {

@@ -113,7 +113,8 @@ export class RegistryClient implements Registry {
     this.#life.timeline.after(onWayMs, () => outcome.resolve(this.#arrive<T>(sent)))
     const write = await outcome.promise
     await this.#life.wait(onWayMs)
-    const lost = this.#chance.hit(this.#cluster.lostAnswers) || !this.#network.way(group.leader ?? server, this.#host)
+    const back = this.#network.way(group.leader ?? server, server) && this.#network.way(server, this.#host)
+    const lost = this.#chance.hit(this.#cluster.lostAnswers) || !back
     if (write !== null && !lost) return write
     await this.#life.wait(REQUEST_MS - (this.#life.timeline.nowMs - sentMs))
     this.#cluster.trace(this.#host, `does not know whether ${key} was written`)

@@ -14,6 +14,8 @@ export interface Settings {
   readonly tampering: boolean
   /** Share of the runs in which the registry loses its newest changes: there only promises that can hold then are looked at. */
   readonly setBack: number
+  /** How often somebody wants the volume elsewhere while a fault lasts. */
+  readonly rivals: number
   /** Changes what an agent is given. */
   readonly bend: (parts: Parts, machine: Machine) => Parts
 }
@@ -28,5 +30,6 @@ export const SHIPPED: Settings = {
   watchdogSleepsMs: 0,
   tampering: false,
   setBack: 0.03,
+  rivals: 0.3,
   bend: (parts) => parts,
 }

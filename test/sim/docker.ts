@@ -138,7 +138,7 @@ export class Docker {
   restored(): void {
     const { containers, clocks } = this.#machine
     containers.away = false
-    for (const container of containers.all) {
+    for (const container of containers.all.filter((one) => one.state === 'exited')) {
       container.finishedAt = clocks.now()
       this.#machine.later(FORGET_MS, () => containers.remove(container))
     }

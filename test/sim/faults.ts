@@ -44,7 +44,8 @@ const PLANNED: Readonly<Record<string, Fault>> = {
     if (running !== undefined) machine.docker.copyOut(running)
     return null
   },
-  rival: (world, { docker, host }) => {
+  rival: (world, { docker, host, on, containers }) => {
+    if (!on || containers.away) return null
     const volume = world.chance.pick(world.volumes)
     if (world.registry.record(volume) === null) return null
     const container = docker.start(`rival${world.newId().slice(-3)}-${volume}`, volume, () => undefined)

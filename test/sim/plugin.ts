@@ -85,6 +85,9 @@ export class Plugin {
   }
 
   #tell(guard: Guard): void {
+    const before = this.#guard?.volumes.map(({ name }) => name).join(' ')
+    const now = guard.volumes.map(({ name }) => name).join(' ')
+    if (now !== before) this.#machine.world.trace(this.#machine.host, `watchdog: guards ${now || 'nothing'}`)
     this.#guard = guard
     this.#watchdog.told(guard)
     this.#plan()

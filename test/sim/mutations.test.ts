@@ -3,7 +3,7 @@ import { MUTATIONS } from './mutation.ts'
 import { runSeeds } from './range.ts'
 
 /** Within so many seeds each broken rule has to show. */
-const SEEDS = 600
+const SEEDS = 3_000
 
 for (const { name, rules } of MUTATIONS) {
   test.serial(`the checker can fail: ${name} is found`, async (t) => {

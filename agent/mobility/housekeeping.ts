@@ -156,7 +156,8 @@ async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): P
     })
     return
   }
-  if (!(await core.uses.isOver(copy.id, copy.name))) return
+  const count = Object.values(copy.mounts).reduce((sum, times) => sum + times, 0)
+  if (!(await core.uses.isOver(copy.id, copy.name, count))) return
   const dropped = await core.locks.run(copy.id, async () => {
     // A Mount may have come since this copy's uses were read.
     if (!isDeepStrictEqual((await store.copy(copy.id))?.mounts, copy.mounts)) return false

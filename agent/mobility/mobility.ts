@@ -247,6 +247,7 @@ async function unmountVolume(core: Core, name: string, mountId: string): Promise
     const { [mountId]: count = 0, ...others } = now?.mounts ?? {}
     const mounts = count > 1 ? { ...others, [mountId]: count - 1 } : others
     await store.update(local.id, { mounts })
+    core.uses.unmounted(local.id)
     return Object.keys(mounts).length
   })
   if (left === 0) void releaseIfUnused(core, local.id)

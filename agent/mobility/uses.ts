@@ -12,8 +12,15 @@ const LOOKS_GONE = 2
 /** Events make looks follow each other within milliseconds: those that are nearer than this count as one. */
 const LOOK_APART_MS = 1_000
 
-/** The containers of a volume at its last Mount, with when each had last stopped. */
-type Ends = ReadonlyMap<string, number | null>
+/** The containers of a volume as they were at its last Mount, or when this agent first looked; and what was seen of them since. */
+interface Ground {
+  /** When each had last stopped: another time later means that it has run since. Times are compared for being the same only, because clocks may be stepped. */
+  readonly ends: ReadonlyMap<string, number | null>
+  /** Those that were running then. */
+  readonly live: ReadonlySet<string>
+  /** Others that were seen to run since, or to have run. */
+  readonly since: Set<string>
+}
 
 /** Which containers use which volume, as this host's engine says it. */
 export class Uses {
@@ -22,8 +29,9 @@ export class Uses {
   #users: readonly VolumeUser[] = []
   #failure: string | null = 'the engine has not been asked yet'
   readonly #mountedMs = new Map<string, number>()
-  readonly #endsAtMount = new Map<string, Ends>()
-  readonly #seenLive = new Set<string>()
+  readonly #grounds = new Map<string, Ground>()
+  /** Unmounts since the last Mount: each was for a container that had been seen, or could have been. */
+  readonly #unmounts = new Map<string, number>()
   readonly #goneLooks = new Map<string, { readonly count: number; readonly atMs: number }>()
   readonly #sinceMs: number
 
@@ -74,51 +82,62 @@ export class Uses {
   mounted(id: string, volumeName: string): void {
     const nowMs = this.#clock.elapsedMs()
     this.#mountedMs.set(id, nowMs)
-    this.#endsAtMount.delete(id)
-    this.#seenLive.delete(id)
+    this.#grounds.delete(id)
+    this.#unmounts.delete(id)
     this.#goneLooks.delete(id)
-    const note = async () => {
-      const users = (await this.#engine.users()).filter((user) => user.volumes.includes(volumeName))
-      const ends = new Map<string, number | null>()
-      for (const user of users) ends.set(user.id, (await this.#engine.finishedAt(user.id))?.getTime() ?? null)
-      if (this.#mountedMs.get(id) === nowMs) this.#endsAtMount.set(id, ends)
-    }
-    // Without an answer the end of a container that was never seen to run is found by its time alone.
-    note().catch(() => undefined)
+    // Without an answer the end of its uses is found by time alone.
+    this.#survey(id, volumeName).catch(() => undefined)
+  }
+
+  /** Notes that Docker unmounted a volume once. */
+  unmounted(id: string): void {
+    this.#unmounts.set(id, (this.#unmounts.get(id) ?? 0) + 1)
   }
 
   /**
-   * Whether all uses of a mounted volume are over although Docker sent fewer Unmounts than Mounts (it does so after a
+   * Whether all uses of a mounted volume, `count` of them, are over although Docker sent fewer Unmounts than Mounts (it does so after a
    * crash of the engine). Call it once per look, after a refresh that succeeded. Careful on purpose: a container that
-   * is just being started looks the same as one that is gone.
+   * is just being started looks the same as one that is gone, so each use must have shown its container first.
    */
-  async isOver(id: string, volumeName: string): Promise<boolean> {
-    if (this.live(volumeName).length > 0) {
-      this.#seenLive.add(id)
+  async isOver(id: string, volumeName: string, count: number): Promise<boolean> {
+    const ground = this.#grounds.get(id) ?? (await this.#survey(id, volumeName))
+    const live = this.liveContainers(volumeName)
+    for (const { id: container } of live) if (!ground.live.has(container)) ground.since.add(container)
+    if (live.length > 0) {
       this.#goneLooks.delete(id)
       return false
     }
-    if (!(await this.#ended(id, volumeName))) return false
+    if (!(await this.#allShown(id, volumeName, ground, count))) return false
     const before = this.#goneLooks.get(id)
     const atMs = this.#clock.elapsedMs()
     if (before !== undefined && atMs - before.atMs < LOOK_APART_MS) return before.count >= LOOKS_GONE
-    const count = (before?.count ?? 0) + 1
-    this.#goneLooks.set(id, { count, atMs })
-    return count >= LOOKS_GONE
+    const looks = (before?.count ?? 0) + 1
+    this.#goneLooks.set(id, { count: looks, atMs })
+    return looks >= LOOKS_GONE
   }
 
-  async #ended(id: string, volumeName: string): Promise<boolean> {
-    if (this.#seenLive.has(id)) return true
+  /** Every use's container was seen, running or to have run; or so much time has passed that none can still be starting. */
+  async #allShown(id: string, volumeName: string, ground: Ground, count: number): Promise<boolean> {
     const mountedMs = this.#mountedMs.get(id) ?? this.#sinceMs
     if (this.#clock.elapsedMs() - mountedMs > STARTING_MS) return true
-    // Clocks may be stepped: a container has ended since the Mount when it has stopped at another time than it had then.
-    const ends = this.#endsAtMount.get(id)
-    if (ends === undefined) return false
     for (const user of this.#of(volumeName)) {
+      if (ground.live.has(user.id) || ground.since.has(user.id)) continue
       const finishedAt = (await this.#engine.finishedAt(user.id))?.getTime() ?? null
-      if (finishedAt !== null && finishedAt !== ends.get(user.id)) return true
+      if (finishedAt !== null && finishedAt !== ground.ends.get(user.id)) ground.since.add(user.id)
     }
-    return false
+    return ground.live.size + ground.since.size - (this.#unmounts.get(id) ?? 0) >= count
+  }
+
+  async #survey(id: string, volumeName: string): Promise<Ground> {
+    const atMs = this.#mountedMs.get(id)
+    const users = (await this.#engine.users()).filter((user) => user.volumes.includes(volumeName))
+    const ends = new Map<string, number | null>()
+    for (const user of users) ends.set(user.id, (await this.#engine.finishedAt(user.id))?.getTime() ?? null)
+    const live = new Set(users.filter(({ state }) => LIVE_STATES.has(state)).map((user) => user.id))
+    const ground = { ends, live, since: new Set<string>() }
+    // A Mount may have come meanwhile: what was seen before it says nothing about its container.
+    if (this.#mountedMs.get(id) === atMs) this.#grounds.set(id, ground)
+    return ground
   }
 
   #named(volumeName: string, states: ReadonlySet<string>): string[] {

@@ -32,9 +32,9 @@ function ground() {
 }
 
 /** Looks once; whether the volume's uses are over. */
-async function look(g: ReturnType<typeof ground>): Promise<boolean> {
+async function look(g: ReturnType<typeof ground>, uses = 1): Promise<boolean> {
   await g.uses.refresh()
-  return await g.uses.isOver('id', 'data')
+  return await g.uses.isOver('id', 'data', uses)
 }
 
 test('promise 1: a container that is being started keeps its volume, although the clock was stepped back since it last stopped', async (t) => {
@@ -54,6 +54,33 @@ test('a container that ran and stopped since the Mount, unseen, is over after tw
   g.end(new Date(Date.UTC(2026, 0, 1, 7)))
   t.false(await look(g))
   t.false(await look(g), 'a look right after the first is none of its own')
+  await g.clock.advance(1_000)
+  t.true(await look(g))
+})
+
+test('promise 1: a container that is being started keeps its volume while another one, which ran before, ends', async (t) => {
+  const g = ground()
+  g.container.state = 'running'
+  g.uses.mounted('id', 'data')
+  await g.clock.advance(1_000)
+  t.false(await look(g, 2))
+  g.end(new Date(Date.UTC(2026, 0, 1, 9)))
+  await g.clock.advance(1_000)
+  t.false(await look(g, 2))
+  g.uses.unmounted('id')
+  for (let second = 0; second < 30; second++) {
+    await g.clock.advance(1_000)
+    t.false(await look(g, 1), `${second} s`)
+  }
+})
+
+test('uses whose containers all ran when the agent was started are over when these have ended', async (t) => {
+  const g = ground()
+  g.container.state = 'running'
+  t.false(await look(g))
+  await g.clock.advance(1_000)
+  g.end(new Date(Date.UTC(2026, 0, 1, 9)))
+  t.false(await look(g))
   await g.clock.advance(1_000)
   t.true(await look(g))
 })

@@ -5,6 +5,8 @@ import type { TreeRequest } from '../../agent/transfer/contract.ts'
 import { type Container, canWrite } from './containers.ts'
 import type { Commit } from './raft-group.ts'
 import { EMPTY, type Tree } from './tree.ts'
+import { VolumeTruth } from './truth.ts'
+import { Vigil } from './vigil.ts'
 import type { World } from './world.ts'
 
 export interface Failure {
@@ -26,29 +28,10 @@ export interface Totals {
 
 /** A host that knows better than the registry goes by what it knows. */
 const KEPT_WHEN_SET_BACK = ['promise 8', 'bug']
-/** How long everything must have been well with a host before nothing may be fenced on it: a lease, and what a heartbeat may take. */
-const WELL_FOR_MS = 13_000
-/** For so long nobody could seize, and so soon after the last renewal that began. */
-const LEADERLESS_FOR_MS = 7_000
-const LEADERLESS_AFTER_MS = 500
-const LOOK_MS = 250
 /** What a holder may write after it was last heard of: its lease, the heartbeat before, and drift. */
 const FENCE_SLACK_S = 10
 /** Whoever carried on while the registry had no leader was not heard of and wrote all the same: for so long after it is not known how long that was. */
 const OUTAGE_MS = 90_000
-
-/** What is true of one volume, whoever knows it. */
-class VolumeTruth {
-  /** Content as the cluster goes on from: what its rightful holder has written. */
-  head: Tree = EMPTY
-  /** Every tree that ever was, by hash. */
-  readonly trees = new Map<string, Tree>([[EMPTY.hash, EMPTY]])
-  /** Newest first: what was once the registry's `last`. */
-  readonly committed: Tree[] = []
-  /** What was given up by seizures: it has to lie on the old holder's disk until a person removes it. */
-  readonly abandoned: { readonly host: string; readonly tree: Tree }[] = []
-  lastChangedMs = 0
-}
 
 /** Looks at everything from outside and knows nothing of how the decisions are made: only what must never be seen. */
 export class Checker {
@@ -58,18 +41,14 @@ export class Checker {
   planned = false
   /** The registry has lost changes: what rests on it alone cannot be promised any more. */
   setBack = false
+  readonly vigil: Vigil
   readonly #world: World
   readonly #volumes = new Map<string, VolumeTruth>()
-  /** Per host: since when it is well, when it last was, since when nobody can seize. */
-  readonly #wellSince = new Map<string, number>()
-  readonly #lastWell = new Map<string, number>()
-  readonly #leaderlessSince = new Map<string, number>()
-  /** When the registry was last without a leader. */
-  #leaderlessMs = Number.NEGATIVE_INFINITY
   #numbers = 0
 
   constructor(world: World) {
     this.#world = world
+    this.vigil = new Vigil(world)
   }
 
   failed(rule: string, text: string): void {
@@ -79,41 +58,21 @@ export class Checker {
     this.#world.trace('CHECKER', `${rule}: ${text}`)
   }
 
-  /** Begins the looks at what takes time. */
-  start(): void {
-    this.#world.timeline.after(
-      LOOK_MS,
-      () => {
-        for (const host of this.#world.hosts) this.#lookAt(host)
-        this.start()
-      },
-      true,
-    )
+  /** Whether a paused container is one of a fence, or of a volume that has gone on elsewhere. */
+  isFenced(host: string, container: Container): boolean {
+    return this.#hasFence(host, container) || this.#world.registry.record(container.volume)?.holder?.host !== host
   }
 
-  /** An agent came or went. */
-  changedAgents(): void {
-    for (const { host, agent } of this.#world.machines()) {
-      if (!agent?.life.alive || !agent.serves) this.#wellSince.delete(host)
-    }
-  }
-
-  isFenced(host: string, { id }: Container): boolean {
-    return [...this.#world.machine(host).notes.values()].some(
-      (note) => note.container === id && note.reason === 'fence',
-    )
-  }
-
-  /** Whether the host cannot renew its lease now. */
-  isAtRisk(host: string): boolean {
-    return !this.#renews(host)
+  #hasFence(host: string, { id }: Container): boolean {
+    const notes = [...this.#world.machine(host).notes.values()]
+    return notes.some((note) => note.container === id && note.reason === 'fence')
   }
 
   // --- what containers do
 
   changed(host: string, container: Container): void {
     this.#world.trace(host, `${container.id} ${container.alive ? container.state : 'is dead'}`)
-    if (container.state === 'paused' && this.isFenced(host, container)) this.#fenced(host, container)
+    if (container.state === 'paused' && this.#hasFence(host, container)) this.#fenced(host, container)
     if (!canWrite(container)) return
     for (const machine of this.#world.machines()) {
       if (machine.host === host || !machine.on) continue
@@ -245,7 +204,11 @@ export class Checker {
     const last = truth.head.entry
     if (seizure === undefined || seizure.epoch !== now.epoch)
       this.failed('promise 5', `the seizure of ${now.name} is not recorded`)
-    else if (first?.entry != null && last !== null && this.#world.timeline.nowMs - this.#leaderlessMs > OUTAGE_MS) {
+    else if (
+      first?.entry != null &&
+      last !== null &&
+      this.#world.timeline.nowMs - this.vigil.leaderlessMs > OUTAGE_MS
+    ) {
       const spanS = (last.atMs - first.entry.atMs) / 1_000
       if (spanS > seizure.ageSeconds + FENCE_SLACK_S) {
         this.failed('promise 5', `${now.name} lost ${spanS.toFixed(1)} s of writes, said were ${seizure.ageSeconds} s`)
@@ -372,91 +335,18 @@ export class Checker {
     }
   }
 
-  /** Why not all is well yet; null: it is. */
-  complaint(): string | null {
-    const late = this.#world.swarm.complaint()
-    if (late !== null) return late
-    for (const name of this.#world.volumes) {
-      const complaint = this.#volumeComplaint(name)
-      if (complaint !== null) return complaint
-    }
-    for (const { host, containers, notes } of this.#world.machines()) {
-      if (notes.size > 0) return `a pause is noted on ${host}`
-      const paused = containers.all.find((one) => one.state === 'paused')
-      if (paused !== undefined) return `${paused.id} on ${host} is paused`
-    }
-    return null
-  }
-
-  #volumeComplaint(name: string): string | null {
-    const { registry, swarm, timeline, options, hosts } = this.#world
-    const record = registry.record(name)
-    const node = swarm.services.find((service) => service.volume === name)?.task?.node
-    if (record?.holder?.host !== node) return `${name} is held by ${record?.holder?.host}, its task is on ${node}`
-    const wanted = Math.min(options.copies, hosts.length)
-    if (wanted < 2 || options.checkpointMs === null) return null
-    if (record === null || record.last === null) return `${name} has no checkpoint`
-    const current = hosts.filter((host) => record.copies[host]?.state === 'current')
-    if (current.length < wanted) return `${name} has ${current.length} current copies of ${wanted}`
-    const ageMs = timeline.nowMs - this.#truth(name).lastChangedMs
-    if (ageMs > 3 * options.checkpointMs + 5_000)
-      return `the newest checkpoint of ${name} is ${Math.round(ageMs / 1000)} s old`
-    return null
-  }
-
-  #lookAt(host: string): void {
-    const { timeline, network, registry } = this.#world
-    const { agent, plugin, disk, containers, on } = this.#world.machine(host)
-    const nowMs = timeline.nowMs
-    const lives = on && agent?.life.alive && agent.serves && plugin?.life.alive && agent.life.stuckUntilMs <= nowMs
-    const calm =
-      disk.slowness === 1 && registry.lostAnswers === 0 && network.trouble === 0 && !containers.away && !disk.full
-    if (this.#renews(host) && calm) {
-      if (!this.#wellSince.has(host)) this.#wellSince.set(host, nowMs)
-      this.#lastWell.set(host, nowMs)
-    } else {
-      this.#wellSince.delete(host)
-    }
-    const asked = registry.servers.filter((other) => {
-      const peer = this.#world.machine(other).agent
-      return network.linked(host, other) && peer?.life.alive && peer.serves && peer.life.stuckUntilMs <= nowMs
-    })
-    const leaderless = registry.hosts.leader === null && registry.volumes.leader === null
-    if (registry.hosts.leader === null || registry.volumes.leader === null) this.#leaderlessMs = nowMs
-    const known = asked.every((other) => !registry.sight(other).leader)
-    if (lives && calm && leaderless && known && asked.length >= registry.leaderlessQuorum) {
-      if (!this.#leaderlessSince.has(host)) this.#leaderlessSince.set(host, nowMs)
-    } else {
-      this.#leaderlessSince.delete(host)
-    }
-  }
-
-  #renews(host: string): boolean {
-    const { timeline, registry } = this.#world
-    const { agent, plugin, on } = this.#world.machine(host)
-    if (!on || !agent?.life.alive || !agent.serves || !plugin?.life.alive) return false
-    const server = registry.serverOf(host)
-    const writable = server !== null && registry.hosts.writable(server) && registry.volumes.writable(server)
-    return writable && agent.life.stuckUntilMs <= timeline.nowMs
+  /** When the newest checkpoint of a volume was committed. */
+  lastCheckpointMs(name: string): number {
+    return this.#truth(name).lastChangedMs
   }
 
   #fenced(host: string, container: Container): void {
     this.totals.fences++
-    const nowMs = this.#world.timeline.nowMs
     const record = this.#world.registry.record(container.volume)
     // A container of a volume that has moved on is to be stopped, whatever the lease says.
     if (record?.holder?.host !== host) return
-    const wellMs = nowMs - (this.#wellSince.get(host) ?? nowMs)
-    if (wellMs > WELL_FOR_MS)
-      this.failed('promise 6', `${container.id} was fenced although ${host} could renew for ${Math.round(wellMs)} ms`)
-    const since = this.#leaderlessSince.get(host) ?? nowMs
-    const inTime = since - (this.#lastWell.get(host) ?? Number.NEGATIVE_INFINITY) < LEADERLESS_AFTER_MS
-    if (nowMs - since > LEADERLESS_FOR_MS && inTime) {
-      this.failed(
-        'promise 6',
-        `${container.id} on ${host} was fenced although nobody could seize for ${Math.round(nowMs - since)} ms, and it could know`,
-      )
-    }
+    const why = this.vigil.whyNotToFence(host)
+    if (why !== null) this.failed('promise 6', `${container.id} on ${host} was fenced although ${why}`)
   }
 
   #truth(name: string): VolumeTruth {

@@ -82,7 +82,7 @@ const PLANNED: Readonly<Record<string, Fault>> = {
     // An engine that does not answer cannot pause anything: beside a lease that ends that is beyond what a fence can do.
     const look = () => {
       if (!containers.away) return
-      if (world.checker.isAtRisk(host)) back()
+      if (!world.checker.vigil.renews(host)) back()
       else world.timeline.after(RISK_LOOK_MS, look, true)
     }
     look()

@@ -75,7 +75,7 @@ export class Machine {
     this.later(this.world.chance.between(0, SERVER_START_MS), () => this.startServer())
     const agent = new Agent(this, this.world.log(this.host, 'agent'))
     this.agent = agent
-    this.world.checker.changedAgents()
+    this.world.checker.vigil.changedAgents()
     agent.start().catch((error: unknown) => this.world.checker.failed('bug', `${this.host}: start: ${String(error)}`))
   }
 
@@ -90,7 +90,7 @@ export class Machine {
     agent.serves = false
     agent.life.end()
     this.disk.agentEnded()
-    this.world.checker.changedAgents()
+    this.world.checker.vigil.changedAgents()
     // The server is a process of its own: it may live on until the next agent replaces it.
     if (this.world.chance.hit(0.5)) this.world.registry.stopServer(this.host)
     this.docker.agentEnded()

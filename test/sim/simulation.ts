@@ -5,6 +5,7 @@ import { usePlainAborts } from './aborting.ts'
 import { Chance } from './chance.ts'
 import { Checker, type Failure, isBug, type Totals } from './checker.ts'
 import { ClusterRegistry } from './cluster-registry.ts'
+import { complaintOf } from './complaints.ts'
 import { planFaults } from './faults.ts'
 import { Machine } from './machine.ts'
 import { Network } from './network.ts'
@@ -83,7 +84,7 @@ async function settleDown(world: World, goOn: () => boolean): Promise<void> {
   }
   while (goOn() && timeline.nowMs < endMs) {
     await timeline.run(timeline.nowMs + CALM_LOOK_MS, goOn)
-    complaint = checker.complaint()
+    complaint = complaintOf(world)
     wellMs = complaint === null ? wellMs + CALM_LOOK_MS : 0
     if (wellMs > WELL_MS) {
       if (goOn()) checker.finish()
@@ -95,7 +96,7 @@ async function settleDown(world: World, goOn: () => boolean): Promise<void> {
 
 function begin(world: World): void {
   for (const machine of world.machines()) machine.startPlugin()
-  world.checker.start()
+  world.checker.vigil.start()
   world.network.onChange()
   const first = world.machines()[0] as Machine
   for (const volume of world.volumes) create(world, first, volume)

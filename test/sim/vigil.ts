@@ -1,0 +1,96 @@
+import type { World } from './world.ts'
+
+/** How long everything must have been well with a host before nothing may be fenced on it: a lease, and what a heartbeat may take. */
+const WELL_FOR_MS = 13_000
+/** For so long nobody could seize, and so soon after the last renewal that began. */
+const LEADERLESS_FOR_MS = 7_000
+const LEADERLESS_AFTER_MS = 500
+const LOOK_MS = 250
+
+/** Watches since when each host is able to renew its lease, or to know that nobody can take anything over from it. */
+export class Vigil {
+  readonly #world: World
+  readonly #wellSince = new Map<string, number>()
+  readonly #lastWell = new Map<string, number>()
+  readonly #leaderlessSince = new Map<string, number>()
+  /** When the registry was last without a leader. */
+  leaderlessMs = Number.NEGATIVE_INFINITY
+
+  constructor(world: World) {
+    this.#world = world
+  }
+
+  start(): void {
+    this.#world.timeline.after(
+      LOOK_MS,
+      () => {
+        for (const host of this.#world.hosts) this.#look(host)
+        this.start()
+      },
+      true,
+    )
+  }
+
+  /** An agent came or went. */
+  changedAgents(): void {
+    for (const { host, agent } of this.#world.machines()) {
+      if (!agent?.life.alive || !agent.serves) this.#wellSince.delete(host)
+    }
+  }
+
+  /** Whether the host can renew its lease now. */
+  renews(host: string): boolean {
+    const { registry } = this.#world
+    const server = registry.serverOf(host)
+    return this.#lives(host) && server !== null && registry.hosts.writable(server) && registry.volumes.writable(server)
+  }
+
+  /** Why nothing of what the host holds may be paused now; null: it may. */
+  whyNotToFence(host: string): string | null {
+    const { nowMs } = this.#world.timeline
+    const wellMs = nowMs - (this.#wellSince.get(host) ?? nowMs)
+    if (wellMs > WELL_FOR_MS) return `it could renew for ${Math.round(wellMs)} ms`
+    const since = this.#leaderlessSince.get(host) ?? nowMs
+    const inTime = since - (this.#lastWell.get(host) ?? Number.NEGATIVE_INFINITY) < LEADERLESS_AFTER_MS
+    if (nowMs - since <= LEADERLESS_FOR_MS || !inTime) return null
+    return `nobody could seize for ${Math.round(nowMs - since)} ms, and it could know`
+  }
+
+  #look(host: string): void {
+    const { timeline, network, registry } = this.#world
+    const { disk, containers } = this.#world.machine(host)
+    const { nowMs } = timeline
+    const undisturbed = registry.lostAnswers === 0 && network.trouble === 0
+    const calm = undisturbed && disk.slowness === 1 && !containers.away && !disk.full
+    if (this.renews(host) && calm) {
+      if (!this.#wellSince.has(host)) this.#wellSince.set(host, nowMs)
+      this.#lastWell.set(host, nowMs)
+    } else {
+      this.#wellSince.delete(host)
+    }
+    if (registry.hosts.leader === null || registry.volumes.leader === null) this.leaderlessMs = nowMs
+    if (this.#lives(host) && calm && this.#knowsLeaderless(host)) {
+      if (!this.#leaderlessSince.has(host)) this.#leaderlessSince.set(host, nowMs)
+    } else {
+      this.#leaderlessSince.delete(host)
+    }
+  }
+
+  /** Nobody leads, and those whom the host can ask are enough and say so. */
+  #knowsLeaderless(host: string): boolean {
+    const { network, registry } = this.#world
+    if (registry.hosts.leader !== null || registry.volumes.leader !== null) return false
+    const asked = registry.servers.filter((other) => network.linked(host, other) && this.#answers(other))
+    return asked.length >= registry.leaderlessQuorum && asked.every((other) => !registry.sight(other).leader)
+  }
+
+  #lives(host: string): boolean {
+    const { plugin, on } = this.#world.machine(host)
+    return on && this.#answers(host) && plugin?.life.alive === true
+  }
+
+  #answers(host: string): boolean {
+    const { agent } = this.#world.machine(host)
+    return agent?.life.alive === true && agent.serves && agent.life.stuckUntilMs <= this.#world.timeline.nowMs
+  }
+}

@@ -56,7 +56,10 @@ export class HeldPauses implements Pauses {
       const stays = this.#of(container).some((note) => !chosen.some((one) => keyOf(one) === keyOf(note)))
       if (!stays) await this.#engine.unpause(container)
       await this.#forget(chosen)
-      if (!stays && this.#of(container).length > 0) await this.#engine.pause(container)
+      const left = this.#of(container).length
+      if (!stays && left > 0) await this.#engine.pause(container)
+      // Whoever had noted the other pause has taken ours for somebody else's, and gone.
+      if (stays && left === 0) await this.#engine.unpause(container)
     })
   }
 

@@ -103,7 +103,8 @@ class NotedPauses implements OwnedPauses {
       owner: this.#owner,
       ...(run === undefined ? {} : { stoppedAt: run }),
     }))
-    return [{ pause, notes, ours: user.state === 'paused' }]
+    const handed = before.some((note) => note.container === pause.container)
+    return [{ pause, notes, ours: user.state === 'paused', handed }]
   }
 
   /** Notes that cannot be read must not keep a fence from coming either: then what is paused counts as somebody else's. */
@@ -131,12 +132,12 @@ class NotedPauses implements OwnedPauses {
 
   /** False: the container does not run, or somebody else has paused it just now. */
   async #freeze(plan: Plan): Promise<boolean> {
-    const { pause, notes, ours } = plan
+    const { pause, notes, ours, handed } = plan
     const { container } = pause
     const frozen = await this.#engine.pause(container)
     const all = (await this.#readFor([pause])).filter((note) => note.container === container)
     const own = (note: Note) => notes.some(({ volume, reason, owner }) => isSame(note, { volume, reason, owner }))
-    if (frozen || ours) {
+    if (frozen || ours || handed) {
       // Another process may have found the note before the container stood still, and let it go: what stands still has a note.
       if (all.filter(own).length < notes.length) await this.#note(plan)
       return true
@@ -191,6 +192,8 @@ interface Plan {
   readonly notes: readonly Note[]
   /** It is paused already, by us. */
   readonly ours: boolean
+  /** Another pause of ours is on its way, or was; whoever ends that one leaves the container to this one. */
+  readonly handed: boolean
 }
 
 function toPause({ container, volume, reason, owner }: Note): OwnedPause {

@@ -37,7 +37,7 @@ export async function answerCopy(core: Core, volume: string): Promise<CopyAnswer
   const found = await store.copy(volume)
   const local = found?.applying ? await afterApply(core, found) : found
   if (local === null) return null
-  const usable = !local.applying && local.damaged === null
+  const usable = !local.applying && local.damaged === null && (local.held === null || core.lease.runs)
   return {
     host: self.id,
     epochSeen: local.epochSeen,

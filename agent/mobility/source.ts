@@ -2,11 +2,12 @@ import { WherryError } from '../errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import type { TreeChoice, TreeRequest } from '../transfer/contract.ts'
 import type { Core } from './core.ts'
+import { leaseLost } from './refusals.ts'
 
 /**
  * Decides on another host's request for a tree of this one; a live tree is captured first. STALE_EPOCH when the asker's view is older than what this disk
  * has seen (promise 8). The checkpoint of a volume that is held here comes from its spool. NOT_AT_CHECKPOINT when this copy is not, or no longer, at the checkpoint asked for. Whether the
- * bytes really are that checkpoint is judged by the asker's hashes.
+ * bytes really are that checkpoint is judged by the asker's hashes. LEASE_LOST: a holder whose lease is over gives nothing away that it could be taken over with.
  */
 export async function chooseTree(core: Core, request: TreeRequest, signal: AbortSignal): Promise<TreeChoice> {
   const { self } = core.parts
@@ -28,7 +29,11 @@ export async function chooseTree(core: Core, request: TreeRequest, signal: Abort
         `The copy of volume "${local.name}" on host ${host} is not at that checkpoint.`,
       )
     }
-    return { id: local.id, kind: local.held === null ? 'last' : 'spool' }
+    if (local.held === null) return { id: local.id, kind: 'last' }
+    // From then on the volume may be taken over there: never behind the watchdog's back, and not under a lease that is over.
+    await core.guarding.expect(local.id)
+    if (!core.lease.runs) throw leaseLost(core, local.name)
+    return { id: local.id, kind: 'spool' }
   }
   if (local.held === null) {
     throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} does not hold volume "${local.name}" any more.`)

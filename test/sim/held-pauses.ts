@@ -73,11 +73,12 @@ export class HeldPauses implements Pauses {
   async #freeze(pause: Pause, ours: boolean): Promise<boolean> {
     const { container, reason } = pause
     const notes = pause.volumes.map((volume): Note => ({ container, volume, reason }))
+    const handed = this.#of(container).length > 0
     await this.#life.call(this.#chance.between(0.2, 3), () => {
       for (const note of notes) this.#notes.set(keyOf(note), note)
     })
     return this.#lanes.run(container, async () => {
-      if ((await this.#engine.pause(container)) || ours) {
+      if ((await this.#engine.pause(container)) || ours || handed) {
         // As the real ones: another process may have let it go before it stood still.
         for (const note of notes) this.#notes.set(keyOf(note), note)
         return true

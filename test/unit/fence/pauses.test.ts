@@ -154,6 +154,34 @@ test('a fence that another process resumes before the container stands still is 
   t.is(ground.engine.stateOf('a'), 'running')
 })
 
+test('a fence that meets a checkpoint on its way, which then ends, keeps its note', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const [agent, watchdog] = [await ground.open(), await ground.open()]
+  const fenceComes = Promise.withResolvers<void>()
+  const checkpointOver = Promise.withResolvers<void>()
+  let fencing: Promise<unknown> | undefined
+  ground.engine.before = async (call) => {
+    if (call !== 'pause a') return
+    if (fencing === undefined) {
+      fencing = watchdog.pause([wanted('a', 'fence')])
+      await fenceComes.promise
+    } else {
+      fenceComes.resolve()
+      await checkpointOver.promise
+    }
+  }
+  await agent.pause([wanted('a', 'checkpoint')])
+  await agent.resume(({ reason }) => reason === 'checkpoint')
+  checkpointOver.resolve()
+  await fencing
+  t.is(ground.engine.stateOf('a'), 'paused')
+  t.deepEqual(
+    (await agent.all()).map(({ reason }) => reason),
+    ['fence'],
+  )
+})
+
 test('a pause stands until all its volumes are let go', async (t) => {
   await using ground = await start()
   ground.engine.run('a')

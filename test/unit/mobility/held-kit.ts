@@ -141,7 +141,7 @@ export class HeldHost {
       copying: new Copying(parts, hosts, locks, wakes),
       uses: new Uses(parts.engine, clock),
       lease: this.lease,
-      guarding: { expect: async (id: string) => void this.expected.push(id) },
+      guarding: { expect: async (id: string) => void (this.expected.includes(id) || this.expected.push(id)) },
       pendingMounts: new Map(),
       confirmed: new Map(),
       releasing: new Set(),

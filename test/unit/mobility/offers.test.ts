@@ -1,6 +1,6 @@
 import test from 'ava'
 import { WherryError } from '../../../agent/errors.ts'
-import { takeOffer } from '../../../agent/mobility/copy-answer.ts'
+import { answerCopy, takeOffer } from '../../../agent/mobility/copy-answer.ts'
 import { dropUnborn } from '../../../agent/mobility/copy-upkeep.ts'
 import { chooseTree } from '../../../agent/mobility/source.ts'
 import type { Checkpoint, VolumeRecord } from '../../../agent/model.ts'
@@ -359,6 +359,10 @@ test('promise 6: under a lease that is over no host is offered a checkpoint, bec
   kit.write('ab')
   await kit.clock.advance(60_000)
   t.is(kit.host('h2').pulls, 0)
+  const { last, epoch } = await kit.record()
+  const request = { volume: ID, epoch, want: { kind: 'checkpoint', hash: last?.hash ?? '' } } as const
+  await t.throwsAsync(chooseTree(kit.host('h1').core, request, never), { code: 'LEASE_LOST' })
+  t.is((await answerCopy(kit.host('h1').core, ID))?.checkpoint, null)
   lease.runs = true
   await kit.clock.advance(60_000)
   t.is(kit.host('h2').store.trees.get(ID), 'ab')

@@ -359,8 +359,9 @@ test('promise 6: under a lease that is over no host is offered a checkpoint, bec
   kit.write('ab')
   await kit.clock.advance(60_000)
   t.is(kit.host('h2').pulls, 0)
-  const { last, epoch } = await kit.record()
-  const request = { volume: ID, epoch, want: { kind: 'checkpoint', hash: last?.hash ?? '' } } as const
+  const { epoch } = await kit.record()
+  const hash = (await kit.host('h1').store.copy(ID))?.checkpoint?.hash ?? ''
+  const request = { volume: ID, epoch, want: { kind: 'checkpoint', hash } } as const
   await t.throwsAsync(chooseTree(kit.host('h1').core, request, never), { code: 'LEASE_LOST' })
   t.is((await answerCopy(kit.host('h1').core, ID))?.checkpoint, null)
   lease.runs = true

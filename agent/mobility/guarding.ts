@@ -9,8 +9,8 @@ export class Guarding {
   readonly #parts: Pick<Parts, 'watchdog' | 'alone' | 'log'>
   readonly #lease: Lease
   readonly #held: HeldCopies
-  /** By volume id: whether another host has a copy that could be gone on from. */
-  readonly #elsewhere = new Map<string, boolean>()
+  /** By volume id: whether another host has a copy that could be gone on from, and under which hold that was learnt. */
+  readonly #known = new Map<string, { readonly elsewhere: boolean; readonly incarnation: string | null }>()
 
   constructor(parts: Parts, lease: Lease, held: HeldCopies) {
     this.#parts = parts
@@ -18,21 +18,28 @@ export class Guarding {
     this.#held = held
   }
 
-  /** Takes in what a record says of copies elsewhere. */
+  /**
+   * Takes in what a record says of copies elsewhere. It may have been read before the write that made the first copy: what is guarded once stays
+   * so until the next hold.
+   */
   learn(record: VolumeRecord, self: string): void {
-    this.#elsewhere.set(record.id, hasCopyElsewhere(record, self))
+    const known = this.#known.get(record.id)
+    const incarnation = record.holder?.incarnation ?? null
+    const stays = known?.elsewhere === true && (known.incarnation === null || known.incarnation === incarnation)
+    this.#known.set(record.id, { elsewhere: stays || hasCopyElsewhere(record, self), incarnation })
   }
 
   /** Another host is about to have a copy of the volume. The watchdog hears of it before this resolves: call it before the write that makes it so. */
   async expect(id: string): Promise<void> {
-    if (this.#elsewhere.get(id) === true) return
-    this.#elsewhere.set(id, true)
+    const known = this.#known.get(id)
+    if (known?.elsewhere === true) return
+    this.#known.set(id, { elsewhere: true, incarnation: known?.incarnation ?? null })
     await this.tell()
   }
 
   /** Whether the volume's containers here may run only while the lease does. What is not known yet is taken for yes. */
   isGuarded(copy: Pick<LocalCopy, 'id' | 'options'>): boolean {
-    return !this.#parts.alone && copy.options.onIsolation === 'pause' && this.#elsewhere.get(copy.id) !== false
+    return !this.#parts.alone && copy.options.onIsolation === 'pause' && this.#known.get(copy.id)?.elsewhere !== false
   }
 
   /** After each renewal, and whenever what is held has changed. Before the lease first ran the watchdog's older word stands. */

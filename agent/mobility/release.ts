@@ -43,7 +43,7 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
   if (core.pendingMounts.has(local.name) && core.confirmed.has(id)) return
   core.liveCaptures.get(id)?.abort()
   await core.checkpointing.stop(id)
-  if (!(await awaitExit(core, local))) return
+  if (!(await awaitExit(core, local))) return await noteUses(core, local)
   await store.unmount(id)
   const found = await captureQuiet(core, id)
   const final = nextCheckpoint(core, local, found)
@@ -61,6 +61,17 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
   log.info({ volume: local.name, id, epoch: final.epoch, seq: final.seq, bytes: final.bytes }, 'released')
   bus.publish(`volume.${id}.released`, { name: local.name, host: self.id, epoch: local.held.epoch, seq: final.seq })
   core.wakes.wake(local.name)
+}
+
+/**
+ * A container that runs has a use, whatever Docker's calls add up to: an Unmount may have been counted twice. Without one the volume would be neither
+ * released nor kept by checkpoints. It is dropped as a use whose Unmount never came.
+ */
+async function noteUses(core: Core, local: LocalCopy): Promise<void> {
+  const live = core.uses.liveContainers(local.name)
+  if (live.length === 0 || core.pendingMounts.has(local.name) || core.parts.signal.aborted) return
+  await core.parts.store.update(local.id, { mounts: Object.fromEntries(live.map(({ id }) => [`container ${id}`, 1])) })
+  core.uses.recounted(local.id)
 }
 
 /** Waits until the engine shows no container that may write. False: one runs on although Docker unmounted, or a Mount waits. */

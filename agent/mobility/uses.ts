@@ -94,6 +94,12 @@ export class Uses {
     this.#unmounts.set(id, (this.#unmounts.get(id) ?? 0) + 1)
   }
 
+  /** The uses were counted anew, by the containers that run. */
+  recounted(id: string): void {
+    this.#grounds.delete(id)
+    this.#unmounts.delete(id)
+  }
+
   /**
    * Whether all uses of a mounted volume, `count` of them, are over although Docker sent fewer Unmounts than Mounts (it does so after a
    * crash of the engine). Call it once per look, after a refresh that succeeded. Careful on purpose: a container that

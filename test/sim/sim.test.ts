@@ -3,7 +3,7 @@ import { runSeeds } from './range.ts'
 import { simulate } from './simulation.ts'
 
 /** As many as pass within a few minutes on two cores. */
-const SEEDS = 12_000
+const SEEDS = 20_000
 /** Their traces are compared: enough to meet every kind of fault. */
 const REPLAYED = 10
 

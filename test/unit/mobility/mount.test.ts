@@ -143,6 +143,9 @@ test('promise 1: a volume whose container still writes is not released, whatever
   host.users = [{ id: 'c', name: 'c', state: 'running', volumes: ['data'] }]
   await host.agent.unmount('data', 'm')
   t.is(await world.clock.until(code(world.host(2).agent.mount('data', 'm', 60_000))), 'VOLUME_HELD_ELSEWHERE')
+  // What runs has a use again, so that its checkpoints go on; it is dropped like any other whose Unmount never came.
+  const { id } = await world.record('data')
+  t.deepEqual((await host.store.copy(id))?.mounts, { 'container c': 1 })
   host.users = []
   await world.clock.until(world.host(2).agent.mount('data', 'm', 60_000))
 })

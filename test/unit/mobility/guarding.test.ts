@@ -1,0 +1,59 @@
+import test from 'ava'
+import type { Guard } from '../../../agent/fence/contract.ts'
+import { Guarding } from '../../../agent/mobility/guarding.ts'
+import type { HeldCopies } from '../../../agent/mobility/held-copies.ts'
+import type { Lease } from '../../../agent/mobility/lease.ts'
+import type { Parts } from '../../../agent/mobility/parts.ts'
+import type { VolumeRecord } from '../../../agent/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+
+const copy = { id: 'v', name: 'data', options: DEFAULT_OPTIONS, held: { epoch: 1, incarnation: 'i' } }
+
+function record(seq: number, incarnation = 'i'): VolumeRecord {
+  const other = { epoch: 1, seq, state: seq === 0 ? 'filling' : 'current', at: '', kept: true } as const
+  return {
+    ...{
+      id: 'v',
+      name: 'data',
+      options: DEFAULT_OPTIONS,
+      createdAt: '',
+      epoch: 1,
+      last: null,
+      seizures: [],
+      removedAt: null,
+    },
+    holder: { host: 'h1', incarnation, since: '' },
+    copies: { h2: other },
+  }
+}
+
+function guarding(alone = false) {
+  const told: Guard[] = []
+  const parts = { alone, watchdog: { guard: (guard: Guard) => void told.push(guard) } } as unknown as Parts
+  const held = { list: async () => [copy] } as unknown as HeldCopies
+  const made = new Guarding(parts, { untilMs: 1 } as Lease, held)
+  const volumes = async () => {
+    await made.tell()
+    return told.at(-1)?.volumes.map(({ id }) => id)
+  }
+  return { made, volumes }
+}
+
+test('promise 6: a volume is guarded from before the first copy elsewhere, and an older record does not end that', async (t) => {
+  const { made, volumes } = guarding()
+  made.learn(record(0), 'h1')
+  t.deepEqual(await volumes(), [], 'a volume with a single copy is never fenced')
+  await made.expect('v')
+  t.deepEqual(await volumes(), ['v'])
+  made.learn(record(0), 'h1')
+  t.deepEqual(await volumes(), ['v'])
+  made.learn(record(0, 'the next hold'), 'h1')
+  t.deepEqual(await volumes(), [])
+  made.learn(record(1, 'the next hold'), 'h1')
+  t.deepEqual(await volumes(), ['v'])
+})
+
+test('what is not known yet is guarded, but for a host that is alone', async (t) => {
+  t.deepEqual(await guarding().volumes(), ['v'])
+  t.deepEqual(await guarding(true).volumes(), [])
+})

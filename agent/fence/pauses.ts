@@ -155,6 +155,10 @@ class NotedPauses implements OwnedPauses {
     if (!before.some((note) => chosen.some((other) => isSame(note, other)))) return
     const stays = before.some((note) => !chosen.some((other) => isSame(note, other)))
     if (!stays && (await this.#isStillOfRun(container, chosen))) await this.#engine.unpause(container)
+    // A fence that is still on its way would take a container that stands still already for a person's: it is told that this pause was ours, and is its now.
+    const handsOver = stays && before.some(({ reason }) => reason === 'fence')
+    const handed = handsOver ? chosen.filter(({ reason }) => reason === 'checkpoint') : []
+    await Promise.all(handed.map((note) => this.#notes.write({ ...note, reason: 'fence', owner: this.#owner })))
     await Promise.all(chosen.map((note) => this.#notes.forget(note)))
     // Another process may have noted a fence between the look and the resume, and found the container paused.
     if (!stays && (await of()).length > 0) await this.#engine.pause(container)

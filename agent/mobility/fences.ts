@@ -23,10 +23,8 @@ export async function settleFences(core: Core): Promise<void> {
   // The word that the watchdog acts on has to be of this lease before anything runs again.
   await core.guarding.tell()
   if (core.lease.runs) await pauses.resume(mayRun)
-  core.parts.log.warn(
-    { containers: fenced.filter(mayRun).map((pause) => pause.container) },
-    'the lease runs again: fenced containers go on',
-  )
+  const containers = fenced.filter(mayRun).map((pause) => pause.container)
+  if (containers.length > 0) core.parts.log.warn({ containers }, 'the lease runs again: fenced containers go on')
 }
 
 async function isStillOurs(core: Core, id: string): Promise<boolean> {

@@ -8,6 +8,8 @@ interface Note {
   readonly container: string
   readonly volume: string
   readonly reason: PauseReason
+  /** Which process's: numbers that are never used again. */
+  readonly owner: number
 }
 
 /** The notes of one host: what outlives its processes, but no boot. */
@@ -15,6 +17,8 @@ export type Notes = Map<string, Note>
 
 /** The plain form of agent/fence's pauses, by its contract, as one process has them: the real ones wait for a real disk. */
 export class HeldPauses implements Pauses {
+  static #opened = 0
+  readonly #owner = HeldPauses.#opened++
   readonly #notes: Notes
   readonly #engine: Engine
   readonly #life: Life
@@ -55,11 +59,14 @@ export class HeldPauses implements Pauses {
       if (!this.#of(container).some((note) => chosen.some((one) => keyOf(one) === keyOf(note)))) return
       const stays = this.#of(container).some((note) => !chosen.some((one) => keyOf(one) === keyOf(note)))
       if (!stays) await this.#engine.unpause(container)
+      // As the real ones: a fence that is still on its way is told that this pause was ours.
+      const handsOver = stays && this.#of(container).some(({ reason }) => reason === 'fence')
+      for (const note of handsOver ? chosen.filter(({ reason }) => reason === 'checkpoint') : []) {
+        const fence: Note = { ...note, reason: 'fence', owner: this.#owner }
+        this.#notes.set(keyOf(fence), fence)
+      }
       await this.#forget(chosen)
-      const left = this.#of(container).length
-      if (!stays && left > 0) await this.#engine.pause(container)
-      // Whoever had noted the other pause has taken ours for somebody else's, and gone.
-      if (stays && left === 0) await this.#engine.unpause(container)
+      if (!stays && this.#of(container).length > 0) await this.#engine.pause(container)
     })
   }
 
@@ -72,7 +79,7 @@ export class HeldPauses implements Pauses {
 
   async #freeze(pause: Pause, ours: boolean): Promise<boolean> {
     const { container, reason } = pause
-    const notes = pause.volumes.map((volume): Note => ({ container, volume, reason }))
+    const notes = pause.volumes.map((volume): Note => ({ container, volume, reason, owner: this.#owner }))
     const handed = this.#of(container).length > 0
     await this.#life.call(this.#chance.between(0.2, 3), () => {
       for (const note of notes) this.#notes.set(keyOf(note), note)
@@ -106,8 +113,8 @@ export class HeldPauses implements Pauses {
   }
 }
 
-function keyOf({ container, volume, reason }: Note): string {
-  return `${container} ${volume} ${reason}`
+function keyOf({ container, volume, reason, owner }: Note): string {
+  return `${container} ${volume} ${reason} ${owner}`
 }
 
 function toPause({ container, volume, reason }: Note): Pause {

@@ -154,6 +154,30 @@ test('a fence that another process resumes before the container stands still is 
   t.is(ground.engine.stateOf('a'), 'running')
 })
 
+test('a fence that was noted before a checkpoint and is slower than that keeps its note', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const [agent, watchdog] = [await ground.open(), await ground.open()]
+  const checkpointOver = Promise.withResolvers<void>()
+  const fenceComes = Promise.withResolvers<void>()
+  let calls = 0
+  ground.engine.before = async (call) => {
+    if (call !== 'pause a' || calls++ > 0) return
+    fenceComes.resolve()
+    await checkpointOver.promise
+  }
+  const fencing = watchdog.pause([wanted('a', 'fence')])
+  await fenceComes.promise
+  await agent.pause([wanted('a', 'checkpoint')])
+  await agent.resume(({ reason }) => reason === 'checkpoint')
+  t.is(ground.engine.stateOf('a'), 'paused', 'the fence wins')
+  checkpointOver.resolve()
+  await fencing
+  t.true((await agent.all()).some(({ reason }) => reason === 'fence'))
+  await agent.resume(any)
+  t.is(ground.engine.stateOf('a'), 'running')
+})
+
 test('a fence that meets a checkpoint on its way, which then ends, keeps its note', async (t) => {
   await using ground = await start()
   ground.engine.run('a')

@@ -131,7 +131,11 @@ test('refusals are HTTP 500 with one line that says what is accepted', async (t)
   await plugin.serveAgent()
   await plugin.call('VolumeDriver.Create', { Name: 'data' })
   const refusals: [string, object | string, RegExp][] = [
-    ['VolumeDriver.Create', { Name: 'x', Opts: { size: '10G' } }, /no option "size".*uid, gid, mode.*-o mode=0750/],
+    [
+      'VolumeDriver.Create',
+      { Name: 'x', Opts: { size: '10G' } },
+      /no option "size".*uid, gid, mode, copies.*-o mode=0750/,
+    ],
     ['VolumeDriver.Create', { Name: 'x', Opts: { uid: '4294967295' } }, /uid must be a number from 0 to 4294967294/],
     ['VolumeDriver.Create', { Name: 'x', Opts: { gid: 'staff' } }, /gid must be .* example 999; it is "staff"/],
     ['VolumeDriver.Create', { Name: 'x', Opts: { mode: '0888' } }, /mode must be an octal number/],

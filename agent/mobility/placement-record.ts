@@ -3,6 +3,7 @@ import type { LocalCopy } from '../store/contract.ts'
 import { changeVolume, STALE_READ } from './commit.ts'
 import { withCopy, withoutCopy } from './copy-state.ts'
 import type { Core } from './core.ts'
+import { isInLine } from './lineage.ts'
 import { mayGiveUp, type PlacementHost, placeCopies } from './placement.ts'
 
 /** Bound of one registry write; the next look tries again. */
@@ -14,10 +15,11 @@ type Change = VolumeRecord | null | typeof STALE_READ
 export async function joinRecord(
   core: Core,
   seen: VolumeRecord,
-  local: LocalCopy | null,
+  before: LocalCopy | null,
   hosts: readonly PlacementHost[],
 ): Promise<boolean> {
   const { self, clock, log } = core.parts
+  const local = await forgetOld(core, seen, before)
   const committed = local?.held === null && !local.applying ? local.checkpoint : null
   let joined = false
   const change = (record: VolumeRecord | null): Change => {
@@ -41,6 +43,21 @@ export async function joinRecord(
   const { written } = await changeVolume(core.parts, seen.name, change, writeTime(core))
   if (written && seen.copies[self.id] === undefined) log.info({ volume: seen.name }, 'this host is to keep a copy')
   return joined
+}
+
+/**
+ * A tree that was left over here, at a checkpoint that the volume has gone on from, is no copy that its holder knows of, and must not become one behind its
+ * back. It is worth nothing but the blocks that need not come again: its checkpoint is forgotten, durably, before the record is joined.
+ */
+async function forgetOld(core: Core, seen: VolumeRecord, local: LocalCopy | null): Promise<LocalCopy | null> {
+  const { store, self } = core.parts
+  const isOld = (copy: LocalCopy | null) =>
+    copy !== null && copy.held === null && !copy.applying && copy.checkpoint !== null && isInLine(seen, copy.checkpoint)
+  if (seen.holder === null || seen.copies[self.id] !== undefined || !isOld(local)) return local
+  return await core.locks.run(seen.id, async () => {
+    const now = await store.copy(seen.id)
+    return isOld(now) ? await store.update(seen.id, { checkpoint: null }) : now
+  })
 }
 
 /** Writes down that this host's copy is one too many, if it is. */

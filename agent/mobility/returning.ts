@@ -50,6 +50,8 @@ export async function settleDiverged(core: Core, local: LocalCopy, record: Volum
 
 /** Confirms holds of this host that no write has confirmed since the agent started, or since its lease was over. */
 export async function confirmHolds(core: Core): Promise<void> {
+  // Under a lease that is over nothing is sure a moment later.
+  if (!core.lease.runs) return
   for (const copy of (await core.parts.store.copies()).copies) {
     if (copy.held === null || core.confirmed.has(copy.id) || core.releasing.has(copy.id)) continue
     if (Object.keys(copy.mounts).length === 0) continue

@@ -8,6 +8,7 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { pino } from 'pino'
+import { knock } from '../../../agent/api/http.ts'
 import { pathsUnder } from '../../../agent/config.ts'
 import { superviseAgent } from '../../../plugin/supervisor.ts'
 import { asDockerd, exchange, until } from './engine.ts'
@@ -57,6 +58,11 @@ async function startProcess(env: Record<string, string> = {}) {
   }
 }
 
+/** The file is there a moment before anybody listens. */
+async function isServed(socket: string): Promise<boolean> {
+  return existsSync(socket) && (await knock(socket)) === 'served'
+}
+
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
@@ -79,7 +85,7 @@ test('a wrong setting: one clear line, exit code 78, nothing bound, no agent', a
 test('the socket is bound before the agent starts, and answers before the agent does', async (t) => {
   await using plugin = await startProcess({ TINY_AGENT: 'late' })
   plugin.spawnPlugin()
-  await until(() => existsSync(plugin.pluginSocket))
+  await until(() => isServed(plugin.pluginSocket))
   t.deepEqual((await plugin.call('Plugin.Activate', ''))?.body, { Implements: ['VolumeDriver'] })
   t.is(plugin.diary('serve').length, 0)
   t.is((await plugin.call('VolumeDriver.Create', { Name: 'data' }))?.status, 200)
@@ -127,7 +133,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 test('a Mount that waits when the plugin ends gets no answer, least of all a wrong one', async (t) => {
   await using plugin = await startProcess({ TINY_AGENT: 'crash' })
   const { child, ended } = plugin.spawnPlugin()
-  await until(() => existsSync(plugin.pluginSocket))
+  await until(() => isServed(plugin.pluginSocket))
   const answer = plugin.call('VolumeDriver.Mount', { Name: 'data', ID: 'm1' })
   await until(() => plugin.diary('start').length >= 2)
   child.kill('SIGTERM')

@@ -26,21 +26,26 @@ export async function openGuardFile(options: { stateDir: string; log: Logger }):
   const path = join(options.stateDir, 'guard.json')
   const boot = await bootId()
   const stop = new AbortController()
+  let hurry = new AbortController()
   let next: Guard | null = null
+  let kept: ReadonlySet<string> = new Set()
   let writing = Promise.resolve()
   let idle = true
 
   const write = async () => {
     while (next !== null) {
       const text = JSON.stringify({ boot, guard: next })
+      kept = new Set(next.volumes.map(({ id }) => id))
       next = null
+      hurry = new AbortController()
       try {
         await writeFile(`${path}${UNFINISHED}`, text, { mode: 0o600 })
         await rename(`${path}${UNFINISHED}`, path)
       } catch (error) {
         options.log.warn({ err: error, path }, "the lease's end was not kept for the next start of the plugin")
       }
-      await sleep(WRITE_EVERY_MS, undefined, { signal: stop.signal }).catch(() => undefined)
+      const signal = AbortSignal.any([stop.signal, hurry.signal])
+      await sleep(WRITE_EVERY_MS, undefined, { signal }).catch(() => undefined)
     }
     idle = true
   }
@@ -52,6 +57,8 @@ export async function openGuardFile(options: { stateDir: string; log: Logger }):
     },
     keep(guard) {
       next = guard
+      // A volume that is new must not be missing after a kill: nobody would fence it.
+      if (guard.volumes.some(({ id }) => !kept.has(id))) hurry.abort()
       if (idle) {
         idle = false
         writing = write()

@@ -16,12 +16,7 @@ export async function chooseTree(core: Core, request: TreeRequest, signal: Abort
   if (local === null || local.applying || local.damaged !== null) {
     throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} has no complete copy of volume ${request.volume}.`)
   }
-  if (request.epoch < local.epochSeen) {
-    throw new WherryError(
-      'STALE_EPOCH',
-      `Host ${host} has seen epoch ${local.epochSeen} of volume "${local.name}", the request came with epoch ${request.epoch}.`,
-    )
-  }
+  requireEpoch(core, request, local)
   if (request.want.kind === 'checkpoint') {
     if (local.checkpoint?.hash !== request.want.hash) {
       throw new WherryError(
@@ -33,6 +28,8 @@ export async function chooseTree(core: Core, request: TreeRequest, signal: Abort
     // From then on the volume may be taken over there: never behind the watchdog's back, and not under a lease that is over.
     await core.guarding.expect(local.id)
     if (!core.lease.runs) throw leaseLost(core, local.name)
+    // It may have been held anew meanwhile.
+    requireEpoch(core, request, (await core.parts.store.copy(local.id)) ?? local)
     return { id: local.id, kind: 'spool' }
   }
   if (local.held === null) {
@@ -40,6 +37,15 @@ export async function chooseTree(core: Core, request: TreeRequest, signal: Abort
   }
   await captureLive(core, local.id, signal)
   return { id: local.id, kind: 'live' }
+}
+
+function requireEpoch(core: Core, request: TreeRequest, { epochSeen, name }: LocalCopy): void {
+  if (request.epoch >= epochSeen) return
+  const host = core.hosts.label(core.parts.self.id)
+  throw new WherryError(
+    'STALE_EPOCH',
+    `Host ${host} has seen epoch ${epochSeen} of volume "${name}", the request came with epoch ${request.epoch}.`,
+  )
 }
 
 async function copyFor(core: Core, { volume, want }: TreeRequest): Promise<LocalCopy | null> {

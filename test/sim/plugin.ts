@@ -74,11 +74,13 @@ export class Plugin {
   /** Written at once, or half a second after the last time. */
   #keep(guard: Guard): void {
     const idle = this.#unkept === null
+    const known = (this.#unkept ?? this.#machine.guardFile)?.volumes.map(({ id }) => id) ?? []
+    const isNew = guard.volumes.some(({ id }) => !known.includes(id))
     this.#unkept = guard
-    if (!idle) return
-    const leftMs = Math.max(0, this.#keptMs + GUARD_FILE_EVERY_MS - this.#clock.elapsedMs())
+    if (!idle && !isNew) return
+    const leftMs = isNew ? 0 : Math.max(0, this.#keptMs + GUARD_FILE_EVERY_MS - this.#clock.elapsedMs())
     this.life.after(leftMs + this.#machine.world.chance.between(0.1, 3), () => {
-      this.#machine.guardFile = this.#unkept
+      if (this.#unkept !== null) this.#machine.guardFile = this.#unkept
       this.#unkept = null
       this.#keptMs = this.#clock.elapsedMs()
     })

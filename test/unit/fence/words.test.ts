@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { pino } from 'pino'
@@ -93,4 +94,18 @@ test('the last word is kept for the next process of this boot, and void for the 
   t.is(await (await open()).last(), null)
   await writeFile(path, '')
   t.is(await (await open()).last(), null)
+})
+
+test('promise 6: a volume that is new is kept at once, so that a plugin killed right after it still fences it', async (t) => {
+  const stateDir = await mkdtemp(join(tmpdir(), 'wherry-guard-'))
+  t.teardown(() => rm(stateDir, { recursive: true, force: true }))
+  await using file = await openGuardFile({ stateDir, log: pino({ level: 'silent' }) })
+  file.keep({ untilMs: 1, volumes: [] })
+  while ((await file.last()) === null) await sleep(1)
+  const word = { untilMs: 2, volumes: [{ id: 'v', name: 'data', epoch: 1 }] }
+  const startMs = performance.now()
+  file.keep(word)
+  while ((await file.last())?.untilMs !== 2) await sleep(1)
+  t.deepEqual(await file.last(), word)
+  t.log(`after ${Math.round(performance.now() - startMs)} ms`)
 })

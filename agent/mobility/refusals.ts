@@ -133,20 +133,24 @@ export function changedHands(name: string): WherryError {
   return new WherryError('VOLUME_HELD_ELSEWHERE', `Volume "${name}" changed hands just now.`, { hint: 'Try again.' })
 }
 
-/** Why a volume is not taken over from a lost holder by itself: who has what, and what a person can do. */
+/** Why a volume is not taken over from a lost holder by itself: who has what, and what a person can do. `command`: what goes on all the same; null: nothing can. */
 export function failoverRefused(
   core: Core,
   record: VolumeRecord,
   described: string,
   why: string,
-  losesData: boolean,
+  command: string | null,
 ): WherryError {
   const holder = record.holder === null ? 'no host' : `host ${core.hosts.labelWithAge(record.holder.host)}`
-  const command = `wherry promote ${record.name}${losesData ? ' --accept-loss' : ''}`
   return new WherryError(
     'FAILOVER_REFUSED',
-    `Volume "${record.name}" is held by ${holder} and is not taken over: ${why}. ${described}.`,
-    { hint: `Bring that host back, or go on without what only it has: ${command}` },
+    `Volume "${record.name}" is held by ${holder}, and is not taken over: ${why}. ${described}.`,
+    {
+      hint:
+        command === null
+          ? 'Bring that host back; nothing else has its data.'
+          : `Bring that host back, or go on without what only it has: ${command}`,
+    },
   )
 }
 

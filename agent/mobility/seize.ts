@@ -34,21 +34,22 @@ export async function weighTakeOver(
   }
   const found = await findCandidates(core, record, signal)
   const { best, described } = found
+  const promote = `wherry promote ${record.name}`
   if (!accepts.person && (options.failover === 'manual' || options.onIsolation === 'continue')) {
     return failoverRefused(
       core,
       record,
       described,
       'it waits for a person (failover=manual or on_isolation=continue)',
-      false,
+      best === null ? null : promote,
     )
   }
   if (found.epochSeen > record.epoch) return registryBehindDisks(record, found.epochSeen)
   if (best === null)
-    return failoverRefused(core, record, described, 'no host that can be reached has a checkpoint of it', false)
+    return failoverRefused(core, record, described, 'no host that can be reached has a checkpoint of it', null)
   if (record.last !== null && compareCheckpoints(best, record.last) < 0 && !accepts.loss) {
     const missing = `the newest data (checkpoint ${record.last.epoch}.${record.last.seq}) is on hosts that cannot be reached`
-    return failoverRefused(core, record, described, missing, true)
+    return failoverRefused(core, record, described, missing, `${promote} --accept-loss`)
   }
   return { record, best, hosts: found.hosts }
 }

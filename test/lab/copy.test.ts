@@ -115,7 +115,7 @@ test.serial(
 
 test.serial('promise 2: a volume held by an unreachable host is refused with that host named', async (t) => {
   const { h1, h2, lab } = t.context
-  await h1.docker(['volume', 'create', '--driver', 'wherry', 'busy'])
+  await h1.docker(['volume', 'create', '--driver', 'wherry', '-o', 'copies=1', 'busy'])
   const mount = ['-v', 'busy:/data', '--volume-driver', 'wherry']
   await h1.docker([
     'run',
@@ -133,11 +133,24 @@ test.serial('promise 2: a volume held by an unreachable host is refused with tha
   t.teardown(() => lab.link(h1, 'up'))
   await lab.link(h1, 'down')
   await missed(agent, 'h1')
-  const refused = await shell(h2, t.context, 'busy', 'ls -A /data', true)
+  const waits = await shell(h2, t.context, 'busy', 'ls -A /data', true)
+  t.not(waits.code, 0)
+  t.regex(waits.stderr, /"busy" is held by host h1 \(10\.88\.0\.1\), not heard from for \d+ s/)
+  const refused = await until(
+    'its lease is over',
+    async () => {
+      const tried = await shell(h2, t.context, 'busy', 'ls -A /data', true)
+      return tried.stderr.includes('not taken over') && tried
+    },
+    { timeoutMs: 60_000 },
+  )
   t.not(refused.code, 0)
   t.is(refused.stdout, '')
-  t.regex(refused.stderr, /"busy" is in use on host h1 \(10\.88\.0\.1\), not heard from for \d+ s by container writer/)
-  t.regex(refused.stderr, /Its data is on that host alone/)
+  t.regex(
+    refused.stderr,
+    /h1 \(10\.88\.0\.1\), not heard from for \d+ s, and is not taken over: no host that can be reached has a checkpoint/,
+  )
+  t.regex(refused.stderr, /Bring that host back; nothing else has its data/)
   await lab.link(h1, 'up')
   await agentReady(h1, 3)
   await h1.docker(['rm', '-f', 'writer'])

@@ -107,5 +107,5 @@ test('promise 6: a volume that is new is kept at once, so that a plugin killed r
   file.keep(word)
   while ((await file.last())?.untilMs !== 2) await sleep(1)
   t.deepEqual(await file.last(), word)
-  t.log(`after ${Math.round(performance.now() - startMs)} ms`)
+  t.true(performance.now() - startMs < 400, 'what is not new is written every 500 ms')
 })

@@ -9,6 +9,8 @@ const LIVE_STATES = new Set([...WRITING_STATES, 'restarting'])
 const STARTING_MS = 5 * 60_000
 /** Seen gone this many looks in a row before it is believed: a restart policy brings a container back in between. */
 const LOOKS_GONE = 2
+/** For longer no engine lists a container as running that it has unmounted volumes of. */
+const STILL_LISTED_MS = 10_000
 /** Events make looks follow each other within milliseconds: those that are nearer than this count as one. */
 const LOOK_APART_MS = 1_000
 
@@ -20,6 +22,8 @@ interface Ground {
   readonly live: ReadonlySet<string>
   /** Others that were seen to run since, or to have run. */
   readonly since: Set<string>
+  /** What the engine was asked before this says nothing about since. */
+  readonly atMs: number
 }
 
 /** Which containers use which volume, as this host's engine says it. */
@@ -27,11 +31,13 @@ export class Uses {
   readonly #engine: Engine
   readonly #clock: Clock
   #users: readonly VolumeUser[] = []
+  /** When the engine was asked for them. */
+  #askedMs = Number.NEGATIVE_INFINITY
   #failure: string | null = 'the engine has not been asked yet'
   readonly #mountedMs = new Map<string, number>()
   readonly #grounds = new Map<string, Ground>()
-  /** Unmounts since the last Mount: each was for a container that had been seen, or could have been. */
-  readonly #unmounts = new Map<string, number>()
+  /** When a volume was unmounted: each time for a container that had been seen, or could have been. */
+  readonly #unmounts = new Map<string, number[]>()
   readonly #goneLooks = new Map<string, { readonly count: number; readonly atMs: number }>()
   readonly #sinceMs: number
 
@@ -43,8 +49,10 @@ export class Uses {
 
   /** Asks the engine. Rejects ENGINE_UNREACHABLE; the last answer stays. */
   async refresh(): Promise<readonly VolumeUser[]> {
+    const askedMs = this.#clock.elapsedMs()
     try {
       this.#users = await this.#engine.users()
+      this.#askedMs = askedMs
       this.#failure = null
       return this.#users
     } catch (error) {
@@ -83,7 +91,9 @@ export class Uses {
     const nowMs = this.#clock.elapsedMs()
     this.#mountedMs.set(id, nowMs)
     this.#grounds.delete(id)
-    this.#unmounts.delete(id)
+    // Docker sends Unmount a moment before its list shows the container as exited: it may still be taken for one that runs.
+    const recent = (this.#unmounts.get(id) ?? []).filter((atMs) => nowMs - atMs < STILL_LISTED_MS)
+    this.#unmounts.set(id, recent)
     this.#goneLooks.delete(id)
     // Without an answer the end of its uses is found by time alone.
     this.#survey(id, volumeName).catch(() => undefined)
@@ -91,7 +101,7 @@ export class Uses {
 
   /** Notes that Docker unmounted a volume once. */
   unmounted(id: string): void {
-    this.#unmounts.set(id, (this.#unmounts.get(id) ?? 0) + 1)
+    this.#unmounts.set(id, [...(this.#unmounts.get(id) ?? []), this.#clock.elapsedMs()])
   }
 
   /** The uses were counted anew, by the containers that run. */
@@ -107,6 +117,7 @@ export class Uses {
    */
   async isOver(id: string, volumeName: string, count: number): Promise<boolean> {
     const ground = this.#grounds.get(id) ?? (await this.#survey(id, volumeName))
+    if (this.#askedMs <= ground.atMs) return false
     const live = this.liveContainers(volumeName)
     for (const { id: container } of live) if (!ground.live.has(container)) ground.since.add(container)
     if (live.length > 0) {
@@ -131,7 +142,7 @@ export class Uses {
       const finishedAt = (await this.#engine.finishedAt(user.id))?.getTime() ?? null
       if (finishedAt !== null && finishedAt !== ground.ends.get(user.id)) ground.since.add(user.id)
     }
-    return ground.live.size + ground.since.size - (this.#unmounts.get(id) ?? 0) >= count
+    return ground.live.size + ground.since.size - (this.#unmounts.get(id)?.length ?? 0) >= count
   }
 
   async #survey(id: string, volumeName: string): Promise<Ground> {
@@ -140,7 +151,7 @@ export class Uses {
     const ends = new Map<string, number | null>()
     for (const user of users) ends.set(user.id, (await this.#engine.finishedAt(user.id))?.getTime() ?? null)
     const live = new Set(users.filter(({ state }) => LIVE_STATES.has(state)).map((user) => user.id))
-    const ground = { ends, live, since: new Set<string>() }
+    const ground = { ends, live, since: new Set<string>(), atMs: this.#clock.elapsedMs() }
     // A Mount may have come meanwhile: what was seen before it says nothing about its container.
     if (this.#mountedMs.get(id) === atMs) this.#grounds.set(id, ground)
     return ground

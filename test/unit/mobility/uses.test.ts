@@ -84,3 +84,17 @@ test('uses whose containers all ran when the agent was started are over when the
   await g.clock.advance(1_000)
   t.true(await look(g))
 })
+
+test('promise 1: a container that is being started keeps its volume, although the engine still lists the one before as running', async (t) => {
+  const g = ground()
+  g.container.state = 'running'
+  g.uses.unmounted('id')
+  g.uses.mounted('id', 'data')
+  await g.clock.advance(1_000)
+  t.false(await look(g))
+  g.end(new Date(Date.UTC(2026, 0, 1, 9)))
+  for (let second = 0; second < 30; second++) {
+    await g.clock.advance(1_000)
+    t.false(await look(g), `${second} s`)
+  }
+})

@@ -40,11 +40,13 @@ export class Uses {
   readonly #unmounts = new Map<string, number[]>()
   readonly #goneLooks = new Map<string, { readonly count: number; readonly atMs: number }>()
   readonly #sinceMs: number
+  readonly #since: Date
 
   constructor(engine: Engine, clock: Clock) {
     this.#engine = engine
     this.#clock = clock
     this.#sinceMs = clock.elapsedMs()
+    this.#since = clock.now()
   }
 
   /** Asks the engine. Rejects ENGINE_UNREACHABLE; the last answer stays. */
@@ -151,7 +153,12 @@ export class Uses {
     const ends = new Map<string, number | null>()
     for (const user of users) ends.set(user.id, (await this.#engine.finishedAt(user.id))?.getTime() ?? null)
     const live = new Set(users.filter(({ state }) => LIVE_STATES.has(state)).map((user) => user.id))
-    const ground = { ends, live, since: new Set<string>(), atMs: this.#clock.elapsedMs() }
+    // An agent that was away for a Mount knows of ends since its own start only. One that is yet to come tells of a clock that was stepped, and of nothing else.
+    const nowMs = this.#clock.now().getTime()
+    const isSince = (endMs: number | null) => endMs !== null && endMs > this.#since.getTime() && endMs <= nowMs
+    const ended =
+      atMs === undefined ? [...ends].filter(([, endMs]) => isSince(endMs)).map(([container]) => container) : []
+    const ground = { ends, live, since: new Set(ended), atMs: this.#clock.elapsedMs() }
     // A Mount may have come meanwhile: what was seen before it says nothing about its container.
     if (this.#mountedMs.get(id) === atMs) this.#grounds.set(id, ground)
     return ground

@@ -9,7 +9,7 @@ function ground() {
   const clock = new VirtualClock()
   let wallMs = 0
   const container: VolumeUser & { state: string } = { id: 'c', name: 'db', state: 'exited', volumes: ['data'] }
-  let finished = new Date(Date.UTC(2026, 0, 1, 8))
+  let finished = new Date(clock.now().getTime() - 60_000)
   const engine = { users: async () => [{ ...container }], finishedAt: async () => finished } as unknown as Engine
   const stepped: Clock = {
     now: () => new Date(clock.now().getTime() + wallMs),
@@ -19,6 +19,7 @@ function ground() {
   }
   return {
     clock,
+    now: () => stepped.now(),
     container,
     uses: new Uses(engine, stepped),
     stepClock: (ms: number) => {
@@ -51,7 +52,7 @@ test('a container that ran and stopped since the Mount, unseen, is over after tw
   const g = ground()
   g.uses.mounted('id', 'data')
   await g.clock.advance(1_000)
-  g.end(new Date(Date.UTC(2026, 0, 1, 7)))
+  g.end(new Date(g.now().getTime() - 3_600_000))
   t.false(await look(g))
   t.false(await look(g), 'a look right after the first is none of its own')
   await g.clock.advance(1_000)
@@ -64,7 +65,7 @@ test('promise 1: a container that is being started keeps its volume while anothe
   g.uses.mounted('id', 'data')
   await g.clock.advance(1_000)
   t.false(await look(g, 2))
-  g.end(new Date(Date.UTC(2026, 0, 1, 9)))
+  g.end(g.now())
   await g.clock.advance(1_000)
   t.false(await look(g, 2))
   g.uses.unmounted('id')
@@ -79,7 +80,7 @@ test('uses whose containers all ran when the agent was started are over when the
   g.container.state = 'running'
   t.false(await look(g))
   await g.clock.advance(1_000)
-  g.end(new Date(Date.UTC(2026, 0, 1, 9)))
+  g.end(g.now())
   t.false(await look(g))
   await g.clock.advance(1_000)
   t.true(await look(g))
@@ -92,7 +93,28 @@ test('promise 1: a container that is being started keeps its volume, although th
   g.uses.mounted('id', 'data')
   await g.clock.advance(1_000)
   t.false(await look(g))
-  g.end(new Date(Date.UTC(2026, 0, 1, 9)))
+  g.end(g.now())
+  for (let second = 0; second < 30; second++) {
+    await g.clock.advance(1_000)
+    t.false(await look(g), `${second} s`)
+  }
+})
+
+test('a container that ended after the agent was started, and before it looked, had its use', async (t) => {
+  const g = ground()
+  await g.clock.advance(1_000)
+  g.end(g.now())
+  await g.clock.advance(1_000)
+  t.false(await look(g))
+  await g.clock.advance(1_000)
+  t.false(await look(g))
+  await g.clock.advance(1_000)
+  t.true(await look(g))
+})
+
+test('promise 1: an end that is yet to come, after the clock was stepped back, is none', async (t) => {
+  const g = ground()
+  g.end(new Date(g.now().getTime() + 3_600_000))
   for (let second = 0; second < 30; second++) {
     await g.clock.advance(1_000)
     t.false(await look(g), `${second} s`)

@@ -52,7 +52,7 @@ export class Life {
 
   /** The event loop stands still for so long. */
   stick(ms: number): void {
-    this.stuckUntilMs = this.timeline.nowMs + ms
+    this.stuckUntilMs = Math.max(this.stuckUntilMs, this.timeline.nowMs + ms)
   }
 
   #deliver(run: () => void): void {

@@ -5,6 +5,7 @@ import { agentOf, onLab, treeOf } from './fixture.ts'
 import type { Host } from './harness/host.ts'
 import type { Lab } from './harness/lab.ts'
 import { until } from './harness/poll.ts'
+import { changeSwarm } from './harness/swarm.ts'
 
 const test = onLab({ swarm: true }, {})
 
@@ -32,7 +33,7 @@ test.serial(
     const news = await listen(lab)
     const mount = 'type=volume,source=ledger,destination=/data,volume-driver=wherry'
     const common = ['--name', 'writer', '--network', 'host', '--mount', mount, '--detach', '--no-resolve-image']
-    await h1.docker(['service', 'create', ...common, image, 'sh', '-c', WRITER])
+    await changeSwarm(h1, ['service', 'create', ...common, image, 'sh', '-c', WRITER])
     const first = await holderOf(lab, null)
     await until('the first lines', () => reported.size >= 50)
     const second = await drain(lab, first, reported)
@@ -41,7 +42,7 @@ test.serial(
     t.not(first, second)
     t.not(second, third)
 
-    await h1.docker(['service', 'rm', 'writer'])
+    await changeSwarm(h1, ['service', 'rm', 'writer'])
     await until('the volume is idle', async () => {
       await using agent = agentOf(h1)
       return (await agent.get('ledger')).holder === null
@@ -113,11 +114,11 @@ async function witness(lab: Lab): Promise<Set<number>> {
 /** Drains the node; answers the host the service runs on afterwards, once it reports lines again. */
 async function drain(lab: Lab, from: Host, reported: ReadonlySet<number>): Promise<Host> {
   const manager = lab.hosts.find((host) => host !== from) ?? from
-  await manager.docker(['node', 'update', '--availability', 'drain', from.name])
+  await changeSwarm(manager, ['node', 'update', '--availability', 'drain', from.name])
   const to = await holderOf(lab, from)
   const before = reported.size
   await until('lines from the new host', () => reported.size >= before + 50)
-  await manager.docker(['node', 'update', '--availability', 'active', from.name])
+  await changeSwarm(manager, ['node', 'update', '--availability', 'active', from.name])
   return to
 }
 

@@ -6,6 +6,7 @@ import { agentOf, agentReady, type Ground, onLab } from './fixture.ts'
 import type { Host } from './harness/host.ts'
 import type { Lab } from './harness/lab.ts'
 import { until } from './harness/poll.ts'
+import { changeSwarm } from './harness/swarm.ts'
 
 const test = onLab({ swarm: true }, {})
 
@@ -142,7 +143,7 @@ async function witness(t: ExecutionContext<Ground>, lab: Lab): Promise<Line[]> {
 async function startService({ lab, h1, image }: Ground, heard: readonly Line[]): Promise<Host> {
   const mount = 'type=volume,source=ledger,destination=/data,volume-driver=wherry'
   const common = ['--name', 'writer', '--network', 'host', '--mount', mount, '--detach', '--no-resolve-image']
-  await h1.docker(['service', 'create', ...common, image, 'sh', '-c', WRITER])
+  await changeSwarm(h1, ['service', 'create', ...common, image, 'sh', '-c', WRITER])
   const holder = await until('the service runs', async () => heard.length > 50 && (await holderOf(lab)), {
     timeoutMs: 90_000,
   })
@@ -158,7 +159,7 @@ async function startService({ lab, h1, image }: Ground, heard: readonly Line[]):
 }
 
 async function endService({ lab, h1 }: Ground): Promise<void> {
-  await h1.docker(['service', 'rm', 'writer'])
+  await changeSwarm(h1, ['service', 'rm', 'writer'])
   await until('the volume is idle', async () => (await holderOf(lab)) === null, { timeoutMs: 60_000 })
   await until(
     'the volume is removed',

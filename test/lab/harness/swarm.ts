@@ -21,3 +21,21 @@ export async function joinSwarm(hosts: readonly Host[], role: SwarmRole): Promis
     return stdout.split('\n').filter((status) => status === 'Ready').length === hosts.length
   })
 }
+
+/** Two elections of managers, each with requests that ran into their deadline of 20 s before. */
+const CHANGE_TIMEOUT_MS = 90_000
+/** Such a request may have been carried out all the same; the next one then finds it done. */
+const DONE_BEFORE = /not found|name conflicts/
+
+/** Runs a `docker service` or `docker node` command; again, while the managers choose a leader after a host came back. */
+export async function changeSwarm(manager: Host, command: readonly string[]): Promise<void> {
+  await until(
+    `docker ${command.slice(0, 2).join(' ')}`,
+    async () => {
+      const { code, stderr } = await manager.docker([...command], { allowFailure: true })
+      if (code !== 0 && !DONE_BEFORE.test(stderr)) throw new Error(stderr)
+      return true
+    },
+    { timeoutMs: CHANGE_TIMEOUT_MS },
+  )
+}

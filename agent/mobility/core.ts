@@ -6,6 +6,7 @@ import type { Directory } from './directory.ts'
 import type { Expiry } from './expiry.ts'
 import type { Guarding } from './guarding.ts'
 import type { Lease } from './lease.ts'
+import type { LiveCaptures } from './live-captures.ts'
 import type { Parts } from './parts.ts'
 import type { Uses } from './uses.ts'
 import type { Wakes } from './wakes.ts'
@@ -33,6 +34,5 @@ export interface Core {
   readonly confirmed: Map<string, { readonly name: string; readonly incarnation: string }>
   /** Volumes whose release is under way or waits its turn. */
   readonly releasing: Set<string>
-  /** Aborts captures of live trees of a volume, so that a release never waits for one. */
-  readonly liveCaptures: Map<string, AbortController>
+  readonly liveCaptures: LiveCaptures
 }

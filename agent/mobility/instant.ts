@@ -6,8 +6,6 @@ import { untilAbort } from './until-abort.ts'
 
 /** Between two tries to let containers go on: they stand still meanwhile. */
 const RESUME_RETRY_MS = 200
-/** A live capture that was told to stop does so between two files. */
-const LIVE_LOOK_MS = 10
 
 /** A tree as it was at one moment. */
 export interface Instant {
@@ -49,7 +47,8 @@ async function capturePaused(
   signal: AbortSignal,
 ): Promise<Instant> {
   const { store, clock, pauses, pauseBudgetMs } = core.parts
-  await endLiveCapture(core, local.id, signal)
+  // A capture for sending ahead holds the tree: containers must not stand still while it ends.
+  await untilAbort(core.liveCaptures.end(local.id), signal)
   const startMs = clock.elapsedMs()
   const limit = AbortSignal.any([signal, clock.deadline(pauseBudgetMs)])
   const wanted = containers.map(({ id }) => ({ container: id, volumes: [local.id], reason: 'checkpoint' as const }))
@@ -60,7 +59,7 @@ async function capturePaused(
   try {
     await untilAbort(pausing, limit)
     paused = true
-    core.liveCaptures.get(local.id)?.abort()
+    void core.liveCaptures.end(local.id)
     const moment = momentOf(core)
     looking = store.spoolLast(local.id, 'quiet', limit)
     const capture = await untilAbort(looking, limit)
@@ -100,15 +99,6 @@ async function resume(core: Core, volume: string): Promise<void> {
       if (signal.aborted) return
     }
     await clock.sleep(RESUME_RETRY_MS, signal)
-  }
-}
-
-/** A capture for sending ahead holds the tree: containers must not stand still while it ends. */
-async function endLiveCapture(core: Core, id: string, signal: AbortSignal): Promise<void> {
-  while (core.liveCaptures.has(id)) {
-    core.liveCaptures.get(id)?.abort()
-    signal.throwIfAborted()
-    await core.parts.clock.sleep(LIVE_LOOK_MS, signal)
   }
 }
 

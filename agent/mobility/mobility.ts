@@ -21,6 +21,7 @@ import { describeHost, HOUSEKEEPING, keepHouse, watchHosts } from './housekeepin
 import { Isolation } from './isolation.ts'
 import { leadNodes } from './labels.ts'
 import { Lease } from './lease.ts'
+import { LiveCaptures } from './live-captures.ts'
 import { mountVolume } from './mount.ts'
 import type { Parts } from './parts.ts'
 import { followNodes } from './placement-node.ts'
@@ -161,7 +162,7 @@ function createCore(parts: Parts): Core {
     disk: { freeBytes: 0, totalBytes: 0 },
     confirmed,
     releasing: new Set(),
-    liveCaptures: new Map(),
+    liveCaptures: new LiveCaptures(),
   }
   const whole = core as Core & { checkpointing: Checkpointing }
   whole.checkpointing = new Checkpointing(whole)

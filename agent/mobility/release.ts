@@ -41,7 +41,7 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
   if (local === null || local.held === null || Object.keys(local.mounts).length > 0) return
   // The next container is at the door: what is held for certain is handed on without a checkpoint in between.
   if (core.pendingMounts.has(local.name) && core.confirmed.has(id)) return
-  core.liveCaptures.get(id)?.abort()
+  void core.liveCaptures.end(id)
   await core.checkpointing.stop(id)
   if (!(await awaitExit(core, local))) return await noteUses(core, local)
   await store.unmount(id)

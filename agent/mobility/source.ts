@@ -35,7 +35,8 @@ export async function chooseTree(core: Core, request: TreeRequest, signal: Abort
   if (local.held === null) {
     throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} does not hold volume "${local.name}" any more.`)
   }
-  await captureLive(core, local.id, signal)
+  const until = AbortSignal.any([signal, core.parts.signal])
+  await core.liveCaptures.run(local.id, until, (ended) => core.parts.store.capture(local.id, 'live', ended))
   return { id: local.id, kind: 'live' }
 }
 
@@ -55,14 +56,4 @@ async function copyFor(core: Core, { volume, want }: TreeRequest): Promise<Local
   if (local?.checkpoint?.hash === want.hash && !core.releasing.has(volume)) return local
   // The asker may have heard of a release from the registry before this host has finished writing it down.
   return core.locks.run(volume, () => store.copy(volume))
-}
-
-async function captureLive(core: Core, id: string, signal: AbortSignal): Promise<void> {
-  const ours = new AbortController()
-  core.liveCaptures.set(id, ours)
-  try {
-    await core.parts.store.capture(id, 'live', AbortSignal.any([signal, ours.signal, core.parts.signal]))
-  } finally {
-    if (core.liveCaptures.get(id) === ours) core.liveCaptures.delete(id)
-  }
 }

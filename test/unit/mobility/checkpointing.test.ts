@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import test from 'ava'
 import { WherryError } from '../../../agent/errors.ts'
 import { HeldKit, ID } from './held-kit.ts'
@@ -194,16 +195,20 @@ test('a capture for sending ahead that holds the tree is ended before anything s
   const kit = await HeldKit.start(2)
   const { containers, core } = kit.host('h1')
   containers.run('c1')
-  const capture = new AbortController()
-  core.liveCaptures.set(ID, capture)
-  capture.signal.addEventListener('abort', () => {
-    void kit.clock.sleep(2_000, new AbortController().signal).then(() => core.liveCaptures.delete(ID))
-  })
+  const ended: string[] = []
+  const never = new AbortController().signal
+  for (const name of ['first', 'second']) {
+    void core.liveCaptures.run(ID, never, async (signal) => {
+      await once(signal, 'abort')
+      await kit.clock.sleep(2_000, never)
+      ended.push(name)
+    })
+  }
   kit.write('ab')
   await kit.clock.advance(11_500)
-  t.true(capture.signal.aborted)
-  t.deepEqual(containers.log, [])
+  t.deepEqual([ended, containers.log], [[], []])
   await kit.clock.advance(1_000)
+  t.deepEqual(ended, ['first', 'second'], 'both, of two hosts that were sent ahead to')
   t.deepEqual(containers.log, ['pause c1', 'resume c1'])
   kit.stop()
 })

@@ -8,6 +8,7 @@ import { answerCopy, takeOffer } from '../../../agent/mobility/copy-answer.ts'
 import { Copying } from '../../../agent/mobility/copying.ts'
 import type { Core } from '../../../agent/mobility/core.ts'
 import { Directory } from '../../../agent/mobility/directory.ts'
+import { LiveCaptures } from '../../../agent/mobility/live-captures.ts'
 import type { Parts } from '../../../agent/mobility/parts.ts'
 import { chooseTree } from '../../../agent/mobility/source.ts'
 import { Uses } from '../../../agent/mobility/uses.ts'
@@ -145,7 +146,7 @@ export class HeldHost {
       pendingMounts: new Map(),
       confirmed: new Map(),
       releasing: new Set(),
-      liveCaptures: new Map(),
+      liveCaptures: new LiveCaptures(),
     } as unknown as Core & { checkpointing: Checkpointing }
     core.checkpointing = new Checkpointing(core)
     return core

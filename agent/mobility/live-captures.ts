@@ -1,0 +1,34 @@
+interface Capturing {
+  readonly ending: AbortController
+  readonly done: Promise<unknown>
+}
+
+/** Captures of live trees for hosts that are sent ahead to: several may look at one volume, and all give way to its release and to its checkpoints. */
+export class LiveCaptures {
+  /** By volume id. */
+  readonly #running = new Map<string, Set<Capturing>>()
+
+  /** Runs a capture that ends early when `end` is called for the volume. Answers and rejects as it does. */
+  async run<T>(id: string, signal: AbortSignal, capture: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const ending = new AbortController()
+    const done = capture(AbortSignal.any([signal, ending.signal]))
+    const running = this.#running.get(id) ?? new Set()
+    this.#running.set(id, running)
+    const ours = { ending, done }
+    running.add(ours)
+    try {
+      return await done
+    } finally {
+      running.delete(ours)
+      if (running.size === 0) this.#running.delete(id)
+    }
+  }
+
+  /** Ends all that run for the volume; resolves when they, and any that began meanwhile, have let go of the tree. Never rejects; safe to repeat. */
+  async end(id: string): Promise<void> {
+    for (let running = this.#running.get(id); running !== undefined; running = this.#running.get(id)) {
+      for (const { ending } of running) ending.abort(new Error('the tree is needed'))
+      await Promise.allSettled([...running].map(({ done }) => done))
+    }
+  }
+}

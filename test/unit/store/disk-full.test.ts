@@ -1,19 +1,14 @@
-import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { describeTree } from './comparer.ts'
-import { answer, calm, checkpoint, directory, host, move, send, volume } from './fixture.ts'
+import { fileSystem } from './file-systems.ts'
+import { answer, calm, checkpoint, host, move, send, volume } from './fixture.ts'
 import { fill } from './full-disk.ts'
 
 test('promise 4: a disk that is too small is refused before anything comes; one that fills up keeps the old checkpoint', async (t) => {
-  const base = await directory(t)
-  execFileSync('sh', ['-c', 'truncate -s 64M disk && mkfs.ext4 -q disk && mkdir mnt && mount -o loop disk mnt'], {
-    cwd: base,
-  })
-  const small = join(base, 'mnt')
-  t.teardown(() => execFileSync('umount', [small]))
+  const small = fileSystem(t, 'ext4', { mebibytes: 64 })
   const [one, two] = [await host(t), await host(t, join(small, 'state'))]
   const v = volume()
   await one.store.create(v)
@@ -63,12 +58,7 @@ test('promise 4: a disk that is too small is refused before anything comes; one 
 })
 
 test('promise 4: a disk that fills up in the middle of an apply leaves a copy that nobody gets, and that is finished when there is room', async (t) => {
-  const base = await directory(t)
-  execFileSync('sh', ['-c', 'truncate -s 64M disk && mkfs.ext4 -q disk && mkdir mnt && mount -o loop disk mnt'], {
-    cwd: base,
-  })
-  const small = join(base, 'mnt')
-  t.teardown(() => execFileSync('umount', [small]))
+  const small = fileSystem(t, 'ext4', { mebibytes: 64 })
   const foreign = join(small, 'foreign')
   let filling = false
   // Space was checked, and COMMIT is written: there is no way back.
@@ -102,18 +92,8 @@ test('promise 4: a disk that fills up in the middle of an apply leaves a copy th
 })
 
 test('a tree that this file system cannot hold is refused before the old one is touched', async (t) => {
-  const base = await directory(t)
   // Inodes of 128 bytes have no room for nanoseconds, nor for years after 2038.
-  execFileSync(
-    'sh',
-    ['-c', 'truncate -s 64M disk && mkfs.ext4 -q -I 128 disk && mkdir mnt && mount -o loop disk mnt'],
-    {
-      cwd: base,
-      stdio: 'ignore',
-    },
-  )
-  const small = join(base, 'mnt')
-  t.teardown(() => execFileSync('umount', [small]))
+  const small = fileSystem(t, 'ext4', { mebibytes: 64, mkfs: ['-I', '128'] })
   const [one, two] = [await host(t), await host(t, join(small, 'state'))]
   const v = volume()
   await one.store.create(v)

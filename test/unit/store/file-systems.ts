@@ -9,7 +9,7 @@ export type FileSystemKind = 'ext4' | 'xfs' | 'btrfs'
 export const FILE_SYSTEMS: readonly FileSystemKind[] = ['ext4', 'xfs', 'btrfs']
 
 /** mkfs.xfs refuses less than 300 MiB. The image is sparse. */
-const IMAGE_BYTES = 1024 ** 3
+const IMAGE_MIB = 1024
 /** wherry-fs-<pid>-<the process's start, in clock ticks since boot>-<random>: whose it is can be told after that one is dead. */
 const NAME = /^wherry-fs-(\d+)-(\d+)-/
 const MKFS: Record<FileSystemKind, readonly string[]> = {
@@ -19,22 +19,32 @@ const MKFS: Record<FileSystemKind, readonly string[]> = {
 }
 
 /**
- * Makes a file system in a sparse image and mounts it; answers its root. It goes away with the test. What a killed run
+ * Makes a file system in a sparse image (`<root>.image`) and mounts it; answers its root. It goes away with the test. What a killed run
  * left mounted is taken away first.
  */
-export function fileSystem(t: ExecutionContext, kind: FileSystemKind): string {
+export function fileSystem(
+  t: ExecutionContext,
+  kind: FileSystemKind,
+  { mebibytes = IMAGE_MIB, mkfs = [] }: { readonly mebibytes?: number; readonly mkfs?: readonly string[] } = {},
+): string {
   removeLeftovers()
   const own = `wherry-fs-${process.pid}-${startOf(process.pid)}-`
   const base = execFileSync('mktemp', ['-d', join(tmpdir(), `${own}XXXXXX`)], { encoding: 'utf8' }).trim()
   t.teardown(() => remove(base))
-  const [image, root] = [join(base, `${kind}.image`), join(base, kind)]
+  const root = join(base, kind)
+  const image = imageOf(root)
   mkdirSync(root)
-  execFileSync('truncate', ['-s', String(IMAGE_BYTES), image])
-  const [mkfs = '', ...options] = MKFS[kind]
-  execFileSync(mkfs, [...options, image])
+  execFileSync('truncate', ['-s', `${mebibytes}M`, image])
+  const [program = '', ...options] = MKFS[kind]
+  execFileSync(program, [...options, ...mkfs, image], { stdio: 'pipe' })
   // The loop device is the mount's own: the kernel gives it back with the last unmount.
   execFileSync('mount', ['-o', 'loop', image, root])
   return root
+}
+
+/** Path of the image of a file system made here. */
+export function imageOf(root: string): string {
+  return `${root}.image`
 }
 
 /** Takes away what test processes made that are no more. */
@@ -54,7 +64,7 @@ function remove(base: string): void {
     const root = join(base, kind)
     // Mounts within (volumes of a killed test) go along; a process that still works there must not keep it for ever.
     if (isMounted(root)) execFileSync('umount', ['--recursive', '--lazy', root])
-    for (const device of loopDevicesOf(join(base, `${kind}.image`))) spawnSync('losetup', ['--detach', device])
+    for (const device of loopDevicesOf(imageOf(root))) spawnSync('losetup', ['--detach', device])
   }
   removeTree(base)
 }

@@ -6,20 +6,11 @@ import test, { type ExecutionContext } from 'ava'
 import { describeTree } from '../comparer.ts'
 import { edit } from '../edits.ts'
 import { fileSystem } from '../file-systems.ts'
-import { directory, host, volume } from '../fixture.ts'
+import { host, volume } from '../fixture.ts'
 import { quotaOf } from '../quota.ts'
 import { Held } from './held.ts'
 
 const MIB = 1024 * 1024
-
-/** An ext4 of this size. */
-async function disk(t: ExecutionContext, mebibytes: number): Promise<string> {
-  const base = await directory(t)
-  const script = `truncate -s ${mebibytes}M disk && mkfs.ext4 -q disk && mkdir mnt && mount -o loop disk mnt`
-  execFileSync('sh', ['-c', script], { cwd: base })
-  t.teardown(() => execFileSync('umount', [join(base, 'mnt')]))
-  return join(base, 'mnt')
-}
 
 /** The checkpoint before can still be read, and nothing is left of the one that did not fit. */
 async function checkStands(t: ExecutionContext, it: Held, then: string[]): Promise<void> {
@@ -33,7 +24,7 @@ async function checkStands(t: ExecutionContext, it: Held, then: string[]): Promi
 }
 
 test('a checkpoint that does not fit on the disk is refused, and the one before stands', async (t) => {
-  const small = await disk(t, 64)
+  const small = fileSystem(t, 'ext4', { mebibytes: 64 })
   const it = await Held.begin(await host(t, join(small, 'state')), volume())
   writeFileSync(join(it.data, 'file'), randomBytes(15 * MIB))
   await it.take()
@@ -71,7 +62,7 @@ test('a quota that is used up in the middle of a round harms nothing', async (t)
 })
 
 test('where space is short a large new file is left out of the spool, and what changes of it later is not', async (t) => {
-  const small = await disk(t, 256)
+  const small = fileSystem(t, 'ext4', { mebibytes: 256 })
   const it = await Held.begin(await host(t, join(small, 'state')), volume())
   const two = await host(t)
   const file = join(it.data, 'file')
@@ -93,7 +84,7 @@ test('where space is short a large new file is left out of the spool, and what c
 })
 
 test('how much room there is', async (t) => {
-  const small = await disk(t, 64)
+  const small = fileSystem(t, 'ext4', { mebibytes: 64 })
   const { store } = await host(t, join(small, 'state'))
   const before = await store.space()
   t.true(before.totalBytes > 40 * MIB && before.totalBytes < 64 * MIB)

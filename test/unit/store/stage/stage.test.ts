@@ -5,6 +5,7 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'ava'
 import { describeTree } from '../comparer.ts'
+import { fileSystem } from '../file-systems.ts'
 import { calm, checkpoint, directory, host, move, send, volume } from '../fixture.ts'
 
 /** Whole blocks: what is sent is then exactly what was written. */
@@ -125,12 +126,9 @@ test('dropping the stage forgets what was sent ahead and leaves the tree', async
 })
 
 test('a large file that is not to be copied on write is made so where the file system can (btrfs)', async (t) => {
-  const base = await directory(t)
-  const script = 'truncate -s 300M disk && mkfs.btrfs -q disk && mkdir mnt && mount -o loop disk mnt'
-  execFileSync('sh', ['-c', script], { cwd: base })
-  t.teardown(() => execFileSync('umount', [join(base, 'mnt')]))
-  const one = await host(t, join(base, 'mnt', 'one'))
-  const two = await host(t, join(base, 'mnt', 'two'))
+  const btrfs = fileSystem(t, 'btrfs')
+  const one = await host(t, join(btrfs, 'one'))
+  const two = await host(t, join(btrfs, 'two'))
   const v = volume()
   await one.store.create(v)
   const path = join(one.data(v.id), 'db')

@@ -7,7 +7,8 @@ import test, { type ExecutionContext } from 'ava'
 import type { Checkpoint } from '../../../../agent/model.ts'
 import { setMtime } from '../../../../agent/sys/attributes.ts'
 import { describeTree } from '../comparer.ts'
-import { calm, checkpoint, directory, type Host, host, send, volume } from '../fixture.ts'
+import { fileSystem, imageOf } from '../file-systems.ts'
+import { calm, checkpoint, type Host, host, send, volume } from '../fixture.ts'
 
 const MB = 1_000_000
 const BLOCK_BYTES = 64 * 1024
@@ -78,18 +79,15 @@ test('a damaged block of a large file is found, and only that block is fetched a
 })
 
 test('damage below the file system, which no inode tells of, is found and repaired', async (t) => {
-  const base = await directory(t)
-  const script = 'truncate -s 96M disk && mkfs.ext4 -q disk && mkdir mnt && mount -o loop disk mnt'
-  execFileSync('sh', ['-c', script], { cwd: base, stdio: 'ignore' })
-  t.teardown(() => execFileSync('umount', [join(base, 'mnt')]))
+  const root = fileSystem(t, 'ext4', { mebibytes: 96 })
   const mark = randomBytes(64)
   const content = randomBytes(4 * MB)
   mark.copy(content, 3 * MB)
-  const copies = await pair(t, (data) => writeFileSync(join(data, 'large'), content), join(base, 'mnt', 'state'))
+  const copies = await pair(t, (data) => writeFileSync(join(data, 'large'), content), join(root, 'state'))
   const { two, v } = copies
   const before = lstatSync(join(two.data(v.id), 'large'), { bigint: true })
   // A disk that gives back other bytes than were written.
-  const disk = join(base, 'disk')
+  const disk = imageOf(root)
   execFileSync('sync', ['-f', two.data(v.id)])
   const at = readFileSync(disk).indexOf(mark)
   t.true(at > 0)

@@ -1,65 +1,24 @@
-import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { openMover } from '../../../agent/mover/mover.ts'
 import { differences } from '../store/comparer.ts'
+import { fileSystem } from '../store/file-systems.ts'
 import { fill } from '../store/full-disk.ts'
-import {
-  ADDRESS,
-  certificates,
-  checkpoint,
-  directory,
-  MEBIBYTE,
-  NO_ANSWERS,
-  never,
-  options,
-  volume,
-  writeNoise,
-} from './kit.ts'
+import { checkpoint, KIBIBYTE, MEBIBYTE, writeNoise } from './kit.ts'
+import { pair } from './pair.ts'
 
 /** Slow enough that there is a middle: a copy of these trees takes about two seconds. */
 const BANDWIDTH_BYTES_PER_SECOND = 15 * MEBIBYTE
-const KIBIBYTE = 1024
 const NUMBERS = /(\d+) bytes needed, (\d+) available/
 
-/** A sender, and a receiver on a file system of 64 MiB that is at its checkpoint: 10 MiB in one large file and some small ones. */
-async function pair(t: ExecutionContext) {
-  const base = await directory(t)
-  const make = 'truncate -s 64M disk && mkfs.ext4 -q disk && mkdir mnt && mount -o loop disk mnt'
-  execFileSync('sh', ['-c', make], { cwd: base })
-  const disk = join(base, 'mnt')
-  t.teardown(() => execFileSync('umount', ['--recursive', disk]))
-  const tls = await certificates(t)
-  const slow = { ...(await options(t, tls)), bandwidthBytesPerSecond: BANDWIDTH_BYTES_PER_SECOND }
-  const sender = await openMover(slow)
-  t.teardown(() => sender[Symbol.asyncDispose]())
-  const mountRoot = join(base, 'mounts')
-  const given = { ...(await options(t, tls)), stateDir: join(disk, 'state'), mountRoot }
-  const receiver = await openMover(given)
-  t.teardown(() => receiver[Symbol.asyncDispose]())
-  const v = volume()
-  const [from, to] = [slow, given].map(({ stateDir }) => join(stateDir, 'volumes', v.id)) as [string, string]
-  await sender.store.create(v)
-  const choose = async () => ({ id: v.id, kind: 'last' }) as const
-  const { port } = await sender.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })
-  const data = join(from, 'data')
-  writeNoise(join(data, 'large'), 10)
-  mkdirSync(join(data, 'small'))
-  for (let n = 0; n < 20; n += 1) writeFileSync(join(data, 'small', `f${n}`), randomBytes(20 * KIBIBYTE))
-
-  const capture = () => sender.store.capture(v.id, 'quiet', never())
-  const pull = (hash: string, onBytes: (bytes: number) => void = () => {}) => {
-    const request = { volume: v.id, epoch: 1, want: { kind: 'checkpoint', hash } } as const
-    return receiver.puller.pull({ address: ADDRESS, port }, request, v, never(), ({ bytesDone }) => onBytes(bytesDone))
-  }
-  const first = await capture()
-  await pull(first.hash)
-  await receiver.store.apply(v.id, checkpoint(first))
-  const old = join(base, 'old')
-  execFileSync('cp', ['-a', data, old])
-
+/** The receiver has a file system of 64 MiB, and 10 MiB at its checkpoint. */
+async function smallPair(t: ExecutionContext) {
+  const disk = fileSystem(t, 'ext4', { mebibytes: 64 })
+  const stateDir = join(disk, 'state')
+  const sizes = { largeMebibytes: 10, smallKibibytes: 20 }
+  const it = await pair(t, { stateDir, ...sizes, bandwidthBytesPerSecond: BANDWIDTH_BYTES_PER_SECOND })
+  const { receiver, v, old } = it
   /** The copy is at its old checkpoint, and can be mounted and read. */
   const checkOld = async () => {
     t.like(await receiver.store.copy(v.id), { applying: false, checkpoint: { seq: 1 } })
@@ -67,11 +26,11 @@ async function pair(t: ExecutionContext) {
     t.deepEqual(differences(old, mountpoint), [])
     await receiver.store.unmount(v.id)
   }
-  return { receiver, v, disk, data, stage: join(to, 'stage'), tree: join(to, 'data'), capture, pull, checkOld }
+  return { ...it, disk, stage: join(stateDir, 'volumes', v.id, 'stage'), checkOld }
 }
 
 test('promise 4: a copy that cannot fit is refused with needed and available bytes before a file is staged', async (t) => {
-  const { receiver, v, data, stage, tree, capture, pull, checkOld } = await pair(t)
+  const { receiver, v, data, stage, tree, capture, pull, checkOld } = await smallPair(t)
   const refused = async (neededAtLeast: number) => {
     const { hash } = await capture()
     const error = await t.throwsAsync(pull(hash), { code: 'DISK_FULL' })
@@ -97,7 +56,7 @@ test('promise 4: a copy that cannot fit is refused with needed and available byt
 })
 
 test('promise 4: a disk that fills up while a copy comes, and before it is applied, keeps the old checkpoint; the copy goes on when there is room', async (t) => {
-  const { receiver, v, disk, data, tree, capture, pull, checkOld } = await pair(t)
+  const { receiver, v, disk, data, tree, capture, pull, checkOld } = await smallPair(t)
   // Grows in place: that takes room once more when it is applied.
   writeNoise(join(data, 'large'), 18)
   writeNoise(join(data, 'new'), 10)

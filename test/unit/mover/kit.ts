@@ -15,7 +15,8 @@ import type { Capture } from '../../../agent/store/contract.ts'
 import type { QuestionAnswerer } from '../../../agent/transfer/contract.ts'
 
 export const ADDRESS = '127.0.0.1'
-export const MEBIBYTE = 1024 * 1024
+export const KIBIBYTE = 1024
+export const MEBIBYTE = 1024 * KIBIBYTE
 const CERTS = fileURLToPath(new URL('../../../scripts/certs', import.meta.url))
 
 /** For hosts that are asked for trees only. */

@@ -6,6 +6,7 @@ import { changeVolume, STALE_READ } from './commit.ts'
 import { confirmHold } from './confirmation.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
+import { findForgotten } from './forgotten.ts'
 import {
   changedHands,
   heldElsewhere,
@@ -39,6 +40,8 @@ export async function holdAndMount(
   let local = await store.copy(seen.id)
   if (local === null) {
     if (seen.last !== null || seen.holder !== null) throw holdsNothing(core, seen)
+    const forgotten = await findForgotten(core, seen, 'here', signal)
+    if (forgotten !== null) return forgotten
     local = await store.create({ id: seen.id, name: seen.name, options: seen.options })
   }
   if (local.held !== null) {

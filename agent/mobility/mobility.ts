@@ -1,16 +1,14 @@
-import { isDeepStrictEqual } from 'node:util'
 import { codeOf, WherryError } from '../errors.ts'
 import { Lanes } from '../lanes.ts'
-import type { VolumeOptions, VolumeRecord } from '../model.ts'
-import { describeOptions } from '../options.ts'
+import type { VolumeRecord } from '../model.ts'
 import type { Question, QuestionAnswerer, TreeChooser } from '../transfer/contract.ts'
 import { Checkpointing } from './checkpointing.ts'
 import { Checks } from './checks.ts'
-import { readVolume } from './commit.ts'
 import type { Health, HostView, Mobility, MoveView, VolumeView } from './contract.ts'
 import { answerCopy, takeOffer } from './copy-answer.ts'
 import { Copying } from './copying.ts'
 import type { Core } from './core.ts'
+import { createVolume } from './creation.ts'
 import { Directory } from './directory.ts'
 import { drainHost } from './draining.ts'
 import { Expiry } from './expiry.ts'
@@ -30,15 +28,14 @@ import { recoverRegistry } from './recover.ts'
 import { takeInventory } from './recover-inventory.ts'
 import { notFound } from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
-import { finishRemoval, removeVolume } from './removal.ts'
+import { removeVolume } from './removal.ts'
 import { chooseTree } from './source.ts'
 import { Uses } from './uses.ts'
 import { verifyVolume } from './verification.ts'
 import { lookAtDisk, viewHosts, viewVolume } from './views.ts'
 import { Wakes } from './wakes.ts'
 
-/** Docker's client gives up on most calls after 30 s. */
-const CREATE_MS = 20_000
+/** Between two tries of a call that the registry did not answer. */
 const RETRY_MS = 200
 
 /** The decisions of one host. Nothing happens before `start`. */
@@ -192,46 +189,6 @@ async function getKnown(core: Core, name: string, signal: AbortSignal): ReturnTy
     }
     await core.parts.clock.sleep(RETRY_MS, signal)
   }
-}
-
-/** Adds the record; the data appears with the first Mount, on the host that mounts. */
-async function createVolume(core: Core, name: string, options: VolumeOptions): Promise<VolumeRecord> {
-  const { parts } = core
-  const signal = AbortSignal.any([parts.signal, parts.clock.deadline(CREATE_MS)])
-  const id = parts.newId()
-  const record: VolumeRecord = {
-    id,
-    name,
-    options,
-    createdAt: parts.clock.now().toISOString(),
-    epoch: 0,
-    holder: null,
-    last: null,
-    seizures: [],
-    copies: {},
-    removedAt: null,
-  }
-  for (;;) {
-    const existing = (await readVolume(parts, name, signal))?.value
-    if (existing !== undefined && existing.removedAt === null) return sameVolume(existing, options)
-    if (existing !== undefined) await finishRemoval(core, existing, signal)
-    const write = await parts.registry.addVolume(record)
-    if (write.outcome === 'done') return record
-    if (signal.aborted) {
-      throw new WherryError('REGISTRY_UNAVAILABLE', `The registry did not confirm that volume "${name}" was created.`, {
-        hint: 'Create it again; that is safe.',
-      })
-    }
-    await parts.clock.sleep(RETRY_MS, signal)
-  }
-}
-
-function sameVolume(existing: VolumeRecord, options: VolumeOptions): VolumeRecord {
-  if (isDeepStrictEqual({ ...existing.options }, { ...options })) return existing
-  const shown = describeOptions(existing.options)
-  throw new WherryError('VOLUME_EXISTS', `Volume "${existing.name}" exists with other options (${shown}).`, {
-    hint: 'Use those, another name, or remove the volume first.',
-  })
 }
 
 /**

@@ -126,6 +126,39 @@ test('a lost registry is rebuilt from the disks: idle volumes mount with their d
   t.is((await world.record('held')).holder, null)
 })
 
+test('promise 2: a volume that the registry has forgotten is not created anew in place of its data', async (t) => {
+  const world = await World.start(3)
+  await world.host(1).agent.create('data', { ...OPTIONS, copies: 1 })
+  await world.use(1, 'data', 'one')
+  const { id } = await world.record('data')
+  await loseRegistry(world)
+  for (const host of [world.host(1), world.host(2)]) {
+    const refused = await world.clock.until(t.throwsAsync(host.agent.create('data', OPTIONS)))
+    t.like(refused, { code: 'VOLUME_EXISTS' })
+    t.regex(`${refused?.message}`, new RegExp(`Host h1 .*has data of a volume "data" \\(${id}, checkpoint of `))
+  }
+  world.host(1).connected = false
+  await world.clock.advance(20_000)
+  await world.clock.until(world.host(2).agent.create('data', OPTIONS))
+  world.host(1).connected = true
+  await world.clock.advance(20_000)
+  const mount = world.clock.until(t.throwsAsync(world.host(1).agent.mount('data', 'use', 10_000)))
+  t.like(await mount, { code: 'VOLUME_EXISTS' }, 'also where it was created while the data could not be seen')
+})
+
+test('a volume that was removed may be created anew at once, also while other hosts still have its data', async (t) => {
+  const world = await World.start(3)
+  await world.host(1).agent.create('data', OPTIONS)
+  await world.use(1, 'data', 'one')
+  await world.clock.advance(60_000)
+  world.host(2).connected = false
+  await world.clock.until(world.host(1).agent.remove('data'))
+  await world.host(1).agent.create('data', OPTIONS)
+  world.host(2).connected = true
+  await world.clock.until(world.host(2).agent.mount('data', 'use', 10_000))
+  t.is((await world.record('data')).holder?.host, 'h2')
+})
+
 test('nothing is written while a host that lives does not answer, or half of the hosts are silent', async (t) => {
   const world = await World.start(3)
   await world.host(1).agent.create('data', OPTIONS)

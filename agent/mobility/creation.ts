@@ -1,0 +1,60 @@
+import { isDeepStrictEqual } from 'node:util'
+import { WherryError } from '../errors.ts'
+import type { VolumeOptions, VolumeRecord } from '../model.ts'
+import { describeOptions } from '../options.ts'
+import { readVolume } from './commit.ts'
+import type { Core } from './core.ts'
+import { findForgotten } from './forgotten.ts'
+import { finishRemoval } from './removal.ts'
+
+/** Docker's client gives up on most calls after 30 s. */
+const CREATE_MS = 20_000
+/** Servers of the registry are not longer behind each other while they have a leader. */
+const STALE_MS = 3_000
+const RETRY_MS = 200
+
+/**
+ * Adds the record; the data appears with the first Mount, on the host that mounts. A volume that exists with the same options is answered as it is.
+ * VOLUME_EXISTS: with other options, or as data that the registry has forgotten. May be repeated; durable on return.
+ */
+export async function createVolume(core: Core, name: string, options: VolumeOptions): Promise<VolumeRecord> {
+  const { parts } = core
+  const signal = AbortSignal.any([parts.signal, parts.clock.deadline(CREATE_MS)])
+  const settled = parts.clock.deadline(STALE_MS)
+  const id = parts.newId()
+  const record: VolumeRecord = {
+    id,
+    name,
+    options,
+    createdAt: parts.clock.now().toISOString(),
+    epoch: 0,
+    holder: null,
+    last: null,
+    seizures: [],
+    copies: {},
+    removedAt: null,
+  }
+  for (;;) {
+    const existing = (await readVolume(parts, name, signal))?.value
+    if (existing !== undefined && existing.removedAt === null) return sameVolume(existing, options)
+    if (existing !== undefined) await finishRemoval(core, existing, signal)
+    const forgotten = await findForgotten(core, record, 'anywhere', signal)
+    if (forgotten !== null && settled.aborted) throw forgotten
+    const write = forgotten === null ? await parts.registry.addVolume(record) : null
+    if (write?.outcome === 'done') return record
+    if (signal.aborted) {
+      throw new WherryError('REGISTRY_UNAVAILABLE', `The registry did not confirm that volume "${name}" was created.`, {
+        hint: 'Create it again; that is safe.',
+      })
+    }
+    await parts.clock.sleep(RETRY_MS, signal)
+  }
+}
+
+function sameVolume(existing: VolumeRecord, options: VolumeOptions): VolumeRecord {
+  if (isDeepStrictEqual({ ...existing.options }, { ...options })) return existing
+  const shown = describeOptions(existing.options)
+  throw new WherryError('VOLUME_EXISTS', `Volume "${existing.name}" exists with other options (${shown}).`, {
+    hint: 'Use those, another name, or remove the volume first.',
+  })
+}

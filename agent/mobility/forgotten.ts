@@ -1,0 +1,61 @@
+import { WherryError } from '../errors.ts'
+import type { LocalCopy } from '../store/contract.ts'
+import type { Core } from './core.ts'
+import { type Inventory, readInventory, takeInventory } from './recover-inventory.ts'
+
+/** Living hosts answer at once; one that does not must not hold up whoever creates a volume. */
+const ASK_MS = 3_000
+
+/**
+ * Looks for data of another volume of this name of which the registry knows neither a record nor a removal. It has lost changes then, and the new
+ * volume would be mounted empty in place of that data (promise 2). `here`: on this host's disk; `anywhere`: also on those of hosts that live. Answers
+ * VOLUME_EXISTS, or null when there is none. After a removal a stale read can make it answer too much for a moment: ask again before it is told.
+ * REGISTRY_UNAVAILABLE.
+ */
+export async function findForgotten(
+  core: Core,
+  { id, name }: { id: string; name: string },
+  where: 'here' | 'anywhere',
+  signal: AbortSignal,
+): Promise<WherryError | null> {
+  const own = await takeInventory(core)
+  const others = where === 'here' ? [] : await askLiving(core, signal)
+  const found = [own, ...others].flatMap(({ host, copies }) =>
+    copies.filter((copy) => copy.name === name && copy.id !== id && hasData(copy)).map((copy) => ({ host, copy })),
+  )
+  if (found.length === 0) return null
+  const removed = new Set((await core.parts.registry.removed()).map(({ value }) => value.id))
+  const forgotten = found.find(({ copy }) => !removed.has(copy.id))
+  return forgotten === undefined ? null : refusal(core, forgotten.host, forgotten.copy)
+}
+
+/** What was only sent ahead is no data that could be missed. */
+function hasData({ checkpoint, held }: LocalCopy): boolean {
+  return checkpoint !== null || held !== null
+}
+
+async function askLiving(core: Core, signal: AbortSignal): Promise<Inventory[]> {
+  const { hosts, parts } = core
+  const inTime = AbortSignal.any([signal, parts.clock.deadline(ASK_MS)])
+  const living = hosts.all().filter(({ id }) => id !== parts.self.id && hosts.alive(id))
+  const asked = living.map(async ({ id, address, transferPort: port }) => {
+    try {
+      return [readInventory(await parts.peers.ask({ address, port }, { kind: 'inventory' }, inTime), hosts.label(id))]
+    } catch (error) {
+      parts.log.debug({ err: error, host: hosts.label(id) }, 'a host did not say what it has')
+      return []
+    }
+  })
+  return (await Promise.all(asked)).flat()
+}
+
+function refusal(core: Core, host: string, { id, name, checkpoint }: LocalCopy): WherryError {
+  const what = checkpoint === null ? 'no checkpoint yet' : `checkpoint of ${checkpoint.at}`
+  return new WherryError(
+    'VOLUME_EXISTS',
+    `Host ${core.hosts.label(host)} has data of a volume "${name}" (${id}, ${what}) of which the registry knows nothing, not even that it was removed.`,
+    {
+      hint: `The registry has lost changes: run "wherry recover". If that data is not wanted, move the directory volumes/${id} of that host away, then try again.`,
+    },
+  )
+}

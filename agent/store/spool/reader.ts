@@ -2,11 +2,13 @@ import type { FileHandle } from 'node:fs/promises'
 import { WherryError } from '../../errors.ts'
 import type { Recycler } from '../../recycler.ts'
 import { blockBytesOf, blockCountOf, isHash } from '../blocks.ts'
-import { type BlockRun, FILES_MAX, FILES_MAX_BYTES, type Piece, RUN_MAX_BYTES, type TreeReader } from '../exchange.ts'
+import { type BlockRun, FILES_MAX, FILES_MAX_BYTES, type Piece, type TreeReader } from '../exchange.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
 import { pieces } from '../snapshot/pieces.ts'
 import { DiskReader, openIfThere } from '../snapshot/reader.ts'
+import { Reads } from '../snapshot/reads.ts'
+import { isFile, isRunOf } from '../snapshot/requests.ts'
 import { ZeroHashes } from '../stage/zeros.ts'
 import { hashIn } from './needs.ts'
 import type { Slot, SpoolIndex } from './spool-index.ts'
@@ -51,9 +53,8 @@ class SpoolReader implements TreeReader {
   readonly #zeros = new ZeroHashes()
   /** The list used last: that of a terabyte has 16 MiB. */
   #list: { readonly index: number; readonly list: Promise<Buffer | null> } | null = null
-  /** Reads of the spool under way. */
-  #users = 0
-  #closing: (() => void) | undefined
+  /** Of the spool. */
+  readonly #reads = new Reads()
 
   constructor(options: SpoolReaderOptions, live: DiskReader, data: FileHandle | null) {
     this.#options = options
@@ -82,19 +83,19 @@ class SpoolReader implements TreeReader {
     if (data === null || fromLive.length === indexes.length || bytes > FILES_MAX_BYTES) {
       return await this.#live.files(indexes)
     }
-    using _ = this.#use()
+    using _ = this.#reads.begin()
     const live = fromLive.length === 0 ? NOTHING : await this.#live.files(fromLive)
     return await this.#joined(indexes, slots, live, data)
   }
 
   async *blocks(run: BlockRun): AsyncGenerator<Piece> {
     const list = await this.#listOf(run.index)
-    if (list === null || !this.#isWithin(run)) {
+    const sizeBytes = list === null ? 0 : this.#options.tree.manifest.sizeBytes(run.index)
+    if (list === null || !isRunOf(sizeBytes, run)) {
       yield* this.#live.blocks(run)
       return
     }
-    using _ = this.#use()
-    const { sizeBytes } = this.#options.tree.manifest.file(run.index)
+    using _ = this.#reads.begin()
     const blockBytes = blockBytesOf(sizeBytes)
     let missing: unknown
     for (const { source, first, count } of this.#sources(run, list, sizeBytes)) {
@@ -184,42 +185,20 @@ class SpoolReader implements TreeReader {
   /** Where the spool has a small file; undefined: it has not. */
   #slotOf(index: number): Slot | undefined {
     const { manifest } = this.#options.tree
-    if (!this.#isFile(index) || manifest.isLarge(index)) return undefined
+    if (!isFile(manifest, index) || manifest.isLarge(index)) return undefined
     return this.#data === null ? undefined : this.#options.index.find(manifest.file(index).hash)
   }
 
   /** The block hashes of a large file; null: it is none, or its list is damaged. */
   #listOf(index: number): Promise<Buffer | null> {
     const { manifest } = this.#options.tree
-    if (!this.#isFile(index) || !manifest.isLarge(index)) return Promise.resolve(null)
+    if (!isFile(manifest, index) || !manifest.isLarge(index)) return Promise.resolve(null)
     if (this.#list?.index !== index) this.#list = { index, list: this.#live.list(index) }
     return this.#list.list
   }
 
-  #isFile(index: number): boolean {
-    const { manifest } = this.#options.tree
-    return Number.isSafeInteger(index) && index >= 0 && index < manifest.count && manifest.kind(index) === 'file'
-  }
-
-  #isWithin({ index, first, count }: BlockRun): boolean {
-    const { sizeBytes } = this.#options.tree.manifest.file(index)
-    const whole = Number.isSafeInteger(first) && Number.isSafeInteger(count) && first >= 0 && count > 0
-    return whole && first + count <= blockCountOf(sizeBytes) && count * blockBytesOf(sizeBytes) <= RUN_MAX_BYTES
-  }
-
-  /** Counts a read as under way until disposed. */
-  #use(): Disposable {
-    this.#users++
-    return {
-      [Symbol.dispose]: () => {
-        this.#users--
-        if (this.#users === 0) this.#closing?.()
-      },
-    }
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#users > 0) await new Promise<void>((resolve) => (this.#closing = resolve))
+    await this.#reads.ended()
     await this.#data?.close()
     await this.#live[Symbol.asyncDispose]()
   }

@@ -1,0 +1,21 @@
+/** The reads of a tree that are under way: what they use may be closed when they have ended. */
+export class Reads {
+  #count = 0
+  #ended: (() => void) | undefined
+
+  /** Counts a read as under way until disposed. */
+  begin(): Disposable {
+    this.#count++
+    return {
+      [Symbol.dispose]: () => {
+        this.#count--
+        if (this.#count === 0) this.#ended?.()
+      },
+    }
+  }
+
+  /** Resolves when none is under way any more. Whoever waits lets no new one begin. */
+  async ended(): Promise<void> {
+    if (this.#count > 0) await new Promise<void>((resolve) => (this.#ended = resolve))
+  }
+}

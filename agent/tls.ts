@@ -31,8 +31,9 @@ const CHAIN_MAX = 5
 const SERVER_AUTH = '1.3.6.1.5.5.7.3.1'
 const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
 
-function invalid(message: string, cause?: unknown): WherryError {
-  const hint = 'Make certificates with scripts/certs OUTDIR ADDRESS and copy OUTDIR/ADDRESS/*.pem there.'
+const MAKE_THEM = 'Make certificates with scripts/certs OUTDIR ADDRESS and copy OUTDIR/ADDRESS/*.pem there.'
+
+function invalid(message: string, cause?: unknown, hint = MAKE_THEM): WherryError {
   return new WherryError('CERTIFICATE_INVALID', message, { hint, cause })
 }
 
@@ -66,7 +67,8 @@ function checkDates(path: string, certificate: X509Certificate, now: Date): void
   if (now > certificate.validToDate) throw invalid(`${path} expired on ${certificate.validToDate.toISOString()}.`)
   if (now < certificate.validFromDate) {
     const from = certificate.validFromDate.toISOString()
-    throw invalid(`${path} is not valid before ${from}, and this host's clock says ${now.toISOString()}.`)
+    const message = `${path} is not valid before ${from}, and this host's clock says ${now.toISOString()}.`
+    throw invalid(message, undefined, "Set this host's clock.")
   }
 }
 

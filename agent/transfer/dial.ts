@@ -21,8 +21,8 @@ export interface Address {
 function refused(peer: string, identity: Identity, reason: string, cause?: Error): WherryError {
   const { ca, cert } = identity.paths
   const hint =
-    `Check ${cert} and ${ca} here and the same files on ${peer}: both must be of one CA, not expired, and for the ` +
-    `address their host advertises. scripts/certs makes them; the other agent's log has more.`
+    `Check ${cert} and ${ca} here and the same files on ${peer}: both must be of one CA, valid by both hosts' ` +
+    `clocks, and for the address their host advertises. scripts/certs makes them; the other agent's log has more.`
   return new WherryError('TLS_REFUSED', `No trusted connection to ${peer}: ${reason}.`, { hint, cause })
 }
 

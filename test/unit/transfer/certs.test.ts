@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'ava'
@@ -66,4 +67,14 @@ test('scripts/certs refuses what is no address, before it makes anything', async
     await t.throwsAsync(run(CERTS, [out, HOST, bad]), { message: /neither an IP address nor a DNS name/ }, bad)
   }
   await t.throwsAsync(stat(out), { code: 'ENOENT' })
+})
+
+test('certificates made now are good on hosts whose clocks are hours behind', async (t) => {
+  await using place = await scratch()
+  const dir = await certs(place.dir, HOST)
+  for (const file of ['ca.pem', 'cert.pem']) {
+    const { validFromDate, validToDate } = new X509Certificate(await readFile(join(dir, file)))
+    t.true(validFromDate.getTime() < Date.now() - 12 * 3_600_000, file)
+    t.true(validToDate.getTime() > Date.now() + 1_000 * 24 * 3_600_000, file)
+  }
 })

@@ -1,5 +1,6 @@
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { mock } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import test from 'ava'
 import { WherryError } from '../../../agent/errors.ts'
@@ -71,6 +72,18 @@ test('each way certificates can be wrong is refused with the file and the remedy
   }
   await using good = await set.open()
   t.truthy(good)
+})
+
+test.serial('a clock that is days behind is named as what is wrong, not the certificates', async (t) => {
+  await using set = await ground()
+  mock.timers.enable({ apis: ['Date'], now: Date.now() - 3 * 24 * 3_600_000 })
+  try {
+    const message = /pem is not valid before 20.*, and this host's clock says 20/
+    const error = await t.throwsAsync(set.open(), { instanceOf: WherryError, code: 'CERTIFICATE_INVALID', message })
+    t.regex(error?.hint ?? '', /clock/)
+  } finally {
+    mock.timers.reset()
+  }
 })
 
 test('a certificate for another address is refused, and both addresses are named', async (t) => {

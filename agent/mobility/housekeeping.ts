@@ -157,7 +157,7 @@ async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): P
     return
   }
   const count = Object.values(copy.mounts).reduce((sum, times) => sum + times, 0)
-  if (!(await core.uses.isOver(copy.id, copy.name, count))) return
+  if (!(await core.uses.isOver(copy.id, copy.name, count, isMounted))) return
   const dropped = await core.locks.run(copy.id, async () => {
     // A Mount may have come since this copy's uses were read.
     if (!isDeepStrictEqual((await store.copy(copy.id))?.mounts, copy.mounts)) return false

@@ -7,6 +7,8 @@ const WRITING_STATES = new Set(['running', 'paused'])
 const LIVE_STATES = new Set([...WRITING_STATES, 'restarting'])
 /** A Mount comes before its container runs, and a container with several volumes waits up to two minutes for each. */
 const STARTING_MS = 5 * 60_000
+/** After a boot Docker starts again what restart policies name, and mounts its volumes anew: it needs this long at most to begin. */
+const RESTARTING_MS = 15_000
 /** Seen gone this many looks in a row before it is believed: a restart policy brings a container back in between. */
 const LOOKS_GONE = 2
 /** For longer no engine lists a container as running that it has unmounted volumes of. */
@@ -115,9 +117,10 @@ export class Uses {
   /**
    * Whether all uses of a mounted volume, `count` of them, are over although Docker sent fewer Unmounts than Mounts (it does so after a
    * crash of the engine). Call it once per look, after a refresh that succeeded. Careful on purpose: a container that
-   * is just being started looks the same as one that is gone, so each use must have shown its container first.
+   * is just being started looks the same as one that is gone, so each use must have shown its container first. `isMounted`: as the kernel says it;
+   * a use of before this agent's start whose mount is gone ended with the host's power.
    */
-  async isOver(id: string, volumeName: string, count: number): Promise<boolean> {
+  async isOver(id: string, volumeName: string, count: number, isMounted: boolean): Promise<boolean> {
     const ground = this.#grounds.get(id) ?? (await this.#survey(id, volumeName))
     if (this.#askedMs <= ground.atMs) return false
     const live = this.liveContainers(volumeName)
@@ -126,13 +129,18 @@ export class Uses {
       this.#goneLooks.delete(id)
       return false
     }
-    if (!(await this.#allShown(id, volumeName, ground, count))) return false
+    const over = (!isMounted && this.#endedWithBoot(id)) || (await this.#allShown(id, volumeName, ground, count))
+    if (!over) return false
     const before = this.#goneLooks.get(id)
     const atMs = this.#clock.elapsedMs()
     if (before !== undefined && atMs - before.atMs < LOOK_APART_MS) return before.count >= LOOKS_GONE
     const looks = (before?.count ?? 0) + 1
     this.#goneLooks.set(id, { count: looks, atMs })
     return looks >= LOOKS_GONE
+  }
+
+  #endedWithBoot(id: string): boolean {
+    return !this.#mountedMs.has(id) && this.#clock.elapsedMs() - this.#sinceMs > RESTARTING_MS
   }
 
   /** Every use's container was seen, running or to have run; or so much time has passed that none can still be starting. */

@@ -24,6 +24,32 @@ test('promise 11: an agent that dies right after its hold was committed finds it
   t.is(world.host(2).store.trees.get(id), 'one')
 })
 
+test('promise 11: a host whose power was cut gives up the uses of before as soon as its engine has had time to start containers again', async (t) => {
+  const world = await World.start(2)
+  const host = world.host(1)
+  await host.agent.create('data', OPTIONS)
+  await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
+  const { id } = await world.record('data')
+  host.kill()
+  host.store.mountedIds.clear()
+  await host.restart()
+  await world.clock.advance(10_000)
+  t.is((await world.record('data')).holder?.host, 'h1')
+  await world.clock.advance(15_000)
+  t.is((await world.record('data')).holder, null)
+  t.deepEqual((await host.store.copy(id))?.mounts, {})
+})
+
+test('an agent that starts anew while a container is being started keeps its use: the mount is there', async (t) => {
+  const world = await World.start(2)
+  const host = world.host(1)
+  await host.agent.create('data', OPTIONS)
+  await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
+  await host.restart()
+  await world.clock.advance(60_000)
+  t.is((await world.record('data')).holder?.host, 'h1')
+})
+
 test('promise 11: a hold that was only intended when the agent died is taken back, and the volume stays usable', async (t) => {
   const world = await World.start(2)
   const host = world.host(1)

@@ -35,7 +35,7 @@ function ground() {
 /** Looks once; whether the volume's uses are over. */
 async function look(g: ReturnType<typeof ground>, uses = 1): Promise<boolean> {
   await g.uses.refresh()
-  return await g.uses.isOver('id', 'data', uses)
+  return await g.uses.isOver('id', 'data', uses, true)
 }
 
 test('promise 1: a container that is being started keeps its volume, although the clock was stepped back since it last stopped', async (t) => {

@@ -135,7 +135,7 @@ function figuresOf(results: readonly Result[], alone: Alone): object {
   return Object.fromEntries(figures)
 }
 
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((title, column) =>
     Math.max(...[head, ...rows].map((row) => row[column]?.length ?? 0), title.length),
   )
@@ -150,10 +150,10 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 }
 
 /** Three figures say all that a measurement here can. */
-function number(value: number): string {
+export function number(value: number): string {
   return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)
 }
 
-function rounded(value: number): number {
+export function rounded(value: number): number {
   return Number(value.toFixed(3))
 }

@@ -18,6 +18,12 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2
 }
 
+/** The value that a share of all values is not above: 0.99 for the 99th percentile, 1 for the largest. NaN when there is none. */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN
+}
+
 /** The median over all rounds of what `pick` takes from one. */
 export function middle(result: Result, pick: (round: Round) => number): number {
   return median(result.rounds.map(pick))

@@ -6,17 +6,13 @@ import { pino } from 'pino'
 import type { MoverOptions } from '../../../agent/mover/calls.ts'
 import { Line } from '../../../agent/mover/line.ts'
 import { openServices } from '../../../agent/mover/services.ts'
+import { dieAt } from '../store/crashing.ts'
 
 if (parentPort === null) throw new Error('This file runs as a thread only.')
-const [fatal, nth] = (process.env.WHERRY_TEST_STEP ?? '').split(' ')
-let left = Number(nth)
+const [step = '', nth] = (process.env.WHERRY_TEST_STEP ?? '').split(' ')
 const line = new Line(parentPort, {
   async open(options: MoverOptions) {
-    const faultPoint = (step: string) => {
-      if (step !== fatal) return
-      left -= 1
-      if (left === 0) process.kill(process.pid, 'SIGKILL')
-    }
+    const faultPoint = dieAt(step, Number(nth))
     line.answer(await openServices(options, line, pino({ level: options.logLevel }), faultPoint))
   },
 })

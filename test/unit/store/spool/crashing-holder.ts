@@ -1,26 +1,14 @@
 // Run as a child process: takes a checkpoint of a held volume, or puts its tree aside, and kills itself, as kill -9 would, at the given step.
-import { pino } from 'pino'
-import { openStore } from '../../../../agent/store/store.ts'
+import { crashingStore } from '../crashing.ts'
 
 const [stateDir = '', id = '', work = '', step = '', occurrence = '1'] = process.argv.slice(2)
 const calm = new AbortController().signal
-let left = Number(occurrence)
-const store = await openStore({
-  stateDir,
-  mountRoot: `${stateDir}/mnt`,
-  trashRetentionMs: 0,
-  log: pino({ level: 'silent' }),
-  faultPoint: (name) => {
-    if (name !== step) return
-    left -= 1
-    if (left === 0) process.kill(process.pid, 'SIGKILL')
-  },
-})
+const store = await crashingStore(stateDir, step, occurrence)
 await store.recover()
 if (work === 'checkpoint') {
   const seq = ((await store.copy(id))?.checkpoint?.seq ?? 0) + 1
   await store.spoolRound(id, calm)
   const { hash, bytes, files } = await store.spoolLast(id, 'quiet', calm)
   await store.spoolCommit(id, { epoch: 1, seq, hash, bytes, files, at: '2026-01-01T00:00:00.000Z' })
-} else if (work === 'diverge') await store.diverge(id, '2026-01-01T00:00:00.000Z')
+} else if (work === 'diverge') await store.diverge(id, '2026-01-01T00:00:00.000Z', null)
 await store[Symbol.asyncDispose]()

@@ -1,7 +1,17 @@
-import { isIP } from 'node:net'
-import { join } from 'node:path'
-import { z } from 'zod'
+import type { z } from 'zod'
 import { WherryError } from './errors.ts'
+import {
+  DAY_MS,
+  duration,
+  emptyOr,
+  listOf,
+  parseAddress,
+  parseBandwidth,
+  parseNatsUrl,
+  parseShare,
+  port,
+  setting,
+} from './setting.ts'
 
 /** Exit code of plugin and agent after a wrong setting (EX_CONFIG of sysexits.h): starting again changes nothing. */
 export const EXIT_WRONG_SETTING = 78
@@ -45,50 +55,10 @@ const HEARTBEATS_PER_LEASE = 4
 const LEASES_BEFORE_SEIZING = 1.5
 /** Faster heartbeats load the registry without making anything safer. */
 const SHORTEST_HEARTBEAT_MS = 100
-
 /** Pausing a container and letting it go on takes longer than less than that. */
 const SHORTEST_PAUSE_MS = 10
 /** Clients of a service that stands still for longer take it for dead. */
 const LONGEST_PAUSE_MS = 60_000
-
-const DAY_MS = 86_400_000
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: DAY_MS }
-
-/** Below that a single frame of a copy takes longer than a peer waits for a sign of life. */
-const SMALLEST_BANDWIDTH = 100_000
-const UNIT_BYTES: Readonly<Record<string, number>> = { kB: 1e3, MB: 1e6, GB: 1e9 }
-
-interface Setting<T> {
-  /** What an empty value means. */
-  readonly fallback: string
-  readonly schema: z.ZodType<T, string>
-}
-
-/** `parse` answers undefined for a value that is no good; the complaint is then "KEY must be WHAT, for example EXAMPLE". */
-function setting<T>(fallback: string, what: string, example: string, parse: (text: string) => T | undefined) {
-  const schema = z.string().transform((text, context): T => {
-    const value = parse(text)
-    if (value !== undefined) return value
-    context.addIssue({
-      code: 'custom',
-      message: `must be ${what}, for example ${example}; it is "${withoutSecrets(text)}"`,
-    })
-    return z.NEVER
-  })
-  return { fallback, schema } satisfies Setting<T>
-}
-
-/** A NATS URL may carry a password; the complaint ends up in logs. */
-function withoutSecrets(text: string): string {
-  return text.replaceAll(/\/\/[^@,]*@/g, '//***@')
-}
-
-const port = (fallback: string) => setting(fallback, 'a port from 1 to 65535', fallback, parsePort)
-const duration = (fallback: string, what: string, atLeastMs: number, atMostMs: number) =>
-  setting(fallback, `a time ${what}`, fallback, (text) => {
-    const ms = parseDurationMs(text)
-    return ms !== undefined && ms >= atLeastMs && ms <= atMostMs ? ms : undefined
-  })
 
 const SETTINGS = {
   WHERRY_ADVERTISE: setting('', "this host's IP address or DNS name", '10.0.0.1', emptyOr(parseAddress)),
@@ -227,95 +197,4 @@ function nearest(key: string, known: readonly string[]): string {
   const wanted = pairs(key)
   const likeness = (word: string) => (2 * pairs(word).intersection(wanted).size) / (pairs(word).size + wanted.size)
   return known.reduce((best, next) => (likeness(next) > likeness(best) ? next : best))
-}
-
-function parsePort(text: string): number | undefined {
-  const value = Number(text)
-  return /^\d+$/.test(text) && value >= 1 && value <= 65_535 ? value : undefined
-}
-
-/** A time with its unit (ms, s, m, h or d) in milliseconds; undefined for anything else. */
-export function parseDurationMs(text: string): number | undefined {
-  const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
-  return amount === undefined || unit === undefined ? undefined : Math.round(Number(amount) * (UNIT_MS[unit] ?? NaN))
-}
-
-function parseShare(text: string): number | undefined {
-  const [, percent] = /^(\d+)%$/.exec(text) ?? []
-  const share = Number(percent) / 100
-  return share >= 0.01 && share <= 1 ? share : undefined
-}
-
-function parseBandwidth(text: string): number | null | undefined {
-  if (text === '') return null
-  const [, amount, unit] = /^(\d+(?:\.\d+)?) ?([kMG]B)\/s$/.exec(text) ?? []
-  if (amount === undefined || unit === undefined) return undefined
-  const bytes = Math.round(Number(amount) * (UNIT_BYTES[unit] ?? NaN))
-  return bytes >= SMALLEST_BANDWIDTH && Number.isSafeInteger(bytes) ? bytes : undefined
-}
-
-/** Lower case, because names are compared (DNS names and IPv6 addresses know no case). */
-function parseAddress(text: string): string | undefined {
-  const isName =
-    text.length <= 253 && /^[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*$/i.test(text)
-  const looksLikeIpv4 = /^[\d.]+$/.test(text)
-  return isIP(text) !== 0 || (isName && !looksLikeIpv4) ? text.toLowerCase() : undefined
-}
-
-function parseNatsUrl(text: string): string | undefined {
-  const url = URL.parse(text)
-  return url !== null && ['nats:', 'tls:'].includes(url.protocol) && url.hostname !== '' ? text : undefined
-}
-
-function emptyOr(parse: (text: string) => string | undefined) {
-  return (text: string) => (text === '' ? '' : parse(text))
-}
-
-/** A comma list without doubles; spaces around items are forgiven, an empty list is fine, empty items are not. */
-function listOf(parse: (text: string) => string | undefined) {
-  return (text: string): string[] | undefined => {
-    if (text === '') return []
-    const items = text.split(',').map((item) => parse(item.trim()))
-    const good = items.filter((item) => item !== undefined)
-    return good.length === items.length && new Set(good).size === good.length ? good : undefined
-  }
-}
-
-/** Where things are. Not settings: inside the managed plugin these never change, the manifest binds them. */
-export interface Paths {
-  /** Everything the agent keeps: volumes, registry, certificates, its own id. */
-  readonly stateDir: string
-  /** Volumes are bind-mounted below this (the manifest's propagatedMount). */
-  readonly mountRoot: string
-  readonly dockerSocket: string
-  readonly pluginSocket: string
-  /** The agent's own API. */
-  readonly agentSocket: string
-  readonly natsServer: string
-}
-
-/**
- * The same paths below another directory, so that plugin and agent can run outside a container (`--root DIR`). The
- * nats-server is a program of the machine and stays where it is.
- */
-export function pathsUnder(root: string): Paths {
-  const stateDir = join(root, 'var/lib/wherry')
-  return {
-    stateDir,
-    mountRoot: join(root, 'mnt/wherry'),
-    dockerSocket: join(root, 'run/docker.sock'),
-    pluginSocket: join(root, 'run/docker/plugins/wherry.sock'),
-    agentSocket: join(stateDir, 'agent.sock'),
-    natsServer: '/usr/bin/nats-server',
-  }
-}
-
-/** The `--root DIR` of a program's arguments; "/" without it. Throws SETTING_INVALID for any other argument. */
-export function rootOf(args: readonly string[]): string {
-  if (args.length === 0) return '/'
-  const [flag, dir] = args
-  if (args.length === 2 && flag === '--root' && dir?.startsWith('/')) return dir
-  throw new WherryError('SETTING_INVALID', `Wrong arguments: ${args.join(' ')}.`, {
-    hint: 'The only one is --root DIR with an absolute directory, for example --root /tmp/wherry.',
-  })
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
 import { createAgentClient } from '../agent/api/client.ts'
-import { pathsUnder } from '../agent/config.ts'
 import { WherryError } from '../agent/errors.ts'
+import { pathsUnder } from '../agent/paths.ts'
 import { COMMANDS, type Command } from './commands.ts'
 import { HELP } from './help.ts'
 

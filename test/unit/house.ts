@@ -58,6 +58,8 @@ const BOTTOM = [
   'agent/model.ts',
   'agent/errors.ts',
   'agent/config.ts',
+  'agent/setting.ts',
+  'agent/paths.ts',
   'agent/durable.ts',
   'agent/fault-point.ts',
   'agent/lanes.ts',
@@ -66,7 +68,7 @@ const BOTTOM = [
   'agent/options.ts',
   'agent/tls.ts',
 ]
-const CLI_MAY_USE = ['agent/api/client.ts', 'agent/api/contract.ts', 'agent/config.ts', 'agent/errors.ts']
+const CLI_MAY_USE = ['agent/api/client.ts', 'agent/api/contract.ts', 'agent/paths.ts', 'agent/errors.ts']
 const PLUGIN_MAY_USE = [
   'agent/api/client.ts',
   'agent/api/contract.ts',
@@ -84,6 +86,8 @@ const PLUGIN_MAY_USE = [
   'agent/fence/words.ts',
   'agent/model.ts',
   'agent/options.ts',
+  'agent/paths.ts',
+  'agent/setting.ts',
 ]
 const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   koffi: ['agent/sys/'],

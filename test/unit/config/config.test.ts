@@ -1,6 +1,7 @@
 import test from 'ava'
-import { type Config, DEFAULTS, parseConfig, pathsUnder, rootOf } from '../../../agent/config.ts'
+import { type Config, DEFAULTS, parseConfig } from '../../../agent/config.ts'
 import { WherryError } from '../../../agent/errors.ts'
+import { pathsUnder, rootOf } from '../../../agent/paths.ts'
 
 /** The one line a user sees for these settings. */
 function complaint(env: Record<string, string>): string {

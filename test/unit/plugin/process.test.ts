@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { pino } from 'pino'
 import { knock } from '../../../agent/api/http.ts'
-import { pathsUnder } from '../../../agent/config.ts'
+import { pathsUnder } from '../../../agent/paths.ts'
 import { superviseAgent } from '../../../plugin/supervisor.ts'
 import { asDockerd, exchange, until } from './engine.ts'
 

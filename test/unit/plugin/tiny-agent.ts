@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import { serveApi } from '../../../agent/api/server.ts'
-import { EXIT_WRONG_SETTING, pathsUnder, rootOf } from '../../../agent/config.ts'
+import { EXIT_WRONG_SETTING } from '../../../agent/config.ts'
+import { pathsUnder, rootOf } from '../../../agent/paths.ts'
 import { createMemoryMobility } from '../api/memory-mobility.ts'
 
 const root = rootOf(process.argv.slice(2))
@@ -25,5 +26,10 @@ process.on('SIGTERM', () => {
 })
 process.on('disconnect', () => process.exit(0))
 if (behaviour === 'late') await sleep(2_000)
-await serveApi({ mobility: createMemoryMobility(), socketPath: paths.agentSocket, log: pino({ level: 'silent' }) })
+await serveApi({
+  mobility: createMemoryMobility(),
+  metrics: async () => '',
+  socketPath: paths.agentSocket,
+  log: pino({ level: 'silent' }),
+})
 note('serve')

@@ -137,11 +137,18 @@ export function isTakeOverReady(local: LocalCopy | null, best: Checkpoint): bool
   )
 }
 
-/** From the checkpoint to the last moment at which the holder may have written, by the clocks of both hosts. */
-function ageAtLossSeconds(core: Core, record: VolumeRecord, best: Checkpoint): number {
-  const { holder } = record
-  const lostAtMs = core.parts.clock.now().getTime() - (holder === null ? 0 : surelyFencedMs(core, holder.host))
-  const covered = holder === null ? undefined : core.hosts.get(holder.host)?.covered[record.id]
+/**
+ * From the checkpoint to the last moment at which the holder may have written: by the holder's clock up to its last heartbeat, from then on by this host's,
+ * so that two clocks that differ do not matter.
+ */
+function ageAtLossSeconds(core: Core, { id, holder }: VolumeRecord, best: Checkpoint): number {
+  const heartbeat = holder === null ? undefined : core.hosts.get(holder.host)
+  const nowMs =
+    heartbeat === undefined
+      ? core.parts.clock.now().getTime()
+      : Date.parse(heartbeat.at) + core.hosts.silentMs(heartbeat.id)
+  const lostAtMs = nowMs - (holder === null ? 0 : surelyFencedMs(core, holder.host))
+  const covered = heartbeat?.covered[id]
   // A tree that did not change since the checkpoint is as young as the holder's last look at it.
   const isSame = covered !== undefined && compareCheckpoints(covered, best) === 0
   return Math.max(0, Math.ceil((lostAtMs - Date.parse(isSame ? covered.at : best.at)) / 1000))

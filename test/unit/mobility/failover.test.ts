@@ -54,6 +54,23 @@ test('promise 5: a volume whose holder is lost goes on at its newest checkpoint,
   t.true((record.seizures.at(-1)?.ageSeconds ?? Infinity) <= 25)
 })
 
+for (const hours of [1, -1]) {
+  test(`promise 5: a holder whose clock is ${hours} h off: what may be missing is said as if it were not`, async (t) => {
+    const { world, id, holder, other } = await heldWithCopy()
+    holder.wallOffsetMs = hours * 3_600_000
+    write(holder, id, 'two')
+    await world.pass(15_000)
+    write(holder, id, 'three')
+    holder.connected = false
+    const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
+    await world.pass(30_000)
+    await world.clock.until(mounting)
+    const said = (await world.record('data')).seizures.at(-1)?.ageSeconds ?? Number.NaN
+    // A checkpoint is up to 10 s old, and the lease lasted 8 s more.
+    t.true(said >= 8 && said <= 25, `${said} s`)
+  })
+}
+
 test('promise 6: a holder that cannot renew its lease is fenced before anybody else mounts', async (t) => {
   const { world, holder, other } = await heldWithCopy()
   holder.connected = false

@@ -25,6 +25,8 @@ export class MemoryHost {
   readonly store: MemoryStore
   /** Containers as the engine shows them. */
   users: VolumeUser[] = []
+  /** How far its wall clock is from the others'. */
+  wallOffsetMs = 0
   /** How long the engine takes to list its containers. */
   engineMs = 0
   /** What this host has paused, and the last word to its watchdog; both outlive the agent. */
@@ -110,7 +112,12 @@ export class MemoryHost {
       puller: this.#world.pullerOf(this),
       bus: { publish: () => undefined, subscribe: () => undefined, state: () => ({ connected: true, detail: '' }) },
       engine,
-      clock,
+      clock: {
+        now: () => new Date(clock.now().getTime() + this.wallOffsetMs),
+        elapsedMs: () => clock.elapsedMs(),
+        sleep: (ms, signal) => clock.sleep(ms, signal),
+        deadline: (ms) => clock.deadline(ms),
+      },
       newId: () => this.#world.newId(),
       log: pino({ level: 'silent' }),
       peers: this.#world.peersOf(this),

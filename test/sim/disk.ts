@@ -1,5 +1,6 @@
 import type { Checkpoint } from '../../agent/model.ts'
 import type { LocalCopy } from '../../agent/store/contract.ts'
+import { bareCopy } from '../../agent/store/copies/bare-copy.ts'
 import type { Chance } from './chance.ts'
 import { EMPTY, type Entry, type Tree } from './tree.ts'
 
@@ -52,19 +53,9 @@ export class Disk {
   create(volume: Pick<LocalCopy, 'id' | 'name' | 'options'>): LocalCopy {
     const known = this.shelves.get(volume.id)
     if (known !== undefined) return known.record
-    const { id, name, options } = volume
-    const bare = {
-      checkpoint: null,
-      held: null,
-      applying: false,
-      damaged: null,
-      epochSeen: 0,
-      diverged: [],
-      mounts: {},
-    }
-    const record: LocalCopy = { id, name, options, ...bare }
+    const record = bareCopy(volume)
     const trees = { tree: EMPTY, synced: EMPTY, kept: EMPTY, captured: null, staged: null, journal: null }
-    this.shelves.set(id, { record, ...trees, diverged: [] })
+    this.shelves.set(volume.id, { record, ...trees, diverged: [] })
     return record
   }
 

@@ -7,6 +7,7 @@ import type { VolumeOptions } from '../../model.ts'
 import type { LocalCopy } from '../contract.ts'
 import { removeTree } from '../inode/removal.ts'
 import { type Layout, layoutOf, volumesDirectory } from '../layout.ts'
+import { bareCopy } from './bare-copy.ts'
 import { readRecord, requireRecord, writeRecord } from './record.ts'
 import { orDiskFull } from './space.ts'
 
@@ -55,16 +56,7 @@ export class Records {
       const known = await readRecord(layout)
       if (known !== null) return known
       const { id, name, options } = volume
-      const bare = {
-        checkpoint: null,
-        held: null,
-        applying: false,
-        damaged: null,
-        epochSeen: 0,
-        diverged: [],
-        mounts: {},
-      }
-      const copy = { id, name, options, ...bare }
+      const copy = bareCopy(volume)
       const directory = join(this.#volumes, `${UNBORN}${id}`)
       const data = join(directory, 'data')
       await rm(directory, { recursive: true, force: true })

@@ -2,6 +2,7 @@ import { WherryError } from '../../../agent/errors.ts'
 import type { Clock } from '../../../agent/mobility/parts.ts'
 import type { Checkpoint } from '../../../agent/model.ts'
 import type { Capture, LocalCopy, SpoolRound, Store, Verification } from '../../../agent/store/contract.ts'
+import { bareCopy } from '../../../agent/store/copies/bare-copy.ts'
 
 /** Here a tree is a string, and crosses the network in one write. */
 export const hashOf = (tree: string) => `hash of ${tree}`
@@ -44,21 +45,12 @@ export class MemoryStore implements Store {
     return this.#copies.get(id) ?? null
   }
 
-  async create({ id, name, options }: Pick<LocalCopy, 'id' | 'name' | 'options'>) {
-    const known = this.#copies.get(id)
+  async create(volume: Pick<LocalCopy, 'id' | 'name' | 'options'>) {
+    const known = this.#copies.get(volume.id)
     if (known !== undefined) return known
-    const bare = {
-      checkpoint: null,
-      held: null,
-      applying: false,
-      damaged: null,
-      epochSeen: 0,
-      diverged: [],
-      mounts: {},
-    }
-    const copy: LocalCopy = { id, name, options, ...bare }
-    this.#copies.set(id, copy)
-    this.trees.set(id, '')
+    const copy = bareCopy(volume)
+    this.#copies.set(copy.id, copy)
+    this.trees.set(copy.id, '')
     return copy
   }
 

@@ -3,6 +3,7 @@ import { planVolume } from '../../../agent/mobility/recover-plan.ts'
 import { updatedRecord } from '../../../agent/mobility/recover-record.ts'
 import type { Checkpoint, VolumeRecord } from '../../../agent/model.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
+import { bareCopy } from '../../../agent/store/copies/bare-copy.ts'
 import { OPTIONS, World } from './world.ts'
 
 const NOW = new Date('2026-01-02T03:04:05.678Z')
@@ -13,8 +14,7 @@ function point(epoch: number, seq: number, hash = `h${epoch}.${seq}`): Checkpoin
 }
 
 function onDisk(more: Partial<LocalCopy>): LocalCopy {
-  const bare = { held: null, applying: false, damaged: null, diverged: [], mounts: {}, checkpoint: null, epochSeen: 0 }
-  return { id: '01ARZ3NDEKTSV4RRFFQ69G5FAV', name: 'data', options: OPTIONS, ...bare, ...more }
+  return { ...bareCopy({ id: '01ARZ3NDEKTSV4RRFFQ69G5FAV', name: 'data', options: OPTIONS }), ...more }
 }
 
 function plan(copies: Record<string, Partial<LocalCopy>>, how = ALL) {

@@ -16,6 +16,7 @@ import {
   stillReleasing,
 } from './refusals.ts'
 import { isTakeOverReady, weighTakeOver } from './seize.ts'
+import { beforeAbort } from './until-abort.ts'
 
 /** How often a waiting Mount looks again when no wake comes. */
 const LOOK_MS = 300
@@ -163,18 +164,4 @@ async function withinDeadline<T>(
   const first = await beforeAbort(run, signal)
   const outcome = begun ? await run : first
   return outcome === null ? stillReleasing(core, volume.name) : outcome.answer
-}
-
-/** What `promise` answers, or null when `signal` aborts before. */
-async function beforeAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | null> {
-  const { promise: aborted, resolve } = Promise.withResolvers<null>()
-  const onAbort = () => resolve(null)
-  signal.addEventListener('abort', onAbort, { once: true })
-  if (signal.aborted) onAbort()
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-    promise.catch(() => undefined)
-  }
 }

@@ -1,11 +1,24 @@
 /** What `promise` answers, unless `signal` aborts first: then rejects with its reason, and what `promise` comes to is nobody's any more. */
-export async function untilAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(signal.reason)
+export function untilAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return race<T, never>(promise, signal, ({ reject }) => reject(signal.reason))
+}
+
+/** As `untilAbort`, but answers null when `signal` aborts first. */
+export function beforeAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | null> {
+  return race<T, null>(promise, signal, ({ resolve }) => resolve(null))
+}
+
+async function race<T, A>(
+  promise: Promise<T>,
+  signal: AbortSignal,
+  settle: (aborted: PromiseWithResolvers<A>) => void,
+): Promise<T | A> {
+  const aborted = Promise.withResolvers<A>()
+  const onAbort = () => settle(aborted)
   signal.addEventListener('abort', onAbort, { once: true })
   if (signal.aborted) onAbort()
   try {
-    return await Promise.race([promise, aborted])
+    return await Promise.race([promise, aborted.promise])
   } finally {
     signal.removeEventListener('abort', onAbort)
     promise.catch(() => undefined)

@@ -19,15 +19,27 @@ export interface Ground {
   image: string
 }
 
-/** One lab of three hosts with the plugin for all tests of a file; the engines' logs are printed when one fails. */
-export function onLab(options: LabOptions, settings: PluginSettings): TestFn<Ground> {
+/** One lab at a time on a machine: the one before may run a long test to its end. Whoever gives up waiting would hold the lock as soon as he gets it. */
+const LAB_WAIT_MS = 3_600_000
+
+/**
+ * One lab of three hosts with the plugin for all tests of a file; the engines' logs are printed when one fails. `build` makes the plugin into an empty
+ * directory of the lab, in place of scripts/build-plugin.
+ */
+export function onLab(
+  options: LabOptions,
+  settings: PluginSettings,
+  build?: (directory: string) => Promise<void>,
+): TestFn<Ground> {
   const test = anyTest as TestFn<Ground>
   let ground: Ground | undefined
   test.serial.before('start the lab', async (t) => {
-    t.timeout(300_000)
+    t.timeout(LAB_WAIT_MS)
     const lab = await Lab.start(options)
+    const built = `${lab.directory}/plugin`
+    await build?.(built)
     ground = { lab, h1: lab.host(1), h2: lab.host(2), h3: lab.host(3), image: '' }
-    await lab.installPlugin({ settings })
+    await lab.installPlugin({ settings, ...(build === undefined ? {} : { built }) })
     ground.image = await lab.image(busybox)
     await Promise.all(lab.hosts.map((host) => host.docker(['pull', '-q', ground?.image ?? ''])))
     await Promise.all(lab.hosts.map((host) => agentReady(host, lab.hosts.length)))

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { createAgentClient } from '../agent/api/client.ts'
+import { mountCalls } from '../test/lab/harness/blackout.ts'
 import type { Host } from '../test/lab/harness/host.ts'
 import { postgres } from '../test/lab/harness/images.ts'
 import { Lab } from '../test/lab/harness/lab.ts'
@@ -61,7 +62,7 @@ async function main(): Promise<number> {
   }
   await ledger.stop()
   const found = new Set((await query(lab, host, 'select n from ledger')).split('\n').map(Number))
-  const missing = [...ledger.acknowledged].filter((n) => !found.has(n)).length
+  const missing = [...ledger.acknowledged.keys()].filter((n) => !found.has(n)).length
 
   if (values.keep === true) {
     await lab.keep()
@@ -142,11 +143,8 @@ async function bytesMoved(to: Host, sinceMs: number): Promise<number> {
 /** How long Mount calls that ended after `sinceMs` had waited since then, by the agent's log lines. */
 function mountWaitMs(host: Host, sinceMs: number): number {
   let waitMs = 0
-  for (const [, time, wait] of host
-    .engineLog()
-    .matchAll(/\\"time\\":(\d+).*?\\"waitMs\\":(\d+),\\"msg\\":\\"mounted\\"/g)) {
-    const endedMs = Number(time)
-    if (endedMs > sinceMs) waitMs += endedMs - Math.max(sinceMs, endedMs - Number(wait))
+  for (const { askedMs, answeredMs } of mountCalls(host, VOLUME)) {
+    if (answeredMs > sinceMs) waitMs += answeredMs - Math.max(sinceMs, askedMs)
   }
   return waitMs
 }

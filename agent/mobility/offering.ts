@@ -86,7 +86,7 @@ export class Offering {
         (error: unknown) => {
           if (ended.aborted) return
           const label = this.#core.hosts.labelWithAge(host)
-          const why = error instanceof WherryError ? error.message : String(error)
+          const why = error instanceof WherryError ? error.toLine() : String(error)
           // A host that is away for days is news once.
           const level = this.#failures.has(host) ? 'debug' : 'info'
           this.#failures.set(host, `${label}: ${why}`)

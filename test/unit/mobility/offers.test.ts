@@ -102,11 +102,11 @@ test('promise 4: what changed on the holder before it came is no damage: the cop
 
 test('promise 7: a full disk on a copy is said, and the copy stays what it was', async (t) => {
   const kit = await HeldKit.start(2)
-  kit.host('h2').store.stageError = new WherryError('DISK_FULL', 'no space left on h2')
+  kit.host('h2').store.stageError = new WherryError('DISK_FULL', 'no space left on h2.', { hint: 'Make room.' })
   kit.write('ab')
   await kit.clock.advance(21_000)
   const { core, store } = kit.host('h1')
-  t.regex(core.checkpointing.view(ID, (await kit.record()).options).error ?? '', /no space left on h2/)
+  t.regex(core.checkpointing.view(ID, (await kit.record()).options).error ?? '', /h2.*no space left on h2\. Make room\./)
   t.like(await kit.record(), { last: { seq: 1 }, copies: { h2: { state: 'current', seq: 1 } } })
   t.is((await store.copy(ID))?.checkpoint?.seq, 2)
   kit.host('h2').store.stageError = null

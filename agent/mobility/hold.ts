@@ -178,8 +178,10 @@ async function detach(core: Core, id: string, mountId: string): Promise<void> {
 /** Mounts the tree and writes the use down, synced, before Docker hears of it. */
 export async function attach(core: Core, local: LocalCopy, mountId: string): Promise<string> {
   const { store } = core.parts
+  const counted = local.mounts[mountId] ?? 0
+  const repeated = counted > 0 && core.uses.mayRepeat(local.id, local.name)
   core.uses.mounted(local.id, local.name)
-  const mounts = { ...local.mounts, [mountId]: (local.mounts[mountId] ?? 0) + 1 }
+  const mounts = { ...local.mounts, [mountId]: repeated ? counted : counted + 1 }
   await store.update(local.id, { mounts })
   try {
     // Not mounted twice, and above all not made to wait for a capture that reads the tree.

@@ -103,6 +103,14 @@ export class Uses {
     this.#survey(id, volumeName).catch(() => undefined)
   }
 
+  /**
+   * Whether a Mount under an id that has a use already may be that very use once more: an agent before this one counted it and died before it answered, and the plugin
+   * asks again. Only `docker cp` mounts under the id of another use, that of a running container; should it be taken for a repetition, a release finds that container.
+   */
+  mayRepeat(id: string, volumeName: string): boolean {
+    return !this.#mountedMs.has(id) && this.live(volumeName).length === 0
+  }
+
   /** Notes that Docker unmounted a volume once. */
   unmounted(id: string): void {
     this.#unmounts.set(id, [...(this.#unmounts.get(id) ?? []), this.#clock.elapsedMs()])

@@ -50,6 +50,36 @@ test('an agent that starts anew while a container is being started keeps its use
   t.is((await world.record('data')).holder?.host, 'h1')
 })
 
+test('promise 11: a Mount that an agent counted and did not live to answer is counted once when it is repeated', async (t) => {
+  const world = await World.start(2)
+  const host = world.host(1)
+  await host.agent.create('data', OPTIONS)
+  await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
+  await host.restart()
+  await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
+  const { id } = await world.record('data')
+  t.deepEqual((await host.store.copy(id))?.mounts, { m: 1 })
+  host.users = [{ id: 'c', name: 'c', state: 'running', volumes: ['data'] }]
+  await world.clock.advance(10_000)
+  host.users = []
+  await host.agent.unmount('data', 'm')
+  await world.clock.advance(5_000)
+  t.is((await world.record('data')).holder, null)
+})
+
+test('a second Mount of a container that runs counts, also after a restart of the agent', async (t) => {
+  const world = await World.start(1)
+  const host = world.host(1)
+  await host.agent.create('data', OPTIONS)
+  await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
+  host.users = [{ id: 'c', name: 'c', state: 'running', volumes: ['data'] }]
+  await host.restart()
+  await world.clock.advance(3_000)
+  await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
+  const { id } = await world.record('data')
+  t.deepEqual((await host.store.copy(id))?.mounts, { m: 2 })
+})
+
 test('promise 11: a hold that was only intended when the agent died is taken back, and the volume stays usable', async (t) => {
   const world = await World.start(2)
   const host = world.host(1)

@@ -14,6 +14,7 @@ import { codeOf, WherryError } from './errors.ts'
 import { openPauses } from './fence/pauses.ts'
 import { createAgentWatchdog } from './fence/words.ts'
 import { readHostId } from './host-id.ts'
+import { Metrics } from './metrics/metrics.ts'
 import { createMobility } from './mobility/mobility.ts'
 import type { Parts } from './mobility/parts.ts'
 import { openMover } from './mover/mover.ts'
@@ -71,6 +72,7 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: Ab
   cache.follow(signal)
 
   const engine = createEngine({ socketPath: paths.dockerSocket, log })
+  const metrics = new Metrics()
   const pauses = await openPauses({ stateDir, engine, log })
   const streams = [BUCKETS.volumes, BUCKETS.hosts].map(streamOf)
   const sight = createSight({ plan, advertise: config.advertise, server: nats, streams })
@@ -94,6 +96,7 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: Ab
     clock: systemClock,
     newId: ulid,
     log,
+    tally: metrics.tally,
     heartbeatMs: config.heartbeatMs,
     leaseMs: config.leaseMs,
     seizeAfterMs: config.seizeAfterMs,
@@ -115,7 +118,7 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: Ab
     const { advertise: host, transferPort: port } = config
     stack.use(await mover.serve({ host, port, choose: mobility.source, answer: mobility.answer }))
   }
-  stack.use(await serveApi({ mobility, socketPath: paths.agentSocket, log }))
+  stack.use(await serveApi({ mobility, metrics: () => metrics.scrape(mobility), socketPath: paths.agentSocket, log }))
   log.info({ hostId, mode: plan.mode, version }, 'agent serves')
   await new Promise<void>((resolve) => {
     if (signal.aborted) resolve()

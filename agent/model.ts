@@ -112,6 +112,8 @@ export interface HostRecord {
   readonly uses: Readonly<Record<string, readonly string[]>>
   /** By volume id: the newest checkpoint of a volume held here that another host has, and until when it had everything (this host's clock). */
   readonly covered: Readonly<Record<string, { readonly epoch: number; readonly seq: number; readonly at: string }>>
+  /** How many diverged trees of which volumes are on this host, by volume id. */
+  readonly diverged: Readonly<Record<string, number>>
   /** Time of this heartbeat, ISO 8601, the host's own clock. */
   readonly at: string
   /** Counts this host's renewals since its agent started; with `incarnation` it tells a host which of its writes this is. */

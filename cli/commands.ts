@@ -44,6 +44,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     },
   },
   drain: { operands: [], flags: ['off', 'no-wait'], run: drain },
+  metrics: {
+    operands: [],
+    flags: [],
+    run: async (call) => {
+      call.print((await call.agent.metrics(call.signal)).trimEnd())
+      return 0
+    },
+  },
   recover: {
     operands: [],
     flags: [],

@@ -7,6 +7,7 @@ export const HELP = `Usage: wherry COMMAND [OPTION ...]
   promote VOLUME [--accept-loss]  let a volume go on without its holder, which is lost; with --accept-loss also without
                                   data that only a lost host has
   drain [--off] [--no-wait]       move all copies away from this host, and say when they are gone; --off: end that
+  metrics                         this host's metrics in Prometheus' text format
   recover                         write the records of a lost registry anew, from the disks of all hosts
 
   --json          answer as JSON, for programs

@@ -1,5 +1,7 @@
 import type { DrainView, HostView, RecoverView, VolumeView } from '../agent/api/contract.ts'
-import { age, size, table } from './table.ts'
+import { age, describeNews, size } from '../agent/api/wording.ts'
+import { describeOptions } from '../agent/options.ts'
+import { table } from './table.ts'
 
 /** How answers of the agent look to people. `now` is for ages. */
 
@@ -10,53 +12,39 @@ export function showVolumes(volumes: readonly VolumeView[], now: Date): string {
     volume.holder?.host ?? '-',
     volume.holder?.containers.join(', ') || '-',
     volume.last === null ? '-' : `${volume.last.epoch}.${volume.last.seq}`,
-    volume.last === null ? '-' : ageOf(volume.last.at, now),
+    newestAge(volume, now),
     volume.last === null ? '-' : size(volume.last.bytes),
     copiesInShort(volume),
+    newsInShort(volume),
   ])
-  const list = table(['VOLUME', 'HOLDER', 'CONTAINERS', 'CHECKPOINT', 'AGE', 'SIZE', 'COPIES'], rows)
+  const list = table(['VOLUME', 'HOLDER', 'CONTAINERS', 'CHECKPOINT', 'AGE', 'SIZE', 'COPIES', ''], rows)
   return volumes.some(({ stale }) => stale) ? `${list}\nThe registry does not answer: this is the last it said.` : list
 }
 
 export function showVolume(volume: VolumeView, now: Date): string {
-  const { options, holder, last, seizure, checkpointing } = volume
-  const facts: (readonly [string, string] | null)[] = [
+  const { holder, last, move } = volume
+  const facts: readonly (readonly [string, string | null])[] = [
     ['name', volume.name],
     ['id', volume.id],
     ['created', volume.createdAt],
-    ['options', describeOptions(options)],
+    ['options', describeOptions(volume.options)],
     ['holder', holder === null ? 'none' : `${holder.host}, epoch ${holder.epoch}, since ${holder.since}`],
-    holder === null ? null : ['containers', holder.containers.join(', ') || 'none'],
+    ['containers', holder === null ? null : holder.containers.join(', ') || 'none'],
     ['epoch', String(volume.epoch)],
-    [
-      'checkpoint',
-      last === null
-        ? 'none yet'
-        : `${last.epoch}.${last.seq}, ${ageOf(last.at, now)} old, ${size(last.bytes)} in ${last.files} files`,
-    ],
-    checkpointing === null ? null : ['checkpoints', describeCheckpoints(checkpointing)],
-    seizure === null
-      ? null
-      : [
-          'taken over',
-          `by ${seizure.by} from ${seizure.from} at ${seizure.at}, at checkpoint ${seizure.epoch}.${seizure.seq}, which was ${age(seizure.ageSeconds)} old`,
-        ],
-    volume.move === null
-      ? null
-      : ['on its way', `from ${volume.move.from}: ${size(volume.move.bytesDone)} of ${size(volume.move.bytesTotal)}`],
-    ...volume.diverged.map(
-      ({ name, epoch, at }) =>
-        [
-          'diverged',
-          `diverged/${name}: writes of epoch ${epoch} that the cluster never got, put aside at ${at}`,
-        ] as const,
-    ),
+    ['checkpoint', last === null ? 'none yet' : describeLast(last, now)],
+    ['on its way', move === null ? null : `from ${move.from}: ${size(move.bytesDone)} of ${size(move.bytesTotal)}`],
+    ...describeNews(volume).map(([about, line]) => [about.replaceAll('_', ' '), line] as const),
   ]
-  const known = facts.filter((fact) => fact !== null)
-  const copies = volume.copies.map((copy) => [copy.host, copy.state, `${copy.epoch}.${copy.seq}`, copy.at])
+  const known = facts.filter((fact): fact is readonly [string, string] => fact[1] !== null)
+  const copies = volume.copies.map((copy) => [
+    copy.host,
+    copy.state,
+    `${copy.epoch}.${copy.seq}`,
+    copy.at,
+    copy.why ?? '',
+  ])
   const parts = [table(['', ''], known).trimStart()]
-  if (copies.length > 0) parts.push(table(['COPY ON', 'STATE', 'CHECKPOINT', 'SINCE'], copies))
-  if (volume.stale) parts.push('The registry does not answer: this is the last it said.')
+  if (copies.length > 0) parts.push(table(['COPY ON', 'STATE', 'CHECKPOINT', 'SINCE', ''], copies))
   return parts.join('\n\n')
 }
 
@@ -90,26 +78,29 @@ export function showRecovery({ written, kept, problems }: RecoverView): string {
   ].join('\n')
 }
 
+/** Of a volume in use: how much of its newest writes a loss of its host would cost. */
+function newestAge({ last, elsewhere }: VolumeView, now: Date): string {
+  if (elsewhere !== null) return age(elsewhere.ageSeconds)
+  return last === null ? '-' : ageOf(last.at, now)
+}
+
+/** What a person should look at; `inspect` says more. */
+function newsInShort({ holder, fenced, diverged, divergedElsewhere, checkpointing }: VolumeView): string {
+  const trees = divergedElsewhere.reduce((sum, { trees }) => sum + trees, diverged.length)
+  return [
+    ...(holder === null || holder.away === null ? [] : [`holder ${holder.away}`]),
+    ...(fenced.length === 0 ? [] : ['fenced']),
+    ...((checkpointing?.failures ?? 0) === 0 ? [] : ['checkpoints fail']),
+    ...(trees === 0 ? [] : [trees === 1 ? '1 diverged tree' : `${trees} diverged trees`]),
+  ].join(', ')
+}
+
 function copiesInShort(volume: VolumeView): string {
   return volume.copies.map(({ host, state }) => (state === 'current' ? host : `${host} (${state})`)).join(', ') || '-'
 }
 
-function describeOptions(options: VolumeView['options']): string {
-  const { uid, gid, mode, copies, checkpointMs, consistency, failover, onIsolation } = options
-  const checkpoint = checkpointMs === null ? 'off' : `${checkpointMs / 1000}s`
-  return `uid=${uid} gid=${gid} mode=${mode.toString(8).padStart(4, '0')} copies=${copies} checkpoint=${checkpoint} consistency=${consistency} failover=${failover} on_isolation=${onIsolation}`
-}
-
-function describeCheckpoints(view: NonNullable<VolumeView['checkpointing']>): string {
-  const { state, ageSeconds, pauseMs, intervalMs, error } = view
-  const parts = [
-    state,
-    ageSeconds === null ? 'none on another host yet' : `newest on another host ${age(ageSeconds)} old`,
-    ...(pauseMs === null ? [] : [`containers paused ${Math.round(pauseMs)} ms`]),
-    ...(state === 'off' ? [] : [`every ${age(intervalMs / 1000)}`]),
-    ...(error === null ? [] : [`last try failed: ${error}`]),
-  ]
-  return parts.join(', ')
+function describeLast({ epoch, seq, at, bytes, files }: NonNullable<VolumeView['last']>, now: Date): string {
+  return `${epoch}.${seq}, ${ageOf(at, now)} old, ${size(bytes)} in ${files} files`
 }
 
 function ageOf(at: string, now: Date): string {

@@ -1,4 +1,6 @@
 import type { MoveView, VolumeView } from '../agent/api/contract.ts'
+import { describeCopy, describeNews, size } from '../agent/api/wording.ts'
+import { describeOptions } from '../agent/options.ts'
 
 /** A volume in the form of Docker's plugin protocol. */
 export interface DockerVolume {
@@ -37,26 +39,24 @@ function toStatus(view: VolumeView): Record<string, string | number> {
     checkpoint:
       last === null
         ? 'none'
-        : `epoch ${last.epoch}, seq ${last.seq}, ${last.files} files, ${readableSize(last.bytes)}, ${last.at}`,
-    copies: view.copies.map((copy) => `${copy.host}: ${copy.state} (${copy.epoch}.${copy.seq})`).join(', ') || 'none',
+        : `epoch ${last.epoch}, seq ${last.seq}, ${last.files} files, ${size(last.bytes)}, ${last.at}`,
+    copies: view.copies.map(describeCopy).join(', ') || 'none',
     move: move === null ? 'none' : describeMove(move),
-    ...(view.stale ? { stale: 'the registry is out of reach; this is the last that was known' } : {}),
+    options: describeOptions(view.options),
+    ...news(view),
   }
 }
 
+function news(view: VolumeView): Record<string, string> {
+  const lines = Map.groupBy(describeNews(view), ([about]) => about)
+  return Object.fromEntries(Array.from(lines, ([about, found]) => [about, found.map(([, line]) => line).join('; ')]))
+}
+
 function describeMove(move: MoveView): string {
-  const bytes = `${readableSize(move.bytesDone)} of ${readableSize(move.bytesTotal)}`
+  const bytes = `${size(move.bytesDone)} of ${size(move.bytesTotal)}`
   const files = `${move.filesDone} of ${move.filesTotal} files`
-  const rate = move.state === 'running' ? `, ${readableSize(move.bytesPerSecond)}/s` : ''
+  const rate = move.state === 'running' ? `, ${size(move.bytesPerSecond)}/s` : ''
   const left = move.secondsLeft === null ? '' : `, about ${Math.ceil(move.secondsLeft)} s left`
   const error = move.error === null ? '' : `: ${move.error}`
   return `${move.from} to ${move.to}, ${move.state}, ${bytes}, ${files}${rate}${left}${error}`
-}
-
-const SIZE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const
-
-function readableSize(sizeBytes: number): string {
-  const power = Math.min(SIZE_UNITS.length - 1, Math.floor(Math.log10(Math.max(1, sizeBytes)) / 3))
-  const value = sizeBytes / 1_000 ** power
-  return `${power === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${SIZE_UNITS[power]}`
 }

@@ -37,7 +37,7 @@ export function createAgentClient(socketPath: string): AgentApi & AsyncDisposabl
     bodyTimeout: 0,
   })
 
-  async function send(request: Request): Promise<unknown> {
+  async function send(request: Request, read: (text: string) => unknown = readJson): Promise<unknown> {
     const { method, path, signal } = request
     const body = request.body === undefined ? null : JSON.stringify(request.body)
     const headers = body === null ? {} : { 'content-type': 'application/json' }
@@ -45,7 +45,7 @@ export function createAgentClient(socketPath: string): AgentApi & AsyncDisposabl
       const answer = await pool.request({ method, path, body, headers, signal })
       const text = await answer.body.text()
       if (answer.statusCode >= 400) throw toError(text)
-      return text === '' ? undefined : JSON.parse(text)
+      return read(text)
     } catch (error) {
       if (error instanceof WherryError) throw error
       signal.throwIfAborted()
@@ -75,9 +75,14 @@ export function createAgentClient(socketPath: string): AgentApi & AsyncDisposabl
     recover: async (signal) => (await send({ method: 'POST', path: '/recover', signal })) as RecoverView,
     hosts: async (signal) => (await send({ method: 'GET', path: '/hosts', signal })) as HostView[],
     moves: async (signal) => (await send({ method: 'GET', path: '/moves', signal })) as MoveView[],
+    metrics: async (signal) => (await send({ method: 'GET', path: '/metrics', signal }, String)) as string,
     health: async (signal) => (await send({ method: 'GET', path: '/health', signal })) as Health,
     [Symbol.asyncDispose]: () => pool.destroy(),
   }
+}
+
+function readJson(text: string): unknown {
+  return text === '' ? undefined : JSON.parse(text)
 }
 
 /** The error an answer carries. An answer that is not the agent's own form counts as none. */

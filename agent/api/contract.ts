@@ -28,8 +28,9 @@ export type { DrainView, Health, HostView, MoveView, RecoverView, VerifyView, Vo
  *     GET    /hosts                                       -> HostView[]
  *     GET    /moves                                       -> MoveView[]
  *     GET    /health                                      -> Health
+ *     GET    /metrics                                     -> Prometheus' text format, docs/metrics.md
  *
- * Every request may be repeated. Errors are an ErrorBody with the status of ERROR_STATUS.
+ * Every request may be repeated. Answers are JSON, but for the metrics. Errors are an ErrorBody with the status of ERROR_STATUS.
  */
 export interface AgentApi {
   create(name: string, options: VolumeOptions, signal: AbortSignal): Promise<VolumeView>
@@ -45,6 +46,7 @@ export interface AgentApi {
   hosts(signal: AbortSignal): Promise<HostView[]>
   moves(signal: AbortSignal): Promise<MoveView[]>
   health(signal: AbortSignal): Promise<Health>
+  metrics(signal: AbortSignal): Promise<string>
 }
 
 export interface MountAnswer {

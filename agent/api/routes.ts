@@ -6,9 +6,11 @@ import { checkMountId, checkName, createBody, drainBody, mountBody, parseJson, p
 
 /** The longest request (a volume's name and three numbers) is far below 1 KiB. */
 const BODY_LIMIT_BYTES = 16_384
+/** Prometheus' text format. */
+const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
 /** The routes of contract.ts: check the input, ask mobility, answer JSON. Errors go up to the server's one exit. */
-export function createRoutes(mobility: Mobility): Router {
+export function createRoutes(mobility: Mobility, metrics: () => Promise<string>): Router {
   const router = new Router()
 
   router.post('/volumes', async (ctx) => {
@@ -60,6 +62,10 @@ export function createRoutes(mobility: Mobility): Router {
   })
   router.get('/health', async (ctx) => {
     ctx.body = await mobility.health()
+  })
+  router.get('/metrics', async (ctx) => {
+    ctx.type = METRICS_TYPE
+    ctx.body = await metrics()
   })
   return router
 }

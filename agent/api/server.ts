@@ -18,12 +18,14 @@ const SHUTDOWN_GRACE_MS = 1_000
  */
 export async function serveApi(options: {
   mobility: Mobility
+  /** The text of a scrape. */
+  metrics: () => Promise<string>
   socketPath: string
   log: Logger
 }): Promise<AsyncDisposable> {
   const app = new Koa()
   app.use(answerErrors(options.log))
-  app.use(createRoutes(options.mobility).routes())
+  app.use(createRoutes(options.mobility, options.metrics).routes())
   app.use((ctx) => {
     throw new WherryError('REQUEST_INVALID', `The agent has no ${ctx.method} ${ctx.path}.`)
   })

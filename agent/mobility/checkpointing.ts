@@ -52,7 +52,12 @@ export class Checkpointing {
     const known = this.#held.get(id)
     if (known !== undefined) return known.view()
     const state = options.checkpointMs === null ? 'off' : 'waiting'
-    return { state, ageSeconds: null, pauseMs: null, intervalMs: options.checkpointMs ?? 0, error: null }
+    return { state, ageSeconds: null, pauseMs: null, intervalMs: options.checkpointMs ?? 0, error: null, failures: 0 }
+  }
+
+  /** Why another host does not have the newest checkpoint of a volume in use here; null: nothing is known. */
+  describeCopy(id: string, host: string): string | null {
+    return this.#held.get(id)?.describeCopy(host) ?? null
   }
 
   /**

@@ -17,9 +17,13 @@ export interface VolumeView {
     readonly since: string
     readonly epoch: number
     readonly containers: readonly string[]
+    /** For how long its host has been away, in words; null: it is alive. */
+    readonly away: string | null
   } | null
   readonly epoch: number
   readonly last: Checkpoint | null
+  /** While held: the newest checkpoint that another host has. What was written in the last `ageSeconds` is on the holder alone. Null: none has the newest, or not held. */
+  readonly elsewhere: { readonly epoch: number; readonly seq: number; readonly ageSeconds: number } | null
   /** The last time the volume was taken over from a lost holder, and what that may have cost; null: never. */
   readonly seizure: {
     readonly from: string
@@ -31,8 +35,12 @@ export interface VolumeView {
   } | null
   /** While held here: how its checkpoints go. Null elsewhere. */
   readonly checkpointing: CheckpointView | null
+  /** Names of containers on this host that are paused because its lease is over or was. */
+  readonly fenced: readonly string[]
   /** Trees on this host with writes that the cluster never got. */
   readonly diverged: readonly DivergedTree[]
+  /** Other hosts that say that they have such trees, and how many. */
+  readonly divergedElsewhere: readonly { readonly host: string; readonly trees: number }[]
   readonly copies: readonly {
     readonly host: string
     readonly address: string
@@ -40,6 +48,8 @@ export interface VolumeView {
     readonly epoch: number
     readonly seq: number
     readonly at: string
+    /** Why it is not at the newest checkpoint, or cannot be used, as far as this host knows; null: nothing is wrong, or nobody told. */
+    readonly why: string | null
   }[]
   readonly move: MoveView | null
 }
@@ -56,6 +66,8 @@ export interface CheckpointView {
   readonly intervalMs: number
   /** Why the newest try failed; null: it did not. */
   readonly error: string | null
+  /** How many tries failed since the last one that did not; after each the next one comes later. */
+  readonly failures: number
 }
 
 /** What a registry that was lost was rebuilt from. */
@@ -125,6 +137,10 @@ export interface Health {
   readonly ready: boolean
   readonly registry: { readonly available: boolean; readonly detail: string }
   readonly engine: { readonly reachable: boolean; readonly detail: string }
+  /** 0: it is over, and what others could take over from this host stands still. */
+  readonly lease: { readonly secondsLeft: number }
+  /** Ids of containers that are paused because of that. */
+  readonly fenced: readonly string[]
   /** Standing warnings for people, e.g. what two servers mean. */
   readonly notes: readonly string[]
   readonly hostId: string

@@ -78,6 +78,11 @@ export class Copying {
     return this.#jobs.get(id)
   }
 
+  /** Why the volume was not brought here when that was tried last; null: it was, or it is being tried now. */
+  failure(id: string): Error | null {
+    return this.#jobs.has(id) ? null : (this.#ended.find((job) => job.id === id)?.failure() ?? null)
+  }
+
   /** Running jobs first, then ended ones, newest first. */
   moves(selfLabel: string): MoveView[] {
     const running = [...this.#jobs.values()].filter((job) => job.shown)

@@ -62,10 +62,15 @@ export class Directory implements HostDirectory {
   }
 
   labelWithAge(id: string): string {
-    if (this.alive(id)) return this.label(id)
+    const away = this.describeAway(id)
+    return away === null ? this.label(id) : `${this.label(id)}, ${away}`
+  }
+
+  /** For how long a host has been away, in words; null: it is alive. */
+  describeAway(id: string): string | null {
+    if (this.alive(id)) return null
     const silentMs = this.silentMs(id)
-    const age = Number.isFinite(silentMs) ? `not heard from for ${Math.round(silentMs / 1000)} s` : 'never heard from'
-    return `${this.label(id)}, ${age}`
+    return Number.isFinite(silentMs) ? `not heard from for ${Math.round(silentMs / 1000)} s` : 'never heard from'
   }
 
   /** Names of the containers that use a volume on a host, by its last heartbeat. */

@@ -19,6 +19,11 @@ export class HeldCopies {
 
   /** Waits for the disk the first time, then never for long. Rejects as `Store.copies`. */
   async list(): Promise<readonly LocalCopy[]> {
+    return (await this.all()).filter((copy) => copy.held !== null)
+  }
+
+  /** The same, with those that are not held. */
+  async all(): Promise<readonly LocalCopy[]> {
     const reading = this.#read()
     if (this.#known === null) return await reading
     const known = this.#known
@@ -44,7 +49,7 @@ export class HeldCopies {
 
   async #look(): Promise<readonly LocalCopy[]> {
     const { copies } = await this.#parts.store.copies()
-    this.#known = copies.filter((copy) => copy.held !== null)
-    return this.#known
+    this.#known = copies
+    return copies
   }
 }

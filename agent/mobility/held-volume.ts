@@ -1,4 +1,4 @@
-import { WherryError } from '../errors.ts'
+import { codeOf, WherryError } from '../errors.ts'
 import type { Lanes } from '../lanes.ts'
 import type { Checkpoint, VolumeOptions, VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
@@ -27,6 +27,7 @@ export class HeldVolume {
   readonly incarnation: string
   readonly #core: Core
   readonly #id: string
+  readonly #name: string
   readonly #options: VolumeOptions
   readonly #lastRounds: Lanes
   readonly #offering: Offering
@@ -49,6 +50,7 @@ export class HeldVolume {
     this.incarnation = hold.incarnation
     this.#core = core
     this.#id = local.id
+    this.#name = local.name
     this.#options = local.options
     this.#lastRounds = lastRounds
     this.#intervalMs = local.options.checkpointMs ?? Number.POSITIVE_INFINITY
@@ -108,7 +110,13 @@ export class HeldVolume {
       pauseMs: this.#pauseMs,
       intervalMs: Math.round(this.#intervalMs),
       error: this.#error,
+      failures: this.#failures,
     }
+  }
+
+  /** Why another host does not have the newest checkpoint, as far as is known. */
+  describeCopy(host: string): string | null {
+    return this.#offering.describe(host)
   }
 
   async #try(stopped: AbortSignal): Promise<void> {
@@ -132,7 +140,7 @@ export class HeldVolume {
   async #takeAndOffer(signal: AbortSignal): Promise<void> {
     const record = await this.#record(signal)
     if (record === null || otherHosts(record, this.#core.parts.self.id).length === 0) return
-    const checkpoint = await this.#checkpoint(signal)
+    const checkpoint = await this.#counted(() => this.#checkpoint(signal), signal)
     if (checkpoint === null) return
     await this.#offering.offer(record, checkpoint, this.#intervalMs, signal)
     this.#error = this.#offering.failures[0] ?? null
@@ -146,6 +154,16 @@ export class HeldVolume {
     return entry?.value.id === this.#id && entry.value.holder?.incarnation === this.incarnation ? entry.value : null
   }
 
+  async #counted<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      const result = codeOf(error) === 'VOLUME_BUSY' ? 'over_budget' : 'failed'
+      if (!signal.aborted) this.#core.parts.tally.checkpoint(this.#name, result)
+      throw error
+    }
+  }
+
   /** The newest checkpoint: a new one, or the standing one when nothing differs from it. Null: the volume is not in use here. */
   async #checkpoint(signal: AbortSignal): Promise<Checkpoint | null> {
     const { store, clock, pauseBudgetMs } = this.#core.parts
@@ -157,27 +175,27 @@ export class HeldVolume {
     const standing = local.checkpoint
     if (!changed && standing !== null) {
       this.#account(clock.elapsedMs() - startMs)
-      this.#remember(standing, startMs)
-      return standing
+      return this.#unchanged(standing, startMs)
     }
     const roundsMs = clock.elapsedMs() - startMs
     return await this.#lastRounds.run(LAST_ROUND, () => this.#lastRound(local, roundsMs, signal))
   }
 
   async #lastRound(local: LocalCopy, roundsMs: number, signal: AbortSignal): Promise<Checkpoint> {
-    const { store, clock, log } = this.#core.parts
+    const { store, clock, log, tally } = this.#core.parts
     signal.throwIfAborted()
     const startMs = clock.elapsedMs()
     try {
       const { capture, atMs, at, pauseMs } = await captureInstant(this.#core, local, signal)
       this.#pauseMs = pauseMs
-      if (local.checkpoint?.hash === capture.hash) return this.#remember(local.checkpoint, atMs)
+      if (local.checkpoint?.hash === capture.hash) return this.#unchanged(local.checkpoint, atMs)
       const { hash, bytes, files } = capture
       const [epoch, seq] = [local.held?.epoch ?? local.epochSeen, (local.checkpoint?.seq ?? 0) + 1]
       const checkpoint = { epoch, seq, hash, at, bytes, files }
       signal.throwIfAborted()
       await store.spoolCommit(local.id, checkpoint)
       log.debug({ volume: local.name, epoch, seq, pauseMs }, 'checkpoint of a volume in use')
+      tally.checkpoint(this.#name, 'taken')
       return this.#remember(checkpoint, atMs)
     } finally {
       this.#account(roundsMs + clock.elapsedMs() - startMs)
@@ -187,6 +205,11 @@ export class HeldVolume {
   #account(costMs: number): void {
     if (this.#looks++ === 0) return
     this.#costMs = this.#costMs === null ? costMs : (this.#costMs + costMs) / 2
+  }
+
+  #unchanged(standing: Checkpoint, atMs: number): Checkpoint {
+    this.#core.parts.tally.checkpoint(this.#name, 'unchanged')
+    return this.#remember(standing, atMs)
   }
 
   #remember(checkpoint: Checkpoint, atMs: number): Checkpoint {

@@ -26,9 +26,10 @@ export const HOUSEKEEPING = '/housekeeping'
 /** What this host's heartbeat says; answers at once from what was last known of the disk. */
 export async function describeHost(
   core: Pick<Core, 'parts' | 'engine' | 'uses' | 'disk' | 'checkpointing'>,
-  held: readonly LocalCopy[],
+  copies: readonly LocalCopy[],
 ): Promise<Heartbeat> {
   const { parts, engine, disk } = core
+  const held = copies.filter((copy) => copy.held !== null)
   return {
     id: parts.self.id,
     name: engine.name,
@@ -41,6 +42,9 @@ export async function describeHost(
         const covered = core.checkpointing.covered(id)
         return covered === null ? [] : [[id, covered]]
       }),
+    ),
+    diverged: Object.fromEntries(
+      copies.filter(({ diverged }) => diverged.length > 0).map(({ id, diverged }) => [id, diverged.length]),
     ),
     freeBytes: disk.freeBytes,
     totalBytes: disk.totalBytes,

@@ -71,6 +71,7 @@ async function capturePaused(
     throw overBudget(local, pauseBudgetMs)
   } finally {
     if (pauseMs === null) await resume(core, local.id)
+    if (paused) core.parts.tally.paused(local.name, pauseMs ?? clock.elapsedMs() - startMs)
     // A call to the engine that comes back late may have paused after that.
     if (!paused) await settled(pausing).then(() => resume(core, local.id))
     if (looking !== null) await settled(looking)

@@ -120,6 +120,8 @@ export function createMobility(
         ready: registry.available && failure === null,
         registry,
         engine: { reachable: failure === null, detail: failure ?? core.engine.name },
+        lease: { secondsLeft: Math.max(0, Math.round(core.lease.untilMs - parts.clock.elapsedMs()) / 1000) },
+        fenced: (await parts.pauses.all()).filter(({ reason }) => reason === 'fence').map(({ container }) => container),
         notes: about.notes(),
         hostId: parts.self.id,
         version: about.version,
@@ -135,7 +137,7 @@ function createCore(parts: Parts): Core {
   const wakes = new Wakes()
   const held = new HeldCopies(parts)
   const confirmed: Core['confirmed'] = new Map()
-  const describe = async () => describeHost(whole, await held.list())
+  const describe = async () => describeHost(whole, await held.all())
   const lease = new Lease(parts, describe, (lapsed) => {
     // Others may have taken over meanwhile: a write has to tell for each hold.
     if (lapsed) confirmed.clear()

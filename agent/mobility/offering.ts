@@ -42,7 +42,12 @@ export class Offering {
 
   /** Why hosts do not have the newest checkpoint, a line each; empty: those that were asked have it. */
   get failures(): readonly string[] {
-    return [...this.#failures.values()]
+    return Array.from(this.#failures, ([host, why]) => `${this.#core.hosts.labelWithAge(host)}: ${why}`)
+  }
+
+  /** Why one host does not have the newest checkpoint; null: nothing is known to be wrong with it. */
+  describe(host: string): string | null {
+    return this.#failures.get(host) ?? (this.#asking.has(host) ? 'a checkpoint is on its way there' : null)
   }
 
   /**
@@ -89,7 +94,7 @@ export class Offering {
           const why = error instanceof WherryError ? error.toLine() : String(error)
           // A host that is away for days is news once.
           const level = this.#failures.has(host) ? 'debug' : 'info'
-          this.#failures.set(host, `${label}: ${why}`)
+          this.#failures.set(host, why)
           log[level]({ err: error, volume: this.#hold.name, host: label }, 'a copy did not get a checkpoint')
         },
       )

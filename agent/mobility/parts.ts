@@ -39,6 +39,21 @@ export interface DrainWish {
   set(on: boolean): Promise<void>
 }
 
+/** `unchanged`: nothing had been written since the last one; `over_budget`: containers would have had to stand still for too long. */
+export type CheckpointResult = 'taken' | 'unchanged' | 'over_budget' | 'failed'
+
+/** Where is counted what happens here, by volume name, for monitors. Calls cost next to nothing and never fail. */
+export interface Tally {
+  /** A try to take a checkpoint of a volume in use is over. */
+  checkpoint(volume: string, result: CheckpointResult): void
+  /** Containers stood still for a checkpoint, whether it was taken or not. */
+  paused(volume: string, ms: number): void
+  /** This host took the volume over. */
+  seized(volume: string): void
+  /** Data of a copy crossed the network to this host. */
+  moved(volume: string, bytes: number): void
+}
+
 /** Everything the decisions need from outside. */
 export interface Parts {
   readonly self: Self
@@ -57,6 +72,7 @@ export interface Parts {
   /** A fresh ULID. */
   readonly newId: () => string
   readonly log: Logger
+  readonly tally: Tally
   readonly heartbeatMs: number
   readonly leaseMs: number
   /** How long a heartbeat must have stood still, watched without a break, before another host may expire it. */

@@ -151,6 +151,7 @@ export class Pulling {
       return result.complete
     } finally {
       job.endPass()
+      this.#parts.tally.moved(job.name, job.lastPassBytes)
     }
   }
 }

@@ -33,18 +33,20 @@ export async function giveUpHold(core: Core, local: LocalCopy): Promise<void> {
   const { checkpoint } = local
   const untouched = checkpoint !== null && checkpoint.hash === found.hash && isInLine(record, checkpoint)
   if (untouched) await store.update(local.id, { held: null, mounts: {} })
-  else await putAside(core, record, local)
+  else await putAside(core, record, local, found.bytes)
 }
 
 /** Copies at rest whose checkpoint the cluster did not go on from, because it was taken over while this host was away. */
 export async function settleDiverged(core: Core, local: LocalCopy, record: VolumeRecord): Promise<void> {
-  if (local.held !== null || local.checkpoint === null || local.applying || record.id !== local.id) return
-  if (isInLine(record, local.checkpoint)) return
+  const { checkpoint } = local
+  if (local.held !== null || checkpoint === null || local.applying || record.id !== local.id) return
+  if (isInLine(record, checkpoint)) return
   // `last` may be stale in this reading; a seizure after the checkpoint's epoch never goes away again.
-  if (!record.seizures.some((seizure) => seizure.epoch > (local.checkpoint?.epoch ?? 0))) return
+  if (!record.seizures.some((seizure) => seizure.epoch > checkpoint.epoch)) return
   await core.locks.run(local.id, async () => {
     const now = await core.parts.store.copy(local.id)
-    if (now?.held === null && now.checkpoint?.hash === local.checkpoint?.hash) await putAside(core, record, now)
+    if (now?.held === null && now.checkpoint?.hash === checkpoint.hash)
+      await putAside(core, record, now, checkpoint.bytes)
   })
 }
 
@@ -84,10 +86,10 @@ async function endContainers(core: Core, local: LocalCopy): Promise<void> {
 }
 
 /** Puts a tree aside and makes room for a fresh copy. */
-async function putAside(core: Core, record: VolumeRecord, local: LocalCopy): Promise<void> {
+async function putAside(core: Core, record: VolumeRecord, local: LocalCopy, bytes: number): Promise<void> {
   const { store, clock, self, log, bus, signal } = core.parts
   const at = clock.now().toISOString()
-  const { diverged } = await store.diverge(local.id, at)
+  const { diverged } = await store.diverge(local.id, at, bytes)
   const tree = diverged.at(-1)
   log.error(
     { volume: local.name, id: local.id, epoch: tree?.epoch, base: tree?.base, directory: tree?.name },

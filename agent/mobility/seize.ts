@@ -108,9 +108,10 @@ export function recordAfterTakeOver(
 
 /** Says what was lost, once, where people and programs look. */
 export function announceSeizure(core: Core, record: VolumeRecord): void {
-  const { log, bus, self } = core.parts
+  const { log, bus, self, tally } = core.parts
   const seizure = record.seizures.at(-1)
   if (seizure === undefined) return
+  tally.seized(record.name)
   const { epoch, base, ageSeconds } = seizure
   log.error(
     {

@@ -1,26 +1,33 @@
+import type { Pause } from '../fence/contract.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import type { HostView, VolumeView } from './contract.ts'
+import { hasCheckpoint } from './copy-state.ts'
+import { describeCopy } from './copy-trouble.ts'
 import type { Core } from './core.ts'
+import { compareCheckpoints } from './lineage.ts'
 
 /** What views need to know of this host's disk. */
 export interface Disk {
   readonly mounted: ReadonlySet<string>
   /** By volume id. */
   readonly copies: ReadonlyMap<string, LocalCopy>
+  readonly pauses: readonly Pause[]
 }
 
 export async function lookAtDisk(core: Core): Promise<Disk> {
-  const { store } = core.parts
+  const { store, pauses } = core.parts
   const { copies } = await store.copies()
-  return { mounted: await store.mounted(), copies: new Map(copies.map((copy) => [copy.id, copy])) }
+  const byId = new Map(copies.map((copy) => [copy.id, copy]))
+  return { mounted: await store.mounted(), copies: byId, pauses: await pauses.all() }
 }
 
 /** One volume as people and Docker see it. */
-export function viewVolume(core: Core, record: VolumeRecord, { mounted, copies }: Disk, stale: boolean): VolumeView {
+export function viewVolume(core: Core, record: VolumeRecord, disk: Disk, stale: boolean): VolumeView {
   const { store, self } = core.parts
+  const { mounted, copies } = disk
   const { id, name, options, createdAt, epoch, last, holder } = record
-  const local = copies.get(id)
+  const local = copies.get(id) ?? null
   return {
     name,
     id,
@@ -37,12 +44,16 @@ export function viewVolume(core: Core, record: VolumeRecord, { mounted, copies }
             since: holder.since,
             epoch,
             containers: holder.host === self.id ? core.uses.live(name) : core.hosts.containers(holder.host, id),
+            away: holder.host === self.id ? null : core.hosts.describeAway(holder.host),
           },
     epoch,
     last,
+    elsewhere: viewElsewhere(core, record),
     seizure: viewSeizure(core, record),
-    checkpointing: local?.held == null ? null : core.checkpointing.view(id, options),
+    checkpointing: local === null || local.held === null ? null : core.checkpointing.view(id, options),
+    fenced: viewFenced(core, record, disk),
     diverged: local?.diverged ?? [],
+    divergedElsewhere: viewDivergedElsewhere(core, id),
     copies: Object.entries(record.copies).map(([host, copy]) => ({
       host: hostName(core, host),
       address: core.hosts.get(host)?.address ?? '',
@@ -50,6 +61,7 @@ export function viewVolume(core: Core, record: VolumeRecord, { mounted, copies }
       epoch: copy.epoch,
       seq: copy.seq,
       at: copy.at,
+      why: describeCopy(core, record, host, local),
     })),
     move: core.copying.job(id)?.view(core.hosts.label(self.id)) ?? null,
   }
@@ -60,6 +72,43 @@ function viewSeizure(core: Core, record: VolumeRecord): VolumeView['seizure'] {
   if (seizure === undefined) return null
   const { from, by, at, base, ageSeconds } = seizure
   return { from: hostName(core, from), by: hostName(core, by), at, epoch: base.epoch, seq: base.seq, ageSeconds }
+}
+
+/** What a host without its holder would go on from. Its age does not count on the clocks of two hosts being the same. */
+function viewElsewhere(core: Core, record: VolumeRecord): VolumeView['elsewhere'] {
+  const { id, holder, last, copies } = record
+  if (holder === null || last === null) return null
+  if (!Object.entries(copies).some(([host, copy]) => host !== holder.host && hasCheckpoint(copy, last))) return null
+  const { epoch, seq } = last
+  const isSelf = holder.host === core.parts.self.id
+  const heartbeat = core.hosts.get(holder.host)
+  const covered = isSelf ? core.checkpointing.covered(id) : heartbeat?.covered[id]
+  const nowMs = core.parts.clock.now().getTime()
+  // Between a checkpoint of an earlier epoch and this hold nothing was written.
+  const sinceAt = epoch < record.epoch ? holder.since : last.at
+  if (covered == null || compareCheckpoints(covered, last) < 0)
+    return { epoch, seq, ageSeconds: ageSeconds(nowMs, sinceAt) }
+  // What the holder said of itself, and how long ago it said it.
+  const saidMs = heartbeat === undefined ? nowMs : Date.parse(heartbeat.at) + core.hosts.silentMs(holder.host)
+  return { epoch: covered.epoch, seq: covered.seq, ageSeconds: ageSeconds(isSelf ? nowMs : saidMs, covered.at) }
+}
+
+function ageSeconds(nowMs: number, at: string): number {
+  return Math.max(0, Math.round((nowMs - Date.parse(at)) / 100) / 10)
+}
+
+function viewFenced(core: Core, { id, name }: VolumeRecord, { pauses }: Disk): string[] {
+  const names = new Map(core.uses.liveContainers(name).map((user) => [user.id, user.name]))
+  return pauses
+    .filter(({ reason, volumes }) => reason === 'fence' && volumes.includes(id))
+    .map(({ container }) => names.get(container) ?? container)
+}
+
+function viewDivergedElsewhere(core: Core, id: string): VolumeView['divergedElsewhere'] {
+  return core.hosts
+    .all()
+    .filter((host) => host.id !== core.parts.self.id && (host.diverged[id] ?? 0) > 0)
+    .map((host) => ({ host: host.name, trees: host.diverged[id] ?? 0 }))
 }
 
 /** All hosts whose heartbeat was ever read. */

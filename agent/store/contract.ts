@@ -16,7 +16,7 @@ export interface LocalCopy {
   readonly damaged: readonly string[] | null
   /** Highest epoch ever seen for the volume on this host; never goes down. */
   readonly epochSeen: number
-  /** Trees put aside because they have writes that the cluster never got; newest last. Nothing but a person removes them. */
+  /** Trees put aside because they have writes that the cluster never got; newest last. Nothing but a person removes them, by removing the directory. */
   readonly diverged: readonly DivergedTree[]
   /** Ids Docker mounted the volume with and has not unmounted, with how many times each. */
   readonly mounts: Readonly<Record<string, number>>
@@ -32,6 +32,8 @@ export interface DivergedTree {
   readonly base: { readonly epoch: number; readonly seq: number } | null
   /** ISO 8601, when it was put aside. */
   readonly at: string
+  /** Sum of the sizes of its regular files; null: not known. */
+  readonly bytes: number | null
 }
 
 /** One round of a checkpoint while the volume is held. */
@@ -109,9 +111,9 @@ export interface Store {
   spoolCommit(id: string, checkpoint: Checkpoint): Promise<void>
   /**
    * Puts a tree with writes that the cluster never got aside, under `diverged/`, and leaves the copy empty, at no checkpoint and not held. VOLUME_IN_USE
-   * while mounted. Durable on return; a crash in between is finished by `recover`.
+   * while mounted. Durable on return; a crash in between is finished by `recover`. `bytes`: the size of its files, if known, for people.
    */
-  diverge(id: string, at: string): Promise<LocalCopy>
+  diverge(id: string, at: string, bytes: number | null): Promise<LocalCopy>
   /** Room for volumes on the state directory's file system. */
   space(): Promise<{ freeBytes: number; totalBytes: number }>
   /**

@@ -141,7 +141,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
     })
   }
 
-  diverge(id: string, at: string): Promise<LocalCopy> {
+  diverge(id: string, at: string, bytes: number | null): Promise<LocalCopy> {
     return this.#turns.run(id, async () => {
       const layout = this.#layout(id)
       const copy = await requireRecord(layout)
@@ -150,7 +150,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
       if (copy.applying || (await committed(layout)) !== null) throw unfinished(copy.name)
       await this.#spool(id, copy.name).drop()
       await this.#stage(layout, copy.name).drop()
-      return await orDiskFull(layout.directory, copy.name, () => diverge(this.#divergingParts(layout), copy, at))
+      return await orDiskFull(layout.directory, copy.name, () => diverge(this.#divergingParts(layout), copy, at, bytes))
     })
   }
 

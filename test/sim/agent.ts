@@ -4,6 +4,7 @@ import { createMobility, type RunningMobility } from '../../agent/mobility/mobil
 import type { Parts } from '../../agent/mobility/parts.ts'
 import { VolumeCache } from '../../agent/registry/cache.ts'
 import type { QuestionAnswerer, VolumePuller } from '../../agent/transfer/contract.ts'
+import { SILENT_TALLY } from '../unit/mobility/silent-tally.ts'
 import { ProcessClock } from './clocks.ts'
 import { DiskStore } from './disk-store.ts'
 import { EngineClient } from './engine-client.ts'
@@ -61,6 +62,7 @@ export class Agent {
     return {
       self: { id: host, address: host, transferPort: TRANSFER_PORT, incarnation },
       registry,
+      tally: SILENT_TALLY,
       cache: new VolumeCache({ registry, max: CACHED_VOLUMES }),
       store: this.store,
       puller: { pull: (...args) => this.#pull(...args) },

@@ -105,13 +105,13 @@ export class DiskStore implements Store {
     })
   }
 
-  diverge(id: string, at: string): Promise<LocalCopy> {
+  diverge(id: string, at: string, bytes: number | null): Promise<LocalCopy> {
     return this.#lanes.run(id, async () => {
       const shelf = this.#require(id)
       this.#requireUnmounted(id)
       const { record } = shelf
       const base = record.checkpoint
-      const tree = { name: at, epoch: record.held?.epoch ?? record.epochSeen, base, at }
+      const tree = { name: at, epoch: record.held?.epoch ?? record.epochSeen, base, at, bytes }
       return this.#durably(`record ${id}`, () => {
         shelf.diverged.push(shelf.tree)
         this.disk.replace(shelf, emptyOf(shelf), 'diverge')

@@ -29,6 +29,7 @@ export function importsOf(file: string, source: string): Import[] {
 /** docs/architecture.md, "The house": imports point down. Folders on one level do not know each other. */
 const LEVELS: Readonly<Record<string, number>> = {
   api: 4,
+  metrics: 4,
   mobility: 3,
   mover: 3,
   registry: 2,
@@ -68,12 +69,20 @@ const BOTTOM = [
   'agent/options.ts',
   'agent/tls.ts',
 ]
-const CLI_MAY_USE = ['agent/api/client.ts', 'agent/api/contract.ts', 'agent/paths.ts', 'agent/errors.ts']
+const CLI_MAY_USE = [
+  'agent/api/client.ts',
+  'agent/api/contract.ts',
+  'agent/api/wording.ts',
+  'agent/errors.ts',
+  'agent/options.ts',
+  'agent/paths.ts',
+]
 const PLUGIN_MAY_USE = [
   'agent/api/client.ts',
   'agent/api/contract.ts',
   'agent/api/http.ts',
   'agent/api/input.ts',
+  'agent/api/wording.ts',
   'agent/clock.ts',
   'agent/config.ts',
   'agent/docker/contract.ts',
@@ -96,6 +105,7 @@ const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   koa: ['plugin/', 'agent/api/'],
   '@koa/router': ['plugin/', 'agent/api/'],
   undici: ['agent/api/'],
+  'prom-client': ['agent/metrics/'],
 }
 
 /** What is wrong with an import of shipped code; null when nothing is. */

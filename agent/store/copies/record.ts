@@ -1,9 +1,10 @@
-import { mkdir, readFile } from 'node:fs/promises'
+import { lstat, mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { z } from 'zod'
 import { writeDurably } from '../../durable.ts'
 import { WherryError } from '../../errors.ts'
 import { errnoOf } from '../../sys/failure.ts'
-import type { LocalCopy } from '../contract.ts'
+import type { DivergedTree, LocalCopy } from '../contract.ts'
 import type { Layout } from '../layout.ts'
 import { localCopyFields, storedCheckpoint } from './schema.ts'
 
@@ -15,7 +16,10 @@ const RECORD = z.strictObject({
   checkpoint: storedCheckpoint.nullable(),
 })
 
-/** Reads `volume.json`; null when there is none. Rejects COPY_DAMAGED when it cannot be understood. */
+/**
+ * Reads `volume.json`; null when there is none. Rejects COPY_DAMAGED when it cannot be understood. Diverged trees that a person has removed
+ * are not in the answer.
+ */
 export async function readRecord(layout: Layout): Promise<LocalCopy | null> {
   let text: string
   try {
@@ -24,6 +28,11 @@ export async function readRecord(layout: Layout): Promise<LocalCopy | null> {
     if (errnoOf(error) === 'ENOENT') return null
     throw error
   }
+  const copy = parseRecord(layout, text)
+  return copy.diverged.length === 0 ? copy : { ...copy, diverged: await stillThere(layout, copy.diverged) }
+}
+
+function parseRecord(layout: Layout, text: string): LocalCopy {
   try {
     const { version: _, ...copy } = RECORD.parse(JSON.parse(text))
     if (copy.id !== layout.id) throw new Error(`it describes volume ${copy.id}`)
@@ -35,6 +44,19 @@ export async function readRecord(layout: Layout): Promise<LocalCopy | null> {
       cause: error,
     })
   }
+}
+
+/** A tree is moved to its place before the record tells of it: one that is not there was removed. */
+async function stillThere(layout: Layout, trees: readonly DivergedTree[]): Promise<DivergedTree[]> {
+  const found: DivergedTree[] = []
+  for (const tree of trees) {
+    const gone = await lstat(join(layout.diverged, tree.name)).then(
+      () => false,
+      (error: unknown) => errnoOf(error) === 'ENOENT',
+    )
+    if (!gone) found.push(tree)
+  }
+  return found
 }
 
 /** Writes `volume.json`; durable on return. */

@@ -33,6 +33,7 @@ export const localCopyFields = {
         epoch: count,
         base: z.strictObject({ epoch: count, seq: count }).nullable(),
         at: z.string(),
+        bytes: count.nullable().default(null),
       }),
     )
     .default([]),

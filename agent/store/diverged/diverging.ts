@@ -19,6 +19,7 @@ const INTENT = z.strictObject({
   epoch: z.int(),
   base: z.strictObject({ epoch: z.int(), seq: z.int() }).nullable(),
   at: z.string(),
+  bytes: z.int().nullable().default(null),
 })
 
 export interface DivergingParts {
@@ -29,16 +30,21 @@ export interface DivergingParts {
 
 /**
  * Puts a copy's tree aside. What is to be done is written down first (DIVERGE), then done by renames that may be repeated, then the
- * record is changed: a crash anywhere in between is finished by `finishDiverging`. `at`: ISO 8601.
+ * record is changed: a crash anywhere in between is finished by `finishDiverging`. `at`: ISO 8601; `bytes`: size of the tree, if known.
  */
-export async function diverge(parts: DivergingParts, copy: LocalCopy, at: string): Promise<LocalCopy> {
+export async function diverge(
+  parts: DivergingParts,
+  copy: LocalCopy,
+  at: string,
+  bytes: number | null,
+): Promise<LocalCopy> {
   const { layout, faultPoint } = parts
   const begun = await intended(layout)
   if (begun !== null) return await putAside(parts, copy, begun)
   const base = copy.checkpoint === null ? null : { epoch: copy.checkpoint.epoch, seq: copy.checkpoint.seq }
   const epoch = copy.held?.epoch ?? base?.epoch ?? copy.epochSeen
   const name = await freeName(layout, [epoch, base?.seq ?? 0, at.replaceAll(/[^0-9a-z]/gi, '')].join('-'))
-  const tree: DivergedTree = { name, epoch, base, at }
+  const tree: DivergedTree = { name, epoch, base, at, bytes }
   await writeDurably(intentPath(layout), [Buffer.from(JSON.stringify({ version: VERSION, ...tree }))])
   faultPoint('diverge-begun')
   return await putAside(parts, copy, tree)

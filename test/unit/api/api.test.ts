@@ -9,6 +9,7 @@ import { Client } from 'undici'
 import { createAgentClient } from '../../../agent/api/client.ts'
 import { serveApi } from '../../../agent/api/server.ts'
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../../../agent/errors.ts'
+import { Metrics } from '../../../agent/metrics/metrics.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { createMemoryMobility, HEALTHY } from './memory-mobility.ts'
 
@@ -21,15 +22,18 @@ async function start() {
   stack.defer(() => rm(dir, { recursive: true, force: true }))
   const socketPath = join(dir, 'agent.sock')
   const mobility = createMemoryMobility()
+  const metrics = new Metrics()
   const logged: string[] = []
   const log = pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) })
-  const serve = async () => stack.use(await serveApi({ mobility, socketPath, log }))
+  const serve = async () =>
+    stack.use(await serveApi({ mobility, metrics: () => metrics.scrape(mobility), socketPath, log }))
   const client = stack.use(createAgentClient(socketPath))
   const raw = new Client('http://agent', { connect: { socketPath } })
   stack.defer(() => raw.destroy())
   const request = async (method: string, path: string, body?: string) => {
     const answer = await raw.request({ method: method as 'GET', path, body: body ?? null })
-    return { status: answer.statusCode, body: await answer.body.text() }
+    const type = answer.headers['content-type']
+    return { status: answer.statusCode, type, body: await answer.body.text() }
   }
   return {
     socketPath,
@@ -71,6 +75,25 @@ test('every call of the client reaches mobility and brings its answer back', asy
   for (const call of ['mount data a/../b 5000', 'promote data true', 'drain true', 'drain false']) {
     t.true(mobility.calls.includes(call), call)
   }
+})
+
+test("GET /metrics answers Prometheus' text, and the rest of it while the registry knows no volumes", async (t) => {
+  await using agent = await start()
+  await agent.serve()
+  await agent.client.create('data', OPTIONS, never)
+  const { status, type, body } = await agent.request('GET', '/metrics')
+  t.deepEqual([status, type], [200, 'text/plain; version=0.0.4; charset=utf-8'])
+  t.regex(body, /^wherry_volume_held\{volume="data",host="host-1"\} 0$/m)
+  t.regex(body, /^nodejs_eventloop_lag_max_seconds\{host="host-1"\} /m)
+  t.regex(body, /^wherry_lease_seconds_left\{host="host-1"\} 7\.5$/m)
+  agent.mobility.list = async () => {
+    throw new WherryError('REGISTRY_UNAVAILABLE', 'No leader.')
+  }
+  agent.mobility.health = async () => ({ ...HEALTHY, registry: { available: false, detail: '' }, fenced: ['c1', 'c2'] })
+  const away = await agent.client.metrics(never)
+  t.notRegex(away, /^wherry_volume_held\{/m)
+  t.regex(away, /^wherry_registry_available\{host="host-1"\} 0$/m)
+  t.regex(away, /^wherry_fenced_containers\{host="host-1"\} 2$/m)
 })
 
 test('errors keep code, message and hint on their way through the API, with their status', async (t) => {

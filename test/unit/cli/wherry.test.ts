@@ -12,6 +12,8 @@ import { createMemoryMobility } from '../api/memory-mobility.ts'
 
 const WHERRY = new URL('../../../cli/wherry.ts', import.meta.url).pathname
 
+const METRICS = '# HELP a b\n# TYPE a gauge\na 1\n'
+
 /** An agent's API over volumes in memory, and the command as a person runs it. */
 async function start() {
   const stack = new AsyncDisposableStack()
@@ -19,7 +21,7 @@ async function start() {
   stack.defer(() => rm(dir, { recursive: true, force: true }))
   const socketPath = join(dir, 'agent.sock')
   const mobility = createMemoryMobility()
-  stack.use(await serveApi({ mobility, socketPath, log: pino({ level: 'silent' }) }))
+  stack.use(await serveApi({ mobility, socketPath, metrics: async () => METRICS, log: pino({ level: 'silent' }) }))
   return {
     mobility,
     run: (...args: string[]) => run(...args, '--socket', socketPath),
@@ -38,7 +40,7 @@ function run(...args: string[]): Promise<{ code: number; stdout: string; stderr:
 function addVolume(mobility: ReturnType<typeof createMemoryMobility>): VolumeView {
   const at = new Date(Date.now() - 3_000).toISOString()
   const last = { epoch: 4, seq: 17, hash: 'h', at, bytes: 1_500_000_000, files: 12 }
-  const copy = { address: '10.0.0.1', epoch: 4, seq: 17, at }
+  const copy = { address: '10.0.0.1', epoch: 4, seq: 17, at, why: null }
   const view: VolumeView = {
     name: 'data',
     id: 'ID',
@@ -46,15 +48,18 @@ function addVolume(mobility: ReturnType<typeof createMemoryMobility>): VolumeVie
     createdAt: at,
     mountpoint: '',
     stale: false,
-    holder: { host: 'h1', address: '10.0.0.1', since: at, epoch: 4, containers: ['db'] },
+    holder: { host: 'h1', address: '10.0.0.1', since: at, epoch: 4, containers: ['db'], away: null },
     epoch: 4,
     last,
+    elsewhere: { epoch: 4, seq: 17, ageSeconds: 2 },
     seizure: { from: 'h3', by: 'h1', at, epoch: 3, seq: 9, ageSeconds: 7 },
     checkpointing: null,
-    diverged: [{ name: '3-1', epoch: 3, base: null, at }],
+    fenced: [],
+    diverged: [{ name: '3-1', epoch: 3, base: null, at, bytes: 2_000_000 }],
+    divergedElsewhere: [],
     copies: [
       { ...copy, host: 'h1', state: 'current' },
-      { ...copy, host: 'h2', state: 'filling' },
+      { ...copy, host: 'h2', state: 'filling', why: 'being pulled from h1' },
     ],
     move: null,
   }
@@ -73,12 +78,21 @@ test('ls and inspect show a volume to people, and as JSON to programs', async (t
   ])
   t.regex(
     listed.stdout,
-    /^VOLUME +HOLDER +CONTAINERS +CHECKPOINT +AGE +SIZE +COPIES\ndata +h1 +db +4\.17 +\d+ s +1\.5 GB +h1, h2 \(filling\)\n$/,
+    /^VOLUME +HOLDER +CONTAINERS +CHECKPOINT +AGE +SIZE +COPIES\ndata +h1 +db +4\.17 +\d+ s +1\.5 GB +h1, h2 \(filling\) +1 diverged tree\n$/,
   )
   t.regex(shown.stdout, /taken over +by h1 from h3 .* checkpoint 3\.9, which was 7 s old/)
-  t.regex(shown.stdout, /diverged +diverged\/3-1: writes of epoch 3 that the cluster never got/)
-  t.regex(shown.stdout, /h2 +filling +4\.17/)
+  t.regex(
+    shown.stdout,
+    /diverged +volumes\/ID\/diverged\/3-1 in .*: 2\.0 MB with writes of epoch 3 that the cluster never got/,
+  )
+  t.regex(shown.stdout, /checkpoint age +2 s old on another host/)
+  t.regex(shown.stdout, /h2 +filling +4\.17 .* being pulled from h1/)
   t.deepEqual(JSON.parse(json.stdout), view)
+})
+
+test("metrics prints the agent's text as it is", async (t) => {
+  await using agent = await start()
+  t.deepEqual(await agent.run('metrics'), { code: 0, stdout: METRICS, stderr: '' })
 })
 
 test('hosts shows space, zone and who is drained', async (t) => {

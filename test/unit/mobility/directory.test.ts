@@ -33,6 +33,7 @@ const record = (at: string): HostRecord => ({
   swarmNode: null,
   uses: { v: ['db'] },
   covered: {},
+  diverged: {},
   at,
   renewal: 1,
   expiredBy: null,

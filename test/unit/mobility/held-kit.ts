@@ -20,6 +20,7 @@ import type { CopyAnswer, Peers, VolumePuller } from '../../../agent/transfer/co
 import { VirtualClock } from './clock.ts'
 import { MemoryRegistry } from './memory-registry.ts'
 import { hashOf, MemoryStore } from './memory-store.ts'
+import { SILENT_TALLY } from './silent-tally.ts'
 
 export const ID = 'v1'
 export const NAME = 'data'
@@ -129,6 +130,7 @@ export class HeldHost {
       engine,
       clock,
       log: pino({ level: 'silent' }),
+      tally: SILENT_TALLY,
       pauseBudgetMs: 500,
       checkpointShare: 0.2,
       signal: this.ending.signal,
@@ -249,6 +251,14 @@ export class HeldKit {
 
 function heartbeat(name: string, clock: VirtualClock): HostRecord {
   const self = { id: name, name, address: name, transferPort: 1, incarnation: name, swarmNode: null, uses: {} }
-  const lease = { at: clock.now().toISOString(), renewal: 1, expiredBy: null, zone: null, draining: false, covered: {} }
+  const lease = {
+    at: clock.now().toISOString(),
+    renewal: 1,
+    expiredBy: null,
+    zone: null,
+    draining: false,
+    covered: {},
+    diverged: {},
+  }
   return { ...self, ...lease, freeBytes: 1e12, totalBytes: 1e12 }
 }

@@ -91,13 +91,13 @@ export class MemoryStore implements Store {
     await this.update(id, { checkpoint })
   }
 
-  async diverge(id: string, at: string): Promise<LocalCopy> {
+  async diverge(id: string, at: string, bytes: number | null): Promise<LocalCopy> {
     const { held, epochSeen, checkpoint, diverged } = this.#require(id)
     const name = `${held?.epoch ?? epochSeen}-${diverged.length}`
     this.aside.set(`${id}/${name}`, this.trees.get(id) ?? '')
     this.trees.set(id, '')
     const base = checkpoint === null ? null : { epoch: checkpoint.epoch, seq: checkpoint.seq }
-    const put = { name, epoch: held?.epoch ?? epochSeen, base, at }
+    const put = { name, epoch: held?.epoch ?? epochSeen, base, at, bytes }
     return await this.update(id, { held: null, checkpoint: null, mounts: {}, diverged: [...diverged, put] })
   }
 

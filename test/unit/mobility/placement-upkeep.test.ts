@@ -163,7 +163,7 @@ test('promise 4: an answer that is lost, or a crash, while a copy is given up le
 test('promise 7: a copy beside which writes are kept that the cluster never got is not put away', async (t) => {
   const world = await twoCopies()
   const { id } = await world.record('data')
-  const put = { name: '1-0', epoch: 1, base: null, at: '' }
+  const put = { name: '1-0', epoch: 1, base: null, at: '', bytes: null }
   await world.host(2).store.update(id, { diverged: [put] })
   await world.host(2).agent.drain(true)
   await world.clock.advance(2 * MINUTE_MS)

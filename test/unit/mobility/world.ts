@@ -2,6 +2,7 @@ import { pino } from 'pino'
 import type { Engine, VolumeUser } from '../../../agent/docker/contract.ts'
 import { WherryError } from '../../../agent/errors.ts'
 import type { Guard } from '../../../agent/fence/contract.ts'
+import { Metrics } from '../../../agent/metrics/metrics.ts'
 import { createMobility, type RunningMobility } from '../../../agent/mobility/mobility.ts'
 import type { Parts } from '../../../agent/mobility/parts.ts'
 import type { VolumeOptions } from '../../../agent/model.ts'
@@ -37,6 +38,7 @@ export class MemoryHost {
   /** False: nothing reaches this host, and it reaches nobody, the registry included. */
   connected = true
   agent: RunningMobility
+  metrics = new Metrics()
   readonly #world: World
   #stop = new AbortController()
 
@@ -51,6 +53,7 @@ export class MemoryHost {
   async restart(): Promise<void> {
     this.#stop.abort()
     this.#stop = new AbortController()
+    this.metrics = new Metrics()
     this.agent = this.#createAgent()
     await this.agent.start()
     await this.#world.clock.advance(0)
@@ -120,6 +123,7 @@ export class MemoryHost {
       },
       newId: () => this.#world.newId(),
       log: pino({ level: 'silent' }),
+      tally: this.metrics.tally,
       peers: this.#world.peersOf(this),
       sight: async () => ({ server: true, leader: !this.#world.registry.away }),
       watchdog: {

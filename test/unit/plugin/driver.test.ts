@@ -52,11 +52,12 @@ test('Get shows holder, containers, checkpoint, copies and move, each as one rea
     mountpoint: '/mnt/wherry/x',
     stale: true,
     epoch: 3,
-    holder: { host: 'h1', address: '10.0.0.1', since: at, epoch: 3, containers: ['db', 'backup'] },
+    holder: { host: 'h1', address: '10.0.0.1', since: at, epoch: 3, containers: ['db', 'backup'], away: null },
+    elsewhere: { epoch: 2, seq: 7, ageSeconds: 4.2 },
     last: { epoch: 2, seq: 7, hash: 'ab', at, bytes: 1_234_567, files: 42 },
     copies: [
-      { host: 'h1', address: '10.0.0.1', state: 'current', epoch: 2, seq: 7, at },
-      { host: 'h2', address: '10.0.0.2', state: 'behind', epoch: 2, seq: 6, at },
+      { host: 'h1', address: '10.0.0.1', state: 'current', epoch: 2, seq: 7, at, why: null },
+      { host: 'h2', address: '10.0.0.2', state: 'behind', epoch: 2, seq: 6, at, why: 'not heard from for 34 s' },
     ],
     move: {
       volume: 'data',
@@ -88,12 +89,52 @@ test('Get shows holder, containers, checkpoint, copies and move, each as one rea
         containers: 'db, backup',
         epoch: 3,
         checkpoint: `epoch 2, seq 7, 42 files, 1.2 MB, ${at}`,
-        copies: 'h1: current (2.7), h2: behind (2.6)',
+        copies: 'h1: current (2.7), h2: behind (2.6; not heard from for 34 s)',
         move: 'h1 to h2, running, 500 B of 120 MB, 3 of 10 files, 1.5 MB/s, about 12 s left',
+        options: 'uid=0 gid=0 mode=0755 copies=2 checkpoint=10s consistency=pause failover=auto on_isolation=pause',
+        checkpoint_age: '4 s old on another host (2.7)',
         stale: 'the registry is out of reach; this is the last that was known',
       },
     },
   })
+})
+
+test('Get says what went wrong with a volume, a line for each, and nothing of that while all is well', async (t) => {
+  await using plugin = await startPlugin()
+  await plugin.serveAgent()
+  await plugin.call('VolumeDriver.Create', { Name: 'data', Opts: { consistency: 'live' } })
+  const made = plugin.mobility.volumes.get('data')
+  if (made === undefined) return t.fail()
+  const at = '2026-01-02T03:04:06.000Z'
+  const holder = { host: 'h1', address: '10.0.0.1', since: at, epoch: 3, containers: ['db'] }
+  const error = 'The containers would have had to stand still for more than 500 ms.'
+  plugin.mobility.volumes.set('data', {
+    ...made,
+    holder: { ...holder, away: 'not heard from for 34 s' },
+    checkpointing: { state: 'fuzzy', ageSeconds: 60, pauseMs: 35.4, intervalMs: 40_000, error, failures: 3 },
+    fenced: ['db'],
+    seizure: { from: 'h3', by: 'h1', at, epoch: 2, seq: 9, ageSeconds: 7 },
+    diverged: [{ name: '1-2-x', epoch: 1, base: { epoch: 1, seq: 2 }, at, bytes: 1_500_000 }],
+    divergedElsewhere: [{ host: 'h3', trees: 2 }],
+  })
+  const answer = await plugin.call('VolumeDriver.Get', { Name: 'data' })
+  const { Status } = (answer?.body.Volume ?? {}) as { Status: Record<string, string> }
+  t.like(Status, {
+    holder_away: 'not heard from for 34 s',
+    checkpoint_age: 'no other host has the newest checkpoint: what was written since an older one is on h1 alone',
+    checkpoints: `every 40 s instead of 10 s (WHERRY_CHECKPOINT_SHARE), containers paused 35 ms for the last one, the last 3 tries failed: ${error}`,
+    consistency: 'live: in a checkpoint of a volume in use, files may be from different instants',
+    taken_over: `by h1 from h3 at ${at}, at checkpoint 2.9, which was 7 s old: what was written later is missing`,
+  })
+  t.regex(Status.fenced ?? '', /^db: paused, because this host has lost its lease/)
+  t.regex(
+    Status.diverged ?? '',
+    /^volumes\/id-of-data\/diverged\/1-2-x in .*: 1\.5 MB with writes of epoch 1 .*; 2 on h3: inspect/,
+  )
+  plugin.mobility.volumes.set('data', { ...made, options: DEFAULT_OPTIONS })
+  const well = ((await plugin.call('VolumeDriver.Get', { Name: 'data' }))?.body.Volume ?? {}) as { Status: object }
+  const always = ['id', 'holder', 'host', 'since', 'containers', 'epoch', 'checkpoint', 'copies', 'move', 'options']
+  t.deepEqual(Object.keys(well.Status), always)
 })
 
 test('an unreadable time of creation is left out: dockerd would take the answer for "no such volume"', async (t) => {

@@ -69,7 +69,8 @@ export async function startPlugin(limits: { mountDeadlineMs?: number; deadlineMs
     socketPath,
     mobility,
     server,
-    serveAgent: async () => stack.use(await serveApi({ mobility, socketPath: agentSocket, log })),
+    serveAgent: async () =>
+      stack.use(await serveApi({ mobility, socketPath: agentSocket, metrics: async () => '', log })),
     call: (call: string, body?: object | string, headers?: readonly string[]) =>
       exchange(socketPath, asDockerd(call, body, headers)),
     callUntil: (signal: AbortSignal, call: string, body: object) => exchange(socketPath, asDockerd(call, body), signal),

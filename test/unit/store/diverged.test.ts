@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { describeTree } from './comparer.ts'
@@ -20,10 +20,10 @@ test('promise 7: a tree with writes that the cluster never got is put aside, and
     ['set_flags', '.', 'immutable'],
   ])
   const then = describeTree(two.data(v.id))
-  const copy = await two.store.diverge(v.id, AT)
+  const copy = await two.store.diverge(v.id, AT, 300_010)
   t.like(copy, { held: null, checkpoint: null, mounts: {}, epochSeen: 4, damaged: null, applying: false })
   const name = '4-3-20260203T040506007Z'
-  t.deepEqual(copy.diverged, [{ name, epoch: 4, base: { epoch: 1, seq: 3 }, at: AT }])
+  t.deepEqual(copy.diverged, [{ name, epoch: 4, base: { epoch: 1, seq: 3 }, at: AT, bytes: 300_010 }])
   t.deepEqual(await two.store.copy(v.id), copy)
   const place = join(two.stateDir, 'volumes', v.id, 'diverged', name)
   // Where the root was immutable it is not any more: it could not have been moved.
@@ -36,7 +36,7 @@ test('promise 7: a tree with writes that the cluster never got is put aside, and
   await two.store.apply(v.id, checkpoint(await one.store.capture(v.id, 'quiet', calm), 3))
   t.deepEqual(describeTree(two.data(v.id)), describeTree(one.data(v.id)))
   writeFileSync(join(two.data(v.id), 'file'), 'again')
-  const again = await two.store.diverge(v.id, AT)
+  const again = await two.store.diverge(v.id, AT, null)
   t.deepEqual(
     again.diverged.map((tree) => tree.name),
     [name, '1-3-20260203T040506007Z'],
@@ -50,9 +50,9 @@ test('two trees that are put aside in the same moment are both kept', async (t) 
   const v = volume()
   await store.create(v)
   writeFileSync(join(data(v.id), 'file'), 'one')
-  await store.diverge(v.id, AT)
+  await store.diverge(v.id, AT, null)
   writeFileSync(join(data(v.id), 'file'), 'two')
-  const { diverged } = await store.diverge(v.id, AT)
+  const { diverged } = await store.diverge(v.id, AT, null)
   const contents = diverged.map(({ name }) =>
     readFileSync(join(stateDir, 'volumes', v.id, 'diverged', name, 'data', 'file'), 'utf8'),
   )
@@ -65,12 +65,28 @@ test('a tree that is mounted, or being filled, is not put aside', async (t) => {
   await store.create(v)
   mkdirSync(join(data(v.id), 'directory'))
   await store.mount(v.id)
-  await t.throwsAsync(store.diverge(v.id, AT), { code: 'VOLUME_IN_USE' })
+  await t.throwsAsync(store.diverge(v.id, AT, null), { code: 'VOLUME_IN_USE' })
   await store.unmount(v.id)
   const writer = await store.writer(v)
-  await t.throwsAsync(store.diverge(v.id, AT), { code: 'COPY_RUNNING' })
+  await t.throwsAsync(store.diverge(v.id, AT, null), { code: 'COPY_RUNNING' })
   await writer[Symbol.asyncDispose]()
   t.is((await store.copy(v.id))?.diverged.length, 0)
-  await t.throwsAsync(store.diverge(volume().id, AT), { code: 'NOT_AT_CHECKPOINT' })
-  t.is((await store.diverge(v.id, AT)).diverged.length, 1)
+  await t.throwsAsync(store.diverge(volume().id, AT, null), { code: 'NOT_AT_CHECKPOINT' })
+  t.is((await store.diverge(v.id, AT, null)).diverged.length, 1)
+})
+
+test('a diverged tree that a person has removed is not told of any more', async (t) => {
+  const { store, stateDir, data } = await host(t)
+  const v = volume()
+  await store.create(v)
+  const trees = []
+  for (const content of ['one', 'two']) {
+    writeFileSync(join(data(v.id), 'file'), content)
+    trees.push((await store.diverge(v.id, AT, 3)).diverged.at(-1)?.name ?? '')
+  }
+  rmSync(join(stateDir, 'volumes', v.id, 'diverged', trees[0] ?? ''), { recursive: true })
+  const names = async () => (await store.copies()).copies[0]?.diverged.map(({ name }) => name)
+  t.deepEqual(await names(), trees.slice(1))
+  await store.update(v.id, { epochSeen: 7 })
+  t.deepEqual(await names(), trees.slice(1))
 })

@@ -155,7 +155,7 @@ for (const [step, done] of DIVERGE_STEPS) {
     t.is(copy?.diverged.length, done ? 1 : 0)
     if (done) await checkPutAside(t, one)
     else t.deepEqual(describeTree(one.data(prepared.volume.id)), prepared.trees[3])
-    if (!done) await one.store.diverge(prepared.volume.id, '2026-01-01T00:00:00.000Z')
+    if (!done) await one.store.diverge(prepared.volume.id, '2026-01-01T00:00:00.000Z', null)
     await checkPutAside(t, one)
   })
 }

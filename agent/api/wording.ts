@@ -1,0 +1,100 @@
+import type { VolumeView } from './contract.ts'
+
+/** How what the agent says of a volume looks to people, in `docker volume inspect` and in the `wherry` command alike. One line each. */
+
+const SIZE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const
+
+/** Bytes for people: 1.5 GB. */
+export function size(bytes: number): string {
+  let amount = bytes
+  let unit = 0
+  while (amount >= 999.5 && unit < SIZE_UNITS.length - 1) {
+    amount /= 1000
+    unit++
+  }
+  return `${unit === 0 || amount >= 99.5 ? Math.round(amount) : amount.toFixed(1)} ${SIZE_UNITS[unit]}`
+}
+
+/** A span of time for people: 12 s, 5 min, 3 h, 2 d. */
+export function age(seconds: number): string {
+  if (seconds < 120) return `${Math.max(0, Math.round(seconds))} s`
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`
+  if (seconds < 172_800) return `${Math.round(seconds / 3600)} h`
+  return `${Math.round(seconds / 86_400)} d`
+}
+
+/** One copy: state, checkpoint, and what is wrong with it. */
+export function describeCopy({ host, state, epoch, seq, why }: VolumeView['copies'][number]): string {
+  return `${host}: ${state} (${place({ epoch, seq })}${why === null ? '' : `; ${why}`})`
+}
+
+/** What there is to say of a volume only now and then, by what it is about; a key may come more than once. */
+export function describeNews(view: VolumeView): readonly (readonly [string, string])[] {
+  const lines: readonly (readonly [string, string | null])[] = [
+    ['holder_away', view.holder?.away ?? null],
+    ['checkpoint_age', describeElsewhere(view)],
+    ['checkpoints', describeCheckpointing(view)],
+    ['consistency', describeConsistency(view)],
+    ['fenced', describeFenced(view)],
+    ['taken_over', describeSeizure(view)],
+    ...describeDiverged(view).map((line) => ['diverged', line] as const),
+    ['stale', view.stale ? 'the registry is out of reach; this is the last that was known' : null],
+  ]
+  return lines.filter((line): line is readonly [string, string] => line[1] !== null)
+}
+
+/** What a loss of the holder's host would cost now. Null: the volume is not in use, or is to have no checkpoints elsewhere. */
+function describeElsewhere({ holder, options, elsewhere }: VolumeView): string | null {
+  if (holder === null || options.copies === 1) return null
+  if (elsewhere !== null) return `${age(elsewhere.ageSeconds)} old on another host (${place(elsewhere)})`
+  return `no other host has the newest checkpoint: what was written since an older one is on ${holder.host} alone`
+}
+
+/** How checkpoints of a volume in use on this host go; null: there are none here. */
+function describeCheckpointing({ checkpointing, options }: VolumeView): string | null {
+  const wantedMs = options.checkpointMs
+  if (checkpointing === null || wantedMs === null) return null
+  const { intervalMs, pauseMs, error, failures } = checkpointing
+  const rarer = intervalMs > wantedMs ? ` instead of ${age(wantedMs / 1000)} (WHERRY_CHECKPOINT_SHARE)` : ''
+  const tries = failures === 1 ? 'the last try' : `the last ${failures} tries`
+  return [
+    `every ${age(intervalMs / 1000)}${rarer}`,
+    ...(pauseMs === null ? [] : [`containers paused ${Math.round(pauseMs)} ms for the last one`]),
+    ...(failures === 0 || error === null ? [] : [`${tries} failed: ${error}`]),
+  ].join(', ')
+}
+
+/** What is special about a volume's checkpoints; null: nothing is. */
+function describeConsistency({ options }: VolumeView): string | null {
+  return options.consistency === 'live'
+    ? 'live: in a checkpoint of a volume in use, files may be from different instants'
+    : null
+}
+
+/** Containers of this host that stand still; null: none. */
+function describeFenced({ fenced }: VolumeView): string | null {
+  if (fenced.length === 0) return null
+  return `${fenced.join(', ')}: paused, because this host has lost its lease; goes on when the registry answers, unless another host has taken the volume over`
+}
+
+/** The last take-over, and what it may have cost; null: there was none. */
+function describeSeizure({ seizure }: VolumeView): string | null {
+  if (seizure === null) return null
+  const { from, by, at, ageSeconds } = seizure
+  const whom = from === '' ? '' : ` from ${from}`
+  return `by ${by}${whom} at ${at}, at checkpoint ${place(seizure)}, which was ${age(ageSeconds)} old: what was written later is missing`
+}
+
+/** Trees with writes that the cluster never got, a line each: where they are and what to do. */
+function describeDiverged({ id, diverged, divergedElsewhere }: VolumeView): string[] {
+  const here = diverged.map(({ name, epoch, at, bytes }) => {
+    const what = `${bytes === null ? '' : `${size(bytes)} with `}writes of epoch ${epoch} that the cluster never got`
+    return `volumes/${id}/diverged/${name} in this host's state directory: ${what}, put aside at ${at}; copy out what you need, then remove that directory`
+  })
+  const there = divergedElsewhere.map(({ host, trees }) => `${trees} on ${host}: inspect the volume there`)
+  return [...here, ...there]
+}
+
+function place({ epoch, seq }: { readonly epoch: number; readonly seq: number }): string {
+  return `${epoch}.${seq}`
+}

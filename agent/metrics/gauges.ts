@@ -1,0 +1,114 @@
+import { Gauge, type Registry } from 'prom-client'
+import type { Health, VolumeView } from '../mobility/contract.ts'
+import type { CopyState } from '../model.ts'
+
+const COPY_STATES: readonly CopyState[] = ['current', 'behind', 'filling', 'diverged']
+
+/** What is known at a scrape. */
+export interface Facts {
+  readonly volumes: readonly VolumeView[]
+  /** How many hosts the cluster has. */
+  readonly hosts: number
+  readonly health: Health
+}
+
+type VolumeGauge = (volume: VolumeView, facts: Facts) => readonly Sample[]
+interface Sample {
+  readonly labels?: Readonly<Record<string, string>>
+  readonly value: number
+}
+
+const one = (value: number): readonly Sample[] => [{ value }]
+
+/** By name: what it says, its labels beside `volume`, and its samples for one volume. */
+const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly string[]; of: VolumeGauge }>> = {
+  wherry_volume_held: {
+    help: '1 when this host holds the volume, else 0.',
+    of: (volume) => one(isHeldHere(volume) ? 1 : 0),
+  },
+  wherry_checkpoint_age_seconds: {
+    help: 'Age of the newest checkpoint that another host has, of a volume that this host holds; +Inf: none has one.',
+    of: (volume, facts) => (wantsCheckpoints(volume, facts) ? one(volume.elsewhere?.ageSeconds ?? Infinity) : []),
+  },
+  wherry_copies: {
+    help: 'Copies of the volume in the cluster, by state.',
+    labels: ['state'],
+    of: ({ copies }) =>
+      COPY_STATES.map((state) => ({ labels: { state }, value: copies.filter((copy) => copy.state === state).length })),
+  },
+  wherry_copies_wanted: {
+    help: 'How many copies the volume should have in the cluster as it is.',
+    of: ({ options, holder, last }, { hosts }) =>
+      // A volume that was never used has nothing to copy.
+      one(holder === null && last === null ? 0 : Math.min(options.copies, Math.max(1, hosts))),
+  },
+  wherry_diverged_trees: {
+    help: 'Trees on this host with writes that the cluster never got. A person has to look at them, then remove them.',
+    of: ({ diverged }) => one(diverged.length),
+  },
+  wherry_seizure_loss_seconds: {
+    help: 'When the volume was last taken over: the time before it whose writes may be missing.',
+    of: ({ seizure }) => (seizure === null ? [] : one(seizure.ageSeconds)),
+  },
+  wherry_seizure_timestamp_seconds: {
+    help: 'When the volume was last taken over, in seconds since 1970.',
+    of: ({ seizure }) => (seizure === null ? [] : one(Date.parse(seizure.at) / 1000)),
+  },
+}
+
+/** By name: what it says of this host, and its value. */
+const HOST_GAUGES: Readonly<Record<string, { help: string; of: (health: Health) => number }>> = {
+  wherry_registry_available: {
+    help: '1 while the registry answers this host, else 0.',
+    of: ({ registry }) => Number(registry.available),
+  },
+  wherry_engine_reachable: {
+    help: '1 while the Docker engine of this host answers, else 0.',
+    of: ({ engine }) => Number(engine.reachable),
+  },
+  wherry_lease_seconds_left: {
+    help: "For how long this host's lease runs without another renewal; 0: it is over.",
+    of: ({ lease }) => lease.secondsLeft,
+  },
+  wherry_fenced_containers: {
+    help: 'Containers of this host that are paused because its lease is over or was.',
+    of: ({ fenced }) => fenced.length,
+  },
+}
+
+/** What is at the time of a scrape. */
+export class Gauges {
+  readonly #ofVolumes: readonly { readonly gauge: Gauge; readonly of: VolumeGauge }[]
+  readonly #ofHost: readonly { readonly gauge: Gauge; readonly of: (health: Health) => number }[]
+
+  constructor(registry: Registry) {
+    const registers = [registry]
+    this.#ofVolumes = Object.entries(VOLUME_GAUGES).map(([name, { help, labels = [], of }]) => {
+      return { gauge: new Gauge({ name, help, labelNames: ['volume', ...labels], registers }), of }
+    })
+    this.#ofHost = Object.entries(HOST_GAUGES).map(([name, { help, of }]) => {
+      return { gauge: new Gauge({ name, help, registers }), of }
+    })
+  }
+
+  /** Replaces all that was set before: volumes that are no more have no samples. */
+  set(facts: Facts): void {
+    for (const { gauge, of } of this.#ofHost) gauge.set(of(facts.health))
+    for (const { gauge, of } of this.#ofVolumes) {
+      gauge.reset()
+      for (const volume of facts.volumes) {
+        for (const { labels, value } of of(volume, facts)) gauge.set({ volume: volume.name, ...labels }, value)
+      }
+    }
+  }
+}
+
+/** Only the holder knows how its checkpoints go. */
+function isHeldHere({ checkpointing }: VolumeView): boolean {
+  return checkpointing !== null
+}
+
+function wantsCheckpoints(volume: VolumeView, { hosts }: Facts): boolean {
+  const { copies, checkpointMs } = volume.options
+  return isHeldHere(volume) && checkpointMs !== null && copies > 1 && hosts > 1
+}

@@ -1,0 +1,150 @@
+import test from 'ava'
+import { WherryError } from '../../../agent/errors.ts'
+import { Metrics } from '../../../agent/metrics/metrics.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { createMemoryMobility } from '../api/memory-mobility.ts'
+import { type MemoryHost, World } from '../mobility/world.ts'
+
+const DEADLINE_MS = 100_000
+
+/** The samples of a scrape, by name and labels in the order of the alphabet; every one of them must be of that host. */
+async function scrape(host: MemoryHost): Promise<Map<string, number>> {
+  return samplesOf(await host.metrics.scrape(host.agent), host.name)
+}
+
+function samplesOf(text: string, host: string): Map<string, number> {
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
+  return new Map(
+    lines.map((line) => {
+      const [, name, labels = '', value] = /^(\w+)\{(.*)\} (\S+)$/.exec(line) ?? []
+      const pairs = labels.match(/\w+="[^"]*"/g)?.toSorted() ?? []
+      if (!pairs.includes(`host="${host}"`)) throw new Error(`not a sample of ${host}: ${line}`)
+      const others = pairs.filter((pair) => !pair.startsWith('host='))
+      return [`${name}{${others.join()}}`, value === '+Inf' ? Number.POSITIVE_INFINITY : Number(value)]
+    }),
+  )
+}
+
+function run(host: MemoryHost): void {
+  host.users = [{ id: `c-${host.name}`, name: `db-${host.name}`, state: 'running', volumes: ['data'] }]
+}
+
+/** Three hosts; the first runs a container with the volume, whose checkpoint the second has. */
+async function heldWithCopy() {
+  const world = await World.start(3)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
+  await world.use(2, 'data', 'zero')
+  await world.clock.until(world.host(1).agent.mount('data', 'm', DEADLINE_MS))
+  const { id } = await world.record('data')
+  world.host(1).store.trees.set(id, 'one')
+  run(world.host(1))
+  await world.pass(30_000)
+  return { world, id, holder: world.host(1), other: world.host(2) }
+}
+
+test('the metrics of a volume in use say how much a loss of its host would cost, and what its checkpoints did', async (t) => {
+  const { holder, other } = await heldWithCopy()
+  const [here, there] = [await scrape(holder), await scrape(other)]
+  t.is(here.get('wherry_volume_held{volume="data"}'), 1)
+  t.is(there.get('wherry_volume_held{volume="data"}'), 0)
+  const age = here.get('wherry_checkpoint_age_seconds{volume="data"}') ?? Infinity
+  t.true(age >= 0 && age <= 12, `${age}`)
+  t.is(there.get('wherry_checkpoint_age_seconds{volume="data"}'), undefined, 'only the holder says it')
+  for (const found of [here, there]) {
+    t.is(found.get('wherry_copies{state="current",volume="data"}'), 2)
+    t.is(found.get('wherry_copies_wanted{volume="data"}'), 2)
+    t.is(found.get('wherry_registry_available{}'), 1)
+  }
+  t.is(here.get('wherry_checkpoints_total{result="taken",volume="data"}'), 1)
+  t.true((here.get('wherry_checkpoints_total{result="unchanged",volume="data"}') ?? 0) >= 1)
+  t.is(here.get('wherry_checkpoint_pause_seconds_count{volume="data"}'), 1)
+  t.is(there.get('wherry_moved_bytes_total{volume="data"}'), 'one'.length)
+  t.is(here.get('wherry_seizures_total{volume="data"}'), 0, 'an increase from zero can be seen')
+  t.is(here.get('wherry_seizure_loss_seconds{volume="data"}'), undefined)
+  t.true((here.get('wherry_lease_seconds_left{}') ?? 0) > 5)
+})
+
+test('the metrics tell of a fence, of a take-over with its loss, and of a diverged tree', async (t) => {
+  const { world, id, holder, other } = await heldWithCopy()
+  holder.store.trees.set(id, 'one and more')
+  holder.connected = false
+  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
+  await world.pass(40_000)
+  await world.clock.until(mounting)
+  run(other)
+  const cut = await scrape(holder)
+  t.is(cut.get('wherry_registry_available{}'), 0)
+  t.is(cut.get('wherry_lease_seconds_left{}'), 0)
+  t.is(cut.get('wherry_fenced_containers{}'), 1)
+
+  const taker = await scrape(other)
+  t.is(taker.get('wherry_seizures_total{volume="data"}'), 1)
+  const { ageSeconds, at } = (await world.record('data')).seizures.at(-1) ?? { ageSeconds: -1, at: '' }
+  t.is(taker.get('wherry_seizure_loss_seconds{volume="data"}'), ageSeconds)
+  t.is(taker.get('wherry_seizure_timestamp_seconds{volume="data"}'), Date.parse(at) / 1000)
+
+  holder.connected = true
+  await world.pass(20_000)
+  const back = await scrape(holder)
+  t.is(back.get('wherry_diverged_trees{volume="data"}'), 1)
+  t.is(back.get('wherry_fenced_containers{}'), 0)
+  t.is((await scrape(other)).get('wherry_diverged_trees{volume="data"}'), 0)
+  await world.pass(5_000)
+  const here = await holder.agent.get('data', new AbortController().signal)
+  t.like(here.diverged[0], { epoch: 2, bytes: 'one and more'.length })
+  t.like(here.seizure, { from: 'h1', by: 'h2' })
+  const there = await other.agent.get('data', new AbortController().signal)
+  t.deepEqual([there.diverged, there.divergedElsewhere], [[], [{ host: 'h1', trees: 1 }]])
+})
+
+test('what was idle for long is as old as its hold', async (t) => {
+  const world = await World.start(2)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
+  await world.use(2, 'data', 'zero')
+  await world.use(1, 'data', 'zero')
+  await world.pass(100_000)
+  await world.clock.until(world.host(1).agent.mount('data', 'm', DEADLINE_MS))
+  await world.pass(1_000)
+  for (const host of world.hosts) {
+    const { elsewhere, last } = await host.agent.get('data', new AbortController().signal)
+    t.true((elsewhere?.ageSeconds ?? Infinity) <= 2, `${elsewhere?.ageSeconds}`)
+    t.true(world.clock.now().getTime() - Date.parse(last?.at ?? '') > 100_000)
+  }
+})
+
+test('a volume without a checkpoint elsewhere has an age without end, one that wants none has no age', async (t) => {
+  const world = await World.start(2)
+  const { agent } = world.host(1)
+  for (const [name, options] of [
+    ['data', DEFAULT_OPTIONS],
+    ['alone', { ...DEFAULT_OPTIONS, copies: 1 }],
+    ['still', { ...DEFAULT_OPTIONS, checkpointMs: null }],
+  ] as const) {
+    await agent.create(name, options)
+    await world.clock.until(agent.mount(name, 'm', DEADLINE_MS))
+  }
+  const found = await scrape(world.host(1))
+  const ageOf = (volume: string) => found.get(`wherry_checkpoint_age_seconds{volume="${volume}"}`)
+  t.deepEqual([ageOf('data'), ageOf('alone'), ageOf('still')], [Number.POSITIVE_INFINITY, undefined, undefined])
+})
+
+test('volumes that are removed leave the metrics; what was counted stays while the registry is away', async (t) => {
+  const metrics = new Metrics()
+  const mobility = createMemoryMobility()
+  await mobility.create('data', DEFAULT_OPTIONS)
+  metrics.tally.checkpoint('data', 'over_budget')
+  metrics.tally.paused('data', 510)
+  metrics.tally.moved('data', 7)
+  const keys = async () =>
+    [...samplesOf(await metrics.scrape(mobility), 'host-1').keys()].filter((key) => key.includes('"data"'))
+  t.true((await keys()).includes('wherry_checkpoints_total{result="over_budget",volume="data"}'))
+  t.true((await keys()).includes('wherry_checkpoint_pause_seconds_bucket{le="1",volume="data"}'))
+  const { list } = mobility
+  mobility.list = async () => {
+    throw new WherryError('REGISTRY_UNAVAILABLE', 'No leader.')
+  }
+  t.true((await keys()).includes('wherry_moved_bytes_total{volume="data"}'))
+  mobility.list = list
+  await mobility.remove('data')
+  t.deepEqual(await keys(), [])
+})

@@ -1,0 +1,9 @@
+import type { Tally } from '../../../agent/mobility/parts.ts'
+
+/** For worlds in which nobody counts. */
+export const SILENT_TALLY: Tally = {
+  checkpoint: () => undefined,
+  paused: () => undefined,
+  seized: () => undefined,
+  moved: () => undefined,
+}

@@ -4,7 +4,7 @@ import type { CopyRecord, VolumeRecord } from '../model.ts'
 const FREE_SHARE = 0.1
 /** A tenth of a huge disk is room enough for everybody; no more than this is asked for. */
 const MOST_FREE_BYTES = 20e9
-/** A copy that is behind on a disk with less than half of that is not going to catch up: another host takes its place. */
+/** A copy on a disk with less than half of that cannot take in what is written: another host takes its place, if there is one. */
 const STUCK_PART = 0.5
 
 /** What placement must know of a host. */
@@ -21,9 +21,9 @@ export interface PlacementHost {
   readonly comingBytes: number
 }
 
-/** How good a place a host is for a copy of a volume, best first; null: none. */
-type Standing = 'current' | 'behind' | 'filling' | 'new' | null
-const STANDINGS = ['current', 'behind', 'filling', 'new'] as const
+/** How good a place a host is for a copy of a volume, best first; null: none. What is stuck is old, and better than nothing. */
+type Standing = 'current' | 'behind' | 'filling' | 'new' | 'stuck' | null
+const STANDINGS = ['current', 'behind', 'filling', 'new', 'stuck'] as const
 
 /**
  * Which hosts should have a copy, the holder first: as many as the volume's options say, or as there are places. What is good stays
@@ -67,11 +67,13 @@ export function mayGiveUp(
 function standingOf(record: VolumeRecord, host: PlacementHost): Standing {
   const copy = record.copies[host.id]
   if (host.gone || host.draining || copy?.state === 'diverged') return null
-  if (isNewest(record, copy)) return 'current'
+  const isFull = host.totalBytes > 0 && host.freeBytes < leastFreeBytes(host) * STUCK_PART
+  // The newest checkpoint that any copy could take, as long as nothing newer is written.
+  if (isNewest(record, copy)) return isFull && record.holder !== null ? 'stuck' : 'current'
   // What was only sent ahead is no copy yet.
   if (copy === undefined || (copy.state === 'filling' && !copy.kept)) return hasRoom(record, host) ? 'new' : null
-  if (host.totalBytes > 0 && host.freeBytes < leastFreeBytes(host) * STUCK_PART) return null
-  return copy.state === 'filling' ? 'filling' : 'behind'
+  if (copy.state === 'filling') return isFull ? null : 'filling'
+  return isFull ? 'stuck' : 'behind'
 }
 
 function hasRoom(record: VolumeRecord, host: PlacementHost): boolean {

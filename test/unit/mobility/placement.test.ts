@@ -81,6 +81,25 @@ test('no copy goes to a host that is drained, full, gone, or about to be full; t
   t.deepEqual(placeCopies(record({ ...copies, b: copy('behind') }), [host('a'), full, host('c')]), ['a', 'c'])
 })
 
+test('while a volume is in use, a copy on a full disk cannot take in its checkpoints: another host gets one, and until then, or without one, it stays', (t) => {
+  const full = host('b', { freeBytes: 1e9 })
+  for (const state of ['current', 'behind'] as const) {
+    const held = record({ a: copy('current'), b: copy(state) }, heldBy('a'))
+    t.deepEqual(placeCopies(held, [host('a'), full, host('c')]), ['a', 'c'])
+    t.false(
+      mayGiveUp(held, 'b', [host('a'), full, host('c')], () => true),
+      'not before the other one is current',
+    )
+    const replaced = { ...held, copies: { ...held.copies, c: copy('current') } }
+    t.true(mayGiveUp(replaced, 'b', [host('a'), full, host('c')], () => true))
+    t.deepEqual(placeCopies(held, [host('a'), full]), ['a', 'b'])
+    t.false(
+      mayGiveUp(held, 'b', [host('a'), full], () => true),
+      'an old copy is better than none',
+    )
+  }
+})
+
 test('a diverged copy counts for nothing, and its host gets no other one', (t) => {
   const copies = { a: copy('current'), b: copy('diverged') }
   t.deepEqual(placeCopies(record(copies), [host('a'), host('b')]), ['a'])

@@ -4,7 +4,7 @@ import type { Bus } from './contract.ts'
 import type { NatsConnection } from './nats.ts'
 
 /** All subjects of this project begin so; the number changes with messages that older agents would misunderstand. */
-export const SUBJECT_PREFIX = 'wherry.v1.'
+const SUBJECT_PREFIX = 'wherry.v1.'
 
 /** News between agents over NATS, and for `registry` the connection itself. */
 export class NatsBus implements Bus, AsyncDisposable {

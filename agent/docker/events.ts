@@ -53,7 +53,7 @@ async function followOnce(
 }
 
 /** Reads one line of the stream; null for anything that is no event of interest. */
-export function parseEvent(line: string): EngineEvent | null {
+function parseEvent(line: string): EngineEvent | null {
   if (line.trim() === '') return null
   let raw: unknown
   try {

@@ -3,7 +3,7 @@ import type { HostRecord, VolumeRecord } from '../model.ts'
 import type { Core } from './core.ts'
 import { NODES_SUBJECT, type NodesMessage, TELL_NODES_EVERY_MS } from './placement-node.ts'
 
-export const LABEL_PREFIX = 'wherry.'
+const LABEL_PREFIX = 'wherry.'
 /** The node label by which copies are spread. */
 const ZONE_LABEL = 'zone'
 /** Records change with every checkpoint; a node's labels are written at most this often. */

@@ -84,7 +84,7 @@ export async function finishRemoval(core: Core, record: VolumeRecord, signal: Ab
 }
 
 /** Moves this host's copy of a removed volume to the trash. The caller has proof of the removal. */
-export async function putAway(core: Core, id: string): Promise<void> {
+async function putAway(core: Core, id: string): Promise<void> {
   const { store, log } = core.parts
   const job = core.copying.job(id)
   job?.stop()

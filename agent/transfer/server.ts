@@ -39,8 +39,6 @@ export interface TransferServerOptions {
   readonly memory?: Recycler
   /** What all connections together may send of trees; null or left out: no limit. */
   readonly bandwidthBytesPerSecond?: number | null
-  /** Aborting it is the same as disposing the server. */
-  readonly signal?: AbortSignal
   /** Called when a request was decided on and after each frame of an answer, for tests that stop there. */
   readonly faultPoint?: FaultPoint
 }
@@ -112,8 +110,7 @@ class Listener implements TransferServer {
   }
 
   async start(): Promise<void> {
-    const { host, port, identity, log, signal } = this.#options
-    signal?.throwIfAborted()
+    const { host, port, identity, log } = this.#options
     this.port = await listenOn(this.#server, host, port)
     this.#stack.defer(() => this.#close())
     this.#stack.defer(identity.onChange(() => this.#server.setSecureContext(tlsOptions(identity))))
@@ -128,13 +125,10 @@ class Listener implements TransferServer {
       socket.destroy()
     })
     this.#server.on('secureConnection', (socket) => this.#serve(socket))
-    const stop = () => void this[Symbol.asyncDispose]()
-    signal?.addEventListener('abort', stop, { once: true })
-    this.#stack.defer(() => signal?.removeEventListener('abort', stop))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    // Kept, so that whoever disposes second (after the signal did) waits for the end as well.
+    // Kept, so that whoever disposes second waits for the end as well.
     this.#closing ??= this.#stack.disposeAsync()
     return this.#closing
   }

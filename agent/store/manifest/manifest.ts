@@ -161,10 +161,6 @@ export class Manifest {
     for (let at = 0; at < this.#buffer.length; at += CHUNK_BYTES) yield this.#buffer.subarray(at, at + CHUNK_BYTES)
   }
 
-  get encodedBytes(): number {
-    return this.#buffer.length
-  }
-
   #offset(index: number): number {
     const offset = this.#offsets[index]
     if (offset === undefined) throw new RangeError(`entry ${index} of ${this.count}`)

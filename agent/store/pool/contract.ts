@@ -20,9 +20,6 @@ export interface NewFile {
   readonly sizeBytes: number
 }
 
-/** What became of one file of a batch: 0 is good, 1 says that the content is not what was said, else an errno number. */
-export type Outcome = number
-
 /** Hashes of blocks, 32 bytes each, and tags that bind them to their contents (tag.ts), 16 bytes each. Tags stay on this host. */
 export interface TaggedBlocks {
   readonly hashes: Buffer
@@ -75,7 +72,8 @@ export interface BlockPool extends AsyncDisposable {
   ): Promise<{ data: Buffer; outcomes: Uint16Array }>
   /**
    * Checks each content against its hash and, where it is right, makes the file in the directory with its attributes (an older file of that
-   * name is replaced). The payload's memory is given away. Not synced.
+   * name is replaced). The payload's memory is given away. Answers what became of each: 0 is good, 1 says that the content is not what was said, else
+   * an errno number. Not synced.
    */
   createFiles(directoryFd: number, files: readonly NewFile[], payload: Buffer): Promise<Uint16Array>
   /**

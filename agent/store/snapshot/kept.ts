@@ -83,7 +83,7 @@ export function keptPaths(directory: string): string[] {
 }
 
 /** Moves a snapshot kept as `last` from one directory to another, in place of the one there; false: there is none. Durable on return; may be repeated after a crash. */
-export async function adoptKept(from: string, to: string, faultPoint: FaultPoint = noFault): Promise<boolean> {
+export async function adoptKept(from: string, to: string, faultPoint: FaultPoint): Promise<boolean> {
   if ((await loadManifest(manifestPath(from, 'last'))) === null) return false
   for (const part of PARTS) {
     try {

@@ -17,7 +17,7 @@ function tagBytesOf(listBytes: number): number {
 }
 
 /** Where the list of each large file begins in a file that has them in the order of the manifest, each with its tags. */
-export class ListOffsets {
+class ListOffsets {
   /** Indexes of the large files, ascending, and where their lists begin. */
   readonly #indexes: number[] = []
   readonly #offsets: number[] = []

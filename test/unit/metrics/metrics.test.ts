@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { WherryError } from '../../../agent/errors.ts'
 import { Metrics } from '../../../agent/metrics/metrics.ts'
@@ -126,6 +127,15 @@ test('a volume without a checkpoint elsewhere has an age without end, one that w
   const found = await scrape(world.host(1))
   const ageOf = (volume: string) => found.get(`wherry_checkpoint_age_seconds{volume="${volume}"}`)
   t.deepEqual([ageOf('data'), ageOf('alone'), ageOf('still')], [Number.POSITIVE_INFINITY, undefined, undefined])
+})
+
+test('every metric is described in docs/metrics.md, and no other', async (t) => {
+  const text = await new Metrics().scrape(createMemoryMobility())
+  const told = [...text.matchAll(/^# HELP (wherry_\w+) /gm)].map(([, name]) => name)
+  const page = readFileSync(new URL('../../../docs/metrics.md', import.meta.url), 'utf8')
+  const described = [...page.matchAll(/^\| `(wherry_\w+)` \| /gm)].map(([, name]) => name)
+  t.true(told.length > 10)
+  t.deepEqual(described.toSorted(), told.toSorted())
 })
 
 test('volumes that are removed leave the metrics; what was counted stays while the registry is away', async (t) => {

@@ -3,6 +3,7 @@ import type { VolumeOptions } from '../model.ts'
 import type { CheckpointView } from './contract.ts'
 import type { Core } from './core.ts'
 import { HeldVolume } from './held-volume.ts'
+import type { CopyProgress } from './offering.ts'
 import { fairIntervals } from './pacing.ts'
 
 /** How exactly times are kept; each look costs a comparison per held volume. */
@@ -55,9 +56,9 @@ export class Checkpointing {
     return { state, ageSeconds: null, pauseMs: null, intervalMs: options.checkpointMs ?? 0, error: null, failures: 0 }
   }
 
-  /** Why another host does not have the newest checkpoint of a volume in use here; null: nothing is known. */
-  describeCopy(id: string, host: string): string | null {
-    return this.#held.get(id)?.describeCopy(host) ?? null
+  /** How another host gets on with the checkpoints of a volume; null: it is not in use here. */
+  progress(id: string, host: string): CopyProgress | null {
+    return this.#held.get(id)?.progress(host) ?? null
   }
 
   /**

@@ -10,19 +10,27 @@ const PATHS_NAMED = 3
  * told this host: what keeps a copy from coming, its own host knows and, while the volume is in use, the holder.
  */
 export function describeCopy(core: Core, record: VolumeRecord, host: string, local: LocalCopy | null): string | null {
-  const isSelf = host === core.parts.self.id
-  const away = isSelf ? null : core.hosts.describeAway(host)
-  if (away !== null) return away
-  if (isSelf && local?.damaged != null) return `damaged: ${named(local.damaged)}`
-  if (record.holder?.host === host || record.copies[host]?.state === 'current') return null
-  return isSelf ? describeOwn(core, record) : core.checkpointing.describeCopy(record.id, host)
+  if (host !== core.parts.self.id) return describeOther(core, record, host)
+  if (local?.damaged != null) return `damaged: ${named(local.damaged)}`
+  if (record.holder?.host === host) return null
+  return core.copying.failure(record.id)?.message ?? (isCurrent(record, host) ? null : describeJob(core, record))
 }
 
-function describeOwn(core: Core, { id }: VolumeRecord): string | null {
-  const job = core.copying.job(id)
-  if (job === undefined) return core.copying.failure(id)?.message ?? null
-  if (job.lastError !== null) return job.lastError.message
-  const { from, state } = job.view('')
+function describeOther(core: Core, record: VolumeRecord, host: string): string | null {
+  const away = core.hosts.describeAway(host)
+  if (away !== null || record.holder?.host === host) return away
+  // The newest checkpoint is the registry's only when some other host has it: who is current there may lack it all the same.
+  const progress = core.checkpointing.progress(record.id, host)
+  if (progress === null || progress.failure !== null) return progress?.failure ?? null
+  return progress.asking && !isCurrent(record, host) ? 'a checkpoint is on its way there' : null
+}
+
+function isCurrent(record: VolumeRecord, host: string): boolean {
+  return record.copies[host]?.state === 'current'
+}
+
+function describeJob(core: Core, { id }: VolumeRecord): string | null {
+  const { from, state } = core.copying.job(id)?.view('') ?? { from: '' }
   if (from === '') return null
   return state === 'running' ? `being pulled from ${from}` : 'sent ahead; waits for the holder to release the volume'
 }

@@ -32,6 +32,8 @@ export class Copying {
   readonly #pulling: Pulling
   readonly #jobs = new Map<string, CopyJob>()
   readonly #ended: CopyJob[] = []
+  /** How the last job of a volume failed, by its id, oldest first; none is here after one that did not. */
+  readonly #failures = new Map<string, Error>()
 
   constructor(parts: Parts, hosts: HostDirectory, locks: Lanes, wakes: Wakes) {
     this.#parts = parts
@@ -78,9 +80,9 @@ export class Copying {
     return this.#jobs.get(id)
   }
 
-  /** Why the volume was not brought here when that was tried last; null: it was, or it is being tried now. */
+  /** Why the volume, or a checkpoint of it, was not brought here when that was tried last; null: it was. */
   failure(id: string): Error | null {
-    return this.#jobs.has(id) ? null : (this.#ended.find((job) => job.id === id)?.failure() ?? null)
+    return this.#jobs.get(id)?.lastError ?? this.#failures.get(id) ?? null
   }
 
   /** Running jobs first, then ended ones, newest first. */
@@ -112,6 +114,7 @@ export class Copying {
     }
     this.#jobs.delete(job.id)
     job.end(failure)
+    this.#remember(job.id, failure)
     if (failure !== null && !signal.aborted && !job.onlyOffered) {
       const level = job.wanted() ? 'warn' : 'info'
       this.#parts.log[level]({ err: failure, volume: job.name }, 'copying a volume here was given up')
@@ -119,6 +122,15 @@ export class Copying {
     if (job.shown && !job.onlyOffered) this.#ended.unshift(job)
     this.#ended.length = Math.min(this.#ended.length, MAX_ENDED_JOBS)
     this.#wakes.wake(job.name)
+  }
+
+  #remember(id: string, failure: Error | null): void {
+    this.#failures.delete(id)
+    if (failure !== null) this.#failures.set(id, failure)
+    for (const oldest of this.#failures.keys()) {
+      if (this.#failures.size <= MAX_ENDED_JOBS) break
+      this.#failures.delete(oldest)
+    }
   }
 
   async #run(job: CopyJob, signal: AbortSignal): Promise<void> {

@@ -5,7 +5,7 @@ import type { LocalCopy } from '../store/contract.ts'
 import type { CheckpointView } from './contract.ts'
 import type { Core } from './core.ts'
 import { captureInstant } from './instant.ts'
-import { type Offered, Offering, otherHosts } from './offering.ts'
+import { type CopyProgress, type Offered, Offering, otherHosts } from './offering.ts'
 import { backOffMs, type Wish } from './pacing.ts'
 import { runRounds } from './rounds.ts'
 import { untilAbort } from './until-abort.ts'
@@ -114,9 +114,9 @@ export class HeldVolume {
     }
   }
 
-  /** Why another host does not have the newest checkpoint, as far as is known. */
-  describeCopy(host: string): string | null {
-    return this.#offering.describe(host)
+  /** How another host gets on with the checkpoints. */
+  progress(host: string): CopyProgress {
+    return this.#offering.progress(host)
   }
 
   async #try(stopped: AbortSignal): Promise<void> {

@@ -21,6 +21,12 @@ export interface Offered {
   readonly incarnation: string
 }
 
+/** How a host gets on with the checkpoints it is offered. */
+export interface CopyProgress {
+  readonly failure: string | null
+  readonly asking: boolean
+}
+
 /** Brings the checkpoints of one hold to the other hosts with copies, and tells the registry who has them. */
 export class Offering {
   readonly #core: Core
@@ -45,9 +51,9 @@ export class Offering {
     return Array.from(this.#failures, ([host, why]) => `${this.#core.hosts.labelWithAge(host)}: ${why}`)
   }
 
-  /** Why one host does not have the newest checkpoint; null: nothing is known to be wrong with it. */
-  describe(host: string): string | null {
-    return this.#failures.get(host) ?? (this.#asking.has(host) ? 'a checkpoint is on its way there' : null)
+  /** Why one host does not have the newest checkpoint (null: nothing is known to be wrong), and whether one is on its way there. */
+  progress(host: string): CopyProgress {
+    return { failure: this.#failures.get(host) ?? null, asking: this.#asking.has(host) }
   }
 
   /**

@@ -188,15 +188,21 @@ export class HeldKit {
   readonly clock = new VirtualClock()
   readonly registry = new MemoryRegistry()
   readonly hosts: HeldHost[] = []
+  #revision = 0
 
   static async start(count: number, options: Partial<VolumeOptions> = {}): Promise<HeldKit> {
     const kit = new HeldKit()
     for (let n = 1; n <= count; n++) kit.hosts.push(new HeldHost(kit, `h${n}`))
-    const records = kit.hosts.map(({ name }, index) => ({ revision: index + 1, value: heartbeat(name, kit.clock) }))
-    for (const { core } of kit.hosts) core.hosts.see(records)
+    kit.beat()
     await kit.#hold({ ...DEFAULT_OPTIONS, ...options })
     void kit.host('h1').core.checkpointing.run()
     return kit
+  }
+
+  /** Every host sends a heartbeat, and hears those of the others. */
+  beat(): void {
+    const records = this.hosts.map(({ name }) => ({ revision: ++this.#revision, value: heartbeat(name, this.clock) }))
+    for (const { core } of this.hosts) core.hosts.see(records)
   }
 
   host(name: string): HeldHost {

@@ -72,7 +72,8 @@ export async function writeTakeOver(
   const write = await registry.updateVolume(next(record), revision)
   if (write.outcome === 'done') return write.entry.value
   if (write.outcome === 'refused') return changedHands(record.name)
-  const look = (now: VolumeRecord | null) => (now !== null && mine(now) ? { ...now } : now)
+  // Its answer was lost, or it is still on its way: only a write after which it cannot come through any more tells that it did not.
+  const look = (now: VolumeRecord | null) => (now === null ? null : { ...now })
   const { entry: found } = await changeVolume(core.parts, record.name, look, signal, revision)
   return found !== null && mine(found.value) ? found.value : changedHands(record.name)
 }

@@ -71,6 +71,34 @@ for (const hours of [1, -1]) {
   })
 }
 
+test('promise 11: a take-over that comes through after it was given up for lost leaves no hold that nobody has', async (t) => {
+  const { world, id, holder, other } = await heldWithCopy()
+  holder.connected = false
+  world.host(3).connected = false
+  const { registry } = world
+  const { update, read } = { update: registry.updateVolume.bind(registry), read: registry.volume.bind(registry) }
+  let late: (() => Promise<unknown>) | undefined
+  let isLate = false
+  registry.updateVolume = async (record, revision) => {
+    if (late !== undefined || record.holder?.host !== 'h2') return await update(record, revision)
+    late = () => update(record, revision)
+    return { outcome: 'unknown', cause: new Error('no answer') }
+  }
+  registry.volume = async (name) => {
+    const found = await read(name)
+    if (late === undefined || isLate) return found
+    isLate = true
+    await late()
+    return found
+  }
+  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
+  await world.pass(60_000)
+  t.true(isLate)
+  await world.clock.until(mounting)
+  const { holder: said } = await world.record('data')
+  t.is(said?.incarnation, (await other.store.copy(id))?.held?.incarnation)
+})
+
 test('promise 6: a holder that cannot renew its lease is fenced before anybody else mounts', async (t) => {
   const { world, holder, other } = await heldWithCopy()
   holder.connected = false

@@ -13,6 +13,8 @@ export function describeCopy(core: Core, record: VolumeRecord, host: string, loc
   if (host !== core.parts.self.id) return describeOther(core, record, host)
   if (local?.damaged != null) return `damaged: ${named(local.damaged)}`
   if (record.holder?.host === host) return null
+  // Of an idle volume there is nothing newer; of one in use there may be.
+  if (isCurrent(record, host) && record.holder === null) return null
   return core.copying.failure(record.id)?.message ?? (isCurrent(record, host) ? null : describeJob(core, record))
 }
 

@@ -1,4 +1,4 @@
-import { WherryError } from '../errors.ts'
+import { codeOf, WherryError } from '../errors.ts'
 import type { Lanes } from '../lanes.ts'
 import type { Checkpoint, VolumeRecord } from '../model.ts'
 import { readVolume } from './commit.ts'
@@ -126,7 +126,8 @@ export class Copying {
 
   #remember(id: string, failure: Error | null): void {
     this.#failures.delete(id)
-    if (failure !== null) this.#failures.set(id, failure)
+    // What was sent ahead and not wanted in the end is no failure.
+    if (failure !== null && codeOf(failure) !== 'VOLUME_HELD_ELSEWHERE') this.#failures.set(id, failure)
     for (const oldest of this.#failures.keys()) {
       if (this.#failures.size <= MAX_ENDED_JOBS) break
       this.#failures.delete(oldest)

@@ -1,10 +1,12 @@
 import { availableParallelism, loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { benchCheckpoint } from './checkpoint.ts'
+import { benchFailover } from './failover.ts'
 import type { LabReport, LabSettings } from './lab-report.ts'
 
 const BENCHES: Readonly<Record<string, (settings: LabSettings) => Promise<LabReport>>> = {
   checkpoint: benchCheckpoint,
+  failover: benchFailover,
 }
 /** Fewer have no median worth the name. */
 const MIN_ROUNDS = 3

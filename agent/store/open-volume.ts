@@ -1,0 +1,123 @@
+import type { FaultPoint } from '../fault-point.ts'
+import type { Recycler } from '../recycler.ts'
+import type { ApplyParts } from './apply/application.ts'
+import type { CaptureParts } from './capture/capture.ts'
+import { tickAndSync } from './capture/tick.ts'
+import type { LocalCopy } from './contract.ts'
+import { requireRecord } from './copies/record.ts'
+import type { Records } from './copies/records.ts'
+import type { DivergingParts } from './diverged/diverging.ts'
+import type { TreeReader } from './exchange.ts'
+import type { Layout } from './layout.ts'
+import type { BlockPool } from './pool/contract.ts'
+import { copyRunning, damaged, neverKept, notHeld, unfinished } from './refusals.ts'
+import type { KeptKind } from './snapshot/kept.ts'
+import { openReader } from './snapshot/reader.ts'
+import { Spool } from './spool/spool.ts'
+import { committed } from './stage/journal.ts'
+import { Stage } from './stage/stage.ts'
+
+/** What the volumes of a state directory share. */
+export interface SharedParts {
+  readonly records: Records
+  readonly pool: BlockPool
+  readonly memory: Recycler
+  readonly faultPoint: FaultPoint
+}
+
+/**
+ * One volume as this process works on it: what it remembers of its stage and its spool, whether a writer is open, and what has to hold before
+ * a work on its tree. `name` is the volume's, for messages.
+ */
+export class OpenVolume {
+  readonly layout: Layout
+  /** A writer is open. */
+  writing = false
+  readonly #shared: SharedParts
+  /** Kept once it was staged for: it knows what it has checked already. */
+  #stage: Stage | null = null
+  #spool: Spool | null = null
+
+  constructor(layout: Layout, shared: SharedParts) {
+    this.layout = layout
+    this.#shared = shared
+  }
+
+  stage(name: string): Stage {
+    this.#stage ??= new Stage(this.layout, name, this.#shared.pool)
+    return this.#stage
+  }
+
+  spool(name: string): Spool {
+    const { memory } = this.#shared
+    this.#spool ??= new Spool({ ...this.captureParts(name), memory, update: this.update })
+    return this.#spool
+  }
+
+  captureParts(name: string): CaptureParts {
+    const { pool, faultPoint } = this.#shared
+    // Whatever is staged for this tree must be told of what the disk loses.
+    const sync = () => this.#stage?.sync() ?? tickAndSync(this.layout.tick)
+    return { layout: this.layout, volume: name, pool, sync, faultPoint }
+  }
+
+  applyParts(name: string): ApplyParts {
+    const { pool, faultPoint } = this.#shared
+    return { layout: this.layout, volume: name, stage: this.stage(name), pool, update: this.update, faultPoint }
+  }
+
+  divergingParts(): DivergingParts {
+    return { layout: this.layout, update: this.update, faultPoint: this.#shared.faultPoint }
+  }
+
+  /** Opens a kept tree for another host, see TreeStore.reader. Rejects as `requireWhole`, and NOT_AT_CHECKPOINT when it is not here. */
+  async reader(kind: 'last' | 'spool' | 'live'): Promise<TreeReader> {
+    const { name } = await this.requireWhole()
+    const reader =
+      kind === 'spool' ? await this.spool(name).reader(() => this.requireWhole()) : await this.#kept(name, kind)
+    if (reader === null) throw neverKept(name, kind)
+    return reader
+  }
+
+  #kept(name: string, kind: KeptKind): Promise<TreeReader | null> {
+    const { directory, data } = this.layout
+    const { pool, memory } = this.#shared
+    return openReader({ directory, kind, data, volume: name, pool, memory })
+  }
+
+  /** Changes the copy's record, durably. */
+  readonly update = (change: Partial<Omit<LocalCopy, 'id'>>): Promise<LocalCopy> => {
+    return this.#shared.records.update(this.layout, change)
+  }
+
+  /** Rejects COPY_DAMAGED for a tree that an apply left between two checkpoints. */
+  async requireFinished(): Promise<LocalCopy> {
+    const copy = await requireRecord(this.layout)
+    if (copy.applying || (await committed(this.layout)) !== null) throw unfinished(copy.name)
+    return copy
+  }
+
+  /** Rejects COPY_DAMAGED for a tree that an apply left between two checkpoints, or that was found damaged. */
+  async requireWhole(): Promise<LocalCopy> {
+    const copy = await this.requireFinished()
+    if (copy.damaged !== null) throw damaged(copy.name, copy.damaged)
+    return copy
+  }
+
+  /** Rejects as `requireWhole`, and STALE_EPOCH when this host does not hold the volume. */
+  async requireHeld(): Promise<LocalCopy> {
+    const copy = await this.requireWhole()
+    if (copy.held === null) throw notHeld(copy.name)
+    return copy
+  }
+
+  requireNoWriter(): void {
+    if (this.writing) throw copyRunning(this.layout.id, 'Stop that copy first.')
+  }
+
+  /** Gives back what is held open. */
+  async close(): Promise<void> {
+    await this.#stage?.close()
+    await this.#spool?.close()
+  }
+}

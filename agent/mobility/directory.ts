@@ -2,6 +2,9 @@ import type { HostRecord } from '../model.ts'
 import type { Versioned } from '../registry/contract.ts'
 import type { Clock, HostDirectory } from './parts.ts'
 
+/** No server answers with what was before more restarts of an agent than that: stale reads last seconds. */
+const INCARNATIONS_KEPT = 16
+
 interface Heard {
   readonly record: HostRecord
   readonly revision: number
@@ -16,6 +19,8 @@ export class Directory implements HostDirectory {
   readonly #clock: Clock
   readonly #leaseMs: number
   readonly #heard = new Map<string, Heard>()
+  /** The newest that were heard of, by host, oldest first. */
+  readonly #incarnations = new Map<string, Set<string>>()
 
   constructor(clock: Clock, leaseMs: number) {
     this.#clock = clock
@@ -28,12 +33,33 @@ export class Directory implements HostDirectory {
     for (const { value: record, revision } of entries) {
       const before = this.#heard.get(record.id)
       // A stale read must not make a heartbeat look as if it had changed.
-      if (before !== undefined && revision <= before.revision) continue
+      if (before !== undefined && !this.#isNewer(record, revision, before)) continue
       const ageMs = Math.max(0, this.#clock.now().getTime() - Date.parse(record.at))
       // Another host's word that a lease is over is no sign of life.
       const changedMs = before === undefined ? seenMs - ageMs : record.expiredBy === null ? seenMs : before.changedMs
       this.#heard.set(record.id, { record, revision, changedMs, seenMs })
+      this.#remember(record)
     }
+  }
+
+  #remember({ id, incarnation }: HostRecord): void {
+    const known = this.#incarnations.get(id) ?? new Set()
+    this.#incarnations.set(id, known.add(incarnation))
+    for (const oldest of known) {
+      if (known.size <= INCARNATIONS_KEPT) break
+      known.delete(oldest)
+    }
+  }
+
+  /**
+   * Revisions begin anew when the registry has lost everything, and would then be the same by chance as one that was seen before: the host's own count of its
+   * renewals tells, and an agent that was never heard of. Being wrong about the latter (a stale read of an agent that came and went) makes a host look alive for some time longer.
+   */
+  #isNewer(record: HostRecord, revision: number, before: Heard): boolean {
+    if (record.incarnation !== before.record.incarnation)
+      return revision > before.revision || this.#incarnations.get(record.id)?.has(record.incarnation) !== true
+    if (record.renewal !== before.record.renewal) return record.renewal > before.record.renewal
+    return revision > before.revision
   }
 
   /** The newest heartbeat that was read, and since when it has stood still before this host's own eyes. */

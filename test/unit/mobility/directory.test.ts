@@ -75,3 +75,28 @@ test('a heartbeat left behind by a host that is long gone does not make it alive
   t.false(hosts.alive('a'))
   t.deepEqual([...hosts.containers('a', 'v')], ['db'])
 })
+
+test('promise 6: heartbeats of a registry that was lost and counts its revisions anew are heard, those of a stale read are not', (t) => {
+  const clock = clockAt()
+  const hosts = new Directory(clock, LEASE_MS)
+  const beat = (revision: number, more: Partial<HostRecord>) => {
+    hosts.see([{ revision, value: { ...record(clock.now().toISOString()), ...more } }])
+  }
+  beat(50, { renewal: 40 })
+  clock.advance(LEASE_MS)
+  t.false(hosts.alive('a'))
+  beat(50, { renewal: 41 })
+  t.true(hosts.alive('a'), 'the same revision by chance')
+  t.is(hosts.heartbeat('a')?.entry.value.renewal, 41)
+  clock.advance(LEASE_MS)
+  beat(3, { renewal: 42 })
+  t.true(hosts.alive('a'), 'a lower one')
+  t.is(hosts.heartbeat('a')?.entry.revision, 3)
+  clock.advance(LEASE_MS)
+  beat(2, { renewal: 1, incarnation: 'new' })
+  t.true(hosts.alive('a'), 'of an agent that was never heard of')
+  clock.advance(LEASE_MS)
+  beat(1, { renewal: 43 })
+  beat(2, { renewal: 1, incarnation: 'new' })
+  t.false(hosts.alive('a'), 'what an agent before said is no sign of life')
+})

@@ -3,6 +3,7 @@ import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { CopyAnswer } from '../transfer/contract.ts'
 import type { Core } from './core.ts'
 import { compareCheckpoints, isInLine } from './lineage.ts'
+import { isNewest } from './placement.ts'
 
 /** A host that lives answers in milliseconds; a Mount waits for all of them. */
 const ANSWER_MS = 2_000
@@ -27,6 +28,8 @@ export interface Candidates {
   readonly hosts: readonly string[]
   /** Highest epoch on any disk that answered. */
   readonly epochSeen: number
+  /** The volume has been released just now: a host with its newest checkpoint has not written down yet that its hold is over, and its copy does not count so far. */
+  readonly releasing: boolean
   /** Hosts with a copy by the record that did not answer. */
   readonly silent: readonly string[]
   /** One line for people: who has what. */
@@ -55,6 +58,7 @@ export async function findCandidates(core: Core, record: VolumeRecord, signal: A
     best,
     hosts: usable.filter(({ checkpoint }) => checkpoint?.hash === best?.hash).map(({ host }) => host),
     epochSeen: found.reduce((highest, { epochSeen }) => Math.max(highest, epochSeen), 0),
+    releasing: record.holder === null && found.some(({ host, held }) => held && isNewest(record, record.copies[host])),
     silent,
     described: describe(core, record, found, silent),
   }

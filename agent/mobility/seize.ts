@@ -45,6 +45,7 @@ export async function weighTakeOver(
     )
   }
   if (found.epochSeen > record.epoch) return registryBehindDisks(record, found.epochSeen)
+  if (found.releasing) return changedHands(record.name)
   if (best === null)
     return failoverRefused(core, record, described, 'no host that can be reached has a checkpoint of it', null)
   if (record.last !== null && compareCheckpoints(best, record.last) < 0 && !accepts.loss) {

@@ -44,10 +44,13 @@ export function describeNews(view: VolumeView): readonly (readonly [string, stri
 }
 
 /** What a loss of the holder's host would cost now. Null: the volume is not in use, or is to have no checkpoints elsewhere. */
-function describeElsewhere({ holder, options, elsewhere }: VolumeView): string | null {
+function describeElsewhere({ holder, options, elsewhere, copies }: VolumeView): string | null {
   if (holder === null || options.copies === 1) return null
   if (elsewhere !== null) return `${age(elsewhere.ageSeconds)} old on another host (${place(elsewhere)})`
-  return `no other host has the newest checkpoint: what was written since an older one is on ${holder.host} alone`
+  const others = copies.filter(({ host, seq, state }) => host !== holder.host && seq > 0 && state !== 'diverged')
+  return others.length === 0
+    ? `no other host has a checkpoint: the data is on ${holder.host} alone`
+    : `no other host has the newest checkpoint: what was written since theirs is on ${holder.host} alone`
 }
 
 /** How checkpoints of a volume in use on this host go; null: there are none here. */

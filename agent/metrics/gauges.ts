@@ -33,8 +33,13 @@ const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly s
   wherry_copies: {
     help: 'Copies of the volume in the cluster, by state.',
     labels: ['state'],
-    of: ({ copies }) =>
-      COPY_STATES.map((state) => ({ labels: { state }, value: copies.filter((copy) => copy.state === state).length })),
+    of: (volume) => {
+      const states = copyStates(volume)
+      return COPY_STATES.map((state) => ({
+        labels: { state },
+        value: states.filter((other) => other === state).length,
+      }))
+    },
   },
   wherry_copies_wanted: {
     help: 'How many copies the volume should have in the cluster as it is.',
@@ -101,6 +106,12 @@ export class Gauges {
       }
     }
   }
+}
+
+/** The holder has the newest data, whether the registry lists its copy already or not. */
+function copyStates({ copies, holder }: VolumeView): CopyState[] {
+  const others = copies.filter(({ host }) => host !== holder?.host).map(({ state }) => state)
+  return holder === null ? others : ['current', ...others]
 }
 
 /** Only the holder knows how its checkpoints go. */

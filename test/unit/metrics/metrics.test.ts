@@ -127,6 +127,12 @@ test('a volume without a checkpoint elsewhere has an age without end, one that w
   const found = await scrape(world.host(1))
   const ageOf = (volume: string) => found.get(`wherry_checkpoint_age_seconds{volume="${volume}"}`)
   t.deepEqual([ageOf('data'), ageOf('alone'), ageOf('still')], [Number.POSITIVE_INFINITY, undefined, undefined])
+  const current = found.get('wherry_copies{state="current",volume="alone"}')
+  t.is(
+    current,
+    found.get('wherry_copies_wanted{volume="alone"}'),
+    "the holder's is one although it has no checkpoint yet",
+  )
 })
 
 test('every metric is described in docs/metrics.md, and no other', async (t) => {

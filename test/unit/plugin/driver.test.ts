@@ -112,6 +112,7 @@ test('Get says what went wrong with a volume, a line for each, and nothing of th
     ...made,
     holder: { ...holder, away: 'not heard from for 34 s' },
     checkpointing: { state: 'fuzzy', ageSeconds: 60, pauseMs: 35.4, intervalMs: 40_000, error, failures: 3 },
+    copies: [{ host: 'h2', address: '10.0.0.2', state: 'behind', epoch: 2, seq: 6, at, why: null }],
     fenced: ['db'],
     seizure: { from: 'h3', by: 'h1', at, epoch: 2, seq: 9, ageSeconds: 7 },
     diverged: [{ name: '1-2-x', epoch: 1, base: { epoch: 1, seq: 2 }, at, bytes: 1_500_000 }],
@@ -121,7 +122,7 @@ test('Get says what went wrong with a volume, a line for each, and nothing of th
   const { Status } = (answer?.body.Volume ?? {}) as { Status: Record<string, string> }
   t.like(Status, {
     holder_away: 'not heard from for 34 s',
-    checkpoint_age: 'no other host has the newest checkpoint: what was written since an older one is on h1 alone',
+    checkpoint_age: 'no other host has the newest checkpoint: what was written since theirs is on h1 alone',
     checkpoints: `every 40 s instead of 10 s (WHERRY_CHECKPOINT_SHARE), containers paused 35 ms for the last one, the last 3 tries failed: ${error}`,
     consistency: 'live: in a checkpoint of a volume in use, files may be from different instants',
     taken_over: `by h1 from h3 at ${at}, at checkpoint 2.9, which was 7 s old: what was written later is missing`,

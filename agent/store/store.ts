@@ -285,6 +285,8 @@ class DiskStore implements TreeStore, AsyncDisposable {
       await applyStaged(volume.applyParts(copy.name), checkpoint)
     } else if (copy.applying) {
       log.warn(about, 'the copy is between two checkpoints and must be filled again')
+    } else if (copy.damaged === null) {
+      await volume.stage(copy.name).dropApplied(copy.checkpoint)
     }
   }
 

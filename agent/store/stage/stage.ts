@@ -3,6 +3,7 @@ import { open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { syncDirectory, UNFINISHED } from '../../durable.ts'
 import { codeOf, WherryError } from '../../errors.ts'
+import type { Checkpoint } from '../../model.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { blockCountOf, runsOf, sameHash } from '../blocks.ts'
 import type { BlockRun } from '../exchange.ts'
@@ -157,6 +158,17 @@ export class Stage {
       throw error
     }
     await removeTree(this.directory)
+  }
+
+  /**
+   * After a crash: removes what is left of a stage that was applied (`checkpoint` is the copy's), or whose removal had begun: it has no manifest.
+   * What is staged for another checkpoint stays.
+   */
+  async dropApplied(checkpoint: Checkpoint | null): Promise<void> {
+    const target = await this.target()
+    if (target === null || target.hash === checkpoint?.hash) await this.drop()
+    // Nobody may want it for long.
+    else this.#target = null
   }
 
   /**

@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import type { Checkpoint } from '../../../../agent/model.ts'
@@ -136,6 +136,23 @@ for (const [step, occurrence, expected] of STEPS) {
       const state = await copyOfTemplate(t)
       t.true(await dieAt(state, step, occurrence), 'the step was reached')
       await checkRecovered(t, state, expected)
+    },
+  )
+}
+
+for (const cut of ['not begun', 'begun']) {
+  test.serial(
+    `what a kill leaves of the stage after an apply goes at the next start, its removal ${cut}`,
+    async (t) => {
+      const state = await copyOfTemplate(t)
+      t.true(await dieAt(state, 'dropped', 1))
+      const stage = join(state, 'volumes', prepared.id, 'stage')
+      t.true(existsSync(join(stage, 'manifest')))
+      if (cut === 'begun') rmSync(join(stage, 'manifest'))
+      const { store } = await host(t, state)
+      await store.recover()
+      t.false(existsSync(stage))
+      t.is((await store.copy(prepared.id))?.checkpoint?.hash, prepared.next.hash)
     },
   )
 }

@@ -158,14 +158,15 @@ function ageAtLossSeconds(core: Core, { id, holder }: VolumeRecord, best: Checkp
 }
 
 /**
- * For how long the holder has not written for certain: its lease ended some time after its last sign of life. When the registry was away meanwhile, nobody
- * knows: it may have gone on rightly until just now.
+ * For how long the holder has not written for certain: its lease ended some time after its last sign of life. A registry that was away meanwhile may have
+ * let it go on rightly (Isolation), until the registry was back and it had the time that anybody must leave it then.
  */
 function surelyFencedMs(core: Core, host: string): number {
-  const { clock, leaseMs } = core.parts
+  const { clock, leaseMs, seizeAfterMs } = core.parts
   const silentMs = core.hosts.silentMs(host)
-  const watched = core.lease.unbrokenSinceMs <= clock.elapsedMs() - silentMs
-  return watched && Number.isFinite(silentMs) ? Math.max(0, silentMs - leaseMs) : 0
+  if (!Number.isFinite(silentMs)) return 0
+  const watchedMs = clock.elapsedMs() - core.lease.unbrokenSinceMs
+  return Math.max(0, watchedMs >= silentMs ? silentMs - leaseMs : watchedMs - seizeAfterMs)
 }
 
 function behindAll(record: VolumeRecord, best: Checkpoint): VolumeRecord['copies'] {

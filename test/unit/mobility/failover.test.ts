@@ -54,6 +54,24 @@ test('promise 5: a volume whose holder is lost goes on at its newest checkpoint,
   t.true((record.seizures.at(-1)?.ageSeconds ?? Infinity) <= 25)
 })
 
+test('promise 5: a registry that was away when the holder was lost adds to what may be missing only as long as it was away', async (t) => {
+  const { world, id, holder, other } = await heldWithCopy()
+  write(holder, id, 'one and more')
+  holder.connected = false
+  // The other two have seen its last heartbeat.
+  await world.pass(1_500)
+  for (const number of [2, 3]) world.host(number).connected = false
+  await world.pass(6_000)
+  for (const number of [2, 3]) world.host(number).connected = true
+  await world.pass(60_000)
+  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
+  await world.pass(5_000)
+  await world.clock.until(mounting)
+  const said = (await world.record('data')).seizures.at(-1)?.ageSeconds ?? Number.NaN
+  // The checkpoint is up to 10 s old; some 8 s until the registry was back, and 12 s in which the holder had to learn of that.
+  t.true(said >= 8 && said <= 32, `${said} s`)
+})
+
 for (const hours of [1, -1]) {
   test(`promise 5: a holder whose clock is ${hours} h off: what may be missing is said as if it were not`, async (t) => {
     const { world, id, holder, other } = await heldWithCopy()

@@ -30,8 +30,8 @@ export async function settleFences(core: Core): Promise<void> {
 async function isStillOurs(core: Core, id: string): Promise<boolean> {
   return await core.locks.run(id, async () => {
     const local = await core.parts.store.copy(id)
-    if (local === null) return false
-    if (local.held === null) {
+    // A copy that is gone from here cannot be held: the volume was removed, or its copy has left, while a note of the fence stayed.
+    if (local === null || local.held === null) {
       await core.parts.pauses.kill((pause) => pause.volumes.includes(id))
       return false
     }

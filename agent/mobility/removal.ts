@@ -1,9 +1,11 @@
 import { WherryError } from '../errors.ts'
 import type { RemovedRecord, VolumeRecord } from '../model.ts'
 import type { Versioned } from '../registry/contract.ts'
+import type { LocalCopy } from '../store/contract.ts'
 import { changeVolume, readVolume } from './commit.ts'
 import type { Core } from './core.ts'
 import { heldElsewhere, notFound } from './refusals.ts'
+import { endContainers } from './returning.ts'
 
 /** Docker waits longer than this for a removal; a release that is under way ends sooner for all but huge volumes. */
 const REMOVE_MS = 20_000
@@ -92,12 +94,31 @@ async function putAway(core: Core, id: string): Promise<void> {
   await core.locks.run(id, async () => {
     const local = await store.copy(id)
     if (local === null) return
-    if (local.held !== null)
-      throw new WherryError('VOLUME_IN_USE', `Removed volume "${local.name}" is still held here.`)
+    if (local.held !== null) await endHold(core, local)
     await store.unmount(id)
     await store.trash(id)
     log.info({ volume: local.name, id }, 'removed volume moved to the trash')
   })
+}
+
+/**
+ * Ends a hold that only this disk still tells of: nobody held the volume when it was removed, so it was taken over while this host was away, or released by an agent
+ * that did not live to write that down. A new volume of the same name may be in use here, and engines know names only: then just those containers are ended that a fence has noted.
+ */
+async function endHold(core: Core, local: LocalCopy): Promise<void> {
+  const { store, pauses, log } = core.parts
+  log.warn(
+    { volume: local.name, id: local.id },
+    'a volume that this host held while it was away was removed: its hold here is over',
+  )
+  core.confirmed.delete(local.id)
+  const { copies } = await store.copies()
+  const isNameTaken = copies.some(({ id, name, held }) => id !== local.id && name === local.name && held !== null)
+  if (isNameTaken) await pauses.kill(({ volumes }) => volumes.includes(local.id))
+  else await endContainers(core, local)
+  await core.checkpointing.stop(local.id)
+  await store.unmount(local.id)
+  await store.update(local.id, { held: null, mounts: {} })
 }
 
 /** Acts on tombstones that name this host, then takes it off them; the last host deletes the tombstone. */

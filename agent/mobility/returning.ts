@@ -6,6 +6,7 @@ import { confirmHold } from './confirmation.ts'
 import { withCopy } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { isInLine } from './lineage.ts'
+import { recordLost } from './refusals.ts'
 
 /** Bound of the registry work for one volume; housekeeping comes back to it. */
 const REGISTRY_MS = 20_000
@@ -69,7 +70,8 @@ export async function confirmHolds(core: Core): Promise<void> {
   await core.guarding.tell()
 }
 
-async function endContainers(core: Core, local: LocalCopy): Promise<void> {
+/** Ends all containers that have a volume of this name, and waits until they are gone. */
+export async function endContainers(core: Core, local: LocalCopy): Promise<void> {
   const { clock, signal, engine, pauses } = core.parts
   const endMs = clock.elapsedMs() + EXIT_WAIT_MS
   for (;;) {
@@ -116,5 +118,5 @@ async function recordOf(core: Core, local: LocalCopy): Promise<VolumeRecord> {
   const limit = AbortSignal.any([signal, clock.deadline(REGISTRY_MS)])
   const record = (await readVolume(core.parts, local.name, limit))?.value
   if (record?.id === local.id) return record
-  throw new Error(`the record of volume ${local.name} is gone`)
+  throw recordLost(core, local)
 }

@@ -250,3 +250,29 @@ test('promise 7: a container that is restarted on an old holder before that know
   t.is(holder.store.trees.get(id), 'two')
   t.deepEqual([...holder.store.aside.values()], ['one and more'])
 })
+
+test('a volume that was removed while its lost holder was away: that one puts its copy away, and its containers end', async (t) => {
+  const { world, id, holder, other } = await heldWithCopy()
+  write(holder, id, 'one and more')
+  holder.connected = false
+  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
+  await world.pass(40_000)
+  await world.clock.until(mounting)
+  t.deepEqual(states(holder), ['paused'])
+  await world.clock.until(other.agent.unmount('data', 'm'))
+  await world.pass(2_000)
+  await world.clock.until(other.agent.remove('data'))
+  holder.connected = true
+  await world.pass(10_000)
+  t.is(await holder.store.copy(id), null)
+  t.true(holder.store.inTrash.has(id))
+  t.deepEqual(states(holder), [])
+  t.deepEqual(await world.registry.removed(), [])
+})
+
+test('a note of a fence outlives its volume: when the copy is gone, so is the note', async (t) => {
+  const { world, holder } = await heldWithCopy()
+  await holder.pauses.pause([{ container: 'c-h1', volumes: ['removed'], reason: 'fence' }])
+  await world.pass(5_000)
+  t.deepEqual(await holder.pauses.all(), [])
+})

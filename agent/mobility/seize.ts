@@ -45,10 +45,11 @@ export async function weighTakeOver(
     )
   }
   if (found.epochSeen > record.epoch) return registryBehindDisks(record, found.epochSeen)
-  if (found.releasing) return changedHands(record.name)
+  const isBelow = best === null || (record.last !== null && compareCheckpoints(best, record.last) < 0)
+  if (found.releasing && isBelow) return changedHands(record.name)
   if (best === null)
     return failoverRefused(core, record, described, 'no host that can be reached has a checkpoint of it', null)
-  if (record.last !== null && compareCheckpoints(best, record.last) < 0 && !accepts.loss) {
+  if (record.last !== null && isBelow && !accepts.loss) {
     const missing = `the newest data (checkpoint ${record.last.epoch}.${record.last.seq}) is on hosts that cannot be reached`
     return failoverRefused(core, record, described, missing, `${promote} --accept-loss`)
   }
@@ -144,13 +145,15 @@ export function isTakeOverReady(local: LocalCopy | null, best: Checkpoint): bool
  * From the checkpoint to the last moment at which the holder may have written: by the holder's clock up to its last heartbeat, from then on by this host's,
  * so that two clocks that differ do not matter.
  */
-function ageAtLossSeconds(core: Core, { id, holder }: VolumeRecord, best: Checkpoint): number {
+function ageAtLossSeconds(core: Core, { id, holder, options }: VolumeRecord, best: Checkpoint): number {
   const heartbeat = holder === null ? undefined : core.hosts.get(holder.host)
   const nowMs =
     heartbeat === undefined
       ? core.parts.clock.now().getTime()
       : Date.parse(heartbeat.at) + core.hosts.silentMs(heartbeat.id)
-  const lostAtMs = nowMs - (holder === null ? 0 : surelyFencedMs(core, holder.host))
+  // With on_isolation=continue nothing has stopped it: it may have written until just now.
+  const isFenced = holder !== null && options.onIsolation === 'pause'
+  const lostAtMs = nowMs - (isFenced ? surelyFencedMs(core, holder.host) : 0)
   const covered = heartbeat?.covered[id]
   // A tree that did not change since the checkpoint is as young as the holder's last look at it.
   const isSame = covered !== undefined && compareCheckpoints(covered, best) === 0

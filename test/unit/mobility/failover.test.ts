@@ -276,3 +276,23 @@ test('a note of a fence outlives its volume: when the copy is gone, so is the no
   await world.pass(5_000)
   t.deepEqual(await holder.pauses.all(), [])
 })
+
+test('on_isolation=continue: a take-over says that the lost holder may have written until just now', async (t) => {
+  const { world, holder, other } = await heldWithCopy({ ...OPTIONS, onIsolation: 'continue' })
+  holder.connected = false
+  await world.pass(60_000)
+  t.deepEqual(states(holder), ['running'])
+  await world.clock.until(other.agent.promote('data', false, new AbortController().signal))
+  t.true(((await world.record('data')).seizures.at(-1)?.ageSeconds ?? 0) >= 60)
+})
+
+test('promise 3: a person who accepts a loss loses nothing that this host has, which is about to write down that it has released', async (t) => {
+  const world = await World.start(3)
+  await world.host(1).agent.create('data', { ...OPTIONS, checkpointMs: null })
+  await world.use(2, 'data', 'old')
+  await world.use(1, 'data', 'new')
+  const { id, epoch } = await world.record('data')
+  await world.host(1).store.update(id, { held: { epoch, incarnation: 'released' } })
+  await world.clock.until(world.host(1).agent.promote('data', true, new AbortController().signal))
+  t.is((await world.record('data')).last?.hash, 'hash of new')
+})

@@ -3,6 +3,8 @@ import test from 'ava'
 import { WherryError } from '../../../agent/errors.ts'
 import { startPlugin, until } from './engine.ts'
 
+const MOUNT = ['VolumeDriver.Mount', { Name: 'data', ID: 'm1' }] as const
+
 async function startWithVolume(limits?: Parameters<typeof startPlugin>[0]) {
   const plugin = await startPlugin(limits)
   const served = await plugin.serveAgent()
@@ -10,18 +12,20 @@ async function startWithVolume(limits?: Parameters<typeof startPlugin>[0]) {
   const gate = Promise.withResolvers<void>()
   plugin.mobility.before = (call) => (call.startsWith('mount') ? gate.promise : undefined)
   const called = (what: string) => plugin.mobility.calls.filter((call) => call.startsWith(what)).length
-  return { ...plugin, served, gate, called }
+  /** A Mount that has reached the agent when its engine gives up; answers what the engine got. */
+  const giveUpMount = async () => {
+    const engine = new AbortController()
+    const answer = plugin.callUntil(engine.signal, ...MOUNT)
+    await until(() => called('mount') === 1)
+    engine.abort()
+    return await answer
+  }
+  return { ...plugin, served, gate, called, giveUpMount }
 }
-
-const MOUNT = ['VolumeDriver.Mount', { Name: 'data', ID: 'm1' }] as const
 
 test('a Mount whose engine gave up is taken back when it succeeds after all', async (t) => {
   await using plugin = await startWithVolume()
-  const engine = new AbortController()
-  const answer = plugin.callUntil(engine.signal, ...MOUNT)
-  await until(() => plugin.called('mount') === 1)
-  engine.abort()
-  t.is(await answer, null)
+  t.is(await plugin.giveUpMount(), null)
   await sleep(50)
   t.is(plugin.called('unmount'), 0)
   plugin.gate.resolve()
@@ -32,11 +36,7 @@ test('a Mount whose engine gave up is taken back when it succeeds after all', as
 
 test('a Mount that failed is not taken back: the agent counted nothing', async (t) => {
   await using plugin = await startWithVolume()
-  const engine = new AbortController()
-  const answer = plugin.callUntil(engine.signal, ...MOUNT)
-  await until(() => plugin.called('mount') === 1)
-  engine.abort()
-  await answer
+  await plugin.giveUpMount()
   plugin.gate.reject(new WherryError('VOLUME_HELD_ELSEWHERE', 'Held by h1.'))
   await until(() => plugin.server.running() === 0)
   t.regex(String((await plugin.call(...MOUNT))?.body.Err), /Held by h1/)
@@ -69,11 +69,7 @@ test('Mounts of the same volume and id at the same time are one; it stands while
 
 test('a new Mount with the id of one that is being taken back waits for that, and stands', async (t) => {
   await using plugin = await startWithVolume()
-  const engine = new AbortController()
-  const first = plugin.callUntil(engine.signal, ...MOUNT)
-  await until(() => plugin.called('mount') === 1)
-  engine.abort()
-  await first
+  await plugin.giveUpMount()
   const unmounted = Promise.withResolvers<void>()
   plugin.mobility.before = (call) => (call.startsWith('unmount') ? unmounted.promise : undefined)
   plugin.gate.resolve()
@@ -88,11 +84,7 @@ test('a new Mount with the id of one that is being taken back waits for that, an
 
 test('a Mount is taken back even if the agent is restarted in between', async (t) => {
   await using plugin = await startWithVolume()
-  const engine = new AbortController()
-  const answer = plugin.callUntil(engine.signal, ...MOUNT)
-  await until(() => plugin.called('mount') === 1)
-  engine.abort()
-  await answer
+  await plugin.giveUpMount()
   plugin.mobility.before = (call) => (call.startsWith('unmount') ? new Promise(() => {}) : undefined)
   plugin.gate.resolve()
   await until(() => plugin.called('unmount') === 1)
@@ -105,11 +97,7 @@ test('a Mount is taken back even if the agent is restarted in between', async (t
 
 test('a Mount that nobody waits for is not tried again', async (t) => {
   await using plugin = await startWithVolume()
-  const engine = new AbortController()
-  const answer = plugin.callUntil(engine.signal, ...MOUNT)
-  await until(() => plugin.called('mount') === 1)
-  engine.abort()
-  await answer
+  await plugin.giveUpMount()
   await plugin.served[Symbol.asyncDispose]()
   await plugin.serveAgent()
   await sleep(400)

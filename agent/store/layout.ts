@@ -5,19 +5,19 @@ import { WherryError } from '../errors.ts'
 export interface Layout {
   readonly id: string
   readonly directory: string
-  /** What the disk says of the copy, see record.ts. */
+  /** What the disk says of the copy, see copies/record.ts. */
   readonly record: string
   /** The tree itself. */
   readonly data: string
-  /** What has been received and not yet applied, see stage.ts. */
+  /** What has been received and not yet applied, see stage/stage.ts. */
   readonly stage: string
   /** What of a held volume's last checkpoint is kept for others to read, see spool/spool.ts. */
   readonly spool: string
   /** Trees that were put aside, see diverged/diverging.ts. */
   readonly diverged: string
-  /** The COMMIT of an apply, see journal.ts. */
+  /** The COMMIT of an apply, see stage/journal.ts. */
   readonly journal: string
-  /** Written to read the file system's clock, see tick.ts. */
+  /** Written to read the file system's clock, see capture/tick.ts. */
   readonly tick: string
 }
 

@@ -16,94 +16,11 @@ import {
 } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import test, { type ExecutionContext } from 'ava'
-import { layoutOf } from '../../../../agent/store/layout.ts'
+import test from 'ava'
 import { planChanges } from '../../../../agent/store/manifest/plan.ts'
-import type { BlockPool } from '../../../../agent/store/pool/contract.ts'
-import { openBlockPool } from '../../../../agent/store/pool/pool.ts'
-import { Stage } from '../../../../agent/store/stage/stage.ts'
-import { StageWriter } from '../../../../agent/store/stage/writer.ts'
 import { answer, directory } from '../fixture.ts'
+import { allocated, BLOCK, bench, calm, MIB, pull } from './bench.ts'
 import { TestTree } from './test-tree.ts'
-
-const BLOCK = 65_536
-const MIB = 1024 * 1024
-const calm = new AbortController().signal
-
-interface Bench {
-  readonly source: string
-  readonly data: string
-  readonly stageDir: string
-  /** What was read and hashed again. */
-  readonly hashed: { blocks: number; files: number }
-  readonly stage: () => Stage
-  /** As after a restart of the process. */
-  readonly restart: () => void
-  readonly writer: () => StageWriter
-  readonly missing: () => Promise<number>
-}
-
-async function bench(t: ExecutionContext): Promise<Bench> {
-  const [source, state] = [await directory(t), await directory(t)]
-  const layout = layoutOf(state, 'v')
-  mkdirSync(layout.data, { recursive: true })
-  const hashed = { blocks: 0, files: 0 }
-  const pool = countingPool(t, hashed)
-  let stage = new Stage(layout, 'v', pool)
-  const scan = async () => new TestTree(layout.data).snapshot()
-  return {
-    source,
-    data: layout.data,
-    stageDir: layout.stage,
-    hashed,
-    stage: () => stage,
-    restart: () => {
-      stage = new Stage(layout, 'v', pool)
-    },
-    writer: () => new StageWriter({ layout, volume: 'v', stage, scan, closed: () => {} }),
-    missing: async () => {
-      const target = await stage.target()
-      if (target === null) throw new Error('nothing staged')
-      const mine = await scan()
-      return await stage.missing(planChanges(target, mine.manifest), mine, calm)
-    },
-  }
-}
-
-function countingPool(t: ExecutionContext, hashed: { blocks: number; files: number }): BlockPool {
-  const pool = openBlockPool({ threads: 2 })
-  t.teardown(() => pool[Symbol.asyncDispose]())
-  const counting: Partial<BlockPool> = {
-    hashBlocks: (fd, sizeBytes, first, count) => {
-      hashed.blocks += count
-      return pool.hashBlocks(fd, sizeBytes, first, count)
-    },
-    hashFiles: (fd, names, sizes) => {
-      hashed.files += names.length
-      return pool.hashFiles(fd, names, sizes)
-    },
-  }
-  return { ...pool, ...counting, threads: pool.threads }
-}
-
-/** Brings in the source as it is now, answering at most so many wants of data; answers bytes that were sent. */
-async function pull(b: Bench, wants = Number.POSITIVE_INFINITY): Promise<{ bytes: number; complete: boolean }> {
-  const reader = new TestTree(b.source)
-  await using writer = b.writer()
-  await writer.begin(reader.manifest())
-  let [bytes, answered] = [0, 0]
-  for (;;) {
-    const want = await writer.next()
-    if (want === null) break
-    if (want.kind !== 'hashes' && answered++ === wants) return { bytes, complete: false }
-    bytes += await answer(reader, writer, want)
-  }
-  return { bytes, complete: await writer.finish() }
-}
-
-function allocated(path: string): number {
-  return statSync(path).blocks * 512
-}
 
 test('small and large files are staged at their paths with their attributes, and are not asked for again', async (t) => {
   const b = await bench(t)

@@ -72,11 +72,9 @@ export class Lease {
       try {
         await this.#renew(startMs)
       } catch (error) {
-        this.#revision = null
         this.#unbrokenMs = Number.POSITIVE_INFINITY
         if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') log.error({ err: error }, 'the heartbeat failed')
-        else if (!this.#lost) log.warn({ err: error }, 'the registry is out of reach')
-        this.#lost = true
+        else this.#outOfReach(error)
       }
       await clock.sleep(Math.max(0, startMs + heartbeatMs - clock.elapsedMs()), signal)
     }
@@ -99,14 +97,17 @@ export class Lease {
     }
     const write =
       this.#revision === null ? await registry.addHost(record) : await registry.updateHost(record, this.#revision)
+    if (write.outcome === 'done') return this.#acknowledged(write.entry, startMs)
+    this.#unbrokenMs = Number.POSITIVE_INFINITY
     // Somebody expired it, or an earlier write of ours whose answer was lost came through: look again at the next beat.
-    if (write.outcome !== 'done') {
-      this.#revision = null
-      this.#unbrokenMs = Number.POSITIVE_INFINITY
-      if (write.outcome === 'unknown') throw write.cause
-      return
-    }
-    this.#acknowledged(write.entry, startMs)
+    if (write.outcome === 'refused') this.#revision = null
+    // The same write can be tried again as it is. A question to a registry without a leader is lost without a word, and waiting for its answer would cost the beats in which there is one again.
+    else this.#outOfReach(write.cause)
+  }
+
+  #outOfReach(error: unknown): void {
+    if (!this.#lost) this.#parts.log.warn({ err: error }, 'the registry is out of reach')
+    this.#lost = true
   }
 
   #acknowledged(entry: Versioned<HostRecord>, startMs: number): void {

@@ -1,0 +1,93 @@
+import test from 'ava'
+import { pino } from 'pino'
+import { unavailable } from '../../../agent/bus/connection.ts'
+import { Lease } from '../../../agent/mobility/lease.ts'
+import type { Parts } from '../../../agent/mobility/parts.ts'
+import type { HostRecord } from '../../../agent/model.ts'
+import { VirtualClock } from './clock.ts'
+import { MemoryRegistry } from './memory-registry.ts'
+
+const LEASE_MS = 8_000
+/** How long a question waits that nobody answers (agent/registry/bucket.ts). */
+const REQUEST_TIMEOUT_MS = 3_000
+
+/** Between two leaders: a write is turned away at once, a question is lost without a word. */
+class Leaderless extends MemoryRegistry {
+  leaderless = false
+  /** Writes take effect, and their answers are lost. */
+  losesAnswers = false
+  readonly #clock: VirtualClock
+
+  constructor(clock: VirtualClock) {
+    super()
+    this.#clock = clock
+  }
+
+  override async hosts() {
+    if (!this.leaderless) return await super.hosts()
+    await this.#clock.sleep(REQUEST_TIMEOUT_MS, new AbortController().signal)
+    throw unavailable('TIMEOUT')
+  }
+
+  override async updateHost(record: HostRecord, revision: number) {
+    if (this.leaderless) return { outcome: 'unknown' as const, cause: new Error('503') }
+    const write = await super.updateHost(record, revision)
+    return this.losesAnswers ? { outcome: 'unknown' as const, cause: new Error('TIMEOUT') } : write
+  }
+}
+
+async function begin() {
+  const clock = new VirtualClock()
+  const registry = new Leaderless(clock)
+  const stop = new AbortController()
+  const self = { id: 'a', address: 'a', transferPort: 1, incarnation: 'i' }
+  const log = pino({ level: 'silent' })
+  const parts = { registry, clock, self, log, heartbeatMs: 1_000, leaseMs: LEASE_MS, signal: stop.signal }
+  const beat = { id: 'a', name: 'a', address: 'a', transferPort: 1, swarmNode: null, uses: {}, covered: {} }
+  const disk = { diverged: {}, freeBytes: 1, totalBytes: 2, zone: null, draining: false }
+  let lapses = -1
+  const renewed = (lapsed: boolean) => {
+    if (lapsed) lapses++
+  }
+  const lease = new Lease(parts as unknown as Parts, async () => ({ ...beat, ...disk }), renewed)
+  void lease.run()
+  await clock.advance(1_500)
+  return { clock, registry, lease, lapses: () => lapses, [Symbol.dispose]: () => stop.abort() }
+}
+
+test('promise 6: a lease is renewed with the first beat after the registry has a leader again', async (t) => {
+  using g = await begin()
+  for (const outageMs of [3_000, 4_500, 6_000]) {
+    g.registry.leaderless = true
+    await g.clock.advance(outageMs)
+    g.registry.leaderless = false
+    await g.clock.advance(1_000)
+    t.true(g.lease.silentMs <= 1_000, `after ${outageMs} ms the newest renewal is ${g.lease.silentMs} ms old`)
+  }
+  t.is(g.lapses(), 0)
+})
+
+test('a renewal that took effect and whose answer was lost is found, and the lease renewed after it', async (t) => {
+  using g = await begin()
+  g.registry.losesAnswers = true
+  await g.clock.advance(2_000)
+  g.registry.losesAnswers = false
+  await g.clock.advance(3_000)
+  t.true(g.lease.silentMs <= 1_000)
+  t.is(g.lapses(), 0)
+})
+
+test('promise 6: a renewal that is tried again does not take the place of a mark that the lease is over', async (t) => {
+  using g = await begin()
+  g.registry.leaderless = true
+  await g.clock.advance(2_000)
+  const [entry] = await MemoryRegistry.prototype.hosts.call(g.registry)
+  if (entry === undefined) return t.fail()
+  await MemoryRegistry.prototype.updateHost.call(g.registry, { ...entry.value, expiredBy: 'b' }, entry.revision)
+  const silentMs = g.lease.silentMs
+  g.registry.leaderless = false
+  await g.clock.advance(900)
+  t.true(g.lease.silentMs > silentMs, 'the write was refused')
+  await g.clock.advance(2_000)
+  t.true(g.lease.silentMs <= 1_000, 'and the lease taken anew after a look')
+})

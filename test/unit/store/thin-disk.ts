@@ -29,7 +29,8 @@ export async function thinDisk(t: ExecutionContext): Promise<ThinDisk> {
   run(`mount -t tmpfs -o size=${BACKING_MIB}M tmpfs backing`)
   t.teardown(() => {
     execFileSync('umount', ['--recursive', join(base, 'disk')])
-    execFileSync('umount', [join(base, 'backing')])
+    // Lazily: whoever looks at all loop devices just now has this one open, and its image with it.
+    execFileSync('umount', ['--lazy', join(base, 'backing')])
   })
   run(`dd if=/dev/zero of=backing/image bs=1M count=${IMAGE_MIB} status=none`)
   run('mkfs.ext4 -q -b 4096 -O ^has_journal -E nodiscard,lazy_itable_init=0 backing/image')

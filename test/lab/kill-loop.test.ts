@@ -52,12 +52,14 @@ test.serial(
 
     await stopWriter(t.context)
     for (const host of lab.hosts) {
+      await until(`${host.name} has let go`, async () => {
+        const { id, holder, mountpoint } = await look(host)
+        return holder === null && mountpoint === '' && (await heldOnDisk(host, id)) === null
+      })
       t.is((await host.docker(['ps', '-q', '--filter', 'status=paused'])).stdout, '', `paused on ${host.name}`)
-      const view = await look(host)
-      t.is(view.mountpoint, '', `mounted on ${host.name}`)
-      t.is(await heldOnDisk(host, view.id), null, `held by ${host.name}`)
-      t.is(view.seizure, null, 'every move was planned')
-      t.deepEqual(view.diverged, [], host.name)
+      const { seizure, diverged } = await look(host)
+      t.is(seizure, null, 'every move was planned')
+      t.deepEqual(diverged, [], host.name)
     }
 
     const log = await newestLog(lab)

@@ -1,28 +1,22 @@
 import { agentReady, type Ground, idle, inspect, onLab, shell } from './fixture.ts'
 import type { Host } from './harness/host.ts'
 import { until } from './harness/poll.ts'
+import { VICTIMS } from './killer.ts'
 
 const test = onLab({ liveRestore: true }, { WHERRY_MOUNT_DEADLINE: '20s' })
 
-/** A process a host cannot do without, and how to recognise it. */
-const VICTIMS: readonly { title: string; name: string; pattern: RegExp }[] = [
-  { title: 'the plugin process', name: 'plugin', pattern: /node .*plugin\/main\.ts/ },
-  { title: 'the agent', name: 'agent', pattern: /node .*agent\/main\.ts/ },
-  { title: 'nats-server', name: 'nats', pattern: /nats-server/ },
-]
-
-for (const victim of VICTIMS) {
+for (const [name, pattern] of Object.entries(VICTIMS)) {
   test.serial(
-    `promise 11: kill -9 of ${victim.title} leaves the container alone; unmount, move and rm work after it`,
+    `promise 11: kill -9 of the ${name} leaves the container alone; unmount, move and rm work after it`,
     async (t) => {
       const { h1 } = t.context
-      const volume = `kill-${victim.name}`
+      const volume = `kill-${name}`
       await startWriter(h1, t.context, volume)
-      const found = h1.processes(victim.pattern)
+      const found = h1.processes(pattern)
       t.is(found.length, 1, JSON.stringify(found))
       for (const { pid } of found) h1.kill(pid)
-      await until(`${victim.title} runs again`, () => {
-        const now = h1.processes(victim.pattern)
+      await until(`the ${name} runs again`, () => {
+        const now = h1.processes(pattern)
         return now.length === 1 && now[0]?.pid !== found[0]?.pid
       })
       await agentReady(h1, 3)

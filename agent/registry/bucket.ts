@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { z } from 'zod'
 import { unavailable } from '../bus/connection.ts'
 import { headers, type JetStreamManager, type NatsConnection, NatsError } from '../bus/nats.ts'
@@ -7,6 +8,9 @@ import { fromKey, toKey } from './keys.ts'
 
 /** A write that needs longer is of no use to a lease of eight seconds, which must be tried twice in its time. */
 const REQUEST_TIMEOUT_MS = 3_000
+
+/** A question to a stream that has no leader is lost without a word: it is asked again this often, because there may be a leader by then. */
+const ASK_AGAIN_MS = 1_000
 
 /** Reads under way at once when everything is read: enough to hide the network, too few to crowd out a write. */
 const READS_AT_ONCE = 32
@@ -167,12 +171,21 @@ export class Bucket<T> {
     return Object.keys(info.state.subjects ?? {}).map((subject) => subject.slice(prefix.length))
   }
 
+  /** The first answer to any of up to three askings; the first of them ends the wait with REQUEST_TIMEOUT_MS. */
   async #ask<R>(question: (manager: JetStreamManager) => Promise<R>): Promise<R> {
     const connection = this.#source.connection()
+    const answered = new AbortController()
     try {
-      return await question(await connection.jetstreamManager({ timeout: REQUEST_TIMEOUT_MS, checkAPI: false }))
+      const manager = await connection.jetstreamManager({ timeout: REQUEST_TIMEOUT_MS, checkAPI: false })
+      const ask = async (afterMs: number) => {
+        await sleep(afterMs, undefined, { signal: answered.signal })
+        return await question(manager)
+      }
+      return await Promise.race([question(manager), ask(ASK_AGAIN_MS), ask(2 * ASK_AGAIN_MS)])
     } catch (error) {
       throw await this.#explain(error)
+    } finally {
+      answered.abort()
     }
   }
 

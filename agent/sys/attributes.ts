@@ -1,11 +1,11 @@
 import type { SystemCallError } from './failure.ts'
 import { callNow, cString, failure, native } from './libc.ts'
 import { nameBytes, procPath } from './name.ts'
+import { NS_PER_SECOND } from './stat.ts'
 
 const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
 const UTIME_OMIT = 0x3ffffffen
-const NS_PER_SECOND = 1_000_000_000n
 
 /** Number of listxattrat(2) on every architecture, from Linux 6.13 on; glibc has no name for it. A third of the cost of llistxattr through /proc. */
 const LISTXATTRAT = 465

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { failure, native } from './libc.ts'
 import { nameBytes } from './name.ts'
 
-/** Node has no names for these. O_CLOEXEC is the same on x86-64 and arm64. */
+/** Node has no names for these. A descriptor with O_PATH is only a place: opening one never waits and has no effects. O_CLOEXEC is the same on x86-64 and arm64. */
 export const O_PATH = 0x200000
 const O_CLOEXEC = 0x80000
 

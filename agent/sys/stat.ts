@@ -9,7 +9,9 @@ const STATX_BASIC_STATS = 0x7ff
 /** Size of struct statx with its spare fields. */
 const STATX_BYTES = 256
 const TWO_TO_32 = 2 ** 32
-const NS_PER_SECOND = 1_000_000_000n
+export const NS_PER_SECOND = 1_000_000_000n
+/** A file's `blocks` are units of 512 bytes whatever the file system's block size (statx(2)). */
+export const STAT_BLOCK_BYTES = 512
 
 /** Attribute bits of statx(2), STATX_ATTR_*; the same numbers as the inode flags of ioctl_iflags(2). */
 export const ATTRIBUTE_IMMUTABLE = 0x10

@@ -3,6 +3,7 @@ import { WherryError } from '../../errors.ts'
 import type { FaultPoint } from '../../fault-point.ts'
 import type { Checkpoint } from '../../model.ts'
 import { errnoOf } from '../../sys/failure.ts'
+import { STAT_BLOCK_BYTES } from '../../sys/stat.ts'
 import { lookAtTree } from '../capture/capture.ts'
 import type { LocalCopy } from '../contract.ts'
 import { orDiskFull, requireSpace } from '../copies/space.ts'
@@ -16,9 +17,6 @@ import type { Stage } from '../stage/stage.ts'
 import { proveApplied } from './proof.ts'
 import { rehearse } from './rehearsal.ts'
 import { TreeChange } from './tree.ts'
-
-/** st_blocks counts units of 512 bytes whatever the file system's block size (stat(2)). */
-const STAT_BLOCK_BYTES = 512
 
 export interface ApplyParts {
   readonly layout: Layout

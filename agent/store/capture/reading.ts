@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto'
-import { closeSync, constants } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { errnoName, failureOf, SystemCallError } from '../../sys/failure.ts'
-import { openAt } from '../../sys/open.ts'
 import { StatBuffer } from '../../sys/stat.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
-import type { HeldDirectory } from '../inode/directory.ts'
+import { type HeldDirectory, openFile } from '../inode/directory.ts'
 import { isMovedAway, lookAgain, movedAway, type State, sameState } from '../inode/inode.ts'
 import { type BytePath, joinPath, printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
@@ -21,7 +20,6 @@ const RANGE_BYTES = 16 * 1024 * 1024
 const TASKS_PER_THREAD = 2
 /** Open at once; a range of each keeps the threads busy. */
 const LARGE_FILES = 8
-const OPEN_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOATIME
 /** An outcome of the pool: the size is not what it was. */
 const OTHER_SIZE = 1
 
@@ -229,7 +227,7 @@ export class FileReading {
 
   #open(place: Place, file: Unread): number | undefined {
     try {
-      return openAt(place.held.fd, file.name, OPEN_FLAGS)
+      return openFile(place.held.fd, file.name)
     } catch (error) {
       if (!movedAway(error)) throw error
       this.#lost(place, file)

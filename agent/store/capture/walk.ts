@@ -1,5 +1,5 @@
 import { fileSystemOf } from '../../sys/file-system.ts'
-import { StatBuffer, statAt } from '../../sys/stat.ts'
+import { NS_PER_SECOND, STAT_BLOCK_BYTES, StatBuffer, statAt } from '../../sys/stat.ts'
 import { isSmall } from '../blocks.ts'
 import { HeldDirectory, openDirectory } from '../inode/directory.ts'
 import { describeAt, type InodeBody, movedAway, type State, sameState, stateOf } from '../inode/inode.ts'
@@ -14,9 +14,6 @@ import { FileReading, type Former, type Place } from './reading.ts'
 import { changed, unsupported } from './refusals.ts'
 import type { KnownContent, SnapshotBuilder } from './snapshot-builder.ts'
 
-const NS_PER_SECOND = 1_000_000_000n
-/** stx_blocks counts units of 512 bytes whatever the file system's block size (statx(2)). */
-const STAT_BLOCK_BYTES = 512
 /** Lengths of name and value beside an extended attribute. */
 const XATTR_HEAD_BYTES = 5
 

@@ -12,8 +12,9 @@ import {
 } from 'node:fs'
 import { removeXattr, setMtime, setXattr } from '../../sys/attributes.ts'
 import { makeNode } from '../../sys/files.ts'
+import { O_PATH } from '../../sys/open.ts'
 import { type Attributes, sameXattrs, type Xattrs } from '../manifest/entry.ts'
-import { O_PATH, self } from './directory.ts'
+import { self } from './directory.ts'
 import { type InodeBody, joinDevice, lstat, readXattrs } from './inode.ts'
 
 const { O_NOFOLLOW, S_IFMT, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK } = constants

@@ -1,9 +1,8 @@
 import { closeSync, constants, openSync } from 'node:fs'
+import { O_PATH, openAt } from '../../sys/open.ts'
 import { type BytePath, joinPath, nameOf, parentOf } from '../path.ts'
 
-const { O_DIRECTORY, O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
-/** Not in node:fs; <fcntl.h> of Linux. Such a descriptor is only a place: opening one never waits and has no effects. */
-export const O_PATH = 0o10000000
+const { O_DIRECTORY, O_RDONLY, O_NOATIME, O_NOFOLLOW, O_NONBLOCK } = constants
 
 /** Opens a directory by a path of ours (not of a tree) as a place to work from. */
 export function openRoot(path: string): number {
@@ -27,6 +26,11 @@ export function self(fd: number): string {
 /** Opens a directory in the directory held as `fd`; ENOTDIR or ELOOP when it is something else. */
 export function openDirectory(fd: number, name: BytePath): number {
   return openSync(at(fd, name), O_PATH | O_DIRECTORY | O_NOFOLLOW)
+}
+
+/** Opens a file in the directory held as `fd` for reading, as `openOwn` does; its atime stays. ELOOP, ENOENT ... when it is something else by now. */
+export function openFile(fd: number, name: BytePath): number {
+  return openAt(fd, name, O_RDONLY | O_NONBLOCK | O_NOATIME)
 }
 
 /** Opens a file of this host's own tree. Whatever may stand there by now, opening it neither waits nor leads elsewhere. */

@@ -1,14 +1,13 @@
-import { type BigIntStats, closeSync, constants, lstatSync, readlinkSync } from 'node:fs'
+import { type BigIntStats, closeSync, lstatSync, readlinkSync } from 'node:fs'
 import { getXattr, getXattrAt, listXattrs, listXattrsAt } from '../../sys/attributes.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { FLAG_NOCOW, getFlags } from '../../sys/flags.ts'
-import { openAt } from '../../sys/open.ts'
 import { ATTRIBUTE_APPEND, ATTRIBUTE_IMMUTABLE, ATTRIBUTE_NODUMP, type StatBuffer, statAt } from '../../sys/stat.ts'
 import { HASH_BYTES } from '../blocks.ts'
 import type { Attributes, Xattrs } from '../manifest/entry.ts'
 import type { Body } from '../manifest/record-codec.ts'
 import type { BytePath } from '../path.ts'
-import { at } from './directory.ts'
+import { at, openFile } from './directory.ts'
 
 /**
  * Not data: labels that the host's own policy gives files (containers get theirs when Docker starts them), and the form in
@@ -99,8 +98,7 @@ export function attributesAt(fd: number, name: BytePath, stat: StatBuffer, nocow
 
 /** statx does not tell this one: the file must be opened. */
 function nocowOf(directory: number, name: BytePath): number {
-  const { O_RDONLY, O_NONBLOCK, O_NOATIME } = constants
-  const fd = openAt(directory, name === '' ? '.' : name, O_RDONLY | O_NONBLOCK | O_NOATIME)
+  const fd = openFile(directory, name === '' ? '.' : name)
   try {
     return (getFlags(fd) ?? 0) & FLAG_NOCOW
   } finally {

@@ -1,12 +1,9 @@
-import { closeSync, constants } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { errnoOf } from '../../sys/failure.ts'
 import { dropCached } from '../../sys/files.ts'
-import { openAt } from '../../sys/open.ts'
 import { Pace } from '../pace.ts'
-import { openDirectory, openRoot, self } from './directory.ts'
-
-const OPEN_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOATIME
+import { openDirectory, openFile, openRoot, self } from './directory.ts'
 
 /**
  * Makes the next read of every file below `path` come from the disk. Call it after a sync: the kernel keeps data that it failed to write in
@@ -31,7 +28,7 @@ async function dropChildren(directory: number, pace: Pace): Promise<void> {
   for (const entry of await readdir(self(directory), { encoding: 'buffer', withFileTypes: true })) {
     const name = entry.name.toString('latin1')
     if (!entry.isDirectory() && !entry.isFile()) continue
-    const fd = entry.isDirectory() ? openDirectory(directory, name) : openAt(directory, name, OPEN_FLAGS)
+    const fd = entry.isDirectory() ? openDirectory(directory, name) : openFile(directory, name)
     try {
       if (entry.isDirectory()) await dropChildren(fd, pace)
       else dropCached(fd)

@@ -1,4 +1,4 @@
-import type { StatBuffer } from '../../sys/stat.ts'
+import { NS_PER_SECOND, type StatBuffer } from '../../sys/stat.ts'
 import type { Seen } from './snapshot.ts'
 
 /** Inode number (8 bytes), seconds of the ctime (its low 32 bits), its nanoseconds with two more bits of the seconds. */
@@ -8,7 +8,6 @@ const SEEN_BYTES = WORDS * 4 + 1
 const REST_BITS = 30
 const REST_MASK = 2 ** REST_BITS - 1
 const UINT32 = 2 ** 32
-const NS_PER_SECOND = 1_000_000_000n
 const FIRST_ENTRIES = 1024
 
 /** What was seen of a manifest's entries, 17 bytes each. ctimes from 1970 to 2514. */

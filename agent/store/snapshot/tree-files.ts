@@ -1,13 +1,10 @@
-import { closeSync, constants } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { WherryError } from '../../errors.ts'
-import { openAt } from '../../sys/open.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
-import { openDirectory, openRoot } from '../inode/directory.ts'
+import { openDirectory, openFile, openRoot } from '../inode/directory.ts'
 import { lookAgain, movedAway } from '../inode/inode.ts'
 import type { FileEntry } from '../manifest/entry.ts'
 import { type BytePath, nameOf, parentOf, printable } from '../path.ts'
-
-const OPEN_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOATIME
 
 interface TreeFilesOptions {
   /** Path of the tree. */
@@ -37,7 +34,7 @@ export class TreeFiles implements Disposable {
     if (directory === null) throw this.changed(file)
     let fd: number
     try {
-      fd = openAt(directory, nameOf(file.path), OPEN_FLAGS)
+      fd = openFile(directory, nameOf(file.path))
     } catch (error) {
       if (movedAway(error)) throw this.changed(file, error)
       throw error

@@ -1,11 +1,11 @@
-import { closeSync, constants } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { type FileHandle, mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoName, failureOf, isDiskFailure, SystemCallError } from '../../sys/failure.ts'
-import { openAt } from '../../sys/open.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf, HASH_BYTES } from '../blocks.ts'
 import { shareOut } from '../crew.ts'
+import { openFile } from '../inode/directory.ts'
 import { movedAway } from '../inode/inode.ts'
 import type { Mirror } from '../inode/mirror.ts'
 import { groupSmallFiles } from '../manifest/file-groups.ts'
@@ -18,7 +18,6 @@ import { hashIn, type LargeNeed, type Needs } from './needs.ts'
 import { Room } from './room.ts'
 import { SpoolIndex } from './spool-index.ts'
 
-const OPEN_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOATIME
 /** One call of the pool: long enough that its message costs nothing, short enough to share out. */
 const CALL_BYTES = 1024 * 1024
 /** Large files open at once. */
@@ -162,7 +161,7 @@ export class Making implements AsyncDisposable {
     if (directory === null) return null
     let fd: number | undefined
     try {
-      fd = openAt(directory, tree.manifest.name(index), OPEN_FLAGS)
+      fd = openFile(directory, tree.manifest.name(index))
       const stat = new StatBuffer()
       statAt(fd, '', stat)
       if (stat.kind === 'file') return fd

@@ -66,7 +66,7 @@ async function markRemoved(core: Core, seen: VolumeRecord, signal: AbortSignal):
 export async function finishRemoval(core: Core, record: VolumeRecord, signal: AbortSignal): Promise<void> {
   const { registry, clock } = core.parts
   const { id, name, removedAt } = record
-  const tombstone: RemovedRecord = { id, name, removedAt: removedAt ?? '', hosts: Object.keys(record.copies) }
+  const tombstone: RemovedRecord = { id, name, removedAt: removedAt ?? '', hosts: hostsWithTree(record) }
   while (!signal.aborted) {
     const kept = tombstone.hosts.length === 0 || (await registry.addRemoved(tombstone)).outcome !== 'unknown'
     if (kept) {
@@ -83,6 +83,12 @@ export async function finishRemoval(core: Core, record: VolumeRecord, signal: Ab
       hint: 'It is finished in the background as soon as the registry answers.',
     },
   )
+}
+
+/** A holder that was lost before its first checkpoint reached the registry has a tree that the record's copies do not name. */
+function hostsWithTree({ copies, seizures }: VolumeRecord): string[] {
+  const lost = seizures.map(({ from }) => from).filter((from) => from !== '')
+  return [...new Set([...Object.keys(copies), ...lost])]
 }
 
 /** Moves this host's copy of a removed volume to the trash. The caller has proof of the removal. */

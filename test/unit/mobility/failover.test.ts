@@ -296,3 +296,22 @@ test('promise 3: a person who accepts a loss loses nothing that this host has, w
   await world.clock.until(world.host(1).agent.promote('data', true, new AbortController().signal))
   t.is((await world.record('data')).last?.hash, 'hash of new')
 })
+
+test('a lost holder that the record names no copy of is told of the removal all the same', async (t) => {
+  const { world, id, holder, other } = await heldWithCopy()
+  holder.connected = false
+  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
+  await world.pass(40_000)
+  await world.clock.until(mounting)
+  await world.clock.until(other.agent.unmount('data', 'm'))
+  await world.pass(2_000)
+  const entry = await world.registry.volume('data')
+  if (entry === null) return t.fail()
+  const { value, revision } = entry
+  const { h1: _, ...copies } = value.copies
+  await world.registry.updateVolume({ ...value, copies }, revision)
+  await world.clock.until(other.agent.remove('data'))
+  holder.connected = true
+  await world.pass(10_000)
+  t.is(await holder.store.copy(id), null)
+})

@@ -1,14 +1,17 @@
 import { WherryError } from '../errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import type { Core } from './core.ts'
+import { knownHosts } from './recover.ts'
 import { type Inventory, readInventory, takeInventory } from './recover-inventory.ts'
 
 /** Living hosts answer at once; one that does not must not hold up whoever creates a volume. */
 const ASK_MS = 3_000
+/** A host that has not been heard of is most likely not there. */
+const SILENT_ASK_MS = 500
 
 /**
  * Looks for data of another volume of this name of which the registry knows neither a record nor a removal. It has lost changes then, and the new
- * volume would be mounted empty in place of that data (promise 2). `here`: on this host's disk; `anywhere`: also on those of hosts that live. Answers
+ * volume would be mounted empty in place of that data (promise 2). `here`: on this host's disk; `anywhere`: also on those of hosts that can be reached. Answers
  * VOLUME_EXISTS, or null when there is none. After a removal a stale read can make it answer too much for a moment: ask again before it is told.
  * REGISTRY_UNAVAILABLE.
  */
@@ -19,7 +22,7 @@ export async function findForgotten(
   signal: AbortSignal,
 ): Promise<WherryError | null> {
   const own = await takeInventory(core)
-  const others = where === 'here' ? [] : await askLiving(core, signal)
+  const others = where === 'here' ? [] : await askOthers(core, signal)
   const found = [own, ...others].flatMap(({ host, copies }) =>
     copies.filter((copy) => copy.name === name && copy.id !== id && hasData(copy)).map((copy) => ({ host, copy })),
   )
@@ -34,15 +37,16 @@ function hasData({ checkpoint, held }: LocalCopy): boolean {
   return checkpoint !== null || held !== null
 }
 
-async function askLiving(core: Core, signal: AbortSignal): Promise<Inventory[]> {
-  const { hosts, parts } = core
-  const inTime = AbortSignal.any([signal, parts.clock.deadline(ASK_MS)])
-  const living = hosts.all().filter(({ id }) => id !== parts.self.id && hosts.alive(id))
-  const asked = living.map(async ({ id, address, transferPort: port }) => {
+/** Also of hosts that nobody has heard of: a registry that has just come back with nothing knows no host that lives. */
+async function askOthers(core: Core, signal: AbortSignal): Promise<Inventory[]> {
+  const { clock, log, peers } = core.parts
+  const inTime = AbortSignal.any([signal, clock.deadline(ASK_MS)])
+  const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ASK_MS)])
+  const asked = knownHosts(core).map(async ({ label, address, port, alive }) => {
     try {
-      return [readInventory(await parts.peers.ask({ address, port }, { kind: 'inventory' }, inTime), hosts.label(id))]
+      return [readInventory(await peers.ask({ address, port }, { kind: 'inventory' }, alive ? inTime : atOnce), label)]
     } catch (error) {
-      parts.log.debug({ err: error, host: hosts.label(id) }, 'a host did not say what it has')
+      log.debug({ err: error, host: label }, 'a host did not say what it has')
       return []
     }
   })

@@ -13,7 +13,7 @@ const RETRY_MS = 200
 /** One volume's write; the next ones are tried all the same. */
 const WRITE_MS = 10_000
 
-interface Known {
+export interface Known {
   readonly label: string
   readonly address: string
   readonly port: number
@@ -30,7 +30,7 @@ interface Asked {
 /**
  * Writes the records of a lost registry anew, from the disks of all hosts that answer: those that are missing, and those whose epoch is below what
  * a disk has seen. Never lowers an epoch, never touches another record. Nothing is written while a host that lives does not answer (it may be
- * writing to a volume right now, and nobody else knows), or while half or more of all known hosts are silent (their disks may have newer checkpoints);
+ * writing to a volume right now, and nobody else knows), while this host cannot tell whether it lives, or while half or more of all known hosts are silent (their disks may have newer checkpoints);
  * RecoverView.problems says so. May be repeated; every record in `written` is durable on return. REGISTRY_UNAVAILABLE.
  */
 export async function recoverRegistry(core: Core, signal: AbortSignal): Promise<RecoverView> {
@@ -39,7 +39,7 @@ export async function recoverRegistry(core: Core, signal: AbortSignal): Promise<
   const inventories = answers.flatMap(({ inventory }) => inventory ?? [])
   const silent = answers.filter(({ inventory }) => inventory === null)
   const problems = [...silent.map(describeSilent), ...inventories.flatMap((found) => describeDamaged(core, found))]
-  const blocked = whyBlocked(answers)
+  const blocked = whyBlocked(core, answers)
   if (blocked !== null) return { written: [], kept: [], problems: [...problems, blocked] }
   const records = (await registry.volumes()).map(({ value }) => value.name)
   const removed = new Set((await registry.removed()).map(({ value }) => value.id))
@@ -77,7 +77,7 @@ async function askAll(core: Core, signal: AbortSignal): Promise<Asked[]> {
 }
 
 /** All others, by their heartbeats and by the settings: a new registry knows nobody. */
-function knownHosts(core: Core): Known[] {
+export function knownHosts(core: Core): Known[] {
   const { self, peerAddresses } = core.parts
   const known = new Map<string, Known>()
   for (const { address, port } of peerAddresses) {
@@ -90,15 +90,24 @@ function knownHosts(core: Core): Known[] {
   return [...known.values()]
 }
 
-function whyBlocked(answers: readonly Asked[]): string | null {
+function whyBlocked(core: Core, answers: readonly Asked[]): string | null {
+  const { clock, seizeAfterMs } = core.parts
   const silent = answers.filter(({ inventory }) => inventory === null)
-  const living = silent.filter(({ known }) => known.alive)
+  if (silent.length === 0) return null
+  // As they are heard of now: the answers took their time.
+  const alive = new Set(knownHosts(core).flatMap((host) => (host.alive ? [`${host.address} ${host.port}`] : [])))
+  const living = silent.filter(({ known }) => alive.has(`${known.address} ${known.port}`))
   if (living.length > 0) {
     const names = living.map(({ known }) => known.label).join(', ')
     return `Nothing was written: ${names} lives and did not answer; it may be writing to a volume now. Make it reachable, or stop it, and run this again.`
   }
   if (2 * silent.length >= answers.length) {
     return `Nothing was written: ${silent.length} of ${answers.length} hosts did not answer, and what they have may be newer. Start more of them, or take those that are gone for good out of WHERRY_PEERS, and run this again.`
+  }
+  // Only who has watched for so long without a break would have heard of a host that may still be writing.
+  const watchedMs = clock.elapsedMs() - core.lease.unbrokenSinceMs
+  if (!core.lease.runs || watchedMs < seizeAfterMs) {
+    return `Nothing was written: ${silent.length} of ${answers.length} hosts did not answer, and this host cannot tell yet that they do not live: it has not reached the registry without a break for ${Math.ceil(seizeAfterMs / 1000)} s. Run this again then, or on another host.`
   }
   return null
 }

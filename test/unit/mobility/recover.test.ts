@@ -199,3 +199,32 @@ test('a write whose answer was lost is looked at again, and counts', async (t) =
   t.is(lost, 1)
   t.is((await world.record('data')).last?.hash, 'hash of one')
 })
+
+test('promise 1: nothing is written over a silent host by one that has not reached the registry for long enough to know that it is lost', async (t) => {
+  const world = await World.start(3)
+  await world.host(1).agent.create('data', OPTIONS)
+  await world.clock.until(world.host(1).agent.mount('data', 'm', 10_000))
+  await world.clock.advance(60_000)
+  await loseRegistry(world)
+  const [holder, other] = [world.host(1), world.host(2)]
+  // The holder reaches the registry, and no other host reaches it.
+  holder.agent = { ...holder.agent, answer: () => Promise.reject(new Error('not reached')) }
+  other.connected = false
+  await world.clock.advance(20_000)
+  other.connected = true
+  const view = await world.clock.until(other.agent.recover(never))
+  t.deepEqual(view.written, [])
+  t.regex(view.problems.join('\n'), /Nothing was written: /)
+})
+
+test('promise 2: a registry that has just come back with nothing knows no host that lives: their disks are looked at all the same', async (t) => {
+  const world = await World.start(3)
+  await world.host(1).agent.create('data', { ...OPTIONS, copies: 1 })
+  await world.use(1, 'data', 'one')
+  world.registry.away = true
+  await world.clock.advance(20_000)
+  world.registry.away = false
+  await loseRegistry(world)
+  const creating = t.throwsAsync(world.host(2).agent.create('data', OPTIONS))
+  t.like(await world.clock.until(creating), { code: 'VOLUME_EXISTS' })
+})

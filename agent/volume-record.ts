@@ -3,16 +3,17 @@ import type { VolumeRecord } from './model.ts'
 import { storedOptions } from './options.ts'
 
 /** A counter that starts at zero. */
-const count = z.number().int().nonnegative()
+export const count = z.int().nonnegative()
 
-const checkpoint = z.looseObject({
+/** What a checkpoint has wherever it is stored or told of. */
+export const checkpointFields = {
   epoch: count,
   seq: count,
   hash: z.string().min(1),
   at: z.string(),
   bytes: count,
   files: count,
-})
+}
 
 const copy = z.looseObject({
   epoch: count,
@@ -39,7 +40,7 @@ export const volumeSchema: z.ZodType<VolumeRecord> = z.looseObject({
   createdAt: z.string(),
   epoch: count,
   holder: z.looseObject({ host: z.string(), incarnation: z.string(), since: z.string() }).nullable(),
-  last: checkpoint.nullable(),
+  last: z.looseObject(checkpointFields).nullable(),
   seizures: z.array(seizure).default([]),
   copies: z.record(z.string(), copy),
   removedAt: z.string().nullable(),

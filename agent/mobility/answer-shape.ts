@@ -1,15 +1,12 @@
 import { z } from 'zod'
 import { WherryError } from '../errors.ts'
 import type { CopyAnswer } from '../transfer/contract.ts'
-
-const count = z.number().int().nonnegative()
+import { checkpointFields, count } from '../volume-record.ts'
 
 const answer: z.ZodType<CopyAnswer> = z.object({
   host: z.string().min(1),
   epochSeen: count,
-  checkpoint: z
-    .object({ epoch: count, seq: count, hash: z.string().min(1), at: z.string(), bytes: count, files: count })
-    .nullable(),
+  checkpoint: z.object(checkpointFields).nullable(),
   held: z.boolean(),
 })
 

@@ -1,6 +1,6 @@
-import { z } from 'zod'
 import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { CopyAnswer } from '../transfer/contract.ts'
+import { readCopyAnswer } from './answer-shape.ts'
 import type { Core } from './core.ts'
 import { compareCheckpoints, isInLine } from './lineage.ts'
 import { isNewest } from './placement.ts'
@@ -9,16 +9,6 @@ import { isNewest } from './placement.ts'
 const ANSWER_MS = 2_000
 /** A host that has not been heard of is most likely not there, and a service stands still meanwhile. */
 const SILENT_ANSWER_MS = 300
-
-const count = z.int().nonnegative()
-const answerShape = z.object({
-  host: z.string(),
-  epochSeen: count,
-  checkpoint: z
-    .object({ epoch: count, seq: count, hash: z.string().min(1), at: z.string(), bytes: count, files: count })
-    .nullable(),
-  held: z.boolean(),
-})
 
 /** What the hosts that can be reached have of a volume. */
 export interface Candidates {
@@ -83,8 +73,9 @@ async function askForCopy(
     const known = core.hosts.get(host)
     if (known === undefined) return undefined
     const address = { address: known.address, port: known.transferPort }
-    const answer = await peers.ask(address, { kind: 'copy', volume: record.id }, signal)
-    return answer === null ? null : { ...answerShape.parse(answer), host }
+    const said = await peers.ask(address, { kind: 'copy', volume: record.id }, signal)
+    const answer = readCopyAnswer(said, host)
+    return answer === null ? null : { ...answer, host }
   } catch {
     return undefined
   }

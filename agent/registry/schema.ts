@@ -1,10 +1,8 @@
 import { z } from 'zod'
 import type { HostRecord, RemovedRecord } from '../model.ts'
+import { count } from '../volume-record.ts'
 
 export { volumeSchema } from '../volume-record.ts'
-
-/** A counter that starts at zero. */
-const count = z.number().int().nonnegative()
 
 export const removedSchema: z.ZodType<RemovedRecord> = z.looseObject({
   id: z.string().min(1),

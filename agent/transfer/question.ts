@@ -1,13 +1,12 @@
 import { z } from 'zod'
-import { volumeSchema } from '../volume-record.ts'
+import { checkpointFields, volumeSchema } from '../volume-record.ts'
 import type { Question } from './contract.ts'
 
 /** Ids become part of paths on the host that is asked: a ULID's characters and nothing else. */
 export const volumeId = z.string().regex(/^[0-9A-Za-z_-]{1,64}$/)
 const hostId = volumeId
 const hash = z.string().regex(/^[0-9a-f]{64}$/)
-const count = z.int().nonnegative()
-const checkpoint = z.strictObject({ epoch: count, seq: count, hash, at: z.iso.datetime(), bytes: count, files: count })
+const checkpoint = z.strictObject({ ...checkpointFields, hash, at: z.iso.datetime() })
 /** The registry's own check of a record is about its shape; this one came from a host and decides on paths. */
 const record = volumeSchema.refine(({ id }) => volumeId.safeParse(id).success, 'an id that is none')
 

@@ -1,16 +1,6 @@
 import { z } from 'zod'
 import { storedOptions } from '../../options.ts'
-
-const count = z.int().min(0)
-
-const checkpointFields = {
-  epoch: count,
-  seq: count,
-  hash: z.string().min(1),
-  at: z.string(),
-  bytes: count,
-  files: count,
-}
+import { checkpointFields, count } from '../../volume-record.ts'
 
 /** A checkpoint as this disk has it: only what was hashed here is written down. */
 export const storedCheckpoint = z.strictObject({ ...checkpointFields, hash: z.string().regex(/^[0-9a-f]{64}$/) })

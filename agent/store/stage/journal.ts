@@ -4,19 +4,10 @@ import { removeDurably, writeDurably } from '../../durable.ts'
 import { WherryError } from '../../errors.ts'
 import type { Checkpoint } from '../../model.ts'
 import { errnoOf } from '../../sys/failure.ts'
+import { storedCheckpoint } from '../copies/schema.ts'
 import type { Layout } from '../layout.ts'
 
-const JOURNAL = z.strictObject({
-  version: z.literal(1),
-  checkpoint: z.strictObject({
-    epoch: z.int(),
-    seq: z.int(),
-    hash: z.string().regex(/^[0-9a-f]{64}$/),
-    at: z.string(),
-    bytes: z.int(),
-    files: z.int(),
-  }),
-})
+const JOURNAL = z.strictObject({ version: z.literal(1), checkpoint: storedCheckpoint })
 
 /** Writes COMMIT: from now on the staged tree is the copy's next state, whatever happens. Durable on return. */
 export async function commit(layout: Layout, checkpoint: Checkpoint): Promise<void> {

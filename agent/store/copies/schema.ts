@@ -5,6 +5,15 @@ import { checkpointFields, count } from '../../volume-record.ts'
 /** A checkpoint as this disk has it: only what was hashed here is written down. */
 export const storedCheckpoint = z.strictObject({ ...checkpointFields, hash: z.string().regex(/^[0-9a-f]{64}$/) })
 
+/** A DivergedTree, as it stands in `volume.json` and in what is written down before it is put aside. */
+export const divergedTree = z.strictObject({
+  name: z.string(),
+  epoch: count,
+  base: z.strictObject({ epoch: count, seq: count }).nullable(),
+  at: z.string(),
+  bytes: count.nullable().default(null),
+})
+
 /** The fields of a LocalCopy, as they stand in `volume.json` and as hosts tell each other of them. */
 export const localCopyFields = {
   id: z.string(),
@@ -16,16 +25,6 @@ export const localCopyFields = {
   // Older records do not have these.
   damaged: z.array(z.string()).nullable().default(null),
   epochSeen: count,
-  diverged: z
-    .array(
-      z.strictObject({
-        name: z.string(),
-        epoch: count,
-        base: z.strictObject({ epoch: count, seq: count }).nullable(),
-        at: z.string(),
-        bytes: count.nullable().default(null),
-      }),
-    )
-    .default([]),
+  diverged: z.array(divergedTree).default([]),
   mounts: z.record(z.string(), count),
 }

@@ -7,20 +7,14 @@ import type { FaultPoint } from '../../fault-point.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import type { DivergedTree, LocalCopy } from '../contract.ts'
 import { makeTree } from '../copies/records.ts'
+import { divergedTree } from '../copies/schema.ts'
 import { changeFlags } from '../inode/flags.ts'
 import { removeIfThere } from '../inode/removal.ts'
 import type { Layout } from '../layout.ts'
 import { keptPaths } from '../snapshot/kept.ts'
 
 const VERSION = 1
-const INTENT = z.strictObject({
-  version: z.literal(VERSION),
-  name: z.string().regex(/^[0-9a-z-]+$/i),
-  epoch: z.int(),
-  base: z.strictObject({ epoch: z.int(), seq: z.int() }).nullable(),
-  at: z.string(),
-  bytes: z.int().nullable().default(null),
-})
+const INTENT = divergedTree.extend({ version: z.literal(VERSION), name: z.string().regex(/^[0-9a-z-]+$/i) })
 
 export interface DivergingParts {
   readonly layout: Layout

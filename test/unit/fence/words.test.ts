@@ -3,13 +3,13 @@ import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { pino } from 'pino'
 import type { Guard } from '../../../agent/fence/contract.ts'
 import { openGuardFile } from '../../../agent/fence/guard-file.ts'
 import { createAgentWatchdog, parseWord, type Word } from '../../../agent/fence/words.ts'
+import { until } from '../until.ts'
 
 const SPEAKER = fileURLToPath(new URL('speaker.ts', import.meta.url))
 const guard = (untilMs: number): Guard => ({ untilMs, volumes: [{ id: 'id1', name: 'data', epoch: 3 }] })
@@ -101,11 +101,11 @@ test('promise 6: a volume that is new is kept at once, so that a plugin killed r
   t.teardown(() => rm(stateDir, { recursive: true, force: true }))
   await using file = await openGuardFile({ stateDir, log: pino({ level: 'silent' }) })
   file.keep({ untilMs: 1, volumes: [] })
-  while ((await file.last()) === null) await sleep(1)
+  await until(async () => (await file.last()) !== null)
   const word = { untilMs: 2, volumes: [{ id: 'v', name: 'data', epoch: 1 }] }
   const startMs = performance.now()
   file.keep(word)
-  while ((await file.last())?.untilMs !== 2) await sleep(1)
+  await until(async () => (await file.last())?.untilMs === 2)
   t.deepEqual(await file.last(), word)
   t.true(performance.now() - startMs < 400, 'what is not new is written every 500 ms')
 })

@@ -4,6 +4,7 @@ import { WherryError } from '../../../agent/errors.ts'
 import { openMover } from '../../../agent/mover/mover.ts'
 import type { StageProgress } from '../../../agent/store/exchange.ts'
 import type { QuestionAnswerer, TreeChoice, TreeRequest } from '../../../agent/transfer/contract.ts'
+import { until } from '../until.ts'
 import {
   ADDRESS,
   certificates,
@@ -106,7 +107,7 @@ test('a question crosses both threads of both hosts: answers, coded errors and a
   const reason = new Error('not wanted any more')
   stop.abort(reason)
   t.is(await t.throwsAsync(pending), reason)
-  while (!signal.aborted) await sleep(5)
+  await until(() => signal.aborted)
 })
 
 test('a host without peers has nobody to ask', async (t) => {
@@ -141,7 +142,7 @@ test('disposing aborts what runs, waits for its end, lets go of the state direct
   const from = { address: ADDRESS, port: server.port }
   const pull = () => two.mover.puller.pull(from, request, v, never(), () => undefined)
   const first = t.throwsAsync(pull(), { message: /shuts down/ })
-  while (asked === 0) await sleep(5)
+  await until(() => asked > 0)
   await t.throwsAsync(pull(), { code: 'COPY_RUNNING' })
   await two.mover[Symbol.asyncDispose]()
   await first
@@ -172,7 +173,7 @@ test('a pull that is aborted ends with the reason and closes the stage', async (
   stop.abort(reason)
   t.is(await t.throwsAsync(pull), reason)
   await two.mover.store.trash(v.id)
-  while (!seen.aborted) await sleep(5)
+  await until(() => seen.aborted)
   t.pass('the source hears of it')
 })
 

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { WherryError } from '../../../agent/errors.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { until } from '../until.ts'
 import { asDockerd, exchange, startPlugin } from './engine.ts'
 
 test("a volume's life in dockerd's calls", async (t) => {
@@ -289,7 +290,7 @@ test('calls go on when the agent is restarted under them', async (t) => {
     plugin.call('VolumeDriver.Mount', { Name: 'data', ID: 'm1' }),
     plugin.call('VolumeDriver.Get', { Name: 'data' }),
   ])
-  while (hangs < 3) await sleep(5)
+  await until(() => hangs >= 3)
   await first[Symbol.asyncDispose]()
   await plugin.serveAgent()
   for (const answer of await answers) t.is(answer?.status, 200)
@@ -307,7 +308,7 @@ test('a Remove whose answer was lost is done when the repetition finds no volume
     await new Promise(() => {})
   }
   const answer = plugin.call('VolumeDriver.Remove', { Name: 'data' })
-  while (plugin.mobility.volumes.size > 0) await sleep(5)
+  await until(() => plugin.mobility.volumes.size === 0)
   await first[Symbol.asyncDispose]()
   await plugin.serveAgent()
   t.deepEqual(await answer.then((a) => a?.body), {})

@@ -77,12 +77,3 @@ export async function startPlugin(limits: { mountDeadlineMs?: number; deadlineMs
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   }
 }
-
-/** Looks again until it is so, for 60 s at most (many processes start side by side). */
-export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const startMs = performance.now()
-  while (!(await isSo())) {
-    if (performance.now() - startMs > 60_000) throw new Error(`not so after 60 s: ${isSo}`)
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-}

@@ -11,7 +11,7 @@ import type { Guard, PauseReason } from '../../../agent/fence/contract.ts'
 import { openPauses } from '../../../agent/fence/pauses.ts'
 import { openFence } from '../../../plugin/fence.ts'
 import { MemoryEngine, unreachable } from '../fence/memory-engine.ts'
-import { until } from './engine.ts'
+import { until } from '../until.ts'
 
 const LEASE_MS = 300
 

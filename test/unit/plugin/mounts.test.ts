@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { WherryError } from '../../../agent/errors.ts'
-import { startPlugin, until } from './engine.ts'
+import { until } from '../until.ts'
+import { startPlugin } from './engine.ts'
 
 const MOUNT = ['VolumeDriver.Mount', { Name: 'data', ID: 'm1' }] as const
 

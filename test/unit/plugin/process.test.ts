@@ -11,7 +11,8 @@ import { pino } from 'pino'
 import { knock } from '../../../agent/api/http.ts'
 import { pathsUnder } from '../../../agent/paths.ts'
 import { superviseAgent } from '../../../plugin/supervisor.ts'
-import { asDockerd, exchange, until } from './engine.ts'
+import { until } from '../until.ts'
+import { asDockerd, exchange } from './engine.ts'
 
 const here = (file: string) => fileURLToPath(new URL(file, import.meta.url))
 const TINY_AGENT = here('tiny-agent.ts')

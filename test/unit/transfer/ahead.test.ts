@@ -3,7 +3,7 @@ import test from 'ava'
 import { FILES_MAX, FILES_MAX_BYTES } from '../../../agent/store/exchange.ts'
 import { Ahead } from '../../../agent/transfer/ahead.ts'
 import { DATA_MAX_BYTES, FILES_PER_WANT_MAX } from '../../../agent/transfer/frame.ts'
-import { until } from './kit.ts'
+import { until } from '../until.ts'
 
 /** Counts up; notes how far it got and whether it was ended. */
 function counter(last: number, failure?: Error) {

@@ -21,7 +21,8 @@ import {
   encodeOffset,
   encodeWants,
 } from '../../../agent/transfer/want.ts'
-import { digest, HOST, LIVE, noise, until } from './kit.ts'
+import { until } from '../until.ts'
+import { digest, HOST, LIVE, noise } from './kit.ts'
 import { MemoryReader } from './memory-tree.ts'
 import { frame, ground, insult, rawHeader, speaker } from './speaker.ts'
 
@@ -130,12 +131,8 @@ test('a source closes the connection of an asker that breaks the protocol, and s
   for (const [name, bytes] of Object.entries(TO_SOURCE)) {
     const logged = set.lines.length
     await insult(set.identity, server.port, bytes)
-    await until(
-      () => set.lines.slice(logged).some((line) => line.includes('broke the transfer protocol')),
-      5_000,
-    ).catch(() => {
-      t.fail(`${name}: ${set.lines.slice(logged).join('')}`)
-    })
+    const complained = () => set.lines.slice(logged).some((line) => line.includes('broke the transfer protocol'))
+    await until(complained).catch(() => t.fail(`${name}: ${set.lines.slice(logged).join('')}`))
   }
   t.true((await set.pull({ address: HOST, port: server.port })).complete)
   await until(() => readers.every((reader) => reader.closed))

@@ -5,7 +5,8 @@ import { setTimeout } from 'node:timers/promises'
 import test from 'ava'
 import { WherryError } from '../../../agent/errors.ts'
 import { openIdentity } from '../../../agent/tls.ts'
-import { certs, expired, HOST, identityIn, recorder, run, scratch, until } from './kit.ts'
+import { until } from '../until.ts'
+import { certs, expired, HOST, identityIn, recorder, run, scratch } from './kit.ts'
 
 /** A host's tls directory with valid files, and the CA directory beside it. */
 async function ground() {

@@ -103,15 +103,6 @@ export function never(): AbortSignal {
   return new AbortController().signal
 }
 
-/** Waits until `condition` holds; fails after `timeoutMs`. */
-export async function until(condition: () => boolean, timeoutMs = 10_000): Promise<void> {
-  const deadline = Date.now() + timeoutMs
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${condition}`)
-    await setTimeout(20)
-  }
-}
-
 /** Bytes that do not repeat soon. */
 export function noise(bytes: number, seed = 1): Buffer {
   const data = Buffer.allocUnsafe(bytes)

@@ -16,7 +16,8 @@ import { createPeers } from '../../../agent/transfer/peers.ts'
 import { createPuller } from '../../../agent/transfer/puller.ts'
 import { ANSWER_MAX_BYTES } from '../../../agent/transfer/reply.ts'
 import { serveTransfer, TREES_MAX, type TransferServerOptions } from '../../../agent/transfer/server.ts'
-import { HOST, LIVE, never, noise, proxy, until } from './kit.ts'
+import { until } from '../until.ts'
+import { HOST, LIVE, never, noise, proxy } from './kit.ts'
 import { MemoryReader, MemoryWriter } from './memory-tree.ts'
 import { frame, ground, insult, rawHeader, speaker } from './speaker.ts'
 
@@ -280,7 +281,7 @@ test('a host closes the connection of whoever asks nonsense, works on none of it
     const logged = set.lines.length
     await insult(set.identity, set.to.port, bytes)
     const complained = () => set.lines.slice(logged).some((line) => line.includes('broke the transfer protocol'))
-    await until(complained, 5_000).catch(() => t.fail(`${name}: ${set.lines.slice(logged).join('')}`))
+    await until(complained).catch(() => t.fail(`${name}: ${set.lines.slice(logged).join('')}`))
   }
   // Of some of them the beginning was good.
   t.true(heard.length <= 3 && heard.every(({ kind }) => kind === 'registry'))

@@ -4,7 +4,8 @@ import { WherryError } from '../../../agent/errors.ts'
 import type { TreeSource } from '../../../agent/transfer/contract.ts'
 import { createPuller } from '../../../agent/transfer/puller.ts'
 import { serveTransfer } from '../../../agent/transfer/server.ts'
-import { certs, HOST, identityIn, LIVE, never, noise, proxy, recorder, scratch, until } from './kit.ts'
+import { until } from '../until.ts'
+import { certs, HOST, identityIn, LIVE, never, noise, proxy, recorder, scratch } from './kit.ts'
 import { MemoryReader, MemoryWriter } from './memory-tree.ts'
 
 /** A server with real certificates on loopback and a puller that trusts it. */
@@ -103,7 +104,7 @@ test('a peer that goes silent is noticed on both sides', async (t) => {
   const started = Date.now()
   const error = await t.throwsAsync(set.puller.pull(between, LIVE, writer, never()), { code: 'TRANSFER_CUT' })
   t.regex(error?.message ?? '', /no byte came for 10 s/)
-  await until(() => noticed?.aborted === true, NOTICED_MS)
+  await until(() => noticed?.aborted === true)
   t.regex(noticed?.reason.message, /no byte came for 10 s/)
   t.true(Date.now() - started < NOTICED_MS)
 })

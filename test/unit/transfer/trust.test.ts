@@ -8,7 +8,8 @@ import { WherryError } from '../../../agent/errors.ts'
 import type { Identity } from '../../../agent/tls.ts'
 import { createPuller } from '../../../agent/transfer/puller.ts'
 import { CONNECTIONS_MAX, serveTransfer } from '../../../agent/transfer/server.ts'
-import { certs, expired, HOST, identityIn, LIVE, never, noise, rawIdentity, recorder, scratch, until } from './kit.ts'
+import { until } from '../until.ts'
+import { certs, expired, HOST, identityIn, LIVE, never, noise, rawIdentity, recorder, scratch } from './kit.ts'
 import { MemoryReader, MemoryWriter } from './memory-tree.ts'
 
 /** Two clusters' certificates and a server of the first; counts how often its source is asked. */

@@ -1,8 +1,7 @@
 import { WherryError } from '../errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import type { Core } from './core.ts'
-import { knownHosts } from './recover.ts'
-import { type Inventory, readInventory, takeInventory } from './recover-inventory.ts'
+import { type Inventory, knownHosts, readInventory, takeInventory } from './recover-inventory.ts'
 
 /** Living hosts answer at once; one that does not must not hold up whoever creates a volume. */
 const ASK_MS = 3_000

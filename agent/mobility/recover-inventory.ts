@@ -13,12 +13,35 @@ export interface Inventory {
   readonly damaged: readonly { readonly path: string; readonly reason: string }[]
 }
 
+/** Another host that may be asked for it. */
+export interface Known {
+  readonly label: string
+  readonly address: string
+  readonly port: number
+  /** Its heartbeat is renewed: it may hold volumes. */
+  readonly alive: boolean
+}
+
 /** What a newer version adds to a copy is passed over. */
 const inventoryMessage: z.ZodType<Inventory> = z.object({
   host: z.string().min(1),
   copies: z.array(z.object(localCopyFields)),
   damaged: z.array(z.object({ path: z.string(), reason: z.string() })),
 })
+
+/** All others, by their heartbeats and by the settings: a new registry knows nobody. */
+export function knownHosts(core: Core): Known[] {
+  const { self, peerAddresses } = core.parts
+  const known = new Map<string, Known>()
+  for (const { address, port } of peerAddresses) {
+    known.set(`${address} ${port}`, { label: address, address, port, alive: false })
+  }
+  for (const { id, address, transferPort: port } of core.hosts.all()) {
+    known.set(`${address} ${port}`, { label: core.hosts.labelWithAge(id), address, port, alive: core.hosts.alive(id) })
+  }
+  known.delete(`${self.address} ${self.transferPort}`)
+  return [...known.values()]
+}
 
 /** This host's own: the answer to the question `inventory`. */
 export async function takeInventory(core: Core): Promise<Inventory> {

@@ -2,7 +2,7 @@ import { WherryError } from '../errors.ts'
 import type { RecoverView } from './contract.ts'
 import type { Core } from './core.ts'
 import { HOUSEKEEPING } from './housekeeping.ts'
-import { type Inventory, readInventory, takeInventory } from './recover-inventory.ts'
+import { type Inventory, type Known, knownHosts, readInventory, takeInventory } from './recover-inventory.ts'
 import { planVolume, type RecoverPlan } from './recover-plan.ts'
 import { updatedRecord } from './recover-record.ts'
 
@@ -12,14 +12,6 @@ const ANSWER_MS = 15_000
 const RETRY_MS = 200
 /** One volume's write; the next ones are tried all the same. */
 const WRITE_MS = 10_000
-
-export interface Known {
-  readonly label: string
-  readonly address: string
-  readonly port: number
-  /** Its heartbeat is renewed: it may hold volumes. */
-  readonly alive: boolean
-}
 
 interface Asked {
   readonly known: Known
@@ -74,20 +66,6 @@ async function askAll(core: Core, signal: AbortSignal): Promise<Asked[]> {
     }
   })
   return [{ known: own, inventory: await takeInventory(core), why: '' }, ...(await Promise.all(others))]
-}
-
-/** All others, by their heartbeats and by the settings: a new registry knows nobody. */
-export function knownHosts(core: Core): Known[] {
-  const { self, peerAddresses } = core.parts
-  const known = new Map<string, Known>()
-  for (const { address, port } of peerAddresses) {
-    known.set(`${address} ${port}`, { label: address, address, port, alive: false })
-  }
-  for (const { id, address, transferPort: port } of core.hosts.all()) {
-    known.set(`${address} ${port}`, { label: core.hosts.labelWithAge(id), address, port, alive: core.hosts.alive(id) })
-  }
-  known.delete(`${self.address} ${self.transferPort}`)
-  return [...known.values()]
 }
 
 function whyBlocked(core: Core, answers: readonly Asked[]): string | null {

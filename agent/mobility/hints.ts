@@ -1,9 +1,11 @@
 import { z } from 'zod'
 import type { EngineEvent } from '../docker/contract.ts'
+import { WherryError } from '../errors.ts'
 import type { VolumeRecord } from '../model.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { HOUSEKEEPING } from './housekeeping.ts'
+import { isTakeOverReady, weighTakeOver } from './seize.ts'
 
 /** A task starts within its predecessor's stop grace and Swarm's delays; after this nobody is coming for the volume. */
 const WANTED_AFTER_HINT_MS = 2 * 60_000
@@ -60,10 +62,21 @@ export class Hints {
       if (local !== null && hint.data.epoch < local.epochSeen) return
       if (record.holder === null && record.last !== null && isAt(local, record.last)) return
       log.info({ volume: record.name }, 'a task with this volume was put here: bringing its data')
-      this.#core.copying.want(record, WANTED_AFTER_HINT_MS)
+      if (record.holder === null || this.#core.hosts.alive(record.holder.host)) {
+        this.#core.copying.want(record, WANTED_AFTER_HINT_MS)
+      } else await this.#bringWithoutHolder(record)
     } catch (error) {
       log.info({ err: error, volume: hint.data.name }, 'a hint was not followed')
     }
+  }
+
+  /** A lost holder sends nothing ahead, and to dial it takes seconds: what a Mount would take over with comes from the hosts that have it. */
+  async #bringWithoutHolder(record: VolumeRecord): Promise<void> {
+    const { store, signal } = this.#core.parts
+    const found = await weighTakeOver(this.#core, record, { person: false, loss: false }, signal)
+    // Not to be taken over, or not yet: the Mount says why, and asks again.
+    if (found instanceof WherryError || isTakeOverReady(await store.copy(record.id), found.best)) return
+    this.#core.copying.wantCheckpoint(record, found.best, found.hosts, WANTED_AFTER_HINT_MS)
   }
 
   async #onEvent(event: EngineEvent): Promise<void> {

@@ -37,6 +37,8 @@ export class MemoryHost {
   drained = false
   /** False: nothing reaches this host, and it reaches nobody, the registry included. */
   connected = true
+  /** By subject, of this host's newest agent: what other agents would tell it. */
+  readonly subscribers = new Map<string, (message: unknown, subject: string) => void>()
   agent: RunningMobility
   metrics = new Metrics()
   readonly #world: World
@@ -113,7 +115,11 @@ export class MemoryHost {
       cache: new VolumeCache({ registry }),
       store: this.store,
       puller: this.#world.pullerOf(this),
-      bus: { publish: () => undefined, subscribe: () => undefined, state: () => ({ connected: true, detail: '' }) },
+      bus: {
+        publish: () => undefined,
+        subscribe: (subject, handler) => void this.subscribers.set(subject, handler),
+        state: () => ({ connected: true, detail: '' }),
+      },
       engine,
       clock: {
         now: () => new Date(clock.now().getTime() + this.wallOffsetMs),

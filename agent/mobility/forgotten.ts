@@ -31,9 +31,9 @@ export async function findForgotten(
   return forgotten === undefined ? null : refusal(core, forgotten.host, forgotten.copy)
 }
 
-/** What was only sent ahead is no data that could be missed. */
-function hasData({ checkpoint, held }: LocalCopy): boolean {
-  return checkpoint !== null || held !== null
+/** What was only sent ahead is no data that could be missed; neither is a hold that was intended and of which its own disk never heard that it came about: nothing was mounted. */
+function hasData({ checkpoint, held, epochSeen }: LocalCopy): boolean {
+  return checkpoint !== null || (held !== null && epochSeen >= held.epoch)
 }
 
 /** Also of hosts that nobody has heard of: a registry that has just come back with nothing knows no host that lives. */

@@ -1,5 +1,5 @@
 import { decodeTime, isValid } from 'ulid'
-import type { Checkpoint, CopyRecord, Holder, VolumeOptions } from '../model.ts'
+import type { Checkpoint, CopyRecord, Holder, Seizure, VolumeOptions } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 
 /** With hosts silent, an idle volume begins this many epochs above the highest that was seen: one of them may have counted on from there, and its holds must be older. */
@@ -23,18 +23,20 @@ export interface RecoverPlan {
   readonly epoch: number
   readonly holder: Holder | null
   readonly last: Checkpoint | null
+  /** A host that did not answer may have held it, and written more than `last`: what its disk has above that is no part of the volume any more. */
+  readonly seizure: Seizure | null
   readonly copies: Readonly<Record<string, CopyRecord>>
   readonly found: readonly Found[]
 }
 
 /**
  * What a volume's record must have been, by all its copies on disks. Pure. Answers a line for a person instead when the disks contradict each other.
- * `someSilent`: not all hosts have answered.
+ * `someSilent`: not all hosts have answered. `by`: id of the host that asks.
  */
 export function planVolume(
   name: string,
   found: readonly Found[],
-  { someSilent, now }: { someSilent: boolean; now: Date },
+  { someSilent, now, by }: { someSilent: boolean; now: Date; by: string },
 ): RecoverPlan | string {
   const ids = [...new Set(found.map(({ copy }) => copy.id))]
   const [first] = found
@@ -52,15 +54,17 @@ export function planVolume(
   // A hold that was intended when its host died may be in nobody's memory but its disk's.
   const intended = Math.max(epochSeen, ...found.map(({ copy }) => copy.held?.epoch ?? 0))
   const { id, options } = first.copy
+  const epoch = holder === null ? intended + (someSilent ? UNSEEN_EPOCHS : 0) : epochSeen
   return {
     id,
     name,
     options,
     createdAt: (isValid(id) ? new Date(decodeTime(id)) : now).toISOString(),
     epochSeen,
-    epoch: holder === null ? intended + (someSilent ? UNSEEN_EPOCHS : 0) : epochSeen,
+    epoch,
     holder: holder === null ? null : toHolder(holder, now),
     last,
+    seizure: holder === null && last !== null && someSilent ? seizureAt(epoch, last, by, now) : null,
     copies: Object.fromEntries(found.map((one) => [one.host, toCopyRecord(one, last, holder, now)])),
     found,
   }
@@ -73,6 +77,19 @@ function isHeldAt(copy: LocalCopy, epoch: number): boolean {
 
 function toHolder({ host, copy }: Found, now: Date): Holder {
   return { host, incarnation: copy.held?.incarnation ?? '', since: now.toISOString() }
+}
+
+/** What is missing at most was written since the checkpoint; nobody knows until when. */
+function seizureAt(epoch: number, base: Checkpoint, by: string, now: Date): Seizure {
+  const ageSeconds = Math.max(0, Math.ceil((now.getTime() - Date.parse(base.at)) / 1000))
+  return {
+    epoch,
+    from: '',
+    by,
+    at: now.toISOString(),
+    base: { epoch: base.epoch, seq: base.seq, hash: base.hash },
+    ageSeconds,
+  }
 }
 
 /** The highest committed checkpoint that some disk has whole. */

@@ -1,4 +1,5 @@
 import type { Checkpoint, CopyRecord, VolumeRecord } from '../model.ts'
+import { withSeizure } from './lineage.ts'
 import type { RecoverPlan } from './recover-plan.ts'
 
 /**
@@ -6,9 +7,10 @@ import type { RecoverPlan } from './recover-plan.ts'
  * line for a person. Never lowers an epoch or a checkpoint.
  */
 export function updatedRecord(record: VolumeRecord | null, plan: RecoverPlan): VolumeRecord | 'kept' | string {
-  const { id, name, options, createdAt, epochSeen, epoch, holder, last, copies } = plan
+  const { id, name, options, createdAt, epochSeen, epoch, holder, last, seizure, copies } = plan
   if (record === null) {
-    return { id, name, options, createdAt, epoch, holder, last, seizures: [], copies, removedAt: null }
+    const seizures = seizure === null ? [] : [seizure]
+    return { id, name, options, createdAt, epoch, holder, last, seizures, copies, removedAt: null }
   }
   if (record.id !== id) {
     return `Volume "${name}": the registry has another volume of that name (id ${record.id}), the disks have ${id}. If the one in the registry is new and empty, remove it (docker volume rm ${name}) and run this again.`
@@ -20,6 +22,7 @@ export function updatedRecord(record: VolumeRecord | null, plan: RecoverPlan): V
     epoch: Math.max(record.epoch, epoch),
     holder,
     last: newest,
+    seizures: seizure === null ? record.seizures : withSeizure(record, { ...seizure, base: newest ?? seizure.base }),
     copies: { ...silentCopies(record, plan), ...copiesAt(copies, newest) },
   }
 }

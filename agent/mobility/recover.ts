@@ -38,7 +38,11 @@ export async function recoverRegistry(core: Core, signal: AbortSignal): Promise<
   const written: string[] = []
   const kept = new Set(records)
   for (const [name, found] of byName(inventories, removed)) {
-    const planned = planVolume(name, found, { someSilent: silent.length > 0, now: core.parts.clock.now() })
+    const planned = planVolume(name, found, {
+      someSilent: silent.length > 0,
+      now: core.parts.clock.now(),
+      by: core.parts.self.id,
+    })
     const outcome = typeof planned === 'string' ? planned : await writePlan(core, planned, signal)
     if (outcome === 'kept') kept.add(name)
     else kept.delete(name)

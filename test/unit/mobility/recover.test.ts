@@ -7,7 +7,7 @@ import { bareCopy } from '../../../agent/store/copies/bare-copy.ts'
 import { OPTIONS, World } from './world.ts'
 
 const NOW = new Date('2026-01-02T03:04:05.678Z')
-const ALL = { someSilent: false, now: NOW }
+const ALL = { someSilent: false, now: NOW, by: 'me' }
 
 function point(epoch: number, seq: number, hash = `h${epoch}.${seq}`): Checkpoint {
   return { epoch, seq, hash, at: '', bytes: 1, files: 1 }
@@ -78,6 +78,28 @@ test('with hosts silent, an idle volume begins above what they can have counted 
   const copies = { a: { checkpoint: point(5, 8), epochSeen: 5 } }
   t.true(good(copies, { ...ALL, someSilent: true }).epoch > 5 + 100)
   t.is(good(copies).epoch, 5)
+})
+
+test('promise 7: what a host that was silent for a recovery has above the checkpoint that was found is no part of the volume, and stays', async (t) => {
+  const world = await World.start(3)
+  await world.host(1).agent.create('data', OPTIONS)
+  await world.use(2, 'data', 'one')
+  await world.clock.advance(60_000)
+  // The holder writes, takes a checkpoint that no other host gets, and is lost.
+  const holder = world.host(1)
+  await world.clock.until(holder.agent.mount('data', 'm', 10_000))
+  const { id, last } = await world.record('data')
+  holder.connected = false
+  holder.store.trees.set(id, 'one two')
+  await world.clock.advance(20_000)
+  const seq = (last?.seq ?? 0) + 1
+  await holder.store.update(id, { checkpoint: { ...point(2, seq, 'hash of one two'), at: NOW.toISOString() } })
+  await loseRegistry(world)
+  t.deepEqual((await world.host(2).agent.recover(never)).written, ['data'])
+  await world.use(2, 'data', 'three')
+  holder.connected = true
+  await world.clock.advance(60_000)
+  t.deepEqual([...holder.store.aside.values()], ['one two'])
 })
 
 test('what disks contradict each other in is for a person', (t) => {
@@ -227,4 +249,14 @@ test('promise 2: a registry that has just come back with nothing knows no host t
   await loseRegistry(world)
   const creating = t.throwsAsync(world.host(2).agent.create('data', OPTIONS))
   t.like(await world.clock.until(creating), { code: 'VOLUME_EXISTS' })
+})
+
+test('a Mount that died while its volume was removed does not keep the name from being used again', async (t) => {
+  const world = await World.start(2)
+  const { store } = world.host(2)
+  await store.create({ id: 'removed', name: 'data', options: OPTIONS })
+  await store.update('removed', { held: { epoch: 1, incarnation: 'intended' } })
+  await world.clock.until(world.host(1).agent.create('data', OPTIONS))
+  await world.clock.until(world.host(2).agent.mount('data', 'use', 10_000))
+  t.is((await world.record('data')).holder?.host, 'h2')
 })

@@ -4,7 +4,7 @@ import type { Versioned } from '../registry/contract.ts'
 import type { Parts } from './parts.ts'
 
 /** Between two tries: long enough not to crowd a registry that elects a leader, short beside every deadline. */
-const RETRY_MS = 200
+export const RETRY_MS = 200
 
 /** What `change` answers when the read shows an older state than what is known for certain: read again. */
 export const STALE_READ = Symbol('stale read')
@@ -61,12 +61,17 @@ export async function readVolume(
   name: string,
   signal: AbortSignal,
 ): Promise<Versioned<VolumeRecord> | null> {
+  return await untilAnswered(parts.clock, () => parts.registry.volume(name), signal)
+}
+
+/** What `ask` answers; it is asked again while it rejects REGISTRY_UNAVAILABLE, until `signal` aborts. */
+export async function untilAnswered<T>(clock: Parts['clock'], ask: () => Promise<T>, signal: AbortSignal): Promise<T> {
   for (;;) {
     try {
-      return await parts.registry.volume(name)
+      return await ask()
     } catch (error) {
       if (codeOf(error) !== 'REGISTRY_UNAVAILABLE' || signal.aborted) throw error
     }
-    await parts.clock.sleep(RETRY_MS, signal)
+    await clock.sleep(RETRY_MS, signal)
   }
 }

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { WherryError } from '../errors.ts'
 import type { VolumeOptions, VolumeRecord } from '../model.ts'
 import { describeOptions } from '../options.ts'
-import { readVolume } from './commit.ts'
+import { RETRY_MS, readVolume } from './commit.ts'
 import type { Core } from './core.ts'
 import { findForgotten } from './forgotten.ts'
 import { finishRemoval } from './removal.ts'
@@ -11,7 +11,6 @@ import { finishRemoval } from './removal.ts'
 const CREATE_MS = 20_000
 /** Servers of the registry are not longer behind each other while they have a leader. */
 const STALE_MS = 3_000
-const RETRY_MS = 200
 
 /**
  * Adds the record; the data appears with the first Mount, on the host that mounts. A volume that exists with the same options is answered as it is.

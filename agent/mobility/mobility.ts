@@ -1,9 +1,10 @@
-import { codeOf, WherryError } from '../errors.ts'
+import { WherryError } from '../errors.ts'
 import { Lanes } from '../lanes.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { Question, QuestionAnswerer, TreeChooser } from '../transfer/contract.ts'
 import { Checkpointing } from './checkpointing.ts'
 import { Checks } from './checks.ts'
+import { untilAnswered } from './commit.ts'
 import type { Health, HostView, Mobility, MoveView, VolumeView } from './contract.ts'
 import { answerCopy, takeOffer } from './copy-answer.ts'
 import { Copying } from './copying.ts'
@@ -34,9 +35,6 @@ import { Uses } from './uses.ts'
 import { verifyVolume } from './verification.ts'
 import { lookAtDisk, viewHosts, viewVolume } from './views.ts'
 import { Wakes } from './wakes.ts'
-
-/** Between two tries of a call that the registry did not answer. */
-const RETRY_MS = 200
 
 /** The decisions of one host. Nothing happens before `start`. */
 export interface RunningMobility extends Mobility {
@@ -182,15 +180,9 @@ async function answerQuestion(core: Core, question: Question, signal: AbortSigna
 }
 
 /** The registry's word, or its last one; waits for a registry that is away as long as the caller does (promise 10). */
-async function getKnown(core: Core, name: string, signal: AbortSignal): ReturnType<Parts['cache']['get']> {
-  for (;;) {
-    try {
-      return await core.parts.cache.get(name)
-    } catch (error) {
-      if (codeOf(error) !== 'REGISTRY_UNAVAILABLE' || signal.aborted || core.parts.signal.aborted) throw error
-    }
-    await core.parts.clock.sleep(RETRY_MS, signal)
-  }
+function getKnown(core: Core, name: string, signal: AbortSignal): ReturnType<Parts['cache']['get']> {
+  const { cache, clock } = core.parts
+  return untilAnswered(clock, () => cache.get(name), AbortSignal.any([signal, core.parts.signal]))
 }
 
 /**

@@ -1,4 +1,5 @@
 import { WherryError } from '../errors.ts'
+import { RETRY_MS } from './commit.ts'
 import type { RecoverView } from './contract.ts'
 import type { Core } from './core.ts'
 import { HOUSEKEEPING } from './housekeeping.ts'
@@ -8,8 +9,6 @@ import { updatedRecord } from './recover-record.ts'
 
 /** A host reads the records of all its copies for the answer; more than that means that it hangs. */
 const ANSWER_MS = 15_000
-/** Between two tries of a write that the registry did not answer. */
-const RETRY_MS = 200
 /** One volume's write; the next ones are tried all the same. */
 const WRITE_MS = 10_000
 

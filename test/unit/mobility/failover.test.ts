@@ -205,6 +205,20 @@ test('a registry that is away for all pauses nobody, and nothing is taken over',
   await t.throwsAsync(world.clock.until(mounting))
 })
 
+test('promise 6: servers of a registry that is away come up for a moment, again and again: nobody is paused', async (t) => {
+  const { world, holder } = await heldWithCopy()
+  world.registry.away = true
+  for (let turn = 0; turn < 4; turn++) {
+    // Another moment of the heartbeat each time. A leader that was there for 1.6 s is seen for 2 s longer.
+    await world.pass(12_350)
+    world.leaderSeen = true
+    await world.pass(3_600)
+    world.leaderSeen = false
+    await world.pass(6_400)
+    t.deepEqual(states(holder), ['running'], `turn ${turn}`)
+  }
+})
+
 test('failover=manual waits for a person, who is told what to type, and whose word counts', async (t) => {
   const { world, id, holder, other } = await heldWithCopy({ ...OPTIONS, failover: 'manual' })
   holder.connected = false

@@ -17,6 +17,8 @@ import { hashOf, MemoryStore } from './memory-store.ts'
 
 /** How often the watchdogs look. */
 const WATCH_MS = 100
+/** What a question to a nats-server takes. */
+const SIGHT_MS = 10
 
 export const OPTIONS: VolumeOptions = DEFAULT_OPTIONS
 
@@ -131,7 +133,10 @@ export class MemoryHost {
       log: pino({ level: 'silent' }),
       tally: this.metrics.tally,
       peers: this.#world.peersOf(this),
-      sight: async () => ({ server: true, leader: !this.#world.registry.away }),
+      sight: async () => {
+        await clock.sleep(SIGHT_MS, new AbortController().signal)
+        return { server: true, leader: !this.#world.registry.away || this.#world.leaderSeen }
+      },
       watchdog: {
         guard: (guard) => {
           this.guard = guard
@@ -164,6 +169,8 @@ export class MemoryHost {
 export class World {
   readonly clock = new VirtualClock()
   readonly registry = new MemoryRegistry()
+  /** The registry's servers name a leader, whether it can be written to or not. */
+  leaderSeen = false
   readonly names: string[] = []
   readonly hosts: MemoryHost[] = []
   /** How long a copy takes. */

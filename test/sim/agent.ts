@@ -29,6 +29,9 @@ export class Agent {
   readonly mobility: RunningMobility & { readonly answer?: QuestionAnswerer }
   /** It answers the plugin and other hosts. */
   serves = false
+  /** Since when. */
+  servesSinceMs = Number.POSITIVE_INFINITY
+  readonly host: string
   readonly #machine: Machine
   readonly #stop = new AbortController()
 
@@ -36,6 +39,7 @@ export class Agent {
     this.#machine = machine
     const { world, host } = machine
     const { timeline, chance } = world
+    this.host = host
     this.life = new Life(timeline, `agent of ${host}`)
     this.store = new DiskStore(machine.disk, this.life, chance)
     this.mobility = createMobility(world.settings.bend(this.#parts(log), machine), { version: 'sim', notes: () => [] })
@@ -45,6 +49,7 @@ export class Agent {
     await this.life.wait(this.#machine.world.chance.between(50, 800))
     await this.mobility.start()
     this.serves = true
+    this.servesSinceMs = this.#machine.world.timeline.nowMs
   }
 
   /** As SIGTERM: it gets a moment to end by itself. */
@@ -98,7 +103,7 @@ export class Agent {
       seizeAfterMs: settings.seizeAfterMs,
       pauseBudgetMs: settings.pauseBudgetMs,
       checkpointShare: 0.5,
-      replaceAfterMs: settings.replaceAfterMs,
+      replaceAfterMs: world.replaceAfterMs,
       peerAddresses: world.hosts.map((address) => ({ address, port: TRANSFER_PORT })),
       drainWish: {
         get: () => this.#machine.drainWish,

@@ -64,6 +64,12 @@ export class ClusterRegistry {
     for (const group of this.groups) group.look()
   }
 
+  /** All servers come back with empty disks. */
+  wipe(): void {
+    for (const group of this.groups) group.wipe()
+    this.look()
+  }
+
   startServer(host: string): void {
     if (!this.servers.includes(host)) return
     this.#running.add(host)

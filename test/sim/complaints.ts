@@ -1,13 +1,17 @@
+import type { VolumeRecord } from '../../agent/model.ts'
 import type { World } from './world.ts'
 
 /** Why not all is well yet; null: it is. */
 export function complaintOf(world: World): string | null {
+  if (world.people.busy > 0) return 'somebody is still at something'
   const late = world.swarm.complaint()
   if (late !== null) return late
   for (const name of world.volumes) {
-    const complaint = volumeComplaint(world, name)
+    const complaint = world.swarm.isWanted(name) ? volumeComplaint(world, name) : null
     if (complaint !== null) return complaint
   }
+  const leftOver = removedComplaint(world)
+  if (leftOver !== null) return leftOver
   for (const { host, containers, notes } of world.machines()) {
     if (notes.size > 0) return `a pause is noted on ${host}`
     const paused = containers.all.find((one) => one.state === 'paused')
@@ -22,13 +26,44 @@ function volumeComplaint(world: World, name: string): string | null {
   const record = registry.record(name)
   const node = swarm.services.find((service) => service.volume === name)?.task?.node
   if (record?.holder?.host !== node) return `${name} is held by ${record?.holder?.host}, its task is on ${node}`
-  const wanted = Math.min(options.copies, hosts.length)
+  const places = hosts.filter((host) => host === node || !isDrained(world, host))
+  const wanted = Math.min(options.copies, places.length)
+  const left = record === null ? undefined : hosts.find((host) => isLeft(world, record, host, places))
+  if (left !== undefined) return `${name} is still on ${left}, which is drained`
   if (wanted < 2 || options.checkpointMs === null) return null
   if (record === null || record.last === null) return `${name} has no checkpoint`
-  const current = hosts.filter((host) => record.copies[host]?.state === 'current')
+  const current = places.filter((host) => record.copies[host]?.state === 'current')
   if (current.length < wanted) return `${name} has ${current.length} current copies of ${wanted}`
   const ageMs = timeline.nowMs - world.checker.lastCheckpointMs(name)
   if (ageMs > 3 * options.checkpointMs + 5_000)
     return `the newest checkpoint of ${name} is ${Math.round(ageMs / 1000)} s old`
+  return null
+}
+
+function isDrained({ machine, swarm }: World, host: string): boolean {
+  return machine(host).drainWish || swarm.isDrained(host)
+}
+
+/** Whether a drained host still has a copy that could have gone. What was only sent ahead goes some time later, and writes that the cluster never got stay. */
+function isLeft({ machine, options }: World, record: VolumeRecord, host: string, places: readonly string[]): boolean {
+  const copy = record.copies[host]
+  const shelf = machine(host).disk.shelf(record.id)
+  // What no checkpoint brings to another host waits for the release.
+  if (options.checkpointMs === null || places.length === 0 || places.includes(host) || copy === undefined) return false
+  return (copy.kept || copy.state !== 'filling') && shelf !== undefined && shelf.diverged.length === 0
+}
+
+/** What was removed is in every host's trash. */
+function removedComplaint(world: World): string | null {
+  for (const [id, truth] of world.checker.truths.all) {
+    if (!truth.isOver) continue
+    const left = world.machines().find(({ disk }) => {
+      const record = disk.shelf(id)?.record
+      // A hold of a volume without data that was intended just when it was removed is known to stay, and keeps nobody from anything.
+      const isHeld = record !== undefined && record.held !== null && record.epochSeen >= record.held.epoch
+      return record !== undefined && (record.checkpoint !== null || isHeld)
+    })
+    if (left !== undefined) return `${truth.name} was removed, and ${id} is still on ${left.host}`
+  }
   return null
 }

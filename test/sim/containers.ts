@@ -7,6 +7,8 @@ export interface Container {
   readonly volume: string
   /** The id under which Docker mounts the volume for it, also after the engine crashed. */
   readonly mountId: string
+  /** Id of the volume whose tree it sees; null: nothing is mounted for it yet. A name may belong to another volume by now. */
+  mountedId: string | null
   state: VolumeUser['state']
   finishedAt: Date | null
   /** Its processes exist. Docker learns a moment later that they ended. */
@@ -17,8 +19,8 @@ export interface Container {
   stopping: boolean
   /** Docker resumed it only to let it end: what it does in its last moments is not held against anybody. */
   ending: boolean
-  /** A person, or anybody but us, paused it. */
-  pausedByOther: boolean
+  /** When a person, or anybody but us, paused it; null: nobody. */
+  pausedByOtherMs: number | null
   /** Counts its starts: what was planned for an earlier one is void. */
   run: number
 }
@@ -26,6 +28,8 @@ export interface Container {
 export interface ContainerWatch {
   /** A container's processes can write now, or cannot any more. */
   readonly changed: (host: string, container: Container) => void
+  /** Wherry lets a container go on. */
+  readonly released: (host: string, container: Container) => void
   /** A container writes one record, if its disk takes it. */
   readonly write: (host: string, container: Container) => void
 }
@@ -64,13 +68,14 @@ export class Containers {
 
   create(id: string, volume: string, mountId: string): Container {
     const bare = {
+      mountedId: null,
       state: 'created',
       finishedAt: null,
       alive: false,
       mounted: false,
       stopping: false,
       ending: false,
-      pausedByOther: false,
+      pausedByOtherMs: null,
       run: 0,
     }
     const container: Container = { id, volume, mountId, ...bare }
@@ -95,10 +100,16 @@ export class Containers {
     this.#event(container, 'pause')
   }
 
+  /** By Wherry's word, not Docker's own or a person's. */
+  release(container: Container): void {
+    this.#watch.released(this.host, container)
+    this.resume(container)
+  }
+
   resume(container: Container): void {
     if (container.state !== 'paused') return
     container.state = 'running'
-    container.pausedByOther = false
+    container.pausedByOtherMs = null
     this.#watch.changed(this.host, container)
     this.#event(container, 'unpause')
   }

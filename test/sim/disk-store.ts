@@ -86,7 +86,8 @@ export class DiskStore implements Store {
       await this.#work(20)
       signal.throwIfAborted()
       if (kind === 'quiet' && shelf.tree !== before) throw changed(shelf)
-      if (kind === 'quiet') this.disk.sync(shelf)
+      // A live round waits for the disk as well; what comes after `before` is safe a little early.
+      this.disk.sync(shelf)
       shelf.captured = before
       return captureOf(before)
     })
@@ -110,7 +111,7 @@ export class DiskStore implements Store {
       const shelf = this.#require(id)
       this.#requireUnmounted(id)
       const { record } = shelf
-      const base = record.checkpoint
+      const base = record.checkpoint === null ? null : { epoch: record.checkpoint.epoch, seq: record.checkpoint.seq }
       const tree = { name: at, epoch: record.held?.epoch ?? record.epochSeen, base, at, bytes }
       return this.#durably(`record ${id}`, () => {
         shelf.diverged.push(shelf.tree)

@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { codeOf } from '../../agent/errors.ts'
 import type { Agent } from './agent.ts'
 import type { Container } from './containers.ts'
@@ -22,6 +23,7 @@ const STOP_LIMIT_MS = 10_000
 const FORGET_MS = 30_000
 
 interface Call {
+  readonly volume: string
   readonly run: (agent: Agent) => Promise<unknown>
   readonly done: (error: unknown) => void
   readonly untilMs: number
@@ -94,7 +96,7 @@ export class Docker {
     // moby's killWithSignal resumes a paused container, so that it gets the signal.
     const run = container.run
     if (container.state === 'paused') {
-      container.ending = world.checker.isFenced(host, container)
+      container.ending = container.pausedByOtherMs !== null || world.checker.isFenced(host, container)
       containers.resume(container)
     }
     this.#machine.later(world.chance.between(STOP_LEAST_MS, STOP_MOST_MS), () => {
@@ -162,9 +164,11 @@ export class Docker {
     const startMs = world.timeline.nowMs
     const leftMs = () => MOUNT_DEADLINE_MS - (world.timeline.nowMs - startMs)
     this.#call({
+      volume,
       run: async (agent) => {
-        await agent.mobility.get(volume, AbortSignal.abort()).catch(() => undefined)
-        return agent.mobility.mount(volume, mountId, Math.max(1_000, leftMs()))
+        await this.#makeSure(agent, volume)
+        const { mountpoint } = await agent.mobility.mount(volume, mountId, Math.max(1_000, leftMs()))
+        container.mountedId = basename(mountpoint)
       },
       done,
       takeBack: () => this.#unmount(container),
@@ -174,6 +178,18 @@ export class Docker {
     })
   }
 
+  /** As Docker and Swarm do before they mount: a volume that the driver does not know is made. */
+  async #makeSure(agent: Agent, volume: string): Promise<void> {
+    const { world } = this.#machine
+    try {
+      await agent.mobility.get(volume, AbortSignal.abort())
+    } catch (error) {
+      // Elsewhere nobody makes a container whose volume somebody else is about to remove.
+      if (world.kinds.has('wipe') && codeOf(error) === 'VOLUME_NOT_FOUND')
+        await agent.mobility.create(volume, world.options)
+    }
+  }
+
   #unmount({ volume, mountId }: Container): void {
     const { world } = this.#machine
     const done = (error: unknown) => {
@@ -181,7 +197,7 @@ export class Docker {
     }
     const untilMs = world.timeline.nowMs + QUICK_DEADLINE_MS
     const run = (agent: Agent) => agent.mobility.unmount(volume, mountId)
-    this.#call({ run, done, takeBack: () => undefined, untilMs, agent: null, over: false })
+    this.#call({ volume, run, done, takeBack: () => undefined, untilMs, agent: null, over: false })
   }
 
   #call(call: Call): void {
@@ -215,7 +231,7 @@ export class Docker {
     call.run(agent).then(
       () => settle(null),
       (error: unknown) => {
-        this.#machine.world.checker.answered(this.#machine.host, codeOf(error), error)
+        this.#machine.world.checker.answered(this.#machine.host, call.volume, error)
         settle(error)
       },
     )

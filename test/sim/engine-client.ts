@@ -56,7 +56,7 @@ export class EngineClient implements Engine {
   }
 
   unpause(id: string): Promise<void> {
-    return this.#on(id, (container) => this.#containers.resume(container))
+    return this.#on(id, (container) => this.#containers.release(container))
   }
 
   kill(id: string): Promise<void> {

@@ -1,3 +1,4 @@
+import { planDeeds } from './deeds.ts'
 import type { Machine } from './machine.ts'
 import type { World } from './world.ts'
 
@@ -201,6 +202,7 @@ export function planFaults(world: World): { readonly endMs: number; readonly men
   const [mild, hard] = [some(PLANNED), some(UNPLANNED)]
   if (settings.tampering) mild.push('tampering', 'move')
   const stretchMs = chance.between(STRETCH_LEAST_MS, STRETCH_MOST_MS)
+  planDeeds(world, FIRST_MS, stretchMs)
   const ends = new Set<() => void>()
   let atMs = FIRST_MS
   for (let left = chance.whole(FAULTS_LEAST, FAULTS_MOST); left > 0; left--) {

@@ -38,6 +38,8 @@ export class Machine {
   serverStopped = false
   /** Something keeps the agent from starting. */
   agentBroken = false
+  /** When a process of ours was last killed. */
+  killedMs = Number.NEGATIVE_INFINITY
   /** Counts boots: what was planned before a power cut is void. */
   boots = 0
 
@@ -87,6 +89,7 @@ export class Machine {
     const { agent } = this
     if (!agent?.life.alive) return
     this.world.trace(this.host, `agent killed: ${why}`)
+    this.killedMs = this.world.timeline.nowMs
     agent.serves = false
     agent.life.end()
     this.disk.agentEnded()

@@ -1,6 +1,9 @@
 import { parseArgs } from 'node:util'
+import { z } from 'zod'
+import { KINDS } from './kinds.ts'
 import { settingsFor } from './mutation.ts'
 import { runSeeds } from './range.ts'
+import type { Settings } from './settings.ts'
 import { simulate } from './simulation.ts'
 
 /** `npm run sim -- --seed N [--trace]` runs one seed, `-- --seeds COUNT [--from N]` a range of them. */
@@ -13,9 +16,13 @@ async function main(): Promise<number> {
       from: { type: 'string', default: '1' },
       /** A rule to break, of mutation.ts. */
       mutation: { type: 'string' },
+      /** What every run has, of kinds.ts: names with commas between. */
+      kinds: { type: 'string', default: '' },
     },
   })
-  if (values.seed !== undefined) return runOne(Number(values.seed), values.trace, values.mutation ?? null)
+  const kinds = z.array(z.enum(KINDS)).parse(values.kinds.split(',').filter((kind) => kind !== ''))
+  const settings = settingsFor(values.mutation ?? null, kinds)
+  if (values.seed !== undefined) return runOne(Number(values.seed), values.trace, settings)
   if (values.seeds === undefined) {
     process.stderr.write('usage: npm run sim -- --seed N [--trace] | --seeds COUNT [--from N]\n')
     return 2
@@ -23,6 +30,7 @@ async function main(): Promise<number> {
   const report = await runSeeds({
     count: Number(values.seeds),
     from: Number(values.from),
+    kinds,
     ...(values.mutation === undefined ? {} : { mutation: values.mutation }),
   })
   for (const { seed, rule, text } of report.failures) process.stdout.write(`seed ${seed}: ${rule}: ${text}\n`)
@@ -30,10 +38,10 @@ async function main(): Promise<number> {
   return report.failures.length === 0 ? 0 : 1
 }
 
-async function runOne(seed: number, traced: boolean, mutation: string | null): Promise<number> {
+async function runOne(seed: number, traced: boolean, settings: Settings): Promise<number> {
   const started = performance.now()
   const print = (line: string) => void process.stdout.write(`${line}\n`)
-  const outcome = await simulate(seed, settingsFor(mutation), traced ? print : null)
+  const outcome = await simulate(seed, settings, traced ? print : null)
   for (const { atMs, rule, text } of outcome.failures) print(`${(atMs / 1000).toFixed(3)} s: ${rule}: ${text}`)
   const seconds = ((performance.now() - started) / 1000).toFixed(2)
   print(

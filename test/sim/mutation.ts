@@ -1,5 +1,7 @@
 import type { Parts } from '../../agent/mobility/parts.ts'
-import type { Store } from '../../agent/store/contract.ts'
+import type { VolumeOptions, VolumeRecord } from '../../agent/model.ts'
+import type { LocalCopy, Store } from '../../agent/store/contract.ts'
+import type { Kind } from './kinds.ts'
 import type { Machine } from './machine.ts'
 import { type Settings, SHIPPED } from './settings.ts'
 
@@ -19,15 +21,32 @@ export const MUTATIONS: readonly Mutation[] = [
     settings: { tampering: true, bend: believeHashes },
     rules: ['promise 2', 'promise 3'],
   },
+  {
+    name: 'surplus is not counted',
+    settings: { always: ['drains', 'trims'], bend: believeCopies },
+    rules: ['promise 7'],
+  },
+  { name: 'removed ids are used again', settings: { always: ['removals'], bend: reuseIds }, rules: ['promise 7'] },
+  { name: 'no tombstones', settings: { always: ['removals'], bend: forgetTombstones }, rules: ['liveness'] },
+  { name: 'nobody is asked', settings: { always: ['manual'], bend: overlookPolicy }, rules: ['promise 5'] },
+  { name: 'loss is accepted unasked', settings: { always: ['manual'], acceptsUnasked: true }, rules: ['promise 5'] },
+  { name: 'isolation fences all', settings: { always: ['continue'], bend: guardAll }, rules: ['promise 6'] },
+  { name: 'live is paused', settings: { always: ['live'], bend: pauseLive }, rules: ['promise 11'] },
+  { name: 'anybody is resumed', settings: { always: ['pauses'], bend: resumeAll }, rules: ['promise 11'] },
+  {
+    name: 'disks without epochs are recovered',
+    settings: { always: ['wipe'], bend: forgetEpochs },
+    rules: ['promise 8', 'promise 1'],
+  },
   { name: 'empty mount allowed', settings: { bend: overlookLast }, rules: ['promise 2', 'promise 3'] },
 ]
 
-/** As shipped, or with one rule broken. Throws for a name that is not in the list. */
-export function settingsFor(name: string | null): Settings {
-  if (name === null) return SHIPPED
+/** As shipped, or with one rule broken; every run has the `always` ones. Throws for a name that is not in the list. */
+export function settingsFor(name: string | null, always: readonly Kind[] = []): Settings {
+  if (name === null) return { ...SHIPPED, always }
   const mutation = MUTATIONS.find((one) => one.name === name)
   if (mutation === undefined) throw new Error(`no mutation ${name}`)
-  return { ...SHIPPED, ...mutation.settings }
+  return { ...SHIPPED, ...mutation.settings, always: [...(mutation.settings.always ?? []), ...always] }
 }
 
 /** The store does not say which epochs the disk has seen. */
@@ -68,6 +87,86 @@ function overlookLast(parts: Parts, machine: Machine): Parts {
     return { ...entry, value: { ...entry.value, last: null } }
   }
   return { ...parts, registry: over(registry, { volume: read }) }
+}
+
+/** Every copy is taken for one at the newest checkpoint. */
+function believeCopies(parts: Parts): Parts {
+  const { registry } = parts
+  const asCurrent = (record: VolumeRecord): VolumeRecord => {
+    const { last } = record
+    if (last === null) return record
+    const copies = Object.entries(record.copies).map(([host, copy]) => {
+      return [host, { ...copy, state: 'current' as const, epoch: last.epoch, seq: last.seq }] as const
+    })
+    return { ...record, copies: Object.fromEntries(copies) }
+  }
+  return withReading(parts, async (name) => {
+    const entry = await registry.volume(name)
+    return entry === null ? null : { ...entry, value: asCurrent(entry.value) }
+  })
+}
+
+/** A volume that is made anew gets the id that the name had before. */
+function reuseIds(parts: Parts): Parts {
+  const { registry } = parts
+  const addVolume: typeof registry.addVolume = (record) => registry.addVolume({ ...record, id: `id-${record.name}` })
+  return { ...parts, registry: over(registry, { addVolume }) }
+}
+
+/** Hosts that are away never learn of a removal. */
+function forgetTombstones(parts: Parts): Parts {
+  const { registry } = parts
+  const addRemoved: typeof registry.addRemoved = async (value) => ({ outcome: 'done', entry: { value, revision: 1 } })
+  return { ...parts, registry: over(registry, { addRemoved }) }
+}
+
+/** What the options say about take-overs is not read. */
+function overlookPolicy(parts: Parts): Parts {
+  const { registry } = parts
+  return withReading(parts, async (name) => {
+    const entry = await registry.volume(name)
+    if (entry === null) return null
+    const options = { ...entry.value.options, failover: 'auto', onIsolation: 'pause' } as const
+    return { ...entry, value: { ...entry.value, options } }
+  })
+}
+
+/** What the disk says of a volume's options is taken for the usual. */
+function withLocalOptions(parts: Parts, options: Partial<VolumeOptions>): Parts {
+  const { store } = parts
+  const bent = (copy: LocalCopy): LocalCopy => ({ ...copy, options: { ...copy.options, ...options } })
+  return withStore(parts, {
+    copy: async (id) => {
+      const copy = await store.copy(id)
+      return copy === null ? null : bent(copy)
+    },
+    copies: async () => {
+      const { copies, damaged } = await store.copies()
+      return { copies: copies.map(bent), damaged }
+    },
+  })
+}
+
+function guardAll(parts: Parts): Parts {
+  return withLocalOptions(parts, { onIsolation: 'pause' })
+}
+
+function pauseLive(parts: Parts): Parts {
+  return withLocalOptions(parts, { consistency: 'pause' })
+}
+
+/** After a checkpoint everything that stands still goes on. */
+function resumeAll(parts: Parts): Parts {
+  const { pauses, engine } = parts
+  const resume: typeof pauses.resume = async (which) => {
+    await pauses.resume(which)
+    for (const { id, state } of await engine.users()) if (state === 'paused') await engine.unpause(id)
+  }
+  return { ...parts, pauses: over(pauses, { resume }) }
+}
+
+function withReading(parts: Parts, volume: Parts['registry']['volume']): Parts {
+  return { ...parts, registry: over(parts.registry, { volume }) }
 }
 
 function withStore(parts: Parts, changes: Partial<Store>): Parts {

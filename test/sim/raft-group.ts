@@ -151,6 +151,14 @@ export class RaftGroup {
     this.#stale.clear()
   }
 
+  /** Everything that was ever written is gone, and revisions begin anew. */
+  wipe(): void {
+    this.#versions.clear()
+    this.revision = 0
+    this.#stale.clear()
+    this.leader = null
+  }
+
   #lookAt(replica: string, nowMs: number): void {
     const inTouch = this.leader !== null && this.#serverUp(replica) && this.#linked(replica, this.leader)
     const believed = this.#believes.get(replica) ?? 0

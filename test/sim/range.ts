@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import type { Totals } from './checker.ts'
+import type { Kind } from './kinds.ts'
 
 /** Seeds per piece of work: long enough to hide the talk with the workers, short enough that all end at the same time. */
 const BATCH = 25
@@ -32,13 +33,14 @@ const ANSWER = z.object({
 })
 
 /**
- * Runs a range of seeds in processes of their own, one per core. `mutation` names a broken rule (mutation.ts). With `rules`
+ * Runs a range of seeds in processes of their own, one per core. `mutation` names a broken rule (mutation.ts), `kinds` what every run has (kinds.ts). With `rules`
  * it ends with the first failure of one of them. Rejects when a process ends on its own.
  */
 export async function runSeeds(range: {
   count: number
   from: number
   mutation?: string
+  kinds?: readonly Kind[]
   rules?: readonly string[]
 }): Promise<Report> {
   const startMs = performance.now()
@@ -50,7 +52,7 @@ export async function runSeeds(range: {
     if (found || next >= endSeed) return null
     const from = next
     next = Math.min(endSeed, next + BATCH)
-    return { from, count: next - from, mutation: range.mutation ?? null }
+    return { from, count: next - from, mutation: range.mutation ?? null, kinds: range.kinds ?? [] }
   }
   const collect = (message: unknown) => {
     const answer = ANSWER.parse(message)

@@ -1,4 +1,5 @@
 import type { Parts } from '../../agent/mobility/parts.ts'
+import type { Kind } from './kinds.ts'
 import type { Machine } from './machine.ts'
 
 /** What a run uses of the product's settings, and how its rules may be broken on purpose. */
@@ -16,6 +17,10 @@ export interface Settings {
   readonly setBack: number
   /** How often somebody wants the volume elsewhere while a fault lasts. */
   readonly rivals: number
+  /** What every run has, whatever its seed says. */
+  readonly always: readonly Kind[]
+  /** Whoever promotes accepts a loss, without being asked. */
+  readonly acceptsUnasked: boolean
   /** Changes what an agent is given. */
   readonly bend: (parts: Parts, machine: Machine) => Parts
 }
@@ -31,5 +36,7 @@ export const SHIPPED: Settings = {
   tampering: false,
   setBack: 0.03,
   rivals: 0.3,
+  always: [],
+  acceptsUnasked: false,
   bend: (parts) => parts,
 }

@@ -1,5 +1,4 @@
 import type { Logger } from 'pino'
-import type { VolumeOptions } from '../../agent/model.ts'
 import { DEFAULT_OPTIONS } from '../../agent/options.ts'
 import { usePlainAborts } from './aborting.ts'
 import { Chance } from './chance.ts'
@@ -7,9 +6,11 @@ import { Checker, type Failure, isBug, type Totals } from './checker.ts'
 import { ClusterRegistry } from './cluster-registry.ts'
 import { complaintOf } from './complaints.ts'
 import { planFaults } from './faults.ts'
+import { drawKinds, optionsOf } from './kinds.ts'
 import { Machine } from './machine.ts'
 import { Network } from './network.ts'
 import { News } from './news.ts'
+import { People } from './people.ts'
 import { type Settings, SHIPPED } from './settings.ts'
 import { Swarm } from './swarm.ts'
 import { Timeline } from './timeline.ts'
@@ -17,6 +18,9 @@ import type { World } from './world.ts'
 
 /** Clocks are off by at most this much. */
 const DRIFT_MOST = 0.01
+/** Where surplus copies go soon: longer than most faults, and short beside a run. */
+const REPLACE_LEAST_MS = 15_000
+const REPLACE_MOST_MS = 60_000
 /** After the last fault all must be well again within this time. The slowest way there: a Mount that came before a crash is believed to be over after five minutes. */
 const CALM_MOST_MS = 15 * 60_000
 const CALM_LOOK_MS = 1_000
@@ -78,11 +82,7 @@ async function settleDown(world: World, goOn: () => boolean): Promise<void> {
   let wellMs = 0
   let complaint: string | null = null
   // Nobody can promise that what a registry has forgotten comes back by itself; it is enough to see that nothing worse comes of it.
-  if (checker.setBack) {
-    await timeline.run(timeline.nowMs + AFTER_SET_BACK_MS, goOn)
-    return
-  }
-  while (goOn() && timeline.nowMs < endMs) {
+  while (goOn() && timeline.nowMs < endMs && !checker.setBack) {
     await timeline.run(timeline.nowMs + CALM_LOOK_MS, goOn)
     complaint = complaintOf(world)
     wellMs = complaint === null ? wellMs + CALM_LOOK_MS : 0
@@ -91,27 +91,16 @@ async function settleDown(world: World, goOn: () => boolean): Promise<void> {
       return
     }
   }
-  if (goOn()) checker.failed('liveness', `not well after ${CALM_MOST_MS / 60_000} min: ${complaint}`)
+  if (checker.setBack) await timeline.run(timeline.nowMs + AFTER_SET_BACK_MS, goOn)
+  else if (goOn()) checker.failed('liveness', `not well after ${CALM_MOST_MS / 60_000} min: ${complaint}`)
 }
 
 function begin(world: World): void {
   for (const machine of world.machines()) machine.startPlugin()
   world.checker.vigil.start()
   world.network.onChange()
-  const first = world.machines()[0] as Machine
-  for (const volume of world.volumes) create(world, first, volume)
+  for (const volume of world.volumes) world.people.create(volume)
   world.swarm.start()
-}
-
-/** Tries until it is done, as a person would. */
-function create(world: World, machine: Machine, volume: string): void {
-  const again = () => machine.later(500, () => create(world, machine, volume))
-  const { agent } = machine
-  if (!agent?.serves || !agent.life.alive) {
-    again()
-    return
-  }
-  agent.life.after(0, () => agent.mobility.create(volume, world.options).then(() => undefined, again))
 }
 
 function createWorld(seed: number, settings: Settings, trace: ((line: string) => void) | null): World {
@@ -120,18 +109,22 @@ function createWorld(seed: number, settings: Settings, trace: ((line: string) =>
   const count = chance.pick([2, 3, 3, 3, 4, 5])
   const hosts = Array.from({ length: count }, (_, at) => `h${at + 1}`)
   const volumes = chance.hit(0.3) ? ['a', 'b'] : ['a']
-  const options: VolumeOptions = {
+  const kinds = drawKinds(chance, settings.always)
+  const options = optionsOf(kinds, {
     ...DEFAULT_OPTIONS,
     copies: chance.pick([2, 2, 2, 3]),
     checkpointMs: chance.pick([2_000, 5_000, 10_000]),
-  }
+  })
+  const replaceAfterMs = kinds.has('trims')
+    ? chance.between(REPLACE_LEAST_MS, REPLACE_MOST_MS)
+    : settings.replaceAfterMs
   const machines = new Map<string, Machine>()
   const machine = (host: string) => machines.get(host) as Machine
   const network = new Network(timeline, chance, (host) => machine(host).on)
   let ids = 0
   const say = (who: string, what: string) =>
     trace?.(`${(timeline.nowMs / 1000).toFixed(3).padStart(8)} ${who.padEnd(8)} ${what}`)
-  const base = { seed, timeline, chance, settings, hosts, volumes, options, network, machine }
+  const base = { seed, timeline, chance, settings, hosts, volumes, kinds, options, replaceAfterMs, network, machine }
   const world = {
     ...base,
     machines: () => [...machines.values()],
@@ -144,19 +137,20 @@ function createWorld(seed: number, settings: Settings, trace: ((line: string) =>
     log: (host: string, part: string) => logger(world as World, `${host}/${part}`, trace !== null),
   } as unknown as World & Record<string, unknown>
   world.checker = new Checker(world)
+  world.people = new People(world)
   for (const host of hosts) machines.set(host, new Machine(world, host, 1 + chance.between(-DRIFT_MOST, DRIFT_MOST)))
   const servers = hosts.slice(0, Math.min(count, chance.pick([1, 3, 3, 3, 5])))
   world.registry = new ClusterRegistry(servers, {
     timeline,
     chance,
     network,
-    onCommit: (commit) => world.checker.committed(commit),
+    onCommit: (commit) => world.checker.commits.look(commit),
     trace: say,
   })
   world.bus = new News(chance, network, world.registry)
   world.swarm = new Swarm(world, volumes)
   network.onChange = () => world.registry.look()
-  const about = `${count} hosts, ${servers.length} servers, volumes ${volumes.join(' ')}, copies ${options.copies}, checkpoint ${options.checkpointMs}`
+  const about = `${count} hosts, ${servers.length} servers, volumes ${volumes.join(' ')}, copies ${options.copies}, checkpoint ${options.checkpointMs}, ${[...kinds].join(' ')}`
   say('-', `seed ${seed}: ${about}`)
   return world
 }

@@ -32,6 +32,8 @@ interface Service {
   task: Task | null
   /** Not before this time is a new task started. */
   nextMs: number
+  /** False: a person has stopped it. */
+  wanted: boolean
   /** Tasks that Swarm gave up; where they still run they are stopped once their node answers. */
   orphans: Task[]
 }
@@ -66,7 +68,7 @@ export class Swarm implements SwarmView {
       drained: false,
       labels: {},
     }))
-    this.services = volumes.map((volume) => ({ volume, task: null, nextMs: 0, orphans: [] }))
+    this.services = volumes.map((volume) => ({ volume, task: null, nextMs: 0, wanted: true, orphans: [] }))
   }
 
   start(): void {
@@ -120,13 +122,36 @@ export class Swarm implements SwarmView {
 
   /** `docker service update --force`: the task is replaced. */
   replace(volume: string): void {
-    const service = this.services.find((one) => one.volume === volume)
-    if (service?.task) this.#shutDown(service, service.task)
+    const service = this.#service(volume)
+    if (service.task !== null) this.#shutDown(service, service.task)
   }
 
-  /** Whether every service has a task whose container runs. */
+  /** `docker service scale NAME=0`. */
+  halt(volume: string): void {
+    const service = this.#service(volume)
+    service.wanted = false
+    if (service.task !== null) this.#shutDown(service, service.task)
+  }
+
+  /** `docker service scale NAME=1`. */
+  run(volume: string): void {
+    this.#service(volume).wanted = true
+  }
+
+  /** Nothing of the service is left anywhere, as far as Swarm knows. */
+  isIdle(volume: string): boolean {
+    const { task, orphans } = this.#service(volume)
+    return task === null && orphans.length === 0
+  }
+
+  isWanted(volume: string): boolean {
+    return this.#service(volume).wanted
+  }
+
+  /** Whether every service that is wanted has a task whose container runs. */
   complaint(): string | null {
-    for (const { volume, task, orphans } of this.services) {
+    for (const { volume, task, orphans, wanted } of this.services) {
+      if (!wanted) continue
       const state = task?.container?.state
       if (state !== 'running') return `the service of ${volume} does not run (${task?.node ?? 'nowhere'}: ${state})`
       if (orphans.length > 0) return `an old task of ${volume} is left on ${orphans[0]?.node}`
@@ -141,7 +166,7 @@ export class Swarm implements SwarmView {
     for (const node of this.#nodes) this.#watchNode(node, quorum)
     for (const service of this.services) {
       this.#settle(service)
-      if (service.task === null && timeline.nowMs >= service.nextMs) this.#place(service)
+      if (service.wanted && service.task === null && timeline.nowMs >= service.nextMs) this.#place(service)
     }
   }
 
@@ -215,9 +240,9 @@ export class Swarm implements SwarmView {
   }
 
   #place(service: Service): void {
-    const { chance, machine, timeline, registry } = this.#world
+    const { chance, checker, machine, timeline, registry } = this.#world
     // Nobody starts a service of a volume that is not there yet.
-    if (registry.record(service.volume) === null) return
+    if (registry.record(service.volume) === null && !checker.wiped) return
     const able = this.#nodes.filter(({ down, lostMs, drained, host }) => {
       return !down && lostMs === null && !drained && !machine(host).containers.away
     })
@@ -233,6 +258,12 @@ export class Swarm implements SwarmView {
         service.nextMs = timeline.nowMs + RESTART_MS
       }
     })
+  }
+
+  #service(volume: string): Service {
+    const service = this.services.find((one) => one.volume === volume)
+    if (service === undefined) throw new Error(`no service of ${volume}`)
+    return service
   }
 
   /** Managers that reach a majority of the managers. */

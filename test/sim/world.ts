@@ -4,9 +4,11 @@ import type { Agent } from './agent.ts'
 import type { Chance } from './chance.ts'
 import type { Checker } from './checker.ts'
 import type { ClusterRegistry } from './cluster-registry.ts'
+import type { Kinds } from './kinds.ts'
 import type { Machine } from './machine.ts'
 import type { Network } from './network.ts'
 import type { News } from './news.ts'
+import type { People } from './people.ts'
 import type { Settings } from './settings.ts'
 import type { Swarm } from './swarm.ts'
 import type { Timeline } from './timeline.ts'
@@ -19,12 +21,16 @@ export interface World {
   readonly settings: Settings
   readonly hosts: readonly string[]
   readonly volumes: readonly string[]
+  readonly kinds: Kinds
+  /** Of all volumes. */
   readonly options: VolumeOptions
+  readonly replaceAfterMs: number
   readonly network: Network
   registry: ClusterRegistry
   bus: News
   swarm: Swarm
   checker: Checker
+  people: People
   machine(host: string): Machine
   machines(): readonly Machine[]
   /** The agent that answers at an address now. */

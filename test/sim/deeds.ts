@@ -1,0 +1,53 @@
+import type { Kind } from './kinds.ts'
+import type { World } from './world.ts'
+
+/** A person waits for a promotion's chance: most faults that cost a lease have begun by then. */
+const PROMOTE_LATEST_MS = 50_000
+/** How long a registry that came back empty stays so before somebody notices. */
+const UNNOTICED_LEAST_MS = 3_000
+const UNNOTICED_MOST_MS = 30_000
+/** Of the hosts that a person drains so many are wanted again. */
+const DRAINED_BACK = 0.5
+
+type Deed = (world: World) => void
+
+function promote(world: World): void {
+  const { chance, people, timeline, volumes } = world
+  timeline.after(chance.between(0, PROMOTE_LATEST_MS), () => people.promote(chance.pick(volumes)))
+}
+
+const DEEDS: Partial<Readonly<Record<Kind, Deed>>> = {
+  drains: ({ chance, hosts, machine, people }) => {
+    const stay = hosts.filter((host) => !machine(host).drainWish)
+    if (stay.length > 1) people.drain(chance.pick(stay), chance.hit(DRAINED_BACK))
+  },
+  removals: ({ chance, people, volumes }) => people.remove(chance.pick(volumes)),
+  manual: promote,
+  continue: promote,
+  pauses: ({ chance, people, hosts, swarm }) => {
+    const nodes = swarm.services.flatMap(({ task }) => task?.node ?? [])
+    people.pause(chance.pick(nodes.length > 0 ? nodes : hosts))
+  },
+  wipe: (world) => {
+    if (world.checker.wiped) return
+    world.checker.wiped = true
+    world.trace('-', 'FAULT: the registry comes back empty')
+    world.registry.wipe()
+    const ms = world.chance.between(UNNOTICED_LEAST_MS, UNNOTICED_MOST_MS)
+    world.timeline.after(ms, () => world.people.recover())
+  },
+}
+
+/** Deeds of a kind per run, at most. */
+const DEEDS_MOST = 3
+
+/** Plans what people do in a run, somewhere in the given stretch. */
+export function planDeeds(world: World, fromMs: number, stretchMs: number): void {
+  const { chance, kinds, timeline } = world
+  for (const kind of kinds) {
+    const deed = DEEDS[kind]
+    if (deed === undefined) continue
+    for (let left = chance.whole(1, DEEDS_MOST); left > 0; left--)
+      timeline.after(fromMs + chance.between(0, stretchMs), () => deed(world))
+  }
+}

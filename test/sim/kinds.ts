@@ -1,0 +1,62 @@
+import type { VolumeOptions } from '../../agent/model.ts'
+import type { Chance } from './chance.ts'
+
+/** What a run may have besides faults: what people do, and options that are not the usual ones. */
+export const KINDS = [
+  /** A person drains hosts. */
+  'drains',
+  /** Copies that are too many go soon, and hosts that are gone are replaced soon. */
+  'trims',
+  /** Volumes are removed, and created anew under the same name. */
+  'removals',
+  /** failover=manual, and a person who promotes. */
+  'manual',
+  /** on_isolation=continue, and a person who promotes. */
+  'continue',
+  /** consistency=live. */
+  'live',
+  /** checkpoint=off. */
+  'off',
+  /** A person pauses containers. */
+  'pauses',
+  /** The registry comes back empty, and a person recovers it. */
+  'wipe',
+] as const
+
+export type Kind = (typeof KINDS)[number]
+export type Kinds = ReadonlySet<Kind>
+
+/** Most runs have none of them: they go deeper into what happens everywhere. */
+const PLAIN = 0.6
+/** Of the others so many have each one. */
+const SHARES: Readonly<Record<Kind, number>> = {
+  drains: 0.25,
+  trims: 0.25,
+  removals: 0.25,
+  manual: 0.2,
+  continue: 0.2,
+  live: 0.1,
+  off: 0.1,
+  pauses: 0.2,
+  wipe: 0.1,
+}
+
+/** `always`: those that a run has whatever the seed says. */
+export function drawKinds(chance: Chance, always: readonly Kind[]): Kinds {
+  const kinds = new Set<Kind>(always)
+  if (!chance.hit(PLAIN)) for (const kind of KINDS) if (chance.hit(SHARES[kind])) kinds.add(kind)
+  // With its tombstones the registry has lost what was removed: nobody can know then.
+  if (kinds.has('wipe')) kinds.delete('removals')
+  return kinds
+}
+
+/** The options that the kinds ask for. */
+export function optionsOf(kinds: Kinds, usual: VolumeOptions): VolumeOptions {
+  return {
+    ...usual,
+    checkpointMs: kinds.has('off') ? null : usual.checkpointMs,
+    consistency: kinds.has('live') ? 'live' : usual.consistency,
+    failover: kinds.has('manual') ? 'manual' : usual.failover,
+    onIsolation: kinds.has('continue') ? 'continue' : usual.onIsolation,
+  }
+}

@@ -18,6 +18,8 @@ const SEED = Number(process.env.LAB_SEED ?? Math.floor(Math.random() * 1_000_000
 
 /** A plugin killed in the very moment of an Unmount takes it along: the use is over after five minutes then (agent/mobility/uses.ts). */
 const MOVE_TIMEOUT_MS = 400_000
+/** A host that does not come back for as long may be taken over from (docs/settings.md). */
+const SEIZE_AFTER_MS = 12_000
 /** Of the new host, before it counts as writing. */
 const LINES = 20
 
@@ -50,16 +52,13 @@ test.serial(
       report(t, killer, heard, drains, errors)
     }
 
+    for (const host of lab.hosts) await until(`nothing is left paused on ${host.name}`, () => nothingPaused(host))
     await stopWriter(t.context)
     for (const host of lab.hosts) {
       await until(`${host.name} has let go`, async () => {
         const { id, holder, mountpoint } = await look(host)
         return holder === null && mountpoint === '' && (await heldOnDisk(host, id)) === null
       })
-      t.is((await host.docker(['ps', '-q', '--filter', 'status=paused'])).stdout, '', `paused on ${host.name}`)
-      const { seizure, diverged } = await look(host)
-      t.is(seizure, null, 'every move was planned')
-      t.deepEqual(diverged, [], host.name)
     }
 
     const log = await newestLog(lab)
@@ -69,7 +68,18 @@ test.serial(
       'one unbroken line of writers',
     )
     const lost = heard.filter(({ number, host }) => log[number - 1]?.host !== host)
-    t.deepEqual(lost, [], `${heard.length} lines were reported`)
+    const { seizure } = await look(h1)
+    if (seizure === null) {
+      t.deepEqual(lost, [], `${heard.length} lines were reported`)
+      for (const host of lab.hosts) t.deepEqual((await look(host)).diverged, [], host.name)
+    } else {
+      // On a machine that is too slow for a lease a host may rightly be taken over from, and only then.
+      t.true(
+        killer.kills.some(({ awayMs }) => awayMs >= SEIZE_AFTER_MS),
+        'no host was away for so long',
+      )
+      t.deepEqual([...new Set(lost.map(({ host }) => host))], lost.length > 0 ? [seizure.from] : [])
+    }
     t.true(drains.length >= 2, 'the service was drained')
     for (const victim of ['agent', 'plugin', 'nats-server']) t.true(killer.kills.some((kill) => kill.victim === victim))
   },
@@ -143,6 +153,11 @@ function spread(times: readonly number[]): string {
 
 function longestGap(lines: readonly Acknowledged[]): number {
   return Math.round(Math.max(0, ...lines.slice(1).map(({ atMs }, index) => atMs - (lines[index]?.atMs ?? atMs))))
+}
+
+/** A checkpoint pauses for a moment, too. */
+async function nothingPaused(host: Host): Promise<boolean> {
+  return (await host.docker(['ps', '-q', '--filter', 'status=paused'])).stdout === ''
 }
 
 async function look(host: Host) {

@@ -39,7 +39,8 @@ export async function createVolume(core: Core, name: string, options: VolumeOpti
     if (existing !== undefined) await finishRemoval(core, existing, signal)
     const forgotten = await findForgotten(core, record, 'anywhere', signal)
     if (forgotten !== null && settled.aborted) throw forgotten
-    const write = forgotten === null ? await parts.registry.addVolume(record) : null
+    // Whoever asks too late hears of nothing: then it is not known what the others have.
+    const write = forgotten === null && !signal.aborted ? await parts.registry.addVolume(record) : null
     if (write?.outcome === 'done') return record
     if (signal.aborted) {
       throw new WherryError('REGISTRY_UNAVAILABLE', `The registry did not confirm that volume "${name}" was created.`, {

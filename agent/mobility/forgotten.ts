@@ -38,12 +38,19 @@ function hasData({ checkpoint, held, epochSeen }: LocalCopy): boolean {
 
 /** Also of hosts that nobody has heard of: a registry that has just come back with nothing knows no host that lives. */
 async function askOthers(core: Core, signal: AbortSignal): Promise<Inventory[]> {
-  const { clock, log, peers } = core.parts
+  const { clock, log, peers, seizeAfterMs } = core.parts
   const inTime = AbortSignal.any([signal, clock.deadline(ASK_MS)])
   const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ASK_MS)])
+  // Who has watched the heartbeats for long without a break would have heard of every host that lives.
+  const hearsAll = clock.elapsedMs() - core.lease.unbrokenSinceMs >= seizeAfterMs
   const asked = knownHosts(core).map(async ({ label, address, port, alive }) => {
     try {
-      return [readInventory(await peers.ask({ address, port }, { kind: 'inventory' }, alive ? inTime : atOnce), label)]
+      return [
+        readInventory(
+          await peers.ask({ address, port }, { kind: 'inventory' }, alive || !hearsAll ? inTime : atOnce),
+          label,
+        ),
+      ]
     } catch (error) {
       log.debug({ err: error, host: label }, 'a host did not say what it has')
       return []

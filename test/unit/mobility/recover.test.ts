@@ -260,3 +260,23 @@ test('a Mount that died while its volume was removed does not keep the name from
   await world.clock.until(world.host(2).agent.mount('data', 'use', 10_000))
   t.is((await world.record('data')).holder?.host, 'h2')
 })
+
+test('promise 2: a volume whose making has taken too long to ask the other hosts is not made', async (t) => {
+  const world = await World.start(3)
+  await world.host(1).agent.create('data', { ...OPTIONS, copies: 1 })
+  await world.use(1, 'data', 'one')
+  const { answer } = world.host(1).agent
+  const late: typeof answer = async (question, peer, signal) => {
+    await world.clock.sleep(2_000, signal)
+    signal.throwIfAborted()
+    return await answer(question, peer, signal)
+  }
+  await loseRegistry(world)
+  world.registry.away = true
+  const creating = t.throwsAsync(world.host(2).agent.create('data', OPTIONS))
+  await world.clock.advance(19_700)
+  world.host(1).agent = { ...world.host(1).agent, answer: late }
+  world.registry.away = false
+  t.like(await world.clock.until(creating), { code: 'REGISTRY_UNAVAILABLE' })
+  t.is(await world.registry.volume('data'), null)
+})

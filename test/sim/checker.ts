@@ -1,4 +1,5 @@
 import { codeOf, WherryError } from '../../agent/errors.ts'
+import type { PauseReason } from '../../agent/fence/contract.ts'
 import type { VolumeRecord } from '../../agent/model.ts'
 import type { LocalCopy } from '../../agent/store/contract.ts'
 import type { TreeRequest } from '../../agent/transfer/contract.ts'
@@ -35,6 +36,8 @@ const KEPT_WHEN_SET_BACK = ['promise 8', 'bug']
 /** So long an old leader may answer with what was before a volume was made. */
 const STALE_MOST_MS = 30_000
 
+/** A host that can renew its lease has done so by then, and told its watchdog. */
+const LEASED_AFTER_MS = 5_000
 /** An engine under load answers a pause this late. */
 const PAUSE_ANSWER_MS = 3_000
 
@@ -84,13 +87,17 @@ export class Checker {
   /** Whether somebody may let a container go on that a person has paused: its host has its lease, as far as anybody can tell. */
   mayResume(host: string, container: Container): boolean {
     const { registry } = this.#world
-    const leased = registry.host(host)?.expiredBy === null && this.vigil.renews(host)
+    const leased = registry.host(host)?.expiredBy === null && this.vigil.wellForMs(host) > LEASED_AFTER_MS
     return leased && this.#recordOf(container)?.holder?.host === host
   }
 
-  #hasFence(host: string, { id }: Container): boolean {
+  #hasFence(host: string, container: Container): boolean {
+    return this.#hasNote(host, container, 'fence')
+  }
+
+  #hasNote(host: string, { id }: Container, why: PauseReason): boolean {
     const notes = [...this.#world.machine(host).notes.values()]
-    return notes.some((note) => note.container === id && note.reason === 'fence')
+    return notes.some((note) => note.container === id && note.reason === why)
   }
 
   // --- what containers do
@@ -294,7 +301,7 @@ export class Checker {
     if (fenced) this.#fenced(host, container)
     if (fenced && options.onIsolation === 'continue')
       this.failed('promise 6', `${container.id} on ${host} was fenced with on_isolation=continue`)
-    if (!fenced && container.pausedByOtherMs === null && options.consistency === 'live')
+    if (this.#hasNote(host, container, 'checkpoint') && options.consistency === 'live')
       this.failed('promise 11', `${container.id} on ${host} was paused for a checkpoint with consistency=live`)
   }
 

@@ -89,6 +89,13 @@ export class Commits {
     if (truth !== undefined) truth.removed = true
   }
 
+  /** Whoever held it last holds it again. */
+  #goesOn(truth: VolumeTruth, host: string): void {
+    const tree = this.#world.machine(host).disk.shelf(truth.record.id)?.tree
+    if (tree !== undefined && truth.head.isPrefixOf(tree)) truth.head = tree
+    truth.forks.delete(host)
+  }
+
   /** A volume is made while another one of its name was not removed: nobody may do so who can see the data. */
   #madeOver(other: VolumeTruth, now: VolumeRecord, writer: string): void {
     const { network, machines, serving, timeline, trace } = this.#world
@@ -102,17 +109,20 @@ export class Commits {
         agent !== null && timeline.nowMs - Math.max(agent.servesSinceMs, agent.life.stuckUntilMs) > ASKED_MS
       return hasData && answers && serving(host) !== null && disk.slowness === 1 && network.linked(writer, host)
     })
-    if (seen !== undefined && network.trouble === 0)
+    if (seen !== undefined && network.trouble === 0 && timeline.nowMs - network.healedMs > ASKED_MS)
       this.#failed('promise 2', `${writer} made ${now.name} anew, and ${seen.host} has its data`)
   }
 
   /** The registry had nothing of it any more, and the disks of the hosts had. */
   #rebuilt(truth: VolumeTruth, known: VolumeRecord, now: VolumeRecord, writer: string): void {
-    const { machine } = this.#world
+    const { machine, machines } = this.#world
     const { holder } = known
     this.#watch.truths.rename(truth)
-    if (now.epoch < known.epoch)
-      this.#failed('promise 8', `${now.name} was rebuilt at epoch ${now.epoch}, it had been at ${known.epoch}`)
+    if (now.holder !== null) this.#goesOn(truth, now.holder.host)
+    // A promotion alone is on no disk: it may be undone as long as nobody has held the volume since.
+    const seen = machines().map(({ disk }) => disk.shelf(now.id)?.record.epochSeen ?? 0)
+    if (now.epoch < Math.max(...seen))
+      this.#failed('promise 8', `${now.name} was rebuilt at epoch ${now.epoch}, a disk has seen ${Math.max(...seen)}`)
     if (now.holder !== null && now.holder.incarnation !== truth.incarnation)
       this.#failed('promise 1', `${now.name} was rebuilt as held by ${now.holder.host}, which is not its holder`)
     const base = now.last === null ? EMPTY : truth.trees.get(now.last.hash)

@@ -19,6 +19,8 @@ export class Network {
   readonly #up: (host: string) => boolean
   /** Probability that a message between hosts takes much longer than it should, or its connection breaks. */
   trouble = 0
+  /** When cuts were last mended. */
+  healedMs = Number.NEGATIVE_INFINITY
   /** Called after each change of who reaches whom. */
   onChange: () => void = () => undefined
 
@@ -34,6 +36,7 @@ export class Network {
 
   heal(): void {
     this.#cuts.clear()
+    this.healedMs = this.#timeline.nowMs
     this.onChange()
   }
 

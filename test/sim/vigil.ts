@@ -45,10 +45,16 @@ export class Vigil {
     return this.#lives(host) && server !== null && registry.hosts.writable(server) && registry.volumes.writable(server)
   }
 
+  /** For how long nothing has kept the host from renewing its lease. */
+  wellForMs(host: string): number {
+    const { nowMs } = this.#world.timeline
+    return nowMs - (this.#wellSince.get(host) ?? nowMs)
+  }
+
   /** Why nothing of what the host holds may be paused now; null: it may. */
   whyNotToFence(host: string): string | null {
     const { nowMs } = this.#world.timeline
-    const wellMs = nowMs - (this.#wellSince.get(host) ?? nowMs)
+    const wellMs = this.wellForMs(host)
     if (wellMs > WELL_FOR_MS) return `it could renew for ${Math.round(wellMs)} ms`
     const since = this.#leaderlessSince.get(host) ?? nowMs
     const inTime = since - (this.#lastWell.get(host) ?? Number.NEGATIVE_INFINITY) < LEADERLESS_AFTER_MS

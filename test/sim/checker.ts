@@ -288,7 +288,8 @@ export class Checker {
     return this.#world.timeline.nowMs - madeMs < STALE_MOST_MS
   }
 
-  #requireKept(id: string, { name }: VolumeTruth, host: string | null, kept: Tree): void {
+  #requireKept(id: string, { name, head }: VolumeTruth, host: string | null, kept: Tree): void {
+    if (kept.isPrefixOf(head)) return
     const disks = this.#world.machines().filter((machine) => host === null || machine.host === host)
     const trees = disks.flatMap(({ disk }) => [disk.shelf(id)?.tree, ...(disk.shelf(id)?.diverged ?? [])])
     if (trees.some((one) => one !== undefined && kept.isPrefixOf(one))) return

@@ -21,8 +21,8 @@ const DRIFT_MOST = 0.01
 /** Where surplus copies go soon: longer than most faults, and short beside a run. */
 const REPLACE_LEAST_MS = 15_000
 const REPLACE_MOST_MS = 60_000
-/** After the last fault all must be well again within this time. The slowest way there: a Mount that came before a crash is believed to be over after five minutes. */
-const CALM_MOST_MS = 15 * 60_000
+/** After the last fault all must be well again within this time. The slowest way there: a drained host keeps what a Mount has asked for until ten minutes after that gave up. */
+const CALM_MOST_MS = 20 * 60_000
 const CALM_LOOK_MS = 1_000
 const AFTER_SET_BACK_MS = 60_000
 /** All stays well for so long before a run is over. */

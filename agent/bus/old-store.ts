@@ -48,7 +48,7 @@ export class OldStore {
       endpoint: { servers: [`127.0.0.1:${port}`], tls: null, tlsFirst: false, login },
       async [Symbol.asyncDispose]() {
         await supervisor[Symbol.asyncDispose]()
-        await rm(configPath, { force: true })
+        for (const path of [configPath, join(dir, 'carry.log')]) await rm(path, { force: true })
       },
     }
   }

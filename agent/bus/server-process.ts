@@ -1,10 +1,9 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { createInterface } from 'node:readline'
-import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
+import type { ServerOutput } from './server-output.ts'
 import { parseVersion, type Version } from './version.ts'
 
 /** nats-server hands over its leaderships and syncs before it ends; Docker waits ten seconds for a plugin. */
@@ -31,7 +30,7 @@ export async function serverVersion(binary: string): Promise<Version> {
   }
 }
 
-/** One running nats-server. Its output goes to the log; the lock's descriptor is inherited. */
+/** One running nats-server. `output` is its own and goes to the log; the lock's descriptor is inherited. */
 export class ServerProcess implements AsyncDisposable {
   readonly #child: ChildProcess
   readonly #lastLines: string[] = []
@@ -39,17 +38,17 @@ export class ServerProcess implements AsyncDisposable {
   readonly ended: Promise<string>
   #running = true
 
-  constructor(binary: string, configPath: string, lockFd: number, log: Logger) {
-    const child = spawn(binary, ['-c', configPath], { stdio: ['ignore', 'pipe', 'pipe', lockFd] })
+  constructor(binary: string, configPath: string, lockFd: number, output: ServerOutput, log: Logger) {
+    const child = spawn(binary, ['-c', configPath], { stdio: ['ignore', output.fd, output.fd, lockFd] })
     this.#child = child
-    for (const stream of [child.stdout, child.stderr]) this.#follow(stream, log)
+    output.follow((line) => this.#take(line, log))
     this.ended = new Promise((resolve) => {
       const end = (how: string) => {
         this.#running = false
-        resolve([how, ...this.#lastLines].join(' | '))
+        void output[Symbol.asyncDispose]().then(() => resolve([how, ...this.#lastLines].join(' | ')))
       }
       child.once('error', (error) => end(error.message))
-      child.once('close', (code, signal) => end(signal === null ? `exit code ${code}` : `signal ${signal}`))
+      child.once('exit', (code, signal) => end(signal === null ? `exit code ${code}` : `signal ${signal}`))
     })
   }
 
@@ -73,16 +72,13 @@ export class ServerProcess implements AsyncDisposable {
     await this.ended
   }
 
-  #follow(stream: Readable | null, log: Logger): void {
-    if (stream === null) return
-    createInterface({ input: stream }).on('line', (line) => {
-      const { level, text } = parseServerLine(line)
-      if (text === '') return
-      log[level](text)
-      if (level === 'debug') return
-      this.#lastLines.push(text)
-      if (this.#lastLines.length > LAST_LINES) this.#lastLines.shift()
-    })
+  #take(line: string, log: Logger): void {
+    const { level, text } = parseServerLine(line)
+    if (text === '') return
+    log[level](text)
+    if (level === 'debug') return
+    this.#lastLines.push(text)
+    if (this.#lastLines.length > LAST_LINES) this.#lastLines.shift()
   }
 }
 

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { freePort } from './free-port.ts'
 import { renderServerConfig, type ServerConfig } from './server-config.ts'
+import { ServerOutput } from './server-output.ts'
 import { ServerProcess } from './server-process.ts'
 
 /** First wait before a server that died is started again; doubles with each quick death. */
@@ -122,8 +123,12 @@ export class Supervisor implements AsyncDisposable {
     const { binary, config, configPath, lockFd, log } = this.#options
     this.#monitorPort = await freePort()
     await writeFile(configPath, renderServerConfig({ ...config, monitorPort: this.#monitorPort }), { mode: 0o600 })
-    if (this.#stop.signal.aborted) return 'stopped'
-    this.#process = new ServerProcess(binary, configPath, lockFd, log)
+    const output = await ServerOutput.open(configPath.replace(/\.conf$/, '.log'))
+    if (this.#stop.signal.aborted) {
+      await output[Symbol.asyncDispose]()
+      return 'stopped'
+    }
+    this.#process = new ServerProcess(binary, configPath, lockFd, output, log)
     this.#detail = 'running'
     log.info({ pid: this.#process.pid }, 'nats-server started')
     return await this.#process.ended

@@ -45,6 +45,22 @@ test('promise 11: a server that a killed agent left behind is ended, and its rec
   t.is((await registry.volume('kept'))?.value.name, 'kept')
 })
 
+test('a server that a killed agent left behind ends as it is asked to, handing its leaderships over: it does not die of its next line', async (t) => {
+  await using state = await scratch()
+  const parent = spawn(process.execPath, [join(import.meta.dirname, 'orphan-parent.ts'), state.dir], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.teardown(() => parent.kill('SIGKILL'))
+  const [line] = await once(createInterface({ input: parent.stdout }), 'line')
+  const orphan = Number(line)
+  parent.kill('SIGKILL')
+  await once(parent, 'exit')
+  process.kill(orphan, 'SIGTERM')
+  await eventually('its end', async () => !(await isAlive(orphan)))
+  const printed = await readFile(join(state.dir, 'nats', 'nats.log'), 'utf8')
+  t.regex(printed, /Initiating JetStream Shutdown.*Server Exiting/s)
+})
+
 test('a server that cannot start is tried again, and the state says why', async (t) => {
   await using state = await scratch()
   await mkdir(join(state.dir, 'nats'), { recursive: true })

@@ -9,6 +9,8 @@ export interface Inventory {
   /** Id of the host. */
   readonly host: string
   readonly copies: readonly LocalCopy[]
+  /** Ids of volumes that this host holds for certain: a write confirmed it, and its lease has run since, so that nobody can have taken them over. */
+  readonly proven: readonly string[]
   /** Copies whose directories cannot be understood. */
   readonly damaged: readonly { readonly path: string; readonly reason: string }[]
 }
@@ -26,6 +28,8 @@ export interface Known {
 const inventoryMessage: z.ZodType<Inventory> = z.object({
   host: z.string().min(1),
   copies: z.array(z.object(localCopyFields)),
+  // Older agents do not say it.
+  proven: z.array(z.string()).default([]),
   damaged: z.array(z.object({ path: z.string(), reason: z.string() })),
 })
 
@@ -46,7 +50,8 @@ export function knownHosts(core: Core): Known[] {
 /** This host's own: the answer to the question `inventory`. */
 export async function takeInventory(core: Core): Promise<Inventory> {
   const { copies, damaged } = await core.parts.store.copies()
-  return { host: core.parts.self.id, copies, damaged }
+  const proven = core.lease.runs ? [...core.confirmed.keys()] : []
+  return { host: core.parts.self.id, copies, proven, damaged }
 }
 
 /** What another host says, checked. REQUEST_INVALID when it is no inventory. */

@@ -9,6 +9,8 @@ const UNSEEN_EPOCHS = 1_000
 interface Found {
   readonly host: string
   readonly copy: LocalCopy
+  /** If it is held: certain, as of now (Inventory.proven). */
+  readonly proven: boolean
 }
 
 /** What the disks say of one volume. */
@@ -49,6 +51,7 @@ export function planVolume(
     return `Volume "${name}": hosts ${names} both say that they hold it in epoch ${epochSeen}. Stop its containers on one of them, then run this again.`
   }
   const holder = holders[0] ?? null
+  if (holder !== null && someSilent && !holder.proven) return describeDoubtful(name, holder)
   const last = holder === null ? newestOf(name, found) : holder.copy.checkpoint
   if (typeof last === 'string') return last
   // A hold that was intended when its host died may be in nobody's memory but its disk's.
@@ -73,6 +76,11 @@ export function planVolume(
 /** A hold that was only intended has an epoch that its own disk has not seen committed: its Mount was never answered. */
 function isHeldAt(copy: LocalCopy, epoch: number): boolean {
   return copy.held !== null && copy.held.epoch === epoch && copy.epochSeen >= copy.held.epoch
+}
+
+/** Its host was cut off, or is about to find out whether it was: the volume may have been taken over by a host that does not answer. */
+function describeDoubtful(name: string, { host }: Found): string {
+  return `Volume "${name}": host ${host} holds it by its own disk, but cannot be certain, and a host that did not answer may have taken it over. Bring that host back, or take it out of WHERRY_PEERS here if it is gone for good, then run this again.`
 }
 
 function toHolder({ host, copy }: Found, now: Date): Holder {

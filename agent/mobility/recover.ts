@@ -106,10 +106,10 @@ function describeDamaged(core: Core, { host, damaged }: Inventory): string[] {
 /** What all disks have, by the volume's name; tombstones end a volume wherever a copy is left. */
 function byName(inventories: readonly Inventory[], removed: ReadonlySet<string>) {
   const found = new Map<string, RecoverPlan['found'][number][]>()
-  for (const { host, copies } of inventories) {
+  for (const { host, copies, proven } of inventories) {
     for (const copy of copies) {
       if (removed.has(copy.id)) continue
-      found.set(copy.name, [...(found.get(copy.name) ?? []), { host, copy }])
+      found.set(copy.name, [...(found.get(copy.name) ?? []), { host, copy, proven: proven.includes(copy.id) }])
     }
   }
   return [...found].sort(([a], [b]) => (a < b ? -1 : 1))

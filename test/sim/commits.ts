@@ -21,8 +21,6 @@ interface Watch {
   readonly vigil: Vigil
   /** Only planned moves and restarts: nothing may be lost. */
   planned: boolean
-  /** What rests on the registry alone cannot be promised any more. */
-  setBack: boolean
   failed(rule: string, text: string): void
 }
 
@@ -91,10 +89,6 @@ export class Commits {
     if (truth !== undefined) truth.removed = true
   }
 
-  #isSilent(host: string | undefined): boolean {
-    return host !== undefined && this.#world.serving(host) === null
-  }
-
   /** Whoever held it last holds it again. */
   #goesOn(truth: VolumeTruth, host: string): void {
     const tree = this.#world.machine(host).disk.shelf(truth.record.id)?.tree
@@ -125,12 +119,6 @@ export class Commits {
     const { holder } = known
     this.#watch.truths.rename(truth)
     if (now.holder !== null) this.#goesOn(truth, now.holder.host)
-    if (now.holder !== null && now.holder.incarnation !== truth.incarnation && this.#isSilent(holder?.host)) {
-      // Known: a host that was taken over from while it was away, and answers, passes for the holder while the one that took over is silent.
-      this.#world.trace(writer, `CHECKER: ${now.name} was rebuilt without its holder: nothing is promised any more`)
-      this.#watch.setBack = true
-      return
-    }
     // A promotion alone is on no disk: it may be undone as long as nobody has held the volume since.
     const seen = machines().map(({ disk }) => disk.shelf(now.id)?.record.epochSeen ?? 0)
     if (now.epoch < Math.max(...seen))

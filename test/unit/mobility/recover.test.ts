@@ -18,7 +18,7 @@ function onDisk(more: Partial<LocalCopy>): LocalCopy {
 }
 
 function plan(copies: Record<string, Partial<LocalCopy>>, how = ALL) {
-  const found = Object.entries(copies).map(([host, more]) => ({ host, copy: onDisk(more) }))
+  const found = Object.entries(copies).map(([host, more]) => ({ host, copy: onDisk(more), proven: host === 'sure' }))
   return planVolume('data', found, how)
 }
 
@@ -64,6 +64,15 @@ test('the holder is who holds in the highest epoch; its own checkpoint is the ne
   t.like(found, { epoch: 6, holder: { host: 'b', incarnation: 'now' }, last: point(5, 8) })
   t.is(found.copies.a?.state, 'behind')
   t.is(found.copies.c?.state, 'current')
+})
+
+test("a hold that its host cannot be certain of is nobody's as long as a host is silent that may have taken it over", (t) => {
+  const held = { checkpoint: point(5, 9), epochSeen: 5, held: { epoch: 5, incarnation: 'old' } }
+  const someSilent = { ...ALL, someSilent: true }
+  const doubtful = plan({ unsure: held, other: { checkpoint: point(5, 8), epochSeen: 5 } }, someSilent)
+  t.regex(`${doubtful}`, /host unsure holds it by its own disk, but cannot be certain/)
+  t.is(good({ sure: held }, someSilent).holder?.host, 'sure')
+  t.is(good({ unsure: held }).holder?.host, 'unsure')
 })
 
 test('a hold that was only intended is none, and its epoch is not used again by chance', (t) => {

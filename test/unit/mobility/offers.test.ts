@@ -106,7 +106,10 @@ test('promise 7: a full disk on a copy is said, and the copy stays what it was',
   kit.write('ab')
   await kit.clock.advance(21_000)
   const { core, store } = kit.host('h1')
-  t.regex(core.checkpointing.view(ID, (await kit.record()).options).error ?? '', /h2.*no space left on h2\. Make room\./)
+  t.regex(
+    core.checkpointing.view(ID, (await kit.record()).options).error ?? '',
+    /h2.*no space left on h2\. Make room\./,
+  )
   t.like(await kit.record(), { last: { seq: 1 }, copies: { h2: { state: 'current', seq: 1 } } })
   t.is((await store.copy(ID))?.checkpoint?.seq, 2)
   kit.host('h2').store.stageError = null

@@ -22,6 +22,7 @@ const MAX_REMEMBERED = 10_000
 const LEADER_LOOK = '/leader'
 
 const hintMessage = z.object({ name: z.string(), id: z.string(), epoch: z.number().int().nonnegative() })
+type Hint = z.output<typeof hintMessage>
 
 /** Hints: news that a volume will be wanted on a host soon. Acting on them saves time and is never needed. */
 export class Hints {
@@ -54,28 +55,44 @@ export class Hints {
   async #onHint(message: unknown): Promise<void> {
     const hint = hintMessage.safeParse(message)
     if (!hint.success) return
-    const { registry, store, self, log } = this.#core.parts
+    const { clock, log } = this.#core.parts
     try {
-      const record = (await registry.volume(hint.data.name))?.value
-      const local = await store.copy(hint.data.id)
-      if (record === undefined || record.id !== hint.data.id || record.holder?.host === self.id) return
-      if (local !== null && hint.data.epoch < local.epochSeen) return
-      if (record.holder === null && record.last !== null && isAt(local, record.last)) return
-      log.info({ volume: record.name }, 'a task with this volume was put here: bringing its data')
-      if (record.holder === null || this.#core.hosts.alive(record.holder.host)) {
-        this.#core.copying.want(record, WANTED_AFTER_HINT_MS)
-      } else await this.#bringWithoutHolder(record)
+      await this.#follow(hint.data, clock.elapsedMs() + WANTED_AFTER_HINT_MS)
     } catch (error) {
       log.info({ err: error, volume: hint.data.name }, 'a hint was not followed')
     }
   }
 
+  async #follow(hint: Hint, untilMs: number): Promise<void> {
+    const { registry, store, self, log, clock, signal } = this.#core.parts
+    const record = (await registry.volume(hint.name))?.value
+    const local = await store.copy(hint.id)
+    if (record === undefined || record.id !== hint.id || record.holder?.host === self.id) return
+    if (local !== null && hint.epoch < local.epochSeen) return
+    const { holder } = record
+    if (holder === null && record.last !== null && isAt(local, record.last)) return
+    if (holder === null || this.#core.hosts.alive(holder.host)) {
+      log.info({ volume: record.name }, 'a task with this volume was put here: bringing its data')
+      this.#core.copying.want(record, WANTED_AFTER_HINT_MS)
+      return
+    }
+    const waitMs = this.#core.expiry.inMs(holder.host)
+    if (waitMs === 0) return this.#bringWithoutHolder(record)
+    if (clock.elapsedMs() + waitMs >= untilMs) return
+    await clock.sleep(waitMs, signal)
+    if (!signal.aborted) await this.#follow(hint, untilMs)
+  }
+
   /** A lost holder sends nothing ahead, and to dial it takes seconds: what a Mount would take over with comes from the hosts that have it. */
   async #bringWithoutHolder(record: VolumeRecord): Promise<void> {
-    const { store, signal } = this.#core.parts
+    const { store, signal, log } = this.#core.parts
     const found = await weighTakeOver(this.#core, record, { person: false, loss: false }, signal)
-    // Not to be taken over, or not yet: the Mount says why, and asks again.
+    // Not to be taken over: the Mount says why.
     if (found instanceof WherryError || isTakeOverReady(await store.copy(record.id), found.best)) return
+    log.info(
+      { volume: record.name },
+      'a task with a volume of a lost host was put here: bringing its newest checkpoint',
+    )
     this.#core.copying.wantCheckpoint(record, found.best, found.hosts, WANTED_AFTER_HINT_MS)
   }
 

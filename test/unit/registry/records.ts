@@ -24,7 +24,16 @@ export function removedRecord(id: string): RemovedRecord {
 }
 
 export function hostRecord(id: string, at: string): HostRecord {
-  const rest = { covered: {}, diverged: {}, renewal: 1, expiredBy: null, freeBytes: 1, totalBytes: 2, zone: null, draining: false }
+  const rest = {
+    covered: {},
+    diverged: {},
+    renewal: 1,
+    expiredBy: null,
+    freeBytes: 1,
+    totalBytes: 2,
+    zone: null,
+    draining: false,
+  }
   return {
     id,
     name: id,

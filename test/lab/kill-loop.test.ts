@@ -16,8 +16,12 @@ const test = onLab({ swarm: true }, {})
 const MINUTES = Number(process.env.LAB_KILL_MINUTES ?? 1.5)
 const SEED = Number(process.env.LAB_SEED ?? Math.floor(Math.random() * 1_000_000))
 
-/** A plugin killed in the very moment of an Unmount takes it along: the use is over after five minutes then (agent/mobility/uses.ts). */
-const MOVE_TIMEOUT_MS = 400_000
+/**
+ * A plugin killed in the very moment of an Unmount takes it along: the use is over after five minutes then (agent/mobility/uses.ts), which each kill of the
+ * agent begins anew. So kills end when a move takes this long.
+ */
+const KILLS_MOST_MS = 60_000
+const MOVE_TIMEOUT_MS = KILLS_MOST_MS + 360_000
 /** A host that does not come back for as long may be taken over from (docs/settings.md). */
 const SEIZE_AFTER_MS = 12_000
 /** Of the new host, before it counts as writing. */
@@ -92,7 +96,7 @@ async function drain(lab: Lab, heard: readonly Acknowledged[], killer: Killer): 
   const manager = lab.hosts.find(({ name }) => name !== from) ?? lab.host(1)
   const first = heard.length - 1
   const killing = new AbortController()
-  const kills = killer.run(killing.signal)
+  const kills = killer.run(AbortSignal.any([killing.signal, AbortSignal.timeout(KILLS_MOST_MS)]))
   try {
     await changeSwarm(manager, ['node', 'update', '--availability', 'drain', from])
     await until(

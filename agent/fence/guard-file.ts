@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import { UNFINISHED } from '../durable.ts'
-import { bootId } from './boot.ts'
+import { bootId } from '../sys/boot-id.ts'
 import type { Guard } from './contract.ts'
 import { guardSchema } from './words.ts'
 

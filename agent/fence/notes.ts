@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/p
 import { join } from 'node:path'
 import { z } from 'zod'
 import { UNFINISHED } from '../durable.ts'
-import { bootId } from './boot.ts'
+import { bootId } from '../sys/boot-id.ts'
 
 /** Files half written by a process that was killed; a note takes milliseconds. */
 const LEFT_OVER_AFTER_MS = 60_000

@@ -2,6 +2,7 @@ import { link, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { syncDirectory, UNFINISHED, writeTogether } from '../../durable.ts'
 import { type FaultPoint, noFault } from '../../fault-point.ts'
+import { bootId } from '../../sys/boot-id.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { parseManifest } from '../manifest/parser.ts'
@@ -156,6 +157,7 @@ async function loadSeen(directory: string, kind: KeptKind, manifest: Manifest): 
     return null
   }
   const headerEnd = file.indexOf(NEWLINE)
+  // Changes at every boot: after a power loss new data may lie under an old ctime, so nothing seen before counts.
   const expected = JSON.stringify({ hash: manifest.hash, boot: await bootId() })
   if (file.toString('utf8', 0, headerEnd) !== expected) return null
   return SeenTable.decode(file.subarray(headerEnd + 1), manifest.count)
@@ -192,9 +194,4 @@ async function linkParts(directory: string, from: KeptKind, to: KeptKind, faultP
     faultPoint(`${part}-linked`)
   }
   await syncDirectory(directory)
-}
-
-/** Changes at every boot: after a power loss new data may lie under an old ctime, so nothing seen before counts. */
-async function bootId(): Promise<string> {
-  return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
 }

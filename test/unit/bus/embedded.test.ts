@@ -1,11 +1,11 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from 'node:tls'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { NatsBus } from '../../../agent/bus/bus.ts'
 import { lockStore } from '../../../agent/bus/store-lock.ts'
 import { codeOf } from '../../../agent/errors.ts'
@@ -19,14 +19,19 @@ async function isAlive(pid: number): Promise<boolean> {
   return stat !== '' && !/\) Z /.test(stat)
 }
 
-test('promise 11: a server that a killed agent left behind is ended, and its records are there', async (t) => {
-  await using state = await scratch()
-  const parent = spawn(process.execPath, [join(import.meta.dirname, 'orphan-parent.ts'), state.dir], {
+/** A process with a server as an agent has it, on this state directory, and that server's pid. */
+async function startOrphan(t: ExecutionContext, stateDir: string): Promise<{ parent: ChildProcess; orphan: number }> {
+  const parent = spawn(process.execPath, [join(import.meta.dirname, 'orphan-parent.ts'), stateDir], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   t.teardown(() => parent.kill('SIGKILL'))
   const [line] = await once(createInterface({ input: parent.stdout }), 'line')
-  const orphan = Number(line)
+  return { parent, orphan: Number(line) }
+}
+
+test('promise 11: a server that a killed agent left behind is ended, and its records are there', async (t) => {
+  await using state = await scratch()
+  const { parent, orphan } = await startOrphan(t, state.dir)
   t.true(await isAlive(orphan))
 
   const { log } = recordingLog()
@@ -47,12 +52,7 @@ test('promise 11: a server that a killed agent left behind is ended, and its rec
 
 test('a server that a killed agent left behind ends as it is asked to, handing its leaderships over: it does not die of its next line', async (t) => {
   await using state = await scratch()
-  const parent = spawn(process.execPath, [join(import.meta.dirname, 'orphan-parent.ts'), state.dir], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  t.teardown(() => parent.kill('SIGKILL'))
-  const [line] = await once(createInterface({ input: parent.stdout }), 'line')
-  const orphan = Number(line)
+  const { parent, orphan } = await startOrphan(t, state.dir)
   parent.kill('SIGKILL')
   await once(parent, 'exit')
   process.kill(orphan, 'SIGTERM')

@@ -26,6 +26,14 @@ function run(host: MemoryHost): void {
   host.users = [{ id: `c-${host.name}`, name: `db-${host.name}`, state: 'running', volumes: ['data'] }]
 }
 
+/** The holder is cut off, and the other host mounts the volume as soon as it may. */
+async function takeOver(world: World, holder: MemoryHost, other: MemoryHost): Promise<void> {
+  holder.connected = false
+  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
+  await world.pass(40_000)
+  await world.clock.until(mounting)
+}
+
 function states(host: MemoryHost): string[] {
   return host.users.map(({ state }) => state)
 }
@@ -162,10 +170,7 @@ test('a holder that comes back in time goes on under the same epoch', async (t) 
 test('promise 7: what an old holder wrote alone is kept as a diverged copy, its containers end, and it gets a copy again', async (t) => {
   const { world, id, holder, other } = await heldWithCopy()
   write(holder, id, 'one and more')
-  holder.connected = false
-  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
-  await world.pass(40_000)
-  await world.clock.until(mounting)
+  await takeOver(world, holder, other)
   run(other)
   holder.connected = true
   await world.pass(20_000)
@@ -181,10 +186,7 @@ test('promise 7: what an old holder wrote alone is kept as a diverged copy, its 
 test('an old holder without writes of its own is simply behind, and catches up', async (t) => {
   const { world, id, holder, other } = await heldWithCopy()
   await world.pass(20_000)
-  holder.connected = false
-  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
-  await world.pass(40_000)
-  await world.clock.until(mounting)
+  await takeOver(world, holder, other)
   run(other)
   holder.connected = true
   write(other, id, 'two')
@@ -261,10 +263,7 @@ test('promise 7: a container that is restarted on an old holder before that know
   const { world, id, holder, other } = await heldWithCopy()
   write(holder, id, 'one and more')
   holder.kill()
-  holder.connected = false
-  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
-  await world.pass(40_000)
-  await world.clock.until(mounting)
+  await takeOver(world, holder, other)
   write(other, id, 'two')
   await world.clock.until(other.agent.unmount('data', 'm'))
   await world.pass(2_000)
@@ -283,10 +282,7 @@ test('promise 7: a container that is restarted on an old holder before that know
 test('a volume that was removed while its lost holder was away: that one puts its copy away, and its containers end', async (t) => {
   const { world, id, holder, other } = await heldWithCopy()
   write(holder, id, 'one and more')
-  holder.connected = false
-  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
-  await world.pass(40_000)
-  await world.clock.until(mounting)
+  await takeOver(world, holder, other)
   t.deepEqual(states(holder), ['paused'])
   await world.clock.until(other.agent.unmount('data', 'm'))
   await world.pass(2_000)
@@ -328,10 +324,7 @@ test('promise 3: a person who accepts a loss loses nothing that this host has, w
 
 test('a lost holder that the record names no copy of is told of the removal all the same', async (t) => {
   const { world, id, holder, other } = await heldWithCopy()
-  holder.connected = false
-  const mounting = other.agent.mount('data', 'm', DEADLINE_MS)
-  await world.pass(40_000)
-  await world.clock.until(mounting)
+  await takeOver(world, holder, other)
   await world.clock.until(other.agent.unmount('data', 'm'))
   await world.pass(2_000)
   const entry = await world.registry.volume('data')

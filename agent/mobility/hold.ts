@@ -19,6 +19,7 @@ import {
 import { releaseIfUnused } from './release.ts'
 import { giveUpHold } from './returning.ts'
 import { announceSeizure, isTakeOverReady, recordAfterTakeOver, type TakeOver, writeTakeOver } from './seize.ts'
+import { surveyUses } from './use-ends.ts'
 
 /**
  * Becomes the holder and mounts, or mounts what this host holds already. Runs under the volume's lock, on a record that
@@ -180,15 +181,17 @@ export async function attach(core: Core, local: LocalCopy, mountId: string): Pro
   const { store } = core.parts
   const counted = local.mounts[mountId] ?? 0
   const repeated = counted > 0 && core.uses.mayRepeat(local.id, local.name)
-  core.uses.mounted(local.id, local.name)
+  const uses = core.uses.mounted(local)
   const mounts = { ...local.mounts, [mountId]: repeated ? counted : counted + 1 }
-  await store.update(local.id, { mounts })
+  await store.update(local.id, { mounts, uses })
   try {
     // Not mounted twice, and above all not made to wait for a capture that reads the tree.
-    if ((await store.mounted()).has(local.id)) return store.mountpoint(local.id)
-    return await store.mount(local.id)
+    const mountpoint = (await store.mounted()).has(local.id) ? store.mountpoint(local.id) : await store.mount(local.id)
+    // In the background: while the engine starts, it waits for this Mount's answer. Without its answer housekeeping asks again.
+    surveyUses(core, local).catch(() => undefined)
+    return mountpoint
   } catch (error) {
-    await store.update(local.id, { mounts: local.mounts })
+    await store.update(local.id, { mounts: local.mounts, uses: local.uses })
     throw error
   }
 }

@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util'
 import { codeOf } from '../errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { dropUnborn, followNewest, type IdleSince } from './copy-upkeep.ts'
@@ -10,6 +9,7 @@ import { keepPlaced } from './placement-upkeep.ts'
 import { releaseIfUnused } from './release.ts'
 import { clearTombstones, finishRemoval } from './removal.ts'
 import { confirmHolds, settleDiverged } from './returning.ts'
+import { dropEndedUses } from './use-ends.ts'
 
 /** Wakes do the work in time; this look is for what they missed. */
 const ROUND_MS = 2_000
@@ -152,7 +152,7 @@ async function unmountIdle(core: Core, id: string): Promise<void> {
 }
 
 async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): Promise<void> {
-  const { store, log } = core.parts
+  const { store } = core.parts
   if (core.uses.failure() !== null) return
   if (!isMounted && core.uses.live(copy.name).length > 0) {
     await core.locks.run(copy.id, async () => {
@@ -160,20 +160,7 @@ async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): P
     })
     return
   }
-  const count = Object.values(copy.mounts).reduce((sum, times) => sum + times, 0)
-  if (!(await core.uses.isOver(copy.id, copy.name, count, isMounted))) return
-  const dropped = await core.locks.run(copy.id, async () => {
-    // A Mount may have come since this copy's uses were read.
-    if (!isDeepStrictEqual((await store.copy(copy.id))?.mounts, copy.mounts)) return false
-    await store.update(copy.id, { mounts: {} })
-    return true
-  })
-  if (!dropped) return
-  log.warn(
-    { volume: copy.name, id: copy.id },
-    'no container uses the volume any more, although Docker never unmounted it',
-  )
-  void releaseIfUnused(core, copy.id)
+  await dropEndedUses(core, copy, isMounted)
 }
 
 /** Removals that some host began and did not live to finish. */

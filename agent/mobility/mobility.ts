@@ -196,10 +196,10 @@ async function unmountVolume(core: Core, name: string, mountId: string): Promise
   if (local === undefined) return
   const left = await core.locks.run(local.id, async () => {
     const now = await store.copy(local.id)
-    const { [mountId]: count = 0, ...others } = now?.mounts ?? {}
+    const { mounts: before, uses } = now ?? local
+    const { [mountId]: count = 0, ...others } = before
     const mounts = count > 1 ? { ...others, [mountId]: count - 1 } : others
-    await store.update(local.id, { mounts })
-    core.uses.unmounted(local.id)
+    await store.update(local.id, { mounts, uses: core.uses.unmounted(uses) })
     return Object.keys(mounts).length
   })
   if (left === 0) void releaseIfUnused(core, local.id)

@@ -70,8 +70,8 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
 async function noteUses(core: Core, local: LocalCopy): Promise<void> {
   const live = core.uses.liveContainers(local.name)
   if (live.length === 0 || core.pendingMounts.has(local.name) || core.parts.signal.aborted) return
-  await core.parts.store.update(local.id, { mounts: Object.fromEntries(live.map(({ id }) => [`container ${id}`, 1])) })
-  core.uses.recounted(local.id)
+  const mounts = Object.fromEntries(live.map(({ id }) => [`container ${id}`, 1]))
+  await core.parts.store.update(local.id, { mounts, uses: { unmountsMs: [], ground: null } })
 }
 
 /** Waits until the engine shows no container that may write. False: one runs on although Docker unmounted, or a Mount waits. */

@@ -1,4 +1,5 @@
 import type { Engine, VolumeUser } from '../docker/contract.ts'
+import type { LocalCopy, UseGround, UseMarks } from '../store/contract.ts'
 import type { Clock } from './parts.ts'
 
 /** Docker's states in which a container's processes exist and may write. */
@@ -16,15 +17,7 @@ const STILL_LISTED_MS = 10_000
 /** Events make looks follow each other within milliseconds: those that are nearer than this count as one. */
 const LOOK_APART_MS = 1_000
 
-/** The containers of a volume as they were at its last Mount, or when this agent first looked; and what was seen of them since. */
-interface Ground {
-  /** When each had last stopped: another time later means that it has run since. Times are compared for being the same only, because clocks may be stepped. */
-  readonly ends: ReadonlyMap<string, number | null>
-  /** Those that were running then. */
-  readonly live: ReadonlySet<string>
-  /** Others that were seen to run since, or to have run. */
-  readonly since: Set<string>
-  /** What the engine was asked before this says nothing about since. */
+interface Mounted {
   readonly atMs: number
 }
 
@@ -36,10 +29,9 @@ export class Uses {
   /** When the engine was asked for them. */
   #askedMs = Number.NEGATIVE_INFINITY
   #failure: string | null = 'the engine has not been asked yet'
-  readonly #mountedMs = new Map<string, number>()
-  readonly #grounds = new Map<string, Ground>()
-  /** When a volume was unmounted: each time for a container that had been seen, or could have been. */
-  readonly #unmounts = new Map<string, number[]>()
+  readonly #newestMounts = new Map<string, Mounted>()
+  /** When containers were last surveyed: what the engine was asked before says nothing about since. */
+  readonly #surveyedMs = new Map<string, number>()
   readonly #goneLooks = new Map<string, { readonly count: number; readonly atMs: number }>()
   readonly #sinceMs: number
   readonly #since: Date
@@ -90,17 +82,14 @@ export class Uses {
     return this.#users.find((user) => user.id === container)?.volumes ?? []
   }
 
-  /** Notes that Docker asked to mount a volume now. The engine is asked in the background: while it starts, it waits for this Mount's answer. */
-  mounted(id: string, volumeName: string): void {
+  /** Notes that Docker asked to mount a volume now; answers what is known of its uses from here on, to be written down with the use. */
+  mounted({ id, uses }: LocalCopy): UseMarks {
     const nowMs = this.#clock.elapsedMs()
-    this.#mountedMs.set(id, nowMs)
-    this.#grounds.delete(id)
-    // Docker sends Unmount a moment before its list shows the container as exited: it may still be taken for one that runs.
-    const recent = (this.#unmounts.get(id) ?? []).filter((atMs) => nowMs - atMs < STILL_LISTED_MS)
-    this.#unmounts.set(id, recent)
+    this.#newestMounts.set(id, { atMs: nowMs })
     this.#goneLooks.delete(id)
-    // Without an answer the end of its uses is found by time alone.
-    this.#survey(id, volumeName).catch(() => undefined)
+    // Docker sends Unmount a moment before its list shows the container as exited: it may still be taken for one that runs. The time of another boot is none.
+    const isRecent = (atMs: number) => atMs <= nowMs && nowMs - atMs < STILL_LISTED_MS
+    return { unmountsMs: uses.unmountsMs.filter(isRecent), ground: null }
   }
 
   /**
@@ -108,36 +97,64 @@ export class Uses {
    * asks again. Only `docker cp` mounts under the id of another use, that of a running container; should it be taken for a repetition, a release finds that container.
    */
   mayRepeat(id: string, volumeName: string): boolean {
-    return !this.#mountedMs.has(id) && this.live(volumeName).length === 0
+    return !this.#newestMounts.has(id) && this.live(volumeName).length === 0
   }
 
-  /** Notes that Docker unmounted a volume once. */
-  unmounted(id: string): void {
-    this.#unmounts.set(id, [...(this.#unmounts.get(id) ?? []), this.#clock.elapsedMs()])
+  /** Docker unmounted a volume once: for a container that had been seen, or could have been. Answers what is known of its uses from here on, to be written down. */
+  unmounted({ unmountsMs, ground }: UseMarks): UseMarks {
+    return { unmountsMs: [...unmountsMs, this.#clock.elapsedMs()], ground }
   }
 
-  /** The uses were counted anew, by the containers that run. */
-  recounted(id: string): void {
-    this.#grounds.delete(id)
-    this.#unmounts.delete(id)
+  /** The newest Mount since this agent started: another one is another object. */
+  newestMount(id: string): Mounted | undefined {
+    return this.#newestMounts.get(id)
+  }
+
+  /** Asks the engine for a volume's containers as they are, shortly after a Mount. Rejects ENGINE_UNREACHABLE. */
+  async survey(id: string, volumeName: string): Promise<UseGround> {
+    const mounted = this.#newestMounts.has(id)
+    const users = (await this.#engine.users()).filter((user) => user.volumes.includes(volumeName))
+    const ends: Record<string, number | null> = {}
+    for (const user of users) ends[user.id] = (await this.#engine.finishedAt(user.id))?.getTime() ?? null
+    const live = users.filter(({ state }) => LIVE_STATES.has(state)).map((user) => user.id)
+    // An agent that was away for a Mount knows of ends since its own start only. One that is yet to come tells of a clock that was stepped, and of nothing else.
+    const nowMs = this.#clock.now().getTime()
+    const isSince = (endMs: number | null) => endMs !== null && endMs > this.#since.getTime() && endMs <= nowMs
+    const since = mounted ? [] : Object.keys(ends).filter((container) => isSince(ends[container] ?? null))
+    this.#surveyedMs.set(id, this.#clock.elapsedMs())
+    return { ends, live, since }
+  }
+
+  /** The same with what was seen of containers since; call it after a refresh. The very same object when nothing was. Rejects ENGINE_UNREACHABLE. */
+  async seenSince(volumeName: string, ground: UseGround): Promise<UseGround> {
+    const seen: string[] = []
+    const isQuiet = this.live(volumeName).length === 0
+    for (const { id, state } of this.#of(volumeName)) {
+      if (ground.live.includes(id) || ground.since.includes(id)) continue
+      if (LIVE_STATES.has(state)) seen.push(id)
+      else if (isQuiet) {
+        const endMs = (await this.#engine.finishedAt(id))?.getTime() ?? null
+        if (endMs !== null && endMs !== (ground.ends[id] ?? null)) seen.push(id)
+      }
+    }
+    return seen.length === 0 ? ground : { ...ground, since: [...ground.since, ...seen] }
   }
 
   /**
-   * Whether all uses of a mounted volume, `count` of them, are over although Docker sent fewer Unmounts than Mounts (it does so after a
-   * crash of the engine). Call it once per look, after a refresh that succeeded. Careful on purpose: a container that
+   * Whether all uses of a mounted volume are over although Docker sent fewer Unmounts than Mounts (it does so after a crash of the engine, or when a plugin is killed at
+   * that moment). Call it once per look, after a refresh that succeeded, with a ground that has what was seen since. Careful on purpose: a container that
    * is just being started looks the same as one that is gone, so each use must have shown its container first. `isMounted`: as the kernel says it;
    * a use of before this agent's start whose mount is gone ended with the host's power.
    */
-  async isOver(id: string, volumeName: string, count: number, isMounted: boolean): Promise<boolean> {
-    const ground = this.#grounds.get(id) ?? (await this.#survey(id, volumeName))
-    if (this.#askedMs <= ground.atMs) return false
-    const live = this.liveContainers(volumeName)
-    for (const { id: container } of live) if (!ground.live.has(container)) ground.since.add(container)
-    if (live.length > 0) {
+  isOver({ id, name, mounts, uses }: LocalCopy, ground: UseGround, isMounted: boolean): boolean {
+    if (this.#askedMs <= (this.#surveyedMs.get(id) ?? Number.NEGATIVE_INFINITY)) return false
+    if (this.live(name).length > 0) {
       this.#goneLooks.delete(id)
       return false
     }
-    const over = (!isMounted && this.#endedWithBoot(id)) || (await this.#allShown(id, volumeName, ground, count))
+    const count = Object.values(mounts).reduce((sum, times) => sum + times, 0)
+    const shown = ground.live.length + ground.since.length - uses.unmountsMs.length
+    const over = shown >= count || this.#isLongStarted(id) || (!isMounted && this.#endedWithBoot(id))
     if (!over) return false
     const before = this.#goneLooks.get(id)
     const atMs = this.#clock.elapsedMs()
@@ -148,36 +165,12 @@ export class Uses {
   }
 
   #endedWithBoot(id: string): boolean {
-    return !this.#mountedMs.has(id) && this.#clock.elapsedMs() - this.#sinceMs > RESTARTING_MS
+    return !this.#newestMounts.has(id) && this.#clock.elapsedMs() - this.#sinceMs > RESTARTING_MS
   }
 
-  /** Every use's container was seen, running or to have run; or so much time has passed that none can still be starting. */
-  async #allShown(id: string, volumeName: string, ground: Ground, count: number): Promise<boolean> {
-    const mountedMs = this.#mountedMs.get(id) ?? this.#sinceMs
-    if (this.#clock.elapsedMs() - mountedMs > STARTING_MS) return true
-    for (const user of this.#of(volumeName)) {
-      if (ground.live.has(user.id) || ground.since.has(user.id)) continue
-      const finishedAt = (await this.#engine.finishedAt(user.id))?.getTime() ?? null
-      if (finishedAt !== null && finishedAt !== ground.ends.get(user.id)) ground.since.add(user.id)
-    }
-    return ground.live.size + ground.since.size - (this.#unmounts.get(id)?.length ?? 0) >= count
-  }
-
-  async #survey(id: string, volumeName: string): Promise<Ground> {
-    const atMs = this.#mountedMs.get(id)
-    const users = (await this.#engine.users()).filter((user) => user.volumes.includes(volumeName))
-    const ends = new Map<string, number | null>()
-    for (const user of users) ends.set(user.id, (await this.#engine.finishedAt(user.id))?.getTime() ?? null)
-    const live = new Set(users.filter(({ state }) => LIVE_STATES.has(state)).map((user) => user.id))
-    // An agent that was away for a Mount knows of ends since its own start only. One that is yet to come tells of a clock that was stepped, and of nothing else.
-    const nowMs = this.#clock.now().getTime()
-    const isSince = (endMs: number | null) => endMs !== null && endMs > this.#since.getTime() && endMs <= nowMs
-    const ended =
-      atMs === undefined ? [...ends].filter(([, endMs]) => isSince(endMs)).map(([container]) => container) : []
-    const ground = { ends, live, since: new Set(ended), atMs: this.#clock.elapsedMs() }
-    // A Mount may have come meanwhile: what was seen before it says nothing about its container.
-    if (this.#mountedMs.get(id) === atMs) this.#grounds.set(id, ground)
-    return ground
+  /** So much time has passed since the newest Mount that none can still be starting. */
+  #isLongStarted(id: string): boolean {
+    return this.#clock.elapsedMs() - (this.#newestMounts.get(id)?.atMs ?? this.#sinceMs) > STARTING_MS
   }
 
   #named(volumeName: string, states: ReadonlySet<string>): string[] {

@@ -20,6 +20,26 @@ export interface LocalCopy {
   readonly diverged: readonly DivergedTree[]
   /** Ids Docker mounted the volume with and has not unmounted, with how many times each. */
   readonly mounts: Readonly<Record<string, number>>
+  /** What is known of these uses beside their number. */
+  readonly uses: UseMarks
+}
+
+/** By these the end of a use is found whose Unmount never came, also by an agent that did not live through all of it. */
+export interface UseMarks {
+  /** When Docker unmounted, on the clock's elapsedMs: since the newest Mount, and shortly before it. */
+  readonly unmountsMs: readonly number[]
+  /** Null: nobody has looked since the newest Mount. */
+  readonly ground: UseGround | null
+}
+
+/** The containers of a volume as they were right after its newest Mount; and what was seen of them since. */
+export interface UseGround {
+  /** When each had last stopped (ms since 1970), by id: another time later means that it has run since. Times are compared for being the same only, because clocks may be stepped. */
+  readonly ends: Readonly<Record<string, number | null>>
+  /** Those that were running then. */
+  readonly live: readonly string[]
+  /** Others that were seen to run since, or to have run. */
+  readonly since: readonly string[]
 }
 
 /** A tree under `diverged/` of a copy's directory. */

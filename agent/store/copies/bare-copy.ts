@@ -13,5 +13,6 @@ export function bareCopy({ id, name, options }: Pick<LocalCopy, 'id' | 'name' | 
     epochSeen: 0,
     diverged: [],
     mounts: {},
+    uses: { unmountsMs: [], ground: null },
   }
 }

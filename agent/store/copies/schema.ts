@@ -14,6 +14,17 @@ export const divergedTree = z.strictObject({
   bytes: count.nullable().default(null),
 })
 
+const useMarks = z.strictObject({
+  unmountsMs: z.array(z.number()),
+  ground: z
+    .strictObject({
+      ends: z.record(z.string(), z.number().nullable()),
+      live: z.array(z.string()),
+      since: z.array(z.string()),
+    })
+    .nullable(),
+})
+
 /** The fields of a LocalCopy, as they stand in `volume.json` and as hosts tell each other of them. */
 export const localCopyFields = {
   id: z.string(),
@@ -27,4 +38,5 @@ export const localCopyFields = {
   epochSeen: count,
   diverged: z.array(divergedTree).default([]),
   mounts: z.record(z.string(), count),
+  uses: useMarks.default({ unmountsMs: [], ground: null }),
 }

@@ -67,6 +67,23 @@ test('promise 11: a Mount that an agent counted and did not live to answer is co
   t.is((await world.record('data')).holder, null)
 })
 
+test('promise 11: an Unmount that went with the plugin is found to have come, by an agent that saw neither the container run nor its end', async (t) => {
+  const world = await World.start(2)
+  const host = world.host(1)
+  await host.agent.create('data', OPTIONS)
+  host.users = [{ id: 'c', name: 'c', state: 'created', volumes: ['data'] }]
+  await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
+  await world.clock.advance(100)
+  host.kill()
+  await world.clock.advance(30_000)
+  host.users = [{ id: 'c', name: 'c', state: 'exited', volumes: ['data'] }]
+  host.finished.set('c', world.clock.now())
+  await world.clock.advance(1_000)
+  await host.restart()
+  await world.clock.advance(10_000)
+  t.is((await world.record('data')).holder, null)
+})
+
 test('a second Mount of a container that runs counts, also after a restart of the agent', async (t) => {
   const world = await World.start(1)
   const host = world.host(1)

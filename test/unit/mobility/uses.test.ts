@@ -2,13 +2,21 @@ import test from 'ava'
 import type { Engine, VolumeUser } from '../../../agent/docker/contract.ts'
 import type { Clock } from '../../../agent/mobility/parts.ts'
 import { Uses } from '../../../agent/mobility/uses.ts'
+import type { LocalCopy } from '../../../agent/store/contract.ts'
+import { bareCopy } from '../../../agent/store/copies/bare-copy.ts'
 import { VirtualClock } from './clock.ts'
+import { OPTIONS } from './world.ts'
 
 /** An engine with one container, which had stopped once before. */
 function ground() {
   const clock = new VirtualClock()
   let wallMs = 0
-  const container: VolumeUser & { state: string } = { id: 'c', name: 'db', state: 'exited', volumes: ['data'] }
+  const container: VolumeUser & { state: string; volumes: string[] } = {
+    id: 'c',
+    name: 'db',
+    state: 'exited',
+    volumes: ['data'],
+  }
   let finished = new Date(clock.now().getTime() - 60_000)
   const engine = { users: async () => [{ ...container }], finishedAt: async () => finished } as unknown as Engine
   const stepped: Clock = {
@@ -22,6 +30,23 @@ function ground() {
     now: () => stepped.now(),
     container,
     uses: new Uses(engine, stepped),
+    /** What the host's disk says. */
+    copy: bareCopy({ id: 'id', name: 'data', options: OPTIONS }),
+    /** The agent starts anew: what was only in memory is gone. */
+    restart() {
+      this.uses = new Uses(engine, stepped)
+    },
+    mount() {
+      const mounts = { m: (this.copy.mounts.m ?? 0) + 1 }
+      this.copy = { ...this.copy, mounts, uses: this.uses.mounted(this.copy) }
+    },
+    unmount() {
+      this.copy = {
+        ...this.copy,
+        mounts: { m: (this.copy.mounts.m ?? 0) - 1 },
+        uses: this.uses.unmounted(this.copy.uses),
+      }
+    },
     stepClock: (ms: number) => {
       wallMs += ms
     },
@@ -32,16 +57,40 @@ function ground() {
   }
 }
 
-/** Looks once; whether the volume's uses are over. */
-async function look(g: ReturnType<typeof ground>, uses = 1): Promise<boolean> {
+/** Looks once, as housekeeping does; whether the volume's uses are over. */
+async function look(g: ReturnType<typeof ground>): Promise<boolean> {
   await g.uses.refresh()
-  return await g.uses.isOver('id', 'data', uses, true)
+  const { id, name, uses } = g.copy
+  if (uses.ground === null) {
+    keep(g, await g.uses.survey(id, name))
+    return false
+  }
+  const seen = await g.uses.seenSince(name, uses.ground)
+  keep(g, seen)
+  return g.uses.isOver(g.copy, seen, true)
+}
+
+function keep(g: ReturnType<typeof ground>, found: LocalCopy['uses']['ground']): void {
+  g.copy = { ...g.copy, uses: { ...g.copy.uses, ground: found } }
+}
+
+/** A use that an agent before this one has counted. */
+function inherited(): ReturnType<typeof ground> {
+  const g = ground()
+  g.copy = { ...g.copy, mounts: { m: 1 } }
+  return g
+}
+
+/** A Mount, and the look at the containers that follows it at once. */
+async function mount(g: ReturnType<typeof ground>): Promise<void> {
+  g.mount()
+  keep(g, await g.uses.survey(g.copy.id, g.copy.name))
 }
 
 test('promise 1: a container that is being started keeps its volume, although the clock was stepped back since it last stopped', async (t) => {
   const g = ground()
   g.stepClock(-3_600_000)
-  g.uses.mounted('id', 'data')
+  await mount(g)
   for (let second = 0; second < 30; second++) {
     await g.clock.advance(1_000)
     t.false(await look(g), `${second} s`)
@@ -50,7 +99,7 @@ test('promise 1: a container that is being started keeps its volume, although th
 
 test('a container that ran and stopped since the Mount, unseen, is over after two looks that are apart', async (t) => {
   const g = ground()
-  g.uses.mounted('id', 'data')
+  await mount(g)
   await g.clock.advance(1_000)
   g.end(new Date(g.now().getTime() - 3_600_000))
   t.false(await look(g))
@@ -60,23 +109,24 @@ test('a container that ran and stopped since the Mount, unseen, is over after tw
 })
 
 test('promise 1: a container that is being started keeps its volume while another one, which ran before, ends', async (t) => {
-  const g = ground()
+  const g = inherited()
   g.container.state = 'running'
-  g.uses.mounted('id', 'data')
+  await mount(g)
   await g.clock.advance(1_000)
-  t.false(await look(g, 2))
+  t.false(await look(g))
   g.end(g.now())
   await g.clock.advance(1_000)
-  t.false(await look(g, 2))
-  g.uses.unmounted('id')
+  t.false(await look(g))
+  g.unmount()
   for (let second = 0; second < 30; second++) {
     await g.clock.advance(1_000)
-    t.false(await look(g, 1), `${second} s`)
+    t.false(await look(g), `${second} s`)
+    if (second === 10) g.restart()
   }
 })
 
 test('uses whose containers all ran when the agent was started are over when these have ended', async (t) => {
-  const g = ground()
+  const g = inherited()
   g.container.state = 'running'
   t.false(await look(g))
   await g.clock.advance(1_000)
@@ -87,12 +137,13 @@ test('uses whose containers all ran when the agent was started are over when the
 })
 
 test('promise 1: a container that is being started keeps its volume, although the engine still lists the one before as running', async (t) => {
-  const g = ground()
+  const g = inherited()
   g.container.state = 'running'
-  g.uses.unmounted('id')
-  g.uses.mounted('id', 'data')
+  g.unmount()
+  await mount(g)
   await g.clock.advance(1_000)
   t.false(await look(g))
+  g.restart()
   g.end(g.now())
   for (let second = 0; second < 30; second++) {
     await g.clock.advance(1_000)
@@ -101,7 +152,7 @@ test('promise 1: a container that is being started keeps its volume, although th
 })
 
 test('a container that ended after the agent was started, and before it looked, had its use', async (t) => {
-  const g = ground()
+  const g = inherited()
   await g.clock.advance(1_000)
   g.end(g.now())
   await g.clock.advance(1_000)
@@ -113,10 +164,50 @@ test('a container that ended after the agent was started, and before it looked, 
 })
 
 test('promise 1: an end that is yet to come, after the clock was stepped back, is none', async (t) => {
-  const g = ground()
+  const g = inherited()
   g.end(new Date(g.now().getTime() + 3_600_000))
   for (let second = 0; second < 30; second++) {
     await g.clock.advance(1_000)
+    t.false(await look(g), `${second} s`)
+  }
+})
+
+test('a container that stopped while no agent was there is over for the next one, however often agents start anew', async (t) => {
+  const g = ground()
+  await mount(g)
+  await g.clock.advance(1_000)
+  g.container.state = 'running'
+  t.false(await look(g))
+  g.end(g.now())
+  await g.clock.advance(60_000)
+  g.restart()
+  t.false(await look(g))
+  await g.clock.advance(1_000)
+  g.restart()
+  t.false(await look(g), 'a look of an agent that is gone does not count')
+  await g.clock.advance(1_000)
+  t.true(await look(g))
+})
+
+test('a container that was seen to run had its use, although it was removed while no agent was there', async (t) => {
+  const g = ground()
+  await mount(g)
+  await g.clock.advance(1_000)
+  g.container.state = 'running'
+  t.false(await look(g))
+  g.container.volumes = []
+  g.restart()
+  t.false(await look(g))
+  await g.clock.advance(1_000)
+  t.true(await look(g))
+})
+
+test('promise 1: a container that no agent has seen yet keeps its volume, however often agents start anew', async (t) => {
+  const g = ground()
+  await mount(g)
+  for (let second = 0; second < 30; second++) {
+    await g.clock.advance(1_000)
+    if (second % 3 === 0) g.restart()
     t.false(await look(g), `${second} s`)
   }
 })

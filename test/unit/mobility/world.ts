@@ -28,6 +28,8 @@ export class MemoryHost {
   readonly store: MemoryStore
   /** Containers as the engine shows them. */
   users: VolumeUser[] = []
+  /** When containers last stopped, by id. */
+  readonly finished = new Map<string, Date>()
   /** How far its wall clock is from the others'. */
   wallOffsetMs = 0
   /** How long the engine takes to list its containers. */
@@ -105,7 +107,7 @@ export class MemoryHost {
       nodes: async () => [],
       nodeLabels: async () => new Map(),
       setNodeLabels: async () => undefined,
-      finishedAt: async () => null,
+      finishedAt: async (id) => this.finished.get(id) ?? null,
       info: async () => ({ name: this.name, swarmNode: null, leader: false }),
       tasks: async () => [],
       watch: () => undefined,

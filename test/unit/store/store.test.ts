@@ -27,6 +27,7 @@ test('a copy is made once, with its owner and mode, and is found again by anothe
         diverged: [],
         epochSeen: 3,
         mounts: { a: 2 },
+        uses: { unmountsMs: [], ground: null },
       },
     ],
     damaged: [],

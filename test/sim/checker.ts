@@ -120,9 +120,9 @@ export class Checker {
 
   /** Wherry lets a container go on. */
   released(host: string, container: Container): void {
-    const { pausedByOtherMs } = container
-    if (container.state !== 'paused' || pausedByOtherMs === null) return
-    // Known: who dies between its note and the engine's answer leaves a note of a pause that was not its own, and the engine does not tell whose it is.
+    const { pausedByOtherMs, pausedByOtherNoted } = container
+    // Known: who dies or is stuck between its note and the engine's answer leaves a note of a pause that was not its own, and the engine does not tell whose it is.
+    if (container.state !== 'paused' || pausedByOtherMs === null || pausedByOtherNoted) return
     const leftMs = this.#world.machine(host).killedMs - pausedByOtherMs
     if (leftMs < 0 || leftMs > PAUSE_ANSWER_MS)
       this.failed('promise 11', `${container.id} on ${host}, which a person has paused, was let go on`)

@@ -21,6 +21,8 @@ export interface Container {
   ending: boolean
   /** When a person, or anybody but us, paused it; null: nobody. */
   pausedByOtherMs: number | null
+  /** A note of ours about it stood when that was done: a pause of ours was on its way. */
+  pausedByOtherNoted: boolean
   /** Counts its starts: what was planned for an earlier one is void. */
   run: number
 }
@@ -76,6 +78,7 @@ export class Containers {
       stopping: false,
       ending: false,
       pausedByOtherMs: null,
+      pausedByOtherNoted: false,
       run: 0,
     }
     const container: Container = { id, volume, mountId, ...bare }

@@ -106,11 +106,12 @@ export class People {
   /** Pauses a container on a host, and lets it go on some time later. */
   pause(host: string): void {
     const { chance, machine, timeline } = this.#world
-    const { containers } = machine(host)
+    const { containers, notes } = machine(host)
     const container = containers.all.find((one) => one.alive && one.state === 'running')
     if (container === undefined || containers.away) return
     this.#world.trace('person', `pauses ${container.id} on ${host}`)
     container.pausedByOtherMs = timeline.nowMs
+    container.pausedByOtherNoted = [...notes.values()].some((note) => note.container === container.id)
     containers.pause(container)
     this.busy++
     const resume = () => {

@@ -1,16 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { z } from 'zod'
 import { unavailable } from '../bus/connection.ts'
-import { headers, type JetStreamManager, type NatsConnection, NatsError } from '../bus/nats.ts'
+import { headers, type JetStreamManager, type NatsConnection } from '../bus/nats.ts'
 import { WherryError } from '../errors.ts'
+import { apiCode } from './api-code.ts'
 import type { Versioned, Write } from './contract.ts'
 import { fromKey, toKey } from './keys.ts'
+import { writeRepeatedly } from './repeated-write.ts'
 
 /** A write that needs longer is of no use to a lease of eight seconds, which must be tried twice in its time. */
 const REQUEST_TIMEOUT_MS = 3_000
 
-/** A question to a stream that has no leader is lost without a word: it is asked again this often, because there may be a leader by then. */
-const ASK_AGAIN_MS = 1_000
+/** What is sent to a stream that has no leader is lost without a word: it is sent again after so long, because there may be a leader by then. */
+const AGAIN_AFTER_MS = [1_000, 2_000]
 
 /** Reads under way at once when everything is read: enough to hide the network, too few to crowd out a write. */
 const READS_AT_ONCE = 32
@@ -24,9 +26,6 @@ const MARKERS_DROPPED_AT_ONCE = 16
 /** NATS API error codes (nats-server's errors.json). */
 const NO_MESSAGE = 10037
 export const NO_STREAM = 10059
-const WRONG_LAST_SEQUENCE = 10071
-/** From 2.11 on: another write to the same key is on its way. */
-const WRONG_LAST_SEQUENCE_NOW = 10164
 
 /** What KV clients put into the header of a marker. */
 const OPERATION_HEADER = 'KV-Operation'
@@ -110,11 +109,6 @@ export class Bucket<T> {
     return this.#write(name, value, revision)
   }
 
-  /** Writes a value whatever was there. */
-  async put(name: string, value: T): Promise<Write<T>> {
-    return this.#write(name, value, null)
-  }
-
   /** Removes a value that is still at `revision`. */
   async remove(name: string, revision: number): Promise<Write<null>> {
     const marker = headers()
@@ -122,30 +116,23 @@ export class Bucket<T> {
     return this.#publish(toKey(name), '', null, revision, marker)
   }
 
-  async #write(name: string, value: T, expected: number | null): Promise<Write<T>> {
+  async #write(name: string, value: T, expected: number): Promise<Write<T>> {
     const checked = this.#schema.safeParse(value)
     if (!checked.success)
       throw new WherryError('INTERNAL', `A wrong record of ${name} was to be written: ${checked.error.message}`)
     return this.#publish(toKey(name), JSON.stringify(value), value, expected)
   }
 
-  async #publish<V>(key: string, text: string, value: V, expected: number | null, more = headers()): Promise<Write<V>> {
+  async #publish<V>(key: string, text: string, value: V, expected: number, more = headers()): Promise<Write<V>> {
     const connection = this.#source.connection()
-    const expect = { streamName: this.stream, ...(expected === null ? {} : { lastSubjectSequence: expected }) }
-    try {
-      const js = connection.jetstream({ timeout: REQUEST_TIMEOUT_MS })
-      const ack = await js.publish(`$KV.${this.name}.${key}`, text, {
-        headers: more,
-        expect,
-        timeout: REQUEST_TIMEOUT_MS,
-      })
-      return { outcome: 'done', entry: { value, revision: ack.seq } }
-    } catch (error) {
-      const code = apiCode(error)
-      if (code === WRONG_LAST_SEQUENCE || code === WRONG_LAST_SEQUENCE_NOW) return { outcome: 'refused' }
-      if (error instanceof NatsError && error.code === 'MAX_PAYLOAD_EXCEEDED') throw error
-      return { outcome: 'unknown', cause: error as Error }
+    const expect = { streamName: this.stream, lastSubjectSequence: expected }
+    const js = connection.jetstream({ timeout: REQUEST_TIMEOUT_MS })
+    const send = async (afterMs: number) => {
+      const options = { headers: more, expect, timeout: REQUEST_TIMEOUT_MS - afterMs }
+      const ack = await js.publish(`$KV.${this.name}.${key}`, text, options)
+      return { value, revision: ack.seq }
     }
+    return await writeRepeatedly(send, AGAIN_AFTER_MS)
   }
 
   async #raw(key: string): Promise<RawEntry | null> {
@@ -181,7 +168,7 @@ export class Bucket<T> {
         await sleep(afterMs, undefined, { signal: answered.signal })
         return await question(manager)
       }
-      return await Promise.race([question(manager), ask(ASK_AGAIN_MS), ask(2 * ASK_AGAIN_MS)])
+      return await Promise.race([question(manager), ...AGAIN_AFTER_MS.map(ask)])
     } catch (error) {
       throw await this.#explain(error)
     } finally {
@@ -227,9 +214,4 @@ export class Bucket<T> {
 
 export function streamOf(bucket: string): string {
   return `KV_${bucket}`
-}
-
-/** The JetStream API's error code; undefined for any other error. */
-export function apiCode(error: unknown): number | undefined {
-  return error instanceof NatsError ? error.api_error?.err_code : undefined
 }

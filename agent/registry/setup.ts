@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { JetStreamManager, NatsConnection, StreamConfig } from '../bus/nats.ts'
 import { isOlder, OLDEST_FOR_REPLICAS, parseVersion } from '../bus/version.ts'
 import { WherryError } from '../errors.ts'
-import { apiCode, NO_STREAM, streamOf } from './bucket.ts'
+import { apiCode } from './api-code.ts'
+import { NO_STREAM, streamOf } from './bucket.ts'
 import type { SeenBuckets } from './seen.ts'
 
 /** Making a replicated stream takes an election among its servers. */

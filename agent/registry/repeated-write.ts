@@ -1,0 +1,49 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { NatsError } from '../bus/nats.ts'
+import { apiCode } from './api-code.ts'
+import type { Versioned, Write } from './contract.ts'
+
+/** NATS API error codes (nats-server's errors.json). */
+const WRONG_LAST_SEQUENCE = 10071
+/** From 2.11 on: another write to the same key is on its way. */
+const WRONG_LAST_SEQUENCE_NOW = 10164
+
+/**
+ * Sends a compare-and-set, and sends the very same again, so many ms after the first each, while no answer has come: at most one of them can win, and whichever does, it is this
+ * write. Ends with the first acknowledgement, or with the last sending. A refusal counts only when the first one got it: a later one may have been refused because of an earlier one
+ * whose answer was lost. `send` is told how late it is; what it rejects with is no answer.
+ */
+export async function writeRepeatedly<V>(
+  send: (afterMs: number) => Promise<Versioned<V>>,
+  againAfterMs: readonly number[],
+): Promise<Write<V>> {
+  const answered = new AbortController()
+  const sendLater = async (afterMs: number) => {
+    await sleep(afterMs, undefined, { signal: answered.signal })
+    return await settle(() => send(afterMs))
+  }
+  const first = settle(() => send(0))
+  const isFinal = (write: Write<V>, nth: number) =>
+    write.outcome === 'done' || (write.outcome === 'refused' && nth === 0)
+  const final = [first, ...againAfterMs.map(sendLater)].map(async (sent, nth) => {
+    const write = await sent
+    return isFinal(write, nth) ? write : Promise.reject(new Error('no answer'))
+  })
+  try {
+    return await Promise.any(final).catch(() => first)
+  } finally {
+    answered.abort()
+  }
+}
+
+async function settle<V>(sending: () => Promise<Versioned<V>>): Promise<Write<V>> {
+  try {
+    return { outcome: 'done', entry: await sending() }
+  } catch (error) {
+    const code = apiCode(error)
+    if (code === WRONG_LAST_SEQUENCE || code === WRONG_LAST_SEQUENCE_NOW) return { outcome: 'refused' }
+    // Nothing was sent, and never can be.
+    if (error instanceof NatsError && error.code === 'MAX_PAYLOAD_EXCEEDED') throw error
+    return { outcome: 'unknown', cause: error as Error }
+  }
+}

@@ -2,9 +2,11 @@ import { codeOf, WherryError } from '../errors.ts'
 import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { HostDirectory } from './parts.ts'
 
+const HOPELESS: ReadonlySet<string | undefined> = new Set(['DISK_FULL', 'TREE_UNSUPPORTED', 'VOLUME_NOT_FOUND'])
+
 /** Trying again changes nothing until a person does something about it. */
 export function isHopeless(error: unknown): boolean {
-  return codeOf(error) === 'DISK_FULL' || codeOf(error) === 'TREE_UNSUPPORTED'
+  return HOPELESS.has(codeOf(error))
 }
 
 /** The holder writes on while a copy that is far behind reads its tree: no damage, and the next checkpoint brings what is missing. */

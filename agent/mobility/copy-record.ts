@@ -2,17 +2,22 @@ import type { VolumeRecord } from '../model.ts'
 import { changeVolume, STALE_READ } from './commit.ts'
 import { withCopy, withoutCopy } from './copy-state.ts'
 import type { Parts } from './parts.ts'
+import { notFound } from './refusals.ts'
 
 /** Bound of one registry write that only informs. */
 const INFORM_MS = 5_000
 
 type Informing = Pick<Parts, 'registry' | 'clock' | 'self' | 'signal'>
 
-/** Tells the registry that this host is getting a copy, so that a removal knows whom to ask. */
+/**
+ * Tells the registry that this host is getting a copy, so that a removal knows whom to ask. Rejects VOLUME_NOT_FOUND when the volume is being removed or is gone: nobody would ask
+ * this host to put the copy away.
+ */
 export async function announceCopy(parts: Informing, volume: Pick<VolumeRecord, 'id' | 'name'>): Promise<void> {
   const { clock, self } = parts
   await inform(parts, volume.name, (record) => {
-    if (record === null || record.id !== volume.id || record.copies[self.id] !== undefined) return record
+    if (record === null || record.id !== volume.id || record.removedAt !== null) throw notFound(volume.name)
+    if (record.copies[self.id] !== undefined) return record
     return withCopy(record, self.id, { epoch: 0, seq: 0, state: 'filling', at: clock.now().toISOString(), kept: false })
   })
 }

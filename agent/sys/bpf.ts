@@ -17,6 +17,8 @@ const ENOENT = 2
 export interface BpfOptions {
   /** Becomes the object's read-only variables, byte by byte. */
   readonly constants: Buffer
+  /** How many keys maps have room for, by name; what is not named has what the object says. */
+  readonly rooms: Readonly<Record<string, number>>
   /** Whether a program is wanted; the others are neither loaded nor attached. */
   readonly wants: (program: string) => boolean
 }
@@ -44,7 +46,7 @@ export interface BpfObject extends Disposable {
  * Loads an object file of libbpf's kind into the kernel and attaches its programs; all of them, or none. Throws SystemCallError that names what
  * failed, with the verifier's last words; an Error when libbpf is missing. Needs CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON.
  */
-export function loadBpf(path: string, { constants, wants }: BpfOptions): BpfObject {
+export function loadBpf(path: string, { constants, rooms, wants }: BpfOptions): BpfObject {
   const library = libbpf()
   const { calls, pointers } = library
   const log = Buffer.alloc(LOG_BYTES)
@@ -63,6 +65,12 @@ export function loadBpf(path: string, { constants, wants }: BpfOptions): BpfObje
     })
     const readOnly = pointers.bpf_object__find_map_by_name(object, '.rodata')
     check(calls.bpf_map__set_initial_value(readOnly, constants, constants.length), 'setting constants', path)
+    for (const [name, keys] of Object.entries(rooms))
+      check(
+        calls.bpf_map__set_max_entries(pointers.bpf_object__find_map_by_name(object, name), keys),
+        `sizing ${name}`,
+        path,
+      )
     check(calls.bpf_object__load(object), 'loading the BPF programs', `${path}${lastWords(log)}`)
     for (const program of programs) {
       const link = pointers.bpf_program__attach(program)

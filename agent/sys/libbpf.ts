@@ -7,6 +7,7 @@ export type Pointer = unknown
 const PROTOTYPES = {
   bpf_map__fd: 'int bpf_map__fd(void *map)',
   bpf_map__set_initial_value: 'int bpf_map__set_initial_value(void *map, const void *data, size_t size)',
+  bpf_map__set_max_entries: 'int bpf_map__set_max_entries(void *map, unsigned int entries)',
   bpf_map_delete_batch: 'int bpf_map_delete_batch(int fd, const void *keys, void *count, const void *opts)',
   bpf_map_lookup_and_delete_batch:
     'int bpf_map_lookup_and_delete_batch(int fd, void *in, void *out, void *keys, void *values, void *count, const void *opts)',

@@ -8,6 +8,10 @@ const MARK_BYTES = 4
 const INODE_BYTES = 8
 const COUNTERS_BYTES = 16
 const SETTINGS_BYTES = 12
+/** 16 GiB of scattered changes between two cuts; 25 MB of the kernel's memory, taken when it is loaded. */
+const DIRTY_BLOCKS_MAX = 262_144
+/** Files; 4 MB of memory, and 80 bytes for each that is watched. */
+const WATCHED_INODES_MAX = 262_144
 const WHOLE = 2n ** 64n - 1n
 
 /** Which place of the kernel noted a block: bits of the value. */
@@ -34,6 +38,8 @@ export interface KernelSettings {
   readonly minor: number
   /** For tests: every so many-th event is dropped; 0: none. */
   readonly dropEvery: number
+  /** For tests: room for fewer blocks than DIRTY_BLOCKS_MAX. */
+  readonly dirtyBlocksMax?: number
   /** Whether the kernel has a function of that name. */
   readonly has: (name: string) => boolean
 }
@@ -45,7 +51,8 @@ export function openKernelPart(objectPath: string, settings: KernelSettings): Ke
   constants.writeUInt32LE(((settings.major << 20) | settings.minor) >>> 0, 0)
   constants.writeUInt32LE(Math.log2(pageBytes()), 4)
   constants.writeUInt32LE(settings.dropEvery, 8)
-  const object = loadBpf(objectPath, { constants, wants: (program) => isWanted(program, settings) })
+  const rooms = { dirty: settings.dirtyBlocksMax ?? DIRTY_BLOCKS_MAX, watched: WATCHED_INODES_MAX }
+  const object = loadBpf(objectPath, { constants, rooms, wants: (program) => isWanted(program, settings) })
   try {
     const dirty = object.map('dirty', KEY_BYTES, MARK_BYTES)
     const watched = object.map('watched', INODE_BYTES, MARK_BYTES)

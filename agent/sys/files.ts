@@ -7,7 +7,10 @@ const SEEK_DATA = 3
 const SEEK_HOLE = 4
 const FALLOC_FL_KEEP_SIZE = 1
 const FALLOC_FL_PUNCH_HOLE = 2
+const FALLOC_FL_ZERO_RANGE = 16
+const SYNC_FILE_RANGE_WAIT_BEFORE = 1
 const SYNC_FILE_RANGE_WRITE = 2
+const SYNC_FILE_RANGE_WAIT_AFTER = 4
 const POSIX_FADV_DONTNEED = 4
 /** Other file systems, kinds of files, or none that the kernel can copy between. */
 const UNCOPYABLE: ReadonlySet<string> = new Set(['EXDEV', 'EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
@@ -42,12 +45,32 @@ export function punchHole(fd: number, offset: number, length: number): void {
   callNow('fallocate', `fd ${fd}`, fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, length)
 }
 
+/** Makes a range of an open file allocated zeros; the size stays (fallocate(2)). Answers false where the file system cannot. */
+export function allocateZeros(fd: number, offset: number, length: number): boolean {
+  try {
+    callNow('fallocate', `fd ${fd}`, fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE, offset, length)
+    return true
+  } catch (error) {
+    if (UNCOPYABLE.has(errnoOf(error) ?? '')) return false
+    throw error
+  }
+}
+
 /**
  * Starts writing a range of an open file to its device and does not wait (sync_file_range(2), SYNC_FILE_RANGE_WRITE). Makes nothing
  * durable: it only leaves less for the sync that follows. Blocks while the device's queue is full.
  */
 export function startWriteback(fd: number, offset: number, length: number): void {
   callNow('sync_file_range', `fd ${fd}`, fd, offset, length, SYNC_FILE_RANGE_WRITE)
+}
+
+/**
+ * Writes every dirty page of an open file to its device and waits (sync_file_range(2)): afterwards each page was clean for a moment, whether or not the
+ * file system had the inode on its list of dirty ones yet, which is all that syncfs(2) goes by. Makes nothing durable.
+ */
+export async function cleanPages(fd: number): Promise<void> {
+  const flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
+  await callAsync('sync_file_range', `fd ${fd}`, fd, 0, 0, flags)
 }
 
 /** Forgets what the page cache has of an open file, but for what is not written out yet: the next read asks the disk (posix_fadvise(2)). */

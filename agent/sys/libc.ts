@@ -27,6 +27,7 @@ const PROTOTYPES = {
   statx: 'int statx(int dirfd, const void *path, int flags, unsigned int mask, void *into)',
   sync_file_range: 'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
   syncfs: 'int syncfs(int fd)',
+  sysconf: 'int64_t sysconf(int name)',
   syscall:
     'int64_t syscall(int64_t number, int64_t first, const void *second, int64_t third, void *fourth, int64_t fifth)',
   umount2: 'int umount2(const void *target, int flags)',

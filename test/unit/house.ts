@@ -53,6 +53,7 @@ const STORE_LEVELS: Readonly<Record<string, number>> = {
   inode: 2,
   manifest: 1,
   pool: 1,
+  tracker: 1,
 }
 const STORE_TOP = ['agent/store/store.ts', 'agent/store/open-volume.ts']
 const BOTTOM = [

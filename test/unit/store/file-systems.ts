@@ -18,6 +18,16 @@ const MKFS: Record<FileSystemKind, readonly string[]> = {
   btrfs: ['mkfs.btrfs', '-q', '-f'],
 }
 
+export interface FileSystemOptions {
+  readonly mebibytes?: number
+  /** More arguments of mkfs. */
+  readonly mkfs?: readonly string[]
+  /** The image lies in memory: for tests that sync thousands of times. */
+  readonly inMemory?: boolean
+  /** More options of the mount. */
+  readonly mountOptions?: readonly string[]
+}
+
 /**
  * Makes a file system in a sparse image (`<root>.image`) and mounts it; answers its root. It goes away with the test. What a killed run
  * left mounted is taken away first.
@@ -25,12 +35,13 @@ const MKFS: Record<FileSystemKind, readonly string[]> = {
 export function fileSystem(
   t: ExecutionContext,
   kind: FileSystemKind,
-  { mebibytes = IMAGE_MIB, mkfs = [] }: { readonly mebibytes?: number; readonly mkfs?: readonly string[] } = {},
+  { mebibytes = IMAGE_MIB, mkfs = [], inMemory = false, mountOptions = [] }: FileSystemOptions = {},
 ): string {
   removeLeftovers()
   const own = `wherry-fs-${process.pid}-${startOf(process.pid)}-`
   const base = execFileSync('mktemp', ['-d', join(tmpdir(), `${own}XXXXXX`)], { encoding: 'utf8' }).trim()
   t.teardown(() => remove(base))
+  if (inMemory) execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${mebibytes + 16}M`, 'tmpfs', base])
   const root = join(base, kind)
   const image = imageOf(root)
   mkdirSync(root)
@@ -38,7 +49,7 @@ export function fileSystem(
   const [program = '', ...options] = MKFS[kind]
   execFileSync(program, [...options, ...mkfs, image], { stdio: 'pipe' })
   // The loop device is the mount's own: the kernel gives it back with the last unmount.
-  execFileSync('mount', ['-o', 'loop', image, root])
+  execFileSync('mount', ['-o', ['loop', ...mountOptions].join(','), image, root])
   return root
 }
 
@@ -66,6 +77,7 @@ function remove(base: string): void {
     if (isMounted(root)) execFileSync('umount', ['--recursive', '--lazy', root])
     for (const device of loopDevicesOf(imageOf(root))) spawnSync('losetup', ['--detach', device])
   }
+  if (isMounted(base)) execFileSync('umount', ['--lazy', base])
   removeTree(base)
 }
 

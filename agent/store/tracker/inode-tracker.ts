@@ -1,0 +1,85 @@
+import { settleProcessors } from '../../sys/membarrier.ts'
+import { ChangeLog } from './change-log.ts'
+import type { Cursor, FileChanges, Tracker, TrackerStats } from './contract.ts'
+import type { KernelPart } from './kernel-part.ts'
+
+/** Joins the kernel's part and the log of what it found. */
+export class InodeTracker implements Tracker {
+  readonly #kernel: KernelPart
+  readonly #log: ChangeLog
+  #lostBefore: bigint
+  #refusedInodes = 0
+  #drainedBlocks = 0
+  #losses = 0
+  #failure: string | null = null
+
+  /** Owns the kernel's part from now on. */
+  constructor(kernel: KernelPart, log = new ChangeLog()) {
+    this.#kernel = kernel
+    this.#log = log
+    this.#lostBefore = kernel.lost()
+  }
+
+  watch(owner: string, inodes: Iterable<bigint>): void {
+    if (this.#failure !== null) return
+    const { fresh, given } = this.#log.want(owner, new Set(inodes))
+    this.#kernel.remove(given)
+    const room = this.#kernel.add(fresh)
+    this.#refusedInodes += fresh.length - room
+    this.#log.added(owner, fresh.slice(0, room))
+  }
+
+  unwatch(owner: string): void {
+    if (this.#failure === null) this.#kernel.remove(this.#log.forget(owner))
+  }
+
+  cut(): Cursor {
+    const cursor = this.#log.nextCut()
+    if (this.#failure !== null) return cursor
+    this.#drainedBlocks += this.#kernel.drain((inode, block) => this.#log.note(inode, block))
+    // Asked last: an event that was lost before the drain ended may be missing in it.
+    const lost = this.#kernel.lost()
+    if (lost !== this.#lostBefore) {
+      this.#losses += 1
+      this.#lostBefore = lost
+      this.#log.lose()
+    }
+    return cursor
+  }
+
+  settle(): Promise<void> {
+    return settleProcessors()
+  }
+
+  changes(inode: bigint, since: Cursor): FileChanges {
+    return this.#failure === null ? this.#log.changes(inode, since) : null
+  }
+
+  release(owner: string, upTo: Cursor): void {
+    if (this.#failure === null) this.#log.release(owner, upTo)
+  }
+
+  get stats(): TrackerStats {
+    return {
+      watchedInodes: this.#log.watchedInodes,
+      refusedInodes: this.#refusedInodes,
+      drainedBlocks: this.#drainedBlocks,
+      keptBlocks: this.#log.keptBlocks,
+      losses: this.#losses,
+    }
+  }
+
+  get failure(): string | null {
+    return this.#failure
+  }
+
+  disable(reason: string): void {
+    if (this.#failure !== null) return
+    this.#failure = reason
+    this.#kernel[Symbol.dispose]()
+  }
+
+  [Symbol.dispose](): void {
+    this.disable('The tracker was closed.')
+  }
+}

@@ -1,0 +1,101 @@
+import { type BpfMap, type BpfObject, loadBpf } from '../../sys/bpf.ts'
+import { pageBytes } from '../../sys/process.ts'
+import { WHOLE_FILE } from './change-log.ts'
+
+/** struct key, the value of `dirty`, struct counters, struct settings: dirty.bpf.c. */
+const KEY_BYTES = 16
+const MARK_BYTES = 4
+const INODE_BYTES = 8
+const COUNTERS_BYTES = 16
+const SETTINGS_BYTES = 12
+/** 16 GiB of scattered changes between two cuts; 25 MB of the kernel's memory, taken when it is loaded. */
+const DIRTY_BLOCKS_MAX = 262_144
+/** Files; 4 MB of memory, and 80 bytes for each that is watched. */
+const WATCHED_INODES_MAX = 262_144
+const WHOLE = 2n ** 64n - 1n
+
+/** Which place of the kernel noted a block: bits of the value. */
+export const BY = { dirty: 1, directBegin: 2, directEnd: 4, truncate: 8, zero: 16, remap: 32 } as const
+
+export type FileSystemName = 'ext4' | 'xfs'
+
+/** The tracker's part in the kernel, as the part out here sees it. */
+export interface KernelPart extends Disposable {
+  /** Begins to note events on these inodes; answers how many of them, in their order, there was room for. */
+  add(inodes: readonly bigint[]): number
+  remove(inodes: readonly bigint[]): void
+  /** Takes out what was noted, WHOLE_FILE as the number of a block for all of a file. Answers how many there were. */
+  drain(take: (inode: bigint, block: number, by: number) => void): number
+  /** How many events could not be noted so far. */
+  lost(): bigint
+}
+
+/** What the program is told before it starts. */
+export interface KernelSettings {
+  readonly fileSystem: FileSystemName
+  /** Of the file system, as stat(2) splits it. */
+  readonly major: number
+  readonly minor: number
+  /** For tests: every so many-th event is dropped; 0: none. */
+  readonly dropEvery: number
+  /** For tests: room for fewer blocks than DIRTY_BLOCKS_MAX. */
+  readonly dirtyBlocksMax?: number
+  /** Whether the kernel has a function of that name. */
+  readonly has: (name: string) => boolean
+}
+
+/** Loads the program and attaches it: all of it, or it throws SystemCallError, or an Error when libbpf is missing. */
+export function openKernelPart(objectPath: string, settings: KernelSettings): KernelPart {
+  const constants = Buffer.alloc(SETTINGS_BYTES)
+  // The kernel's own dev_t; the one of stat(2) has its bits elsewhere.
+  constants.writeUInt32LE(((settings.major << 20) | settings.minor) >>> 0, 0)
+  constants.writeUInt32LE(Math.log2(pageBytes()), 4)
+  constants.writeUInt32LE(settings.dropEvery, 8)
+  const rooms = { dirty: settings.dirtyBlocksMax ?? DIRTY_BLOCKS_MAX, watched: WATCHED_INODES_MAX }
+  const object = loadBpf(objectPath, { constants, rooms, wants: (program) => isWanted(program, settings) })
+  try {
+    const dirty = object.map('dirty', KEY_BYTES, MARK_BYTES)
+    const watched = object.map('watched', INODE_BYTES, MARK_BYTES)
+    const counters = object.map('counters', 4, COUNTERS_BYTES)
+    return kernelPart(object, dirty, watched, counters)
+  } catch (error) {
+    object[Symbol.dispose]()
+    throw error
+  }
+}
+
+function isWanted(program: string, { fileSystem, has }: KernelSettings): boolean {
+  if (program === 'xfs_on_exchange' && !has('xfs_exchange_range')) return false
+  const [, only] = /^(ext4|xfs)_/.exec(program) ?? []
+  return only === undefined || only === fileSystem
+}
+
+function kernelPart(object: BpfObject, dirty: BpfMap, watched: BpfMap, counters: BpfMap): KernelPart {
+  const zero = Buffer.alloc(4)
+  const counts = Buffer.alloc(COUNTERS_BYTES)
+  return {
+    add: (inodes) => (inodes.length === 0 ? 0 : watched.add(keysOf(inodes))),
+    remove: (inodes) => watched.remove(keysOf(inodes)),
+    drain: (take) => {
+      let drained = 0
+      dirty.drain((keys, values, count) => {
+        for (let index = 0; index < count; index += 1) {
+          const block = keys.readBigUInt64LE(index * KEY_BYTES + 8)
+          const by = values.readUInt32LE(index * MARK_BYTES)
+          take(keys.readBigUInt64LE(index * KEY_BYTES), block === WHOLE ? WHOLE_FILE : Number(block), by)
+        }
+        drained += count
+      })
+      return drained
+    },
+    lost: () => {
+      counters.read(zero, counts)
+      return counts.readBigUInt64LE(0) + BigInt(object.misses())
+    },
+    [Symbol.dispose]: () => object[Symbol.dispose](),
+  }
+}
+
+function keysOf(inodes: readonly bigint[]): Buffer {
+  return Buffer.from(new BigUint64Array(inodes).buffer)
+}

@@ -1,0 +1,75 @@
+import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
+import { DIRECT_BYTES, directBuffer } from '../../sys/direct.ts'
+import { errnoOf } from '../../sys/failure.ts'
+import { allocateZeros, punchHole } from '../../sys/files.ts'
+import { TRACKED_BLOCK_BYTES, WHOLE_FILE } from './change-log.ts'
+import { BY, type KernelPart } from './kernel-part.ts'
+
+/** A file without a name (open(2), O_TMPFILE): nothing is left of it, whatever happens. */
+const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY
+const SMALL_BYTES = 16
+
+/**
+ * Does to a file without a name, in this very file system, what the program must see, and looks whether it did. This is what stands between a kernel or
+ * a file system that works another way than was read in its source, and wrong answers: constants that are not in BTF, small files that
+ * lie in the inode (ext4's inline_data), events that do not come. Answers what went unseen; null: all was seen. Throws what its calls throw.
+ */
+export function selfTest(kernel: KernelPart, directory: string): string | null {
+  let fd = openSync(directory, O_TMPFILE | constants.O_RDWR, 0o600)
+  const { ino } = fstatSync(fd, { bigint: true })
+  kernel.add([ino])
+  // By whom the last step was noted for this block.
+  const marksOf = (block: number) => {
+    let marks = 0
+    kernel.drain((inode, at, by) => {
+      if (inode === ino && at === block) marks |= by
+    })
+    return marks
+  }
+  const seen = (block: number, by: number) => (marksOf(block) & by) === by
+  try {
+    const small = Buffer.alloc(SMALL_BYTES, 'w')
+    writeSync(fd, small, 0, SMALL_BYTES, 0)
+    if (!seen(0, BY.dirty)) return 'a write to a small file'
+    fsyncSync(fd)
+    writeSync(fd, small, 0, SMALL_BYTES, 0)
+    if (!seen(0, BY.dirty)) return 'a write to a page that was clean again'
+    writeSync(fd, Buffer.alloc(2 * TRACKED_BLOCK_BYTES, 'w'), 0, 2 * TRACKED_BLOCK_BYTES, 0)
+    fsyncSync(fd)
+    const direct = seeDirect(fd, marksOf)
+    if (direct !== null) return direct
+    punchHole(fd, 0, TRACKED_BLOCK_BYTES)
+    if (!seen(WHOLE_FILE, BY.truncate)) return 'a hole'
+    if (allocateZeros(fd, TRACKED_BLOCK_BYTES, TRACKED_BLOCK_BYTES) && !seen(WHOLE_FILE, BY.zero)) return 'zeros'
+    ftruncateSync(fd, DIRECT_BYTES)
+    if (!seen(WHOLE_FILE, BY.truncate)) return 'a truncate'
+    closeSync(fd)
+    fd = -1
+    return seen(WHOLE_FILE, BY.truncate) ? null : 'the end of an unlinked file'
+  } finally {
+    if (fd >= 0) closeSync(fd)
+    kernel.remove([ino])
+    kernel.drain(() => {})
+  }
+}
+
+function seeDirect(fd: number, marksOf: (block: number) => number): string | null {
+  let direct: number
+  try {
+    direct = openSync(`/proc/self/fd/${fd}`, constants.O_RDWR | constants.O_DIRECT)
+  } catch (error) {
+    // No direct I/O here, for anybody.
+    if (errnoOf(error) === 'EINVAL') return null
+    throw error
+  }
+  try {
+    marksOf(1)
+    const page = directBuffer(DIRECT_BYTES).fill('d')
+    readSync(direct, page, 0, DIRECT_BYTES, TRACKED_BLOCK_BYTES)
+    if (marksOf(1) !== 0) return 'the difference between a direct read and a write'
+    writeSync(direct, page, 0, DIRECT_BYTES, TRACKED_BLOCK_BYTES)
+    return marksOf(1) === (BY.directBegin | BY.directEnd) ? null : 'a direct write'
+  } finally {
+    closeSync(direct)
+  }
+}

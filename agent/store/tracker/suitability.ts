@@ -1,0 +1,83 @@
+import { existsSync, readFileSync } from 'node:fs'
+import type { FileSystemName } from './kernel-part.ts'
+
+const BTF = '/sys/kernel/btf'
+const LOCKDOWN = '/sys/kernel/security/lockdown'
+
+/** What is looked at before the kernel is asked for anything. */
+export interface Circumstances {
+  readonly fileSystem: string
+  /** Of the file system, as stat(2) splits it. */
+  readonly major: number
+  readonly minor: number
+  /** Text of /proc/self/mountinfo. */
+  readonly mounts: string
+  /** Whether the disk is memory that files may be mapped from without a page cache. */
+  readonly isDaxDisk: boolean
+  readonly hasBtf: boolean
+  readonly hasObject: boolean
+}
+
+/** Why there can be no tracker here; null: nothing speaks against trying. */
+export function reasonAgainst(found: Circumstances): string | null {
+  if (!isProven(found.fileSystem))
+    return `The file system is ${found.fileSystem}; change tracking is proven on ext4 and XFS only.`
+  const options = mountOptions(found.mounts, found.major, found.minor)
+  if (options === null) return 'The mount of the state directory is not in /proc/self/mountinfo.'
+  if (options.includes('data=journal'))
+    return 'The file system is mounted with data=journal: its pages are written another way.'
+  if (options.some((option) => /^dax(=always)?$/.test(option)) || (found.isDaxDisk && !options.includes('dax=never')))
+    return 'The disk is memory (DAX): files are written without a page cache, and nothing reports it.'
+  if (!found.hasBtf)
+    return `The kernel does not describe its own types (${BTF}/vmlinux is missing, CONFIG_DEBUG_INFO_BTF).`
+  return found.hasObject ? null : 'The BPF program was not built (scripts/lib/build-tracker).'
+}
+
+export function isProven(fileSystem: string): fileSystem is FileSystemName {
+  return fileSystem === 'ext4' || fileSystem === 'xfs'
+}
+
+/** Options of the file system itself, which all its mounts share; null: it is not mounted here. */
+function mountOptions(text: string, major: number, minor: number): string[] | null {
+  for (const line of text.split('\n')) {
+    const fields = line.split(' ')
+    // proc_pid_mountinfo(5): third the device, last the options of the file system.
+    if (fields[2] === `${major}:${minor}`) return fields.at(-1)?.split(',') ?? []
+  }
+  return null
+}
+
+/** Looks at this machine. Throws what reading /proc throws. */
+export function lookAround(fileSystem: string, major: number, minor: number, objectPath: string): Circumstances {
+  return {
+    fileSystem,
+    major,
+    minor,
+    mounts: readFileSync('/proc/self/mountinfo', 'latin1'),
+    isDaxDisk: isDaxDisk(major, minor),
+    hasBtf: existsSync(`${BTF}/vmlinux`),
+    hasObject: existsSync(objectPath),
+  }
+}
+
+function isDaxDisk(major: number, minor: number): boolean {
+  // A partition's queue is its disk's.
+  const device = `/sys/dev/block/${major}:${minor}`
+  return [`${device}/queue/dax`, `${device}/../queue/dax`].some(
+    (file) => existsSync(file) && readFileSync(file, 'latin1').trim() === '1',
+  )
+}
+
+/** Whether the running kernel, or the file system's module, has a function of that name. */
+export function kernelHas(name: string, fileSystem: FileSystemName): boolean {
+  return ['vmlinux', fileSystem].some(
+    (module) => existsSync(`${BTF}/${module}`) && readFileSync(`${BTF}/${module}`).includes(`\0${name}\0`),
+  )
+}
+
+/** What more can be said when the kernel refused; empty when nothing. */
+export function lockdownNote(): string {
+  if (!existsSync(LOCKDOWN)) return ''
+  const [, mode] = /\[(\w+)\]/.exec(readFileSync(LOCKDOWN, 'latin1')) ?? []
+  return mode === undefined || mode === 'none' ? '' : ` The kernel is locked down (${mode}).`
+}

@@ -1,0 +1,170 @@
+import { errnoName, SystemCallError } from './failure.ts'
+import { type Libbpf, libbpf, type Pointer } from './libbpf.ts'
+import { addressOf } from './libc.ts'
+
+/** struct bpf_prog_info, linux/bpf.h: only ever grows at its end. */
+const PROGRAM_INFO_BYTES = 224
+const RECURSION_MISSES_AT = 208
+/** struct bpf_object_open_opts of libbpf 1.0 and later: where the verifier's words go. */
+const OPEN_OPTS_BYTES = 80
+const LOG_BUFFER_AT = 56
+const LOG_SIZE_AT = 64
+const LOG_BYTES = 1 << 20
+const BATCH_KEYS = 4096
+const ENOENT = 2
+
+/** How to load an object. */
+export interface BpfOptions {
+  /** Becomes the object's read-only variables, byte by byte. */
+  readonly constants: Buffer
+  /** How many keys maps have room for, by name; what is not named has what the object says. */
+  readonly rooms: Readonly<Record<string, number>>
+  /** Whether a program is wanted; the others are neither loaded nor attached. */
+  readonly wants: (program: string) => boolean
+}
+
+/** A hash map with keys and values of a fixed size. */
+export interface BpfMap {
+  /** Adds keys with values of zeros. Answers how many there was room for, in their order; throws SystemCallError otherwise. */
+  add(keys: Buffer): number
+  /** Takes keys away that are there. */
+  remove(keys: Buffer): void
+  /** Takes out all that is there when it is called, and may take what comes meanwhile. `take` gets a part at a time; its buffers are used again. */
+  drain(take: (keys: Buffer, values: Buffer, count: number) => void): void
+  /** Reads the value of a key into a buffer. */
+  read(key: Buffer, into: Buffer): void
+}
+
+/** Programs that run in the kernel until disposed, or until this process ends. */
+export interface BpfObject extends Disposable {
+  map(name: string, keyBytes: number, valueBytes: number): BpfMap
+  /** How often the kernel did not run a program because it was interrupted by itself, since the load. */
+  misses(): number
+}
+
+/**
+ * Loads an object file of libbpf's kind into the kernel and attaches its programs; all of them, or none. Throws SystemCallError that names what
+ * failed, with the verifier's last words; an Error when libbpf is missing. Needs CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON.
+ */
+export function loadBpf(path: string, { constants, rooms, wants }: BpfOptions): BpfObject {
+  const library = libbpf()
+  const { calls, pointers } = library
+  const log = Buffer.alloc(LOG_BYTES)
+  const object = pointers.bpf_object__open_file(path, openOpts(log))
+  if (object === null) throw new SystemCallError('opening the BPF object', path, errnoName(library.errno()))
+  const links: Pointer[] = []
+  const close = () => {
+    for (const link of links.splice(0)) calls.bpf_link__destroy(link)
+    calls.bpf_object__close(object)
+  }
+  try {
+    const programs = programsOf(library, object).filter((program) => {
+      const wanted = wants(library.nameOf(program))
+      calls.bpf_program__set_autoload(program, wanted)
+      return wanted
+    })
+    const readOnly = pointers.bpf_object__find_map_by_name(object, '.rodata')
+    check(calls.bpf_map__set_initial_value(readOnly, constants, constants.length), 'setting constants', path)
+    for (const [name, keys] of Object.entries(rooms))
+      check(
+        calls.bpf_map__set_max_entries(pointers.bpf_object__find_map_by_name(object, name), keys),
+        `sizing ${name}`,
+        path,
+      )
+    check(calls.bpf_object__load(object), 'loading the BPF programs', `${path}${lastWords(log)}`)
+    for (const program of programs) {
+      const link = pointers.bpf_program__attach(program)
+      if (link === null)
+        throw new SystemCallError(`attaching ${library.nameOf(program)}`, path, errnoName(library.errno()))
+      links.push(link)
+    }
+    let open = true
+    return {
+      map: (name, keyBytes, valueBytes) => {
+        const fd = calls.bpf_map__fd(pointers.bpf_object__find_map_by_name(object, name))
+        check(fd, `finding map ${name}`, path)
+        return hashMap(library, fd, name, keyBytes, valueBytes)
+      },
+      misses: () => programs.reduce((sum: number, program) => sum + missesOf(library, program), 0),
+      [Symbol.dispose]: () => {
+        if (open) close()
+        open = false
+      },
+    }
+  } catch (error) {
+    close()
+    throw error
+  }
+}
+
+function openOpts(log: Buffer): Buffer {
+  const opts = Buffer.alloc(OPEN_OPTS_BYTES)
+  opts.writeBigUInt64LE(BigInt(OPEN_OPTS_BYTES), 0)
+  opts.writeBigUInt64LE(addressOf(log), LOG_BUFFER_AT)
+  opts.writeBigUInt64LE(BigInt(log.length), LOG_SIZE_AT)
+  return opts
+}
+
+/** The line of the verifier's log before its statistics; it says why. */
+function lastWords(log: Buffer): string {
+  const lines = log.toString('latin1', 0, log.indexOf(0)).split('\n')
+  const last = lines.findLast((line) => line !== '' && !line.startsWith('processed '))
+  return last === undefined ? '' : ` (${last})`
+}
+
+function programsOf({ pointers }: Libbpf, object: Pointer): Pointer[] {
+  const found: Pointer[] = []
+  let program: Pointer | null = null
+  do {
+    program = pointers.bpf_object__next_program(object, program)
+    if (program !== null) found.push(program)
+  } while (program !== null)
+  return found
+}
+
+function missesOf({ calls }: Libbpf, program: Pointer): number {
+  const info = Buffer.alloc(PROGRAM_INFO_BYTES)
+  const length = new Uint32Array([PROGRAM_INFO_BYTES])
+  check(calls.bpf_obj_get_info_by_fd(calls.bpf_program__fd(program), info, length), 'looking at', 'a BPF program')
+  return Number(info.readBigUInt64LE(RECURSION_MISSES_AT))
+}
+
+function hashMap({ calls }: Libbpf, fd: number, name: string, keyBytes: number, valueBytes: number): BpfMap {
+  const keys = Buffer.alloc(BATCH_KEYS * keyBytes)
+  const values = Buffer.alloc(BATCH_KEYS * valueBytes)
+  // The kernel's place in the map: the number of a bucket.
+  const place = new Uint32Array(1)
+  const count = new Uint32Array(1)
+  return {
+    add: (added) => {
+      count[0] = added.length / keyBytes
+      const zeros = Buffer.alloc((added.length / keyBytes) * valueBytes)
+      const result = calls.bpf_map_update_batch(fd, added, zeros, count, null)
+      if (result < 0 && !['E2BIG', 'ENOMEM'].includes(errnoName(-result))) check(result, 'adding keys', name)
+      return count[0]
+    },
+    remove: (removed) => {
+      count[0] = removed.length / keyBytes
+      if (removed.length > 0) check(calls.bpf_map_delete_batch(fd, removed, count, null), 'removing keys', name)
+    },
+    drain: (take) => {
+      let first = true
+      let result = 0
+      do {
+        count[0] = BATCH_KEYS
+        const from = first ? null : place
+        result = calls.bpf_map_lookup_and_delete_batch(fd, from, place, keys, values, count, null)
+        if (result < 0 && result !== -ENOENT) check(result, 'draining', name)
+        if (count[0] > 0) take(keys, values, count[0])
+        first = false
+      } while (result === 0)
+    },
+    read: (key, into) => {
+      check(calls.bpf_map_lookup_elem(fd, key, into), 'reading', name)
+    },
+  }
+}
+
+function check(result: number, call: string, path: string): void {
+  if (result < 0) throw new SystemCallError(call, path, errnoName(-result))
+}

@@ -9,8 +9,8 @@ export interface VolumeOptions {
   readonly mode: number
   /** How many hosts should have the data, the holder included; fewer where there are fewer hosts. 1: none but the holder's. */
   readonly copies: number
-  /** Wanted age of the newest checkpoint while the volume is held; null: none is taken then. */
-  readonly checkpointMs: number | null
+  /** Wanted age of the newest checkpoint while the volume is held; `auto`: as often as is cheap (checkpointTargetMs in options.ts); null: none is taken then. */
+  readonly checkpointMs: number | 'auto' | null
   /** `pause`: containers stand still for the last round of a checkpoint; `live`: they do not, and a checkpoint may be fuzzy. */
   readonly consistency: 'pause' | 'live'
   /** `manual`: only a person lets another host take over (`wherry promote`). */

@@ -92,7 +92,12 @@ const OPTIONS = {
   gid: { key: 'gid', ...id('999') },
   mode: { key: 'mode', what: 'an octal number from 0 to 7777', example: '0750', parse: parseMode },
   copies: { key: 'copies', what: `a number from 1 to ${MOST_COPIES}`, example: '2', parse: parseCopies },
-  checkpoint: { key: 'checkpointMs', what: 'a time from 1s to 24h, or off', example: '10s', parse: parseCheckpoint },
+  checkpoint: {
+    key: 'checkpointMs',
+    what: 'a time from 1s to 24h, auto or off',
+    example: '10s',
+    parse: parseCheckpoint,
+  },
   consistency: { key: 'consistency', ...oneOf('pause', 'live') },
   failover: { key: 'failover', ...oneOf('auto', 'manual') },
   on_isolation: { key: 'onIsolation', ...oneOf('pause', 'continue') },
@@ -127,8 +132,9 @@ function parseCopies(text: string): number | undefined {
   return /^\d+$/.test(text) && copies >= 1 && copies <= MOST_COPIES ? copies : undefined
 }
 
-function parseCheckpoint(text: string): number | null | undefined {
+function parseCheckpoint(text: string): VolumeOptions['checkpointMs'] | undefined {
   if (text === 'off') return null
+  if (text === 'auto') return 'auto'
   const ms = parseDurationMs(text)
   return ms !== undefined && ms >= SHORTEST_CHECKPOINT_MS && ms <= LONGEST_CHECKPOINT_MS ? ms : undefined
 }

@@ -1,3 +1,4 @@
+import { checkpointTargetMs } from '../options.ts'
 import type { VolumeView } from './contract.ts'
 
 /** How what the agent says of a volume looks to people, in `docker volume inspect` and in the `wherry` command alike. One line each. */
@@ -55,14 +56,16 @@ function describeElsewhere({ holder, options, elsewhere, copies }: VolumeView): 
 
 /** How checkpoints of a volume in use on this host go; null: there are none here. */
 function describeCheckpointing({ checkpointing, options }: VolumeView): string | null {
-  const wantedMs = options.checkpointMs
-  if (checkpointing === null || wantedMs === null) return null
-  const { intervalMs, pauseMs, error, failures } = checkpointing
+  if (checkpointing === null) return null
+  const { intervalMs, pauseMs, error, failures, scanned } = checkpointing
+  const wantedMs = checkpointTargetMs(options, scanned === null)
+  if (wantedMs === null) return null
   const rarer = intervalMs > wantedMs ? ` instead of ${age(wantedMs / 1000)} (WHERRY_CHECKPOINT_SHARE)` : ''
   const tries = failures === 1 ? 'the last try' : `the last ${failures} tries`
   return [
     `every ${age(intervalMs / 1000)}${rarer}`,
     ...(pauseMs === null ? [] : [`containers paused ${Math.round(pauseMs)} ms for the last one`]),
+    ...(scanned === null ? [] : [`files that changed are read whole (${scanned})`]),
     ...(failures === 0 || error === null ? [] : [`${tries} failed: ${error}`]),
   ].join(', ')
 }

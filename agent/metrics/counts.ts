@@ -1,7 +1,7 @@
 import { Counter, Histogram, type Registry } from 'prom-client'
 import type { CheckpointResult, Tally } from '../mobility/parts.ts'
 
-const RESULTS: readonly CheckpointResult[] = ['taken', 'unchanged', 'over_budget', 'failed']
+const RESULTS: readonly CheckpointResult[] = ['taken', 'unchanged', 'over_budget', 'failed', 'missed']
 /** A pause of an idle container takes about 20 ms; the default budget is half a second, the largest a minute. */
 const PAUSE_BUCKETS_SECONDS = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 60]
 

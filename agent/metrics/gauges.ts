@@ -30,6 +30,10 @@ const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly s
     help: 'Age of the newest checkpoint that another host has, of a volume that this host holds; +Inf: none has one.',
     of: (volume, facts) => (wantsCheckpoints(volume, facts) ? one(volume.elsewhere?.ageSeconds ?? Infinity) : []),
   },
+  wherry_changes_tracked: {
+    help: 'Of a volume that this host holds: 1 when the kernel tells which parts of its files change, 0 when files that changed are read whole.',
+    of: (volume, facts) => (wantsCheckpoints(volume, facts) ? one(volume.checkpointing?.scanned === null ? 1 : 0) : []),
+  },
   wherry_copies: {
     help: 'Copies of the volume in the cluster, by state.',
     labels: ['state'],

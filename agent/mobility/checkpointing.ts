@@ -1,5 +1,6 @@
 import { Lanes } from '../lanes.ts'
 import type { VolumeOptions } from '../model.ts'
+import { checkpointTargetMs } from '../options.ts'
 import type { CheckpointView } from './contract.ts'
 import type { Core } from './core.ts'
 import { HeldVolume } from './held-volume.ts'
@@ -53,7 +54,8 @@ export class Checkpointing {
     const known = this.#held.get(id)
     if (known !== undefined) return known.view()
     const state = options.checkpointMs === null ? 'off' : 'waiting'
-    return { state, ageSeconds: null, pauseMs: null, intervalMs: options.checkpointMs ?? 0, error: null, failures: 0 }
+    const intervalMs = checkpointTargetMs(options, false) ?? 0
+    return { state, ageSeconds: null, pauseMs: null, intervalMs, error: null, failures: 0, scanned: null }
   }
 
   /** How another host gets on with the checkpoints of a volume; null: it is not in use here. */

@@ -68,6 +68,8 @@ export interface CheckpointView {
   readonly error: string | null
   /** How many tries failed since the last one that did not; after each the next one comes later. */
   readonly failures: number
+  /** Why files that changed are read whole; null: the kernel tells which parts of them changed, or nobody has looked yet. */
+  readonly scanned: string | null
 }
 
 /** What a registry that was lost was rebuilt from. */

@@ -1,12 +1,14 @@
-import { codeOf, WherryError } from '../errors.ts'
+import { codeOf, type ErrorCode, WherryError } from '../errors.ts'
 import type { Lanes } from '../lanes.ts'
 import type { Checkpoint, VolumeOptions, VolumeRecord } from '../model.ts'
+import { checkpointTargetMs } from '../options.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import type { CheckpointView } from './contract.ts'
 import type { Core } from './core.ts'
 import { captureInstant } from './instant.ts'
 import { type CopyProgress, type Offered, Offering, otherHosts } from './offering.ts'
 import { backOffMs, type Wish } from './pacing.ts'
+import type { CheckpointResult } from './parts.ts'
 import { runRounds } from './rounds.ts'
 import { untilAbort } from './until-abort.ts'
 
@@ -14,6 +16,13 @@ import { untilAbort } from './until-abort.ts'
 const LAST_ROUND = 'last round'
 /** States of the tree whose times are remembered: hosts answer about the newest ones. */
 const MAX_INSTANTS = 16
+/** Nobody has looked yet what changed. */
+const NOT_LOOKED = ''
+
+const RESULTS: ReadonlyMap<ErrorCode | undefined, CheckpointResult> = new Map([
+  ['VOLUME_BUSY', 'over_budget'],
+  ['CHANGES_MISSED', 'missed'],
+])
 
 /** Up to `atMs` (the clock's elapsedMs) nothing had been written that the checkpoint does not have. */
 export interface Covered {
@@ -44,6 +53,8 @@ export class HeldVolume {
   #covered: Covered | null = null
   #pauseMs: number | null = null
   #error: string | null = null
+  /** Why files that changed are read whole; null: they are not. */
+  #scanned: string | null = NOT_LOOKED
 
   /** `local` is the held copy, with options that want checkpoints. */
   constructor(core: Core, local: LocalCopy, hold: Offered, lastRounds: Lanes) {
@@ -53,7 +64,7 @@ export class HeldVolume {
     this.#name = local.name
     this.#options = local.options
     this.#lastRounds = lastRounds
-    this.#intervalMs = local.options.checkpointMs ?? Number.POSITIVE_INFINITY
+    this.#intervalMs = this.#targetMs
     this.#dueMs = core.parts.clock.elapsedMs() + this.#intervalMs
     this.#offering = new Offering(core, hold, ({ hash }) => this.#otherHas(hash))
     if (local.checkpoint !== null) this.#remember(local.checkpoint, this.#takenMs(local.checkpoint))
@@ -76,9 +87,13 @@ export class HeldVolume {
   get wish(): Wish {
     return {
       key: this.#id,
-      targetMs: this.#options.checkpointMs ?? Number.POSITIVE_INFINITY,
+      targetMs: this.#targetMs,
       costMs: this.#costMs ?? 0,
     }
+  }
+
+  get #targetMs(): number {
+    return checkpointTargetMs(this.#options, this.#scanned === null) ?? Number.POSITIVE_INFINITY
   }
 
   setInterval(ms: number): void {
@@ -111,6 +126,7 @@ export class HeldVolume {
       intervalMs: Math.round(this.#intervalMs),
       error: this.#error,
       failures: this.#failures,
+      scanned: this.#scanned === NOT_LOOKED ? null : this.#scanned,
     }
   }
 
@@ -137,10 +153,26 @@ export class HeldVolume {
     }
   }
 
+  /** When the tracker is found to have been wrong, copies may lack something until they have a checkpoint of all that is read then. */
+  async #checkpointOfAll(signal: AbortSignal): Promise<Checkpoint | null> {
+    const { log } = this.#core.parts
+    const take = () => this.#counted(() => this.#checkpoint(signal), signal)
+    try {
+      return await take()
+    } catch (error) {
+      if (codeOf(error) !== 'CHANGES_MISSED') throw error
+      log.error({ err: error, volume: this.#name }, 'copies may lack something that is here; all is read again')
+      await this.#offering.distrust().catch((err: unknown) => {
+        log.error({ err, volume: this.#name }, 'the copies could not be marked as behind')
+      })
+      return await take()
+    }
+  }
+
   async #takeAndOffer(signal: AbortSignal): Promise<void> {
     const record = await this.#record(signal)
     if (record === null || otherHosts(record, this.#core.parts.self.id).length === 0) return
-    const checkpoint = await this.#counted(() => this.#checkpoint(signal), signal)
+    const checkpoint = await this.#checkpointOfAll(signal)
     if (checkpoint === null) return
     await this.#offering.offer(record, checkpoint, this.#intervalMs, signal)
     this.#error = this.#offering.failures[0] ?? null
@@ -158,7 +190,7 @@ export class HeldVolume {
     try {
       return await work()
     } catch (error) {
-      const result = codeOf(error) === 'VOLUME_BUSY' ? 'over_budget' : 'failed'
+      const result = RESULTS.get(codeOf(error)) ?? 'failed'
       if (!signal.aborted) this.#core.parts.tally.checkpoint(this.#name, result)
       throw error
     }
@@ -171,7 +203,8 @@ export class HeldVolume {
     if (local?.held?.incarnation !== this.incarnation || !(await store.mounted()).has(this.#id)) return null
     signal.throwIfAborted()
     const startMs = clock.elapsedMs()
-    const changed = await runRounds(this.#core.parts, this.#id, pauseBudgetMs, signal)
+    const { changed, scanned } = await runRounds(this.#core.parts, this.#id, pauseBudgetMs, signal)
+    this.#noteScanned(scanned)
     const standing = local.checkpoint
     if (!changed && standing !== null) {
       this.#account(clock.elapsedMs() - startMs)
@@ -179,6 +212,19 @@ export class HeldVolume {
     }
     const roundsMs = clock.elapsedMs() - startMs
     return await this.#lastRounds.run(LAST_ROUND, () => this.#lastRound(local, roundsMs, signal))
+  }
+
+  #noteScanned(scanned: string | null): void {
+    if (scanned === this.#scanned) return
+    const { log } = this.#core.parts
+    const about = { volume: this.#name, ...(scanned === null ? {} : { why: scanned }) }
+    log.info(
+      about,
+      scanned === null
+        ? 'the kernel tells what changes in a volume in use'
+        : 'files that change in a volume in use are read whole',
+    )
+    this.#scanned = scanned
   }
 
   async #lastRound(local: LocalCopy, roundsMs: number, signal: AbortSignal): Promise<Checkpoint> {

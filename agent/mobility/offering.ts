@@ -81,6 +81,18 @@ export class Offering {
     this.#stop = new AbortController()
   }
 
+  /** Copies of other hosts may lack something that this one has: they count as behind until they have the next checkpoint. Rejects REGISTRY_UNAVAILABLE; may be repeated. */
+  async distrust(): Promise<void> {
+    this.#answers.clear()
+    await this.#change((record) => {
+      const copies = Object.entries(record.copies).map(([host, copy]): [string, CopyRecord] => {
+        const counts = host !== this.#core.parts.self.id && copy.state === 'current'
+        return [host, counts ? { ...copy, state: 'behind' } : copy]
+      })
+      return { ...record, copies: Object.fromEntries(copies) }
+    })
+  }
+
   #has(record: VolumeRecord, host: string, checkpoint: Checkpoint): boolean {
     const entry = record.copies[host]
     return (
@@ -145,17 +157,23 @@ export class Offering {
 
   async #commit(): Promise<void> {
     if (this.#answers.size === 0) return
+    const { self, clock } = this.#core.parts
+    const answers = new Map(this.#answers)
+    const at = clock.now().toISOString()
+    await this.#change((record) => withAnswers(record, self.id, answers, at))
+    for (const [host, has] of answers) if (this.#answers.get(host) === has) this.#answers.delete(host)
+  }
+
+  /** Changes the record while it says that this hold stands. */
+  async #change(change: (record: VolumeRecord) => VolumeRecord): Promise<void> {
     const { parts } = this.#core
     const { id, name, epoch, incarnation } = this.#hold
-    const answers = new Map(this.#answers)
-    const at = parts.clock.now().toISOString()
-    const change = (record: VolumeRecord | null) => {
+    const changeHeld = (record: VolumeRecord | null) => {
       if (record === null || record.id !== id) return record
       if (record.epoch < epoch) return STALE_READ
-      return record.holder?.incarnation === incarnation ? withAnswers(record, parts.self.id, answers, at) : record
+      return record.holder?.incarnation === incarnation ? change(record) : record
     }
-    await changeVolume(parts, name, change, AbortSignal.any([parts.signal, parts.clock.deadline(COMMIT_MS)]))
-    for (const [host, has] of answers) if (this.#answers.get(host) === has) this.#answers.delete(host)
+    await changeVolume(parts, name, changeHeld, AbortSignal.any([parts.signal, parts.clock.deadline(COMMIT_MS)]))
   }
 }
 

@@ -39,8 +39,8 @@ export interface DrainWish {
   set(on: boolean): Promise<void>
 }
 
-/** `unchanged`: nothing had been written since the last one; `over_budget`: containers would have had to stand still for too long. */
-export type CheckpointResult = 'taken' | 'unchanged' | 'over_budget' | 'failed'
+/** `unchanged`: nothing had been written since the last one; `over_budget`: containers would have had to stand still for too long; `missed`: the audit found a change that the kernel had not told of. */
+export type CheckpointResult = 'taken' | 'unchanged' | 'over_budget' | 'failed' | 'missed'
 
 /** Where is counted what happens here, by volume name, for monitors. Calls cost next to nothing and never fail. */
 export interface Tally {

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
 import { WherryError } from '../errors.ts'
 import { type FaultPoint, noFault } from '../fault-point.ts'
@@ -13,6 +14,9 @@ import type { Answers, Line } from './line.ts'
 
 /** Often enough for a person who watches, too seldom to cost anything. */
 const PROGRESS_MS = 200
+
+/** Where scripts/setup and scripts/build-plugin put the tracker's program. */
+const TRACKER_OBJECT = fileURLToPath(new URL('../../build/dirty.bpf.o', import.meta.url))
 
 /** A host without peers has nobody to ask; it never gets here, because all copies are its own. */
 const NO_PEERS: Puller & Peers = { pull: noPeers, ask: noPeers }
@@ -34,7 +38,7 @@ export async function openServices(
   const { tls, bandwidthBytesPerSecond = null } = options
   const memory = new Recycler()
   const identity = tls === null ? null : opening.use(await openIdentity({ ...tls, log }))
-  const store = opening.use(await openStore({ ...options, log, memory, faultPoint }))
+  const store = opening.use(await openStore({ ...options, log, memory, faultPoint, trackerObject: TRACKER_OBJECT }))
   const puller = identity === null ? NO_PEERS : createPuller({ identity, log, memory })
   const peers = identity === null ? NO_PEERS : createPeers({ identity, memory })
   const stack = opening.move()

@@ -63,6 +63,8 @@ export interface SpoolRound {
   /** Content that had to be read because it could have changed since the round before, and how much of it was copied into the spool. */
   readonly bytesRead: number
   readonly bytesSpooled: number
+  /** Null: the tracker knew what had changed; else why changed files had to be read whole. */
+  readonly scanned: string | null
 }
 
 export interface Capture {
@@ -116,7 +118,8 @@ export interface Store {
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture>
   /**
    * A round of a checkpoint of a held volume, its containers running: reads what may have changed, and copies what differs from the last checkpoint
-   * into the spool, so that the last round finds little left. What is spooled is good only if its hash still fits then. Nothing is durable.
+   * into the spool, so that the last round finds little left. What is spooled is good only if its hash still fits then. Nothing is durable. CHANGES_MISSED: the tracker was
+   * found wrong; nothing of what it said counts any more, the next round reads all, and the checkpoints since the agent's start may lack something.
    */
   spoolRound(id: string, signal: AbortSignal): Promise<SpoolRound>
   /**

@@ -3,6 +3,7 @@ import type { Recycler } from '../recycler.ts'
 import type { ApplyParts } from './apply/application.ts'
 import type { CaptureParts } from './capture/capture.ts'
 import { tickAndSync } from './capture/tick.ts'
+import { type Tracking, TreeChanges } from './capture/tree-changes.ts'
 import type { LocalCopy } from './contract.ts'
 import { requireRecord } from './copies/record.ts'
 import type { Records } from './copies/records.ts'
@@ -23,6 +24,7 @@ export interface SharedParts {
   readonly pool: BlockPool
   readonly memory: Recycler
   readonly faultPoint: FaultPoint
+  readonly tracking: Tracking
 }
 
 /**
@@ -34,6 +36,7 @@ export class OpenVolume {
   /** A writer is open. */
   writing = false
   readonly #shared: SharedParts
+  readonly #changes: TreeChanges
   /** Kept once it was staged for: it knows what it has checked already. */
   #stage: Stage | null = null
   #spool: Spool | null = null
@@ -41,6 +44,7 @@ export class OpenVolume {
   constructor(layout: Layout, shared: SharedParts) {
     this.layout = layout
     this.#shared = shared
+    this.#changes = new TreeChanges(shared.tracking, layout.id)
   }
 
   stage(name: string): Stage {
@@ -54,11 +58,11 @@ export class OpenVolume {
     return this.#spool
   }
 
-  captureParts(name: string): CaptureParts {
+  captureParts(name: string): CaptureParts & { readonly changes: TreeChanges } {
     const { pool, faultPoint } = this.#shared
     // Whatever is staged for this tree must be told of what the disk loses.
     const sync = () => this.#stage?.sync() ?? tickAndSync(this.layout.tick)
-    return { layout: this.layout, volume: name, pool, sync, faultPoint }
+    return { layout: this.layout, volume: name, pool, sync, faultPoint, changes: this.#changes }
   }
 
   applyParts(name: string): ApplyParts {

@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import { codeOf } from '../errors.ts'
 import { type FaultPoint, noFault } from '../fault-point.ts'
 import type { Checkpoint, VolumeOptions } from '../model.ts'
 import { Recycler } from '../recycler.ts'
@@ -9,6 +10,7 @@ import { lockFile } from '../sys/files.ts'
 import { applyStaged } from './apply/application.ts'
 import { dropRehearsal } from './apply/rehearsal.ts'
 import { captureTree, lookAtTree } from './capture/capture.ts'
+import type { Tracking } from './capture/tree-changes.ts'
 import type { Capture, LocalCopy, SpoolRound, TreeStore, Verification } from './contract.ts'
 import { readRecord, requireRecord } from './copies/record.ts'
 import { Records } from './copies/records.ts'
@@ -24,6 +26,7 @@ import { tagKey } from './pool/tag-key.ts'
 import { copyRunning, inUse, locked, unfinished } from './refusals.ts'
 import { committed } from './stage/journal.ts'
 import { StageWriter } from './stage/writer.ts'
+import { openTracker } from './tracker/tracker.ts'
 import { Turns } from './turns.ts'
 import { scrub } from './verify/scrub.ts'
 
@@ -41,6 +44,10 @@ export interface StoreOptions {
   readonly memory?: Recycler
   /** Called at each step of a capture, a writer and an apply, for tests that stop there. */
   readonly faultPoint?: FaultPoint
+  /** The tracker's BPF program, compiled; null: changes of volumes in use are found by reading alone. */
+  readonly trackerObject?: string | null
+  /** As openTracker's, for tests. */
+  readonly dropEvery?: number
 }
 
 /**
@@ -56,8 +63,16 @@ export async function openStore(options: StoreOptions): Promise<TreeStore & Asyn
   const memory = options.memory ?? new Recycler()
   const pool = openBlockPool({ threads, log: options.log, memory, tagKey: await tagKey(options.stateDir) })
   const records = new Records(options.stateDir)
-  const shared = { records, pool, memory, faultPoint: options.faultPoint ?? noFault }
+  const tracking = openTracking(options)
+  const shared = { records, pool, memory, faultPoint: options.faultPoint ?? noFault, tracking }
   return new DiskStore(options, shared, new Mounting(await openMountRoot(options.mountRoot)), lock)
+}
+
+function openTracking({ stateDir, trackerObject = null, dropEvery = 0, log }: StoreOptions): Tracking {
+  if (trackerObject === null) return { reason: 'there is no tracker' }
+  const tracking = openTracker(stateDir, trackerObject, { dropEvery })
+  if ('reason' in tracking) log.info({ why: tracking.reason }, 'files that change in volumes in use are read whole')
+  return tracking
 }
 
 class DiskStore implements TreeStore, AsyncDisposable {
@@ -109,7 +124,12 @@ class DiskStore implements TreeStore, AsyncDisposable {
       signal.throwIfAborted()
       const volume = this.#volume(id)
       const { name } = await volume.requireHeld()
-      return await volume.spool(name).round(signal)
+      try {
+        return await volume.spool(name).round(signal)
+      } catch (error) {
+        if (codeOf(error) === 'CHANGES_MISSED') await this.#distrust(volume, name, error as Error)
+        throw error
+      }
     })
   }
 
@@ -268,7 +288,25 @@ class DiskStore implements TreeStore, AsyncDisposable {
     this.#turns.close()
     await this.#shared.pool[Symbol.asyncDispose]()
     for (const volume of this.#volumes.values()) await volume.close()
+    const { tracking } = this.#shared
+    if ('tracker' in tracking) tracking.tracker[Symbol.dispose]()
     this.#lock[Symbol.dispose]()
+  }
+
+  /** The tracker was wrong: nothing that was seen of any tree counts any more. Runs in the turn of `volume`. */
+  async #distrust(volume: OpenVolume, name: string, error: Error): Promise<void> {
+    const { tracking } = this.#shared
+    if ('tracker' in tracking) tracking.tracker.disable(error.message)
+    await volume.spool(name).distrust()
+    for (const copy of (await this.copies()).copies) {
+      if (copy.id === volume.layout.id) continue
+      const drop = () => this.#volume(copy.id).spool(copy.name).distrust()
+      this.#turns
+        .run(copy.id, drop)
+        .catch((err: unknown) =>
+          this.#options.log.error({ err, id: copy.id }, 'what was seen of a tree could not be dropped'),
+        )
+    }
   }
 
   async #recover(found: LocalCopy): Promise<void> {

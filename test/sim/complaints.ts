@@ -1,4 +1,5 @@
 import type { VolumeRecord } from '../../agent/model.ts'
+import { checkpointTargetMs } from '../../agent/options.ts'
 import type { World } from './world.ts'
 
 /** Why not all is well yet; null: it is. */
@@ -30,13 +31,13 @@ function volumeComplaint(world: World, name: string): string | null {
   const wanted = Math.min(options.copies, places.length)
   const left = record === null ? undefined : hosts.find((host) => isLeft(world, record, host, places))
   if (left !== undefined) return `${name} is still on ${left}, which is drained`
-  if (wanted < 2 || options.checkpointMs === null) return null
+  const targetMs = checkpointTargetMs(options, false)
+  if (wanted < 2 || targetMs === null) return null
   if (record === null || record.last === null) return `${name} has no checkpoint`
   const current = places.filter((host) => record.copies[host]?.state === 'current')
   if (current.length < wanted) return `${name} has ${current.length} current copies of ${wanted}`
   const ageMs = timeline.nowMs - world.checker.lastCheckpointMs(name)
-  if (ageMs > 3 * options.checkpointMs + 5_000)
-    return `the newest checkpoint of ${name} is ${Math.round(ageMs / 1000)} s old`
+  if (ageMs > 3 * targetMs + 5_000) return `the newest checkpoint of ${name} is ${Math.round(ageMs / 1000)} s old`
   return null
 }
 

@@ -73,7 +73,7 @@ export class DiskStore implements Store {
       signal.throwIfAborted()
       const isNew = shelf.tree.hash !== shelf.record.checkpoint?.hash
       const bytes = isNew ? RECORD_BYTES : 0
-      return { changed: isNew, bytesRead: bytes, bytesSpooled: bytes }
+      return { changed: isNew, bytesRead: bytes, bytesSpooled: bytes, scanned: null }
     })
   }
 

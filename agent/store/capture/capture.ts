@@ -15,6 +15,7 @@ import {
   scannedListsPath,
 } from '../snapshot/kept.ts'
 import { type Scan, scanTree } from './scan.ts'
+import type { TreeChanges } from './tree-changes.ts'
 
 export interface CaptureParts {
   readonly layout: Layout
@@ -23,6 +24,8 @@ export interface CaptureParts {
   readonly pool: BlockPool
   /** Syncs the file system of the tree; answers T, see tick.ts. */
   readonly sync: () => Promise<bigint>
+  /** Of a volume in use: what is known of its changes. */
+  readonly changes?: TreeChanges
   readonly faultPoint: FaultPoint
 }
 
@@ -51,16 +54,21 @@ export async function lookAtTree(parts: CaptureParts, signal: AbortSignal): Prom
 }
 
 async function look(
-  { layout, volume, pool, sync }: CaptureParts,
+  { layout, volume, pool, sync, changes }: CaptureParts,
   quiet: boolean,
   signal: AbortSignal,
 ): Promise<{ scan: Scan; known: Known }> {
   const known = await loadKnown(layout.directory)
+  await changes?.mark()
   const tickNs = await orDiskFull(layout.directory, volume, sync)
   const root = openRoot(layout.data)
   try {
     const lists = scannedListsPath(layout.directory)
-    return { scan: await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists }), known }
+    const changed = (tree: KeptTree, ino: bigint) => changes?.of(tree, ino) ?? null
+    return {
+      scan: await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists, changes: changed }),
+      known,
+    }
   } finally {
     closeSync(root)
   }

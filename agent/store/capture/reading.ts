@@ -1,13 +1,17 @@
 import { createHash } from 'node:crypto'
 import { closeSync } from 'node:fs'
 import { errnoName, failureOf, SystemCallError } from '../../sys/failure.ts'
-import { StatBuffer } from '../../sys/stat.ts'
+import { cleanPages } from '../../sys/files.ts'
+import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
 import { type HeldDirectory, openFile } from '../inode/directory.ts'
 import { isMovedAway, lookAgain, movedAway, type State, sameState } from '../inode/inode.ts'
 import { type BytePath, joinPath, printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
-import type { ListFile } from '../snapshot/lists.ts'
+import type { KeptTree } from '../snapshot/kept.ts'
+import { hashOfList } from '../snapshot/lists.ts'
+import type { ByteRange } from '../tracker/contract.ts'
+import { ChangedBlocks } from './changed-blocks.ts'
 import { Slots } from './slots.ts'
 import type { SnapshotBuilder } from './snapshot-builder.ts'
 
@@ -20,6 +24,8 @@ const RANGE_BYTES = 16 * 1024 * 1024
 const TASKS_PER_THREAD = 2
 /** Open at once; a range of each keeps the threads busy. */
 const LARGE_FILES = 8
+/** A few of each file, so that many are looked at. */
+const AUDITED_OF_FILE = 4
 /** An outcome of the pool: the size is not what it was. */
 const OTHER_SIZE = 1
 
@@ -41,8 +47,19 @@ export interface Unread {
 
 /** A large file as it was when it was read before: its blocks that are the same still are not hashed again. */
 export interface Former {
-  readonly lists: ListFile
+  readonly tree: KeptTree
   readonly index: number
+  /** All that was written to since; null: it can be anything. */
+  readonly ranges: readonly ByteRange[] | null
+  readonly ino: bigint
+}
+
+/** A block that is not as it was, although nobody was known to have written to it when it was read. */
+export interface Suspect {
+  readonly name: BytePath
+  readonly ino: bigint
+  readonly offset: number
+  readonly length: number
 }
 
 export interface UnreadLarge extends Unread {
@@ -58,6 +75,10 @@ interface ReadingOptions {
   readonly changed: ((directory: BytePath, name: BytePath) => Error) | null
   /** Whether a state that stayed the same is final. */
   readonly isFinal: (state: State) => boolean
+  /** Whether what is read is to be exact as of a mark, see TreeChanges. */
+  readonly marked: boolean
+  /** How many blocks that nobody is known to have written to are read all the same. */
+  readonly auditBlocks: number
 }
 
 /** Has the pool read files while the walk goes on, many at a time but a bounded number, and puts their hashes into the snapshot. */
@@ -66,6 +87,8 @@ export class FileReading {
   bytesRead = 0
   /** Entries that could not be read any more and are to be left out. */
   readonly missing = new Set<number>()
+  readonly suspects: Suspect[] = []
+  #audited: number
   readonly #out: SnapshotBuilder
   readonly #options: ReadingOptions
   readonly #tasks: Slots
@@ -78,6 +101,7 @@ export class FileReading {
     this.#out = out
     this.#options = options
     this.#tasks = new Slots(options.pool.threads * TASKS_PER_THREAD)
+    this.#audited = options.auditBlocks
   }
 
   /** Has a small file read, soon. Answers a promise when the caller must wait because enough are under way. */
@@ -175,8 +199,14 @@ export class FileReading {
     if (fd === undefined) return
     try {
       this.filesRead++
-      this.bytesRead += Math.min(file.state.sizeBytes, allocatedBytes)
-      const hash = await this.#hashRanges(fd, file).catch((error: unknown) => {
+      const hashing = async () => {
+        const known = await this.#hashChanged(fd, file)
+        if (known !== null) return known
+        if (this.#options.marked) await cleanPages(fd)
+        this.bytesRead += Math.min(file.state.sizeBytes, allocatedBytes)
+        return await this.#hashRanges(fd, file)
+      }
+      const hash = await hashing().catch((error: unknown) => {
         throw failureOf(printable(joinPath(place.path, file.name)), error)
       })
       if (hash === null) this.missing.add(file.index)
@@ -186,9 +216,37 @@ export class FileReading {
     }
   }
 
+  /** As `#hashRanges`, of a file of which is known what was written to since it was read before; null: it is not. */
+  async #hashChanged(fd: number, file: UnreadLarge): Promise<Buffer | null> {
+    const { listOffset, former } = file
+    const { sizeBytes } = file.state
+    if (former === null || former.ranges === null) return null
+    // Another file may have taken its name since it was described.
+    statAt(fd, '', this.#stat)
+    if (this.#stat.ino !== former.ino) return null
+    const changed = await ChangedBlocks.of(former.tree, former.index, former.ranges, sizeBytes)
+    if (changed === null) return null
+    if (this.#options.marked && changed.blocks.length > 0) await cleanPages(fd)
+    await changed.rehash(fd, this.#options.pool, this.#tasks)
+    this.bytesRead += changed.bytes
+    await this.#audit(fd, file, changed)
+    this.#out.writeBlocks(listOffset, sizeBytes, 0, changed)
+    return hashOfList(changed.hashes)
+  }
+
+  /** Reads some of what is said not to have changed. */
+  async #audit(fd: number, { name, former, state }: UnreadLarge, changed: ChangedBlocks): Promise<void> {
+    const most = Math.min(AUDITED_OF_FILE, this.#audited)
+    if (former === null || most === 0) return
+    this.#audited -= most
+    const blockBytes = blockBytesOf(state.sizeBytes)
+    for (const block of await changed.audit(fd, this.#options.pool, most))
+      this.suspects.push({ name, ino: former.ino, offset: block * blockBytes, length: blockBytes })
+  }
+
   /** Hash of a large file's list, which is written on the way; null when the signal aborted. */
   async #hashRanges(fd: number, { state: { sizeBytes }, listOffset, former }: UnreadLarge): Promise<Buffer | null> {
-    await using known = (await former?.lists.known(former.index, sizeBytes)) ?? null
+    await using known = (await former?.tree.lists.known(former.index, sizeBytes)) ?? null
     const blocks = blockCountOf(sizeBytes)
     const step = RANGE_BYTES / blockBytesOf(sizeBytes)
     const hash = createHash('sha256')

@@ -15,3 +15,15 @@ export function unsupported(volume: string, path: BytePath, what: string): Wherr
     hint: 'Remove it from the volume.',
   })
 }
+
+/** CHANGES_MISSED: a block of a file is another than it was, and the tracker does not know of it. */
+export function changesMissed(
+  volume: string,
+  { name, offset, length }: { readonly name: BytePath; readonly offset: number; readonly length: number },
+): WherryError {
+  const where = `bytes ${offset} to ${offset + length} of ${printable(name)} in volume ${volume}`
+  const what = `The kernel did not tell that ${where} had changed: the audit found it.`
+  return new WherryError('CHANGES_MISSED', what, {
+    hint: 'Changes are found by reading from now on, and copies get all that was missed with the next checkpoint. Please report it, with the kernel and the file system.',
+  })
+}

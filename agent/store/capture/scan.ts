@@ -1,6 +1,7 @@
 import type { ListFile } from '../snapshot/lists.ts'
 import type { SeenTable } from '../snapshot/seen.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
+import type { Suspect } from './reading.ts'
 import { SnapshotBuilder } from './snapshot-builder.ts'
 import { Walk, type WalkOptions } from './walk.ts'
 
@@ -12,6 +13,8 @@ export interface Scan extends Snapshot {
   readonly bytesRead: number
   /** False: the signal cut it off; what was seen until then stands. Only a look that is not quiet ends so. */
   readonly complete: boolean
+  /** Blocks whose change was not known: they were written to since the changes were asked for, or whoever tells of changes is wrong. */
+  readonly suspects: readonly Suspect[]
 }
 
 export interface ScanOptions extends WalkOptions {
@@ -28,6 +31,6 @@ export async function scanTree(root: number, options: ScanOptions): Promise<Scan
   using out = new SnapshotBuilder(options.known?.live ?? options.known?.last ?? null, options.lists)
   const walk = new Walk(root, options, out)
   const complete = await walk.run(root)
-  const { filesRead, bytesRead, missing } = walk.reading
-  return { ...(await out.finish(missing)), filesRead, bytesRead, complete }
+  const { filesRead, bytesRead, missing, suspects } = walk.reading
+  return { ...(await out.finish(missing)), filesRead, bytesRead, complete, suspects }
 }

@@ -7,7 +7,8 @@ import { XATTRS_MAX_BYTES } from '../manifest/record-codec.ts'
 import { Pace } from '../pace.ts'
 import { type BytePath, joinPath, MAX_DEPTH } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
-import type { Known } from '../snapshot/kept.ts'
+import type { KeptTree, Known } from '../snapshot/kept.ts'
+import type { FileChanges } from '../tracker/contract.ts'
 import { KeptCursor } from './cursor.ts'
 import { namesIn } from './names.ts'
 import { FileReading, type Former, type Place } from './reading.ts'
@@ -29,6 +30,12 @@ export interface WalkOptions {
   readonly pool: BlockPool
   readonly signal: AbortSignal
   readonly content?: (path: BytePath, ino: bigint, sizeBytes: number) => KnownContent | undefined
+  /** What changed in a large file since it was seen as it stands in a kept tree; null: nobody knows. */
+  readonly changes?: ((tree: KeptTree, ino: bigint) => FileChanges) | undefined
+  /** Whether what is read is to be exact as of the mark before the sync: each file that is read has its pages cleaned first. */
+  readonly marked?: boolean
+  /** So many blocks of large files that nobody is known to have written to are read all the same, see Scan.suspects. */
+  readonly auditBlocks?: number
 }
 
 /** One walk through a tree, see scanTree. */
@@ -64,6 +71,8 @@ export class Walk {
       signal: options.signal,
       changed: options.quiet ? refuse : null,
       isFinal: (state) => this.#isFinal(state),
+      marked: options.marked ?? false,
+      auditBlocks: options.auditBlocks ?? 0,
     })
   }
 
@@ -186,13 +195,21 @@ export class Walk {
           return
         }
       }
-      former ??= { lists, index }
+      const found = this.#former(cursor.tree, index)
+      if (former === null || (former.ranges === null && found.ranges !== null)) former = found
     }
     try {
       await this.#anew(place, name, depth, former)
     } catch (error) {
       this.#passOver(error, place, name)
     }
+  }
+
+  /** A large file as it is in a kept tree. What is known of another inode says nothing about this one. */
+  #former(tree: KeptTree, index: number): Former {
+    const { ino } = this.#stat
+    const known = tree.seen.ino(index) === ino ? (this.#options.changes?.(tree, ino) ?? null) : null
+    return { tree, index, ranges: known === 'all' ? null : known, ino }
   }
 
   /** Describes an entry that is new, or may have changed. `former`: a large file as it was. */

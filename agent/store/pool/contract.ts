@@ -51,6 +51,13 @@ export interface BlockPool extends AsyncDisposable {
     count: number,
     known: TaggedBlocks | null,
   ): Promise<TaggedBlocks & { readonly hashedBlocks: number }>
+  /** As `rehashBlocks`, for some blocks, ascending: what is answered stands in their order, and so does what is `known`. */
+  rehashSome(
+    fd: number,
+    sizeBytes: number,
+    blocks: readonly number[],
+    known: TaggedBlocks,
+  ): Promise<TaggedBlocks & { readonly hashedBlocks: number }>
   /**
    * Hashes whole small files by name in the directory `directoryFd` (a held O_PATH descriptor), without following symlinks and without changing
    * atimes. Answers 32 bytes each and what became of each (errno ENOENT, ELOOP ... when it is not there or no regular

@@ -45,6 +45,35 @@ export function hashBlocks(memory: Memory, { fd, sizeBytes, first, count, taggin
   return { hashes: hashes as Uint8Array, tags, hashedBlocks }
 }
 
+export interface HashSomeTask {
+  readonly fd: number
+  readonly sizeBytes: number
+  readonly blocks: Float64Array
+  readonly tagging: Tagging
+}
+
+/** `BlockPool.rehashSome`. */
+export function hashSome(memory: Memory, { fd, sizeBytes, blocks, tagging }: HashSomeTask) {
+  const blockBytes = blockBytesOf(sizeBytes)
+  const runs = DataRuns.of(fd, sizeBytes)
+  const sums = new BlockSums(memory, blocks.length, tagging)
+  const buffer = memory.buffer(blockBytes)
+  for (const block of blocks) {
+    const start = block * blockBytes
+    const stop = Math.min(start + blockBytes, sizeBytes)
+    if (stop <= start) throw new SystemCallError('hashSome', `fd ${fd}`, 'EINVAL')
+    runs.seek(start)
+    if (runs.from >= stop) {
+      sums.addHole(stop - start)
+      continue
+    }
+    runs.read(buffer, start, stop)
+    sums.add(buffer.subarray(0, stop - start))
+  }
+  const { hashes, tags, hashedBlocks } = sums
+  return { hashes: hashes as Uint8Array, tags, hashedBlocks }
+}
+
 /** Where the blocks end that are read together: those that are data throughout, at least one. */
 function wholeBlocksUntil(start: number, dataEnd: number, blockBytes: number, end: number): number {
   const together = Math.min(start + READ_BYTES, dataEnd)

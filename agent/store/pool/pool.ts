@@ -33,6 +33,12 @@ export function openBlockPool(options: PoolOptions, entry: URL = new URL('./work
       const { hashes, tags, hashedBlocks } = await threads.run('hashBlocks', task, [])
       return { hashes: asBuffer(hashes), tags: asBuffer(tags), hashedBlocks }
     },
+    rehashSome: async (fd, sizeBytes, blocks, given) => {
+      const known = { hashes: ownCopy(given.hashes), tags: ownCopy(given.tags) }
+      const task = { fd, sizeBytes, blocks: Float64Array.from(blocks), tagging: { key, known } }
+      const { hashes, tags, hashedBlocks } = await threads.run('hashSome', task, [])
+      return { hashes: asBuffer(hashes), tags: asBuffer(tags), hashedBlocks }
+    },
     hashFiles: async (directoryFd, names, sizes) => {
       const { hashes, outcomes } = await threads.run('hashFiles', { directoryFd, names, sizes }, [])
       return { hashes: asBuffer(hashes), outcomes }

@@ -1,6 +1,6 @@
 import { copyRanges } from './copy-ranges.ts'
 import { createFiles } from './create-files.ts'
-import { hashBlocks } from './hash-blocks.ts'
+import { hashBlocks, hashSome } from './hash-blocks.ts'
 import { hashFiles, readFiles } from './small-files.ts'
 import { spoolBlocks, spoolFiles } from './spooling.ts'
 import { writeBlocks } from './write-blocks.ts'
@@ -8,6 +8,7 @@ import { writeBlocks } from './write-blocks.ts'
 /** What a thread can be asked to do, by name. */
 export const TASKS = {
   hashBlocks,
+  hashSome,
   hashFiles,
   readFiles,
   createFiles,

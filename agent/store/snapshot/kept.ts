@@ -104,6 +104,12 @@ export async function dropKept(directory: string, kind: KeptKind): Promise<void>
   for (const part of PARTS) await rm(partPath(directory, kind, part), { force: true })
 }
 
+/** What was seen of the tree's inodes counts no more: each file is read at the next look. Durable on return. */
+export async function dropSeen(directory: string): Promise<void> {
+  for (const kind of ['last', 'live'] as const) await rm(partPath(directory, kind, 'seen'), { force: true })
+  await syncDirectory(directory)
+}
+
 /**
  * Loads what is kept; knows nothing where there is nothing or it is damaged: it only saves work. From before a reboot nothing is taken to be
  * as it was seen: every file is read, and the tags of its blocks tell what need not be hashed.

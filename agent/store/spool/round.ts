@@ -1,9 +1,11 @@
 import { closeSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FaultPoint } from '../../fault-point.ts'
-import { changed } from '../capture/refusals.ts'
+import { changed, changesMissed } from '../capture/refusals.ts'
 import { type Scan, scanTree } from '../capture/scan.ts'
+import type { TreeChanges } from '../capture/tree-changes.ts'
 import type { Capture } from '../contract.ts'
 import { orDiskFull } from '../copies/space.ts'
 import { openRoot } from '../inode/directory.ts'
@@ -11,6 +13,7 @@ import { Mirror } from '../inode/mirror.ts'
 import type { Layout } from '../layout.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import { type KeptTree, loadLast } from '../snapshot/kept.ts'
+import type { Cursor } from '../tracker/contract.ts'
 import { affordable } from './budget.ts'
 import { Making } from './making.ts'
 import type { Mismatches } from './mismatches.ts'
@@ -18,6 +21,10 @@ import { NeedsFinder } from './needs.ts'
 
 /** Each time only what is still missed is copied once more: it is next to nothing the second time. */
 const CORRECTIONS_MAX = 4
+/** Of what is said not to have changed, so many blocks are read in each round: a few milliseconds of work. */
+const AUDIT_BLOCKS = 64
+/** Longer than a program that can go on waits for a processor. */
+const LATE_EVENT_MS = 2_000
 
 export interface SpoolParts {
   readonly layout: Layout
@@ -25,12 +32,26 @@ export interface SpoolParts {
   readonly volume: string
   readonly pool: BlockPool
   readonly faultPoint: FaultPoint
+  readonly changes: TreeChanges
+}
+
+/** `quiet`: TREE_CHANGED when the tree is not; `marked`: see WalkOptions. */
+type Look = Readonly<Record<'quiet' | 'marked', boolean>>
+
+/** What a round found while the tree is in use. */
+export interface LiveRound {
+  readonly scan: Scan
+  readonly bytesSpooled: number
+  /** Null: what changed was known by the tracker; else why changed files had to be read whole. */
+  readonly scanned: string | null
 }
 
 /** What the last round captured. */
 export interface Captured {
   readonly tree: KeptTree
   readonly capture: Capture
+  /** As of which it is exact, see TreeChanges. */
+  readonly mark: Cursor
 }
 
 /** A checkpoint in the making: the rounds after each other, each knowing what those before it have seen and copied. */
@@ -47,6 +68,8 @@ export class Rounds implements AsyncDisposable {
   /** The tree as the newest round saw it. */
   #tree: KeptTree | null = null
   #tickNs: bigint | null = null
+  /** As of which the newest look is exact. */
+  #mark: Cursor = 0
   #scans = 0
 
   /** `directory` is where the spool is made; it must not be there. */
@@ -66,29 +89,48 @@ export class Rounds implements AsyncDisposable {
   }
 
   /** A round while the tree is in use. `sync` answers T, see capture/tick.ts. */
-  async live(sync: () => Promise<bigint>, signal: AbortSignal): Promise<{ scan: Scan; bytesSpooled: number }> {
+  async live(sync: () => Promise<bigint>, signal: AbortSignal): Promise<LiveRound> {
+    const { changes } = this.#parts
     this.captured = null
-    const scan = await this.#look(false, await sync(), signal)
+    const scanned = changes.reasonAgainst(this.#tree ?? this.base)
+    const scan = await this.#lookMarked(false, sync, signal)
     const { bytesSpooled } = await this.#spool(scan, signal)
+    if (scan.manifest.hash === this.base?.manifest.hash) changes.knowLast(scan, this.#mark)
+    changes.watch(scan)
     // What is written out now need not be when everybody waits.
     this.#tickNs = await sync()
-    return { scan, bytesSpooled }
+    await this.#judge(scan)
+    return { scan, bytesSpooled, scanned }
   }
 
   /** The last round. `quiet`: TREE_CHANGED when the tree is not. */
   async last(kind: 'quiet' | 'live', sync: () => Promise<bigint>, signal: AbortSignal): Promise<Captured> {
     this.captured = null
     const quiet = kind === 'quiet'
-    // The T that the round before ended with will do: what is younger is read, and counts as not final. Nobody waits for the disk then.
-    const tickNs = quiet && this.#tickNs !== null ? this.#tickNs : await sync()
-    const scan = await this.#look(quiet, tickNs, signal)
+    const scan = await this.#lastLook(quiet, sync, signal)
     const { mismatches } = await this.#spool(scan, signal)
     if (quiet && mismatches.first >= 0) throw changed(this.#parts.volume, scan.manifest.path(mismatches.first))
     const tree = await this.#agreed(scan, mismatches, signal)
     const { hash, bytes, files } = tree.manifest
     const capture = { hash, bytes, files, filesRead: scan.filesRead, bytesRead: scan.bytesRead }
-    this.captured = { tree, capture }
+    this.captured = { tree, capture, mark: this.#mark }
     return this.captured
+  }
+
+  async #lastLook(quiet: boolean, sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
+    if (!quiet || this.#tickNs === null) return await this.#lookMarked(quiet, sync, signal)
+    // The T that the round before ended with will do: what is younger is read, and counts as not final. Nobody waits for the disk then, and
+    // the tree stays exact as of the mark of that round.
+    this.#parts.changes.gather()
+    return await this.#look({ quiet, marked: false }, this.#tickNs, signal)
+  }
+
+  /** A look that makes the tree exact as of a new mark. */
+  async #lookMarked(quiet: boolean, sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
+    const mark = await this.#parts.changes.mark()
+    const tickNs = await sync()
+    this.#mark = mark
+    return await this.#look({ quiet, marked: true }, tickNs, signal)
   }
 
   /** The tree as it was copied. What one of several files with the same content was to be copied for may have been missed in that one alone. */
@@ -103,13 +145,28 @@ export class Rounds implements AsyncDisposable {
     return tree
   }
 
-  async #look(quiet: boolean, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
-    const { layout, volume, faultPoint } = this.#parts
-    const scan = await orDiskFull(layout.directory, volume, () => this.#scan(quiet, tickNs, signal))
+  async #look(how: Look, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
+    const { layout, volume, faultPoint, changes } = this.#parts
+    const scan = await orDiskFull(layout.directory, volume, () => this.#scan(how, tickNs, signal))
     await this.#follow(scan)
     faultPoint('spool-scanned')
     if (!scan.complete) throw signal.reason
+    changes.know(scan, this.#mark)
     return scan
+  }
+
+  /** A block that is not as it was has been written to after its changes were asked for, or the tracker has missed that. */
+  async #judge(scan: Scan): Promise<void> {
+    const { changes, volume } = this.#parts
+    const unknown = () => {
+      changes.gather()
+      return scan.suspects.find((suspect) => !changes.isKnown(scan, suspect.ino, suspect))
+    }
+    if (scan.suspects.length === 0 || unknown() === undefined) return
+    // A write(2) is seen before the kernel tells of it, and its program may not have been given the processor since.
+    await sleep(LATE_EVENT_MS)
+    const suspect = unknown()
+    if (suspect !== undefined) throw changesMissed(volume, suspect)
   }
 
   /** Copies what the spool lacks of a tree. */
@@ -121,13 +178,16 @@ export class Rounds implements AsyncDisposable {
     return { mismatches: await orDiskFull(layout.directory, volume, copy), bytesSpooled: chosen.bytes }
   }
 
-  async #scan(quiet: boolean, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
-    const { layout, volume, pool } = this.#parts
+  async #scan({ quiet, marked }: Look, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
+    const { layout, volume, pool, changes } = this.#parts
     const lists = this.#listsPath()
     const root = openRoot(layout.data)
     try {
       const known = { live: this.#tree, last: this.base }
-      return await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists })
+      const changed = (tree: KeptTree, ino: bigint) => changes.of(tree, ino)
+      const auditBlocks = quiet ? 0 : AUDIT_BLOCKS
+      const tracked = { changes: changed, marked, auditBlocks }
+      return await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists, ...tracked })
     } catch (error) {
       await rm(lists, { force: true })
       throw error

@@ -6,7 +6,7 @@ import type { Capture, LocalCopy, SpoolRound } from '../contract.ts'
 import { orDiskFull } from '../copies/space.ts'
 import type { TreeReader } from '../exchange.ts'
 import { removeIfThere } from '../inode/removal.ts'
-import { loadSnapshot } from '../snapshot/kept.ts'
+import { dropSeen, loadSnapshot } from '../snapshot/kept.ts'
 import { adoptSpool, loadIndex, makingDirectory, placeSpool, spoolDirectory } from './commit.ts'
 import { dataPath } from './making.ts'
 import { openSpoolReader } from './reader.ts'
@@ -47,10 +47,10 @@ export class Spool {
   /** See Store.spoolRound. */
   round(signal: AbortSignal): Promise<SpoolRound> {
     return this.#working(async (rounds) => {
-      const { scan, bytesSpooled } = await rounds.live(this.#options.sync, signal)
+      const { scan, bytesSpooled, scanned } = await rounds.live(this.#options.sync, signal)
       this.#options.faultPoint('spooled')
       const changed = scan.manifest.hash !== rounds.base?.manifest.hash
-      return { changed, bytesRead: scan.bytesRead, bytesSpooled }
+      return { changed, bytesRead: scan.bytesRead, bytesSpooled, scanned }
     })
   }
 
@@ -99,7 +99,17 @@ export class Spool {
     return this.#lane.run('', async () => {
       await this.close()
       this.#index = null
+      this.#options.changes.forget()
       await removeIfThere(this.#options.layout.spool)
+    })
+  }
+
+  /** What was seen of the tree counts no more: all of it is read at the next look. Durable on return. */
+  distrust(): Promise<void> {
+    return this.#lane.run('', async () => {
+      await this.close()
+      this.#options.changes.forget()
+      await dropSeen(this.#options.layout.directory)
     })
   }
 
@@ -112,17 +122,20 @@ export class Spool {
 
   /** Nothing differs, or the commit is repeated. What was seen of the tree is kept: nothing of it need be read again. */
   async #commitSame(checkpoint: Checkpoint): Promise<void> {
-    const { layout, update, faultPoint } = this.#options
+    const { layout, update, faultPoint, changes } = this.#options
+    const captured = this.#rounds?.captured ?? null
     await this.#lane.run('', async () => {
       await update({ checkpoint, epochSeen: checkpoint.epoch })
       await adoptSpool(layout, checkpoint.hash, faultPoint)
     })
+    if (captured !== null && captured.capture.hash === checkpoint.hash) changes.knowLast(captured.tree, captured.mark)
   }
 
   async #commitNew(checkpoint: Checkpoint): Promise<void> {
-    const { layout, update, faultPoint } = this.#options
+    const { layout, update, faultPoint, changes } = this.#options
     const rounds = this.#rounds
-    if (rounds === null) throw new TypeError('nothing was captured')
+    const captured = rounds?.captured ?? null
+    if (rounds === null || captured === null) throw new TypeError('nothing was captured')
     await placeSpool(layout, rounds, faultPoint)
     await this.#lane.run('', async () => {
       await update({ checkpoint, epochSeen: checkpoint.epoch })
@@ -131,6 +144,8 @@ export class Spool {
       this.#index = { hash: checkpoint.hash, index: rounds.making.index }
       await adoptSpool(layout, checkpoint.hash, faultPoint)
     })
+    changes.knowLast(captured.tree, captured.mark)
+    changes.watch(captured.tree)
   }
 
   async #working<T>(work: (rounds: Rounds) => Promise<T>): Promise<T> {

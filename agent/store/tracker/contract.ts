@@ -1,11 +1,17 @@
 /** Numbers of cuts, 1, 2, 3 ...: a cut that came later has a greater one. Good for one tracker only, not for its successor after a restart. */
 export type Cursor = number
 
+/** Bytes of a file. */
+export interface ByteRange {
+  readonly offset: number
+  readonly length: number
+}
+
 /**
  * What was dirtied: sorted, disjoint ranges of bytes, each of them whole 64 KiB blocks (the last may reach beyond the end of the file). `all`: anything
  * in the file may have changed. null: the tracker cannot say, because it did not watch since then or has lost events: read everything.
  */
-export type FileChanges = readonly { readonly offset: number; readonly length: number }[] | 'all' | null
+export type FileChanges = readonly ByteRange[] | 'all' | null
 
 export interface TrackerStats {
   readonly watchedInodes: number

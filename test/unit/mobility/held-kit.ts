@@ -44,8 +44,7 @@ export class SpoolStore extends MemoryStore {
     const nth = this.rounds.filter((kind) => kind === 'round').length
     this.rounds.push('round')
     await this.#clock.sleep(this.roundsMs[Math.min(nth, this.roundsMs.length - 1)] ?? 0, new AbortController().signal)
-    const { changed } = await super.spoolRound(id)
-    return { changed, bytesRead: 100, bytesSpooled: Math.max(1, 100 - nth) }
+    return { ...(await super.spoolRound(id)), bytesRead: 100, bytesSpooled: Math.max(1, 100 - nth) }
   }
 
   override async spoolLast(id: string, kind: 'quiet' | 'live', signal: AbortSignal) {

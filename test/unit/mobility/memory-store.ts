@@ -9,6 +9,8 @@ export const hashOf = (tree: string) => `hash of ${tree}`
 
 /** One host's disk. It survives the host's agent: a new one may be started on it. */
 export class MemoryStore implements Store {
+  /** Why no tracker tells what changes; null: one does. */
+  scanned: string | null = 'the tree is in memory'
   readonly trees = new Map<string, string>()
   readonly inTrash = new Set<string>()
   readonly mountedIds = new Set<string>()
@@ -73,7 +75,7 @@ export class MemoryStore implements Store {
   async spoolRound(id: string): Promise<SpoolRound> {
     const tree = this.trees.get(id) ?? ''
     const changed = this.#require(id).checkpoint?.hash !== hashOf(tree)
-    return { changed, bytesRead: tree.length, bytesSpooled: changed ? tree.length : 0 }
+    return { changed, bytesRead: tree.length, bytesSpooled: changed ? tree.length : 0, scanned: this.scanned }
   }
 
   async spoolLast(id: string, _kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {

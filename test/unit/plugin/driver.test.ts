@@ -92,7 +92,7 @@ test('Get shows holder, containers, checkpoint, copies and move, each as one rea
         checkpoint: `epoch 2, seq 7, 42 files, 1.2 MB, ${at}`,
         copies: 'h1: current (2.7), h2: behind (2.6; not heard from for 34 s)',
         move: 'h1 to h2, running, 500 B of 120 MB, 3 of 10 files, 1.5 MB/s, about 12 s left',
-        options: 'uid=0 gid=0 mode=0755 copies=2 checkpoint=10s consistency=pause failover=auto on_isolation=pause',
+        options: 'uid=0 gid=0 mode=0755 copies=2 checkpoint=auto consistency=pause failover=auto on_isolation=pause',
         checkpoint_age: '4 s old on another host (2.7)',
         stale: 'the registry is out of reach; this is the last that was known',
       },
@@ -112,7 +112,15 @@ test('Get says what went wrong with a volume, a line for each, and nothing of th
   plugin.mobility.volumes.set('data', {
     ...made,
     holder: { ...holder, away: 'not heard from for 34 s' },
-    checkpointing: { state: 'fuzzy', ageSeconds: 60, pauseMs: 35.4, intervalMs: 40_000, error, failures: 3 },
+    checkpointing: {
+      state: 'fuzzy',
+      ageSeconds: 60,
+      pauseMs: 35.4,
+      intervalMs: 40_000,
+      error,
+      failures: 3,
+      scanned: 'the file system is btrfs',
+    },
     copies: [{ host: 'h2', address: '10.0.0.2', state: 'behind', epoch: 2, seq: 6, at, why: null }],
     fenced: ['db'],
     seizure: { from: 'h3', by: 'h1', at, epoch: 2, seq: 9, ageSeconds: 7 },
@@ -124,7 +132,7 @@ test('Get says what went wrong with a volume, a line for each, and nothing of th
   t.like(Status, {
     holder_away: 'not heard from for 34 s',
     checkpoint_age: 'no other host has the newest checkpoint: what was written since theirs is on h1 alone',
-    checkpoints: `every 40 s instead of 10 s (WHERRY_CHECKPOINT_SHARE), containers paused 35 ms for the last one, the last 3 tries failed: ${error}`,
+    checkpoints: `every 40 s instead of 10 s (WHERRY_CHECKPOINT_SHARE), containers paused 35 ms for the last one, files that changed are read whole (the file system is btrfs), the last 3 tries failed: ${error}`,
     consistency: 'live: in a checkpoint of a volume in use, files may be from different instants',
     taken_over: `by h1 from h3 at ${at}, at checkpoint 2.9, which was 7 s old: what was written later is missing`,
   })

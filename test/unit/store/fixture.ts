@@ -10,7 +10,7 @@ import type { Checkpoint } from '../../../agent/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import type { TreeStore } from '../../../agent/store/contract.ts'
 import type { TreeReader, TreeWriter, Want } from '../../../agent/store/exchange.ts'
-import { openStore } from '../../../agent/store/store.ts'
+import { openStore, type StoreOptions } from '../../../agent/store/store.ts'
 
 export const log = pino({ level: 'silent' })
 export const OPTIONS = DEFAULT_OPTIONS
@@ -36,9 +36,14 @@ export interface Host {
   readonly data: (id: string) => string
 }
 
-export async function host(t: ExecutionContext, stateDir?: string, faultPoint: FaultPoint = () => {}): Promise<Host> {
+export async function host(
+  t: ExecutionContext,
+  stateDir?: string,
+  faultPoint: FaultPoint = () => {},
+  more: Partial<StoreOptions> = {},
+): Promise<Host> {
   const state = stateDir ?? (await directory(t))
-  const options = { stateDir: state, mountRoot: join(state, 'mnt'), trashRetentionMs: 1000, log, faultPoint }
+  const options = { stateDir: state, mountRoot: join(state, 'mnt'), trashRetentionMs: 1000, log, faultPoint, ...more }
   const store = await openStore(options)
   t.teardown(() => store[Symbol.asyncDispose]())
   return { store, stateDir: state, data: (id) => join(state, 'volumes', id, 'data') }

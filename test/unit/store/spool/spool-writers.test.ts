@@ -3,14 +3,17 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
+import type { StoreOptions } from '../../../../agent/store/store.ts'
 import { FILE_SYSTEMS, type FileSystemKind, fileSystem } from '../file-systems.ts'
 import { calm, host, volume } from '../fixture.ts'
 import { Writer } from '../mmap/writer.ts'
+import { buildObject } from '../tracker/fixture.ts'
 import { Held } from './held.ts'
 
 /** Together 540; fewest where syncing takes longest. */
 const ROUNDS: Record<FileSystemKind, number> = { ext4: 220, xfs: 200, btrfs: 120 }
 const MIXED_ROUNDS = 30
+const TRACKED_ROUNDS = 120
 const BLOCK_BYTES = 64 * 1024
 /** Files of one block and of several: they are spooled in different ways. */
 const SIZES_BYTES = [BLOCK_BYTES, BLOCK_BYTES, BLOCK_BYTES, 4 * BLOCK_BYTES, 8 * BLOCK_BYTES]
@@ -24,15 +27,24 @@ for (const kind of FILE_SYSTEMS) {
 test('promise 5: no write of any other kind between two checkpoints is lost', (t) =>
   everyCheckpointIsExact(t, 'ext4', 'mixed', MIXED_ROUNDS))
 
+for (const kind of ['ext4', 'xfs'] as const) {
+  test(`promise 5: with the kernel telling what changes no write of any kind between two checkpoints is lost on ${kind}`, (t) =>
+    everyCheckpointIsExact(t, kind, 'mixed', TRACKED_ROUNDS, { trackerObject: buildObject() }))
+
+  test(`promise 5: with the kernel telling what changes no store through a mapping between two checkpoints is lost on ${kind}`, (t) =>
+    everyCheckpointIsExact(t, kind, 'mmap', TRACKED_ROUNDS, { trackerObject: buildObject() }))
+}
+
 /** In each round a program writes while the tree is spooled, is held for the last round, and goes on; a copy must get what the files held then. */
 async function everyCheckpointIsExact(
   t: ExecutionContext,
   kind: FileSystemKind,
   mode: 'mmap' | 'mixed',
   rounds: number,
+  more: Partial<StoreOptions> = {},
 ) {
   const root = fileSystem(t, kind)
-  const [one, two] = [await host(t, join(root, 'one')), await host(t, join(root, 'two'))]
+  const [one, two] = [await host(t, join(root, 'one'), undefined, more), await host(t, join(root, 'two'))]
   const it = await Held.begin(one, volume())
   const files = makeFiles(it.data)
   t.true((await it.copyTo(two, await it.take())).complete)
@@ -52,7 +64,8 @@ async function everyCheckpointIsExact(
       return t.fail(`round ${round}: a write is lost`)
     }
   }
-  t.pass()
+  const { scanned } = await one.store.spoolRound(it.volume.id, calm)
+  t.is(scanned === null, more.trackerObject !== undefined, scanned ?? 'tracked')
 }
 
 test('files that never stand still are in checkpoints without a pause as they were read', async (t) => {

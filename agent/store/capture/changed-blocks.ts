@@ -1,0 +1,114 @@
+import { randomInt } from 'node:crypto'
+import { blockBytesOf, blockCountOf, HASH_BYTES, sameHash } from '../blocks.ts'
+import type { BlockPool, TaggedBlocks } from '../pool/contract.ts'
+import { TAG_BYTES } from '../pool/tag.ts'
+import type { KeptTree } from '../snapshot/kept.ts'
+import type { ByteRange } from '../tracker/contract.ts'
+import type { Slots } from './slots.ts'
+
+/** Bytes that are hashed in one go: about 15 ms of a thread at most. */
+const CALL_BYTES = 4 * 1024 * 1024
+
+/**
+ * The blocks of a large file as they were, and which of them may be others by now: those that were written to, and all that its size may have touched. Reading
+ * just these makes the hashes and tags the file's again.
+ */
+export class ChangedBlocks implements TaggedBlocks {
+  readonly hashes: Buffer
+  readonly tags: Buffer
+  readonly blocks: readonly number[]
+  readonly #sizeBytes: number
+
+  /** `index` is the file's in the tree that knew it; it has `sizeBytes` now. null: what is known of it does not help. */
+  static async of(
+    tree: KeptTree,
+    index: number,
+    ranges: readonly ByteRange[],
+    sizeBytes: number,
+  ): Promise<ChangedBlocks | null> {
+    const formerBytes = tree.manifest.sizeBytes(index)
+    if (!tree.manifest.isLarge(index) || blockBytesOf(formerBytes) !== blockBytesOf(sizeBytes)) return null
+    const list = await tree.lists.list(index)
+    if (list === null) return null
+    return new ChangedBlocks(list, tree.lists.tagsNow(index), changedIn(ranges, formerBytes, sizeBytes), sizeBytes)
+  }
+
+  private constructor(list: Buffer, tags: Buffer | null, blocks: readonly number[], sizeBytes: number) {
+    const count = blockCountOf(sizeBytes)
+    this.hashes = Buffer.alloc(count * HASH_BYTES)
+    list.copy(this.hashes)
+    this.tags = Buffer.alloc(count * TAG_BYTES)
+    tags?.copy(this.tags)
+    this.blocks = blocks
+    this.#sizeBytes = sizeBytes
+  }
+
+  /** What has to be read. */
+  get bytes(): number {
+    return Math.min(this.blocks.length * blockBytesOf(this.#sizeBytes), this.#sizeBytes)
+  }
+
+  /** Reads them, some at a time, as far as `slots` are free. */
+  async rehash(fd: number, pool: BlockPool, slots: Slots): Promise<void> {
+    const perCall = Math.max(1, CALL_BYTES / blockBytesOf(this.#sizeBytes))
+    const calls: Promise<void>[] = []
+    for (let at = 0; at < this.blocks.length; at += perCall) {
+      await slots.take()
+      calls.push(this.#rehashSome(fd, pool, this.blocks.slice(at, at + perCall)).finally(() => slots.give()))
+    }
+    const results = await Promise.allSettled(calls)
+    for (const result of results) if (result.status === 'rejected') throw result.reason
+  }
+
+  /** Some of the other blocks, chosen by chance, that are not as they were although nobody knows of a write. */
+  async audit(fd: number, pool: BlockPool, most: number): Promise<number[]> {
+    const blocks = this.#sample(most)
+    const known = this.#known(blocks)
+    const { hashes } = await pool.rehashSome(fd, this.#sizeBytes, blocks, known)
+    return blocks.filter((_, nth) => !sameHash(hashes, known.hashes, nth))
+  }
+
+  #sample(most: number): number[] {
+    const count = blockCountOf(this.#sizeBytes)
+    const changed = new Set(this.blocks)
+    const chosen = new Set<number>()
+    for (let tries = 0; tries < most; tries++) {
+      const block = randomInt(count)
+      if (!changed.has(block)) chosen.add(block)
+    }
+    return [...chosen].sort((a, b) => a - b)
+  }
+
+  #known(blocks: readonly number[]): TaggedBlocks {
+    return { hashes: rowsOf(this.hashes, blocks, HASH_BYTES), tags: rowsOf(this.tags, blocks, TAG_BYTES) }
+  }
+
+  async #rehashSome(fd: number, pool: BlockPool, blocks: readonly number[]): Promise<void> {
+    const { hashes, tags } = await pool.rehashSome(fd, this.#sizeBytes, blocks, this.#known(blocks))
+    for (const [nth, block] of blocks.entries()) {
+      hashes.copy(this.hashes, block * HASH_BYTES, nth * HASH_BYTES, (nth + 1) * HASH_BYTES)
+      tags.copy(this.tags, block * TAG_BYTES, nth * TAG_BYTES, (nth + 1) * TAG_BYTES)
+    }
+  }
+}
+
+/** Ascending. Beyond the smaller of both sizes nothing is as it was, nor in the block in which it ends. */
+function changedIn(ranges: readonly ByteRange[], formerBytes: number, sizeBytes: number): number[] {
+  const blockBytes = blockBytesOf(sizeBytes)
+  const count = blockCountOf(sizeBytes)
+  const moved = formerBytes === sizeBytes ? [] : [{ offset: Math.min(formerBytes, sizeBytes), length: sizeBytes }]
+  const blocks: number[] = []
+  let next = 0
+  for (const { offset, length } of [...ranges, ...moved].sort((a, b) => a.offset - b.offset)) {
+    const end = Math.min(Math.ceil((offset + length) / blockBytes), count)
+    for (next = Math.max(next, Math.floor(offset / blockBytes)); next < end; next++) blocks.push(next)
+  }
+  return blocks
+}
+
+/** Rows of a table, one after the other. */
+function rowsOf(table: Buffer, rows: readonly number[], bytes: number): Buffer {
+  const found = Buffer.alloc(rows.length * bytes)
+  for (const [nth, row] of rows.entries()) table.copy(found, nth * bytes, row * bytes, (row + 1) * bytes)
+  return found
+}

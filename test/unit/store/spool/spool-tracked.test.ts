@@ -1,0 +1,117 @@
+import { randomBytes } from 'node:crypto'
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import type { StoreOptions } from '../../../../agent/store/store.ts'
+import { dropCached } from '../../../../agent/sys/files.ts'
+import { differences } from '../comparer.ts'
+import { fileSystem } from '../file-systems.ts'
+import { calm, type Host, host, volume } from '../fixture.ts'
+import { buildObject } from '../tracker/fixture.ts'
+import { Held } from './held.ts'
+
+const BLOCK_BYTES = 64 * 1024
+const FILE_BLOCKS = 256
+/** Each event is a page; the file has 4096 of them. */
+const DROP_EVERY = 10
+const AUDIT_ROUNDS_MAX = 40
+
+/** A held volume with a large file of which the tracker knows, and a copy of it. */
+async function tracked(t: ExecutionContext, more: Partial<StoreOptions> = {}) {
+  const root = fileSystem(t, 'ext4')
+  const one = await host(t, join(root, 'one'), undefined, { trackerObject: buildObject(), ...more })
+  const two = await host(t, join(root, 'two'))
+  const it = await Held.begin(one, volume())
+  writeFileSync(join(it.data, 'file'), randomBytes(FILE_BLOCKS * BLOCK_BYTES))
+  await next(it, two)
+  await next(it, two)
+  return { it, two, file: join(it.data, 'file') }
+}
+
+/** A checkpoint, brought to the copy; how much its first round read. */
+async function next(it: Held, two: Host) {
+  const { bytesRead, scanned } = await it.host.store.spoolRound(it.volume.id, calm)
+  const { complete } = await it.copyTo(two, await it.take())
+  return { bytesRead, scanned, complete }
+}
+
+/** The page cache is empty before: what is written in large pieces lies there in large pieces, and is dirtied by them. */
+function overwrite(file: string, bytes: number, at: number): void {
+  const fd = openSync(file, 'r+')
+  dropCached(fd)
+  writeSync(fd, randomBytes(bytes), 0, bytes, at)
+  closeSync(fd)
+}
+
+test('of a large file that changed only what was written to is read', async (t) => {
+  const { it, two, file } = await tracked(t)
+  overwrite(file, 10, 5 * BLOCK_BYTES)
+  overwrite(file, 10, 100 * BLOCK_BYTES - 5)
+  t.deepEqual(await next(it, two), { bytesRead: 3 * BLOCK_BYTES, scanned: null, complete: true })
+  t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
+  writeFileSync(file, randomBytes(1000), { flag: 'a' })
+  const { bytesRead } = await next(it, two)
+  t.true(bytesRead <= 4 * BLOCK_BYTES, `${bytesRead} bytes read of a file that grew`)
+  t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
+})
+
+test('what was cut off, replaced or renamed is read whole, and right', async (t) => {
+  const { it, two, file } = await tracked(t)
+  truncateSync(file, 100 * BLOCK_BYTES)
+  truncateSync(file, FILE_BLOCKS * BLOCK_BYTES)
+  await next(it, two)
+  t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
+  writeFileSync(`${file}.new`, randomBytes(FILE_BLOCKS * BLOCK_BYTES))
+  renameSync(`${file}.new`, file)
+  t.is((await next(it, two)).bytesRead, FILE_BLOCKS * BLOCK_BYTES)
+  t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
+})
+
+test('a release reads only what was written to since the last checkpoint', async (t) => {
+  const { it, two, file } = await tracked(t)
+  overwrite(file, 10, 5 * BLOCK_BYTES)
+  const { bytesRead } = await it.host.store.capture(it.volume.id, 'quiet', calm)
+  t.is(bytesRead, BLOCK_BYTES)
+  t.truthy(two)
+})
+
+test('without a tracker, and in the first round with one, it is said why changed files are read whole', async (t) => {
+  const plain = await Held.begin(await host(t), volume())
+  t.regex((await plain.host.store.spoolRound(plain.volume.id, calm)).scanned ?? '', /no tracker/)
+  const onMemory = await host(t, undefined, undefined, { trackerObject: '/nowhere' })
+  const other = await Held.begin(onMemory, volume())
+  t.regex((await other.host.store.spoolRound(other.volume.id, calm)).scanned ?? '', /not built|file system/)
+  const root = fileSystem(t, 'ext4')
+  const first = await Held.begin(await host(t, root, undefined, { trackerObject: buildObject() }), volume())
+  t.regex((await first.host.store.spoolRound(first.volume.id, calm)).scanned ?? '', /not watched this volume/)
+})
+
+test('promise 5: a tracker that misses changes is found by the audit, and the next checkpoint has all that it missed', async (t) => {
+  const { it, two, file } = await tracked(t, { dropEvery: DROP_EVERY })
+  const missed = async () => {
+    for (let round = 0; round < AUDIT_ROUNDS_MAX; round++) {
+      for (let nth = 0; nth < FILE_BLOCKS; nth += 2) overwrite(file, 10, nth * BLOCK_BYTES)
+      await next(it, two)
+    }
+  }
+  const error = await t.throwsAsync(missed(), { code: 'CHANGES_MISSED' })
+  t.regex(error?.message ?? '', /of "file" in volume data/)
+  t.false(
+    existsSync(join(it.host.stateDir, 'volumes', it.volume.id, 'last.seen')),
+    'after a restart nothing is believed either',
+  )
+  const { bytesRead, scanned, complete } = await next(it, two)
+  t.is(bytesRead, FILE_BLOCKS * BLOCK_BYTES)
+  t.regex(scanned ?? '', /did not tell/)
+  t.true(complete)
+  t.true(readFileSync(file).equals(readFileSync(join(two.data(it.volume.id), 'file'))))
+})

@@ -61,6 +61,7 @@ async function look(
   const known = await loadKnown(layout.directory)
   await changes?.mark()
   const tickNs = await orDiskFull(layout.directory, volume, sync)
+  changes?.gather()
   const root = openRoot(layout.data)
   try {
     const lists = scannedListsPath(layout.directory)

@@ -10,7 +10,7 @@ import { type BytePath, joinPath, printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
 import { hashOfList } from '../snapshot/lists.ts'
-import type { ByteRange } from '../tracker/contract.ts'
+import type { FileChanges } from '../tracker/contract.ts'
 import { ChangedBlocks } from './changed-blocks.ts'
 import { Slots } from './slots.ts'
 import type { SnapshotBuilder } from './snapshot-builder.ts'
@@ -49,8 +49,8 @@ export interface Unread {
 export interface Former {
   readonly tree: KeptTree
   readonly index: number
-  /** All that was written to since; null: it can be anything. */
-  readonly ranges: readonly ByteRange[] | null
+  /** What was written to since. */
+  readonly changes: FileChanges
   readonly ino: bigint
 }
 
@@ -220,11 +220,11 @@ export class FileReading {
   async #hashChanged(fd: number, file: UnreadLarge): Promise<Buffer | null> {
     const { listOffset, former } = file
     const { sizeBytes } = file.state
-    if (former === null || former.ranges === null) return null
+    if (former === null || former.changes === null || former.changes === 'all') return null
     // Another file may have taken its name since it was described.
     statAt(fd, '', this.#stat)
     if (this.#stat.ino !== former.ino) return null
-    const changed = await ChangedBlocks.of(former.tree, former.index, former.ranges, sizeBytes)
+    const changed = await ChangedBlocks.of(former.tree, former.index, former.changes, sizeBytes)
     if (changed === null) return null
     if (this.#options.marked && changed.blocks.length > 0) await cleanPages(fd)
     await changed.rehash(fd, this.#options.pool, this.#tasks)

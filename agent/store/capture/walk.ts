@@ -185,9 +185,11 @@ export class Walk {
     for (const cursor of this.#cursors) {
       const index = cursor.find(depth, name)
       if (index < 0) continue
-      const { lists } = cursor.tree
-      if (cursor.proves(index, this.#stat)) {
-        const list = await lists.list(index)
+      const found = this.#former(cursor.tree, index)
+      // Whoever knows of a write is right, whatever the ctime says.
+      const isKnownWritten = found.changes === 'all' || (found.changes?.length ?? 0) > 0
+      if (!isKnownWritten && cursor.proves(index, this.#stat)) {
+        const list = await cursor.tree.lists.list(index)
         // Without its list a file would be sent whole after the smallest change: reading it costs less.
         if (list !== null) {
           this.#firstName(this.#out.count)
@@ -195,8 +197,7 @@ export class Walk {
           return
         }
       }
-      const found = this.#former(cursor.tree, index)
-      if (former === null || (former.ranges === null && found.ranges !== null)) former = found
+      if (former === null || !Array.isArray(former.changes)) former = found
     }
     try {
       await this.#anew(place, name, depth, former)
@@ -208,8 +209,8 @@ export class Walk {
   /** A large file as it is in a kept tree. What is known of another inode says nothing about this one. */
   #former(tree: KeptTree, index: number): Former {
     const { ino } = this.#stat
-    const known = tree.seen.ino(index) === ino ? (this.#options.changes?.(tree, ino) ?? null) : null
-    return { tree, index, ranges: known === 'all' ? null : known, ino }
+    const changes = tree.seen.ino(index) === ino ? (this.#options.changes?.(tree, ino) ?? null) : null
+    return { tree, index, changes, ino }
   }
 
   /** Describes an entry that is new, or may have changed. `former`: a large file as it was. */

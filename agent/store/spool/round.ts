@@ -130,6 +130,8 @@ export class Rounds implements AsyncDisposable {
     const mark = await this.#parts.changes.mark()
     const tickNs = await sync()
     this.#mark = mark
+    // A ctime below T says that nothing is to come, so all that had such a ctime must be known of by now.
+    this.#parts.changes.gather()
     return await this.#look({ quiet, marked: true }, tickNs, signal)
   }
 

@@ -75,6 +75,48 @@ test('with checkpoint=off nothing is read and nothing is paused', async (t) => {
   kit.stop()
 })
 
+test('checkpoint=auto: every 2 s where the kernel tells what changes, every 10 s where not, and people are told why', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { store, containers } = kit.host('h1')
+  containers.run('c1')
+  store.scanned = null
+  kit.write('ab')
+  await kit.clock.advance(11_000)
+  const seen = store.rounds.length
+  t.like(await view(kit), { intervalMs: 2_000, scanned: null })
+  for (const tree of ['abc', 'abcd', 'abcde']) {
+    kit.write(tree)
+    await kit.clock.advance(2_500)
+  }
+  t.true(store.rounds.length - seen >= 6, 'a round and a last round each time')
+  store.scanned = 'events were lost'
+  kit.write('abcdef')
+  await kit.clock.advance(2_500)
+  t.like(await view(kit), { intervalMs: 10_000, scanned: 'events were lost' })
+  kit.stop()
+})
+
+test('promise 5: when changes were missed, the copies count as behind until they have a checkpoint of all, which is taken at once', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { store, containers } = kit.host('h1')
+  containers.run('c1')
+  kit.write('ab')
+  await kit.clock.advance(11_000)
+  t.is((await kit.record()).copies.h2?.state, 'current')
+  const states: (string | undefined)[] = []
+  store.roundFails = async () => {
+    states.push((await kit.record()).copies.h2?.state)
+    if (states.length === 1) throw new WherryError('CHANGES_MISSED', 'missed')
+  }
+  kit.write('abc')
+  await kit.clock.advance(10_500)
+  t.deepEqual(states, ['current', 'behind'])
+  t.like((await kit.record()).copies.h2, { state: 'current', seq: 3 })
+  t.is((await kit.record()).last?.hash, hashOf('abc'))
+  t.is((await view(kit)).failures, 0)
+  kit.stop()
+})
+
 test('with consistency=live nothing is paused, and people are told', async (t) => {
   const kit = await HeldKit.start(2, { consistency: 'live' })
   kit.host('h1').containers.run('c1')

@@ -35,6 +35,8 @@ export class SpoolStore extends MemoryStore {
   deaf = false
   readonly #clock: VirtualClock
 
+  /** Called in each round: what it throws, the round does. */
+  roundFails: () => Promise<void> = async () => undefined
   constructor(clock: VirtualClock) {
     super(clock)
     this.#clock = clock
@@ -44,6 +46,7 @@ export class SpoolStore extends MemoryStore {
     const nth = this.rounds.filter((kind) => kind === 'round').length
     this.rounds.push('round')
     await this.#clock.sleep(this.roundsMs[Math.min(nth, this.roundsMs.length - 1)] ?? 0, new AbortController().signal)
+    await this.roundFails()
     return { ...(await super.spoolRound(id)), bytesRead: 100, bytesSpooled: Math.max(1, 100 - nth) }
   }
 

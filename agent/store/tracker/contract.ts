@@ -26,7 +26,7 @@ export interface TrackerStats {
 }
 
 /**
- * Knows which blocks of watched files changed, by the kernel's word. For one file system, whatever it is mounted on. docs/tracking.md has the order
+ * Knows which blocks of watched files changed, by the kernel's word. Nothing of it throws: when the kernel fails it, it stops (see `failure`) and says null. For one file system, whatever it is mounted on. docs/tracking.md has the order
  * of calls that makes an answer right, and what a size that differs means.
  */
 export interface Tracker extends Disposable {

@@ -19,6 +19,7 @@ typedef long long s64;
 #define MAP_ARRAY 2
 #define MAP_LRU_HASH 9
 #define NO_PREALLOC 1
+#define BPF_EXIST 2
 static void *(*const lookup)(void *map, const void *key) = (void *)1;
 static long (*const update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static long (*const take_away)(void *map, const void *key) = (void *)3;
@@ -349,13 +350,15 @@ int xfs_on_truncate(u64 *context)
 {
 	struct inode *inode = &((struct xfs_inode *)context[0])->i_vnode;
 	u64 number = inode->i_ino;
+	u32 none = 0;
 	u32 *state;
 	if (inode->i_sb->s_dev != settings.device)
 		return 0;
 	state = lookup(&watched, &number);
 	if (!state || *state != XFS_SETATTR)
 		return 0;
-	*state = 0;
+	/* By its key: what the pointer leads to may be another inode's by now, if this one was given up. Failing costs a false "all". */
+	update(&watched, &number, &none, BPF_EXIST);
 	return mark_whole(inode, BY_TRUNCATE);
 }
 

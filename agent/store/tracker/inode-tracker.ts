@@ -21,29 +21,30 @@ export class InodeTracker implements Tracker {
   }
 
   watch(owner: string, inodes: Iterable<bigint>): void {
-    if (this.#failure !== null) return
-    const { fresh, given } = this.#log.want(owner, new Set(inodes))
-    this.#kernel.remove(given)
-    const room = this.#kernel.add(fresh)
-    this.#refusedInodes += fresh.length - room
-    this.#log.added(owner, fresh.slice(0, room))
+    this.#ask(() => {
+      const { fresh, given } = this.#log.want(owner, new Set(inodes))
+      this.#kernel.remove(given)
+      const room = this.#kernel.add(fresh)
+      this.#refusedInodes += fresh.length - room
+      this.#log.added(owner, fresh.slice(0, room))
+    })
   }
 
   unwatch(owner: string): void {
-    if (this.#failure === null) this.#kernel.remove(this.#log.forget(owner))
+    this.#ask(() => this.#kernel.remove(this.#log.forget(owner)))
   }
 
   cut(): Cursor {
     const cursor = this.#log.nextCut()
-    if (this.#failure !== null) return cursor
-    this.#drainedBlocks += this.#kernel.drain((inode, block) => this.#log.note(inode, block))
-    // Asked last: an event that was lost before the drain ended may be missing in it.
-    const lost = this.#kernel.lost()
-    if (lost !== this.#lostBefore) {
+    this.#ask(() => {
+      this.#drainedBlocks += this.#kernel.drain((inode, block) => this.#log.note(inode, block))
+      // Asked last: an event that was lost before the drain ended may be missing in it.
+      const lost = this.#kernel.lost()
+      if (lost === this.#lostBefore) return
       this.#losses += 1
       this.#lostBefore = lost
       this.#log.lose()
-    }
+    })
     return cursor
   }
 
@@ -77,6 +78,16 @@ export class InodeTracker implements Tracker {
     if (this.#failure !== null) return
     this.#failure = reason
     this.#kernel[Symbol.dispose]()
+  }
+
+  /** A call to the kernel that fails half-way leaves nobody knowing what it did: that is the end of the tracker, not of the caller. */
+  #ask(call: () => void): void {
+    if (this.#failure !== null) return
+    try {
+      call()
+    } catch (error) {
+      this.disable(`The kernel's part failed: ${(error as Error).message}`)
+    }
   }
 
   [Symbol.dispose](): void {

@@ -40,6 +40,8 @@ export interface KernelSettings {
   readonly dropEvery: number
   /** For tests: room for fewer blocks than DIRTY_BLOCKS_MAX. */
   readonly dirtyBlocksMax?: number
+  /** For tests: a program that is left out, to show that it is needed. */
+  readonly without?: string
   /** Whether the kernel has a function of that name. */
   readonly has: (name: string) => boolean
 }
@@ -64,7 +66,8 @@ export function openKernelPart(objectPath: string, settings: KernelSettings): Ke
   }
 }
 
-function isWanted(program: string, { fileSystem, has }: KernelSettings): boolean {
+function isWanted(program: string, { fileSystem, has, without }: KernelSettings): boolean {
+  if (program === without) return false
   if (program === 'xfs_on_exchange' && !has('xfs_exchange_range')) return false
   const [, only] = /^(ext4|xfs)_/.exec(program) ?? []
   return only === undefined || only === fileSystem

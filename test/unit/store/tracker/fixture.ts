@@ -16,20 +16,29 @@ export function buildObject(): string {
   return OBJECT
 }
 
-/** A file system with a directory that is mounted twice, and a tracker on it. */
-export function openTracked(
+/** A file system with a directory that is mounted twice. */
+export function mountTwice(
   t: ExecutionContext,
   kind: 'ext4' | 'xfs',
-  options: { readonly dropEvery?: number } = {},
-): { readonly tracker: Tracker; readonly directory: string; readonly other: string; readonly root: string } {
+): { readonly directory: string; readonly other: string; readonly root: string } {
   const root = fileSystem(t, kind, { inMemory: true })
   const [directory, other] = [join(root, 'tree'), join(root, 'other')]
   mkdirSync(directory)
   mkdirSync(other)
   execFileSync('mount', ['--bind', directory, other])
-  const tracker = mustOpen(root, options)
+  return { directory, other, root }
+}
+
+/** The same with a tracker on it. */
+export function openTracked(
+  t: ExecutionContext,
+  kind: 'ext4' | 'xfs',
+  options: { readonly dropEvery?: number } = {},
+): ReturnType<typeof mountTwice> & { readonly tracker: Tracker } {
+  const mounted = mountTwice(t, kind)
+  const tracker = mustOpen(mounted.root, options)
   t.teardown(() => tracker[Symbol.dispose]())
-  return { tracker, directory, other, root }
+  return { ...mounted, tracker }
 }
 
 export function mustOpen(directory: string, options: { readonly dropEvery?: number } = {}): Tracker {

@@ -113,3 +113,19 @@ test('a tracker that was disabled says null to everything, says why, and lets th
   tracker[Symbol.dispose]()
   t.is(state.closed, 1)
 })
+
+test('a call that the kernel fails ends the tracker, not the caller', (t) => {
+  const { kernel, state } = pretend()
+  const failing = {
+    ...kernel,
+    drain: () => {
+      throw new Error('draining of dirty failed: EFAULT.')
+    },
+  }
+  const tracker = new InodeTracker(failing)
+  tracker.watch('v', [1n])
+  const first = tracker.cut()
+  t.is(tracker.failure, "The kernel's part failed: draining of dirty failed: EFAULT.")
+  t.is(tracker.changes(1n, first), null)
+  t.is(state.closed, 1)
+})

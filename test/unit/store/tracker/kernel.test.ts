@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { closeSync, fstatSync, fsyncSync, mkdirSync, openSync, statSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
@@ -7,11 +8,12 @@ import { openKernelPart } from '../../../../agent/store/tracker/kernel-part.ts'
 import { selfTest } from '../../../../agent/store/tracker/self-test.ts'
 import { openTracker } from '../../../../agent/store/tracker/tracker.ts'
 import { fileSystem } from '../file-systems.ts'
-import { buildObject, OBJECT, openTracked, scratchDirectory } from './fixture.ts'
+import { buildObject, mustOpen, OBJECT, openTracked, scratchDirectory } from './fixture.ts'
 import { tells } from './rounds.ts'
 
 const BLOCK = 65_536
-const HOLDER = new URL('holder.ts', import.meta.url).pathname
+const IN_FLIGHT = new URL('../../../fixtures/direct-in-flight.py', import.meta.url).pathname
+const TRACKER = new URL('../../../../agent/store/tracker/tracker.ts', import.meta.url).pathname
 
 function reasonFor(directory: string, object = buildObject()): string {
   const opened = openTracker(directory, object)
@@ -64,7 +66,7 @@ test.serial('CAP_SYS_ADMIN alone is enough; without it the kernel refuses, and t
   writeFileSync(join(root, 'tree/file'), 'x')
   const run = (capabilities: string) => {
     const set = `--bounding-set=-all${capabilities},+dac_override`
-    const opened = `import { openTracker } from ${JSON.stringify(HOLDER.replace(/test\/unit.*/, 'agent/store/tracker/tracker.ts'))}
+    const opened = `import { openTracker } from ${JSON.stringify(TRACKER)}
       const opened = openTracker(${JSON.stringify(root)}, ${JSON.stringify(OBJECT)})
       console.log('reason' in opened ? opened.reason : 'works'); process.exit()`
     const args = [set, process.execPath, '--input-type=module', '-e', opened]
@@ -158,6 +160,45 @@ test.serial('more changes than the kernel has room for count as lost, and then t
   t.deepEqual(tracker.changes(inode, losing), [{ offset: 5 * BLOCK, length: BLOCK }])
   closeSync(fd)
 })
+
+for (const kind of ['ext4', 'xfs'] as const) {
+  test.serial(`${kind}: a direct write that lands after a look at the file is told again`, async (t) => {
+    // A disk that stops when the file system is frozen that its image lies on.
+    const outer = fileSystem(t, 'ext4', { inMemory: true })
+    const [image, inner] = [join(outer, 'image'), join(outer, 'inner')]
+    mkdirSync(inner)
+    execFileSync('truncate', ['-s', '400M', image])
+    execFileSync(`mkfs.${kind}`, ['-q', kind === 'xfs' ? '-f' : '-F', image])
+    execFileSync('mount', ['-o', 'loop', image, inner])
+    const path = join(inner, 'file')
+    writeFileSync(path, Buffer.alloc(4 * BLOCK, 'x'))
+    execFileSync('sync', ['-f', path])
+    const inode = statSync(path, { bigint: true }).ino
+    using tracker = mustOpen(inner)
+    tracker.watch('v', [inode])
+    const before = tracker.cut()
+    execFileSync('fsfreeze', ['--freeze', outer])
+    let frozen = true
+    const thaw = () => {
+      if (frozen) execFileSync('fsfreeze', ['--unfreeze', outer])
+      frozen = false
+    }
+    try {
+      const writer = spawn('python3', [IN_FLIGHT, path, String(2 * BLOCK)], { stdio: ['ignore', 'pipe', 'inherit'] })
+      await once(writer.stdout, 'data')
+      const looking = tracker.cut()
+      t.deepEqual(tracker.changes(inode, before), [{ offset: 2 * BLOCK, length: BLOCK }])
+      const meanwhile = tracker.cut()
+      t.deepEqual(tracker.changes(inode, looking), [])
+      thaw()
+      await once(writer, 'exit')
+      tracker.cut()
+      t.deepEqual(tracker.changes(inode, meanwhile), [{ offset: 2 * BLOCK, length: BLOCK }])
+    } finally {
+      thaw()
+    }
+  })
+}
 
 test.serial('the self-test finds a program that sees nothing', (t) => {
   const root = fileSystem(t, 'ext4')

@@ -1,32 +1,30 @@
 import { mkdir } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import type { Logger } from 'pino'
 import { codeOf } from '../errors.ts'
 import { type FaultPoint, noFault } from '../fault-point.ts'
 import type { Checkpoint, VolumeOptions } from '../model.ts'
 import { Recycler } from '../recycler.ts'
 import { lockFile } from '../sys/files.ts'
 import { applyStaged } from './apply/application.ts'
-import { dropRehearsal } from './apply/rehearsal.ts'
 import { captureTree, lookAtTree } from './capture/capture.ts'
-import type { Tracking } from './capture/tree-changes.ts'
+import { openTracking, type TrackingOptions } from './capture/tracking.ts'
 import type { Capture, LocalCopy, SpoolRound, TreeStore, Verification } from './contract.ts'
 import { readRecord, requireRecord } from './copies/record.ts'
 import { Records } from './copies/records.ts'
 import { orDiskFull, spaceOf } from './copies/space.ts'
 import { emptyTrash, moveToTrash } from './copies/trash.ts'
-import { diverge, finishDiverging } from './diverged/diverging.ts'
+import { diverge } from './diverged/diverging.ts'
 import type { TreeReader, TreeWriter } from './exchange.ts'
 import { type Layout, layoutOf, trashDirectory, volumesDirectory } from './layout.ts'
 import { Mounting, openMountRoot } from './mounting.ts'
 import { OpenVolume, type SharedParts } from './open-volume.ts'
 import { openBlockPool } from './pool/pool.ts'
 import { tagKey } from './pool/tag-key.ts'
+import { recoverVolume } from './recovery.ts'
 import { copyRunning, inUse, locked, unfinished } from './refusals.ts'
 import { committed } from './stage/journal.ts'
 import { StageWriter } from './stage/writer.ts'
-import { openTracker } from './tracker/tracker.ts'
 import { Turns } from './turns.ts'
 import { scrub } from './verify/scrub.ts'
 
@@ -35,19 +33,13 @@ const POOL_THREADS_MAX = 4
 /** While one waits for the disk the other computes. */
 const POOL_THREADS_MIN = 2
 
-export interface StoreOptions {
-  readonly stateDir: string
+export interface StoreOptions extends TrackingOptions {
   readonly mountRoot: string
   readonly trashRetentionMs: number
-  readonly log: Logger
   /** Shared with whoever carries the data. */
   readonly memory?: Recycler
   /** Called at each step of a capture, a writer and an apply, for tests that stop there. */
   readonly faultPoint?: FaultPoint
-  /** The tracker's BPF program, compiled; null: changes of volumes in use are found by reading alone. */
-  readonly trackerObject?: string | null
-  /** As openTracker's, for tests. */
-  readonly dropEvery?: number
 }
 
 /**
@@ -66,13 +58,6 @@ export async function openStore(options: StoreOptions): Promise<TreeStore & Asyn
   const tracking = openTracking(options)
   const shared = { records, pool, memory, faultPoint: options.faultPoint ?? noFault, tracking }
   return new DiskStore(options, shared, new Mounting(await openMountRoot(options.mountRoot)), lock)
-}
-
-function openTracking({ stateDir, trackerObject = null, dropEvery = 0, log }: StoreOptions): Tracking {
-  if (trackerObject === null) return { reason: 'there is no tracker' }
-  const tracking = openTracker(stateDir, trackerObject, { dropEvery })
-  if ('reason' in tracking) log.info({ why: tracking.reason }, 'files that change in volumes in use are read whole')
-  return tracking
 }
 
 class DiskStore implements TreeStore, AsyncDisposable {
@@ -226,7 +211,8 @@ class DiskStore implements TreeStore, AsyncDisposable {
     await this.#shared.records.removeUnborn()
     for (const copy of (await this.copies()).copies) {
       try {
-        await this.#turns.run(copy.id, () => this.#recover(copy))
+        const free = () => this.#requireUnmounted(copy.id)
+        await this.#turns.run(copy.id, () => recoverVolume(this.#volume(copy.id), copy, free, this.#options.log))
       } catch (error) {
         // One damaged copy must not keep the others from starting; it stays `applying` and is not mounted.
         this.#options.log.error(
@@ -306,25 +292,6 @@ class DiskStore implements TreeStore, AsyncDisposable {
         .catch((err: unknown) =>
           this.#options.log.error({ err, id: copy.id }, 'what was seen of a tree could not be dropped'),
         )
-    }
-  }
-
-  async #recover(found: LocalCopy): Promise<void> {
-    const volume = this.#volume(found.id)
-    const copy = await finishDiverging(volume.divergingParts(), found)
-    await volume.spool(copy.name).recover(copy)
-    await dropRehearsal(volume.layout.directory)
-    const checkpoint = await committed(volume.layout)
-    const { log } = this.#options
-    const about = { volume: copy.name, id: copy.id }
-    if (checkpoint !== null) {
-      log.info({ ...about, epoch: checkpoint.epoch, seq: checkpoint.seq }, 'finishing an apply that was cut off')
-      await this.#requireUnmounted(copy.id)
-      await applyStaged(volume.applyParts(copy.name), checkpoint)
-    } else if (copy.applying) {
-      log.warn(about, 'the copy is between two checkpoints and must be filled again')
-    } else if (copy.damaged === null) {
-      await volume.stage(copy.name).dropApplied(copy.checkpoint)
     }
   }
 

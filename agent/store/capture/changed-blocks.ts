@@ -60,12 +60,14 @@ export class ChangedBlocks implements TaggedBlocks {
     for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 
-  /** Some of the other blocks, chosen by chance, that are not as they were although nobody knows of a write. */
-  async audit(fd: number, pool: BlockPool, most: number): Promise<number[]> {
+  /** Reads some of the other blocks, at most so many, chosen by chance; answers those that are not as they were although nobody knows of a write. */
+  async audit(fd: number, pool: BlockPool, most: number): Promise<ByteRange[]> {
     const blocks = this.#sample(most)
     const known = this.#known(blocks)
     const { hashes } = await pool.rehashSome(fd, this.#sizeBytes, blocks, known)
-    return blocks.filter((_, nth) => !sameHash(hashes, known.hashes, nth))
+    const length = blockBytesOf(this.#sizeBytes)
+    const wrong = blocks.filter((_, nth) => !sameHash(hashes, known.hashes, nth))
+    return wrong.map((block) => ({ offset: block * length, length }))
   }
 
   #sample(most: number): number[] {

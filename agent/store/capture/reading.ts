@@ -11,6 +11,7 @@ import type { BlockPool } from '../pool/contract.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
 import { hashOfList } from '../snapshot/lists.ts'
 import type { FileChanges } from '../tracker/contract.ts'
+import { Audit } from './audit.ts'
 import { ChangedBlocks } from './changed-blocks.ts'
 import { Slots } from './slots.ts'
 import type { SnapshotBuilder } from './snapshot-builder.ts'
@@ -24,8 +25,6 @@ const RANGE_BYTES = 16 * 1024 * 1024
 const TASKS_PER_THREAD = 2
 /** Open at once; a range of each keeps the threads busy. */
 const LARGE_FILES = 8
-/** A few of each file, so that many are looked at. */
-const AUDITED_OF_FILE = 4
 /** An outcome of the pool: the size is not what it was. */
 const OTHER_SIZE = 1
 
@@ -54,14 +53,6 @@ export interface Former {
   readonly ino: bigint
 }
 
-/** A block that is not as it was, although nobody was known to have written to it when it was read. */
-export interface Suspect {
-  readonly name: BytePath
-  readonly ino: bigint
-  readonly offset: number
-  readonly length: number
-}
-
 export interface UnreadLarge extends Unread {
   /** Where its list goes. */
   readonly listOffset: number
@@ -87,8 +78,7 @@ export class FileReading {
   bytesRead = 0
   /** Entries that could not be read any more and are to be left out. */
   readonly missing = new Set<number>()
-  readonly suspects: Suspect[] = []
-  #audited: number
+  readonly audit: Audit
   readonly #out: SnapshotBuilder
   readonly #options: ReadingOptions
   readonly #tasks: Slots
@@ -101,7 +91,7 @@ export class FileReading {
     this.#out = out
     this.#options = options
     this.#tasks = new Slots(options.pool.threads * TASKS_PER_THREAD)
-    this.#audited = options.auditBlocks
+    this.audit = new Audit(options.auditBlocks)
   }
 
   /** Has a small file read, soon. Answers a promise when the caller must wait because enough are under way. */
@@ -229,19 +219,9 @@ export class FileReading {
     if (this.#options.marked && changed.blocks.length > 0) await cleanPages(fd)
     await changed.rehash(fd, this.#options.pool, this.#tasks)
     this.bytesRead += changed.bytes
-    await this.#audit(fd, file, changed)
+    await this.audit.look(fd, this.#options.pool, file.name, former.ino, changed)
     this.#out.writeBlocks(listOffset, sizeBytes, 0, changed)
     return hashOfList(changed.hashes)
-  }
-
-  /** Reads some of what is said not to have changed. */
-  async #audit(fd: number, { name, former, state }: UnreadLarge, changed: ChangedBlocks): Promise<void> {
-    const most = Math.min(AUDITED_OF_FILE, this.#audited)
-    if (former === null || most === 0) return
-    this.#audited -= most
-    const blockBytes = blockBytesOf(state.sizeBytes)
-    for (const block of await changed.audit(fd, this.#options.pool, most))
-      this.suspects.push({ name, ino: former.ino, offset: block * blockBytes, length: blockBytes })
   }
 
   /** Hash of a large file's list, which is written on the way; null when the signal aborted. */

@@ -1,7 +1,7 @@
 import type { ListFile } from '../snapshot/lists.ts'
 import type { SeenTable } from '../snapshot/seen.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
-import type { Suspect } from './reading.ts'
+import type { Suspect } from './audit.ts'
 import { SnapshotBuilder } from './snapshot-builder.ts'
 import { Walk, type WalkOptions } from './walk.ts'
 
@@ -31,6 +31,6 @@ export async function scanTree(root: number, options: ScanOptions): Promise<Scan
   using out = new SnapshotBuilder(options.known?.live ?? options.known?.last ?? null, options.lists)
   const walk = new Walk(root, options, out)
   const complete = await walk.run(root)
-  const { filesRead, bytesRead, missing, suspects } = walk.reading
-  return { ...(await out.finish(missing)), filesRead, bytesRead, complete, suspects }
+  const { filesRead, bytesRead, missing, audit } = walk.reading
+  return { ...(await out.finish(missing)), filesRead, bytesRead, complete, suspects: audit.suspects }
 }

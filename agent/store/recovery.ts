@@ -1,0 +1,33 @@
+import type { Logger } from 'pino'
+import { applyStaged } from './apply/application.ts'
+import { dropRehearsal } from './apply/rehearsal.ts'
+import type { LocalCopy } from './contract.ts'
+import { finishDiverging } from './diverged/diverging.ts'
+import type { OpenVolume } from './open-volume.ts'
+import { committed } from './stage/journal.ts'
+
+/**
+ * Finishes what a crash has cut off of one volume, see Store.recover. `found` is its record as it was read; `requireUnmounted` rejects while the tree is mounted, when it must not be
+ * changed. May be repeated.
+ */
+export async function recoverVolume(
+  volume: OpenVolume,
+  found: LocalCopy,
+  requireUnmounted: () => Promise<void>,
+  log: Logger,
+): Promise<void> {
+  const copy = await finishDiverging(volume.divergingParts(), found)
+  await volume.spool(copy.name).recover(copy)
+  await dropRehearsal(volume.layout.directory)
+  const checkpoint = await committed(volume.layout)
+  const about = { volume: copy.name, id: copy.id }
+  if (checkpoint !== null) {
+    log.info({ ...about, epoch: checkpoint.epoch, seq: checkpoint.seq }, 'finishing an apply that was cut off')
+    await requireUnmounted()
+    await applyStaged(volume.applyParts(copy.name), checkpoint)
+  } else if (copy.applying) {
+    log.warn(about, 'the copy is between two checkpoints and must be filled again')
+  } else if (copy.damaged === null) {
+    await volume.stage(copy.name).dropApplied(copy.checkpoint)
+  }
+}

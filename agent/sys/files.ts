@@ -11,6 +11,8 @@ const FALLOC_FL_ZERO_RANGE = 16
 const SYNC_FILE_RANGE_WAIT_BEFORE = 1
 const SYNC_FILE_RANGE_WRITE = 2
 const SYNC_FILE_RANGE_WAIT_AFTER = 4
+const POSIX_FADV_RANDOM = 1
+const POSIX_FADV_WILLNEED = 3
 const POSIX_FADV_DONTNEED = 4
 /** Other file systems, kinds of files, or none that the kernel can copy between. */
 const UNCOPYABLE: ReadonlySet<string> = new Set(['EXDEV', 'EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
@@ -71,6 +73,19 @@ export function startWriteback(fd: number, offset: number, length: number): void
 export async function cleanPages(fd: number): Promise<void> {
   const flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
   await callAsync('sync_file_range', `fd ${fd}`, fd, 0, 0, flags)
+}
+
+/**
+ * From now on what is read through this open file enters the page cache page by page, and not in the large folios that reading ahead makes (posix_fadvise(2);
+ * page_cache_sync_ra and force_page_cache_ra in mm/readahead.c, where the size of a folio grows with reading ahead only). Nothing is read ahead but what `willRead` names.
+ */
+export function readByPages(fd: number): void {
+  callNow('posix_fadvise', `fd ${fd}`, fd, 0, 0, POSIX_FADV_RANDOM)
+}
+
+/** Starts reading a range of an open file into the page cache and does not wait for the data (posix_fadvise(2)). */
+export async function willRead(fd: number, offset: number, length: number): Promise<void> {
+  await callAsync('posix_fadvise', `fd ${fd}`, fd, offset, length, POSIX_FADV_WILLNEED)
 }
 
 /** Forgets what the page cache has of an open file, but for what is not written out yet: the next read asks the disk (posix_fadvise(2)). */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { closeSync } from 'node:fs'
 import { errnoName, failureOf, SystemCallError } from '../../sys/failure.ts'
-import { cleanPages } from '../../sys/files.ts'
+import { cleanPages, readByPages, willRead } from '../../sys/files.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
 import { type HeldDirectory, openFile } from '../inode/directory.ts'
@@ -192,7 +192,7 @@ export class FileReading {
       const hashing = async () => {
         const known = await this.#hashChanged(fd, file)
         if (known !== null) return known
-        if (this.#options.marked) await cleanPages(fd)
+        if (this.#options.marked) await prepare(fd)
         this.bytesRead += Math.min(file.state.sizeBytes, allocatedBytes)
         return await this.#hashRanges(fd, file)
       }
@@ -251,6 +251,7 @@ export class FileReading {
     const ranges: Promise<void>[] = []
     for (let first = 0; first < blocks && !this.#stopped; first += step) {
       await this.#tasks.take()
+      if (this.#options.marked) await willRead(fd, first * blockBytesOf(sizeBytes), RANGE_BYTES)
       if (this.#stopped) this.#tasks.give()
       else ranges.push(range(first))
     }
@@ -295,4 +296,10 @@ export class FileReading {
   #refuse(place: Place, file: Unread): void {
     if (this.#options.changed !== null) throw this.#options.changed(place.path, file.name)
   }
+}
+
+/** Makes all pages clean at a moment from now on; and as a write to a folio dirties all of it, those that are read now shall be small. */
+async function prepare(fd: number): Promise<void> {
+  await cleanPages(fd)
+  readByPages(fd)
 }

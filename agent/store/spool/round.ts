@@ -132,7 +132,7 @@ export class Rounds implements AsyncDisposable {
     this.#mark = mark
     // A ctime below T says that nothing is to come, so all that had such a ctime must be known of by now.
     this.#parts.changes.gather()
-    return await this.#look({ quiet, marked: true }, tickNs, signal)
+    return await this.#look({ quiet, marked: mark > 0 }, tickNs, signal)
   }
 
   /** The tree as it was copied. What one of several files with the same content was to be copied for may have been missed in that one alone. */

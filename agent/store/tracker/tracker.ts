@@ -1,4 +1,5 @@
 import { closeSync, constants, openSync } from 'node:fs'
+import { errnoOf } from '../../sys/failure.ts'
 import { fileSystemOf } from '../../sys/file-system.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import type { Tracker } from './contract.ts'
@@ -6,6 +7,9 @@ import { InodeTracker } from './inode-tracker.ts'
 import { openKernelPart } from './kernel-part.ts'
 import { selfTest } from './self-test.ts'
 import { isProven, kernelHas, lockdownNote, lookAround, reasonAgainst } from './suitability.ts'
+
+/** Each takes some tens of milliseconds. */
+const LOAD_TRIES = 10
 
 /**
  * Opens the tracker for the file system that a directory (open for writing) lies on; or says in a sentence why there is none. Throws nothing.
@@ -22,7 +26,7 @@ export function openTracker(
     const against = reasonAgainst(lookAround(fileSystem, major, minor, objectPath))
     if (against !== null || !isProven(fileSystem)) return { reason: against ?? fileSystem }
     const has = (name: string) => kernelHas(name, fileSystem)
-    const kernel = openKernelPart(objectPath, { fileSystem, major, minor, dropEvery, has })
+    const kernel = loadPatiently(() => openKernelPart(objectPath, { fileSystem, major, minor, dropEvery, has }))
     try {
       const unseen = dropEvery > 0 ? null : selfTest(kernel, directory)
       if (unseen === null) return { tracker: new InodeTracker(kernel) }
@@ -34,6 +38,17 @@ export function openTracker(
     }
   } catch (error) {
     return { reason: `The tracker could not be started: ${(error as Error).message}${lockdownNote()}` }
+  }
+}
+
+/** The kernel gives a load up with EAGAIN when a signal comes (bpf(2), kernel/bpf/verifier.c), and libbpf tries five times only. */
+function loadPatiently<T>(load: () => T): T {
+  for (let tries = 1; ; tries++) {
+    try {
+      return load()
+    } catch (error) {
+      if (errnoOf(error) !== 'EAGAIN' || tries === LOAD_TRIES) throw error
+    }
   }
 }
 

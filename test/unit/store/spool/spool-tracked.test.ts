@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   existsSync,
+  fsyncSync,
+  futimesSync,
   openSync,
   readFileSync,
   renameSync,
@@ -62,6 +64,27 @@ test('of a large file that changed only what was written to is read', async (t) 
   const { bytesRead } = await next(it, two)
   t.true(bytesRead <= 4 * BLOCK_BYTES, `${bytesRead} bytes read of a file that grew`)
   t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
+})
+
+test('a file that a checkpoint had to read from the disk is in the page cache page by page: a write dirties no more of it than it wrote', async (t) => {
+  const root = fileSystem(t, 'ext4')
+  const one = await host(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
+  const two = await host(t, join(root, 'two'))
+  const it = await Held.begin(one, volume())
+  const file = join(it.data, 'file')
+  writeFileSync(file, randomBytes(FILE_BLOCKS * BLOCK_BYTES))
+  for (let nth = 0; nth < 2; nth++) {
+    const fd = openSync(file, 'r+')
+    fsyncSync(fd)
+    dropCached(fd)
+    futimesSync(fd, nth, nth)
+    closeSync(fd)
+    t.is((await next(it, two)).bytesRead, FILE_BLOCKS * BLOCK_BYTES)
+  }
+  const fd = openSync(file, 'r+')
+  writeSync(fd, randomBytes(10), 0, 10, 100 * BLOCK_BYTES)
+  closeSync(fd)
+  t.is((await next(it, two)).bytesRead, BLOCK_BYTES)
 })
 
 test('what was cut off, replaced or renamed is read whole, and right', async (t) => {

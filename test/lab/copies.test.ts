@@ -17,6 +17,8 @@ const test = onLab(
 
 /** The pause budget, and what a slow machine adds. A fence lasts until its cause is gone. */
 const LONGEST_PAUSE_SECONDS = 6
+/** What the agent says when the kernel tells it what changes in a volume. */
+const TRACKED = /three.*the kernel tells what changes in a volume in use/
 /** Hosts give up and take copies one after another, each at its own next look. */
 const SETTLED = { timeoutMs: 180_000 }
 const MEBIBYTES = 8
@@ -44,6 +46,8 @@ test.serial(
     )
     const [full, other] = split(lab.hosts, second)
     await using agent = agentOf(h1)
+    await until('the managed plugin has its tracker on this ext4', () => TRACKED.test(h1.engineLog()))
+    t.is((await agent.get('three')).checkpointing?.scanned, null)
     const before = { three: await agent.get('three'), two: await agent.get('two') }
 
     t.teardown(async () => {

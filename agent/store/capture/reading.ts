@@ -220,7 +220,7 @@ export class FileReading {
     await changed.rehash(fd, this.#options.pool, this.#tasks)
     this.bytesRead += changed.bytes
     await this.audit.look(fd, this.#options.pool, file.name, former.ino, changed)
-    this.#out.writeBlocks(listOffset, sizeBytes, 0, changed)
+    this.#out.writeList(file.index, listOffset, sizeBytes, changed)
     return hashOfList(changed.hashes)
   }
 

@@ -121,6 +121,12 @@ export class SnapshotBuilder implements Disposable {
     this.#seen.setClean(index, clean)
   }
 
+  /** All blocks of file `index`, added unread; as `writeBlocks`. */
+  writeList(index: number, listOffset: number, sizeBytes: number, blocks: TaggedBlocks): void {
+    this.writeBlocks(listOffset, sizeBytes, 0, blocks)
+    this.#lists.keep(index, blocks.hashes)
+  }
+
   /** Some blocks of a file added unread; `listOffset` is where its list goes. */
   writeBlocks(listOffset: number, sizeBytes: number, first: number, blocks: TaggedBlocks): void {
     this.#lists.writeBlocks(listOffset, blockCountOf(sizeBytes) * HASH_BYTES, first, blocks)

@@ -10,6 +10,8 @@ import type { BlockLists } from './snapshot.ts'
 
 /** Lists are carried over from one file to the next in pieces of this size. */
 const COPY_BYTES = 1024 * 1024
+/** Lists of 64 GiB that are kept in memory for each tree that is worked with, at most. */
+const KEPT_BYTES = 32 * 1024 * 1024
 
 /** Behind each list lie the tags of the same blocks (pool/tag.ts). One that is not known is zeros. */
 function tagBytesOf(listBytes: number): number {
@@ -63,15 +65,34 @@ class ListOffsets {
   }
 }
 
+/** Lists that were found right, by index: each is half a megabyte for a gigabyte of data, and is asked for several times in a round. */
+class RightLists {
+  readonly #lists = new Map<number, Buffer>()
+  #bytes = 0
+
+  get(index: number): Buffer | undefined {
+    return this.#lists.get(index)
+  }
+
+  /** The first ones stay: which are asked for again cannot be told. */
+  add(index: number, list: Buffer): void {
+    if (this.#lists.has(index) || this.#bytes + list.length > KEPT_BYTES) return
+    this.#lists.set(index, list)
+    this.#bytes += list.length
+  }
+}
+
 /** Lists in a file. A file that is missing, damaged or another manifest's has no list that is believed. */
 export class ListFile implements BlockLists {
   readonly #manifest: Manifest
+  readonly #right: RightLists
   #path: string
   #offsets: ListOffsets | undefined
 
-  constructor(manifest: Manifest, path: string) {
+  constructor(manifest: Manifest, path: string, right = new RightLists()) {
     this.#manifest = manifest
     this.#path = path
+    this.#right = right
   }
 
   get path(): string {
@@ -88,11 +109,16 @@ export class ListFile implements BlockLists {
     return this.#offsets
   }
 
+  /** Not to be changed by whoever gets it. */
   async list(index: number): Promise<Buffer | null> {
     const offset = this.offsets.of(index)
     if (offset === undefined) return null
+    const known = this.#right.get(index)
+    if (known !== undefined) return known
     const list = await readPart(this.#path, offset, this.#manifest.listBytes(index))
-    return list !== null && hashOfList(list).equals(this.#manifest.file(index).hash) ? list : null
+    if (list === null || !hashOfList(list).equals(this.#manifest.file(index).hash)) return null
+    this.#right.add(index, list)
+    return list
   }
 
   /** As `list`, for whoever cannot wait: a list is a few KiB. */
@@ -156,6 +182,7 @@ function readPartNow(path: string, offset: number, bytes: number): Buffer | null
 /** Writes lists and tags into a new file, in any order, into places that were set aside in the order of the manifest. */
 export class ListWriter implements Disposable {
   readonly offsets = new ListOffsets()
+  readonly #right = new RightLists()
   readonly #path: string
   #fd: number | undefined
 
@@ -180,6 +207,11 @@ export class ListWriter implements Disposable {
   writeBlocks(offset: number, listBytes: number, first: number, { hashes, tags }: TaggedBlocks): void {
     this.#write(offset + first * HASH_BYTES, hashes)
     this.#write(offset + listBytes + first * TAG_BYTES, tags)
+  }
+
+  /** A whole list that was just made, and is what the manifest will have the hash of. */
+  keep(index: number, list: Buffer): void {
+    this.#right.add(index, list)
   }
 
   #write(offset: number, data: Buffer): void {
@@ -214,7 +246,7 @@ export class ListWriter implements Disposable {
   finish(manifest: Manifest): ListFile {
     if (this.offsets.total > 0) ftruncateSync(this.#open(), this.offsets.total)
     this[Symbol.dispose]()
-    return new ListFile(manifest, this.#path)
+    return new ListFile(manifest, this.#path, this.#right)
   }
 
   #open(): number {

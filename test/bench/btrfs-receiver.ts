@@ -13,7 +13,7 @@ async function receive(socket: Socket): Promise<void> {
   // Somebody who only asks whether this is up.
   if (socket.readableLength === 0) return void socket.end()
   // -e: ends with the stream, whose sender waits for the answer on the same connection.
-  const child = spawn('btrfs', ['receive', '-q', '-e', directory], { stdio: ['pipe', 'inherit', 'inherit'] })
+  const child = spawn('btrfs', ['-q', 'receive', '-e', directory], { stdio: ['pipe', 'inherit', 'inherit'] })
   // A receive that failed reads no more, and says so by its exit code.
   child.stdin?.on('error', () => {})
   socket.pipe(child.stdin)

@@ -1,4 +1,5 @@
-import { closeSync, mkdirSync, openSync, truncateSync, writeFileSync, writeSync } from 'node:fs'
+import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { fill, overwrite, type Stretch } from './content.ts'
 import type { BenchHost } from './ground.ts'
 import { Noise } from './noise.ts'
 import { PostgresData } from './postgres.ts'
@@ -6,7 +7,6 @@ import { PostgresData } from './postgres.ts'
 const KIB = 1024
 const MIB = 1024 * KIB
 const GIB = 1024 * MIB
-const PIECE_BYTES = 4 * MIB
 const PAGE_BYTES = 8 * KIB
 const SPARSE_PIECES = 1_000
 
@@ -25,10 +25,8 @@ export interface Place {
   readonly scale: number
 }
 
-export interface Extent {
+export interface Extent extends Stretch {
   readonly file: string
-  readonly offset: number
-  readonly length: number
 }
 
 /** One thing to measure. */
@@ -82,7 +80,7 @@ export const CASES: readonly Case[] = [
     async change({ directory, scale }, round) {
       const noise = new Noise(`page ${round}`)
       const page = noise.below(Math.floor((GIB * scale) / PAGE_BYTES))
-      write(`${directory}/file`, noise, [{ offset: page * PAGE_BYTES, length: PAGE_BYTES }])
+      overwrite(`${directory}/file`, noise, [{ offset: page * PAGE_BYTES, length: PAGE_BYTES }])
     },
   },
   {
@@ -113,7 +111,7 @@ export const CASES: readonly Case[] = [
     async prepare({ directory, scale }) {
       writeFileSync(`${directory}/file`, '')
       truncateSync(`${directory}/file`, Math.floor(20 * GIB * scale))
-      write(`${directory}/file`, new Noise('sparse content'), sparsePlaces(scale))
+      overwrite(`${directory}/file`, new Noise('sparse content'), sparsePlaces(scale))
     },
     extents: sparsePlaces,
   },
@@ -141,19 +139,4 @@ async function makeSmallFiles({ directory, scale }: Place): Promise<void> {
       writeFileSync(`${place}/f${String(f).padStart(3, '0')}`, noise.bytes(KIB + noise.below(8 * KIB + 1)))
     }
   }
-}
-
-function fill(path: string, sizeBytes: number): void {
-  const pieces: Omit<Extent, 'file'>[] = []
-  for (let offset = 0; offset < sizeBytes; offset += PIECE_BYTES) {
-    pieces.push({ offset, length: Math.min(PIECE_BYTES, Math.floor(sizeBytes) - offset) })
-  }
-  writeFileSync(path, '', { flag: 'wx' })
-  write(path, new Noise(path.slice(path.lastIndexOf('/'))), pieces)
-}
-
-function write(path: string, noise: Noise, places: readonly Omit<Extent, 'file'>[]): void {
-  const file = openSync(path, 'r+')
-  for (const { offset, length } of places) writeSync(file, noise.bytes(length), 0, length, offset)
-  closeSync(file)
 }

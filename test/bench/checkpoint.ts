@@ -6,35 +6,39 @@ import { Lab } from '../lab/harness/lab.ts'
 import { until } from '../lab/harness/poll.ts'
 import { volumeAt } from './agent.ts'
 import { agentLines } from './agent-log.ts'
-import { checkpointReport, type Turn } from './checkpoint-report.ts'
+import { checkpointReport, type Load, type Turn, type Turns } from './checkpoint-report.ts'
 import { agentCpuSeconds } from './cpu.ts'
 import { Database } from './database.ts'
 import type { LabReport, LabSettings } from './lab-report.ts'
 
-/** About 450 MB of tables, as the copy case `postgres` has. */
-const PGBENCH_SCALE = 30
-/** Long enough for six checkpoints. */
+/** What the bench `checkpoint` runs: about 450 MB of tables, as the copy case `postgres` has. */
+const CHECKPOINT_LOAD: Load = { pgbenchScale: 30, checkpointSeconds: 10 }
+/** Long enough for six checkpoints, 10 s apart. */
 const TURN_SECONDS = 60
 const MIN_TURN_SECONDS = 12
 const SAMPLE_MS = 500
 /** The first checkpoint copies everything to another host. */
 const REST_TIMEOUT_MS = 180_000
 
+export async function benchCheckpoint(settings: LabSettings): Promise<LabReport> {
+  return checkpointReport(CHECKPOINT_LOAD, await measureCheckpoints(CHECKPOINT_LOAD, settings))
+}
+
 /**
- * What checkpoints every 10 s cost a PostgreSQL that works as fast as it can. Two equal databases on one host, one with checkpoints
+ * What checkpoints cost a PostgreSQL that works as fast as it can. Two equal databases on one host, one with checkpoints
  * and one without, take turns. pgbench, all hosts and with them the receiving copy share this machine's cores and its disk.
  */
-export async function benchCheckpoint({ rounds, scale, say }: LabSettings): Promise<LabReport> {
+export async function measureCheckpoints(load: Load, { rounds, scale, say }: LabSettings): Promise<Turns> {
   await using lab = await Lab.start({ log: say })
   await lab.installPlugin({ settings: { WHERRY_LOG: 'debug' } })
   const image = await lab.image(postgres)
   const begin = async (volume: string, port: number, checkpoint: string) => {
     const options = { volume, port, image, volumeOptions: [`checkpoint=${checkpoint}`] }
     const database = await Database.start(lab, lab.host(1), options)
-    await database.fill(Math.max(1, Math.round(PGBENCH_SCALE * scale)))
+    await database.fill(Math.max(1, Math.round(load.pgbenchScale * scale)))
     return database
   }
-  const on = await begin('on', 5432, '10s')
+  const on = await begin('on', 5432, `${load.checkpointSeconds}s`)
   const off = await begin('off', 5433, 'off')
   const seconds = Math.max(MIN_TURN_SECONDS, Math.round(TURN_SECONDS * scale))
   say('warming up')
@@ -52,7 +56,7 @@ export async function benchCheckpoint({ rounds, scale, say }: LabSettings): Prom
       say(`  round ${round}, checkpoints ${database.volume}: ${turn.tps.toFixed(0)} tps`)
     }
   }
-  return checkpointReport(turns.get(on) ?? [], turns.get(off) ?? [])
+  return { on: turns.get(on) ?? [], off: turns.get(off) ?? [] }
 }
 
 /** Both servers have written out what they had in memory, and another host has it: no turn leaves work to the next. */
@@ -91,6 +95,8 @@ async function play(lab: Lab, database: Database, seconds: number): Promise<Turn
     pausesMs: taken.map(({ pauseMs }) => Number(pauseMs)),
     agesSeconds: views.flatMap(({ ageSeconds }) => (ageSeconds === null ? [] : [ageSeconds])),
     intervalSeconds: Math.max(...views.map(({ intervalMs }) => intervalMs)) / 1000,
+    gapsSeconds: taken.slice(1).map(({ time }, index) => (time - (taken[index]?.time ?? time)) / 1000),
+    scanned: [...new Set(views.flatMap(({ scanned }) => (scanned === null ? [] : [scanned])))],
     failures: failed.map(({ err }) => (err as { message?: string } | undefined)?.message ?? 'unknown'),
   }
 }

@@ -11,8 +11,10 @@ const ALLOCATION_SLACK = 1.1
 const EXTENT_TREE_KILOBYTES = 64
 const BLOCK_BYTES = 4096
 
+type Compared = Pick<Case, 'name' | 'extents'>
+
 /** Rejects when Wherry's receiver is not the source, to the byte, the nanosecond and, for sparse files, the hole. */
-export async function compare(which: Case, scale: number, source: string, receiver: string): Promise<void> {
+export async function compare(which: Compared, scale: number, source: string, receiver: string): Promise<void> {
   const extents = which.extents?.(scale)
   // Reading 20 GiB of zeros twice would say no more than that nothing is allocated there.
   const content = extents === undefined ? ['--checksum'] : []
@@ -25,11 +27,11 @@ export async function compare(which: Case, scale: number, source: string, receiv
   if (theirs > limit) throw differs(which, `${theirs} KiB allocated, in the source ${mine} KiB`)
 }
 
-function differs(which: Case, how: string): Error {
+function differs(which: Compared, how: string): Error {
   return new Error(`${which.name}: Wherry's receiver differs from the source:\n${how}`)
 }
 
-function compareExtents(which: Case, extents: readonly Extent[], source: string, receiver: string): void {
+function compareExtents(which: Compared, extents: readonly Extent[], source: string, receiver: string): void {
   for (const extent of extents) {
     if (readExtent(source, extent).equals(readExtent(receiver, extent))) continue
     throw differs(which, `${extent.file} at byte ${extent.offset}`)

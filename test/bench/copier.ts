@@ -1,7 +1,10 @@
+import { systemClock } from '../../agent/clock.ts'
+import { runRounds } from '../../agent/mobility/rounds.ts'
 import type { Checkpoint, VolumeOptions } from '../../agent/model.ts'
 import { openMover } from '../../agent/mover/mover.ts'
-import type { Capture } from '../../agent/store/contract.ts'
+import type { Capture, SpoolRound, Store } from '../../agent/store/contract.ts'
 import { layoutOf } from '../../agent/store/layout.ts'
+import type { Taken } from './order.ts'
 
 export interface CopierOptions {
   readonly stateDir: string
@@ -17,11 +20,17 @@ export interface Copier extends AsyncDisposable {
   /** Stages the checkpoint with this hash from the other host; answers the bytes of content that came. */
   pull(id: string, from: { address: string; port: number }, hash: string): Promise<number>
   apply(id: string, checkpoint: Checkpoint): Promise<void>
+  /** From now on the copy is held: checkpoints are taken of it while programs may write, and others get them from its spool. */
+  hold(id: string): Promise<void>
+  /** Takes a checkpoint of a held copy as the agent does, but that there are no containers to pause. */
+  take(id: string, seq: number): Promise<Taken>
   /** Removes the copy. */
   drop(id: string): Promise<void>
 }
 
 const EPOCH = 1
+/** WHERRY_PAUSE_BUDGET's default. */
+const PAUSE_BUDGET_MS = 500
 
 /** Opens the state directory and serves its trees to other hosts until disposed. */
 export async function openCopier({ stateDir, address, port }: CopierOptions): Promise<Copier> {
@@ -32,7 +41,11 @@ export async function openCopier({ stateDir, address, port }: CopierOptions): Pr
   const { signal } = new AbortController()
   await store.recover()
   const answer = async () => null
-  await mover.serve({ host: address, port, choose: async ({ volume }) => ({ id: volume, kind: 'last' }), answer })
+  const choose = async ({ volume }: { volume: string }) => {
+    const isHeld = ((await store.copy(volume))?.held ?? null) !== null
+    return { id: volume, kind: isHeld ? 'spool' : 'last' } as const
+  }
+  await mover.serve({ host: address, port, choose, answer })
   return {
     async create(id, options) {
       await store.create({ id, name: id, options })
@@ -48,10 +61,39 @@ export async function openCopier({ stateDir, address, port }: CopierOptions): Pr
       return bytes
     },
     apply: (id, checkpoint) => store.apply(id, checkpoint),
+    async hold(id) {
+      await store.update(id, { held: { epoch: EPOCH, incarnation: 'bench' } })
+    },
+    take: (id, seq) => take(store, id, seq, signal),
     async drop(id) {
       await store.trash(id)
       await store.emptyTrash(new Date(Date.now() + 1_000))
     },
     [Symbol.asyncDispose]: () => mover[Symbol.asyncDispose](),
+  }
+}
+
+async function take(store: Store, id: string, seq: number, signal: AbortSignal): Promise<Taken> {
+  const rounds: SpoolRound[] = []
+  const spoolRound: Store['spoolRound'] = async (...args) => {
+    const round = await store.spoolRound(...args)
+    rounds.push(round)
+    return round
+  }
+  const startMs = performance.now()
+  await runRounds({ store: { ...store, spoolRound }, clock: systemClock }, id, PAUSE_BUDGET_MS, signal)
+  const roundsMs = performance.now()
+  const last = await store.spoolLast(id, 'quiet', signal)
+  const lastMs = performance.now()
+  const { hash, bytes, files } = last
+  const checkpoint = { epoch: EPOCH, seq, hash, at: new Date().toISOString(), bytes, files }
+  await store.spoolCommit(id, checkpoint)
+  return {
+    checkpoint,
+    rounds,
+    roundsSeconds: (roundsMs - startMs) / 1000,
+    last,
+    lastMs: lastMs - roundsMs,
+    commitSeconds: (performance.now() - lastMs) / 1000,
   }
 }

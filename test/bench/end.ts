@@ -27,6 +27,10 @@ async function obey(order: Order, on: Copier): Promise<unknown> {
       return on.pull(order.id, order.from, order.hash)
     case 'apply':
       return on.apply(order.id, order.checkpoint)
+    case 'hold':
+      return on.hold(order.id)
+    case 'take':
+      return on.take(order.id, order.seq)
     case 'drop':
       return on.drop(order.id)
     case 'reset':

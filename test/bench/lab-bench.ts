@@ -1,11 +1,13 @@
 import { availableParallelism, loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { benchCheckpoint } from './checkpoint.ts'
+import { benchDirty } from './dirty.ts'
 import { benchFailover } from './failover.ts'
 import type { LabReport, LabSettings } from './lab-report.ts'
 
 const BENCHES: Readonly<Record<string, (settings: LabSettings) => Promise<LabReport>>> = {
   checkpoint: benchCheckpoint,
+  dirty: benchDirty,
   failover: benchFailover,
 }
 /** Fewer have no median worth the name. */

@@ -1,4 +1,5 @@
 import type { Checkpoint, VolumeOptions } from '../../agent/model.ts'
+import type { Capture, SpoolRound } from '../../agent/store/contract.ts'
 
 /** What a Wherry end can be told; it does one after the other. */
 export type Order =
@@ -11,10 +12,24 @@ export type Order =
       readonly hash: string
     }
   | { readonly do: 'apply'; readonly id: string; readonly checkpoint: Checkpoint }
+  | { readonly do: 'hold'; readonly id: string }
+  | { readonly do: 'take'; readonly id: string; readonly seq: number }
   | { readonly do: 'drop'; readonly id: string }
   /** Starts counting for `stats` anew. */
   | { readonly do: 'reset' }
   | { readonly do: 'stats' }
+
+/** A checkpoint of a held volume, committed on the holder's disk. */
+export interface Taken {
+  readonly checkpoint: Checkpoint
+  /** While programs could run. */
+  readonly rounds: readonly SpoolRound[]
+  readonly roundsSeconds: number
+  /** The last round, for which programs would stand still. */
+  readonly last: Capture
+  readonly lastMs: number
+  readonly commitSeconds: number
+}
 
 /** What one end's process has used since the last `reset`. */
 export interface Stats {

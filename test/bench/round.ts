@@ -53,7 +53,7 @@ export async function playRound(turn: Turn, round: number): Promise<Round> {
   return { wherry: { ...mine, ...mine.value }, daemon, ssh }
 }
 
-async function measure<T>(work: () => Promise<T>): Promise<Measured & { value: T }> {
+export async function measure<T>(work: () => Promise<T>): Promise<Measured & { value: T }> {
   const cpuBefore = machineCpuSeconds()
   const startedMs = performance.now()
   const value = await work()

@@ -26,17 +26,17 @@ export class RsyncPeer {
   }
 
   /** The receiver's tree. */
-  tree(which: Case): string {
+  tree(which: Pick<Case, 'name'>): string {
     return `${this.#ground.h2.directory}/${this.name}/${which.name}`
   }
 
-  async empty(which: Case): Promise<void> {
+  async empty(which: Pick<Case, 'name'>): Promise<void> {
     await run('rm', ['-rf', this.tree(which)], { timeoutMs: TIMEOUT_MS })
     mkdirSync(this.tree(which), { recursive: true })
   }
 
   /** Resolves when the receiver has what the source has and it is on disk. */
-  async sync(which: Case, source: string): Promise<void> {
+  async sync(which: Pick<Case, 'name' | 'rsyncFlags'>, source: string): Promise<void> {
     const flags = [...RSYNC_FLAGS, ...which.rsyncFlags, ...this.#way]
     const command = ['rsync', ...flags, `${source}/`, `${this.#destination}/${which.name}/`]
     await this.#ground.h1.exec(command, { timeoutMs: TIMEOUT_MS })
@@ -88,7 +88,8 @@ export async function startSshPeer(ground: Ground): Promise<RsyncPeer> {
   return new RsyncPeer('ssh', ground, ['-e', `ssh -F ${key('ssh.conf')}`], `${address}:${directory}/ssh`)
 }
 
-async function listening(ground: Ground, port: number): Promise<void> {
+/** Resolves when somebody listens on this port of h2. */
+export async function listening(ground: Ground, port: number): Promise<void> {
   // The port is only reachable from inside the lab's network: asking means a program over there.
   const question = `exec 3<>/dev/tcp/${ground.h2.address}/${port}`
   const ask = () => ground.h1.exec(['bash', '-c', question], { allowFailure: true })

@@ -1,21 +1,13 @@
-import type { ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdirSync, renameSync, rmdirSync } from 'node:fs'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { ulid } from 'ulid'
 import type { Checkpoint, VolumeOptions } from '../../agent/model.ts'
 import { DEFAULT_OPTIONS } from '../../agent/options.ts'
 import type { Capture } from '../../agent/store/contract.ts'
-import { run } from '../lab/harness/command.ts'
 import { addressOfHost } from '../lab/harness/network.ts'
 import type { Case } from './cases.ts'
-import type { BenchHost, Ground } from './ground.ts'
-import type { Order, Stats } from './order.ts'
-
-const PROGRAM = fileURLToPath(new URL('end.ts', import.meta.url))
-const CERTS_SCRIPT = fileURLToPath(new URL('../../scripts/certs', import.meta.url))
-const PORT = 8440
+import { type End, PORT, startEnds } from './end-process.ts'
+import type { Ground } from './ground.ts'
+import type { Stats } from './order.ts'
 
 /** What one copy by Wherry took. */
 export interface Copied {
@@ -27,60 +19,6 @@ export interface Copied {
   readonly pulledBytes: number
   readonly source: Stats
   readonly receiver: Stats
-}
-
-interface Answer {
-  readonly value?: unknown
-  readonly error?: string
-}
-
-/** The driver's hold on one end's process. */
-class End {
-  readonly #child: ChildProcess
-  readonly #lines: AsyncIterator<string>
-  readonly #name: string
-  #errors = ''
-
-  private constructor(host: BenchHost, stateDir: string) {
-    this.#name = host.name
-    this.#child = host.spawn([process.execPath, PROGRAM, stateDir, host.address, String(PORT)])
-    this.#child.stderr?.on('data', (data: Buffer) => {
-      this.#errors += data
-    })
-    if (this.#child.stdout === null) throw new Error('spawned with pipes')
-    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]()
-  }
-
-  static async start(host: BenchHost, stateDir: string): Promise<End> {
-    const end = new End(host, stateDir)
-    await end.#answer()
-    return end
-  }
-
-  async tell(order: Order): Promise<unknown> {
-    this.#child.stdin?.write(`${JSON.stringify(order)}\n`)
-    const { value, error } = await this.#answer()
-    if (error !== undefined) throw new Error(`Wherry on ${this.#name}, ${order.do}: ${error}\n${this.#errors}`)
-    return value
-  }
-
-  async #answer(): Promise<Answer> {
-    while (true) {
-      const { value: line, done } = await this.#lines.next()
-      if (done === true) throw new Error(`Wherry's end on ${this.#name} has died: ${this.#errors}`)
-      const said = JSON.parse(line) as Answer | { level: number }
-      // The mover's log has the same way out.
-      if (!('level' in said)) return said
-      this.#errors += `${line}\n`
-    }
-  }
-
-  async stop(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
-    const ended = once(this.#child, 'exit')
-    this.#child.stdin?.end()
-    await ended
-  }
 }
 
 /** Wherry's copying between h1 and h2 for one case: two processes and state directories of its own. */
@@ -103,19 +41,7 @@ export class WherryPeer implements AsyncDisposable {
   }
 
   static async start(which: Case, ground: Ground): Promise<WherryPeer> {
-    const { h1, h2 } = ground
-    const certs = `${ground.directory}/certs`
-    await run(CERTS_SCRIPT, [certs, h1.address, h2.address])
-    const stateDirs = await Promise.all(
-      [h1, h2].map(async (host) => {
-        const stateDir = `${host.directory}/state-${which.name}`
-        mkdirSync(stateDir)
-        await run('cp', ['-r', `${certs}/${host.address}`, `${stateDir}/tls`])
-        return { host, stateDir }
-      }),
-    )
-    const [one, two] = await Promise.all(stateDirs.map(({ host, stateDir }) => End.start(host, stateDir)))
-    if (one === undefined || two === undefined) throw new Error('two ends were started')
+    const [one, two] = await startEnds(which.name, ground)
     const peer = new WherryPeer(which, one, two)
     await peer.renew()
     return peer

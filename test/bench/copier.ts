@@ -16,6 +16,7 @@ export interface CopierOptions {
 export interface Copier extends AsyncDisposable {
   /** Makes an empty copy; answers where its tree is. */
   create(id: string, options: VolumeOptions): Promise<string>
+  /** Looks at a tree at rest; of a held one that is what its release does. */
   capture(id: string): Promise<Capture>
   /** Stages the checkpoint with this hash from the other host; answers the bytes of content that came. */
   pull(id: string, from: { address: string; port: number }, hash: string): Promise<number>
@@ -51,7 +52,11 @@ export async function openCopier({ stateDir, address, port }: CopierOptions): Pr
       await store.create({ id, name: id, options })
       return layoutOf(stateDir, id).data
     },
-    capture: (id) => store.capture(id, 'quiet', signal),
+    async capture(id) {
+      const found = await store.capture(id, 'quiet', signal)
+      if ((await store.copy(id))?.held !== null) await store.update(id, { held: null })
+      return found
+    },
     async pull(id, from, hash) {
       const options = (await store.copy(id))?.options
       if (options === undefined) throw new Error(`there is no copy ${id}`)

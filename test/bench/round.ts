@@ -34,7 +34,10 @@ export async function playRound(turn: Turn, round: number): Promise<Round> {
   const { wherry, rsyncs } = turn
   const full = turn.case.kind === 'full' || round === 0
   if (turn.case.kind === 'full') await wherry.renew()
-  if (round > 0) await turn.case.change?.({ directory: wherry.source, host: turn.ground.h1, scale: turn.scale }, round)
+  if (round > 0 && turn.case.change !== undefined) {
+    if (!full) await wherry.use()
+    await turn.case.change({ directory: wherry.source, host: turn.ground.h1, scale: turn.scale }, round)
+  }
   const trees = (receiver: string) => (full ? [wherry.source] : [wherry.source, receiver])
 
   await warm(turn.case, turn.scale, trees(wherry.tree()))

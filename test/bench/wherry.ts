@@ -7,7 +7,7 @@ import { addressOfHost } from '../lab/harness/network.ts'
 import type { Case } from './cases.ts'
 import { type End, PORT, startEnds } from './end-process.ts'
 import type { Ground } from './ground.ts'
-import type { Stats } from './order.ts'
+import type { Stats, Taken } from './order.ts'
 
 /** What one copy by Wherry took. */
 export interface Copied {
@@ -70,6 +70,16 @@ export class WherryPeer implements AsyncDisposable {
     renameSync(old.source, this.source)
     mkdirSync(old.source)
     for (const end of [this.#h1, this.#h2]) await end.tell({ do: 'drop', id: old.id })
+  }
+
+  /** What is changed next is changed while h1 holds the volume, as only a container there could: its agent has taken checkpoints by then. The next copy begins with the release. */
+  async use(): Promise<void> {
+    await this.#h1.tell({ do: 'hold', id: this.#id })
+    // The second one is of a tree that the tracker watches.
+    for (let nth = 0; nth < 2; nth++) {
+      const { checkpoint } = (await this.#h1.tell({ do: 'take', id: this.#id, seq: this.#seq })) as Taken
+      if (checkpoint.hash !== this.#checkpoint?.hash) throw new Error('nothing was changed, and yet a hash is another')
+    }
   }
 
   /** Resolves when the receiver is durably at the source's state. */

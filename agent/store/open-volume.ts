@@ -119,6 +119,11 @@ export class OpenVolume {
     if (this.writing) throw copyRunning(this.layout.id, 'Stop that copy first.')
   }
 
+  /** The tree is about to be replaced: what is known of its changes is over. */
+  forgetChanges(): void {
+    this.#changes.forget()
+  }
+
   /** Gives back what is held open. */
   async close(): Promise<void> {
     await this.#stage?.close()

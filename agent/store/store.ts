@@ -142,6 +142,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
       volume.requireNoWriter()
       const copy = await volume.requireFinished()
       const { name } = copy
+      volume.forgetChanges()
       await volume.spool(name).drop()
       await volume.stage(name).drop()
       return await orDiskFull(volume.layout.directory, name, () => diverge(volume.divergingParts(), copy, at, bytes))
@@ -190,6 +191,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
       await this.#requireUnmounted(id)
       // What a holder wrote since its last checkpoint is nowhere else (promise 7).
       if (copy.held !== null) throw inUse(copy.name, 'held')
+      volume.forgetChanges()
       await volume.spool(copy.name).drop()
       await applyStaged(volume.applyParts(copy.name), checkpoint)
     })
@@ -250,6 +252,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
       await this.#requireUnmounted(id)
       const volume = this.#volume(id)
       volume.requireNoWriter()
+      volume.forgetChanges()
       await volume.close()
       this.#volumes.delete(id)
       await moveToTrash(volume.layout.directory, id, trashDirectory(this.#options.stateDir), new Date())

@@ -14,6 +14,7 @@ import {
   loadKnown,
   scannedListsPath,
 } from '../snapshot/kept.ts'
+import type { Cursor } from '../tracker/contract.ts'
 import { type Scan, scanTree } from './scan.ts'
 import type { TreeChanges } from './tree-changes.ts'
 
@@ -31,8 +32,8 @@ export interface CaptureParts {
 
 /** Looks at a tree and keeps what was seen, durably, see Store.capture. */
 export async function captureTree(parts: CaptureParts, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
-  const { layout, faultPoint } = parts
-  const { scan, known } = await look(parts, kind === 'quiet', signal)
+  const { layout, faultPoint, changes } = parts
+  const { scan, known, mark } = await look(parts, kind === 'quiet', signal)
   faultPoint('scanned')
   // A live look that was cut off is kept too: the capture that follows need not read again what it has read.
   await keep(parts, kind === 'quiet' ? 'last' : 'live', knownAs(scan, known), known)
@@ -40,13 +41,19 @@ export async function captureTree(parts: CaptureParts, kind: 'quiet' | 'live', s
   if (kind === 'quiet') await dropKept(layout.directory, 'live')
   faultPoint('live-dropped')
   if (!scan.complete) throw signal.reason
+  if (kind === 'quiet') {
+    changes?.knowLast(scan, mark)
+    changes?.watch(scan)
+  }
   const { hash, bytes, files } = scan.manifest
   return { hash, bytes, files, filesRead: scan.filesRead, bytesRead: scan.bytesRead }
 }
 
 /** Looks at a tree that nobody should be changing, and keeps what was seen so that the next look reads nothing again. */
 export async function lookAtTree(parts: CaptureParts, signal: AbortSignal): Promise<KeptTree> {
-  const { scan, known } = await look(parts, false, signal)
+  // A copy that is about to take in a checkpoint: nobody uses it, and what is known of its changes ends with that.
+  const { changes: _, ...untracked } = parts
+  const { scan, known } = await look(untracked, false, signal)
   if (!scan.complete) throw signal.reason
   const tree = knownAs(scan, known)
   if (tree === scan) await keep(parts, 'live', scan, known)
@@ -57,18 +64,22 @@ async function look(
   { layout, volume, pool, sync, changes }: CaptureParts,
   quiet: boolean,
   signal: AbortSignal,
-): Promise<{ scan: Scan; known: Known }> {
+): Promise<{ scan: Scan; known: Known; mark: Cursor }> {
   const known = await loadKnown(layout.directory)
-  await changes?.mark()
+  // Whoever uses the volume next writes from then on: what changes is known from the beginning.
+  if (known.last !== null) changes?.watch(known.last)
+  const mark = (await changes?.mark(!quiet)) ?? 0
   const tickNs = await orDiskFull(layout.directory, volume, sync)
   changes?.gather()
   const root = openRoot(layout.data)
   try {
     const lists = scannedListsPath(layout.directory)
     const changed = (tree: KeptTree, ino: bigint) => changes?.of(tree, ino) ?? null
+    const tracked = { changes: changed, marked: mark > 0 }
     return {
-      scan: await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists, changes: changed }),
+      scan: await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists, ...tracked }),
       known,
+      mark,
     }
   } finally {
     closeSync(root)

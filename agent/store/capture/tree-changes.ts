@@ -25,12 +25,12 @@ export class TreeChanges {
     this.#owner = owner
   }
 
-  /** To be called before a sync while programs run. The tree that is read after that sync, each file after its pages were cleaned, is exact as of this mark. */
-  async mark(): Promise<Cursor> {
+  /** To be called before a sync. The tree that is read after that sync, each file after its pages were cleaned, is exact as of this mark. `running`: programs may write to the tree. */
+  async mark(running: boolean): Promise<Cursor> {
     const tracker = this.#tracker
     if (tracker === null) return 0
     const mark = tracker.cut()
-    await tracker.settle()
+    if (running) await tracker.settle()
     return mark
   }
 
@@ -68,7 +68,7 @@ export class TreeChanges {
     this.#tracker?.watch(this.#owner, largeInodes(manifest, seen))
   }
 
-  /** The tree is at rest, or about to be replaced. */
+  /** The tree is about to be replaced. */
   forget(): void {
     this.#last = null
     this.#tracker?.unwatch(this.#owner)

@@ -127,7 +127,7 @@ export class Rounds implements AsyncDisposable {
 
   /** A look that makes the tree exact as of a new mark. */
   async #lookMarked(quiet: boolean, sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
-    const mark = await this.#parts.changes.mark()
+    const mark = await this.#parts.changes.mark(true)
     const tickNs = await sync()
     this.#mark = mark
     // A ctime below T says that nothing is to come, so all that had such a ctime must be known of by now.

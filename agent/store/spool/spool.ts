@@ -99,7 +99,6 @@ export class Spool {
     return this.#lane.run('', async () => {
       await this.close()
       this.#index = null
-      this.#options.changes.forget()
       await removeIfThere(this.#options.layout.spool)
     })
   }

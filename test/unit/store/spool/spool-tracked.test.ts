@@ -107,6 +107,30 @@ test('a release reads only what was written to since the last checkpoint', async
   t.truthy(two)
 })
 
+test('what is written to a volume is known from its first moment on, when its tree was looked at before', async (t) => {
+  const { it, two, file } = await tracked(t)
+  await it.host.store.capture(it.volume.id, 'quiet', calm)
+  await it.host.store.update(it.volume.id, { held: null })
+  // The next hold begins with a look at the tree.
+  await it.host.store.capture(it.volume.id, 'quiet', calm)
+  await it.host.store.update(it.volume.id, { held: { epoch: 2, incarnation: 'next' } })
+  overwrite(file, 10, 7 * BLOCK_BYTES)
+  t.deepEqual(await next(it, two), { bytesRead: BLOCK_BYTES, scanned: null, complete: true })
+  t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
+})
+
+test('what was written before anybody watched is found, by reading', async (t) => {
+  const { it, two, file } = await tracked(t)
+  await it.host.store.capture(it.volume.id, 'quiet', calm)
+  await it.host.store[Symbol.asyncDispose]()
+  overwrite(file, 10, 7 * BLOCK_BYTES)
+  const again = await host(t, it.host.stateDir, undefined, { trackerObject: buildObject() })
+  const later = new Held(again, it.volume)
+  later.seq = it.seq
+  t.is((await next(later, two)).bytesRead, FILE_BLOCKS * BLOCK_BYTES)
+  t.deepEqual(differences(later.data, two.data(it.volume.id)), [])
+})
+
 test('without a tracker, and in the first round with one, it is said why changed files are read whole', async (t) => {
   const plain = await Held.begin(await host(t), volume())
   t.regex((await plain.host.store.spoolRound(plain.volume.id, calm)).scanned ?? '', /no tracker/)

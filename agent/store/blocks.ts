@@ -62,3 +62,10 @@ export function isHash(list: Buffer, block: number, hash: Buffer): boolean {
   const at = block * HASH_BYTES
   return list.compare(hash, 0, HASH_BYTES, at, at + HASH_BYTES) === 0
 }
+
+/** Rows of a table, one after the other; those that it does not have are zeros. */
+export function rowsOf(table: Buffer, rows: readonly number[], bytes: number): Buffer {
+  const found = Buffer.alloc(rows.length * bytes)
+  for (const [nth, row] of rows.entries()) table.copy(found, nth * bytes, row * bytes, (row + 1) * bytes)
+  return found
+}

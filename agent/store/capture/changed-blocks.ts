@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto'
-import { blockBytesOf, blockCountOf, HASH_BYTES, sameHash } from '../blocks.ts'
+import { blockBytesOf, blockCountOf, HASH_BYTES, rowsOf, sameHash } from '../blocks.ts'
 import type { BlockPool, TaggedBlocks } from '../pool/contract.ts'
 import { TAG_BYTES } from '../pool/tag.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
@@ -106,11 +106,4 @@ function changedIn(ranges: readonly ByteRange[], formerBytes: number, sizeBytes:
     for (next = Math.max(next, Math.floor(offset / blockBytes)); next < end; next++) blocks.push(next)
   }
   return blocks
-}
-
-/** Rows of a table, one after the other. */
-function rowsOf(table: Buffer, rows: readonly number[], bytes: number): Buffer {
-  const found = Buffer.alloc(rows.length * bytes)
-  for (const [nth, row] of rows.entries()) table.copy(found, nth * bytes, row * bytes, (row + 1) * bytes)
-  return found
 }

@@ -3,7 +3,7 @@ import { type FileHandle, mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoName, failureOf, isDiskFailure, SystemCallError } from '../../sys/failure.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
-import { blockBytesOf, HASH_BYTES } from '../blocks.ts'
+import { blockBytesOf, HASH_BYTES, rowsOf } from '../blocks.ts'
 import { shareOut } from '../crew.ts'
 import { openFile } from '../inode/directory.ts'
 import { movedAway } from '../inode/inode.ts'
@@ -205,13 +205,6 @@ export function bytesOf({ manifest }: KeptTree, { index, list, blocks }: LargeNe
   const last = list.length / HASH_BYTES - 1
   const short = blocks.at(-1) === last ? blockBytes * (last + 1) - sizeBytes : 0
   return blocks.length * blockBytes - short
-}
-
-/** Rows of a table, one after the other; those that it does not have are zeros. */
-function rowsOf(table: Buffer, rows: readonly number[], bytes: number): Buffer {
-  const found = Buffer.alloc(rows.length * bytes)
-  for (const [nth, row] of rows.entries()) table.copy(found, nth * bytes, row * bytes, (row + 1) * bytes)
-  return found
 }
 
 function* pieces(blocks: readonly number[], count: number): Generator<readonly number[]> {

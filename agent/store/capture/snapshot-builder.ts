@@ -67,7 +67,9 @@ export class SnapshotBuilder implements Disposable {
     this.#part()
     const kept = this.#manifest.copy(tree.manifest, index)
     this.#seen.copy(tree.seen, index)
-    if (list !== null) this.#lists.add(kept, list, tree.lists.tagsNow(index))
+    if (list === null) return
+    this.#lists.add(kept, list, tree.lists.tagsNow(index))
+    if (tree.lists.isRight(index, list)) this.#lists.keep(kept, list)
   }
 
   /** Takes a file over that has another content; `list` is that of a large one. It is not clean. Only without a base. */

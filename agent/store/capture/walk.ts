@@ -189,7 +189,8 @@ export class Walk {
       // Whoever knows of a write is right, whatever the ctime says.
       const isKnownWritten = found.changes === 'all' || (found.changes?.length ?? 0) > 0
       if (!isKnownWritten && cursor.proves(index, this.#stat)) {
-        const list = await cursor.tree.lists.list(index)
+        const soon = cursor.tree.lists.listSoon(index)
+        const list = soon instanceof Promise ? await soon : soon
         // Without its list a file would be sent whole after the smallest change: reading it costs less.
         if (list !== null) {
           this.#firstName(this.#out.count)

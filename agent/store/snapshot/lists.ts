@@ -12,6 +12,8 @@ import type { BlockLists } from './snapshot.ts'
 const COPY_BYTES = 1024 * 1024
 /** Lists of 64 GiB that are kept in memory for each tree that is worked with, at most. */
 const KEPT_BYTES = 32 * 1024 * 1024
+/** The list of 128 MiB. */
+const SHORT_BYTES = 64 * 1024
 
 /** Behind each list lie the tags of the same blocks (pool/tag.ts). One that is not known is zeros. */
 function tagBytesOf(listBytes: number): number {
@@ -115,18 +117,32 @@ export class ListFile implements BlockLists {
     if (offset === undefined) return null
     const known = this.#right.get(index)
     if (known !== undefined) return known
-    const list = await readPart(this.#path, offset, this.#manifest.listBytes(index))
-    if (list === null || !hashOfList(list).equals(this.#manifest.file(index).hash)) return null
-    this.#right.add(index, list)
-    return list
+    return this.#checked(index, await readPart(this.#path, offset, this.#manifest.listBytes(index)))
   }
 
-  /** As `list`, for whoever cannot wait: a list is a few KiB. */
+  /** As `list`, for whoever cannot wait. */
   listNow(index: number): Buffer | null {
     const offset = this.offsets.of(index)
     if (offset === undefined) return null
-    const list = readPartNow(this.#path, offset, this.#manifest.listBytes(index))
-    return list !== null && hashOfList(list).equals(this.#manifest.file(index).hash) ? list : null
+    const known = this.#right.get(index)
+    if (known !== undefined) return known
+    return this.#checked(index, readPartNow(this.#path, offset, this.#manifest.listBytes(index)))
+  }
+
+  /** As `list`; a short one at once: waiting for it costs many times what reading it does. */
+  listSoon(index: number): Buffer | null | Promise<Buffer | null> {
+    return this.#manifest.listBytes(index) > SHORT_BYTES ? this.list(index) : this.listNow(index)
+  }
+
+  /** Whether this very list was found right before. */
+  isRight(index: number, list: Buffer): boolean {
+    return this.#right.get(index) === list
+  }
+
+  #checked(index: number, list: Buffer | null): Buffer | null {
+    if (list === null || !hashOfList(list).equals(this.#manifest.file(index).hash)) return null
+    this.#right.add(index, list)
+    return list
   }
 
   /** The tags of a large file's blocks, not checked: each proves itself. null when they are not there. */

@@ -37,6 +37,13 @@ const PROTOTYPES = {
 
 export type CallName = keyof typeof PROTOTYPES
 
+/**
+ * What a wait for a lock leaves in errno (futex(2)): V8 may wait for one between a call and the question why it failed, and calls here fail with none of these but to be made
+ * again. So such a call is made again, a few times.
+ */
+const DOUBTFUL: ReadonlySet<string> = new Set(['EAGAIN', 'EINTR', 'ETIMEDOUT'])
+const TRIES = 4
+
 interface Libc {
   readonly koffi: Koffi
   readonly calls: Record<CallName, Native>
@@ -44,6 +51,8 @@ interface Libc {
 }
 
 let loaded: Libc | undefined
+/** Of the call of this thread that failed last. */
+let lastErrno = 0
 
 /** glibc's functions, loaded at the first call: importing this module does nothing. */
 function libc(): Libc {
@@ -51,14 +60,35 @@ function libc(): Libc {
   const koffi: Koffi = createRequire(import.meta.url)('koffi')
   const library = koffi.load('libc.so.6')
   const calls = {} as Record<CallName, Native>
-  for (const name of Object.keys(PROTOTYPES) as CallName[]) calls[name] = library.func(PROTOTYPES[name]) as Native
   const errnoNames = new Map<number, string>()
   // EAGAIN and EWOULDBLOCK, ENOTSUP and EOPNOTSUPP share numbers; the first name in the alphabet wins.
   for (const [name, number] of Object.entries(koffi.os.errno).sort()) {
     if (!errnoNames.has(number)) errnoNames.set(number, name)
   }
+  const isDoubtful = (errno: number) => DOUBTFUL.has(errnoNames.get(errno) ?? '')
+  for (const name of Object.keys(PROTOTYPES) as CallName[]) {
+    const raw = library.func(PROTOTYPES[name]) as Native
+    const call = repeated(raw, () => koffi.errno(), isDoubtful)
+    calls[name] = Object.assign(call, { async: raw.async.bind(raw) })
+  }
   loaded = { koffi, calls, errnoNames }
   return loaded
+}
+
+/** A call that is made again when what is said of its failure cannot be right, and that notes why it failed at once. */
+export function repeated(
+  raw: (...args: unknown[]) => number,
+  errno: () => number,
+  isDoubtful: (errno: number) => boolean,
+): (...args: unknown[]) => number {
+  return (...args) => {
+    for (let tries = 1; ; tries++) {
+      const result = raw(...args)
+      if (result >= 0) return result
+      lastErrno = errno()
+      if (tries === TRIES || !isDoubtful(lastErrno)) return result
+    }
+  }
 }
 
 /** glibc's function itself, for calls made 100,000 times per second: the caller checks the result and asks `failure`. */
@@ -68,9 +98,7 @@ export function native(call: CallName): Native {
 
 /** The error of the call that has just failed in this thread. */
 export function failure(call: CallName, path: string): SystemCallError {
-  const { koffi, errnoNames } = libc()
-  const number = koffi.errno()
-  return new SystemCallError(call, path, errnoNames.get(number) ?? `errno ${number}`)
+  return new SystemCallError(call, path, libc().errnoNames.get(lastErrno) ?? `errno ${lastErrno}`)
 }
 
 /** Makes a call that does not wait for a device; throws SystemCallError. `path` is for the message only. */
@@ -83,12 +111,15 @@ export function callNow(call: CallName, path: string, ...args: unknown[]): numbe
 /** Makes a call that may block on one of libuv's threads; rejects SystemCallError. koffi carries errno over to the callback. */
 export function callAsync(call: CallName, path: string, ...args: unknown[]): Promise<number> {
   return new Promise((resolve, reject) => {
+    const { koffi, calls } = libc()
     const done: Callback = (error, result) => {
       if (error !== null) reject(error)
-      else if (result < 0) reject(failure(call, path))
-      else resolve(result)
+      else if (result < 0) {
+        lastErrno = koffi.errno()
+        reject(failure(call, path))
+      } else resolve(result)
     }
-    libc().calls[call].async(...args, done)
+    calls[call].async(...args, done)
   })
 }
 

@@ -15,6 +15,10 @@ const BACKOFF_LAST_MS = 10_000
 /** A server that ran this long did start: its death begins a new series of waits. */
 const STEADY_MS = 30_000
 
+/** Further tries tell a server that has died meanwhile from one that is in trouble: its connections break one by one before nobody listens any more. */
+const MONITOR_TRIES = 5
+const MONITOR_AGAIN_MS = 20
+
 /** How long /healthz may take; it answers from memory. */
 const HEALTH_TIMEOUT_MS = 2_000
 
@@ -59,16 +63,19 @@ export class Supervisor implements AsyncDisposable {
    * not that far. Rejects when it runs and did not answer within `timeoutMs`.
    */
   async monitor(path: string, timeoutMs: number): Promise<unknown> {
-    if (this.#process?.pid === undefined) return undefined
-    try {
-      const signal = AbortSignal.timeout(timeoutMs)
-      const response = await fetch(`http://127.0.0.1:${this.#monitorPort}${path}`, { signal })
-      if (!response.ok) throw new Error(`it answered ${response.status}`)
-      return await response.json()
-    } catch (error) {
-      const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException
-      if (code === 'ECONNREFUSED' || this.#process?.pid === undefined) return undefined
-      throw error
+    const signal = AbortSignal.timeout(timeoutMs)
+    for (let tries = 1; ; tries++) {
+      if (this.#process?.pid === undefined) return undefined
+      try {
+        const response = await fetch(`http://127.0.0.1:${this.#monitorPort}${path}`, { signal })
+        if (!response.ok) throw new Error(`it answered ${response.status}`)
+        return await response.json()
+      } catch (error) {
+        const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException
+        if (code === 'ECONNREFUSED') return undefined
+        if (tries === MONITOR_TRIES || signal.aborted) throw error
+        await sleep(MONITOR_AGAIN_MS)
+      }
     }
   }
 

@@ -11,8 +11,8 @@ const ASK_AFTER_HEARTBEATS = 1.5
  */
 const LEADERLESS_HEARTBEATS = 3
 /**
- * Until the first answers without a leader the others are asked this often, then every heartbeat. Servers that come up for a second are seen with a leader for two more
- * (bus/sight.ts), and three without one have to follow: of the eight that a lease has, none is left to wait for the next question.
+ * Until the lease runs on by these answers the others are asked this often, then every heartbeat. Servers that come up for a second are seen with a leader for two more
+ * (bus/sight.ts), and three without one have to follow, anew after each time that one of them said nothing: of the eight that a lease has, none is left to wait for the next question.
  */
 const ASK_EVERY_HEARTBEATS = 0.25
 /** An answer that takes longer is none. */
@@ -61,7 +61,7 @@ export class Isolation {
           said = true
         }
       }
-      const hurry = wondering && leaderlessSinceMs === Number.POSITIVE_INFINITY
+      const hurry = wondering && !said
       const nextMs = startMs + heartbeatMs * (hurry ? ASK_EVERY_HEARTBEATS : 1)
       await clock.sleep(Math.max(0, nextMs - clock.elapsedMs()), signal)
     }

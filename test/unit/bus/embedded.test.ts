@@ -11,7 +11,7 @@ import { lockStore } from '../../../agent/bus/store-lock.ts'
 import { codeOf } from '../../../agent/errors.ts'
 import { readyRegistry } from '../registry/records.ts'
 import { TestCluster } from './cluster.ts'
-import { certificates, eventually, recordingLog, scratch, serverPid, startHost, tlsFiles } from './server.ts'
+import { certificates, eventually, freeze, recordingLog, scratch, serverPid, startHost, tlsFiles } from './server.ts'
 
 /** False for a zombie too: who adopted the orphan may take its time to bury it. */
 async function isAlive(pid: number): Promise<boolean> {
@@ -161,4 +161,19 @@ test('a server that was away when the client first connected is still one to fal
   await cluster.start(one)
   await second[Symbol.asyncDispose]()
   t.true(await eventually('the other server', () => bus.state().detail.includes(`connected to ${one}`)))
+})
+
+test('promise 6: a server that is killed while it is asked does not run: that is no silence, which would keep a lease from running on', async (t) => {
+  for (let round = 0; round < 5; round++) {
+    await using state = await scratch()
+    await using host = await startHost({ stateDir: state.dir })
+    t.truthy(await eventually('an answer', () => host.embedded.monitor('/jsz', 1_000)))
+    const pid = serverPid(host)
+    await freeze(pid)
+    const asked = host.embedded.monitor('/jsz', 10_000)
+    await sleep(20 * round)
+    process.kill(pid, 'SIGKILL')
+    // A new one may answer in its place.
+    await t.notThrowsAsync(asked)
+  }
 })

@@ -20,20 +20,9 @@ export async function createVolume(core: Core, name: string, options: VolumeOpti
   const { parts } = core
   const signal = AbortSignal.any([parts.signal, parts.clock.deadline(CREATE_MS)])
   const settled = parts.clock.deadline(STALE_MS)
-  const id = parts.newId()
-  const record: VolumeRecord = {
-    id,
-    name,
-    options,
-    createdAt: parts.clock.now().toISOString(),
-    epoch: 0,
-    holder: null,
-    last: null,
-    seizures: [],
-    copies: {},
-    removedAt: null,
-  }
   for (;;) {
+    // Each time another one: what an earlier try has made, unknown to it, may have been removed by now, and a removed id never comes back.
+    const record = newRecord(parts, name, options)
     const existing = (await readVolume(parts, name, signal))?.value
     if (existing !== undefined && existing.removedAt === null) return sameVolume(existing, options)
     if (existing !== undefined) await finishRemoval(core, existing, signal)
@@ -48,6 +37,21 @@ export async function createVolume(core: Core, name: string, options: VolumeOpti
       })
     }
     await parts.clock.sleep(RETRY_MS, signal)
+  }
+}
+
+function newRecord(parts: Core['parts'], name: string, options: VolumeOptions): VolumeRecord {
+  return {
+    id: parts.newId(),
+    name,
+    options,
+    createdAt: parts.clock.now().toISOString(),
+    epoch: 0,
+    holder: null,
+    last: null,
+    seizures: [],
+    copies: {},
+    removedAt: null,
   }
 }
 

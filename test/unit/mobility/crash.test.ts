@@ -196,6 +196,24 @@ test('promise 10: while the registry is away nothing is said to be missing, and 
   await t.throwsAsync(world.clock.until(agent.mount('other', 'm', DEADLINE_MS)), { code: 'REGISTRY_UNAVAILABLE' })
 })
 
+test('promise 7: a volume whose creation went unanswered and that was removed meanwhile does not come back under its id', async (t) => {
+  const world = await World.start(1)
+  const ids: string[] = []
+  world.registry.afterWrite = (record) => {
+    ids.push(record.id)
+    if (ids.length > 1) return
+    world.clock.sleep(1, new AbortController().signal).then(async () => {
+      const revision = (await world.registry.volume('data'))?.revision ?? 0
+      await world.registry.deleteVolume('data', revision)
+    })
+    throw new Error('no answer')
+  }
+  await world.clock.until(world.host(1).agent.create('data', OPTIONS))
+  t.is(ids.length, 2)
+  t.not(ids[0], ids[1])
+  t.is((await world.record('data')).id, ids[1] ?? '')
+})
+
 test('removal: a host that was away puts its copy into the trash when it is back, and only that one', async (t) => {
   const world = await World.start(2)
   await world.host(1).agent.create('data', OPTIONS)

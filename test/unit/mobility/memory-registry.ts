@@ -46,19 +46,22 @@ export class MemoryRegistry implements Registry {
 
   async addVolume(record: VolumeRecord) {
     this.#check()
-    return this.#woken(record.name, this.#volumes.write(record.name, record, null))
+    return this.#answered(record, this.#woken(record.name, this.#volumes.write(record.name, record, null)))
   }
 
   async updateVolume(record: VolumeRecord, revision: number): Promise<Write<VolumeRecord>> {
     this.#check()
     this.beforeWrite(record)
-    const write = this.#woken(record.name, this.#volumes.write(record.name, record, revision))
+    return this.#answered(record, this.#woken(record.name, this.#volumes.write(record.name, record, revision)))
+  }
+
+  #answered(record: VolumeRecord, write: Write<VolumeRecord>): Write<VolumeRecord> {
     try {
       this.afterWrite(record)
+      return write
     } catch (error) {
       return { outcome: 'unknown', cause: error as Error }
     }
-    return write
   }
 
   async deleteVolume(name: string, revision: number) {

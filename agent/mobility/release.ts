@@ -1,6 +1,7 @@
 import { codeOf } from '../errors.ts'
 import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { Capture, LocalCopy } from '../store/contract.ts'
+import { NO_USE_MARKS } from '../store/copies/bare-copy.ts'
 import { changeVolume } from './commit.ts'
 import { confirmHold } from './confirmation.ts'
 import { copiesAfter } from './copy-state.ts'
@@ -71,7 +72,7 @@ async function noteUses(core: Core, local: LocalCopy): Promise<void> {
   const live = core.uses.liveContainers(local.name)
   if (live.length === 0 || core.pendingMounts.has(local.name) || core.parts.signal.aborted) return
   const mounts = Object.fromEntries(live.map(({ id }) => [`container ${id}`, 1]))
-  await core.parts.store.update(local.id, { mounts, uses: { unmountsMs: [], ground: null } })
+  await core.parts.store.update(local.id, { mounts, uses: NO_USE_MARKS })
 }
 
 /** Waits until the engine shows no container that may write. False: one runs on although Docker unmounted, or a Mount waits. */

@@ -1,4 +1,7 @@
-import type { LocalCopy } from '../contract.ts'
+import type { LocalCopy, UseMarks } from '../contract.ts'
+
+/** Nobody has looked at the containers of the uses there are, nor seen any of them end. */
+export const NO_USE_MARKS: UseMarks = { unmountsMs: [], ground: null }
 
 /** What the disk says of a volume's empty tree: never captured, never held. */
 export function bareCopy({ id, name, options }: Pick<LocalCopy, 'id' | 'name' | 'options'>): LocalCopy {
@@ -13,6 +16,6 @@ export function bareCopy({ id, name, options }: Pick<LocalCopy, 'id' | 'name' | 
     epochSeen: 0,
     diverged: [],
     mounts: {},
-    uses: { unmountsMs: [], ground: null },
+    uses: NO_USE_MARKS,
   }
 }

@@ -1,6 +1,8 @@
 import { z } from 'zod'
 import { storedOptions } from '../../options.ts'
 import { checkpointFields, count } from '../../volume-record.ts'
+import type { UseMarks } from '../contract.ts'
+import { NO_USE_MARKS } from './bare-copy.ts'
 
 /** A checkpoint as this disk has it: only what was hashed here is written down. */
 export const storedCheckpoint = z.strictObject({ ...checkpointFields, hash: z.string().regex(/^[0-9a-f]{64}$/) })
@@ -14,7 +16,7 @@ export const divergedTree = z.strictObject({
   bytes: count.nullable().default(null),
 })
 
-const useMarks = z.strictObject({
+const useMarks: z.ZodType<UseMarks> = z.strictObject({
   unmountsMs: z.array(z.number()),
   ground: z
     .strictObject({
@@ -38,5 +40,5 @@ export const localCopyFields = {
   epochSeen: count,
   diverged: z.array(divergedTree).default([]),
   mounts: z.record(z.string(), count),
-  uses: useMarks.default({ unmountsMs: [], ground: null }),
+  uses: useMarks.default(NO_USE_MARKS),
 }

@@ -23,7 +23,7 @@ export interface BpfOptions {
   readonly wants: (program: string) => boolean
 }
 
-/** A hash map with keys and values of a fixed size. */
+/** A map with keys and values of a fixed size. */
 export interface BpfMap {
   /** Adds keys with values of zeros. Answers how many there was room for, in their order; throws SystemCallError otherwise. */
   add(keys: Buffer): number
@@ -33,6 +33,8 @@ export interface BpfMap {
   drain(take: (keys: Buffer, values: Buffer, count: number) => void): void
   /** Reads the value of a key into a buffer. */
   read(key: Buffer, into: Buffer): void
+  /** Sets the value of a key. */
+  write(key: Buffer, value: Buffer): void
 }
 
 /** Programs that run in the kernel until disposed, or until this process ends. */
@@ -161,6 +163,9 @@ function hashMap({ calls }: Libbpf, fd: number, name: string, keyBytes: number, 
     },
     read: (key, into) => {
       check(calls.bpf_map_lookup_elem(fd, key, into), 'reading', name)
+    },
+    write: (key, value) => {
+      check(calls.bpf_map_update_elem(fd, key, value, 0), 'writing', name)
     },
   }
 }

@@ -12,6 +12,7 @@ const PROTOTYPES = {
   bpf_map_lookup_and_delete_batch:
     'int bpf_map_lookup_and_delete_batch(int fd, void *in, void *out, void *keys, void *values, void *count, const void *opts)',
   bpf_map_lookup_elem: 'int bpf_map_lookup_elem(int fd, const void *key, void *value)',
+  bpf_map_update_elem: 'int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags)',
   bpf_map_update_batch:
     'int bpf_map_update_batch(int fd, const void *keys, const void *values, void *count, const void *opts)',
   bpf_obj_get_info_by_fd: 'int bpf_obj_get_info_by_fd(int fd, void *info, void *length)',

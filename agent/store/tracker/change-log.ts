@@ -103,9 +103,14 @@ export class ChangeLog {
     this.#touched.clear()
   }
 
+  /** Whether no event after a cut is missing. */
+  isWhole(since: Cursor): boolean {
+    return since > 0 && since >= this.#lostAt && since <= this.#cursor
+  }
+
   changes(inode: bigint, since: Cursor): FileChanges {
     const file = this.#files.get(inode)
-    if (file === undefined || since < file.knownSince || since < this.#lostAt || since > this.#cursor) return null
+    if (file === undefined || since < file.knownSince || !this.isWhole(since)) return null
     if (file.wholeAt > since) return 'all'
     const blocks = [...file.blocks].filter(([, at]) => at > since).map(([block]) => block)
     return rangesOf(blocks.sort((a, b) => a - b))

@@ -1,3 +1,5 @@
+import type { Touched } from './touched.ts'
+
 /** Numbers of cuts, 1, 2, 3 ...: a cut that came later has a greater one. Good for one tracker only, not for its successor after a restart. */
 export type Cursor = number
 
@@ -46,6 +48,11 @@ export interface Tracker extends Disposable {
   settle(): Promise<void>
   /** What was dirtied in a file after cut `since` and up to the last cut. Consumes nothing. */
   changes(inode: bigint, since: Cursor): FileChanges
+  /**
+   * Which inodes of the file system, watched or not, may have changed in any way after cut `since` and up to now: content, attributes, names in a directory. null: it cannot say.
+   * What a sync after that cut has written out counts as well. Takes a millisecond.
+   */
+  touched(since: Cursor): Touched | null
   /** This owner will not ask for changes since a cut before `upTo` any more (since `upTo` itself it may): what is older is forgotten. */
   release(owner: string, upTo: Cursor): void
   readonly stats: TrackerStats

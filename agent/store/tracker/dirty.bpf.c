@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Notes which 64 KiB blocks of watched files change, on one file system. docs/tracking.md says why these places of the kernel see every
+ * Notes which 64 KiB blocks of watched files change, on one file system, and which inodes of it may have changed in any way. docs/tracking.md says why these places of the kernel see every
  * change. Field offsets and enum values are taken from the running kernel's BTF when the program is loaded (CO-RE), so only the fields that are
  * used are declared here. Whatever a kernel lacks makes the load fail: nothing is guessed.
  */
@@ -23,6 +23,7 @@ typedef long long s64;
 static void *(*const lookup)(void *map, const void *key) = (void *)1;
 static long (*const update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static long (*const take_away)(void *map, const void *key) = (void *)3;
+static u64 (*const current_task)(void) = (void *)14;
 static long (*const loop)(u32 count, void *body, void *context, u64 flags) = (void *)181;
 
 struct super_block {
@@ -91,6 +92,13 @@ enum pageflags { PG_head = 1 };
 #define BY_ZERO 16
 #define BY_REMAP 32
 
+/* XFS_ILOCK_EXCL, fs/xfs/xfs_inode.h; tried out as well. */
+#define XFS_ILOCK_EXCL 4
+
+/* agent/store/tracker/touched.ts finds an inode's place in the same way. */
+#define PLACE_BITS 19
+#define PLACES (1 << PLACE_BITS)
+
 /* In `watched`, on XFS: attributes are being set, under the lock that a truncate needs too. */
 #define XFS_SETATTR 1
 
@@ -149,6 +157,36 @@ struct {
 	field_type(value, struct counters);
 } counters SEC(".maps");
 
+/* The number of the cut that came last. */
+struct {
+	field_uint(type, MAP_ARRAY);
+	field_uint(max_entries, 1);
+	field_type(key, u32);
+	field_type(value, u32);
+} cuts SEC(".maps");
+
+/*
+ * By a hash of its number, for every inode of the file system: the cut after which it may have changed last. Inodes that share a place are taken for each
+ * other: that costs a look, and nothing is ever lost for lack of room.
+ */
+struct places {
+	u32 cut[PLACES];
+};
+struct {
+	field_uint(type, MAP_ARRAY);
+	field_uint(max_entries, 1);
+	field_type(key, u32);
+	field_type(value, struct places);
+} touched SEC(".maps");
+
+/* ext4's transactions under way, by task: the inode. Tasks are fewer by far, but one whose transaction could not begin leaves its entry behind. */
+struct {
+	field_uint(type, MAP_LRU_HASH);
+	field_uint(max_entries, 65536);
+	field_type(key, u64);
+	field_type(value, u64);
+} transactions SEC(".maps");
+
 static __attribute__((always_inline)) struct counters *counts(void)
 {
 	u32 zero = 0;
@@ -162,12 +200,31 @@ static __attribute__((always_inline)) void lose(void)
 		__sync_fetch_and_add(&count->lost, 1);
 }
 
+/* An inode may have changed: its content, an attribute, or a name in it. */
+static __attribute__((always_inline)) void touch(u64 inode)
+{
+	u32 zero = 0;
+	u32 *cut = lookup(&cuts, &zero);
+	struct places *places = lookup(&touched, &zero);
+	u32 place = ((u32)inode * 0x9e3779b1) ^ ((u32)(inode >> 32) * 0x85ebca77);
+	if (cut && places)
+		places->cut[place >> (32 - PLACE_BITS)] = *cut;
+}
+
+static __attribute__((always_inline)) int touch_here(struct inode *inode)
+{
+	if (inode->i_sb->s_dev == settings.device)
+		touch(inode->i_ino);
+	return 0;
+}
+
 /* Whether anybody wants to know of this inode; also drops events for tests. */
 static __attribute__((always_inline)) int wanted(struct inode *inode, u64 *number)
 {
 	if (inode->i_sb->s_dev != settings.device)
 		return 0;
 	*number = inode->i_ino;
+	touch(*number);
 	if (!lookup(&watched, number))
 		return 0;
 	if (settings.drop_every) {
@@ -283,7 +340,10 @@ int on_direct_end(u64 *context)
 	struct inode *inode = request->ki_filp->f_inode;
 	u64 number = inode->i_ino;
 	u64 address = context[0];
-	if (inode->i_sb->s_dev != settings.device || !lookup(&watched, &number))
+	if (inode->i_sb->s_dev != settings.device)
+		return 0;
+	touch(number);
+	if (!lookup(&watched, &number))
 		return 0;
 	if (!take_away(&reads, &address) || !wanted(inode, &number))
 		return 0;
@@ -292,6 +352,13 @@ int on_direct_end(u64 *context)
 	else if (written > 0)
 		mark_bytes(number, request->ki_pos - written, written, BY_DIRECT_END);
 	return 0;
+}
+
+/* An inode's times moved, or anything else of it changed through what all file systems share. */
+SEC("tp_btf/writeback_mark_inode_dirty")
+int on_inode(u64 *context)
+{
+	return touch_here((void *)context[0]);
 }
 
 /*
@@ -312,12 +379,38 @@ int ext4_on_transaction(u64 *context)
 {
 	struct inode *inode = (void *)context[0];
 	int type = (int)context[4];
+	u64 task = current_task();
+	u64 number = inode->i_ino;
+	if (inode->i_sb->s_dev != settings.device)
+		return 0;
+	/* What the transaction does to the inode comes after this event. */
+	update(&transactions, &task, &number, 0);
 	if (type == EXT4_HT_TRUNCATE)
 		return mark_whole(inode, BY_TRUNCATE);
 	/* Defragmentation and the like. The other file is not named, so nobody's answer is good. */
-	if (type == EXT4_HT_MOVE_EXTENTS && inode->i_sb->s_dev == settings.device)
+	if (type == EXT4_HT_MOVE_EXTENTS)
 		lose();
 	return 0;
+}
+
+/* A task's transaction ends, on any file system with this kind of journal. Until here a sync of the file system waits for it. */
+SEC("tp_btf/jbd2_handle_stats")
+int ext4_on_transaction_end(u64 *context)
+{
+	u64 task = current_task();
+	u64 *inode = lookup(&transactions, &task);
+	if (!inode)
+		return 0;
+	touch(*inode);
+	take_away(&transactions, &task);
+	return 0;
+}
+
+/* An inode's new state is on its way to the journal. */
+SEC("tp_btf/ext4_mark_inode_dirty")
+int ext4_on_inode(u64 *context)
+{
+	return touch_here((void *)context[0]);
 }
 
 /* Written blocks become unwritten ones or zeros: FALLOC_FL_ZERO_RANGE, FALLOC_FL_WRITE_ZEROES. */
@@ -327,6 +420,15 @@ int ext4_on_map(u64 *context)
 	if ((u32)context[3] & (EXT4_CONVERT_UNWRITTEN | EXT4_ZERO))
 		return mark_whole((void *)context[0], BY_ZERO);
 	return 0;
+}
+
+/* Whatever changes an inode of XFS holds this lock until it has. */
+SEC("tp_btf/xfs_iunlock")
+int xfs_on_unlock(u64 *context)
+{
+	if (!((u32)context[1] & XFS_ILOCK_EXCL))
+		return 0;
+	return touch_here(&((struct xfs_inode *)context[0])->i_vnode);
 }
 
 /* chmod and utimes come here as well; whether it is a truncate shows next. */

@@ -2,20 +2,23 @@ import { settleProcessors } from '../../sys/membarrier.ts'
 import { ChangeLog } from './change-log.ts'
 import type { Cursor, FileChanges, Tracker, TrackerStats } from './contract.ts'
 import type { KernelPart } from './kernel-part.ts'
+import { Touched } from './touched.ts'
 
 /** Joins the kernel's part and the log of what it found. */
 export class InodeTracker implements Tracker {
   readonly #kernel: KernelPart
   readonly #log: ChangeLog
+  readonly #tellsTouched: boolean
   #lostBefore: bigint
   #refusedInodes = 0
   #drainedBlocks = 0
   #losses = 0
   #failure: string | null = null
 
-  /** Owns the kernel's part from now on. */
-  constructor(kernel: KernelPart, log = new ChangeLog()) {
+  /** Owns the kernel's part from now on. `tellsTouched`: see seesAttributes in self-test.ts. */
+  constructor(kernel: KernelPart, { tellsTouched, log = new ChangeLog() }: { tellsTouched: boolean; log?: ChangeLog }) {
     this.#kernel = kernel
+    this.#tellsTouched = tellsTouched
     this.#log = log
     this.#lostBefore = kernel.lost()
   }
@@ -37,6 +40,7 @@ export class InodeTracker implements Tracker {
   cut(): Cursor {
     const cursor = this.#log.nextCut()
     this.#ask(() => {
+      this.#kernel.begin(cursor)
       this.#drainedBlocks += this.#kernel.drain((inode, block) => this.#log.note(inode, block))
       // Asked last: an event that was lost before the drain ended may be missing in it.
       const lost = this.#kernel.lost()
@@ -54,6 +58,17 @@ export class InodeTracker implements Tracker {
 
   changes(inode: bigint, since: Cursor): FileChanges {
     return this.#failure === null ? this.#log.changes(inode, since) : null
+  }
+
+  touched(since: Cursor): Touched | null {
+    let touched: Touched | null = null
+    if (!this.#tellsTouched) return null
+    this.#ask(() => {
+      const places = this.#kernel.places()
+      // What was lost since the last cut is for the next one to count.
+      if (this.#log.isWhole(since) && this.#kernel.lost() === this.#lostBefore) touched = new Touched(places, since)
+    })
+    return touched
   }
 
   release(owner: string, upTo: Cursor): void {

@@ -1,12 +1,16 @@
 import { type BpfMap, type BpfObject, loadBpf } from '../../sys/bpf.ts'
 import { pageBytes } from '../../sys/process.ts'
 import { WHOLE_FILE } from './change-log.ts'
+import type { Cursor } from './contract.ts'
+import { PLACES } from './touched.ts'
 
 /** struct key, the value of `dirty`, struct counters, struct settings: dirty.bpf.c. */
 const KEY_BYTES = 16
 const MARK_BYTES = 4
 const INODE_BYTES = 8
 const COUNTERS_BYTES = 16
+/** The number of a cut, and of so many places: dirty.bpf.c. */
+const CUT_BYTES = 4
 const SETTINGS_BYTES = 12
 /** 16 GiB of scattered changes between two cuts; 25 MB of the kernel's memory, taken when it is loaded. */
 const DIRTY_BLOCKS_MAX = 262_144
@@ -28,6 +32,10 @@ export interface KernelPart extends Disposable {
   drain(take: (inode: bigint, block: number, by: number) => void): number
   /** How many events could not be noted so far. */
   lost(): bigint
+  /** What comes from now on comes after this cut. */
+  begin(cut: Cursor): void
+  /** By place, see touched.ts: the cut after which an inode was touched last. A copy. */
+  places(): Uint32Array
 }
 
 /** What the program is told before it starts. */
@@ -59,7 +67,9 @@ export function openKernelPart(objectPath: string, settings: KernelSettings): Ke
     const dirty = object.map('dirty', KEY_BYTES, MARK_BYTES)
     const watched = object.map('watched', INODE_BYTES, MARK_BYTES)
     const counters = object.map('counters', 4, COUNTERS_BYTES)
-    return kernelPart(object, dirty, watched, counters)
+    const cuts = object.map('cuts', 4, CUT_BYTES)
+    const touched = object.map('touched', 4, PLACES * CUT_BYTES)
+    return kernelPart(object, { dirty, watched, counters, cuts, touched })
   } catch (error) {
     object[Symbol.dispose]()
     throw error
@@ -73,7 +83,9 @@ function isWanted(program: string, { fileSystem, has, without }: KernelSettings)
   return only === undefined || only === fileSystem
 }
 
-function kernelPart(object: BpfObject, dirty: BpfMap, watched: BpfMap, counters: BpfMap): KernelPart {
+type Maps = Readonly<Record<'dirty' | 'watched' | 'counters' | 'cuts' | 'touched', BpfMap>>
+
+function kernelPart(object: BpfObject, { dirty, watched, counters, cuts, touched }: Maps): KernelPart {
   const zero = Buffer.alloc(4)
   const counts = Buffer.alloc(COUNTERS_BYTES)
   return {
@@ -94,6 +106,12 @@ function kernelPart(object: BpfObject, dirty: BpfMap, watched: BpfMap, counters:
     lost: () => {
       counters.read(zero, counts)
       return counts.readBigUInt64LE(0) + BigInt(object.misses())
+    },
+    begin: (cut) => cuts.write(zero, Buffer.from(new Uint32Array([cut]).buffer)),
+    places: () => {
+      const places = new Uint32Array(PLACES)
+      touched.read(zero, Buffer.from(places.buffer))
+      return places
     },
     [Symbol.dispose]: () => object[Symbol.dispose](),
   }

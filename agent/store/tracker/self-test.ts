@@ -1,9 +1,22 @@
-import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  writeSync,
+} from 'node:fs'
 import { DIRECT_BYTES, directBuffer } from '../../sys/direct.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { allocateZeros, punchHole } from '../../sys/files.ts'
+import { FLAG_NODUMP, getFlags, setFlags } from '../../sys/flags.ts'
+import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { TRACKED_BLOCK_BYTES, WHOLE_FILE } from './change-log.ts'
 import { BY, type KernelPart } from './kernel-part.ts'
+import { Touched } from './touched.ts'
 
 /** A file without a name (open(2), O_TMPFILE): nothing is left of it, whatever happens. */
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY
@@ -71,5 +84,28 @@ function seeDirect(fd: number, marksOf: (block: number) => number): string | nul
     return marksOf(1) === (BY.directBegin | BY.directEnd) ? null : 'a direct write'
   } finally {
     closeSync(direct)
+  }
+}
+
+/**
+ * Whether changes of attributes are seen, and changes of one inode are not taken for another's: tried out in the same way. The second attribute is
+ * one that ext4 tells of at the end of its transaction only, so without a journal the answer is false. Throws what its calls throw.
+ */
+export function seesAttributes(kernel: KernelPart, directory: string): boolean {
+  const fd = openSync(directory, O_TMPFILE | constants.O_RDWR, 0o600)
+  try {
+    const stat = new StatBuffer()
+    statAt(fd, '', stat)
+    let cut = 0
+    const seen = (change: () => unknown) => {
+      kernel.begin(++cut)
+      const before = new Touched(kernel.places(), cut).has(stat.inoLow, stat.inoHigh)
+      change()
+      return !before && new Touched(kernel.places(), cut).has(stat.inoLow, stat.inoHigh)
+    }
+    return seen(() => fchmodSync(fd, 0o640)) && seen(() => setFlags(fd, (getFlags(fd) ?? 0) | FLAG_NODUMP))
+  } finally {
+    kernel.begin(0)
+    closeSync(fd)
   }
 }

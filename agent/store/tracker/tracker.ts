@@ -5,7 +5,7 @@ import { StatBuffer, statAt } from '../../sys/stat.ts'
 import type { Tracker } from './contract.ts'
 import { InodeTracker } from './inode-tracker.ts'
 import { openKernelPart } from './kernel-part.ts'
-import { selfTest } from './self-test.ts'
+import { seesAttributes, selfTest } from './self-test.ts'
 import { isProven, kernelHas, lockdownNote, lookAround, reasonAgainst } from './suitability.ts'
 
 /** Each takes some tens of milliseconds. */
@@ -29,7 +29,8 @@ export function openTracker(
     const kernel = loadPatiently(() => openKernelPart(objectPath, { fileSystem, major, minor, dropEvery, has }))
     try {
       const unseen = dropEvery > 0 ? null : selfTest(kernel, directory)
-      if (unseen === null) return { tracker: new InodeTracker(kernel) }
+      if (unseen === null)
+        return { tracker: new InodeTracker(kernel, { tellsTouched: seesAttributes(kernel, directory) }) }
       kernel[Symbol.dispose]()
       return { reason: `The tracker does not work here: it did not see ${unseen}.` }
     } catch (error) {

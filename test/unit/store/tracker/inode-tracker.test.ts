@@ -2,6 +2,7 @@ import test from 'ava'
 import { WHOLE_FILE } from '../../../../agent/store/tracker/change-log.ts'
 import { InodeTracker } from '../../../../agent/store/tracker/inode-tracker.ts'
 import type { KernelPart } from '../../../../agent/store/tracker/kernel-part.ts'
+import { PLACES } from '../../../../agent/store/tracker/touched.ts'
 
 /** A kernel that notes what it is told, has room for so many inodes, and loses what it is told to. */
 function pretend(room = 100) {
@@ -10,6 +11,7 @@ function pretend(room = 100) {
   const state = {
     lost: 0n,
     closed: 0,
+    places: new Uint32Array(PLACES),
     watched,
     event: (inode: bigint, block: number) => void marks.push([inode, block]),
   }
@@ -29,6 +31,8 @@ function pretend(room = 100) {
       return taken.length
     },
     lost: () => state.lost,
+    begin: () => undefined,
+    places: () => state.places,
     [Symbol.dispose]: () => {
       state.closed += 1
     },
@@ -38,7 +42,7 @@ function pretend(room = 100) {
 
 test('a cut stamps what the kernel noted, and counts it', (t) => {
   const { kernel, state } = pretend()
-  const tracker = new InodeTracker(kernel)
+  const tracker = new InodeTracker(kernel, { tellsTouched: true })
   tracker.watch('v', [1n, 2n])
   const first = tracker.cut()
   state.event(1n, 3)
@@ -54,7 +58,7 @@ test('a cut stamps what the kernel noted, and counts it', (t) => {
 test('events that the kernel lost make what was before unknown, once', (t) => {
   const { kernel, state } = pretend()
   state.lost = 5n
-  const tracker = new InodeTracker(kernel)
+  const tracker = new InodeTracker(kernel, { tellsTouched: true })
   tracker.watch('v', [1n])
   const first = tracker.cut()
   // Those of before it began are nobody's.
@@ -71,7 +75,7 @@ test('events that the kernel lost make what was before unknown, once', (t) => {
 
 test('inodes beyond the room are unknown, counted, and tried again', (t) => {
   const { kernel, state } = pretend(1)
-  const tracker = new InodeTracker(kernel)
+  const tracker = new InodeTracker(kernel, { tellsTouched: true })
   tracker.watch('v', [1n, 2n])
   const first = tracker.cut()
   t.deepEqual(tracker.changes(1n, first), [])
@@ -85,7 +89,7 @@ test('inodes beyond the room are unknown, counted, and tried again', (t) => {
 
 test('the kernel keeps what any owner wants, and nothing else', (t) => {
   const { kernel, state } = pretend()
-  const tracker = new InodeTracker(kernel)
+  const tracker = new InodeTracker(kernel, { tellsTouched: true })
   tracker.watch('v', [1n, 2n])
   tracker.watch('w', [2n, 3n])
   tracker.watch('v', [1n])
@@ -97,7 +101,7 @@ test('the kernel keeps what any owner wants, and nothing else', (t) => {
 
 test('a tracker that was disabled says null to everything, says why, and lets the kernel go', (t) => {
   const { kernel, state } = pretend()
-  const tracker = new InodeTracker(kernel)
+  const tracker = new InodeTracker(kernel, { tellsTouched: true })
   tracker.watch('v', [1n])
   const first = tracker.cut()
   t.is(tracker.failure, null)
@@ -122,7 +126,7 @@ test('a call that the kernel fails ends the tracker, not the caller', (t) => {
       throw new Error('draining of dirty failed: EFAULT.')
     },
   }
-  const tracker = new InodeTracker(failing)
+  const tracker = new InodeTracker(failing, { tellsTouched: true })
   tracker.watch('v', [1n])
   const first = tracker.cut()
   t.is(tracker.failure, "The kernel's part failed: draining of dirty failed: EFAULT.")

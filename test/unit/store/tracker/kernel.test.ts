@@ -139,7 +139,7 @@ test.serial('more changes than the kernel has room for count as lost, and then t
   const { dev } = statSync(root)
   const [major, minor] = [dev >> 8, dev & 0xff]
   const settings = { fileSystem: 'xfs', major, minor, dropEvery: 0, dirtyBlocksMax: 512, has: () => true } as const
-  using tracker = new InodeTracker(openKernelPart(buildObject(), settings))
+  using tracker = new InodeTracker(openKernelPart(buildObject(), settings), { tellsTouched: true })
   const fd = openSync(join(root, 'sparse'), 'w')
   const inode = fstatSync(fd, { bigint: true }).ino
   const write = (block: number) => writeSync(fd, 'x', block * BLOCK)

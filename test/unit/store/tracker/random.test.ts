@@ -47,7 +47,7 @@ for (const kind of ['ext4', 'xfs'] as const) {
       const { dev } = statSync(root)
       const [major, minor] = [dev >> 8, dev & 0xff]
       const settings = { fileSystem: kind, major, minor, dropEvery: 0, without, has: () => true } as const
-      using tracker = new InodeTracker(openKernelPart(buildObject(), settings))
+      using tracker = new InodeTracker(openKernelPart(buildObject(), settings), { tellsTouched: true })
       const { missed } = await playRounds(tracker, { directory, other, seed: 5, rounds: BROKEN_ROUNDS })
       t.true(missed.length > 0)
     })

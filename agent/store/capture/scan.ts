@@ -3,7 +3,8 @@ import type { SeenTable } from '../snapshot/seen.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import type { Suspect } from './audit.ts'
 import { SnapshotBuilder } from './snapshot-builder.ts'
-import { Walk, type WalkOptions } from './walk.ts'
+import { Walk } from './walk.ts'
+import type { WalkOptions } from './walk-options.ts'
 
 export interface Scan extends Snapshot {
   readonly seen: SeenTable

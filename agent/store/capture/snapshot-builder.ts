@@ -72,6 +72,12 @@ export class SnapshotBuilder implements Disposable {
     if (tree.lists.isRight(index, list)) this.#lists.keep(kept, list)
   }
 
+  /** Takes unchanged entries over, from `from` up to `to`, whole directories without links. */
+  async keepRange(tree: KeptTree, from: number, to: number): Promise<void> {
+    if (tree === this.#base && this.#same === from) this.#same = to
+    else for (let index = from; index < to; index++) await keepWithList(this, tree, index)
+  }
+
   /** Takes a file over that has another content; `list` is that of a large one. It is not clean. Only without a base. */
   keepAs(tree: KeptTree, index: number, { hash, list }: NewContent): void {
     const kept = this.#manifest.copyUnread(tree.manifest, index)

@@ -1,6 +1,7 @@
 import type { Manifest } from '../manifest/manifest.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
 import type { ByteRange, Cursor, FileChanges, Tracker } from '../tracker/contract.ts'
+import { StillTree } from './still-tree.ts'
 
 /** Why every changed file is read whole. */
 const NOT_SINCE_THEN = 'the tracker has not watched this volume since its last checkpoint'
@@ -43,6 +44,13 @@ export class TreeChanges {
   of(tree: KeptTree, ino: bigint): FileChanges {
     const mark = this.#markOf(tree)
     return mark === undefined ? null : (this.#tracker?.changes(ino, mark) ?? null)
+  }
+
+  /** What of a tree stood still since it was exact, up to now; null: nobody knows. Nobody may be in the middle of a change. */
+  still(tree: KeptTree): StillTree | null {
+    const mark = this.#markOf(tree)
+    const touched = mark === undefined ? null : (this.#tracker?.touched(mark) ?? null)
+    return touched === null ? null : StillTree.of(tree, touched)
   }
 
   /** Whether a change in a range of a file since `tree` was exact is known of, or would not be. */

@@ -6,36 +6,22 @@ import { describeAt, type InodeBody, movedAway, type State, sameState, stateOf }
 import { XATTRS_MAX_BYTES } from '../manifest/record-codec.ts'
 import { Pace } from '../pace.ts'
 import { type BytePath, joinPath, MAX_DEPTH } from '../path.ts'
-import type { BlockPool } from '../pool/contract.ts'
-import type { KeptTree, Known } from '../snapshot/kept.ts'
-import type { FileChanges } from '../tracker/contract.ts'
+import type { KeptTree } from '../snapshot/kept.ts'
 import { KeptCursor } from './cursor.ts'
 import { namesIn } from './names.ts'
 import { FileReading, type Former, type Place } from './reading.ts'
 import { changed, unsupported } from './refusals.ts'
-import type { KnownContent, SnapshotBuilder } from './snapshot-builder.ts'
+import type { SnapshotBuilder } from './snapshot-builder.ts'
+import type { StillTree } from './still-tree.ts'
+import type { WalkOptions } from './walk-options.ts'
 
 /** Lengths of name and value beside an extended attribute. */
 const XATTR_HEAD_BYTES = 5
 
-export interface WalkOptions {
-  /** The volume's name, for messages. */
-  readonly volume: string
-  /** True: whatever changes or vanishes meanwhile rejects TREE_CHANGED. False: it is left out or fuzzy, and not clean. */
-  readonly quiet: boolean
-  /** T of the syncfs-and-T rule: ctimes from here on may still hide a store. */
-  readonly tickNs: bigint
-  /** What is kept of the tree; entries that are proven not to have changed since are taken from there. */
-  readonly known: Known | null
-  readonly pool: BlockPool
-  readonly signal: AbortSignal
-  readonly content?: (path: BytePath, ino: bigint, sizeBytes: number) => KnownContent | undefined
-  /** What changed in a large file since it was seen as it stands in a kept tree; null: nobody knows. */
-  readonly changes?: ((tree: KeptTree, ino: bigint) => FileChanges) | undefined
-  /** Whether what is read is to be exact as of the mark before the sync: each file that is read has its pages cleaned first. */
-  readonly marked?: boolean
-  /** So many blocks of large files that nobody is known to have written to are read all the same, see Scan.suspects. */
-  readonly auditBlocks?: number
+/** A directory with its index in the tree that stood still. */
+interface StillDirectory {
+  readonly still: StillTree
+  readonly index: number
 }
 
 /** One walk through a tree, see scanTree. */
@@ -102,10 +88,13 @@ export class Walk {
     }
     const before = stateOf(this.#stat)
     const index = this.#out.count
-    const kept = this.#keep(depth, name)
+    const keptBy = this.#keep(depth, name)
+    const kept = keptBy !== null
+    const still = this.#stillAs(keptBy)
     if (!kept) this.#out.add(depth, name, this.#describe(fd, '', place.path), this.#stat, false)
     try {
-      await this.#children(place, before.sizeBytes, depth + 1)
+      if (still !== null) await this.#stillChildren(place, still, depth + 1)
+      else await this.#children(place, before.sizeBytes, depth + 1)
     } finally {
       this.reading.abandon(place)
     }
@@ -128,6 +117,31 @@ export class Walk {
     await this.reading.flush(place)
   }
 
+  /** A directory that was just found to be what it was, if the names in it are known to be so too. */
+  #stillAs(by: KeptCursor | null): StillDirectory | null {
+    const still = this.#options.still ?? null
+    if (by === null || still === null || by.tree !== still.tree || !still.stood(by.found)) return null
+    return { still, index: by.found }
+  }
+
+  /** As `#children`, where the names are those that they were: just what moved is looked at. */
+  async #stillChildren(place: Place, { still, index: directory }: StillDirectory, depth: number): Promise<void> {
+    const { manifest } = still.tree
+    const end = manifest.subtreeEnd(directory)
+    let first = directory + 1
+    for (let index = first; index < end; ) {
+      const next = manifest.subtreeEnd(index)
+      if (!still.allStood(index)) {
+        await this.#out.keepRange(still.tree, first, index)
+        await this.#child(place, manifest.name(index), depth)
+        first = next
+      }
+      index = next
+    }
+    await this.#out.keepRange(still.tree, first, end)
+    await this.reading.flush(place)
+  }
+
   /** Adds one entry of a directory; answers a promise when there is something to wait for. */
   #child(place: Place, name: BytePath, depth: number): Promise<void> | undefined {
     const stat = this.#stat
@@ -137,7 +151,7 @@ export class Walk {
       if (stat.kind === 'dir') return this.#subdirectory(place, name, depth)
       if (stat.nlink > 1 && this.#link(place, name, depth)) return undefined
       if (stat.kind === 'file' && !isSmall(stat.sizeBytes)) return this.#largeFile(place, name, depth)
-      return this.#keep(depth, name) ? undefined : this.#anew(place, name, depth)
+      return this.#keep(depth, name) !== null ? undefined : this.#anew(place, name, depth)
     } catch (error) {
       this.#passOver(error, place, name)
       return undefined
@@ -168,16 +182,16 @@ export class Walk {
     return true
   }
 
-  /** Takes the entry at the walk's place from a kept tree if it is proven to be the same. Not for large files. */
-  #keep(depth: number, name: BytePath): boolean {
+  /** Takes the entry at the walk's place from a kept tree if it is proven to be the same; answers where it was found. Not for large files. */
+  #keep(depth: number, name: BytePath): KeptCursor | null {
     for (const cursor of this.#cursors) {
       const index = cursor.find(depth, name)
       if (index < 0 || !cursor.proves(index, this.#stat)) continue
       this.#firstName(this.#out.count)
       this.#out.keep(cursor.tree, index, null)
-      return true
+      return cursor
     }
-    return false
+    return null
   }
 
   async #largeFile(place: Place, name: BytePath, depth: number): Promise<void> {

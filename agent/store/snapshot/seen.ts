@@ -27,6 +27,16 @@ export class SeenTable implements Seen {
     return (BigInt(this.words[at + 1] ?? 0) << 32n) | BigInt(this.words[at] ?? 0)
   }
 
+  /** The lower 32 bits of `ino`. */
+  inoLow(index: number): number {
+    return this.words[index * WORDS] ?? 0
+  }
+
+  /** The upper 32 bits of `ino`. */
+  inoHigh(index: number): number {
+    return this.words[index * WORDS + 1] ?? 0
+  }
+
   ctimeNs(index: number): bigint {
     const at = index * WORDS
     const rest = this.words[at + 3] ?? 0

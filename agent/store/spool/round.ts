@@ -6,6 +6,7 @@ import type { FaultPoint } from '../../fault-point.ts'
 import { changed, changesMissed } from '../capture/refusals.ts'
 import { type Scan, scanTree } from '../capture/scan.ts'
 import type { TreeChanges } from '../capture/tree-changes.ts'
+import type { WalkOptions } from '../capture/walk-options.ts'
 import type { Capture } from '../contract.ts'
 import { orDiskFull } from '../copies/space.ts'
 import { openRoot } from '../inode/directory.ts'
@@ -35,8 +36,8 @@ export interface SpoolParts {
   readonly changes: TreeChanges
 }
 
-/** `quiet`: TREE_CHANGED when the tree is not; `marked`: see WalkOptions. */
-type Look = Readonly<Record<'quiet' | 'marked', boolean>>
+/** `quiet`: TREE_CHANGED when the tree is not; `marked`, `still`: see WalkOptions. */
+type Look = Pick<WalkOptions, 'quiet' | 'marked' | 'still'>
 
 /** What a round found while the tree is in use. */
 export interface LiveRound {
@@ -122,7 +123,8 @@ export class Rounds implements AsyncDisposable {
     // The T that the round before ended with will do: what is younger is read, and counts as not final. Nobody waits for the disk then, and
     // the tree stays exact as of the mark of that round.
     this.#parts.changes.gather()
-    return await this.#look({ quiet, marked: false }, this.#tickNs, signal)
+    const still = this.#tree === null ? null : this.#parts.changes.still(this.#tree)
+    return await this.#look({ quiet, marked: false, still }, this.#tickNs, signal)
   }
 
   /** A look that makes the tree exact as of a new mark. */
@@ -180,7 +182,7 @@ export class Rounds implements AsyncDisposable {
     return { mismatches: await orDiskFull(layout.directory, volume, copy), bytesSpooled: chosen.bytes }
   }
 
-  async #scan({ quiet, marked }: Look, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
+  async #scan({ quiet, marked, still }: Look, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
     const { layout, volume, pool, changes } = this.#parts
     const lists = this.#listsPath()
     const root = openRoot(layout.data)
@@ -188,7 +190,7 @@ export class Rounds implements AsyncDisposable {
       const known = { live: this.#tree, last: this.base }
       const changed = (tree: KeptTree, ino: bigint) => changes.of(tree, ino)
       const auditBlocks = quiet ? 0 : AUDIT_BLOCKS
-      const tracked = { changes: changed, marked, auditBlocks }
+      const tracked = { changes: changed, marked, still, auditBlocks }
       return await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists, ...tracked })
     } catch (error) {
       await rm(lists, { force: true })

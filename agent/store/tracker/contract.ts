@@ -1,5 +1,3 @@
-import type { Touched } from './touched.ts'
-
 /** Numbers of cuts, 1, 2, 3 ...: a cut that came later has a greater one. Good for one tracker only, not for its successor after a restart. */
 export type Cursor = number
 
@@ -14,6 +12,12 @@ export interface ByteRange {
  * in the file may have changed. null: the tracker cannot say, because it did not watch since then or has lost events: read everything.
  */
 export type FileChanges = readonly ByteRange[] | 'all' | null
+
+/** Inodes of the tracker's file system that may have changed in any way. */
+export interface Touched {
+  /** Takes an inode's number as its lower and upper 32 bits: a bigint for each of 100,000 would take longer than all the rest. */
+  has(inoLow: number, inoHigh: number): boolean
+}
 
 export interface TrackerStats {
   readonly watchedInodes: number

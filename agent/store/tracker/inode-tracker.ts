@@ -1,8 +1,8 @@
 import { settleProcessors } from '../../sys/membarrier.ts'
 import { ChangeLog } from './change-log.ts'
-import type { Cursor, FileChanges, Tracker, TrackerStats } from './contract.ts'
+import type { Cursor, FileChanges, Touched, Tracker, TrackerStats } from './contract.ts'
 import type { KernelPart } from './kernel-part.ts'
-import { Touched } from './touched.ts'
+import { TouchedSince } from './touched.ts'
 
 /** Joins the kernel's part and the log of what it found. */
 export class InodeTracker implements Tracker {
@@ -66,7 +66,8 @@ export class InodeTracker implements Tracker {
     this.#ask(() => {
       const places = this.#kernel.places()
       // What was lost since the last cut is for the next one to count.
-      if (this.#log.isWhole(since) && this.#kernel.lost() === this.#lostBefore) touched = new Touched(places, since)
+      if (this.#log.isWhole(since) && this.#kernel.lost() === this.#lostBefore)
+        touched = new TouchedSince(places, since)
     })
     return touched
   }

@@ -16,7 +16,7 @@ import { FLAG_NODUMP, getFlags, setFlags } from '../../sys/flags.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { TRACKED_BLOCK_BYTES, WHOLE_FILE } from './change-log.ts'
 import { BY, type KernelPart } from './kernel-part.ts'
-import { Touched } from './touched.ts'
+import { TouchedSince } from './touched.ts'
 
 /** A file without a name (open(2), O_TMPFILE): nothing is left of it, whatever happens. */
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY
@@ -99,9 +99,9 @@ export function seesAttributes(kernel: KernelPart, directory: string): boolean {
     let cut = 0
     const seen = (change: () => unknown) => {
       kernel.begin(++cut)
-      const before = new Touched(kernel.places(), cut).has(stat.inoLow, stat.inoHigh)
+      const before = new TouchedSince(kernel.places(), cut).has(stat.inoLow, stat.inoHigh)
       change()
-      return !before && new Touched(kernel.places(), cut).has(stat.inoLow, stat.inoHigh)
+      return !before && new TouchedSince(kernel.places(), cut).has(stat.inoLow, stat.inoHigh)
     }
     return seen(() => fchmodSync(fd, 0o640)) && seen(() => setFlags(fd, (getFlags(fd) ?? 0) | FLAG_NODUMP))
   } finally {

@@ -1,11 +1,11 @@
-import type { Cursor } from './contract.ts'
+import type { Cursor, Touched } from './contract.ts'
 
 const PLACE_BITS = 19
 /** As many as in dirty.bpf.c: with 500 inodes touched, one of a thousand others shares a place with them. */
 export const PLACES = 2 ** PLACE_BITS
 
-/** Inodes of the tracker's file system that may have changed in any way since a cut. */
-export class Touched {
+/** What was touched since a cut. */
+export class TouchedSince implements Touched {
   readonly #places: Uint32Array
   readonly #since: Cursor
 
@@ -15,7 +15,6 @@ export class Touched {
     this.#since = since
   }
 
-  /** Takes an inode's number as two halves: a bigint for each of 100,000 would take longer than all the rest. */
   has(inoLow: number, inoHigh: number): boolean {
     return (this.#places[placeOf(inoLow, inoHigh)] ?? 0) >= this.#since
   }

@@ -1,0 +1,29 @@
+import type { BytePath } from '../path.ts'
+import type { BlockPool } from '../pool/contract.ts'
+import type { KeptTree, Known } from '../snapshot/kept.ts'
+import type { FileChanges } from '../tracker/contract.ts'
+import type { KnownContent } from './snapshot-builder.ts'
+import type { StillTree } from './still-tree.ts'
+
+/** What a walk through a tree is to do, see scanTree. */
+export interface WalkOptions {
+  /** The volume's name, for messages. */
+  readonly volume: string
+  /** True: whatever changes or vanishes meanwhile rejects TREE_CHANGED. False: it is left out or fuzzy, and not clean. */
+  readonly quiet: boolean
+  /** T of the syncfs-and-T rule: ctimes from here on may still hide a store. */
+  readonly tickNs: bigint
+  /** What is kept of the tree; entries that are proven not to have changed since are taken from there. */
+  readonly known: Known | null
+  readonly pool: BlockPool
+  readonly signal: AbortSignal
+  readonly content?: (path: BytePath, ino: bigint, sizeBytes: number) => KnownContent | undefined
+  /** What changed in a large file since it was seen as it stands in a kept tree; null: nobody knows. */
+  readonly changes?: ((tree: KeptTree, ino: bigint) => FileChanges) | undefined
+  /** Whether what is read is to be exact as of the mark before the sync: each file that is read has its pages cleaned first. */
+  readonly marked?: boolean | undefined
+  /** Parts of `known.live` that need not be looked at. */
+  readonly still?: StillTree | null | undefined
+  /** So many blocks of large files that nobody is known to have written to are read all the same, see Scan.suspects. */
+  readonly auditBlocks?: number
+}

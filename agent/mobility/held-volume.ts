@@ -2,7 +2,7 @@ import { codeOf, type ErrorCode, WherryError } from '../errors.ts'
 import type { Lanes } from '../lanes.ts'
 import type { Checkpoint, VolumeOptions, VolumeRecord } from '../model.ts'
 import { checkpointTargetMs } from '../options.ts'
-import type { LocalCopy } from '../store/contract.ts'
+import type { LocalCopy, SpoolRound } from '../store/contract.ts'
 import type { CheckpointView } from './contract.ts'
 import type { Core } from './core.ts'
 import { captureInstant } from './instant.ts'
@@ -203,8 +203,8 @@ export class HeldVolume {
     if (local?.held?.incarnation !== this.incarnation || !(await store.mounted()).has(this.#id)) return null
     signal.throwIfAborted()
     const startMs = clock.elapsedMs()
-    const { changed, scanned } = await runRounds(this.#core.parts, this.#id, pauseBudgetMs, signal)
-    this.#noteScanned(scanned)
+    const note = ({ scanned }: SpoolRound) => this.#noteScanned(scanned)
+    const changed = await runRounds(this.#core.parts, this.#id, pauseBudgetMs, signal, note)
     const standing = local.checkpoint
     if (!changed && standing !== null) {
       this.#account(clock.elapsedMs() - startMs)

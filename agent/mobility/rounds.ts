@@ -8,23 +8,25 @@ const BUDGET_FOR_ROUND = 0.5
 
 /**
  * Reads and spools while the containers run, round after round, until the last round would fit the pause budget, or further rounds do not
- * help. How long a round takes is the best guess of how long the next one does: it reads what was written meanwhile. Answers as the newest round did.
- * Rejects as `Store.spoolRound`.
+ * help. How long a round takes is the best guess of how long the next one does: it reads what was written meanwhile. Answers whether anything differs
+ * from the last checkpoint; `played` is told of each round. Rejects as `Store.spoolRound`.
  */
 export async function runRounds(
   { store, clock }: Pick<Parts, 'store' | 'clock'>,
   id: string,
   budgetMs: number,
   signal: AbortSignal,
-): Promise<Pick<SpoolRound, 'changed' | 'scanned'>> {
+  played: (round: SpoolRound) => void,
+): Promise<boolean> {
   let spooledBefore = Number.POSITIVE_INFINITY
   for (let rounds = 1; ; rounds++) {
     signal.throwIfAborted()
     const startMs = clock.elapsedMs()
     const round = await store.spoolRound(id, signal)
+    played(round)
     const { changed, bytesSpooled } = round
     const fits = clock.elapsedMs() - startMs <= budgetMs * BUDGET_FOR_ROUND
-    if (!changed || fits || bytesSpooled >= spooledBefore || rounds === MOST_ROUNDS) return round
+    if (!changed || fits || bytesSpooled >= spooledBefore || rounds === MOST_ROUNDS) return changed
     spooledBefore = bytesSpooled
   }
 }

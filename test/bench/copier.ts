@@ -80,13 +80,8 @@ export async function openCopier({ stateDir, address, port }: CopierOptions): Pr
 
 async function take(store: Store, id: string, seq: number, signal: AbortSignal): Promise<Taken> {
   const rounds: SpoolRound[] = []
-  const spoolRound: Store['spoolRound'] = async (...args) => {
-    const round = await store.spoolRound(...args)
-    rounds.push(round)
-    return round
-  }
   const startMs = performance.now()
-  await runRounds({ store: { ...store, spoolRound }, clock: systemClock }, id, PAUSE_BUDGET_MS, signal)
+  await runRounds({ store, clock: systemClock }, id, PAUSE_BUDGET_MS, signal, (round) => rounds.push(round))
   const roundsMs = performance.now()
   const last = await store.spoolLast(id, 'quiet', signal)
   const lastMs = performance.now()

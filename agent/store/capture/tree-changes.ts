@@ -87,7 +87,8 @@ export class TreeChanges {
     if (!('tracker' in this.#tracking)) return this.#tracking.reason
     const { failure } = this.#tracking.tracker
     if (failure !== null) return failure
-    return tree !== null && this.#markOf(tree) !== undefined ? null : NOT_SINCE_THEN
+    const mark = tree === null ? undefined : this.#markOf(tree)
+    return mark === undefined ? NOT_SINCE_THEN : this.#tracking.tracker.lossSince(mark)
   }
 
   get #tracker(): Tracker | null {

@@ -71,6 +71,8 @@ export class Rounds implements AsyncDisposable {
   #tickNs: bigint | null = null
   /** As of which the newest look is exact. */
   #mark: Cursor = 0
+  /** Why the newest look had to read what changed whole; null: it had not. */
+  #scanned: string | null = null
   #scans = 0
 
   /** `directory` is where the spool is made; it must not be there. */
@@ -93,7 +95,6 @@ export class Rounds implements AsyncDisposable {
   async live(sync: () => Promise<bigint>, signal: AbortSignal): Promise<LiveRound> {
     const { changes } = this.#parts
     this.captured = null
-    const scanned = changes.reasonAgainst(this.#tree ?? this.base)
     const scan = await this.#lookMarked(false, sync, signal)
     const { bytesSpooled } = await this.#spool(scan, signal)
     if (scan.manifest.hash === this.base?.manifest.hash) changes.knowLast(scan, this.#mark)
@@ -101,7 +102,7 @@ export class Rounds implements AsyncDisposable {
     // What is written out now need not be when everybody waits.
     this.#tickNs = await sync()
     await this.#judge(scan)
-    return { scan, bytesSpooled, scanned }
+    return { scan, bytesSpooled, scanned: this.#scanned }
   }
 
   /** The last round. `quiet`: TREE_CHANGED when the tree is not. */
@@ -134,6 +135,7 @@ export class Rounds implements AsyncDisposable {
     this.#mark = mark
     // A ctime below T says that nothing is to come, so all that had such a ctime must be known of by now.
     this.#parts.changes.gather()
+    this.#scanned = this.#parts.changes.reasonAgainst(this.#tree ?? this.base)
     return await this.#look({ quiet, marked: mark > 0 }, tickNs, signal)
   }
 

@@ -52,6 +52,8 @@ export interface Tracker extends Disposable {
   settle(): Promise<void>
   /** What was dirtied in a file after cut `since` and up to the last cut. Consumes nothing. */
   changes(inode: bigint, since: Cursor): FileChanges
+  /** Why nothing is known since a cut that is known: events were lost after it. null: none were, up to the last cut. */
+  lossSince(since: Cursor): string | null
   /**
    * Which inodes of the file system, watched or not, may have changed in any way after cut `since` and up to now: content, attributes, names in a directory. null: it cannot say.
    * What a sync after that cut has written out counts as well. Takes a millisecond.

@@ -20,6 +20,7 @@ typedef long long s64;
 #define MAP_LRU_HASH 9
 #define NO_PREALLOC 1
 #define BPF_EXIST 2
+#define EXDEV 18
 static void *(*const lookup)(void *map, const void *key) = (void *)1;
 static long (*const update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static long (*const take_away)(void *map, const void *key) = (void *)3;
@@ -121,6 +122,8 @@ struct counters {
 	u64 lost;
 	/* Events on watched inodes, counted only for `drop_every`. */
 	u64 events;
+	/* Why the last of the lost ones was: an errno. */
+	u64 why;
 };
 
 #define field_uint(name, value) int(*name)[value]
@@ -193,11 +196,13 @@ static __attribute__((always_inline)) struct counters *counts(void)
 	return lookup(&counters, &zero);
 }
 
-static __attribute__((always_inline)) void lose(void)
+static __attribute__((always_inline)) void lose(u64 why)
 {
 	struct counters *count = counts();
-	if (count)
+	if (count) {
+		count->why = why;
 		__sync_fetch_and_add(&count->lost, 1);
+	}
 }
 
 /* An inode may have changed: its content, an attribute, or a name in it. */
@@ -244,8 +249,9 @@ static __attribute__((always_inline)) void mark(u64 inode, u64 block, u32 by)
 		*known |= by;
 		return;
 	}
-	if (update(&dirty, &key, &by, 0))
-		lose();
+	long failed = update(&dirty, &key, &by, 0);
+	if (failed)
+		lose(-failed);
 }
 
 struct range {
@@ -389,7 +395,7 @@ int ext4_on_transaction(u64 *context)
 		return mark_whole(inode, BY_TRUNCATE);
 	/* Defragmentation and the like. The other file is not named, so nobody's answer is good. */
 	if (type == EXT4_HT_MOVE_EXTENTS)
-		lose();
+		lose(EXDEV);
 	return 0;
 }
 

@@ -13,6 +13,7 @@ export class InodeTracker implements Tracker {
   #refusedInodes = 0
   #drainedBlocks = 0
   #losses = 0
+  #lossReason = ''
   #failure: string | null = null
 
   /** Owns the kernel's part from now on. `tellsTouched`: see seesAttributes in self-test.ts. */
@@ -20,7 +21,7 @@ export class InodeTracker implements Tracker {
     this.#kernel = kernel
     this.#tellsTouched = tellsTouched
     this.#log = log
-    this.#lostBefore = kernel.lost()
+    this.#lostBefore = kernel.lost().events
   }
 
   watch(owner: string, inodes: Iterable<bigint>): void {
@@ -43,10 +44,11 @@ export class InodeTracker implements Tracker {
       this.#kernel.begin(cursor)
       this.#drainedBlocks += this.#kernel.drain((inode, block) => this.#log.note(inode, block))
       // Asked last: an event that was lost before the drain ended may be missing in it.
-      const lost = this.#kernel.lost()
-      if (lost === this.#lostBefore) return
+      const { events, why } = this.#kernel.lost()
+      if (events === this.#lostBefore) return
       this.#losses += 1
-      this.#lostBefore = lost
+      this.#lossReason = `the kernel could not tell of ${events - this.#lostBefore} changes (${why})`
+      this.#lostBefore = events
       this.#log.lose()
     })
     return cursor
@@ -60,13 +62,17 @@ export class InodeTracker implements Tracker {
     return this.#failure === null ? this.#log.changes(inode, since) : null
   }
 
+  lossSince(since: Cursor): string | null {
+    return this.#log.isWhole(since) ? null : this.#lossReason
+  }
+
   touched(since: Cursor): Touched | null {
     let touched: Touched | null = null
     if (!this.#tellsTouched) return null
     this.#ask(() => {
       const places = this.#kernel.places()
       // What was lost since the last cut is for the next one to count.
-      if (this.#log.isWhole(since) && this.#kernel.lost() === this.#lostBefore)
+      if (this.#log.isWhole(since) && this.#kernel.lost().events === this.#lostBefore)
         touched = new TouchedSince(places, since)
     })
     return touched

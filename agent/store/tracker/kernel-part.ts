@@ -1,4 +1,5 @@
 import { type BpfMap, type BpfObject, loadBpf } from '../../sys/bpf.ts'
+import { errnoName } from '../../sys/failure.ts'
 import { pageBytes } from '../../sys/process.ts'
 import { WHOLE_FILE } from './change-log.ts'
 import type { Cursor } from './contract.ts'
@@ -8,7 +9,7 @@ import { PLACES } from './touched.ts'
 const KEY_BYTES = 16
 const MARK_BYTES = 4
 const INODE_BYTES = 8
-const COUNTERS_BYTES = 16
+const COUNTERS_BYTES = 24
 /** The number of a cut, and of so many places: dirty.bpf.c. */
 const CUT_BYTES = 4
 const SETTINGS_BYTES = 12
@@ -30,8 +31,8 @@ export interface KernelPart extends Disposable {
   remove(inodes: readonly bigint[]): void
   /** Takes out what was noted, WHOLE_FILE as the number of a block for all of a file. Answers how many there were. */
   drain(take: (inode: bigint, block: number, by: number) => void): number
-  /** How many events could not be noted so far. */
-  lost(): bigint
+  /** How many events could not be noted so far, and why the last of them was not. */
+  lost(): { readonly events: bigint; readonly why: string }
   /** What comes from now on comes after this cut. */
   begin(cut: Cursor): void
   /** By place, see touched.ts: the cut after which an inode was touched last. A copy. */
@@ -105,7 +106,9 @@ function kernelPart(object: BpfObject, { dirty, watched, counters, cuts, touched
     },
     lost: () => {
       counters.read(zero, counts)
-      return counts.readBigUInt64LE(0) + BigInt(object.misses())
+      const misses = BigInt(object.misses())
+      const why = misses > 0n ? 'its program was interrupted by itself' : errnoName(Number(counts.readBigUInt64LE(16)))
+      return { events: counts.readBigUInt64LE(0) + misses, why }
     },
     begin: (cut) => cuts.write(zero, Buffer.from(new Uint32Array([cut]).buffer)),
     places: () => {

@@ -30,7 +30,7 @@ function pretend(room = 100) {
       for (const [inode, block] of taken) take(inode, block, 1)
       return taken.length
     },
-    lost: () => state.lost,
+    lost: () => ({ events: state.lost, why: 'E2BIG' }),
     begin: () => undefined,
     places: () => state.places,
     [Symbol.dispose]: () => {

@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto'
+import { willRead } from '../../sys/files.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES, rowsOf, sameHash } from '../blocks.ts'
 import type { BlockPool, TaggedBlocks } from '../pool/contract.ts'
 import { TAG_BYTES } from '../pool/tag.ts'
@@ -48,11 +49,12 @@ export class ChangedBlocks implements TaggedBlocks {
     return Math.min(this.blocks.length * blockBytesOf(this.#sizeBytes), this.#sizeBytes)
   }
 
-  /** Reads them, some at a time, as far as `slots` are free. */
-  async rehash(fd: number, pool: BlockPool, slots: Slots): Promise<void> {
+  /** Reads them, some at a time, as far as `slots` are free. `cold`: they may have to come from the disk, which is told of many at once. */
+  async rehash(fd: number, pool: BlockPool, slots: Slots, cold: boolean): Promise<void> {
     const perCall = Math.max(1, CALL_BYTES / blockBytesOf(this.#sizeBytes))
     const calls: Promise<void>[] = []
     for (let at = 0; at < this.blocks.length; at += perCall) {
+      if (cold) await this.#announce(fd, this.blocks.slice(at, at + perCall))
       await slots.take()
       calls.push(this.#rehashSome(fd, pool, this.blocks.slice(at, at + perCall)).finally(() => slots.give()))
     }
@@ -68,6 +70,11 @@ export class ChangedBlocks implements TaggedBlocks {
     const length = blockBytesOf(this.#sizeBytes)
     const wrong = blocks.filter((_, nth) => !sameHash(hashes, known.hashes, nth))
     return wrong.map((block) => ({ offset: block * length, length }))
+  }
+
+  async #announce(fd: number, blocks: readonly number[]): Promise<void> {
+    const length = blockBytesOf(this.#sizeBytes)
+    await Promise.all(blocks.map((block) => willRead(fd, block * length, length)))
   }
 
   #sample(most: number): number[] {

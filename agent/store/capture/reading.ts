@@ -217,7 +217,7 @@ export class FileReading {
     const changed = await ChangedBlocks.of(former.tree, former.index, former.changes, sizeBytes)
     if (changed === null) return null
     if (this.#options.marked && changed.blocks.length > 0) await cleanPages(fd)
-    await changed.rehash(fd, this.#options.pool, this.#tasks)
+    await changed.rehash(fd, this.#options.pool, this.#tasks, this.#options.marked)
     this.bytesRead += changed.bytes
     await this.audit.look(fd, this.#options.pool, file.name, former.ino, changed)
     this.#out.writeList(file.index, listOffset, sizeBytes, changed)

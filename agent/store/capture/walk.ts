@@ -9,11 +9,13 @@ import { type BytePath, joinPath, MAX_DEPTH } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { KeptTree, Known } from '../snapshot/kept.ts'
 import type { FileChanges } from '../tracker/contract.ts'
+import { Audit, type AuditLimits, type Suspect } from './audit.ts'
 import { KeptCursor } from './cursor.ts'
 import { namesIn } from './names.ts'
 import { FileReading, type Former, type Place } from './reading.ts'
 import { changed, unsupported } from './refusals.ts'
 import type { KnownContent, SnapshotBuilder } from './snapshot-builder.ts'
+import { UntouchedFiles } from './untouched.ts'
 
 /** Lengths of name and value beside an extended attribute. */
 const XATTR_HEAD_BYTES = 5
@@ -34,8 +36,8 @@ export interface WalkOptions {
   readonly changes?: ((tree: KeptTree, ino: bigint) => FileChanges) | undefined
   /** Whether what is read is to be exact as of the mark before the sync: each file that is read has its pages cleaned first. */
   readonly marked?: boolean
-  /** So many blocks of large files that nobody is known to have written to are read all the same, see Scan.suspects. */
-  readonly auditBlocks?: number
+  /** See Scan.suspects; without it nothing is audited. */
+  readonly audit?: AuditLimits
 }
 
 /** One walk through a tree, see scanTree. */
@@ -44,6 +46,8 @@ export class Walk {
   readonly #options: WalkOptions
   readonly #out: SnapshotBuilder
   readonly #cursors: readonly KeptCursor[]
+  readonly #audit: Audit
+  readonly #untouched: UntouchedFiles
   readonly #pace = new Pace()
   readonly #stat = new StatBuffer()
   readonly #again = new StatBuffer()
@@ -59,21 +63,30 @@ export class Walk {
     this.#out = out
     const { live, last } = options.known ?? { live: null, last: null }
     // A live look may have been cut off: what it lacks is looked for in the last one.
-    this.#cursors = [live, last].flatMap((tree) => (tree === null ? [] : [new KeptCursor(tree)]))
+    const trees = [live, last].filter((tree) => tree !== null)
+    this.#cursors = trees.map((tree) => new KeptCursor(tree))
     statAt(root, '', this.#stat)
     this.#device = [this.#stat.devMajor, this.#stat.devMinor]
     this.#nocow = fileSystemOf(root) === 'btrfs'
     this.#tickSeconds = Number(options.tickNs / NS_PER_SECOND)
     this.#tickRestNs = Number(options.tickNs % NS_PER_SECOND)
     const refuse = (directory: BytePath, name: BytePath) => changed(this.#options.volume, joinPath(directory, name))
+    const { pool, audit = { blocks: 0, files: 0 } } = options
+    this.#audit = new Audit(audit.blocks)
     this.reading = new FileReading(out, {
-      pool: options.pool,
+      pool,
       signal: options.signal,
       changed: options.quiet ? refuse : null,
       isFinal: (state) => this.#isFinal(state),
       marked: options.marked ?? false,
-      auditBlocks: options.auditBlocks ?? 0,
+      audit: this.#audit,
     })
+    this.#untouched = new UntouchedFiles(trees, audit.files, { pool, reading: this.reading, suspects: this.suspects })
+  }
+
+  /** See Scan. */
+  get suspects(): Suspect[] {
+    return this.#audit.suspects
   }
 
   /** False: cut off by the signal. */
@@ -102,7 +115,7 @@ export class Walk {
     }
     const before = stateOf(this.#stat)
     const index = this.#out.count
-    const kept = this.#keep(depth, name)
+    const kept = this.#keep(depth, name) !== null
     if (!kept) this.#out.add(depth, name, this.#describe(fd, '', place.path), this.#stat, false)
     try {
       await this.#children(place, before.sizeBytes, depth + 1)
@@ -137,7 +150,8 @@ export class Walk {
       if (stat.kind === 'dir') return this.#subdirectory(place, name, depth)
       if (stat.nlink > 1 && this.#link(place, name, depth)) return undefined
       if (stat.kind === 'file' && !isSmall(stat.sizeBytes)) return this.#largeFile(place, name, depth)
-      return this.#keep(depth, name) ? undefined : this.#anew(place, name, depth)
+      const kept = this.#keep(depth, name)
+      return kept === null ? this.#anew(place, name, depth) : this.#untouched.kept(place, name, kept, stat)
     } catch (error) {
       this.#passOver(error, place, name)
       return undefined
@@ -168,16 +182,16 @@ export class Walk {
     return true
   }
 
-  /** Takes the entry at the walk's place from a kept tree if it is proven to be the same. Not for large files. */
-  #keep(depth: number, name: BytePath): boolean {
+  /** Takes the entry at the walk's place from a kept tree if it is proven to be the same: answers where that tree has it. Not for large files. */
+  #keep(depth: number, name: BytePath): KeptCursor | null {
     for (const cursor of this.#cursors) {
       const index = cursor.find(depth, name)
       if (index < 0 || !cursor.proves(index, this.#stat)) continue
       this.#firstName(this.#out.count)
       this.#out.keep(cursor.tree, index, null)
-      return true
+      return cursor
     }
-    return false
+    return null
   }
 
   async #largeFile(place: Place, name: BytePath, depth: number): Promise<void> {
@@ -195,7 +209,7 @@ export class Walk {
         if (list !== null) {
           this.#firstName(this.#out.count)
           this.#out.keep(cursor.tree, index, list)
-          return
+          return await this.#untouched.kept(place, name, cursor, this.#stat)
         }
       }
       if (former === null || !Array.isArray(former.changes)) former = found

@@ -1,0 +1,35 @@
+import { randomInt } from 'node:crypto'
+import type { KeptTree } from '../snapshot/kept.ts'
+
+/** Enough for a tree in which one entry of ten is a file, and to find all files of a small tree. */
+const TRIES_PER_FILE = 32
+
+/** Files of a kept tree that were chosen by chance. Choosing costs the same whatever the tree's size, and asking costs a comparison. */
+export class Draw {
+  readonly tree: KeptTree
+  /** Ascending. */
+  readonly #indexes: readonly number[]
+  #next = 0
+
+  /** At most `most` files. */
+  constructor(tree: KeptTree, most: number) {
+    const { manifest } = tree
+    const chosen = new Set<number>()
+    for (let tries = 0; tries < most * TRIES_PER_FILE && chosen.size < most; tries++) {
+      const index = randomInt(manifest.count)
+      if (manifest.kind(index) === 'file') chosen.add(index)
+    }
+    this.tree = tree
+    this.#indexes = [...chosen].sort((a, b) => a - b)
+  }
+
+  /** Whether an entry was chosen. Each question is for an entry behind the one before. */
+  has(index: number): boolean {
+    while (this.#at < index) this.#next++
+    return this.#at === index
+  }
+
+  get #at(): number {
+    return this.#indexes[this.#next] ?? Number.POSITIVE_INFINITY
+  }
+}

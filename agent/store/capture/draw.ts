@@ -7,9 +7,9 @@ const TRIES_PER_FILE = 32
 /** Files of a kept tree that were chosen by chance. Choosing costs the same whatever the tree's size, and asking costs a comparison. */
 export class Draw {
   readonly tree: KeptTree
-  /** Ascending. */
-  readonly #indexes: readonly number[]
-  #next = 0
+  /** Ascending: those behind the next one. */
+  readonly #rest: number[]
+  #next = -1
 
   /** At most `most` files. */
   constructor(tree: KeptTree, most: number) {
@@ -20,16 +20,12 @@ export class Draw {
       if (manifest.kind(index) === 'file') chosen.add(index)
     }
     this.tree = tree
-    this.#indexes = [...chosen].sort((a, b) => a - b)
+    this.#rest = [...chosen].sort((a, b) => a - b)
   }
 
   /** Whether an entry was chosen. Each question is for an entry behind the one before. */
   has(index: number): boolean {
-    while (this.#at < index) this.#next++
-    return this.#at === index
-  }
-
-  get #at(): number {
-    return this.#indexes[this.#next] ?? Number.POSITIVE_INFINITY
+    while (this.#next < index) this.#next = this.#rest.shift() ?? Number.POSITIVE_INFINITY
+    return this.#next === index
   }
 }

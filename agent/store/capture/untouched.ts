@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs'
 import { errnoOf } from '../../sys/failure.ts'
+import { readByPages } from '../../sys/files.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { isSmall } from '../blocks.ts'
 import { openFile } from '../inode/directory.ts'
@@ -82,6 +83,7 @@ export class UntouchedFiles {
       fd = openFile(place.held.fd, name)
       // Another file may have taken the name.
       if (!this.#isAsBefore(fd, state)) return []
+      readByPages(fd)
       const blocks = await ChangedBlocks.of(tree, index, [], state.sizeBytes)
       const wrong = (await blocks?.audit(fd, this.#parts.pool, BLOCKS_OF_FILE)) ?? []
       return this.#isAsBefore(fd, state) ? wrong : []

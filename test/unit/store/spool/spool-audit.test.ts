@@ -27,7 +27,7 @@ const ROUNDS_MAX = 27
 /** A block of 2 that changed is missed by four tries with 1/16, in 6 rounds with 6e-8. All files of the tree are read in each. */
 const BELOW_ROUNDS_MAX = 6
 
-const WRITER_ROUNDS = 300
+const WRITER_ROUNDS = 200
 const WRITER_FILES = 120
 
 /** A held volume with files that its kept tree knows as final and its tracker watches, and a copy of it. */

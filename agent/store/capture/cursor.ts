@@ -50,6 +50,11 @@ export class KeptCursor {
     return -1
   }
 
+  /** What `find` answered last, if it found something. */
+  get index(): number {
+    return this.#next - 1
+  }
+
   /** Whether `stat` proves that a kept entry is what it was when it was seen. Not for links. */
   proves(index: number, stat: StatBuffer): boolean {
     if (!this.tree.seen.cleanAs(index, stat)) return false

@@ -11,7 +11,7 @@ import type { BlockPool } from '../pool/contract.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
 import { hashOfList } from '../snapshot/lists.ts'
 import type { FileChanges } from '../tracker/contract.ts'
-import { Audit } from './audit.ts'
+import type { Audit } from './audit.ts'
 import { ChangedBlocks } from './changed-blocks.ts'
 import { Slots } from './slots.ts'
 import type { SnapshotBuilder } from './snapshot-builder.ts'
@@ -68,8 +68,8 @@ interface ReadingOptions {
   readonly isFinal: (state: State) => boolean
   /** Whether what is read is to be exact as of a mark, see TreeChanges. */
   readonly marked: boolean
-  /** How many blocks that nobody is known to have written to are read all the same. */
-  readonly auditBlocks: number
+  /** Reads some of what nobody is known to have written to. */
+  readonly audit: Audit
 }
 
 /** Has the pool read files while the walk goes on, many at a time but a bounded number, and puts their hashes into the snapshot. */
@@ -78,7 +78,6 @@ export class FileReading {
   bytesRead = 0
   /** Entries that could not be read any more and are to be left out. */
   readonly missing = new Set<number>()
-  readonly audit: Audit
   readonly #out: SnapshotBuilder
   readonly #options: ReadingOptions
   readonly #tasks: Slots
@@ -91,7 +90,6 @@ export class FileReading {
     this.#out = out
     this.#options = options
     this.#tasks = new Slots(options.pool.threads * TASKS_PER_THREAD)
-    this.audit = new Audit(options.auditBlocks)
   }
 
   /** Has a small file read, soon. Answers a promise when the caller must wait because enough are under way. */
@@ -112,21 +110,23 @@ export class FileReading {
   }
 
   async #send(place: Place): Promise<void> {
-    const files = place.batch
-    place.batch = []
+    const files = place.batch.splice(0)
     place.batchBytes = 0
-    await this.#tasks.take()
-    if (this.#options.signal.aborted) {
+    await this.beside(place, async () => {
+      if (!this.#options.signal.aborted) return await this.#readSmall(place, files)
       for (const { index } of files) this.missing.add(index)
-      this.#tasks.give()
-    } else this.#run(place, this.#tasks, () => this.#readSmall(place, files))
-    this.#rethrow()
+    })
   }
 
   /** Has a large file read; waits while many are. */
-  async large(place: Place, file: UnreadLarge, allocatedBytes: number): Promise<void> {
-    await this.#largeFiles.take()
-    this.#run(place, this.#largeFiles, () => this.#readLarge(place, file, allocatedBytes))
+  large(place: Place, file: UnreadLarge, allocatedBytes: number): Promise<void> {
+    return this.beside(place, () => this.#readLarge(place, file, allocatedBytes), this.#largeFiles)
+  }
+
+  /** Lets `work` at files of a place go on while the walk does; waits while enough is under way. */
+  async beside(place: Place, work: () => Promise<void>, slots = this.#tasks): Promise<void> {
+    await slots.take()
+    this.#run(place, slots, work)
     this.#rethrow()
   }
 
@@ -219,7 +219,7 @@ export class FileReading {
     if (this.#options.marked && changed.blocks.length > 0) await cleanPages(fd)
     await changed.rehash(fd, this.#options.pool, this.#tasks, this.#options.marked)
     this.bytesRead += changed.bytes
-    await this.audit.look(fd, this.#options.pool, file.name, former.ino, changed)
+    await this.#options.audit.look(fd, this.#options.pool, file.name, former.ino, changed)
     this.#out.writeList(file.index, listOffset, sizeBytes, changed)
     return hashOfList(changed.hashes)
   }

@@ -16,7 +16,7 @@ export function unsupported(volume: string, path: BytePath, what: string): Wherr
   })
 }
 
-/** CHANGES_MISSED: a block of a file is another than it was, and the tracker does not know of it. */
+/** CHANGES_MISSED: a part of a file is another than it was, and neither the tracker nor the file's ctime has told of it. */
 export function changesMissed(
   volume: string,
   { name, offset, length }: { readonly name: BytePath; readonly offset: number; readonly length: number },

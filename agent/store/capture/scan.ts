@@ -14,7 +14,7 @@ export interface Scan extends Snapshot {
   readonly bytesRead: number
   /** False: the signal cut it off; what was seen until then stands. Only a look that is not quiet ends so. */
   readonly complete: boolean
-  /** Blocks whose change was not known: they were written to since the changes were asked for, or whoever tells of changes is wrong. */
+  /** What the audit found changed and nobody had told of: it was written to since the changes were asked for, or whoever tells of changes is wrong. */
   readonly suspects: readonly Suspect[]
 }
 
@@ -32,6 +32,6 @@ export async function scanTree(root: number, options: ScanOptions): Promise<Scan
   using out = new SnapshotBuilder(options.known?.live ?? options.known?.last ?? null, options.lists)
   const walk = new Walk(root, options, out)
   const complete = await walk.run(root)
-  const { filesRead, bytesRead, missing, audit } = walk.reading
-  return { ...(await out.finish(missing)), filesRead, bytesRead, complete, suspects: audit.suspects }
+  const { filesRead, bytesRead, missing } = walk.reading
+  return { ...(await out.finish(missing)), filesRead, bytesRead, complete, suspects: walk.suspects }
 }

@@ -53,11 +53,13 @@ export class TreeChanges {
     return touched === null ? null : StillTree.of(tree, touched)
   }
 
-  /** Whether a change in a range of a file since `tree` was exact is known of, or would not be. */
-  isKnown(tree: KeptTree, ino: bigint, { offset, length }: ByteRange): boolean {
+  /** Whether a range of a file was written to since `tree` was exact, as far as is known; null: nothing is known of this file. */
+  isWritten(tree: KeptTree, ino: bigint, { offset, length }: ByteRange): boolean | null {
     const known = this.of(tree, ino)
-    if (known === null || known === 'all') return true
-    return known.some((range) => range.offset < offset + length && offset < range.offset + range.length)
+    if (known === null) return null
+    return (
+      known === 'all' || known.some((range) => range.offset < offset + length && offset < range.offset + range.length)
+    )
   }
 
   /** A look at the tree is over: it is exact as of `mark`. */

@@ -2,6 +2,7 @@ import type { BytePath } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { KeptTree, Known } from '../snapshot/kept.ts'
 import type { FileChanges } from '../tracker/contract.ts'
+import type { AuditLimits } from './audit.ts'
 import type { KnownContent } from './snapshot-builder.ts'
 import type { StillTree } from './still-tree.ts'
 
@@ -24,6 +25,6 @@ export interface WalkOptions {
   readonly marked?: boolean | undefined
   /** Parts of `known.live` that need not be looked at. */
   readonly still?: StillTree | null | undefined
-  /** So many blocks of large files that nobody is known to have written to are read all the same, see Scan.suspects. */
-  readonly auditBlocks?: number
+  /** See Scan.suspects; without it nothing is audited. */
+  readonly audit?: AuditLimits
 }

@@ -7,12 +7,14 @@ import { XATTRS_MAX_BYTES } from '../manifest/record-codec.ts'
 import { Pace } from '../pace.ts'
 import { type BytePath, joinPath, MAX_DEPTH } from '../path.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
+import { Audit, type Suspect } from './audit.ts'
 import { KeptCursor } from './cursor.ts'
 import { namesIn } from './names.ts'
 import { FileReading, type Former, type Place } from './reading.ts'
 import { changed, unsupported } from './refusals.ts'
 import type { SnapshotBuilder } from './snapshot-builder.ts'
 import type { StillTree } from './still-tree.ts'
+import { UntouchedFiles } from './untouched.ts'
 import type { WalkOptions } from './walk-options.ts'
 
 /** Lengths of name and value beside an extended attribute. */
@@ -30,6 +32,8 @@ export class Walk {
   readonly #options: WalkOptions
   readonly #out: SnapshotBuilder
   readonly #cursors: readonly KeptCursor[]
+  readonly #audit: Audit
+  readonly #untouched: UntouchedFiles
   readonly #pace = new Pace()
   readonly #stat = new StatBuffer()
   readonly #again = new StatBuffer()
@@ -45,21 +49,30 @@ export class Walk {
     this.#out = out
     const { live, last } = options.known ?? { live: null, last: null }
     // A live look may have been cut off: what it lacks is looked for in the last one.
-    this.#cursors = [live, last].flatMap((tree) => (tree === null ? [] : [new KeptCursor(tree)]))
+    const trees = [live, last].filter((tree) => tree !== null)
+    this.#cursors = trees.map((tree) => new KeptCursor(tree))
     statAt(root, '', this.#stat)
     this.#device = [this.#stat.devMajor, this.#stat.devMinor]
     this.#nocow = fileSystemOf(root) === 'btrfs'
     this.#tickSeconds = Number(options.tickNs / NS_PER_SECOND)
     this.#tickRestNs = Number(options.tickNs % NS_PER_SECOND)
     const refuse = (directory: BytePath, name: BytePath) => changed(this.#options.volume, joinPath(directory, name))
+    const { pool, audit = { blocks: 0, files: 0 } } = options
+    this.#audit = new Audit(audit.blocks)
     this.reading = new FileReading(out, {
-      pool: options.pool,
+      pool,
       signal: options.signal,
       changed: options.quiet ? refuse : null,
       isFinal: (state) => this.#isFinal(state),
       marked: options.marked ?? false,
-      auditBlocks: options.auditBlocks ?? 0,
+      audit: this.#audit,
     })
+    this.#untouched = new UntouchedFiles(trees, audit.files, { pool, reading: this.reading, suspects: this.suspects })
+  }
+
+  /** See Scan. */
+  get suspects(): Suspect[] {
+    return this.#audit.suspects
   }
 
   /** False: cut off by the signal. */
@@ -151,7 +164,8 @@ export class Walk {
       if (stat.kind === 'dir') return this.#subdirectory(place, name, depth)
       if (stat.nlink > 1 && this.#link(place, name, depth)) return undefined
       if (stat.kind === 'file' && !isSmall(stat.sizeBytes)) return this.#largeFile(place, name, depth)
-      return this.#keep(depth, name) !== null ? undefined : this.#anew(place, name, depth)
+      const kept = this.#keep(depth, name)
+      return kept === null ? this.#anew(place, name, depth) : this.#untouched.kept(place, name, kept, stat)
     } catch (error) {
       this.#passOver(error, place, name)
       return undefined
@@ -209,7 +223,7 @@ export class Walk {
         if (list !== null) {
           this.#firstName(this.#out.count)
           this.#out.keep(cursor.tree, index, list)
-          return
+          return await this.#untouched.kept(place, name, cursor, this.#stat)
         }
       }
       if (former === null || !Array.isArray(former.changes)) former = found

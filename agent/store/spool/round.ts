@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FaultPoint } from '../../fault-point.ts'
+import type { AuditLimits, Suspect } from '../capture/audit.ts'
 import { changed, changesMissed } from '../capture/refusals.ts'
 import { type Scan, scanTree } from '../capture/scan.ts'
 import type { TreeChanges } from '../capture/tree-changes.ts'
@@ -22,8 +23,8 @@ import { NeedsFinder } from './needs.ts'
 
 /** Each time only what is still missed is copied once more: it is next to nothing the second time. */
 const CORRECTIONS_MAX = 4
-/** Of what is said not to have changed, so many blocks are read in each round: a few milliseconds of work. */
-const AUDIT_BLOCKS = 64
+/** Of what is said not to have changed, so much is read in each round: a few milliseconds of work. */
+const AUDIT: AuditLimits = { blocks: 64, files: 8 }
 /** Longer than a program that can go on waits for a processor. */
 const LATE_EVENT_MS = 2_000
 
@@ -36,8 +37,8 @@ export interface SpoolParts {
   readonly changes: TreeChanges
 }
 
-/** `quiet`: TREE_CHANGED when the tree is not; `marked`, `still`: see WalkOptions. */
-type Look = Pick<WalkOptions, 'quiet' | 'marked' | 'still'>
+/** `quiet`: TREE_CHANGED when the tree is not; `marked`, `still`: see WalkOptions; `audited`: some of what did not change is read, and has to be judged. */
+type Look = Pick<WalkOptions, 'quiet' | 'marked' | 'still'> & { readonly audited: boolean }
 
 /** What a round found while the tree is in use. */
 export interface LiveRound {
@@ -95,7 +96,7 @@ export class Rounds implements AsyncDisposable {
   async live(sync: () => Promise<bigint>, signal: AbortSignal): Promise<LiveRound> {
     const { changes } = this.#parts
     this.captured = null
-    const scan = await this.#lookMarked(false, sync, signal)
+    const scan = await this.#lookMarked({ quiet: false, audited: true }, sync, signal)
     const { bytesSpooled } = await this.#spool(scan, signal)
     if (scan.manifest.hash === this.base?.manifest.hash) changes.knowLast(scan, this.#mark)
     changes.watch(scan)
@@ -120,23 +121,23 @@ export class Rounds implements AsyncDisposable {
   }
 
   async #lastLook(quiet: boolean, sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
-    if (!quiet || this.#tickNs === null) return await this.#lookMarked(quiet, sync, signal)
+    if (!quiet || this.#tickNs === null) return await this.#lookMarked({ quiet, audited: false }, sync, signal)
     // The T that the round before ended with will do: what is younger is read, and counts as not final. Nobody waits for the disk then, and
     // the tree stays exact as of the mark of that round.
     this.#parts.changes.gather()
     const still = this.#tree === null ? null : this.#parts.changes.still(this.#tree)
-    return await this.#look({ quiet, marked: false, still }, this.#tickNs, signal)
+    return await this.#look({ quiet, marked: false, still, audited: false }, this.#tickNs, signal)
   }
 
   /** A look that makes the tree exact as of a new mark. */
-  async #lookMarked(quiet: boolean, sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
+  async #lookMarked(how: Omit<Look, 'marked'>, sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
     const mark = await this.#parts.changes.mark(true)
     const tickNs = await sync()
     this.#mark = mark
     // A ctime below T says that nothing is to come, so all that had such a ctime must be known of by now.
     this.#parts.changes.gather()
     this.#scanned = this.#parts.changes.reasonAgainst(this.#tree ?? this.base)
-    return await this.#look({ quiet, marked: mark > 0 }, tickNs, signal)
+    return await this.#look({ ...how, marked: mark > 0 }, tickNs, signal)
   }
 
   /** The tree as it was copied. What one of several files with the same content was to be copied for may have been missed in that one alone. */
@@ -161,18 +162,23 @@ export class Rounds implements AsyncDisposable {
     return scan
   }
 
-  /** A block that is not as it was has been written to after its changes were asked for, or the tracker has missed that. */
+  /** What is not as it was has been written to after its changes were asked for, or its change was missed. */
   async #judge(scan: Scan): Promise<void> {
     const { changes, volume } = this.#parts
-    const unknown = () => {
-      changes.gather()
-      return scan.suspects.find((suspect) => !changes.isKnown(scan, suspect.ino, suspect))
+    let suspect = this.#unexplained(scan)
+    // A write(2) is seen before the kernel tells of it, and its program may not have been given the processor since. Of a file that nobody watches nothing will be told.
+    if (suspect !== undefined && changes.isWritten(scan, suspect.ino, suspect) !== null) {
+      await sleep(LATE_EVENT_MS)
+      suspect = this.#unexplained(scan)
     }
-    if (scan.suspects.length === 0 || unknown() === undefined) return
-    // A write(2) is seen before the kernel tells of it, and its program may not have been given the processor since.
-    await sleep(LATE_EVENT_MS)
-    const suspect = unknown()
     if (suspect !== undefined) throw changesMissed(volume, suspect)
+  }
+
+  #unexplained(scan: Scan): Suspect | undefined {
+    const { changes } = this.#parts
+    if (scan.suspects.length > 0) changes.gather()
+    // Where nothing is known of a file its ctime has the word, and that of an untouched one says that there was no change.
+    return scan.suspects.find((suspect) => !(changes.isWritten(scan, suspect.ino, suspect) ?? !suspect.untouched))
   }
 
   /** Copies what the spool lacks of a tree. */
@@ -184,15 +190,14 @@ export class Rounds implements AsyncDisposable {
     return { mismatches: await orDiskFull(layout.directory, volume, copy), bytesSpooled: chosen.bytes }
   }
 
-  async #scan({ quiet, marked, still }: Look, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
+  async #scan({ quiet, marked, still, audited }: Look, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
     const { layout, volume, pool, changes } = this.#parts
     const lists = this.#listsPath()
     const root = openRoot(layout.data)
     try {
       const known = { live: this.#tree, last: this.base }
       const changed = (tree: KeptTree, ino: bigint) => changes.of(tree, ino)
-      const auditBlocks = quiet ? 0 : AUDIT_BLOCKS
-      const tracked = { changes: changed, marked, still, auditBlocks }
+      const tracked = { changes: changed, marked, still, ...(audited && marked ? { audit: AUDIT } : {}) }
       return await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists, ...tracked })
     } catch (error) {
       await rm(lists, { force: true })

@@ -12,7 +12,7 @@ const WRITER = fileURLToPath(new URL('../../../fixtures/writer.py', import.meta.
 const STOP_TIMEOUT_MS = 20_000
 
 /** How it writes: see test/fixtures/writer.py. */
-export type WriterMode = 'mmap' | 'write' | 'direct' | 'copy' | 'allocate' | 'truncate' | 'mixed'
+export type WriterMode = 'mmap' | 'write' | 'direct' | 'copy' | 'allocate' | 'truncate' | 'spread' | 'mixed'
 
 /** A program that writes to files as fast as it can, and can be held. */
 export class Writer {

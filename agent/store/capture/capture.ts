@@ -75,7 +75,8 @@ async function look(
   try {
     const lists = scannedListsPath(layout.directory)
     const changed = (tree: KeptTree, ino: bigint) => changes?.of(tree, ino) ?? null
-    const tracked = { changes: changed, marked: mark > 0 }
+    const touched = (tree: KeptTree) => changes?.touched(tree) ?? null
+    const tracked = { changes: changed, touched, marked: mark > 0 }
     return {
       scan: await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists, ...tracked }),
       known,

@@ -11,19 +11,23 @@ import {
 } from '../manifest/record-codec.ts'
 import type { BytePath } from '../path.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
+import type { Touched } from '../tracker/contract.ts'
 
 /** Goes through a kept tree in step with a walk of the real one, which must ask for every directory it enters, in tree order. */
 export class KeptCursor {
   readonly tree: KeptTree
   readonly #manifest: Manifest
+  readonly #touched: Touched | null
   readonly #buffer: Buffer
   readonly #count: number
   /** What `find` has answered last. */
   found = -1
   #next = 0
 
-  constructor(tree: KeptTree) {
+  /** `touched`: since the tree was exact; null: nobody knows. */
+  constructor(tree: KeptTree, touched: Touched | null) {
     this.tree = tree
+    this.#touched = touched
     this.#manifest = tree.manifest
     this.#buffer = tree.manifest.buffer
     this.#count = tree.manifest.count
@@ -64,6 +68,11 @@ export class KeptCursor {
     if (mtimeSecondsAt(this.#buffer, at) !== stat.mtimeSeconds) return false
     if (mtimeRestAt(this.#buffer, at) !== stat.mtimeRestNs) return false
     return kind !== 'file' || this.#manifest.sizeBytes(index) === stat.sizeBytes
+  }
+
+  /** Whether the inode is known to have been touched since: its content may be another, even if `proves` says that it is the same. */
+  isTouched({ inoLow, inoHigh }: StatBuffer): boolean {
+    return this.#touched?.has(inoLow, inoHigh) ?? false
   }
 
   /** The entry that a kept link names; -1 when it is no link. */

@@ -1,6 +1,6 @@
 import type { Manifest } from '../manifest/manifest.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
-import type { ByteRange, Cursor, FileChanges, Tracker } from '../tracker/contract.ts'
+import type { ByteRange, Cursor, FileChanges, Touched, Tracker } from '../tracker/contract.ts'
 import { StillTree } from './still-tree.ts'
 
 /** Why every changed file is read whole. */
@@ -46,10 +46,15 @@ export class TreeChanges {
     return mark === undefined ? null : (this.#tracker?.changes(ino, mark) ?? null)
   }
 
-  /** What of a tree stood still since it was exact, up to now; null: nobody knows. Nobody may be in the middle of a change. */
-  still(tree: KeptTree): StillTree | null {
+  /** Which inodes were touched since a tree was exact, up to now; null: nobody knows. */
+  touched(tree: KeptTree): Touched | null {
     const mark = this.#markOf(tree)
-    const touched = mark === undefined ? null : (this.#tracker?.touched(mark) ?? null)
+    return mark === undefined ? null : (this.#tracker?.touched(mark) ?? null)
+  }
+
+  /** What of a tree stood still since it was exact; null: nobody knows. Nobody may be in the middle of a change. */
+  still(tree: KeptTree): StillTree | null {
+    const touched = this.touched(tree)
     return touched === null ? null : StillTree.of(tree, touched)
   }
 

@@ -1,7 +1,7 @@
 import type { BytePath } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { KeptTree, Known } from '../snapshot/kept.ts'
-import type { FileChanges } from '../tracker/contract.ts'
+import type { FileChanges, Touched } from '../tracker/contract.ts'
 import type { AuditLimits } from './audit.ts'
 import type { KnownContent } from './snapshot-builder.ts'
 import type { StillTree } from './still-tree.ts'
@@ -21,6 +21,8 @@ export interface WalkOptions {
   readonly content?: (path: BytePath, ino: bigint, sizeBytes: number) => KnownContent | undefined
   /** What changed in a large file since it was seen as it stands in a kept tree; null: nobody knows. */
   readonly changes?: ((tree: KeptTree, ino: bigint) => FileChanges) | undefined
+  /** What may have changed in any way since a kept tree was exact; null: nobody knows. A small file that was touched is read, whatever its ctime says. */
+  readonly touched?: ((tree: KeptTree) => Touched | null) | undefined
   /** Whether what is read is to be exact as of the mark before the sync: each file that is read has its pages cleaned first. */
   readonly marked?: boolean | undefined
   /** Parts of `known.live` that need not be looked at. */

@@ -50,7 +50,7 @@ export class Walk {
     const { live, last } = options.known ?? { live: null, last: null }
     // A live look may have been cut off: what it lacks is looked for in the last one.
     const trees = [live, last].filter((tree) => tree !== null)
-    this.#cursors = trees.map((tree) => new KeptCursor(tree))
+    this.#cursors = trees.map((tree) => new KeptCursor(tree, options.touched?.(tree) ?? null))
     statAt(root, '', this.#stat)
     this.#device = [this.#stat.devMajor, this.#stat.devMinor]
     this.#nocow = fileSystemOf(root) === 'btrfs'
@@ -200,6 +200,8 @@ export class Walk {
   #keep(depth: number, name: BytePath): KeptCursor | null {
     for (const cursor of this.#cursors) {
       const index = cursor.find(depth, name)
+      // A write may have stood still between its ctime and its bytes.
+      if (this.#stat.kind === 'file' && cursor.isTouched(this.#stat)) return null
       if (index < 0 || !cursor.proves(index, this.#stat)) continue
       this.#firstName(this.#out.count)
       this.#out.keep(cursor.tree, index, null)
@@ -210,13 +212,15 @@ export class Walk {
 
   async #largeFile(place: Place, name: BytePath, depth: number): Promise<void> {
     let former: Former | null = null
+    let isTouched = false
     for (const cursor of this.#cursors) {
       const index = cursor.find(depth, name)
       if (index < 0) continue
       const found = this.#former(cursor.tree, index)
       // Whoever knows of a write is right, whatever the ctime says.
-      const isKnownWritten = found.changes === 'all' || (found.changes?.length ?? 0) > 0
-      if (!isKnownWritten && cursor.proves(index, this.#stat)) {
+      isTouched ||= cursor.isTouched(this.#stat)
+      const isWritten = found.changes === null ? isTouched : found.changes.length > 0
+      if (!isWritten && cursor.proves(index, this.#stat)) {
         const soon = cursor.tree.lists.listSoon(index)
         const list = soon instanceof Promise ? await soon : soon
         // Without its list a file would be sent whole after the smallest change: reading it costs less.

@@ -197,7 +197,8 @@ export class Rounds implements AsyncDisposable {
     try {
       const known = { live: this.#tree, last: this.base }
       const changed = (tree: KeptTree, ino: bigint) => changes.of(tree, ino)
-      const tracked = { changes: changed, marked, still, ...(audited && marked ? { audit: AUDIT } : {}) }
+      const touched = (tree: KeptTree) => changes.touched(tree)
+      const tracked = { changes: changed, touched, marked, still, ...(audited && marked ? { audit: AUDIT } : {}) }
       return await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists, ...tracked })
     } catch (error) {
       await rm(lists, { force: true })

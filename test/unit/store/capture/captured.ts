@@ -21,7 +21,7 @@ import { directory } from '../fixture.ts'
 
 export const calm = new AbortController().signal
 
-type Changes = Partial<Pick<ScanOptions, 'signal' | 'content' | 'pool' | 'still' | 'audit'>>
+type Changes = Partial<Pick<ScanOptions, 'signal' | 'content' | 'pool' | 'still' | 'touched' | 'audit'>>
 
 /** One tree and what is kept of it, captured as the store does it. */
 export class Captured {

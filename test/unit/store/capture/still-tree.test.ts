@@ -90,6 +90,13 @@ test('what was not seen as it stays is looked at again', async (t) => {
   t.false(StillTree.of({ ...fresh, seen }, NOTHING)?.allStood(0))
 })
 
+test('a small file that was touched is read again, whatever its ctime says', async (t) => {
+  const { tree, live } = await forest(t)
+  const known = { live, last: null }
+  t.is((await tree.look(false, known)).filesRead, 0)
+  t.is((await tree.look(false, known, { touched: () => only(tree, 'b/in', 'b/in/2') })).filesRead, 1)
+})
+
 test('a tree with hard links is looked at as a whole', async (t) => {
   const { tree } = await forest(t)
   linkSync(join(tree.data, 'a', '1'), join(tree.data, 'c', 'first'))

@@ -1,15 +1,19 @@
+import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   fsyncSync,
   futimesSync,
   openSync,
+  readFileSync,
   renameSync,
   truncateSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { dropCached } from '../../../../agent/sys/files.ts'
 import { differences } from '../comparer.ts'
@@ -20,6 +24,9 @@ import { Held } from './held.ts'
 
 const BLOCK_BYTES = 64 * 1024
 const FILE_BLOCKS = 256
+/** Of the clock that ctimes are from, at most. */
+const TICK_MS = 10
+const STALLED_WRITE = new URL('../../../fixtures/stalled-write.py', import.meta.url).pathname
 
 /** A held volume with a large file of which the tracker knows, and a copy of it. */
 async function tracked(t: ExecutionContext) {
@@ -135,3 +142,34 @@ test('without a tracker, and in the first round with one, it is said why changed
   const first = await Held.begin(await host(t, root, undefined, { trackerObject: buildObject() }), volume())
   t.regex((await first.host.store.spoolRound(first.volume.id, calm)).scanned ?? '', /not watched this volume/)
 })
+
+for (const when of ['before the last round', 'after the checkpoint'] as const) {
+  test(`promise 5: a write that stands still between its ctime and its bytes, and comes ${when}, is not missed`, async (t) => {
+    const root = fileSystem(t, 'ext4')
+    const one = await host(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
+    const two = await host(t, join(root, 'two'))
+    const it = await Held.begin(one, volume())
+    const small = join(it.data, 'small')
+    writeFileSync(small, randomBytes(BLOCK_BYTES))
+    await next(it, two)
+    const child = spawn('python3', [STALLED_WRITE, small], { stdio: ['pipe', 'pipe', 'inherit'] })
+    t.teardown(() => child.kill('SIGKILL'))
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+    const isSaid = async (what: string) => t.is((await lines.next()).value, what)
+    const release = async () => {
+      child.stdin.write('go\n')
+      await isSaid('written')
+    }
+    await isSaid('stalled')
+    await sleep(2 * TICK_MS)
+    await it.host.store.spoolRound(it.volume.id, calm)
+    if (when === 'before the last round') await release()
+    const { complete } = await it.copyTo(two, await it.take())
+    t.true(complete)
+    if (when === 'after the checkpoint') {
+      await release()
+      await next(it, two)
+    }
+    t.true(readFileSync(join(two.data(it.volume.id), 'small')).equals(readFileSync(small)))
+  })
+}

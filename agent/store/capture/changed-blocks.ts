@@ -74,7 +74,8 @@ export class ChangedBlocks implements TaggedBlocks {
 
   async #announce(fd: number, blocks: readonly number[]): Promise<void> {
     const length = blockBytesOf(this.#sizeBytes)
-    await Promise.all(blocks.map((block) => willRead(fd, block * length, length)))
+    // One after the other: each only begins, and of calls that may wait there can be 256 under way at most (koffi).
+    for (const block of blocks) await willRead(fd, block * length, length)
   }
 
   #sample(most: number): number[] {

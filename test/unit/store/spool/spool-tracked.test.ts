@@ -24,6 +24,8 @@ import { Held } from './held.ts'
 
 const BLOCK_BYTES = 64 * 1024
 const FILE_BLOCKS = 256
+/** More than are read side by side. */
+const MANY_FILES = 10
 /** Of the clock that ctimes are from, at most. */
 const TICK_MS = 10
 const STALLED_WRITE = new URL('../../../fixtures/stalled-write.py', import.meta.url).pathname
@@ -64,6 +66,19 @@ test('of a large file that changed only what was written to is read', async (t) 
   writeFileSync(file, randomBytes(1000), { flag: 'a' })
   const { bytesRead } = await next(it, two)
   t.true(bytesRead <= 4 * BLOCK_BYTES, `${bytesRead} bytes read of a file that grew`)
+  t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
+})
+
+test('so it is where very many blocks of many files were written to', async (t) => {
+  const { it, two } = await tracked(t)
+  const files = Array.from({ length: MANY_FILES }, (_, nth) => join(it.data, `many${nth}`))
+  for (const file of files) writeFileSync(file, randomBytes(FILE_BLOCKS * BLOCK_BYTES))
+  await next(it, two)
+  await next(it, two)
+  for (const file of files)
+    for (let block = 0; block < FILE_BLOCKS; block += 2) overwrite(file, 10, block * BLOCK_BYTES)
+  const changed = (MANY_FILES * FILE_BLOCKS) / 2
+  t.deepEqual(await next(it, two), { bytesRead: changed * BLOCK_BYTES, scanned: null, complete: true })
   t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
 })
 

@@ -28,9 +28,43 @@ export interface ScanOptions extends WalkOptions {
  * TREE_CHANGED (quiet only), the signal's reason (quiet only), and what the disk answers. Nothing is synced.
  */
 export async function scanTree(root: number, options: ScanOptions): Promise<Scan> {
-  using out = new SnapshotBuilder(options.known?.live ?? options.known?.last ?? null, options.lists)
-  const walk = new Walk(root, options, out)
-  const complete = await walk.run(root)
-  const { filesRead, bytesRead, missing, audit } = walk.reading
-  return { ...(await out.finish(missing)), filesRead, bytesRead, complete, suspects: audit.suspects }
+  using look = await lookAround(root, options)
+  return await look.finish(options.signal)
+}
+
+/** As `scanTree`, but that what `options.keeping` has cloned is not read yet: what the tree becomes does not matter any more. To be closed. */
+export async function lookAround(root: number, options: ScanOptions): Promise<OpenScan> {
+  const out = new SnapshotBuilder(options.known?.live ?? options.known?.last ?? null, options.lists)
+  try {
+    const walk = new Walk(root, options, out)
+    return new OpenScan(walk, out, await walk.run(root))
+  } catch (error) {
+    out[Symbol.dispose]()
+    throw error
+  }
+}
+
+/** A look at a tree that is over, of which clones may be left to be read. */
+export class OpenScan implements Disposable {
+  readonly #walk: Walk
+  readonly #out: SnapshotBuilder
+  readonly #complete: boolean
+
+  constructor(walk: Walk, out: SnapshotBuilder, complete: boolean) {
+    this.#walk = walk
+    this.#out = out
+    this.#complete = complete
+  }
+
+  /** Reads what is left to be read. Once only. */
+  async finish(signal: AbortSignal): Promise<Scan> {
+    const { reading } = this.#walk
+    await reading.readClones(signal)
+    const { filesRead, bytesRead, missing, suspects } = reading
+    return { ...(await this.#out.finish(missing)), filesRead, bytesRead, complete: this.#complete, suspects }
+  }
+
+  [Symbol.dispose](): void {
+    this.#out[Symbol.dispose]()
+  }
 }

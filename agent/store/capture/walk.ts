@@ -10,8 +10,10 @@ import type { BlockPool } from '../pool/contract.ts'
 import type { KeptTree, Known } from '../snapshot/kept.ts'
 import type { FileChanges } from '../tracker/contract.ts'
 import { KeptCursor } from './cursor.ts'
+import type { Keeping } from './keeping.ts'
+import type { Former } from './large-files.ts'
 import { namesIn } from './names.ts'
-import { FileReading, type Former, type Place } from './reading.ts'
+import { FileReading, type Place } from './reading.ts'
 import { changed, unsupported } from './refusals.ts'
 import type { KnownContent, SnapshotBuilder } from './snapshot-builder.ts'
 
@@ -36,6 +38,8 @@ export interface WalkOptions {
   readonly marked?: boolean
   /** So many blocks of large files that nobody is known to have written to are read all the same, see Scan.suspects. */
   readonly auditBlocks?: number
+  /** Only with `quiet`: what is read is kept, or left to be read later. */
+  readonly keeping?: Keeping | null
 }
 
 /** One walk through a tree, see scanTree. */
@@ -73,6 +77,7 @@ export class Walk {
       isFinal: (state) => this.#isFinal(state),
       marked: options.marked ?? false,
       auditBlocks: options.auditBlocks ?? 0,
+      keeping: options.keeping ?? null,
     })
   }
 
@@ -229,7 +234,8 @@ export class Walk {
         this.#firstName(index)
         const file = { index, name, state }
         if (isSmall(body.sizeBytes)) return this.reading.small(place, file)
-        return this.reading.large(place, { ...file, listOffset, former }, stat.blocks * STAT_BLOCK_BYTES)
+        const allocatedBytes = stat.blocks * STAT_BLOCK_BYTES
+        return this.reading.large(place, { ...file, listOffset, former, allocatedBytes })
       }
       // Whoever knows the content for sure has the tree for itself: no second look.
       const clean = this.#isFinal(state)

@@ -3,11 +3,11 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FaultPoint } from '../../fault-point.ts'
+import type { Keeping } from '../capture/keeping.ts'
 import { changed, changesMissed } from '../capture/refusals.ts'
-import { type Scan, scanTree } from '../capture/scan.ts'
+import { lookAround, type OpenScan, type Scan } from '../capture/scan.ts'
 import type { TreeChanges } from '../capture/tree-changes.ts'
-import type { Capture } from '../contract.ts'
-import { orDiskFull } from '../copies/space.ts'
+import { orDiskFull, requireSpace } from '../copies/space.ts'
 import { openRoot } from '../inode/directory.ts'
 import { Mirror } from '../inode/mirror.ts'
 import type { Layout } from '../layout.ts'
@@ -15,9 +15,13 @@ import type { BlockPool } from '../pool/contract.ts'
 import { type KeptTree, loadLast } from '../snapshot/kept.ts'
 import type { Cursor } from '../tracker/contract.ts'
 import { affordable } from './budget.ts'
+import { Clones } from './clones.ts'
+import { type Captured, Frozen } from './frozen.ts'
+import { KeptLook } from './kept-look.ts'
 import { Making } from './making.ts'
 import type { Mismatches } from './mismatches.ts'
 import { NeedsFinder } from './needs.ts'
+import { notFrozen } from './refusals.ts'
 
 /** Each time only what is still missed is copied once more: it is next to nothing the second time. */
 const CORRECTIONS_MAX = 4
@@ -35,8 +39,13 @@ export interface SpoolParts {
   readonly changes: TreeChanges
 }
 
-/** `quiet`: TREE_CHANGED when the tree is not; `marked`: see WalkOptions. */
-type Look = Readonly<Record<'quiet' | 'marked', boolean>>
+/** How a look is done, see WalkOptions and ScanOptions. */
+interface Look {
+  readonly quiet: boolean
+  readonly marked: boolean
+  readonly lists: string
+  readonly keeping: Keeping | null
+}
 
 /** What a round found while the tree is in use. */
 export interface LiveRound {
@@ -44,14 +53,6 @@ export interface LiveRound {
   readonly bytesSpooled: number
   /** Null: what changed was known by the tracker; else why changed files had to be read whole. */
   readonly scanned: string | null
-}
-
-/** What the last round captured. */
-export interface Captured {
-  readonly tree: KeptTree
-  readonly capture: Capture
-  /** As of which it is exact, see TreeChanges. */
-  readonly mark: Cursor
 }
 
 /** A checkpoint in the making: the rounds after each other, each knowing what those before it have seen and copied. */
@@ -68,6 +69,7 @@ export class Rounds implements AsyncDisposable {
   /** The tree as the newest round saw it. */
   #tree: KeptTree | null = null
   #tickNs: bigint | null = null
+  #frozen: Frozen | null = null
   /** As of which the newest look is exact. */
   #mark: Cursor = 0
   #scans = 0
@@ -92,9 +94,10 @@ export class Rounds implements AsyncDisposable {
   async live(sync: () => Promise<bigint>, signal: AbortSignal): Promise<LiveRound> {
     const { changes } = this.#parts
     this.captured = null
+    await this.thaw()
     const scanned = changes.reasonAgainst(this.#tree ?? this.base)
-    const scan = await this.#lookMarked(false, sync, signal)
-    const { bytesSpooled } = await this.#spool(scan, signal)
+    const scan = await this.#liveLook(sync, signal)
+    const { bytesSpooled } = await this.#spool(scan, null, signal)
     if (scan.manifest.hash === this.base?.manifest.hash) changes.knowLast(scan, this.#mark)
     changes.watch(scan)
     // What is written out now need not be when everybody waits.
@@ -103,36 +106,89 @@ export class Rounds implements AsyncDisposable {
     return { scan, bytesSpooled, scanned }
   }
 
-  /** The last round. `quiet`: TREE_CHANGED when the tree is not. */
-  async last(kind: 'quiet' | 'live', sync: () => Promise<bigint>, signal: AbortSignal): Promise<Captured> {
+  /**
+   * The last look at the tree. `quiet`: TREE_CHANGED when it is not. After it the tree may change: what may have changed was cloned, to be read by `last`, or
+   * copied already.
+   */
+  async freeze(kind: 'quiet' | 'live', sync: () => Promise<bigint>, signal: AbortSignal): Promise<void> {
     this.captured = null
+    await this.thaw()
     const quiet = kind === 'quiet'
-    const scan = await this.#lastLook(quiet, sync, signal)
-    const { mismatches } = await this.#spool(scan, signal)
+    const frozen = new Frozen(this.#listsPath(), quiet ? await Clones.open(this.#directory) : null)
+    this.#frozen = frozen
+    try {
+      frozen.look = await this.#lastLook(quiet, frozen, sync, signal)
+      if (frozen.isCloned) return
+      const scan = await this.#finish(frozen, signal)
+      frozen.captured = await this.#capture(scan, quiet, null, signal)
+    } catch (error) {
+      this.#frozen = null
+      await frozen[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  /** Captures what was frozen. Whatever comes of it, it is not frozen any more. */
+  async last(signal: AbortSignal): Promise<Captured> {
+    const frozen = this.#frozen
+    if (frozen === null) throw notFrozen(this.#parts.volume)
+    try {
+      signal.throwIfAborted()
+      const capture = async () => await this.#capture(await this.#finish(frozen, signal), true, frozen.clones, signal)
+      this.captured = frozen.captured ?? (await capture())
+      return this.captured
+    } finally {
+      await this.thaw()
+    }
+  }
+
+  /** Gives up what was frozen. Safe to repeat. */
+  async thaw(): Promise<void> {
+    const frozen = this.#frozen
+    this.#frozen = null
+    await frozen?.[Symbol.asyncDispose]()
+  }
+
+  /** Copies what the spool lacks of the last look. */
+  async #capture(scan: Scan, quiet: boolean, clones: Clones | null, signal: AbortSignal): Promise<Captured> {
+    const { mismatches } = await this.#spool(scan, clones, signal)
     if (quiet && mismatches.first >= 0) throw changed(this.#parts.volume, scan.manifest.path(mismatches.first))
     const tree = await this.#agreed(scan, mismatches, signal)
     const { hash, bytes, files } = tree.manifest
     const capture = { hash, bytes, files, filesRead: scan.filesRead, bytesRead: scan.bytesRead }
-    this.captured = { tree, capture, mark: this.#mark }
-    return this.captured
+    return { tree, capture, mark: this.#mark }
   }
 
-  async #lastLook(quiet: boolean, sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
-    if (!quiet || this.#tickNs === null) return await this.#lookMarked(quiet, sync, signal)
-    // The T that the round before ended with will do: what is younger is read, and counts as not final. Nobody waits for the disk then, and
-    // the tree stays exact as of the mark of that round.
+  async #lastLook(
+    quiet: boolean,
+    { clones, lists }: Frozen,
+    sync: () => Promise<bigint>,
+    signal: AbortSignal,
+  ): Promise<OpenScan> {
+    const { layout, volume } = this.#parts
+    const require = (bytes: number) => requireSpace(layout.directory, volume, bytes)
+    const keeping = clones === null ? null : new KeptLook(this.making, clones, require, signal)
+    if (!quiet || this.#tickNs === null) return await this.#lookMarked(quiet, lists, keeping, sync, signal)
+    // The T that the round before ended with will do: what is younger is read, and counts as not final. The disk is waited for only to write out what is cloned then,
+    // and the tree stays exact as of the mark of that round.
     this.#parts.changes.gather()
-    return await this.#look({ quiet, marked: false }, this.#tickNs, signal)
+    return await this.#look({ quiet, marked: false, lists, keeping }, this.#tickNs, signal)
   }
 
   /** A look that makes the tree exact as of a new mark. */
-  async #lookMarked(quiet: boolean, sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
+  async #lookMarked(
+    quiet: boolean,
+    lists: string,
+    keeping: Keeping | null,
+    sync: () => Promise<bigint>,
+    signal: AbortSignal,
+  ): Promise<OpenScan> {
     const mark = await this.#parts.changes.mark(true)
     const tickNs = await sync()
     this.#mark = mark
     // A ctime below T says that nothing is to come, so all that had such a ctime must be known of by now.
     this.#parts.changes.gather()
-    return await this.#look({ quiet, marked: mark > 0 }, tickNs, signal)
+    return await this.#look({ quiet, marked: mark > 0, lists, keeping }, tickNs, signal)
   }
 
   /** The tree as it was copied. What one of several files with the same content was to be copied for may have been missed in that one alone. */
@@ -142,14 +198,32 @@ export class Rounds implements AsyncDisposable {
       tree = await mismatches.resolve(this.#listsPath())
       await this.#follow(tree)
       if (tries === CORRECTIONS_MAX) break
-      mismatches = (await this.#spool(tree, signal)).mismatches
+      mismatches = (await this.#spool(tree, null, signal)).mismatches
     }
     return tree
   }
 
-  async #look(how: Look, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
+  async #look(how: Look, tickNs: bigint, signal: AbortSignal): Promise<OpenScan> {
+    const { layout, volume, pool, changes } = this.#parts
+    const { quiet } = how
+    const known = { live: this.#tree, last: this.base }
+    const tracked = {
+      changes: (tree: KeptTree, ino: bigint) => changes.of(tree, ino),
+      auditBlocks: quiet ? 0 : AUDIT_BLOCKS,
+    }
+    const root = openRoot(layout.data)
+    try {
+      const look = () => lookAround(root, { ...how, ...tracked, volume, tickNs, known, pool, signal })
+      return await orDiskFull(layout.directory, volume, look)
+    } finally {
+      closeSync(root)
+    }
+  }
+
+  /** Reads what a look left to be read, and goes on from there. */
+  async #finish(frozen: Frozen, signal: AbortSignal): Promise<Scan> {
     const { layout, volume, faultPoint, changes } = this.#parts
-    const scan = await orDiskFull(layout.directory, volume, () => this.#scan(how, tickNs, signal))
+    const scan = await orDiskFull(layout.directory, volume, () => frozen.finish(signal))
     await this.#follow(scan)
     faultPoint('spool-scanned')
     if (!scan.complete) throw signal.reason
@@ -171,31 +245,24 @@ export class Rounds implements AsyncDisposable {
     if (suspect !== undefined) throw changesMissed(volume, suspect)
   }
 
-  /** Copies what the spool lacks of a tree. */
-  async #spool(tree: KeptTree, signal: AbortSignal): Promise<{ mismatches: Mismatches; bytesSpooled: number }> {
+  async #liveLook(sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
+    const lists = this.#listsPath()
+    await using frozen = new Frozen(lists, null)
+    frozen.look = await this.#lookMarked(false, lists, null, sync, signal)
+    return await this.#finish(frozen, signal)
+  }
+
+  /** Copies what the spool lacks of a tree, of the files that were cloned from their clones. */
+  async #spool(
+    tree: KeptTree,
+    clones: Clones | null,
+    signal: AbortSignal,
+  ): Promise<{ mismatches: Mismatches; bytesSpooled: number }> {
     const { layout, volume } = this.#parts
     const lacking = this.making.lacking(tree, await this.#needs.find(tree))
     const chosen = await affordable(layout.directory, volume, tree, lacking)
-    const copy = () => this.making.copy(tree, chosen, signal)
+    const copy = () => this.making.copy(tree, chosen, clones, signal)
     return { mismatches: await orDiskFull(layout.directory, volume, copy), bytesSpooled: chosen.bytes }
-  }
-
-  async #scan({ quiet, marked }: Look, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
-    const { layout, volume, pool, changes } = this.#parts
-    const lists = this.#listsPath()
-    const root = openRoot(layout.data)
-    try {
-      const known = { live: this.#tree, last: this.base }
-      const changed = (tree: KeptTree, ino: bigint) => changes.of(tree, ino)
-      const auditBlocks = quiet ? 0 : AUDIT_BLOCKS
-      const tracked = { changes: changed, marked, auditBlocks }
-      return await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists, ...tracked })
-    } catch (error) {
-      await rm(lists, { force: true })
-      throw error
-    } finally {
-      closeSync(root)
-    }
   }
 
   /** Goes on from a newer look at the tree. */
@@ -214,6 +281,7 @@ export class Rounds implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.thaw()
     await this.making[Symbol.asyncDispose]()
   }
 }

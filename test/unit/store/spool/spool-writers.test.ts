@@ -35,7 +35,7 @@ for (const kind of ['ext4', 'xfs'] as const) {
     everyCheckpointIsExact(t, kind, 'mmap', TRACKED_ROUNDS, { trackerObject: buildObject() }))
 }
 
-/** In each round a program writes while the tree is spooled, is held for the last round, and goes on; a copy must get what the files held then. */
+/** In each round a program writes while the tree is spooled, is held until it is frozen, and goes on while it is read; a copy must get what the files held then. */
 async function everyCheckpointIsExact(
   t: ExecutionContext,
   kind: FileSystemKind,

@@ -25,12 +25,17 @@ export interface Instant extends Moment {
  * The last round of a checkpoint: of a tree that nobody writes to, because those containers that run stand still until it is frozen, or, with
  * consistency=live, as it is. Whatever happens, on return they run again and the store is done with the tree. VOLUME_BUSY: it would have
  * taken longer than the pause budget; TREE_CHANGED: somebody else writes, or something could not be kept as it was; ENGINE_UNREACHABLE. May be tried again after
- * any of them.
+ * any of them. `inTurn` keeps others from pausing meanwhile.
  */
-export async function captureInstant(core: Core, local: LocalCopy, signal: AbortSignal): Promise<Instant> {
+export async function captureInstant(
+  core: Core,
+  local: LocalCopy,
+  inTurn: <T>(pausing: () => Promise<T>) => Promise<T>,
+  signal: AbortSignal,
+): Promise<Instant> {
   const { store } = core.parts
   try {
-    const moment = await freeze(core, local, signal)
+    const moment = await inTurn(() => freeze(core, local, signal))
     return { ...moment, capture: await store.spoolLast(local.id, signal) }
   } catch (error) {
     await settled(store.spoolThaw(local.id))

@@ -57,7 +57,10 @@ export class Spool {
 
   /** See Store.spoolFreeze. */
   freeze(kind: 'quiet' | 'live', signal: AbortSignal): Promise<void> {
-    return this.#working((rounds) => rounds.freeze(kind, this.#options.sync, signal))
+    return this.#working(async (rounds) => {
+      await rounds.freeze(kind, this.#options.sync, signal)
+      this.#options.faultPoint('frozen')
+    })
   }
 
   /** See Store.spoolLast. */

@@ -17,7 +17,7 @@ import {
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
-import { CLONES_MAX } from '../../../../agent/store/spool/clones.ts'
+import { CLONES_MAX, EXTENTS_MAX } from '../../../../agent/store/spool/clones.ts'
 import type { StoreOptions } from '../../../../agent/store/store.ts'
 import { describeTree } from '../comparer.ts'
 import { FILE_SYSTEMS, type FileSystemKind, fileSystem } from '../file-systems.ts'
@@ -26,6 +26,7 @@ import { Writer } from '../mmap/writer.ts'
 import { buildObject } from '../tracker/fixture.ts'
 import { Held } from './held.ts'
 
+const PAGE_BYTES = 4096
 const BLOCK_BYTES = 64 * 1024
 const LARGE_BYTES = 20 * BLOCK_BYTES
 /** Longer than any clock tick that ctimes are stamped with. */
@@ -212,6 +213,29 @@ test('more files than may be cloned at once are read while everybody stands stil
   })
   t.true((await it.copyTo(two, taken)).complete)
   t.deepEqual(describeTree(two.data(it.volume.id)), then)
+})
+
+test('a file that lies in so many pieces that cloning it would take long is read while everybody stands still', async (t) => {
+  for (const kind of ['xfs', 'btrfs'] as const) {
+    const { root, it, two } = await held(t, kind)
+    const pieces = openSync(join(it.data, 'pieces'), 'w+')
+    for (let nth = 0; nth <= EXTENTS_MAX; nth++) {
+      writeSync(pieces, randomBytes(PAGE_BYTES), 0, PAGE_BYTES, nth * 2 * BLOCK_BYTES)
+    }
+    closeSync(pieces)
+    for (const name of ['one', 'two']) fill(it, name, LARGE_BYTES)
+    await it.rounds(1)
+    await it.copyTo(two, await it.take())
+    for (const name of ['pieces', 'one', 'two']) writeAt(join(it.data, name), 4 * BLOCK_BYTES)
+    let then: string[] = []
+    const taken = await it.take('quiet', () => {
+      then = describeTree(it.data)
+      t.is(clonesOpen(root), 2, kind)
+      for (const name of ['pieces', 'one', 'two']) writeAt(join(it.data, name), 4 * BLOCK_BYTES)
+    })
+    t.true((await it.copyTo(two, taken)).complete)
+    t.deepEqual(describeTree(two.data(it.volume.id)), then)
+  }
 })
 
 test('a file that cannot be cloned is read while everybody stands still, beside others that are cloned', async (t) => {

@@ -166,8 +166,8 @@ export class Rounds implements AsyncDisposable {
     signal: AbortSignal,
   ): Promise<OpenScan> {
     const { layout, volume } = this.#parts
-    const require = (bytes: number) => requireSpace(layout.directory, volume, bytes)
-    const keeping = clones === null ? null : new KeptLook(this.making, clones, require, signal)
+    const fits = (bytes: number) => requireSpace(layout.directory, volume, bytes)
+    const keeping = clones === null ? null : new KeptLook(this.making, clones, fits, signal)
     if (!quiet || this.#tickNs === null) return await this.#lookMarked(quiet, lists, keeping, sync, signal)
     // The T that the round before ended with will do: what is younger is read, and counts as not final. The disk is waited for only to write out what is cloned then,
     // and the tree stays exact as of the mark of that round.

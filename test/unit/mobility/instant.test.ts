@@ -1,5 +1,6 @@
 import test from 'ava'
 import { WherryError } from '../../../agent/errors.ts'
+import { captureInstant } from '../../../agent/mobility/instant.ts'
 import { HeldKit, ID } from './held-kit.ts'
 import { hashOf } from './memory-store.ts'
 
@@ -27,6 +28,24 @@ test('containers stand still until the tree is frozen, not until it is read, and
   t.is(core.checkpointing.view(ID, options).pauseMs, 100)
   await kit.clock.advance(60_000)
   t.is((await kit.record()).last?.hash, hashOf('abc'))
+  kit.stop()
+})
+
+test('others may pause as soon as a tree is frozen and its containers run again', async (t) => {
+  const kit = await written()
+  const { store, core, containers } = kit.host('h1')
+  const local = await store.copy(ID)
+  if (local === null) return t.fail()
+  store.lastMs = 3_000
+  const seen: unknown[] = []
+  const inTurn = async <T>(pausing: () => Promise<T>): Promise<T> => {
+    const moment = await pausing()
+    seen.push([...containers.log], store.frozen.has(ID))
+    return moment
+  }
+  const { capture } = await kit.clock.until(captureInstant(core, local, inTurn, new AbortController().signal))
+  t.deepEqual(seen, [['pause c1', 'resume c1'], true])
+  t.is(capture.hash, hashOf('ab'))
   kit.stop()
 })
 

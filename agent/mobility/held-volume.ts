@@ -12,7 +12,7 @@ import type { CheckpointResult } from './parts.ts'
 import { runRounds } from './rounds.ts'
 import { untilAbort } from './until-abort.ts'
 
-/** One container may have several volumes: last rounds run one after another, so that none lets go on what another one stopped. */
+/** One container may have several volumes: pauses come one after another, so that none lets go on what another one stopped. */
 const LAST_ROUND = 'last round'
 /** States of the tree whose times are remembered: hosts answer about the newest ones. */
 const MAX_INSTANTS = 16
@@ -211,7 +211,7 @@ export class HeldVolume {
       return this.#unchanged(standing, startMs)
     }
     const roundsMs = clock.elapsedMs() - startMs
-    return await this.#lastRounds.run(LAST_ROUND, () => this.#lastRound(local, roundsMs, signal))
+    return await this.#lastRound(local, roundsMs, signal)
   }
 
   #noteScanned(scanned: string | null): void {
@@ -229,10 +229,15 @@ export class HeldVolume {
 
   async #lastRound(local: LocalCopy, roundsMs: number, signal: AbortSignal): Promise<Checkpoint> {
     const { store, clock, log, tally } = this.#core.parts
-    signal.throwIfAborted()
-    const startMs = clock.elapsedMs()
+    let startMs = clock.elapsedMs()
+    const inTurn = <T>(pausing: () => Promise<T>) =>
+      this.#lastRounds.run(LAST_ROUND, () => {
+        signal.throwIfAborted()
+        startMs = clock.elapsedMs()
+        return pausing()
+      })
     try {
-      const { capture, atMs, at, pauseMs } = await captureInstant(this.#core, local, signal)
+      const { capture, atMs, at, pauseMs } = await captureInstant(this.#core, local, inTurn, signal)
       this.#pauseMs = pauseMs
       if (local.checkpoint?.hash === capture.hash) return this.#unchanged(local.checkpoint, atMs)
       const { hash, bytes, files } = capture

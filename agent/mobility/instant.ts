@@ -7,9 +7,8 @@ import { untilAbort } from './until-abort.ts'
 /** Between two tries to let containers go on: they stand still meanwhile. */
 const RESUME_RETRY_MS = 200
 
-/** A tree as it was at one moment. */
-export interface Instant {
-  readonly capture: Capture
+/** When a tree was frozen. */
+interface Moment {
   /** On the clock's elapsedMs, and as ISO 8601. */
   readonly atMs: number
   readonly at: string
@@ -17,22 +16,44 @@ export interface Instant {
   readonly pauseMs: number | null
 }
 
+/** A tree as it was at one moment. */
+export interface Instant extends Moment {
+  readonly capture: Capture
+}
+
 /**
- * The last round of a checkpoint: of a tree that nobody writes to, because those containers that run stand still for it, or, with
+ * The last round of a checkpoint: of a tree that nobody writes to, because those containers that run stand still until it is frozen, or, with
  * consistency=live, as it is. Whatever happens, on return they run again and the store is done with the tree. VOLUME_BUSY: it would have
- * taken longer than the pause budget; TREE_CHANGED: somebody else writes; ENGINE_UNREACHABLE. May be tried again after any of them.
+ * taken longer than the pause budget; TREE_CHANGED: somebody else writes, or something could not be kept as it was; ENGINE_UNREACHABLE. May be tried again after
+ * any of them. `inTurn` keeps others from pausing meanwhile.
  */
-export async function captureInstant(core: Core, local: LocalCopy, signal: AbortSignal): Promise<Instant> {
+export async function captureInstant(
+  core: Core,
+  local: LocalCopy,
+  inTurn: <T>(pausing: () => Promise<T>) => Promise<T>,
+  signal: AbortSignal,
+): Promise<Instant> {
   const { store } = core.parts
-  if (local.options.consistency === 'live') return atNow(core, () => store.spoolLast(local.id, 'live', signal))
+  try {
+    const moment = await inTurn(() => freeze(core, local, signal))
+    return { ...moment, capture: await store.spoolLast(local.id, signal) }
+  } catch (error) {
+    await settled(store.spoolThaw(local.id))
+    throw error
+  }
+}
+
+/** On return the tree is frozen, and whoever stood still for it runs again. */
+async function freeze(core: Core, local: LocalCopy, signal: AbortSignal): Promise<Moment> {
+  if (local.options.consistency === 'live') return await freezeNow(core, local, 'live', signal)
   const containers = await running(core, local.name, signal)
-  const instant =
+  const moment =
     containers.length === 0
-      ? await atNow(core, () => store.spoolLast(local.id, 'quiet', signal))
-      : await capturePaused(core, local, containers, signal)
+      ? await freezeNow(core, local, 'quiet', signal)
+      : await freezePaused(core, local, containers, signal)
   const known = new Set(containers.map(({ id }) => id))
   const late = (await running(core, local.name, signal)).filter(({ id }) => !known.has(id))
-  if (late.length === 0) return instant
+  if (late.length === 0) return moment
   throw new WherryError(
     'TREE_CHANGED',
     `${late.map(({ name }) => name).join(', ')} was started while a checkpoint of volume "${local.name}" was taken.`,
@@ -40,12 +61,12 @@ export async function captureInstant(core: Core, local: LocalCopy, signal: Abort
   )
 }
 
-async function capturePaused(
+async function freezePaused(
   core: Core,
   local: LocalCopy,
   containers: readonly VolumeUser[],
   signal: AbortSignal,
-): Promise<Instant> {
+): Promise<Moment> {
   const { store, clock, pauses, pauseBudgetMs } = core.parts
   // A capture for sending ahead holds the tree: containers must not stand still while it ends.
   await untilAbort(core.liveCaptures.end(local.id), signal)
@@ -53,19 +74,19 @@ async function capturePaused(
   const limit = AbortSignal.any([signal, clock.deadline(pauseBudgetMs)])
   const wanted = containers.map(({ id }) => ({ container: id, volumes: [local.id], reason: 'checkpoint' as const }))
   const pausing = pauses.pause(wanted)
-  let looking: Promise<Capture> | null = null
+  let freezing: Promise<void> | null = null
   let paused = false
   let pauseMs: number | null = null
   try {
     await untilAbort(pausing, limit)
     paused = true
     void core.liveCaptures.end(local.id)
-    const moment = momentOf(core)
-    looking = store.spoolLast(local.id, 'quiet', limit)
-    const capture = await untilAbort(looking, limit)
+    const now = timeOf(core)
+    freezing = store.spoolFreeze(local.id, 'quiet', limit)
+    await untilAbort(freezing, limit)
     await resume(core, local.id)
     pauseMs = Math.round(clock.elapsedMs() - startMs)
-    return { ...moment, capture, pauseMs }
+    return { ...now, pauseMs }
   } catch (error) {
     if (signal.aborted || !limit.aborted) throw error
     throw overBudget(local, pauseBudgetMs)
@@ -74,16 +95,17 @@ async function capturePaused(
     if (paused) core.parts.tally.paused(local.name, pauseMs ?? clock.elapsedMs() - startMs)
     // A call to the engine that comes back late may have paused after that.
     if (!paused) await settled(pausing).then(() => resume(core, local.id))
-    if (looking !== null) await settled(looking)
+    if (freezing !== null) await settled(freezing)
   }
 }
 
-async function atNow(core: Core, look: () => Promise<Capture>): Promise<Instant> {
-  const moment = momentOf(core)
-  return { ...moment, capture: await look(), pauseMs: null }
+async function freezeNow(core: Core, local: LocalCopy, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Moment> {
+  const now = timeOf(core)
+  await core.parts.store.spoolFreeze(local.id, kind, signal)
+  return { ...now, pauseMs: null }
 }
 
-function momentOf(core: Core): Pick<Instant, 'atMs' | 'at'> {
+function timeOf(core: Core): Pick<Moment, 'atMs' | 'at'> {
   const { clock } = core.parts
   return { atMs: clock.elapsedMs(), at: clock.now().toISOString() }
 }

@@ -66,6 +66,9 @@ export function isHash(list: Buffer, block: number, hash: Buffer): boolean {
 /** Rows of a table, one after the other; those that it does not have are zeros. */
 export function rowsOf(table: Buffer, rows: readonly number[], bytes: number): Buffer {
   const found = Buffer.alloc(rows.length * bytes)
-  for (const [nth, row] of rows.entries()) table.copy(found, nth * bytes, row * bytes, (row + 1) * bytes)
+  for (const [nth, row] of rows.entries()) {
+    // Beyond its end `copy` throws, it does not copy nothing.
+    if (row * bytes < table.length) table.copy(found, nth * bytes, row * bytes, (row + 1) * bytes)
+  }
   return found
 }

@@ -123,10 +123,18 @@ export interface Store {
    */
   spoolRound(id: string, signal: AbortSignal): Promise<SpoolRound>
   /**
-   * The last round, nobody writing (`quiet`; TREE_CHANGED otherwise, and may be tried again), or as good as it gets while they do (`live`). After it the
-   * containers may run on. Answers the capture; its `hash` is the last checkpoint's when nothing differs.
+   * The last look of a checkpoint at the tree, nobody writing (`quiet`; TREE_CHANGED otherwise, and may be tried again), or as good as it gets while they do
+   * (`live`). On its return the containers may run on: what they write is not in what `spoolLast` captures. Where the file system shares blocks, large files
+   * that changed are cloned and not read. What was frozen before is given up, as by `spoolRound`.
    */
-  spoolLast(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture>
+  spoolFreeze(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<void>
+  /**
+   * Reads what `spoolFreeze` has frozen, and spools it. Answers the capture; its `hash` is the last checkpoint's when nothing differs. TREE_CHANGED when something had
+   * to be taken from the tree and is another by now. Nothing is frozen afterwards, also after a failure; HASH_MISMATCH when nothing was.
+   */
+  spoolLast(id: string, signal: AbortSignal): Promise<Capture>
+  /** Gives up what was frozen, and the room it takes. Safe to repeat. */
+  spoolThaw(id: string): Promise<void>
   /**
    * Makes what `spoolLast` captured the copy's checkpoint, in place of the former one and its spool; durable on return. From then on other hosts may read
    * it (`spool`). May be repeated. HASH_MISMATCH when it is not what was captured.

@@ -1,22 +1,23 @@
 import type { FaultPoint } from '../fault-point.ts'
 import type { Recycler } from '../recycler.ts'
 import type { ApplyParts } from './apply/application.ts'
-import type { CaptureParts } from './capture/capture.ts'
+import { type CaptureParts, lookAtTree } from './capture/capture.ts'
 import { tickAndSync } from './capture/tick.ts'
 import { type Tracking, TreeChanges } from './capture/tree-changes.ts'
 import type { LocalCopy } from './contract.ts'
 import { requireRecord } from './copies/record.ts'
 import type { Records } from './copies/records.ts'
 import type { DivergingParts } from './diverged/diverging.ts'
-import type { TreeReader } from './exchange.ts'
+import type { TreeReader, TreeWriter } from './exchange.ts'
 import type { Layout } from './layout.ts'
 import type { BlockPool } from './pool/contract.ts'
 import { copyRunning, damaged, neverKept, notHeld, unfinished } from './refusals.ts'
-import type { KeptKind } from './snapshot/kept.ts'
+import type { KeptKind, KeptTree } from './snapshot/kept.ts'
 import { openReader } from './snapshot/reader.ts'
 import { Spool } from './spool/spool.ts'
 import { committed } from './stage/journal.ts'
 import { Stage } from './stage/stage.ts'
+import { StageWriter } from './stage/writer.ts'
 
 /** What the volumes of a state directory share. */
 export interface SharedParts {
@@ -25,6 +26,8 @@ export interface SharedParts {
   readonly memory: Recycler
   readonly faultPoint: FaultPoint
   readonly tracking: Tracking
+  /** See SpoolParts. */
+  readonly atOnceBytes: number
 }
 
 /**
@@ -34,7 +37,7 @@ export interface SharedParts {
 export class OpenVolume {
   readonly layout: Layout
   /** A writer is open. */
-  writing = false
+  #writing = false
   readonly #shared: SharedParts
   readonly #changes: TreeChanges
   /** Kept once it was staged for: it knows what it has checked already. */
@@ -53,8 +56,8 @@ export class OpenVolume {
   }
 
   spool(name: string): Spool {
-    const { memory } = this.#shared
-    this.#spool ??= new Spool({ ...this.captureParts(name), memory, update: this.update })
+    const { memory, atOnceBytes } = this.#shared
+    this.#spool ??= new Spool({ ...this.captureParts(name), memory, atOnceBytes, update: this.update })
     return this.#spool
   }
 
@@ -81,6 +84,29 @@ export class OpenVolume {
       kind === 'spool' ? await this.spool(name).reader(() => this.requireWhole()) : await this.#kept(name, kind)
     if (reader === null) throw neverKept(name, kind)
     return reader
+  }
+
+  /** Opens the stage for what comes from another host. `create` makes the copy where there is none; `inTurn` has the tree looked at when nobody else works with it. */
+  async writer(
+    name: string,
+    create: () => Promise<unknown>,
+    inTurn: (look: () => Promise<KeptTree>) => Promise<KeptTree>,
+  ): Promise<TreeWriter> {
+    if (this.#writing) throw copyRunning(name, 'Wait for that copy.')
+    this.#writing = true
+    const closed = () => {
+      this.#writing = false
+    }
+    try {
+      await create()
+      const parts = this.captureParts(name)
+      const scan = (signal: AbortSignal) => inTurn(() => lookAtTree(parts, signal))
+      const { faultPoint } = this.#shared
+      return new StageWriter({ layout: this.layout, volume: name, stage: this.stage(name), scan, closed, faultPoint })
+    } catch (error) {
+      closed()
+      throw error
+    }
   }
 
   #kept(name: string, kind: KeptKind): Promise<TreeReader | null> {
@@ -116,12 +142,17 @@ export class OpenVolume {
   }
 
   requireNoWriter(): void {
-    if (this.writing) throw copyRunning(this.layout.id, 'Stop that copy first.')
+    if (this.#writing) throw copyRunning(this.layout.id, 'Stop that copy first.')
   }
 
   /** The tree is about to be replaced: what is known of its changes is over. */
   forgetChanges(): void {
     this.#changes.forget()
+  }
+
+  /** Gives up what is frozen of the tree. */
+  async thaw(): Promise<void> {
+    await this.#spool?.thaw()
   }
 
   /** Gives back what is held open. */

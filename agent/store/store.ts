@@ -7,7 +7,7 @@ import type { Checkpoint, VolumeOptions } from '../model.ts'
 import { Recycler } from '../recycler.ts'
 import { lockFile } from '../sys/files.ts'
 import { applyStaged } from './apply/application.ts'
-import { captureTree, lookAtTree } from './capture/capture.ts'
+import { captureTree } from './capture/capture.ts'
 import { openTracking, type TrackingOptions } from './capture/tracking.ts'
 import type { Capture, LocalCopy, SpoolRound, TreeStore, Verification } from './contract.ts'
 import { readRecord, requireRecord } from './copies/record.ts'
@@ -22,9 +22,9 @@ import { OpenVolume, type SharedParts } from './open-volume.ts'
 import { openBlockPool } from './pool/pool.ts'
 import { tagKey } from './pool/tag-key.ts'
 import { recoverVolume } from './recovery.ts'
-import { copyRunning, inUse, locked, unfinished } from './refusals.ts'
+import { inUse, locked, unfinished } from './refusals.ts'
+import { distrust } from './spool/distrust.ts'
 import { committed } from './stage/journal.ts'
-import { StageWriter } from './stage/writer.ts'
 import { Turns } from './turns.ts'
 import { scrub } from './verify/scrub.ts'
 
@@ -33,11 +33,16 @@ const POOL_THREADS_MAX = 4
 /** While one waits for the disk the other computes. */
 const POOL_THREADS_MIN = 2
 
+/** Of large files that could be cloned: reading it takes some 20 ms, of which nobody waits for the disk. */
+const AT_ONCE_BYTES = 16 * 1024 * 1024
+
 export interface StoreOptions extends TrackingOptions {
   readonly mountRoot: string
   readonly trashRetentionMs: number
   /** Shared with whoever carries the data. */
   readonly memory?: Recycler
+  /** Another limit than AT_ONCE_BYTES, for tests. */
+  readonly atOnceBytes?: number
   /** Called at each step of a capture, a writer and an apply, for tests that stop there. */
   readonly faultPoint?: FaultPoint
 }
@@ -56,7 +61,14 @@ export async function openStore(options: StoreOptions): Promise<TreeStore & Asyn
   const pool = openBlockPool({ threads, log: options.log, memory, tagKey: await tagKey(options.stateDir) })
   const records = new Records(options.stateDir)
   const tracking = openTracking(options)
-  const shared = { records, pool, memory, faultPoint: options.faultPoint ?? noFault, tracking }
+  const shared = {
+    records,
+    pool,
+    memory,
+    faultPoint: options.faultPoint ?? noFault,
+    tracking,
+    atOnceBytes: options.atOnceBytes ?? AT_ONCE_BYTES,
+  }
   return new DiskStore(options, shared, new Mounting(await openMountRoot(options.mountRoot)), lock)
 }
 
@@ -105,10 +117,8 @@ class DiskStore implements TreeStore, AsyncDisposable {
   }
 
   spoolRound(id: string, signal: AbortSignal): Promise<SpoolRound> {
-    return this.#turns.run(id, async () => {
+    return this.#ofHeld(id, async (volume, { name }) => {
       signal.throwIfAborted()
-      const volume = this.#volume(id)
-      const { name } = await volume.requireHeld()
       try {
         return await volume.spool(name).round(signal)
       } catch (error) {
@@ -118,21 +128,23 @@ class DiskStore implements TreeStore, AsyncDisposable {
     })
   }
 
-  spoolLast(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
-    return this.#turns.run(id, async () => {
+  spoolFreeze(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<void> {
+    return this.#ofHeld(id, async (volume, { name }) => {
       signal.throwIfAborted()
-      const volume = this.#volume(id)
-      const { name } = await volume.requireHeld()
-      return await volume.spool(name).last(kind, signal)
+      await volume.spool(name).freeze(kind, signal)
     })
   }
 
+  spoolLast(id: string, signal: AbortSignal): Promise<Capture> {
+    return this.#ofHeld(id, (volume, { name }) => volume.spool(name).last(signal))
+  }
+
+  spoolThaw(id: string): Promise<void> {
+    return this.#turns.run(id, () => this.#volume(id).thaw())
+  }
+
   spoolCommit(id: string, checkpoint: Checkpoint): Promise<void> {
-    return this.#turns.run(id, async () => {
-      const volume = this.#volume(id)
-      const copy = await volume.requireHeld()
-      await volume.spool(copy.name).commit(checkpoint, copy)
-    })
+    return this.#ofHeld(id, (volume, copy) => volume.spool(copy.name).commit(checkpoint, copy))
   }
 
   diverge(id: string, at: string, bytes: number | null): Promise<LocalCopy> {
@@ -159,29 +171,8 @@ class DiskStore implements TreeStore, AsyncDisposable {
 
   async writer(given: { id: string; name: string; options: VolumeOptions }): Promise<TreeWriter> {
     const { id, name } = given
-    const volume = this.#volume(id)
-    if (volume.writing) throw copyRunning(name, 'Wait for that copy.')
-    volume.writing = true
-    const closed = () => {
-      volume.writing = false
-    }
-    try {
-      await this.create(given)
-      const parts = volume.captureParts(name)
-      const scan = (signal: AbortSignal) => this.#turns.run(id, () => lookAtTree(parts, signal))
-      const { faultPoint } = this.#shared
-      return new StageWriter({
-        layout: volume.layout,
-        volume: name,
-        stage: volume.stage(name),
-        scan,
-        closed,
-        faultPoint,
-      })
-    } catch (error) {
-      closed()
-      throw error
-    }
+    const create = () => this.create(given)
+    return await this.#volume(id).writer(name, create, (look) => this.#turns.run(id, look))
   }
 
   apply(id: string, checkpoint: Checkpoint): Promise<void> {
@@ -282,20 +273,19 @@ class DiskStore implements TreeStore, AsyncDisposable {
     this.#lock[Symbol.dispose]()
   }
 
-  /** The tracker was wrong: nothing that was seen of any tree counts any more. Runs in the turn of `volume`. */
   async #distrust(volume: OpenVolume, name: string, error: Error): Promise<void> {
-    const { tracking } = this.#shared
-    if ('tracker' in tracking) tracking.tracker.disable(error.message)
-    await volume.spool(name).distrust()
-    for (const copy of (await this.copies()).copies) {
-      if (copy.id === volume.layout.id) continue
-      const drop = () => this.#volume(copy.id).spool(copy.name).distrust()
-      this.#turns
-        .run(copy.id, drop)
-        .catch((err: unknown) =>
-          this.#options.log.error({ err, id: copy.id }, 'what was seen of a tree could not be dropped'),
-        )
-    }
+    const others = (await this.copies()).copies.filter(({ id }) => id !== volume.layout.id)
+    const forget = (id: string, name: string) => this.#turns.run(id, () => this.#volume(id).spool(name).distrust())
+    const { log } = this.#options
+    await distrust({ tracking: this.#shared.tracking, spool: volume.spool(name), others, forget, log }, error)
+  }
+
+  /** Works with a volume that this host holds, in its turn. */
+  #ofHeld<T>(id: string, work: (volume: OpenVolume, copy: LocalCopy) => Promise<T>): Promise<T> {
+    return this.#turns.run(id, async () => {
+      const volume = this.#volume(id)
+      return await work(volume, await volume.requireHeld())
+    })
   }
 
   #volume(id: string): OpenVolume {

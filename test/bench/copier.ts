@@ -83,8 +83,9 @@ async function take(store: Store, id: string, seq: number, signal: AbortSignal):
   const startMs = performance.now()
   await runRounds({ store, clock: systemClock }, id, PAUSE_BUDGET_MS, signal, (round) => rounds.push(round))
   const roundsMs = performance.now()
-  const last = await store.spoolLast(id, 'quiet', signal)
+  await store.spoolFreeze(id, 'quiet', signal)
   const lastMs = performance.now()
+  const last = await store.spoolLast(id, signal)
   const { hash, bytes, files } = last
   const checkpoint = { epoch: EPOCH, seq, hash, at: new Date().toISOString(), bytes, files }
   await store.spoolCommit(id, checkpoint)

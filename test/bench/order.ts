@@ -25,9 +25,10 @@ export interface Taken {
   /** While programs could run. */
   readonly rounds: readonly SpoolRound[]
   readonly roundsSeconds: number
-  /** The last round, for which programs would stand still. */
+  /** The last round, and how long programs would stand still for it. */
   readonly last: Capture
   readonly lastMs: number
+  /** Reading what was frozen, and the commit: programs could run. */
   readonly commitSeconds: number
 }
 

@@ -11,6 +11,8 @@ const DISK_BYTES = 1_000_000_000_000
 const FREE_BYTES = 500_000_000_000
 /** Every record counts as this many bytes. */
 const RECORD_BYTES = 4_096
+/** How often something that was frozen has to be taken from a tree that has moved on. */
+const NOT_KEPT = 0.05
 /** Most answers come from memory, at once. */
 const CACHED = 0.8
 
@@ -59,6 +61,7 @@ export class DiskStore implements Store {
       if (kind === 'live') return captureOf(before)
       if (shelf.tree !== before) throw changed(shelf)
       this.disk.sync(shelf)
+      shelf.frozen = null
       shelf.kept = before
       return captureOf(before)
     })
@@ -68,6 +71,7 @@ export class DiskStore implements Store {
     return this.#lanes.run(id, async () => {
       signal.throwIfAborted()
       const shelf = this.#requireWhole(id)
+      shelf.frozen = null
       this.#requireSpace(shelf.record.name)
       await this.#work(20)
       signal.throwIfAborted()
@@ -77,19 +81,43 @@ export class DiskStore implements Store {
     })
   }
 
-  spoolLast(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
+  spoolFreeze(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<void> {
     return this.#lanes.run(id, async () => {
       signal.throwIfAborted()
       const shelf = this.#requireWhole(id)
       this.#requireSpace(shelf.record.name)
+      shelf.frozen = null
       const before = shelf.tree
       await this.#work(20)
       signal.throwIfAborted()
       if (kind === 'quiet' && shelf.tree !== before) throw changed(shelf)
       // A live round waits for the disk as well; what comes after `before` is safe a little early.
       this.disk.sync(shelf)
-      shelf.captured = before
-      return captureOf(before)
+      shelf.frozen = before
+    })
+  }
+
+  /** What was written since it was frozen is not in it, and seldom keeps it from being captured. */
+  spoolLast(id: string, signal: AbortSignal): Promise<Capture> {
+    return this.#lanes.run(id, async () => {
+      const shelf = this.#requireWhole(id)
+      const { frozen } = shelf
+      shelf.frozen = null
+      if (frozen === null) throw new WherryError('HASH_MISMATCH', `Nothing of ${id} is frozen.`)
+      signal.throwIfAborted()
+      this.#requireSpace(shelf.record.name)
+      await this.#work(20)
+      signal.throwIfAborted()
+      if (shelf.tree !== frozen && this.#chance.hit(NOT_KEPT)) throw changed(shelf)
+      shelf.captured = frozen
+      return captureOf(frozen)
+    })
+  }
+
+  spoolThaw(id: string): Promise<void> {
+    return this.#lanes.run(id, async () => {
+      const shelf = this.disk.shelf(id)
+      if (shelf !== undefined) shelf.frozen = null
     })
   }
 

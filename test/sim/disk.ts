@@ -13,6 +13,8 @@ export interface Shelf {
   synced: Tree
   /** What the kept manifest of the last quiet capture or apply says. */
   kept: Tree
+  /** What `spoolFreeze` has frozen and nobody has captured yet; does not survive the agent. */
+  frozen: Tree | null
   /** What `spoolLast` captured and nobody has committed yet; does not survive the agent. */
   captured: Tree | null
   /** What was received; null: nothing. */
@@ -54,7 +56,7 @@ export class Disk {
     const known = this.shelves.get(volume.id)
     if (known !== undefined) return known.record
     const record = bareCopy(volume)
-    const trees = { tree: EMPTY, synced: EMPTY, kept: EMPTY, captured: null, staged: null, journal: null }
+    const trees = { tree: EMPTY, synced: EMPTY, kept: EMPTY, frozen: null, captured: null, staged: null, journal: null }
     this.shelves.set(volume.id, { record, ...trees, diverged: [] })
     return record
   }
@@ -88,6 +90,7 @@ export class Disk {
     shelf.tree = target
     shelf.synced = target
     shelf.kept = target
+    shelf.frozen = null
     shelf.captured = null
   }
 
@@ -101,7 +104,10 @@ export class Disk {
 
   /** The agent's process is gone. */
   agentEnded(): void {
-    for (const shelf of this.shelves.values()) shelf.captured = null
+    for (const shelf of this.shelves.values()) {
+      shelf.frozen = null
+      shelf.captured = null
+    }
   }
 
   powerCut(): void {

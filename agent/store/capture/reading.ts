@@ -1,26 +1,23 @@
-import { createHash } from 'node:crypto'
 import { closeSync } from 'node:fs'
 import { errnoName, failureOf, SystemCallError } from '../../sys/failure.ts'
-import { cleanPages, readByPages, willRead } from '../../sys/files.ts'
+import { cleanPages } from '../../sys/files.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
-import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
+import { blockBytesOf, HASH_BYTES } from '../blocks.ts'
+import { shareOut } from '../crew.ts'
 import { type HeldDirectory, openFile } from '../inode/directory.ts'
 import { isMovedAway, lookAgain, movedAway, type State, sameState } from '../inode/inode.ts'
 import { type BytePath, joinPath, printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
-import type { KeptTree } from '../snapshot/kept.ts'
 import { hashOfList } from '../snapshot/lists.ts'
-import type { FileChanges } from '../tracker/contract.ts'
 import type { Audit } from './audit.ts'
-import { ChangedBlocks } from './changed-blocks.ts'
+import type { Keeping } from './keeping.ts'
+import { bytesOf, LargeFiles, type UnreadLarge } from './large-files.ts'
 import { Slots } from './slots.ts'
 import type { SnapshotBuilder } from './snapshot-builder.ts'
 
 /** What one message to the pool names at most: enough that its cost does not count, little enough to spread over the threads. */
 const BATCH_FILES = 128
 const BATCH_BYTES = 1024 * 1024
-/** Bytes of a large file that are hashed in one go: about 15 ms of a thread. */
-const RANGE_BYTES = 16 * 1024 * 1024
 /** Tasks under way for each thread of the pool: one that is worked at, one that waits. */
 const TASKS_PER_THREAD = 2
 /** Open at once; a range of each keeps the threads busy. */
@@ -44,19 +41,14 @@ export interface Unread {
   readonly state: State
 }
 
-/** A large file as it was when it was read before: its blocks that are the same still are not hashed again. */
-export interface Former {
-  readonly tree: KeptTree
-  readonly index: number
-  /** What was written to since. */
-  readonly changes: FileChanges
-  readonly ino: bigint
-}
-
-export interface UnreadLarge extends Unread {
-  /** Where its list goes. */
-  readonly listOffset: number
-  readonly former: Former | null
+/** A large file that is to be read from a clone of it. */
+interface Cloned {
+  readonly file: UnreadLarge
+  readonly fd: number
+  /** For messages. */
+  readonly path: BytePath
+  /** Its state stayed the same, and is final. */
+  readonly clean: boolean
 }
 
 interface ReadingOptions {
@@ -70,18 +62,22 @@ interface ReadingOptions {
   readonly marked: boolean
   /** Reads some of what nobody is known to have written to. */
   readonly audit: Audit
+  /** Keeps what is read; null: nobody does. Only where what changes throws. */
+  readonly keeping: Keeping | null
 }
 
 /** Has the pool read files while the walk goes on, many at a time but a bounded number, and puts their hashes into the snapshot. */
 export class FileReading {
   filesRead = 0
-  bytesRead = 0
   /** Entries that could not be read any more and are to be left out. */
   readonly missing = new Set<number>()
   readonly #out: SnapshotBuilder
   readonly #options: ReadingOptions
   readonly #tasks: Slots
+  readonly #large: LargeFiles
   readonly #largeFiles = new Slots(LARGE_FILES)
+  readonly #cloned: Cloned[] = []
+  #smallBytesRead = 0
   readonly #running = new Set<Promise<void>>()
   readonly #stat = new StatBuffer()
   #failure: { readonly error: unknown } | undefined
@@ -89,7 +85,13 @@ export class FileReading {
   constructor(out: SnapshotBuilder, options: ReadingOptions) {
     this.#out = out
     this.#options = options
-    this.#tasks = new Slots(options.pool.threads * TASKS_PER_THREAD)
+    const { pool, audit } = options
+    this.#tasks = new Slots(pool.threads * TASKS_PER_THREAD)
+    this.#large = new LargeFiles({ out, pool, tasks: this.#tasks, audit })
+  }
+
+  get bytesRead(): number {
+    return this.#smallBytesRead + this.#large.bytesRead
   }
 
   /** Has a small file read, soon. Answers a promise when the caller must wait because enough are under way. */
@@ -110,17 +112,20 @@ export class FileReading {
   }
 
   async #send(place: Place): Promise<void> {
-    const files = place.batch.splice(0)
+    const files = place.batch
+    place.batch = []
     place.batchBytes = 0
-    await this.beside(place, async () => {
-      if (!this.#options.signal.aborted) return await this.#readSmall(place, files)
+    await this.#tasks.take()
+    if (this.#options.signal.aborted) {
       for (const { index } of files) this.missing.add(index)
-    })
+      this.#tasks.give()
+    } else this.#run(place, this.#tasks, () => this.#readSmall(place, files))
+    this.#rethrow()
   }
 
   /** Has a large file read; waits while many are. */
-  large(place: Place, file: UnreadLarge, allocatedBytes: number): Promise<void> {
-    return this.beside(place, () => this.#readLarge(place, file, allocatedBytes), this.#largeFiles)
+  large(place: Place, file: UnreadLarge): Promise<void> {
+    return this.beside(place, () => this.#readLarge(place, file), this.#largeFiles)
   }
 
   /** Lets `work` at files of a place go on while the walk does; waits while enough is under way. */
@@ -134,6 +139,19 @@ export class FileReading {
   async finish(): Promise<void> {
     while (this.#running.size > 0) await Promise.all(this.#running)
     this.#rethrow()
+  }
+
+  /** Reads the files that were cloned. What the tree is by now does not matter. Rejects the signal's reason. */
+  async readClones(signal: AbortSignal): Promise<void> {
+    const manner = { marked: false, isStopped: () => signal.aborted }
+    await shareOut(this.#cloned.splice(0), LARGE_FILES, async ({ file, fd, path, clean }) => {
+      signal.throwIfAborted()
+      const list = await this.#large.read(fd, file, manner).catch((error: unknown) => {
+        throw failureOf(printable(path), error)
+      })
+      if (list === null) throw signal.reason
+      this.#out.setRead(file.index, hashOfList(list), clean)
+    })
   }
 
   /** Lets something go on while the walk does; its error is thrown at the walk's next step. */
@@ -159,13 +177,14 @@ export class FileReading {
   }
 
   async #readSmall(place: Place, files: readonly Unread[]): Promise<void> {
+    const { pool, keeping } = this.#options
     const names = files.map(({ name }) => name)
     const sizes = files.map(({ state }) => state.sizeBytes)
-    const { hashes, outcomes } = await this.#options.pool.hashFiles(place.held.fd, names, sizes)
+    const { hashes, outcomes } = await (keeping ?? pool).hashFiles(place.held.fd, names, sizes)
     for (const [nth, file] of files.entries()) {
       const outcome = outcomes[nth] ?? 0
       this.filesRead++
-      this.bytesRead += file.state.sizeBytes
+      this.#smallBytesRead += file.state.sizeBytes
       if (outcome === 0) this.#settle(place, file, hashes.subarray(nth * HASH_BYTES, (nth + 1) * HASH_BYTES))
       else if (outcome === OTHER_SIZE) await this.#readFuzzy(place, file)
       else this.#lost(place, file, errnoName(outcome))
@@ -184,80 +203,57 @@ export class FileReading {
     }
   }
 
-  async #readLarge(place: Place, file: UnreadLarge, allocatedBytes: number): Promise<void> {
-    const fd = this.#open(place, file)
+  async #readLarge(place: Place, found: UnreadLarge): Promise<void> {
+    const fd = this.#open(place, found)
     if (fd === undefined) return
     try {
       this.filesRead++
-      const hashing = async () => {
-        const known = await this.#hashChanged(fd, file)
-        if (known !== null) return known
-        if (this.#options.marked) await prepare(fd)
-        this.bytesRead += Math.min(file.state.sizeBytes, allocatedBytes)
-        return await this.#hashRanges(fd, file)
+      const file = this.#asOpened(fd, found)
+      if (await this.#clone(place, fd, file)) return
+      const { marked } = this.#options
+      const list = await this.#large.read(fd, file, { marked, isStopped: () => this.#stopped })
+      if (list === null) {
+        this.missing.add(file.index)
+        return
       }
-      const hash = await hashing().catch((error: unknown) => {
-        throw failureOf(printable(joinPath(place.path, file.name)), error)
-      })
-      if (hash === null) this.missing.add(file.index)
-      else this.#settle(place, file, hash)
+      await this.#keep(place, fd, file, list)
+      this.#settle(place, file, hashOfList(list))
+    } catch (error) {
+      throw failureOf(printable(joinPath(place.path, found.name)), error)
     } finally {
       closeSync(fd)
     }
   }
 
-  /** As `#hashRanges`, of a file of which is known what was written to since it was read before; null: it is not. */
-  async #hashChanged(fd: number, file: UnreadLarge): Promise<Buffer | null> {
-    const { listOffset, former } = file
-    const { sizeBytes } = file.state
-    if (former === null || former.changes === null || former.changes === 'all') return null
-    // Another file may have taken its name since it was described.
+  /** Another file may have taken its name since it was described: what was written to since says nothing about that one. */
+  #asOpened(fd: number, file: UnreadLarge): UnreadLarge {
+    const { former } = file
+    if (former === null) return file
     statAt(fd, '', this.#stat)
-    if (this.#stat.ino !== former.ino) return null
-    const changed = await ChangedBlocks.of(former.tree, former.index, former.changes, sizeBytes)
-    if (changed === null) return null
-    if (this.#options.marked && changed.blocks.length > 0) await cleanPages(fd)
-    await changed.rehash(fd, this.#options.pool, this.#tasks, this.#options.marked)
-    this.bytesRead += changed.bytes
-    await this.#options.audit.look(fd, this.#options.pool, file.name, former.ino, changed)
-    this.#out.writeList(file.index, listOffset, sizeBytes, changed)
-    return hashOfList(changed.hashes)
+    return this.#stat.ino === former.ino ? file : { ...file, former: { ...former, changes: null } }
   }
 
-  /** Hash of a large file's list, which is written on the way; null when the signal aborted. */
-  async #hashRanges(fd: number, { state: { sizeBytes }, listOffset, former }: UnreadLarge): Promise<Buffer | null> {
-    await using known = (await former?.tree.lists.known(former.index, sizeBytes)) ?? null
-    const blocks = blockCountOf(sizeBytes)
-    const step = RANGE_BYTES / blockBytesOf(sizeBytes)
-    const hash = createHash('sha256')
-    const ready = new Map<number, Buffer>()
-    let hashed = 0
-    const range = async (first: number) => {
-      try {
-        const count = Math.min(step, blocks - first)
-        const before = (await known?.range(first, count)) ?? null
-        const range = await this.#options.pool.rehashBlocks(fd, sizeBytes, first, count, before)
-        this.#out.writeBlocks(listOffset, sizeBytes, first, range)
-        ready.set(first, range.hashes)
-        for (let next = ready.get(hashed); next !== undefined; next = ready.get(hashed)) {
-          hash.update(next)
-          ready.delete(hashed)
-          hashed += step
-        }
-      } finally {
-        this.#tasks.give()
-      }
-    }
-    const ranges: Promise<void>[] = []
-    for (let first = 0; first < blocks && !this.#stopped; first += step) {
-      await this.#tasks.take()
-      if (this.#options.marked) await willRead(fd, first * blockBytesOf(sizeBytes), RANGE_BYTES)
-      if (this.#stopped) this.#tasks.give()
-      else ranges.push(range(first))
-    }
-    const results = await Promise.allSettled(ranges)
-    for (const result of results) if (result.status === 'rejected') throw result.reason
-    return hashed < blocks ? null : hash.digest()
+  /** Has a file cloned to be read later; false: it has to be read now. */
+  async #clone(place: Place, fd: number, file: UnreadLarge): Promise<boolean> {
+    const { keeping, marked } = this.#options
+    if (keeping === null) return false
+    if (marked) await cleanPages(fd)
+    const clone = await keeping.clone(file.index, fd, bytesOf(file))
+    if (clone === null) return false
+    const clean = this.#lookAgain(place, file)
+    if (clean !== null) this.#cloned.push({ file, fd: clone, path: joinPath(place.path, file.name), clean })
+    return true
+  }
+
+  async #keep(place: Place, fd: number, file: UnreadLarge, list: Buffer): Promise<void> {
+    const { keeping } = this.#options
+    const { former } = file
+    const { sizeBytes } = file.state
+    if (keeping === null) return
+    const isComparable =
+      former !== null && blockBytesOf(former.tree.manifest.sizeBytes(former.index)) === blockBytesOf(sizeBytes)
+    const known = isComparable ? await former.tree.lists.list(former.index) : null
+    if (!(await keeping.keepBlocks(fd, sizeBytes, list, known))) this.#refuse(place, file)
   }
 
   get #stopped(): boolean {
@@ -276,13 +272,19 @@ export class FileReading {
 
   /** Looks at a file again after it was read. */
   #settle(place: Place, file: Unread, hash: Buffer): void {
+    const clean = this.#lookAgain(place, file)
+    if (clean !== null) this.#out.setRead(file.index, hash, clean)
+  }
+
+  /** Whether a file is the same as before, and final; null: it is not there any more. */
+  #lookAgain(place: Place, file: Unread): boolean | null {
     if (!lookAgain(place.held.fd, file.name, this.#stat) || this.#stat.kind !== 'file') {
       this.#lost(place, file)
-      return
+      return null
     }
     const same = sameState(file.state, this.#stat)
     if (!same) this.#refuse(place, file)
-    this.#out.setRead(file.index, hash, same && this.#options.isFinal(file.state))
+    return same && this.#options.isFinal(file.state)
   }
 
   #lost(place: Place, file: Unread, errno?: string): void {
@@ -296,10 +298,4 @@ export class FileReading {
   #refuse(place: Place, file: Unread): void {
     if (this.#options.changed !== null) throw this.#options.changed(place.path, file.name)
   }
-}
-
-/** Makes all pages clean at a moment from now on; and as a write to a folio dirties all of it, those that are read now shall be small. */
-async function prepare(fd: number): Promise<void> {
-  await cleanPages(fd)
-  readByPages(fd)
 }

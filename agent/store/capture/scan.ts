@@ -14,7 +14,7 @@ export interface Scan extends Snapshot {
   readonly bytesRead: number
   /** False: the signal cut it off; what was seen until then stands. Only a look that is not quiet ends so. */
   readonly complete: boolean
-  /** What the audit found changed and nobody had told of: it was written to since the changes were asked for, or whoever tells of changes is wrong. */
+  /** Blocks whose change was not known: they were written to since the changes were asked for, or whoever tells of changes is wrong. */
   readonly suspects: readonly Suspect[]
 }
 
@@ -29,9 +29,44 @@ export interface ScanOptions extends WalkOptions {
  * TREE_CHANGED (quiet only), the signal's reason (quiet only), and what the disk answers. Nothing is synced.
  */
 export async function scanTree(root: number, options: ScanOptions): Promise<Scan> {
-  using out = new SnapshotBuilder(options.known?.live ?? options.known?.last ?? null, options.lists)
-  const walk = new Walk(root, options, out)
-  const complete = await walk.run(root)
-  const { filesRead, bytesRead, missing } = walk.reading
-  return { ...(await out.finish(missing)), filesRead, bytesRead, complete, suspects: walk.suspects }
+  using look = await lookAround(root, options)
+  return await look.finish(options.signal)
+}
+
+/** As `scanTree`, but that what `options.keeping` has cloned is not read yet: what the tree becomes does not matter any more. To be closed. */
+export async function lookAround(root: number, options: ScanOptions): Promise<OpenScan> {
+  const out = new SnapshotBuilder(options.known?.live ?? options.known?.last ?? null, options.lists)
+  try {
+    const walk = new Walk(root, options, out)
+    return new OpenScan(walk, out, await walk.run(root))
+  } catch (error) {
+    out[Symbol.dispose]()
+    throw error
+  }
+}
+
+/** A look at a tree that is over, of which clones may be left to be read. */
+export class OpenScan implements Disposable {
+  readonly #walk: Walk
+  readonly #out: SnapshotBuilder
+  readonly #complete: boolean
+
+  constructor(walk: Walk, out: SnapshotBuilder, complete: boolean) {
+    this.#walk = walk
+    this.#out = out
+    this.#complete = complete
+  }
+
+  /** Reads what is left to be read. Once only. */
+  async finish(signal: AbortSignal): Promise<Scan> {
+    const { reading } = this.#walk
+    await reading.readClones(signal)
+    const { filesRead, bytesRead, missing } = reading
+    const { suspects } = this.#walk
+    return { ...(await this.#out.finish(missing)), filesRead, bytesRead, complete: this.#complete, suspects }
+  }
+
+  [Symbol.dispose](): void {
+    this.#out[Symbol.dispose]()
+  }
 }

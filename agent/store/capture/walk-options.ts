@@ -3,6 +3,7 @@ import type { BlockPool } from '../pool/contract.ts'
 import type { KeptTree, Known } from '../snapshot/kept.ts'
 import type { FileChanges, Touched } from '../tracker/contract.ts'
 import type { AuditLimits } from './audit.ts'
+import type { Keeping } from './keeping.ts'
 import type { KnownContent } from './snapshot-builder.ts'
 import type { StillTree } from './still-tree.ts'
 
@@ -27,6 +28,8 @@ export interface WalkOptions {
   readonly marked?: boolean | undefined
   /** Parts of `known.live` that need not be looked at. */
   readonly still?: StillTree | null | undefined
+  /** Only with `quiet`: what is read is kept, or left to be read later. */
+  readonly keeping?: Keeping | null
   /** See Scan.suspects; without it nothing is audited. */
   readonly audit?: AuditLimits
 }

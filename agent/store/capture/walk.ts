@@ -2,23 +2,21 @@ import { fileSystemOf } from '../../sys/file-system.ts'
 import { NS_PER_SECOND, STAT_BLOCK_BYTES, StatBuffer, statAt } from '../../sys/stat.ts'
 import { isSmall } from '../blocks.ts'
 import { HeldDirectory, openDirectory } from '../inode/directory.ts'
-import { describeAt, type InodeBody, movedAway, type State, sameState, stateOf } from '../inode/inode.ts'
-import { XATTRS_MAX_BYTES } from '../manifest/record-codec.ts'
+import { movedAway, type State, sameState, stateOf } from '../inode/inode.ts'
 import { Pace } from '../pace.ts'
 import { type BytePath, joinPath, MAX_DEPTH } from '../path.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
 import { Audit, type Suspect } from './audit.ts'
 import { KeptCursor } from './cursor.ts'
+import { Describer } from './describing.ts'
+import type { Former } from './large-files.ts'
 import { namesIn } from './names.ts'
-import { FileReading, type Former, type Place } from './reading.ts'
+import { FileReading, type Place } from './reading.ts'
 import { changed, unsupported } from './refusals.ts'
 import type { SnapshotBuilder } from './snapshot-builder.ts'
 import type { StillTree } from './still-tree.ts'
 import { UntouchedFiles } from './untouched.ts'
 import type { WalkOptions } from './walk-options.ts'
-
-/** Lengths of name and value beside an extended attribute. */
-const XATTR_HEAD_BYTES = 5
 
 /** A directory with its index in the tree that stood still. */
 interface StillDirectory {
@@ -40,7 +38,7 @@ export class Walk {
   /** Index of the first name of each inode with several. */
   readonly #firstNames = new Map<bigint, number>()
   readonly #device: readonly [number, number]
-  readonly #nocow: boolean
+  readonly #describer: Describer
   readonly #tickSeconds: number
   readonly #tickRestNs: number
 
@@ -53,7 +51,7 @@ export class Walk {
     this.#cursors = trees.map((tree) => new KeptCursor(tree, options.touched?.(tree) ?? null))
     statAt(root, '', this.#stat)
     this.#device = [this.#stat.devMajor, this.#stat.devMinor]
-    this.#nocow = fileSystemOf(root) === 'btrfs'
+    this.#describer = new Describer(options.volume, fileSystemOf(root) === 'btrfs')
     this.#tickSeconds = Number(options.tickNs / NS_PER_SECOND)
     this.#tickRestNs = Number(options.tickNs % NS_PER_SECOND)
     const refuse = (directory: BytePath, name: BytePath) => changed(this.#options.volume, joinPath(directory, name))
@@ -66,6 +64,7 @@ export class Walk {
       isFinal: (state) => this.#isFinal(state),
       marked: options.marked ?? false,
       audit: this.#audit,
+      keeping: options.keeping ?? null,
     })
     this.#untouched = new UntouchedFiles(trees, audit.files, { pool, reading: this.reading, suspects: this.suspects })
   }
@@ -104,7 +103,7 @@ export class Walk {
     const keptBy = this.#keep(depth, name)
     const kept = keptBy !== null
     const still = this.#stillAs(keptBy)
-    if (!kept) this.#out.add(depth, name, this.#describe(fd, '', place.path), this.#stat, false)
+    if (!kept) this.#out.add(depth, name, this.#describer.describe(fd, '', place.path, this.#stat), this.#stat, false)
     try {
       if (still !== null) await this.#stillChildren(place, still, depth + 1)
       else await this.#children(place, before.sizeBytes, depth + 1)
@@ -250,7 +249,7 @@ export class Walk {
   #anew(place: Place, name: BytePath, depth: number, former: Former | null = null): Promise<void> | undefined {
     const { fd } = place.held
     const stat = this.#stat
-    const body = this.#describe(fd, name, joinPath(place.path, name))
+    const body = this.#describer.describe(fd, name, joinPath(place.path, name), stat)
     this.#requireRoom(place, name)
     const state = stateOf(stat)
     const index = this.#out.count
@@ -261,7 +260,8 @@ export class Walk {
         this.#firstName(index)
         const file = { index, name, state }
         if (isSmall(body.sizeBytes)) return this.reading.small(place, file)
-        return this.reading.large(place, { ...file, listOffset, former }, stat.blocks * STAT_BLOCK_BYTES)
+        const allocatedBytes = stat.blocks * STAT_BLOCK_BYTES
+        return this.reading.large(place, { ...file, listOffset, former, allocatedBytes })
       }
       // Whoever knows the content for sure has the tree for itself: no second look.
       const clean = this.#isFinal(state)
@@ -285,16 +285,6 @@ export class Walk {
 
   #isFinal({ ctimeSeconds, ctimeRestNs }: State): boolean {
     return ctimeSeconds < this.#tickSeconds || (ctimeSeconds === this.#tickSeconds && ctimeRestNs < this.#tickRestNs)
-  }
-
-  /** `name` '' is the held directory itself. */
-  #describe(fd: number, name: BytePath, path: BytePath): InodeBody {
-    const body = describeAt(fd, name, this.#stat, this.#nocow)
-    if (body === null) throw unsupported(this.#options.volume, path, 'is of an unknown kind')
-    if (body.xattrs.length === 0) return body
-    const bytes = body.xattrs.reduce((sum, [key, value]) => sum + XATTR_HEAD_BYTES + key.length + value.length, 0)
-    if (bytes > XATTRS_MAX_BYTES) throw unsupported(this.#options.volume, path, 'has too many extended attributes')
-    return body
   }
 
   /** What vanished is passed over when the tree is in use. */

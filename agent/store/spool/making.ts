@@ -13,6 +13,7 @@ import { printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import { TAG_BYTES } from '../pool/tag.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
+import type { Clones } from './clones.ts'
 import { Mismatches } from './mismatches.ts'
 import { hashIn, type LargeNeed, type Needs } from './needs.ts'
 import { Room } from './room.ts'
@@ -22,6 +23,8 @@ import { SpoolIndex } from './spool-index.ts'
 const CALL_BYTES = 1024 * 1024
 /** Large files open at once. */
 const LARGE_FILES = 4
+/** An outcome of the pool: the size is not what it was. */
+const OTHER_CONTENT = 1
 
 export interface MakingParts {
   /** The tree, at the paths of the manifests. */
@@ -33,6 +36,15 @@ export interface MakingParts {
 interface Lacking {
   readonly small: readonly number[]
   readonly large: readonly LargeNeed[]
+}
+
+/** Blocks of an open file: the hashes of all its blocks, and what tags of them are known. */
+interface OpenBlocks {
+  readonly fd: number
+  readonly sizeBytes: number
+  readonly list: Buffer
+  readonly blocks: readonly number[]
+  readonly tags: Buffer
 }
 
 /** A spool in the making: one file of contents, and what lies where in it. What it has is good by its hash, whatever tree it came from. */
@@ -56,12 +68,7 @@ export class Making implements AsyncDisposable {
   /** What is not there of the needs; what they do not name any more is given up. */
   lacking(tree: KeptTree, { small, large }: Needs): Lacking {
     const wanted = new Set<string>()
-    const isNew = (hash: Buffer): boolean => {
-      const key = hash.toString('latin1')
-      const known = wanted.has(key) || this.index.find(hash) !== undefined
-      wanted.add(key)
-      return !known
-    }
+    const isNew = this.#newIn(wanted)
     const lacking = {
       small: small.filter((index) => isNew(tree.manifest.file(index).hash)),
       large: large.map(({ index, list, blocks }) => {
@@ -72,21 +79,70 @@ export class Making implements AsyncDisposable {
     return { ...lacking, large: lacking.large.filter(({ blocks }) => blocks.length > 0) }
   }
 
-  /** Copies what is lacking from the tree; answers what was not there as the tree's manifest says. What was copied stands under the hash it has. */
-  async copy(tree: KeptTree, { small, large }: Lacking, signal: AbortSignal): Promise<Mismatches> {
+  /** Of some blocks of a file those that are not there, each content once. */
+  lackingBlocks(list: Buffer, blocks: readonly number[]): number[] {
+    const isNew = this.#newIn(new Set())
+    return blocks.filter((block) => isNew(hashIn(list, block)))
+  }
+
+  /**
+   * Copies what is lacking from the tree, or from the clones of its files; answers what was not there as the tree's manifest says. What was copied stands under
+   * the hash it has.
+   */
+  async copy(
+    tree: KeptTree,
+    { small, large }: Lacking,
+    clones: Clones | null,
+    signal: AbortSignal,
+  ): Promise<Mismatches> {
     const mismatches = new Mismatches(tree)
     const { threads } = this.#parts.pool
     await shareOut(groupSmallFiles(tree.manifest, small), 2 * threads, async (group) => {
       signal.throwIfAborted()
       await this.#smallFiles(tree, group, mismatches)
     })
-    await shareOut(large, LARGE_FILES, (need) => this.#largeFile(tree, need, mismatches, signal))
+    await shareOut(large, LARGE_FILES, async (need) => {
+      const clone = clones?.fd(need.index)
+      if (clone !== undefined) await this.#largeFile(tree, need, clone, mismatches, signal)
+      else await this.#fromTree(tree, need, mismatches, signal)
+    })
     return mismatches
+  }
+
+  /** Copies small files whatever they are; as BlockPool.spoolFiles. */
+  async spoolFiles(directoryFd: number, names: readonly string[], sizes: readonly number[]) {
+    let offset = this.#room.pack(sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0))
+    const copied = await this.#parts.pool.spoolFiles(directoryFd, names, sizes, this.#data.fd, offset)
+    for (const [nth, sizeBytes] of sizes.entries()) {
+      if ((copied.outcomes[nth] ?? 0) <= OTHER_CONTENT)
+        this.index.set(hashIn(copied.hashes, nth), { offset, sizeBytes })
+      offset += sizeBytes
+    }
+    return copied
+  }
+
+  /** Copies blocks of an open file whatever they are; tells of each that is not as `list` says. */
+  async spoolBlocks(of: OpenBlocks, signal: AbortSignal, tell: (block: number, hash: Buffer) => void): Promise<void> {
+    const perCall = Math.max(CALL_BYTES / blockBytesOf(of.sizeBytes), 1)
+    await shareOut(pieces(of.blocks, perCall), 2 * this.#parts.pool.threads, async (blocks) => {
+      signal.throwIfAborted()
+      await this.#blocks({ ...of, blocks }, tell)
+    })
   }
 
   /** Writes the contents to the disk. */
   async sync(): Promise<void> {
     await this.#data.datasync()
+  }
+
+  /** Tells of a content whether it is neither there nor was asked about before; `asked` grows. */
+  #newIn(asked: Set<string>): (hash: Buffer) => boolean {
+    return (hash) => {
+      const key = hash.toString('latin1')
+      const known = asked.has(key) || this.index.find(hash) !== undefined
+      asked.add(key)
+      return !known
+    }
   }
 
   async #smallFiles(tree: KeptTree, group: readonly number[], mismatches: Mismatches): Promise<void> {
@@ -98,47 +154,46 @@ export class Making implements AsyncDisposable {
     }
     try {
       const sizes = group.map((index) => manifest.sizeBytes(index))
-      let offset = this.#room.pack(sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0))
       const names = group.map((index) => manifest.name(index))
-      const { hashes, outcomes } = await this.#parts.pool.spoolFiles(fd, names, sizes, this.#data.fd, offset)
+      const { hashes, outcomes } = await this.spoolFiles(fd, names, sizes)
       for (const [nth, index] of group.entries()) {
-        const [outcome, sizeBytes, hash] = [outcomes[nth] ?? 0, sizes[nth] ?? 0, hashIn(hashes, nth)]
-        if (outcome > 1) this.#unreadable(tree, index, errnoName(outcome), mismatches)
-        else {
-          this.index.set(hash, { offset, sizeBytes })
-          if (!hash.equals(manifest.file(index).hash)) mismatches.content(index, hash)
-        }
-        offset += sizeBytes
+        const [outcome, hash] = [outcomes[nth] ?? 0, hashIn(hashes, nth)]
+        if (outcome > OTHER_CONTENT) this.#unreadable(tree, index, errnoName(outcome), mismatches)
+        else if (!hash.equals(manifest.file(index).hash)) mismatches.content(index, hash)
       }
     } finally {
       closeSync(fd)
     }
   }
 
-  async #largeFile(tree: KeptTree, need: LargeNeed, mismatches: Mismatches, signal: AbortSignal): Promise<void> {
-    const { sizeBytes } = tree.manifest.file(need.index)
+  async #fromTree(tree: KeptTree, need: LargeNeed, mismatches: Mismatches, signal: AbortSignal): Promise<void> {
     const fd = this.#open(tree, need.index)
     if (fd === null) {
       mismatches.gone(need.index)
       return
     }
     try {
-      // By its tag a block is known to be what was hashed, at a sixth of the cost of hashing it again.
-      const tags = tree.lists.tagsNow(need.index) ?? Buffer.alloc(0)
-      const perCall = Math.max(CALL_BYTES / blockBytesOf(sizeBytes), 1)
-      await shareOut(pieces(need.blocks, perCall), 2 * this.#parts.pool.threads, async (blocks) => {
-        signal.throwIfAborted()
-        await this.#blocks(fd, sizeBytes, { ...need, blocks }, tags, mismatches)
-      })
-    } catch (error) {
-      throw failureOf(printable(tree.manifest.path(need.index)), error)
+      await this.#largeFile(tree, need, fd, mismatches, signal)
     } finally {
       closeSync(fd)
     }
   }
 
-  async #blocks(fd: number, sizeBytes: number, need: LargeNeed, tags: Buffer, mismatches: Mismatches) {
+  async #largeFile(tree: KeptTree, need: LargeNeed, fd: number, mismatches: Mismatches, signal: AbortSignal) {
     const { index, list, blocks } = need
+    const { sizeBytes } = tree.manifest.file(index)
+    try {
+      // By its tag a block is known to be what was hashed, at a sixth of the cost of hashing it again.
+      const tags = tree.lists.tagsNow(index) ?? Buffer.alloc(0)
+      await this.spoolBlocks({ fd, sizeBytes, list, blocks, tags }, signal, (block, hash) => {
+        mismatches.block(index, list, block, hash)
+      })
+    } catch (error) {
+      throw failureOf(printable(tree.manifest.path(index)), error)
+    }
+  }
+
+  async #blocks({ fd, sizeBytes, list, blocks, tags }: OpenBlocks, tell: (block: number, hash: Buffer) => void) {
     const blockBytes = blockBytesOf(sizeBytes)
     const slots = blocks.map((block) => this.#room.block(Math.min(blockBytes, sizeBytes - block * blockBytes)))
     const copies = blocks.map((block, nth) => ({
@@ -151,7 +206,7 @@ export class Making implements AsyncDisposable {
     for (const [nth, block] of blocks.entries()) {
       const [slot, hash] = [slots[nth], hashIn(hashes, nth)]
       if (slot !== undefined) this.index.set(hash, { offset: slot.offset, sizeBytes: slot.sizeBytes })
-      if (!hash.equals(hashIn(list, block))) mismatches.block(index, list, block, hash)
+      if (!hash.equals(hashIn(list, block))) tell(block, hash)
     }
   }
 

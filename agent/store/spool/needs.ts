@@ -58,15 +58,7 @@ export class NeedsFinder {
     if (list === null) return null
     const { sizeBytes } = tree.manifest.file(index)
     const own = await this.#ownList(partner, sizeBytes)
-    const { whole, last } = this.#zeros.of(sizeBytes)
-    const blocks: number[] = []
-    const count = blockCountOf(sizeBytes)
-    for (let block = 0; block < count; block++) {
-      if (own !== null && sameHash(own, list, block)) continue
-      // Zeros need not be kept to be known.
-      if (!isHash(list, block, block === count - 1 ? last : whole)) blocks.push(block)
-    }
-    return { index, list, blocks }
+    return { index, list, blocks: newBlocks(list, own, sizeBytes, this.#zeros) }
   }
 
   /** The block hashes of the base's version of a file as if it had another size; null: they are not known. */
@@ -85,6 +77,18 @@ function* changedFiles(manifest: Manifest, plan: Plan | null): Generator<number>
     const step = plan?.step(index) ?? 'file'
     if (step === 'file' || step === 'blocks') yield index
   }
+}
+
+/** Blocks of a list that are not as in `own`, another of the same file. Zeros need not be kept to be known. */
+export function newBlocks(list: Buffer, own: Buffer | null, sizeBytes: number, zeros: ZeroHashes): number[] {
+  const { whole, last } = zeros.of(sizeBytes)
+  const blocks: number[] = []
+  const count = blockCountOf(sizeBytes)
+  for (let block = 0; block < count; block++) {
+    if (own !== null && sameHash(own, list, block)) continue
+    if (!isHash(list, block, block === count - 1 ? last : whole)) blocks.push(block)
+  }
+  return blocks
 }
 
 /** The hash of a block in a list. */

@@ -1,15 +1,14 @@
 import { closeSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { FaultPoint } from '../../fault-point.ts'
-import type { AuditLimits, Suspect } from '../capture/audit.ts'
-import { changed, changesMissed } from '../capture/refusals.ts'
-import { type Scan, scanTree } from '../capture/scan.ts'
+import type { AuditLimits } from '../capture/audit.ts'
+import type { Keeping } from '../capture/keeping.ts'
+import { changed } from '../capture/refusals.ts'
+import { lookAround, type OpenScan, type Scan } from '../capture/scan.ts'
 import type { TreeChanges } from '../capture/tree-changes.ts'
 import type { WalkOptions } from '../capture/walk-options.ts'
-import type { Capture } from '../contract.ts'
-import { orDiskFull } from '../copies/space.ts'
+import { orDiskFull, requireSpace } from '../copies/space.ts'
 import { openRoot } from '../inode/directory.ts'
 import { Mirror } from '../inode/mirror.ts'
 import type { Layout } from '../layout.ts'
@@ -17,16 +16,19 @@ import type { BlockPool } from '../pool/contract.ts'
 import { type KeptTree, loadLast } from '../snapshot/kept.ts'
 import type { Cursor } from '../tracker/contract.ts'
 import { affordable } from './budget.ts'
+import { Clones } from './clones.ts'
+import { type Captured, Frozen } from './frozen.ts'
+import { judge } from './judging.ts'
+import { KeptLook } from './kept-look.ts'
 import { Making } from './making.ts'
 import type { Mismatches } from './mismatches.ts'
 import { NeedsFinder } from './needs.ts'
+import { notFrozen } from './refusals.ts'
 
 /** Each time only what is still missed is copied once more: it is next to nothing the second time. */
 const CORRECTIONS_MAX = 4
 /** Of what is said not to have changed, so much is read in each round: a few milliseconds of work. */
 const AUDIT: AuditLimits = { blocks: 64, files: 8 }
-/** Longer than a program that can go on waits for a processor. */
-const LATE_EVENT_MS = 2_000
 
 export interface SpoolParts {
   readonly layout: Layout
@@ -35,10 +37,17 @@ export interface SpoolParts {
   readonly pool: BlockPool
   readonly faultPoint: FaultPoint
   readonly changes: TreeChanges
+  /** So much of large files is read while everybody waits, rather than cloned: a file that is overwritten while it has a clone falls into pieces. */
+  readonly atOnceBytes: number
 }
 
-/** `quiet`: TREE_CHANGED when the tree is not; `marked`, `still`: see WalkOptions; `audited`: some of what did not change is read, and has to be judged. */
-type Look = Pick<WalkOptions, 'quiet' | 'marked' | 'still'> & { readonly audited: boolean }
+/** How a look is done, see WalkOptions and ScanOptions; `audited`: some of what did not change is read, and has to be judged. */
+interface Look {
+  readonly quiet: boolean
+  readonly audited: boolean
+  readonly lists: string
+  readonly keeping: Keeping | null
+}
 
 /** What a round found while the tree is in use. */
 export interface LiveRound {
@@ -46,14 +55,6 @@ export interface LiveRound {
   readonly bytesSpooled: number
   /** Null: what changed was known by the tracker; else why changed files had to be read whole. */
   readonly scanned: string | null
-}
-
-/** What the last round captured. */
-export interface Captured {
-  readonly tree: KeptTree
-  readonly capture: Capture
-  /** As of which it is exact, see TreeChanges. */
-  readonly mark: Cursor
 }
 
 /** A checkpoint in the making: the rounds after each other, each knowing what those before it have seen and copied. */
@@ -70,6 +71,7 @@ export class Rounds implements AsyncDisposable {
   /** The tree as the newest round saw it. */
   #tree: KeptTree | null = null
   #tickNs: bigint | null = null
+  #frozen: Frozen | null = null
   /** As of which the newest look is exact. */
   #mark: Cursor = 0
   /** Why the newest look had to read what changed whole; null: it had not. */
@@ -96,48 +98,97 @@ export class Rounds implements AsyncDisposable {
   async live(sync: () => Promise<bigint>, signal: AbortSignal): Promise<LiveRound> {
     const { changes } = this.#parts
     this.captured = null
-    const scan = await this.#lookMarked({ quiet: false, audited: true }, sync, signal)
-    const { bytesSpooled } = await this.#spool(scan, signal)
+    await this.thaw()
+    const scan = await this.#liveLook(sync, signal)
+    const { bytesSpooled } = await this.#spool(scan, null, signal)
     if (scan.manifest.hash === this.base?.manifest.hash) changes.knowLast(scan, this.#mark)
     changes.watch(scan)
     // What is written out now need not be when everybody waits.
     this.#tickNs = await sync()
-    await this.#judge(scan)
+    await judge(scan, changes, this.#parts.volume)
     return { scan, bytesSpooled, scanned: this.#scanned }
   }
 
-  /** The last round. `quiet`: TREE_CHANGED when the tree is not. */
-  async last(kind: 'quiet' | 'live', sync: () => Promise<bigint>, signal: AbortSignal): Promise<Captured> {
+  /**
+   * The last look at the tree. `quiet`: TREE_CHANGED when it is not. After it the tree may change: what may have changed was cloned, to be read by `last`, or
+   * copied already.
+   */
+  async freeze(kind: 'quiet' | 'live', sync: () => Promise<bigint>, signal: AbortSignal): Promise<void> {
     this.captured = null
+    await this.thaw()
     const quiet = kind === 'quiet'
-    const scan = await this.#lastLook(quiet, sync, signal)
-    const { mismatches } = await this.#spool(scan, signal)
+    const frozen = new Frozen(this.#listsPath(), quiet ? await Clones.open(this.#directory) : null)
+    this.#frozen = frozen
+    try {
+      frozen.look = await this.#lastLook(quiet, frozen, sync, signal)
+      if (frozen.isCloned) return
+      const scan = await this.#finish(frozen, signal)
+      frozen.captured = await this.#capture(scan, quiet, null, signal)
+    } catch (error) {
+      this.#frozen = null
+      await frozen[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  /** Captures what was frozen. Whatever comes of it, it is not frozen any more. */
+  async last(signal: AbortSignal): Promise<Captured> {
+    const frozen = this.#frozen
+    if (frozen === null) throw notFrozen(this.#parts.volume)
+    try {
+      signal.throwIfAborted()
+      const capture = async () => await this.#capture(await this.#finish(frozen, signal), true, frozen.clones, signal)
+      this.captured = frozen.captured ?? (await capture())
+      return this.captured
+    } finally {
+      await this.thaw()
+    }
+  }
+
+  /** Gives up what was frozen. Safe to repeat. */
+  async thaw(): Promise<void> {
+    const frozen = this.#frozen
+    this.#frozen = null
+    await frozen?.[Symbol.asyncDispose]()
+  }
+
+  /** Copies what the spool lacks of the last look. */
+  async #capture(scan: Scan, quiet: boolean, clones: Clones | null, signal: AbortSignal): Promise<Captured> {
+    const { mismatches } = await this.#spool(scan, clones, signal)
     if (quiet && mismatches.first >= 0) throw changed(this.#parts.volume, scan.manifest.path(mismatches.first))
     const tree = await this.#agreed(scan, mismatches, signal)
     const { hash, bytes, files } = tree.manifest
     const capture = { hash, bytes, files, filesRead: scan.filesRead, bytesRead: scan.bytesRead }
-    this.captured = { tree, capture, mark: this.#mark }
-    return this.captured
+    return { tree, capture, mark: this.#mark }
   }
 
-  async #lastLook(quiet: boolean, sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
-    if (!quiet || this.#tickNs === null) return await this.#lookMarked({ quiet, audited: false }, sync, signal)
-    // The T that the round before ended with will do: what is younger is read, and counts as not final. Nobody waits for the disk then, and
-    // the tree stays exact as of the mark of that round.
+  async #lastLook(
+    quiet: boolean,
+    { clones, lists }: Frozen,
+    sync: () => Promise<bigint>,
+    signal: AbortSignal,
+  ): Promise<OpenScan> {
+    const { layout, volume, atOnceBytes } = this.#parts
+    const fits = (bytes: number) => requireSpace(layout.directory, volume, bytes)
+    const keeping = clones === null ? null : new KeptLook(this.making, clones, atOnceBytes, fits, signal)
+    const how = { quiet, audited: false, lists, keeping }
+    if (!quiet || this.#tickNs === null) return await this.#lookMarked(how, sync, signal)
+    // The T that the round before ended with will do: what is younger is read, and counts as not final. The disk is waited for only to write out what is cloned then,
+    // and the tree stays exact as of the mark of that round.
     this.#parts.changes.gather()
     const still = this.#tree === null ? null : this.#parts.changes.still(this.#tree)
-    return await this.#look({ quiet, marked: false, still, audited: false }, this.#tickNs, signal)
+    return await this.#look(how, { marked: false, still }, this.#tickNs, signal)
   }
 
   /** A look that makes the tree exact as of a new mark. */
-  async #lookMarked(how: Omit<Look, 'marked'>, sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
+  async #lookMarked(how: Look, sync: () => Promise<bigint>, signal: AbortSignal): Promise<OpenScan> {
     const mark = await this.#parts.changes.mark(true)
     const tickNs = await sync()
     this.#mark = mark
     // A ctime below T says that nothing is to come, so all that had such a ctime must be known of by now.
     this.#parts.changes.gather()
     this.#scanned = this.#parts.changes.reasonAgainst(this.#tree ?? this.base)
-    return await this.#look({ ...how, marked: mark > 0 }, tickNs, signal)
+    return await this.#look(how, { marked: mark > 0, still: null }, tickNs, signal)
   }
 
   /** The tree as it was copied. What one of several files with the same content was to be copied for may have been missed in that one alone. */
@@ -147,14 +198,38 @@ export class Rounds implements AsyncDisposable {
       tree = await mismatches.resolve(this.#listsPath())
       await this.#follow(tree)
       if (tries === CORRECTIONS_MAX) break
-      mismatches = (await this.#spool(tree, signal)).mismatches
+      mismatches = (await this.#spool(tree, null, signal)).mismatches
     }
     return tree
   }
 
-  async #look(how: Look, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
+  async #look(
+    { quiet, audited, lists, keeping }: Look,
+    { marked, still }: Pick<WalkOptions, 'marked' | 'still'>,
+    tickNs: bigint,
+    signal: AbortSignal,
+  ): Promise<OpenScan> {
+    const { layout, volume, pool, changes } = this.#parts
+    const known = { live: this.#tree, last: this.base }
+    const how = { volume, quiet, tickNs, known, pool, signal, lists, keeping, marked, still }
+    const tracked = {
+      changes: (tree: KeptTree, ino: bigint) => changes.of(tree, ino),
+      touched: (tree: KeptTree) => changes.touched(tree),
+      ...(audited && marked ? { audit: AUDIT } : {}),
+    }
+    const root = openRoot(layout.data)
+    try {
+      const look = () => lookAround(root, { ...how, ...tracked })
+      return await orDiskFull(layout.directory, volume, look)
+    } finally {
+      closeSync(root)
+    }
+  }
+
+  /** Reads what a look left to be read, and goes on from there. */
+  async #finish(frozen: Frozen, signal: AbortSignal): Promise<Scan> {
     const { layout, volume, faultPoint, changes } = this.#parts
-    const scan = await orDiskFull(layout.directory, volume, () => this.#scan(how, tickNs, signal))
+    const scan = await orDiskFull(layout.directory, volume, () => frozen.finish(signal))
     await this.#follow(scan)
     faultPoint('spool-scanned')
     if (!scan.complete) throw signal.reason
@@ -162,50 +237,24 @@ export class Rounds implements AsyncDisposable {
     return scan
   }
 
-  /** What is not as it was has been written to after its changes were asked for, or its change was missed. */
-  async #judge(scan: Scan): Promise<void> {
-    const { changes, volume } = this.#parts
-    let suspect = this.#unexplained(scan)
-    // A write(2) is seen before the kernel tells of it, and its program may not have been given the processor since. Of a file that nobody watches nothing will be told.
-    if (suspect !== undefined && changes.isWritten(scan, suspect.ino, suspect) !== null) {
-      await sleep(LATE_EVENT_MS)
-      suspect = this.#unexplained(scan)
-    }
-    if (suspect !== undefined) throw changesMissed(volume, suspect)
+  async #liveLook(sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
+    const lists = this.#listsPath()
+    await using frozen = new Frozen(lists, null)
+    frozen.look = await this.#lookMarked({ quiet: false, audited: true, lists, keeping: null }, sync, signal)
+    return await this.#finish(frozen, signal)
   }
 
-  #unexplained(scan: Scan): Suspect | undefined {
-    const { changes } = this.#parts
-    if (scan.suspects.length > 0) changes.gather()
-    // Where nothing is known of a file its ctime has the word, and that of an untouched one says that there was no change.
-    return scan.suspects.find((suspect) => !(changes.isWritten(scan, suspect.ino, suspect) ?? !suspect.untouched))
-  }
-
-  /** Copies what the spool lacks of a tree. */
-  async #spool(tree: KeptTree, signal: AbortSignal): Promise<{ mismatches: Mismatches; bytesSpooled: number }> {
+  /** Copies what the spool lacks of a tree, of the files that were cloned from their clones. */
+  async #spool(
+    tree: KeptTree,
+    clones: Clones | null,
+    signal: AbortSignal,
+  ): Promise<{ mismatches: Mismatches; bytesSpooled: number }> {
     const { layout, volume } = this.#parts
     const lacking = this.making.lacking(tree, await this.#needs.find(tree))
     const chosen = await affordable(layout.directory, volume, tree, lacking)
-    const copy = () => this.making.copy(tree, chosen, signal)
+    const copy = () => this.making.copy(tree, chosen, clones, signal)
     return { mismatches: await orDiskFull(layout.directory, volume, copy), bytesSpooled: chosen.bytes }
-  }
-
-  async #scan({ quiet, marked, still, audited }: Look, tickNs: bigint, signal: AbortSignal): Promise<Scan> {
-    const { layout, volume, pool, changes } = this.#parts
-    const lists = this.#listsPath()
-    const root = openRoot(layout.data)
-    try {
-      const known = { live: this.#tree, last: this.base }
-      const changed = (tree: KeptTree, ino: bigint) => changes.of(tree, ino)
-      const touched = (tree: KeptTree) => changes.touched(tree)
-      const tracked = { changes: changed, touched, marked, still, ...(audited && marked ? { audit: AUDIT } : {}) }
-      return await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists, ...tracked })
-    } catch (error) {
-      await rm(lists, { force: true })
-      throw error
-    } finally {
-      closeSync(root)
-    }
   }
 
   /** Goes on from a newer look at the tree. */
@@ -224,6 +273,7 @@ export class Rounds implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.thaw()
     await this.making[Symbol.asyncDispose]()
   }
 }

@@ -1,4 +1,4 @@
-import { codeOf, WherryError } from '../../errors.ts'
+import { codeOf } from '../../errors.ts'
 import { Lanes } from '../../lanes.ts'
 import type { Checkpoint } from '../../model.ts'
 import type { Recycler } from '../../recycler.ts'
@@ -10,6 +10,7 @@ import { dropSeen, loadSnapshot } from '../snapshot/kept.ts'
 import { adoptSpool, loadIndex, makingDirectory, placeSpool, spoolDirectory } from './commit.ts'
 import { dataPath } from './making.ts'
 import { openSpoolReader } from './reader.ts'
+import { notCaptured, notFrozen } from './refusals.ts'
 import { Rounds, type SpoolParts } from './round.ts'
 import type { SpoolIndex } from './spool-index.ts'
 
@@ -54,13 +55,27 @@ export class Spool {
     })
   }
 
-  /** See Store.spoolLast. */
-  last(kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
+  /** See Store.spoolFreeze. */
+  freeze(kind: 'quiet' | 'live', signal: AbortSignal): Promise<void> {
     return this.#working(async (rounds) => {
-      const { capture } = await rounds.last(kind, this.#options.sync, signal)
+      await rounds.freeze(kind, this.#options.sync, signal)
+      this.#options.faultPoint('frozen')
+    })
+  }
+
+  /** See Store.spoolLast. */
+  last(signal: AbortSignal): Promise<Capture> {
+    return this.#guarded(async () => {
+      if (this.#rounds === null) throw notFrozen(this.#options.volume)
+      const { capture } = await this.#rounds.last(signal)
       this.#options.faultPoint('captured')
       return capture
     })
+  }
+
+  /** See Store.spoolThaw. */
+  async thaw(): Promise<void> {
+    await this.#rounds?.thaw()
   }
 
   /** See Store.spoolCommit. `record` is the copy's. */
@@ -174,9 +189,4 @@ export class Spool {
       throw error
     }
   }
-}
-
-function notCaptured(volume: string, { epoch, seq }: Checkpoint): WherryError {
-  const what = `Checkpoint ${epoch}.${seq} is not what was captured last of volume ${volume}.`
-  return new WherryError('HASH_MISMATCH', what, { hint: 'Take the checkpoint anew.' })
 }

@@ -147,7 +147,7 @@ test('a last round over the budget is given up: containers go on, the next try c
   const kit = await HeldKit.start(2)
   const { containers, store } = kit.host('h1')
   containers.run('c1')
-  store.lastMs = 5_000
+  store.freezeMs = 5_000
   kit.write('ab')
   await kit.clock.advance(10_600)
   t.deepEqual(containers.log, ['pause c1', 'resume c1'])
@@ -162,7 +162,7 @@ test('a last round over the budget is given up: containers go on, the next try c
   t.is(starts(), 2)
   await kit.clock.advance(5_000)
   t.is(starts(), 3)
-  store.lastMs = 100
+  store.freezeMs = 100
   await kit.clock.advance(90_000)
   t.is((await kit.record()).last?.hash, hashOf('ab'))
   t.deepEqual(containers.paused, [])
@@ -174,7 +174,7 @@ test('a disk that does not hear that the budget is over keeps no container from 
   const kit = await HeldKit.start(2)
   const { containers, store } = kit.host('h1')
   containers.run('c1')
-  store.lastMs = 5_000
+  store.freezeMs = 5_000
   store.deaf = true
   kit.write('ab')
   await kit.clock.advance(10_800)
@@ -188,7 +188,7 @@ test('a tree that somebody else writes to makes no checkpoint', async (t) => {
   const kit = await HeldKit.start(2)
   const { containers, store } = kit.host('h1')
   containers.run('c1')
-  store.spoolLast = async () => {
+  store.spoolFreeze = async () => {
     throw new WherryError('TREE_CHANGED', 'somebody writes')
   }
   kit.write('ab')
@@ -203,16 +203,16 @@ test('a container that starts during the last round makes it void', async (t) =>
   const kit = await HeldKit.start(2)
   const { containers, store } = kit.host('h1')
   containers.run('c1')
-  const last = store.spoolLast.bind(store)
-  store.spoolLast = async (...args) => {
+  const freeze = store.spoolFreeze.bind(store)
+  store.spoolFreeze = async (...args) => {
     containers.run('c2')
-    return await last(...args)
+    return await freeze(...args)
   }
   kit.write('ab')
   await kit.clock.advance(11_000)
   t.regex((await view(kit)).error ?? '', /c2 was started/)
   t.is((await kit.record()).last?.seq, 1)
-  store.spoolLast = last
+  store.spoolFreeze = freeze
   await kit.clock.advance(20_000)
   t.is((await kit.record()).last?.seq, 2)
   kit.stop()
@@ -221,10 +221,10 @@ test('a container that starts during the last round makes it void', async (t) =>
 test('the first container that starts during a round of a quiet tree makes it void as well', async (t) => {
   const kit = await HeldKit.start(2)
   const { containers, store } = kit.host('h1')
-  const last = store.spoolLast.bind(store)
-  store.spoolLast = async (...args) => {
+  const freeze = store.spoolFreeze.bind(store)
+  store.spoolFreeze = async (...args) => {
     containers.run('c1')
-    return await last(...args)
+    return await freeze(...args)
   }
   kit.write('ab')
   await kit.clock.advance(11_000)
@@ -295,12 +295,13 @@ test('promise 11: containers that a killed agent left standing for a checkpoint 
 })
 
 test('a release stops a checkpoint at any point of it: containers run on return, nothing is begun until it is over', async (t) => {
-  for (const ms of [9_950, 10_050, 10_250, 10_400, 10_600, 12_000]) {
+  for (const ms of [9_950, 10_050, 10_250, 10_400, 10_600, 10_800, 12_000]) {
     const kit = await HeldKit.start(2)
     const { containers, store, core } = kit.host('h1')
     containers.run('c1')
     store.roundsMs = [200]
-    store.lastMs = 300
+    store.freezeMs = 300
+    store.lastMs = 400
     kit.host('h2').pullMs = 5_000
     kit.write('ab')
     await kit.clock.advance(ms)
@@ -322,7 +323,7 @@ test('checkpoints that take long come less often: they get their share of the ti
   const kit = await HeldKit.start(2)
   const { store } = kit.host('h1')
   store.roundsMs = [2_000]
-  store.lastMs = 0
+  store.freezeMs = 0
   for (let n = 0; n < 600; n++) {
     kit.write(`a${n}`)
     await kit.clock.advance(1_000)

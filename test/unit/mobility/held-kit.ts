@@ -30,8 +30,10 @@ export class SpoolStore extends MemoryStore {
   readonly rounds: string[] = []
   /** How long each round takes, the last one for all that follow. */
   roundsMs: readonly number[] = [0]
+  /** How long the last look takes, and what is left to be done when it is over. */
+  freezeMs = 0
   lastMs = 0
-  /** The last round does not notice that it was told to stop. */
+  /** The last look does not notice that it was told to stop. */
   deaf = false
   readonly #clock: VirtualClock
 
@@ -50,11 +52,18 @@ export class SpoolStore extends MemoryStore {
     return { ...(await super.spoolRound(id)), bytesRead: 100, bytesSpooled: Math.max(1, 100 - nth) }
   }
 
-  override async spoolLast(id: string, kind: 'quiet' | 'live', signal: AbortSignal) {
+  override async spoolFreeze(id: string, kind: 'quiet' | 'live', signal: AbortSignal) {
     this.rounds.push(kind)
-    await this.#clock.sleep(this.lastMs, this.deaf ? new AbortController().signal : signal)
-    if (!this.deaf) signal.throwIfAborted()
-    return await super.spoolLast(id, kind, signal)
+    const heard = this.deaf ? new AbortController().signal : signal
+    await this.#clock.sleep(this.freezeMs, heard)
+    heard.throwIfAborted()
+    await super.spoolFreeze(id, kind, heard)
+  }
+
+  override async spoolLast(id: string, signal: AbortSignal) {
+    await this.#clock.sleep(this.lastMs, signal)
+    signal.throwIfAborted()
+    return await super.spoolLast(id, signal)
   }
 }
 

@@ -27,6 +27,8 @@ export class MemoryStore implements Store {
   readonly #copies = new Map<string, LocalCopy>()
   readonly #staged = new Map<string, string>()
   readonly #captured = new Map<string, string>()
+  /** Trees as they were frozen, by id. */
+  readonly frozen = new Map<string, string>()
   /** Checkpoints of held volumes, by id. */
   readonly spooled = new Map<string, string>()
   /** Diverged trees, by id and name. */
@@ -78,12 +80,22 @@ export class MemoryStore implements Store {
     return { changed, bytesRead: tree.length, bytesSpooled: changed ? tree.length : 0, scanned: this.scanned }
   }
 
-  async spoolLast(id: string, _kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
+  async spoolFreeze(id: string, _kind: 'quiet' | 'live', signal: AbortSignal): Promise<void> {
     await this.#clock.sleep(this.captureMs, signal)
     signal.throwIfAborted()
-    const tree = this.trees.get(id) ?? ''
+    this.frozen.set(id, this.trees.get(id) ?? '')
+  }
+
+  async spoolLast(id: string, _signal: AbortSignal): Promise<Capture> {
+    const tree = this.frozen.get(id)
+    if (tree === undefined) throw new WherryError('HASH_MISMATCH', 'nothing is frozen')
+    this.frozen.delete(id)
     this.#captured.set(id, tree)
     return { hash: hashOf(tree), bytes: tree.length, files: 1, filesRead: 0, bytesRead: 0 }
+  }
+
+  async spoolThaw(id: string): Promise<void> {
+    this.frozen.delete(id)
   }
 
   async spoolCommit(id: string, checkpoint: Checkpoint): Promise<void> {

@@ -14,7 +14,9 @@ async function spool(kit: HeldKit, tree: string, seq: number): Promise<Checkpoin
   const { store } = kit.host('h1')
   const at = kit.clock.now().toISOString()
   kit.write(tree)
-  const { hash, bytes, files } = await kit.clock.until(store.spoolLast(ID, 'quiet', never))
+  const { hash, bytes, files } = await kit.clock.until(
+    store.spoolFreeze(ID, 'quiet', never).then(() => store.spoolLast(ID, never)),
+  )
   const checkpoint = { epoch: 2, seq, hash, at, bytes, files }
   await store.spoolCommit(ID, checkpoint)
   return checkpoint

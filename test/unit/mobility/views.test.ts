@@ -54,14 +54,14 @@ test('checkpoints that were given up say how often and why, and the age goes on 
   const kit = await HeldKit.start(2)
   const { store, containers } = kit.host('h1')
   containers.run('db')
-  store.lastMs = 5_000
+  store.freezeMs = 5_000
   kit.write('ab')
   await kit.clock.advance(60_000)
   const { checkpointing, elsewhere } = await view(kit, 'h1')
   t.true((checkpointing?.failures ?? 0) >= 2, `${checkpointing?.failures}`)
   t.regex(checkpointing?.error ?? '', /more than 500 ms for a checkpoint; they run on without one/)
   t.true((elsewhere?.ageSeconds ?? 0) >= 59)
-  store.lastMs = 100
+  store.freezeMs = 100
   await kit.clock.advance(120_000)
   const after = await view(kit, 'h1')
   t.like(after.checkpointing, { failures: 0, error: null })

@@ -8,7 +8,8 @@ await store.recover()
 if (work === 'checkpoint') {
   const seq = ((await store.copy(id))?.checkpoint?.seq ?? 0) + 1
   await store.spoolRound(id, calm)
-  const { hash, bytes, files } = await store.spoolLast(id, 'quiet', calm)
+  await store.spoolFreeze(id, 'quiet', calm)
+  const { hash, bytes, files } = await store.spoolLast(id, calm)
   await store.spoolCommit(id, { epoch: 1, seq, hash, bytes, files, at: '2026-01-01T00:00:00.000Z' })
 } else if (work === 'diverge') await store.diverge(id, '2026-01-01T00:00:00.000Z', null)
 await store[Symbol.asyncDispose]()

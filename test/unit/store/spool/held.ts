@@ -33,10 +33,11 @@ export class Held {
     return bytes
   }
 
-  /** The last round and the commit; `quiet`: what happens when it is captured and everybody still stands still. */
-  async take(kind: 'quiet' | 'live' = 'quiet', quiet: () => unknown = () => {}): Promise<Checkpoint> {
-    const capture = await this.host.store.spoolLast(this.volume.id, kind, calm)
-    await quiet()
+  /** The last round and the commit; `frozen`: what happens when the tree is frozen, not read yet, and everybody still stands still. */
+  async take(kind: 'quiet' | 'live' = 'quiet', frozen: () => unknown = () => {}): Promise<Checkpoint> {
+    await this.host.store.spoolFreeze(this.volume.id, kind, calm)
+    await frozen()
+    const capture = await this.host.store.spoolLast(this.volume.id, calm)
     const taken = checkpoint(capture, ++this.seq)
     await this.host.store.spoolCommit(this.volume.id, taken)
     return taken

@@ -85,6 +85,7 @@ async function recovered(t: ExecutionContext, state: string): Promise<Held> {
 
 const CHECKPOINT_STEPS: readonly (readonly [step: string, occurrence: number, seq: 2 | 3])[] = [
   ['spooled', 1, 2],
+  ['frozen', 1, 2],
   ['captured', 1, 2],
   ['spool-synced', 1, 2],
   ['spool-index-kept', 1, 2],

@@ -35,7 +35,7 @@ for (const kind of ['ext4', 'xfs'] as const) {
     everyCheckpointIsExact(t, kind, 'mmap', TRACKED_ROUNDS, { trackerObject: buildObject() }))
 }
 
-/** In each round a program writes while the tree is spooled, is held for the last round, and goes on; a copy must get what the files held then. */
+/** In each round a program writes while the tree is spooled, is held until it is frozen, and goes on while it is read; a copy must get what the files held then. */
 async function everyCheckpointIsExact(
   t: ExecutionContext,
   kind: FileSystemKind,
@@ -44,7 +44,10 @@ async function everyCheckpointIsExact(
   more: Partial<StoreOptions> = {},
 ) {
   const root = fileSystem(t, kind)
-  const [one, two] = [await host(t, join(root, 'one'), undefined, more), await host(t, join(root, 'two'))]
+  const [one, two] = [
+    await host(t, join(root, 'one'), undefined, { atOnceBytes: 0, ...more }),
+    await host(t, join(root, 'two')),
+  ]
   const it = await Held.begin(one, volume())
   const files = makeFiles(it.data)
   t.true((await it.copyTo(two, await it.take())).complete)

@@ -182,18 +182,22 @@ test('only what was captured last is committed, and a commit may be repeated', a
   const one = await it.take()
   await store.spoolCommit(it.volume.id, one)
   writeFileSync(join(it.data, 'file'), 'two')
-  await store.spoolLast(it.volume.id, 'quiet', calm)
+  await store.spoolFreeze(it.volume.id, 'quiet', calm)
+  await store.spoolLast(it.volume.id, calm)
   await t.throwsAsync(store.spoolCommit(it.volume.id, { ...one, seq: 2, hash: '0'.repeat(64) }), {
     code: 'HASH_MISMATCH',
   })
   await it.rounds(1)
-  const { hash } = await store.spoolLast(it.volume.id, 'quiet', calm)
+  await store.spoolFreeze(it.volume.id, 'quiet', calm)
+  const { hash } = await store.spoolLast(it.volume.id, calm)
   const two = { ...one, seq: 2, hash }
   await store.spoolCommit(it.volume.id, two)
   await store.spoolCommit(it.volume.id, two)
   t.like(await store.copy(it.volume.id), { checkpoint: two, epochSeen: 1 })
   t.false((await store.spoolRound(it.volume.id, calm)).changed)
-  t.is((await store.spoolLast(it.volume.id, 'quiet', calm)).hash, hash)
+  await store.spoolFreeze(it.volume.id, 'quiet', calm)
+  t.is((await store.spoolLast(it.volume.id, calm)).hash, hash)
+  await t.throwsAsync(store.spoolLast(it.volume.id, calm), { code: 'HASH_MISMATCH' })
   await store.update(it.volume.id, { held: null })
   for (const call of [store.spoolRound(it.volume.id, calm), store.spoolCommit(it.volume.id, two)]) {
     await t.throwsAsync(call, { code: 'STALE_EPOCH' })

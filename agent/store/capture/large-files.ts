@@ -1,0 +1,130 @@
+import { cleanPages, readByPages, willRead } from '../../sys/files.ts'
+import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
+import type { State } from '../inode/inode.ts'
+import type { BytePath } from '../path.ts'
+import type { BlockPool } from '../pool/contract.ts'
+import type { KeptTree } from '../snapshot/kept.ts'
+import type { FileChanges } from '../tracker/contract.ts'
+import type { Audit } from './audit.ts'
+import { ChangedBlocks } from './changed-blocks.ts'
+import type { Slots } from './slots.ts'
+import type { SnapshotBuilder } from './snapshot-builder.ts'
+
+/** Bytes of a large file that are hashed in one go: about 15 ms of a thread. */
+const RANGE_BYTES = 16 * 1024 * 1024
+
+/** A large file as it was when it was read before: its blocks that are the same still are not hashed again. */
+export interface Former {
+  readonly tree: KeptTree
+  readonly index: number
+  /** What was written to since. */
+  readonly changes: FileChanges
+  readonly ino: bigint
+}
+
+/** A large file that is in the snapshot and lacks its content's hash. */
+export interface UnreadLarge {
+  readonly index: number
+  readonly name: BytePath
+  /** As it was when it was described. */
+  readonly state: State
+  /** Where its list goes. */
+  readonly listOffset: number
+  readonly former: Former | null
+  /** Bytes that are no holes. */
+  readonly allocatedBytes: number
+}
+
+/** What has to be read of it. */
+export function bytesOf({ former, allocatedBytes }: UnreadLarge): number {
+  if (!Array.isArray(former?.changes)) return allocatedBytes
+  return former.changes.reduce((sum, { length }) => sum + length, 0)
+}
+
+/** How a file is read. */
+export interface Manner {
+  /** Whether what is read is to be exact as of a mark, see TreeChanges. */
+  readonly marked: boolean
+  /** True: nobody wants the result any more. */
+  readonly isStopped: () => boolean
+}
+
+interface LargeFilesOptions {
+  readonly out: SnapshotBuilder
+  readonly pool: BlockPool
+  /** For the tasks of the pool. */
+  readonly tasks: Slots
+  /** Reads some of what nobody is known to have written to. */
+  readonly audit: Audit
+}
+
+/** Has the pool read large files, each in many tasks, and puts their lists into the snapshot. */
+export class LargeFiles {
+  bytesRead = 0
+  readonly #options: LargeFilesOptions
+
+  constructor(options: LargeFilesOptions) {
+    this.#options = options
+  }
+
+  /** The block hashes of a file, read from `fd`, which is the file or has its content; null when it was stopped. */
+  async read(fd: number, file: UnreadLarge, manner: Manner): Promise<Buffer | null> {
+    const known = await this.#changed(fd, file, manner)
+    if (known !== null) return known
+    if (manner.marked) await prepare(fd)
+    this.bytesRead += Math.min(file.state.sizeBytes, file.allocatedBytes)
+    return await this.#whole(fd, file, manner)
+  }
+
+  /** As `#whole`, of a file of which is known what was written to since it was read before; null: it is not. */
+  async #changed(fd: number, file: UnreadLarge, { marked }: Manner): Promise<Buffer | null> {
+    const { listOffset, former } = file
+    const { sizeBytes } = file.state
+    const { out, pool, tasks, audit } = this.#options
+    if (former === null || former.changes === null || former.changes === 'all') return null
+    const changed = await ChangedBlocks.of(former.tree, former.index, former.changes, sizeBytes)
+    if (changed === null) return null
+    if (marked && changed.blocks.length > 0) await cleanPages(fd)
+    await changed.rehash(fd, pool, tasks, marked)
+    this.bytesRead += changed.bytes
+    await audit.look(fd, pool, file.name, former.ino, changed)
+    out.writeList(file.index, listOffset, sizeBytes, changed)
+    return changed.hashes
+  }
+
+  /** A large file's list, which is written on the way; null when it was stopped. */
+  async #whole(fd: number, { state: { sizeBytes }, listOffset, former }: UnreadLarge, { marked, isStopped }: Manner) {
+    const { out, pool, tasks } = this.#options
+    await using known = (await former?.tree.lists.known(former.index, sizeBytes)) ?? null
+    const blocks = blockCountOf(sizeBytes)
+    const step = RANGE_BYTES / blockBytesOf(sizeBytes)
+    const list = Buffer.alloc(blocks * HASH_BYTES)
+    const range = async (first: number) => {
+      try {
+        const count = Math.min(step, blocks - first)
+        const before = (await known?.range(first, count)) ?? null
+        const range = await pool.rehashBlocks(fd, sizeBytes, first, count, before)
+        out.writeBlocks(listOffset, sizeBytes, first, range)
+        range.hashes.copy(list, first * HASH_BYTES)
+      } finally {
+        tasks.give()
+      }
+    }
+    const ranges: Promise<void>[] = []
+    for (let first = 0; first < blocks && !isStopped(); first += step) {
+      await tasks.take()
+      if (marked) await willRead(fd, first * blockBytesOf(sizeBytes), RANGE_BYTES)
+      if (isStopped()) tasks.give()
+      else ranges.push(range(first))
+    }
+    const results = await Promise.allSettled(ranges)
+    for (const result of results) if (result.status === 'rejected') throw result.reason
+    return ranges.length * step < blocks ? null : list
+  }
+}
+
+/** Makes all pages clean at a moment from now on; and as a write to a folio dirties all of it, those that are read now shall be small. */
+async function prepare(fd: number): Promise<void> {
+  await cleanPages(fd)
+  readByPages(fd)
+}

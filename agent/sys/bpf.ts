@@ -132,8 +132,7 @@ function missesOf({ calls }: Libbpf, program: Pointer): number {
 }
 
 function hashMap({ calls }: Libbpf, fd: number, name: string, keyBytes: number, valueBytes: number): BpfMap {
-  const keys = Buffer.alloc(BATCH_KEYS * keyBytes)
-  const values = Buffer.alloc(BATCH_KEYS * valueBytes)
+  let batch: { readonly keys: Buffer; readonly values: Buffer } | undefined
   // The kernel's place in the map: the number of a bucket.
   const place = new Uint32Array(1)
   const count = new Uint32Array(1)
@@ -150,6 +149,9 @@ function hashMap({ calls }: Libbpf, fd: number, name: string, keyBytes: number, 
       if (removed.length > 0) check(calls.bpf_map_delete_batch(fd, removed, count, null), 'removing keys', name)
     },
     drain: (take) => {
+      // Only a map that is drained needs the room: one value of another may have megabytes.
+      batch ??= { keys: Buffer.alloc(BATCH_KEYS * keyBytes), values: Buffer.alloc(BATCH_KEYS * valueBytes) }
+      const { keys, values } = batch
       let first = true
       let result = 0
       do {

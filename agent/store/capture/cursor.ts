@@ -70,9 +70,9 @@ export class KeptCursor {
     return kind !== 'file' || this.#manifest.sizeBytes(index) === stat.sizeBytes
   }
 
-  /** Whether the inode is known to have been touched since: its content may be another, even if `proves` says that it is the same. */
-  isTouched({ inoLow, inoHigh }: StatBuffer): boolean {
-    return this.#touched?.has(inoLow, inoHigh) ?? false
+  /** Whether the file is known to have been written to since: its content may be another, even if `proves` says that it is the same. */
+  wasWritten({ inoLow, inoHigh }: StatBuffer): boolean {
+    return this.#touched?.wasWritten(inoLow, inoHigh) ?? false
   }
 
   /** The entry that a kept link names; -1 when it is no link. */

@@ -22,7 +22,7 @@ export interface WalkOptions {
   readonly content?: (path: BytePath, ino: bigint, sizeBytes: number) => KnownContent | undefined
   /** What changed in a large file since it was seen as it stands in a kept tree; null: nobody knows. */
   readonly changes?: ((tree: KeptTree, ino: bigint) => FileChanges) | undefined
-  /** What may have changed in any way since a kept tree was exact; null: nobody knows. A small file that was touched is read, whatever its ctime says. */
+  /** What may have changed in any way since a kept tree was exact; null: nobody knows. A small file that was written to is read, whatever its ctime says. */
   readonly touched?: ((tree: KeptTree) => Touched | null) | undefined
   /** Whether what is read is to be exact as of the mark before the sync: each file that is read has its pages cleaned first. */
   readonly marked?: boolean | undefined

@@ -200,7 +200,7 @@ export class Walk {
     for (const cursor of this.#cursors) {
       const index = cursor.find(depth, name)
       // A write may have stood still between its ctime and its bytes.
-      if (this.#stat.kind === 'file' && cursor.isTouched(this.#stat)) return null
+      if (this.#stat.kind === 'file' && cursor.wasWritten(this.#stat)) return null
       if (index < 0 || !cursor.proves(index, this.#stat)) continue
       this.#firstName(this.#out.count)
       this.#out.keep(cursor.tree, index, null)
@@ -211,14 +211,14 @@ export class Walk {
 
   async #largeFile(place: Place, name: BytePath, depth: number): Promise<void> {
     let former: Former | null = null
-    let isTouched = false
+    let wasWritten = false
     for (const cursor of this.#cursors) {
       const index = cursor.find(depth, name)
       if (index < 0) continue
       const found = this.#former(cursor.tree, index)
       // Whoever knows of a write is right, whatever the ctime says.
-      isTouched ||= cursor.isTouched(this.#stat)
-      const isWritten = found.changes === null ? isTouched : found.changes.length > 0
+      wasWritten ||= cursor.wasWritten(this.#stat)
+      const isWritten = found.changes === null ? wasWritten : found.changes.length > 0
       if (!isWritten && cursor.proves(index, this.#stat)) {
         const soon = cursor.tree.lists.listSoon(index)
         const list = soon instanceof Promise ? await soon : soon

@@ -20,9 +20,9 @@ function unexplained(scan: Scan, changes: TreeChanges): Suspect | undefined {
   if (scan.suspects.length === 0) return undefined
   changes.gather()
   const touched = changes.touched(scan)
-  const isTouched = (ino: bigint) => touched?.has(Number(ino & 0xffff_ffffn), Number(ino >> 32n)) ?? false
+  const wasWritten = (ino: bigint) => touched?.wasWritten(Number(ino & 0xffff_ffffn), Number(ino >> 32n)) ?? false
   // Where nothing is known of a file's blocks its ctime has the word; that of an untouched one says that there was no change.
   const isExplained = (suspect: Suspect) =>
-    changes.isWritten(scan, suspect.ino, suspect) ?? (!suspect.untouched || isTouched(suspect.ino))
+    changes.isWritten(scan, suspect.ino, suspect) ?? (!suspect.untouched || wasWritten(suspect.ino))
   return scan.suspects.find((suspect) => !isExplained(suspect))
 }

@@ -13,10 +13,12 @@ export interface ByteRange {
  */
 export type FileChanges = readonly ByteRange[] | 'all' | null
 
-/** Inodes of the tracker's file system that may have changed in any way. */
+/** Inodes of the tracker's file system that may have changed. They are asked for by the lower and upper 32 bits of their numbers: a bigint for each of 100,000 would take longer than all the rest. */
 export interface Touched {
-  /** Takes an inode's number as its lower and upper 32 bits: a bigint for each of 100,000 would take longer than all the rest. */
+  /** In any way: content, attributes, names in a directory. What a sync writes out counts as well. */
   has(inoLow: number, inoHigh: number): boolean
+  /** Its content. */
+  wasWritten(inoLow: number, inoHigh: number): boolean
 }
 
 export interface TrackerStats {
@@ -55,8 +57,7 @@ export interface Tracker extends Disposable {
   /** Why nothing is known since a cut that is known: events were lost after it. null: none were, up to the last cut. */
   lossSince(since: Cursor): string | null
   /**
-   * Which inodes of the file system, watched or not, may have changed in any way after cut `since` and up to now: content, attributes, names in a directory. null: it cannot say.
-   * What a sync after that cut has written out counts as well. Takes a millisecond.
+   * Which inodes of the file system, watched or not, may have changed after cut `since` and up to now. null: it cannot say. Takes a millisecond.
    */
   touched(since: Cursor): Touched | null
   /** This owner will not ask for changes since a cut before `upTo` any more (since `upTo` itself it may): what is older is forgotten. */

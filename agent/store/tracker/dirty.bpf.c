@@ -97,7 +97,7 @@ enum pageflags { PG_head = 1 };
 #define XFS_ILOCK_EXCL 4
 
 /* agent/store/tracker/touched.ts finds an inode's place in the same way. */
-#define PLACE_BITS 19
+#define PLACE_BITS 18
 #define PLACES (1 << PLACE_BITS)
 
 /* In `watched`, on XFS: attributes are being set, under the lock that a truncate needs too. */
@@ -169,11 +169,15 @@ struct {
 } cuts SEC(".maps");
 
 /*
- * By a hash of its number, for every inode of the file system: the cut after which it may have changed last. Inodes that share a place are taken for each
- * other: that costs a look, and nothing is ever lost for lack of room.
+ * By a hash of its number, for every inode of the file system: the cut after which it may have changed last, and the one after which its content may have.
+ * Inodes that share a place are taken for each other: that costs a look, and nothing is ever lost for lack of room.
  */
+struct place {
+	u32 touched;
+	u32 written;
+};
 struct places {
-	u32 cut[PLACES];
+	struct place of[PLACES];
 };
 struct {
 	field_uint(type, MAP_ARRAY);
@@ -205,21 +209,24 @@ static __attribute__((always_inline)) void lose(u64 why)
 	}
 }
 
-/* An inode may have changed: its content, an attribute, or a name in it. */
-static __attribute__((always_inline)) void touch(u64 inode)
+/* An inode may have changed: its content (`written`), an attribute, or a name in it. */
+static __attribute__((always_inline)) void touch(u64 inode, int written)
 {
 	u32 zero = 0;
 	u32 *cut = lookup(&cuts, &zero);
 	struct places *places = lookup(&touched, &zero);
-	u32 place = ((u32)inode * 0x9e3779b1) ^ ((u32)(inode >> 32) * 0x85ebca77);
-	if (cut && places)
-		places->cut[place >> (32 - PLACE_BITS)] = *cut;
+	u32 hash = ((u32)inode * 0x9e3779b1) ^ ((u32)(inode >> 32) * 0x85ebca77);
+	if (!cut || !places)
+		return;
+	places->of[hash >> (32 - PLACE_BITS)].touched = *cut;
+	if (written)
+		places->of[hash >> (32 - PLACE_BITS)].written = *cut;
 }
 
 static __attribute__((always_inline)) int touch_here(struct inode *inode)
 {
 	if (inode->i_sb->s_dev == settings.device)
-		touch(inode->i_ino);
+		touch(inode->i_ino, 0);
 	return 0;
 }
 
@@ -229,7 +236,7 @@ static __attribute__((always_inline)) int wanted(struct inode *inode, u64 *numbe
 	if (inode->i_sb->s_dev != settings.device)
 		return 0;
 	*number = inode->i_ino;
-	touch(*number);
+	touch(*number, 1);
 	if (!lookup(&watched, number))
 		return 0;
 	if (settings.drop_every) {
@@ -348,7 +355,7 @@ int on_direct_end(u64 *context)
 	u64 address = context[0];
 	if (inode->i_sb->s_dev != settings.device)
 		return 0;
-	touch(number);
+	touch(number, 1);
 	if (!lookup(&watched, &number))
 		return 0;
 	if (!take_away(&reads, &address) || !wanted(inode, &number))
@@ -407,7 +414,7 @@ int ext4_on_transaction_end(u64 *context)
 	u64 *inode = lookup(&transactions, &task);
 	if (!inode)
 		return 0;
-	touch(*inode);
+	touch(*inode, 0);
 	take_away(&transactions, &task);
 	return 0;
 }

@@ -3,14 +3,14 @@ import { errnoName } from '../../sys/failure.ts'
 import { pageBytes } from '../../sys/process.ts'
 import { WHOLE_FILE } from './change-log.ts'
 import type { Cursor } from './contract.ts'
-import { PLACES } from './touched.ts'
+import { PLACES_BYTES } from './touched.ts'
 
 /** struct key, the value of `dirty`, struct counters, struct settings: dirty.bpf.c. */
 const KEY_BYTES = 16
 const MARK_BYTES = 4
 const INODE_BYTES = 8
 const COUNTERS_BYTES = 24
-/** The number of a cut, and of so many places: dirty.bpf.c. */
+/** The number of a cut. */
 const CUT_BYTES = 4
 const SETTINGS_BYTES = 12
 /** 16 GiB of scattered changes between two cuts; 25 MB of the kernel's memory, taken when it is loaded. */
@@ -35,7 +35,7 @@ export interface KernelPart extends Disposable {
   lost(): { readonly events: bigint; readonly why: string }
   /** What comes from now on comes after this cut. */
   begin(cut: Cursor): void
-  /** By place, see touched.ts: the cut after which an inode was touched last. A copy. */
+  /** By place, see touched.ts. A copy. */
   places(): Uint32Array
 }
 
@@ -69,7 +69,7 @@ export function openKernelPart(objectPath: string, settings: KernelSettings): Ke
     const watched = object.map('watched', INODE_BYTES, MARK_BYTES)
     const counters = object.map('counters', 4, COUNTERS_BYTES)
     const cuts = object.map('cuts', 4, CUT_BYTES)
-    const touched = object.map('touched', 4, PLACES * CUT_BYTES)
+    const touched = object.map('touched', 4, PLACES_BYTES)
     return kernelPart(object, { dirty, watched, counters, cuts, touched })
   } catch (error) {
     object[Symbol.dispose]()
@@ -112,7 +112,7 @@ function kernelPart(object: BpfObject, { dirty, watched, counters, cuts, touched
     },
     begin: (cut) => cuts.write(zero, Buffer.from(new Uint32Array([cut]).buffer)),
     places: () => {
-      const places = new Uint32Array(PLACES)
+      const places = new Uint32Array(PLACES_BYTES / CUT_BYTES)
       touched.read(zero, Buffer.from(places.buffer))
       return places
     },

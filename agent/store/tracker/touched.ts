@@ -1,8 +1,11 @@
 import type { Cursor, Touched } from './contract.ts'
 
-const PLACE_BITS = 19
-/** As many as in dirty.bpf.c: with 500 inodes touched, one of a thousand others shares a place with them. */
+const PLACE_BITS = 18
+/** As many as in dirty.bpf.c: with 500 inodes touched, one of 500 others shares a place with them. */
 export const PLACES = 2 ** PLACE_BITS
+/** Of a place: after which cut one of its inodes was touched last, and after which one was written to. */
+const WORDS = 2
+export const PLACES_BYTES = PLACES * WORDS * Uint32Array.BYTES_PER_ELEMENT
 
 /** What was touched since a cut. */
 export class TouchedSince implements Touched {
@@ -18,9 +21,13 @@ export class TouchedSince implements Touched {
   has(inoLow: number, inoHigh: number): boolean {
     return (this.#places[placeOf(inoLow, inoHigh)] ?? 0) >= this.#since
   }
+
+  wasWritten(inoLow: number, inoHigh: number): boolean {
+    return (this.#places[placeOf(inoLow, inoHigh) + 1] ?? 0) >= this.#since
+  }
 }
 
 /** The same as in dirty.bpf.c. */
 function placeOf(inoLow: number, inoHigh: number): number {
-  return (Math.imul(inoLow, 0x9e3779b1) ^ Math.imul(inoHigh, 0x85ebca77)) >>> (32 - PLACE_BITS)
+  return ((Math.imul(inoLow, 0x9e3779b1) ^ Math.imul(inoHigh, 0x85ebca77)) >>> (32 - PLACE_BITS)) * WORDS
 }

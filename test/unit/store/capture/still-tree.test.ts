@@ -9,7 +9,7 @@ import type { Touched } from '../../../../agent/store/tracker/contract.ts'
 import { type Captured, captured } from './captured.ts'
 import { LARGE_BYTES, TICKS_MS } from './contents.ts'
 
-const NOTHING: Touched = { has: () => false }
+const NOTHING: Touched = { has: () => false, wasWritten: () => false }
 
 /** Directories of files, small and large, two levels deep, as they were seen by a look at all of them. */
 async function forest(t: ExecutionContext): Promise<{ tree: Captured; live: KeptTree }> {
@@ -26,7 +26,8 @@ async function forest(t: ExecutionContext): Promise<{ tree: Captured; live: Kept
 /** The inodes that have these paths now, and no others. */
 function only(tree: Captured, ...paths: readonly string[]): Touched {
   const inodes = new Set(paths.map((path) => lstatSync(join(tree.data, path)).ino))
-  return { has: (low, high) => inodes.has(high * 2 ** 32 + low) }
+  const has = (low: number, high: number) => inodes.has(high * 2 ** 32 + low)
+  return { has, wasWritten: has }
 }
 
 test('what is known to have stood still is not looked at', async (t) => {
@@ -90,7 +91,7 @@ test('what was not seen as it stays is looked at again', async (t) => {
   t.false(StillTree.of({ ...fresh, seen }, NOTHING)?.allStood(0))
 })
 
-test('a small file that was touched is read again, whatever its ctime says', async (t) => {
+test('a small file that was written to is read again, whatever its ctime says', async (t) => {
   const { tree, live } = await forest(t)
   const known = { live, last: null }
   t.is((await tree.look(false, known)).filesRead, 0)

@@ -69,7 +69,17 @@ test('of a large file that changed only what was written to is read', async (t) 
   t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
 })
 
-test('so it is where very many blocks of many files were written to', async (t) => {
+test('small files that a round has read and its sync has written out are not read again while everybody stands still', async (t) => {
+  const { it } = await tracked(t)
+  for (let nth = 0; nth < 100; nth++) writeFileSync(join(it.data, `small${nth}`), `${nth}`)
+  await sleep(2 * TICK_MS)
+  await it.rounds(1)
+  writeFileSync(join(it.data, 'small7'), 'again')
+  await it.host.store.spoolFreeze(it.volume.id, 'quiet', calm)
+  t.is((await it.host.store.spoolLast(it.volume.id, calm)).filesRead, 1)
+})
+
+test('of many files too only what was written to is read, very many blocks of it', async (t) => {
   const { it, two } = await tracked(t)
   const files = Array.from({ length: MANY_FILES }, (_, nth) => join(it.data, `many${nth}`))
   for (const file of files) writeFileSync(file, randomBytes(FILE_BLOCKS * BLOCK_BYTES))

@@ -2,7 +2,7 @@ import test from 'ava'
 import { WHOLE_FILE } from '../../../../agent/store/tracker/change-log.ts'
 import { InodeTracker } from '../../../../agent/store/tracker/inode-tracker.ts'
 import type { KernelPart } from '../../../../agent/store/tracker/kernel-part.ts'
-import { PLACES } from '../../../../agent/store/tracker/touched.ts'
+import { PLACES_BYTES } from '../../../../agent/store/tracker/touched.ts'
 
 /** A kernel that notes what it is told, has room for so many inodes, and loses what it is told to. */
 function pretend(room = 100) {
@@ -11,7 +11,7 @@ function pretend(room = 100) {
   const state = {
     lost: 0n,
     closed: 0,
-    places: new Uint32Array(PLACES),
+    places: new Uint32Array(PLACES_BYTES / 4),
     watched,
     event: (inode: bigint, block: number) => void marks.push([inode, block]),
   }

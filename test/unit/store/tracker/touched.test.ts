@@ -65,6 +65,19 @@ const CHANGES: Record<string, readonly [(directory: string) => void, readonly st
   'copying over': [(at) => copyFileSync(join(at, 'other'), join(at, 'file')), ['file']],
 }
 
+/** Those that another content comes with, or the end of the file. */
+const WRITES = [
+  'write',
+  'a store through a mapping',
+  'a direct write',
+  'append',
+  'truncate',
+  'punching a hole',
+  'copying over',
+  ,
+  'rename over',
+]
+
 /** Programs whose absence must show in one of the changes. */
 const NEEDED = {
   ext4: ['ext4_on_transaction_end', 'ext4_on_inode'],
@@ -77,6 +90,20 @@ for (const kind of ['ext4', 'xfs'] as const) {
     const unseen: string[] = []
     for (const name of Object.keys(CHANGES)) unseen.push(...unseenOf(tracker, root, name))
     t.deepEqual(unseen, [])
+  })
+
+  test(`${kind}: what changes the content of a file tells that it does, and what a sync writes out does not`, (t) => {
+    const { tracker, root } = openTracked(t, kind)
+    for (const [name, [change]] of Object.entries(CHANGES)) {
+      const directory = newDirectory(root, name)
+      const [before, { ino }] = [tracker.cut(), lstatSync(join(directory, 'file'), { bigint: true })]
+      change(directory)
+      const after = tracker.cut()
+      execFileSync('sync', ['-f', root])
+      const wasWritten = (since: number) => tracker.touched(since)?.wasWritten(...halves(ino))
+      t.is(wasWritten(before), WRITES.includes(name), name)
+      t.is(wasWritten(after), false, name)
+    }
   })
 
   for (const without of NEEDED[kind]) {
@@ -108,6 +135,20 @@ test('what was before a cut, or is of a cut that is not known, is not told', (t)
   t.truthy(root)
 })
 
+/** As Touched takes an inode's number. */
+function halves(ino: bigint): [number, number] {
+  return [Number(ino & 0xffff_ffffn), Number(ino >> 32n)]
+}
+
+function newDirectory(root: string, name: string): string {
+  const directory = join(root, name.replaceAll(' ', '-'))
+  mkdirSync(join(directory, 'sub'), { recursive: true })
+  for (const file of ['file', 'other', 'bystander']) writeFileSync(join(directory, file), file.repeat(1000))
+  symlinkSync('file', join(directory, 'link'))
+  execFileSync('sync', ['-f', root])
+  return directory
+}
+
 function run(program: string, ...args: readonly string[]): void {
   execFileSync(program, args)
 }
@@ -115,17 +156,13 @@ function run(program: string, ...args: readonly string[]): void {
 /** Makes a change in a directory of its own; answers what of it went unseen, or was seen without having happened. */
 function unseenOf(tracker: Tracker, root: string, name: string): string[] {
   const [change, concerned] = CHANGES[name] ?? [() => {}, []]
-  const directory = join(root, name.replaceAll(' ', '-'))
-  mkdirSync(join(directory, 'sub'), { recursive: true })
-  for (const file of ['file', 'other', 'bystander']) writeFileSync(join(directory, file), file.repeat(1000))
-  symlinkSync('file', join(directory, 'link'))
-  execFileSync('sync', ['-f', root])
+  const directory = newDirectory(root, name)
   const cut = tracker.cut()
   change(directory)
   const touched = tracker.touched(cut)
   const isTouched = (file: string) => {
     const { ino } = lstatSync(join(directory, file), { bigint: true })
-    return touched?.has(Number(ino & 0xffff_ffffn), Number(ino >> 32n)) ?? true
+    return touched?.has(...halves(ino)) ?? true
   }
   const unseen = concerned.filter((file) => !isTouched(file))
   const seen = isTouched('bystander') ? [`${name}: the bystander`] : []

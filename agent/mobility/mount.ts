@@ -109,10 +109,15 @@ async function mountConfirmed(core: Core, attempt: Attempt): Promise<string | Wh
 
 /** Starts or joins the copy; a copy that ended without success while this Mount waited for it is its end, too. */
 function awaitCopy(core: Core, attempt: Attempt, record: VolumeRecord): WherryError {
-  const failure = attempt.job?.failure() ?? null
+  const failure = failureOf(attempt, record)
   if (failure !== null) throw failure
   attempt.job = core.copying.want(record, attempt.deadlineMs + WANTED_AFTER_MOUNT_MS)
   return copyRunning(core, record, attempt.job)
+}
+
+/** Why the copy that this Mount waits for has ended without the data. That of a volume that was removed meanwhile, and its name used again, says nothing. */
+function failureOf({ job }: Attempt, { id }: VolumeRecord): Error | null {
+  return job?.id === id ? job.failure() : null
 }
 
 /** The holder is silent: takes the volume over from it as soon as that is safe, with the best checkpoint that can be reached brought here first. */
@@ -124,7 +129,7 @@ async function takeOver(core: Core, attempt: Attempt, entry: Versioned<VolumeRec
   const local = await core.parts.store.copy(record.id)
   if (local !== null && local.held !== null) return stillReleasing(core, name)
   if (!isTakeOverReady(local, found.best)) {
-    const failure = attempt.job?.failure() ?? null
+    const failure = failureOf(attempt, record)
     if (failure !== null) throw failure
     const wantedMs = deadlineMs + WANTED_AFTER_MOUNT_MS
     attempt.job = core.copying.wantCheckpoint(record, found.best, found.hosts, wantedMs)

@@ -20,8 +20,6 @@ export class KeptCursor {
   readonly #touched: Touched | null
   readonly #buffer: Buffer
   readonly #count: number
-  /** What `find` has answered last. */
-  found = -1
   #next = 0
 
   /** `touched`: since the tree was exact; null: nobody knows. */
@@ -35,11 +33,6 @@ export class KeptCursor {
 
   /** Index of the kept entry at the walk's place; -1 when there is none. */
   find(depth: number, name: BytePath): number {
-    this.found = this.#seek(depth, name)
-    return this.found
-  }
-
-  #seek(depth: number, name: BytePath): number {
     const buffer = this.#buffer
     for (; this.#next < this.#count; this.#next++) {
       const at = this.#manifest.offset(this.#next)

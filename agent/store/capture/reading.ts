@@ -8,6 +8,7 @@ import { type HeldDirectory, openFile } from '../inode/directory.ts'
 import { isMovedAway, lookAgain, movedAway, type State, sameState } from '../inode/inode.ts'
 import { type BytePath, joinPath, printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
+import { OTHER_CONTENT } from '../pool/outcome.ts'
 import { hashOfList } from '../snapshot/lists.ts'
 import type { Audit } from './audit.ts'
 import type { Keeping } from './keeping.ts'
@@ -22,8 +23,6 @@ const BATCH_BYTES = 1024 * 1024
 const TASKS_PER_THREAD = 2
 /** Open at once; a range of each keeps the threads busy. */
 const LARGE_FILES = 8
-/** An outcome of the pool: the size is not what it was. */
-const OTHER_SIZE = 1
 
 /** Where the walk is: a directory with those of its files that wait for being read together. */
 export interface Place {
@@ -186,7 +185,7 @@ export class FileReading {
       this.filesRead++
       this.#smallBytesRead += file.state.sizeBytes
       if (outcome === 0) this.#settle(place, file, hashes.subarray(nth * HASH_BYTES, (nth + 1) * HASH_BYTES))
-      else if (outcome === OTHER_SIZE) await this.#readFuzzy(place, file)
+      else if (outcome === OTHER_CONTENT) await this.#readFuzzy(place, file)
       else this.#lost(place, file, errnoName(outcome))
     }
   }

@@ -46,7 +46,7 @@ export class TreeChanges {
     return mark === undefined ? null : (this.#tracker?.changes(ino, mark) ?? null)
   }
 
-  /** Which inodes were touched since a tree was exact, up to now; null: nobody knows. */
+  /** Which inodes were touched since a tree was exact, up to the last mark or `gather`; null: nobody knows. */
   touched(tree: KeptTree): Touched | null {
     const mark = this.#markOf(tree)
     return mark === undefined ? null : (this.#tracker?.touched(mark) ?? null)

@@ -132,8 +132,8 @@ export class Walk {
   /** A directory that was just found to be what it was, if the names in it are known to be so too. */
   #stillAs(by: KeptCursor | null): StillDirectory | null {
     const still = this.#options.still ?? null
-    if (by === null || still === null || by.tree !== still.tree || !still.stood(by.found)) return null
-    return { still, index: by.found }
+    if (by === null || still === null || by.tree !== still.tree || !still.stood(by.index)) return null
+    return { still, index: by.index }
   }
 
   /** As `#children`, where the names are those that they were: just what moved is looked at. */

@@ -14,7 +14,6 @@ export const EXTENTS_MAX = 4096
 /** Files as they were at one moment, with their blocks shared. They have no names: nothing of them is left once they are closed, or after a crash. */
 export class Clones implements Disposable {
   readonly #directory: string
-  readonly #max: number
   /** By entry of the tree. */
   readonly #fds = new Map<number, number>()
   #begun = 0
@@ -22,8 +21,8 @@ export class Clones implements Disposable {
   #closed = false
 
   /** Of files on the file system of `directory`; null where it does not share blocks. */
-  static async open(directory: string, max = CLONES_MAX): Promise<Clones | null> {
-    const clones = new Clones(directory, max)
+  static async open(directory: string): Promise<Clones | null> {
+    const clones = new Clones(directory)
     const probe = await orNull(() => openUnnamed(directory))
     if (probe === null) return null
     try {
@@ -36,9 +35,8 @@ export class Clones implements Disposable {
     }
   }
 
-  private constructor(directory: string, max: number) {
+  private constructor(directory: string) {
     this.#directory = directory
-    this.#max = max
   }
 
   get count(): number {
@@ -52,7 +50,7 @@ export class Clones implements Disposable {
 
   /** Clones the open file `fd`, entry `index`. null: it cannot be cloned (another file system, a file without copy on write, no room, too many, or in too many pieces); whoever reads it instead hears why the disk does not answer. */
   async take(index: number, fd: number): Promise<number | null> {
-    if (this.#closed || this.#begun >= this.#max) return null
+    if (this.#closed || this.#begun >= CLONES_MAX) return null
     this.#begun++
     const clone = (await this.#isCheap(fd)) ? await this.#clone(fd) : null
     if (clone === null) {

@@ -11,6 +11,7 @@ import type { Mirror } from '../inode/mirror.ts'
 import { groupSmallFiles } from '../manifest/file-groups.ts'
 import { printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
+import { OTHER_CONTENT } from '../pool/outcome.ts'
 import { TAG_BYTES } from '../pool/tag.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
 import type { Clones } from './clones.ts'
@@ -23,8 +24,6 @@ import { SpoolIndex } from './spool-index.ts'
 const CALL_BYTES = 1024 * 1024
 /** Large files open at once. */
 const LARGE_FILES = 4
-/** An outcome of the pool: the size is not what it was. */
-const OTHER_CONTENT = 1
 
 export interface MakingParts {
   /** The tree, at the paths of the manifests. */

@@ -57,7 +57,8 @@ export interface Tracker extends Disposable {
   /** Why nothing is known since a cut that is known: events were lost after it. null: none were, up to the last cut. */
   lossSince(since: Cursor): string | null
   /**
-   * Which inodes of the file system, watched or not, may have changed after cut `since` and up to now. null: it cannot say. Takes a millisecond.
+   * Which inodes of the file system, watched or not, may have changed after cut `since` and up to the last cut, or a moment after it. null: it cannot say. The first
+   * question after a cut takes a millisecond.
    */
   touched(since: Cursor): Touched | null
   /** This owner will not ask for changes since a cut before `upTo` any more (since `upTo` itself it may): what is older is forgotten. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Notes which 64 KiB blocks of watched files change, on one file system, and which inodes of it may have changed in any way. docs/tracking.md says why these places of the kernel see every
- * change. Field offsets and enum values are taken from the running kernel's BTF when the program is loaded (CO-RE), so only the fields that are
+ * Notes which 64 KiB blocks of watched files change, on one file system, and which inodes of it may have changed in any way. docs/tracking.md
+ * says why these places of the kernel see every change. Field offsets and enum values are taken from the running kernel's BTF when the program is loaded (CO-RE), so only the fields that are
  * used are declared here. Whatever a kernel lacks makes the load fail: nothing is guessed.
  */
 

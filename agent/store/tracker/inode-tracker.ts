@@ -14,6 +14,8 @@ export class InodeTracker implements Tracker {
   #drainedBlocks = 0
   #losses = 0
   #lossReason = ''
+  /** As they were when they were first asked for after the last cut: a look asks for each tree it knows. */
+  #places: Uint32Array | null = null
   #failure: string | null = null
 
   /** Owns the kernel's part from now on. `tellsTouched`: see seesAttributes in self-test.ts. */
@@ -40,6 +42,7 @@ export class InodeTracker implements Tracker {
 
   cut(): Cursor {
     const cursor = this.#log.nextCut()
+    this.#places = null
     this.#ask(() => {
       this.#kernel.begin(cursor)
       this.#drainedBlocks += this.#kernel.drain((inode, block) => this.#log.note(inode, block))
@@ -70,10 +73,10 @@ export class InodeTracker implements Tracker {
     let touched: Touched | null = null
     if (!this.#tellsTouched) return null
     this.#ask(() => {
-      const places = this.#kernel.places()
+      this.#places ??= this.#kernel.places()
       // What was lost since the last cut is for the next one to count.
       if (this.#log.isWhole(since) && this.#kernel.lost().events === this.#lostBefore)
-        touched = new TouchedSince(places, since)
+        touched = new TouchedSince(this.#places, since)
     })
     return touched
   }

@@ -9,6 +9,7 @@ import {
   readSync,
   writeSync,
 } from 'node:fs'
+import { openUnnamed } from '../../sys/clone.ts'
 import { DIRECT_BYTES, directBuffer } from '../../sys/direct.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { allocateZeros, punchHole } from '../../sys/files.ts'
@@ -18,8 +19,6 @@ import { TRACKED_BLOCK_BYTES, WHOLE_FILE } from './change-log.ts'
 import { BY, type KernelPart } from './kernel-part.ts'
 import { TouchedSince } from './touched.ts'
 
-/** A file without a name (open(2), O_TMPFILE): nothing is left of it, whatever happens. */
-const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY
 const SMALL_BYTES = 16
 
 /**
@@ -28,7 +27,7 @@ const SMALL_BYTES = 16
  * lie in the inode (ext4's inline_data), events that do not come. Answers what went unseen; null: all was seen. Throws what its calls throw.
  */
 export function selfTest(kernel: KernelPart, directory: string): string | null {
-  let fd = openSync(directory, O_TMPFILE | constants.O_RDWR, 0o600)
+  let fd = openUnnamed(directory)
   const { ino } = fstatSync(fd, { bigint: true })
   kernel.add([ino])
   // By whom the last step was noted for this block.
@@ -92,7 +91,7 @@ function seeDirect(fd: number, marksOf: (block: number) => number): string | nul
  * one that ext4 tells of at the end of its transaction only, so without a journal the answer is false. Throws what its calls throw.
  */
 export function seesAttributes(kernel: KernelPart, directory: string): boolean {
-  const fd = openSync(directory, O_TMPFILE | constants.O_RDWR, 0o600)
+  const fd = openUnnamed(directory)
   try {
     const stat = new StatBuffer()
     statAt(fd, '', stat)

@@ -2,7 +2,7 @@ import type { Cursor, Touched } from './contract.ts'
 
 const PLACE_BITS = 18
 /** As many as in dirty.bpf.c: with 500 inodes touched, one of 500 others shares a place with them. */
-export const PLACES = 2 ** PLACE_BITS
+const PLACES = 2 ** PLACE_BITS
 /** Of a place: after which cut one of its inodes was touched last, and after which one was written to. */
 const WORDS = 2
 export const PLACES_BYTES = PLACES * WORDS * Uint32Array.BYTES_PER_ELEMENT

@@ -64,13 +64,11 @@ class NotedPauses implements OwnedPauses {
   }
 
   async pause(wanted: readonly Pause[]): Promise<readonly Pause[]> {
-    const users = new Map((await this.#engine.users()).map((user) => [user.id, user]))
-    const before = await this.#readFor(wanted)
-    const runs = await Promise.all(wanted.map(({ container }) => this.#runOf(container)))
-    const plans = wanted.flatMap((pause, i) => this.#plan(pause, runs[i], users.get(pause.container), before))
-    await Promise.all(plans.map((plan) => this.#note(plan)))
-    const done = await allTried(plans.map((plan) => this.#lanes.run(plan.pause.container, () => this.#freeze(plan))))
-    return plans.filter((_, i) => done[i]).map(({ pause }) => pause)
+    const users = await this.#engine.users()
+    const done = await allTried(
+      wanted.map((pause) => this.#lanes.run(pause.container, () => this.#pauseOne(pause, users))),
+    )
+    return wanted.filter((_, i) => done[i])
   }
 
   async resume(which: (pause: OwnedPause) => boolean): Promise<void> {
@@ -90,12 +88,25 @@ class NotedPauses implements OwnedPauses {
     )
   }
 
-  /** Nothing for a container that somebody else has paused, or that is gone. */
-  #plan(pause: Pause, run: Run, user: VolumeUser | undefined, before: readonly Note[]): Plan[] {
+  /** False: nothing was done, because somebody else has paused it, or it is gone. */
+  async #pauseOne(pause: Pause, users: readonly VolumeUser[]): Promise<boolean> {
+    const plan = await this.#plan(pause, users)
+    // Another pause of ours may have ended since the engine was asked: then what stood still runs.
+    const again = plan ?? (await this.#plan(pause, await this.#engine.users()))
+    if (again === null) return false
+    await this.#note(again)
+    return await this.#freeze(again)
+  }
+
+  /** Null for a container that somebody else has paused, or that is gone. */
+  async #plan(pause: Pause, users: readonly VolumeUser[]): Promise<Plan | null> {
+    const user = users.find(({ id }) => id === pause.container)
+    const before = await this.#readFor(pause)
+    const run = await this.#runOf(pause.container)
     const ours =
       this.#unnoted.has(pause.container) ||
       before.some((note) => note.container === pause.container && isOfRun(note, run))
-    if (user === undefined || (user.state === 'paused' && !ours)) return []
+    if (user === undefined || (user.state === 'paused' && !ours)) return null
     const notes = pause.volumes.map((volume) => ({
       container: pause.container,
       volume,
@@ -104,15 +115,15 @@ class NotedPauses implements OwnedPauses {
       ...(run === undefined ? {} : { stoppedAt: run }),
     }))
     const handed = before.some((note) => note.container === pause.container)
-    return [{ pause, notes, ours: user.state === 'paused', handed }]
+    return { pause, notes, ours: user.state === 'paused', handed }
   }
 
   /** Notes that cannot be read must not keep a fence from coming either: then what is paused counts as somebody else's. */
-  async #readFor(wanted: readonly Pause[]): Promise<readonly Note[]> {
+  async #readFor({ reason }: Pause): Promise<readonly Note[]> {
     try {
       return await this.#notes.read()
     } catch (error) {
-      if (!wanted.every(({ reason }) => reason === 'fence')) throw error
+      if (reason !== 'fence') throw error
       this.#log.error({ err: error }, 'pausing without knowing what is paused already')
       return []
     }
@@ -135,7 +146,7 @@ class NotedPauses implements OwnedPauses {
     const { pause, notes, ours, handed } = plan
     const { container } = pause
     const frozen = await this.#engine.pause(container)
-    const all = (await this.#readFor([pause])).filter((note) => note.container === container)
+    const all = (await this.#readFor(pause)).filter((note) => note.container === container)
     const own = (note: Note) => notes.some(({ volume, reason, owner }) => isSame(note, { volume, reason, owner }))
     if (frozen || ours || handed) {
       // Another process may have found the note before the container stood still, and let it go: what stands still has a note.
@@ -160,8 +171,20 @@ class NotedPauses implements OwnedPauses {
     const handed = handsOver ? chosen.filter(({ reason }) => reason === 'checkpoint') : []
     await Promise.all(handed.map((note) => this.#notes.write({ ...note, reason: 'fence', owner: this.#owner })))
     await Promise.all(chosen.map((note) => this.#notes.forget(note)))
-    // Another process may have noted a fence between the look and the resume, and found the container paused.
-    if (!stays && (await of()).length > 0) await this.#engine.pause(container)
+    if (!stays) await this.#pauseAnew(container, await of())
+  }
+
+  /**
+   * Another process may have noted a fence between the look and the resume, and found the container paused. Or it finds it so only now, by this pause: the notes
+   * become ours first, by which it is told from a person's.
+   */
+  async #pauseAnew(container: string, noted: readonly Note[]): Promise<void> {
+    if (noted.length === 0) return
+    try {
+      await Promise.all(noted.map((note) => this.#notes.write({ ...note, owner: this.#owner })))
+    } finally {
+      await this.#engine.pause(container)
+    }
   }
 
   async #end(container: string, chosen: readonly Note[]): Promise<void> {

@@ -13,8 +13,19 @@ async function start() {
   return {
     stateDir,
     engine,
-    /** As another process, or the next one, sees it. */
-    open: () => openPauses({ stateDir, engine, log: pino({ level: 'silent' }) }),
+    /** As another process, or the next one, sees it; `users` and `finishedAt` as the engine answers that one. */
+    open: (answers: Partial<Pick<MemoryEngine, 'users' | 'finishedAt'>> = {}) =>
+      openPauses({
+        stateDir,
+        engine: {
+          users: answers.users ?? (() => engine.users()),
+          finishedAt: answers.finishedAt ?? ((id) => engine.finishedAt(id)),
+          pause: (id) => engine.pause(id),
+          unpause: (id) => engine.unpause(id),
+          kill: (id) => engine.kill(id),
+        },
+        log: pino({ level: 'silent' }),
+      }),
     [Symbol.asyncDispose]: () => rm(stateDir, { recursive: true, force: true }),
   }
 }
@@ -231,6 +242,103 @@ test('two checkpoints of one container at the same time: it runs when both are d
   for (let round = 0; round < 50; round++) await Promise.all([one('v1'), one('v2'), one('v3')])
   t.is(ground.engine.stateOf('a'), 'running')
   t.deepEqual(await pauses.all(), [])
+})
+
+test('a checkpoint whose look at the container was before another one let it go makes it stand still anew', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const looked = Promise.withResolvers<void>()
+  const letGo = Promise.withResolvers<void>()
+  let looks = 0
+  const pauses = await ground.open({
+    users: async () => {
+      const seen = await ground.engine.users()
+      if (++looks === 2) {
+        looked.resolve()
+        await letGo.promise
+      }
+      return seen
+    },
+  })
+  await pauses.pause([wanted('a', 'checkpoint', 'v1')])
+  const second = pauses.pause([wanted('a', 'checkpoint', 'v2')])
+  await looked.promise
+  await pauses.resume(({ volumes }) => volumes.includes('v1'))
+  letGo.resolve()
+  t.is((await second).length, 1)
+  t.is(ground.engine.stateOf('a'), 'paused')
+  await pauses.resume(({ volumes }) => volumes.includes('v2'))
+  t.is(ground.engine.stateOf('a'), 'running')
+})
+
+test('a checkpoint that is noted while another one of the same process is being resumed can be resumed itself', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const resuming = Promise.withResolvers<void>()
+  let asked = 0
+  const pauses = await ground.open({
+    finishedAt: async () => {
+      if (++asked === 1) await resuming.promise
+      return null
+    },
+  })
+  const slow = pauses.pause([wanted('a', 'checkpoint', 'v2')])
+  while (asked === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+  ground.engine.before = async (call) => {
+    if (call !== 'unpause a') return
+    resuming.resolve()
+    const byVolume = async () => (await pauses.all()).some(({ volumes }) => volumes.includes('v2'))
+    while (!(await byVolume())) await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+  await pauses.pause([wanted('a', 'checkpoint', 'v1')])
+  await pauses.resume(({ volumes }) => volumes.includes('v1'))
+  ground.engine.before = () => {}
+  t.is((await slow).length, 1)
+  t.is(ground.engine.stateOf('a'), 'paused')
+  await pauses.resume(({ volumes }) => volumes.includes('v2'))
+  t.is(ground.engine.stateOf('a'), 'running')
+})
+
+test('a fence that is noted while a checkpoint is being resumed, and finds the container paused anew for it, keeps its note', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const watchdogLooked = Promise.withResolvers<void>()
+  const resuming = Promise.withResolvers<void>()
+  const fenceComes = Promise.withResolvers<void>()
+  const pausedAnew = Promise.withResolvers<void>()
+  const agent = await ground.open()
+  const watchdog = await ground.open({
+    finishedAt: async () => {
+      watchdogLooked.resolve()
+      await resuming.promise
+      return null
+    },
+  })
+  const fencing = watchdog.pause([wanted('a', 'fence')])
+  await watchdogLooked.promise
+  await agent.pause([wanted('a', 'checkpoint')])
+  let calls = 0
+  ground.engine.before = async (call) => {
+    if (call === 'unpause a') {
+      resuming.resolve()
+      await fenceComes.promise
+    }
+    if (call === 'pause a' && ++calls === 1) {
+      fenceComes.resolve()
+      await pausedAnew.promise
+    }
+  }
+  await agent.resume(({ reason }) => reason === 'checkpoint')
+  ground.engine.before = () => {}
+  pausedAnew.resolve()
+  t.is((await fencing).length, 1)
+  t.is(ground.engine.stateOf('a'), 'paused')
+  t.deepEqual(
+    (await agent.all()).map(({ reason }) => reason),
+    ['fence'],
+  )
+  await agent.resume(any)
+  t.is(ground.engine.stateOf('a'), 'running')
 })
 
 test('a container that cannot be paused rejects after the others were, and stays noted: it may still happen', async (t) => {

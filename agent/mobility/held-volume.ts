@@ -52,6 +52,8 @@ export class HeldVolume {
   #failures = 0
   #covered: Covered | null = null
   #pauseMs: number | null = null
+  /** When the newest round was over. */
+  #roundMs: number | null = null
   #error: string | null = null
   /** Why files that changed are read whole; null: they are not. */
   #scanned: string | null = NOT_LOOKED
@@ -203,8 +205,11 @@ export class HeldVolume {
     if (local?.held?.incarnation !== this.incarnation || !(await store.mounted()).has(this.#id)) return null
     signal.throwIfAborted()
     const startMs = clock.elapsedMs()
-    const note = ({ scanned }: SpoolRound) => this.#noteScanned(scanned)
-    const changed = await runRounds(this.#core.parts, this.#id, pauseBudgetMs, signal, note)
+    const note = ({ scanned }: SpoolRound) => {
+      this.#noteScanned(scanned)
+      this.#roundMs = clock.elapsedMs()
+    }
+    const changed = await runRounds(this.#core.parts, this.#id, pauseBudgetMs, this.#roundMs, signal, note)
     const standing = local.checkpoint
     if (!changed && standing !== null) {
       this.#account(clock.elapsedMs() - startMs)

@@ -81,7 +81,7 @@ export async function openCopier({ stateDir, address, port }: CopierOptions): Pr
 async function take(store: Store, id: string, seq: number, signal: AbortSignal): Promise<Taken> {
   const rounds: SpoolRound[] = []
   const startMs = performance.now()
-  await runRounds({ store, clock: systemClock }, id, PAUSE_BUDGET_MS, signal, (round) => rounds.push(round))
+  await runRounds({ store, clock: systemClock }, id, PAUSE_BUDGET_MS, null, signal, (round) => rounds.push(round))
   const roundsMs = performance.now()
   await store.spoolFreeze(id, 'quiet', signal)
   const lastMs = performance.now()

@@ -1,9 +1,11 @@
 import type { BlockRun } from './exchange.ts'
 
-/** Up to this size a file's changes are found and sent in pieces of the smallest block. */
+/** Up to this size a file is one block: it is read, sent and staged whole. */
+const SMALL_MAX_BYTES = 64 * 1024
+/** Up to this size a larger file's changes are found and sent in pieces of the smallest block. */
 const SMALLEST_UP_TO_BYTES = 1024 ** 3
-/** Eight pages of a database: small enough that a changed page costs little, 512 KiB of hashes for a GiB. */
-const SMALLEST_BLOCK_BYTES = 64 * 1024
+/** Two pages of PostgreSQL: a changed page costs little more than itself at every step, and a GiB has 2 MiB of hashes. */
+const SMALLEST_BLOCK_BYTES = 16 * 1024
 /** A block is held in memory whole, several at a time. */
 const LARGEST_BLOCK_BYTES = 4 * 1024 * 1024
 
@@ -11,10 +13,11 @@ const LARGEST_BLOCK_BYTES = 4 * 1024 * 1024
 export const HASH_BYTES = 32
 
 /**
- * Block size of a file: 64 KiB up to 1 GiB, doubled with every fourfold size, so that a terabyte has half a million
- * blocks of 2 MiB (16 MiB of hashes). Depends on the size alone: both ends of a copy find the same.
+ * Block size of a file: 16 KiB up to 1 GiB, doubled with every fourfold size, so that a terabyte has two million
+ * blocks of 512 KiB (64 MiB of hashes). A small file is one block. Depends on the size alone: both ends of a copy find the same.
  */
 export function blockBytesOf(sizeBytes: number): number {
+  if (isSmall(sizeBytes)) return SMALL_MAX_BYTES
   let blockBytes = SMALLEST_BLOCK_BYTES
   for (let limit = SMALLEST_UP_TO_BYTES; sizeBytes > limit && blockBytes < LARGEST_BLOCK_BYTES; limit *= 4)
     blockBytes *= 2
@@ -28,7 +31,7 @@ export function blockCountOf(sizeBytes: number): number {
 
 /** Whether a file is one block at most: its hash is then that of its content, and it is sent and staged whole. */
 export function isSmall(sizeBytes: number): boolean {
-  return sizeBytes <= SMALLEST_BLOCK_BYTES
+  return sizeBytes <= SMALL_MAX_BYTES
 }
 
 /** Runs of blocks of a file for which `wanted` holds. */

@@ -20,7 +20,7 @@ const UNSENT_MAX_BYTES = 1024 * 1024
 const UNREAD_MAX_BYTES = 2 * 1024 * 1024
 /** Frames without a body count, too. */
 const UNREAD_MAX_FRAMES = 4_096
-/** Below that a frame's prefix and its body are copied into one write; above, two writes are cheaper. */
+/** Frames with bodies up to this that are sent within one turn of the event loop are copied into one write; larger bodies are written as they are. */
 const JOIN_MAX_BYTES = 64 * 1024
 
 export interface ChannelOptions {
@@ -67,6 +67,7 @@ export class Channel implements AsyncDisposable, LineMeter {
   #reader: PromiseWithResolvers<Frame> | undefined
   #drained: PromiseWithResolvers<void> | undefined
   #heard = false
+  #corked = false
   #ticks = 0
   #silentTicks = 0
   /** Set once nothing more is wanted from the peer but its end. */
@@ -216,11 +217,28 @@ export class Channel implements AsyncDisposable, LineMeter {
 
   #write(prefix: Buffer, body: Buffer): void {
     if (body.length > JOIN_MAX_BYTES) {
+      this.#uncork()
       this.#socket.write(prefix)
       this.#socket.write(body, () => this.#memory.give(body))
-    } else {
-      this.#socket.write(Buffer.concat([prefix, body]))
+      return
     }
+    this.#cork()
+    this.#socket.write(prefix)
+    if (body.length > 0) this.#socket.write(body)
+  }
+
+  /** What is written from here on waits for the end of this turn. */
+  #cork(): void {
+    if (this.#corked) return
+    this.#corked = true
+    this.#socket.cork()
+    setImmediate(() => this.#uncork())
+  }
+
+  #uncork(): void {
+    if (!this.#corked) return
+    this.#corked = false
+    this.#socket.uncork()
   }
 
   #tick(): void {

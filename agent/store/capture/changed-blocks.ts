@@ -5,6 +5,7 @@ import type { BlockPool, TaggedBlocks } from '../pool/contract.ts'
 import { TAG_BYTES } from '../pool/tag.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
 import type { ByteRange } from '../tracker/contract.ts'
+import type { BlockKeeping } from './keeping.ts'
 import type { Slots } from './slots.ts'
 
 /** Bytes that are hashed in one go: about 15 ms of a thread at most. */
@@ -49,14 +50,16 @@ export class ChangedBlocks implements TaggedBlocks {
     return Math.min(this.blocks.length * blockBytesOf(this.#sizeBytes), this.#sizeBytes)
   }
 
-  /** Reads them, some at a time, as far as `slots` are free. `cold`: they may have to come from the disk, which is told of many at once. */
-  async rehash(fd: number, pool: BlockPool, slots: Slots, cold: boolean): Promise<void> {
+  /** Reads them, some at a time, as far as `slots` are free. `keeping` keeps them. `cold`: they may have to come from the disk, which is told of many at once. */
+  async rehash(fd: number, keeping: BlockKeeping | null, pool: BlockPool, slots: Slots, cold: boolean): Promise<void> {
     const perCall = Math.max(1, CALL_BYTES / blockBytesOf(this.#sizeBytes))
     const calls: Promise<void>[] = []
     for (let at = 0; at < this.blocks.length; at += perCall) {
-      if (cold) await this.#announce(fd, this.blocks.slice(at, at + perCall))
+      const blocks = this.blocks.slice(at, at + perCall)
+      if (cold) await this.#announce(fd, blocks)
       await slots.take()
-      calls.push(this.#rehashSome(fd, pool, this.blocks.slice(at, at + perCall)).finally(() => slots.give()))
+      const call = keeping === null ? this.#rehashSome(fd, pool, blocks) : this.#keepSome(fd, keeping, blocks)
+      calls.push(call.finally(() => slots.give()))
     }
     const results = await Promise.allSettled(calls)
     for (const result of results) if (result.status === 'rejected') throw result.reason
@@ -94,7 +97,16 @@ export class ChangedBlocks implements TaggedBlocks {
   }
 
   async #rehashSome(fd: number, pool: BlockPool, blocks: readonly number[]): Promise<void> {
-    const { hashes, tags } = await pool.rehashSome(fd, this.#sizeBytes, blocks, this.#known(blocks))
+    this.#put(blocks, await pool.rehashSome(fd, this.#sizeBytes, blocks, this.#known(blocks)))
+  }
+
+  /** Blocks that were written to will be so again: a tag, which only saves hashing what stays, is not worth its time. */
+  async #keepSome(fd: number, keeping: BlockKeeping, blocks: readonly number[]): Promise<void> {
+    const hashes = await keeping.hashBlocks(fd, this.#sizeBytes, blocks)
+    this.#put(blocks, { hashes, tags: Buffer.alloc(blocks.length * TAG_BYTES) })
+  }
+
+  #put(blocks: readonly number[], { hashes, tags }: TaggedBlocks): void {
     for (const [nth, block] of blocks.entries()) {
       hashes.copy(this.hashes, block * HASH_BYTES, nth * HASH_BYTES, (nth + 1) * HASH_BYTES)
       tags.copy(this.tags, block * TAG_BYTES, nth * TAG_BYTES, (nth + 1) * TAG_BYTES)

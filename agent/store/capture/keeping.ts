@@ -1,5 +1,13 @@
 import type { BlockPool } from '../pool/contract.ts'
 
+/** Keeps changed blocks of large files as they are read: once for their hash and for the copy. */
+export interface BlockKeeping {
+  /** Whether these blocks of a file are to be kept. False: they are only hashed. Rejects DISK_FULL. */
+  wants(sizeBytes: number, blocks: readonly number[]): Promise<boolean>
+  /** Copies blocks of an open file whatever they are; answers the hashes of what was copied, 32 bytes each, in their order. */
+  hashBlocks(fd: number, sizeBytes: number, blocks: readonly number[]): Promise<Buffer>
+}
+
 /** Keeps what a look at a tree finds changed, so that the tree itself need not stay as it is once the look is over. */
 export interface Keeping {
   /** As BlockPool.hashFiles; what was hashed is kept. */

@@ -7,6 +7,7 @@ import type { KeptTree } from '../snapshot/kept.ts'
 import type { FileChanges } from '../tracker/contract.ts'
 import type { Audit } from './audit.ts'
 import { ChangedBlocks } from './changed-blocks.ts'
+import type { BlockKeeping } from './keeping.ts'
 import type { Slots } from './slots.ts'
 import type { SnapshotBuilder } from './snapshot-builder.ts'
 
@@ -49,6 +50,14 @@ export interface Manner {
   readonly isStopped: () => boolean
 }
 
+/** What a file has. */
+export interface ReadLarge {
+  /** The hashes of its blocks. */
+  readonly list: Buffer
+  /** Those that are not as they were were kept as they were read. */
+  readonly isKept: boolean
+}
+
 interface LargeFilesOptions {
   readonly out: SnapshotBuilder
   readonly pool: BlockPool
@@ -56,6 +65,7 @@ interface LargeFilesOptions {
   readonly tasks: Slots
   /** Reads some of what nobody is known to have written to. */
   readonly audit: Audit
+  readonly keepingBlocks: BlockKeeping | null
 }
 
 /** Has the pool read large files, each in many tasks, and puts their lists into the snapshot. */
@@ -67,29 +77,32 @@ export class LargeFiles {
     this.#options = options
   }
 
-  /** The block hashes of a file, read from `fd`, which is the file or has its content; null when it was stopped. */
-  async read(fd: number, file: UnreadLarge, manner: Manner): Promise<Buffer | null> {
+  /** Reads a file from `fd`, which is the file or has its content; null when it was stopped. */
+  async read(fd: number, file: UnreadLarge, manner: Manner): Promise<ReadLarge | null> {
     const known = await this.#changed(fd, file, manner)
     if (known !== null) return known
     if (manner.marked) await prepare(fd)
     this.bytesRead += Math.min(file.state.sizeBytes, file.allocatedBytes)
-    return await this.#whole(fd, file, manner)
+    const list = await this.#whole(fd, file, manner)
+    return list === null ? null : { list, isKept: false }
   }
 
   /** As `#whole`, of a file of which is known what was written to since it was read before; null: it is not. */
-  async #changed(fd: number, file: UnreadLarge, { marked }: Manner): Promise<Buffer | null> {
+  async #changed(fd: number, file: UnreadLarge, { marked }: Manner): Promise<ReadLarge | null> {
     const { listOffset, former } = file
     const { sizeBytes } = file.state
-    const { out, pool, tasks, audit } = this.#options
+    const { out, pool, tasks, audit, keepingBlocks } = this.#options
     if (former === null || former.changes === null || former.changes === 'all') return null
     const changed = await ChangedBlocks.of(former.tree, former.index, former.changes, sizeBytes)
     if (changed === null) return null
     if (marked && changed.blocks.length > 0) await cleanPages(fd)
-    await changed.rehash(fd, pool, tasks, marked)
+    const { blocks } = changed
+    const isKept = (await keepingBlocks?.wants(sizeBytes, blocks)) ?? false
+    await changed.rehash(fd, isKept ? keepingBlocks : null, pool, tasks, marked)
     this.bytesRead += changed.bytes
     await audit.look(fd, pool, file.name, former.ino, changed)
     out.writeList(file.index, listOffset, sizeBytes, changed)
-    return changed.hashes
+    return { list: changed.hashes, isKept }
   }
 
   /** A large file's list, which is written on the way; null when it was stopped. */

@@ -11,7 +11,7 @@ import type { BlockPool } from '../pool/contract.ts'
 import { OTHER_CONTENT } from '../pool/outcome.ts'
 import { hashOfList } from '../snapshot/lists.ts'
 import type { Audit } from './audit.ts'
-import type { Keeping } from './keeping.ts'
+import type { BlockKeeping, Keeping } from './keeping.ts'
 import { bytesOf, LargeFiles, type UnreadLarge } from './large-files.ts'
 import { Slots } from './slots.ts'
 import type { SnapshotBuilder } from './snapshot-builder.ts'
@@ -63,6 +63,7 @@ interface ReadingOptions {
   readonly audit: Audit
   /** Keeps what is read; null: nobody does. Only where what changes throws. */
   readonly keeping: Keeping | null
+  readonly keepingBlocks: BlockKeeping | null
 }
 
 /** Has the pool read files while the walk goes on, many at a time but a bounded number, and puts their hashes into the snapshot. */
@@ -84,9 +85,9 @@ export class FileReading {
   constructor(out: SnapshotBuilder, options: ReadingOptions) {
     this.#out = out
     this.#options = options
-    const { pool, audit } = options
+    const { pool, audit, keepingBlocks } = options
     this.#tasks = new Slots(pool.threads * TASKS_PER_THREAD)
-    this.#large = new LargeFiles({ out, pool, tasks: this.#tasks, audit })
+    this.#large = new LargeFiles({ out, pool, tasks: this.#tasks, audit, keepingBlocks })
   }
 
   get bytesRead(): number {
@@ -145,11 +146,11 @@ export class FileReading {
     const manner = { marked: false, isStopped: () => signal.aborted }
     await shareOut(this.#cloned.splice(0), LARGE_FILES, async ({ file, fd, path, clean }) => {
       signal.throwIfAborted()
-      const list = await this.#large.read(fd, file, manner).catch((error: unknown) => {
+      const read = await this.#large.read(fd, file, manner).catch((error: unknown) => {
         throw failureOf(printable(path), error)
       })
-      if (list === null) throw signal.reason
-      this.#out.setRead(file.index, hashOfList(list), clean)
+      if (read === null) throw signal.reason
+      this.#out.setRead(file.index, hashOfList(read.list), clean)
     })
   }
 
@@ -210,13 +211,13 @@ export class FileReading {
       const file = this.#asOpened(fd, found)
       if (await this.#clone(place, fd, file)) return
       const { marked } = this.#options
-      const list = await this.#large.read(fd, file, { marked, isStopped: () => this.#stopped })
-      if (list === null) {
+      const read = await this.#large.read(fd, file, { marked, isStopped: () => this.#stopped })
+      if (read === null) {
         this.missing.add(file.index)
         return
       }
-      await this.#keep(place, fd, file, list)
-      this.#settle(place, file, hashOfList(list))
+      if (!read.isKept) await this.#keep(place, fd, file, read.list)
+      this.#settle(place, file, hashOfList(read.list))
     } catch (error) {
       throw failureOf(printable(joinPath(place.path, found.name)), error)
     } finally {

@@ -3,7 +3,7 @@ import type { BlockPool } from '../pool/contract.ts'
 import type { KeptTree, Known } from '../snapshot/kept.ts'
 import type { FileChanges, Touched } from '../tracker/contract.ts'
 import type { AuditLimits } from './audit.ts'
-import type { Keeping } from './keeping.ts'
+import type { BlockKeeping, Keeping } from './keeping.ts'
 import type { KnownContent } from './snapshot-builder.ts'
 import type { StillTree } from './still-tree.ts'
 
@@ -30,6 +30,8 @@ export interface WalkOptions {
   readonly still?: StillTree | null | undefined
   /** Only with `quiet`: what is read is kept, or left to be read later. */
   readonly keeping?: Keeping | null
+  /** Keeps the blocks of large files that are known to have been written to; without it they are only hashed. */
+  readonly keepingBlocks?: BlockKeeping | undefined
   /** See Scan.suspects; without it nothing is audited. */
   readonly audit?: AuditLimits
 }

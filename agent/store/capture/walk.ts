@@ -65,6 +65,7 @@ export class Walk {
       marked: options.marked ?? false,
       audit: this.#audit,
       keeping: options.keeping ?? null,
+      keepingBlocks: options.keepingBlocks ?? null,
     })
     this.#untouched = new UntouchedFiles(trees, audit.files, { pool, reading: this.reading, suspects: this.suspects })
   }

@@ -84,14 +84,14 @@ export interface BlockPool extends AsyncDisposable {
    */
   createFiles(directoryFd: number, files: readonly NewFile[], payload: Buffer): Promise<Uint16Array>
   /**
-   * Checks whole blocks against their hashes and writes those that are right. `extents` are the data of blocks `first` ... in order, what lies
-   * between is a hole. `expected` has 32 bytes for each block. With `punch` what is a hole is made one in the file (which may have had data there); without,
+   * Checks whole blocks against their hashes and writes those that are right. `blocks` ascend; `extents` are their data in order, what is missing of a block
+   * is a hole. `expected` has 32 bytes for each block. With `punch` what is a hole is made one in the file (which may have had data there); without,
    * the file is known to have nothing there. Answers 1 for each block that was right. Starts writing them out to the disk without waiting. Not synced.
    */
   writeBlocks(task: {
     readonly fd: number
     readonly sizeBytes: number
-    readonly first: number
+    readonly blocks: readonly number[]
     readonly expected: Buffer
     readonly extents: readonly Extent[]
     readonly punch: boolean

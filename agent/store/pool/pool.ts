@@ -59,7 +59,8 @@ export function openBlockPool(options: PoolOptions, entry: URL = new URL('./work
     writeBlocks: async (task) => {
       const extents = task.extents.map(({ offset, data }) => ({ offset, data: transferable(data) }))
       const given = new Set(extents.map(({ data }) => data.buffer as ArrayBuffer))
-      const input = { ...task, expected: ownCopy(task.expected), extents }
+      const blocks = Float64Array.from(task.blocks)
+      const input = { ...task, blocks, expected: ownCopy(task.expected), extents }
       const { right, returned } = await threads.run('writeBlocks', input, [...given])
       for (const buffer of new Set(returned.map((data) => data.buffer as ArrayBuffer))) memory.adopt(buffer)
       return right
@@ -70,7 +71,7 @@ export function openBlockPool(options: PoolOptions, entry: URL = new URL('./work
       const places = Float64Array.from(copies, ({ place }) => place)
       const used = Uint8Array.from(copies, (copy) => (copy.used ? 1 : 0))
       const known = given === null ? null : { hashes: ownCopy(given.hashes), tags: ownCopy(given.tags) }
-      const task = { fd, to, sizeBytes, blocks, places, used, tagging: { key, known } }
+      const task = { fd, to, sizeBytes, blocks, places, used, tagging: known === null ? null : { key, known } }
       const { hashes } = await threads.run('spoolBlocks', task, [])
       return asBuffer(hashes)
     },

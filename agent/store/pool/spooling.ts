@@ -19,7 +19,8 @@ export interface SpoolBlocksTask {
   readonly places: Float64Array
   /** 1 where something may lie at a place. */
   readonly used: Uint8Array
-  readonly tagging: Tagging
+  /** null: all are hashed. */
+  readonly tagging: Tagging | null
 }
 
 export interface SpoolFilesTask extends SmallFilesTask {
@@ -36,8 +37,17 @@ export function spoolBlocks(memory: Memory, { fd, to, sizeBytes, blocks, places,
     const start = block * blockBytes
     const length = Math.min(blockBytes, sizeBytes - start)
     const place = places[nth] ?? 0
+    const content = memory.buffer(blockBytes).subarray(0, length)
+    runs.seek(start)
+    if (runs.from <= start && runs.to >= start + length) {
+      // What lies at the place is written over: a hole made there first would be many times as dear.
+      content.fill(0, readAll(fd, content, 0, length, start))
+      writeAll(to, content, place)
+      sums.add(content)
+      continue
+    }
+    content.fill(0)
     if (used[nth] === 1) makeHole(memory, to, place, length)
-    const content = memory.buffer(blockBytes).subarray(0, length).fill(0)
     for (let at = start; at < start + length; at = Math.min(runs.to, start + length)) {
       runs.seek(at)
       const data = Math.min(Math.max(runs.from, at), start + length)

@@ -14,7 +14,7 @@ export interface Piece {
 export interface WriteBlocksTask {
   readonly fd: number
   readonly sizeBytes: number
-  readonly first: number
+  readonly blocks: Float64Array
   readonly expected: Uint8Array
   readonly extents: readonly Piece[]
   readonly punch: boolean
@@ -29,35 +29,41 @@ interface Range {
 
 /** `BlockPool.writeBlocks`. */
 export function writeBlocks(memory: Memory, task: WriteBlocksTask) {
-  const { fd, sizeBytes, first, expected, extents } = task
+  const { fd, sizeBytes, blocks, expected, extents } = task
   const blockBytes = blockBytesOf(sizeBytes)
-  const count = expected.length / HASH_BYTES
-  const all = { start: first * blockBytes, end: Math.min((first + count) * blockBytes, sizeBytes) }
-  if (first + count > blockCountOf(sizeBytes)) throw new SystemCallError('writeBlocks', `fd ${fd}`, 'EINVAL')
-  requireOrder(fd, extents, all)
-  const right = new Uint8Array(count)
+  const rangeOf = (block: number) => ({
+    start: block * blockBytes,
+    end: Math.min((block + 1) * blockBytes, sizeBytes),
+  })
+  requireOrder(fd, task)
+  const right = new Uint8Array(blocks.length)
   const cursor = new Cursor(extents)
   const good: Range[] = []
-  for (let i = 0; i < count; i++) {
-    const block = { start: all.start + i * blockBytes, end: Math.min(all.start + (i + 1) * blockBytes, all.end) }
-    const hash = hashOf(memory, block, cursor.within(block))
-    if (!hash.equals(expected.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES))) continue
-    right[i] = 1
-    append(good, block)
+  for (const [nth, block] of blocks.entries()) {
+    const range = rangeOf(block)
+    const hash = hashOf(memory, range, cursor.within(range))
+    if (!hash.equals(expected.subarray(nth * HASH_BYTES, (nth + 1) * HASH_BYTES))) continue
+    right[nth] = 1
+    append(good, range)
   }
   write(memory, task, good, new Cursor(extents))
   // The memory goes back to where it came from.
   return { right, returned: extents.map(({ data }) => data) }
 }
 
-/** What is out of order or outside the blocks would be written unchecked. */
-function requireOrder(fd: number, extents: readonly Piece[], all: Range): void {
-  let end = all.start
+/** What is out of order or outside the blocks is a mistake of the caller. */
+function requireOrder(fd: number, { sizeBytes, blocks, expected, extents }: WriteBlocksTask): void {
+  const blockBytes = blockBytesOf(sizeBytes)
+  const [first = 0, last = -1] = [blocks[0], blocks.at(-1)]
+  let isRight = expected.length === blocks.length * HASH_BYTES && last < blockCountOf(sizeBytes)
+  for (const [nth, block] of blocks.entries()) isRight &&= nth === 0 || block > (blocks[nth - 1] ?? block)
+  let end = first * blockBytes
   for (const { offset, data } of extents) {
-    if (offset < end) throw new SystemCallError('writeBlocks', `fd ${fd}`, 'EINVAL')
+    isRight &&= offset >= end
     end = offset + data.length
   }
-  if (end > all.end) throw new SystemCallError('writeBlocks', `fd ${fd}`, 'EINVAL')
+  if (!isRight || end > Math.min((last + 1) * blockBytes, sizeBytes))
+    throw new SystemCallError('writeBlocks', `fd ${fd}`, 'EINVAL')
 }
 
 /** Adds a range, as one with its neighbour. */

@@ -12,7 +12,7 @@ export interface BlocksPlace {
 }
 
 /**
- * Hashes and tags of a file's blocks as they were, read piece by piece: those of a terabyte take 24 MiB. Nothing is checked here,
+ * Hashes and tags of a file's blocks as they were, read piece by piece: those of a terabyte take 96 MiB. Nothing is checked here,
  * since a hash counts only if its tag proves it.
  */
 export class KnownBlocks implements AsyncDisposable {

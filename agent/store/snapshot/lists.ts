@@ -10,9 +10,9 @@ import type { BlockLists } from './snapshot.ts'
 
 /** Lists are carried over from one file to the next in pieces of this size. */
 const COPY_BYTES = 1024 * 1024
-/** Lists of 64 GiB that are kept in memory for each tree that is worked with, at most. */
+/** Lists of 16 GiB that are kept in memory for each tree that is worked with, at most. */
 const KEPT_BYTES = 32 * 1024 * 1024
-/** The list of 128 MiB. */
+/** The list of 32 MiB. */
 const SHORT_BYTES = 64 * 1024
 
 /** Behind each list lie the tags of the same blocks (pool/tag.ts). One that is not known is zeros. */
@@ -67,7 +67,7 @@ class ListOffsets {
   }
 }
 
-/** Lists that were found right, by index: each is half a megabyte for a gigabyte of data, and is asked for several times in a round. */
+/** Lists that were found right, by index: each is two megabytes for a gigabyte of data, and is asked for several times in a round. */
 class RightLists {
   readonly #lists = new Map<number, Buffer>()
   #bytes = 0

@@ -9,7 +9,7 @@ export interface Seen {
   clean(index: number): boolean
 }
 
-/** Lists of block hashes of a manifest's large files. On disk, not in memory: a terabyte of data has half a gigabyte of them. */
+/** Lists of block hashes of a manifest's large files. On disk, not in memory: a terabyte in files of a gigabyte has two gigabytes of them. */
 export interface BlockLists {
   /** 32 bytes for each block of large file `index`, checked against the file's hash; null when it is not there or damaged. */
   list(index: number): Promise<Buffer | null>

@@ -10,6 +10,11 @@ const LEFT_OUT_SHARE = 0.5
 /** The rest of the free space stays for what the containers write. */
 const FREE_SHARE = 0.5
 
+/** Whether so much of a file of `sizeBytes` goes into the spool only where there is room enough. */
+export function mayBeLeftOut(sizeBytes: number, bytes: number): boolean {
+  return sizeBytes >= LEFT_OUT_FROM_BYTES && bytes > LEFT_OUT_SHARE * sizeBytes
+}
+
 /**
  * What of `lacking` is to be copied: all, but for large files that are new for the most part where they would take more than half of what is free
  * on the disk of `path`. Those are left to the live tree. Rejects DISK_FULL when the rest does not fit.
@@ -22,17 +27,14 @@ export async function affordable(
 ): Promise<Needs & { readonly bytes: number }> {
   const { small, large } = lacking
   if (small.length === 0 && large.length === 0) return { small, large, bytes: 0 }
-  const mayBeLeftOut = (need: LargeNeed) => {
-    const sizeBytes = tree.manifest.sizeBytes(need.index)
-    return sizeBytes >= LEFT_OUT_FROM_BYTES && bytesOf(tree, need) > LEFT_OUT_SHARE * sizeBytes
-  }
+  const isOptional = (need: LargeNeed) => mayBeLeftOut(tree.manifest.sizeBytes(need.index), bytesOf(tree, need))
   const smallBytes = small.reduce((sum, index) => sum + smallFileBytes(tree.manifest.sizeBytes(index)), 0)
-  const certain = large.filter((need) => !mayBeLeftOut(need))
+  const certain = large.filter((need) => !isOptional(need))
   let bytes = certain.reduce((sum, need) => sum + bytesOf(tree, need), smallBytes)
   await requireSpace(path, volume, bytes)
   const { bavail, bsize } = await statfs(path)
   const chosen = [...certain]
-  for (const need of large.filter(mayBeLeftOut)) {
+  for (const need of large.filter(isOptional)) {
     const more = bytesOf(tree, need)
     if (bytes + more > FREE_SHARE * bavail * bsize) continue
     bytes += more

@@ -39,10 +39,6 @@ export class Clones implements Disposable {
     this.#directory = directory
   }
 
-  get count(): number {
-    return this.#fds.size
-  }
-
   /** The clone of an entry, open for reading until this is closed; undefined: there is none. */
   fd(index: number): number | undefined {
     return this.#fds.get(index)

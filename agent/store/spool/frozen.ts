@@ -29,10 +29,6 @@ export class Frozen implements AsyncDisposable {
     this.clones = clones
   }
 
-  get isCloned(): boolean {
-    return this.clones !== null && this.clones.count > 0
-  }
-
   /** Reads what is left to be read. Once only. */
   async finish(signal: AbortSignal): Promise<Scan> {
     if (this.look === null) throw new TypeError('nothing was looked at')

@@ -10,16 +10,16 @@ const NO_TAGS = Buffer.alloc(0)
 /** Keeps what the last look at a tree reads in the spool, and what it need not read in clones. */
 export class KeptLook implements Keeping {
   readonly #making: Making
-  readonly #clones: Clones
+  readonly #clones: Clones | null
   readonly #requireSpace: (bytes: number) => Promise<void>
   readonly #signal: AbortSignal
   readonly #zeros = new ZeroHashes()
   #atOnceBytes: number
 
-  /** `requireSpace` rejects DISK_FULL where so many bytes do not fit. Up to `atOnceBytes` of large files are read without a clone. */
+  /** `clones` null: the file system has none. `requireSpace` rejects DISK_FULL where so many bytes do not fit. Up to `atOnceBytes` of large files are read without a clone. */
   constructor(
     making: Making,
-    clones: Clones,
+    clones: Clones | null,
     atOnceBytes: number,
     requireSpace: (bytes: number) => Promise<void>,
     signal: AbortSignal,
@@ -36,6 +36,7 @@ export class KeptLook implements Keeping {
   }
 
   async clone(index: number, fd: number, bytes: number): Promise<number | null> {
+    if (this.#clones === null) return null
     if (bytes > this.#atOnceBytes) return await this.#clones.take(index, fd)
     this.#atOnceBytes -= bytes
     return null

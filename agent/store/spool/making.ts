@@ -10,7 +10,7 @@ import { movedAway } from '../inode/inode.ts'
 import type { Mirror } from '../inode/mirror.ts'
 import { groupSmallFiles } from '../manifest/file-groups.ts'
 import { printable } from '../path.ts'
-import type { BlockPool } from '../pool/contract.ts'
+import type { BlockPool, TaggedBlocks } from '../pool/contract.ts'
 import { OTHER_CONTENT } from '../pool/outcome.ts'
 import { TAG_BYTES } from '../pool/tag.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
@@ -129,6 +129,11 @@ export class Making implements AsyncDisposable {
     })
   }
 
+  /** Copies blocks of an open file whatever they are; answers the hashes of what was copied, in their order. */
+  copyBlocks(fd: number, sizeBytes: number, blocks: readonly number[]): Promise<Buffer> {
+    return this.#copyBlocks(fd, sizeBytes, blocks, null)
+  }
+
   /** Writes the contents to the disk. */
   async sync(): Promise<void> {
     await this.#data.datasync()
@@ -193,6 +198,20 @@ export class Making implements AsyncDisposable {
   }
 
   async #blocks({ fd, sizeBytes, list, blocks, tags }: OpenBlocks, tell: (block: number, hash: Buffer) => void) {
+    const known = { hashes: rowsOf(list, blocks, HASH_BYTES), tags: rowsOf(tags, blocks, TAG_BYTES) }
+    const hashes = await this.#copyBlocks(fd, sizeBytes, blocks, known)
+    for (const [nth, block] of blocks.entries()) {
+      const hash = hashIn(hashes, nth)
+      if (!hash.equals(hashIn(list, block))) tell(block, hash)
+    }
+  }
+
+  async #copyBlocks(
+    fd: number,
+    sizeBytes: number,
+    blocks: readonly number[],
+    known: TaggedBlocks | null,
+  ): Promise<Buffer> {
     const blockBytes = blockBytesOf(sizeBytes)
     const slots = blocks.map((block) => this.#room.block(Math.min(blockBytes, sizeBytes - block * blockBytes)))
     const copies = blocks.map((block, nth) => ({
@@ -200,13 +219,14 @@ export class Making implements AsyncDisposable {
       place: slots[nth]?.offset ?? 0,
       used: slots[nth]?.used ?? true,
     }))
-    const known = { hashes: rowsOf(list, blocks, HASH_BYTES), tags: rowsOf(tags, blocks, TAG_BYTES) }
     const hashes = await this.#parts.pool.spoolBlocks(fd, this.#data.fd, sizeBytes, copies, known)
-    for (const [nth, block] of blocks.entries()) {
-      const [slot, hash] = [slots[nth], hashIn(hashes, nth)]
-      if (slot !== undefined) this.index.set(hash, { offset: slot.offset, sizeBytes: slot.sizeBytes })
-      if (!hash.equals(hashIn(list, block))) tell(block, hash)
+    for (const [nth, { offset, sizeBytes: length }] of slots.entries()) {
+      const hash = hashIn(hashes, nth)
+      // The same content may have come from elsewhere, or of this block before.
+      if (this.index.find(hash) === undefined) this.index.set(hash, { offset, sizeBytes: length })
+      else this.#room.giveBack({ offset, sizeBytes: length })
     }
+    return hashes
   }
 
   /** Opens a file of the tree; null when no file is there any more. */

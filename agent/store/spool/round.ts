@@ -19,6 +19,7 @@ import { affordable } from './budget.ts'
 import { Clones } from './clones.ts'
 import { type Captured, Frozen } from './frozen.ts'
 import { judge } from './judging.ts'
+import { KeptBlocks } from './kept-blocks.ts'
 import { KeptLook } from './kept-look.ts'
 import { Making } from './making.ts'
 import type { Mismatches } from './mismatches.ts'
@@ -47,6 +48,7 @@ interface Look {
   readonly audited: boolean
   readonly lists: string
   readonly keeping: Keeping | null
+  readonly keepingBlocks: KeptBlocks
 }
 
 /** What a round found while the tree is in use. */
@@ -99,8 +101,9 @@ export class Rounds implements AsyncDisposable {
     const { changes } = this.#parts
     this.captured = null
     await this.thaw()
-    const scan = await this.#liveLook(sync, signal)
-    const { bytesSpooled } = await this.#spool(scan, null, signal)
+    const keepingBlocks = this.#keptBlocks()
+    const scan = await this.#liveLook(keepingBlocks, sync, signal)
+    const bytesSpooled = keepingBlocks.bytes + (await this.#spool(scan, null, signal)).bytesSpooled
     if (scan.manifest.hash === this.base?.manifest.hash) changes.knowLast(scan, this.#mark)
     changes.watch(scan)
     // What is written out now need not be when everybody waits.
@@ -121,9 +124,10 @@ export class Rounds implements AsyncDisposable {
     this.#frozen = frozen
     try {
       frozen.look = await this.#lastLook(quiet, frozen, sync, signal)
-      if (frozen.isCloned) return
+      // All that this look has read is kept, and what it has not read was copied before.
+      if (quiet) return
       const scan = await this.#finish(frozen, signal)
-      frozen.captured = await this.#capture(scan, quiet, null, signal)
+      frozen.captured = await this.#capture(scan, false, null, signal)
     } catch (error) {
       this.#frozen = null
       await frozen[Symbol.asyncDispose]()
@@ -168,10 +172,10 @@ export class Rounds implements AsyncDisposable {
     sync: () => Promise<bigint>,
     signal: AbortSignal,
   ): Promise<OpenScan> {
-    const { layout, volume, atOnceBytes } = this.#parts
-    const fits = (bytes: number) => requireSpace(layout.directory, volume, bytes)
-    const keeping = clones === null ? null : new KeptLook(this.making, clones, atOnceBytes, fits, signal)
-    const how = { quiet, audited: false, lists, keeping }
+    const { atOnceBytes } = this.#parts
+    const fits = (bytes: number) => this.#requireSpace(bytes)
+    const keeping = quiet ? new KeptLook(this.making, clones, atOnceBytes, fits, signal) : null
+    const how = { quiet, audited: false, lists, keeping, keepingBlocks: this.#keptBlocks() }
     if (!quiet || this.#tickNs === null) return await this.#lookMarked(how, sync, signal)
     // The T that the round before ended with will do: what is younger is read, and counts as not final. The disk is waited for only to write out what is cloned then,
     // and the tree stays exact as of the mark of that round.
@@ -204,14 +208,14 @@ export class Rounds implements AsyncDisposable {
   }
 
   async #look(
-    { quiet, audited, lists, keeping }: Look,
+    { quiet, audited, lists, keeping, keepingBlocks }: Look,
     { marked, still }: Pick<WalkOptions, 'marked' | 'still'>,
     tickNs: bigint,
     signal: AbortSignal,
   ): Promise<OpenScan> {
     const { layout, volume, pool, changes } = this.#parts
     const known = { live: this.#tree, last: this.base }
-    const how = { volume, quiet, tickNs, known, pool, signal, lists, keeping, marked, still }
+    const how = { volume, quiet, tickNs, known, pool, signal, lists, keeping, keepingBlocks, marked, still }
     const tracked = {
       changes: (tree: KeptTree, ino: bigint) => changes.of(tree, ino),
       touched: (tree: KeptTree) => changes.touched(tree),
@@ -237,10 +241,11 @@ export class Rounds implements AsyncDisposable {
     return scan
   }
 
-  async #liveLook(sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
+  async #liveLook(keepingBlocks: KeptBlocks, sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
     const lists = this.#listsPath()
     await using frozen = new Frozen(lists, null)
-    frozen.look = await this.#lookMarked({ quiet: false, audited: true, lists, keeping: null }, sync, signal)
+    const how = { quiet: false, audited: true, lists, keeping: null, keepingBlocks }
+    frozen.look = await this.#lookMarked(how, sync, signal)
     return await this.#finish(frozen, signal)
   }
 
@@ -264,6 +269,15 @@ export class Rounds implements AsyncDisposable {
     // A scan that found nothing new is the tree before.
     const done = before !== undefined && before !== tree.lists.path && before !== this.base?.lists.path
     if (done) await rm(before, { force: true })
+  }
+
+  #keptBlocks(): KeptBlocks {
+    return new KeptBlocks(this.making, (bytes) => this.#requireSpace(bytes))
+  }
+
+  #requireSpace(bytes: number): Promise<void> {
+    const { layout, volume } = this.#parts
+    return requireSpace(layout.directory, volume, bytes)
   }
 
   /** Each scan writes lists of its own: it reads those of the one before. */

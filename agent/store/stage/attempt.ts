@@ -3,6 +3,7 @@ import type { FaultPoint } from '../../fault-point.ts'
 import { requireSpace, smallFileBytes } from '../copies/space.ts'
 import type { BlockRun, Piece, StageProgress, Want } from '../exchange.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
+import { Gathering } from './gathering.ts'
 import { type BlockGroup, IncomingRun } from './incoming.ts'
 import { LargeFiles } from './large-files.ts'
 import { LocalFill } from './local-fill.ts'
@@ -45,6 +46,9 @@ export class Attempt {
   readonly #tasks = new Tasks()
   readonly #outstanding = new Outstanding()
   readonly #runs = new Map<string, IncomingRun>()
+  readonly #gathering = new Gathering((index, group) => this.#write(index, group))
+  /** Files of runs that have ended, of which something is still being gathered. */
+  readonly #ended: number[] = []
   readonly #lists: Iterator<number>
   #incoming: IncomingList | null = null
   #data: Generator<Want> | null = null
@@ -207,7 +211,7 @@ export class Attempt {
   async takePiece(run: BlockRun, piece: Piece): Promise<void> {
     this.#check()
     const group = this.#run(run).take(piece)
-    if (group !== null) this.#write(run, group)
+    if (group !== null) this.#gathering.add(run.index, group)
     await this.#room()
   }
 
@@ -216,8 +220,10 @@ export class Attempt {
     const group = this.#run(run).finish()
     this.#outstanding.remove({ kind: 'blocks', run })
     this.#runs.delete(`${run.index} ${run.first}`)
-    if (group !== null) this.#write(run, group)
-    this.#files.leave(run.index)
+    if (group !== null) this.#gathering.add(run.index, group)
+    this.#ended.push(run.index)
+    if (this.#outstanding.count === 0) this.#gathering.flush()
+    if (this.#gathering.isEmpty) this.#leave()
     this.#tasks.wake()
     await this.#room()
   }
@@ -234,12 +240,17 @@ export class Attempt {
     return incoming
   }
 
-  #write(run: BlockRun, group: BlockGroup): void {
-    const work = this.#files.write(run.index, group).then((bytes) => {
+  #write(index: number, group: BlockGroup): void {
+    const work = this.#files.write(index, group).then((bytes) => {
       this.#bytesDone += bytes
       this.#parts.faultPoint('blocks-staged')
     })
     this.#tasks.add(group.bytes, work)
+    this.#leave()
+  }
+
+  #leave(): void {
+    for (const index of this.#ended.splice(0)) this.#files.leave(index)
   }
 
   /** Waits until little enough is unwritten. */
@@ -251,6 +262,7 @@ export class Attempt {
   }
 
   async finish(): Promise<boolean> {
+    this.#gathering.flush()
     await this.#tasks.ended()
     this.#check()
     const { complete, needed } = this.#parts.state
@@ -264,9 +276,10 @@ export class Attempt {
     return { bytesDone, bytesTotal: this.#bytesTotal, filesDone: complete.count, filesTotal: needed }
   }
 
-  /** Waits until nothing is written any more and gives back what is open. The signal has been aborted, or all has ended. */
+  /** Writes what has come, waits until nothing is written any more and gives back what is open. The signal has been aborted, or all has ended. */
   async close(): Promise<void> {
     this.#tasks.wake()
+    this.#gathering.flush()
     await this.#preparing?.catch(() => {})
     await this.#tasks.ended()
     this.#files.close()

@@ -4,12 +4,11 @@ import type { Extent } from '../pool/contract.ts'
 import type { StagedFile } from './staged-file.ts'
 
 /** Whole blocks are handed on when this much has come: enough that a message costs nothing, little enough to share out. */
-const GROUP_BYTES = 1024 * 1024
+export const GROUP_BYTES = 1024 * 1024
 
-/** Whole blocks of a file with the data that came for them. */
+/** Whole blocks of a file, ascending, with the data that came for them. */
 export interface BlockGroup {
-  readonly first: number
-  readonly count: number
+  readonly blocks: readonly number[]
   readonly extents: readonly Extent[]
   readonly bytes: number
 }
@@ -72,7 +71,9 @@ export class IncomingRun {
       }
     }
     const bytes = extents.reduce((sum, { data }) => sum + data.length, 0)
-    const group = { first: this.#first, count: end - this.#first, extents, bytes }
+    const first = this.#first
+    const blocks = Array.from({ length: end - first }, (_, nth) => first + nth)
+    const group = { blocks, extents, bytes }
     this.#first = end
     this.#extents = rest
     this.#bytes -= bytes

@@ -2,7 +2,7 @@ import { closeSync, ftruncateSync } from 'node:fs'
 import type { FaultPoint } from '../../fault-point.ts'
 import { openDirect } from '../../sys/direct.ts'
 import { FLAG_NOCOW } from '../../sys/flags.ts'
-import { HASH_BYTES } from '../blocks.ts'
+import { HASH_BYTES, rowsOf } from '../blocks.ts'
 import { changeFlags } from '../inode/flags.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import type { BlockPool, Extent } from '../pool/contract.ts'
@@ -65,23 +65,21 @@ export class LargeFiles {
   }
 
   /** Checks and writes blocks; resolves when that has ended. Answers the bytes of blocks that were right and are not all hole. */
-  async write(index: number, { first, count, extents }: BlockGroup): Promise<number> {
+  async write(index: number, { blocks, extents }: BlockGroup): Promise<number> {
     const it = this.#get(index)
     it.writes++
     try {
       if (it.fd < 0) this.#openFile(it)
-      // A copy of its own: what goes to another thread takes the whole memory along that a view is of.
-      const expected = Buffer.allocUnsafeSlow(count * HASH_BYTES)
-      it.list.copy(expected, 0, first * HASH_BYTES, (first + count) * HASH_BYTES)
+      const expected = rowsOf(it.list, blocks, HASH_BYTES)
       const { fd, direct, file } = it
       const { sizeBytes, dirty } = file
       const withData = blocksOf(extents, file.blockBytes)
-      const good = await this.#pool.writeBlocks({ fd, sizeBytes, first, expected, extents, punch: dirty, direct })
+      const good = await this.#pool.writeBlocks({ fd, sizeBytes, blocks, expected, extents, punch: dirty, direct })
       let bytes = 0
-      for (let nth = 0; nth < count; nth++) {
-        if (good[nth] !== 1 || file.staged.has(first + nth)) continue
-        file.staged.add(first + nth)
-        if (withData.has(first + nth)) bytes += file.bytesOf(first + nth)
+      for (const [nth, block] of blocks.entries()) {
+        if (good[nth] !== 1 || file.staged.has(block)) continue
+        file.staged.add(block)
+        if (withData.has(block)) bytes += file.bytesOf(block)
       }
       return bytes
     } finally {

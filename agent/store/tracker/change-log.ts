@@ -1,10 +1,10 @@
 import type { Cursor, FileChanges } from './contract.ts'
 
-export const TRACKED_BLOCK_BYTES = 65_536
+export const TRACKED_BLOCK_BYTES = 16_384
 /** What the kernel's part says for "anything in this file". */
 export const WHOLE_FILE = -1
-/** A gigabyte that changed block by block is not worth a list. */
-const FILE_BLOCKS_MAX = 16_384
+/** Half a gigabyte that changed block by block is not worth a list. */
+const FILE_BLOCKS_MAX = 32_768
 /** About 40 MB of memory. */
 const ALL_BLOCKS_MAX = 524_288
 

@@ -8,7 +8,7 @@ export interface ByteRange {
 }
 
 /**
- * What was dirtied: sorted, disjoint ranges of bytes, each of them whole 64 KiB blocks (the last may reach beyond the end of the file). `all`: anything
+ * What was dirtied: sorted, disjoint ranges of bytes, each of them whole 16 KiB blocks (the last may reach beyond the end of the file). `all`: anything
  * in the file may have changed. null: the tracker cannot say, because it did not watch since then or has lost events: read everything.
  */
 export type FileChanges = readonly ByteRange[] | 'all' | null

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Notes which 64 KiB blocks of watched files change, on one file system, and which inodes of it may have changed in any way. docs/tracking.md
+ * Notes which 16 KiB blocks of watched files change, on one file system, and which inodes of it may have changed in any way. docs/tracking.md
  * says why these places of the kernel see every change. Field offsets and enum values are taken from the running kernel's BTF when the program is loaded (CO-RE), so only the fields that are
  * used are declared here. Whatever a kernel lacks makes the load fail: nothing is guessed.
  */
@@ -79,11 +79,11 @@ enum pageflags { PG_head = 1 };
 #define EXT4_CONVERT_UNWRITTEN 0x100
 #define EXT4_ZERO 0x200
 
-#define BLOCK_SHIFT 16
+#define BLOCK_SHIFT 14
 /* A block number no file has: the whole file may have changed. */
 #define WHOLE (~0ULL)
 /* More in one event (128 MiB) counts as the whole file: the loop must have an end. */
-#define EVENT_BLOCKS_MAX 2048
+#define EVENT_BLOCKS_MAX 8192
 
 /* Which place noted it, ORed into the map's value. Only the self-test looks at that. */
 #define BY_DIRTY 1

@@ -13,7 +13,7 @@ const COUNTERS_BYTES = 24
 /** The number of a cut. */
 const CUT_BYTES = 4
 const SETTINGS_BYTES = 12
-/** 16 GiB of scattered changes between two cuts; 25 MB of the kernel's memory, taken when it is loaded. */
+/** 4 GiB of scattered changes between two cuts; 25 MB of the kernel's memory, taken when it is loaded. */
 const DIRTY_BLOCKS_MAX = 262_144
 /** Files; 4 MB of memory, and 80 bytes for each that is watched. */
 const WATCHED_INODES_MAX = 262_144

@@ -70,7 +70,10 @@ class StageWriter extends MemoryWriter {
   }
 }
 
-const LIST = Buffer.from(digest(Buffer.alloc(65_536, 1)) + digest(Buffer.alloc(34_464, 1)), 'hex')
+const LIST = Buffer.concat([
+  ...Array(6).fill(Buffer.from(digest(Buffer.alloc(16_384, 1)), 'hex')),
+  Buffer.from(digest(Buffer.alloc(1_696, 1)), 'hex'),
+])
 const TREE = [
   { size: 100, hash: digest(Buffer.alloc(100, 1)) },
   { size: 0, hash: digest(Buffer.alloc(0)) },
@@ -80,7 +83,7 @@ const TREE = [
 const frame = (type: FrameType, body: Buffer = Buffer.alloc(0), head?: Buffer) =>
   Buffer.concat([framePrefix(type, body.length, head), body])
 const flag = fc.boolean().map(encodeFlag)
-const bytes = fc.constantFrom(1, 64, 99, 100, 101, 34_464, 65_536, 100_000)
+const bytes = fc.constantFrom(1, 99, 100, 101, LIST.length, 34_464, 65_536, 100_000)
 const offset = fc.constantFrom(0, 64, 65_535, 65_536, 99_999, 131_071, Number.MAX_SAFE_INTEGER)
 /** Frames that may or may not be what should come now. */
 const any: fc.Arbitrary<Buffer> = fc.oneof(

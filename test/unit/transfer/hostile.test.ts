@@ -40,9 +40,12 @@ const offer = (...entries: object[]) =>
   Buffer.concat([HELLO, TREE, frame('manifest', encodeJson(entries)), frame('manifestEnd')])
 const piece = (offset: number, bytes = 10) => frame('piece', Buffer.alloc(bytes), encodeOffset(offset))
 const wants = (...asked: AskedWant[]) => Buffer.concat(encodeWants(asked).map((body) => frame('wants', body)))
-/** Hashes of the two blocks of 100,000 bytes that are all ones, which the asker does not have. */
-const LIST = Buffer.from(digest(Buffer.alloc(65_536, 1)) + digest(Buffer.alloc(34_464, 1)), 'hex')
-/** A source's first words up to the run of both blocks. */
+/** Hashes of the seven blocks of 100,000 bytes that are all ones, which the asker does not have. */
+const LIST = Buffer.concat([
+  ...Array(6).fill(Buffer.from(digest(Buffer.alloc(16_384, 1)), 'hex')),
+  Buffer.from(digest(Buffer.alloc(1_696, 1)), 'hex'),
+])
+/** A source's first words up to the run of all blocks. */
 const RUN = Buffer.concat([offer({ size: 100_000, hash: digest(LIST) }), frame('hashes', LIST, encodeFlag(true))])
 const ZEROS = zstdCompressSync(Buffer.alloc(1024 * 1024))
 
@@ -94,10 +97,13 @@ const TO_ASKER: Record<string, Buffer> = {
   'a piece where files should come': Buffer.concat([offer(SMALL), piece(0)]),
   'more after the last file': Buffer.concat([offer(SMALL), frame('files', Buffer.alloc(100)), piece(0)]),
   'files nobody asked for': Buffer.concat([offer(), frame('files', Buffer.alloc(100))]),
-  'hashes without end': Buffer.concat([offer(LARGE), frame('hashes', Buffer.alloc(65), encodeFlag(false))]),
+  'hashes without end': Buffer.concat([
+    offer(LARGE),
+    frame('hashes', Buffer.alloc(LIST.length + 1), encodeFlag(false)),
+  ]),
   'hashes that are too few': Buffer.concat([offer(LARGE), frame('hashes', Buffer.alloc(32), encodeFlag(true))]),
   'hashes without hashes': Buffer.concat([offer(LARGE), frame('hashes', Buffer.alloc(0), encodeFlag(false))]),
-  'a flag that is none': Buffer.concat([offer(LARGE), frame('hashes', Buffer.alloc(64), Buffer.from([2]))]),
+  'a flag that is none': Buffer.concat([offer(LARGE), frame('hashes', Buffer.alloc(LIST.length), Buffer.from([2]))]),
   'hashes nobody asked for': Buffer.concat([RUN, frame('hashes', LIST, encodeFlag(true))]),
   'data that goes back': Buffer.concat([RUN, piece(50), piece(0)]),
   'data that comes twice': Buffer.concat([RUN, piece(0), piece(0)]),

@@ -7,6 +7,7 @@ import type { Known } from '../../../../agent/store/snapshot/kept.ts'
 import { type Captured, captured } from './captured.ts'
 import { LARGE_BYTES, TICKS_MS } from './contents.ts'
 
+const BLOCK_BYTES = 16 * 1024
 const audit = { blocks: 0, files: 8 }
 /** One block of a file of five is missed in all of them, each with four tries, less than once in a million times: (0.8 ** 4) ** 18 = 1e-7. */
 const LOOKS = 18
@@ -87,7 +88,7 @@ test('a file that was kept and has another content in the same state is a suspec
   const ino = (path: string) => last.seen.ino(last.manifest.find(basename(path)))
   const parts = {
     [small]: { offset: 0, length: 1000 },
-    [large]: { offset: 2 * 65536, length: 65536 },
+    [large]: { offset: 2 * BLOCK_BYTES, length: BLOCK_BYTES },
   }
   for (const trees of [known, { live: last, last: null }, { live: last, last }]) {
     for (const [path, part] of Object.entries(parts)) {

@@ -14,9 +14,10 @@ const MIXED_ROUNDS = 120
 const MOVE_EVERY_ROUNDS = 100
 /** What ctime alone must lose once: it takes some ten rounds. */
 const NAIVE_ROUNDS_MAX = 2_000
-const BLOCK_BYTES = 64 * 1024
+const SMALL_BYTES = 64 * 1024
+const BLOCK_BYTES = 16 * 1024
 /** Files of one block and of several: they are read in different ways. */
-const SIZES_BYTES = [BLOCK_BYTES, BLOCK_BYTES, BLOCK_BYTES, 4 * BLOCK_BYTES, 8 * BLOCK_BYTES]
+const SIZES_BYTES = [SMALL_BYTES, SMALL_BYTES, SMALL_BYTES, 4 * SMALL_BYTES, 8 * SMALL_BYTES]
 const WRITING_MAX_MS = 4
 
 for (const kind of FILE_SYSTEMS) {
@@ -90,7 +91,7 @@ async function manifestOf(from: Host, id: string, hash: string): Promise<Buffer>
 /** As docs/architecture.md says of blocks: a file of one block has the hash of its content, a larger one that of its blocks' hashes. */
 function fileHash(content: Buffer): Buffer {
   const sha256 = (data: Buffer) => createHash('sha256').update(data).digest()
-  if (content.length <= BLOCK_BYTES) return sha256(content)
+  if (content.length <= SMALL_BYTES) return sha256(content)
   const blocks: Buffer[] = []
   for (let at = 0; at < content.length; at += BLOCK_BYTES) blocks.push(sha256(content.subarray(at, at + BLOCK_BYTES)))
   return sha256(Buffer.concat(blocks))

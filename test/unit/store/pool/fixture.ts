@@ -9,7 +9,8 @@ import { openBlockPool } from '../../../../agent/store/pool/pool.ts'
 import { O_PATH } from '../../../../agent/sys/open.ts'
 
 export const KIB = 1024
-export const BLOCK = 64 * KIB
+/** Of files from five of them on: what is shorter is one block. */
+export const BLOCK = 16 * KIB
 
 export function sha(data: Uint8Array): Buffer {
   return hash('sha256', data, 'buffer')

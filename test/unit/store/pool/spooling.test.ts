@@ -39,24 +39,24 @@ test('blocks are copied to their places and hashed as they were copied, holes st
 
 test('a hash is taken over where a tag proves it, and only there', async (t) => {
   const directory = scratch(t)
-  const content = randomBytes(4 * BLOCK)
+  const content = randomBytes(5 * BLOCK)
   writeFileSync(join(directory, 'from'), content)
   const [from, to] = [held(t, join(directory, 'from'), 'r+'), held(t, join(directory, 'to'), 'w+')]
   const blocks = pool(t)
-  const known = await blocks.rehashBlocks(from, content.length, 0, 4, null)
+  const known = await blocks.rehashBlocks(from, content.length, 0, 5, null)
   writeSync(from, 'other', BLOCK)
   const now = readFileSync(join(directory, 'from'))
-  const copies = [0, 1, 2, 3].map((block) => ({ block, place: block * BLOCK, used: false }))
+  const copies = [0, 1, 2, 3, 4].map((block) => ({ block, place: block * BLOCK, used: false }))
   t.deepEqual(await blocks.spoolBlocks(from, to, content.length, copies, known), blockHashes(now))
   t.true(readFileSync(join(directory, 'to')).equals(now))
   // A hash that was never this content's, with a tag of something else.
-  const wrong = { hashes: randomBytes(4 * 32), tags: Buffer.alloc(4 * TAG_BYTES, known.tags) }
+  const wrong = { hashes: randomBytes(5 * 32), tags: Buffer.alloc(5 * TAG_BYTES, known.tags) }
   t.deepEqual(await blocks.spoolBlocks(from, to, content.length, copies, wrong), blockHashes(now))
 })
 
 test('what a file has lost since stands as zeros', async (t) => {
   const directory = scratch(t)
-  const content = randomBytes(2 * BLOCK)
+  const content = randomBytes(5 * BLOCK)
   writeFileSync(join(directory, 'from'), content.subarray(0, BLOCK + 10))
   const [from, to] = [held(t, join(directory, 'from')), held(t, join(directory, 'to'), 'w+')]
   const hashes = await pool(t).spoolBlocks(from, to, content.length, [{ block: 1, place: 0, used: false }], null)

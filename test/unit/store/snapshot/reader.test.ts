@@ -22,7 +22,7 @@ import { loadSnapshot } from '../../../../agent/store/snapshot/kept.ts'
 import { type Captured, captured } from '../capture/captured.ts'
 import { directory } from '../fixture.ts'
 
-const BLOCK_BYTES = 65_536
+const BLOCK_BYTES = 16_384
 const MIB = 1024 * 1024
 
 /** Writes files, captures the tree and answers their contents by index in the manifest. */
@@ -109,11 +109,11 @@ test('runs of blocks come as they are asked for, several at a time', async (t) =
   const [index, content] = [file?.index ?? 0, file?.content ?? Buffer.alloc(0)]
   await using reader = await tree.reader()
   const runs = [
-    [0, 81],
+    [0, 321],
     [0, 1],
-    [80, 1],
-    [15, 2],
-    [7, 40],
+    [320, 1],
+    [63, 2],
+    [7, 160],
   ] as const
   const parts = await Promise.all(runs.map(([start, count]) => read(reader, index, size, start, count)))
   for (const [nth, [start, count]] of runs.entries()) {
@@ -133,11 +133,11 @@ test('holes are not sent', async (t) => {
   await tree.capture('quiet')
   await using reader = await tree.reader()
   const pieces = []
-  for await (const piece of reader.blocks({ index: 1, first: 0, count: 64 })) pieces.push(piece)
+  for await (const piece of reader.blocks({ index: 1, first: 0, count: 256 })) pieces.push(piece)
   t.true(pieces.reduce((sum, { data }) => sum + data.length, 0) < 200_000)
   const content = readFileSync(path)
   for (const { offset, data } of pieces) t.true(data.equals(content.subarray(offset, offset + data.length)))
-  t.true((await read(reader, 1, content.length, 0, 64)).equals(content))
+  t.true((await read(reader, 1, content.length, 0, 256)).equals(content))
 })
 
 test('lists of hashes come from what is kept, else from the file while it is what the manifest says', async (t) => {
@@ -150,7 +150,7 @@ test('lists of hashes come from what is kept, else from the file while it is wha
     for await (const chunk of reader.hashes(index)) chunks.push(chunk)
     return Buffer.concat(chunks)
   }
-  t.is(expected?.length, 640 * 32)
+  t.is(expected?.length, 2560 * 32)
   t.deepEqual(await list(), expected)
   unlinkSync(join(tree.directory, 'last.lists'))
   t.deepEqual(await list(), expected)
@@ -205,11 +205,11 @@ test('what no entry has is refused with REQUEST_INVALID', async (t) => {
     [0, 0],
     [0, -1],
     [-1, 1],
-    [144, 1],
-    [143, 2],
+    [576, 1],
+    [575, 2],
     [0.5, 1],
     [0, Number.NaN],
-    [0, 129],
+    [0, 513],
   ] as const) {
     await t.throwsAsync(first(reader.blocks({ index: large, first: start, count })), refused, `${start} ${count}`)
   }

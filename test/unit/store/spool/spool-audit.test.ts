@@ -12,7 +12,7 @@ import { Writer } from '../mmap/writer.ts'
 import { buildObject } from '../tracker/fixture.ts'
 import { Held } from './held.ts'
 
-const BLOCK_BYTES = 64 * 1024
+const BLOCK_BYTES = 16 * 1024
 const SMALL_BYTES = 8 * 1024
 
 const DROP_EVERY = 1000
@@ -24,8 +24,8 @@ const CHECKPOINTS_MAX = 10
 /** A block of 8 that was missed is missed by four tries with (7/8) ** 4 = 0.586, in 27 rounds with 5.4e-7. */
 const ROUNDS_MAX = 27
 
-/** A block of 2 that changed is missed by four tries with 1/16, in 6 rounds with 6e-8. All files of the tree are read in each. */
-const BELOW_ROUNDS_MAX = 6
+/** A block of 5 that changed is missed by four tries with (4/5) ** 4 = 0.41, in 18 rounds with 1e-7. All files of the tree are read in each. */
+const BELOW_ROUNDS_MAX = 18
 
 const WRITER_ROUNDS = 200
 const WRITER_FILES = 120
@@ -93,13 +93,13 @@ test('promise 5: a tracker that drops every thousandth event is found by the aud
 
 for (const [name, bytes] of [
   ['small', SMALL_BYTES],
-  ['large', 2 * BLOCK_BYTES],
+  ['large', 5 * BLOCK_BYTES],
 ] as const) {
   test(`promise 5: an untouched ${name} file that has another content under an old ctime is found by the audit, and read anew`, async (t) => {
     const { root, it, copy, checkpoint } = await tracked(t, {
       first: SMALL_BYTES,
       [name]: bytes,
-      third: 3 * BLOCK_BYTES,
+      third: 6 * BLOCK_BYTES,
     })
     const file = join(it.data, name)
     // Reading it moves its atime, and then it would be one that was touched.
@@ -119,10 +119,10 @@ for (const [name, bytes] of [
     const error = await t.throwsAsync(rounds(it, BELOW_ROUNDS_MAX), { code: 'CHANGES_MISSED' })
     t.regex(
       error?.message ?? '',
-      new RegExp(`bytes ${bytes === SMALL_BYTES ? 0 : BLOCK_BYTES} to ${bytes} of "${name}"`),
+      new RegExp(`bytes ${bytes === SMALL_BYTES ? 0 : bytes - BLOCK_BYTES} to ${bytes} of "${name}"`),
     )
     const { bytesRead, scanned } = await it.host.store.spoolRound(it.volume.id, calm)
-    t.is(bytesRead, SMALL_BYTES + bytes + 3 * BLOCK_BYTES)
+    t.is(bytesRead, SMALL_BYTES + bytes + 6 * BLOCK_BYTES)
     t.regex(scanned ?? '', /did not tell/)
     t.true(await checkpoint())
     t.deepEqual(differences(it.data, copy), [])
@@ -132,7 +132,7 @@ for (const [name, bytes] of [
 
 test('promise 5: programs that write to files that were untouched do not alarm the audit', async (t) => {
   const sizes = Object.fromEntries(
-    Array.from({ length: WRITER_FILES }, (_, nth) => [`file${nth}`, nth % 2 === 0 ? SMALL_BYTES : 2 * BLOCK_BYTES]),
+    Array.from({ length: WRITER_FILES }, (_, nth) => [`file${nth}`, nth % 2 === 0 ? SMALL_BYTES : 5 * BLOCK_BYTES]),
   )
   const { it, copy, checkpoint } = await tracked(t, sizes)
   const files = Object.keys(sizes).map((name) => join(it.data, name))

@@ -22,7 +22,7 @@ import { calm, type Host, host, volume } from '../fixture.ts'
 import { buildObject } from '../tracker/fixture.ts'
 import { Held } from './held.ts'
 
-const BLOCK_BYTES = 64 * 1024
+const BLOCK_BYTES = 16 * 1024
 const FILE_BLOCKS = 256
 /** More than are read side by side. */
 const MANY_FILES = 10

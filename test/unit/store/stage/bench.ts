@@ -9,7 +9,7 @@ import { StageWriter } from '../../../../agent/store/stage/writer.ts'
 import { answer, directory } from '../fixture.ts'
 import { TestTree } from './test-tree.ts'
 
-export const BLOCK = 65_536
+export const BLOCK = 16_384
 export const MIB = 1024 * 1024
 export const calm = new AbortController().signal
 
@@ -19,6 +19,8 @@ export interface Bench {
   readonly stageDir: string
   /** What was read and hashed again. */
   readonly hashed: { blocks: number; files: number }
+  /** How many blocks were written with each call. */
+  readonly written: number[]
   readonly stage: () => Stage
   /** As after a restart of the process. */
   readonly restart: () => void
@@ -32,7 +34,8 @@ export async function bench(t: ExecutionContext): Promise<Bench> {
   const layout = layoutOf(state, 'v')
   mkdirSync(layout.data, { recursive: true })
   const hashed = { blocks: 0, files: 0 }
-  const pool = countingPool(t, hashed)
+  const written: number[] = []
+  const pool = countingPool(t, hashed, written)
   let stage = new Stage(layout, 'v', pool)
   const scan = async () => new TestTree(layout.data).snapshot()
   return {
@@ -40,6 +43,7 @@ export async function bench(t: ExecutionContext): Promise<Bench> {
     data: layout.data,
     stageDir: layout.stage,
     hashed,
+    written,
     stage: () => stage,
     restart: () => {
       stage = new Stage(layout, 'v', pool)
@@ -54,13 +58,17 @@ export async function bench(t: ExecutionContext): Promise<Bench> {
   }
 }
 
-function countingPool(t: ExecutionContext, hashed: { blocks: number; files: number }): BlockPool {
+function countingPool(t: ExecutionContext, hashed: { blocks: number; files: number }, written: number[]): BlockPool {
   const pool = openBlockPool({ threads: 2 })
   t.teardown(() => pool[Symbol.asyncDispose]())
   const counting: Partial<BlockPool> = {
     hashBlocks: (fd, sizeBytes, first, count) => {
       hashed.blocks += count
       return pool.hashBlocks(fd, sizeBytes, first, count)
+    },
+    writeBlocks: (task) => {
+      written.push(task.blocks.length)
+      return pool.writeBlocks(task)
     },
     hashFiles: (fd, names, sizes) => {
       hashed.files += names.length

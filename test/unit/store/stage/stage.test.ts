@@ -42,8 +42,8 @@ test('a tree sent ahead makes the copy at the checkpoint small', async (t) => {
   await one.store.capture(v.id, 'live', calm)
   t.is((await send(one.store, two.store, v, 'live')).sentBytes, 4_000_000)
   appendFileSync(join(one.data(v.id), 'f3'), 'more')
-  // Its last block alone: three whole blocks of 64 KiB come before it.
-  t.is((await move(one.store, two.store, v)).sentBytes, 200_004 - 3 * 65_536)
+  // Its last block alone: twelve whole blocks of 16 KiB come before it.
+  t.is((await move(one.store, two.store, v)).sentBytes, 200_004 - 12 * 16_384)
   t.deepEqual(describeTree(two.data(v.id)), describeTree(one.data(v.id)))
 })
 
@@ -109,7 +109,7 @@ test('after a restart staged content is read again before it is believed', async
 
   const again = await host(t, two.stateDir)
   await t.throwsAsync(again.store.apply(v.id, checkpoint(capture)), { code: 'STAGE_INCOMPLETE' })
-  t.is((await move(one.store, again.store, v)).sentBytes, 7 + 65_536)
+  t.is((await move(one.store, again.store, v)).sentBytes, 7 + 16_384)
   t.deepEqual(describeTree(again.data(v.id)), describeTree(one.data(v.id)))
 })
 

@@ -17,6 +17,7 @@ import {
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'ava'
+import type { Want } from '../../../../agent/store/exchange.ts'
 import { planChanges } from '../../../../agent/store/manifest/plan.ts'
 import { answer, directory } from '../fixture.ts'
 import { allocated, BLOCK, bench, calm, MIB, pull } from './bench.ts'
@@ -44,7 +45,7 @@ test('small and large files are staged at their paths with their attributes, and
   t.deepEqual(await pull(b), { bytes: 0, complete: true })
   b.restart()
   t.deepEqual(await pull(b), { bytes: 0, complete: true })
-  t.true(b.hashed.files === 2 && b.hashed.blocks === 49, 'after a restart it is hashed')
+  t.true(b.hashed.files === 2 && b.hashed.blocks === 193, 'after a restart it is hashed')
 })
 
 test('promise 4: after a cut a copy goes on block by block, also after a restart; damaged blocks come again', async (t) => {
@@ -86,11 +87,46 @@ test('of a file that is here only changed blocks are staged, holes as holes, and
       [7, 1],
       [20, 2],
       [30, 2],
-      [64, 1],
+      [256, 1],
     ],
   )
   b.restart()
   t.is(await b.missing(), 0)
+})
+
+test('scattered blocks are written many at a time, and none that came is lost in a cut', async (t) => {
+  const b = await bench(t)
+  for (const name of ['a', 'b']) {
+    const content = randomBytes(8 * MIB)
+    writeFileSync(join(b.data, name), content)
+    for (let block = 0; block < 512; block += 4) randomBytes(10).copy(content, block * BLOCK)
+    writeFileSync(join(b.source, name), content)
+  }
+  const reader = new TestTree(b.source)
+  /** Asks for all blocks before the first is answered, as on a long line; answers so many. */
+  const bring = async (asked: number, answered: number) => {
+    await using writer = b.writer()
+    await writer.begin(reader.manifest())
+    const wants: Want[] = []
+    while (wants.length < asked) {
+      const want = await writer.next()
+      if (want?.kind === 'blocks') wants.push(want)
+      else if (want !== null) await answer(reader, writer, want)
+    }
+    for (const want of wants.slice(0, answered)) await answer(reader, writer, want)
+    return answered === asked && (await writer.next()) === null && (await writer.finish())
+  }
+  t.false(await bring(256, 200))
+  t.deepEqual(b.written, [64, 64, 64, 8])
+  t.true(await bring(56, 56))
+  t.deepEqual(b.written.slice(4), [56])
+  t.is(await b.missing(), 0)
+  for (const name of ['a', 'b']) {
+    const [staged, source] = [join(b.stageDir, 'blocks', name), join(b.source, name)].map((path) => readFileSync(path))
+    for (let at = 0; at < 8 * MIB; at += 4 * BLOCK)
+      if (staged?.subarray(at, at + BLOCK).equals(source?.subarray(at, at + BLOCK) ?? Buffer.alloc(0)) !== true)
+        t.fail(`${name} at ${at}`)
+  }
 })
 
 test('a file that crossed a block size is compared by the new one', async (t) => {
@@ -169,14 +205,14 @@ test('a sparse file stays sparse, and one that is all hole needs nothing', async
 test('content that is not what the manifest says is not staged, and asked for again', async (t) => {
   const b = await bench(t)
   writeFileSync(join(b.source, 'small'), 'right')
-  writeFileSync(join(b.source, 'large'), randomBytes(4 * BLOCK))
+  writeFileSync(join(b.source, 'large'), randomBytes(5 * BLOCK))
   const reader = new TestTree(b.source)
   writeFileSync(join(b.source, 'small'), 'wrong')
   const content = readFileSync(join(b.source, 'large'))
   content.fill(1, 0, BLOCK)
   writeFileSync(join(b.source, 'large'), content)
   await using writer = b.writer()
-  for (const asked of [4 * BLOCK + 5, BLOCK + 5]) {
+  for (const asked of [5 * BLOCK + 5, BLOCK + 5]) {
     await writer.begin(reader.manifest())
     let bytes = 0
     for (let want = await writer.next(); want !== null; want = await writer.next()) {
@@ -184,7 +220,7 @@ test('content that is not what the manifest says is not staged, and asked for ag
     }
     t.is(bytes, asked)
     t.false(await writer.finish())
-    t.deepEqual(writer.progress(), { bytesDone: 3 * BLOCK, bytesTotal: 4 * BLOCK + 5, filesDone: 0, filesTotal: 2 })
+    t.deepEqual(writer.progress(), { bytesDone: 4 * BLOCK, bytesTotal: 5 * BLOCK + 5, filesDone: 0, filesTotal: 2 })
   }
   t.is(await b.missing(), 2)
 })

@@ -1,7 +1,7 @@
 import test from 'ava'
 import { ChangeLog, WHOLE_FILE } from '../../../../agent/store/tracker/change-log.ts'
 
-const BLOCK = 65_536
+const BLOCK = 16_384
 const FILE = 5n
 
 function watching(limits?: { file: number; all: number }): ChangeLog {

@@ -11,7 +11,7 @@ import { fileSystem } from '../file-systems.ts'
 import { buildObject, mustOpen, OBJECT, openTracked, scratchDirectory } from './fixture.ts'
 import { tells } from './rounds.ts'
 
-const BLOCK = 65_536
+const BLOCK = 16_384
 const IN_FLIGHT = new URL('../../../fixtures/direct-in-flight.py', import.meta.url).pathname
 const TRACKER = new URL('../../../../agent/store/tracker/tracker.ts', import.meta.url).pathname
 

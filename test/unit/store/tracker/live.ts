@@ -8,8 +8,8 @@ import type { Cursor, Tracker } from '../../../../agent/store/tracker/contract.t
 import { cleanPages, syncFileSystem } from '../../../../agent/sys/files.ts'
 
 const WRITER = new URL('../../../fixtures/writer.py', import.meta.url).pathname
-const BLOCK = 65_536
-const FILE_BYTES = 8 * BLOCK
+const BLOCK = 16_384
+const FILE_BYTES = 32 * BLOCK
 
 interface Known {
   readonly fd: number

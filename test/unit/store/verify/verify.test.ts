@@ -11,7 +11,7 @@ import { fileSystem, imageOf } from '../file-systems.ts'
 import { calm, checkpoint, type Host, host, send, volume } from '../fixture.ts'
 
 const MB = 1_000_000
-const BLOCK_BYTES = 64 * 1024
+const BLOCK_BYTES = 16 * 1024
 
 interface Pair {
   readonly one: Host

@@ -1,0 +1,64 @@
+import { read } from 'node:fs'
+import { promisify } from 'node:util'
+import type { Slot } from './spool-index.ts'
+
+/** What is read in one go: contents that are asked for one after the other mostly lie so. */
+const WINDOW_BYTES = 256 * 1024
+/** Contents up to this come from windows. Holes in them are not looked for. */
+const SLOT_MAX_BYTES = 64 * 1024
+/** So many answers are made ready at once, and contents lie in a few rows. */
+const WINDOWS = 8
+
+const readAsync = promisify(read)
+
+interface Window {
+  readonly start: number
+  readonly data: Promise<Buffer>
+}
+
+/** Reads small contents of a spool, many with one call: the spool of a checkpoint does not change. */
+export class Windows {
+  readonly #fd: number
+  /** The newest last. */
+  readonly #windows: Window[] = []
+
+  constructor(fd: number) {
+    this.#fd = fd
+  }
+
+  /** Whether a content is to be read so. */
+  static fits({ sizeBytes }: Slot): boolean {
+    return sizeBytes <= SLOT_MAX_BYTES
+  }
+
+  /** A content, in a buffer with an ArrayBuffer of its own; zeros where the file has nothing. */
+  async read({ offset, sizeBytes }: Slot): Promise<Buffer> {
+    const { start, data } = this.#find(offset, sizeBytes) ?? this.#open(offset)
+    const content = Buffer.allocUnsafeSlow(sizeBytes)
+    ;(await data).copy(content, 0, offset - start, offset - start + sizeBytes)
+    return content
+  }
+
+  #find(offset: number, sizeBytes: number): Window | undefined {
+    return this.#windows.find(({ start }) => offset >= start && offset + sizeBytes <= start + WINDOW_BYTES)
+  }
+
+  #open(start: number): Window {
+    const window = { start, data: readWindow(this.#fd, start) }
+    // Whoever waits for it hears of the failure.
+    window.data.catch(() => {})
+    this.#windows.push(window)
+    if (this.#windows.length > WINDOWS) this.#windows.shift()
+    return window
+  }
+}
+
+async function readWindow(fd: number, start: number): Promise<Buffer> {
+  const data = Buffer.alloc(WINDOW_BYTES)
+  for (let done = 0; done < data.length; ) {
+    const { bytesRead } = await readAsync(fd, data, done, data.length - done, start + done)
+    if (bytesRead === 0) break
+    done += bytesRead
+  }
+  return data
+}

@@ -10,7 +10,7 @@ import type { Plan } from '../manifest/plan.ts'
 import { type BytePath, printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
-import { hashOfList, ListFile } from '../snapshot/lists.ts'
+import { hashOfList } from '../snapshot/lists.ts'
 import type { Stage } from '../stage/stage.ts'
 
 /** Two clock ticks of a kernel with HZ=100: what was changed before is then older than the next T. */
@@ -56,7 +56,7 @@ export async function proveApplied(parts: ProofParts): Promise<KeptTree> {
     })
     const difference = firstDifference(plan.target, scan.manifest)
     if (difference !== null) throw differs(volume, difference)
-    return { manifest: plan.target, seen: scan.seen, lists: new ListFile(plan.target, scan.lists.path) }
+    return { manifest: plan.target, seen: scan.seen, lists: scan.lists.as({ manifest: plan.target }) }
   } finally {
     closeSync(root)
   }

@@ -108,7 +108,7 @@ export class LargeFiles {
   /** A large file's list, which is written on the way; null when it was stopped. */
   async #whole(fd: number, { state: { sizeBytes }, listOffset, former }: UnreadLarge, { marked, isStopped }: Manner) {
     const { out, pool, tasks } = this.#options
-    await using known = (await former?.tree.lists.known(former.index, sizeBytes)) ?? null
+    await using known = (await former?.tree.lists.knownBlocks(former.index, sizeBytes)) ?? null
     const blocks = blockCountOf(sizeBytes)
     const step = RANGE_BYTES / blockBytesOf(sizeBytes)
     const list = Buffer.alloc(blocks * HASH_BYTES)

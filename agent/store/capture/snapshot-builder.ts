@@ -1,4 +1,4 @@
-import { rename } from 'node:fs/promises'
+import { rename, rm } from 'node:fs/promises'
 import type { StatBuffer } from '../../sys/stat.ts'
 import { blockCountOf, HASH_BYTES, isSmall } from '../blocks.ts'
 import { type InodeBody, NO_HASH } from '../inode/inode.ts'
@@ -7,7 +7,7 @@ import type { Manifest } from '../manifest/manifest.ts'
 import type { BytePath } from '../path.ts'
 import type { TaggedBlocks } from '../pool/contract.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
-import { ListWriter } from '../snapshot/lists.ts'
+import { type ListFile, ListWriter } from '../snapshot/lists.ts'
 import { SeenBuilder } from '../snapshot/seen.ts'
 
 type FileBody = InodeBody & { kind: 'file' }
@@ -40,14 +40,18 @@ export class SnapshotBuilder implements Disposable {
   readonly #manifest = new ManifestBuilder()
   readonly #seen = new SeenBuilder()
   readonly #lists: ListWriter
+  readonly #grown: ListFile | null
   /** So many entries are the first ones of the base, nothing else is there; -1: it has gone its own way. */
   #same: number
 
-  constructor(base: KeptTree | null, listsPath: string) {
+  /** Lists are written to `listsPath`; those that stay as they are in `grown` need not be. */
+  constructor(base: KeptTree | null, listsPath: string, grown = base?.lists ?? null) {
     this.#base = base
     this.#listsPath = listsPath
     this.#lists = new ListWriter(listsPath)
+    this.#grown = grown
     this.#same = base === null ? -1 : 0
+    if (base === null && grown !== null) this.#lists.grow(grown)
   }
 
   get count(): number {
@@ -58,8 +62,8 @@ export class SnapshotBuilder implements Disposable {
     return this.#manifest.full
   }
 
-  /** Takes an unchanged entry over; `list` is that of a large file. Not for links. */
-  keep(tree: KeptTree, index: number, list: Buffer | null): void {
+  /** Takes an unchanged entry over, with its list if it is a large file. Not for links. */
+  keep(tree: KeptTree, index: number): void {
     if (tree === this.#base && this.#same === index) {
       this.#same++
       return
@@ -67,15 +71,14 @@ export class SnapshotBuilder implements Disposable {
     this.#part()
     const kept = this.#manifest.copy(tree.manifest, index)
     this.#seen.copy(tree.seen, index)
-    if (list === null) return
-    this.#lists.add(kept, list, tree.lists.tagsNow(index))
-    if (tree.lists.isRight(index, list)) this.#lists.keep(kept, list)
+    const listBytes = tree.manifest.listBytes(index)
+    if (listBytes > 0) this.#lists.keep(kept, tree.lists, index, listBytes)
   }
 
   /** Takes unchanged entries over, from `from` up to `to`, whole directories without links. */
-  async keepRange(tree: KeptTree, from: number, to: number): Promise<void> {
+  keepRange(tree: KeptTree, from: number, to: number): void {
     if (tree === this.#base && this.#same === from) this.#same = to
-    else for (let index = from; index < to; index++) await keepWithList(this, tree, index)
+    else for (let index = from; index < to; index++) this.keep(tree, index)
   }
 
   /** Takes a file over that has another content; `list` is that of a large one. It is not clean. Only without a base. */
@@ -132,7 +135,7 @@ export class SnapshotBuilder implements Disposable {
   /** All blocks of file `index`, added unread; as `writeBlocks`. */
   writeList(index: number, listOffset: number, sizeBytes: number, blocks: TaggedBlocks): void {
     this.writeBlocks(listOffset, sizeBytes, 0, blocks)
-    this.#lists.keep(index, blocks.hashes)
+    this.#lists.note(index, blocks.hashes)
   }
 
   /** Some blocks of a file added unread; `listOffset` is where its list goes. */
@@ -168,10 +171,14 @@ export class SnapshotBuilder implements Disposable {
     if (this.#same < 0) return
     const count = this.#same
     this.#same = -1
+    if (this.#grown !== null) this.#lists.grow(this.#grown)
     if (this.#base === null || count === 0) return
     this.#manifest.copyFirst(this.#base.manifest, count)
     this.#seen.copyFirst(this.#base.seen, count)
-    this.#lists.copyFirst(this.#base.lists, this.#base.manifest, count)
+    for (let index = 0; index < count; index++) {
+      const listBytes = this.#base.manifest.listBytes(index)
+      if (listBytes > 0) this.#lists.keep(index, this.#base.lists, index, listBytes)
+    }
   }
 }
 
@@ -179,7 +186,11 @@ export class SnapshotBuilder implements Disposable {
 async function without(tree: KeptTree, missing: ReadonlySet<number>, listsPath: string): Promise<KeptTree> {
   const restPath = `${listsPath}.rest`
   const left = await corrected(tree, { missing, contents: new Map() }, restPath)
-  if (left.lists.offsets.total > 0) await rename(restPath, listsPath)
+  if (left.lists.places.bytes > 0) {
+    await rename(restPath, listsPath)
+    // Where both are names of one file, a rename does nothing.
+    await rm(restPath, { force: true })
+  }
   left.lists.moved(listsPath)
   return left
 }
@@ -190,7 +201,7 @@ export async function corrected(
   change: { readonly missing: ReadonlySet<number>; readonly contents: ReadonlyMap<number, NewContent> },
   listsPath: string,
 ): Promise<KeptTree> {
-  using rest = new SnapshotBuilder(null, listsPath)
+  using rest = new SnapshotBuilder(null, listsPath, tree.lists)
   const places = new Int32Array(tree.manifest.count).fill(-1)
   for (let index = 0; index < tree.manifest.count; index++) {
     if (change.missing.has(index)) continue
@@ -200,16 +211,9 @@ export async function corrected(
     const content = change.contents.get(index)
     if (to !== null) rest.link(tree.manifest.depth(index), tree.manifest.name(index), places[to] ?? 0, -1)
     else if (content !== undefined) rest.keepAs(tree, index, content)
-    else await keepWithList(rest, tree, index)
+    else rest.keep(tree, index)
   }
   return await rest.finish(new Set())
-}
-
-async function keepWithList(rest: SnapshotBuilder, tree: KeptTree, index: number): Promise<void> {
-  const listBytes = tree.manifest.listBytes(index)
-  // A list that was never known stays so: zeros are no file's list.
-  const list = listBytes === 0 ? null : ((await tree.lists.list(index)) ?? Buffer.alloc(listBytes))
-  rest.keep(tree, index, list)
 }
 
 function linkTarget(manifest: Manifest, index: number): number | null {

@@ -145,13 +145,13 @@ export class Walk {
     for (let index = first; index < end; ) {
       const next = manifest.subtreeEnd(index)
       if (!still.allStood(index)) {
-        await this.#out.keepRange(still.tree, first, index)
+        this.#out.keepRange(still.tree, first, index)
         await this.#child(place, manifest.name(index), depth)
         first = next
       }
       index = next
     }
-    await this.#out.keepRange(still.tree, first, end)
+    this.#out.keepRange(still.tree, first, end)
     await this.reading.flush(place)
   }
 
@@ -204,7 +204,7 @@ export class Walk {
       if (this.#stat.kind === 'file' && cursor.wasWritten(this.#stat)) return null
       if (index < 0 || !cursor.proves(index, this.#stat)) continue
       this.#firstName(this.#out.count)
-      this.#out.keep(cursor.tree, index, null)
+      this.#out.keep(cursor.tree, index)
       return cursor
     }
     return null
@@ -221,12 +221,11 @@ export class Walk {
       wasWritten ||= cursor.wasWritten(this.#stat)
       const isWritten = found.changes === null ? wasWritten : found.changes.length > 0
       if (!isWritten && cursor.proves(index, this.#stat)) {
-        const soon = cursor.tree.lists.listSoon(index)
-        const list = soon instanceof Promise ? await soon : soon
+        const there = cursor.tree.lists.isThere(index)
         // Without its list a file would be sent whole after the smallest change: reading it costs less.
-        if (list !== null) {
+        if (typeof there === 'boolean' ? there : await there) {
           this.#firstName(this.#out.count)
-          this.#out.keep(cursor.tree, index, list)
+          this.#out.keep(cursor.tree, index)
           return await this.#untouched.kept(place, name, cursor, this.#stat)
         }
       }

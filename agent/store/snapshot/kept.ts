@@ -1,5 +1,5 @@
 import { link, open, readFile, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { extname, join } from 'node:path'
 import { syncDirectory, UNFINISHED, writeTogether } from '../../durable.ts'
 import { type FaultPoint, noFault } from '../../fault-point.ts'
 import { bootId } from '../../sys/boot-id.ts'
@@ -7,6 +7,7 @@ import { errnoOf } from '../../sys/failure.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { parseManifest } from '../manifest/parser.ts'
 import { ListFile } from './lists.ts'
+import { Places } from './places.ts'
 import { SeenTable } from './seen.ts'
 import type { Snapshot } from './snapshot.ts'
 
@@ -25,7 +26,7 @@ export interface Known {
   readonly live: KeptTree | null
 }
 
-const PARTS = ['lists', 'seen', 'manifest'] as const
+const PARTS = ['lists', 'places', 'seen', 'manifest'] as const
 const NEWLINE = 10
 
 function manifestPath(directory: string, kind: KeptKind): string {
@@ -57,7 +58,10 @@ export async function keepSnapshot(
   const kept = known?.[kind] ?? null
   if (kept !== null && isSame(kept, tree)) {
     // Lists that were made anew may be there because the kept ones were damaged.
-    if (tree.lists.offsets.total > 0) await keepLists(tree.lists, listsPath)
+    if (tree.lists.places.bytes > 0) {
+      const files = await keepLists(directory, kind, tree.lists)
+      await writeTogether(directory, files, () => faultPoint('lists-kept'))
+    }
     return
   }
   const other = kind === 'last' ? 'live' : 'last'
@@ -67,15 +71,16 @@ export async function keepSnapshot(
     tree.lists.moved(listsPath)
     return
   }
-  await keepLists(tree.lists, listsPath)
+  const places = await keepLists(directory, kind, tree.lists)
   faultPoint('lists-kept')
   const header = Buffer.from(`${JSON.stringify({ hash: tree.manifest.hash, boot: await bootId() })}\n`)
   const seenPath = partPath(directory, kind, 'seen')
   const files = [
+    ...places,
     { path: seenPath, chunks: [header, ...tree.seen.encoded()] },
     { path: manifestPath(directory, kind), chunks: tree.manifest.encoded() },
   ]
-  await writeTogether(directory, files, (path) => faultPoint(path === seenPath ? 'seen-kept' : 'manifest-kept'))
+  await writeTogether(directory, files, (path) => faultPoint(`${extname(path).slice(1)}-kept`))
 }
 
 /** All files in which something may be kept of the copy in `directory`. */
@@ -88,7 +93,7 @@ export async function adoptKept(from: string, to: string, faultPoint: FaultPoint
   if ((await loadManifest(manifestPath(from, 'last'))) === null) return false
   for (const part of PARTS) {
     try {
-      await rename(partPath(from, 'last', part), partPath(to, 'last', part))
+      await takeName(partPath(from, 'last', part), partPath(to, 'last', part))
     } catch (error) {
       // Moved before the crash, or a tree without large files, which has no lists.
       if (errnoOf(error) !== 'ENOENT') throw error
@@ -127,7 +132,8 @@ export function loadLast(directory: string): Promise<KeptTree | null> {
 export async function loadSnapshot(directory: string, kind: KeptKind): Promise<KeptTree | null> {
   const manifest = await loadManifest(manifestPath(directory, kind))
   if (manifest === null) return null
-  const lists = new ListFile(manifest, partPath(directory, kind, 'lists'))
+  const places = Places.of(manifest, await readIfThere(partPath(directory, kind, 'places')))
+  const lists = new ListFile(manifest, partPath(directory, kind, 'lists'), places)
   return { manifest, lists, seen: (await loadSeen(directory, kind, manifest)) ?? SeenTable.empty(manifest.count) }
 }
 
@@ -169,16 +175,36 @@ async function loadSeen(directory: string, kind: KeptKind, manifest: Manifest): 
   return SeenTable.decode(file.subarray(headerEnd + 1), manifest.count)
 }
 
-/** Gives lists their place: durable when the directory is synced, which the caller does. */
-async function keepLists(lists: ListFile, path: string): Promise<void> {
-  if (lists.path === path) return
-  if (lists.offsets.total === 0) await rm(path, { force: true })
-  else {
+/** Gives lists their name, durable when the directory is synced, which the caller does. Answers what is to be written beside them. */
+async function keepLists(
+  directory: string,
+  kind: KeptKind,
+  lists: ListFile,
+): Promise<{ path: string; chunks: Buffer[] }[]> {
+  const path = partPath(directory, kind, 'lists')
+  if (lists.path === path) return []
+  if (lists.places.bytes > 0) {
     await using file = await open(lists.path, 'r')
     await file.sync()
-    await rename(lists.path, path)
-  }
+    await takeName(lists.path, path)
+  } else await rm(path, { force: true })
   lists.moved(path)
+  return [{ path: partPath(directory, kind, 'places'), chunks: [lists.places.encoded()] }]
+}
+
+/** As rename, also where both are names of the same file: then rename(2) does nothing. */
+async function takeName(from: string, to: string): Promise<void> {
+  await rename(from, to)
+  await rm(from, { force: true })
+}
+
+async function readIfThere(path: string): Promise<Buffer | null> {
+  try {
+    return await readFile(path)
+  } catch {
+    // Lists only save work.
+    return null
+  }
 }
 
 /** The same snapshot under the other name. Kept files are replaced and never changed: a second link serves. */
@@ -189,9 +215,7 @@ async function linkParts(directory: string, from: KeptKind, to: KeptKind, faultP
     await rm(unfinished, { force: true })
     try {
       await link(partPath(directory, from, part), unfinished)
-      await rename(unfinished, path)
-      // A rename of one name of a file onto another does nothing (rename(2)).
-      await rm(unfinished, { force: true })
+      await takeName(unfinished, path)
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error
       // A tree without large files has no lists.

@@ -10,7 +10,7 @@ import type { Manifest } from '../manifest/manifest.ts'
 import { type BytePath, nameOf, parentOf, printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import { type KeptKind, type KeptTree, loadSnapshot } from './kept.ts'
-import { hashOfList, ListFile } from './lists.ts'
+import { hashOfList } from './lists.ts'
 import { PIECE_BYTES, pieces } from './pieces.ts'
 import { Reads } from './reads.ts'
 import { badRequest, isRunOf, largeFile, smallFiles } from './requests.ts'
@@ -72,7 +72,7 @@ export class DiskReader implements TreeReader {
     this.#manifest = manifest
     this.#listsFile = listsFile
     // It is opened by its path time and again: this file stays, whatever has its name by then.
-    this.#lists = listsFile === null ? lists : new ListFile(manifest, self(listsFile.fd))
+    this.#lists = listsFile === null ? lists : lists.as({ path: self(listsFile.fd) })
     this.#files = files
     this.#pool = pool
     this.#memory = memory

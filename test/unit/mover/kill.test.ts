@@ -106,6 +106,7 @@ const BEGINNING = [
   'manifest-received',
   'manifest-staged',
   'lists-kept',
+  'places-kept',
   'seen-kept',
   'manifest-kept',
   'tree-seen',
@@ -224,7 +225,7 @@ async function checkSender(t: ExecutionContext, sender: HostProcess): Promise<vo
   await Promise.all([end(receiver), end(sender)])
 }
 
-const KEEPING = ['scanned', 'lists-kept', 'seen-kept', 'manifest-kept', 'captured']
+const KEEPING = ['scanned', 'lists-kept', 'places-kept', 'seen-kept', 'manifest-kept', 'captured']
 
 test.serial(
   'promise 4: a sender killed at each step of a capture takes the same checkpoint in the end, and reads no file again that it had kept',

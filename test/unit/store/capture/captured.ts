@@ -21,7 +21,7 @@ import { directory } from '../fixture.ts'
 
 export const calm = new AbortController().signal
 
-type Changes = Partial<Pick<ScanOptions, 'signal' | 'content' | 'pool' | 'still' | 'touched' | 'audit'>>
+type Changes = Partial<Pick<ScanOptions, 'signal' | 'content' | 'pool' | 'still' | 'touched' | 'audit' | 'lists'>>
 
 /** One tree and what is kept of it, captured as the store does it. */
 export class Captured {

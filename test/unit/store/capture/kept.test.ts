@@ -50,7 +50,7 @@ test('where nothing changed, a capture is what was kept, and writes nothing', as
       .filter((name) => name.startsWith('last') || name.startsWith('scan'))
       .map((name) => `${name} ${statSync(join(tree.directory, name), { bigint: true }).ctimeNs}`)
   const before = files()
-  t.is(before.length, 3)
+  t.is(before.length, 4)
   const known = await loadKnown(tree.directory)
   const scan = await tree.look(true, known)
   t.true(scan.manifest === known.last?.manifest)
@@ -63,7 +63,14 @@ test('where nothing changed, a capture is what was kept, and writes nothing', as
   const large = first.manifest.find('plain/big')
   t.deepEqual(await live?.lists.list(large), listOf(readFileSync(join(tree.data, 'plain/big'))))
   t.is((await tree.capture('quiet')).filesRead, 0)
-  t.deepEqual(readdirSync(tree.directory).sort(), ['data', 'last.lists', 'last.manifest', 'last.seen', 'tick'])
+  t.deepEqual(readdirSync(tree.directory).sort(), [
+    'data',
+    'last.lists',
+    'last.manifest',
+    'last.places',
+    'last.seen',
+    'tick',
+  ])
 })
 
 /** Small numbers that look random and are the same at every run. */

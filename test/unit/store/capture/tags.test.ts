@@ -151,7 +151,7 @@ async function unprovenBlocks(t: ExecutionContext, at: Host, id: string, name: s
   const fd = openSync(join(at.data(id), name), 'r')
   t.teardown(() => closeSync(fd))
   const { size } = statSync(join(at.data(id), name))
-  await using known = (await kept?.lists.known(kept.manifest.find(name), size)) ?? null
+  await using known = (await kept?.lists.knownBlocks(kept.manifest.find(name), size)) ?? null
   await using pool = openBlockPool({ threads: 1, tagKey: await tagKey(at.stateDir) })
   const blocks = Math.ceil(size / BLOCK)
   return (await pool.rehashBlocks(fd, size, 0, blocks, (await known?.range(0, blocks)) ?? null)).hashedBlocks

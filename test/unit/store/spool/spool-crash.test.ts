@@ -90,6 +90,7 @@ const CHECKPOINT_STEPS: readonly (readonly [step: string, occurrence: number, se
   ['spool-synced', 1, 2],
   ['spool-index-kept', 1, 2],
   ['lists-kept', 1, 2],
+  ['places-kept', 1, 2],
   ['seen-kept', 1, 2],
   ['manifest-kept', 1, 2],
   ['spool-placed', 1, 2],
@@ -168,6 +169,6 @@ async function checkPutAside(t: ExecutionContext, { store, stateDir, data }: Hos
   t.like(tree, { epoch: 1, base: { epoch: 1, seq: 2 }, at: '2026-01-01T00:00:00.000Z' })
   const place = join(stateDir, 'volumes', prepared.volume.id, 'diverged', tree?.name ?? '')
   t.deepEqual(describeTree(join(place, 'data')), prepared.trees[3])
-  t.deepEqual(readdirSync(place), ['data', 'last.lists', 'last.manifest', 'last.seen', 'tree.json'])
+  t.deepEqual(readdirSync(place), ['data', 'last.lists', 'last.manifest', 'last.places', 'last.seen', 'tree.json'])
   t.is(describeTree(data(prepared.volume.id)).length, 1)
 }

@@ -175,10 +175,8 @@ export class SnapshotBuilder implements Disposable {
     if (this.#base === null || count === 0) return
     this.#manifest.copyFirst(this.#base.manifest, count)
     this.#seen.copyFirst(this.#base.seen, count)
-    for (let index = 0; index < count; index++) {
-      const listBytes = this.#base.manifest.listBytes(index)
-      if (listBytes > 0) this.#lists.keep(index, this.#base.lists, index, listBytes)
-    }
+    const { manifest, lists } = this.#base
+    for (const index of lists.places.before(count)) this.#lists.keep(index, lists, index, manifest.listBytes(index))
   }
 }
 

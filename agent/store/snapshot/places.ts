@@ -26,13 +26,24 @@ export class Places {
 
   /** undefined: not a large file. */
   of(index: number): number | undefined {
+    const position = this.#position(index)
+    return this.#indexes[position] === index ? this.#offsets[position] : undefined
+  }
+
+  /** The large files below an index. */
+  before(index: number): readonly number[] {
+    return this.#indexes.slice(0, this.#position(index))
+  }
+
+  /** Position of the first large file at or after `index`. */
+  #position(index: number): number {
     let [low, high] = [0, this.#indexes.length]
     while (low < high) {
       const middle = (low + high) >>> 1
       if ((this.#indexes[middle] ?? 0) < index) low = middle + 1
       else high = middle
     }
-    return this.#indexes[low] === index ? this.#offsets[low] : undefined
+    return low
   }
 
   /** The form on disk: 8 bytes for each large file. A place that is wrong has another list than the file's, which is not believed. */

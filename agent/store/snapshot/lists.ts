@@ -280,5 +280,7 @@ export class ListWriter implements Disposable {
     if (this.#fd !== undefined) closeSync(this.#fd)
     this.#fd = undefined
     if (this.#grown !== null) growing.delete(this.#grown.key)
+    // Another one may grow it by the next time.
+    this.#grown = null
   }
 }

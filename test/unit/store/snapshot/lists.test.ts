@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { loadLast, scannedListsPath } from '../../../../agent/store/snapshot/kept.ts'
+import { ListWriter } from '../../../../agent/store/snapshot/lists.ts'
 import { type Captured, captured } from '../capture/captured.ts'
 import { TICKS_MS } from '../capture/contents.ts'
 
@@ -141,4 +142,23 @@ test('two looks that go on from the same tree do not write to the same place', a
   for (const { scan } of looks)
     for (let index = 0; index < scan.manifest.count; index++)
       if (scan.manifest.isLarge(index)) t.not(await scan.lists.as({}).list(index), null)
+})
+
+test('a writer that is closed once more when it has ended leaves the file to the one that grows it then', async (t) => {
+  const tree = await kept(t)
+  const last = await loadLast(tree.directory)
+  if (last === null) return t.fail('nothing is kept')
+  const begin = (nth: number) => {
+    const writer = new ListWriter(join(tree.directory, `lists${nth}`))
+    writer.grow(last.lists)
+    return writer
+  }
+  const [first, all] = [begin(1), statSync(lists(tree)).size]
+  first[Symbol.dispose]()
+  const second = begin(2)
+  first[Symbol.dispose]()
+  const third = begin(3)
+  t.is(second.reserve(1, LIST_BYTES), all)
+  t.is(third.reserve(1, LIST_BYTES), 0, 'a file of its own')
+  for (const writer of [second, third]) writer[Symbol.dispose]()
 })

@@ -1,4 +1,3 @@
-import { rename, rm } from 'node:fs/promises'
 import type { StatBuffer } from '../../sys/stat.ts'
 import { blockCountOf, HASH_BYTES, isSmall } from '../blocks.ts'
 import { type InodeBody, NO_HASH } from '../inode/inode.ts'
@@ -6,7 +5,7 @@ import { ManifestBuilder } from '../manifest/builder.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import type { BytePath } from '../path.ts'
 import type { TaggedBlocks } from '../pool/contract.ts'
-import type { KeptTree } from '../snapshot/kept.ts'
+import { type KeptTree, takeName } from '../snapshot/kept.ts'
 import { type ListFile, ListWriter } from '../snapshot/lists.ts'
 import { SeenBuilder } from '../snapshot/seen.ts'
 
@@ -184,11 +183,7 @@ export class SnapshotBuilder implements Disposable {
 async function without(tree: KeptTree, missing: ReadonlySet<number>, listsPath: string): Promise<KeptTree> {
   const restPath = `${listsPath}.rest`
   const left = await corrected(tree, { missing, contents: new Map() }, restPath)
-  if (left.lists.places.bytes > 0) {
-    await rename(restPath, listsPath)
-    // Where both are names of one file, a rename does nothing.
-    await rm(restPath, { force: true })
-  }
+  if (left.lists.places.bytes > 0) await takeName(restPath, listsPath)
   left.lists.moved(listsPath)
   return left
 }

@@ -37,17 +37,11 @@ export function spoolBlocks(memory: Memory, { fd, to, sizeBytes, blocks, places,
     const start = block * blockBytes
     const length = Math.min(blockBytes, sizeBytes - start)
     const place = places[nth] ?? 0
-    const content = memory.buffer(blockBytes).subarray(0, length)
     runs.seek(start)
-    if (runs.from <= start && runs.to >= start + length) {
-      // What lies at the place is written over: a hole made there first would be many times as dear.
-      content.fill(0, readAll(fd, content, 0, length, start))
-      writeAll(to, content, place)
-      sums.add(content)
-      continue
-    }
-    content.fill(0)
-    if (used[nth] === 1) makeHole(memory, to, place, length)
+    // What is data throughout is written over: making a hole there first would be many times as dear.
+    const isWhole = runs.from <= start && runs.to >= start + length
+    if (used[nth] === 1 && !isWhole) makeHole(memory, to, place, length)
+    const content = memory.buffer(blockBytes).subarray(0, length).fill(0)
     for (let at = start; at < start + length; at = Math.min(runs.to, start + length)) {
       runs.seek(at)
       const data = Math.min(Math.max(runs.from, at), start + length)

@@ -31,16 +31,12 @@ interface Range {
 export function writeBlocks(memory: Memory, task: WriteBlocksTask) {
   const { fd, sizeBytes, blocks, expected, extents } = task
   const blockBytes = blockBytesOf(sizeBytes)
-  const rangeOf = (block: number) => ({
-    start: block * blockBytes,
-    end: Math.min((block + 1) * blockBytes, sizeBytes),
-  })
   requireOrder(fd, task)
   const right = new Uint8Array(blocks.length)
   const cursor = new Cursor(extents)
   const good: Range[] = []
   for (const [nth, block] of blocks.entries()) {
-    const range = rangeOf(block)
+    const range = { start: block * blockBytes, end: Math.min((block + 1) * blockBytes, sizeBytes) }
     const hash = hashOf(memory, range, cursor.within(range))
     if (!hash.equals(expected.subarray(nth * HASH_BYTES, (nth + 1) * HASH_BYTES))) continue
     right[nth] = 1

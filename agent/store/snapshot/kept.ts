@@ -162,12 +162,8 @@ async function loadUndamaged(directory: string, kind: KeptKind): Promise<KeptTre
 
 /** null: what was seen is not of this manifest, or from before a reboot. */
 async function loadSeen(directory: string, kind: KeptKind, manifest: Manifest): Promise<SeenTable | null> {
-  let file: Buffer
-  try {
-    file = await readFile(partPath(directory, kind, 'seen'))
-  } catch {
-    return null
-  }
+  const file = await readIfThere(partPath(directory, kind, 'seen'))
+  if (file === null) return null
   const headerEnd = file.indexOf(NEWLINE)
   // Changes at every boot: after a power loss new data may lie under an old ctime, so nothing seen before counts.
   const expected = JSON.stringify({ hash: manifest.hash, boot: await bootId() })
@@ -193,7 +189,7 @@ async function keepLists(
 }
 
 /** As rename, also where both are names of the same file: then rename(2) does nothing. */
-async function takeName(from: string, to: string): Promise<void> {
+export async function takeName(from: string, to: string): Promise<void> {
   await rename(from, to)
   await rm(from, { force: true })
 }
@@ -202,7 +198,7 @@ async function readIfThere(path: string): Promise<Buffer | null> {
   try {
     return await readFile(path)
   } catch {
-    // Lists only save work.
+    // It only saves work.
     return null
   }
 }

@@ -26,6 +26,6 @@ export class KeptBlocks implements BlockKeeping {
   }
 
   hashBlocks(fd: number, sizeBytes: number, blocks: readonly number[]): Promise<Buffer> {
-    return this.#making.copyBlocks(fd, sizeBytes, blocks)
+    return this.#making.copyBlocks(fd, sizeBytes, blocks, null)
   }
 }

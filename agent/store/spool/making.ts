@@ -129,9 +129,28 @@ export class Making implements AsyncDisposable {
     })
   }
 
-  /** Copies blocks of an open file whatever they are; answers the hashes of what was copied, in their order. */
-  copyBlocks(fd: number, sizeBytes: number, blocks: readonly number[]): Promise<Buffer> {
-    return this.#copyBlocks(fd, sizeBytes, blocks, null)
+  /** Copies blocks of an open file whatever they are; answers the hashes of what was copied, in their order. `known` is as of BlockPool.spoolBlocks. */
+  async copyBlocks(
+    fd: number,
+    sizeBytes: number,
+    blocks: readonly number[],
+    known: TaggedBlocks | null,
+  ): Promise<Buffer> {
+    const blockBytes = blockBytesOf(sizeBytes)
+    const slots = blocks.map((block) => this.#room.block(Math.min(blockBytes, sizeBytes - block * blockBytes)))
+    const copies = blocks.map((block, nth) => ({
+      block,
+      place: slots[nth]?.offset ?? 0,
+      used: slots[nth]?.used ?? true,
+    }))
+    const hashes = await this.#parts.pool.spoolBlocks(fd, this.#data.fd, sizeBytes, copies, known)
+    for (const [nth, { offset, sizeBytes: length }] of slots.entries()) {
+      const hash = hashIn(hashes, nth)
+      // The same content may have come from elsewhere, or of this block before.
+      if (this.index.find(hash) === undefined) this.index.set(hash, { offset, sizeBytes: length })
+      else this.#room.giveBack({ offset, sizeBytes: length })
+    }
+    return hashes
   }
 
   /** Writes the contents to the disk. */
@@ -199,34 +218,11 @@ export class Making implements AsyncDisposable {
 
   async #blocks({ fd, sizeBytes, list, blocks, tags }: OpenBlocks, tell: (block: number, hash: Buffer) => void) {
     const known = { hashes: rowsOf(list, blocks, HASH_BYTES), tags: rowsOf(tags, blocks, TAG_BYTES) }
-    const hashes = await this.#copyBlocks(fd, sizeBytes, blocks, known)
+    const hashes = await this.copyBlocks(fd, sizeBytes, blocks, known)
     for (const [nth, block] of blocks.entries()) {
       const hash = hashIn(hashes, nth)
       if (!hash.equals(hashIn(list, block))) tell(block, hash)
     }
-  }
-
-  async #copyBlocks(
-    fd: number,
-    sizeBytes: number,
-    blocks: readonly number[],
-    known: TaggedBlocks | null,
-  ): Promise<Buffer> {
-    const blockBytes = blockBytesOf(sizeBytes)
-    const slots = blocks.map((block) => this.#room.block(Math.min(blockBytes, sizeBytes - block * blockBytes)))
-    const copies = blocks.map((block, nth) => ({
-      block,
-      place: slots[nth]?.offset ?? 0,
-      used: slots[nth]?.used ?? true,
-    }))
-    const hashes = await this.#parts.pool.spoolBlocks(fd, this.#data.fd, sizeBytes, copies, known)
-    for (const [nth, { offset, sizeBytes: length }] of slots.entries()) {
-      const hash = hashIn(hashes, nth)
-      // The same content may have come from elsewhere, or of this block before.
-      if (this.index.find(hash) === undefined) this.index.set(hash, { offset, sizeBytes: length })
-      else this.#room.giveBack({ offset, sizeBytes: length })
-    }
-    return hashes
   }
 
   /** Opens a file of the tree; null when no file is there any more. */

@@ -22,7 +22,7 @@ import {
   encodeWants,
 } from '../../../agent/transfer/want.ts'
 import { until } from '../until.ts'
-import { digest, HOST, LIVE, noise } from './kit.ts'
+import { digest, HOST, LIVE, noise, ONES_LIST } from './kit.ts'
 import { MemoryReader } from './memory-tree.ts'
 import { frame, ground, insult, rawHeader, speaker } from './speaker.ts'
 
@@ -40,13 +40,11 @@ const offer = (...entries: object[]) =>
   Buffer.concat([HELLO, TREE, frame('manifest', encodeJson(entries)), frame('manifestEnd')])
 const piece = (offset: number, bytes = 10) => frame('piece', Buffer.alloc(bytes), encodeOffset(offset))
 const wants = (...asked: AskedWant[]) => Buffer.concat(encodeWants(asked).map((body) => frame('wants', body)))
-/** Hashes of the seven blocks of 100,000 bytes that are all ones, which the asker does not have. */
-const LIST = Buffer.concat([
-  ...Array(6).fill(Buffer.from(digest(Buffer.alloc(16_384, 1)), 'hex')),
-  Buffer.from(digest(Buffer.alloc(1_696, 1)), 'hex'),
-])
 /** A source's first words up to the run of all blocks. */
-const RUN = Buffer.concat([offer({ size: 100_000, hash: digest(LIST) }), frame('hashes', LIST, encodeFlag(true))])
+const RUN = Buffer.concat([
+  offer({ size: 100_000, hash: digest(ONES_LIST) }),
+  frame('hashes', ONES_LIST, encodeFlag(true)),
+])
 const ZEROS = zstdCompressSync(Buffer.alloc(1024 * 1024))
 
 const GARBAGE = {
@@ -99,12 +97,15 @@ const TO_ASKER: Record<string, Buffer> = {
   'files nobody asked for': Buffer.concat([offer(), frame('files', Buffer.alloc(100))]),
   'hashes without end': Buffer.concat([
     offer(LARGE),
-    frame('hashes', Buffer.alloc(LIST.length + 1), encodeFlag(false)),
+    frame('hashes', Buffer.alloc(ONES_LIST.length + 1), encodeFlag(false)),
   ]),
   'hashes that are too few': Buffer.concat([offer(LARGE), frame('hashes', Buffer.alloc(32), encodeFlag(true))]),
   'hashes without hashes': Buffer.concat([offer(LARGE), frame('hashes', Buffer.alloc(0), encodeFlag(false))]),
-  'a flag that is none': Buffer.concat([offer(LARGE), frame('hashes', Buffer.alloc(LIST.length), Buffer.from([2]))]),
-  'hashes nobody asked for': Buffer.concat([RUN, frame('hashes', LIST, encodeFlag(true))]),
+  'a flag that is none': Buffer.concat([
+    offer(LARGE),
+    frame('hashes', Buffer.alloc(ONES_LIST.length), Buffer.from([2])),
+  ]),
+  'hashes nobody asked for': Buffer.concat([RUN, frame('hashes', ONES_LIST, encodeFlag(true))]),
   'data that goes back': Buffer.concat([RUN, piece(50), piece(0)]),
   'data that comes twice': Buffer.concat([RUN, piece(0), piece(0)]),
   'more data than the run has': Buffer.concat([RUN, piece(0, 100_001)]),

@@ -51,6 +51,12 @@ export function digest(data: Buffer): string {
   return createHash('sha256').update(data).digest('hex')
 }
 
+/** Hashes of the seven blocks of 100,000 bytes that are all ones. */
+export const ONES_LIST = Buffer.concat([
+  ...Array(6).fill(Buffer.from(digest(Buffer.alloc(16_384, 1)), 'hex')),
+  Buffer.from(digest(Buffer.alloc(1_696, 1)), 'hex'),
+])
+
 /**
  * A TCP proxy: `cut` resets its connections, `silence` swallows everything from then on without a close. `toAsker` counts
  * what the source sent. With `bytesPerSecond` what the source sends goes no faster.

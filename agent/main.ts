@@ -74,8 +74,8 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: Ab
   const engine = createEngine({ socketPath: paths.dockerSocket, log })
   const metrics = new Metrics()
   const pauses = await openPauses({ stateDir, engine, log })
-  const streams = [BUCKETS.volumes, BUCKETS.hosts].map(streamOf)
-  const sight = createSight({ plan, advertise: config.advertise, server: nats, streams })
+  const stream = streamOf(BUCKETS.hosts)
+  const sight = createSight({ plan, advertise: config.advertise, server: nats, stream })
   const parts: Parts = {
     self: {
       id: hostId,

@@ -10,6 +10,13 @@ export const SINGLE_NAME = 'wherry-single'
 /** A TLS handshake on a busy machine takes longer than nats-server's default of two seconds allows. */
 const TLS_TIMEOUT_SECONDS = 10
 
+/**
+ * Servers ask each other this often, and open a connection anew after so many questions without an answer: after 8 s. With nats-server's own 90 s a connection that the network
+ * has cut is left to TCP, which tries again about as long after the cut is over as it lasted, each connection at a time of its own.
+ */
+const ROUTE_PING_SECONDS = 2
+const ROUTE_PINGS_UNANSWERED = 3
+
 /** What one nats-server is to be: alone on loopback, or part of the cluster. */
 export interface ServerConfig {
   readonly version: Version
@@ -70,6 +77,8 @@ function clusterLines(listen: ServerConfig['listen'] & { kind: 'cluster' }): str
     `  listen: ${quote(joinHostPort(listen.address, listen.clusterPort))}`,
     `  routes: [${routes.join(', ')}]`,
     ...tlsLines(listen.tls, []).map((line) => `  ${line}`),
+    `  ping_interval: "${ROUTE_PING_SECONDS}s"`,
+    `  ping_max: ${ROUTE_PINGS_UNANSWERED}`,
     '}',
   ]
 }

@@ -52,33 +52,36 @@ export interface SightOptions {
   /** This host's address in the plan. */
   readonly advertise: string
   readonly server: Monitored
-  /** JetStream's names of the streams that leases and holders are written to. */
-  readonly streams: readonly string[]
+  /**
+   * JetStream's name of the stream that leases are written to. Of the others nothing follows: after an outage each stream has its own election, and one that has
+   * a leader does not help to renew or to end a lease.
+   */
+  readonly stream: string
 }
 
 /**
- * Makes the question what this host's own registry server knows, of itself and now. `leader` is false only when none of the `streams` can
- * be written to with this server's help: it does not run, has no replica of any, or has not heard from a leader (being one: from a majority) for 2 s.
+ * Makes the question what this host's own registry server knows, of itself and now. `leader` is false only when the `stream` cannot
+ * be written to with this server's help: it does not run, has no replica of it, or has not heard from a leader (being one: from a majority) for 2 s.
  * Answers within a second. Rejects NATS_SERVER_FAILED when the server runs and says nothing: then nobody knows.
  */
-export function createSight({ plan, advertise, server, streams }: SightOptions): () => Promise<RegistrySight> {
+export function createSight({ plan, advertise, server, stream }: SightOptions): () => Promise<RegistrySight> {
   const self = plan.mode === 'cluster' ? serverName(advertise) : SINGLE_NAME
   return async () => {
     if (!plan.runsServer) return { server: false, leader: false }
-    const groups = await readGroups(server, streams)
-    return { server: true, leader: groups.some((group) => seesLeader(group, self)) }
+    const group = await readGroup(server, stream)
+    return { server: true, leader: group !== null && seesLeader(group, self) }
   }
 }
 
-async function readGroups(server: Monitored, streams: readonly string[]): Promise<Group[]> {
+/** Null: the server does not run, or has no replica of the stream. */
+async function readGroup(server: Monitored, stream: string): Promise<Group | null> {
   try {
     const answer = await server.monitor('/jsz?streams=1', ANSWER_TIMEOUT_MS)
-    if (answer === undefined) return []
+    if (answer === undefined) return null
     const details = jsz.parse(answer).account_details.flatMap((account) => account.stream_detail)
-    return details.flatMap(({ name, cluster }) =>
-      // A server that is alone knows no groups: the stream is there, so it leads.
-      streams.includes(name) ? [cluster ?? { leader: SINGLE_NAME, replicas: [] }] : [],
-    )
+    const found = details.find(({ name }) => name === stream)
+    // A server that is alone knows no groups: the stream is there, so it leads.
+    return found === undefined ? null : (found.cluster ?? { leader: SINGLE_NAME, replicas: [] })
   } catch (cause) {
     const message = `This host's nats-server did not say whether the registry has a leader: ${(cause as Error).message}.`
     throw new WherryError('NATS_SERVER_FAILED', message, { hint: 'It is asked again by itself.', cause })

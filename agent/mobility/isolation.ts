@@ -22,7 +22,8 @@ const sight = z.object({ server: z.boolean(), leader: z.boolean() })
 
 /**
  * Promise 6's exception. While this host cannot renew, it asks the hosts of the registry's servers, straight and again every heartbeat at least, whether they see a
- * leader. As long as so many say no that no bucket can have one, nobody anywhere can end a lease or take a volume over, and the lease runs on.
+ * leader of the stream that leases are written to. As long as so many say no that it cannot have one, nobody anywhere can end a lease, and so take a volume over, and the lease
+ * runs on.
  */
 export class Isolation {
   readonly #parts: Pick<
@@ -31,13 +32,11 @@ export class Isolation {
   >
   readonly #hosts: Directory
   readonly #lease: Lease
-  readonly #prolonged: () => void
 
-  constructor(parts: Parts, hosts: Directory, lease: Lease, prolonged: () => void) {
+  constructor(parts: Parts, hosts: Directory, lease: Lease) {
     this.#parts = parts
     this.#hosts = hosts
     this.#lease = lease
-    this.#prolonged = prolonged
   }
 
   /** Watches until the agent stops. With a NATS of the user's own there is nobody to ask, and no exception. */
@@ -56,7 +55,6 @@ export class Isolation {
         leaderlessSinceMs = Math.min(leaderlessSinceMs, startMs)
         if (startMs - leaderlessSinceMs >= LEADERLESS_HEARTBEATS * heartbeatMs) {
           this.#lease.prolong(startMs)
-          this.#prolonged()
           if (!said) log.warn('the registry has no leader, as most hosts of its servers say: holds go on without it')
           said = true
         }

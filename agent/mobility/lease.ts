@@ -17,7 +17,7 @@ const HEARTBEATS_UNBROKEN = 2.5
 export class Lease {
   readonly #parts: Pick<Parts, 'registry' | 'clock' | 'self' | 'log' | 'heartbeatMs' | 'leaseMs' | 'signal'>
   readonly #describe: () => Promise<Heartbeat>
-  readonly #renewed: (lapsed: boolean) => void
+  readonly #runsOn: (lapsed: boolean) => void
   /** Revision of our heartbeat as far as we know; null: it must be read. */
   #revision: number | null = null
   #renewal = 0
@@ -28,11 +28,11 @@ export class Lease {
   #provenMs = Number.NEGATIVE_INFINITY
   #lost = false
 
-  /** `describe` says what the heartbeat carries, and must not wait for long; `renewed` is called after each renewal that was acknowledged; `lapsed`: the lease had been over. */
-  constructor(parts: Parts, describe: () => Promise<Heartbeat>, renewed: (lapsed: boolean) => void) {
+  /** `describe` says what the heartbeat carries, and must not wait for long; `runsOn` is called whenever the lease has got a new end; `lapsed`: it had been over. */
+  constructor(parts: Parts, describe: () => Promise<Heartbeat>, runsOn: (lapsed: boolean) => void) {
     this.#parts = parts
     this.#describe = describe
-    this.#renewed = renewed
+    this.#runsOn = runsOn
   }
 
   /** On the clock's elapsedMs; in the past when the lease is over. */
@@ -61,7 +61,9 @@ export class Lease {
 
   /** Nobody was able to end the lease at `atMs` (promise 6): it runs on from there. */
   prolong(atMs: number): void {
+    const lapsed = !this.runs
     this.#provenMs = Math.max(this.#provenMs, atMs)
+    this.#runsOn(lapsed)
   }
 
   /** Renews until the agent stops. */
@@ -119,7 +121,7 @@ export class Lease {
       this.#unbrokenMs = nowMs
     this.#answeredMs = nowMs
     this.#lost = false
-    this.#renewed(lapsed)
+    this.#runsOn(lapsed)
   }
 
   async #read(): Promise<void> {

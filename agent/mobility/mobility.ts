@@ -51,7 +51,7 @@ export function createMobility(
   about: { version: string; notes: () => readonly string[] },
 ): RunningMobility {
   const core = createCore(parts)
-  const isolation = new Isolation(parts, core.hosts, core.lease, () => void core.guarding.tell())
+  const isolation = new Isolation(parts, core.hosts, core.lease)
   const hints = new Hints(core)
   const view = async (record: VolumeRecord, stale: boolean): Promise<VolumeView> =>
     viewVolume(core, record, await lookAtDisk(core), stale)

@@ -70,7 +70,7 @@ export type Question =
    * kept it from being so; asking again joins the pull that runs. Answer: CopyAnswer.
    */
   | { readonly kind: 'offer'; readonly record: VolumeRecord; readonly checkpoint: Checkpoint; readonly from: string }
-  /** Do you see a leader of the registry's streams? Answer: RegistrySight. */
+  /** Do you see a leader of the registry's stream of leases? Answer: RegistrySight. */
   | { readonly kind: 'registry' }
   /** All copies on your disk, for a registry that was lost. Answer: Inventory (mobility/recover-inventory.ts). */
   | { readonly kind: 'inventory' }
@@ -80,8 +80,8 @@ export interface RegistrySight {
   /** The host runs a registry server, or should. */
   readonly server: boolean
   /**
-   * Its server knows a leader of the stream of the volume records or of that of the leases: with either of them there is somebody who could write. A server
-   * that does not run sees none.
+   * Its server knows a leader of the stream of the leases: there may be somebody who can end one, and without that nobody takes a volume over. A server that
+   * does not run sees none.
    */
   readonly leader: boolean
 }

@@ -182,6 +182,9 @@ test.serial('promise 6: a registry that is away for all hosts pauses nobody, and
   } finally {
     for (const host of lab.hosts) await host.exec(['iptables', '-D', 'INPUT', ...ROUTES])
   }
+  const backMs = Date.now()
+  await Promise.all(lab.hosts.map((host) => agentReady(host, lab.hosts.length)))
+  t.log(`the registry is there again after ${Date.now() - backMs} ms`)
   const before = heard.length
   await until('lines go on', () => heard.length > before + 50)
   await sleep(15_000)

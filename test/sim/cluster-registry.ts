@@ -91,7 +91,7 @@ export class ClusterRegistry {
   }
 
   sight(host: string): RegistrySight {
-    return { server: this.servers.includes(host), leader: this.volumes.sees(host) || this.hosts.sees(host) }
+    return { server: this.servers.includes(host), leader: this.hosts.sees(host) }
   }
 
   /** What the record of a volume really is. */

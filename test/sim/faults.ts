@@ -75,14 +75,17 @@ const PLANNED: Readonly<Record<string, Fault>> = {
       world.registry.lostAnswers = 0
     }
   },
-  'engine away': (world, { host, containers }) => {
+  'engine away': (world, machine) => {
+    const { host, containers, boots } = machine
+    if (!machine.on || containers.away) return null
     containers.away = true
     const back = () => {
-      containers.away = false
+      // The engine of the next boot is there when it has found its containers.
+      if (machine.boots === boots) containers.away = false
     }
     // An engine that does not answer cannot pause anything: beside a lease that ends that is beyond what a fence can do.
     const look = () => {
-      if (!containers.away) return
+      if (!containers.away || machine.boots !== boots) return
       if (!world.checker.vigil.renews(host)) back()
       else world.timeline.after(RISK_LOOK_MS, look, true)
     }

@@ -42,7 +42,7 @@ export class Vigil {
   renews(host: string): boolean {
     const { registry } = this.#world
     const server = registry.serverOf(host)
-    return this.#lives(host) && server !== null && registry.hosts.writable(server) && registry.volumes.writable(server)
+    return this.#lives(host) && server !== null && registry.hosts.writable(server)
   }
 
   /** For how long nothing has kept the host from renewing its lease. */
@@ -82,12 +82,12 @@ export class Vigil {
     }
   }
 
-  /** Nobody leads, and those whom the host can ask are enough and say so. */
+  /** Nobody leads the leases, and those whom the host can ask are enough and say so. */
   #knowsLeaderless(host: string): boolean {
     const { network, registry } = this.#world
-    if (registry.hosts.leader !== null || registry.volumes.leader !== null) return false
+    if (registry.hosts.leader !== null) return false
     const asked = registry.servers.filter((other) => network.linked(host, other) && this.#answers(other))
-    return asked.length >= registry.leaderlessQuorum && asked.every((other) => !registry.sight(other).leader)
+    return asked.length >= registry.leaderlessQuorum && asked.every((other) => !registry.hosts.sees(other))
   }
 
   #lives(host: string): boolean {

@@ -6,12 +6,26 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from 'node:tls'
 import test, { type ExecutionContext } from 'ava'
+import { z } from 'zod'
 import { NatsBus } from '../../../agent/bus/bus.ts'
 import { lockStore } from '../../../agent/bus/store-lock.ts'
 import { codeOf } from '../../../agent/errors.ts'
 import { readyRegistry } from '../registry/records.ts'
 import { TestCluster } from './cluster.ts'
-import { certificates, eventually, freeze, recordingLog, scratch, serverPid, startHost, tlsFiles } from './server.ts'
+import {
+  certificates,
+  eventually,
+  freeze,
+  recordingLog,
+  scratch,
+  serverPid,
+  startHost,
+  type TestHost,
+  tlsFiles,
+} from './server.ts'
+
+/** What a server says of its connections to others. */
+const ROUTEZ = z.object({ routes: z.array(z.object({ remote_name: z.string() })).default([]) })
 
 /** False for a zombie too: who adopted the orphan may take its time to bury it. */
 async function isAlive(pid: number): Promise<boolean> {
@@ -176,4 +190,24 @@ test('promise 6: a server that is killed while it is asked does not run: that is
     // A new one may answer in its place.
     await t.notThrowsAsync(asked)
   }
+})
+
+test('a connection between servers that the network has cut is opened anew, not left to TCP', async (t) => {
+  await using cluster = await TestCluster.create(3)
+  const [first, second] = (await cluster.startAll()) as [TestHost, TestHost]
+  const routesTo = async (host: TestHost) => {
+    const { routes } = ROUTEZ.parse(await first.embedded.monitor('/routez', 900))
+    return routes.filter(({ remote_name }) => remote_name === `wherry-${host.address}`).length
+  }
+  await eventually('a connection', async () => (await routesTo(second)) > 0)
+  // Its sockets stay open, and it answers nothing more: a minute and a half of patience would be nats-server's own.
+  const pid = serverPid(second)
+  await freeze(pid)
+  try {
+    await eventually('its connections are given up', async () => (await routesTo(second)) === 0)
+  } finally {
+    process.kill(pid, 'SIGCONT')
+  }
+  await eventually('a connection again', async () => (await routesTo(second)) > 0)
+  t.is(serverPid(second), pid)
 })

@@ -10,12 +10,12 @@ import { readyRegistries, readyRegistry, volumeRecord } from '../registry/record
 import { TestCluster } from './cluster.ts'
 import { eventually, freeze, natsServer, scratch, serverPid, startHost, type TestHost } from './server.ts'
 
-const STREAMS = [streamOf(BUCKETS.volumes), streamOf(BUCKETS.hosts)]
+const STREAM = streamOf(BUCKETS.hosts)
 /** Two seconds of silence, the rest for a busy machine; a lease ends after 8 s. */
 const LEADERLESS_WITHIN_MS = 4_500
 
 function sightOf(host: TestHost): () => Promise<RegistrySight> {
-  return createSight({ plan: host.plan, advertise: host.address, server: host.embedded, streams: STREAMS })
+  return createSight({ plan: host.plan, advertise: host.address, server: host.embedded, stream: STREAM })
 }
 
 const LEADER = { server: true, leader: true }
@@ -75,7 +75,7 @@ test('promise 6: of a server that runs and says nothing nobody knows; the others
   t.is(registries.all.length, 3)
   for (const host of hosts) await sees(host, LEADER)
   const manager = await (hosts[0] as TestHost).bus.connection().jetstreamManager()
-  const leader = (await manager.streams.info(STREAMS[1] as string)).cluster?.leader
+  const leader = (await manager.streams.info(STREAM)).cluster?.leader
   const victim = hosts.find((host) => leader === `wherry-${host.address}`) as TestHost
   const others = hosts.filter((host) => host !== victim)
   const pid = serverPid(victim)
@@ -98,11 +98,8 @@ test('five servers, three replicas: a server without one claims no leader', asyn
   await using registries = await readyRegistries(hosts.slice(0, 1))
   t.is(registries.all.length, 1)
   const manager = await (hosts[0] as TestHost).bus.connection().jetstreamManager()
-  const members = new Set<string>()
-  for (const stream of STREAMS) {
-    const { leader = '', replicas = [] } = (await manager.streams.info(stream)).cluster ?? {}
-    for (const name of [leader, ...replicas.map((replica) => replica.name)]) members.add(name)
-  }
+  const { leader = '', replicas = [] } = (await manager.streams.info(STREAM)).cluster ?? {}
+  const members = new Set([leader, ...replicas.map(({ name }) => name)])
   for (const host of hosts) await sees(host, members.has(`wherry-${host.address}`) ? LEADER : NONE)
 })
 
@@ -123,10 +120,10 @@ const PEERS = ['10.0.0.1', '10.0.0.2', '10.0.0.3']
 
 function fixed(answer: unknown, plan: NatsPlan = planNats({ ...SETTINGS, peers: PEERS })) {
   const server: Monitored = { monitor: async () => answer }
-  return createSight({ plan, advertise: SETTINGS.advertise, server, streams: STREAMS })()
+  return createSight({ plan, advertise: SETTINGS.advertise, server, stream: STREAM })()
 }
 
-const jsz = (cluster: unknown, name = STREAMS[0]) => ({ account_details: [{ stream_detail: [{ name, cluster }] }] })
+const jsz = (cluster: unknown, name = STREAM) => ({ account_details: [{ stream_detail: [{ name, cluster }] }] })
 const member = (n: number, seconds: number) => ({ name: `wherry-10.0.0.${n}`, active: seconds * 1e9, current: true })
 
 test('a leader that has not heard from a majority for 2 s is none, nor is one that has not been heard from', async (t) => {
@@ -138,7 +135,8 @@ test('a leader that has not heard from a majority for 2 s is none, nor is one th
   t.deepEqual(await fixed(jsz({ leader: other, replicas: [member(2, 1.9), member(3, 60)] })), LEADER)
   t.deepEqual(await fixed(jsz({ leader: other, replicas: [member(2, 2.1), member(3, 0)] })), NONE)
   t.deepEqual(await fixed(jsz({ replicas: [member(2, 0), member(3, 0)] })), NONE)
-  t.deepEqual(await fixed(jsz({ leader: other, replicas: [member(2, 1)] }, 'KV_other')), NONE)
+  const ofVolumes = streamOf(BUCKETS.volumes)
+  t.deepEqual(await fixed(jsz({ leader: other, replicas: [member(2, 1)] }, ofVolumes)), NONE, 'it ends no lease')
   t.deepEqual(await fixed({ disabled: true }), NONE)
   t.deepEqual(await fixed(undefined), NONE)
   await t.throwsAsync(fixed(jsz(7)), { code: 'NATS_SERVER_FAILED' })

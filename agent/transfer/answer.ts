@@ -1,38 +1,59 @@
 import { codeOf } from '../errors.ts'
 import type { BlockRun, TreeReader } from '../store/exchange.ts'
-import { CHUNK_MAX_BYTES, DATA_MAX_BYTES, type FrameType } from './frame.ts'
+import { Bundle, type Loose } from './bundle.ts'
+import { CHUNK_MAX_BYTES, DATA_MAX_BYTES, mayPack } from './frame.ts'
 import type { Packer } from './packing.ts'
 import { type AskedWant, encodeChanged, encodeFlag, encodeOffset } from './want.ts'
 
-/** A frame made ready, in the order of `Channel.send`. */
-export interface Outgoing {
-  readonly type: FrameType
-  readonly body?: Buffer | undefined
-  readonly head?: Buffer | undefined
+/** A frame made ready. */
+export interface Outgoing extends Loose {
   readonly unpackedBytes?: number | undefined
 }
 
-/** The frames that answer one want. Coded errors of the reader but TREE_CHANGED end the copy. */
-export function answerFrames(reader: TreeReader, want: AskedWant, packer: Packer): AsyncGenerator<Outgoing> {
-  if (want.kind === 'files') return filesFrames(reader, want.indexes, packer)
-  return want.kind === 'hashes' ? hashesFrames(reader, want.index) : blocksFrames(reader, want.run, packer)
+/** The frames that answer wants, in their order; small ones go together. Coded errors of the reader but TREE_CHANGED end the copy. */
+export async function* answerFrames(
+  reader: TreeReader,
+  wants: readonly AskedWant[],
+  packer: Packer,
+): AsyncGenerator<Outgoing> {
+  const bundle = new Bundle()
+  for (const want of wants) {
+    for await (const frame of framesOf(reader, want)) {
+      if (bundle.add(frame)) continue
+      const before = bundle.take()
+      if (before !== null) yield await packed(before, packer)
+      if (!bundle.add(frame)) yield await packed(frame, packer)
+    }
+  }
+  const rest = bundle.take()
+  if (rest !== null) yield await packed(rest, packer)
+}
+
+async function packed(frame: Loose, packer: Packer): Promise<Outgoing> {
+  if (frame.body === undefined || !mayPack(frame.type)) return frame
+  return { ...frame, ...(await packer.pack(frame.body)) }
+}
+
+function framesOf(reader: TreeReader, want: AskedWant): AsyncGenerator<Loose> {
+  if (want.kind === 'files') return filesFrames(reader, want.indexes)
+  return want.kind === 'hashes' ? hashesFrames(reader, want.index) : blocksFrames(reader, want.run)
 }
 
 /** The manifest as it is sent before anything is wanted. */
 export async function* manifestFrames(reader: TreeReader, packer: Packer): AsyncGenerator<Outgoing> {
   for await (const chunk of reader.manifest()) {
-    for (const part of parts(chunk, CHUNK_MAX_BYTES)) yield { type: 'manifest', ...(await packer.pack(part)) }
+    for (const part of parts(chunk, CHUNK_MAX_BYTES)) yield await packed({ type: 'manifest', body: part }, packer)
   }
   yield { type: 'manifestEnd' }
 }
 
-async function* filesFrames(reader: TreeReader, indexes: readonly number[], packer: Packer): AsyncGenerator<Outgoing> {
+async function* filesFrames(reader: TreeReader, indexes: readonly number[]): AsyncGenerator<Loose> {
   const { data, changed } = await reader.files(indexes)
   if (changed.length > 0) yield { type: 'changed', body: encodeChanged(changed.toSorted((a, b) => a - b)) }
-  yield { type: 'files', ...(await packer.pack(data)) }
+  yield { type: 'files', body: data }
 }
 
-async function* hashesFrames(reader: TreeReader, index: number): AsyncGenerator<Outgoing> {
+async function* hashesFrames(reader: TreeReader, index: number): AsyncGenerator<Loose> {
   // One behind, because the last one says that it is the last.
   let last: Buffer = Buffer.alloc(0)
   for await (const chunk of reader.hashes(index)) {
@@ -44,13 +65,13 @@ async function* hashesFrames(reader: TreeReader, index: number): AsyncGenerator<
   yield { type: 'hashes', body: last, head: encodeFlag(true) }
 }
 
-async function* blocksFrames(reader: TreeReader, run: BlockRun, packer: Packer): AsyncGenerator<Outgoing> {
+async function* blocksFrames(reader: TreeReader, run: BlockRun): AsyncGenerator<Loose> {
   let changed = false
   try {
     for await (const { offset, data } of reader.blocks(run)) {
       let at = offset
       for (const part of parts(data, DATA_MAX_BYTES)) {
-        yield { type: 'piece', head: encodeOffset(at), ...(await packer.pack(part)) }
+        yield { type: 'piece', head: encodeOffset(at), body: part }
         at += part.length
       }
     }

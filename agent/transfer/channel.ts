@@ -2,6 +2,7 @@ import type { TLSSocket } from 'node:tls'
 import { WherryError } from '../errors.ts'
 import type { Recycler } from '../recycler.ts'
 import type { Bandwidth } from './bandwidth.ts'
+import { unbundle } from './bundle.ts'
 import { type Frame, FrameDecoder, type FrameType, framePrefix, ProtocolViolation, TREE_FRAMES } from './frame.ts'
 import { type LineMeter, unpack } from './packing.ts'
 
@@ -61,6 +62,8 @@ export class Channel implements AsyncDisposable, LineMeter {
   readonly #decoder: FrameDecoder
   readonly #bandwidth: Bandwidth | undefined
   readonly #frames: Frame[] = []
+  /** What is left of a bundle, the next one last. */
+  #bundled: Frame[] = []
   readonly #failed = new AbortController()
   readonly #timer: NodeJS.Timeout
   #unreadBytes = 0
@@ -98,8 +101,19 @@ export class Channel implements AsyncDisposable, LineMeter {
     return this.#failed.signal
   }
 
-  /** The next frame that is not a ping. Rejects with what ended the connection, after the frames that came before that. */
+  /** The next frame that is not a ping, those of a bundle one by one. Rejects with what ended the connection, after the frames that came before that, or ProtocolViolation. */
   async next(): Promise<Message> {
+    for (;;) {
+      const bundled = this.#bundled.pop()
+      if (bundled !== undefined) return bundled
+      const message = await this.#next()
+      if (message.type !== 'bundle') return message
+      this.#bundled = unbundle(message.body, this.#memory).reverse()
+      this.#memory.give(message.body)
+    }
+  }
+
+  async #next(): Promise<Message> {
     const frame = this.#shift()
     if (frame !== undefined) return this.#open(frame)
     this.ended.throwIfAborted()
@@ -212,6 +226,7 @@ export class Channel implements AsyncDisposable, LineMeter {
 
   #drop(): void {
     this.#frames.length = 0
+    this.#bundled = []
     this.#unreadBytes = 0
   }
 

@@ -59,6 +59,8 @@ const FRAMES = {
   runEnd: { code: 19, headBytes: 1, minBytes: 0, maxBytes: 0 },
   /** A part of a question's answer; the parts together are JSON. */
   answer: { code: 20, headBytes: 0, minBytes: 1, maxBytes: CHUNK_MAX_BYTES },
+  /** Whole frames, one after the other (bundle.ts). */
+  bundle: { code: 21, headBytes: 0, minBytes: HEADER_BYTES, maxBytes: DATA_MAX_BYTES, packs: true },
 } as const satisfies Record<string, FrameShape>
 
 export type FrameType = keyof typeof FRAMES
@@ -83,13 +85,14 @@ export const SOURCE_FRAMES: ReadonlySet<FrameType> = new Set([
   'hashes',
   'piece',
   'runEnd',
+  'bundle',
   'answer',
   'end',
   'error',
   'ping',
 ])
 /** What carries a tree, and so counts against the bandwidth. A question must not wait behind copies. */
-export const TREE_FRAMES: ReadonlySet<FrameType> = new Set(['manifest', 'files', 'hashes', 'piece'])
+export const TREE_FRAMES: ReadonlySet<FrameType> = new Set(['manifest', 'files', 'hashes', 'piece', 'bundle'])
 /** What an asker sends, and so all that a source takes. */
 export const ASKER_FRAMES: ReadonlySet<FrameType> = new Set(['request', 'wants', 'wantsEnd', 'ping'])
 
@@ -117,6 +120,12 @@ export function framePrefix(type: FrameType, bodyBytes: number, head = EMPTY, un
   head.copy(prefix, HEADER_BYTES)
   if (packed) prefix.writeUInt32BE(unpackedBytes, HEADER_BYTES + head.length)
   return prefix
+}
+
+/** Whether bodies of a type may be packed. */
+export function mayPack(type: FrameType): boolean {
+  const shape: FrameShape = FRAMES[type]
+  return shape.packs === true
 }
 
 /** What is wrong with the lengths of a frame; undefined: nothing. Packing that does not make smaller is never used. */
@@ -148,6 +157,11 @@ export class FrameDecoder {
   constructor(accepts: ReadonlySet<FrameType>, memory: Recycler) {
     this.#accepts = accepts
     this.#memory = memory
+  }
+
+  /** Whether all that came in were whole frames. */
+  get isBetween(): boolean {
+    return this.#stage === 'header' && this.#filled === 0
   }
 
   /** Takes bytes in (and keeps none of them), answers the frames they complete. Throws ProtocolViolation. */

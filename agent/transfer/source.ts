@@ -61,23 +61,26 @@ async function sendAnswers(
   packer: Packer,
   faultPoint: FaultPoint,
 ): Promise<void> {
-  const begun: Ahead<Outgoing>[] = []
+  const begun: { readonly answer: Ahead<Outgoing>; readonly count: number }[] = []
   const begin = () => {
-    for (let want = wanted.take(); want !== undefined; want = begun.length < ANSWERS_AHEAD ? wanted.take() : undefined)
-      begun.push(new Ahead(answerFrames(reader, want, packer)))
+    while (begun.length < ANSWERS_AHEAD) {
+      const wants = wanted.take()
+      if (wants.length === 0) return
+      begun.push({ answer: new Ahead(answerFrames(reader, wants, packer)), count: wants.length })
+    }
   }
   try {
     // The kernel may hold more than an asker has outstanding: then a slow line shows as wants that do not come.
     while (begun.length > 0 || (await channel.waitFor(wanted.wait()))) {
-      if (begun.length < ANSWERS_AHEAD) begin()
-      const [answer] = begun
-      if (answer === undefined) continue
-      await sendFrames(channel, answer, faultPoint)
+      begin()
+      const [first] = begun
+      if (first === undefined) continue
+      await sendFrames(channel, first.answer, faultPoint)
       begun.shift()
-      wanted.answered()
+      wanted.answered(first.count)
     }
   } finally {
-    await Promise.all(begun.map((answer) => answer[Symbol.asyncDispose]()))
+    await Promise.all(begun.map(({ answer }) => answer[Symbol.asyncDispose]()))
   }
 }
 

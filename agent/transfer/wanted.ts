@@ -7,6 +7,11 @@ import type { AskedWant } from './want.ts'
  */
 export const WANTS_OUTSTANDING_MAX = 1_024
 
+/** Blocks that lie apart: their answers are small. */
+const SHORT_RUN_BLOCKS = 4
+/** As many as fill one frame, and some: a few such answers are made ready side by side. */
+const TOGETHER_MAX = 64
+
 /** The wants an asker has told and not yet got, in order. */
 export class WantedQueue {
   readonly #ended: AbortSignal
@@ -36,14 +41,17 @@ export class WantedQueue {
     this.#wake?.resolve()
   }
 
-  /** One was answered. */
-  answered(): void {
-    this.#outstanding -= 1
+  /** So many were answered. */
+  answered(count: number): void {
+    this.#outstanding -= count
   }
 
-  /** The next want if one was told, without waiting. */
-  take(): AskedWant | undefined {
-    return this.#wants.shift()
+  /** The next wants that are to be answered together, without waiting: one, or several short runs of blocks. Empty: none was told. */
+  take(): AskedWant[] {
+    const isShort = (want: AskedWant | undefined) => want?.kind === 'blocks' && want.run.count <= SHORT_RUN_BLOCKS
+    let count = Math.min(this.#wants.length, 1)
+    if (isShort(this.#wants[0])) while (count < TOGETHER_MAX && isShort(this.#wants[count])) count++
+    return this.#wants.splice(0, count)
   }
 
   /** Waits until there is a want to take (true) or will be none any more (false). Rejects when the connection ended. */

@@ -4,6 +4,7 @@ import { Recycler } from '../../../agent/recycler.ts'
 import type { TreeReader } from '../../../agent/store/exchange.ts'
 import type { Identity } from '../../../agent/tls.ts'
 import { answerFrames, manifestFrames } from '../../../agent/transfer/answer.ts'
+import { unbundle } from '../../../agent/transfer/bundle.ts'
 import { ASKER_FRAMES, type Frame, FrameDecoder, type FrameType, framePrefix } from '../../../agent/transfer/frame.ts'
 import { encodeJson, PROTOCOL_VERSION } from '../../../agent/transfer/message.ts'
 import { Packer } from '../../../agent/transfer/packing.ts'
@@ -86,8 +87,10 @@ class Conversation {
     } else if (type === 'wants') {
       asked()
       for (const want of decodeWants(body)) {
-        for await (const frame of answerFrames(reader, want, this.#packer)) {
-          this.#say(frame.type, frame.body, frame.head)
+        for await (const frame of answerFrames(reader, [want], this.#packer)) {
+          // One by one, so that each can be twisted.
+          const loose = frame.type === 'bundle' ? unbundle(frame.body ?? Buffer.alloc(0), new Recycler()) : [frame]
+          for (const { type, body, head } of loose) this.#say(type, body, head)
         }
       }
     } else if (type === 'wantsEnd') {

@@ -82,7 +82,7 @@ const flag = fc.boolean().map(encodeFlag)
 const bytes = fc.constantFrom(1, 64, 99, 100, 101, ONES_LIST.length, 34_464, 65_536, 100_000)
 const offset = fc.constantFrom(0, 64, 65_535, 65_536, 99_999, 131_071, Number.MAX_SAFE_INTEGER)
 /** Frames that may or may not be what should come now. */
-const any: fc.Arbitrary<Buffer> = fc.oneof(
+const single: fc.Arbitrary<Buffer> = fc.oneof(
   fc.constantFrom<FrameType>('end', 'manifestEnd', 'ping').map((type) => frame(type)),
   fc.array(fc.nat(3), { minLength: 1, maxLength: 3 }).map((positions) => frame('changed', encodeChanged(positions))),
   bytes.map((length) => frame('files', Buffer.alloc(length, 1))),
@@ -95,6 +95,13 @@ const any: fc.Arbitrary<Buffer> = fc.oneof(
   }),
   fc.uint8Array({ minLength: 1, maxLength: 20 }).map((raw) => Buffer.from(raw)),
 )
+const any = fc.oneof(
+  { weight: 4, arbitrary: single },
+  // An end of a run behind it, as a bundle has five bytes at least.
+  fc
+    .array(single, { maxLength: 4 })
+    .map((frames) => frame('bundle', Buffer.concat([...frames, frame('runEnd', undefined, encodeFlag(false))]))),
+)
 /** What a decent source says to this tree, frame by frame. */
 const DECENT = [
   frame('hello', encodeJson({ version: PROTOCOL_VERSION })),
@@ -104,8 +111,13 @@ const DECENT = [
   frame('files', Buffer.alloc(100, 1)),
   frame('hashes', ONES_LIST, encodeFlag(true)),
   frame('piece', Buffer.alloc(65_536, 1), encodeOffset(0)),
-  frame('piece', Buffer.alloc(34_464, 1), encodeOffset(65_536)),
-  frame('runEnd', undefined, encodeFlag(false)),
+  frame(
+    'bundle',
+    Buffer.concat([
+      frame('piece', Buffer.alloc(34_464, 1), encodeOffset(65_536)),
+      frame('runEnd', undefined, encodeFlag(false)),
+    ]),
+  ),
   frame('end'),
 ]
 /** Where it stops being decent, what it says instead, and how much of the rest it still says. */

@@ -39,6 +39,7 @@ const TREE = frame('tree', encodeJson({ hash: 'a'.repeat(64) }))
 const offer = (...entries: object[]) =>
   Buffer.concat([HELLO, TREE, frame('manifest', encodeJson(entries)), frame('manifestEnd')])
 const piece = (offset: number, bytes = 10) => frame('piece', Buffer.alloc(bytes), encodeOffset(offset))
+const bundle = (...frames: Buffer[]) => frame('bundle', Buffer.concat(frames))
 const wants = (...asked: AskedWant[]) => Buffer.concat(encodeWants(asked).map((body) => frame('wants', body)))
 /** A source's first words up to the run of all blocks. */
 const RUN = Buffer.concat([
@@ -113,6 +114,17 @@ const TO_ASKER: Record<string, Buffer> = {
   'a piece frame of 2 MiB': Buffer.concat([RUN, rawHeader(2 * 1024 * 1024, 18)]),
   'a piece without data': Buffer.concat([RUN, rawHeader(8, 18), encodeOffset(0)]),
   'an offset beyond 2^53': Buffer.concat([RUN, frame('piece', Buffer.alloc(10), Buffer.alloc(8, 0xff))]),
+  'a bundle of nothing': Buffer.concat([RUN, rawHeader(0, 21)]),
+  'a bundle that ends within a frame': Buffer.concat([RUN, bundle(piece(0).subarray(0, -1))]),
+  'a bundle that ends within the length of a frame': Buffer.concat([RUN, bundle(piece(0), Buffer.alloc(3))]),
+  'a bundle in a bundle': Buffer.concat([RUN, bundle(bundle(piece(0)))]),
+  'an error in a bundle': Buffer.concat([RUN, bundle(frame('error', encodeJson({ code: 'INTERNAL', message: '' })))]),
+  'a packed piece in a bundle': Buffer.concat([
+    RUN,
+    bundle(packed('piece', zstdCompressSync(Buffer.alloc(10_000)), 10_000, encodeOffset(0))),
+  ]),
+  'data that goes back in a bundle': Buffer.concat([RUN, bundle(piece(50), piece(0))]),
+  'a bundle where files should come': Buffer.concat([offer(SMALL), bundle(piece(0))]),
   'a packed body that is garbage': Buffer.concat([offer(SMALL), packed('files', Buffer.alloc(50, 7), 100)]),
   'a packed body that becomes more than it says': Buffer.concat([offer(SMALL), packed('files', ZEROS, 1_000)]),
   'a packed body that becomes less than it says': Buffer.concat([

@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import test from 'ava'
 import { WherryError } from '../../../agent/errors.ts'
+import { type FaultPoint, noFault } from '../../../agent/fault-point.ts'
 import type { TreeSource } from '../../../agent/transfer/contract.ts'
 import { createPuller } from '../../../agent/transfer/puller.ts'
 import { serveTransfer } from '../../../agent/transfer/server.ts'
@@ -9,12 +10,12 @@ import { certs, HOST, identityIn, LIVE, never, noise, proxy, recorder, scratch }
 import { MemoryReader, MemoryWriter } from './memory-tree.ts'
 
 /** A server with real certificates on loopback and a puller that trusts it. */
-async function pair(source: TreeSource) {
+async function pair(source: TreeSource, faultPoint: FaultPoint = noFault) {
   await using stack = new AsyncDisposableStack()
   const { dir } = stack.use(await scratch())
   const { log, lines } = recorder()
   const identity = stack.use(await identityIn(await certs(dir, HOST), log))
-  const server = stack.use(await serveTransfer({ host: HOST, port: 0, identity, source, log }))
+  const server = stack.use(await serveTransfer({ host: HOST, port: 0, identity, source, log, faultPoint }))
   const all = stack.move()
   const from = { address: HOST, port: server.port }
   return {
@@ -37,6 +38,23 @@ test('promise 3: a tree arrives byte for byte: empty, small, large and many file
   t.deepEqual(result, { hash: reader.hash, bytes, complete: true })
   t.true(writer.files.every((file, nth) => file.data.equals(files[nth] ?? Buffer.from('missing'))))
   await until(() => reader.closed)
+})
+
+test('what lies apart crosses in a few frames, byte for byte and in order', async (t) => {
+  const file = noise(3_000_000)
+  const reader = new MemoryReader([file], 4_000)
+  const sent: string[] = []
+  await using set = await pair(
+    async () => reader,
+    (type) => sent.push(type),
+  )
+  const writer = new MemoryWriter()
+  const result = await set.puller.pull(set.from, LIVE, writer, never())
+  t.true(result.complete)
+  t.true(writer.files[0]?.data.equals(file))
+  const bundles = sent.filter((type) => type === 'bundle').length
+  t.true(bundles > 0 && bundles < 10, `${bundles} bundles`)
+  t.false(sent.includes('piece'))
 })
 
 test('a tree of which everything is here already crosses without data', async (t) => {

@@ -5,7 +5,7 @@ import { checkpointTargetMs } from '../options.ts'
 import type { LocalCopy, SpoolRound } from '../store/contract.ts'
 import type { CheckpointView } from './contract.ts'
 import type { Core } from './core.ts'
-import { captureInstant } from './instant.ts'
+import { captureInstant, overBudget } from './instant.ts'
 import { type CopyProgress, type Offered, Offering, otherHosts } from './offering.ts'
 import { backOffMs, type Wish } from './pacing.ts'
 import type { CheckpointResult } from './parts.ts'
@@ -50,6 +50,9 @@ export class HeldVolume {
   #costMs: number | null = null
   #looks = 0
   #failures = 0
+  /** Pauses in a row that took too long after rounds that had said so, and until when none is tried again after such rounds. */
+  #daredTimes = 0
+  #dareAgainMs = Number.NEGATIVE_INFINITY
   #covered: Covered | null = null
   #pauseMs: number | null = null
   /** When the newest round was over. */
@@ -151,7 +154,8 @@ export class HeldVolume {
       const level = this.#failures === 1 ? 'warn' : 'debug'
       parts.log[level]({ err: error, id: this.#id }, 'a checkpoint of a volume in use failed; it is tried again')
     } finally {
-      this.#dueMs = startMs + backOffMs(this.#intervalMs, this.#failures)
+      // Rounds alone make nobody stand still: they tell when less is written.
+      this.#dueMs = startMs + backOffMs(this.#intervalMs, this.#daredTimes > 0 ? 0 : this.#failures)
     }
   }
 
@@ -209,14 +213,36 @@ export class HeldVolume {
       this.#noteScanned(scanned)
       this.#roundMs = clock.elapsedMs()
     }
-    const changed = await runRounds(this.#core.parts, this.#id, pauseBudgetMs, this.#roundMs, signal, note)
+    const { changed, fits } = await runRounds(this.#core.parts, this.#id, pauseBudgetMs, this.#roundMs, signal, note)
     const standing = local.checkpoint
     if (!changed && standing !== null) {
       this.#account(clock.elapsedMs() - startMs)
       return this.#unchanged(standing, startMs)
     }
     const roundsMs = clock.elapsedMs() - startMs
-    return await this.#lastRound(local, roundsMs, signal)
+    if (fits) {
+      this.#daredTimes = 0
+      return await this.#lastRound(local, roundsMs, signal)
+    }
+    if (clock.elapsedMs() < this.#dareAgainMs) {
+      this.#account(roundsMs)
+      throw overBudget(local, pauseBudgetMs)
+    }
+    return await this.#dare(local, roundsMs, signal)
+  }
+
+  /** More is written all the time than a pause has room for, as far as the rounds tell: the pause may be short enough all the same. */
+  async #dare(local: LocalCopy, roundsMs: number, signal: AbortSignal): Promise<Checkpoint> {
+    const { clock } = this.#core.parts
+    const startMs = clock.elapsedMs() - roundsMs
+    try {
+      const checkpoint = await this.#lastRound(local, roundsMs, signal)
+      this.#daredTimes = 0
+      return checkpoint
+    } catch (error) {
+      if (codeOf(error) === 'VOLUME_BUSY') this.#dareAgainMs = startMs + backOffMs(this.#intervalMs, ++this.#daredTimes)
+      throw error
+    }
   }
 
   #noteScanned(scanned: string | null): void {

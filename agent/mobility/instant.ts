@@ -134,7 +134,8 @@ async function settled(promise: Promise<unknown>): Promise<void> {
   await promise.catch(() => undefined)
 }
 
-function overBudget(local: LocalCopy, budgetMs: number): WherryError {
+/** Of a pause that was too long, or would be. */
+export function overBudget(local: LocalCopy, budgetMs: number): WherryError {
   return new WherryError(
     'VOLUME_BUSY',
     `The containers of volume "${local.name}" would have had to stand still for more than ${budgetMs} ms for a checkpoint; they run on without one.`,

@@ -1,5 +1,5 @@
-/** Tries that fail come further and further apart, up to this: a volume that cannot be paused in time is not worth more of its users' patience. */
-const LONGEST_BACK_OFF_MS = 5 * 60_000
+/** Tries that fail come further and further apart, up to this: half a second of standing still each minute is bearable, what is lost with a host meanwhile may not be. */
+const LONGEST_BACK_OFF_MS = 60_000
 
 /** One volume's wish: a checkpoint every `targetMs`, each of which takes about `costMs`. */
 export interface Wish {

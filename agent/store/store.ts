@@ -108,8 +108,8 @@ class DiskStore implements TreeStore, AsyncDisposable {
     return this.#turns.run(id, async () => {
       signal.throwIfAborted()
       const volume = this.#volume(id)
-      const { name } = await volume.requireWhole()
-      const capture = await captureTree(volume.captureParts(name), kind, signal)
+      const { name, checkpoint } = await volume.requireWhole()
+      const capture = await captureTree(volume.captureParts(name), kind, checkpoint?.hash ?? null, signal)
       // What others may read from now on is the tree at rest.
       if (kind === 'quiet') await volume.spool(name).drop()
       return capture
@@ -117,10 +117,10 @@ class DiskStore implements TreeStore, AsyncDisposable {
   }
 
   spoolRound(id: string, signal: AbortSignal): Promise<SpoolRound> {
-    return this.#ofHeld(id, async (volume, { name }) => {
+    return this.#ofHeld(id, async (volume, { name, checkpoint }) => {
       signal.throwIfAborted()
       try {
-        return await volume.spool(name).round(signal)
+        return await volume.spool(name).round(checkpoint, signal)
       } catch (error) {
         if (codeOf(error) === 'CHANGES_MISSED') await this.#distrust(volume, name, error as Error)
         throw error
@@ -129,9 +129,9 @@ class DiskStore implements TreeStore, AsyncDisposable {
   }
 
   spoolFreeze(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<void> {
-    return this.#ofHeld(id, async (volume, { name }) => {
+    return this.#ofHeld(id, async (volume, { name, checkpoint }) => {
       signal.throwIfAborted()
-      await volume.spool(name).freeze(kind, signal)
+      await volume.spool(name).freeze(kind, checkpoint, signal)
     })
   }
 

@@ -94,6 +94,7 @@ async function prove(parts: ApplyParts, plan: Plan, before: KeptTree): Promise<v
   faultPoint('verified')
   await orDiskFull(directory, volume, () => keepSnapshot(directory, 'last', tree, null, faultPoint))
   await dropKept(directory, 'live')
+  await dropKept(directory, 'base')
 }
 
 /**

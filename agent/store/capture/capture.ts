@@ -10,6 +10,7 @@ import {
   type KeptKind,
   type KeptTree,
   type Known,
+  keepBase,
   keepSnapshot,
   loadKnown,
   scannedListsPath,
@@ -30,22 +31,33 @@ export interface CaptureParts {
   readonly faultPoint: FaultPoint
 }
 
-/** Looks at a tree and keeps what was seen, durably, see Store.capture. */
-export async function captureTree(parts: CaptureParts, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
+/**
+ * Looks at a tree and keeps what was seen, durably, see Store.capture. `checkpoint` is the hash of the copy's checkpoint,
+ * null: it has none. The tree of that checkpoint stays known until the record names another one.
+ */
+export async function captureTree(
+  parts: CaptureParts,
+  kind: 'quiet' | 'live',
+  checkpoint: string | null,
+  signal: AbortSignal,
+): Promise<Capture> {
   const { layout, faultPoint, changes } = parts
   const { scan, known, mark } = await look(parts, kind === 'quiet', signal)
   faultPoint('scanned')
+  const { hash, bytes, files } = scan.manifest
+  if (kind === 'quiet' && hash !== checkpoint && known.last?.manifest.hash === checkpoint)
+    await orDiskFull(layout.directory, parts.volume, () => keepBase(layout.directory, faultPoint))
   // A live look that was cut off is kept too: the capture that follows need not read again what it has read.
   await keep(parts, kind === 'quiet' ? 'last' : 'live', knownAs(scan, known), known)
   faultPoint('captured')
   if (kind === 'quiet') await dropKept(layout.directory, 'live')
+  if (kind === 'quiet' && hash === checkpoint) await dropKept(layout.directory, 'base')
   faultPoint('live-dropped')
   if (!scan.complete) throw signal.reason
   if (kind === 'quiet') {
     changes?.knowLast(scan, mark)
     changes?.watch(scan)
   }
-  const { hash, bytes, files } = scan.manifest
   return { hash, bytes, files, filesRead: scan.filesRead, bytesRead: scan.bytesRead }
 }
 

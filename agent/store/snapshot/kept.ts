@@ -13,6 +13,8 @@ import type { Snapshot } from './snapshot.ts'
 
 /** `last`: the tree at its last quiet capture or apply. `live`: the tree as it was last looked at in between. */
 export type KeptKind = 'last' | 'live'
+/** `base`: the tree of the copy's checkpoint, while `last` is another one: a quiet capture that no checkpoint came of. */
+type Slot = KeptKind | 'base'
 
 /** A snapshot of which the parts are known, so that the next one can be made from it. */
 export interface KeptTree extends Snapshot {
@@ -26,10 +28,11 @@ export interface Known {
   readonly live: KeptTree | null
 }
 
+const SLOTS = ['last', 'live', 'base'] as const
 const PARTS = ['lists', 'places', 'seen', 'manifest'] as const
 const NEWLINE = 10
 
-function manifestPath(directory: string, kind: KeptKind): string {
+function manifestPath(directory: string, kind: Slot): string {
   return partPath(directory, kind, 'manifest')
 }
 
@@ -38,7 +41,7 @@ export function scannedListsPath(directory: string): string {
   return join(directory, `scan.lists${UNFINISHED}`)
 }
 
-function partPath(directory: string, kind: KeptKind, part: (typeof PARTS)[number]): string {
+function partPath(directory: string, kind: Slot, part: (typeof PARTS)[number]): string {
   return join(directory, `${kind}.${part}`)
 }
 
@@ -85,7 +88,7 @@ export async function keepSnapshot(
 
 /** All files in which something may be kept of the copy in `directory`. */
 export function keptPaths(directory: string): string[] {
-  return (['last', 'live'] as const).flatMap((kind) => PARTS.map((part) => partPath(directory, kind, part)))
+  return SLOTS.flatMap((kind) => PARTS.map((part) => partPath(directory, kind, part)))
 }
 
 /** Moves a snapshot kept as `last` from one directory to another, in place of the one there; false: there is none. Durable on return; may be repeated after a crash. */
@@ -105,13 +108,18 @@ export async function adoptKept(from: string, to: string, faultPoint: FaultPoint
   return true
 }
 
-export async function dropKept(directory: string, kind: KeptKind): Promise<void> {
+/** The tree of the copy's checkpoint is about to stop being `last`: it stays as `base`. Durable on return. */
+export async function keepBase(directory: string, faultPoint: FaultPoint): Promise<void> {
+  await linkParts(directory, 'last', 'base', faultPoint)
+}
+
+export async function dropKept(directory: string, kind: Slot): Promise<void> {
   for (const part of PARTS) await rm(partPath(directory, kind, part), { force: true })
 }
 
 /** What was seen of the tree's inodes counts no more: each file is read at the next look. Durable on return. */
 export async function dropSeen(directory: string): Promise<void> {
-  for (const kind of ['last', 'live'] as const) await rm(partPath(directory, kind, 'seen'), { force: true })
+  for (const kind of SLOTS) await rm(partPath(directory, kind, 'seen'), { force: true })
   await syncDirectory(directory)
 }
 
@@ -128,8 +136,21 @@ export function loadLast(directory: string): Promise<KeptTree | null> {
   return loadUndamaged(directory, 'last')
 }
 
+/**
+ * Loads the snapshot of the checkpoint with this hash (null: the copy has none): `last`, unless a later look replaced it.
+ * Null: it is not known any more.
+ */
+export async function loadCheckpoint(directory: string, hash: string | null): Promise<KeptTree | null> {
+  if (hash === null) return null
+  for (const kind of ['last', 'base'] as const) {
+    const tree = await loadUndamaged(directory, kind)
+    if (tree?.manifest.hash === hash) return tree
+  }
+  return null
+}
+
 /** Loads a kept snapshot; null when there is none. What was seen before a reboot is not believed. Rejects MANIFEST_INVALID when its manifest is damaged. */
-export async function loadSnapshot(directory: string, kind: KeptKind): Promise<KeptTree | null> {
+export async function loadSnapshot(directory: string, kind: Slot): Promise<KeptTree | null> {
   const manifest = await loadManifest(manifestPath(directory, kind))
   if (manifest === null) return null
   const places = Places.of(manifest, await readIfThere(partPath(directory, kind, 'places')))
@@ -151,7 +172,7 @@ function isSame(a: KeptTree, b: KeptTree): boolean {
   return a.manifest.hash === b.manifest.hash && (a.seen === b.seen || a.seen.equals(b.seen))
 }
 
-async function loadUndamaged(directory: string, kind: KeptKind): Promise<KeptTree | null> {
+async function loadUndamaged(directory: string, kind: Slot): Promise<KeptTree | null> {
   try {
     return await loadSnapshot(directory, kind)
   } catch {
@@ -161,7 +182,7 @@ async function loadUndamaged(directory: string, kind: KeptKind): Promise<KeptTre
 }
 
 /** null: what was seen is not of this manifest, or from before a reboot. */
-async function loadSeen(directory: string, kind: KeptKind, manifest: Manifest): Promise<SeenTable | null> {
+async function loadSeen(directory: string, kind: Slot, manifest: Manifest): Promise<SeenTable | null> {
   const file = await readIfThere(partPath(directory, kind, 'seen'))
   if (file === null) return null
   const headerEnd = file.indexOf(NEWLINE)
@@ -204,7 +225,7 @@ async function readIfThere(path: string): Promise<Buffer | null> {
 }
 
 /** The same snapshot under the other name. Kept files are replaced and never changed: a second link serves. */
-async function linkParts(directory: string, from: KeptKind, to: KeptKind, faultPoint: FaultPoint): Promise<void> {
+async function linkParts(directory: string, from: Slot, to: Slot, faultPoint: FaultPoint): Promise<void> {
   for (const part of PARTS) {
     const path = partPath(directory, to, part)
     const unfinished = `${path}${UNFINISHED}`

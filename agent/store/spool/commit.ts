@@ -46,6 +46,8 @@ export async function adoptSpool(layout: Layout, hash: string, faultPoint: Fault
   if (await adoptKept(place, layout.directory, faultPoint)) {
     await dropKept(layout.directory, 'live')
     faultPoint('live-dropped')
+    await dropKept(layout.directory, 'base')
+    faultPoint('base-dropped')
   }
   for (const name of await namesIn(layout.spool)) {
     if (name === hash || name === MAKING) continue

@@ -13,7 +13,7 @@ import { openRoot } from '../inode/directory.ts'
 import { Mirror } from '../inode/mirror.ts'
 import type { Layout } from '../layout.ts'
 import type { BlockPool } from '../pool/contract.ts'
-import { type KeptTree, loadLast } from '../snapshot/kept.ts'
+import { type KeptTree, loadCheckpoint, loadLast } from '../snapshot/kept.ts'
 import type { Cursor } from '../tracker/contract.ts'
 import { affordable } from './budget.ts'
 import { Clones } from './clones.ts'
@@ -61,7 +61,9 @@ export interface LiveRound {
 
 /** A checkpoint in the making: the rounds after each other, each knowing what those before it have seen and copied. */
 export class Rounds implements AsyncDisposable {
-  /** The tree of the checkpoint before; null: there is none. */
+  /** Hash of the checkpoint before; null: there is none. */
+  readonly from: string | null
+  /** The tree of that checkpoint; null: it is not known, and whatever the tree has is new. */
   readonly base: KeptTree | null
   readonly making: Making
   captured: Captured | null = null
@@ -70,6 +72,8 @@ export class Rounds implements AsyncDisposable {
   readonly #parts: SpoolParts
   readonly #directory: string
   readonly #needs: NeedsFinder
+  /** The tree as it was last looked at before the rounds: `base`, unless a release was cut off after its look. */
+  readonly #before: KeptTree | null
   /** The tree as the newest round saw it. */
   #tree: KeptTree | null = null
   #tickNs: bigint | null = null
@@ -80,18 +84,27 @@ export class Rounds implements AsyncDisposable {
   #scanned: string | null = null
   #scans = 0
 
-  /** `directory` is where the spool is made; it must not be there. */
-  static async begin(parts: SpoolParts, directory: string): Promise<Rounds> {
+  /** `directory` is where the spool is made; it must not be there. `from`: hash of the checkpoint in the copy's record; null: it has none. */
+  static async begin(parts: SpoolParts, directory: string, from: string | null): Promise<Rounds> {
     // Later captures replace what is kept as `live`, and rounds would go on from other lists than they believe.
     const last = await loadLast(parts.layout.directory)
+    // What is in neither the spool nor the tree of the checkpoint before, no copy at that checkpoint can get.
+    const base = last?.manifest.hash === from ? last : await loadCheckpoint(parts.layout.directory, from)
     const making = await Making.open(directory, { tree: new Mirror(parts.layout.data), pool: parts.pool })
-    return new Rounds(parts, directory, last, making)
+    return new Rounds(parts, directory, { from, base, last }, making)
   }
 
-  private constructor(parts: SpoolParts, directory: string, base: KeptTree | null, making: Making) {
+  private constructor(
+    parts: SpoolParts,
+    directory: string,
+    { from, base, last }: { from: string | null; base: KeptTree | null; last: KeptTree | null },
+    making: Making,
+  ) {
     this.#parts = parts
     this.#directory = directory
+    this.from = from
     this.base = base
+    this.#before = last
     this.making = making
     this.#needs = new NeedsFinder(base)
   }
@@ -191,7 +204,7 @@ export class Rounds implements AsyncDisposable {
     this.#mark = mark
     // A ctime below T says that nothing is to come, so all that had such a ctime must be known of by now.
     this.#parts.changes.gather()
-    this.#scanned = this.#parts.changes.reasonAgainst(this.#tree ?? this.base)
+    this.#scanned = this.#parts.changes.reasonAgainst(this.#tree ?? this.#before)
     return await this.#look(how, { marked: mark > 0, still: null }, tickNs, signal)
   }
 
@@ -214,7 +227,8 @@ export class Rounds implements AsyncDisposable {
     signal: AbortSignal,
   ): Promise<OpenScan> {
     const { layout, volume, pool, changes } = this.#parts
-    const known = { live: this.#tree, last: this.base }
+    const before = this.#before === this.base ? null : this.#before
+    const known = { live: this.#tree ?? before, last: this.base }
     const how = { volume, quiet, tickNs, known, pool, signal, lists, keeping, keepingBlocks, marked, still }
     const tracked = {
       changes: (tree: KeptTree, ino: bigint) => changes.of(tree, ino),
@@ -267,8 +281,8 @@ export class Rounds implements AsyncDisposable {
     const before = this.#tree?.lists.path
     this.#tree = tree
     // A scan that found nothing new is the tree before.
-    const done = before !== undefined && before !== tree.lists.path && before !== this.base?.lists.path
-    if (done) await rm(before, { force: true })
+    const kept = [tree, this.base, this.#before].some((other) => other?.lists.path === before)
+    if (before !== undefined && !kept) await rm(before, { force: true })
   }
 
   #keptBlocks(): KeptBlocks {

@@ -6,7 +6,7 @@ import type { Capture, LocalCopy, SpoolRound } from '../contract.ts'
 import { orDiskFull } from '../copies/space.ts'
 import type { TreeReader } from '../exchange.ts'
 import { removeIfThere } from '../inode/removal.ts'
-import { dropSeen, loadSnapshot } from '../snapshot/kept.ts'
+import { dropSeen, loadCheckpoint } from '../snapshot/kept.ts'
 import { adoptSpool, loadIndex, makingDirectory, placeSpool, spoolDirectory } from './commit.ts'
 import { dataPath } from './making.ts'
 import { openSpoolReader } from './reader.ts'
@@ -45,19 +45,19 @@ export class Spool {
     this.#options = options
   }
 
-  /** See Store.spoolRound. */
-  round(signal: AbortSignal): Promise<SpoolRound> {
-    return this.#working(async (rounds) => {
+  /** See Store.spoolRound. `checkpoint` is the one of the copy's record. */
+  round(checkpoint: Checkpoint | null, signal: AbortSignal): Promise<SpoolRound> {
+    return this.#working(checkpoint, async (rounds) => {
       const { scan, bytesSpooled, scanned } = await rounds.live(this.#options.sync, signal)
       this.#options.faultPoint('spooled')
-      const changed = scan.manifest.hash !== rounds.base?.manifest.hash
+      const changed = scan.manifest.hash !== checkpoint?.hash
       return { changed, bytesRead: scan.bytesRead, bytesSpooled, scanned }
     })
   }
 
-  /** See Store.spoolFreeze. */
-  freeze(kind: 'quiet' | 'live', signal: AbortSignal): Promise<void> {
-    return this.#working(async (rounds) => {
+  /** See Store.spoolFreeze. `checkpoint` is the one of the copy's record. */
+  freeze(kind: 'quiet' | 'live', checkpoint: Checkpoint | null, signal: AbortSignal): Promise<void> {
+    return this.#working(checkpoint, async (rounds) => {
       await rounds.freeze(kind, this.#options.sync, signal)
       this.#options.faultPoint('frozen')
     })
@@ -92,8 +92,8 @@ export class Spool {
     return this.#lane.run('', async () => {
       const { layout, volume, pool, memory } = this.#options
       const hash = (await record()).checkpoint?.hash
-      const tree = hash === undefined ? null : await loadSnapshot(layout.directory, 'last')
-      if (hash === undefined || tree?.manifest.hash !== hash) return null
+      const tree = await loadCheckpoint(layout.directory, hash ?? null)
+      if (hash === undefined || tree === null) return null
       if (this.#index?.hash !== hash) this.#index = { hash, index: await loadIndex(layout, hash) }
       const { index } = this.#index
       const spool = index.count === 0 ? null : dataPath(spoolDirectory(layout, hash))
@@ -162,14 +162,15 @@ export class Spool {
     changes.watch(captured.tree)
   }
 
-  async #working<T>(work: (rounds: Rounds) => Promise<T>): Promise<T> {
+  async #working<T>(checkpoint: Checkpoint | null, work: (rounds: Rounds) => Promise<T>): Promise<T> {
     const { layout, volume } = this.#options
+    const from = checkpoint?.hash ?? null
     return await this.#guarded(async () => {
-      // A commit that failed on its way: what it has put in its place is no place to go on from.
-      if (this.#rounds?.placed === true) await this.close()
+      // A commit that failed on its way: what it has put in its place is no place to go on from. Nor is another checkpoint.
+      if (this.#rounds !== null && (this.#rounds.placed || this.#rounds.from !== from)) await this.close()
       if (this.#rounds === null) {
         await removeIfThere(makingDirectory(layout))
-        const begin = () => Rounds.begin(this.#options, makingDirectory(layout))
+        const begin = () => Rounds.begin(this.#options, makingDirectory(layout), from)
         this.#rounds = await orDiskFull(layout.directory, volume, begin)
       }
       return await work(this.#rounds)

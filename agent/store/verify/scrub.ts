@@ -11,7 +11,14 @@ import { Mirror } from '../inode/mirror.ts'
 import type { Layout } from '../layout.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import type { BlockPool } from '../pool/contract.ts'
-import { dropKept, type KeptTree, keepSnapshot, loadSnapshot, scannedListsPath } from '../snapshot/kept.ts'
+import {
+  dropKept,
+  type KeptTree,
+  keepSnapshot,
+  loadCheckpoint,
+  loadSnapshot,
+  scannedListsPath,
+} from '../snapshot/kept.ts'
 import { SeenBuilder } from '../snapshot/seen.ts'
 import { compareContent, compareEntries, Findings } from './verify.ts'
 
@@ -38,10 +45,13 @@ export interface ScrubParts {
 export async function scrub(parts: ScrubParts): Promise<Verification> {
   const { layout, volume, copy, pool, update, signal } = parts
   signal.throwIfAborted()
-  const last = await loadSnapshot(layout.directory, 'last')
+  const kept = await loadSnapshot(layout.directory, 'last')
+  const hash = copy.checkpoint?.hash ?? kept?.manifest.hash
+  // A look before a Mount may have found another tree here: it is the checkpoint's manifest that counts.
+  const last = kept?.manifest.hash === hash ? kept : await loadCheckpoint(layout.directory, hash ?? null)
   if (last === null) {
-    throw new WherryError('NOT_AT_CHECKPOINT', `Volume ${volume} was never at a checkpoint on this host.`, {
-      hint: 'There is nothing to compare it with yet.',
+    throw new WherryError('NOT_AT_CHECKPOINT', `Volume ${volume} has no manifest of a checkpoint on this host.`, {
+      hint: 'There is nothing to compare it with yet. Copy the volume to this host, or use it here once.',
     })
   }
   const findings = new Findings()
@@ -84,4 +94,5 @@ async function distrust(directory: string, last: KeptTree, suspect: ReadonlySet<
   for (const index of suspect) seen.setClean(index, false)
   await keepSnapshot(directory, 'last', { ...last, seen: seen.finish() }, null)
   await dropKept(directory, 'live')
+  await dropKept(directory, 'base')
 }

@@ -163,3 +163,19 @@ test('a copy that is in use, was never at a checkpoint or is wanted meanwhile is
   await aborted
   t.is((await two.store.verify(v.id, calm)).damagedCount, 0)
 })
+
+test('promise 2: a tree that was changed at rest is damaged, although a look has seen the change before', async (t) => {
+  const found = await pair(t, (data) => {
+    writeFileSync(join(data, 'file'), 'one')
+    writeFileSync(join(data, 'other'), 'other')
+  })
+  const { two, v, at } = found
+  await damage(join(two.data(v.id), 'file'), 0)
+  // What a Mount does before it refuses.
+  const looked = await two.store.capture(v.id, 'quiet', calm)
+  t.not(looked.hash, at.hash)
+  const { damaged, damagedCount } = await two.store.verify(v.id, calm)
+  t.is(damagedCount, 1)
+  t.like(damaged[0], { path: '"file"', reason: 'content' })
+  await repair(t, found)
+})

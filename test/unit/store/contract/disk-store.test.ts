@@ -1,0 +1,62 @@
+import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ExecutionContext } from 'ava'
+import { calm, type Host, host, send } from '../fixture.ts'
+import { type Given, type Subject, testStore, type Volume } from './store-contract.ts'
+
+testStore('the store on a disk', async (t) => await openSubject(t, await host(t)))
+
+/** A text is the content of one file; the empty text is no file. */
+async function openSubject(t: ExecutionContext, { store, data }: Host): Promise<Subject> {
+  const path = (id: string) => join(data(id), 'text')
+  return {
+    store,
+    write: (id, text) => put(path(id), text),
+    read: (id) => get(path(id)) ?? '',
+    receive: async (volume, text) => {
+      const source = await host(t)
+      await source.store.create(volume)
+      const tree = source.data(volume.id)
+      put(join(tree, 'text'), text)
+      // The same text is the same tree, whenever it is made.
+      for (const made of [join(tree, 'text'), tree]) if (existsSync(made)) utimesSync(made, 1, 1)
+      const { hash } = await source.store.capture(volume.id, 'quiet', calm)
+      const { complete } = await send(source.store, store, volume)
+      t.true(complete)
+      return hash
+    },
+    give: async (id, kind) => await give(t, store, id, kind),
+    settle: async (promise) => await promise,
+  }
+}
+
+async function give(
+  t: ExecutionContext,
+  store: Host['store'],
+  id: string,
+  kind: 'last' | 'spool' | 'live',
+): Promise<Given> {
+  // A refusal comes with the opening of the reader; nothing was read then.
+  const { hash } = await opened(store, id, kind)
+  const copy = await store.copy(id)
+  const volume: Volume = { id, name: copy?.name ?? '', options: (copy as Volume).options }
+  const target = await host(t)
+  const { complete } = await send(store, target.store, volume, kind)
+  if (!complete) return { hash, text: null }
+  await target.store.apply(id, { epoch: 1, seq: 1, hash, bytes: 0, files: 0, at: '2026-01-01T00:00:00.000Z' })
+  return { hash, text: get(join(target.data(id), 'text')) ?? '' }
+}
+
+async function opened(store: Host['store'], id: string, kind: 'last' | 'spool' | 'live'): Promise<{ hash: string }> {
+  await using reader = await store.reader(id, kind)
+  return { hash: reader.hash }
+}
+
+function put(path: string, text: string): void {
+  if (text === '') rmSync(path, { force: true })
+  else writeFileSync(path, text)
+}
+
+function get(path: string): string | null {
+  return existsSync(path) ? readFileSync(path, 'utf8') : null
+}

@@ -171,12 +171,13 @@ export class HeldHost {
         const source = this.#kit.host(from.address)
         this.pulls++
         const { id, kind } = await chooseTree(source.core, request, signal)
-        const tree = (kind === 'spool' ? source.store.spooled.get(id) : undefined) ?? source.store.trees.get(id) ?? ''
+        const { hash, tree } = await source.store.give(id, kind)
         await this.#kit.clock.sleep(this.pullMs, signal)
         signal.throwIfAborted()
         if (source.down) throw new WherryError('TRANSFER_CUT', 'nobody there')
+        if (tree === null) return { hash, bytes: 0, complete: false }
         await this.store.stage(volume, tree)
-        return { hash: hashOf(tree), bytes: tree.length, complete: !this.changing }
+        return { hash, bytes: tree.length, complete: !this.changing }
       },
     }
   }
@@ -253,6 +254,7 @@ export class HeldKit {
     for (const { name, store } of this.hosts) {
       await store.create({ id: ID, name: NAME, options })
       store.trees.set(ID, 'a')
+      await store.capture(ID, 'quiet', new AbortController().signal)
       await store.update(ID, { checkpoint: last, epochSeen: 1 })
       copies[name] = { epoch: 1, seq: 1, state: 'current', at, kept: true }
     }

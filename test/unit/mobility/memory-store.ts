@@ -1,4 +1,5 @@
 import { WherryError } from '../../../agent/errors.ts'
+import { Lanes } from '../../../agent/lanes.ts'
 import type { Clock } from '../../../agent/mobility/parts.ts'
 import type { Checkpoint } from '../../../agent/model.ts'
 import type { Capture, LocalCopy, SpoolRound, Store, Verification } from '../../../agent/store/contract.ts'
@@ -7,7 +8,12 @@ import { bareCopy } from '../../../agent/store/copies/bare-copy.ts'
 /** Here a tree is a string, and crosses the network in one write. */
 export const hashOf = (tree: string) => `hash of ${tree}`
 
-/** One host's disk. It survives the host's agent: a new one may be started on it. */
+const never = new AbortController().signal
+
+/**
+ * One host's disk. It survives the host's agent: a new one may be started on it. Keeps to the contract of the real store, see
+ * test/unit/store/contract.
+ */
 export class MemoryStore implements Store {
   /** Why no tracker tells what changes; null: one does. */
   scanned: string | null = 'the tree is in memory'
@@ -24,9 +30,15 @@ export class MemoryStore implements Store {
   /** Set: the stage refuses with it. */
   stageError: WherryError | null = null
   readonly #clock: Clock
+  readonly #lanes = new Lanes()
   readonly #copies = new Map<string, LocalCopy>()
   readonly #staged = new Map<string, string>()
   readonly #captured = new Map<string, string>()
+  /** Trees of the last quiet look or apply, and of the last live one, by id. */
+  readonly #last = new Map<string, string>()
+  readonly #live = new Map<string, string>()
+  /** Trees of checkpoints that are not the last ones looked at, by id. */
+  readonly #base = new Map<string, string>()
   /** Trees as they were frozen, by id. */
   readonly frozen = new Map<string, string>()
   /** Checkpoints of held volumes, by id. */
@@ -41,8 +53,10 @@ export class MemoryStore implements Store {
   }
 
   async copies() {
-    if (this.copiesMs > 0) await this.#clock.sleep(this.copiesMs, new AbortController().signal)
-    return { copies: [...this.#copies.values()], damaged: [] }
+    // As a disk is read: what changes while it takes its time may be in it or not, and here it is not.
+    const copies = [...this.#copies.values()]
+    await this.#wait(this.copiesMs, never)
+    return { copies, damaged: [] }
   }
 
   async copy(id: string) {
@@ -59,60 +73,107 @@ export class MemoryStore implements Store {
   }
 
   async update(id: string, change: Partial<Omit<LocalCopy, 'id'>>) {
-    if (this.updateMs > 0) await this.#clock.sleep(this.updateMs, new AbortController().signal)
-    const copy = { ...this.#require(id), ...change }
+    this.#require(id)
+    await this.#wait(this.updateMs, never)
+    const before = this.#require(id)
+    const copy = { ...before, ...change, id, epochSeen: Math.max(before.epochSeen, change.epochSeen ?? 0) }
     this.#copies.set(id, copy)
     return copy
   }
 
-  async capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
-    this.#scrubs.get(id)?.abort(new WherryError('VOLUME_IN_USE', 'wanted'))
-    if (kind === 'quiet') this.captures++
-    await this.#clock.sleep(this.captureMs, signal)
-    signal.throwIfAborted()
-    const tree = this.trees.get(id) ?? ''
-    return { hash: hashOf(tree), bytes: tree.length, files: 1, filesRead: 0, bytesRead: 0 }
+  capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
+    return this.#inTurn(id, async () => {
+      signal.throwIfAborted()
+      const { checkpoint } = this.#requireWhole(id)
+      if (kind === 'quiet') this.captures++
+      const before = this.#tree(id)
+      await this.#wait(this.captureMs, signal)
+      signal.throwIfAborted()
+      const tree = this.#tree(id)
+      if (kind === 'live') this.#live.set(id, tree)
+      else {
+        if (tree !== before) throw new WherryError('TREE_CHANGED', `${id} was written to`)
+        const last = this.#last.get(id)
+        if (last !== undefined && hashOf(last) === checkpoint?.hash) this.#base.set(id, last)
+        this.#last.set(id, tree)
+        this.#live.delete(id)
+        this.#dropSpool(id)
+      }
+      return captureOf(tree)
+    })
   }
 
-  async spoolRound(id: string): Promise<SpoolRound> {
-    const tree = this.trees.get(id) ?? ''
-    const changed = this.#require(id).checkpoint?.hash !== hashOf(tree)
-    return { changed, bytesRead: tree.length, bytesSpooled: changed ? tree.length : 0, scanned: this.scanned }
+  spoolRound(id: string, signal: AbortSignal = never): Promise<SpoolRound> {
+    return this.#inTurn(id, async () => {
+      signal.throwIfAborted()
+      const { checkpoint } = this.#requireHeld(id)
+      this.frozen.delete(id)
+      this.#captured.delete(id)
+      const tree = this.#tree(id)
+      const changed = checkpoint?.hash !== hashOf(tree)
+      return { changed, bytesRead: tree.length, bytesSpooled: changed ? tree.length : 0, scanned: this.scanned }
+    })
   }
 
-  async spoolFreeze(id: string, _kind: 'quiet' | 'live', signal: AbortSignal): Promise<void> {
-    await this.#clock.sleep(this.captureMs, signal)
-    signal.throwIfAborted()
-    this.frozen.set(id, this.trees.get(id) ?? '')
+  spoolFreeze(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<void> {
+    return this.#inTurn(id, async () => {
+      signal.throwIfAborted()
+      this.#requireHeld(id)
+      this.frozen.delete(id)
+      this.#captured.delete(id)
+      const before = this.#tree(id)
+      await this.#wait(this.captureMs, signal)
+      signal.throwIfAborted()
+      const tree = this.#tree(id)
+      if (kind === 'quiet' && tree !== before) throw new WherryError('TREE_CHANGED', `${id} was written to`)
+      this.frozen.set(id, tree)
+    })
   }
 
-  async spoolLast(id: string, _signal: AbortSignal): Promise<Capture> {
-    const tree = this.frozen.get(id)
-    if (tree === undefined) throw new WherryError('HASH_MISMATCH', 'nothing is frozen')
-    this.frozen.delete(id)
-    this.#captured.set(id, tree)
-    return { hash: hashOf(tree), bytes: tree.length, files: 1, filesRead: 0, bytesRead: 0 }
+  spoolLast(id: string, signal: AbortSignal): Promise<Capture> {
+    return this.#inTurn(id, async () => {
+      this.#requireHeld(id)
+      const tree = this.frozen.get(id)
+      if (tree === undefined) throw new WherryError('HASH_MISMATCH', 'nothing is frozen')
+      this.frozen.delete(id)
+      signal.throwIfAborted()
+      this.#captured.set(id, tree)
+      return captureOf(tree)
+    })
   }
 
   async spoolThaw(id: string): Promise<void> {
-    this.frozen.delete(id)
+    await this.#inTurn(id, async () => void this.frozen.delete(id))
   }
 
-  async spoolCommit(id: string, checkpoint: Checkpoint): Promise<void> {
-    const tree = this.#captured.get(id) ?? ''
-    if (hashOf(tree) !== checkpoint.hash) throw new WherryError('HASH_MISMATCH', 'not that one')
-    this.spooled.set(id, tree)
-    await this.update(id, { checkpoint })
+  spoolCommit(id: string, checkpoint: Checkpoint): Promise<void> {
+    return this.#inTurn(id, async () => {
+      const { checkpoint: standing } = this.#requireHeld(id)
+      const tree = this.#captured.get(id)
+      const isNew = standing?.hash !== checkpoint.hash
+      if (isNew && (tree === undefined || hashOf(tree) !== checkpoint.hash))
+        throw new WherryError('HASH_MISMATCH', 'not that one')
+      await this.update(id, { checkpoint, epochSeen: checkpoint.epoch })
+      if (!isNew || tree === undefined) return
+      this.#captured.delete(id)
+      this.spooled.set(id, tree)
+      this.#atCheckpoint(id, tree)
+    })
   }
 
-  async diverge(id: string, at: string, bytes: number | null): Promise<LocalCopy> {
-    const { held, epochSeen, checkpoint, diverged } = this.#require(id)
-    const name = `${held?.epoch ?? epochSeen}-${diverged.length}`
-    this.aside.set(`${id}/${name}`, this.trees.get(id) ?? '')
-    this.trees.set(id, '')
-    const base = checkpoint === null ? null : { epoch: checkpoint.epoch, seq: checkpoint.seq }
-    const put = { name, epoch: held?.epoch ?? epochSeen, base, at, bytes }
-    return await this.update(id, { held: null, checkpoint: null, mounts: {}, diverged: [...diverged, put] })
+  diverge(id: string, at: string, bytes: number | null): Promise<LocalCopy> {
+    return this.#inTurn(id, async () => {
+      const { held, epochSeen, checkpoint, diverged } = this.#require(id)
+      this.#requireUnmounted(id)
+      const name = `${held?.epoch ?? epochSeen}-${diverged.length}`
+      this.aside.set(`${id}/${name}`, this.#tree(id))
+      this.#forget(id)
+      this.trees.set(id, '')
+      const base = checkpoint === null ? null : { epoch: checkpoint.epoch, seq: checkpoint.seq }
+      const put = { name, epoch: held?.epoch ?? epochSeen, base, at, bytes }
+      const bare = { held: null, checkpoint: null, damaged: null, applying: false, mounts: {} }
+      return await this.update(id, { ...bare, diverged: [...diverged, put] })
+    })
   }
 
   async space() {
@@ -126,32 +187,64 @@ export class MemoryStore implements Store {
     this.#staged.set(volume.id, tree)
   }
 
-  async apply(id: string, checkpoint: Checkpoint) {
-    const tree = this.#staged.get(id)
-    if (tree === undefined || hashOf(tree) !== checkpoint.hash) throw new WherryError('HASH_MISMATCH', 'not that one')
-    this.trees.set(id, tree)
-    await this.update(id, { checkpoint, damaged: null, epochSeen: checkpoint.epoch })
+  /** What another host gets; `tree` null: not all of it is to be had, because the tree has moved on. */
+  async give(id: string, kind: 'last' | 'spool' | 'live'): Promise<{ hash: string; tree: string | null }> {
+    const manifest = this.#kept(id, kind)
+    if (manifest === undefined) throw new WherryError('NOT_AT_CHECKPOINT', `${id} has no ${kind} manifest`)
+    const here = [...(kind === 'spool' ? [this.spooled.get(id)] : []), this.#tree(id)]
+    return { hash: hashOf(manifest), tree: here.includes(manifest) ? manifest : null }
+  }
+
+  apply(id: string, checkpoint: Checkpoint): Promise<void> {
+    return this.#inTurn(id, async () => {
+      const { held } = this.#require(id)
+      this.#requireUnmounted(id)
+      if (held !== null) throw new WherryError('VOLUME_IN_USE', `${id} is held`)
+      const tree = this.#staged.get(id)
+      if (tree === undefined) throw new WherryError('STAGE_INCOMPLETE', `nothing was received of ${id}`)
+      if (hashOf(tree) !== checkpoint.hash) throw new WherryError('HASH_MISMATCH', 'not that one')
+      this.#dropSpool(id)
+      this.trees.set(id, tree)
+      this.#atCheckpoint(id, tree)
+      await this.update(id, { checkpoint, applying: false, damaged: null, epochSeen: checkpoint.epoch })
+      this.#staged.delete(id)
+    })
   }
 
   async verify(id: string, signal: AbortSignal): Promise<Verification> {
     const wanted = new AbortController()
+    const running = this.#inTurn(id, async () => {
+      const stop = AbortSignal.any([signal, wanted.signal])
+      const { held, checkpoint } = this.#require(id)
+      if (held !== null) throw new WherryError('VOLUME_IN_USE', `${id} is held`)
+      this.#requireUnmounted(id)
+      stop.throwIfAborted()
+      const should = checkpoint?.hash ?? (this.#last.has(id) ? hashOf(this.#last.get(id) ?? '') : null)
+      if (should === null) throw new WherryError('NOT_AT_CHECKPOINT', `${id} was never at a checkpoint`)
+      await this.#wait(this.captureMs, stop)
+      stop.throwIfAborted()
+      const tree = this.#tree(id)
+      const good = should === hashOf(tree)
+      await this.update(id, { damaged: good ? null : ['"file"'] })
+      const damaged = good ? [] : [{ path: '"file"', reason: 'content' as const, blocks: 1 }]
+      return { filesChecked: 1, bytesRead: tree.length, damaged, damagedCount: damaged.length }
+    })
     this.#scrubs.set(id, wanted)
-    const stop = AbortSignal.any([signal, wanted.signal])
-    await this.#clock.sleep(this.captureMs, stop)
-    stop.throwIfAborted()
-    const tree = this.trees.get(id) ?? ''
-    const good = this.#require(id).checkpoint?.hash === hashOf(tree)
-    await this.update(id, { damaged: good ? null : ['"file"'] })
-    const damaged = good ? [] : [{ path: '"file"', reason: 'content' as const, blocks: 1 }]
-    return { filesChecked: 1, bytesRead: tree.length, damaged, damagedCount: damaged.length }
+    return await running.finally(() => {
+      if (this.#scrubs.get(id) === wanted) this.#scrubs.delete(id)
+    })
   }
 
-  async recover() {}
+  async recover() {
+    for (const { id, held } of this.#copies.values()) if (held === null) this.#dropSpool(id)
+  }
 
-  async mount(id: string) {
-    this.#require(id)
-    this.mountedIds.add(id)
-    return this.mountpoint(id)
+  mount(id: string) {
+    return this.#inTurn(id, async () => {
+      this.#requireWhole(id)
+      this.mountedIds.add(id)
+      return this.mountpoint(id)
+    })
   }
 
   async unmount(id: string) {
@@ -166,9 +259,12 @@ export class MemoryStore implements Store {
     return new Set(this.mountedIds)
   }
 
-  async trash(id: string) {
-    if (this.#copies.delete(id)) this.inTrash.add(id)
-    this.trees.delete(id)
+  trash(id: string) {
+    return this.#inTurn(id, async () => {
+      this.#requireUnmounted(id)
+      if (this.#copies.delete(id)) this.inTrash.add(id)
+      this.#forget(id)
+    })
   }
 
   async emptyTrash() {
@@ -179,9 +275,76 @@ export class MemoryStore implements Store {
     this.#staged.delete(id)
   }
 
+  /** What was only in the memory of the agent is gone with it. */
+  agentEnded(): void {
+    this.frozen.clear()
+    this.#captured.clear()
+  }
+
+  /** One thing after another is done with a tree. */
+  #inTurn<T>(id: string, work: () => Promise<T>): Promise<T> {
+    this.#scrubs.get(id)?.abort(new WherryError('VOLUME_IN_USE', 'wanted'))
+    return this.#lanes.run(id, work)
+  }
+
+  async #wait(ms: number, signal: AbortSignal): Promise<void> {
+    if (ms > 0) await this.#clock.sleep(ms, signal)
+  }
+
+  #tree(id: string): string {
+    return this.trees.get(id) ?? ''
+  }
+
+  /** The tree whose manifest is kept. */
+  #kept(id: string, kind: 'last' | 'spool' | 'live'): string | undefined {
+    const { checkpoint } = this.#requireWhole(id)
+    if (kind === 'live') return this.#live.get(id)
+    if (kind === 'last') return this.#last.get(id)
+    return [this.#last.get(id), this.#base.get(id)].find(
+      (tree) => tree !== undefined && hashOf(tree) === checkpoint?.hash,
+    )
+  }
+
+  #atCheckpoint(id: string, tree: string): void {
+    this.#last.set(id, tree)
+    this.#live.delete(id)
+    this.#base.delete(id)
+  }
+
+  #dropSpool(id: string): void {
+    this.frozen.delete(id)
+    this.#captured.delete(id)
+    this.spooled.delete(id)
+  }
+
+  #forget(id: string): void {
+    this.#dropSpool(id)
+    for (const map of [this.trees, this.#staged, this.#last, this.#live, this.#base]) map.delete(id)
+  }
+
+  #requireUnmounted(id: string): void {
+    if (this.mountedIds.has(id)) throw new WherryError('VOLUME_IN_USE', `${id} is mounted`)
+  }
+
   #require(id: string): LocalCopy {
     const copy = this.#copies.get(id)
-    if (copy === undefined) throw new Error(`no copy ${id}`)
+    if (copy === undefined) throw new WherryError('NOT_AT_CHECKPOINT', `no copy ${id}`)
     return copy
   }
+
+  #requireWhole(id: string): LocalCopy {
+    const copy = this.#require(id)
+    if (copy.applying || copy.damaged !== null) throw new WherryError('COPY_DAMAGED', `${id} is not whole`)
+    return copy
+  }
+
+  #requireHeld(id: string): LocalCopy {
+    const copy = this.#requireWhole(id)
+    if (copy.held === null) throw new WherryError('STALE_EPOCH', `${id} is not held`)
+    return copy
+  }
+}
+
+function captureOf(tree: string): Capture {
+  return { hash: hashOf(tree), bytes: tree.length, files: 1, filesRead: 0, bytesRead: 0 }
 }

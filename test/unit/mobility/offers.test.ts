@@ -34,15 +34,16 @@ function offer(kit: HeldKit, record: VolumeRecord, checkpoint: Checkpoint, to = 
 test('promise 8: a host that knows better takes no checkpoint, and asks nobody for one', async (t) => {
   const kit = await HeldKit.start(2, { checkpointMs: null })
   const checkpoint = await spool(kit, 'ab', 2)
-  const record = await kit.record()
+  const old = await kit.record()
+  const record = { ...old, epoch: 3 }
   const { store } = kit.host('h2')
   const refused = async (given: VolumeRecord, why: RegExp) => {
     const error = await t.throwsAsync(offer(kit, given, checkpoint), { message: why })
     t.is((error as WherryError).code, 'STALE_EPOCH')
   }
   await store.update(ID, { epochSeen: 3 })
-  await refused(record, /epoch 3 has been seen here/)
-  await store.update(ID, { epochSeen: 2, held: { epoch: 2, incarnation: 'mine' } })
+  await refused(old, /epoch 3 has been seen here/)
+  await store.update(ID, { held: { epoch: 2, incarnation: 'mine' } })
   await refused(record, /held here at epoch 2/)
   await store.update(ID, { held: null })
   const mine = record.copies.h2
@@ -52,7 +53,7 @@ test('promise 8: a host that knows better takes no checkpoint, and asks nobody f
   await refused({ ...record, holder: null }, /not from its holder/)
   t.is(kit.host('h2').pulls, 0)
   t.is(store.trees.get(ID), 'a')
-  t.like(await offer(kit, record, checkpoint), { host: 'h2', epochSeen: 2, checkpoint, held: false })
+  t.like(await offer(kit, record, checkpoint), { host: 'h2', epochSeen: 3, checkpoint, held: false })
   kit.stop()
 })
 

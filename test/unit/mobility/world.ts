@@ -13,7 +13,7 @@ import type { Peers, VolumePuller } from '../../../agent/transfer/contract.ts'
 import { VirtualClock } from './clock.ts'
 import { MemoryPauses } from './memory-pauses.ts'
 import { MemoryRegistry } from './memory-registry.ts'
-import { hashOf, MemoryStore } from './memory-store.ts'
+import { MemoryStore } from './memory-store.ts'
 
 /** How often the watchdogs look. */
 const WATCH_MS = 100
@@ -57,7 +57,7 @@ export class MemoryHost {
 
   /** Starts the agent anew on the same disk, as after a kill: nothing that was only in memory is left. */
   async restart(): Promise<void> {
-    this.#stop.abort()
+    this.kill()
     this.#stop = new AbortController()
     this.metrics = new Metrics()
     this.agent = this.#createAgent()
@@ -67,6 +67,7 @@ export class MemoryHost {
 
   kill(): void {
     this.#stop.abort()
+    this.store.agentEnded()
   }
 
   /** Puts a container into another state, if it is in the first one. */
@@ -258,15 +259,16 @@ export class World {
         if (source === undefined || !source.connected || !host.connected)
           throw new WherryError('TRANSFER_CUT', 'nobody there')
         const { id, kind } = await source.agent.source(request, { name: 'asker' }, signal)
-        const trees = kind === 'spool' ? source.store.spooled : source.store.trees
-        const tree = trees.get(id) ?? ''
+        const { hash, tree: found } = await source.store.give(id, kind)
+        const tree = found ?? ''
         const total = { bytesTotal: tree.length, filesTotal: 1 }
         onProgress({ ...total, bytesDone: 0, filesDone: 0 })
         await this.clock.sleep(this.pullMs, signal)
         signal.throwIfAborted()
+        if (found === null) return { hash, bytes: 0, complete: false }
         await host.store.stage(volume, tree)
         onProgress({ ...total, bytesDone: tree.length, filesDone: 1 })
-        return { hash: hashOf(tree), bytes: tree.length, complete: true }
+        return { hash, bytes: tree.length, complete: true }
       },
     }
   }

@@ -1,0 +1,22 @@
+import { type Subject, testStore } from '../store/contract/store-contract.ts'
+import { VirtualClock } from './clock.ts'
+import { hashOf, MemoryStore } from './memory-store.ts'
+
+testStore('the store in memory', async (): Promise<Subject> => {
+  const clock = new VirtualClock()
+  const store = new MemoryStore(clock)
+  return {
+    store,
+    write: (id, text) => void store.trees.set(id, text),
+    read: (id) => store.trees.get(id) ?? '',
+    receive: async (volume, text) => {
+      await store.stage(volume, text)
+      return hashOf(text)
+    },
+    give: async (id, kind) => {
+      const { hash, tree } = await store.give(id, kind)
+      return { hash, text: tree }
+    },
+    settle: (promise) => clock.until(promise),
+  }
+})

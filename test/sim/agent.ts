@@ -127,14 +127,12 @@ export class Agent {
       const take = async (peer: Agent, ended: AbortSignal) => {
         const choice = await peer.mobility.source(request, { name: host }, ended)
         world.checker.served(peer.#machine.host, request)
-        const tree = peer.#manifest(choice.id, choice.kind)
-        const whole = tree !== null && peer.#delivers(choice.id, choice.kind, tree)
-        if (tree === null)
-          throw new WherryError('NOT_AT_CHECKPOINT', `There is no ${choice.kind} manifest of ${choice.id}.`)
+        const tree = peer.store.manifest(choice.id, choice.kind)
+        const whole = peer.store.delivers(choice.id, choice.kind, tree)
         await peer.life.wait(
           chance.hit(0.02) ? chance.between(PULL_MOST_MS, PULL_LONG_MS) : chance.between(PULL_LEAST_MS, PULL_MOST_MS),
         )
-        return { tree, whole: whole && peer.#delivers(choice.id, choice.kind, tree) }
+        return { tree, whole: whole && peer.store.delivers(choice.id, choice.kind, tree) }
       }
       const parties = { host, life: this.life }
       const got = await network.ask<{ tree: Tree; whole: boolean }, Agent>(
@@ -150,19 +148,5 @@ export class Agent {
       if (got.whole) stage(got.tree)
       return { hash: got.tree.hash, bytes, complete: got.whole }
     })
-  }
-
-  #manifest(id: string, kind: 'last' | 'spool' | 'live'): Tree | null {
-    const shelf = this.store.disk.shelf(id)
-    if (shelf === undefined) return null
-    return kind === 'live' ? shelf.tree : shelf.kept
-  }
-
-  /** Whether every byte of the manifest can be had: the tree may have changed since, and a spool may lack what is older. */
-  #delivers(id: string, kind: 'last' | 'spool' | 'live', manifest: Tree): boolean {
-    const shelf = this.store.disk.shelf(id)
-    if (shelf === undefined || shelf.journal !== null) return false
-    if (kind === 'live') return this.#machine.world.chance.hit(0.7)
-    return kind === 'spool' ? this.#machine.world.chance.hit(0.9) : shelf.tree.hash === manifest.hash
   }
 }

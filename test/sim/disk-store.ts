@@ -13,6 +13,8 @@ const FREE_BYTES = 500_000_000_000
 const RECORD_BYTES = 4_096
 /** How often something that was frozen has to be taken from a tree that has moved on. */
 const NOT_KEPT = 0.05
+/** How often the spool of a checkpoint has all that a copy lacks. */
+const SPOOL_IS_WHOLE = 0.9
 /** Most answers come from memory, at once. */
 const CACHED = 0.8
 
@@ -58,11 +60,14 @@ export class DiskStore implements Store {
       const before = shelf.tree
       await this.#work(kind === 'quiet' ? 30 : 100)
       signal.throwIfAborted()
-      if (kind === 'live') return captureOf(before)
+      if (kind === 'live') {
+        shelf.live = before
+        return captureOf(before)
+      }
       if (shelf.tree !== before) throw changed(shelf)
       this.disk.sync(shelf)
-      shelf.frozen = null
-      shelf.kept = before
+      this.disk.keep(shelf, before)
+      this.disk.dropSpool(shelf)
       return captureOf(before)
     })
   }
@@ -70,8 +75,9 @@ export class DiskStore implements Store {
   spoolRound(id: string, signal: AbortSignal): Promise<SpoolRound> {
     return this.#lanes.run(id, async () => {
       signal.throwIfAborted()
-      const shelf = this.#requireWhole(id)
+      const shelf = this.#requireHeld(id)
       shelf.frozen = null
+      shelf.captured = null
       this.#requireSpace(shelf.record.name)
       await this.#work(20)
       signal.throwIfAborted()
@@ -84,9 +90,10 @@ export class DiskStore implements Store {
   spoolFreeze(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<void> {
     return this.#lanes.run(id, async () => {
       signal.throwIfAborted()
-      const shelf = this.#requireWhole(id)
+      const shelf = this.#requireHeld(id)
       this.#requireSpace(shelf.record.name)
       shelf.frozen = null
+      shelf.captured = null
       const before = shelf.tree
       await this.#work(20)
       signal.throwIfAborted()
@@ -100,7 +107,7 @@ export class DiskStore implements Store {
   /** What was written since it was frozen is not in it, and seldom keeps it from being captured. */
   spoolLast(id: string, signal: AbortSignal): Promise<Capture> {
     return this.#lanes.run(id, async () => {
-      const shelf = this.#requireWhole(id)
+      const shelf = this.#requireHeld(id)
       const { frozen } = shelf
       shelf.frozen = null
       if (frozen === null) throw new WherryError('HASH_MISMATCH', `Nothing of ${id} is frozen.`)
@@ -123,13 +130,18 @@ export class DiskStore implements Store {
 
   spoolCommit(id: string, checkpoint: Checkpoint): Promise<void> {
     return this.#lanes.run(id, async () => {
-      const shelf = this.#require(id)
+      const shelf = this.#requireHeld(id)
       const { captured } = shelf
-      if (captured?.hash !== checkpoint.hash) throw mismatch(shelf, checkpoint)
+      const isNew = shelf.record.checkpoint?.hash !== checkpoint.hash
+      if (isNew && captured?.hash !== checkpoint.hash) throw mismatch(shelf, checkpoint)
       this.#requireSpace(shelf.record.name)
       await this.#durably(`record ${id}`, () => {
-        shelf.kept = captured
-        this.disk.update(shelf, { checkpoint })
+        this.disk.update(shelf, { checkpoint, epochSeen: checkpoint.epoch })
+        if (!isNew || captured === null) return
+        this.disk.keep(shelf, captured)
+        shelf.captured = null
+        shelf.spooled = captured
+        shelf.base = null
       })
     })
   }
@@ -144,6 +156,8 @@ export class DiskStore implements Store {
       return this.#durably(`record ${id}`, () => {
         shelf.diverged.push(shelf.tree)
         this.disk.replace(shelf, emptyOf(shelf), 'diverge')
+        this.disk.keep(shelf, null)
+        shelf.base = null
         shelf.staged = null
         const bare = { checkpoint: null, held: null, applying: false, damaged: null, mounts: {} }
         return this.disk.update(shelf, { ...bare, diverged: [...record.diverged, tree] })
@@ -160,7 +174,7 @@ export class DiskStore implements Store {
     return this.#lanes.run(id, async () => {
       const shelf = this.#require(id)
       this.#requireUnmounted(id)
-      if (shelf.record.held !== null) throw inUse(shelf, 'held')
+      if (shelf.record.held !== null) throw inUse(shelf.record.name, 'held')
       if (shelf.journal === null || shelf.journal.checkpoint.hash !== checkpoint.hash) {
         const { staged } = shelf
         if (staged === null) throw new WherryError('STAGE_INCOMPLETE', `Nothing was received of ${shelf.record.name}.`)
@@ -176,10 +190,39 @@ export class DiskStore implements Store {
   }
 
   async verify(id: string, signal: AbortSignal): Promise<Verification> {
-    await this.#work(50)
-    signal.throwIfAborted()
-    const shelf = this.#require(id)
-    return { filesChecked: 1, bytesRead: shelf.tree.length * RECORD_BYTES, damaged: [], damagedCount: 0 }
+    return await this.#lanes.run(id, async () => {
+      const shelf = this.#require(id)
+      const { record, kept, tree } = shelf
+      if (record.held !== null) throw inUse(shelf.record.name, 'held')
+      this.#requireUnmounted(id)
+      const should = record.checkpoint?.hash ?? kept?.hash
+      if (should === undefined) throw noManifest(shelf, 'last')
+      await this.#work(50)
+      signal.throwIfAborted()
+      const damaged = should === tree.hash ? [] : [{ path: '"records"', reason: 'content' as const, blocks: 1 }]
+      const paths = damaged.length === 0 ? null : damaged.map(({ path }) => path)
+      await this.#durably(`record ${id}`, () => this.disk.update(shelf, { damaged: paths }))
+      return { filesChecked: 1, bytesRead: tree.length * RECORD_BYTES, damaged, damagedCount: damaged.length }
+    })
+  }
+
+  /** The kept manifest that another host gets. */
+  manifest(id: string, kind: 'last' | 'spool' | 'live'): Tree {
+    const shelf = this.#requireWhole(id)
+    const { kept, base, live, record } = shelf
+    const checkpoint = [kept, base].find((tree) => tree !== null && tree.hash === record.checkpoint?.hash) ?? null
+    const found = { last: kept, spool: checkpoint, live }[kind]
+    if (found === null) throw noManifest(shelf, kind)
+    return found
+  }
+
+  /** Whether every byte of a manifest can be had: the tree may have changed since, and a spool may lack what is older. */
+  delivers(id: string, kind: 'last' | 'spool' | 'live', manifest: Tree): boolean {
+    const shelf = this.disk.shelf(id)
+    if (shelf === undefined || shelf.journal !== null) return false
+    if (kind === 'live') return this.#chance.hit(0.7)
+    if (kind === 'spool' && shelf.spooled?.hash === manifest.hash) return this.#chance.hit(SPOOL_IS_WHOLE)
+    return shelf.tree.hash === manifest.hash
   }
 
   async recover(): Promise<void> {
@@ -256,6 +299,7 @@ export class DiskStore implements Store {
     const { checkpoint } = journal
     await this.#durably(`record ${id}`, () => {
       this.disk.update(shelf, { checkpoint, applying: false, damaged: null, epochSeen: checkpoint.epoch })
+      shelf.base = null
       shelf.journal = null
       shelf.staged = null
     })
@@ -286,7 +330,13 @@ export class DiskStore implements Store {
 
   #require(id: string): Shelf {
     const shelf = this.disk.shelf(id)
-    if (shelf === undefined) throw new WherryError('SYSTEM_CALL_FAILED', `There is no copy ${id} on ${this.disk.host}.`)
+    if (shelf === undefined) throw new WherryError('NOT_AT_CHECKPOINT', `There is no copy ${id} on ${this.disk.host}.`)
+    return shelf
+  }
+
+  #requireHeld(id: string): Shelf {
+    const shelf = this.#requireWhole(id)
+    if (shelf.record.held === null) throw new WherryError('STALE_EPOCH', `${id} is not held on ${this.disk.host}.`)
     return shelf
   }
 
@@ -297,8 +347,7 @@ export class DiskStore implements Store {
   }
 
   #requireUnmounted(id: string): void {
-    const shelf = this.#require(id)
-    if (this.disk.mounted.has(id)) throw inUse(shelf, 'mounted')
+    if (this.disk.mounted.has(id)) throw inUse(id, 'mounted')
   }
 
   #requireSpace(name: string): void {
@@ -327,8 +376,12 @@ function mismatch(shelf: Shelf, checkpoint: Checkpoint): WherryError {
   )
 }
 
-function inUse(shelf: Shelf, how: string): WherryError {
-  return new WherryError('VOLUME_IN_USE', `Volume "${shelf.record.name}" is ${how} here.`)
+function noManifest(shelf: Shelf, kind: string): WherryError {
+  return new WherryError('NOT_AT_CHECKPOINT', `There is no ${kind} manifest of ${shelf.record.name}.`)
+}
+
+function inUse(volume: string, how: string): WherryError {
+  return new WherryError('VOLUME_IN_USE', `Volume "${volume}" is ${how} here.`)
 }
 
 function running(id: string): WherryError {

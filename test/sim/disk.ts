@@ -11,8 +11,14 @@ export interface Shelf {
   tree: Tree
   /** What of it survives a power cut. */
   synced: Tree
-  /** What the kept manifest of the last quiet capture or apply says. */
-  kept: Tree
+  /** What the kept manifest of the last quiet capture or apply says; null: there was none. */
+  kept: Tree | null
+  /** The tree of the record's checkpoint, while `kept` is of a look that no checkpoint came of. */
+  base: Tree | null
+  /** What the kept manifest of the last live capture says; null: none since the last quiet one. */
+  live: Tree | null
+  /** The checkpoint whose spool is here; null: the volume is at rest, or was looked at for a release. */
+  spooled: Tree | null
   /** What `spoolFreeze` has frozen and nobody has captured yet; does not survive the agent. */
   frozen: Tree | null
   /** What `spoolLast` captured and nobody has committed yet; does not survive the agent. */
@@ -56,8 +62,9 @@ export class Disk {
     const known = this.shelves.get(volume.id)
     if (known !== undefined) return known.record
     const record = bareCopy(volume)
-    const trees = { tree: EMPTY, synced: EMPTY, kept: EMPTY, frozen: null, captured: null, staged: null, journal: null }
-    this.shelves.set(volume.id, { record, ...trees, diverged: [] })
+    const kept = { kept: null, base: null, live: null, spooled: null, frozen: null, captured: null }
+    const trees = { tree: EMPTY, synced: EMPTY, staged: null, journal: null }
+    this.shelves.set(volume.id, { record, ...trees, ...kept, diverged: [] })
     return record
   }
 
@@ -89,7 +96,21 @@ export class Disk {
     this.watch.replaced(this.host, shelf.record.id, shelf.tree, target, why)
     shelf.tree = target
     shelf.synced = target
-    shelf.kept = target
+    this.keep(shelf, target)
+    this.dropSpool(shelf)
+  }
+
+  /** A tree is the last one from now on; that of the checkpoint stays known. */
+  keep(shelf: Shelf, tree: Tree | null): void {
+    const { kept } = shelf
+    const isCheckpoint = kept !== null && kept.hash === shelf.record.checkpoint?.hash
+    if (isCheckpoint && kept.hash !== tree?.hash) shelf.base = kept
+    shelf.kept = tree
+    shelf.live = null
+  }
+
+  dropSpool(shelf: Shelf): void {
+    shelf.spooled = null
     shelf.frozen = null
     shelf.captured = null
   }

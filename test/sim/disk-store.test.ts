@@ -1,0 +1,63 @@
+import { type Subject, testStore } from '../unit/store/contract/store-contract.ts'
+import { Chance } from './chance.ts'
+import { Disk } from './disk.ts'
+import { DiskStore } from './disk-store.ts'
+import { Life } from './life.ts'
+import { Timeline } from './timeline.ts'
+import { EMPTY, Tree } from './tree.ts'
+
+/** Looking ahead so far finds what is waited for. */
+const LONG_MS = 60_000
+
+testStore('the store of the simulator', async (): Promise<Subject> => {
+  const timeline = new Timeline()
+  const chance = new Chance(1)
+  const disk = new Disk('h1', chance, { replaced: () => undefined, recordChanged: () => undefined })
+  const store = new DiskStore(disk, new Life(timeline, 'agent'), chance)
+  const texts = new Texts()
+  return {
+    store,
+    write: (id, text) => {
+      const shelf = disk.shelf(id)
+      if (shelf !== undefined) shelf.tree = texts.tree(text)
+    },
+    read: (id) => texts.text(disk.shelf(id)?.tree ?? EMPTY),
+    receive: (volume, text) =>
+      store.receive(volume, async (stage) => {
+        stage(texts.tree(text))
+        return texts.tree(text).hash
+      }),
+    give: async (id, kind) => {
+      const tree = store.manifest(id, kind)
+      // By chance not all is to be had of a tree that is in use.
+      const tries = Array.from({ length: 100 }, () => store.delivers(id, kind, tree))
+      return { hash: tree.hash, text: tries.includes(true) ? texts.text(tree) : null }
+    },
+    settle: async (promise) => {
+      let settled = false
+      const done = () => {
+        settled = true
+      }
+      promise.then(done, done)
+      await timeline.run(timeline.nowMs + LONG_MS, () => !settled)
+      return await promise
+    },
+  }
+})
+
+/** A text is one record here. */
+class Texts {
+  readonly #trees = new Map<string, Tree>([['', EMPTY]])
+
+  tree(text: string): Tree {
+    const entry = { number: this.#trees.size, host: 'h1', container: text, atMs: 0 }
+    const tree = this.#trees.get(text) ?? new Tree(EMPTY, entry)
+    this.#trees.set(text, tree)
+    return tree
+  }
+
+  text(tree: Tree): string {
+    for (const [text, { hash }] of this.#trees) if (hash === tree.hash) return text
+    throw new Error(`no text is ${tree}`)
+  }
+}

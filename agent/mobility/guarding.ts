@@ -9,6 +9,8 @@ export class Guarding {
   readonly #parts: Pick<Parts, 'watchdog' | 'alone' | 'log'>
   readonly #lease: Lease
   readonly #held: HeldCopies
+  /** Epochs of the holds that the watchdog was last told of, by volume id. */
+  #told: ReadonlyMap<string, number> = new Map()
   /** By volume id: whether another host has a copy that could be gone on from, and under which hold that was learnt. */
   readonly #known = new Map<string, { readonly elsewhere: boolean; readonly incarnation: string | null }>()
 
@@ -31,10 +33,13 @@ export class Guarding {
 
   /** Another host is about to have a copy of the volume. The watchdog hears of it before this resolves: call it before the write that makes it so. */
   async expect(id: string): Promise<void> {
-    const known = this.#known.get(id)
-    if (known?.elsewhere === true) return
-    this.#known.set(id, { elsewhere: true, incarnation: known?.incarnation ?? null })
-    await this.tell()
+    this.#known.set(id, { elsewhere: true, incarnation: this.#known.get(id)?.incarnation ?? null })
+    if (!this.#told.has(id)) await this.tell()
+  }
+
+  /** On return the watchdog knows of a hold, if it has to. Call it before a container can write to the volume. */
+  async ensure(copy: Pick<LocalCopy, 'id' | 'options' | 'held'>): Promise<void> {
+    if (this.isGuarded(copy) && this.#told.get(copy.id) !== copy.held?.epoch) await this.tell()
   }
 
   /** Whether the volume's containers here may run only while the lease does. What is not known yet is taken for yes. */
@@ -42,13 +47,14 @@ export class Guarding {
     return !this.#parts.alone && copy.options.onIsolation === 'pause' && this.#known.get(copy.id)?.elsewhere !== false
   }
 
-  /** After each renewal, and whenever what is held has changed. Before the lease first ran the watchdog's older word stands. */
+  /** After each renewal, and whenever what is held has changed, on the disk by then. Before the lease first ran the watchdog's older word stands. */
   async tell(): Promise<void> {
     if (this.#lease.untilMs === Number.NEGATIVE_INFINITY) return
     const volumes = (await this.#held.list()).flatMap((copy) => {
       if (copy.held === null || !this.isGuarded(copy)) return []
       return [{ id: copy.id, name: copy.name, epoch: copy.held.epoch }]
     })
+    this.#told = new Map(volumes.map(({ id, epoch }) => [id, epoch]))
     this.#parts.watchdog.guard({ untilMs: this.#lease.untilMs, volumes })
   }
 }

@@ -4,17 +4,33 @@ import type { Parts } from './parts.ts'
 /** Far below the heartbeat: a beat that is late by this much is none that is missed. */
 const PATIENCE_MS = 200
 
+/** A record that this agent has changed. */
+interface Noted {
+  /** Null: the copy is gone. */
+  readonly copy: LocalCopy | null
+  /** How many looks at the disk had begun: a later one has the change. */
+  readonly looks: number
+}
+
 /**
- * The copies this host holds, by its disk, for the heartbeat: a disk that is slow, or hangs, must not cost the lease, so
- * what was read last stands in for what takes too long to read.
+ * The copies this host holds, by its disk, for the heartbeat and for the watchdog: a disk that is slow, or hangs, must not
+ * cost the lease, so what was read last stands in for what takes too long to read. What this agent has changed itself
+ * counts from then on, whatever a look that began before may say.
  */
 export class HeldCopies {
   readonly #parts: Pick<Parts, 'store' | 'clock' | 'signal'>
   #known: readonly LocalCopy[] | null = null
-  #reading: Promise<readonly LocalCopy[]> | null = null
+  readonly #noted = new Map<string, Noted>()
+  #looks = 0
+  #reading: Promise<void> | null = null
 
   constructor(parts: Pick<Parts, 'store' | 'clock' | 'signal'>) {
     this.#parts = parts
+  }
+
+  /** A copy's record was changed on the disk; null: the copy is gone from it. */
+  note(id: string, copy: LocalCopy | null): void {
+    this.#noted.set(id, { copy, looks: this.#looks })
   }
 
   /** Waits for the disk the first time, then never for long. Rejects as `Store.copies`. */
@@ -25,31 +41,40 @@ export class HeldCopies {
   /** The same, with those that are not held. */
   async all(): Promise<readonly LocalCopy[]> {
     const reading = this.#read()
-    if (this.#known === null) return await reading
-    const known = this.#known
+    if (this.#known === null) {
+      await reading
+      return this.#current()
+    }
     // What fails after the patience is over is met again at the next beat.
     reading.catch(() => undefined)
     const { clock, signal } = this.#parts
     const inTime = new AbortController()
-    const late = clock.sleep(PATIENCE_MS, AbortSignal.any([inTime.signal, signal])).then(() => known)
+    const late = clock.sleep(PATIENCE_MS, AbortSignal.any([inTime.signal, signal]))
     try {
-      return await Promise.race([reading, late])
+      await Promise.race([reading, late])
     } finally {
       inTime.abort()
     }
+    return this.#current()
+  }
+
+  /** What was read last, with what was changed since that look began. */
+  #current(): readonly LocalCopy[] {
+    const unchanged = (this.#known ?? []).filter(({ id }) => !this.#noted.has(id))
+    return [...unchanged, ...[...this.#noted.values()].flatMap(({ copy }) => copy ?? [])]
   }
 
   /** Reads the disk, or joins the look that is under way. */
-  #read(): Promise<readonly LocalCopy[]> {
+  #read(): Promise<void> {
     this.#reading ??= this.#look().finally(() => {
       this.#reading = null
     })
     return this.#reading
   }
 
-  async #look(): Promise<readonly LocalCopy[]> {
-    const { copies } = await this.#parts.store.copies()
-    this.#known = copies
-    return copies
+  async #look(): Promise<void> {
+    const nth = ++this.#looks
+    this.#known = (await this.#parts.store.copies()).copies
+    for (const [id, { looks }] of this.#noted) if (looks < nth) this.#noted.delete(id)
   }
 }

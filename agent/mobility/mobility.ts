@@ -22,6 +22,7 @@ import { leadNodes } from './labels.ts'
 import { Lease } from './lease.ts'
 import { LiveCaptures } from './live-captures.ts'
 import { mountVolume } from './mount.ts'
+import { notedStore } from './noted-store.ts'
 import type { Parts } from './parts.ts'
 import { followNodes } from './placement-node.ts'
 import { promoteVolume } from './promote.ts'
@@ -47,10 +48,12 @@ export interface RunningMobility extends Mobility {
 }
 
 export function createMobility(
-  parts: Parts,
+  given: Parts,
   about: { version: string; notes: () => readonly string[] },
 ): RunningMobility {
-  const core = createCore(parts)
+  const held = new HeldCopies(given)
+  const parts = { ...given, store: notedStore(given.store, (id, copy) => held.note(id, copy)) }
+  const core = createCore(parts, held)
   const isolation = new Isolation(parts, core.hosts, core.lease)
   const hints = new Hints(core)
   const view = async (record: VolumeRecord, stale: boolean): Promise<VolumeView> =>
@@ -129,17 +132,16 @@ export function createMobility(
 }
 
 /** Everything that is shared, wired up; nothing runs yet. */
-function createCore(parts: Parts): Core {
+function createCore(parts: Parts, held: HeldCopies): Core {
   const hosts = new Directory(parts.clock, parts.leaseMs)
   const locks = new Lanes()
   const wakes = new Wakes()
-  const held = new HeldCopies(parts)
   const confirmed: Core['confirmed'] = new Map()
   const describe = async () => describeHost(whole, await held.all())
   const lease = new Lease(parts, describe, (lapsed) => {
     // Others may have taken over meanwhile: a write has to tell for each hold.
     if (lapsed) confirmed.clear()
-    void guarding.tell()
+    guarding.tell().catch((err: unknown) => parts.log.error({ err }, 'the watchdog could not be told what is held'))
     if (lapsed) wakes.wake(HOUSEKEEPING)
   })
   const guarding = new Guarding(parts, lease, held)

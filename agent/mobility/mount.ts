@@ -100,6 +100,8 @@ async function mountConfirmed(core: Core, attempt: Attempt): Promise<string | Wh
     return withinDeadline(core, { id, name: hold.name }, attempt.signal, async () => {
       const local = await core.parts.store.copy(id)
       if (local?.held == null || local.held.incarnation !== core.confirmed.get(id)?.incarnation) return null
+      // A new agent has confirmed holds before the first word to its watchdog, if the disk is slow.
+      await core.guarding.ensure(local)
       if (core.guarding.isGuarded(local) && !core.lease.runs) return leaseLost(core, local.name)
       return attach(core, local, attempt.mountId)
     })

@@ -47,10 +47,14 @@ export class Uses {
   async refresh(): Promise<readonly VolumeUser[]> {
     const askedMs = this.#clock.elapsedMs()
     try {
-      this.#users = await this.#engine.users()
-      this.#askedMs = askedMs
+      const users = await this.#engine.users()
       this.#failure = null
-      return this.#users
+      // An answer to an older question may come after that to a newer one: it does not know of what has happened in between.
+      if (askedMs >= this.#askedMs) {
+        this.#users = users
+        this.#askedMs = askedMs
+      }
+      return users
     } catch (error) {
       this.#failure = error instanceof Error ? error.message : String(error)
       throw error

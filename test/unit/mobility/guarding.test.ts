@@ -53,6 +53,29 @@ test('promise 6: a volume is guarded from before the first copy elsewhere, and a
   t.deepEqual(await volumes(), ['v'])
 })
 
+test('promise 6: data is given away only after the watchdog was told, however many hosts ask at once', async (t) => {
+  const told: Guard[] = []
+  const parts = { alone: false, watchdog: { guard: (guard: Guard) => void told.push(guard) } } as unknown as Parts
+  const disk = Promise.withResolvers<void>()
+  const held = { list: () => disk.promise.then(() => [copy]) } as unknown as HeldCopies
+  const made = new Guarding(parts, { untilMs: 1 } as Lease, held)
+  made.learn(record(1), 'h1')
+  const given: number[] = []
+  const expecting = [1, 2].map(() => made.expect('v').then(() => given.push(told.length)))
+  await new Promise(setImmediate)
+  t.deepEqual(given, [], 'the disk has not said yet what is held')
+  disk.resolve()
+  await Promise.all(expecting)
+  t.true(given.every((words) => words > 0))
+  t.deepEqual(
+    told.map(({ volumes }) => volumes.map(({ id }) => id)),
+    [['v'], ['v']],
+  )
+  const words = told.length
+  await made.expect('v')
+  t.is(told.length, words, 'it knows')
+})
+
 test('what is not known yet is guarded, but for a host that is alone', async (t) => {
   t.deepEqual(await guarding().volumes(), ['v'])
   t.deepEqual(await guarding(true).volumes(), [])

@@ -96,7 +96,7 @@ export async function keepHouse(core: Core): Promise<void> {
     }
     if (nowMs >= leftoversAtMs) {
       steps.push(['finish removals', () => finishRemovals(core)])
-      steps.push(['empty the trash', async () => void (await parts.store.emptyTrash(parts.clock.now()))])
+      steps.push(['empty the trash', async () => void (await parts.store.emptyTrash(parts.clock.elapsedMs()))])
       leftoversAtMs = nowMs + LEFTOVERS_EVERY_MS
     }
     for (const [what, step] of steps) {

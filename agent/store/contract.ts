@@ -175,8 +175,11 @@ export interface Store {
 
   /** Moves the copy to the trash (kept for the retention time). Safe to repeat. VOLUME_IN_USE while mounted, COPY_RUNNING while a writer is open. */
   trash(id: string): Promise<void>
-  /** Deletes what has been in the trash longer than the retention time. */
-  emptyTrash(now: Date): Promise<string[]>
+  /**
+   * Deletes what has been in the trash longer than the retention time, counted in this host's uptime: no clock that is set counts. `elapsedMs` is the time
+   * since boot. What came since the last call begins to count with this one.
+   */
+  emptyTrash(elapsedMs: number): Promise<string[]>
   /** Drops staged leftovers of a volume (a copy that was sent ahead and never used). */
   dropStage(id: string): Promise<void>
 }

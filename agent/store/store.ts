@@ -250,9 +250,9 @@ class DiskStore implements TreeStore, AsyncDisposable {
     })
   }
 
-  emptyTrash(now: Date): Promise<string[]> {
+  emptyTrash(elapsedMs: number): Promise<string[]> {
     const { stateDir, trashRetentionMs } = this.#options
-    return emptyTrash(trashDirectory(stateDir), new Date(now.getTime() - trashRetentionMs))
+    return emptyTrash(trashDirectory(stateDir), trashRetentionMs, elapsedMs)
   }
 
   dropStage(id: string): Promise<void> {

@@ -72,7 +72,7 @@ export async function openCopier({ stateDir, address, port }: CopierOptions): Pr
     take: (id, seq) => take(store, id, seq, signal),
     async drop(id) {
       await store.trash(id)
-      await store.emptyTrash(new Date(Date.now() + 1_000))
+      await store.emptyTrash(systemClock.elapsedMs())
     },
     [Symbol.asyncDispose]: () => mover[Symbol.asyncDispose](),
   }

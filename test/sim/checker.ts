@@ -178,6 +178,8 @@ export class Checker {
       this.failed('promise 1', `${volume} was mounted on ${host} without a hold on its disk`)
     if (shelf.record.applying || shelf.journal !== null)
       this.failed('promise 4', `${volume} on ${host} was mounted half applied`)
+    if (this.#mustBeGuarded(host, record) && this.#world.machine(host).plugin?.knows(record.id) !== true)
+      this.failed('promise 1', `${volume} was mounted on ${host} before its watchdog knew of it`)
     const last = record.last === null ? EMPTY : truth.trees.get(record.last.hash)
     const { tree } = shelf
     if (last === undefined || !last.isPrefixOf(tree)) {
@@ -313,6 +315,14 @@ export class Checker {
     if (this.#recordOf(container)?.holder?.host !== host) return
     const why = this.vigil.whyNotToFence(host)
     if (why !== null) this.failed('promise 6', `${container.id} on ${host} was fenced although ${why}`)
+  }
+
+  /** Whether another host could take the volume over. */
+  #mustBeGuarded(host: string, { copies }: VolumeRecord): boolean {
+    const others = Object.entries(copies).filter(([other, { seq, state }]) => {
+      return other !== host && seq > 0 && state !== 'diverged'
+    })
+    return this.#world.options.onIsolation === 'pause' && others.length > 0
   }
 
   #recordOf(container: Container): VolumeRecord | undefined {

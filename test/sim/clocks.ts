@@ -31,6 +31,11 @@ export class HostClocks {
   now(): Date {
     return new Date(START + this.#timeline.nowMs * this.rate + this.wallOffsetMs)
   }
+
+  /** When its wall clock showed that, if nobody has set it since. */
+  trueMs(shown: Date): number {
+    return (shown.getTime() - START - this.wallOffsetMs) / this.rate
+  }
 }
 
 /** The clock as one process of a host sees it. */

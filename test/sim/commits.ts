@@ -1,6 +1,7 @@
-import type { Checkpoint, VolumeRecord } from '../../agent/model.ts'
+import type { Checkpoint, HostRecord, VolumeRecord } from '../../agent/model.ts'
 import type { Totals } from './checker.ts'
 import { canWrite } from './containers.ts'
+import { coverageFault } from './coverage.ts'
 import type { Commit } from './raft-group.ts'
 import { EMPTY, type Tree } from './tree.ts'
 import type { Truths, VolumeTruth } from './truth.ts'
@@ -35,6 +36,7 @@ export class Commits {
   }
 
   look({ group, before, value, writer }: Commit): void {
+    if (group === 'hosts' && value !== null) this.#heartbeat(value as HostRecord)
     if (group !== 'volumes') return
     const now = value as VolumeRecord | null
     this.#world.trace(writer, `commits ${now === null ? 'a removal' : inShort(now)}`)
@@ -81,6 +83,11 @@ export class Commits {
     for (const [host, copy] of Object.entries(old.copies)) {
       if (now.copies[host] === undefined && copy.seq > 0) this.#dropped(truth, now, host)
     }
+  }
+
+  #heartbeat(record: HostRecord): void {
+    const fault = coverageFault(this.#world, this.#watch.truths, record)
+    if (fault !== null) this.#failed('promise 5', fault)
   }
 
   #deleted(old: VolumeRecord): void {

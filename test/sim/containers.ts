@@ -39,6 +39,11 @@ export interface ContainerWatch {
 /** How often a container writes a record. */
 const WRITE_EVERY_LEAST_MS = 150
 const WRITE_EVERY_MOST_MS = 900
+/** Now and then it has nothing to write for a while. */
+const RESTS = 0.005
+const RESTS_AT_START = 0.25
+const REST_LEAST_MS = 3_000
+const REST_MOST_MS = 30_000
 
 /** What a host's engine and kernel know: containers, running or not, whoever talks to the engine. */
 export class Containers {
@@ -92,7 +97,7 @@ export class Containers {
     container.run++
     this.#watch.changed(this.host, container)
     this.#event(container, 'start')
-    this.#writeOn(container, container.run)
+    this.#writeOn(container, container.run, RESTS_AT_START)
   }
 
   /** The freezer. */
@@ -146,9 +151,11 @@ export class Containers {
     for (const listener of this.listeners) listener(event)
   }
 
-  #writeOn(container: Container, run: number): void {
+  #writeOn(container: Container, run: number, rests = RESTS): void {
     this.#timeline.after(
-      this.#chance.between(WRITE_EVERY_LEAST_MS, WRITE_EVERY_MOST_MS),
+      this.#chance.hit(rests)
+        ? this.#chance.between(REST_LEAST_MS, REST_MOST_MS)
+        : this.#chance.between(WRITE_EVERY_LEAST_MS, WRITE_EVERY_MOST_MS),
       () => {
         if (container.run !== run) return
         if (canWrite(container)) this.#watch.write(this.host, container)

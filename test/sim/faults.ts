@@ -1,3 +1,4 @@
+import { type Container, canWrite } from './containers.ts'
 import { planDeeds } from './deeds.ts'
 import type { Machine } from './machine.ts'
 import type { World } from './world.ts'
@@ -8,6 +9,7 @@ const STRETCH_LEAST_MS = 5_000
 const STRETCH_MOST_MS = 30_000
 const FAULTS_LEAST = 1
 const FAULTS_MOST = 6
+const RESTART_MOST_MS = 3_000
 /** What a fault leads to takes its time: leases, Swarm's patience, a take-over. */
 const AFTER_LAST_MOST_MS = 50_000
 /** Faults strike where a service runs more often than elsewhere. */
@@ -148,16 +150,23 @@ const UNPLANNED: Readonly<Record<string, Fault>> = {
       machine.startServer()
     }
   },
-  'registry stops': (world) => {
-    for (const host of world.registry.servers) {
-      world.machine(host).serverStopped = true
-      world.registry.stopServer(host)
-    }
+  'registry stops': (world) => stopRegistry(world),
+  // A release that gets no further than its look at the tree, and a Mount that is answered from the hold.
+  'restart in an outage': (world, machine) => {
+    const { docker, containers, boots } = machine
+    const mend = stopRegistry(world)
+    let started: Container | null = null
+    let over = false
+    machine.later(world.chance.between(0, RESTART_MOST_MS), () => {
+      const running = containers.all.find((one) => one.alive && canWrite(one))
+      if (over || running === undefined || containers.away) return
+      docker.kill(running)
+      started = docker.start(`again${world.newId().slice(-3)}-${running.volume}`, running.volume, () => undefined)
+    })
     return () => {
-      for (const host of world.registry.servers) {
-        world.machine(host).serverStopped = false
-        world.machine(host).startServer()
-      }
+      over = true
+      mend()
+      if (started !== null && machine.boots === boots) docker.stop(started, () => undefined)
     }
   },
   'full disk': (_world, { disk }) => {
@@ -170,6 +179,20 @@ const UNPLANNED: Readonly<Record<string, Fault>> = {
     if (agent?.life.alive) agent.life.stick(world.chance.between(1_000, 30_000))
     return null
   },
+}
+
+/** Stops all its servers; answers what starts them again. */
+function stopRegistry(world: World): () => void {
+  for (const host of world.registry.servers) {
+    world.machine(host).serverStopped = true
+    world.registry.stopServer(host)
+  }
+  return () => {
+    for (const host of world.registry.servers) {
+      world.machine(host).serverStopped = false
+      world.machine(host).startServer()
+    }
+  }
 }
 
 const RISK_LOOK_MS = 250
@@ -202,7 +225,9 @@ export function planFaults(world: World): { readonly endMs: number; readonly men
     const names = Object.keys(from).flatMap((name) => (OFTEN.has(name) ? [name, name, name] : [name]))
     return chance.hit(0.5) ? names : chance.shuffle(names).slice(0, 2)
   }
-  const [mild, hard] = [some(PLANNED), some(UNPLANNED)]
+  const mild = some(PLANNED)
+  const drawn = some(UNPLANNED)
+  const hard = settings.unplanned.length === 0 ? drawn : settings.unplanned
   if (settings.tampering) mild.push('tampering', 'move')
   const stretchMs = chance.between(STRETCH_LEAST_MS, STRETCH_MOST_MS)
   planDeeds(world, FIRST_MS, stretchMs)

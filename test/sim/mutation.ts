@@ -12,6 +12,9 @@ export interface Mutation {
   readonly rules: readonly string[]
 }
 
+/** Longer than a heartbeat. */
+const WORD_LATE_MS = 1_500
+
 export const MUTATIONS: readonly Mutation[] = [
   { name: 'no margin', settings: { seizeAfterMs: 3_000, rivals: 1 }, rules: ['promise 6', 'promise 1'] },
   { name: 'fence too late', settings: { watchdogSleepsMs: 8_000, rivals: 1 }, rules: ['promise 6', 'promise 1'] },
@@ -38,6 +41,12 @@ export const MUTATIONS: readonly Mutation[] = [
     settings: { always: ['wipe'], bend: forgetEpochs },
     rules: ['promise 8', 'promise 1'],
   },
+  { name: 'mount before the watchdog', settings: { bend: tellLate }, rules: ['promise 1'] },
+  {
+    name: 'base taken from the last scan',
+    settings: { unplanned: ['restart in an outage'], bend: compareWithLastLook },
+    rules: ['promise 5'],
+  },
   { name: 'empty mount allowed', settings: { bend: overlookLast }, rules: ['promise 2', 'promise 3'] },
 ]
 
@@ -60,6 +69,29 @@ function forgetEpochs(parts: Parts): Parts {
     copies: async () => {
       const { copies, damaged } = await store.copies()
       return { copies: copies.map((copy) => ({ ...copy, epochSeen: 0 })), damaged }
+    },
+  })
+}
+
+/** The watchdog hears of a volume some time after it is held. */
+function tellLate(parts: Parts): Parts {
+  const { watchdog, clock, signal } = parts
+  const known = new Set<string>()
+  const guard: typeof watchdog.guard = (word) => {
+    for (const { id } of word.volumes) void clock.sleep(WORD_LATE_MS, signal).then(() => known.add(id))
+    watchdog.guard({ ...word, volumes: word.volumes.filter(({ id }) => known.has(id)) })
+  }
+  return { ...parts, watchdog: { guard } }
+}
+
+/** A round compares with the tree that was looked at last, checkpoint or not. */
+function compareWithLastLook(parts: Parts, machine: Machine): Parts {
+  const { store } = parts
+  return withStore(parts, {
+    spoolRound: async (id, signal) => {
+      const round = await store.spoolRound(id, signal)
+      const shelf = machine.disk.shelf(id)
+      return { ...round, changed: shelf?.tree.hash !== shelf?.kept?.hash }
     },
   })
 }

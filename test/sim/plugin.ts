@@ -24,6 +24,8 @@ export class Plugin {
   readonly #pauses: HeldPauses
   readonly #clock: ProcessClock
   #guard: Guard | null = null
+  /** What it was told last; it may be on its way. */
+  #newest: Guard | null
   #toldMs = 0
   /** What is about to be written to `guard.json`, and when it was last written. */
   #unkept: Guard | null = null
@@ -43,13 +45,20 @@ export class Plugin {
       sleep: (ms: number, signal: AbortSignal) => (ms === WATCH_LOOK_MS ? this.#doze() : this.#clock.sleep(ms, signal)),
     }
     this.#watchdog = createWatchdog({ pauses: this.#pauses, engine, clock, log })
+    this.#newest = machine.guardFile
     if (machine.guardFile !== null) this.#tell(machine.guardFile)
     this.resumeCheckpoints()
     this.#mind()
   }
 
+  /** Whether it knows of a volume, or has its word in its channel. */
+  knows(id: string): boolean {
+    return this.#newest?.volumes.some((volume) => volume.id === id) === true
+  }
+
   /** A word of the agent. */
   told(guard: Guard): void {
+    this.#newest = guard
     this.life.after(this.#machine.world.chance.between(0.1, 2), () => {
       this.#toldMs = this.#clock.elapsedMs()
       this.#keep(guard)

@@ -19,6 +19,8 @@ export interface Settings {
   readonly rivals: number
   /** What every run has, whatever its seed says. */
   readonly always: readonly Kind[]
+  /** The unplanned faults of every run; none: those that its seed says. */
+  readonly unplanned: readonly string[]
   /** Whoever promotes accepts a loss, without being asked. */
   readonly acceptsUnasked: boolean
   /** Changes what an agent is given. */
@@ -37,6 +39,7 @@ export const SHIPPED: Settings = {
   setBack: 0.03,
   rivals: 0.3,
   always: [],
+  unplanned: [],
   acceptsUnasked: false,
   bend: (parts) => parts,
 }

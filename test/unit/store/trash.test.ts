@@ -1,0 +1,97 @@
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { emptyTrash, moveToTrash } from '../../../agent/store/copies/trash.ts'
+import { directory, host, volume } from './fixture.ts'
+
+const DAY_MS = 24 * 60 * 60_000
+const WEEK_MS = 7 * DAY_MS
+
+/** A trash, and copies that are moved into it when a wall clock shows this and that. */
+async function begin(t: Parameters<typeof directory>[0]) {
+  const state = await directory(t)
+  const trash = join(state, 'trash')
+  const put = async (id: string, shown: string) => {
+    mkdirSync(join(state, id))
+    await moveToTrash(join(state, id), id, trash, new Date(shown))
+  }
+  return { state, trash, put, there: () => readdirSync(trash).map((name) => name.replace(/-\d+$/, '')) }
+}
+
+test('promise 7: what the wall clock shows deletes nothing before its time, and keeps nothing for ever', async (t) => {
+  const { trash, put, there } = await begin(t)
+  for (const shown of ['1970-01-01T00:00:03Z', '2001-01-01T00:00:00Z', '2026-01-01T00:00:00Z', '2200-01-01T00:00:00Z'])
+    await put(`of-${shown.slice(0, 4)}`, shown)
+  const bootMs = 5_000
+  t.deepEqual(await emptyTrash(trash, WEEK_MS, bootMs), [])
+  t.deepEqual(await emptyTrash(trash, WEEK_MS, bootMs + WEEK_MS - 1), [])
+  t.is(there().length, 4)
+  t.is((await emptyTrash(trash, WEEK_MS, bootMs + WEEK_MS)).length, 4)
+  t.deepEqual(there(), [])
+})
+
+test('what came later stays longer', async (t) => {
+  const { trash, put, there } = await begin(t)
+  await put('one', '2026-01-01T00:00:00Z')
+  await emptyTrash(trash, WEEK_MS, DAY_MS)
+  await put('two', '2026-01-01T00:00:00Z')
+  await emptyTrash(trash, WEEK_MS, 4 * DAY_MS)
+  await emptyTrash(trash, WEEK_MS, 8 * DAY_MS)
+  t.deepEqual(there(), ['two'])
+  await emptyTrash(trash, WEEK_MS, 11 * DAY_MS)
+  t.deepEqual(there(), [])
+})
+
+test('calls that follow each other closely add up, and so do agents', async (t) => {
+  const { trash, put, there } = await begin(t)
+  await put('one', '2026-01-01T00:00:00Z')
+  for (let ms = 0; ms < DAY_MS; ms += 60_000) await emptyTrash(trash, DAY_MS, 1_000 + ms)
+  t.deepEqual(there(), ['one'])
+  await emptyTrash(trash, DAY_MS, 1_000 + DAY_MS)
+  t.deepEqual(there(), [])
+})
+
+test('a reboot takes nothing from what has passed, and adds the time since', async (t) => {
+  const { trash, put, there } = await begin(t)
+  await put('one', '2026-01-01T00:00:00Z')
+  await emptyTrash(trash, WEEK_MS, 30 * DAY_MS)
+  await emptyTrash(trash, WEEK_MS, 33 * DAY_MS)
+  const ages = `${trash}.json`
+  // As if it had been written in another boot.
+  writeFileSync(ages, readFileSync(ages, 'utf8').replace(/"boot":"[^"]*"/, '"boot":"another"'))
+  await emptyTrash(trash, WEEK_MS, 2 * DAY_MS)
+  await emptyTrash(trash, WEEK_MS, 4 * DAY_MS - 1)
+  t.deepEqual(there(), ['one'])
+  await emptyTrash(trash, WEEK_MS, 4 * DAY_MS)
+  t.deepEqual(there(), [])
+})
+
+test('what was written down of ages and is damaged begins anew', async (t) => {
+  const { trash, put, there } = await begin(t)
+  await put('one', '2026-01-01T00:00:00Z')
+  await emptyTrash(trash, WEEK_MS, DAY_MS)
+  for (const damage of ['', '{', '{"version":2}', 'null']) {
+    writeFileSync(`${trash}.json`, damage)
+    await emptyTrash(trash, WEEK_MS, 30 * DAY_MS)
+    t.deepEqual(there(), ['one'], damage)
+  }
+})
+
+test('a directory that a person has put there stays, whatever a clock says', async (t) => {
+  const { trash } = await begin(t)
+  mkdirSync(trash)
+  const own = ['backup-2026', 'my own things']
+  for (const name of own) mkdirSync(join(trash, name))
+  await emptyTrash(trash, 0, DAY_MS)
+  await emptyTrash(trash, 0, 2 * DAY_MS)
+  t.deepEqual(readdirSync(trash).sort(), own)
+})
+
+test('without a retention time the trash is emptied at once', async (t) => {
+  const { store, stateDir } = await host(t, undefined, undefined, { trashRetentionMs: 0 })
+  const v = volume()
+  await store.create(v)
+  await store.trash(v.id)
+  t.is((await store.emptyTrash(1)).length, 1)
+  t.deepEqual(readdirSync(join(stateDir, 'trash')), [])
+})

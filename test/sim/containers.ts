@@ -41,7 +41,7 @@ const WRITE_EVERY_LEAST_MS = 150
 const WRITE_EVERY_MOST_MS = 900
 /** Now and then it has nothing to write for a while. */
 const RESTS = 0.005
-const RESTS_AT_START = 0.25
+const RESTS_AT_START = 0.4
 const REST_LEAST_MS = 3_000
 const REST_MOST_MS = 30_000
 

@@ -1,10 +1,11 @@
 import { closeSync } from 'node:fs'
 import { errnoOf } from '../../sys/failure.ts'
+import { dropCached } from '../../sys/files.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES, isHash, runsOf, sameHash } from '../blocks.ts'
 import type { Damage } from '../contract.ts'
 import { shareOut } from '../crew.ts'
 import { RUN_MAX_BYTES } from '../exchange.ts'
-import { openOwn } from '../inode/directory.ts'
+import { openFile, openOwn } from '../inode/directory.ts'
 import type { Mirror } from '../inode/mirror.ts'
 import { sameButContent } from '../manifest/comparison.ts'
 import { groupSmallFiles } from '../manifest/file-groups.ts'
@@ -79,8 +80,8 @@ export interface ContentParts {
 }
 
 /**
- * Reads files (indexes of the manifest, which lie where it says) and compares their content with it, block by block.
- * Rejects what the signal says. A file that cannot be read is damaged, not a failure.
+ * Reads files (indexes of the manifest, which lie where it says) from the disk and compares their content with it, block by
+ * block. Call it after a sync: of what the kernel has still to write it shows what is in memory, not what is on the disk. Rejects what the signal says. A file that cannot be read is damaged, not a failure.
  */
 export async function compareContent(parts: ContentParts, files: readonly number[], findings: Findings): Promise<void> {
   const small = files.filter((index) => !parts.manifest.isLarge(index))
@@ -100,6 +101,7 @@ async function compareSmall(parts: ContentParts, group: readonly number[], findi
   const directory = tree.directory(manifest, manifest.parent(group[0] ?? 0))
   try {
     const sizes = facts.map(({ sizeBytes }) => sizeBytes)
+    for (const name of names) forgetCached(directory, name)
     const { hashes, outcomes } = await pool.hashFiles(directory, names, sizes)
     for (const [nth, index] of group.entries()) {
       const { sizeBytes, hash } = facts[nth] ?? manifest.file(index)
@@ -114,6 +116,22 @@ async function compareSmall(parts: ContentParts, group: readonly number[], findi
   }
 }
 
+/** A file that cannot be opened is found by whoever reads it. */
+function forgetCached(directory: number, name: string): void {
+  let fd: number
+  try {
+    fd = openFile(directory, name)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return
+  }
+  try {
+    dropCached(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
 async function compareLarge(parts: ContentParts, index: number, findings: Findings): Promise<void> {
   const { manifest } = parts
   const { sizeBytes, hash } = manifest.file(index)
@@ -123,6 +141,7 @@ async function compareLarge(parts: ContentParts, index: number, findings: Findin
   findings.bytesRead += sizeBytes
   const fd = parts.tree.within(manifest, index, openOwn)
   try {
+    dropCached(fd)
     const { is, unreadable } = await readHashes(parts, fd, sizeBytes)
     // Without its list only the file as a whole can be told.
     const whole = list === null && !hashOfList(is).equals(hash) ? count : 0

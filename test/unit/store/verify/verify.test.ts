@@ -105,6 +105,39 @@ test('damage below the file system, which no inode tells of, is found and repair
   await two.store[Symbol.asyncDispose]()
 })
 
+for (const kind of ['ext4', 'xfs'] as const) {
+  // Before the others: one of them drops all that is cached.
+  test.serial(`damage on the disk is found though the memory still has what was written, on ${kind}`, async (t) => {
+    const root = fileSystem(t, kind, { mebibytes: kind === 'ext4' ? 96 : 320 })
+    const marks = { large: randomBytes(64), small: randomBytes(64) }
+    const contents = { large: randomBytes(4 * MB), small: randomBytes(9_000) }
+    marks.large.copy(contents.large, 3 * MB)
+    marks.small.copy(contents.small, 5_000)
+    const build = (data: string) => {
+      for (const name of ['large', 'small'] as const) writeFileSync(join(data, name), contents[name])
+    }
+    const copies = await pair(t, build, join(root, 'state'))
+    const { two, v } = copies
+    execFileSync('sync', ['-f', two.data(v.id)])
+    const isWhole = (name: 'large' | 'small') => readFileSync(join(two.data(v.id), name)).equals(contents[name])
+    t.true(isWhole('large') && isWhole('small'))
+    const loop = execFileSync('losetup', ['-n', '-O', 'NAME', '-j', imageOf(root)], { encoding: 'utf8' }).trim()
+    for (const name of ['large', 'small'] as const) {
+      const at = readFileSync(imageOf(root)).indexOf(marks[name])
+      t.true(at > 0)
+      await using device = await open(loop, 'r+')
+      await device.write(Buffer.from('rotten'), 0, 6, at)
+      await device.sync()
+    }
+    // What everybody else reads is right, until the host is started anew, or somebody drops what is cached.
+    t.log(`cached: large ${isWhole('large')}, small ${isWhole('small')}`)
+    const { damaged } = await two.store.verify(v.id, calm)
+    t.deepEqual(damaged.map(({ path }) => path).sort(), ['"large"', '"small"'])
+    await repair(t, copies)
+    await two.store[Symbol.asyncDispose]()
+  })
+}
+
 test('whatever else is not as it was is found by its path and put right', async (t) => {
   const copies = await pair(t, (data) => {
     for (const name of ['kept', 'flipped', 'longer', 'gone', 'chmod', 'kind', 'mark']) {

@@ -144,4 +144,4 @@ async function main(): Promise<number> {
   }
 }
 
-process.exit(await main())
+if (import.meta.main) process.exit(await main())

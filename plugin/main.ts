@@ -3,15 +3,17 @@ import { pino } from 'pino'
 import { createAgentClient } from '../agent/api/client.ts'
 import { systemClock } from '../agent/clock.ts'
 import { EXIT_WRONG_SETTING, parseConfig } from '../agent/config.ts'
-import { createEngine } from '../agent/docker/engine.ts'
 import { WherryError } from '../agent/errors.ts'
 import { pathsUnder, rootOf } from '../agent/paths.ts'
 import { createCalls, QUICK_DEADLINE_MS } from './driver.ts'
 import { engineSocketReplaced } from './engine-socket.ts'
-import { openFence } from './fence.ts'
+import { handedSocket } from './handed-socket.ts'
 import { Mounts } from './mounts.ts'
 import { servePlugin } from './server.ts'
 import { superviseAgent } from './supervisor.ts'
+
+/** Imported when the socket serves: a third of the time until then would be theirs. */
+const importLate = () => Promise.all([import('../agent/docker/engine.ts'), import('./fence.ts')])
 
 /** EX_TEMPFAIL of sysexits.h: nothing is wrong, start me again. */
 const EXIT_START_AGAIN = 75
@@ -50,9 +52,11 @@ async function run({ args, env, agentEntry }: Options): Promise<number> {
   const agent = stack.use(createAgentClient(paths.agentSocket))
   const mounts = new Mounts({ agent, deadlineMs: config.mountDeadlineMs, log, signal })
   const calls = createCalls({ agent, mounts, deadlineMs: QUICK_DEADLINE_MS })
-  const server = stack.use(await servePlugin({ socketPath: paths.pluginSocket, calls, log, signal }))
+  const socket = handedSocket(env, process.pid) ?? paths.pluginSocket
+  const server = stack.use(await servePlugin({ socket, calls, log, signal }))
   signal.addEventListener('abort', server.stopAccepting)
   log.info({ socket: paths.pluginSocket }, 'plugin serves')
+  const [{ createEngine }, { openFence }] = await importLate()
   const engine = createEngine({ socketPath: paths.dockerSocket, log })
   const { stateDir } = paths
   const watch = stack.use(await openFence({ stateDir, engine, clock: systemClock, leaseMs: config.leaseMs, log }))

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import Koa, { type Context } from 'koa'
 import type { Logger } from 'pino'
-import { listenOnSocket, readBody } from '../agent/api/http.ts'
+import { listenOnDescriptor, listenOnSocket, readBody } from '../agent/api/http.ts'
 import { WherryError } from '../agent/errors.ts'
 import type { DriverCall } from './driver.ts'
 import { parseRequest } from './request.ts'
@@ -25,7 +25,8 @@ export interface PluginServer extends AsyncDisposable {
  * Serves Docker's plugin protocol on a unix socket; answers when it accepts connections. Disposing cuts what is still running: the engine then asks again.
  */
 export async function servePlugin(options: {
-  socketPath: string
+  /** A socket to bind, or the descriptor of one that the entrypoint has bound. */
+  socket: string | number
   calls: Readonly<Record<string, DriverCall>>
   log: Logger
   /** Aborts when the plugin stops. */
@@ -46,7 +47,9 @@ export async function servePlugin(options: {
   app.on('error', (error) => log.debug({ err: error }, 'answer not written'))
 
   const server = createServer(app.callback())
-  await listenOnSocket(server, options.socketPath)
+  const { socket } = options
+  if (typeof socket === 'number') await listenOnDescriptor(server, socket)
+  else await listenOnSocket(server, socket)
   return {
     running: () => state.running,
     lastRequestMs: () => state.lastRequestMs,

@@ -28,6 +28,12 @@ export async function listenOnSocket(server: Server, path: string): Promise<void
   await once(server, 'listening')
 }
 
+/** Serves on a socket that somebody else has bound and holds: it stays open for connections when this process ends. */
+export async function listenOnDescriptor(server: Server, fd: number): Promise<void> {
+  server.listen({ fd })
+  await once(server, 'listening')
+}
+
 async function removeStaleSocket(path: string): Promise<void> {
   const found = await lstat(path).catch(nullIfMissing)
   if (found === null) return

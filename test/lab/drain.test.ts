@@ -1,11 +1,12 @@
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { agentOf, onLab } from './fixture.ts'
+import { agentOf, agentReady, onLab, sleeper } from './fixture.ts'
 import type { Host } from './harness/host.ts'
 import type { Lab } from './harness/lab.ts'
 import type { Acknowledged } from './harness/ledger.ts'
 import { until } from './harness/poll.ts'
 import { changeSwarm } from './harness/swarm.ts'
+import { childrenOf, entrypointOf, killOverAndOver } from './kill-storm.ts'
 import { holderAfter, nothingLost, startWitness, startWriter, stopWriter, VOLUME } from './witness.ts'
 
 const test = onLab({ swarm: true }, {})
@@ -44,6 +45,25 @@ test.serial(
     const thirdId = (await agent.health()).hostId
     t.true(news.some(({ subject }) => subject === `wherry.v1.hint.${thirdId}`))
     t.regex(third.engineLog(), /a task with this volume was put here: bringing its data/, 'the hint was followed')
+  },
+)
+
+test.serial(
+  'promise 11: a kill loop on plugin, agent and nats-server leaves the plugin enabled and the container running',
+  async (t) => {
+    const { h1 } = t.context
+    await sleeper(h1, t.context, 'storm', 'in-storm')
+    const containers = () => h1.docker(['inspect', '-f', '{{.State.Status}} {{.State.StartedAt}}', 'in-storm'])
+    const [before, init] = [(await containers()).stdout, entrypointOf(h1)]
+    t.regex(before, /^running /)
+    for (const everyMs of [0, 300, 1_000, 2_000]) await killOverAndOver(h1, everyMs)
+    await agentReady(h1, 3)
+    t.is((await h1.docker(['plugin', 'inspect', '-f', '{{.Enabled}}', 'wherry'])).stdout, 'true\n')
+    t.is(entrypointOf(h1).pid, init.pid, 'the same container of the plugin')
+    // A lease that ran out meanwhile has paused it.
+    await until('the container runs as before', async () => (await containers()).stdout === before)
+    await until('every orphan is reaped', () => childrenOf(entrypointOf(h1)) === 1)
+    await h1.docker(['rm', '-f', 'in-storm'])
   },
 )
 

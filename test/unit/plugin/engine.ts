@@ -63,7 +63,7 @@ export async function startPlugin(limits: { mountDeadlineMs?: number; deadlineMs
   const agent = stack.use(createAgentClient(agentSocket))
   const mounts = new Mounts({ agent, deadlineMs: limits.mountDeadlineMs ?? 5_000, log, signal: stop.signal })
   const calls = createCalls({ agent, mounts, deadlineMs: limits.deadlineMs ?? 5_000 })
-  const server = stack.use(await servePlugin({ socketPath, calls, log, signal: stop.signal }))
+  const server = stack.use(await servePlugin({ socket: socketPath, calls, log, signal: stop.signal }))
   stack.defer(() => stop.abort(new Error('the test ends')))
   return {
     socketPath,

@@ -114,6 +114,8 @@ export interface HostRecord {
   readonly covered: Readonly<Record<string, { readonly epoch: number; readonly seq: number; readonly at: string }>>
   /** How many diverged trees of which volumes are on this host, by volume id. */
   readonly diverged: Readonly<Record<string, number>>
+  /** Names of volumes that this host's engine also has as a volume of its own driver `local`; at most 100 of them. */
+  readonly namesakes: readonly string[]
   /** Time of this heartbeat, ISO 8601, the host's own clock. */
   readonly at: string
   /** Counts this host's renewals since its agent started; with `incarnation` it tells a host which of its writes this is. */

@@ -85,13 +85,15 @@ function newestAge({ last, elsewhere }: VolumeView, now: Date): string {
 }
 
 /** What a person should look at; `inspect` says more. */
-function newsInShort({ holder, fenced, diverged, divergedElsewhere, checkpointing }: VolumeView): string {
+function newsInShort(view: VolumeView): string {
+  const { holder, fenced, diverged, divergedElsewhere, checkpointing, namesakes } = view
   const trees = divergedElsewhere.reduce((sum, { trees }) => sum + trees, diverged.length)
   return [
     ...(holder === null || holder.away === null ? [] : [`holder ${holder.away}`]),
     ...(fenced.length === 0 ? [] : ['fenced']),
     ...((checkpointing?.failures ?? 0) === 0 ? [] : ['checkpoints fail']),
     ...(trees === 0 ? [] : [trees === 1 ? '1 diverged tree' : `${trees} diverged trees`]),
+    ...(namesakes.length === 0 ? [] : [`local volume of this name on ${namesakes.join(', ')}`]),
   ].join(', ')
 }
 

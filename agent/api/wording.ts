@@ -39,6 +39,7 @@ export function describeNews(view: VolumeView): readonly (readonly [string, stri
     ['fenced', describeFenced(view)],
     ['taken_over', describeSeizure(view)],
     ...describeDiverged(view).map((line) => ['diverged', line] as const),
+    ['local_namesake', describeNamesakes(view)],
     ['stale', view.stale ? 'the registry is out of reach; this is the last that was known' : null],
   ]
   return lines.filter((line): line is readonly [string, string] => line[1] !== null)
@@ -99,6 +100,16 @@ function describeDiverged({ id, diverged, divergedElsewhere }: VolumeView): stri
   })
   const there = divergedElsewhere.map(({ host, trees }) => `${trees} on ${host}: inspect the volume there`)
   return [...here, ...there]
+}
+
+/** Volumes of Docker's own driver with this name; null: there are none. */
+function describeNamesakes({ name, namesakes }: VolumeView): string | null {
+  if (namesakes.length === 0) return null
+  return [
+    `${namesakes.join(', ')}: Docker has a volume "${name}" of its own driver "local" there, without this data`,
+    'containers that name no driver get that one',
+    `look into it, remove it there (docker volume rm ${name}) and start containers with volume-driver=wherry`,
+  ].join('; ')
 }
 
 function place({ epoch, seq }: { readonly epoch: number; readonly seq: number }): string {

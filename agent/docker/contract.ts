@@ -25,7 +25,7 @@ export interface SwarmNode {
 }
 
 export interface EngineEvent {
-  readonly kind: 'container' | 'node' | 'service' | 'daemon'
+  readonly kind: 'container' | 'node' | 'service' | 'volume' | 'daemon'
   readonly action: string
   readonly id: string
   readonly name: string
@@ -56,6 +56,8 @@ export interface Engine {
   info(): Promise<{ name: string; swarmNode: string | null; leader: boolean }>
   /** Tasks that want to run, with the volumes they use. Leader only. */
   tasks(): Promise<PlacedTask[]>
+  /** Names of all volumes of Docker's own driver `local`. */
+  localVolumes(): Promise<readonly string[]>
   /** Calls `handler` for engine events until `signal` aborts; reconnects by itself and sends a `daemon` event after each connect. */
   watch(handler: (event: EngineEvent) => void, signal: AbortSignal): void
 }

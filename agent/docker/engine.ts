@@ -49,6 +49,11 @@ export function createEngine(options: { socketPath: string; log: Logger }): Engi
       }),
     tasks: () =>
       ask('list tasks', async () => ((await docker.listTasks()) as unknown as SwarmTask[]).flatMap(toPlacedTask)),
+    localVolumes: () =>
+      ask('list volumes', async () => {
+        const found = await docker.listVolumes({ filters: { driver: ['local'] } })
+        return (found.Volumes ?? []).map((volume) => volume.Name)
+      }),
     watch: (handler, signal) => watchEvents({ socketPath: options.socketPath, log: options.log }, handler, signal),
   }
 }

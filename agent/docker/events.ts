@@ -8,7 +8,7 @@ const RECONNECT_MS = 1_000
 /** An event is well under a kilobyte; a line beyond this is not one. */
 const MAX_EVENT_BYTES = 1 << 20
 
-const KINDS: Exclude<EngineEvent['kind'], 'daemon'>[] = ['container', 'node', 'service']
+const KINDS: Exclude<EngineEvent['kind'], 'daemon'>[] = ['container', 'node', 'service', 'volume']
 
 /**
  * Follows the engine's events until `signal` aborts. Reconnects by itself; after each connect it sends a `daemon`

@@ -41,6 +41,8 @@ export interface VolumeView {
   readonly diverged: readonly DivergedTree[]
   /** Other hosts that say that they have such trees, and how many. */
   readonly divergedElsewhere: readonly { readonly host: string; readonly trees: number }[]
+  /** Hosts whose engine also has a volume of its own driver `local` with this name. */
+  readonly namesakes: readonly string[]
   readonly copies: readonly {
     readonly host: string
     readonly address: string

@@ -7,6 +7,7 @@ import type { Expiry } from './expiry.ts'
 import type { Guarding } from './guarding.ts'
 import type { Lease } from './lease.ts'
 import type { LiveCaptures } from './live-captures.ts'
+import type { Namesakes } from './namesakes.ts'
 import type { Parts } from './parts.ts'
 import type { Uses } from './uses.ts'
 import type { Wakes } from './wakes.ts'
@@ -35,4 +36,5 @@ export interface Core {
   /** Volumes whose release is under way or waits its turn. */
   readonly releasing: Set<string>
   readonly liveCaptures: LiveCaptures
+  readonly namesakes: Namesakes
 }

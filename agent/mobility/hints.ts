@@ -5,6 +5,7 @@ import type { VolumeRecord } from '../model.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { HOUSEKEEPING } from './housekeeping.ts'
+import { NAMESAKES } from './namesakes.ts'
 import { isTakeOverReady, weighTakeOver } from './seize.ts'
 
 /** A task starts within its predecessor's stop grace and Swarm's delays; after this nobody is coming for the volume. */
@@ -102,6 +103,10 @@ export class Hints {
       if (event.kind === 'node' || event.kind === 'service') {
         bus.publish(`schedule.${event.kind}`, { host: self.id, ...event })
         await this.#lookSoon()
+        return
+      }
+      if (event.kind === 'volume') {
+        if (event.action === 'create' || event.action === 'destroy') this.#core.wakes.wake(NAMESAKES)
         return
       }
       if (event.kind === 'container' && event.action === 'start') await this.#core.uses.refresh()

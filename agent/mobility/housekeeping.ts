@@ -25,7 +25,7 @@ export const HOUSEKEEPING = '/housekeeping'
 
 /** What this host's heartbeat says; answers at once from what was last known of the disk. */
 export async function describeHost(
-  core: Pick<Core, 'parts' | 'engine' | 'uses' | 'disk' | 'checkpointing'>,
+  core: Pick<Core, 'parts' | 'engine' | 'uses' | 'disk' | 'checkpointing' | 'namesakes'>,
   copies: readonly LocalCopy[],
 ): Promise<Heartbeat> {
   const { parts, engine, disk } = core
@@ -46,6 +46,7 @@ export async function describeHost(
     diverged: Object.fromEntries(
       copies.filter(({ diverged }) => diverged.length > 0).map(({ id, diverged }) => [id, diverged.length]),
     ),
+    namesakes: core.namesakes.names,
     freeBytes: disk.freeBytes,
     totalBytes: disk.totalBytes,
     zone: engine.zone,

@@ -22,6 +22,7 @@ import { leadNodes } from './labels.ts'
 import { Lease } from './lease.ts'
 import { LiveCaptures } from './live-captures.ts'
 import { mountVolume } from './mount.ts'
+import { Namesakes } from './namesakes.ts'
 import { notedStore } from './noted-store.ts'
 import type { Parts } from './parts.ts'
 import { followNodes } from './placement-node.ts'
@@ -73,6 +74,7 @@ export function createMobility(
       void watchHosts(core)
       void core.checkpointing.run()
       void keepHouse(core)
+      void core.namesakes.run()
     },
     answer: (question, _peer, signal) => answerQuestion(core, question, signal),
     source: (request, _peer, signal) => chooseTree(core, request, signal),
@@ -162,6 +164,7 @@ function createCore(parts: Parts, held: HeldCopies): Core {
     confirmed,
     releasing: new Set(),
     liveCaptures: new LiveCaptures(),
+    namesakes: new Namesakes({ parts, wakes }),
   }
   const whole = core as Core & { checkpointing: Checkpointing }
   whole.checkpointing = new Checkpointing(whole)

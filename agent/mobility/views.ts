@@ -54,6 +54,7 @@ export function viewVolume(core: Core, record: VolumeRecord, disk: Disk, stale: 
     fenced: viewFenced(core, record, disk),
     diverged: local?.diverged ?? [],
     divergedElsewhere: viewDivergedElsewhere(core, id),
+    namesakes: viewNamesakes(core, name),
     copies: Object.entries(record.copies).map(([host, copy]) => ({
       host: hostName(core, host),
       address: core.hosts.get(host)?.address ?? '',
@@ -109,6 +110,13 @@ function viewDivergedElsewhere(core: Core, id: string): VolumeView['divergedElse
     .all()
     .filter((host) => host.id !== core.parts.self.id && (host.diverged[id] ?? 0) > 0)
     .map((host) => ({ host: host.name, trees: host.diverged[id] ?? 0 }))
+}
+
+/** This host's own are newer than its heartbeat. */
+function viewNamesakes(core: Core, name: string): string[] {
+  const { id } = core.parts.self
+  const others = core.hosts.all().filter((host) => host.id !== id && host.namesakes.includes(name))
+  return [...(core.namesakes.names.includes(name) ? [core.engine.name] : []), ...others.map((host) => host.name)]
 }
 
 /** All hosts whose heartbeat was ever read. */

@@ -21,6 +21,7 @@ export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   uses: z.record(z.string(), z.array(z.string())),
   covered: z.record(z.string(), z.looseObject({ epoch: count, seq: count, at: z.string() })).default({}),
   diverged: z.record(z.string(), count).default({}),
+  namesakes: z.array(z.string()).default([]),
   at: z.string(),
   renewal: count.default(0),
   expiredBy: z.string().nullable().default(null),

@@ -202,6 +202,21 @@ test.serial('create refuses what it does not know, and repeats what is there', a
   await t.throwsAsync(agent.create('again', { ...DEFAULT_OPTIONS, uid: 1 }), { message: /exists with other options/ })
 })
 
+test.serial(
+  'promise 2: a local volume with the name of a volume is told of on the other hosts until it is removed',
+  async (t) => {
+    const { h1, h3 } = t.context
+    await h1.docker(['volume', 'create', '--driver', 'wherry', 'twice'])
+    await h3.docker(['volume', 'create', '--driver', 'local', 'twice'])
+    const told = async () => (await inspect(h1, 'twice'))?.Status?.local_namesake
+    t.regex(String(await until('a warning', told)), /^h3: Docker has a volume "twice" of its own driver "local"/)
+    t.regex(h3.engineLog(), /own driver \\*"local\\*" with the name of a Wherry volume/)
+    await h3.docker(['volume', 'rm', 'twice'])
+    await until('no warning', async () => (await told()) === undefined)
+    t.is((await inspect(h3, 'twice'))?.Status?.holder, 'none')
+  },
+)
+
 /** Entries that a careless copy loses. */
 async function makeOddities(tree: string): Promise<void> {
   const name = (bytes: number[]) => Buffer.concat([Buffer.from(`${tree}/`), Buffer.from(bytes)])

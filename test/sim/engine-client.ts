@@ -88,6 +88,11 @@ export class EngineClient implements Engine {
     }))
   }
 
+  /** All volumes here are Wherry's. */
+  localVolumes(): Promise<readonly string[]> {
+    return this.#call(() => [])
+  }
+
   tasks(): Promise<PlacedTask[]> {
     return this.#call(() => this.#swarm.tasks())
   }

@@ -126,6 +126,7 @@ function newVolume(name: string, options: VolumeView['options']): VolumeView {
     fenced: [],
     diverged: [],
     divergedElsewhere: [],
+    namesakes: [],
     copies: [],
     move: null,
   }

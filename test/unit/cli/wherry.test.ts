@@ -56,6 +56,7 @@ function addVolume(mobility: ReturnType<typeof createMemoryMobility>): VolumeVie
     checkpointing: null,
     fenced: [],
     diverged: [{ name: '3-1', epoch: 3, base: null, at, bytes: 2_000_000 }],
+    namesakes: [],
     divergedElsewhere: [],
     copies: [
       { ...copy, host: 'h1', state: 'current' },
@@ -88,6 +89,16 @@ test('ls and inspect show a volume to people, and as JSON to programs', async (t
   t.regex(shown.stdout, /checkpoint age +2 s old on another host/)
   t.regex(shown.stdout, /h2 +filling +4\.17 .* being pulled from h1/)
   t.deepEqual(JSON.parse(json.stdout), view)
+})
+
+test('a volume of the driver local with the same name is named with its host', async (t) => {
+  await using agent = await start()
+  agent.mobility.volumes.set('data', { ...addVolume(agent.mobility), namesakes: ['h2', 'h3'] })
+  t.regex((await agent.run('ls')).stdout, /1 diverged tree, local volume of this name on h2, h3\n$/)
+  t.regex(
+    (await agent.run('inspect', 'data')).stdout,
+    /local namesake +h2, h3: Docker has a volume "data" of its own driver/,
+  )
 })
 
 test("metrics prints the agent's text as it is", async (t) => {

@@ -34,6 +34,7 @@ const record = (at: string): HostRecord => ({
   uses: { v: ['db'] },
   covered: {},
   diverged: {},
+  namesakes: [],
   at,
   renewal: 1,
   expiredBy: null,

@@ -160,6 +160,7 @@ export class HeldHost {
       confirmed: new Map(),
       releasing: new Set(),
       liveCaptures: new LiveCaptures(),
+      namesakes: { names: [] },
     } as unknown as Core & { checkpointing: Checkpointing }
     core.checkpointing = new Checkpointing(core)
     return core
@@ -278,6 +279,7 @@ function heartbeat(name: string, clock: VirtualClock): HostRecord {
     draining: false,
     covered: {},
     diverged: {},
+    namesakes: [],
   }
   return { ...self, ...lease, freeBytes: 1e12, totalBytes: 1e12 }
 }

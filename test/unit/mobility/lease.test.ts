@@ -44,7 +44,7 @@ async function begin() {
   const log = pino({ level: 'silent' })
   const parts = { registry, clock, self, log, heartbeatMs: 1_000, leaseMs: LEASE_MS, signal: stop.signal }
   const beat = { id: 'a', name: 'a', address: 'a', transferPort: 1, swarmNode: null, uses: {}, covered: {} }
-  const disk = { diverged: {}, freeBytes: 1, totalBytes: 2, zone: null, draining: false }
+  const disk = { diverged: {}, namesakes: [], freeBytes: 1, totalBytes: 2, zone: null, draining: false }
   let lapses = -1
   const renewed = (lapsed: boolean) => {
     if (lapsed) lapses++

@@ -1,5 +1,5 @@
 import { pino } from 'pino'
-import type { Engine, VolumeUser } from '../../../agent/docker/contract.ts'
+import type { Engine, EngineEvent, VolumeUser } from '../../../agent/docker/contract.ts'
 import { WherryError } from '../../../agent/errors.ts'
 import type { Guard } from '../../../agent/fence/contract.ts'
 import { Metrics } from '../../../agent/metrics/metrics.ts'
@@ -32,6 +32,10 @@ export class MemoryHost {
   readonly finished = new Map<string, Date>()
   /** How far its wall clock is from the others'. */
   wallOffsetMs = 0
+  /** Volumes of the engine's own driver. */
+  readonly localVolumes = new Set<string>()
+  /** Tells the newest agent of an event of the engine. */
+  engineEvent: (event: EngineEvent) => void = () => undefined
   /** How long the engine takes to list its containers. */
   engineMs = 0
   /** What this host has paused, and the last word to its watchdog; both outlive the agent. */
@@ -111,7 +115,10 @@ export class MemoryHost {
       finishedAt: async (id) => this.finished.get(id) ?? null,
       info: async () => ({ name: this.name, swarmNode: null, leader: false }),
       tasks: async () => [],
-      watch: () => undefined,
+      localVolumes: async () => [...this.localVolumes],
+      watch: (handler) => {
+        this.engineEvent = handler
+      },
     }
     const self = { id: this.name, address: this.name, transferPort: 1, incarnation: this.#world.newId() }
     const parts: Parts = {

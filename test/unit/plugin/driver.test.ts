@@ -126,6 +126,7 @@ test('Get says what went wrong with a volume, a line for each, and nothing of th
     seizure: { from: 'h3', by: 'h1', at, epoch: 2, seq: 9, ageSeconds: 7 },
     diverged: [{ name: '1-2-x', epoch: 1, base: { epoch: 1, seq: 2 }, at, bytes: 1_500_000 }],
     divergedElsewhere: [{ host: 'h3', trees: 2 }],
+    namesakes: ['h2'],
   })
   const answer = await plugin.call('VolumeDriver.Get', { Name: 'data' })
   const { Status } = (answer?.body.Volume ?? {}) as { Status: Record<string, string> }
@@ -136,6 +137,7 @@ test('Get says what went wrong with a volume, a line for each, and nothing of th
     consistency: 'live: in a checkpoint of a volume in use, files may be from different instants',
     taken_over: `by h1 from h3 at ${at}, at checkpoint 2.9, which was 7 s old: what was written later is missing`,
   })
+  t.regex(Status.local_namesake ?? '', /^h2: Docker has a volume "data" .* without this data; .*docker volume rm data/)
   t.regex(Status.fenced ?? '', /^db: paused, because this host has lost its lease/)
   t.regex(
     Status.diverged ?? '',

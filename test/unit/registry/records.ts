@@ -27,6 +27,7 @@ export function hostRecord(id: string, at: string): HostRecord {
   const rest = {
     covered: {},
     diverged: {},
+    namesakes: [],
     renewal: 1,
     expiredBy: null,
     freeBytes: 1,

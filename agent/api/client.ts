@@ -1,4 +1,6 @@
-import { Pool } from 'undici'
+import { once } from 'node:events'
+import { type IncomingMessage, request as requestOver } from 'node:http'
+import { text as textOf } from 'node:stream/consumers'
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../errors.ts'
 import type {
   AgentApi,
@@ -13,9 +15,6 @@ import type {
   VolumeView,
 } from './contract.ts'
 
-/** A socket on the same machine accepts at once, or nobody is there. */
-const CONNECT_TIMEOUT_MS = 2_000
-
 interface Request {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   readonly path: string
@@ -29,22 +28,13 @@ interface Request {
  * repeated). A call rejects with the signal's reason when `signal` aborts; it has no time limit of its own.
  */
 export function createAgentClient(socketPath: string): AgentApi & AsyncDisposable {
-  // One connection per request: a kept one would be dead after the agent's next restart.
-  const pool = new Pool('http://agent', {
-    connect: { socketPath, timeout: CONNECT_TIMEOUT_MS },
-    pipelining: 0,
-    headersTimeout: 0,
-    bodyTimeout: 0,
-  })
+  const closing = new AbortController()
 
   async function send(request: Request, read: (text: string) => unknown = readJson): Promise<unknown> {
-    const { method, path, signal } = request
-    const body = request.body === undefined ? null : JSON.stringify(request.body)
-    const headers = body === null ? {} : { 'content-type': 'application/json' }
+    const { signal } = request
     try {
-      const answer = await pool.request({ method, path, body, headers, signal })
-      const text = await answer.body.text()
-      if (answer.statusCode >= 400) throw toError(text)
+      const { status, text } = await exchange(socketPath, request, AbortSignal.any([signal, closing.signal]))
+      if (status >= 400) throw toError(text)
       return read(text)
     } catch (error) {
       if (error instanceof WherryError) throw error
@@ -77,8 +67,24 @@ export function createAgentClient(socketPath: string): AgentApi & AsyncDisposabl
     moves: async (signal) => (await send({ method: 'GET', path: '/moves', signal })) as MoveView[],
     metrics: async (signal) => (await send({ method: 'GET', path: '/metrics', signal }, String)) as string,
     health: async (signal) => (await send({ method: 'GET', path: '/health', signal })) as Health,
-    [Symbol.asyncDispose]: () => pool.destroy(),
+    [Symbol.asyncDispose]: async () => closing.abort(new Error('the client was closed')),
   }
+}
+
+/** One connection per request: a kept one would be dead after the agent's next restart. */
+async function exchange(
+  socketPath: string,
+  { method, path, body }: Request,
+  signal: AbortSignal,
+): Promise<{ status: number; text: string }> {
+  const json = body === undefined ? '' : JSON.stringify(body)
+  const headers = json === '' ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) }
+  const request = requestOver({ socketPath, method, path, headers, signal, agent: false })
+  // It may fail once more after its answer has begun: reading the answer tells.
+  request.on('error', () => undefined)
+  request.end(json)
+  const [answer] = (await once(request, 'response')) as [IncomingMessage]
+  return { status: answer.statusCode ?? 0, text: await textOf(answer) }
 }
 
 function readJson(text: string): unknown {

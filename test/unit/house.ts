@@ -105,7 +105,6 @@ const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   dockerode: ['agent/docker/'],
   koa: ['plugin/', 'agent/api/'],
   '@koa/router': ['plugin/', 'agent/api/'],
-  undici: ['agent/api/'],
   'prom-client': ['agent/metrics/'],
 }
 

@@ -8,12 +8,16 @@ import { CopyJob } from './copy-job.ts'
 import { reportCurrent } from './copy-record.ts'
 import { isAt } from './copy-state.ts'
 import { CopyTarget } from './copy-target.ts'
+import { whileHeld } from './holder-watch.ts'
+import { MountWaits } from './mount-waits.ts'
 import type { HostDirectory, Parts } from './parts.ts'
 import { Pulling } from './pulling.ts'
 import type { Wakes } from './wakes.ts'
 
 /** How often a job looks at the record when no wake comes; bounds the cost of a lost wake on a move. */
 const LOOK_MS = 300
+/** The same for a catch-up, which nobody waits for. */
+const CATCH_UP_LOOK_MS = 2_000
 /** Between tries of sources that failed. */
 const RETRY_MS = 1_000
 /** Ended jobs are shown this many deep. */
@@ -30,6 +34,7 @@ export class Copying {
   readonly #parts: Parts
   readonly #wakes: Wakes
   readonly #pulling: Pulling
+  readonly #waits: MountWaits
   readonly #jobs = new Map<string, CopyJob>()
   readonly #ended: CopyJob[] = []
   /** How the last job of a volume failed, by its id, oldest first; none is here after one that did not. */
@@ -39,15 +44,27 @@ export class Copying {
     this.#parts = parts
     this.#wakes = wakes
     this.#pulling = new Pulling(parts, hosts, locks, wakes)
+    this.#waits = new MountWaits(parts)
   }
 
-  /** Starts bringing the volume here, or joins the job that does. It goes on for `wantedMs` without success, and to the end once bytes flow. */
+  /** Follows which Mounts elsewhere wait for data, until the agent stops. */
+  follow(): void {
+    this.#waits.follow()
+  }
+
+  /**
+   * Starts bringing the volume here, or joins the job that does. It goes on for `wantedMs` without success, and to the end once bytes flow.
+   * With 0 it is a catch-up: one try, which gives way to Mounts and ends when the volume is held.
+   */
   want(volume: Volume, wantedMs: number): CopyJob {
-    return this.#ask(volume, (job) => {
+    const job = this.#ask(volume, (job) => {
+      // A catch-up that gives way goes on at once.
+      if (wantedMs > 0 && !job.wanted()) this.#wakes.wake(volume.name)
       job.follows = true
       job.onlyOffered = false
       job.wantFor(wantedMs)
     })
+    return job
   }
 
   /**
@@ -116,7 +133,7 @@ export class Copying {
     job.end(failure)
     this.#remember(job.id, failure)
     if (failure !== null && !signal.aborted && !job.onlyOffered) {
-      const level = job.wanted() ? 'warn' : 'info'
+      const level = job.wanted() ? 'warn' : codeOf(failure) === 'VOLUME_HELD_ELSEWHERE' ? 'debug' : 'info'
       this.#parts.log[level]({ err: failure, volume: job.name }, 'copying a volume here was given up')
     }
     if (job.shown && !job.onlyOffered) this.#ended.unshift(job)
@@ -150,7 +167,11 @@ export class Copying {
       if (record.holder === null) {
         if (record.last === null) return
         if (isAt(local, record.last)) return await reportCurrent(this.#parts, record)
-        if (await this.#pulling.bringNewest(job, record, signal)) continue
+        if (!job.wanted() && this.#waits.comeBefore(record)) {
+          await this.#wakes.wait(job.name, (until) => this.#parts.clock.sleep(LOOK_MS, until), signal)
+          continue
+        }
+        if (await this.#bringNewest(job, record, signal)) continue
         await this.#pause(job, record, RETRY_MS, signal)
       } else {
         const again = aheadPasses === 0 || job.lastPassBytes > AHEAD_AGAIN_BYTES
@@ -161,6 +182,33 @@ export class Copying {
         job.setWaiting()
         await this.#pause(job, record, LOOK_MS, signal)
       }
+    }
+  }
+
+  /** One try. True: the copy is at the checkpoint, or a catch-up was stopped because a Mount comes before it; look again. */
+  async #bringNewest(job: CopyJob, record: VolumeRecord, signal: AbortSignal): Promise<boolean> {
+    const [ended, stopped] = [new AbortController(), new AbortController()]
+    const attending = this.#attend(job, record, stopped, AbortSignal.any([signal, ended.signal]))
+    const bring = (until: AbortSignal) => this.#pulling.bringNewest(job, record, until)
+    try {
+      if (job.wanted()) return await bring(signal)
+      const watching = { parts: this.#parts, wakes: this.#wakes }
+      return await whileHeld(watching, record, CATCH_UP_LOOK_MS, AbortSignal.any([signal, stopped.signal]), bring)
+    } catch (error) {
+      if (!signal.aborted && (stopped.signal.aborted || codeOf(error) === 'VOLUME_HELD_ELSEWHERE')) return true
+      throw error
+    } finally {
+      ended.abort()
+      await attending
+    }
+  }
+
+  /** While data comes: tells everybody as long as a Mount waits for it, else stops it for a Mount elsewhere. */
+  async #attend(job: CopyJob, record: VolumeRecord, stopped: AbortController, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      if (job.wanted()) this.#waits.tell(record)
+      else if (this.#waits.comeBefore(record)) return stopped.abort(new Error('a Mount comes before it'))
+      await this.#parts.clock.sleep(LOOK_MS, signal)
     }
   }
 

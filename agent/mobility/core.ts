@@ -1,4 +1,5 @@
 import type { Lanes } from '../lanes.ts'
+import type { CatchUp } from './catch-up.ts'
 import type { Checkpointing } from './checkpointing.ts'
 import type { Checks } from './checks.ts'
 import type { Copying } from './copying.ts'
@@ -19,6 +20,7 @@ export interface Core {
   readonly locks: Lanes
   readonly wakes: Wakes
   readonly copying: Copying
+  readonly catchUp: CatchUp
   readonly checks: Checks
   readonly lease: Lease
   readonly expiry: Expiry

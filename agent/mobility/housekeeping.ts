@@ -1,6 +1,6 @@
 import { codeOf } from '../errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
-import { dropUnborn, followNewest, type IdleSince } from './copy-upkeep.ts'
+import { dropUnborn } from './copy-upkeep.ts'
 import type { Core } from './core.ts'
 import { settleFences } from './fences.ts'
 import type { Heartbeat } from './lease.ts'
@@ -13,7 +13,7 @@ import { dropEndedUses } from './use-ends.ts'
 
 /** Wakes do the work in time; this look is for what they missed. */
 const ROUND_MS = 2_000
-/** Copies that wait to catch up lose nothing by waiting a little longer; each look reads one record per copy here. */
+/** What of the copies no wake tells of; each look reads one record per copy here. */
 const COPIES_EVERY_MS = 5_000
 /** What only a crash leaves behind; looking for it reads every record. */
 const LEFTOVERS_EVERY_MS = 60_000
@@ -73,7 +73,6 @@ export async function watchHosts(core: Core): Promise<void> {
  */
 export async function keepHouse(core: Core): Promise<void> {
   const { parts } = core
-  const idle: IdleSince = new Map()
   const placement = createPlacementMemory(core)
   const startedMs = parts.clock.elapsedMs()
   let copiesAtMs = 0
@@ -91,7 +90,7 @@ export async function keepHouse(core: Core): Promise<void> {
       steps.push(['look at the disk', async () => void Object.assign(core.disk, await parts.store.space())])
       steps.push(['compare copies with their records', () => compareCopies(core)])
       steps.push(['place copies', () => keepPlaced(core, placement)])
-      steps.push(['catch up copies', () => followNewest(core, idle)])
+      steps.push(['look which copies are behind', () => core.catchUp.sweep()])
       steps.push(['drop what never became a copy', () => dropUnborn(core, startedMs)])
       copiesAtMs = nowMs + COPIES_EVERY_MS
     }

@@ -2,6 +2,7 @@ import { WherryError } from '../errors.ts'
 import { Lanes } from '../lanes.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { Question, QuestionAnswerer, TreeChooser } from '../transfer/contract.ts'
+import { CatchUp } from './catch-up.ts'
 import { Checkpointing } from './checkpointing.ts'
 import { Checks } from './checks.ts'
 import { untilAnswered } from './commit.ts'
@@ -65,7 +66,9 @@ export function createMobility(
       parts.registry.watch((name) => {
         core.wakes.wake(name)
         core.wakes.wake(HOUSEKEEPING)
+        if (name !== null) core.catchUp.look(name)
       }, parts.signal)
+      core.copying.follow()
       hints.start()
       followNodes(core)
       void leadNodes(core)
@@ -73,6 +76,7 @@ export function createMobility(
       void isolation.run()
       void watchHosts(core)
       void core.checkpointing.run()
+      void core.catchUp.run()
       void keepHouse(core)
       void core.namesakes.run()
     },
@@ -147,7 +151,7 @@ function createCore(parts: Parts, held: HeldCopies): Core {
     if (lapsed) wakes.wake(HOUSEKEEPING)
   })
   const guarding = new Guarding(parts, lease, held)
-  const core: Omit<Core, 'checkpointing'> = {
+  const core: Omit<Core, 'checkpointing' | 'catchUp'> = {
     parts,
     hosts,
     locks,
@@ -166,8 +170,9 @@ function createCore(parts: Parts, held: HeldCopies): Core {
     liveCaptures: new LiveCaptures(),
     namesakes: new Namesakes({ parts, wakes }),
   }
-  const whole = core as Core & { checkpointing: Checkpointing }
+  const whole = core as Core & { checkpointing: Checkpointing; catchUp: CatchUp }
   whole.checkpointing = new Checkpointing(whole)
+  whole.catchUp = new CatchUp(whole)
   return whole
 }
 

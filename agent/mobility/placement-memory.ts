@@ -5,12 +5,8 @@ export interface PlacementMemory {
   readonly startedMs: number
   /** Since when a copy here is one too many, and what then told whether the volume has moved. */
   readonly surplus: Map<string, { holder: string | null; epoch: number; sinceMs: number }>
-  /** Since when which checkpoint of an idle volume was seen. */
-  readonly idle: Map<string, { hash: string; sinceMs: number }>
-  /** When copies were last begun here. */
-  readonly fills: Map<string, number>
 }
 
 export function createPlacementMemory(core: Pick<Core, 'parts'>): PlacementMemory {
-  return { startedMs: core.parts.clock.elapsedMs(), surplus: new Map(), idle: new Map(), fills: new Map() }
+  return { startedMs: core.parts.clock.elapsedMs(), surplus: new Map() }
 }

@@ -19,7 +19,6 @@ export async function giveUpSurplus(
 ): Promise<void> {
   const { clock, self, replaceAfterMs } = core.parts
   const mine = record.copies[self.id]
-  memory.idle.delete(record.id)
   const checkpoint = local?.checkpoint ?? null
   if (
     mine === undefined &&

@@ -1,21 +1,14 @@
-import type { Checkpoint, VolumeRecord } from '../model.ts'
+import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { reportDamaged } from './copy-record.ts'
-import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
-import { isNewest, type PlacementHost, placeCopies } from './placement.ts'
+import { type PlacementHost, placeCopies } from './placement.ts'
 import { placementHosts } from './placement-hosts.ts'
 import type { PlacementMemory } from './placement-memory.ts'
 import { TELL_NODES_EVERY_MS } from './placement-node.ts'
 import { joinRecord } from './placement-record.ts'
 import { giveUpSurplus } from './placement-surplus.ts'
 
-/** A volume that was just released is about to be held again somewhere: its data is not asked for before it has been quiet this long. */
-const QUIET_MS = 15_000
-/** Copies that are made here at the same time: more share the same disk and network, and none is done sooner. */
-const MAX_FILLS = 2
-/** A copy that could not be made is not tried again sooner. */
-const FILL_AGAIN_MS = 30_000
 /**
  * Does this host's part of placing copies: takes a copy of every volume of which it should have one, gives up what is too many. Every host does the
  * same by the same records; each step is a compare-and-set that looks again, so that two hosts never both take or both give up the same copy.
@@ -47,9 +40,7 @@ export async function keepPlaced(core: Core, memory: PlacementMemory): Promise<v
 
 function forget(memory: PlacementMemory, records: readonly VolumeRecord[]): void {
   const ids = new Set(records.map(({ id }) => id))
-  for (const map of [memory.surplus, memory.idle, memory.fills]) {
-    for (const id of map.keys()) if (!ids.has(id)) map.delete(id)
-  }
+  for (const id of memory.surplus.keys()) if (!ids.has(id)) memory.surplus.delete(id)
 }
 
 async function takeCopy(
@@ -72,28 +63,5 @@ async function takeCopy(
     if (!(await joinRecord(core, record, local, hosts))) return
   }
   // While it is held, the holder's checkpoints bring the data.
-  if (record.holder === null && record.last !== null) fill(core, record, record.last, local, memory)
-}
-
-/** Starts the first copy of an idle volume; copies that were born catch up by themselves (copy-upkeep.ts). */
-function fill(
-  core: Core,
-  record: VolumeRecord,
-  last: Checkpoint,
-  local: LocalCopy | null,
-  memory: PlacementMemory,
-): void {
-  const { clock, self } = core.parts
-  const nowMs = clock.elapsedMs()
-  const quiet = memory.idle.get(record.id)
-  if (quiet?.hash !== last.hash) memory.idle.set(record.id, { hash: last.hash, sinceMs: nowMs })
-  if (quiet?.hash !== last.hash || nowMs - quiet.sinceMs < QUIET_MS) return
-  if ((local?.checkpoint ?? null) !== null || isAt(local, last) || core.copying.job(record.id) !== undefined) return
-  if (nowMs - (memory.fills.get(record.id) ?? Number.NEGATIVE_INFINITY) < FILL_AGAIN_MS) return
-  const running = [...memory.fills.keys()].filter((id) => core.copying.job(id) !== undefined)
-  if (running.length >= MAX_FILLS) return
-  const sources = Object.entries(record.copies).filter(([host, copy]) => host !== self.id && isNewest(record, copy))
-  if (!sources.some(([host]) => core.hosts.alive(host))) return
-  memory.fills.set(record.id, nowMs)
-  core.copying.want(record, 0)
+  if (record.holder === null && mine?.state !== 'current') core.catchUp.look(record.name)
 }

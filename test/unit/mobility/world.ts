@@ -128,7 +128,7 @@ export class MemoryHost {
       store: this.store,
       puller: this.#world.pullerOf(this),
       bus: {
-        publish: () => undefined,
+        publish: (subject, message) => this.#world.publish(this, subject, message),
         subscribe: (subject, handler) => void this.subscribers.set(subject, handler),
         state: () => ({ connected: true, detail: '' }),
       },
@@ -175,6 +175,14 @@ export class MemoryHost {
   }
 }
 
+/** A copy that was asked for. */
+export interface Pull {
+  readonly by: string
+  readonly volume: string
+  readonly startMs: number
+  end: 'done' | 'cut' | null
+}
+
 /** Hosts that share a registry and virtual time and copy trees from memory to memory; the decisions are the real ones. */
 export class World {
   readonly clock = new VirtualClock()
@@ -185,6 +193,8 @@ export class World {
   readonly hosts: MemoryHost[] = []
   /** How long a copy takes. */
   pullMs = 0
+  /** All copies that were asked for, oldest first. */
+  readonly pulls: Pull[] = []
   /** After how long a host that is gone is replaced. */
   replaceAfterMs = 600_000
   #ids = 0
@@ -250,6 +260,14 @@ export class World {
     }
   }
 
+  /** Brings news to the newest agents of all hosts that `from` reaches. */
+  publish(from: MemoryHost, subject: string, message: unknown): void {
+    if (!from.connected) return
+    for (const host of this.hosts.filter(({ connected }) => connected)) {
+      for (const [wanted, hear] of host.subscribers) if (isMatch(wanted, subject)) hear(message, subject)
+    }
+  }
+
   /** Lets time pass with the watchdogs awake. */
   async pass(ms: number): Promise<void> {
     for (let left = ms; left > 0; left -= WATCH_MS) {
@@ -270,7 +288,10 @@ export class World {
         const tree = found ?? ''
         const total = { bytesTotal: tree.length, filesTotal: 1 }
         onProgress({ ...total, bytesDone: 0, filesDone: 0 })
+        const pull: Pull = { by: host.name, volume: volume.name, startMs: this.clock.elapsedMs(), end: null }
+        this.pulls.push(pull)
         await this.clock.sleep(this.pullMs, signal)
+        pull.end = signal.aborted ? 'cut' : 'done'
         signal.throwIfAborted()
         if (found === null) return { hash, bytes: 0, complete: false }
         await host.store.stage(volume, tree)
@@ -279,4 +300,11 @@ export class World {
       },
     }
   }
+}
+
+/** As NATS compares a subject with a subscription: `*` stands for one part of it. */
+function isMatch(wanted: string, subject: string): boolean {
+  const parts = subject.split('.')
+  const wantedParts = wanted.split('.')
+  return wantedParts.length === parts.length && wantedParts.every((part, nth) => part === '*' || part === parts[nth])
 }

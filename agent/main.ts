@@ -10,6 +10,7 @@ import { systemClock } from './clock.ts'
 import { type Config, EXIT_WRONG_SETTING, parseConfig } from './config.ts'
 import { createEngine } from './docker/engine.ts'
 import { openDrainWish } from './drain-wish.ts'
+import { openEngineFacts } from './engine-facts.ts'
 import { codeOf, WherryError } from './errors.ts'
 import { openPauses } from './fence/pauses.ts'
 import { createAgentWatchdog } from './fence/words.ts'
@@ -105,6 +106,7 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: Ab
     replaceAfterMs: config.replaceAfterMs,
     peerAddresses: config.peers.map((address) => ({ address, port: config.transferPort })),
     drainWish: await openDrainWish(stateDir),
+    engineFacts: await openEngineFacts(stateDir),
     alone,
     registryHosts: plan.servers,
     leaderlessQuorum: leaderlessQuorum(plan),

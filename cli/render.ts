@@ -38,10 +38,10 @@ export function showVolume(volume: VolumeView, now: Date): string {
   const known = facts.filter((fact): fact is readonly [string, string] => fact[1] !== null)
   const copies = volume.copies.map((copy) => [
     copy.host,
-    copy.state,
+    copy.awaySince === null ? copy.state : 'away',
     `${copy.epoch}.${copy.seq}`,
-    copy.at,
-    copy.why ?? '',
+    copy.awaySince ?? copy.at,
+    copy.awaySince === null ? (copy.why ?? '') : `was ${copy.state} when it was last heard of`,
   ])
   const parts = [table(['', ''], known).trimStart()]
   if (copies.length > 0) parts.push(table(['COPY ON', 'STATE', 'CHECKPOINT', 'SINCE', ''], copies))
@@ -52,13 +52,22 @@ export function showHosts(hosts: readonly HostView[]): string {
   const rows = hosts.map((host) => [
     host.self ? `${host.name} (this)` : host.name,
     host.address,
-    host.alive ? 'alive' : `away since ${host.lastSeen}`,
+    describeHost(host),
     host.draining ? 'yes' : 'no',
     host.zone ?? '-',
     host.totalBytes === 0 ? '-' : `${size(host.freeBytes)} of ${size(host.totalBytes)}`,
     String(Object.keys(host.uses).length),
   ])
-  return table(['HOST', 'ADDRESS', 'STATE', 'DRAINED', 'ZONE', 'FREE', 'HOLDS'], rows)
+  const list = table(['HOST', 'ADDRESS', 'STATE', 'DRAINED', 'ZONE', 'FREE', 'HOLDS'], rows)
+  return hosts.some(({ stale }) => stale)
+    ? `${list}\nThe registry does not answer this host: this is the last it said. The other hosts may be well.`
+    : list
+}
+
+/** A host that the registry does not answer knows nothing of the others. */
+function describeHost({ self, alive, stale, lastSeen }: HostView): string {
+  if (stale) return self ? 'without registry' : `last heard of ${lastSeen}`
+  return alive ? 'alive' : `away since ${lastSeen}`
 }
 
 export function showDrain({ host, draining, left }: DrainView): string {
@@ -78,18 +87,20 @@ export function showRecovery({ written, kept, problems }: RecoverView): string {
   ].join('\n')
 }
 
-/** Of a volume in use: how much of its newest writes a loss of its host would cost. */
-function newestAge({ last, elsewhere }: VolumeView, now: Date): string {
+/** Of a volume in use: how much of its newest writes a loss of its host would cost; `none`: all, as no living host has the newest checkpoint. */
+function newestAge({ last, elsewhere, holder, options }: VolumeView, now: Date): string {
   if (elsewhere !== null) return age(elsewhere.ageSeconds)
+  if (holder !== null) return options.copies === 1 ? '-' : 'none'
   return last === null ? '-' : ageOf(last.at, now)
 }
 
 /** What a person should look at; `inspect` says more. */
-function newsInShort(view: VolumeView): string {
-  const { holder, fenced, diverged, divergedElsewhere, checkpointing, namesakes } = view
+function newsInShort(volume: VolumeView): string {
+  const { holder, fenced, diverged, divergedElsewhere, checkpointing, namesakes } = volume
   const trees = divergedElsewhere.reduce((sum, { trees }) => sum + trees, diverged.length)
   return [
     ...(holder === null || holder.away === null ? [] : [`holder ${holder.away}`]),
+    ...(isOutOfReach(volume) ? ['newest data is on hosts that are away'] : []),
     ...(fenced.length === 0 ? [] : ['fenced']),
     ...((checkpointing?.failures ?? 0) === 0 ? [] : ['checkpoints fail']),
     ...(trees === 0 ? [] : [trees === 1 ? '1 diverged tree' : `${trees} diverged trees`]),
@@ -97,8 +108,18 @@ function newsInShort(view: VolumeView): string {
   ].join(', ')
 }
 
-function copiesInShort(volume: VolumeView): string {
-  return volume.copies.map(({ host, state }) => (state === 'current' ? host : `${host} (${state})`)).join(', ') || '-'
+/** Of a volume at rest: no host that is alive has its newest checkpoint. */
+function isOutOfReach({ holder, last, copies }: VolumeView): boolean {
+  const isHere = ({ state, awaySince }: VolumeView['copies'][number]) => state === 'current' && awaySince === null
+  return holder === null && last !== null && !copies.some(isHere)
+}
+
+function copiesInShort({ copies }: VolumeView): string {
+  const shown = copies.map(({ host, state, awaySince }) => {
+    const what = awaySince === null ? state : 'away'
+    return what === 'current' ? host : `${host} (${what})`
+  })
+  return shown.join(', ') || '-'
 }
 
 function describeLast({ epoch, seq, at, bytes, files }: NonNullable<VolumeView['last']>, now: Date): string {

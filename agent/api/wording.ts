@@ -25,7 +25,8 @@ export function age(seconds: number): string {
 }
 
 /** One copy: state, checkpoint, and what is wrong with it. */
-export function describeCopy({ host, state, epoch, seq, why }: VolumeView['copies'][number]): string {
+export function describeCopy({ host, state, epoch, seq, awaySince, why }: VolumeView['copies'][number]): string {
+  if (awaySince !== null) return `${host}: away since ${awaySince} (was ${state}, ${place({ epoch, seq })})`
   return `${host}: ${state} (${place({ epoch, seq })}${why === null ? '' : `; ${why}`})`
 }
 
@@ -50,9 +51,12 @@ function describeElsewhere({ holder, options, elsewhere, copies }: VolumeView): 
   if (holder === null || options.copies === 1) return null
   if (elsewhere !== null) return `${age(elsewhere.ageSeconds)} old on another host (${place(elsewhere)})`
   const others = copies.filter(({ host, seq, state }) => host !== holder.host && seq > 0 && state !== 'diverged')
-  return others.length === 0
-    ? `no other host has a checkpoint: the data is on ${holder.host} alone`
-    : `no other host has the newest checkpoint: what was written since theirs is on ${holder.host} alone`
+  const away = others.flatMap(({ host, awaySince }) => (awaySince === null ? [] : [`${host} since ${awaySince}`]))
+  const named = away.length === 0 ? '' : ` (away: ${away.join(', ')})`
+  const host = away.length === 0 ? 'no other host' : 'no other host that is alive'
+  return away.length === others.length
+    ? `${host} has a checkpoint${named}: the data is on ${holder.host} alone`
+    : `${host} has the newest checkpoint${named}: what was written since theirs is on ${holder.host} alone`
 }
 
 /** How checkpoints of a volume in use on this host go; null: there are none here. */

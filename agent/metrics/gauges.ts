@@ -2,7 +2,8 @@ import { Gauge, type Registry } from 'prom-client'
 import type { Health, VolumeView } from '../mobility/contract.ts'
 import type { CopyState } from '../model.ts'
 
-const COPY_STATES: readonly CopyState[] = ['current', 'behind', 'filling', 'diverged']
+/** `away`: whatever the copy is at, its host is away and it is of no use. */
+const COPY_STATES: readonly (CopyState | 'away')[] = ['current', 'behind', 'filling', 'diverged', 'away']
 
 /** What is known at a scrape. */
 export interface Facts {
@@ -27,7 +28,7 @@ const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly s
     of: (volume) => one(isHeldHere(volume) ? 1 : 0),
   },
   wherry_checkpoint_age_seconds: {
-    help: 'Age of the newest checkpoint that another host has, of a volume that this host holds; +Inf: none has one.',
+    help: 'Age of the newest checkpoint that another living host has, of a volume that this host holds; +Inf: none has one.',
     of: (volume, facts) => (wantsCheckpoints(volume, facts) ? one(volume.elsewhere?.ageSeconds ?? Infinity) : []),
   },
   wherry_changes_tracked: {
@@ -35,7 +36,7 @@ const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly s
     of: (volume, facts) => (wantsCheckpoints(volume, facts) ? one(volume.checkpointing?.scanned === null ? 1 : 0) : []),
   },
   wherry_copies: {
-    help: 'Copies of the volume in the cluster, by state.',
+    help: 'Copies of the volume in the cluster, by state; those on hosts that are away count as away only.',
     labels: ['state'],
     of: (volume) => {
       const states = copyStates(volume)
@@ -113,9 +114,11 @@ export class Gauges {
 }
 
 /** The holder has the newest data, whether the registry lists its copy already or not. */
-function copyStates({ copies, holder }: VolumeView): CopyState[] {
-  const others = copies.filter(({ host }) => host !== holder?.host).map(({ state }) => state)
-  return holder === null ? others : ['current', ...others]
+function copyStates({ copies, holder }: VolumeView): (CopyState | 'away')[] {
+  const others = copies
+    .filter(({ host }) => host !== holder?.host)
+    .map(({ state, awaySince }) => (awaySince === null ? state : 'away'))
+  return holder === null ? others : [holder.away === null ? 'current' : 'away', ...others]
 }
 
 /** Only the holder knows how its checkpoints go. */

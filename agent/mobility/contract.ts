@@ -22,7 +22,7 @@ export interface VolumeView {
   } | null
   readonly epoch: number
   readonly last: Checkpoint | null
-  /** While held: the newest checkpoint that another host has. What was written in the last `ageSeconds` is on the holder alone. Null: none has the newest, or not held. */
+  /** While held: the newest checkpoint that another host has which is alive. What was written in the last `ageSeconds` is on the holder alone. Null: none has the newest, or not held. */
   readonly elsewhere: { readonly epoch: number; readonly seq: number; readonly ageSeconds: number } | null
   /** The last time the volume was taken over from a lost holder, and what that may have cost; null: never. */
   readonly seizure: {
@@ -50,6 +50,8 @@ export interface VolumeView {
     readonly epoch: number
     readonly seq: number
     readonly at: string
+    /** Since when its host has been away (ISO 8601): the copy is of no use until it is back. Null: the host is alive. */
+    readonly awaySince: string | null
     /** Why it is not at the newest checkpoint, or cannot be used, as far as this host knows; null: nothing is wrong, or nobody told. */
     readonly why: string | null
   }[]
@@ -128,6 +130,8 @@ export interface HostView {
   readonly address: string
   readonly self: boolean
   readonly alive: boolean
+  /** True when the registry does not answer this host: all of this is what it last said, and says nothing of who is alive. */
+  readonly stale: boolean
   readonly lastSeen: string
   readonly swarmNode: string | null
   readonly uses: Readonly<Record<string, readonly string[]>>

@@ -19,6 +19,7 @@ export class Directory implements HostDirectory {
   readonly #clock: Clock
   readonly #leaseMs: number
   readonly #heard = new Map<string, Heard>()
+  #readMs = Number.NEGATIVE_INFINITY
   /** The newest that were heard of, by host, oldest first. */
   readonly #incarnations = new Map<string, Set<string>>()
 
@@ -30,6 +31,7 @@ export class Directory implements HostDirectory {
   /** Takes in a fresh reading of all heartbeats. */
   see(entries: readonly Versioned<HostRecord>[]): void {
     const seenMs = this.#clock.elapsedMs()
+    this.#readMs = seenMs
     for (const { value: record, revision } of entries) {
       const before = this.#heard.get(record.id)
       // A stale read must not make a heartbeat look as if it had changed.
@@ -80,6 +82,18 @@ export class Directory implements HostDirectory {
 
   alive(id: string): boolean {
     return this.silentMs(id) < this.#leaseMs && this.#heard.get(id)?.record.expiredBy === null
+  }
+
+  /** True: the registry has not answered for longer than a lease, and nobody can tell from here who is alive. */
+  get stale(): boolean {
+    return this.#clock.elapsedMs() - this.#readMs > this.#leaseMs
+  }
+
+  /** When a host that is away was last heard of, ISO 8601 by this host's clock, or `otherwise` when it never was. Null: it is alive. */
+  awaySince(id: string, otherwise: string): string | null {
+    if (this.alive(id)) return null
+    const silentMs = this.silentMs(id)
+    return Number.isFinite(silentMs) ? new Date(this.#clock.now().getTime() - silentMs).toISOString() : otherwise
   }
 
   label(id: string): string {

@@ -59,6 +59,7 @@ export class Guarding {
   }
 }
 
+/** A copy on a host that is away counts: it may be back before this one, and the volume is taken over there then. */
 function hasCopyElsewhere(record: VolumeRecord, self: string): boolean {
   return Object.entries(record.copies).some(
     ([host, copy]) => host !== self && copy.seq > 0 && copy.state !== 'diverged',

@@ -53,7 +53,8 @@ export class HeldVolume {
   /** Pauses in a row that took too long after rounds that had said so, and until when none is tried again after such rounds. */
   #daredTimes = 0
   #dareAgainMs = Number.NEGATIVE_INFINITY
-  #covered: Covered | null = null
+  /** By host id: the newest state of the tree that the host is known to have. */
+  readonly #coveredBy = new Map<string, Covered>()
   #pauseMs: number | null = null
   /** When the newest round was over. */
   #roundMs: number | null = null
@@ -71,7 +72,7 @@ export class HeldVolume {
     this.#lastRounds = lastRounds
     this.#intervalMs = this.#targetMs
     this.#dueMs = core.parts.clock.elapsedMs() + this.#intervalMs
-    this.#offering = new Offering(core, hold, ({ hash }) => this.#otherHas(hash))
+    this.#offering = new Offering(core, hold, (host, { hash }) => this.#otherHas(host, hash))
     if (local.checkpoint !== null) this.#remember(local.checkpoint, this.#takenMs(local.checkpoint))
   }
 
@@ -83,9 +84,10 @@ export class HeldVolume {
     return this.#busy === null && this.#core.parts.clock.elapsedMs() >= this.#dueMs
   }
 
-  /** By the newest state of the tree that another host has; null: none is known. */
+  /** By the newest state of the tree that another host has which is alive; null: none is known. */
   get covered(): Covered | null {
-    return this.#covered
+    const living = [...this.#coveredBy].filter(([host]) => this.#offering.lives(host)).map(([, covered]) => covered)
+    return living.reduce<Covered | null>((best, one) => (best !== null && best.atMs >= one.atMs ? best : one), null)
   }
 
   /** What it would like to have, for the fair share of all. */
@@ -123,7 +125,8 @@ export class HeldVolume {
 
   view(): CheckpointView {
     const idle = this.#options.consistency === 'live' ? 'fuzzy' : 'waiting'
-    const ageMs = this.#covered === null ? null : this.#core.parts.clock.elapsedMs() - this.#covered.atMs
+    const { covered } = this
+    const ageMs = covered === null ? null : this.#core.parts.clock.elapsedMs() - covered.atMs
     return {
       state: this.#busy === null ? idle : 'running',
       ageSeconds: ageMs === null ? null : Math.round(ageMs / 100) / 10,
@@ -168,6 +171,7 @@ export class HeldVolume {
     } catch (error) {
       if (codeOf(error) !== 'CHANGES_MISSED') throw error
       log.error({ err: error, volume: this.#name }, 'copies may lack something that is here; all is read again')
+      this.#coveredBy.clear()
       await this.#offering.distrust().catch((err: unknown) => {
         log.error({ err, volume: this.#name }, 'the copies could not be marked as behind')
       })
@@ -177,7 +181,9 @@ export class HeldVolume {
 
   async #takeAndOffer(signal: AbortSignal): Promise<void> {
     const record = await this.#record(signal)
-    if (record === null || otherHosts(record, this.#core.parts.self.id).length === 0) return
+    const hosts = record === null ? [] : otherHosts(record, this.#core.parts.self.id)
+    for (const host of this.#coveredBy.keys()) if (!hosts.includes(host)) this.#coveredBy.delete(host)
+    if (record === null || hosts.length === 0) return
     const checkpoint = await this.#checkpointOfAll(signal)
     if (checkpoint === null) return
     await this.#offering.offer(record, checkpoint, this.#intervalMs, signal)
@@ -305,11 +311,10 @@ export class HeldVolume {
     return checkpoint
   }
 
-  #otherHas(hash: string): boolean {
+  #otherHas(host: string, hash: string): boolean {
     const covered = this.#instants.get(hash)
-    if (covered === undefined) return false
-    if (this.#covered === null || covered.atMs >= this.#covered.atMs) this.#covered = covered
-    return true
+    if (covered !== undefined) this.#coveredBy.set(host, covered)
+    return covered !== undefined
   }
 
   /** When a checkpoint that was there before was taken: by the wall clock, good enough to show. */

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { codeOf } from '../errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { dropUnborn } from './copy-upkeep.ts'
@@ -118,6 +119,11 @@ async function askEngine(core: Core): Promise<void> {
   core.engine.name = info.name
   core.engine.swarmNode = info.swarmNode
   core.engine.leader = info.leader
+  const { name, swarmNode, zone } = core.engine
+  const facts = { name, swarmNode, zone }
+  const { engineFacts, log } = core.parts
+  if (isDeepStrictEqual(facts, engineFacts.get())) return
+  await engineFacts.set(facts).catch((error: unknown) => log.debug({ err: error }, 'could not note the host name'))
 }
 
 /** Holds without uses are released, mounts without holds unmounted, lost mounts mounted again, lost Unmounts noticed. */

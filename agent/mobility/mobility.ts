@@ -140,6 +140,7 @@ export function createMobility(
 /** Everything that is shared, wired up; nothing runs yet. */
 function createCore(parts: Parts, held: HeldCopies): Core {
   const hosts = new Directory(parts.clock, parts.leaseMs)
+  const facts = parts.engineFacts.get() ?? { name: parts.self.address, swarmNode: null, zone: null }
   const locks = new Lanes()
   const wakes = new Wakes()
   const confirmed: Core['confirmed'] = new Map()
@@ -163,7 +164,7 @@ function createCore(parts: Parts, held: HeldCopies): Core {
     guarding,
     pendingMounts: new Map(),
     uses: new Uses(parts.engine, parts.clock),
-    engine: { name: parts.self.address, swarmNode: null, leader: false, zone: null, drained: false },
+    engine: { ...facts, leader: false, drained: false },
     disk: { freeBytes: 0, totalBytes: 0 },
     confirmed,
     releasing: new Set(),

@@ -31,16 +31,18 @@ export interface CopyProgress {
 export class Offering {
   readonly #core: Core
   readonly #hold: Offered
-  /** Told when another host has a checkpoint on its disk; false: it is none of this hold. */
-  readonly #heard: (checkpoint: Pick<Checkpoint, 'hash'>) => boolean
+  /** Told when another host (by id) has a checkpoint on its disk; false: it is none of this hold. */
+  readonly #heard: (host: string, checkpoint: Pick<Checkpoint, 'hash'>) => boolean
   /** What hosts said they have, until the registry knows it. */
   readonly #answers = new Map<string, Checkpoint>()
   /** One offer per host at a time: a host that still works on an older one is asked again when it is done. */
   readonly #asking = new Map<string, Promise<void>>()
   readonly #failures = new Map<string, string>()
+  /** Until when a host counts as alive by its answer to an offer, on the clock's elapsedMs. */
+  readonly #livesMs = new Map<string, number>()
   #stop = new AbortController()
 
-  constructor(core: Core, hold: Offered, heard: (checkpoint: Pick<Checkpoint, 'hash'>) => boolean) {
+  constructor(core: Core, hold: Offered, heard: (host: string, checkpoint: Pick<Checkpoint, 'hash'>) => boolean) {
     this.#core = core
     this.#hold = hold
     this.#heard = heard
@@ -56,6 +58,13 @@ export class Offering {
     return { failure: this.#failures.get(host) ?? null, asking: this.#asking.has(host) }
   }
 
+  /** Whether a host is alive: by its heartbeat or, while the registry is away, by its own answer. */
+  lives(host: string): boolean {
+    const { hosts, parts } = this.#core
+    const livesMs = this.#livesMs.get(host) ?? Number.NEGATIVE_INFINITY
+    return hosts.alive(host) || (hosts.stale && parts.clock.elapsedMs() < livesMs)
+  }
+
   /**
    * Offers the checkpoint to every other host of the record that is not known to have it, and waits for the answers, but for a slow host only
    * until the others are through; then one write. What comes later is written with the next offer. Rejects REGISTRY_UNAVAILABLE (the hosts have it
@@ -65,12 +74,15 @@ export class Offering {
     const hosts = otherHosts(record, this.#core.parts.self.id)
     for (const host of this.#failures.keys()) if (!hosts.includes(host)) this.#failures.delete(host)
     const lacking = hosts.filter((host) => !this.#has(record, host, checkpoint))
-    if (lacking.length < hosts.length) this.#heard(checkpoint)
+    for (const host of hosts) if (!lacking.includes(host)) this.#heard(host, checkpoint)
     // From the moment another host has a checkpoint, the volume may be taken over there.
     if (lacking.length > 0) await untilAbort(this.#core.guarding.expect(this.#hold.id), signal)
     // Under a lease that is over it might be taken over at once, before the watchdog has acted on what it was just told.
     if (!this.#core.lease.runs) return
-    for (const host of lacking) if (!this.#asking.has(host)) this.#ask(host, record, checkpoint)
+    // While the registry is away nobody is heard of, and only an answer tells who is there. Nobody waits for these.
+    const unheard = this.#core.hosts.stale ? hosts.filter((host) => !lacking.includes(host)) : []
+    for (const host of [...lacking, ...unheard])
+      if (!this.#asking.has(host)) this.#ask(host, record, checkpoint, intervalMs)
     await untilAbort(this.#answered(lacking, Math.max(intervalMs, PATIENCE_MS)), signal)
     await untilAbort(this.#commit(), signal)
   }
@@ -100,13 +112,18 @@ export class Offering {
     )
   }
 
-  #ask(host: string, record: VolumeRecord, checkpoint: Checkpoint): void {
-    const { log, signal } = this.#core.parts
+  #ask(host: string, record: VolumeRecord, checkpoint: Checkpoint, intervalMs: number): void {
+    const { log, signal, clock, leaseMs } = this.#core.parts
     const ended = AbortSignal.any([signal, this.#stop.signal])
     const asking = this.#askHost(host, record, checkpoint, ended)
       .then(
-        () => void this.#failures.delete(host),
+        () => {
+          this.#failures.delete(host)
+          // By then the next offer tells.
+          this.#livesMs.set(host, clock.elapsedMs() + Math.max(leaseMs, 2 * intervalMs))
+        },
         (error: unknown) => {
+          this.#livesMs.delete(host)
           if (ended.aborted) return
           const label = this.#core.hosts.labelWithAge(host)
           const why = error instanceof WherryError ? error.toLine() : String(error)
@@ -132,9 +149,10 @@ export class Offering {
     const answer = readCopyAnswer(said, hosts.label(host))
     const has = answer?.host === host ? answer.checkpoint : null
     // Nothing becomes the volume's last checkpoint that this hold did not take or begin with.
-    if (has === null || !this.#heard(has))
+    if (has === null || !this.#heard(host, has))
       throw new WherryError('NOT_AT_CHECKPOINT', 'it says that it has another state')
-    this.#answers.set(host, has)
+    const entry = record.copies[host]
+    if (entry === undefined || !hasCheckpoint(entry, has)) this.#answers.set(host, has)
   }
 
   /** All of them are through, or one is and the others are slower, or patience is over. */

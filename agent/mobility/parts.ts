@@ -39,6 +39,19 @@ export interface DrainWish {
   set(on: boolean): Promise<void>
 }
 
+/** What the engine and Swarm last said of this host, for the time until they do again (`<state>/engine.json`). */
+export interface EngineFacts {
+  get(): EngineFact | null
+  /** Durable on return; may be repeated. */
+  set(facts: EngineFact): Promise<void>
+}
+
+export interface EngineFact {
+  readonly name: string
+  readonly swarmNode: string | null
+  readonly zone: string | null
+}
+
 /** `unchanged`: nothing had been written since the last one; `over_budget`: containers would have had to stand still for too long; `missed`: the audit found a change that the kernel had not told of. */
 export type CheckpointResult = 'taken' | 'unchanged' | 'over_budget' | 'failed' | 'missed'
 
@@ -87,6 +100,7 @@ export interface Parts {
   readonly peerAddresses: readonly { readonly address: string; readonly port: number }[]
   /** Whether a person wants this host's copies to leave. */
   readonly drainWish: DrainWish
+  readonly engineFacts: EngineFacts
   /** True: this host has no peers; nobody can take anything over from it. */
   readonly alone: boolean
   /** Addresses of the hosts that run the registry's servers; empty with a NATS of the user's own. */

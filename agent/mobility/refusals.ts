@@ -18,7 +18,14 @@ export function heldElsewhere(core: Core, record: VolumeRecord): WherryError {
   const users = containers.length === 0 ? 'no container that is known' : `container ${containers.join(', ')}`
   const where = core.hosts.labelWithAge(holder.host)
   const copies = Object.keys(record.copies).filter((id) => id !== holder.host && record.copies[id]?.state !== 'filling')
-  const only = copies.length === 0 ? ' Its data is on that host alone.' : ''
+  const isHere = (id: string) => id === core.parts.self.id || core.hosts.alive(id)
+  const others = copies.map((id) => core.hosts.labelWithAge(id)).join('; ')
+  const only =
+    copies.length === 0
+      ? ' Its data is on that host alone.'
+      : copies.some(isHere)
+        ? ''
+        : ` Its other copies are out of reach: ${others}.`
   const away = !core.hosts.alive(holder.host) && holder.host !== core.parts.self.id
   return new WherryError(
     'VOLUME_HELD_ELSEWHERE',

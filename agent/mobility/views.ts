@@ -62,6 +62,7 @@ export function viewVolume(core: Core, record: VolumeRecord, disk: Disk, stale: 
       epoch: copy.epoch,
       seq: copy.seq,
       at: copy.at,
+      awaySince: host === self.id ? null : core.hosts.awaySince(host, copy.at),
       why: describeCopy(core, record, host, local),
     })),
     move: core.copying.job(id)?.view(core.hosts.label(self.id)) ?? null,
@@ -75,20 +76,24 @@ function viewSeizure(core: Core, record: VolumeRecord): VolumeView['seizure'] {
   return { from: hostName(core, from), by: hostName(core, by), at, epoch: base.epoch, seq: base.seq, ageSeconds }
 }
 
-/** What a host without its holder would go on from. Its age does not count on the clocks of two hosts being the same. */
+/** What a living host without its holder would go on from. Its age does not count on the clocks of two hosts being the same. */
 function viewElsewhere(core: Core, record: VolumeRecord): VolumeView['elsewhere'] {
   const { id, holder, last, copies } = record
   if (holder === null || last === null) return null
-  if (!Object.entries(copies).some(([host, copy]) => host !== holder.host && hasCheckpoint(copy, last))) return null
   const { epoch, seq } = last
-  const isSelf = holder.host === core.parts.self.id
+  const { self } = core.parts
+  const isSelf = holder.host === self.id
+  const lives = (host: string) => host !== holder.host && (host === self.id || core.hosts.alive(host))
+  const isElsewhere = Object.entries(copies).some(([host, copy]) => lives(host) && hasCheckpoint(copy, last))
   const heartbeat = core.hosts.get(holder.host)
   const covered = isSelf ? core.checkpointing.covered(id) : heartbeat?.covered[id]
   const nowMs = core.parts.clock.now().getTime()
   // Between a checkpoint of an earlier epoch and this hold nothing was written.
   const sinceAt = epoch < record.epoch ? holder.since : last.at
   if (covered == null || compareCheckpoints(covered, last) < 0)
-    return { epoch, seq, ageSeconds: ageSeconds(nowMs, sinceAt) }
+    return isElsewhere ? { epoch, seq, ageSeconds: ageSeconds(nowMs, sinceAt) } : null
+  // While the registry is away hosts are not heard of, and answer the holder all the same.
+  if (!isSelf && !isElsewhere) return null
   // What the holder said of itself, and how long ago it said it.
   const saidMs = heartbeat === undefined ? nowMs : Date.parse(heartbeat.at) + core.hosts.silentMs(holder.host)
   return { epoch: covered.epoch, seq: covered.seq, ageSeconds: ageSeconds(isSelf ? nowMs : saidMs, covered.at) }
@@ -127,6 +132,7 @@ export function viewHosts(core: Core): HostView[] {
     address: host.address,
     self: host.id === core.parts.self.id,
     alive: core.hosts.alive(host.id),
+    stale: core.hosts.stale,
     lastSeen: host.at,
     swarmNode: host.swarmNode,
     uses: host.uses,

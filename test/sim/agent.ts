@@ -105,6 +105,13 @@ export class Agent {
       checkpointShare: 0.5,
       replaceAfterMs: world.replaceAfterMs,
       peerAddresses: world.hosts.map((address) => ({ address, port: TRANSFER_PORT })),
+      engineFacts: {
+        get: () => this.#machine.engineFacts,
+        set: (facts) =>
+          this.life.call(2, () => {
+            this.#machine.engineFacts = facts
+          }),
+      },
       drainWish: {
         get: () => this.#machine.drainWish,
         set: (on) =>

@@ -1,4 +1,5 @@
 import type { Guard } from '../../agent/fence/contract.ts'
+import type { EngineFact } from '../../agent/mobility/parts.ts'
 import { Agent } from './agent.ts'
 import { HostClocks } from './clocks.ts'
 import { Containers } from './containers.ts'
@@ -31,6 +32,7 @@ export class Machine {
   readonly notes: Notes = new Map()
   guardFile: Guard | null = null
   drainWish = false
+  engineFacts: EngineFact | null = null
   on = true
   plugin: Plugin | null = null
   agent: Agent | null = null

@@ -14,6 +14,22 @@ const WHERRY = new URL('../../../cli/wherry.ts', import.meta.url).pathname
 
 const METRICS = '# HELP a b\n# TYPE a gauge\na 1\n'
 
+const HOST: HostView = {
+  id: 'a',
+  name: 'h1',
+  address: '10.0.0.1',
+  self: true,
+  alive: true,
+  stale: false,
+  lastSeen: '2026-01-02T03:04:05.678Z',
+  swarmNode: null,
+  uses: { ID: ['db'] },
+  freeBytes: 40e9,
+  totalBytes: 100e9,
+  zone: 'east',
+  draining: false,
+}
+
 /** An agent's API over volumes in memory, and the command as a person runs it. */
 async function start() {
   const stack = new AsyncDisposableStack()
@@ -40,7 +56,7 @@ function run(...args: string[]): Promise<{ code: number; stdout: string; stderr:
 function addVolume(mobility: ReturnType<typeof createMemoryMobility>): VolumeView {
   const at = new Date(Date.now() - 3_000).toISOString()
   const last = { epoch: 4, seq: 17, hash: 'h', at, bytes: 1_500_000_000, files: 12 }
-  const copy = { address: '10.0.0.1', epoch: 4, seq: 17, at, why: null }
+  const copy = { address: '10.0.0.1', epoch: 4, seq: 17, at, awaySince: null, why: null }
   const view: VolumeView = {
     name: 'data',
     id: 'ID',
@@ -101,6 +117,32 @@ test('a volume of the driver local with the same name is named with its host', a
   )
 })
 
+test('what is on hosts that are away does not look as if it counted', async (t) => {
+  await using agent = await start()
+  const view = addVolume(agent.mobility)
+  const since = '2026-01-02T03:04:05.678Z'
+  const copies = view.copies.map((copy) => ({ ...copy, state: 'current' as const, awaySince: since }))
+  const [first, second] = copies
+  if (first === undefined || second === undefined) throw new Error('there are two copies')
+  agent.mobility.volumes.set('data', { ...view, elsewhere: null, copies: [{ ...first, awaySince: null }, second] })
+  t.regex((await agent.run('ls')).stdout, /data +h1 +db +4\.17 +none +1\.5 GB +h1, h2 \(away\) +1 diverged tree\n$/)
+  const { stdout } = await agent.run('inspect', 'data')
+  t.regex(stdout, /h2 +away +4\.17 +2026-01-02T03:04:05\.678Z +was current when it was last heard of/)
+  t.regex(stdout, /checkpoint age +no other host that is alive has a checkpoint \(away: h2 since 2026.*\): .* h1 alone/)
+  agent.mobility.volumes.set('data', { ...view, holder: null, elsewhere: null, copies })
+  t.regex((await agent.run('ls')).stdout, /h1 \(away\), h2 \(away\) +newest data is on hosts that are away/)
+})
+
+test('a host without registry says so, and not that all others are away', async (t) => {
+  await using agent = await start()
+  const self = { ...HOST, alive: false, stale: true }
+  agent.mobility.hosts = async () => [self, { ...self, name: 'h2', self: false }]
+  const { stdout } = await agent.run('hosts')
+  t.regex(stdout, /h1 \(this\) +10\.0\.0\.1 +without registry/)
+  t.regex(stdout, /h2 +10\.0\.0\.1 +last heard of 2026-01-02T03:04:05.678Z/)
+  t.regex(stdout, /The registry does not answer this host/)
+})
+
 test("metrics prints the agent's text as it is", async (t) => {
   await using agent = await start()
   t.deepEqual(await agent.run('metrics'), { code: 0, stdout: METRICS, stderr: '' })
@@ -108,23 +150,9 @@ test("metrics prints the agent's text as it is", async (t) => {
 
 test('hosts shows space, zone and who is drained', async (t) => {
   await using agent = await start()
-  const host: HostView = {
-    id: 'a',
-    name: 'h1',
-    address: '10.0.0.1',
-    self: true,
-    alive: true,
-    lastSeen: '2026-01-02T03:04:05.678Z',
-    swarmNode: null,
-    uses: { ID: ['db'] },
-    freeBytes: 40e9,
-    totalBytes: 100e9,
-    zone: 'east',
-    draining: false,
-  }
   agent.mobility.hosts = async () => [
-    host,
-    { ...host, name: 'h2', self: false, alive: false, draining: true, zone: null },
+    HOST,
+    { ...HOST, name: 'h2', self: false, alive: false, draining: true, zone: null },
   ]
   const { stdout } = await agent.run('hosts')
   t.regex(stdout, /h1 \(this\) +10\.0\.0\.1 +alive +no +east +40\.0 GB of 100 GB +1\n/)

@@ -98,6 +98,32 @@ test('the metrics tell of a fence, of a take-over with its loss, and of a diverg
   t.deepEqual([there.diverged, there.divergedElsewhere], [[], [{ host: 'h1', trees: 1 }]])
 })
 
+test('a copy on a host that is away does not count: the alerts on copies and age fire', async (t) => {
+  const { world, id, holder, other } = await heldWithCopy()
+  const isAlarming = async (host: MemoryHost) => {
+    const found = await scrape(host)
+    const sampleOf = (sample: string) => found.get(sample) ?? Number.NaN
+    return sampleOf('wherry_copies{state="current",volume="data"}') < sampleOf('wherry_copies_wanted{volume="data"}')
+  }
+  const [, , third] = world.hosts
+  if (third === undefined) throw new Error('there are three hosts')
+  t.false((await isAlarming(holder)) || (await isAlarming(third)))
+  other.connected = false
+  await world.pass(12_000)
+  for (const host of [holder, third]) {
+    t.true(await isAlarming(host))
+    t.is((await scrape(host)).get('wherry_copies{state="away",volume="data"}'), 1)
+  }
+  t.is((await scrape(holder)).get('wherry_checkpoint_age_seconds{volume="data"}'), Number.POSITIVE_INFINITY)
+  holder.store.trees.set(id, 'two')
+  await world.pass(12_000)
+  t.is((await scrape(holder)).get('wherry_checkpoint_age_seconds{volume="data"}'), Number.POSITIVE_INFINITY)
+  other.connected = true
+  await world.pass(30_000)
+  t.false((await isAlarming(holder)) || (await isAlarming(third)))
+  t.true(((await scrape(holder)).get('wherry_checkpoint_age_seconds{volume="data"}') ?? Infinity) <= 12)
+})
+
 test('what was idle for long is as old as its hold', async (t) => {
   const world = await World.start(2)
   await world.host(1).agent.create('data', DEFAULT_OPTIONS)

@@ -35,3 +35,16 @@ test('a disk that answers again is believed again', async (t) => {
   await world.clock.advance(10_000)
   t.deepEqual((await heartbeat(world)).uses, [(await world.record('data')).id])
 })
+
+test('a host that was booted is called by its name and its Swarm node before its engine answers', async (t) => {
+  const world = await World.start(1)
+  const host = world.host(1)
+  host.swarmNode = 'node-1'
+  await world.clock.advance(5_000)
+  t.deepEqual(host.engineFacts, { name: 'h1', swarmNode: 'node-1', zone: null })
+  host.engineTells = false
+  await host.restart()
+  await world.clock.advance(5_000)
+  const [entry] = await world.registry.hosts()
+  t.like(entry?.value, { name: 'h1', swarmNode: 'node-1' })
+})

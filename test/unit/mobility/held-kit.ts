@@ -113,6 +113,8 @@ export class HeldHost {
   pullMs = 0
   changing = false
   down = false
+  /** It sends no heartbeats. */
+  silent = false
   pulls = 0
   readonly lease = { runs: true }
   /** Volumes that others were said to be about to have. */
@@ -144,6 +146,7 @@ export class HeldHost {
       tally: SILENT_TALLY,
       pauseBudgetMs: 500,
       checkpointShare: 0.2,
+      leaseMs: 8_000,
       signal: this.ending.signal,
     } as unknown as Parts
     const [hosts, locks, wakes] = [new Directory(clock, 8_000), new Lanes(), new Wakes()]
@@ -202,6 +205,7 @@ export class HeldKit {
   readonly registry = new MemoryRegistry()
   readonly hosts: HeldHost[] = []
   #revision = 0
+  readonly #stopped = new AbortController()
 
   static async start(count: number, options: Partial<VolumeOptions> = {}): Promise<HeldKit> {
     const kit = new HeldKit()
@@ -212,10 +216,19 @@ export class HeldKit {
     return kit
   }
 
-  /** Every host sends a heartbeat, and hears those of the others. */
+  /** Every host sends a heartbeat, but for those that are silent, and hears those of the others. */
   beat(): void {
-    const records = this.hosts.map(({ name }) => ({ revision: ++this.#revision, value: heartbeat(name, this.clock) }))
+    const beating = this.hosts.filter(({ silent }) => !silent)
+    const records = beating.map(({ name }) => ({ revision: ++this.#revision, value: heartbeat(name, this.clock) }))
     for (const { core } of this.hosts) core.hosts.see(records)
+  }
+
+  /** Heartbeats come every second, until the kit is stopped. */
+  async keepBeating(): Promise<void> {
+    while (!this.#stopped.signal.aborted) {
+      this.beat()
+      await this.clock.sleep(1_000, this.#stopped.signal)
+    }
   }
 
   host(name: string): HeldHost {
@@ -245,6 +258,7 @@ export class HeldKit {
   }
 
   stop(): void {
+    this.#stopped.abort()
     for (const { ending } of this.hosts) ending.abort()
   }
 

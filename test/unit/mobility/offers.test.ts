@@ -143,6 +143,7 @@ test('a slow copy does not hold up the others, and joins them when it can', asyn
 
 test('promise 5: while no other host gets it, a checkpoint is not the last one, and its age is told', async (t) => {
   const kit = await HeldKit.start(2)
+  void kit.keepBeating()
   const { core } = kit.host('h1')
   await kit.clock.advance(11_000)
   kit.host('h2').down = true

@@ -1,7 +1,9 @@
 import test from 'ava'
+import { describeNews } from '../../../agent/api/wording.ts'
 import { WherryError } from '../../../agent/errors.ts'
 import type { VolumeView } from '../../../agent/mobility/contract.ts'
 import { lookAtDisk, viewVolume } from '../../../agent/mobility/views.ts'
+import type { CopyRecord, VolumeRecord } from '../../../agent/model.ts'
 import { HeldKit, ID } from './held-kit.ts'
 
 /** What a person is told on that host. */
@@ -52,6 +54,7 @@ test('a copy that needs long is on its way, and a host that is away has been so 
 
 test('checkpoints that were given up say how often and why, and the age goes on growing', async (t) => {
   const kit = await HeldKit.start(2)
+  void kit.keepBeating()
   const { store, containers } = kit.host('h1')
   containers.run('db')
   store.freezeMs = 5_000
@@ -68,3 +71,76 @@ test('checkpoints that were given up say how often and why, and the age goes on 
   t.is(after.id, ID)
   kit.stop()
 })
+
+test('promise 5: a copy on a host that is away is none that a loss could be survived with', async (t) => {
+  const kit = await HeldKit.start(3)
+  void kit.keepBeating()
+  await kit.change((record) => ({ ...record, copies: { h1: copyOf(record, 'h1'), h2: copyOf(record, 'h2') } }))
+  await kit.clock.advance(21_000)
+  const before = await view(kit, 'h1')
+  t.true((before.elsewhere?.ageSeconds ?? Infinity) <= 11)
+  t.deepEqual(
+    before.copies.map(({ awaySince }) => awaySince),
+    [null, null],
+  )
+  Object.assign(kit.host('h2'), { silent: true, down: true })
+  const cutAt = kit.clock.now()
+  await kit.clock.advance(30_000)
+  for (const host of ['h1', 'h3']) {
+    const after = await view(kit, host)
+    t.is(after.elsewhere, null, 'nothing was written since, and nobody else has it')
+    const [here, away] = after.copies
+    t.is(here?.awaySince, null)
+    t.true(Math.abs(Date.parse(away?.awaySince ?? '') - cutAt.getTime()) <= 1_000)
+    t.regex(describeNews(after).join('\n'), /no other host that is alive has a checkpoint \(away: h2 since 20.*alone/)
+  }
+  t.is(kit.host('h1').core.checkpointing.covered(ID), null, 'its heartbeat does not say it either')
+  kit.write('ab')
+  await kit.clock.advance(21_000)
+  t.is((await view(kit, 'h1')).elsewhere, null)
+  Object.assign(kit.host('h2'), { silent: false, down: false })
+  await kit.clock.advance(21_000)
+  const { elsewhere, copies } = await view(kit, 'h1')
+  t.true((elsewhere?.ageSeconds ?? Infinity) <= 11)
+  t.true(copies.every(({ awaySince }) => awaySince === null))
+  kit.stop()
+})
+
+test('promise 5: of two copies the one on the living host tells the age', async (t) => {
+  const kit = await HeldKit.start(3)
+  void kit.keepBeating()
+  kit.host('h3').pullMs = 1_000_000
+  for (let n = 0; n < 30; n++) {
+    kit.write(`a${n}`)
+    await kit.clock.advance(1_000)
+  }
+  const [, , h3] = (await view(kit, 'h1')).copies
+  t.is(h3?.state, 'behind')
+  t.true(((await view(kit, 'h1')).elsewhere?.ageSeconds ?? Infinity) <= 12)
+  Object.assign(kit.host('h2'), { silent: true, down: true })
+  await kit.clock.advance(10_000)
+  t.is((await view(kit, 'h1')).elsewhere, null, 'the newest is on a host that is away')
+  kit.host('h3').pullMs = 0
+  kit.stop()
+})
+
+test('while the registry is away, a host that answers is alive', async (t) => {
+  const kit = await HeldKit.start(2)
+  const { core } = kit.host('h1')
+  const record = await kit.record()
+  const elsewhere = async () => viewVolume(core, record, await lookAtDisk(core), true).elsewhere
+  await kit.clock.advance(11_000)
+  kit.registry.away = true
+  await kit.clock.advance(60_000)
+  t.true(((await elsewhere())?.ageSeconds ?? Infinity) <= 11)
+  kit.host('h2').down = true
+  await kit.clock.advance(31_000)
+  t.is(await elsewhere(), null)
+  kit.stop()
+})
+
+function copyOf({ copies }: VolumeRecord, host: string): CopyRecord {
+  const found = copies[host]
+  if (found === undefined) throw new Error(`no copy on ${host}`)
+  return found
+}

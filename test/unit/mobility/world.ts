@@ -4,7 +4,7 @@ import { WherryError } from '../../../agent/errors.ts'
 import type { Guard } from '../../../agent/fence/contract.ts'
 import { Metrics } from '../../../agent/metrics/metrics.ts'
 import { createMobility, type RunningMobility } from '../../../agent/mobility/mobility.ts'
-import type { Parts } from '../../../agent/mobility/parts.ts'
+import type { EngineFact, Parts } from '../../../agent/mobility/parts.ts'
 import type { VolumeOptions } from '../../../agent/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { VolumeCache } from '../../../agent/registry/cache.ts'
@@ -41,6 +41,11 @@ export class MemoryHost {
   /** What this host has paused, and the last word to its watchdog; both outlive the agent. */
   readonly pauses = new MemoryPauses(this)
   guard: Guard | null = null
+  /** What its disk says of its engine. */
+  engineFacts: EngineFact | null = null
+  /** False: the engine does not say who it is, as for some time after a boot. */
+  engineTells = true
+  swarmNode: string | null = null
   /** A person wants its copies to leave. */
   drained = false
   /** False: nothing reaches this host, and it reaches nobody, the registry included. */
@@ -113,7 +118,10 @@ export class MemoryHost {
       nodeLabels: async () => new Map(),
       setNodeLabels: async () => undefined,
       finishedAt: async (id) => this.finished.get(id) ?? null,
-      info: async () => ({ name: this.name, swarmNode: null, leader: false }),
+      info: async () => {
+        if (!this.engineTells) throw new WherryError('ENGINE_UNREACHABLE', 'The engine is starting.')
+        return { name: this.name, swarmNode: this.swarmNode, leader: false }
+      },
       tasks: async () => [],
       localVolumes: async () => [...this.localVolumes],
       watch: (handler) => {
@@ -163,6 +171,12 @@ export class MemoryHost {
       registryHosts: this.#world.names,
       leaderlessQuorum: Math.floor(this.#world.names.length / 2) + 1,
       peerAddresses: this.#world.names.map((address) => ({ address, port: 1 })),
+      engineFacts: {
+        get: () => this.engineFacts,
+        set: async (facts) => {
+          this.engineFacts = facts
+        },
+      },
       drainWish: {
         get: () => this.drained,
         set: async (on) => {

@@ -57,8 +57,17 @@ test('Get shows holder, containers, checkpoint, copies and move, each as one rea
     elsewhere: { epoch: 2, seq: 7, ageSeconds: 4.2 },
     last: { epoch: 2, seq: 7, hash: 'ab', at, bytes: 1_234_567, files: 42 },
     copies: [
-      { host: 'h1', address: '10.0.0.1', state: 'current', epoch: 2, seq: 7, at, why: null },
-      { host: 'h2', address: '10.0.0.2', state: 'behind', epoch: 2, seq: 6, at, why: 'not heard from for 34 s' },
+      { host: 'h1', address: '10.0.0.1', state: 'current', epoch: 2, seq: 7, at, awaySince: null, why: null },
+      {
+        host: 'h2',
+        address: '10.0.0.2',
+        state: 'behind',
+        epoch: 2,
+        seq: 6,
+        at,
+        awaySince: null,
+        why: 'not heard from for 34 s',
+      },
     ],
     move: {
       volume: 'data',
@@ -121,7 +130,7 @@ test('Get says what went wrong with a volume, a line for each, and nothing of th
       failures: 3,
       scanned: 'the file system is btrfs',
     },
-    copies: [{ host: 'h2', address: '10.0.0.2', state: 'behind', epoch: 2, seq: 6, at, why: null }],
+    copies: [{ host: 'h2', address: '10.0.0.2', state: 'behind', epoch: 2, seq: 6, at, awaySince: null, why: null }],
     fenced: ['db'],
     seizure: { from: 'h3', by: 'h1', at, epoch: 2, seq: 9, ageSeconds: 7 },
     diverged: [{ name: '1-2-x', epoch: 1, base: { epoch: 1, seq: 2 }, at, bytes: 1_500_000 }],

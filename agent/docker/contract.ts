@@ -19,6 +19,8 @@ export interface PlacedTask {
 /** A node of the Swarm. */
 export interface SwarmNode {
   readonly id: string
+  /** Goes up with every change of the node, whoever makes it. */
+  readonly version: number
   readonly labels: Readonly<Record<string, string>>
   /** Its availability is `drain`: Swarm moves all tasks away. */
   readonly drained: boolean
@@ -48,8 +50,16 @@ export interface Engine {
   nodes(): Promise<readonly SwarmNode[]>
   /** Labels of all Swarm nodes, by node id. Leader only. */
   nodeLabels(): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>>
-  /** Replaces those labels of a Swarm node that begin with `prefix`; others stay. Leader only; safe to repeat. */
-  setNodeLabels(node: string, prefix: string, labels: Readonly<Record<string, string>>): Promise<void>
+  /**
+   * Replaces those labels of a Swarm node that begin with `prefix`, if the node is still at that version; others stay. One try. False: somebody else has
+   * changed the node, and nothing was written. Leader only.
+   */
+  setNodeLabels(
+    node: string,
+    version: number,
+    prefix: string,
+    labels: Readonly<Record<string, string>>,
+  ): Promise<boolean>
   /** When a container last stopped; null: it has not, or it is gone. */
   finishedAt(container: string): Promise<Date | null>
   /** Host name and Swarm state. `leader`: this engine is the Swarm's leading manager. */

@@ -4,6 +4,7 @@ import type { Engine } from './contract.ts'
 
 interface ListedNode {
   ID: string
+  Version: { Index: number }
   Spec: { Labels?: Record<string, string>; Availability?: string }
 }
 
@@ -12,8 +13,9 @@ export function createNodes(docker: Docker): Pick<Engine, 'nodes'> {
   return {
     nodes: () =>
       ask('list nodes', async () =>
-        ((await docker.listNodes()) as ListedNode[]).map(({ ID, Spec }) => ({
+        ((await docker.listNodes()) as ListedNode[]).map(({ ID, Version, Spec }) => ({
           id: ID,
+          version: Version.Index,
           labels: Spec.Labels ?? {},
           drained: Spec.Availability === 'drain',
         })),

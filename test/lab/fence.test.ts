@@ -188,8 +188,13 @@ test.serial("labels of a Swarm's node are replaced below a prefix, also when man
   const { swarmNode } = await engine.info()
   const node = swarmNode ?? ''
   await host.docker(['node', 'update', '--label-add', 'zone=a', node])
-  await Promise.all(['x', 'y', 'z'].map((name) => engine.setNodeLabels(node, `${name}.`, { [`${name}.data`]: 'copy' })))
-  await engine.setNodeLabels(node, 'x.', { 'x.more': 'holder' })
+  const versionOf = async () => (await engine.nodes()).find(({ id }) => id === node)?.version ?? 0
+  const set = (prefix: string, labels: Record<string, string>) =>
+    until('labels are written', async () => engine.setNodeLabels(node, await versionOf(), prefix, labels))
+  await Promise.all(['x', 'y', 'z'].map((name) => set(`${name}.`, { [`${name}.data`]: 'copy' })))
+  const old = await versionOf()
+  await set('x.', { 'x.more': 'holder' })
+  t.false(await engine.setNodeLabels(node, old, 'x.', {}), 'what somebody else has changed meanwhile is left alone')
   t.deepEqual((await engine.nodeLabels()).get(node), {
     zone: 'a',
     'x.more': 'holder',

@@ -11,7 +11,7 @@ export interface SwarmView {
   isJoined(): boolean
   tasks(): PlacedTask[]
   labels(): ReadonlyMap<string, Readonly<Record<string, string>>>
-  setLabels(node: string, prefix: string, labels: Readonly<Record<string, string>>): void
+  setLabels(node: string, version: number, prefix: string, labels: Readonly<Record<string, string>>): boolean
   nodes(): readonly SwarmNode[]
 }
 
@@ -67,8 +67,8 @@ export class EngineClient implements Engine {
     return this.#call(() => this.#swarm.labels())
   }
 
-  setNodeLabels(node: string, prefix: string, labels: Readonly<Record<string, string>>): Promise<void> {
-    return this.#call(() => this.#swarm.setLabels(node, prefix, labels))
+  setNodeLabels(...args: Parameters<Engine['setNodeLabels']>): Promise<boolean> {
+    return this.#call(() => this.#swarm.setLabels(...args))
   }
 
   nodes(): Promise<readonly SwarmNode[]> {

@@ -44,6 +44,7 @@ interface Node {
   limitMs: number
   down: boolean
   drained: boolean
+  version: number
   labels: Record<string, string>
 }
 
@@ -66,6 +67,7 @@ export class Swarm implements SwarmView {
       limitMs: 0,
       down: false,
       drained: false,
+      version: 1,
       labels: {},
     }))
     this.services = volumes.map((volume) => ({ volume, task: null, nextMs: 0, wanted: true, orphans: [] }))
@@ -100,19 +102,24 @@ export class Swarm implements SwarmView {
     return new Map(this.#nodes.map((node) => [node.host, node.labels]))
   }
 
-  setLabels(host: string, prefix: string, labels: Readonly<Record<string, string>>): void {
+  setLabels(host: string, version: number, prefix: string, labels: Readonly<Record<string, string>>): boolean {
     const node = this.#node(host)
+    if (node.version !== version) return false
+    node.version++
     const others = Object.entries(node.labels).filter(([key]) => !key.startsWith(prefix))
     node.labels = { ...Object.fromEntries(others), ...labels }
+    return true
   }
 
   nodes(): readonly SwarmNode[] {
-    return this.#nodes.map(({ host, labels, drained }) => ({ id: host, labels, drained }))
+    return this.#nodes.map(({ host, version, labels, drained }) => ({ id: host, version, labels, drained }))
   }
 
   /** `docker node update --availability`. */
   drain(host: string, on: boolean): void {
-    this.#node(host).drained = on
+    const node = this.#node(host)
+    node.drained = on
+    node.version++
     this.#world.trace(host, on ? 'swarm: drained' : 'swarm: active')
   }
 

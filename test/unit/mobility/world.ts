@@ -116,7 +116,7 @@ export class MemoryHost {
       kill: async (id) => this.end(id),
       nodes: async () => [],
       nodeLabels: async () => new Map(),
-      setNodeLabels: async () => undefined,
+      setNodeLabels: async () => true,
       finishedAt: async (id) => this.finished.get(id) ?? null,
       info: async () => {
         if (!this.engineTells) throw new WherryError('ENGINE_UNREACHABLE', 'The engine is starting.')

@@ -20,7 +20,7 @@ export interface Piece {
  * exactly for the others; whoever asks holds the source to it and bounds with it what is on the way.
  * `files`: whole small files of one directory (at most FILES_MAX of them and FILES_MAX_BYTES together).
  * `hashes`: the list of block hashes of one larger file.
- * `blocks`: a run of blocks of one larger file (at most RUN_MAX_BYTES).
+ * `blocks`: a run of blocks of one larger file (at most RUN_MAX_BYTES, or HOLES_MAX_BLOCKS of zeros).
  */
 export type Want =
   | { readonly kind: 'files'; readonly indexes: readonly number[]; readonly bytes: number }
@@ -31,6 +31,8 @@ export const FILES_MAX = 512
 export const FILES_MAX_BYTES = 1024 * 1024
 /** Bytes of file that one run covers at most: what is asked for in one go, and lost when it was cut off. */
 export const RUN_MAX_BYTES = 8 * 1024 * 1024
+/** Blocks of zeros that one run covers at most: two megabytes of hashes. */
+export const HOLES_MAX_BLOCKS = 65_536
 
 /** A manifest and the files it names, readable for another host. Several reads may be under way. Closing is mandatory and waits for them. */
 export interface TreeReader extends AsyncDisposable {

@@ -5,7 +5,7 @@ import { ProtocolViolation } from './frame.ts'
 import { questionMessage, volumeId } from './question.ts'
 
 /** Goes up when a frame changes its meaning; both sides say theirs first and refuse any other. */
-export const PROTOCOL_VERSION = 4
+export const PROTOCOL_VERSION = 5
 
 /** Longest message or hint that crosses: a few sentences, and an error frame's limit is never reached (4 bytes per character at most). */
 const TEXT_MAX_CHARS = 1_500

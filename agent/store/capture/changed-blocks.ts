@@ -1,11 +1,11 @@
 import { randomInt } from 'node:crypto'
-import { willRead } from '../../sys/files.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES, rowsOf, sameHash } from '../blocks.ts'
 import type { BlockPool, TaggedBlocks } from '../pool/contract.ts'
 import { TAG_BYTES } from '../pool/tag.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
 import type { ByteRange } from '../tracker/contract.ts'
 import type { BlockKeeping } from './keeping.ts'
+import { readAhead } from './read-ahead.ts'
 import type { Slots } from './slots.ts'
 
 /** Bytes that are hashed in one go: about 15 ms of a thread at most. */
@@ -58,11 +58,14 @@ export class ChangedBlocks implements TaggedBlocks {
       const blocks = this.blocks.slice(at, at + perCall)
       if (cold) await this.#announce(fd, blocks)
       await slots.take()
-      const call = keeping === null ? this.#rehashSome(fd, pool, blocks) : this.#keepSome(fd, keeping, blocks)
-      calls.push(call.finally(() => slots.give()))
+      const read = keeping === null ? this.#rehashSome(fd, pool, blocks) : this.#keepSome(fd, keeping, blocks)
+      const call = read.finally(() => slots.give())
+      // It may fail while this waits for a free slot; what failed is thrown in the end.
+      call.catch(() => {})
+      calls.push(call)
     }
-    const results = await Promise.allSettled(calls)
-    for (const result of results) if (result.status === 'rejected') throw result.reason
+    await Promise.allSettled(calls)
+    await Promise.all(calls)
   }
 
   /** Reads some of the other blocks, at most so many, chosen by chance; answers those that are not as they were although nobody knows of a write. */
@@ -77,8 +80,8 @@ export class ChangedBlocks implements TaggedBlocks {
 
   async #announce(fd: number, blocks: readonly number[]): Promise<void> {
     const length = blockBytesOf(this.#sizeBytes)
-    // One after the other: each only begins, and of calls that may wait there can be 256 under way at most (koffi).
-    for (const block of blocks) await willRead(fd, block * length, length)
+    const ranges = blocks.map((block) => ({ offset: block * length, length }))
+    await readAhead(fd, this.#sizeBytes, ranges)
   }
 
   #sample(most: number): number[] {

@@ -1,5 +1,6 @@
-import { cleanPages, readByPages, willRead } from '../../sys/files.ts'
+import { cleanPages, readByPages } from '../../sys/files.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
+import { dataBlocks, holesList } from '../data-blocks.ts'
 import type { State } from '../inode/inode.ts'
 import type { BytePath } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
@@ -8,11 +9,15 @@ import type { FileChanges } from '../tracker/contract.ts'
 import type { Audit } from './audit.ts'
 import { ChangedBlocks } from './changed-blocks.ts'
 import type { BlockKeeping } from './keeping.ts'
+import { readAhead } from './read-ahead.ts'
 import type { Slots } from './slots.ts'
 import type { SnapshotBuilder } from './snapshot-builder.ts'
 
 /** Bytes of a large file that are hashed in one go: about 15 ms of a thread. */
 const RANGE_BYTES = 16 * 1024 * 1024
+
+/** Holes have none. */
+const NO_TAGS = Buffer.alloc(0)
 
 /** A large file as it was when it was read before: its blocks that are the same still are not hashed again. */
 export interface Former {
@@ -109,12 +114,11 @@ export class LargeFiles {
   async #whole(fd: number, { state: { sizeBytes }, listOffset, former }: UnreadLarge, { marked, isStopped }: Manner) {
     const { out, pool, tasks } = this.#options
     await using known = (await former?.tree.lists.knownBlocks(former.index, sizeBytes)) ?? null
-    const blocks = blockCountOf(sizeBytes)
-    const step = RANGE_BYTES / blockBytesOf(sizeBytes)
-    const list = Buffer.alloc(blocks * HASH_BYTES)
-    const range = async (first: number) => {
+    const blockBytes = blockBytesOf(sizeBytes)
+    const list = holesList(sizeBytes)
+    const range = async (first: number, count: number) => {
       try {
-        const count = Math.min(step, blocks - first)
+        if (marked) await readAhead(fd, sizeBytes, [{ offset: first * blockBytes, length: count * blockBytes }])
         const before = (await known?.range(first, count)) ?? null
         const range = await pool.rehashBlocks(fd, sizeBytes, first, count, before)
         out.writeBlocks(listOffset, sizeBytes, first, range)
@@ -124,15 +128,29 @@ export class LargeFiles {
       }
     }
     const ranges: Promise<void>[] = []
-    for (let first = 0; first < blocks && !isStopped(); first += step) {
-      await tasks.take()
-      if (marked) await willRead(fd, first * blockBytesOf(sizeBytes), RANGE_BYTES)
-      if (isStopped()) tasks.give()
-      else ranges.push(range(first))
+    let [written, stopped] = [0, false]
+    const holesUpTo = (block: number) => {
+      const hashes = list.subarray(written * HASH_BYTES, block * HASH_BYTES)
+      if (hashes.length > 0) out.writeBlocks(listOffset, sizeBytes, written, { hashes, tags: NO_TAGS })
     }
-    const results = await Promise.allSettled(ranges)
-    for (const result of results) if (result.status === 'rejected') throw result.reason
-    return ranges.length * step < blocks ? null : list
+    try {
+      for (const { first, count } of dataBlocks(fd, sizeBytes, RANGE_BYTES / blockBytes)) {
+        holesUpTo(first)
+        written = first + count
+        stopped = isStopped()
+        if (stopped) break
+        await tasks.take()
+        const reading = range(first, count)
+        // It may fail while this waits for a free slot; what failed is thrown in the end.
+        reading.catch(() => {})
+        ranges.push(reading)
+      }
+      holesUpTo(blockCountOf(sizeBytes))
+    } finally {
+      await Promise.allSettled(ranges)
+    }
+    await Promise.all(ranges)
+    return stopped ? null : list
   }
 }
 

@@ -2,27 +2,35 @@ import { readSync } from 'node:fs'
 import { errnoOf } from '../../sys/failure.ts'
 import { nextData, nextHole } from '../../sys/files.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
+import { blockBytesOf } from '../blocks.ts'
 
 const SECTOR_BYTES = 512
+/** How far data is believed to go on in a file with all its space allocated, a block at least: it may be space that was never written to. */
+const PIECE_BYTES = 256 * 1024
 
 /** Where a file has data, found piece by piece on the way through it. Asks the kernel only at the borders. */
 export class DataRuns {
   readonly fd: number
-  /** The run found last: the first that ends after `#since`. */
+  /** The run found last: the first that ends after `#since`, or the first part of it. */
   from = 0
   to = 0
   #since = 0
+  /** Data is asked for in pieces of so many bytes; 0: to its end. */
+  #pieceBytes = 0
 
   constructor(fd: number) {
     this.fd = fd
   }
 
-  /** The runs of a file of that size. One with all its space allocated is taken for a single run without asking: a fragmented file makes each question dear. */
+  /**
+   * The runs of a file of that size. Of one with all its space allocated only where data begins is asked, piece by piece:
+   * the kernel looks for the end of data in every fragment, and for its beginning in one.
+   */
   static of(fd: number, sizeBytes: number): DataRuns {
     const runs = new DataRuns(fd)
     const stat = new StatBuffer()
     statAt(fd, '', stat)
-    if (stat.blocks * SECTOR_BYTES >= sizeBytes) runs.to = Number.POSITIVE_INFINITY
+    if (stat.blocks * SECTOR_BYTES >= sizeBytes) runs.#pieceBytes = Math.max(PIECE_BYTES, blockBytesOf(sizeBytes))
     return runs
   }
 
@@ -34,7 +42,7 @@ export class DataRuns {
     this.to = Number.POSITIVE_INFINITY
     const data = nextData(this.fd, offset)
     if (data === null) return
-    const hole = endOf(this.fd, data)
+    const hole = this.#pieceBytes > 0 ? endOfPiece(data, this.#pieceBytes) : endOf(this.fd, data)
     if (hole === null) return
     this.from = data
     // Whoever punches holes meanwhile must not make this stand still.
@@ -52,6 +60,10 @@ export class DataRuns {
       into.fill(0, data + got - start, at - start)
     }
   }
+}
+
+function endOfPiece(data: number, pieceBytes: number): number {
+  return (Math.floor(data / pieceBytes) + 1) * pieceBytes
 }
 
 /** Null: the file has become shorter than `data`. */

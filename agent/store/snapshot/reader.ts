@@ -2,7 +2,8 @@ import { closeSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import type { Recycler } from '../../recycler.ts'
 import { errnoName, errnoOf, failureOf, isDiskFailure, SystemCallError } from '../../sys/failure.ts'
-import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks.ts'
+import { blockBytesOf, HASH_BYTES } from '../blocks.ts'
+import { dataBlocks, holesList } from '../data-blocks.ts'
 import type { BlockRun, Piece, TreeReader } from '../exchange.ts'
 import { self } from '../inode/directory.ts'
 import type { FileEntry } from '../manifest/entry.ts'
@@ -13,7 +14,7 @@ import { type KeptKind, type KeptTree, loadSnapshot } from './kept.ts'
 import { hashOfList } from './lists.ts'
 import { PIECE_BYTES, pieces } from './pieces.ts'
 import { Reads } from './reads.ts'
-import { badRequest, isRunOf, largeFile, smallFiles } from './requests.ts'
+import { badRequest, isLongRunOf, isRunOf, largeFile, smallFiles } from './requests.ts'
 import type { BlockLists } from './snapshot.ts'
 import { TreeFiles } from './tree-files.ts'
 
@@ -51,6 +52,8 @@ export class DiskReader implements TreeReader {
   readonly #pool: BlockPool
   readonly #memory: Recycler
   readonly #reads = new Reads()
+  /** Of the file that long runs were asked of last: that of a terabyte has 40 MiB. */
+  #longList: { readonly index: number; readonly list: Promise<Buffer | null> } | null = null
   #closed = false
 
   static async open(tree: KeptTree, options: ReaderOptions): Promise<DiskReader> {
@@ -154,13 +157,11 @@ export class DiskReader implements TreeReader {
   async #hashAnew(file: FileEntry): Promise<Buffer> {
     const fd = this.#files.open(file)
     try {
-      const blocks = blockCountOf(file.sizeBytes)
-      const parts: Buffer[] = []
-      for (let first = 0; first < blocks; first += HASHED_BLOCKS) {
-        const count = Math.min(HASHED_BLOCKS, blocks - first)
-        parts.push(await this.#pool.hashBlocks(fd, file.sizeBytes, first, count).catch(namedAs(file)))
+      const list = holesList(file.sizeBytes)
+      for (const { first, count } of dataBlocks(fd, file.sizeBytes, HASHED_BLOCKS)) {
+        const hashes = await this.#pool.hashBlocks(fd, file.sizeBytes, first, count).catch(namedAs(file))
+        hashes.copy(list, first * HASH_BYTES)
       }
-      const list = Buffer.concat(parts, blocks * HASH_BYTES)
       if (!hashOfList(list).equals(file.hash)) throw this.#files.changed(file)
       return list
     } finally {
@@ -171,7 +172,7 @@ export class DiskReader implements TreeReader {
   async *blocks({ index, first, count }: BlockRun): AsyncGenerator<Piece> {
     const file = largeFile(this.#askable(), index)
     const blockBytes = blockBytesOf(file.sizeBytes)
-    if (!isRunOf(file.sizeBytes, { first, count })) {
+    if (!isRunOf(file.sizeBytes, { first, count }) && !(await this.#isLongRun(file, { index, first, count }))) {
       throw badRequest(`Entry ${index} has no run of ${count} blocks from block ${first} on.`)
     }
     using _ = this.#reads.begin()
@@ -187,6 +188,11 @@ export class DiskReader implements TreeReader {
     } finally {
       closeSync(fd)
     }
+  }
+
+  async #isLongRun({ sizeBytes }: FileEntry, run: BlockRun): Promise<boolean> {
+    if (this.#longList?.index !== run.index) this.#longList = { index: run.index, list: this.#lists.list(run.index) }
+    return isLongRunOf(sizeBytes, run, await this.#longList.list)
   }
 
   #askable(): Manifest {

@@ -1,8 +1,9 @@
 import { WherryError } from '../../errors.ts'
-import { blockBytesOf, blockCountOf, isSmall } from '../blocks.ts'
-import { type BlockRun, FILES_MAX, FILES_MAX_BYTES, RUN_MAX_BYTES } from '../exchange.ts'
+import { blockBytesOf, blockCountOf, isHash, isSmall } from '../blocks.ts'
+import { type BlockRun, FILES_MAX, FILES_MAX_BYTES, HOLES_MAX_BLOCKS, RUN_MAX_BYTES } from '../exchange.ts'
 import type { FileEntry } from '../manifest/entry.ts'
 import type { Manifest } from '../manifest/manifest.ts'
+import { ZeroHashes } from '../zeros.ts'
 
 /** Whether an index, of which nothing is known, is that of a regular file. */
 export function isFile(manifest: Manifest, index: number): boolean {
@@ -10,9 +11,25 @@ export function isFile(manifest: Manifest, index: number): boolean {
 }
 
 /** Whether a file of this size has these blocks, and they are few enough to be asked for in one go. */
-export function isRunOf(sizeBytes: number, { first, count }: Pick<BlockRun, 'first' | 'count'>): boolean {
-  const whole = Number.isSafeInteger(first) && Number.isSafeInteger(count) && first >= 0 && count > 0
-  return whole && first + count <= blockCountOf(sizeBytes) && count * blockBytesOf(sizeBytes) <= RUN_MAX_BYTES
+export function isRunOf(sizeBytes: number, run: Pick<BlockRun, 'first' | 'count'>): boolean {
+  return isWithin(sizeBytes, run) && run.count * blockBytesOf(sizeBytes) <= RUN_MAX_BYTES
+}
+
+/** As `isRunOf`, of a run that may be longer: only zeros may, by the file's list (null: it is not known). */
+export function isLongRunOf(sizeBytes: number, run: Pick<BlockRun, 'first' | 'count'>, list: Buffer | null): boolean {
+  if (!isWithin(sizeBytes, run) || run.count > HOLES_MAX_BLOCKS) return false
+  if (list === null) return true
+  const { whole, last } = new ZeroHashes().of(sizeBytes)
+  const blocks = blockCountOf(sizeBytes)
+  for (let block = run.first; block < run.first + run.count; block++) {
+    if (!isHash(list, block, block === blocks - 1 ? last : whole)) return false
+  }
+  return true
+}
+
+function isWithin(sizeBytes: number, { first, count }: Pick<BlockRun, 'first' | 'count'>): boolean {
+  const areWhole = Number.isSafeInteger(first) && Number.isSafeInteger(count) && first >= 0 && count > 0
+  return areWhole && first + count <= blockCountOf(sizeBytes)
 }
 
 /** The small files that were asked for. REQUEST_INVALID when an index is none, or when they are too many for one go. */

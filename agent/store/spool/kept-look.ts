@@ -1,6 +1,6 @@
 import { blockBytesOf } from '../blocks.ts'
 import type { Keeping } from '../capture/keeping.ts'
-import { ZeroHashes } from '../stage/zeros.ts'
+import { ZeroHashes } from '../zeros.ts'
 import type { Clones } from './clones.ts'
 import type { Making } from './making.ts'
 import { newBlocks } from './needs.ts'

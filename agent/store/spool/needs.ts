@@ -4,7 +4,7 @@ import { type Plan, planChanges } from '../manifest/plan.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
 import { seenAtSize } from '../stage/own-blocks.ts'
 import { Sources } from '../stage/sources.ts'
-import { ZeroHashes } from '../stage/zeros.ts'
+import { ZeroHashes } from '../zeros.ts'
 
 /** Blocks of a large file that a copy lacks. */
 export interface LargeNeed {

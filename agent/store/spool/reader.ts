@@ -8,8 +8,8 @@ import type { KeptTree } from '../snapshot/kept.ts'
 import { pieces } from '../snapshot/pieces.ts'
 import { DiskReader, openIfThere } from '../snapshot/reader.ts'
 import { Reads } from '../snapshot/reads.ts'
-import { isFile, isRunOf } from '../snapshot/requests.ts'
-import { ZeroHashes } from '../stage/zeros.ts'
+import { isFile, isLongRunOf, isRunOf } from '../snapshot/requests.ts'
+import { ZeroHashes } from '../zeros.ts'
 import { hashIn } from './needs.ts'
 import type { Slot, SpoolIndex } from './spool-index.ts'
 import { Windows } from './windows.ts'
@@ -94,7 +94,7 @@ class SpoolReader implements TreeReader {
   async *blocks(run: BlockRun): AsyncGenerator<Piece> {
     const list = await this.#listOf(run.index)
     const sizeBytes = list === null ? 0 : this.#options.tree.manifest.sizeBytes(run.index)
-    if (list === null || !isRunOf(sizeBytes, run)) {
+    if (list === null || !(isRunOf(sizeBytes, run) || isLongRunOf(sizeBytes, run, list))) {
       yield* this.#live.blocks(run)
       return
     }

@@ -1,3 +1,4 @@
+import { HOLES_MAX_BLOCKS } from '../exchange.ts'
 import { type BlockGroup, GROUP_BYTES } from './incoming.ts'
 
 /**
@@ -9,6 +10,7 @@ export class Gathering {
   #index = -1
   #groups: BlockGroup[] = []
   #bytes = 0
+  #blocks = 0
 
   constructor(write: (index: number, group: BlockGroup) => void) {
     this.#write = write
@@ -25,7 +27,8 @@ export class Gathering {
     this.#index = index
     this.#groups.push(group)
     this.#bytes += group.bytes
-    if (this.#bytes >= GROUP_BYTES) this.flush()
+    this.#blocks += group.blocks.length
+    if (this.#bytes >= GROUP_BYTES || this.#blocks >= HOLES_MAX_BLOCKS) this.flush()
   }
 
   /** Writes what waits. */
@@ -36,6 +39,7 @@ export class Gathering {
     const bytes = this.#bytes
     this.#groups = []
     this.#bytes = 0
+    this.#blocks = 0
     this.#write(this.#index, { blocks, extents, bytes })
   }
 }

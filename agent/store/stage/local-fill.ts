@@ -2,7 +2,7 @@ import { closeSync } from 'node:fs'
 import { errnoOf } from '../../sys/failure.ts'
 import { HASH_BYTES, isHash } from '../blocks.ts'
 import { shareOut } from '../crew.ts'
-import { type BlockRun, RUN_MAX_BYTES } from '../exchange.ts'
+import type { BlockRun } from '../exchange.ts'
 import { openOwn } from '../inode/directory.ts'
 import { groupSmallFiles } from '../manifest/file-groups.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
@@ -12,6 +12,7 @@ import type { Sources } from './sources.ts'
 import type { StagedFile } from './staged-file.ts'
 import type { StagedState } from './staged-state.ts'
 import type { SurveyParts } from './survey.ts'
+import { wantedRuns } from './wanted-runs.ts'
 
 /** Stages what this host has already at another path of its own tree: files that were renamed or copied. */
 export class LocalFill {
@@ -104,7 +105,7 @@ export class LocalFill {
     try {
       file.dirty = true
       const to = files.descriptor(file.index)
-      const runs = [...file.missing(Math.max(RUN_MAX_BYTES / file.blockBytes, 1))]
+      const runs = [...wantedRuns(file, list, this.#parts.zeros)]
       await shareOut(runs, 2 * this.#parts.pool.threads, async (run) => {
         signal.throwIfAborted()
         const copied = await this.#copyRun(from, to, file, list, run)

@@ -1,21 +1,21 @@
 import { closeSync } from 'node:fs'
-import { blockBytesOf, blockCountOf, HASH_BYTES, isHash, runsOf } from '../blocks.ts'
+import { blockBytesOf, blockCountOf, HASH_BYTES, isHash } from '../blocks.ts'
 import { shareOut } from '../crew.ts'
+import { dataBlocks, holesList } from '../data-blocks.ts'
 import { openOwn } from '../inode/directory.ts'
 import type { Mirror } from '../inode/mirror.ts'
 import type { Plan } from '../manifest/plan.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
-import type { ZeroHashes } from './zeros.ts'
+import type { ZeroHashes } from '../zeros.ts'
 
 /** One call of the pool: long enough that its message costs nothing, short enough to share out and to stop. */
 const HASH_CALL_BYTES = 8 * 1024 * 1024
 
 /** Hashes all blocks of an open file, all threads of the pool at work. */
 export async function hashFile(pool: BlockPool, fd: number, sizeBytes: number, signal: AbortSignal): Promise<Buffer> {
-  const list = Buffer.allocUnsafeSlow(blockCountOf(sizeBytes) * HASH_BYTES)
-  const perCall = HASH_CALL_BYTES / blockBytesOf(sizeBytes)
-  const calls = runsOf(0, blockCountOf(sizeBytes), perCall, () => true)
+  const list = holesList(sizeBytes)
+  const calls = dataBlocks(fd, sizeBytes, HASH_CALL_BYTES / blockBytesOf(sizeBytes))
   await shareOut(calls, 2 * pool.threads, async ({ first, count }) => {
     signal.throwIfAborted()
     const hashes = await pool.hashBlocks(fd, sizeBytes, first, count)

@@ -17,13 +17,13 @@ import type { Plan } from '../manifest/plan.ts'
 import { printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { BlockLists, Snapshot } from '../snapshot/snapshot.ts'
+import { ZeroHashes } from '../zeros.ts'
 import { dropCommit } from './journal.ts'
 import { ownBlocks } from './own-blocks.ts'
 import { StageSync } from './stage-sync.ts'
 import { StagedLists } from './staged-lists.ts'
 import { StagedState } from './staged-state.ts'
 import { Survey, type SurveyParts } from './survey.ts'
-import { ZeroHashes } from './zeros.ts'
 
 /** What lists of earlier targets may add to those of the present one before they are thrown away. */
 const OLD_LISTS_BYTES = 64 * 1024 * 1024

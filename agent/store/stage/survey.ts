@@ -9,11 +9,11 @@ import { groupSmallFiles } from '../manifest/file-groups.ts'
 import { Pace } from '../pace.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
+import type { ZeroHashes } from '../zeros.ts'
 import { hashFile, isEmptyBlock, ownBlocks } from './own-blocks.ts'
 import { StagedFile } from './staged-file.ts'
 import type { StagedLists } from './staged-lists.ts'
 import type { Basis, StagedState } from './staged-state.ts'
-import type { ZeroHashes } from './zeros.ts'
 
 export interface SurveyParts {
   readonly pool: BlockPool

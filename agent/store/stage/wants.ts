@@ -1,8 +1,9 @@
-import { RUN_MAX_BYTES, type Want } from '../exchange.ts'
+import type { Want } from '../exchange.ts'
 import { groupSmallFiles } from '../manifest/file-groups.ts'
 import type { LargeFiles } from './large-files.ts'
 import type { StagedState } from './staged-state.ts'
 import { freshFile, type SurveyParts } from './survey.ts'
+import { wantedRuns } from './wanted-runs.ts'
 
 /** Indexes of large files whose lists are not here. */
 export function* wantedLists(state: StagedState, parts: SurveyParts): Generator<number> {
@@ -26,7 +27,7 @@ export function* wantedData(state: StagedState, parts: SurveyParts, files: Large
     const file = state.files.get(index) ?? freshFile(state, index, list, null)
     files.enter(file, list)
     try {
-      for (const run of file.missing(Math.max(RUN_MAX_BYTES / file.blockBytes, 1))) {
+      for (const run of wantedRuns(file, list, parts.zeros)) {
         files.again(index)
         const end = Math.min((run.first + run.count) * file.blockBytes, file.sizeBytes)
         yield { kind: 'blocks', run, bytes: end - run.first * file.blockBytes }

@@ -1,9 +1,10 @@
 import { closeSync } from 'node:fs'
 import { errnoOf } from '../../sys/failure.ts'
 import { dropCached } from '../../sys/files.ts'
-import { blockBytesOf, blockCountOf, HASH_BYTES, isHash, runsOf, sameHash } from '../blocks.ts'
+import { blockBytesOf, blockCountOf, HASH_BYTES, isHash, sameHash } from '../blocks.ts'
 import type { Damage } from '../contract.ts'
 import { shareOut } from '../crew.ts'
+import { dataBlocks, holesList } from '../data-blocks.ts'
 import { RUN_MAX_BYTES } from '../exchange.ts'
 import { openFile, openOwn } from '../inode/directory.ts'
 import type { Mirror } from '../inode/mirror.ts'
@@ -158,8 +159,7 @@ async function readHashes(
   fd: number,
   sizeBytes: number,
 ): Promise<{ is: Buffer; unreadable: boolean }> {
-  const count = blockCountOf(sizeBytes)
-  const is = Buffer.alloc(count * HASH_BYTES)
+  const is = holesList(sizeBytes)
   let unreadable = false
   const hash = async (first: number, blocks: number): Promise<void> => {
     signal.throwIfAborted()
@@ -169,11 +169,11 @@ async function readHashes(
     } catch (error) {
       if (errnoOf(error) !== 'EIO') throw error
       unreadable = true
+      is.fill(0, first * HASH_BYTES, (first + blocks) * HASH_BYTES)
       if (blocks > 1) for (let block = first; block < first + blocks; block++) await hash(block, 1)
     }
   }
-  const perCall = RUN_MAX_BYTES / blockBytesOf(sizeBytes)
-  const calls = runsOf(0, count, perCall, () => true)
+  const calls = dataBlocks(fd, sizeBytes, RUN_MAX_BYTES / blockBytesOf(sizeBytes))
   await shareOut(calls, pool.threads, ({ first, count: blocks }) => hash(first, blocks))
   return { is, unreadable }
 }

@@ -21,7 +21,9 @@ import { directory } from '../fixture.ts'
 
 export const calm = new AbortController().signal
 
-type Changes = Partial<Pick<ScanOptions, 'signal' | 'content' | 'pool' | 'still' | 'touched' | 'audit' | 'lists'>>
+type Changes = Partial<
+  Pick<ScanOptions, 'signal' | 'content' | 'pool' | 'still' | 'touched' | 'audit' | 'lists' | 'marked'>
+>
 
 /** One tree and what is kept of it, captured as the store does it. */
 export class Captured {
@@ -77,8 +79,9 @@ export class Captured {
   }
 }
 
-export async function captured(t: ExecutionContext): Promise<Captured> {
-  const tree = new Captured(await directory(t))
+/** `at`: where the copy is made; a directory that goes away with the test when left out. */
+export async function captured(t: ExecutionContext, at?: string): Promise<Captured> {
+  const tree = new Captured(at ?? (await directory(t)))
   t.teardown(() => tree.pool[Symbol.asyncDispose]())
   return tree
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { blockBytesOf } from '../blocks.ts'
+import { blockBytesOf } from './blocks.ts'
 
 /** Hashes of blocks that are all zeros; those of whole blocks (seven sizes at most) are kept. */
 export class ZeroHashes {

@@ -6,8 +6,10 @@ export type BytePath = string
 
 /** NAME_MAX of linux/limits.h. */
 export const MAX_NAME_BYTES = 255
-/** One descriptor is held per level; real trees are below 100 levels, the usual limit is 1,024 descriptors. */
-export const MAX_DEPTH = 256
+/** Real trees are below 100 levels; what goes by the levels (paths, ways to directories) stays cheap up to here. */
+export const MAX_DEPTH = 4096
+/** The beginning and the end of a path that a person is shown. */
+const SHOWN_CHARS = [100, 150] as const
 
 export function joinPath(parent: BytePath, name: BytePath): BytePath {
   return parent === '' ? name : `${parent}/${name}`
@@ -22,7 +24,11 @@ export function nameOf(path: BytePath): BytePath {
   return path.slice(path.lastIndexOf('/') + 1)
 }
 
-/** A path for a person: UTF-8 where it is, quoted, control characters escaped. */
+/** A path for a person: UTF-8 where it is, quoted, control characters escaped, a long one without its middle. */
 export function printable(path: BytePath): string {
-  return path === '' ? 'the root directory' : JSON.stringify(Buffer.from(path, 'latin1').toString())
+  if (path === '') return 'the root directory'
+  const [first, last] = SHOWN_CHARS
+  const isLong = path.length > first + last
+  const shown = isLong ? `${path.slice(0, first)} ... ${path.slice(-last)}` : path
+  return JSON.stringify(Buffer.from(shown, 'latin1').toString())
 }

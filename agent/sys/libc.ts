@@ -5,7 +5,7 @@ type Koffi = typeof import('koffi')
 type Callback = (error: Error | null, result: number) => void
 export type Native = ((...args: unknown[]) => number) & { async(...args: unknown[]): void }
 
-// ioctl, openat and syscall are variadic in C; on x86-64 and arm64 Linux an integer or pointer goes into the same register either way.
+// glibc has no function for openat2. ioctl, openat and syscall are variadic in C; on x86-64 and arm64 Linux an integer or pointer goes into the same register either way.
 const PROTOTYPES = {
   clock_gettime: 'int clock_gettime(int clock, void *into)',
   copy_file_range:
@@ -22,6 +22,7 @@ const PROTOTYPES = {
   lsetxattr: 'int lsetxattr(const void *path, const void *name, const void *value, size_t size, int flags)',
   mknod: 'int mknod(const void *path, unsigned int mode, uint64_t device)',
   mount: 'int mount(const void *source, const void *target, const void *type, unsigned long flags, const void *data)',
+  openat2: 'int64_t syscall(int64_t number, int64_t directory, const void *path, const void *how, size_t howBytes)',
   openat: 'int openat(int dirfd, const void *path, int flags, unsigned int mode)',
   posix_fadvise: 'int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)',
   statx: 'int statx(int dirfd, const void *path, int flags, unsigned int mask, void *into)',

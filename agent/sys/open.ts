@@ -1,6 +1,16 @@
-import { constants } from 'node:fs'
+import { closeSync, constants } from 'node:fs'
+import { SystemCallError } from './failure.ts'
 import { failure, native } from './libc.ts'
 import { nameBytes } from './name.ts'
+
+/** The same number on every architecture. */
+const SYS_OPENAT2 = 437n
+const RESOLVE_NO_SYMLINKS = 0x04n
+const RESOLVE_BENEATH = 0x08n
+/** PATH_MAX of linux/limits.h, without the NUL. */
+const PATH_MAX_BYTES = 4095
+/** The end of a path that an error names. */
+const NAME_SHOWN_CHARS = 100
 
 /** Node has no names for these. A descriptor with O_PATH is only a place: opening one never waits and has no effects. O_CLOEXEC is the same on x86-64 and arm64. */
 export const O_PATH = 0x200000
@@ -20,4 +30,42 @@ export function openAt(directoryFd: number, name: string, flags: number, mode = 
 /** Removes a name that is no directory from a held directory (unlinkat(2)). Throws SystemCallError. */
 export function unlinkAt(directoryFd: number, name: string): void {
   if (native('unlinkat')(directoryFd, nameBytes(name), 0) < 0) throw failure('unlinkat', name)
+}
+
+/**
+ * Opens the directory at the end of a way of names (one character per byte) below a held directory, as a place (O_PATH). Never through a symlink, at
+ * any step (errno ELOOP), and however long the way is: it is gone in stretches. No names: the directory itself. Throws SystemCallError; EINVAL for
+ * what is not one name. openat2(2), Linux 5.6.
+ */
+export function openDirectoryBelow(directoryFd: number, names: readonly string[]): number {
+  const how = new BigUint64Array([
+    BigInt(O_PATH | constants.O_DIRECTORY | O_CLOEXEC),
+    0n,
+    RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH,
+  ])
+  let fd = directoryFd
+  for (const path of stretches(names)) {
+    const bytes = Buffer.from(`${path}\0`, 'latin1')
+    const next = native('openat2')(SYS_OPENAT2, fd, bytes, how, how.byteLength)
+    // Asked before anything else is called: closing changes it.
+    const error = next < 0 ? failure('openat2', path.slice(-NAME_SHOWN_CHARS)) : null
+    if (fd !== directoryFd) closeSync(fd)
+    if (error !== null) throw error
+    fd = Number(next)
+  }
+  return fd
+}
+
+function* stretches(names: readonly string[]): Generator<string> {
+  let path = '.'
+  for (const name of names) {
+    if (name === '' || name === '..' || name.includes('/') || name.includes('\0'))
+      throw new SystemCallError('openat2', name, 'EINVAL')
+    if (path.length + 1 + name.length > PATH_MAX_BYTES) {
+      yield path
+      path = '.'
+    }
+    path += `/${name}`
+  }
+  yield path
 }

@@ -1,4 +1,4 @@
-import { lstat } from 'node:fs/promises'
+import { closeSync } from 'node:fs'
 import { WherryError } from '../../errors.ts'
 import type { FaultPoint } from '../../fault-point.ts'
 import type { Checkpoint } from '../../model.ts'
@@ -7,6 +7,8 @@ import { STAT_BLOCK_BYTES } from '../../sys/stat.ts'
 import { lookAtTree } from '../capture/capture.ts'
 import type { LocalCopy } from '../contract.ts'
 import { orDiskFull, requireSpace } from '../copies/space.ts'
+import { DirectoryCursor, openRoot } from '../inode/directory.ts'
+import { lstat, movedAway } from '../inode/inode.ts'
 import type { Layout } from '../layout.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { type Plan, planChanges } from '../manifest/plan.ts'
@@ -102,24 +104,41 @@ async function prove(parts: ApplyParts, plan: Plan, before: KeptTree): Promise<v
  * system that never overwrites, btrfs, gives the old blocks back as it goes.)
  */
 async function growthBytes(parts: ApplyParts, plan: Plan): Promise<number> {
+  const { stage, layout } = parts
   let bytes = 0
+  using staged = new Places(stage.blocksRoot, plan.target)
+  using own = new Places(layout.data, plan.mine)
   for (const index of plan.all('blocks')) {
-    const path = plan.target.path(index)
-    const staged = await allocatedBytes(parts.stage.blocksRoot, path)
-    const own = await allocatedBytes(parts.layout.data, plan.mine.path(plan.partner(index)))
-    bytes += Math.min(staged, Math.max(0, plan.target.file(index).sizeBytes - own))
+    const more = plan.target.file(index).sizeBytes - own.allocatedBytes(plan.partner(index))
+    bytes += Math.min(staged.allocatedBytes(index), Math.max(0, more))
   }
   return bytes
 }
 
-/** 0 for what is not there, or lies deeper than a path can say: it is only an estimate. */
-async function allocatedBytes(root: string, path: string): Promise<number> {
-  try {
-    const { blocks } = await lstat(Buffer.concat([Buffer.from(`${root}/`), Buffer.from(path, 'latin1')]))
-    return blocks * STAT_BLOCK_BYTES
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return 0
+/** Looks at entries of a manifest below a directory of ours. */
+class Places implements Disposable {
+  readonly #root: number | null
+  readonly #cursor: DirectoryCursor | null
+
+  constructor(path: string, manifest: Manifest) {
+    this.#root = openIfThere(path)
+    this.#cursor = this.#root === null ? null : new DirectoryCursor(this.#root, manifest)
+  }
+
+  /** 0 for what is not there. */
+  allocatedBytes(index: number): number {
+    if (this.#cursor === null) return 0
+    try {
+      return Number(lstat(this.#cursor.locate(index)).blocks) * STAT_BLOCK_BYTES
+    } catch (error) {
+      if (!movedAway(error)) throw error
+      return 0
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#cursor?.[Symbol.dispose]()
+    if (this.#root !== null) closeSync(this.#root)
   }
 }
 
@@ -127,4 +146,13 @@ function incomplete(volume: string, missing: number): WherryError {
   return new WherryError('STAGE_INCOMPLETE', `${missing} files of volume ${volume} have not been received yet.`, {
     hint: 'Go on with the copy, then try again.',
   })
+}
+
+function openIfThere(path: string): number | null {
+  try {
+    return openRoot(path)
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error
+    return null
+  }
 }

@@ -3,6 +3,7 @@ import { promisify } from 'node:util'
 import { blockBytesOf } from '../blocks.ts'
 import type { BlockRun } from '../exchange.ts'
 import { DirectoryCursor, openRoot } from '../inode/directory.ts'
+import type { Manifest } from '../manifest/manifest.ts'
 import type { Plan } from '../manifest/plan.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
@@ -31,7 +32,7 @@ export async function writeBlocks(parts: InPlaceParts, index: number, place: Buf
   try {
     if (mine.manifest.file(plan.partner(index)).sizeBytes !== sizeBytes) await ftruncateAsync(file, sizeBytes)
     if (runs.length === 0) return
-    await withStaged(stage.blocksRoot, plan.target.path(index), async (from) => {
+    await withStaged(stage.blocksRoot, plan.target, index, async (from) => {
       await pool.copyRanges(from, file, rangesOf(runs, sizeBytes))
     })
   } finally {
@@ -39,11 +40,16 @@ export async function writeBlocks(parts: InPlaceParts, index: number, place: Buf
   }
 }
 
-async function withStaged(root: string, path: string, work: (fd: number) => Promise<void>): Promise<void> {
+async function withStaged(
+  root: string,
+  target: Manifest,
+  index: number,
+  work: (fd: number) => Promise<void>,
+): Promise<void> {
   const mirror = openRoot(root)
   try {
-    using cursor = new DirectoryCursor(mirror)
-    const from = openSync(cursor.locate(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+    using cursor = new DirectoryCursor(mirror, target)
+    const from = openSync(cursor.locate(index), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     try {
       await work(from)
     } finally {

@@ -48,12 +48,16 @@ export class TreeChange {
     const root = openRoot(this.#parts.data)
     const mirror = openMirror(this.#parts.stage.newRoot)
     try {
-      using cursor = new DirectoryCursor(root)
-      await this.#clearFlags(cursor)
-      await this.#remove(cursor)
+      const { mine, target } = this.#plan
+      {
+        using before = new DirectoryCursor(root, mine)
+        await this.#clearFlags(before)
+        await this.#remove(before)
+      }
       this.#parts.stage.forget()
-      using others = new DirectoryCursor(root)
-      using staged = mirror === null ? null : new DirectoryCursor(mirror)
+      using cursor = new DirectoryCursor(root, target)
+      using others = new DirectoryCursor(root, target)
+      using staged = mirror === null ? null : new DirectoryCursor(mirror, target)
       await this.#place(cursor, others, staged)
       await this.#settleDirectories(cursor)
       await this.#setFlags(cursor, 'file')
@@ -67,7 +71,7 @@ export class TreeChange {
   /** A crash after this leaves entries without their flags: they differ from the target then, and get them at the end. */
   async #clearFlags(cursor: DirectoryCursor): Promise<void> {
     for (const index of [...this.#unlocked].sort((a, b) => a - b)) {
-      changeFlags(cursor.locate(this.#plan.mine.path(index)), 0)
+      changeFlags(cursor.locate(index), 0)
       await this.#did('flags-cleared')
     }
   }
@@ -76,7 +80,7 @@ export class TreeChange {
   async #remove(cursor: DirectoryCursor): Promise<void> {
     const { mine, removed } = this.#plan
     for (const index of removed.toReversed()) {
-      const place = cursor.locate(mine.path(index))
+      const place = cursor.locate(index)
       if (mine.kind(index) === 'dir') rmdirSync(place)
       else unlinkSync(place)
       await this.#did('removed')
@@ -95,7 +99,7 @@ export class TreeChange {
         if (index >= cameWhole && this.#moveDirectory(index, cursor, staged)) {
           cameWhole = target.subtreeEnd(index)
           await this.#did('directory-placed')
-        } else if (makeDirectory(cursor.locate(target.path(index)), body)) await this.#did('made')
+        } else if (makeDirectory(cursor.locate(index), body)) await this.#did('made')
       } else if (step === 'make') {
         await this.#make(index, body, cursor)
       } else if (step === 'file') {
@@ -103,7 +107,7 @@ export class TreeChange {
       } else if (step === 'link') {
         await this.#link(index, body, cursor, others)
       } else if (step === 'blocks') {
-        await writeBlocks(this.#parts, index, cursor.locate(target.path(index)))
+        await writeBlocks(this.#parts, index, cursor.locate(index))
         await this.#did('blocks-written')
         this.#setAttributes(index, body, cursor)
         await this.#did('attributes-set')
@@ -116,11 +120,10 @@ export class TreeChange {
 
   /** False: nothing in it was staged. */
   #moveDirectory(index: number, cursor: DirectoryCursor, staged: DirectoryCursor | null): boolean {
-    const path = this.#plan.target.path(index)
     if (staged === null) return false
-    const place = cursor.locate(path)
+    const place = cursor.locate(index)
     try {
-      renameSync(staged.locate(path), place)
+      renameSync(staged.locate(index), place)
       return true
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error
@@ -129,20 +132,19 @@ export class TreeChange {
   }
 
   async #moveFile(index: number, cursor: DirectoryCursor, staged: DirectoryCursor | null): Promise<void> {
-    const path = this.#plan.target.path(index)
-    if (staged === null) throw gone(path)
-    const place = cursor.locate(path)
+    if (staged === null) throw this.#gone(index)
+    const place = cursor.locate(index)
     try {
-      renameSync(staged.locate(path), place)
+      renameSync(staged.locate(index), place)
     } catch (error) {
-      throw errnoOf(error) === 'ENOENT' ? gone(path, error) : error
+      throw errnoOf(error) === 'ENOENT' ? this.#gone(index, error) : error
     }
     await this.#did('file-placed')
   }
 
   async #make(index: number, body: Body, cursor: DirectoryCursor): Promise<void> {
     if (body.kind === 'link') return
-    const place = cursor.locate(this.#plan.target.path(index))
+    const place = cursor.locate(index)
     unlinkIfThere(place)
     makeInode(place, body)
     setAttributes(place, body)
@@ -151,10 +153,9 @@ export class TreeChange {
 
   async #link(index: number, body: Body, cursor: DirectoryCursor, others: DirectoryCursor): Promise<void> {
     if (body.kind !== 'link') return
-    const { target } = this.#plan
-    const place = cursor.locate(target.path(index))
+    const place = cursor.locate(index)
     unlinkIfThere(place)
-    linkSync(others.locate(target.path(body.to)), place)
+    linkSync(others.locate(body.to), place)
     await this.#did('linked')
   }
 
@@ -164,7 +165,7 @@ export class TreeChange {
     const present = partner < 0 ? undefined : this.#plan.mine.body(partner)
     // Writing takes suid and capabilities away: only of an inode that was not written to is known what it has.
     const known = this.#plan.step(index) === 'attributes' && present?.kind === body.kind ? present : undefined
-    setAttributes(cursor.locate(this.#plan.target.path(index)), body, known)
+    setAttributes(cursor.locate(index), body, known)
   }
 
   /** Times of directories move with every change within: deepest first, after all else. */
@@ -175,7 +176,7 @@ export class TreeChange {
       if (!this.#touched.has(index) && this.#plan.step(index) === 'keep') continue
       const body = target.body(index)
       if (body.kind !== 'dir') continue
-      setAttributes(cursor.locate(target.path(index)), body)
+      setAttributes(cursor.locate(index), body)
       await this.#did('directory-settled')
     }
   }
@@ -188,7 +189,7 @@ export class TreeChange {
     const { target } = this.#plan
     for (let index = target.count - 1; index >= 0; index--) {
       if (target.kind(index) !== kind || !this.#mayLackFlags(index)) continue
-      if (changeFlags(cursor.locate(target.path(index)), target.flags(index))) await this.#did('flags-set')
+      if (changeFlags(cursor.locate(index), target.flags(index))) await this.#did('flags-set')
     }
   }
 
@@ -201,6 +202,11 @@ export class TreeChange {
     if (step === 'make') return true
     if (step === 'file') return wanted !== 0
     return partner < 0 || mine.flags(partner) !== wanted
+  }
+
+  #gone(index: number, cause?: unknown): WherryError {
+    const what = `The staged content of ${printable(this.#plan.target.path(index))} is gone.`
+    return new WherryError('STAGE_INCOMPLETE', what, { hint: 'Let the copy be filled again.', cause })
   }
 
   async #did(step: string): Promise<void> {
@@ -237,11 +243,4 @@ function unlinkIfThere(place: Buffer): void {
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error
   }
-}
-
-function gone(path: string, cause?: unknown): WherryError {
-  return new WherryError('STAGE_INCOMPLETE', `The staged content of ${printable(path)} is gone.`, {
-    hint: 'Let the copy be filled again.',
-    cause,
-  })
 }

@@ -4,8 +4,9 @@ import { cleanPages } from '../../sys/files.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf, HASH_BYTES } from '../blocks.ts'
 import { shareOut } from '../crew.ts'
-import { type HeldDirectory, openFile } from '../inode/directory.ts'
+import { openFile } from '../inode/directory.ts'
 import { isMovedAway, lookAgain, movedAway, type State, sameState } from '../inode/inode.ts'
+import type { HeldDirectory } from '../inode/levels.ts'
 import { type BytePath, joinPath, printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import { OTHER_CONTENT } from '../pool/outcome.ts'
@@ -26,7 +27,8 @@ const LARGE_FILES = 8
 
 /** Where the walk is: a directory with those of its files that wait for being read together. */
 export interface Place {
-  readonly held: HeldDirectory
+  /** Another one when it was closed and opened again, which it is not while somebody works in it. */
+  held: HeldDirectory
   readonly path: BytePath
   batch: Unread[]
   batchBytes: number
@@ -156,14 +158,15 @@ export class FileReading {
 
   /** Lets something go on while the walk does; its error is thrown at the walk's next step. */
   #run(place: Place, slots: Slots, work: () => Promise<void>): void {
-    place.held.hold()
+    const { held } = place
+    held.hold()
     const run = async () => {
       try {
         await work()
       } catch (error) {
         this.#failure ??= { error }
       } finally {
-        place.held.release()
+        held.release()
         slots.give()
       }
     }

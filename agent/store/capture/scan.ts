@@ -38,7 +38,7 @@ export async function lookAround(root: number, options: ScanOptions): Promise<Op
   const out = new SnapshotBuilder(options.known?.live ?? options.known?.last ?? null, options.lists)
   try {
     const walk = new Walk(root, options, out)
-    return new OpenScan(walk, out, await walk.run(root))
+    return new OpenScan(walk, out, await walk.run())
   } catch (error) {
     out[Symbol.dispose]()
     throw error

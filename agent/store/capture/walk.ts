@@ -1,8 +1,8 @@
 import { fileSystemOf } from '../../sys/file-system.ts'
 import { NS_PER_SECOND, STAT_BLOCK_BYTES, StatBuffer, statAt } from '../../sys/stat.ts'
 import { isSmall } from '../blocks.ts'
-import { HeldDirectory, openDirectory } from '../inode/directory.ts'
-import { movedAway, type State, sameState, stateOf } from '../inode/inode.ts'
+import { type InodeBody, movedAway, type State, sameState, stateOf } from '../inode/inode.ts'
+import { Levels } from '../inode/levels.ts'
 import { Pace } from '../pace.ts'
 import { type BytePath, joinPath, MAX_DEPTH } from '../path.ts'
 import type { KeptTree } from '../snapshot/kept.ts'
@@ -17,6 +17,9 @@ import type { SnapshotBuilder } from './snapshot-builder.ts'
 import type { StillTree } from './still-tree.ts'
 import { UntouchedFiles } from './untouched.ts'
 import type { WalkOptions } from './walk-options.ts'
+
+/** Levels of a tree that call each other without a pause. */
+const CALLS_MAX = 64
 
 /** A directory with its index in the tree that stood still. */
 interface StillDirectory {
@@ -37,6 +40,7 @@ export class Walk {
   readonly #again = new StatBuffer()
   /** Index of the first name of each inode with several. */
   readonly #firstNames = new Map<bigint, number>()
+  readonly #levels: Levels
   readonly #device: readonly [number, number]
   readonly #describer: Describer
   readonly #tickSeconds: number
@@ -49,6 +53,7 @@ export class Walk {
     // A live look may have been cut off: what it lacks is looked for in the last one.
     const trees = [live, last].filter((tree) => tree !== null)
     this.#cursors = trees.map((tree) => new KeptCursor(tree, options.touched?.(tree) ?? null))
+    this.#levels = new Levels(root)
     statAt(root, '', this.#stat)
     this.#device = [this.#stat.devMajor, this.#stat.devMinor]
     this.#describer = new Describer(options.volume, fileSystemOf(root) === 'btrfs')
@@ -76,11 +81,10 @@ export class Walk {
   }
 
   /** False: cut off by the signal. */
-  async run(root: number): Promise<boolean> {
+  async run(): Promise<boolean> {
     let complete = false
     try {
-      // The root is the caller's to close: it is never released.
-      await this.#directory({ held: new HeldDirectory(root), path: '', batch: [], batchBytes: 0 }, '', 0)
+      await this.#directory({ held: this.#levels.held, path: '', batch: [], batchBytes: 0 }, '', 0)
       complete = true
     } catch (error) {
       if (this.#options.quiet || !this.#options.signal.aborted) {
@@ -94,8 +98,7 @@ export class Walk {
   }
 
   async #directory(place: Place, name: BytePath, depth: number): Promise<void> {
-    const { fd } = place.held
-    statAt(fd, '', this.#stat)
+    statAt(place.held.fd, '', this.#stat)
     if (this.#stat.devMajor !== this.#device[0] || this.#stat.devMinor !== this.#device[1]) {
       throw unsupported(this.#options.volume, place.path, 'is another file system (a mount or a subvolume)')
     }
@@ -104,14 +107,14 @@ export class Walk {
     const keptBy = this.#keep(depth, name)
     const kept = keptBy !== null
     const still = this.#stillAs(keptBy)
-    if (!kept) this.#out.add(depth, name, this.#describer.describe(fd, '', place.path, this.#stat), this.#stat, false)
+    if (!kept) this.#out.add(depth, name, this.#described(place), this.#stat, false)
     try {
       if (still !== null) await this.#stillChildren(place, still, depth + 1)
       else await this.#children(place, before.sizeBytes, depth + 1)
     } finally {
       this.reading.abandon(place)
     }
-    statAt(fd, '', this.#again)
+    statAt(place.held.fd, '', this.#again)
     const same = sameState(before, this.#again)
     if (!same && this.#options.quiet) throw changed(this.#options.volume, place.path)
     if (kept !== same) this.#out.setClean(index, same && this.#isFinal(before))
@@ -128,6 +131,10 @@ export class Walk {
       signal.throwIfAborted()
     }
     await this.reading.flush(place)
+  }
+
+  #described(place: Place): InodeBody {
+    return this.#describer.describe(place.held.fd, '', place.path, this.#stat)
   }
 
   /** A directory that was just found to be what it was, if the names in it are known to be so too. */
@@ -160,7 +167,7 @@ export class Walk {
     const stat = this.#stat
     try {
       statAt(place.held.fd, name, stat)
-      if (depth > MAX_DEPTH) throw unsupported(this.#options.volume, joinPath(place.path, name), 'lies too deep')
+      if (depth > MAX_DEPTH) throw this.#tooDeep(place, name)
       if (stat.kind === 'dir') return this.#subdirectory(place, name, depth)
       if (stat.nlink > 1 && this.#link(place, name, depth)) return undefined
       if (stat.kind === 'file' && !isSmall(stat.sizeBytes)) return this.#largeFile(place, name, depth)
@@ -173,14 +180,17 @@ export class Walk {
   }
 
   async #subdirectory(place: Place, name: BytePath, depth: number): Promise<void> {
-    let held: HeldDirectory | undefined
+    let isWithin = false
     try {
-      held = new HeldDirectory(openDirectory(place.held.fd, name))
+      const held = this.#levels.enter(name)
+      isWithin = true
+      // Where nothing has to be waited for, one level calls the next: not so many that the stack overflows.
+      if (depth % CALLS_MAX === 0) await null
       await this.#directory({ held, path: joinPath(place.path, name), batch: [], batchBytes: 0 }, name, depth)
     } catch (error) {
       this.#passOver(error, place, name)
     } finally {
-      held?.release()
+      if (isWithin) place.held = this.#levels.leave()
     }
   }
 
@@ -291,6 +301,11 @@ export class Walk {
   #passOver(error: unknown, place: Place, name: BytePath): void {
     if (!movedAway(error)) throw error
     if (this.#options.quiet) throw changed(this.#options.volume, joinPath(place.path, name))
+  }
+
+  #tooDeep(place: Place, name: BytePath): Error {
+    const what = `lies more than ${MAX_DEPTH} levels deep`
+    return unsupported(this.#options.volume, joinPath(place.path, name), what)
   }
 
   #requireRoom(place: Place, name: BytePath): void {

@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync } from 'node:fs'
-import { O_PATH, openAt } from '../../sys/open.ts'
-import { type BytePath, joinPath, nameOf, parentOf } from '../path.ts'
+import { O_PATH, openAt, openDirectoryBelow } from '../../sys/open.ts'
+import type { Manifest } from '../manifest/manifest.ts'
+import type { BytePath } from '../path.ts'
 
 const { O_DIRECTORY, O_RDONLY, O_NOATIME, O_NOFOLLOW, O_NONBLOCK } = constants
 
@@ -38,62 +39,45 @@ export function openOwn(place: Buffer): number {
   return openSync(place, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
 }
 
-/** Holds the directories from a tree's root to the one last asked for; moving on to a neighbour opens only what differs. */
+/** Opens the directory at the end of a way of names below a held one; see openDirectoryBelow. */
+export function openWay(fd: number, names: readonly BytePath[]): number {
+  return openDirectoryBelow(fd, names)
+}
+
+/** Holds the directory of a tree that was last asked for; going on to one within it opens only that. */
 export class DirectoryCursor implements Disposable {
   readonly #root: number
-  readonly #held: { readonly path: BytePath; readonly fd: number }[] = []
+  readonly #manifest: Manifest
+  #fd = -1
+  #index = 0
 
-  /** `root` stays the caller's to close. */
-  constructor(root: number) {
+  /** `manifest` says what lies below `root`, which stays the caller's to close. */
+  constructor(root: number, manifest: Manifest) {
     this.#root = root
+    this.#manifest = manifest
   }
 
-  /** The descriptor of directory `path`; valid until the next call. */
-  enter(path: BytePath): number {
-    if (path === '') return this.#root
-    let top = this.#held.at(-1)
-    while (top !== undefined && path !== top.path && !path.startsWith(`${top.path}/`)) {
-      this.#held.pop()
-      closeSync(top.fd)
-      top = this.#held.at(-1)
-    }
-    const known = top?.path ?? ''
-    const names = path === known ? [] : path.slice(known === '' ? 0 : known.length + 1).split('/')
-    let [at, fd] = [known, top?.fd ?? this.#root]
-    for (const name of names) {
-      fd = openDirectory(fd, name)
-      at = joinPath(at, name)
-      this.#held.push({ path: at, fd })
-    }
+  /** The descriptor of the directory that entry `index` is; valid until the next call. */
+  enter(index: number): number {
+    if (index === 0) return this.#root
+    if (this.#fd >= 0 && index === this.#index) return this.#fd
+    const manifest = this.#manifest
+    const isWithin = this.#fd >= 0 && manifest.parent(index) === this.#index
+    const fd = isWithin ? openDirectory(this.#fd, manifest.name(index)) : openWay(this.#root, manifest.names(index))
+    this[Symbol.dispose]()
+    this.#fd = fd
+    this.#index = index
     return fd
   }
 
-  /** `path` as the kernel finds it from its held parent; the root is the held directory itself. */
-  locate(path: BytePath): Buffer {
-    return path === '' ? at(this.#root, '.') : at(this.enter(parentOf(path)), nameOf(path))
+  /** Entry `index` as the kernel finds it from its held parent; the root is the held directory itself. */
+  locate(index: number): Buffer {
+    if (index === 0) return at(this.#root, '.')
+    return at(this.enter(this.#manifest.parent(index)), this.#manifest.name(index))
   }
 
   [Symbol.dispose](): void {
-    for (const { fd } of this.#held.splice(0)) closeSync(fd)
-  }
-}
-
-/** A directory held open as long as someone works in it. Who makes it works in it. */
-export class HeldDirectory {
-  readonly fd: number
-  #users = 1
-
-  constructor(fd: number) {
-    this.fd = fd
-  }
-
-  /** One more works in it, and must call `release`. */
-  hold(): void {
-    this.#users++
-  }
-
-  release(): void {
-    this.#users--
-    if (this.#users === 0) closeSync(this.fd)
+    if (this.#fd >= 0) closeSync(this.#fd)
+    this.#fd = -1
   }
 }

@@ -5,7 +5,8 @@ import type { Bitmap } from '../bitmap.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { Pace } from '../pace.ts'
 import type { BytePath } from '../path.ts'
-import { at, openDirectory, openRoot, self } from './directory.ts'
+import { at, openDirectory, openRoot, openWay, self } from './directory.ts'
+import { Levels } from './levels.ts'
 
 const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants
 
@@ -23,20 +24,13 @@ export class Mirror {
 
   /** Opens the directory that entry `index` of a manifest is; with `making` those that are missing on the way are made (0700). The caller closes it. */
   directory(manifest: Manifest, index: number, making = false): number {
-    const names: BytePath[] = []
-    for (let entry = index; entry !== 0; entry = manifest.parent(entry)) names.push(manifest.name(entry))
-    let fd = openRoot(this.path)
-    for (const name of names.reverse()) {
-      try {
-        const next = making ? openOrMake(fd, name) : openDirectory(fd, name)
-        closeSync(fd)
-        fd = next
-      } catch (error) {
-        closeSync(fd)
-        throw error
-      }
+    const root = openRoot(this.path)
+    try {
+      const names = manifest.names(index)
+      return making ? openOrMake(root, names) : openWay(root, names)
+    } finally {
+      closeSync(root)
     }
-    return fd
   }
 
   /** Runs `work` with the place of entry `index` in its held directory. */
@@ -72,38 +66,63 @@ export class Mirror {
       throw error
     }
     try {
-      await new Pruning(manifest, wanted, present).directory(root, 0)
+      using levels = new Levels(root)
+      await new Pruning(manifest, wanted, present, levels).directory(0)
     } finally {
       closeSync(root)
     }
   }
 }
 
-function openOrMake(fd: number, name: BytePath): number {
+/** Mostly all of a way is there, or only its last directory is missing. */
+function openOrMake(root: number, names: readonly BytePath[]): number {
+  const whole = openIfThere(root, names)
+  if (whole !== null) return whole
+  const parents = names.slice(0, -1)
+  const parent = openIfThere(root, parents)
+  let fd = parent ?? openDirectory(root, '.')
+  for (const name of parent === null ? names : names.slice(-1)) {
+    const above = fd
+    try {
+      fd = openIfThere(above, [name]) ?? makeDirectory(above, name)
+    } finally {
+      closeSync(above)
+    }
+  }
+  return fd
+}
+
+function openIfThere(fd: number, names: readonly BytePath[]): number | null {
   try {
-    return openDirectory(fd, name)
+    return openWay(fd, names)
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error
-    mkdirSync(at(fd, name), 0o700)
-    return openDirectory(fd, name)
+    return null
   }
+}
+
+function makeDirectory(fd: number, name: BytePath): number {
+  mkdirSync(at(fd, name), 0o700)
+  return openDirectory(fd, name)
 }
 
 class Pruning {
   readonly #manifest: Manifest
   readonly #wanted: (index: number) => boolean
   readonly #present: Bitmap
+  readonly #levels: Levels
   readonly #pace = new Pace()
 
-  constructor(manifest: Manifest, wanted: (index: number) => boolean, present: Bitmap) {
+  constructor(manifest: Manifest, wanted: (index: number) => boolean, present: Bitmap, levels: Levels) {
+    this.#levels = levels
     this.#manifest = manifest
     this.#wanted = wanted
     this.#present = present
   }
 
   /** `index` is the directory's; null: the manifest does not have it, all goes. */
-  async directory(fd: number, index: number | null): Promise<void> {
-    const entries = await readdir(self(fd), { encoding: 'buffer', withFileTypes: true })
+  async directory(index: number | null): Promise<void> {
+    const entries = await readdir(self(this.#levels.held.fd), { encoding: 'buffer', withFileTypes: true })
     const found = entries.map((entry) => ({ name: entry.name.toString('latin1'), entry }))
     found.sort((a, b) => (a.name < b.name ? -1 : 1))
     const children = index === null ? [].values() : childrenOf(this.#manifest, index)
@@ -112,22 +131,22 @@ class Pruning {
       while (child !== undefined && this.#manifest.name(child) < name) child = children.next().value
       const match = child !== undefined && this.#manifest.name(child) === name ? child : null
       const isDirectory = entry.isDirectory()
-      if (isDirectory) await this.#subdirectory(fd, name, match)
+      if (isDirectory) await this.#subdirectory(name, match)
       else if (match !== null && entry.isFile() && this.#wanted(match)) this.#present.add(match)
-      else unlinkSync(at(fd, name))
+      else unlinkSync(at(this.#levels.held.fd, name))
       if (this.#pace.due()) await this.#pace.rest()
     }
   }
 
-  async #subdirectory(fd: number, name: BytePath, match: number | null): Promise<void> {
+  async #subdirectory(name: BytePath, match: number | null): Promise<void> {
     const kept = match !== null && this.#manifest.kind(match) === 'dir' ? match : null
-    const child = openDirectory(fd, name)
+    this.#levels.enter(name)
     try {
-      await this.directory(child, kept)
+      await this.directory(kept)
     } finally {
-      closeSync(child)
+      this.#levels.leave()
     }
-    if (kept === null) rmdirSync(at(fd, name))
+    if (kept === null) rmdirSync(at(this.#levels.held.fd, name))
   }
 }
 

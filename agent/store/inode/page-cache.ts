@@ -3,7 +3,9 @@ import { readdir } from 'node:fs/promises'
 import { errnoOf } from '../../sys/failure.ts'
 import { dropCached } from '../../sys/files.ts'
 import { Pace } from '../pace.ts'
-import { openDirectory, openFile, openRoot, self } from './directory.ts'
+import type { BytePath } from '../path.ts'
+import { openFile, openRoot, self } from './directory.ts'
+import { Levels } from './levels.ts'
 
 /**
  * Makes the next read of every file below `path` come from the disk. Call it after a sync: the kernel keeps data that it failed to write in
@@ -18,23 +20,33 @@ export async function dropCachedTree(path: string): Promise<void> {
     throw error
   }
   try {
-    await dropChildren(root, new Pace())
+    using levels = new Levels(root)
+    await dropChildren(levels, new Pace())
   } finally {
     closeSync(root)
   }
 }
 
-async function dropChildren(directory: number, pace: Pace): Promise<void> {
-  for (const entry of await readdir(self(directory), { encoding: 'buffer', withFileTypes: true })) {
+async function dropChildren(levels: Levels, pace: Pace): Promise<void> {
+  for (const entry of await readdir(self(levels.held.fd), { encoding: 'buffer', withFileTypes: true })) {
     const name = entry.name.toString('latin1')
-    if (!entry.isDirectory() && !entry.isFile()) continue
-    const fd = entry.isDirectory() ? openDirectory(directory, name) : openFile(directory, name)
-    try {
-      if (entry.isDirectory()) await dropChildren(fd, pace)
-      else dropCached(fd)
-    } finally {
-      closeSync(fd)
-    }
+    if (entry.isDirectory()) {
+      levels.enter(name)
+      try {
+        await dropChildren(levels, pace)
+      } finally {
+        levels.leave()
+      }
+    } else if (entry.isFile()) dropFile(levels.held.fd, name)
     if (pace.due()) await pace.rest()
+  }
+}
+
+function dropFile(directory: number, name: BytePath): void {
+  const fd = openFile(directory, name)
+  try {
+    dropCached(fd)
+  } finally {
+    closeSync(fd)
   }
 }

@@ -3,14 +3,16 @@ import { lstat, readdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { errnoOf } from '../../sys/failure.ts'
 import { Pace } from '../pace.ts'
-import { at, openDirectory, openRoot, self } from './directory.ts'
+import { at, openRoot, self } from './directory.ts'
 import { changeFlags } from './flags.ts'
+import { Levels } from './levels.ts'
 
 /** Deletes a directory with all that is in it, names of any bytes, whatever its flags, no symlink followed. */
 export async function removeTree(path: string): Promise<void> {
   const root = openRoot(path)
   try {
-    await removeChildren(root, new Pace())
+    using levels = new Levels(root)
+    await removeChildren(levels, new Pace())
   } finally {
     closeSync(root)
   }
@@ -27,20 +29,19 @@ export async function removeIfThere(path: string): Promise<void> {
   }
 }
 
-async function removeChildren(fd: number, pace: Pace): Promise<void> {
-  for (const entry of await readdir(self(fd), { encoding: 'buffer', withFileTypes: true })) {
+async function removeChildren(levels: Levels, pace: Pace): Promise<void> {
+  for (const entry of await readdir(self(levels.held.fd), { encoding: 'buffer', withFileTypes: true })) {
     const name = entry.name.toString('latin1')
     if (entry.isDirectory()) {
-      const child = openDirectory(fd, name)
+      levels.enter(name)
       try {
-        await removeChildren(child, pace)
+        await removeChildren(levels, pace)
       } finally {
-        closeSync(child)
+        levels.leave()
       }
-      removeName(rmdirSync, at(fd, name), at(fd, '.'))
-    } else {
-      removeName(unlinkSync, at(fd, name), at(fd, '.'))
     }
+    const { fd } = levels.held
+    removeName(entry.isDirectory() ? rmdirSync : unlinkSync, at(fd, name), at(fd, '.'))
     if (pace.due()) await pace.rest()
   }
 }

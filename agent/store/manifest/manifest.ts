@@ -30,6 +30,8 @@ export class Manifest {
   /** Where each record begins; one more for the end of the last. */
   readonly #offsets: Uint32Array
   readonly #parents: Uint32Array
+  /** The index behind each entry and all that is in it; made when it is first asked for. */
+  #ends: Uint32Array | null = null
   #lastDirectory = 0
   #lastDirectoryPath: BytePath = ''
 
@@ -69,10 +71,17 @@ export class Manifest {
     if (index === 0) return ''
     const parent = this.parent(index)
     if (parent !== this.#lastDirectory) {
-      this.#lastDirectoryPath = this.path(parent)
+      this.#lastDirectoryPath = this.names(parent).join('/')
       this.#lastDirectory = parent
     }
     return joinPath(this.#lastDirectoryPath, this.name(index))
+  }
+
+  /** The names on the way from the root to an entry, its own the last. */
+  names(index: number): BytePath[] {
+    const names: BytePath[] = []
+    for (let at = index; at !== 0; at = this.parent(at)) names.push(this.name(at))
+    return names.reverse()
   }
 
   entry(index: number): Entry {
@@ -112,10 +121,20 @@ export class Manifest {
 
   /** The index behind all that is in directory `index`. */
   subtreeEnd(index: number): number {
-    const depth = this.depth(index)
-    let end = index + 1
-    while (end < this.count && this.depth(end) > depth) end++
-    return end
+    this.#ends ??= this.#endsOfSubtrees()
+    return this.#ends[index] ?? this.count
+  }
+
+  /** What is in a directory stands behind it: backwards, all of it has its end before the directory gets it. */
+  #endsOfSubtrees(): Uint32Array {
+    const ends = new Uint32Array(this.count)
+    for (let index = this.count - 1; index >= 0; index--) {
+      const end = Math.max(ends[index] ?? 0, index + 1)
+      ends[index] = end
+      const parent = this.parent(index)
+      if (index > 0 && (ends[parent] ?? 0) < end) ends[parent] = end
+    }
+    return ends
   }
 
   /** Index of the entry with this path; -1 when there is none. Walks from directory to directory: not for every file. */

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs'
 import { WherryError } from '../../errors.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
-import { openDirectory, openFile, openRoot } from '../inode/directory.ts'
+import { openFile, openRoot, openWay } from '../inode/directory.ts'
 import { lookAgain, movedAway } from '../inode/inode.ts'
 import type { FileEntry } from '../manifest/entry.ts'
 import { type BytePath, nameOf, parentOf, printable } from '../path.ts'
@@ -48,19 +48,12 @@ export class TreeFiles implements Disposable {
 
   /** Opens a directory as a place; null when it is not there any more. The caller closes it. */
   openDirectory(path: BytePath): number | null {
-    let fd = openDirectory(this.#root, '.')
-    for (const name of path === '' ? [] : path.split('/')) {
-      const parent = fd
-      try {
-        fd = openDirectory(parent, name)
-      } catch (error) {
-        if (movedAway(error)) return null
-        throw error
-      } finally {
-        closeSync(parent)
-      }
+    try {
+      return openWay(this.#root, path === '' ? [] : path.split('/'))
+    } catch (error) {
+      if (movedAway(error)) return null
+      throw error
     }
-    return fd
   }
 
   /** Whether what has this name in a held directory ('': what is held) is the manifest's file still, as far as its inode tells. */

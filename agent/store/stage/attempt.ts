@@ -18,6 +18,8 @@ import { wantedData, wantedLists } from './wants.ts'
 
 /** What may have come and not be written yet: four blocks of the largest size, sixteen groups of the smallest. More only takes memory; beyond it the sender waits. */
 const UNWRITTEN_MAX_BYTES = 16 * 1024 * 1024
+/** Each holds a directory or a file open, and a system may allow 1,024 of them. */
+const UNWRITTEN_MAX_TASKS = 64
 
 export interface AttemptParts {
   readonly stage: Stage
@@ -255,7 +257,7 @@ export class Attempt {
 
   /** Waits until little enough is unwritten. */
   async #room(): Promise<void> {
-    while (this.#tasks.bytes > UNWRITTEN_MAX_BYTES) {
+    while (this.#tasks.bytes > UNWRITTEN_MAX_BYTES || this.#tasks.running > UNWRITTEN_MAX_TASKS) {
       this.#check()
       await this.#tasks.changed()
     }

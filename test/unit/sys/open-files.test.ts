@@ -23,7 +23,7 @@ import { errnoOf } from '../../../agent/sys/failure.ts'
 import { fileSystemOf } from '../../../agent/sys/file-system.ts'
 import { nextData, nextHole, punchHole, startWriteback } from '../../../agent/sys/files.ts'
 import { FLAG_IMMUTABLE, FLAG_NOCOW, FLAG_NODUMP, getFlags, setFlags } from '../../../agent/sys/flags.ts'
-import { O_PATH, openAt, unlinkAt } from '../../../agent/sys/open.ts'
+import { O_PATH, openAt, openDirectoryBelow, unlinkAt } from '../../../agent/sys/open.ts'
 
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_RDONLY, O_WRONLY } = constants
 
@@ -38,6 +38,34 @@ function held(t: ExecutionContext, path: string, flags = 'r' as string | number)
   t.teardown(() => closeSync(fd))
   return fd
 }
+
+test('a directory far below a held one is opened in one go, never through a symlink', (t) => {
+  const directory = scratch(t)
+  mkdirSync(join(directory, 'a', 'b', 'c'), { recursive: true })
+  writeFileSync(join(directory, 'a', 'file'), '')
+  symlinkSync('a', join(directory, 'link'))
+  const at = held(t, directory, O_PATH | O_DIRECTORY)
+  const below = (...names: string[]) => {
+    const fd = openDirectoryBelow(at, names)
+    const { ino } = fstatSync(fd)
+    closeSync(fd)
+    return ino
+  }
+  t.is(below('a', 'b', 'c'), statSync(join(directory, 'a', 'b', 'c')).ino)
+  t.is(below(), statSync(directory).ino)
+  for (const [names, errno] of [
+    [['link'], 'ELOOP'],
+    [['link', 'b'], 'ELOOP'],
+    [['a', 'file'], 'ENOTDIR'],
+    [['a', 'none', 'c'], 'ENOENT'],
+    [['a', '..', '..'], 'EINVAL'],
+    [['a', '..'], 'EINVAL'],
+    [['a/b'], 'EINVAL'],
+    [[''], 'EINVAL'],
+  ] as const) {
+    t.is(errnoOf(t.throws(() => below(...names))), errno, names.join(' '))
+  }
+})
 
 test('files are opened within a held directory, never through a symlink, and closed on exec', (t) => {
   const directory = scratch(t)

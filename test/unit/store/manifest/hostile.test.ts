@@ -1,5 +1,6 @@
 import test from 'ava'
 import { decodeManifest } from '../../../../agent/store/manifest/parser.ts'
+import { MAX_DEPTH } from '../../../../agent/store/path.ts'
 import { decoded, HASH } from './bodies.ts'
 
 const TRAILER_BYTES = 5
@@ -71,7 +72,7 @@ const HOSTILE: Record<string, readonly Buffer[]> = {
   'an orphan': [ROOT, plain('a', 2)],
   'a file as parent': [ROOT, plain('a'), plain('b', 2)],
   'a symlink as parent': [ROOT, record(SYMLINK, 1, 'a', raw(), [1, 0], Buffer.from('/')), plain('b', 2)],
-  'too deep': [ROOT, ...Array.from({ length: 257 }, (_, nth) => record(DIR, nth + 1, 'd', raw()))],
+  'too deep': [ROOT, ...Array.from({ length: MAX_DEPTH + 1 }, (_, nth) => record(DIR, nth + 1, 'd', raw()))],
   'a depth beyond all': [ROOT, plain('a', 65_535)],
   'a doubled name': [ROOT, plain('a'), plain('a')],
   'wrong order': [ROOT, plain('b'), plain('a')],

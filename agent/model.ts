@@ -54,6 +54,8 @@ export type CopyState = 'current' | 'behind' | 'filling' | 'diverged'
 export interface CopyRecord {
   readonly epoch: number
   readonly seq: number
+  /** That checkpoint with its hash. Missing, or of another epoch and number: written by an older release; the hash is not known then. */
+  readonly checkpoint?: Pick<Checkpoint, 'epoch' | 'seq' | 'hash'> | undefined
   readonly state: CopyState
   readonly at: string
   /** The host has it to keep, not only because a move may come: it stays until enough others are current. */
@@ -80,6 +82,8 @@ export interface VolumeRecord {
   readonly last: Checkpoint | null
   /** Newest last, bounded: by them a host that returns tells whether its tree is one the cluster went on from. */
   readonly seizures: readonly Seizure[]
+  /** What was cut off that list: the highest epoch, and the hosts that lost the volume. Missing: nothing, or an older release cut it. */
+  readonly seizuresCut?: { readonly epoch: number; readonly hosts: readonly string[] } | undefined
   /** By host id. */
   readonly copies: Readonly<Record<string, CopyRecord>>
   /** Set once a removal has begun: nobody may hold the volume again, the name is about to be free. */
@@ -93,6 +97,15 @@ export interface RemovedRecord {
   readonly removedAt: string
   /** Ids of the hosts that still have a copy to put away. */
   readonly hosts: readonly string[]
+}
+
+/** A checkpoint that another host has, and until when it had everything. Without a hash: an older release wrote it. */
+export interface CoveredCheckpoint {
+  readonly epoch: number
+  readonly seq: number
+  readonly hash?: string | undefined
+  /** ISO 8601, the holder's clock. */
+  readonly at: string
 }
 
 /** A host's proof of life, renewed every heartbeat. */
@@ -111,7 +124,7 @@ export interface HostRecord {
   /** Names of the containers that use a volume on this host, by volume id. */
   readonly uses: Readonly<Record<string, readonly string[]>>
   /** By volume id: the newest checkpoint of a volume held here that another host has, and until when it had everything (this host's clock). */
-  readonly covered: Readonly<Record<string, { readonly epoch: number; readonly seq: number; readonly at: string }>>
+  readonly covered: Readonly<Record<string, CoveredCheckpoint>>
   /** How many diverged trees of which volumes are on this host, by volume id. */
   readonly diverged: Readonly<Record<string, number>>
   /** Names of volumes that this host's engine also has as a volume of its own driver `local`; at most 100 of them. */
@@ -122,6 +135,9 @@ export interface HostRecord {
   readonly renewal: number
   /** Id of the host that declared this lease over; null: it runs. */
   readonly expiredBy: string | null
+  /** How long this host's lease runs, and how long it must have been silent before others may end it. Missing: an older release; as here. */
+  readonly leaseMs?: number | undefined
+  readonly seizeAfterMs?: number | undefined
   /** Space for volumes on the host's disk. */
   readonly freeBytes: number
   readonly totalBytes: number

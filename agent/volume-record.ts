@@ -15,9 +15,12 @@ export const checkpointFields = {
   files: count,
 }
 
+const identity = z.looseObject({ epoch: count, seq: count, hash: z.string().min(1) })
+
 const copy = z.looseObject({
   epoch: count,
   seq: count,
+  checkpoint: identity.optional(),
   state: z.enum(['current', 'behind', 'filling', 'diverged']),
   at: z.string(),
   kept: z.boolean().default(false),
@@ -28,7 +31,7 @@ const seizure = z.looseObject({
   from: z.string(),
   by: z.string(),
   at: z.string(),
-  base: z.looseObject({ epoch: count, seq: count, hash: z.string().min(1) }),
+  base: identity,
   ageSeconds: z.number().nonnegative(),
 })
 
@@ -42,6 +45,7 @@ export const volumeSchema: z.ZodType<VolumeRecord> = z.looseObject({
   holder: z.looseObject({ host: z.string(), incarnation: z.string(), since: z.string() }).nullable(),
   last: z.looseObject(checkpointFields).nullable(),
   seizures: z.array(seizure).default([]),
+  seizuresCut: z.looseObject({ epoch: count, hosts: z.array(z.string()) }).optional(),
   copies: z.record(z.string(), copy),
   removedAt: z.string().nullable(),
 })

@@ -1,9 +1,11 @@
 import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { CopyAnswer } from '../transfer/contract.ts'
 import { readCopyAnswer } from './answer-shape.ts'
+import { newerOf } from './checkpoint-order.ts'
+import { isForged } from './copy-state.ts'
 import type { Core } from './core.ts'
-import { compareCheckpoints, isInLine } from './lineage.ts'
-import { isNewest } from './placement.ts'
+import { standingOf } from './lineage.ts'
+import { mayBeNewest } from './placement.ts'
 
 /** A host that lives answers in milliseconds; a Mount waits for all of them. */
 const ANSWER_MS = 2_000
@@ -37,10 +39,9 @@ export async function findCandidates(core: Core, record: VolumeRecord, signal: A
     hosts.map((host) => askForCopy(core, record, host, core.hosts.alive(host) ? inTime : atOnce)),
   )
   const found = answers.flatMap((answer) => answer ?? [])
-  const usable = found.filter(({ checkpoint }) => checkpoint !== null && isInLineOrNewer(record, checkpoint))
+  const usable = found.filter((answer) => isUsable(record, answer))
   const best = usable.reduce<Checkpoint | null>(
-    (newest, { checkpoint }) =>
-      checkpoint !== null && (newest === null || compareCheckpoints(checkpoint, newest) > 0) ? checkpoint : newest,
+    (newest, { checkpoint }) => (checkpoint === null ? newest : newerOf(newest, checkpoint)),
     null,
   )
   const silent = hosts.filter((_, nth) => answers[nth] === undefined)
@@ -48,7 +49,8 @@ export async function findCandidates(core: Core, record: VolumeRecord, signal: A
     best,
     hosts: usable.filter(({ checkpoint }) => checkpoint?.hash === best?.hash).map(({ host }) => host),
     epochSeen: found.reduce((highest, { epochSeen }) => Math.max(highest, epochSeen), 0),
-    releasing: record.holder === null && found.some(({ host, held }) => held && isNewest(record, record.copies[host])),
+    releasing:
+      record.holder === null && found.some(({ host, held }) => held && mayBeNewest(record, record.copies[host])),
     silent,
     described: describe(core, record, found, silent),
   }
@@ -82,24 +84,25 @@ async function askForCopy(
 }
 
 /** A checkpoint above `last` counts when it is of the line that the holder went on with: what a copy committed and the registry was not told of any more. */
-function isInLineOrNewer(record: VolumeRecord, checkpoint: Checkpoint): boolean {
-  if (isInLine(record, checkpoint)) return true
-  return checkpoint.epoch <= record.epoch && !record.seizures.some((seizure) => seizure.epoch > checkpoint.epoch)
+function isUsable(record: VolumeRecord, answer: CopyAnswer): boolean {
+  const { checkpoint } = answer
+  if (checkpoint === null || isForged(answer)) return false
+  const standing = standingOf(record, checkpoint)
+  return standing === 'in line' || (standing === 'newer' && checkpoint.epoch <= record.epoch)
 }
 
 function describe(core: Core, record: VolumeRecord, found: readonly CopyAnswer[], silent: readonly string[]): string {
-  const has = found.map(({ host, checkpoint, held }) => {
-    const what =
-      checkpoint === null
-        ? held
-          ? 'holds it'
-          : 'nothing that can be used'
-        : `checkpoint ${checkpoint.epoch}.${checkpoint.seq}`
-    return `${core.hosts.label(host)}: ${what}`
-  })
+  const has = found.map((answer) => `${core.hosts.label(answer.host)}: ${describeAnswer(record, answer)}`)
   const away = silent.map((host) => {
     const copy = record.copies[host]
     return `${core.hosts.labelWithAge(host)}: did not answer, ${copy === undefined ? 'no copy is known' : `last known at ${copy.epoch}.${copy.seq}`}`
   })
   return [...has, ...away].join('; ') || 'no host has a copy'
+}
+
+function describeAnswer(record: VolumeRecord, answer: CopyAnswer): string {
+  const { checkpoint, held } = answer
+  if (checkpoint === null) return held ? 'holds it' : 'nothing that can be used'
+  const name = `checkpoint ${checkpoint.epoch}.${checkpoint.seq}`
+  return isUsable(record, answer) ? name : `${name}, which is not one of this volume's line`
 }

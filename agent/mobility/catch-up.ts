@@ -2,7 +2,7 @@ import { codeOf } from '../errors.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import type { CopyJob } from './copy-job.ts'
-import { hasCheckpoint, isAt } from './copy-state.ts'
+import { hasCheckpoint, isAt, mayHaveCheckpoint } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { backOffMs } from './pacing.ts'
 
@@ -141,6 +141,6 @@ function isBehind(core: Core, record: VolumeRecord, local: LocalCopy | null): bo
   if ((local?.checkpoint ?? null) === null && !mine.kept) return false
   if (hasCheckpoint(mine, last) && isAt(local, last)) return false
   return Object.entries(copies).some(
-    ([host, copy]) => host !== self.id && hasCheckpoint(copy, last) && core.hosts.alive(host),
+    ([host, copy]) => host !== self.id && mayHaveCheckpoint(copy, last) && core.hosts.alive(host),
   )
 }

@@ -1,5 +1,5 @@
 import { Lanes } from '../lanes.ts'
-import type { VolumeOptions } from '../model.ts'
+import type { CoveredCheckpoint, VolumeOptions } from '../model.ts'
 import { checkpointTargetMs } from '../options.ts'
 import type { CheckpointView } from './contract.ts'
 import type { Core } from './core.ts'
@@ -67,12 +67,12 @@ export class Checkpointing {
    * Up to when nothing had been written to a volume in use that a checkpoint on another host does not have: later than that checkpoint's own time when
    * nothing has changed since. ISO 8601, by this host's clock. Null: not known.
    */
-  covered(id: string): { epoch: number; seq: number; at: string } | null {
+  covered(id: string): CoveredCheckpoint | null {
     const { clock } = this.#core.parts
     const known = this.#held.get(id)?.covered ?? null
     if (known === null) return null
     const at = new Date(clock.now().getTime() - (clock.elapsedMs() - known.atMs)).toISOString()
-    return { epoch: known.epoch, seq: known.seq, at }
+    return { epoch: known.epoch, seq: known.seq, hash: known.hash, at }
   }
 
   async #look(): Promise<void> {

@@ -4,21 +4,26 @@ import { changeVolume } from './commit.ts'
 import type { Core } from './core.ts'
 import { recordLost } from './refusals.ts'
 
-/** What has become of a hold. */
-export type HoldState = 'held' | 'released' | 'lost' | 'unborn'
+/**
+ * What has become of a hold. `lost`: the volume has gone on elsewhere. `released`: it was given up, and only this disk does not know yet. `unborn`: it was intended,
+ * this disk never heard that it came about, and it never can any more: nothing was mounted under it. `forgotten`: it came about, and the registry has
+ * lost that.
+ */
+export type HoldState = 'held' | 'released' | 'lost' | 'unborn' | 'forgotten'
 
 /** Bound of one confirmation; whoever wants it asks again. */
 const CONFIRM_MS = 10_000
 
 /**
- * Finds out by a write whether this host still holds a volume under the hold its disk tells of. `lost`: the volume has gone on elsewhere.
- * `released`: it was given up, and only this disk does not know yet. `unborn`: the hold never reached the registry, and never can. Reads may be stale: each answer rests on an acknowledged write or on an epoch above ours. May be repeated.
- * Rejects REGISTRY_UNAVAILABLE, and COPY_DAMAGED when the registry does not know the volume.
+ * Finds out by a write whether this host still holds a volume under the hold its disk tells of. Reads may be stale: each answer rests on an acknowledged write or on an
+ * epoch that is not below ours. May be repeated. Rejects REGISTRY_UNAVAILABLE, and COPY_DAMAGED when the registry does not know the volume.
  */
 export async function confirmHold(core: Core, local: LocalCopy): Promise<HoldState> {
   const { clock, signal } = core.parts
   const { held } = local
   if (held === null) return 'lost'
+  // Between the acknowledged write and this one nothing is mounted.
+  const cameAbout = local.epochSeen >= held.epoch
   let answer = 'unborn' as HoldState
   const change = (record: VolumeRecord | null): VolumeRecord => {
     if (record === null || record.id !== local.id) throw recordLost(core, local)
@@ -27,11 +32,12 @@ export async function confirmHold(core: Core, local: LocalCopy): Promise<HoldSta
       return { ...record }
     }
     if (record.epoch < held.epoch) {
-      answer = 'unborn'
+      answer = cameAbout ? 'forgotten' : 'unborn'
       return { ...record }
     }
-    // Nobody but this host held in that epoch, and ending a hold from outside takes a new one.
-    answer = record.epoch === held.epoch && record.holder === null ? 'released' : 'lost'
+    // Ending a hold from outside takes a new epoch.
+    const isReleased = record.epoch === held.epoch && record.holder === null
+    answer = !cameAbout ? 'unborn' : isReleased ? 'released' : 'lost'
     return record
   }
   const { entry } = await changeVolume(
@@ -44,4 +50,15 @@ export async function confirmHold(core: Core, local: LocalCopy): Promise<HoldSta
   core.confirmed.set(local.id, { name: local.name, incarnation: held.incarnation })
   core.guarding.learn(entry.value, core.parts.self.id)
   return 'held'
+}
+
+/** Takes an intended hold back that is `unborn`: nothing of it stays, above all no checkpoint. Runs under the volume's lock. May be repeated; durable on return. */
+export async function takeBack(core: Core, local: LocalCopy): Promise<void> {
+  const { store, log } = core.parts
+  core.confirmed.delete(local.id)
+  await store.update(local.id, { held: null, mounts: {} })
+  log.info(
+    { volume: local.name, id: local.id, epoch: local.held?.epoch },
+    'a hold that never came about was taken back',
+  )
 }

@@ -1,9 +1,9 @@
 import type { VolumeRecord } from '../model.ts'
 import type { StageProgress } from '../store/exchange.ts'
+import { orderOf } from './checkpoint-order.ts'
 import type { MoveView } from './contract.ts'
 import { CopyPass } from './copy-pass.ts'
 import type { CopyTarget } from './copy-target.ts'
-import { compareCheckpoints } from './lineage.ts'
 import type { Clock } from './parts.ts'
 
 /** Progress of bringing one volume here: what is shown to people and told in a Mount's error. */
@@ -91,14 +91,17 @@ export class CopyJob {
   target(): CopyTarget | undefined {
     return this.#targets.reduce<CopyTarget | undefined>(
       (newest, other) =>
-        newest !== undefined && compareCheckpoints(newest.checkpoint, other.checkpoint) > 0 ? newest : other,
+        newest !== undefined && orderOf(newest.checkpoint, other.checkpoint) === 'newer' ? newest : other,
       undefined,
     )
   }
 
   /** The copy is at that target, or it cannot be reached (`error`): older ones are settled with it. */
   settle(target: CopyTarget, error?: unknown): void {
-    const settled = this.#targets.filter(({ checkpoint }) => compareCheckpoints(checkpoint, target.checkpoint) <= 0)
+    const settled = this.#targets.filter(({ checkpoint }) => {
+      const order = orderOf(checkpoint, target.checkpoint)
+      return order === 'older' || order === 'same'
+    })
     this.#targets = this.#targets.filter((other) => !settled.includes(other))
     for (const other of settled) {
       if (error === undefined) other.reach()

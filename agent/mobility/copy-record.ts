@@ -1,6 +1,7 @@
 import type { VolumeRecord } from '../model.ts'
+import { copyFields } from './checkpoint-order.ts'
 import { changeVolume, STALE_READ } from './commit.ts'
-import { withCopy, withoutCopy } from './copy-state.ts'
+import { hasCheckpoint, NO_CHECKPOINT, withCopy, withoutCopy } from './copy-state.ts'
 import type { Parts } from './parts.ts'
 import { notFound } from './refusals.ts'
 
@@ -18,7 +19,7 @@ export async function announceCopy(parts: Informing, volume: Pick<VolumeRecord, 
   await inform(parts, volume.name, (record) => {
     if (record === null || record.id !== volume.id || record.removedAt !== null) throw notFound(volume.name)
     if (record.copies[self.id] !== undefined) return record
-    return withCopy(record, self.id, { epoch: 0, seq: 0, state: 'filling', at: clock.now().toISOString(), kept: false })
+    return withCopy(record, self.id, { ...NO_CHECKPOINT, state: 'filling', at: clock.now().toISOString(), kept: false })
   })
 }
 
@@ -28,12 +29,10 @@ export async function reportCurrent(parts: Informing, seen: VolumeRecord): Promi
   await inform(parts, seen.name, (record) => {
     if (record === null || record.id !== seen.id || record.last === null || seen.last === null) return record
     if (record.last.hash !== seen.last.hash) return record.epoch < seen.epoch ? STALE_READ : record
-    const { epoch, seq } = record.last
     const mine = record.copies[self.id]
-    if (mine?.state === 'current' && mine.epoch === epoch && mine.seq === seq) return record
+    if (hasCheckpoint(mine, record.last)) return record
     return withCopy(record, self.id, {
-      epoch,
-      seq,
+      ...copyFields(record.last),
       state: 'current',
       at: clock.now().toISOString(),
       kept: mine?.kept ?? false,

@@ -1,7 +1,26 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Checkpoint, CopyRecord, VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
-import { compareCheckpoints, isInLine } from './lineage.ts'
+import {
+  type CheckpointIdentity,
+  checkpointOf,
+  copyFields,
+  type NamedCheckpoint,
+  newerOf,
+  orderOf,
+} from './checkpoint-order.ts'
+import { standingOf } from './lineage.ts'
+
+/** What there is of a copy that has nothing yet. */
+export const NO_CHECKPOINT = { epoch: 0, seq: 0 } as const
+
+/**
+ * Whether a disk's checkpoint is none: it is of an epoch that the disk has never seen begin. Older releases took one when they gave up a hold that never
+ * came about, under a name that the next holder's first checkpoint gets as well.
+ */
+export function isForged({ checkpoint, epochSeen }: Pick<LocalCopy, 'checkpoint' | 'epochSeen'>): boolean {
+  return checkpoint !== null && checkpoint.epoch > epochSeen
+}
 
 /** Whether this disk's tree is at a checkpoint, untouched since, not half applied and not known to be damaged. */
 export function isAt(local: LocalCopy | null, checkpoint: Checkpoint): boolean {
@@ -22,27 +41,40 @@ export function withoutCopy(record: VolumeRecord, host: string): VolumeRecord {
 
 /** The copies after a new checkpoint was committed on `host`: it is current, whoever was current falls behind. */
 export function copiesAfter(record: VolumeRecord, host: string, checkpoint: Checkpoint): Record<string, CopyRecord> {
-  const same = record.last?.hash === checkpoint.hash
   const others = Object.entries(record.copies).map(([id, copy]): [string, CopyRecord] => [
     id,
-    !same && copy.state === 'current' ? { ...copy, state: 'behind' } : copy,
+    copy.state === 'current' && !mayHaveCheckpoint(copy, checkpoint) ? { ...copy, state: 'behind' } : copy,
   ])
-  const { epoch, seq, at } = checkpoint
   return {
     ...Object.fromEntries(others),
-    [host]: { epoch, seq, state: 'current', at, kept: record.copies[host]?.kept ?? false },
+    [host]: {
+      ...copyFields(checkpoint),
+      state: 'current',
+      at: checkpoint.at,
+      kept: record.copies[host]?.kept ?? false,
+    },
   }
 }
 
-/** Whether a copy is known to be at exactly that checkpoint. */
-export function hasCheckpoint(copy: CopyRecord, { epoch, seq }: Pick<Checkpoint, 'epoch' | 'seq'>): boolean {
-  return copy.state === 'current' && copy.epoch === epoch && copy.seq === seq
+/** Whether a copy is known, by its hash, to be at exactly that checkpoint. */
+export function hasCheckpoint(copy: CopyRecord | undefined, checkpoint: CheckpointIdentity): boolean {
+  return copy?.state === 'current' && orderOf(checkpointOf(copy), checkpoint) === 'same'
 }
 
-/** Whether a tree at this checkpoint has writes that the cluster did not go on from when it was taken over: they are kept before anything is put in their place (promise 7). */
-export function isLeftBehind(record: VolumeRecord, checkpoint: Pick<Checkpoint, 'epoch' | 'seq'>): boolean {
-  // By `last` alone it cannot be told: a copy may have a checkpoint that the registry has not heard of yet.
-  return record.seizures.some(({ epoch }) => epoch > checkpoint.epoch) && !isInLine(record, checkpoint)
+/** The same where an entry of an older release, without a hash, counts as well: whoever goes by it compares the tree before it is used. */
+export function mayHaveCheckpoint(copy: CopyRecord | undefined, checkpoint: CheckpointIdentity): boolean {
+  if (copy?.state !== 'current') return false
+  const order = orderOf(checkpointOf(copy), checkpoint)
+  return order === 'same' || order === 'unproven'
+}
+
+/**
+ * Whether a tree at this checkpoint has something that the cluster did not go on from: it is kept before anything is put in its place (promise 7). A checkpoint
+ * that is newer than `last` has not: a copy may have one that the registry has not heard of yet.
+ */
+export function isLeftBehind(record: VolumeRecord, checkpoint: NamedCheckpoint): boolean {
+  const standing = standingOf(record, checkpoint)
+  return standing === 'left behind' || standing === 'conflict'
 }
 
 /**
@@ -71,19 +103,16 @@ export function withAnswers(
 }
 
 function unknownCopy(at: string): CopyRecord {
-  return { epoch: 0, seq: 0, state: 'filling', at, kept: true }
-}
-
-function newerOf(a: Checkpoint | null, b: Checkpoint): Checkpoint {
-  return a === null || compareCheckpoints(b, a) > 0 ? b : a
+  return { ...NO_CHECKPOINT, state: 'filling', at, kept: true }
 }
 
 function copyAfter(copy: CopyRecord, said: Checkpoint | undefined, last: Checkpoint, at: string): CopyRecord {
   if (copy.state === 'diverged') return copy
   // What a host says of itself is right, also when it is older than what was known: it may have begun anew after a take-over.
-  const { epoch, seq } = said ?? copy
-  const current = epoch === last.epoch && seq === last.seq && (said !== undefined || copy.state === 'current')
-  const fallen = said !== undefined || copy.state === 'current' ? 'behind' : copy.state
-  const state = current ? 'current' : fallen
-  return state === copy.state && epoch === copy.epoch && seq === copy.seq ? copy : { ...copy, epoch, seq, state, at }
+  if (said === undefined) {
+    return copy.state !== 'current' || mayHaveCheckpoint(copy, last) ? copy : { ...copy, state: 'behind', at }
+  }
+  const state = orderOf(said, last) === 'same' ? 'current' : 'behind'
+  if (state === copy.state && orderOf(said, checkpointOf(copy)) === 'same') return copy
+  return { ...copy, ...copyFields(said), state, at }
 }

@@ -1,3 +1,4 @@
+import type { HostRecord } from '../model.ts'
 import type { Directory } from './directory.ts'
 import type { Lease } from './lease.ts'
 import type { Parts } from './parts.ts'
@@ -24,7 +25,12 @@ export class Expiry {
     if (heard === null) return Number.POSITIVE_INFINITY
     if (heard.entry.value.expiredBy !== null) return 0
     const watchedSinceMs = Math.max(heard.seenMs, this.#lease.unbrokenSinceMs)
-    return Math.max(0, watchedSinceMs + this.#parts.seizeAfterMs - this.#parts.clock.elapsedMs())
+    return Math.max(0, watchedSinceMs + this.patienceMs(heard.entry.value) - this.#parts.clock.elapsedMs())
+  }
+
+  /** How long a host must have been silent before its lease may be ended: its own settings count as well as this host's. */
+  patienceMs(host: Pick<HostRecord, 'seizeAfterMs'>): number {
+    return Math.max(this.#parts.seizeAfterMs, host.seizeAfterMs ?? 0)
   }
 
   /**

@@ -1,5 +1,6 @@
 import { WherryError } from '../errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
+import { isForged } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { type Inventory, knownHosts, readInventory, takeInventory } from './recover-inventory.ts'
 
@@ -32,8 +33,9 @@ export async function findForgotten(
 }
 
 /** What was only sent ahead is no data that could be missed; neither is a hold that was intended and of which its own disk never heard that it came about: nothing was mounted. */
-function hasData({ checkpoint, held, epochSeen }: LocalCopy): boolean {
-  return checkpoint !== null || (held !== null && epochSeen >= held.epoch)
+function hasData(copy: LocalCopy): boolean {
+  const { checkpoint, held, epochSeen } = copy
+  return (checkpoint !== null && !isForged(copy)) || (held !== null && epochSeen >= held.epoch)
 }
 
 /** Also of hosts that nobody has heard of: a registry that has just come back with nothing knows no host that lives. */

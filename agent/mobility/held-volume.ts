@@ -28,6 +28,7 @@ const RESULTS: ReadonlyMap<ErrorCode | undefined, CheckpointResult> = new Map([
 export interface Covered {
   readonly epoch: number
   readonly seq: number
+  readonly hash: string
   readonly atMs: number
 }
 
@@ -303,7 +304,7 @@ export class HeldVolume {
   #remember(checkpoint: Checkpoint, atMs: number): Checkpoint {
     const { hash, epoch, seq } = checkpoint
     this.#instants.delete(hash)
-    this.#instants.set(hash, { epoch, seq, atMs })
+    this.#instants.set(hash, { epoch, seq, hash, atMs })
     for (const oldest of this.#instants.keys()) {
       if (this.#instants.size <= MAX_INSTANTS) break
       this.#instants.delete(oldest)

@@ -3,7 +3,7 @@ import type { VolumeRecord } from '../model.ts'
 import type { Versioned } from '../registry/contract.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { changeVolume, STALE_READ } from './commit.ts'
-import { confirmHold } from './confirmation.ts'
+import { confirmHold, takeBack } from './confirmation.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { findForgotten } from './forgotten.ts'
@@ -47,7 +47,7 @@ export async function holdAndMount(
   }
   if (local.held !== null) {
     // An older hold, of an agent before this one: it may be lost, and its tree is then the only one with what it wrote.
-    if (!(await isStillHeld(core, local))) return changedHands(seen.name)
+    if (!(await isStillHeld(core, seen, local))) return changedHands(seen.name)
   } else {
     const held = await intendHold(core, seen, local, verifiedHash, taken)
     if (held === null) return heldElsewhere(core, seen)
@@ -86,10 +86,13 @@ export async function holdAndMount(
 }
 
 /** Asks the registry, by a write, about a hold that the disk tells of; one that is lost is given up, one that never came about or is over is forgotten. */
-async function isStillHeld(core: Core, local: LocalCopy): Promise<boolean> {
+async function isStillHeld(core: Core, seen: VolumeRecord, local: LocalCopy): Promise<boolean> {
   const state = await confirmHold(core, local)
   if (state === 'held') return true
+  // What was written under it is on this disk alone: the hold stays until the record is recovered.
+  if (state === 'forgotten') throw registryBehind(core, seen, local)
   if (state === 'lost') await giveUpHold(core, local)
+  else if (state === 'unborn') await takeBack(core, local)
   else await core.parts.store.update(local.id, { held: null })
   return false
 }
@@ -171,7 +174,7 @@ async function commitTakeOver(
 }
 
 /** Takes back a use that nobody was told of. */
-async function detach(core: Core, id: string, mountId: string): Promise<void> {
+export async function detach(core: Core, id: string, mountId: string): Promise<void> {
   const { [mountId]: count = 0, ...others } = (await core.parts.store.copy(id))?.mounts ?? {}
   await core.parts.store.update(id, { mounts: count > 1 ? { ...others, [mountId]: count - 1 } : others })
 }

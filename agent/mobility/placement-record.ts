@@ -1,10 +1,12 @@
 import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
+import { copyFields, orderOf } from './checkpoint-order.ts'
 import { changeVolume, STALE_READ } from './commit.ts'
-import { withCopy, withoutCopy } from './copy-state.ts'
+import { NO_CHECKPOINT, withCopy, withoutCopy } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { isInLine } from './lineage.ts'
 import { mayGiveUp, type PlacementHost, placeCopies } from './placement.ts'
+import { beginAnew } from './returning.ts'
 
 /** Bound of one registry write; the next look tries again. */
 const WRITE_MS = 5_000
@@ -36,8 +38,8 @@ export async function joinRecord(
     if (mine !== undefined) return withCopy(record, self.id, { ...mine, kept: true })
     const known =
       committed === null
-        ? { epoch: 0, seq: 0, state: 'filling' as const }
-        : { ...toPoint(committed), state: 'behind' as const }
+        ? { ...NO_CHECKPOINT, state: 'filling' as const }
+        : { ...copyFields(committed), state: 'behind' as const }
     return withCopy(record, self.id, { ...known, at, kept: true })
   }
   const { written } = await changeVolume(core.parts, seen.name, change, writeTime(core))
@@ -51,6 +53,11 @@ export async function joinRecord(
  */
 async function forgetOld(core: Core, seen: VolumeRecord, local: LocalCopy | null): Promise<LocalCopy | null> {
   const { store, self } = core.parts
+  if (local !== null && local.held === null && seen.last === null && seen.copies[self.id] === undefined) {
+    // The volume has no checkpoint yet, and whoever takes the first one does not know of this copy: what it has is none.
+    await beginAnew(core, local, seen)
+    return await store.copy(seen.id)
+  }
   const isOld = (copy: LocalCopy | null) =>
     copy !== null && copy.held === null && !copy.applying && copy.checkpoint !== null && isInLine(seen, copy.checkpoint)
   if (seen.holder === null || seen.copies[self.id] !== undefined || !isOld(local)) return local
@@ -80,7 +87,7 @@ export async function rejoinRecord(core: Core, seen: VolumeRecord, checkpoint: C
     if (record === null || record.id !== seen.id || record.removedAt !== null) return record
     if (record.holder !== null || record.copies[self.id] !== undefined) return record
     const at = clock.now().toISOString()
-    return withCopy(record, self.id, { ...toPoint(checkpoint), state: 'behind', at, kept: true })
+    return withCopy(record, self.id, { ...copyFields(checkpoint), state: 'behind', at, kept: true })
   }
   await changeVolume(core.parts, seen.name, change, writeTime(core))
 }
@@ -125,11 +132,8 @@ export async function leaveRecord(
 function isAbove(checkpoint: Checkpoint | null, { last }: VolumeRecord): boolean {
   if (checkpoint === null) return false
   if (last === null) return true
-  return checkpoint.epoch > last.epoch || (checkpoint.epoch === last.epoch && checkpoint.seq > last.seq)
-}
-
-function toPoint({ epoch, seq }: Checkpoint): { epoch: number; seq: number } {
-  return { epoch, seq }
+  const order = orderOf(checkpoint, last)
+  return order === 'newer' || order === 'conflict'
 }
 
 function writeTime(core: Core): AbortSignal {

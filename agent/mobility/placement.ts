@@ -1,4 +1,5 @@
 import type { CopyRecord, VolumeRecord } from '../model.ts'
+import { hasCheckpoint, mayHaveCheckpoint } from './copy-state.ts'
 
 /** A disk that is fuller than this gets no new copies: databases and checkpoints need room to grow. */
 const FREE_SHARE = 0.1
@@ -42,10 +43,14 @@ export function placeCopies(record: VolumeRecord, hosts: readonly PlacementHost[
   return chosen.map((host) => host.id)
 }
 
-/** Whether a copy is at the volume's newest committed checkpoint. */
-export function isNewest(record: VolumeRecord, copy: CopyRecord | undefined): boolean {
-  const { last } = record
-  return copy?.state === 'current' && copy.epoch === last?.epoch && copy.seq === last.seq
+/** Whether a copy is known, by its hash, to be at the volume's newest committed checkpoint. */
+export function isNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): boolean {
+  return last !== null && hasCheckpoint(copy, last)
+}
+
+/** The same where an entry of an older release, without a hash, counts as well: nothing may be given up because of it. */
+export function mayBeNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): boolean {
+  return last !== null && mayHaveCheckpoint(copy, last)
 }
 
 /**
@@ -69,7 +74,7 @@ function standingOf(record: VolumeRecord, host: PlacementHost): Standing {
   if (host.gone || host.draining || copy?.state === 'diverged') return null
   const isFull = host.totalBytes > 0 && host.freeBytes < leastFreeBytes(host) * STUCK_PART
   // The newest checkpoint that any copy could take, as long as nothing newer is written.
-  if (isNewest(record, copy)) return isFull && record.holder !== null ? 'stuck' : 'current'
+  if (mayBeNewest(record, copy)) return isFull && record.holder !== null ? 'stuck' : 'current'
   // What was only sent ahead is no copy yet.
   if (copy === undefined || (copy.state === 'filling' && !copy.kept)) return hasRoom(record, host) ? 'new' : null
   if (copy.state === 'filling') return isFull ? null : 'filling'

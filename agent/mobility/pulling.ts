@@ -15,7 +15,7 @@ import {
 } from './copy-failure.ts'
 import type { CopyJob } from './copy-job.ts'
 import { announceCopy } from './copy-record.ts'
-import { hasCheckpoint, isAt, isLeftBehind } from './copy-state.ts'
+import { isAt, isLeftBehind, mayHaveCheckpoint } from './copy-state.ts'
 import { whileHeld } from './holder-watch.ts'
 import type { HostDirectory, Parts } from './parts.ts'
 import type { Wakes } from './wakes.ts'
@@ -101,7 +101,7 @@ export class Pulling {
   #sourcesOf(record: VolumeRecord): string[] {
     const { last } = record
     const holders = Object.entries(record.copies).filter(
-      ([host, copy]) => host !== this.#parts.self.id && last !== null && hasCheckpoint(copy, last),
+      ([host, copy]) => host !== this.#parts.self.id && last !== null && mayHaveCheckpoint(copy, last),
     )
     return holders.map(([host]) => host).sort((a, b) => Number(this.#hosts.alive(b)) - Number(this.#hosts.alive(a)))
   }

@@ -1,6 +1,8 @@
 import { decodeTime, isValid } from 'ulid'
 import type { Checkpoint, CopyRecord, Holder, Seizure, VolumeOptions } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
+import { copyFields, orderOf } from './checkpoint-order.ts'
+import { isForged, NO_CHECKPOINT } from './copy-state.ts'
 
 /** With hosts silent, an idle volume begins this many epochs above the highest that was seen: one of them may have counted on from there, and its holds must be older. */
 const UNSEEN_EPOCHS = 1_000
@@ -105,12 +107,12 @@ function newestOf(name: string, found: readonly Found[]): Checkpoint | null | st
   let newest: Checkpoint | null = null
   for (const { copy } of found) {
     const { checkpoint } = copy
-    if (checkpoint === null || copy.applying || copy.damaged !== null) continue
-    const order: number = newest === null ? 1 : checkpoint.epoch - newest.epoch || checkpoint.seq - newest.seq
-    if (order === 0 && checkpoint.hash !== newest?.hash) {
+    if (checkpoint === null || copy.applying || copy.damaged !== null || isForged(copy)) continue
+    const order = newest === null ? 'newer' : orderOf(checkpoint, newest)
+    if (order === 'conflict') {
       return `Volume "${name}": disks have different data under the same checkpoint ${checkpoint.epoch}.${checkpoint.seq}. Keep both directories and ask for help.`
     }
-    if (order > 0) newest = checkpoint
+    if (order === 'newer') newest = checkpoint
   }
   return newest
 }
@@ -118,10 +120,11 @@ function newestOf(name: string, found: readonly Found[]): Checkpoint | null | st
 function toCopyRecord({ host, copy }: Found, last: Checkpoint | null, holder: Found | null, now: Date): CopyRecord {
   const { checkpoint } = copy
   const at = now.toISOString()
-  if (checkpoint === null) return { epoch: 0, seq: 0, state: 'filling', at, kept: host === holder?.host }
+  if (checkpoint === null || isForged(copy))
+    return { ...NO_CHECKPOINT, state: 'filling', at, kept: host === holder?.host }
   const isWhole = !copy.applying && copy.damaged === null && (copy.held === null || host === holder?.host)
   const state = isWhole && checkpoint.hash === last?.hash ? 'current' : 'behind'
-  return { epoch: checkpoint.epoch, seq: checkpoint.seq, state, at, kept: true }
+  return { ...copyFields(checkpoint), state, at, kept: true }
 }
 
 function describeTwoIds(name: string, found: readonly Found[]): string {

@@ -1,5 +1,6 @@
 import type { Checkpoint, CopyRecord, VolumeRecord } from '../model.ts'
-import { withSeizure } from './lineage.ts'
+import { checkpointOf, newerOf, orderOf } from './checkpoint-order.ts'
+import { seizureFields } from './lineage.ts'
 import type { RecoverPlan } from './recover-plan.ts'
 
 /**
@@ -16,13 +17,16 @@ export function updatedRecord(record: VolumeRecord | null, plan: RecoverPlan): V
     return `Volume "${name}": the registry has another volume of that name (id ${record.id}), the disks have ${id}. If the one in the registry is new and empty, remove it (docker volume rm ${name}) and run this again.`
   }
   if (record.epoch >= epochSeen || record.removedAt !== null) return 'kept'
-  const newest = newer(record.last, last)
+  if (record.last !== null && last !== null && orderOf(record.last, last) === 'conflict') {
+    return `Volume "${name}": the registry and the disks have different data under the same checkpoint ${last.epoch}.${last.seq}. Keep the directories volumes/${id} on all hosts and ask for help.`
+  }
+  const newest = last === null ? record.last : newerOf(record.last, last)
   return {
     ...record,
     epoch: Math.max(record.epoch, epoch),
     holder,
     last: newest,
-    seizures: seizure === null ? record.seizures : withSeizure(record, { ...seizure, base: newest ?? seizure.base }),
+    ...(seizure === null ? {} : seizureFields(record, { ...seizure, base: newest ?? seizure.base })),
     copies: { ...silentCopies(record, plan), ...copiesAt(copies, newest) },
   }
 }
@@ -38,13 +42,8 @@ function silentCopies(record: VolumeRecord, { copies }: RecoverPlan): Record<str
 function copiesAt(copies: RecoverPlan['copies'], last: Checkpoint | null): Record<string, CopyRecord> {
   return Object.fromEntries(
     Object.entries(copies).map(([host, copy]) => {
-      const isAtLast = copy.epoch === last?.epoch && copy.seq === last.seq
+      const isAtLast = last !== null && orderOf(checkpointOf(copy), last) === 'same'
       return [host, copy.state === 'current' && !isAtLast ? { ...copy, state: 'behind' as const } : copy]
     }),
   )
-}
-
-function newer(one: Checkpoint | null, other: Checkpoint | null): Checkpoint | null {
-  if (one === null || other === null) return one ?? other
-  return (one.epoch - other.epoch || one.seq - other.seq) > 0 ? one : other
 }

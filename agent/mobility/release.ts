@@ -3,7 +3,7 @@ import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { Capture, LocalCopy } from '../store/contract.ts'
 import { NO_USE_MARKS } from '../store/copies/bare-copy.ts'
 import { changeVolume } from './commit.ts'
-import { confirmHold } from './confirmation.ts'
+import { confirmHold, takeBack } from './confirmation.ts'
 import { copiesAfter } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { recordLost } from './refusals.ts'
@@ -46,11 +46,15 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
   await core.checkpointing.stop(id)
   if (!(await awaitExit(core, local))) return await noteUses(core, local)
   await store.unmount(id)
+  // A hold that never came about is not looked at: the epoch is somebody else's, and so are the names of its checkpoints.
+  const isIntended = local.epochSeen < local.held.epoch
+  if (isIntended && (await confirmHold(core, local)) === 'unborn') return await takeBack(core, local)
   const found = await captureQuiet(core, id)
   const final = nextCheckpoint(core, local, found)
   // Whether the hold is still ours decides what this tree is: before that it must not be said to be a checkpoint of the volume.
   const state = await confirmHold(core, local)
   if (state === 'lost') return await giveUpHold(core, local)
+  if (state === 'unborn') return await takeBack(core, local)
   if (state !== 'released') {
     await store.update(id, { checkpoint: final })
     // Whatever becomes of the write: from here on only another one can tell whether this host still holds the volume.

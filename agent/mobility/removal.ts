@@ -4,6 +4,7 @@ import type { Versioned } from '../registry/contract.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { changeVolume, readVolume } from './commit.ts'
 import type { Core } from './core.ts'
+import { lostHolders } from './lineage.ts'
 import { heldElsewhere, notFound } from './refusals.ts'
 import { endContainers } from './returning.ts'
 
@@ -86,9 +87,8 @@ export async function finishRemoval(core: Core, record: VolumeRecord, signal: Ab
 }
 
 /** A holder that was lost before its first checkpoint reached the registry has a tree that the record's copies do not name. */
-function hostsWithTree({ copies, seizures }: VolumeRecord): string[] {
-  const lost = seizures.map(({ from }) => from).filter((from) => from !== '')
-  return [...new Set([...Object.keys(copies), ...lost])]
+function hostsWithTree(record: VolumeRecord): string[] {
+  return [...new Set([...Object.keys(record.copies), ...lostHolders(record)])]
 }
 
 /** Moves this host's copy of a removed volume to the trash. The caller has proof of the removal. */

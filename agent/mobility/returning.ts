@@ -1,9 +1,9 @@
 import { codeOf } from '../errors.ts'
-import type { VolumeRecord } from '../model.ts'
+import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { changeVolume, readVolume } from './commit.ts'
-import { confirmHold } from './confirmation.ts'
-import { withCopy } from './copy-state.ts'
+import { confirmHold, takeBack } from './confirmation.ts'
+import { isForged, isLeftBehind, NO_CHECKPOINT, withCopy } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { isInLine } from './lineage.ts'
 import { recordLost } from './refusals.ts'
@@ -37,18 +37,35 @@ export async function giveUpHold(core: Core, local: LocalCopy): Promise<void> {
   else await putAside(core, record, local, found.bytes)
 }
 
-/** Copies at rest whose checkpoint the cluster did not go on from, because it was taken over while this host was away. */
+/**
+ * Copies at rest whose checkpoint the cluster did not go on from, because it was taken over while this host was away, or whose checkpoint is none of the
+ * volume's. A stale reading of the record does no harm: neither a seizure nor the name of a checkpoint ever goes away again.
+ */
 export async function settleDiverged(core: Core, local: LocalCopy, record: VolumeRecord): Promise<void> {
   const { checkpoint } = local
   if (local.held !== null || checkpoint === null || local.applying || record.id !== local.id) return
-  if (isInLine(record, checkpoint)) return
-  // `last` may be stale in this reading; a seizure after the checkpoint's epoch never goes away again.
-  if (!record.seizures.some((seizure) => seizure.epoch > checkpoint.epoch)) return
+  const isNone = isForged(local) && !isInLine(record, checkpoint)
+  if (isNone || isLeftBehind(record, checkpoint)) await beginAnew(core, local, record)
+}
+
+/** Makes room for a fresh copy at rest: what the tree has is put aside, and nothing announced when it has nothing. May be repeated. */
+export async function beginAnew(core: Core, local: LocalCopy, record: VolumeRecord): Promise<void> {
+  const { store, log } = core.parts
+  const { checkpoint } = local
+  if (checkpoint === null) return
   await core.locks.run(local.id, async () => {
-    const now = await core.parts.store.copy(local.id)
-    if (now?.held === null && now.checkpoint?.hash === checkpoint.hash)
-      await putAside(core, record, now, checkpoint.bytes)
+    const now = await store.copy(local.id)
+    if (now === null || now.held !== null || now.applying || now.checkpoint?.hash !== checkpoint.hash) return
+    if (!isEmpty(checkpoint)) return await putAside(core, record, now, checkpoint.bytes)
+    await store.update(local.id, { checkpoint: null })
+    log.info({ volume: local.name, id: local.id }, 'an empty tree that is no checkpoint of the volume was forgotten')
+    await tellBegun(core, record, core.parts.clock.now().toISOString())
   })
+}
+
+/** What a hold that never came about leaves of a new volume: a root directory with nothing in it. */
+function isEmpty({ files, bytes }: Checkpoint): boolean {
+  return files === 0 && bytes === 0
 }
 
 /** Confirms holds of this host that no write has confirmed since the agent started, or since its lease was over. */
@@ -63,6 +80,7 @@ export async function confirmHolds(core: Core): Promise<void> {
       if (local === null || local.held === null || core.confirmed.has(copy.id)) return
       const answer = await confirmHold(core, local)
       if (answer === 'lost') await giveUpHold(core, local)
+      else if (answer === 'unborn') await takeBack(core, local)
       // A Mount that died half way, or a release: Docker never got an answer, or has no use any more, and the release settles it.
       else if (answer !== 'held') await core.parts.store.update(copy.id, { mounts: {} })
     })
@@ -89,7 +107,7 @@ export async function endContainers(core: Core, local: LocalCopy): Promise<void>
 
 /** Puts a tree aside and makes room for a fresh copy. */
 async function putAside(core: Core, record: VolumeRecord, local: LocalCopy, bytes: number): Promise<void> {
-  const { store, clock, self, log, bus, signal } = core.parts
+  const { store, clock, self, log, bus } = core.parts
   const at = clock.now().toISOString()
   const { diverged } = await store.diverge(local.id, at, bytes)
   const tree = diverged.at(-1)
@@ -98,18 +116,23 @@ async function putAside(core: Core, record: VolumeRecord, local: LocalCopy, byte
     'writes that never reached the cluster are kept as a diverged copy; look at them, then remove them',
   )
   bus.publish(`volume.${local.id}.diverged`, { name: local.name, host: self.id, ...tree })
+  await tellBegun(core, record, at)
+}
+
+/** Tells the registry that the tree is gone from here: this host's copy begins anew. */
+async function tellBegun(core: Core, record: VolumeRecord, at: string): Promise<void> {
+  const { clock, self, log, signal } = core.parts
   const limit = AbortSignal.any([signal, clock.deadline(REGISTRY_MS)])
   const change = (now: VolumeRecord | null) => {
     const mine = now?.id === record.id ? now.copies[self.id] : undefined
     if (now === null || mine === undefined || now.holder?.host === self.id) return now
-    // The tree is gone from here: this host's copy begins anew.
     return mine.state === 'filling' && mine.seq === 0
       ? now
-      : withCopy(now, self.id, { epoch: 0, seq: 0, state: 'filling', at, kept: mine.kept })
+      : withCopy(now, self.id, { ...NO_CHECKPOINT, state: 'filling', at, kept: mine.kept })
   }
-  await changeVolume(core.parts, local.name, change, limit).catch((error: unknown) => {
+  await changeVolume(core.parts, record.name, change, limit).catch((error: unknown) => {
     if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') throw error
-    log.warn({ err: error, volume: local.name }, 'the registry was not told yet that a copy was put aside')
+    log.warn({ err: error, volume: record.name }, 'the registry was not told yet that a copy begins anew')
   })
 }
 

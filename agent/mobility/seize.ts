@@ -3,10 +3,11 @@ import type { Checkpoint, Seizure, VolumeRecord } from '../model.ts'
 import type { Versioned } from '../registry/contract.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { findCandidates } from './candidates.ts'
+import { checkpointOf, orderOf } from './checkpoint-order.ts'
 import { changeVolume } from './commit.ts'
 import { copiesAfter } from './copy-state.ts'
 import type { Core } from './core.ts'
-import { compareCheckpoints, withSeizure } from './lineage.ts'
+import { seizureFields } from './lineage.ts'
 import { changedHands, failoverRefused, leaseRunning, registryBehindDisks } from './refusals.ts'
 
 /** A take-over that is possible as far as is known: every condition but the compare-and-sets themselves. */
@@ -45,7 +46,7 @@ export async function weighTakeOver(
     )
   }
   if (found.epochSeen > record.epoch) return registryBehindDisks(record, found.epochSeen)
-  const isBelow = best === null || (record.last !== null && compareCheckpoints(best, record.last) < 0)
+  const isBelow = best === null || (record.last !== null && !isAtLeast(best, record.last))
   if (found.releasing && isBelow) return changedHands(record.name)
   if (best === null)
     return failoverRefused(core, record, described, 'no host that can be reached has a checkpoint of it', null)
@@ -106,7 +107,7 @@ export function recordAfterTakeOver(
     behindAll(record, best),
   )
   const holder = held === null ? null : { host: self.id, incarnation: held.incarnation, since: at }
-  return { ...record, epoch, holder, last: best, seizures: withSeizure(record, seizure), copies }
+  return { ...record, epoch, holder, last: best, ...seizureFields(record, seizure), copies }
 }
 
 /** Says what was lost, once, where people and programs look. */
@@ -156,7 +157,7 @@ function ageAtLossSeconds(core: Core, { id, holder, options }: VolumeRecord, bes
   const lostAtMs = nowMs - (isFenced ? surelyFencedMs(core, holder.host) : 0)
   const covered = heartbeat?.covered[id]
   // A tree that did not change since the checkpoint is as young as the holder's last look at it.
-  const isSame = covered !== undefined && compareCheckpoints(covered, best) === 0
+  const isSame = covered !== undefined && orderOf(covered, best) === 'same'
   return Math.max(0, Math.ceil((lostAtMs - Date.parse(isSame ? covered.at : best.at)) / 1000))
 }
 
@@ -165,17 +166,24 @@ function ageAtLossSeconds(core: Core, { id, holder, options }: VolumeRecord, bes
  * let it go on rightly (Isolation), until the registry was back and it had the time that anybody must leave it then.
  */
 function surelyFencedMs(core: Core, host: string): number {
-  const { clock, leaseMs, seizeAfterMs } = core.parts
+  const { clock, leaseMs } = core.parts
   const silentMs = core.hosts.silentMs(host)
-  if (!Number.isFinite(silentMs)) return 0
+  const heartbeat = core.hosts.get(host)
+  if (!Number.isFinite(silentMs) || heartbeat === undefined) return 0
   const watchedMs = clock.elapsedMs() - core.lease.unbrokenSinceMs
-  return Math.max(0, watchedMs >= silentMs ? silentMs - leaseMs : watchedMs - seizeAfterMs)
+  const sinceLeaseMs = silentMs - (heartbeat.leaseMs ?? leaseMs)
+  return Math.max(0, watchedMs >= silentMs ? sinceLeaseMs : watchedMs - core.expiry.patienceMs(heartbeat))
+}
+
+function isAtLeast(best: Checkpoint, last: Checkpoint): boolean {
+  const order = orderOf(best, last)
+  return order === 'same' || order === 'newer'
 }
 
 function behindAll(record: VolumeRecord, best: Checkpoint): VolumeRecord['copies'] {
   return Object.fromEntries(
     Object.entries(record.copies).map(([host, copy]) => {
-      const isAtBest = copy.epoch === best.epoch && copy.seq === best.seq && host !== record.holder?.host
+      const isAtBest = host !== record.holder?.host && orderOf(checkpointOf(copy), best) === 'same'
       return [host, !isAtBest && copy.state === 'current' ? { ...copy, state: 'behind' as const } : copy]
     }),
   )

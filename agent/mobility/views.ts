@@ -1,11 +1,11 @@
 import type { Pause } from '../fence/contract.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
+import { orderOf } from './checkpoint-order.ts'
 import type { HostView, VolumeView } from './contract.ts'
 import { hasCheckpoint } from './copy-state.ts'
 import { describeCopy } from './copy-trouble.ts'
 import type { Core } from './core.ts'
-import { compareCheckpoints } from './lineage.ts'
 
 /** What views need to know of this host's disk. */
 export interface Disk {
@@ -90,7 +90,8 @@ function viewElsewhere(core: Core, record: VolumeRecord): VolumeView['elsewhere'
   const nowMs = core.parts.clock.now().getTime()
   // Between a checkpoint of an earlier epoch and this hold nothing was written.
   const sinceAt = epoch < record.epoch ? holder.since : last.at
-  if (covered == null || compareCheckpoints(covered, last) < 0)
+  const order = covered == null ? 'older' : orderOf(covered, last)
+  if (covered == null || (order !== 'same' && order !== 'newer'))
     return isElsewhere ? { epoch, seq, ageSeconds: ageSeconds(nowMs, sinceAt) } : null
   // While the registry is away hosts are not heard of, and answer the holder all the same.
   if (!isSelf && !isElsewhere) return null

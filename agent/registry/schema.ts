@@ -11,6 +11,8 @@ export const removedSchema: z.ZodType<RemovedRecord> = z.looseObject({
   hosts: z.array(z.string()),
 })
 
+const covered = { epoch: count, seq: count, hash: z.string().min(1).optional(), at: z.string() }
+
 export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   id: z.string().min(1),
   name: z.string(),
@@ -19,12 +21,14 @@ export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   incarnation: z.string(),
   swarmNode: z.string().nullable(),
   uses: z.record(z.string(), z.array(z.string())),
-  covered: z.record(z.string(), z.looseObject({ epoch: count, seq: count, at: z.string() })).default({}),
+  covered: z.record(z.string(), z.looseObject(covered)).default({}),
   diverged: z.record(z.string(), count).default({}),
   namesakes: z.array(z.string()).default([]),
   at: z.string(),
   renewal: count.default(0),
   expiredBy: z.string().nullable().default(null),
+  leaseMs: count.optional(),
+  seizeAfterMs: count.optional(),
   freeBytes: count.default(0),
   totalBytes: count.default(0),
   zone: z.string().nullable().default(null),

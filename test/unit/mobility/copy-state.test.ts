@@ -1,7 +1,7 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { isLeftBehind, withAnswers } from '../../../agent/mobility/copy-state.ts'
-import { compareCheckpoints } from '../../../agent/mobility/lineage.ts'
+import { copyFields, orderOf } from '../../../agent/mobility/checkpoint-order.ts'
+import { copiesAfter, hasCheckpoint, isLeftBehind, withAnswers } from '../../../agent/mobility/copy-state.ts'
 import type { Checkpoint, CopyRecord, CopyState, VolumeRecord } from '../../../agent/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 
@@ -47,10 +47,10 @@ test('answers make the newest checkpoint the last one, their hosts current, othe
   const next = withAnswers(record(checkpoint(1, 1), copies), 'h1', answers, 'now')
   t.deepEqual(next.last, checkpoint(2, 3))
   t.deepEqual(next.copies, {
-    h1: { ...copy('current', 2, 3), at: 'now' },
-    h2: { ...copy('current', 2, 3), at: 'now' },
+    h1: { ...copy('current', 2, 3), ...copyFields(checkpoint(2, 3)), at: 'now' },
+    h2: { ...copy('current', 2, 3), ...copyFields(checkpoint(2, 3)), at: 'now' },
     h3: { ...copy('behind', 1, 1), at: 'now' },
-    h4: { ...copy('behind', 2, 2), at: 'now' },
+    h4: { ...copy('behind', 2, 2), ...copyFields(checkpoint(2, 2)), at: 'now' },
     h5: copy('diverged', 1, 1),
   })
   t.is(withAnswers(next, 'h1', answers, 'later'), next)
@@ -75,8 +75,8 @@ test('promise 5: whatever hosts answer, the last checkpoint never goes back, is 
     const after = withAnswers(before, 'h1', answers, 'now')
     if (after === before) return
     if (after.last === null) throw new Error('no last checkpoint')
-    if (before.last !== null && compareCheckpoints(after.last, before.last) < 0) throw new Error('it went back')
-    if (before.last !== null && compareCheckpoints(after.last, before.last) > 0) {
+    if (before.last !== null && orderOf(after.last, before.last) === 'older') throw new Error('it went back')
+    if (before.last !== null && orderOf(after.last, before.last) === 'newer') {
       const owners = hosts.filter((host) => host !== 'h1' && answers.get(host)?.hash === after.last?.hash)
       if (!owners.some((host) => after.copies[host]?.state === 'current')) throw new Error('nobody has it')
     }
@@ -104,4 +104,32 @@ test('promise 7: a checkpoint after the base of a take-over is left behind; one 
   t.false(isLeftBehind(seized, { epoch: 1, seq: 4 }))
   // Newer than what the registry has heard of, but of the line it is on.
   t.false(isLeftBehind(seized, { epoch: 2, seq: 8 }))
+})
+
+test('promise 14: after a release or a take-over only copies whose hash may be the same stay current', (t) => {
+  const last = checkpoint(1, 1)
+  const copies = {
+    same: { ...copy('current', 1, 1), ...copyFields(last) },
+    other: { ...copy('current', 1, 1), ...copyFields({ ...last, hash: 'other' }) },
+    old: copy('current', 1, 1),
+    // An older release has written epoch and number and kept a field that it does not know.
+    kept: { ...copy('current', 1, 1), checkpoint: { epoch: 1, seq: 0, hash: 'earlier' } },
+  }
+  const after = copiesAfter(record(last, copies), 'h1', last)
+  const states = Object.fromEntries(Object.entries(after).map(([host, { state }]) => [host, state]))
+  t.deepEqual(states, { h1: 'current', same: 'current', other: 'behind', old: 'current', kept: 'current' })
+  const proven = Object.entries(after).filter(([, one]) => hasCheckpoint(one, last))
+  t.deepEqual(proven.map(([host]) => host).sort(), ['h1', 'same'])
+})
+
+test('promise 14: a host that answers with the last checkpoint under another hash is not current', (t) => {
+  const last = checkpoint(1, 1)
+  const next = withAnswers(
+    record(last, { h2: copy('current', 1, 1) }),
+    'h1',
+    new Map([['h2', { ...last, hash: 'other' }]]),
+    'now',
+  )
+  t.is(next.last, last)
+  t.is(next.copies.h2?.state, 'behind')
 })

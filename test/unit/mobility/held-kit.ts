@@ -3,6 +3,7 @@ import type { VolumeUser } from '../../../agent/docker/contract.ts'
 import { WherryError } from '../../../agent/errors.ts'
 import type { Pause, Pauses } from '../../../agent/fence/contract.ts'
 import { Lanes } from '../../../agent/lanes.ts'
+import { copyFields } from '../../../agent/mobility/checkpoint-order.ts'
 import { Checkpointing } from '../../../agent/mobility/checkpointing.ts'
 import { answerCopy, takeOffer } from '../../../agent/mobility/copy-answer.ts'
 import { Copying } from '../../../agent/mobility/copying.ts'
@@ -271,7 +272,7 @@ export class HeldKit {
       store.trees.set(ID, 'a')
       await store.capture(ID, 'quiet', new AbortController().signal)
       await store.update(ID, { checkpoint: last, epochSeen: 1 })
-      copies[name] = { epoch: 1, seq: 1, state: 'current', at, kept: true }
+      copies[name] = { ...copyFields(last), state: 'current', at, kept: true }
     }
     const holder = { host: 'h1', incarnation: 'i1', since: at }
     const more = { epoch: 2, holder, last, seizures: [], copies, removedAt: null }

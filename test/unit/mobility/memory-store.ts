@@ -346,5 +346,5 @@ export class MemoryStore implements Store {
 }
 
 function captureOf(tree: string): Capture {
-  return { hash: hashOf(tree), bytes: tree.length, files: 1, filesRead: 0, bytesRead: 0 }
+  return { hash: hashOf(tree), bytes: tree.length, files: tree === '' ? 0 : 1, filesRead: 0, bytesRead: 0 }
 }

@@ -1,5 +1,6 @@
 import test from 'ava'
 import fc from 'fast-check'
+import { copyFields } from '../../../agent/mobility/checkpoint-order.ts'
 import { isNewest, mayGiveUp, type PlacementHost, placeCopies } from '../../../agent/mobility/placement.ts'
 import type { CopyRecord, CopyState, VolumeRecord } from '../../../agent/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
@@ -13,7 +14,7 @@ function host(id: string, more: Partial<PlacementHost> = {}): PlacementHost {
 
 function copy(state: CopyState, kept = true): CopyRecord {
   const point =
-    state === 'current' ? { epoch: 3, seq: 5 } : state === 'filling' ? { epoch: 0, seq: 0 } : { epoch: 3, seq: 4 }
+    state === 'current' ? copyFields(LAST) : state === 'filling' ? { epoch: 0, seq: 0 } : { epoch: 3, seq: 4 }
   return { ...point, state, at: '', kept }
 }
 
@@ -121,6 +122,20 @@ test('a copy is given up only when every host that should have one is current an
   t.false(mayGiveUp({ ...enough, removedAt: 'now' }, 'c', hosts, () => true))
   t.false(mayGiveUp(record({ a: copy('current'), b: copy('behind'), c: copy('current') }), 'c', hosts, () => true))
   t.false(mayGiveUp(record({ c: copy('current') }), 'c', [host('c', { draining: true })], () => true))
+})
+
+test('promise 14: no copy is given up because of one that has the newest epoch and number with another hash, or with none that is known', (t) => {
+  const hosts = [host('a'), host('b'), host('c', { draining: true })]
+  const other = { ...copy('current'), ...copyFields({ ...LAST, hash: 'other' }) }
+  const unproven = { epoch: 3, seq: 5, state: 'current', at: '', kept: true } as const
+  for (const b of [other, unproven]) {
+    t.false(mayGiveUp(record({ a: copy('current'), b, c: copy('current') }), 'c', hosts, () => true))
+  }
+  // An entry of an older release keeps its place until its host has told the hash; one with another hash is as good as one that is behind.
+  const places = (b: CopyRecord) =>
+    placeCopies(record({ a: copy('current'), b, c: copy('current') }), [host('a'), host('b'), host('c')])
+  t.deepEqual(places(unproven), ['a', 'b'])
+  t.deepEqual(places(other), ['a', 'c'])
 })
 
 const STATES = ['current', 'behind', 'filling', 'diverged'] as const

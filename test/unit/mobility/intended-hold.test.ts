@@ -1,0 +1,140 @@
+import test from 'ava'
+import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import type { LocalCopy } from '../../../agent/store/contract.ts'
+import { hashOf } from './memory-store.ts'
+import { World } from './world.ts'
+
+const OPTIONS = { ...DEFAULT_OPTIONS, copies: 2 }
+const DB = [{ id: 'c1', name: 'db', state: 'running', volumes: ['data'] }]
+
+/** On h2 the first Mount of a new volume ends between the intention on its disk and the write that makes it so. */
+async function intendOnly(how: 'killed' | 'cut off') {
+  const world = await World.start(3)
+  const host = world.host(2)
+  await world.host(1).agent.create('data', OPTIONS)
+  world.registry.beforeWrite = (record) => {
+    if (record.holder?.host !== 'h2') return
+    if (how === 'killed') host.kill()
+    host.connected = false
+    throw new Error('it does not arrive')
+  }
+  await world.clock.until(host.agent.mount('data', 'm', 10_000)).catch(() => undefined)
+  world.registry.beforeWrite = () => undefined
+  host.connected = true
+  if (how === 'killed') await host.restart()
+  await world.pass(5_000)
+  const { id } = await world.record('data')
+  return { world, host, id }
+}
+
+/** What releases before this one left on a disk in that case. */
+async function forge(world: World, n: number, id: string, more: Partial<LocalCopy> = {}) {
+  const { store } = world.host(n)
+  await store.create({ id, name: 'data', options: OPTIONS })
+  const checkpoint = { epoch: 1, seq: 1, hash: hashOf(''), at: world.clock.now().toISOString(), bytes: 0, files: 0 }
+  await store.update(id, { checkpoint, ...more })
+}
+
+for (const how of ['killed', 'cut off'] as const) {
+  test(`promise 14: a first hold that never reached the registry leaves no checkpoint (its host was ${how})`, async (t) => {
+    const { world, host, id } = await intendOnly(how)
+    const local = await host.store.copy(id)
+    t.is(local?.checkpoint ?? null, null)
+    t.is(local?.held ?? null, null)
+    t.is(host.store.captures, 0)
+    t.is((await world.record('data')).epoch, 0)
+  })
+}
+
+test('promise 14: a hold that never reached the registry puts nothing aside when the volume has gone on elsewhere since', async (t) => {
+  const { world, host, id } = await intendOnly('killed')
+  await host.store.update(id, { held: { epoch: 1, incarnation: 'never arrived' }, mounts: { m: 1 } })
+  await world.use(1, 'data', 'precious')
+  await world.pass(10_000)
+  const local = await host.store.copy(id)
+  t.is(local?.held ?? null, null)
+  t.deepEqual(local?.diverged ?? [], [])
+  t.is(host.store.aside.size, 0)
+})
+
+test('a hold that came about and that the registry has lost keeps what was written under it', async (t) => {
+  const world = await World.start(2)
+  const host = world.host(1)
+  await host.agent.create('data', OPTIONS)
+  const { value: before } = (await world.registry.volume('data')) ?? t.fail()
+  await world.clock.until(host.agent.mount('data', 'm', 10_000))
+  const { value, revision } = (await world.registry.volume('data')) ?? t.fail()
+  host.store.trees.set(value.id, 'precious')
+  host.kill()
+  await world.registry.updateVolume(before, revision)
+  await host.restart()
+  await world.pass(10_000)
+  const mounting = host.agent.mount('data', 'm2', 2_000).then(
+    () => null,
+    (error: { code: string }) => error.code,
+  )
+  t.is(await world.clock.until(mounting), 'COPY_DAMAGED')
+  t.is(host.store.trees.get(value.id), 'precious')
+  const local = await host.store.copy(value.id)
+  t.true(local?.held !== null || local?.checkpoint?.hash === hashOf('precious'), JSON.stringify(local))
+})
+
+test('promise 5: a volume in use gets its second copy also where an older release left the checkpoint of an empty tree', async (t) => {
+  for (const more of [{}, { epochSeen: 1 }]) {
+    const world = await World.start(3)
+    await world.host(1).agent.create('data', OPTIONS)
+    const { id } = await world.record('data')
+    await forge(world, 2, id, more)
+    await world.clock.until(world.host(1).agent.mount('data', 'm', 10_000))
+    world.host(1).store.trees.set(id, 'precious')
+    world.host(1).users = [...DB]
+    await world.pass(120_000)
+    const { copies, last } = await world.record('data')
+    t.is(last?.hash, hashOf('precious'))
+    const others = Object.entries(copies).filter(([host, { state }]) => host !== 'h1' && state === 'current')
+    t.is(others.length, 1, JSON.stringify(copies))
+  }
+})
+
+test('promise 14: an empty tree that an older release called 1.1 is never gone on from in place of the real 1.1', async (t) => {
+  for (const more of [{}, { epochSeen: 1 }]) {
+    const world = await World.start(3)
+    const [h1, h2] = [world.host(1), world.host(2)]
+    await h1.agent.create('data', OPTIONS)
+    const { id } = await world.record('data')
+    await world.use(1, 'data', 'precious')
+    h1.connected = false
+    await forge(world, 2, id, more)
+    // The record as the older release has written it.
+    const { value, revision } = (await world.registry.volume('data')) ?? t.fail()
+    const forged = { epoch: 1, seq: 1, state: 'current' as const, at: '', kept: true }
+    await world.registry.updateVolume({ ...value, copies: { ...value.copies, h2: forged } }, revision)
+    await world.pass(20_000)
+    const promoting = h2.agent.promote('data', false, new AbortController().signal).then(
+      () => 'promoted',
+      (error: { code: string }) => error.code,
+    )
+    t.is(await world.clock.until(promoting), 'FAILOVER_REFUSED')
+    t.is((await world.record('data')).last?.hash, hashOf('precious'))
+    h1.connected = true
+    await world.pass(60_000)
+    t.is(h1.store.trees.get(id), 'precious')
+    t.is(h2.store.trees.get(id), 'precious', 'and its host has caught up')
+    t.is(h2.store.aside.size, 0, 'an empty tree is nothing to keep')
+  }
+})
+
+test('promise 7: a tree with the name of the newest checkpoint and other content is put aside, not overwritten', async (t) => {
+  const world = await World.start(3)
+  await world.host(1).agent.create('data', OPTIONS)
+  const { id } = await world.record('data')
+  await world.use(1, 'data', 'precious')
+  const { store } = world.host(3)
+  await store.create({ id, name: 'data', options: OPTIONS })
+  store.trees.set(id, 'something else')
+  const last = (await world.record('data')).last ?? t.fail()
+  const checkpoint = { ...last, hash: hashOf('something else'), bytes: 14, files: 1 }
+  await store.update(id, { checkpoint, epochSeen: 1 })
+  await world.pass(60_000)
+  t.deepEqual([...store.aside.values()], ['something else'])
+})

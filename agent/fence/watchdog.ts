@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
-import type { Engine, VolumeUser } from '../docker/contract.ts'
-import type { Guard, Pause, Pauses } from './contract.ts'
+import type { Engine } from '../docker/contract.ts'
+import type { Guard, Pauses } from './contract.ts'
+import { pauseGuarded } from './guarded-pause.ts'
 
 /** One short timer instead of a long one: after a suspend of the machine a long one would come as late as the suspend took. */
 const LOOK_EVERY_MS = 100
@@ -72,10 +73,7 @@ export function createWatchdog(options: {
   }
 
   const pauseAll = async (guard: Guard): Promise<number> => {
-    const [users, noted] = await Promise.all([engine.users(), pauses.all().catch(() => [])])
-    const due = users.flatMap((user) => toFence(user, guard, noted))
-    if (due.length === 0) return 0
-    const paused = await pauses.pause(due)
+    const paused = await pauseGuarded({ pauses, engine }, guard)
     if (paused.length > 0) log.warn({ containers: paused.map(({ container }) => container) }, 'paused')
     return paused.length
   }
@@ -90,14 +88,4 @@ export function createWatchdog(options: {
       await watching
     },
   }
-}
-
-/** What must be paused now: what runs, and what stands still only until a checkpoint is taken. */
-function toFence(user: VolumeUser, guard: Guard, noted: readonly Pause[]): Pause[] {
-  const volumes = guard.volumes.filter(({ name }) => user.volumes.includes(name)).map(({ id }) => id)
-  if (volumes.length === 0) return []
-  const reasons = new Set(noted.filter(({ container }) => container === user.id).map(({ reason }) => reason))
-  const runs = user.state === 'running' || user.state === 'restarting'
-  const onlyBriefly = user.state === 'paused' && reasons.has('checkpoint') && !reasons.has('fence')
-  return runs || onlyBriefly ? [{ container: user.id, volumes, reason: 'fence' }] : []
 }

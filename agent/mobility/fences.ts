@@ -1,7 +1,43 @@
-import type { Pause } from '../fence/contract.ts'
-import { confirmHold } from './confirmation.ts'
+import type { Guard, Pause } from '../fence/contract.ts'
+import { pauseGuarded } from '../fence/guarded-pause.ts'
+import { confirmHold, takeBack } from './confirmation.ts'
 import type { Core } from './core.ts'
 import { giveUpHold } from './returning.ts'
+import { beforeAbort } from './until-abort.ts'
+
+/** An engine that is just being started answers nobody, and its first containers wait for a lease. */
+const START_FENCE_MS = 3_000
+
+/**
+ * Pauses what the watchdog would pause when the lease is over, and resolves when it stands still: others have ended the lease, and may hold by now what runs here. Rejects
+ * ENGINE_UNREACHABLE, also when some of it still runs. At the agent's start (`isStart`) it waits a moment only, and then leaves the rest to the
+ * confirmation of each hold. May be repeated.
+ */
+export async function fenceNow(core: Core, isStart: boolean): Promise<void> {
+  const { clock, signal, log } = core.parts
+  const guard = await core.guarding.guard()
+  if (guard.volumes.length === 0) return
+  const fence = async () => {
+    // What was being started while others were paused is found by another look.
+    while ((await pauseOnce(core, guard)) > 0) signal.throwIfAborted()
+  }
+  if (!isStart) return await fence()
+  const fencing = fence().catch((error: unknown) => log.warn({ err: error }, 'not all containers could be paused'))
+  await beforeAbort(fencing, AbortSignal.any([signal, clock.deadline(START_FENCE_MS)]))
+}
+
+/** How many were paused by this. A container that cannot be paused because it has no process at the moment cannot write either. */
+async function pauseOnce(core: Core, guard: Guard): Promise<number> {
+  try {
+    return (await pauseGuarded(core.parts, guard)).length
+  } catch (error) {
+    const names = guard.volumes.map(({ name }) => name)
+    const users = await core.parts.engine.users()
+    if (users.some(({ state, volumes }) => state === 'running' && volumes.some((name) => names.includes(name))))
+      throw error
+    return 0
+  }
+}
 
 /**
  * Lets containers that were paused for a fence go on, when the lease runs again and a write has confirmed each of their volumes' holds at the same epoch
@@ -37,6 +73,7 @@ async function isStillOurs(core: Core, id: string): Promise<boolean> {
     }
     const answer = await confirmHold(core, local)
     if (answer === 'lost') await giveUpHold(core, local)
+    if (answer === 'unborn') await takeBack(core, local)
     return answer === 'held'
   })
 }

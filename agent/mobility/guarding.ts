@@ -1,3 +1,4 @@
+import type { Guard } from '../fence/contract.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import type { HeldCopies } from './held-copies.ts'
@@ -50,12 +51,18 @@ export class Guarding {
   /** After each renewal, and whenever what is held has changed, on the disk by then. Before the lease first ran the watchdog's older word stands. */
   async tell(): Promise<void> {
     if (this.#lease.untilMs === Number.NEGATIVE_INFINITY) return
+    const guard = await this.guard()
+    this.#told = new Map(guard.volumes.map(({ id, epoch }) => [id, epoch]))
+    this.#parts.watchdog.guard(guard)
+  }
+
+  /** What the watchdog is to be told now. */
+  async guard(): Promise<Guard> {
     const volumes = (await this.#held.list()).flatMap((copy) => {
       if (copy.held === null || !this.isGuarded(copy)) return []
       return [{ id: copy.id, name: copy.name, epoch: copy.held.epoch }]
     })
-    this.#told = new Map(volumes.map(({ id, epoch }) => [id, epoch]))
-    this.#parts.watchdog.guard({ untilMs: this.#lease.untilMs, volumes })
+    return { untilMs: this.#lease.untilMs, volumes }
   }
 }
 

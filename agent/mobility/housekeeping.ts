@@ -142,15 +142,27 @@ async function settleLocal(core: Core): Promise<void> {
   }
 }
 
-/** Learns which held volumes others could take over, and puts aside trees that the cluster did not go on from. */
+/**
+ * Learns which held volumes others could take over, and puts aside trees that the cluster did not go on from. A hold that was confirmed and that the record
+ * says is over is given up, however that came about: no epoch above ours can begin while we hold.
+ */
 async function compareCopies(core: Core): Promise<void> {
   const { store, registry, self } = core.parts
   for (const copy of (await store.copies()).copies) {
     const record = (await registry.volume(copy.name))?.value
     if (record?.id !== copy.id) continue
     if (copy.held === null) await settleDiverged(core, copy, record)
+    else if (record.epoch > copy.held.epoch) dropConfirmed(core, copy.id, copy.held.incarnation)
     else if (record.holder?.incarnation === copy.held.incarnation) core.guarding.learn(record, self.id)
   }
+}
+
+/** From here on only a write can tell what becomes of the hold; the next round asks for it. */
+function dropConfirmed(core: Core, id: string, incarnation: string): void {
+  if (core.confirmed.get(id)?.incarnation !== incarnation) return
+  core.confirmed.delete(id)
+  core.parts.log.error({ id }, 'the record says that a volume in use here has gone on elsewhere')
+  core.wakes.wake(HOUSEKEEPING)
 }
 
 async function unmountIdle(core: Core, id: string): Promise<void> {

@@ -4,7 +4,13 @@ import type { Versioned } from '../registry/contract.ts'
 import type { Parts } from './parts.ts'
 
 /** What changes from one heartbeat to the next beside its number. */
-export type Heartbeat = Omit<HostRecord, 'renewal' | 'expiredBy' | 'incarnation' | 'at'>
+export type Heartbeat = Omit<HostRecord, 'renewal' | 'expiredBy' | 'incarnation' | 'at' | 'leaseMs' | 'seizeAfterMs'>
+
+/**
+ * Called when another host has ended the lease, whatever this host's clock says of it. Resolves when nothing runs here any more that others may have taken over: the
+ * lease is not taken anew before. When it rejects, it is called again with the next heartbeat. `isStart`: this agent has had no lease yet.
+ */
+export type OnLeaseEnded = (isStart: boolean) => Promise<void>
 
 /** Two renewals in a row that were acknowledged further apart than this many heartbeats do not prove that the registry worked in between. */
 const HEARTBEATS_UNBROKEN = 2.5
@@ -15,9 +21,13 @@ const HEARTBEATS_UNBROKEN = 2.5
  * they have seen the same revision stand still for longer than it runs.
  */
 export class Lease {
-  readonly #parts: Pick<Parts, 'registry' | 'clock' | 'self' | 'log' | 'heartbeatMs' | 'leaseMs' | 'signal'>
+  readonly #parts: Pick<
+    Parts,
+    'registry' | 'clock' | 'self' | 'log' | 'heartbeatMs' | 'leaseMs' | 'seizeAfterMs' | 'signal'
+  >
   readonly #describe: () => Promise<Heartbeat>
   readonly #runsOn: (lapsed: boolean) => void
+  readonly #ended: OnLeaseEnded
   /** Revision of our heartbeat as far as we know; null: it must be read. */
   #revision: number | null = null
   #renewal = 0
@@ -26,18 +36,38 @@ export class Lease {
   #answeredMs = Number.NEGATIVE_INFINITY
   #unbrokenMs = Number.POSITIVE_INFINITY
   #provenMs = Number.NEGATIVE_INFINITY
+  /** When this host last found that its lease had been ended; and whether it was, since the newest acknowledged renewal. */
+  #endedMs = Number.NEGATIVE_INFINITY
+  #isEnded = false
+  /** What must follow from that has not been done yet. */
+  #isEnding = false
+  /** The newest renewal was refused although none before it can have taken effect without an answer: somebody else has written. */
+  #isForeign = false
+  /** The revision of the newest acknowledged renewal; null: none yet. */
+  #ackedRevision: number | null = null
+  /** A renewal since then whose answer was lost may have taken effect: the next one is refused because of it. */
+  #isUnsure = false
   #lost = false
 
-  /** `describe` says what the heartbeat carries, and must not wait for long; `runsOn` is called whenever the lease has got a new end; `lapsed`: it had been over. */
-  constructor(parts: Parts, describe: () => Promise<Heartbeat>, runsOn: (lapsed: boolean) => void) {
+  /**
+   * `describe` says what the heartbeat carries, and must not wait for long; `runsOn` is called whenever the lease has got a new end (`lapsed`: it had been over, or was ended
+   * just now).
+   */
+  constructor(
+    parts: Parts,
+    describe: () => Promise<Heartbeat>,
+    runsOn: (lapsed: boolean) => void,
+    ended: OnLeaseEnded,
+  ) {
     this.#parts = parts
     this.#describe = describe
     this.#runsOn = runsOn
+    this.#ended = ended
   }
 
-  /** On the clock's elapsedMs; in the past when the lease is over. */
+  /** On the clock's elapsedMs; in the past when the lease is over. -Infinity: this agent has not had one, and knows of nobody who ended it. */
   get untilMs(): number {
-    return Math.max(this.#ackedMs, this.#provenMs) + this.#parts.leaseMs
+    return Math.max(this.#endedMs, Math.max(this.#ackedMs, this.#provenMs) + this.#parts.leaseMs)
   }
 
   get runs(): boolean {
@@ -59,8 +89,9 @@ export class Lease {
       : this.#unbrokenMs
   }
 
-  /** Nobody was able to end the lease at `atMs` (promise 6): it runs on from there. */
+  /** Nobody was able to end the lease at `atMs` (promise 6): it runs on from there. One that has been ended does not: only a renewal takes it anew. */
   prolong(atMs: number): void {
+    if (this.#isEnded) return
     const lapsed = !this.runs
     this.#provenMs = Math.max(this.#provenMs, atMs)
     this.#runsOn(lapsed)
@@ -87,11 +118,14 @@ export class Lease {
   }
 
   async #renew(startMs: number): Promise<void> {
-    const { registry, clock, self } = this.#parts
+    const { registry, clock, self, leaseMs, seizeAfterMs } = this.#parts
     const heartbeat = await this.#describe()
     if (this.#revision === null) await this.#read()
+    if (this.#isEnding) await this.#end()
     const record: HostRecord = {
       ...heartbeat,
+      leaseMs,
+      seizeAfterMs,
       incarnation: self.incarnation,
       renewal: ++this.#renewal,
       expiredBy: null,
@@ -101,10 +135,17 @@ export class Lease {
       this.#revision === null ? await registry.addHost(record) : await registry.updateHost(record, this.#revision)
     if (write.outcome === 'done') return this.#acknowledged(write.entry, startMs)
     this.#unbrokenMs = Number.POSITIVE_INFINITY
-    // Somebody expired it, or an earlier write of ours whose answer was lost came through: look again at the next beat.
-    if (write.outcome === 'refused') this.#revision = null
-    // The same write can be tried again as it is. A question to a registry without a leader is lost without a word, and waiting for its answer would cost the beats in which there is one again.
-    else this.#outOfReach(write.cause)
+    if (write.outcome === 'refused') {
+      // Somebody ended the lease, or an earlier write of ours whose answer was lost came through.
+      this.#revision = null
+      this.#isForeign = !this.#isUnsure
+      await this.#read()
+      if (this.#isEnding) await this.#end()
+    } else {
+      // The same write can be tried again as it is. A question to a registry without a leader is lost without a word, and waiting for its answer would cost the beats in which there is one again.
+      this.#isUnsure = true
+      this.#outOfReach(write.cause)
+    }
   }
 
   #outOfReach(error: unknown): void {
@@ -116,6 +157,9 @@ export class Lease {
     const nowMs = this.#parts.clock.elapsedMs()
     const lapsed = !this.runs
     this.#revision = entry.revision
+    this.#ackedRevision = entry.revision
+    this.#isUnsure = false
+    this.#isEnded = false
     this.#ackedMs = startMs
     if (nowMs - this.#answeredMs > this.#breakMs || this.#unbrokenMs === Number.POSITIVE_INFINITY)
       this.#unbrokenMs = nowMs
@@ -124,11 +168,35 @@ export class Lease {
     this.#runsOn(lapsed)
   }
 
+  /** Reads this host's heartbeat, and finds out whether somebody has ended the lease. */
   async #read(): Promise<void> {
     const { registry, self, log } = this.#parts
     const found = (await registry.hosts()).find((entry) => entry.value.id === self.id)
     this.#revision = found?.revision ?? null
-    if (found === undefined || found.value.expiredBy === null) return
-    log.warn({ by: found.value.expiredBy }, "this host's lease was declared over; it is taken anew")
+    const isForeign = this.#isForeign
+    this.#isForeign = false
+    // A registry that has lost the heartbeat has ended nothing: nobody can take over what it does not know.
+    if (found === undefined) return
+    const { expiredBy, incarnation } = found.value
+    const isOther = this.#ackedRevision !== null && (incarnation !== self.incarnation || isForeign)
+    if (expiredBy === null && !isOther) return
+    // Until the next renewal it stays so.
+    if (this.#isEnded) return
+    log.warn(
+      { by: expiredBy ?? incarnation },
+      "this host's lease was ended; it is taken anew when its containers stand still",
+    )
+    this.#isEnded = true
+    this.#isEnding = true
+    this.#endedMs = this.#parts.clock.elapsedMs()
+    this.#ackedMs = Number.NEGATIVE_INFINITY
+    this.#provenMs = Number.NEGATIVE_INFINITY
+    this.#unbrokenMs = Number.POSITIVE_INFINITY
+    this.#runsOn(true)
+  }
+
+  async #end(): Promise<void> {
+    await this.#ended(this.#ackedRevision === null)
+    this.#isEnding = false
   }
 }

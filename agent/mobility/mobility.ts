@@ -14,6 +14,7 @@ import { createVolume } from './creation.ts'
 import { Directory } from './directory.ts'
 import { drainHost } from './draining.ts'
 import { Expiry } from './expiry.ts'
+import { fenceNow } from './fences.ts'
 import { Guarding } from './guarding.ts'
 import { HeldCopies } from './held-copies.ts'
 import { Hints } from './hints.ts'
@@ -145,12 +146,13 @@ function createCore(parts: Parts, held: HeldCopies): Core {
   const wakes = new Wakes()
   const confirmed: Core['confirmed'] = new Map()
   const describe = async () => describeHost(whole, await held.all())
-  const lease = new Lease(parts, describe, (lapsed) => {
+  const runsOn = (lapsed: boolean) => {
     // Others may have taken over meanwhile: a write has to tell for each hold.
     if (lapsed) confirmed.clear()
     guarding.tell().catch((err: unknown) => parts.log.error({ err }, 'the watchdog could not be told what is held'))
     if (lapsed) wakes.wake(HOUSEKEEPING)
-  })
+  }
+  const lease = new Lease(parts, describe, runsOn, (isStart) => fenceNow(whole, isStart))
   const guarding = new Guarding(parts, lease, held)
   const core: Omit<Core, 'checkpointing' | 'catchUp'> = {
     parts,

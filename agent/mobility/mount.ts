@@ -5,7 +5,7 @@ import { readVolume } from './commit.ts'
 import type { CopyJob } from './copy-job.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
-import { attach, holdAndMount } from './hold.ts'
+import { attach, detach, holdAndMount } from './hold.ts'
 import {
   changedHands,
   checkRunning,
@@ -82,7 +82,8 @@ async function tryMount(core: Core, attempt: Attempt): Promise<string | WherryEr
   const record = entry.value
   if (record.holder !== null && record.holder.host !== core.parts.self.id) {
     if (!core.hosts.alive(record.holder.host)) return takeOver(core, attempt, entry)
-    core.copying.want(record, deadlineMs)
+    // While a hold that was lost stands on this disk nothing is brought here: a job would end at once, and its end wake this Mount.
+    if (((await core.parts.store.copy(record.id))?.held ?? null) === null) core.copying.want(record, deadlineMs)
     return heldElsewhere(core, record)
   }
   const local = await core.parts.store.copy(record.id)
@@ -103,7 +104,11 @@ async function mountConfirmed(core: Core, attempt: Attempt): Promise<string | Wh
       // A new agent has confirmed holds before the first word to its watchdog, if the disk is slow.
       await core.guarding.ensure(local)
       if (core.guarding.isGuarded(local) && !core.lease.runs) return leaseLost(core, local.name)
-      return attach(core, local, attempt.mountId)
+      const mountpoint = await attach(core, local, attempt.mountId)
+      // Others may have been found to have ended the lease meanwhile: whether it is still held here, only a write can tell then.
+      if (core.confirmed.get(id)?.incarnation === local.held.incarnation) return mountpoint
+      await detach(core, id, attempt.mountId)
+      return leaseLost(core, local.name)
     })
   }
   return null

@@ -49,10 +49,15 @@ async function begin() {
   const renewed = (lapsed: boolean) => {
     if (lapsed) lapses++
   }
-  const lease = new Lease(parts as unknown as Parts, async () => ({ ...beat, ...disk }), renewed)
+  const fence = { calls: [] as boolean[], failure: null as Error | null }
+  const ended = async (isStart: boolean) => {
+    fence.calls.push(isStart)
+    if (fence.failure !== null) throw fence.failure
+  }
+  const lease = new Lease(parts as unknown as Parts, async () => ({ ...beat, ...disk }), renewed, ended)
   void lease.run()
   await clock.advance(1_500)
-  return { clock, registry, lease, lapses: () => lapses, [Symbol.dispose]: () => stop.abort() }
+  return { clock, registry, lease, fence, lapses: () => lapses, [Symbol.dispose]: () => stop.abort() }
 }
 
 test('promise 6: a lease is renewed with the first beat after the registry has a leader again', async (t) => {
@@ -91,3 +96,49 @@ test('promise 6: a renewal that is tried again does not take the place of a mark
   await g.clock.advance(2_000)
   t.true(g.lease.silentMs <= 1_000, 'and the lease taken anew after a look')
 })
+
+test('promise 6: a lease that another host has ended is over at once, and taken anew only after what follows was done', async (t) => {
+  using g = await begin()
+  await g.clock.advance(3_000)
+  g.fence.failure = new Error('the engine is away')
+  await expire(g.registry)
+  await g.clock.advance(1_000)
+  t.false(g.lease.runs, 'although it would run for seven more seconds by its own clock')
+  t.is(g.lapses(), 1)
+  g.lease.prolong(g.clock.elapsedMs())
+  t.false(g.lease.runs, 'that nobody can end it says nothing about one that was ended')
+  await g.clock.advance(5_000)
+  t.false(g.lease.runs)
+  t.true(g.fence.calls.length > 3)
+  t.false(g.fence.calls.includes(true))
+  g.fence.failure = null
+  await g.clock.advance(2_000)
+  t.true(g.lease.runs)
+})
+
+test('promise 6: a mark over a renewal whose answer was lost ends the lease as well', async (t) => {
+  using g = await begin()
+  g.registry.losesAnswers = true
+  await g.clock.advance(1_000)
+  await expire(g.registry)
+  g.registry.losesAnswers = false
+  g.fence.failure = new Error('the engine is away')
+  await g.clock.advance(1_500)
+  t.false(g.lease.runs)
+})
+
+test('a lease whose heartbeat another agent with the same id has written is over', async (t) => {
+  using g = await begin()
+  const [entry] = await g.registry.hosts()
+  if (entry === undefined) return t.fail()
+  await g.registry.updateHost({ ...entry.value, incarnation: 'another' }, entry.revision)
+  g.fence.failure = new Error('the engine is away')
+  await g.clock.advance(1_500)
+  t.false(g.lease.runs)
+})
+
+async function expire(registry: MemoryRegistry): Promise<void> {
+  const [entry] = await MemoryRegistry.prototype.hosts.call(registry)
+  if (entry === undefined) throw new Error('no heartbeat')
+  await MemoryRegistry.prototype.updateHost.call(registry, { ...entry.value, expiredBy: 'b' }, entry.revision)
+}

@@ -36,6 +36,9 @@ export class MemoryHost {
   readonly localVolumes = new Set<string>()
   /** Tells the newest agent of an event of the engine. */
   engineEvent: (event: EngineEvent) => void = () => undefined
+  /** When its hypervisor stopped it, and for how long it has stood still in all: its clocks stand still, too. */
+  #stoppedAtMs: number | null = null
+  #stoodStillMs = 0
   /** How long the engine takes to list its containers. */
   engineMs = 0
   /** What this host has paused, and the last word to its watchdog; both outlive the agent. */
@@ -79,6 +82,23 @@ export class MemoryHost {
     this.store.agentEnded()
   }
 
+  /** Its hypervisor stops the machine: nothing reaches it, and its clocks stand still. */
+  stopMachine(): void {
+    this.#stoppedAtMs = this.#world.clock.elapsedMs()
+    this.connected = false
+  }
+
+  resumeMachine(): void {
+    this.#stoodStillMs += this.#world.clock.elapsedMs() - (this.#stoppedAtMs ?? this.#world.clock.elapsedMs())
+    this.#stoppedAtMs = null
+    this.connected = true
+  }
+
+  /** Its CLOCK_BOOTTIME. */
+  elapsedMs(): number {
+    return (this.#stoppedAtMs ?? this.#world.clock.elapsedMs()) - this.#stoodStillMs
+  }
+
   /** Puts a container into another state, if it is in the first one. */
   setState(id: string, from: string, to: string): boolean {
     const found = this.users.find((user) => user.id === id)
@@ -95,7 +115,7 @@ export class MemoryHost {
   /** What the watchdog in the plugin's process does, as the real one does it. */
   async watch(): Promise<void> {
     const { guard } = this
-    if (guard === null || this.#world.clock.elapsedMs() < guard.untilMs) return
+    if (guard === null || this.elapsedMs() < guard.untilMs) return
     const running = this.users.filter(({ state }) => state === 'running')
     for (const user of running) {
       const volumes = guard.volumes.filter(({ name }) => user.volumes.includes(name)).map(({ id }) => id)
@@ -143,7 +163,7 @@ export class MemoryHost {
       engine,
       clock: {
         now: () => new Date(clock.now().getTime() + this.wallOffsetMs),
-        elapsedMs: () => clock.elapsedMs(),
+        elapsedMs: () => this.elapsedMs(),
         sleep: (ms, signal) => clock.sleep(ms, signal),
         deadline: (ms) => clock.deadline(ms),
       },

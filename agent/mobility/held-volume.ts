@@ -73,7 +73,7 @@ export class HeldVolume {
     this.#lastRounds = lastRounds
     this.#intervalMs = this.#targetMs
     this.#dueMs = core.parts.clock.elapsedMs() + this.#intervalMs
-    this.#offering = new Offering(core, hold, (host, { hash }) => this.#otherHas(host, hash))
+    this.#offering = new Offering(core, hold, (host, has) => this.#otherHas(host, has?.hash ?? null))
     if (local.checkpoint !== null) this.#remember(local.checkpoint, this.#takenMs(local.checkpoint))
   }
 
@@ -312,9 +312,10 @@ export class HeldVolume {
     return checkpoint
   }
 
-  #otherHas(host: string, hash: string): boolean {
-    const covered = this.#instants.get(hash)
-    if (covered !== undefined) this.#coveredBy.set(host, covered)
+  #otherHas(host: string, hash: string | null): boolean {
+    const covered = hash === null ? undefined : this.#instants.get(hash)
+    if (covered === undefined) this.#coveredBy.delete(host)
+    else this.#coveredBy.set(host, covered)
     return covered !== undefined
   }
 

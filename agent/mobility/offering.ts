@@ -21,6 +21,8 @@ export interface Offered {
   readonly incarnation: string
 }
 
+type Heard = (host: string, checkpoint: Pick<Checkpoint, 'hash'> | null) => boolean
+
 /** How a host gets on with the checkpoints it is offered. */
 export interface CopyProgress {
   readonly failure: string | null
@@ -31,8 +33,8 @@ export interface CopyProgress {
 export class Offering {
   readonly #core: Core
   readonly #hold: Offered
-  /** Told when another host (by id) has a checkpoint on its disk; false: it is none of this hold. */
-  readonly #heard: (host: string, checkpoint: Pick<Checkpoint, 'hash'>) => boolean
+  /** Told what another host (by id) has on its disk, null: nothing that can be used; false: it is no checkpoint of this hold. */
+  readonly #heard: Heard
   /** What hosts said they have, until the registry knows it. */
   readonly #answers = new Map<string, Checkpoint>()
   /** One offer per host at a time: a host that still works on an older one is asked again when it is done. */
@@ -42,7 +44,7 @@ export class Offering {
   readonly #livesMs = new Map<string, number>()
   #stop = new AbortController()
 
-  constructor(core: Core, hold: Offered, heard: (host: string, checkpoint: Pick<Checkpoint, 'hash'>) => boolean) {
+  constructor(core: Core, hold: Offered, heard: Heard) {
     this.#core = core
     this.#hold = hold
     this.#heard = heard
@@ -149,7 +151,7 @@ export class Offering {
     const answer = readCopyAnswer(said, hosts.label(host))
     const has = answer?.host === host ? answer.checkpoint : null
     // Nothing becomes the volume's last checkpoint that this hold did not take or begin with.
-    if (has === null || !this.#heard(host, has))
+    if (!this.#heard(host, has) || has === null)
       throw new WherryError('NOT_AT_CHECKPOINT', 'it says that it has another state')
     const entry = record.copies[host]
     if (entry === undefined || !hasCheckpoint(entry, has)) this.#answers.set(host, has)

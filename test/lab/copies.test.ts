@@ -1,6 +1,7 @@
 import { existsSync, globSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { ExecutionContext } from 'ava'
+import { showVolumes } from '../../cli/render.ts'
 import { agentOf, agentReady, type Ground, idle, inspect, onLab, shell, sleeper, treeOf } from './fixture.ts'
 import type { Host } from './harness/host.ts'
 import { until } from './harness/poll.ts'
@@ -98,6 +99,11 @@ test.serial(
       await idle(h1, volume)
     }
     await until('all have the end', async () => (await currentOn(h1, 'three')).length === 3, SETTLED)
+    await shell(h1, t.context, 'three', 'dd if=/dev/urandom of=/data/blob bs=64k count=4 conv=notrunc')
+    await idle(h1, 'three')
+    const releasedMs = performance.now()
+    await until('all catch up', async () => (await currentOn(h1, 'three')).length === 3)
+    t.log(`the copies caught up ${Math.round(performance.now() - releasedMs)} ms after a release`)
     for (const host of [full, other]) await isSame(t, 'three', h1, host)
   },
 )
@@ -133,6 +139,7 @@ test.serial(
     const idleTree = await listTree(await treeOf(lost, 'idle'))
 
     await lost.powerCut()
+    await until('what the lost host has counts nowhere', () => countsNot(h1, lost), SETTLED)
     const answer = await until(
       'the volume it held is used elsewhere',
       async () => {
@@ -184,6 +191,28 @@ test.serial(
     }
   },
 )
+
+/** Whether the copy of `used` on the lost host is none to anybody: not in `ls`, not to monitors, and not in the age. */
+async function countsNot(host: Host, lost: Host): Promise<boolean> {
+  await using agent = agentOf(host)
+  const { elsewhere, copies } = await agent.get('used')
+  const samples = (await agent.metrics()).split('\n')
+  const sampleOf = (name: string, state = '') =>
+    Number(
+      samples
+        .find((line) => line.startsWith(`${name}{`) && line.includes('"used"') && line.includes(state))
+        ?.split(' ')
+        .at(-1),
+    )
+  return (
+    elsewhere === null &&
+    copies.find((copy) => copy.host === lost.name)?.awaySince !== null &&
+    showVolumes([await agent.get('used')], new Date()).includes(`${lost.name} (away)`) &&
+    sampleOf('wherry_checkpoint_age_seconds') === Number.POSITIVE_INFINITY &&
+    sampleOf('wherry_copies', 'state="away"') === 1 &&
+    sampleOf('wherry_copies', 'state="current"') < sampleOf('wherry_copies_wanted')
+  )
+}
 
 async function create(host: Host, volume: string): Promise<void> {
   await host.docker(['volume', 'create', '--driver', 'wherry', '-o', 'checkpoint=2s', volume])

@@ -66,6 +66,7 @@ export interface Agent extends AsyncDisposable {
   hosts(): Promise<HostView[]>
   moves(): Promise<MoveView[]>
   health(): Promise<Health>
+  metrics(): Promise<string>
 }
 
 const AGENT_CALL_MS = 20_000
@@ -80,6 +81,7 @@ export function agentOf(host: Host): Agent {
     hosts: () => client.hosts(limit()),
     moves: () => client.moves(limit()),
     health: () => client.health(limit()),
+    metrics: () => client.metrics(limit()),
     [Symbol.asyncDispose]: () => client[Symbol.asyncDispose](),
   }
 }

@@ -197,13 +197,11 @@ async function countsNot(host: Host, lost: Host): Promise<boolean> {
   await using agent = agentOf(host)
   const { elsewhere, copies } = await agent.get('used')
   const samples = (await agent.metrics()).split('\n')
-  const sampleOf = (name: string, state = '') =>
-    Number(
-      samples
-        .find((line) => line.startsWith(`${name}{`) && line.includes('"used"') && line.includes(state))
-        ?.split(' ')
-        .at(-1),
-    )
+  const sampleOf = (name: string, state = '') => {
+    const wanted = (line: string) => line.startsWith(`${name}{`) && line.includes('"used"') && line.includes(state)
+    const value = samples.find(wanted)?.split(' ').at(-1)
+    return value === '+Inf' ? Number.POSITIVE_INFINITY : Number(value)
+  }
   return (
     elsewhere === null &&
     copies.find((copy) => copy.host === lost.name)?.awaySince !== null &&

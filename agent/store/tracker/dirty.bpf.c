@@ -406,12 +406,18 @@ int ext4_on_transaction(u64 *context)
 	return 0;
 }
 
-/* A task's transaction ends, on any file system with this kind of journal. Until here a sync of the file system waits for it. */
+/*
+ * A task's transaction ends, on any file system with this kind of journal. Until here a sync of the file system waits for it. On a file system without a
+ * journal no transaction ends: what the task began there must not be ended by one of another file system.
+ */
 SEC("tp_btf/jbd2_handle_stats")
 int ext4_on_transaction_end(u64 *context)
 {
 	u64 task = current_task();
-	u64 *inode = lookup(&transactions, &task);
+	u64 *inode;
+	if ((u32)context[0] != settings.device)
+		return 0;
+	inode = lookup(&transactions, &task);
 	if (!inode)
 		return 0;
 	touch(*inode, 0);

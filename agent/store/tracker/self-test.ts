@@ -86,25 +86,53 @@ function seeDirect(fd: number, marksOf: (block: number) => number): string | nul
   }
 }
 
+/** Files that are tried, one after the other: what sees the changes of one by luck does not see those of all. */
+const TRIED_FILES = 3
+/** Something else may touch an inode at that moment, a sync of everything for one. */
+const CLEAR_TRIES = 10
+
+/** What is done to a file. The second attribute is one that ext4 tells of at the end of its transaction only. */
+const ATTRIBUTE_CHANGES: readonly ((fd: number, nth: number) => unknown)[] = [
+  (fd, nth) => fchmodSync(fd, 0o640 + (nth % 8)),
+  (fd) => setFlags(fd, (getFlags(fd) ?? 0) ^ FLAG_NODUMP),
+]
+
 /**
- * Whether changes of attributes are seen, and changes of one inode are not taken for another's: tried out in the same way. The second attribute is
- * one that ext4 tells of at the end of its transaction only, so without a journal the answer is false. Throws what its calls throw.
+ * Whether changes of attributes are seen, and changes of one inode are not taken for another's: tried out in the same way, several times, and always with the
+ * same answer. That the file system has a journal is for the caller to know. Throws what its calls throw.
  */
 export function seesAttributes(kernel: KernelPart, directory: string): boolean {
-  const fd = openUnnamed(directory)
+  let cut = 0
+  const fds: number[] = []
   try {
-    const stat = new StatBuffer()
-    statAt(fd, '', stat)
-    let cut = 0
-    const seen = (change: () => unknown) => {
-      kernel.begin(++cut)
-      const before = new TouchedSince(kernel.places(), cut).has(stat.inoLow, stat.inoHigh)
-      change()
-      return !before && new TouchedSince(kernel.places(), cut).has(stat.inoLow, stat.inoHigh)
-    }
-    return seen(() => fchmodSync(fd, 0o640)) && seen(() => setFlags(fd, (getFlags(fd) ?? 0) | FLAG_NODUMP))
+    for (let nth = 0; nth < TRIED_FILES; nth++) fds.push(openUnnamed(directory))
+    const files = fds.map((fd) => {
+      // What their making has left to be written must not be taken for a change.
+      fsyncSync(fd)
+      const stat = new StatBuffer()
+      statAt(fd, '', stat)
+      return { fd, inoLow: stat.inoLow, inoHigh: stat.inoHigh }
+    })
+    return files.every((file) =>
+      ATTRIBUTE_CHANGES.every((change) => {
+        for (let tries = 0; tries < CLEAR_TRIES; tries++) {
+          kernel.begin(++cut)
+          const touched = () => {
+            const since = new TouchedSince(kernel.places(), cut)
+            return files.filter(({ inoLow, inoHigh }) => since.has(inoLow, inoHigh))
+          }
+          const before = touched().length
+          change(file.fd, cut)
+          const after = touched()
+          if (!after.includes(file)) return false
+          // Those beside it were left alone: so it was this change that was seen.
+          if (before === 0 && after.length === 1) return true
+        }
+        return false
+      }),
+    )
   } finally {
     kernel.begin(0)
-    closeSync(fd)
+    for (const fd of fds) closeSync(fd)
   }
 }

@@ -1,7 +1,11 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, realpathSync } from 'node:fs'
+import { basename } from 'node:path'
 import type { FileSystemName } from './kernel-part.ts'
 
 const BTF = '/sys/kernel/btf'
+const EXT4 = '/sys/fs/ext4'
+/** What stands there without a journal. */
+const NO_TASK = '<none>'
 const LOCKDOWN = '/sys/kernel/security/lockdown'
 
 /** What is looked at before the kernel is asked for anything. */
@@ -58,6 +62,19 @@ export function lookAround(fileSystem: string, major: number, minor: number, obj
     hasBtf: existsSync(`${BTF}/vmlinux`),
     hasObject: existsSync(objectPath),
   }
+}
+
+/**
+ * Whether the file system writes changes of its inodes to a journal, by its own word. XFS always does; ext4 says under /sys/fs/ext4 which task writes its journal
+ * (journal_task_show in fs/ext4/sysfs.c). What does not say is taken for one that has none.
+ */
+export function hasJournal(fileSystem: FileSystemName, major: number, minor: number): boolean {
+  if (fileSystem === 'xfs') return true
+  const device = `/sys/dev/block/${major}:${minor}`
+  if (!existsSync(device)) return false
+  // Both names are those of kernel objects, which have "!" for "/".
+  const task = `${EXT4}/${basename(realpathSync(device))}/journal_task`
+  return existsSync(task) && readFileSync(task, 'latin1').trim() !== NO_TASK
 }
 
 function isDaxDisk(major: number, minor: number): boolean {

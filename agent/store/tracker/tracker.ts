@@ -6,7 +6,7 @@ import type { Tracker } from './contract.ts'
 import { InodeTracker } from './inode-tracker.ts'
 import { openKernelPart } from './kernel-part.ts'
 import { seesAttributes, selfTest } from './self-test.ts'
-import { isProven, kernelHas, lockdownNote, lookAround, reasonAgainst } from './suitability.ts'
+import { hasJournal, isProven, kernelHas, lockdownNote, lookAround, reasonAgainst } from './suitability.ts'
 
 /** Each takes some tens of milliseconds. */
 const LOAD_TRIES = 10
@@ -29,8 +29,10 @@ export function openTracker(
     const kernel = loadPatiently(() => openKernelPart(objectPath, { fileSystem, major, minor, dropEvery, has }))
     try {
       const unseen = dropEvery > 0 ? null : selfTest(kernel, directory)
-      if (unseen === null)
-        return { tracker: new InodeTracker(kernel, { tellsTouched: seesAttributes(kernel, directory) }) }
+      if (unseen === null) {
+        const tellsTouched = hasJournal(fileSystem, major, minor) && seesAttributes(kernel, directory)
+        return { tracker: new InodeTracker(kernel, { tellsTouched }) }
+      }
       kernel[Symbol.dispose]()
       return { reason: `The tracker does not work here: it did not see ${unseen}.` }
     } catch (error) {

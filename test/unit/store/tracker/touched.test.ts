@@ -7,6 +7,7 @@ import {
   lstatSync,
   lutimesSync,
   mkdirSync,
+  readdirSync,
   renameSync,
   rmdirSync,
   statSync,
@@ -20,7 +21,9 @@ import { join } from 'node:path'
 import test from 'ava'
 import type { Tracker } from '../../../../agent/store/tracker/contract.ts'
 import { InodeTracker } from '../../../../agent/store/tracker/inode-tracker.ts'
-import { openKernelPart } from '../../../../agent/store/tracker/kernel-part.ts'
+import { type KernelPart, openKernelPart } from '../../../../agent/store/tracker/kernel-part.ts'
+import { seesAttributes } from '../../../../agent/store/tracker/self-test.ts'
+import { hasJournal } from '../../../../agent/store/tracker/suitability.ts'
 import { fileSystem } from '../file-systems.ts'
 import { buildObject, mountTwice, mustOpen, openTracked } from './fixture.ts'
 
@@ -116,6 +119,74 @@ test('ext4 without a journal tells no such thing', (t) => {
   using tracker = mustOpen(root)
   t.is(tracker.touched(tracker.cut()), null)
 })
+
+test('whether a file system has a journal is what it says of itself', (t) => {
+  const kinds = { ext4: ['ext4', []], bare: ['ext4', ['-O', '^has_journal']], xfs: ['xfs', []] } as const
+  const found = Object.entries(kinds).map(([name, [kind, mkfs]]) => {
+    const { dev } = statSync(fileSystem(t, kind, { inMemory: true, mkfs }))
+    return [name, hasJournal(kind, dev >> 8, dev & 0xff)]
+  })
+  t.deepEqual(Object.fromEntries(found), { ext4: true, bare: false, xfs: true })
+  t.false(hasJournal('ext4', 4095, 255), 'what nobody knows of')
+})
+
+/** Events that have nothing to do with a file that is tried, just before each look at what was touched. */
+const UNRELATED: Record<string, (root: string, other: string) => void> = {
+  'a transaction of another file system': (_root, other) => chmodSync(join(other, 'file'), 0o600 + (Date.now() % 8)),
+  'a change of a file with the same number elsewhere': (_root, other) => {
+    for (const name of readdirSync(other)) if (name.startsWith('twin')) run('chattr', '+d', join(other, name))
+  },
+  'a sync': (root) => run('sync', '-f', root),
+  'a sync of everything': () => run('sync'),
+}
+
+for (const [what, happens] of Object.entries(UNRELATED)) {
+  test.serial(`ext4 without a journal is not said to tell of attributes because of ${what}`, (t) => {
+    const root = fileSystem(t, 'ext4', { inMemory: true, mkfs: ['-O', '^has_journal'] })
+    const other = fileSystem(t, 'ext4', { inMemory: true })
+    writeFileSync(join(other, 'file'), 'file')
+    // The first numbers that both file systems give away.
+    for (let nth = 0; nth < 20; nth++) writeFileSync(join(other, `twin${nth}`), '')
+    using tracking = mustOpen(other)
+    t.truthy(tracking, 'another tracker works beside it')
+    using kernel = openOn(root)
+    for (let tries = 0; tries < 10; tries++)
+      t.false(
+        seesAttributes(
+          withBefore(kernel, () => happens(root, other)),
+          root,
+        ),
+      )
+  })
+
+  test.serial(`ext4 with a journal is said to tell of attributes in spite of ${what}`, (t) => {
+    const [root, other] = [fileSystem(t, 'ext4', { inMemory: true }), fileSystem(t, 'ext4', { inMemory: true })]
+    writeFileSync(join(other, 'file'), 'file')
+    using kernel = openOn(root)
+    t.true(
+      seesAttributes(
+        withBefore(kernel, () => happens(root, other)),
+        root,
+      ),
+    )
+  })
+}
+
+/** The kernel's part on a file system, whatever it says of itself. */
+function openOn(root: string) {
+  const { dev } = statSync(root)
+  const settings = { fileSystem: 'ext4', major: dev >> 8, minor: dev & 0xff, dropEvery: 0, has: () => true } as const
+  return openKernelPart(buildObject(), settings)
+}
+
+/** Something happens just before each look at what was touched. */
+function withBefore(kernel: KernelPart, happens: () => void): KernelPart {
+  const places = () => {
+    happens()
+    return kernel.places()
+  }
+  return { ...kernel, places }
+}
 
 test('what was before a cut, or is of a cut that is not known, is not told', (t) => {
   const { tracker, root } = openTracked(t, 'ext4')

@@ -12,6 +12,8 @@ import { createEngine } from './docker/engine.ts'
 import { openDrainWish } from './drain-wish.ts'
 import { openEngineFacts } from './engine-facts.ts'
 import { codeOf, WherryError } from './errors.ts'
+import { createFreezerClient } from './fence/freezer-client.ts'
+import { openFreezerFiles } from './fence/freezer-files.ts'
 import { openPauses } from './fence/pauses.ts'
 import { createAgentWatchdog } from './fence/words.ts'
 import { readHostId } from './host-id.ts'
@@ -75,6 +77,7 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: Ab
   const engine = createEngine({ socketPath: paths.dockerSocket, log })
   const metrics = new Metrics()
   const pauses = await openPauses({ stateDir, engine, log })
+  const freezes = createFreezerClient({ channel: process, files: openFreezerFiles(paths.controlGroups), log })
   const stream = streamOf(BUCKETS.hosts)
   const sight = createSight({ plan, advertise: config.advertise, server: nats, stream })
   const parts: Parts = {
@@ -92,6 +95,7 @@ async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: Ab
     sight,
     watchdog,
     pauses,
+    freezes,
     bus,
     engine,
     clock: systemClock,

@@ -9,6 +9,8 @@ export interface Paths {
   readonly mountRoot: string
   readonly dockerSocket: string
   readonly pluginSocket: string
+  /** The host's /sys/fs/cgroup, all of it. */
+  readonly controlGroups: string
   /** The agent's own API. */
   readonly agentSocket: string
   readonly natsServer: string
@@ -25,6 +27,7 @@ export function pathsUnder(root: string): Paths {
     mountRoot: join(root, 'mnt/wherry'),
     dockerSocket: join(root, 'run/docker.sock'),
     pluginSocket: join(root, 'run/docker/plugins/wherry.sock'),
+    controlGroups: join(root, 'host/cgroup'),
     agentSocket: join(stateDir, 'agent.sock'),
     natsServer: '/usr/bin/nats-server',
   }

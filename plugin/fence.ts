@@ -1,37 +1,55 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Engine } from '../agent/docker/contract.ts'
-import type { Guard } from '../agent/fence/contract.ts'
+import type { Guard, Pauses } from '../agent/fence/contract.ts'
+import { Freezer, type FreezerFiles } from '../agent/fence/freezer.ts'
+import { openFrozenNotes } from '../agent/fence/frozen-notes.ts'
 import { openGuardFile } from '../agent/fence/guard-file.ts'
 import { type OwnedPauses, openPauses } from '../agent/fence/pauses.ts'
+import { thawLeftOver } from '../agent/fence/thaw-left-over.ts'
 import { createWatchdog, type WatchClock } from '../agent/fence/watchdog.ts'
-import { parseWord } from '../agent/fence/words.ts'
+import { parseWord, type Reply } from '../agent/fence/words.ts'
 import { SilenceWatch } from './silence.ts'
 import type { AgentWatch } from './supervisor.ts'
 
 /** Containers stand still meanwhile. */
 const RESUME_EVERY_MS = 250
 
+type Say = (reply: Reply) => void
+
 interface Options {
   readonly stateDir: string
   readonly engine: Engine
+  readonly freezerFiles: FreezerFiles
   readonly clock: WatchClock
   readonly leaseMs: number
   readonly log: Logger
 }
 
 /**
- * What the plugin does for volumes when the agent does not: fences when the lease runs out, resumes what a dead agent has paused for a checkpoint, kills an agent
- * that is stuck. Begins with the last word that a plugin before this one has heard, and with what agents before have left paused.
+ * What the plugin does for volumes beside or instead of the agent: freezes containers for checkpoints and thaws them in time, fences when the lease runs out, kills an agent
+ * that is stuck. Begins with the last word that a plugin before this one has heard, and with what was left frozen.
  */
 export async function openFence(options: Options): Promise<AgentWatch & AsyncDisposable> {
-  const { stateDir, engine, clock, leaseMs, log } = options
+  const { stateDir, engine, freezerFiles: files, clock, leaseMs, log } = options
   await using stack = new AsyncDisposableStack()
   const stop = new AbortController()
   stack.defer(() => stop.abort())
   const pauses = await openPauses({ stateDir, engine, log })
   const file = stack.use(await openGuardFile({ stateDir, log }))
-  const watchdog = stack.use(createWatchdog({ pauses, engine, clock, log }))
+  const notes = await openFrozenNotes(stateDir)
+  const freezer = stack.use(new Freezer({ files, notes, clock, log }))
+  // What is frozen looks paused to runc: a fence would be refused.
+  const fencing: Pauses = {
+    all: () => pauses.all(),
+    pause: (due) => {
+      freezer.end('fence')
+      return pauses.pause(due)
+    },
+    resume: (which) => pauses.resume(which),
+    kill: (which) => pauses.kill(which),
+  }
+  const watchdog = stack.use(createWatchdog({ pauses: fencing, engine, clock, log }))
   const silence = stack.use(new SilenceWatch({ leaseMs, log }))
 
   // No lease is longer than the setting: an end further off is no end that can be true.
@@ -39,22 +57,40 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
     watchdog.told({ ...guard, untilMs: Math.min(guard.untilMs, clock.elapsedMs() + leaseMs) })
   const resume = () => void resumeCheckpoints(pauses, log, stop.signal)
 
+  engine.watch(({ kind, action, id }) => {
+    if (kind === 'container' && action.startsWith('exec_create')) freezer.announced(id)
+    if (kind === 'container' && action.startsWith('exec_start')) freezer.started(id)
+  }, stop.signal)
+  const thawed = thawLeftOver({ files, notes, engine, clock, log })
+  let say: Say = () => {}
+
   const last = await file.last()
   if (last !== null) tell(last)
   resume()
   const resources = stack.move()
   return {
-    started: (kill) => silence.begin(kill),
+    started(kill, toAgent) {
+      silence.begin(kill)
+      say = toAgent
+    },
     heard(message) {
       const word = parseWord(message)
       if (word === null) return
       silence.heard()
-      if (word.word === 'alive') return
-      tell(word.guard)
-      file.keep(word.guard)
+      if (word.word === 'freeze') {
+        const answer = say
+        const frozen = () => answer({ word: 'frozen', id: word.request.id })
+        void thawed.then(() => freezer.freeze(word.request, frozen, (end) => answer({ word: 'thawed', end })))
+      } else if (word.word === 'thaw') {
+        void thawed.then(() => freezer.thaw(word.id))
+      } else if (word.word === 'guard') {
+        tell(word.guard)
+        file.keep(word.guard)
+      }
     },
     ended() {
       silence.end()
+      void thawed.then(() => freezer.end('agent'))
       resume()
     },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),

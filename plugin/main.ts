@@ -4,6 +4,7 @@ import { createAgentClient } from '../agent/api/client.ts'
 import { systemClock } from '../agent/clock.ts'
 import { EXIT_WRONG_SETTING, parseConfig } from '../agent/config.ts'
 import { WherryError } from '../agent/errors.ts'
+import { openFreezerFiles } from '../agent/fence/freezer-files.ts'
 import { pathsUnder, rootOf } from '../agent/paths.ts'
 import { createCalls, QUICK_DEADLINE_MS } from './driver.ts'
 import { engineSocketReplaced } from './engine-socket.ts'
@@ -59,7 +60,9 @@ async function run({ args, env, agentEntry }: Options): Promise<number> {
   const [{ createEngine }, { openFence }] = await importLate()
   const engine = createEngine({ socketPath: paths.dockerSocket, log })
   const { stateDir } = paths
-  const watch = stack.use(await openFence({ stateDir, engine, clock: systemClock, leaseMs: config.leaseMs, log }))
+  const freezerFiles = openFreezerFiles(paths.controlGroups)
+  const { leaseMs } = config
+  const watch = stack.use(await openFence({ stateDir, engine, freezerFiles, clock: systemClock, leaseMs, log }))
 
   let exitCode = 0
   const watched = {

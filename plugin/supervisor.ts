@@ -15,8 +15,8 @@ const STOP_LIMIT_MS = 8_000
 
 /** What happens to the agent's processes, one after another. */
 export interface AgentWatch {
-  /** A process began; `kill` ends it with SIGKILL, as long as it has not ended. */
-  started(kill: () => void): void
+  /** A process began; `kill` ends it with SIGKILL, as long as it has not ended; `say` sends it a message, and is without effect once it has. */
+  started(kill: () => void, say: (message: object) => void): void
   /** A message of its channel. */
   heard(message: unknown): void
   ended(): void
@@ -64,7 +64,11 @@ async function runOnce(options: Parameters<typeof superviseAgent>[0]): Promise<E
   const ended = endOf(child)
   log.info({ pid: child.pid }, 'agent started')
   child.on('message', (message) => watch?.heard(message))
-  watch?.started(() => void child.kill('SIGKILL'))
+  const say = (message: object) => {
+    // With a callback no error is thrown; a process that ends says so by itself.
+    if (child.connected) child.send(message, undefined, {}, () => {})
+  }
+  watch?.started(() => void child.kill('SIGKILL'), say)
   const stop = () => void stopChild(child, ended, options)
   signal.addEventListener('abort', stop, { once: true })
   if (signal.aborted) stop()

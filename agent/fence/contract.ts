@@ -47,3 +47,41 @@ export interface Watchdog {
   /** Replaces what was told before. Never waits and never fails: the watchdog acts on the last it heard. */
   guard(guard: Guard): void
 }
+
+/** Containers that are to stand still for a moment, below Docker's state. */
+export interface FreezeRequest {
+  /** Never used again. */
+  readonly id: string
+  readonly containers: readonly string[]
+  /** How long they may stand still at most. */
+  readonly budgetMs: number
+}
+
+/**
+ * That the containers of a freeze run again. `why` null: they stood still until they were let go by whoever asked. Else something else came first, and they may have written:
+ * `budget`: the budget was over; `command`: a command was to be run in one of them, or it was to be paused or let go on by Docker; `changed`: one of them did not stand still any more;
+ * `fence`, `agent`, `replaced`: the lease, the agent or the request was over; `plugin`: nothing is heard from its process; `failed`: they could not be frozen, see `error`.
+ */
+export interface FreezeEnd {
+  readonly id: string
+  readonly why: null | 'budget' | 'command' | 'changed' | 'fence' | 'agent' | 'plugin' | 'replaced' | 'failed'
+  readonly frozenMs: number
+  readonly error?: { readonly message: string; readonly hint?: string | undefined } | undefined
+}
+
+/** Containers that stand still. */
+export interface Freeze {
+  /** Aborts as soon as they do not any more. */
+  readonly cut: AbortSignal
+  /** Lets them go on; resolves when they run. Never rejects; may be repeated, and answers the same. */
+  end(): Promise<FreezeEnd>
+}
+
+/** Freezes containers for checkpoints, as the agent sees it: the plugin's process does it, and ends it when the budget is over. */
+export interface Freezes {
+  /**
+   * Resolves when all of the containers stand still, or when it was cut before they did. Rejects FREEZER_UNREACHABLE, and with the signal's reason; then none is frozen by it.
+   * One freeze at a time: another one cuts the one before.
+   */
+  freeze(containers: readonly string[], budgetMs: number, signal: AbortSignal): Promise<Freeze>
+}

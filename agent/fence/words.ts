@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Guard, Watchdog } from './contract.ts'
+import type { FreezeEnd, FreezeRequest, Guard, Watchdog } from './contract.ts'
 
 /** A sign of life is due this often; the watchdog waits for many of them before it takes an agent for stuck. */
 const ALIVE_EVERY_MS = 1_000
@@ -11,12 +11,39 @@ export const guardSchema: z.ZodType<Guard> = z.object({
   volumes: z.array(z.object({ id: z.string(), name: z.string(), epoch: z.int() })),
 })
 
+const freezeSchema: z.ZodType<FreezeRequest> = z.object({
+  id: z.string(),
+  containers: z.array(z.string()),
+  budgetMs: z.number(),
+})
+
 /** What the agent says to the plugin's process over their channel. */
 const WORD = z.discriminatedUnion('word', [
   z.object({ word: z.literal('alive') }),
   z.object({ word: z.literal('guard'), guard: guardSchema }),
+  z.object({ word: z.literal('freeze'), request: freezeSchema }),
+  z.object({ word: z.literal('thaw'), id: z.string() }),
 ])
 export type Word = z.infer<typeof WORD>
+
+const endSchema: z.ZodType<FreezeEnd> = z.object({
+  id: z.string(),
+  why: z.enum(['budget', 'command', 'changed', 'fence', 'agent', 'plugin', 'replaced', 'failed']).nullable(),
+  frozenMs: z.number(),
+  error: z.object({ message: z.string(), hint: z.string().optional() }).optional(),
+})
+
+/** What the plugin's process says to the agent. */
+const REPLY = z.discriminatedUnion('word', [
+  z.object({ word: z.literal('frozen'), id: z.string() }),
+  z.object({ word: z.literal('thawed'), end: endSchema }),
+])
+export type Reply = z.infer<typeof REPLY>
+
+/** A message of the plugin's process; null for anything else. */
+export function parseReply(message: unknown): Reply | null {
+  return REPLY.safeParse(message).data ?? null
+}
 
 /** A message of the channel; null for anything else that may come there. */
 export function parseWord(message: unknown): Word | null {

@@ -9,8 +9,6 @@ import { fairIntervals } from './pacing.ts'
 
 /** How exactly times are kept; each look costs a comparison per held volume. */
 const LOOK_MS = 250
-/** Between two tries to let containers go on that an earlier agent left standing. */
-const RESUME_RETRY_MS = 1_000
 
 /** Takes checkpoints of the volumes this host holds while containers use them, and brings them to the other hosts with copies. */
 export class Checkpointing {
@@ -25,10 +23,9 @@ export class Checkpointing {
     this.#core = core
   }
 
-  /** Works until the agent stops; on return no container stands still for a checkpoint, unless the engine was away to the end. Never rejects. */
+  /** Works until the agent stops; on return no container stands still for a checkpoint. Never rejects. */
   async run(): Promise<void> {
     const { clock, signal, log } = this.#core.parts
-    await this.#resumeLeftOver()
     while (!signal.aborted) {
       try {
         await this.#look()
@@ -118,19 +115,5 @@ export class Checkpointing {
   #mayBegin(id: string, held: HeldVolume): boolean {
     const { confirmed, releasing } = this.#core
     return confirmed.get(id)?.incarnation === held.incarnation && !releasing.has(id)
-  }
-
-  /** A checkpoint of an agent that was killed is over: whoever starts next lets its containers go on. */
-  async #resumeLeftOver(): Promise<void> {
-    const { pauses, clock, signal, log } = this.#core.parts
-    for (let tries = 1; !signal.aborted; tries++) {
-      try {
-        return await pauses.resume(({ reason }) => reason === 'checkpoint')
-      } catch (error) {
-        if (tries === 1)
-          log.error({ err: error }, 'containers that stand still for a checkpoint could not be resumed; trying again')
-        await clock.sleep(RESUME_RETRY_MS, signal)
-      }
-    }
   }
 }

@@ -4,8 +4,11 @@ import type { Capture, LocalCopy } from '../store/contract.ts'
 import type { Core } from './core.ts'
 import { untilAbort } from './until-abort.ts'
 
-/** Between two tries to let containers go on: they stand still meanwhile. */
-const RESUME_RETRY_MS = 200
+/** Docker's states of containers that have processes: they write, or would as soon as somebody lets them go on. */
+const LIVE_STATES = new Set(['running', 'paused'])
+
+/** Commands that follow each other in a container keep a checkpoint from being taken this often; then it waits for its next turn. */
+const MOST_TRIES = 5
 
 /** When a tree was frozen. */
 interface Moment {
@@ -21,11 +24,19 @@ export interface Instant extends Moment {
   readonly capture: Capture
 }
 
+/** All containers that mount a volume, and when each one that has no process had last stopped. */
+interface Census {
+  readonly users: readonly VolumeUser[]
+  readonly ends: ReadonlyMap<string, number | null>
+  /** The newest mount of the volume, as an object of its own. */
+  readonly mount: unknown
+}
+
 /**
  * The last round of a checkpoint: of a tree that nobody writes to, because those containers that run stand still until it is frozen, or, with
  * consistency=live, as it is. Whatever happens, on return they run again and the store is done with the tree. VOLUME_BUSY: it would have
- * taken longer than the pause budget; TREE_CHANGED: somebody else writes, or something could not be kept as it was; ENGINE_UNREACHABLE. May be tried again after
- * any of them. `inTurn` keeps others from pausing meanwhile.
+ * taken longer than the pause budget; TREE_CHANGED: somebody else writes, a command was run in a container, or something could not be kept as it was; FREEZER_UNREACHABLE, ENGINE_UNREACHABLE. May be
+ * tried again after any of them. `inTurn` keeps others from pausing meanwhile.
  */
 export async function captureInstant(
   core: Core,
@@ -46,57 +57,63 @@ export async function captureInstant(
 /** On return the tree is frozen, and whoever stood still for it runs again. */
 async function freeze(core: Core, local: LocalCopy, signal: AbortSignal): Promise<Moment> {
   if (local.options.consistency === 'live') return await freezeNow(core, local, 'live', signal)
-  const containers = await running(core, local.name, signal)
+  const before = await census(core, local, signal)
+  const live = before.users.filter(isLive)
   const moment =
-    containers.length === 0
-      ? await freezeNow(core, local, 'quiet', signal)
-      : await freezePaused(core, local, containers, signal)
-  const known = new Set(containers.map(({ id }) => id))
-  const late = (await running(core, local.name, signal)).filter(({ id }) => !known.has(id))
-  if (late.length === 0) return moment
-  throw new WherryError(
-    'TREE_CHANGED',
-    `${late.map(({ name }) => name).join(', ')} was started while a checkpoint of volume "${local.name}" was taken.`,
-    { hint: 'It is taken again by itself.' },
-  )
+    live.length === 0 ? await freezeNow(core, local, 'quiet', signal) : await freezeBetween(core, local, live, signal)
+  const started = startedBetween(before, await census(core, local, signal))
+  if (started === null) return moment
+  throw tryAgain(`${started} was started while a checkpoint of volume "${local.name}" was taken.`)
 }
 
-async function freezePaused(
+/** Again a moment later when a command was run in one of the containers: that must not wait. */
+async function freezeBetween(
   core: Core,
   local: LocalCopy,
   containers: readonly VolumeUser[],
   signal: AbortSignal,
 ): Promise<Moment> {
-  const { store, clock, pauses, pauseBudgetMs } = core.parts
+  for (let tries = 1; tries <= MOST_TRIES; tries++) {
+    const moment = await freezeStill(core, local, containers, signal)
+    if (moment !== null) return moment
+    await core.parts.store.spoolThaw(local.id)
+  }
+  throw tryAgain(`Commands were run in containers of volume "${local.name}" whenever a checkpoint was to be taken.`)
+}
+
+/** Null: a command was to be run in one of the containers, or Docker to pause it or to let it go on. */
+async function freezeStill(
+  core: Core,
+  local: LocalCopy,
+  containers: readonly VolumeUser[],
+  signal: AbortSignal,
+): Promise<Moment | null> {
+  const { store, freezes, pauseBudgetMs, tally } = core.parts
   // A capture for sending ahead holds the tree: containers must not stand still while it ends.
   await untilAbort(core.liveCaptures.end(local.id), signal)
-  const startMs = clock.elapsedMs()
-  const limit = AbortSignal.any([signal, clock.deadline(pauseBudgetMs)])
-  const wanted = containers.map(({ id }) => ({ container: id, volumes: [local.id], reason: 'checkpoint' as const }))
-  const pausing = pauses.pause(wanted)
-  let freezing: Promise<void> | null = null
-  let paused = false
-  let pauseMs: number | null = null
-  try {
-    await untilAbort(pausing, limit)
-    paused = true
-    void core.liveCaptures.end(local.id)
-    const now = timeOf(core)
-    freezing = store.spoolFreeze(local.id, 'quiet', limit)
-    await untilAbort(freezing, limit)
-    await resume(core, local.id)
-    pauseMs = Math.round(clock.elapsedMs() - startMs)
-    return { ...now, pauseMs }
-  } catch (error) {
-    if (signal.aborted || !limit.aborted) throw error
-    throw overBudget(local, pauseBudgetMs)
-  } finally {
-    if (pauseMs === null) await resume(core, local.id)
-    if (paused) core.parts.tally.paused(local.name, pauseMs ?? clock.elapsedMs() - startMs)
-    // A call to the engine that comes back late may have paused after that.
-    if (!paused) await settled(pausing).then(() => resume(core, local.id))
-    if (freezing !== null) await settled(freezing)
-  }
+  const still = await freezes.freeze(
+    containers.map(({ id }) => id),
+    pauseBudgetMs,
+    signal,
+  )
+  void core.liveCaptures.end(local.id)
+  const now = timeOf(core)
+  const limit = AbortSignal.any([signal, still.cut])
+  const freezing = store.spoolFreeze(local.id, 'quiet', limit)
+  const failed = await untilAbort(freezing, limit).then(
+    () => null,
+    (error: unknown) => ({ error }),
+  )
+  const { why, frozenMs } = await still.end()
+  tally.paused(local.name, frozenMs)
+  await settled(freezing)
+  signal.throwIfAborted()
+  // A tree that was looked at for longer than its containers stood still may be of several moments.
+  if (why === 'command') return null
+  if (why === 'budget') throw overBudget(local, pauseBudgetMs)
+  if (why !== null) throw tryAgain(`Not all containers of volume "${local.name}" stood still to the end (${why}).`)
+  if (failed !== null) throw failed.error
+  return { ...now, pauseMs: Math.round(frozenMs) }
 }
 
 async function freezeNow(core: Core, local: LocalCopy, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Moment> {
@@ -110,28 +127,43 @@ function timeOf(core: Core): Pick<Moment, 'atMs' | 'at'> {
   return { atMs: clock.elapsedMs(), at: clock.now().toISOString() }
 }
 
-/** Lets go on whatever stands still for a checkpoint of this volume; tries until it is so, or the agent ends (the next one does it then). */
-async function resume(core: Core, volume: string): Promise<void> {
-  const { pauses, clock, signal, log } = core.parts
-  for (let tries = 1; ; tries++) {
-    try {
-      return await pauses.resume(({ reason, volumes }) => reason === 'checkpoint' && volumes.includes(volume))
-    } catch (error) {
-      if (tries === 1)
-        log.error({ err: error, id: volume }, 'containers could not be resumed after a checkpoint; trying again')
-      if (signal.aborted) return
-    }
-    await clock.sleep(RESUME_RETRY_MS, signal)
+async function census(core: Core, { id, name }: LocalCopy, signal: AbortSignal): Promise<Census> {
+  const { uses, parts } = core
+  const mount = uses.newestMount(id)
+  const users = (await untilAbort(uses.refresh(), signal)).filter(({ volumes }) => volumes.includes(name))
+  const ends = new Map<string, number | null>()
+  for (const { id: container } of users.filter((user) => !isLive(user))) {
+    const end = await untilAbort(parts.engine.finishedAt(container), signal)
+    ends.set(container, end?.getTime() ?? null)
   }
+  return { users, ends, mount }
 }
 
-async function running(core: Core, volume: string, signal: AbortSignal): Promise<VolumeUser[]> {
-  const users = await untilAbort(core.uses.refresh(), signal)
-  return users.filter(({ state, volumes }) => state === 'running' && volumes.includes(volume))
+/**
+ * Whoever may have run between two censuses and did not at the first; null: nobody. One that came and went is told by when it last stopped; one that was made and removed
+ * meanwhile by its mount.
+ */
+function startedBetween(before: Census, after: Census): string | null {
+  const ran = new Set(before.users.filter(isLive).map(({ id }) => id))
+  const late = after.users.find((user) => isLive(user) && !ran.has(user.id))
+  if (late !== undefined) return late.name
+  for (const { id, name } of before.users) {
+    if (ran.has(id)) continue
+    if (!after.ends.has(id) || after.ends.get(id) !== before.ends.get(id)) return name
+  }
+  return before.mount === after.mount ? null : 'a container'
+}
+
+function isLive({ state }: VolumeUser): boolean {
+  return LIVE_STATES.has(state)
 }
 
 async function settled(promise: Promise<unknown>): Promise<void> {
   await promise.catch(() => undefined)
+}
+
+function tryAgain(what: string): WherryError {
+  return new WherryError('TREE_CHANGED', what, { hint: 'It is taken again by itself.' })
 }
 
 /** Of a pause that was too long, or would be. */

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Bus } from '../bus/contract.ts'
 import type { Engine } from '../docker/contract.ts'
-import type { Pauses, Watchdog } from '../fence/contract.ts'
+import type { Freezes, Pauses, Watchdog } from '../fence/contract.ts'
 import type { HostRecord, VolumeRecord } from '../model.ts'
 import type { Registry, Versioned } from '../registry/contract.ts'
 import type { Store } from '../store/contract.ts'
@@ -79,6 +79,7 @@ export interface Parts {
   readonly sight: () => Promise<RegistrySight>
   readonly watchdog: Watchdog
   readonly pauses: Pauses
+  readonly freezes: Freezes
   readonly bus: Bus
   readonly engine: Engine
   readonly clock: Clock

@@ -11,6 +11,8 @@ const PROTOTYPES = {
   copy_file_range:
     'int64_t copy_file_range(int from, void *fromOffset, int to, void *toOffset, size_t length, unsigned int flags)',
   fallocate: 'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
+  fanotify_init: 'int fanotify_init(unsigned int flags, unsigned int eventFlags)',
+  fanotify_mark: 'int fanotify_mark(int fd, unsigned int flags, uint64_t mask, int dirfd, const void *path)',
   flock: 'int flock(int fd, int operation)',
   fstatfs: 'int fstatfs(int fd, void *into)',
   futimens: 'int futimens(int fd, const void *times)',
@@ -24,6 +26,7 @@ const PROTOTYPES = {
   mount: 'int mount(const void *source, const void *target, const void *type, unsigned long flags, const void *data)',
   openat2: 'int64_t syscall(int64_t number, int64_t directory, const void *path, const void *how, size_t howBytes)',
   openat: 'int openat(int dirfd, const void *path, int flags, unsigned int mode)',
+  poll: 'int poll(void *fds, unsigned long count, int timeout)',
   posix_fadvise: 'int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)',
   statx: 'int statx(int dirfd, const void *path, int flags, unsigned int mask, void *into)',
   sync_file_range: 'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',

@@ -9,6 +9,7 @@ import { ProcessClock } from './clocks.ts'
 import { DiskStore } from './disk-store.ts'
 import { EngineClient } from './engine-client.ts'
 import { HeldPauses } from './held-pauses.ts'
+import { ChannelFreezes } from './host-freezers.ts'
 import { Life } from './life.ts'
 import type { Machine } from './machine.ts'
 import { RegistryClient } from './registry-client.ts'
@@ -89,6 +90,7 @@ export class Agent {
       sight: () => this.life.call(chance.between(1, 20), () => cluster.sight(host)),
       watchdog: { guard: (guard) => void (this.life.alive && this.#machine.plugin?.told(guard)) },
       pauses: new HeldPauses(this.#machine.notes, engine, this.life, chance),
+      freezes: new ChannelFreezes(this.#machine, this.life, chance),
       bus: {
         publish: (subject, message) => void (this.life.alive && world.bus.publish(host, subject, message)),
         subscribe: (subject, handler, signal) => world.bus.subscribe(host, this.life, subject, handler, signal),

@@ -38,8 +38,18 @@ const STALE_MOST_MS = 30_000
 
 /** A host that can renew its lease has done so by then, and told its watchdog. */
 const LEASED_AFTER_MS = 5_000
+/** Timers, and clocks that differ. */
+const FREEZE_SLACK_MS = 100
+/** A plugin that was killed is started again, and asks its engine what is paused. */
+const PLUGIN_BACK_MS = 5_000
 /** An engine under load answers a pause this late. */
 const PAUSE_ANSWER_MS = 3_000
+
+/** One freeze of one run of a container. */
+interface Frozen {
+  readonly run: number
+  readonly freeze: number
+}
 
 /** Looks at everything from outside and knows nothing of how the decisions are made: only what must never be seen. */
 export class Checker {
@@ -54,6 +64,8 @@ export class Checker {
     dropped: 0,
     removed: 0,
   }
+  readonly #frozen = new WeakMap<Container, Frozen>()
+  #freezes = 0
   /** Only planned moves and restarts: nothing may be lost. */
   planned = false
   /** The registry has lost changes, or a person has made a volume anew over its data: what rests on the registry alone cannot be promised any more. */
@@ -118,10 +130,49 @@ export class Checker {
     }
   }
 
+  /** Wherry has frozen a container for a checkpoint, or let it go on. */
+  froze(host: string, container: Container): void {
+    const { options, settings, timeline } = this.#world
+    if (!container.frozen) {
+      if (container.pausedByOtherMs !== null && container.state === 'paused')
+        this.failed('promise 13', `${container.id} on ${host}, which a person has paused, was thawed`)
+      return
+    }
+    if (options.consistency === 'live')
+      this.failed('promise 13', `${container.id} on ${host} was frozen for a checkpoint with consistency=live`)
+    const since = { run: container.run, freeze: ++this.#freezes }
+    this.#frozen.set(container, since)
+    const { pauseBudgetMs } = settings
+    timeline.after(pauseBudgetMs + FREEZE_SLACK_MS, () => this.#requireThawed(host, container, since, timeline.nowMs))
+  }
+
+  /** Nobody but Docker's own pauses may keep a container still for longer than the budget, or until a plugin that was killed is back. */
+  #requireThawed(host: string, container: Container, since: Frozen, atMs: number): void {
+    const now = this.#frozen.get(container)
+    const isStill = container.run === since.run && now?.freeze === since.freeze && container.frozen
+    if (!isStill || container.state === 'paused') return
+    const machine = this.#world.machine(host)
+    const { nowMs } = this.#world.timeline
+    if (nowMs - machine.killedMs < PLUGIN_BACK_MS && nowMs - atMs < PLUGIN_BACK_MS) {
+      this.#world.timeline.after(FREEZE_SLACK_MS, () => this.#requireThawed(host, container, since, atMs))
+      return
+    }
+    this.failed('promise 13', `${container.id} on ${host} is frozen for longer than the budget`)
+  }
+
+  /** runc has looked at a container's freezer, to run a command or to pause: it refuses when Docker's state is another than the freezer's. */
+  looked(host: string, container: Container): void {
+    const { freezers, killedMs } = this.#world.machine(host)
+    const { nowMs } = this.#world.timeline
+    // Between the death of a plugin and the start of the next one nobody is there to thaw.
+    if (freezers.looksFrozen(container.id) && nowMs - killedMs > PLUGIN_BACK_MS)
+      this.failed('promise 13', `a command in ${container.id} on ${host}, or its pause, was refused: frozen`)
+  }
+
   /** Wherry lets a container go on. */
   released(host: string, container: Container): void {
     const { pausedByOtherMs, pausedByOtherNoted } = container
-    // Known: who dies or is stuck between its note and the engine's answer leaves a note of a pause that was not its own, and the engine does not tell whose it is.
+    // Known: a watchdog that dies between its note of a fence and the engine's answer leaves a note of a pause that was not its own, and the engine does not tell whose it is.
     if (container.state !== 'paused' || pausedByOtherMs === null || pausedByOtherNoted) return
     const leftMs = this.#world.machine(host).killedMs - pausedByOtherMs
     if (leftMs < 0 || leftMs > PAUSE_ANSWER_MS)
@@ -305,8 +356,6 @@ export class Checker {
     if (fenced) this.#fenced(host, container)
     if (fenced && options.onIsolation === 'continue')
       this.failed('promise 6', `${container.id} on ${host} was fenced with on_isolation=continue`)
-    if (this.#hasNote(host, container, 'checkpoint') && options.consistency === 'live')
-      this.failed('promise 11', `${container.id} on ${host} was paused for a checkpoint with consistency=live`)
   }
 
   #fenced(host: string, container: Container): void {

@@ -13,6 +13,8 @@ export interface Container {
   finishedAt: Date | null
   /** Its processes exist. Docker learns a moment later that they ended. */
   alive: boolean
+  /** Its freezer is set, by Docker for a pause or by Wherry for a checkpoint. */
+  frozen: boolean
   /** Docker has the mount's answer. */
   mounted: boolean
   /** Docker was told to stop it: it gets time to end. */
@@ -21,7 +23,7 @@ export interface Container {
   ending: boolean
   /** When a person, or anybody but us, paused it; null: nobody. */
   pausedByOtherMs: number | null
-  /** A note of ours about it stood when that was done: a pause of ours was on its way. */
+  /** A note of a fence about it stood when that was done: a pause of ours was on its way. */
   pausedByOtherNoted: boolean
   /** Counts its starts: what was planned for an earlier one is void. */
   run: number
@@ -32,6 +34,8 @@ export interface ContainerWatch {
   readonly changed: (host: string, container: Container) => void
   /** Wherry lets a container go on. */
   readonly released: (host: string, container: Container) => void
+  /** Its freezer was set or cleared by Wherry. */
+  readonly froze: (host: string, container: Container) => void
   /** A container writes one record, if its disk takes it. */
   readonly write: (host: string, container: Container) => void
 }
@@ -79,6 +83,7 @@ export class Containers {
       state: 'created',
       finishedAt: null,
       alive: false,
+      frozen: false,
       mounted: false,
       stopping: false,
       ending: false,
@@ -100,10 +105,24 @@ export class Containers {
     this.#writeOn(container, container.run, RESTS_AT_START)
   }
 
-  /** The freezer. */
+  /** Wherry's own hand on the freezer: Docker does not learn of it. */
+  setFrozen(container: Container, frozen: boolean): void {
+    if (container.frozen === frozen) return
+    container.frozen = frozen
+    this.#watch.froze(this.host, container)
+    this.#watch.changed(this.host, container)
+  }
+
+  /** A command is about to be run in it, or is. */
+  announce(container: Container, action: 'exec_create' | 'exec_start'): void {
+    this.#event(container, `${action}: true`)
+  }
+
+  /** Docker's own pause. */
   pause(container: Container): void {
     if (container.state !== 'running' || !container.alive) return
     container.state = 'paused'
+    container.frozen = true
     this.#watch.changed(this.host, container)
     this.#event(container, 'pause')
   }
@@ -117,6 +136,7 @@ export class Containers {
   resume(container: Container): void {
     if (container.state !== 'paused') return
     container.state = 'running'
+    container.frozen = false
     container.pausedByOtherMs = null
     this.#watch.changed(this.host, container)
     this.#event(container, 'unpause')
@@ -126,6 +146,7 @@ export class Containers {
   died(container: Container): void {
     if (!container.alive) return
     container.alive = false
+    container.frozen = false
     container.run++
     this.#watch.changed(this.host, container)
   }
@@ -168,5 +189,5 @@ export class Containers {
 
 /** Whether the container's processes exist and are not frozen. */
 export function canWrite(container: Container): boolean {
-  return container.alive && container.state === 'running' && !container.ending
+  return container.alive && !container.frozen && !container.ending
 }

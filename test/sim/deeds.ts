@@ -28,6 +28,9 @@ const DEEDS: Partial<Readonly<Record<Kind, Deed>>> = {
     const nodes = swarm.services.flatMap(({ task }) => task?.node ?? [])
     people.pause(chance.pick(nodes.length > 0 ? nodes : hosts))
   },
+  execs: ({ chance, people, hosts, timeline }) => {
+    for (let left = EXECS; left > 0; left--) timeline.after(left * EXEC_EVERY_MS, () => people.exec(chance.pick(hosts)))
+  },
   wipe: (world) => {
     if (world.checker.wiped) return
     world.checker.wiped = true
@@ -37,6 +40,10 @@ const DEEDS: Partial<Readonly<Record<Kind, Deed>>> = {
     world.timeline.after(ms, () => world.people.recover())
   },
 }
+
+/** Commands come in a row, as of health checks. */
+const EXECS = 200
+const EXEC_EVERY_MS = 50
 
 /** Deeds of a kind per run, at most. */
 const DEEDS_MOST = 3

@@ -27,16 +27,22 @@ export class EngineClient implements Engine {
   readonly #chance: Chance
   readonly #swarm: SwarmView
   readonly #kill: (container: Container) => void
+  readonly #looksFrozen: (id: string) => boolean
 
   /** `kill`: what Docker does with a container that is to be killed. */
   constructor(
-    machine: { containers: Containers; docker: { kill(container: Container): void } },
+    machine: {
+      containers: Containers
+      docker: { kill(container: Container): void }
+      freezers: { looksFrozen(id: string): boolean }
+    },
     life: Life,
     chance: Chance,
     swarm: SwarmView,
   ) {
     this.#containers = machine.containers
     this.#kill = (container) => machine.docker.kill(container)
+    this.#looksFrozen = (id) => machine.freezers.looksFrozen(id)
     this.#life = life
     this.#chance = chance
     this.#swarm = swarm
@@ -50,6 +56,8 @@ export class EngineClient implements Engine {
     return this.#call(() => {
       const container = this.#containers.find(id)
       if (container?.state !== 'running' || !container.alive) return false
+      // runc refuses to pause what it finds frozen.
+      if (this.#looksFrozen(id)) throw new WherryError('ENGINE_UNREACHABLE', `${id} cannot be paused: not running.`)
       this.#containers.pause(container)
       return true
     }, this.#pauseMs())

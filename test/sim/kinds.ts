@@ -19,6 +19,8 @@ export const KINDS = [
   'off',
   /** A person pauses containers. */
   'pauses',
+  /** Commands are run in containers. */
+  'execs',
   /** The registry comes back empty, and a person recovers it. */
   'wipe',
 ] as const
@@ -38,6 +40,7 @@ const SHARES: Readonly<Record<Kind, number>> = {
   live: 0.1,
   off: 0.1,
   pauses: 0.2,
+  execs: 0.2,
   wipe: 0.1,
 }
 

@@ -6,6 +6,7 @@ import { Containers } from './containers.ts'
 import { Disk } from './disk.ts'
 import { Docker } from './docker.ts'
 import type { Notes } from './held-pauses.ts'
+import { HostFreezers } from './host-freezers.ts'
 import { Plugin } from './plugin.ts'
 import type { World } from './world.ts'
 
@@ -30,6 +31,9 @@ export class Machine {
   readonly docker: Docker
   /** `<state>/pauses`, of this boot. */
   readonly notes: Notes = new Map()
+  readonly freezers: HostFreezers
+  /** `<state>/frozen.json`. */
+  frozenNote: readonly string[] = []
   guardFile: Guard | null = null
   drainWish = false
   engineFacts: EngineFact | null = null
@@ -51,6 +55,7 @@ export class Machine {
     this.clocks = new HostClocks(world.timeline, rate)
     this.disk = new Disk(host, world.chance, world.checker)
     this.containers = new Containers(host, world, world.checker, () => this.clocks.now())
+    this.freezers = new HostFreezers(this.containers)
     this.docker = new Docker(this)
   }
 
@@ -122,6 +127,7 @@ export class Machine {
     this.world.registry.stopServer(this.host)
     this.disk.powerCut()
     this.notes.clear()
+    this.frozenNote = []
     this.guardFile = null
     this.containers.away = false
     this.docker.powerCut()

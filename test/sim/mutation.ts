@@ -34,8 +34,9 @@ export const MUTATIONS: readonly Mutation[] = [
   { name: 'nobody is asked', settings: { always: ['manual'], bend: overlookPolicy }, rules: ['promise 5'] },
   { name: 'loss is accepted unasked', settings: { always: ['manual'], acceptsUnasked: true }, rules: ['promise 5'] },
   { name: 'isolation fences all', settings: { always: ['continue'], bend: guardAll }, rules: ['promise 6'] },
-  { name: 'live is paused', settings: { always: ['live'], bend: pauseLive }, rules: ['promise 11'] },
+  { name: 'live is paused', settings: { always: ['live'], bend: pauseLive }, rules: ['promise 13'] },
   { name: 'anybody is resumed', settings: { always: ['pauses'], bend: resumeAll }, rules: ['promise 11'] },
+  { name: 'freeze not ended', settings: { freezesStay: true }, rules: ['promise 13'] },
   {
     name: 'disks without epochs are recovered',
     settings: { always: ['wipe'], bend: forgetEpochs },
@@ -189,12 +190,17 @@ function pauseLive(parts: Parts): Parts {
 
 /** After a checkpoint everything that stands still goes on. */
 function resumeAll(parts: Parts): Parts {
-  const { pauses, engine } = parts
-  const resume: typeof pauses.resume = async (which) => {
-    await pauses.resume(which)
-    for (const { id, state } of await engine.users()) if (state === 'paused') await engine.unpause(id)
+  const { freezes, engine } = parts
+  const freeze: typeof freezes.freeze = async (...args) => {
+    const { cut, end } = await freezes.freeze(...args)
+    const endAll = async () => {
+      const ended = await end()
+      for (const { id, state } of await engine.users()) if (state === 'paused') await engine.unpause(id)
+      return ended
+    }
+    return { cut, end: endAll }
   }
-  return { ...parts, pauses: over(pauses, { resume }) }
+  return { ...parts, freezes: over(freezes, { freeze }) }
 }
 
 function withReading(parts: Parts, volume: Parts['registry']['volume']): Parts {

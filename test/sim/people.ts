@@ -112,6 +112,7 @@ export class People {
     this.#world.trace('person', `pauses ${container.id} on ${host}`)
     container.pausedByOtherMs = timeline.nowMs
     container.pausedByOtherNoted = [...notes.values()].some((note) => note.container === container.id)
+    this.#world.checker.looked(host, container)
     containers.pause(container)
     this.busy++
     const resume = () => {
@@ -124,6 +125,21 @@ export class People {
       this.#done()
     }
     timeline.after(chance.hit(0.5) ? chance.between(100, 3_000) : chance.between(3_000, 60_000), resume)
+  }
+
+  /** Runs a command in a container, as health checks do all the time. */
+  exec(host: string): void {
+    const { chance, checker, machine, timeline } = this.#world
+    const { containers } = machine(host)
+    const container = containers.all.find((one) => one.alive && one.state === 'running')
+    if (container === undefined || containers.away) return
+    const { run } = container
+    this.#world.trace('person', `runs a command in ${container.id} on ${host}`)
+    containers.announce(container, 'exec_create')
+    timeline.after(chance.between(2, 40), () => containers.announce(container, 'exec_start'))
+    timeline.after(chance.between(45, 200), () => {
+      if (container.run === run && container.state === 'running') checker.looked(host, container)
+    })
   }
 
   /** Rebuilds a registry that came back empty. */

@@ -1,11 +1,15 @@
 import type { Logger } from 'pino'
-import type { Guard } from '../../agent/fence/contract.ts'
-import { createWatchdog, type RunningWatchdog } from '../../agent/fence/watchdog.ts'
+import type { FreezeEnd, FreezeRequest, Guard, Pauses } from '../../agent/fence/contract.ts'
+import { Freezer } from '../../agent/fence/freezer.ts'
+import { thawLeftOver } from '../../agent/fence/thaw-left-over.ts'
+import { createWatchdog, type RunningWatchdog, type WatchClock } from '../../agent/fence/watchdog.ts'
 import { ProcessClock } from './clocks.ts'
 import { EngineClient } from './engine-client.ts'
 import { HeldPauses } from './held-pauses.ts'
+import { frozenNotesOf } from './host-freezers.ts'
 import { Life } from './life.ts'
 import type { Machine } from './machine.ts'
+import type { Settings } from './settings.ts'
 import type { Event } from './timeline.ts'
 
 /** The real watchdog looks this often at the time (agent/fence/watchdog.ts). */
@@ -21,7 +25,9 @@ export class Plugin {
   readonly life: Life
   readonly #machine: Machine
   readonly #watchdog: RunningWatchdog
-  readonly #pauses: HeldPauses
+  readonly #freezer: Freezer
+  /** What processes before this one have left frozen runs again. */
+  readonly #thawed: Promise<void>
   readonly #clock: ProcessClock
   #guard: Guard | null = null
   /** What it was told last; it may be on its way. */
@@ -39,21 +45,46 @@ export class Plugin {
     this.life = new Life(world.timeline, `plugin of ${host}`)
     this.#clock = new ProcessClock(machine.clocks, this.life)
     const engine = new EngineClient(machine, this.life, world.chance, world.swarm)
-    this.#pauses = new HeldPauses(machine.notes, engine, this.life, world.chance)
+    const pauses = new HeldPauses(machine.notes, engine, this.life, world.chance)
+    const files = machine.freezers.of(this.life)
+    const notes = frozenNotesOf(machine, this.life, world.chance)
+    this.#freezer = new Freezer({ files, notes, clock: freezeClock(this.#clock, world.settings), log })
+    this.#thawed = thawLeftOver({ files, notes, engine, clock: this.#clock, log })
+    engine.watch(({ action, id }) => {
+      if (action.startsWith('exec_create')) this.#freezer.announced(id)
+      if (action.startsWith('exec_start')) this.#freezer.started(id)
+    }, new AbortController().signal)
+    const fencing: Pauses = {
+      all: () => pauses.all(),
+      pause: (due) => {
+        this.#freezer.end('fence')
+        return pauses.pause(due)
+      },
+      resume: (which) => pauses.resume(which),
+      kill: (which) => pauses.kill(which),
+    }
     const clock = {
       elapsedMs: () => machine.clocks.elapsedMs() - world.settings.watchdogSleepsMs,
       sleep: (ms: number, signal: AbortSignal) => (ms === WATCH_LOOK_MS ? this.#doze() : this.#clock.sleep(ms, signal)),
     }
-    this.#watchdog = createWatchdog({ pauses: this.#pauses, engine, clock, log })
+    this.#watchdog = createWatchdog({ pauses: fencing, engine, clock, log })
     this.#newest = machine.guardFile
     if (machine.guardFile !== null) this.#tell(machine.guardFile)
-    this.resumeCheckpoints()
     this.#mind()
   }
 
   /** Whether it knows of a volume, or has its word in its channel. */
   knows(id: string): boolean {
     return this.#newest?.volumes.some((volume) => volume.id === id) === true
+  }
+
+  /** Requests of the agent. */
+  freeze(request: FreezeRequest, frozen: () => void, ended: (end: FreezeEnd) => void): void {
+    void this.#thawed.then(() => this.#freezer.freeze(request, frozen, ended))
+  }
+
+  thaw(id: string): void {
+    if (!this.#machine.world.settings.freezesStay) void this.#thawed.then(() => this.#freezer.thaw(id))
   }
 
   /** A word of the agent. */
@@ -69,15 +100,9 @@ export class Plugin {
   /** The agent has ended, for whatever reason. */
   agentEnded(): void {
     if (!this.life.alive) return
-    this.resumeCheckpoints()
+    if (!this.#machine.world.settings.freezesStay) void this.#thawed.then(() => this.#freezer.end('agent'))
     const { chance } = this.#machine.world
     this.life.after(chance.between(AGENT_BACK_LEAST_MS, AGENT_BACK_MOST_MS), () => this.#machine.startAgent())
-  }
-
-  resumeCheckpoints(): void {
-    this.#pauses
-      .resume((pause) => pause.reason === 'checkpoint')
-      .catch(() => this.life.after(1_000, () => this.resumeCheckpoints()))
   }
 
   /** Written at once, or half a second after the last time. */
@@ -145,5 +170,13 @@ export class Plugin {
       }
       this.#mind()
     })
+  }
+}
+
+/** A clock on which no budget is ever over, for runs in which freezes stay. */
+function freezeClock(clock: ProcessClock, { freezesStay, pauseBudgetMs }: Settings): WatchClock {
+  return {
+    elapsedMs: () => clock.elapsedMs(),
+    sleep: (ms, signal) => clock.sleep(freezesStay && ms === pauseBudgetMs ? Number.MAX_SAFE_INTEGER : ms, signal),
   }
 }

@@ -11,6 +11,8 @@ export interface Settings {
   readonly replaceAfterMs: number
   /** So much later than it should the watchdog acts. */
   readonly watchdogSleepsMs: number
+  /** What is frozen for a checkpoint is not let go on. */
+  readonly freezesStay: boolean
   /** Somebody changes files of idle copies behind Wherry's back. */
   readonly tampering: boolean
   /** Share of the runs in which the registry loses its newest changes: there only promises that can hold then are looked at. */
@@ -35,6 +37,7 @@ export const SHIPPED: Settings = {
   pauseBudgetMs: 500,
   replaceAfterMs: 600_000,
   watchdogSleepsMs: 0,
+  freezesStay: false,
   tampering: false,
   setBack: 0.03,
   rivals: 0.3,

@@ -16,6 +16,8 @@ export interface HostOptions {
   readonly engine: Engine
   readonly registry: string
   readonly controlGroup: string
+  /** `v2`: control groups of version 2; `machine`: those of the machine, whichever these are. */
+  readonly controlGroups: 'v2' | 'machine'
   readonly liveRestore: boolean
   /** Puts the state directory on a file system of its own of this size. */
   readonly stateDisk: StateDisk | undefined
@@ -163,14 +165,14 @@ export class Host {
   }
 
   async #startInit(): Promise<void> {
-    const { engine } = this.#options
+    const { engine, controlGroups } = this.#options
     // nsenter, not `ip netns exec`: that one remounts /sys, and the engine then finds no control groups.
     const child = spawn(
       'nsenter',
       [
         `--net=/run/netns/${this.namespace}`,
         ...['unshare', '--pid', '--uts', '--mount', '--fork', '--kill-child', '--propagation', 'slave'],
-        ...[INIT_SCRIPT, this.name, this.directory, `${engine.directory}/usr/bin/docker-init`],
+        ...[INIT_SCRIPT, this.name, this.directory, `${engine.directory}/usr/bin/docker-init`, controlGroups],
       ],
       { detached: true, stdio: ['ignore', 'pipe', 'pipe'] },
     )

@@ -34,6 +34,8 @@ export interface PluginOptions {
 
 /** Data of several engines ends up here: a real disk, never memory. */
 const DEFAULT_PLACE = '/var/tmp'
+/** The host with control groups of version 2. */
+const V2_HOST = 3
 /** How much of each log is worth reading after a failure. */
 const LOG_TAIL_CHARS = 8_000
 
@@ -87,7 +89,10 @@ export class Lab implements AsyncDisposable {
       liveRestore: options.liveRestore ?? false,
       stateDisk: options.stateDisk,
     }
-    const hosts = numbers.map((index) => new Host({ ...common, index }))
+    // Most hosts of users have version 2; so that every test sees both, one host of a lab has it whatever the machine has.
+    const hosts = numbers.map((index) => {
+      return new Host({ ...common, index, controlGroups: index === V2_HOST ? 'v2' : 'machine' })
+    })
     return new Lab(directory, engine, hosts, guard)
   }
 

@@ -1,4 +1,4 @@
-import type { VolumeUser } from '../../../agent/docker/contract.ts'
+import type { EngineEvent, VolumeUser } from '../../../agent/docker/contract.ts'
 import { WherryError } from '../../../agent/errors.ts'
 
 interface Container {
@@ -12,6 +12,7 @@ export class MemoryEngine {
   readonly containers = new Map<string, Container>()
   /** Every call that was to change something, as "pause a". */
   readonly calls: string[] = []
+  readonly #handlers: ((event: EngineEvent) => void)[] = []
   /** Awaited at the start of every call: throw, wait, or look. */
   before: (call: string) => Promise<void> | void = () => {}
 
@@ -37,6 +38,15 @@ export class MemoryEngine {
   async users(): Promise<VolumeUser[]> {
     await this.before('users')
     return Array.from(this.containers, ([id, { state, volumes }]) => ({ id, name: id, state, volumes }))
+  }
+
+  /** Whoever listens hears what `say` says. */
+  watch(handler: (event: EngineEvent) => void): void {
+    this.#handlers.push(handler)
+  }
+
+  say(action: string, id: string): void {
+    for (const handler of this.#handlers) handler({ kind: 'container', action, id, name: id })
   }
 
   async finishedAt(id: string): Promise<Date | null> {

@@ -22,7 +22,7 @@ test('promise 5: what containers wrote is a committed checkpoint on another host
   for (const host of ['h1', 'h2', 'h3']) t.like(record.copies[host], { state: 'current', epoch: 2, seq: 2 }, host)
   t.is(kit.host('h2').store.trees.get(ID), 'ab')
   t.like(await kit.answerOf('h3'), { epochSeen: 2, held: false })
-  t.deepEqual(kit.host('h1').containers.log, ['pause c1', 'resume c1'])
+  t.deepEqual(kit.host('h1').containers.log, ['freeze c1', 'thaw c1'])
   const { state, ageSeconds, error } = await view(kit)
   t.deepEqual([state, error], ['waiting', null])
   t.true((ageSeconds ?? 99) <= 2)
@@ -129,7 +129,7 @@ test('with consistency=live nothing is paused, and people are told', async (t) =
   kit.stop()
 })
 
-test('containers that run are paused, others are not asked for', async (t) => {
+test('containers that run are frozen, others are not', async (t) => {
   const kit = await HeldKit.start(2)
   const { containers } = kit.host('h1')
   containers.run('c1')
@@ -139,7 +139,7 @@ test('containers that run are paused, others are not asked for', async (t) => {
   containers.users.push({ id: 'other', name: '', state: 'running', volumes: ['other'] })
   kit.write('ab')
   await kit.clock.advance(11_000)
-  t.deepEqual(containers.log, ['pause c1', 'pause c2', 'resume c1', 'resume c2'])
+  t.deepEqual(containers.log, ['freeze c1', 'freeze c2', 'thaw c1', 'thaw c2'])
   kit.stop()
 })
 
@@ -150,10 +150,10 @@ test('a last round over the budget is given up: containers go on, the next try c
   store.freezeMs = 5_000
   kit.write('ab')
   await kit.clock.advance(10_600)
-  t.deepEqual(containers.log, ['pause c1', 'resume c1'])
+  t.deepEqual(containers.log, ['freeze c1', 'thaw c1'])
   t.regex((await view(kit)).error ?? '', /stand still for more than 500 ms/)
   // Tries at 10, 30, 70 and 130 s: after 10, 20, 40 and 60 s.
-  const starts = () => containers.log.filter((line) => line === 'pause c1').length
+  const starts = () => containers.log.filter((line) => line === 'freeze c1').length
   await kit.clock.advance(18_000)
   t.is(starts(), 1)
   await kit.clock.advance(3_000)
@@ -165,7 +165,7 @@ test('a last round over the budget is given up: containers go on, the next try c
   store.freezeMs = 100
   await kit.clock.advance(90_000)
   t.is((await kit.record()).last?.hash, hashOf('ab'))
-  t.deepEqual(containers.paused, [])
+  t.deepEqual(containers.frozen, [])
   t.is((await view(kit)).error, null)
   kit.stop()
 })
@@ -180,7 +180,7 @@ test('promise 5: what was written too fast for a pause is a checkpoint soon afte
   store.roundsMs = [400]
   store.freezeMs = 5_000
   kit.write('ab')
-  const starts = () => containers.log.filter((line) => line === 'pause c1').length
+  const starts = () => containers.log.filter((line) => line === 'freeze c1').length
   while (starts() < 4) await kit.clock.advance(1_000)
   const tries = store.rounds.length
   await kit.clock.advance(30_000)
@@ -203,7 +203,7 @@ test('a disk that does not hear that the budget is over keeps no container from 
   store.deaf = true
   kit.write('ab')
   await kit.clock.advance(10_800)
-  t.deepEqual(containers.log, ['pause c1', 'resume c1'])
+  t.deepEqual(containers.log, ['freeze c1', 'thaw c1'])
   await kit.clock.advance(5_000)
   t.is((await store.copy(ID))?.checkpoint?.seq, 1)
   kit.stop()
@@ -218,7 +218,7 @@ test('a tree that somebody else writes to makes no checkpoint', async (t) => {
   }
   kit.write('ab')
   await kit.clock.advance(11_000)
-  t.deepEqual(containers.log, ['pause c1', 'resume c1'])
+  t.deepEqual(containers.log, ['freeze c1', 'thaw c1'])
   t.is((await kit.record()).last?.seq, 1)
   t.is((await view(kit)).error, 'somebody writes')
   kit.stop()
@@ -276,7 +276,7 @@ test('a capture for sending ahead that holds the tree is ended before anything s
   t.deepEqual([ended, containers.log], [[], []])
   await kit.clock.advance(1_000)
   t.deepEqual(ended, ['first', 'second'], 'both, of two hosts that were sent ahead to')
-  t.deepEqual(containers.log, ['pause c1', 'resume c1'])
+  t.deepEqual(containers.log, ['freeze c1', 'thaw c1'])
   kit.stop()
 })
 
@@ -290,32 +290,20 @@ test('rounds go on while they get shorter, and end with one that fits the budget
   kit.stop()
 })
 
-test('a resume that fails is tried until it is done', async (t) => {
+test('containers that cannot be frozen run on without a checkpoint, the error says why, and it is taken as soon as they can', async (t) => {
   const kit = await HeldKit.start(2)
-  const { containers } = kit.host('h1')
+  const { containers, store } = kit.host('h1')
   containers.run('c1')
-  await kit.clock.advance(1_000)
-  containers.resumeError = new WherryError('ENGINE_UNREACHABLE', 'away')
+  containers.freezes.error = new WherryError('FREEZER_UNREACHABLE', 'no freezer')
   kit.write('ab')
   await kit.clock.advance(11_000)
-  t.is(containers.paused.length, 1)
-  containers.resumeError = null
-  await kit.clock.advance(500)
-  t.deepEqual(containers.paused, [])
-  kit.stop()
-})
-
-test('promise 11: containers that a killed agent left standing for a checkpoint go on when the next one starts; fenced ones do not', async (t) => {
-  const kit = await HeldKit.start(2)
-  const { containers, core } = kit.host('h2')
-  containers.paused.push({ container: 'c1', volumes: [ID], reason: 'checkpoint' })
-  containers.paused.push({ container: 'c2', volumes: [ID], reason: 'fence' })
-  void core.checkpointing.run()
-  await kit.clock.advance(10)
-  t.deepEqual(
-    containers.paused.map(({ container }) => container),
-    ['c2'],
-  )
+  t.deepEqual(containers.log, [])
+  t.is((await view(kit)).error, 'no freezer')
+  t.false(store.rounds.includes('quiet'))
+  containers.freezes.error = null
+  await kit.clock.advance(60_000)
+  t.deepEqual(containers.log, ['freeze c1', 'thaw c1'])
+  t.is((await kit.record()).last?.hash, hashOf('ab'))
   kit.stop()
 })
 
@@ -333,7 +321,7 @@ test('a release stops a checkpoint at any point of it: containers run on return,
     core.releasing.add(ID)
     const reads = store.rounds.length
     await kit.clock.until(core.checkpointing.stop(ID))
-    t.deepEqual(containers.paused, [], `${ms}`)
+    t.deepEqual(containers.frozen, [], `${ms}`)
     await kit.clock.advance(60_000)
     t.is(store.rounds.length, reads, `${ms}`)
     core.releasing.delete(ID)

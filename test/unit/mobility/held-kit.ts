@@ -1,7 +1,6 @@
 import { pino } from 'pino'
 import type { VolumeUser } from '../../../agent/docker/contract.ts'
 import { WherryError } from '../../../agent/errors.ts'
-import type { Pause, Pauses } from '../../../agent/fence/contract.ts'
 import { Lanes } from '../../../agent/lanes.ts'
 import { copyFields } from '../../../agent/mobility/checkpoint-order.ts'
 import { Checkpointing } from '../../../agent/mobility/checkpointing.ts'
@@ -19,6 +18,7 @@ import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { VolumeCache } from '../../../agent/registry/cache.ts'
 import type { CopyAnswer, Peers, VolumePuller } from '../../../agent/transfer/contract.ts'
 import { VirtualClock } from './clock.ts'
+import { MemoryFreezes } from './memory-freezes.ts'
 import { MemoryRegistry } from './memory-registry.ts'
 import { hashOf, MemoryStore } from './memory-store.ts'
 import { SILENT_TALLY } from './silent-tally.ts'
@@ -69,45 +69,34 @@ export class SpoolStore extends MemoryStore {
 }
 
 /** Containers of one host, and what was done to them. */
-export class Containers implements Pauses {
+export class Containers {
   users: VolumeUser[] = []
-  readonly paused: Pause[] = []
-  readonly log: string[] = []
-  /** Set: resuming fails with it. */
-  resumeError: Error | null = null
+  /** When those that do not run had last stopped. */
+  readonly ends = new Map<string, Date>()
+  readonly freezes: MemoryFreezes
+
+  constructor(clock: VirtualClock) {
+    this.freezes = new MemoryFreezes(clock, () => this.users)
+  }
+
+  get log(): readonly string[] {
+    return this.freezes.log
+  }
+
+  get frozen(): readonly string[] {
+    return this.freezes.frozen
+  }
 
   run(id: string): void {
     this.users = [...this.users, { id, name: id, state: 'running', volumes: [NAME] }]
   }
-
-  async all() {
-    return this.paused
-  }
-
-  async pause(wanted: readonly Pause[]) {
-    for (const pause of wanted) {
-      this.log.push(`pause ${pause.container}`)
-      this.paused.push(pause)
-    }
-    return wanted
-  }
-
-  async resume(which: (pause: Pause) => boolean) {
-    if (this.resumeError !== null) throw this.resumeError
-    for (const pause of this.paused.filter(which)) {
-      this.log.push(`resume ${pause.container}`)
-      this.paused.splice(this.paused.indexOf(pause), 1)
-    }
-  }
-
-  async kill() {}
 }
 
 /** One host: just what checkpoints and copies need of an agent. */
 export class HeldHost {
   readonly name: string
   readonly store: SpoolStore
-  readonly containers = new Containers()
+  readonly containers: Containers
   readonly core: Core
   readonly ending = new AbortController()
   /** How long it takes to get a tree, and whether blocks of it changed meanwhile. */
@@ -126,12 +115,16 @@ export class HeldHost {
     this.#kit = kit
     this.name = name
     this.store = new SpoolStore(kit.clock)
+    this.containers = new Containers(kit.clock)
     this.core = this.#createCore()
   }
 
   #createCore(): Core {
     const { clock, registry } = this.#kit
-    const engine = { users: async () => this.containers.users }
+    const engine = {
+      users: async () => this.containers.users,
+      finishedAt: async (id: string) => this.containers.ends.get(id) ?? null,
+    }
     const parts = {
       self: { id: this.name, address: this.name, transferPort: 1, incarnation: this.name },
       registry,
@@ -139,7 +132,7 @@ export class HeldHost {
       store: this.store,
       puller: this.#puller(),
       peers: this.#peers(),
-      pauses: this.containers,
+      freezes: this.containers.freezes,
       bus: { publish: () => undefined },
       engine,
       clock,

@@ -11,6 +11,7 @@ import { VolumeCache } from '../../../agent/registry/cache.ts'
 import type { Registry } from '../../../agent/registry/contract.ts'
 import type { Peers, VolumePuller } from '../../../agent/transfer/contract.ts'
 import { VirtualClock } from './clock.ts'
+import { MemoryFreezes } from './memory-freezes.ts'
 import { MemoryPauses } from './memory-pauses.ts'
 import { MemoryRegistry } from './memory-registry.ts'
 import { MemoryStore } from './memory-store.ts'
@@ -43,6 +44,7 @@ export class MemoryHost {
   engineMs = 0
   /** What this host has paused, and the last word to its watchdog; both outlive the agent. */
   readonly pauses = new MemoryPauses(this)
+  readonly freezes: MemoryFreezes
   guard: Guard | null = null
   /** What its disk says of its engine. */
   engineFacts: EngineFact | null = null
@@ -64,6 +66,7 @@ export class MemoryHost {
     this.#world = world
     this.name = name
     this.store = new MemoryStore(world.clock)
+    this.freezes = new MemoryFreezes(world.clock, () => this.users)
     this.agent = this.#createAgent()
   }
 
@@ -181,6 +184,7 @@ export class MemoryHost {
         },
       },
       pauses: this.pauses,
+      freezes: this.freezes,
       heartbeatMs: 1_000,
       leaseMs: 8_000,
       seizeAfterMs: 12_000,

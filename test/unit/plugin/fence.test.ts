@@ -7,6 +7,7 @@ import { pino } from 'pino'
 import { systemClock } from '../../../agent/clock.ts'
 import type { Engine } from '../../../agent/docker/contract.ts'
 import type { Guard, PauseReason } from '../../../agent/fence/contract.ts'
+import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
 import { openPauses } from '../../../agent/fence/pauses.ts'
 import { bootId } from '../../../agent/sys/boot-id.ts'
 import { openFence } from '../../../plugin/fence.ts'
@@ -22,7 +23,9 @@ async function start() {
   const engine = new MemoryEngine()
   engine.run('a', 'data')
   const log = pino({ level: 'silent' })
-  const options = { stateDir, engine: engine as unknown as Engine, clock: systemClock, leaseMs: LEASE_MS, log }
+  const freezerFiles = openFreezerFiles(stateDir)
+  const parts = { engine: engine as unknown as Engine, freezerFiles, clock: systemClock }
+  const options = { ...parts, stateDir, leaseMs: LEASE_MS, log }
   return {
     engine,
     /** The plugin's process, a new one each time. */
@@ -97,7 +100,10 @@ test('an agent that is alive and says nothing for three leases is killed, once; 
   const fence = await ground.open()
   const kills: number[] = []
   const startMs = performance.now()
-  fence.started(() => kills.push(performance.now() - startMs))
+  fence.started(
+    () => kills.push(performance.now() - startMs),
+    () => {},
+  )
   await sleep(4 * LEASE_MS)
   t.deepEqual(kills, [])
   for (let i = 0; i < 10; i++) {

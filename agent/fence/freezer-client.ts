@@ -1,0 +1,145 @@
+import { randomUUID } from 'node:crypto'
+import type { Logger } from 'pino'
+import { WherryError } from '../errors.ts'
+import type { Freeze, FreezeEnd, Freezes } from './contract.ts'
+import type { FreezerFile, FreezerFiles } from './freezer.ts'
+import { parseReply, type Word } from './words.ts'
+
+/** What the plugin's process needs beside the budget, to say so; a machine under load included. */
+const LATE_MS = 250
+/** The plugin's process waits for commands that were announced, and looks for groups it does not know. */
+const BEGIN_MS = 3_000
+
+/** `process`, when it was spawned with 'ipc'. */
+export interface FreezeChannel {
+  readonly connected?: boolean
+  send?(message: unknown, handle: undefined, options: object, sent: (error: Error | null) => void): boolean
+  on(event: 'message', listener: (message: unknown) => void): unknown
+  on(event: 'disconnect', listener: () => void): unknown
+}
+
+interface Asked {
+  /** Those that ran before. */
+  readonly files: readonly FreezerFile[]
+  readonly cut: AbortController
+  readonly still: PromiseWithResolvers<void>
+  readonly ended: PromiseWithResolvers<FreezeEnd>
+  readonly atMs: number
+  timer: NodeJS.Timeout | null
+}
+
+/**
+ * `Freezes` by the plugin's process, spoken to over the channel of this one. If nothing is heard from there in time, the containers are thawed from here: each process is
+ * there for when the other one is killed or stopped.
+ */
+export function createFreezerClient(options: { channel: FreezeChannel; files: FreezerFiles; log: Logger }): Freezes {
+  const { channel, files, log } = options
+  const asked = new Map<string, Asked>()
+  /** Its guard may stand: whoever opens a freezer then is held with all it does, as long as that process stands still. */
+  let isSilent = false
+
+  const say = (word: Word) => {
+    // With a callback no error is thrown; a channel that breaks now says so by itself.
+    if (channel.connected === true) channel.send?.(word, undefined, {}, () => {})
+  }
+  const settle = (end: FreezeEnd) => {
+    const one = asked.get(end.id)
+    if (one === undefined) return
+    asked.delete(end.id)
+    if (one.timer !== null) clearTimeout(one.timer)
+    for (const file of one.files) file[Symbol.dispose]()
+    one.ended.resolve(end)
+    one.cut.abort(new Error(`containers do not stand still any more: ${end.why}`))
+    one.still.resolve()
+  }
+  const thawHere = (id: string) => {
+    const one = asked.get(id)
+    if (one === undefined) return
+    isSilent = true
+    log.error({ containers: one.files.length }, "the plugin's process says nothing: thawing containers without it")
+    for (const file of one.files) {
+      try {
+        file.set(false)
+      } catch (err) {
+        log.error({ err, path: file.path }, 'a container could not be thawed')
+      }
+    }
+    settle({ id, why: 'plugin', frozenMs: performance.now() - one.atMs })
+  }
+  const thawBy = (id: string, ms: number) => {
+    const one = asked.get(id)
+    if (one === undefined) return
+    if (one.timer !== null) clearTimeout(one.timer)
+    one.timer = setTimeout(() => thawHere(id), ms)
+  }
+
+  channel.on('message', (message) => {
+    const reply = parseReply(message)
+    if (reply !== null) isSilent = false
+    if (reply?.word === 'frozen') asked.get(reply.id)?.still.resolve()
+    if (reply?.word === 'thawed') settle(reply.end)
+  })
+  channel.on('disconnect', () => {
+    for (const id of [...asked.keys()]) thawHere(id)
+  })
+
+  return {
+    async freeze(containers, budgetMs, signal) {
+      signal.throwIfAborted()
+      if (channel.connected !== true || isSilent) throw alone()
+      const id = randomUUID()
+      const opened = await openAll(files, containers)
+      const one: Asked = {
+        // What somebody else has frozen is not thawed from here either.
+        files: opened.filter((file) => file.state() === 'thawed'),
+        cut: new AbortController(),
+        still: Promise.withResolvers(),
+        ended: Promise.withResolvers(),
+        atMs: performance.now(),
+        timer: null,
+      }
+      for (const file of opened) if (!one.files.includes(file)) file[Symbol.dispose]()
+      asked.set(id, one)
+      thawBy(id, BEGIN_MS + budgetMs)
+      say({ word: 'freeze', request: { id, containers, budgetMs } })
+      const end = () => {
+        say({ word: 'thaw', id })
+        return one.ended.promise
+      }
+      const stop = () => void end()
+      signal.addEventListener('abort', stop, { once: true })
+      await one.still.promise
+      signal.removeEventListener('abort', stop)
+      if (signal.aborted) {
+        await end()
+        throw signal.reason
+      }
+      thawBy(id, budgetMs + LATE_MS)
+      const early = asked.has(id) ? null : await one.ended.promise
+      if (early?.why === 'failed') throw failure(early)
+      return { cut: one.cut.signal, end } satisfies Freeze
+    },
+  }
+}
+
+async function openAll(files: FreezerFiles, containers: readonly string[]): Promise<FreezerFile[]> {
+  const opened: FreezerFile[] = []
+  try {
+    for (const container of containers) opened.push(await files.open(container))
+    return opened
+  } catch (error) {
+    for (const file of opened) file[Symbol.dispose]()
+    throw error
+  }
+}
+
+function alone(): WherryError {
+  return new WherryError('FREEZER_UNREACHABLE', "Containers cannot be frozen: the plugin's process says nothing.", {
+    hint: 'It goes on by itself as soon as it does.',
+  })
+}
+
+function failure({ error }: FreezeEnd): WherryError {
+  const more = error?.hint === undefined ? {} : { hint: error.hint }
+  return new WherryError('FREEZER_UNREACHABLE', error?.message ?? 'Containers could not be frozen.', more)
+}

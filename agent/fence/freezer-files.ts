@@ -1,0 +1,182 @@
+import { closeSync, openSync, readSync, writeSync } from 'node:fs'
+import { access, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { WherryError } from '../errors.ts'
+import { errnoOf } from '../sys/failure.ts'
+import { OpenGuard } from '../sys/open-guard.ts'
+import type { FreezerFile, FreezerFiles, FreezerState } from './freezer.ts'
+
+/** A host with more control groups than this is none that was ever seen. */
+const MOST_GROUPS = 50_000
+/** Docker's ids. An id is the only proof that a group is the container's. */
+const CONTAINER_ID = /^[0-9a-f]{64}$/
+/** How long whoever opens a guarded file waits at most. */
+const GUARD_POLL_MS = 1
+const STATE_BYTES = 32
+
+interface Version {
+  /** Of its hierarchy, below the root of all. */
+  readonly directory: string
+  readonly file: string
+  readonly frozen: string
+  readonly thawed: string
+}
+
+/** Control groups v1 (Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst of the kernel) and v2 (cgroup-v2.rst, "cgroup.freeze"). */
+const VERSIONS: readonly Version[] = [
+  { directory: 'freezer', file: 'freezer.state', frozen: 'FROZEN', thawed: 'THAWED' },
+  { directory: '', file: 'cgroup.freeze', frozen: '1', thawed: '0' },
+]
+
+/**
+ * The freezers of this host's containers, below `root` (the host's /sys/fs/cgroup). A container's group is the one that has its id in its name, wherever it is: below
+ * /docker or system.slice, or what `--cgroup-parent` says.
+ */
+export function openFreezerFiles(root: string): FreezerFiles {
+  const known = new Map<string, string>()
+  return {
+    async open(container) {
+      if (!CONTAINER_ID.test(container)) throw unreachable(container, root, 'this is no id of a container')
+      const found = known.get(container)
+      const file = found === undefined ? null : openIn(found)
+      if (file !== null) return file
+      const group = await findGroup(root, container)
+      if (group === null) throw unreachable(container, root, 'it has no control group there')
+      known.set(container, group)
+      try {
+        return openIn(group) ?? gone
+      } catch (error) {
+        throw unreachable(container, root, `${group}: ${errnoOf(error) ?? String(error)}`)
+      }
+    },
+    forget(containers) {
+      const stay = new Set(containers)
+      for (const container of known.keys()) if (!stay.has(container)) known.delete(container)
+    },
+    guard(files, knocked) {
+      const guard = OpenGuard.over(files.flatMap(({ path }) => (path === '' ? [] : [path])))
+      if (guard === null) return null
+      const timer = setInterval(() => {
+        if (guard.isKnockedAt) knocked()
+      }, GUARD_POLL_MS)
+      return {
+        [Symbol.dispose]() {
+          clearInterval(timer)
+          guard[Symbol.dispose]()
+        },
+      }
+    },
+  }
+}
+
+/** Of a container that ended while it was looked for. */
+const gone: FreezerFile = {
+  path: '',
+  state: () => 'gone',
+  set: () => {},
+  [Symbol.dispose]: () => {},
+}
+
+/** Null when the group is gone. Opened once: whoever opens the file later is held by a guard. */
+function openIn(group: string): FreezerFile | null {
+  for (const { file, frozen, thawed } of VERSIONS) {
+    const path = join(group, file)
+    const fd = openNow(path)
+    if (fd === null) continue
+    const events = file === 'cgroup.freeze' ? openNow(join(group, 'cgroup.events'), 'r') : null
+    const state = (): FreezerState => {
+      const said = readNow(fd)
+      if (said === null) return 'gone'
+      if (events === null) return said === 'FREEZING' ? 'freezing' : said === frozen ? 'frozen' : 'thawed'
+      if (said !== frozen) return 'thawed'
+      const told = readNow(events)
+      return told === null ? 'gone' : /^frozen 1$/m.test(told) ? 'frozen' : 'freezing'
+    }
+    return {
+      path,
+      state,
+      set(on) {
+        try {
+          writeSync(fd, on ? frozen : thawed, 0)
+        } catch (error) {
+          if (errnoOf(error) !== 'ENODEV') throw error
+        }
+      },
+      [Symbol.dispose]() {
+        closeSync(fd)
+        if (events !== null) closeSync(events)
+      },
+    }
+  }
+  return null
+}
+
+function openNow(path: string, flags = 'r+'): number | null {
+  try {
+    return openSync(path, flags)
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENODEV') return null
+    throw error
+  }
+}
+
+/** Null when the group is gone. */
+function readNow(fd: number): string | null {
+  const into = Buffer.alloc(STATE_BYTES)
+  try {
+    return into.toString('latin1', 0, readSync(fd, into, 0, STATE_BYTES, 0)).trim()
+  } catch (error) {
+    if (errnoOf(error) === 'ENODEV') return null
+    throw error
+  }
+}
+
+/** The group of a container, nearest to the root; null: there is none. */
+async function findGroup(root: string, container: string): Promise<string | null> {
+  for (const { directory } of VERSIONS) {
+    const top = join(root, directory)
+    if (directory === '' && !(await isThere(join(root, 'cgroup.controllers')))) continue
+    let level = [top]
+    for (let seen = 0; level.length > 0 && seen <= MOST_GROUPS; ) {
+      const next: string[] = []
+      for (const parent of level) {
+        for (const name of await groupsIn(parent)) {
+          if (name.includes(container)) return join(parent, name)
+          next.push(join(parent, name))
+        }
+      }
+      seen += next.length
+      level = next
+    }
+  }
+  return null
+}
+
+async function groupsIn(parent: string): Promise<string[]> {
+  try {
+    return (await readdir(parent, { withFileTypes: true })).flatMap((entry) =>
+      entry.isDirectory() ? [entry.name] : [],
+    )
+  } catch (error) {
+    // Groups come and go.
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENODEV') return []
+    throw error
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false,
+  )
+}
+
+function unreachable(container: string, root: string, why: string): WherryError {
+  return new WherryError(
+    'FREEZER_UNREACHABLE',
+    `Container ${container.slice(0, 12)} cannot be frozen for a checkpoint through ${root} (${why}).`,
+    {
+      hint: "Check that the host's /sys/fs/cgroup is mounted into the plugin (docker plugin set ... cgroup.source=PATH), or create the volume with consistency=live.",
+    },
+  )
+}

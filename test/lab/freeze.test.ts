@@ -1,0 +1,117 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ExecutionContext } from 'ava'
+import { agentOf, type Ground, onLab } from './fixture.ts'
+import type { Host } from './harness/host.ts'
+import { until } from './harness/poll.ts'
+
+const test = onLab({ swarm: true }, {})
+
+const EXECS = 60
+const PAUSES = 25
+/** Longer than the interval of checkpoints: with `docker pause` such a probe never came. */
+const HEALTH_SECONDS = 5
+/** What an operator does with a container that stands still. */
+const PAUSED_MS = 100
+/** Writes all the time, and says how much. */
+const WRITER =
+  'i=0; while :; do i=$((i+1)); dd if=/dev/urandom of=/data/f$((i%50)) bs=16k count=1 2>/dev/null; echo $i >/data/n; sleep 0.02; done'
+
+for (const [number, version] of [
+  [1, "the machine's control groups"],
+  [3, 'control groups v2'],
+] as const) {
+  test.serial(
+    `promise 13: with ${version}, commands, probes and pauses by hand go on as if there were no checkpoints`,
+    async (t) => {
+      t.timeout(300_000)
+      const host = t.context.lab.host(number)
+      const volume = `frozen${number}`
+      const { stdout: found } = await host.docker(['info', '--format', '{{.CgroupVersion}}'])
+      t.log(`${host.name}: control groups ${found.trim()}`)
+      if (number === 3) t.is(found.trim(), '2')
+      t.teardown(async () => {
+        await host.docker(['rm', '-f', volume, `${volume}-local`], { allowFailure: true })
+        await host.docker(['volume', 'rm', volume], { allowFailure: true })
+      })
+      await startWriter(host, t.context, volume)
+      const before = await taken(host, volume)
+      const since = String(Math.floor(Date.now() / 1_000))
+      for (let count = 0; count < EXECS; count++) {
+        const { code, stderr } = await host.docker(['exec', volume, 'true'], { allowFailure: true })
+        t.is(code, 0, stderr)
+      }
+      await pauseByHand(t, host, volume)
+      await until('checkpoints go on', async () => (await taken(host, volume)).seq > before.seq + 2, {
+        timeoutMs: 60_000,
+      })
+      const after = await taken(host, volume)
+      t.log(`checkpoints ${before.seq} to ${after.seq}, ${after.pauseMs} ms frozen for the last one`)
+      t.is(after.error, null)
+      const { stdout: events } = await host.docker([
+        ...['events', '--since', since, '--until', '0s', '--filter', `container=${volume}`, '--format', '{{.Action}}'],
+      ])
+      const seen = events.split('\n')
+      t.is(seen.filter((action) => action === 'pause').length, PAUSES, 'events show the pauses by hand and no others')
+      await until('probes', async () => (await health(host, volume)).log.length >= 2, { timeoutMs: 60_000 })
+      const { status, log } = await health(host, volume)
+      t.is(status, 'healthy')
+      t.true(log.every((exit) => exit === 0))
+    },
+  )
+}
+
+test.serial('promise 13: a service with a health check becomes healthy on a volume that is checkpointed', async (t) => {
+  t.timeout(200_000)
+  const { h1, image } = t.context
+  const mount = 'type=volume,source=service,destination=/data,volume-driver=wherry'
+  const check = ['--health-cmd', 'true', '--health-interval', `${HEALTH_SECONDS}s`]
+  const create = ['service', 'create', '--quiet', '--detach', '--network', 'host', '--name', 'healthy']
+  t.teardown(() => h1.docker(['service', 'rm', 'healthy'], { allowFailure: true }))
+  await h1.docker([...create, '--mount', mount, ...check, image, 'sh', '-c', WRITER])
+  await until(
+    'the service runs',
+    async () => {
+      const { stdout } = await h1.docker(['service', 'ls', '--format', '{{.Replicas}}'])
+      return stdout.trim() === '1/1'
+    },
+    { timeoutMs: 120_000 },
+  )
+  t.pass()
+})
+
+/** A container that writes, on a volume with checkpoints on another host. */
+async function startWriter(host: Host, { image }: Ground, volume: string): Promise<void> {
+  await host.docker(['volume', 'create', '-d', 'wherry', '-o', 'checkpoint=1s', volume])
+  const check = ['--health-cmd', 'true', '--health-interval', `${HEALTH_SECONDS}s`]
+  const run = ['run', '-d', '--name', volume, '--network', 'host', ...check, '-v', `${volume}:/data`]
+  await host.docker([...run, image, 'sh', '-c', WRITER])
+  await until('checkpoints', async () => (await taken(host, volume)).seq > 2, { timeoutMs: 120_000 })
+}
+
+async function taken(host: Host, volume: string) {
+  await using agent = agentOf(host)
+  const { last, checkpointing } = await agent.get(volume)
+  return { seq: last?.seq ?? 0, pauseMs: checkpointing?.pauseMs ?? null, error: checkpointing?.error ?? null }
+}
+
+/** What an operator has paused stands still until the operator lets it go on. */
+async function pauseByHand(t: ExecutionContext<Ground>, host: Host, volume: string): Promise<void> {
+  await using agent = agentOf(host)
+  const { id } = await agent.get(volume)
+  const written = async () => (await host.exec(['cat', `${host.stateDir}/volumes/${id}/data/n`])).stdout
+  for (let count = 0; count < PAUSES; count++) {
+    const pause = await host.docker(['pause', volume], { allowFailure: true })
+    t.is(pause.code, 0, pause.stderr)
+    const n = await written()
+    await sleep(PAUSED_MS)
+    t.is(await written(), n, 'it stands still')
+    const unpause = await host.docker(['unpause', volume], { allowFailure: true })
+    t.is(unpause.code, 0, unpause.stderr)
+  }
+}
+
+async function health(host: Host, container: string): Promise<{ status: string; log: number[] }> {
+  const { stdout } = await host.docker(['inspect', '--format', '{{json .State.Health}}', container])
+  const { Status, Log } = JSON.parse(stdout) as { Status: string; Log: { ExitCode: number }[] }
+  return { status: Status, log: Log.map(({ ExitCode }) => ExitCode) }
+}

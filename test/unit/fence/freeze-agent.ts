@@ -1,0 +1,11 @@
+/** As an agent: freezes CONTAINER below ROOT for BUDGET_MS at most, says `still`, and does nothing more. */
+import { pino } from 'pino'
+import { createFreezerClient } from '../../../agent/fence/freezer-client.ts'
+import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
+
+const [, , root = '', container = '', budgetMs = ''] = process.argv
+const log = pino({ level: 'silent' })
+const freezes = createFreezerClient({ channel: process, files: openFreezerFiles(root), log })
+await freezes.freeze([container], Number(budgetMs), new AbortController().signal)
+process.send?.('still')
+setInterval(() => {}, 1_000)

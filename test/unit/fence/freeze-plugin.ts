@@ -1,0 +1,24 @@
+/** As the plugin's process: freezes what its parent asks for, below ROOT; its state is in STATE. */
+import { pino } from 'pino'
+import { systemClock } from '../../../agent/clock.ts'
+import type { Engine } from '../../../agent/docker/contract.ts'
+import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
+import { openFence } from '../../../plugin/fence.ts'
+import { MemoryEngine } from './memory-engine.ts'
+
+const [, , root = '', stateDir = ''] = process.argv
+const fence = await openFence({
+  stateDir,
+  engine: new MemoryEngine() as unknown as Engine,
+  freezerFiles: openFreezerFiles(root),
+  clock: systemClock,
+  leaseMs: 60_000,
+  log: pino({ level: 'silent' }),
+})
+fence.started(
+  () => {},
+  (message) => process.send?.(message, undefined, {}, () => {}),
+)
+process.on('message', (message) => fence.heard(message))
+process.on('disconnect', () => process.exit(0))
+process.send?.('ready')

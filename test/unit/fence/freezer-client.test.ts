@@ -1,0 +1,140 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import test from 'ava'
+import { pino } from 'pino'
+import { systemClock } from '../../../agent/clock.ts'
+import type { Engine } from '../../../agent/docker/contract.ts'
+import { createFreezerClient } from '../../../agent/fence/freezer-client.ts'
+import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
+import { openFence } from '../../../plugin/fence.ts'
+import { until } from '../until.ts'
+import { ControlGroup } from './control-group.ts'
+import { MemoryEngine } from './memory-engine.ts'
+
+const LONG_MS = 60_000
+const SHORT_MS = 100
+const log = pino({ level: 'silent' })
+const never = new AbortController().signal
+
+async function start() {
+  const stack = new AsyncDisposableStack()
+  const group = stack.use(await ControlGroup.make('v1'))
+  const stateDir = await mkdtemp(join(tmpdir(), 'wherry-freezer-'))
+  stack.defer(() => rm(stateDir, { recursive: true, force: true }))
+  const child = (script: string, ...args: string[]): ChildProcess => {
+    const process = fork(fileURLToPath(new URL(script, import.meta.url)), args)
+    stack.defer(() => void process.kill('SIGKILL'))
+    return process
+  }
+  return {
+    group,
+    /** This process is the plugin's: answers the agent's, with a container that stands still. */
+    asPlugin: async (budgetMs: number) => {
+      const engine = new MemoryEngine() as unknown as Engine
+      const parts = { engine, freezerFiles: openFreezerFiles(group.root), clock: systemClock }
+      const fence = stack.use(await openFence({ ...parts, stateDir, leaseMs: LONG_MS, log }))
+      const agent = child('freeze-agent.ts', group.root, group.container, String(budgetMs))
+      fence.started(
+        () => {},
+        (message) => agent.connected && agent.send(message, undefined, {}, () => {}),
+      )
+      agent.on('exit', () => fence.ended())
+      const still = new Promise<void>((resolve) => agent.on('message', (said) => said === 'still' && resolve()))
+      agent.on('message', (message) => fence.heard(message))
+      await still
+      return agent
+    },
+    /** This process is the agent's. */
+    asAgent: async () => {
+      const plugin = child('freeze-plugin.ts', group.root, stateDir)
+      await once(plugin, 'message')
+      const freezes = createFreezerClient({ channel: plugin, files: openFreezerFiles(group.root), log })
+      return { plugin, freezes }
+    },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  }
+}
+
+test.serial(
+  'promise 13: an agent that is stopped in a freeze keeps nobody frozen for longer than the budget',
+  async (t) => {
+    await using ground = await start()
+    const agent = await ground.asPlugin(2_000)
+    agent.kill('SIGSTOP')
+    t.true(await ground.group.standsStill())
+    await ground.group.runs()
+    t.pass()
+  },
+)
+
+test.serial('promise 11: what an agent that is killed has frozen runs again at once', async (t) => {
+  await using ground = await start()
+  const agent = await ground.asPlugin(LONG_MS)
+  t.true(await ground.group.standsStill())
+  agent.kill('SIGKILL')
+  await ground.group.runs()
+  t.pass()
+})
+
+test.serial('containers that are frozen by the plugin run again when the agent says so', async (t) => {
+  await using ground = await start()
+  const { freezes } = await ground.asAgent()
+  const freeze = await freezes.freeze([ground.group.container], LONG_MS, never)
+  t.true(await ground.group.standsStill())
+  t.is((await freeze.end()).why, null)
+  await ground.group.runs()
+  t.is((await freeze.end()).why, null)
+})
+
+test.serial('promise 13: the budget ends a freeze, and the agent hears of it', async (t) => {
+  await using ground = await start()
+  const { freezes } = await ground.asAgent()
+  const freeze = await freezes.freeze([ground.group.container], SHORT_MS, never)
+  await until(() => freeze.cut.aborted)
+  await ground.group.runs()
+  t.is((await freeze.end()).why, 'budget')
+})
+
+test.serial('a freeze that is given up before it comes about leaves nothing frozen', async (t) => {
+  await using ground = await start()
+  const { freezes } = await ground.asAgent()
+  const stop = new AbortController()
+  const freezing = freezes.freeze([ground.group.container], LONG_MS, stop.signal)
+  stop.abort(new Error('enough'))
+  await t.throwsAsync(freezing, { message: 'enough' })
+  await ground.group.runs()
+  await t.throwsAsync(freezes.freeze(['0'.repeat(64)], LONG_MS, never), { code: 'FREEZER_UNREACHABLE' })
+})
+
+test.serial('promise 11: when the plugin is killed in a freeze the agent thaws what it had asked for', async (t) => {
+  await using ground = await start()
+  const { plugin, freezes } = await ground.asAgent()
+  const freeze = await freezes.freeze([ground.group.container], LONG_MS, never)
+  plugin.kill('SIGKILL')
+  await ground.group.runs()
+  t.is((await freeze.end()).why, 'plugin')
+  await t.throwsAsync(freezes.freeze([ground.group.container], LONG_MS, never), { code: 'FREEZER_UNREACHABLE' })
+})
+
+test.serial(
+  'promise 13: when the plugin is stopped in a freeze the agent thaws at the end of the budget, and asks nothing until it is heard again',
+  async (t) => {
+    await using ground = await start()
+    const { plugin, freezes } = await ground.asAgent()
+    const freeze = await freezes.freeze([ground.group.container], SHORT_MS, never)
+    plugin.kill('SIGSTOP')
+    await ground.group.runs()
+    t.is((await freeze.end()).why, 'plugin')
+    const ask = () => freezes.freeze([ground.group.container], LONG_MS, never)
+    await t.throwsAsync(ask(), { code: 'FREEZER_UNREACHABLE' })
+    plugin.kill('SIGCONT')
+    await until(async () => {
+      const again = await ask().catch(() => null)
+      return again !== null && (await again.end()).why === null
+    })
+  },
+)

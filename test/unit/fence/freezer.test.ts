@@ -1,0 +1,193 @@
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import test from 'ava'
+import { pino } from 'pino'
+import { systemClock } from '../../../agent/clock.ts'
+import type { FreezeEnd } from '../../../agent/fence/contract.ts'
+import { Freezer } from '../../../agent/fence/freezer.ts'
+import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
+import { openFrozenNotes } from '../../../agent/fence/frozen-notes.ts'
+import { thawLeftOver } from '../../../agent/fence/thaw-left-over.ts'
+import { ControlGroup, type GroupVersion } from './control-group.ts'
+
+const LONG_MS = 60_000
+const run = promisify(execFile)
+const log = pino({ level: 'silent' })
+
+async function start(version: GroupVersion) {
+  const stack = new AsyncDisposableStack()
+  const group = stack.use(await ControlGroup.make(version))
+  const stateDir = await mkdtemp(join(tmpdir(), 'wherry-freezer-'))
+  stack.defer(() => rm(stateDir, { recursive: true, force: true }))
+  const files = openFreezerFiles(group.root)
+  const notes = await openFrozenNotes(stateDir)
+  const freezer = stack.use(new Freezer({ files, notes, clock: systemClock, log }))
+  let last = 0
+  /** Resolves when it stands still, or has ended before that. */
+  const freeze = async (budgetMs: number, container = group.container) => {
+    const id = String(++last)
+    const ended = Promise.withResolvers<FreezeEnd>()
+    const still = Promise.withResolvers<void>()
+    freezer.freeze({ id, containers: [container], budgetMs }, still.resolve, ended.resolve)
+    await Promise.race([still.promise, ended.promise])
+    return { end: ended.promise, thaw: () => freezer.thaw(id) }
+  }
+  const note = join(stateDir, 'frozen.json')
+  return { group, freezer, freeze, files, notes, note, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+}
+
+for (const version of ['v1', 'v2'] as const) {
+  test.serial(
+    `control groups ${version}: a container stands still until it is let go on, and a note says so meanwhile`,
+    async (t) => {
+      await using ground = await start(version)
+      const { end, thaw } = await ground.freeze(LONG_MS)
+      t.true(await ground.group.standsStill())
+      t.true(existsSync(ground.note))
+      thaw()
+      t.like(await end, { why: null })
+      await ground.group.runs()
+      await ground.notes.read()
+      t.false(existsSync(ground.note))
+    },
+  )
+
+  test.serial(
+    `promise 13, control groups ${version}: it runs again when the budget is over, whoever asked`,
+    async (t) => {
+      await using ground = await start(version)
+      const { end, thaw } = await ground.freeze(100)
+      const { why, frozenMs } = await end
+      t.is(why, 'budget')
+      t.true(frozenMs >= 100)
+      await ground.group.runs()
+      thaw()
+      await ground.group.runs()
+    },
+  )
+
+  test.serial(
+    `promise 13, control groups ${version}: whoever looks whether it is paused finds that it runs, and ends the freeze`,
+    async (t) => {
+      await using ground = await start(version)
+      const { end } = await ground.freeze(LONG_MS)
+      t.true(await ground.group.standsStill())
+      // As runc does before it runs a command, pauses or lets go on.
+      const { stdout } = await run('cat', [ground.group.file])
+      t.is(stdout.trim(), ground.group.word(false))
+      t.is((await end).why, 'command')
+      await ground.group.runs()
+    },
+  )
+
+  test.serial(
+    `promise 13, control groups ${version}: what somebody else has frozen is not thawed, and noticed when they thaw it`,
+    async (t) => {
+      await using ground = await start(version)
+      ground.group.set(true)
+      const first = await ground.freeze(LONG_MS)
+      first.thaw()
+      t.is((await first.end).why, null)
+      t.true(ground.group.isFrozen())
+      const second = await ground.freeze(LONG_MS)
+      ground.group.set(false)
+      await ground.group.runs()
+      second.thaw()
+      t.is((await second.end).why, 'changed')
+    },
+  )
+
+  test.serial(
+    `control groups ${version}: a container that ends while it is frozen spoils the freeze; one that is gone has no freezer`,
+    async (t) => {
+      await using ground = await start(version)
+      await using other = await ControlGroup.make(version)
+      const { end, thaw } = await ground.freeze(LONG_MS)
+      await ground.group.end()
+      thaw()
+      t.is((await end).why, 'changed')
+      const late = await ground.freeze(LONG_MS)
+      t.like(await late.end, { why: 'failed', frozenMs: 0 })
+      const foreign = await ground.freeze(LONG_MS, other.container)
+      t.regex((await foreign.end).error?.message ?? '', /cannot be frozen .*it has no control group there/)
+      await other.runs()
+    },
+  )
+
+  test.serial(
+    `promise 11, control groups ${version}: what a process has left frozen is thawed by the next one, but for what Docker shows as paused`,
+    async (t) => {
+      await using ground = await start(version)
+      const { container } = ground.group
+      for (const state of ['paused', 'running']) {
+        ground.group.set(true)
+        await ground.notes.write([container])
+        const engine = { users: async () => [{ id: container, name: 'c', state, volumes: [] }] }
+        await thawLeftOver({ files: ground.files, notes: ground.notes, engine, clock: systemClock, log })
+        t.is(ground.group.isFrozen(), state === 'paused')
+        t.deepEqual(await ground.notes.read(), [])
+      }
+      await ground.notes.write([container])
+      ground.group.set(true)
+      const away = { users: () => new Promise<never>(() => {}) }
+      await thawLeftOver({ files: ground.files, notes: ground.notes, engine: away, clock: systemClock, log })
+      await ground.group.runs()
+      t.pass()
+    },
+  )
+}
+
+test.serial(
+  'promise 13: a command that is announced ends a freeze, and the next one waits until it has passed',
+  async (t) => {
+    await using ground = await start('v1')
+    const { container } = ground.group
+    const { end } = await ground.freeze(LONG_MS)
+    ground.freezer.announced(container)
+    t.is((await end).why, 'command')
+    await ground.group.runs()
+    ground.freezer.announced(container)
+    const later = ground.freeze(LONG_MS)
+    await sleep(100)
+    t.false(ground.group.isFrozen(), 'it is expected any moment')
+    ground.freezer.started(container)
+    const { thaw, end: second } = await later
+    t.true(await ground.group.standsStill())
+    thaw()
+    t.is((await second).why, null)
+  },
+)
+
+test.serial(
+  'promise 13: commands that are announced all the time delay a freeze, and do not keep it from coming',
+  async (t) => {
+    await using ground = await start('v1')
+    const timer = setInterval(() => {
+      if (!ground.group.isFrozen()) ground.freezer.announced(ground.group.container)
+    }, 100)
+    ground.freezer.announced(ground.group.container)
+    const later = ground.freeze(LONG_MS)
+    await sleep(900)
+    clearInterval(timer)
+    const { thaw, end } = await later
+    thaw()
+    t.is((await end).why, null)
+  },
+)
+
+test.serial('another freeze ends the one before', async (t) => {
+  await using ground = await start('v2')
+  const first = await ground.freeze(LONG_MS)
+  const second = await ground.freeze(LONG_MS)
+  t.is((await first.end).why, 'replaced')
+  t.true(await ground.group.standsStill())
+  first.thaw()
+  t.true(await ground.group.standsStill())
+  second.thaw()
+  t.is((await second.end).why, null)
+})

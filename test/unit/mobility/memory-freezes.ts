@@ -1,0 +1,53 @@
+import type { VolumeUser } from '../../../agent/docker/contract.ts'
+import type { Freeze, FreezeEnd, Freezes } from '../../../agent/fence/contract.ts'
+import type { VirtualClock } from './clock.ts'
+
+/** Freezes as the plugin's process makes them, of the containers of one host: those that somebody else has paused are only watched, and the budget is one. */
+export class MemoryFreezes implements Freezes {
+  /** Those that stand still for a checkpoint now. */
+  frozen: readonly string[] = []
+  readonly log: string[] = []
+  /** Set: freezing fails with it. */
+  error: Error | null = null
+  readonly #clock: VirtualClock
+  readonly #users: () => readonly VolumeUser[]
+  #cut: (why: FreezeEnd['why']) => void = () => {}
+
+  constructor(clock: VirtualClock, users: () => readonly VolumeUser[]) {
+    this.#clock = clock
+    this.#users = users
+  }
+
+  /** Lets go on what stands still, for a reason that is not the agent's. */
+  cut(why: FreezeEnd['why']): void {
+    this.#cut(why)
+  }
+
+  async freeze(containers: readonly string[], budgetMs: number, signal: AbortSignal): Promise<Freeze> {
+    signal.throwIfAborted()
+    if (this.error !== null) throw this.error
+    this.#cut('replaced')
+    const startMs = this.#clock.elapsedMs()
+    const cut = new AbortController()
+    const ended = Promise.withResolvers<FreezeEnd>()
+    const ours = containers.filter((id) => this.#users().find((user) => user.id === id)?.state === 'running')
+    let isOver = false
+    const finish = (why: FreezeEnd['why']) => {
+      if (isOver) return
+      isOver = true
+      this.frozen = []
+      for (const container of ours) this.log.push(`thaw ${container}`)
+      ended.resolve({ id: '', why, frozenMs: this.#clock.elapsedMs() - startMs })
+      cut.abort(new Error('cut'))
+    }
+    this.#cut = finish
+    this.frozen = ours
+    for (const container of ours) this.log.push(`freeze ${container}`)
+    this.#clock.deadline(budgetMs).addEventListener('abort', () => finish('budget'))
+    const end = () => {
+      finish(null)
+      return ended.promise
+    }
+    return { cut: cut.signal, end }
+  }
+}

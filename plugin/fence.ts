@@ -1,19 +1,15 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Engine } from '../agent/docker/contract.ts'
 import type { Guard, Pauses } from '../agent/fence/contract.ts'
 import { Freezer, type FreezerFiles } from '../agent/fence/freezer.ts'
 import { openFrozenNotes } from '../agent/fence/frozen-notes.ts'
 import { openGuardFile } from '../agent/fence/guard-file.ts'
-import { type OwnedPauses, openPauses } from '../agent/fence/pauses.ts'
+import { openPauses } from '../agent/fence/pauses.ts'
 import { thawLeftOver } from '../agent/fence/thaw-left-over.ts'
 import { createWatchdog, type WatchClock } from '../agent/fence/watchdog.ts'
 import { parseWord, type Reply } from '../agent/fence/words.ts'
 import { SilenceWatch } from './silence.ts'
 import type { AgentWatch } from './supervisor.ts'
-
-/** Containers stand still meanwhile. */
-const RESUME_EVERY_MS = 250
 
 type Say = (reply: Reply) => void
 
@@ -55,7 +51,6 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
   // No lease is longer than the setting: an end further off is no end that can be true.
   const tell = (guard: Guard) =>
     watchdog.told({ ...guard, untilMs: Math.min(guard.untilMs, clock.elapsedMs() + leaseMs) })
-  const resume = () => void resumeCheckpoints(pauses, log, stop.signal)
 
   engine.watch(({ kind, action, id }) => {
     if (kind === 'container' && action.startsWith('exec_create')) freezer.announced(id)
@@ -66,7 +61,6 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
 
   const last = await file.last()
   if (last !== null) tell(last)
-  resume()
   const resources = stack.move()
   return {
     started(kill, toAgent) {
@@ -91,28 +85,7 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
     ended() {
       silence.end()
       void thawed.then(() => freezer.end('agent'))
-      resume()
     },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
-  }
-}
-
-/** Resumes what agents that have ended left paused for a checkpoint. Those of the next agent are its own: told by who noted them. */
-async function resumeCheckpoints(pauses: OwnedPauses, log: Logger, signal: AbortSignal): Promise<void> {
-  let owners: ReadonlySet<string> | null = null
-  for (let complained = false; !signal.aborted; ) {
-    try {
-      const noted = (await pauses.all()).filter(({ reason }) => reason === 'checkpoint')
-      const ended: ReadonlySet<string> = owners ?? new Set(noted.map(({ owner }) => owner))
-      owners = ended
-      const left = noted.filter(({ owner }) => ended.has(owner))
-      if (left.length === 0) return
-      log.warn({ containers: left.map(({ container }) => container) }, 'resuming what was paused for a checkpoint')
-      return await pauses.resume(({ reason, owner }) => reason === 'checkpoint' && ended.has(owner))
-    } catch (error) {
-      if (!complained) log.error({ err: error }, 'what was paused for a checkpoint is not resumed yet; trying again')
-      complained = true
-    }
-    await sleep(RESUME_EVERY_MS, undefined, { signal }).catch(() => undefined)
   }
 }

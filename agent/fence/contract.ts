@@ -1,12 +1,8 @@
-/** Why a container of ours is paused. A pause for a checkpoint is over with whoever made it; one of a fence waits for the lease. */
-export type PauseReason = 'checkpoint' | 'fence'
-
-/** A container that we paused, or were about to: written down before it happens. */
+/** A container that we paused for a fence, or were about to: written down before it happens. */
 export interface Pause {
   readonly container: string
   /** Ids of the volumes because of which it was paused. */
   readonly volumes: readonly string[]
-  readonly reason: PauseReason
 }
 
 /**
@@ -21,7 +17,7 @@ export interface Pauses {
    * happen and stays noted: resume it.
    */
   pause(containers: readonly Pause[]): Promise<readonly Pause[]>
-  /** Resumes those of our pauses, and forgets them. A container stays paused until all volumes and reasons for which it is are let go. */
+  /** Resumes those of our pauses, and forgets them. A container stays paused until all volumes for which it is are let go. */
   resume(which: (pause: Pause) => boolean): Promise<void>
   /** Kills those of our paused containers, and forgets them. */
   kill(which: (pause: Pause) => boolean): Promise<void>

@@ -9,17 +9,14 @@ export async function pauseGuarded(
   { pauses, engine }: { readonly pauses: Pauses; readonly engine: Pick<Engine, 'users'> },
   guard: Pick<Guard, 'volumes'>,
 ): Promise<readonly Pause[]> {
-  const [users, noted] = await Promise.all([engine.users(), pauses.all().catch(() => [])])
-  const due = users.flatMap((user) => toFence(user, guard, noted))
+  const due = (await engine.users()).flatMap((user) => toFence(user, guard))
   return due.length === 0 ? [] : await pauses.pause(due)
 }
 
-/** What must be paused now: what runs, and what stands still only until a checkpoint is taken. */
-function toFence(user: VolumeUser, guard: Pick<Guard, 'volumes'>, noted: readonly Pause[]): Pause[] {
+/** What must be paused now: what runs, and what will in a moment. */
+function toFence(user: VolumeUser, guard: Pick<Guard, 'volumes'>): Pause[] {
   const volumes = guard.volumes.filter(({ name }) => user.volumes.includes(name)).map(({ id }) => id)
   if (volumes.length === 0) return []
-  const reasons = new Set(noted.filter(({ container }) => container === user.id).map(({ reason }) => reason))
   const runs = user.state === 'running' || user.state === 'restarting'
-  const onlyBriefly = user.state === 'paused' && reasons.has('checkpoint') && !reasons.has('fence')
-  return runs || onlyBriefly ? [{ container: user.id, volumes, reason: 'fence' }] : []
+  return runs ? [{ container: user.id, volumes }] : []
 }

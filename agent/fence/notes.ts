@@ -7,17 +7,19 @@ import { bootId } from '../sys/boot-id.ts'
 /** Files half written by a process that was killed; a note takes milliseconds. */
 const LEFT_OVER_AFTER_MS = 60_000
 
+/** In the names of notes. Earlier versions had notes of other pauses beside them. */
+const MARK = '.fence.'
+
 const NOTE = z.object({
   container: z.string().regex(/^[\w.-]{1,128}$/),
   volume: z.string().regex(/^\w{1,64}$/),
-  reason: z.enum(['checkpoint', 'fence']),
   /** Which opening of the notes wrote it, so of which process: random. */
   owner: z.string(),
   /** When the container had last stopped (ISO 8601), by which one run of it is told from the next; null: never; missing: the engine did not say. */
   stoppedAt: z.string().nullable().optional(),
 })
 
-/** That a container is paused by us, or about to be, because of one volume. */
+/** That a container is paused by us for a fence, or about to be, because of one volume. */
 export type Note = Readonly<z.infer<typeof NOTE>>
 
 /**
@@ -43,7 +45,7 @@ export class Notes {
   }
 
   async read(): Promise<Note[]> {
-    const names = (await readdir(this.#directory)).filter((name) => !name.endsWith(UNFINISHED))
+    const names = (await readdir(this.#directory)).filter((name) => name.includes(MARK) && !name.endsWith(UNFINISHED))
     const found = await Promise.all(names.map((name) => this.#readOne(name)))
     return found.filter((note) => note !== null)
   }
@@ -84,8 +86,8 @@ export class Notes {
   }
 }
 
-function nameOf({ container, reason, volume }: Pick<Note, 'container' | 'reason' | 'volume'>): string {
-  return `${container}.${reason}.${volume}`
+function nameOf({ container, volume }: Pick<Note, 'container' | 'volume'>): string {
+  return `${container}${MARK}${volume}`
 }
 
 function parse(text: string): unknown {

@@ -12,39 +12,23 @@ const RUN_WAIT_MS = 500
 
 type PausingEngine = Pick<Engine, 'users' | 'finishedAt' | 'pause' | 'unpause' | 'kill'>
 
-/** A pause and who noted it: after a process has died, by `owner` its pauses are told from those of its successor. */
-export interface OwnedPause extends Pause {
-  readonly owner: string
-}
-
-/** `Pauses`, with owners. `which` is asked about each volume of a pause by itself. */
-export interface OwnedPauses extends Pauses {
-  all(): Promise<readonly OwnedPause[]>
-  resume(which: (pause: OwnedPause) => boolean): Promise<void>
-  kill(which: (pause: OwnedPause) => boolean): Promise<void>
-}
-
 /**
- * What this host has paused, kept in `<state>/pauses/`. A container is paused as long as there is a note about it: one for each volume and reason. The note comes
+ * What this host has paused, kept in `<state>/pauses/`. A container is paused as long as there is a note about it: one for each volume. The note comes
  * first and goes last, so a process that dies leaves a note too many at worst. To resume by such a note is right or without effect: what runs is not touched, and a
  * container that has been started anew since (whoever may have paused it then) is told by when it last stopped.
  */
-export async function openPauses(options: {
-  stateDir: string
-  engine: PausingEngine
-  log: Logger
-}): Promise<OwnedPauses> {
+export async function openPauses(options: { stateDir: string; engine: PausingEngine; log: Logger }): Promise<Pauses> {
   return new NotedPauses(await Notes.open(join(options.stateDir, 'pauses')), options.engine, options.log)
 }
 
-class NotedPauses implements OwnedPauses {
+class NotedPauses implements Pauses {
   readonly #notes: Notes
   readonly #engine: PausingEngine
   readonly #log: Logger
   readonly #owner = randomUUID()
   /** By container: what is done to it within this process happens in order. */
   readonly #lanes = new Lanes()
-  /** Paused for a fence without a note, because none could be written. */
+  /** Paused without a note, because none could be written. */
   readonly #unnoted = new Set<string>()
 
   constructor(notes: Notes, engine: PausingEngine, log: Logger) {
@@ -53,10 +37,8 @@ class NotedPauses implements OwnedPauses {
     this.#log = log
   }
 
-  async all(): Promise<readonly OwnedPause[]> {
-    const groups = Map.groupBy(await this.#notes.read(), ({ container, reason, owner }) =>
-      [container, reason, owner].join(' '),
-    )
+  async all(): Promise<readonly Pause[]> {
+    const groups = Map.groupBy(await this.#notes.read(), ({ container }) => container)
     return [...groups.values()].flatMap((notes) => {
       const [first] = notes
       return first === undefined ? [] : [{ ...toPause(first), volumes: notes.map(({ volume }) => volume) }]
@@ -71,7 +53,7 @@ class NotedPauses implements OwnedPauses {
     return wanted.filter((_, i) => done[i])
   }
 
-  async resume(which: (pause: OwnedPause) => boolean): Promise<void> {
+  async resume(which: (pause: Pause) => boolean): Promise<void> {
     const chosen = (await this.#notes.read()).filter((note) => which(toPause(note)))
     const groups = Map.groupBy(chosen, ({ container }) => container)
     await allTried(
@@ -79,7 +61,7 @@ class NotedPauses implements OwnedPauses {
     )
   }
 
-  async kill(which: (pause: OwnedPause) => boolean): Promise<void> {
+  async kill(which: (pause: Pause) => boolean): Promise<void> {
     const notes = await this.#notes.read()
     const chosen = notes.filter((note) => which(toPause(note)))
     const groups = Map.groupBy(chosen, ({ container }) => container)
@@ -101,7 +83,7 @@ class NotedPauses implements OwnedPauses {
   /** Null for a container that somebody else has paused, or that is gone. */
   async #plan(pause: Pause, users: readonly VolumeUser[]): Promise<Plan | null> {
     const user = users.find(({ id }) => id === pause.container)
-    const before = await this.#readFor(pause)
+    const before = await this.#readForFence()
     const run = await this.#runOf(pause.container)
     const ours =
       this.#unnoted.has(pause.container) ||
@@ -110,7 +92,6 @@ class NotedPauses implements OwnedPauses {
     const notes = pause.volumes.map((volume) => ({
       container: pause.container,
       volume,
-      reason: pause.reason,
       owner: this.#owner,
       ...(run === undefined ? {} : { stoppedAt: run }),
     }))
@@ -118,24 +99,22 @@ class NotedPauses implements OwnedPauses {
     return { pause, notes, ours: user.state === 'paused', handed }
   }
 
-  /** Notes that cannot be read must not keep a fence from coming either: then what is paused counts as somebody else's. */
-  async #readFor({ reason }: Pause): Promise<readonly Note[]> {
+  /** Notes that cannot be read must not keep a fence from coming: then what is paused counts as somebody else's. */
+  async #readForFence(): Promise<readonly Note[]> {
     try {
       return await this.#notes.read()
     } catch (error) {
-      if (reason !== 'fence') throw error
       this.#log.error({ err: error }, 'pausing without knowing what is paused already')
       return []
     }
   }
 
-  /** A full disk must not keep a fence from coming; a checkpoint can wait. */
+  /** A full disk must not keep a fence from coming. */
   async #note({ pause, notes }: Plan): Promise<void> {
     try {
       for (const note of notes) await this.#notes.write(note)
       this.#unnoted.delete(pause.container)
     } catch (error) {
-      if (pause.reason !== 'fence') throw error
       this.#unnoted.add(pause.container)
       this.#log.error({ err: error, container: pause.container }, 'pausing a container without a note of it')
     }
@@ -146,8 +125,8 @@ class NotedPauses implements OwnedPauses {
     const { pause, notes, ours, handed } = plan
     const { container } = pause
     const frozen = await this.#engine.pause(container)
-    const all = (await this.#readFor(pause)).filter((note) => note.container === container)
-    const own = (note: Note) => notes.some(({ volume, reason, owner }) => isSame(note, { volume, reason, owner }))
+    const all = (await this.#readForFence()).filter((note) => note.container === container)
+    const own = (note: Note) => notes.some((one) => isSame(note, one))
     if (frozen || ours || handed) {
       // Another process may have found the note before the container stood still, and let it go: what stands still has a note.
       if (all.filter(own).length < notes.length) await this.#note(plan)
@@ -166,10 +145,6 @@ class NotedPauses implements OwnedPauses {
     if (!before.some((note) => chosen.some((other) => isSame(note, other)))) return
     const stays = before.some((note) => !chosen.some((other) => isSame(note, other)))
     if (!stays && (await this.#isStillOfRun(container, chosen))) await this.#engine.unpause(container)
-    // A fence that is still on its way would take a container that stands still already for a person's: it is told that this pause was ours, and is its now.
-    const handsOver = stays && before.some(({ reason }) => reason === 'fence')
-    const handed = handsOver ? chosen.filter(({ reason }) => reason === 'checkpoint') : []
-    await Promise.all(handed.map((note) => this.#notes.write({ ...note, reason: 'fence', owner: this.#owner })))
     await Promise.all(chosen.map((note) => this.#notes.forget(note)))
     if (!stays) await this.#pauseAnew(container, await of())
   }
@@ -195,8 +170,6 @@ class NotedPauses implements OwnedPauses {
 
   /** Whether the container still is in the run in which we paused it. */
   async #isStillOfRun(container: string, notes: readonly Note[]): Promise<boolean> {
-    // What this process has paused for a checkpoint is paused for some hundred milliseconds: these count, and nobody restarts it meanwhile.
-    if (notes.every(({ owner, reason }) => owner === this.#owner && reason === 'checkpoint')) return true
     const run = toRun(await this.#engine.finishedAt(container))
     return notes.some((note) => isOfRun(note, run))
   }
@@ -223,8 +196,8 @@ interface Plan {
   readonly handed: boolean
 }
 
-function toPause({ container, volume, reason, owner }: Note): OwnedPause {
-  return { container, volumes: [volume], reason, owner }
+function toPause({ container, volume }: Note): Pause {
+  return { container, volumes: [volume] }
 }
 
 function toRun(finishedAt: Date | null): string | null {
@@ -235,11 +208,11 @@ function isOfRun(note: Note, run: Run): boolean {
   return note.stoppedAt === undefined || run === undefined || note.stoppedAt === run
 }
 
-type Key = Pick<Note, 'volume' | 'reason' | 'owner'>
+type Key = Pick<Note, 'volume' | 'owner'>
 
 /** Of two notes about the same container. */
 function isSame(one: Key, other: Key): boolean {
-  return one.volume === other.volume && one.reason === other.reason && one.owner === other.owner
+  return one.volume === other.volume && one.owner === other.owner
 }
 
 /** All results, in order; rejects with the first failure once all have ended. */

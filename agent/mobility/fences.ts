@@ -50,12 +50,12 @@ export async function settleFences(core: Core): Promise<void> {
     core.confirmed.clear()
     return
   }
-  const fenced = (await pauses.all()).filter((pause) => pause.reason === 'fence')
+  const fenced = await pauses.all()
   if (fenced.length === 0) return
   const volumes = new Set(fenced.flatMap((pause) => pause.volumes))
   const ours = new Set<string>()
   for (const id of volumes) if (await isStillOurs(core, id)) ours.add(id)
-  const mayRun = (pause: Pause) => pause.reason === 'fence' && pause.volumes.every((id) => ours.has(id))
+  const mayRun = (pause: Pause) => pause.volumes.every((id) => ours.has(id))
   // The word that the watchdog acts on has to be of this lease before anything runs again.
   await core.guarding.tell()
   if (core.lease.runs) await pauses.resume(mayRun)

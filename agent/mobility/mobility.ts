@@ -129,7 +129,7 @@ export function createMobility(
         registry,
         engine: { reachable: failure === null, detail: failure ?? core.engine.name },
         lease: { secondsLeft: Math.max(0, Math.round(core.lease.untilMs - parts.clock.elapsedMs()) / 1000) },
-        fenced: (await parts.pauses.all()).filter(({ reason }) => reason === 'fence').map(({ container }) => container),
+        fenced: (await parts.pauses.all()).map(({ container }) => container),
         notes: about.notes(),
         hostId: parts.self.id,
         version: about.version,

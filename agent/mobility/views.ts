@@ -106,9 +106,7 @@ function ageSeconds(nowMs: number, at: string): number {
 
 function viewFenced(core: Core, { id, name }: VolumeRecord, { pauses }: Disk): string[] {
   const names = new Map(core.uses.liveContainers(name).map((user) => [user.id, user.name]))
-  return pauses
-    .filter(({ reason, volumes }) => reason === 'fence' && volumes.includes(id))
-    .map(({ container }) => names.get(container) ?? container)
+  return pauses.filter(({ volumes }) => volumes.includes(id)).map(({ container }) => names.get(container) ?? container)
 }
 
 function viewDivergedElsewhere(core: Core, id: string): VolumeView['divergedElsewhere'] {

@@ -1,5 +1,4 @@
 import { codeOf, WherryError } from '../../agent/errors.ts'
-import type { PauseReason } from '../../agent/fence/contract.ts'
 import type { VolumeRecord } from '../../agent/model.ts'
 import type { LocalCopy } from '../../agent/store/contract.ts'
 import type { TreeRequest } from '../../agent/transfer/contract.ts'
@@ -103,13 +102,8 @@ export class Checker {
     return leased && this.#recordOf(container)?.holder?.host === host
   }
 
-  #hasFence(host: string, container: Container): boolean {
-    return this.#hasNote(host, container, 'fence')
-  }
-
-  #hasNote(host: string, { id }: Container, why: PauseReason): boolean {
-    const notes = [...this.#world.machine(host).notes.values()]
-    return notes.some((note) => note.container === id && note.reason === why)
+  #hasFence(host: string, { id }: Container): boolean {
+    return [...this.#world.machine(host).notes.values()].some(({ container }) => container === id)
   }
 
   // --- what containers do

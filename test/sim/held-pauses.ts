@@ -1,5 +1,5 @@
 import type { Engine } from '../../agent/docker/contract.ts'
-import type { Pause, PauseReason, Pauses } from '../../agent/fence/contract.ts'
+import type { Pause, Pauses } from '../../agent/fence/contract.ts'
 import { Lanes } from '../../agent/lanes.ts'
 import type { Chance } from './chance.ts'
 import type { Life } from './life.ts'
@@ -7,7 +7,6 @@ import type { Life } from './life.ts'
 interface Note {
   readonly container: string
   readonly volume: string
-  readonly reason: PauseReason
   /** Which process's: numbers that are never used again. */
   readonly owner: number
 }
@@ -59,12 +58,6 @@ export class HeldPauses implements Pauses {
       if (!this.#of(container).some((note) => chosen.some((one) => keyOf(one) === keyOf(note)))) return
       const stays = this.#of(container).some((note) => !chosen.some((one) => keyOf(one) === keyOf(note)))
       if (!stays) await this.#engine.unpause(container)
-      // As the real ones: a fence that is still on its way is told that this pause was ours.
-      const handsOver = stays && this.#of(container).some(({ reason }) => reason === 'fence')
-      for (const note of handsOver ? chosen.filter(({ reason }) => reason === 'checkpoint') : []) {
-        const fence: Note = { ...note, reason: 'fence', owner: this.#owner }
-        this.#notes.set(keyOf(fence), fence)
-      }
       await this.#forget(chosen)
       if (!stays && this.#of(container).length > 0) await this.#engine.pause(container)
     })
@@ -78,8 +71,8 @@ export class HeldPauses implements Pauses {
   }
 
   async #freeze(pause: Pause, ours: boolean): Promise<boolean> {
-    const { container, reason } = pause
-    const notes = pause.volumes.map((volume): Note => ({ container, volume, reason, owner: this.#owner }))
+    const { container } = pause
+    const notes = pause.volumes.map((volume): Note => ({ container, volume, owner: this.#owner }))
     const handed = this.#of(container).length > 0
     await this.#life.call(this.#chance.between(0.2, 3), () => {
       for (const note of notes) this.#notes.set(keyOf(note), note)
@@ -113,10 +106,10 @@ export class HeldPauses implements Pauses {
   }
 }
 
-function keyOf({ container, volume, reason, owner }: Note): string {
-  return `${container} ${volume} ${reason} ${owner}`
+function keyOf({ container, volume, owner }: Note): string {
+  return `${container} ${volume} ${owner}`
 }
 
-function toPause({ container, volume, reason }: Note): Pause {
-  return { container, volumes: [volume], reason }
+function toPause({ container, volume }: Note): Pause {
+  return { container, volumes: [volume] }
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { pino } from 'pino'
-import type { Pause, PauseReason } from '../../../agent/fence/contract.ts'
+import type { Pause } from '../../../agent/fence/contract.ts'
 import { openPauses } from '../../../agent/fence/pauses.ts'
 import { MemoryEngine, unreachable } from './memory-engine.ts'
 
@@ -30,11 +30,11 @@ async function start() {
   }
 }
 
-const wanted = (container: string, reason: PauseReason, ...volumes: string[]): Pause => ({
+const wanted = (container: string, ...volumes: string[]): Pause => ({
   container,
-  reason,
   volumes: volumes.length === 0 ? ['v1'] : volumes,
 })
+const ofFirst = ({ volumes }: Pause) => volumes.includes('v1')
 const any = () => true
 
 test('what was paused is resumed by whoever opens the notes next, and then forgotten', async (t) => {
@@ -42,7 +42,7 @@ test('what was paused is resumed by whoever opens the notes next, and then forgo
   ground.engine.run('a')
   ground.engine.run('b')
   const pauses = await ground.open()
-  const both = [wanted('a', 'checkpoint'), wanted('b', 'checkpoint')]
+  const both = [wanted('a'), wanted('b')]
   t.deepEqual(await pauses.pause(both), both)
   t.deepEqual([ground.engine.stateOf('a'), ground.engine.stateOf('b')], ['paused', 'paused'])
   const next = await ground.open()
@@ -60,7 +60,7 @@ test('the note is there before the container is paused, and until it runs again'
   ground.engine.before = async (call) => {
     if (/pause/.test(call)) noted.push(`${call}: ${(await (await ground.open()).all()).length}`)
   }
-  await pauses.pause([wanted('a', 'checkpoint')])
+  await pauses.pause([wanted('a')])
   await pauses.resume(any)
   t.deepEqual(noted, ['pause a: 1', 'unpause a: 1'])
 })
@@ -70,7 +70,7 @@ test('a container that a person had paused is neither noted nor paused nor resum
   ground.engine.run('a')
   ground.engine.set('a', 'paused')
   const pauses = await ground.open()
-  t.deepEqual(await pauses.pause([wanted('a', 'checkpoint')]), [])
+  t.deepEqual(await pauses.pause([wanted('a')]), [])
   t.deepEqual(await pauses.all(), [])
   await pauses.resume(any)
   t.deepEqual(ground.engine.calls, [])
@@ -83,7 +83,7 @@ test('a container that a person pauses between the look and the pause is left to
   ground.engine.before = (call) => {
     if (call === 'pause a') ground.engine.set('a', 'paused')
   }
-  t.deepEqual(await pauses.pause([wanted('a', 'checkpoint')]), [])
+  t.deepEqual(await pauses.pause([wanted('a')]), [])
   t.deepEqual(await pauses.all(), [])
   await pauses.resume(any)
   t.is(ground.engine.stateOf('a'), 'paused')
@@ -95,7 +95,7 @@ test('killed after the note and before the pause: resuming touches nothing and f
   const pauses = await ground.open()
   // The process never comes back from this call.
   ground.engine.before = (call) => (call === 'pause a' ? new Promise<void>(() => {}) : undefined)
-  void pauses.pause([wanted('a', 'checkpoint')])
+  void pauses.pause([wanted('a')])
   while (!ground.engine.calls.includes('pause a')) await new Promise((resolve) => setTimeout(resolve, 5))
   ground.engine.before = () => {}
   const next = await ground.open()
@@ -109,7 +109,7 @@ test('killed after the note and before the pause: resuming touches nothing and f
 test('a container that was started anew and then paused by a person is not resumed by an old note', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
-  await (await ground.open()).pause([wanted('a', 'fence')])
+  await (await ground.open()).pause([wanted('a')])
   ground.engine.restart('a')
   ground.engine.set('a', 'paused')
   const next = await ground.open()
@@ -120,31 +120,31 @@ test('a container that was started anew and then paused by a person is not resum
   t.is(ground.engine.stateOf('a'), 'paused')
 })
 
-test('a fence wins over a checkpoint that ends', async (t) => {
+test('a pause of another process for another volume stays when the first one ends', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const [agent, watchdog] = [await ground.open(), await ground.open()]
-  await agent.pause([wanted('a', 'checkpoint')])
-  t.is((await watchdog.pause([wanted('a', 'fence')])).length, 1)
-  await agent.resume(({ reason }) => reason === 'checkpoint')
+  await agent.pause([wanted('a')])
+  t.is((await watchdog.pause([wanted('a', 'v2')])).length, 1)
+  await agent.resume(ofFirst)
   t.is(ground.engine.stateOf('a'), 'paused')
-  await agent.resume(({ reason }) => reason === 'fence')
+  await agent.resume(any)
   t.is(ground.engine.stateOf('a'), 'running')
 })
 
-test('a fence that is noted while a checkpoint is being resumed holds', async (t) => {
+test('a fence that is noted while another one is being resumed holds', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const [agent, watchdog] = [await ground.open(), await ground.open()]
-  await agent.pause([wanted('a', 'checkpoint')])
+  await agent.pause([wanted('a')])
   ground.engine.before = async (call) => {
-    if (call === 'unpause a') await watchdog.pause([wanted('a', 'fence')])
+    if (call === 'unpause a') await watchdog.pause([wanted('a', 'v2')])
   }
-  await agent.resume(({ reason }) => reason === 'checkpoint')
+  await agent.resume(ofFirst)
   t.is(ground.engine.stateOf('a'), 'paused')
   t.deepEqual(
-    (await agent.all()).map(({ reason }) => reason),
-    ['fence'],
+    (await agent.all()).map(({ volumes }) => volumes),
+    [['v2']],
   )
 })
 
@@ -158,62 +158,38 @@ test('a fence that another process resumes before the container stands still is 
     resumed = true
     await agent.resume(any)
   }
-  await watchdog.pause([wanted('a', 'fence')])
+  await watchdog.pause([wanted('a')])
   t.is(ground.engine.stateOf('a'), 'paused')
   t.is((await agent.all()).length, 1)
   await agent.resume(any)
   t.is(ground.engine.stateOf('a'), 'running')
 })
 
-test('a fence that was noted before a checkpoint and is slower than that keeps its note', async (t) => {
-  await using ground = await start()
-  ground.engine.run('a')
-  const [agent, watchdog] = [await ground.open(), await ground.open()]
-  const checkpointOver = Promise.withResolvers<void>()
-  const fenceComes = Promise.withResolvers<void>()
-  let calls = 0
-  ground.engine.before = async (call) => {
-    if (call !== 'pause a' || calls++ > 0) return
-    fenceComes.resolve()
-    await checkpointOver.promise
-  }
-  const fencing = watchdog.pause([wanted('a', 'fence')])
-  await fenceComes.promise
-  await agent.pause([wanted('a', 'checkpoint')])
-  await agent.resume(({ reason }) => reason === 'checkpoint')
-  t.is(ground.engine.stateOf('a'), 'paused', 'the fence wins')
-  checkpointOver.resolve()
-  await fencing
-  t.true((await agent.all()).some(({ reason }) => reason === 'fence'))
-  await agent.resume(any)
-  t.is(ground.engine.stateOf('a'), 'running')
-})
-
-test('a fence that meets a checkpoint on its way, which then ends, keeps its note', async (t) => {
+test('a fence that meets another one on its way, which then ends, keeps its note', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const [agent, watchdog] = [await ground.open(), await ground.open()]
   const fenceComes = Promise.withResolvers<void>()
-  const checkpointOver = Promise.withResolvers<void>()
+  const firstOver = Promise.withResolvers<void>()
   let fencing: Promise<unknown> | undefined
   ground.engine.before = async (call) => {
     if (call !== 'pause a') return
     if (fencing === undefined) {
-      fencing = watchdog.pause([wanted('a', 'fence')])
+      fencing = watchdog.pause([wanted('a', 'v2')])
       await fenceComes.promise
     } else {
       fenceComes.resolve()
-      await checkpointOver.promise
+      await firstOver.promise
     }
   }
-  await agent.pause([wanted('a', 'checkpoint')])
-  await agent.resume(({ reason }) => reason === 'checkpoint')
-  checkpointOver.resolve()
+  await agent.pause([wanted('a')])
+  await agent.resume(ofFirst)
+  firstOver.resolve()
   await fencing
   t.is(ground.engine.stateOf('a'), 'paused')
   t.deepEqual(
-    (await agent.all()).map(({ reason }) => reason),
-    ['fence'],
+    (await agent.all()).map(({ volumes }) => volumes),
+    [['v2']],
   )
 })
 
@@ -221,19 +197,19 @@ test('a pause stands until all its volumes are let go', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const pauses = await ground.open()
-  await pauses.pause([wanted('a', 'fence', 'v1', 'v2')])
+  await pauses.pause([wanted('a', 'v1', 'v2')])
   await pauses.resume(({ volumes }) => volumes.includes('v1'))
   t.is(ground.engine.stateOf('a'), 'paused')
   await pauses.resume(({ volumes }) => volumes.includes('v2'))
   t.is(ground.engine.stateOf('a'), 'running')
 })
 
-test('two checkpoints of one container at the same time: it runs when both are done, and stood still for both', async (t) => {
+test('pauses of one container for several volumes at the same time: it runs when all are over, and stood still for each', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const pauses = await ground.open()
   const one = async (volume: string) => {
-    await pauses.pause([wanted('a', 'checkpoint', volume)])
+    await pauses.pause([wanted('a', volume)])
     t.is(ground.engine.stateOf('a'), 'paused')
     await new Promise((resolve) => setTimeout(resolve, Math.random() * 5))
     t.is(ground.engine.stateOf('a'), 'paused')
@@ -244,7 +220,7 @@ test('two checkpoints of one container at the same time: it runs when both are d
   t.deepEqual(await pauses.all(), [])
 })
 
-test('a checkpoint whose look at the container was before another one let it go makes it stand still anew', async (t) => {
+test('a pause whose look at the container was before another one let it go makes it stand still anew', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const looked = Promise.withResolvers<void>()
@@ -260,8 +236,8 @@ test('a checkpoint whose look at the container was before another one let it go 
       return seen
     },
   })
-  await pauses.pause([wanted('a', 'checkpoint', 'v1')])
-  const second = pauses.pause([wanted('a', 'checkpoint', 'v2')])
+  await pauses.pause([wanted('a', 'v1')])
+  const second = pauses.pause([wanted('a', 'v2')])
   await looked.promise
   await pauses.resume(({ volumes }) => volumes.includes('v1'))
   letGo.resolve()
@@ -271,7 +247,7 @@ test('a checkpoint whose look at the container was before another one let it go 
   t.is(ground.engine.stateOf('a'), 'running')
 })
 
-test('a checkpoint that is noted while another one of the same process is being resumed can be resumed itself', async (t) => {
+test('a pause that is noted while another one of the same process is being resumed can be resumed itself', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const resuming = Promise.withResolvers<void>()
@@ -282,7 +258,7 @@ test('a checkpoint that is noted while another one of the same process is being 
       return null
     },
   })
-  const slow = pauses.pause([wanted('a', 'checkpoint', 'v2')])
+  const slow = pauses.pause([wanted('a', 'v2')])
   while (asked === 0) await new Promise((resolve) => setTimeout(resolve, 1))
   ground.engine.before = async (call) => {
     if (call !== 'unpause a') return
@@ -290,7 +266,7 @@ test('a checkpoint that is noted while another one of the same process is being 
     const byVolume = async () => (await pauses.all()).some(({ volumes }) => volumes.includes('v2'))
     while (!(await byVolume())) await new Promise((resolve) => setTimeout(resolve, 1))
   }
-  await pauses.pause([wanted('a', 'checkpoint', 'v1')])
+  await pauses.pause([wanted('a', 'v1')])
   await pauses.resume(({ volumes }) => volumes.includes('v1'))
   ground.engine.before = () => {}
   t.is((await slow).length, 1)
@@ -299,7 +275,7 @@ test('a checkpoint that is noted while another one of the same process is being 
   t.is(ground.engine.stateOf('a'), 'running')
 })
 
-test('a fence that is noted while a checkpoint is being resumed, and finds the container paused anew for it, keeps its note', async (t) => {
+test('a fence that is noted while another one is being resumed, and finds the container paused anew for it, keeps its note', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const watchdogLooked = Promise.withResolvers<void>()
@@ -314,9 +290,9 @@ test('a fence that is noted while a checkpoint is being resumed, and finds the c
       return null
     },
   })
-  const fencing = watchdog.pause([wanted('a', 'fence')])
+  const fencing = watchdog.pause([wanted('a', 'v2')])
   await watchdogLooked.promise
-  await agent.pause([wanted('a', 'checkpoint')])
+  await agent.pause([wanted('a')])
   let calls = 0
   ground.engine.before = async (call) => {
     if (call === 'unpause a') {
@@ -328,14 +304,14 @@ test('a fence that is noted while a checkpoint is being resumed, and finds the c
       await pausedAnew.promise
     }
   }
-  await agent.resume(({ reason }) => reason === 'checkpoint')
+  await agent.resume(ofFirst)
   ground.engine.before = () => {}
   pausedAnew.resolve()
   t.is((await fencing).length, 1)
   t.is(ground.engine.stateOf('a'), 'paused')
   t.deepEqual(
-    (await agent.all()).map(({ reason }) => reason),
-    ['fence'],
+    (await agent.all()).map(({ volumes }) => volumes),
+    [['v2']],
   )
   await agent.resume(any)
   t.is(ground.engine.stateOf('a'), 'running')
@@ -349,7 +325,7 @@ test('a container that cannot be paused rejects after the others were, and stays
   ground.engine.before = (call) => {
     if (call === 'pause a') throw unreachable()
   }
-  await t.throwsAsync(pauses.pause([wanted('a', 'fence'), wanted('b', 'fence')]), { code: 'ENGINE_UNREACHABLE' })
+  await t.throwsAsync(pauses.pause([wanted('a'), wanted('b')]), { code: 'ENGINE_UNREACHABLE' })
   t.is(ground.engine.stateOf('b'), 'paused')
   t.is((await pauses.all()).length, 2)
 })
@@ -358,7 +334,7 @@ test('a resume that fails keeps the note, and is done by the next try', async (t
   await using ground = await start()
   ground.engine.run('a')
   const pauses = await ground.open()
-  await pauses.pause([wanted('a', 'fence')])
+  await pauses.pause([wanted('a')])
   ground.engine.before = (call) => {
     if (call === 'unpause a') throw unreachable()
   }
@@ -372,7 +348,7 @@ test('kill ends what is paused by us and no other', async (t) => {
   await using ground = await start()
   for (const id of ['a', 'b', 'c']) ground.engine.run(id)
   const pauses = await ground.open()
-  await pauses.pause([wanted('a', 'fence', 'v1'), wanted('b', 'fence', 'v2')])
+  await pauses.pause([wanted('a', 'v1'), wanted('b', 'v2')])
   await pauses.kill(({ volumes }) => volumes.includes('v1'))
   t.deepEqual(
     ['a', 'b', 'c'].map((id) => ground.engine.stateOf(id)),
@@ -384,7 +360,7 @@ test('kill ends what is paused by us and no other', async (t) => {
   )
 })
 
-test('a fence comes although no note can be written, and one is written later; a checkpoint is refused', async (t) => {
+test('a fence comes although no note can be written, and one is written later', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const pauses = await ground.open()
@@ -392,13 +368,11 @@ test('a fence comes although no note can be written, and one is written later; a
   const directory = join(ground.stateDir, 'pauses', boot)
   await rm(directory, { recursive: true })
   await writeFile(directory, '')
-  await t.throwsAsync(pauses.pause([wanted('a', 'checkpoint')]))
-  t.is(ground.engine.stateOf('a'), 'running')
-  t.is((await pauses.pause([wanted('a', 'fence')])).length, 1)
+  t.is((await pauses.pause([wanted('a')])).length, 1)
   t.is(ground.engine.stateOf('a'), 'paused')
   await rm(directory)
   const later = await ground.open()
-  t.is((await pauses.pause([wanted('a', 'fence')])).length, 1)
+  t.is((await pauses.pause([wanted('a')])).length, 1)
   await later.resume(any)
   t.is(ground.engine.stateOf('a'), 'running')
 })
@@ -406,7 +380,7 @@ test('a fence comes although no note can be written, and one is written later; a
 test('notes of another boot are void', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
-  await (await ground.open()).pause([wanted('a', 'fence')])
+  await (await ground.open()).pause([wanted('a')])
   const [boot = ''] = await readdir(join(ground.stateDir, 'pauses'))
   await rename(join(ground.stateDir, 'pauses', boot), join(ground.stateDir, 'pauses', 'another-boot'))
   t.deepEqual(await (await ground.open()).all(), [])

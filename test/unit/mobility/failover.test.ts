@@ -297,7 +297,7 @@ test('a volume that was removed while its lost holder was away: that one puts it
 
 test('a note of a fence outlives its volume: when the copy is gone, so is the note', async (t) => {
   const { world, holder } = await heldWithCopy()
-  await holder.pauses.pause([{ container: 'c-h1', volumes: ['removed'], reason: 'fence' }])
+  await holder.pauses.pause([{ container: 'c-h1', volumes: ['removed'] }])
   await world.pass(5_000)
   t.deepEqual(await holder.pauses.all(), [])
 })

@@ -122,7 +122,7 @@ export class MemoryHost {
     const running = this.users.filter(({ state }) => state === 'running')
     for (const user of running) {
       const volumes = guard.volumes.filter(({ name }) => user.volumes.includes(name)).map(({ id }) => id)
-      if (volumes.length > 0) await this.pauses.pause([{ container: user.id, volumes, reason: 'fence' }])
+      if (volumes.length > 0) await this.pauses.pause([{ container: user.id, volumes }])
     }
   }
 

@@ -6,12 +6,12 @@ import test from 'ava'
 import { pino } from 'pino'
 import { systemClock } from '../../../agent/clock.ts'
 import type { Engine } from '../../../agent/docker/contract.ts'
-import type { Guard, PauseReason } from '../../../agent/fence/contract.ts'
+import type { Guard } from '../../../agent/fence/contract.ts'
 import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
-import { openPauses } from '../../../agent/fence/pauses.ts'
 import { bootId } from '../../../agent/sys/boot-id.ts'
 import { openFence } from '../../../plugin/fence.ts'
-import { MemoryEngine, unreachable } from '../fence/memory-engine.ts'
+import { ControlGroup } from '../fence/control-group.ts'
+import { MemoryEngine } from '../fence/memory-engine.ts'
 import { until } from '../until.ts'
 
 const LEASE_MS = 300
@@ -23,16 +23,11 @@ async function start() {
   const engine = new MemoryEngine()
   engine.run('a', 'data')
   const log = pino({ level: 'silent' })
-  const freezerFiles = openFreezerFiles(stateDir)
-  const parts = { engine: engine as unknown as Engine, freezerFiles, clock: systemClock }
-  const options = { ...parts, stateDir, leaseMs: LEASE_MS, log }
+  const options = { engine: engine as unknown as Engine, clock: systemClock, stateDir, leaseMs: LEASE_MS, log }
   return {
     engine,
     /** The plugin's process, a new one each time. */
-    open: async () => stack.use(await openFence(options)),
-    /** As an agent pauses. */
-    pause: async (reason: PauseReason) =>
-      (await openPauses({ stateDir, engine, log })).pause([{ container: 'a', volumes: ['id1'], reason }]),
+    open: async (freezerFiles = openFreezerFiles(stateDir)) => stack.use(await openFence({ ...options, freezerFiles })),
     keepWord: async (word: Guard) =>
       writeFile(join(stateDir, 'guard.json'), JSON.stringify({ boot: await bootId(), guard: word })),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
@@ -70,29 +65,44 @@ test('promise 6: no word makes a lease longer than the setting says', async (t) 
   t.pass()
 })
 
-test('a pause for a checkpoint is resumed when the plugin starts, one for a fence is not', async (t) => {
+test('promise 6: a fence ends a freeze, so that Docker can pause what is frozen', async (t) => {
   await using ground = await start()
-  ground.engine.run('b', 'data')
-  await ground.pause('checkpoint')
-  const fence = await ground.open()
-  await until(() => ground.engine.stateOf('a') === 'running')
-  await ground.pause('fence')
-  fence.ended()
-  await sleep(300)
-  t.is(ground.engine.stateOf('a'), 'paused')
+  await using group = await ControlGroup.make('v2')
+  ground.engine.run(group.container, 'data')
+  const fence = await ground.open(openFreezerFiles(group.root))
+  const said: unknown[] = []
+  fence.started(
+    () => {},
+    (message) => said.push(message),
+  )
+  const request = { id: '1', containers: [group.container], budgetMs: 3_600_000 }
+  fence.heard({ word: 'freeze', request })
+  await until(() => said.length === 1)
+  t.true(group.isFrozen())
+  let wasFrozen: boolean | null = null
+  ground.engine.before = (call) => {
+    if (call === `pause ${group.container}`) wasFrozen ??= group.isFrozen()
+  }
+  fence.heard({ word: 'guard', guard: inMs(0) })
+  await until(() => ground.engine.stateOf(group.container) === 'paused')
+  t.false(wasFrozen)
+  t.like(said[1], { word: 'thawed', end: { why: 'fence' } })
 })
 
-test('a pause for a checkpoint is resumed when the agent has ended, however long the engine is away', async (t) => {
+test('promise 13: a command that the engine announces ends a freeze', async (t) => {
   await using ground = await start()
-  const fence = await ground.open()
-  await ground.pause('checkpoint')
-  let failures = 3
-  ground.engine.before = (call) => {
-    if (call === 'unpause a' && failures-- > 0) throw unreachable()
-  }
-  fence.ended()
-  await until(() => ground.engine.stateOf('a') === 'running')
-  t.is(failures, -1)
+  await using group = await ControlGroup.make('v2')
+  const fence = await ground.open(openFreezerFiles(group.root))
+  const said: unknown[] = []
+  fence.started(
+    () => {},
+    (message) => said.push(message),
+  )
+  fence.heard({ word: 'freeze', request: { id: '1', containers: [group.container], budgetMs: 3_600_000 } })
+  await until(() => said.length === 1)
+  ground.engine.say('exec_create: pg_dump', group.container)
+  t.false(group.isFrozen())
+  t.like(said[1], { word: 'thawed', end: { why: 'command' } })
 })
 
 test('an agent that is alive and says nothing for three leases is killed, once; one that has not spoken yet is not', async (t) => {

@@ -69,7 +69,7 @@ function describeCheckpointing({ checkpointing, options }: VolumeView): string |
   const tries = failures === 1 ? 'the last try' : `the last ${failures} tries`
   return [
     `every ${age(intervalMs / 1000)}${rarer}`,
-    ...(pauseMs === null ? [] : [`containers paused ${Math.round(pauseMs)} ms for the last one`]),
+    ...(pauseMs === null ? [] : [`containers frozen for ${Math.round(pauseMs)} ms by the last one`]),
     ...(scanned === null ? [] : [`files that changed are read whole (${scanned})`]),
     ...(failures === 0 || error === null ? [] : [`${tries} failed: ${error}`]),
   ].join(', ')

@@ -6,6 +6,7 @@ import type { Chance } from './chance.ts'
 import type { Containers } from './containers.ts'
 import type { Life } from './life.ts'
 import type { Machine } from './machine.ts'
+import type { Settings } from './settings.ts'
 
 interface Guard {
   readonly paths: readonly string[]
@@ -17,9 +18,11 @@ interface Guard {
 export class HostFreezers {
   readonly #containers: Containers
   readonly #guards = new Set<Guard>()
+  readonly #isGuarded: boolean
 
-  constructor(containers: Containers) {
+  constructor(containers: Containers, { unguarded }: Settings) {
     this.#containers = containers
+    this.#isGuarded = !unguarded
   }
 
   /** As one process has them; what it guards it guards as long as it lives. */
@@ -28,6 +31,7 @@ export class HostFreezers {
       open: async (id) => this.#open(id),
       forget: () => {},
       guard: (files, knocked) => {
+        if (!this.#isGuarded) return null
         const guard: Guard = { paths: files.map(({ path }) => path), life, knocked }
         this.#guards.add(guard)
         return { [Symbol.dispose]: () => void this.#guards.delete(guard) }

@@ -55,7 +55,7 @@ export class Machine {
     this.clocks = new HostClocks(world.timeline, rate)
     this.disk = new Disk(host, world.chance, world.checker)
     this.containers = new Containers(host, world, world.checker, () => this.clocks.now())
-    this.freezers = new HostFreezers(this.containers)
+    this.freezers = new HostFreezers(this.containers, world.settings)
     this.docker = new Docker(this)
   }
 

@@ -36,6 +36,11 @@ export const MUTATIONS: readonly Mutation[] = [
   { name: 'isolation fences all', settings: { always: ['continue'], bend: guardAll }, rules: ['promise 6'] },
   { name: 'live is paused', settings: { always: ['live'], bend: pauseLive }, rules: ['promise 13'] },
   { name: 'anybody is resumed', settings: { always: ['pauses'], bend: resumeAll }, rules: ['promise 11'] },
+  {
+    name: 'nobody is held who looks at what is frozen',
+    settings: { always: ['execs', 'pauses'], unguarded: true },
+    rules: ['promise 13'],
+  },
   { name: 'freeze not ended', settings: { freezesStay: true }, rules: ['promise 13'] },
   {
     name: 'disks without epochs are recovered',

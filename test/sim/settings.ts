@@ -11,6 +11,8 @@ export interface Settings {
   readonly replaceAfterMs: number
   /** So much later than it should the watchdog acts. */
   readonly watchdogSleepsMs: number
+  /** Nobody is held who looks at what is frozen. */
+  readonly unguarded: boolean
   /** What is frozen for a checkpoint is not let go on. */
   readonly freezesStay: boolean
   /** Somebody changes files of idle copies behind Wherry's back. */
@@ -37,6 +39,7 @@ export const SHIPPED: Settings = {
   pauseBudgetMs: 500,
   replaceAfterMs: 600_000,
   watchdogSleepsMs: 0,
+  unguarded: false,
   freezesStay: false,
   tampering: false,
   setBack: 0.03,

@@ -11,7 +11,7 @@ export interface VolumeOptions {
   readonly copies: number
   /** Wanted age of the newest checkpoint while the volume is held; `auto`: as often as is cheap (checkpointTargetMs in options.ts); null: none is taken then. */
   readonly checkpointMs: number | 'auto' | null
-  /** `pause`: containers stand still for the last round of a checkpoint; `live`: they do not, and a checkpoint may be fuzzy. */
+  /** `pause`: containers are frozen for the last round of a checkpoint; `live`: they are not, and a checkpoint may be fuzzy. */
   readonly consistency: 'pause' | 'live'
   /** `manual`: only a person lets another host take over (`wherry promote`). */
   readonly failover: 'auto' | 'manual'

@@ -37,8 +37,8 @@ const test = onLab({ swarm: true }, { WHERRY_MOUNT_DEADLINE: '30s' })
 
 /** The registry's servers do not reach each other any more; hosts do. */
 const ROUTES = ['-p', 'tcp', '--dport', '7452', '-j', 'DROP']
-/** Longer than a checkpoint's pause. */
-const PAUSE_MS = 700
+/** Between two looks at a container that may be about to start. */
+const LOOK_AGAIN_MS = 700
 /** Written after the newest checkpoint, so that the power cut costs something. */
 const UNSAVED_MS = 2_000
 const ENOUGH_ROWS = 200
@@ -265,11 +265,11 @@ function newerThan(sinceMs: number, old: Host, ledger: Ledger): Acknowledged | u
   return ledger.acknowledged.values().find(({ host, atMs }) => host !== old.name && atMs > sinceMs)
 }
 
-/** Whether the service's container runs; a checkpoint pauses it for a moment only. */
+/** Whether the service's container runs, or will in a moment. */
 async function runsOn(host: Host): Promise<boolean> {
   for (let look = 0; look < 3; look++) {
     if ((await runningWriters(host)).length === 1) return true
-    await sleep(PAUSE_MS)
+    await sleep(LOOK_AGAIN_MS)
   }
   return false
 }

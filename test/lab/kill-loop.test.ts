@@ -156,7 +156,7 @@ function longestGap(lines: readonly Acknowledged[]): number {
   return Math.round(Math.max(0, ...lines.slice(1).map(({ atMs }, index) => atMs - (lines[index]?.atMs ?? atMs))))
 }
 
-/** A checkpoint pauses for a moment, too. */
+/** A checkpoint pauses nothing. */
 async function nothingPaused(host: Host): Promise<boolean> {
   return (await host.docker(['ps', '-q', '--filter', 'status=paused'])).stdout === ''
 }

@@ -61,7 +61,8 @@ export interface FreezeRequest {
 export interface FreezeEnd {
   readonly id: string
   readonly why: null | 'budget' | 'command' | 'changed' | 'fence' | 'agent' | 'plugin' | 'replaced' | 'failed'
-  readonly frozenMs: number
+  /** How long they stood still; null: it was over before. */
+  readonly frozenMs: number | null
   readonly error?: { readonly message: string; readonly hint?: string | undefined } | undefined
 }
 

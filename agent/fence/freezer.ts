@@ -190,7 +190,7 @@ export class Freezer {
     this.#session = null
     session.over.abort()
     const left = session.ours.filter((file) => !this.#isThawed(file))
-    const frozenMs = session.startMs === null ? 0 : this.#clock.elapsedMs() - session.startMs
+    const frozenMs = session.startMs === null ? null : this.#clock.elapsedMs() - session.startMs
     // Only now: whoever looks finds the container running.
     session.guard?.[Symbol.dispose]()
     const { id } = session.request

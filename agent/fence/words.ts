@@ -29,7 +29,7 @@ export type Word = z.infer<typeof WORD>
 const endSchema: z.ZodType<FreezeEnd> = z.object({
   id: z.string(),
   why: z.enum(['budget', 'command', 'changed', 'fence', 'agent', 'plugin', 'replaced', 'failed']).nullable(),
-  frozenMs: z.number(),
+  frozenMs: z.number().nullable(),
   error: z.object({ message: z.string(), hint: z.string().optional() }).optional(),
 })
 

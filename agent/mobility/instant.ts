@@ -1,5 +1,5 @@
 import type { VolumeUser } from '../docker/contract.ts'
-import { WherryError } from '../errors.ts'
+import { codeOf, WherryError } from '../errors.ts'
 import type { Capture, LocalCopy } from '../store/contract.ts'
 import type { Core } from './core.ts'
 import { untilAbort } from './until-abort.ts'
@@ -91,11 +91,14 @@ async function freezeStill(
   const { store, freezes, pauseBudgetMs, tally } = core.parts
   // A capture for sending ahead holds the tree: containers must not stand still while it ends.
   await untilAbort(core.liveCaptures.end(local.id), signal)
-  const still = await freezes.freeze(
-    containers.map(({ id }) => id),
-    pauseBudgetMs,
-    signal,
-  )
+  const ids = containers.map(({ id }) => id)
+  const still = await freezes.freeze(ids, pauseBudgetMs, signal).catch(async (error: unknown) => {
+    if (codeOf(error) !== 'FREEZER_UNREACHABLE') throw error
+    // A container that has ended meanwhile has no freezer: nothing is wrong with those of the others.
+    const live = new Set((await untilAbort(core.uses.refresh(), signal)).filter(isLive).map(({ id }) => id))
+    const ended = containers.find(({ id }) => !live.has(id))
+    throw ended === undefined ? error : tryAgain(`${ended.name} ended when a checkpoint was to be taken.`)
+  })
   void core.liveCaptures.end(local.id)
   const now = timeOf(core)
   const limit = AbortSignal.any([signal, still.cut])
@@ -105,7 +108,7 @@ async function freezeStill(
     (error: unknown) => ({ error }),
   )
   const { why, frozenMs } = await still.end()
-  tally.paused(local.name, frozenMs)
+  if (frozenMs !== null) tally.paused(local.name, frozenMs)
   await settled(freezing)
   signal.throwIfAborted()
   // A tree that was looked at for longer than its containers stood still may be of several moments.
@@ -113,7 +116,7 @@ async function freezeStill(
   if (why === 'budget') throw overBudget(local, pauseBudgetMs)
   if (why !== null) throw tryAgain(`Not all containers of volume "${local.name}" stood still to the end (${why}).`)
   if (failed !== null) throw failed.error
-  return { ...now, pauseMs: Math.round(frozenMs) }
+  return { ...now, pauseMs: Math.round(frozenMs ?? 0) }
 }
 
 async function freezeNow(core: Core, local: LocalCopy, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Moment> {

@@ -186,3 +186,19 @@ test('a container that stood still already is watched as well: one that is let g
   t.is((await kit.record()).last?.hash, hashOf('ab'))
   kit.stop()
 })
+
+test('a container that ends when it is to be frozen is no fault of its freezer', async (t) => {
+  const kit = await written()
+  const { core, store, containers } = kit.host('h1')
+  const local = await store.copy(ID)
+  if (local === null) return t.fail()
+  const take = () => kit.clock.until(captureInstant(core, local, (pausing) => pausing(), new AbortController().signal))
+  containers.freezes.error = new WherryError('FREEZER_UNREACHABLE', 'no freezer')
+  await t.throwsAsync(take(), { code: 'FREEZER_UNREACHABLE' })
+  containers.freezes.freeze = async () => {
+    containers.users = containers.users.map((user) => ({ ...user, state: 'exited' }))
+    throw containers.freezes.error
+  }
+  await t.throwsAsync(take(), { code: 'TREE_CHANGED', message: /c1 ended/ })
+  kit.stop()
+})

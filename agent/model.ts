@@ -88,6 +88,19 @@ export interface VolumeRecord {
   readonly copies: Readonly<Record<string, CopyRecord>>
   /** Set once a removal has begun: nobody may hold the volume again, the name is about to be free. */
   readonly removedAt: string | null
+  /** Ids of hosts that the removal gave up while they were away: what they have is set aside when they return. */
+  readonly lost?: readonly string[] | undefined
+  /** A removed volume of the same name whose data some host still had when this one was created. */
+  readonly predecessor?: Predecessor | undefined
+}
+
+/** What is left of a removed volume. */
+export interface Predecessor {
+  readonly id: string
+  /** Ids of the hosts that have its data. */
+  readonly hosts: readonly string[]
+  /** ISO 8601: the trash keeps it at least until then; null: it stays until an operator deletes it. */
+  readonly until: string | null
 }
 
 /** Proof that a volume was removed: only on its word does a host put its copy into the trash. */
@@ -97,6 +110,8 @@ export interface RemovedRecord {
   readonly removedAt: string
   /** Ids of the hosts that still have a copy to put away. */
   readonly hosts: readonly string[]
+  /** Those of them that were given up: what they have is set aside, and never deleted by itself. */
+  readonly lost?: readonly string[] | undefined
 }
 
 /** A checkpoint that another host has, and until when it had everything. Without a hash: an older release wrote it. */
@@ -123,6 +138,8 @@ export interface HostRecord {
   readonly swarmNode: string | null
   /** Names of the containers that use a volume on this host, by volume id. */
   readonly uses: Readonly<Record<string, readonly string[]>>
+  /** Names of the containers in any state, by the names of the volumes they mount. Undefined: the host does not know, or has too many to say. */
+  readonly referrers?: Readonly<Record<string, readonly string[]>> | undefined
   /** By volume id: the newest checkpoint of a volume held here that another host has, and until when it had everything (this host's clock). */
   readonly covered: Readonly<Record<string, CoveredCheckpoint>>
   /** How many diverged trees of which volumes are on this host, by volume id. */

@@ -48,4 +48,6 @@ export const volumeSchema: z.ZodType<VolumeRecord> = z.looseObject({
   seizuresCut: z.looseObject({ epoch: count, hosts: z.array(z.string()) }).optional(),
   copies: z.record(z.string(), copy),
   removedAt: z.string().nullable(),
+  lost: z.array(z.string()).optional(),
+  predecessor: z.looseObject({ id: z.string(), hosts: z.array(z.string()), until: z.string().nullable() }).optional(),
 })

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentApi, DrainView } from '../agent/api/contract.ts'
 import { codeOf } from '../agent/errors.ts'
-import { showDrain, showHosts, showRecovery, showVolume, showVolumes } from './render.ts'
+import { showDrain, showHosts, showRecovery, showRemoval, showVolume, showVolumes } from './render.ts'
 
 /** How often `drain` looks how far it is. */
 const DRAIN_LOOK_MS = 2_000
@@ -41,6 +41,15 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     run: async (call) => {
       const volume = await call.agent.promote(first(call), call.flags.given('accept-loss'), call.signal)
       return answer(call, volume, (one) => showVolume(one, new Date()))
+    },
+  },
+  rm: {
+    operands: ['VOLUME'],
+    flags: ['force', 'accept-loss'],
+    run: async (call) => {
+      const { agent, flags, signal } = call
+      const consent = { force: flags.given('force'), acceptLoss: flags.given('accept-loss') }
+      return answer(call, await agent.removeWith(first(call), consent, signal), showRemoval)
     },
   },
   drain: { operands: [], flags: ['off', 'no-wait'], run: drain },

@@ -6,6 +6,9 @@ export const HELP = `Usage: wherry COMMAND [OPTION ...]
   hosts                           all hosts, their free space, zone, and whether they are drained
   promote VOLUME [--accept-loss]  let a volume go on without its holder, which is lost; with --accept-loss also without
                                   data that only a lost host has
+  rm VOLUME [--force] [--accept-loss]
+                                  remove a volume from all hosts; with --force also one that services or containers
+                                  refer to: running ones are killed; with --accept-loss also one whose holder is lost
   drain [--off] [--no-wait]       move all copies away from this host, and say when they are gone; --off: end that
   metrics                         this host's metrics in Prometheus' text format
   recover                         write the records of a lost registry anew, from the disks of all hosts

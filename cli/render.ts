@@ -1,4 +1,4 @@
-import type { DrainView, HostView, RecoverView, VolumeView } from '../agent/api/contract.ts'
+import type { DrainView, HostView, RecoverView, RemovalView, VolumeView } from '../agent/api/contract.ts'
 import { age, describeNews, size } from '../agent/api/wording.ts'
 import { describeOptions } from '../agent/options.ts'
 import { table } from './table.ts'
@@ -77,6 +77,14 @@ export function showDrain({ host, draining, left }: DrainView): string {
     ['VOLUME', 'WHY'],
     left.map(({ volume, why }) => [volume, why]),
   )}`
+}
+
+export function showRemoval({ volume, id, references, lost }: RemovalView): string {
+  return [
+    `Removed ${volume} (${id}). Each host keeps its copy in trash/${id}-* of its state directory for the retention time.`,
+    ...(references.length === 0 ? [] : ['It was referred to by:', ...references.map((line) => `  ${line}`)]),
+    ...lost.map((host) => `Host ${host} was given up: when it returns, what it has is moved to set-aside/ there.`),
+  ].join('\n')
 }
 
 export function showRecovery({ written, kept, problems }: RecoverView): string {

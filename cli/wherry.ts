@@ -17,6 +17,7 @@ const OPTIONS = {
   json: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
   'accept-loss': { type: 'boolean' },
+  force: { type: 'boolean' },
   off: { type: 'boolean' },
   'no-wait': { type: 'boolean' },
 } as const

@@ -11,6 +11,7 @@ import type {
   MountAnswer,
   MoveView,
   RecoverView,
+  RemovalView,
   VerifyView,
   VolumeView,
 } from './contract.ts'
@@ -54,6 +55,13 @@ export function createAgentClient(socketPath: string): AgentApi & AsyncDisposabl
     get: async (name, signal) => (await send({ method: 'GET', path: volume(name), signal })) as VolumeView,
     list: async (signal) => (await send({ method: 'GET', path: '/volumes', signal })) as VolumeView[],
     remove: async (name, signal) => void (await send({ method: 'DELETE', path: volume(name), signal })),
+    removeWith: async (name, { force, acceptLoss }, signal) =>
+      (await send({
+        method: 'POST',
+        path: `${volume(name)}/remove`,
+        body: { force, acceptLoss },
+        signal,
+      })) as RemovalView,
     mount: async (name, id, deadlineMs, signal) =>
       (await send({ method: 'PUT', path: mount(name, id), body: { deadlineMs }, signal })) as MountAnswer,
     unmount: async (name, id, signal) => void (await send({ method: 'DELETE', path: mount(name, id), signal })),

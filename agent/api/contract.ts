@@ -5,12 +5,25 @@ import type {
   HostView,
   MoveView,
   RecoverView,
+  RemovalConsent,
+  RemovalView,
   VerifyView,
   VolumeView,
 } from '../mobility/contract.ts'
 import type { VolumeOptions } from '../model.ts'
 
-export type { DrainView, Health, HostView, MoveView, RecoverView, VerifyView, VolumeOptions, VolumeView }
+export type {
+  DrainView,
+  Health,
+  HostView,
+  MoveView,
+  RecoverView,
+  RemovalConsent,
+  RemovalView,
+  VerifyView,
+  VolumeOptions,
+  VolumeView,
+}
 
 /**
  * The agent's API: HTTP on a unix socket. Its clients are the plugin, the command line and the dashboard.
@@ -19,6 +32,7 @@ export type { DrainView, Health, HostView, MoveView, RecoverView, VerifyView, Vo
  *     GET    /volumes                                     -> VolumeView[]
  *     GET    /volumes/:name                               -> VolumeView
  *     DELETE /volumes/:name                               -> 204
+ *     POST   /volumes/:name/remove       {force, acceptLoss} -> RemovalView  the same with what the operator accepts
  *     PUT    /volumes/:name/mounts/:id   {deadlineMs}     -> {mountpoint}
  *     DELETE /volumes/:name/mounts/:id                    -> 204
  *     POST   /volumes/:name/verify                        -> VerifyView    reads this host's copy again; takes its time
@@ -37,6 +51,7 @@ export interface AgentApi {
   get(name: string, signal: AbortSignal): Promise<VolumeView>
   list(signal: AbortSignal): Promise<VolumeView[]>
   remove(name: string, signal: AbortSignal): Promise<void>
+  removeWith(name: string, consent: RemovalConsent, signal: AbortSignal): Promise<RemovalView>
   mount(name: string, mountId: string, deadlineMs: number, signal: AbortSignal): Promise<MountAnswer>
   unmount(name: string, mountId: string, signal: AbortSignal): Promise<void>
   verify(name: string, signal: AbortSignal): Promise<VerifyView>

@@ -14,6 +14,7 @@ const LONGEST_DEADLINE_MS = 240_000
 
 export const createBody = z.strictObject({ name: z.string(), options: givenOptions })
 export const promoteBody = z.strictObject({ acceptLoss: z.boolean() })
+export const removeBody = z.strictObject({ force: z.boolean(), acceptLoss: z.boolean() })
 export const drainBody = z.strictObject({ on: z.boolean() })
 export const mountBody = z.strictObject({ deadlineMs: z.int().min(0).max(LONGEST_DEADLINE_MS) })
 

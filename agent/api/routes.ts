@@ -2,7 +2,16 @@ import Router from '@koa/router'
 import type { Context } from 'koa'
 import type { Mobility } from '../mobility/contract.ts'
 import { readBody } from './http.ts'
-import { checkMountId, checkName, createBody, drainBody, mountBody, parseJson, promoteBody } from './input.ts'
+import {
+  checkMountId,
+  checkName,
+  createBody,
+  drainBody,
+  mountBody,
+  parseJson,
+  promoteBody,
+  removeBody,
+} from './input.ts'
 
 /** The longest request (a volume's name and three numbers) is far below 1 KiB. */
 const BODY_LIMIT_BYTES = 16_384
@@ -26,6 +35,11 @@ export function createRoutes(mobility: Mobility, metrics: () => Promise<string>)
   router.delete('/volumes/:name', async (ctx) => {
     await mobility.remove(nameOf(ctx.params))
     ctx.status = 204
+  })
+
+  router.post('/volumes/:name/remove', async (ctx) => {
+    const consent = parseJson(removeBody, await readBody(ctx.req, BODY_LIMIT_BYTES))
+    ctx.body = await mobility.removeWith(nameOf(ctx.params), consent, clientGone(ctx))
   })
 
   router.post('/volumes/:name/verify', async (ctx) => {

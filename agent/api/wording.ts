@@ -39,6 +39,7 @@ export function describeNews(view: VolumeView): readonly (readonly [string, stri
     ['consistency', describeConsistency(view)],
     ['fenced', describeFenced(view)],
     ['taken_over', describeSeizure(view)],
+    ['earlier_volume', describePredecessor(view)],
     ...describeDiverged(view).map((line) => ['diverged', line] as const),
     ['local_namesake', describeNamesakes(view)],
     ['stale', view.stale ? 'the registry is out of reach; this is the last that was known' : null],
@@ -94,6 +95,14 @@ function describeSeizure({ seizure }: VolumeView): string | null {
   const { from, by, at, ageSeconds } = seizure
   const whom = from === '' ? '' : ` from ${from}`
   return `by ${by}${whom} at ${at}, at checkpoint ${place(seizure)}, which was ${age(ageSeconds)} old: what was written later is missing`
+}
+
+/** A removed volume of the same name; null: none is known. Nobody must take the empty volume for the lost data without a word. */
+function describePredecessor({ predecessor }: VolumeView): string | null {
+  if (predecessor == null) return null
+  const { id, hosts, until } = predecessor
+  const where = `on ${hosts.join(', ')}, in trash/ or set-aside/ of the state directory`
+  return `a volume of this name (${id}) was removed before; its data is still ${where}${until === null ? '' : ` at least until ${until}`}`
 }
 
 /** Trees with writes that the cluster never got, a line each: where they are and what to do. */

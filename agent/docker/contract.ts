@@ -16,6 +16,13 @@ export interface PlacedTask {
   readonly volumes: readonly string[]
 }
 
+/** A service of the Swarm that mounts volumes, whether a task of it runs or not. */
+export interface SwarmService {
+  readonly name: string
+  /** Sources of its volume mounts as its spec has them; one may be a template (`data-{{.Task.Slot}}`). */
+  readonly volumes: readonly string[]
+}
+
 /** A node of the Swarm. */
 export interface SwarmNode {
   readonly id: string
@@ -68,6 +75,8 @@ export interface Engine {
   tasks(): Promise<PlacedTask[]>
   /** Names of all volumes of Docker's own driver `local`. */
   localVolumes(): Promise<readonly string[]>
+  /** Services that mount volumes. `worker`: this engine is in a Swarm and no manager of it; `none`: it is in no Swarm. */
+  services(): Promise<readonly SwarmService[] | 'worker' | 'none'>
   /** Calls `handler` for engine events until `signal` aborts; reconnects by itself and sends a `daemon` event after each connect. */
   watch(handler: (event: EngineEvent) => void, signal: AbortSignal): void
 }

@@ -6,6 +6,7 @@ import { watchEvents } from './events.ts'
 import { createFreezing } from './freezing.ts'
 import { createNodeLabels } from './node-labels.ts'
 import { createNodes } from './nodes.ts'
+import { createServices } from './services.ts'
 
 /** A healthy engine answers lists in milliseconds; under load seconds were seen. Longer means it is not there. */
 const CALL_TIMEOUT_MS = 5_000
@@ -32,6 +33,7 @@ export function createEngine(options: { socketPath: string; log: Logger }): Engi
     ...createFreezing(new Docker({ socketPath: options.socketPath })),
     ...createNodeLabels(docker),
     ...createNodes(docker),
+    ...createServices(docker),
     users: () => ask('list containers', async () => (await docker.listContainers({ all: true })).flatMap(toVolumeUser)),
     finishedAt: (container) =>
       ask('inspect a container', async () => {

@@ -1,5 +1,8 @@
 import type { Checkpoint, CopyState, VolumeOptions } from '../model.ts'
 import type { DivergedTree, Verification } from '../store/contract.ts'
+import type { RemovalConsent } from './removal-refusal.ts'
+
+export type { RemovalConsent }
 
 /** One volume as people and Docker see it. */
 export interface VolumeView {
@@ -32,6 +35,12 @@ export interface VolumeView {
     readonly epoch: number
     readonly seq: number
     readonly ageSeconds: number
+  } | null
+  /** A removed volume of this name whose data is still on hosts' disks, until when (null: not known); null: none is known. */
+  readonly predecessor?: {
+    readonly id: string
+    readonly hosts: readonly string[]
+    readonly until: string | null
   } | null
   /** While held here: how its checkpoints go. Null elsewhere. */
   readonly checkpointing: CheckpointView | null
@@ -84,6 +93,16 @@ export interface RecoverView {
   readonly kept: readonly string[]
   /** One line each: what a person must decide, and hosts that did not answer. */
   readonly problems: readonly string[]
+}
+
+/** A volume that was removed. */
+export interface RemovalView {
+  readonly volume: string
+  readonly id: string
+  /** What referred to it, a line each. */
+  readonly references: readonly string[]
+  /** Hosts that were given up: what they have is set aside when they return. */
+  readonly lost: readonly string[]
 }
 
 /** How far a host is with giving its copies away. */
@@ -162,8 +181,10 @@ export interface Mobility {
   /** VOLUME_NOT_FOUND only when the registry said so; REGISTRY_UNAVAILABLE when it is away and nothing is known. */
   get(name: string, signal: AbortSignal): Promise<VolumeView>
   list(): Promise<VolumeView[]>
-  /** Takes the volume off the cluster, every copy into its host's trash. VOLUME_IN_USE, VOLUME_NOT_FOUND. */
+  /** Takes the volume off the cluster, every copy into its host's trash. VOLUME_IN_USE while anything refers to it, or that is not known; VOLUME_NOT_FOUND. */
   remove(name: string): Promise<void>
+  /** The same with what the operator accepts; answers what referred to it. */
+  removeWith(name: string, consent: RemovalConsent, signal: AbortSignal): Promise<RemovalView>
   /** Holds the volume, brings its data here, mounts it. The hold is in the registry and on disk on return (promise 1). */
   mount(name: string, mountId: string, deadlineMs: number): Promise<{ mountpoint: string }>
   /** Drops one use; the last one releases the volume in the background. An unknown volume or id is no error. */

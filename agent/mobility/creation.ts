@@ -4,7 +4,8 @@ import type { VolumeOptions, VolumeRecord } from '../model.ts'
 import { describeOptions } from '../options.ts'
 import { RETRY_MS, readVolume } from './commit.ts'
 import type { Core } from './core.ts'
-import { findForgotten } from './forgotten.ts'
+import { allInventories, findForgotten } from './forgotten.ts'
+import { findPredecessor } from './predecessor.ts'
 import { finishRemoval } from './removal.ts'
 
 /** Docker's client gives up on most calls after 30 s. */
@@ -26,11 +27,17 @@ export async function createVolume(core: Core, name: string, options: VolumeOpti
     const existing = (await readVolume(parts, name, signal))?.value
     if (existing !== undefined && existing.removedAt === null) return sameVolume(existing, options)
     if (existing !== undefined) await finishRemoval(core, existing, signal)
-    const forgotten = await findForgotten(core, record, 'anywhere', signal)
+    const inventories = await allInventories(core, signal)
+    const forgotten = await findForgotten(core, record, inventories)
     if (forgotten !== null && settled.aborted) throw forgotten
+    const predecessor = await findPredecessor(core, name, inventories)
     // Whoever asks too late hears of nothing: then it is not known what the others have.
-    const write = forgotten === null && !signal.aborted ? await parts.registry.addVolume(record) : null
-    if (write?.outcome === 'done') return record
+    const write =
+      forgotten === null && !signal.aborted ? await parts.registry.addVolume({ ...record, predecessor }) : null
+    if (write?.outcome === 'done') {
+      if (predecessor !== undefined) warnOfPredecessor(core, write.entry.value)
+      return write.entry.value
+    }
     if (signal.aborted) {
       throw new WherryError('REGISTRY_UNAVAILABLE', `The registry did not confirm that volume "${name}" was created.`, {
         hint: 'Create it again; that is safe.',
@@ -38,6 +45,12 @@ export async function createVolume(core: Core, name: string, options: VolumeOpti
     }
     await parts.clock.sleep(RETRY_MS, signal)
   }
+}
+
+function warnOfPredecessor({ parts, hosts }: Core, { name, id, predecessor }: VolumeRecord): void {
+  const where = predecessor?.hosts.map((host) => hosts.label(host))
+  const about = { volume: name, id, earlier: predecessor?.id, hosts: where, until: predecessor?.until }
+  parts.log.warn(about, 'a new, empty volume has the name of a removed one, whose data is still on hosts')
 }
 
 function newRecord(parts: Core['parts'], name: string, options: VolumeOptions): VolumeRecord {

@@ -9,21 +9,22 @@ const ASK_MS = 3_000
 /** A host that has not been heard of is most likely not there. */
 const SILENT_ASK_MS = 500
 
+/** What this host's disk has, and the disks of the other hosts that answer in time. */
+export async function allInventories(core: Core, signal: AbortSignal): Promise<Inventory[]> {
+  return [await takeInventory(core), ...(await askOthers(core, signal))]
+}
+
 /**
- * Looks for data of another volume of this name of which the registry knows neither a record nor a removal. It has lost changes then, and the new
- * volume would be mounted empty in place of that data (promise 2). `here`: on this host's disk; `anywhere`: also on those of hosts that can be reached. Answers
- * VOLUME_EXISTS, or null when there is none. After a removal a stale read can make it answer too much for a moment: ask again before it is told.
- * REGISTRY_UNAVAILABLE.
+ * Looks in inventories for data of another volume of this name of which the registry knows neither a record nor a removal. It has lost changes then, and the new
+ * volume would be mounted empty in place of that data (promise 2). Answers VOLUME_EXISTS, or null when there is none. After a removal a stale read can make it
+ * answer too much for a moment: ask again before it is told. REGISTRY_UNAVAILABLE.
  */
 export async function findForgotten(
   core: Core,
   { id, name }: { id: string; name: string },
-  where: 'here' | 'anywhere',
-  signal: AbortSignal,
+  inventories: readonly Inventory[],
 ): Promise<WherryError | null> {
-  const own = await takeInventory(core)
-  const others = where === 'here' ? [] : await askOthers(core, signal)
-  const found = [own, ...others].flatMap(({ host, copies }) =>
+  const found = inventories.flatMap(({ host, copies }) =>
     copies.filter((copy) => copy.name === name && copy.id !== id && hasData(copy)).map((copy) => ({ host, copy })),
   )
   if (found.length === 0) return null

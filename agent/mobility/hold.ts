@@ -7,6 +7,7 @@ import { confirmHold, takeBack } from './confirmation.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { findForgotten } from './forgotten.ts'
+import { takeInventory } from './recover-inventory.ts'
 import {
   changedHands,
   heldElsewhere,
@@ -41,7 +42,7 @@ export async function holdAndMount(
   let local = await store.copy(seen.id)
   if (local === null) {
     if (seen.last !== null || seen.holder !== null) throw holdsNothing(core, seen)
-    const forgotten = await findForgotten(core, seen, 'here', signal)
+    const forgotten = await findForgotten(core, seen, [await takeInventory(core)])
     if (forgotten !== null) return forgotten
     local = await store.create({ id: seen.id, name: seen.name, options: seen.options })
   }

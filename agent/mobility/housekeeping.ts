@@ -38,6 +38,7 @@ export async function describeHost(
     transferPort: parts.self.transferPort,
     swarmNode: engine.swarmNode,
     uses: Object.fromEntries(held.map((copy) => [copy.id, core.uses.live(copy.name)])),
+    referrers: core.uses.referrers(),
     covered: Object.fromEntries(
       held.flatMap(({ id }) => {
         const covered = core.checkpointing.covered(id)

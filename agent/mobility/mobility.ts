@@ -31,9 +31,11 @@ import { followNodes } from './placement-node.ts'
 import { promoteVolume } from './promote.ts'
 import { recoverRegistry } from './recover.ts'
 import { takeInventory } from './recover-inventory.ts'
+import { answerReferences } from './reference-answer.ts'
 import { notFound } from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
-import { removeVolume } from './removal.ts'
+import { describeSetAside } from './removal.ts'
+import { removeVolume } from './removal-request.ts'
 import { chooseTree } from './source.ts'
 import { Uses } from './uses.ts'
 import { verifyVolume } from './verification.ts'
@@ -97,7 +99,8 @@ export function createMobility(
         .filter(({ value }) => value.removedAt === null)
         .map(({ value }) => viewVolume(core, value, disk, stale))
     },
-    remove: (name) => removeVolume(core, name),
+    remove: async (name) => void (await removeVolume(core, name)),
+    removeWith: (name, consent, signal) => removeVolume(core, name, consent, signal),
     async mount(name, mountId, deadlineMs) {
       const startedMs = parts.clock.elapsedMs()
       const mountpoint = await mountVolume(core, name, mountId, deadlineMs)
@@ -130,7 +133,7 @@ export function createMobility(
         engine: { reachable: failure === null, detail: failure ?? core.engine.name },
         lease: { secondsLeft: Math.max(0, Math.round(core.lease.untilMs - parts.clock.elapsedMs()) / 1000) },
         fenced: (await parts.pauses.all()).map(({ container }) => container),
-        notes: about.notes(),
+        notes: [...about.notes(), ...(await describeSetAside(core))],
         hostId: parts.self.id,
         version: about.version,
       }
@@ -185,6 +188,8 @@ async function answerQuestion(core: Core, question: Question, signal: AbortSigna
       return await answerCopy(core, question.volume)
     case 'offer':
       return await takeOffer(core, question, signal)
+    case 'references':
+      return await answerReferences(core, question)
     case 'registry':
       return await core.parts.sight()
     case 'inventory':

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { WherryError } from '../errors.ts'
-import type { LocalCopy } from '../store/contract.ts'
+import type { LocalCopy, RemovedCopy } from '../store/contract.ts'
 import { localCopyFields } from '../store/copies/schema.ts'
 import type { Core } from './core.ts'
 
@@ -11,6 +11,8 @@ export interface Inventory {
   readonly copies: readonly LocalCopy[]
   /** Ids of volumes that this host holds for certain: a write confirmed it, and its lease has run since, so that nobody can have taken them over. */
   readonly proven: readonly string[]
+  /** What its disk still has of removed volumes. */
+  readonly removed: readonly RemovedCopy[]
   /** Copies whose directories cannot be understood. */
   readonly damaged: readonly { readonly path: string; readonly reason: string }[]
 }
@@ -30,6 +32,9 @@ const inventoryMessage: z.ZodType<Inventory> = z.object({
   copies: z.array(z.object(localCopyFields)),
   // Older agents do not say it.
   proven: z.array(z.string()).default([]),
+  removed: z
+    .array(z.object({ id: z.string(), name: z.string(), directory: z.string(), until: z.string().nullable() }))
+    .default([]),
   damaged: z.array(z.object({ path: z.string(), reason: z.string() })),
 })
 
@@ -50,8 +55,9 @@ export function knownHosts(core: Core): Known[] {
 /** This host's own: the answer to the question `inventory`. */
 export async function takeInventory(core: Core): Promise<Inventory> {
   const { copies, damaged } = await core.parts.store.copies()
+  const removed = await core.parts.store.removed()
   const proven = core.lease.runs ? [...core.confirmed.keys()] : []
-  return { host: core.parts.self.id, copies, proven, damaged }
+  return { host: core.parts.self.id, copies, proven, removed, damaged }
 }
 
 /** What another host says, checked. REQUEST_INVALID when it is no inventory. */

@@ -2,72 +2,19 @@ import { WherryError } from '../errors.ts'
 import type { RemovedRecord, VolumeRecord } from '../model.ts'
 import type { Versioned } from '../registry/contract.ts'
 import type { LocalCopy } from '../store/contract.ts'
-import { changeVolume, readVolume } from './commit.ts'
+import { readVolume } from './commit.ts'
 import type { Core } from './core.ts'
 import { lostHolders } from './lineage.ts'
-import { heldElsewhere, notFound } from './refusals.ts'
 import { endContainers } from './returning.ts'
 
-/** Docker waits longer than this for a removal; a release that is under way ends sooner for all but huge volumes. */
-const REMOVE_MS = 20_000
-/** How often a removal looks again while the holder releases. */
+/** How often a removal tries again to free the name. */
 const LOOK_MS = 200
-
-/**
- * Removes an idle volume from the cluster: marks the record (the point of no return), leaves a tombstone for the hosts
- * with copies, frees the name, puts this host's copy into the trash. Other hosts follow by themselves, also after they
- * were away. VOLUME_IN_USE, VOLUME_NOT_FOUND. May be repeated; durable on return.
- */
-export async function removeVolume(core: Core, name: string): Promise<void> {
-  const { parts } = core
-  const signal = AbortSignal.any([parts.signal, parts.clock.deadline(REMOVE_MS)])
-  for (;;) {
-    const record = (await readVolume(parts, name, signal))?.value
-    if (record === undefined) throw notFound(name)
-    if (record.holder === null) {
-      const marked = await markRemoved(core, record, signal)
-      if (marked !== null) {
-        await finishRemoval(core, marked, signal)
-        await putAway(core, marked.id)
-        return
-      }
-    } else if (
-      signal.aborted ||
-      core.hosts.containers(record.holder.host, record.id).length > 0 ||
-      !releasing(core, record)
-    ) {
-      throw inUse(core, record)
-    }
-    await core.wakes.wait(name, (until) => parts.clock.sleep(LOOK_MS, until), signal)
-  }
-}
-
-/** Whether the holder is a host that lives: without containers there, it is about to release. */
-function releasing(core: Core, record: VolumeRecord): boolean {
-  const { holder } = record
-  return holder !== null && (holder.host === core.parts.self.id || core.hosts.alive(holder.host))
-}
-
-async function markRemoved(core: Core, seen: VolumeRecord, signal: AbortSignal): Promise<VolumeRecord | null> {
-  const { entry } = await changeVolume(
-    core.parts,
-    seen.name,
-    (record) => {
-      if (record === null || record.id !== seen.id) return record
-      if (record.holder !== null || record.removedAt !== null) return record
-      return { ...record, removedAt: core.parts.clock.now().toISOString() }
-    },
-    signal,
-  )
-  if (entry === null || entry.value.id !== seen.id) throw notFound(seen.name)
-  return entry.value.removedAt === null ? null : entry.value
-}
 
 /** The steps after the mark; any host may do them, any number of times. Frees the name on return. */
 export async function finishRemoval(core: Core, record: VolumeRecord, signal: AbortSignal): Promise<void> {
   const { registry, clock } = core.parts
-  const { id, name, removedAt } = record
-  const tombstone: RemovedRecord = { id, name, removedAt: removedAt ?? '', hosts: hostsWithTree(record) }
+  const { id, name, removedAt, lost } = record
+  const tombstone: RemovedRecord = { id, name, removedAt: removedAt ?? '', hosts: hostsWithTree(record), lost }
   while (!signal.aborted) {
     const kept = tombstone.hosts.length === 0 || (await registry.addRemoved(tombstone)).outcome !== 'unknown'
     if (kept) {
@@ -88,12 +35,18 @@ export async function finishRemoval(core: Core, record: VolumeRecord, signal: Ab
 
 /** A holder that was lost before its first checkpoint reached the registry has a tree that the record's copies do not name. */
 function hostsWithTree(record: VolumeRecord): string[] {
-  return [...new Set([...Object.keys(record.copies), ...lostHolders(record)])]
+  const { copies, holder, lost } = record
+  // A removal by force does not wait for the holder.
+  const holders = [...lostHolders(record), ...(lost ?? []), ...(holder === null ? [] : [holder.host])]
+  return [...new Set([...Object.keys(copies), ...holders])]
 }
 
-/** Moves this host's copy of a removed volume to the trash. The caller has proof of the removal. */
-async function putAway(core: Core, id: string): Promise<void> {
-  const { store, log } = core.parts
+/**
+ * Moves this host's copy of a removed volume to the trash; that of a host that was given up (`lost`) is set aside, where nothing deletes it, and announced
+ * (promise 7). Its containers are ended. The caller has proof of the removal. May be repeated.
+ */
+export async function putAway(core: Core, { id, lost }: Pick<RemovedRecord, 'id' | 'lost'>): Promise<void> {
+  const { store, log, self } = core.parts
   const job = core.copying.job(id)
   job?.stop()
   await job?.done
@@ -102,20 +55,39 @@ async function putAway(core: Core, id: string): Promise<void> {
     if (local === null) return
     if (local.held !== null) await endHold(core, local)
     await store.unmount(id)
+    if (lost?.includes(self.id)) return await setAside(core, local)
     await store.trash(id)
     log.info({ volume: local.name, id }, 'removed volume moved to the trash')
   })
 }
 
+async function setAside(core: Core, { id, name }: LocalCopy): Promise<void> {
+  const { store, log, bus, self } = core.parts
+  const directory = await store.setAside(id)
+  log.error(
+    { volume: name, id, directory },
+    'the volume was removed while this host was given up: what it has is set aside; copy out what you need, then delete it',
+  )
+  bus.publish(`volume.${id}.set_aside`, { name, host: self.id, directory })
+}
+
+/** A line for each copy of a removed volume that was set aside here: it stays until an operator deletes it. */
+export async function describeSetAside(core: Core): Promise<string[]> {
+  const found = (await core.parts.store.removed()).filter(({ until }) => until === null)
+  return found.map(
+    ({ name, id, directory }) =>
+      `Volume "${name}" (${id}) was removed while this host was given up: what it had is in ${directory} of the state directory. Copy out what you need, then delete that directory.`,
+  )
+}
+
 /**
- * Ends a hold that only this disk still tells of: nobody held the volume when it was removed, so it was taken over while this host was away, or released by an agent
- * that did not live to write that down. A new volume of the same name may be in use here, and engines know names only: then just those containers are ended that a fence has noted.
+ * Ends a hold of a removed volume. It was removed by force, or given up or taken over while this host was away, or released by an agent that did not live to write that down. A new volume of the same name may be in use here, and engines know names only: then just those containers are ended that a fence has noted.
  */
 async function endHold(core: Core, local: LocalCopy): Promise<void> {
   const { store, pauses, log } = core.parts
   log.warn(
     { volume: local.name, id: local.id },
-    'a volume that this host held while it was away was removed: its hold here is over',
+    'a volume that this host holds was removed: its hold is over, its containers here are ended',
   )
   core.confirmed.delete(local.id)
   const { copies } = await store.copies()
@@ -132,17 +104,10 @@ export async function clearTombstones(core: Core, tombstones: readonly Versioned
   const { registry, self } = core.parts
   for (const { value, revision } of tombstones) {
     if (!value.hosts.includes(self.id)) continue
-    await putAway(core, value.id)
+    await putAway(core, value)
     const hosts = value.hosts.filter((host) => host !== self.id)
     // A lost race or a lost answer is seen and mended at the next look.
     if (hosts.length === 0) await registry.deleteRemoved(value.id, revision)
     else await registry.updateRemoved({ ...value, hosts }, revision)
   }
-}
-
-function inUse(core: Core, record: VolumeRecord): WherryError {
-  const why = heldElsewhere(core, record)
-  return new WherryError('VOLUME_IN_USE', `${why.message} It was not removed.`, {
-    hint: 'Remove the containers or the service that use it first.',
-  })
 }

@@ -14,6 +14,10 @@ const RESTARTING_MS = 15_000
 const LOOKS_GONE = 2
 /** For longer no engine lists a container as running that it has unmounted volumes of. */
 const STILL_LISTED_MS = 10_000
+/** A removal that waits asks again sooner. */
+const UNWANTED_MS = 5_000
+/** A heartbeat must stay far below what the registry takes as one message (1 MB). */
+const REFERRERS_MOST = 2_000
 /** Events make looks follow each other within milliseconds: those that are nearer than this count as one. */
 const LOOK_APART_MS = 1_000
 
@@ -33,6 +37,8 @@ export class Uses {
   /** When containers were last surveyed: what the engine was asked before says nothing about since. */
   readonly #surveyedMs = new Map<string, number>()
   readonly #goneLooks = new Map<string, { readonly count: number; readonly atMs: number }>()
+  /** When a removal last asked for the end of a volume's uses. */
+  readonly #unwantedMs = new Map<string, number>()
   readonly #sinceMs: number
   readonly #since: Date
 
@@ -74,6 +80,15 @@ export class Uses {
   /** The containers behind `live`. */
   liveContainers(volumeName: string): VolumeUser[] {
     return this.#of(volumeName).filter((user) => LIVE_STATES.has(user.state))
+  }
+
+  /** Names of the containers in any state by the names of the volumes they mount, by the last answer. Undefined: the engine has not answered yet, or too much. */
+  referrers(): Readonly<Record<string, readonly string[]>> | undefined {
+    if (!Number.isFinite(this.#askedMs)) return undefined
+    const pairs = this.#users.flatMap(({ name, volumes }) => volumes.map((volume) => ({ name, volume })))
+    if (pairs.length > REFERRERS_MOST) return undefined
+    const byVolume = Map.groupBy(pairs, ({ volume }) => volume)
+    return Object.fromEntries(Array.from(byVolume, ([volume, found]) => [volume, found.map(({ name }) => name)]))
   }
 
   /** Names of the containers whose processes may write to a volume, by the last answer. */
@@ -158,7 +173,8 @@ export class Uses {
     }
     const count = Object.values(mounts).reduce((sum, times) => sum + times, 0)
     const shown = ground.live.length + ground.since.length - uses.unmountsMs.length
-    const over = shown >= count || this.#isLongStarted(id) || (!isMounted && this.#endedWithBoot(id))
+    const isUnwanted = this.#isUnwanted(id) && this.#of(name).length === 0
+    const over = shown >= count || isUnwanted || this.#isLongStarted(id) || (!isMounted && this.#endedWithBoot(id))
     if (!over) return false
     const before = this.#goneLooks.get(id)
     const atMs = this.#clock.elapsedMs()
@@ -166,6 +182,15 @@ export class Uses {
     const looks = (before?.count ?? 0) + 1
     this.#goneLooks.set(id, { count: looks, atMs })
     return looks >= LOOKS_GONE
+  }
+
+  /** A removal asked for the volume's end just now, and found that nothing refers to it. A use then counts as over without a container in any state. */
+  removalWaits(id: string): void {
+    this.#unwantedMs.set(id, this.#clock.elapsedMs())
+  }
+
+  #isUnwanted(id: string): boolean {
+    return this.#clock.elapsedMs() - (this.#unwantedMs.get(id) ?? Number.NEGATIVE_INFINITY) < UNWANTED_MS
   }
 
   #endedWithBoot(id: string): boolean {

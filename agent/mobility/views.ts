@@ -6,6 +6,7 @@ import type { HostView, VolumeView } from './contract.ts'
 import { hasCheckpoint } from './copy-state.ts'
 import { describeCopy } from './copy-trouble.ts'
 import type { Core } from './core.ts'
+import { viewPredecessor } from './predecessor.ts'
 
 /** What views need to know of this host's disk. */
 export interface Disk {
@@ -50,6 +51,7 @@ export function viewVolume(core: Core, record: VolumeRecord, disk: Disk, stale: 
     last,
     elsewhere: viewElsewhere(core, record),
     seizure: viewSeizure(core, record),
+    predecessor: viewPredecessor(core, record),
     checkpointing: local === null || local.held === null ? null : core.checkpointing.view(id, options),
     fenced: viewFenced(core, record, disk),
     diverged: local?.diverged ?? [],

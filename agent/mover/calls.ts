@@ -38,6 +38,8 @@ const STORE_CALLS: Record<keyof StoreCalls, true> = {
   mount: true,
   unmount: true,
   trash: true,
+  setAside: true,
+  removed: true,
   emptyTrash: true,
   dropStage: true,
 }

@@ -9,6 +9,7 @@ export const removedSchema: z.ZodType<RemovedRecord> = z.looseObject({
   name: z.string().min(1),
   removedAt: z.string(),
   hosts: z.array(z.string()),
+  lost: z.array(z.string()).optional(),
 })
 
 const covered = { epoch: count, seq: count, hash: z.string().min(1).optional(), at: z.string() }
@@ -21,6 +22,7 @@ export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   incarnation: z.string(),
   swarmNode: z.string().nullable(),
   uses: z.record(z.string(), z.array(z.string())),
+  referrers: z.record(z.string(), z.array(z.string())).optional(),
   covered: z.record(z.string(), z.looseObject(covered)).default({}),
   diverged: z.record(z.string(), count).default({}),
   namesakes: z.array(z.string()).default([]),

@@ -56,6 +56,16 @@ export interface DivergedTree {
   readonly bytes: number | null
 }
 
+/** A copy of a removed volume, or one that was too many, that still lies on this disk. */
+export interface RemovedCopy {
+  readonly id: string
+  readonly name: string
+  /** Below the state directory. */
+  readonly directory: string
+  /** ISO 8601: it is not deleted before; null: it was set aside, and stays until an operator deletes it. */
+  readonly until: string | null
+}
+
 /** One round of a checkpoint while the volume is held. */
 export interface SpoolRound {
   /** False: nothing differs from the copy's last checkpoint. */
@@ -175,6 +185,13 @@ export interface Store {
 
   /** Moves the copy to the trash (kept for the retention time). Safe to repeat. VOLUME_IN_USE while mounted, COPY_RUNNING while a writer is open. */
   trash(id: string): Promise<void>
+  /**
+   * Moves the copy of a removed volume to where nothing deletes it; answers the directory, below the state directory. VOLUME_IN_USE while mounted,
+   * COPY_RUNNING while a writer is open. Durable on return.
+   */
+  setAside(id: string): Promise<string>
+  /** What this disk still has of removed volumes, in the trash and set aside. */
+  removed(): Promise<RemovedCopy[]>
   /**
    * Deletes what has been in the trash longer than the retention time, counted in this host's uptime: no clock that is set counts. `elapsedMs` is the time
    * since boot. What came since the last call begins to count with this one.

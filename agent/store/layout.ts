@@ -29,6 +29,11 @@ export function trashDirectory(stateDir: string): string {
   return join(stateDir, 'trash')
 }
 
+/** Copies of volumes that were removed while this host was given up. */
+export function asideDirectory(stateDir: string): string {
+  return join(stateDir, 'set-aside')
+}
+
 /** Throws REQUEST_INVALID for an id that is not a plain word: ids come over the network and become names of directories. */
 export function layoutOf(stateDir: string, id: string): Layout {
   if (!/^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$/.test(id)) {

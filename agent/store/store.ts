@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { codeOf } from '../errors.ts'
 import { type FaultPoint, noFault } from '../fault-point.ts'
 import type { Checkpoint, VolumeOptions } from '../model.ts'
@@ -9,14 +9,15 @@ import { lockFile } from '../sys/files.ts'
 import { applyStaged } from './apply/application.ts'
 import { captureTree } from './capture/capture.ts'
 import { openTracking, type TrackingOptions } from './capture/tracking.ts'
-import type { Capture, LocalCopy, SpoolRound, TreeStore, Verification } from './contract.ts'
+import type { Capture, LocalCopy, RemovedCopy, SpoolRound, TreeStore, Verification } from './contract.ts'
 import { readRecord, requireRecord } from './copies/record.ts'
 import { Records } from './copies/records.ts'
+import { moveAside, removedCopies } from './copies/removed.ts'
 import { orDiskFull, spaceOf } from './copies/space.ts'
 import { emptyTrash, moveToTrash } from './copies/trash.ts'
 import { diverge } from './diverged/diverging.ts'
 import type { TreeReader, TreeWriter } from './exchange.ts'
-import { type Layout, layoutOf, trashDirectory, volumesDirectory } from './layout.ts'
+import { asideDirectory, type Layout, layoutOf, trashDirectory, volumesDirectory } from './layout.ts'
 import { Mounting, openMountRoot } from './mounting.ts'
 import { OpenVolume, type SharedParts } from './open-volume.ts'
 import { openBlockPool } from './pool/pool.ts'
@@ -240,14 +241,24 @@ class DiskStore implements TreeStore, AsyncDisposable {
 
   trash(id: string): Promise<void> {
     return this.#turns.run(id, async () => {
-      await this.#requireUnmounted(id)
-      const volume = this.#volume(id)
-      volume.requireNoWriter()
-      volume.forgetChanges()
-      await volume.close()
-      this.#volumes.delete(id)
-      await moveToTrash(volume.layout.directory, id, trashDirectory(this.#options.stateDir), new Date())
+      const { directory } = await this.#closed(id)
+      await moveToTrash(directory, id, trashDirectory(this.#options.stateDir), new Date())
     })
+  }
+
+  setAside(id: string): Promise<string> {
+    return this.#turns.run(id, async () => {
+      const { directory } = await this.#closed(id)
+      const record = await requireRecord(this.#layout(id))
+      const aside = asideDirectory(this.#options.stateDir)
+      return join(basename(aside), await moveAside(directory, record, aside, new Date()))
+    })
+  }
+
+  async removed(): Promise<RemovedCopy[]> {
+    const { stateDir, trashRetentionMs } = this.#options
+    const trashed = await removedCopies(trashDirectory(stateDir), trashRetentionMs)
+    return [...trashed, ...(await removedCopies(asideDirectory(stateDir), null))]
   }
 
   emptyTrash(elapsedMs: number): Promise<string[]> {
@@ -278,6 +289,17 @@ class DiskStore implements TreeStore, AsyncDisposable {
     const forget = (id: string, name: string) => this.#turns.run(id, () => this.#volume(id).spool(name).distrust())
     const { log } = this.#options
     await distrust({ tracking: this.#shared.tracking, spool: volume.spool(name), others, forget, log }, error)
+  }
+
+  /** Nothing of the process keeps the copy's directory in use any more. Answers where it is. */
+  async #closed(id: string): Promise<Layout> {
+    await this.#requireUnmounted(id)
+    const volume = this.#volume(id)
+    volume.requireNoWriter()
+    volume.forgetChanges()
+    await volume.close()
+    this.#volumes.delete(id)
+    return volume.layout
   }
 
   /** Works with a volume that this host holds, in its turn. */

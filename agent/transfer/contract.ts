@@ -72,6 +72,11 @@ export type Question =
   | { readonly kind: 'offer'; readonly record: VolumeRecord; readonly checkpoint: Checkpoint; readonly from: string }
   /** Do you see a leader of the registry's stream of leases? Answer: RegistrySight. */
   | { readonly kind: 'registry' }
+  /**
+   * What on your engine and in your Swarm refers to this volume, now? `removing`: nothing does as far as the asker knows; a holder lets go of it.
+   * Answer: ReferenceAnswer (mobility/reference-answer.ts).
+   */
+  | { readonly kind: 'references'; readonly volume: string; readonly name: string; readonly removing: boolean }
   /** All copies on your disk, for a registry that was lost. Answer: Inventory (mobility/recover-inventory.ts). */
   | { readonly kind: 'inventory' }
 

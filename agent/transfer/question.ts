@@ -5,6 +5,8 @@ import type { Question } from './contract.ts'
 /** Ids become part of paths on the host that is asked: a ULID's characters and nothing else. */
 export const volumeId = z.string().regex(/^[0-9A-Za-z_-]{1,64}$/)
 const hostId = volumeId
+/** As Docker allows it, at most as long as a file name. */
+const volumeName = z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/)
 const hash = z.string().regex(/^[0-9a-f]{64}$/)
 const checkpoint = z.strictObject({ ...checkpointFields, hash, at: z.iso.datetime() })
 /** The registry's own check of a record is about its shape; this one came from a host and decides on paths. */
@@ -14,6 +16,7 @@ const record = volumeSchema.refine(({ id }) => volumeId.safeParse(id).success, '
 export const questionMessage: z.ZodType<Question> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('copy'), volume: volumeId }),
   z.strictObject({ kind: z.literal('offer'), record, checkpoint, from: hostId }),
+  z.strictObject({ kind: z.literal('references'), volume: volumeId, name: volumeName, removing: z.boolean() }),
   z.strictObject({ kind: z.literal('registry') }),
   z.strictObject({ kind: z.literal('inventory') }),
 ])

@@ -72,7 +72,21 @@ test('every call of the client reaches mobility and brings its answer back', asy
   t.deepEqual(await client.health(never), HEALTHY)
   await client.remove('data', never)
   t.is(mobility.volumes.size, 0)
-  for (const call of ['mount data a/../b 5000', 'promote data true', 'drain true', 'drain false']) {
+  const { id } = await client.create('data', OPTIONS, never)
+  const consent = { force: true, acceptLoss: false }
+  t.deepEqual(await client.removeWith('data', consent, never), {
+    volume: 'data',
+    id,
+    references: ['service web'],
+    lost: [],
+  })
+  for (const call of [
+    'mount data a/../b 5000',
+    'promote data true',
+    'drain true',
+    'drain false',
+    'removeWith data true false',
+  ]) {
     t.true(mobility.calls.includes(call), call)
   }
 })

@@ -64,6 +64,12 @@ export function createMemoryMobility(): MemoryMobility {
       find(name)
       volumes.delete(name)
     },
+    async removeWith(name, { force, acceptLoss }) {
+      await begin('removeWith', name, String(force), String(acceptLoss))
+      const { id } = find(name)
+      volumes.delete(name)
+      return { volume: name, id, references: force ? ['service web'] : [], lost: acceptLoss ? ['h3'] : [] }
+    },
     async mount(name, mountId, deadlineMs) {
       await begin('mount', name, mountId, deadlineMs)
       const mountpoint = `/mnt/wherry/${find(name).id}`

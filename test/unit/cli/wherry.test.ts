@@ -175,6 +175,34 @@ test('promote accepts a loss only when told to, and shows why it is refused', as
   })
 })
 
+test('rm says what is removed, what referred to it, and why it is refused', async (t) => {
+  await using agent = await start()
+  addVolume(agent.mobility)
+  const plain = await agent.run('rm', 'data')
+  t.is(plain.code, 0)
+  t.regex(plain.stdout, /^Removed data \(ID\)\. .*trash\/ID-\*[^\n]*\n$/)
+  addVolume(agent.mobility)
+  const forced = await agent.run('rm', 'data', '--force', '--accept-loss')
+  t.regex(forced.stdout, /It was referred to by:\n {2}service web\nHost h3 was given up: .* set-aside\//)
+  addVolume(agent.mobility)
+  t.deepEqual(JSON.parse((await agent.run('rm', 'data', '--force', '--json')).stdout).references, ['service web'])
+  t.deepEqual(agent.mobility.calls, [
+    'removeWith data false false',
+    'removeWith data true true',
+    'removeWith data true false',
+  ])
+  agent.mobility.before = () => {
+    throw new WherryError('VOLUME_IN_USE', 'In use.', { hint: 'wherry rm data --force' })
+  }
+  t.deepEqual(await agent.run('rm', 'data'), {
+    code: 1,
+    stdout: '',
+    stderr: 'wherry: VOLUME_IN_USE: In use. wherry rm data --force\n',
+  })
+  t.is((await agent.run('rm')).code, 2)
+  t.is((await agent.run('rm', 'data', '--off')).code, 2)
+})
+
 test('drain stays until the last copy is gone, and says what it waits for', async (t) => {
   await using agent = await start()
   let looks = 0

@@ -2,11 +2,14 @@ import { WherryError } from '../../../agent/errors.ts'
 import { Lanes } from '../../../agent/lanes.ts'
 import type { Clock } from '../../../agent/mobility/parts.ts'
 import type { Checkpoint } from '../../../agent/model.ts'
-import type { Capture, LocalCopy, SpoolRound, Store, Verification } from '../../../agent/store/contract.ts'
+import type { Capture, LocalCopy, RemovedCopy, SpoolRound, Store, Verification } from '../../../agent/store/contract.ts'
 import { bareCopy } from '../../../agent/store/copies/bare-copy.ts'
 
 /** Here a tree is a string, and crosses the network in one write. */
 export const hashOf = (tree: string) => `hash of ${tree}`
+
+/** How long the trash is kept. */
+const RETENTION_MS = 7 * 86_400_000
 
 const never = new AbortController().signal
 
@@ -19,6 +22,10 @@ export class MemoryStore implements Store {
   scanned: string | null = 'the tree is in memory'
   readonly trees = new Map<string, string>()
   readonly inTrash = new Set<string>()
+  /** What lies in the trash or was set aside. */
+  readonly leftOvers: RemovedCopy[] = []
+  /** Trees that were set aside, by id. */
+  readonly setAsideTrees = new Map<string, string>()
   readonly mountedIds = new Set<string>()
   /** How long a look at a tree takes. */
   captureMs = 0
@@ -262,9 +269,32 @@ export class MemoryStore implements Store {
   trash(id: string) {
     return this.#inTurn(id, async () => {
       this.#requireUnmounted(id)
-      if (this.#copies.delete(id)) this.inTrash.add(id)
+      const copy = this.#copies.get(id)
+      if (copy !== undefined) {
+        const until = new Date(this.#clock.now().getTime() + RETENTION_MS).toISOString()
+        this.leftOvers.push({ id, name: copy.name, directory: `trash/${id}`, until })
+        this.inTrash.add(id)
+      }
+      this.#copies.delete(id)
       this.#forget(id)
     })
+  }
+
+  setAside(id: string) {
+    return this.#inTurn(id, async () => {
+      this.#requireUnmounted(id)
+      const { name } = this.#require(id)
+      const directory = `set-aside/${name}-${id}`
+      this.leftOvers.push({ id, name, directory, until: null })
+      this.setAsideTrees.set(id, this.#tree(id))
+      this.#copies.delete(id)
+      this.#forget(id)
+      return directory
+    })
+  }
+
+  async removed() {
+    return [...this.leftOvers]
   }
 
   async emptyTrash() {

@@ -1,5 +1,5 @@
 import { pino } from 'pino'
-import type { Engine, EngineEvent, VolumeUser } from '../../../agent/docker/contract.ts'
+import type { Engine, EngineEvent, SwarmService, VolumeUser } from '../../../agent/docker/contract.ts'
 import { WherryError } from '../../../agent/errors.ts'
 import type { Guard } from '../../../agent/fence/contract.ts'
 import { Metrics } from '../../../agent/metrics/metrics.ts'
@@ -42,6 +42,10 @@ export class MemoryHost {
   #stoodStillMs = 0
   /** How long the engine takes to list its containers. */
   engineMs = 0
+  /** Set: the engine does not answer. */
+  engineError: WherryError | null = null
+  /** What the engine says of the Swarm's services. */
+  services: readonly SwarmService[] | 'worker' | 'none' = 'none'
   /** What this host has paused, and the last word to its watchdog; both outlive the agent. */
   readonly pauses = new MemoryPauses(this)
   readonly freezes: MemoryFreezes
@@ -132,6 +136,7 @@ export class MemoryHost {
     const engine: Engine = {
       users: async () => {
         await clock.sleep(this.engineMs, new AbortController().signal)
+        if (this.engineError !== null) throw this.engineError
         return this.users
       },
       pause: async (id) => this.setState(id, 'running', 'paused'),
@@ -146,6 +151,10 @@ export class MemoryHost {
         return { name: this.name, swarmNode: this.swarmNode, leader: false }
       },
       tasks: async () => [],
+      services: async () => {
+        if (this.engineError !== null) throw this.engineError
+        return this.services
+      },
       localVolumes: async () => [...this.localVolumes],
       watch: (handler) => {
         this.engineEvent = handler

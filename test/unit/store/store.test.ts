@@ -133,6 +133,41 @@ test('promise 7: a removed copy is kept in the trash for its time, then deleted 
   t.deepEqual(readdirSync(join(stateDir, 'trash')), ['of-someone-else'])
 })
 
+test('promise 7: a copy that is set aside lies under the name of its volume, is listed, and is never deleted', async (t) => {
+  const { store, data, stateDir } = await host(t)
+  const [lost, removed] = [
+    { ...volume(), name: 'n'.repeat(255) },
+    { ...volume(), name: 'old' },
+  ]
+  for (const v of [lost, removed]) await store.create(v)
+  writeFileSync(join(data(lost.id), 'file'), 'precious')
+  await store.mount(lost.id)
+  await t.throwsAsync(store.setAside(lost.id), { code: 'VOLUME_IN_USE' })
+  await store.unmount(lost.id)
+  const directory = await store.setAside(lost.id)
+  t.regex(directory, new RegExp(`^set-aside/n{100,200}-${lost.id}-\\d+$`))
+  t.is(readFileSync(join(stateDir, directory, 'data', 'file'), 'utf8'), 'precious')
+  t.is(await store.copy(lost.id), null)
+  await store.trash(removed.id)
+  mkdirSync(join(stateDir, 'set-aside', 'of-someone-else'))
+  const found = await store.removed()
+  t.deepEqual(
+    found.map(({ id, name }) => [id, name]),
+    [
+      [removed.id, 'old'],
+      [lost.id, lost.name],
+    ],
+  )
+  t.is(typeof found[0]?.until, 'string')
+  t.like(found[1], { directory, until: null })
+  await store.emptyTrash(1)
+  await store.emptyTrash(1e12)
+  t.deepEqual(
+    (await store.removed()).map(({ id }) => id),
+    [lost.id],
+  )
+})
+
 test('a copy that was being made when the process died is made anew', async (t) => {
   const { store, stateDir } = await host(t)
   const unborn = join(stateDir, 'volumes', '.new-01ABC')

@@ -34,6 +34,7 @@ const OFFER = { kind: 'offer', record: RECORD, checkpoint: CHECKPOINT, from: 'H1
 const QUESTIONS: readonly Question[] = [
   { kind: 'copy', volume: ID },
   OFFER,
+  { kind: 'references', volume: ID, name: 'data', removing: true },
   { kind: 'registry' },
   { kind: 'inventory' },
 ]
@@ -72,7 +73,7 @@ function slowAnswer() {
 
 test('every question arrives as it was asked, with the name of the asker, and its answer as it was given', async (t) => {
   const heard: unknown[] = []
-  const answers = [{ host: 'H2', held: false }, [1, 'zwei', null], false, undefined]
+  const answers = [{ host: 'H2', held: false }, [1, 'zwei', null], false, 'worker', undefined]
   await using set = await pair(async (question, peer) => {
     heard.push(question, peer)
     return answers[heard.length / 2 - 1]
@@ -83,7 +84,7 @@ test('every question arrives as it was asked, with the name of the asker, and it
     heard,
     QUESTIONS.flatMap((question) => [question, { name: HOST }]),
   )
-  t.deepEqual(got, [...answers.slice(0, 3), null])
+  t.deepEqual(got, [...answers.slice(0, 4), null])
 })
 
 test('what a newer version added to a record crosses with it', async (t) => {
@@ -252,6 +253,8 @@ const TO_ANSWERER: Record<string, Buffer> = {
   'a kind of the prototype': asking({ kind: 'toString' }),
   'a path for a volume': asking({ kind: 'copy', volume: '../../etc' }),
   'an empty volume': asking({ kind: 'copy', volume: '' }),
+  'a path for a name': asking({ kind: 'references', volume: ID, name: '../data', removing: true }),
+  'a name that is too long': asking({ kind: 'references', volume: ID, name: 'n'.repeat(256), removing: true }),
   'more than it should have': asking({ kind: 'copy', volume: ID, force: true }),
   'a question and a tree': frame(
     'request',

@@ -1,0 +1,61 @@
+import { mkdir, readdir, readFile, rename } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { z } from 'zod'
+import { syncDirectory } from '../../durable.ts'
+import { errnoOf } from '../../sys/failure.ts'
+import type { RemovedCopy } from '../contract.ts'
+
+/** Directories of removed copies end with when they came there, in ms since 1970. */
+const SINCE = /-(\d{13,15})$/
+/** What of `volume.json` tells which volume it was. */
+const RECORD = z.object({ id: z.string(), name: z.string() })
+/** A directory's name has at most 255 bytes: room for an id and a time is left. */
+const LONGEST_NAME = 160
+
+/**
+ * Moves a copy's directory to where nothing deletes it, named after its volume. Answers its name there.
+ * Durable on return.
+ */
+export async function moveAside(
+  directory: string,
+  { id, name }: { readonly id: string; readonly name: string },
+  aside: string,
+  now: Date,
+): Promise<string> {
+  const place = `${name.slice(0, LONGEST_NAME)}-${id}-${now.getTime()}`
+  await mkdir(aside, { recursive: true, mode: 0o700 })
+  await rename(directory, join(aside, place))
+  await syncDirectory(aside)
+  await syncDirectory(dirname(aside))
+  await syncDirectory(dirname(directory))
+  return place
+}
+
+/**
+ * Reads which copies lie in the trash, or were set aside (`retentionMs` null). An entry without a readable `volume.json`
+ * is passed over. No directory: none.
+ */
+export async function removedCopies(directory: string, retentionMs: number | null): Promise<RemovedCopy[]> {
+  const found: RemovedCopy[] = []
+  for (const entry of await readdir(directory).catch(noneIfMissing)) {
+    const sinceMs = Number(SINCE.exec(entry)?.[1])
+    const record = RECORD.safeParse(await readJson(join(directory, entry, 'volume.json')))
+    if (Number.isNaN(sinceMs) || !record.success) continue
+    const until = retentionMs === null ? null : new Date(sinceMs + retentionMs).toISOString()
+    found.push({ ...record.data, directory: join(basename(directory), entry), until })
+  }
+  return found
+}
+
+async function readJson(path: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8'))
+  } catch {
+    return null
+  }
+}
+
+function noneIfMissing(error: unknown): string[] {
+  if (errnoOf(error) === 'ENOENT') return []
+  throw error
+}

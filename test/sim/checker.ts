@@ -28,6 +28,8 @@ export interface Totals {
   dropped: number
   /** Volumes that were removed. */
   removed: number
+  /** Removals that did without the volume's holder. */
+  givenUp: number
 }
 
 /** A host that knows better than the registry goes by what it knows. */
@@ -62,6 +64,7 @@ export class Checker {
     checkpoints: 0,
     dropped: 0,
     removed: 0,
+    givenUp: 0,
   }
   readonly #frozen = new WeakMap<Container, Frozen>()
   #freezes = 0
@@ -248,6 +251,8 @@ export class Checker {
     // What a person has removed goes into the trash as it is.
     if (after === null && truth.isOver) {
       this.totals.removed++
+      if (truth.givenUp?.host === host && truth.removed)
+        this.failed('promise 7', `what ${host} had of ${truth.name}, which was given up with it, went to the trash`)
       return
     }
     const { name } = truth
@@ -317,6 +322,7 @@ export class Checker {
   /** Nothing that was given up may be gone: it lies on its disk, or has become part of the line after all. */
   finish(): void {
     for (const [id, truth] of this.truths.all) {
+      this.#requireSetAside(id, truth)
       if (truth.isOver) continue
       for (const host of [...truth.forks.keys()]) truth.endFork(host)
       for (const { host, tree } of truth.abandoned) this.#requireKept(id, truth, host, tree.ackedPart())
@@ -342,6 +348,15 @@ export class Checker {
     const trees = disks.flatMap(({ disk }) => [disk.shelf(id)?.tree, ...(disk.shelf(id)?.diverged ?? [])])
     if (trees.some((one) => one !== undefined && kept.isPrefixOf(one))) return
     this.failed('promise 7', `${kept} of ${name}, given up by a seizure, are not on ${host ?? 'any host'} any more`)
+  }
+
+  #requireSetAside(id: string, { name, givenUp }: VolumeTruth): void {
+    if (givenUp === null) return
+    const kept = givenUp.tree.ackedPart()
+    const found = this.#world.machine(givenUp.host).disk.aside.find((one) => one.id === id)
+    const trees = found === undefined ? [] : [found.tree, ...found.diverged]
+    if (kept.length > 0 && !trees.some((tree) => kept.isPrefixOf(tree)))
+      this.failed('promise 7', `${kept} of ${name}, given up with ${givenUp.host}, are not set aside there`)
   }
 
   #paused(host: string, container: Container): void {

@@ -16,6 +16,11 @@ const OUTAGE_MS = 90_000
 /** The questions and the write that lead to a new volume may take so long. */
 const ASKED_MS = 20_000
 
+/** A removal asks and marks within so long; a write whose answer was lost may come later. */
+const ASKED_LONG_AGO_MS = 45_000
+/** A host that is well for so long has told what containers it has. */
+const KNOWS_MS = 5_000
+
 interface Watch {
   readonly truths: Truths
   readonly totals: Totals
@@ -70,10 +75,12 @@ export class Commits {
       this.#failed('promise 7', `${now.name} is held by ${now.holder.host} although it is removed`)
     if (now.removedAt !== null && old.removedAt === null && !this.#world.people.removing.has(now.name))
       this.#failed('promise 7', `${writer} removes ${now.name}, which nobody asked for`)
+    if (now.removedAt !== null && old.removedAt === null) this.#unreferred(now, writer)
     const taken =
       old.holder !== null && old.holder.incarnation !== now.holder?.incarnation && writer !== old.holder.host
     const givenUp = old.holder === null && now.seizures.at(-1)?.epoch === now.epoch && now.epoch > old.epoch
-    if (taken || givenUp) this.#seized(truth, old, now, writer)
+    if (taken && now.removedAt !== null) this.#lostForGood(truth, old, now, writer)
+    else if (taken || givenUp) this.#seized(truth, old, now, writer)
     if (newHold && now.holder !== null) {
       truth.endFork(now.holder.host)
       truth.incarnation = now.holder.incarnation
@@ -88,6 +95,37 @@ export class Commits {
   #heartbeat(record: HostRecord): void {
     const fault = coverageFault(this.#world, this.#watch.truths, record)
     if (fault !== null) this.#failed('promise 5', fault)
+  }
+
+  /** Whoever removes a volume must know that nothing refers to it, also not something that does not run. */
+  #unreferred({ name }: VolumeRecord, writer: string): void {
+    const { swarm, timeline, machines } = this.#world
+    if (swarm.isNamed(name)) this.#failed('promise 7', `${writer} removes ${name}, which a service names`)
+    for (const { host, containers } of machines()) {
+      // What came since it was asked is too late; what is known of a host that is in trouble may be old.
+      const known = containers.all.find(
+        (one) => one.volume === name && timeline.nowMs - one.createdMs > ASKED_LONG_AGO_MS,
+      )
+      if (known !== undefined && this.#watch.vigil.wellForMs(host) > KNOWS_MS)
+        this.#failed('promise 7', `${writer} removes ${name}, and ${known.id} (${known.state}) on ${host} has it`)
+    }
+  }
+
+  /** A removal that does without the holder: what that one has must be set aside when it returns. */
+  #lostForGood(truth: VolumeTruth, old: VolumeRecord, now: VolumeRecord, by: string): void {
+    const { machine, people, options } = this.#world
+    const from = old.holder?.host ?? ''
+    this.#world.trace(by, `CHECKER: ${now.name} was given up with ${from}`)
+    if (!people.givenUp.has(now.name))
+      this.#failed('promise 7', `${by} removed ${now.name} without its holder, and nobody accepted that`)
+    this.#watch.totals.givenUp++
+    const writer = machine(from).on ? this.#writerOn(from, now.id) : null
+    // What no other host can use is never fenced: it is written to until its host hears of the removal, and set aside then.
+    const isGuarded = Object.entries(old.copies).some(([host, copy]) => host !== from && copy.seq > 0)
+    if (options.onIsolation === 'continue' || !isGuarded) truth.forks.set(from, truth.head)
+    else if (writer !== null)
+      this.#failed('promise 6', `${now.name} was given up by ${by} while ${writer} on ${from} could write it`)
+    truth.givenUp = { host: from, tree: truth.head }
   }
 
   #deleted(old: VolumeRecord): void {

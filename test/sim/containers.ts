@@ -7,6 +7,7 @@ export interface Container {
   readonly volume: string
   /** The id under which Docker mounts the volume for it, also after the engine crashed. */
   readonly mountId: string
+  readonly createdMs: number
   /** Id of the volume whose tree it sees; null: nothing is mounted for it yet. A name may belong to another volume by now. */
   mountedId: string | null
   state: VolumeUser['state']
@@ -91,7 +92,7 @@ export class Containers {
       pausedByOtherNoted: false,
       run: 0,
     }
-    const container: Container = { id, volume, mountId, ...bare }
+    const container: Container = { id, volume, mountId, createdMs: this.#timeline.nowMs, ...bare }
     this.all.push(container)
     return container
   }

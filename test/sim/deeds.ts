@@ -6,6 +6,10 @@ const PROMOTE_LATEST_MS = 50_000
 /** How long a registry that came back empty stays so before somebody notices. */
 const UNNOTICED_LEAST_MS = 3_000
 const UNNOTICED_MOST_MS = 30_000
+/** Clean-ups in a row. */
+const CLEANUPS = 10
+const CLEANUP_LEAST_MS = 200
+const CLEANUP_MOST_MS = 6_000
 /** Of the hosts that a person drains so many are wanted again. */
 const DRAINED_BACK = 0.5
 
@@ -16,12 +20,20 @@ function promote(world: World): void {
   timeline.after(chance.between(0, PROMOTE_LATEST_MS), () => people.promote(chance.pick(volumes)))
 }
 
+/** A clean-up of some host every few seconds, so that some come between two tasks of a service. */
+function cleanUp(world: World, left: number): void {
+  const { chance, people, timeline, volumes, hosts } = world
+  people.cleanUp(chance.pick(hosts), chance.pick(volumes))
+  if (left > 1) timeline.after(chance.between(CLEANUP_LEAST_MS, CLEANUP_MOST_MS), () => cleanUp(world, left - 1))
+}
+
 const DEEDS: Partial<Readonly<Record<Kind, Deed>>> = {
   drains: ({ chance, hosts, machine, people }) => {
     const stay = hosts.filter((host) => !machine(host).drainWish)
     if (stay.length > 1) people.drain(chance.pick(stay), chance.hit(DRAINED_BACK))
   },
   removals: ({ chance, people, volumes }) => people.remove(chance.pick(volumes)),
+  cleanups: (world) => cleanUp(world, CLEANUPS),
   manual: promote,
   continue: promote,
   pauses: ({ chance, people, hosts, swarm }) => {

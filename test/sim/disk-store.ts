@@ -1,7 +1,7 @@
 import { WherryError } from '../../agent/errors.ts'
 import { Lanes } from '../../agent/lanes.ts'
 import type { Checkpoint } from '../../agent/model.ts'
-import type { Capture, LocalCopy, SpoolRound, Store, Verification } from '../../agent/store/contract.ts'
+import type { Capture, LocalCopy, RemovedCopy, SpoolRound, Store, Verification } from '../../agent/store/contract.ts'
 import type { Chance } from './chance.ts'
 import type { Disk, Shelf } from './disk.ts'
 import type { Life } from './life.ts'
@@ -261,6 +261,19 @@ export class DiskStore implements Store {
       if (this.#writers.has(id)) throw running(id)
       await this.#durably(`tree ${id}`, () => this.disk.remove(id))
     })
+  }
+
+  setAside(id: string): Promise<string> {
+    return this.#lanes.run(id, async () => {
+      this.#requireUnmounted(id)
+      if (this.#writers.has(id)) throw running(id)
+      return this.#durably(`tree ${id}`, () => this.disk.setAside(id))
+    })
+  }
+
+  async removed(): Promise<RemovedCopy[]> {
+    await this.#read()
+    return this.disk.leftOvers()
   }
 
   async emptyTrash(): Promise<string[]> {

@@ -1,5 +1,5 @@
 import type { Checkpoint } from '../../agent/model.ts'
-import type { LocalCopy } from '../../agent/store/contract.ts'
+import type { LocalCopy, RemovedCopy } from '../../agent/store/contract.ts'
 import { bareCopy } from '../../agent/store/copies/bare-copy.ts'
 import type { Chance } from './chance.ts'
 import { EMPTY, type Entry, type Tree } from './tree.ts'
@@ -30,6 +30,17 @@ export interface Shelf {
   readonly diverged: Tree[]
 }
 
+/** A copy of a removed volume. */
+interface Removed {
+  readonly id: string
+  readonly name: string
+  readonly tree: Tree
+  readonly diverged: readonly Tree[]
+}
+
+/** After every run. */
+const KEPT_UNTIL = '2999-01-01T00:00:00.000Z'
+
 export interface DiskWatch {
   /** A tree is about to be replaced or removed. */
   readonly replaced: (host: string, id: string, before: Tree, after: Tree | null, why: string) => void
@@ -40,7 +51,9 @@ export interface DiskWatch {
 export class Disk {
   readonly host: string
   readonly shelves = new Map<string, Shelf>()
-  readonly trash: { readonly id: string; readonly tree: Tree; readonly diverged: readonly Tree[] }[] = []
+  readonly trash: Removed[] = []
+  /** Copies of volumes that were removed while this host was given up. */
+  readonly aside: Removed[] = []
   readonly mounted = new Set<string>()
   readonly watch: DiskWatch
   readonly #chance: Chance
@@ -119,8 +132,23 @@ export class Disk {
     const shelf = this.shelves.get(id)
     if (shelf === undefined) return
     this.watch.replaced(this.host, id, shelf.tree, null, 'trash')
-    this.trash.push({ id, tree: shelf.tree, diverged: shelf.diverged })
+    this.trash.push({ id, name: shelf.record.name, tree: shelf.tree, diverged: shelf.diverged })
     this.shelves.delete(id)
+  }
+
+  setAside(id: string): string {
+    const shelf = this.shelves.get(id)
+    if (shelf === undefined) throw new Error(`${this.host} has no copy ${id} to set aside`)
+    this.aside.push({ id, name: shelf.record.name, tree: shelf.tree, diverged: shelf.diverged })
+    this.shelves.delete(id)
+    return `set-aside/${id}`
+  }
+
+  leftOvers(): RemovedCopy[] {
+    const named = (where: string, until: string | null) => (one: Removed) => {
+      return { id: one.id, name: one.name, directory: `${where}/${one.id}`, until }
+    }
+    return [...this.trash.map(named('trash', KEPT_UNTIL)), ...this.aside.map(named('set-aside', null))]
   }
 
   /** The agent's process is gone. */

@@ -1,4 +1,11 @@
-import type { Engine, EngineEvent, PlacedTask, SwarmNode, VolumeUser } from '../../agent/docker/contract.ts'
+import type {
+  Engine,
+  EngineEvent,
+  PlacedTask,
+  SwarmNode,
+  SwarmService,
+  VolumeUser,
+} from '../../agent/docker/contract.ts'
 import { WherryError } from '../../agent/errors.ts'
 import type { Chance } from './chance.ts'
 import type { Container, Containers } from './containers.ts'
@@ -13,6 +20,8 @@ export interface SwarmView {
   labels(): ReadonlyMap<string, Readonly<Record<string, string>>>
   setLabels(node: string, version: number, prefix: string, labels: Readonly<Record<string, string>>): boolean
   nodes(): readonly SwarmNode[]
+  /** What the engine of a host answers; null: it is a manager, and the Swarm has no leader. */
+  servicesAt(host: string): readonly SwarmService[] | 'worker' | null
 }
 
 /** An engine that does not answer is given up after this long. */
@@ -103,6 +112,15 @@ export class EngineClient implements Engine {
 
   tasks(): Promise<PlacedTask[]> {
     return this.#call(() => this.#swarm.tasks())
+  }
+
+  services(): Promise<readonly SwarmService[] | 'worker' | 'none'> {
+    const { host } = this.#containers
+    return this.#call(() => {
+      const found = this.#swarm.servicesAt(host)
+      if (found === null) throw new WherryError('ENGINE_UNREACHABLE', 'The Swarm has no leader.')
+      return found
+    })
   }
 
   watch(handler: (event: EngineEvent) => void, signal: AbortSignal): void {

@@ -9,6 +9,8 @@ export const KINDS = [
   'trims',
   /** Volumes are removed, and created anew under the same name. */
   'removals',
+  /** Hosts are cleaned up of volumes that no container there has. */
+  'cleanups',
   /** failover=manual, and a person who promotes. */
   'manual',
   /** on_isolation=continue, and a person who promotes. */
@@ -35,6 +37,7 @@ const SHARES: Readonly<Record<Kind, number>> = {
   drains: 0.25,
   trims: 0.25,
   removals: 0.25,
+  cleanups: 0.25,
   manual: 0.2,
   continue: 0.2,
   live: 0.1,

@@ -31,6 +31,16 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   { name: 'removed ids are used again', settings: { always: ['removals'], bend: reuseIds }, rules: ['promise 7'] },
   { name: 'no tombstones', settings: { always: ['removals'], bend: forgetTombstones }, rules: ['liveness'] },
+  {
+    name: 'removal that asks only the holder',
+    settings: { always: ['cleanups'], bend: askNoOther },
+    rules: ['promise 7'],
+  },
+  {
+    name: 'what was given up is trashed',
+    settings: { always: ['removals'], bend: forgetLost },
+    rules: ['promise 7'],
+  },
   { name: 'nobody is asked', settings: { always: ['manual'], bend: overlookPolicy }, rules: ['promise 5'] },
   { name: 'loss is accepted unasked', settings: { always: ['manual'], acceptsUnasked: true }, rules: ['promise 5'] },
   { name: 'isolation fences all', settings: { always: ['continue'], bend: guardAll }, rules: ['promise 6'] },
@@ -156,6 +166,23 @@ function forgetTombstones(parts: Parts): Parts {
   const { registry } = parts
   const addRemoved: typeof registry.addRemoved = async (value) => ({ outcome: 'done', entry: { value, revision: 1 } })
   return { ...parts, registry: over(registry, { addRemoved }) }
+}
+
+/** Tombstones do not say which hosts were given up. */
+function forgetLost(parts: Parts): Parts {
+  const { registry } = parts
+  const addRemoved: typeof registry.addRemoved = (value) => registry.addRemoved({ ...value, lost: undefined })
+  return { ...parts, registry: over(registry, { addRemoved }) }
+}
+
+/** A removal looks who holds the volume, and not what else refers to it. */
+function askNoOther(parts: Parts): Parts {
+  const { peers, engine } = parts
+  const ask: typeof peers.ask = async (host, question, signal) =>
+    question.kind === 'references'
+      ? { host: host.address, containers: [], services: 'none' }
+      : await peers.ask(host, question, signal)
+  return { ...parts, peers: { ask }, engine: over(engine, { services: async () => 'none' }) }
 }
 
 /** What the options say about take-overs is not read. */

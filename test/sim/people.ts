@@ -12,6 +12,9 @@ const PROMOTE_TRIES = 4
 /** Share of the promotions that accept a loss. */
 const ACCEPT_LOSS = 0.3
 
+/** Share of the refusals for a lost holder after which a person gives it up. */
+const GIVE_UP = 0.5
+
 interface Promotion {
   readonly volume: string
   readonly host: string
@@ -27,6 +30,8 @@ export class People {
   busy = 0
   /** Names of volumes that somebody is removing, or has removed. */
   readonly removing = new Set<string>()
+  /** Names of volumes that somebody removes although their holder is lost. */
+  readonly givenUp = new Set<string>()
   readonly #promotions: Promotion[] = []
   readonly #world: World
 
@@ -52,15 +57,31 @@ export class People {
     )
   }
 
-  /** Stops the service, removes its volume, and most often makes it anew. */
+  /** Runs a host's nightly clean-up: removes a volume that no container there has, whatever else may refer to it. */
+  cleanUp(host: string, volume: string): void {
+    const { machine, serving, registry, trace } = this.#world
+    const agent = serving(host)
+    const isUsed = machine(host).containers.all.some((one) => one.volume === volume)
+    if (agent === null || isUsed || registry.record(volume) === null) return
+    trace('person', `cleans up ${volume} on ${host}`)
+    const ask = () =>
+      agent.mobility.remove(volume).then(
+        () => trace('person', `has cleaned up ${volume} on ${host}`),
+        (error: unknown) => this.#refused(agent, volume, error),
+      )
+    agent.life.after(1, () => void ask())
+  }
+
+  /** Removes the service and its volume, and most often makes both anew. */
   remove(volume: string): void {
     const { chance, swarm, timeline, registry } = this.#world
     if (this.removing.has(volume) || registry.record(volume) === null) return
     this.busy++
     this.removing.add(volume)
-    swarm.halt(volume)
+    swarm.remove(volume)
     this.#await(
-      () => swarm.isIdle(volume),
+      // A node that is down is not waited for.
+      () => swarm.isLost(volume),
       () =>
         this.#insist(
           null,
@@ -161,9 +182,15 @@ export class People {
   }
 
   async #removeAt(agent: Agent, volume: string): Promise<void> {
-    await agent.mobility.remove(volume).catch((error: unknown) => {
+    await agent.mobility.remove(volume).catch(async (error: unknown) => {
       // An earlier try has done it, and its answer was lost.
-      if (codeOf(error) !== 'VOLUME_NOT_FOUND') throw error
+      if (codeOf(error) === 'VOLUME_NOT_FOUND') return
+      if (!String((error as WherryError).hint).includes('--accept-loss') || !this.#world.chance.hit(GIVE_UP))
+        throw error
+      this.#world.trace('person', `gives up ${volume}`)
+      this.givenUp.add(volume)
+      const consent = { force: false, acceptLoss: true }
+      await agent.mobility.removeWith(volume, consent, new AbortController().signal)
     })
     if (this.#world.registry.record(volume) !== null) throw new WherryError('VOLUME_BUSY', 'It is still there.')
   }

@@ -1,4 +1,4 @@
-import type { PlacedTask, SwarmNode } from '../../agent/docker/contract.ts'
+import type { PlacedTask, SwarmNode, SwarmService } from '../../agent/docker/contract.ts'
 import type { Container } from './containers.ts'
 import type { SwarmView } from './engine-client.ts'
 import type { World } from './world.ts'
@@ -32,8 +32,10 @@ interface Service {
   task: Task | null
   /** Not before this time is a new task started. */
   nextMs: number
-  /** False: a person has stopped it. */
+  /** False: it is scaled to 0. */
   wanted: boolean
+  /** False: it was removed. */
+  exists: boolean
   /** Tasks that Swarm gave up; where they still run they are stopped once their node answers. */
   orphans: Task[]
 }
@@ -70,7 +72,14 @@ export class Swarm implements SwarmView {
       version: 1,
       labels: {},
     }))
-    this.services = volumes.map((volume) => ({ volume, task: null, nextMs: 0, wanted: true, orphans: [] }))
+    this.services = volumes.map((volume) => ({
+      volume,
+      task: null,
+      nextMs: 0,
+      wanted: true,
+      exists: true,
+      orphans: [],
+    }))
   }
 
   start(): void {
@@ -115,6 +124,17 @@ export class Swarm implements SwarmView {
     return this.#nodes.map(({ host, version, labels, drained }) => ({ id: host, version, labels, drained }))
   }
 
+  servicesAt(host: string): readonly SwarmService[] | 'worker' | null {
+    if (!this.#managers.includes(host)) return 'worker'
+    if (!this.#quorum().includes(host)) return null
+    return this.services.filter(({ exists }) => exists).map(({ volume }) => ({ name: volume, volumes: [volume] }))
+  }
+
+  /** Whether a service has the volume in its spec, running or not. */
+  isNamed(volume: string): boolean {
+    return this.#service(volume).exists
+  }
+
   /** `docker node update --availability`. */
   drain(host: string, on: boolean): void {
     const node = this.#node(host)
@@ -140,15 +160,23 @@ export class Swarm implements SwarmView {
     if (service.task !== null) this.#shutDown(service, service.task)
   }
 
-  /** `docker service scale NAME=1`. */
-  run(volume: string): void {
-    this.#service(volume).wanted = true
+  /** `docker service rm`. */
+  remove(volume: string): void {
+    this.halt(volume)
+    this.#service(volume).exists = false
   }
 
-  /** Nothing of the service is left anywhere, as far as Swarm knows. */
-  isIdle(volume: string): boolean {
+  /** `docker service scale NAME=1`, or `docker service create`. */
+  run(volume: string): void {
+    const service = this.#service(volume)
+    service.wanted = true
+    service.exists = true
+  }
+
+  /** Whatever is left of the service is on nodes that are down. */
+  isLost(volume: string): boolean {
     const { task, orphans } = this.#service(volume)
-    return task === null && orphans.length === 0
+    return task === null && orphans.every(({ node }) => this.#node(node).down)
   }
 
   isWanted(volume: string): boolean {

@@ -18,6 +18,8 @@ export class VolumeTruth {
   readonly committed: Tree[] = []
   /** What was given up by seizures: it has to lie on the old holder's disk until a person removes it. Host null: on some disk. */
   readonly abandoned: { readonly host: string | null; readonly tree: Tree }[] = []
+  /** What its lost holder had when it was removed: that has to be set aside there. */
+  givenUp: { readonly host: string; readonly tree: Tree } | null = null
   /** Hosts that may go on writing although a person made the volume go on elsewhere (on_isolation=continue), and what they have written. */
   readonly forks = new Map<string, Tree>()
   lastChangedMs = 0

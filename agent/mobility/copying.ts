@@ -57,14 +57,13 @@ export class Copying {
    * With 0 it is a catch-up: one try, which gives way to Mounts and ends when the volume is held.
    */
   want(volume: Volume, wantedMs: number): CopyJob {
-    const job = this.#ask(volume, (job) => {
+    return this.#ask(volume, (job) => {
       // A catch-up that gives way goes on at once.
       if (wantedMs > 0 && !job.wanted()) this.#wakes.wake(volume.name)
       job.follows = true
       job.onlyOffered = false
       job.wantFor(wantedMs)
     })
-    return job
   }
 
   /**

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { isSmall } from '../../../../agent/store/blocks.ts'
+import { MAX_DEPTH } from '../../../../agent/store/path.ts'
 import { buildOddTree } from '../odd-tree.ts'
 import { captured } from './captured.ts'
 import { hashAt, hashOfContent, LARGE_BYTES, listOf, sha, TICKS_MS } from './contents.ts'
@@ -114,9 +115,11 @@ test('a mount within the tree is refused, not silently left out', async (t) => {
 
 test('a tree deeper than a manifest can say is refused', async (t) => {
   const tree = await captured(t)
-  execFileSync('sh', ['-c', 'for i in $(seq 256); do mkdir d && cd -P d || exit 1; done'], { cwd: tree.data })
-  t.is((await tree.capture('quiet')).manifest.files, 256)
-  execFileSync('sh', ['-c', 'for i in $(seq 256); do cd -P d || exit 1; done; : > x'], { cwd: tree.data })
+  const below = (step: string, last = '') =>
+    execFileSync('python3', ['-c', `import os\nfor _ in range(${MAX_DEPTH}): ${step}\n${last}`], { cwd: tree.data })
+  below("os.mkdir('d'); os.chdir('d')")
+  t.is((await tree.capture('quiet')).manifest.files, MAX_DEPTH)
+  below("os.chdir('d')", "open('x', 'w')")
   await t.throwsAsync(tree.capture('quiet'), { code: 'TREE_UNSUPPORTED', message: /deep/ })
 })
 

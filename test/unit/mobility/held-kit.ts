@@ -132,6 +132,8 @@ export class HeldHost {
       store: this.store,
       puller: this.#puller(),
       peers: this.#peers(),
+      // Nothing is fenced here.
+      pauses: { all: async () => [] },
       freezes: this.containers.freezes,
       bus: { publish: () => undefined },
       engine,

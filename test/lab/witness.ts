@@ -9,9 +9,9 @@ import type { Acknowledged } from './harness/ledger.ts'
 import { until } from './harness/poll.ts'
 import { changeSwarm } from './harness/swarm.ts'
 
-const WITNESS = fileURLToPath(new URL('../fixtures/witness.ts', import.meta.url))
-const WITNESS_ADDRESS = '10.88.0.254'
-const WITNESS_PORT = 7000
+const WITNESS_PROGRAM = fileURLToPath(new URL('../fixtures/witness.ts', import.meta.url))
+/** Where lines are heard, outside all hosts. */
+export const WITNESS = { address: '10.88.0.254', port: 7000 }
 const SERVICE_TIMEOUT_MS = 90_000
 const IDLE_TIMEOUT_MS = 60_000
 
@@ -24,14 +24,14 @@ const WRITER = `
 trap 'exit 0' TERM
 n=$(wc -l </data/log 2>/dev/null || echo 0)
 while :; do
-  n=$((n+1)); echo "$n $HOSTNAME" | dd of=/data/log oflag=append conv=notrunc,fsync 2>/dev/null && echo "$n $HOSTNAME" | nc -w 2 ${WITNESS_ADDRESS} ${WITNESS_PORT}
+  n=$((n+1)); echo "$n $HOSTNAME" | dd of=/data/log oflag=append conv=notrunc,fsync 2>/dev/null && echo "$n $HOSTNAME" | nc -w 2 ${WITNESS.address} ${WITNESS.port}
   sleep 0.02
 done`
 
 /** Starts the witness outside all hosts, for this test; answers the growing list of lines it hears. */
 export async function startWitness(t: ExecutionContext<Ground>, lab: Lab): Promise<Acknowledged[]> {
   const heard: Acknowledged[] = []
-  const child = lab.spawn([process.execPath, WITNESS, String(WITNESS_PORT)])
+  const child = lab.spawn([process.execPath, WITNESS_PROGRAM, String(WITNESS.port)])
   t.teardown(() => child.kill('SIGKILL'))
   if (child.stdout === null) throw new Error('the witness has no output')
   let listening = false

@@ -22,6 +22,20 @@ const POSTGRES_ENTRYPOINT = fileURLToPath(new URL('postgres-entrypoint.sh', impo
 const POSTGRES_UID = 999
 const POSTGRES_PROGRAMS = ['initdb', 'pg_ctl', 'pg_controldata', 'pg_isready', 'pgbench', 'postgres', 'psql']
 
+/** Debian's redis-server is the same program by another name. */
+const REDIS = '/usr/bin/redis-check-rdb'
+const DATABASE_PROGRAMS = [
+  '/usr/sbin/mariadbd',
+  '/usr/bin/mariadb',
+  '/usr/bin/mariadb-check',
+  REDIS,
+  '/usr/bin/redis-cli',
+  '/usr/bin/sqlite3',
+  '/usr/bin/etcd',
+  '/usr/bin/etcdctl',
+]
+const MARIADB_SHARE = '/usr/share/mysql'
+
 /** A shell and the usual small tools. */
 export const busybox: ImageDefinition = {
   name: 'busybox',
@@ -46,6 +60,14 @@ export const postgres: ImageDefinition = {
     StopSignal: 'SIGINT',
   },
   build: addPostgres,
+}
+
+/** MariaDB, Redis, SQLite and etcd of the machine's Debian, each with its own check: see test/lab/databases.ts. */
+export const databases: ImageDefinition = {
+  name: 'databases',
+  key: () => [BUSYBOX, ...DATABASE_PROGRAMS].map(stamp).join(' '),
+  config: { Cmd: ['sh'], Env: ['PATH=/bin:/usr/bin:/usr/sbin', 'ETCDCTL_API=3'] },
+  build: addDatabases,
 }
 
 async function addBusybox(root: string): Promise<void> {
@@ -81,6 +103,16 @@ async function addPostgres(root: string): Promise<void> {
 
   mkdirSync(`${root}/var/run/postgresql`, { recursive: true })
   chownSync(`${root}/var/run/postgresql`, POSTGRES_UID, POSTGRES_UID)
+}
+
+async function addDatabases(root: string): Promise<void> {
+  await addBusybox(root)
+  const programs = [...DATABASE_PROGRAMS, ...(await librariesOf(DATABASE_PROGRAMS))]
+  for (const file of programs) copyInto(root, file)
+  for (const name of ['redis-server', 'redis-check-aof']) symlinkSync('redis-check-rdb', `${root}/usr/bin/${name}`)
+  const [messages, tables] = [`${MARIADB_SHARE}/english`, globSync(`${MARIADB_SHARE}/mysql_system_tables*.sql`)]
+  for (const path of [messages, `${MARIADB_SHARE}/charsets`]) cpSync(path, `${root}${path}`, { recursive: true })
+  for (const file of tables) copyInto(root, file)
 }
 
 /** Where this machine's PostgreSQL has its programs; started from there, a client spares the wrapper in /usr/bin, which takes ten times as long. */

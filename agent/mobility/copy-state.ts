@@ -22,6 +22,11 @@ export function isForged({ checkpoint, epochSeen }: Pick<LocalCopy, 'checkpoint'
   return checkpoint !== null && checkpoint.epoch > epochSeen
 }
 
+/** A root directory with nothing in it: all that is left of a new volume that nobody has used. */
+export function isEmptyTree({ files, bytes }: Checkpoint): boolean {
+  return files === 0 && bytes === 0
+}
+
 /** Whether this disk's tree is at a checkpoint, untouched since, not half applied and not known to be damaged. */
 export function isAt(local: LocalCopy | null, checkpoint: Checkpoint): boolean {
   if (local === null || local.applying || local.held !== null || local.damaged !== null) return false

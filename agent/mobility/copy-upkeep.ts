@@ -1,4 +1,5 @@
 import { withdrawCopy } from './copy-record.ts'
+import { isEmptyTree, isForged } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { WANTED_AFTER_MOUNT_MS } from './mount.ts'
 
@@ -13,7 +14,9 @@ export async function dropUnborn(core: Core, startedMs: number): Promise<void> {
   for (const { id, name } of (await store.copies()).copies) {
     await core.locks.run(id, async () => {
       const local = await store.copy(id)
-      if (local === null || local.checkpoint !== null || local.held !== null || local.applying) return
+      if (local === null || local.held !== null || local.applying) return
+      // What an older release left of a hold that never came about is nothing either.
+      if (local.checkpoint !== null && !(isForged(local) && isEmptyTree(local.checkpoint))) return
       // The trash is emptied one day; what the cluster never got stays until a person removes it (promise 7).
       if (local.diverged.length > 0) return
       if (core.copying.job(id) !== undefined || core.pendingMounts.has(name)) return

@@ -1,9 +1,9 @@
 import { codeOf } from '../errors.ts'
-import type { Checkpoint, VolumeRecord } from '../model.ts'
+import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { changeVolume, readVolume } from './commit.ts'
 import { confirmHold, takeBack } from './confirmation.ts'
-import { isForged, isLeftBehind, NO_CHECKPOINT, withCopy } from './copy-state.ts'
+import { isEmptyTree, isForged, isLeftBehind, NO_CHECKPOINT, withCopy } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { isInLine } from './lineage.ts'
 import { recordLost } from './refusals.ts'
@@ -56,16 +56,11 @@ export async function beginAnew(core: Core, local: LocalCopy, record: VolumeReco
   await core.locks.run(local.id, async () => {
     const now = await store.copy(local.id)
     if (now === null || now.held !== null || now.applying || now.checkpoint?.hash !== checkpoint.hash) return
-    if (!isEmpty(checkpoint)) return await putAside(core, record, now, checkpoint.bytes)
+    if (!isEmptyTree(checkpoint)) return await putAside(core, record, now, checkpoint.bytes)
     await store.update(local.id, { checkpoint: null })
     log.info({ volume: local.name, id: local.id }, 'an empty tree that is no checkpoint of the volume was forgotten')
     await tellBegun(core, record, core.parts.clock.now().toISOString())
   })
-}
-
-/** What a hold that never came about leaves of a new volume: a root directory with nothing in it. */
-function isEmpty({ files, bytes }: Checkpoint): boolean {
-  return files === 0 && bytes === 0
 }
 
 /** Confirms holds of this host that no write has confirmed since the agent started, or since its lease was over. */

@@ -59,7 +59,7 @@ export class Agent {
   }
 
   #parts(log: Logger): Parts {
-    const { world, host, clocks } = this.#machine
+    const { world, host, clocks, lease } = this.#machine
     const { network, registry: cluster, settings, chance } = world
     const registry = new RegistryClient({ registry: cluster, network, chance }, host, this.life)
     const engine = new EngineClient(this.#machine, this.life, chance, world.swarm)
@@ -100,9 +100,9 @@ export class Agent {
       clock: new ProcessClock(clocks, this.life),
       newId: () => world.newId(),
       log,
-      heartbeatMs: settings.heartbeatMs,
-      leaseMs: settings.leaseMs,
-      seizeAfterMs: settings.seizeAfterMs,
+      heartbeatMs: lease.heartbeatMs,
+      leaseMs: lease.leaseMs,
+      seizeAfterMs: lease.seizeAfterMs,
       pauseBudgetMs: settings.pauseBudgetMs,
       checkpointShare: 0.5,
       replaceAfterMs: world.replaceAfterMs,

@@ -1,9 +1,10 @@
 import { codeOf, WherryError } from '../../agent/errors.ts'
-import type { VolumeRecord } from '../../agent/model.ts'
+import type { Checkpoint, VolumeRecord } from '../../agent/model.ts'
 import type { LocalCopy } from '../../agent/store/contract.ts'
 import type { TreeRequest } from '../../agent/transfer/contract.ts'
 import { Commits } from './commits.ts'
 import { type Container, canWrite } from './containers.ts'
+import { Names } from './names.ts'
 import { EMPTY, type Tree } from './tree.ts'
 import { Truths, type VolumeTruth } from './truth.ts'
 import { Vigil } from './vigil.ts'
@@ -76,6 +77,7 @@ export class Checker {
   wiped = false
   readonly vigil: Vigil
   readonly truths = new Truths()
+  readonly names = new Names()
   readonly commits: Commits
   readonly #world: World
   #numbers = 0
@@ -282,12 +284,48 @@ export class Checker {
   }
 
   recordChanged(host: string, before: LocalCopy, after: LocalCopy): void {
+    if (after.checkpoint !== null && after.checkpoint !== before.checkpoint)
+      this.named(after.id, after.checkpoint, false, `the disk of ${host}`)
     if (after.epochSeen < before.epochSeen) {
       this.failed('promise 8', `the disk of ${host} forgot epoch ${before.epochSeen} of ${after.name}`)
     }
     if (after.diverged.length < before.diverged.length) {
       this.failed('promise 7', `${host} forgot a diverged copy of ${after.name}`)
     }
+  }
+
+  /** A checkpoint is written down somewhere. */
+  named(id: string, checkpoint: Pick<Checkpoint, 'epoch' | 'seq' | 'hash'>, isLine: boolean, where: string): void {
+    const other = this.names.clash(id, checkpoint, isLine)
+    if (other === null) return
+    const { epoch, seq, hash } = checkpoint
+    this.failed('promise 14', `${where} has ${hash} as checkpoint ${epoch}.${seq} of ${id}, which was ${other} before`)
+  }
+
+  /** A machine that stood still goes on: what runs on it cannot know yet what was taken over meanwhile. */
+  goesOn(host: string): void {
+    for (const truth of this.truths.all.values()) {
+      const tree = this.#world.machine(host).disk.shelf(truth.record.id)?.tree
+      if (tree === undefined || truth.record.holder?.host === host) continue
+      if (this.#writersOn(host, truth).length > 0 && !truth.forks.has(host)) truth.forks.set(host, tree)
+    }
+  }
+
+  /** A host has renewed its lease: from now on it knows, and nothing may run there any more that others hold. */
+  renewed(host: string): void {
+    const machine = this.#world.machine(host)
+    if (!machine.unaware) return
+    machine.unaware = false
+    for (const truth of this.truths.all.values()) {
+      if (truth.record.holder?.host === host || this.#world.options.onIsolation === 'continue') continue
+      for (const { id } of this.#writersOn(host, truth))
+        this.failed('promise 6', `${host} renewed its lease while ${id} could write ${truth.name}, which others hold`)
+      truth.endFork(host)
+    }
+  }
+
+  #writersOn(host: string, { record }: VolumeTruth): readonly Container[] {
+    return this.#world.machine(host).containers.all.filter((one) => one.mountedId === record.id && canWrite(one))
   }
 
   /** A host gave another one its tree. */

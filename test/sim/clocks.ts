@@ -14,6 +14,9 @@ export class HostClocks {
   readonly rate: number
   wallOffsetMs = 0
   #bootedMs = -BOOT_MS
+  /** Its hypervisor has stopped the machine, and all its clocks; and how long they have stood still since the start. */
+  #stoppedMs: number | null = null
+  #stoodStillMs = 0
 
   constructor(timeline: Timeline, rate: number) {
     this.#timeline = timeline
@@ -21,15 +24,31 @@ export class HostClocks {
   }
 
   boot(): void {
+    this.goOn()
+    // A machine that starts reads the time from outside.
+    this.#stoodStillMs = 0
     this.#bootedMs = this.#timeline.nowMs - BOOT_MS
   }
 
+  stop(): void {
+    this.#stoppedMs ??= this.#timeline.nowMs
+  }
+
+  goOn(): void {
+    if (this.#stoppedMs !== null) this.#stoodStillMs += this.#timeline.nowMs - this.#stoppedMs
+    this.#stoppedMs = null
+  }
+
   elapsedMs(): number {
-    return (this.#timeline.nowMs - this.#bootedMs) * this.rate
+    return (this.#machineMs() - this.#bootedMs) * this.rate
   }
 
   now(): Date {
-    return new Date(START + this.#timeline.nowMs * this.rate + this.wallOffsetMs)
+    return new Date(START + this.#machineMs() * this.rate + this.wallOffsetMs)
+  }
+
+  #machineMs(): number {
+    return (this.#stoppedMs ?? this.#timeline.nowMs) - this.#stoodStillMs
   }
 
   /** When its wall clock showed that, if nobody has set it since. */

@@ -2,6 +2,8 @@ import type { Checkpoint, HostRecord, VolumeRecord } from '../../agent/model.ts'
 import type { Totals } from './checker.ts'
 import { canWrite } from './containers.ts'
 import { coverageFault } from './coverage.ts'
+import { HISTORY } from './history.ts'
+import { entriesOf, lineOf } from './names.ts'
 import type { Commit } from './raft-group.ts'
 import { EMPTY, type Tree } from './tree.ts'
 import type { Truths, VolumeTruth } from './truth.ts'
@@ -28,6 +30,8 @@ interface Watch {
   /** Only planned moves and restarts: nothing may be lost. */
   planned: boolean
   failed(rule: string, text: string): void
+  named(id: string, checkpoint: Pick<Checkpoint, 'epoch' | 'seq' | 'hash'>, isLine: boolean, where: string): void
+  renewed(host: string): void
 }
 
 /** What the registry commits must be right, whoever wrote it. */
@@ -41,7 +45,7 @@ export class Commits {
   }
 
   look({ group, before, value, writer }: Commit): void {
-    if (group === 'hosts' && value !== null) this.#heartbeat(value as HostRecord)
+    if (group === 'hosts') this.#heartbeat(value as HostRecord | null, writer)
     if (group !== 'volumes') return
     const now = value as VolumeRecord | null
     this.#world.trace(writer, `commits ${now === null ? 'a removal' : inShort(now)}`)
@@ -62,11 +66,21 @@ export class Commits {
     if (truth.removed) this.#failed('promise 7', `${now.name} (${now.id}) was removed and is back`)
     const known = truth.record
     truth.record = now
+    if (writer === HISTORY) return
     if (old === null) this.#rebuilt(truth, known, now, writer)
     else this.#changed(truth, old, now, writer)
   }
 
+  #heartbeat(now: HostRecord | null, writer: string): void {
+    if (now === null) return
+    if (now.id === writer && now.expiredBy === null) this.#watch.renewed(writer)
+    const fault = coverageFault(this.#world, this.#watch.truths, now)
+    if (fault !== null) this.#failed('promise 5', fault)
+  }
+
   #changed(truth: VolumeTruth, old: VolumeRecord, now: VolumeRecord, writer: string): void {
+    for (const checkpoint of lineOf(now)) this.#watch.named(now.id, checkpoint, true, `the record by ${writer}`)
+    for (const checkpoint of entriesOf(now)) this.#watch.named(now.id, checkpoint, false, `a copy by ${writer}`)
     if (now.epoch < old.epoch)
       this.#failed('promise 8', `the epoch of ${now.name} went from ${old.epoch} to ${now.epoch}`)
     const newHold = now.holder !== null && now.holder.incarnation !== old.holder?.incarnation
@@ -90,11 +104,6 @@ export class Commits {
     for (const [host, copy] of Object.entries(old.copies)) {
       if (now.copies[host] === undefined && copy.seq > 0) this.#dropped(truth, now, host)
     }
-  }
-
-  #heartbeat(record: HostRecord): void {
-    const fault = coverageFault(this.#world, this.#watch.truths, record)
-    if (fault !== null) this.#failed('promise 5', fault)
   }
 
   /** Whoever removes a volume must know that nothing refers to it, also not something that does not run. */
@@ -196,7 +205,9 @@ export class Commits {
       this.#failed('promise 5', `${by} took ${now.name} over without a person's word`)
     const writer = from !== null && machine(from).on ? this.#writerOn(from, now.id) : null
     if (from !== null && onIsolation === 'continue') truth.forks.set(from, truth.head)
-    else if (writer !== null)
+    else if (from !== null && machine(from).unaware) {
+      if (writer !== null) truth.forks.set(from, truth.head)
+    } else if (writer !== null)
       this.#failed('promise 6', `${now.name} was seized by ${by} while ${writer} on ${from} could write it`)
     const base = now.last === null ? EMPTY : truth.trees.get(now.last.hash)
     if (base === undefined || !base.isPrefixOf(truth.head)) {

@@ -26,6 +26,8 @@ export interface Container {
   pausedByOtherMs: number | null
   /** A note of a fence about it stood when that was done: a pause of ours was on its way. */
   pausedByOtherNoted: boolean
+  /** Its machine stands still. */
+  still: boolean
   /** Counts its starts: what was planned for an earlier one is void. */
   run: number
 }
@@ -90,6 +92,7 @@ export class Containers {
       ending: false,
       pausedByOtherMs: null,
       pausedByOtherNoted: false,
+      still: false,
       run: 0,
     }
     const container: Container = { id, volume, mountId, createdMs: this.#timeline.nowMs, ...bare }
@@ -190,5 +193,5 @@ export class Containers {
 
 /** Whether the container's processes exist and are not frozen. */
 export function canWrite(container: Container): boolean {
-  return container.alive && !container.frozen && !container.ending
+  return container.alive && !container.frozen && !container.ending && !container.still
 }

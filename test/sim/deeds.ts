@@ -10,6 +10,9 @@ const UNNOTICED_MOST_MS = 30_000
 const CLEANUPS = 10
 const CLEANUP_LEAST_MS = 200
 const CLEANUP_MOST_MS = 6_000
+/** A live migration, a snapshot with memory, a storage that hangs. */
+const STILL_LEAST_MS = 1_000
+const STILL_MOST_MS = 60_000
 /** Of the hosts that a person drains so many are wanted again. */
 const DRAINED_BACK = 0.5
 
@@ -42,6 +45,13 @@ const DEEDS: Partial<Readonly<Record<Kind, Deed>>> = {
   },
   execs: ({ chance, people, hosts, timeline }) => {
     for (let left = EXECS; left > 0; left--) timeline.after(left * EXEC_EVERY_MS, () => people.exec(chance.pick(hosts)))
+  },
+  stops: (world) => {
+    const { chance, checker, hosts, machine, swarm, timeline } = world
+    if (checker.planned) return
+    const nodes = swarm.services.flatMap(({ task }) => task?.node ?? [])
+    const goOn = machine(chance.pick(nodes.length > 0 && chance.hit(0.8) ? nodes : hosts)).standStill()
+    if (goOn !== null) timeline.after(chance.between(STILL_LEAST_MS, STILL_MOST_MS), goOn)
   },
   wipe: (world) => {
     if (world.checker.wiped) return

@@ -369,7 +369,13 @@ export class DiskStore implements Store {
 }
 
 function captureOf(tree: Tree): Capture {
-  return { hash: tree.hash, bytes: tree.length * RECORD_BYTES, files: 1, filesRead: 1, bytesRead: RECORD_BYTES }
+  return {
+    hash: tree.hash,
+    bytes: tree.length * RECORD_BYTES,
+    files: Math.min(1, tree.length),
+    filesRead: 1,
+    bytesRead: RECORD_BYTES,
+  }
 }
 
 function emptyOf(shelf: Shelf): Tree {

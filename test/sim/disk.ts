@@ -60,6 +60,8 @@ export class Disk {
   /** Multiplies how long everything takes. */
   slowness = 1
   full = false
+  /** Called when the record of a copy has changed: faults wait for a moment so. */
+  trap: ((before: LocalCopy, after: LocalCopy) => void) | null = null
 
   constructor(host: string, chance: Chance, watch: DiskWatch) {
     this.host = host
@@ -86,6 +88,7 @@ export class Disk {
     const epochSeen = Math.max(before.epochSeen, change.epochSeen ?? 0)
     shelf.record = { ...before, ...change, id: before.id, epochSeen }
     this.watch.recordChanged(this.host, before, shelf.record)
+    this.trap?.(before, shelf.record)
     return shelf.record
   }
 

@@ -1,10 +1,15 @@
 import { type Container, canWrite } from './containers.ts'
+import { BEFORE_HOLD, BEFORE_HOLD_KILLS, CUT_OFFS, KILLS } from './cut-offs.ts'
 import { planDeeds } from './deeds.ts'
+import { AGING_MS, age, leaveForged } from './history.ts'
 import type { Machine } from './machine.ts'
 import type { World } from './world.ts'
 
-/** Faults come in this stretch of a run; before that the services start and get their first copies. */
+/** Faults come in this stretch of a run: before that the services start and get their first copies; or from the very start. */
 const FIRST_MS = 16_000
+const EARLY_MS = 300
+const EARLY_SHARE = 0.35
+const FORGED_LATEST_MS = 40_000
 const STRETCH_LEAST_MS = 5_000
 const STRETCH_MOST_MS = 30_000
 const FAULTS_LEAST = 1
@@ -212,30 +217,38 @@ const TAMPERING: Readonly<Record<string, Fault>> = {
 
 /** Plans the faults of a run by its seed; answers when they are over. `mend` ends those that last. */
 export function planFaults(world: World): { readonly endMs: number; readonly mend: () => void } {
+  if (world.kinds.has('ages')) {
+    world.timeline.after(FIRST_MS, () => age(world))
+    return { endMs: FIRST_MS + AGING_MS, mend: () => world.network.heal() }
+  }
   const { chance, checker, settings, timeline } = world
   checker.planned = chance.hit(0.3)
+  const firstMs = chance.hit(EARLY_SHARE) ? EARLY_MS : FIRST_MS
+  if (world.kinds.has('unborn'))
+    timeline.after(EARLY_MS, () => chance.pick(Object.values(checker.planned ? BEFORE_HOLD_KILLS : BEFORE_HOLD))(world))
+  if (world.kinds.has('forged')) timeline.after(chance.between(EARLY_MS, FORGED_LATEST_MS), () => leaveForged(world))
   if (!checker.planned && chance.hit(settings.setBack)) {
     checker.setBack = true
     const atMs = FIRST_MS + chance.between(10_000, 40_000)
     timeline.after(atMs, () => setBack(world))
   }
-  const kinds = { ...PLANNED, ...UNPLANNED, ...TAMPERING }
+  const kinds = { ...PLANNED, ...KILLS, ...UNPLANNED, ...CUT_OFFS, ...TAMPERING }
   // A run that is about few things goes deeper into them than one that is about everything.
   const some = (from: Readonly<Record<string, Fault>>) => {
     const names = Object.keys(from).flatMap((name) => (OFTEN.has(name) ? [name, name, name] : [name]))
     return chance.hit(0.5) ? names : chance.shuffle(names).slice(0, 2)
   }
-  const mild = some(PLANNED)
-  const drawn = some(UNPLANNED)
+  const mild = some({ ...PLANNED, ...KILLS })
+  const drawn = some({ ...UNPLANNED, ...CUT_OFFS })
   const hard = settings.unplanned.length === 0 ? drawn : settings.unplanned
   if (settings.tampering) mild.push('tampering', 'move')
   const stretchMs = chance.between(STRETCH_LEAST_MS, STRETCH_MOST_MS)
-  planDeeds(world, FIRST_MS, stretchMs)
+  planDeeds(world, firstMs, stretchMs)
   const ends = new Set<() => void>()
-  let atMs = FIRST_MS
+  let atMs = firstMs
   for (let left = chance.whole(FAULTS_LEAST, FAULTS_MOST); left > 0; left--) {
     // Two at a time are worth more than one after the other.
-    if (!chance.hit(0.3)) atMs = chance.between(FIRST_MS, FIRST_MS + stretchMs)
+    if (!chance.hit(0.3)) atMs = chance.between(firstMs, firstMs + stretchMs)
     const unplanned = !checker.planned && chance.hit(UNPLANNED_SHARE)
     const beginMs = atMs + chance.between(0, 2_000)
     timeline.after(beginMs, () => strike(world, chance.pick(unplanned ? hard : mild), kinds, ends))
@@ -248,7 +261,7 @@ export function planFaults(world: World): { readonly endMs: number; readonly men
     for (const machine of world.machines()) if (!machine.on) machine.boot()
     world.network.heal()
   }
-  return { endMs: FIRST_MS + stretchMs + chance.between(0, AFTER_LAST_MOST_MS), mend }
+  return { endMs: firstMs + stretchMs + chance.between(0, AFTER_LAST_MOST_MS), mend }
 }
 
 function strike(world: World, name: string, kinds: Readonly<Record<string, Fault>>, ends: Set<() => void>): void {

@@ -25,6 +25,16 @@ export const KINDS = [
   'execs',
   /** The registry comes back empty, and a person recovers it. */
   'wipe',
+  /** Hypervisors stop machines, and their clocks with them. */
+  'stops',
+  /** Hosts have different settings of the lease. */
+  'leases',
+  /** The first hold of a run never arrives. */
+  'unborn',
+  /** Disks have what an older release left of holds that never came about. */
+  'forged',
+  /** A volume is taken over more often than its record's list is long, while a host with a tree of its own is away. */
+  'ages',
 ] as const
 
 export type Kind = (typeof KINDS)[number]
@@ -45,6 +55,11 @@ const SHARES: Readonly<Record<Kind, number>> = {
   pauses: 0.2,
   execs: 0.2,
   wipe: 0.1,
+  stops: 0.2,
+  leases: 0.2,
+  unborn: 0.25,
+  forged: 0.15,
+  ages: 0.03,
 }
 
 /** `always`: those that a run has whatever the seed says. */
@@ -53,7 +68,19 @@ export function drawKinds(chance: Chance, always: readonly Kind[]): Kinds {
   if (!chance.hit(PLAIN)) for (const kind of KINDS) if (chance.hit(SHARES[kind])) kinds.add(kind)
   // With its tombstones the registry has lost what was removed: nobody can know then.
   if (kinds.has('wipe')) kinds.delete('removals')
+  // Nobody takes over by himself there, or nobody is there to take over from.
+  if (kinds.has('ages'))
+    for (const other of ['manual', 'continue', 'off', 'removals', 'wipe'] as const) kinds.delete(other)
   return kinds
+}
+
+/** Settings of the lease of each host, where a run has some of its own. All keep the margin that a valid setting has. */
+export function leasesOf(kinds: Kinds, hosts: readonly string[], chance: Chance) {
+  const pick = () => {
+    const leaseMs = chance.pick([4_000, 6_000, 8_000])
+    return { heartbeatMs: 1_000, leaseMs, seizeAfterMs: 1.5 * leaseMs }
+  }
+  return kinds.has('leases') ? hosts.map((host) => ({ host, lease: pick() })) : []
 }
 
 /** The options that the kinds ask for. */

@@ -9,6 +9,9 @@ export class Life {
   readonly name: string
   alive = true
   stuckUntilMs = 0
+  /** Its machine was stopped at that time; what would have come meanwhile waits. */
+  #frozenMs: number | null = null
+  readonly #waiting: { readonly leftMs: number; readonly run: () => void }[] = []
   readonly #onEnd: (() => void)[] = []
 
   constructor(timeline: Timeline, name: string) {
@@ -55,8 +58,22 @@ export class Life {
     this.stuckUntilMs = Math.max(this.stuckUntilMs, this.timeline.nowMs + ms)
   }
 
+  /** The machine stands still; then everything goes on with the time that it had left. */
+  freeze(): void {
+    this.#frozenMs ??= this.timeline.nowMs
+  }
+
+  thaw(): void {
+    this.#frozenMs = null
+    for (const { leftMs, run } of this.#waiting.splice(0)) this.after(leftMs, run)
+  }
+
   #deliver(run: () => void): void {
     if (!this.alive) return
+    if (this.#frozenMs !== null) {
+      this.#waiting.push({ leftMs: this.timeline.nowMs - this.#frozenMs, run })
+      return
+    }
     const leftMs = this.stuckUntilMs - this.timeline.nowMs
     if (leftMs > 0) this.timeline.after(leftMs, () => this.#deliver(run))
     else run()

@@ -8,6 +8,7 @@ import { Docker } from './docker.ts'
 import type { Notes } from './held-pauses.ts'
 import { HostFreezers } from './host-freezers.ts'
 import { Plugin } from './plugin.ts'
+import type { Settings } from './settings.ts'
 import type { World } from './world.ts'
 
 /** How long a host is without its agent after power is back: the kernel and the engine come first. */
@@ -18,6 +19,8 @@ const RESTORE_MOST_MS = 2_000
 /** dockerd starts a plugin that ended again at once. */
 const PLUGIN_BACK_LEAST_MS = 50
 const PLUGIN_BACK_MOST_MS = 1_000
+/** What comes while the machine stands still happens soon after. */
+const STILL_LOOK_MS = 100
 /** The embedded server needs about so long. */
 const SERVER_START_MS = 500
 
@@ -42,16 +45,23 @@ export class Machine {
   agent: Agent | null = null
   /** The registry server of this host was stopped and stays so. */
   serverStopped = false
+  /** How long this host's lease runs, where hosts differ. */
+  lease: Pick<Settings, 'heartbeatMs' | 'leaseMs' | 'seizeAfterMs'>
   /** Something keeps the agent from starting. */
   agentBroken = false
   /** When a process of ours was last killed. */
   killedMs = Number.NEGATIVE_INFINITY
+  /** Its hypervisor has stopped it. */
+  still = false
+  /** It has stood still, and has not renewed its lease since: it cannot know what became of it meanwhile. */
+  unaware = false
   /** Counts boots: what was planned before a power cut is void. */
   boots = 0
 
   constructor(world: World, host: string, rate: number) {
     this.world = world
     this.host = host
+    this.lease = world.settings
     this.clocks = new HostClocks(world.timeline, rate)
     this.disk = new Disk(host, world.chance, world.checker)
     this.containers = new Containers(host, world, world.checker, () => this.clocks.now())
@@ -70,6 +80,34 @@ export class Machine {
       // dockerd starts its plugins first, then finds that its containers are gone and serves.
       this.later(chance.between(RESTORE_LEAST_MS, RESTORE_MOST_MS), () => this.docker.restored())
     })
+  }
+
+  /** The hypervisor stops the machine: its clocks and all that runs on it stand still. Null: it is not in a state for that. Answers what lets it go on. */
+  standStill(): (() => void) | null {
+    const { agent, plugin, world, containers } = this
+    if (!this.on || this.still || containers.away || !agent?.life.alive || !plugin?.life.alive) return null
+    this.world.trace(this.host, 'stands still')
+    this.still = true
+    this.unaware = true
+    this.clocks.stop()
+    const lives = [agent.life, plugin.life]
+    for (const life of lives) life.freeze()
+    for (const container of containers.all) container.still = true
+    const hasServer = world.registry.isRunning(this.host)
+    world.registry.stopServer(this.host)
+    world.network.onChange()
+    const boot = this.boots
+    return () => {
+      if (!this.still || this.boots !== boot) return
+      world.trace(this.host, 'goes on')
+      this.still = false
+      this.clocks.goOn()
+      for (const life of lives) life.thaw()
+      for (const container of containers.all) container.still = false
+      if (hasServer) this.startServer()
+      world.checker.goesOn(this.host)
+      world.network.onChange()
+    }
   }
 
   startPlugin(): void {
@@ -121,6 +159,8 @@ export class Machine {
     if (!this.on) return
     this.world.trace(this.host, 'power cut')
     this.on = false
+    this.still = false
+    this.unaware = false
     this.boots++
     this.plugin?.life.end()
     this.killAgent('with its host')
@@ -145,8 +185,11 @@ export class Machine {
   /** Something that this boot of the host does later. */
   later(ms: number, run: () => void): void {
     const boot = this.boots
-    this.world.timeline.after(ms, () => {
-      if (this.on && this.boots === boot) run()
-    })
+    const attempt = () => {
+      if (!this.on || this.boots !== boot) return
+      if (this.still) this.world.timeline.after(STILL_LOOK_MS, attempt)
+      else run()
+    }
+    this.world.timeline.after(ms, attempt)
   }
 }

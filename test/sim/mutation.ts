@@ -63,6 +63,26 @@ export const MUTATIONS: readonly Mutation[] = [
     settings: { unplanned: ['restart in an outage'], bend: compareWithLastLook },
     rules: ['promise 5'],
   },
+  {
+    name: 'forged checkpoint on unborn',
+    settings: { always: ['unborn'], bend: forgeUnborn },
+    rules: ['promise 14'],
+  },
+  {
+    name: 'order compared without hash',
+    settings: { always: ['forged'], bend: overlookHashes },
+    rules: ['promise 14', 'promise 2', 'promise 3', 'promise 5'],
+  },
+  {
+    name: 'expired heartbeat ignored',
+    settings: { always: ['stops'], rivals: 1, bend: overlookExpiry },
+    rules: ['promise 6'],
+  },
+  {
+    name: 'truncated lineage taken as safe',
+    settings: { always: ['ages'], bend: forgetCutSeizures },
+    rules: ['promise 7'],
+  },
   { name: 'empty mount allowed', settings: { bend: overlookLast }, rules: ['promise 2', 'promise 3'] },
 ]
 
@@ -122,6 +142,57 @@ function believeHashes(parts: Parts): Parts {
       if (kind === 'live' || copy === null || copy.held !== null || copy.checkpoint === null) return capture
       return { ...capture, hash: copy.checkpoint.hash }
     },
+  })
+}
+
+/** A hold that is taken back before it came about leaves a checkpoint of its epoch. */
+function forgeUnborn(parts: Parts, machine: Machine): Parts {
+  const { store } = parts
+  return withStore(parts, {
+    update: async (id, change) => {
+      const copy = await store.copy(id)
+      const tree = machine.disk.shelf(id)?.tree
+      const isUnborn = change.held === null && copy !== null && copy.held !== null && copy.epochSeen < copy.held.epoch
+      if (!isUnborn || copy.held === null || tree === undefined) return await store.update(id, change)
+      const name = { epoch: copy.held.epoch, seq: (copy.checkpoint?.seq ?? 0) + 1 }
+      const checkpoint = { ...name, hash: tree.hash, at: parts.clock.now().toISOString(), bytes: 0, files: 0 }
+      return await store.update(id, { ...change, checkpoint })
+    },
+  })
+}
+
+/** What is called as the newest checkpoint on this disk is taken for it. */
+function overlookHashes(parts: Parts, machine: Machine): Parts {
+  const { registry } = parts
+  return withReading(parts, async (name) => {
+    const entry = await registry.volume(name)
+    const last = entry?.value.last ?? null
+    const mine = entry === null ? null : (machine.disk.shelf(entry.value.id)?.record.checkpoint ?? null)
+    if (entry === null || last === null || mine?.epoch !== last.epoch || mine.seq !== last.seq) return entry
+    return { ...entry, value: { ...entry.value, last: { ...last, hash: mine.hash } } }
+  })
+}
+
+/** A host that finds its heartbeat replaced writes a new one, as if nothing had happened. */
+function overlookExpiry(parts: Parts): Parts {
+  const { registry, self } = parts
+  const updateHost: typeof registry.updateHost = async (record, revision) => {
+    const write = await registry.updateHost(record, revision)
+    if (write.outcome !== 'refused' || record.id !== self.id) return write
+    const found = (await registry.hosts()).find(({ value }) => value.id === self.id)
+    return found === undefined ? write : await registry.updateHost(record, found.revision)
+  }
+  return { ...parts, registry: over(registry, { updateHost }) }
+}
+
+/** Nobody knows that the list of take-overs was ever longer. */
+function forgetCutSeizures(parts: Parts): Parts {
+  const { registry } = parts
+  return withReading(parts, async (name) => {
+    const entry = await registry.volume(name)
+    if (entry === null) return null
+    const { seizuresCut, ...record } = entry.value
+    return seizuresCut === undefined ? entry : { ...entry, value: { ...record, seizures: record.seizures.slice(1) } }
   })
 }
 

@@ -18,7 +18,7 @@ test.serial('a seed replays exactly: the same trace, line by line', async (t) =>
 })
 
 test.serial(
-  'promises 1 to 8, 10 and 11: hold in every simulated cluster, and all is well again in the end',
+  'promises 1 to 8, 10, 11 and 14: hold in every simulated cluster, and all is well again in the end',
   async (t) => {
     t.timeout(600_000)
     const { failures, line } = await runSeeds({ count: SEEDS, from: 1 })

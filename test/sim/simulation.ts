@@ -6,7 +6,7 @@ import { Checker, type Failure, isBug, type Totals } from './checker.ts'
 import { ClusterRegistry } from './cluster-registry.ts'
 import { complaintOf } from './complaints.ts'
 import { planFaults } from './faults.ts'
-import { drawKinds, optionsOf } from './kinds.ts'
+import { drawKinds, leasesOf, optionsOf } from './kinds.ts'
 import { Machine } from './machine.ts'
 import { Network } from './network.ts'
 import { News } from './news.ts'
@@ -120,7 +120,7 @@ function createWorld(seed: number, settings: Settings, trace: ((line: string) =>
     : settings.replaceAfterMs
   const machines = new Map<string, Machine>()
   const machine = (host: string) => machines.get(host) as Machine
-  const network = new Network(timeline, chance, (host) => machine(host).on)
+  const network = new Network(timeline, chance, (host) => machine(host).on && !machine(host).still)
   let ids = 0
   const say = (who: string, what: string) =>
     trace?.(`${(timeline.nowMs / 1000).toFixed(3).padStart(8)} ${who.padEnd(8)} ${what}`)
@@ -130,7 +130,7 @@ function createWorld(seed: number, settings: Settings, trace: ((line: string) =>
     machines: () => [...machines.values()],
     serving: (host: string) => {
       const { agent } = machine(host)
-      return agent?.life.alive && agent.serves ? agent : null
+      return agent?.life.alive && agent.serves && !machine(host).still ? agent : null
     },
     newId: () => `01SIM${String(++ids).padStart(21, '0')}`,
     trace: say,
@@ -139,6 +139,7 @@ function createWorld(seed: number, settings: Settings, trace: ((line: string) =>
   world.checker = new Checker(world)
   world.people = new People(world)
   for (const host of hosts) machines.set(host, new Machine(world, host, 1 + chance.between(-DRIFT_MOST, DRIFT_MOST)))
+  for (const { lease, ...rest } of leasesOf(kinds, hosts, chance)) machine(rest.host).lease = lease
   const servers = hosts.slice(0, Math.min(count, chance.pick([1, 3, 3, 3, 5])))
   world.registry = new ClusterRegistry(servers, {
     timeline,

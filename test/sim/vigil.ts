@@ -91,8 +91,8 @@ export class Vigil {
   }
 
   #lives(host: string): boolean {
-    const { plugin, on } = this.#world.machine(host)
-    return on && this.#answers(host) && plugin?.life.alive === true
+    const { plugin, on, still } = this.#world.machine(host)
+    return on && !still && this.#answers(host) && plugin?.life.alive === true
   }
 
   #answers(host: string): boolean {

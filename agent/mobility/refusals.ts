@@ -155,7 +155,7 @@ export function failoverRefused(
     {
       hint:
         command === null
-          ? 'Bring that host back; nothing else has its data.'
+          ? `Bring that host back; nothing else has its data. If it is lost for good, give the volume up: wherry rm ${record.name} --accept-loss`
           : `Bring that host back, or go on without what only it has: ${command}`,
     },
   )

@@ -85,10 +85,13 @@ function newestAge({ last, elsewhere }: VolumeView, now: Date): string {
 }
 
 /** What a person should look at; `inspect` says more. */
-function newsInShort({ holder, fenced, diverged, divergedElsewhere, checkpointing }: VolumeView): string {
+function newsInShort(volume: VolumeView): string {
+  const { holder, stuck, unwritable, fenced, diverged, divergedElsewhere, checkpointing } = volume
   const trees = divergedElsewhere.reduce((sum, { trees }) => sum + trees, diverged.length)
   return [
     ...(holder === null || holder.away === null ? [] : [`holder ${holder.away}`]),
+    ...(stuck === null ? [] : [`cannot be released: ${stuck.code}`]),
+    ...(unwritable === null ? [] : [`the holder's disk cannot be written: ${unwritable.code}`]),
     ...(fenced.length === 0 ? [] : ['fenced']),
     ...((checkpointing?.failures ?? 0) === 0 ? [] : ['checkpoints fail']),
     ...(trees === 0 ? [] : [trees === 1 ? '1 diverged tree' : `${trees} diverged trees`]),

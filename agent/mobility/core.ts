@@ -1,4 +1,5 @@
 import type { Lanes } from '../lanes.ts'
+import type { LocalCopy } from '../store/contract.ts'
 import type { Checkpointing } from './checkpointing.ts'
 import type { Checks } from './checks.ts'
 import type { Copying } from './copying.ts'
@@ -8,6 +9,9 @@ import type { Guarding } from './guarding.ts'
 import type { Lease } from './lease.ts'
 import type { LiveCaptures } from './live-captures.ts'
 import type { Parts } from './parts.ts'
+import type { ReleaseTroubles } from './release-troubles.ts'
+import type { StateDisk } from './state-disk.ts'
+import type { Surrendered } from './surrendered.ts'
 import type { Uses } from './uses.ts'
 import type { Wakes } from './wakes.ts'
 
@@ -35,4 +39,10 @@ export interface Core {
   /** Volumes whose release is under way or waits its turn. */
   readonly releasing: Set<string>
   readonly liveCaptures: LiveCaptures
+  readonly troubles: ReleaseTroubles
+  readonly stateDisk: StateDisk
+  /** Holds that another host was allowed to end: unmounted here, and mounted again only after a write that confirms the hold. By volume id. */
+  readonly surrendered: Map<string, Surrendered>
+  /** Uses that are over and that this disk could not be told of: the counts as the disk has them, by volume id. */
+  readonly overUses: Map<string, LocalCopy['mounts']>
 }

@@ -3,12 +3,14 @@ import type { LocalCopy } from '../store/contract.ts'
 import { dropUnborn, followNewest, type IdleSince } from './copy-upkeep.ts'
 import type { Core } from './core.ts'
 import { settleFences } from './fences.ts'
+import { forEach } from './for-each.ts'
 import type { Heartbeat } from './lease.ts'
 import { createPlacementMemory } from './placement-memory.ts'
 import { keepPlaced } from './placement-upkeep.ts'
 import { releaseIfUnused } from './release.ts'
 import { clearTombstones, finishRemoval } from './removal.ts'
 import { confirmHolds, settleDiverged } from './returning.ts'
+import { isUnused } from './surrendered.ts'
 import { dropEndedUses } from './use-ends.ts'
 
 /** Wakes do the work in time; this look is for what they missed. */
@@ -25,7 +27,7 @@ export const HOUSEKEEPING = '/housekeeping'
 
 /** What this host's heartbeat says; answers at once from what was last known of the disk. */
 export async function describeHost(
-  core: Pick<Core, 'parts' | 'engine' | 'uses' | 'disk' | 'checkpointing'>,
+  core: Pick<Core, 'parts' | 'engine' | 'uses' | 'disk' | 'checkpointing' | 'troubles' | 'stateDisk'>,
   copies: readonly LocalCopy[],
 ): Promise<Heartbeat> {
   const { parts, engine, disk } = core
@@ -46,6 +48,8 @@ export async function describeHost(
     diverged: Object.fromEntries(
       copies.filter(({ diverged }) => diverged.length > 0).map(({ id, diverged }) => [id, diverged.length]),
     ),
+    stuck: core.troubles.all(),
+    unwritable: core.stateDisk.trouble,
     freeBytes: disk.freeBytes,
     totalBytes: disk.totalBytes,
     zone: engine.zone,
@@ -77,6 +81,8 @@ export async function keepHouse(core: Core): Promise<void> {
   const startedMs = parts.clock.elapsedMs()
   let copiesAtMs = 0
   let leftoversAtMs = 0
+  /** The last failure of each step: the same one again is no news. */
+  const said = new Map<string, string>()
   while (!parts.signal.aborted) {
     const steps: [string, () => Promise<void>][] = [
       ['ask the engine', () => askEngine(core)],
@@ -100,15 +106,22 @@ export async function keepHouse(core: Core): Promise<void> {
       leftoversAtMs = nowMs + LEFTOVERS_EVERY_MS
     }
     for (const [what, step] of steps) {
-      await step().catch((error: unknown) => report(core, what, error))
+      await step().then(
+        () => said.delete(what),
+        (error: unknown) => {
+          report(core, what, error, said.get(what) === String(error))
+          said.set(what, String(error))
+        },
+      )
     }
     await core.wakes.wait(HOUSEKEEPING, (until) => parts.clock.sleep(ROUND_MS, until), parts.signal)
   }
 }
 
-function report(core: Core, what: string, error: unknown): void {
+function report(core: Core, what: string, error: unknown, isKnown = false): void {
   if (core.parts.signal.aborted) return
-  const expected = codeOf(error) === 'REGISTRY_UNAVAILABLE' || codeOf(error) === 'ENGINE_UNREACHABLE'
+  core.stateDisk.suspect(error)
+  const expected = isKnown || codeOf(error) === 'REGISTRY_UNAVAILABLE' || codeOf(error) === 'ENGINE_UNREACHABLE'
   core.parts.log[expected ? 'debug' : 'error']({ err: error }, `could not ${what}`)
 }
 
@@ -125,26 +138,26 @@ async function settleLocal(core: Core): Promise<void> {
   const { store } = core.parts
   const { copies } = await store.copies()
   const mounted = await store.mounted()
-  for (const copy of copies) {
+  await forEach(copies, async (copy) => {
     if (copy.held === null) {
       if (mounted.has(copy.id)) await core.locks.run(copy.id, () => unmountIdle(core, copy.id))
-    } else if (Object.keys(copy.mounts).length === 0) {
+    } else if (isUnused(core, copy)) {
       void releaseIfUnused(core, copy.id)
     } else {
       await settleMounted(core, copy, mounted.has(copy.id))
     }
-  }
+  })
 }
 
 /** Learns which held volumes others could take over, and puts aside trees that the cluster did not go on from. */
 async function compareCopies(core: Core): Promise<void> {
   const { store, registry, self } = core.parts
-  for (const copy of (await store.copies()).copies) {
+  await forEach((await store.copies()).copies, async (copy) => {
     const record = (await registry.volume(copy.name))?.value
-    if (record?.id !== copy.id) continue
+    if (record?.id !== copy.id) return
     if (copy.held === null) await settleDiverged(core, copy, record)
     else if (record.holder?.incarnation === copy.held.incarnation) core.guarding.learn(record, self.id)
-  }
+  })
 }
 
 async function unmountIdle(core: Core, id: string): Promise<void> {
@@ -156,7 +169,10 @@ async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): P
   if (core.uses.failure() !== null) return
   if (!isMounted && core.uses.live(copy.name).length > 0) {
     await core.locks.run(copy.id, async () => {
-      if ((await store.copy(copy.id))?.held !== null) await store.mount(copy.id)
+      if ((await store.copy(copy.id))?.held === null) return
+      // A container has it: what another host was allowed is asked of the registry before that one may count on it.
+      core.surrendered.delete(copy.id)
+      await store.mount(copy.id)
     })
     return
   }

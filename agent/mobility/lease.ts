@@ -27,6 +27,10 @@ export class Lease {
   #unbrokenMs = Number.POSITIVE_INFINITY
   #provenMs = Number.NEGATIVE_INFINITY
   #lost = false
+  /** When the lease was given up; null: it was not. */
+  #givenUpMs: number | null = null
+  /** One more heartbeat is to say why. */
+  #hasLastWord = false
 
   /** `describe` says what the heartbeat carries, and must not wait for long; `runsOn` is called whenever the lease has got a new end; `lapsed`: it had been over. */
   constructor(parts: Parts, describe: () => Promise<Heartbeat>, runsOn: (lapsed: boolean) => void) {
@@ -37,7 +41,25 @@ export class Lease {
 
   /** On the clock's elapsedMs; in the past when the lease is over. */
   get untilMs(): number {
-    return Math.max(this.#ackedMs, this.#provenMs) + this.#parts.leaseMs
+    return Math.min(Math.max(this.#ackedMs, this.#provenMs) + this.#parts.leaseMs, this.#givenUpMs ?? Infinity)
+  }
+
+  /** The lease was given up: it is over, and not renewed. */
+  get isGivenUp(): boolean {
+    return this.#givenUpMs !== null
+  }
+
+  /** The lease is over from now on: this host cannot keep what it promises. One more heartbeat tells the others why. Nobody ends it before its time all the same. */
+  giveUp(): void {
+    this.#givenUpMs ??= this.#parts.clock.elapsedMs()
+    this.#hasLastWord = true
+  }
+
+  /** The lease may be renewed again; it runs from the next renewal on. */
+  takeUp(): void {
+    this.#givenUpMs = null
+    this.#ackedMs = Number.NEGATIVE_INFINITY
+    this.#provenMs = Number.NEGATIVE_INFINITY
   }
 
   get runs(): boolean {
@@ -61,6 +83,7 @@ export class Lease {
 
   /** Nobody was able to end the lease at `atMs` (promise 6): it runs on from there. */
   prolong(atMs: number): void {
+    if (this.isGivenUp) return
     const lapsed = !this.runs
     this.#provenMs = Math.max(this.#provenMs, atMs)
     this.#runsOn(lapsed)
@@ -72,7 +95,7 @@ export class Lease {
     while (!signal.aborted) {
       const startMs = clock.elapsedMs()
       try {
-        await this.#renew(startMs)
+        if (!this.isGivenUp || this.#hasLastWord) await this.#renew(startMs)
       } catch (error) {
         this.#unbrokenMs = Number.POSITIVE_INFINITY
         if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') log.error({ err: error }, 'the heartbeat failed')
@@ -121,7 +144,8 @@ export class Lease {
       this.#unbrokenMs = nowMs
     this.#answeredMs = nowMs
     this.#lost = false
-    this.#runsOn(lapsed)
+    if (this.isGivenUp) this.#hasLastWord = false
+    else this.#runsOn(lapsed)
   }
 
   async #read(): Promise<void> {

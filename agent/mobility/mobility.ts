@@ -29,8 +29,11 @@ import { recoverRegistry } from './recover.ts'
 import { takeInventory } from './recover-inventory.ts'
 import { notFound } from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
+import { ReleaseTroubles } from './release-troubles.ts'
 import { removeVolume } from './removal.ts'
 import { chooseTree } from './source.ts'
+import { StateDisk } from './state-disk.ts'
+import { answerSurrender } from './surrender.ts'
 import { Uses } from './uses.ts'
 import { verifyVolume } from './verification.ts'
 import { lookAtDisk, viewHosts, viewVolume } from './views.ts'
@@ -66,6 +69,7 @@ export function createMobility(
       followNodes(core)
       void leadNodes(core)
       void core.lease.run()
+      void core.stateDisk.run()
       void isolation.run()
       void watchHosts(core)
       void core.checkpointing.run()
@@ -115,9 +119,10 @@ export function createMobility(
       )
       const failure = core.uses.failure()
       return {
-        ready: registry.available && failure === null,
+        ready: registry.available && failure === null && core.stateDisk.trouble === null,
         registry,
         engine: { reachable: failure === null, detail: failure ?? core.engine.name },
+        state: { writable: core.stateDisk.trouble === null, detail: core.stateDisk.trouble?.text ?? '' },
         lease: { secondsLeft: Math.max(0, Math.round(core.lease.untilMs - parts.clock.elapsedMs()) / 1000) },
         fenced: (await parts.pauses.all()).filter(({ reason }) => reason === 'fence').map(({ container }) => container),
         notes: about.notes(),
@@ -160,10 +165,29 @@ function createCore(parts: Parts): Core {
     confirmed,
     releasing: new Set(),
     liveCaptures: new LiveCaptures(),
+    troubles: new ReleaseTroubles(parts),
+    stateDisk: new StateDisk(parts, () => followDisk(core)),
+    surrendered: new Map(),
+    overUses: new Map(),
   }
   const whole = core as Core & { checkpointing: Checkpointing }
   whole.checkpointing = new Checkpointing(whole)
   return whole
+}
+
+/**
+ * A host that cannot write its state keeps no promise about what it holds: what others could go on from is fenced now, by a lease that is over, and others may take it over once
+ * their own clocks say so. A host without peers has nobody that could.
+ */
+function followDisk(core: Pick<Core, 'parts' | 'stateDisk' | 'lease' | 'guarding' | 'wakes'>): void {
+  if (core.parts.alone) return
+  if (core.stateDisk.trouble === null) {
+    core.lease.takeUp()
+    return
+  }
+  core.lease.giveUp()
+  void core.guarding.tell()
+  core.wakes.wake(HOUSEKEEPING)
 }
 
 async function answerQuestion(core: Core, question: Question, signal: AbortSignal): Promise<unknown> {
@@ -172,6 +196,8 @@ async function answerQuestion(core: Core, question: Question, signal: AbortSigna
       return await answerCopy(core, question.volume)
     case 'offer':
       return await takeOffer(core, question, signal)
+    case 'surrender':
+      return await answerSurrender(core, question, signal)
     case 'registry':
       return await core.parts.sight()
     case 'inventory':
@@ -199,7 +225,10 @@ async function unmountVolume(core: Core, name: string, mountId: string): Promise
     const { mounts: before, uses } = now ?? local
     const { [mountId]: count = 0, ...others } = before
     const mounts = count > 1 ? { ...others, [mountId]: count - 1 } : others
-    await store.update(local.id, { mounts, uses: core.uses.unmounted(uses) })
+    await store.update(local.id, { mounts, uses: core.uses.unmounted(uses) }).catch((error: unknown) => {
+      core.stateDisk.suspect(error)
+      throw error
+    })
     return Object.keys(mounts).length
   })
   if (left === 0) void releaseIfUnused(core, local.id)

@@ -1,6 +1,7 @@
 import { codeOf, WherryError } from '../errors.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { Versioned } from '../registry/contract.ts'
+import { isUnwritable } from '../sys/failure.ts'
 import { readVolume } from './commit.ts'
 import type { CopyJob } from './copy-job.ts'
 import { isAt } from './copy-state.ts'
@@ -13,15 +14,24 @@ import {
   heldElsewhere,
   leaseLost,
   notFound,
+  releaseFailed,
+  stateUnwritable,
   stillReleasing,
 } from './refusals.ts'
+import { troubleOf } from './release-troubles.ts'
 import { isTakeOverReady, weighTakeOver } from './seize.ts'
+import { askHolder } from './surrender.ts'
 import { beforeAbort } from './until-abort.ts'
+import { stuckAt } from './views.ts'
 
 /** How often a waiting Mount looks again when no wake comes. */
 const LOOK_MS = 300
 /** A copy that a Mount asked for goes on this long after the Mount gave up, so that the next one joins it. */
 export const WANTED_AFTER_MOUNT_MS = 10 * 60_000
+/** A holder that cannot release is asked to try again this often. */
+const STUCK_ASK_EVERY_MS = 2_000
+/** A holder that has said for so long that it cannot release will not: what ends by itself (a writer that outlives its container) has ended. */
+const STUCK_FOR_MS = 5_000
 /** Docker closes its side at the deadline: the answer has to be on its way before. */
 const ANSWER_MARGIN_MS = 250
 
@@ -32,6 +42,8 @@ interface Attempt {
   readonly signal: AbortSignal
   /** The copy this Mount waits for. */
   job: CopyJob | null
+  /** Since when the holder has said that it cannot release, and when it was asked last; null: it has not. */
+  stuck: { readonly sinceMs: number; readonly askedMs: number } | null
 }
 
 /**
@@ -43,10 +55,13 @@ export async function mountVolume(core: Core, name: string, mountId: string, dea
   const { clock, signal: ending } = core.parts
   const limitMs = Math.max(deadlineMs - ANSWER_MARGIN_MS, deadlineMs / 2)
   const signal = AbortSignal.any([ending, clock.deadline(limitMs)])
-  const attempt: Attempt = { name, mountId, deadlineMs, signal, job: null }
+  const attempt: Attempt = { name, mountId, deadlineMs, signal, job: null, stuck: null }
   core.pendingMounts.set(name, (core.pendingMounts.get(name) ?? 0) + 1)
   try {
     return await tryUntilDeadline(core, attempt)
+  } catch (error) {
+    core.stateDisk.suspect(error)
+    throw isUnwritable(error) ? stateUnwritable(core, name, troubleOf(error, clock.now())) : error
   } finally {
     const left = (core.pendingMounts.get(name) ?? 1) - 1
     if (left === 0) core.pendingMounts.delete(name)
@@ -83,7 +98,7 @@ async function tryMount(core: Core, attempt: Attempt): Promise<string | WherryEr
   if (record.holder !== null && record.holder.host !== core.parts.self.id) {
     if (!core.hosts.alive(record.holder.host)) return takeOver(core, attempt, entry)
     core.copying.want(record, deadlineMs)
-    return heldElsewhere(core, record)
+    return await awaitRelease(core, attempt, record, record.holder.host)
   }
   const local = await core.parts.store.copy(record.id)
   const settled = record.holder !== null || record.last === null || (local !== null && local.held !== null)
@@ -91,6 +106,31 @@ async function tryMount(core: Core, attempt: Attempt): Promise<string | WherryEr
   const verifiedHash = settled ? null : await verify(core, record, signal)
   if (verifiedHash instanceof WherryError) return verifiedHash
   return withinDeadline(core, record, signal, () => holdAndMount(core, entry, attempt.mountId, verifiedHash, signal))
+}
+
+/**
+ * Why the holder has not released the volume yet. One that says that it cannot is asked to try once more; when it says so again after some seconds, waiting is no
+ * use, and this throws RELEASE_FAILED with the reason.
+ */
+async function awaitRelease(core: Core, attempt: Attempt, record: VolumeRecord, host: string): Promise<WherryError> {
+  const trouble = stuckAt(core, host, record)
+  if (trouble === null) {
+    attempt.stuck = null
+    return heldElsewhere(core, record)
+  }
+  const { clock } = core.parts
+  const nowMs = clock.elapsedMs()
+  attempt.stuck ??= { sinceMs: nowMs, askedMs: Number.NEGATIVE_INFINITY }
+  const { sinceMs, askedMs } = attempt.stuck
+  if (nowMs - askedMs >= STUCK_ASK_EVERY_MS) {
+    attempt.stuck = { sinceMs, askedMs: nowMs }
+    const inTime = AbortSignal.any([attempt.signal, clock.deadline(STUCK_ASK_EVERY_MS)])
+    const answer = await askHolder(core, record, 'release', inTime)
+    if (answer?.outcome === 'idle') return changedHands(record.name)
+  }
+  const refusal = releaseFailed(core, record, trouble)
+  if (clock.elapsedMs() - sinceMs >= STUCK_FOR_MS) throw refusal
+  return refusal
 }
 
 /** A further use of a volume that this host holds for certain asks nobody. */

@@ -4,8 +4,10 @@ import type { Versioned } from '../registry/contract.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { changeVolume, readVolume } from './commit.ts'
 import type { Core } from './core.ts'
+import { forEach } from './for-each.ts'
 import { heldElsewhere, notFound } from './refusals.ts'
 import { endContainers } from './returning.ts'
+import { removeHeld } from './surrender.ts'
 
 /** Docker waits longer than this for a removal; a release that is under way ends sooner for all but huge volumes. */
 const REMOVE_MS = 20_000
@@ -21,8 +23,9 @@ export async function removeVolume(core: Core, name: string): Promise<void> {
   const { parts } = core
   const signal = AbortSignal.any([parts.signal, parts.clock.deadline(REMOVE_MS)])
   for (;;) {
-    const record = (await readVolume(parts, name, signal))?.value
-    if (record === undefined) throw notFound(name)
+    const entry = await readVolume(parts, name, signal)
+    if (entry === null) throw notFound(name)
+    const record = entry.value
     if (record.holder === null) {
       const marked = await markRemoved(core, record, signal)
       if (marked !== null) {
@@ -36,6 +39,14 @@ export async function removeVolume(core: Core, name: string): Promise<void> {
       !releasing(core, record)
     ) {
       throw inUse(core, record)
+    } else {
+      // What is removed needs no final checkpoint: the holder gives it up as it is.
+      const marked = await removeHeld(core, entry, signal)
+      if (marked !== null) {
+        await finishRemoval(core, marked, signal)
+        await putAway(core, marked.id)
+        return
+      }
     }
     await core.wakes.wait(name, (until) => parts.clock.sleep(LOOK_MS, until), signal)
   }
@@ -130,14 +141,14 @@ async function endHold(core: Core, local: LocalCopy): Promise<void> {
 /** Acts on tombstones that name this host, then takes it off them; the last host deletes the tombstone. */
 export async function clearTombstones(core: Core, tombstones: readonly Versioned<RemovedRecord>[]): Promise<void> {
   const { registry, self } = core.parts
-  for (const { value, revision } of tombstones) {
-    if (!value.hosts.includes(self.id)) continue
+  await forEach(tombstones, async ({ value, revision }) => {
+    if (!value.hosts.includes(self.id)) return
     await putAway(core, value.id)
     const hosts = value.hosts.filter((host) => host !== self.id)
     // A lost race or a lost answer is seen and mended at the next look.
     if (hosts.length === 0) await registry.deleteRemoved(value.id, revision)
     else await registry.updateRemoved({ ...value, hosts }, revision)
-  }
+  })
 }
 
 function inUse(core: Core, record: VolumeRecord): WherryError {

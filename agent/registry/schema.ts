@@ -11,6 +11,8 @@ export const removedSchema: z.ZodType<RemovedRecord> = z.looseObject({
   hosts: z.array(z.string()),
 })
 
+const trouble = z.looseObject({ code: z.string(), text: z.string(), since: z.string() })
+
 export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   id: z.string().min(1),
   name: z.string(),
@@ -21,6 +23,8 @@ export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   uses: z.record(z.string(), z.array(z.string())),
   covered: z.record(z.string(), z.looseObject({ epoch: count, seq: count, at: z.string() })).default({}),
   diverged: z.record(z.string(), count).default({}),
+  stuck: z.record(z.string(), trouble).optional(),
+  unwritable: trouble.nullable().optional(),
   at: z.string(),
   renewal: count.default(0),
   expiredBy: z.string().nullable().default(null),

@@ -3,7 +3,7 @@ import { WherryError } from '../../agent/errors.ts'
 import { createMobility, type RunningMobility } from '../../agent/mobility/mobility.ts'
 import type { Parts } from '../../agent/mobility/parts.ts'
 import { VolumeCache } from '../../agent/registry/cache.ts'
-import type { QuestionAnswerer, VolumePuller } from '../../agent/transfer/contract.ts'
+import type { QuestionAnswerer, TreeChoice, VolumePuller } from '../../agent/transfer/contract.ts'
 import { SILENT_TALLY } from '../unit/mobility/silent-tally.ts'
 import { ProcessClock } from './clocks.ts'
 import { DiskStore } from './disk-store.ts'
@@ -152,14 +152,15 @@ export class Agent {
     })
   }
 
-  #manifest(id: string, kind: 'last' | 'spool' | 'live'): Tree | null {
+  #manifest(id: string, kind: TreeChoice['kind']): Tree | null {
     const shelf = this.store.disk.shelf(id)
     if (shelf === undefined) return null
+    if (kind === 'aside') return shelf.aside
     return kind === 'live' ? shelf.tree : shelf.kept
   }
 
   /** Whether every byte of the manifest can be had: the tree may have changed since, and a spool may lack what is older. */
-  #delivers(id: string, kind: 'last' | 'spool' | 'live', manifest: Tree): boolean {
+  #delivers(id: string, kind: TreeChoice['kind'], manifest: Tree): boolean {
     const shelf = this.store.disk.shelf(id)
     if (shelf === undefined || shelf.journal !== null) return false
     if (kind === 'live') return this.#machine.world.chance.hit(0.7)

@@ -56,8 +56,11 @@ export class DiskStore implements Store {
       signal.throwIfAborted()
       const shelf = this.#requireWhole(id)
       const before = shelf.tree
+      this.#requireWritable()
       await this.#work(kind === 'quiet' ? 30 : 100)
       signal.throwIfAborted()
+      this.#requireWritable()
+      this.#requirePlain(shelf)
       if (kind === 'live') return captureOf(before)
       if (shelf.tree !== before) throw changed(shelf)
       this.disk.sync(shelf)
@@ -65,6 +68,25 @@ export class DiskStore implements Store {
       shelf.kept = before
       return captureOf(before)
     })
+  }
+
+  captureAside(id: string, signal: AbortSignal): Promise<Capture> {
+    return this.#lanes.run(id, async () => {
+      signal.throwIfAborted()
+      const shelf = this.#requireWhole(id)
+      const before = shelf.tree
+      await this.#work(30)
+      signal.throwIfAborted()
+      this.#requirePlain(shelf)
+      if (shelf.tree !== before) throw changed(shelf)
+      shelf.aside = before
+      return captureOf(before)
+    })
+  }
+
+  async probe(): Promise<void> {
+    await this.#work(5)
+    this.#requireWritable()
   }
 
   spoolRound(id: string, signal: AbortSignal): Promise<SpoolRound> {
@@ -75,6 +97,8 @@ export class DiskStore implements Store {
       this.#requireSpace(shelf.record.name)
       await this.#work(20)
       signal.throwIfAborted()
+      this.#requireWritable()
+      this.#requirePlain(shelf)
       const isNew = shelf.tree.hash !== shelf.record.checkpoint?.hash
       const bytes = isNew ? RECORD_BYTES : 0
       return { changed: isNew, bytesRead: bytes, bytesSpooled: bytes, scanned: null }
@@ -90,6 +114,8 @@ export class DiskStore implements Store {
       const before = shelf.tree
       await this.#work(20)
       signal.throwIfAborted()
+      this.#requireWritable()
+      this.#requirePlain(shelf)
       if (kind === 'quiet' && shelf.tree !== before) throw changed(shelf)
       // A live round waits for the disk as well; what comes after `before` is safe a little early.
       this.disk.sync(shelf)
@@ -275,6 +301,10 @@ export class DiskStore implements Store {
   #durably<T>(lane: string, work: () => T): Promise<T> {
     return this.#lanes.run(lane, async () => {
       const ms = this.#chance.between(0.2, 8) * this.disk.slowness
+      if (this.disk.readOnly) {
+        await this.#life.wait(ms)
+        this.#requireWritable()
+      }
       if (this.#chance.hit(0.5)) {
         const done = work()
         await this.#life.wait(ms)
@@ -301,7 +331,19 @@ export class DiskStore implements Store {
     if (this.disk.mounted.has(id)) throw inUse(shelf, 'mounted')
   }
 
+  #requireWritable(): void {
+    if (!this.disk.readOnly) return
+    const message = `EROFS: read-only file system, open '${this.disk.host}'`
+    throw Object.assign(new Error(message), { code: 'EROFS', syscall: 'open' })
+  }
+
+  #requirePlain({ record }: Shelf): void {
+    if (!this.disk.odd.has(record.id)) return
+    throw new WherryError('TREE_UNSUPPORTED', `"dir" in volume ${record.name} is a mount, which Wherry cannot move.`)
+  }
+
   #requireSpace(name: string): void {
+    this.#requireWritable()
     if (this.disk.full) throw new WherryError('DISK_FULL', `No space for volume "${name}" on ${this.disk.host}.`)
   }
 }

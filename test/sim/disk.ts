@@ -17,6 +17,8 @@ export interface Shelf {
   frozen: Tree | null
   /** What `spoolLast` captured and nobody has committed yet; does not survive the agent. */
   captured: Tree | null
+  /** What was captured outside of the state directory; does not survive the agent. */
+  aside: Tree | null
   /** What was received; null: nothing. */
   staged: Tree | null
   /** A committed apply that has not ended. */
@@ -41,6 +43,10 @@ export class Disk {
   /** Multiplies how long everything takes. */
   slowness = 1
   full = false
+  /** An error made it read-only: what was written before can be read. */
+  readOnly = false
+  /** Ids of volumes whose tree no capture can say. */
+  readonly odd = new Set<string>()
 
   constructor(host: string, chance: Chance, watch: DiskWatch) {
     this.host = host
@@ -56,7 +62,16 @@ export class Disk {
     const known = this.shelves.get(volume.id)
     if (known !== undefined) return known.record
     const record = bareCopy(volume)
-    const trees = { tree: EMPTY, synced: EMPTY, kept: EMPTY, frozen: null, captured: null, staged: null, journal: null }
+    const trees = {
+      tree: EMPTY,
+      synced: EMPTY,
+      kept: EMPTY,
+      frozen: null,
+      captured: null,
+      aside: null,
+      staged: null,
+      journal: null,
+    }
     this.shelves.set(volume.id, { record, ...trees, diverged: [] })
     return record
   }
@@ -72,7 +87,7 @@ export class Disk {
   /** A container writes. Answers whether the record is safe already; it is after the next write at the latest. */
   append(id: string, entry: Entry): Tree | null {
     const shelf = this.shelves.get(id)
-    if (shelf === undefined || this.full) return null
+    if (shelf === undefined || this.full || this.readOnly) return null
     this.sync(shelf)
     shelf.tree = shelf.tree.append(entry)
     if (this.#chance.hit(0.7)) this.sync(shelf)
@@ -107,6 +122,7 @@ export class Disk {
     for (const shelf of this.shelves.values()) {
       shelf.frozen = null
       shelf.captured = null
+      shelf.aside = null
     }
   }
 

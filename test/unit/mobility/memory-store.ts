@@ -21,6 +21,12 @@ export class MemoryStore implements Store {
   copiesMs = 0
   /** How long a durable write of a copy's record takes. */
   updateMs = 0
+  /** Every write to the disk fails with this errno; null: none does. */
+  unwritable: string | null = null
+  /** Set: no look at a tree succeeds. */
+  captureError: Error | null = null
+  /** Set: the kernel refuses to unmount. */
+  unmountError: Error | null = null
   /** Set: the stage refuses with it. */
   stageError: WherryError | null = null
   readonly #clock: Clock
@@ -31,6 +37,8 @@ export class MemoryStore implements Store {
   readonly frozen = new Map<string, string>()
   /** Checkpoints of held volumes, by id. */
   readonly spooled = new Map<string, string>()
+  /** Trees that other hosts may read although nothing of them could be written here, by id. */
+  readonly capturedAside = new Map<string, string>()
   /** Diverged trees, by id and name. */
   readonly aside = new Map<string, string>()
   /** Verifications that run: they give way to whatever else is wanted of a tree. */
@@ -52,6 +60,7 @@ export class MemoryStore implements Store {
   async create(volume: Pick<LocalCopy, 'id' | 'name' | 'options'>) {
     const known = this.#copies.get(volume.id)
     if (known !== undefined) return known
+    this.#write()
     const copy = bareCopy(volume)
     this.#copies.set(copy.id, copy)
     this.trees.set(copy.id, '')
@@ -60,6 +69,7 @@ export class MemoryStore implements Store {
 
   async update(id: string, change: Partial<Omit<LocalCopy, 'id'>>) {
     if (this.updateMs > 0) await this.#clock.sleep(this.updateMs, new AbortController().signal)
+    this.#write()
     const copy = { ...this.#require(id), ...change }
     this.#copies.set(id, copy)
     return copy
@@ -68,13 +78,36 @@ export class MemoryStore implements Store {
   async capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
     this.#scrubs.get(id)?.abort(new WherryError('VOLUME_IN_USE', 'wanted'))
     if (kind === 'quiet') this.captures++
+    this.#write()
+    return await this.#look(id, signal)
+  }
+
+  async captureAside(id: string, signal: AbortSignal): Promise<Capture> {
+    const found = await this.#look(id, signal)
+    this.capturedAside.set(id, this.trees.get(id) ?? '')
+    return found
+  }
+
+  async probe(): Promise<void> {
+    this.#write()
+  }
+
+  async #look(id: string, signal: AbortSignal): Promise<Capture> {
     await this.#clock.sleep(this.captureMs, signal)
     signal.throwIfAborted()
+    if (this.captureError !== null) throw this.captureError
     const tree = this.trees.get(id) ?? ''
     return { hash: hashOf(tree), bytes: tree.length, files: 1, filesRead: 0, bytesRead: 0 }
   }
 
+  #write(): void {
+    if (this.unwritable === null) return
+    throw Object.assign(new Error(`${this.unwritable}: cannot write`), { code: this.unwritable, syscall: 'open' })
+  }
+
   async spoolRound(id: string): Promise<SpoolRound> {
+    this.#write()
+    if (this.captureError !== null) throw this.captureError
     const tree = this.trees.get(id) ?? ''
     const changed = this.#require(id).checkpoint?.hash !== hashOf(tree)
     return { changed, bytesRead: tree.length, bytesSpooled: changed ? tree.length : 0, scanned: this.scanned }
@@ -106,6 +139,8 @@ export class MemoryStore implements Store {
   }
 
   async diverge(id: string, at: string, bytes: number | null): Promise<LocalCopy> {
+    this.#write()
+    if (this.mountedIds.has(id)) throw new WherryError('VOLUME_IN_USE', 'mounted')
     const { held, epochSeen, checkpoint, diverged } = this.#require(id)
     const name = `${held?.epoch ?? epochSeen}-${diverged.length}`
     this.aside.set(`${id}/${name}`, this.trees.get(id) ?? '')
@@ -122,6 +157,7 @@ export class MemoryStore implements Store {
   /** Takes in another host's tree. */
   async stage(volume: Pick<LocalCopy, 'id' | 'name' | 'options'>, tree: string): Promise<void> {
     await this.create(volume)
+    this.#write()
     if (this.stageError !== null) throw this.stageError
     this.#staged.set(volume.id, tree)
   }
@@ -155,6 +191,7 @@ export class MemoryStore implements Store {
   }
 
   async unmount(id: string) {
+    if (this.unmountError !== null && this.mountedIds.has(id)) throw this.unmountError
     this.mountedIds.delete(id)
   }
 
@@ -167,6 +204,8 @@ export class MemoryStore implements Store {
   }
 
   async trash(id: string) {
+    this.#write()
+    if (this.mountedIds.has(id)) throw new WherryError('VOLUME_IN_USE', 'mounted')
     if (this.#copies.delete(id)) this.inTrash.add(id)
     this.trees.delete(id)
   }

@@ -258,7 +258,8 @@ export class World {
         if (source === undefined || !source.connected || !host.connected)
           throw new WherryError('TRANSFER_CUT', 'nobody there')
         const { id, kind } = await source.agent.source(request, { name: 'asker' }, signal)
-        const trees = kind === 'spool' ? source.store.spooled : source.store.trees
+        const { spooled, capturedAside, trees: current } = source.store
+        const trees = kind === 'spool' ? spooled : kind === 'aside' ? capturedAside : current
         const tree = trees.get(id) ?? ''
         const total = { bytesTotal: tree.length, filesTotal: 1 }
         onProgress({ ...total, bytesDone: 0, filesDone: 0 })

@@ -1,6 +1,7 @@
 import { WherryError } from '../errors.ts'
 import { Lanes } from '../lanes.ts'
 import type { VolumeRecord } from '../model.ts'
+import { isUnwritable } from '../sys/failure.ts'
 import type { Question, QuestionAnswerer, TreeChooser } from '../transfer/contract.ts'
 import { Checkpointing } from './checkpointing.ts'
 import { Checks } from './checks.ts'
@@ -27,9 +28,9 @@ import { followNodes } from './placement-node.ts'
 import { promoteVolume } from './promote.ts'
 import { recoverRegistry } from './recover.ts'
 import { takeInventory } from './recover-inventory.ts'
-import { notFound } from './refusals.ts'
+import { notFound, stateUnwritable } from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
-import { ReleaseTroubles } from './release-troubles.ts'
+import { ReleaseTroubles, troubleOf } from './release-troubles.ts'
 import { removeVolume } from './removal.ts'
 import { chooseTree } from './source.ts'
 import { StateDisk } from './state-disk.ts'
@@ -58,6 +59,7 @@ export function createMobility(
   const hints = new Hints(core)
   const view = async (record: VolumeRecord, stale: boolean): Promise<VolumeView> =>
     viewVolume(core, record, await lookAtDisk(core), stale)
+  const orUnwritable = <T>(name: string, work: Promise<T>) => namingDisk(core, name, work)
   return {
     async start() {
       await parts.store.recover()
@@ -77,7 +79,7 @@ export function createMobility(
     },
     answer: (question, _peer, signal) => answerQuestion(core, question, signal),
     source: (request, _peer, signal) => chooseTree(core, request, signal),
-    create: async (name, options) => view(await createVolume(core, name, options), false),
+    create: async (name, options) => view(await orUnwritable(name, createVolume(core, name, options)), false),
     async get(name, signal) {
       const { entry, stale } = await getKnown(core, name, signal)
       if (entry === null || entry.value.removedAt !== null) throw notFound(name)
@@ -91,16 +93,17 @@ export function createMobility(
         .filter(({ value }) => value.removedAt === null)
         .map(({ value }) => viewVolume(core, value, disk, stale))
     },
-    remove: (name) => removeVolume(core, name),
+    remove: (name) => orUnwritable(name, removeVolume(core, name)),
     async mount(name, mountId, deadlineMs) {
       const startedMs = parts.clock.elapsedMs()
-      const mountpoint = await mountVolume(core, name, mountId, deadlineMs)
+      const mountpoint = await orUnwritable(name, mountVolume(core, name, mountId, deadlineMs))
       parts.log.info({ volume: name, mountId, waitMs: Math.round(parts.clock.elapsedMs() - startedMs) }, 'mounted')
       return { mountpoint }
     },
-    unmount: (name, mountId) => unmountVolume(core, name, mountId),
-    verify: (name, signal) => verifyVolume(core, name, signal),
-    promote: async (name, acceptLoss, signal) => view(await promoteVolume(core, name, acceptLoss, signal), false),
+    unmount: (name, mountId) => orUnwritable(name, unmountVolume(core, name, mountId)),
+    verify: (name, signal) => orUnwritable(name, verifyVolume(core, name, signal)),
+    promote: async (name, acceptLoss, signal) =>
+      view(await orUnwritable(name, promoteVolume(core, name, acceptLoss, signal)), false),
     drain: (on) => drainHost(core, on),
     recover: (signal) => recoverRegistry(core, signal),
     async hosts(): Promise<HostView[]> {
@@ -175,6 +178,17 @@ function createCore(parts: Parts): Core {
   return whole
 }
 
+/** What `work` comes to; an error of a disk that cannot be written says so, and has the disk probed. */
+async function namingDisk<T>(core: Core, name: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    if (!isUnwritable(error)) throw error
+    core.stateDisk.suspect(error)
+    throw stateUnwritable(core, name, troubleOf(error, core.parts.clock.now()))
+  }
+}
+
 /**
  * A host that cannot write its state keeps no promise about what it holds: what others could go on from is fenced now, by a lease that is over, and others may take it over once
  * their own clocks say so. A host without peers has nobody that could.
@@ -225,10 +239,7 @@ async function unmountVolume(core: Core, name: string, mountId: string): Promise
     const { mounts: before, uses } = now ?? local
     const { [mountId]: count = 0, ...others } = before
     const mounts = count > 1 ? { ...others, [mountId]: count - 1 } : others
-    await store.update(local.id, { mounts, uses: core.uses.unmounted(uses) }).catch((error: unknown) => {
-      core.stateDisk.suspect(error)
-      throw error
-    })
+    await store.update(local.id, { mounts, uses: core.uses.unmounted(uses) })
     return Object.keys(mounts).length
   })
   if (left === 0) void releaseIfUnused(core, local.id)

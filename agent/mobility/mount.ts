@@ -1,7 +1,6 @@
 import { codeOf, WherryError } from '../errors.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { Versioned } from '../registry/contract.ts'
-import { isUnwritable } from '../sys/failure.ts'
 import { readVolume } from './commit.ts'
 import type { CopyJob } from './copy-job.ts'
 import { isAt } from './copy-state.ts'
@@ -15,10 +14,8 @@ import {
   leaseLost,
   notFound,
   releaseFailed,
-  stateUnwritable,
   stillReleasing,
 } from './refusals.ts'
-import { troubleOf } from './release-troubles.ts'
 import { isTakeOverReady, weighTakeOver } from './seize.ts'
 import { askHolder } from './surrender.ts'
 import { beforeAbort } from './until-abort.ts'
@@ -59,9 +56,6 @@ export async function mountVolume(core: Core, name: string, mountId: string, dea
   core.pendingMounts.set(name, (core.pendingMounts.get(name) ?? 0) + 1)
   try {
     return await tryUntilDeadline(core, attempt)
-  } catch (error) {
-    core.stateDisk.suspect(error)
-    throw isUnwritable(error) ? stateUnwritable(core, name, troubleOf(error, clock.now())) : error
   } finally {
     const left = (core.pendingMounts.get(name) ?? 1) - 1
     if (left === 0) core.pendingMounts.delete(name)

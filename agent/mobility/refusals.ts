@@ -43,12 +43,12 @@ export function releaseFailed(core: Core, record: VolumeRecord, { code, text, si
   )
 }
 
-/** This host cannot keep anything that a Mount promises. */
+/** This host cannot keep anything that it would promise. */
 export function stateUnwritable(core: Core, name: string, { code, text, since }: Trouble): WherryError {
   return new WherryError(
     'STATE_UNWRITABLE',
-    `Host ${core.hosts.label(core.parts.self.id)} cannot write its state directory (${code}, since ${since}), so volume "${name}" cannot be mounted here: ${text}`,
-    { hint: "Look at the kernel's log, mend the disk, or start the container on another host." },
+    `Host ${core.hosts.label(core.parts.self.id)} cannot write its state directory (${code}, since ${since}), so nothing can be done with volume "${name}" here: ${text}`,
+    { hint: "Look at the kernel's log, mend the disk, or use another host." },
   )
 }
 

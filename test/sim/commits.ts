@@ -68,6 +68,12 @@ export class Commits {
       this.#failed('promise 7', `${now.name} is held by ${now.holder.host} although it is removed`)
     if (now.removedAt !== null && old.removedAt === null && !this.#world.people.removing.has(now.name))
       this.#failed('promise 7', `${writer} removes ${now.name}, which nobody asked for`)
+    if (old.holder !== null && now.removedAt !== null && old.removedAt === null) {
+      // Its holder has given it up for that.
+      const writer = this.#writerOn(old.holder.host, now.id)
+      if (writer !== null) this.#failed('promise 7', `${now.name} was removed while ${writer} could write it`)
+      return
+    }
     const taken =
       old.holder !== null && old.holder.incarnation !== now.holder?.incarnation && writer !== old.holder.host
     const givenUp = old.holder === null && now.seizures.at(-1)?.epoch === now.epoch && now.epoch > old.epoch

@@ -210,6 +210,8 @@ export class DiskStore implements Store {
 
   async recover(): Promise<void> {
     await this.#read()
+    // What cannot be finished now stays as it is: `applying`.
+    if (this.disk.readOnly) return
     for (const [id, shelf] of this.disk.shelves) {
       if (shelf.journal !== null && !this.disk.mounted.has(id)) await this.#finishApply(shelf)
     }

@@ -102,6 +102,7 @@ export class Disk {
 
   replace(shelf: Shelf, target: Tree, why: string): void {
     this.watch.replaced(this.host, shelf.record.id, shelf.tree, target, why)
+    this.odd.delete(shelf.record.id)
     shelf.tree = target
     shelf.synced = target
     shelf.kept = target

@@ -1,11 +1,12 @@
 import { codeOf, WherryError } from '../errors.ts'
-import type { VolumeRecord } from '../model.ts'
+import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { Versioned } from '../registry/contract.ts'
 import { readVolume } from './commit.ts'
 import type { CopyJob } from './copy-job.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { attach, holdAndMount } from './hold.ts'
+import { compareCheckpoints } from './lineage.ts'
 import {
   changedHands,
   checkRunning,
@@ -27,6 +28,8 @@ const LOOK_MS = 300
 export const WANTED_AFTER_MOUNT_MS = 10 * 60_000
 /** A holder that cannot release is asked to try again this often. */
 const STUCK_ASK_EVERY_MS = 2_000
+/** It reads its whole tree meanwhile; a service waits. */
+const LEFT_ANSWER_MS = 30_000
 /** A holder that has said for so long that it cannot release will not: what ends by itself (a writer that outlives its container) has ended. */
 const STUCK_FOR_MS = 5_000
 /** Docker closes its side at the deadline: the answer has to be on its way before. */
@@ -41,6 +44,8 @@ interface Attempt {
   job: CopyJob | null
   /** Since when the holder has said that it cannot release, and when it was asked last; null: it has not. */
   stuck: { readonly sinceMs: number; readonly askedMs: number } | null
+  /** What a holder that cannot write its disk has left; null: nothing that can be had; undefined: it was not asked. */
+  left: Checkpoint | null | undefined
 }
 
 /**
@@ -52,7 +57,7 @@ export async function mountVolume(core: Core, name: string, mountId: string, dea
   const { clock, signal: ending } = core.parts
   const limitMs = Math.max(deadlineMs - ANSWER_MARGIN_MS, deadlineMs / 2)
   const signal = AbortSignal.any([ending, clock.deadline(limitMs)])
-  const attempt: Attempt = { name, mountId, deadlineMs, signal, job: null, stuck: null }
+  const attempt: Attempt = { name, mountId, deadlineMs, signal, job: null, stuck: null, left: undefined }
   core.pendingMounts.set(name, (core.pendingMounts.get(name) ?? 0) + 1)
   try {
     return await tryUntilDeadline(core, attempt)
@@ -158,15 +163,20 @@ function failureOf({ job }: Attempt, { id }: VolumeRecord): Error | null {
 async function takeOver(core: Core, attempt: Attempt, entry: Versioned<VolumeRecord>): Promise<string | WherryError> {
   const { name, mountId, deadlineMs, signal } = attempt
   const record = entry.value
-  const found = await weighTakeOver(core, record, { person: false, loss: false }, signal)
-  if (found instanceof WherryError) return found
+  const weighed = await weighTakeOver(core, record, { person: false, loss: false }, signal)
+  if (weighed instanceof WherryError) return weighed
+  const left = await whatIsLeft(core, attempt, record)
+  const isNewer = left !== null && compareCheckpoints(left, weighed.best) > 0
+  const found = isNewer ? { ...weighed, best: left, hosts: [] } : weighed
+  const sources = isNewer && record.holder !== null ? [record.holder.host] : weighed.hosts
   const local = await core.parts.store.copy(record.id)
   if (local !== null && local.held !== null) return stillReleasing(core, name)
   if (!isTakeOverReady(local, found.best)) {
     const failure = failureOf(attempt, record)
-    if (failure !== null) throw failure
+    if (failure !== null && isNewer) attempt.left = null
+    else if (failure !== null) throw failure
     const wantedMs = deadlineMs + WANTED_AFTER_MOUNT_MS
-    attempt.job = core.copying.wantCheckpoint(record, found.best, found.hosts, wantedMs)
+    attempt.job = core.copying.wantCheckpoint(record, found.best, sources, isNewer ? 0 : wantedMs)
     return copyRunning(core, record, attempt.job)
   }
   const checked = await beforeAbort(core.checks.join(record.id), signal)
@@ -176,6 +186,17 @@ async function takeOver(core: Core, attempt: Attempt, entry: Versioned<VolumeRec
   const same = now !== null && now.value.epoch === record.epoch && now.value.last?.hash === record.last?.hash
   if (!same || now.value.holder?.incarnation !== record.holder?.incarnation) return changedHands(name)
   return withinDeadline(core, record, signal, () => holdAndMount(core, now, mountId, checked.hash, signal, found))
+}
+
+/** A holder that lives, and has lost its lease because it cannot write its disk, may still read it: its last tree is better than the newest checkpoint. */
+async function whatIsLeft(core: Core, attempt: Attempt, record: VolumeRecord): Promise<Checkpoint | null> {
+  const { holder } = record
+  if (holder === null || core.hosts.get(holder.host)?.unwritable == null) return null
+  if (attempt.left === undefined) {
+    const inTime = AbortSignal.any([attempt.signal, core.parts.clock.deadline(LEFT_ANSWER_MS)])
+    attempt.left = (await askHolder(core, record, 'tree', inTime))?.final ?? null
+  }
+  return attempt.left
 }
 
 /** Looks at the idle tree before it is held. A tree that has to be read anew (after a reboot) may take past the deadline. */

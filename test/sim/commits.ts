@@ -74,16 +74,18 @@ export class Commits {
       if (writer !== null) this.#failed('promise 7', `${now.name} was removed while ${writer} could write it`)
       return
     }
-    const taken =
-      old.holder !== null && old.holder.incarnation !== now.holder?.incarnation && writer !== old.holder.host
-    const givenUp = old.holder === null && now.seizures.at(-1)?.epoch === now.epoch && now.epoch > old.epoch
+    // A person may also promote on the holder's own host.
+    const isSeizure = now.seizures.at(-1)?.epoch === now.epoch && now.epoch > old.epoch
+    const hasLeft = old.holder !== null && old.holder.incarnation !== now.holder?.incarnation
+    const taken = hasLeft && (isSeizure || writer !== old.holder?.host)
+    const givenUp = old.holder === null && isSeizure
     if (taken || givenUp) this.#seized(truth, old, now, writer)
     if (newHold && now.holder !== null) {
       truth.endFork(now.holder.host)
       truth.incarnation = now.holder.incarnation
     }
     if (now.last !== null && now.last.hash !== old.last?.hash) this.#newLast(truth, old, now, now.last)
-    if (old.holder !== null && now.holder === null && writer === old.holder.host) this.#released(truth, now, writer)
+    if (old.holder !== null && now.holder === null && !taken) this.#released(truth, now, writer)
     for (const [host, copy] of Object.entries(old.copies)) {
       if (now.copies[host] === undefined && copy.seq > 0) this.#dropped(truth, now, host)
     }

@@ -196,6 +196,18 @@ test('promise 6: a host whose disk cannot be written fences, then lets others ta
   t.true((await h1.agent.health()).ready)
 })
 
+test('promise 5: a take-over from a host that cannot write its disk goes on from what that host can still read', async (t) => {
+  const { world, h1, h2, id } = await running()
+  h1.store.unwritable = 'EROFS'
+  await world.pass(5_000)
+  h1.store.trees.set(id, 'one and what came after the newest checkpoint')
+  await stop(h1)
+  await world.pass(15_000)
+  const mounted = await outcome(world, h2.agent.mount('data', 'm2', DEADLINE_MS))
+  t.is(mounted.error, null)
+  t.is(h2.store.trees.get(id), 'one and what came after the newest checkpoint')
+})
+
 test('a container goes on after a while in which its disk could not be written, if nobody took over', async (t) => {
   const { world, h1 } = await running()
   h1.store.unwritable = 'EROFS'

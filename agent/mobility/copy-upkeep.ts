@@ -3,6 +3,7 @@ import type { LocalCopy } from '../store/contract.ts'
 import { withdrawCopy } from './copy-record.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
+import { forEach } from './for-each.ts'
 import { WANTED_AFTER_MOUNT_MS } from './mount.ts'
 
 /** A volume that was just released is about to be held again somewhere: copies catch up when it has been quiet this long. */
@@ -47,7 +48,7 @@ function wantsNewest(core: Core, record: VolumeRecord, local: LocalCopy): boolea
 export async function dropUnborn(core: Core, startedMs: number): Promise<void> {
   const { store, clock } = core.parts
   if (clock.elapsedMs() - startedMs < WANTED_AFTER_MOUNT_MS) return
-  for (const { id, name } of (await store.copies()).copies) {
+  await forEach((await store.copies()).copies, async ({ id, name }) => {
     await core.locks.run(id, async () => {
       const local = await store.copy(id)
       if (local === null || local.checkpoint !== null || local.held !== null || local.applying) return
@@ -56,5 +57,5 @@ export async function dropUnborn(core: Core, startedMs: number): Promise<void> {
       if (core.copying.job(id) !== undefined || core.pendingMounts.has(name)) return
       if (await withdrawCopy(core.parts, local)) await store.trash(id)
     })
-  }
+  })
 }

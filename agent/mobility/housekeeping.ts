@@ -1,5 +1,6 @@
 import { codeOf } from '../errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
+import { confirmHold } from './confirmation.ts'
 import { dropUnborn, followNewest, type IdleSince } from './copy-upkeep.ts'
 import type { Core } from './core.ts'
 import { settleFences } from './fences.ts'
@@ -169,8 +170,10 @@ async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): P
   if (core.uses.failure() !== null) return
   if (!isMounted && core.uses.live(copy.name).length > 0) {
     await core.locks.run(copy.id, async () => {
-      if ((await store.copy(copy.id))?.held === null) return
-      // A container has it: what another host was allowed is asked of the registry before that one may count on it.
+      const local = await store.copy(copy.id)
+      if (local === null || local.held === null) return
+      // What another host was allowed is taken back by a write, before anything is mounted.
+      if (core.surrendered.has(copy.id) && (await confirmHold(core, local)) !== 'held') return
       core.surrendered.delete(copy.id)
       await store.mount(copy.id)
     })
@@ -182,8 +185,8 @@ async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): P
 /** Removals that some host began and did not live to finish. */
 async function finishRemovals(core: Core): Promise<void> {
   const { registry, signal, clock } = core.parts
-  for (const { value } of await registry.volumes()) {
-    if (value.removedAt === null) continue
+  const removed = (await registry.volumes()).filter(({ value }) => value.removedAt !== null)
+  await forEach(removed, async ({ value }) => {
     await finishRemoval(core, value, AbortSignal.any([signal, clock.deadline(ROUND_LIMIT_MS)]))
-  }
+  })
 }

@@ -16,8 +16,9 @@ type Surrender = Extract<Question, { kind: 'surrender' }>
 
 /** How long a release that somebody waits for may take before the holder says how far it is. */
 const RELEASE_WAIT_MS = 3_000
-/** No release is tried after a surrender for as long as this: whoever was allowed to end the hold is about to. */
-const SURRENDERED_MS = 60_000
+/** No release is tried after a surrender for as long as this: whoever was allowed to end the hold is about to, or fetches the tree first. */
+const SURRENDERED_MS = 5_000
+const FETCHED_MS = 60_000
 
 /**
  * Asks the holder to let the volume go; null: it was not reached. Read the record first: what the answer allows holds for a write from that revision only, because
@@ -80,10 +81,9 @@ async function surrender(core: Core, asked: Surrender): Promise<SurrenderAnswer>
   const containers = core.uses.live(name)
   if (containers.length > 0 || core.pendingMounts.has(name) || !isUnused(core, local)) return inUse(containers)
   const before = core.surrendered.get(id)
-  const untilMs = clock.elapsedMs() + SURRENDERED_MS
   core.confirmed.delete(id)
   if (before?.incarnation === asked.incarnation && (before.final ?? before.trouble) !== null) {
-    before.untilMs = untilMs
+    before.untilMs = holdOffUntilMs(core, before)
     return givenUp(before)
   }
   void core.liveCaptures.end(id)
@@ -94,10 +94,14 @@ async function surrender(core: Core, asked: Surrender): Promise<SurrenderAnswer>
     return { ...IDLE, outcome: 'stuck', trouble: troubleOf(error, clock.now()) }
   }
   const left = asked.want === 'tree' ? await readTree(core, local) : { final: null, trouble: null }
-  const surrendered = { incarnation: asked.incarnation, untilMs: clock.elapsedMs() + SURRENDERED_MS, ...left }
+  const surrendered = { incarnation: asked.incarnation, untilMs: holdOffUntilMs(core, left), ...left }
   core.surrendered.set(id, surrendered)
   core.parts.log.warn({ volume: name, id, want: asked.want }, 'hold surrendered: another host may end it')
   return givenUp(surrendered)
+}
+
+function holdOffUntilMs(core: Core, { final }: Pick<Surrendered, 'final'>): number {
+  return core.parts.clock.elapsedMs() + (final === null ? SURRENDERED_MS : FETCHED_MS)
 }
 
 async function readTree(core: Core, local: LocalCopy): Promise<Pick<Surrendered, 'final' | 'trouble'>> {

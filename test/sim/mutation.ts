@@ -38,6 +38,7 @@ export const MUTATIONS: readonly Mutation[] = [
     settings: { always: ['wipe'], bend: forgetEpochs },
     rules: ['promise 8', 'promise 1'],
   },
+  { name: 'stuck holders say nothing', settings: { bend: sayNothing }, rules: ['liveness'] },
   { name: 'empty mount allowed', settings: { bend: overlookLast }, rules: ['promise 2', 'promise 3'] },
 ]
 
@@ -118,6 +119,14 @@ function forgetTombstones(parts: Parts): Parts {
   const { registry } = parts
   const addRemoved: typeof registry.addRemoved = async (value) => ({ outcome: 'done', entry: { value, revision: 1 } })
   return { ...parts, registry: over(registry, { addRemoved }) }
+}
+
+/** Heartbeats do not carry what their host cannot release. */
+function sayNothing(parts: Parts): Parts {
+  const { registry } = parts
+  const updateHost: typeof registry.updateHost = (record, revision) =>
+    registry.updateHost({ ...record, stuck: {}, unwritable: null }, revision)
+  return { ...parts, registry: over(registry, { updateHost }) }
 }
 
 /** What the options say about take-overs is not read. */

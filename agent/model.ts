@@ -124,7 +124,10 @@ export interface HostRecord {
   readonly covered: Readonly<Record<string, { readonly epoch: number; readonly seq: number; readonly at: string }>>
   /** How many diverged trees of which volumes are on this host, by volume id. */
   readonly diverged: Readonly<Record<string, number>>
-  /** By volume id, bounded: volumes that no container uses here any more and that this host cannot release. Missing: an older version wrote it. */
+  /**
+   * By volume id, bounded: volumes that no container uses here any more and that this host cannot release. Missing: an
+   * older version wrote it.
+   */
   readonly stuck?: Readonly<Record<string, Trouble>> | undefined
   /** Why this host cannot write its state directory; null or missing: it can. */
   readonly unwritable?: Trouble | null | undefined

@@ -143,7 +143,10 @@ class NotedPauses implements OwnedPauses {
     }
   }
 
-  /** What was paused while no note could be written is noted as soon as one can: by the note it is found that lets it go on. */
+  /**
+   * What was paused while no note could be written is noted as soon as one can: by the note it is found that lets it go
+   * on.
+   */
   async #noteLate(): Promise<void> {
     for (const [container, notes] of this.#unnoted) {
       try {

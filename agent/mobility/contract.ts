@@ -35,7 +35,9 @@ export interface VolumeView {
   } | null
   /** While held here: how its checkpoints go. Null elsewhere. */
   readonly checkpointing: CheckpointView | null
-  /** Why its holder cannot release it although no container uses it there any more; null: it can, or is not asked to. */
+  /**
+   * Why its holder cannot release it although no container uses it there any more; null: it can, or is not asked to.
+   */
   readonly stuck: (Trouble & { readonly host: string }) | null
   /** Why its holder cannot write its state directory; null: it can, as far as is known. */
   readonly unwritable: (Trouble & { readonly host: string }) | null
@@ -172,8 +174,9 @@ export interface Mobility {
   verify(name: string, signal: AbortSignal): Promise<VerifyView>
   /**
    * Ends the hold of a holder that is lost, or gives up a checkpoint that cannot be reached, and makes the best reachable checkpoint the volume's last. The volume is
-   * idle then and follows the next Mount. FAILOVER_REFUSED, with who has what, when data would be lost and `acceptLoss` is false. A holder that lives and that no container uses
-   * gives the volume up, and sends what it has first, if it can read it. VOLUME_HELD_ELSEWHERE while a container uses it, RELEASE_FAILED while something else there does.
+   * idle then and follows the next Mount. FAILOVER_REFUSED, with who has what, when data would be lost and `acceptLoss`
+   * is false. A holder that lives and that no container uses gives the volume up, and sends what it has first, if it
+   * can read it. VOLUME_HELD_ELSEWHERE while a container uses it, RELEASE_FAILED while something else there does.
    */
   promote(name: string, acceptLoss: boolean, signal: AbortSignal): Promise<VolumeView>
   /** Gives this host's copies to other hosts from now on (`on` false: no longer), and says how far it is. The wish outlives the agent. */

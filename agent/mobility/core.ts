@@ -41,7 +41,10 @@ export interface Core {
   readonly liveCaptures: LiveCaptures
   readonly troubles: ReleaseTroubles
   readonly stateDisk: StateDisk
-  /** Holds that another host was allowed to end: unmounted here, and mounted again only after a write that confirms the hold. By volume id. */
+  /**
+   * Holds that another host was allowed to end: unmounted here, and mounted again only after a write that confirms the
+   * hold. By volume id.
+   */
   readonly surrendered: Map<string, Surrendered>
   /** Uses that are over and that this disk could not be told of: the counts as the disk has them, by volume id. */
   readonly overUses: Map<string, LocalCopy['mounts']>

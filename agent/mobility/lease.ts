@@ -49,7 +49,10 @@ export class Lease {
     return this.#givenUpMs !== null
   }
 
-  /** The lease is over from now on: this host cannot keep what it promises. One more heartbeat tells the others why. Nobody ends it before its time all the same. */
+  /**
+   * The lease is over from now on: this host cannot keep what it promises. One more heartbeat tells the others why.
+   * Nobody ends it before its time all the same.
+   */
   giveUp(): void {
     this.#givenUpMs ??= this.#parts.clock.elapsedMs()
     this.#hasLastWord = true

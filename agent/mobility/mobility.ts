@@ -190,8 +190,9 @@ async function namingDisk<T>(core: Core, name: string, work: Promise<T>): Promis
 }
 
 /**
- * A host that cannot write its state keeps no promise about what it holds: what others could go on from is fenced now, by a lease that is over, and others may take it over once
- * their own clocks say so. A host without peers has nobody that could.
+ * A host that cannot write its state keeps no promise about what it holds: what others could go on from is fenced now,
+ * by a lease that is over, and others may take it over once their own clocks say so. A host without peers has nobody
+ * that could.
  */
 function followDisk(core: Pick<Core, 'parts' | 'stateDisk' | 'lease' | 'guarding' | 'wakes'>): void {
   if (core.parts.alone) return

@@ -30,7 +30,10 @@ export const WANTED_AFTER_MOUNT_MS = 10 * 60_000
 const STUCK_ASK_EVERY_MS = 2_000
 /** It reads its whole tree meanwhile; a service waits. */
 const LEFT_ANSWER_MS = 30_000
-/** A holder that has said for so long that it cannot release will not: what ends by itself (a writer that outlives its container) has ended. */
+/**
+ * A holder that has said for so long that it cannot release will not: what ends by itself (a writer that outlives its
+ * container) has ended.
+ */
 const STUCK_FOR_MS = 5_000
 /** Docker closes its side at the deadline: the answer has to be on its way before. */
 const ANSWER_MARGIN_MS = 250
@@ -108,8 +111,8 @@ async function tryMount(core: Core, attempt: Attempt): Promise<string | WherryEr
 }
 
 /**
- * Why the holder has not released the volume yet. One that says that it cannot is asked to try once more; when it says so again after some seconds, waiting is no
- * use, and this throws RELEASE_FAILED with the reason.
+ * Why the holder has not released the volume yet. One that says that it cannot is asked to try once more; when it says
+ * so again after some seconds, waiting is no use, and this throws RELEASE_FAILED with the reason.
  */
 async function awaitRelease(core: Core, attempt: Attempt, record: VolumeRecord, host: string): Promise<WherryError> {
   const trouble = stuckAt(core, host, record)
@@ -188,7 +191,10 @@ async function takeOver(core: Core, attempt: Attempt, entry: Versioned<VolumeRec
   return withinDeadline(core, record, signal, () => holdAndMount(core, now, mountId, checked.hash, signal, found))
 }
 
-/** A holder that lives, and has lost its lease because it cannot write its disk, may still read it: its last tree is better than the newest checkpoint. */
+/**
+ * A holder that lives, and has lost its lease because it cannot write its disk, may still read it: its last tree is
+ * better than the newest checkpoint.
+ */
 async function whatIsLeft(core: Core, attempt: Attempt, record: VolumeRecord): Promise<Checkpoint | null> {
   const { holder } = record
   if (holder === null || core.hosts.get(holder.host)?.unwritable == null) return null

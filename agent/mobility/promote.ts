@@ -23,8 +23,9 @@ interface Chosen extends TakeOver {
 
 /**
  * A person's word that a volume may go on without its holder, or without a checkpoint that cannot be reached: the volume is idle then, at the newest checkpoint
- * that was found, and follows the next Mount. A holder that lives and that no container uses gives the volume up, and sends what it has first. FAILOVER_REFUSED when data would
- * be lost that `acceptLoss` does not accept, RELEASE_FAILED when the holder cannot give it up, VOLUME_HELD_ELSEWHERE while it is used there. May be repeated; durable on return.
+ * that was found, and follows the next Mount. A holder that lives and that no container uses gives the volume up, and
+ * sends what it has first. FAILOVER_REFUSED when data would be lost that `acceptLoss` does not accept, RELEASE_FAILED
+ * when the holder cannot give it up, VOLUME_HELD_ELSEWHERE while it is used there. May be repeated; durable on return.
  */
 export async function promoteVolume(
   core: Core,
@@ -71,7 +72,10 @@ export async function promoteVolume(
   )
 }
 
-/** What the volume can go on from, or why not; `again`: the holder's tree has come, which may have taken long. `asked` aborts when the asker is gone. */
+/**
+ * What the volume can go on from, or why not; `again`: the holder's tree has come, which may have taken long. `asked`
+ * aborts when the asker is gone.
+ */
 async function choose(
   core: Core,
   record: VolumeRecord,
@@ -99,7 +103,10 @@ function isAnswering(core: Core, { holder }: VolumeRecord): boolean {
   return core.hosts.alive(holder.host) || core.hosts.get(holder.host)?.unwritable != null
 }
 
-/** Brings the tree that the holder left here, unless a host has it. `again`: it has come, and time has passed meanwhile. An error: why that failed. */
+/**
+ * Brings the tree that the holder left here, unless a host has it. `again`: it has come, and time has passed meanwhile.
+ * An error: why that failed.
+ */
 async function bringFinal(
   core: Core,
   record: VolumeRecord,

@@ -21,9 +21,9 @@ const COMMIT_MS = 60_000
 
 /**
  * Gives a volume up when nothing on this host uses it any more: unmounts, takes the final checkpoint of the quiet tree,
- * commits it to this disk and then to the registry. Never rejects: what goes wrong is noted (ReleaseTroubles), the volume stays held,
- * and housekeeping calls again; nothing is done before the next try is due. `asked`: somebody waits for the volume. May be repeated at any time, also
- * after a crash at any point of it.
+ * commits it to this disk and then to the registry. Never rejects: what goes wrong is noted (ReleaseTroubles), the
+ * volume stays held, and housekeeping calls again; nothing is done before the next try is due. `asked`: somebody waits
+ * for the volume. May be repeated at any time, also after a crash at any point of it.
  */
 export async function releaseIfUnused(core: Core, id: string, asked = false): Promise<void> {
   const { log, clock, signal } = core.parts
@@ -115,7 +115,10 @@ async function awaitExit(core: Core, local: LocalCopy): Promise<boolean> {
   }
 }
 
-/** `lost`: the final checkpoint cannot be taken, and the cluster has gone on without this host: then nobody waits for one. */
+/**
+ * `lost`: the final checkpoint cannot be taken, and the cluster has gone on without this host: then nobody waits for
+ * one.
+ */
 async function captureUnmounted(core: Core, local: LocalCopy): Promise<Capture | 'lost'> {
   try {
     await core.parts.store.unmount(local.id)

@@ -51,7 +51,10 @@ async function captureOrNull(core: Core, local: LocalCopy): Promise<Capture | nu
   }
 }
 
-/** The checkpoint that the tree is and that the cluster went on from; null: it is none. A take-over may have been from a tree that this disk was never told of as a checkpoint. */
+/**
+ * The checkpoint that the tree is and that the cluster went on from; null: it is none. A take-over may have been from a
+ * tree that this disk was never told of as a checkpoint.
+ */
 function checkpointGoneOnFrom(record: VolumeRecord, { checkpoint }: LocalCopy, found: Capture): Checkpoint | null {
   if (checkpoint !== null && checkpoint.hash === found.hash && isInLine(record, checkpoint)) return checkpoint
   const base = record.seizures.findLast((seizure) => seizure.base.hash === found.hash)

@@ -59,8 +59,9 @@ export async function weighTakeOver(
 /**
  * Ends the holder's lease and, from the very revision that was read before, writes the record that `next` makes. A holder that came back would have
  * written its hold again after its new heartbeat, and that heartbeat would have taken the place of our mark: then one of the two writes fails. Answers why
- * somebody was faster, or the record as written. `isGivenUp`: the holder was asked after `entry` was read, and surrendered: it does not mount the volume again before it has
- * written the record, so its lease need not be over. Rejects REGISTRY_UNAVAILABLE; then the write may still have happened, and is found by `mine`.
+ * somebody was faster, or the record as written. `isGivenUp`: the holder was asked after `entry` was read, and
+ * surrendered: it does not mount the volume again before it has written the record, so its lease need not be over.
+ * Rejects REGISTRY_UNAVAILABLE; then the write may still have happened, and is found by `mine`.
  */
 export async function writeTakeOver(
   core: Core,

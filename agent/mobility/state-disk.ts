@@ -10,13 +10,16 @@ const PROBE_EVERY_MS = 10_000
 const PROBE_AGAIN_MS = 1_000
 /** Probes in a row that must fail before anything is done: a disk may lose one request. */
 const FAILURES = 2
-/** Probes in a row that must pass before it counts as writable: the watchdog notes meanwhile what it paused without a note. */
+/**
+ * Probes in a row that must pass before it counts as writable: the watchdog notes meanwhile what it paused without a
+ * note.
+ */
 const PASSES = 3
 const KEY = '/state-disk'
 
 /**
- * Whether this host can still write its state directory. A host that cannot keeps nothing of what it promises: no use, no hold, no checkpoint. A full disk is
- * not meant: its containers live, and their data is safe.
+ * Whether this host can still write its state directory. A host that cannot keeps nothing of what it promises: no use,
+ * no hold, no checkpoint. A full disk is not meant: its containers live, and their data is safe.
  */
 export class StateDisk {
   readonly #parts: Pick<Parts, 'store' | 'clock' | 'log' | 'signal'>

@@ -16,13 +16,16 @@ type Surrender = Extract<Question, { kind: 'surrender' }>
 
 /** How long a release that somebody waits for may take before the holder says how far it is. */
 const RELEASE_WAIT_MS = 3_000
-/** No release is tried after a surrender for as long as this: whoever was allowed to end the hold is about to, or fetches the tree first. */
+/**
+ * No release is tried after a surrender for as long as this: whoever was allowed to end the hold is about to, or
+ * fetches the tree first.
+ */
 const SURRENDERED_MS = 5_000
 const FETCHED_MS = 60_000
 
 /**
- * Asks the holder to let the volume go; null: it was not reached. Read the record first: what the answer allows holds for a write from that revision only, because
- * the holder writes the record before it mounts the volume again.
+ * Asks the holder to let the volume go; null: it was not reached. Read the record first: what the answer allows holds
+ * for a write from that revision only, because the holder writes the record before it mounts the volume again.
  */
 export async function askHolder(
   core: Core,
@@ -46,9 +49,10 @@ export async function askHolder(
 }
 
 /**
- * The holder's answer. `release`: tries the release again now, and says what keeps it from being done. `tree` and `removal`: gives the volume up without a release, if no
- * container uses it: it is unmounted, and mounted again only after a write that confirms the hold. For `tree` the tree is read as it stands and may be fetched from here,
- * also when this host's disk cannot be written. May be repeated.
+ * The holder's answer. `release`: tries the release again now, and says what keeps it from being done. `tree` and
+ * `removal`: gives the volume up without a release, if no container uses it: it is unmounted, and mounted again only
+ * after a write that confirms the hold. For `tree` the tree is read as it stands and may be fetched from here, also
+ * when this host's disk cannot be written. May be repeated.
  */
 export async function answerSurrender(core: Core, asked: Surrender, signal: AbortSignal): Promise<SurrenderAnswer> {
   const { store, clock } = core.parts
@@ -114,7 +118,10 @@ async function readTree(core: Core, local: LocalCopy): Promise<Pick<Surrendered,
   }
 }
 
-/** Marks a volume as removed whose holder has given it up for that; null: it did not, or the record has changed meanwhile. */
+/**
+ * Marks a volume as removed whose holder has given it up for that; null: it did not, or the record has changed
+ * meanwhile.
+ */
 export async function removeHeld(
   core: Core,
   { value: record, revision }: Versioned<VolumeRecord>,

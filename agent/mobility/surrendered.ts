@@ -14,7 +14,10 @@ export interface Surrendered {
   readonly trouble: Trouble | null
 }
 
-/** Whether the volume has no use here: none by this disk, or only uses that are over and that this disk could not be told of. */
+/**
+ * Whether the volume has no use here: none by this disk, or only uses that are over and that this disk could not be
+ * told of.
+ */
 export function isUnused(core: Pick<Core, 'overUses'>, { id, mounts }: Pick<LocalCopy, 'id' | 'mounts'>): boolean {
   return Object.keys(mounts).length === 0 || isDeepStrictEqual(core.overUses.get(id), mounts)
 }

@@ -117,8 +117,8 @@ export interface Store {
    */
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture>
   /**
-   * As a quiet capture, but nothing is written to the state directory, which may be read-only, and nothing of it is kept: it may be read (`aside`) until the next
-   * one, or until this process ends. All is read.
+   * As a quiet capture, but nothing is written to the state directory, which may be read-only, and nothing of it is
+   * kept: it may be read (`aside`) until the next one, or until this process ends. All is read.
    */
   captureAside(id: string, signal: AbortSignal): Promise<Capture>
   /** Writes a small file into the state directory, and syncs it. Rejects with the system call's error. */
@@ -192,7 +192,8 @@ export interface Store {
 export interface TreeStore extends Store {
   /**
    * Opens the tree of the last quiet capture or apply (`last`), of the checkpoint of a held volume (`spool`: from the spool, and from the live tree what the
-   * spool lacks, which may have another hash by now), of the last live capture (`live`) or of the last capture aside (`aside`) for reading.
+   * spool lacks, which may have another hash by now), of the last live capture (`live`) or of the last capture aside
+   * (`aside`) for reading.
    */
   reader(id: string, kind: 'last' | 'spool' | 'live' | 'aside'): Promise<TreeReader>
   /** Opens the staging area. One writer per volume at a time. Creates the copy's directory when missing. */

@@ -55,8 +55,8 @@ export class Mounting {
 }
 
 /**
- * Detaches a mount that is busy, if nobody can write to it any more: whoever reads there goes on, through a mount that is read-only. VOLUME_BUSY otherwise, with the
- * mount point and who uses it.
+ * Detaches a mount that is busy, if nobody can write to it any more: whoever reads there goes on, through a mount that
+ * is read-only. VOLUME_BUSY otherwise, with the mount point and who uses it.
  */
 async function detachUnwritten(id: string, target: string, cause: unknown): Promise<void> {
   const { places, users } = await findMountUsers(id)

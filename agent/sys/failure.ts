@@ -43,7 +43,10 @@ export function isDiskFailure(errno: string | undefined): boolean {
   return errno !== undefined && ['EIO', 'EUCLEAN', 'EBADMSG', 'ENODATA', 'EILSEQ'].includes(errno)
 }
 
-/** What writes meet on a file system that has become read-only, is damaged or is gone. A full disk or a quota is none of these: nothing is broken then. */
+/**
+ * What writes meet on a file system that has become read-only, is damaged or is gone. A full disk or a quota is none of
+ * these: nothing is broken then.
+ */
 const UNWRITABLE: ReadonlySet<string | undefined> = new Set([
   'EROFS',
   'EIO',

@@ -26,8 +26,8 @@ export interface MountPlace {
 }
 
 /**
- * Finds the mounts whose mountpoint is called `name`, in all mount namespaces of the host, and the processes that have something below them open. A process of which
- * nothing may be known is passed over.
+ * Finds the mounts whose mountpoint is called `name`, in all mount namespaces of the host, and the processes that have
+ * something below them open. A process of which nothing may be known is passed over.
  */
 export async function findMountUsers(
   name: string,

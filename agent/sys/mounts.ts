@@ -24,7 +24,10 @@ export async function unmount(target: string): Promise<void> {
   await callAsync('umount2', target, cString(target), UMOUNT_NOFOLLOW)
 }
 
-/** Takes the topmost mount at `target` off the tree, and off those it was propagated to, whoever uses it; what is open there stays open. */
+/**
+ * Takes the topmost mount at `target` off the tree, and off those it was propagated to, whoever uses it; what is open
+ * there stays open.
+ */
 export async function detach(target: string): Promise<void> {
   await callAsync('umount2', target, cString(target), UMOUNT_NOFOLLOW | MNT_DETACH)
 }

@@ -18,7 +18,10 @@ interface Mount {
   readonly path: string
 }
 
-/** Sets or clears the mount's read-only flag and leaves its other flags; the thread is in the mount's namespace afterwards. */
+/**
+ * Sets or clears the mount's read-only flag and leaves its other flags; the thread is in the mount's namespace
+ * afterwards.
+ */
 function setReadOnly({ namespace, path }: Mount, on: boolean): void {
   callNow('setns', path, namespace, CLONE_NEWNS)
   const attributes = Buffer.alloc(32)

@@ -9,7 +9,10 @@ export interface TreeRequest {
   readonly want: { readonly kind: 'live' } | { readonly kind: 'checkpoint'; readonly hash: string }
 }
 
-/** Which tree of this host answers a request: a volume's last checkpoint at rest, the one in the spool of a held volume, its live capture, or the one captured aside. */
+/**
+ * Which tree of this host answers a request: a volume's last checkpoint at rest, the one in the spool of a held volume,
+ * its live capture, or the one captured aside.
+ */
 export interface TreeChoice {
   readonly id: string
   readonly kind: 'last' | 'spool' | 'live' | 'aside'
@@ -73,8 +76,9 @@ export type Question =
   /** Do you see a leader of the registry's stream of leases? Answer: RegistrySight. */
   | { readonly kind: 'registry' }
   /**
-   * Let go of a volume that you hold by this hold and that no container uses. `release`: release it now, or say what keeps you from it. `tree`, `removal`: give it up
-   * without a release, so that I may write the record; with `tree` I want what you have first. Answer: SurrenderAnswer.
+   * Let go of a volume that you hold by this hold and that no container uses. `release`: release it now, or say what
+   * keeps you from it. `tree`, `removal`: give it up without a release, so that I may write the record; with `tree` I
+   * want what you have first. Answer: SurrenderAnswer.
    */
   | {
       readonly kind: 'surrender'
@@ -88,7 +92,10 @@ export type Question =
 
 /** What a holder says that was asked to let a volume go. */
 export interface SurrenderAnswer {
-  /** `idle`: the volume is not held by that hold; `stuck`: it cannot be let go, or not yet; `given-up`: it is unmounted, and mounted again only after a write to the record. */
+  /**
+   * `idle`: the volume is not held by that hold; `stuck`: it cannot be let go, or not yet; `given-up`: it is unmounted,
+   * and mounted again only after a write to the record.
+   */
   readonly outcome: 'idle' | 'in-use' | 'stuck' | 'given-up'
   /** Names of the containers that use it. */
   readonly containers: readonly string[]

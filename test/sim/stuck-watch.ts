@@ -1,7 +1,10 @@
 import type { World } from './world.ts'
 
 const LOOK_MS = 1_000
-/** The uses must be over for the agent (it looks at its containers every two seconds, and waits five minutes for one it never saw), a release tried, a heartbeat written. */
+/**
+ * The uses must be over for the agent (it looks at its containers every two seconds, and waits five minutes for one it
+ * never saw), a release tried, a heartbeat written.
+ */
 const SILENT_MOST_MS = 25_000
 
 /** Watches that no host that lives keeps a volume that nobody uses there without telling the others why. */

@@ -123,6 +123,16 @@ export interface CoveredCheckpoint {
   readonly at: string
 }
 
+/** Why something does not get done, as hosts tell each other. */
+export interface Trouble {
+  /** The errno's name (EROFS) or one of the error codes. */
+  readonly code: string
+  /** One line for people, shortened. */
+  readonly text: string
+  /** ISO 8601, by the clock of the host that has it. */
+  readonly since: string
+}
+
 /** A host's proof of life, renewed every heartbeat. */
 export interface HostRecord {
   /** Made once, kept on the host's disk. */
@@ -146,6 +156,13 @@ export interface HostRecord {
   readonly diverged: Readonly<Record<string, number>>
   /** Names of volumes that this host's engine also has as a volume of its own driver `local`; at most 100 of them. */
   readonly namesakes: readonly string[]
+  /**
+   * By volume id, bounded: volumes that no container uses here any more and that this host cannot release. Missing: an
+   * older version wrote it.
+   */
+  readonly stuck?: Readonly<Record<string, Trouble>> | undefined
+  /** Why this host cannot write its state directory; null or missing: it can. */
+  readonly unwritable?: Trouble | null | undefined
   /** Time of this heartbeat, ISO 8601, the host's own clock. */
   readonly at: string
   /** Counts this host's renewals since its agent started; with `incarnation` it tells a host which of its writes this is. */

@@ -104,11 +104,13 @@ function newestAge({ last, elsewhere, holder, options }: VolumeView, now: Date):
 
 /** What a person should look at; `inspect` says more. */
 function newsInShort(volume: VolumeView): string {
-  const { holder, fenced, diverged, divergedElsewhere, checkpointing, namesakes } = volume
+  const { holder, stuck, unwritable, fenced, diverged, divergedElsewhere, checkpointing, namesakes } = volume
   const trees = divergedElsewhere.reduce((sum, { trees }) => sum + trees, diverged.length)
   return [
     ...(holder === null || holder.away === null ? [] : [`holder ${holder.away}`]),
     ...(isOutOfReach(volume) ? ['newest data is on hosts that are away'] : []),
+    ...(stuck === null ? [] : [`cannot be released: ${stuck.code}`]),
+    ...(unwritable === null ? [] : [`the holder's disk cannot be written: ${unwritable.code}`]),
     ...(fenced.length === 0 ? [] : ['fenced']),
     ...((checkpointing?.failures ?? 0) === 0 ? [] : ['checkpoints fail']),
     ...(trees === 0 ? [] : [trees === 1 ? '1 diverged tree' : `${trees} diverged trees`]),

@@ -34,6 +34,8 @@ export function describeCopy({ host, state, epoch, seq, awaySince, why }: Volume
 export function describeNews(view: VolumeView): readonly (readonly [string, string])[] {
   const lines: readonly (readonly [string, string | null])[] = [
     ['holder_away', view.holder?.away ?? null],
+    ['stuck', describeStuck(view)],
+    ['holder_disk', describeDisk(view)],
     ['checkpoint_age', describeElsewhere(view)],
     ['checkpoints', describeCheckpointing(view)],
     ['consistency', describeConsistency(view)],
@@ -45,6 +47,20 @@ export function describeNews(view: VolumeView): readonly (readonly [string, stri
     ['stale', view.stale ? 'the registry is out of reach; this is the last that was known' : null],
   ]
   return lines.filter((line): line is readonly [string, string] => line[1] !== null)
+}
+
+/** Why the holder cannot release the volume, and what a person can do; null: it can. */
+function describeStuck({ stuck, name }: VolumeView): string | null {
+  if (stuck === null) return null
+  const { host, code, text, since } = stuck
+  return `${host} cannot release it, since ${since} (${code}): ${text} Mend that there, or run: wherry promote ${name}`
+}
+
+/** Why the holder cannot write its state directory; null: it can. */
+function describeDisk({ unwritable }: VolumeView): string | null {
+  if (unwritable === null) return null
+  const { host, code, text, since } = unwritable
+  return `${host} cannot write its state directory, since ${since} (${code}): ${text}`
 }
 
 /** What a loss of the holder's host would cost now. Null: the volume is not in use, or is to have no checkpoints elsewhere. */
@@ -84,8 +100,10 @@ function describeConsistency({ options }: VolumeView): string | null {
 }
 
 /** Containers of this host that stand still; null: none. */
-function describeFenced({ fenced }: VolumeView): string | null {
+function describeFenced({ fenced, unwritable }: VolumeView): string | null {
   if (fenced.length === 0) return null
+  if (unwritable !== null)
+    return `${fenced.join(', ')}: paused, because this host cannot write its state directory; goes on when it can, unless another host has taken the volume over`
   return `${fenced.join(', ')}: paused, because this host has lost its lease; goes on when the registry answers, unless another host has taken the volume over`
 }
 

@@ -31,6 +31,7 @@ export async function openGuardFile(options: { stateDir: string; log: Logger }):
   let kept: ReadonlySet<string> = new Set()
   let writing = Promise.resolve()
   let idle = true
+  let complained = false
 
   const write = async () => {
     while (next !== null) {
@@ -41,8 +42,11 @@ export async function openGuardFile(options: { stateDir: string; log: Logger }):
       try {
         await writeFile(`${path}${UNFINISHED}`, text, { mode: 0o600 })
         await rename(`${path}${UNFINISHED}`, path)
+        complained = false
       } catch (error) {
-        options.log.warn({ err: error, path }, "the lease's end was not kept for the next start of the plugin")
+        const level = complained ? 'debug' : 'warn'
+        complained = true
+        options.log[level]({ err: error, path }, "the lease's end was not kept for the next start of the plugin")
       }
       const signal = AbortSignal.any([stop.signal, hurry.signal])
       await sleep(WRITE_EVERY_MS, undefined, { signal }).catch(() => undefined)

@@ -28,8 +28,8 @@ class NotedPauses implements Pauses {
   readonly #owner = randomUUID()
   /** By container: what is done to it within this process happens in order. */
   readonly #lanes = new Lanes()
-  /** Paused without a note, because none could be written. */
-  readonly #unnoted = new Set<string>()
+  /** Paused without a note, because none could be written: the notes, by container. */
+  readonly #unnoted = new Map<string, readonly Note[]>()
 
   constructor(notes: Notes, engine: PausingEngine, log: Logger) {
     this.#notes = notes
@@ -38,6 +38,7 @@ class NotedPauses implements Pauses {
   }
 
   async all(): Promise<readonly Pause[]> {
+    await this.#noteLate()
     const groups = Map.groupBy(await this.#notes.read(), ({ container }) => container)
     return [...groups.values()].flatMap((notes) => {
       const [first] = notes
@@ -115,8 +116,24 @@ class NotedPauses implements Pauses {
       for (const note of notes) await this.#notes.write(note)
       this.#unnoted.delete(pause.container)
     } catch (error) {
-      this.#unnoted.add(pause.container)
+      if (this.#unnoted.has(pause.container)) return
+      this.#unnoted.set(pause.container, notes)
       this.#log.error({ err: error, container: pause.container }, 'pausing a container without a note of it')
+    }
+  }
+
+  /**
+   * What was paused while no note could be written is noted as soon as one can: by the note it is found that lets it go
+   * on.
+   */
+  async #noteLate(): Promise<void> {
+    for (const [container, notes] of this.#unnoted) {
+      try {
+        for (const note of notes) await this.#notes.write(note)
+        this.#unnoted.delete(container)
+      } catch {
+        return
+      }
     }
   }
 

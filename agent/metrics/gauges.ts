@@ -27,6 +27,10 @@ const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly s
     help: '1 when this host holds the volume, else 0.',
     of: (volume) => one(isHeldHere(volume) ? 1 : 0),
   },
+  wherry_release_failed_seconds: {
+    help: 'For how long the holder of the volume has not been able to release it although no container uses it; 0: it can. Each host says so of every volume.',
+    of: ({ stuck }) => one(stuck === null ? 0 : Math.max(0, (Date.now() - Date.parse(stuck.since)) / 1000)),
+  },
   wherry_checkpoint_age_seconds: {
     help: 'Age of the newest checkpoint that another living host has, of a volume that this host holds; +Inf: none has one.',
     of: (volume, facts) => (wantsCheckpoints(volume, facts) ? one(volume.elsewhere?.ageSeconds ?? Infinity) : []),
@@ -75,6 +79,10 @@ const HOST_GAUGES: Readonly<Record<string, { help: string; of: (health: Health) 
   wherry_engine_reachable: {
     help: '1 while the Docker engine of this host answers, else 0.',
     of: ({ engine }) => Number(engine.reachable),
+  },
+  wherry_state_writable: {
+    help: '1 while this host can write its state directory, else 0.',
+    of: ({ state }) => Number(state.writable),
   },
   wherry_lease_seconds_left: {
     help: "For how long this host's lease runs without another renewal; 0: it is over.",

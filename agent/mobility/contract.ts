@@ -1,4 +1,4 @@
-import type { Checkpoint, CopyState, VolumeOptions } from '../model.ts'
+import type { Checkpoint, CopyState, Trouble, VolumeOptions } from '../model.ts'
 import type { DivergedTree, Verification } from '../store/contract.ts'
 import type { RemovalConsent } from './removal-refusal.ts'
 
@@ -44,6 +44,12 @@ export interface VolumeView {
   } | null
   /** While held here: how its checkpoints go. Null elsewhere. */
   readonly checkpointing: CheckpointView | null
+  /**
+   * Why its holder cannot release it although no container uses it there any more; null: it can, or is not asked to.
+   */
+  readonly stuck: (Trouble & { readonly host: string }) | null
+  /** Why its holder cannot write its state directory; null: it can, as far as is known. */
+  readonly unwritable: (Trouble & { readonly host: string }) | null
   /** Names of containers on this host that are paused because its lease is over or was. */
   readonly fenced: readonly string[]
   /** Trees on this host with writes that the cluster never got. */
@@ -164,6 +170,8 @@ export interface Health {
   readonly ready: boolean
   readonly registry: { readonly available: boolean; readonly detail: string }
   readonly engine: { readonly reachable: boolean; readonly detail: string }
+  /** False: nothing can be written to the state directory, and `detail` says why. */
+  readonly state: { readonly writable: boolean; readonly detail: string }
   /** 0: it is over, and what others could take over from this host stands still. */
   readonly lease: { readonly secondsLeft: number }
   /** Ids of containers that are paused because of that. */
@@ -193,7 +201,9 @@ export interface Mobility {
   verify(name: string, signal: AbortSignal): Promise<VerifyView>
   /**
    * Ends the hold of a holder that is lost, or gives up a checkpoint that cannot be reached, and makes the best reachable checkpoint the volume's last. The volume is
-   * idle then and follows the next Mount. FAILOVER_REFUSED, with who has what, while the holder lives, or when data would be lost and `acceptLoss` is false.
+   * idle then and follows the next Mount. FAILOVER_REFUSED, with who has what, when data would be lost and `acceptLoss`
+   * is false. A holder that lives and that no container uses gives the volume up, and sends what it has first, if it
+   * can read it. VOLUME_HELD_ELSEWHERE while a container uses it, RELEASE_FAILED while something else there does.
    */
   promote(name: string, acceptLoss: boolean, signal: AbortSignal): Promise<VolumeView>
   /** Gives this host's copies to other hosts from now on (`on` false: no longer), and says how far it is. The wish outlives the agent. */

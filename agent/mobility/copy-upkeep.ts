@@ -1,6 +1,7 @@
 import { withdrawCopy } from './copy-record.ts'
 import { isEmptyTree, isForged } from './copy-state.ts'
 import type { Core } from './core.ts'
+import { forEach } from './for-each.ts'
 import { WANTED_AFTER_MOUNT_MS } from './mount.ts'
 
 /**
@@ -11,7 +12,7 @@ import { WANTED_AFTER_MOUNT_MS } from './mount.ts'
 export async function dropUnborn(core: Core, startedMs: number): Promise<void> {
   const { store, clock } = core.parts
   if (clock.elapsedMs() - startedMs < WANTED_AFTER_MOUNT_MS) return
-  for (const { id, name } of (await store.copies()).copies) {
+  await forEach((await store.copies()).copies, async ({ id, name }) => {
     await core.locks.run(id, async () => {
       const local = await store.copy(id)
       if (local === null || local.held !== null || local.applying) return
@@ -22,5 +23,5 @@ export async function dropUnborn(core: Core, startedMs: number): Promise<void> {
       if (core.copying.job(id) !== undefined || core.pendingMounts.has(name)) return
       if (await withdrawCopy(core.parts, local)) await store.trash(id)
     })
-  }
+  })
 }

@@ -1,4 +1,5 @@
 import type { Lanes } from '../lanes.ts'
+import type { LocalCopy } from '../store/contract.ts'
 import type { CatchUp } from './catch-up.ts'
 import type { Checkpointing } from './checkpointing.ts'
 import type { Checks } from './checks.ts'
@@ -10,6 +11,9 @@ import type { Lease } from './lease.ts'
 import type { LiveCaptures } from './live-captures.ts'
 import type { Namesakes } from './namesakes.ts'
 import type { Parts } from './parts.ts'
+import type { ReleaseTroubles } from './release-troubles.ts'
+import type { StateDisk } from './state-disk.ts'
+import type { Surrendered } from './surrendered.ts'
 import type { Uses } from './uses.ts'
 import type { Wakes } from './wakes.ts'
 
@@ -39,4 +43,13 @@ export interface Core {
   readonly releasing: Set<string>
   readonly liveCaptures: LiveCaptures
   readonly namesakes: Namesakes
+  readonly troubles: ReleaseTroubles
+  readonly stateDisk: StateDisk
+  /**
+   * Holds that another host was allowed to end: unmounted here, and mounted again only after a write that confirms the
+   * hold. By volume id.
+   */
+  readonly surrendered: Map<string, Surrendered>
+  /** Uses that are over and that this disk could not be told of: the counts as the disk has them, by volume id. */
+  readonly overUses: Map<string, LocalCopy['mounts']>
 }

@@ -110,7 +110,9 @@ export class Directory implements HostDirectory {
   describeAway(id: string): string | null {
     if (this.alive(id)) return null
     const silentMs = this.silentMs(id)
-    return Number.isFinite(silentMs) ? `not heard from for ${Math.round(silentMs / 1000)} s` : 'never heard from'
+    const unwritable = this.get(id)?.unwritable
+    const why = unwritable == null ? '' : `, because it cannot write its state directory (${unwritable.code})`
+    return Number.isFinite(silentMs) ? `not heard from for ${Math.round(silentMs / 1000)} s${why}` : 'never heard from'
   }
 
   /** Names of the containers that use a volume on a host, by its last heartbeat. */

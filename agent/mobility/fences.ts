@@ -2,6 +2,7 @@ import type { Guard, Pause } from '../fence/contract.ts'
 import { pauseGuarded } from '../fence/guarded-pause.ts'
 import { confirmHold, takeBack } from './confirmation.ts'
 import type { Core } from './core.ts'
+import { forEach } from './for-each.ts'
 import { giveUpHold } from './returning.ts'
 import { beforeAbort } from './until-abort.ts'
 
@@ -54,13 +55,18 @@ export async function settleFences(core: Core): Promise<void> {
   if (fenced.length === 0) return
   const volumes = new Set(fenced.flatMap((pause) => pause.volumes))
   const ours = new Set<string>()
-  for (const id of volumes) if (await isStillOurs(core, id)) ours.add(id)
+  let failure: unknown = null
+  const look = async (id: string) => void ((await isStillOurs(core, id)) && ours.add(id))
+  await forEach([...volumes], look).catch((error: unknown) => {
+    failure = error
+  })
   const mayRun = (pause: Pause) => pause.volumes.every((id) => ours.has(id))
   // The word that the watchdog acts on has to be of this lease before anything runs again.
   await core.guarding.tell()
   if (core.lease.runs) await pauses.resume(mayRun)
   const containers = fenced.filter(mayRun).map((pause) => pause.container)
   if (containers.length > 0) core.parts.log.warn({ containers }, 'the lease runs again: fenced containers go on')
+  if (failure !== null) throw failure
 }
 
 async function isStillOurs(core: Core, id: string): Promise<boolean> {

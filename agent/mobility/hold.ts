@@ -187,7 +187,11 @@ export async function attach(core: Core, local: LocalCopy, mountId: string): Pro
   const repeated = counted > 0 && core.uses.mayRepeat(local.id, local.name)
   const uses = core.uses.mounted(local)
   const mounts = { ...local.mounts, [mountId]: repeated ? counted : counted + 1 }
+  // The hold was confirmed by a write since it was surrendered, if it was: what that allowed another host is void.
+  core.surrendered.delete(local.id)
+  core.overUses.delete(local.id)
   await store.update(local.id, { mounts, uses })
+  core.troubles.clear(local.id)
   try {
     // Not mounted twice, and above all not made to wait for a capture that reads the tree.
     const mountpoint = (await store.mounted()).has(local.id) ? store.mountpoint(local.id) : await store.mount(local.id)

@@ -1,15 +1,18 @@
 import { isDeepStrictEqual } from 'node:util'
 import { codeOf } from '../errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
+import { confirmHold } from './confirmation.ts'
 import { dropUnborn } from './copy-upkeep.ts'
 import type { Core } from './core.ts'
 import { settleFences } from './fences.ts'
+import { forEach } from './for-each.ts'
 import type { Heartbeat } from './lease.ts'
 import { createPlacementMemory } from './placement-memory.ts'
 import { keepPlaced } from './placement-upkeep.ts'
 import { releaseIfUnused } from './release.ts'
 import { clearTombstones, finishRemoval } from './removal.ts'
 import { confirmHolds, settleDiverged } from './returning.ts'
+import { isUnused } from './surrendered.ts'
 import { dropEndedUses } from './use-ends.ts'
 
 /** Wakes do the work in time; this look is for what they missed. */
@@ -26,7 +29,7 @@ export const HOUSEKEEPING = '/housekeeping'
 
 /** What this host's heartbeat says; answers at once from what was last known of the disk. */
 export async function describeHost(
-  core: Pick<Core, 'parts' | 'engine' | 'uses' | 'disk' | 'checkpointing' | 'namesakes'>,
+  core: Pick<Core, 'parts' | 'engine' | 'uses' | 'disk' | 'checkpointing' | 'namesakes' | 'troubles' | 'stateDisk'>,
   copies: readonly LocalCopy[],
 ): Promise<Heartbeat> {
   const { parts, engine, disk } = core
@@ -49,6 +52,8 @@ export async function describeHost(
       copies.filter(({ diverged }) => diverged.length > 0).map(({ id, diverged }) => [id, diverged.length]),
     ),
     namesakes: core.namesakes.names,
+    stuck: core.troubles.all(),
+    unwritable: core.stateDisk.trouble,
     freeBytes: disk.freeBytes,
     totalBytes: disk.totalBytes,
     zone: engine.zone,
@@ -79,6 +84,8 @@ export async function keepHouse(core: Core): Promise<void> {
   const startedMs = parts.clock.elapsedMs()
   let copiesAtMs = 0
   let leftoversAtMs = 0
+  /** The last failure of each step: the same one again is no news. */
+  const said = new Map<string, string>()
   while (!parts.signal.aborted) {
     const steps: [string, () => Promise<void>][] = [
       ['ask the engine', () => askEngine(core)],
@@ -102,15 +109,22 @@ export async function keepHouse(core: Core): Promise<void> {
       leftoversAtMs = nowMs + LEFTOVERS_EVERY_MS
     }
     for (const [what, step] of steps) {
-      await step().catch((error: unknown) => report(core, what, error))
+      await step().then(
+        () => said.delete(what),
+        (error: unknown) => {
+          report(core, what, error, said.get(what) === String(error))
+          said.set(what, String(error))
+        },
+      )
     }
     await core.wakes.wait(HOUSEKEEPING, (until) => parts.clock.sleep(ROUND_MS, until), parts.signal)
   }
 }
 
-function report(core: Core, what: string, error: unknown): void {
+function report(core: Core, what: string, error: unknown, isKnown = false): void {
   if (core.parts.signal.aborted) return
-  const expected = codeOf(error) === 'REGISTRY_UNAVAILABLE' || codeOf(error) === 'ENGINE_UNREACHABLE'
+  core.stateDisk.suspect(error)
+  const expected = isKnown || codeOf(error) === 'REGISTRY_UNAVAILABLE' || codeOf(error) === 'ENGINE_UNREACHABLE'
   core.parts.log[expected ? 'debug' : 'error']({ err: error }, `could not ${what}`)
 }
 
@@ -132,15 +146,15 @@ async function settleLocal(core: Core): Promise<void> {
   const { store } = core.parts
   const { copies } = await store.copies()
   const mounted = await store.mounted()
-  for (const copy of copies) {
+  await forEach(copies, async (copy) => {
     if (copy.held === null) {
       if (mounted.has(copy.id)) await core.locks.run(copy.id, () => unmountIdle(core, copy.id))
-    } else if (Object.keys(copy.mounts).length === 0) {
+    } else if (isUnused(core, copy)) {
       void releaseIfUnused(core, copy.id)
     } else {
       await settleMounted(core, copy, mounted.has(copy.id))
     }
-  }
+  })
 }
 
 /**
@@ -149,13 +163,13 @@ async function settleLocal(core: Core): Promise<void> {
  */
 async function compareCopies(core: Core): Promise<void> {
   const { store, registry, self } = core.parts
-  for (const copy of (await store.copies()).copies) {
+  await forEach((await store.copies()).copies, async (copy) => {
     const record = (await registry.volume(copy.name))?.value
-    if (record?.id !== copy.id) continue
+    if (record?.id !== copy.id) return
     if (copy.held === null) await settleDiverged(core, copy, record)
     else if (record.epoch > copy.held.epoch) dropConfirmed(core, copy.id, copy.held.incarnation)
     else if (record.holder?.incarnation === copy.held.incarnation) core.guarding.learn(record, self.id)
-  }
+  })
 }
 
 /** From here on only a write can tell what becomes of the hold; the next round asks for it. */
@@ -175,7 +189,12 @@ async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): P
   if (core.uses.failure() !== null) return
   if (!isMounted && core.uses.live(copy.name).length > 0) {
     await core.locks.run(copy.id, async () => {
-      if ((await store.copy(copy.id))?.held !== null) await store.mount(copy.id)
+      const local = await store.copy(copy.id)
+      if (local === null || local.held === null) return
+      // What another host was allowed is taken back by a write, before anything is mounted.
+      if (core.surrendered.has(copy.id) && (await confirmHold(core, local)) !== 'held') return
+      core.surrendered.delete(copy.id)
+      await store.mount(copy.id)
     })
     return
   }
@@ -185,8 +204,8 @@ async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): P
 /** Removals that some host began and did not live to finish. */
 async function finishRemovals(core: Core): Promise<void> {
   const { registry, signal, clock } = core.parts
-  for (const { value } of await registry.volumes()) {
-    if (value.removedAt === null) continue
+  const removed = (await registry.volumes()).filter(({ value }) => value.removedAt !== null)
+  await forEach(removed, async ({ value }) => {
     await finishRemoval(core, value, AbortSignal.any([signal, clock.deadline(ROUND_LIMIT_MS)]))
-  }
+  })
 }

@@ -47,7 +47,7 @@ export class Isolation {
     let said = false
     while (!signal.aborted) {
       const startMs = clock.elapsedMs()
-      const wondering = this.#lease.silentMs > ASK_AFTER_HEARTBEATS * heartbeatMs
+      const wondering = !this.#lease.isGivenUp && this.#lease.silentMs > ASK_AFTER_HEARTBEATS * heartbeatMs
       if (!wondering || !(await this.#leaderless())) {
         leaderlessSinceMs = Number.POSITIVE_INFINITY
         said = false

@@ -48,6 +48,10 @@ export class Lease {
   /** A renewal since then whose answer was lost may have taken effect: the next one is refused because of it. */
   #isUnsure = false
   #lost = false
+  /** When the lease was given up; null: it was not. */
+  #givenUpMs: number | null = null
+  /** One more heartbeat is to say why. */
+  #hasLastWord = false
 
   /**
    * `describe` says what the heartbeat carries, and must not wait for long; `runsOn` is called whenever the lease has got a new end (`lapsed`: it had been over, or was ended
@@ -67,7 +71,29 @@ export class Lease {
 
   /** On the clock's elapsedMs; in the past when the lease is over. -Infinity: this agent has not had one, and knows of nobody who ended it. */
   get untilMs(): number {
-    return Math.max(this.#endedMs, Math.max(this.#ackedMs, this.#provenMs) + this.#parts.leaseMs)
+    const runsUntilMs = Math.max(this.#ackedMs, this.#provenMs) + this.#parts.leaseMs
+    return Math.min(Math.max(this.#endedMs, runsUntilMs), this.#givenUpMs ?? Infinity)
+  }
+
+  /** The lease was given up: it is over, and not renewed. */
+  get isGivenUp(): boolean {
+    return this.#givenUpMs !== null
+  }
+
+  /**
+   * The lease is over from now on: this host cannot keep what it promises. One more heartbeat tells the others why.
+   * Nobody ends it before its time all the same.
+   */
+  giveUp(): void {
+    this.#givenUpMs ??= this.#parts.clock.elapsedMs()
+    this.#hasLastWord = true
+  }
+
+  /** The lease may be renewed again; it runs from the next renewal on. */
+  takeUp(): void {
+    this.#givenUpMs = null
+    this.#ackedMs = Number.NEGATIVE_INFINITY
+    this.#provenMs = Number.NEGATIVE_INFINITY
   }
 
   get runs(): boolean {
@@ -91,7 +117,7 @@ export class Lease {
 
   /** Nobody was able to end the lease at `atMs` (promise 6): it runs on from there. One that has been ended does not: only a renewal takes it anew. */
   prolong(atMs: number): void {
-    if (this.#isEnded) return
+    if (this.#isEnded || this.isGivenUp) return
     const lapsed = !this.runs
     this.#provenMs = Math.max(this.#provenMs, atMs)
     this.#runsOn(lapsed)
@@ -103,7 +129,7 @@ export class Lease {
     while (!signal.aborted) {
       const startMs = clock.elapsedMs()
       try {
-        await this.#renew(startMs)
+        if (!this.isGivenUp || this.#hasLastWord) await this.#renew(startMs)
       } catch (error) {
         this.#unbrokenMs = Number.POSITIVE_INFINITY
         if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') log.error({ err: error }, 'the heartbeat failed')
@@ -165,7 +191,8 @@ export class Lease {
       this.#unbrokenMs = nowMs
     this.#answeredMs = nowMs
     this.#lost = false
-    this.#runsOn(lapsed)
+    if (this.isGivenUp) this.#hasLastWord = false
+    else this.#runsOn(lapsed)
   }
 
   /** Reads this host's heartbeat, and finds out whether somebody has ended the lease. */

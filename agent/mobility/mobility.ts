@@ -1,6 +1,7 @@
 import { WherryError } from '../errors.ts'
 import { Lanes } from '../lanes.ts'
 import type { VolumeRecord } from '../model.ts'
+import { isUnwritable } from '../sys/failure.ts'
 import type { Question, QuestionAnswerer, TreeChooser } from '../transfer/contract.ts'
 import { CatchUp } from './catch-up.ts'
 import { Checkpointing } from './checkpointing.ts'
@@ -32,11 +33,14 @@ import { promoteVolume } from './promote.ts'
 import { recoverRegistry } from './recover.ts'
 import { takeInventory } from './recover-inventory.ts'
 import { answerReferences } from './reference-answer.ts'
-import { notFound } from './refusals.ts'
+import { notFound, stateUnwritable } from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
+import { ReleaseTroubles, troubleOf } from './release-troubles.ts'
 import { describeSetAside } from './removal.ts'
 import { removeVolume } from './removal-request.ts'
 import { chooseTree } from './source.ts'
+import { StateDisk } from './state-disk.ts'
+import { answerSurrender } from './surrender.ts'
 import { Uses } from './uses.ts'
 import { verifyVolume } from './verification.ts'
 import { lookAtDisk, viewHosts, viewVolume } from './views.ts'
@@ -63,6 +67,7 @@ export function createMobility(
   const hints = new Hints(core)
   const view = async (record: VolumeRecord, stale: boolean): Promise<VolumeView> =>
     viewVolume(core, record, await lookAtDisk(core), stale)
+  const orUnwritable = <T>(name: string, work: Promise<T>) => namingDisk(core, name, work)
   return {
     async start() {
       await parts.store.recover()
@@ -76,6 +81,7 @@ export function createMobility(
       followNodes(core)
       void leadNodes(core)
       void core.lease.run()
+      void core.stateDisk.run()
       void isolation.run()
       void watchHosts(core)
       void core.checkpointing.run()
@@ -85,7 +91,7 @@ export function createMobility(
     },
     answer: (question, _peer, signal) => answerQuestion(core, question, signal),
     source: (request, _peer, signal) => chooseTree(core, request, signal),
-    create: async (name, options) => view(await createVolume(core, name, options), false),
+    create: async (name, options) => view(await orUnwritable(name, createVolume(core, name, options)), false),
     async get(name, signal) {
       const { entry, stale } = await getKnown(core, name, signal)
       if (entry === null || entry.value.removedAt !== null) throw notFound(name)
@@ -99,17 +105,22 @@ export function createMobility(
         .filter(({ value }) => value.removedAt === null)
         .map(({ value }) => viewVolume(core, value, disk, stale))
     },
-    remove: async (name) => void (await removeVolume(core, name)),
-    removeWith: (name, consent, signal) => removeVolume(core, name, consent, signal),
+    remove: (name) =>
+      orUnwritable(
+        name,
+        removeVolume(core, name).then(() => undefined),
+      ),
+    removeWith: (name, consent, signal) => orUnwritable(name, removeVolume(core, name, consent, signal)),
     async mount(name, mountId, deadlineMs) {
       const startedMs = parts.clock.elapsedMs()
-      const mountpoint = await mountVolume(core, name, mountId, deadlineMs)
+      const mountpoint = await orUnwritable(name, mountVolume(core, name, mountId, deadlineMs))
       parts.log.info({ volume: name, mountId, waitMs: Math.round(parts.clock.elapsedMs() - startedMs) }, 'mounted')
       return { mountpoint }
     },
-    unmount: (name, mountId) => unmountVolume(core, name, mountId),
-    verify: (name, signal) => verifyVolume(core, name, signal),
-    promote: async (name, acceptLoss, signal) => view(await promoteVolume(core, name, acceptLoss, signal), false),
+    unmount: (name, mountId) => orUnwritable(name, unmountVolume(core, name, mountId)),
+    verify: (name, signal) => orUnwritable(name, verifyVolume(core, name, signal)),
+    promote: async (name, acceptLoss, signal) =>
+      view(await orUnwritable(name, promoteVolume(core, name, acceptLoss, signal)), false),
     drain: (on) => drainHost(core, on),
     recover: (signal) => recoverRegistry(core, signal),
     async hosts(): Promise<HostView[]> {
@@ -128,9 +139,10 @@ export function createMobility(
       )
       const failure = core.uses.failure()
       return {
-        ready: registry.available && failure === null,
+        ready: registry.available && failure === null && core.stateDisk.trouble === null,
         registry,
         engine: { reachable: failure === null, detail: failure ?? core.engine.name },
+        state: { writable: core.stateDisk.trouble === null, detail: core.stateDisk.trouble?.text ?? '' },
         lease: { secondsLeft: Math.max(0, Math.round(core.lease.untilMs - parts.clock.elapsedMs()) / 1000) },
         fenced: (await parts.pauses.all()).map(({ container }) => container),
         notes: [...about.notes(), ...(await describeSetAside(core))],
@@ -175,11 +187,42 @@ function createCore(parts: Parts, held: HeldCopies): Core {
     releasing: new Set(),
     liveCaptures: new LiveCaptures(),
     namesakes: new Namesakes({ parts, wakes }),
+    troubles: new ReleaseTroubles(parts),
+    stateDisk: new StateDisk(parts, () => followDisk(core)),
+    surrendered: new Map(),
+    overUses: new Map(),
   }
   const whole = core as Core & { checkpointing: Checkpointing; catchUp: CatchUp }
   whole.checkpointing = new Checkpointing(whole)
   whole.catchUp = new CatchUp(whole)
   return whole
+}
+
+/** What `work` comes to; an error of a disk that cannot be written says so, and has the disk probed. */
+async function namingDisk<T>(core: Core, name: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    if (!isUnwritable(error)) throw error
+    core.stateDisk.suspect(error)
+    throw stateUnwritable(core, name, troubleOf(error, core.parts.clock.now()))
+  }
+}
+
+/**
+ * A host that cannot write its state keeps no promise about what it holds: what others could go on from is fenced now,
+ * by a lease that is over, and others may take it over once their own clocks say so. A host without peers has nobody
+ * that could.
+ */
+function followDisk(core: Pick<Core, 'parts' | 'stateDisk' | 'lease' | 'guarding' | 'wakes'>): void {
+  if (core.parts.alone) return
+  if (core.stateDisk.trouble === null) {
+    core.lease.takeUp()
+    return
+  }
+  core.lease.giveUp()
+  void core.guarding.tell()
+  core.wakes.wake(HOUSEKEEPING)
 }
 
 async function answerQuestion(core: Core, question: Question, signal: AbortSignal): Promise<unknown> {
@@ -190,6 +233,8 @@ async function answerQuestion(core: Core, question: Question, signal: AbortSigna
       return await takeOffer(core, question, signal)
     case 'references':
       return await answerReferences(core, question)
+    case 'surrender':
+      return await answerSurrender(core, question, signal)
     case 'registry':
       return await core.parts.sight()
     case 'inventory':

@@ -1,6 +1,7 @@
 import { codeOf, WherryError } from '../errors.ts'
-import type { VolumeRecord } from '../model.ts'
+import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { Versioned } from '../registry/contract.ts'
+import { orderOf } from './checkpoint-order.ts'
 import { readVolume } from './commit.ts'
 import type { CopyJob } from './copy-job.ts'
 import { isAt } from './copy-state.ts'
@@ -13,15 +14,27 @@ import {
   heldElsewhere,
   leaseLost,
   notFound,
+  releaseFailed,
   stillReleasing,
 } from './refusals.ts'
 import { isTakeOverReady, weighTakeOver } from './seize.ts'
+import { askHolder } from './surrender.ts'
 import { beforeAbort } from './until-abort.ts'
+import { stuckAt } from './views.ts'
 
 /** How often a waiting Mount looks again when no wake comes. */
 const LOOK_MS = 300
 /** A copy that a Mount asked for goes on this long after the Mount gave up, so that the next one joins it. */
 export const WANTED_AFTER_MOUNT_MS = 10 * 60_000
+/** A holder that cannot release is asked to try again this often. */
+const STUCK_ASK_EVERY_MS = 2_000
+/** It reads its whole tree meanwhile; a service waits. */
+const LEFT_ANSWER_MS = 30_000
+/**
+ * A holder that has said for so long that it cannot release will not: what ends by itself (a writer that outlives its
+ * container) has ended.
+ */
+const STUCK_FOR_MS = 5_000
 /** Docker closes its side at the deadline: the answer has to be on its way before. */
 const ANSWER_MARGIN_MS = 250
 
@@ -32,6 +45,10 @@ interface Attempt {
   readonly signal: AbortSignal
   /** The copy this Mount waits for. */
   job: CopyJob | null
+  /** Since when the holder has said that it cannot release, and when it was asked last; null: it has not. */
+  stuck: { readonly sinceMs: number; readonly askedMs: number } | null
+  /** What a holder that cannot write its disk has left; null: nothing that can be had; undefined: it was not asked. */
+  left: Checkpoint | null | undefined
 }
 
 /**
@@ -43,7 +60,7 @@ export async function mountVolume(core: Core, name: string, mountId: string, dea
   const { clock, signal: ending } = core.parts
   const limitMs = Math.max(deadlineMs - ANSWER_MARGIN_MS, deadlineMs / 2)
   const signal = AbortSignal.any([ending, clock.deadline(limitMs)])
-  const attempt: Attempt = { name, mountId, deadlineMs, signal, job: null }
+  const attempt: Attempt = { name, mountId, deadlineMs, signal, job: null, stuck: null, left: undefined }
   core.pendingMounts.set(name, (core.pendingMounts.get(name) ?? 0) + 1)
   try {
     return await tryUntilDeadline(core, attempt)
@@ -84,7 +101,7 @@ async function tryMount(core: Core, attempt: Attempt): Promise<string | WherryEr
     if (!core.hosts.alive(record.holder.host)) return takeOver(core, attempt, entry)
     // While a hold that was lost stands on this disk nothing is brought here: a job would end at once, and its end wake this Mount.
     if (((await core.parts.store.copy(record.id))?.held ?? null) === null) core.copying.want(record, deadlineMs)
-    return heldElsewhere(core, record)
+    return await awaitRelease(core, attempt, record, record.holder.host)
   }
   const local = await core.parts.store.copy(record.id)
   const settled = record.holder !== null || record.last === null || (local !== null && local.held !== null)
@@ -92,6 +109,31 @@ async function tryMount(core: Core, attempt: Attempt): Promise<string | WherryEr
   const verifiedHash = settled ? null : await verify(core, record, signal)
   if (verifiedHash instanceof WherryError) return verifiedHash
   return withinDeadline(core, record, signal, () => holdAndMount(core, entry, attempt.mountId, verifiedHash, signal))
+}
+
+/**
+ * Why the holder has not released the volume yet. One that says that it cannot is asked to try once more; when it says
+ * so again after some seconds, waiting is no use, and this throws RELEASE_FAILED with the reason.
+ */
+async function awaitRelease(core: Core, attempt: Attempt, record: VolumeRecord, host: string): Promise<WherryError> {
+  const trouble = stuckAt(core, host, record)
+  if (trouble === null) {
+    attempt.stuck = null
+    return heldElsewhere(core, record)
+  }
+  const { clock } = core.parts
+  const nowMs = clock.elapsedMs()
+  attempt.stuck ??= { sinceMs: nowMs, askedMs: Number.NEGATIVE_INFINITY }
+  const { sinceMs, askedMs } = attempt.stuck
+  if (nowMs - askedMs >= STUCK_ASK_EVERY_MS) {
+    attempt.stuck = { sinceMs, askedMs: nowMs }
+    const inTime = AbortSignal.any([attempt.signal, clock.deadline(STUCK_ASK_EVERY_MS)])
+    const answer = await askHolder(core, record, 'release', inTime)
+    if (answer?.outcome === 'idle') return changedHands(record.name)
+  }
+  const refusal = releaseFailed(core, record, trouble)
+  if (clock.elapsedMs() - sinceMs >= STUCK_FOR_MS) throw refusal
+  return refusal
 }
 
 /** A further use of a volume that this host holds for certain asks nobody. */
@@ -131,15 +173,20 @@ function failureOf({ job }: Attempt, { id }: VolumeRecord): Error | null {
 async function takeOver(core: Core, attempt: Attempt, entry: Versioned<VolumeRecord>): Promise<string | WherryError> {
   const { name, mountId, deadlineMs, signal } = attempt
   const record = entry.value
-  const found = await weighTakeOver(core, record, { person: false, loss: false }, signal)
-  if (found instanceof WherryError) return found
+  const weighed = await weighTakeOver(core, record, { person: false, loss: false }, signal)
+  if (weighed instanceof WherryError) return weighed
+  const left = await whatIsLeft(core, attempt, record)
+  const isNewer = left !== null && orderOf(left, weighed.best) === 'newer'
+  const found = isNewer ? { ...weighed, best: left, hosts: [] } : weighed
+  const sources = isNewer && record.holder !== null ? [record.holder.host] : weighed.hosts
   const local = await core.parts.store.copy(record.id)
   if (local !== null && local.held !== null) return stillReleasing(core, name)
   if (!isTakeOverReady(local, found.best)) {
     const failure = failureOf(attempt, record)
-    if (failure !== null) throw failure
+    if (failure !== null && isNewer) attempt.left = null
+    else if (failure !== null) throw failure
     const wantedMs = deadlineMs + WANTED_AFTER_MOUNT_MS
-    attempt.job = core.copying.wantCheckpoint(record, found.best, found.hosts, wantedMs)
+    attempt.job = core.copying.wantCheckpoint(record, found.best, sources, isNewer ? 0 : wantedMs)
     return copyRunning(core, record, attempt.job)
   }
   const checked = await beforeAbort(core.checks.join(record.id), signal)
@@ -149,6 +196,20 @@ async function takeOver(core: Core, attempt: Attempt, entry: Versioned<VolumeRec
   const same = now !== null && now.value.epoch === record.epoch && now.value.last?.hash === record.last?.hash
   if (!same || now.value.holder?.incarnation !== record.holder?.incarnation) return changedHands(name)
   return withinDeadline(core, record, signal, () => holdAndMount(core, now, mountId, checked.hash, signal, found))
+}
+
+/**
+ * A holder that lives, and has lost its lease because it cannot write its disk, may still read it: its last tree is
+ * better than the newest checkpoint.
+ */
+async function whatIsLeft(core: Core, attempt: Attempt, record: VolumeRecord): Promise<Checkpoint | null> {
+  const { holder } = record
+  if (holder === null || core.hosts.get(holder.host)?.unwritable == null) return null
+  if (attempt.left === undefined) {
+    const inTime = AbortSignal.any([attempt.signal, core.parts.clock.deadline(LEFT_ANSWER_MS)])
+    attempt.left = (await askHolder(core, record, 'tree', inTime))?.final ?? null
+  }
+  return attempt.left
 }
 
 /** Looks at the idle tree before it is held. A tree that has to be read anew (after a reboot) may take past the deadline. */

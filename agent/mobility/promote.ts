@@ -1,17 +1,31 @@
 import { WherryError } from '../errors.ts'
-import type { VolumeRecord } from '../model.ts'
+import type { Checkpoint, Seizure, VolumeRecord } from '../model.ts'
+import { findCandidates } from './candidates.ts'
 import { readVolume } from './commit.ts'
+import { hasCheckpoint, isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
-import { notFound } from './refusals.ts'
-import { announceSeizure, recordAfterTakeOver, weighTakeOver, writeTakeOver } from './seize.ts'
+import { failoverRefused, notFound, registryBehindDisks, releaseFailed } from './refusals.ts'
+import { announceSeizure, recordAfterTakeOver, type TakeOver, weighTakeOver, writeTakeOver } from './seize.ts'
+import { askHolder } from './surrender.ts'
+import { untilAbort } from './until-abort.ts'
 
 /** Long enough for a lease that has just begun to be silent to be over. */
 const PROMOTE_MS = 30_000
 const LOOK_MS = 500
 
+/** What may be written, by whose leave. */
+interface Chosen extends TakeOver {
+  /** The holder has given the volume up: its lease need not be over. */
+  readonly isGivenUp: boolean
+  /** `best` is all that the holder had: nothing is lost. */
+  readonly isWhole: boolean
+}
+
 /**
  * A person's word that a volume may go on without its holder, or without a checkpoint that cannot be reached: the volume is idle then, at the newest checkpoint
- * that was found, and follows the next Mount. FAILOVER_REFUSED while the holder lives, and when data would be lost that `acceptLoss` does not accept. May be repeated; durable on return.
+ * that was found, and follows the next Mount. A holder that lives and that no container uses gives the volume up, and
+ * sends what it has first. FAILOVER_REFUSED when data would be lost that `acceptLoss` does not accept, RELEASE_FAILED
+ * when the holder cannot give it up, VOLUME_HELD_ELSEWHERE while it is used there. May be repeated; durable on return.
  */
 export async function promoteVolume(
   core: Core,
@@ -20,22 +34,30 @@ export async function promoteVolume(
   caller: AbortSignal,
 ): Promise<VolumeRecord> {
   const { parts } = core
-  const signal = AbortSignal.any([caller, parts.signal, parts.clock.deadline(PROMOTE_MS)])
+  const asked = AbortSignal.any([caller, parts.signal])
+  let signal = AbortSignal.any([asked, parts.clock.deadline(PROMOTE_MS)])
   let refusal: WherryError | null = null
   while (!signal.aborted) {
     const entry = await readVolume(parts, name, signal)
     if (entry === null || entry.value.removedAt !== null) throw notFound(name)
     const record = entry.value
-    const found = await weighTakeOver(core, record, { person: true, loss: acceptLoss }, signal)
+    const found = await choose(core, record, acceptLoss, signal, asked)
+    if (found === 'again') {
+      signal = AbortSignal.any([asked, parts.clock.deadline(PROMOTE_MS)])
+      continue
+    }
     if (found instanceof WherryError) {
       refusal = found
       // Only a lease may still run out while we wait.
       if (found.code !== 'VOLUME_HELD_ELSEWHERE') throw found
     } else {
       if (record.holder === null && record.last?.hash === found.best.hash) return record
-      const next = (now: VolumeRecord) => recordAfterTakeOver(core, now, found.best, found.hosts, null)
+      const next = (now: VolumeRecord) => {
+        const taken = recordAfterTakeOver(core, now, found.best, found.hosts, null)
+        return found.isWhole ? { ...taken, seizures: taken.seizures.map(withoutLoss(taken.epoch)) } : taken
+      }
       const mine = (now: VolumeRecord) => now.seizures.at(-1)?.by === parts.self.id && now.epoch === record.epoch + 1
-      const written = await writeTakeOver(core, entry, next, mine, signal)
+      const written = await writeTakeOver(core, entry, next, mine, signal, found.isGivenUp)
       if (!(written instanceof WherryError)) {
         announceSeizure(core, written)
         core.wakes.wake(name)
@@ -48,4 +70,83 @@ export async function promoteVolume(
   throw (
     refusal ?? new WherryError('REGISTRY_UNAVAILABLE', `The registry did not answer about volume "${name}" in time.`)
   )
+}
+
+/**
+ * What the volume can go on from, or why not; `again`: the holder's tree has come, which may have taken long. `asked`
+ * aborts when the asker is gone.
+ */
+async function choose(
+  core: Core,
+  record: VolumeRecord,
+  acceptLoss: boolean,
+  signal: AbortSignal,
+  asked: AbortSignal,
+): Promise<Chosen | WherryError | 'again'> {
+  // Reading a large tree takes its time.
+  const answer = isAnswering(core, record) ? await askHolder(core, record, 'tree', asked) : null
+  if (answer?.outcome === 'stuck' && answer.trouble !== null) return releaseFailed(core, record, answer.trouble)
+  if (answer?.outcome !== 'given-up') {
+    const found = await weighTakeOver(core, record, { person: true, loss: acceptLoss }, signal)
+    return found instanceof WherryError ? found : { ...found, isGivenUp: false, isWhole: false }
+  }
+  const brought = answer.final === null ? null : await bringFinal(core, record, answer.final, asked)
+  if (brought === 'again') return brought
+  if (brought !== null && !(brought instanceof Error))
+    return { record, best: brought.best, hosts: brought.hosts, isGivenUp: true, isWhole: true }
+  return await withoutFinal(core, record, acceptLoss, brought?.message ?? answer.trouble?.text ?? '', signal)
+}
+
+/** A holder that is silent is not asked, unless it has said why: then its lease is over and it lives. */
+function isAnswering(core: Core, { holder }: VolumeRecord): boolean {
+  if (holder === null) return false
+  return core.hosts.alive(holder.host) || core.hosts.get(holder.host)?.unwritable != null
+}
+
+/**
+ * Brings the tree that the holder left here, unless a host has it. `again`: it has come, and time has passed meanwhile.
+ * An error: why that failed.
+ */
+async function bringFinal(
+  core: Core,
+  record: VolumeRecord,
+  final: Checkpoint,
+  asked: AbortSignal,
+): Promise<Pick<TakeOver, 'best' | 'hosts'> | 'again' | Error> {
+  const { self, store } = core.parts
+  const { last, copies, holder } = record
+  if (last !== null && last.hash === final.hash) {
+    const others = Object.entries(copies).filter(([host, copy]) => host !== holder?.host && hasCheckpoint(copy, last))
+    if (others.length > 0) return { best: last, hosts: others.map(([host]) => host) }
+  }
+  if (isAt(await store.copy(record.id), final)) return { best: final, hosts: [self.id] }
+  if (holder === null || holder.host === self.id)
+    return new Error(`another host must fetch what is here: run "wherry promote ${record.name}" there.`)
+  try {
+    await untilAbort(core.copying.bring(record, final, holder.host), asked)
+    return 'again'
+  } catch (error) {
+    asked.throwIfAborted()
+    return error instanceof Error ? error : new Error(String(error))
+  }
+}
+
+/** The holder gives the volume up, and what it has cannot be had: a person must accept that. */
+async function withoutFinal(
+  core: Core,
+  record: VolumeRecord,
+  acceptLoss: boolean,
+  why: string,
+  signal: AbortSignal,
+): Promise<Chosen | WherryError> {
+  const { best, hosts, epochSeen, described } = await findCandidates(core, record, signal)
+  if (epochSeen > record.epoch) return registryBehindDisks(record, epochSeen)
+  const command = best === null ? null : `wherry promote ${record.name} --accept-loss`
+  if (best === null || !acceptLoss)
+    return failoverRefused(core, record, described, `what it has cannot be sent: ${why}`, command)
+  return { record, best, hosts, isGivenUp: true, isWhole: false }
+}
+
+function withoutLoss(epoch: number): (seizure: Seizure) => Seizure {
+  return (seizure) => (seizure.epoch === epoch ? { ...seizure, ageSeconds: 0 } : seizure)
 }

@@ -1,5 +1,5 @@
 import { WherryError } from '../errors.ts'
-import type { VolumeRecord } from '../model.ts'
+import type { Trouble, VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import type { CopyJob } from './copy-job.ts'
 import type { Core } from './core.ts'
@@ -35,6 +35,27 @@ export function heldElsewhere(core: Core, record: VolumeRecord): WherryError {
         ? `Bring host ${core.hosts.label(holder.host)} back, or reconnect it; nothing else has its newest data.`
         : `Stop ${containers.length === 0 ? 'what uses it' : containers.join(', ')} there first; the volume then follows to this host by itself.`,
     },
+  )
+}
+
+/** The holder lives, no container uses the volume there, and it cannot release it all the same. */
+export function releaseFailed(core: Core, record: VolumeRecord, { code, text, since }: Trouble): WherryError {
+  const host = record.holder === null ? 'no host' : `host ${core.hosts.labelWithAge(record.holder.host)}`
+  return new WherryError(
+    'RELEASE_FAILED',
+    `Volume "${record.name}" is held by ${host}, where no container uses it, but which cannot release it (${code}, since ${since}): ${text}`,
+    {
+      hint: `Mend that there; the volume then follows to this host by itself. Or go on without it: wherry promote ${record.name}`,
+    },
+  )
+}
+
+/** This host cannot keep anything that it would promise. */
+export function stateUnwritable(core: Core, name: string, { code, text, since }: Trouble): WherryError {
+  return new WherryError(
+    'STATE_UNWRITABLE',
+    `Host ${core.hosts.label(core.parts.self.id)} cannot write its state directory (${code}, since ${since}), so nothing can be done with volume "${name}" here: ${text}`,
+    { hint: "Look at the kernel's log, mend the disk, or use another host." },
   )
 }
 
@@ -112,6 +133,8 @@ export function recordLost(core: Core, local: LocalCopy): WherryError {
 
 /** This host may neither hold nor mount: others may take over what it has. */
 export function leaseLost(core: Core, name: string): WherryError {
+  const { trouble } = core.stateDisk
+  if (trouble !== null) return stateUnwritable(core, name, trouble)
   return new WherryError(
     'LEASE_LOST',
     `Host ${core.hosts.label(core.parts.self.id)} has lost its lease: the registry has not acknowledged a renewal for ${Math.round(core.parts.leaseMs / 1000)} s, so volume "${name}" cannot be mounted here now.`,

@@ -8,6 +8,7 @@ import { copiesAfter } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { recordLost } from './refusals.ts'
 import { giveUpHold } from './returning.ts'
+import { isSurrendered, isUnused } from './surrendered.ts'
 
 /** Docker sends Unmount a moment before its list shows the container as exited; longer than this it really runs. */
 const EXIT_WAIT_MS = 10_000
@@ -20,36 +21,49 @@ const COMMIT_MS = 60_000
 
 /**
  * Gives a volume up when nothing on this host uses it any more: unmounts, takes the final checkpoint of the quiet tree,
- * commits it to this disk and then to the registry. Never rejects: what goes wrong is logged, the volume stays held,
- * and housekeeping calls again. May be repeated at any time, also after a crash at any point of it.
+ * commits it to this disk and then to the registry. Never rejects: what goes wrong is noted (ReleaseTroubles), the
+ * volume stays held, and housekeeping calls again; nothing is done before the next try is due. `asked`: somebody waits
+ * for the volume. May be repeated at any time, also after a crash at any point of it.
  */
-export async function releaseIfUnused(core: Core, id: string): Promise<void> {
-  if (core.releasing.has(id)) return
+export async function releaseIfUnused(core: Core, id: string, asked = false): Promise<void> {
+  const { log, clock, signal } = core.parts
+  if (core.releasing.has(id) || !core.troubles.isDue(id, asked) || isSurrendered(core, id)) return
   core.releasing.add(id)
+  const startMs = clock.elapsedMs()
   try {
     await core.locks.run(id, () => releaseLocked(core, id))
+    core.troubles.clear(id)
   } catch (error) {
-    if (!core.parts.signal.aborted)
-      core.parts.log.error({ err: error, id }, 'a volume could not be released; it stays held here')
+    if (signal.aborted) return
+    core.stateDisk.suspect(error)
+    // An outage ends by itself, and the release must not wait any longer then.
+    if (codeOf(error) === 'REGISTRY_UNAVAILABLE') log.error({ err: error, id }, 'release failed; the registry is away')
+    else core.troubles.note({ id, name: (await nameOf(core, id)) ?? id }, error, startMs)
   } finally {
     core.releasing.delete(id)
   }
 }
 
+async function nameOf(core: Core, id: string): Promise<string | undefined> {
+  return (await core.parts.store.copy(id).catch(() => null))?.name
+}
+
 async function releaseLocked(core: Core, id: string): Promise<void> {
   const { store, log, bus, self } = core.parts
   const local = await store.copy(id)
-  if (local === null || local.held === null || Object.keys(local.mounts).length > 0) return
+  if (local === null || local.held === null || !isUnused(core, local)) return
   // The next container is at the door: what is held for certain is handed on without a checkpoint in between.
   if (core.pendingMounts.has(local.name) && core.confirmed.has(id)) return
   void core.liveCaptures.end(id)
   await core.checkpointing.stop(id)
   if (!(await awaitExit(core, local))) return await noteUses(core, local)
-  await store.unmount(id)
   // A hold that never came about is not looked at: the epoch is somebody else's, and so are the names of its checkpoints.
-  const isIntended = local.epochSeen < local.held.epoch
-  if (isIntended && (await confirmHold(core, local)) === 'unborn') return await takeBack(core, local)
-  const found = await captureQuiet(core, id)
+  if (local.epochSeen < local.held.epoch) {
+    await store.unmount(id)
+    if ((await confirmHold(core, local)) === 'unborn') return await takeBack(core, local)
+  }
+  const found = await captureUnmounted(core, local)
+  if (found === 'lost') return await giveUpHold(core, local)
   const final = nextCheckpoint(core, local, found)
   // Whether the hold is still ours decides what this tree is: before that it must not be said to be a checkpoint of the volume.
   const state = await confirmHold(core, local)
@@ -62,7 +76,7 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
     if ((await commitRelease(core, local, local.held, final)) === 'lost') return
   }
   core.confirmed.delete(id)
-  await store.update(id, { held: null })
+  await store.update(id, { held: null, mounts: {} })
   log.info({ volume: local.name, id, epoch: final.epoch, seq: final.seq, bytes: final.bytes }, 'released')
   bus.publish(`volume.${id}.released`, { name: local.name, host: self.id, epoch: local.held.epoch, seq: final.seq })
   core.wakes.wake(local.name)
@@ -74,6 +88,8 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
  */
 async function noteUses(core: Core, local: LocalCopy): Promise<void> {
   const live = core.uses.liveContainers(local.name)
+  if (live.length > 0) core.overUses.delete(local.id)
+  if (Object.keys(local.mounts).length > 0) return
   if (live.length === 0 || core.pendingMounts.has(local.name) || core.parts.signal.aborted) return
   const mounts = Object.fromEntries(live.map(({ id }) => [`container ${id}`, 1]))
   await core.parts.store.update(local.id, { mounts, uses: NO_USE_MARKS })
@@ -105,6 +121,26 @@ async function awaitExit(core: Core, local: LocalCopy): Promise<boolean> {
   }
 }
 
+/**
+ * `lost`: the final checkpoint cannot be taken, and the cluster has gone on without this host: then nobody waits for
+ * one.
+ */
+async function captureUnmounted(core: Core, local: LocalCopy): Promise<Capture | 'lost'> {
+  try {
+    await core.parts.store.unmount(local.id)
+    return await captureQuiet(core, local.id)
+  } catch (error) {
+    if (core.parts.signal.aborted || !(await hasMovedOn(core, local))) throw error
+    return 'lost'
+  }
+}
+
+/** Whether the registry shows a later hold or take-over. A read may be stale, but an epoch above ours is one. */
+async function hasMovedOn(core: Core, { id, name, held }: LocalCopy): Promise<boolean> {
+  const record = (await core.parts.registry.volume(name).catch(() => null))?.value
+  return record?.id === id && held !== null && record.epoch > held.epoch
+}
+
 async function captureQuiet(core: Core, id: string): Promise<Capture> {
   for (let tries = 1; ; tries++) {
     try {
@@ -117,7 +153,7 @@ async function captureQuiet(core: Core, id: string): Promise<Capture> {
 }
 
 /** A tree that did not change keeps its checkpoint, so that copies elsewhere stay current. */
-function nextCheckpoint(core: Core, local: LocalCopy, found: Capture): Checkpoint {
+export function nextCheckpoint(core: Core, local: LocalCopy, found: Capture): Checkpoint {
   if (local.checkpoint !== null && local.checkpoint.hash === found.hash) return local.checkpoint
   return {
     epoch: local.held?.epoch ?? local.epochSeen,

@@ -3,6 +3,7 @@ import type { VolumeRecord } from '../model.ts'
 import type { Core } from './core.ts'
 import { isAway, type References } from './references.ts'
 import { changedHands, leaseRunning } from './refusals.ts'
+import { stuckAt } from './views.ts'
 
 /** What the operator accepts when a volume is removed. */
 export interface RemovalConsent {
@@ -60,6 +61,15 @@ export function stillHeld(core: Core, record: VolumeRecord): WherryError {
   const { name, holder, epoch } = record
   if (holder === null) return changedHands(name)
   if (isAway(core, holder.host)) return leaseRunning(core, record, core.expiry.inMs(holder.host))
+  const trouble = stuckAt(core, holder.host, record)
+  if (trouble !== null) {
+    const { code, text, since } = trouble
+    return new WherryError(
+      'VOLUME_IN_USE',
+      `Volume "${name}" is held by host ${core.hosts.label(holder.host)}, where no container has it any more, but which cannot let it go (${code}, since ${since}): ${text} It was not removed.`,
+      { hint: `Mend that there, or remove the volume at once: wherry rm ${name} --force` },
+    )
+  }
   return new WherryError(
     'VOLUME_IN_USE',
     `Volume "${name}" is still held by host ${core.hosts.label(holder.host)} (epoch ${epoch}), although no container has it any more. It was not removed.`,

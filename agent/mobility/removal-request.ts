@@ -17,6 +17,7 @@ import {
   stillHeld,
 } from './removal-refusal.ts'
 import { writeTakeOver } from './seize.ts'
+import { removeHeld } from './surrender.ts'
 
 /** The plugin gives a removal up after 25 s (plugin/driver.ts); a release that is under way ends sooner for all but huge volumes. */
 const REMOVE_MS = 20_000
@@ -82,6 +83,9 @@ export async function removeVolume(
       const marked = await markRemoved(core, entry, consent, signal)
       if (marked !== null) return await finish(core, marked, found)
     } else {
+      // What is removed needs no final checkpoint: the holder gives it up as it is.
+      const marked = isAway(core, seen.holder?.host ?? '') ? null : await removeHeld(core, entry, signal)
+      if (marked !== null) return await finish(core, marked, found)
       refusal = stillHeld(core, seen)
     }
     if (signal.aborted) throw refusal ?? stillHeld(core, seen)

@@ -4,6 +4,7 @@ import type { Versioned } from '../registry/contract.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { readVolume } from './commit.ts'
 import type { Core } from './core.ts'
+import { forEach } from './for-each.ts'
 import { lostHolders } from './lineage.ts'
 import { endContainers } from './returning.ts'
 
@@ -102,12 +103,12 @@ async function endHold(core: Core, local: LocalCopy): Promise<void> {
 /** Acts on tombstones that name this host, then takes it off them; the last host deletes the tombstone. */
 export async function clearTombstones(core: Core, tombstones: readonly Versioned<RemovedRecord>[]): Promise<void> {
   const { registry, self } = core.parts
-  for (const { value, revision } of tombstones) {
-    if (!value.hosts.includes(self.id)) continue
+  await forEach(tombstones, async ({ value, revision }) => {
+    if (!value.hosts.includes(self.id)) return
     await putAway(core, value)
     const hosts = value.hosts.filter((host) => host !== self.id)
     // A lost race or a lost answer is seen and mended at the next look.
     if (hosts.length === 0) await registry.deleteRemoved(value.id, revision)
     else await registry.updateRemoved({ ...value, hosts }, revision)
-  }
+  })
 }

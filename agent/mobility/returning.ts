@@ -1,12 +1,14 @@
 import { codeOf } from '../errors.ts'
-import type { VolumeRecord } from '../model.ts'
-import type { LocalCopy } from '../store/contract.ts'
+import type { Checkpoint, VolumeRecord } from '../model.ts'
+import type { Capture, LocalCopy } from '../store/contract.ts'
 import { changeVolume, readVolume } from './commit.ts'
 import { confirmHold, takeBack } from './confirmation.ts'
 import { isEmptyTree, isForged, isLeftBehind, NO_CHECKPOINT, withCopy } from './copy-state.ts'
 import type { Core } from './core.ts'
+import { forEach } from './for-each.ts'
 import { isInLine } from './lineage.ts'
 import { recordLost } from './refusals.ts'
+import { isSurrendered, isUnused } from './surrendered.ts'
 
 /** Bound of the registry work for one volume; housekeeping comes back to it. */
 const REGISTRY_MS = 20_000
@@ -29,12 +31,35 @@ export async function giveUpHold(core: Core, local: LocalCopy): Promise<void> {
   await endContainers(core, local)
   await core.checkpointing.stop(local.id)
   await store.unmount(local.id)
-  const found = await store.capture(local.id, 'quiet', core.parts.signal)
+  const found = await captureOrNull(core, local)
   const record = await recordOf(core, local)
-  const { checkpoint } = local
-  const untouched = checkpoint !== null && checkpoint.hash === found.hash && isInLine(record, checkpoint)
-  if (untouched) await store.update(local.id, { held: null, mounts: {} })
-  else await putAside(core, record, local, found.bytes)
+  const kept = found === null ? null : checkpointGoneOnFrom(record, local, found)
+  if (kept !== null) await store.update(local.id, { held: null, mounts: {}, checkpoint: kept })
+  else await putAside(core, record, local, found?.bytes ?? null)
+  core.surrendered.delete(local.id)
+  core.overUses.delete(local.id)
+}
+
+/** Null: the tree cannot be captured. Then nobody can tell what it is, and it is kept as it is (promise 7). */
+async function captureOrNull(core: Core, local: LocalCopy): Promise<Capture | null> {
+  try {
+    return await core.parts.store.capture(local.id, 'quiet', core.parts.signal)
+  } catch (error) {
+    if (codeOf(error) !== 'TREE_UNSUPPORTED') throw error
+    core.parts.log.warn({ err: error, volume: local.name }, 'the tree cannot be compared: it is put aside as it is')
+    return null
+  }
+}
+
+/**
+ * The checkpoint that the tree is and that the cluster went on from; null: it is none. A take-over may have been from a
+ * tree that this disk was never told of as a checkpoint.
+ */
+function checkpointGoneOnFrom(record: VolumeRecord, { checkpoint }: LocalCopy, found: Capture): Checkpoint | null {
+  if (checkpoint !== null && checkpoint.hash === found.hash && isInLine(record, checkpoint)) return checkpoint
+  const base = record.seizures.findLast((seizure) => seizure.base.hash === found.hash)
+  if (base === undefined || !isInLine(record, base.base)) return null
+  return { ...base.base, at: base.at, bytes: found.bytes, files: found.files }
 }
 
 /**
@@ -67,9 +92,10 @@ export async function beginAnew(core: Core, local: LocalCopy, record: VolumeReco
 export async function confirmHolds(core: Core): Promise<void> {
   // Under a lease that is over nothing is sure a moment later.
   if (!core.lease.runs) return
-  for (const copy of (await core.parts.store.copies()).copies) {
-    if (copy.held === null || core.confirmed.has(copy.id) || core.releasing.has(copy.id)) continue
-    if (Object.keys(copy.mounts).length === 0) continue
+  await forEach((await core.parts.store.copies()).copies, async (copy) => {
+    if (copy.held === null || core.confirmed.has(copy.id) || core.releasing.has(copy.id)) return
+    // What is not used is settled by its release, at the pace of that.
+    if (isUnused(core, copy) || isSurrendered(core, copy.id)) return
     await core.locks.run(copy.id, async () => {
       const local = await core.parts.store.copy(copy.id)
       if (local === null || local.held === null || core.confirmed.has(copy.id)) return
@@ -79,7 +105,7 @@ export async function confirmHolds(core: Core): Promise<void> {
       // A Mount that died half way, or a release: Docker never got an answer, or has no use any more, and the release settles it.
       else if (answer !== 'held') await core.parts.store.update(copy.id, { mounts: {} })
     })
-  }
+  })
   await core.guarding.tell()
 }
 
@@ -101,7 +127,7 @@ export async function endContainers(core: Core, local: LocalCopy): Promise<void>
 }
 
 /** Puts a tree aside and makes room for a fresh copy. */
-async function putAside(core: Core, record: VolumeRecord, local: LocalCopy, bytes: number): Promise<void> {
+async function putAside(core: Core, record: VolumeRecord, local: LocalCopy, bytes: number | null): Promise<void> {
   const { store, clock, self, log, bus } = core.parts
   const at = clock.now().toISOString()
   const { diverged } = await store.diverge(local.id, at, bytes)

@@ -60,7 +60,9 @@ export async function weighTakeOver(
 /**
  * Ends the holder's lease and, from the very revision that was read before, writes the record that `next` makes. A holder that came back would have
  * written its hold again after its new heartbeat, and that heartbeat would have taken the place of our mark: then one of the two writes fails. Answers why
- * somebody was faster, or the record as written. Rejects REGISTRY_UNAVAILABLE; then the write may still have happened, and is found by `mine`.
+ * somebody was faster, or the record as written. `isGivenUp`: the holder was asked after `entry` was read, and
+ * surrendered: it does not mount the volume again before it has written the record, so its lease need not be over.
+ * Rejects REGISTRY_UNAVAILABLE; then the write may still have happened, and is found by `mine`.
  */
 export async function writeTakeOver(
   core: Core,
@@ -68,10 +70,12 @@ export async function writeTakeOver(
   next: (record: VolumeRecord) => VolumeRecord,
   mine: (record: VolumeRecord) => boolean,
   signal: AbortSignal,
+  isGivenUp = false,
 ): Promise<VolumeRecord | WherryError> {
   const { registry } = core.parts
   const { value: record, revision } = entry
-  if (record.holder !== null && !(await core.expiry.end(record.holder.host))) return changedHands(record.name)
+  if (record.holder !== null && !isGivenUp && !(await core.expiry.end(record.holder.host)))
+    return changedHands(record.name)
   const write = await registry.updateVolume(next(record), revision)
   if (write.outcome === 'done') return write.entry.value
   if (write.outcome === 'refused') return changedHands(record.name)

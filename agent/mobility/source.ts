@@ -3,6 +3,7 @@ import type { LocalCopy } from '../store/contract.ts'
 import type { TreeChoice, TreeRequest } from '../transfer/contract.ts'
 import type { Core } from './core.ts'
 import { leaseLost } from './refusals.ts'
+import { finalTree } from './surrendered.ts'
 
 /**
  * Decides on another host's request for a tree of this one; a live tree is captured first. STALE_EPOCH when the asker's view is older than what this disk
@@ -18,6 +19,8 @@ export async function chooseTree(core: Core, request: TreeRequest, signal: Abort
   }
   requireEpoch(core, request, local)
   if (request.want.kind === 'checkpoint') {
+    // Nobody writes to it any more, and whoever asks was allowed to go on from it.
+    if (finalTree(core, local)?.hash === request.want.hash) return { id: local.id, kind: 'aside' }
     if (local.checkpoint?.hash !== request.want.hash) {
       throw new WherryError(
         'NOT_AT_CHECKPOINT',
@@ -53,7 +56,8 @@ async function copyFor(core: Core, { volume, want }: TreeRequest): Promise<Local
   const { store } = core.parts
   const local = await store.copy(volume)
   if (want.kind === 'live') return local
-  if (local?.checkpoint?.hash === want.hash && !core.releasing.has(volume)) return local
+  const isFinal = local !== null && finalTree(core, local)?.hash === want.hash
+  if (isFinal || (local?.checkpoint?.hash === want.hash && !core.releasing.has(volume))) return local
   // The asker may have heard of a release from the registry before this host has finished writing it down.
   return core.locks.run(volume, () => store.copy(volume))
 }

@@ -29,6 +29,8 @@ export async function dropEndedUses(core: Core, copy: LocalCopy, isMounted: bool
     // A Mount or an Unmount may have come since this copy was read.
     const now = await store.copy(copy.id)
     if (!isDeepStrictEqual([now?.mounts, now?.uses], [copy.mounts, copy.uses])) return false
+    // A disk that cannot be written must not make a volume look used for ever.
+    if (over) core.overUses.set(copy.id, copy.mounts)
     await store.update(copy.id, over ? { mounts: {} } : { uses: { ...copy.uses, ground } })
     return over
   })

@@ -1,5 +1,5 @@
 import type { Pause } from '../fence/contract.ts'
-import type { VolumeRecord } from '../model.ts'
+import type { Trouble, VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { orderOf } from './checkpoint-order.ts'
 import type { HostView, VolumeView } from './contract.ts'
@@ -52,6 +52,10 @@ export function viewVolume(core: Core, record: VolumeRecord, disk: Disk, stale: 
     elsewhere: viewElsewhere(core, record),
     seizure: viewSeizure(core, record),
     predecessor: viewPredecessor(core, record),
+    stuck: onHolder(core, record, (id) => stuckAt(core, id, record)),
+    unwritable: onHolder(core, record, (id) =>
+      id === self.id ? core.stateDisk.trouble : (core.hosts.get(id)?.unwritable ?? null),
+    ),
     checkpointing: local === null || local.held === null ? null : core.checkpointing.view(id, options),
     fenced: viewFenced(core, record, disk),
     diverged: local?.diverged ?? [],
@@ -69,6 +73,19 @@ export function viewVolume(core: Core, record: VolumeRecord, disk: Disk, stale: 
     })),
     move: core.copying.job(id)?.view(core.hosts.label(self.id)) ?? null,
   }
+}
+
+/** What is known of the holder, with its name. */
+function onHolder(core: Core, { holder }: VolumeRecord, look: (host: string) => Trouble | null): VolumeView['stuck'] {
+  const found = holder === null ? null : look(holder.host)
+  if (holder === null || found === null) return null
+  const { code, text, since } = found
+  return { host: hostName(core, holder.host), code, text, since }
+}
+
+/** Why a host cannot release a volume, by its own word or its heartbeat's. */
+export function stuckAt(core: Core, host: string, { id }: Pick<VolumeRecord, 'id'>): Trouble | null {
+  return host === core.parts.self.id ? core.troubles.of(id) : (core.hosts.get(host)?.stuck?.[id] ?? null)
 }
 
 function viewSeizure(core: Core, record: VolumeRecord): VolumeView['seizure'] {

@@ -25,6 +25,8 @@ const STORE_CALLS: Record<keyof StoreCalls, true> = {
   create: true,
   update: true,
   capture: true,
+  captureAside: true,
+  probe: true,
   spoolRound: true,
   spoolFreeze: true,
   spoolLast: true,

@@ -14,6 +14,8 @@ export const removedSchema: z.ZodType<RemovedRecord> = z.looseObject({
 
 const covered = { epoch: count, seq: count, hash: z.string().min(1).optional(), at: z.string() }
 
+const trouble = z.looseObject({ code: z.string(), text: z.string(), since: z.string() })
+
 export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   id: z.string().min(1),
   name: z.string(),
@@ -26,6 +28,8 @@ export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   covered: z.record(z.string(), z.looseObject(covered)).default({}),
   diverged: z.record(z.string(), count).default({}),
   namesakes: z.array(z.string()).default([]),
+  stuck: z.record(z.string(), trouble).optional(),
+  unwritable: trouble.nullable().optional(),
   at: z.string(),
   renewal: count.default(0),
   expiredBy: z.string().nullable().default(null),

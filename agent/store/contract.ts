@@ -127,6 +127,13 @@ export interface Store {
    */
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture>
   /**
+   * As a quiet capture, but nothing is written to the state directory, which may be read-only, and nothing of it is
+   * kept: it may be read (`aside`) until the next one, or until this process ends. All is read.
+   */
+  captureAside(id: string, signal: AbortSignal): Promise<Capture>
+  /** Writes a small file into the state directory, and syncs it. Rejects with the system call's error. */
+  probe(): Promise<void>
+  /**
    * A round of a checkpoint of a held volume, its containers running: reads what may have changed, and copies what differs from the last checkpoint
    * into the spool, so that the last round finds little left. What is spooled is good only if its hash still fits then. Nothing is durable. CHANGES_MISSED: the tracker was
    * found wrong; nothing of what it said counts any more, the next round reads all, and the checkpoints since the agent's start may lack something.
@@ -205,9 +212,10 @@ export interface Store {
 export interface TreeStore extends Store {
   /**
    * Opens the tree of the last quiet capture or apply (`last`), of the checkpoint of a held volume (`spool`: from the spool, and from the live tree what the
-   * spool lacks, which may have another hash by now) or of the last live capture (`live`) for reading.
+   * spool lacks, which may have another hash by now), of the last live capture (`live`) or of the last capture aside
+   * (`aside`) for reading.
    */
-  reader(id: string, kind: 'last' | 'spool' | 'live'): Promise<TreeReader>
+  reader(id: string, kind: 'last' | 'spool' | 'live' | 'aside'): Promise<TreeReader>
   /** Opens the staging area. One writer per volume at a time. Creates the copy's directory when missing. */
   writer(volume: { id: string; name: string; options: VolumeOptions }): Promise<TreeWriter>
 }

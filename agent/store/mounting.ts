@@ -2,7 +2,12 @@ import { mkdir, realpath, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { WherryError } from '../errors.ts'
 import { errnoOf } from '../sys/failure.ts'
-import { bindMount, readMounts, unmount } from '../sys/mounts.ts'
+import { findMountUsers } from '../sys/mount-users.ts'
+import { bindMount, detach, readMounts, unmount } from '../sys/mounts.ts'
+import { makeReadOnly } from '../sys/read-only-mounts.ts'
+
+/** Who else there is, is found out there. */
+const USERS_NAMED = 5
 
 /** Bind mounts of trees at `<mountRoot>/<id>`. What is mounted is always asked of the kernel, never remembered. */
 export class Mounting {
@@ -40,16 +45,41 @@ export class Mounting {
         await unmount(target)
       } catch (error) {
         if (errnoOf(error) !== 'EBUSY') throw error
-        throw new WherryError('VOLUME_BUSY', `The volume at ${target} cannot be unmounted: something still uses it.`, {
-          hint: 'Stop what has files open or its working directory there, then try again.',
-          cause: error,
-        })
+        await detachUnwritten(id, target, error)
       }
     }
     await rmdir(target).catch((error: unknown) => {
       if (errnoOf(error) !== 'ENOENT') throw error
     })
   }
+}
+
+/**
+ * Detaches a mount that is busy, if nobody can write to it any more: whoever reads there goes on, through a mount that
+ * is read-only. VOLUME_BUSY otherwise, with the mount point and who uses it.
+ */
+async function detachUnwritten(id: string, target: string, cause: unknown): Promise<void> {
+  const { places, users } = await findMountUsers(id)
+  const inner = places.flatMap((place) => place.inner)
+  const isOnlyRead = users.length > 0 && inner.length === 0 && !users.some(({ writes }) => writes)
+  const outcome = isOnlyRead ? await makeReadOnly(places) : 'busy'
+  if (outcome === 'read-only') return await detach(target)
+  const mountpoints = [...new Set(places.flatMap((place) => place.mountpoints))]
+  const processes = users.map(
+    ({ pid, command, writes }) => `process ${pid} (${command})${writes ? ' can write' : ' reads'}`,
+  )
+  const named =
+    processes.length > USERS_NAMED
+      ? [...processes.slice(0, USERS_NAMED), `${processes.length - USERS_NAMED} more`]
+      : processes
+  const found =
+    [...named, ...inner.map((mountpoint) => `mount ${mountpoint}`)].join(', ') || 'no process that can be seen'
+  const why = typeof outcome === 'string' ? '' : ` It cannot be made read-only either: ${outcome.failed}`
+  const where = mountpoints.join(', ') || target
+  throw new WherryError('VOLUME_BUSY', `The volume at ${where} cannot be unmounted, it is used by: ${found}.${why}`, {
+    hint: 'End what has files open or its working directory there.',
+    cause,
+  })
 }
 
 /** The mount root with all symlinks resolved, made when missing. */

@@ -1,10 +1,13 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { FaultPoint } from '../fault-point.ts'
 import type { Recycler } from '../recycler.ts'
 import type { ApplyParts } from './apply/application.ts'
-import { type CaptureParts, lookAtTree } from './capture/capture.ts'
+import { type CaptureParts, captureTree, lookAtTree } from './capture/capture.ts'
+import { makeScratch } from './capture/scratch.ts'
 import { tickAndSync } from './capture/tick.ts'
 import { type Tracking, TreeChanges } from './capture/tree-changes.ts'
-import type { LocalCopy } from './contract.ts'
+import type { Capture, LocalCopy } from './contract.ts'
 import { requireRecord } from './copies/record.ts'
 import type { Records } from './copies/records.ts'
 import type { DivergingParts } from './diverged/diverging.ts'
@@ -43,6 +46,8 @@ export class OpenVolume {
   /** Kept once it was staged for: it knows what it has checked already. */
   #stage: Stage | null = null
   #spool: Spool | null = null
+  /** Where the last capture aside is; null: there is none. */
+  #aside: string | null = null
 
   constructor(layout: Layout, shared: SharedParts) {
     this.layout = layout
@@ -77,11 +82,26 @@ export class OpenVolume {
     return { layout: this.layout, update: this.update, faultPoint: this.#shared.faultPoint }
   }
 
+  /** Captures the quiet tree into a directory of its own, outside of the state directory. */
+  async captureAside(name: string, signal: AbortSignal): Promise<Capture> {
+    await this.#dropAside()
+    const directory = await makeScratch()
+    this.#aside = directory
+    const layout = { ...this.layout, directory, tick: join(directory, 'tick') }
+    const { pool, faultPoint } = this.#shared
+    const sync = () => tickAndSync(layout.tick)
+    return await captureTree({ layout, volume: name, pool, sync, faultPoint }, 'quiet', null, signal)
+  }
+
+  async #dropAside(): Promise<void> {
+    if (this.#aside !== null) await rm(this.#aside, { recursive: true, force: true })
+    this.#aside = null
+  }
+
   /** Opens a kept tree for another host, see TreeStore.reader. Rejects as `requireWhole`, and NOT_AT_CHECKPOINT when it is not here. */
-  async reader(kind: 'last' | 'spool' | 'live'): Promise<TreeReader> {
+  async reader(kind: 'last' | 'spool' | 'live' | 'aside'): Promise<TreeReader> {
     const { name } = await this.requireWhole()
-    const reader =
-      kind === 'spool' ? await this.spool(name).reader(() => this.requireWhole()) : await this.#kept(name, kind)
+    const reader = await this.#reader(name, kind)
     if (reader === null) throw neverKept(name, kind)
     return reader
   }
@@ -109,8 +129,14 @@ export class OpenVolume {
     }
   }
 
-  #kept(name: string, kind: KeptKind): Promise<TreeReader | null> {
-    const { directory, data } = this.layout
+  async #reader(name: string, kind: 'last' | 'spool' | 'live' | 'aside'): Promise<TreeReader | null> {
+    if (kind === 'spool') return await this.spool(name).reader(() => this.requireWhole())
+    if (kind === 'aside') return this.#aside === null ? null : await this.#kept(name, 'last', this.#aside)
+    return await this.#kept(name, kind, this.layout.directory)
+  }
+
+  #kept(name: string, kind: KeptKind, directory: string): Promise<TreeReader | null> {
+    const { data } = this.layout
     const { pool, memory } = this.#shared
     return openReader({ directory, kind, data, volume: name, pool, memory })
   }
@@ -157,6 +183,7 @@ export class OpenVolume {
 
   /** Gives back what is held open. */
   async close(): Promise<void> {
+    await this.#dropAside()
     await this.#stage?.close()
     await this.#spool?.close()
   }

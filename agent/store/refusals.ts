@@ -49,7 +49,7 @@ export function notHeld(volume: string): WherryError {
   )
 }
 
-export function neverKept(volume: string, kind: 'last' | 'spool' | 'live'): WherryError {
+export function neverKept(volume: string, kind: 'last' | 'spool' | 'live' | 'aside'): WherryError {
   return new WherryError('NOT_AT_CHECKPOINT', `Volume ${volume} has no ${kind} manifest on this host.`, {
     hint: kind === 'live' ? 'Ask for its last checkpoint.' : 'Ask a host that has a checkpoint of it.',
   })

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { basename, join } from 'node:path'
+import { writeDurably } from '../durable.ts'
 import { codeOf } from '../errors.ts'
 import { type FaultPoint, noFault } from '../fault-point.ts'
 import type { Checkpoint, VolumeOptions } from '../model.ts'
@@ -117,6 +118,19 @@ class DiskStore implements TreeStore, AsyncDisposable {
     })
   }
 
+  captureAside(id: string, signal: AbortSignal): Promise<Capture> {
+    return this.#turns.run(id, async () => {
+      signal.throwIfAborted()
+      const volume = this.#volume(id)
+      const { name } = await volume.requireWhole()
+      return await volume.captureAside(name, signal)
+    })
+  }
+
+  async probe(): Promise<void> {
+    await writeDurably(join(this.#options.stateDir, 'probe'), [Buffer.from('.')])
+  }
+
   spoolRound(id: string, signal: AbortSignal): Promise<SpoolRound> {
     return this.#ofHeld(id, async (volume, { name, checkpoint }) => {
       signal.throwIfAborted()
@@ -166,7 +180,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
     return spaceOf(this.#options.stateDir)
   }
 
-  async reader(id: string, kind: 'last' | 'spool' | 'live'): Promise<TreeReader> {
+  async reader(id: string, kind: 'last' | 'spool' | 'live' | 'aside'): Promise<TreeReader> {
     return await this.#volume(id).reader(kind)
   }
 

@@ -43,6 +43,27 @@ export function isDiskFailure(errno: string | undefined): boolean {
   return errno !== undefined && ['EIO', 'EUCLEAN', 'EBADMSG', 'ENODATA', 'EILSEQ'].includes(errno)
 }
 
+/**
+ * What writes meet on a file system that has become read-only, is damaged or is gone. A full disk or a quota is none of
+ * these: nothing is broken then.
+ */
+const UNWRITABLE: ReadonlySet<string | undefined> = new Set([
+  'EROFS',
+  'EIO',
+  'EUCLEAN',
+  'ESTALE',
+  'ENXIO',
+  'ENODEV',
+  'ENOTCONN',
+  'ESHUTDOWN',
+  'EREMOTEIO',
+])
+
+/** Whether an error says that nothing can be written to this disk any more, or not safely. */
+export function isUnwritable(error: unknown): boolean {
+  return UNWRITABLE.has(errnoOf(error))
+}
+
 /** The name of an errno number. */
 export function errnoName(errno: number): string {
   if (errno === EUCLEAN) return 'EUCLEAN'

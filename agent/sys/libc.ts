@@ -28,6 +28,7 @@ const PROTOTYPES = {
   openat: 'int openat(int dirfd, const void *path, int flags, unsigned int mode)',
   poll: 'int poll(void *fds, unsigned long count, int timeout)',
   posix_fadvise: 'int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)',
+  setns: 'int setns(int fd, int type)',
   statx: 'int statx(int dirfd, const void *path, int flags, unsigned int mask, void *into)',
   sync_file_range: 'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
   syncfs: 'int syncfs(int fd)',
@@ -36,6 +37,7 @@ const PROTOTYPES = {
     'int64_t syscall(int64_t number, int64_t first, const void *second, int64_t third, void *fourth, int64_t fifth)',
   umount2: 'int umount2(const void *target, int flags)',
   unlinkat: 'int unlinkat(int dirfd, const void *path, int flags)',
+  unshare: 'int unshare(int flags)',
   utimensat: 'int utimensat(int dirfd, const void *path, const void *times, int flags)',
 } as const
 

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { callAsync, cString } from './libc.ts'
 
 const MS_BIND = 4096
+const MNT_DETACH = 2
 const UMOUNT_NOFOLLOW = 8
 
 /** One line of /proc/self/mountinfo, octal escapes undone. */
@@ -21,6 +22,14 @@ export async function bindMount(source: string, target: string): Promise<void> {
 /** Unmounts the topmost mount at `target`; rejects with errno EBUSY while something uses it, EINVAL when nothing is mounted. */
 export async function unmount(target: string): Promise<void> {
   await callAsync('umount2', target, cString(target), UMOUNT_NOFOLLOW)
+}
+
+/**
+ * Takes the topmost mount at `target` off the tree, and off those it was propagated to, whoever uses it; what is open
+ * there stays open.
+ */
+export async function detach(target: string): Promise<void> {
+  await callAsync('umount2', target, cString(target), UMOUNT_NOFOLLOW | MNT_DETACH)
 }
 
 /** The mounts this process sees, in the kernel's order (later ones lie on top of earlier ones). */

@@ -1,4 +1,4 @@
-import type { Checkpoint, VolumeOptions, VolumeRecord } from '../model.ts'
+import type { Checkpoint, Trouble, VolumeOptions, VolumeRecord } from '../model.ts'
 import type { StageProgress, TreeReader, TreeWriter } from '../store/exchange.ts'
 
 /** What a host asks another for. `live`: whatever the tree is now, to send ahead. */
@@ -9,10 +9,13 @@ export interface TreeRequest {
   readonly want: { readonly kind: 'live' } | { readonly kind: 'checkpoint'; readonly hash: string }
 }
 
-/** Which tree of this host answers a request: a volume's last checkpoint at rest, the one in the spool of a held volume, or its live capture. */
+/**
+ * Which tree of this host answers a request: a volume's last checkpoint at rest, the one in the spool of a held volume,
+ * its live capture, or the one captured aside.
+ */
 export interface TreeChoice {
   readonly id: string
-  readonly kind: 'last' | 'spool' | 'live'
+  readonly kind: 'last' | 'spool' | 'live' | 'aside'
 }
 
 /** Decides on requests of other hosts. Rejections with a coded error reach the asker as they are. */
@@ -77,8 +80,35 @@ export type Question =
    * Answer: ReferenceAnswer (mobility/reference-answer.ts).
    */
   | { readonly kind: 'references'; readonly volume: string; readonly name: string; readonly removing: boolean }
+  /**
+   * Let go of a volume that you hold by this hold and that no container uses. `release`: release it now, or say what
+   * keeps you from it. `tree`, `removal`: give it up without a release, so that I may write the record; with `tree` I
+   * want what you have first. Answer: SurrenderAnswer.
+   */
+  | {
+      readonly kind: 'surrender'
+      readonly volume: string
+      readonly epoch: number
+      readonly incarnation: string
+      readonly want: 'release' | 'tree' | 'removal'
+    }
   /** All copies on your disk, for a registry that was lost. Answer: Inventory (mobility/recover-inventory.ts). */
   | { readonly kind: 'inventory' }
+
+/** What a holder says that was asked to let a volume go. */
+export interface SurrenderAnswer {
+  /**
+   * `idle`: the volume is not held by that hold; `stuck`: it cannot be let go, or not yet; `given-up`: it is unmounted,
+   * and mounted again only after a write to the record.
+   */
+  readonly outcome: 'idle' | 'in-use' | 'stuck' | 'given-up'
+  /** Names of the containers that use it. */
+  readonly containers: readonly string[]
+  /** `stuck`: what keeps it, null: it is being released; `given-up`: why `final` is null. */
+  readonly trouble: Trouble | null
+  /** The tree as it was left: it may be asked for by this hash. */
+  readonly final: Checkpoint | null
+}
 
 /** What a host's own nats-server knows. */
 export interface RegistrySight {

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { checkpointFields, volumeSchema } from '../volume-record.ts'
+import { checkpointFields, count, volumeSchema } from '../volume-record.ts'
 import type { Question } from './contract.ts'
 
 /** Ids become part of paths on the host that is asked: a ULID's characters and nothing else. */
@@ -17,6 +17,13 @@ export const questionMessage: z.ZodType<Question> = z.discriminatedUnion('kind',
   z.strictObject({ kind: z.literal('copy'), volume: volumeId }),
   z.strictObject({ kind: z.literal('offer'), record, checkpoint, from: hostId }),
   z.strictObject({ kind: z.literal('references'), volume: volumeId, name: volumeName, removing: z.boolean() }),
+  z.strictObject({
+    kind: z.literal('surrender'),
+    volume: volumeId,
+    epoch: count,
+    incarnation: z.string().min(1).max(64),
+    want: z.enum(['release', 'tree', 'removal']),
+  }),
   z.strictObject({ kind: z.literal('registry') }),
   z.strictObject({ kind: z.literal('inventory') }),
 ])

@@ -1,4 +1,7 @@
-import { type Agent, agentOf, agentReady, idle, onLab, shell, treeOf } from './fixture.ts'
+import { readFile, writeFile } from 'node:fs/promises'
+import { basename } from 'node:path'
+import { type Agent, agentOf, agentReady, idle, inspect, onLab, shell, sleeper, treeOf } from './fixture.ts'
+import type { Host } from './harness/host.ts'
 import { until } from './harness/poll.ts'
 import { listTree } from './tree.ts'
 
@@ -171,6 +174,97 @@ test.serial('a host whose disk is too full for the volume says so at once and ha
   await h3.exec(['rm', `${h3.stateDir}/ballast`])
   t.is((await shell(h3, t.context, 'wide', 'wc -c </data/blob')).stdout.trim(), String(SIZE_MEBIBYTES * MEBIBYTE))
 })
+
+test.serial(
+  'a process of a host that reads a volume does not keep it there; one that can write is named elsewhere',
+  async (t) => {
+    const { h1, h2 } = t.context
+    await h1.docker(['volume', 'create', '--driver', 'wherry', 'shipped'])
+    await sleeper(h1, t.context, 'shipped', 'logged')
+    await writeFile(`${await treeOf(h1, 'shipped')}/log`, 'hello')
+    const mountpoint = await mountpointOf(h1, 'shipped')
+    const reading = await stayer(h1, `exec 9<${mountpoint}/log; cd ${mountpoint}`)
+    await h1.docker(['rm', '-f', 'logged'])
+    const read = await shell(h2, t.context, 'shipped', 'cat /data/log', true)
+    t.is(read.stdout, 'hello', read.stderr)
+    await reading.end()
+
+    await sleeper(h2, t.context, 'shipped', 'logged')
+    const writing = await stayer(h2, `exec 9>>${await mountpointOf(h2, 'shipped')}/log`)
+    await h2.docker(['rm', '-f', 'logged'])
+    const refused = await shell(h1, t.context, 'shipped', 'cat /data/log', true)
+    t.regex(refused.stderr, /host h2 .*VOLUME_BUSY.*propagated-mount.*process \d+ \(\w+\) can write/s)
+    t.regex(String((await inspect(h1, 'shipped'))?.Status?.stuck), /^h2 .*process \d+/)
+    await writing.end()
+    const followed = await until('the volume follows once the writer has ended', async () => {
+      const again = await shell(h1, t.context, 'shipped', 'cat /data/log', true)
+      return again.code === 0 && again.stdout
+    })
+    t.is(followed, 'hello')
+  },
+)
+
+test.serial(
+  'a host whose disk has become read-only says so everywhere, and its volume goes on elsewhere, with all it had',
+  async (t) => {
+    const { h1, h3 } = t.context
+    await h3.docker(['volume', 'create', '--driver', 'wherry', 'frail'])
+    const mount = ['-v', 'frail:/data', '--volume-driver', 'wherry', t.context.image]
+    const script = 'i=0; while :; do i=$((i+1)); echo $i >>/data/log; sleep 0.1; done'
+    await h3.docker(['run', '-d', '--name', 'frail', ...mount, 'sh', '-c', script])
+    await until('a copy on another host', async () => /current/.test(await copiesElsewhere(h3)), { timeoutMs: 60_000 })
+    const log = `${await treeOf(h3, 'frail')}/log`
+    await h3.exec(['mount', '-o', 'remount,errors=remount-ro', h3.stateDir])
+    const device = (await h3.exec(['findmnt', '-n', '-o', 'SOURCE', h3.stateDir])).stdout.trim()
+    await writeFile(`/sys/fs/ext4/${basename(device)}/trigger_fs_error`, '1')
+
+    const view = await until(
+      'another host knows of it',
+      async () => (await inspect(h1, 'frail'))?.Status?.holder_disk,
+      {
+        timeoutMs: 30_000,
+      },
+    )
+    t.regex(String(view), /^h3 cannot write its state directory, since .*EROFS/)
+    const state = async () => (await h3.docker(['inspect', '-f', '{{.State.Status}}', 'frail'])).stdout.trim()
+    await until('its container is paused', async () => (await state()) === 'paused')
+    await h3.docker(['rm', '-f', 'frail'])
+    const found = await until(
+      'the volume goes on elsewhere',
+      async () => {
+        const tried = await shell(h1, t.context, 'frail', 'cat /data/log', true)
+        return tried.code === 0 && tried.stdout
+      },
+      { timeoutMs: 60_000 },
+    )
+    t.is(found, await readFile(log, 'utf8'), 'what was never in a checkpoint is there too')
+    await h3.powerCut()
+    await h3.boot()
+    await agentReady(h1, 3)
+  },
+)
+
+async function copiesElsewhere(host: Host): Promise<string> {
+  const copies = String((await inspect(host, 'frail'))?.Status?.copies)
+  return copies.replaceAll(/h3: [^,]*/g, '')
+}
+
+/** Where the volume is mounted, as the host itself sees it. */
+async function mountpointOf(host: Host, volume: string): Promise<string> {
+  await using agent = agentOf(host)
+  const { id } = await agent.get(volume)
+  const { stdout } = await host.exec(['findmnt', '-n', '-r', '-o', 'TARGET'])
+  const found = stdout.split('\n').find((target) => target.includes('propagated-mount') && target.endsWith(`/${id}`))
+  if (found === undefined) throw new Error(`${volume} is not mounted on ${host.name}`)
+  return found
+}
+
+/** A process of the host that has what `script` opens, and stays where that goes, until `end`. */
+async function stayer(host: Host, script: string): Promise<{ end(): Promise<unknown> }> {
+  const command = `${script}\nsleep 300 </dev/null >/dev/null 2>&1 &\necho $!`
+  const pid = (await host.exec(['sh', '-c', command])).stdout.trim()
+  return { end: () => host.exec(['kill', pid]) }
+}
 
 /** Resolves when the agent misses this host and only this one: the registry has got over the loss of its server. */
 async function missed(agent: Agent, host: string): Promise<void> {

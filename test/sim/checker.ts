@@ -429,5 +429,7 @@ export class Checker {
 /** Whether an error in a log is a programming error: those of ours have a code, and waits that ended say so. */
 export function isBug(error: unknown): boolean {
   if (!(error instanceof Error) || error instanceof WherryError) return false
+  // What a disk that became read-only answers is no error of the program.
+  if ((error as NodeJS.ErrnoException).code === 'EROFS') return false
   return error.name !== 'AbortError'
 }

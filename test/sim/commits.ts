@@ -89,18 +89,21 @@ export class Commits {
       this.#failed('promise 7', `${now.name} is held by ${now.holder.host} although it is removed`)
     if (now.removedAt !== null && old.removedAt === null && !this.#world.people.removing.has(now.name))
       this.#failed('promise 7', `${writer} removes ${now.name}, which nobody asked for`)
-    if (now.removedAt !== null && old.removedAt === null) this.#unreferred(now, writer)
-    const taken =
-      old.holder !== null && old.holder.incarnation !== now.holder?.incarnation && writer !== old.holder.host
-    const givenUp = old.holder === null && now.seizures.at(-1)?.epoch === now.epoch && now.epoch > old.epoch
-    if (taken && now.removedAt !== null) this.#lostForGood(truth, old, now, writer)
+    const isRemoval = now.removedAt !== null && old.removedAt === null
+    if (isRemoval) this.#unreferred(now, writer)
+    // A person may also promote on the holder's own host.
+    const isSeizure = now.seizures.at(-1)?.epoch === now.epoch && now.epoch > old.epoch
+    const hasLeft = old.holder !== null && old.holder.incarnation !== now.holder?.incarnation
+    const taken = hasLeft && (isSeizure || writer !== old.holder?.host)
+    const givenUp = old.holder === null && isSeizure
+    if (isRemoval && hasLeft) this.#removedFromHolder(truth, old, now, writer)
     else if (taken || givenUp) this.#seized(truth, old, now, writer)
     if (newHold && now.holder !== null) {
       truth.endFork(now.holder.host)
       truth.incarnation = now.holder.incarnation
     }
     if (now.last !== null && now.last.hash !== old.last?.hash) this.#newLast(truth, old, now, now.last)
-    if (old.holder !== null && now.holder === null && writer === old.holder.host) this.#released(truth, now, writer)
+    if (old.holder !== null && now.holder === null && !taken) this.#released(truth, now, writer)
     for (const [host, copy] of Object.entries(old.copies)) {
       if (now.copies[host] === undefined && copy.seq > 0) this.#dropped(truth, now, host)
     }
@@ -118,6 +121,13 @@ export class Commits {
       if (known !== undefined && this.#watch.vigil.wellForMs(host) > KNOWS_MS)
         this.#failed('promise 7', `${writer} removes ${name}, and ${known.id} (${known.state}) on ${host} has it`)
     }
+  }
+
+  /** The holder has given it up for the removal, or was given up itself: then its epoch is over. */
+  #removedFromHolder(truth: VolumeTruth, old: VolumeRecord, now: VolumeRecord, by: string): void {
+    const writer = old.holder === null ? null : this.#writerOn(old.holder.host, now.id)
+    if (now.epoch > old.epoch) this.#lostForGood(truth, old, now, by)
+    else if (writer !== null) this.#failed('promise 7', `${now.name} was removed while ${writer} could write it`)
   }
 
   /** A removal that does without the holder: what that one has must be set aside when it returns. */

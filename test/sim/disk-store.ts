@@ -2,6 +2,7 @@ import { WherryError } from '../../agent/errors.ts'
 import { Lanes } from '../../agent/lanes.ts'
 import type { Checkpoint } from '../../agent/model.ts'
 import type { Capture, LocalCopy, RemovedCopy, SpoolRound, Store, Verification } from '../../agent/store/contract.ts'
+import type { TreeChoice } from '../../agent/transfer/contract.ts'
 import type { Chance } from './chance.ts'
 import type { Disk, Shelf } from './disk.ts'
 import type { Life } from './life.ts'
@@ -58,8 +59,11 @@ export class DiskStore implements Store {
       signal.throwIfAborted()
       const shelf = this.#requireWhole(id)
       const before = shelf.tree
+      this.#requireWritable()
       await this.#work(kind === 'quiet' ? 30 : 100)
       signal.throwIfAborted()
+      this.#requireWritable()
+      this.#requirePlain(shelf)
       if (kind === 'live') {
         shelf.live = before
         return captureOf(before)
@@ -72,6 +76,25 @@ export class DiskStore implements Store {
     })
   }
 
+  captureAside(id: string, signal: AbortSignal): Promise<Capture> {
+    return this.#lanes.run(id, async () => {
+      signal.throwIfAborted()
+      const shelf = this.#requireWhole(id)
+      const before = shelf.tree
+      await this.#work(30)
+      signal.throwIfAborted()
+      this.#requirePlain(shelf)
+      if (shelf.tree !== before) throw changed(shelf)
+      shelf.aside = before
+      return captureOf(before)
+    })
+  }
+
+  async probe(): Promise<void> {
+    await this.#work(5)
+    this.#requireWritable()
+  }
+
   spoolRound(id: string, signal: AbortSignal): Promise<SpoolRound> {
     return this.#lanes.run(id, async () => {
       signal.throwIfAborted()
@@ -81,6 +104,8 @@ export class DiskStore implements Store {
       this.#requireSpace(shelf.record.name)
       await this.#work(20)
       signal.throwIfAborted()
+      this.#requireWritable()
+      this.#requirePlain(shelf)
       const isNew = shelf.tree.hash !== shelf.record.checkpoint?.hash
       const bytes = isNew ? RECORD_BYTES : 0
       return { changed: isNew, bytesRead: bytes, bytesSpooled: bytes, scanned: null }
@@ -97,6 +122,8 @@ export class DiskStore implements Store {
       const before = shelf.tree
       await this.#work(20)
       signal.throwIfAborted()
+      this.#requireWritable()
+      this.#requirePlain(shelf)
       if (kind === 'quiet' && shelf.tree !== before) throw changed(shelf)
       // A live round waits for the disk as well; what comes after `before` is safe a little early.
       this.disk.sync(shelf)
@@ -207,17 +234,17 @@ export class DiskStore implements Store {
   }
 
   /** The kept manifest that another host gets. */
-  manifest(id: string, kind: 'last' | 'spool' | 'live'): Tree {
+  manifest(id: string, kind: TreeChoice['kind']): Tree {
     const shelf = this.#requireWhole(id)
-    const { kept, base, live, record } = shelf
+    const { kept, base, live, aside, record } = shelf
     const checkpoint = [kept, base].find((tree) => tree !== null && tree.hash === record.checkpoint?.hash) ?? null
-    const found = { last: kept, spool: checkpoint, live }[kind]
+    const found = { last: kept, spool: checkpoint, live, aside }[kind]
     if (found === null) throw noManifest(shelf, kind)
     return found
   }
 
   /** Whether every byte of a manifest can be had: the tree may have changed since, and a spool may lack what is older. */
-  delivers(id: string, kind: 'last' | 'spool' | 'live', manifest: Tree): boolean {
+  delivers(id: string, kind: TreeChoice['kind'], manifest: Tree): boolean {
     const shelf = this.disk.shelf(id)
     if (shelf === undefined || shelf.journal !== null) return false
     if (kind === 'live') return this.#chance.hit(0.7)
@@ -227,6 +254,8 @@ export class DiskStore implements Store {
 
   async recover(): Promise<void> {
     await this.#read()
+    // What cannot be finished now stays as it is: `applying`.
+    if (this.disk.readOnly) return
     for (const [id, shelf] of this.disk.shelves) {
       if (shelf.journal !== null && !this.disk.mounted.has(id)) await this.#finishApply(shelf)
     }
@@ -332,6 +361,10 @@ export class DiskStore implements Store {
   #durably<T>(lane: string, work: () => T): Promise<T> {
     return this.#lanes.run(lane, async () => {
       const ms = this.#chance.between(0.2, 8) * this.disk.slowness
+      if (this.disk.readOnly) {
+        await this.#life.wait(ms)
+        this.#requireWritable()
+      }
       if (this.#chance.hit(0.5)) {
         const done = work()
         await this.#life.wait(ms)
@@ -363,7 +396,19 @@ export class DiskStore implements Store {
     if (this.disk.mounted.has(id)) throw inUse(id, 'mounted')
   }
 
+  #requireWritable(): void {
+    if (!this.disk.readOnly) return
+    const message = `EROFS: read-only file system, open '${this.disk.host}'`
+    throw Object.assign(new Error(message), { code: 'EROFS', syscall: 'open' })
+  }
+
+  #requirePlain({ record }: Shelf): void {
+    if (!this.disk.odd.has(record.id)) return
+    throw new WherryError('TREE_UNSUPPORTED', `"dir" in volume ${record.name} is a mount, which Wherry cannot move.`)
+  }
+
   #requireSpace(name: string): void {
+    this.#requireWritable()
     if (this.disk.full) throw new WherryError('DISK_FULL', `No space for volume "${name}" on ${this.disk.host}.`)
   }
 }

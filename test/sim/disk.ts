@@ -23,6 +23,8 @@ export interface Shelf {
   frozen: Tree | null
   /** What `spoolLast` captured and nobody has committed yet; does not survive the agent. */
   captured: Tree | null
+  /** What was captured outside of the state directory; does not survive the agent. */
+  aside: Tree | null
   /** What was received; null: nothing. */
   staged: Tree | null
   /** A committed apply that has not ended. */
@@ -60,6 +62,10 @@ export class Disk {
   /** Multiplies how long everything takes. */
   slowness = 1
   full = false
+  /** An error made it read-only: what was written before can be read. */
+  readOnly = false
+  /** Ids of volumes whose tree no capture can say. */
+  readonly odd = new Set<string>()
   /** Called when the record of a copy has changed: faults wait for a moment so. */
   trap: ((before: LocalCopy, after: LocalCopy) => void) | null = null
 
@@ -77,7 +83,7 @@ export class Disk {
     const known = this.shelves.get(volume.id)
     if (known !== undefined) return known.record
     const record = bareCopy(volume)
-    const kept = { kept: null, base: null, live: null, spooled: null, frozen: null, captured: null }
+    const kept = { kept: null, base: null, live: null, spooled: null, frozen: null, captured: null, aside: null }
     const trees = { tree: EMPTY, synced: EMPTY, staged: null, journal: null }
     this.shelves.set(volume.id, { record, ...trees, ...kept, diverged: [] })
     return record
@@ -95,7 +101,7 @@ export class Disk {
   /** A container writes. Answers whether the record is safe already; it is after the next write at the latest. */
   append(id: string, entry: Entry): Tree | null {
     const shelf = this.shelves.get(id)
-    if (shelf === undefined || this.full) return null
+    if (shelf === undefined || this.full || this.readOnly) return null
     this.sync(shelf)
     shelf.tree = shelf.tree.append(entry)
     if (this.#chance.hit(0.7)) this.sync(shelf)
@@ -110,6 +116,7 @@ export class Disk {
 
   replace(shelf: Shelf, target: Tree, why: string): void {
     this.watch.replaced(this.host, shelf.record.id, shelf.tree, target, why)
+    this.odd.delete(shelf.record.id)
     shelf.tree = target
     shelf.synced = target
     this.keep(shelf, target)
@@ -159,6 +166,7 @@ export class Disk {
     for (const shelf of this.shelves.values()) {
       shelf.frozen = null
       shelf.captured = null
+      shelf.aside = null
     }
   }
 

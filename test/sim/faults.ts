@@ -22,6 +22,9 @@ const AT_HOLDER = 0.75
 /** In a world with unplanned faults so many of all are such. */
 const UNPLANNED_SHARE = 0.7
 const HOUR_MS = 3_600_000
+/** Some hosts have been in trouble from the first moment on. */
+const BROKEN_SHARE = 0.05
+const BROKEN = ['odd tree', 'read-only disk']
 
 type Fault = (world: World, machine: Machine) => (() => void) | null
 
@@ -98,6 +101,11 @@ const PLANNED: Readonly<Record<string, Fault>> = {
     }
     look()
     return back
+  },
+  'odd tree': (world, { disk }) => {
+    for (const id of disk.shelves.keys()) disk.odd.add(id)
+    promoteSoon(world)
+    return () => disk.odd.clear()
   },
   election: (world) => {
     world.chance.pick(world.registry.groups).stepDown()
@@ -180,6 +188,13 @@ const UNPLANNED: Readonly<Record<string, Fault>> = {
       disk.full = false
     }
   },
+  'read-only disk': (world, { disk }) => {
+    disk.readOnly = true
+    promoteSoon(world)
+    return () => {
+      disk.readOnly = false
+    }
+  },
   'agent stuck': (world, { agent }) => {
     if (agent?.life.alive) agent.life.stick(world.chance.between(1_000, 30_000))
     return null
@@ -201,6 +216,15 @@ function stopRegistry(world: World): () => void {
 }
 
 const RISK_LOOK_MS = 250
+
+/** A person who cannot have a volume where it is needed lets it go on without its holder. */
+function promoteSoon(world: World): void {
+  const { chance, checker, people, timeline, volumes } = world
+  if (checker.planned || chance.hit(0.5)) return
+  const volume = chance.pick(volumes)
+  world.swarm.replace(volume)
+  timeline.after(chance.between(0, 20_000), () => people.promote(volume))
+}
 
 /** What take-overs come from. */
 const OFTEN = new Set(['power cut', 'isolation', 'partition', 'agent does not start', 'agent stuck', 'move', 'rival'])
@@ -255,6 +279,10 @@ export function planFaults(world: World): { readonly endMs: number; readonly men
     // Swarm alone takes longer to notice than a lease runs: somebody who wants the volume at once is what the margins are for.
     if (unplanned && chance.hit(settings.rivals))
       timeline.after(beginMs + chance.between(0, 15_000), () => strike(world, 'rival', kinds, ends))
+  }
+  if (chance.hit(BROKEN_SHARE)) {
+    const name = checker.planned ? 'odd tree' : chance.pick(BROKEN)
+    timeline.after(chance.between(0, FIRST_MS), () => strike(world, name, kinds, ends))
   }
   const mend = () => {
     for (const end of [...ends]) end()

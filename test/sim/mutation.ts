@@ -83,6 +83,7 @@ export const MUTATIONS: readonly Mutation[] = [
     settings: { always: ['ages'], bend: forgetCutSeizures },
     rules: ['promise 7'],
   },
+  { name: 'stuck holders say nothing', settings: { bend: sayNothing }, rules: ['liveness'] },
   { name: 'empty mount allowed', settings: { bend: overlookLast }, rules: ['promise 2', 'promise 3'] },
 ]
 
@@ -254,6 +255,14 @@ function askNoOther(parts: Parts): Parts {
       ? { host: host.address, containers: [], services: 'none' }
       : await peers.ask(host, question, signal)
   return { ...parts, peers: { ask }, engine: over(engine, { services: async () => 'none' }) }
+}
+
+/** Heartbeats do not carry what their host cannot release. */
+function sayNothing(parts: Parts): Parts {
+  const { registry } = parts
+  const updateHost: typeof registry.updateHost = (record, revision) =>
+    registry.updateHost({ ...record, stuck: {}, unwritable: null }, revision)
+  return { ...parts, registry: over(registry, { updateHost }) }
 }
 
 /** What the options say about take-overs is not read. */

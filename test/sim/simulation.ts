@@ -12,6 +12,7 @@ import { Network } from './network.ts'
 import { News } from './news.ts'
 import { People } from './people.ts'
 import { type Settings, SHIPPED } from './settings.ts'
+import { StuckWatch } from './stuck-watch.ts'
 import { Swarm } from './swarm.ts'
 import { Timeline } from './timeline.ts'
 import type { World } from './world.ts'
@@ -98,6 +99,7 @@ async function settleDown(world: World, goOn: () => boolean): Promise<void> {
 function begin(world: World): void {
   for (const machine of world.machines()) machine.startPlugin()
   world.checker.vigil.start()
+  new StuckWatch(world).start()
   world.network.onChange()
   for (const volume of world.volumes) world.people.create(volume)
   world.swarm.start()

@@ -67,7 +67,7 @@ export class Vigil {
     const { disk, containers } = this.#world.machine(host)
     const { nowMs } = timeline
     const undisturbed = registry.lostAnswers === 0 && network.trouble === 0
-    const calm = undisturbed && disk.slowness === 1 && !containers.away && !disk.full
+    const calm = undisturbed && disk.slowness === 1 && !containers.away && !disk.full && !disk.readOnly
     if (this.renews(host) && calm) {
       if (!this.#wellSince.has(host)) this.#wellSince.set(host, nowMs)
       this.#lastWell.set(host, nowMs)

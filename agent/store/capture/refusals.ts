@@ -8,9 +8,12 @@ export function changed(volume: string, path: BytePath): WherryError {
   })
 }
 
+/** The beginning and the end of a path say enough: what a deep tree is about is said in each line of a log. */
+const PATH_END_CHARACTERS = 80
+
 /** TREE_UNSUPPORTED: `path` (continued by `what`) cannot be said by a manifest. */
 export function unsupported(volume: string, path: BytePath, what: string): WherryError {
-  const where = `${printable(path)} in volume ${volume}`
+  const where = `${shortened(printable(path))} in volume ${volume}`
   return new WherryError('TREE_UNSUPPORTED', `${where} ${what}, which Wherry cannot move.`, {
     hint: 'Remove it from the volume.',
   })
@@ -26,4 +29,10 @@ export function changesMissed(
   return new WherryError('CHANGES_MISSED', what, {
     hint: 'Changes are found by reading from now on, and copies get all that was missed with the next checkpoint. Please report it, with the kernel and the file system.',
   })
+}
+
+function shortened(path: string): string {
+  if (path.length <= 2 * PATH_END_CHARACTERS) return path
+  const left = path.length - 2 * PATH_END_CHARACTERS
+  return `${path.slice(0, PATH_END_CHARACTERS)} [${left} characters] ${path.slice(-PATH_END_CHARACTERS)}`
 }

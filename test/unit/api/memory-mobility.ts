@@ -15,6 +15,7 @@ export interface MemoryMobility extends Mobility {
 export const HEALTHY: Health = {
   ready: true,
   registry: { available: true, detail: 'embedded' },
+  state: { writable: true, detail: '' },
   engine: { reachable: true, detail: 'ok' },
   lease: { secondsLeft: 7.5 },
   fenced: [],
@@ -128,6 +129,8 @@ function newVolume(name: string, options: VolumeView['options']): VolumeView {
     last: null,
     elsewhere: null,
     seizure: null,
+    stuck: null,
+    unwritable: null,
     checkpointing: null,
     fenced: [],
     diverged: [],

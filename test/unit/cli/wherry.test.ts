@@ -69,6 +69,8 @@ function addVolume(mobility: ReturnType<typeof createMemoryMobility>): VolumeVie
     last,
     elsewhere: { epoch: 4, seq: 17, ageSeconds: 2 },
     seizure: { from: 'h3', by: 'h1', at, epoch: 3, seq: 9, ageSeconds: 7 },
+    stuck: null,
+    unwritable: null,
     checkpointing: null,
     fenced: [],
     diverged: [{ name: '3-1', epoch: 3, base: null, at, bytes: 2_000_000 }],

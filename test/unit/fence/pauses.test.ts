@@ -377,6 +377,24 @@ test('a fence comes although no note can be written, and one is written later', 
   t.is(ground.engine.stateOf('a'), 'running')
 })
 
+test('a fence without a note is noted by the next look at the pauses, once that can be done', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const pauses = await ground.open()
+  const [boot = ''] = await readdir(join(ground.stateDir, 'pauses'))
+  const directory = join(ground.stateDir, 'pauses', boot)
+  await rm(directory, { recursive: true })
+  await writeFile(directory, '')
+  await pauses.pause([wanted('a', 'fence')])
+  await t.throwsAsync(pauses.all())
+  await rm(directory)
+  const later = await ground.open()
+  t.deepEqual(await later.all(), [])
+  t.is((await pauses.all()).length, 1)
+  await later.resume(any)
+  t.is(ground.engine.stateOf('a'), 'running')
+})
+
 test('notes of another boot are void', async (t) => {
   await using ground = await start()
   ground.engine.run('a')

@@ -10,7 +10,9 @@ import type { Core } from '../../../agent/mobility/core.ts'
 import { Directory } from '../../../agent/mobility/directory.ts'
 import { LiveCaptures } from '../../../agent/mobility/live-captures.ts'
 import type { Parts } from '../../../agent/mobility/parts.ts'
+import { ReleaseTroubles } from '../../../agent/mobility/release-troubles.ts'
 import { chooseTree } from '../../../agent/mobility/source.ts'
+import { StateDisk } from '../../../agent/mobility/state-disk.ts'
 import { Uses } from '../../../agent/mobility/uses.ts'
 import { Wakes } from '../../../agent/mobility/wakes.ts'
 import type { Checkpoint, CopyRecord, HostRecord, VolumeOptions, VolumeRecord } from '../../../agent/model.ts'
@@ -160,6 +162,10 @@ export class HeldHost {
       releasing: new Set(),
       liveCaptures: new LiveCaptures(),
       namesakes: { names: [] },
+      troubles: new ReleaseTroubles(parts),
+      stateDisk: new StateDisk(parts, () => undefined),
+      surrendered: new Map(),
+      overUses: new Map(),
     } as unknown as Core & { checkpointing: Checkpointing }
     core.checkpointing = new Checkpointing(core)
     return core

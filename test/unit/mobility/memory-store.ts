@@ -4,6 +4,7 @@ import type { Clock } from '../../../agent/mobility/parts.ts'
 import type { Checkpoint } from '../../../agent/model.ts'
 import type { Capture, LocalCopy, RemovedCopy, SpoolRound, Store, Verification } from '../../../agent/store/contract.ts'
 import { bareCopy } from '../../../agent/store/copies/bare-copy.ts'
+import type { TreeChoice } from '../../../agent/transfer/contract.ts'
 
 /** Here a tree is a string, and crosses the network in one write. */
 export const hashOf = (tree: string) => `hash of ${tree}`
@@ -34,6 +35,12 @@ export class MemoryStore implements Store {
   copiesMs = 0
   /** How long a durable write of a copy's record takes. */
   updateMs = 0
+  /** Every write to the disk fails with this errno; null: none does. */
+  unwritable: string | null = null
+  /** Set: no look at a tree succeeds. */
+  captureError: Error | null = null
+  /** Set: the kernel refuses to unmount. */
+  unmountError: Error | null = null
   /** Set: the stage refuses with it. */
   stageError: WherryError | null = null
   readonly #clock: Clock
@@ -50,6 +57,8 @@ export class MemoryStore implements Store {
   readonly frozen = new Map<string, string>()
   /** Checkpoints of held volumes, by id. */
   readonly spooled = new Map<string, string>()
+  /** Trees that other hosts may read although nothing of them could be written here, by id. */
+  readonly #asides = new Map<string, string>()
   /** Diverged trees, by id and name. */
   readonly aside = new Map<string, string>()
   /** Verifications that run: they give way to whatever else is wanted of a tree. */
@@ -73,6 +82,7 @@ export class MemoryStore implements Store {
   async create(volume: Pick<LocalCopy, 'id' | 'name' | 'options'>) {
     const known = this.#copies.get(volume.id)
     if (known !== undefined) return known
+    this.#write()
     const copy = bareCopy(volume)
     this.#copies.set(copy.id, copy)
     this.trees.set(copy.id, '')
@@ -82,6 +92,7 @@ export class MemoryStore implements Store {
   async update(id: string, change: Partial<Omit<LocalCopy, 'id'>>) {
     this.#require(id)
     await this.#wait(this.updateMs, never)
+    this.#write()
     const before = this.#require(id)
     const copy = { ...before, ...change, id, epochSeen: Math.max(before.epochSeen, change.epochSeen ?? 0) }
     this.#copies.set(id, copy)
@@ -93,9 +104,11 @@ export class MemoryStore implements Store {
       signal.throwIfAborted()
       const { checkpoint } = this.#requireWhole(id)
       if (kind === 'quiet') this.captures++
+      this.#write()
       const before = this.#tree(id)
       await this.#wait(this.captureMs, signal)
       signal.throwIfAborted()
+      this.#requirePlain()
       const tree = this.#tree(id)
       if (kind === 'live') this.#live.set(id, tree)
       else {
@@ -110,10 +123,31 @@ export class MemoryStore implements Store {
     })
   }
 
+  captureAside(id: string, signal: AbortSignal): Promise<Capture> {
+    return this.#inTurn(id, async () => {
+      signal.throwIfAborted()
+      this.#requireWhole(id)
+      const before = this.#tree(id)
+      await this.#wait(this.captureMs, signal)
+      signal.throwIfAborted()
+      this.#requirePlain()
+      const tree = this.#tree(id)
+      if (tree !== before) throw new WherryError('TREE_CHANGED', `${id} was written to`)
+      this.#asides.set(id, tree)
+      return captureOf(tree)
+    })
+  }
+
+  async probe(): Promise<void> {
+    this.#write()
+  }
+
   spoolRound(id: string, signal: AbortSignal = never): Promise<SpoolRound> {
     return this.#inTurn(id, async () => {
       signal.throwIfAborted()
       const { checkpoint } = this.#requireHeld(id)
+      this.#write()
+      this.#requirePlain()
       this.frozen.delete(id)
       this.#captured.delete(id)
       const tree = this.#tree(id)
@@ -172,6 +206,7 @@ export class MemoryStore implements Store {
     return this.#inTurn(id, async () => {
       const { held, epochSeen, checkpoint, diverged } = this.#require(id)
       this.#requireUnmounted(id)
+      this.#write()
       const name = `${held?.epoch ?? epochSeen}-${diverged.length}`
       this.aside.set(`${id}/${name}`, this.#tree(id))
       this.#forget(id)
@@ -190,12 +225,13 @@ export class MemoryStore implements Store {
   /** Takes in another host's tree. */
   async stage(volume: Pick<LocalCopy, 'id' | 'name' | 'options'>, tree: string): Promise<void> {
     await this.create(volume)
+    this.#write()
     if (this.stageError !== null) throw this.stageError
     this.#staged.set(volume.id, tree)
   }
 
   /** What another host gets; `tree` null: not all of it is to be had, because the tree has moved on. */
-  async give(id: string, kind: 'last' | 'spool' | 'live'): Promise<{ hash: string; tree: string | null }> {
+  async give(id: string, kind: TreeChoice['kind']): Promise<{ hash: string; tree: string | null }> {
     const manifest = this.#kept(id, kind)
     if (manifest === undefined) throw new WherryError('NOT_AT_CHECKPOINT', `${id} has no ${kind} manifest`)
     const here = [...(kind === 'spool' ? [this.spooled.get(id)] : []), this.#tree(id)]
@@ -255,6 +291,7 @@ export class MemoryStore implements Store {
   }
 
   async unmount(id: string) {
+    if (this.unmountError !== null && this.mountedIds.has(id)) throw this.unmountError
     this.mountedIds.delete(id)
   }
 
@@ -269,6 +306,7 @@ export class MemoryStore implements Store {
   trash(id: string) {
     return this.#inTurn(id, async () => {
       this.#requireUnmounted(id)
+      this.#write()
       const copy = this.#copies.get(id)
       if (copy !== undefined) {
         const until = new Date(this.#clock.now().getTime() + RETENTION_MS).toISOString()
@@ -283,6 +321,7 @@ export class MemoryStore implements Store {
   setAside(id: string) {
     return this.#inTurn(id, async () => {
       this.#requireUnmounted(id)
+      this.#write()
       const { name } = this.#require(id)
       const directory = `set-aside/${name}-${id}`
       this.leftOvers.push({ id, name, directory, until: null })
@@ -309,12 +348,22 @@ export class MemoryStore implements Store {
   agentEnded(): void {
     this.frozen.clear()
     this.#captured.clear()
+    this.#asides.clear()
   }
 
   /** One thing after another is done with a tree. */
   #inTurn<T>(id: string, work: () => Promise<T>): Promise<T> {
     this.#scrubs.get(id)?.abort(new WherryError('VOLUME_IN_USE', 'wanted'))
     return this.#lanes.run(id, work)
+  }
+
+  #write(): void {
+    if (this.unwritable === null) return
+    throw Object.assign(new Error(`${this.unwritable}: cannot write`), { code: this.unwritable, syscall: 'open' })
+  }
+
+  #requirePlain(): void {
+    if (this.captureError !== null) throw this.captureError
   }
 
   async #wait(ms: number, signal: AbortSignal): Promise<void> {
@@ -326,10 +375,11 @@ export class MemoryStore implements Store {
   }
 
   /** The tree whose manifest is kept. */
-  #kept(id: string, kind: 'last' | 'spool' | 'live'): string | undefined {
+  #kept(id: string, kind: TreeChoice['kind']): string | undefined {
     const { checkpoint } = this.#requireWhole(id)
     if (kind === 'live') return this.#live.get(id)
     if (kind === 'last') return this.#last.get(id)
+    if (kind === 'aside') return this.#asides.get(id)
     return [this.#last.get(id), this.#base.get(id)].find(
       (tree) => tree !== undefined && hashOf(tree) === checkpoint?.hash,
     )

@@ -72,7 +72,7 @@ export async function send(
   from: TreeStore,
   to: TreeStore,
   volume: { id: string; name: string; options: typeof OPTIONS },
-  kind: 'last' | 'spool' | 'live' = 'last',
+  kind: 'last' | 'spool' | 'live' | 'aside' = 'last',
   limitBytes = Number.POSITIVE_INFINITY,
 ): Promise<Sent> {
   await using reader = await from.reader(volume.id, kind)

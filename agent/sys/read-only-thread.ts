@@ -1,0 +1,54 @@
+import { closeSync, openSync } from 'node:fs'
+import { parentPort, workerData } from 'node:worker_threads'
+import { errnoOf } from './failure.ts'
+import { callNow, cString, native } from './libc.ts'
+import type { MountPlace } from './mount-users.ts'
+import type { ReadOnlyOutcome } from './read-only-mounts.ts'
+
+/** linux/sched.h */
+const CLONE_FS = 0x200
+const CLONE_NEWNS = 0x20000
+/** Of mount_setattr(2): the same number on every architecture. */
+const SYS_MOUNT_SETATTR = 442
+const AT_FDCWD = -100
+const MOUNT_ATTR_RDONLY = 1n
+
+interface Mount {
+  readonly namespace: number
+  readonly path: string
+}
+
+/**
+ * Sets or clears the mount's read-only flag and leaves its other flags; the thread is in the mount's namespace
+ * afterwards.
+ */
+function setReadOnly({ namespace, path }: Mount, on: boolean): void {
+  callNow('setns', path, namespace, CLONE_NEWNS)
+  const attributes = Buffer.alloc(32)
+  attributes.writeBigUInt64LE(MOUNT_ATTR_RDONLY, on ? 0 : 8)
+  callNow('syscall', path, SYS_MOUNT_SETATTR, AT_FDCWD, cString(path), 0, attributes, attributes.length)
+}
+
+function makeAllReadOnly(places: readonly MountPlace[]): ReadOnlyOutcome {
+  // What comes after the first setns finds no file of ours any more.
+  native('setns')
+  const opened = places.map(({ namespace, mountpoints }) => ({ fd: openSync(namespace, 'r'), mountpoints }))
+  const mounts = opened.flatMap(({ fd, mountpoints }) => mountpoints.map((path) => ({ namespace: fd, path })))
+  const done: Mount[] = []
+  try {
+    // A thread that shares its working directory with others may not change its namespace.
+    callNow('unshare', 'the working directory', CLONE_FS)
+    for (const mount of mounts) {
+      setReadOnly(mount, true)
+      done.push(mount)
+    }
+    return 'read-only'
+  } catch (error) {
+    for (const mount of done) setReadOnly(mount, false)
+    return errnoOf(error) === 'EBUSY' ? 'busy' : { failed: String(error) }
+  } finally {
+    for (const { fd } of opened) closeSync(fd)
+  }
+}
+
+parentPort?.postMessage(makeAllReadOnly(workerData as readonly MountPlace[]))

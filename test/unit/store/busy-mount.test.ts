@@ -1,0 +1,99 @@
+import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import test, { type ExecutionContext } from 'ava'
+import { codeOf } from '../../../agent/errors.ts'
+import { host, volume } from './fixture.ts'
+
+/** A mounted volume on a mount root that is shared with other mount namespaces, as Docker's propagated mounts are. */
+async function mounted(t: ExecutionContext) {
+  const { store, stateDir, data } = await host(t)
+  const one = volume()
+  await store.create(one)
+  writeFileSync(join(data(one.id), 'log'), 'hello')
+  const root = join(stateDir, 'mnt')
+  execFileSync('mount', ['--bind', root, root])
+  execFileSync('mount', ['--make-shared', root])
+  t.teardown(() => execFileSync('umount', ['-R', '-l', root]))
+  return { store, one, path: await store.mount(one.id), data: data(one.id) }
+}
+
+/** A process that runs `before` in a shell, has said so, and runs `after` when it is told to. */
+async function run(
+  t: ExecutionContext,
+  command: readonly string[],
+  before: string,
+  after = ':',
+): Promise<ChildProcessWithoutNullStreams> {
+  const [file = '', ...more] = command
+  const child = spawn(file, [...more, `${before}; echo ready; read _; ${after}`])
+  t.teardown(() => child.kill('SIGKILL'))
+  await once(child.stdout, 'data')
+  return child
+}
+
+const HERE = ['bash', '-c']
+/** A mount namespace of its own, to which the mounts of this one come. */
+const ELSEWHERE = ['unshare', '--mount', '--propagation', 'unchanged', 'bash', '-c']
+
+for (const [where, command] of [
+  ['this mount namespace', HERE],
+  ['another mount namespace', ELSEWHERE],
+] as const) {
+  test.serial(
+    `a mount that is only read in ${where} is unmounted, and nobody writes through what stays open`,
+    async (t) => {
+      const { store, one, path, data } = await mounted(t)
+      const after = '{ : > new; } 2> /dev/null && echo wrote || echo refused; cat <&9'
+      const reader = await run(t, command, `exec 9< ${path}/log; cd ${path}`, after)
+      await store.unmount(one.id)
+      t.false((await store.mounted()).has(one.id))
+      t.false(existsSync(path))
+      reader.stdin.end('\n')
+      t.is(await text(reader.stdout), 'refused\nhello')
+      t.false(existsSync(join(data, 'new')))
+      await store.mount(one.id)
+      writeFileSync(join(path, 'more'), 'x')
+      t.is(readFileSync(join(data, 'more'), 'utf8'), 'x', 'the next mount can be written to')
+      await store.unmount(one.id)
+    },
+  )
+
+  test.serial(`a mount that is open for writing in ${where} stays, and who writes is named`, async (t) => {
+    const { store, one, path } = await mounted(t)
+    const writer = await run(t, command, `exec 9>> ${path}/log`)
+    const error = await t.throwsAsync(store.unmount(one.id))
+    t.is(codeOf(error), 'VOLUME_BUSY')
+    t.true(error?.message.includes(path))
+    t.regex(error?.message ?? '', /process \d+ \(bash\) can write/)
+    t.true((await store.mounted()).has(one.id))
+    writeFileSync(join(path, 'more'), 'it can still be written to')
+    writer.kill('SIGKILL')
+    await once(writer, 'exit')
+    await store.unmount(one.id)
+    t.false((await store.mounted()).has(one.id))
+  })
+}
+
+test.serial('a reader beside a writer changes nothing: the mount can be written to', async (t) => {
+  const { store, one, path } = await mounted(t)
+  await run(t, HERE, `cd ${path}`)
+  await run(t, ELSEWHERE, `exec 9>> ${path}/log`)
+  t.is(codeOf(await t.throwsAsync(store.unmount(one.id))), 'VOLUME_BUSY')
+  writeFileSync(join(path, 'more'), 'x')
+  t.pass()
+})
+
+test.serial('a mount below the volume keeps it', async (t) => {
+  const { store, one, path } = await mounted(t)
+  execFileSync('mkdir', [join(path, 'inner')])
+  execFileSync('mount', ['-t', 'tmpfs', 'none', join(path, 'inner')])
+  const error = await t.throwsAsync(store.unmount(one.id))
+  t.is(codeOf(error), 'VOLUME_BUSY')
+  t.regex(error?.message ?? '', /mount .*inner/)
+  execFileSync('umount', [join(path, 'inner')])
+  await store.unmount(one.id)
+  t.pass()
+})

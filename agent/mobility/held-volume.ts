@@ -41,8 +41,8 @@ export class HeldVolume {
   readonly #options: VolumeOptions
   readonly #lastRounds: Lanes
   readonly #offering: Offering
-  /** Checkpoints of this hold, by hash, and when the tree was last known to be just that. */
-  readonly #instants = new Map<string, Covered>()
+  /** Checkpoints of this hold, by hash, and when the tree was last known to be just that; null: nobody knows. */
+  readonly #instants = new Map<string, Covered | null>()
   #stop = new AbortController()
   #busy: Promise<void> | null = null
   #dueMs: number
@@ -301,10 +301,10 @@ export class HeldVolume {
     return this.#remember(standing, atMs)
   }
 
-  #remember(checkpoint: Checkpoint, atMs: number): Checkpoint {
+  #remember(checkpoint: Checkpoint, atMs: number | null): Checkpoint {
     const { hash, epoch, seq } = checkpoint
     this.#instants.delete(hash)
-    this.#instants.set(hash, { epoch, seq, hash, atMs })
+    this.#instants.set(hash, atMs === null ? null : { epoch, seq, hash, atMs })
     for (const oldest of this.#instants.keys()) {
       if (this.#instants.size <= MAX_INSTANTS) break
       this.#instants.delete(oldest)
@@ -315,13 +315,14 @@ export class HeldVolume {
   #otherHas(host: string, hash: string | null): boolean {
     const covered = hash === null ? undefined : this.#instants.get(hash)
     if (covered === undefined) this.#coveredBy.delete(host)
-    else this.#coveredBy.set(host, covered)
+    else if (covered !== null) this.#coveredBy.set(host, covered)
     return covered !== undefined
   }
 
-  /** When a checkpoint that was there before was taken: by the wall clock, good enough to show. */
-  #takenMs({ at }: Checkpoint): number {
+  /** When a checkpoint that was there before was taken: by the wall clock, good enough to show. Null: that was set back since, and tells nothing. */
+  #takenMs({ at }: Checkpoint): number | null {
     const { clock } = this.#core.parts
-    return clock.elapsedMs() - Math.max(0, clock.now().getTime() - Date.parse(at))
+    const ageMs = clock.now().getTime() - Date.parse(at)
+    return ageMs < 0 ? null : clock.elapsedMs() - ageMs
   }
 }

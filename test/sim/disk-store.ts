@@ -168,7 +168,6 @@ export class DiskStore implements Store {
         this.disk.keep(shelf, captured)
         shelf.captured = null
         shelf.spooled = captured
-        shelf.base = null
       })
     })
   }
@@ -184,7 +183,6 @@ export class DiskStore implements Store {
         shelf.diverged.push(shelf.tree)
         this.disk.replace(shelf, emptyOf(shelf), 'diverge')
         this.disk.keep(shelf, null)
-        shelf.base = null
         shelf.staged = null
         const bare = { checkpoint: null, held: null, applying: false, damaged: null, mounts: {} }
         return this.disk.update(shelf, { ...bare, diverged: [...record.diverged, tree] })
@@ -236,8 +234,8 @@ export class DiskStore implements Store {
   /** The kept manifest that another host gets. */
   manifest(id: string, kind: TreeChoice['kind']): Tree {
     const shelf = this.#requireWhole(id)
-    const { kept, base, live, aside, record } = shelf
-    const checkpoint = [kept, base].find((tree) => tree !== null && tree.hash === record.checkpoint?.hash) ?? null
+    const { kept, live, aside, record } = shelf
+    const checkpoint = kept?.hash === record.checkpoint?.hash ? kept : null
     const found = { last: kept, spool: checkpoint, live, aside }[kind]
     if (found === null) throw noManifest(shelf, kind)
     return found
@@ -341,7 +339,6 @@ export class DiskStore implements Store {
     const { checkpoint } = journal
     await this.#durably(`record ${id}`, () => {
       this.disk.update(shelf, { checkpoint, applying: false, damaged: null, epochSeen: checkpoint.epoch })
-      shelf.base = null
       shelf.journal = null
       shelf.staged = null
     })

@@ -13,8 +13,6 @@ export interface Shelf {
   synced: Tree
   /** What the kept manifest of the last quiet capture or apply says; null: there was none. */
   kept: Tree | null
-  /** The tree of the record's checkpoint, while `kept` is of a look that no checkpoint came of. */
-  base: Tree | null
   /** What the kept manifest of the last live capture says; null: none since the last quiet one. */
   live: Tree | null
   /** The checkpoint whose spool is here; null: the volume is at rest, or was looked at for a release. */
@@ -83,7 +81,7 @@ export class Disk {
     const known = this.shelves.get(volume.id)
     if (known !== undefined) return known.record
     const record = bareCopy(volume)
-    const kept = { kept: null, base: null, live: null, spooled: null, frozen: null, captured: null, aside: null }
+    const kept = { kept: null, live: null, spooled: null, frozen: null, captured: null, aside: null }
     const trees = { tree: EMPTY, synced: EMPTY, staged: null, journal: null }
     this.shelves.set(volume.id, { record, ...trees, ...kept, diverged: [] })
     return record
@@ -123,11 +121,8 @@ export class Disk {
     this.dropSpool(shelf)
   }
 
-  /** A tree is the last one from now on; that of the checkpoint stays known. */
+  /** A tree is the last one from now on. */
   keep(shelf: Shelf, tree: Tree | null): void {
-    const { kept } = shelf
-    const isCheckpoint = kept !== null && kept.hash === shelf.record.checkpoint?.hash
-    if (isCheckpoint && kept.hash !== tree?.hash) shelf.base = kept
     shelf.kept = tree
     shelf.live = null
   }

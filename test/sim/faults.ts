@@ -15,6 +15,8 @@ const STRETCH_MOST_MS = 30_000
 const FAULTS_LEAST = 1
 const FAULTS_MOST = 6
 const RESTART_MOST_MS = 3_000
+/** By then each volume has its copies: what strikes alone strikes after that. */
+const COPIED_MS = 45_000
 /** What a fault leads to takes its time: leases, Swarm's patience, a take-over. */
 const AFTER_LAST_MOST_MS = 50_000
 /** Faults strike where a service runs more often than elsewhere. */
@@ -266,6 +268,7 @@ export function planFaults(world: World): { readonly endMs: number; readonly men
   const drawn = some({ ...UNPLANNED, ...CUT_OFFS })
   const hard = settings.unplanned.length === 0 ? drawn : settings.unplanned
   if (settings.tampering) mild.push('tampering', 'move')
+  const firstMs = settings.unplanned.length === 0 ? FIRST_MS : FIRST_MS + COPIED_MS
   const stretchMs = chance.between(STRETCH_LEAST_MS, STRETCH_MOST_MS)
   planDeeds(world, firstMs, stretchMs)
   const ends = new Set<() => void>()

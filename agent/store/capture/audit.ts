@@ -1,6 +1,10 @@
 import type { BytePath } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
+import type { KeptTree } from '../snapshot/kept.ts'
 import type { ChangedBlocks } from './changed-blocks.ts'
+
+/** One is enough; what programs do meanwhile makes some that are explained a moment later. */
+const UNTOLD_MOST = 64
 
 /** A few of each file, so that many are looked at. */
 export const BLOCKS_OF_FILE = 4
@@ -21,15 +25,23 @@ export interface Suspect {
   readonly length: number
   /** Whether the file was in the state in which it was kept, before it was read and after. */
   readonly untouched: boolean
+  /** Set: the ctime is another than in this tree, and the inode is said not to have been touched since that was exact. No part of the file then. */
+  readonly since?: KeptTree
 }
 
 /** Reads some blocks that are said not to have changed, a bounded number in one look at a tree. */
 export class Audit {
   readonly suspects: Suspect[] = []
   #blocksLeft: number
+  #untold = 0
 
   constructor(blocks: number) {
     this.#blocksLeft = blocks
+  }
+
+  /** An entry has changed, and nobody has told that it was touched. */
+  untold(name: BytePath, ino: bigint, since: KeptTree): void {
+    if (this.#untold++ < UNTOLD_MOST) this.suspects.push({ name, ino, offset: 0, length: 0, untouched: false, since })
   }
 
   async look(fd: number, pool: BlockPool, name: BytePath, ino: bigint, changed: ChangedBlocks): Promise<void> {

@@ -68,6 +68,12 @@ export class KeptCursor {
     return this.#touched?.wasWritten(inoLow, inoHigh) ?? false
   }
 
+  /** Whether an entry has changed since the tree was exact, and its inode is said not to have been touched. */
+  isUntold(index: number, stat: StatBuffer): boolean {
+    if (this.#touched === null || !this.tree.seen.isChanged(index, stat)) return false
+    return !this.#touched.has(stat.inoLow, stat.inoHigh)
+  }
+
   /** The entry that a kept link names; -1 when it is no link. */
   linkTarget(index: number): number {
     const at = this.#manifest.offset(index)

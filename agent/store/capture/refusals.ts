@@ -19,12 +19,13 @@ export function unsupported(volume: string, path: BytePath, what: string): Wherr
   })
 }
 
-/** CHANGES_MISSED: a part of a file is another than it was, and neither the tracker nor the file's ctime has told of it. */
+/** CHANGES_MISSED: a part of a file is another than it was, and neither the tracker nor the file's ctime has told of it; or (length 0) its state is, and the tracker has not. */
 export function changesMissed(
   volume: string,
   { name, offset, length }: { readonly name: BytePath; readonly offset: number; readonly length: number },
 ): WherryError {
-  const where = `bytes ${offset} to ${offset + length} of ${printable(name)} in volume ${volume}`
+  const part = length === 0 ? '' : `bytes ${offset} to ${offset + length} of `
+  const where = `${part}${printable(name)} in volume ${volume}`
   const what = `The kernel did not tell that ${where} had changed: the audit found it.`
   return new WherryError('CHANGES_MISSED', what, {
     hint: 'Changes are found by reading from now on, and copies get all that was missed with the next checkpoint. Please report it, with the kernel and the file system.',

@@ -210,6 +210,7 @@ export class Walk {
   #keep(depth: number, name: BytePath): KeptCursor | null {
     for (const cursor of this.#cursors) {
       const index = cursor.find(depth, name)
+      this.#auditState(cursor, index, name)
       // A write may have stood still between its ctime and its bytes.
       if (this.#stat.kind === 'file' && cursor.wasWritten(this.#stat)) return null
       if (index < 0 || !cursor.proves(index, this.#stat)) continue
@@ -220,12 +221,19 @@ export class Walk {
     return null
   }
 
+  /** The last look passes over what was not touched: here it shows whether that can be relied on. */
+  #auditState(cursor: KeptCursor, index: number, name: BytePath): void {
+    if (this.#options.audit === undefined || index < 0 || !cursor.isUntold(index, this.#stat)) return
+    this.#audit.untold(name, this.#stat.ino, cursor.tree)
+  }
+
   async #largeFile(place: Place, name: BytePath, depth: number): Promise<void> {
     let former: Former | null = null
     let wasWritten = false
     for (const cursor of this.#cursors) {
       const index = cursor.find(depth, name)
       if (index < 0) continue
+      this.#auditState(cursor, index, name)
       const found = this.#former(cursor.tree, index)
       // Whoever knows of a write is right, whatever the ctime says.
       wasWritten ||= cursor.wasWritten(this.#stat)

@@ -60,6 +60,13 @@ export class SeenTable implements Seen {
     )
   }
 
+  /** Whether an entry is the same inode with another ctime now. */
+  isChanged(index: number, stat: StatBuffer): boolean {
+    const at = index * WORDS
+    if (this.words[at] !== stat.inoLow || this.words[at + 1] !== stat.inoHigh) return false
+    return this.words[at + 2] !== stat.ctimeSeconds % UINT32 || this.words[at + 3] !== restOf(stat)
+  }
+
   equals(other: SeenTable): boolean {
     return bytesOf(this.words).equals(bytesOf(other.words)) && bytesOf(this.cleans).equals(bytesOf(other.cleans))
   }

@@ -3,6 +3,7 @@ import type { Suspect } from '../capture/audit.ts'
 import { changesMissed } from '../capture/refusals.ts'
 import type { Scan } from '../capture/scan.ts'
 import type { TreeChanges } from '../capture/tree-changes.ts'
+import type { KeptTree } from '../snapshot/kept.ts'
 
 /** Longer than a program that can go on waits for a processor. */
 const LATE_EVENT_MS = 2_000
@@ -20,9 +21,17 @@ function unexplained(scan: Scan, changes: TreeChanges): Suspect | undefined {
   if (scan.suspects.length === 0) return undefined
   changes.gather()
   const touched = changes.touched(scan)
-  const wasWritten = (ino: bigint) => touched?.wasWritten(Number(ino & 0xffff_ffffn), Number(ino >> 32n)) ?? false
+  const wasWritten = (ino: bigint) => touched?.wasWritten(...halves(ino)) ?? false
+  const isTouched = (ino: bigint, since: KeptTree) => changes.touched(since)?.has(...halves(ino)) ?? true
   // Where nothing is known of a file's blocks its ctime has the word; that of an untouched one says that there was no change.
   const isExplained = (suspect: Suspect) =>
-    changes.isWritten(scan, suspect.ino, suspect) ?? (!suspect.untouched || wasWritten(suspect.ino))
+    suspect.since === undefined
+      ? (changes.isWritten(scan, suspect.ino, suspect) ?? (!suspect.untouched || wasWritten(suspect.ino)))
+      : isTouched(suspect.ino, suspect.since)
   return scan.suspects.find((suspect) => !isExplained(suspect))
+}
+
+/** As Touched takes an inode's number. */
+function halves(ino: bigint): [number, number] {
+  return [Number(ino & 0xffff_ffffn), Number(ino >> 32n)]
 }

@@ -6,7 +6,7 @@ import type { Capture, LocalCopy, SpoolRound } from '../contract.ts'
 import { orDiskFull } from '../copies/space.ts'
 import type { TreeReader } from '../exchange.ts'
 import { removeIfThere } from '../inode/removal.ts'
-import { dropSeen, loadCheckpoint } from '../snapshot/kept.ts'
+import { dropSeen, loadSnapshot } from '../snapshot/kept.ts'
 import { adoptSpool, loadIndex, makingDirectory, placeSpool, spoolDirectory } from './commit.ts'
 import { dataPath } from './making.ts'
 import { openSpoolReader } from './reader.ts'
@@ -92,8 +92,8 @@ export class Spool {
     return this.#lane.run('', async () => {
       const { layout, volume, pool, memory } = this.#options
       const hash = (await record()).checkpoint?.hash
-      const tree = await loadCheckpoint(layout.directory, hash ?? null)
-      if (hash === undefined || tree === null) return null
+      const tree = hash === undefined ? null : await loadSnapshot(layout.directory, 'last')
+      if (hash === undefined || tree?.manifest.hash !== hash) return null
       if (this.#index?.hash !== hash) this.#index = { hash, index: await loadIndex(layout, hash) }
       const { index } = this.#index
       const spool = index.count === 0 ? null : dataPath(spoolDirectory(layout, hash))

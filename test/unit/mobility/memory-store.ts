@@ -51,8 +51,6 @@ export class MemoryStore implements Store {
   /** Trees of the last quiet look or apply, and of the last live one, by id. */
   readonly #last = new Map<string, string>()
   readonly #live = new Map<string, string>()
-  /** Trees of checkpoints that are not the last ones looked at, by id. */
-  readonly #base = new Map<string, string>()
   /** Trees as they were frozen, by id. */
   readonly frozen = new Map<string, string>()
   /** Checkpoints of held volumes, by id. */
@@ -102,7 +100,7 @@ export class MemoryStore implements Store {
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
     return this.#inTurn(id, async () => {
       signal.throwIfAborted()
-      const { checkpoint } = this.#requireWhole(id)
+      this.#requireWhole(id)
       if (kind === 'quiet') this.captures++
       this.#write()
       const before = this.#tree(id)
@@ -113,8 +111,6 @@ export class MemoryStore implements Store {
       if (kind === 'live') this.#live.set(id, tree)
       else {
         if (tree !== before) throw new WherryError('TREE_CHANGED', `${id} was written to`)
-        const last = this.#last.get(id)
-        if (last !== undefined && hashOf(last) === checkpoint?.hash) this.#base.set(id, last)
         this.#last.set(id, tree)
         this.#live.delete(id)
         this.#dropSpool(id)
@@ -378,17 +374,15 @@ export class MemoryStore implements Store {
   #kept(id: string, kind: TreeChoice['kind']): string | undefined {
     const { checkpoint } = this.#requireWhole(id)
     if (kind === 'live') return this.#live.get(id)
-    if (kind === 'last') return this.#last.get(id)
+    const last = this.#last.get(id)
+    if (kind === 'last') return last
     if (kind === 'aside') return this.#asides.get(id)
-    return [this.#last.get(id), this.#base.get(id)].find(
-      (tree) => tree !== undefined && hashOf(tree) === checkpoint?.hash,
-    )
+    return last !== undefined && hashOf(last) === checkpoint?.hash ? last : undefined
   }
 
   #atCheckpoint(id: string, tree: string): void {
     this.#last.set(id, tree)
     this.#live.delete(id)
-    this.#base.delete(id)
   }
 
   #dropSpool(id: string): void {
@@ -399,7 +393,7 @@ export class MemoryStore implements Store {
 
   #forget(id: string): void {
     this.#dropSpool(id)
-    for (const map of [this.trees, this.#staged, this.#last, this.#live, this.#base]) map.delete(id)
+    for (const map of [this.trees, this.#staged, this.#last, this.#live]) map.delete(id)
   }
 
   #requireUnmounted(id: string): void {

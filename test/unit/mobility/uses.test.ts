@@ -211,3 +211,24 @@ test('promise 1: a container that no agent has seen yet keeps its volume, howeve
     t.false(await look(g), `${second} s`)
   }
 })
+
+test('an answer to an older question does not take the place of a newer one, whenever it comes', async (t) => {
+  const clock = new VirtualClock()
+  const answers: PromiseWithResolvers<VolumeUser[]>[] = []
+  const users = () => {
+    const answer = Promise.withResolvers<VolumeUser[]>()
+    answers.push(answer)
+    return answer.promise
+  }
+  const uses = new Uses({ users } as unknown as Engine, clock)
+  const older = uses.refresh()
+  await clock.advance(100)
+  const newer = uses.refresh()
+  const running = { id: 'c', name: 'db', state: 'running', volumes: ['data'] } as const
+  answers[1]?.resolve([{ ...running, volumes: ['data'] }])
+  await newer
+  t.deepEqual(uses.writing('data'), ['db'])
+  answers[0]?.resolve([])
+  t.deepEqual(await older, [], 'whoever asked gets what it asked for')
+  t.deepEqual(uses.writing('data'), ['db'])
+})

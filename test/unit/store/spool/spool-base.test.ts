@@ -66,19 +66,6 @@ test('after a release that was cut off, the agent that comes next knows the chec
   t.true((await next.copyTo(two, taken)).complete)
 })
 
-test('the checkpoint of a held volume can be read while a look that no checkpoint came of is the last one', async (t) => {
-  const it = await Held.begin(await host(t), volume())
-  const two = await host(t)
-  writeFileSync(join(it.data, 'file'), 'one')
-  const taken = await it.take()
-  writeFileSync(join(it.data, 'other'), 'two')
-  await cutOffRelease(it)
-  await cutOffRelease(it)
-  await using reader = await it.host.store.reader(it.volume.id, 'spool')
-  t.is(reader.hash, taken.hash)
-  t.true((await it.copyTo(two, taken)).complete)
-})
-
 test('a tree that is put back to its checkpoint after such a look differs from nothing', async (t) => {
   const it = await Held.begin(await host(t), volume())
   const file = join(it.data, 'file')

@@ -34,7 +34,8 @@ export class Guarding {
 
   /** Another host is about to have a copy of the volume. The watchdog hears of it before this resolves: call it before the write that makes it so. */
   async expect(id: string): Promise<void> {
-    this.#known.set(id, { elsewhere: true, incarnation: this.#known.get(id)?.incarnation ?? null })
+    // Also by the next hold that is heard of: its record may not say yet what the other host has.
+    this.#known.set(id, { elsewhere: true, incarnation: null })
     if (!this.#told.has(id)) await this.tell()
   }
 

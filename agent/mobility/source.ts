@@ -27,9 +27,10 @@ export async function chooseTree(core: Core, request: TreeRequest, signal: Abort
         `The copy of volume "${local.name}" on host ${host} is not at that checkpoint.`,
       )
     }
-    if (local.held === null) return { id: local.id, kind: 'last' }
-    // From then on the volume may be taken over there: never behind the watchdog's back, and not under a lease that is over.
+    // From then on the volume may be taken over there, also when it is idle now and held here next: never behind the watchdog's back, and not under a
+    // lease that is over.
     await core.guarding.expect(local.id)
+    if (local.held === null) return { id: local.id, kind: 'last' }
     if (!core.lease.runs) throw leaseLost(core, local.name)
     // It may have been held anew meanwhile.
     requireEpoch(core, request, (await core.parts.store.copy(local.id)) ?? local)

@@ -53,6 +53,14 @@ test('promise 6: a volume is guarded from before the first copy elsewhere, and a
   t.deepEqual(await volumes(), ['v'])
 })
 
+test('promise 6: what another host got while the volume was idle is guarded in the next hold, whatever its record says', async (t) => {
+  const { made, volumes } = guarding()
+  made.learn(record(0, 'the hold before'), 'h1')
+  await made.expect('v')
+  made.learn(record(0), 'h1')
+  t.deepEqual(await volumes(), ['v'])
+})
+
 test('promise 6: data is given away only after the watchdog was told, however many hosts ask at once', async (t) => {
   const told: Guard[] = []
   const parts = { alone: false, watchdog: { guard: (guard: Guard) => void told.push(guard) } } as unknown as Parts

@@ -249,7 +249,9 @@ export function planFaults(world: World): { readonly endMs: number; readonly men
   }
   const { chance, checker, settings, timeline } = world
   checker.planned = chance.hit(0.3)
-  const firstMs = chance.hit(EARLY_SHARE) ? EARLY_MS : FIRST_MS
+  const isEarly = chance.hit(EARLY_SHARE)
+  const lateMs = settings.unplanned.length === 0 ? FIRST_MS : FIRST_MS + COPIED_MS
+  const firstMs = isEarly && settings.unplanned.length === 0 ? EARLY_MS : lateMs
   if (world.kinds.has('unborn'))
     timeline.after(EARLY_MS, () => chance.pick(Object.values(checker.planned ? BEFORE_HOLD_KILLS : BEFORE_HOLD))(world))
   if (world.kinds.has('forged')) timeline.after(chance.between(EARLY_MS, FORGED_LATEST_MS), () => leaveForged(world))
@@ -268,7 +270,6 @@ export function planFaults(world: World): { readonly endMs: number; readonly men
   const drawn = some({ ...UNPLANNED, ...CUT_OFFS })
   const hard = settings.unplanned.length === 0 ? drawn : settings.unplanned
   if (settings.tampering) mild.push('tampering', 'move')
-  const firstMs = settings.unplanned.length === 0 ? FIRST_MS : FIRST_MS + COPIED_MS
   const stretchMs = chance.between(STRETCH_LEAST_MS, STRETCH_MOST_MS)
   planDeeds(world, firstMs, stretchMs)
   const ends = new Set<() => void>()

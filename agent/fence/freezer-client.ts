@@ -7,8 +7,8 @@ import { parseReply, type Word } from './words.ts'
 
 /** What the plugin's process needs beside the budget, to say so; a machine under load included. */
 const LATE_MS = 250
-/** The plugin's process waits for commands that were announced, and looks for groups it does not know. */
-const BEGIN_MS = 3_000
+/** Before it freezes, the plugin's process waits for commands that were announced, looks for groups and writes a note to a disk that may be busy. */
+const BEGIN_MS = 15_000
 
 /** `process`, when it was spawned with 'ipc'. */
 export interface FreezeChannel {

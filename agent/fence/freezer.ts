@@ -177,7 +177,9 @@ export class Freezer {
     for (let polls = 1; !session.over.signal.aborted; polls++) {
       const states = session.files.map((file) => file.state())
       if (states.every((state) => state === 'frozen')) return
-      if (states.includes('gone')) return this.#finish(session, { why: 'changed' })
+      // Somebody else has let go on what they had frozen, or it has ended.
+      const isLost = session.files.some((file, at) => states[at] === 'thawed' && !session.ours.includes(file))
+      if (isLost || states.includes('gone')) return this.#finish(session, { why: 'changed' })
       // A process that was forked meanwhile may have been missed (freezer-subsystem.rst): it is told again.
       for (const file of session.ours) if (file.state() !== 'frozen') file.set(true)
       if (polls <= QUICK_POLLS) await new Promise(setImmediate)

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, globSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import anyTest, { type TestFn } from 'ava'
@@ -256,11 +256,15 @@ async function fencedInTime({ host }: Ground, startMs = performance.now()): Prom
 }
 
 /** Whether containers are frozen, as their own control group says it; a look at `freezer.state` would end the freeze. */
-async function areFrozen({ host, lab }: Ground, ...names: string[]): Promise<boolean[]> {
+async function areFrozen({ host }: Ground, ...names: string[]): Promise<boolean[]> {
   const { stdout } = await host.docker(['inspect', '--format', '{{.Id}}', ...names])
-  const group = lab.directory.slice(lab.directory.lastIndexOf('/') + 1)
-  const ids = stdout.trim().split('\n')
-  return ids.map((id) => readFileSync(`/sys/fs/cgroup/freezer/${group}/${id}/freezer.self_freezing`, 'utf8') === '1\n')
+  return stdout
+    .trim()
+    .split('\n')
+    .map((id) => {
+      const [file = ''] = globSync(`/sys/fs/cgroup/freezer/**/${id}/freezer.self_freezing`)
+      return readFileSync(file, 'utf8') === '1\n'
+    })
 }
 
 async function states(host: Host): Promise<Record<string, string>> {

@@ -102,12 +102,12 @@ test('a tree is mounted once however often it is asked for, and unmounting may b
   t.false(existsSync(join(stateDir, 'mnt', v.id)))
 })
 
-test('a mount that is in use says VOLUME_BUSY and stays', async (t) => {
+test('a mount that is open for writing says VOLUME_BUSY and stays', async (t) => {
   const { store } = await host(t)
   const v = volume()
   await store.create(v)
-  const user = spawn('sleep', ['600'], { cwd: await store.mount(v.id) })
-  await once(user, 'spawn')
+  const user = spawn('sh', ['-c', 'exec 9> log; echo open; exec sleep 600'], { cwd: await store.mount(v.id) })
+  await once(user.stdout, 'data')
   await t.throwsAsync(store.unmount(v.id), { code: 'VOLUME_BUSY' })
   t.true((await store.mounted()).has(v.id))
   user.kill('SIGKILL')

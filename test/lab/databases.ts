@@ -7,7 +7,7 @@ export interface Database {
   readonly start: string
   /** Takes numbers from its input, writes a row for each, and prints it when the row is on the disk. */
   readonly write: string
-  /** The engine's own check of all it has; fails when that finds damage. Before `start` where the engine wants it so. */
+  /** The engine's own checks, before and after `start`; they fail when they find damage. */
   readonly checkFiles: string
   readonly check: string
   /** Prints the number of each row. */
@@ -85,7 +85,10 @@ const etcd: Database = {
   start: `
     ${ETCD} &
     until etcdctl get none 2>/dev/null; do sleep 0.2; done`,
-  write: 'while read n; do etcdctl put "ledger/$(printf %08d $n)" $n >/dev/null && echo $n; done',
+  // A put that is given up may have happened all the same: none is, however busy the machine.
+  write: `while read n; do
+    etcdctl --dial-timeout=60s --command-timeout=60s put "ledger/$(printf %08d $n)" $n >/dev/null && echo $n
+  done`,
   checkFiles: 'etcdctl snapshot status /data/etcd/member/snap/db',
   // Each row is one revision of the store: none is missing in between.
   check: `etcdctl endpoint health

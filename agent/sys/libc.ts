@@ -5,7 +5,8 @@ type Koffi = typeof import('koffi')
 type Callback = (error: Error | null, result: number) => void
 export type Native = ((...args: unknown[]) => number) & { async(...args: unknown[]): void }
 
-// glibc has no function for openat2. ioctl, openat and syscall are variadic in C; on x86-64 and arm64 Linux an integer or pointer goes into the same register either way.
+// glibc has no function for openat2.
+// ioctl, openat and syscall are variadic in C; on x86-64 and arm64 Linux an integer or pointer goes into the same register either way.
 const PROTOTYPES = {
   clock_gettime: 'int clock_gettime(int clock, void *into)',
   copy_file_range:

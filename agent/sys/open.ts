@@ -33,9 +33,10 @@ export function unlinkAt(directoryFd: number, name: string): void {
 }
 
 /**
- * Opens the directory at the end of a way of names (one character per byte) below a held directory, as a place (O_PATH). Never through a symlink, at
- * any step (errno ELOOP), and however long the way is: it is gone in stretches. No names: the directory itself. Throws SystemCallError; EINVAL for
- * what is not one name. openat2(2), Linux 5.6.
+ * Opens the directory at the end of a way of names below a held directory, as a place (O_PATH).
+ * Names have one character per byte; without names it is the held directory itself. Never through a symlink, at any
+ * step (errno ELOOP). The way may be longer than a path may be: it is gone in stretches. Throws SystemCallError; EINVAL
+ * for what is not one name. openat2(2), Linux 5.6.
  */
 export function openDirectoryBelow(directoryFd: number, names: readonly string[]): number {
   const how = new BigUint64Array([

@@ -6,8 +6,8 @@ import type { ByteRange } from '../tracker/contract.ts'
 const JOINED_BYTES = 16 * 1024
 
 /**
- * Starts reading the data of some ranges of a file of `sizeBytes`, ascending, into the page cache; does not wait for it.
- * Holes are left out: for them the kernel would fill its memory with pages of zeros.
+ * Starts reading the data of some ranges of a file of `sizeBytes`, ascending, into the page cache.
+ * Does not wait for the data. Holes are left out: for them the kernel would fill its memory with pages of zeros.
  */
 export async function readAhead(fd: number, sizeBytes: number, ranges: readonly ByteRange[]): Promise<void> {
   const runs = DataRuns.of(fd, sizeBytes)

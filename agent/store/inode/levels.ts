@@ -41,8 +41,9 @@ interface Level {
 }
 
 /**
- * The directories from a tree's root down to the one that a walk is in. The deepest are held open, those above are opened
- * again when the walk comes back to them: a tree may be deeper than a process may have files open.
+ * The directories from a tree's root down to the one that a walk is in.
+ * The deepest are held open. Those above are opened again when the walk comes back to them, since a tree may have more
+ * levels than a process may have open files.
  */
 export class Levels implements Disposable {
   readonly #root: HeldDirectory
@@ -74,7 +75,10 @@ export class Levels implements Disposable {
     return level.held
   }
 
-  /** Goes back up. Throws ESTALE, ENOENT and the like when the directory above is not where it was any more; the walk is in it all the same. */
+  /**
+   * Goes back up. Throws ESTALE, ENOENT and the like when the directory above is not where it was any more.
+   * The next `leave` goes on from there.
+   */
   leave(): HeldDirectory {
     const left = this.#levels.pop()
     if (left !== undefined) this.#close(left)

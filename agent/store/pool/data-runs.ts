@@ -5,7 +5,10 @@ import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf } from '../blocks.ts'
 
 const SECTOR_BYTES = 512
-/** How far data is believed to go on in a file with all its space allocated, a block at least: it may be space that was never written to. */
+/**
+ * How far data is believed to go on in a file with all its space allocated, a block at least.
+ * Behind it there may be space that was never written to.
+ */
 const PIECE_BYTES = 256 * 1024
 
 /** Where a file has data, found piece by piece on the way through it. Asks the kernel only at the borders. */
@@ -23,8 +26,8 @@ export class DataRuns {
   }
 
   /**
-   * The runs of a file of that size. Of one with all its space allocated only where data begins is asked, piece by piece:
-   * the kernel looks for the end of data in every fragment, and for its beginning in one.
+   * The runs of a file of that size. Of one with all its space allocated only the beginning of data is asked for, piece
+   * by piece: for the end of data the kernel looks at every fragment.
    */
   static of(fd: number, sizeBytes: number): DataRuns {
     const runs = new DataRuns(fd)

@@ -4,8 +4,9 @@ import { isEmptyBlock } from './own-blocks.ts'
 import type { StagedFile } from './staged-file.ts'
 
 /**
- * Runs of blocks of a file that are not good yet; `list` has the hashes of all. Blocks of zeros go together in far longer
- * runs: nearly all are holes, of which nothing comes, and a file of a terabyte has millions.
+ * Runs of blocks of a file that are not good yet; `list` has the hashes of all.
+ * Blocks of zeros go together in far longer runs: nearly all are holes, of which nothing comes, and a file of a
+ * terabyte has millions.
  */
 export function* wantedRuns(file: StagedFile, list: Buffer, zeros: ZeroHashes): Generator<BlockRun> {
   const { index, count } = file

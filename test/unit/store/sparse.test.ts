@@ -16,7 +16,7 @@ const MIB = 1024 * 1024
 const FILE_BYTES = 1024 * MIB
 const PAGES = 60
 const PREALLOCATED = { offset: 200 * MIB, length: 100 * MIB }
-/** What the kernel reads ahead by itself around each page, and far from the 262,144 pages that the file seems to have. */
+/** What the kernel reads ahead by itself around each page; the file seems to have 262,144. */
 const CACHED_MAX = PAGES * 32
 
 function page(letter: string): Buffer {

@@ -22,8 +22,7 @@ export async function confirmHold(core: Core, local: LocalCopy): Promise<HoldSta
   const { clock, signal } = core.parts
   const { held } = local
   if (held === null) return 'lost'
-  // Between the acknowledged write and this one nothing is mounted.
-  const cameAbout = local.epochSeen >= held.epoch
+  const cameAbout = !isOnlyIntended(local)
   let answer = 'unborn' as HoldState
   const change = (record: VolumeRecord | null): VolumeRecord => {
     if (record === null || record.id !== local.id) throw recordLost(core, local)
@@ -47,9 +46,16 @@ export async function confirmHold(core: Core, local: LocalCopy): Promise<HoldSta
     AbortSignal.any([signal, clock.deadline(CONFIRM_MS)]),
   )
   if (answer !== 'held' || entry === null) return answer
+  // An agent before this one was killed before it wrote that down. From here on something may be mounted under the hold.
+  if (local.epochSeen < held.epoch) await core.parts.store.update(local.id, { epochSeen: held.epoch })
   core.confirmed.set(local.id, { name: local.name, incarnation: held.incarnation })
   core.guarding.learn(entry.value, core.parts.self.id)
   return 'held'
+}
+
+/** Whether the disk tells of a hold of which it never heard that it came about: the epoch is written after the acknowledged write, and before anything is mounted. */
+export function isOnlyIntended({ held, epochSeen, mounts }: LocalCopy): boolean {
+  return held !== null && epochSeen < held.epoch && Object.keys(mounts).length === 0
 }
 
 /** Takes an intended hold back that is `unborn`: nothing of it stays, above all no checkpoint. Runs under the volume's lock. May be repeated; durable on return. */

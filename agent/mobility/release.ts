@@ -3,7 +3,7 @@ import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { Capture, LocalCopy } from '../store/contract.ts'
 import { NO_USE_MARKS } from '../store/copies/bare-copy.ts'
 import { changeVolume } from './commit.ts'
-import { confirmHold, takeBack } from './confirmation.ts'
+import { confirmHold, isOnlyIntended, takeBack } from './confirmation.ts'
 import { copiesAfter } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { recordLost } from './refusals.ts'
@@ -58,7 +58,7 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
   await core.checkpointing.stop(id)
   if (!(await awaitExit(core, local))) return await noteUses(core, local)
   // A hold that never came about is not looked at: the epoch is somebody else's, and so are the names of its checkpoints.
-  if (local.epochSeen < local.held.epoch) {
+  if (isOnlyIntended(local)) {
     await store.unmount(id)
     if ((await confirmHold(core, local)) === 'unborn') return await takeBack(core, local)
   }

@@ -48,7 +48,7 @@ for (const how of ['killed', 'cut off'] as const) {
 
 test('promise 14: a hold that never reached the registry puts nothing aside when the volume has gone on elsewhere since', async (t) => {
   const { world, host, id } = await intendOnly('killed')
-  await host.store.update(id, { held: { epoch: 1, incarnation: 'never arrived' }, mounts: { m: 1 } })
+  await host.store.update(id, { held: { epoch: 1, incarnation: 'never arrived' } })
   await world.use(1, 'data', 'precious')
   await world.pass(10_000)
   const local = await host.store.copy(id)
@@ -137,4 +137,36 @@ test('promise 7: a tree with the name of the newest checkpoint and other content
   await store.update(id, { checkpoint, epochSeen: 1 })
   await world.pass(60_000)
   t.deepEqual([...store.aside.values()], ['something else'])
+})
+
+test('promise 7: a hold whose write arrived, and whose host died before it wrote that down, counts as one from its next Mount on', async (t) => {
+  const world = await World.start(3)
+  const [h1, h2] = [world.host(1), world.host(2)]
+  await h1.agent.create('data', OPTIONS)
+  await world.use(2, 'data', 'zero')
+  await world.pass(60_000)
+  await world.clock.until(h1.agent.mount('data', 'm', 10_000))
+  const { id } = await world.record('data')
+  const local = (await h1.store.copy(id)) ?? t.fail()
+  // As on the disk of an agent that was killed between the acknowledged write and the next one.
+  await h1.store.update(id, { epochSeen: (local.held?.epoch ?? 0) - 1, mounts: {} })
+  h1.kill()
+  await h1.restart()
+  await world.clock.until(h1.agent.mount('data', 'again', 10_000))
+  const after = (await h1.store.copy(id)) ?? t.fail()
+  if (after.held !== null) t.is(after.epochSeen, after.held.epoch)
+  h1.store.trees.set(id, 'zero and more')
+  h1.users = [...DB]
+  await world.pass(3_000)
+  h1.kill()
+  h1.connected = false
+  const mounting = h2.agent.mount('data', 'm', 100_000)
+  await world.pass(40_000)
+  await world.clock.until(mounting)
+  h1.connected = true
+  h1.users = []
+  await h1.restart()
+  await world.pass(40_000)
+  const kept = [...h1.store.aside.values(), h2.store.trees.get(id)]
+  t.true(kept.includes('zero and more'), JSON.stringify(kept))
 })

@@ -1,3 +1,4 @@
+import { copyFields } from '../../agent/mobility/checkpoint-order.ts'
 import type { Parts } from '../../agent/mobility/parts.ts'
 import type { VolumeOptions, VolumeRecord } from '../../agent/model.ts'
 import type { LocalCopy, Store } from '../../agent/store/contract.ts'
@@ -216,7 +217,7 @@ function believeCopies(parts: Parts): Parts {
     const { last } = record
     if (last === null) return record
     const copies = Object.entries(record.copies).map(([host, copy]) => {
-      return [host, { ...copy, state: 'current' as const, epoch: last.epoch, seq: last.seq }] as const
+      return [host, { ...copy, ...copyFields(last), state: 'current' as const }] as const
     })
     return { ...record, copies: Object.fromEntries(copies) }
   }

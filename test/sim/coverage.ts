@@ -14,15 +14,13 @@ const SET_MS = 10 * 60_000
  */
 export function coverageFault(world: World, truths: Truths, { id: host, covered }: HostRecord): string | null {
   const { disk, clocks } = world.machine(host)
-  for (const [id, { epoch, seq, at }] of Object.entries(covered)) {
+  for (const [id, { epoch, seq, hash, at }] of Object.entries(covered)) {
     const truth = truths.of(id)
     const shelf = disk.shelf(id)
     const isHolder = truth?.record.holder?.incarnation === shelf?.record.held?.incarnation && !truth?.isOver
     const coveredMs = clocks.trueMs(new Date(at))
     if (truth === undefined || shelf === undefined || !isHolder) continue
     if (Math.abs(world.timeline.nowMs - coveredMs) > SET_MS) continue
-    const checkpoints = world.machines().flatMap((machine) => machine.disk.shelf(id)?.record.checkpoint ?? [])
-    const hash = checkpoints.find((checkpoint) => checkpoint.epoch === epoch && checkpoint.seq === seq)?.hash
     const tree = hash === undefined ? undefined : truth.trees.get(hash)
     if (tree === undefined || !tree.isPrefixOf(shelf.tree)) continue
     const missing = firstAfter(shelf.tree, tree.length)

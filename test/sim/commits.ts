@@ -103,7 +103,7 @@ export class Commits {
       truth.incarnation = now.holder.incarnation
     }
     if (now.last !== null && now.last.hash !== old.last?.hash) this.#newLast(truth, old, now, now.last)
-    if (old.holder !== null && now.holder === null && !taken) this.#released(truth, now, writer)
+    if (old.holder !== null && now.holder === null && !taken && !isRemoval) this.#released(truth, now, writer)
     for (const [host, copy] of Object.entries(old.copies)) {
       if (now.copies[host] === undefined && copy.seq > 0) this.#dropped(truth, now, host)
     }

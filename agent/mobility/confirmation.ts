@@ -2,6 +2,7 @@ import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { changeVolume } from './commit.ts'
 import type { Core } from './core.ts'
+import type { Parts } from './parts.ts'
 import { recordLost } from './refusals.ts'
 
 /**
@@ -56,6 +57,22 @@ export async function confirmHold(core: Core, local: LocalCopy): Promise<HoldSta
 /** Whether the disk tells of a hold of which it never heard that it came about: the epoch is written after the acknowledged write, and before anything is mounted. */
 export function isOnlyIntended({ held, epochSeen, mounts }: LocalCopy): boolean {
   return held !== null && epochSeen < held.epoch && Object.keys(mounts).length === 0
+}
+
+/** Whether the registry shows a later hold or take-over than ours. A read may be stale, but an epoch above ours is one. */
+export async function hasMovedOn(
+  { registry }: Pick<Parts, 'registry'>,
+  { id, name, held }: LocalCopy,
+): Promise<boolean> {
+  const record = (await registry.volume(name).catch(() => null))?.value
+  return record?.id === id && held !== null && record.epoch > held.epoch
+}
+
+/** The same of any volume held here. */
+export async function hasAnyMovedOn(parts: Pick<Parts, 'store' | 'registry'>): Promise<boolean> {
+  for (const copy of (await parts.store.copies()).copies)
+    if (copy.held !== null && (await hasMovedOn(parts, copy))) return true
+  return false
 }
 
 /** Takes an intended hold back that is `unborn`: nothing of it stays, above all no checkpoint. Runs under the volume's lock. May be repeated; durable on return. */

@@ -1,5 +1,6 @@
 import { WherryError } from '../errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
+import { isOnlyIntended } from './confirmation.ts'
 import { isForged } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { type Inventory, knownHosts, readInventory, takeInventory } from './recover-inventory.ts'
@@ -35,8 +36,7 @@ export async function findForgotten(
 
 /** What was only sent ahead is no data that could be missed; neither is a hold that was intended and of which its own disk never heard that it came about: nothing was mounted. */
 function hasData(copy: LocalCopy): boolean {
-  const { checkpoint, held, epochSeen } = copy
-  return (checkpoint !== null && !isForged(copy)) || (held !== null && epochSeen >= held.epoch)
+  return (copy.checkpoint !== null && !isForged(copy)) || (copy.held !== null && !isOnlyIntended(copy))
 }
 
 /** Also of hosts that nobody has heard of: a registry that has just come back with nothing knows no host that lives. */

@@ -28,6 +28,7 @@ export class Lease {
   readonly #describe: () => Promise<Heartbeat>
   readonly #runsOn: (lapsed: boolean) => void
   readonly #ended: OnLeaseEnded
+  readonly #hasMovedOn: () => Promise<boolean>
   /** Revision of our heartbeat as far as we know; null: it must be read. */
   #revision: number | null = null
   #renewal = 0
@@ -55,18 +56,20 @@ export class Lease {
 
   /**
    * `describe` says what the heartbeat carries, and must not wait for long; `runsOn` is called whenever the lease has got a new end (`lapsed`: it had been over, or was ended
-   * just now).
+   * just now). `hasMovedOn` says whether a record shows that some volume held here has gone on elsewhere.
    */
   constructor(
     parts: Parts,
     describe: () => Promise<Heartbeat>,
     runsOn: (lapsed: boolean) => void,
     ended: OnLeaseEnded,
+    hasMovedOn: () => Promise<boolean>,
   ) {
     this.#parts = parts
     this.#describe = describe
     this.#runsOn = runsOn
     this.#ended = ended
+    this.#hasMovedOn = hasMovedOn
   }
 
   /** On the clock's elapsedMs; in the past when the lease is over. -Infinity: this agent has not had one, and knows of nobody who ended it. */
@@ -202,11 +205,11 @@ export class Lease {
     this.#revision = found?.revision ?? null
     const isForeign = this.#isForeign
     this.#isForeign = false
-    // A registry that has lost the heartbeat has ended nothing: nobody can take over what it does not know.
-    if (found === undefined) return
-    const { expiredBy, incarnation } = found.value
+    const { expiredBy, incarnation } = found?.value ?? { expiredBy: null, incarnation: 'a recovered registry' }
     const isOther = this.#ackedRevision !== null && (incarnation !== self.incarnation || isForeign)
     if (expiredBy === null && !isOther) return
+    // A registry that has lost the heartbeat has ended nothing by that, unless it was recovered while this machine stood still.
+    if (found === undefined && !(await this.#hasMovedOn())) return
     // Until the next renewal it stays so.
     if (this.#isEnded) return
     log.warn(

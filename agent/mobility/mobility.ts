@@ -7,6 +7,7 @@ import { CatchUp } from './catch-up.ts'
 import { Checkpointing } from './checkpointing.ts'
 import { Checks } from './checks.ts'
 import { untilAnswered } from './commit.ts'
+import { hasAnyMovedOn } from './confirmation.ts'
 import type { Health, HostView, Mobility, MoveView, VolumeView } from './contract.ts'
 import { answerCopy, takeOffer } from './copy-answer.ts'
 import { Copying } from './copying.ts'
@@ -167,7 +168,8 @@ function createCore(parts: Parts, held: HeldCopies): Core {
     guarding.tell().catch((err: unknown) => parts.log.error({ err }, 'the watchdog could not be told what is held'))
     if (lapsed) wakes.wake(HOUSEKEEPING)
   }
-  const lease = new Lease(parts, describe, runsOn, (isStart) => fenceNow(whole, isStart))
+  const ended = (isStart: boolean) => fenceNow(whole, isStart)
+  const lease = new Lease(parts, describe, runsOn, ended, () => hasAnyMovedOn(parts))
   const guarding = new Guarding(parts, lease, held)
   const core: Omit<Core, 'checkpointing' | 'catchUp'> = {
     parts,

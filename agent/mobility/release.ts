@@ -3,7 +3,7 @@ import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { Capture, LocalCopy } from '../store/contract.ts'
 import { NO_USE_MARKS } from '../store/copies/bare-copy.ts'
 import { changeVolume } from './commit.ts'
-import { confirmHold, isOnlyIntended, takeBack } from './confirmation.ts'
+import { confirmHold, hasMovedOn, isOnlyIntended, takeBack } from './confirmation.ts'
 import { copiesAfter } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { recordLost } from './refusals.ts'
@@ -130,15 +130,9 @@ async function captureUnmounted(core: Core, local: LocalCopy): Promise<Capture |
     await core.parts.store.unmount(local.id)
     return await captureQuiet(core, local.id)
   } catch (error) {
-    if (core.parts.signal.aborted || !(await hasMovedOn(core, local))) throw error
+    if (core.parts.signal.aborted || !(await hasMovedOn(core.parts, local))) throw error
     return 'lost'
   }
-}
-
-/** Whether the registry shows a later hold or take-over. A read may be stale, but an epoch above ours is one. */
-async function hasMovedOn(core: Core, { id, name, held }: LocalCopy): Promise<boolean> {
-  const record = (await core.parts.registry.volume(name).catch(() => null))?.value
-  return record?.id === id && held !== null && record.epoch > held.epoch
 }
 
 async function captureQuiet(core: Core, id: string): Promise<Capture> {

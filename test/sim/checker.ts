@@ -317,8 +317,7 @@ export class Checker {
     if (!machine.unaware) return
     machine.unaware = false
     for (const truth of this.truths.all.values()) {
-      const { holder } = truth.record
-      if (holder === null || holder.host === host || this.#world.options.onIsolation === 'continue') continue
+      if (truth.record.holder?.host === host || this.#world.options.onIsolation === 'continue') continue
       for (const { id } of this.#writersOn(host, truth))
         this.failed('promise 6', `${host} renewed its lease while ${id} could write ${truth.name}, which others hold`)
       truth.endFork(host)
@@ -377,7 +376,7 @@ export class Checker {
   #mayBeMissing(volume: string): boolean {
     const record = this.#world.registry.record(volume)
     if (record === null || record.removedAt !== null) return true
-    const madeMs = this.truths.madeAgainMs.get(volume) ?? Number.NEGATIVE_INFINITY
+    const madeMs = this.truths.madeMs.get(volume) ?? Number.NEGATIVE_INFINITY
     return this.#world.timeline.nowMs - madeMs < STALE_MOST_MS
   }
 

@@ -56,8 +56,7 @@ export class Commits {
     }
     const { truths } = this.#watch
     const truth = truths.of(now.id)
-    if (old === null && truths.named(now.name) !== undefined)
-      truths.madeAgainMs.set(now.name, this.#world.timeline.nowMs)
+    if (old === null) truths.madeMs.set(now.name, this.#world.timeline.nowMs)
     if (truth === undefined) {
       for (const other of truths.standing(now.name)) this.#madeOver(other, now, writer)
       truths.add(now)
@@ -167,7 +166,9 @@ export class Commits {
     const { id } = other.record
     const seen = machines().find(({ host, disk, agent }) => {
       const record = disk.shelf(id)?.record
-      const hasData = record !== undefined && (record.checkpoint !== null || record.held !== null)
+      // Of a hold that was intended and never came about nothing was ever mounted.
+      const wasHeld = record?.held != null && record.epochSeen >= record.held.epoch
+      const hasData = record !== undefined && (record.checkpoint !== null || wasHeld)
       // The question was asked some time before its answer made the volume.
       const answers =
         agent !== null && timeline.nowMs - Math.max(agent.servesSinceMs, agent.life.stuckUntilMs) > ASKED_MS

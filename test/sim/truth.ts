@@ -46,7 +46,7 @@ export class VolumeTruth {
 export class Truths {
   readonly all = new Map<string, VolumeTruth>()
   /** When a volume of that name was made anew, or its record: a stale read may know of none for some time after. */
-  readonly madeAgainMs = new Map<string, number>()
+  readonly madeMs = new Map<string, number>()
   readonly #byName = new Map<string, VolumeTruth>()
 
   /** Volumes of a name that a registry without tombstones says nothing against. */

@@ -54,10 +54,12 @@ async function begin() {
     fence.calls.push(isStart)
     if (fence.failure !== null) throw fence.failure
   }
-  const lease = new Lease(parts as unknown as Parts, async () => ({ ...beat, ...disk }), renewed, ended)
+  const record = { hasMovedOn: false }
+  const describe = async () => ({ ...beat, ...disk })
+  const lease = new Lease(parts as unknown as Parts, describe, renewed, ended, async () => record.hasMovedOn)
   void lease.run()
   await clock.advance(1_500)
-  return { clock, registry, lease, fence, lapses: () => lapses, [Symbol.dispose]: () => stop.abort() }
+  return { clock, registry, lease, fence, record, lapses: () => lapses, [Symbol.dispose]: () => stop.abort() }
 }
 
 test('promise 6: a lease is renewed with the first beat after the registry has a leader again', async (t) => {
@@ -135,6 +137,20 @@ test('a lease whose heartbeat another agent with the same id has written is over
   g.fence.failure = new Error('the engine is away')
   await g.clock.advance(1_500)
   t.false(g.lease.runs)
+})
+
+test('promise 6: a registry that was lost ends no lease; one that was recovered while this machine stood still does', async (t) => {
+  using g = await begin()
+  g.registry.forgetHosts()
+  await g.clock.advance(2_500)
+  t.true(g.lease.runs)
+  t.deepEqual(g.fence.calls, [])
+  g.registry.forgetHosts()
+  g.record.hasMovedOn = true
+  g.fence.failure = new Error('the engine is away')
+  await g.clock.advance(1_500)
+  t.false(g.lease.runs)
+  t.true(g.fence.calls.length > 0)
 })
 
 async function expire(registry: MemoryRegistry): Promise<void> {

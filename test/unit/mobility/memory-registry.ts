@@ -89,6 +89,11 @@ export class MemoryRegistry implements Registry {
     return this.#removed.remove(id, revision)
   }
 
+  /** All heartbeats are gone, as in a registry that was lost. */
+  forgetHosts(): void {
+    this.#hosts.entries.clear()
+  }
+
   async hosts() {
     this.#check()
     return [...this.#hosts.entries.values()]

@@ -146,8 +146,7 @@ for (const [what, happens] of Object.entries(UNRELATED)) {
     const root = fileSystem(t, 'ext4', { inMemory: true, mkfs: ['-O', '^has_journal'] })
     const other = fileSystem(t, 'ext4', { inMemory: true })
     writeFileSync(join(other, 'file'), 'file')
-    // The first numbers that both file systems give away.
-    for (let nth = 0; nth < 20; nth++) writeFileSync(join(other, `twin${nth}`), '')
+    writeTwins(other)
     using tracking = mustOpen(other)
     t.truthy(tracking, 'another tracker works beside it')
     using kernel = openOn(root)
@@ -163,6 +162,7 @@ for (const [what, happens] of Object.entries(UNRELATED)) {
   test.serial(`ext4 with a journal is said to tell of attributes in spite of ${what}`, (t) => {
     const [root, other] = [fileSystem(t, 'ext4', { inMemory: true }), fileSystem(t, 'ext4', { inMemory: true })]
     writeFileSync(join(other, 'file'), 'file')
+    writeTwins(other)
     using kernel = openOn(root)
     t.true(
       seesAttributes(
@@ -171,6 +171,11 @@ for (const [what, happens] of Object.entries(UNRELATED)) {
       ),
     )
   })
+}
+
+/** Files that have the first numbers that each new file system gives away. */
+function writeTwins(root: string): void {
+  for (let nth = 0; nth < 20; nth++) writeFileSync(join(root, `twin${nth}`), '')
 }
 
 /** The kernel's part on a file system, whatever it says of itself. */

@@ -1,7 +1,7 @@
 import type { VolumeRecord } from '../model.ts'
 import { copyFields } from './checkpoint-order.ts'
 import { changeVolume, STALE_READ } from './commit.ts'
-import { hasCheckpoint, NO_CHECKPOINT, withCopy, withoutCopy } from './copy-state.ts'
+import { hasCheckpoint, isKnownCopy, NO_CHECKPOINT, withCopy, withoutCopy } from './copy-state.ts'
 import type { Parts } from './parts.ts'
 import { notFound } from './refusals.ts'
 
@@ -23,14 +23,17 @@ export async function announceCopy(parts: Informing, volume: Pick<VolumeRecord, 
   })
 }
 
-/** Tells the registry that this host's copy is at the newest checkpoint of `seen`, unless there is a newer one by now. */
+/**
+ * Tells the registry that this host's copy is at the newest checkpoint of `seen`, unless there is a newer one by now. A
+ * copy that a holder has not learnt of stays unknown until the volume is idle: learnt late, it would run unfenced.
+ */
 export async function reportCurrent(parts: Informing, seen: VolumeRecord): Promise<void> {
   const { clock, self } = parts
   await inform(parts, seen.name, (record) => {
     if (record === null || record.id !== seen.id || record.last === null || seen.last === null) return record
     if (record.last.hash !== seen.last.hash) return record.epoch < seen.epoch ? STALE_READ : record
     const mine = record.copies[self.id]
-    if (hasCheckpoint(mine, record.last)) return record
+    if (hasCheckpoint(mine, record.last) || (record.holder !== null && !isKnownCopy(mine))) return record
     return withCopy(record, self.id, {
       ...copyFields(record.last),
       state: 'current',

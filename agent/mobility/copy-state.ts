@@ -61,6 +61,19 @@ export function copiesAfter(record: VolumeRecord, host: string, checkpoint: Chec
   }
 }
 
+/** Whether the record names a checkpoint of this copy that the volume could be gone on from. */
+export function isKnownCopy(copy: CopyRecord | undefined): boolean {
+  return copy !== undefined && copy.seq > 0 && copy.state !== 'diverged'
+}
+
+/**
+ * Whether a host that holds the volume knows by this record that it could be gone on from elsewhere: only then does it
+ * have itself fenced. A copy on a host that is away counts: it may be back before the holder is.
+ */
+export function hasCopyElsewhere(record: VolumeRecord, holder: string): boolean {
+  return Object.entries(record.copies).some(([host, copy]) => host !== holder && isKnownCopy(copy))
+}
+
 /** Whether a copy is known, by its hash, to be at exactly that checkpoint. */
 export function hasCheckpoint(copy: CopyRecord | undefined, checkpoint: CheckpointIdentity): boolean {
   return copy?.state === 'current' && orderOf(checkpointOf(copy), checkpoint) === 'same'

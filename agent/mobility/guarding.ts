@@ -1,6 +1,7 @@
 import type { Guard } from '../fence/contract.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
+import { hasCopyElsewhere } from './copy-state.ts'
 import type { HeldCopies } from './held-copies.ts'
 import type { Lease } from './lease.ts'
 import type { Parts } from './parts.ts'
@@ -65,11 +66,4 @@ export class Guarding {
     })
     return { untilMs: this.#lease.untilMs, volumes }
   }
-}
-
-/** A copy on a host that is away counts: it may be back before this one, and the volume is taken over there then. */
-function hasCopyElsewhere(record: VolumeRecord, self: string): boolean {
-  return Object.entries(record.copies).some(
-    ([host, copy]) => host !== self && copy.seq > 0 && copy.state !== 'diverged',
-  )
 }

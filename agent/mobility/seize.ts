@@ -5,7 +5,7 @@ import type { LocalCopy } from '../store/contract.ts'
 import { findCandidates } from './candidates.ts'
 import { checkpointOf, orderOf } from './checkpoint-order.ts'
 import { changeVolume } from './commit.ts'
-import { copiesAfter } from './copy-state.ts'
+import { copiesAfter, hasCopyElsewhere } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { seizureFields } from './lineage.ts'
 import { changedHands, failoverRefused, leaseRunning, registryBehindDisks } from './refusals.ts'
@@ -53,6 +53,11 @@ export async function weighTakeOver(
   if (record.last !== null && isBelow && !accepts.loss) {
     const missing = `the newest data (checkpoint ${record.last.epoch}.${record.last.seq}) is on hosts that cannot be reached`
     return failoverRefused(core, record, described, missing, `${promote} --accept-loss`)
+  }
+  // What came to another host by itself, its holder has not learnt of: no lease that is over stops it.
+  if (holder !== null && !hasCopyElsewhere(record, holder.host) && !accepts.loss) {
+    const unaware = 'it does not know of the copies elsewhere, and may still be writing'
+    return failoverRefused(core, record, described, unaware, `${promote} --accept-loss`)
   }
   return { record, best, hosts: found.hosts }
 }

@@ -55,25 +55,40 @@ export class CatchUp {
   async run(): Promise<void> {
     const { clock, signal, log } = this.#core.parts
     while (!signal.aborted) {
+      let leastMs = 0
       try {
         await this.#judgeChanged()
         await this.#begin()
       } catch (error) {
-        // What is forgotten here the next sweep finds.
+        // What is forgotten here the next sweep finds. What is due stays so, and must not be asked for without a pause.
         this.#changed.clear()
-        const expected = signal.aborted || codeOf(error) === 'REGISTRY_UNAVAILABLE'
-        log[expected ? 'debug' : 'error']({ err: error }, 'could not look which copies are behind')
+        leastMs = RETRY_MS
+        log.debug({ err: error }, 'could not look which copies are behind')
       }
       if (this.#changed.size > 0) continue
-      await this.#core.wakes.wait(CATCH_UP, (until) => clock.sleep(this.#restMs(), until), signal)
+      const restMs = Math.max(leastMs, this.#restMs())
+      await this.#core.wakes.wait(CATCH_UP, (until) => clock.sleep(restMs, until), signal)
     }
   }
 
   async #judgeChanged(): Promise<void> {
     for (const name of this.#changed) {
       this.#changed.delete(name)
-      await this.#judge(name)
+      await this.#judge(name).catch((error: unknown) => this.#postpone(name, error))
     }
+  }
+
+  /** One copy that cannot be looked at keeps no other from its turn. Throws on an outage, which is all copies' failure. */
+  #postpone(name: string, error: unknown): null {
+    const { clock, signal, log } = this.#core.parts
+    if (signal.aborted || codeOf(error) === 'REGISTRY_UNAVAILABLE') throw error
+    const waiting = this.#waiting.get(name)
+    const failures = (waiting?.failures ?? 0) + 1
+    const dueMs = clock.elapsedMs() + backOffMs(RETRY_MS, failures)
+    if (waiting !== undefined) this.#waiting.set(name, { ...waiting, dueMs, failures })
+    const level = failures === 1 ? 'error' : 'debug'
+    log[level]({ err: error, volume: name }, 'could not look whether a copy is behind')
+    return null
   }
 
   /** Notes whether the copy here is behind, and since when; answers the record if it is. */
@@ -98,7 +113,7 @@ export class CatchUp {
     for (const [name, { dueMs }] of [...this.#waiting]) {
       if (this.#running.size >= MOST_AT_ONCE) return
       if (this.#running.has(name) || clock.elapsedMs() < dueMs) continue
-      const record = await this.#judge(name)
+      const record = await this.#judge(name).catch((error: unknown) => this.#postpone(name, error))
       const waiting = this.#waiting.get(name)
       // It may have been held and released meanwhile: then its time begins anew.
       if (record === null || waiting === undefined || clock.elapsedMs() < waiting.dueMs) continue

@@ -1,4 +1,5 @@
 import test from 'ava'
+import { WherryError } from '../../../agent/errors.ts'
 import { OPTIONS, World } from './world.ts'
 
 const DEADLINE_MS = 100_000
@@ -120,4 +121,41 @@ test('a copy that cannot catch up is tried again less and less often', async (t)
   await world.clock.advance(60_000)
   const tries = world.pulls.length
   t.true(tries >= 2 && tries <= 5, `${tries}`)
+})
+
+for (const what of ['disk', 'registry'] as const) {
+  test(`a ${what} that fails at once while a copy waits to catch up is not asked without a pause`, async (t) => {
+    const world = await warm(2, 'data')
+    const h2 = world.host(2)
+    await change(world, 'data', 'two')
+    await world.clock.advance(500)
+    let asked = 0
+    const fails = (error: Error) => async (): Promise<never> => {
+      // An endless loop would never let this test end.
+      if (++asked > 1_000) return await new Promise<never>(() => undefined)
+      throw error
+    }
+    const { volume } = world.registry
+    if (what === 'disk') h2.store.copy = fails(Object.assign(new Error('EIO: read'), { code: 'EIO' }))
+    else world.registry.volume = fails(new WherryError('REGISTRY_UNAVAILABLE', 'No server.'))
+    await world.clock.advance(10_000)
+    t.true(asked < 200, `asked ${asked} times in 10 s`)
+    world.registry.volume = volume
+  })
+}
+
+test('a copy whose record cannot be read keeps no other from catching up', async (t) => {
+  const world = await warm(2, 'data', 'other')
+  const { store } = world.host(2)
+  await change(world, 'data', 'two')
+  await world.clock.advance(500)
+  const damaged = (await world.record('data')).id
+  const { copy } = store
+  store.copy = async (id) => {
+    if (id === damaged) throw new WherryError('COPY_DAMAGED', 'volume.json cannot be read')
+    return await copy.call(store, id)
+  }
+  await change(world, 'other', 'two')
+  await world.clock.advance(10_000)
+  t.deepEqual(await currentOn(world, 'other'), ['h1', 'h2'])
 })

@@ -15,7 +15,7 @@ export interface References {
   readonly services: readonly string[]
   /** Containers on hosts that answered, by the host's id. */
   readonly containers: readonly { readonly host: string; readonly name: string; readonly state: string }[]
-  /** Hosts that are away and by their last word have containers with it (null: they did not say). Those that the volume was taken over from do not count. */
+  /** Hosts that are away and by their last word have containers with it (null: they did not say). Those that the volume was taken over from, and that have not returned since, do not count. */
   readonly away: readonly { readonly host: string; readonly containers: readonly string[] | null }[]
   /** What could not be asked although it may refer to it, each a clause for the operator. */
   readonly unknown: readonly string[]
@@ -79,12 +79,22 @@ export function isAway(core: Core, host: string): boolean {
   return host !== core.parts.self.id && !core.hosts.alive(host)
 }
 
-/** What a host that is away may have: it is taken at its last word. Whoever lost the volume to another host ends its containers when it returns. */
-function lastWord(record: VolumeRecord, { id, referrers }: HostRecord): References['away'][number][] {
-  if (record.holder?.host !== id && record.seizures.some(({ from }) => from === id)) return []
+/** What a host that is away may have: it is taken at its last word. */
+function lastWord(record: VolumeRecord, host: HostRecord): References['away'][number][] {
+  const { id, referrers } = host
+  if (record.holder?.host !== id && isAwaySinceLoss(record, host)) return []
   if (referrers === undefined) return [{ host: id, containers: null }]
   const containers = Object.hasOwn(referrers, record.name) ? (referrers[record.name] ?? []) : []
   return containers.length === 0 && record.holder?.host !== id ? [] : [{ host: id, containers }]
+}
+
+/**
+ * Whether a host lost the volume to another one and has not returned since: its containers are ended when it does. What
+ * it said after a return counts, and so does what one said that gave the volume up while it lived.
+ */
+function isAwaySinceLoss({ seizures }: VolumeRecord, { id, expiredBy, at }: HostRecord): boolean {
+  const loss = seizures.findLast(({ from }) => from === id)
+  return loss !== undefined && expiredBy !== null && Date.parse(at) <= Date.parse(loss.at)
 }
 
 async function askHost(core: Core, question: Question, host: HostRecord, signal: AbortSignal): Promise<Asked> {

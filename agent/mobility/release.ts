@@ -36,16 +36,13 @@ export async function releaseIfUnused(core: Core, id: string, asked = false): Pr
   } catch (error) {
     if (signal.aborted) return
     core.stateDisk.suspect(error)
+    const local = await core.parts.store.copy(id).catch(() => undefined)
     // An outage ends by itself, and the release must not wait any longer then.
     if (codeOf(error) === 'REGISTRY_UNAVAILABLE') log.error({ err: error, id }, 'release failed; the registry is away')
-    else core.troubles.note({ id, name: (await nameOf(core, id)) ?? id }, error, startMs)
+    else if (local !== null) core.troubles.note({ id, name: local?.name ?? id }, error, startMs)
   } finally {
     core.releasing.delete(id)
   }
-}
-
-async function nameOf(core: Core, id: string): Promise<string | undefined> {
-  return (await core.parts.store.copy(id).catch(() => null))?.name
 }
 
 async function releaseLocked(core: Core, id: string): Promise<void> {

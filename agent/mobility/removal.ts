@@ -53,6 +53,10 @@ export async function putAway(core: Core, { id, lost }: Pick<RemovedRecord, 'id'
   await job?.done
   await core.locks.run(id, async () => {
     const local = await store.copy(id)
+    // Nothing that was noted of its hold outlives it.
+    core.troubles.clear(id)
+    core.surrendered.delete(id)
+    core.overUses.delete(id)
     if (local === null) return
     if (local.held !== null) await endHold(core, local)
     await store.unmount(id)

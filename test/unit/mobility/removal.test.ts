@@ -136,6 +136,52 @@ test('promise 7: a host that is away is taken at its last word about its contain
   await isRemoved(t, world, id)
 })
 
+test('promise 7: a host that lost the volume once counts again after its return', async (t) => {
+  const { world, h1, h2 } = await usedVolume()
+  await world.pass(30_000)
+  h1.connected = false
+  const taking = h2.agent.mount('data', 'm2', DEADLINE_MS)
+  await world.pass(40_000)
+  await world.clock.until(taking)
+  await h2.agent.unmount('data', 'm2')
+  await world.pass(5_000)
+  // It comes back, its container is ended and made anew, and it is shut down with that.
+  h1.connected = true
+  await world.pass(30_000)
+  put(h1, 'exited')
+  await world.pass(5_000)
+  h1.connected = false
+  await world.pass(60_000)
+  const line = await refused(t, world, h2.agent.remove('data'))
+  t.regex(line, /on host h1 \(h1\), not heard from for \d+ s by container db-h1/)
+})
+
+test('a host that lost the volume and has not returned since does not keep it', async (t) => {
+  const { world, h1, h2 } = await usedVolume()
+  await world.pass(30_000)
+  h1.connected = false
+  const taking = h2.agent.mount('data', 'm2', DEADLINE_MS)
+  await world.pass(40_000)
+  await world.clock.until(taking)
+  await h2.agent.unmount('data', 'm2')
+  await world.pass(5_000)
+  await world.clock.until(h2.agent.remove('data'))
+  t.is(await world.registry.volume('data'), null)
+})
+
+test('a volume that was removed leaves no word of its release that failed', async (t) => {
+  const { world, id, h1, h2 } = await usedVolume()
+  h1.store.captureError = new WherryError('TREE_UNSUPPORTED', 'too deep')
+  h1.users = []
+  await h1.agent.unmount('data', 'm')
+  await world.pass(3_000)
+  await world.clock.until(h2.agent.remove('data'))
+  await world.pass(10_000)
+  t.is(await h1.store.copy(id), null)
+  const heartbeat = (await world.registry.hosts()).find(({ value }) => value.id === 'h1')
+  t.deepEqual(heartbeat?.value.stuck, {})
+})
+
 test('promise 7: a host that is away and has never said what its containers have keeps the volume', async (t) => {
   const { world, h1, h3 } = await idleVolume()
   h3.connected = false

@@ -183,8 +183,14 @@ async function takeOver(core: Core, attempt: Attempt, entry: Versioned<VolumeRec
   if (local !== null && local.held !== null) return stillReleasing(core, name)
   if (!isTakeOverReady(local, found.best)) {
     const failure = failureOf(attempt, record)
-    if (failure !== null && isNewer) attempt.left = null
-    else if (failure !== null) throw failure
+    if (failure !== null && attempt.job !== null && isNewer) {
+      // What is left cannot be had: from the next look on the newest checkpoint is gone on from.
+      const refusal = copyRunning(core, record, attempt.job)
+      attempt.left = null
+      attempt.job = null
+      return refusal
+    }
+    if (failure !== null) throw failure
     const wantedMs = deadlineMs + WANTED_AFTER_MOUNT_MS
     attempt.job = core.copying.wantCheckpoint(record, found.best, sources, isNewer ? 0 : wantedMs)
     return copyRunning(core, record, attempt.job)

@@ -208,6 +208,20 @@ test('promise 5: a take-over from a host that cannot write its disk goes on from
   t.is(h2.store.trees.get(id), 'one and what came after the newest checkpoint')
 })
 
+test('promise 5: what a host that cannot write its disk has left cannot be fetched: the newest checkpoint is gone on from, on any host', async (t) => {
+  const { world, h1, id } = await running()
+  const h3 = world.host(3)
+  h1.store.unwritable = 'EROFS'
+  await world.pass(5_000)
+  await stop(h1)
+  await world.pass(15_000)
+  h1.store.give = () => Promise.reject(new WherryError('TRANSFER_CUT', 'cannot be read'))
+  const mounted = await outcome(world, h3.agent.mount('data', 'm3', DEADLINE_MS))
+  t.is(mounted.error, null)
+  t.true(mounted.ms < 10_000, `${mounted.ms} ms`)
+  t.is(h3.store.trees.get(id), 'one')
+})
+
 test('a container goes on after a while in which its disk could not be written, if nobody took over', async (t) => {
   const { world, h1 } = await running()
   h1.store.unwritable = 'EROFS'

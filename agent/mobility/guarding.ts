@@ -58,6 +58,11 @@ export class Guarding {
     this.#parts.watchdog.guard(guard)
   }
 
+  /** The same where nobody waits for it; never fails: the older word stands, which has an end of its own. */
+  tellSoon(): void {
+    this.tell().catch((err: unknown) => this.#parts.log.error({ err }, 'the watchdog could not be told what is held'))
+  }
+
   /** What the watchdog is to be told now. */
   async guard(): Promise<Guard> {
     const volumes = (await this.#held.list()).flatMap((copy) => {

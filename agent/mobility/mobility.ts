@@ -165,7 +165,7 @@ function createCore(parts: Parts, held: HeldCopies): Core {
   const runsOn = (lapsed: boolean) => {
     // Others may have taken over meanwhile: a write has to tell for each hold.
     if (lapsed) confirmed.clear()
-    guarding.tell().catch((err: unknown) => parts.log.error({ err }, 'the watchdog could not be told what is held'))
+    guarding.tellSoon()
     if (lapsed) wakes.wake(HOUSEKEEPING)
   }
   const ended = (isStart: boolean) => fenceNow(whole, isStart)
@@ -223,7 +223,7 @@ function followDisk(core: Pick<Core, 'parts' | 'stateDisk' | 'lease' | 'guarding
     return
   }
   core.lease.giveUp()
-  void core.guarding.tell()
+  core.guarding.tellSoon()
   core.wakes.wake(HOUSEKEEPING)
 }
 

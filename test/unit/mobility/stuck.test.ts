@@ -222,6 +222,17 @@ test('promise 5: what a host that cannot write its disk has left cannot be fetch
   t.is(h3.store.trees.get(id), 'one')
 })
 
+test('promise 6: a host whose disk can be neither written nor read fences, and its agent lives on', async (t) => {
+  const { world, h1, h2 } = await running()
+  await world.pass(15_000)
+  h1.store.unwritable = 'EIO'
+  h1.store.copies = () => Promise.reject(Object.assign(new Error('EIO: scandir'), { code: 'EIO' }))
+  await world.pass(12_000)
+  t.is(h1.users[0]?.state, 'paused')
+  t.is((await outcome(world, h2.agent.mount('data', 'm2', DEADLINE_MS))).error, null)
+  t.is((await h2.agent.hosts()).length, 3)
+})
+
 test('a container goes on after a while in which its disk could not be written, if nobody took over', async (t) => {
   const { world, h1 } = await running()
   h1.store.unwritable = 'EROFS'

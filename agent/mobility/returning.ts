@@ -1,6 +1,7 @@
 import { codeOf } from '../errors.ts'
 import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { Capture, LocalCopy } from '../store/contract.ts'
+import { errnoOf, isDiskFailure } from '../sys/failure.ts'
 import { changeVolume, readVolume } from './commit.ts'
 import { confirmHold, takeBack } from './confirmation.ts'
 import { isEmptyTree, isForged, isLeftBehind, NO_CHECKPOINT, withCopy } from './copy-state.ts'
@@ -40,12 +41,15 @@ export async function giveUpHold(core: Core, local: LocalCopy): Promise<void> {
   core.overUses.delete(local.id)
 }
 
-/** Null: the tree cannot be captured. Then nobody can tell what it is, and it is kept as it is (promise 7). */
+/**
+ * Null: the tree is none that can be captured, or cannot be read. Then nobody can tell what it is, and it is kept as it
+ * is (promise 7).
+ */
 async function captureOrNull(core: Core, local: LocalCopy): Promise<Capture | null> {
   try {
     return await core.parts.store.capture(local.id, 'quiet', core.parts.signal)
   } catch (error) {
-    if (codeOf(error) !== 'TREE_UNSUPPORTED') throw error
+    if (codeOf(error) !== 'TREE_UNSUPPORTED' && !isDiskFailure(errnoOf(error))) throw error
     core.parts.log.warn({ err: error, volume: local.name }, 'the tree cannot be compared: it is put aside as it is')
     return null
   }

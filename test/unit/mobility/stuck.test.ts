@@ -102,6 +102,17 @@ test('promise 7: promote ends the hold of a live holder whose tree cannot be cap
   t.is((await h1.store.copy(id))?.held, null)
 })
 
+test('promise 7: the hold of a tree that the disk cannot read ends as well; the tree is put aside', async (t) => {
+  const { world, h1, h2, id } = await running()
+  h1.store.captureError = Object.assign(new Error('EIO: read'), { code: 'EIO', syscall: 'read' })
+  await stop(h1)
+  await world.pass(3_000)
+  t.is((await outcome(world, h2.agent.promote('data', true, gone))).error, null)
+  await world.pass(600_000)
+  t.deepEqual([...h1.store.aside.values()], ['one and the newest'])
+  t.is((await h1.store.copy(id))?.held, null)
+})
+
 test('promise 3: a holder whose disk cannot be written sends its last tree to whoever promotes the volume', async (t) => {
   const { world, h1, h2, id } = await running()
   h1.store.unwritable = 'EIO'

@@ -74,9 +74,10 @@ export class ControlGroup implements AsyncDisposable {
     return WORDS[this.#version][frozen ? 1 : 0]
   }
 
+  /** Whether it has been told to stand still: under load its processes do so a moment later ("FREEZING"). */
   isFrozen(): boolean {
     const into = Buffer.alloc(16)
-    return into.toString('latin1', 0, readSync(this.#fd, into, 0, into.length, 0)).trim() === this.word(true)
+    return into.toString('latin1', 0, readSync(this.#fd, into, 0, into.length, 0)).trim() !== this.word(false)
   }
 
   /** As somebody who has looked before. */

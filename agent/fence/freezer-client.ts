@@ -70,7 +70,8 @@ export function createFreezerClient(options: { channel: FreezeChannel; files: Fr
     const one = asked.get(id)
     if (one === undefined) return
     if (one.timer !== null) clearTimeout(one.timer)
-    one.timer = setTimeout(() => thawHere(id), ms)
+    // Timers come before what has arrived when this process was stopped itself: an operator may have paused them since.
+    one.timer = setTimeout(() => setImmediate(() => thawHere(id)), ms)
   }
 
   channel.on('message', (message) => {

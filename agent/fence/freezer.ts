@@ -136,7 +136,9 @@ export class Freezer {
       if (over.signal.aborted) return file[Symbol.dispose]()
       session.files = [...session.files, file]
     }
-    await this.#notes.write(ids)
+    // What somebody else has frozen stays so: it is only watched, and a process after this one must not thaw it either.
+    const running = session.files.filter((file) => file.state() === 'thawed')
+    await this.#notes.write(ids.filter((_, at) => running.some((file) => file === session.files[at])))
     if (over.signal.aborted) return
     session.guard = this.#files.guard(session.files, () => {
       if (this.#session !== session) return
@@ -149,8 +151,7 @@ export class Freezer {
     if (over.signal.aborted) return
     session.startMs = this.#clock.elapsedMs()
     void this.#watchBudget(session)
-    // What somebody else has frozen stays so: it is only watched.
-    session.ours = session.files.filter((file) => file.state() === 'thawed')
+    session.ours = running.filter((file) => file.state() === 'thawed')
     for (const file of session.ours) file.set(true)
     await this.#untilStill(session)
   }

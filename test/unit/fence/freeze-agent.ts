@@ -1,4 +1,4 @@
-/** As an agent: freezes CONTAINER below ROOT for BUDGET_MS at most, says `still`, and does nothing more. */
+/** As an agent: freezes CONTAINER below ROOT for BUDGET_MS at most, says `still`, and later `cut` when it knows that it runs again. */
 import { pino } from 'pino'
 import { createFreezerClient } from '../../../agent/fence/freezer-client.ts'
 import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
@@ -6,6 +6,7 @@ import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
 const [, , root = '', container = '', budgetMs = ''] = process.argv
 const log = pino({ level: 'silent' })
 const freezes = createFreezerClient({ channel: process, files: openFreezerFiles(root), log })
-await freezes.freeze([container], Number(budgetMs), new AbortController().signal)
+const { cut } = await freezes.freeze([container], Number(budgetMs), new AbortController().signal)
+cut.addEventListener('abort', () => process.send?.('cut'))
 process.send?.('still')
 setInterval(() => {}, 1_000)

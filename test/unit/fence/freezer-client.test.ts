@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { pino } from 'pino'
@@ -68,6 +69,23 @@ test.serial(
     t.true(await ground.group.standsStill())
     await ground.group.runs()
     t.pass()
+  },
+)
+
+test.serial(
+  'promise 13: an agent that was stopped in a freeze does not undo what an operator has paused since',
+  async (t) => {
+    await using ground = await start()
+    const agent = await ground.asPlugin(500)
+    const cut = new Promise<void>((resolve) => agent.on('message', (said) => said === 'cut' && resolve()))
+    agent.kill('SIGSTOP')
+    await ground.group.runs()
+    ground.group.set(true)
+    // By then the agent would have thawed it for a plugin that says nothing.
+    await sleep(1_500)
+    agent.kill('SIGCONT')
+    await cut
+    t.true(ground.group.isFrozen())
   },
 )
 

@@ -91,6 +91,7 @@ for (const version of ['v1', 'v2'] as const) {
       await using ground = await start(version)
       ground.group.set(true)
       const first = await ground.freeze(LONG_MS)
+      t.deepEqual(await ground.notes.read(), [], 'a process after this one would thaw it')
       first.thaw()
       t.is((await first.end).why, null)
       t.true(ground.group.isFrozen())

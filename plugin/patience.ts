@@ -6,9 +6,9 @@ const RETRY_EVERY_MS = 100
 
 /**
  * Calls the agent, again and again while it fails with one of the `worthWaiting` codes, until `deadlineMs` from now has
- * passed; then throws the last such error. All calls of the agent's API may be repeated. `attempt` gets the time that is
- * left and a signal that aborts `graceMs` after the deadline (the agent is to answer by then itself, with the better
- * error), and whether an earlier attempt may already have been carried out.
+ * passed; then throws the last such error, also when the deadline cuts an attempt. All calls of the agent's API may be
+ * repeated. `attempt` gets the time that is left and a signal that aborts `graceMs` after the deadline (the agent is to
+ * answer by then itself, with the better error), and whether an earlier attempt may already have been carried out.
  */
 export async function patiently<T>(
   limits: { deadlineMs: number; graceMs?: number; worthWaiting: readonly ErrorCode[]; signal: AbortSignal },
@@ -18,22 +18,22 @@ export async function patiently<T>(
   const leftMs = () => Math.max(0, Math.round(limits.deadlineMs - (performance.now() - startMs)))
   const overdue = AbortSignal.timeout(limits.deadlineMs + (limits.graceMs ?? 0))
   const signal = AbortSignal.any([limits.signal, overdue])
+  let last: unknown
   for (let repeated = false; ; repeated = true) {
     try {
       return await attempt({ leftMs: leftMs(), repeated, signal })
     } catch (error) {
       limits.signal.throwIfAborted()
-      if (overdue.aborted) throw tooSlow(limits.deadlineMs, error)
       const code = codeOf(error)
+      if (overdue.aborted && code === undefined) throw last ?? tooSlow(limits.deadlineMs, error)
       if (code === undefined || !limits.worthWaiting.includes(code) || leftMs() <= RETRY_EVERY_MS) throw error
+      last = error
     }
     await sleep(RETRY_EVERY_MS, undefined, { signal: limits.signal })
   }
 }
 
 function tooSlow(deadlineMs: number, cause: unknown): WherryError {
-  const code = codeOf(cause)
-  if (code !== undefined) return cause as WherryError
   return new WherryError('AGENT_UNAVAILABLE', `Wherry's agent did not answer within ${deadlineMs / 1_000} s.`, {
     hint: "Try again; if this lasts, look into the plugin's log.",
     cause,

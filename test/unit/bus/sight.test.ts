@@ -108,7 +108,8 @@ test('a server that is alone leads while it runs', async (t) => {
   const host = await startHost({ stateDir: state.dir })
   try {
     await using _registry = await readyRegistry(host)
-    t.deepEqual(await sightOf(host)(), LEADER)
+    // One question may time out on a busy machine: whoever asks asks again.
+    await sees(host, LEADER)
   } finally {
     await host[Symbol.asyncDispose]()
   }

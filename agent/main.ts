@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { pino } from 'pino'
+import type { Logger } from 'pino'
 import { ulid } from 'ulid'
 import { serveApi } from './api/server.ts'
 import { NatsBus } from './bus/bus.ts'
@@ -17,6 +17,7 @@ import { openFreezerFiles } from './fence/freezer-files.ts'
 import { openPauses } from './fence/pauses.ts'
 import { createAgentWatchdog } from './fence/words.ts'
 import { readHostId } from './host-id.ts'
+import { createLog } from './log.ts'
 import { Metrics } from './metrics/metrics.ts'
 import { createMobility } from './mobility/mobility.ts'
 import type { Parts } from './mobility/parts.ts'
@@ -31,7 +32,7 @@ import { BUCKETS } from './registry/setup.ts'
 const LONE_ADDRESS = '127.0.0.1'
 
 /** Puts the agent's parts together, outermost last, and takes them down in the opposite order when `stop` aborts. */
-async function runAgent(config: Config, paths: Paths, log: pino.Logger, stop: AbortSignal): Promise<void> {
+async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSignal): Promise<void> {
   await using stack = new AsyncDisposableStack()
   // Early: the plugin takes an agent that says nothing for stuck.
   const watchdog = stack.use(createAgentWatchdog(process))
@@ -141,7 +142,7 @@ async function main(): Promise<number> {
   process.on('disconnect', () => stop.abort())
   try {
     const config = parseConfig(process.env)
-    const log = pino({ level: config.log, base: { part: 'agent' } })
+    const log = createLog(config.log, { part: 'agent' })
     await runAgent(config, pathsUnder(rootOf(process.argv.slice(2))), log, stop.signal)
     return 0
   } catch (error) {

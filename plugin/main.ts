@@ -1,10 +1,10 @@
 import { fileURLToPath } from 'node:url'
-import { pino } from 'pino'
 import { createAgentClient } from '../agent/api/client.ts'
 import { systemClock } from '../agent/clock.ts'
 import { EXIT_WRONG_SETTING, parseConfig } from '../agent/config.ts'
 import { WherryError } from '../agent/errors.ts'
 import { openFreezerFiles } from '../agent/fence/freezer-files.ts'
+import { createLog } from '../agent/log.ts'
 import { pathsUnder, rootOf } from '../agent/paths.ts'
 import { createCalls, QUICK_DEADLINE_MS } from './driver.ts'
 import { engineSocketReplaced } from './engine-socket.ts'
@@ -44,7 +44,7 @@ export async function runPlugin(options: Options): Promise<number> {
 async function run({ args, env, agentEntry }: Options): Promise<number> {
   const config = parseConfig(env)
   const paths = pathsUnder(rootOf(args))
-  const log = pino({ level: config.log, base: { part: 'plugin' } })
+  const log = createLog(config.log, { part: 'plugin' })
   const stop = new AbortController()
   const { signal } = stop
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop.abort(new Error(name)))

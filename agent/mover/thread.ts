@@ -1,6 +1,6 @@
 /** The mover's thread: `openMover` starts it. Its first call is `open`. */
 import { parentPort } from 'node:worker_threads'
-import { pino } from 'pino'
+import { createLog } from '../log.ts'
 import type { MoverOptions } from './calls.ts'
 import { Line } from './line.ts'
 import { openServices } from './services.ts'
@@ -8,7 +8,7 @@ import { openServices } from './services.ts'
 if (parentPort === null) throw new Error('This file runs as a thread only.')
 const line = new Line(parentPort, {
   async open(options: MoverOptions) {
-    const log = pino({ level: options.logLevel, base: { part: 'agent', thread: 'mover' } })
+    const log = createLog(options.logLevel, { part: 'agent', thread: 'mover' })
     line.answer(await openServices(options, line, log))
   },
 })

@@ -1,0 +1,50 @@
+import { constants, fstatSync, openSync, writeSync } from 'node:fs'
+import { type DestinationStream, type Logger, pino } from 'pino'
+
+const STDOUT = 1
+const WARN = 40
+
+/**
+ * The log of one part of Wherry, on standard output: one line of JSON for each event. `base` is in all of them.
+ * A pipe that nobody reads takes 64 KiB or so and then holds whoever writes: dockerd's, while the engine is down. Then
+ * lines are dropped, for a lease has to be renewed, and a container to be thawed, all the same.
+ */
+export function createLog(level: string, base: Readonly<Record<string, string>>): Logger {
+  return pino({ level, base }, openOutput(base))
+}
+
+function openOutput(base: Readonly<Record<string, string>>): DestinationStream {
+  const fd = openPipe()
+  if (fd === null) return pino.destination(STDOUT)
+  let dropped = 0
+  let isCut = false
+  return {
+    write(line) {
+      const note = {
+        level: WARN,
+        time: Date.now(),
+        ...base,
+        lines: dropped,
+        msg: 'log lines were dropped: nobody read',
+      }
+      const text = Buffer.from(`${isCut ? '\n' : ''}${dropped > 0 ? `${JSON.stringify(note)}\n` : ''}${line}`)
+      try {
+        // A long line may go out in part: the next one ends it.
+        isCut = writeSync(fd, text) < text.length
+        dropped = isCut ? 1 : 0
+      } catch {
+        dropped += 1
+      }
+    },
+  }
+}
+
+/** Standard output again, as a description of its own: whoever else has the pipe must not find it non-blocking. Null: it is no pipe. */
+function openPipe(): number | null {
+  try {
+    if (!fstatSync(STDOUT).isFIFO()) return null
+    return openSync(`/proc/self/fd/${STDOUT}`, constants.O_WRONLY | constants.O_NONBLOCK)
+  } catch {
+    return null
+  }
+}

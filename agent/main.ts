@@ -78,7 +78,12 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
   const engine = createEngine({ socketPath: paths.dockerSocket, log })
   const metrics = new Metrics()
   const pauses = await openPauses({ stateDir, engine, log })
-  const freezes = createFreezerClient({ channel: process, files: openFreezerFiles(paths.controlGroups), log })
+  const freezes = createFreezerClient({
+    channel: process,
+    files: openFreezerFiles(paths.controlGroups),
+    killPlugin: () => void process.kill(process.ppid, 'SIGKILL'),
+    log,
+  })
   const stream = streamOf(BUCKETS.hosts)
   const sight = createSight({ plan, advertise: config.advertise, server: nats, stream })
   const parts: Parts = {

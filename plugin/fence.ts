@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { Engine } from '../agent/docker/contract.ts'
-import type { Guard, Pauses } from '../agent/fence/contract.ts'
+import type { FreezeEnd, Guard, Pauses } from '../agent/fence/contract.ts'
 import { Freezer, type FreezerFiles } from '../agent/fence/freezer.ts'
 import { openFrozenNotes } from '../agent/fence/frozen-notes.ts'
 import { openGuardFile } from '../agent/fence/guard-file.ts'
@@ -73,8 +73,12 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
       silence.heard()
       if (word.word === 'freeze') {
         const answer = say
-        const frozen = () => answer({ word: 'frozen', id: word.request.id })
-        void thawed.then(() => freezer.freeze(word.request, frozen, (end) => answer({ word: 'thawed', end })))
+        const { id } = word.request
+        const freezing = (containers: readonly string[]) =>
+          answer({ word: 'freezing', id, containers: [...containers] })
+        const frozen = () => answer({ word: 'frozen', id })
+        const ended = (end: FreezeEnd) => answer({ word: 'thawed', end })
+        void thawed.then(() => freezer.freeze(word.request, freezing, frozen, ended))
       } else if (word.word === 'thaw') {
         void thawed.then(() => freezer.thaw(word.id))
       } else if (word.word === 'guard') {

@@ -9,6 +9,8 @@ import { parseReply, type Word } from './words.ts'
 const LATE_MS = 250
 /** Before it freezes, the plugin's process waits for commands that were announced, looks for groups and writes a note to a disk that may be busy. */
 const BEGIN_MS = 15_000
+/** A process that says nothing for so long although it was asked is stopped. Whoever opens a freezer that it guards waits for it. */
+const SILENT_MS = 5_000
 
 /** `process`, when it was spawned with 'ipc'. */
 export interface FreezeChannel {
@@ -19,21 +21,29 @@ export interface FreezeChannel {
 }
 
 interface Asked {
-  /** Those that ran before. */
-  readonly files: readonly FreezerFile[]
+  /** By container. */
+  readonly files: ReadonlyMap<string, FreezerFile>
+  /** Those that the plugin's process has frozen, or is about to. What somebody else has frozen is not thawed from here either. */
+  frozen: readonly string[]
   readonly cut: AbortController
   readonly still: PromiseWithResolvers<void>
   readonly ended: PromiseWithResolvers<FreezeEnd>
+  readonly budgetMs: number
   readonly atMs: number
   timer: NodeJS.Timeout | null
 }
 
 /**
  * `Freezes` by the plugin's process, spoken to over the channel of this one. If nothing is heard from there in time, the containers are thawed from here: each process is
- * there for when the other one is killed or stopped.
+ * there for when the other one is killed or stopped. `killPlugin` ends a process that stays silent, so that a new one is started.
  */
-export function createFreezerClient(options: { channel: FreezeChannel; files: FreezerFiles; log: Logger }): Freezes {
-  const { channel, files, log } = options
+export function createFreezerClient(options: {
+  channel: FreezeChannel
+  files: FreezerFiles
+  killPlugin: () => void
+  log: Logger
+}): Freezes {
+  const { channel, files, killPlugin, log } = options
   const asked = new Map<string, Asked>()
   /** Its guard may stand: whoever opens a freezer then is held with all it does, as long as that process stands still. */
   let isSilent = false
@@ -47,7 +57,7 @@ export function createFreezerClient(options: { channel: FreezeChannel; files: Fr
     if (one === undefined) return
     asked.delete(end.id)
     if (one.timer !== null) clearTimeout(one.timer)
-    for (const file of one.files) file[Symbol.dispose]()
+    for (const file of one.files.values()) file[Symbol.dispose]()
     one.ended.resolve(end)
     one.cut.abort(new Error(`containers do not stand still any more: ${end.why}`))
     one.still.resolve()
@@ -56,15 +66,23 @@ export function createFreezerClient(options: { channel: FreezeChannel; files: Fr
     const one = asked.get(id)
     if (one === undefined) return
     isSilent = true
-    log.error({ containers: one.files.length }, "the plugin's process says nothing: thawing containers without it")
-    for (const file of one.files) {
+    log.error({ containers: one.frozen }, "the plugin's process says nothing: thawing containers without it")
+    for (const container of one.frozen) {
       try {
-        file.set(false)
+        one.files.get(container)?.set(false)
       } catch (err) {
-        log.error({ err, path: file.path }, 'a container could not be thawed')
+        log.error({ err, container }, 'a container could not be thawed')
       }
     }
     settle({ id, why: 'plugin', frozenMs: performance.now() - one.atMs })
+    // One that waits for a disk, for example, answers that at once.
+    say({ word: 'thaw', id })
+    setTimeout(killIfSilent, SILENT_MS).unref()
+  }
+  const killIfSilent = () => {
+    if (!isSilent || channel.connected !== true) return
+    log.error("the plugin's process stays silent: killing it, to be started again")
+    killPlugin()
   }
   const thawBy = (id: string, ms: number) => {
     const one = asked.get(id)
@@ -74,9 +92,17 @@ export function createFreezerClient(options: { channel: FreezeChannel; files: Fr
     one.timer = setTimeout(() => setImmediate(() => thawHere(id)), ms)
   }
 
+  const begun = (id: string, containers: readonly string[]) => {
+    const one = asked.get(id)
+    if (one === undefined) return
+    one.frozen = containers
+    thawBy(id, one.budgetMs + LATE_MS)
+  }
+
   channel.on('message', (message) => {
     const reply = parseReply(message)
     if (reply !== null) isSilent = false
+    if (reply?.word === 'freezing') begun(reply.id, reply.containers)
     if (reply?.word === 'frozen') asked.get(reply.id)?.still.resolve()
     if (reply?.word === 'thawed') settle(reply.end)
   })
@@ -91,15 +117,15 @@ export function createFreezerClient(options: { channel: FreezeChannel; files: Fr
       const id = randomUUID()
       const opened = await openAll(files, containers)
       const one: Asked = {
-        // What somebody else has frozen is not thawed from here either.
-        files: opened.filter((file) => file.state() === 'thawed'),
+        files: new Map(opened.map((file, at) => [containers[at] ?? '', file])),
+        frozen: [],
+        budgetMs,
         cut: new AbortController(),
         still: Promise.withResolvers(),
         ended: Promise.withResolvers(),
         atMs: performance.now(),
         timer: null,
       }
-      for (const file of opened) if (!one.files.includes(file)) file[Symbol.dispose]()
       asked.set(id, one)
       thawBy(id, BEGIN_MS + budgetMs)
       say({ word: 'freeze', request: { id, containers, budgetMs } })
@@ -115,7 +141,6 @@ export function createFreezerClient(options: { channel: FreezeChannel; files: Fr
         await end()
         throw signal.reason
       }
-      thawBy(id, budgetMs + LATE_MS)
       const early = asked.has(id) ? null : await one.ended.promise
       if (early?.why === 'failed') throw failure(early)
       return { cut: one.cut.signal, end } satisfies Freeze

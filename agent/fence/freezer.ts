@@ -42,6 +42,7 @@ export interface FreezerFiles {
 
 interface Session {
   readonly request: FreezeRequest
+  readonly freezing: (containers: readonly string[]) => void
   readonly ended: (end: FreezeEnd) => void
   readonly over: AbortController
   files: readonly FreezerFile[]
@@ -75,12 +76,17 @@ export class Freezer {
 
   /**
    * Freezes the containers of a request, all at once; `frozen` is called when all stand still. `ended` is called once, whatever happens: when they run again, or if they
-   * could not be frozen. Those that are to be paused already are only watched.
+   * could not be frozen. Those that stand still already are only watched; `freezing` is called with the others, just before they are told.
    */
-  freeze(request: FreezeRequest, frozen: () => void, ended: (end: FreezeEnd) => void): void {
+  freeze(
+    request: FreezeRequest,
+    freezing: (containers: readonly string[]) => void,
+    frozen: () => void,
+    ended: (end: FreezeEnd) => void,
+  ): void {
     this.end('replaced')
     const bare = { files: [], ours: [], guard: null, startMs: null }
-    const session: Session = { request, ended, over: new AbortController(), ...bare }
+    const session: Session = { request, freezing, ended, over: new AbortController(), ...bare }
     this.#session = session
     this.#begin(session).then(
       () => {
@@ -138,7 +144,8 @@ export class Freezer {
     }
     // What somebody else has frozen stays so: it is only watched, and a process after this one must not thaw it either.
     const running = session.files.filter((file) => file.state() === 'thawed')
-    await this.#notes.write(ids.filter((_, at) => running.some((file) => file === session.files[at])))
+    const idOf = (file: FreezerFile) => ids[session.files.indexOf(file)] ?? ''
+    await this.#notes.write(running.map(idOf))
     if (over.signal.aborted) return
     session.guard = this.#files.guard(session.files, () => {
       if (this.#session !== session) return
@@ -152,6 +159,7 @@ export class Freezer {
     session.startMs = this.#clock.elapsedMs()
     void this.#watchBudget(session)
     session.ours = running.filter((file) => file.state() === 'thawed')
+    session.freezing(session.ours.map(idOf))
     for (const file of session.ours) file.set(true)
     await this.#untilStill(session)
   }

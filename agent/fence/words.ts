@@ -35,6 +35,8 @@ const endSchema: z.ZodType<FreezeEnd> = z.object({
 
 /** What the plugin's process says to the agent. */
 const REPLY = z.discriminatedUnion('word', [
+  /** Said before any of these is told to stand still. */
+  z.object({ word: z.literal('freezing'), id: z.string(), containers: z.array(z.string()) }),
   z.object({ word: z.literal('frozen'), id: z.string() }),
   z.object({ word: z.literal('thawed'), end: endSchema }),
 ])

@@ -80,7 +80,7 @@ export class Plugin {
 
   /** Requests of the agent. */
   freeze(request: FreezeRequest, frozen: () => void, ended: (end: FreezeEnd) => void): void {
-    void this.#thawed.then(() => this.#freezer.freeze(request, frozen, ended))
+    void this.#thawed.then(() => this.#freezer.freeze(request, () => {}, frozen, ended))
   }
 
   thaw(id: string): void {

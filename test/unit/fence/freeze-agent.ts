@@ -5,7 +5,7 @@ import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
 
 const [, , root = '', container = '', budgetMs = ''] = process.argv
 const log = pino({ level: 'silent' })
-const freezes = createFreezerClient({ channel: process, files: openFreezerFiles(root), log })
+const freezes = createFreezerClient({ channel: process, files: openFreezerFiles(root), killPlugin: () => {}, log })
 const { cut } = await freezes.freeze([container], Number(budgetMs), new AbortController().signal)
 cut.addEventListener('abort', () => process.send?.('cut'))
 process.send?.('still')

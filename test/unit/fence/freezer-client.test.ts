@@ -1,10 +1,11 @@
-import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
+import { type ChildProcess, execFile, fork } from 'node:child_process'
+import { EventEmitter, once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import test from 'ava'
 import { pino } from 'pino'
 import { systemClock } from '../../../agent/clock.ts'
@@ -16,6 +17,7 @@ import { until } from '../until.ts'
 import { ControlGroup } from './control-group.ts'
 import { MemoryEngine } from './memory-engine.ts'
 
+const execute = promisify(execFile)
 const LONG_MS = 60_000
 const SHORT_MS = 100
 const log = pino({ level: 'silent' })
@@ -53,7 +55,8 @@ async function start() {
     asAgent: async () => {
       const plugin = child('freeze-plugin.ts', group.root, stateDir)
       await once(plugin, 'message')
-      const freezes = createFreezerClient({ channel: plugin, files: openFreezerFiles(group.root), log })
+      const killPlugin = () => void plugin.kill('SIGKILL')
+      const freezes = createFreezerClient({ channel: plugin, files: openFreezerFiles(group.root), killPlugin, log })
       return { plugin, freezes }
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
@@ -154,5 +157,62 @@ test.serial(
       const again = await ask().catch(() => null)
       return again !== null && (await again.end()).why === null
     })
+  },
+)
+
+test.serial('promise 13: a plugin that stays stopped is killed: whoever looks at a freezer waits for it', async (t) => {
+  await using ground = await start()
+  const { plugin, freezes } = await ground.asAgent()
+  const freeze = await freezes.freeze([ground.group.container], SHORT_MS, never)
+  const ended = once(plugin, 'exit')
+  plugin.kill('SIGSTOP')
+  // As runc does before it stops a container.
+  const looking = execute('cat', [ground.group.file])
+  t.is((await freeze.end()).why, 'plugin')
+  t.is((await looking).stdout.trim(), ground.group.word(false))
+  t.deepEqual(await ended, [null, 'SIGKILL'])
+})
+
+/** A plugin's process of which nothing is heard but what the test says. */
+class Silent extends EventEmitter {
+  readonly connected = true
+  readonly asked = Promise.withResolvers<string>()
+  send(message: unknown): boolean {
+    const { word, request } = message as { word: string; request?: { id: string } }
+    if (word === 'freeze' && request !== undefined) this.asked.resolve(request.id)
+    return true
+  }
+}
+
+test.serial(
+  'promise 13: a plugin that is stopped before it says that containers stand still keeps none frozen for longer than the budget',
+  async (t) => {
+    await using ground = await start()
+    const { container, root } = ground.group
+    const channel = new Silent()
+    const freezes = createFreezerClient({ channel, files: openFreezerFiles(root), killPlugin: () => {}, log })
+    const freezing = freezes.freeze([container], SHORT_MS, never)
+    channel.emit('message', { word: 'freezing', id: await channel.asked.promise, containers: [container] })
+    ground.group.set(true)
+    const { why, frozenMs } = await (await freezing).end()
+    t.is(why, 'plugin')
+    t.true(Number(frozenMs) < 10_000, `${frozenMs} ms`)
+    await ground.group.runs()
+  },
+)
+
+test.serial(
+  'promise 13: what an operator pauses while a plugin has not frozen it yet is not thawed for it',
+  async (t) => {
+    await using ground = await start()
+    const { container, root } = ground.group
+    const channel = new Silent()
+    const freezes = createFreezerClient({ channel, files: openFreezerFiles(root), killPlugin: () => {}, log })
+    const freezing = freezes.freeze([container], SHORT_MS, never)
+    await channel.asked.promise
+    ground.group.set(true)
+    channel.emit('disconnect')
+    t.is((await (await freezing).end()).why, 'plugin')
+    t.true(ground.group.isFrozen())
   },
 )

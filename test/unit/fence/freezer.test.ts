@@ -33,7 +33,7 @@ async function start(version: GroupVersion) {
     const id = String(++last)
     const ended = Promise.withResolvers<FreezeEnd>()
     const still = Promise.withResolvers<void>()
-    freezer.freeze({ id, containers: [container], budgetMs }, still.resolve, ended.resolve)
+    freezer.freeze({ id, containers: [container], budgetMs }, () => {}, still.resolve, ended.resolve)
     await Promise.race([still.promise, ended.promise])
     return { end: ended.promise, thaw: () => freezer.thaw(id) }
   }

@@ -77,7 +77,7 @@ test('promise 6: a fence ends a freeze, so that Docker can pause what is frozen'
   )
   const request = { id: '1', containers: [group.container], budgetMs: 3_600_000 }
   fence.heard({ word: 'freeze', request })
-  await until(() => said.length === 1)
+  await until(() => said.length === 2)
   t.true(group.isFrozen())
   let wasFrozen: boolean | null = null
   ground.engine.before = (call) => {
@@ -86,7 +86,7 @@ test('promise 6: a fence ends a freeze, so that Docker can pause what is frozen'
   fence.heard({ word: 'guard', guard: inMs(0) })
   await until(() => ground.engine.stateOf(group.container) === 'paused')
   t.false(wasFrozen)
-  t.like(said[1], { word: 'thawed', end: { why: 'fence' } })
+  t.like(said[2], { word: 'thawed', end: { why: 'fence' } })
 })
 
 test('promise 13: a command that the engine announces ends a freeze', async (t) => {
@@ -99,10 +99,10 @@ test('promise 13: a command that the engine announces ends a freeze', async (t) 
     (message) => said.push(message),
   )
   fence.heard({ word: 'freeze', request: { id: '1', containers: [group.container], budgetMs: 3_600_000 } })
-  await until(() => said.length === 1)
+  await until(() => said.length === 2)
   ground.engine.say('exec_create: pg_dump', group.container)
   t.false(group.isFrozen())
-  t.like(said[1], { word: 'thawed', end: { why: 'command' } })
+  t.like(said[2], { word: 'thawed', end: { why: 'command' } })
 })
 
 test('an agent that is alive and says nothing for three leases is killed, once; one that has not spoken yet is not', async (t) => {

@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import type { LocalCopy } from '../store/contract.ts'
 import type { Parts } from './parts.ts'
 
@@ -13,9 +14,10 @@ interface Noted {
 }
 
 /**
- * The copies this host holds, by its disk, for the heartbeat and for the watchdog: a disk that is slow, or hangs, must not
- * cost the lease, so what was read last stands in for what takes too long to read. What this agent has changed itself
- * counts from then on, whatever a look that began before may say.
+ * The copies this host holds, by its disk, for the heartbeat, the watchdog and the views.
+ * A disk that is slow, hangs or fails must not cost the lease, nor keep the host from saying what is wrong: what was
+ * read last stands in for what takes too long to read, or cannot be read. A record that cannot be read is no end of a
+ * hold. What this agent has changed itself counts from then on, whatever a look that began before may say.
  */
 export class HeldCopies {
   readonly #parts: Pick<Parts, 'store' | 'clock' | 'signal'>
@@ -33,7 +35,7 @@ export class HeldCopies {
     this.#noted.set(id, { copy, looks: this.#looks })
   }
 
-  /** Waits for the disk the first time, then never for long. Rejects as `Store.copies`. */
+  /** Waits for the disk the first time, and rejects as `Store.copies`; then neither waits for long nor rejects. */
   async list(): Promise<readonly LocalCopy[]> {
     return (await this.all()).filter((copy) => copy.held !== null)
   }
@@ -45,13 +47,11 @@ export class HeldCopies {
       await reading
       return this.#current()
     }
-    // What fails after the patience is over is met again at the next beat.
-    reading.catch(() => undefined)
     const { clock, signal } = this.#parts
     const inTime = new AbortController()
     const late = clock.sleep(PATIENCE_MS, AbortSignal.any([inTime.signal, signal]))
     try {
-      await Promise.race([reading, late])
+      await Promise.race([reading.catch(() => undefined), late])
     } finally {
       inTime.abort()
     }
@@ -74,7 +74,9 @@ export class HeldCopies {
 
   async #look(): Promise<void> {
     const nth = ++this.#looks
-    this.#known = (await this.#parts.store.copies()).copies
+    const { copies, damaged } = await this.#parts.store.copies()
+    const unread = new Set(damaged.map(({ path }) => basename(path)))
+    this.#known = [...copies, ...this.#current().filter(({ id }) => unread.has(id))]
     for (const [id, { looks }] of this.#noted) if (looks < nth) this.#noted.delete(id)
   }
 }

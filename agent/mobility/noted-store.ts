@@ -1,6 +1,6 @@
 import type { LocalCopy, Store } from '../store/contract.ts'
 
-type Noted = Pick<Store, 'create' | 'update' | 'diverge' | 'trash'>
+type Noted = Pick<Store, 'create' | 'update' | 'diverge' | 'trash' | 'setAside'>
 
 /** The same store; `note` hears of each record before whoever changed it does. Null: the copy is gone. */
 export function notedStore(store: Store, note: (id: string, copy: LocalCopy | null) => void): Store {
@@ -16,6 +16,11 @@ export function notedStore(store: Store, note: (id: string, copy: LocalCopy | nu
     trash: async (id) => {
       await store.trash(id)
       note(id, null)
+    },
+    setAside: async (id) => {
+      const directory = await store.setAside(id)
+      note(id, null)
+      return directory
     },
   }
   return new Proxy(store, {

@@ -1,5 +1,6 @@
 import test from 'ava'
 import { HeldCopies } from '../../../agent/mobility/held-copies.ts'
+import { notedStore } from '../../../agent/mobility/noted-store.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { VirtualClock } from './clock.ts'
 import { MemoryStore } from './memory-store.ts'
@@ -69,4 +70,38 @@ test('the first look is waited for, and has what was changed meanwhile', async (
     (await clock.until(looking)).map(({ id }) => id),
     ['b'],
   )
+})
+
+test('promise 1: a hold whose record cannot be read any more is still one', async (t) => {
+  const { store, hold, ids } = await begin()
+  await ids()
+  await hold('a', true)
+  store.unreadable.add('a')
+  t.deepEqual(await ids(), ['a'])
+  t.deepEqual(await ids(), ['a'], 'nor does the next look end it')
+  store.unreadable.delete('a')
+  await store.update('a', { held: null })
+  t.deepEqual(await ids(), [])
+})
+
+test('a disk that cannot be listed any more ends no hold', async (t) => {
+  const { store, hold, ids } = await begin()
+  await ids()
+  await hold('a', true)
+  store.copiesError = new Error('EIO')
+  t.deepEqual(await ids(), ['a'])
+  await hold('b', true)
+  t.deepEqual(await ids(), ['a', 'b'])
+})
+
+test('a copy that has left the disk is gone at once, whichever way it went', async (t) => {
+  const { clock, store, held } = await begin()
+  const noted = notedStore(store, (id, copy) => held.note(id, copy))
+  const all = async () => (await clock.until(held.all())).map(({ id }) => id)
+  t.deepEqual(await all(), ['a', 'b'])
+  store.copiesMs = 5_000
+  await noted.trash('a')
+  t.deepEqual(await all(), ['b'])
+  await noted.setAside('b')
+  t.deepEqual(await all(), [])
 })

@@ -37,6 +37,10 @@ export class MemoryStore implements Store {
   updateMs = 0
   /** Every write to the disk fails with this errno; null: none does. */
   unwritable: string | null = null
+  /** Set: the directories of copies cannot be listed. */
+  copiesError: Error | null = null
+  /** Copies whose records cannot be read. */
+  readonly unreadable = new Set<string>()
   /** Set: no look at a tree succeeds. */
   captureError: Error | null = null
   /** Set: the kernel refuses to unmount. */
@@ -68,9 +72,12 @@ export class MemoryStore implements Store {
 
   async copies() {
     // As a disk is read: what changes while it takes its time may be in it or not, and here it is not.
-    const copies = [...this.#copies.values()]
+    const all = [...this.#copies.values()]
     await this.#wait(this.copiesMs, never)
-    return { copies, damaged: [] }
+    if (this.copiesError !== null) throw this.copiesError
+    const copies = all.filter(({ id }) => !this.unreadable.has(id))
+    const damaged = [...this.unreadable].map((id) => ({ path: `/state/volumes/${id}`, reason: 'EIO' }))
+    return { copies, damaged }
   }
 
   async copy(id: string) {
@@ -329,6 +336,7 @@ export class MemoryStore implements Store {
   }
 
   async removed() {
+    if (this.copiesError !== null) throw this.copiesError
     return [...this.leftOvers]
   }
 

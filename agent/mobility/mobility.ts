@@ -66,8 +66,11 @@ export function createMobility(
   const core = createCore(parts, held)
   const isolation = new Isolation(parts, core.hosts, core.lease)
   const hints = new Hints(core)
+  // A disk that fails must not keep this host from saying so, nor make Docker forget a volume (promise 10).
+  const copies = () => parts.store.copies().then(({ copies }) => copies, held.all.bind(held))
+  const look = async () => lookAtDisk(core, await copies())
   const view = async (record: VolumeRecord, stale: boolean): Promise<VolumeView> =>
-    viewVolume(core, record, await lookAtDisk(core), stale)
+    viewVolume(core, record, await look(), stale)
   const orUnwritable = <T>(name: string, work: Promise<T>) => namingDisk(core, name, work)
   return {
     async start() {
@@ -101,7 +104,7 @@ export function createMobility(
     },
     async list() {
       const { entries, stale } = await parts.cache.list()
-      const disk = await lookAtDisk(core)
+      const disk = await look()
       return entries
         .filter(({ value }) => value.removedAt === null)
         .map(({ value }) => viewVolume(core, value, disk, stale))
@@ -146,7 +149,7 @@ export function createMobility(
         state: { writable: core.stateDisk.trouble === null, detail: core.stateDisk.trouble?.text ?? '' },
         lease: { secondsLeft: Math.max(0, Math.round(core.lease.untilMs - parts.clock.elapsedMs()) / 1000) },
         fenced: (await parts.pauses.all()).map(({ container }) => container),
-        notes: [...about.notes(), ...(await describeSetAside(core))],
+        notes: [...about.notes(), ...(await describeSetAside(core).catch(() => []))],
         hostId: parts.self.id,
         version: about.version,
       }

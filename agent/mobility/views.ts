@@ -16,9 +16,8 @@ export interface Disk {
   readonly pauses: readonly Pause[]
 }
 
-export async function lookAtDisk(core: Core): Promise<Disk> {
+export async function lookAtDisk(core: Core, copies: readonly LocalCopy[]): Promise<Disk> {
   const { store, pauses } = core.parts
-  const { copies } = await store.copies()
   const byId = new Map(copies.map((copy) => [copy.id, copy]))
   return { mounted: await store.mounted(), copies: byId, pauses: await pauses.all() }
 }

@@ -207,6 +207,18 @@ test('promise 6: a host whose disk cannot be written fences, then lets others ta
   t.true((await h1.agent.health()).ready)
 })
 
+test('promise 10: a host whose disk cannot even be listed says what is wrong, to others, to Docker and to a monitor', async (t) => {
+  const { world, h1, h2 } = await running()
+  h1.store.unwritable = 'EIO'
+  h1.store.copiesError = Object.assign(new Error('EIO: i/o error, scandir'), { code: 'EIO', syscall: 'scandir' })
+  await world.pass(8_000)
+  t.is((await h2.agent.get('data', gone)).unwritable?.code, 'EIO')
+  t.is((await h1.agent.get('data', gone)).unwritable?.code, 'EIO')
+  t.regex(await h1.metrics.scrape(h1.agent), /^wherry_state_writable\{.*\} 0$/m)
+  await world.pass(8_000)
+  t.is(h1.users[0]?.state, 'paused')
+})
+
 test('promise 5: a take-over from a host that cannot write its disk goes on from what that host can still read', async (t) => {
   const { world, h1, h2, id } = await running()
   h1.store.unwritable = 'EROFS'

@@ -2,6 +2,7 @@ import test from 'ava'
 import { describeNews } from '../../../agent/api/wording.ts'
 import { WherryError } from '../../../agent/errors.ts'
 import type { VolumeView } from '../../../agent/mobility/contract.ts'
+import type { Core } from '../../../agent/mobility/core.ts'
 import { lookAtDisk, viewVolume } from '../../../agent/mobility/views.ts'
 import type { CopyRecord, VolumeRecord } from '../../../agent/model.ts'
 import { HeldKit, ID } from './held-kit.ts'
@@ -9,7 +10,11 @@ import { HeldKit, ID } from './held-kit.ts'
 /** What a person is told on that host. */
 async function view(kit: HeldKit, name: string): Promise<VolumeView> {
   const { core } = kit.host(name)
-  return viewVolume(core, await kit.record(), await lookAtDisk(core), false)
+  return viewVolume(core, await kit.record(), await look(core), false)
+}
+
+async function look(core: Core) {
+  return await lookAtDisk(core, (await core.parts.store.copies()).copies)
 }
 
 function whyOf({ copies }: VolumeView, host: string): string | null | undefined {
@@ -128,7 +133,7 @@ test('while the registry is away, a host that answers is alive', async (t) => {
   const kit = await HeldKit.start(2)
   const { core } = kit.host('h1')
   const record = await kit.record()
-  const elsewhere = async () => viewVolume(core, record, await lookAtDisk(core), true).elsewhere
+  const elsewhere = async () => viewVolume(core, record, await look(core), true).elsewhere
   await kit.clock.advance(11_000)
   kit.registry.away = true
   await kit.clock.advance(60_000)

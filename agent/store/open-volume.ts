@@ -84,16 +84,23 @@ export class OpenVolume {
 
   /** Captures the quiet tree into a directory of its own, outside of the state directory. */
   async captureAside(name: string, signal: AbortSignal): Promise<Capture> {
-    await this.#dropAside()
+    await this.dropAside()
     const directory = await makeScratch()
     this.#aside = directory
     const layout = { ...this.layout, directory, tick: join(directory, 'tick') }
     const { pool, faultPoint } = this.#shared
     const sync = () => tickAndSync(layout.tick)
-    return await captureTree({ layout, volume: name, pool, sync, faultPoint }, 'quiet', null, signal)
+    try {
+      return await captureTree({ layout, volume: name, pool, sync, faultPoint }, 'quiet', null, signal)
+    } catch (error) {
+      // What is there may be memory.
+      await this.dropAside()
+      throw error
+    }
   }
 
-  async #dropAside(): Promise<void> {
+  /** Gives back the room of the last capture aside. Safe to repeat. */
+  async dropAside(): Promise<void> {
     if (this.#aside !== null) await rm(this.#aside, { recursive: true, force: true })
     this.#aside = null
   }
@@ -183,7 +190,7 @@ export class OpenVolume {
 
   /** Gives back what is held open. */
   async close(): Promise<void> {
-    await this.#dropAside()
+    await this.dropAside()
     await this.#stage?.close()
     await this.#spool?.close()
   }

@@ -113,7 +113,10 @@ class DiskStore implements TreeStore, AsyncDisposable {
       const { name, checkpoint } = await volume.requireWhole()
       const capture = await captureTree(volume.captureParts(name), kind, checkpoint?.hash ?? null, signal)
       // What others may read from now on is the tree at rest.
-      if (kind === 'quiet') await volume.spool(name).drop()
+      if (kind === 'quiet') {
+        await volume.spool(name).drop()
+        await volume.dropAside()
+      }
       return capture
     })
   }

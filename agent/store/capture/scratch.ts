@@ -6,7 +6,7 @@ import { join } from 'node:path'
  * Memory comes last: a manifest takes about 110 bytes for each entry, block lists 3 MB for each GB. A plugin's root may
  * be on the disk that failed.
  */
-const PLACES = [tmpdir(), '/dev/shm', '/dev']
+const places = () => [tmpdir(), '/dev/shm', '/dev']
 
 /**
  * Makes a new directory outside of the state directory, where something can be written. Rejects with the last system
@@ -14,7 +14,7 @@ const PLACES = [tmpdir(), '/dev/shm', '/dev']
  */
 export async function makeScratch(): Promise<string> {
   let failure: unknown
-  for (const place of PLACES) {
+  for (const place of places()) {
     try {
       return await mkdtemp(join(place, 'wherry-'))
     } catch (error) {

@@ -1,0 +1,41 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { calm, host, volume } from './fixture.ts'
+
+/** Where captures aside go from now on. */
+function scratch(t: ExecutionContext): string {
+  const place = mkdtempSync(join(tmpdir(), 'wherry-aside-'))
+  const before = process.env.TMPDIR
+  process.env.TMPDIR = place
+  t.teardown(() => {
+    if (before === undefined) delete process.env.TMPDIR
+    else process.env.TMPDIR = before
+    rmSync(place, { recursive: true, force: true })
+  })
+  return place
+}
+
+test('a capture aside takes room once: what fails leaves none, and the next capture gives it back', async (t) => {
+  let isFull = false
+  const { store, data } = await host(t, undefined, (step) => {
+    if (isFull && step === 'captured') throw Object.assign(new Error('no space left'), { code: 'ENOSPC' })
+  })
+  const place = scratch(t)
+  const one = volume()
+  await store.create(one)
+  writeFileSync(join(data(one.id), 'large'), Buffer.alloc(300_000, 'x'))
+  for (const _ of [1, 2]) {
+    await store.captureAside(one.id, calm)
+    t.is(readdirSync(place).length, 1)
+  }
+  isFull = true
+  await t.throwsAsync(store.captureAside(one.id, calm))
+  t.deepEqual(readdirSync(place), [])
+  isFull = false
+  await store.captureAside(one.id, calm)
+  await store.capture(one.id, 'quiet', calm)
+  t.deepEqual(readdirSync(place), [])
+  await t.throwsAsync(store.reader(one.id, 'aside'), { code: 'NOT_AT_CHECKPOINT' })
+})

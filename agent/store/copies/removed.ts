@@ -7,10 +7,16 @@ import type { RemovedCopy } from '../contract.ts'
 
 /** Directories of removed copies end with when they came there, in ms since 1970. */
 const SINCE = /-(\d{13,15})$/
+const TIME_DIGITS = 13
 /** What of `volume.json` tells which volume it was. */
 const RECORD = z.object({ id: z.string(), name: z.string() })
 /** A directory's name has at most 255 bytes: room for an id and a time is left. */
 const LONGEST_NAME = 160
+
+/** The end of such a name; one of a clock that was never set has leading zeros. */
+export function endingAt(now: Date): string {
+  return `-${String(Math.max(0, now.getTime())).padStart(TIME_DIGITS, '0')}`
+}
 
 /**
  * Moves a copy's directory to where nothing deletes it, named after its volume. Answers its name there.
@@ -22,7 +28,7 @@ export async function moveAside(
   aside: string,
   now: Date,
 ): Promise<string> {
-  const place = `${name.slice(0, LONGEST_NAME)}-${id}-${now.getTime()}`
+  const place = `${name.slice(0, LONGEST_NAME)}-${id}${endingAt(now)}`
   await mkdir(aside, { recursive: true, mode: 0o700 })
   await rename(directory, join(aside, place))
   await syncDirectory(aside)

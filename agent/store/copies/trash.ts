@@ -4,6 +4,7 @@ import { syncDirectory } from '../../durable.ts'
 import { WherryError } from '../../errors.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { removeTree } from '../inode/removal.ts'
+import { endingAt } from './removed.ts'
 import { readAges, type TrashAges, writeAges } from './trash-ages.ts'
 
 /**
@@ -11,7 +12,6 @@ import { readAges, type TrashAges, writeAges } from './trash-ages.ts'
  * zeros once.
  */
 const NAME = /^(?:.+-\d{13,15}|[0-9A-Z]{26}-\d+)$/
-const TIME_DIGITS = 13
 /** So often what has passed is written down: a reboot costs no more than that. */
 const WRITE_EVERY_MS = 10 * 60_000
 
@@ -19,7 +19,7 @@ const WRITE_EVERY_MS = 10 * 60_000
 export async function moveToTrash(directory: string, id: string, trash: string, now: Date): Promise<void> {
   await mkdir(trash, { recursive: true, mode: 0o700 })
   try {
-    await rename(directory, join(trash, `${id}-${String(Math.max(0, now.getTime())).padStart(TIME_DIGITS, '0')}`))
+    await rename(directory, join(trash, `${id}${endingAt(now)}`))
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return
     throw error

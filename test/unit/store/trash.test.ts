@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { moveAside, removedCopies } from '../../../agent/store/copies/removed.ts'
 import { emptyTrash, moveToTrash } from '../../../agent/store/copies/trash.ts'
 import { directory, host, volume } from './fixture.ts'
 
@@ -94,4 +95,18 @@ test('without a retention time the trash is emptied at once', async (t) => {
   await store.trash(v.id)
   t.is((await store.emptyTrash(1)).length, 1)
   t.deepEqual(readdirSync(join(stateDir, 'trash')), [])
+})
+
+test('promise 7: what was set aside is announced, whatever the wall clock showed then', async (t) => {
+  const state = await directory(t)
+  const aside = join(state, 'set-aside')
+  const names = ['1969-12-31T00:00:00Z', '1970-01-01T00:00:03Z', '2001-01-01T00:00:00Z', '2200-01-01T00:00:00Z']
+  for (const [nth, shown] of names.entries()) {
+    const copy = { id: `id${nth}`, name: 'data' }
+    mkdirSync(join(state, copy.id))
+    writeFileSync(join(state, copy.id, 'volume.json'), JSON.stringify(copy))
+    await moveAside(join(state, copy.id), copy, aside, new Date(shown))
+  }
+  const found = await removedCopies(aside, null)
+  t.deepEqual(found.map(({ id }) => id).sort(), ['id0', 'id1', 'id2', 'id3'])
 })

@@ -5,17 +5,19 @@ import { syncDirectory } from '../../durable.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import type { RemovedCopy } from '../contract.ts'
 
-/** Directories of removed copies end with when they came there, in ms since 1970. */
-const SINCE = /-(\d{13,15})$/
+/** Directories of removed copies end with when they came there, in ms since 1970: up to the year 2286. */
+const SINCE = /-(\d{13})$/
 const TIME_DIGITS = 13
+const TIME_MAX = 10 ** TIME_DIGITS - 1
 /** What of `volume.json` tells which volume it was. */
 const RECORD = z.object({ id: z.string(), name: z.string() })
 /** A directory's name has at most 255 bytes: room for an id and a time is left. */
 const LONGEST_NAME = 160
 
-/** The end of such a name; one of a clock that was never set has leading zeros. */
+/** The end of such a name, whatever the clock shows; one of a clock that was never set has leading zeros. */
 export function endingAt(now: Date): string {
-  return `-${String(Math.max(0, now.getTime())).padStart(TIME_DIGITS, '0')}`
+  const ms = Math.min(Math.max(0, now.getTime()), TIME_MAX)
+  return `-${String(ms).padStart(TIME_DIGITS, '0')}`
 }
 
 /**

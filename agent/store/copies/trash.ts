@@ -11,7 +11,7 @@ import { readAges, type TrashAges, writeAges } from './trash-ages.ts'
  * `<id>-<ms since 1970>`. The time is for people: a clock that was set wrong then, or is now, must not count. Of ULIDs it was written without leading
  * zeros once.
  */
-const NAME = /^(?:.+-\d{13,15}|[0-9A-Z]{26}-\d+)$/
+const NAME = /^(?:.+-\d{13}|[0-9A-Z]{26}-\d+)$/
 /** So often what has passed is written down: a reboot costs no more than that. */
 const WRITE_EVERY_MS = 10 * 60_000
 

@@ -21,13 +21,19 @@ async function begin(t: Parameters<typeof directory>[0]) {
 
 test('promise 7: what the wall clock shows deletes nothing before its time, and keeps nothing for ever', async (t) => {
   const { trash, put, there } = await begin(t)
-  for (const shown of ['1970-01-01T00:00:03Z', '2001-01-01T00:00:00Z', '2026-01-01T00:00:00Z', '2200-01-01T00:00:00Z'])
+  for (const shown of [
+    '1970-01-01T00:00:03Z',
+    '2001-01-01T00:00:00Z',
+    '2026-01-01T00:00:00Z',
+    '2200-01-01T00:00:00Z',
+    '2300-01-01T00:00:00Z',
+  ])
     await put(`of-${shown.slice(0, 4)}`, shown)
   const bootMs = 5_000
   t.deepEqual(await emptyTrash(trash, WEEK_MS, bootMs), [])
   t.deepEqual(await emptyTrash(trash, WEEK_MS, bootMs + WEEK_MS - 1), [])
-  t.is(there().length, 4)
-  t.is((await emptyTrash(trash, WEEK_MS, bootMs + WEEK_MS)).length, 4)
+  t.is(there().length, 5)
+  t.is((await emptyTrash(trash, WEEK_MS, bootMs + WEEK_MS)).length, 5)
   t.deepEqual(there(), [])
 })
 
@@ -81,7 +87,7 @@ test('what was written down of ages and is damaged begins anew', async (t) => {
 test('a directory that a person has put there stays, whatever a clock says', async (t) => {
   const { trash } = await begin(t)
   mkdirSync(trash)
-  const own = ['backup-2026', 'my own things']
+  const own = ['backup-2026', 'backup-20261130120000', 'my own things']
   for (const name of own) mkdirSync(join(trash, name))
   await emptyTrash(trash, 0, DAY_MS)
   await emptyTrash(trash, 0, 2 * DAY_MS)

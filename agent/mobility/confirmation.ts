@@ -17,10 +17,11 @@ const CONFIRM_MS = 10_000
 
 /**
  * Finds out by a write whether this host still holds a volume under the hold its disk tells of. Reads may be stale: each answer rests on an acknowledged write or on an
- * epoch that is not below ours. May be repeated. Rejects REGISTRY_UNAVAILABLE, and COPY_DAMAGED when the registry does not know the volume.
+ * epoch that is not below ours. May be repeated. Rejects REGISTRY_UNAVAILABLE, also when `signal` aborts, and COPY_DAMAGED when the registry does not know the
+ * volume.
  */
-export async function confirmHold(core: Core, local: LocalCopy): Promise<HoldState> {
-  const { clock, signal } = core.parts
+export async function confirmHold(core: Core, local: LocalCopy, signal = core.parts.signal): Promise<HoldState> {
+  const { clock } = core.parts
   const { held } = local
   if (held === null) return 'lost'
   const cameAbout = !isOnlyIntended(local)

@@ -7,6 +7,7 @@ import { confirmHold, takeBack } from './confirmation.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { findForgotten } from './forgotten.ts'
+import { HOUSEKEEPING } from './housekeeping.ts'
 import { takeInventory } from './recover-inventory.ts'
 import {
   changedHands,
@@ -18,8 +19,8 @@ import {
   treeTampered,
 } from './refusals.ts'
 import { releaseIfUnused } from './release.ts'
-import { giveUpHold } from './returning.ts'
 import { announceSeizure, isTakeOverReady, recordAfterTakeOver, type TakeOver, writeTakeOver } from './seize.ts'
+import { isUnused } from './surrendered.ts'
 import { surveyUses } from './use-ends.ts'
 
 /**
@@ -48,7 +49,7 @@ export async function holdAndMount(
   }
   if (local.held !== null) {
     // An older hold, of an agent before this one: it may be lost, and its tree is then the only one with what it wrote.
-    if (!(await isStillHeld(core, seen, local))) return changedHands(seen.name)
+    if (!(await isStillHeld(core, seen, local, signal))) return changedHands(seen.name)
   } else {
     const held = await intendHold(core, seen, local, verifiedHash, taken)
     if (held === null) return heldElsewhere(core, seen)
@@ -86,16 +87,28 @@ export async function holdAndMount(
   }
 }
 
-/** Asks the registry, by a write, about a hold that the disk tells of; one that is lost is given up, one that never came about or is over is forgotten. */
-async function isStillHeld(core: Core, seen: VolumeRecord, local: LocalCopy): Promise<boolean> {
-  const state = await confirmHold(core, local)
+/**
+ * Asks the registry, by a write, about a hold that the disk tells of; one that never came about or is over is forgotten.
+ * One that is lost is given up in the background: its tree is read for that, and a Mount must not wait for it (promise 9).
+ */
+async function isStillHeld(core: Core, seen: VolumeRecord, local: LocalCopy, signal: AbortSignal): Promise<boolean> {
+  const state = await confirmHold(core, local, AbortSignal.any([signal, core.parts.signal]))
   if (state === 'held') return true
   // What was written under it is on this disk alone: the hold stays until the record is recovered.
   if (state === 'forgotten') throw registryBehind(core, seen, local)
-  if (state === 'lost') await giveUpHold(core, local)
+  if (state === 'lost') giveUpSoon(core, local)
   else if (state === 'unborn') await takeBack(core, local)
   else await core.parts.store.update(local.id, { held: null })
   return false
+}
+
+/** What is in use is given up by the confirmation of holds, what is not by its release. */
+function giveUpSoon(core: Core, local: LocalCopy): void {
+  core.confirmed.delete(local.id)
+  // Nobody needs what was surrendered any more: the volume has gone on.
+  core.surrendered.delete(local.id)
+  if (isUnused(core, local)) void releaseIfUnused(core, local.id, true)
+  else core.wakes.wake(HOUSEKEEPING)
 }
 
 /** Writes down, before asking the registry, under which incarnation this host is about to hold the volume. */

@@ -113,6 +113,22 @@ test('promise 7: the hold of a tree that the disk cannot read ends as well; the 
   t.is((await h1.store.copy(id))?.held, null)
 })
 
+test('promise 9: a Mount on the host whose hold is over answers by its deadline, however long its tree is looked at', async (t) => {
+  const { world, h1, h2, id } = await running()
+  h1.store.unmountError = BUSY
+  await stop(h1)
+  await world.pass(60_000)
+  h1.store.unmountError = null
+  h1.store.capture = () => Promise.reject(ODD)
+  t.is((await outcome(world, h2.agent.promote('data', false, gone))).error, null)
+  Reflect.deleteProperty(h1.store, 'capture')
+  h1.store.captureMs = 120_000
+  const refused = await outcome(world, h1.agent.mount('data', 'm3', 20_000))
+  t.true(refused.ms <= 20_000, `${refused.ms} ms`)
+  t.is((await outcome(world, h1.agent.mount('data', 'm3', 400_000))).error, null)
+  t.is(h1.store.trees.get(id), 'one and the newest')
+})
+
 test('promise 3: a holder whose disk cannot be written sends its last tree to whoever promotes the volume', async (t) => {
   const { world, h1, h2, id } = await running()
   h1.store.unwritable = 'EIO'

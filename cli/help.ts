@@ -4,8 +4,8 @@ export const HELP = `Usage: wherry COMMAND [OPTION ...]
   ls                              volumes, who holds them, and how old their newest checkpoints are
   inspect VOLUME                  everything about one volume
   hosts                           all hosts, their free space, zone, and whether they are drained
-  promote VOLUME [--accept-loss]  let a volume go on without its holder, which is lost; with --accept-loss also without
-                                  data that only a lost host has
+  promote VOLUME [--accept-loss]  let a volume go on without its holder, which is lost or cannot release it; with
+                                  --accept-loss also without data that only that host has
   rm VOLUME [--force] [--accept-loss]
                                   remove a volume from all hosts; with --force also one that services or containers
                                   refer to: running ones are killed; with --accept-loss also one whose holder is lost

@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs'
-import { errnoOf } from '../../sys/failure.ts'
+import { errnoOf, isDiskFailure } from '../../sys/failure.ts'
 import { dropCached } from '../../sys/files.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES, isHash, sameHash } from '../blocks.ts'
 import type { Damage } from '../contract.ts'
@@ -91,7 +91,16 @@ export async function compareContent(parts: ContentParts, files: readonly number
     parts.signal.throwIfAborted()
     await compareSmall(parts, group, findings)
   })
-  for (const index of large) await compareLarge(parts, index, findings)
+  for (const index of large) {
+    try {
+      await compareLarge(parts, index, findings)
+    } catch (error) {
+      // Its inode, or where its data is: nothing of it can be read.
+      if (!isDiskFailure(errnoOf(error))) throw error
+      const { manifest } = parts
+      findings.add(index, manifest.path(index), 'unreadable', blockCountOf(manifest.file(index).sizeBytes))
+    }
+  }
 }
 
 /** Files of one directory. */
@@ -167,7 +176,7 @@ async function readHashes(
       const hashes = await pool.hashBlocks(fd, sizeBytes, first, blocks)
       hashes.copy(is, first * HASH_BYTES)
     } catch (error) {
-      if (errnoOf(error) !== 'EIO') throw error
+      if (!isDiskFailure(errnoOf(error))) throw error
       unreadable = true
       is.fill(0, first * HASH_BYTES, (first + blocks) * HASH_BYTES)
       if (blocks > 1) for (let block = first; block < first + blocks; block++) await hash(block, 1)

@@ -95,6 +95,7 @@ export class Lease {
   /** The lease may be renewed again; it runs from the next renewal on. */
   takeUp(): void {
     this.#givenUpMs = null
+    this.#hasLastWord = false
     this.#ackedMs = Number.NEGATIVE_INFINITY
     this.#provenMs = Number.NEGATIVE_INFINITY
   }
@@ -148,6 +149,8 @@ export class Lease {
 
   async #renew(startMs: number): Promise<void> {
     const { registry, clock, self, leaseMs, seizeAfterMs } = this.#parts
+    // One that is on its way when the lease is given up does not say why.
+    const isLastWord = this.#hasLastWord
     const heartbeat = await this.#describe()
     if (this.#revision === null) await this.#read()
     if (this.#isEnding) await this.#end()
@@ -162,7 +165,10 @@ export class Lease {
     }
     const write =
       this.#revision === null ? await registry.addHost(record) : await registry.updateHost(record, this.#revision)
-    if (write.outcome === 'done') return this.#acknowledged(write.entry, startMs)
+    if (write.outcome === 'done') {
+      if (isLastWord) this.#hasLastWord = false
+      return this.#acknowledged(write.entry, startMs)
+    }
     this.#unbrokenMs = Number.POSITIVE_INFINITY
     if (write.outcome === 'refused') {
       // Somebody ended the lease, or an earlier write of ours whose answer was lost came through.
@@ -194,8 +200,7 @@ export class Lease {
       this.#unbrokenMs = nowMs
     this.#answeredMs = nowMs
     this.#lost = false
-    if (this.isGivenUp) this.#hasLastWord = false
-    else this.#runsOn(lapsed)
+    if (!this.isGivenUp) this.#runsOn(lapsed)
   }
 
   /** Reads this host's heartbeat, and finds out whether somebody has ended the lease. */

@@ -16,6 +16,8 @@ class Leaderless extends MemoryRegistry {
   leaderless = false
   /** Writes take effect, and their answers are lost. */
   losesAnswers = false
+  /** How long a write takes. */
+  writeMs = 0
   readonly #clock: VirtualClock
 
   constructor(clock: VirtualClock) {
@@ -31,6 +33,7 @@ class Leaderless extends MemoryRegistry {
 
   override async updateHost(record: HostRecord, revision: number) {
     if (this.leaderless) return { outcome: 'unknown' as const, cause: new Error('503') }
+    if (this.writeMs > 0) await this.#clock.sleep(this.writeMs, new AbortController().signal)
     const write = await super.updateHost(record, revision)
     return this.losesAnswers ? { outcome: 'unknown' as const, cause: new Error('TIMEOUT') } : write
   }
@@ -54,12 +57,25 @@ async function begin() {
     fence.calls.push(isStart)
     if (fence.failure !== null) throw fence.failure
   }
+  let heartbeats = 0
   const record = { hasMovedOn: false }
-  const describe = async () => ({ ...beat, ...disk })
+  const describe = async () => {
+    heartbeats++
+    return { ...beat, ...disk }
+  }
   const lease = new Lease(parts as unknown as Parts, describe, renewed, ended, async () => record.hasMovedOn)
   void lease.run()
   await clock.advance(1_500)
-  return { clock, registry, lease, fence, record, lapses: () => lapses, [Symbol.dispose]: () => stop.abort() }
+  return {
+    clock,
+    registry,
+    lease,
+    fence,
+    record,
+    lapses: () => lapses,
+    heartbeats: () => heartbeats,
+    [Symbol.dispose]: () => stop.abort(),
+  }
 }
 
 test('promise 6: a lease is renewed with the first beat after the registry has a leader again', async (t) => {
@@ -157,4 +173,18 @@ async function expire(registry: MemoryRegistry): Promise<void> {
   const [entry] = await MemoryRegistry.prototype.hosts.call(registry)
   if (entry === undefined) throw new Error('no heartbeat')
   await MemoryRegistry.prototype.updateHost.call(registry, { ...entry.value, expiredBy: 'b' }, entry.revision)
+}
+
+for (const inFlight of [false, true]) {
+  test(`a lease that is given up says why in one more heartbeat${inFlight ? ', also while another one is on its way' : ''}`, async (t) => {
+    using g = await begin()
+    g.registry.writeMs = 400
+    // Heartbeats begin at whole seconds.
+    await g.clock.advance(inFlight ? 700 : 1_200)
+    const before = g.heartbeats()
+    g.lease.giveUp()
+    await g.clock.advance(10_000)
+    t.is(g.heartbeats() - before, 1)
+    t.false(g.lease.runs)
+  })
 }

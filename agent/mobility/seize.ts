@@ -48,8 +48,12 @@ export async function weighTakeOver(
   if (found.epochSeen > record.epoch) return registryBehindDisks(record, found.epochSeen)
   const isBelow = best === null || (record.last !== null && !isAtLeast(best, record.last))
   if (found.releasing && isBelow) return changedHands(record.name)
-  if (best === null)
-    return failoverRefused(core, record, described, 'no host that can be reached has a checkpoint of it', null)
+  if (best === null) {
+    // A holder that cannot write its disk may still send what it has.
+    const lives = holder !== null && core.hosts.get(holder.host)?.unwritable != null
+    const nothing = 'no host that can be reached has a checkpoint of it'
+    return failoverRefused(core, record, described, nothing, lives ? promote : null)
+  }
   if (record.last !== null && isBelow && !accepts.loss) {
     const missing = `the newest data (checkpoint ${record.last.epoch}.${record.last.seq}) is on hosts that cannot be reached`
     return failoverRefused(core, record, described, missing, `${promote} --accept-loss`)

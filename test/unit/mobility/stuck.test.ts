@@ -272,6 +272,26 @@ test('promise 6: a host whose disk can be neither written nor read fences, and i
   t.is((await h2.agent.hosts()).length, 3)
 })
 
+test('a volume whose only copy is on a disk that cannot be written: the error names how to get it, and that works', async (t) => {
+  const world = await World.start(2)
+  const [h1, h2] = [world.host(1), world.host(2)]
+  await h1.agent.create('data', { ...OPTIONS, copies: 1 })
+  await world.clock.until(h1.agent.mount('data', 'm', DEADLINE_MS))
+  const { id } = await world.record('data')
+  h1.users = [{ id: 'c1', name: 'db1', state: 'running', volumes: ['data'] }]
+  h1.store.trees.set(id, 'one')
+  await world.pass(10_000)
+  h1.store.unwritable = 'EROFS'
+  await world.pass(5_000)
+  await stop(h1)
+  await world.pass(15_000)
+  const refused = (await outcome(world, h2.agent.mount('data', 'm2', 10_000))).error
+  t.regex(refused instanceof WherryError ? refused.toLine() : '', /wherry promote data$/)
+  t.is((await outcome(world, h2.agent.promote('data', false, gone))).error, null)
+  await world.clock.until(h2.agent.mount('data', 'm2', DEADLINE_MS))
+  t.is(h2.store.trees.get(id), 'one')
+})
+
 test('a container goes on after a while in which its disk could not be written, if nobody took over', async (t) => {
   const { world, h1 } = await running()
   h1.store.unwritable = 'EROFS'

@@ -28,6 +28,8 @@ const LOOK_MS = 300
 export const WANTED_AFTER_MOUNT_MS = 10 * 60_000
 /** A holder that cannot release is asked to try again this often. */
 const STUCK_ASK_EVERY_MS = 2_000
+/** A release that takes longer than a holder waits for it (surrender.ts) is still answered. */
+const STUCK_ANSWER_MS = 4_000
 /** It reads its whole tree meanwhile; a service waits. */
 const LEFT_ANSWER_MS = 30_000
 /**
@@ -127,9 +129,14 @@ async function awaitRelease(core: Core, attempt: Attempt, record: VolumeRecord, 
   const { sinceMs, askedMs } = attempt.stuck
   if (nowMs - askedMs >= STUCK_ASK_EVERY_MS) {
     attempt.stuck = { sinceMs, askedMs: nowMs }
-    const inTime = AbortSignal.any([attempt.signal, clock.deadline(STUCK_ASK_EVERY_MS)])
+    const inTime = AbortSignal.any([attempt.signal, clock.deadline(STUCK_ANSWER_MS)])
     const answer = await askHolder(core, record, 'release', inTime)
     if (answer?.outcome === 'idle') return changedHands(record.name)
+    if (answer?.outcome === 'stuck' && answer.trouble === null) {
+      // It is being released: its time begins anew should that fail.
+      attempt.stuck = { sinceMs: clock.elapsedMs(), askedMs: nowMs }
+      return heldElsewhere(core, record)
+    }
   }
   const refusal = releaseFailed(core, record, trouble)
   if (clock.elapsedMs() - sinceMs >= STUCK_FOR_MS) throw refusal

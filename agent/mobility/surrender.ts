@@ -67,7 +67,8 @@ export async function answerSurrender(core: Core, asked: Surrender, signal: Abor
   if (want !== 'release') return await core.locks.run(id, () => surrender(core, asked))
   const containers = core.uses.live(local.name)
   if (containers.length > 0 || !isUnused(core, (await store.copy(id)) ?? local)) return inUse(containers)
-  return { ...IDLE, outcome: 'stuck', trouble: core.troubles.of(id) }
+  // What an earlier try met says nothing of one that is under way.
+  return { ...IDLE, outcome: 'stuck', trouble: core.releasing.has(id) ? null : core.troubles.of(id) }
 }
 
 /** Runs under the volume's lock. */

@@ -84,6 +84,18 @@ test('a release that failed is tried again for whoever waits, once it can be don
   t.is((await h2.agent.get('data', gone)).stuck, null)
 })
 
+test('a Mount waits for a release that failed before and is under way again, however long it takes', async (t) => {
+  const { world, h1, h2, id } = await running()
+  h1.store.captureError = ODD
+  await stop(h1)
+  await world.pass(3_000)
+  h1.store.captureError = null
+  h1.store.captureMs = 30_000
+  const mounted = await outcome(world, h2.agent.mount('data', 'm2', DEADLINE_MS))
+  t.is(mounted.error, null)
+  t.is(h2.store.trees.get(id), 'one and the newest')
+})
+
 test('promise 7: promote ends the hold of a live holder whose tree cannot be captured; what only it has is put aside there', async (t) => {
   const { world, h1, h2, id } = await running()
   h1.store.captureError = ODD

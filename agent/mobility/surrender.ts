@@ -87,7 +87,7 @@ async function surrender(core: Core, asked: Surrender): Promise<SurrenderAnswer>
   if (containers.length > 0 || core.pendingMounts.has(name) || !isUnused(core, local)) return inUse(containers)
   const before = core.surrendered.get(id)
   core.confirmed.delete(id)
-  if (before?.incarnation === asked.incarnation && (before.final ?? before.trouble) !== null) {
+  if (before?.incarnation === asked.incarnation && before.final !== null) {
     before.untilMs = holdOffUntilMs(core, before)
     return givenUp(before)
   }

@@ -211,6 +211,20 @@ test('a volume whose holder cannot capture it is removed on any host, without a 
   t.true(h1.store.inTrash.has(id))
 })
 
+test('a tree that could not be read for a promotion is read anew for the next one', async (t) => {
+  const { world, h1, h2, id } = await running()
+  h1.store.unwritable = 'EROFS'
+  h1.store.captureError = ODD
+  await world.pass(5_000)
+  await stop(h1)
+  await world.pass(8_000)
+  t.is(codeOf((await outcome(world, h2.agent.promote('data', false, gone))).error), 'FAILOVER_REFUSED')
+  h1.store.captureError = null
+  t.is((await outcome(world, h2.agent.promote('data', false, gone))).error, null)
+  await world.clock.until(h2.agent.mount('data', 'm2', DEADLINE_MS))
+  t.is(h2.store.trees.get(id), 'one and the newest')
+})
+
 test('promise 6: a host whose disk cannot be written fences, then lets others take over; it goes on when the disk is mended', async (t) => {
   const { world, h1, h2, id } = await running()
   await world.pass(15_000)

@@ -59,9 +59,9 @@ export class Mounting {
  * is read-only. VOLUME_BUSY otherwise, with the mount point and who uses it.
  */
 async function detachUnwritten(id: string, target: string, cause: unknown): Promise<void> {
-  const { places, users } = await findMountUsers(id)
+  const { places, users, isComplete } = await findMountUsers(id)
   const inner = places.flatMap((place) => place.inner)
-  const isOnlyRead = users.length > 0 && inner.length === 0 && !users.some(({ writes }) => writes)
+  const isOnlyRead = isComplete && users.length > 0 && inner.length === 0 && !users.some(({ writes }) => writes)
   const outcome = isOnlyRead ? await makeReadOnly(places) : 'busy'
   if (outcome === 'read-only') return await detach(target)
   const mountpoints = [...new Set(places.flatMap((place) => place.mountpoints))]

@@ -25,32 +25,47 @@ export interface MountPlace {
   readonly inner: readonly string[]
 }
 
+/** What is known of a mount on this host. */
+export interface MountUse {
+  readonly places: readonly MountPlace[]
+  readonly users: readonly MountUser[]
+  /** False: the mount may be visible in a namespace that shows nobody its mounts. */
+  readonly isComplete: boolean
+}
+
 /**
  * Finds the mounts whose mountpoint is called `name`, in all mount namespaces of the host, and the processes that have
  * something below them open. A process of which nothing may be known is passed over.
  */
-export async function findMountUsers(
-  name: string,
-  proc = HOST_PROC,
-): Promise<{ readonly places: readonly MountPlace[]; readonly users: readonly MountUser[] }> {
+export async function findMountUsers(name: string, proc = HOST_PROC): Promise<MountUse> {
   const pids = (await readdir(proc)).filter((entry) => /^[0-9]+$/.test(entry))
   const places = new Map<string, MountPlace>()
+  const hidden = new Set<string>()
   const users: MountUser[] = []
   for (const pid of pids) {
     const directory = `${proc}/${pid}`
     const namespace = await readlink(`${directory}/ns/mnt`).catch(() => null)
     if (namespace === null) continue
     const place = places.get(namespace) ?? (await placeOf(directory, name))
+    if (place === null) {
+      hidden.add(namespace)
+      continue
+    }
     places.set(namespace, place)
     if (place.mountpoints.length === 0) continue
     const how = await useOf(directory, place)
     if (how !== null) users.push({ pid: Number(pid), command: await commandOf(directory), writes: how === 'writes' })
   }
-  return { places: [...places.values()].filter(({ mountpoints }) => mountpoints.length > 0), users }
+  const found = [...places.values()].filter(({ mountpoints }) => mountpoints.length > 0)
+  return { places: found, users, isComplete: [...hidden].every((namespace) => places.has(namespace)) }
 }
 
-async function placeOf(directory: string, name: string): Promise<MountPlace> {
-  const mounts = parseMountInfo(await readFile(`${directory}/mountinfo`, 'latin1').catch(() => ''))
+/** Null: this process does not tell. It sees the mounts below its own root only (chroot), or it has ended. */
+async function placeOf(directory: string, name: string): Promise<MountPlace | null> {
+  const root = await readlink(`${directory}/root`).catch(() => null)
+  const text = await readFile(`${directory}/mountinfo`, 'latin1').catch(() => '')
+  if (root !== '/' || text === '') return null
+  const mounts = parseMountInfo(text)
   const all = mounts.map(({ mountpoint }) => mountpoint)
   const mountpoints = all.filter((mountpoint) => mountpoint.endsWith(`/${name}`))
   const inner = all.filter((mountpoint) => mountpoints.some((outer) => mountpoint.startsWith(`${outer}/`)))

@@ -86,6 +86,23 @@ test.serial('a reader beside a writer changes nothing: the mount can be written 
   t.pass()
 })
 
+test.serial('a mount stays when there may be a writer in a mount namespace that shows nobody its mounts', async (t) => {
+  const { store, one, path, data } = await mounted(t)
+  await run(t, HERE, `cd ${path}`)
+  // Its root is all that it sees of its namespace, and nobody else is there.
+  const program = `open my $log, ">>", "${path}/log"; chroot "/proc/sys/vm"; $| = 1; print "ready\n"; <STDIN>;
+    syswrite $log, "late"; print "done\n"`
+  const hidden = spawn('unshare', ['--mount', '--propagation', 'unchanged', 'perl', '-e', program])
+  t.teardown(() => hidden.kill('SIGKILL'))
+  await once(hidden.stdout, 'data')
+  t.is(codeOf(await t.throwsAsync(store.unmount(one.id))), 'VOLUME_BUSY')
+  t.true((await store.mounted()).has(one.id))
+  hidden.stdin.end('\n')
+  await once(hidden, 'exit')
+  t.is(readFileSync(join(data, 'log'), 'utf8'), 'hellolate')
+  await store.unmount(one.id)
+})
+
 test.serial('a mount below the volume keeps it', async (t) => {
   const { store, one, path } = await mounted(t)
   execFileSync('mkdir', [join(path, 'inner')])

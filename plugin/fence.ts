@@ -35,12 +35,15 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
   const file = stack.use(await openGuardFile({ stateDir, log }))
   const notes = await openFrozenNotes(stateDir)
   const freezer = stack.use(new Freezer({ files, notes, clock, log }))
-  // What is frozen looks paused to runc: a fence would be refused.
+  const thawed = thawLeftOver({ files, notes, engine, clock, log })
+  // What is frozen looks paused to runc: a fence would be refused. What a process before this one has left is thawed by
+  // then, too: later that would undo the fence.
   const fencing: Pauses = {
     all: () => pauses.all(),
-    pause: (due) => {
+    pause: async (due) => {
+      await thawed
       freezer.end('fence')
-      return pauses.pause(due)
+      return await pauses.pause(due)
     },
     resume: (which) => pauses.resume(which),
     kill: (which) => pauses.kill(which),
@@ -56,7 +59,6 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
     if (kind === 'container' && action.startsWith('exec_create')) freezer.announced(id)
     if (kind === 'container' && action.startsWith('exec_start')) freezer.started(id)
   }, stop.signal)
-  const thawed = thawLeftOver({ files, notes, engine, clock, log })
   let say: Say = () => {}
 
   const last = await file.last()

@@ -8,6 +8,7 @@ import { systemClock } from '../../../agent/clock.ts'
 import type { Engine } from '../../../agent/docker/contract.ts'
 import type { Guard } from '../../../agent/fence/contract.ts'
 import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
+import { openFrozenNotes } from '../../../agent/fence/frozen-notes.ts'
 import { bootId } from '../../../agent/sys/boot-id.ts'
 import { openFence } from '../../../plugin/fence.ts'
 import { ControlGroup } from '../fence/control-group.ts'
@@ -26,6 +27,7 @@ async function start() {
   const options = { engine: engine as unknown as Engine, clock: systemClock, stateDir, leaseMs: LEASE_MS, log }
   return {
     engine,
+    notes: await openFrozenNotes(stateDir),
     /** The plugin's process, a new one each time. */
     open: async (freezerFiles = openFreezerFiles(stateDir)) => stack.use(await openFence({ ...options, freezerFiles })),
     keepWord: async (word: Guard) =>
@@ -87,6 +89,32 @@ test('promise 6: a fence ends a freeze, so that Docker can pause what is frozen'
   await until(() => ground.engine.stateOf(group.container) === 'paused')
   t.false(wasFrozen)
   t.like(said[2], { word: 'thawed', end: { why: 'fence' } })
+})
+
+test('promise 6: what a process before this one has left is thawed before a fence, not under it', async (t) => {
+  await using ground = await start()
+  await using group = await ControlGroup.make('v2')
+  const { container } = group
+  ground.engine.run(container, 'data')
+  // It was killed when the container ran again, and before it could say so.
+  await ground.notes.write([container])
+  await ground.keepWord(inMs(-1_000))
+  let asked = 0
+  ground.engine.before = (call) => {
+    if (call === 'users') asked += 1
+    // As runc does.
+    if (call === `pause ${container}`) group.set(true)
+  }
+  const files = openFreezerFiles(group.root)
+  const open = async (id: string) => {
+    await until(() => asked >= 2)
+    await sleep(100)
+    return await files.open(id)
+  }
+  await ground.open({ ...files, open })
+  await until(() => ground.engine.stateOf(container) === 'paused')
+  await until(async () => (await ground.notes.read()).length === 0)
+  t.true(group.isFrozen())
 })
 
 test('promise 13: a command that the engine announces ends a freeze', async (t) => {

@@ -13,7 +13,7 @@ import { openTracking, type TrackingOptions } from './capture/tracking.ts'
 import type { Capture, LocalCopy, RemovedCopy, SpoolRound, TreeStore, Verification } from './contract.ts'
 import { readRecord, requireRecord } from './copies/record.ts'
 import { Records } from './copies/records.ts'
-import { moveAside, removedCopies } from './copies/removed.ts'
+import { moveAside, type Named, removedCopies } from './copies/removed.ts'
 import { orDiskFull, spaceOf } from './copies/space.ts'
 import { emptyTrash, moveToTrash } from './copies/trash.ts'
 import { diverge } from './diverged/diverging.ts'
@@ -82,6 +82,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
   readonly #turns = new Turns()
   /** Those that were worked on since the start. */
   readonly #volumes = new Map<string, OpenVolume>()
+  readonly #removed: { readonly trash: Named; readonly aside: Named } = { trash: new Map(), aside: new Map() }
 
   constructor(options: StoreOptions, shared: SharedParts, mounting: Mounting, lock: Disposable) {
     this.#options = options
@@ -274,8 +275,8 @@ class DiskStore implements TreeStore, AsyncDisposable {
 
   async removed(): Promise<RemovedCopy[]> {
     const { stateDir, trashRetentionMs } = this.#options
-    const trashed = await removedCopies(trashDirectory(stateDir), trashRetentionMs)
-    return [...trashed, ...(await removedCopies(asideDirectory(stateDir), null))]
+    const trashed = await removedCopies(trashDirectory(stateDir), trashRetentionMs, this.#removed.trash)
+    return [...trashed, ...(await removedCopies(asideDirectory(stateDir), null, this.#removed.aside))]
   }
 
   emptyTrash(elapsedMs: number): Promise<string[]> {

@@ -39,18 +39,30 @@ export async function moveAside(
   return place
 }
 
+/** Which volumes were what lies in a directory, by its name there, as far as it was read. */
+export type Named = Map<string, z.infer<typeof RECORD>>
+
 /**
  * Reads which copies lie in the trash, or were set aside (`retentionMs` null). An entry without a readable `volume.json`
- * is passed over. No directory: none.
+ * is passed over. No directory: none. `named` is kept by the caller: each `volume.json` is read once, because every
+ * scrape of the metrics lists them, and a trash may have thousands.
  */
-export async function removedCopies(directory: string, retentionMs: number | null): Promise<RemovedCopy[]> {
+export async function removedCopies(
+  directory: string,
+  retentionMs: number | null,
+  named: Named,
+): Promise<RemovedCopy[]> {
   const found: RemovedCopy[] = []
-  for (const entry of await readdir(directory).catch(noneIfMissing)) {
+  const entries = new Set(await readdir(directory).catch(noneIfMissing))
+  for (const entry of named.keys()) if (!entries.has(entry)) named.delete(entry)
+  for (const entry of entries) {
     const sinceMs = Number(SINCE.exec(entry)?.[1])
-    const record = RECORD.safeParse(await readJson(join(directory, entry, 'volume.json')))
-    if (Number.isNaN(sinceMs) || !record.success) continue
+    if (Number.isNaN(sinceMs)) continue
+    const known = named.get(entry) ?? RECORD.safeParse(await readJson(join(directory, entry, 'volume.json'))).data
+    if (known === undefined) continue
+    named.set(entry, known)
     const until = retentionMs === null ? null : new Date(sinceMs + retentionMs).toISOString()
-    found.push({ ...record.data, directory: join(basename(directory), entry), until })
+    found.push({ ...known, directory: join(basename(directory), entry), until })
   }
   return found
 }

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { moveAside, removedCopies } from '../../../agent/store/copies/removed.ts'
@@ -113,6 +113,23 @@ test('promise 7: what was set aside is announced, whatever the wall clock showed
     writeFileSync(join(state, copy.id, 'volume.json'), JSON.stringify(copy))
     await moveAside(join(state, copy.id), copy, aside, new Date(shown))
   }
-  const found = await removedCopies(aside, null)
+  const found = await removedCopies(aside, null, new Map())
   t.deepEqual(found.map(({ id }) => id).sort(), ['id0', 'id1', 'id2', 'id3'])
+})
+
+test('what lies in the trash is read once, and forgotten when it is gone', async (t) => {
+  const { trash, put } = await begin(t)
+  for (const id of ['one', 'two']) {
+    await put(id, '2026-01-01T00:00:00Z')
+    const [name = ''] = readdirSync(trash).filter((entry) => entry.startsWith(id))
+    writeFileSync(join(trash, name, 'volume.json'), JSON.stringify({ id, name: 'data' }))
+  }
+  const named = new Map()
+  const ids = async () => (await removedCopies(trash, WEEK_MS, named)).map(({ id }) => id).sort()
+  t.deepEqual(await ids(), ['one', 'two'])
+  const [first = '', second = ''] = readdirSync(trash).sort()
+  writeFileSync(join(trash, first, 'volume.json'), 'not read again')
+  rmSync(join(trash, second), { recursive: true })
+  t.deepEqual(await ids(), ['one'])
+  t.deepEqual([...named.keys()], [first])
 })

@@ -32,12 +32,24 @@ function setReadOnly({ namespace, path }: Mount, on: boolean): void {
 function makeAllReadOnly(places: readonly MountPlace[]): ReadOnlyOutcome {
   // What comes after the first setns finds no file of ours any more.
   native('setns')
+  const home = openSync('/proc/thread-self/ns/mnt', 'r')
   const opened = places.map(({ namespace, mountpoints }) => ({ fd: openSync(namespace, 'r'), mountpoints }))
   const mounts = opened.flatMap(({ fd, mountpoints }) => mountpoints.map((path) => ({ namespace: fd, path })))
-  const done: Mount[] = []
   try {
     // A thread that shares its working directory with others may not change its namespace.
     callNow('unshare', 'the working directory', CLONE_FS)
+    return setAllReadOnly(mounts)
+  } finally {
+    // What Node does when the thread ends, such as writing its compile cache, belongs here. Refused: it never left.
+    native('setns')(home, CLONE_NEWNS)
+    closeSync(home)
+    for (const { fd } of opened) closeSync(fd)
+  }
+}
+
+function setAllReadOnly(mounts: readonly Mount[]): ReadOnlyOutcome {
+  const done: Mount[] = []
+  try {
     for (const mount of mounts) {
       setReadOnly(mount, true)
       done.push(mount)
@@ -46,8 +58,6 @@ function makeAllReadOnly(places: readonly MountPlace[]): ReadOnlyOutcome {
   } catch (error) {
     for (const mount of done) setReadOnly(mount, false)
     return errnoOf(error) === 'EBUSY' ? 'busy' : { failed: String(error) }
-  } finally {
-    for (const { fd } of opened) closeSync(fd)
   }
 }
 

@@ -50,6 +50,8 @@ export interface Core {
    * hold. By volume id.
    */
   readonly surrendered: Map<string, Surrendered>
+  /** By volume id: the highest number of a tree that was given away so. No other content gets it (promise 14). */
+  readonly givenSeqs: Map<string, number>
   /** Uses that are over and that this disk could not be told of: the counts as the disk has them, by volume id. */
   readonly overUses: Map<string, LocalCopy['mounts']>
 }

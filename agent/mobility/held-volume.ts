@@ -10,6 +10,7 @@ import { type CopyProgress, type Offered, Offering, otherHosts } from './offerin
 import { backOffMs, type Wish } from './pacing.ts'
 import type { CheckpointResult } from './parts.ts'
 import { runRounds } from './rounds.ts'
+import { nextSeq } from './surrendered.ts'
 import { untilAbort } from './until-abort.ts'
 
 /** One container may have several volumes: pauses come one after another, so that none lets go on what another one stopped. */
@@ -279,7 +280,7 @@ export class HeldVolume {
       this.#pauseMs = pauseMs
       if (local.checkpoint?.hash === capture.hash) return this.#unchanged(local.checkpoint, atMs)
       const { hash, bytes, files } = capture
-      const [epoch, seq] = [local.held?.epoch ?? local.epochSeen, (local.checkpoint?.seq ?? 0) + 1]
+      const [epoch, seq] = [local.held?.epoch ?? local.epochSeen, nextSeq(this.#core, local)]
       const checkpoint = { epoch, seq, hash, at, bytes, files }
       signal.throwIfAborted()
       await store.spoolCommit(local.id, checkpoint)

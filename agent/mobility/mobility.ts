@@ -195,6 +195,7 @@ function createCore(parts: Parts, held: HeldCopies): Core {
     troubles: new ReleaseTroubles(parts),
     stateDisk: new StateDisk(parts, () => followDisk(core)),
     surrendered: new Map(),
+    givenSeqs: new Map(),
     overUses: new Map(),
   }
   const whole = core as Core & { checkpointing: Checkpointing; catchUp: CatchUp }

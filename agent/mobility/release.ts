@@ -8,7 +8,7 @@ import { copiesAfter } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { recordLost } from './refusals.ts'
 import { giveUpHold } from './returning.ts'
-import { isSurrendered, isUnused } from './surrendered.ts'
+import { finalTree, isSurrendered, isUnused, nextSeq } from './surrendered.ts'
 
 /** Docker sends Unmount a moment before its list shows the container as exited; longer than this it really runs. */
 const EXIT_WAIT_MS = 10_000
@@ -146,9 +146,11 @@ async function captureQuiet(core: Core, id: string): Promise<Capture> {
 /** A tree that did not change keeps its checkpoint, so that copies elsewhere stay current. */
 export function nextCheckpoint(core: Core, local: LocalCopy, found: Capture): Checkpoint {
   if (local.checkpoint !== null && local.checkpoint.hash === found.hash) return local.checkpoint
+  const given = finalTree(core, local)
+  if (given?.hash === found.hash) return given
   return {
     epoch: local.held?.epoch ?? local.epochSeen,
-    seq: (local.checkpoint?.seq ?? 0) + 1,
+    seq: nextSeq(core, local),
     hash: found.hash,
     at: core.parts.clock.now().toISOString(),
     bytes: found.bytes,

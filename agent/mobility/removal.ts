@@ -56,6 +56,7 @@ export async function putAway(core: Core, { id, lost }: Pick<RemovedRecord, 'id'
     // Nothing that was noted of its hold outlives it.
     core.troubles.clear(id)
     core.surrendered.delete(id)
+    core.givenSeqs.delete(id)
     core.overUses.delete(id)
     if (local === null) return
     if (local.held !== null) await endHold(core, local)

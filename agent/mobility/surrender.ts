@@ -101,6 +101,7 @@ async function surrender(core: Core, asked: Surrender): Promise<SurrenderAnswer>
   const left = asked.want === 'tree' ? await readTree(core, local) : { final: null, trouble: null }
   const surrendered = { incarnation: asked.incarnation, untilMs: holdOffUntilMs(core, left), ...left }
   core.surrendered.set(id, surrendered)
+  if (left.final !== null) core.givenSeqs.set(id, Math.max(left.final.seq, core.givenSeqs.get(id) ?? 0))
   core.parts.log.warn({ volume: name, id, want: asked.want }, 'hold surrendered: another host may end it')
   return givenUp(surrendered)
 }

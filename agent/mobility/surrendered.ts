@@ -32,3 +32,11 @@ export function finalTree(core: Pick<Core, 'surrendered'>, local: LocalCopy): Ch
   const surrendered = core.surrendered.get(local.id)
   return surrendered?.incarnation === local.held?.incarnation ? (surrendered?.final ?? null) : null
 }
+
+/** The number of the next checkpoint of a held volume. */
+export function nextSeq(
+  core: Pick<Core, 'givenSeqs'>,
+  { id, checkpoint }: Pick<LocalCopy, 'id' | 'checkpoint'>,
+): number {
+  return Math.max(checkpoint?.seq ?? 0, core.givenSeqs.get(id) ?? 0) + 1
+}

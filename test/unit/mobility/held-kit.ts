@@ -165,6 +165,7 @@ export class HeldHost {
       troubles: new ReleaseTroubles(parts),
       stateDisk: new StateDisk(parts, () => undefined),
       surrendered: new Map(),
+      givenSeqs: new Map(),
       overUses: new Map(),
     } as unknown as Core & { checkpointing: Checkpointing }
     core.checkpointing = new Checkpointing(core)

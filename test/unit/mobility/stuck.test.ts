@@ -1,5 +1,6 @@
 import test from 'ava'
 import { codeOf, WherryError } from '../../../agent/errors.ts'
+import type { Checkpoint } from '../../../agent/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { type MemoryHost, World } from './world.ts'
 
@@ -223,6 +224,32 @@ test('a tree that could not be read for a promotion is read anew for the next on
   t.is((await outcome(world, h2.agent.promote('data', false, gone))).error, null)
   await world.clock.until(h2.agent.mount('data', 'm2', DEADLINE_MS))
   t.is(h2.store.trees.get(id), 'one and the newest')
+})
+
+test('promise 14: a tree that was given to a promotion that failed keeps its number; what is written later gets another', async (t) => {
+  const { world, h1, h2, id } = await running()
+  h1.store.capture = () => Promise.reject(ODD)
+  await stop(h1)
+  await world.pass(3_000)
+  world.pullMs = 2_000
+  const promoting = outcome(world, h2.agent.promote('data', false, gone))
+  await world.clock.advance(1_900)
+  await world.clock.until(h1.agent.mount('data', 'm3', DEADLINE_MS))
+  h1.users = [{ id: 'c3', name: 'db3', state: 'running', volumes: ['data'] }]
+  h1.store.trees.set(id, 'written later')
+  Reflect.deleteProperty(h1.store, 'capture')
+  let given: Checkpoint | null | undefined
+  for (let looks = 0; given?.hash !== 'hash of one and the newest' && looks < 100; looks++) {
+    await world.clock.advance(20)
+    given = (await h2.store.copy(id))?.checkpoint
+  }
+  t.is(given?.hash, 'hash of one and the newest')
+  t.not((await promoting).error, null)
+  await world.pass(30_000)
+  const { last } = await world.record('data')
+  t.is(last?.hash, 'hash of written later')
+  t.true((last?.seq ?? 0) > (given?.seq ?? 0) || (last?.epoch ?? 0) > (given?.epoch ?? 0))
+  t.deepEqual([...h2.store.aside.values()], [])
 })
 
 test('promise 6: a host whose disk cannot be written fences, then lets others take over; it goes on when the disk is mended', async (t) => {

@@ -78,7 +78,9 @@ export function createMobility(
       parts.registry.watch((name) => {
         core.wakes.wake(name)
         core.wakes.wake(HOUSEKEEPING)
-        if (name !== null) core.catchUp.look(name)
+        if (name === null) return
+        core.catchUp.look(name)
+        core.namesakes.note(name)
       }, parts.signal)
       core.copying.follow()
       hints.start()

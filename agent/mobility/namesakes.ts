@@ -3,7 +3,7 @@ import type { Core } from './core.ts'
 /** Wakes the loop; the key no volume name can have. */
 export const NAMESAKES = '/namesakes'
 
-/** For events that were missed, and for volumes of ours that were created later. */
+/** For events that were missed. */
 const LOOK_EVERY_MS = 60_000
 /** Engines that make many volumes send many events. */
 const LEAST_GAP_MS = 1_000
@@ -17,9 +17,15 @@ const MOST_NAMES = 100
 export class Namesakes {
   readonly #core: Pick<Core, 'parts' | 'wakes'>
   #names: readonly string[] = []
+  #local: ReadonlySet<string> = new Set()
 
   constructor(core: Pick<Core, 'parts' | 'wakes'>) {
     this.#core = core
+  }
+
+  /** A volume of ours was created or has changed: one of its name that was there first is looked for at once. */
+  note(name: string): void {
+    if (this.#local.has(name) && !this.#names.includes(name)) this.#core.wakes.wake(NAMESAKES)
   }
 
   /** As last looked at; at most 100. */
@@ -31,15 +37,17 @@ export class Namesakes {
   async run(): Promise<void> {
     const { clock, signal, log } = this.#core.parts
     while (!signal.aborted) {
+      // What happens during this look, or before the next one may begin, calls for a next one.
+      const woken = this.#core.wakes.wait(NAMESAKES, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
       await this.#look().catch((error: unknown) => log.debug({ err: error }, "could not look at the engine's volumes"))
-      await clock.sleep(LEAST_GAP_MS, signal)
-      await this.#core.wakes.wait(NAMESAKES, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
+      await Promise.all([woken, clock.sleep(LEAST_GAP_MS, signal)])
     }
   }
 
   async #look(): Promise<void> {
     const { engine, cache, log } = this.#core.parts
     const local = new Set(await engine.localVolumes())
+    this.#local = local
     const { entries } = local.size === 0 ? { entries: [] } : await cache.list()
     const found = entries.map(({ value }) => value.name).filter((name) => local.has(name))
     const before = new Set(this.#names)

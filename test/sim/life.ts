@@ -65,6 +65,7 @@ export class Life {
 
   thaw(): void {
     this.#frozenMs = null
+    this.stuckUntilMs = Math.max(this.stuckUntilMs, this.timeline.nowMs)
     for (const { leftMs, run } of this.#waiting.splice(0)) this.after(leftMs, run)
   }
 

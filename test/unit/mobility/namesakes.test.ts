@@ -22,12 +22,33 @@ test('promise 2: a local volume with the name of a volume is told of on every ho
   for (const host of [1, 2, 3]) t.deepEqual(await namesakes(world, host), [], `on h${host}`)
 })
 
-test('a local volume that was there first, or whose event was lost, is found within a minute', async (t) => {
+test('a local volume that was there first is found when a volume of its name is created', async (t) => {
   const world = await World.start(2)
   world.host(2).localVolumes.add('data')
-  await world.clock.advance(5_000)
+  await world.clock.advance(65_000)
   await world.host(1).agent.create('data', OPTIONS)
+  await world.clock.advance(3_000)
+  t.deepEqual(await namesakes(world, 1), ['h2'])
+})
+
+test('a local volume whose event was lost is found within a minute', async (t) => {
+  const world = await World.start(2)
+  await world.host(1).agent.create('data', OPTIONS)
+  await world.clock.advance(5_000)
+  world.host(2).localVolumes.add('data')
   await world.clock.advance(62_000)
+  t.deepEqual(await namesakes(world, 1), ['h2'])
+})
+
+test('a local volume that is created just after a look is found by the next one', async (t) => {
+  const world = await World.start(2)
+  await world.host(1).agent.create('data', OPTIONS)
+  await world.clock.advance(5_000)
+  world.host(2).engineEvent(created)
+  await world.clock.advance(300)
+  world.host(2).localVolumes.add('data')
+  world.host(2).engineEvent(created)
+  await world.clock.advance(3_000)
   t.deepEqual(await namesakes(world, 1), ['h2'])
 })
 

@@ -317,6 +317,7 @@ export class Checker {
     if (!machine.unaware) return
     machine.unaware = false
     for (const truth of this.truths.all.values()) {
+      if (truth.unguarded.has(host)) continue
       if (truth.record.holder?.host === host || this.#world.options.onIsolation === 'continue') continue
       for (const { id } of this.#writersOn(host, truth))
         this.failed('promise 6', `${host} renewed its lease while ${id} could write ${truth.name}, which others hold`)

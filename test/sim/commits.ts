@@ -139,8 +139,7 @@ export class Commits {
     this.#watch.totals.givenUp++
     const writer = machine(from).on ? this.#writerOn(from, now.id) : null
     // What no other host can use is never fenced: it is written to until its host hears of the removal, and set aside then.
-    const isGuarded = Object.entries(old.copies).some(([host, copy]) => host !== from && copy.seq > 0)
-    if (options.onIsolation === 'continue' || !isGuarded) truth.forks.set(from, truth.head)
+    if (options.onIsolation === 'continue' || !isGuarded(old, from)) truth.forks.set(from, truth.head)
     else if (writer !== null)
       this.#failed('promise 6', `${now.name} was given up by ${by} while ${writer} on ${from} could write it`)
     truth.givenUp = { host: from, tree: truth.head }
@@ -215,6 +214,7 @@ export class Commits {
     if (!asked && (failover === 'manual' || onIsolation === 'continue' || from === null))
       this.#failed('promise 5', `${by} took ${now.name} over without a person's word`)
     const writer = from !== null && machine(from).on ? this.#writerOn(from, now.id) : null
+    if (from !== null && !isGuarded(old, from) && people.hasPromoted(now.name, by, true)) truth.unguarded.add(from)
     if (from !== null && onIsolation === 'continue') truth.forks.set(from, truth.head)
     else if (from !== null && machine(from).unaware) {
       if (writer !== null) truth.forks.set(from, truth.head)
@@ -341,4 +341,9 @@ function inShort({ name, epoch, holder, last, copies, removedAt }: VolumeRecord)
   const states = Object.entries(copies).map(([host, copy]) => `${host} ${copy.state} ${copy.epoch}.${copy.seq}`)
   const over = removedAt === null ? '' : ', removed'
   return `${name}: epoch ${epoch}, held by ${holder?.host ?? 'nobody'}, last ${which}; ${states.join(', ')}${over}`
+}
+
+/** Whether the record names a copy elsewhere: a holder without one is never fenced. */
+function isGuarded({ copies }: VolumeRecord, holder: string): boolean {
+  return Object.entries(copies).some(([host, copy]) => host !== holder && copy.seq > 0)
 }

@@ -43,7 +43,11 @@ export const MUTATIONS: readonly Mutation[] = [
     rules: ['promise 7'],
   },
   { name: 'nobody is asked', settings: { always: ['manual'], bend: overlookPolicy }, rules: ['promise 5'] },
-  { name: 'loss is accepted unasked', settings: { always: ['manual'], acceptsUnasked: true }, rules: ['promise 5'] },
+  {
+    name: 'loss is accepted unasked',
+    settings: { always: ['manual'], acceptsUnasked: true },
+    rules: ['promise 3', 'promise 5'],
+  },
   { name: 'isolation fences all', settings: { always: ['continue'], bend: guardAll }, rules: ['promise 6'] },
   { name: 'live is paused', settings: { always: ['live'], bend: pauseLive }, rules: ['promise 13'] },
   { name: 'anybody is resumed', settings: { always: ['pauses'], bend: resumeAll }, rules: ['promise 11'] },

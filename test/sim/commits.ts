@@ -165,9 +165,9 @@ export class Commits {
     const { id } = other.record
     const seen = machines().find(({ host, disk, agent }) => {
       const record = disk.shelf(id)?.record
-      // Of a hold that was intended and never came about nothing was ever mounted.
-      const wasHeld = record?.held != null && record.epochSeen >= record.held.epoch
-      const hasData = record !== undefined && (record.checkpoint !== null || wasHeld)
+      // Of a hold that was intended and never came about nothing was ever mounted, whatever an older release left of it.
+      const epochs = [record?.held?.epoch, record?.checkpoint?.epoch]
+      const hasData = epochs.some((epoch) => epoch !== undefined && epoch <= (record?.epochSeen ?? 0))
       // The question was asked some time before its answer made the volume.
       const answers =
         agent !== null && timeline.nowMs - Math.max(agent.servesSinceMs, agent.life.stuckUntilMs) > ASKED_MS

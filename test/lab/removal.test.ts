@@ -1,7 +1,7 @@
 import { globSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { agentReady, inspect, onLab, shell, sleeper } from './fixture.ts'
+import { agentOf, agentReady, inspect, onLab, shell, sleeper } from './fixture.ts'
 import { type CommandResult, run } from './harness/command.ts'
 import type { Host } from './harness/host.ts'
 import { until } from './harness/poll.ts'
@@ -92,6 +92,10 @@ test.serial(
     await h1.docker(['volume', 'create', '--driver', 'wherry', '-o', 'copies=1', 'alone'])
     await sleeper(h3, t.context, 'alone', 'alone')
     await h3.docker(['exec', 'alone', 'sh', '-c', 'echo precious >/data/file; sync'])
+    await until('the other hosts know of the container', async () => {
+      await using agent = agentOf(h1)
+      return (await agent.get('alone')).holder?.containers.includes('alone') === true
+    })
     await h3.powerCut()
     const refused = await until(
       'the holder is away',

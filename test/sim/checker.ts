@@ -118,6 +118,7 @@ export class Checker {
     if (container.alive && container.state === 'paused') this.#paused(host, container)
     if (!canWrite(container)) return
     const truth = this.truths.of(container.mountedId ?? '')
+    this.#beginsUnaware(host, truth)
     for (const machine of this.#world.machines()) {
       if (machine.host === host || !machine.on) continue
       const other = machine.containers.all.find((one) => one.mountedId === container.mountedId && canWrite(one))
@@ -176,6 +177,13 @@ export class Checker {
     const leftMs = this.#world.machine(host).killedMs - pausedByOtherMs
     if (leftMs < 0 || leftMs > PAUSE_ANSWER_MS)
       this.failed('promise 11', `${container.id} on ${host}, which a person has paused, was let go on`)
+  }
+
+  /** What starts on a machine that stood still, before that knows what was taken over meanwhile, is as what ran on it. */
+  #beginsUnaware(host: string, truth: VolumeTruth | undefined): void {
+    const tree = truth === undefined ? undefined : this.#world.machine(host).disk.shelf(truth.record.id)?.tree
+    if (truth === undefined || tree === undefined || !this.#world.machine(host).unaware) return
+    if (truth.record.holder?.host !== host && !truth.forks.has(host)) truth.forks.set(host, tree)
   }
 
   write(host: string, container: Container): void {

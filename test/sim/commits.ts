@@ -197,7 +197,10 @@ export class Commits {
     if (now.last !== null) truth.committed.unshift(base)
     if (now.holder !== null || (holder === null && base === truth.head)) return
     const writes = holder !== null && machine(holder.host).on && this.#writerOn(holder.host, now.id)
-    if (holder !== null && this.#world.options.onIsolation === 'continue') truth.forks.set(holder.host, truth.head)
+    // A machine that stood still does not know yet that its lease is over.
+    const isUnaware = holder !== null && machine(holder.host).unaware && Boolean(writes)
+    if (holder !== null && (isUnaware || this.#world.options.onIsolation === 'continue'))
+      truth.forks.set(holder.host, truth.head)
     else if (writes) this.#failed('promise 1', `${writer} rebuilt ${now.name} as idle while ${writes} could write it`)
     if (truth.head.ackedPart().length > base.length)
       truth.abandoned.push({ host: holder?.host ?? null, tree: truth.head })

@@ -54,7 +54,8 @@ function readCall(args: readonly string[]) {
   if (parsed.values.help === true || name === undefined) return null
   const command: Command | undefined = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
   if (command === undefined) return `there is no command "${name}".`
-  if (operands.length !== command.operands.length) {
+  // An empty one is a variable of a script that was never set.
+  if (operands.length !== command.operands.length || operands.includes('')) {
     const wanted = command.operands.length === 0 ? 'nothing after it' : command.operands.join(' ')
     return `"${name}" wants ${wanted}.`
   }

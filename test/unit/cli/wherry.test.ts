@@ -235,17 +235,19 @@ test('recover names what a person must decide, and fails while there is somethin
 })
 
 test('a wrong call says what is wrong and how to call it; no agent is an error with a hint', async (t) => {
-  const [unknown, foreign, missing, help, nobody] = await Promise.all([
+  const [unknown, foreign, missing, empty, help, nobody] = await Promise.all([
     run('list'),
     run('ls', '--off'),
     run('inspect'),
+    run('rm', ''),
     run('--help'),
     run('ls', '--socket', '/nonexistent/agent.sock'),
   ])
-  t.deepEqual([unknown.code, foreign.code, missing.code, help.code, nobody.code], [2, 2, 2, 0, 1])
+  t.deepEqual([unknown.code, foreign.code, missing.code, empty.code, help.code, nobody.code], [2, 2, 2, 2, 0, 1])
   t.regex(unknown.stderr, /no command "list"\.\n\nUsage: wherry/)
   t.regex(foreign.stderr, /"ls" has no option --off/)
   t.regex(missing.stderr, /"inspect" wants VOLUME/)
+  t.regex(empty.stderr, /"rm" wants VOLUME/)
   t.regex(help.stdout, /promote VOLUME \[--accept-loss\]/)
   t.regex(nobody.stderr, /^wherry: AGENT_UNAVAILABLE: .*it is not running/)
 })

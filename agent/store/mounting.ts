@@ -2,12 +2,14 @@ import { mkdir, realpath, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { WherryError } from '../errors.ts'
 import { errnoOf } from '../sys/failure.ts'
-import { findMountUsers } from '../sys/mount-users.ts'
 import { bindMount, detach, readMounts, unmount } from '../sys/mounts.ts'
-import { makeReadOnly } from '../sys/read-only-mounts.ts'
+import { makeReadOnly, type ReadOnlyOutcome } from '../sys/read-only-mounts.ts'
+import { findTreeUse, type TreeUse } from '../sys/tree-use.ts'
 
 /** Who else there is, is found out there. */
 const USERS_NAMED = 5
+/** A namespace may end, or a file be opened, between the look and the change. */
+const SEAL_TRIES = 3
 
 /** Bind mounts of trees at `<mountRoot>/<id>`. What is mounted is always asked of the kernel, never remembered. */
 export class Mounting {
@@ -38,16 +40,19 @@ export class Mounting {
     return target
   }
 
-  async unmount(id: string): Promise<void> {
+  /** Takes the mount of the tree `data` away, and every way to write to it that is left. VOLUME_BUSY, see `seal`. */
+  async unmount(id: string, data: string): Promise<void> {
     const target = this.mountpoint(id)
     while ((await this.mounted()).has(id)) {
       try {
         await unmount(target)
       } catch (error) {
         if (errnoOf(error) !== 'EBUSY') throw error
-        await detachUnwritten(id, target, error)
+        await seal(target, data, error)
+        await detach(target)
       }
     }
+    await seal(target, data, null)
     await rmdir(target).catch((error: unknown) => {
       if (errnoOf(error) !== 'ENOENT') throw error
     })
@@ -55,16 +60,33 @@ export class Mounting {
 }
 
 /**
- * Detaches a mount that is busy, if nobody can write to it any more: whoever reads there goes on, through a mount that
- * is read-only. VOLUME_BUSY otherwise, with the mount point and who uses it.
+ * Sees to it that nobody writes to a tree whose containers have ended, whatever way there is: mounts of it that are left
+ * in any namespace become read-only, so that who reads there goes on. VOLUME_BUSY where somebody has something open for
+ * writing, with the mount points and the processes. `refused`: why the mount at `target` cannot be unmounted.
  */
-async function detachUnwritten(id: string, target: string, cause: unknown): Promise<void> {
-  const { places, users, isComplete } = await findMountUsers(id)
-  const inner = places.flatMap((place) => place.inner)
-  const isOnlyRead = isComplete && users.length > 0 && inner.length === 0 && !users.some(({ writes }) => writes)
-  const outcome = isOnlyRead ? await makeReadOnly(places) : 'busy'
-  if (outcome === 'read-only') return await detach(target)
-  const mountpoints = [...new Set(places.flatMap((place) => place.mountpoints))]
+async function seal(target: string, data: string, refused: unknown): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    const use = await findTreeUse(data)
+    const open = use.places.filter(({ writable }) => writable.length > 0)
+    // What lies below would go with a mount that is detached.
+    const inner = refused === null ? [] : use.places.flatMap((place) => place.inner)
+    const isHidden = refused !== null && !use.isComplete
+    const isWritten = use.users.some(({ writes }) => writes) || use.places.some(({ covered }) => covered.length > 0)
+    if (isWritten || isHidden || inner.length > 0) throw busy(target, use, inner, null, refused)
+    if (open.length === 0) return
+    const outcome = await makeReadOnly(open)
+    if (outcome !== 'read-only' && tries >= SEAL_TRIES) throw busy(target, use, inner, outcome, refused)
+  }
+}
+
+function busy(
+  target: string,
+  { places, users }: TreeUse,
+  inner: readonly string[],
+  outcome: ReadOnlyOutcome | null,
+  cause: unknown,
+): WherryError {
+  const mountpoints = [...new Set([...places.flatMap((place) => place.mountpoints)])]
   const processes = users.map(
     ({ pid, command, writes }) => `process ${pid} (${command})${writes ? ' can write' : ' reads'}`,
   )
@@ -72,13 +94,15 @@ async function detachUnwritten(id: string, target: string, cause: unknown): Prom
     processes.length > USERS_NAMED
       ? [...processes.slice(0, USERS_NAMED), `${processes.length - USERS_NAMED} more`]
       : processes
+  const covered = places.flatMap((place) => place.covered).map((mountpoint) => `mount ${mountpoint}, below another one`)
   const found =
-    [...named, ...inner.map((mountpoint) => `mount ${mountpoint}`)].join(', ') || 'no process that can be seen'
-  const why = typeof outcome === 'string' ? '' : ` It cannot be made read-only either: ${outcome.failed}`
+    [...named, ...covered, ...inner.map((mountpoint) => `mount ${mountpoint}`)].join(', ') ||
+    'no process that can be seen'
+  const why = outcome === null || typeof outcome === 'string' ? '' : ` It cannot be made read-only: ${outcome.failed}`
   const where = mountpoints.join(', ') || target
-  throw new WherryError('VOLUME_BUSY', `The volume at ${where} cannot be unmounted, it is used by: ${found}.${why}`, {
+  return new WherryError('VOLUME_BUSY', `The volume at ${where} cannot be let go, it is used by: ${found}.${why}`, {
     hint: 'End what has files open or its working directory there.',
-    cause,
+    ...(cause === null ? {} : { cause }),
   })
 }
 

@@ -245,8 +245,7 @@ class DiskStore implements TreeStore, AsyncDisposable {
   }
 
   async unmount(id: string): Promise<void> {
-    this.#layout(id)
-    await this.#mounting.unmount(id)
+    await this.#mounting.unmount(id, this.#layout(id).data)
   }
 
   mountpoint(id: string): string {

@@ -1,7 +1,13 @@
+import { closeSync, constants, openSync } from 'node:fs'
 import { callNow } from './libc.ts'
 
 /** struct statfs is 120 bytes on x86-64 and arm64; its first field is the magic number, a long. */
 const STATFS_BYTES = 120
+/** Its field of flags, and the one that says read-only. */
+const FLAGS_OFFSET = 80
+const ST_RDONLY = 1
+/** Of open(2): nothing is opened but the name. */
+const O_PATH = 0o10000000
 
 /** Magic numbers of statfs(2), linux/magic.h. ext2, ext3 and ext4 share theirs. */
 const NAMES: ReadonlyMap<number, string> = new Map([
@@ -17,4 +23,19 @@ export function fileSystemOf(fd: number): string {
   callNow('fstatfs', `fd ${fd}`, fd, into)
   const magic = into[0] ?? 0
   return NAMES.get(magic) ?? `0x${magic.toString(16)}`
+}
+
+/**
+ * Whether nothing can be written to a directory through the mount by which the path leads there, or to its file system
+ * at all. Asks the file system.
+ */
+export function isReadOnlyAt(path: string): boolean {
+  const fd = openSync(path, O_PATH | constants.O_DIRECTORY)
+  try {
+    const into = Buffer.alloc(STATFS_BYTES)
+    callNow('fstatfs', path, fd, into)
+    return (into.readUInt32LE(FLAGS_OFFSET) & ST_RDONLY) !== 0
+  } finally {
+    closeSync(fd)
+  }
 }

@@ -7,6 +7,12 @@ const UMOUNT_NOFOLLOW = 8
 
 /** One line of /proc/self/mountinfo, octal escapes undone. */
 export interface MountInfo {
+  /** As `mnt_id` in the fdinfo of a process: no other mount of the host has it while this one is there. */
+  readonly id: number
+  /** Of the file system, as `major:minor`. On btrfs it is not what stat(2) says. */
+  readonly device: string
+  /** Nobody writes through this mount; its file system may be written to all the same. */
+  readonly isReadOnly: boolean
   /** Path within the mounted file system that is the root of this mount. */
   readonly root: string
   readonly mountpoint: string
@@ -44,16 +50,25 @@ export function parseMountInfo(text: string): MountInfo[] {
     const fields = line.split(' ')
     // The number of optional fields varies; a lone '-' ends them.
     const separator = fields.indexOf('-', 6)
-    const [root, mountpoint] = [fields[3], fields[4]]
+    const [id, , device, root, mountpoint, options] = fields
     const [fsType, source] = [fields[separator + 1], fields[separator + 2]]
-    if (separator < 0 || !root || !mountpoint || fsType === undefined || source === undefined) continue
-    mounts.push({ root: decode(root), mountpoint: decode(mountpoint), fsType: decode(fsType), source: decode(source) })
+    if (separator < 0 || !device || !root || !mountpoint || fsType === undefined || source === undefined) continue
+    const isReadOnly = options?.split(',').includes('ro') === true
+    const paths = { root: decodePath(root), mountpoint: decodePath(mountpoint) }
+    mounts.push({
+      id: Number(id),
+      device,
+      ...paths,
+      isReadOnly,
+      fsType: decodePath(fsType),
+      source: decodePath(source),
+    })
   }
   return mounts
 }
 
-/** The kernel writes space, tab, newline, backslash (and '#') as three octal digits. */
-function decode(field: string): string {
+/** A path of /proc, read as latin1: the kernel writes space, tab, newline, backslash (and '#') as three octal digits. */
+export function decodePath(field: string): string {
   const bytes = field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
   return Buffer.from(bytes, 'latin1').toString()
 }

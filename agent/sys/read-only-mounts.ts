@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import type { MountPlace } from './mount-users.ts'
+import type { MountPlace } from './tree-use.ts'
 
 /** `busy`: something can write through one of the mounts. Else an error's message. */
 export type ReadOnlyOutcome = 'read-only' | 'busy' | { readonly failed: string }

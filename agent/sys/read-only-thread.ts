@@ -2,8 +2,8 @@ import { closeSync, openSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { errnoOf } from './failure.ts'
 import { callNow, cString, native } from './libc.ts'
-import type { MountPlace } from './mount-users.ts'
 import type { ReadOnlyOutcome } from './read-only-mounts.ts'
+import type { MountPlace } from './tree-use.ts'
 
 /** linux/sched.h */
 const CLONE_FS = 0x200
@@ -33,8 +33,8 @@ function makeAllReadOnly(places: readonly MountPlace[]): ReadOnlyOutcome {
   // What comes after the first setns finds no file of ours any more.
   native('setns')
   const home = openSync('/proc/thread-self/ns/mnt', 'r')
-  const opened = places.map(({ namespace, mountpoints }) => ({ fd: openSync(namespace, 'r'), mountpoints }))
-  const mounts = opened.flatMap(({ fd, mountpoints }) => mountpoints.map((path) => ({ namespace: fd, path })))
+  const opened = places.map(({ namespace, writable }) => ({ fd: openSync(namespace, 'r'), writable }))
+  const mounts = opened.flatMap(({ fd, writable }) => writable.map((path) => ({ namespace: fd, path })))
   try {
     // A thread that shares its working directory with others may not change its namespace.
     callNow('unshare', 'the working directory', CLONE_FS)

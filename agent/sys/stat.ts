@@ -1,10 +1,12 @@
 import { constants } from 'node:fs'
-import { failure, type Native, native } from './libc.ts'
+import { cString, failure, type Native, native } from './libc.ts'
 import { nameBytes } from './name.ts'
 
 const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_NO_AUTOMOUNT = 0x800
 const AT_EMPTY_PATH = 0x1000
+const AT_STATX_DONT_SYNC = 0x4000
+const AT_FDCWD = -100
 const STATX_BASIC_STATS = 0x7ff
 /** Size of struct statx with its spare fields. */
 const STATX_BYTES = 256
@@ -143,4 +145,16 @@ export function statAt(directoryFd: number, name: string, into: StatBuffer): voi
   statx ??= native('statx')
   const flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (name === '' ? AT_EMPTY_PATH : 0)
   if (statx(directoryFd, nameBytes(name), flags, STATX_BASIC_STATS, into.bytes) < 0) throw failure('statx', name)
+}
+
+/**
+ * Looks at a path, symlinks followed, with what the kernel knows by itself: no server of a network file system or of
+ * FUSE is asked for attributes. NFS alone may ask its server all the same. `dev` is `major:minor`. Throws SystemCallError.
+ */
+export function cachedStat(path: string): { dev: string; ino: number; kind: Kind | undefined } {
+  statx ??= native('statx')
+  const into = new StatBuffer()
+  const flags = AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC
+  if (statx(AT_FDCWD, cString(path), flags, STATX_BASIC_STATS, into.bytes) < 0) throw failure('statx', path)
+  return { dev: `${into.devMajor}:${into.devMinor}`, ino: Number(into.ino), kind: into.kind }
 }

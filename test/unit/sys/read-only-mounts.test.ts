@@ -24,9 +24,9 @@ test('a thread that has been in other mount namespaces writes nothing there when
   for (const made of ['tree', name]) await mkdir(join(directory, made))
   execFileSync('mount', ['--bind', join(directory, 'tree'), join(directory, name)])
   const program = `
-    const { findMountUsers } = await import('${SYS}mount-users.ts')
+    const { findTreeUse } = await import('${SYS}tree-use.ts')
     const { makeReadOnly } = await import('${SYS}read-only-mounts.ts')
-    const { places } = await findMountUsers('${name}')
+    const { places } = await findTreeUse('${join(directory, 'tree')}')
     process.stdout.write(places.length + ' ' + (await makeReadOnly(places)))`
   const node = async () =>
     (

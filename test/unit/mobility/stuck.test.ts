@@ -7,7 +7,10 @@ import { type MemoryHost, World } from './world.ts'
 const DEADLINE_MS = 100_000
 const OPTIONS = { ...DEFAULT_OPTIONS, copies: 2 }
 const ODD = new WherryError('TREE_UNSUPPORTED', '"dir" in volume data is a mount, which Wherry cannot move.')
-const BUSY = new WherryError('VOLUME_BUSY', 'The volume at /mnt/id cannot be let go, it is used by: process 7 (tail) reads..')
+const BUSY = new WherryError(
+  'VOLUME_BUSY',
+  'The volume at /mnt/id cannot be let go, it is used by: process 7 (tail) reads..',
+)
 const gone = new AbortController().signal
 
 /** A container of the first host has written; the second host has the checkpoint before the newest writes. */

@@ -161,6 +161,11 @@ export interface HostRecord {
    * older version wrote it.
    */
   readonly stuck?: Readonly<Record<string, Trouble>> | undefined
+  /**
+   * By volume id, bounded: idle copies here that were found not to be their checkpoint, with the first path. Missing: an
+   * older version wrote it.
+   */
+  readonly damaged?: Readonly<Record<string, string>> | undefined
   /** Why this host cannot write its state directory; null or missing: it can. */
   readonly unwritable?: Trouble | null | undefined
   /** Time of this heartbeat, ISO 8601, the host's own clock. */

@@ -18,6 +18,19 @@ export function changedMeanwhile(record: VolumeRecord, { epoch, seq }: Checkpoin
   )
 }
 
+/** The tree of a copy that nobody uses is another one than its checkpoint. `paths`: where, as far as that is known. */
+export function changedAtRest(record: VolumeRecord, host: string, paths: readonly string[]): WherryError {
+  const { name, id, last } = record
+  const where = paths.length === 0 ? '' : ` (${paths.join(', ')})`
+  return new WherryError(
+    'COPY_DAMAGED',
+    `The copy of volume "${name}" on ${host} is not what checkpoint ${last?.epoch}.${last?.seq} says${where}: somebody changed files under volumes/${id}/data while no container used it, or the disk is damaged.`,
+    {
+      hint: `If no other host has a current copy: undo that change, then run there: wherry verify ${name}. What is there can be copied out of that directory.`,
+    },
+  )
+}
+
 /** Housekeeping does that within seconds (promise 7). */
 export function putAsideFirst(record: VolumeRecord): WherryError {
   return new WherryError(
@@ -47,10 +60,15 @@ export function dataUnreachable(record: VolumeRecord, hosts: HostDirectory): Whe
   const holders = Object.entries(record.copies)
     .filter(([, copy]) => copy.state === 'current')
     .map(([host]) => hosts.labelWithAge(host))
+  const changed = hosts.all().filter(({ damaged }) => damaged?.[record.id] !== undefined)
+  const named = changed.map((host) =>
+    changedAtRest(record, hosts.labelWithAge(host.id), [host.damaged?.[record.id] ?? '']),
+  )
+  const why = named.map(({ message }) => ` ${message}`).join('')
   return new WherryError(
     'DATA_UNREACHABLE',
-    `No host that can be reached has the newest data of volume "${record.name}" (checkpoint ${record.last?.epoch}.${record.last?.seq}); it is on: ${holders.join(', ') || 'no known host'}.`,
-    { hint: 'Bring that host back, then start the container again.' },
+    `No host that can be reached has the newest data of volume "${record.name}" (checkpoint ${record.last?.epoch}.${record.last?.seq}); it is on: ${holders.join(', ') || 'no known host'}.${why}`,
+    { hint: named[0]?.hint ?? 'Bring that host back, then start the container again.' },
   )
 }
 

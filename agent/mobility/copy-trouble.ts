@@ -21,6 +21,8 @@ export function describeCopy(core: Core, record: VolumeRecord, host: string, loc
 function describeOther(core: Core, record: VolumeRecord, host: string): string | null {
   const away = core.hosts.describeAway(host)
   if (away !== null || record.holder?.host === host) return away
+  const damaged = core.hosts.get(host)?.damaged?.[record.id]
+  if (damaged !== undefined) return `damaged: ${damaged}`
   // The newest checkpoint is the registry's only when some other host has it: who is current there may lack it all the same.
   const progress = core.checkpointing.progress(record.id, host)
   if (progress === null || progress.failure !== null) return progress?.failure ?? null

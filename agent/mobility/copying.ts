@@ -1,17 +1,20 @@
 import { codeOf, WherryError } from '../errors.ts'
 import type { Lanes } from '../lanes.ts'
 import type { Checkpoint, VolumeRecord } from '../model.ts'
+import type { LocalCopy } from '../store/contract.ts'
+import type { Checks } from './checks.ts'
 import { readVolume } from './commit.ts'
 import type { MoveView } from './contract.ts'
-import { isHopeless } from './copy-failure.ts'
+import { changedAtRest, isHopeless } from './copy-failure.ts'
 import { CopyJob } from './copy-job.ts'
 import { reportCurrent } from './copy-record.ts'
-import { isAt } from './copy-state.ts'
+import { isAt, mayHaveCheckpoint } from './copy-state.ts'
 import { CopyTarget } from './copy-target.ts'
 import { whileHeld } from './holder-watch.ts'
 import { MountWaits } from './mount-waits.ts'
 import type { HostDirectory, Parts } from './parts.ts'
 import { Pulling } from './pulling.ts'
+import { untilAbort } from './until-abort.ts'
 import type { Wakes } from './wakes.ts'
 
 /** How often a job looks at the record when no wake comes; bounds the cost of a lost wake on a move. */
@@ -35,13 +38,17 @@ export class Copying {
   readonly #wakes: Wakes
   readonly #pulling: Pulling
   readonly #waits: MountWaits
+  readonly #checks: Checks
+  readonly #hosts: HostDirectory
   readonly #jobs = new Map<string, CopyJob>()
   readonly #ended: CopyJob[] = []
   /** How the last job of a volume failed, by its id, oldest first; none is here after one that did not. */
   readonly #failures = new Map<string, Error>()
 
-  constructor(parts: Parts, hosts: HostDirectory, locks: Lanes, wakes: Wakes) {
+  constructor(parts: Parts, hosts: HostDirectory, locks: Lanes, wakes: Wakes, checks: Checks) {
     this.#parts = parts
+    this.#hosts = hosts
+    this.#checks = checks
     this.#wakes = wakes
     this.#pulling = new Pulling(parts, hosts, locks, wakes)
     this.#waits = new MountWaits(parts)
@@ -166,6 +173,7 @@ export class Copying {
       if (record.holder === null) {
         if (record.last === null) return
         if (isAt(local, record.last)) return await reportCurrent(this.#parts, record)
+        if (await this.#isWholeAgain(record, local, signal)) continue
         if (!job.wanted() && this.#waits.comeBefore(record)) {
           await this.#wakes.wait(job.name, (until) => this.#parts.clock.sleep(LOOK_MS, until), signal)
           continue
@@ -182,6 +190,23 @@ export class Copying {
         await this.#pause(job, record, LOOK_MS, signal)
       }
     }
+  }
+
+  /**
+   * Whether a copy that was found damaged is at the checkpoint after all: somebody may have undone a change. COPY_DAMAGED
+   * if it is not and no other host has that checkpoint.
+   */
+  async #isWholeAgain(record: VolumeRecord, local: LocalCopy | null, signal: AbortSignal): Promise<boolean> {
+    const { last, copies } = record
+    const { store, self } = this.#parts
+    if (last === null || local === null || local.damaged === null || local.applying) return false
+    if (local.checkpoint?.hash !== last.hash) return false
+    await untilAbort(this.#checks.join(record.id), signal)
+    const now = await store.copy(record.id)
+    if (isAt(now, last)) return true
+    const isElsewhere = Object.entries(copies).some(([host, copy]) => host !== self.id && mayHaveCheckpoint(copy, last))
+    if (!isElsewhere) throw changedAtRest(record, this.#hosts.label(self.id), now?.damaged ?? local.damaged)
+    return false
   }
 
   /** One try. True: the copy is at the checkpoint, or a catch-up was stopped because a Mount comes before it; look again. */

@@ -4,6 +4,7 @@ import type { LocalCopy } from '../store/contract.ts'
 import { confirmHold } from './confirmation.ts'
 import { dropUnborn } from './copy-upkeep.ts'
 import type { Core } from './core.ts'
+import { damagedCopies, settleDamage } from './damage.ts'
 import { settleFences } from './fences.ts'
 import { forEach } from './for-each.ts'
 import type { Heartbeat } from './lease.ts'
@@ -53,6 +54,7 @@ export async function describeHost(
     ),
     namesakes: core.namesakes.names,
     stuck: core.troubles.all(),
+    damaged: damagedCopies(copies),
     unwritable: core.stateDisk.trouble,
     freeBytes: disk.freeBytes,
     totalBytes: disk.totalBytes,
@@ -166,8 +168,10 @@ async function compareCopies(core: Core): Promise<void> {
   await forEach((await store.copies()).copies, async (copy) => {
     const record = (await registry.volume(copy.name))?.value
     if (record?.id !== copy.id) return
-    if (copy.held === null) await settleDiverged(core, copy, record)
-    else if (record.epoch > copy.held.epoch) dropConfirmed(core, copy.id, copy.held.incarnation)
+    if (copy.held === null) {
+      await settleDiverged(core, copy, record)
+      await settleDamage(core, copy, record)
+    } else if (record.epoch > copy.held.epoch) dropConfirmed(core, copy.id, copy.held.incarnation)
     else if (record.holder?.incarnation === copy.held.incarnation) core.guarding.learn(record, self.id)
   })
 }

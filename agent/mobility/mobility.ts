@@ -13,6 +13,7 @@ import { answerCopy, takeOffer } from './copy-answer.ts'
 import { Copying } from './copying.ts'
 import type { Core } from './core.ts'
 import { createVolume } from './creation.ts'
+import { answerDoubt } from './damage.ts'
 import { Directory } from './directory.ts'
 import { drainHost } from './draining.ts'
 import { Expiry } from './expiry.ts'
@@ -176,13 +177,14 @@ function createCore(parts: Parts, held: HeldCopies): Core {
   const ended = (isStart: boolean) => fenceNow(whole, isStart)
   const lease = new Lease(parts, describe, runsOn, ended, () => hasAnyMovedOn(parts))
   const guarding = new Guarding(parts, lease, held)
+  const checks = new Checks(parts)
   const core: Omit<Core, 'checkpointing' | 'catchUp'> = {
     parts,
     hosts,
     locks,
     wakes,
-    copying: new Copying(parts, hosts, locks, wakes),
-    checks: new Checks(parts),
+    copying: new Copying(parts, hosts, locks, wakes, checks),
+    checks,
     lease,
     expiry: new Expiry(parts, hosts, lease),
     guarding,
@@ -243,6 +245,8 @@ async function answerQuestion(core: Core, question: Question, signal: AbortSigna
       return await answerReferences(core, question)
     case 'surrender':
       return await answerSurrender(core, question, signal)
+    case 'doubt':
+      return await answerDoubt(core, question)
     case 'registry':
       return await core.parts.sight()
     case 'inventory':

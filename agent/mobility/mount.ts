@@ -6,6 +6,7 @@ import { readVolume } from './commit.ts'
 import type { CopyJob } from './copy-job.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
+import { tellDamaged } from './damage.ts'
 import { attach, detach, holdAndMount } from './hold.ts'
 import {
   changedHands,
@@ -204,6 +205,7 @@ async function takeOver(core: Core, attempt: Attempt, entry: Versioned<VolumeRec
   }
   const checked = await beforeAbort(core.checks.join(record.id), signal)
   if (checked === null) return checkRunning(core, record)
+  if (checked.hash !== found.best.hash) return await tellDamaged(core, { ...record, last: found.best })
   // Hosts write about their copies all the time: only the newest revision can be replaced.
   const now = await readVolume(core.parts, name, signal)
   const same = now !== null && now.value.epoch === record.epoch && now.value.last?.hash === record.last?.hash
@@ -228,7 +230,9 @@ async function whatIsLeft(core: Core, attempt: Attempt, record: VolumeRecord): P
 /** Looks at the idle tree before it is held. A tree that has to be read anew (after a reboot) may take past the deadline. */
 async function verify(core: Core, record: VolumeRecord, signal: AbortSignal): Promise<string | WherryError> {
   const found = await beforeAbort(core.checks.join(record.id), signal)
-  return found === null ? checkRunning(core, record) : found.hash
+  if (found === null) return checkRunning(core, record)
+  // The next look has it repaired from another host, or says why that cannot be.
+  return found.hash === record.last?.hash ? found.hash : await tellDamaged(core, record)
 }
 
 /**

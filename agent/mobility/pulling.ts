@@ -1,9 +1,10 @@
-import { codeOf } from '../errors.ts'
+import { codeOf, type WherryError } from '../errors.ts'
 import type { Lanes } from '../lanes.ts'
 import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { StageProgress } from '../store/exchange.ts'
 import type { TreeRequest } from '../transfer/contract.ts'
 import {
+  changedAtRest,
   changedMeanwhile,
   dataUnreachable,
   epochPassed,
@@ -24,6 +25,8 @@ import type { Wakes } from './wakes.ts'
 const LOOK_MS = 300
 /** The same while a checkpoint is on its way, which may take hours. */
 const FAR_LOOK_MS = 2_000
+/** For a host to look at its copy; a large one takes longer, and goes on. */
+const DOUBT_MS = 5_000
 
 /** Gets trees of other hosts here: one pull after another for a volume, and an apply once a checkpoint is complete. */
 export class Pulling {
@@ -57,7 +60,8 @@ export class Pulling {
       const known = record.copies[this.#parts.self.id] !== undefined
       const work = (until: AbortSignal) => this.#pass(job, source, request, until, known)
       const complete = await whileHeld(this.#watching, record, FAR_LOOK_MS, signal, work)
-      if (!complete) return changedMeanwhile(record, checkpoint, from)
+      if (!complete && record.holder?.host === source) return changedMeanwhile(record, checkpoint, from)
+      if (!complete) return await this.#doubt(record, checkpoint, source)
       return (await this.#apply(record, checkpoint)) ? null : heldHere(record)
     } catch (error) {
       if (signal.aborted) throw error
@@ -74,6 +78,8 @@ export class Pulling {
     const sources = this.#sourcesOf(record)
     // A host that is away may still be dialled; until that fails, people should hear what is known already.
     if (!sources.some((host) => this.#hosts.alive(host))) job.lastError = dataUnreachable(record, this.#hosts)
+    // Nobody says any more that it has it: that a copy was found damaged is the end of waiting.
+    if (sources.length === 0 && isDamagedSomewhere(record, this.#hosts)) throw dataUnreachable(record, this.#hosts)
     for (const source of sources) {
       try {
         const request: TreeRequest = {
@@ -82,7 +88,10 @@ export class Pulling {
           want: { kind: 'checkpoint', hash: last.hash },
         }
         const complete = await this.#pass(job, source, request, signal)
-        if (!complete) continue
+        if (!complete) {
+          job.lastError = await this.#doubt(record, last, source)
+          continue
+        }
         return await this.#apply(record, last)
       } catch (error) {
         if (signal.aborted) throw error
@@ -95,6 +104,21 @@ export class Pulling {
       }
     }
     return false
+  }
+
+  /** What came from a host is not the checkpoint that it says its copy is at: it looks for itself. Answers why the copy was not used. */
+  async #doubt(record: VolumeRecord, checkpoint: Checkpoint, source: string): Promise<WherryError> {
+    const { peers, clock, log } = this.#parts
+    const host = this.#hosts.get(source)
+    if (host !== undefined) {
+      const question = { kind: 'doubt', volume: record.id, hash: checkpoint.hash } as const
+      const address = { address: host.address, port: host.transferPort }
+      await peers.ask(address, question, clock.deadline(DOUBT_MS)).catch((error: unknown) => {
+        log.debug({ err: error, volume: record.name }, 'a host was not told that its copy is doubted')
+      })
+    }
+    const paths = [host?.damaged?.[record.id] ?? []].flat()
+    return changedAtRest({ ...record, last: checkpoint }, this.#hosts.labelWithAge(source), paths)
   }
 
   /** Hosts whose copy has the newest checkpoint, those alive first. */
@@ -154,4 +178,8 @@ export class Pulling {
       this.#parts.tally.moved(job.name, job.lastPassBytes)
     }
   }
+}
+
+function isDamagedSomewhere({ id, copies }: VolumeRecord, hosts: HostDirectory): boolean {
+  return hosts.all().some((host) => copies[host.id] !== undefined && host.damaged?.[id] !== undefined)
 }

@@ -1,6 +1,7 @@
 import { WherryError } from '../errors.ts'
 import type { Trouble, VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
+import { changedAtRest } from './copy-failure.ts'
 import type { CopyJob } from './copy-job.ts'
 import type { Core } from './core.ts'
 
@@ -185,11 +186,7 @@ export function failoverRefused(
 }
 
 export function treeTampered(core: Core, record: VolumeRecord): WherryError {
-  return new WherryError(
-    'COPY_DAMAGED',
-    `The copy of volume "${record.name}" on ${core.hosts.label(core.parts.self.id)} is not what checkpoint ${record.last?.epoch}.${record.last?.seq} says: somebody changed files under volumes/${record.id}/data while no container used it, or the disk is damaged.`,
-    { hint: 'Mount it on another host that has a current copy, or move what was changed out of that directory again.' },
-  )
+  return changedAtRest(record, core.hosts.label(core.parts.self.id), [])
 }
 
 function megabytes(bytes: number): string {

@@ -3,7 +3,7 @@ import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { readVolume } from './commit.ts'
 import type { VerifyView } from './contract.ts'
-import { reportDamaged } from './copy-record.ts'
+import { reportCurrent, reportDamaged } from './copy-record.ts'
 import type { Core } from './core.ts'
 import { notFound } from './refusals.ts'
 
@@ -27,6 +27,8 @@ export async function verifyVolume(core: Core, name: string, signal: AbortSignal
   if (local === null || local.checkpoint === null) throw noCopy(core, name)
   const found = await parts.store.verify(local.id, AbortSignal.any([parts.signal, signal]))
   const repairing = found.damagedCount > 0 && (await repair(core, record, local))
+  // It may have been known as damaged.
+  if (found.damagedCount === 0) await reportCurrent(parts, { ...record, last: local.checkpoint })
   return {
     volume: name,
     host: core.hosts.label(parts.self.id),

@@ -12,7 +12,11 @@ export interface LocalCopy {
   readonly held: { readonly epoch: number; readonly incarnation: string } | null
   /** True while an apply has begun and not ended: the tree is mixed and must not be mounted or sent. */
   readonly applying: boolean
-  /** Paths (the first few, printable) that `verify` found damaged: the copy must be neither mounted nor sent until an apply made it whole; null: none known. */
+  /**
+   * Paths (the first few, printable) at which the tree of an idle copy was found not to be its checkpoint's, by `verify`
+   * or by a quiet capture: the copy must be neither mounted nor sent until an apply made it whole, or until another look
+   * found it so; null: none known.
+   */
   readonly damaged: readonly string[] | null
   /** Highest epoch ever seen for the volume on this host; never goes down. */
   readonly epochSeen: number
@@ -123,7 +127,8 @@ export interface Store {
    * Reads the tree into a manifest and keeps it. `quiet`: nobody writes now; a tree that changes meanwhile rejects
    * TREE_CHANGED. `live`: the tree is in use; entries that vanish or change meanwhile are left out or fuzzy, the result
    * is good for sending ahead only and does not replace the copy's manifest of its last checkpoint.
-   * Unchanged files are recognised by the syncfs-and-T rule (design) and not read again. Synced to disk on return.
+   * Unchanged files are recognised by the syncfs-and-T rule (design) and not read again. Synced to disk on return. A quiet
+   * capture of an idle copy sets and clears its `damaged`.
    */
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture>
   /**

@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { FaultPoint } from '../fault-point.ts'
+import type { Checkpoint } from '../model.ts'
 import type { Recycler } from '../recycler.ts'
 import type { ApplyParts } from './apply/application.ts'
 import { type CaptureParts, captureTree, lookAtTree } from './capture/capture.ts'
@@ -21,6 +22,7 @@ import { Spool } from './spool/spool.ts'
 import { committed } from './stage/journal.ts'
 import { Stage } from './stage/stage.ts'
 import { StageWriter } from './stage/writer.ts'
+import { firstChange } from './verify/first-change.ts'
 
 /** What the volumes of a state directory share. */
 export interface SharedParts {
@@ -151,6 +153,20 @@ export class OpenVolume {
   /** Changes the copy's record, durably. */
   readonly update = (change: Partial<Omit<LocalCopy, 'id'>>): Promise<LocalCopy> => {
     return this.#shared.records.update(this.layout, change)
+  }
+
+  /**
+   * Notes what a quiet look at a tree with this hash says of an idle copy: it is damaged unless that is its checkpoint's.
+   * Durable on return.
+   */
+  async judge(hash: string, checkpoint: Checkpoint | null): Promise<void> {
+    if (checkpoint === null) return
+    const isWhole = hash === checkpoint.hash
+    const found = isWhole ? null : [await firstChange(this.layout.directory, checkpoint.hash)]
+    await this.#shared.records.change(this.layout, ({ held, damaged, ...copy }) => {
+      const isIdle = held === null && copy.checkpoint?.hash === checkpoint.hash
+      return isIdle && isWhole !== (damaged === null) ? { damaged: found } : null
+    })
   }
 
   /** Rejects COPY_DAMAGED for a tree that an apply left between two checkpoints. */

@@ -111,12 +111,14 @@ class DiskStore implements TreeStore, AsyncDisposable {
     return this.#turns.run(id, async () => {
       signal.throwIfAborted()
       const volume = this.#volume(id)
-      const { name, checkpoint } = await volume.requireWhole()
+      // What was found damaged is looked at again: somebody may have undone a change.
+      const { name, checkpoint } = kind === 'quiet' ? await volume.requireFinished() : await volume.requireWhole()
       const capture = await captureTree(volume.captureParts(name), kind, checkpoint?.hash ?? null, signal)
       // What others may read from now on is the tree at rest.
       if (kind === 'quiet') {
         await volume.spool(name).drop()
         await volume.dropAside()
+        await volume.judge(capture.hash, checkpoint)
       }
       return capture
     })

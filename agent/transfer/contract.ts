@@ -92,6 +92,8 @@ export type Question =
       readonly incarnation: string
       readonly want: 'release' | 'tree' | 'removal'
     }
+  /** What you sent is not that checkpoint of an idle volume, which you say you have: look at your copy. Answer: none. */
+  | { readonly kind: 'doubt'; readonly volume: string; readonly hash: string }
   /** All copies on your disk, for a registry that was lost. Answer: Inventory (mobility/recover-inventory.ts). */
   | { readonly kind: 'inventory' }
 

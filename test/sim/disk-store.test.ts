@@ -21,6 +21,10 @@ testStore('the store of the simulator', async (): Promise<Subject> => {
       const shelf = disk.shelf(id)
       if (shelf !== undefined) shelf.tree = texts.tree(text)
     },
+    restore: (id, text) => {
+      const shelf = disk.shelf(id)
+      if (shelf !== undefined) shelf.tree = texts.tree(text)
+    },
     read: (id) => texts.text(disk.shelf(id)?.tree ?? EMPTY),
     receive: (volume, text) =>
       store.receive(volume, async (stage) => {

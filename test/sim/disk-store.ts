@@ -57,8 +57,9 @@ export class DiskStore implements Store {
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
     return this.#lanes.run(id, async () => {
       signal.throwIfAborted()
-      const shelf = this.#requireWhole(id)
+      const shelf = kind === 'quiet' ? this.#requireFinished(id) : this.#requireWhole(id)
       const before = shelf.tree
+      const { checkpoint } = shelf.record
       this.#requireWritable()
       await this.#work(kind === 'quiet' ? 30 : 100)
       signal.throwIfAborted()
@@ -72,6 +73,7 @@ export class DiskStore implements Store {
       this.disk.sync(shelf)
       this.disk.keep(shelf, before)
       this.disk.dropSpool(shelf)
+      await this.#judge(shelf, checkpoint)
       return captureOf(before)
     })
   }
@@ -383,10 +385,24 @@ export class DiskStore implements Store {
     return shelf
   }
 
-  #requireWhole(id: string): Shelf {
+  /** An idle copy is damaged exactly if it is not at its checkpoint. */
+  async #judge(shelf: Shelf, checkpoint: Checkpoint | null): Promise<void> {
+    const { id, held, damaged, checkpoint: now } = shelf.record
+    if (checkpoint === null || held !== null || now?.hash !== checkpoint.hash) return
+    const isWhole = shelf.tree.hash === checkpoint.hash
+    if (isWhole !== (damaged === null)) await this.update(id, { damaged: isWhole ? null : ['"file"'] })
+  }
+
+  #requireFinished(id: string): Shelf {
     const shelf = this.#require(id)
-    if (!shelf.record.applying && shelf.journal === null && shelf.record.damaged === null) return shelf
+    if (!shelf.record.applying && shelf.journal === null) return shelf
     throw new WherryError('COPY_DAMAGED', `The copy ${id} on ${this.disk.host} is between two checkpoints.`)
+  }
+
+  #requireWhole(id: string): Shelf {
+    const shelf = this.#requireFinished(id)
+    if (shelf.record.damaged === null) return shelf
+    throw new WherryError('COPY_DAMAGED', `The copy ${id} on ${this.disk.host} is damaged.`)
   }
 
   #requireUnmounted(id: string): void {

@@ -72,8 +72,15 @@ export class Records {
 
   /** Changes one copy's fields; `epochSeen` only ever goes up. Durable on return. */
   update(layout: Layout, change: Partial<Omit<LocalCopy, 'id'>>): Promise<LocalCopy> {
+    return this.change(layout, () => change)
+  }
+
+  /** The same, where what changes depends on what stands there; null: nothing changes. */
+  change(layout: Layout, decide: (copy: LocalCopy) => Partial<Omit<LocalCopy, 'id'>> | null): Promise<LocalCopy> {
     return this.#lanes.run(layout.id, async () => {
       const copy = await requireRecord(layout)
+      const change = decide(copy)
+      if (change === null) return copy
       const epochSeen = Math.max(copy.epochSeen, change.epochSeen ?? 0)
       const changed = { ...copy, ...change, id: copy.id, epochSeen }
       await orDiskFull(layout.directory, copy.name, () => writeRecord(layout, changed))

@@ -4,6 +4,7 @@ import { WherryError } from '../../../agent/errors.ts'
 import { Lanes } from '../../../agent/lanes.ts'
 import { copyFields } from '../../../agent/mobility/checkpoint-order.ts'
 import { Checkpointing } from '../../../agent/mobility/checkpointing.ts'
+import { Checks } from '../../../agent/mobility/checks.ts'
 import { answerCopy, takeOffer } from '../../../agent/mobility/copy-answer.ts'
 import { Copying } from '../../../agent/mobility/copying.ts'
 import type { Core } from '../../../agent/mobility/core.ts'
@@ -153,7 +154,7 @@ export class HeldHost {
       hosts,
       locks,
       wakes,
-      copying: new Copying(parts, hosts, locks, wakes),
+      copying: new Copying(parts, hosts, locks, wakes, new Checks(parts)),
       uses: new Uses(parts.engine, clock),
       lease: this.lease,
       guarding: { expect: async (id: string) => void (this.expected.includes(id) || this.expected.push(id)) },

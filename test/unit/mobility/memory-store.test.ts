@@ -8,6 +8,7 @@ testStore('the store in memory', async (): Promise<Subject> => {
   return {
     store,
     write: (id, text) => void store.trees.set(id, text),
+    restore: (id, text) => void store.trees.set(id, text),
     read: (id) => store.trees.get(id) ?? '',
     receive: async (volume, text) => {
       await store.stage(volume, text)

@@ -107,7 +107,7 @@ export class MemoryStore implements Store {
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
     return this.#inTurn(id, async () => {
       signal.throwIfAborted()
-      this.#requireWhole(id)
+      const { checkpoint } = kind === 'quiet' ? this.#requireFinished(id) : this.#requireWhole(id)
       if (kind === 'quiet') this.captures++
       this.#write()
       const before = this.#tree(id)
@@ -121,6 +121,7 @@ export class MemoryStore implements Store {
         this.#last.set(id, tree)
         this.#live.delete(id)
         this.#dropSpool(id)
+        await this.#judge(id, tree, checkpoint)
       }
       return captureOf(tree)
     })
@@ -414,10 +415,24 @@ export class MemoryStore implements Store {
     return copy
   }
 
-  #requireWhole(id: string): LocalCopy {
+  #requireFinished(id: string): LocalCopy {
     const copy = this.#require(id)
-    if (copy.applying || copy.damaged !== null) throw new WherryError('COPY_DAMAGED', `${id} is not whole`)
+    if (copy.applying) throw new WherryError('COPY_DAMAGED', `${id} is not whole`)
     return copy
+  }
+
+  #requireWhole(id: string): LocalCopy {
+    const copy = this.#requireFinished(id)
+    if (copy.damaged !== null) throw new WherryError('COPY_DAMAGED', `${id} is not whole`)
+    return copy
+  }
+
+  /** An idle copy is damaged exactly if it is not at its checkpoint. */
+  async #judge(id: string, tree: string, checkpoint: Checkpoint | null): Promise<void> {
+    const { held, damaged, checkpoint: now } = this.#require(id)
+    if (checkpoint === null || held !== null || now?.hash !== checkpoint.hash) return
+    const isWhole = hashOf(tree) === checkpoint.hash
+    if (isWhole !== (damaged === null)) await this.update(id, { damaged: isWhole ? null : ['"file"'] })
   }
 
   #requireHeld(id: string): LocalCopy {

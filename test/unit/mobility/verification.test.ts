@@ -40,7 +40,8 @@ test('promise 2: the only copy is never mounted once it is known to be damaged, 
   const { id } = await world.record('data')
   store.trees.set(id, 'rotten')
   t.false((await world.clock.until(agent.verify('data', calm))).repairing)
-  await t.throwsAsync(world.clock.until(agent.mount('data', 'm', DEADLINE_MS)), { code: 'DATA_UNREACHABLE' })
+  const refused = { code: 'COPY_DAMAGED', message: /"file"/ }
+  await t.throwsAsync(world.clock.until(agent.mount('data', 'm', DEADLINE_MS)), refused)
   t.is(store.trees.get(id), 'rotten')
 })
 

@@ -12,14 +12,17 @@ async function openSubject(t: ExecutionContext, { store, data }: Host): Promise<
   return {
     store,
     write: (id, text) => put(path(id), text),
+    restore: (id, text) => {
+      put(path(id), text)
+      age(data(id))
+    },
     read: (id) => get(path(id)) ?? '',
     receive: async (volume, text) => {
       const source = await host(t)
       await source.store.create(volume)
       const tree = source.data(volume.id)
       put(join(tree, 'text'), text)
-      // The same text is the same tree, whenever it is made.
-      for (const made of [join(tree, 'text'), tree]) if (existsSync(made)) utimesSync(made, 1, 1)
+      age(tree)
       const { hash } = await source.store.capture(volume.id, 'quiet', calm)
       const { complete } = await send(source.store, store, volume)
       t.true(complete)
@@ -28,6 +31,11 @@ async function openSubject(t: ExecutionContext, { store, data }: Host): Promise<
     give: async (id, kind) => await give(t, store, id, kind),
     settle: async (promise) => await promise,
   }
+}
+
+/** The same text is the same tree, whenever it is made. */
+function age(tree: string): void {
+  for (const made of [join(tree, 'text'), tree]) if (existsSync(made)) utimesSync(made, 1, 1)
 }
 
 async function give(

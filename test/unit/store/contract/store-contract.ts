@@ -16,6 +16,8 @@ export interface Subject {
   readonly store: Store
   /** What a container does. */
   write(id: string, text: string): void
+  /** Somebody makes a tree again what `receive` brings for that text. */
+  restore(id: string, text: string): void
   read(id: string): string
   /** Another host's tree comes into the stage, all of it. Answers its hash. */
   receive(volume: Volume, text: string): Promise<string>
@@ -29,6 +31,7 @@ export type Volume = Pick<LocalCopy, 'id' | 'name' | 'options'>
 
 const VOLUME: Volume = { id: 'v1', name: 'data', options: DEFAULT_OPTIONS }
 const { id } = VOLUME
+const OTHER = 'v2'
 const HELD = { epoch: 2, incarnation: 'i2' }
 const calm = new AbortController().signal
 
@@ -254,17 +257,44 @@ const RULES: Readonly<Record<string, Rule>> = {
     t.is((await work.store.verify(id, calm)).damagedCount, 0)
     work.write('two')
     t.not((await work.look()).hash, checkpoint.hash)
+    for (const look of [() => Promise.resolve(), () => work.store.verify(id, calm), () => work.look()]) {
+      await look()
+      t.true(((await work.store.copy(id))?.damaged?.length ?? 0) > 0)
+      await t.throwsAsync(work.store.mount(id), { code: 'COPY_DAMAGED' })
+      await t.throwsAsync(work.give('last'), { code: 'COPY_DAMAGED' })
+    }
     t.true((await work.store.verify(id, calm)).damagedCount > 0)
-    t.true(((await work.store.copy(id))?.damaged?.length ?? 0) > 0)
-    await t.throwsAsync(work.store.mount(id), { code: 'COPY_DAMAGED' })
-    await t.throwsAsync(work.look(), { code: 'COPY_DAMAGED' })
-    await t.throwsAsync(work.give('last'), { code: 'COPY_DAMAGED' })
     await work.receive('one')
     await work.store.apply(id, checkpoint)
     t.is(work.subject.read(id), 'one')
     t.is((await work.store.verify(id, calm)).damagedCount, 0)
     await t.notThrowsAsync(work.store.mount(id))
     await work.store.unmount(id)
+  },
+
+  'a copy that was changed is whole again once a look finds that this was undone': async (t, work) => {
+    const checkpoint = await work.filled('one')
+    for (const again of [() => work.look(), () => work.store.verify(id, calm)]) {
+      work.write('two')
+      await work.look()
+      await t.throwsAsync(work.give('last'), { code: 'COPY_DAMAGED' })
+      work.subject.restore(id, 'one')
+      await again()
+      t.is((await work.store.copy(id))?.damaged, null)
+      t.is((await work.look()).hash, checkpoint.hash)
+      t.is((await work.give('last')).text, 'one')
+    }
+  },
+
+  'what a holder writes is no damage, and neither is a tree that never was at a checkpoint': async (t, work) => {
+    await work.filled('one')
+    await work.store.update(id, { held: HELD })
+    work.write('two')
+    await work.look()
+    t.is((await work.store.copy(id))?.damaged, null)
+    await work.store.create({ ...VOLUME, id: OTHER })
+    await work.store.capture(OTHER, 'quiet', calm)
+    t.is((await work.store.copy(OTHER))?.damaged, null)
   },
 
   'only what is at rest and at a checkpoint is verified': async (t, work) => {

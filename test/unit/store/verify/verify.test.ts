@@ -45,12 +45,10 @@ async function damage(path: string, offset: number): Promise<void> {
 /** Finds a damaged copy refused, fetches what is damaged, finds it whole. Answers the bytes that were fetched. */
 async function repair(t: ExecutionContext, { one, two, v, at }: Pair): Promise<number> {
   t.true(((await two.store.copy(v.id))?.damaged?.length ?? 0) > 0)
-  for (const refused of [
-    two.store.mount(v.id),
-    two.store.reader(v.id, 'last'),
-    two.store.capture(v.id, 'quiet', calm),
-  ]) {
-    await t.throwsAsync(refused, { code: 'COPY_DAMAGED', message: /is damaged: / })
+  for (const look of [async () => {}, async () => void (await two.store.capture(v.id, 'quiet', calm))]) {
+    await look()
+    for (const refused of [two.store.mount(v.id), two.store.reader(v.id, 'last')])
+      await t.throwsAsync(refused, { code: 'COPY_DAMAGED', message: /is damaged: / })
   }
   const { sentBytes, complete } = await send(one.store, two.store, v)
   t.true(complete)

@@ -1,0 +1,10 @@
+import { firstDifference } from '../manifest/comparison.ts'
+import { printable } from '../path.ts'
+import { loadCheckpoint, loadLast } from '../snapshot/kept.ts'
+
+/** The first path, for a person, at which the tree of the last look is not that of the checkpoint with this hash. */
+export async function firstChange(directory: string, hash: string): Promise<string> {
+  const [checkpoint, last] = [await loadCheckpoint(directory, hash), await loadLast(directory)]
+  const path = checkpoint === null || last === null ? null : firstDifference(checkpoint.manifest, last.manifest)
+  return path === null ? 'the tree' : printable(path)
+}

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentApi, DrainView } from '../agent/api/contract.ts'
 import { codeOf } from '../agent/errors.ts'
-import { showDrain, showHosts, showRecovery, showRemoval, showVolume, showVolumes } from './render.ts'
+import { showDrain, showHosts, showRecovery, showRemoval, showVerification, showVolume, showVolumes } from './render.ts'
 
 /** How often `drain` looks how far it is. */
 const DRAIN_LOOK_MS = 2_000
@@ -50,6 +50,15 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       const { agent, flags, signal } = call
       const consent = { force: flags.given('force'), acceptLoss: flags.given('accept-loss') }
       return answer(call, await agent.removeWith(first(call), consent, signal), showRemoval)
+    },
+  },
+  verify: {
+    operands: ['VOLUME'],
+    flags: [],
+    run: async (call) => {
+      const view = await call.agent.verify(first(call), call.signal)
+      answer(call, view, showVerification)
+      return view.damagedCount === 0 ? 0 : 1
     },
   },
   drain: { operands: [], flags: ['off', 'no-wait'], run: drain },

@@ -1,4 +1,4 @@
-import type { DrainView, HostView, RecoverView, RemovalView, VolumeView } from '../agent/api/contract.ts'
+import type { DrainView, HostView, RecoverView, RemovalView, VerifyView, VolumeView } from '../agent/api/contract.ts'
 import { age, describeNews, size } from '../agent/api/wording.ts'
 import { describeOptions } from '../agent/options.ts'
 import { table } from './table.ts'
@@ -46,6 +46,24 @@ export function showVolume(volume: VolumeView, now: Date): string {
   const parts = [table(['', ''], known).trimStart()]
   if (copies.length > 0) parts.push(table(['COPY ON', 'STATE', 'CHECKPOINT', 'SINCE', ''], copies))
   return parts.join('\n\n')
+}
+
+/** What is damaged, a line each, and what becomes of it. */
+export function showVerification(view: VerifyView): string {
+  const { volume, host, checkpoint, filesChecked, bytesRead, damaged, damagedCount, repairing } = view
+  const what = `The copy of volume "${volume}" on ${host}`
+  const at = `checkpoint ${checkpoint.epoch}.${checkpoint.seq}`
+  if (damagedCount === 0) return `${what} is what ${at} says: ${filesChecked} files, ${size(bytesRead)} read.`
+  const rest = damagedCount - damaged.length
+  const next = repairing
+    ? 'What is damaged is fetched from another host now.'
+    : 'No other host has that checkpoint: see COPY_DAMAGED in docs/errors.md.'
+  return [
+    `${what} is not what ${at} says:`,
+    ...damaged.map(({ path, reason, blocks }) => `  ${path}: ${reason}${blocks > 0 ? `, ${blocks} blocks` : ''}`),
+    ...(rest > 0 ? [`  and ${rest} more`] : []),
+    next,
+  ].join('\n')
 }
 
 export function showHosts(hosts: readonly HostView[]): string {

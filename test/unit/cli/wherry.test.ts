@@ -205,6 +205,28 @@ test('rm says what is removed, what referred to it, and why it is refused', asyn
   t.is((await agent.run('rm', 'data', '--off')).code, 2)
 })
 
+test('verify names what is damaged and what becomes of it, and fails then', async (t) => {
+  await using agent = await start()
+  addVolume(agent.mobility)
+  const whole = await agent.run('verify', 'data')
+  t.deepEqual(
+    [whole.code, whole.stdout],
+    [0, 'The copy of volume "data" on h1 is what checkpoint 4.17 says: 1 files, 2 B read.\n'],
+  )
+  const found = { filesChecked: 9, bytesRead: 2, damaged: [{ path: '"a"', reason: 'content', blocks: 2 }] as const }
+  const view = { volume: 'data', host: 'h1', checkpoint: { epoch: 4, seq: 17 }, ...found, damagedCount: 3 }
+  agent.mobility.verify = async () => ({ ...view, repairing: false })
+  const damaged = await agent.run('verify', 'data')
+  t.is(damaged.code, 1)
+  t.regex(
+    damaged.stdout,
+    /is not what checkpoint 4\.17 says:\n {2}"a": content, 2 blocks\n {2}and 2 more\nNo other host/,
+  )
+  agent.mobility.verify = async () => ({ ...view, repairing: true })
+  t.regex((await agent.run('verify', 'data')).stdout, /fetched from another host/)
+  t.is((await agent.run('verify')).code, 2)
+})
+
 test('drain stays until the last copy is gone, and says what it waits for', async (t) => {
   await using agent = await start()
   let looks = 0

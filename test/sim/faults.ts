@@ -241,6 +241,34 @@ const TAMPERING: Readonly<Record<string, Fault>> = {
   },
 }
 
+const CHANGES_MOST = 4
+const CHANGED_MOST_MS = 60_000
+
+/** Somebody takes the last record out of copies of a host that nobody uses; later he puts it back and has the copy read again. */
+function changeIdle(world: World, machine: Machine): void {
+  const { chance, people, timeline, trace } = world
+  for (const shelf of machine.disk.shelves.values()) {
+    const { tree, record } = shelf
+    if (record.held !== null || record.checkpoint?.hash !== tree.hash || tree.before === null) continue
+    trace(machine.host, `FAULT: somebody changes the idle copy of ${record.name}`)
+    const changed = tree.before
+    shelf.tree = changed
+    people.busy++
+    timeline.after(chance.between(500, CHANGED_MOST_MS), () => {
+      people.busy--
+      if (
+        machine.disk.shelf(record.id) !== shelf ||
+        shelf.tree !== changed ||
+        shelf.record.checkpoint?.hash !== tree.hash
+      )
+        return
+      trace(machine.host, `somebody undoes his change of ${record.name}`)
+      shelf.tree = tree
+      people.verify(machine.host, record.name)
+    })
+  }
+}
+
 /** Plans the faults of a run by its seed; answers when they are over. `mend` ends those that last. */
 export function planFaults(world: World): { readonly endMs: number; readonly mend: () => void } {
   if (world.kinds.has('ages')) {
@@ -254,6 +282,10 @@ export function planFaults(world: World): { readonly endMs: number; readonly men
   const firstMs = isEarly && settings.unplanned.length === 0 ? EARLY_MS : lateMs
   if (world.kinds.has('unborn'))
     timeline.after(EARLY_MS, () => chance.pick(Object.values(checker.planned ? BEFORE_HOLD_KILLS : BEFORE_HOLD))(world))
+  for (let left = world.kinds.has('changes') ? chance.whole(1, CHANGES_MOST) : 0; left > 0; left--)
+    timeline.after(chance.between(EARLY_MS, FIRST_MS + STRETCH_MOST_MS), () =>
+      changeIdle(world, chance.pick(world.machines())),
+    )
   if (world.kinds.has('forged')) timeline.after(chance.between(EARLY_MS, FORGED_LATEST_MS), () => leaveForged(world))
   if (!checker.planned && chance.hit(settings.setBack)) {
     checker.setBack = true

@@ -35,6 +35,8 @@ export const KINDS = [
   'forged',
   /** A volume is taken over more often than its record's list is long, while a host with a tree of its own is away. */
   'ages',
+  /** Somebody writes into copies that nobody uses, and undoes that later. */
+  'changes',
 ] as const
 
 export type Kind = (typeof KINDS)[number]
@@ -60,6 +62,7 @@ const SHARES: Readonly<Record<Kind, number>> = {
   unborn: 0.25,
   forged: 0.15,
   ages: 0.03,
+  changes: 0.2,
 }
 
 /** `always`: those that a run has whatever the seed says. */

@@ -15,6 +15,8 @@ const ACCEPT_LOSS = 0.3
 /** Share of the refusals for a lost holder after which a person gives it up. */
 const GIVE_UP = 0.5
 
+const NOTHING_TO_VERIFY = new Set(['VOLUME_NOT_FOUND', 'NOT_AT_CHECKPOINT', 'VOLUME_IN_USE'])
+
 interface Promotion {
   readonly volume: string
   readonly host: string
@@ -122,6 +124,17 @@ export class People {
       const matches = one.volume === volume && one.host === host && (one.acceptLoss || !loss)
       return matches && nowMs - one.atMs < PROMOTE_HAPPENS_MS
     })
+  }
+
+  /** Has a host read its copy again, of which something was undone, as often as it takes. */
+  verify(host: string, volume: string): void {
+    this.busy++
+    const ask = (agent: Agent) =>
+      agent.mobility.verify(volume, new AbortController().signal).catch((error: unknown) => {
+        // It is held or wanted there by now, or it is gone: what was undone is of no concern any more.
+        if (!NOTHING_TO_VERIFY.has(codeOf(error) ?? '')) throw error
+      })
+    this.#insist(host, ask, this.#done)
   }
 
   /** Pauses a container on a host, and lets it go on some time later. */

@@ -51,9 +51,12 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
   const watchdog = stack.use(createWatchdog({ pauses: fencing, engine, clock, log }))
   const silence = stack.use(new SilenceWatch({ leaseMs, log }))
 
+  let guarded: Guard['volumes'] = []
   // No lease is longer than the setting: an end further off is no end that can be true.
-  const tell = (guard: Guard) =>
+  const tell = (guard: Guard) => {
+    guarded = guard.volumes
     watchdog.told({ ...guard, untilMs: Math.min(guard.untilMs, clock.elapsedMs() + leaseMs) })
+  }
 
   engine.watch(({ kind, action, id }) => {
     if (kind === 'container' && action.startsWith('exec_create')) freezer.announced(id)
@@ -68,6 +71,7 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
     started(kill, toAgent) {
       silence.begin(kill)
       say = toAgent
+      say({ word: 'guarded', volumes: [...guarded] })
     },
     heard(message) {
       const word = parseWord(message)

@@ -42,6 +42,8 @@ export interface Guard {
 export interface Watchdog {
   /** Replaces what was told before. Never waits and never fails: the watchdog acts on the last it heard. */
   guard(guard: Guard): void
+  /** What it guarded when this agent started, by the word of the agent before. Never rejects; the same each time. */
+  inherited(): Promise<readonly GuardedVolume[]>
 }
 
 /** Containers that are to stand still for a moment, below Docker's state. */

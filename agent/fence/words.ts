@@ -1,15 +1,16 @@
 import { z } from 'zod'
-import type { FreezeEnd, FreezeRequest, Guard, Watchdog } from './contract.ts'
+import type { FreezeEnd, FreezeRequest, Guard, GuardedVolume, Watchdog } from './contract.ts'
 
 /** A sign of life is due this often; the watchdog waits for many of them before it takes an agent for stuck. */
 const ALIVE_EVERY_MS = 1_000
 /** Words that are handed to the kernel and not taken yet. Beyond that the plugin stands still: it gets the newest word when it goes on, not a thousand old ones. */
 const MOST_UNDER_WAY = 8
 
-export const guardSchema: z.ZodType<Guard> = z.object({
-  untilMs: z.number(),
-  volumes: z.array(z.object({ id: z.string(), name: z.string(), epoch: z.int() })),
-})
+const guardedSchema: z.ZodType<GuardedVolume[]> = z.array(
+  z.object({ id: z.string(), name: z.string(), epoch: z.int() }),
+)
+
+export const guardSchema: z.ZodType<Guard> = z.object({ untilMs: z.number(), volumes: guardedSchema })
 
 const freezeSchema: z.ZodType<FreezeRequest> = z.object({
   id: z.string(),
@@ -35,6 +36,8 @@ const endSchema: z.ZodType<FreezeEnd> = z.object({
 
 /** What the plugin's process says to the agent. */
 const REPLY = z.discriminatedUnion('word', [
+  /** Said first: what the watchdog guards as the agent starts. */
+  z.object({ word: z.literal('guarded'), volumes: guardedSchema }),
   /** Said before any of these is told to stand still. */
   z.object({ word: z.literal('freezing'), id: z.string(), containers: z.array(z.string()) }),
   z.object({ word: z.literal('frozen'), id: z.string() }),
@@ -56,6 +59,8 @@ export function parseWord(message: unknown): Word | null {
 export interface Channel {
   readonly connected?: boolean
   send?(message: unknown, handle: undefined, options: object, sent: (error: Error | null) => void): boolean
+  on(event: 'message', listener: (message: unknown) => void): unknown
+  on(event: 'disconnect', listener: () => void): unknown
 }
 
 /**
@@ -82,8 +87,16 @@ export function createAgentWatchdog(channel: Channel): Watchdog & Disposable {
   }
   const timer = setInterval(() => send({ word: 'alive' }), ALIVE_EVERY_MS).unref()
   send({ word: 'alive' })
+  const inherited = Promise.withResolvers<readonly GuardedVolume[]>()
+  if (channel.connected !== true) inherited.resolve([])
+  channel.on('disconnect', () => inherited.resolve([]))
+  channel.on('message', (message) => {
+    const reply = parseReply(message)
+    if (reply?.word === 'guarded') inherited.resolve(reply.volumes)
+  })
   return {
     guard: (guard) => send({ word: 'guard', guard }),
+    inherited: () => inherited.promise,
     [Symbol.dispose]: () => clearInterval(timer),
   }
 }

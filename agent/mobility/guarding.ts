@@ -1,4 +1,4 @@
-import type { Guard } from '../fence/contract.ts'
+import type { Guard, GuardedVolume } from '../fence/contract.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { hasCopyElsewhere } from './copy-state.ts'
@@ -15,6 +15,8 @@ export class Guarding {
   #told: ReadonlyMap<string, number> = new Map()
   /** By volume id: whether another host has a copy that could be gone on from, and under which hold that was learnt. */
   readonly #known = new Map<string, { readonly elsewhere: boolean; readonly incarnation: string | null }>()
+  /** Volumes without a readable record that were complained of, by id. */
+  readonly #said = new Set<string>()
 
   constructor(parts: Parts, lease: Lease, held: HeldCopies) {
     this.#parts = parts
@@ -63,12 +65,29 @@ export class Guarding {
     this.tell().catch((err: unknown) => this.#parts.log.error({ err }, 'the watchdog could not be told what is held'))
   }
 
-  /** What the watchdog is to be told now. */
+  /**
+   * What the watchdog is to be told now. A volume that it guarded before this agent, and whose record cannot be read
+   * here, stays guarded: nobody has said that it is not held any more.
+   */
   async guard(): Promise<Guard> {
+    const inherited = await this.#parts.watchdog.inherited()
     const volumes = (await this.#held.list()).flatMap((copy) => {
       if (copy.held === null || !this.isGuarded(copy)) return []
       return [{ id: copy.id, name: copy.name, epoch: copy.held.epoch }]
     })
-    return { untilMs: this.#lease.untilMs, volumes }
+    const kept = inherited.filter(({ id }) => this.#held.undescribed.has(id))
+    this.#sayKept(kept)
+    return { untilMs: this.#lease.untilMs, volumes: [...volumes, ...kept] }
+  }
+
+  #sayKept(kept: readonly GuardedVolume[]): void {
+    for (const { id, name } of kept) {
+      if (this.#said.has(id)) continue
+      this.#said.add(id)
+      this.#parts.log.error(
+        { volume: name, id },
+        'the record of a volume in use here cannot be read: its containers are paused when the lease ends, and stay so until it can',
+      )
+    }
   }
 }

@@ -22,6 +22,7 @@ interface Noted {
 export class HeldCopies {
   readonly #parts: Pick<Parts, 'store' | 'clock' | 'signal'>
   #known: readonly LocalCopy[] | null = null
+  #undescribed: ReadonlySet<string> = new Set()
   readonly #noted = new Map<string, Noted>()
   #looks = 0
   #reading: Promise<void> | null = null
@@ -58,6 +59,11 @@ export class HeldCopies {
     return this.#current()
   }
 
+  /** By id: what lies on the disk or is mounted, while no record that could ever be read says whether it is held. */
+  get undescribed(): ReadonlySet<string> {
+    return this.#undescribed
+  }
+
   /** What was read last, with what was changed since that look began. */
   #current(): readonly LocalCopy[] {
     const unchanged = (this.#known ?? []).filter(({ id }) => !this.#noted.has(id))
@@ -74,9 +80,14 @@ export class HeldCopies {
 
   async #look(): Promise<void> {
     const nth = ++this.#looks
-    const { copies, damaged } = await this.#parts.store.copies()
-    const unread = new Set(damaged.map(({ path }) => basename(path)))
+    const { store } = this.#parts
+    const mounted = await store.mounted()
+    const { copies, damaged } = await store.copies()
+    const unread = new Set([...mounted, ...damaged.map(({ path }) => basename(path))])
+    for (const { id } of copies) unread.delete(id)
     this.#known = [...copies, ...this.#current().filter(({ id }) => unread.has(id))]
     for (const [id, { looks }] of this.#noted) if (looks < nth) this.#noted.delete(id)
+    for (const { id } of this.#current()) unread.delete(id)
+    this.#undescribed = unread
   }
 }

@@ -65,6 +65,7 @@ export class Agent {
     const engine = new EngineClient(this.#machine, this.life, chance, world.swarm)
     const from = { host, life: this.life }
     const incarnation = world.newId()
+    const inherited = this.#machine.plugin?.guarded ?? []
     return {
       self: { id: host, address: host, transferPort: TRANSFER_PORT, incarnation },
       registry,
@@ -88,7 +89,10 @@ export class Agent {
         },
       },
       sight: () => this.life.call(chance.between(1, 20), () => cluster.sight(host)),
-      watchdog: { guard: (guard) => void (this.life.alive && this.#machine.plugin?.told(guard)) },
+      watchdog: {
+        guard: (guard) => void (this.life.alive && this.#machine.plugin?.told(guard)),
+        inherited: async () => inherited,
+      },
       pauses: new HeldPauses(this.#machine.notes, engine, this.life, chance),
       freezes: new ChannelFreezes(this.#machine, this.life, chance),
       bus: {

@@ -123,7 +123,7 @@ function tellLate(parts: Parts): Parts {
     for (const { id } of word.volumes) void clock.sleep(WORD_LATE_MS, signal).then(() => known.add(id))
     watchdog.guard({ ...word, volumes: word.volumes.filter(({ id }) => known.has(id)) })
   }
-  return { ...parts, watchdog: { guard } }
+  return { ...parts, watchdog: { ...watchdog, guard } }
 }
 
 /** A round compares with the tree that was looked at last, checkpoint or not. */

@@ -78,6 +78,11 @@ export class Plugin {
     return this.#newest?.volumes.some((volume) => volume.id === id) === true
   }
 
+  /** What a new agent is told of the word that the watchdog acts on. */
+  get guarded(): Guard['volumes'] {
+    return this.#guard?.volumes ?? []
+  }
+
   /** Requests of the agent. */
   freeze(request: FreezeRequest, frozen: () => void, ended: (end: FreezeEnd) => void): void {
     void this.#thawed.then(() => this.#freezer.freeze(request, () => {}, frozen, ended))

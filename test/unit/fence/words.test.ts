@@ -1,5 +1,5 @@
 import { fork } from 'node:child_process'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -45,6 +45,7 @@ test('of many words said while the plugin stands still only the newest is sent',
   const arrived: (() => void)[] = []
   using watchdog = createAgentWatchdog({
     connected: true,
+    on: () => undefined,
     send: (message, _handle, _options, done) => {
       sent.push(message as Word)
       arrived.push(() => done(null))
@@ -58,6 +59,21 @@ test('of many words said while the plugin stands still only the newest is sent',
   t.deepEqual(sent.slice(few), [{ word: 'guard', guard: guard(1_000) }])
   for (const done of arrived.splice(0)) done()
   t.is(sent.length, few + 1)
+})
+
+test('promise 1: an agent learns what the watchdog guarded before it; without a watchdog that is nothing', async (t) => {
+  const channel = Object.assign(new EventEmitter(), { connected: true, send: () => true })
+  using watchdog = createAgentWatchdog(channel)
+  const { volumes } = guard(1)
+  channel.emit('message', { word: 'frozen', id: '1' })
+  channel.emit('message', { word: 'guarded', volumes })
+  t.deepEqual(await watchdog.inherited(), volumes)
+  using alone = createAgentWatchdog(new EventEmitter())
+  t.deepEqual(await alone.inherited(), [])
+  const broken = Object.assign(new EventEmitter(), { connected: true, send: () => true })
+  using late = createAgentWatchdog(broken)
+  broken.emit('disconnect')
+  t.deepEqual(await late.inherited(), [])
 })
 
 test('a word arrives although the agent is killed right after it was said', async (t) => {

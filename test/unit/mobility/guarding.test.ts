@@ -27,10 +27,14 @@ function record(seq: number, incarnation = 'i'): VolumeRecord {
   }
 }
 
+function watchdog(told: Guard[]): Parts['watchdog'] {
+  return { guard: (guard) => void told.push(guard), inherited: async () => [] }
+}
+
 function guarding(alone = false) {
   const told: Guard[] = []
-  const parts = { alone, watchdog: { guard: (guard: Guard) => void told.push(guard) } } as unknown as Parts
-  const held = { list: async () => [copy] } as unknown as HeldCopies
+  const parts = { alone, watchdog: watchdog(told) } as unknown as Parts
+  const held = { list: async () => [copy], undescribed: new Set() } as unknown as HeldCopies
   const made = new Guarding(parts, { untilMs: 1 } as Lease, held)
   const volumes = async () => {
     await made.tell()
@@ -63,9 +67,9 @@ test('promise 6: what another host got while the volume was idle is guarded in t
 
 test('promise 6: data is given away only after the watchdog was told, however many hosts ask at once', async (t) => {
   const told: Guard[] = []
-  const parts = { alone: false, watchdog: { guard: (guard: Guard) => void told.push(guard) } } as unknown as Parts
+  const parts = { alone: false, watchdog: watchdog(told) } as unknown as Parts
   const disk = Promise.withResolvers<void>()
-  const held = { list: () => disk.promise.then(() => [copy]) } as unknown as HeldCopies
+  const held = { list: () => disk.promise.then(() => [copy]), undescribed: new Set() } as unknown as HeldCopies
   const made = new Guarding(parts, { untilMs: 1 } as Lease, held)
   made.learn(record(1), 'h1')
   const given: number[] = []

@@ -81,6 +81,7 @@ export class MemoryStore implements Store {
   }
 
   async copy(id: string) {
+    this.#requireReadable(id)
     return this.#copies.get(id) ?? null
   }
 
@@ -95,6 +96,7 @@ export class MemoryStore implements Store {
   }
 
   async update(id: string, change: Partial<Omit<LocalCopy, 'id'>>) {
+    this.#requireReadable(id)
     this.#require(id)
     await this.#wait(this.updateMs, never)
     this.#write()
@@ -403,6 +405,10 @@ export class MemoryStore implements Store {
   #forget(id: string): void {
     this.#dropSpool(id)
     for (const map of [this.trees, this.#staged, this.#last, this.#live]) map.delete(id)
+  }
+
+  #requireReadable(id: string): void {
+    if (this.unreadable.has(id)) throw new WherryError('COPY_DAMAGED', `volume.json of ${id} cannot be understood.`)
   }
 
   #requireUnmounted(id: string): void {

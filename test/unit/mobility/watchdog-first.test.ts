@@ -90,3 +90,65 @@ for (const slowMs of SLOW) {
     t.deepEqual(host.guard?.volumes, [])
   })
 }
+
+/** h1's container writes; then its agent is killed, and its record cannot be read any more. */
+async function loseRecord(t: ExecutionContext) {
+  const { world, id } = await begin(t)
+  const [h1, h2] = [world.host(1), world.host(2)]
+  await guardedAtMount(world, h1, 'm')
+  h1.users = [{ id: 'c1', name: 'db', state: 'running', volumes: ['data'] }]
+  await world.pass(2_000)
+  h1.kill()
+  h1.store.unreadable.add(id)
+  return { world, id, h1, h2 }
+}
+
+test('promise 1: a volume whose record cannot be read when the agent starts stays guarded, until a record says that it is not held', async (t) => {
+  const { world, id, h1 } = await loseRecord(t)
+  for (let starts = 0; starts < 2; starts++) {
+    await h1.restart()
+    await world.pass(3_000)
+    t.deepEqual(
+      h1.guard?.volumes.map((volume) => volume.id),
+      [id],
+    )
+  }
+  t.is(h1.users[0]?.state, 'running', 'the lease runs')
+  h1.store.unreadable.delete(id)
+  await world.pass(2_000)
+  await world.clock.until(h1.agent.unmount('data', 'm'))
+  h1.users = []
+  await world.pass(10_000)
+  t.is((await world.record('data')).holder, null)
+  t.deepEqual(h1.guard?.volumes, [])
+})
+
+test('promise 1: a host that cannot read its record does not run on when it is cut off and another one takes over', async (t) => {
+  const { world, h1, h2 } = await loseRecord(t)
+  await h1.restart()
+  await world.pass(3_000)
+  h1.connected = false
+  const taking = h2.agent.mount('data', 'm', 100_000)
+  await world.pass(40_000)
+  await world.clock.until(taking)
+  t.is((await world.record('data')).holder?.host, 'h2')
+  t.is(h1.users[0]?.state, 'paused')
+  h1.connected = true
+  await world.pass(20_000)
+  t.is(h1.users[0]?.state, 'paused', 'nothing has confirmed its hold')
+})
+
+test('promise 1: a host whose machine stood still fences what its disk cannot describe before it takes its lease anew', async (t) => {
+  const { world, h1, h2 } = await loseRecord(t)
+  await h1.restart()
+  await world.pass(3_000)
+  h1.stopMachine()
+  const taking = h2.agent.mount('data', 'm', 100_000)
+  await world.pass(40_000)
+  await world.clock.until(taking)
+  t.is(h1.users[0]?.state, 'running')
+  h1.resumeMachine()
+  // The watchdog does not come to look before the agent has its new lease.
+  await world.clock.advance(5_000)
+  t.is(h1.users[0]?.state, 'paused')
+})

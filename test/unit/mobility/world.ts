@@ -133,6 +133,7 @@ export class MemoryHost {
   #createAgent(): RunningMobility {
     const { clock } = this.#world
     const registry = this.#world.registryOf(this)
+    const inherited = this.guard?.volumes ?? []
     const engine: Engine = {
       users: async () => {
         await clock.sleep(this.engineMs, new AbortController().signal)
@@ -191,6 +192,7 @@ export class MemoryHost {
         guard: (guard) => {
           this.guard = guard
         },
+        inherited: async () => inherited,
       },
       pauses: this.pauses,
       freezes: this.freezes,

@@ -79,7 +79,7 @@ test('promise 6: a fence ends a freeze, so that Docker can pause what is frozen'
   )
   const request = { id: '1', containers: [group.container], budgetMs: 3_600_000 }
   fence.heard({ word: 'freeze', request })
-  await until(() => said.length === 2)
+  await until(() => said.length === 3)
   t.true(group.isFrozen())
   let wasFrozen: boolean | null = null
   ground.engine.before = (call) => {
@@ -88,7 +88,7 @@ test('promise 6: a fence ends a freeze, so that Docker can pause what is frozen'
   fence.heard({ word: 'guard', guard: inMs(0) })
   await until(() => ground.engine.stateOf(group.container) === 'paused')
   t.false(wasFrozen)
-  t.like(said[2], { word: 'thawed', end: { why: 'fence' } })
+  t.like(said[3], { word: 'thawed', end: { why: 'fence' } })
 })
 
 test('promise 6: what a process before this one has left is thawed before a fence, not under it', async (t) => {
@@ -127,10 +127,10 @@ test('promise 13: a command that the engine announces ends a freeze', async (t) 
     (message) => said.push(message),
   )
   fence.heard({ word: 'freeze', request: { id: '1', containers: [group.container], budgetMs: 3_600_000 } })
-  await until(() => said.length === 2)
+  await until(() => said.length === 3)
   ground.engine.say('exec_create: pg_dump', group.container)
   t.false(group.isFrozen())
-  t.like(said[2], { word: 'thawed', end: { why: 'command' } })
+  t.like(said[3], { word: 'thawed', end: { why: 'command' } })
 })
 
 test('an agent that is alive and says nothing for three leases is killed, once; one that has not spoken yet is not', async (t) => {
@@ -152,4 +152,19 @@ test('an agent that is alive and says nothing for three leases is killed, once; 
   await until(() => kills.length > 0)
   await sleep(2 * LEASE_MS)
   t.is(kills.length, 1)
+})
+
+test('promise 1: each new agent is told what the watchdog guards, that of the plugin before this one included', async (t) => {
+  await using ground = await start()
+  await ground.keepWord(inMs(60_000))
+  const fence = await ground.open()
+  const said: unknown[] = []
+  const begin = () => fence.started(() => {}, said.push.bind(said))
+  begin()
+  t.deepEqual(said.pop(), { word: 'guarded', volumes: [{ id: 'id1', name: 'data', epoch: 3 }] })
+  const volumes = [{ id: 'id2', name: 'other', epoch: 1 }]
+  fence.heard({ word: 'guard', guard: { untilMs: systemClock.elapsedMs() + LEASE_MS, volumes } })
+  fence.ended()
+  begin()
+  t.deepEqual(said.pop(), { word: 'guarded', volumes })
 })

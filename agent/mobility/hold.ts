@@ -11,6 +11,7 @@ import { HOUSEKEEPING } from './housekeeping.ts'
 import { takeInventory } from './recover-inventory.ts'
 import {
   changedHands,
+  earlierHeld,
   heldElsewhere,
   holdsNothing,
   leaseLost,
@@ -51,6 +52,7 @@ export async function holdAndMount(
     // An older hold, of an agent before this one: it may be lost, and its tree is then the only one with what it wrote.
     if (!(await isStillHeld(core, seen, local, signal))) return changedHands(seen.name)
   } else {
+    if (await isEarlierHeld(core, seen)) return earlierHeld(core, seen.name)
     const held = await intendHold(core, seen, local, verifiedHash, taken)
     if (held === null) return heldElsewhere(core, seen)
     const commit =
@@ -85,6 +87,17 @@ export async function holdAndMount(
     void releaseIfUnused(core, seen.id)
     throw error
   }
+}
+
+/**
+ * Whether a removed volume of the same name is still held here. The engine knows names only: nobody could tell its
+ * containers, which are about to be ended, from those of the new volume.
+ */
+async function isEarlierHeld(core: Core, seen: VolumeRecord): Promise<boolean> {
+  const { copies } = await core.parts.store.copies()
+  const found = copies.some(({ id, name, held }) => name === seen.name && id !== seen.id && held !== null)
+  if (found) core.wakes.wake(HOUSEKEEPING)
+  return found
 }
 
 /**

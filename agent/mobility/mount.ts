@@ -38,6 +38,8 @@ const LEFT_ANSWER_MS = 30_000
  * container) has ended.
  */
 const STUCK_FOR_MS = 5_000
+/** For so long a Mount of what is held here waits for the registry to say that the volume was removed. */
+const REMOVED_ANSWER_MS = 300
 /** Docker closes its side at the deadline: the answer has to be on its way before. */
 const ANSWER_MARGIN_MS = 250
 
@@ -144,10 +146,10 @@ async function awaitRelease(core: Core, attempt: Attempt, record: VolumeRecord, 
   return refusal
 }
 
-/** A further use of a volume that this host holds for certain asks nobody. */
+/** A further use of a volume that this host holds for certain needs no registry. */
 async function mountConfirmed(core: Core, attempt: Attempt): Promise<string | WherryError | null> {
   for (const [id, hold] of core.confirmed) {
-    if (hold.name !== attempt.name) continue
+    if (hold.name !== attempt.name || (await isRemoved(core, { id, name: hold.name }, attempt.signal))) continue
     return withinDeadline(core, { id, name: hold.name }, attempt.signal, async () => {
       const local = await core.parts.store.copy(id)
       if (local?.held == null || local.held.incarnation !== core.confirmed.get(id)?.incarnation) return null
@@ -162,6 +164,22 @@ async function mountConfirmed(core: Core, attempt: Attempt): Promise<string | Wh
     })
   }
   return null
+}
+
+/**
+ * Whether the registry says that a volume held here was removed: the name may be that of another one by now. A registry
+ * that does not answer soon, or knows nothing of either, says nothing.
+ */
+async function isRemoved(core: Core, held: Pick<VolumeRecord, 'id' | 'name'>, signal: AbortSignal): Promise<boolean> {
+  const { registry, clock } = core.parts
+  const ask = async () => {
+    const now = (await registry.volume(held.name))?.value
+    if (now !== undefined) return now.id !== held.id || now.removedAt !== null
+    return (await registry.removed()).some(({ value }) => value.id === held.id)
+  }
+  const inTime = AbortSignal.any([signal, clock.deadline(REMOVED_ANSWER_MS)])
+  const asked = ask().catch(() => false)
+  return (await beforeAbort(asked, inTime)) ?? false
 }
 
 /** Starts or joins the copy; a copy that ended without success while this Mount waited for it is its end, too. */

@@ -97,6 +97,15 @@ export function stillReleasing(core: Core, name: string): WherryError {
   )
 }
 
+export function earlierHeld(core: Core, name: string): WherryError {
+  const host = core.hosts.label(core.parts.self.id)
+  return new WherryError(
+    'VOLUME_BUSY',
+    `Host ${host} still holds a removed volume that had the name "${name}"; its containers here are being ended.`,
+    { hint: 'That goes on; start the container again in a moment.' },
+  )
+}
+
 export function holdsNothing(core: Core, record: VolumeRecord): WherryError {
   return new WherryError(
     'COPY_DAMAGED',

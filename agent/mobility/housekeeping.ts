@@ -195,8 +195,9 @@ async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): P
     await core.locks.run(copy.id, async () => {
       const local = await store.copy(copy.id)
       if (local === null || local.held === null) return
-      // What another host was allowed is taken back by a write, before anything is mounted.
-      if (core.surrendered.has(copy.id) && (await confirmHold(core, local)) !== 'held') return
+      // A hold that no write has confirmed may be lost. `confirmHolds` asks, but not for what was surrendered.
+      const isSure = core.confirmed.get(copy.id)?.incarnation === local.held.incarnation
+      if (!isSure && !(core.surrendered.has(copy.id) && (await confirmHold(core, local)) === 'held')) return
       core.surrendered.delete(copy.id)
       await store.mount(copy.id)
     })

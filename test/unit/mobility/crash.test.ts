@@ -249,3 +249,51 @@ test('a long final checkpoint of one volume holds up nothing else on its host', 
   await world.clock.advance(120_000)
   t.is((await world.record('big')).holder, null)
 })
+
+/** A container runs on h1; the mount below it has gone with the plugin, and a new agent starts that is cut off. */
+async function lostMount() {
+  const world = await World.start(2)
+  const [h1, h2] = [world.host(1), world.host(2)]
+  await h1.agent.create('data', { ...OPTIONS, copies: 2 })
+  await world.use(1, 'data', 'one')
+  await world.pass(20_000)
+  await world.clock.until(h1.agent.mount('data', 'm', DEADLINE_MS))
+  h1.users = [{ id: 'c', name: 'db', state: 'running', volumes: ['data'] }]
+  await world.pass(3_000)
+  const { id } = await world.record('data')
+  h1.connected = false
+  h1.kill()
+  h1.store.mountedIds.clear()
+  return { world, id, h1, h2 }
+}
+
+test('promise 1: a mount that is gone comes back when a write has confirmed the hold, not before', async (t) => {
+  const { world, id, h1 } = await lostMount()
+  await h1.restart()
+  await world.pass(4_000)
+  t.false(h1.store.mountedIds.has(id), 'the registry has not been reached')
+  h1.connected = true
+  await world.pass(5_000)
+  t.true(h1.store.mountedIds.has(id))
+  t.is((await world.record('data')).holder?.host, 'h1')
+})
+
+test('promise 1: a host that has lost its hold without knowing it does not mount the tree again', async (t) => {
+  const { world, id, h1, h2 } = await lostMount()
+  let wasMounted = false
+  const { mount } = h1.store
+  h1.store.mount = (which) => {
+    wasMounted = true
+    return mount.call(h1.store, which)
+  }
+  const taking = h2.agent.mount('data', 'm', 100_000)
+  await world.pass(40_000)
+  await world.clock.until(taking)
+  await h1.restart()
+  await world.pass(10_000)
+  h1.connected = true
+  await world.pass(20_000)
+  t.is((await world.record('data')).holder?.host, 'h2')
+  t.is((await h1.store.copy(id))?.held, null)
+  t.false(wasMounted)
+})

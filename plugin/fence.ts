@@ -35,7 +35,7 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
   const file = stack.use(await openGuardFile({ stateDir, log }))
   const notes = await openFrozenNotes(stateDir)
   const freezer = stack.use(new Freezer({ files, notes, clock, log }))
-  const thawed = thawLeftOver({ files, notes, engine, clock, log })
+  const thawed = thawLeftOver({ files, notes, freezer, engine, clock, log, signal: stop.signal })
   // What is frozen looks paused to runc: a fence would be refused. What a process before this one has left is thawed by
   // then, too: later that would undo the fence.
   const fencing: Pauses = {

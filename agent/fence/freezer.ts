@@ -5,8 +5,11 @@ import type { FreezeEnd, FreezeRequest } from './contract.ts'
 import type { FrozenNotes } from './frozen-notes.ts'
 import type { WatchClock } from './watchdog.ts'
 
-/** Whoever has read a freezer's state just before it was guarded has acted on it by then. */
-const SETTLE_MS = 1
+/**
+ * Whoever has opened a freezer just before it was guarded has written to it by then, on a busy machine as well. The
+ * containers run meanwhile, and whoever opens one ends the freeze.
+ */
+const SETTLE_MS = 10
 const POLL_MS = 1
 /** Freezing takes a fraction of a millisecond: the first polls come without a rest. */
 const QUICK_POLLS = 50
@@ -65,6 +68,8 @@ export class Freezer {
   /** Until when commands are expected in a container. */
   readonly #announced = new Map<string, number>()
   #session: Session | null = null
+  /** What must be over before another freezer is guarded. */
+  #settling: Promise<void> = Promise.resolve()
   #isWarned = false
 
   constructor(options: { files: FreezerFiles; notes: FrozenNotes; clock: WatchClock; log: Logger }) {
@@ -125,6 +130,17 @@ export class Freezer {
     this.#announced.set(container, Math.min(untilMs, this.#clock.elapsedMs() + STARTED_MS))
   }
 
+  /**
+   * Runs `work`, which may open freezers: this process must not while it guards one. Freezes wait until it is done. Not
+   * run while there is a freeze. Rejects as `work` does.
+   */
+  async whileIdle(work: () => Promise<void>): Promise<void> {
+    if (this.#session !== null) return
+    const done = work()
+    this.#settling = Promise.allSettled([this.#settling, done]).then(() => undefined)
+    await done
+  }
+
   /** On return everything runs. */
   [Symbol.dispose](): void {
     this.end('agent')
@@ -136,6 +152,7 @@ export class Freezer {
     const ids = request.containers
     this.#files.forget(ids)
     await this.#afterCommands(ids, over.signal)
+    await this.#settling
     for (const id of ids) {
       if (over.signal.aborted) return
       const file = await this.#files.open(id)
@@ -145,7 +162,7 @@ export class Freezer {
     // What somebody else has frozen stays so: it is only watched, and a process after this one must not thaw it either.
     const running = session.files.filter((file) => file.state() === 'thawed')
     const idOf = (file: FreezerFile) => ids[session.files.indexOf(file)] ?? ''
-    await this.#notes.write(running.map(idOf))
+    await this.#notes.write(request.id, running.map(idOf))
     if (over.signal.aborted) return
     session.guard = this.#files.guard(session.files, () => {
       if (this.#session !== session) return
@@ -226,13 +243,15 @@ export class Freezer {
   }
 
   async #cleanUp(session: Session, files: readonly FreezerFile[]): Promise<void> {
-    for (let left = files; left.length > 0 && !this.#stop.signal.aborted; ) {
+    let left = files
+    while (left.length > 0 && !this.#stop.signal.aborted) {
       await this.#clock.sleep(THAW_RETRY_MS, this.#stop.signal)
       left = left.filter((file) => !this.#isThawed(file))
     }
     for (const file of session.files) file[Symbol.dispose]()
-    if (this.#session !== null) return
-    await this.#notes.clear().catch((error: unknown) => {
+    // The next process finds those that could not be thawed.
+    if (left.length > 0) return
+    await this.#notes.write(session.request.id, []).catch((error: unknown) => {
       this.#log.warn({ err: error }, 'the note of what was frozen could not be removed')
     })
   }

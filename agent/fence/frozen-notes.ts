@@ -6,20 +6,22 @@ import { bootId } from '../sys/boot-id.ts'
 
 const FROZEN = z.object({ boot: z.string(), containers: z.array(z.string()) })
 
-/** Which containers are frozen for a checkpoint, or about to be, for the plugin's next process. Kept by the plugin's process alone. */
+/**
+ * Which containers are frozen for checkpoints, or about to be, for the plugin's next process. Kept by the plugin's
+ * process alone. Each freeze has a note of its own: one that could not be thawed outlives the freezes after it.
+ */
 export interface FrozenNotes {
-  /** Of this boot. */
+  /** Those of all notes, of this boot. */
   read(): Promise<readonly string[]>
-  /** Replaces what was noted. The next process sees it on return. */
-  write(containers: readonly string[]): Promise<void>
-  /** Nothing is frozen. */
-  clear(): Promise<void>
+  /** Replaces the note of one freeze; an empty one goes. The next process sees it on return. */
+  write(freeze: string, containers: readonly string[]): Promise<void>
 }
 
 /** `<state>/frozen.json`, replaced by rename and not synced: no freeze outlives the kernel. Calls are carried out in order. */
 export async function openFrozenNotes(stateDir: string): Promise<FrozenNotes> {
   const path = join(stateDir, 'frozen.json')
   const boot = await bootId()
+  const noted = new Map<string, readonly string[]>()
   let last: Promise<unknown> = Promise.resolve()
   const inOrder = <T>(work: () => Promise<T>): Promise<T> => {
     const done = last.then(work, work)
@@ -32,12 +34,15 @@ export async function openFrozenNotes(stateDir: string): Promise<FrozenNotes> {
         const found = FROZEN.safeParse(parse(await readFile(path, 'utf8').catch(() => ''))).data
         return found?.boot === boot ? found.containers : []
       }),
-    write: (containers) =>
+    write: (freeze, named) =>
       inOrder(async () => {
+        noted.set(freeze, named)
+        if (named.length === 0) noted.delete(freeze)
+        const containers = [...new Set([...noted.values()].flat())]
+        if (containers.length === 0) return await rm(path, { force: true })
         await writeFile(`${path}${UNFINISHED}`, JSON.stringify({ boot, containers }), { mode: 0o600 })
         await rename(`${path}${UNFINISHED}`, path)
       }),
-    clear: () => inOrder(() => rm(path, { force: true })),
   }
 }
 

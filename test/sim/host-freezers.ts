@@ -63,11 +63,13 @@ export class HostFreezers {
 
 /** `<state>/frozen.json` of one host, as one process has it. */
 export function frozenNotesOf(machine: Machine, life: Life, chance: Chance): FrozenNotes {
-  const write = (containers: readonly string[]) =>
+  const noted = new Map<string, readonly string[]>()
+  const write = (freeze: string, containers: readonly string[]) =>
     life.call(chance.between(0.1, 2), () => {
-      machine.frozenNote = containers
+      noted.set(freeze, containers)
+      machine.frozenNote = [...noted.values()].flat()
     })
-  return { read: () => life.call(0.1, () => machine.frozenNote), write, clear: () => write([]) }
+  return { read: () => life.call(0.1, () => machine.frozenNote), write }
 }
 
 /** Freezes of the plugin's process, as an agent asks for them over their channel. */

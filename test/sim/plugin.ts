@@ -49,7 +49,8 @@ export class Plugin {
     const files = machine.freezers.of(this.life)
     const notes = frozenNotesOf(machine, this.life, world.chance)
     this.#freezer = new Freezer({ files, notes, clock: freezeClock(this.#clock, world.settings), log })
-    this.#thawed = thawLeftOver({ files, notes, engine, clock: this.#clock, log })
+    const { signal } = new AbortController()
+    this.#thawed = thawLeftOver({ files, notes, freezer: this.#freezer, engine, clock: this.#clock, log, signal })
     engine.watch(({ action, id }) => {
       if (action.startsWith('exec_create')) this.#freezer.announced(id)
       if (action.startsWith('exec_start')) this.#freezer.started(id)

@@ -97,7 +97,7 @@ test('promise 6: what a process before this one has left is thawed before a fenc
   const { container } = group
   ground.engine.run(container, 'data')
   // It was killed when the container ran again, and before it could say so.
-  await ground.notes.write([container])
+  await ground.notes.write('1', [container])
   await ground.keepWord(inMs(-1_000))
   let asked = 0
   ground.engine.before = (call) => {

@@ -24,12 +24,15 @@ export function buildEntrypoint(): void {
 }
 
 /** The real entrypoint as process 1 of its own namespaces, with `command` as the plugin's process. */
-export async function startEntrypoint(command: readonly string[], options: { dir?: string; socket?: string } = {}) {
+export async function startEntrypoint(
+  command: readonly string[],
+  options: { dir?: string; socket?: string; stderr?: number } = {},
+) {
   const dir = options.dir ?? (await mkdtemp(join(tmpdir(), 'wherry-entrypoint-')))
   const socket = options.socket ?? join(dir, 'plugin.sock')
   const outer = spawn('unshare', [...IN_CONTAINER, ENTRYPOINT, socket, ...command], {
     env: { PATH: process.env.PATH, DIR: dir, WHERRY_LOG: 'silent' },
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'ignore', options.stderr ?? 'pipe'],
   })
   const ended: Promise<End> = endOf(outer)
   await until(() => childrenOf(outer.pid ?? 0).some((pid) => argumentsOf(pid)[0] === ENTRYPOINT))
@@ -40,6 +43,8 @@ export async function startEntrypoint(command: readonly string[], options: { dir
     /** Process 1, as this machine numbers it. */
     pid,
     ended,
+    /** Nobody reads what it says any more. */
+    closeStderr: () => void outer.stderr?.destroy(),
     isAlive: () => outer.exitCode === null,
     /** The plugin's processes that run; never more than one, unless there are orphans. */
     children: () => childrenOf(pid).filter((child) => argumentsOf(child)[0] === command[0]),
@@ -80,7 +85,7 @@ function linesOf(file: string): string[] {
 }
 
 async function endOf(child: ChildProcess): Promise<End> {
-  if (child.stderr === null) throw new Error('no standard error')
-  const [[code], stderr] = await Promise.all([once(child, 'exit') as Promise<[number | null]>, text(child.stderr)])
+  const said = child.stderr === null ? '' : text(child.stderr).catch(() => '')
+  const [[code], stderr] = await Promise.all([once(child, 'exit') as Promise<[number | null]>, said])
   return { code, stderr }
 }

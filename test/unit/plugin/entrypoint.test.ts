@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { lstatSync, readdirSync, readlinkSync } from 'node:fs'
+import { closeSync, constants, lstatSync, openSync, readdirSync, readlinkSync, readSync, writeSync } from 'node:fs'
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -74,6 +74,31 @@ test('a program that cannot be run and a missing directory for the socket do not
   await mkdir(join(dir, 'late'))
   await until(() => late.diary().length === 1)
   t.true(lstatSync(late.socket).isSocket())
+})
+
+test('promise 11: it restarts the plugin while nobody reads what it says and the pipe is full', async (t) => {
+  const dir = await mkdtemp(join(tmpdir(), 'wherry-entrypoint-'))
+  const { reader, writer } = fullPipe(join(dir, 'pipe'))
+  t.teardown(() => closeSync(reader))
+  await using entrypoint = await startEntrypoint(script('exit 1'), { dir, stderr: writer })
+  closeSync(writer)
+  await until(() => entrypoint.diary().length >= 3)
+  const again = openSync(join(dir, 'pipe'), 'w')
+  await using none = await startEntrypoint(['/nowhere'], { stderr: again })
+  closeSync(again)
+  await until(() => none.children().length === 0)
+  // Room for one line and no more: two processes may want it.
+  readSync(reader, Buffer.alloc(4096))
+  await until(() => entrypoint.diary().length >= 6)
+  t.true(entrypoint.isAlive())
+  t.true(none.isAlive())
+})
+
+test('promise 11: it restarts the plugin when what it says goes to a pipe that is closed', async (t) => {
+  await using entrypoint = await startEntrypoint(script('exit 1'))
+  entrypoint.closeStderr()
+  await until(() => entrypoint.diary().length >= 4)
+  t.true(entrypoint.isAlive())
 })
 
 test('the process that asks for a new container (75) ends it', async (t) => {
@@ -192,4 +217,16 @@ function fresh(entrypoint: Entrypoint, killed: ReadonlySet<number>): number | un
 function asleep(entrypoint: Entrypoint, seconds: string): number[] {
   const all = childrenOf(entrypoint.pid).flatMap((pid) => [pid, ...childrenOf(pid)])
   return all.filter((pid) => argumentsOf(pid).join(' ') === `sleep ${seconds}`)
+}
+
+/** A pipe without room. Who writes to `writer` waits. */
+function fullPipe(path: string): { reader: number; writer: number } {
+  execFileSync('mkfifo', [path])
+  const reader = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
+  const writer = openSync(path, 'w')
+  try {
+    for (;;) writeSync(reader, Buffer.alloc(4096))
+  } catch {
+    return { reader, writer }
+  }
 }

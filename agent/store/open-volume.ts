@@ -5,7 +5,7 @@ import type { Checkpoint } from '../model.ts'
 import type { Recycler } from '../recycler.ts'
 import type { ApplyParts } from './apply/application.ts'
 import { type CaptureParts, captureTree, lookAtTree } from './capture/capture.ts'
-import { makeScratch } from './capture/scratch.ts'
+import type { Scratch } from './capture/scratch.ts'
 import { tickAndSync } from './capture/tick.ts'
 import { type Tracking, TreeChanges } from './capture/tree-changes.ts'
 import type { Capture, LocalCopy } from './contract.ts'
@@ -31,6 +31,7 @@ export interface SharedParts {
   readonly memory: Recycler
   readonly faultPoint: FaultPoint
   readonly tracking: Tracking
+  readonly scratch: Scratch
   /** See SpoolParts. */
   readonly atOnceBytes: number
 }
@@ -87,7 +88,7 @@ export class OpenVolume {
   /** Captures the quiet tree into a directory of its own, outside of the state directory. */
   async captureAside(name: string, signal: AbortSignal): Promise<Capture> {
     await this.dropAside()
-    const directory = await makeScratch()
+    const directory = await this.#shared.scratch.make()
     this.#aside = directory
     const layout = { ...this.layout, directory, tick: join(directory, 'tick') }
     const { pool, faultPoint } = this.#shared

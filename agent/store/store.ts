@@ -9,6 +9,7 @@ import { Recycler } from '../recycler.ts'
 import { lockFile } from '../sys/files.ts'
 import { applyStaged } from './apply/application.ts'
 import { captureTree } from './capture/capture.ts'
+import { Scratch } from './capture/scratch.ts'
 import { openTracking, type TrackingOptions } from './capture/tracking.ts'
 import type { Capture, LocalCopy, RemovedCopy, SpoolRound, TreeStore, Verification } from './contract.ts'
 import { readRecord, requireRecord } from './copies/record.ts'
@@ -60,7 +61,10 @@ export async function openStore(options: StoreOptions): Promise<TreeStore & Asyn
   if (lock === null) throw locked(options.stateDir)
   const threads = Math.min(POOL_THREADS_MAX, Math.max(POOL_THREADS_MIN, availableParallelism()))
   const memory = options.memory ?? new Recycler()
-  const pool = openBlockPool({ threads, log: options.log, memory, tagKey: await tagKey(options.stateDir) })
+  const key = await tagKey(options.stateDir)
+  const scratch = new Scratch(key)
+  await scratch.removeLeftOver()
+  const pool = openBlockPool({ threads, log: options.log, memory, tagKey: key })
   const records = new Records(options.stateDir)
   const tracking = openTracking(options)
   const shared = {
@@ -69,6 +73,7 @@ export async function openStore(options: StoreOptions): Promise<TreeStore & Asyn
     memory,
     faultPoint: options.faultPoint ?? noFault,
     tracking,
+    scratch,
     atOnceBytes: options.atOnceBytes ?? AT_ONCE_BYTES,
   }
   return new DiskStore(options, shared, new Mounting(await openMountRoot(options.mountRoot)), lock)

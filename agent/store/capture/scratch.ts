@@ -1,4 +1,5 @@
-import { mkdtemp } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -8,18 +9,40 @@ import { join } from 'node:path'
  */
 const places = () => [tmpdir(), '/dev/shm', '/dev']
 
-/**
- * Makes a new directory outside of the state directory, where something can be written. Rejects with the last system
- * call's error.
- */
-export async function makeScratch(): Promise<string> {
-  let failure: unknown
-  for (const place of places()) {
-    try {
-      return await mkdtemp(join(place, 'wherry-'))
-    } catch (error) {
-      failure = error
+/** Enough to tell the state directories of one machine apart. */
+const OWNER_DIGITS = 16
+
+/** Directories outside of a state directory, for when that cannot be written. */
+export class Scratch {
+  readonly #prefix: string
+
+  /** `key` is the state directory's own: by it directories of a process that was killed are found again. */
+  constructor(key: Buffer) {
+    const owner = createHash('sha256').update('scratch').update(key).digest('hex').slice(0, OWNER_DIGITS)
+    this.#prefix = `wherry-aside-${owner}-`
+  }
+
+  /** Makes a new one where something can be written. Rejects with the last system call's error. */
+  async make(): Promise<string> {
+    let failure: unknown
+    for (const place of places()) {
+      try {
+        return await mkdtemp(join(place, this.#prefix))
+      } catch (error) {
+        failure = error
+      }
+    }
+    throw failure
+  }
+
+  /** Removes those of processes before this one. Nobody else may have the state directory open. Never rejects. */
+  async removeLeftOver(): Promise<void> {
+    for (const place of places()) {
+      const names = await readdir(place).catch(() => [])
+      for (const name of names.filter((name) => name.startsWith(this.#prefix))) {
+        // What cannot be removed costs room, and nothing else.
+        await rm(join(place, name), { recursive: true, force: true }).catch(() => undefined)
+      }
     }
   }
-  throw failure
 }

@@ -66,7 +66,7 @@ export interface RemovedCopy {
   readonly name: string
   /** Below the state directory. */
   readonly directory: string
-  /** ISO 8601: it is not deleted before; null: it was set aside, and stays until an operator deletes it. */
+  /** ISO 8601: by this host's clock and uptime it is not deleted before; null: it was set aside, and stays until an operator deletes it. */
   readonly until: string | null
 }
 

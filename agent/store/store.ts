@@ -6,6 +6,7 @@ import { codeOf } from '../errors.ts'
 import { type FaultPoint, noFault } from '../fault-point.ts'
 import type { Checkpoint, VolumeOptions } from '../model.ts'
 import { Recycler } from '../recycler.ts'
+import { bootTimeMs } from '../sys/boot-time.ts'
 import { lockFile } from '../sys/files.ts'
 import { applyStaged } from './apply/application.ts'
 import { captureTree } from './capture/capture.ts'
@@ -16,7 +17,7 @@ import { readRecord, requireRecord } from './copies/record.ts'
 import { Records } from './copies/records.ts'
 import { moveAside, type Named, removedCopies } from './copies/removed.ts'
 import { orDiskFull, spaceOf } from './copies/space.ts'
-import { emptyTrash, moveToTrash } from './copies/trash.ts'
+import { emptyTrash, moveToTrash, trashedUntil } from './copies/trash.ts'
 import { diverge } from './diverged/diverging.ts'
 import type { TreeReader, TreeWriter } from './exchange.ts'
 import { asideDirectory, type Layout, layoutOf, trashDirectory, volumesDirectory } from './layout.ts'
@@ -281,7 +282,9 @@ class DiskStore implements TreeStore, AsyncDisposable {
 
   async removed(): Promise<RemovedCopy[]> {
     const { stateDir, trashRetentionMs } = this.#options
-    const trashed = await removedCopies(trashDirectory(stateDir), trashRetentionMs, this.#removed.trash)
+    const trash = trashDirectory(stateDir)
+    const until = await trashedUntil(trash, trashRetentionMs, bootTimeMs(), new Date())
+    const trashed = await removedCopies(trash, until, this.#removed.trash)
     return [...trashed, ...(await removedCopies(asideDirectory(stateDir), null, this.#removed.aside))]
   }
 

@@ -6,7 +6,7 @@ import { errnoOf } from '../../sys/failure.ts'
 import type { RemovedCopy } from '../contract.ts'
 
 /** Directories of removed copies end with when they came there, in ms since 1970: up to the year 2286. */
-const SINCE = /-(\d{13})$/
+const SINCE = /-\d{13}$/
 const TIME_DIGITS = 13
 const TIME_MAX = 10 ** TIME_DIGITS - 1
 /** What of `volume.json` tells which volume it was. */
@@ -43,26 +43,24 @@ export async function moveAside(
 export type Named = Map<string, z.infer<typeof RECORD>>
 
 /**
- * Reads which copies lie in the trash, or were set aside (`retentionMs` null). An entry without a readable `volume.json`
+ * Reads which copies lie in the trash, or were set aside (`until` null: until an operator deletes them). An entry without a readable `volume.json`
  * is passed over. No directory: none. `named` is kept by the caller: each `volume.json` is read once, because every
  * scrape of the metrics lists them, and a trash may have thousands.
  */
 export async function removedCopies(
   directory: string,
-  retentionMs: number | null,
+  until: ((entry: string) => string) | null,
   named: Named,
 ): Promise<RemovedCopy[]> {
   const found: RemovedCopy[] = []
   const entries = new Set(await readdir(directory).catch(noneIfMissing))
   for (const entry of named.keys()) if (!entries.has(entry)) named.delete(entry)
   for (const entry of entries) {
-    const sinceMs = Number(SINCE.exec(entry)?.[1])
-    if (Number.isNaN(sinceMs)) continue
+    if (!SINCE.test(entry)) continue
     const known = named.get(entry) ?? RECORD.safeParse(await readJson(join(directory, entry, 'volume.json'))).data
     if (known === undefined) continue
     named.set(entry, known)
-    const until = retentionMs === null ? null : new Date(sinceMs + retentionMs).toISOString()
-    found.push({ ...known, directory: join(basename(directory), entry), until })
+    found.push({ ...known, directory: join(basename(directory), entry), until: until?.(entry) ?? null })
   }
   return found
 }

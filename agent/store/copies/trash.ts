@@ -59,6 +59,23 @@ export async function emptyTrash(trash: string, retentionMs: number, elapsedMs: 
   return deleted
 }
 
+/**
+ * Until when what lies in the trash is not deleted, by its name there, in ISO 8601 as this host's clock is set now. It
+ * ages by uptime, as `emptyTrash` has it: if the host is off meanwhile, it stays longer.
+ */
+export async function trashedUntil(
+  trash: string,
+  retentionMs: number,
+  elapsedMs: number,
+  now: Date,
+): Promise<(name: string) => string> {
+  const ages = await readAges(trash)
+  return (name) => {
+    const ageMs = grown(ages, [name], elapsedMs).get(name) ?? 0
+    return new Date(now.getTime() + Math.max(0, retentionMs - ageMs)).toISOString()
+  }
+}
+
 /** How long each has been there by now. What nobody has seen before has just come. */
 function grown({ ages, sinceMs }: TrashAges, names: readonly string[], elapsedMs: number): Map<string, number> {
   const passedMs = Math.max(0, elapsedMs - sinceMs)

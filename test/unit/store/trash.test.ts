@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import test from 'ava'
 import { moveAside, removedCopies } from '../../../agent/store/copies/removed.ts'
-import { emptyTrash, moveToTrash } from '../../../agent/store/copies/trash.ts'
+import { emptyTrash, moveToTrash, trashedUntil } from '../../../agent/store/copies/trash.ts'
 import { directory, host, volume } from './fixture.ts'
 
 const DAY_MS = 24 * 60 * 60_000
@@ -47,6 +47,23 @@ test('what came later stays longer', async (t) => {
   t.deepEqual(there(), ['two'])
   await emptyTrash(trash, WEEK_MS, 11 * DAY_MS)
   t.deepEqual(there(), [])
+})
+
+test('promise 7: until when it stays is told as it ages, by uptime, whatever the clock showed when it came', async (t) => {
+  const { trash, put } = await begin(t)
+  for (const shown of ['1970-01-01T00:00:03Z', '2026-01-01T00:00:00Z', '2200-01-01T00:00:00Z']) await put('one', shown)
+  const now = new Date('2026-06-01T00:00:00Z')
+  const untils = async (elapsedMs: number) => {
+    const until = await trashedUntil(trash, WEEK_MS, elapsedMs, now)
+    return new Set(readdirSync(trash).map(until))
+  }
+  t.deepEqual(await untils(DAY_MS), new Set(['2026-06-08T00:00:00.000Z']), 'nobody has seen it yet')
+  await emptyTrash(trash, WEEK_MS, DAY_MS)
+  t.deepEqual(await untils(3 * DAY_MS), new Set(['2026-06-06T00:00:00.000Z']))
+  const ages = `${trash}.json`
+  writeFileSync(ages, readFileSync(ages, 'utf8').replace(/"boot":"[^"]*"/, '"boot":"another"'))
+  t.deepEqual(await untils(DAY_MS), new Set(['2026-06-07T00:00:00.000Z']), 'the time off does not count')
+  t.deepEqual(await untils(9 * DAY_MS), new Set(['2026-06-01T00:00:00.000Z']))
 })
 
 test('calls that follow each other closely add up, and so do agents', async (t) => {
@@ -125,7 +142,7 @@ test('what lies in the trash is read once, and forgotten when it is gone', async
     writeFileSync(join(trash, name, 'volume.json'), JSON.stringify({ id, name: 'data' }))
   }
   const named = new Map()
-  const ids = async () => (await removedCopies(trash, WEEK_MS, named)).map(({ id }) => id).sort()
+  const ids = async () => (await removedCopies(trash, () => '', named)).map(({ id }) => id).sort()
   t.deepEqual(await ids(), ['one', 'two'])
   const [first = '', second = ''] = readdirSync(trash).sort()
   writeFileSync(join(trash, first, 'volume.json'), 'not read again')

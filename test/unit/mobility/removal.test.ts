@@ -357,28 +357,3 @@ test('a service whose mount is a template refers to every volume that it can bec
   t.false(mayName('{{.Node.Hostname}}.{{.Service.Name}}', 'h1-web'))
   t.false(mayName('data-{{.Task.Slot}}', 'other-1'))
 })
-
-test('promise 2: a Mount gets the new volume, not the one that was removed by force and is still held here under its name', async (t) => {
-  const { world, id, h1, h2 } = await usedVolume()
-  // Its engine is slow, so it comes late to what the tombstone says.
-  h1.engineMs = 10_000
-  await world.clock.until(h2.agent.removeWith('data', FORCE, never()))
-  await world.clock.until(h2.agent.create('data', OPTIONS))
-  const now = await world.record('data')
-  t.not(now.id, id)
-  t.truthy((await h1.store.copy(id))?.held, 'the old one is held here')
-  const { mountpoint } = await world.clock.until(h1.agent.mount('data', 'new', DEADLINE_MS))
-  t.is(mountpoint, h1.store.mountpoint(now.id))
-})
-
-test('promise 9: a further use of a volume that is held is mounted while the registry does not answer, or has lost it', async (t) => {
-  const { world, id, h1 } = await usedVolume()
-  h1.connected = false
-  const { mountpoint } = await world.clock.until(h1.agent.mount('data', 'm2', DEADLINE_MS))
-  t.is(mountpoint, h1.store.mountpoint(id))
-  h1.connected = true
-  const { revision } = (await world.registry.volume('data')) ?? { revision: 0 }
-  await world.registry.deleteVolume('data', revision)
-  await world.clock.until(h1.agent.mount('data', 'm3', DEADLINE_MS))
-  t.deepEqual(Object.keys((await h1.store.copy(id))?.mounts ?? {}), ['m', 'm2', 'm3'])
-})

@@ -5,6 +5,7 @@ import { checkpointTargetMs } from '../options.ts'
 import type { LocalCopy, SpoolRound } from '../store/contract.ts'
 import type { CheckpointView } from './contract.ts'
 import type { Core } from './core.ts'
+import { Coverage, type Covered } from './coverage.ts'
 import { captureInstant, overBudget } from './instant.ts'
 import { type CopyProgress, type Offered, Offering, otherHosts } from './offering.ts'
 import { backOffMs, type Wish } from './pacing.ts'
@@ -15,8 +16,6 @@ import { untilAbort } from './until-abort.ts'
 
 /** One container may have several volumes: pauses come one after another, so that none lets go on what another one stopped. */
 const LAST_ROUND = 'last round'
-/** States of the tree whose times are remembered: hosts answer about the newest ones. */
-const MAX_INSTANTS = 16
 /** Nobody has looked yet what changed. */
 const NOT_LOOKED = ''
 
@@ -24,14 +23,6 @@ const RESULTS: ReadonlyMap<ErrorCode | undefined, CheckpointResult> = new Map([
   ['VOLUME_BUSY', 'over_budget'],
   ['CHANGES_MISSED', 'missed'],
 ])
-
-/** Up to `atMs` (the clock's elapsedMs) nothing had been written that the checkpoint does not have. */
-export interface Covered {
-  readonly epoch: number
-  readonly seq: number
-  readonly hash: string
-  readonly atMs: number
-}
 
 /** The checkpoints of one hold. */
 export class HeldVolume {
@@ -42,8 +33,7 @@ export class HeldVolume {
   readonly #options: VolumeOptions
   readonly #lastRounds: Lanes
   readonly #offering: Offering
-  /** Checkpoints of this hold, by hash, and when the tree was last known to be just that; null: nobody knows. */
-  readonly #instants = new Map<string, Covered | null>()
+  readonly #coverage: Coverage
   #stop = new AbortController()
   #busy: Promise<void> | null = null
   #dueMs: number
@@ -55,8 +45,6 @@ export class HeldVolume {
   /** Pauses in a row that took too long after rounds that had said so, and until when none is tried again after such rounds. */
   #daredTimes = 0
   #dareAgainMs = Number.NEGATIVE_INFINITY
-  /** By host id: the newest state of the tree that the host is known to have. */
-  readonly #coveredBy = new Map<string, Covered>()
   #pauseMs: number | null = null
   /** When the newest round was over. */
   #roundMs: number | null = null
@@ -74,8 +62,9 @@ export class HeldVolume {
     this.#lastRounds = lastRounds
     this.#intervalMs = this.#targetMs
     this.#dueMs = core.parts.clock.elapsedMs() + this.#intervalMs
-    this.#offering = new Offering(core, hold, (host, has) => this.#otherHas(host, has?.hash ?? null))
-    if (local.checkpoint !== null) this.#remember(local.checkpoint, this.#takenMs(local.checkpoint))
+    this.#coverage = new Coverage(core.parts.clock)
+    this.#offering = new Offering(core, hold, (host, has) => this.#coverage.heard(host, has?.hash ?? null))
+    if (local.checkpoint !== null) this.#coverage.rememberFormer(local.checkpoint)
   }
 
   get busy(): Promise<void> | null {
@@ -88,8 +77,7 @@ export class HeldVolume {
 
   /** By the newest state of the tree that another host has which is alive; null: none is known. */
   get covered(): Covered | null {
-    const living = [...this.#coveredBy].filter(([host]) => this.#offering.lives(host)).map(([, covered]) => covered)
-    return living.reduce<Covered | null>((best, one) => (best !== null && best.atMs >= one.atMs ? best : one), null)
+    return this.#coverage.newest((host) => this.#offering.lives(host))
   }
 
   /** What it would like to have, for the fair share of all. */
@@ -173,7 +161,7 @@ export class HeldVolume {
     } catch (error) {
       if (codeOf(error) !== 'CHANGES_MISSED') throw error
       log.error({ err: error, volume: this.#name }, 'copies may lack something that is here; all is read again')
-      this.#coveredBy.clear()
+      this.#coverage.keepOnly([])
       await this.#offering.distrust().catch((err: unknown) => {
         log.error({ err, volume: this.#name }, 'the copies could not be marked as behind')
       })
@@ -184,7 +172,7 @@ export class HeldVolume {
   async #takeAndOffer(signal: AbortSignal): Promise<void> {
     const record = await this.#record(signal)
     const hosts = record === null ? [] : otherHosts(record, this.#core.parts.self.id)
-    for (const host of this.#coveredBy.keys()) if (!hosts.includes(host)) this.#coveredBy.delete(host)
+    this.#coverage.keepOnly(hosts)
     if (record === null || hosts.length === 0) return
     const checkpoint = await this.#checkpointOfAll(signal)
     if (checkpoint === null) return
@@ -302,28 +290,8 @@ export class HeldVolume {
     return this.#remember(standing, atMs)
   }
 
-  #remember(checkpoint: Checkpoint, atMs: number | null): Checkpoint {
-    const { hash, epoch, seq } = checkpoint
-    this.#instants.delete(hash)
-    this.#instants.set(hash, atMs === null ? null : { epoch, seq, hash, atMs })
-    for (const oldest of this.#instants.keys()) {
-      if (this.#instants.size <= MAX_INSTANTS) break
-      this.#instants.delete(oldest)
-    }
+  #remember(checkpoint: Checkpoint, atMs: number): Checkpoint {
+    this.#coverage.remember(checkpoint, atMs)
     return checkpoint
-  }
-
-  #otherHas(host: string, hash: string | null): boolean {
-    const covered = hash === null ? undefined : this.#instants.get(hash)
-    if (covered === undefined) this.#coveredBy.delete(host)
-    else if (covered !== null) this.#coveredBy.set(host, covered)
-    return covered !== undefined
-  }
-
-  /** When a checkpoint that was there before was taken: by the wall clock, good enough to show. Null: that was set back since, and tells nothing. */
-  #takenMs({ at }: Checkpoint): number | null {
-    const { clock } = this.#core.parts
-    const ageMs = clock.now().getTime() - Date.parse(at)
-    return ageMs < 0 ? null : clock.elapsedMs() - ageMs
   }
 }

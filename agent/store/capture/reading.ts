@@ -6,7 +6,6 @@ import { blockBytesOf, HASH_BYTES } from '../blocks.ts'
 import { shareOut } from '../crew.ts'
 import { openFile } from '../inode/directory.ts'
 import { isMovedAway, lookAgain, movedAway, type State, sameState } from '../inode/inode.ts'
-import type { HeldDirectory } from '../inode/levels.ts'
 import { type BytePath, joinPath, printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import { OTHER_CONTENT } from '../pool/outcome.ts'
@@ -14,6 +13,7 @@ import { hashOfList } from '../snapshot/lists.ts'
 import type { Audit } from './audit.ts'
 import type { BlockKeeping, Keeping } from './keeping.ts'
 import { bytesOf, LargeFiles, type UnreadLarge } from './large-files.ts'
+import type { Place, Unread } from './place.ts'
 import { Slots } from './slots.ts'
 import type { SnapshotBuilder } from './snapshot-builder.ts'
 
@@ -24,23 +24,6 @@ const BATCH_BYTES = 1024 * 1024
 const TASKS_PER_THREAD = 2
 /** Open at once; a range of each keeps the threads busy. */
 const LARGE_FILES = 8
-
-/** Where the walk is: a directory with those of its files that wait for being read together. */
-export interface Place {
-  /** Another one when it was closed and opened again, which it is not while somebody works in it. */
-  held: HeldDirectory
-  readonly path: BytePath
-  batch: Unread[]
-  batchBytes: number
-}
-
-/** A file that is in the snapshot and lacks its content's hash. */
-export interface Unread {
-  readonly index: number
-  readonly name: BytePath
-  /** As it was when it was described. */
-  readonly state: State
-}
 
 /** A large file that is to be read from a clone of it. */
 interface Cloned {

@@ -12,7 +12,8 @@ import type { ByteRange } from '../tracker/contract.ts'
 import { BLOCKS_OF_FILE, type Suspect } from './audit.ts'
 import { ChangedBlocks } from './changed-blocks.ts'
 import { Draw } from './draw.ts'
-import type { FileReading, Place } from './reading.ts'
+import type { Place } from './place.ts'
+import type { FileReading } from './reading.ts'
 
 /** An entry as it is kept. */
 export interface KeptEntry {

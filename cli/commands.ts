@@ -40,7 +40,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     flags: ['accept-loss'],
     run: async (call) => {
       const volume = await call.agent.promote(first(call), call.flags.given('accept-loss'), call.signal)
-      return answer(call, volume, (one) => showVolume(one, new Date()))
+      return answer(call, volume, (one) => `${one.summary}\n\n${showVolume(one, new Date())}`)
     },
   },
   rm: {

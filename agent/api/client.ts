@@ -10,6 +10,7 @@ import type {
   HostView,
   MountAnswer,
   MoveView,
+  PromotionView,
   RecoverView,
   RemovalView,
   VerifyView,
@@ -68,7 +69,7 @@ export function createAgentClient(socketPath: string): AgentApi & AsyncDisposabl
     verify: async (name, signal) =>
       (await send({ method: 'POST', path: `${volume(name)}/verify`, signal })) as VerifyView,
     promote: async (name, acceptLoss, signal) =>
-      (await send({ method: 'POST', path: `${volume(name)}/promote`, body: { acceptLoss }, signal })) as VolumeView,
+      (await send({ method: 'POST', path: `${volume(name)}/promote`, body: { acceptLoss }, signal })) as PromotionView,
     drain: async (on, signal) => (await send({ method: 'POST', path: '/drain', body: { on }, signal })) as DrainView,
     recover: async (signal) => (await send({ method: 'POST', path: '/recover', signal })) as RecoverView,
     hosts: async (signal) => (await send({ method: 'GET', path: '/hosts', signal })) as HostView[],

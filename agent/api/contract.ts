@@ -4,6 +4,7 @@ import type {
   Health,
   HostView,
   MoveView,
+  PromotionView,
   RecoverView,
   RemovalConsent,
   RemovalView,
@@ -17,6 +18,7 @@ export type {
   Health,
   HostView,
   MoveView,
+  PromotionView,
   RecoverView,
   RemovalConsent,
   RemovalView,
@@ -36,7 +38,7 @@ export type {
  *     PUT    /volumes/:name/mounts/:id   {deadlineMs}     -> {mountpoint}
  *     DELETE /volumes/:name/mounts/:id                    -> 204
  *     POST   /volumes/:name/verify                        -> VerifyView    reads this host's copy again; takes its time
- *     POST   /volumes/:name/promote      {acceptLoss}     -> VolumeView    a person lets it go on without its lost holder
+ *     POST   /volumes/:name/promote      {acceptLoss}     -> PromotionView lets it go on without its lost holder
  *     POST   /drain                      {on}             -> DrainView     this host's copies are to leave; again: how far it is
  *     POST   /recover                                     -> RecoverView   records anew from all hosts' disks
  *     GET    /hosts                                       -> HostView[]
@@ -55,7 +57,7 @@ export interface AgentApi {
   mount(name: string, mountId: string, deadlineMs: number, signal: AbortSignal): Promise<MountAnswer>
   unmount(name: string, mountId: string, signal: AbortSignal): Promise<void>
   verify(name: string, signal: AbortSignal): Promise<VerifyView>
-  promote(name: string, acceptLoss: boolean, signal: AbortSignal): Promise<VolumeView>
+  promote(name: string, acceptLoss: boolean, signal: AbortSignal): Promise<PromotionView>
   drain(on: boolean, signal: AbortSignal): Promise<DrainView>
   recover(signal: AbortSignal): Promise<RecoverView>
   hosts(signal: AbortSignal): Promise<HostView[]>

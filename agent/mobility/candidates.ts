@@ -20,16 +20,27 @@ export interface Candidates {
   readonly hosts: readonly string[]
   /** Highest epoch on any disk that answered. */
   readonly epochSeen: number
-  /** The volume has been released just now: a host with its newest checkpoint has not written down yet that its hold is over, and its copy does not count so far. */
-  readonly releasing: boolean
+  /**
+   * Hosts that may have the newest checkpoint of a volume that nobody holds by the record, and that have not written
+   * down yet that their hold is over. Their copies do not count so far.
+   */
+  readonly releasing: readonly string[]
   /** Hosts with a copy by the record that did not answer. */
   readonly silent: readonly string[]
   /** One line for people: who has what. */
   readonly described: string
 }
 
-/** Asks all hosts with a copy, straight, for their newest committed checkpoint. Never rejects: who does not answer is `silent`. */
-export async function findCandidates(core: Core, record: VolumeRecord, signal: AbortSignal): Promise<Candidates> {
+/**
+ * Asks all hosts with a copy, straight, for their newest committed checkpoint. `except`: copies that cannot be used, by
+ * host, and why. Never rejects: who does not answer is `silent`.
+ */
+export async function findCandidates(
+  core: Core,
+  record: VolumeRecord,
+  signal: AbortSignal,
+  except: ReadonlyMap<string, string> = new Map(),
+): Promise<Candidates> {
   const { clock } = core.parts
   const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_MS)])
   const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ANSWER_MS)])
@@ -39,7 +50,7 @@ export async function findCandidates(core: Core, record: VolumeRecord, signal: A
     hosts.map((host) => askForCopy(core, record, host, core.hosts.alive(host) ? inTime : atOnce)),
   )
   const found = answers.flatMap((answer) => answer ?? [])
-  const usable = found.filter((answer) => isUsable(record, answer))
+  const usable = found.filter((answer) => isUsable(record, answer) && !except.has(answer.host))
   const best = usable.reduce<Checkpoint | null>(
     (newest, { checkpoint }) => (checkpoint === null ? newest : newerOf(newest, checkpoint)),
     null,
@@ -49,10 +60,11 @@ export async function findCandidates(core: Core, record: VolumeRecord, signal: A
     best,
     hosts: usable.filter(({ checkpoint }) => checkpoint?.hash === best?.hash).map(({ host }) => host),
     epochSeen: found.reduce((highest, { epochSeen }) => Math.max(highest, epochSeen), 0),
-    releasing:
-      record.holder === null && found.some(({ host, held }) => held && mayBeNewest(record, record.copies[host])),
+    releasing: found
+      .filter(({ host, held }) => record.holder === null && held && mayBeNewest(record, record.copies[host]))
+      .map(({ host }) => host),
     silent,
-    described: describe(core, record, found, silent),
+    described: describe(core, record, found, silent, except),
   }
 }
 
@@ -91,8 +103,18 @@ function isUsable(record: VolumeRecord, answer: CopyAnswer): boolean {
   return standing === 'in line' || (standing === 'newer' && checkpoint.epoch <= record.epoch)
 }
 
-function describe(core: Core, record: VolumeRecord, found: readonly CopyAnswer[], silent: readonly string[]): string {
-  const has = found.map((answer) => `${core.hosts.label(answer.host)}: ${describeAnswer(record, answer)}`)
+function describe(
+  core: Core,
+  record: VolumeRecord,
+  found: readonly CopyAnswer[],
+  silent: readonly string[],
+  except: ReadonlyMap<string, string>,
+): string {
+  const has = found.map((answer) => {
+    const why = except.get(answer.host)
+    const rest = why === undefined ? '' : `, which cannot be used: ${why}`
+    return `${core.hosts.label(answer.host)}: ${describeAnswer(core, record, answer)}${rest}`
+  })
   const away = silent.map((host) => {
     const copy = record.copies[host]
     return `${core.hosts.labelWithAge(host)}: did not answer, ${copy === undefined ? 'no copy is known' : `last known at ${copy.epoch}.${copy.seq}`}`
@@ -100,8 +122,17 @@ function describe(core: Core, record: VolumeRecord, found: readonly CopyAnswer[]
   return [...has, ...away].join('; ') || 'no host has a copy'
 }
 
-function describeAnswer(record: VolumeRecord, answer: CopyAnswer): string {
-  const { checkpoint, held } = answer
+function describeAnswer(core: Core, record: VolumeRecord, answer: CopyAnswer): string {
+  const { host, checkpoint, held } = answer
+  if (checkpoint === null && held && record.holder === null) {
+    const said = core.hosts.get(host)
+    const trouble = said?.unwritable ?? said?.stuck?.[record.id]
+    const why = trouble == null ? '' : ` (${trouble.code}: ${trouble.text})`
+    return `has not been able to write down that it has released it${why}`
+  }
+  const damaged = core.hosts.get(host)?.damaged?.[record.id]
+  if (checkpoint === null && damaged !== undefined)
+    return `a copy that cannot be used: files under volumes/${record.id}/data are not what its checkpoint says (${damaged})`
   if (checkpoint === null) return held ? 'holds it' : 'nothing that can be used'
   const name = `checkpoint ${checkpoint.epoch}.${checkpoint.seq}`
   return isUsable(record, answer) ? name : `${name}, which is not one of this volume's line`

@@ -111,6 +111,14 @@ export interface RemovalView {
   readonly lost: readonly string[]
 }
 
+/** A volume after `promote`. */
+export interface PromotionView extends VolumeView {
+  /** False: there was nothing to do, the volume can be mounted as it is. */
+  readonly changed: boolean
+  /** For the operator: where the volume stands now, and what is missing. */
+  readonly summary: string
+}
+
 /** How far a host is with giving its copies away. */
 export interface DrainView {
   readonly host: string
@@ -203,9 +211,10 @@ export interface Mobility {
    * Ends the hold of a holder that is lost, or gives up a checkpoint that cannot be reached, and makes the best reachable checkpoint the volume's last. The volume is
    * idle then and follows the next Mount. FAILOVER_REFUSED, with who has what, when data would be lost and `acceptLoss`
    * is false. A holder that lives and that no container uses gives the volume up, and sends what it has first, if it
-   * can read it. VOLUME_HELD_ELSEWHERE while a container uses it, RELEASE_FAILED while something else there does.
+   * can read it. A volume that no host holds and that can be mounted as it is stays as it is, and `summary` says so.
+   * VOLUME_HELD_ELSEWHERE while a container uses it, RELEASE_FAILED while something else there does.
    */
-  promote(name: string, acceptLoss: boolean, signal: AbortSignal): Promise<VolumeView>
+  promote(name: string, acceptLoss: boolean, signal: AbortSignal): Promise<PromotionView>
   /** Gives this host's copies to other hosts from now on (`on` false: no longer), and says how far it is. The wish outlives the agent. */
   drain(on: boolean): Promise<DrainView>
   /** Writes the records of a lost registry anew, from the disks of all hosts that answer. Never lowers an epoch, never touches a record that is not below the disks. */

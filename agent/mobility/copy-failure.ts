@@ -26,7 +26,7 @@ export function changedAtRest(record: VolumeRecord, host: string, paths: readonl
     'COPY_DAMAGED',
     `The copy of volume "${name}" on ${host} is not what checkpoint ${last?.epoch}.${last?.seq} says${where}: somebody changed files under volumes/${id}/data while no container used it, or the disk is damaged.`,
     {
-      hint: `If no other host has a current copy: undo that change, then run there: wherry verify ${name}. What is there can be copied out of that directory.`,
+      hint: `If no other host has a current copy: undo that change, then run there: wherry verify ${name}. ${orPromote('that cannot be done', name)}`,
     },
   )
 }
@@ -55,6 +55,11 @@ export function unreachable(record: VolumeRecord, source: string, error: unknown
   )
 }
 
+/** What is left to an operator who cannot have the newest checkpoint. */
+export function orPromote(when: string, name: string): string {
+  return `If ${when}, "wherry promote ${name}" says what an older checkpoint costs.`
+}
+
 /** Names every host that has the newest data, when none of them can be asked. */
 export function dataUnreachable(record: VolumeRecord, hosts: HostDirectory): WherryError {
   const holders = Object.entries(record.copies)
@@ -68,7 +73,11 @@ export function dataUnreachable(record: VolumeRecord, hosts: HostDirectory): Whe
   return new WherryError(
     'DATA_UNREACHABLE',
     `No host that can be reached has the newest data of volume "${record.name}" (checkpoint ${record.last?.epoch}.${record.last?.seq}); it is on: ${holders.join(', ') || 'no known host'}.${why}`,
-    { hint: named[0]?.hint ?? 'Bring that host back, then start the container again.' },
+    {
+      hint:
+        named[0]?.hint ??
+        `Bring that host back, then start the container again. ${orPromote('it is lost for good', record.name)}`,
+    },
   )
 }
 

@@ -1,7 +1,6 @@
 import type { WherryError } from '../errors.ts'
 import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
-import type { Question } from '../transfer/contract.ts'
 import { changedAtRest } from './copy-failure.ts'
 import { reportCurrent, reportDamaged } from './copy-record.ts'
 import { isAt } from './copy-state.ts'
@@ -27,7 +26,8 @@ export async function tellDamaged(core: Core, record: VolumeRecord): Promise<Whe
   const refusal = changedAtRest(record, hosts.label(parts.self.id), damaged ?? [])
   // It may have been released since the look began: the next one tells.
   if (damaged === null) return refusal
-  parts.log.error({ volume: record.name, id: record.id, damaged }, refusal.message)
+  const level = record.copies[parts.self.id]?.state === 'current' ? 'error' : 'debug'
+  parts.log[level]({ volume: record.name, id: record.id, damaged }, refusal.message)
   await reportDamaged(parts, record).catch((error: unknown) => {
     parts.log.debug({ err: error, volume: record.name }, 'the registry was not told that a copy is damaged')
   })
@@ -44,19 +44,13 @@ export async function settleDamage({ parts }: Core, copy: LocalCopy, record: Vol
 }
 
 /**
- * Another host did not get from here what this copy says it is: looks at the tree and, if that shows nothing, reads all
- * of it again, in the background and not often. What is found is known to the registry then, and to all hosts.
+ * Another host did not get from here what this copy says it is, and a look shows nothing: reads all of it again, in the
+ * background and not often. What is found is known to the registry then, and to all hosts.
  */
-export async function answerDoubt(core: Core, asked: Extract<Question, { kind: 'doubt' }>): Promise<void> {
-  const { store, registry, signal, log } = core.parts
-  const local = await store.copy(asked.volume)
-  if (local === null || local.held !== null || local.applying || local.checkpoint?.hash !== asked.hash) return
-  const record = (await registry.volume(local.name))?.value
-  if (record?.id !== local.id) return
-  const { hash } = await core.checks.join(local.id)
-  if (hash !== asked.hash || local.damaged !== null) return void (await tellDamaged(core, record))
-  if (!core.checks.mayVerify(local.id)) return
-  verifyVolume(core, local.name, signal).catch((error: unknown) => {
-    log.info({ err: error, volume: local.name }, 'a copy that another host doubts could not be verified')
+export function verifySoon(core: Core, { id, name }: LocalCopy): void {
+  const { signal, log } = core.parts
+  if (!core.checks.mayVerify(id)) return
+  verifyVolume(core, name, signal).catch((error: unknown) => {
+    log.info({ err: error, volume: name }, 'a copy that another host doubts could not be verified')
   })
 }

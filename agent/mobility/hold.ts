@@ -3,7 +3,7 @@ import type { VolumeRecord } from '../model.ts'
 import type { Versioned } from '../registry/contract.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { changeVolume, STALE_READ } from './commit.ts'
-import { confirmHold, takeBack } from './confirmation.ts'
+import { confirmHold, isOnlyIntended, takeBack } from './confirmation.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { findForgotten } from './forgotten.ts'
@@ -95,7 +95,8 @@ export async function holdAndMount(
  */
 async function isEarlierHeld(core: Core, seen: VolumeRecord): Promise<boolean> {
   const { copies } = await core.parts.store.copies()
-  const found = copies.some(({ id, name, held }) => name === seen.name && id !== seen.id && held !== null)
+  const isHeld = (copy: LocalCopy) => copy.held !== null && !isOnlyIntended(copy)
+  const found = copies.some((copy) => copy.name === seen.name && copy.id !== seen.id && isHeld(copy))
   if (found) core.wakes.wake(HOUSEKEEPING)
   return found
 }

@@ -7,13 +7,13 @@ import { CatchUp } from './catch-up.ts'
 import { Checkpointing } from './checkpointing.ts'
 import { Checks } from './checks.ts'
 import { untilAnswered } from './commit.ts'
+import { answerComparison } from './comparison.ts'
 import { hasAnyMovedOn } from './confirmation.ts'
 import type { Health, HostView, Mobility, MoveView, VolumeView } from './contract.ts'
 import { answerCopy, takeOffer } from './copy-answer.ts'
 import { Copying } from './copying.ts'
 import type { Core } from './core.ts'
 import { createVolume } from './creation.ts'
-import { answerDoubt } from './damage.ts'
 import { Directory } from './directory.ts'
 import { drainHost } from './draining.ts'
 import { Expiry } from './expiry.ts'
@@ -126,8 +126,10 @@ export function createMobility(
     },
     unmount: (name, mountId) => orUnwritable(name, unmountVolume(core, name, mountId)),
     verify: (name, signal) => orUnwritable(name, verifyVolume(core, name, signal)),
-    promote: async (name, acceptLoss, signal) =>
-      view(await orUnwritable(name, promoteVolume(core, name, acceptLoss, signal)), false),
+    async promote(name, acceptLoss, signal) {
+      const { record, changed, summary } = await orUnwritable(name, promoteVolume(core, name, acceptLoss, signal))
+      return { ...(await view(record, false)), changed, summary }
+    },
     drain: (on) => drainHost(core, on),
     recover: (signal) => recoverRegistry(core, signal),
     async hosts(): Promise<HostView[]> {
@@ -245,10 +247,10 @@ async function answerQuestion(core: Core, question: Question, signal: AbortSigna
       return await answerReferences(core, question)
     case 'surrender':
       return await answerSurrender(core, question, signal)
-    case 'doubt':
-      return await answerDoubt(core, question)
     case 'registry':
       return await core.parts.sight()
+    case 'compare':
+      return await answerComparison(core, question, signal)
     case 'inventory':
       return await takeInventory(core)
   }

@@ -1,17 +1,27 @@
 import { WherryError } from '../errors.ts'
 import type { Checkpoint, Seizure, VolumeRecord } from '../model.ts'
-import { findCandidates } from './candidates.ts'
 import { readVolume } from './commit.ts'
+import { findSoundCandidates } from './comparison.ts'
 import { hasCheckpoint, isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
+import { asItWas, goneOn, isNeverUsed, neverUsed, type Promotion } from './promotion.ts'
 import { failoverRefused, notFound, registryBehindDisks, releaseFailed } from './refusals.ts'
-import { announceSeizure, recordAfterTakeOver, type TakeOver, weighTakeOver, writeTakeOver } from './seize.ts'
+import {
+  type Acceptance,
+  announceSeizure,
+  recordAfterTakeOver,
+  type TakeOver,
+  weighTakeOver,
+  writeTakeOver,
+} from './seize.ts'
 import { askHolder } from './surrender.ts'
 import { untilAbort } from './until-abort.ts'
 
 /** Long enough for a lease that has just begun to be silent to be over. */
 const PROMOTE_MS = 30_000
 const LOOK_MS = 500
+/** A host that has released a volume writes that down within moments, or its disk keeps it from doing so. */
+const RELEASED_MS = 10_000
 
 /** What may be written, by whose leave. */
 interface Chosen extends TakeOver {
@@ -19,21 +29,25 @@ interface Chosen extends TakeOver {
   readonly isGivenUp: boolean
   /** `best` is all that the holder had: nothing is lost. */
   readonly isWhole: boolean
+  /** One line: who has what. */
+  readonly described: string
 }
 
 /**
  * A person's word that a volume may go on without its holder, or without a checkpoint that cannot be reached: the volume is idle then, at the newest checkpoint
  * that was found, and follows the next Mount. A holder that lives and that no container uses gives the volume up, and
  * sends what it has first. FAILOVER_REFUSED when data would be lost that `acceptLoss` does not accept, RELEASE_FAILED
- * when the holder cannot give it up, VOLUME_HELD_ELSEWHERE while it is used there. May be repeated; durable on return.
+ * when the holder cannot give it up, VOLUME_HELD_ELSEWHERE while it is used there. A volume that no host holds and that
+ * can be mounted as it is stays as it is. May be repeated; durable on return.
  */
 export async function promoteVolume(
   core: Core,
   name: string,
   acceptLoss: boolean,
   caller: AbortSignal,
-): Promise<VolumeRecord> {
+): Promise<Promotion> {
   const { parts } = core
+  const startMs = parts.clock.elapsedMs()
   const asked = AbortSignal.any([caller, parts.signal])
   let signal = AbortSignal.any([asked, parts.clock.deadline(PROMOTE_MS)])
   let refusal: WherryError | null = null
@@ -41,7 +55,9 @@ export async function promoteVolume(
     const entry = await readVolume(parts, name, signal)
     if (entry === null || entry.value.removedAt !== null) throw notFound(name)
     const record = entry.value
-    const found = await choose(core, record, acceptLoss, signal, asked)
+    if (isNeverUsed(record)) return neverUsed(record)
+    const accepts = { person: true, loss: acceptLoss, waited: parts.clock.elapsedMs() - startMs >= RELEASED_MS }
+    const found = await choose(core, record, accepts, signal, asked)
     if (found === 'again') {
       signal = AbortSignal.any([asked, parts.clock.deadline(PROMOTE_MS)])
       continue
@@ -51,7 +67,7 @@ export async function promoteVolume(
       // Only a lease may still run out while we wait.
       if (found.code !== 'VOLUME_HELD_ELSEWHERE') throw found
     } else {
-      if (record.holder === null && record.last?.hash === found.best.hash) return record
+      if (record.holder === null && record.last?.hash === found.best.hash) return asItWas(core, found)
       const next = (now: VolumeRecord) => {
         const taken = recordAfterTakeOver(core, now, found.best, found.hosts, null)
         return found.isWhole ? { ...taken, seizures: taken.seizures.map(withoutLoss(taken.epoch)) } : taken
@@ -61,7 +77,7 @@ export async function promoteVolume(
       if (!(written instanceof WherryError)) {
         announceSeizure(core, written)
         core.wakes.wake(name)
-        return written
+        return goneOn(core, written)
       }
       refusal = written
     }
@@ -79,7 +95,7 @@ export async function promoteVolume(
 async function choose(
   core: Core,
   record: VolumeRecord,
-  acceptLoss: boolean,
+  accepts: Acceptance,
   signal: AbortSignal,
   asked: AbortSignal,
 ): Promise<Chosen | WherryError | 'again'> {
@@ -87,14 +103,14 @@ async function choose(
   const answer = isAnswering(core, record) ? await askHolder(core, record, 'tree', asked) : null
   if (answer?.outcome === 'stuck' && answer.trouble !== null) return releaseFailed(core, record, answer.trouble)
   if (answer?.outcome !== 'given-up') {
-    const found = await weighTakeOver(core, record, { person: true, loss: acceptLoss }, signal)
+    const found = await weighTakeOver(core, record, accepts, signal)
     return found instanceof WherryError ? found : { ...found, isGivenUp: false, isWhole: false }
   }
   const brought = answer.final === null ? null : await bringFinal(core, record, answer.final, asked)
   if (brought === 'again') return brought
   if (brought !== null && !(brought instanceof Error))
-    return { record, best: brought.best, hosts: brought.hosts, isGivenUp: true, isWhole: true }
-  return await withoutFinal(core, record, acceptLoss, brought?.message ?? answer.trouble?.text ?? '', signal)
+    return { record, ...brought, isGivenUp: true, isWhole: true, described: '' }
+  return await withoutFinal(core, record, accepts.loss, brought?.message ?? answer.trouble?.text ?? '', signal)
 }
 
 /** A holder that is silent is not asked, unless it has said why: then its lease is over and it lives. */
@@ -139,12 +155,12 @@ async function withoutFinal(
   why: string,
   signal: AbortSignal,
 ): Promise<Chosen | WherryError> {
-  const { best, hosts, epochSeen, described } = await findCandidates(core, record, signal)
+  const { best, hosts, epochSeen, described } = await findSoundCandidates(core, record, signal)
   if (epochSeen > record.epoch) return registryBehindDisks(record, epochSeen)
   const command = best === null ? null : `wherry promote ${record.name} --accept-loss`
   if (best === null || !acceptLoss)
     return failoverRefused(core, record, described, `what it has cannot be sent: ${why}`, command)
-  return { record, best, hosts, isGivenUp: true, isWhole: false }
+  return { record, best, hosts, isGivenUp: true, isWhole: false, described }
 }
 
 function withoutLoss(epoch: number): (seizure: Seizure) => Seizure {

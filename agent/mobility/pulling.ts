@@ -79,7 +79,9 @@ export class Pulling {
     // A host that is away may still be dialled; until that fails, people should hear what is known already.
     if (!sources.some((host) => this.#hosts.alive(host))) job.lastError = dataUnreachable(record, this.#hosts)
     // Nobody says any more that it has it: that a copy was found damaged is the end of waiting.
-    if (sources.length === 0 && isDamagedSomewhere(record, this.#hosts)) throw dataUnreachable(record, this.#hosts)
+    const damaged = sources.length === 0 ? this.#damagedAt(record) : null
+    if (damaged !== null) throw changedAtRest(record, this.#hosts.labelWithAge(damaged.host), [damaged.path])
+    let doubted: Error | null = null
     for (const source of sources) {
       try {
         const request: TreeRequest = {
@@ -88,14 +90,15 @@ export class Pulling {
           want: { kind: 'checkpoint', hash: last.hash },
         }
         const complete = await this.#pass(job, source, request, signal)
-        if (!complete) {
-          job.lastError = await this.#doubt(record, last, source)
-          continue
-        }
-        return await this.#apply(record, last)
+        if (complete) return await this.#apply(record, last)
+        doubted = await this.#doubt(record, last, source)
       } catch (error) {
         if (signal.aborted) throw error
         if (isHopeless(error)) throw error
+        if (codeOf(error) === 'HASH_MISMATCH') {
+          doubted = await this.#doubt(record, last, source)
+          continue
+        }
         job.lastError = unreachable(record, this.#hosts.labelWithAge(source), error)
         this.#parts.log.info(
           { err: error, volume: job.name, from: this.#hosts.label(source) },
@@ -103,6 +106,8 @@ export class Pulling {
         )
       }
     }
+    // Only when no other source delivers is that what keeps the data from coming.
+    if (doubted !== null) job.lastError = doubted
     return false
   }
 
@@ -111,7 +116,7 @@ export class Pulling {
     const { peers, clock, log } = this.#parts
     const host = this.#hosts.get(source)
     if (host !== undefined) {
-      const question = { kind: 'doubt', volume: record.id, hash: checkpoint.hash } as const
+      const question = { kind: 'compare', volume: record.id, doubted: true } as const
       const address = { address: host.address, port: host.transferPort }
       await peers.ask(address, question, clock.deadline(DOUBT_MS)).catch((error: unknown) => {
         log.debug({ err: error, volume: record.name }, 'a host was not told that its copy is doubted')
@@ -128,6 +133,12 @@ export class Pulling {
       ([host, copy]) => host !== this.#parts.self.id && last !== null && mayHaveCheckpoint(copy, last),
     )
     return holders.map(([host]) => host).sort((a, b) => Number(this.#hosts.alive(b)) - Number(this.#hosts.alive(a)))
+  }
+
+  /** A host that says that its copy is damaged, and the first path. */
+  #damagedAt({ id, copies }: VolumeRecord): { host: string; path: string } | null {
+    const found = this.#hosts.all().find((host) => copies[host.id] !== undefined && host.damaged?.[id] !== undefined)
+    return found === undefined ? null : { host: found.id, path: found.damaged?.[id] ?? '' }
   }
 
   /** Sends ahead what the holder has now, and stops at once when the holder releases. Failing costs only time. */
@@ -178,8 +189,4 @@ export class Pulling {
       this.#parts.tally.moved(job.name, job.lastPassBytes)
     }
   }
-}
-
-function isDamagedSomewhere({ id, copies }: VolumeRecord, hosts: HostDirectory): boolean {
-  return hosts.all().some((host) => copies[host.id] !== undefined && host.damaged?.[id] !== undefined)
 }

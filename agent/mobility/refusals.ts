@@ -1,5 +1,5 @@
 import { WherryError } from '../errors.ts'
-import type { Trouble, VolumeRecord } from '../model.ts'
+import type { Checkpoint, Trouble, VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { changedAtRest } from './copy-failure.ts'
 import type { CopyJob } from './copy-job.ts'
@@ -63,6 +63,8 @@ export function stateUnwritable(core: Core, name: string, { code, text, since }:
 /** Why a Mount has to wait for the data, with progress (promise 9). */
 export function copyRunning(core: Core, record: VolumeRecord, job: CopyJob): WherryError {
   const view = job.view('')
+  // However much of it comes, it never is what was asked for.
+  if (job.lastError instanceof WherryError && job.lastError.code === 'COPY_DAMAGED') return job.lastError
   if (view.state !== 'running' || view.bytesTotal === 0) {
     if (job.lastError instanceof WherryError) return job.lastError
     const from = view.from === '' ? '' : ` from ${view.from}`
@@ -173,6 +175,13 @@ export function changedHands(name: string): WherryError {
   return new WherryError('VOLUME_HELD_ELSEWHERE', `Volume "${name}" changed hands just now.`, { hint: 'Try again.' })
 }
 
+/** What going on from `best` costs when `last` cannot be had. */
+export function wouldLose(last: Checkpoint, best: Checkpoint): string {
+  const name = ({ epoch, seq, at }: Checkpoint) => `checkpoint ${epoch}.${seq}, taken ${at}`
+  const newest = `the newest data (${name(last)}) is on no copy that can be used`
+  return `${newest}, and without it what was written after ${name(best)}, is lost`
+}
+
 /** Why a volume is not taken over from a lost holder by itself: who has what, and what a person can do. `command`: what goes on all the same; null: nothing can. */
 export function failoverRefused(
   core: Core,
@@ -181,7 +190,8 @@ export function failoverRefused(
   why: string,
   command: string | null,
 ): WherryError {
-  const holder = record.holder === null ? 'no host' : `host ${core.hosts.labelWithAge(record.holder.host)}`
+  if (record.holder === null) return idleRefused(record, described, why, command)
+  const holder = `host ${core.hosts.labelWithAge(record.holder.host)}`
   return new WherryError(
     'FAILOVER_REFUSED',
     `Volume "${record.name}" is held by ${holder}, and is not taken over: ${why}. ${described}.`,
@@ -190,6 +200,21 @@ export function failoverRefused(
         command === null
           ? `Bring that host back; nothing else has its data. If it is lost for good, give the volume up: wherry rm ${record.name} --accept-loss`
           : `Bring that host back, or go on without what only it has: ${command}`,
+    },
+  )
+}
+
+/** The same of a volume that no host holds. */
+function idleRefused({ name }: VolumeRecord, described: string, why: string, command: string | null): WherryError {
+  const back = 'Bring a host that has it back, or mend its copy'
+  return new WherryError(
+    'FAILOVER_REFUSED',
+    `Volume "${name}" is not held by any host and cannot be mounted: ${why}. ${described}.`,
+    {
+      hint:
+        command === null
+          ? `${back}; nothing else has its data. If it is lost for good, give the volume up: wherry rm ${name}`
+          : `${back}; or give it up: ${command}`,
     },
   )
 }

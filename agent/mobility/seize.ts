@@ -2,13 +2,14 @@ import type { WherryError } from '../errors.ts'
 import type { Checkpoint, Seizure, VolumeRecord } from '../model.ts'
 import type { Versioned } from '../registry/contract.ts'
 import type { LocalCopy } from '../store/contract.ts'
-import { findCandidates } from './candidates.ts'
+import { type Candidates, findCandidates } from './candidates.ts'
 import { checkpointOf, orderOf } from './checkpoint-order.ts'
 import { changeVolume } from './commit.ts'
+import { findSoundCandidates } from './comparison.ts'
 import { copiesAfter, hasCopyElsewhere } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { seizureFields } from './lineage.ts'
-import { changedHands, failoverRefused, leaseRunning, registryBehindDisks } from './refusals.ts'
+import { changedHands, failoverRefused, leaseRunning, registryBehindDisks, wouldLose } from './refusals.ts'
 
 /** A take-over that is possible as far as is known: every condition but the compare-and-sets themselves. */
 export interface TakeOver {
@@ -18,22 +19,33 @@ export interface TakeOver {
   readonly hosts: readonly string[]
 }
 
+/** What whoever asks for a take-over accepts. */
+export interface Acceptance {
+  /** An operator asks for it. */
+  readonly person: boolean
+  /** What is newer than the best checkpoint that can be had is given up. */
+  readonly loss: boolean
+  /** A host that has released the volume has had time enough to write that down. */
+  readonly waited?: boolean
+}
+
 /**
  * Looks whether a volume may be taken over from its holder: the lease over or silent long enough, the newest committed checkpoint of all copies that
  * can be reached found, and not below the registry's `last` unless a person accepts the loss. Answers why not otherwise, naming who has what. Changes nothing.
+ * For an operator the copies are compared with their checkpoint first: nobody can mount one that is not what it says.
  */
 export async function weighTakeOver(
   core: Core,
   record: VolumeRecord,
-  accepts: { readonly person: boolean; readonly loss: boolean },
+  accepts: Acceptance,
   signal: AbortSignal,
-): Promise<TakeOver | WherryError> {
+): Promise<(TakeOver & Pick<Candidates, 'described'>) | WherryError> {
   const { holder, options } = record
   if (holder !== null) {
     const waitMs = core.expiry.inMs(holder.host)
     if (waitMs > 0) return leaseRunning(core, record, waitMs)
   }
-  const found = await findCandidates(core, record, signal)
+  const found = await (accepts.person ? findSoundCandidates : findCandidates)(core, record, signal)
   const { best, described } = found
   const promote = `wherry promote ${record.name}`
   if (!accepts.person && (options.failover === 'manual' || options.onIsolation === 'continue')) {
@@ -47,23 +59,22 @@ export async function weighTakeOver(
   }
   if (found.epochSeen > record.epoch) return registryBehindDisks(record, found.epochSeen)
   const isBelow = best === null || (record.last !== null && !isAtLeast(best, record.last))
-  if (found.releasing && isBelow) return changedHands(record.name)
+  if (found.releasing.length > 0 && isBelow && accepts.waited !== true) return changedHands(record.name)
   if (best === null) {
     // A holder that cannot write its disk may still send what it has.
     const lives = holder !== null && core.hosts.get(holder.host)?.unwritable != null
-    const nothing = 'no host that can be reached has a checkpoint of it'
+    const nothing = 'no host that can be reached has a checkpoint of it that can be used'
     return failoverRefused(core, record, described, nothing, lives ? promote : null)
   }
   if (record.last !== null && isBelow && !accepts.loss) {
-    const missing = `the newest data (checkpoint ${record.last.epoch}.${record.last.seq}) is on hosts that cannot be reached`
-    return failoverRefused(core, record, described, missing, `${promote} --accept-loss`)
+    return failoverRefused(core, record, described, wouldLose(record.last, best), `${promote} --accept-loss`)
   }
   // What came to another host by itself, its holder has not learnt of: no lease that is over stops it.
   if (holder !== null && !hasCopyElsewhere(record, holder.host) && !accepts.loss) {
     const unaware = 'it does not know of the copies elsewhere, and may still be writing'
     return failoverRefused(core, record, described, unaware, `${promote} --accept-loss`)
   }
-  return { record, best, hosts: found.hosts }
+  return { record, best, hosts: found.hosts, described }
 }
 
 /**

@@ -92,8 +92,11 @@ export type Question =
       readonly incarnation: string
       readonly want: 'release' | 'tree' | 'removal'
     }
-  /** What you sent is not that checkpoint of an idle volume, which you say you have: look at your copy. Answer: none. */
-  | { readonly kind: 'doubt'; readonly volume: string; readonly hash: string }
+  /**
+   * Is your copy, which nobody uses, what its checkpoint says? `doubted`: what came from you was not. Then all of it is
+   * read again, in the background, if a look shows nothing. Answer: ComparisonAnswer (mobility/comparison.ts).
+   */
+  | { readonly kind: 'compare'; readonly volume: string; readonly doubted: boolean }
   /** All copies on your disk, for a registry that was lost. Answer: Inventory (mobility/recover-inventory.ts). */
   | { readonly kind: 'inventory' }
 

@@ -24,7 +24,7 @@ export const questionMessage: z.ZodType<Question> = z.discriminatedUnion('kind',
     incarnation: z.string().min(1).max(64),
     want: z.enum(['release', 'tree', 'removal']),
   }),
-  z.strictObject({ kind: z.literal('doubt'), volume: volumeId, hash }),
   z.strictObject({ kind: z.literal('registry') }),
+  z.strictObject({ kind: z.literal('compare'), volume: volumeId, doubted: z.boolean() }),
   z.strictObject({ kind: z.literal('inventory') }),
 ])

@@ -89,7 +89,7 @@ export function createMemoryMobility(): MemoryMobility {
     },
     async promote(name, acceptLoss) {
       await begin('promote', name, String(acceptLoss))
-      return find(name)
+      return { ...find(name), changed: acceptLoss, summary: `Volume "${name}" is as it is.` }
     },
     async drain(on) {
       await begin('drain', String(on))

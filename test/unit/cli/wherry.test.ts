@@ -164,8 +164,12 @@ test('hosts shows space, zone and who is drained', async (t) => {
 test('promote accepts a loss only when told to, and shows why it is refused', async (t) => {
   await using agent = await start()
   addVolume(agent.mobility)
-  t.is((await agent.run('promote', 'data')).code, 0)
-  t.is((await agent.run('promote', 'data', '--accept-loss')).code, 0)
+  const same = await agent.run('promote', 'data')
+  t.is(same.code, 0)
+  t.regex(same.stdout, /^Volume "data" is as it is\.\n\nname +data\n/)
+  const json = await agent.run('promote', 'data', '--accept-loss', '--json')
+  t.is(json.code, 0)
+  t.like(JSON.parse(json.stdout), { name: 'data', changed: true, summary: 'Volume "data" is as it is.' })
   t.deepEqual(agent.mobility.calls, ['promote data false', 'promote data true'])
   agent.mobility.before = () => {
     throw new WherryError('FAILOVER_REFUSED', 'h3 has 4.18.', { hint: 'wherry promote data --accept-loss' })

@@ -3,7 +3,7 @@ export const HELP = `Usage: wherry COMMAND [OPTION ...]
 
   ls                              volumes, who holds them, and how old their newest checkpoints are
   inspect VOLUME                  everything about one volume
-  hosts                           all hosts, their free space, zone, and whether they are drained
+  hosts                           all hosts, their free space, zone, whether they are drained or cannot write their disk
   promote VOLUME [--accept-loss]  let a volume go on without its holder, which is lost or cannot release it; with
                                   --accept-loss also without data that only that host has
   rm VOLUME [--force] [--accept-loss]

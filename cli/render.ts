@@ -82,9 +82,16 @@ export function showHosts(hosts: readonly HostView[]): string {
     : list
 }
 
+function describeHost(host: HostView): string {
+  const { unwritable } = host
+  if (unwritable === null) return describeReach(host)
+  return `${describeReach(host)}, cannot write its disk since ${unwritable.since} (${unwritable.code})`
+}
+
 /** A host that the registry does not answer knows nothing of the others. */
-function describeHost({ self, alive, stale, lastSeen }: HostView): string {
+function describeReach({ self, alive, stale, lastSeen }: HostView): string {
   if (stale) return self ? 'without registry' : `last heard of ${lastSeen}`
+  if (self && !alive) return 'without lease'
   return alive ? 'alive' : `away since ${lastSeen}`
 }
 

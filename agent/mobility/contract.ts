@@ -165,6 +165,8 @@ export interface HostView {
   readonly alive: boolean
   /** True when the registry does not answer this host: all of this is what it last said, and says nothing of who is alive. */
   readonly stale: boolean
+  /** Why it cannot write its state directory, by its last word; null: it can, as far as is known. */
+  readonly unwritable: Trouble | null
   readonly lastSeen: string
   readonly swarmNode: string | null
   readonly uses: Readonly<Record<string, readonly string[]>>

@@ -52,9 +52,7 @@ export function viewVolume(core: Core, record: VolumeRecord, disk: Disk, stale: 
     seizure: viewSeizure(core, record),
     predecessor: viewPredecessor(core, record),
     stuck: onHolder(core, record, (id) => stuckAt(core, id, record)),
-    unwritable: onHolder(core, record, (id) =>
-      id === self.id ? core.stateDisk.trouble : (core.hosts.get(id)?.unwritable ?? null),
-    ),
+    unwritable: onHolder(core, record, (id) => unwritableAt(core, id)),
     checkpointing: local === null || local.held === null ? null : core.checkpointing.view(id, options),
     fenced: viewFenced(core, record, disk),
     diverged: local?.diverged ?? [],
@@ -85,6 +83,11 @@ function onHolder(core: Core, { holder }: VolumeRecord, look: (host: string) => 
 /** Why a host cannot release a volume, by its own word or its heartbeat's. */
 export function stuckAt(core: Core, host: string, { id }: Pick<VolumeRecord, 'id'>): Trouble | null {
   return host === core.parts.self.id ? core.troubles.of(id) : (core.hosts.get(host)?.stuck?.[id] ?? null)
+}
+
+/** Why a host cannot write its state directory, by its own word or its heartbeat's. */
+function unwritableAt(core: Core, host: string): Trouble | null {
+  return host === core.parts.self.id ? core.stateDisk.trouble : (core.hosts.get(host)?.unwritable ?? null)
 }
 
 function viewSeizure(core: Core, record: VolumeRecord): VolumeView['seizure'] {
@@ -150,6 +153,7 @@ export function viewHosts(core: Core): HostView[] {
     self: host.id === core.parts.self.id,
     alive: core.hosts.alive(host.id),
     stale: core.hosts.stale,
+    unwritable: unwritableAt(core, host.id),
     lastSeen: host.at,
     swarmNode: host.swarmNode,
     uses: host.uses,

@@ -28,6 +28,7 @@ const HOST: HostView = {
   totalBytes: 100e9,
   zone: 'east',
   draining: false,
+  unwritable: null,
 }
 
 /** An agent's API over volumes in memory, and the command as a person runs it. */
@@ -159,6 +160,23 @@ test('hosts shows space, zone and who is drained', async (t) => {
   const { stdout } = await agent.run('hosts')
   t.regex(stdout, /h1 \(this\) +10\.0\.0\.1 +alive +no +east +40\.0 GB of 100 GB +1\n/)
   t.regex(stdout, /h2 +10\.0\.0\.1 +away since 2026-01-02T03:04:05.678Z +yes +-/)
+})
+
+test('hosts says which host cannot write its disk, whether it is away, this one, or without registry', async (t) => {
+  await using agent = await start()
+  const since = '2026-01-02T03:04:05.678Z'
+  const unwritable = { code: 'EROFS', text: 'read-only file system', since }
+  const others = [
+    { ...HOST, name: 'h2', self: false, alive: false, unwritable },
+    { ...HOST, name: 'h3', self: false, alive: false, stale: true, unwritable },
+  ]
+  agent.mobility.hosts = async () => [{ ...HOST, unwritable }, ...others]
+  const [{ stdout }, json] = await Promise.all([agent.run('hosts'), agent.run('hosts', '--json')])
+  const why = `cannot write its disk since ${since} \\(EROFS\\)`
+  t.regex(stdout, new RegExp(`h1 \\(this\\) +10\\.0\\.0\\.1 +alive, ${why} +no`))
+  t.regex(stdout, new RegExp(`h2 +10\\.0\\.0\\.1 +away since ${since}, ${why} +no`))
+  t.regex(stdout, new RegExp(`h3 +10\\.0\\.0\\.1 +last heard of ${since}, ${why} +no`))
+  t.deepEqual(JSON.parse(json.stdout)[1].unwritable, unwritable)
 })
 
 test('promote accepts a loss only when told to, and shows why it is refused', async (t) => {

@@ -270,6 +270,10 @@ test('promise 6: a host whose disk cannot be written fences, then lets others ta
   await world.pass(2_000)
   const view = await h2.agent.get('data', gone)
   t.is(view.unwritable?.code, 'EROFS')
+  for (const host of [h1, h2]) {
+    const codes = (await host.agent.hosts()).map(({ unwritable }) => unwritable?.code ?? null)
+    t.deepEqual(codes, ['EROFS', null, null])
+  }
   const mounted = await outcome(world, h2.agent.mount('data', 'm2', DEADLINE_MS))
   t.is(mounted.error, null)
   t.is(h2.store.trees.get(id), 'one and the newest')

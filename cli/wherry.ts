@@ -4,7 +4,7 @@ import { createAgentClient } from '../agent/api/client.ts'
 import { WherryError } from '../agent/errors.ts'
 import { pathsUnder } from '../agent/paths.ts'
 import { COMMANDS, type Command } from './commands.ts'
-import { HELP } from './help.ts'
+import { HELP, usageOf } from './help.ts'
 
 /** The `wherry` command: asks this host's agent over its socket and shows the answer. */
 
@@ -27,45 +27,63 @@ const COMMON = ['socket', 'json', 'help']
 
 async function main(args: readonly string[], signal: AbortSignal): Promise<number> {
   const call = readCall(args)
-  if (typeof call === 'string') {
-    process.stderr.write(`wherry: ${call}\n\n${HELP}`)
-    return CALLED_WRONGLY
-  }
   if (call === null) {
     process.stdout.write(HELP)
     return 0
   }
+  if ('wrong' in call) {
+    process.stderr.write(`wherry: ${call.wrong}\n\n${call.usage}`)
+    return CALLED_WRONGLY
+  }
   const { command, values, operands } = call
-  await using agent = createAgentClient(values.socket ?? pathsUnder('/').agentSocket)
+  const socket = typeof values.socket === 'string' ? values.socket : pathsUnder('/').agentSocket
+  await using agent = createAgentClient(socket)
   const print = (text: string) => void process.stdout.write(`${text}\n`)
   const flags = { json: values.json === true, given: (flag: string) => flag in values }
   return await command.run({ agent, operands, flags, print, signal })
 }
 
-/** What was asked for; null: help. A text says what is wrong. */
+/** What was asked for; null: help; or what is wrong with it, and how it is called. */
 function readCall(args: readonly string[]) {
-  let parsed: ReturnType<typeof parse>
-  try {
-    parsed = parse(args)
-  } catch (error) {
-    return (error as Error).message
+  const { values, positionals, tokens } = parse(args)
+  const [name, ...operands] = positionals
+  if (values.help === true) return null
+  if (name === undefined && args.length === 0) return null
+  const command: Command | undefined = name !== undefined && Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  if (name !== undefined && command === undefined) return { wrong: `there is no command "${name}".`, usage: HELP }
+  const usage = name === undefined ? HELP : usageOf(name)
+  for (const token of tokens) {
+    const wrong = token.kind === 'option' ? whatIsWrong(token, name, command) : null
+    if (wrong !== null) return { wrong, usage }
   }
-  const [name, ...operands] = parsed.positionals
-  if (parsed.values.help === true || name === undefined) return null
-  const command: Command | undefined = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
-  if (command === undefined) return `there is no command "${name}".`
+  if (name === undefined || command === undefined) return null
   // An empty one is a variable of a script that was never set.
   if (operands.length !== command.operands.length || operands.includes('')) {
     const wanted = command.operands.length === 0 ? 'nothing after it' : command.operands.join(' ')
-    return `"${name}" wants ${wanted}.`
+    return { wrong: `"${name}" wants ${wanted}.`, usage }
   }
-  const foreign = Object.keys(parsed.values).find((flag) => !COMMON.includes(flag) && !command.flags.includes(flag))
-  if (foreign !== undefined) return `"${name}" has no option --${foreign}.`
-  return { command, values: parsed.values, operands }
+  return { command, values, operands }
 }
 
+/** Null: the option is one of the command's, with a value if it needs one. */
+function whatIsWrong(
+  { name, rawName, value }: { readonly name: string; readonly rawName: string; readonly value?: string | undefined },
+  commandName: string | undefined,
+  command: Command | undefined,
+): string | null {
+  const isKnown = Object.hasOwn(OPTIONS, name) && (COMMON.includes(name) || command?.flags.includes(name) === true)
+  if (!isKnown) {
+    return commandName === undefined ? `There is no option ${rawName}.` : `"${commandName}" has no option ${rawName}.`
+  }
+  if (name !== 'socket') return value === undefined ? null : `Option ${rawName} takes no value.`
+  return value === undefined || value === '' || value.startsWith('-')
+    ? `Option ${rawName} needs a path after it.`
+    : null
+}
+
+/** Takes everything, so that what is wrong is said in our words and not in those of Node. */
 function parse(args: readonly string[]) {
-  return parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true })
+  return parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true, strict: false, tokens: true })
 }
 
 const stop = new AbortController()

@@ -76,9 +76,14 @@ function describeElsewhere({ holder, options, elsewhere, copies }: VolumeView): 
     : `${host} has the newest checkpoint${named}: what was written since theirs is on ${holder.host} alone`
 }
 
-/** How checkpoints of a volume in use on this host go; null: there are none here. */
-function describeCheckpointing({ checkpointing, options }: VolumeView): string | null {
-  if (checkpointing === null) return null
+/** How checkpoints of a volume in use go, or who knows; null: there are none. */
+function describeCheckpointing({ checkpointing, options, holder, mountpoint }: VolumeView): string | null {
+  if (checkpointing === null) {
+    const areTaken = options.copies > 1 && checkpointTargetMs(options, true) !== null
+    return holder !== null && mountpoint === '' && areTaken
+      ? `only ${holder.host}, which holds the volume, knows how they go: inspect the volume there`
+      : null
+  }
   const { intervalMs, pauseMs, error, failures, scanned } = checkpointing
   const wantedMs = checkpointTargetMs(options, scanned === null)
   if (wantedMs === null) return null

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,6 +9,7 @@ import { serveApi } from '../../../agent/api/server.ts'
 import { WherryError } from '../../../agent/errors.ts'
 import type { HostView, VolumeView } from '../../../agent/mobility/contract.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { COMMANDS } from '../../../cli/commands.ts'
 import { createMemoryMobility } from '../api/memory-mobility.ts'
 
 const WHERRY = new URL('../../../cli/wherry.ts', import.meta.url).pathname
@@ -294,4 +296,48 @@ test('a wrong call says what is wrong and how to call it; no agent is an error w
   t.regex(empty.stderr, /"rm" wants VOLUME/)
   t.regex(help.stdout, /promote VOLUME \[--accept-loss\]/)
   t.regex(nobody.stderr, /^wherry: AGENT_UNAVAILABLE: .*it is not running/)
+})
+
+test('a wrong option is named as it was typed, with the usage of its command and nothing else', async (t) => {
+  const wrong: readonly (readonly [readonly string[], string])[] = [
+    [['promote', 'data', '--acept-loss'], '"promote" has no option --acept-loss.'],
+    [['promote', 'data', '-f'], '"promote" has no option -f.'],
+    [['promote', '--x=1', 'data'], '"promote" has no option --x.'],
+    [['promote', 'data', '--accept-loss=yes'], 'Option --accept-loss takes no value.'],
+    [['promote', 'data', '--socket'], 'Option --socket needs a path after it.'],
+    [['promote', 'data', '--socket='], 'Option --socket needs a path after it.'],
+    [['promote', 'data', '--socket', '--json'], 'Option --socket needs a path after it.'],
+    [['promote'], '"promote" wants VOLUME.'],
+  ]
+  const usage =
+    /^Usage: wherry promote VOLUME \[--accept-loss\] \[--json\] \[--socket PATH\]\n\n {2}let a volume go on /
+  for (const [args, text] of wrong) {
+    const { code, stdout, stderr } = await run(...args)
+    t.deepEqual([code, stdout], [2, ''], args.join(' '))
+    const [first, rest = ''] = stderr.split('\n\n', 1).concat(stderr.slice(stderr.indexOf('\n\n') + 2))
+    t.is(first, `wherry: ${text}`)
+    t.regex(rest, usage)
+    t.notRegex(rest, /inspect VOLUME|ERR_|positional/)
+  }
+  const nameless = await run('--x')
+  t.is(nameless.code, 2)
+  t.regex(nameless.stderr, /^wherry: There is no option --x\.\n\nUsage: wherry COMMAND/)
+})
+
+test('the help names every command with its flags', async (t) => {
+  const { stdout } = await run('--help')
+  for (const [name, { operands, flags }] of Object.entries(COMMANDS)) {
+    const shown = [name, ...operands, ...flags.map((flag) => `[--${flag}]`)].join(' ')
+    t.true(stdout.includes(`\n  ${shown}`), shown)
+  }
+  for (const option of ['--json', '--socket PATH']) t.true(stdout.includes(`\n  ${option}`), option)
+})
+
+test('the README names every command with its flags', (t) => {
+  const page = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
+  for (const [name, { operands, flags }] of Object.entries(COMMANDS)) {
+    t.true(page.includes(`\nwherry ${[name, ...operands].join(' ')}`), name)
+    for (const flag of flags) t.true(page.includes(`--${flag}`), `${name} --${flag}`)
+  }
+  for (const option of ['--json', '--socket PATH']) t.true(page.includes(option), option)
 })

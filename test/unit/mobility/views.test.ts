@@ -77,6 +77,21 @@ test('checkpoints that were given up say how often and why, and the age goes on 
   kit.stop()
 })
 
+test('how checkpoints go only the holder knows: every other host names it, when there are any', async (t) => {
+  const kit = await HeldKit.start(2)
+  void kit.keepBeating()
+  await kit.clock.advance(11_000)
+  const lineOf = (seen: VolumeView) => describeNews(seen).find(([about]) => about === 'checkpoints')?.[1]
+  t.regex(lineOf(await view(kit, 'h1')) ?? '', /^every \d+ s/)
+  const there = await view(kit, 'h2')
+  t.is(lineOf(there), 'only h1, which holds the volume, knows how they go: inspect the volume there')
+  for (const more of [{ copies: 1 }, { checkpointMs: null }]) {
+    t.is(lineOf({ ...there, options: { ...there.options, ...more } }), undefined)
+  }
+  t.is(lineOf({ ...there, holder: null }), undefined)
+  kit.stop()
+})
+
 test('promise 5: a copy on a host that is away is none that a loss could be survived with', async (t) => {
   const kit = await HeldKit.start(3)
   void kit.keepBeating()

@@ -3,6 +3,8 @@ import { age, describeNews, size } from '../agent/api/wording.ts'
 import { describeOptions } from '../agent/options.ts'
 import { table } from './table.ts'
 
+const JUST_STARTED = 'This agent has just started: which hosts are away is not known yet.'
+
 /** How answers of the agent look to people. `now` is for ages. */
 
 export function showVolumes(volumes: readonly VolumeView[], now: Date): string {
@@ -18,7 +20,8 @@ export function showVolumes(volumes: readonly VolumeView[], now: Date): string {
     newsInShort(volume),
   ])
   const list = table(['VOLUME', 'HOLDER', 'CONTAINERS', 'CHECKPOINT', 'AGE', 'SIZE', 'COPIES', ''], rows)
-  return volumes.some(({ stale }) => stale) ? `${list}\nThe registry does not answer: this is the last it said.` : list
+  if (volumes.some(({ stale }) => stale)) return `${list}\nThe registry does not answer: this is the last it said.`
+  return volumes.some(({ hostsUnknown }) => hostsUnknown) ? `${list}\n${JUST_STARTED}` : list
 }
 
 export function showVolume(volume: VolumeView, now: Date): string {
@@ -89,9 +92,10 @@ function describeHost(host: HostView): string {
 }
 
 /** A host that the registry does not answer knows nothing of the others. */
-function describeReach({ self, alive, stale, lastSeen }: HostView): string {
+function describeReach({ self, alive, stale, unknown, lastSeen }: HostView): string {
   if (stale) return self ? 'without registry' : `last heard of ${lastSeen}`
   if (self && !alive) return 'without lease'
+  if (unknown) return `not heard of yet, sent its last word at ${lastSeen}`
   return alive ? 'alive' : `away since ${lastSeen}`
 }
 

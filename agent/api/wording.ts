@@ -33,6 +33,7 @@ export function describeCopy({ host, state, epoch, seq, awaySince, why }: Volume
 /** What there is to say of a volume only now and then, by what it is about; a key may come more than once. */
 export function describeNews(view: VolumeView): readonly (readonly [string, string])[] {
   const lines: readonly (readonly [string, string | null])[] = [
+    ['hosts', view.hostsUnknown ? 'this agent has just started: which hosts are away is not known yet' : null],
     ['holder_away', view.holder?.away ?? null],
     ['stuck', describeStuck(view)],
     ['holder_disk', describeDisk(view)],

@@ -33,7 +33,8 @@ const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly s
   },
   wherry_checkpoint_age_seconds: {
     help: 'Age of the newest checkpoint that another living host has, of a volume that this host holds; +Inf: none has one.',
-    of: (volume, facts) => (wantsCheckpoints(volume, facts) ? one(volume.elsewhere?.ageSeconds ?? Infinity) : []),
+    of: (volume, facts) =>
+      wantsCheckpoints(volume, facts) && !volume.hostsUnknown ? one(volume.elsewhere?.ageSeconds ?? Infinity) : [],
   },
   wherry_changes_tracked: {
     help: 'Of a volume that this host holds: 1 when the kernel tells which parts of its files change, 0 when files that changed are read whole.',
@@ -43,6 +44,8 @@ const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly s
     help: 'Copies of the volume in the cluster, by state; those on hosts that are away count as away only.',
     labels: ['state'],
     of: (volume) => {
+      // Nobody shall be woken because this agent was restarted.
+      if (volume.hostsUnknown) return []
       const states = copyStates(volume)
       return COPY_STATES.map((state) => ({
         labels: { state },

@@ -14,13 +14,15 @@ export interface VolumeView {
   readonly mountpoint: string
   /** True when the registry was out of reach and this is the last thing it said. */
   readonly stale: boolean
+  /** True: the agent has just started and has not heard of all hosts of the volume; who of them is away is unknown. */
+  readonly hostsUnknown?: true
   readonly holder: {
     readonly host: string
     readonly address: string
     readonly since: string
     readonly epoch: number
     readonly containers: readonly string[]
-    /** For how long its host has been away, in words; null: it is alive. */
+    /** For how long its host has been away, in words; null: it is alive, or that is not known (`hostsUnknown`). */
     readonly away: string | null
   } | null
   readonly epoch: number
@@ -65,7 +67,10 @@ export interface VolumeView {
     readonly epoch: number
     readonly seq: number
     readonly at: string
-    /** Since when its host has been away (ISO 8601): the copy is of no use until it is back. Null: the host is alive. */
+    /**
+     * Since when its host has been away (ISO 8601): the copy is of no use until it is back. Null: the host is alive, or
+     * that is not known (`hostsUnknown`).
+     */
     readonly awaySince: string | null
     /** Why it is not at the newest checkpoint, or cannot be used, as far as this host knows; null: nothing is wrong, or nobody told. */
     readonly why: string | null
@@ -165,6 +170,8 @@ export interface HostView {
   readonly alive: boolean
   /** True when the registry does not answer this host: all of this is what it last said, and says nothing of who is alive. */
   readonly stale: boolean
+  /** True: it is not alive as far as is known, but the agent has just started and has not listened for long enough. */
+  readonly unknown?: true
   /** Why it cannot write its state directory, by its last word; null: it can, as far as is known. */
   readonly unwritable: Trouble | null
   readonly lastSeen: string

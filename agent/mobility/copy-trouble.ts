@@ -19,6 +19,7 @@ export function describeCopy(core: Core, record: VolumeRecord, host: string, loc
 }
 
 function describeOther(core: Core, record: VolumeRecord, host: string): string | null {
+  if (!core.hosts.alive(host) && !core.hosts.knowsAway) return 'its host was not heard from yet'
   const away = core.hosts.describeAway(host)
   if (away !== null || record.holder?.host === host) return away
   const damaged = core.hosts.get(host)?.damaged?.[record.id]

@@ -20,6 +20,7 @@ export class Directory implements HostDirectory {
   readonly #leaseMs: number
   readonly #heard = new Map<string, Heard>()
   #readMs = Number.NEGATIVE_INFINITY
+  #firstReadMs = Number.POSITIVE_INFINITY
   /** The newest that were heard of, by host, oldest first. */
   readonly #incarnations = new Map<string, Set<string>>()
 
@@ -32,6 +33,7 @@ export class Directory implements HostDirectory {
   see(entries: readonly Versioned<HostRecord>[]): void {
     const seenMs = this.#clock.elapsedMs()
     this.#readMs = seenMs
+    this.#firstReadMs = Math.min(seenMs, this.#firstReadMs)
     for (const { value: record, revision } of entries) {
       const before = this.#heard.get(record.id)
       // A stale read must not make a heartbeat look as if it had changed.
@@ -89,9 +91,25 @@ export class Directory implements HostDirectory {
     return this.#clock.elapsedMs() - this.#readMs > this.#leaseMs
   }
 
-  /** When a host that is away was last heard of, ISO 8601 by this host's clock, or `otherwise` when it never was. Null: it is alive. */
+  /**
+   * Whether a host that is not alive is away: only after heartbeats were watched for a lease. An agent that has just
+   * started may have read none, or old ones of a server that is behind, or ones of a host whose clock is wrong.
+   */
+  get knowsAway(): boolean {
+    return this.#clock.elapsedMs() - this.#firstReadMs >= this.#leaseMs
+  }
+
+  /** Nothing was read since the agent started: not even the hosts' names are known. */
+  get isEmpty(): boolean {
+    return this.#firstReadMs === Number.POSITIVE_INFINITY
+  }
+
+  /**
+   * When a host that is away was last heard of, ISO 8601 by this host's clock, or `otherwise` when it never was. Null:
+   * it is alive, or nobody can tell yet.
+   */
   awaySince(id: string, otherwise: string): string | null {
-    if (this.alive(id)) return null
+    if (this.alive(id) || !this.knowsAway) return null
     const silentMs = this.silentMs(id)
     return Number.isFinite(silentMs) ? new Date(this.#clock.now().getTime() - silentMs).toISOString() : otherwise
   }

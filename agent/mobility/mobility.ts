@@ -43,10 +43,14 @@ import { removeVolume } from './removal-request.ts'
 import { chooseTree } from './source.ts'
 import { StateDisk } from './state-disk.ts'
 import { answerSurrender } from './surrender.ts'
+import { beforeAbort } from './until-abort.ts'
 import { Uses } from './uses.ts'
 import { verifyVolume } from './verification.ts'
 import { lookAtDisk, viewHosts, viewVolume } from './views.ts'
 import { Wakes } from './wakes.ts'
+
+/** Docker waits for a list of volumes, and it is worth more than the names in it. */
+const HEAR_MS = 1_000
 
 /** The decisions of one host. Nothing happens before `start`. */
 export interface RunningMobility extends Mobility {
@@ -103,10 +107,12 @@ export function createMobility(
       const { entry, stale } = await getKnown(core, name, signal)
       if (entry === null || entry.value.removedAt !== null) throw notFound(name)
       hints.wanted(entry.value)
+      await hearHosts(core)
       return view(entry.value, stale)
     },
     async list() {
       const { entries, stale } = await parts.cache.list()
+      await hearHosts(core)
       const disk = await look()
       return entries
         .filter(({ value }) => value.removedAt === null)
@@ -133,6 +139,7 @@ export function createMobility(
     drain: (on) => drainHost(core, on),
     recover: (signal) => recoverRegistry(core, signal),
     async hosts(): Promise<HostView[]> {
+      await hearHosts(core)
       return viewHosts(core)
     },
     async moves(): Promise<MoveView[]> {
@@ -254,6 +261,17 @@ async function answerQuestion(core: Core, question: Question, signal: AbortSigna
     case 'inventory':
       return await takeInventory(core)
   }
+}
+
+/** An agent that has just started reads who the others are before it names them, if their stream has a leader. */
+async function hearHosts(core: Core): Promise<void> {
+  const { registry, clock } = core.parts
+  if (!core.hosts.isEmpty) return
+  const found = await beforeAbort(
+    registry.hosts().catch(() => null),
+    clock.deadline(HEAR_MS),
+  )
+  if (found !== null) core.hosts.see(found)
 }
 
 /** The registry's word, or its last one; waits for a registry that is away as long as the caller does (promise 10). */

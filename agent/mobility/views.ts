@@ -35,6 +35,7 @@ export function viewVolume(core: Core, record: VolumeRecord, disk: Disk, stale: 
     createdAt,
     mountpoint: mounted.has(id) ? store.mountpoint(id) : '',
     stale,
+    ...(isUnsure(core, record) ? { hostsUnknown: true as const } : {}),
     holder:
       holder === null
         ? null
@@ -44,7 +45,7 @@ export function viewVolume(core: Core, record: VolumeRecord, disk: Disk, stale: 
             since: holder.since,
             epoch,
             containers: holder.host === self.id ? core.uses.live(name) : core.hosts.containers(holder.host, id),
-            away: holder.host === self.id ? null : core.hosts.describeAway(holder.host),
+            away: holder.host === self.id || !core.hosts.knowsAway ? null : core.hosts.describeAway(holder.host),
           },
     epoch,
     last,
@@ -70,6 +71,16 @@ export function viewVolume(core: Core, record: VolumeRecord, disk: Disk, stale: 
     })),
     move: core.copying.job(id)?.view(core.hosts.label(self.id)) ?? null,
   }
+}
+
+/** Whether some host of the volume may be alive or away, for all this host knows. */
+function isUnsure(core: Core, { holder, copies }: VolumeRecord): boolean {
+  const hosts = [...(holder === null ? [] : [holder.host]), ...Object.keys(copies)]
+  return hosts.some((host) => host !== core.parts.self.id && isUnheard(core, host))
+}
+
+function isUnheard({ hosts }: Core, host: string): boolean {
+  return !hosts.knowsAway && !hosts.alive(host)
 }
 
 /** What is known of the holder, with its name. */
@@ -104,7 +115,8 @@ function viewElsewhere(core: Core, record: VolumeRecord): VolumeView['elsewhere'
   const { epoch, seq } = last
   const { self } = core.parts
   const isSelf = holder.host === self.id
-  const lives = (host: string) => host !== holder.host && (host === self.id || core.hosts.alive(host))
+  const mayLive = (host: string) => host === self.id || core.hosts.alive(host) || isUnheard(core, host)
+  const lives = (host: string) => host !== holder.host && mayLive(host)
   const isElsewhere = Object.entries(copies).some(([host, copy]) => lives(host) && hasCheckpoint(copy, last))
   const heartbeat = core.hosts.get(holder.host)
   const covered = isSelf ? core.checkpointing.covered(id) : heartbeat?.covered[id]
@@ -153,6 +165,7 @@ export function viewHosts(core: Core): HostView[] {
     self: host.id === core.parts.self.id,
     alive: core.hosts.alive(host.id),
     stale: core.hosts.stale,
+    ...(host.id !== core.parts.self.id && isUnheard(core, host.id) ? { unknown: true as const } : {}),
     unwritable: unwritableAt(core, host.id),
     lastSeen: host.at,
     swarmNode: host.swarmNode,

@@ -164,6 +164,16 @@ test('hosts shows space, zone and who is drained', async (t) => {
   t.regex(stdout, /h2 +10\.0\.0\.1 +away since 2026-01-02T03:04:05.678Z +yes +-/)
 })
 
+test('an agent that has just started says so, and calls no host away', async (t) => {
+  await using agent = await start()
+  agent.mobility.volumes.set('data', { ...addVolume(agent.mobility), hostsUnknown: true })
+  agent.mobility.hosts = async () => [HOST, { ...HOST, name: 'h2', self: false, alive: false, unknown: true }]
+  const [listed, shown, hosts] = await Promise.all([agent.run('ls'), agent.run('inspect', 'data'), agent.run('hosts')])
+  t.regex(listed.stdout, /\nThis agent has just started: which hosts are away is not known yet\.\n$/)
+  t.regex(shown.stdout, /\nhosts +this agent has just started: which hosts are away is not known yet\n/)
+  t.regex(hosts.stdout, /h2 +10\.0\.0\.1 +not heard of yet, sent its last word at 2026/)
+})
+
 test('hosts says which host cannot write its disk, whether it is away, this one, or without registry', async (t) => {
   await using agent = await start()
   const since = '2026-01-02T03:04:05.678Z'

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import test from 'ava'
+import { describeNews } from '../../../agent/api/wording.ts'
 import { WherryError } from '../../../agent/errors.ts'
 import { Metrics } from '../../../agent/metrics/metrics.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
@@ -122,6 +123,54 @@ test('a copy on a host that is away does not count: the alerts on copies and age
   await world.pass(30_000)
   t.false((await isAlarming(holder)) || (await isAlarming(third)))
   t.true(((await scrape(holder)).get('wherry_checkpoint_age_seconds{volume="data"}') ?? Infinity) <= 12)
+})
+
+for (const [what, read] of [
+  ['answers without the newest heartbeats', async () => []],
+  ['does not answer', () => Promise.reject(new WherryError('REGISTRY_UNAVAILABLE', 'no leader'))],
+] as const) {
+  test(`an agent that has just started calls no host away while the stream of heartbeats ${what}`, async (t) => {
+    const { world, holder, other } = await heldWithCopy()
+    const gone = new AbortController().signal
+    const { hosts } = world.registry
+    world.registry.hosts = read
+    for (const host of [holder, other]) {
+      await host.restart()
+      const view = await world.clock.until(host.agent.get('data', gone))
+      t.true(view.hostsUnknown)
+      t.deepEqual([view.holder?.away, ...view.copies.map(({ awaySince }) => awaySince)], [null, null, null])
+      t.regex(describeNews(view).join('\n'), /this agent has just started: which hosts are away is not known yet/)
+      t.notRegex(describeNews(view).join('\n'), /away:|never heard/)
+      const found = await world.clock.until(scrape(host))
+      const alarming = [...found.keys()].filter((name) => /^wherry_(copies|checkpoint_age_seconds)\{/.test(name))
+      t.deepEqual(alarming, [])
+    }
+    world.registry.hosts = hosts
+    await world.pass(2_000)
+    const [there, seen] = [await scrape(other), await other.agent.get('data', gone)]
+    t.is(there.get('wherry_copies{state="current",volume="data"}'), 2, 'all are alive: nothing is left to wait for')
+    t.is(seen.hostsUnknown, undefined)
+    world.host(3).connected = false
+    await world.pass(12_000)
+    t.deepEqual(
+      (await other.agent.hosts()).map(({ alive, unknown }) => [alive, unknown]),
+      [
+        [true, undefined],
+        [true, undefined],
+        [false, undefined],
+      ],
+    )
+  })
+}
+
+test('an agent that has just started knows the others by their names, and not by their ids', async (t) => {
+  const { world, holder, other } = await heldWithCopy()
+  holder.wallOffsetMs = -3_600_000
+  await world.pass(2_000)
+  await other.restart()
+  const view = await world.clock.until(other.agent.get('data', new AbortController().signal))
+  t.is(view.holder?.host, 'h1')
+  t.is(view.holder?.away, null, 'its clock is an hour behind')
 })
 
 test('what was idle for long is as old as its hold', async (t) => {

@@ -77,6 +77,23 @@ test('a heartbeat left behind by a host that is long gone does not make it alive
   t.deepEqual([...hosts.containers('a', 'v')], ['db'])
 })
 
+test('who is away is known once heartbeats were watched for as long as a lease runs', (t) => {
+  const clock = clockAt()
+  const hosts = new Directory(clock, LEASE_MS)
+  const hourAgo = new Date(clock.now().getTime() - 3_600_000).toISOString()
+  clock.advance(60_000)
+  t.false(hosts.knowsAway, 'nothing was read yet')
+  hosts.see([host(hourAgo)])
+  for (const passedMs of [0, LEASE_MS - 1]) {
+    clock.advance(passedMs)
+    t.false(hosts.alive('a'))
+    t.deepEqual([hosts.awaySince('a', 'at'), hosts.awaySince('zz', 'at')], [null, null], 'neither alive nor away')
+  }
+  clock.advance(1)
+  t.is(Date.parse(hosts.awaySince('a', 'at') ?? ''), Date.parse(hourAgo))
+  t.is(hosts.awaySince('zz', 'at'), 'at', 'its heartbeat is not in the registry any more')
+})
+
 test('promise 6: heartbeats of a registry that was lost and counts its revisions anew are heard, those of a stale read are not', (t) => {
   const clock = clockAt()
   const hosts = new Directory(clock, LEASE_MS)

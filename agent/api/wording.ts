@@ -1,3 +1,4 @@
+import { sentenceOf } from '../mobility/release-troubles.ts'
 import { checkpointTargetMs } from '../options.ts'
 import type { VolumeView } from './contract.ts'
 
@@ -54,7 +55,8 @@ export function describeNews(view: VolumeView): readonly (readonly [string, stri
 function describeStuck({ stuck, name }: VolumeView): string | null {
   if (stuck === null) return null
   const { host, code, text, since } = stuck
-  return `${host} cannot release it, since ${since} (${code}): ${text} Mend that there, or run: wherry promote ${name}`
+  const what = `${host} cannot release it, since ${since} (${code}): ${sentenceOf(text)}`
+  return `${what} Mend that there, or run: wherry promote ${name}`
 }
 
 /** Why the holder cannot write its state directory; null: it can. */

@@ -1,6 +1,7 @@
 import type { Checkpoint, VolumeRecord } from '../model.ts'
 import { isKnownCopy } from './copy-state.ts'
 import type { Core } from './core.ts'
+import { sentenceOf } from './release-troubles.ts'
 import type { TakeOver } from './seize.ts'
 
 /** What came of a promotion. */
@@ -27,7 +28,7 @@ export function asItWas(core: Core, { record, best, hosts, described }: TakeOver
   const where = hosts.map((host) => core.hosts.label(host)).join(', ')
   const state = `is not held by any host and is at its newest checkpoint ${describeCheckpoint(best)}`
   const summary = `Volume "${record.name}" ${state}; nothing was changed. It can be mounted, with the data of ${where}.`
-  return { record, changed: false, summary: `${summary} ${described}.` }
+  return { record, changed: false, summary: `${summary} ${sentenceOf(described)}` }
 }
 
 /** The volume was taken over, and no host holds it now. */

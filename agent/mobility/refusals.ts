@@ -4,6 +4,7 @@ import type { LocalCopy } from '../store/contract.ts'
 import { changedAtRest } from './copy-failure.ts'
 import type { CopyJob } from './copy-job.ts'
 import type { Core } from './core.ts'
+import { sentenceOf } from './release-troubles.ts'
 
 /** Only for when the registry said so itself. */
 export function notFound(name: string): WherryError {
@@ -40,11 +41,15 @@ export function heldElsewhere(core: Core, record: VolumeRecord): WherryError {
 }
 
 /** The holder lives, no container uses the volume there, and it cannot release it all the same. */
-export function releaseFailed(core: Core, record: VolumeRecord, { code, text, since }: Trouble): WherryError {
+export function releaseFailed(core: Core, record: VolumeRecord, trouble: Trouble): WherryError {
+  const { code, text, since } = trouble
   const host = record.holder === null ? 'no host' : `host ${core.hosts.labelWithAge(record.holder.host)}`
   return new WherryError(
     'RELEASE_FAILED',
-    `Volume "${record.name}" is held by ${host}, where no container uses it, but which cannot release it (${code}, since ${since}): ${text}`,
+    [
+      `Volume "${record.name}" is held by ${host}, where no container uses it,`,
+      `but which cannot release it (${code}, since ${since}): ${sentenceOf(text)}`,
+    ].join(' '),
     {
       hint: `Mend that there; the volume then follows to this host by itself. Or go on without it: wherry promote ${record.name}`,
     },
@@ -52,10 +57,15 @@ export function releaseFailed(core: Core, record: VolumeRecord, { code, text, si
 }
 
 /** This host cannot keep anything that it would promise. */
-export function stateUnwritable(core: Core, name: string, { code, text, since }: Trouble): WherryError {
+export function stateUnwritable(core: Core, name: string, trouble: Trouble): WherryError {
+  const { code, text, since } = trouble
+  const host = core.hosts.label(core.parts.self.id)
   return new WherryError(
     'STATE_UNWRITABLE',
-    `Host ${core.hosts.label(core.parts.self.id)} cannot write its state directory (${code}, since ${since}), so nothing can be done with volume "${name}" here: ${text}`,
+    [
+      `Host ${host} cannot write its state directory (${code}, since ${since}),`,
+      `so nothing can be done with volume "${name}" here: ${sentenceOf(text)}`,
+    ].join(' '),
     { hint: "Look at the kernel's log, mend the disk, or use another host." },
   )
 }
@@ -190,11 +200,12 @@ export function failoverRefused(
   why: string,
   command: string | null,
 ): WherryError {
-  if (record.holder === null) return idleRefused(record, described, why, command)
+  const whyAndWho = `${sentenceOf(why)} ${sentenceOf(described)}`
+  if (record.holder === null) return idleRefused(record, whyAndWho, command)
   const holder = `host ${core.hosts.labelWithAge(record.holder.host)}`
   return new WherryError(
     'FAILOVER_REFUSED',
-    `Volume "${record.name}" is held by ${holder}, and is not taken over: ${why}. ${described}.`,
+    `Volume "${record.name}" is held by ${holder}, and is not taken over: ${whyAndWho}`,
     {
       hint:
         command === null
@@ -205,11 +216,11 @@ export function failoverRefused(
 }
 
 /** The same of a volume that no host holds. */
-function idleRefused({ name }: VolumeRecord, described: string, why: string, command: string | null): WherryError {
+function idleRefused({ name }: VolumeRecord, whyAndWho: string, command: string | null): WherryError {
   const back = 'Bring a host that has it back, or mend its copy'
   return new WherryError(
     'FAILOVER_REFUSED',
-    `Volume "${name}" is not held by any host and cannot be mounted: ${why}. ${described}.`,
+    `Volume "${name}" is not held by any host and cannot be mounted: ${whyAndWho}`,
     {
       hint:
         command === null

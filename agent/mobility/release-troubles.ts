@@ -85,6 +85,11 @@ export function troubleOf(error: unknown, now: Date): Trouble {
   return { code: errnoOf(error) ?? codeOf(error) ?? 'INTERNAL', text: shortened(text), since: now.toISOString() }
 }
 
+/** Ready for another sentence after it: the kernel's words have no full stop. */
+export function sentenceOf(text: string): string {
+  return /[.!?]$/.test(text) ? text : `${text}.`
+}
+
 /** The middle of what is too long says least: paths begin and end with what tells them apart. */
 function shortened(text: string): string {
   if (text.length <= TEXT_MOST_CHARACTERS) return text

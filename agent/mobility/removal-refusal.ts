@@ -3,6 +3,7 @@ import type { VolumeRecord } from '../model.ts'
 import type { Core } from './core.ts'
 import { isAway, type References } from './references.ts'
 import { changedHands, leaseRunning } from './refusals.ts'
+import { sentenceOf } from './release-troubles.ts'
 import { stuckAt } from './views.ts'
 
 /** What the operator accepts when a volume is removed. */
@@ -64,9 +65,11 @@ export function stillHeld(core: Core, record: VolumeRecord): WherryError {
   const trouble = stuckAt(core, holder.host, record)
   if (trouble !== null) {
     const { code, text, since } = trouble
+    const where = `host ${core.hosts.label(holder.host)}, where no container has it any more`
+    const why = `(${code}, since ${since}): ${sentenceOf(text)}`
     return new WherryError(
       'VOLUME_IN_USE',
-      `Volume "${name}" is held by host ${core.hosts.label(holder.host)}, where no container has it any more, but which cannot let it go (${code}, since ${since}): ${text} It was not removed.`,
+      `Volume "${name}" is held by ${where}, but which cannot let it go ${why} It was not removed.`,
       { hint: `Mend that there, or remove the volume at once: wherry rm ${name} --force` },
     )
   }

@@ -221,6 +221,41 @@ test('a holder that does not let go in time is named', async (t) => {
   t.regex(await refused(t, world, h2.agent.remove('data')), /still held by host h1 \(h1\)/)
 })
 
+for (const [what, error, said] of [
+  [
+    'is busy',
+    new WherryError('VOLUME_BUSY', 'Process 7 (tail) has /mnt/id open.'),
+    'VOLUME_BUSY, since 20\\S+\\): Process 7',
+  ],
+  [
+    'is on a disk that fails',
+    Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }),
+    'EIO, since 20\\S+\\): EIO: i/o',
+  ],
+] as const) {
+  test(`a holder that cannot let a volume go, as it ${what}, is named with the reason and the way out`, async (t) => {
+    const { world, id, h1, h2 } = await usedVolume()
+    h1.store.unmountError = error
+    h1.users = []
+    await h1.agent.unmount('data', 'm')
+    await world.pass(3_000)
+    const line = await refused(t, world, h2.agent.remove('data'))
+    t.regex(
+      line,
+      /^Volume "data" is held by host h1 \(h1\), where no container has it any more, but which cannot let it go \(/,
+    )
+    t.regex(
+      line,
+      new RegExp(`cannot let it go \\(${said}.*(open|error)\\. It was not removed\\. Mend that there, or remove`),
+    )
+    t.regex(line, /or remove the volume at once: wherry rm data --force$/)
+    await world.clock.until(h2.agent.removeWith('data', FORCE, never()))
+    t.is(await world.registry.volume('data'), null)
+    h1.store.unmountError = null
+    await isRemoved(t, world, id)
+  })
+}
+
 test('promise 7: a container that starts while a removal asks keeps the volume', async (t) => {
   const { world, h2 } = await idleVolume()
   const holder = { host: 'h3', incarnation: 'raced', since: 'now' }

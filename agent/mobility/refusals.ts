@@ -192,27 +192,36 @@ export function wouldLose(last: Checkpoint, best: Checkpoint): string {
   return `${newest}, and without it what was written after ${name(best)}, is lost`
 }
 
-/** Why a volume is not taken over from a lost holder by itself: who has what, and what a person can do. `command`: what goes on all the same; null: nothing can. */
+/**
+ * Why a volume is not taken over from a lost holder by itself: who has what, and what a person can do. `command`: what
+ * goes on all the same; null: nothing can. `maySend`: the holder lives, and that command fetches what it has.
+ */
 export function failoverRefused(
   core: Core,
   record: VolumeRecord,
   described: string,
   why: string,
   command: string | null,
+  maySend = false,
 ): WherryError {
   const whyAndWho = `${sentenceOf(why)} ${sentenceOf(described)}`
   if (record.holder === null) return idleRefused(record, whyAndWho, command)
-  const holder = `host ${core.hosts.labelWithAge(record.holder.host)}`
+  const { host } = record.holder
   return new WherryError(
     'FAILOVER_REFUSED',
-    `Volume "${record.name}" is held by ${holder}, and is not taken over: ${whyAndWho}`,
-    {
-      hint:
-        command === null
-          ? `Bring that host back; nothing else has its data. If it is lost for good, give the volume up: wherry rm ${record.name} --accept-loss`
-          : `Bring that host back, or go on without what only it has: ${command}`,
-    },
+    `Volume "${record.name}" is held by host ${core.hosts.labelWithAge(host)}, and is not taken over: ${whyAndWho}`,
+    { hint: wayOut(record.name, core.hosts.label(host), command, maySend) },
   )
+}
+
+function wayOut(name: string, host: string, command: string | null, maySend: boolean): string {
+  if (command === null) {
+    const giveUp = `give the volume up: wherry rm ${name} --accept-loss`
+    return `Bring that host back; nothing else has its data. If it is lost for good, ${giveUp}`
+  }
+  if (!maySend) return `Bring that host back, or go on without what only it has: ${command}`
+  const sends = `Host ${host} may still be able to send what it has, which a Mount alone does not ask for`
+  return `${sends}. Stop what uses the volume there, then fetch it: ${command}`
 }
 
 /** The same of a volume that no host holds. */

@@ -48,31 +48,27 @@ export async function weighTakeOver(
   const found = await (accepts.person ? findSoundCandidates : findCandidates)(core, record, signal)
   const { best, described } = found
   const promote = `wherry promote ${record.name}`
+  // A holder that cannot write its disk may still send what it has.
+  const maySend = !accepts.person && holder !== null && core.hosts.get(holder.host)?.unwritable != null
+  const refused = (why: string, command: string | null) =>
+    failoverRefused(core, record, described, why, maySend ? promote : command, maySend)
   if (!accepts.person && (options.failover === 'manual' || options.onIsolation === 'continue')) {
-    return failoverRefused(
-      core,
-      record,
-      described,
-      'it waits for a person (failover=manual or on_isolation=continue)',
-      best === null ? null : promote,
-    )
+    const waits = 'it waits for a person (failover=manual or on_isolation=continue)'
+    return refused(waits, best === null ? null : promote)
   }
   if (found.epochSeen > record.epoch) return registryBehindDisks(record, found.epochSeen)
   const isBelow = best === null || (record.last !== null && !isAtLeast(best, record.last))
   if (found.releasing.length > 0 && isBelow && accepts.waited !== true) return changedHands(record.name)
   if (best === null) {
-    // A holder that cannot write its disk may still send what it has.
-    const lives = holder !== null && core.hosts.get(holder.host)?.unwritable != null
-    const nothing = 'no host that can be reached has a checkpoint of it that can be used'
-    return failoverRefused(core, record, described, nothing, lives ? promote : null)
+    return refused('no host that can be reached has a checkpoint of it that can be used', null)
   }
   if (record.last !== null && isBelow && !accepts.loss) {
-    return failoverRefused(core, record, described, wouldLose(record.last, best), `${promote} --accept-loss`)
+    return refused(wouldLose(record.last, best), `${promote} --accept-loss`)
   }
   // What came to another host by itself, its holder has not learnt of: no lease that is over stops it.
   if (holder !== null && !hasCopyElsewhere(record, holder.host) && !accepts.loss) {
     const unaware = 'it does not know of the copies elsewhere, and may still be writing'
-    return failoverRefused(core, record, described, unaware, `${promote} --accept-loss`)
+    return refused(unaware, `${promote} --accept-loss`)
   }
   return { record, best, hosts: found.hosts, described }
 }

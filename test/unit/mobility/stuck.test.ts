@@ -347,10 +347,32 @@ test('a volume whose only copy is on a disk that cannot be written: the error na
   await stop(h1)
   await world.pass(15_000)
   const refused = (await outcome(world, h2.agent.mount('data', 'm2', 10_000))).error
-  t.regex(refused instanceof WherryError ? refused.toLine() : '', /wherry promote data$/)
+  const line = refused instanceof WherryError ? refused.toLine() : ''
+  t.regex(line, /wherry promote data$/)
+  t.regex(
+    line,
+    /because it cannot write its state directory \(EROFS\), and is not taken over: no host that can be reached/,
+  )
+  t.regex(line, /Host h1 \(h1\) may still be able to send what it has, which a Mount alone does not ask for\. Stop /)
+  t.notRegex(line, /go on without/)
   t.is((await outcome(world, h2.agent.promote('data', false, gone))).error, null)
   await world.clock.until(h2.agent.mount('data', 'm2', DEADLINE_MS))
   t.is(h2.store.trees.get(id), 'one')
+})
+
+test('promise 3: the holder cannot write, the copies are away: a Mount names promote, which brings the tree', async (t) => {
+  const { world, h1, h2, id } = await running()
+  const h3 = world.host(3)
+  h1.store.unwritable = 'EROFS'
+  await world.pass(5_000)
+  await stop(h1)
+  h2.connected = false
+  await world.pass(15_000)
+  const refused = (await outcome(world, h3.agent.mount('data', 'm3', 10_000))).error
+  t.regex(refused instanceof WherryError ? refused.toLine() : '', /may still be able to send .* wherry promote data$/)
+  t.is((await outcome(world, h3.agent.promote('data', false, gone))).error, null)
+  await world.clock.until(h3.agent.mount('data', 'm3', DEADLINE_MS))
+  t.is(h3.store.trees.get(id), 'one and the newest')
 })
 
 test('a container goes on after a while in which its disk could not be written, if nobody took over', async (t) => {

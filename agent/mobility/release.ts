@@ -1,4 +1,4 @@
-import { codeOf } from '../errors.ts'
+import { codeOf, WherryError } from '../errors.ts'
 import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { Capture, LocalCopy } from '../store/contract.ts'
 import { NO_USE_MARKS } from '../store/copies/bare-copy.ts'
@@ -61,7 +61,7 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
   }
   const found = await captureUnmounted(core, local)
   if (found === 'lost') return await giveUpHold(core, local)
-  const final = nextCheckpoint(core, local, found)
+  const final = await nextCheckpoint(core, local, found)
   // Whether the hold is still ours decides what this tree is: before that it must not be said to be a checkpoint of the volume.
   const state = await confirmHold(core, local)
   if (state === 'lost') return await giveUpHold(core, local)
@@ -143,8 +143,14 @@ async function captureQuiet(core: Core, id: string): Promise<Capture> {
   }
 }
 
-/** A tree that did not change keeps its checkpoint, so that copies elsewhere stay current. */
-export function nextCheckpoint(core: Core, local: LocalCopy, found: Capture): Checkpoint {
+/**
+ * The checkpoint that a quiet tree becomes. A tree that did not change keeps its checkpoint, so that copies elsewhere
+ * stay current. Reads the copy anew: a checkpoint that was being committed when the volume was stopped has taken the
+ * next number.
+ */
+export async function nextCheckpoint(core: Core, { id, name }: LocalCopy, found: Capture): Promise<Checkpoint> {
+  const local = await core.parts.store.copy(id)
+  if (local === null) throw new WherryError('NOT_AT_CHECKPOINT', `The copy of volume "${name}" on this host is gone.`)
   if (local.checkpoint !== null && local.checkpoint.hash === found.hash) return local.checkpoint
   const given = finalTree(core, local)
   if (given?.hash === found.hash) return given

@@ -34,7 +34,9 @@ export async function giveUpHold(core: Core, local: LocalCopy): Promise<void> {
   await store.unmount(local.id)
   const found = await captureOrNull(core, local)
   const record = await recordOf(core, local)
-  const kept = found === null ? null : checkpointGoneOnFrom(record, local, found)
+  // As it is now: a checkpoint that was under way may have been committed before it could be stopped.
+  const now = (await store.copy(local.id)) ?? local
+  const kept = found === null ? null : checkpointGoneOnFrom(record, now, found)
   if (kept !== null) await store.update(local.id, { held: null, mounts: {}, checkpoint: kept })
   else await putAside(core, record, local, found?.bytes ?? null)
   core.surrendered.delete(local.id)

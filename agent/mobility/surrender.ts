@@ -113,7 +113,7 @@ function holdOffUntilMs(core: Core, { final }: Pick<Surrendered, 'final'>): numb
 async function readTree(core: Core, local: LocalCopy): Promise<Pick<Surrendered, 'final' | 'trouble'>> {
   try {
     const found = await core.parts.store.captureAside(local.id, core.parts.signal)
-    return { final: nextCheckpoint(core, local, found), trouble: null }
+    return { final: await nextCheckpoint(core, local, found), trouble: null }
   } catch (error) {
     core.parts.log.error({ err: error, volume: local.name }, 'the tree of a surrendered volume cannot be read')
     return { final: null, trouble: troubleOf(error, core.parts.clock.now()) }

@@ -51,6 +51,8 @@ const PAUSE_ANSWER_MS = 3_000
 interface Frozen {
   readonly run: number
   readonly freeze: number
+  /** By its machine's own time: while that stands still nobody can let anything go on, and nobody waits for it. */
+  readonly ranMs: number
 }
 
 /** Looks at everything from outside and knows nothing of how the decisions are made: only what must never be seen. */
@@ -133,6 +135,7 @@ export class Checker {
   /** Wherry has frozen a container for a checkpoint, or let it go on. */
   froze(host: string, container: Container): void {
     const { options, settings, timeline } = this.#world
+    const { ranMs } = this.#world.machine(host).clocks
     if (!container.frozen) {
       if (container.pausedByOtherMs !== null && container.state === 'paused')
         this.failed('promise 13', `${container.id} on ${host}, which a person has paused, was thawed`)
@@ -140,32 +143,33 @@ export class Checker {
     }
     if (options.consistency === 'live')
       this.failed('promise 13', `${container.id} on ${host} was frozen for a checkpoint with consistency=live`)
-    const since = { run: container.run, freeze: ++this.#freezes }
+    const since = { run: container.run, freeze: ++this.#freezes, ranMs }
     this.#frozen.set(container, since)
-    const { pauseBudgetMs } = settings
-    timeline.after(pauseBudgetMs + FREEZE_SLACK_MS, () => this.#requireThawed(host, container, since, timeline.nowMs))
+    timeline.after(settings.pauseBudgetMs + FREEZE_SLACK_MS, () => this.#requireThawed(host, container, since))
   }
 
   /** Nobody but Docker's own pauses may keep a container still for longer than the budget, or until a plugin that was killed is back. */
-  #requireThawed(host: string, container: Container, since: Frozen, atMs: number): void {
+  #requireThawed(host: string, container: Container, since: Frozen): void {
     const now = this.#frozen.get(container)
-    const isStill = container.run === since.run && now?.freeze === since.freeze && container.frozen
-    if (!isStill || container.state === 'paused') return
-    const machine = this.#world.machine(host)
-    const { nowMs } = this.#world.timeline
-    if (nowMs - machine.killedMs < PLUGIN_BACK_MS && nowMs - atMs < PLUGIN_BACK_MS) {
-      this.#world.timeline.after(FREEZE_SLACK_MS, () => this.#requireThawed(host, container, since, atMs))
-      return
+    const isFrozen = container.run === since.run && now?.freeze === since.freeze && container.frozen
+    if (!isFrozen || container.state === 'paused') return
+    const { clocks, killedRanMs, still } = this.#world.machine(host)
+    const { settings, timeline } = this.#world
+    const lateMs = clocks.ranMs - since.ranMs - settings.pauseBudgetMs - FREEZE_SLACK_MS
+    const isRestarting = clocks.ranMs - killedRanMs < PLUGIN_BACK_MS && lateMs < PLUGIN_BACK_MS
+    if (lateMs > -1 && !isRestarting)
+      this.failed('promise 13', `${container.id} on ${host} is frozen for longer than the budget`)
+    else {
+      const againMs = still || lateMs > -1 ? FREEZE_SLACK_MS : -lateMs
+      timeline.after(againMs, () => this.#requireThawed(host, container, since))
     }
-    this.failed('promise 13', `${container.id} on ${host} is frozen for longer than the budget`)
   }
 
   /** runc has looked at a container's freezer, to run a command or to pause: it refuses when Docker's state is another than the freezer's. */
   looked(host: string, container: Container): void {
-    const { freezers, killedMs } = this.#world.machine(host)
-    const { nowMs } = this.#world.timeline
+    const { freezers, clocks, killedRanMs } = this.#world.machine(host)
     // Between the death of a plugin and the start of the next one nobody is there to thaw.
-    if (freezers.looksFrozen(container.id) && nowMs - killedMs > PLUGIN_BACK_MS)
+    if (freezers.looksFrozen(container.id) && clocks.ranMs - killedRanMs > PLUGIN_BACK_MS)
       this.failed('promise 13', `a command in ${container.id} on ${host}, or its pause, was refused: frozen`)
   }
 

@@ -40,14 +40,15 @@ export class HostClocks {
   }
 
   elapsedMs(): number {
-    return (this.#machineMs() - this.#bootedMs) * this.rate
+    return (this.ranMs - this.#bootedMs) * this.rate
   }
 
   now(): Date {
-    return new Date(START + this.#machineMs() * this.rate + this.wallOffsetMs)
+    return new Date(START + this.ranMs * this.rate + this.wallOffsetMs)
   }
 
-  #machineMs(): number {
+  /** True milliseconds in which the machine did not stand still, counted from some time before its boot. */
+  get ranMs(): number {
     return (this.#stoppedMs ?? this.#timeline.nowMs) - this.#stoodStillMs
   }
 

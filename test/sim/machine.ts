@@ -51,6 +51,8 @@ export class Machine {
   agentBroken = false
   /** When a process of ours was last killed. */
   killedMs = Number.NEGATIVE_INFINITY
+  /** The same by `clocks.ranMs`. */
+  killedRanMs = Number.NEGATIVE_INFINITY
   /** Its hypervisor has stopped it. */
   still = false
   /** It has stood still, and has not renewed its lease since: it cannot know what became of it meanwhile. */
@@ -135,6 +137,7 @@ export class Machine {
     if (!agent?.life.alive) return
     this.world.trace(this.host, `agent killed: ${why}`)
     this.killedMs = this.world.timeline.nowMs
+    this.killedRanMs = this.clocks.ranMs
     agent.serves = false
     agent.life.end()
     this.disk.agentEnded()

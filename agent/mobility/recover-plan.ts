@@ -31,6 +31,8 @@ export interface RecoverPlan {
   readonly seizure: Seizure | null
   readonly copies: Readonly<Record<string, CopyRecord>>
   readonly found: readonly Found[]
+  /** Why no record may be written from this, for a person; null: one may. */
+  readonly refusal: string | null
 }
 
 /**
@@ -72,6 +74,7 @@ export function planVolume(
     seizure: holder === null && last !== null && someSilent ? seizureAt(epoch, last, by, now) : null,
     copies: Object.fromEntries(found.map((one) => [one.host, toCopyRecord(one, last, holder, now)])),
     found,
+    refusal: holder === null && last === null && someSilent ? describeWithoutData(name, found) : null,
   }
 }
 
@@ -83,6 +86,18 @@ function isHeldAt(copy: LocalCopy, epoch: number): boolean {
 /** Its host was cut off, or is about to find out whether it was: the volume may have been taken over by a host that does not answer. */
 function describeDoubtful(name: string, { host }: Found): string {
   return `Volume "${name}": host ${host} holds it by its own disk, but cannot be certain, and a host that did not answer may have taken it over. Bring that host back, or take it out of WHERRY_PEERS here if it is gone for good, then run this again.`
+}
+
+/**
+ * A silent host may hold it. No other host has a checkpoint, so that host does not fence itself and may be writing now.
+ * An idle record would be mounted empty elsewhere.
+ */
+function describeWithoutData(name: string, found: readonly Found[]): string {
+  const names = found.map(({ host }) => host).join(', ')
+  const none = `no host that answered has a usable checkpoint of it (known on ${names})`
+  const silent = 'a host that did not answer may have its data and be writing to it'
+  const hint = 'Bring that host back, or take it out of WHERRY_PEERS here if it is gone for good, then run this again.'
+  return `Volume "${name}": ${none}, and ${silent}. ${hint}`
 }
 
 function toHolder({ host, copy }: Found, now: Date): Holder {

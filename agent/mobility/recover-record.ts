@@ -8,8 +8,9 @@ import type { RecoverPlan } from './recover-plan.ts'
  * line for a person. Never lowers an epoch or a checkpoint.
  */
 export function updatedRecord(record: VolumeRecord | null, plan: RecoverPlan): VolumeRecord | 'kept' | string {
-  const { id, name, options, createdAt, epochSeen, epoch, holder, last, seizure, copies } = plan
+  const { id, name, options, createdAt, epochSeen, epoch, holder, last, seizure, copies, refusal } = plan
   if (record === null) {
+    if (refusal !== null) return refusal
     const seizures = seizure === null ? [] : [seizure]
     return { id, name, options, createdAt, epoch, holder, last, seizures, copies, removedAt: null }
   }
@@ -17,6 +18,7 @@ export function updatedRecord(record: VolumeRecord | null, plan: RecoverPlan): V
     return `Volume "${name}": the registry has another volume of that name (id ${record.id}), the disks have ${id}. If the one in the registry is new and empty, remove it (docker volume rm ${name}) and run this again.`
   }
   if (record.epoch >= epochSeen || record.removedAt !== null) return 'kept'
+  if (refusal !== null) return refusal
   if (record.last !== null && last !== null && orderOf(record.last, last) === 'conflict') {
     return `Volume "${name}": the registry and the disks have different data under the same checkpoint ${last.epoch}.${last.seq}. Keep the directories volumes/${id} on all hosts and ask for help.`
   }

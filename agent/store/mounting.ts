@@ -81,7 +81,7 @@ async function seal(target: string, data: string, refused: unknown): Promise<voi
 
 function busy(
   target: string,
-  { places, users }: TreeUse,
+  { places, users, isComplete }: TreeUse,
   inner: readonly string[],
   outcome: ReadOnlyOutcome | null,
   cause: unknown,
@@ -98,7 +98,10 @@ function busy(
   const found =
     [...named, ...covered, ...inner.map((mountpoint) => `mount ${mountpoint}`)].join(', ') ||
     'no process that can be seen'
-  const why = outcome === null || typeof outcome === 'string' ? '' : ` It cannot be made read-only: ${outcome.failed}`
+  const unseen = cause === null || isComplete ? '' : ' Not all processes of the host show what they use.'
+  const failed =
+    outcome === null || typeof outcome === 'string' ? '' : ` It cannot be made read-only: ${outcome.failed}`
+  const why = `${unseen}${failed}`
   const where = mountpoints.join(', ') || target
   return new WherryError('VOLUME_BUSY', `The volume at ${where} cannot be let go, it is used by: ${found}.${why}`, {
     hint: 'End what has files open or its working directory there.',

@@ -1,6 +1,16 @@
-import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+} from 'node:fs'
 import { join, relative } from 'node:path'
 import { setImmediate as otherWork } from 'node:timers/promises'
+import { errnoOf } from './failure.ts'
 import { isReadOnlyAt } from './file-system.ts'
 import { type MountInfo, parseMountInfo } from './mounts.ts'
 import { commandOf, linkIn, type MappedFile, mappedFiles, openFiles, orNull } from './process-files.ts'
@@ -39,7 +49,7 @@ export interface MountPlace {
 export interface TreeUse {
   readonly places: readonly MountPlace[]
   readonly users: readonly TreeUser[]
-  /** False: the tree may be mounted in a namespace that shows nobody its mounts. */
+  /** False: the tree may be mounted in a namespace that shows nobody its mounts, or of which nothing may be known. */
   readonly isComplete: boolean
 }
 
@@ -83,7 +93,7 @@ export async function findTreeUse(directory: string, proc = HOST_PROC): Promise<
   const hidden = new Set<string>()
   const namespaceOf = new Map<string, string>()
   for (const pid of pids) {
-    const name = linkIn(`${proc}/${pid}`, 'ns/mnt')
+    const name = namespaceNameOf(proc, pid, hidden)
     if (name === null) continue
     namespaceOf.set(pid, name)
     if (namespaces.has(name)) continue
@@ -102,6 +112,17 @@ export async function findTreeUse(directory: string, proc = HOST_PROC): Promise<
   }
   const places = [...namespaces.values()].map(({ place }) => place).filter(({ mountpoints }) => mountpoints.length > 0)
   return { places, users, isComplete: [...hidden].every((name) => namespaces.has(name)) }
+}
+
+/** Null: the process has ended, or nothing of it may be known; then its namespace counts as hidden. */
+function namespaceNameOf(proc: string, pid: string, hidden: Set<string>): string | null {
+  try {
+    return readlinkSync(`${proc}/${pid}/ns/mnt`)
+  } catch (error) {
+    // The first process is in the machine's own namespace, as many are.
+    if (pid !== '1' && errnoOf(error) === 'EACCES') hidden.add(`that of process ${pid}`)
+    return null
+  }
 }
 
 function identify(directory: string): Tree {

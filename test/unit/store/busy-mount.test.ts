@@ -7,6 +7,8 @@ import test, { type ExecutionContext } from 'ava'
 import { codeOf } from '../../../agent/errors.ts'
 import { host, volume } from './fixture.ts'
 
+const TREE_USE = new URL('../../../agent/sys/tree-use.ts', import.meta.url).href
+
 /** A mounted volume on a mount root that is shared with other mount namespaces, as Docker's propagated mounts are. */
 async function mounted(t: ExecutionContext) {
   const { store, stateDir, data } = await host(t)
@@ -101,6 +103,31 @@ test.serial('a mount stays when there may be a writer in a mount namespace that 
   await once(hidden, 'exit')
   t.is(readFileSync(join(data, 'log'), 'utf8'), 'hellolate')
   await store.unmount(one.id)
+})
+
+test.serial('what uses a mount and is no process keeps it only if it can write', async (t) => {
+  const { store, one, path, data } = await mounted(t)
+  writeFileSync(join(data, 'image'), Buffer.alloc(1024 * 1024))
+  const attach = (how: string[]) =>
+    execFileSync('losetup', [...how, '-f', '--show', join(path, 'image')], { encoding: 'utf8' }).trim()
+  const detach = (device: string) => execFileSync('losetup', ['-d', device])
+  const writing = attach([])
+  const error = await t.throwsAsync(store.unmount(one.id))
+  detach(writing)
+  t.is(codeOf(error), 'VOLUME_BUSY')
+  t.regex(error?.message ?? '', /no process that can be seen/)
+  const reading = attach(['-r'])
+  t.teardown(() => detach(reading))
+  await store.unmount(one.id)
+  t.false((await store.mounted()).has(one.id))
+})
+
+test.serial('processes of which nothing may be known may have the mount', async (t) => {
+  const program = `import { findTreeUse } from ${JSON.stringify(TREE_USE)}
+    console.log((await findTreeUse('/tmp')).isComplete)`
+  const withoutPtrace = ['--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace', process.execPath]
+  const asked = execFileSync('setpriv', [...withoutPtrace, '--input-type=module', '-e', program], { encoding: 'utf8' })
+  t.is(asked.trim(), 'false')
 })
 
 test.serial('a mount below the volume keeps it', async (t) => {

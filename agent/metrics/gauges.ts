@@ -1,6 +1,6 @@
 import { Gauge, type Registry } from 'prom-client'
 import type { Health, VolumeView } from '../mobility/contract.ts'
-import type { CopyState } from '../model.ts'
+import type { CopyState, Trouble } from '../model.ts'
 
 /** `away`: whatever the copy is at, its host is away and it is of no use. */
 const COPY_STATES: readonly (CopyState | 'away')[] = ['current', 'behind', 'filling', 'diverged', 'away']
@@ -21,6 +21,13 @@ interface Sample {
 
 const one = (value: number): readonly Sample[] => [{ value }]
 
+/** For how long it has been so, with why. Without a trouble there is no such label. */
+function sinceTrouble(trouble: Trouble | null): readonly Sample[] {
+  if (trouble === null) return one(0)
+  const seconds = Math.max(0, (Date.now() - Date.parse(trouble.since)) / 1000)
+  return [{ labels: { code: trouble.code }, value: seconds }]
+}
+
 /** By name: what it says, its labels beside `volume`, and its samples for one volume. */
 const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly string[]; of: VolumeGauge }>> = {
   wherry_volume_held: {
@@ -29,7 +36,13 @@ const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly s
   },
   wherry_release_failed_seconds: {
     help: 'For how long the holder of the volume has not been able to release it although no container uses it; 0: it can. Each host says so of every volume.',
-    of: ({ stuck }) => one(stuck === null ? 0 : Math.max(0, (Date.now() - Date.parse(stuck.since)) / 1000)),
+    labels: ['code'],
+    of: ({ stuck }) => sinceTrouble(stuck),
+  },
+  wherry_holder_unwritable_seconds: {
+    help: 'For how long the holder of the volume has not been able to write its state directory; 0: it can. Each host says so of every volume.',
+    labels: ['code'],
+    of: ({ unwritable }) => sinceTrouble(unwritable),
   },
   wherry_checkpoint_age_seconds: {
     help: 'Age of the newest checkpoint that another living host has, of a volume that this host holds; +Inf: none has one.',

@@ -120,8 +120,10 @@ export class Directory implements HostDirectory {
   }
 
   labelWithAge(id: string): string {
-    const away = this.describeAway(id)
-    return away === null ? this.label(id) : `${this.label(id)}, ${away}`
+    const unwritable = this.get(id)?.unwritable
+    const trouble = unwritable == null ? null : `which cannot write its state directory (${unwritable.code})`
+    const about = this.describeAway(id) ?? trouble
+    return about === null ? this.label(id) : `${this.label(id)}, ${about}`
   }
 
   /** For how long a host has been away, in words; null: it is alive. */

@@ -120,6 +120,6 @@ export interface HostDirectory {
   alive(id: string): boolean
   /** "h2 (10.88.0.2)", or the id of a host nobody has heard of. */
   label(id: string): string
-  /** "h2 (10.88.0.2), not heard from for 34 s" when it is away. */
+  /** "h2 (10.88.0.2), not heard from for 34 s" when it is away; or that it cannot write its disk. */
   labelWithAge(id: string): string
 }

@@ -173,6 +173,21 @@ test('an agent that has just started knows the others by their names, and not by
   t.is(view.holder?.away, null, 'its clock is an hour behind')
 })
 
+test('every host says at once why a volume cannot follow: in its metrics, and to a Mount', async (t) => {
+  const { world, holder, other } = await heldWithCopy()
+  const sampleOf = async (sample: string) => (await scrape(other)).get(sample)
+  t.is(await sampleOf('wherry_holder_unwritable_seconds{volume="data"}'), 0)
+  holder.store.unwritable = 'EROFS'
+  const isSaid = async () =>
+    (await sampleOf('wherry_holder_unwritable_seconds{code="EROFS",volume="data"}')) !== undefined
+  for (let seconds = 0; seconds < 14 && !(await isSaid()); seconds++) await world.pass(1_000)
+  t.true(await isSaid())
+  t.is(await sampleOf('wherry_holder_unwritable_seconds{volume="data"}'), undefined)
+  const refused = t.throwsAsync(other.agent.mount('data', 'm', 500), { message: /h1 .*cannot write .*EROFS/ })
+  await world.clock.until(refused)
+  t.is(await sampleOf('wherry_release_failed_seconds{volume="data"}'), 0)
+})
+
 test('what was idle for long is as old as its hold', async (t) => {
   const world = await World.start(2)
   await world.host(1).agent.create('data', DEFAULT_OPTIONS)

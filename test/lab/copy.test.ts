@@ -1,4 +1,5 @@
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
+import { breakDisk, countedLater, startCounter, stateOf, wherry } from './broken-disk.ts'
 import { type Agent, agentOf, agentReady, idle, inspect, onLab, shell, sleeper, treeOf } from './fixture.ts'
 import type { Host } from './harness/host.ts'
 import { until } from './harness/poll.ts'
@@ -200,6 +201,52 @@ test.serial(
       return again.code === 0 && again.stdout
     })
     t.is(followed, 'hello')
+  },
+)
+
+test.serial(
+  'a host whose disk has become read-only says so everywhere, is fenced, and its volumes go on elsewhere',
+  async (t) => {
+    t.timeout(240_000)
+    const { h1, h2, h3 } = t.context
+    const volumes = ['alone', 'served', 'stopped'] as const
+    await h3.docker(['volume', 'create', '--driver', 'wherry', '-o', 'copies=1', 'alone'])
+    for (const volume of volumes) await startCounter(h3, t.context, volume)
+    const trees = {
+      alone: await treeOf(h3, 'alone'),
+      served: await treeOf(h3, 'served'),
+      stopped: await treeOf(h3, 'stopped'),
+    }
+    await using agent = agentOf(h2)
+    for (const volume of ['served', 'stopped'])
+      await until(`a checkpoint of ${volume} elsewhere`, async () => (await agent.get(volume)).elsewhere !== null)
+    await breakDisk(h3)
+
+    const disk = /^h3 cannot write its state directory, since .* \(EROFS\)/
+    const isSaid = async (host: Host) => {
+      const said = await Promise.all(volumes.map(async (volume) => (await inspect(host, volume))?.Status?.holder_disk))
+      return said.every((line) => disk.test(String(line)))
+    }
+    await Promise.all([h1, h2].map((host) => until(`${host.name} says it`, () => isSaid(host))))
+    t.regex((await wherry(h2, 'ls')).stdout, /^served .*EROFS/m)
+    t.regex(await agent.metrics(), /^wherry_holder_unwritable_seconds\{.*served.*EROFS.*\} /m)
+    const refused = await shell(h1, t.context, 'served', 'true', true)
+    t.regex(refused.stderr, /"served" is .* host h3 .*cannot write its state directory \(EROFS\)/)
+    t.is(await stateOf(h3, 'served'), 'paused')
+    t.is(await stateOf(h3, 'alone'), 'running', 'nothing else has its data')
+
+    await h3.docker(['rm', '-f', 'stopped'])
+    const stopped = await readFile(`${trees.stopped}/log`, 'utf8')
+    t.is(await countedLater(h1, t.context, 'stopped'), stopped, 'also what no checkpoint had')
+    const served = await countedLater(h1, t.context, 'served')
+    t.true(served !== '' && (await readFile(`${trees.served}/log`, 'utf8')).startsWith(served))
+    t.regex(String((await inspect(h2, 'served'))?.Status?.taken_over), /^by h1 from h3 .* what was written later/)
+
+    await h3.docker(['rm', '-f', 'alone'])
+    const { stderr } = await shell(h2, t.context, 'alone', 'true', true)
+    t.regex(stderr, /"alone" is held by host h3 .*EROFS.*wherry promote alone/s)
+    await wherry(h2, 'promote', 'alone')
+    t.is(await countedLater(h2, t.context, 'alone'), await readFile(`${trees.alone}/log`, 'utf8'))
   },
 )
 

@@ -17,6 +17,7 @@ import { openFreezerFiles } from './fence/freezer-files.ts'
 import { openPauses } from './fence/pauses.ts'
 import { createAgentWatchdog } from './fence/words.ts'
 import { readHostId } from './host-id.ts'
+import { keepNames } from './known-names.ts'
 import { createLog } from './log.ts'
 import { Metrics } from './metrics/metrics.ts'
 import { createMobility } from './mobility/mobility.ts'
@@ -72,7 +73,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
   const registry = stack.use(
     new JetStreamRegistry({ bus, replicas: plan.replicas, oldStore, seenPath: nats.seenPath, log }),
   )
-  const cache = new VolumeCache({ registry })
+  const cache = new VolumeCache({ registry, named: keepNames(stateDir, log) })
   cache.follow(signal)
 
   const engine = createEngine({ socketPath: paths.dockerSocket, log })

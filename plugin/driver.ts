@@ -3,13 +3,15 @@ import { codeOf, type ErrorCode } from '../agent/errors.ts'
 import type { Mounts } from './mounts.ts'
 import { patiently } from './patience.ts'
 import type { DriverRequest } from './request.ts'
-import { toDockerVolume } from './view.ts'
+import { silentVolume, toDockerVolume } from './view.ts'
 
 /**
  * Docker's own limit is 30 s for everything when the plugin was enabled without `--timeout 0`, and 60 s or more
  * otherwise (moby, daemon/volume/drivers/proxy.go). Below 30 s the reason still reaches the user.
  */
 export const QUICK_DEADLINE_MS = 25_000
+/** How long Get waits for the agent to tell of a volume that is known to exist: longer than its restart takes. */
+const KNOWN_DEADLINE_MS = 5_000
 
 export interface CallContext {
   /** Aborts when the engine hung up, or the plugin stops. */
@@ -27,11 +29,15 @@ export interface DriverCall {
 interface Parts {
   readonly agent: AgentApi
   readonly mounts: Mounts
+  /** Whether the registry had a volume of that name when this host last heard of it. */
+  readonly isKnown: (name: string) => Promise<boolean>
   readonly deadlineMs: number
 }
 
 /** The agent restarts, or the registry has no leader for some seconds: both pass by themselves. */
 const PASSING = ['AGENT_UNAVAILABLE', 'REGISTRY_UNAVAILABLE'] as const
+/** The only errors that Get may answer: there is no such volume. */
+const NONE_SUCH: readonly ErrorCode[] = ['VOLUME_NOT_FOUND', 'NAME_INVALID']
 
 /**
  * The calls of Docker's volume plugin protocol, by path.
@@ -42,12 +48,31 @@ const PASSING = ['AGENT_UNAVAILABLE', 'REGISTRY_UNAVAILABLE'] as const
  * daemon/volume/service/store.go: lookupVolume, getVolume, purge; restore.go). So Get answers an error only when the
  * registry said that there is no such volume; after any other it hangs up. dockerd asks again for up to 30 s, but with
  * an empty body (see request.ts), which cannot be answered either: hence Get holds on to the first request for as long
- * as it can. List and Path may answer errors: after a failed List dockerd names the volumes it knows (store.go, list),
+ * as it can. Hanging up has a price of its own: where a person names no driver, dockerd asks all drivers, and makes an
+ * empty volume of its own when none has the name. So a name that this host knows is answered as a volume that exists.
+ * List and Path may answer errors: after a failed List dockerd names the volumes it knows (store.go, list),
  * and it ignores a failed Path (adapter.go).
  */
-export function createCalls({ agent, mounts, deadlineMs }: Parts): Readonly<Record<string, DriverCall>> {
-  const ask = <T>(signal: AbortSignal, call: (signal: AbortSignal, repeated: boolean) => Promise<T>) =>
-    patiently({ deadlineMs, worthWaiting: PASSING, signal }, (now) => call(now.signal, now.repeated))
+export function createCalls({ agent, mounts, isKnown, deadlineMs }: Parts): Readonly<Record<string, DriverCall>> {
+  const ask = <T>(
+    signal: AbortSignal,
+    call: (signal: AbortSignal, repeated: boolean) => Promise<T>,
+    forMs = deadlineMs,
+  ) => patiently({ deadlineMs: forMs, worthWaiting: PASSING, signal }, (now) => call(now.signal, now.repeated))
+
+  const get = async (name: string, signal: AbortSignal) => {
+    const asked = (signal: AbortSignal) => agent.get(name, signal)
+    const soonMs = Math.min(KNOWN_DEADLINE_MS, deadlineMs)
+    try {
+      return toDockerVolume(await ask(signal, asked, soonMs))
+    } catch (error) {
+      const code = codeOf(error)
+      if (signal.aborted || (code !== undefined && NONE_SUCH.includes(code))) throw error
+      if (await isKnown(name)) return silentVolume(name, error)
+      if (!PASSING.some((passing) => passing === code)) throw error
+      return toDockerVolume(await ask(signal, asked, deadlineMs - soonMs))
+    }
+  }
 
   return {
     '/Plugin.Activate': { run: async () => ({ Implements: ['VolumeDriver'] }) },
@@ -64,11 +89,8 @@ export function createCalls({ agent, mounts, deadlineMs }: Parts): Readonly<Reco
     },
 
     '/VolumeDriver.Get': {
-      answerable: ['VOLUME_NOT_FOUND', 'NAME_INVALID'],
-      run: async (request, { signal }) => {
-        const name = request.name()
-        return { Volume: toDockerVolume(await ask(signal, (signal) => agent.get(name, signal))) }
-      },
+      answerable: NONE_SUCH,
+      run: async (request, { signal }) => ({ Volume: await get(request.name(), signal) }),
     },
 
     '/VolumeDriver.List': {

@@ -4,6 +4,7 @@ import { systemClock } from '../agent/clock.ts'
 import { EXIT_WRONG_SETTING, parseConfig } from '../agent/config.ts'
 import { WherryError } from '../agent/errors.ts'
 import { openFreezerFiles } from '../agent/fence/freezer-files.ts'
+import { isKnownName } from '../agent/known-names.ts'
 import { createLog } from '../agent/log.ts'
 import { pathsUnder, rootOf } from '../agent/paths.ts'
 import { createCalls, QUICK_DEADLINE_MS } from './driver.ts'
@@ -52,7 +53,8 @@ async function run({ args, env, agentEntry }: Options): Promise<number> {
   await using stack = new AsyncDisposableStack()
   const agent = stack.use(createAgentClient(paths.agentSocket))
   const mounts = new Mounts({ agent, deadlineMs: config.mountDeadlineMs, log, signal })
-  const calls = createCalls({ agent, mounts, deadlineMs: QUICK_DEADLINE_MS })
+  const isKnown = (name: string) => isKnownName(paths.stateDir, name)
+  const calls = createCalls({ agent, mounts, isKnown, deadlineMs: QUICK_DEADLINE_MS })
   const socket = handedSocket(env, process.pid) ?? paths.pluginSocket
   const server = stack.use(await servePlugin({ socket, calls, log, signal }))
   signal.addEventListener('abort', server.stopAccepting)

@@ -20,6 +20,12 @@ export function toDockerVolume(view: VolumeView): DockerVolume {
   }
 }
 
+/** A volume that exists, and of which nobody can tell more now; `error` says why. */
+export function silentVolume(name: string, error: unknown): DockerVolume {
+  const why = error instanceof Error ? error.message : String(error)
+  return { Name: name, Mountpoint: '', Status: { stale: `nothing is known but that it exists: ${why}` } }
+}
+
 /** dockerd takes an answer with a time it cannot parse for "no such volume" (promise 10): rather no time. */
 function createdAt(iso: string): { CreatedAt?: string } {
   const date = new Date(iso)

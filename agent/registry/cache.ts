@@ -12,6 +12,8 @@ export interface VolumeCacheOptions {
   readonly registry: Pick<Registry, 'volume' | 'volumes' | 'watch'>
   /** Records kept. */
   readonly max?: number
+  /** Told the names of all volumes, sorted, when they have changed. */
+  readonly named?: (names: readonly string[]) => void
 }
 
 /**
@@ -22,11 +24,13 @@ export interface VolumeCacheOptions {
 export class VolumeCache {
   readonly #registry: VolumeCacheOptions['registry']
   readonly #entries: LRUCache<string, Entry>
+  readonly #named: (names: readonly string[]) => void
   /** True while `#entries` holds all volumes that the registry had when it was last listed. */
   #complete = false
 
   constructor(options: VolumeCacheOptions) {
     this.#registry = options.registry
+    this.#named = options.named ?? (() => undefined)
     this.#entries = new LRUCache<string, Entry>({
       max: options.max ?? DEFAULT_MAX,
       dispose: (_value, _key, reason) => {
@@ -80,12 +84,23 @@ export class VolumeCache {
   /** Takes in a record that was read or written elsewhere; an older one than known is ignored. */
   note(entry: Entry): void {
     const known = this.#entries.peek(entry.value.name)
-    if (known === undefined || known.revision < entry.revision) this.#entries.set(entry.value.name, entry)
+    this.#take(entry)
+    if (isThere(known) !== isThere(entry)) this.#tellNames()
   }
 
   /** Drops a volume that the registry no longer has. */
   forget(name: string): void {
-    this.#entries.delete(name)
+    if (this.#entries.delete(name)) this.#tellNames()
+  }
+
+  #take(entry: Entry): void {
+    const known = this.#entries.peek(entry.value.name)
+    if (known === undefined || known.revision < entry.revision) this.#entries.set(entry.value.name, entry)
+  }
+
+  #tellNames(): void {
+    if (!this.#complete) return
+    this.#named([...this.#entries.values()].flatMap((entry) => (isThere(entry) ? [entry.value.name] : [])).toSorted())
   }
 
   #replace(entries: readonly Entry[]): void {
@@ -94,6 +109,11 @@ export class VolumeCache {
       if (!names.has(name)) this.#entries.delete(name)
     }
     this.#complete = true
-    for (const entry of entries) this.note(entry)
+    for (const entry of entries) this.#take(entry)
+    this.#tellNames()
   }
+}
+
+function isThere(entry: Entry | undefined): boolean {
+  return entry !== undefined && entry.value.removedAt === null
 }

@@ -99,6 +99,7 @@ const PLUGIN_MAY_USE = [
   'agent/fence/thaw-left-over.ts',
   'agent/fence/watchdog.ts',
   'agent/fence/words.ts',
+  'agent/known-names.ts',
   'agent/log.ts',
   'agent/model.ts',
   'agent/options.ts',

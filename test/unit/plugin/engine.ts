@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers'
 import { pino } from 'pino'
 import { createAgentClient } from '../../../agent/api/client.ts'
 import { serveApi } from '../../../agent/api/server.ts'
+import { isKnownName } from '../../../agent/known-names.ts'
 import { createCalls } from '../../../plugin/driver.ts'
 import { Mounts } from '../../../plugin/mounts.ts'
 import { servePlugin } from '../../../plugin/server.ts'
@@ -62,11 +63,14 @@ export async function startPlugin(limits: { mountDeadlineMs?: number; deadlineMs
   const stop = new AbortController()
   const agent = stack.use(createAgentClient(agentSocket))
   const mounts = new Mounts({ agent, deadlineMs: limits.mountDeadlineMs ?? 5_000, log, signal: stop.signal })
-  const calls = createCalls({ agent, mounts, deadlineMs: limits.deadlineMs ?? 5_000 })
+  const isKnown = (name: string) => isKnownName(dir, name)
+  const calls = createCalls({ agent, mounts, isKnown, deadlineMs: limits.deadlineMs ?? 5_000 })
   const server = stack.use(await servePlugin({ socket: socketPath, calls, log, signal: stop.signal }))
   stack.defer(() => stop.abort(new Error('the test ends')))
   return {
     socketPath,
+    /** The state directory. */
+    dir,
     mobility,
     server,
     serveAgent: async () =>

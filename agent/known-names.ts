@@ -8,7 +8,7 @@ import { writeDurably } from './durable.ts'
 const namesFile = z.array(z.string())
 
 /**
- * Keeps the names of all volumes in `<state>/names.json`, for the time in which no agent can tell them. What is returned
+ * Keeps the names of all volumes in `<state>/names.json`, for the time in which no agent can tell them. The result
  * takes all names, sorted; it returns before they are written. A write that fails is made up for by the next change.
  */
 export function keepNames(stateDir: string, log: Logger): (names: readonly string[]) => void {

@@ -18,7 +18,7 @@ const FAILURES = {
 }
 
 for (const [when, failure] of Object.entries(FAILURES))
-  test(`promise 10: while ${when}, Get says that a volume exists which this host knows, and hangs up on others`, async (t) => {
+  test(`promise 10: while ${when}, Get says that a known volume exists, and hangs up on others`, async (t) => {
     await using plugin = await startPlugin({ deadlineMs: 300 })
     await writeFile(join(plugin.dir, 'names.json'), '["data"]')
     if (failure !== null) await plugin.serveAgent()

@@ -55,7 +55,12 @@ const STORE_LEVELS: Readonly<Record<string, number>> = {
   pool: 1,
   tracker: 1,
 }
-const STORE_TOP = ['agent/store/store.ts', 'agent/store/open-volume.ts', 'agent/store/recovery.ts']
+const STORE_TOP = [
+  'agent/store/store.ts',
+  'agent/store/disk-store.ts',
+  'agent/store/open-volume.ts',
+  'agent/store/recovery.ts',
+]
 const BOTTOM = [
   'agent/model.ts',
   'agent/errors.ts',

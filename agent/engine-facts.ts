@@ -7,8 +7,9 @@ import type { EngineFacts } from './mobility/parts.ts'
 const engineFile = z.object({ name: z.string(), swarmNode: z.string().nullable(), zone: z.string().nullable() })
 
 /**
- * Reads what this host's engine and Swarm last said of themselves (`<state>/engine.json`). An agent that was just started has only that until the
- * engine answers, which after a boot takes up to a minute. A file that is missing or cannot be understood is no loss: it is written anew.
+ * Reads what this host's engine and Swarm last said of themselves (`<state>/engine.json`). An agent that was just
+ * started has only that until the engine answers, which after a boot takes up to a minute. A file that is missing or
+ * cannot be understood is no loss: it is written anew.
  */
 export async function openEngineFacts(stateDir: string): Promise<EngineFacts> {
   const path = join(stateDir, 'engine.json')

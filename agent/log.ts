@@ -39,7 +39,10 @@ function openOutput(base: Readonly<Record<string, string>>): DestinationStream {
   }
 }
 
-/** Standard output again, as a description of its own: whoever else has the pipe must not find it non-blocking. Null: it is no pipe. */
+/**
+ * Standard output again, as a description of its own: whoever else has the pipe must not find it non-blocking. Null: it
+ * is no pipe.
+ */
 function openPipe(): number | null {
   try {
     if (!fstatSync(STDOUT).isFIFO()) return null

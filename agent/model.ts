@@ -11,7 +11,10 @@ export interface VolumeOptions {
   readonly copies: number
   /** Wanted age of the newest checkpoint while the volume is held; `auto`: as often as is cheap (checkpointTargetMs in options.ts); null: none is taken then. */
   readonly checkpointMs: number | 'auto' | null
-  /** `pause`: containers are frozen for the last round of a checkpoint; `live`: they are not, and a checkpoint may be fuzzy. */
+  /**
+   * `pause`: containers are frozen for the last round of a checkpoint; `live`: they are not, and a checkpoint may be
+   * fuzzy.
+   */
   readonly consistency: 'pause' | 'live'
   /** `manual`: only a person lets another host take over (`wherry promote`). */
   readonly failover: 'auto' | 'manual'
@@ -54,7 +57,10 @@ export type CopyState = 'current' | 'behind' | 'filling' | 'diverged'
 export interface CopyRecord {
   readonly epoch: number
   readonly seq: number
-  /** That checkpoint with its hash. Missing, or of another epoch and number: written by an older release; the hash is not known then. */
+  /**
+   * That checkpoint with its hash. Missing, or of another epoch and number: written by an older release; the hash is
+   * not known then.
+   */
   readonly checkpoint?: Pick<Checkpoint, 'epoch' | 'seq' | 'hash'> | undefined
   readonly state: CopyState
   readonly at: string
@@ -82,7 +88,10 @@ export interface VolumeRecord {
   readonly last: Checkpoint | null
   /** Newest last, bounded: by them a host that returns tells whether its tree is one the cluster went on from. */
   readonly seizures: readonly Seizure[]
-  /** What was cut off that list: the highest epoch, and the hosts that lost the volume. Missing: nothing, or an older release cut it. */
+  /**
+   * What was cut off that list: the highest epoch, and the hosts that lost the volume. Missing: nothing, or an older
+   * release cut it.
+   */
   readonly seizuresCut?: { readonly epoch: number; readonly hosts: readonly string[] } | undefined
   /** By host id. */
   readonly copies: Readonly<Record<string, CopyRecord>>
@@ -148,7 +157,10 @@ export interface HostRecord {
   readonly swarmNode: string | null
   /** Names of the containers that use a volume on this host, by volume id. */
   readonly uses: Readonly<Record<string, readonly string[]>>
-  /** Names of the containers in any state, by the names of the volumes they mount. Undefined: the host does not know, or has too many to say. */
+  /**
+   * Names of the containers in any state, by the names of the volumes they mount. Undefined: the host does not know, or
+   * has too many to say.
+   */
   readonly referrers?: Readonly<Record<string, readonly string[]>> | undefined
   /** By volume id: the newest checkpoint of a volume held here that another host has, and until when it had everything (this host's clock). */
   readonly covered: Readonly<Record<string, CoveredCheckpoint>>
@@ -162,8 +174,8 @@ export interface HostRecord {
    */
   readonly stuck?: Readonly<Record<string, Trouble>> | undefined
   /**
-   * By volume id, bounded: idle copies here that were found not to be their checkpoint, with the first path. Missing: an
-   * older version wrote it.
+   * By volume id, bounded: idle copies here that were found not to be their checkpoint, with the first path. Missing:
+   * an older version wrote it.
    */
   readonly damaged?: Readonly<Record<string, string>> | undefined
   /** Why this host cannot write its state directory; null or missing: it can. */
@@ -174,7 +186,10 @@ export interface HostRecord {
   readonly renewal: number
   /** Id of the host that declared this lease over; null: it runs. */
   readonly expiredBy: string | null
-  /** How long this host's lease runs, and how long it must have been silent before others may end it. Missing: an older release; as here. */
+  /**
+   * How long this host's lease runs, and how long it must have been silent before others may end it. Missing: an older
+   * release; as here.
+   */
   readonly leaseMs?: number | undefined
   readonly seizeAfterMs?: number | undefined
   /** Space for volumes on the host's disk. */

@@ -23,8 +23,9 @@ interface Options {
 }
 
 /**
- * What the plugin does for volumes beside or instead of the agent: freezes containers for checkpoints and thaws them in time, fences when the lease runs out, kills an agent
- * that is stuck. Begins with the last word that a plugin before this one has heard, and with what was left frozen.
+ * What the plugin does for volumes beside or instead of the agent: freezes containers for checkpoints and thaws them in
+ * time, fences when the lease runs out, kills an agent that is stuck. Begins with the last word that a plugin before
+ * this one has heard, and with what was left frozen.
  */
 export async function openFence(options: Options): Promise<AgentWatch & AsyncDisposable> {
   const { stateDir, engine, freezerFiles: files, clock, leaseMs, log } = options

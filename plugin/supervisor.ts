@@ -15,7 +15,10 @@ const STOP_LIMIT_MS = 8_000
 
 /** What happens to the agent's processes, one after another. */
 export interface AgentWatch {
-  /** A process began; `kill` ends it with SIGKILL, as long as it has not ended; `say` sends it a message, and is without effect once it has. */
+  /**
+   * A process began; `kill` ends it with SIGKILL, as long as it has not ended; `say` sends it a message, and is without
+   * effect once it has.
+   */
   started(kill: () => void, say: (message: object) => void): void
   /** A message of its channel. */
   heard(message: unknown): void

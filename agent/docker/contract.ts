@@ -58,8 +58,8 @@ export interface Engine {
   /** Labels of all Swarm nodes, by node id. Leader only. */
   nodeLabels(): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>>
   /**
-   * Replaces those labels of a Swarm node that begin with `prefix`, if the node is still at that version; others stay. One try. False: somebody else has
-   * changed the node, and nothing was written. Leader only.
+   * Replaces those labels of a Swarm node that begin with `prefix`, if the node is still at that version; others stay.
+   * One try. False: somebody else has changed the node, and nothing was written. Leader only.
    */
   setNodeLabels(
     node: string,
@@ -75,7 +75,9 @@ export interface Engine {
   tasks(): Promise<PlacedTask[]>
   /** Names of all volumes of Docker's own driver `local`. */
   localVolumes(): Promise<readonly string[]>
-  /** Services that mount volumes. `worker`: this engine is in a Swarm and no manager of it; `none`: it is in no Swarm. */
+  /**
+   * Services that mount volumes. `worker`: this engine is in a Swarm and no manager of it; `none`: it is in no Swarm.
+   */
   services(): Promise<readonly SwarmService[] | 'worker' | 'none'>
   /** Calls `handler` for engine events until `signal` aborts; reconnects by itself and sends a `daemon` event after each connect. */
   watch(handler: (event: EngineEvent) => void, signal: AbortSignal): void

@@ -17,7 +17,10 @@ export interface Pauses {
    * happen and stays noted: resume it.
    */
   pause(containers: readonly Pause[]): Promise<readonly Pause[]>
-  /** Resumes those of our pauses, and forgets them. A container stays paused until all volumes for which it is are let go. */
+  /**
+   * Resumes those of our pauses, and forgets them. A container stays paused until all volumes for which it is are let
+   * go.
+   */
   resume(which: (pause: Pause) => boolean): Promise<void>
   /** Kills those of our paused containers, and forgets them. */
   kill(which: (pause: Pause) => boolean): Promise<void>
@@ -56,9 +59,12 @@ export interface FreezeRequest {
 }
 
 /**
- * That the containers of a freeze run again. `why` null: they stood still until they were let go by whoever asked. Else something else came first, and they may have written:
- * `budget`: the budget was over; `command`: a command was to be run in one of them, or it was to be paused or let go on by Docker; `changed`: one of them did not stand still any more;
- * `fence`, `agent`, `replaced`: the lease, the agent or the request was over; `plugin`: nothing is heard from its process; `failed`: they could not be frozen, see `error`.
+ * That the containers of a freeze run again. `why` null: they stood still until they were let go by whoever asked. Else
+ * something else came first, and they may have written:
+ * `budget`: the budget was over; `command`: a command was to be run in one of them, or it was to be paused or let go on
+ * by Docker; `changed`: one of them did not stand still any more;
+ * `fence`, `agent`, `replaced`: the lease, the agent or the request was over; `plugin`: nothing is heard from its
+ * process; `failed`: they could not be frozen, see `error`.
  */
 export interface FreezeEnd {
   readonly id: string
@@ -76,11 +82,14 @@ export interface Freeze {
   end(): Promise<FreezeEnd>
 }
 
-/** Freezes containers for checkpoints, as the agent sees it: the plugin's process does it, and ends it when the budget is over. */
+/**
+ * Freezes containers for checkpoints, as the agent sees it: the plugin's process does it, and ends it when the budget
+ * is over.
+ */
 export interface Freezes {
   /**
-   * Resolves when all of the containers stand still, or when it was cut before they did. Rejects FREEZER_UNREACHABLE, and with the signal's reason; then none is frozen by it.
-   * One freeze at a time: another one cuts the one before.
+   * Resolves when all of the containers stand still, or when it was cut before they did. Rejects FREEZER_UNREACHABLE,
+   * and with the signal's reason; then none is frozen by it. One freeze at a time: another one cuts the one before.
    */
   freeze(containers: readonly string[], budgetMs: number, signal: AbortSignal): Promise<Freeze>
 }

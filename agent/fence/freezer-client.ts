@@ -7,9 +7,15 @@ import { parseReply, type Word } from './words.ts'
 
 /** What the plugin's process needs beside the budget, to say so; a machine under load included. */
 const LATE_MS = 250
-/** Before it freezes, the plugin's process waits for commands that were announced, looks for groups and writes a note to a disk that may be busy. */
+/**
+ * Before it freezes, the plugin's process waits for commands that were announced, looks for groups and writes a note to
+ * a disk that may be busy.
+ */
 const BEGIN_MS = 15_000
-/** A process that says nothing for so long although it was asked is stopped. Whoever opens a freezer that it guards waits for it. */
+/**
+ * A process that says nothing for so long although it was asked is stopped. Whoever opens a freezer that it guards
+ * waits for it.
+ */
 const SILENT_MS = 5_000
 
 /** `process`, when it was spawned with 'ipc'. */
@@ -23,7 +29,10 @@ export interface FreezeChannel {
 interface Asked {
   /** By container. */
   readonly files: ReadonlyMap<string, FreezerFile>
-  /** Those that the plugin's process has frozen, or is about to. What somebody else has frozen is not thawed from here either. */
+  /**
+   * Those that the plugin's process has frozen, or is about to. What somebody else has frozen is not thawed from here
+   * either.
+   */
   frozen: readonly string[]
   readonly cut: AbortController
   readonly still: PromiseWithResolvers<void>
@@ -34,8 +43,9 @@ interface Asked {
 }
 
 /**
- * `Freezes` by the plugin's process, spoken to over the channel of this one. If nothing is heard from there in time, the containers are thawed from here: each process is
- * there for when the other one is killed or stopped. `killPlugin` ends a process that stays silent, so that a new one is started.
+ * `Freezes` by the plugin's process, spoken to over the channel of this one. If nothing is heard from there in time,
+ * the containers are thawed from here: each process is there for when the other one is killed or stopped. `killPlugin`
+ * ends a process that stays silent, so that a new one is started.
  */
 export function createFreezerClient(options: {
   channel: FreezeChannel
@@ -45,7 +55,9 @@ export function createFreezerClient(options: {
 }): Freezes {
   const { channel, files, killPlugin, log } = options
   const asked = new Map<string, Asked>()
-  /** Its guard may stand: whoever opens a freezer then is held with all it does, as long as that process stands still. */
+  /**
+   * Its guard may stand: whoever opens a freezer then is held with all it does, as long as that process stands still.
+   */
   let isSilent = false
 
   const say = (word: Word) => {

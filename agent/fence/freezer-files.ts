@@ -22,15 +22,18 @@ interface Version {
   readonly thawed: string
 }
 
-/** Control groups v1 (Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst of the kernel) and v2 (cgroup-v2.rst, "cgroup.freeze"). */
+/**
+ * Control groups v1 (Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst of the kernel) and v2 (cgroup-v2.rst,
+ * "cgroup.freeze").
+ */
 const VERSIONS: readonly Version[] = [
   { directory: 'freezer', file: 'freezer.state', frozen: 'FROZEN', thawed: 'THAWED' },
   { directory: '', file: 'cgroup.freeze', frozen: '1', thawed: '0' },
 ]
 
 /**
- * The freezers of this host's containers, below `root` (the host's /sys/fs/cgroup). A container's group is the one that has its id in its name, wherever it is: below
- * /docker or system.slice, or what `--cgroup-parent` says.
+ * The freezers of this host's containers, below `root` (the host's /sys/fs/cgroup). A container's group is the one that
+ * has its id in its name, wherever it is: below /docker or system.slice, or what `--cgroup-parent` says.
  */
 export function openFreezerFiles(root: string): FreezerFiles {
   const known = new Map<string, string>()

@@ -37,8 +37,9 @@ export interface FreezerFiles {
   /** Forgets where the freezers of all other containers are. */
   forget(containers: readonly string[]): void
   /**
-   * Holds whoever looks at one of these freezers (runc does before it pauses a container, lets it go on, or runs a command in it), calls `knocked` meanwhile, and lets them
-   * go on when it is disposed of. Null where the kernel cannot.
+   * Holds whoever looks at one of these freezers (runc does before it pauses a container, lets it go on, or runs a
+   * command in it), calls `knocked` meanwhile, and lets them go on when it is disposed of. Null where the kernel
+   * cannot.
    */
   guard(files: readonly FreezerFile[], knocked: () => void): Disposable | null
 }
@@ -56,8 +57,9 @@ interface Session {
 }
 
 /**
- * Freezes containers for checkpoints, below Docker's state: neither events nor health nor `docker ps` show it. Runs in the plugin's process, which is not busy, so that
- * containers run again when the budget is over whatever becomes of agent and store. One freeze at a time: another request ends the one before.
+ * Freezes containers for checkpoints, below Docker's state: neither events nor health nor `docker ps` show it. Runs in
+ * the plugin's process, which is not busy, so that containers run again when the budget is over whatever becomes of
+ * agent and store. One freeze at a time: another request ends the one before.
  */
 export class Freezer {
   readonly #files: FreezerFiles
@@ -80,8 +82,9 @@ export class Freezer {
   }
 
   /**
-   * Freezes the containers of a request, all at once; `frozen` is called when all stand still. `ended` is called once, whatever happens: when they run again, or if they
-   * could not be frozen. Those that stand still already are only watched; `freezing` is called with the others, just before they are told.
+   * Freezes the containers of a request, all at once; `frozen` is called when all stand still. `ended` is called once,
+   * whatever happens: when they run again, or if they could not be frozen. Those that stand still already are only
+   * watched; `freezing` is called with the others, just before they are told.
    */
   freeze(
     request: FreezeRequest,

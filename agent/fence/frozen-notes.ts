@@ -17,7 +17,10 @@ export interface FrozenNotes {
   write(freeze: string, containers: readonly string[]): Promise<void>
 }
 
-/** `<state>/frozen.json`, replaced by rename and not synced: no freeze outlives the kernel. Calls are carried out in order. */
+/**
+ * `<state>/frozen.json`, replaced by rename and not synced: no freeze outlives the kernel. Calls are carried out in
+ * order.
+ */
 export async function openFrozenNotes(stateDir: string): Promise<FrozenNotes> {
   const path = join(stateDir, 'frozen.json')
   const boot = await bootId()

@@ -2,8 +2,9 @@ import type { Engine, VolumeUser } from '../docker/contract.ts'
 import type { Guard, Pause, Pauses } from './contract.ts'
 
 /**
- * One look of a fence: pauses every container that runs with one of the guarded volumes, and answers those that are paused by this now; none: nothing of it runs.
- * ENGINE_UNREACHABLE, also when only some could be paused. May be repeated.
+ * One look of a fence: pauses every container that runs with one of the guarded volumes, and answers those that are
+ * paused by this now; none: nothing of it runs. ENGINE_UNREACHABLE, also when only some could be paused. May be
+ * repeated.
  */
 export async function pauseGuarded(
   { pauses, engine }: { readonly pauses: Pauses; readonly engine: Pick<Engine, 'users'> },

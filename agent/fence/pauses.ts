@@ -13,9 +13,10 @@ const RUN_WAIT_MS = 500
 type PausingEngine = Pick<Engine, 'users' | 'finishedAt' | 'pause' | 'unpause' | 'kill'>
 
 /**
- * What this host has paused, kept in `<state>/pauses/`. A container is paused as long as there is a note about it: one for each volume. The note comes
- * first and goes last, so a process that dies leaves a note too many at worst. To resume by such a note is right or without effect: what runs is not touched, and a
- * container that has been started anew since (whoever may have paused it then) is told by when it last stopped.
+ * What this host has paused, kept in `<state>/pauses/`. A container is paused as long as there is a note about it: one
+ * for each volume. The note comes first and goes last, so a process that dies leaves a note too many at worst. To
+ * resume by such a note is right or without effect: what runs is not touched, and a container that has been started
+ * anew since (whoever may have paused it then) is told by when it last stopped.
  */
 export async function openPauses(options: { stateDir: string; engine: PausingEngine; log: Logger }): Promise<Pauses> {
   return new NotedPauses(await Notes.open(join(options.stateDir, 'pauses')), options.engine, options.log)

@@ -25,8 +25,8 @@ interface Options {
 
 /**
  * Thaws what a process before this one has left frozen for a checkpoint, before anything else is frozen. What Docker
- * shows as paused stays so: an operator has paused it since. What cannot be thawed stays noted, and is tried again until
- * `signal` aborts. Resolves after the first try; never rejects.
+ * shows as paused stays so: an operator has paused it since. What cannot be thawed stays noted, and is tried again
+ * until `signal` aborts. Resolves after the first try; never rejects.
  */
 export async function thawLeftOver(options: Options): Promise<void> {
   const { notes, log } = options

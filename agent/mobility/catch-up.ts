@@ -6,9 +6,15 @@ import { hasCheckpoint, isAt, mayHaveCheckpoint } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { backOffMs } from './pacing.ts'
 
-/** Most volumes that move are mounted elsewhere within this after their release: until then that Mount has the sources to itself. */
+/**
+ * Most volumes that move are mounted elsewhere within this after their release: until then that Mount has the sources
+ * to itself.
+ */
 const QUIET_MS = 1_000
-/** Copies that catch up here at the same time: many small ones wait for disks most of the time, and large ones share one network. */
+/**
+ * Copies that catch up here at the same time: many small ones wait for disks most of the time, and large ones share one
+ * network.
+ */
 const MOST_AT_ONCE = 4
 /** From a try that failed to the next one; longer and longer. */
 const RETRY_MS = 5_000
@@ -25,8 +31,8 @@ interface Waiting {
 }
 
 /**
- * Brings this host's copies of idle volumes to their newest checkpoint, soon after the release and at low priority: few at a time, the first released
- * first, and after Mounts (Copying, MountWaits). Nothing here needs to survive a restart.
+ * Brings this host's copies of idle volumes to their newest checkpoint, soon after the release and at low priority: few
+ * at a time, the first released first, and after Mounts (Copying, MountWaits). Nothing here needs to survive a restart.
  */
 export class CatchUp {
   readonly #core: Core
@@ -78,7 +84,9 @@ export class CatchUp {
     }
   }
 
-  /** One copy that cannot be looked at keeps no other from its turn. Throws on an outage, which is all copies' failure. */
+  /**
+   * One copy that cannot be looked at keeps no other from its turn. Throws on an outage, which is all copies' failure.
+   */
   #postpone(name: string, error: unknown): null {
     const { clock, signal, log } = this.#core.parts
     if (signal.aborted || codeOf(error) === 'REGISTRY_UNAVAILABLE') throw error
@@ -143,8 +151,8 @@ export class CatchUp {
 }
 
 /**
- * Whether this host's copy of an idle volume lacks the newest checkpoint, and another host that lives has it. What was only sent ahead is no copy, and a
- * diverged one is not written over (promise 7).
+ * Whether this host's copy of an idle volume lacks the newest checkpoint, and another host that lives has it. What was
+ * only sent ahead is no copy, and a diverged one is not written over (promise 7).
  */
 function isBehind(core: Core, record: VolumeRecord, local: LocalCopy | null): boolean {
   const { self } = core.parts

@@ -1,6 +1,9 @@
 import type { Checkpoint, CopyRecord } from '../model.ts'
 
-/** What tells one checkpoint of a volume from all others: epoch and number order them, the hash is the identity (promise 14). */
+/**
+ * What tells one checkpoint of a volume from all others: epoch and number order them, the hash is the identity (promise
+ * 14).
+ */
 export type CheckpointIdentity = Pick<Checkpoint, 'epoch' | 'seq' | 'hash'>
 
 /** A checkpoint as somebody names it. Without a hash: an older release wrote it. */
@@ -11,7 +14,8 @@ export interface NamedCheckpoint {
 }
 
 /**
- * How one checkpoint stands to another of the same volume. `conflict`: same epoch and number, different hash: at most one of the two belongs to the volume.
+ * How one checkpoint stands to another of the same volume. `conflict`: same epoch and number, different hash: at most
+ * one of the two belongs to the volume.
  * `unproven`: same epoch and number, and the hash of one is not known.
  */
 export type CheckpointOrder = 'older' | 'same' | 'conflict' | 'unproven' | 'newer'
@@ -31,7 +35,10 @@ export function newerOf(one: Checkpoint | null, other: Checkpoint): Checkpoint {
   return one === null || orderOf(other, one) === 'newer' ? other : one
 }
 
-/** The checkpoint of a copy, as the record has it. A hash that was written with another epoch or number belongs to an earlier checkpoint. */
+/**
+ * The checkpoint of a copy, as the record has it. A hash that was written with another epoch or number belongs to an
+ * earlier checkpoint.
+ */
 export function checkpointOf({ epoch, seq, checkpoint }: CopyRecord): NamedCheckpoint {
   const isOfThis = checkpoint !== undefined && checkpoint.epoch === epoch && checkpoint.seq === seq
   return isOfThis ? checkpoint : { epoch, seq }

@@ -6,9 +6,9 @@ import type { Parts } from './parts.ts'
 import { recordLost } from './refusals.ts'
 
 /**
- * What has become of a hold. `lost`: the volume has gone on elsewhere. `released`: it was given up, and only this disk does not know yet. `unborn`: it was intended,
- * this disk never heard that it came about, and it never can any more: nothing was mounted under it. `forgotten`: it came about, and the registry has
- * lost that.
+ * What has become of a hold. `lost`: the volume has gone on elsewhere. `released`: it was given up, and only this disk
+ * does not know yet. `unborn`: it was intended, this disk never heard that it came about, and it never can any more:
+ * nothing was mounted under it. `forgotten`: it came about, and the registry has lost that.
  */
 export type HoldState = 'held' | 'released' | 'lost' | 'unborn' | 'forgotten'
 
@@ -16,9 +16,9 @@ export type HoldState = 'held' | 'released' | 'lost' | 'unborn' | 'forgotten'
 const CONFIRM_MS = 10_000
 
 /**
- * Finds out by a write whether this host still holds a volume under the hold its disk tells of. Reads may be stale: each answer rests on an acknowledged write or on an
- * epoch that is not below ours. May be repeated. Rejects REGISTRY_UNAVAILABLE, also when `signal` aborts, and COPY_DAMAGED when the registry does not know the
- * volume.
+ * Finds out by a write whether this host still holds a volume under the hold its disk tells of. Reads may be stale:
+ * each answer rests on an acknowledged write or on an epoch that is not below ours. May be repeated. Rejects
+ * REGISTRY_UNAVAILABLE, also when `signal` aborts, and COPY_DAMAGED when the registry does not know the volume.
  */
 export async function confirmHold(core: Core, local: LocalCopy, signal = core.parts.signal): Promise<HoldState> {
   const { clock } = core.parts
@@ -48,19 +48,25 @@ export async function confirmHold(core: Core, local: LocalCopy, signal = core.pa
     AbortSignal.any([signal, clock.deadline(CONFIRM_MS)]),
   )
   if (answer !== 'held' || entry === null) return answer
-  // An agent before this one was killed before it wrote that down. From here on something may be mounted under the hold.
+  // An agent before this one was killed before it wrote that down. From here on something may be mounted under the
+  // hold.
   if (local.epochSeen < held.epoch) await core.parts.store.update(local.id, { epochSeen: held.epoch })
   core.confirmed.set(local.id, { name: local.name, incarnation: held.incarnation })
   core.guarding.learn(entry.value, core.parts.self.id)
   return 'held'
 }
 
-/** Whether the disk tells of a hold of which it never heard that it came about: the epoch is written after the acknowledged write, and before anything is mounted. */
+/**
+ * Whether the disk tells of a hold of which it never heard that it came about: the epoch is written after the
+ * acknowledged write, and before anything is mounted.
+ */
 export function isOnlyIntended({ held, epochSeen, mounts }: LocalCopy): boolean {
   return held !== null && epochSeen < held.epoch && Object.keys(mounts).length === 0
 }
 
-/** Whether the registry shows a later hold or take-over than ours. A read may be stale, but an epoch above ours is one. */
+/**
+ * Whether the registry shows a later hold or take-over than ours. A read may be stale, but an epoch above ours is one.
+ */
 export async function hasMovedOn(
   { registry }: Pick<Parts, 'registry'>,
   { id, name, held }: LocalCopy,
@@ -76,7 +82,10 @@ export async function hasAnyMovedOn(parts: Pick<Parts, 'store' | 'registry'>): P
   return false
 }
 
-/** Takes an intended hold back that is `unborn`: nothing of it stays, above all no checkpoint. Runs under the volume's lock. May be repeated; durable on return. */
+/**
+ * Takes an intended hold back that is `unborn`: nothing of it stays, above all no checkpoint. Runs under the volume's
+ * lock. May be repeated; durable on return.
+ */
 export async function takeBack(core: Core, local: LocalCopy): Promise<void> {
   const { store, log } = core.parts
   core.confirmed.delete(local.id)

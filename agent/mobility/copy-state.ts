@@ -15,8 +15,8 @@ import { standingOf } from './lineage.ts'
 export const NO_CHECKPOINT = { epoch: 0, seq: 0 } as const
 
 /**
- * Whether a disk's checkpoint is none: it is of an epoch that the disk has never seen begin. Older releases took one when they gave up a hold that never
- * came about, under a name that the next holder's first checkpoint gets as well.
+ * Whether a disk's checkpoint is none: it is of an epoch that the disk has never seen begin. Older releases took one
+ * when they gave up a hold that never came about, under a name that the next holder's first checkpoint gets as well.
  */
 export function isForged({ checkpoint, epochSeen }: Pick<LocalCopy, 'checkpoint' | 'epochSeen'>): boolean {
   return checkpoint !== null && checkpoint.epoch > epochSeen
@@ -79,7 +79,10 @@ export function hasCheckpoint(copy: CopyRecord | undefined, checkpoint: Checkpoi
   return copy?.state === 'current' && orderOf(checkpointOf(copy), checkpoint) === 'same'
 }
 
-/** The same where an entry of an older release, without a hash, counts as well: whoever goes by it compares the tree before it is used. */
+/**
+ * The same where an entry of an older release, without a hash, counts as well: whoever goes by it compares the tree
+ * before it is used.
+ */
 export function mayHaveCheckpoint(copy: CopyRecord | undefined, checkpoint: CheckpointIdentity): boolean {
   if (copy?.state !== 'current') return false
   const order = orderOf(checkpointOf(copy), checkpoint)
@@ -87,8 +90,9 @@ export function mayHaveCheckpoint(copy: CopyRecord | undefined, checkpoint: Chec
 }
 
 /**
- * Whether a tree at this checkpoint has something that the cluster did not go on from: it is kept before anything is put in its place (promise 7). A checkpoint
- * that is newer than `last` has not: a copy may have one that the registry has not heard of yet.
+ * Whether a tree at this checkpoint has something that the cluster did not go on from: it is kept before anything is
+ * put in its place (promise 7). A checkpoint that is newer than `last` has not: a copy may have one that the registry
+ * has not heard of yet.
  */
 export function isLeftBehind(record: VolumeRecord, checkpoint: NamedCheckpoint): boolean {
   const standing = standingOf(record, checkpoint)

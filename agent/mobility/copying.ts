@@ -60,8 +60,8 @@ export class Copying {
   }
 
   /**
-   * Starts bringing the volume here, or joins the job that does. It goes on for `wantedMs` without success, and to the end once bytes flow.
-   * With 0 it is a catch-up: one try, which gives way to Mounts and ends when the volume is held.
+   * Starts bringing the volume here, or joins the job that does. It goes on for `wantedMs` without success, and to the
+   * end once bytes flow. With 0 it is a catch-up: one try, which gives way to Mounts and ends when the volume is held.
    */
   want(volume: Volume, wantedMs: number): CopyJob {
     return this.#ask(volume, (job) => {
@@ -193,8 +193,8 @@ export class Copying {
   }
 
   /**
-   * Whether a copy that was found damaged is at the checkpoint after all: somebody may have undone a change. COPY_DAMAGED
-   * if it is not and no other host has that checkpoint.
+   * Whether a copy that was found damaged is at the checkpoint after all: somebody may have undone a change.
+   * COPY_DAMAGED if it is not and no other host has that checkpoint.
    */
   async #isWholeAgain(record: VolumeRecord, local: LocalCopy | null, signal: AbortSignal): Promise<boolean> {
     const { last, copies } = record
@@ -209,7 +209,10 @@ export class Copying {
     return false
   }
 
-  /** One try. True: the copy is at the checkpoint, or a catch-up was stopped because a Mount comes before it; look again. */
+  /**
+   * One try. True: the copy is at the checkpoint, or a catch-up was stopped because a Mount comes before it; look
+   * again.
+   */
   async #bringNewest(job: CopyJob, record: VolumeRecord, signal: AbortSignal): Promise<boolean> {
     const [ended, stopped] = [new AbortController(), new AbortController()]
     const attending = this.#attend(job, record, stopped, AbortSignal.any([signal, ended.signal]))

@@ -34,7 +34,9 @@ export async function tellDamaged(core: Core, record: VolumeRecord): Promise<Whe
   return refusal
 }
 
-/** Brings the record of an idle copy to what its disk says: whether it is damaged, or is whole again. May be repeated. */
+/**
+ * Brings the record of an idle copy to what its disk says: whether it is damaged, or is whole again. May be repeated.
+ */
 export async function settleDamage({ parts }: Core, copy: LocalCopy, record: VolumeRecord): Promise<void> {
   const mine = record.copies[parts.self.id]
   if (mine === undefined || record.removedAt !== null) return

@@ -28,7 +28,9 @@ export class Expiry {
     return Math.max(0, watchedSinceMs + this.patienceMs(heard.entry.value) - this.#parts.clock.elapsedMs())
   }
 
-  /** How long a host must have been silent before its lease may be ended: its own settings count as well as this host's. */
+  /**
+   * How long a host must have been silent before its lease may be ended: its own settings count as well as this host's.
+   */
   patienceMs(host: Pick<HostRecord, 'seizeAfterMs'>): number {
     return Math.max(this.#parts.seizeAfterMs, host.seizeAfterMs ?? 0)
   }

@@ -10,9 +10,10 @@ import { beforeAbort } from './until-abort.ts'
 const START_FENCE_MS = 3_000
 
 /**
- * Pauses what the watchdog would pause when the lease is over, and resolves when it stands still: others have ended the lease, and may hold by now what runs here. Rejects
- * ENGINE_UNREACHABLE, also when some of it still runs. At the agent's start (`isStart`) it waits a moment only, and then leaves the rest to the
- * confirmation of each hold. May be repeated.
+ * Pauses what the watchdog would pause when the lease is over, and resolves when it stands still: others have ended the
+ * lease, and may hold by now what runs here. Rejects ENGINE_UNREACHABLE, also when some of it still runs. At the
+ * agent's start (`isStart`) it waits a moment only, and then leaves the rest to the confirmation of each hold. May be
+ * repeated.
  */
 export async function fenceNow(core: Core, isStart: boolean): Promise<void> {
   const { clock, signal, log } = core.parts
@@ -27,7 +28,10 @@ export async function fenceNow(core: Core, isStart: boolean): Promise<void> {
   await beforeAbort(fencing, AbortSignal.any([signal, clock.deadline(START_FENCE_MS)]))
 }
 
-/** How many were paused by this. A container that cannot be paused because it has no process at the moment cannot write either. */
+/**
+ * How many were paused by this. A container that cannot be paused because it has no process at the moment cannot write
+ * either.
+ */
 async function pauseOnce(core: Core, guard: Guard): Promise<number> {
   try {
     return (await pauseGuarded(core.parts, guard)).length

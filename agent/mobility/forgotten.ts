@@ -16,9 +16,10 @@ export async function allInventories(core: Core, signal: AbortSignal): Promise<I
 }
 
 /**
- * Looks in inventories for data of another volume of this name of which the registry knows neither a record nor a removal. It has lost changes then, and the new
- * volume would be mounted empty in place of that data (promise 2). Answers VOLUME_EXISTS, or null when there is none. After a removal a stale read can make it
- * answer too much for a moment: ask again before it is told. REGISTRY_UNAVAILABLE.
+ * Looks in inventories for data of another volume of this name of which the registry knows neither a record nor a
+ * removal. It has lost changes then, and the new volume would be mounted empty in place of that data (promise 2).
+ * Answers VOLUME_EXISTS, or null when there is none. After a removal a stale read can make it answer too much for a
+ * moment: ask again before it is told. REGISTRY_UNAVAILABLE.
  */
 export async function findForgotten(
   core: Core,

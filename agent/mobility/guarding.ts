@@ -52,7 +52,10 @@ export class Guarding {
     return !this.#parts.alone && copy.options.onIsolation === 'pause' && this.#known.get(copy.id)?.elsewhere !== false
   }
 
-  /** After each renewal, and whenever what is held has changed, on the disk by then. Before the lease first ran the watchdog's older word stands. */
+  /**
+   * After each renewal, and whenever what is held has changed, on the disk by then. Before the lease first ran the
+   * watchdog's older word stands.
+   */
   async tell(): Promise<void> {
     if (this.#lease.untilMs === Number.NEGATIVE_INFINITY) return
     const guard = await this.guard()

@@ -102,8 +102,9 @@ async function isEarlierHeld(core: Core, seen: VolumeRecord): Promise<boolean> {
 }
 
 /**
- * Asks the registry, by a write, about a hold that the disk tells of; one that never came about or is over is forgotten.
- * One that is lost is given up in the background: its tree is read for that, and a Mount must not wait for it (promise 9).
+ * Asks the registry, by a write, about a hold that the disk tells of; one that never came about or is over is
+ * forgotten. One that is lost is given up in the background: its tree is read for that, and a Mount must not wait for
+ * it (promise 9).
  */
 async function isStillHeld(core: Core, seen: VolumeRecord, local: LocalCopy, signal: AbortSignal): Promise<boolean> {
   const state = await confirmHold(core, local, AbortSignal.any([signal, core.parts.signal]))

@@ -160,8 +160,9 @@ async function settleLocal(core: Core): Promise<void> {
 }
 
 /**
- * Learns which held volumes others could take over, and puts aside trees that the cluster did not go on from. A hold that was confirmed and that the record
- * says is over is given up, however that came about: no epoch above ours can begin while we hold.
+ * Learns which held volumes others could take over, and puts aside trees that the cluster did not go on from. A hold
+ * that was confirmed and that the record says is over is given up, however that came about: no epoch above ours can
+ * begin while we hold.
  */
 async function compareCopies(core: Core): Promise<void> {
   const { store, registry, self } = core.parts

@@ -7,7 +7,10 @@ import { untilAbort } from './until-abort.ts'
 /** Docker's states of containers that have processes: they write, or would as soon as somebody lets them go on. */
 const LIVE_STATES = new Set(['running', 'paused'])
 
-/** Commands that follow each other in a container keep a checkpoint from being taken this often; then it waits for its next turn. */
+/**
+ * Commands that follow each other in a container keep a checkpoint from being taken this often; then it waits for its
+ * next turn.
+ */
 const MOST_TRIES = 5
 
 /** When a tree was frozen. */
@@ -35,8 +38,9 @@ interface Census {
 /**
  * The last round of a checkpoint: of a tree that nobody writes to, because those containers that run stand still until it is frozen, or, with
  * consistency=live, as it is. Whatever happens, on return they run again and the store is done with the tree. VOLUME_BUSY: it would have
- * taken longer than the pause budget; TREE_CHANGED: somebody else writes, a command was run in a container, or something could not be kept as it was; FREEZER_UNREACHABLE, ENGINE_UNREACHABLE. May be
- * tried again after any of them. `inTurn` keeps others from pausing meanwhile.
+ * taken longer than the pause budget; TREE_CHANGED: somebody else writes, a command was run in a container, or
+ * something could not be kept as it was; FREEZER_UNREACHABLE, ENGINE_UNREACHABLE. May be tried again after any of them.
+ * `inTurn` keeps others from pausing meanwhile.
  */
 export async function captureInstant(
   core: Core,
@@ -143,8 +147,8 @@ async function census(core: Core, { id, name }: LocalCopy, signal: AbortSignal):
 }
 
 /**
- * Whoever may have run between two censuses and did not at the first; null: nobody. One that came and went is told by when it last stopped; one that was made and removed
- * meanwhile by its mount.
+ * Whoever may have run between two censuses and did not at the first; null: nobody. One that came and went is told by
+ * when it last stopped; one that was made and removed meanwhile by its mount.
  */
 function startedBetween(before: Census, after: Census): string | null {
   const ran = new Set(before.users.filter(isLive).map(({ id }) => id))

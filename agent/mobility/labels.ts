@@ -9,11 +9,15 @@ const LABEL_PREFIX = 'wherry.'
 const ZONE_LABEL = 'zone'
 const LOOK_EVERY_MS = 5_000
 /**
- * A node is replaced as a whole, and Swarm refuses a change of what is not its newest version. Whoever changes nodes at the same time would fail by our
- * write between his read and his write: nodes that were changed by anybody, this agent included, in this time are left alone.
+ * A node is replaced as a whole, and Swarm refuses a change of what is not its newest version. Whoever changes nodes at
+ * the same time would fail by our write between his read and his write: nodes that were changed by anybody, this agent
+ * included, in this time are left alone.
  */
 const QUIET_MS = 10_000
-/** Volumes that move make holders of copies and copies of holders. That is written when no volume anywhere has moved for this long. */
+/**
+ * Volumes that move make holders of copies and copies of holders. That is written when no volume anywhere has moved for
+ * this long.
+ */
 const STILL_MS = 120_000
 
 const NODES = '/nodes'

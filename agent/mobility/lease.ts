@@ -7,8 +7,9 @@ import type { Parts } from './parts.ts'
 export type Heartbeat = Omit<HostRecord, 'renewal' | 'expiredBy' | 'incarnation' | 'at' | 'leaseMs' | 'seizeAfterMs'>
 
 /**
- * Called when another host has ended the lease, whatever this host's clock says of it. Resolves when nothing runs here any more that others may have taken over: the
- * lease is not taken anew before. When it rejects, it is called again with the next heartbeat. `isStart`: this agent has had no lease yet.
+ * Called when another host has ended the lease, whatever this host's clock says of it. Resolves when nothing runs here
+ * any more that others may have taken over: the lease is not taken anew before. When it rejects, it is called again
+ * with the next heartbeat. `isStart`: this agent has had no lease yet.
  */
 export type OnLeaseEnded = (isStart: boolean) => Promise<void>
 
@@ -37,12 +38,17 @@ export class Lease {
   #answeredMs = Number.NEGATIVE_INFINITY
   #unbrokenMs = Number.POSITIVE_INFINITY
   #provenMs = Number.NEGATIVE_INFINITY
-  /** When this host last found that its lease had been ended; and whether it was, since the newest acknowledged renewal. */
+  /**
+   * When this host last found that its lease had been ended; and whether it was, since the newest acknowledged renewal.
+   */
   #endedMs = Number.NEGATIVE_INFINITY
   #isEnded = false
   /** What must follow from that has not been done yet. */
   #isEnding = false
-  /** The newest renewal was refused although none before it can have taken effect without an answer: somebody else has written. */
+  /**
+   * The newest renewal was refused although none before it can have taken effect without an answer: somebody else has
+   * written.
+   */
   #isForeign = false
   /** The revision of the newest acknowledged renewal; null: none yet. */
   #ackedRevision: number | null = null
@@ -55,8 +61,9 @@ export class Lease {
   #hasLastWord = false
 
   /**
-   * `describe` says what the heartbeat carries, and must not wait for long; `runsOn` is called whenever the lease has got a new end (`lapsed`: it had been over, or was ended
-   * just now). `hasMovedOn` says whether a record shows that some volume held here has gone on elsewhere.
+   * `describe` says what the heartbeat carries, and must not wait for long; `runsOn` is called whenever the lease has
+   * got a new end (`lapsed`: it had been over, or was ended just now). `hasMovedOn` says whether a record shows that
+   * some volume held here has gone on elsewhere.
    */
   constructor(
     parts: Parts,
@@ -72,7 +79,10 @@ export class Lease {
     this.#hasMovedOn = hasMovedOn
   }
 
-  /** On the clock's elapsedMs; in the past when the lease is over. -Infinity: this agent has not had one, and knows of nobody who ended it. */
+  /**
+   * On the clock's elapsedMs; in the past when the lease is over. -Infinity: this agent has not had one, and knows of
+   * nobody who ended it.
+   */
   get untilMs(): number {
     const runsUntilMs = Math.max(this.#ackedMs, this.#provenMs) + this.#parts.leaseMs
     return Math.min(Math.max(this.#endedMs, runsUntilMs), this.#givenUpMs ?? Infinity)
@@ -119,7 +129,10 @@ export class Lease {
       : this.#unbrokenMs
   }
 
-  /** Nobody was able to end the lease at `atMs` (promise 6): it runs on from there. One that has been ended does not: only a renewal takes it anew. */
+  /**
+   * Nobody was able to end the lease at `atMs` (promise 6): it runs on from there. One that has been ended does not:
+   * only a renewal takes it anew.
+   */
   prolong(atMs: number): void {
     if (this.#isEnded || this.isGivenUp) return
     const lapsed = !this.runs
@@ -177,7 +190,8 @@ export class Lease {
       await this.#read()
       if (this.#isEnding) await this.#end()
     } else {
-      // The same write can be tried again as it is. A question to a registry without a leader is lost without a word, and waiting for its answer would cost the beats in which there is one again.
+      // The same write can be tried again as it is. A question to a registry without a leader is lost without a word,
+      // and waiting for its answer would cost the beats in which there is one again.
       this.#isUnsure = true
       this.#outOfReach(write.cause)
     }
@@ -213,7 +227,8 @@ export class Lease {
     const { expiredBy, incarnation } = found?.value ?? { expiredBy: null, incarnation: 'a recovered registry' }
     const isOther = this.#ackedRevision !== null && (incarnation !== self.incarnation || isForeign)
     if (expiredBy === null && !isOther) return
-    // A registry that has lost the heartbeat has ended nothing by that, unless it was recovered while this machine stood still.
+    // A registry that has lost the heartbeat has ended nothing by that, unless it was recovered while this machine
+    // stood still.
     if (found === undefined && !(await this.#hasMovedOn())) return
     // Until the next renewal it stays so.
     if (this.#isEnded) return

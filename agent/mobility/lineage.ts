@@ -58,15 +58,18 @@ export function standingOf(record: Line, checkpoint: NamedCheckpoint): Standing 
   return isKnown ? 'repeated' : 'left behind'
 }
 
-/** Whether nothing is lost when a tree at this checkpoint is replaced: the cluster went on from it, from a later one, or from the same content. */
+/**
+ * Whether nothing is lost when a tree at this checkpoint is replaced: the cluster went on from it, from a later one, or
+ * from the same content.
+ */
 export function isInLine(record: Line, checkpoint: NamedCheckpoint): boolean {
   const standing = standingOf(record, checkpoint)
   return standing === 'in line' || standing === 'repeated'
 }
 
 /**
- * The highest epoch that may have begun with a seizure that is not in the list any more: of older checkpoints it is not known whether the
- * cluster went on from them. Older releases cut the list without a note.
+ * The highest epoch that may have begun with a seizure that is not in the list any more: of older checkpoints it is not
+ * known whether the cluster went on from them. Older releases cut the list without a note.
  */
 function cutEpoch({ seizures, seizuresCut }: Line): number {
   const [oldest] = seizures

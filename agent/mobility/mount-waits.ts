@@ -7,7 +7,10 @@ import type { Parts } from './parts.ts'
 const REPEAT_MS = 1_000
 /** A Mount that was not heard of for this long waits no more. */
 const OVER_MS = 2_500
-/** For how long catch-ups give way to one Mount: while a copy that takes hours is made, other volumes must not stay at one copy. */
+/**
+ * For how long catch-ups give way to one Mount: while a copy that takes hours is made, other volumes must not stay at
+ * one copy.
+ */
 const GIVE_WAY_MS = 30_000
 
 const waitMessage = z.object({ name: z.string(), id: z.string(), host: z.string(), sources: z.array(z.string()) })
@@ -19,7 +22,10 @@ interface Wait {
   readonly heardMs: number
 }
 
-/** Mounts on any host that wait for the data of an idle volume, as far as this host was told. Catch-ups give way to them. */
+/**
+ * Mounts on any host that wait for the data of an idle volume, as far as this host was told. Catch-ups give way to
+ * them.
+ */
 export class MountWaits {
   readonly #parts: Pick<Parts, 'bus' | 'clock' | 'self' | 'signal'>
   /** By host and volume id. */
@@ -39,7 +45,10 @@ export class MountWaits {
     this.#parts.bus.subscribe('volume.*.wanted', hear, this.#parts.signal)
   }
 
-  /** Tells all hosts that a Mount here waits for the volume's newest checkpoint. Call it as often as you like while that is so. */
+  /**
+   * Tells all hosts that a Mount here waits for the volume's newest checkpoint. Call it as often as you like while that
+   * is so.
+   */
   tell(record: VolumeRecord): void {
     const nowMs = this.#parts.clock.elapsedMs()
     for (const [id, toldMs] of this.#toldMs) if (nowMs - toldMs >= REPEAT_MS) this.#toldMs.delete(id)
@@ -51,7 +60,10 @@ export class MountWaits {
     this.#parts.bus.publish(`volume.${id}.wanted`, message)
   }
 
-  /** Whether a catch-up of this volume would compete with a Mount: for the volume itself, or for a host that both read from. */
+  /**
+   * Whether a catch-up of this volume would compete with a Mount: for the volume itself, or for a host that both read
+   * from.
+   */
   comeBefore(record: VolumeRecord): boolean {
     const nowMs = this.#parts.clock.elapsedMs()
     const sources = sourcesOf(record)

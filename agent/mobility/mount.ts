@@ -104,7 +104,8 @@ async function tryMount(core: Core, attempt: Attempt): Promise<string | WherryEr
   const record = entry.value
   if (record.holder !== null && record.holder.host !== core.parts.self.id) {
     if (!core.hosts.alive(record.holder.host)) return takeOver(core, attempt, entry)
-    // While a hold that was lost stands on this disk nothing is brought here: a job would end at once, and its end wake this Mount.
+    // While a hold that was lost stands on this disk nothing is brought here: a job would end at once, and its end wake
+    // this Mount.
     if (((await core.parts.store.copy(record.id))?.held ?? null) === null) core.copying.want(record, deadlineMs)
     return await awaitRelease(core, attempt, record, record.holder.host)
   }
@@ -157,7 +158,8 @@ async function mountConfirmed(core: Core, attempt: Attempt): Promise<string | Wh
       await core.guarding.ensure(local)
       if (core.guarding.isGuarded(local) && !core.lease.runs) return leaseLost(core, local.name)
       const mountpoint = await attach(core, local, attempt.mountId)
-      // Others may have been found to have ended the lease meanwhile: whether it is still held here, only a write can tell then.
+      // Others may have been found to have ended the lease meanwhile: whether it is still held here, only a write can
+      // tell then.
       if (core.confirmed.get(id)?.incarnation === local.held.incarnation) return mountpoint
       await detach(core, id, attempt.mountId)
       return leaseLost(core, local.name)

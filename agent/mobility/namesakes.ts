@@ -11,8 +11,9 @@ const LEAST_GAP_MS = 1_000
 const MOST_NAMES = 100
 
 /**
- * Finds volumes of Docker's own driver `local` on this host that have the name of a volume of ours. `docker run -v NAME:/path` makes one when it
- * names no driver and Wherry cannot answer just then (moby, daemon/volume/service/store.go): the container runs with an empty directory.
+ * Finds volumes of Docker's own driver `local` on this host that have the name of a volume of ours. `docker run -v
+ * NAME:/path` makes one when it names no driver and Wherry cannot answer just then (moby,
+ * daemon/volume/service/store.go): the container runs with an empty directory.
  */
 export class Namesakes {
   readonly #core: Pick<Core, 'parts' | 'wakes'>

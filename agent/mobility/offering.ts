@@ -33,7 +33,10 @@ export interface CopyProgress {
 export class Offering {
   readonly #core: Core
   readonly #hold: Offered
-  /** Told what another host (by id) has on its disk, null: nothing that can be used; false: it is no checkpoint of this hold. */
+  /**
+   * Told what another host (by id) has on its disk, null: nothing that can be used; false: it is no checkpoint of this
+   * hold.
+   */
   readonly #heard: Heard
   /** What hosts said they have, until the registry knows it. */
   readonly #answers = new Map<string, Checkpoint>()

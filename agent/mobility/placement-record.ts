@@ -54,7 +54,8 @@ export async function joinRecord(
 async function forgetOld(core: Core, seen: VolumeRecord, local: LocalCopy | null): Promise<LocalCopy | null> {
   const { store, self } = core.parts
   if (local !== null && local.held === null && seen.last === null && seen.copies[self.id] === undefined) {
-    // The volume has no checkpoint yet, and whoever takes the first one does not know of this copy: what it has is none.
+    // The volume has no checkpoint yet, and whoever takes the first one does not know of this copy: what it has is
+    // none.
     await beginAnew(core, local, seen)
     return await store.copy(seen.id)
   }

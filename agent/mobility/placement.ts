@@ -48,7 +48,9 @@ export function isNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): 
   return last !== null && hasCheckpoint(copy, last)
 }
 
-/** The same where an entry of an older release, without a hash, counts as well: nothing may be given up because of it. */
+/**
+ * The same where an entry of an older release, without a hash, counts as well: nothing may be given up because of it.
+ */
 export function mayBeNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): boolean {
   return last !== null && mayHaveCheckpoint(copy, last)
 }

@@ -10,7 +10,10 @@ export interface ReferenceAnswer {
   readonly host: string
   /** Containers in any state that mount the volume. */
   readonly containers: readonly { readonly name: string; readonly state: string }[]
-  /** Names of the Swarm's services that name it in their specs. `worker`: this host is in a Swarm and cannot list them; `none`: it is in no Swarm. */
+  /**
+   * Names of the Swarm's services that name it in their specs. `worker`: this host is in a Swarm and cannot list them;
+   * `none`: it is in no Swarm.
+   */
   readonly services: readonly string[] | 'worker' | 'none'
 }
 
@@ -22,8 +25,8 @@ const answerMessage: z.ZodType<ReferenceAnswer> = z.object({
 })
 
 /**
- * Answers the question `references`: asks the engine now. A hold whose last container is gone is looked at anew at once, so that it ends.
- * Rejects ENGINE_UNREACHABLE.
+ * Answers the question `references`: asks the engine now. A hold whose last container is gone is looked at anew at
+ * once, so that it ends. Rejects ENGINE_UNREACHABLE.
  */
 export async function answerReferences(
   core: Core,
@@ -60,7 +63,10 @@ function naming(services: readonly SwarmService[], volume: string): string[] {
   return services.filter(({ volumes }) => volumes.some((source) => mayName(source, volume))).map(({ name }) => name)
 }
 
-/** Whether a mount's source is, or can become, the volume's name: Swarm fills templates in for each task (docs.docker.com/reference/cli/docker/service/create). */
+/**
+ * Whether a mount's source is, or can become, the volume's name: Swarm fills templates in for each task
+ * (docs.docker.com/reference/cli/docker/service/create).
+ */
 export function mayName(source: string, volume: string): boolean {
   const literals = source.split(/\{\{.*?\}\}/s)
   if (literals.length === 1) return source === volume

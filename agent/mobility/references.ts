@@ -15,7 +15,10 @@ export interface References {
   readonly services: readonly string[]
   /** Containers on hosts that answered, by the host's id. */
   readonly containers: readonly { readonly host: string; readonly name: string; readonly state: string }[]
-  /** Hosts that are away and by their last word have containers with it (null: they did not say). Those that the volume was taken over from, and that have not returned since, do not count. */
+  /**
+   * Hosts that are away and by their last word have containers with it (null: they did not say). Those that the volume
+   * was taken over from, and that have not returned since, do not count.
+   */
   readonly away: readonly { readonly host: string; readonly containers: readonly string[] | null }[]
   /** What could not be asked although it may refer to it, each a clause for the operator. */
   readonly unknown: readonly string[]
@@ -24,8 +27,9 @@ export interface References {
 type Asked = ReferenceAnswer | WherryError
 
 /**
- * Asks all hosts at once, directly, what refers to a volume: containers in any state, and services. A host that is away is taken at its last word.
- * Never rejects: what was not answered is `away` or `unknown`. Call it with heartbeats that were just read.
+ * Asks all hosts at once, directly, what refers to a volume: containers in any state, and services. A host that is away
+ * is taken at its last word. Never rejects: what was not answered is `away` or `unknown`. Call it with heartbeats that
+ * were just read.
  * `removing`: an earlier call found that nothing refers to it, and its holder is to let go.
  */
 export async function findReferences(
@@ -102,7 +106,10 @@ async function askHost(core: Core, question: Question, host: HostRecord, signal:
   return await askAt(core, question, { address, port }, core.hosts.label(host.id), signal)
 }
 
-/** Hosts of the settings that the registry has never heard of: most likely they are yet to be installed. One that answers counts. */
+/**
+ * Hosts of the settings that the registry has never heard of: most likely they are yet to be installed. One that
+ * answers counts.
+ */
 async function askStrangers(core: Core, question: Question, known: readonly HostRecord[], signal: AbortSignal) {
   const { self, peerAddresses } = core.parts
   const addresses = new Set([self.address, ...known.map(({ address }) => address)])

@@ -19,7 +19,10 @@ import {
 import { writeTakeOver } from './seize.ts'
 import { removeHeld } from './surrender.ts'
 
-/** The plugin gives a removal up after 25 s (plugin/driver.ts); a release that is under way ends sooner for all but huge volumes. */
+/**
+ * The plugin gives a removal up after 25 s (plugin/driver.ts); a release that is under way ends sooner for all but huge
+ * volumes.
+ */
 const REMOVE_MS = 20_000
 /** What is left until the plugin gives up: after the mark everything else is finished in the background, too. */
 const FINISH_MS = 4_000
@@ -35,10 +38,11 @@ const RESTART_MS = 30_000
 const ENDED_STATES = new Set(['exited', 'removing'])
 
 /**
- * Removes a volume that nothing refers to from the cluster: asks every host's engine and a manager of the Swarm, waits for the holder to let go, marks the
- * record (the point of no return), leaves a tombstone for the hosts with copies, frees the name, puts this host's copy into the trash. Other hosts follow by
- * themselves, also after they were away. With `consent` also one that is referred to, or whose holder is lost.
- * VOLUME_IN_USE with everything that refers to it, also when that is not known; VOLUME_NOT_FOUND. May be repeated; durable on return.
+ * Removes a volume that nothing refers to from the cluster: asks every host's engine and a manager of the Swarm, waits
+ * for the holder to let go, marks the record (the point of no return), leaves a tombstone for the hosts with copies,
+ * frees the name, puts this host's copy into the trash. Other hosts follow by themselves, also after they were away.
+ * With `consent` also one that is referred to, or whose holder is lost. VOLUME_IN_USE with everything that refers to
+ * it, also when that is not known; VOLUME_NOT_FOUND. May be repeated; durable on return.
  */
 export async function removeVolume(
   core: Core,
@@ -108,8 +112,8 @@ function mayPass(core: Core, { references, away }: Objection, waitedMs: number):
 }
 
 /**
- * From here on nobody can hold the volume. A hold that came since the references were asked for has raised the epoch, and wins. Null: look again.
- * The lease of a holder that is given up is ended first.
+ * From here on nobody can hold the volume. A hold that came since the references were asked for has raised the epoch,
+ * and wins. Null: look again. The lease of a holder that is given up is ended first.
  */
 async function markRemoved(
   core: Core,

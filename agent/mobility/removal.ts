@@ -43,8 +43,9 @@ function hostsWithTree(record: VolumeRecord): string[] {
 }
 
 /**
- * Moves this host's copy of a removed volume to the trash; that of a host that was given up (`lost`) is set aside, where nothing deletes it, and announced
- * (promise 7). Its containers are ended. The caller has proof of the removal. May be repeated.
+ * Moves this host's copy of a removed volume to the trash; that of a host that was given up (`lost`) is set aside,
+ * where nothing deletes it, and announced (promise 7). Its containers are ended. The caller has proof of the removal.
+ * May be repeated.
  */
 export async function putAway(core: Core, { id, lost }: Pick<RemovedRecord, 'id' | 'lost'>): Promise<void> {
   const { store, log, self } = core.parts
@@ -87,7 +88,9 @@ export async function describeSetAside(core: Core): Promise<string[]> {
 }
 
 /**
- * Ends a hold of a removed volume. It was removed by force, or given up or taken over while this host was away, or released by an agent that did not live to write that down. A new volume of the same name may be in use here, and engines know names only: then just those containers are ended that a fence has noted.
+ * Ends a hold of a removed volume. It was removed by force, or given up or taken over while this host was away, or
+ * released by an agent that did not live to write that down. A new volume of the same name may be in use here, and
+ * engines know names only: then just those containers are ended that a fence has noted.
  */
 async function endHold(core: Core, local: LocalCopy): Promise<void> {
   const { store, pauses, log } = core.parts

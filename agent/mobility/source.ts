@@ -27,8 +27,8 @@ export async function chooseTree(core: Core, request: TreeRequest, signal: Abort
         `The copy of volume "${local.name}" on host ${host} is not at that checkpoint.`,
       )
     }
-    // From then on the volume may be taken over there, also when it is idle now and held here next: never behind the watchdog's back, and not under a
-    // lease that is over.
+    // From then on the volume may be taken over there, also when it is idle now and held here next: never behind the
+    // watchdog's back, and not under a lease that is over.
     await core.guarding.expect(local.id)
     if (local.held === null) return { id: local.id, kind: 'last' }
     if (!core.lease.runs) throw leaseLost(core, local.name)

@@ -55,7 +55,8 @@ export class Uses {
     try {
       const users = await this.#engine.users()
       this.#failure = null
-      // An answer to an older question may come after that to a newer one: it does not know of what has happened in between.
+      // An answer to an older question may come after that to a newer one: it does not know of what has happened in
+      // between.
       if (askedMs >= this.#askedMs) {
         this.#users = users
         this.#askedMs = askedMs
@@ -82,7 +83,10 @@ export class Uses {
     return this.#of(volumeName).filter((user) => LIVE_STATES.has(user.state))
   }
 
-  /** Names of the containers in any state by the names of the volumes they mount, by the last answer. Undefined: the engine has not answered yet, or too much. */
+  /**
+   * Names of the containers in any state by the names of the volumes they mount, by the last answer. Undefined: the
+   * engine has not answered yet, or too much.
+   */
   referrers(): Readonly<Record<string, readonly string[]>> | undefined {
     if (!Number.isFinite(this.#askedMs)) return undefined
     const pairs = this.#users.flatMap(({ name, volumes }) => volumes.map((volume) => ({ name, volume })))
@@ -184,7 +188,10 @@ export class Uses {
     return looks >= LOOKS_GONE
   }
 
-  /** A removal asked for the volume's end just now, and found that nothing refers to it. A use then counts as over without a container in any state. */
+  /**
+   * A removal asked for the volume's end just now, and found that nothing refers to it. A use then counts as over
+   * without a container in any state.
+   */
   removalWaits(id: string): void {
     this.#unwantedMs.set(id, this.#clock.elapsedMs())
   }

@@ -13,9 +13,9 @@ export interface LocalCopy {
   /** True while an apply has begun and not ended: the tree is mixed and must not be mounted or sent. */
   readonly applying: boolean
   /**
-   * Paths (the first few, printable) at which the tree of an idle copy was found not to be its checkpoint's, by `verify`
-   * or by a quiet capture: the copy must be neither mounted nor sent until an apply made it whole, or until another look
-   * found it so; null: none known.
+   * Paths (the first few, printable) at which the tree of an idle copy was found not to be its checkpoint's, by
+   * `verify` or by a quiet capture: the copy must be neither mounted nor sent until an apply made it whole, or until
+   * another look found it so; null: none known.
    */
   readonly damaged: readonly string[] | null
   /** Highest epoch ever seen for the volume on this host; never goes down. */
@@ -66,7 +66,10 @@ export interface RemovedCopy {
   readonly name: string
   /** Below the state directory. */
   readonly directory: string
-  /** ISO 8601: by this host's clock and uptime it is not deleted before; null: it was set aside, and stays until an operator deletes it. */
+  /**
+   * ISO 8601: by this host's clock and uptime it is not deleted before; null: it was set aside, and stays until an
+   * operator deletes it.
+   */
   readonly until: string | null
 }
 
@@ -127,8 +130,8 @@ export interface Store {
    * Reads the tree into a manifest and keeps it. `quiet`: nobody writes now; a tree that changes meanwhile rejects
    * TREE_CHANGED. `live`: the tree is in use; entries that vanish or change meanwhile are left out or fuzzy, the result
    * is good for sending ahead only and does not replace the copy's manifest of its last checkpoint.
-   * Unchanged files are recognised by the syncfs-and-T rule (design) and not read again. Synced to disk on return. A quiet
-   * capture of an idle copy sets and clears its `damaged`.
+   * Unchanged files are recognised by the syncfs-and-T rule (design) and not read again. Synced to disk on return. A
+   * quiet capture of an idle copy sets and clears its `damaged`.
    */
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture>
   /**
@@ -198,15 +201,15 @@ export interface Store {
   /** Moves the copy to the trash (kept for the retention time). Safe to repeat. VOLUME_IN_USE while mounted, COPY_RUNNING while a writer is open. */
   trash(id: string): Promise<void>
   /**
-   * Moves the copy of a removed volume to where nothing deletes it; answers the directory, below the state directory. VOLUME_IN_USE while mounted,
-   * COPY_RUNNING while a writer is open. Durable on return.
+   * Moves the copy of a removed volume to where nothing deletes it; answers the directory, below the state directory.
+   * VOLUME_IN_USE while mounted, COPY_RUNNING while a writer is open. Durable on return.
    */
   setAside(id: string): Promise<string>
   /** What this disk still has of removed volumes, in the trash and set aside. */
   removed(): Promise<RemovedCopy[]>
   /**
-   * Deletes what has been in the trash longer than the retention time, counted in this host's uptime: no clock that is set counts. `elapsedMs` is the time
-   * since boot. What came since the last call begins to count with this one.
+   * Deletes what has been in the trash longer than the retention time, counted in this host's uptime: no clock that is
+   * set counts. `elapsedMs` is the time since boot. What came since the last call begins to count with this one.
    */
   emptyTrash(elapsedMs: number): Promise<string[]>
   /** Drops staged leftovers of a volume (a copy that was sent ahead and never used). */

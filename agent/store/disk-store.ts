@@ -228,9 +228,8 @@ export class DiskStore implements TreeStore, AsyncDisposable {
 
   async removed(): Promise<RemovedCopy[]> {
     const { stateDir, trashRetentionMs } = this.#options
-    const trash = trashDirectory(stateDir)
-    const until = await trashedUntil(trash, trashRetentionMs, bootTimeMs(), new Date())
-    const trashed = await removedCopies(trash, until, this.#removed.trash)
+    const until = await trashedUntil(trashDirectory(stateDir), trashRetentionMs, bootTimeMs(), new Date())
+    const trashed = await removedCopies(trashDirectory(stateDir), until, this.#removed.trash)
     return [...trashed, ...(await removedCopies(asideDirectory(stateDir), null, this.#removed.aside))]
   }
 

@@ -157,8 +157,8 @@ export class OpenVolume {
   }
 
   /**
-   * Notes what a quiet look at a tree with this hash says of an idle copy: it is damaged unless that is its checkpoint's.
-   * Durable on return.
+   * Notes what a quiet look at a tree with this hash says of an idle copy: it is damaged unless that is its
+   * checkpoint's. Durable on return.
    */
   async judge(hash: string, checkpoint: Checkpoint | null): Promise<void> {
     if (checkpoint === null) return

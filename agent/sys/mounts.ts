@@ -67,7 +67,9 @@ export function parseMountInfo(text: string): MountInfo[] {
   return mounts
 }
 
-/** A path of /proc, read as latin1: the kernel writes space, tab, newline, backslash (and '#') as three octal digits. */
+/**
+ * A path of /proc, read as latin1: the kernel writes space, tab, newline, backslash (and '#') as three octal digits.
+ */
 export function decodePath(field: string): string {
   const bytes = field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
   return Buffer.from(bytes, 'latin1').toString()

@@ -15,8 +15,9 @@ const EVENTS_AT = 4
 const REVENTS_AT = 6
 
 /**
- * Holds whoever opens one of some files until the guard is closed, then lets them in (fanotify(7), permission events). The kernel lets them in by itself when this
- * process dies. This process must not open the files meanwhile either: it would wait for itself.
+ * Holds whoever opens one of some files until the guard is closed, then lets them in (fanotify(7), permission events).
+ * The kernel lets them in by itself when this process dies. This process must not open the files meanwhile either: it
+ * would wait for itself.
  */
 export class OpenGuard implements Disposable {
   readonly #fd: number
@@ -29,7 +30,10 @@ export class OpenGuard implements Disposable {
     this.#pollfd.writeInt16LE(POLLIN, EVENTS_AT)
   }
 
-  /** Null where the kernel offers none (built without CONFIG_FANOTIFY_ACCESS_PERMISSIONS). Throws SystemCallError, with errno ENOENT for a file that is gone. */
+  /**
+   * Null where the kernel offers none (built without CONFIG_FANOTIFY_ACCESS_PERMISSIONS). Throws SystemCallError, with
+   * errno ENOENT for a file that is gone.
+   */
   static over(paths: readonly string[]): OpenGuard | null {
     const guard = OpenGuard.#create()
     if (guard === null) return null

@@ -149,7 +149,8 @@ export function statAt(directoryFd: number, name: string, into: StatBuffer): voi
 
 /**
  * Looks at a path, symlinks followed, with what the kernel knows by itself: no server of a network file system or of
- * FUSE is asked for attributes. NFS alone may ask its server all the same. `dev` is `major:minor`. Throws SystemCallError.
+ * FUSE is asked for attributes. NFS alone may ask its server all the same. `dev` is `major:minor`. Throws
+ * SystemCallError.
  */
 export function cachedStat(path: string): { dev: string; ino: number; kind: Kind | undefined } {
   statx ??= native('statx')

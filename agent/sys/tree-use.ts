@@ -79,10 +79,10 @@ interface Search {
 }
 
 /**
- * Finds the mounts of a directory tree and of parts of it in all mount namespaces of the host, wherever they are mounted
- * to, and the other processes that have something of it open: through such a mount, through one that is in no namespace
- * any more, or on another way. A process of which nothing may be known is passed over; before Linux 5.14, what is open
- * through a mount in no namespace is, too. Nothing for a directory that is not there.
+ * Finds the mounts of a directory tree and of parts of it in all mount namespaces of the host, wherever they are
+ * mounted to, and the other processes that have something of it open: through such a mount, through one that is in no
+ * namespace any more, or on another way. A process of which nothing may be known is passed over; before Linux 5.14,
+ * what is open through a mount in no namespace is, too. Nothing for a directory that is not there.
  */
 export async function findTreeUse(directory: string, proc = HOST_PROC): Promise<TreeUse> {
   const tree = orNull(() => identify(directory))
@@ -192,7 +192,10 @@ function useOf(search: Search, directory: string, namespace: Namespace | null): 
   return reads ? 'reads' : null
 }
 
-/** Whether a directory of the tree is in use through a mount that is in no namespace any more: nobody can make it read-only. */
+/**
+ * Whether a directory of the tree is in use through a mount that is in no namespace any more: nobody can make it
+ * read-only.
+ */
 function isAtDetached({ tree, hasNfs }: Search, link: string, path: string, namespace: Namespace | null): boolean {
   // A server of NFS that does not answer would hold up whoever looks at a directory of it.
   if (hasNfs) return false

@@ -63,7 +63,10 @@ interface After {
   readonly log: string
 }
 
-/** The rows are an unbroken beginning of what was written; what was acknowledged and is missing is no older than was said. */
+/**
+ * The rows are an unbroken beginning of what was written; what was acknowledged and is missing is no older than was
+ * said.
+ */
 async function checkRows(
   t: ExecutionContext<Ground>,
   { name, recovered, broken }: Database,

@@ -255,7 +255,9 @@ async function fencedInTime({ host }: Ground, startMs = performance.now()): Prom
   )
 }
 
-/** Whether containers are frozen, as their own control group says it; a look at `freezer.state` would end the freeze. */
+/**
+ * Whether containers are frozen, as their own control group says it; a look at `freezer.state` would end the freeze.
+ */
 async function areFrozen({ host }: Ground, ...names: string[]): Promise<boolean[]> {
   const { stdout } = await host.docker(['inspect', '--format', '{{.Id}}', ...names])
   return stdout

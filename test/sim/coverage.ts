@@ -9,8 +9,8 @@ const SLACK_MS = 500
 const SET_MS = 10 * 60_000
 
 /**
- * Promise 5 while nothing is lost yet: what a heartbeat says of how far the other hosts' checkpoint covers a volume must not be younger than the truth. Answers what
- * is wrong with it; null: nothing is known to be.
+ * Promise 5 while nothing is lost yet: what a heartbeat says of how far the other hosts' checkpoint covers a volume
+ * must not be younger than the truth. Answers what is wrong with it; null: nothing is known to be.
  */
 export function coverageFault(world: World, truths: Truths, { id: host, covered }: HostRecord): string | null {
   const { disk, clocks } = world.machine(host)

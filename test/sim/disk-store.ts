@@ -243,7 +243,9 @@ export class DiskStore implements Store {
     return found
   }
 
-  /** Whether every byte of a manifest can be had: the tree may have changed since, and a spool may lack what is older. */
+  /**
+   * Whether every byte of a manifest can be had: the tree may have changed since, and a spool may lack what is older.
+   */
   delivers(id: string, kind: TreeChoice['kind'], manifest: Tree): boolean {
     const shelf = this.disk.shelf(id)
     if (shelf === undefined || shelf.journal !== null) return false

@@ -5,7 +5,10 @@ import { AGING_MS, age, leaveForged } from './history.ts'
 import type { Machine } from './machine.ts'
 import type { World } from './world.ts'
 
-/** Faults come in this stretch of a run: before that the services start and get their first copies; or from the very start. */
+/**
+ * Faults come in this stretch of a run: before that the services start and get their first copies; or from the very
+ * start.
+ */
 const FIRST_MS = 16_000
 const EARLY_MS = 300
 const EARLY_SHARE = 0.35

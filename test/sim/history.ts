@@ -13,7 +13,10 @@ export const HISTORY = 'history'
 /** How long all of it may take. */
 export const AGING_MS = 120_000
 
-/** What an older release left of a hold that never came about: a checkpoint of the empty tree, under the name of another one. */
+/**
+ * What an older release left of a hold that never came about: a checkpoint of the empty tree, under the name of another
+ * one.
+ */
 export function leaveForged(world: World): void {
   for (const volume of world.volumes) {
     const record = world.registry.record(volume)
@@ -26,7 +29,8 @@ export function leaveForged(world: World): void {
       if (shelf === undefined) continue
       const { epoch, seq } = record.last !== null && world.chance.hit(0.5) ? record.last : { epoch: 1, seq: 1 }
       const checkpoint = { epoch, seq, hash: EMPTY.hash, at: clocks.now().toISOString(), bytes: 0, files: 0 }
-      // It may have seen that epoch since, when another host held in it. Of a volume that was removed it is the only one who knows then.
+      // It may have seen that epoch since, when another host held in it. Of a volume that was removed it is the only
+      // one who knows then.
       const maySee = record.epoch >= epoch && !world.kinds.has('removals')
       const epochSeen = maySee && world.chance.hit(0.5) ? epoch : epoch - 1
       world.checker.names.forge(record.id, checkpoint)
@@ -36,7 +40,10 @@ export function leaveForged(world: World): void {
   }
 }
 
-/** While one host with a tree of its own is away, the volume is taken over more often than the record's list is long. Only the first time is played. */
+/**
+ * While one host with a tree of its own is away, the volume is taken over more often than the record's list is long.
+ * Only the first time is played.
+ */
 export function age(world: World): void {
   const [volume] = world.volumes
   if (volume === undefined) return

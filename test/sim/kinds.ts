@@ -77,7 +77,9 @@ export function drawKinds(chance: Chance, always: readonly Kind[]): Kinds {
   return kinds
 }
 
-/** Settings of the lease of each host, where a run has some of its own. All keep the margin that a valid setting has. */
+/**
+ * Settings of the lease of each host, where a run has some of its own. All keep the margin that a valid setting has.
+ */
 export function leasesOf(kinds: Kinds, hosts: readonly string[], chance: Chance) {
   const pick = () => {
     const leaseMs = chance.pick([4_000, 6_000, 8_000])

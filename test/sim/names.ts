@@ -12,7 +12,10 @@ export class Names {
     this.#forged.add(`${volume} ${epoch}.${seq} ${hash}`)
   }
 
-  /** Takes a name in; answers what it stood for before, if that was something else. `isLine`: the volume goes on from it. */
+  /**
+   * Takes a name in; answers what it stood for before, if that was something else. `isLine`: the volume goes on from
+   * it.
+   */
   clash(volume: string, { epoch, seq, hash }: Named, isLine: boolean): string | null {
     const key = `${volume} ${epoch}.${seq}`
     if (!isLine && this.#forged.has(`${key} ${hash}`)) return null

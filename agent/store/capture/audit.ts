@@ -25,7 +25,10 @@ export interface Suspect {
   readonly length: number
   /** Whether the file was in the state in which it was kept, before it was read and after. */
   readonly untouched: boolean
-  /** Set: the ctime is another than in this tree, and the inode is said not to have been touched since that was exact. No part of the file then. */
+  /**
+   * Set: the ctime is another than in this tree, and the inode is said not to have been touched since that was exact.
+   * No part of the file then.
+   */
   readonly since?: KeptTree
 }
 

@@ -32,8 +32,8 @@ export interface CaptureParts {
 }
 
 /**
- * Looks at a tree and keeps what was seen, durably, see Store.capture. `checkpoint` is the hash of the copy's checkpoint,
- * null: it has none. The tree of that checkpoint stays known until the record names another one.
+ * Looks at a tree and keeps what was seen, durably, see Store.capture. `checkpoint` is the hash of the copy's
+ * checkpoint, null: it has none. The tree of that checkpoint stays known until the record names another one.
  */
 export async function captureTree(
   parts: CaptureParts,

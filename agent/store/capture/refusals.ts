@@ -19,7 +19,10 @@ export function unsupported(volume: string, path: BytePath, what: string): Wherr
   })
 }
 
-/** CHANGES_MISSED: a part of a file is another than it was, and neither the tracker nor the file's ctime has told of it; or (length 0) its state is, and the tracker has not. */
+/**
+ * CHANGES_MISSED: a part of a file is another than it was, and neither the tracker nor the file's ctime has told of it;
+ * or (length 0) its state is, and the tracker has not.
+ */
 export function changesMissed(
   volume: string,
   { name, offset, length }: { readonly name: BytePath; readonly offset: number; readonly length: number },

@@ -43,9 +43,9 @@ export async function moveAside(
 export type Named = Map<string, z.infer<typeof RECORD>>
 
 /**
- * Reads which copies lie in the trash, or were set aside (`until` null: until an operator deletes them). An entry without a readable `volume.json`
- * is passed over. No directory: none. `named` is kept by the caller: each `volume.json` is read once, because every
- * scrape of the metrics lists them, and a trash may have thousands.
+ * Reads which copies lie in the trash, or were set aside (`until` null: until an operator deletes them). An entry
+ * without a readable `volume.json` is passed over. No directory: none. `named` is kept by the caller: each
+ * `volume.json` is read once, because every scrape of the metrics lists them, and a trash may have thousands.
  */
 export async function removedCopies(
   directory: string,

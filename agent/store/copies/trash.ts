@@ -8,8 +8,8 @@ import { endingAt } from './removed.ts'
 import { readAges, type TrashAges, writeAges } from './trash-ages.ts'
 
 /**
- * `<id>-<ms since 1970>`. The time is for people: a clock that was set wrong then, or is now, must not count. Of ULIDs it was written without leading
- * zeros once.
+ * `<id>-<ms since 1970>`. The time is for people: a clock that was set wrong then, or is now, must not count. Of ULIDs
+ * it was written without leading zeros once.
  */
 const NAME = /^(?:.+-\d{13}|[0-9A-Z]{26}-\d+)$/
 /** So often what has passed is written down: a reboot costs no more than that. */
@@ -29,8 +29,9 @@ export async function moveToTrash(directory: string, id: string, trash: string, 
 }
 
 /**
- * Deletes what has been in the trash for `retentionMs` of this host's uptime; answers the names. Call it from time to time: each call adds what has
- * passed since the last one, by the time since boot (`elapsedMs`), and nothing for the time a host was off. What is named otherwise is not ours and stays.
+ * Deletes what has been in the trash for `retentionMs` of this host's uptime; answers the names. Call it from time to
+ * time: each call adds what has passed since the last one, by the time since boot (`elapsedMs`), and nothing for the
+ * time a host was off. What is named otherwise is not ours and stays.
  */
 export async function emptyTrash(trash: string, retentionMs: number, elapsedMs: number): Promise<string[]> {
   const names = (await readdir(trash)).filter((name) => NAME.test(name))

@@ -13,7 +13,9 @@ import type { Snapshot } from './snapshot.ts'
 
 /** `last`: the tree at its last quiet capture or apply. `live`: the tree as it was last looked at in between. */
 export type KeptKind = 'last' | 'live'
-/** `base`: the tree of the copy's checkpoint, while `last` is another one: a quiet capture that no checkpoint came of. */
+/**
+ * `base`: the tree of the copy's checkpoint, while `last` is another one: a quiet capture that no checkpoint came of.
+ */
 type Slot = KeptKind | 'base'
 
 /** A snapshot of which the parts are known, so that the next one can be made from it. */
@@ -137,8 +139,8 @@ export function loadLast(directory: string): Promise<KeptTree | null> {
 }
 
 /**
- * Loads the snapshot of the checkpoint with this hash (null: the copy has none): `last`, unless a later look replaced it.
- * Null: it is not known any more.
+ * Loads the snapshot of the checkpoint with this hash (null: the copy has none): `last`, unless a later look replaced
+ * it. Null: it is not known any more.
  */
 export async function loadCheckpoint(directory: string, hash: string | null): Promise<KeptTree | null> {
   if (hash === null) return null

@@ -84,7 +84,10 @@ export class Rounds implements AsyncDisposable {
   #scanned: string | null = null
   #scans = 0
 
-  /** `directory` is where the spool is made; it must not be there. `from`: hash of the checkpoint in the copy's record; null: it has none. */
+  /**
+   * `directory` is where the spool is made; it must not be there. `from`: hash of the checkpoint in the copy's record;
+   * null: it has none.
+   */
   static async begin(parts: SpoolParts, directory: string, from: string | null): Promise<Rounds> {
     // Later captures replace what is kept as `live`, and rounds would go on from other lists than they believe.
     const last = await loadLast(parts.layout.directory)

@@ -166,7 +166,8 @@ export class Spool {
     const { layout, volume } = this.#options
     const from = checkpoint?.hash ?? null
     return await this.#guarded(async () => {
-      // A commit that failed on its way: what it has put in its place is no place to go on from. Nor is another checkpoint.
+      // A commit that failed on its way: what it has put in its place is no place to go on from. Nor is another
+      // checkpoint.
       if (this.#rounds !== null && (this.#rounds.placed || this.#rounds.from !== from)) await this.close()
       if (this.#rounds === null) {
         await removeIfThere(makingDirectory(layout))

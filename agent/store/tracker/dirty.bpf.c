@@ -407,8 +407,9 @@ int ext4_on_transaction(u64 *context)
 }
 
 /*
- * A task's transaction ends, on any file system with this kind of journal. Until here a sync of the file system waits for it. On a file system without a
- * journal no transaction ends: what the task began there must not be ended by one of another file system.
+ * A task's transaction ends, on any file system with this kind of journal. Until here a sync of the file system waits
+ * for it. On a file system without a journal no transaction ends: what the task began there must not be ended by one of
+ * another file system.
  */
 SEC("tp_btf/jbd2_handle_stats")
 int ext4_on_transaction_end(u64 *context)

@@ -98,8 +98,9 @@ const ATTRIBUTE_CHANGES: readonly ((fd: number, nth: number) => unknown)[] = [
 ]
 
 /**
- * Whether changes of attributes are seen, and changes of one inode are not taken for another's: tried out in the same way, several times, and always with the
- * same answer. That the file system has a journal is for the caller to know. Throws what its calls throw.
+ * Whether changes of attributes are seen, and changes of one inode are not taken for another's: tried out in the same
+ * way, several times, and always with the same answer. That the file system has a journal is for the caller to know.
+ * Throws what its calls throw.
  */
 export function seesAttributes(kernel: KernelPart, directory: string): boolean {
   let cut = 0

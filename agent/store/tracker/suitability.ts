@@ -65,8 +65,9 @@ export function lookAround(fileSystem: string, major: number, minor: number, obj
 }
 
 /**
- * Whether the file system writes changes of its inodes to a journal, by its own word. XFS always does; ext4 says under /sys/fs/ext4 which task writes its journal
- * (journal_task_show in fs/ext4/sysfs.c). What does not say is taken for one that has none.
+ * Whether the file system writes changes of its inodes to a journal, by its own word. XFS always does; ext4 says under
+ * /sys/fs/ext4 which task writes its journal (journal_task_show in fs/ext4/sysfs.c). What does not say is taken for one
+ * that has none.
  */
 export function hasJournal(fileSystem: FileSystemName, major: number, minor: number): boolean {
   if (fileSystem === 'xfs') return true

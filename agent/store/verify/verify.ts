@@ -81,8 +81,9 @@ export interface ContentParts {
 }
 
 /**
- * Reads files (indexes of the manifest, which lie where it says) from the disk and compares their content with it, block by
- * block. Call it after a sync: of what the kernel has still to write it shows what is in memory, not what is on the disk. Rejects what the signal says. A file that cannot be read is damaged, not a failure.
+ * Reads files (indexes of the manifest, which lie where it says) from the disk and compares their content with it,
+ * block by block. Call it after a sync: of what the kernel has still to write it shows what is in memory, not what is
+ * on the disk. Rejects what the signal says. A file that cannot be read is damaged, not a failure.
  */
 export async function compareContent(parts: ContentParts, files: readonly number[], findings: Findings): Promise<void> {
   const small = files.filter((index) => !parts.manifest.isLarge(index))

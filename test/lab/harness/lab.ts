@@ -89,7 +89,8 @@ export class Lab implements AsyncDisposable {
       liveRestore: options.liveRestore ?? false,
       stateDisk: options.stateDisk,
     }
-    // Most hosts of users have version 2; so that every test sees both, one host of a lab has it whatever the machine has.
+    // Most hosts of users have version 2; so that every test sees both, one host of a lab has it whatever the machine
+    // has.
     const hosts = numbers.map((index) => {
       return new Host({ ...common, index, controlGroups: index === V2_HOST ? 'v2' : 'machine' })
     })

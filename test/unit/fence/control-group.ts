@@ -25,7 +25,10 @@ const WORDS = { v1: ['THAWED', 'FROZEN'], v2: ['0', '1'] } as const
 /** Processes of a group that was killed are gone after this long. */
 const GONE_TRIES = 200
 
-/** A control group of this machine's kernel as Docker makes one for a container, with a process in it that counts all the time. */
+/**
+ * A control group of this machine's kernel as Docker makes one for a container, with a process in it that counts all
+ * the time.
+ */
 export class ControlGroup implements AsyncDisposable {
   /** What stands in for the host's /sys/fs/cgroup. */
   readonly root: string

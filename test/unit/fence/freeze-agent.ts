@@ -1,4 +1,7 @@
-/** As an agent: freezes CONTAINER below ROOT for BUDGET_MS at most, says `still`, and later `cut` when it knows that it runs again. */
+/**
+ * As an agent: freezes CONTAINER below ROOT for BUDGET_MS at most, says `still`, and later `cut` when it knows that it
+ * runs again.
+ */
 import { pino } from 'pino'
 import { createFreezerClient } from '../../../agent/fence/freezer-client.ts'
 import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'

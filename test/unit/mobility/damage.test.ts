@@ -6,7 +6,9 @@ import { OPTIONS, World } from './world.ts'
 const DEADLINE_MS = 100_000
 const calm = new AbortController().signal
 
-/** Two hosts and an idle volume at a checkpoint; h2 has a copy if `copies` is 2. Somebody then changes the tree of h1. */
+/**
+ * Two hosts and an idle volume at a checkpoint; h2 has a copy if `copies` is 2. Somebody then changes the tree of h1.
+ */
 async function changed(copies: 1 | 2): Promise<{ world: World; id: string }> {
   const world = await World.start(2)
   await world.host(1).agent.create('data', { ...OPTIONS, copies })

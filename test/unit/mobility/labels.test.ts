@@ -28,7 +28,10 @@ function record(more: Partial<VolumeRecord> = {}): VolumeRecord {
 const OURS_MS = 5
 const THEIRS_MS = 60
 
-/** A Swarm with a node for each host, which takes a change only of a node's newest version, and a bus that brings everything to everybody at once. */
+/**
+ * A Swarm with a node for each host, which takes a change only of a node's newest version, and a bus that brings
+ * everything to everybody at once.
+ */
 function swarm() {
   const clock = new VirtualClock()
   const stop = new AbortController()

@@ -2,7 +2,10 @@ import type { VolumeUser } from '../../../agent/docker/contract.ts'
 import type { Freeze, FreezeEnd, Freezes } from '../../../agent/fence/contract.ts'
 import type { VirtualClock } from './clock.ts'
 
-/** Freezes as the plugin's process makes them, of the containers of one host: those that somebody else has paused are only watched, and the budget is one. */
+/**
+ * Freezes as the plugin's process makes them, of the containers of one host: those that somebody else has paused are
+ * only watched, and the budget is one.
+ */
 export class MemoryFreezes implements Freezes {
   /** Those that stand still for a checkpoint now. */
   frozen: readonly string[] = []

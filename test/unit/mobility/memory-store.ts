@@ -15,8 +15,8 @@ const RETENTION_MS = 7 * 86_400_000
 const never = new AbortController().signal
 
 /**
- * One host's disk. It survives the host's agent: a new one may be started on it. Keeps to the contract of the real store, see
- * test/unit/store/contract.
+ * One host's disk. It survives the host's agent: a new one may be started on it. Keeps to the contract of the real
+ * store, see test/unit/store/contract.
  */
 export class MemoryStore implements Store {
   /** Why no tracker tells what changes; null: one does. */

@@ -131,7 +131,8 @@ test('promise 14: no copy is given up because of one that has the newest epoch a
   for (const b of [other, unproven]) {
     t.false(mayGiveUp(record({ a: copy('current'), b, c: copy('current') }), 'c', hosts, () => true))
   }
-  // An entry of an older release keeps its place until its host has told the hash; one with another hash is as good as one that is behind.
+  // An entry of an older release keeps its place until its host has told the hash; one with another hash is as good as
+  // one that is behind.
   const places = (b: CopyRecord) =>
     placeCopies(record({ a: copy('current'), b, c: copy('current') }), [host('a'), host('b'), host('c')])
   t.deepEqual(places(unproven), ['a', 'b'])

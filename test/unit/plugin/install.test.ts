@@ -8,7 +8,10 @@ import test from 'ava'
 const ROOT = join(import.meta.dirname, '../../..')
 const run = promisify(execFile)
 
-/** Shows the plugin as a newer or older version may have it, and refuses what dockerd does (moby, plugin/v2/plugin_linux.go, settable.go). */
+/**
+ * Shows the plugin as a newer or older version may have it, and refuses what dockerd does (moby,
+ * plugin/v2/plugin_linux.go, settable.go).
+ */
 const DOCKER = `#!/usr/bin/env node
 const { appendFileSync, readFileSync } = require('node:fs')
 const here = require('node:path').dirname(__filename)

@@ -1,7 +1,7 @@
 /**
  * Two hosts' stores and a volume whose tree is there already: `deep-host.ts BASE ID CHANGED_LEVEL`.
- * Brings the volume from one to the other, has it changed, brings it again, verifies it and removes it. Prints a line of
- * JSON for each step. To be run with few open files allowed.
+ * Brings the volume from one to the other, has it changed, brings it again, verifies it and removes it. Prints a line
+ * of JSON for each step. To be run with few open files allowed.
  */
 import { execFileSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'

@@ -11,7 +11,10 @@ export interface Given {
   readonly text: string | null
 }
 
-/** A store, and what containers and other hosts do with its trees. Here a tree is one text; the empty one is the tree of a new volume. */
+/**
+ * A store, and what containers and other hosts do with its trees. Here a tree is one text; the empty one is the tree of
+ * a new volume.
+ */
 export interface Subject {
   readonly store: Store
   /** What a container does. */
@@ -109,7 +112,10 @@ class Work {
 
 type Rule = (t: ExecutionContext, work: Work) => Promise<void>
 
-/** What the decisions rely on. Each rule is one of `Store`'s contract; a double that breaks one may hide a fault of theirs. */
+/**
+ * What the decisions rely on. Each rule is one of `Store`'s contract; a double that breaks one may hide a fault of
+ * theirs.
+ */
 const RULES: Readonly<Record<string, Rule>> = {
   'a copy is made once, empty, and the highest epoch it has seen never goes down': async (t, { store, subject }) => {
     t.is(await store.copy(id), null)

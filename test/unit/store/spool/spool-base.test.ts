@@ -8,7 +8,10 @@ import { Held } from './held.ts'
 /** Of several blocks. */
 const LARGE_BYTES = 1024 * 1024
 
-/** A volume whose container ended, and whose release got no further than its look at the tree: the registry was away, or the agent was killed. */
+/**
+ * A volume whose container ended, and whose release got no further than its look at the tree: the registry was away, or
+ * the agent was killed.
+ */
 async function cutOffRelease(it: Held): Promise<void> {
   await it.host.store.capture(it.volume.id, 'quiet', calm)
 }

@@ -5,6 +5,9 @@ import type { CopyJob } from './copy-job.ts'
 import { hasCheckpoint, isAt, mayHaveCheckpoint } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { backOffMs } from './pacing.ts'
+import { mayGiveUp } from './placement.ts'
+import { placementHosts } from './placement-hosts.ts'
+import { whyBusy } from './placement-surplus.ts'
 
 /**
  * Most volumes that move are mounted elsewhere within this after their release: until then that Mount has the sources
@@ -152,7 +155,8 @@ export class CatchUp {
 
 /**
  * Whether this host's copy of an idle volume lacks the newest checkpoint, and another host that lives has it. What was
- * only sent ahead is no copy, and a diverged one is not written over (promise 7).
+ * only sent ahead is no copy, and a diverged one is not written over (promise 7). What placement is about to drop stays
+ * as it is: brought up to date it would be as good as those that are wanted, and any of them might go.
  */
 function isBehind(core: Core, record: VolumeRecord, local: LocalCopy | null): boolean {
   const { self } = core.parts
@@ -163,7 +167,15 @@ function isBehind(core: Core, record: VolumeRecord, local: LocalCopy | null): bo
   if (local !== null && (local.held !== null || local.epochSeen > record.epoch)) return false
   if ((local?.checkpoint ?? null) === null && !mine.kept) return false
   if (hasCheckpoint(mine, last) && isAt(local, last)) return false
+  if (isSurplus(core, record, local)) return false
   return Object.entries(copies).some(
     ([host, copy]) => host !== self.id && mayHaveCheckpoint(copy, last) && core.hosts.alive(host),
   )
+}
+
+/** Enough living hosts have the newest checkpoint, and nothing keeps this copy from being dropped in time. */
+function isSurplus(core: Core, record: VolumeRecord, local: LocalCopy | null): boolean {
+  const alive = (host: string) => core.hosts.alive(host)
+  if (!mayGiveUp(record, core.parts.self.id, placementHosts(core, [record]), alive)) return false
+  return whyBusy(core, record.name, local) === null
 }

@@ -1,6 +1,8 @@
 import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import type { Core } from './core.ts'
+import { mayGiveUp } from './placement.ts'
+import { placementHosts } from './placement-hosts.ts'
 
 /** Damaged paths that are named; `verify` names them all. */
 const PATHS_NAMED = 3
@@ -10,12 +12,21 @@ const PATHS_NAMED = 3
  * told this host: what keeps a copy from coming, its own host knows and, while the volume is in use, the holder.
  */
 export function describeCopy(core: Core, record: VolumeRecord, host: string, local: LocalCopy | null): string | null {
-  if (host !== core.parts.self.id) return describeOther(core, record, host)
+  if (host !== core.parts.self.id) return describeOther(core, record, host) ?? describeSurplus(core, record, host)
   if (local?.damaged != null) return `damaged: ${named(local.damaged)}`
   if (record.holder?.host === host) return null
   // Of an idle volume there is nothing newer; of one in use there may be.
   if (isCurrent(record, host) && record.holder === null) return null
-  return core.copying.failure(record.id)?.message ?? (isCurrent(record, host) ? null : describeJob(core, record))
+  const failure =
+    core.copying.failure(record.id)?.message ?? (isCurrent(record, host) ? null : describeJob(core, record))
+  return failure ?? describeSurplus(core, record, host)
+}
+
+/** Of an idle volume: a copy that is behind and that nobody needs is not brought up to date. */
+function describeSurplus(core: Core, record: VolumeRecord, host: string): string | null {
+  if (record.holder !== null || record.copies[host]?.state !== 'behind') return null
+  const lives = (id: string) => id === core.parts.self.id || core.hosts.alive(id)
+  return mayGiveUp(record, host, placementHosts(core, [record]), lives) ? 'one too many: it will be dropped' : null
 }
 
 function describeOther(core: Core, record: VolumeRecord, host: string): string | null {

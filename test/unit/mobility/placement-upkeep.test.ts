@@ -62,6 +62,50 @@ test('a host that is gone is replaced after the grace time, not before; when it 
   t.is(Object.keys(await states(world)).length, 2)
 })
 
+for (const [what, restarted] of [
+  ['was cut off', false],
+  ['has died', true],
+] as const) {
+  test(`a copy whose host ${what} and is back too late is not brought up to date: it is the one that goes`, async (t) => {
+    const world = await twoCopies()
+    const lost = world.host(2)
+    if (restarted) lost.kill()
+    lost.connected = false
+    await world.clock.advance(2 * GRACE_MS)
+    await world.use(1, 'data', 'two')
+    await world.clock.advance(GRACE_MS)
+    t.like(await states(world), { h1: 'current', h3: 'current' })
+    world.pulls.length = 0
+    lost.connected = true
+    if (restarted) await lost.restart()
+    await world.clock.advance(0.9 * GRACE_MS)
+    t.deepEqual(await states(world), { h1: 'current', h2: 'behind', h3: 'current' })
+    for (const host of world.hosts) {
+      const { copies } = await host.agent.get('data', new AbortController().signal)
+      const whys = copies.map((copy) => [copy.host, copy.why])
+      t.deepEqual(Object.fromEntries(whys), { h1: null, h2: 'one too many: it will be dropped', h3: null })
+    }
+    await world.clock.advance(GRACE_MS)
+    t.deepEqual(world.pulls, [])
+    t.deepEqual(await trees(world), { h1: 'two', h3: 'two' })
+    t.deepEqual(await states(world), { h1: 'current', h3: 'current' })
+  })
+}
+
+test('promise 7: a copy that is one too many and behind is brought up to date when another one is away', async (t) => {
+  const world = await twoCopies()
+  world.host(2).connected = false
+  await world.clock.advance(2 * GRACE_MS)
+  await world.use(1, 'data', 'two')
+  await world.clock.advance(GRACE_MS)
+  world.host(2).connected = true
+  await world.clock.advance(0.5 * GRACE_MS)
+  t.is((await states(world)).h2, 'behind')
+  world.host(3).connected = false
+  await world.clock.advance(20_000)
+  t.is((await states(world)).h2, 'current')
+})
+
 test('a host that was cut off for longer than the grace time does not take all others for gone', async (t) => {
   const world = await twoCopies()
   world.host(3).connected = false

@@ -115,8 +115,11 @@ export async function move(
   volume: { id: string; name: string; options: typeof OPTIONS },
   seq = 1,
 ): Promise<Sent & { filesRead: number }> {
+  await from.update(volume.id, { held: { epoch: 1, incarnation: 'i1' } })
   const capture = await from.capture(volume.id, 'quiet', calm)
+  const final = checkpoint(capture, seq)
+  await from.update(volume.id, { checkpoint: final, held: null })
   const sent = await send(from, to, volume)
-  await to.apply(volume.id, checkpoint(capture, seq))
+  await to.apply(volume.id, final)
   return { ...sent, hash: capture.hash, filesRead: capture.filesRead }
 }

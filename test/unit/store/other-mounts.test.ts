@@ -40,8 +40,11 @@ async function run(
 /** A mount namespace of its own; what is mounted and unmounted elsewhere from then on does not come there. */
 const PRIVATE = ['unshare', '--mount', '--propagation', 'private', 'bash', '-c']
 /** A mapping of a file whose descriptor is closed. */
-const MAP =
-  'import mmap,sys; f=open(sys.argv[1],"r+b"); m=mmap.mmap(f.fileno(),0); f.close(); print("r",flush=True); input()'
+const MAP = `import mmap, subprocess, sys
+with open(sys.argv[1] + "/sub/log", "r+b") as file: mapped = mmap.mmap(file.fileno(), 0)
+subprocess.run(["umount", "-l", sys.argv[1]])
+print("ready", flush=True)
+input()`
 
 type Given = Awaited<ReturnType<typeof mounted>>
 const WRITERS: Readonly<Record<string, (given: Given) => { before: string; command?: readonly string[] }>> = {
@@ -66,8 +69,7 @@ const WRITERS: Readonly<Record<string, (given: Given) => { before: string; comma
     before: `mount --bind ${path} ${other}; exec 9<${other}/sub; umount -l ${other}`,
   }),
   'a file that is mapped there': ({ path, other }) => ({
-    before: `mount --bind ${path} ${other}; exec 8>&1; coproc python3 -c '${MAP}' ${other}/sub/log 3>&-; \
-      read -r _ <&"\${COPROC[0]}"; umount -l ${other}`,
+    before: `mount --bind ${path} ${other}; exec python3 -c '${MAP}' ${other}`,
   }),
   'the directory below the state directory': ({ data }) => ({ before: `exec 9>>${data}/sub/log` }),
   'a mount that another one covers': ({ path, other }) => ({

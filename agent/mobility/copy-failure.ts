@@ -51,7 +51,10 @@ export function unreachable(record: VolumeRecord, source: string, error: unknown
   return new WherryError(
     'DATA_UNREACHABLE',
     `The newest data of volume "${record.name}" is on ${source}, which did not deliver it: ${why}`,
-    { hint: 'The copy is tried again as long as someone asks for the volume.', cause: error },
+    {
+      hint: `It is tried again as long as someone asks for the volume. ${orPromote('it never comes', record.name)}`,
+      cause: error,
+    },
   )
 }
 

@@ -158,9 +158,16 @@ test('promote does not wait for ever for a host that cannot write down that it h
   await h1.store.update(id, { held: { epoch, incarnation: 'released' } })
   h1.store.unwritable = 'EROFS'
   await world.pass(5_000)
+  const error = await t.throwsAsync(world.clock.until(h3.agent.mount('data', 'm', 5_000)), { instanceOf: WherryError })
+  t.is(error.code, 'DATA_UNREACHABLE')
+  t.regex(
+    error.toLine(),
+    /is on h1 \(h1\).* If it never comes, "wherry promote data" says what an older checkpoint costs/,
+  )
   const line = await refused(t, world, h3, 'FAILOVER_REFUSED')
   t.regex(line, /h1 \(h1\): has not been able to write down that it has released it \(EROFS: /)
   t.regex(line, /or give it up: wherry promote data --accept-loss$/)
+  world.pullMs = 0
   t.true((await promote(world, h3, true)).changed)
   await goesOnWithOld(t, world, id)
 })

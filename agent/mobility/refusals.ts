@@ -114,7 +114,7 @@ export function earlierHeld(core: Core, name: string): WherryError {
   return new WherryError(
     'VOLUME_BUSY',
     `Host ${host} still holds a removed volume that had the name "${name}"; its containers here are being ended.`,
-    { hint: 'That goes on; start the container again in a moment.' },
+    { hint: "Start the container again in a moment. If it stays so, that host's log says what keeps the old one." },
   )
 }
 

@@ -37,15 +37,20 @@ export class DiskStore implements Store {
 
   async copies() {
     await this.#read()
-    return { copies: [...this.disk.shelves.values()].map((shelf) => shelf.record), damaged: [] }
+    const { unreadable, shelves } = this.disk
+    const copies = [...shelves.values()].map(({ record }) => record).filter(({ id }) => !unreadable.has(id))
+    const damaged = [...unreadable].map((id) => ({ path: `/state/volumes/${id}`, reason: 'EIO' }))
+    return { copies, damaged }
   }
 
   async copy(id: string): Promise<LocalCopy | null> {
     await this.#read()
+    this.#requireReadable(id)
     return this.disk.shelf(id)?.record ?? null
   }
 
   async create(volume: Volume): Promise<LocalCopy> {
+    this.#requireReadable(volume.id)
     if (this.disk.shelf(volume.id) === undefined) this.#requireSpace(volume.name)
     return this.#durably(`record ${volume.id}`, () => this.disk.create(volume))
   }
@@ -375,7 +380,13 @@ export class DiskStore implements Store {
     })
   }
 
+  #requireReadable(id: string): void {
+    if (!this.disk.unreadable.has(id)) return
+    throw new WherryError('COPY_DAMAGED', `The record of copy ${id} on ${this.disk.host} cannot be understood.`)
+  }
+
   #require(id: string): Shelf {
+    this.#requireReadable(id)
     const shelf = this.disk.shelf(id)
     if (shelf === undefined) throw new WherryError('NOT_AT_CHECKPOINT', `There is no copy ${id} on ${this.disk.host}.`)
     return shelf

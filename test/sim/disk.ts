@@ -62,6 +62,8 @@ export class Disk {
   full = false
   /** An error made it read-only: what was written before can be read. */
   readOnly = false
+  /** Ids of volumes whose records cannot be read. */
+  readonly unreadable = new Set<string>()
   /** Ids of volumes whose tree no capture can say. */
   readonly odd = new Set<string>()
   /** Called when the record of a copy has changed: faults wait for a moment so. */

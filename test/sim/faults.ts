@@ -200,6 +200,14 @@ const UNPLANNED: Readonly<Record<string, Fault>> = {
       disk.readOnly = false
     }
   },
+  // A new agent has only the watchdog's word for what is held. A registry that was lost as well is recovered without it.
+  'unreadable records': (world, machine) => {
+    const { disk } = machine
+    if (world.kinds.has('wipe')) return null
+    for (const { record } of disk.shelves.values()) if (record.held !== null) disk.unreadable.add(record.id)
+    machine.killAgent('fault')
+    return () => disk.unreadable.clear()
+  },
   'agent stuck': (world, { agent }) => {
     if (agent?.life.alive) agent.life.stick(world.chance.between(1_000, 30_000))
     return null

@@ -64,6 +64,11 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   { name: 'mount before the watchdog', settings: { bend: tellLate }, rules: ['promise 1'] },
   {
+    name: 'what a record cannot say is not guarded',
+    settings: { unplanned: ['unreadable records', 'isolation'], rivals: 1, bend: inheritNothing },
+    rules: ['promise 1', 'promise 6'],
+  },
+  {
     name: 'base taken from the last scan',
     settings: { unplanned: ['restart in an outage'], bend: compareWithLastLook },
     rules: ['promise 5'],
@@ -124,6 +129,11 @@ function tellLate(parts: Parts): Parts {
     watchdog.guard({ ...word, volumes: word.volumes.filter(({ id }) => known.has(id)) })
   }
   return { ...parts, watchdog: { ...watchdog, guard } }
+}
+
+/** An agent does not hear what the watchdog guarded before it. */
+function inheritNothing(parts: Parts): Parts {
+  return { ...parts, watchdog: { ...parts.watchdog, inherited: async () => [] } }
 }
 
 /** A round compares with the tree that was looked at last, checkpoint or not. */

@@ -67,7 +67,8 @@ export class Vigil {
     const { disk, containers } = this.#world.machine(host)
     const { nowMs } = timeline
     const undisturbed = registry.lostAnswers === 0 && network.trouble === 0
-    const calm = undisturbed && disk.slowness === 1 && !containers.away && !disk.full && !disk.readOnly
+    const isDiskWell = disk.slowness === 1 && !disk.full && !disk.readOnly && disk.unreadable.size === 0
+    const calm = undisturbed && isDiskWell && !containers.away
     if (this.renews(host) && calm) {
       if (!this.#wellSince.has(host)) this.#wellSince.set(host, nowMs)
       this.#lastWell.set(host, nowMs)

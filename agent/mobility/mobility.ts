@@ -43,14 +43,10 @@ import { removeVolume } from './removal-request.ts'
 import { chooseTree } from './source.ts'
 import { StateDisk } from './state-disk.ts'
 import { answerSurrender } from './surrender.ts'
-import { beforeAbort } from './until-abort.ts'
 import { Uses } from './uses.ts'
 import { verifyVolume } from './verification.ts'
-import { lookAtDisk, viewHosts, viewVolume } from './views.ts'
+import { hearHosts, lookAtDisk, viewHosts, viewVolume } from './views.ts'
 import { Wakes } from './wakes.ts'
-
-/** Docker waits for a list of volumes, and it is worth more than the names in it. */
-const HEAR_MS = 1_000
 
 /** The decisions of one host. Nothing happens before `start`. */
 export interface RunningMobility extends Mobility {
@@ -261,17 +257,6 @@ async function answerQuestion(core: Core, question: Question, signal: AbortSigna
     case 'inventory':
       return await takeInventory(core)
   }
-}
-
-/** An agent that has just started reads who the others are before it names them, if their stream has a leader. */
-async function hearHosts(core: Core): Promise<void> {
-  const { registry, clock } = core.parts
-  if (!core.hosts.isEmpty) return
-  const found = await beforeAbort(
-    registry.hosts().catch(() => null),
-    clock.deadline(HEAR_MS),
-  )
-  if (found !== null) core.hosts.see(found)
 }
 
 /** The registry's word, or its last one; waits for a registry that is away as long as the caller does (promise 10). */

@@ -7,6 +7,10 @@ import { hasCheckpoint } from './copy-state.ts'
 import { describeCopy } from './copy-trouble.ts'
 import type { Core } from './core.ts'
 import { viewPredecessor } from './predecessor.ts'
+import { beforeAbort } from './until-abort.ts'
+
+/** Docker waits for a list of volumes, and it is worth more than the names in it. */
+const HEAR_MS = 1_000
 
 /** What views need to know of this host's disk. */
 export interface Disk {
@@ -20,6 +24,17 @@ export async function lookAtDisk(core: Core, copies: readonly LocalCopy[]): Prom
   const { store, pauses } = core.parts
   const byId = new Map(copies.map((copy) => [copy.id, copy]))
   return { mounted: await store.mounted(), copies: byId, pauses: await pauses.all() }
+}
+
+/** An agent that has just started reads who the others are before it names them, if their stream has a leader. */
+export async function hearHosts(core: Core): Promise<void> {
+  const { registry, clock } = core.parts
+  if (!core.hosts.isEmpty) return
+  const found = await beforeAbort(
+    registry.hosts().catch(() => null),
+    clock.deadline(HEAR_MS),
+  )
+  if (found !== null) core.hosts.see(found)
 }
 
 /** One volume as people and Docker see it. */

@@ -9,6 +9,8 @@ const UMOUNT_NOFOLLOW = 8
 export interface MountInfo {
   /** As `mnt_id` in the fdinfo of a process: no other mount of the host has it while this one is there. */
   readonly id: number
+  /** The mount on which it is mounted. */
+  readonly parent: number
   /** Of the file system, as `major:minor`. On btrfs it is not what stat(2) says. */
   readonly device: string
   /** Nobody writes through this mount; its file system may be written to all the same. */
@@ -50,13 +52,14 @@ export function parseMountInfo(text: string): MountInfo[] {
     const fields = line.split(' ')
     // The number of optional fields varies; a lone '-' ends them.
     const separator = fields.indexOf('-', 6)
-    const [id, , device, root, mountpoint, options] = fields
+    const [id, parent, device, root, mountpoint, options] = fields
     const [fsType, source] = [fields[separator + 1], fields[separator + 2]]
     if (separator < 0 || !device || !root || !mountpoint || fsType === undefined || source === undefined) continue
     const isReadOnly = options?.split(',').includes('ro') === true
     const paths = { root: decodePath(root), mountpoint: decodePath(mountpoint) }
     mounts.push({
       id: Number(id),
+      parent: Number(parent),
       device,
       ...paths,
       isReadOnly,

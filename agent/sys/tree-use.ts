@@ -147,10 +147,7 @@ function readNamespace(directory: string, tree: Tree): Namespace | null {
   const mounts = parseMountInfo(text)
   const ofTree = mounts.filter((mount) => isOfTree(mount, tree))
   const writable = ofTree.filter(({ isReadOnly }) => !isReadOnly)
-  const covered = writable.filter((mount) => {
-    const later = mounts.slice(mounts.indexOf(mount) + 1)
-    return later.some(({ mountpoint }) => isBelow(mount.mountpoint, mountpoint))
-  })
+  const covered = writable.filter((mount) => isCovered(mount, mounts))
   const inner = mounts.filter((mount) => ofTree.some((outer) => mount !== outer && isInside(mount, outer)))
   const place = {
     namespace: `${directory}/ns/mnt`,
@@ -160,6 +157,17 @@ function readNamespace(directory: string, tree: Tree): Namespace | null {
     inner: pathsOf(inner),
   }
   return { place, mounts }
+}
+
+/** Whether its mountpoint leads to another mount: one on top of it or of what it is mounted on, or one around it. */
+function isCovered(mount: MountInfo, mounts: readonly MountInfo[]): boolean {
+  const isUnder = (other: MountInfo) =>
+    other.mountpoint === mount.mountpoint
+      ? other.parent === mount.id
+      : other.parent === mount.parent && isBelow(mount.mountpoint, other.mountpoint)
+  if (mounts.some(isUnder)) return true
+  const below = mounts.find(({ id }) => id === mount.parent && id !== mount.id)
+  return below !== undefined && isCovered(below, mounts)
 }
 
 function useOf(search: Search, directory: string, namespace: Namespace | null): 'reads' | 'writes' | null {

@@ -205,6 +205,46 @@ test.serial(
 )
 
 test.serial(
+  'a volume is not released under a writer that has its directory in another way than as a volume',
+  async (t) => {
+    const { h1, h2, image } = t.context
+    await h1.docker(['volume', 'create', '--driver', 'wherry', 'bound'])
+    const movesBack = async (host: Host, what: string) =>
+      await until(`the volume moves once ${what}`, async () => {
+        const again = await shell(host, t.context, 'bound', 'cat /data/log', true)
+        return again.code === 0 && again.stdout
+      })
+    await sleeper(h1, t.context, 'bound', 'first')
+    const byPath = ['-v', `${await mountpointOf(h1, 'bound')}:/x`, image, 'sh', '-c']
+    await h1.docker(['run', '-d', '--name', 'by-path', ...byPath, 'exec 9>>/x/log; echo one >&9; sleep 3600'])
+    await h1.docker(['rm', '-f', 'first'])
+    const refused = await shell(h2, t.context, 'bound', 'cat /data/log', true)
+    t.regex(refused.stderr, /host h1 .*VOLUME_BUSY.*process \d+ \(\w+\) can write/s)
+    await h1.docker(['rm', '-f', 'by-path'])
+    t.is(await movesBack(h2, 'the writer has ended'), 'one\n')
+
+    await sleeper(h2, t.context, 'bound', 'second')
+    const pid = (await h2.docker(['inspect', '-f', '{{.State.Pid}}', 'second'])).stdout.trim()
+    const there = `cd /proc/${pid}/root/data && sleep 3600`
+    await h2.docker(['run', '-d', '--name', 'debugger', '--privileged', '--pid', 'host', image, 'sh', '-c', there])
+    const onlyHere = ['-v', `${await mountpointOf(h2, 'bound')}:/x`, image, 'sleep', '3600']
+    await h2.docker(['run', '-d', '--name', 'idle-path', ...onlyHere])
+    await until('the debugger is there', async () => (await h2.docker(['top', 'debugger'])).stdout.includes('sleep'))
+    await h2.docker(['rm', '-f', 'second'])
+    const again = await shell(h1, t.context, 'bound', 'cat /data/log', true)
+    t.regex(again.stderr, /host h2 .*VOLUME_BUSY.*process \d+ \(\w+\) can write/s)
+    await h2.docker(['rm', '-f', 'debugger'])
+    t.is(await movesBack(h1, 'the debugger has ended'), 'one\n')
+    const late = await h2.docker(['exec', 'idle-path', 'sh', '-c', 'cat /x/log; echo two >>/x/log'], {
+      allowFailure: true,
+    })
+    t.is(late.stdout, 'one\n')
+    t.regex(late.stderr, /Read-only file system/)
+    await h2.docker(['rm', '-f', 'idle-path'])
+  },
+)
+
+test.serial(
   'a host whose disk has become read-only says so everywhere, is fenced, and its volumes go on elsewhere',
   async (t) => {
     t.timeout(240_000)

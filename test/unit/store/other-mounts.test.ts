@@ -129,3 +129,16 @@ test.serial(
     await once(child, 'exit')
   },
 )
+
+test.serial('a mount below one that was made later is reached all the same, if it lies in that one', async (t) => {
+  const { store, one, path, data, other } = await mounted(t)
+  // The kernel lists the inner mount, which is moved, before the outer one.
+  for (const name of ['outer', 'inner']) mkdirSync(join(other, name))
+  execFileSync('mount', ['--bind', path, join(other, 'inner')])
+  execFileSync('mount', ['-t', 'tmpfs', 'none', join(other, 'outer')])
+  mkdirSync(join(other, 'outer', 'moved'))
+  execFileSync('mount', ['--move', join(other, 'inner'), join(other, 'outer', 'moved')])
+  await store.unmount(one.id)
+  t.throws(() => writeFileSync(join(other, 'outer', 'moved', 'new'), 'x'), { code: 'EROFS' })
+  t.false(existsSync(join(data, 'new')))
+})

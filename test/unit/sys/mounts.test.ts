@@ -11,6 +11,7 @@ test('mount points with spaces, newlines, backslashes and UTF-8 are read as they
   t.deepEqual(parseMountInfo(text), [
     {
       id: 36,
+      parent: 35,
       device: '98:0',
       root: '/a b',
       mountpoint: '/mnt/x\ny\\z',
@@ -18,7 +19,16 @@ test('mount points with spaces, newlines, backslashes and UTF-8 are read as they
       fsType: 'ext4',
       source: '/dev/my\tdisk',
     },
-    { id: 37, device: '0:5', root: '/', mountpoint: '/mnt/ä', isReadOnly: true, fsType: 'proc', source: 'proc' },
+    {
+      id: 37,
+      parent: 35,
+      device: '0:5',
+      root: '/',
+      mountpoint: '/mnt/ä',
+      isReadOnly: true,
+      fsType: 'proc',
+      source: 'proc',
+    },
   ])
 })
 

@@ -9,7 +9,7 @@ import { findTreeUse, type TreeUse } from '../sys/tree-use.ts'
 /** Who else there is, is found out there. */
 const USERS_NAMED = 5
 /** A namespace may end, or a file be opened, between the look and the change. */
-const SEAL_TRIES = 3
+const SEAL_TRIES = 4
 
 /** Bind mounts of trees at `<mountRoot>/<id>`. What is mounted is always asked of the kernel, never remembered. */
 export class Mounting {
@@ -71,11 +71,13 @@ async function seal(target: string, data: string, refused: unknown): Promise<voi
     // What lies below would go with a mount that is detached.
     const inner = refused === null ? [] : use.places.flatMap((place) => place.inner)
     const isHidden = refused !== null && !use.isComplete
-    const isWritten = use.users.some(({ writes }) => writes) || use.places.some(({ covered }) => covered.length > 0)
+    // What is covered goes with a mount that is detached: it came from there. What is left then may be uncovered one day.
+    const isCovered = refused === null && use.places.some(({ covered }) => covered.length > 0)
+    const isWritten = isCovered || use.users.some(({ writes }) => writes)
     if (isWritten || isHidden || inner.length > 0) throw busy(target, use, inner, null, refused)
     if (open.length === 0) return
     const outcome = await makeReadOnly(open)
-    if (outcome !== 'read-only' && tries >= SEAL_TRIES) throw busy(target, use, inner, outcome, refused)
+    if (tries >= SEAL_TRIES) throw busy(target, use, inner, outcome, refused)
   }
 }
 

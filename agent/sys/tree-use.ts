@@ -37,9 +37,9 @@ export interface MountPlace {
   /** What setns(2) takes. */
   readonly namespace: string
   readonly mountpoints: readonly string[]
-  /** Those of them that are not read-only. */
+  /** Those of them that are not read-only and can be reached by their path. */
   readonly writable: readonly string[]
-  /** Those of the writable ones that lie below another mount: by their path they cannot be reached. */
+  /** Those that are not read-only and lie below another mount. */
   readonly covered: readonly string[]
   /** Mounts below them. */
   readonly inner: readonly string[]
@@ -146,28 +146,31 @@ function readNamespace(directory: string, tree: Tree): Namespace | null {
   if (linkIn(directory, 'root') !== '/' || text === '') return null
   const mounts = parseMountInfo(text)
   const ofTree = mounts.filter((mount) => isOfTree(mount, tree))
-  const writable = ofTree.filter(({ isReadOnly }) => !isReadOnly)
-  const covered = writable.filter((mount) => isCovered(mount, mounts))
+  const open = ofTree.filter(({ isReadOnly }) => !isReadOnly)
+  const covered = open.filter((mount) => isCovered(mount, mounts))
   const inner = mounts.filter((mount) => ofTree.some((outer) => mount !== outer && isInside(mount, outer)))
   const place = {
     namespace: `${directory}/ns/mnt`,
     mountpoints: pathsOf(ofTree),
-    writable: pathsOf(writable),
+    writable: pathsOf(open.filter((mount) => !covered.includes(mount))),
     covered: pathsOf(covered),
     inner: pathsOf(inner),
   }
   return { place, mounts }
 }
 
-/** Whether its mountpoint leads to another mount: one on top of it or of what it is mounted on, or one around it. */
-function isCovered(mount: MountInfo, mounts: readonly MountInfo[]): boolean {
-  const isUnder = (other: MountInfo) =>
+/**
+ * Whether its mountpoint leads to another mount: one on top of it or of what it is mounted on, or one around it. `above`:
+ * by which the way leads here.
+ */
+function isCovered(mount: MountInfo, mounts: readonly MountInfo[], above: MountInfo | null = null): boolean {
+  const covers = (other: MountInfo) =>
     other.mountpoint === mount.mountpoint
       ? other.parent === mount.id
       : other.parent === mount.parent && isBelow(mount.mountpoint, other.mountpoint)
-  if (mounts.some(isUnder)) return true
+  if (mounts.some((other) => other !== above && covers(other))) return true
   const below = mounts.find(({ id }) => id === mount.parent && id !== mount.id)
-  return below !== undefined && isCovered(below, mounts)
+  return below !== undefined && isCovered(below, mounts, mount)
 }
 
 function useOf(search: Search, directory: string, namespace: Namespace | null): 'reads' | 'writes' | null {

@@ -130,6 +130,21 @@ test.serial('processes of which nothing may be known may have the mount', async 
   t.is(asked.trim(), 'false')
 })
 
+test.serial('a mount that came to a mount root twice, once below the other, goes with its readers', async (t) => {
+  const { store, one, path } = await mounted(t)
+  await store.unmount(one.id)
+  const root = join(path, '..')
+  // As a plugin's directory may be: a shared mount on top of another one of the same peer group.
+  execFileSync('mount', ['--bind', root, root])
+  t.teardown(() => execFileSync('umount', ['-R', '-l', root]))
+  await store.mount(one.id)
+  const copies = () => readFileSync('/proc/self/mountinfo', 'utf8').split(`${path} `).length - 1
+  t.is(copies(), 2)
+  await run(t, HERE, `exec 9< ${path}/log; cd ${path}`)
+  await store.unmount(one.id)
+  t.is(copies(), 0)
+})
+
 test.serial('a mount below the volume keeps it', async (t) => {
   const { store, one, path } = await mounted(t)
   execFileSync('mkdir', [join(path, 'inner')])

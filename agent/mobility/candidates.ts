@@ -18,6 +18,8 @@ export interface Candidates {
   readonly best: Checkpoint | null
   /** Hosts that have it, by id. */
   readonly hosts: readonly string[]
+  /** The newest checkpoint of the holder, which puts its tree aside when it is given up; null: none is known. */
+  readonly holders: Checkpoint | null
   /** Highest epoch on any disk that answered. */
   readonly epochSeen: number
   /**
@@ -50,7 +52,10 @@ export async function findCandidates(
     hosts.map((host) => askForCopy(core, record, host, core.hosts.alive(host) ? inTime : atOnce)),
   )
   const found = answers.flatMap((answer) => answer ?? [])
-  const usable = found.filter((answer) => isUsable(record, answer) && !except.has(answer.host))
+  const usable = found.filter((answer) => {
+    return isUsable(record, answer) && isKept(record, answer) && !except.has(answer.host)
+  })
+  const holding = found.find((answer) => answer.host === record.holder?.host && isUsable(record, answer))
   const best = usable.reduce<Checkpoint | null>(
     (newest, { checkpoint }) => (checkpoint === null ? newest : newerOf(newest, checkpoint)),
     null,
@@ -59,6 +64,7 @@ export async function findCandidates(
   return {
     best,
     hosts: usable.filter(({ checkpoint }) => checkpoint?.hash === best?.hash).map(({ host }) => host),
+    holders: holding?.held === true ? holding.checkpoint : null,
     epochSeen: found.reduce((highest, { epochSeen }) => Math.max(highest, epochSeen), 0),
     releasing: found
       .filter(({ host, held }) => record.holder === null && held && mayBeNewest(record, record.copies[host]))
@@ -103,6 +109,14 @@ function isUsable(record: VolumeRecord, answer: CopyAnswer): boolean {
   return standing === 'in line' || (standing === 'newer' && checkpoint.epoch <= record.epoch)
 }
 
+/**
+ * Whether the copy stays when the volume is taken over. A tree that is held is put aside then, unless the record says
+ * that it is released.
+ */
+function isKept({ holder, epoch }: VolumeRecord, { held, epochSeen }: CopyAnswer): boolean {
+  return !held || (holder === null && epochSeen === epoch)
+}
+
 function describe(
   core: Core,
   record: VolumeRecord,
@@ -134,6 +148,6 @@ function describeAnswer(core: Core, record: VolumeRecord, answer: CopyAnswer): s
   if (checkpoint === null && damaged !== undefined)
     return `a copy that cannot be used: files under volumes/${record.id}/data are not what its checkpoint says (${damaged})`
   if (checkpoint === null) return held ? 'holds it' : 'nothing that can be used'
-  const name = `checkpoint ${checkpoint.epoch}.${checkpoint.seq}`
+  const name = `${isKept(record, answer) ? '' : 'holds it, '}checkpoint ${checkpoint.epoch}.${checkpoint.seq}`
   return isUsable(record, answer) ? name : `${name}, which is not one of this volume's line`
 }

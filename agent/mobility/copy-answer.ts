@@ -1,6 +1,7 @@
 import { WherryError } from '../errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import type { CopyAnswer, Question } from '../transfer/contract.ts'
+import { isOnlyIntended } from './confirmation.ts'
 import { isLeftBehind } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { settleDiverged } from './returning.ts'
@@ -42,7 +43,7 @@ export async function answerCopy(core: Core, volume: string): Promise<CopyAnswer
     host: self.id,
     epochSeen: local.epochSeen,
     checkpoint: usable ? local.checkpoint : null,
-    held: local.held !== null,
+    held: local.held !== null && !isOnlyIntended(local),
   }
 }
 

@@ -1,5 +1,6 @@
 import { WherryError } from '../errors.ts'
 import type { Checkpoint, Seizure, VolumeRecord } from '../model.ts'
+import { orderOf } from './checkpoint-order.ts'
 import { readVolume } from './commit.ts'
 import { findSoundCandidates } from './comparison.ts'
 import { hasCheckpoint, isAt } from './copy-state.ts'
@@ -110,7 +111,8 @@ async function choose(
   if (brought === 'again') return brought
   if (brought !== null && !(brought instanceof Error))
     return { record, ...brought, isGivenUp: true, isWhole: true, described: '' }
-  return await withoutFinal(core, record, accepts.loss, brought?.message ?? answer.trouble?.text ?? '', signal)
+  const why = brought?.message ?? answer.trouble?.text ?? ''
+  return await withoutFinal(core, record, accepts.loss, why, { signal, asked })
 }
 
 /** A holder that is silent is not asked, unless it has said why: then its lease is over and it lives. */
@@ -120,7 +122,7 @@ function isAnswering(core: Core, { holder }: VolumeRecord): boolean {
 }
 
 /**
- * Brings the tree that the holder left here, unless a host has it. `again`: it has come, and time has passed meanwhile.
+ * Brings a tree of the holder here, unless a host has it. `again`: it has come, and time has passed meanwhile.
  * An error: why that failed.
  */
 async function bringFinal(
@@ -147,20 +149,29 @@ async function bringFinal(
   }
 }
 
-/** The holder gives the volume up, and what it has cannot be had: a person must accept that. */
+/**
+ * The holder gives the volume up, and its last tree cannot be had: an operator must accept that. A checkpoint that only
+ * the holder has counts once it has come here, because the holder puts its tree aside.
+ */
 async function withoutFinal(
   core: Core,
   record: VolumeRecord,
   acceptLoss: boolean,
   why: string,
-  signal: AbortSignal,
-): Promise<Chosen | WherryError> {
-  const { best, hosts, epochSeen, described } = await findSoundCandidates(core, record, signal)
+  { signal, asked }: { signal: AbortSignal; asked: AbortSignal },
+): Promise<Chosen | WherryError | 'again'> {
+  const { best, hosts, holders, epochSeen, described } = await findSoundCandidates(core, record, signal)
   if (epochSeen > record.epoch) return registryBehindDisks(record, epochSeen)
-  const command = best === null ? null : `wherry promote ${record.name} --accept-loss`
-  if (best === null || !acceptLoss)
-    return failoverRefused(core, record, described, `what it has cannot be sent: ${why}`, command)
-  return { record, best, hosts, isGivenUp: true, isWhole: false, described }
+  const refusal = (command: string | null) =>
+    failoverRefused(core, record, described, `what it has cannot be sent: ${why}`, command)
+  const newer = holders !== null && (best === null || orderOf(holders, best) === 'newer') ? holders : null
+  if (!acceptLoss)
+    return refusal(best === null && newer === null ? null : `wherry promote ${record.name} --accept-loss`)
+  const chosen = { record, isGivenUp: true, isWhole: false, described }
+  const brought = newer === null ? null : await bringFinal(core, record, newer, asked)
+  if (brought === 'again') return brought
+  if (brought !== null && !(brought instanceof Error)) return { ...chosen, ...brought }
+  return best === null ? refusal(null) : { ...chosen, best, hosts }
 }
 
 function withoutLoss(epoch: number): (seizure: Seizure) => Seizure {

@@ -61,6 +61,7 @@ export interface CopyAnswer {
   readonly epochSeen: number
   /** Its newest committed checkpoint; null: it has none that can be used. */
   readonly checkpoint: Checkpoint | null
+  /** It has held the volume, and its disk does not say that this is over; not true of a hold that was only intended. */
   readonly held: boolean
 }
 

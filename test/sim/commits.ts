@@ -231,6 +231,8 @@ export class Commits {
       )
       return
     }
+    if (now.last !== null && !this.#isKept(old, now.last))
+      this.#failed('promise 2', `${now.name} goes on from ${now.last.epoch}.${now.last.seq}, which no disk has for it`)
     const isBelow = old.last !== null && (now.last === null || below(now.last, old.last))
     if (isBelow && !people.hasPromoted(now.name, by, true))
       this.#failed(
@@ -238,6 +240,17 @@ export class Commits {
         `${now.name} was seized below its newest checkpoint ${old.last?.epoch}.${old.last?.seq}`,
       )
     this.#lost(truth, now, base, from)
+  }
+
+  /** Whether a disk has a checkpoint, and keeps it when the volume goes on from it: a tree that is held is put aside. */
+  #isKept({ id, epoch, holder }: VolumeRecord, { hash }: Checkpoint): boolean {
+    return this.#world.machines().some(({ disk }) => {
+      const record = disk.shelf(id)?.record
+      if (record?.checkpoint?.hash !== hash || record.applying) return false
+      const { held, epochSeen } = record
+      // Not when the hold was only intended, or is over by the record.
+      return held === null || epochSeen < held.epoch || (holder === null && held.epoch === epoch)
+    })
   }
 
   #lost(truth: VolumeTruth, now: VolumeRecord, base: Tree, from: string | null): void {

@@ -48,6 +48,11 @@ export const MUTATIONS: readonly Mutation[] = [
     settings: { always: ['manual'], acceptsUnasked: true },
     rules: ['promise 3', 'promise 5'],
   },
+  {
+    name: 'what a holder has is taken for a copy',
+    settings: { unplanned: ['odd tree'], bend: countHeld },
+    rules: ['promise 2'],
+  },
   { name: 'isolation fences all', settings: { always: ['continue'], bend: guardAll }, rules: ['promise 6'] },
   { name: 'live is paused', settings: { always: ['live'], bend: pauseLive }, rules: ['promise 13'] },
   { name: 'anybody is resumed', settings: { always: ['pauses'], bend: resumeAll }, rules: ['promise 11'] },
@@ -278,6 +283,15 @@ function sayNothing(parts: Parts): Parts {
   const updateHost: typeof registry.updateHost = (record, revision) =>
     registry.updateHost({ ...record, stuck: {}, unwritable: null }, revision)
   return { ...parts, registry: over(registry, { updateHost }) }
+}
+
+/** A host that is asked for its copy does not say that it holds the volume. */
+function countHeld(parts: Parts): Parts {
+  const ask: typeof parts.peers.ask = async (host, question, signal) => {
+    const answer = await parts.peers.ask(host, question, signal)
+    return question.kind === 'copy' && answer !== null ? { ...(answer as object), held: false } : answer
+  }
+  return { ...parts, peers: { ask } }
 }
 
 /** What the options say about take-overs is not read. */

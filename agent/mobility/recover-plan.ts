@@ -2,7 +2,8 @@ import { decodeTime, isValid } from 'ulid'
 import type { Checkpoint, CopyRecord, Holder, Seizure, VolumeOptions } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { copyFields, orderOf } from './checkpoint-order.ts'
-import { isForged, NO_CHECKPOINT } from './copy-state.ts'
+import { isOnlyIntended } from './confirmation.ts'
+import { isEmptyTree, isForged, NO_CHECKPOINT } from './copy-state.ts'
 
 /** With hosts silent, an idle volume begins this many epochs above the highest that was seen: one of them may have counted on from there, and its holds must be older. */
 const UNSEEN_EPOCHS = 1_000
@@ -74,7 +75,7 @@ export function planVolume(
     seizure: holder === null && last !== null && someSilent ? seizureAt(epoch, last, by, now) : null,
     copies: Object.fromEntries(found.map((one) => [one.host, toCopyRecord(one, last, holder, now)])),
     found,
-    refusal: holder === null && last === null && someSilent ? describeWithoutData(name, found) : null,
+    refusal: holder === null && someSilent && !hasData(last) ? describeWithoutData(name, found) : null,
   }
 }
 
@@ -88,13 +89,18 @@ function describeDoubtful(name: string, { host }: Found): string {
   return `Volume "${name}": host ${host} holds it by its own disk, but cannot be certain, and a host that did not answer may have taken it over. Bring that host back, or take it out of WHERRY_PEERS here if it is gone for good, then run this again.`
 }
 
+/** An empty tree may be what an older release left of a hold that never came about. */
+function hasData(last: Checkpoint | null): boolean {
+  return last !== null && !isEmptyTree(last)
+}
+
 /**
  * A silent host may hold it. No other host has a checkpoint, so that host does not fence itself and may be writing now.
  * An idle record would be mounted empty elsewhere.
  */
 function describeWithoutData(name: string, found: readonly Found[]): string {
   const names = found.map(({ host }) => host).join(', ')
-  const none = `no host that answered has a usable checkpoint of it (known on ${names})`
+  const none = `no host that answered has usable data of it (known on ${names})`
   const silent = 'a host that did not answer may have its data and be writing to it'
   const hint = 'Bring that host back, or take it out of WHERRY_PEERS here if it is gone for good, then run this again.'
   return `Volume "${name}": ${none}, and ${silent}. ${hint}`
@@ -117,19 +123,33 @@ function seizureAt(epoch: number, base: Checkpoint, by: string, now: Date): Seiz
   }
 }
 
-/** The highest committed checkpoint that some disk has whole. */
+/**
+ * The highest committed checkpoint that some disk has whole, and keeps: the tree of a hold that was taken over is put
+ * aside.
+ */
 function newestOf(name: string, found: readonly Found[]): Checkpoint | null | string {
   let newest: Checkpoint | null = null
-  for (const { copy } of found) {
+  let over: Found | null = null
+  for (const one of found) {
+    const { copy } = one
     const { checkpoint } = copy
     if (checkpoint === null || copy.applying || copy.damaged !== null || isForged(copy)) continue
+    if (copy.held !== null && !isOnlyIntended(copy)) {
+      over = one
+      continue
+    }
     const order = newest === null ? 'newer' : orderOf(checkpoint, newest)
     if (order === 'conflict') {
       return `Volume "${name}": disks have different data under the same checkpoint ${checkpoint.epoch}.${checkpoint.seq}. Keep both directories and ask for help.`
     }
     if (order === 'newer') newest = checkpoint
   }
-  return newest
+  return newest === null && over !== null ? describeOver(name, over) : newest
+}
+
+function describeOver(name: string, { host, copy }: Found): string {
+  const has = `the only checkpoint is on host ${host}, whose hold (epoch ${copy.held?.epoch}) was taken over`
+  return `Volume "${name}": ${has}. Bring the host back that went on from there, or keep the directory and ask for help.`
 }
 
 function toCopyRecord({ host, copy }: Found, last: Checkpoint | null, holder: Found | null, now: Date): CopyRecord {

@@ -1,7 +1,8 @@
 import { z } from 'zod'
-import type { VolumeRecord } from '../model.ts'
+import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { Question } from '../transfer/contract.ts'
 import { type Candidates, findCandidates } from './candidates.ts'
+import { mayHaveCheckpoint } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { tellDamaged, verifySoon } from './damage.ts'
 import { troubleOf } from './release-troubles.ts'
@@ -40,6 +41,19 @@ export async function findSoundCandidates(core: Core, record: VolumeRecord, sign
     }
     if (unusable.size === before) return found
   }
+}
+
+/**
+ * Whether each living host that is said to have the newest checkpoint of an idle volume finds now that its copy is just
+ * that. False also when one does not say it in time.
+ */
+export async function areOthersSound(core: Core, record: VolumeRecord, last: Checkpoint): Promise<boolean> {
+  const { self, signal } = core.parts
+  const others = Object.entries(record.copies).filter(([host, copy]) => {
+    return host !== self.id && core.hosts.alive(host) && mayHaveCheckpoint(copy, last)
+  })
+  const found = await Promise.all(others.map(([host]) => compareAt(core, record.id, host, signal)))
+  return found.every((one) => one?.hash === last.hash)
 }
 
 /**
@@ -82,18 +96,22 @@ async function whyUnsound(
   hash: string,
   signal: AbortSignal,
 ): Promise<string | null> {
+  const found = await compareAt(core, id, host, signal)
+  if (found === null || found.hash === null || found.hash === hash) return found?.why ?? null
+  return `files under volumes/${id}/data were changed there while no container used it, or its disk is damaged`
+}
+
+/** Null: nobody compared it in time. */
+async function compareAt(core: Core, id: string, host: string, signal: AbortSignal): Promise<ComparisonAnswer | null> {
   const { self, peers, clock } = core.parts
   const inTime = AbortSignal.any([signal, clock.deadline(COMPARE_MS)])
+  const asked = { volume: id, doubted: false }
   try {
+    if (host === self.id) return await answerComparison(core, asked, inTime)
     const known = core.hosts.get(host)
-    if (host !== self.id && known === undefined) return null
-    const address = { address: known?.address ?? '', port: known?.transferPort ?? 0 }
-    const found =
-      host === self.id
-        ? await answerComparison(core, { volume: id, doubted: false }, inTime)
-        : answer.parse(await peers.ask(address, { kind: 'compare', volume: id, doubted: false }, inTime))
-    if (found.hash === null || found.hash === hash) return found.why
-    return `files under volumes/${id}/data were changed there while no container used it, or its disk is damaged`
+    if (known === undefined) return null
+    const address = { address: known.address, port: known.transferPort }
+    return answer.parse(await peers.ask(address, { kind: 'compare', ...asked }, inTime))
   } catch (error) {
     core.parts.log.debug({ err: error, volume: id, host }, 'a copy was not compared with its checkpoint')
     return null

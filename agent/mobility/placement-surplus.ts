@@ -1,7 +1,9 @@
 import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
+import { areOthersSound } from './comparison.ts'
+import { isKnownCopy } from './copy-state.ts'
 import type { Core } from './core.ts'
-import type { PlacementHost } from './placement.ts'
+import { mayGiveUp, type PlacementHost } from './placement.ts'
 import { isDraining } from './placement-hosts.ts'
 import type { PlacementMemory } from './placement-memory.ts'
 import { leaveRecord, rejoinRecord, unkeep } from './placement-record.ts'
@@ -61,9 +63,18 @@ export function whyBusy(core: Core, name: string, local: LocalCopy | null): stri
   return null
 }
 
-/** Takes this host's copy off the record and moves it to the trash, under the volume's lock, so that no Mount comes in between. */
+/**
+ * Takes this host's copy off the record and moves it to the trash, under the volume's lock, so that no Mount comes in
+ * between. The copies that stay are compared with their checkpoint first: somebody may have changed one at rest.
+ */
 async function dropCopy(core: Core, record: VolumeRecord, hosts: readonly PlacementHost[]): Promise<void> {
-  const { store, log } = core.parts
+  const { store, log, self } = core.parts
+  const { holder, last } = record
+  // Of a volume that is held its holder has all there is.
+  if (holder === null && last !== null && isKnownCopy(record.copies[self.id])) {
+    if (!mayGiveUp(record, self.id, hosts, (id) => core.hosts.alive(id))) return
+    if (!(await areOthersSound(core, record, last))) return
+  }
   await core.locks.run(record.id, async () => {
     const local = await store.copy(record.id)
     if (whyBusy(core, record.name, local) !== null || (await store.mounted()).has(record.id)) return

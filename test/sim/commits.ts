@@ -139,6 +139,7 @@ export class Commits {
     this.#watch.totals.givenUp++
     const writer = machine(from).on ? this.#writerOn(from, now.id) : null
     // What no other host can use is never fenced: it is written to until its host hears of the removal, and set aside then.
+    if (!isGuarded(old, from)) truth.unguarded.add(from)
     if (options.onIsolation === 'continue' || !isGuarded(old, from)) truth.forks.set(from, truth.head)
     else if (writer !== null)
       this.#failed('promise 6', `${now.name} was given up by ${by} while ${writer} on ${from} could write it`)

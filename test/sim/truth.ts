@@ -23,7 +23,8 @@ export class VolumeTruth {
   /** Hosts that may go on writing although a person made the volume go on elsewhere (on_isolation=continue), and what they have written. */
   readonly forks = new Map<string, Tree>()
   /**
-   * Hosts from which a person took it, with a loss, while no other copy was known: nothing had to be fenced for that.
+   * Hosts without which a person went on or removed it, with a loss, while no other copy was known: nothing had to be
+   * fenced for that.
    */
   readonly unguarded = new Set<string>()
   lastChangedMs = 0

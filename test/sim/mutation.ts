@@ -153,14 +153,16 @@ function compareWithLastLook(parts: Parts, machine: Machine): Parts {
   })
 }
 
-/** A quiet tree is said to be what its checkpoint says, without a look. */
-function believeHashes(parts: Parts): Parts {
+/** A quiet tree is said to be what its checkpoint says, whatever a look shows. */
+function believeHashes(parts: Parts, machine: Machine): Parts {
   const { store } = parts
   return withStore(parts, {
     capture: async (id, kind, signal) => {
       const capture = await store.capture(id, kind, signal)
       const copy = await store.copy(id)
       if (kind === 'live' || copy === null || copy.held !== null || copy.checkpoint === null) return capture
+      const shelf = machine.disk.shelf(id)
+      if (shelf !== undefined) shelf.record = { ...shelf.record, damaged: null }
       return { ...capture, hash: copy.checkpoint.hash }
     },
   })

@@ -61,7 +61,9 @@ export class People {
 
   /** Runs a host's nightly clean-up: removes a volume that no container there has, whatever else may refer to it. */
   cleanUp(host: string, volume: string): void {
-    const { machine, serving, registry, trace } = this.#world
+    const { machine, serving, registry, swarm, trace } = this.#world
+    // Made anew just now, and no service names it yet: one that does so only after the removal has asked is too late.
+    if (this.removing.has(volume) && !swarm.isNamed(volume)) return
     const agent = serving(host)
     const isUsed = machine(host).containers.all.some((one) => one.volume === volume)
     if (agent === null || isUsed || registry.record(volume) === null) return

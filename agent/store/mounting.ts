@@ -8,6 +8,7 @@ import { findTreeUse, type TreeUse } from '../sys/tree-use.ts'
 
 /** Who else there is, is found out there. */
 const USERS_NAMED = 5
+const MOUNTPOINTS_NAMED = 2
 /** A namespace may end, or a file be opened, between the look and the change. */
 const SEAL_TRIES = 4
 
@@ -88,15 +89,14 @@ function busy(
   outcome: ReadOnlyOutcome | null,
   cause: unknown,
 ): WherryError {
-  const mountpoints = [...new Set([...places.flatMap((place) => place.mountpoints)])]
-  const processes = users.map(
-    ({ pid, command, writes }) => `process ${pid} (${command})${writes ? ' can write' : ' reads'}`,
-  )
-  const named =
-    processes.length > USERS_NAMED
-      ? [...processes.slice(0, USERS_NAMED), `${processes.length - USERS_NAMED} more`]
-      : processes
-  const covered = places.flatMap((place) => place.covered).map((mountpoint) => `mount ${mountpoint}, below another one`)
+  const mountpoints = [...new Set(places.flatMap((place) => place.mountpoints))]
+  const processes = users
+    .toSorted((a, b) => Number(b.writes) - Number(a.writes))
+    .map(({ pid, command, writes }) => `process ${pid} (${command})${writes ? ' can write' : ' reads'}`)
+  const named = atMost(USERS_NAMED, processes)
+  // What goes with the mount that is refused is no news.
+  const hidden = cause === null ? places.flatMap((place) => place.covered) : []
+  const covered = hidden.map((mountpoint) => `mount ${mountpoint}, below another one`)
   const found =
     [...named, ...covered, ...inner.map((mountpoint) => `mount ${mountpoint}`)].join(', ') ||
     'no process that can be seen'
@@ -104,11 +104,15 @@ function busy(
   const failed =
     outcome === null || typeof outcome === 'string' ? '' : ` It cannot be made read-only: ${outcome.failed}`
   const why = `${unseen}${failed}`
-  const where = mountpoints.join(', ') || target
+  const where = atMost(MOUNTPOINTS_NAMED, mountpoints).join(', ') || target
   return new WherryError('VOLUME_BUSY', `The volume at ${where} cannot be let go, it is used by: ${found}.${why}`, {
     hint: 'End what has files open or its working directory there.',
     ...(cause === null ? {} : { cause }),
   })
+}
+
+function atMost(count: number, names: readonly string[]): string[] {
+  return names.length > count ? [...names.slice(0, count), `${names.length - count} more`] : [...names]
 }
 
 /** The mount root with all symlinks resolved, made when missing. */

@@ -108,7 +108,10 @@ export async function answer(reader: TreeReader, writer: TreeWriter, want: Want)
   return bytes
 }
 
-/** Captures, sends and applies: a planned move's copy. */
+/**
+ * Captures, sends and applies: a planned move's copy. The sender holds the volume for the capture, and has no checkpoint
+ * afterwards: its tree may be edited like that of a new volume.
+ */
 export async function move(
   from: TreeStore,
   to: TreeStore,
@@ -117,9 +120,8 @@ export async function move(
 ): Promise<Sent & { filesRead: number }> {
   await from.update(volume.id, { held: { epoch: 1, incarnation: 'i1' } })
   const capture = await from.capture(volume.id, 'quiet', calm)
-  const final = checkpoint(capture, seq)
-  await from.update(volume.id, { checkpoint: final, held: null })
+  await from.update(volume.id, { checkpoint: null, held: null })
   const sent = await send(from, to, volume)
-  await to.apply(volume.id, final)
+  await to.apply(volume.id, checkpoint(capture, seq))
   return { ...sent, hash: capture.hash, filesRead: capture.filesRead }
 }

@@ -169,7 +169,10 @@ export class DiskStore implements TreeStore, AsyncDisposable {
       await this.#requireUnmounted(id)
       const { layout, update } = volume
       const both = AbortSignal.any([signal, stop])
-      return await scrub({ layout, volume: copy.name, copy, pool: this.#shared.pool, update, signal: both })
+      const found = await scrub({ layout, volume: copy.name, copy, pool: this.#shared.pool, update, signal: both })
+      // The tracker tells of writes. What a disk has lost nobody wrote: the next look has to read it.
+      if (found.damagedCount > 0) volume.forgetChanges()
+      return found
     })
   }
 

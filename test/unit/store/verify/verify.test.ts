@@ -9,6 +9,7 @@ import { setMtime } from '../../../../agent/sys/attributes.ts'
 import { describeTree } from '../comparer.ts'
 import { fileSystem, imageOf } from '../file-systems.ts'
 import { calm, checkpoint, type Host, host, send, volume } from '../fixture.ts'
+import { buildObject } from '../tracker/fixture.ts'
 
 const MB = 1_000_000
 const BLOCK_BYTES = 16 * 1024
@@ -101,6 +102,31 @@ test('damage below the file system, which no inode tells of, is found and repair
   t.deepEqual((await two.store.verify(v.id, calm)).damaged, [{ path: '"large"', reason: 'content', blocks: 1 }])
   t.is(await repair(t, copies), BLOCK_BYTES)
   await two.store[Symbol.asyncDispose]()
+})
+
+test.serial('damage that was found stays known at the next look, though the kernel tells of no write', async (t) => {
+  const root = fileSystem(t, 'ext4', { mebibytes: 96 })
+  const { store, data } = await host(t, join(root, 'state'), undefined, { trackerObject: buildObject() })
+  const v = volume()
+  await store.create(v)
+  const content = randomBytes(4 * MB)
+  writeFileSync(join(data(v.id), 'large'), content)
+  await store.capture(v.id, 'quiet', calm)
+  const at = checkpoint(await store.capture(v.id, 'quiet', calm))
+  await store.update(v.id, { checkpoint: at })
+  execFileSync('sync', ['-f', data(v.id)])
+  const disk = imageOf(root)
+  const where = readFileSync(disk).indexOf(content.subarray(3 * MB, 3 * MB + 64))
+  const loop = execFileSync('losetup', ['-n', '-O', 'NAME', '-j', disk], { encoding: 'utf8' }).trim()
+  {
+    await using device = await open(loop, 'r+')
+    await device.write(Buffer.from('rotten'), 0, 6, where)
+    await device.sync()
+  }
+  t.is((await store.verify(v.id, calm)).damagedCount, 1)
+  t.not((await store.capture(v.id, 'quiet', calm)).hash, at.hash)
+  t.deepEqual((await store.copy(v.id))?.damaged, ['"large"'])
+  await store[Symbol.asyncDispose]()
 })
 
 for (const kind of ['ext4', 'xfs'] as const) {

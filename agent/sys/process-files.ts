@@ -31,8 +31,7 @@ export interface MappedFile {
  * The files that a process has open, by `/proc/PID`. Asks the kernel's memory only: a file system that does not answer
  * any more holds nobody up. Nothing for a process that has ended or of which nothing may be known.
  */
-export function openFiles(directory: string): OpenFile[] {
-  const found: OpenFile[] = []
+export function* openFiles(directory: string): Generator<OpenFile> {
   for (const fd of orNull(() => readdirSync(`${directory}/fd`)) ?? []) {
     const path = linkIn(directory, `fd/${fd}`)
     if (path?.startsWith('/') !== true || path === '/dev/null') continue
@@ -41,9 +40,8 @@ export function openFiles(directory: string): OpenFile[] {
     const ino = /^ino:\s*(\d+)$/m.exec(info)?.[1]
     const isWritable = (flags & O_PATH) === 0 && (flags & ACCESS_MODE) !== 0
     const mountId = Number(/^mnt_id:\s*(\d+)$/m.exec(info)?.[1] ?? -1)
-    found.push({ link: `fd/${fd}`, path, mountId, ino: ino === undefined ? null : Number(ino), isWritable })
+    yield { link: `fd/${fd}`, path, mountId, ino: ino === undefined ? null : Number(ino), isWritable }
   }
-  return found
 }
 
 /** The files that a process has mapped, executables and libraries among them; as `openFiles`. */

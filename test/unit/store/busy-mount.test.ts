@@ -7,7 +7,7 @@ import test, { type ExecutionContext } from 'ava'
 import { codeOf } from '../../../agent/errors.ts'
 import { host, volume } from './fixture.ts'
 
-const TREE_USE = new URL('../../../agent/sys/tree-use.ts', import.meta.url).href
+const TREE_SCAN = new URL('../../../agent/sys/tree-scan.ts', import.meta.url).href
 
 /** A mounted volume on a mount root that is shared with other mount namespaces, as Docker's propagated mounts are. */
 async function mounted(t: ExecutionContext) {
@@ -123,8 +123,8 @@ test.serial('what uses a mount and is no process keeps it only if it can write',
 })
 
 test.serial('processes of which nothing may be known may have the mount', async (t) => {
-  const program = `import { findTreeUse } from ${JSON.stringify(TREE_USE)}
-    console.log((await findTreeUse('/tmp')).isComplete)`
+  const program = `import { scanTreeUse } from ${JSON.stringify(TREE_SCAN)}
+    console.log(scanTreeUse({ directory: '/tmp', proc: '/proc', passedOver: [] }, () => undefined).isComplete)`
   const withoutPtrace = ['--bounding-set=-sys_ptrace', '--inh-caps=-sys_ptrace', process.execPath]
   const asked = execFileSync('setpriv', [...withoutPtrace, '--input-type=module', '-e', program], { encoding: 'utf8' })
   t.is(asked.trim(), 'false')

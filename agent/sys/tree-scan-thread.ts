@@ -1,0 +1,14 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import { scanTreeUse, type TreeScan } from './tree-scan.ts'
+
+/** The process that is looked at (0: none), and how many questions were asked so far. */
+const at = workerData as Int32Array
+
+parentPort?.on('message', (scan: TreeScan) => {
+  const use = scanTreeUse(scan, (pid) => {
+    Atomics.store(at, 0, pid)
+    Atomics.add(at, 1, 1)
+  })
+  Atomics.store(at, 0, 0)
+  parentPort?.postMessage(use)
+})

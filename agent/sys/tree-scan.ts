@@ -1,0 +1,294 @@
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+} from 'node:fs'
+import { join, relative } from 'node:path'
+import { errnoOf } from './failure.ts'
+import { isReadOnlyAt } from './file-system.ts'
+import { type MountInfo, parseMountInfo } from './mounts.ts'
+import { commandOf, linkIn, type MappedFile, mappedFiles, openFiles, orNull } from './process-files.ts'
+import { cachedStat } from './stat.ts'
+
+/** Of the kernel's NFS client: it is there, in each network namespace, as soon as the client is (fs/nfs/client.c). */
+const NFS_SERVERS = '/proc/net/nfsfs/servers'
+
+/** A process that has something of a tree open. */
+export interface TreeUser {
+  /** As the host counts processes. */
+  readonly pid: number
+  readonly command: string
+  /** It can write to the tree, also when all mounts of it have become read-only. */
+  readonly writes: boolean
+}
+
+/** A mount namespace in which a tree, or a part of it, is mounted. */
+export interface MountPlace {
+  /** What setns(2) takes. */
+  readonly namespace: string
+  readonly mountpoints: readonly string[]
+  /** Those of them that are not read-only and can be reached by their path. */
+  readonly writable: readonly string[]
+  /** Those that are not read-only and lie below another mount. */
+  readonly covered: readonly string[]
+  /** Mounts below them. */
+  readonly inner: readonly string[]
+}
+
+/** Who uses a tree on this host, and through which mounts. */
+export interface TreeUse {
+  readonly places: readonly MountPlace[]
+  readonly users: readonly TreeUser[]
+  /**
+   * False: the tree may be mounted in a namespace that shows nobody its mounts, or a process may use it of which nothing
+   * may be known, or which did not let anybody look.
+   */
+  readonly isComplete: boolean
+}
+
+/** A directory tree as the kernel knows it, whatever it is mounted at. */
+interface Tree {
+  /** Where this process has it. */
+  readonly directory: string
+  readonly dev: string
+  readonly ino: number
+  /** As mountinfo has its file system, and its path within that. */
+  readonly device: string
+  readonly root: string
+}
+
+interface Namespace {
+  readonly place: MountPlace
+  readonly mounts: readonly MountInfo[]
+}
+
+/** What is found about processes that have something of `tree` open. */
+interface Search {
+  readonly tree: Tree
+  /** All mounts of all namespaces that show theirs, by id. */
+  readonly mounts: ReadonlyMap<number, MountInfo>
+  /** Without it no process's working directory can keep the caller waiting. */
+  readonly hasNfs: boolean
+}
+
+/** What to look at, and how. */
+export interface TreeScan {
+  readonly directory: string
+  /** Where the processes are. */
+  readonly proc: string
+  /** Processes that nobody is to be made to wait for: nothing is asked of what they have open. */
+  readonly passedOver: readonly number[]
+}
+
+/**
+ * See `findTreeUse`. Keeps the thread until it has an answer, which a process may put off for ever: `asking` is told of
+ * the process before each question to the kernel.
+ */
+export function scanTreeUse({ directory, proc, passedOver }: TreeScan, asking: (pid: number) => void): TreeUse {
+  const tree = orNull(() => identify(directory))
+  if (tree === null) return { places: [], users: [], isComplete: true }
+  const own = linkIn(proc, 'self')
+  const pids = readdirSync(proc).filter((entry) => /^[0-9]+$/.test(entry))
+  const namespaces = new Map<string, Namespace>()
+  const hidden = new Set<string>()
+  const namespaceOf = new Map<string, string>()
+  for (const pid of pids) {
+    const name = namespaceNameOf(proc, pid, hidden)
+    if (name === null) continue
+    namespaceOf.set(pid, name)
+    if (namespaces.has(name)) continue
+    const found = readNamespace(`${proc}/${pid}`, tree)
+    if (found === null) hidden.add(name)
+    else namespaces.set(name, found)
+  }
+  const mounts = new Map([...namespaces.values()].flatMap((known) => known.mounts.map((mount) => [mount.id, mount])))
+  const search = { tree, mounts, hasNfs: existsSync(NFS_SERVERS) }
+  const users: TreeUser[] = []
+  const unasked = pids.filter((pid) => passedOver.includes(Number(pid)))
+  for (const pid of pids) {
+    if (pid === own || unasked.includes(pid)) continue
+    const ask = () => asking(Number(pid))
+    ask()
+    const at = `${proc}/${pid}`
+    const how = useOf(search, at, namespaces.get(namespaceOf.get(pid) ?? '') ?? null, ask)
+    if (how !== null) users.push({ pid: Number(pid), command: commandOf(at), writes: how === 'writes' })
+  }
+  const places = [...namespaces.values()].map(({ place }) => place).filter(({ mountpoints }) => mountpoints.length > 0)
+  const isComplete = unasked.length === 0 && [...hidden].every((name) => namespaces.has(name))
+  return { places, users, isComplete }
+}
+
+/** Null: the process has ended, or nothing of it may be known; then its namespace counts as hidden. */
+function namespaceNameOf(proc: string, pid: string, hidden: Set<string>): string | null {
+  try {
+    return readlinkSync(`${proc}/${pid}/ns/mnt`)
+  } catch (error) {
+    // The first process is in the machine's own namespace, as many are.
+    if (pid !== '1' && errnoOf(error) === 'EACCES') hidden.add(`that of process ${pid}`)
+    return null
+  }
+}
+
+function identify(directory: string): Tree {
+  const { dev, ino } = cachedStat(directory)
+  const path = realpathSync(directory)
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    const id = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1]
+    const mounts = parseMountInfo(readFileSync('/proc/self/mountinfo', 'latin1'))
+    const mount = mounts.find((one) => one.id === Number(id))
+    if (mount === undefined) throw new Error(`the mount of ${path} is not to be seen`)
+    return { directory: path, dev, ino, device: mount.device, root: within(mount, path) }
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Null: this process does not tell. It sees the mounts below its own root only (chroot), or it has ended. */
+function readNamespace(directory: string, tree: Tree): Namespace | null {
+  const text = orNull(() => readFileSync(`${directory}/mountinfo`, 'latin1')) ?? ''
+  if (linkIn(directory, 'root') !== '/' || text === '') return null
+  const mounts = parseMountInfo(text)
+  const ofTree = mounts.filter((mount) => isOfTree(mount, tree))
+  const open = ofTree.filter(({ isReadOnly }) => !isReadOnly)
+  const covered = open.filter((mount) => isCovered(mount, mounts))
+  const inner = mounts.filter((mount) => ofTree.some((outer) => mount !== outer && isInside(mount, outer)))
+  const place = {
+    namespace: `${directory}/ns/mnt`,
+    mountpoints: pathsOf(ofTree),
+    writable: pathsOf(open.filter((mount) => !covered.includes(mount))),
+    covered: pathsOf(covered),
+    inner: pathsOf(inner),
+  }
+  return { place, mounts }
+}
+
+/**
+ * Whether its mountpoint leads to another mount: one on top of it or of what it is mounted on, or one around it. `above`:
+ * by which the way leads here.
+ */
+function isCovered(mount: MountInfo, mounts: readonly MountInfo[], above: MountInfo | null = null): boolean {
+  const covers = (other: MountInfo) =>
+    other.mountpoint === mount.mountpoint
+      ? other.parent === mount.id
+      : other.parent === mount.parent && isBelow(mount.mountpoint, other.mountpoint)
+  if (mounts.some((other) => other !== above && covers(other))) return true
+  const below = mounts.find(({ id }) => id === mount.parent && id !== mount.id)
+  return below !== undefined && isCovered(below, mounts, mount)
+}
+
+function useOf(
+  search: Search,
+  directory: string,
+  namespace: Namespace | null,
+  asking: () => void,
+): 'reads' | 'writes' | null {
+  const { tree, mounts } = search
+  let reads = false
+  for (const { link, path, mountId, ino, isWritable } of openFiles(directory)) {
+    asking()
+    const mount = mounts.get(mountId)
+    if (mount === undefined) {
+      const kind = ino === null ? null : kindInTree(tree, path, ino)
+      if (kind === 'file' ? isWritable : kind === 'directory' && canWriteAt(`${directory}/${link}`)) return 'writes'
+      continue
+    }
+    if (mount.device !== tree.device) continue
+    if (isOfTree(mount, tree)) reads = true
+    else if (!isWritable || !isBelow(within(mount, path), tree.root) || isDeleted(path)) continue
+    if (isWritable) return 'writes'
+  }
+  const tops = namespace?.place.mountpoints ?? []
+  for (const link of ['cwd', 'root', 'exe']) {
+    const path = linkIn(directory, link)
+    if (path === null) continue
+    if (tops.some((top) => isBelow(path, top))) reads = true
+    else if (link !== 'exe' && isAtDetached(search, `${directory}/${link}`, path, namespace)) return 'writes'
+  }
+  for (const file of mappedFiles(directory)) {
+    const isMounted = tops.some((top) => isBelow(file.path, top))
+    if (file.isWritable && (isMounted || isMapped(search, file, namespace))) return 'writes'
+    reads ||= isMounted
+  }
+  return reads ? 'reads' : null
+}
+
+/**
+ * Whether a directory of the tree is in use through a mount that is in no namespace any more: nobody can make it
+ * read-only.
+ */
+function isAtDetached({ tree, hasNfs }: Search, link: string, path: string, namespace: Namespace | null): boolean {
+  // A server of NFS that does not answer would hold up whoever looks at a directory of it.
+  if (hasNfs) return false
+  const mount = namespace === null ? null : mountOf(namespace, path)
+  if (mount !== null && mount.device === tree.device && isBelow(within(mount, path), tree.root)) return false
+  const found = orNull(() => cachedStat(link))
+  return found?.dev === tree.dev && kindInTree(tree, path, found.ino) === 'directory' && canWriteAt(link)
+}
+
+/** An earlier look may have made the mount read-only before it was detached. */
+function canWriteAt(link: string): boolean {
+  return orNull(() => isReadOnlyAt(link)) === false
+}
+
+function isMapped({ tree }: Search, { path, device, ino }: MappedFile, namespace: Namespace | null): boolean {
+  if (device !== tree.device || isDeleted(path)) return false
+  const mount = namespace === null ? null : mountOf(namespace, path)
+  if (mount !== null && mount.device === device && isBelow(within(mount, path), tree.root)) return true
+  return kindInTree(tree, path, ino) === 'file'
+}
+
+/** What of the tree that inode is, by a path whose end leads there; null: nothing. */
+function kindInTree(tree: Tree, path: string, ino: number): 'file' | 'directory' | null {
+  for (const tail of tailsOf(path)) {
+    const found = orNull(() => cachedStat(join(tree.directory, tail)))
+    if (found?.ino === ino && found.dev === tree.dev) return found.kind === 'dir' ? 'directory' : 'file'
+  }
+  return null
+}
+
+/** The path, and what is left of it without its first names. */
+function tailsOf(path: string): string[] {
+  const names = path.split('/').filter((name) => name !== '')
+  return Array.from({ length: Math.max(1, names.length) }, (_, left) => names.slice(left).join('/'))
+}
+
+/** The mount that a path of a namespace leads to. */
+function mountOf({ mounts }: Namespace, path: string): MountInfo | null {
+  return mounts.filter(({ mountpoint }) => isBelow(path, mountpoint)).reduce<MountInfo | null>(deeper, null)
+}
+
+function deeper(deepest: MountInfo | null, other: MountInfo): MountInfo {
+  return deepest !== null && deepest.mountpoint.length > other.mountpoint.length ? deepest : other
+}
+
+function isOfTree({ device, root }: MountInfo, tree: Tree): boolean {
+  return device === tree.device && isBelow(root, tree.root)
+}
+
+/** Where a path lies in the mount's file system. */
+function within({ root, mountpoint }: MountInfo, path: string): string {
+  return join(root, relative(mountpoint, path))
+}
+
+function isInside(mount: MountInfo, outer: MountInfo): boolean {
+  return mount.mountpoint !== outer.mountpoint && isBelow(mount.mountpoint, outer.mountpoint)
+}
+
+function isBelow(path: string, top: string): boolean {
+  return path === top || top === '/' || path.startsWith(`${top}/`)
+}
+
+/** A file without a name is of no tree. */
+function isDeleted(path: string): boolean {
+  return path.endsWith(' (deleted)')
+}
+
+function pathsOf(mounts: readonly MountInfo[]): string[] {
+  return mounts.map(({ mountpoint }) => mountpoint)
+}

@@ -178,6 +178,7 @@ export class DiskStore implements TreeStore, AsyncDisposable {
 
   async recover(): Promise<void> {
     await this.#shared.records.removeUnborn()
+    await this.#mounting.recover()
     for (const copy of (await this.copies()).copies) {
       try {
         const free = () => this.#requireUnmounted(copy.id)

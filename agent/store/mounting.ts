@@ -3,8 +3,8 @@ import { dirname, join } from 'node:path'
 import { WherryError } from '../errors.ts'
 import { errnoOf } from '../sys/failure.ts'
 import { bindMount, detach, readMounts, unmount } from '../sys/mounts.ts'
-import { makeReadOnly, type ReadOnlyOutcome } from '../sys/read-only-mounts.ts'
-import { findTreeUse, type TreeUse } from '../sys/tree-use.ts'
+import { makeReadOnly, makeWritable, type ReadOnlyOutcome } from '../sys/read-only-mounts.ts'
+import { findTreeUse, type MountPlace, type TreeUse } from '../sys/tree-use.ts'
 
 /** Who else there is, is found out there. */
 const USERS_NAMED = 5
@@ -41,6 +41,16 @@ export class Mounting {
     return target
   }
 
+  /**
+   * Takes away what an agent that was killed in `unmount` has left: mounts that are read-only, and that nobody could
+   * write through any more. A container would be given one.
+   */
+  async recover(): Promise<void> {
+    for (const { mountpoint, isReadOnly } of await readMounts()) {
+      if (isReadOnly && dirname(mountpoint) === this.#mountRoot) await detach(mountpoint)
+    }
+  }
+
   /** Takes the mount of the tree `data` away, and every way to write to it that is left. VOLUME_BUSY, see `seal`. */
   async unmount(id: string, data: string): Promise<void> {
     const target = this.mountpoint(id)
@@ -66,6 +76,18 @@ export class Mounting {
  * writing, with the mount points and the processes. `refused`: why the mount at `target` cannot be unmounted.
  */
 async function seal(target: string, data: string, refused: unknown): Promise<void> {
+  const sealed: MountPlace[] = []
+  try {
+    await sealUnlessWritten(target, data, refused, sealed)
+  } catch (error) {
+    // The mount stays, and the next container here gets it.
+    if (refused !== null) await makeWritable(sealed)
+    throw error
+  }
+}
+
+/** `sealed`: what has become read-only so far. */
+async function sealUnlessWritten(target: string, data: string, refused: unknown, sealed: MountPlace[]): Promise<void> {
   for (let tries = 1; ; tries++) {
     const use = await findTreeUse(data)
     const open = use.places.filter(({ writable }) => writable.length > 0)
@@ -78,6 +100,7 @@ async function seal(target: string, data: string, refused: unknown): Promise<voi
     if (isWritten || isHidden || inner.length > 0) throw busy(target, use, inner, null, refused)
     if (open.length === 0) return
     const outcome = await makeReadOnly(open)
+    if (outcome === 'read-only') sealed.push(...open)
     if (tries >= SEAL_TRIES) throw busy(target, use, inner, outcome, refused)
   }
 }

@@ -29,7 +29,7 @@ function setReadOnly({ namespace, path }: Mount, on: boolean): void {
   callNow('syscall', path, SYS_MOUNT_SETATTR, AT_FDCWD, cString(path), 0, attributes, attributes.length)
 }
 
-function makeAllReadOnly(places: readonly MountPlace[]): ReadOnlyOutcome {
+function setAllIn(places: readonly MountPlace[], on: boolean): ReadOnlyOutcome {
   // What comes after the first setns finds no file of ours any more.
   native('setns')
   const home = openSync('/proc/thread-self/ns/mnt', 'r')
@@ -38,7 +38,7 @@ function makeAllReadOnly(places: readonly MountPlace[]): ReadOnlyOutcome {
   try {
     // A thread that shares its working directory with others may not change its namespace.
     callNow('unshare', 'the working directory', CLONE_FS)
-    return setAllReadOnly(mounts)
+    return setAll(mounts, on)
   } finally {
     // What Node does when the thread ends, such as writing its compile cache, belongs here. Refused: it never left.
     native('setns')(home, CLONE_NEWNS)
@@ -47,18 +47,19 @@ function makeAllReadOnly(places: readonly MountPlace[]): ReadOnlyOutcome {
   }
 }
 
-function setAllReadOnly(mounts: readonly Mount[]): ReadOnlyOutcome {
+function setAll(mounts: readonly Mount[], on: boolean): ReadOnlyOutcome {
   const done: Mount[] = []
   try {
     for (const mount of mounts) {
-      setReadOnly(mount, true)
+      setReadOnly(mount, on)
       done.push(mount)
     }
     return 'read-only'
   } catch (error) {
-    for (const mount of done) setReadOnly(mount, false)
+    for (const mount of done) setReadOnly(mount, !on)
     return errnoOf(error) === 'EBUSY' ? 'busy' : { failed: String(error) }
   }
 }
 
-parentPort?.postMessage(makeAllReadOnly(workerData as readonly MountPlace[]))
+const { places, isReadOnly } = workerData as { places: readonly MountPlace[]; isReadOnly: boolean }
+parentPort?.postMessage(setAllIn(places, isReadOnly))

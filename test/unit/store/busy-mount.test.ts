@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import test, { type ExecutionContext } from 'ava'
 import { codeOf } from '../../../agent/errors.ts'
+import { makeReadOnly } from '../../../agent/sys/read-only-mounts.ts'
+import { findTreeUse } from '../../../agent/sys/tree-use.ts'
 import { host, volume } from './fixture.ts'
 
 const TREE_SCAN = new URL('../../../agent/sys/tree-scan.ts', import.meta.url).href
@@ -19,7 +21,7 @@ async function mounted(t: ExecutionContext) {
   execFileSync('mount', ['--bind', root, root])
   execFileSync('mount', ['--make-shared', root])
   t.teardown(() => execFileSync('umount', ['-R', '-l', root]))
-  return { store, one, path: await store.mount(one.id), data: data(one.id) }
+  return { store, one, stateDir, path: await store.mount(one.id), data: data(one.id) }
 }
 
 /** A process that runs `before` in a shell, has said so, and runs `after` when it is told to. */
@@ -143,6 +145,34 @@ test.serial('a mount that came to a mount root twice, once below the other, goes
   await run(t, HERE, `exec 9< ${path}/log; cd ${path}`)
   await store.unmount(one.id)
   t.is(copies(), 0)
+})
+
+test.serial('a mount that stays because somebody came to write meanwhile can be written to', async (t) => {
+  const { store, one, path, data } = await mounted(t)
+  // It opens a file as soon as the mount is read-only, on a way that no mount bars.
+  const program = `import os
+print("ready", flush=True)
+while os.access("${path}", os.W_OK): pass
+log = open("${data}/log", "a")
+input()`
+  await run(t, HERE, `cd ${path}; exec python3 -c '${program}'`)
+  const error = await store.unmount(one.id).catch((error: unknown) => error)
+  t.true(error === undefined || codeOf(error) === 'VOLUME_BUSY')
+  await store.mount(one.id)
+  writeFileSync(join(path, 'more'), 'x')
+  t.is(readFileSync(join(data, 'more'), 'utf8'), 'x')
+})
+
+test.serial('a mount that an agent had made read-only before it was killed can be written to again', async (t) => {
+  const { store, one, stateDir, path, data } = await mounted(t)
+  const { places } = await findTreeUse(data)
+  t.is(await makeReadOnly(places), 'read-only')
+  await store[Symbol.asyncDispose]()
+  const next = (await host(t, stateDir)).store
+  await next.recover()
+  t.is(await next.mount(one.id), path)
+  writeFileSync(join(path, 'more'), 'x')
+  t.is(readFileSync(join(data, 'more'), 'utf8'), 'x')
 })
 
 test.serial('a mount below the volume keeps it', async (t) => {

@@ -67,6 +67,8 @@ export async function answerComparison(
 ): Promise<ComparisonAnswer> {
   const { store, registry, clock } = core.parts
   const compare = async (): Promise<ComparisonAnswer> => {
+    // Whoever asked has waited for one that took long, and asks again: what has queued up would keep Mounts waiting.
+    if (signal.aborted) return NOT_AT_REST
     const local = await store.copy(volume)
     if (local === null || local.held !== null || local.applying) return NOT_AT_REST
     try {

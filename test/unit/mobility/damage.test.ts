@@ -102,3 +102,18 @@ test('a copy whose disk is damaged where a look shows nothing is read again when
   await world.clock.advance(10_000)
   t.is((await world.record('data')).copies.h1?.state, 'behind')
 })
+
+test('hosts that ask for a comparison again and again, while one takes long, cost no more than one', async (t) => {
+  const { world, id } = await changed(1)
+  const { agent, store } = world.host(1)
+  store.trees.set(id, 'one')
+  store.captureMs = 120_000
+  const before = store.captures
+  for (let asked = 0; asked < 20; asked++) {
+    const signal = world.clock.deadline(4_000)
+    agent.answer({ kind: 'compare', volume: id, doubted: false }, { name: 'h2' }, signal).catch(() => undefined)
+    await world.clock.advance(5_000)
+  }
+  await world.clock.advance(10 * 120_000)
+  t.is(store.captures - before, 1)
+})

@@ -43,17 +43,17 @@ export async function findSoundCandidates(core: Core, record: VolumeRecord, sign
   }
 }
 
-/**
- * Whether each living host that is said to have the newest checkpoint of an idle volume finds now that its copy is just
- * that. False also when one does not say it in time.
- */
-export async function areOthersSound(core: Core, record: VolumeRecord, last: Checkpoint): Promise<boolean> {
-  const { self, signal } = core.parts
-  const others = Object.entries(record.copies).filter(([host, copy]) => {
-    return host !== self.id && core.hosts.alive(host) && mayHaveCheckpoint(copy, last)
+/** The other hosts that live and are said to have a checkpoint, by id. */
+export function othersWith(core: Core, { copies }: VolumeRecord, checkpoint: Checkpoint): string[] {
+  return Object.keys(copies).filter((host) => {
+    return host !== core.parts.self.id && core.hosts.alive(host) && mayHaveCheckpoint(copies[host], checkpoint)
   })
-  const found = await Promise.all(others.map(([host]) => compareAt(core, record.id, host, signal)))
-  return found.every((one) => one?.hash === last.hash)
+}
+
+/** Whether each of these hosts finds now that its copy is that checkpoint. False also when one does not say it in time. */
+export async function areSound(core: Core, id: string, hosts: readonly string[], at: Checkpoint): Promise<boolean> {
+  const found = await Promise.all(hosts.map((host) => compareAt(core, id, host, core.parts.signal)))
+  return found.every((one) => one?.hash === at.hash)
 }
 
 /**

@@ -1,9 +1,9 @@
 import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
-import { areOthersSound } from './comparison.ts'
 import { isKnownCopy } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { mayGiveUp, type PlacementHost } from './placement.ts'
+import { wereOthersSound } from './placement-comparison.ts'
 import { isDraining } from './placement-hosts.ts'
 import type { PlacementMemory } from './placement-memory.ts'
 import { leaveRecord, rejoinRecord, unkeep } from './placement-record.ts'
@@ -39,7 +39,7 @@ export async function giveUpSurplus(
   // Among copies that are equally good those that are kept stay, so a copy that the volume has left must not be one.
   if (mine.kept && mine.state !== 'filling') await unkeep(core, record, hosts)
   const sinceMs = noteSurplus(memory, record, clock.elapsedMs())
-  if (isDraining(core) || clock.elapsedMs() - sinceMs >= replaceAfterMs) await dropCopy(core, record, hosts)
+  if (isDraining(core) || clock.elapsedMs() - sinceMs >= replaceAfterMs) await dropCopy(core, record, hosts, memory)
 }
 
 /** Since when the copy has been one too many and the volume has not moved. A hold that was too short to be seen may have been anywhere. */
@@ -67,13 +67,18 @@ export function whyBusy(core: Core, name: string, local: LocalCopy | null): stri
  * Takes this host's copy off the record and moves it to the trash, under the volume's lock, so that no Mount comes in
  * between. The copies that stay are compared with their checkpoint first: somebody may have changed one at rest.
  */
-async function dropCopy(core: Core, record: VolumeRecord, hosts: readonly PlacementHost[]): Promise<void> {
+async function dropCopy(
+  core: Core,
+  record: VolumeRecord,
+  hosts: readonly PlacementHost[],
+  memory: PlacementMemory,
+): Promise<void> {
   const { store, log, self } = core.parts
   const { holder, last } = record
   // Of a volume that is held its holder has all there is.
   if (holder === null && last !== null && isKnownCopy(record.copies[self.id])) {
     if (!mayGiveUp(record, self.id, hosts, (id) => core.hosts.alive(id))) return
-    if (!(await areOthersSound(core, record, last))) return
+    if (!(await wereOthersSound(core, record, last, memory))) return
   }
   await core.locks.run(record.id, async () => {
     const local = await store.copy(record.id)

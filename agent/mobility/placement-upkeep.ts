@@ -40,7 +40,9 @@ export async function keepPlaced(core: Core, memory: PlacementMemory): Promise<v
 
 function forget(memory: PlacementMemory, records: readonly VolumeRecord[]): void {
   const ids = new Set(records.map(({ id }) => id))
-  for (const id of memory.surplus.keys()) if (!ids.has(id)) memory.surplus.delete(id)
+  for (const known of [memory.surplus, memory.compared]) {
+    for (const id of known.keys()) if (!ids.has(id)) known.delete(id)
+  }
 }
 
 async function takeCopy(

@@ -231,3 +231,32 @@ test('a registry that has lost changes stops placement for what the disks know b
   await world.clock.advance(2 * MINUTE_MS)
   t.is((await trees(world)).h2, 'one')
 })
+
+test('a host that waits for others to compare their copies, before it drops its own, keeps house meanwhile', async (t) => {
+  const world = await World.start(2)
+  for (const name of ['one', 'two', 'three', 'four']) {
+    await world.host(1).agent.create(name, OPTIONS)
+    await world.use(1, name, name)
+  }
+  await world.clock.advance(MINUTE_MS)
+  const drained = world.host(2)
+  t.is(drained.store.trees.size, 4)
+  // It was rebooted: all has to be read.
+  world.host(1).store.captureMs = 10 * MINUTE_MS
+  let askedMs = world.clock.elapsedMs()
+  let longestMs = 0
+  Object.defineProperty(drained, 'users', {
+    get: () => {
+      longestMs = Math.max(longestMs, world.clock.elapsedMs() - askedMs)
+      askedMs = world.clock.elapsedMs()
+      return []
+    },
+  })
+  await drained.agent.drain(true)
+  await world.clock.advance(3 * MINUTE_MS)
+  t.true(longestMs < 10_000, `the engine was not asked for ${longestMs} ms`)
+  t.is(drained.store.trees.size, 4)
+  world.host(1).store.captureMs = 0
+  await world.clock.advance(12 * MINUTE_MS)
+  t.is(drained.store.trees.size, 0)
+})

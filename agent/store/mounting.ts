@@ -64,10 +64,15 @@ export class Mounting {
       }
     }
     await seal(target, data, null)
-    await rmdir(target).catch((error: unknown) => {
-      if (errnoOf(error) !== 'ENOENT') throw error
-    })
+    await removeMountpoint(target)
   }
+}
+
+/** Safe to repeat. Copies of the mount that other namespaces have there go with it, also what other mounts cover. */
+async function removeMountpoint(target: string): Promise<void> {
+  await rmdir(target).catch((error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT') throw error
+  })
 }
 
 /**
@@ -96,12 +101,14 @@ async function sealUnlessWritten(target: string, data: string, refused: unknown,
     const isHidden = refused !== null && !use.isComplete
     // What is covered goes with a mount that is detached: it came from there. What is left then may be uncovered one day.
     const isCovered = refused === null && use.places.some(({ covered }) => covered.length > 0)
-    const isWritten = isCovered || use.users.some(({ writes }) => writes)
+    const isWritten = use.users.some(({ writes }) => writes)
     if (isWritten || isHidden || inner.length > 0) throw busy(target, use, inner, null, refused)
-    if (open.length === 0) return
-    const outcome = await makeReadOnly(open)
+    if (open.length === 0 && !isCovered) return
+    const outcome = open.length === 0 ? null : await makeReadOnly(open)
     if (outcome === 'read-only') sealed.push(...open)
     if (tries >= SEAL_TRIES) throw busy(target, use, inner, outcome, refused)
+    // Whoever reads in one that is not covered keeps it read-only.
+    if (isCovered && open.length === 0) await removeMountpoint(target)
   }
 }
 

@@ -130,6 +130,20 @@ test.serial(
   },
 )
 
+test.serial('a monitor with a copy of all mounts, some of them covered by others, keeps no volume', async (t) => {
+  const { store, one, path, other } = await mounted(t)
+  const stateDir = join(other, '..')
+  // As docker run -v /:/rootfs -v /var/lib/docker:/rootfs/var/lib/docker makes them.
+  const mounts = `mount --rbind ${stateDir} ${other}; mount --rbind ${stateDir}/mnt ${other}/mnt`
+  const child = await run(t, mounts, ':', PRIVATE)
+  const copies = () => readFileSync(`/proc/${child.pid}/mountinfo`, 'utf8').split(`/${one.id} `).length - 1
+  t.is(copies(), 3)
+  await store.unmount(one.id)
+  t.false((await store.mounted()).has(one.id))
+  t.false(existsSync(path))
+  t.is(copies(), 0)
+})
+
 test.serial('a mount below one that was made later is reached all the same, if it lies in that one', async (t) => {
   const { store, one, path, data, other } = await mounted(t)
   // The kernel lists the inner mount, which is moved, before the outer one.

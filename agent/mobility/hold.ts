@@ -134,23 +134,27 @@ async function intendHold(
   verifiedHash: string | null,
   taken: TakeOver | null,
 ): Promise<LocalCopy['held']> {
-  const { store } = core.parts
   if (local.epochSeen > seen.epoch) throw registryBehind(core, seen, local)
   if (taken !== null) {
     if (!isTakeOverReady(local, taken.best) || verifiedHash === null) return null
     if (verifiedHash !== taken.best.hash) throw treeTampered(core, { ...seen, last: taken.best })
-    const held = { epoch: seen.epoch + 1, incarnation: core.parts.newId() }
-    await store.update(seen.id, { held })
-    return held
+    return await writeIntent(core, seen)
   }
   if (seen.holder !== null) return null
   if (seen.last !== null && !isAt(local, seen.last)) return null
   // It was still held here when it was looked at, and has been released since: look again, and compare this time.
   if (seen.last !== null && verifiedHash === null) return null
   if (seen.last !== null && verifiedHash !== seen.last.hash) throw treeTampered(core, seen)
-  const held = { epoch: seen.epoch + 1, incarnation: core.parts.newId() }
-  await store.update(seen.id, { held })
-  return held
+  return await writeIntent(core, seen)
+}
+
+/** Null: the copy was found to be damaged in the last moment. */
+async function writeIntent({ parts }: Core, { id, epoch }: VolumeRecord): Promise<LocalCopy['held']> {
+  const held = { epoch: epoch + 1, incarnation: parts.newId() }
+  const { damaged } = await parts.store.update(id, { held })
+  if (damaged === null) return held
+  await parts.store.update(id, { held: null })
+  return null
 }
 
 /** The compare-and-set that makes this host the holder, or makes sure that it still is (promise 1: a write, never a read). */

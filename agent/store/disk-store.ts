@@ -167,9 +167,10 @@ export class DiskStore implements TreeStore, AsyncDisposable {
       const copy = await volume.requireFinished()
       if (copy.held !== null) throw inUse(copy.name, 'held')
       await this.#requireUnmounted(id)
-      const { layout, update } = volume
+      const { layout } = volume
+      const note = (damaged: readonly string[] | null) => volume.noteDamaged(damaged)
       const both = AbortSignal.any([signal, stop])
-      const found = await scrub({ layout, volume: copy.name, copy, pool: this.#shared.pool, update, signal: both })
+      const found = await scrub({ layout, volume: copy.name, copy, pool: this.#shared.pool, note, signal: both })
       // The tracker tells of writes. What a disk has lost nobody wrote: the next look has to read it.
       if (found.damagedCount > 0) volume.forgetChanges()
       return found

@@ -15,7 +15,7 @@ import type { DivergingParts } from './diverged/diverging.ts'
 import type { TreeReader, TreeWriter } from './exchange.ts'
 import type { Layout } from './layout.ts'
 import type { BlockPool } from './pool/contract.ts'
-import { copyRunning, damaged, neverKept, notHeld, unfinished } from './refusals.ts'
+import { copyRunning, damaged, inUse, neverKept, notHeld, unfinished } from './refusals.ts'
 import type { KeptKind, KeptTree } from './snapshot/kept.ts'
 import { openReader } from './snapshot/reader.ts'
 import { Spool } from './spool/spool.ts'
@@ -167,6 +167,14 @@ export class OpenVolume {
     await this.#shared.records.change(this.layout, ({ held, damaged, ...copy }) => {
       const isIdle = held === null && copy.checkpoint?.hash === checkpoint.hash
       return isIdle && isWhole !== (damaged === null) ? { damaged: found } : null
+    })
+  }
+
+  /** Notes which paths of an idle copy are damaged, durably. VOLUME_IN_USE: it is held by now. */
+  async noteDamaged(paths: readonly string[] | null): Promise<void> {
+    await this.#shared.records.change(this.layout, ({ held, name }) => {
+      if (held !== null) throw inUse(name, 'held')
+      return { damaged: paths }
     })
   }
 

@@ -33,8 +33,8 @@ export interface ScrubParts {
   readonly volume: string
   readonly copy: LocalCopy
   readonly pool: BlockPool
-  /** Changes the copy's record, durably. */
-  readonly update: (change: Partial<Omit<LocalCopy, 'id'>>) => Promise<unknown>
+  /** Notes in the copy's record which paths are damaged, durably. VOLUME_IN_USE if it is held by now. */
+  readonly note: (damaged: readonly string[] | null) => Promise<unknown>
   readonly signal: AbortSignal
 }
 
@@ -43,7 +43,7 @@ export interface ScrubParts {
  * known of it, durably, so that the next scan reads it again and the next copy of the same checkpoint brings what differs.
  */
 export async function scrub(parts: ScrubParts): Promise<Verification> {
-  const { layout, volume, copy, pool, update, signal } = parts
+  const { layout, volume, copy, pool, note, signal } = parts
   signal.throwIfAborted()
   const kept = await loadSnapshot(layout.directory, 'last')
   const hash = copy.checkpoint?.hash ?? kept?.manifest.hash
@@ -65,9 +65,9 @@ export async function scrub(parts: ScrubParts): Promise<Verification> {
   if (findings.damagedCount > 0) {
     await orDiskFull(layout.directory, volume, () => distrust(layout.directory, last, findings.suspect))
     const paths = new Set(findings.damaged.map(({ path }) => path))
-    await update({ damaged: [...paths].slice(0, RECORDED_PATHS_MAX) })
+    await note([...paths].slice(0, RECORDED_PATHS_MAX))
   } else if (copy.damaged !== null) {
-    await update({ damaged: null })
+    await note(null)
   }
   const { filesChecked, bytesRead, damaged, damagedCount } = findings
   return { filesChecked, bytesRead, damaged, damagedCount }

@@ -117,3 +117,21 @@ test('hosts that ask for a comparison again and again, while one takes long, cos
   await world.clock.advance(10 * 120_000)
   t.is(store.captures - before, 1)
 })
+
+test('a copy that is found damaged just before it is held is not held: it is looked at again', async (t) => {
+  const { world, id } = await changed(1)
+  const { agent, store } = world.host(1)
+  store.trees.set(id, 'one')
+  const { update } = store
+  let isFound = false
+  store.update = async (...[copy, change]) => {
+    if (change.held != null && !isFound) {
+      isFound = true
+      await update.call(store, copy, { damaged: ['"file"'] })
+    }
+    return await update.call(store, copy, change)
+  }
+  await world.clock.until(agent.mount('data', 'm', DEADLINE_MS))
+  t.true(isFound)
+  t.like(await store.copy(id), { damaged: null, held: { epoch: 2 } })
+})

@@ -77,6 +77,16 @@ test('a damaged block of a large file is found, and only that block is fetched a
   t.is(await repair(t, copies), BLOCK_BYTES)
 })
 
+test('a copy that becomes held while it is read again is not marked as damaged', async (t) => {
+  const { two, v, at } = await pair(t, (data) => writeFileSync(join(data, 'large'), randomBytes(50 * MB)))
+  await damage(join(two.data(v.id), 'large'), 1)
+  const verified = t.throwsAsync(two.store.verify(v.id, calm), { code: 'VOLUME_IN_USE' })
+  await two.store.update(v.id, { held: { epoch: 2, incarnation: 'i' } })
+  await verified
+  const { damaged, checkpoint: now } = (await two.store.copy(v.id)) ?? {}
+  t.deepEqual([damaged, now], [null, at])
+})
+
 test('damage below the file system, which no inode tells of, is found and repaired', async (t) => {
   const root = fileSystem(t, 'ext4', { mebibytes: 96 })
   const mark = randomBytes(64)

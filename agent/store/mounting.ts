@@ -46,8 +46,12 @@ export class Mounting {
    * write through any more. A container would be given one.
    */
   async recover(): Promise<void> {
-    for (const { mountpoint, isReadOnly } of await readMounts()) {
-      if (isReadOnly && dirname(mountpoint) === this.#mountRoot) await detach(mountpoint)
+    // One that lies there twice, as a plugin's may, goes at once.
+    for (;;) {
+      const mounts = await readMounts()
+      const left = mounts.find(({ mountpoint, isReadOnly }) => isReadOnly && dirname(mountpoint) === this.#mountRoot)
+      if (left === undefined) return
+      await detach(left.mountpoint)
     }
   }
 

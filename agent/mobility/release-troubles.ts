@@ -7,12 +7,12 @@ import type { Parts } from './parts.ts'
 /** Waiting time before a failed release is tried again: doubled after each failure for the same reason. */
 const RETRY_LEAST_MS = 1_000
 const RETRY_MOST_MS = 5 * 60_000
-/** An unmount that is refused costs one system call: whoever ends what keeps it busy should not have to wait. */
+/** Whoever ends what keeps a volume busy should not have to wait. All processes of the host are looked at each time. */
 const BUSY_RETRY_MOST_MS = 2_000
 /** Somebody who waits for the volume has it tried again, but not more often than this. */
 const ASKED_RETRY_MS = 2_000
-/** A walk through a large tree is not repeated for everybody who asks: it takes this share of the time at most. */
-const ASKED_SHARE = 0.1
+/** What takes long is not repeated for everybody who asks, nor while a volume is busy: it takes this share of the time. */
+const MOST_SHARE = 0.1
 /** The heartbeat carries no more than this: it is written every second. */
 const TEXT_MOST_CHARACTERS = 400
 const HEARTBEAT_MOST_VOLUMES = 50
@@ -61,9 +61,10 @@ export class ReleaseTroubles {
     const failed = this.#failed.get(id)
     if (failed === undefined) return true
     const { trouble, failures, endedMs, tookMs } = failed
-    const mostMs = trouble.code === 'VOLUME_BUSY' ? BUSY_RETRY_MOST_MS : RETRY_MOST_MS
-    const waitMs = Math.min(mostMs, RETRY_LEAST_MS * 2 ** (failures - 1))
-    const askedMs = Math.max(ASKED_RETRY_MS, tookMs / ASKED_SHARE)
+    const isBusy = trouble.code === 'VOLUME_BUSY'
+    const mostMs = isBusy ? Math.max(BUSY_RETRY_MOST_MS, tookMs / MOST_SHARE) : RETRY_MOST_MS
+    const waitMs = Math.min(mostMs, RETRY_MOST_MS, RETRY_LEAST_MS * 2 ** (failures - 1))
+    const askedMs = Math.max(ASKED_RETRY_MS, tookMs / MOST_SHARE)
     return this.#parts.clock.elapsedMs() - endedMs >= (asked ? Math.min(waitMs, askedMs) : waitMs)
   }
 

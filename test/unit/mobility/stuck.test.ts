@@ -88,6 +88,19 @@ test('a release that failed is tried again for whoever waits, once it can be don
   t.is((await h2.agent.get('data', gone)).stuck, null)
 })
 
+test('a volume that is busy takes a small share of the time, however long it takes to find out who uses it', async (t) => {
+  const { world, h1 } = await running()
+  let tries = 0
+  h1.store.unmount = async () => {
+    tries++
+    await world.clock.sleep(1_000, gone)
+    throw BUSY
+  }
+  await stop(h1)
+  await world.pass(600_000)
+  t.true(tries > 30 && tries <= 60, `${tries} tries of a second each in ten minutes`)
+})
+
 test('a Mount waits for a release that failed before and is under way again, however long it takes', async (t) => {
   const { world, h1, h2, id } = await running()
   h1.store.captureError = ODD

@@ -44,7 +44,7 @@ export async function findSoundCandidates(core: Core, record: VolumeRecord, sign
 }
 
 /** The other hosts that live and are said to have a checkpoint, by id. */
-export function othersWith(core: Core, { copies }: VolumeRecord, checkpoint: Checkpoint): string[] {
+export function othersWith(core: Core, { copies }: Pick<VolumeRecord, 'copies'>, checkpoint: Checkpoint): string[] {
   return Object.keys(copies).filter((host) => {
     return host !== core.parts.self.id && core.hosts.alive(host) && mayHaveCheckpoint(copies[host], checkpoint)
   })

@@ -1,5 +1,6 @@
 import type { VolumeRecord } from '../model.ts'
 import type { LocalCopy } from '../store/contract.ts'
+import { othersWith } from './comparison.ts'
 import type { DrainView } from './contract.ts'
 import type { Core } from './core.ts'
 import { HOUSEKEEPING } from './housekeeping.ts'
@@ -49,9 +50,17 @@ function whyLeft(core: Core, record: VolumeRecord, local: LocalCopy, hosts: read
   const wanted = placeCopies(record, hosts)
   if (wanted.length === 0) return `no other host can take it: ${whyNone(core, hosts)}`
   const waiting = wanted.filter((host) => !isNewest(record, record.copies[host]) || !core.hosts.alive(host))
-  if (waiting.length === 0) return 'about to go'
+  if (waiting.length === 0) return describeComparing(core, record)
   const names = waiting.map((host) => core.hosts.labelWithAge(host)).join(', ')
   return `waits until the newest checkpoint is complete on ${names}`
+}
+
+/** This takes moments, or as long as another host needs to read its whole copy again. */
+function describeComparing(core: Core, { holder, last, copies }: VolumeRecord): string {
+  const others = holder !== null || last === null ? [] : othersWith(core, { copies }, last)
+  if (others.length === 0) return 'about to go'
+  const names = others.map((host) => core.hosts.label(host)).join(', ')
+  return `waits until the copies on ${names} were compared with the newest checkpoint; an older version of Wherry cannot`
 }
 
 function whyNone(core: Core, hosts: readonly PlacementHost[]): string {

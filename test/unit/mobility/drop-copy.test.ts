@@ -38,4 +38,6 @@ test('a copy is not dropped while a host that is counted on does not say what it
   await world.pass(120_000)
   t.false(h1.store.inTrash.has(id))
   t.is(h1.store.trees.get(id), 'one')
+  const { left } = await world.clock.until(h1.agent.drain(true))
+  t.regex(left[0]?.why ?? '', /waits until the copies on h2 .*were compared with the newest checkpoint/)
 })

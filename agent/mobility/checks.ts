@@ -3,6 +3,8 @@ import type { Parts } from './parts.ts'
 
 /** Reading a whole copy again for another host's doubt is not repeated before this. */
 const VERIFY_EVERY_MS = 10 * 60_000
+/** Whoever asks another host for a look does not wait longer, and asks again: what took as long counts as long. */
+const LONG_MS = 10_000
 
 /** Looks at trees nobody writes to, one look per volume however many Mounts wait for it. */
 export class Checks {
@@ -10,6 +12,8 @@ export class Checks {
   /** By volume id: when its copy was last read again for a doubt, on the clock's elapsedMs. */
   readonly #verifiedMs = new Map<string, number>()
   readonly #running = new Map<string, Promise<Capture>>()
+  /** Looks that took long, by volume id, and when they ended. */
+  readonly #long = new Map<string, { readonly capture: Capture; readonly atMs: number }>()
 
   constructor(parts: Pick<Parts, 'store' | 'signal' | 'clock'>) {
     this.#parts = parts
@@ -19,11 +23,26 @@ export class Checks {
   join(id: string): Promise<Capture> {
     const running = this.#running.get(id)
     if (running !== undefined) return running
-    const check = this.#parts.store.capture(id, 'quiet', this.#parts.signal)
+    const { store, clock, signal } = this.#parts
+    const startMs = clock.elapsedMs()
+    this.#long.delete(id)
+    const check = store.capture(id, 'quiet', signal)
     this.#running.set(id, check)
+    const note = (capture: Capture) => {
+      const atMs = clock.elapsedMs()
+      if (atMs - startMs >= LONG_MS) this.#long.set(id, { capture, atMs })
+    }
+    check.then(note, () => undefined)
     const end = () => this.#running.delete(id)
     check.then(end, end)
     return check
+  }
+
+  /** As `join`, or what a look that took long has just found, if it has found the tree with this hash. */
+  async joinLately(id: string, hash: string | null): Promise<Capture> {
+    const found = this.#long.get(id)
+    const isRecent = found !== undefined && this.#parts.clock.elapsedMs() - found.atMs < LONG_MS
+    return isRecent && found.capture.hash === hash ? found.capture : await this.join(id)
   }
 
   /** Whether another host's doubt is worth reading the whole copy now; counts as if it were then read. */

@@ -72,7 +72,8 @@ export async function answerComparison(
     const local = await store.copy(volume)
     if (local === null || local.held !== null || local.applying) return NOT_AT_REST
     try {
-      const { hash } = await core.checks.join(volume)
+      const checkpoint = doubted ? null : (local.checkpoint?.hash ?? null)
+      const { hash } = await core.checks.joinLately(volume, checkpoint)
       const isWhole = (await store.copy(volume))?.damaged === null
       const record = isWhole ? null : (await registry.volume(local.name))?.value
       if (record?.id === volume) await tellDamaged(core, record)

@@ -1,3 +1,4 @@
+import { codeOf } from '../errors.ts'
 import type { Capture } from '../store/contract.ts'
 import type { Parts } from './parts.ts'
 
@@ -11,6 +12,8 @@ export class Checks {
   readonly #parts: Pick<Parts, 'store' | 'signal' | 'clock'>
   /** By volume id: when its copy was last read again for a doubt, on the clock's elapsedMs. */
   readonly #verifiedMs = new Map<string, number>()
+  /** How often each copy is being read again, by volume id. */
+  readonly #verifying = new Map<string, number>()
   readonly #running = new Map<string, Promise<Capture>>()
   /** Looks that took long, by volume id, and when they ended. */
   readonly #long = new Map<string, { readonly capture: Capture; readonly atMs: number }>()
@@ -43,6 +46,27 @@ export class Checks {
     const found = this.#long.get(id)
     const isRecent = found !== undefined && this.#parts.clock.elapsedMs() - found.atMs < LONG_MS
     return isRecent && found.capture.hash === hash ? found.capture : await this.join(id)
+  }
+
+  /** Reads a copy again with `work`; meanwhile `isVerified` says so. */
+  async verify<T>(id: string, work: () => Promise<T>): Promise<T> {
+    this.#verifying.set(id, (this.#verifying.get(id) ?? 0) + 1)
+    try {
+      return await work()
+    } catch (error) {
+      // It gave way to a Mount, for example: the next doubt has it read again.
+      if (codeOf(error) === 'VOLUME_IN_USE') this.#verifiedMs.delete(id)
+      throw error
+    } finally {
+      const left = (this.#verifying.get(id) ?? 1) - 1
+      if (left > 0) this.#verifying.set(id, left)
+      else this.#verifying.delete(id)
+    }
+  }
+
+  /** Whether a copy is being read again. A look at its tree would put an end to that. */
+  isVerified(id: string): boolean {
+    return this.#verifying.has(id)
   }
 
   /** Whether another host's doubt is worth reading the whole copy now; counts as if it were then read. */

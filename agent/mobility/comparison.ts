@@ -71,6 +71,8 @@ export async function answerComparison(
     if (signal.aborted) return NOT_AT_REST
     const local = await store.copy(volume)
     if (local === null || local.held !== null || local.applying) return NOT_AT_REST
+    // Hosts that doubt the copy ask again and again: it would never be read to the end.
+    if (core.checks.isVerified(volume)) return NOT_AT_REST
     try {
       const checkpoint = doubted ? null : (local.checkpoint?.hash ?? null)
       const { hash } = await core.checks.joinLately(volume, checkpoint)
@@ -89,6 +91,7 @@ export async function answerComparison(
   return await untilAbort(core.locks.run(volume, compare), signal)
 }
 
+/** Nothing can be said of the copy now. */
 const NOT_AT_REST: ComparisonAnswer = { hash: null, why: null }
 
 /** Null: nothing is known to be wrong. */

@@ -25,7 +25,8 @@ export async function verifyVolume(core: Core, name: string, signal: AbortSignal
   if (record === undefined || record.removedAt !== null) throw notFound(name)
   const local = await parts.store.copy(record.id)
   if (local === null || local.checkpoint === null) throw noCopy(core, name)
-  const found = await parts.store.verify(local.id, AbortSignal.any([parts.signal, signal]))
+  const verify = () => parts.store.verify(local.id, AbortSignal.any([parts.signal, signal]))
+  const found = await core.checks.verify(local.id, verify)
   const repairing = found.damagedCount > 0 && (await repair(core, record, local))
   // It may have been known as damaged.
   if (found.damagedCount === 0) await reportCurrent(parts, { ...record, last: local.checkpoint })

@@ -135,3 +135,22 @@ test('a copy that is found damaged just before it is held is not held: it is loo
   t.true(isFound)
   t.like(await store.copy(id), { damaged: null, held: { epoch: 2 } })
 })
+
+test('a copy that another host doubts is read again to the end, however often that host asks meanwhile', async (t) => {
+  const { world, id } = await changed(1)
+  const { store } = world.host(1)
+  const { capture } = store
+  // Content that rots without a change of any time stamp: a look sees nothing, and reading all of it takes long.
+  store.captureMs = 30_000
+  store.capture = async (...call) => {
+    store.captureMs = 0
+    const found = await capture.apply(store, call)
+    store.captureMs = 30_000
+    await store.update(id, { damaged: null })
+    return { ...found, hash: hashOf('one') }
+  }
+  const { error, tookMs } = await refusal(world, 2)
+  t.regex(error.message, /h1 .*is not what checkpoint 1\.1 says \("file"\)/)
+  t.true(tookMs < 60_000, `${tookMs} ms`)
+  t.is((await world.record('data')).copies.h1?.state, 'behind')
+})

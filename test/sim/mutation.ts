@@ -17,7 +17,11 @@ export interface Mutation {
 const WORD_LATE_MS = 1_500
 
 export const MUTATIONS: readonly Mutation[] = [
-  { name: 'no margin', settings: { seizeAfterMs: 3_000, rivals: 1, unplanned: ['isolation', 'partition'] }, rules: ['promise 6', 'promise 1'] },
+  {
+    name: 'no margin',
+    settings: { seizeAfterMs: 3_000, rivals: 1, unplanned: ['isolation', 'partition'] },
+    rules: ['promise 6', 'promise 1'],
+  },
   { name: 'fence too late', settings: { watchdogSleepsMs: 8_000, rivals: 1 }, rules: ['promise 6', 'promise 1'] },
   { name: 'no epoch check', settings: { setBack: 0.5, bend: forgetEpochs }, rules: ['promise 8'] },
   {

@@ -2,7 +2,7 @@ import type { Checkpoint, VolumeRecord } from '../model.ts'
 import type { CopyAnswer } from '../transfer/contract.ts'
 import { readCopyAnswer } from './answer-shape.ts'
 import { newerOf } from './checkpoint-order.ts'
-import { isForged } from './copy-state.ts'
+import { isEmptyTree, isForged, isKnownCopy } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { standingOf } from './lineage.ts'
 import { mayBeNewest } from './placement.ts'
@@ -101,10 +101,14 @@ async function askForCopy(
   }
 }
 
-/** A checkpoint above `last` counts when it is of the line that the holder went on with: what a copy committed and the registry was not told of any more. */
+/**
+ * A checkpoint above `last` counts when it is of the line that the holder went on with: what a copy committed and the
+ * registry was not told of any more. An empty tree that no holder knows of is what an older release left.
+ */
 function isUsable(record: VolumeRecord, answer: CopyAnswer): boolean {
-  const { checkpoint } = answer
+  const { checkpoint, host } = answer
   if (checkpoint === null || isForged(answer)) return false
+  if (isEmptyTree(checkpoint) && !isKnownCopy(record.copies[host])) return false
   const standing = standingOf(record, checkpoint)
   return standing === 'in line' || (standing === 'newer' && checkpoint.epoch <= record.epoch)
 }

@@ -155,3 +155,22 @@ test('promise 7: a hold that is confirmed has its epoch on the disk, also where 
   t.deepEqual(after.held, held)
   t.is(after.epochSeen, held?.epoch ?? 0)
 })
+
+test('promise 1: an empty tree of an older release is not gone on from while its holder may write on, whatever is accepted', async (t) => {
+  const world = await World.start(3)
+  const [h1, h2] = [world.host(1), world.host(2)]
+  await h1.agent.create('data', { ...OPTIONS, copies: 1 })
+  const { id } = await world.record('data')
+  await forge(world, 2, id, { epochSeen: 1 })
+  await world.clock.until(h1.agent.mount('data', 'm', 10_000))
+  h1.users = [...DB]
+  // Its holder knows of no copy that it could be taken over with, and is not fenced.
+  const { value, revision } = (await world.registry.volume('data')) ?? t.fail()
+  const begun = { epoch: 0, seq: 0, state: 'filling' as const, at: '', kept: true }
+  h1.connected = false
+  await world.registry.updateVolume({ ...value, copies: { ...value.copies, h2: begun } }, revision)
+  await world.pass(20_000)
+  const promoting = world.clock.until(h2.agent.promote('data', true, new AbortController().signal))
+  await t.throwsAsync(promoting, { code: 'FAILOVER_REFUSED' })
+  t.is((await world.record('data')).holder?.host, 'h1')
+})

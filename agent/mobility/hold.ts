@@ -3,7 +3,7 @@ import type { VolumeRecord } from '../model.ts'
 import type { Versioned } from '../registry/contract.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { changeVolume, STALE_READ } from './commit.ts'
-import { confirmHold, isOnlyIntended, takeBack } from './confirmation.ts'
+import { confirmHold, takeBack } from './confirmation.ts'
 import { isAt } from './copy-state.ts'
 import type { Core } from './core.ts'
 import { findForgotten } from './forgotten.ts'
@@ -94,9 +94,14 @@ export async function holdAndMount(
  * containers, which are about to be ended, from those of the new volume.
  */
 async function isEarlierHeld(core: Core, seen: VolumeRecord): Promise<boolean> {
-  const { copies } = await core.parts.store.copies()
-  const isHeld = (copy: LocalCopy) => copy.held !== null && !isOnlyIntended(copy)
-  const found = copies.some((copy) => copy.name === seen.name && copy.id !== seen.id && isHeld(copy))
+  const { store } = core.parts
+  let found = [...core.confirmed].some(([id, { name }]) => id !== seen.id && name === seen.name)
+  // Of those that are not confirmed yet, only what is mounted can be in use: few, also on a host with many volumes.
+  for (const id of await store.mounted()) {
+    if (found || id === seen.id || core.confirmed.has(id)) continue
+    const copy = await store.copy(id)
+    found = copy?.name === seen.name && copy.held !== null
+  }
   if (found) core.wakes.wake(HOUSEKEEPING)
   return found
 }

@@ -118,7 +118,7 @@ async function sealUnlessWritten(target: string, data: string, refused: unknown,
 
 function busy(
   target: string,
-  { places, users, isComplete }: TreeUse,
+  { places, users, isComplete, passedOver }: TreeUse,
   inner: readonly string[],
   outcome: ReadOnlyOutcome | null,
   cause: unknown,
@@ -134,7 +134,11 @@ function busy(
   const found =
     [...named, ...covered, ...inner.map((mountpoint) => `mount ${mountpoint}`)].join(', ') ||
     'no process that can be seen'
-  const unseen = cause === null || isComplete ? '' : ' Not all processes of the host show what they use.'
+  const stuck =
+    passedOver.length === 0
+      ? ''
+      : ` (not those that are stuck: ${atMost(USERS_NAMED, passedOver.map(String)).join(', ')})`
+  const unseen = cause === null || isComplete ? '' : ` Not all processes of the host show what they use${stuck}.`
   const failed =
     outcome === null || typeof outcome === 'string' ? '' : ` It cannot be made read-only: ${outcome.failed}`
   const why = `${unseen}${failed}`

@@ -49,6 +49,8 @@ export interface TreeUse {
    * may be known, or which did not let anybody look.
    */
   readonly isComplete: boolean
+  /** Processes of the latter kind. */
+  readonly passedOver: readonly number[]
 }
 
 /** A directory tree as the kernel knows it, whatever it is mounted at. */
@@ -91,7 +93,7 @@ export interface TreeScan {
  */
 export function scanTreeUse({ directory, proc, passedOver }: TreeScan, asking: (pid: number) => void): TreeUse {
   const tree = orNull(() => identify(directory))
-  if (tree === null) return { places: [], users: [], isComplete: true }
+  if (tree === null) return { places: [], users: [], isComplete: true, passedOver: [] }
   const own = linkIn(proc, 'self')
   const pids = readdirSync(proc).filter((entry) => /^[0-9]+$/.test(entry))
   const namespaces = new Map<string, Namespace>()
@@ -120,7 +122,7 @@ export function scanTreeUse({ directory, proc, passedOver }: TreeScan, asking: (
   }
   const places = [...namespaces.values()].map(({ place }) => place).filter(({ mountpoints }) => mountpoints.length > 0)
   const isComplete = unasked.length === 0 && [...hidden].every((name) => namespaces.has(name))
-  return { places, users, isComplete }
+  return { places, users, isComplete, passedOver: unasked.map(Number) }
 }
 
 /** Null: the process has ended, or nothing of it may be known; then its namespace counts as hidden. */

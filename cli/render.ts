@@ -110,7 +110,7 @@ export function showDrain({ host, draining, left }: DrainView): string {
 
 export function showRemoval({ volume, id, references, lost }: RemovalView): string {
   return [
-    `Removed ${volume} (${id}). Each host keeps its copy in trash/${id}-* of its state directory for the retention time.`,
+    `Removed ${volume} (${id}). Each host that nothing keeps from it moves its copy to trash/${id}-* of its state directory, for the retention time.`,
     ...(references.length === 0 ? [] : ['It was referred to by:', ...references.map((line) => `  ${line}`)]),
     ...lost.map((host) => `Host ${host} was given up: when it returns, what it has is moved to set-aside/ there.`),
   ].join('\n')
@@ -137,7 +137,7 @@ function newsInShort(volume: VolumeView): string {
   const trees = divergedElsewhere.reduce((sum, { trees }) => sum + trees, diverged.length)
   return [
     ...(holder === null || holder.away === null ? [] : [`holder ${holder.away}`]),
-    ...(isOutOfReach(volume) ? ['newest data is on hosts that are away'] : []),
+    ...(isOutOfReach(volume) ? [whyOutOfReach(volume)] : []),
     ...(stuck === null ? [] : [`cannot be released: ${stuck.code}`]),
     ...(unwritable === null ? [] : [`the holder's disk cannot be written: ${unwritable.code}`]),
     ...(fenced.length === 0 ? [] : ['fenced']),
@@ -151,6 +151,11 @@ function newsInShort(volume: VolumeView): string {
 function isOutOfReach({ holder, last, copies }: VolumeView): boolean {
   const isHere = ({ state, awaySince }: VolumeView['copies'][number]) => state === 'current' && awaySince === null
   return holder === null && last !== null && !copies.some(isHere)
+}
+
+function whyOutOfReach({ copies }: VolumeView): string {
+  const isAway = copies.some(({ awaySince }) => awaySince !== null)
+  return isAway ? 'newest data is on hosts that are away' : 'no copy of the newest data can be used'
 }
 
 function copiesInShort({ copies }: VolumeView): string {

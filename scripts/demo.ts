@@ -166,6 +166,9 @@ function howToUse(lab: Lab): string {
   return [
     'Everything still runs. Talk to the hosts with:',
     ...lines,
+    'and with Wherry on one of them, for example:',
+    `  DOCKER_HOST=unix://${lab.hosts[0]?.socket} scripts/wherry ls`,
+    ...lab.hosts.map((host) => `State directory of ${host.name}: ${host.stateSeen}`),
     'The next start of the demo or the tests takes it down.',
   ].join('\n')
 }

@@ -56,7 +56,7 @@ function describeStuck({ stuck, name }: VolumeView): string | null {
   if (stuck === null) return null
   const { host, code, text, since } = stuck
   const what = `${host} cannot release it, since ${since} (${code}): ${sentenceOf(text)}`
-  return `${what} Mend that there, or run: wherry promote ${name}`
+  return code === 'VOLUME_BUSY' ? `${what} End it there.` : `${what} Mend that there, or run: wherry promote ${name}`
 }
 
 /** Why the holder cannot write its state directory; null: it can. */

@@ -130,8 +130,10 @@ function describe(
 ): string {
   const has = found.map((answer) => {
     const why = except.get(answer.host)
+    const host = core.hosts.label(answer.host)
+    if (why !== undefined && answer.checkpoint === null) return `${host}: a copy that cannot be used: ${why}`
     const rest = why === undefined ? '' : `, which cannot be used: ${why}`
-    return `${core.hosts.label(answer.host)}: ${describeAnswer(core, record, answer)}${rest}`
+    return `${host}: ${describeAnswer(core, record, answer)}${rest}`
   })
   const away = silent.map((host) => {
     const copy = record.copies[host]

@@ -52,7 +52,8 @@ export async function holdAndMount(
     // An older hold, of an agent before this one: it may be lost, and its tree is then the only one with what it wrote.
     if (!(await isStillHeld(core, seen, local, signal))) return changedHands(seen.name)
   } else {
-    if (await isEarlierHeld(core, seen)) return earlierHeld(core, seen.name)
+    const earlier = await findEarlierHeld(core, seen)
+    if (earlier !== null) return earlierHeld(core, seen.name, core.troubles.of(earlier))
     const held = await intendHold(core, seen, local, verifiedHash, taken)
     if (held === null) return heldElsewhere(core, seen)
     const commit =
@@ -90,19 +91,19 @@ export async function holdAndMount(
 }
 
 /**
- * Whether a removed volume of the same name is still held here. The engine knows names only: nobody could tell its
- * containers, which are about to be ended, from those of the new volume.
+ * The id of a removed volume of the same name that is still held here; null: there is none. The engine knows names only:
+ * nobody could tell its containers, which are about to be ended, from those of the new volume.
  */
-async function isEarlierHeld(core: Core, seen: VolumeRecord): Promise<boolean> {
+async function findEarlierHeld(core: Core, seen: VolumeRecord): Promise<string | null> {
   const { store } = core.parts
-  let found = [...core.confirmed].some(([id, { name }]) => id !== seen.id && name === seen.name)
+  let found = [...core.confirmed].find(([id, { name }]) => id !== seen.id && name === seen.name)?.[0] ?? null
   // Of those that are not confirmed yet, only what is mounted can be in use: few, also on a host with many volumes.
   for (const id of await store.mounted()) {
-    if (found || id === seen.id || core.confirmed.has(id)) continue
+    if (found !== null || id === seen.id || core.confirmed.has(id)) continue
     const copy = await store.copy(id)
-    found = copy?.name === seen.name && copy.held !== null
+    if (copy?.name === seen.name && copy.held !== null) found = id
   }
-  if (found) core.wakes.wake(HOUSEKEEPING)
+  if (found !== null) core.wakes.wake(HOUSEKEEPING)
   return found
 }
 

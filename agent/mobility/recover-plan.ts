@@ -139,7 +139,10 @@ function newestOf(name: string, found: readonly Found[]): Checkpoint | null | st
       continue
     }
     const order = newest === null ? 'newer' : orderOf(checkpoint, newest)
-    if (order === 'conflict') {
+    // An older release gave an empty tree the name of the first checkpoint.
+    if (order === 'conflict' && isEmptyTree(checkpoint)) continue
+    if (order === 'conflict' && newest !== null && isEmptyTree(newest)) newest = checkpoint
+    else if (order === 'conflict') {
       return `Volume "${name}": disks have different data under the same checkpoint ${checkpoint.epoch}.${checkpoint.seq}. Keep both directories and ask for help.`
     }
     if (order === 'newer') newest = checkpoint

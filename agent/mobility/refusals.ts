@@ -40,6 +40,11 @@ export function heldElsewhere(core: Core, record: VolumeRecord): WherryError {
   )
 }
 
+/** A way past what keeps a holder from releasing; '' where there is none: whoever writes has to be ended. */
+export function orPromoteStuck(name: string, code: string): string {
+  return code === 'VOLUME_BUSY' ? '' : ` Or go on without that: wherry promote ${name}`
+}
+
 /** The holder lives, no container uses the volume there, and it cannot release it all the same. */
 export function releaseFailed(core: Core, record: VolumeRecord, trouble: Trouble): WherryError {
   const { code, text, since } = trouble
@@ -51,7 +56,7 @@ export function releaseFailed(core: Core, record: VolumeRecord, trouble: Trouble
       `but which cannot release it (${code}, since ${since}): ${sentenceOf(text)}`,
     ].join(' '),
     {
-      hint: `Mend that there; the volume then follows to this host by itself. Or go on without it: wherry promote ${record.name}`,
+      hint: `Mend that there; the volume then follows to this host by itself.${orPromoteStuck(record.name, code)}`,
     },
   )
 }
@@ -109,12 +114,14 @@ export function stillReleasing(core: Core, name: string): WherryError {
   )
 }
 
-export function earlierHeld(core: Core, name: string): WherryError {
+/** `trouble`: why the removed volume could not be put away when that was tried last. */
+export function earlierHeld(core: Core, name: string, trouble: Trouble | null): WherryError {
   const host = core.hosts.label(core.parts.self.id)
+  const why = trouble === null ? 'it is being put away.' : `it cannot be put away: ${sentenceOf(trouble.text)}`
   return new WherryError(
     'VOLUME_BUSY',
-    `Host ${host} still holds a removed volume that had the name "${name}"; its containers here are being ended.`,
-    { hint: "Start the container again in a moment. If it stays so, that host's log says what keeps the old one." },
+    `Host ${host} still has a removed volume that had the name "${name}" in use; ${why}`,
+    { hint: 'Start the container again once that is over.' },
   )
 }
 
@@ -226,14 +233,14 @@ function wayOut(name: string, host: string, command: string | null, maySend: boo
 
 /** The same of a volume that no host holds. */
 function idleRefused({ name }: VolumeRecord, whyAndWho: string, command: string | null): WherryError {
-  const back = 'Bring a host that has it back, or mend its copy'
+  const back = 'Bring a host that has it back, or mend its copy (COPY_DAMAGED in docs/errors.md)'
   return new WherryError(
     'FAILOVER_REFUSED',
     `Volume "${name}" is not held by any host and cannot be mounted: ${whyAndWho}`,
     {
       hint:
         command === null
-          ? `${back}; nothing else has its data. If it is lost for good, give the volume up: wherry rm ${name}`
+          ? `${back}; no other copy can be had now. If it is lost for good, copy out what is there, then: wherry rm ${name}`
           : `${back}; or give it up: ${command}`,
     },
   )

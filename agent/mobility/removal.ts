@@ -60,8 +60,15 @@ export async function putAway(core: Core, { id, lost }: Pick<RemovedRecord, 'id'
     core.givenSeqs.delete(id)
     core.overUses.delete(id)
     if (local === null) return
-    if (local.held !== null) await endHold(core, local)
-    await store.unmount(id)
+    const startMs = core.parts.clock.elapsedMs()
+    try {
+      if (local.held !== null) await endHold(core, local)
+      await store.unmount(id)
+    } catch (error) {
+      // Whoever wants to use the name again is told.
+      core.troubles.note(local, error, startMs)
+      throw error
+    }
     if (lost?.includes(self.id)) return await setAside(core, local)
     await store.trash(id)
     log.info({ volume: local.name, id }, 'removed volume moved to the trash')

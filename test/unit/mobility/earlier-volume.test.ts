@@ -1,4 +1,5 @@
 import test from 'ava'
+import { WherryError } from '../../../agent/errors.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
 import { World } from './world.ts'
 
@@ -43,4 +44,20 @@ test('promise 9: a further use of a volume that is held is mounted while the reg
   await world.registry.deleteVolume('data', revision)
   await world.clock.until(h1.agent.mount('data', 'm3', DEADLINE_MS))
   t.deepEqual(Object.keys((await h1.store.copy(id))?.mounts ?? {}), ['m', 'm2', 'm3'])
+})
+
+test('a Mount of a new volume names what keeps the removed one of its name from being put away', async (t) => {
+  const { world, h1, h2 } = await usedVolume()
+  const { unmount } = h1.store
+  h1.store.unmount = () => Promise.reject(new WherryError('VOLUME_BUSY', 'It is used by: process 7 (sh) can write.'))
+  await world.clock.until(h2.agent.removeWith('data', FORCE, never()))
+  await world.clock.until(h2.agent.create('data', OPTIONS))
+  await world.pass(5_000)
+  const refused = t.throwsAsync(h1.agent.mount('data', 'new', 2_000), {
+    code: 'VOLUME_BUSY',
+    message: /h1 .*cannot be put away: .*process 7 \(sh\) can write\.$/,
+  })
+  await world.clock.until(refused)
+  h1.store.unmount = unmount
+  await world.clock.until(h1.agent.mount('data', 'new', DEADLINE_MS))
 })

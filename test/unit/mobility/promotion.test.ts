@@ -136,7 +136,7 @@ test('promote of a volume whose only copy was changed is refused, whatever is ac
   const { world, id, h1, h2 } = await oneNewest(1)
   h1.store.trees.set(id, 'changed')
   const line = await refused(t, world, h2, 'FAILOVER_REFUSED')
-  t.regex(line, /nothing else has its data\. If it is lost for good, give the volume up: wherry rm data$/)
+  t.regex(line, /no other copy can be had now\. If it is lost for good, copy out what is there, then: wherry rm data$/)
   await t.throwsAsync(promote(world, h2, true), { code: 'FAILOVER_REFUSED' })
 })
 

@@ -111,6 +111,16 @@ test('promise 7: what a host that was silent for a recovery has above the checkp
   t.deepEqual([...holder.store.aside.values()], ['one two'])
 })
 
+test('an empty tree that an older release gave the name of a checkpoint is no data beside that checkpoint', (t) => {
+  const empty = { checkpoint: { ...point(1, 1, 'empty'), bytes: 0, files: 0 }, epochSeen: 1 }
+  const real = { checkpoint: point(1, 1), epochSeen: 1 }
+  for (const found of [
+    { a: empty, b: real },
+    { a: real, b: empty },
+  ])
+    t.like(plan(found), { last: { hash: real.checkpoint.hash } })
+})
+
 test('what disks contradict each other in is for a person', (t) => {
   t.regex(String(plan({ a: {}, b: { id: 'OTHER' } })), /different volumes of that name/)
   const held = (incarnation: string) => ({ epochSeen: 5, held: { epoch: 5, incarnation } })

@@ -4,7 +4,7 @@ import { WherryError } from '../errors.ts'
 import { errnoOf } from '../sys/failure.ts'
 import { bindMount, detach, readMounts, unmount } from '../sys/mounts.ts'
 import { makeReadOnly, makeWritable, type ReadOnlyOutcome } from '../sys/read-only-mounts.ts'
-import { findTreeUse, type MountPlace, type TreeUse } from '../sys/tree-use.ts'
+import { findTreeUse, type MountPlace, type TreeUse, type TreeUser } from '../sys/tree-use.ts'
 
 /** Who else there is, is found out there. */
 const USERS_NAMED = 5
@@ -124,9 +124,7 @@ function busy(
   cause: unknown,
 ): WherryError {
   const mountpoints = [...new Set(places.flatMap((place) => place.mountpoints))]
-  const processes = users
-    .toSorted((a, b) => Number(b.writes) - Number(a.writes))
-    .map(({ pid, command, writes }) => `process ${pid} (${command})${writes ? ' can write' : ' reads'}`)
+  const processes = users.toSorted((a, b) => Number(b.writes) - Number(a.writes)).map(describeUser)
   const named = atMost(USERS_NAMED, processes)
   // What goes with the mount that is refused is no news.
   const hidden = cause === null ? places.flatMap((place) => place.covered) : []
@@ -147,6 +145,11 @@ function busy(
     hint: 'End what has files open or its working directory there.',
     ...(cause === null ? {} : { cause }),
   })
+}
+
+function describeUser({ pid, command, container, writes }: TreeUser): string {
+  const where = container === null ? '' : ` in container ${container}`
+  return `process ${pid} (${command})${writes ? ' can write' : ' reads'}${where}`
 }
 
 function atMost(count: number, names: readonly string[]): string[] {

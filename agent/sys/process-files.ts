@@ -66,6 +66,12 @@ export function commandOf(directory: string): string {
   return (orNull(() => readFileSync(`${directory}/comm`, 'utf8')) ?? 'unknown').trim()
 }
 
+/** Docker and containerd name a container's control group by its id, whatever driver makes it. */
+export function containerOf(directory: string): string | null {
+  const groups = orNull(() => readFileSync(`${directory}/cgroup`, 'utf8')) ?? ''
+  return /[^0-9a-f]([0-9a-f]{12})[0-9a-f]{52}(?![0-9a-f])/.exec(groups)?.[1] ?? null
+}
+
 /** Processes end while they are looked at. */
 export function orNull<T>(look: () => T): T | null {
   try {

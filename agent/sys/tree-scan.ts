@@ -12,7 +12,7 @@ import { join, relative } from 'node:path'
 import { errnoOf } from './failure.ts'
 import { isReadOnlyAt } from './file-system.ts'
 import { type MountInfo, parseMountInfo } from './mounts.ts'
-import { commandOf, linkIn, type MappedFile, mappedFiles, openFiles, orNull } from './process-files.ts'
+import { commandOf, containerOf, linkIn, type MappedFile, mappedFiles, openFiles, orNull } from './process-files.ts'
 import { cachedStat } from './stat.ts'
 
 /** Of the kernel's NFS client: it is there, in each network namespace, as soon as the client is (fs/nfs/client.c). */
@@ -23,6 +23,8 @@ export interface TreeUser {
   /** As the host counts processes. */
   readonly pid: number
   readonly command: string
+  /** The first twelve digits of the id of its container, as Docker shows it; null: it is in none. */
+  readonly container: string | null
   /** It can write to the tree, also when all mounts of it have become read-only. */
   readonly writes: boolean
 }
@@ -118,7 +120,8 @@ export function scanTreeUse({ directory, proc, passedOver }: TreeScan, asking: (
     ask()
     const at = `${proc}/${pid}`
     const how = useOf(search, at, namespaces.get(namespaceOf.get(pid) ?? '') ?? null, ask)
-    if (how !== null) users.push({ pid: Number(pid), command: commandOf(at), writes: how === 'writes' })
+    if (how !== null)
+      users.push({ pid: Number(pid), command: commandOf(at), container: containerOf(at), writes: how === 'writes' })
   }
   const places = [...namespaces.values()].map(({ place }) => place).filter(({ mountpoints }) => mountpoints.length > 0)
   const isComplete = unasked.length === 0 && [...hidden].every((name) => namespaces.has(name))

@@ -219,7 +219,9 @@ test.serial(
     await h1.docker(['run', '-d', '--name', 'by-path', ...byPath, 'exec 9>>/x/log; echo one >&9; sleep 3600'])
     await h1.docker(['rm', '-f', 'first'])
     const refused = await shell(h2, t.context, 'bound', 'cat /data/log', true)
+    const writer = (await h1.docker(['ps', '-q', '--filter', 'name=by-path'])).stdout.trim()
     t.regex(refused.stderr, /host h1 .*VOLUME_BUSY.*process \d+ \(\w+\) can write/s)
+    t.true(refused.stderr.includes(`can write in container ${writer}`), refused.stderr)
     await h1.docker(['rm', '-f', 'by-path'])
     t.is(await movesBack(h2, 'the writer has ended'), 'one\n')
 

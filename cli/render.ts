@@ -51,6 +51,10 @@ export function showVolume(volume: VolumeView, now: Date): string {
   return parts.join('\n\n')
 }
 
+function describeDamage({ path, reason, detail, blocks }: VerifyView['damaged'][number]): string {
+  return `  ${path}: ${reason}${blocks > 0 ? `, ${blocks} blocks` : ''}${detail === null ? '' : ` (${detail})`}`
+}
+
 /** What is damaged, a line each, and what becomes of it. */
 export function showVerification(view: VerifyView): string {
   const { volume, host, checkpoint, filesChecked, bytesRead, damaged, damagedCount, repairing } = view
@@ -63,7 +67,7 @@ export function showVerification(view: VerifyView): string {
     : 'No other host has that checkpoint: see COPY_DAMAGED in docs/errors.md.'
   return [
     `${what} is not what ${at} says:`,
-    ...damaged.map(({ path, reason, blocks }) => `  ${path}: ${reason}${blocks > 0 ? `, ${blocks} blocks` : ''}`),
+    ...damaged.map(describeDamage),
     ...(rest > 0 ? [`  and ${rest} more`] : []),
     next,
   ].join('\n')

@@ -99,6 +99,8 @@ export interface Damage {
   readonly path: string
   /** `content`: bytes differ; `attributes`: mode, owner, time, flags or extended attributes do; `kind`: something else is there. */
   readonly reason: 'missing' | 'extra' | 'kind' | 'content' | 'attributes' | 'unreadable'
+  /** `attributes`: how the plain ones differ, for a person; null: only others do, such as extended attributes. */
+  readonly detail: string | null
   /** How many of its blocks differ; 0 for what has no content. */
   readonly blocks: number
 }

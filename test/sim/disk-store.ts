@@ -231,7 +231,8 @@ export class DiskStore implements Store {
       if (should === undefined) throw noManifest(shelf, 'last')
       await this.#work(50)
       signal.throwIfAborted()
-      const damaged = should === tree.hash ? [] : [{ path: '"records"', reason: 'content' as const, blocks: 1 }]
+      const damaged =
+        should === tree.hash ? [] : [{ path: '"records"', reason: 'content' as const, detail: null, blocks: 1 }]
       const paths = damaged.length === 0 ? null : damaged.map(({ path }) => path)
       await this.#durably(`record ${id}`, () => this.disk.update(shelf, { damaged: paths }))
       return { filesChecked: 1, bytesRead: tree.length * RECORD_BYTES, damaged, damagedCount: damaged.length }

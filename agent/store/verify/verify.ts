@@ -16,6 +16,7 @@ import { printable } from '../path.ts'
 import type { BlockPool } from '../pool/contract.ts'
 import { hashOfList } from '../snapshot/lists.ts'
 import type { BlockLists } from '../snapshot/snapshot.ts'
+import { attributeDifference } from './attribute-difference.ts'
 
 /** Enough to see what happened; a copy with more is fetched again all the same. */
 const REPORTED_MAX = 1000
@@ -29,10 +30,10 @@ export class Findings {
   readonly damaged: Damage[] = []
   damagedCount = 0
 
-  add(index: number, path: string, reason: Damage['reason'], blocks = 0): void {
+  add(index: number, path: string, reason: Damage['reason'], blocks = 0, detail: string | null = null): void {
     this.suspect.add(index)
     this.damagedCount += 1
-    if (this.damaged.length < REPORTED_MAX) this.damaged.push({ path: printable(path), reason, blocks })
+    if (this.damaged.length < REPORTED_MAX) this.damaged.push({ path: printable(path), reason, detail, blocks })
   }
 }
 
@@ -49,7 +50,9 @@ export function compareEntries(wanted: Manifest, is: Manifest, findings: Finding
     else {
       if (wanted.kind(a) === 'file') compareSizes(wanted, a, is, b, findings, files)
       if (!wanted.sameRecord(a, is, b) && !sameButContent(wanted, a, is, b)) {
-        findings.add(a, wanted.path(a), 'attributes')
+        const [should, does] = [wanted.body(a), is.body(b)]
+        const detail = should.kind === 'link' || does.kind === 'link' ? null : attributeDifference(should, does)
+        findings.add(a, wanted.path(a), 'attributes', 0, detail)
       }
     }
   }

@@ -247,7 +247,11 @@ test('verify names what is damaged and what becomes of it, and fails then', asyn
     [whole.code, whole.stdout],
     [0, 'The copy of volume "data" on h1 is what checkpoint 4.17 says: 1 files, 2 B read.\n'],
   )
-  const found = { filesChecked: 9, bytesRead: 2, damaged: [{ path: '"a"', reason: 'content', blocks: 2 }] as const }
+  const found = {
+    filesChecked: 9,
+    bytesRead: 2,
+    damaged: [{ path: '"a"', reason: 'content', detail: null, blocks: 2 }] as const,
+  }
   const view = { volume: 'data', host: 'h1', checkpoint: { epoch: 4, seq: 17 }, ...found, damagedCount: 3 }
   agent.mobility.verify = async () => ({ ...view, repairing: false })
   const damaged = await agent.run('verify', 'data')

@@ -275,7 +275,7 @@ export class MemoryStore implements Store {
       const tree = this.#tree(id)
       const good = should === hashOf(tree)
       await this.update(id, { damaged: good ? null : ['"file"'] })
-      const damaged = good ? [] : [{ path: '"file"', reason: 'content' as const, blocks: 1 }]
+      const damaged = good ? [] : [{ path: '"file"', reason: 'content' as const, detail: null, blocks: 1 }]
       return { filesChecked: 1, bytesRead: tree.length, damaged, damagedCount: damaged.length }
     })
     this.#scrubs.set(id, wanted)

@@ -25,8 +25,8 @@ for (const errno of ['EIO', 'EUCLEAN', 'EBADMSG']) {
     const parts = { tree: new Mirror(tree.data), manifest, lists, signal: calm }
     await compareContent({ ...parts, pool: bad }, [a, b], blocks)
     t.deepEqual(blocks.damaged, [
-      { path: '"a"', reason: 'unreadable', blocks: 1 },
-      { path: '"b"', reason: 'unreadable', blocks: 1 },
+      { path: '"a"', reason: 'unreadable', detail: null, blocks: 1 },
+      { path: '"b"', reason: 'unreadable', detail: null, blocks: 1 },
     ])
     const inode = new Mirror(tree.data)
     const open = inode.within.bind(inode)
@@ -36,7 +36,7 @@ for (const errno of ['EIO', 'EUCLEAN', 'EBADMSG']) {
     }
     const files = new Findings()
     await compareContent({ ...parts, tree: inode, pool: tree.pool }, [a, b], files)
-    t.deepEqual(files.damaged, [{ path: '"a"', reason: 'unreadable', blocks: 10 }])
+    t.deepEqual(files.damaged, [{ path: '"a"', reason: 'unreadable', detail: null, blocks: 10 }])
     t.is(files.filesChecked, 2)
   })
 }

@@ -71,7 +71,7 @@ test('a damaged block of a large file is found, and only that block is fetched a
   t.is((await two.store.copy(v.id))?.damaged, null)
   await damage(join(two.data(v.id), 'large'), 50 * MB)
   const found = await two.store.verify(v.id, calm)
-  t.deepEqual(found.damaged, [{ path: '"large"', reason: 'content', blocks: 1 }])
+  t.deepEqual(found.damaged, [{ path: '"large"', reason: 'content', detail: null, blocks: 1 }])
   t.is(found.filesChecked, 51)
   t.true(found.bytesRead > 100 * MB)
   t.is(await repair(t, copies), BLOCK_BYTES)
@@ -109,7 +109,9 @@ test('damage below the file system, which no inode tells of, is found and repair
   execFileSync('sh', ['-c', 'echo 1 > /proc/sys/vm/drop_caches'])
   t.is(lstatSync(join(two.data(v.id), 'large'), { bigint: true }).ctimeNs, before.ctimeNs)
   t.is((await two.store.capture(v.id, 'quiet', calm)).filesRead, 0, 'a capture believes what was seen')
-  t.deepEqual((await two.store.verify(v.id, calm)).damaged, [{ path: '"large"', reason: 'content', blocks: 1 }])
+  t.deepEqual((await two.store.verify(v.id, calm)).damaged, [
+    { path: '"large"', reason: 'content', detail: null, blocks: 1 },
+  ])
   t.is(await repair(t, copies), BLOCK_BYTES)
   await two.store[Symbol.asyncDispose]()
 })
@@ -205,6 +207,10 @@ test('whatever else is not as it was is found by its path and put right', async 
   ]) {
     t.true(found.has(expected), `${expected} of ${[...found.keys()].join(', ')}`)
   }
+  const details = new Map(damaged.map(({ path, detail }) => [path, detail]))
+  t.is(details.get('"chmod"'), 'mode 600, was mode 644')
+  t.regex(details.get('"dir/sub"') ?? '', /^time @\d+\.\d{9}, was time @\d+\.\d{9}$/)
+  t.is(details.get('"mark"'), null, 'none of the plain ones')
   t.is(damagedCount, damaged.length)
   t.true((await repair(t, copies)) < 100)
 })

@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { codeOf } from '../errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
@@ -146,7 +147,8 @@ async function askEngine(core: Core): Promise<void> {
 /** Holds without uses are released, mounts without holds unmounted, lost mounts mounted again, lost Unmounts noticed. */
 async function settleLocal(core: Core): Promise<void> {
   const { store } = core.parts
-  const { copies } = await store.copies()
+  const { copies, damaged } = await store.copies()
+  core.troubles.noteUnreadable(new Map(damaged.map(({ path, reason }) => [basename(path), reason])))
   const mounted = await store.mounted()
   await forEach(copies, async (copy) => {
     if (copy.held === null) {

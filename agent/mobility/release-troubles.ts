@@ -29,6 +29,7 @@ export class ReleaseTroubles {
   readonly #parts: Pick<Parts, 'clock' | 'log'>
   /** By volume id. */
   readonly #failed = new Map<string, Failed>()
+  #unreadable: ReadonlySet<string> = new Set()
 
   constructor(parts: Pick<Parts, 'clock' | 'log'>) {
     this.#parts = parts
@@ -49,6 +50,17 @@ export class ReleaseTroubles {
     })
     const level = isSame ? 'debug' : 'error'
     log[level]({ err: error, volume: name, id, code: trouble.code }, 'release failed; the volume stays held here')
+  }
+
+  /**
+   * Notes the copies whose records cannot be read, by id, with the reason: a hold among them cannot be ended. Forgets
+   * those that can be read again.
+   */
+  noteUnreadable(found: ReadonlyMap<string, string>): void {
+    for (const id of this.#unreadable) if (!found.has(id)) this.clear(id)
+    this.#unreadable = new Set(found.keys())
+    const nowMs = this.#parts.clock.elapsedMs()
+    for (const [id, reason] of found) this.note({ id, name: id }, new WherryError('COPY_DAMAGED', reason), nowMs)
   }
 
   /** The volume was released, or is used again. */

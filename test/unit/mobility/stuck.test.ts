@@ -429,3 +429,20 @@ test('a failure of one volume keeps no other from being released', async (t) => 
   await world.pass(5_000)
   t.is((await world.record('other')).holder, null)
 })
+
+test('a hold whose record cannot be read is named on every host, until it can be read again', async (t) => {
+  const world = await World.start(2)
+  const [h1, h2] = [world.host(1), world.host(2)]
+  await h1.agent.create('data', OPTIONS)
+  await world.clock.until(h1.agent.mount('data', 'm', 10_000))
+  const { id } = await world.record('data')
+  h1.store.unreadable.add(id)
+  await world.pass(5_000)
+  for (const { agent } of [h1, h2]) {
+    const { stuck } = await world.clock.until(agent.get('data', gone))
+    t.like(stuck, { host: 'h1', code: 'COPY_DAMAGED', text: 'EIO' })
+  }
+  h1.store.unreadable.delete(id)
+  await world.pass(5_000)
+  t.is((await world.clock.until(h2.agent.get('data', gone))).stuck, null)
+})

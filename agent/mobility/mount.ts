@@ -127,6 +127,8 @@ async function awaitRelease(core: Core, attempt: Attempt, record: VolumeRecord, 
     attempt.stuck = null
     return heldElsewhere(core, record)
   }
+  // Nobody knows whether it is used there; when that host falls silent, the volume is taken over as any other.
+  if (trouble.code === 'COPY_DAMAGED') return releaseFailed(core, record, trouble)
   const { clock } = core.parts
   const nowMs = clock.elapsedMs()
   attempt.stuck ??= { sinceMs: nowMs, askedMs: Number.NEGATIVE_INFINITY }

@@ -52,8 +52,8 @@ export function releaseFailed(core: Core, record: VolumeRecord, trouble: Trouble
   return new WherryError(
     'RELEASE_FAILED',
     [
-      `Volume "${record.name}" is held by ${host}, where no container uses it,`,
-      `but which cannot release it (${code}, since ${since}): ${sentenceOf(text)}`,
+      `Volume "${record.name}" is held by ${host},${code === 'COPY_DAMAGED' ? '' : ' where no container uses it, but'}`,
+      `which cannot release it (${code}, since ${since}): ${sentenceOf(text)}`,
     ].join(' '),
     {
       hint: `Mend that there; the volume then follows to this host by itself.${orPromoteStuck(record.name, code)}`,

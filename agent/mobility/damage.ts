@@ -40,7 +40,7 @@ export async function tellDamaged(core: Core, record: VolumeRecord): Promise<Whe
 export async function settleDamage({ parts }: Core, copy: LocalCopy, record: VolumeRecord): Promise<void> {
   const mine = record.copies[parts.self.id]
   if (mine === undefined || record.removedAt !== null) return
-  if (copy.damaged !== null) return await reportDamaged(parts, record)
+  if (copy.damaged !== null) return mine.state === 'current' ? await reportDamaged(parts, record) : undefined
   if (record.holder !== null || record.last === null || mine.state === 'diverged') return
   if (mine.state !== 'current' && isAt(copy, record.last)) await reportCurrent(parts, record)
 }

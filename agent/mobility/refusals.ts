@@ -41,7 +41,7 @@ export function heldElsewhere(core: Core, record: VolumeRecord): WherryError {
 }
 
 /** A way past what keeps a holder from releasing; '' where there is none: whoever writes has to be ended. */
-export function orPromoteStuck(name: string, code: string): string {
+function orPromoteStuck(name: string, code: string): string {
   return code === 'VOLUME_BUSY' ? '' : ` Or go on without that: wherry promote ${name}`
 }
 

@@ -1,4 +1,4 @@
-import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,6 +8,7 @@ import { codeOf } from '../../../agent/errors.ts'
 import { makeReadOnly } from '../../../agent/sys/read-only-mounts.ts'
 import { findTreeUse } from '../../../agent/sys/tree-use.ts'
 import { host, volume } from './fixture.ts'
+import { HERE, run } from './shell.ts'
 
 const TREE_SCAN = new URL('../../../agent/sys/tree-scan.ts', import.meta.url).href
 
@@ -24,21 +25,6 @@ async function mounted(t: ExecutionContext) {
   return { store, one, stateDir, path: await store.mount(one.id), data: data(one.id) }
 }
 
-/** A process that runs `before` in a shell, has said so, and runs `after` when it is told to. */
-async function run(
-  t: ExecutionContext,
-  command: readonly string[],
-  before: string,
-  after = ':',
-): Promise<ChildProcessWithoutNullStreams> {
-  const [file = '', ...more] = command
-  const child = spawn(file, [...more, `${before}; echo ready; read _; ${after}`])
-  t.teardown(() => child.kill('SIGKILL'))
-  await once(child.stdout, 'data')
-  return child
-}
-
-const HERE = ['bash', '-c']
 /** A mount namespace of its own, to which the mounts of this one come. */
 const ELSEWHERE = ['unshare', '--mount', '--propagation', 'unchanged', 'bash', '-c']
 

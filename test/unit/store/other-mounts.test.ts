@@ -1,4 +1,4 @@
-import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers'
 import test, { type ExecutionContext } from 'ava'
 import { codeOf } from '../../../agent/errors.ts'
 import { host, volume } from './fixture.ts'
+import { HERE, run } from './shell.ts'
 
 /** A mounted volume, and a directory to which its tree may be mounted as well. */
 async function mounted(t: ExecutionContext) {
@@ -21,20 +22,6 @@ async function mounted(t: ExecutionContext) {
   const other = join(stateDir, 'other')
   mkdirSync(other)
   return { store, one, path: await store.mount(one.id), data: data(one.id), other }
-}
-
-/** A shell that runs `before`, has said so, and runs `after` when it is told to. */
-async function run(
-  t: ExecutionContext,
-  before: string,
-  after = ':',
-  command = ['bash', '-c'],
-): Promise<ChildProcessWithoutNullStreams> {
-  const [file = '', ...more] = command
-  const child = spawn(file, [...more, `${before}; echo ready; read _; ${after}`])
-  t.teardown(() => child.kill('SIGKILL'))
-  await once(child.stdout, 'data')
-  return child
 }
 
 /** A mount namespace of its own; what is mounted and unmounted elsewhere from then on does not come there. */
@@ -81,7 +68,7 @@ for (const [where, writer] of Object.entries(WRITERS)) {
   test.serial(`a volume is not let go while there may be a writer through ${where}`, async (t) => {
     const given = await mounted(t)
     const { before, command } = writer(given)
-    const child = await run(t, before, ':', command === undefined ? undefined : [...command])
+    const child = await run(t, command ?? HERE, before)
     const error = await t.throwsAsync(given.store.unmount(given.one.id))
     t.is(codeOf(error), 'VOLUME_BUSY')
     t.regex(
@@ -97,14 +84,14 @@ for (const [where, writer] of Object.entries(WRITERS)) {
 }
 
 for (const [where, before, command] of [
-  ['a bind of the mount', 'mount --bind PATH OTHER; cd OTHER; exec 8<OTHER/sub/log', undefined],
+  ['a bind of the mount', 'mount --bind PATH OTHER; cd OTHER; exec 8<OTHER/sub/log', HERE],
   ['a mount namespace that keeps its own copy', 'cd PATH; exec 8<PATH/sub/log', PRIVATE],
 ] as const) {
   test.serial(`nobody writes any more through ${where} once the volume was let go; who reads goes on`, async (t) => {
     const { store, one, path, data, other } = await mounted(t)
     const script = before.replaceAll('PATH', path).replaceAll('OTHER', other)
     const after = '{ : > new; } 2> /dev/null && echo wrote || echo refused; cat <&8'
-    const child = await run(t, script, after, command === undefined ? undefined : [...command])
+    const child = await run(t, command, script, after)
     await store.unmount(one.id)
     child.stdin.end('\n')
     t.is(await text(child.stdout), 'refused\nhello')
@@ -122,7 +109,7 @@ test.serial(
     const { store, one, path, data, other } = await mounted(t)
     const before = `mkdir ${other}/sub; exec 7>>${other}/sub/log; cd ${other}/sub; mount --bind ${path} ${other}
     exec 8<${path}/sub/log; : > ${data}/gone; exec 9>>${data}/gone; rm ${data}/gone; umount ${other}`
-    const child = await run(t, before, 'exec 8>&-')
+    const child = await run(t, HERE, before, 'exec 8>&-')
     await store.unmount(one.id)
     t.false((await store.mounted()).has(one.id))
     child.stdin.end('\n')
@@ -135,7 +122,7 @@ test.serial('a monitor with a copy of all mounts, some of them covered by others
   const stateDir = join(other, '..')
   // As docker run -v /:/rootfs -v /var/lib/docker:/rootfs/var/lib/docker makes them.
   const mounts = `mount --rbind ${stateDir} ${other}; mount --rbind ${stateDir}/mnt ${other}/mnt`
-  const child = await run(t, mounts, ':', PRIVATE)
+  const child = await run(t, PRIVATE, mounts)
   const copies = () => readFileSync(`/proc/${child.pid}/mountinfo`, 'utf8').split(`/${one.id} `).length - 1
   t.is(copies(), 3)
   await store.unmount(one.id)

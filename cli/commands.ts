@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AgentApi, DrainView } from '../agent/api/contract.ts'
-import { codeOf } from '../agent/errors.ts'
+import { codeOf } from '../agent/model/errors.ts'
 import { showDrain, showHosts, showRecovery, showRemoval, showVerification, showVolume, showVolumes } from './render.ts'
 
 /** How often `drain` looks how far it is. */

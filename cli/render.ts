@@ -1,6 +1,6 @@
 import type { DrainView, HostView, RecoverView, RemovalView, VerifyView, VolumeView } from '../agent/api/contract.ts'
-import { age, describeNews, size } from '../agent/api/wording.ts'
-import { describeOptions } from '../agent/options.ts'
+import { age, describeNews, size } from '../agent/api/format.ts'
+import { describeOptions } from '../agent/model/volume-options.ts'
 import { table } from './table.ts'
 
 const JUST_STARTED = 'This agent has just started: which hosts are away is not known yet.'

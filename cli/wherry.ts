@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
 import { createAgentClient } from '../agent/api/client.ts'
-import { WherryError } from '../agent/errors.ts'
-import { pathsUnder } from '../agent/paths.ts'
+import { pathsUnder } from '../agent/host/paths.ts'
+import { WherryError } from '../agent/model/errors.ts'
 import { COMMANDS, type Command } from './commands.ts'
 import { HELP, usageOf } from './help.ts'
 

@@ -1,9 +1,9 @@
 import type { AgentApi } from '../agent/api/contract.ts'
-import { codeOf, type ErrorCode } from '../agent/errors.ts'
+import { codeOf, type ErrorCode } from '../agent/model/errors.ts'
+import { silentVolume, toDockerVolume } from './docker-volume.ts'
 import type { Mounts } from './mounts.ts'
-import { patiently } from './patience.ts'
 import type { DriverRequest } from './request.ts'
-import { silentVolume, toDockerVolume } from './view.ts'
+import { patiently } from './retry.ts'
 
 /**
  * Docker's own limit is 30 s for everything when the plugin was enabled without `--timeout 0`, and 60 s or more

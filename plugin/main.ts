@@ -1,12 +1,12 @@
 import { fileURLToPath } from 'node:url'
 import { createAgentClient } from '../agent/api/client.ts'
-import { systemClock } from '../agent/clock.ts'
-import { EXIT_WRONG_SETTING, parseConfig } from '../agent/config.ts'
-import { WherryError } from '../agent/errors.ts'
 import { openFreezerFiles } from '../agent/fence/freezer-files.ts'
-import { isKnownName } from '../agent/known-names.ts'
-import { createLog } from '../agent/log.ts'
-import { pathsUnder, rootOf } from '../agent/paths.ts'
+import { EXIT_WRONG_SETTING, parseConfig } from '../agent/host/config.ts'
+import { isKnownName } from '../agent/host/known-names.ts'
+import { pathsUnder, rootOf } from '../agent/host/paths.ts'
+import { WherryError } from '../agent/model/errors.ts'
+import { systemClock } from '../agent/runtime/clock.ts'
+import { createLog } from '../agent/runtime/log.ts'
 import { createCalls, QUICK_DEADLINE_MS } from './driver.ts'
 import { engineSocketReplaced } from './engine-socket.ts'
 import { handedSocket } from './handed-socket.ts'
@@ -15,7 +15,7 @@ import { servePlugin } from './server.ts'
 import { superviseAgent } from './supervisor.ts'
 
 /** Imported when the socket serves: a third of the time until then would be theirs. */
-const importLate = () => Promise.all([import('../agent/docker/engine.ts'), import('./fence.ts')])
+const importLate = () => Promise.all([import('../agent/docker/engine.ts'), import('./watchdog.ts')])
 
 /** EX_TEMPFAIL of sysexits.h: nothing is wrong, start me again. */
 const EXIT_START_AGAIN = 75

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { AgentApi } from '../agent/api/contract.ts'
-import { patiently } from './patience.ts'
+import { patiently } from './retry.ts'
 
 /** The agent knows the deadline and answers by it with the reason; this is for its answer to arrive. Docker waits 10 s more. */
 const ANSWER_GRACE_MS = 5_000

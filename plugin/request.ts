@@ -1,9 +1,14 @@
 import { z } from 'zod'
 import { checkMountId, checkName } from '../agent/api/input.ts'
-import { WherryError } from '../agent/errors.ts'
-import type { VolumeOptions } from '../agent/model.ts'
-import { DEFAULT_OPTIONS, LONGEST_CHECKPOINT_MS, MOST_COPIES, SHORTEST_CHECKPOINT_MS } from '../agent/options.ts'
-import { parseDurationMs } from '../agent/setting.ts'
+import { parseDurationMs } from '../agent/host/setting.ts'
+import { WherryError } from '../agent/model/errors.ts'
+import type { VolumeOptions } from '../agent/model/model.ts'
+import {
+  DEFAULT_OPTIONS,
+  LONGEST_CHECKPOINT_MS,
+  MOST_COPIES,
+  SHORTEST_CHECKPOINT_MS,
+} from '../agent/model/volume-options.ts'
 
 /**
  * A request as Docker and Podman really send it. Neither sends a Content-Type. `Opts` is null or missing when there are

@@ -3,7 +3,7 @@ import { createServer, type ServerResponse } from 'node:http'
 import Koa, { type Context } from 'koa'
 import type { Logger } from 'pino'
 import { listenOnDescriptor, listenOnSocket, readBody } from '../agent/api/http.ts'
-import { WherryError } from '../agent/errors.ts'
+import { WherryError } from '../agent/model/errors.ts'
 import type { DriverCall } from './driver.ts'
 import { parseRequest } from './request.ts'
 

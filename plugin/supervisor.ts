@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { EXIT_WRONG_SETTING } from '../agent/config.ts'
+import { EXIT_WRONG_SETTING } from '../agent/host/config.ts'
 
 /** Docker's calls wait for the agent: the first restart must not make them wait longer than needed. */
 const SHORTEST_BACKOFF_MS = 100

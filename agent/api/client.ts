@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type IncomingMessage, request as requestOver } from 'node:http'
 import { text as textOf } from 'node:stream/consumers'
-import { ERROR_STATUS, type ErrorCode, WherryError } from '../errors.ts'
+import { ERROR_STATUS, type ErrorCode, WherryError } from '../model/errors.ts'
 import type {
   AgentApi,
   DrainView,

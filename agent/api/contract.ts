@@ -1,4 +1,3 @@
-import type { ErrorCode } from '../errors.ts'
 import type {
   DrainView,
   Health,
@@ -11,7 +10,8 @@ import type {
   VerifyView,
   VolumeView,
 } from '../mobility/contract.ts'
-import type { VolumeOptions } from '../model.ts'
+import type { ErrorCode } from '../model/errors.ts'
+import type { VolumeOptions } from '../model/model.ts'
 
 export type {
   DrainView,

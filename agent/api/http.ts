@@ -3,7 +3,7 @@ import { lstat, mkdir, unlink } from 'node:fs/promises'
 import type { IncomingMessage, Server } from 'node:http'
 import { connect } from 'node:net'
 import { dirname } from 'node:path'
-import { WherryError } from '../errors.ts'
+import { WherryError } from '../model/errors.ts'
 
 /** What both HTTP servers on unix sockets need: the agent's and the plugin's. */
 

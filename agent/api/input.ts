@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { WherryError } from '../errors.ts'
-import { givenOptions } from '../options.ts'
+import { WherryError } from '../model/errors.ts'
+import { givenOptions } from '../model/volume-options.ts'
 
 /** What Docker itself allows in a volume's name, at most as long as a file name: names end up in paths and keys. */
 const LONGEST_NAME = 255

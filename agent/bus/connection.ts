@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { WherryError } from '../errors.ts'
+import { WherryError } from '../model/errors.ts'
 import { clientTls, type Endpoint } from './endpoint.ts'
 import { connect, type NatsConnection } from './nats.ts'
 import { probeServers, summarize } from './probe.ts'

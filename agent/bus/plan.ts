@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import { WherryError } from '../errors.ts'
+import { WherryError } from '../model/errors.ts'
 import { type Endpoint, hostOf, joinHostPort, type TlsFiles } from './endpoint.ts'
 
 /** More servers than this only make every write slower: five already bear the loss of two. */

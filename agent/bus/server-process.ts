@@ -2,7 +2,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Logger } from 'pino'
-import { WherryError } from '../errors.ts'
+import { WherryError } from '../model/errors.ts'
 import type { ServerOutput } from './server-output.ts'
 import { parseVersion, type Version } from './version.ts'
 

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { WherryError } from '../errors.ts'
+import { WherryError } from '../model/errors.ts'
 import { tryLock } from '../sys/flock.ts'
 
 /** A healthy nats-server ends within a second of SIGTERM; one that syncs to a slow disk gets more. */

@@ -1,12 +1,12 @@
 import Docker from 'dockerode'
 import type { Logger } from 'pino'
-import { ask, nullIfGone } from './asking.ts'
 import type { Engine, PlacedTask, VolumeUser } from './contract.ts'
 import { watchEvents } from './events.ts'
-import { createFreezing } from './freezing.ts'
 import { createNodeLabels } from './node-labels.ts'
 import { createNodes } from './nodes.ts'
+import { ask, nullIfGone } from './request.ts'
 import { createServices } from './services.ts'
+import { createFreezing } from './stop-containers.ts'
 
 /** A healthy engine answers lists in milliseconds; under load seconds were seen. Longer means it is not there. */
 const CALL_TIMEOUT_MS = 5_000

@@ -1,6 +1,6 @@
 import type Docker from 'dockerode'
-import { ask, messageOf } from './asking.ts'
 import type { Engine } from './contract.ts'
+import { ask, messageOf } from './request.ts'
 
 interface SwarmNode {
   ID: string

@@ -1,6 +1,6 @@
 import type Docker from 'dockerode'
-import { ask } from './asking.ts'
 import type { Engine, SwarmService } from './contract.ts'
+import { ask } from './request.ts'
 
 interface Info {
   Swarm?: { NodeID?: string; LocalNodeState?: string; ControlAvailable?: boolean }

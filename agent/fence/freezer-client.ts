@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
-import { WherryError } from '../errors.ts'
+import { WherryError } from '../model/errors.ts'
 import type { Freeze, FreezeEnd, Freezes } from './contract.ts'
 import type { FreezerFile, FreezerFiles } from './freezer.ts'
-import { parseReply, type Word } from './words.ts'
+import { parseReply, type Word } from './watchdog-messages.ts'
 
 /** What the plugin's process needs beside the budget, to say so; a machine under load included. */
 const LATE_MS = 250

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { access, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { WherryError } from '../errors.ts'
+import { WherryError } from '../model/errors.ts'
 import { errnoOf } from '../sys/failure.ts'
 import { OpenGuard } from '../sys/open-guard.ts'
 import type { FreezerFile, FreezerFiles, FreezerState } from './freezer.ts'

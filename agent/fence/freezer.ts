@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { codeOf, WherryError } from '../errors.ts'
+import { codeOf, WherryError } from '../model/errors.ts'
 import { errnoOf } from '../sys/failure.ts'
 import type { FreezeEnd, FreezeRequest } from './contract.ts'
 import type { FrozenNotes } from './frozen-notes.ts'

@@ -1,7 +1,7 @@
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { UNFINISHED } from '../durable.ts'
+import { UNFINISHED } from '../runtime/durable-file.ts'
 import { bootId } from '../sys/boot-id.ts'
 
 const FROZEN = z.object({ boot: z.string(), containers: z.array(z.string()) })

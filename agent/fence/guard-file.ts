@@ -3,10 +3,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { z } from 'zod'
-import { UNFINISHED } from '../durable.ts'
+import { UNFINISHED } from '../runtime/durable-file.ts'
 import { bootId } from '../sys/boot-id.ts'
 import type { Guard } from './contract.ts'
-import { guardSchema } from './words.ts'
+import { guardSchema } from './watchdog-messages.ts'
 
 /** Renewals come every second or faster; this file is for the rare case that the plugin's process itself is killed. */
 const WRITE_EVERY_MS = 500

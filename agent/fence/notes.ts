@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { UNFINISHED } from '../durable.ts'
+import { UNFINISHED } from '../runtime/durable-file.ts'
 import { bootId } from '../sys/boot-id.ts'
 
 /** Files half written by a process that was killed; a note takes milliseconds. */

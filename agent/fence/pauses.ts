@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Engine, VolumeUser } from '../docker/contract.ts'
-import { Lanes } from '../lanes.ts'
+import { Lanes } from '../runtime/keyed-queue.ts'
 import type { Pause, Pauses } from './contract.ts'
 import { type Note, Notes } from './notes.ts'
 

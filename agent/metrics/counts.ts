@@ -1,5 +1,5 @@
 import { Counter, Histogram, type Registry } from 'prom-client'
-import type { CheckpointResult, Tally } from '../mobility/parts.ts'
+import type { CheckpointResult, Tally } from '../mobility/dependencies.ts'
 
 const RESULTS: readonly CheckpointResult[] = ['taken', 'unchanged', 'over_budget', 'failed', 'missed']
 /** A pause of an idle container takes about 20 ms; the default budget is half a second, the largest a minute. */

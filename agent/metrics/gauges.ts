@@ -1,6 +1,6 @@
 import { Gauge, type Registry } from 'prom-client'
 import type { Health, VolumeView } from '../mobility/contract.ts'
-import type { CopyState, Trouble } from '../model.ts'
+import type { CopyState, Trouble } from '../model/model.ts'
 
 /** `away`: whatever the copy is at, its host is away and it is of no use. */
 const COPY_STATES: readonly (CopyState | 'away')[] = ['current', 'behind', 'filling', 'diverged', 'away']

@@ -1,7 +1,7 @@
 import { collectDefaultMetrics, Registry } from 'prom-client'
-import { codeOf } from '../errors.ts'
 import type { Mobility, VolumeView } from '../mobility/contract.ts'
-import type { Tally } from '../mobility/parts.ts'
+import type { Tally } from '../mobility/dependencies.ts'
+import { codeOf } from '../model/errors.ts'
 import { Counts } from './counts.ts'
 import { Gauges } from './gauges.ts'
 

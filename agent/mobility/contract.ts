@@ -1,6 +1,6 @@
-import type { Checkpoint, CopyState, Trouble, VolumeOptions } from '../model.ts'
+import type { Checkpoint, CopyState, Trouble, VolumeOptions } from '../model/model.ts'
 import type { DivergedTree, Verification } from '../store/contract.ts'
-import type { RemovalConsent } from './removal-refusal.ts'
+import type { RemovalConsent } from './volume/removal-refusal.ts'
 
 export type { RemovalConsent }
 

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import { WherryError } from '../errors.ts'
+import { WherryError } from '../model/errors.ts'
 import type { Store } from '../store/contract.ts'
-import { layoutOf } from '../store/layout.ts'
-import { Mounting, openMountRoot } from '../store/mounting.ts'
+import { Mounting, openMountRoot } from '../store/disk/bind-mounts.ts'
+import { layoutOf } from '../store/disk/layout.ts'
 import type { Peers, QuestionAnswerer, TreeChooser, VolumePuller } from '../transfer/contract.ts'
-import { type MoverOptions, remotePuller, remoteStore } from './calls.ts'
-import { Line } from './line.ts'
+import { type MoverOptions, remotePuller, remoteStore } from './store-proxy.ts'
+import { Line } from './thread-rpc.ts'
 
 export type { MoverOptions }
 
@@ -45,7 +45,7 @@ export interface Mover extends AsyncDisposable {
  */
 export async function openMover(
   options: MoverOptions,
-  entry: URL = new URL('./thread.ts', import.meta.url),
+  entry: URL = new URL('./worker.ts', import.meta.url),
 ): Promise<Mover> {
   const mountRoot = await openMountRoot(options.mountRoot)
   const mover = new ThreadMover(options, new Mounting(mountRoot), entry)

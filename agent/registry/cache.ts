@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
-import { codeOf } from '../errors.ts'
-import type { VolumeRecord } from '../model.ts'
+import { codeOf } from '../model/errors.ts'
+import type { VolumeRecord } from '../model/model.ts'
 import type { Registry, Versioned } from './contract.ts'
 
 /** Ten thousand records are a few megabytes, and more volumes than a cluster of hosts will have. */

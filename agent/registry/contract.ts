@@ -1,4 +1,4 @@
-import type { HostRecord, RemovedRecord, VolumeRecord } from '../model.ts'
+import type { HostRecord, RemovedRecord, VolumeRecord } from '../model/model.ts'
 
 /** A value with the registry revision it was read or written at. */
 export interface Versioned<T> {

@@ -1,4 +1,4 @@
-import { WherryError } from '../errors.ts'
+import { WherryError } from '../model/errors.ts'
 
 /** What a key may hold as it is. The rest is written as `=` and two hex digits per byte; a dot would split the key's subject. */
 const PLAIN = /[A-Za-z0-9_-]/

@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import type { HostRecord, RemovedRecord } from '../model.ts'
-import { count } from '../volume-record.ts'
+import type { HostRecord, RemovedRecord } from '../model/model.ts'
+import { count } from '../model/record-schema.ts'
 
-export { volumeSchema } from '../volume-record.ts'
+export { volumeSchema } from '../model/record-schema.ts'
 
 export const removedSchema: z.ZodType<RemovedRecord> = z.looseObject({
   id: z.string().min(1),

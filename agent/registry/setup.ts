@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { JetStreamManager, NatsConnection, StreamConfig } from '../bus/nats.ts'
 import { isOlder, OLDEST_FOR_REPLICAS, parseVersion } from '../bus/version.ts'
-import { WherryError } from '../errors.ts'
+import { WherryError } from '../model/errors.ts'
 import { apiCode } from './api-code.ts'
 import { NO_STREAM, streamOf } from './bucket.ts'
-import type { SeenBuckets } from './seen.ts'
+import type { SeenBuckets } from './known-buckets.ts'
 
 /** Making a replicated stream takes an election among its servers. */
 const SETUP_TIMEOUT_MS = 5_000

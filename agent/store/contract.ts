@@ -1,5 +1,5 @@
-import type { Checkpoint, VolumeOptions } from '../model.ts'
-import type { TreeReader, TreeWriter } from './exchange.ts'
+import type { Checkpoint, VolumeOptions } from '../model/model.ts'
+import type { TreeReader, TreeWriter } from './tree-contract.ts'
 
 /** What this host's disk says of its copy of one volume (`volume.json`): the disks describe themselves. */
 export interface LocalCopy {

@@ -1,10 +1,10 @@
 import type { Logger } from 'pino'
-import { applyStaged } from './apply/application.ts'
-import { dropRehearsal } from './apply/rehearsal.ts'
+import { applyStaged } from './apply/apply.ts'
+import { dropRehearsal } from './apply/probe-support.ts'
 import type { LocalCopy } from './contract.ts'
-import { finishDiverging } from './diverged/diverging.ts'
-import type { OpenVolume } from './open-volume.ts'
+import { finishDiverging } from './disk/set-aside.ts'
 import { committed } from './stage/journal.ts'
+import type { OpenVolume } from './volume.ts'
 
 /**
  * Finishes what a crash has cut off of one volume, see Store.recover. `found` is its record as it was read; `requireUnmounted` rejects while the tree is mounted, when it must not be

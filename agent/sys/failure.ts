@@ -1,5 +1,5 @@
 import { constants } from 'node:os'
-import { WherryError } from '../errors.ts'
+import { WherryError } from '../model/errors.ts'
 
 /** Linux has no larger errno (include/linux/err.h: MAX_ERRNO). */
 const ERRNO_MAX = 4095

@@ -1,5 +1,5 @@
-import type { Checkpoint, Trouble, VolumeOptions, VolumeRecord } from '../model.ts'
-import type { StageProgress, TreeReader, TreeWriter } from '../store/exchange.ts'
+import type { Checkpoint, Trouble, VolumeOptions, VolumeRecord } from '../model/model.ts'
+import type { StageProgress, TreeReader, TreeWriter } from '../store/tree-contract.ts'
 
 /** What a host asks another for. `live`: whatever the tree is now, to send ahead. */
 export interface TreeRequest {

@@ -1,10 +1,10 @@
 import { writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { type CommandResult, run } from '../../lab/command.ts'
+import type { Host } from '../../lab/host.ts'
+import { until } from '../../lab/poll.ts'
 import { type Ground, shell } from './fixture.ts'
-import { type CommandResult, run } from './harness/command.ts'
-import type { Host } from './harness/host.ts'
-import { until } from './harness/poll.ts'
 
 const WHERRY = fileURLToPath(new URL('../../cli/wherry.ts', import.meta.url))
 const COUNT = 'i=0; while :; do i=$((i+1)); echo $i >>/data/log; sleep 0.1; done'

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import type { ExecutionContext } from 'ava'
+import { run } from '../../lab/command.ts'
+import type { Host } from '../../lab/host.ts'
+import { until } from '../../lab/poll.ts'
+import { buildSteppedPlugin, stepClock } from '../../lab/stepped-clock.ts'
 import { agentOf, agentReady, type Ground, idle, inspect, onLab, shell, treeOf } from './fixture.ts'
-import { run } from './harness/command.ts'
-import type { Host } from './harness/host.ts'
-import { until } from './harness/poll.ts'
-import { buildSteppedPlugin, stepClock } from './harness/stepped-clock.ts'
 import { copyOf, currentOn, endPulse, longestGap, pulsesOn, startPulse, uptimeNow } from './pulse.ts'
 
 const test = onLab({}, {}, buildSteppedPlugin)

@@ -1,8 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises'
+import type { Host } from '../../lab/host.ts'
+import { until } from '../../lab/poll.ts'
 import { breakDisk, countedLater, startCounter, stateOf, wherry } from './broken-disk.ts'
 import { type Agent, agentOf, agentReady, idle, inspect, onLab, shell, sleeper, treeOf } from './fixture.ts'
-import type { Host } from './harness/host.ts'
-import { until } from './harness/poll.ts'
 import { listTree } from './tree.ts'
 
 const STATE_DISK_BYTES = 512 * 1024 * 1024

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
+import type { Host } from '../../lab/host.ts'
+import { databases } from '../../lab/images.ts'
+import type { Acknowledged } from '../../lab/ledger.ts'
+import { until } from '../../lab/poll.ts'
 import { checker, DATABASES, type Database, writer } from './databases.ts'
 import { agentOf, agentReady, type Ground, onLab } from './fixture.ts'
-import type { Host } from './harness/host.ts'
-import { databases } from './harness/images.ts'
-import type { Acknowledged } from './harness/ledger.ts'
-import { until } from './harness/poll.ts'
 import { copiedElsewhere, startWitness } from './witness.ts'
 
 const test = onLab({}, {})

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { splitBlackout } from '../../lab/blackout.ts'
+import type { Host } from '../../lab/host.ts'
+import type { Lab } from '../../lab/lab.ts'
+import { type Acknowledged, Ledger } from '../../lab/ledger.ts'
+import { until } from '../../lab/poll.ts'
+import { Reaper } from '../../lab/reaper.ts'
 import { agentOf, agentReady, type Ground, idle, onLab, shell } from './fixture.ts'
-import { splitBlackout } from './harness/blackout.ts'
-import type { Host } from './harness/host.ts'
-import type { Lab } from './harness/lab.ts'
-import { type Acknowledged, Ledger } from './harness/ledger.ts'
-import { until } from './harness/poll.ts'
-import { Reaper } from './harness/reaper.ts'
 import {
   brokenLines,
   checkWhole,

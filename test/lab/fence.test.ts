@@ -5,11 +5,11 @@ import anyTest, { type TestFn } from 'ava'
 import { pino } from 'pino'
 import { createEngine } from '../../agent/docker/engine.ts'
 import { openPauses } from '../../agent/fence/pauses.ts'
-import { pathsUnder } from '../../agent/paths.ts'
-import type { Host } from './harness/host.ts'
-import { busybox } from './harness/images.ts'
-import { Lab } from './harness/lab.ts'
-import { until } from './harness/poll.ts'
+import { pathsUnder } from '../../agent/host/paths.ts'
+import type { Host } from '../../lab/host.ts'
+import { busybox } from '../../lab/images.ts'
+import { Lab } from '../../lab/lab.ts'
+import { until } from '../../lab/poll.ts'
 
 const LEASE_MS = 2_000
 const HEARTBEAT_MS = 200

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { chown, link, lutimes, mkdir, open, readFile, symlink, utimes, writeFile } from 'node:fs/promises'
-import { DEFAULT_OPTIONS } from '../../agent/options.ts'
+import { DEFAULT_OPTIONS } from '../../agent/model/volume-options.ts'
+import { until } from '../../lab/poll.ts'
 import { agentOf, idle, inspect, onLab, shell, sleeper, treeOf } from './fixture.ts'
-import { until } from './harness/poll.ts'
 import { listTree } from './tree.ts'
 
 const MOUNT_DEADLINE_SECONDS = 5

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
+import type { Host } from '../../lab/host.ts'
+import { until } from '../../lab/poll.ts'
 import { agentOf, type Ground, onLab } from './fixture.ts'
-import type { Host } from './harness/host.ts'
-import { until } from './harness/poll.ts'
 
 const test = onLab({ swarm: true }, {})
 

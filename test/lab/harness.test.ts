@@ -4,12 +4,12 @@ import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
-import { busybox } from './harness/images.ts'
-import { Lab } from './harness/lab.ts'
-import { until } from './harness/poll.ts'
-import { readRecord } from './harness/record.ts'
+import { busybox } from '../../lab/images.ts'
+import { Lab } from '../../lab/lab.ts'
+import { until } from '../../lab/poll.ts'
+import { readRecord } from '../../lab/record.ts'
 
-const OWNER = fileURLToPath(new URL('harness/owner.ts', import.meta.url))
+const OWNER = fileURLToPath(new URL('../../lab/owner.ts', import.meta.url))
 
 /** Whatever a lab of this directory has left on the machine, as lines for people. */
 function leftovers(directory: string): string[] {

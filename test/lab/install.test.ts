@@ -1,9 +1,9 @@
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
+import { run } from '../../lab/command.ts'
+import { busybox } from '../../lab/images.ts'
+import { Lab } from '../../lab/lab.ts'
 import { agentOf, agentReady, inspect, shell } from './fixture.ts'
-import { run } from './harness/command.ts'
-import { busybox } from './harness/images.ts'
-import { Lab } from './harness/lab.ts'
 
 const WHERRY = fileURLToPath(new URL('../../scripts/wherry', import.meta.url))
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Host } from './harness/host.ts'
-import type { Process } from './harness/processes.ts'
+import type { Host } from '../../lab/host.ts'
+import type { Process } from '../../lab/processes.ts'
 import { VICTIMS } from './killer.ts'
 
 /** Longer than dockerd waits for the socket of a plugin that it has started. */

@@ -1,6 +1,6 @@
+import type { Host } from '../../lab/host.ts'
+import { until } from '../../lab/poll.ts'
 import { agentReady, type Ground, idle, inspect, onLab, shell } from './fixture.ts'
-import type { Host } from './harness/host.ts'
-import { until } from './harness/poll.ts'
 import { VICTIMS } from './killer.ts'
 
 const test = onLab({ liveRestore: true }, { WHERRY_MOUNT_DEADLINE: '20s' })

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Chance } from '../sim/chance.ts'
+import type { Host } from '../../lab/host.ts'
+import { until } from '../../lab/poll.ts'
+import type { Chance } from '../sim/random.ts'
 import { agentOf } from './fixture.ts'
-import type { Host } from './harness/host.ts'
-import { until } from './harness/poll.ts'
 
 /** The processes a host cannot do without, and how to recognise them. */
 export const VICTIMS = {

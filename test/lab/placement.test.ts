@@ -1,6 +1,6 @@
+import type { Host } from '../../lab/host.ts'
+import { until } from '../../lab/poll.ts'
 import { agentOf, onLab, sleeper } from './fixture.ts'
-import type { Host } from './harness/host.ts'
-import { until } from './harness/poll.ts'
 
 const test = onLab({ swarm: true }, {})
 

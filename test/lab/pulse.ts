@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import type { Host } from '../../lab/host.ts'
 import { agentOf, type Ground, treeOf } from './fixture.ts'
-import type { Host } from './harness/host.ts'
 
 /** Lines between two that rewrite the blob, so that checkpoints have something to bring. */
 const LINES_PER_BLOB = 20

@@ -1,10 +1,10 @@
 import { globSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import { type CommandResult, run } from '../../lab/command.ts'
+import type { Host } from '../../lab/host.ts'
+import { until } from '../../lab/poll.ts'
 import { agentOf, agentReady, inspect, onLab, shell, sleeper } from './fixture.ts'
-import { type CommandResult, run } from './harness/command.ts'
-import type { Host } from './harness/host.ts'
-import { until } from './harness/poll.ts'
 
 const test = onLab({ swarm: true }, {})
 

@@ -2,12 +2,12 @@ import { readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { ExecutionContext } from 'ava'
+import type { Host } from '../../lab/host.ts'
+import type { Lab } from '../../lab/lab.ts'
+import type { Acknowledged } from '../../lab/ledger.ts'
+import { until } from '../../lab/poll.ts'
+import { changeSwarm } from '../../lab/swarm.ts'
 import { agentOf, type Ground, treeOf } from './fixture.ts'
-import type { Host } from './harness/host.ts'
-import type { Lab } from './harness/lab.ts'
-import type { Acknowledged } from './harness/ledger.ts'
-import { until } from './harness/poll.ts'
-import { changeSwarm } from './harness/swarm.ts'
 
 const WITNESS_PROGRAM = fileURLToPath(new URL('../fixtures/witness.ts', import.meta.url))
 /** Where lines are heard, outside all hosts. */

@@ -1,13 +1,13 @@
-import { codeOf, WherryError } from '../../agent/errors.ts'
-import type { Checkpoint, VolumeRecord } from '../../agent/model.ts'
+import { codeOf, WherryError } from '../../agent/model/errors.ts'
+import type { Checkpoint, VolumeRecord } from '../../agent/model/model.ts'
 import type { LocalCopy } from '../../agent/store/contract.ts'
 import type { TreeRequest } from '../../agent/transfer/contract.ts'
 import { Commits } from './commits.ts'
 import { type Container, canWrite } from './containers.ts'
+import { Vigil } from './liveness-checker.ts'
 import { Names } from './names.ts'
+import { Truths, type VolumeTruth } from './oracle.ts'
 import { EMPTY, type Tree } from './tree.ts'
-import { Truths, type VolumeTruth } from './truth.ts'
-import { Vigil } from './vigil.ts'
 import type { World } from './world.ts'
 
 export interface Failure {

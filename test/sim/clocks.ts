@@ -1,5 +1,5 @@
-import type { Clock } from '../../agent/mobility/parts.ts'
-import type { Life } from './life.ts'
+import type { Clock } from '../../agent/mobility/dependencies.ts'
+import type { Life } from './process.ts'
 import type { Timeline } from './timeline.ts'
 
 /** Some day; the wall clocks of all hosts start near it. */

@@ -1,9 +1,9 @@
 import { leaderlessQuorum } from '../../agent/bus/plan.ts'
-import type { HostRecord, VolumeRecord } from '../../agent/model.ts'
+import type { HostRecord, VolumeRecord } from '../../agent/model/model.ts'
 import type { RegistrySight } from '../../agent/transfer/contract.ts'
-import type { Chance } from './chance.ts'
 import type { Network } from './network.ts'
 import { type Commit, RaftGroup } from './raft-group.ts'
+import type { Chance } from './random.ts'
 import type { Timeline } from './timeline.ts'
 
 /** JetStream keeps at most this many replicas of a stream here (design: min(3, servers)). */

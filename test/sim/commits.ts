@@ -1,13 +1,13 @@
-import type { Checkpoint, HostRecord, VolumeRecord } from '../../agent/model.ts'
+import type { Checkpoint, HostRecord, VolumeRecord } from '../../agent/model/model.ts'
 import type { Totals } from './checker.ts'
 import { canWrite } from './containers.ts'
 import { coverageFault } from './coverage.ts'
 import { HISTORY } from './history.ts'
+import type { Vigil } from './liveness-checker.ts'
 import { entriesOf, lineOf } from './names.ts'
+import type { Truths, VolumeTruth } from './oracle.ts'
 import type { Commit } from './raft-group.ts'
 import { EMPTY, type Tree } from './tree.ts'
-import type { Truths, VolumeTruth } from './truth.ts'
-import type { Vigil } from './vigil.ts'
 import type { World } from './world.ts'
 
 /** What a holder may write after it was last heard of: its lease, the heartbeat before, and drift. */

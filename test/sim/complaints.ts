@@ -1,5 +1,5 @@
-import type { VolumeRecord } from '../../agent/model.ts'
-import { checkpointTargetMs } from '../../agent/options.ts'
+import type { VolumeRecord } from '../../agent/model/model.ts'
+import { checkpointTargetMs } from '../../agent/model/volume-options.ts'
 import type { World } from './world.ts'
 
 /** Why not all is well yet; null: it is. */

@@ -1,5 +1,5 @@
 import type { EngineEvent, VolumeUser } from '../../agent/docker/contract.ts'
-import type { Chance } from './chance.ts'
+import type { Chance } from './random.ts'
 import type { Timeline } from './timeline.ts'
 
 export interface Container {

@@ -1,6 +1,6 @@
-import type { HostRecord } from '../../agent/model.ts'
+import type { HostRecord } from '../../agent/model/model.ts'
+import type { Truths } from './oracle.ts'
 import type { Tree } from './tree.ts'
-import type { Truths } from './truth.ts'
 import type { World } from './world.ts'
 
 /** Between a look at the clock and the freeze of a tree containers may write; what the freeze has of that is in it. */

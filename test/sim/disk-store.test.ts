@@ -1,8 +1,8 @@
 import { type Subject, testStore } from '../unit/store/contract/store-contract.ts'
-import { Chance } from './chance.ts'
 import { Disk } from './disk.ts'
 import { DiskStore } from './disk-store.ts'
-import { Life } from './life.ts'
+import { Life } from './process.ts'
+import { Chance } from './random.ts'
 import { Timeline } from './timeline.ts'
 import { EMPTY, Tree } from './tree.ts'
 

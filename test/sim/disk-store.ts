@@ -1,11 +1,11 @@
-import { WherryError } from '../../agent/errors.ts'
-import { Lanes } from '../../agent/lanes.ts'
-import type { Checkpoint } from '../../agent/model.ts'
+import { WherryError } from '../../agent/model/errors.ts'
+import type { Checkpoint } from '../../agent/model/model.ts'
+import { Lanes } from '../../agent/runtime/keyed-queue.ts'
 import type { Capture, LocalCopy, RemovedCopy, SpoolRound, Store, Verification } from '../../agent/store/contract.ts'
 import type { TreeChoice } from '../../agent/transfer/contract.ts'
-import type { Chance } from './chance.ts'
 import type { Disk, Shelf } from './disk.ts'
-import type { Life } from './life.ts'
+import type { Life } from './process.ts'
+import type { Chance } from './random.ts'
 import type { Tree } from './tree.ts'
 
 const DISK_BYTES = 1_000_000_000_000

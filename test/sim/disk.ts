@@ -1,7 +1,7 @@
-import type { Checkpoint } from '../../agent/model.ts'
+import type { Checkpoint } from '../../agent/model/model.ts'
 import type { LocalCopy, RemovedCopy } from '../../agent/store/contract.ts'
-import { bareCopy } from '../../agent/store/copies/bare-copy.ts'
-import type { Chance } from './chance.ts'
+import { bareCopy } from '../../agent/store/disk/new-copy.ts'
+import type { Chance } from './random.ts'
 import { EMPTY, type Entry, type Tree } from './tree.ts'
 
 /** One copy as it lies on a disk. */

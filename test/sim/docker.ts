@@ -1,5 +1,5 @@
 import { basename } from 'node:path'
-import { codeOf } from '../../agent/errors.ts'
+import { codeOf } from '../../agent/model/errors.ts'
 import type { Agent } from './agent.ts'
 import type { Container } from './containers.ts'
 import type { Machine } from './machine.ts'

@@ -6,10 +6,10 @@ import type {
   SwarmService,
   VolumeUser,
 } from '../../agent/docker/contract.ts'
-import { WherryError } from '../../agent/errors.ts'
-import type { Chance } from './chance.ts'
+import { WherryError } from '../../agent/model/errors.ts'
 import type { Container, Containers } from './containers.ts'
-import type { Life } from './life.ts'
+import type { Life } from './process.ts'
+import type { Chance } from './random.ts'
 
 /** What the engine of a Swarm manager knows of the cluster. */
 export interface SwarmView {

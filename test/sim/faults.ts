@@ -1,6 +1,6 @@
+import { planDeeds } from './actions.ts'
 import { type Container, canWrite } from './containers.ts'
 import { BEFORE_HOLD, BEFORE_HOLD_KILLS, CUT_OFFS, KILLS } from './cut-offs.ts'
-import { planDeeds } from './deeds.ts'
 import { AGING_MS, age, leaveForged } from './history.ts'
 import type { Machine } from './machine.ts'
 import type { World } from './world.ts'

@@ -1,8 +1,8 @@
 import type { Engine } from '../../agent/docker/contract.ts'
 import type { Pause, Pauses } from '../../agent/fence/contract.ts'
-import { Lanes } from '../../agent/lanes.ts'
-import type { Chance } from './chance.ts'
-import type { Life } from './life.ts'
+import { Lanes } from '../../agent/runtime/keyed-queue.ts'
+import type { Life } from './process.ts'
+import type { Chance } from './random.ts'
 
 interface Note {
   readonly container: string

@@ -1,5 +1,5 @@
-import { seizureFields } from '../../agent/mobility/lineage.ts'
-import type { Seizure } from '../../agent/model.ts'
+import { seizureFields } from '../../agent/mobility/record/lineage.ts'
+import type { Seizure } from '../../agent/model/model.ts'
 import { EMPTY } from './tree.ts'
 import type { World } from './world.ts'
 

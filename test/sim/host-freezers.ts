@@ -1,11 +1,11 @@
-import { WherryError } from '../../agent/errors.ts'
 import type { Freeze, FreezeEnd, Freezes } from '../../agent/fence/contract.ts'
 import type { FreezerFile, FreezerFiles, FreezerState } from '../../agent/fence/freezer.ts'
 import type { FrozenNotes } from '../../agent/fence/frozen-notes.ts'
-import type { Chance } from './chance.ts'
+import { WherryError } from '../../agent/model/errors.ts'
 import type { Containers } from './containers.ts'
-import type { Life } from './life.ts'
 import type { Machine } from './machine.ts'
+import type { Life } from './process.ts'
+import type { Chance } from './random.ts'
 import type { Settings } from './settings.ts'
 
 interface Guard {

@@ -1,8 +1,8 @@
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import { KINDS } from './kinds.ts'
 import { settingsFor } from './mutation.ts'
 import { runSeeds } from './range.ts'
+import { KINDS } from './scenarios.ts'
 import type { Settings } from './settings.ts'
 import { simulate } from './simulation.ts'
 

@@ -1,9 +1,9 @@
-import { copyFields } from '../../agent/mobility/checkpoint-order.ts'
-import type { Parts } from '../../agent/mobility/parts.ts'
-import type { VolumeOptions, VolumeRecord } from '../../agent/model.ts'
+import type { Parts } from '../../agent/mobility/dependencies.ts'
+import { copyFields } from '../../agent/mobility/record/checkpoint-order.ts'
+import type { VolumeOptions, VolumeRecord } from '../../agent/model/model.ts'
 import type { LocalCopy, Store } from '../../agent/store/contract.ts'
-import type { Kind } from './kinds.ts'
 import type { Machine } from './machine.ts'
+import type { Kind } from './scenarios.ts'
 import { type Settings, SHIPPED } from './settings.ts'
 
 /** A rule that is broken on purpose, and by which promises that must be noticed. */

@@ -1,4 +1,4 @@
-import type { Checkpoint, VolumeRecord } from '../../agent/model.ts'
+import type { Checkpoint, VolumeRecord } from '../../agent/model/model.ts'
 
 type Named = Pick<Checkpoint, 'epoch' | 'seq' | 'hash'>
 

@@ -1,6 +1,6 @@
-import { WherryError } from '../../agent/errors.ts'
-import type { Chance } from './chance.ts'
-import type { Life } from './life.ts'
+import { WherryError } from '../../agent/model/errors.ts'
+import type { Life } from './process.ts'
+import type { Chance } from './random.ts'
 import type { Timeline } from './timeline.ts'
 
 /** A silent peer is given up after this long (agent/transfer: keep-alive and connect time-out are of that order). */

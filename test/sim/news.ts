@@ -1,7 +1,7 @@
-import type { Chance } from './chance.ts'
 import type { ClusterRegistry } from './cluster-registry.ts'
-import type { Life } from './life.ts'
 import type { Network } from './network.ts'
+import type { Life } from './process.ts'
+import type { Chance } from './random.ts'
 
 interface Subscription {
   readonly host: string

@@ -1,5 +1,5 @@
-import type { Chance } from './chance.ts'
 import type { Network } from './network.ts'
+import type { Chance } from './random.ts'
 import type { Timeline } from './timeline.ts'
 
 /** What was measured on real servers (docs/architecture.md, registry): a killed leader costs seconds of writes, a stopped one much less. A vote that is split is held again: another 4 to 9 s. */

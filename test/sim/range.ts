@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import type { Totals } from './checker.ts'
-import type { Kind } from './kinds.ts'
+import type { Kind } from './scenarios.ts'
 
 /** Seeds per piece of work: long enough to hide the talk with the workers, short enough that all end at the same time. */
 const BATCH = 25

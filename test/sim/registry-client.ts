@@ -1,11 +1,11 @@
-import { WherryError } from '../../agent/errors.ts'
-import type { HostRecord, RemovedRecord, VolumeRecord } from '../../agent/model.ts'
+import { WherryError } from '../../agent/model/errors.ts'
+import type { HostRecord, RemovedRecord, VolumeRecord } from '../../agent/model/model.ts'
 import type { Registry, Versioned, Write } from '../../agent/registry/contract.ts'
-import type { Chance } from './chance.ts'
 import type { ClusterRegistry } from './cluster-registry.ts'
-import type { Life } from './life.ts'
 import type { Network } from './network.ts'
+import type { Life } from './process.ts'
 import type { RaftGroup } from './raft-group.ts'
+import type { Chance } from './random.ts'
 
 /** agent/registry/bucket.ts gives a request up after this long. */
 const REQUEST_MS = 3_000

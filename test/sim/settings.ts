@@ -1,6 +1,6 @@
-import type { Parts } from '../../agent/mobility/parts.ts'
-import type { Kind } from './kinds.ts'
+import type { Parts } from '../../agent/mobility/dependencies.ts'
 import type { Machine } from './machine.ts'
+import type { Kind } from './scenarios.ts'
 
 /** What a run uses of the product's settings, and how its rules may be broken on purpose. */
 export interface Settings {
@@ -31,7 +31,7 @@ export interface Settings {
   readonly bend: (parts: Parts, machine: Machine) => Parts
 }
 
-/** As shipped (agent/config.ts). */
+/** As shipped (agent/host/config.ts). */
 export const SHIPPED: Settings = {
   heartbeatMs: 1_000,
   leaseMs: 8_000,

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { KINDS } from './kinds.ts'
 import { settingsFor } from './mutation.ts'
+import { KINDS } from './scenarios.ts'
 import { simulate } from './simulation.ts'
 
 const WORK = z.object({

@@ -1,7 +1,7 @@
 import { globSync, readFileSync } from 'node:fs'
 import test from 'ava'
-import { DEFAULTS } from '../../agent/config.ts'
-import { ERROR_STATUS } from '../../agent/errors.ts'
+import { DEFAULTS } from '../../agent/host/config.ts'
+import { ERROR_STATUS } from '../../agent/model/errors.ts'
 import { complaintAbout, importsOf } from './house.ts'
 
 const read = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
@@ -28,13 +28,13 @@ test('the check of imports finds what it is there for', (t) => {
     ['agent/store/capture/a.ts', "import type { X } from '../stage/y.ts'"],
     ['agent/store/stage/a.ts', "import { x } from '../verify/y.ts'"],
     ['agent/store/apply/a.ts', "import { x } from '../store.ts'"],
-    ['agent/store/layout.ts', "import { x } from './copies/record.ts'"],
+    ['agent/store/disk/layout.ts', "import { x } from './copies/record.ts'"],
     ['agent/store/pool/a.ts', "import { x } from '../../transfer/y.ts'"],
     ['agent/sys/a.ts', "import '../store/store.ts'"],
     ['agent/mobility/a.ts', "import { clock } from '../clock.ts'"],
     ['agent/mobility/a.ts', "const x = await import('../main.ts')"],
-    ['agent/model.ts', "import { x } from './store/store.ts'"],
-    ['agent/api/a.ts', "import { x } from '../../plugin/view.ts'"],
+    ['agent/model/model.ts', "import { x } from './store/store.ts'"],
+    ['agent/api/a.ts', "import { x } from '../../plugin/docker-volume.ts'"],
     ['agent/mobility/a.ts', "import { x } from '../../test/unit/x.ts'"],
     ['plugin/a.ts', "import { x } from '../agent/mobility/contract.ts'"],
     ['plugin/a.ts', "import { x } from '../agent/api/server.ts'"],

@@ -1,13 +1,13 @@
 import { closeSync, constants, ftruncate, openSync } from 'node:fs'
 import { promisify } from 'node:util'
-import { blockBytesOf } from '../blocks.ts'
-import type { BlockRun } from '../exchange.ts'
+import { blockBytesOf } from '../blocks/block-size.ts'
 import { DirectoryCursor, openRoot } from '../inode/directory.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import type { Plan } from '../manifest/plan.ts'
-import type { BlockPool } from '../pool/contract.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import type { Stage } from '../stage/stage.ts'
+import type { BlockRun } from '../tree-contract.ts'
+import type { BlockPool } from '../workers/contract.ts'
 
 const { O_RDONLY, O_RDWR, O_NOFOLLOW, O_NONBLOCK } = constants
 const ftruncateAsync = promisify(ftruncate)

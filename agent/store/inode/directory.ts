@@ -1,7 +1,7 @@
 import { closeSync, constants, openSync } from 'node:fs'
 import { O_PATH, openAt, openDirectoryBelow } from '../../sys/open.ts'
+import type { BytePath } from '../manifest/byte-path.ts'
 import type { Manifest } from '../manifest/manifest.ts'
-import type { BytePath } from '../path.ts'
 
 const { O_DIRECTORY, O_RDONLY, O_NOATIME, O_NOFOLLOW, O_NONBLOCK } = constants
 

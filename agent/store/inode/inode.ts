@@ -3,10 +3,10 @@ import { getXattr, getXattrAt, listXattrs, listXattrsAt } from '../../sys/attrib
 import { errnoOf } from '../../sys/failure.ts'
 import { FLAG_NOCOW, getFlags } from '../../sys/flags.ts'
 import { ATTRIBUTE_APPEND, ATTRIBUTE_IMMUTABLE, ATTRIBUTE_NODUMP, type StatBuffer, statAt } from '../../sys/stat.ts'
-import { HASH_BYTES } from '../blocks.ts'
+import { HASH_BYTES } from '../blocks/block-size.ts'
+import type { BytePath } from '../manifest/byte-path.ts'
 import type { Attributes, Xattrs } from '../manifest/entry.ts'
 import type { Body } from '../manifest/record-codec.ts'
-import type { BytePath } from '../path.ts'
 import { at, openFile } from './directory.ts'
 
 /**

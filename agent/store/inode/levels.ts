@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs'
 import { SystemCallError } from '../../sys/failure.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
-import type { BytePath } from '../path.ts'
+import type { BytePath } from '../manifest/byte-path.ts'
 import { openDirectory, openWay } from './directory.ts'
 
 /** Levels that are open beside those that somebody works in: more than nearly all trees have. */

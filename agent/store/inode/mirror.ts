@@ -1,10 +1,10 @@
 import { closeSync, constants, mkdirSync, openSync, rmdirSync, unlinkSync } from 'node:fs'
 import { mkdir, readdir } from 'node:fs/promises'
+import { Pace } from '../../runtime/yield-loop.ts'
 import { errnoOf } from '../../sys/failure.ts'
-import type { Bitmap } from '../bitmap.ts'
+import type { Bitmap } from '../blocks/bitmap.ts'
+import type { BytePath } from '../manifest/byte-path.ts'
 import type { Manifest } from '../manifest/manifest.ts'
-import { Pace } from '../pace.ts'
-import type { BytePath } from '../path.ts'
 import { at, openDirectory, openRoot, openWay, self } from './directory.ts'
 import { Levels } from './levels.ts'
 

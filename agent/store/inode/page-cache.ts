@@ -1,9 +1,9 @@
 import { closeSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
+import { Pace } from '../../runtime/yield-loop.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { dropCached } from '../../sys/files.ts'
-import { Pace } from '../pace.ts'
-import type { BytePath } from '../path.ts'
+import type { BytePath } from '../manifest/byte-path.ts'
 import { openFile, openRoot, self } from './directory.ts'
 import { Levels } from './levels.ts'
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { HASH_BYTES } from '../blocks.ts'
-import type { BytePath } from '../path.ts'
+import { HASH_BYTES } from '../blocks/block-size.ts'
+import type { BytePath } from './byte-path.ts'
 import { CHUNK_BYTES, MAGIC, MAX_ENTRIES, MAX_MANIFEST_BYTES, TRAILER_BYTES } from './format.ts'
 import { Manifest } from './manifest.ts'
 import { type Body, recordRoom, writeRecord } from './record-codec.ts'

@@ -1,4 +1,4 @@
-import type { BytePath } from '../path.ts'
+import type { BytePath } from './byte-path.ts'
 import { sameAttributes } from './entry.ts'
 import { joinManifests } from './join.ts'
 import type { Manifest } from './manifest.ts'

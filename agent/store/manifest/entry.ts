@@ -1,5 +1,5 @@
 import { FLAG_APPEND, FLAG_IMMUTABLE, FLAG_NOCOW, FLAG_NODUMP } from '../../sys/flags.ts'
-import type { BytePath } from '../path.ts'
+import type { BytePath } from './byte-path.ts'
 
 /** [name in latin1, value], sorted by name. */
 export type Xattrs = readonly (readonly [string, Buffer])[]

@@ -1,4 +1,4 @@
-import { FILES_MAX, FILES_MAX_BYTES } from '../exchange.ts'
+import { FILES_MAX, FILES_MAX_BYTES } from '../tree-contract.ts'
 import type { Manifest } from './manifest.ts'
 
 /**

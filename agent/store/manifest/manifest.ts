@@ -1,5 +1,5 @@
-import { blockCountOf, HASH_BYTES, isSmall } from '../blocks.ts'
-import { type BytePath, joinPath } from '../path.ts'
+import { blockCountOf, HASH_BYTES, isSmall } from '../blocks/block-size.ts'
+import { type BytePath, joinPath } from './byte-path.ts'
 import type { Entry, EntryKind } from './entry.ts'
 import { CHUNK_BYTES } from './format.ts'
 import {

@@ -1,5 +1,5 @@
-import { HASH_BYTES } from '../blocks.ts'
-import { type BytePath, MAX_DEPTH, MAX_NAME_BYTES } from '../path.ts'
+import { HASH_BYTES } from '../blocks/block-size.ts'
+import { type BytePath, MAX_DEPTH, MAX_NAME_BYTES } from './byte-path.ts'
 import { type Entry, type EntryKind, FLAGS_KEPT, type Xattrs } from './entry.ts'
 
 /** Codes never change their meaning: they are on disks and on wires. 0 ends the records. */

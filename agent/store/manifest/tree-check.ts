@@ -1,4 +1,4 @@
-import { type BytePath, MAX_DEPTH } from '../path.ts'
+import { type BytePath, MAX_DEPTH } from './byte-path.ts'
 import { depthAt, HEAD_BYTES, kindAt, linkTargetAt, Malformed, nameAt, nameLengthAt } from './record-codec.ts'
 
 /** Checks that records follow each other as a tree's do. */

@@ -1,7 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import { HASH_BYTES } from '../blocks.ts'
-import type { TaggedBlocks } from '../pool/contract.ts'
-import { TAG_BYTES } from '../pool/tag.ts'
+import { HASH_BYTES } from '../blocks/block-size.ts'
+import { TAG_BYTES } from '../workers/block-tag.ts'
+import type { TaggedBlocks } from '../workers/contract.ts'
 
 /** Where the hashes and tags of one file's blocks lie in a file. */
 export interface BlocksPlace {

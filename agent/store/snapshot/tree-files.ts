@@ -1,10 +1,10 @@
 import { closeSync } from 'node:fs'
-import { WherryError } from '../../errors.ts'
+import { WherryError } from '../../model/errors.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { openFile, openRoot, openWay } from '../inode/directory.ts'
 import { lookAgain, movedAway } from '../inode/inode.ts'
+import { type BytePath, nameOf, parentOf, printable } from '../manifest/byte-path.ts'
 import type { FileEntry } from '../manifest/entry.ts'
-import { type BytePath, nameOf, parentOf, printable } from '../path.ts'
 
 interface TreeFilesOptions {
   /** Path of the tree. */

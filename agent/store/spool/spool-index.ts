@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import { HASH_BYTES } from '../blocks.ts'
+import { HASH_BYTES } from '../blocks/block-size.ts'
 
 /** Hash, where it lies (8 bytes), how long it is. */
 const RECORD_BYTES = HASH_BYTES + 8 + 4

@@ -1,11 +1,11 @@
 import { access, readFile } from 'node:fs/promises'
 import { z } from 'zod'
-import { removeDurably, writeDurably } from '../../durable.ts'
-import { WherryError } from '../../errors.ts'
-import type { Checkpoint } from '../../model.ts'
+import { WherryError } from '../../model/errors.ts'
+import type { Checkpoint } from '../../model/model.ts'
+import { removeDurably, writeDurably } from '../../runtime/durable-file.ts'
 import { errnoOf } from '../../sys/failure.ts'
-import { storedCheckpoint } from '../copies/schema.ts'
-import type { Layout } from '../layout.ts'
+import { storedCheckpoint } from '../disk/copy-schema.ts'
+import type { Layout } from '../disk/layout.ts'
 
 const JOURNAL = z.strictObject({ version: z.literal(1), checkpoint: storedCheckpoint })
 

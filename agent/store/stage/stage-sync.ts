@@ -1,9 +1,9 @@
 import { SystemCallError } from '../../sys/failure.ts'
-import { Tick } from '../capture/tick.ts'
-import { dataLost } from '../copies/space.ts'
+import { dataLost } from '../disk/free-space.ts'
+import type { Layout } from '../disk/layout.ts'
 import { dropCachedTree } from '../inode/page-cache.ts'
-import type { Layout } from '../layout.ts'
-import { dropKept } from '../snapshot/kept.ts'
+import { Tick } from '../scan/fs-clock.ts'
+import { dropKept } from '../snapshot/saved-snapshot.ts'
 import { dropCommit, hasCommit } from './journal.ts'
 
 /**

@@ -1,7 +1,7 @@
-import { Bitmap } from '../bitmap.ts'
-import { blockBytesOf, blockCountOf, runsOf } from '../blocks.ts'
-import type { BlockRun } from '../exchange.ts'
+import { Bitmap } from '../blocks/bitmap.ts'
+import { blockBytesOf, blockCountOf, runsOf } from '../blocks/block-size.ts'
 import type { Manifest } from '../manifest/manifest.ts'
+import type { BlockRun } from '../tree-contract.ts'
 
 /** What of one large file is known to be in the stage: one or two bits for each block. */
 export class StagedFile {

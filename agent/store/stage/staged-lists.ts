@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs'
-import { WherryError } from '../../errors.ts'
+import { WherryError } from '../../model/errors.ts'
 import { errnoOf } from '../../sys/failure.ts'
-import { HASH_BYTES } from '../blocks.ts'
+import { HASH_BYTES } from '../blocks/block-size.ts'
 
 const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants
 /** The file's hash, then bytes of the list. */

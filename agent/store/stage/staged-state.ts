@@ -1,4 +1,4 @@
-import { Bitmap } from '../bitmap.ts'
+import { Bitmap } from '../blocks/bitmap.ts'
 import { joinManifests } from '../manifest/join.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import type { Plan } from '../manifest/plan.ts'

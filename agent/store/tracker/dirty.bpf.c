@@ -96,7 +96,7 @@ enum pageflags { PG_head = 1 };
 /* XFS_ILOCK_EXCL, fs/xfs/xfs_inode.h; tried out as well. */
 #define XFS_ILOCK_EXCL 4
 
-/* agent/store/tracker/touched.ts finds an inode's place in the same way. */
+/* agent/store/tracker/touched-since.ts finds an inode's place in the same way. */
 #define PLACE_BITS 18
 #define PLACES (1 << PLACE_BITS)
 

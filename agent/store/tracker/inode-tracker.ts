@@ -2,7 +2,7 @@ import { settleProcessors } from '../../sys/membarrier.ts'
 import { ChangeLog } from './change-log.ts'
 import type { Cursor, FileChanges, Touched, Tracker, TrackerStats } from './contract.ts'
 import type { KernelPart } from './kernel-part.ts'
-import { TouchedSince } from './touched.ts'
+import { TouchedSince } from './touched-since.ts'
 
 /** Joins the kernel's part and the log of what it found. */
 export class InodeTracker implements Tracker {

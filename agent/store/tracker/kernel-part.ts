@@ -3,7 +3,7 @@ import { errnoName } from '../../sys/failure.ts'
 import { pageBytes } from '../../sys/process.ts'
 import { WHOLE_FILE } from './change-log.ts'
 import type { Cursor } from './contract.ts'
-import { PLACES_BYTES } from './touched.ts'
+import { PLACES_BYTES } from './touched-since.ts'
 
 /** struct key, the value of `dirty`, struct counters, struct settings: dirty.bpf.c. */
 const KEY_BYTES = 16

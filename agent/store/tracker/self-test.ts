@@ -17,7 +17,7 @@ import { FLAG_NODUMP, getFlags, setFlags } from '../../sys/flags.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { TRACKED_BLOCK_BYTES, WHOLE_FILE } from './change-log.ts'
 import { BY, type KernelPart } from './kernel-part.ts'
-import { TouchedSince } from './touched.ts'
+import { TouchedSince } from './touched-since.ts'
 
 const SMALL_BYTES = 16
 

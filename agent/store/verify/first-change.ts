@@ -1,6 +1,6 @@
+import { printable } from '../manifest/byte-path.ts'
 import { firstDifference } from '../manifest/comparison.ts'
-import { printable } from '../path.ts'
-import { loadCheckpoint, loadLast } from '../snapshot/kept.ts'
+import { loadCheckpoint, loadLast } from '../snapshot/saved-snapshot.ts'
 
 /** The first path, for a person, at which the tree of the last look is not that of the checkpoint with this hash. */
 export async function firstChange(directory: string, hash: string): Promise<string> {

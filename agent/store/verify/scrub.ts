@@ -1,16 +1,16 @@
 import { closeSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import { WherryError } from '../../errors.ts'
-import { HASH_BYTES } from '../blocks.ts'
-import { scanTree } from '../capture/scan.ts'
-import { tickAndSync } from '../capture/tick.ts'
+import { WherryError } from '../../model/errors.ts'
+import { HASH_BYTES } from '../blocks/block-size.ts'
 import type { LocalCopy, Verification } from '../contract.ts'
-import { orDiskFull } from '../copies/space.ts'
+import { orDiskFull } from '../disk/free-space.ts'
+import type { Layout } from '../disk/layout.ts'
 import { openRoot } from '../inode/directory.ts'
 import { Mirror } from '../inode/mirror.ts'
-import type { Layout } from '../layout.ts'
 import type { Manifest } from '../manifest/manifest.ts'
-import type { BlockPool } from '../pool/contract.ts'
+import { tickAndSync } from '../scan/fs-clock.ts'
+import { scanTree } from '../scan/scan.ts'
+import { SeenBuilder } from '../snapshot/inode-states.ts'
 import {
   dropKept,
   type KeptTree,
@@ -18,8 +18,8 @@ import {
   loadCheckpoint,
   loadSnapshot,
   scannedListsPath,
-} from '../snapshot/kept.ts'
-import { SeenBuilder } from '../snapshot/seen.ts'
+} from '../snapshot/saved-snapshot.ts'
+import type { BlockPool } from '../workers/contract.ts'
 import { compareContent, compareEntries, Findings } from './verify.ts'
 
 /** The record is read often; the report of the scrub names more. */

@@ -8,9 +8,9 @@ import { pino } from 'pino'
 import { Client } from 'undici'
 import { createAgentClient } from '../../../agent/api/client.ts'
 import { serveApi } from '../../../agent/api/server.ts'
-import { ERROR_STATUS, type ErrorCode, WherryError } from '../../../agent/errors.ts'
 import { Metrics } from '../../../agent/metrics/metrics.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { ERROR_STATUS, type ErrorCode, WherryError } from '../../../agent/model/errors.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { createMemoryMobility, HEALTHY } from './memory-mobility.ts'
 
 const OPTIONS = DEFAULT_OPTIONS

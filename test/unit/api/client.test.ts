@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { createAgentClient } from '../../../agent/api/client.ts'
-import { codeOf } from '../../../agent/errors.ts'
+import { codeOf } from '../../../agent/model/errors.ts'
 
 /** An agent that begins an answer and never ends it. */
 async function startSlow() {

@@ -1,5 +1,5 @@
-import { WherryError } from '../../../agent/errors.ts'
 import type { Health, Mobility, VolumeView } from '../../../agent/mobility/contract.ts'
+import { WherryError } from '../../../agent/model/errors.ts'
 
 /** Our own Mobility interface over a Map: volumes without data, enough to drive the API and the plugin for real. */
 export interface MemoryMobility extends Mobility {

@@ -9,7 +9,7 @@ import test, { type ExecutionContext } from 'ava'
 import { z } from 'zod'
 import { NatsBus } from '../../../agent/bus/bus.ts'
 import { lockStore } from '../../../agent/bus/store-lock.ts'
-import { codeOf } from '../../../agent/errors.ts'
+import { codeOf } from '../../../agent/model/errors.ts'
 import { readyRegistry } from '../registry/records.ts'
 import { TestCluster } from './cluster.ts'
 import {

@@ -2,7 +2,7 @@ import test from 'ava'
 import { leaderlessQuorum, type NatsSettings, ownEndpoint, planNats } from '../../../agent/bus/plan.ts'
 import { parseServerLine } from '../../../agent/bus/server-process.ts'
 import { isOlder, parseVersion } from '../../../agent/bus/version.ts'
-import { codeOf } from '../../../agent/errors.ts'
+import { codeOf } from '../../../agent/model/errors.ts'
 import { fromKey, toKey } from '../../../agent/registry/keys.ts'
 
 const TLS = { ca: 'ca', cert: 'cert', key: 'key' }

@@ -1,9 +1,9 @@
 /** As the plugin's process: freezes what its parent asks for, below ROOT; its state is in STATE. */
 import { pino } from 'pino'
-import { systemClock } from '../../../agent/clock.ts'
 import type { Engine } from '../../../agent/docker/contract.ts'
 import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
-import { openFence } from '../../../plugin/fence.ts'
+import { systemClock } from '../../../agent/runtime/clock.ts'
+import { openFence } from '../../../plugin/watchdog.ts'
 import { MemoryEngine } from './memory-engine.ts'
 
 const [, , root = '', stateDir = ''] = process.argv

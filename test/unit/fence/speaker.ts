@@ -1,6 +1,6 @@
 /** Says COUNT words to the process that started it, two milliseconds apart but for 1.2 s after the first, then ends; `kill`: says two at once and dies. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createAgentWatchdog } from '../../../agent/fence/words.ts'
+import { createAgentWatchdog } from '../../../agent/fence/watchdog-messages.ts'
 
 const watchdog = createAgentWatchdog(process)
 const say = (untilMs: number) => watchdog.guard({ untilMs, volumes: [{ id: 'id1', name: 'data', epoch: 3 }] })

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import test from 'ava'
-import { describeNews } from '../../../agent/api/wording.ts'
-import { WherryError } from '../../../agent/errors.ts'
+import { describeNews } from '../../../agent/api/format.ts'
 import { Metrics } from '../../../agent/metrics/metrics.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { WherryError } from '../../../agent/model/errors.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { createMemoryMobility } from '../api/memory-mobility.ts'
 import { type MemoryHost, World } from '../mobility/world.ts'
 

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { WherryError } from '../../../agent/errors.ts'
+import { WherryError } from '../../../agent/model/errors.ts'
 import { OPTIONS, World } from './world.ts'
 
 const DEADLINE_MS = 100_000

@@ -1,4 +1,4 @@
-import type { Clock } from '../../../agent/mobility/parts.ts'
+import type { Clock } from '../../../agent/mobility/dependencies.ts'
 
 interface Timer {
   readonly atMs: number

@@ -1,6 +1,6 @@
 import test from 'ava'
-import { CopyJob } from '../../../agent/mobility/copy-job.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { CopyJob } from '../../../agent/mobility/replication/copy-job.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { VirtualClock } from './clock.ts'
 
 const volume = { id: 'id1', name: 'data', options: DEFAULT_OPTIONS }

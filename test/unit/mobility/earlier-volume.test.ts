@@ -1,6 +1,6 @@
 import test from 'ava'
-import { WherryError } from '../../../agent/errors.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { WherryError } from '../../../agent/model/errors.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { World } from './world.ts'
 
 const DEADLINE_MS = 100_000

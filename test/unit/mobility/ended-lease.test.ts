@@ -1,5 +1,5 @@
 import test from 'ava'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { World } from './world.ts'
 
 const OPTIONS = { ...DEFAULT_OPTIONS, copies: 2 }

@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { type MemoryHost, World } from './world.ts'
 
 const DEADLINE_MS = 100_000

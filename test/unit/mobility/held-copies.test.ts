@@ -1,7 +1,7 @@
 import test from 'ava'
-import { HeldCopies } from '../../../agent/mobility/held-copies.ts'
-import { notedStore } from '../../../agent/mobility/noted-store.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { HeldCopies } from '../../../agent/mobility/lease/held-copies.ts'
+import { notedStore } from '../../../agent/mobility/lease/noted-store.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { VirtualClock } from './clock.ts'
 import { MemoryStore } from './memory-store.ts'
 

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
 import { hashOf } from './memory-store.ts'
 import { World } from './world.ts'

@@ -1,9 +1,9 @@
 import test from 'ava'
 import { pino } from 'pino'
 import { unavailable } from '../../../agent/bus/connection.ts'
-import { Lease } from '../../../agent/mobility/lease.ts'
-import type { Parts } from '../../../agent/mobility/parts.ts'
-import type { HostRecord } from '../../../agent/model.ts'
+import type { Parts } from '../../../agent/mobility/dependencies.ts'
+import { Lease } from '../../../agent/mobility/lease/lease.ts'
+import type { HostRecord } from '../../../agent/model/model.ts'
 import { VirtualClock } from './clock.ts'
 import { MemoryRegistry } from './memory-registry.ts'
 

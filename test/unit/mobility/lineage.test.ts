@@ -1,10 +1,10 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { type CheckpointIdentity, orderOf } from '../../../agent/mobility/checkpoint-order.ts'
-import { isInLine, lostHolders, seizureFields, standingOf } from '../../../agent/mobility/lineage.ts'
-import type { Checkpoint, Seizure, VolumeRecord } from '../../../agent/model.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
-import { volumeSchema } from '../../../agent/volume-record.ts'
+import { type CheckpointIdentity, orderOf } from '../../../agent/mobility/record/checkpoint-order.ts'
+import { isInLine, lostHolders, seizureFields, standingOf } from '../../../agent/mobility/record/lineage.ts'
+import type { Checkpoint, Seizure, VolumeRecord } from '../../../agent/model/model.ts'
+import { volumeSchema } from '../../../agent/model/record-schema.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 
 type Line = Pick<VolumeRecord, 'seizures' | 'seizuresCut' | 'last'>
 

@@ -1,5 +1,5 @@
-import { WherryError } from '../../../agent/errors.ts'
-import type { HostRecord, RemovedRecord, VolumeRecord } from '../../../agent/model.ts'
+import { WherryError } from '../../../agent/model/errors.ts'
+import type { HostRecord, RemovedRecord, VolumeRecord } from '../../../agent/model/model.ts'
 import type { Registry, Versioned, Write } from '../../../agent/registry/contract.ts'
 
 class Table<T> {

@@ -1,9 +1,9 @@
-import { WherryError } from '../../../agent/errors.ts'
-import { Lanes } from '../../../agent/lanes.ts'
-import type { Clock } from '../../../agent/mobility/parts.ts'
-import type { Checkpoint } from '../../../agent/model.ts'
+import type { Clock } from '../../../agent/mobility/dependencies.ts'
+import { WherryError } from '../../../agent/model/errors.ts'
+import type { Checkpoint } from '../../../agent/model/model.ts'
+import { Lanes } from '../../../agent/runtime/keyed-queue.ts'
 import type { Capture, LocalCopy, RemovedCopy, SpoolRound, Store, Verification } from '../../../agent/store/contract.ts'
-import { bareCopy } from '../../../agent/store/copies/bare-copy.ts'
+import { bareCopy } from '../../../agent/store/disk/new-copy.ts'
 import type { TreeChoice } from '../../../agent/transfer/contract.ts'
 
 /** Here a tree is a string, and crosses the network in one write. */

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { type ErrorCode, WherryError } from '../../../agent/errors.ts'
+import { type ErrorCode, WherryError } from '../../../agent/model/errors.ts'
 import { OPTIONS, World } from './world.ts'
 
 const DEADLINE_MS = 10_000

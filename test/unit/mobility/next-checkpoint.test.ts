@@ -1,6 +1,6 @@
 import test from 'ava'
-import { nextCheckpoint } from '../../../agent/mobility/release.ts'
-import type { Checkpoint } from '../../../agent/model.ts'
+import { nextCheckpoint } from '../../../agent/mobility/hold/release.ts'
+import type { Checkpoint } from '../../../agent/model/model.ts'
 import { HeldKit, ID } from './held-kit.ts'
 import { hashOf } from './memory-store.ts'
 import { OPTIONS, World } from './world.ts'

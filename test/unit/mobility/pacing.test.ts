@@ -1,5 +1,5 @@
 import test from 'ava'
-import { backOffMs, fairIntervals } from '../../../agent/mobility/pacing.ts'
+import { backOffMs, fairIntervals } from '../../../agent/mobility/checkpoint/demand.ts'
 
 test('volumes whose checkpoints are cheap get what they want', (t) => {
   const wishes = [

@@ -1,9 +1,9 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { copyFields } from '../../../agent/mobility/checkpoint-order.ts'
-import { isNewest, mayGiveUp, type PlacementHost, placeCopies } from '../../../agent/mobility/placement.ts'
-import type { CopyRecord, CopyState, VolumeRecord } from '../../../agent/model.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { isNewest, mayGiveUp, type PlacementHost, placeCopies } from '../../../agent/mobility/placement/policy.ts'
+import { copyFields } from '../../../agent/mobility/record/checkpoint-order.ts'
+import type { CopyRecord, CopyState, VolumeRecord } from '../../../agent/model/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 
 const LAST = { epoch: 3, seq: 5, hash: 'h', at: '', bytes: 10e9, files: 1 }
 

@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
-import { type ErrorCode, WherryError } from '../../../agent/errors.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { type ErrorCode, WherryError } from '../../../agent/model/errors.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { type MemoryHost, World } from './world.ts'
 
 const DEADLINE_MS = 60_000

@@ -1,8 +1,8 @@
 import test from 'ava'
-import { codeOf } from '../../../agent/errors.ts'
-import { planVolume } from '../../../agent/mobility/recover-plan.ts'
+import { planVolume } from '../../../agent/mobility/recovery/plan.ts'
+import { codeOf } from '../../../agent/model/errors.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
-import { bareCopy } from '../../../agent/store/copies/bare-copy.ts'
+import { bareCopy } from '../../../agent/store/disk/new-copy.ts'
 import { OPTIONS, World } from './world.ts'
 
 const never = new AbortController().signal

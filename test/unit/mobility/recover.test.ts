@@ -1,9 +1,9 @@
 import test from 'ava'
-import { planVolume } from '../../../agent/mobility/recover-plan.ts'
-import { updatedRecord } from '../../../agent/mobility/recover-record.ts'
-import type { Checkpoint, VolumeRecord } from '../../../agent/model.ts'
+import { updatedRecord } from '../../../agent/mobility/recovery/merge-record.ts'
+import { planVolume } from '../../../agent/mobility/recovery/plan.ts'
+import type { Checkpoint, VolumeRecord } from '../../../agent/model/model.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
-import { bareCopy } from '../../../agent/store/copies/bare-copy.ts'
+import { bareCopy } from '../../../agent/store/disk/new-copy.ts'
 import { OPTIONS, World } from './world.ts'
 
 const NOW = new Date('2026-01-02T03:04:05.678Z')

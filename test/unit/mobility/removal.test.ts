@@ -1,9 +1,9 @@
 import test, { type ExecutionContext } from 'ava'
-import { describeNews } from '../../../agent/api/wording.ts'
-import { WherryError } from '../../../agent/errors.ts'
-import { mayName } from '../../../agent/mobility/reference-answer.ts'
-import type { VolumeRecord } from '../../../agent/model.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { describeNews } from '../../../agent/api/format.ts'
+import { mayName } from '../../../agent/mobility/volume/reference-answer.ts'
+import { WherryError } from '../../../agent/model/errors.ts'
+import type { VolumeRecord } from '../../../agent/model/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { type MemoryHost, World } from './world.ts'
 
 const DEADLINE_MS = 100_000

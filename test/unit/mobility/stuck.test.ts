@@ -1,7 +1,7 @@
 import test from 'ava'
-import { codeOf, WherryError } from '../../../agent/errors.ts'
-import type { Checkpoint } from '../../../agent/model.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { codeOf, WherryError } from '../../../agent/model/errors.ts'
+import type { Checkpoint } from '../../../agent/model/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { type MemoryHost, World } from './world.ts'
 
 const DEADLINE_MS = 100_000

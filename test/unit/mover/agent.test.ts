@@ -7,7 +7,7 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { freePort } from '../../../agent/bus/free-port.ts'
-import { pathsUnder } from '../../../agent/paths.ts'
+import { pathsUnder } from '../../../agent/host/paths.ts'
 import { ADDRESS, certificates, directory } from './kit.ts'
 
 const here = (file: string) => fileURLToPath(new URL(file, import.meta.url))

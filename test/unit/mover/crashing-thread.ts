@@ -3,9 +3,9 @@
  */
 import { parentPort } from 'node:worker_threads'
 import { pino } from 'pino'
-import type { MoverOptions } from '../../../agent/mover/calls.ts'
-import { Line } from '../../../agent/mover/line.ts'
-import { openServices } from '../../../agent/mover/services.ts'
+import type { MoverOptions } from '../../../agent/mover/store-proxy.ts'
+import { Line } from '../../../agent/mover/thread-rpc.ts'
+import { openServices } from '../../../agent/mover/worker-services.ts'
 import { dieAt } from '../store/crashing.ts'
 
 if (parentPort === null) throw new Error('This file runs as a thread only.')

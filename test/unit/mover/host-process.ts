@@ -1,8 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { join } from 'node:path'
-import type { Checkpoint } from '../../../agent/model.ts'
+import type { Checkpoint } from '../../../agent/model/model.ts'
 import type { Capture, LocalCopy } from '../../../agent/store/contract.ts'
-import type { StageProgress } from '../../../agent/store/exchange.ts'
+import type { StageProgress } from '../../../agent/store/tree-contract.ts'
 import type { PullResult, TreeRequest } from '../../../agent/transfer/contract.ts'
 import type { volume } from './kit.ts'
 

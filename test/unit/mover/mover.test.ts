@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import { WherryError } from '../../../agent/errors.ts'
+import { WherryError } from '../../../agent/model/errors.ts'
 import { openMover } from '../../../agent/mover/mover.ts'
-import type { StageProgress } from '../../../agent/store/exchange.ts'
+import type { StageProgress } from '../../../agent/store/tree-contract.ts'
 import type { QuestionAnswerer, TreeChoice, TreeRequest } from '../../../agent/transfer/contract.ts'
 import { until } from '../until.ts'
 import {

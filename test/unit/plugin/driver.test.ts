@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import { WherryError } from '../../../agent/errors.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { WherryError } from '../../../agent/model/errors.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { until } from '../until.ts'
 import { asDockerd, exchange, startPlugin } from './engine.ts'
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import { WherryError } from '../../../agent/errors.ts'
+import { WherryError } from '../../../agent/model/errors.ts'
 import { until } from '../until.ts'
 import { startPlugin } from './engine.ts'
 

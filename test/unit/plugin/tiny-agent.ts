@@ -7,8 +7,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import { serveApi } from '../../../agent/api/server.ts'
-import { EXIT_WRONG_SETTING } from '../../../agent/config.ts'
-import { pathsUnder, rootOf } from '../../../agent/paths.ts'
+import { EXIT_WRONG_SETTING } from '../../../agent/host/config.ts'
+import { pathsUnder, rootOf } from '../../../agent/host/paths.ts'
 import { createMemoryMobility } from '../api/memory-mobility.ts'
 
 const root = rootOf(process.argv.slice(2))

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import { codeOf } from '../../../agent/errors.ts'
+import { codeOf } from '../../../agent/model/errors.ts'
 import type { JetStreamRegistry } from '../../../agent/registry/registry.ts'
 import { TestCluster } from '../bus/cluster.ts'
 import { eventually, natsServer, serverPid, startHost, type TestHost } from '../bus/server.ts'

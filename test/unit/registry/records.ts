@@ -1,5 +1,5 @@
-import type { HostRecord, RemovedRecord, VolumeRecord } from '../../../agent/model.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import type { HostRecord, RemovedRecord, VolumeRecord } from '../../../agent/model/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { JetStreamRegistry } from '../../../agent/registry/registry.ts'
 import { eventually, type TestHost } from '../bus/server.ts'
 

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'ava'
-import { codeOf } from '../../../agent/errors.ts'
+import { codeOf } from '../../../agent/model/errors.ts'
 import { VolumeCache } from '../../../agent/registry/cache.ts'
 import { eventually, freeze, scratch, serverPid, startHost } from '../bus/server.ts'
 import { hostRecord, openRegistry, readyRegistry, removedRecord, volumeRecord } from './records.ts'

@@ -1,5 +1,5 @@
 import { pino } from 'pino'
-import type { FaultPoint } from '../../../agent/fault-point.ts'
+import type { FaultPoint } from '../../../agent/runtime/fault-point.ts'
 import { openStore } from '../../../agent/store/store.ts'
 
 /** Kills this process, as kill -9 would, when it reaches a step for the `nth` time; at no step when that is ''. */

@@ -2,10 +2,10 @@ import { execFileSync } from 'node:child_process'
 import { lstatSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { MAX_DEPTH } from '../../../agent/store/path.ts'
-import { captured } from './capture/captured.ts'
+import { MAX_DEPTH } from '../../../agent/store/manifest/byte-path.ts'
 import { type FileSystemKind, fileSystem } from './file-systems.ts'
 import { host, volume } from './fixture.ts'
+import { captured } from './scan/captured.ts'
 
 const DEEP_TREE = new URL('../../fixtures/deep-tree.py', import.meta.url).pathname
 const DEEP_HOST = new URL('./deep-host.ts', import.meta.url).pathname

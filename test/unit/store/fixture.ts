@@ -5,12 +5,12 @@ import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { pino } from 'pino'
 import { ulid } from 'ulid'
-import type { FaultPoint } from '../../../agent/fault-point.ts'
-import type { Checkpoint } from '../../../agent/model.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import type { Checkpoint } from '../../../agent/model/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import type { FaultPoint } from '../../../agent/runtime/fault-point.ts'
 import type { TreeStore } from '../../../agent/store/contract.ts'
-import type { TreeReader, TreeWriter, Want } from '../../../agent/store/exchange.ts'
 import { openStore, type StoreOptions } from '../../../agent/store/store.ts'
+import type { TreeReader, TreeWriter, Want } from '../../../agent/store/tree-contract.ts'
 
 export const log = pino({ level: 'silent' })
 export const OPTIONS = DEFAULT_OPTIONS

@@ -2,7 +2,7 @@
 import { deepEqual } from 'node:assert/strict'
 import test from 'ava'
 import fc from 'fast-check'
-import { codeOf } from '../../../agent/errors.ts'
+import { codeOf } from '../../../agent/model/errors.ts'
 import { differences } from './comparer.ts'
 import { BEGINNING, EDIT_KINDS, type Effects, edit, editing, editSlowly, LIMITS, making } from './edits.ts'
 import { ONCE_FAILED } from './edits-once-failed.ts'

@@ -10,7 +10,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { allocatedBytes, describeTree } from './comparer.ts'
 import { host, move, volume } from './fixture.ts'
 import { buildOddTree } from './odd-tree.ts'

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { DEFAULT_OPTIONS } from '../../../agent/options.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { describeTree } from './comparer.ts'
 import { calm, checkpoint, host, OPTIONS, send, volume } from './fixture.ts'
 

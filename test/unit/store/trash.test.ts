@@ -1,8 +1,8 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { moveAside, removedCopies } from '../../../agent/store/copies/removed.ts'
-import { emptyTrash, moveToTrash, trashedUntil } from '../../../agent/store/copies/trash.ts'
+import { moveAside, removedCopies } from '../../../agent/store/disk/removed-copies.ts'
+import { emptyTrash, moveToTrash, trashedUntil } from '../../../agent/store/disk/trash.ts'
 import { directory, host, volume } from './fixture.ts'
 
 const DAY_MS = 24 * 60 * 60_000

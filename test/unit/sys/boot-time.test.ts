@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process'
 import { uptime } from 'node:os'
 import test from 'ava'
-import { systemClock } from '../../../agent/clock.ts'
+import { systemClock } from '../../../agent/runtime/clock.ts'
 
-const CLOCK = new URL('../../../agent/clock.ts', import.meta.url)
+const CLOCK = new URL('../../../agent/runtime/clock.ts', import.meta.url)
 const PRINT = `import { systemClock } from '${CLOCK}'; console.log(systemClock.elapsedMs())`
 
 test('the clock of the lease is the time since boot, and every process of the host reads the same', (t) => {

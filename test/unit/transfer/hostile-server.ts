@@ -1,14 +1,20 @@
 import type { AddressInfo } from 'node:net'
 import { createServer, type TLSSocket } from 'node:tls'
-import { Recycler } from '../../../agent/recycler.ts'
-import type { TreeReader } from '../../../agent/store/exchange.ts'
-import type { Identity } from '../../../agent/tls.ts'
-import { answerFrames, manifestFrames } from '../../../agent/transfer/answer.ts'
-import { unbundle } from '../../../agent/transfer/bundle.ts'
-import { ASKER_FRAMES, type Frame, FrameDecoder, type FrameType, framePrefix } from '../../../agent/transfer/frame.ts'
-import { encodeJson, PROTOCOL_VERSION } from '../../../agent/transfer/message.ts'
-import { Packer } from '../../../agent/transfer/packing.ts'
-import { decodeWants } from '../../../agent/transfer/want.ts'
+import type { Identity } from '../../../agent/host/certificates.ts'
+import { Recycler } from '../../../agent/runtime/buffer-pool.ts'
+import type { TreeReader } from '../../../agent/store/tree-contract.ts'
+import { answerFrames, manifestFrames } from '../../../agent/transfer/send/response-frames.ts'
+import { Packer } from '../../../agent/transfer/wire/compression.ts'
+import {
+  ASKER_FRAMES,
+  type Frame,
+  FrameDecoder,
+  type FrameType,
+  framePrefix,
+} from '../../../agent/transfer/wire/frame.ts'
+import { unbundle } from '../../../agent/transfer/wire/frame-batch.ts'
+import { encodeJson, PROTOCOL_VERSION } from '../../../agent/transfer/wire/message.ts'
+import { decodeWants } from '../../../agent/transfer/wire/request-codec.ts'
 import { HOST } from './kit.ts'
 
 /** A frame as a decent source would send it now. */

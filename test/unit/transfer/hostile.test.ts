@@ -1,7 +1,8 @@
 import { zstdCompressSync } from 'node:zlib'
 import test from 'ava'
 import fc from 'fast-check'
-import { Recycler } from '../../../agent/recycler.ts'
+import { Recycler } from '../../../agent/runtime/buffer-pool.ts'
+import { serveTransfer } from '../../../agent/transfer/send/server.ts'
 import {
   ASKER_FRAMES,
   FrameDecoder,
@@ -9,9 +10,8 @@ import {
   framePrefix,
   ProtocolViolation,
   SOURCE_FRAMES,
-} from '../../../agent/transfer/frame.ts'
-import { encodeJson, encodeRequest, PROTOCOL_VERSION } from '../../../agent/transfer/message.ts'
-import { serveTransfer } from '../../../agent/transfer/server.ts'
+} from '../../../agent/transfer/wire/frame.ts'
+import { encodeJson, encodeRequest, PROTOCOL_VERSION } from '../../../agent/transfer/wire/message.ts'
 import {
   type AskedWant,
   decodeChanged,
@@ -20,7 +20,7 @@ import {
   encodeFlag,
   encodeOffset,
   encodeWants,
-} from '../../../agent/transfer/want.ts'
+} from '../../../agent/transfer/wire/request-codec.ts'
 import { until } from '../until.ts'
 import { digest, HOST, LIVE, noise, ONES_LIST } from './kit.ts'
 import { MemoryReader } from './memory-tree.ts'

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import pino, { type Logger } from 'pino'
-import { type Identity, openIdentity } from '../../../agent/tls.ts'
+import { type Identity, openIdentity } from '../../../agent/host/certificates.ts'
 import type { TreeRequest } from '../../../agent/transfer/contract.ts'
 
 export const run = promisify(execFile)

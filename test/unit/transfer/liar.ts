@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import { blockBytesOf, blockCountOf, HASH_BYTES } from '../../../agent/store/blocks.ts'
-import type { BlockRun, Piece, TreeReader } from '../../../agent/store/exchange.ts'
+import { blockBytesOf, blockCountOf, HASH_BYTES } from '../../../agent/store/blocks/block-size.ts'
 import { ManifestBuilder } from '../../../agent/store/manifest/builder.ts'
 import type { Manifest } from '../../../agent/store/manifest/manifest.ts'
 import type { Body } from '../../../agent/store/manifest/record-codec.ts'
+import type { BlockRun, Piece, TreeReader } from '../../../agent/store/tree-contract.ts'
 
 /** One record of a manifest, true or not. */
 export interface Line {

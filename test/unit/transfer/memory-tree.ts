@@ -1,5 +1,5 @@
-import { WherryError } from '../../../agent/errors.ts'
-import { blockBytesOf, blockCountOf, HASH_BYTES, isSmall } from '../../../agent/store/blocks.ts'
+import { WherryError } from '../../../agent/model/errors.ts'
+import { blockBytesOf, blockCountOf, HASH_BYTES, isSmall } from '../../../agent/store/blocks/block-size.ts'
 import {
   type BlockRun,
   FILES_MAX,
@@ -9,7 +9,7 @@ import {
   type TreeReader,
   type TreeWriter,
   type Want,
-} from '../../../agent/store/exchange.ts'
+} from '../../../agent/store/tree-contract.ts'
 import { digest } from './kit.ts'
 
 interface Entry {

@@ -1,8 +1,8 @@
 import type { AddressInfo } from 'node:net'
 import { connect, createServer, type TLSSocket } from 'node:tls'
-import type { Identity } from '../../../agent/tls.ts'
-import { type FrameType, framePrefix } from '../../../agent/transfer/frame.ts'
-import { createPuller } from '../../../agent/transfer/puller.ts'
+import type { Identity } from '../../../agent/host/certificates.ts'
+import { createPuller } from '../../../agent/transfer/receive/puller.ts'
+import { type FrameType, framePrefix } from '../../../agent/transfer/wire/frame.ts'
 import { certs, HOST, identityIn, LIVE, never, recorder, scratch } from './kit.ts'
 import { MemoryWriter } from './memory-tree.ts'
 

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import test from 'ava'
-import { WherryError } from '../../../agent/errors.ts'
-import type { Identity } from '../../../agent/tls.ts'
-import { createPuller } from '../../../agent/transfer/puller.ts'
-import { CONNECTIONS_MAX, serveTransfer } from '../../../agent/transfer/server.ts'
+import type { Identity } from '../../../agent/host/certificates.ts'
+import { WherryError } from '../../../agent/model/errors.ts'
+import { createPuller } from '../../../agent/transfer/receive/puller.ts'
+import { CONNECTIONS_MAX, serveTransfer } from '../../../agent/transfer/send/server.ts'
 import { until } from '../until.ts'
 import { certs, expired, HOST, identityIn, LIVE, never, noise, rawIdentity, recorder, scratch } from './kit.ts'
 import { MemoryReader, MemoryWriter } from './memory-tree.ts'
@@ -82,7 +82,7 @@ test('an expired certificate is refused on either side', async (t) => {
 test('a server whose certificate is for another address is refused', async (t) => {
   await using set = await cluster(async (ours, dir) => {
     const { log } = recorder()
-    const { openIdentity } = await import('../../../agent/tls.ts')
+    const { openIdentity } = await import('../../../agent/host/certificates.ts')
     await using other = await openIdentity({ dir: join(dir, '10.9.9.9'), address: '10.9.9.9', log })
     return rawIdentity({ ...other.current(), ca: ours.current().ca })
   })

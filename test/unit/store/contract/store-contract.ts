@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
-import type { Checkpoint } from '../../../../agent/model.ts'
-import { DEFAULT_OPTIONS } from '../../../../agent/options.ts'
+import type { Checkpoint } from '../../../../agent/model/model.ts'
+import { DEFAULT_OPTIONS } from '../../../../agent/model/volume-options.ts'
 import type { Capture, LocalCopy, Store } from '../../../../agent/store/contract.ts'
 
 /** What another host gets of a tree. */

@@ -1,4 +1,4 @@
-import { WherryError } from '../../../../agent/errors.ts'
+import { WherryError } from '../../../../agent/model/errors.ts'
 import type { Attributes } from '../../../../agent/store/manifest/entry.ts'
 import type { Manifest } from '../../../../agent/store/manifest/manifest.ts'
 import { parseManifest } from '../../../../agent/store/manifest/parser.ts'

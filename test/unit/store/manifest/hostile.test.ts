@@ -1,6 +1,6 @@
 import test from 'ava'
+import { MAX_DEPTH } from '../../../../agent/store/manifest/byte-path.ts'
 import { decodeManifest } from '../../../../agent/store/manifest/parser.ts'
-import { MAX_DEPTH } from '../../../../agent/store/path.ts'
 import { decoded, HASH } from './bodies.ts'
 
 const TRAILER_BYTES = 5

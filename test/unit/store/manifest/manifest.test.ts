@@ -1,6 +1,6 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { blockCountOf } from '../../../../agent/store/blocks.ts'
+import { blockCountOf } from '../../../../agent/store/blocks/block-size.ts'
 import { ManifestBuilder } from '../../../../agent/store/manifest/builder.ts'
 import type { Manifest } from '../../../../agent/store/manifest/manifest.ts'
 import { decodeManifest } from '../../../../agent/store/manifest/parser.ts'

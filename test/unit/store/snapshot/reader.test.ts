@@ -16,11 +16,11 @@ import {
 import { join } from 'node:path'
 import { isMarkedAsUntransferable } from 'node:worker_threads'
 import test from 'ava'
-import { FILES_MAX, type TreeReader } from '../../../../agent/store/exchange.ts'
 import { decodeManifest } from '../../../../agent/store/manifest/parser.ts'
-import { loadSnapshot } from '../../../../agent/store/snapshot/kept.ts'
-import { type Captured, captured } from '../capture/captured.ts'
+import { loadSnapshot } from '../../../../agent/store/snapshot/saved-snapshot.ts'
+import { FILES_MAX, type TreeReader } from '../../../../agent/store/tree-contract.ts'
 import { directory } from '../fixture.ts'
+import { type Captured, captured } from '../scan/captured.ts'
 
 const BLOCK_BYTES = 16_384
 const MIB = 1024 * 1024

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import type { Checkpoint } from '../../../../agent/model.ts'
+import type { Checkpoint } from '../../../../agent/model/model.ts'
 import { calm, checkpoint, directory, type Host, type OPTIONS, type Sent, send } from '../fixture.ts'
 
 type Volume = { id: string; name: string; options: typeof OPTIONS }

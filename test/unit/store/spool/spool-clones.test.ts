@@ -17,7 +17,7 @@ import {
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
-import { CLONES_MAX, EXTENTS_MAX } from '../../../../agent/store/spool/clones.ts'
+import { CLONES_MAX, EXTENTS_MAX } from '../../../../agent/store/spool/reflinks.ts'
 import type { StoreOptions } from '../../../../agent/store/store.ts'
 import { describeTree } from '../comparer.ts'
 import { FILE_SYSTEMS, type FileSystemKind, fileSystem } from '../file-systems.ts'

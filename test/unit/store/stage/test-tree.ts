@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
 import { closeSync, lstatSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
-import { WherryError } from '../../../../agent/errors.ts'
-import { blockBytesOf, isSmall } from '../../../../agent/store/blocks.ts'
-import type { BlockRun, Piece, TreeReader } from '../../../../agent/store/exchange.ts'
+import { WherryError } from '../../../../agent/model/errors.ts'
+import { blockBytesOf, isSmall } from '../../../../agent/store/blocks/block-size.ts'
 import { ManifestBuilder } from '../../../../agent/store/manifest/builder.ts'
 import type { Manifest } from '../../../../agent/store/manifest/manifest.ts'
 import type { Snapshot } from '../../../../agent/store/snapshot/snapshot.ts'
+import type { BlockRun, Piece, TreeReader } from '../../../../agent/store/tree-contract.ts'
 import { nextData } from '../../../../agent/sys/files.ts'
 
 const sha = (data: Buffer) => createHash('sha256').update(data).digest()

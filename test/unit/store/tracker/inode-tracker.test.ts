@@ -2,7 +2,7 @@ import test from 'ava'
 import { WHOLE_FILE } from '../../../../agent/store/tracker/change-log.ts'
 import { InodeTracker } from '../../../../agent/store/tracker/inode-tracker.ts'
 import type { KernelPart } from '../../../../agent/store/tracker/kernel-part.ts'
-import { PLACES_BYTES } from '../../../../agent/store/tracker/touched.ts'
+import { PLACES_BYTES } from '../../../../agent/store/tracker/touched-since.ts'
 
 /** A kernel that notes what it is told, has room for so many inodes, and loses what it is told to. */
 function pretend(room = 100) {

@@ -1,0 +1,40 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import type { DrainWish } from '../mobility/dependencies.ts'
+import { WherryError } from '../model/errors.ts'
+import { writeDurably } from '../runtime/durable-file.ts'
+
+const drainFile = z.object({ drain: z.boolean() })
+
+/**
+ * Reads whether a person wants this host's copies to leave (`<state>/drain.json`; no file: no). COPY_DAMAGED when the file cannot be
+ * understood: a host that was to be taken out of service must not collect copies again.
+ */
+export async function openDrainWish(stateDir: string): Promise<DrainWish> {
+  const path = join(stateDir, 'drain.json')
+  let on = await readWish(path)
+  return {
+    get: () => on,
+    async set(wanted) {
+      await writeDurably(path, [Buffer.from(`${JSON.stringify({ drain: wanted })}\n`)])
+      on = wanted
+    },
+  }
+}
+
+async function readWish(path: string): Promise<boolean> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null
+    throw error
+  })
+  if (text === null) return false
+  try {
+    return drainFile.parse(JSON.parse(text)).drain
+  } catch (cause) {
+    throw new WherryError('COPY_DAMAGED', `${path}, which says whether this host is drained, cannot be understood.`, {
+      hint: 'Write {"drain":true} or {"drain":false} into it.',
+      cause,
+    })
+  }
+}

@@ -1,0 +1,159 @@
+import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
+import type { CopyAnswer } from '../../transfer/contract.ts'
+import type { Core } from '../context.ts'
+import { mayBeNewest } from '../placement/policy.ts'
+import { newerOf } from '../record/checkpoint-order.ts'
+import { isEmptyTree, isForged, isKnownCopy } from '../record/copies.ts'
+import { readCopyAnswer } from '../record/copy-answer.ts'
+import { standingOf } from '../record/lineage.ts'
+
+/** A host that lives answers in milliseconds; a Mount waits for all of them. */
+const ANSWER_MS = 2_000
+/** A host that has not been heard of is most likely not there, and a service stands still meanwhile. */
+const SILENT_ANSWER_MS = 300
+
+/** What the hosts that can be reached have of a volume. */
+export interface Candidates {
+  /** The newest committed checkpoint of the volume's line; null: none was found. */
+  readonly best: Checkpoint | null
+  /** Hosts that have it, by id. */
+  readonly hosts: readonly string[]
+  /** The newest checkpoint of the holder, which puts its tree aside when it is given up; null: none is known. */
+  readonly holders: Checkpoint | null
+  /** Highest epoch on any disk that answered. */
+  readonly epochSeen: number
+  /**
+   * Hosts that may have the newest checkpoint of a volume that nobody holds by the record, and that have not written
+   * down yet that their hold is over. Their copies do not count so far.
+   */
+  readonly releasing: readonly string[]
+  /** Hosts with a copy by the record that did not answer. */
+  readonly silent: readonly string[]
+  /** One line for people: who has what. */
+  readonly described: string
+}
+
+/**
+ * Asks all hosts with a copy, straight, for their newest committed checkpoint. `except`: copies that cannot be used, by
+ * host, and why. Never rejects: who does not answer is `silent`.
+ */
+export async function findCandidates(
+  core: Core,
+  record: VolumeRecord,
+  signal: AbortSignal,
+  except: ReadonlyMap<string, string> = new Map(),
+): Promise<Candidates> {
+  const { clock } = core.parts
+  const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_MS)])
+  const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ANSWER_MS)])
+  // A copy that the record does not know is none of the volume's: its holder does not know that it could be taken over there.
+  const hosts = Object.keys(record.copies)
+  const answers = await Promise.all(
+    hosts.map((host) => askForCopy(core, record, host, core.hosts.alive(host) ? inTime : atOnce)),
+  )
+  const found = answers.flatMap((answer) => answer ?? [])
+  const usable = found.filter((answer) => {
+    return isUsable(record, answer) && isKept(record, answer) && !except.has(answer.host)
+  })
+  const holding = found.find((answer) => answer.host === record.holder?.host && isUsable(record, answer))
+  const best = usable.reduce<Checkpoint | null>(
+    (newest, { checkpoint }) => (checkpoint === null ? newest : newerOf(newest, checkpoint)),
+    null,
+  )
+  const silent = hosts.filter((_, nth) => answers[nth] === undefined)
+  return {
+    best,
+    hosts: usable.filter(({ checkpoint }) => checkpoint?.hash === best?.hash).map(({ host }) => host),
+    holders: holding?.held === true ? holding.checkpoint : null,
+    epochSeen: found.reduce((highest, { epochSeen }) => Math.max(highest, epochSeen), 0),
+    releasing: found
+      .filter(({ host, held }) => record.holder === null && held && mayBeNewest(record, record.copies[host]))
+      .map(({ host }) => host),
+    silent,
+    described: describe(core, record, found, silent, except),
+  }
+}
+
+/** Undefined: no answer. Null: the host has no copy. */
+async function askForCopy(
+  core: Core,
+  record: VolumeRecord,
+  host: string,
+  signal: AbortSignal,
+): Promise<CopyAnswer | null | undefined> {
+  const { self, peers, store } = core.parts
+  try {
+    if (host === self.id) {
+      const mine = await store.copy(record.id)
+      if (mine === null) return null
+      const usable = !mine.applying && mine.damaged === null && mine.held === null
+      const { epochSeen, checkpoint, held } = mine
+      return { host, epochSeen, checkpoint: usable ? checkpoint : null, held: held !== null }
+    }
+    const known = core.hosts.get(host)
+    if (known === undefined) return undefined
+    const address = { address: known.address, port: known.transferPort }
+    const said = await peers.ask(address, { kind: 'copy', volume: record.id }, signal)
+    const answer = readCopyAnswer(said, host)
+    return answer === null ? null : { ...answer, host }
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * A checkpoint above `last` counts when it is of the line that the holder went on with: what a copy committed and the
+ * registry was not told of any more. An empty tree that no holder knows of is what an older release left.
+ */
+function isUsable(record: VolumeRecord, answer: CopyAnswer): boolean {
+  const { checkpoint, host } = answer
+  if (checkpoint === null || isForged(answer)) return false
+  if (isEmptyTree(checkpoint) && !isKnownCopy(record.copies[host])) return false
+  const standing = standingOf(record, checkpoint)
+  return standing === 'in line' || (standing === 'newer' && checkpoint.epoch <= record.epoch)
+}
+
+/**
+ * Whether the copy stays when the volume is taken over. A tree that is held is put aside then, unless the record says
+ * that it is released.
+ */
+function isKept({ holder, epoch }: VolumeRecord, { held, epochSeen }: CopyAnswer): boolean {
+  return !held || (holder === null && epochSeen === epoch)
+}
+
+function describe(
+  core: Core,
+  record: VolumeRecord,
+  found: readonly CopyAnswer[],
+  silent: readonly string[],
+  except: ReadonlyMap<string, string>,
+): string {
+  const has = found.map((answer) => {
+    const why = except.get(answer.host)
+    const host = core.hosts.label(answer.host)
+    if (why !== undefined && answer.checkpoint === null) return `${host}: a copy that cannot be used: ${why}`
+    const rest = why === undefined ? '' : `, which cannot be used: ${why}`
+    return `${host}: ${describeAnswer(core, record, answer)}${rest}`
+  })
+  const away = silent.map((host) => {
+    const copy = record.copies[host]
+    return `${core.hosts.labelWithAge(host)}: did not answer, ${copy === undefined ? 'no copy is known' : `last known at ${copy.epoch}.${copy.seq}`}`
+  })
+  return [...has, ...away].join('; ') || 'no host has a copy'
+}
+
+function describeAnswer(core: Core, record: VolumeRecord, answer: CopyAnswer): string {
+  const { host, checkpoint, held } = answer
+  if (checkpoint === null && held && record.holder === null) {
+    const said = core.hosts.get(host)
+    const trouble = said?.unwritable ?? said?.stuck?.[record.id]
+    const why = trouble == null ? '' : ` (${trouble.code}: ${trouble.text})`
+    return `has not been able to write down that it has released it${why}`
+  }
+  const damaged = core.hosts.get(host)?.damaged?.[record.id]
+  if (checkpoint === null && damaged !== undefined)
+    return `a copy that cannot be used: files under volumes/${record.id}/data are not what its checkpoint says (${damaged})`
+  if (checkpoint === null) return held ? 'holds it' : 'nothing that can be used'
+  const name = `${isKept(record, answer) ? '' : 'holds it, '}checkpoint ${checkpoint.epoch}.${checkpoint.seq}`
+  return isUsable(record, answer) ? name : `${name}, which is not one of this volume's line`
+}

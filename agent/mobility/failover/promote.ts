@@ -1,0 +1,179 @@
+import { WherryError } from '../../model/errors.ts'
+import type { Checkpoint, Seizure, VolumeRecord } from '../../model/model.ts'
+import { untilAbort } from '../../runtime/abort.ts'
+import type { Core } from '../context.ts'
+import { failoverRefused, notFound, registryBehindDisks, releaseFailed } from '../errors.ts'
+import { askHolder } from '../hold/surrender.ts'
+import { orderOf } from '../record/checkpoint-order.ts'
+import { hasCheckpoint, isAt } from '../record/copies.ts'
+import { readVolume } from '../record/update-record.ts'
+import { asItWas, goneOn, isNeverUsed, neverUsed, type Promotion } from './promotion.ts'
+import { findSoundCandidates } from './sound-candidates.ts'
+import {
+  type Acceptance,
+  announceSeizure,
+  recordAfterTakeOver,
+  type TakeOver,
+  weighTakeOver,
+  writeTakeOver,
+} from './takeover.ts'
+
+/** Long enough for a lease that has just begun to be silent to be over. */
+const PROMOTE_MS = 30_000
+const LOOK_MS = 500
+/** A host that has released a volume writes that down within moments, or its disk keeps it from doing so. */
+const RELEASED_MS = 10_000
+
+/** What may be written, by whose leave. */
+interface Chosen extends TakeOver {
+  /** The holder has given the volume up: its lease need not be over. */
+  readonly isGivenUp: boolean
+  /** `best` is all that the holder had: nothing is lost. */
+  readonly isWhole: boolean
+  /** One line: who has what. */
+  readonly described: string
+}
+
+/**
+ * A person's word that a volume may go on without its holder, or without a checkpoint that cannot be reached: the volume is idle then, at the newest checkpoint
+ * that was found, and follows the next Mount. A holder that lives and that no container uses gives the volume up, and
+ * sends what it has first. FAILOVER_REFUSED when data would be lost that `acceptLoss` does not accept, RELEASE_FAILED
+ * when the holder cannot give it up, VOLUME_HELD_ELSEWHERE while it is used there. A volume that no host holds and that
+ * can be mounted as it is stays as it is. May be repeated; durable on return.
+ */
+export async function promoteVolume(
+  core: Core,
+  name: string,
+  acceptLoss: boolean,
+  caller: AbortSignal,
+): Promise<Promotion> {
+  const { parts } = core
+  const startMs = parts.clock.elapsedMs()
+  const asked = AbortSignal.any([caller, parts.signal])
+  let signal = AbortSignal.any([asked, parts.clock.deadline(PROMOTE_MS)])
+  let refusal: WherryError | null = null
+  while (!signal.aborted) {
+    const entry = await readVolume(parts, name, signal)
+    if (entry === null || entry.value.removedAt !== null) throw notFound(name)
+    const record = entry.value
+    if (isNeverUsed(record)) return neverUsed(record)
+    const accepts = { person: true, loss: acceptLoss, waited: parts.clock.elapsedMs() - startMs >= RELEASED_MS }
+    const found = await choose(core, record, accepts, signal, asked)
+    if (found === 'again') {
+      signal = AbortSignal.any([asked, parts.clock.deadline(PROMOTE_MS)])
+      continue
+    }
+    if (found instanceof WherryError) {
+      refusal = found
+      // Only a lease may still run out while we wait.
+      if (found.code !== 'VOLUME_HELD_ELSEWHERE') throw found
+    } else {
+      if (record.holder === null && record.last?.hash === found.best.hash) return asItWas(core, found)
+      const next = (now: VolumeRecord) => {
+        const taken = recordAfterTakeOver(core, now, found.best, found.hosts, null)
+        return found.isWhole ? { ...taken, seizures: taken.seizures.map(withoutLoss(taken.epoch)) } : taken
+      }
+      const mine = (now: VolumeRecord) => now.seizures.at(-1)?.by === parts.self.id && now.epoch === record.epoch + 1
+      const written = await writeTakeOver(core, entry, next, mine, signal, found.isGivenUp)
+      if (!(written instanceof WherryError)) {
+        announceSeizure(core, written)
+        core.wakes.wake(name)
+        return goneOn(core, written)
+      }
+      refusal = written
+    }
+    await core.wakes.wait(name, (until) => parts.clock.sleep(LOOK_MS, until), signal)
+  }
+  throw (
+    refusal ?? new WherryError('REGISTRY_UNAVAILABLE', `The registry did not answer about volume "${name}" in time.`)
+  )
+}
+
+/**
+ * What the volume can go on from, or why not; `again`: the holder's tree has come, which may have taken long. `asked`
+ * aborts when the asker is gone.
+ */
+async function choose(
+  core: Core,
+  record: VolumeRecord,
+  accepts: Acceptance,
+  signal: AbortSignal,
+  asked: AbortSignal,
+): Promise<Chosen | WherryError | 'again'> {
+  // Reading a large tree takes its time.
+  const answer = isAnswering(core, record) ? await askHolder(core, record, 'tree', asked) : null
+  if (answer?.outcome === 'stuck' && answer.trouble !== null) return releaseFailed(core, record, answer.trouble)
+  if (answer?.outcome !== 'given-up') {
+    const found = await weighTakeOver(core, record, accepts, signal)
+    return found instanceof WherryError ? found : { ...found, isGivenUp: false, isWhole: false }
+  }
+  const brought = answer.final === null ? null : await bringFinal(core, record, answer.final, asked)
+  if (brought === 'again') return brought
+  if (brought !== null && !(brought instanceof Error))
+    return { record, ...brought, isGivenUp: true, isWhole: true, described: '' }
+  const why = brought?.message ?? answer.trouble?.text ?? ''
+  return await withoutFinal(core, record, accepts.loss, why, { signal, asked })
+}
+
+/** A holder that is silent is not asked, unless it has said why: then its lease is over and it lives. */
+function isAnswering(core: Core, { holder }: VolumeRecord): boolean {
+  if (holder === null) return false
+  return core.hosts.alive(holder.host) || core.hosts.get(holder.host)?.unwritable != null
+}
+
+/**
+ * Brings a tree of the holder here, unless a host has it. `again`: it has come, and time has passed meanwhile.
+ * An error: why that failed.
+ */
+async function bringFinal(
+  core: Core,
+  record: VolumeRecord,
+  final: Checkpoint,
+  asked: AbortSignal,
+): Promise<Pick<TakeOver, 'best' | 'hosts'> | 'again' | Error> {
+  const { self, store } = core.parts
+  const { last, copies, holder } = record
+  if (last !== null && last.hash === final.hash) {
+    const others = Object.entries(copies).filter(([host, copy]) => host !== holder?.host && hasCheckpoint(copy, last))
+    if (others.length > 0) return { best: last, hosts: others.map(([host]) => host) }
+  }
+  if (isAt(await store.copy(record.id), final)) return { best: final, hosts: [self.id] }
+  if (holder === null || holder.host === self.id)
+    return new Error(`another host must fetch what is here: run "wherry promote ${record.name}" there.`)
+  try {
+    await untilAbort(core.copying.bring(record, final, holder.host), asked)
+    return 'again'
+  } catch (error) {
+    asked.throwIfAborted()
+    return error instanceof Error ? error : new Error(String(error))
+  }
+}
+
+/**
+ * The holder gives the volume up, and its last tree cannot be had: an operator must accept that. A checkpoint that only
+ * the holder has counts once it has come here, because the holder puts its tree aside.
+ */
+async function withoutFinal(
+  core: Core,
+  record: VolumeRecord,
+  acceptLoss: boolean,
+  why: string,
+  { signal, asked }: { signal: AbortSignal; asked: AbortSignal },
+): Promise<Chosen | WherryError | 'again'> {
+  const { best, hosts, holders, epochSeen, described } = await findSoundCandidates(core, record, signal)
+  if (epochSeen > record.epoch) return registryBehindDisks(record, epochSeen)
+  const refusal = (command: string | null) =>
+    failoverRefused(core, record, described, `what it has cannot be sent: ${why}`, command)
+  const newer = holders !== null && (best === null || orderOf(holders, best) === 'newer') ? holders : null
+  if (!acceptLoss)
+    return refusal(best === null && newer === null ? null : `wherry promote ${record.name} --accept-loss`)
+  const chosen = { record, isGivenUp: true, isWhole: false, described }
+  const brought = newer === null ? null : await bringFinal(core, record, newer, asked)
+  if (brought === 'again') return brought
+  if (brought !== null && !(brought instanceof Error)) return { ...chosen, ...brought }
+  return best === null ? refusal(null) : { ...chosen, best, hosts }
+}
+
+function withoutLoss(epoch: number): (seizure: Seizure) => Seizure {
+  return (seizure) => (seizure.epoch === epoch ? { ...seizure, ageSeconds: 0 } : seizure)
+}

@@ -1,0 +1,48 @@
+import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
+import type { Core } from '../context.ts'
+import { sentenceOf } from '../hold/release-troubles.ts'
+import { isKnownCopy } from '../record/copies.ts'
+import type { TakeOver } from './takeover.ts'
+
+/** What came of a promotion. */
+export interface Promotion {
+  readonly record: VolumeRecord
+  /** False: the record is as it was. */
+  readonly changed: boolean
+  /** For the operator: where the volume stands now. */
+  readonly summary: string
+}
+
+/** The volume has no data that anybody could miss. */
+export function isNeverUsed({ holder, last, copies }: VolumeRecord): boolean {
+  return holder === null && last === null && !Object.values(copies).some(isKnownCopy)
+}
+
+export function neverUsed(record: VolumeRecord): Promotion {
+  const summary = `Volume "${record.name}" was never used and can be mounted on any host; nothing was changed.`
+  return { record, changed: false, summary }
+}
+
+/** No host holds the volume, and a copy that can be reached is at its newest checkpoint. `described`: who has what. */
+export function asItWas(core: Core, { record, best, hosts, described }: TakeOver & { described: string }): Promotion {
+  const where = hosts.map((host) => core.hosts.label(host)).join(', ')
+  const state = `is not held by any host and is at its newest checkpoint ${describeCheckpoint(best)}`
+  const summary = `Volume "${record.name}" ${state}; nothing was changed. It can be mounted, with the data of ${where}.`
+  return { record, changed: false, summary: `${summary} ${sentenceOf(described)}` }
+}
+
+/** The volume was taken over, and no host holds it now. */
+export function goneOn(core: Core, record: VolumeRecord): Promotion {
+  const { name, last, seizures } = record
+  const { from = '', ageSeconds = 0 } = seizures.at(-1) ?? {}
+  const without = from === '' ? '' : ` without host ${core.hosts.label(from)}`
+  const mostly = `What was written in at most the last ${ageSeconds} s before is missing`
+  const lost = ageSeconds === 0 ? 'Nothing is missing' : from === '' ? 'What was written after it is missing' : mostly
+  const at = last === null ? '' : ` from checkpoint ${describeCheckpoint(last)}`
+  const next = 'No host holds it; the next Mount gets it, on any host.'
+  return { record, changed: true, summary: `Volume "${name}" goes on${without}${at}. ${lost}. ${next}` }
+}
+
+function describeCheckpoint({ epoch, seq, at }: Checkpoint): string {
+  return `${epoch}.${seq}, taken ${at}`
+}

@@ -1,0 +1,125 @@
+import { z } from 'zod'
+import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
+import { untilAbort } from '../../runtime/abort.ts'
+import type { Question } from '../../transfer/contract.ts'
+import type { Core } from '../context.ts'
+import { troubleOf } from '../hold/release-troubles.ts'
+import { mayHaveCheckpoint } from '../record/copies.ts'
+import { tellDamaged, verifySoon } from '../replication/damaged-copies.ts'
+import { type Candidates, findCandidates } from './candidates.ts'
+
+/** A tree that was read before is compared within seconds; one that has to be read whole again may take hours. */
+const COMPARE_MS = 15_000
+
+/** What a host found its copy at rest to be. */
+export interface ComparisonAnswer {
+  /** Hash of the tree; null: it is not at rest, or cannot be read. */
+  readonly hash: string | null
+  /** Why it cannot be read; null: it can. */
+  readonly why: string | null
+}
+
+const answer: z.ZodType<ComparisonAnswer> = z.object({ hash: z.string().nullable(), why: z.string().nullable() })
+
+/**
+ * As `findCandidates`, without copies whose files are not what their checkpoint says: these can be neither mounted nor
+ * sent. A copy that nobody compares in time counts; whoever mounts it compares it again.
+ */
+export async function findSoundCandidates(core: Core, record: VolumeRecord, signal: AbortSignal): Promise<Candidates> {
+  const unusable = new Map<string, string>()
+  for (;;) {
+    const found = await findCandidates(core, record, signal, unusable)
+    const { best } = found
+    const before = unusable.size
+    if (best !== null) {
+      await Promise.all(
+        found.hosts.map(async (host) => {
+          const why = await whyUnsound(core, record, host, best.hash, signal)
+          if (why !== null) unusable.set(host, why)
+        }),
+      )
+    }
+    if (unusable.size === before) return found
+  }
+}
+
+/** The other hosts that live and are said to have a checkpoint, by id. */
+export function othersWith(core: Core, { copies }: Pick<VolumeRecord, 'copies'>, checkpoint: Checkpoint): string[] {
+  return Object.keys(copies).filter((host) => {
+    return host !== core.parts.self.id && core.hosts.alive(host) && mayHaveCheckpoint(copies[host], checkpoint)
+  })
+}
+
+/** Whether each of these hosts finds now that its copy is that checkpoint. False also when one does not say it in time. */
+export async function areSound(core: Core, id: string, hosts: readonly string[], at: Checkpoint): Promise<boolean> {
+  const found = await Promise.all(hosts.map((host) => compareAt(core, id, host, core.parts.signal)))
+  return found.every((one) => one?.hash === at.hash)
+}
+
+/**
+ * Compares this host's copy with its checkpoint, if nobody uses it, and tells the registry of a difference. Joins a
+ * comparison that runs; may be repeated.
+ */
+export async function answerComparison(
+  core: Core,
+  { volume, doubted }: Pick<Extract<Question, { kind: 'compare' }>, 'volume' | 'doubted'>,
+  signal: AbortSignal,
+): Promise<ComparisonAnswer> {
+  const { store, registry, clock } = core.parts
+  const compare = async (): Promise<ComparisonAnswer> => {
+    // Whoever asked has waited for one that took long, and asks again: what has queued up would keep Mounts waiting.
+    if (signal.aborted) return NOT_AT_REST
+    const local = await store.copy(volume)
+    if (local === null || local.held !== null || local.applying) return NOT_AT_REST
+    // Hosts that doubt the copy ask again and again: it would never be read to the end.
+    if (core.checks.isVerified(volume)) return NOT_AT_REST
+    try {
+      const checkpoint = doubted ? null : (local.checkpoint?.hash ?? null)
+      const { hash } = await core.checks.joinLately(volume, checkpoint)
+      const isWhole = (await store.copy(volume))?.damaged === null
+      const record = isWhole ? null : (await registry.volume(local.name))?.value
+      if (record?.id === volume) await tellDamaged(core, record)
+      if (isWhole && doubted) verifySoon(core, local)
+      return { hash, why: null }
+    } catch (error) {
+      core.parts.signal.throwIfAborted()
+      const { code, text } = troubleOf(error, clock.now())
+      return { hash: null, why: `${code}: ${text}` }
+    }
+  }
+  // Nobody becomes its holder meanwhile.
+  return await untilAbort(core.locks.run(volume, compare), signal)
+}
+
+/** Nothing can be said of the copy now. */
+const NOT_AT_REST: ComparisonAnswer = { hash: null, why: null }
+
+/** Null: nothing is known to be wrong. */
+async function whyUnsound(
+  core: Core,
+  { id }: Pick<VolumeRecord, 'id'>,
+  host: string,
+  hash: string,
+  signal: AbortSignal,
+): Promise<string | null> {
+  const found = await compareAt(core, id, host, signal)
+  if (found === null || found.hash === null || found.hash === hash) return found?.why ?? null
+  return `files under volumes/${id}/data were changed there while no container used it, or its disk is damaged`
+}
+
+/** Null: nobody compared it in time. */
+async function compareAt(core: Core, id: string, host: string, signal: AbortSignal): Promise<ComparisonAnswer | null> {
+  const { self, peers, clock } = core.parts
+  const inTime = AbortSignal.any([signal, clock.deadline(COMPARE_MS)])
+  const asked = { volume: id, doubted: false }
+  try {
+    if (host === self.id) return await answerComparison(core, asked, inTime)
+    const known = core.hosts.get(host)
+    if (known === undefined) return null
+    const address = { address: known.address, port: known.transferPort }
+    return answer.parse(await peers.ask(address, { kind: 'compare', ...asked }, inTime))
+  } catch (error) {
+    core.parts.log.debug({ err: error, volume: id, host }, 'a copy was not compared with its checkpoint')
+    return null
+  }
+}

@@ -1,0 +1,97 @@
+import type { VolumeRecord } from '../../model/model.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import type { Core } from '../context.ts'
+import type { Parts } from '../dependencies.ts'
+import { recordLost } from '../errors.ts'
+import { changeVolume } from '../record/update-record.ts'
+
+/**
+ * What has become of a hold. `lost`: the volume has gone on elsewhere. `released`: it was given up, and only this disk
+ * does not know yet. `unborn`: it was intended, this disk never heard that it came about, and it never can any more:
+ * nothing was mounted under it. `forgotten`: it came about, and the registry has lost that.
+ */
+export type HoldState = 'held' | 'released' | 'lost' | 'unborn' | 'forgotten'
+
+/** Bound of one confirmation; whoever wants it asks again. */
+const CONFIRM_MS = 10_000
+
+/**
+ * Finds out by a write whether this host still holds a volume under the hold its disk tells of. Reads may be stale:
+ * each answer rests on an acknowledged write or on an epoch that is not below ours. May be repeated. Rejects
+ * REGISTRY_UNAVAILABLE, also when `signal` aborts, and COPY_DAMAGED when the registry does not know the volume.
+ */
+export async function confirmHold(core: Core, local: LocalCopy, signal = core.parts.signal): Promise<HoldState> {
+  const { clock } = core.parts
+  const { held } = local
+  if (held === null) return 'lost'
+  const cameAbout = !isOnlyIntended(local)
+  let answer = 'unborn' as HoldState
+  const change = (record: VolumeRecord | null): VolumeRecord => {
+    if (record === null || record.id !== local.id) throw recordLost(core, local)
+    if (record.holder?.incarnation === held.incarnation) {
+      answer = 'held'
+      return { ...record }
+    }
+    if (record.epoch < held.epoch) {
+      answer = cameAbout ? 'forgotten' : 'unborn'
+      return { ...record }
+    }
+    // Ending a hold from outside takes a new epoch.
+    const isReleased = record.epoch === held.epoch && record.holder === null
+    answer = !cameAbout ? 'unborn' : isReleased ? 'released' : 'lost'
+    return record
+  }
+  const { entry } = await changeVolume(
+    core.parts,
+    local.name,
+    change,
+    AbortSignal.any([signal, clock.deadline(CONFIRM_MS)]),
+  )
+  if (answer !== 'held' || entry === null) return answer
+  // An agent before this one was killed before it wrote that down. From here on something may be mounted under the
+  // hold.
+  if (local.epochSeen < held.epoch) await core.parts.store.update(local.id, { epochSeen: held.epoch })
+  core.confirmed.set(local.id, { name: local.name, incarnation: held.incarnation })
+  core.guarding.learn(entry.value, core.parts.self.id)
+  return 'held'
+}
+
+/**
+ * Whether the disk tells of a hold of which it never heard that it came about: the epoch is written after the
+ * acknowledged write, and before anything is mounted.
+ */
+export function isOnlyIntended({ held, epochSeen, mounts }: LocalCopy): boolean {
+  return held !== null && epochSeen < held.epoch && Object.keys(mounts).length === 0
+}
+
+/**
+ * Whether the registry shows a later hold or take-over than ours. A read may be stale, but an epoch above ours is one.
+ */
+export async function hasMovedOn(
+  { registry }: Pick<Parts, 'registry'>,
+  { id, name, held }: LocalCopy,
+): Promise<boolean> {
+  const record = (await registry.volume(name).catch(() => null))?.value
+  return record?.id === id && held !== null && record.epoch > held.epoch
+}
+
+/** The same of any volume held here. */
+export async function hasAnyMovedOn(parts: Pick<Parts, 'store' | 'registry'>): Promise<boolean> {
+  for (const copy of (await parts.store.copies()).copies)
+    if (copy.held !== null && (await hasMovedOn(parts, copy))) return true
+  return false
+}
+
+/**
+ * Takes an intended hold back that is `unborn`: nothing of it stays, above all no checkpoint. Runs under the volume's
+ * lock. May be repeated; durable on return.
+ */
+export async function takeBack(core: Core, local: LocalCopy): Promise<void> {
+  const { store, log } = core.parts
+  core.confirmed.delete(local.id)
+  await store.update(local.id, { held: null, mounts: {} })
+  log.info(
+    { volume: local.name, id: local.id, epoch: local.held?.epoch },
+    'a hold that never came about was taken back',
+  )
+}

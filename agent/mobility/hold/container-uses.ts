@@ -1,0 +1,221 @@
+import type { Engine, VolumeUser } from '../../docker/contract.ts'
+import type { LocalCopy, UseGround, UseMarks } from '../../store/contract.ts'
+import type { Clock } from '../dependencies.ts'
+
+/** Docker's states in which a container's processes exist and may write. */
+const WRITING_STATES = new Set(['running', 'paused'])
+/** Docker's states in which a container has the volume: one that is about to be restarted has no process, but a use. */
+const LIVE_STATES = new Set([...WRITING_STATES, 'restarting'])
+/** A Mount comes before its container runs, and a container with several volumes waits up to two minutes for each. */
+const STARTING_MS = 5 * 60_000
+/** After a boot Docker starts again what restart policies name, and mounts its volumes anew: it needs this long at most to begin. */
+const RESTARTING_MS = 15_000
+/** Seen gone this many looks in a row before it is believed: a restart policy brings a container back in between. */
+const LOOKS_GONE = 2
+/** For longer no engine lists a container as running that it has unmounted volumes of. */
+const STILL_LISTED_MS = 10_000
+/** A removal that waits asks again sooner. */
+const UNWANTED_MS = 5_000
+/** A heartbeat must stay far below what the registry takes as one message (1 MB). */
+const REFERRERS_MOST = 2_000
+/** Events make looks follow each other within milliseconds: those that are nearer than this count as one. */
+const LOOK_APART_MS = 1_000
+
+interface Mounted {
+  readonly atMs: number
+}
+
+/** Which containers use which volume, as this host's engine says it. */
+export class Uses {
+  readonly #engine: Engine
+  readonly #clock: Clock
+  #users: readonly VolumeUser[] = []
+  /** When the engine was asked for them. */
+  #askedMs = Number.NEGATIVE_INFINITY
+  #failure: string | null = 'the engine has not been asked yet'
+  readonly #newestMounts = new Map<string, Mounted>()
+  /** When containers were last surveyed: what the engine was asked before says nothing about since. */
+  readonly #surveyedMs = new Map<string, number>()
+  readonly #goneLooks = new Map<string, { readonly count: number; readonly atMs: number }>()
+  /** When a removal last asked for the end of a volume's uses. */
+  readonly #unwantedMs = new Map<string, number>()
+  readonly #sinceMs: number
+  readonly #since: Date
+
+  constructor(engine: Engine, clock: Clock) {
+    this.#engine = engine
+    this.#clock = clock
+    this.#sinceMs = clock.elapsedMs()
+    this.#since = clock.now()
+  }
+
+  /** Asks the engine. Rejects ENGINE_UNREACHABLE; the last answer stays. */
+  async refresh(): Promise<readonly VolumeUser[]> {
+    const askedMs = this.#clock.elapsedMs()
+    try {
+      const users = await this.#engine.users()
+      this.#failure = null
+      // An answer to an older question may come after that to a newer one: it does not know of what has happened in
+      // between.
+      if (askedMs >= this.#askedMs) {
+        this.#users = users
+        this.#askedMs = askedMs
+      }
+      return users
+    } catch (error) {
+      this.#failure = error instanceof Error ? error.message : String(error)
+      throw error
+    }
+  }
+
+  /** Null while the engine answers, else why it does not. */
+  failure(): string | null {
+    return this.#failure
+  }
+
+  /** Names of the containers that use a volume, by the last answer. */
+  live(volumeName: string): string[] {
+    return this.#named(volumeName, LIVE_STATES)
+  }
+
+  /** The containers behind `live`. */
+  liveContainers(volumeName: string): VolumeUser[] {
+    return this.#of(volumeName).filter((user) => LIVE_STATES.has(user.state))
+  }
+
+  /**
+   * Names of the containers in any state by the names of the volumes they mount, by the last answer. Undefined: the
+   * engine has not answered yet, or too much.
+   */
+  referrers(): Readonly<Record<string, readonly string[]>> | undefined {
+    if (!Number.isFinite(this.#askedMs)) return undefined
+    const pairs = this.#users.flatMap(({ name, volumes }) => volumes.map((volume) => ({ name, volume })))
+    if (pairs.length > REFERRERS_MOST) return undefined
+    const byVolume = Map.groupBy(pairs, ({ volume }) => volume)
+    return Object.fromEntries(Array.from(byVolume, ([volume, found]) => [volume, found.map(({ name }) => name)]))
+  }
+
+  /** Names of the containers whose processes may write to a volume, by the last answer. */
+  writing(volumeName: string): string[] {
+    return this.#named(volumeName, WRITING_STATES)
+  }
+
+  /** Volumes a container mounts, by the last answer. */
+  volumesOf(container: string): readonly string[] {
+    return this.#users.find((user) => user.id === container)?.volumes ?? []
+  }
+
+  /** Notes that Docker asked to mount a volume now; answers what is known of its uses from here on, to be written down with the use. */
+  mounted({ id, uses }: LocalCopy): UseMarks {
+    const nowMs = this.#clock.elapsedMs()
+    this.#newestMounts.set(id, { atMs: nowMs })
+    this.#goneLooks.delete(id)
+    // Docker sends Unmount a moment before its list shows the container as exited: it may still be taken for one that runs. The time of another boot is none.
+    const isRecent = (atMs: number) => atMs <= nowMs && nowMs - atMs < STILL_LISTED_MS
+    return { unmountsMs: uses.unmountsMs.filter(isRecent), ground: null }
+  }
+
+  /**
+   * Whether a Mount under an id that has a use already may be that very use once more: an agent before this one counted it and died before it answered, and the plugin
+   * asks again. Only `docker cp` mounts under the id of another use, that of a running container; should it be taken for a repetition, a release finds that container.
+   */
+  mayRepeat(id: string, volumeName: string): boolean {
+    return !this.#newestMounts.has(id) && this.live(volumeName).length === 0
+  }
+
+  /** Docker unmounted a volume once: for a container that had been seen, or could have been. Answers what is known of its uses from here on, to be written down. */
+  unmounted({ unmountsMs, ground }: UseMarks): UseMarks {
+    return { unmountsMs: [...unmountsMs, this.#clock.elapsedMs()], ground }
+  }
+
+  /** The newest Mount since this agent started: another one is another object. */
+  newestMount(id: string): Mounted | undefined {
+    return this.#newestMounts.get(id)
+  }
+
+  /** Asks the engine for a volume's containers as they are, shortly after a Mount. Rejects ENGINE_UNREACHABLE. */
+  async survey(id: string, volumeName: string): Promise<UseGround> {
+    const mounted = this.#newestMounts.has(id)
+    const users = (await this.#engine.users()).filter((user) => user.volumes.includes(volumeName))
+    const ends: Record<string, number | null> = {}
+    for (const user of users) ends[user.id] = (await this.#engine.finishedAt(user.id))?.getTime() ?? null
+    const live = users.filter(({ state }) => LIVE_STATES.has(state)).map((user) => user.id)
+    // An agent that was away for a Mount knows of ends since its own start only. One that is yet to come tells of a clock that was stepped, and of nothing else.
+    const nowMs = this.#clock.now().getTime()
+    const isSince = (endMs: number | null) => endMs !== null && endMs > this.#since.getTime() && endMs <= nowMs
+    const since = mounted ? [] : Object.keys(ends).filter((container) => isSince(ends[container] ?? null))
+    this.#surveyedMs.set(id, this.#clock.elapsedMs())
+    return { ends, live, since }
+  }
+
+  /** The same with what was seen of containers since; call it after a refresh. The very same object when nothing was. Rejects ENGINE_UNREACHABLE. */
+  async seenSince(volumeName: string, ground: UseGround): Promise<UseGround> {
+    const seen: string[] = []
+    const isQuiet = this.live(volumeName).length === 0
+    for (const { id, state } of this.#of(volumeName)) {
+      if (ground.live.includes(id) || ground.since.includes(id)) continue
+      if (LIVE_STATES.has(state)) seen.push(id)
+      else if (isQuiet) {
+        const endMs = (await this.#engine.finishedAt(id))?.getTime() ?? null
+        if (endMs !== null && endMs !== (ground.ends[id] ?? null)) seen.push(id)
+      }
+    }
+    return seen.length === 0 ? ground : { ...ground, since: [...ground.since, ...seen] }
+  }
+
+  /**
+   * Whether all uses of a mounted volume are over although Docker sent fewer Unmounts than Mounts (it does so after a crash of the engine, or when a plugin is killed at
+   * that moment). Call it once per look, after a refresh that succeeded, with a ground that has what was seen since. Careful on purpose: a container that
+   * is just being started looks the same as one that is gone, so each use must have shown its container first. `isMounted`: as the kernel says it;
+   * a use of before this agent's start whose mount is gone ended with the host's power.
+   */
+  isOver({ id, name, mounts, uses }: LocalCopy, ground: UseGround, isMounted: boolean): boolean {
+    if (this.#askedMs <= (this.#surveyedMs.get(id) ?? Number.NEGATIVE_INFINITY)) return false
+    if (this.live(name).length > 0) {
+      this.#goneLooks.delete(id)
+      return false
+    }
+    const count = Object.values(mounts).reduce((sum, times) => sum + times, 0)
+    const shown = ground.live.length + ground.since.length - uses.unmountsMs.length
+    const isUnwanted = this.#isUnwanted(id) && this.#of(name).length === 0
+    const over = shown >= count || isUnwanted || this.#isLongStarted(id) || (!isMounted && this.#endedWithBoot(id))
+    if (!over) return false
+    const before = this.#goneLooks.get(id)
+    const atMs = this.#clock.elapsedMs()
+    if (before !== undefined && atMs - before.atMs < LOOK_APART_MS) return before.count >= LOOKS_GONE
+    const looks = (before?.count ?? 0) + 1
+    this.#goneLooks.set(id, { count: looks, atMs })
+    return looks >= LOOKS_GONE
+  }
+
+  /**
+   * A removal asked for the volume's end just now, and found that nothing refers to it. A use then counts as over
+   * without a container in any state.
+   */
+  removalWaits(id: string): void {
+    this.#unwantedMs.set(id, this.#clock.elapsedMs())
+  }
+
+  #isUnwanted(id: string): boolean {
+    return this.#clock.elapsedMs() - (this.#unwantedMs.get(id) ?? Number.NEGATIVE_INFINITY) < UNWANTED_MS
+  }
+
+  #endedWithBoot(id: string): boolean {
+    return !this.#newestMounts.has(id) && this.#clock.elapsedMs() - this.#sinceMs > RESTARTING_MS
+  }
+
+  /** So much time has passed since the newest Mount that none can still be starting. */
+  #isLongStarted(id: string): boolean {
+    return this.#clock.elapsedMs() - (this.#newestMounts.get(id)?.atMs ?? this.#sinceMs) > STARTING_MS
+  }
+
+  #named(volumeName: string, states: ReadonlySet<string>): string[] {
+    return this.#of(volumeName)
+      .filter((user) => states.has(user.state))
+      .map((user) => user.name)
+  }
+
+  #of(volumeName: string): VolumeUser[] {
+    return this.#users.filter((user) => user.volumes.includes(volumeName))
+  }
+}

@@ -1,0 +1,249 @@
+import { WherryError } from '../../model/errors.ts'
+import type { VolumeRecord } from '../../model/model.ts'
+import type { Versioned } from '../../registry/contract.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import type { Core } from '../context.ts'
+import {
+  changedHands,
+  earlierHeld,
+  heldElsewhere,
+  holdsNothing,
+  leaseLost,
+  notFound,
+  registryBehind,
+  treeTampered,
+} from '../errors.ts'
+import {
+  announceSeizure,
+  isTakeOverReady,
+  recordAfterTakeOver,
+  type TakeOver,
+  writeTakeOver,
+} from '../failover/takeover.ts'
+import { HOUSEKEEPING } from '../reconcile.ts'
+import { isAt } from '../record/copies.ts'
+import { changeVolume, STALE_READ } from '../record/update-record.ts'
+import { findForgotten } from '../recovery/forgotten-data.ts'
+import { takeInventory } from '../recovery/inventory.ts'
+import { confirmHold, takeBack } from './confirm-hold.ts'
+import { surveyUses } from './ended-uses.ts'
+import { releaseIfUnused } from './release.ts'
+import { isUnused } from './surrendered.ts'
+
+/**
+ * Becomes the holder and mounts, or mounts what this host holds already. Runs under the volume's lock, on a record that
+ * is idle or says that this host is the holder; `verifiedHash` is what this host's tree was found to be just now. Answers
+ * the mountpoint, or why somebody else was first, or LEASE_LOST. `taken`: the record's holder is lost, and this host takes over from it.
+ * What it throws, waiting does not mend: COPY_DAMAGED, VOLUME_NOT_FOUND.
+ */
+export async function holdAndMount(
+  core: Core,
+  entry: Versioned<VolumeRecord>,
+  mountId: string,
+  verifiedHash: string | null,
+  signal: AbortSignal,
+  taken: TakeOver | null = null,
+): Promise<string | WherryError> {
+  const { store, log } = core.parts
+  const seen = entry.value
+  if (!core.lease.runs) return leaseLost(core, seen.name)
+  let local = await store.copy(seen.id)
+  if (local === null) {
+    if (seen.last !== null || seen.holder !== null) throw holdsNothing(core, seen)
+    const forgotten = await findForgotten(core, seen, [await takeInventory(core)])
+    if (forgotten !== null) return forgotten
+    local = await store.create({ id: seen.id, name: seen.name, options: seen.options })
+  }
+  if (local.held !== null) {
+    // An older hold, of an agent before this one: it may be lost, and its tree is then the only one with what it wrote.
+    if (!(await isStillHeld(core, seen, local, signal))) return changedHands(seen.name)
+  } else {
+    const earlier = await findEarlierHeld(core, seen)
+    if (earlier !== null) return earlierHeld(core, seen.name, core.troubles.of(earlier))
+    const held = await intendHold(core, seen, local, verifiedHash, taken)
+    if (held === null) return heldElsewhere(core, seen)
+    const commit =
+      taken === null ? commitHold(core, entry, held, signal) : commitTakeOver(core, entry, held, taken, signal)
+    const outcome = await commit
+    if (outcome instanceof WherryError) {
+      await store.update(seen.id, { held: null })
+      return outcome
+    }
+    local = await store.update(seen.id, { held: { ...held, epoch: outcome.epoch }, epochSeen: outcome.epoch })
+    core.confirmed.set(seen.id, { name: seen.name, incarnation: held.incarnation })
+    core.guarding.learn(outcome, core.parts.self.id)
+    if (taken !== null) announceSeizure(core, outcome)
+    log.info({ volume: seen.name, id: seen.id, epoch: outcome.epoch }, 'held')
+  }
+  try {
+    const mountpoint = await attach(core, local, mountId)
+    // The watchdog knows of the volume before a container can write to it, and none starts under a lease that is over.
+    await core.guarding.tell()
+    if (!core.lease.runs) {
+      await detach(core, seen.id, mountId)
+      throw leaseLost(core, seen.name)
+    }
+    core.parts.bus.publish(`volume.${seen.id}.held`, {
+      name: seen.name,
+      host: core.parts.self.id,
+      epoch: local.held?.epoch,
+    })
+    return mountpoint
+  } catch (error) {
+    // Docker sends no Unmount for a Mount that failed: what was held for it must not stay held.
+    void releaseIfUnused(core, seen.id)
+    throw error
+  }
+}
+
+/**
+ * The id of a removed volume of the same name that is still held here; null: there is none. The engine knows names only:
+ * nobody could tell its containers, which are about to be ended, from those of the new volume.
+ */
+async function findEarlierHeld(core: Core, seen: VolumeRecord): Promise<string | null> {
+  const { store } = core.parts
+  let found = [...core.confirmed].find(([id, { name }]) => id !== seen.id && name === seen.name)?.[0] ?? null
+  // Of those that are not confirmed yet, only what is mounted can be in use: few, also on a host with many volumes.
+  for (const id of await store.mounted()) {
+    if (found !== null || id === seen.id || core.confirmed.has(id)) continue
+    const copy = await store.copy(id)
+    if (copy?.name === seen.name && copy.held !== null) found = id
+  }
+  if (found !== null) core.wakes.wake(HOUSEKEEPING)
+  return found
+}
+
+/**
+ * Asks the registry, by a write, about a hold that the disk tells of; one that never came about or is over is
+ * forgotten. One that is lost is given up in the background: its tree is read for that, and a Mount must not wait for
+ * it (promise 9).
+ */
+async function isStillHeld(core: Core, seen: VolumeRecord, local: LocalCopy, signal: AbortSignal): Promise<boolean> {
+  const state = await confirmHold(core, local, AbortSignal.any([signal, core.parts.signal]))
+  if (state === 'held') return true
+  // What was written under it is on this disk alone: the hold stays until the record is recovered.
+  if (state === 'forgotten') throw registryBehind(core, seen, local)
+  if (state === 'lost') giveUpSoon(core, local)
+  else if (state === 'unborn') await takeBack(core, local)
+  else await core.parts.store.update(local.id, { held: null })
+  return false
+}
+
+/** What is in use is given up by the confirmation of holds, what is not by its release. */
+function giveUpSoon(core: Core, local: LocalCopy): void {
+  core.confirmed.delete(local.id)
+  // Nobody needs what was surrendered any more: the volume has gone on.
+  core.surrendered.delete(local.id)
+  if (isUnused(core, local)) void releaseIfUnused(core, local.id, true)
+  else core.wakes.wake(HOUSEKEEPING)
+}
+
+/** Writes down, before asking the registry, under which incarnation this host is about to hold the volume. */
+async function intendHold(
+  core: Core,
+  seen: VolumeRecord,
+  local: LocalCopy,
+  verifiedHash: string | null,
+  taken: TakeOver | null,
+): Promise<LocalCopy['held']> {
+  if (local.epochSeen > seen.epoch) throw registryBehind(core, seen, local)
+  if (taken !== null) {
+    if (!isTakeOverReady(local, taken.best) || verifiedHash === null) return null
+    if (verifiedHash !== taken.best.hash) throw treeTampered(core, { ...seen, last: taken.best })
+    return await writeIntent(core, seen)
+  }
+  if (seen.holder !== null) return null
+  if (seen.last !== null && !isAt(local, seen.last)) return null
+  // It was still held here when it was looked at, and has been released since: look again, and compare this time.
+  if (seen.last !== null && verifiedHash === null) return null
+  if (seen.last !== null && verifiedHash !== seen.last.hash) throw treeTampered(core, seen)
+  return await writeIntent(core, seen)
+}
+
+/** Null: the copy was found to be damaged in the last moment. */
+async function writeIntent({ parts }: Core, { id, epoch }: VolumeRecord): Promise<LocalCopy['held']> {
+  const held = { epoch: epoch + 1, incarnation: parts.newId() }
+  const { damaged } = await parts.store.update(id, { held })
+  if (damaged === null) return held
+  await parts.store.update(id, { held: null })
+  return null
+}
+
+/** The compare-and-set that makes this host the holder, or makes sure that it still is (promise 1: a write, never a read). */
+async function commitHold(
+  core: Core,
+  { value: seen, revision }: Versioned<VolumeRecord>,
+  held: { epoch: number; incarnation: string },
+  signal: AbortSignal,
+): Promise<VolumeRecord | WherryError> {
+  const { self, clock } = core.parts
+  let refusal: WherryError | null = null
+  const { entry } = await changeVolume(
+    core.parts,
+    seen.name,
+    (record) => {
+      refusal = null
+      if (record === null || record.id !== seen.id || record.removedAt !== null) throw notFound(seen.name)
+      if (record.epoch < seen.epoch) return STALE_READ
+      // Written once more even if it is ours already: a read may be stale, an acknowledged write is not.
+      if (record.holder?.incarnation === held.incarnation) return { ...record }
+      if (record.holder !== null || record.epoch !== held.epoch - 1 || record.last?.hash !== seen.last?.hash) {
+        refusal = heldElsewhere(core, record)
+        return record
+      }
+      return {
+        ...record,
+        epoch: held.epoch,
+        holder: { host: self.id, incarnation: held.incarnation, since: clock.now().toISOString() },
+      }
+    },
+    signal,
+    revision,
+  )
+  if (refusal !== null) return refusal
+  if (entry === null) throw notFound(seen.name)
+  return entry.value
+}
+
+/** The same from a holder that is lost: its lease is ended first, then the record is written from the revision that was read before. */
+async function commitTakeOver(
+  core: Core,
+  entry: Versioned<VolumeRecord>,
+  held: { epoch: number; incarnation: string },
+  { best, hosts }: TakeOver,
+  signal: AbortSignal,
+): Promise<VolumeRecord | WherryError> {
+  const next = (record: VolumeRecord) => recordAfterTakeOver(core, record, best, [...hosts, core.parts.self.id], held)
+  const mine = (record: VolumeRecord) => record.holder?.incarnation === held.incarnation
+  return await writeTakeOver(core, entry, next, mine, signal)
+}
+
+/** Takes back a use that nobody was told of. */
+export async function detach(core: Core, id: string, mountId: string): Promise<void> {
+  const { [mountId]: count = 0, ...others } = (await core.parts.store.copy(id))?.mounts ?? {}
+  await core.parts.store.update(id, { mounts: count > 1 ? { ...others, [mountId]: count - 1 } : others })
+}
+
+/** Mounts the tree and writes the use down, synced, before Docker hears of it. */
+export async function attach(core: Core, local: LocalCopy, mountId: string): Promise<string> {
+  const { store } = core.parts
+  const counted = local.mounts[mountId] ?? 0
+  const repeated = counted > 0 && core.uses.mayRepeat(local.id, local.name)
+  const uses = core.uses.mounted(local)
+  const mounts = { ...local.mounts, [mountId]: repeated ? counted : counted + 1 }
+  // The hold was confirmed by a write since it was surrendered, if it was: what that allowed another host is void.
+  core.surrendered.delete(local.id)
+  core.overUses.delete(local.id)
+  await store.update(local.id, { mounts, uses })
+  core.troubles.clear(local.id)
+  try {
+    // Not mounted twice, and above all not made to wait for a capture that reads the tree.
+    const mountpoint = (await store.mounted()).has(local.id) ? store.mountpoint(local.id) : await store.mount(local.id)
+    // In the background: while the engine starts, it waits for this Mount's answer. Without its answer housekeeping asks again.
+    surveyUses(core, local).catch(() => undefined)
+    return mountpoint
+  } catch (error) {
+    await store.update(local.id, { mounts: local.mounts, uses: local.uses })
+    throw error
+  }
+}

@@ -1,0 +1,111 @@
+import { codeOf, WherryError } from '../../model/errors.ts'
+import type { Trouble } from '../../model/model.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import { errnoOf } from '../../sys/failure.ts'
+import type { Parts } from '../dependencies.ts'
+
+/** Waiting time before a failed release is tried again: doubled after each failure for the same reason. */
+const RETRY_LEAST_MS = 1_000
+const RETRY_MOST_MS = 5 * 60_000
+/** Whoever ends what keeps a volume busy should not have to wait. All processes of the host are looked at each time. */
+const BUSY_RETRY_MOST_MS = 2_000
+/** Somebody who waits for the volume has it tried again, but not more often than this. */
+const ASKED_RETRY_MS = 2_000
+/** What takes long is not repeated for everybody who asks, nor while a volume is busy: it takes this share of the time. */
+const MOST_SHARE = 0.1
+/** The heartbeat carries no more than this: it is written every second. */
+const TEXT_MOST_CHARACTERS = 400
+const HEARTBEAT_MOST_VOLUMES = 50
+
+interface Failed {
+  readonly trouble: Trouble
+  readonly failures: number
+  readonly endedMs: number
+  readonly tookMs: number
+}
+
+/** Why volumes that nobody uses here any more could not be released, since when, and when each is tried again. */
+export class ReleaseTroubles {
+  readonly #parts: Pick<Parts, 'clock' | 'log'>
+  /** By volume id. */
+  readonly #failed = new Map<string, Failed>()
+  #unreadable: ReadonlySet<string> = new Set()
+
+  constructor(parts: Pick<Parts, 'clock' | 'log'>) {
+    this.#parts = parts
+  }
+
+  /** Notes a failed release that began at `startMs`; logs it when the reason is another than before. */
+  note({ id, name }: Pick<LocalCopy, 'id' | 'name'>, error: unknown, startMs: number): void {
+    const { clock, log } = this.#parts
+    const before = this.#failed.get(id)
+    const trouble = troubleOf(error, clock.now())
+    const isSame = before?.trouble.code === trouble.code
+    const endedMs = clock.elapsedMs()
+    this.#failed.set(id, {
+      trouble: isSame ? { ...trouble, since: before.trouble.since } : trouble,
+      failures: isSame ? before.failures + 1 : 1,
+      endedMs,
+      tookMs: endedMs - startMs,
+    })
+    const level = isSame ? 'debug' : 'error'
+    log[level]({ err: error, volume: name, id, code: trouble.code }, 'release failed; the volume stays held here')
+  }
+
+  /**
+   * Notes the copies whose records cannot be read, by id, with the reason: a hold among them cannot be ended. Forgets
+   * those that can be read again.
+   */
+  noteUnreadable(found: ReadonlyMap<string, string>): void {
+    for (const id of this.#unreadable) if (!found.has(id)) this.clear(id)
+    this.#unreadable = new Set(found.keys())
+    const nowMs = this.#parts.clock.elapsedMs()
+    for (const [id, reason] of found) this.note({ id, name: id }, new WherryError('COPY_DAMAGED', reason), nowMs)
+  }
+
+  /** The volume was released, or is used again. */
+  clear(id: string): void {
+    this.#failed.delete(id)
+  }
+
+  /** Whether a release should be tried now. `asked`: somebody waits for it. */
+  isDue(id: string, asked: boolean): boolean {
+    const failed = this.#failed.get(id)
+    if (failed === undefined) return true
+    const { trouble, failures, endedMs, tookMs } = failed
+    const isBusy = trouble.code === 'VOLUME_BUSY'
+    const mostMs = isBusy ? Math.max(BUSY_RETRY_MOST_MS, tookMs / MOST_SHARE) : RETRY_MOST_MS
+    const waitMs = Math.min(mostMs, RETRY_MOST_MS, RETRY_LEAST_MS * 2 ** (failures - 1))
+    const askedMs = Math.max(ASKED_RETRY_MS, tookMs / MOST_SHARE)
+    return this.#parts.clock.elapsedMs() - endedMs >= (asked ? Math.min(waitMs, askedMs) : waitMs)
+  }
+
+  of(id: string): Trouble | null {
+    return this.#failed.get(id)?.trouble ?? null
+  }
+
+  /** For the heartbeat: by volume id, bounded; those that have lasted longest first. */
+  all(): Readonly<Record<string, Trouble>> {
+    const found = [...this.#failed].map(([id, { trouble }]) => [id, trouble] as const)
+    const oldest = found.sort(([, a], [, b]) => Date.parse(a.since) - Date.parse(b.since))
+    return Object.fromEntries(oldest.slice(0, HEARTBEAT_MOST_VOLUMES))
+  }
+}
+
+/** An error in short, for other hosts. */
+export function troubleOf(error: unknown, now: Date): Trouble {
+  const text = error instanceof WherryError ? error.toLine() : error instanceof Error ? error.message : String(error)
+  return { code: errnoOf(error) ?? codeOf(error) ?? 'INTERNAL', text: shortened(text), since: now.toISOString() }
+}
+
+/** Ready for another sentence after it: the kernel's words have no full stop. */
+export function sentenceOf(text: string): string {
+  return /[.!?]$/.test(text) ? text : `${text}.`
+}
+
+/** The middle of what is too long says least: paths begin and end with what tells them apart. */
+function shortened(text: string): string {
+  if (text.length <= TEXT_MOST_CHARACTERS) return text
+  const half = TEXT_MOST_CHARACTERS / 2
+  return `${text.slice(0, half)} ... ${text.slice(-half)}`
+}

@@ -1,0 +1,191 @@
+import { codeOf, WherryError } from '../../model/errors.ts'
+import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
+import type { Capture, LocalCopy } from '../../store/contract.ts'
+import { NO_USE_MARKS } from '../../store/disk/new-copy.ts'
+import type { Core } from '../context.ts'
+import { recordLost } from '../errors.ts'
+import { copiesAfter } from '../record/copies.ts'
+import { changeVolume } from '../record/update-record.ts'
+import { confirmHold, hasMovedOn, isOnlyIntended, takeBack } from './confirm-hold.ts'
+import { giveUpHold } from './give-up-hold.ts'
+import { finalTree, isSurrendered, isUnused, nextSeq } from './surrendered.ts'
+
+/** Docker sends Unmount a moment before its list shows the container as exited; longer than this it really runs. */
+const EXIT_WAIT_MS = 10_000
+const EXIT_LOOK_MS = 100
+/** A writer that outlives its container (a lazy flush, a debugger) is given this many chances to end. */
+const CAPTURE_TRIES = 5
+const CAPTURE_RETRY_MS = 1_000
+/** One attempt to tell the registry; housekeeping tries again for as long as it takes. */
+const COMMIT_MS = 60_000
+
+/**
+ * Gives a volume up when nothing on this host uses it any more: unmounts, takes the final checkpoint of the quiet tree,
+ * commits it to this disk and then to the registry. Never rejects: what goes wrong is noted (ReleaseTroubles), the
+ * volume stays held, and housekeeping calls again; nothing is done before the next try is due. `asked`: somebody waits
+ * for the volume. May be repeated at any time, also after a crash at any point of it.
+ */
+export async function releaseIfUnused(core: Core, id: string, asked = false): Promise<void> {
+  const { log, clock, signal } = core.parts
+  if (core.releasing.has(id) || !core.troubles.isDue(id, asked) || isSurrendered(core, id)) return
+  core.releasing.add(id)
+  const startMs = clock.elapsedMs()
+  try {
+    await core.locks.run(id, () => releaseLocked(core, id))
+    core.troubles.clear(id)
+  } catch (error) {
+    if (signal.aborted) return
+    core.stateDisk.suspect(error)
+    const local = await core.parts.store.copy(id).catch(() => undefined)
+    // An outage ends by itself, and the release must not wait any longer then.
+    if (codeOf(error) === 'REGISTRY_UNAVAILABLE') log.error({ err: error, id }, 'release failed; the registry is away')
+    else if (local !== null) core.troubles.note({ id, name: local?.name ?? id }, error, startMs)
+  } finally {
+    core.releasing.delete(id)
+  }
+}
+
+async function releaseLocked(core: Core, id: string): Promise<void> {
+  const { store, log, bus, self } = core.parts
+  const local = await store.copy(id)
+  if (local === null || local.held === null || !isUnused(core, local)) return
+  // The next container is at the door: what is held for certain is handed on without a checkpoint in between.
+  if (core.pendingMounts.has(local.name) && core.confirmed.has(id)) return
+  void core.liveCaptures.end(id)
+  await core.checkpointing.stop(id)
+  if (!(await awaitExit(core, local))) return await noteUses(core, local)
+  // A hold that never came about is not looked at: the epoch is somebody else's, and so are the names of its checkpoints.
+  if (isOnlyIntended(local)) {
+    await store.unmount(id)
+    if ((await confirmHold(core, local)) === 'unborn') return await takeBack(core, local)
+  }
+  const found = await captureUnmounted(core, local)
+  if (found === 'lost') return await giveUpHold(core, local)
+  const final = await nextCheckpoint(core, local, found)
+  // Whether the hold is still ours decides what this tree is: before that it must not be said to be a checkpoint of the volume.
+  const state = await confirmHold(core, local)
+  if (state === 'lost') return await giveUpHold(core, local)
+  if (state === 'unborn') return await takeBack(core, local)
+  if (state !== 'released') {
+    await store.update(id, { checkpoint: final })
+    // Whatever becomes of the write: from here on only another one can tell whether this host still holds the volume.
+    core.confirmed.delete(id)
+    if ((await commitRelease(core, local, local.held, final)) === 'lost') return
+  }
+  core.confirmed.delete(id)
+  await store.update(id, { held: null, mounts: {} })
+  log.info({ volume: local.name, id, epoch: final.epoch, seq: final.seq, bytes: final.bytes }, 'released')
+  bus.publish(`volume.${id}.released`, { name: local.name, host: self.id, epoch: local.held.epoch, seq: final.seq })
+  core.wakes.wake(local.name)
+}
+
+/**
+ * A container that runs has a use, whatever Docker's calls add up to: an Unmount may have been counted twice. Without one the volume would be neither
+ * released nor kept by checkpoints. It is dropped as a use whose Unmount never came.
+ */
+async function noteUses(core: Core, local: LocalCopy): Promise<void> {
+  const live = core.uses.liveContainers(local.name)
+  if (live.length > 0) core.overUses.delete(local.id)
+  if (Object.keys(local.mounts).length > 0) return
+  if (live.length === 0 || core.pendingMounts.has(local.name) || core.parts.signal.aborted) return
+  const mounts = Object.fromEntries(live.map(({ id }) => [`container ${id}`, 1]))
+  await core.parts.store.update(local.id, { mounts, uses: NO_USE_MARKS })
+}
+
+/** Waits until the engine shows no container that may write. False: one runs on although Docker unmounted, or a Mount waits. */
+async function awaitExit(core: Core, local: LocalCopy): Promise<boolean> {
+  const { clock, log, signal } = core.parts
+  const endMs = clock.elapsedMs() + EXIT_WAIT_MS
+  for (;;) {
+    try {
+      await core.uses.refresh()
+    } catch (error) {
+      // The count of uses is zero by Docker's own calls; an engine that is away cannot say otherwise.
+      if (codeOf(error) === 'ENGINE_UNREACHABLE') return true
+      throw error
+    }
+    const live = core.uses.writing(local.name)
+    if (live.length === 0) return true
+    if (signal.aborted || core.pendingMounts.has(local.name)) return false
+    if (clock.elapsedMs() > endMs) {
+      log.error(
+        { volume: local.name, containers: live },
+        'Docker unmounted the volume, but containers with it still run; it stays held',
+      )
+      return false
+    }
+    await clock.sleep(EXIT_LOOK_MS, signal)
+  }
+}
+
+/**
+ * `lost`: the final checkpoint cannot be taken, and the cluster has gone on without this host: then nobody waits for
+ * one.
+ */
+async function captureUnmounted(core: Core, local: LocalCopy): Promise<Capture | 'lost'> {
+  try {
+    await core.parts.store.unmount(local.id)
+    return await captureQuiet(core, local.id)
+  } catch (error) {
+    if (core.parts.signal.aborted || !(await hasMovedOn(core.parts, local))) throw error
+    return 'lost'
+  }
+}
+
+async function captureQuiet(core: Core, id: string): Promise<Capture> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await core.parts.store.capture(id, 'quiet', core.parts.signal)
+    } catch (error) {
+      if (codeOf(error) !== 'TREE_CHANGED' || tries >= CAPTURE_TRIES) throw error
+      await core.parts.clock.sleep(CAPTURE_RETRY_MS, core.parts.signal)
+    }
+  }
+}
+
+/**
+ * The checkpoint that a quiet tree becomes. A tree that did not change keeps its checkpoint, so that copies elsewhere
+ * stay current. Reads the copy anew: a checkpoint that was being committed when the volume was stopped has taken the
+ * next number.
+ */
+export async function nextCheckpoint(core: Core, { id, name }: LocalCopy, found: Capture): Promise<Checkpoint> {
+  const local = await core.parts.store.copy(id)
+  if (local === null) throw new WherryError('NOT_AT_CHECKPOINT', `The copy of volume "${name}" on this host is gone.`)
+  if (local.checkpoint !== null && local.checkpoint.hash === found.hash) return local.checkpoint
+  const given = finalTree(core, local)
+  if (given?.hash === found.hash) return given
+  return {
+    epoch: local.held?.epoch ?? local.epochSeen,
+    seq: nextSeq(core, local),
+    hash: found.hash,
+    at: core.parts.clock.now().toISOString(),
+    bytes: found.bytes,
+    files: found.files,
+  }
+}
+
+/** Tells the registry. `lost`: another host has taken the volume over just now; the next look finds that, and settles it. */
+async function commitRelease(
+  core: Core,
+  local: LocalCopy,
+  held: { epoch: number; incarnation: string },
+  final: Checkpoint,
+): Promise<'released' | 'lost'> {
+  const { self, clock, signal } = core.parts
+  let outcome: 'released' | 'lost' = 'released'
+  const change = (record: VolumeRecord | null): VolumeRecord => {
+    outcome = 'released'
+    if (record === null || record.id !== local.id) throw recordLost(core, local)
+    if (record.holder?.incarnation === held.incarnation) {
+      return { ...record, holder: null, last: final, copies: copiesAfter(record, self.id, final) }
+    }
+    // Either the read is stale or the hold never reached the registry. A write tells: it can only win in the second case.
+    if (record.epoch < held.epoch) return { ...record }
+    // An earlier try whose answer was lost has released it.
+    if (record.epoch === held.epoch && record.holder === null) return record
+    outcome = 'lost'
+    return record
+  }
+  await changeVolume(core.parts, local.name, change, AbortSignal.any([signal, clock.deadline(COMMIT_MS)]))
+  return outcome
+}

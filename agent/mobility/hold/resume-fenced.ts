@@ -1,0 +1,89 @@
+import type { Guard, Pause } from '../../fence/contract.ts'
+import { pauseGuarded } from '../../fence/guarded-pause.ts'
+import { beforeAbort } from '../../runtime/abort.ts'
+import type { Core } from '../context.ts'
+import { forEach } from '../for-each-volume.ts'
+import { confirmHold, takeBack } from './confirm-hold.ts'
+import { giveUpHold } from './give-up-hold.ts'
+
+/** An engine that is just being started answers nobody, and its first containers wait for a lease. */
+const START_FENCE_MS = 3_000
+
+/**
+ * Pauses what the watchdog would pause when the lease is over, and resolves when it stands still: others have ended the
+ * lease, and may hold by now what runs here. Rejects ENGINE_UNREACHABLE, also when some of it still runs. At the
+ * agent's start (`isStart`) it waits a moment only, and then leaves the rest to the confirmation of each hold. May be
+ * repeated.
+ */
+export async function fenceNow(core: Core, isStart: boolean): Promise<void> {
+  const { clock, signal, log } = core.parts
+  const guard = await core.guarding.guard()
+  if (guard.volumes.length === 0) return
+  const fence = async () => {
+    // What was being started while others were paused is found by another look.
+    while ((await pauseOnce(core, guard)) > 0) signal.throwIfAborted()
+  }
+  if (!isStart) return await fence()
+  const fencing = fence().catch((error: unknown) => log.warn({ err: error }, 'not all containers could be paused'))
+  await beforeAbort(fencing, AbortSignal.any([signal, clock.deadline(START_FENCE_MS)]))
+}
+
+/**
+ * How many were paused by this. A container that cannot be paused because it has no process at the moment cannot write
+ * either.
+ */
+async function pauseOnce(core: Core, guard: Guard): Promise<number> {
+  try {
+    return (await pauseGuarded(core.parts, guard)).length
+  } catch (error) {
+    const names = guard.volumes.map(({ name }) => name)
+    const users = await core.parts.engine.users()
+    if (users.some(({ state, volumes }) => state === 'running' && volumes.some((name) => names.includes(name))))
+      throw error
+    return 0
+  }
+}
+
+/**
+ * Lets containers that were paused for a fence go on, when the lease runs again and a write has confirmed each of their volumes' holds at the same epoch
+ * since; ends those whose volume has gone on elsewhere. Called by housekeeping; does nothing while the lease is over.
+ */
+export async function settleFences(core: Core): Promise<void> {
+  const { pauses } = core.parts
+  if (!core.lease.runs) {
+    // What is confirmed was so under a lease that is over: it counts again after the next write only.
+    core.confirmed.clear()
+    return
+  }
+  const fenced = await pauses.all()
+  if (fenced.length === 0) return
+  const volumes = new Set(fenced.flatMap((pause) => pause.volumes))
+  const ours = new Set<string>()
+  let failure: unknown = null
+  const look = async (id: string) => void ((await isStillOurs(core, id)) && ours.add(id))
+  await forEach([...volumes], look).catch((error: unknown) => {
+    failure = error
+  })
+  const mayRun = (pause: Pause) => pause.volumes.every((id) => ours.has(id))
+  // The word that the watchdog acts on has to be of this lease before anything runs again.
+  await core.guarding.tell()
+  if (core.lease.runs) await pauses.resume(mayRun)
+  const containers = fenced.filter(mayRun).map((pause) => pause.container)
+  if (containers.length > 0) core.parts.log.warn({ containers }, 'the lease runs again: fenced containers go on')
+  if (failure !== null) throw failure
+}
+
+async function isStillOurs(core: Core, id: string): Promise<boolean> {
+  return await core.locks.run(id, async () => {
+    const local = await core.parts.store.copy(id)
+    // A copy that is gone from here cannot be held: the volume was removed, or its copy has left, while a note of the fence stayed.
+    if (local === null || local.held === null) {
+      await core.parts.pauses.kill((pause) => pause.volumes.includes(id))
+      return false
+    }
+    const answer = await confirmHold(core, local)
+    if (answer === 'lost') await giveUpHold(core, local)
+    if (answer === 'unborn') await takeBack(core, local)
+    return answer === 'held'
+  })
+}

@@ -1,0 +1,80 @@
+import { codeOf } from '../../model/errors.ts'
+import type { Capture } from '../../store/contract.ts'
+import type { Parts } from '../dependencies.ts'
+
+/** Reading a whole copy again for another host's doubt is not repeated before this. */
+const VERIFY_EVERY_MS = 10 * 60_000
+/** Whoever asks another host for a look does not wait longer, and asks again: what took as long counts as long. */
+const LONG_MS = 10_000
+
+/** Looks at trees nobody writes to, one look per volume however many Mounts wait for it. */
+export class Checks {
+  readonly #parts: Pick<Parts, 'store' | 'signal' | 'clock'>
+  /** By volume id: when its copy was last read again for a doubt, on the clock's elapsedMs. */
+  readonly #verifiedMs = new Map<string, number>()
+  /** How often each copy is being read again, by volume id. */
+  readonly #verifying = new Map<string, number>()
+  readonly #running = new Map<string, Promise<Capture>>()
+  /** Looks that took long, by volume id, and when they ended. */
+  readonly #long = new Map<string, { readonly capture: Capture; readonly atMs: number }>()
+
+  constructor(parts: Pick<Parts, 'store' | 'signal' | 'clock'>) {
+    this.#parts = parts
+  }
+
+  /** Captures the tree, or joins the capture that runs; it goes on when the caller stops waiting. Rejects as `Store.capture`. */
+  join(id: string): Promise<Capture> {
+    const running = this.#running.get(id)
+    if (running !== undefined) return running
+    const { store, clock, signal } = this.#parts
+    const startMs = clock.elapsedMs()
+    this.#long.delete(id)
+    const check = store.capture(id, 'quiet', signal)
+    this.#running.set(id, check)
+    const note = (capture: Capture) => {
+      const atMs = clock.elapsedMs()
+      if (atMs - startMs >= LONG_MS) this.#long.set(id, { capture, atMs })
+    }
+    check.then(note, () => undefined)
+    const end = () => this.#running.delete(id)
+    check.then(end, end)
+    return check
+  }
+
+  /** As `join`, or what a look that took long has just found, if it has found the tree with this hash. */
+  async joinLately(id: string, hash: string | null): Promise<Capture> {
+    const found = this.#long.get(id)
+    const isRecent = found !== undefined && this.#parts.clock.elapsedMs() - found.atMs < LONG_MS
+    return isRecent && found.capture.hash === hash ? found.capture : await this.join(id)
+  }
+
+  /** Reads a copy again with `work`; meanwhile `isVerified` says so. */
+  async verify<T>(id: string, work: () => Promise<T>): Promise<T> {
+    this.#verifying.set(id, (this.#verifying.get(id) ?? 0) + 1)
+    try {
+      return await work()
+    } catch (error) {
+      // It gave way to a Mount, for example: the next doubt has it read again.
+      if (codeOf(error) === 'VOLUME_IN_USE') this.#verifiedMs.delete(id)
+      throw error
+    } finally {
+      const left = (this.#verifying.get(id) ?? 1) - 1
+      if (left > 0) this.#verifying.set(id, left)
+      else this.#verifying.delete(id)
+    }
+  }
+
+  /** Whether a copy is being read again. A look at its tree would put an end to that. */
+  isVerified(id: string): boolean {
+    return this.#verifying.has(id)
+  }
+
+  /** Whether another host's doubt is worth reading the whole copy now; counts as if it were then read. */
+  mayVerify(id: string): boolean {
+    const nowMs = this.#parts.clock.elapsedMs()
+    for (const [known, atMs] of this.#verifiedMs) if (nowMs - atMs >= VERIFY_EVERY_MS) this.#verifiedMs.delete(known)
+    if (this.#verifiedMs.has(id)) return false
+    this.#verifiedMs.set(id, nowMs)
+    return true
+  }
+}

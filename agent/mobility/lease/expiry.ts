@@ -1,0 +1,56 @@
+import type { HostRecord } from '../../model/model.ts'
+import type { Parts } from '../dependencies.ts'
+import type { Directory } from './host-directory.ts'
+import type { Lease } from './lease.ts'
+
+/**
+ * Ends the leases of hosts that are lost. Time decides when it may be tried, the compare-and-set whether the host is lost: its heartbeat must
+ * have stood still for `seizeAfterMs`, watched without a break, and still be the newest when it is replaced. So a stale read costs nobody the lease,
+ * and a registry that was away starts the wait anew.
+ */
+export class Expiry {
+  readonly #parts: Pick<Parts, 'registry' | 'clock' | 'self' | 'log' | 'seizeAfterMs'>
+  readonly #hosts: Directory
+  readonly #lease: Lease
+
+  constructor(parts: Parts, hosts: Directory, lease: Lease) {
+    this.#parts = parts
+    this.#hosts = hosts
+    this.#lease = lease
+  }
+
+  /** How long to wait until the host's lease may be ended, if it stays silent: 0 now; Infinity while this host cannot tell. */
+  inMs(host: string): number {
+    const heard = this.#hosts.heartbeat(host)
+    if (heard === null) return Number.POSITIVE_INFINITY
+    if (heard.entry.value.expiredBy !== null) return 0
+    const watchedSinceMs = Math.max(heard.seenMs, this.#lease.unbrokenSinceMs)
+    return Math.max(0, watchedSinceMs + this.patienceMs(heard.entry.value) - this.#parts.clock.elapsedMs())
+  }
+
+  /**
+   * How long a host must have been silent before its lease may be ended: its own settings count as well as this host's.
+   */
+  patienceMs(host: Pick<HostRecord, 'seizeAfterMs'>): number {
+    return Math.max(this.#parts.seizeAfterMs, host.seizeAfterMs ?? 0)
+  }
+
+  /**
+   * Ends a host's lease, or says once more that it is over. True: at this moment the host had no lease, and any hold of it that is written later comes after a
+   * heartbeat that replaces ours. False: it lives, or nobody can tell. May be repeated. Rejects REGISTRY_UNAVAILABLE.
+   */
+  async end(host: string): Promise<boolean> {
+    const { registry, self, log } = this.#parts
+    // The newest heartbeat has to be looked at here, not the one housekeeping saw some time ago.
+    this.#hosts.see(await registry.hosts())
+    const heard = this.#hosts.heartbeat(host)
+    if (heard === null || this.inMs(host) > 0 || !this.#lease.runs) return false
+    const { value, revision } = heard.entry
+    const write = await registry.updateHost({ ...value, expiredBy: self.id }, revision)
+    if (write.outcome !== 'done') return false
+    this.#hosts.see([write.entry])
+    if (value.expiredBy === null)
+      log.warn({ host: this.#hosts.label(host) }, "the host's lease is over: it was not renewed in time")
+    return true
+  }
+}

@@ -1,0 +1,93 @@
+import { basename } from 'node:path'
+import type { LocalCopy } from '../../store/contract.ts'
+import type { Parts } from '../dependencies.ts'
+
+/** Far below the heartbeat: a beat that is late by this much is none that is missed. */
+const PATIENCE_MS = 200
+
+/** A record that this agent has changed. */
+interface Noted {
+  /** Null: the copy is gone. */
+  readonly copy: LocalCopy | null
+  /** How many looks at the disk had begun: a later one has the change. */
+  readonly looks: number
+}
+
+/**
+ * The copies this host holds, by its disk, for the heartbeat, the watchdog and the views.
+ * A disk that is slow, hangs or fails must not cost the lease, nor keep the host from saying what is wrong: what was
+ * read last stands in for what takes too long to read, or cannot be read. A record that cannot be read is no end of a
+ * hold. What this agent has changed itself counts from then on, whatever a look that began before may say.
+ */
+export class HeldCopies {
+  readonly #parts: Pick<Parts, 'store' | 'clock' | 'signal'>
+  #known: readonly LocalCopy[] | null = null
+  #undescribed: ReadonlySet<string> = new Set()
+  readonly #noted = new Map<string, Noted>()
+  #looks = 0
+  #reading: Promise<void> | null = null
+
+  constructor(parts: Pick<Parts, 'store' | 'clock' | 'signal'>) {
+    this.#parts = parts
+  }
+
+  /** A copy's record was changed on the disk; null: the copy is gone from it. */
+  note(id: string, copy: LocalCopy | null): void {
+    this.#noted.set(id, { copy, looks: this.#looks })
+  }
+
+  /** Waits for the disk the first time, and rejects as `Store.copies`; then neither waits for long nor rejects. */
+  async list(): Promise<readonly LocalCopy[]> {
+    return (await this.all()).filter((copy) => copy.held !== null)
+  }
+
+  /** The same, with those that are not held. */
+  async all(): Promise<readonly LocalCopy[]> {
+    const reading = this.#read()
+    if (this.#known === null) {
+      await reading
+      return this.#current()
+    }
+    const { clock, signal } = this.#parts
+    const inTime = new AbortController()
+    const late = clock.sleep(PATIENCE_MS, AbortSignal.any([inTime.signal, signal]))
+    try {
+      await Promise.race([reading.catch(() => undefined), late])
+    } finally {
+      inTime.abort()
+    }
+    return this.#current()
+  }
+
+  /** By id: what lies on the disk or is mounted, while no record that could ever be read says whether it is held. */
+  get undescribed(): ReadonlySet<string> {
+    return this.#undescribed
+  }
+
+  /** What was read last, with what was changed since that look began. */
+  #current(): readonly LocalCopy[] {
+    const unchanged = (this.#known ?? []).filter(({ id }) => !this.#noted.has(id))
+    return [...unchanged, ...[...this.#noted.values()].flatMap(({ copy }) => copy ?? [])]
+  }
+
+  /** Reads the disk, or joins the look that is under way. */
+  #read(): Promise<void> {
+    this.#reading ??= this.#look().finally(() => {
+      this.#reading = null
+    })
+    return this.#reading
+  }
+
+  async #look(): Promise<void> {
+    const nth = ++this.#looks
+    const { store } = this.#parts
+    const mounted = await store.mounted()
+    const { copies, damaged } = await store.copies()
+    const unread = new Set([...mounted, ...damaged.map(({ path }) => basename(path))])
+    for (const { id } of copies) unread.delete(id)
+    this.#known = [...copies, ...this.#current().filter(({ id }) => unread.has(id))]
+    for (const [id, { looks }] of this.#noted) if (looks < nth) this.#noted.delete(id)
+    for (const { id } of this.#current()) unread.delete(id)
+    this.#undescribed = unread
+  }
+}

@@ -1,0 +1,148 @@
+import type { HostRecord } from '../../model/model.ts'
+import type { Versioned } from '../../registry/contract.ts'
+import type { Clock, HostDirectory } from '../dependencies.ts'
+
+/** No server answers with what was before more restarts of an agent than that: stale reads last seconds. */
+const INCARNATIONS_KEPT = 16
+
+interface Heard {
+  readonly record: HostRecord
+  readonly revision: number
+  /** When a change of the heartbeat was last seen, on this host's own clock: other hosts' clocks are not trusted. For the first one: when it was sent, by both clocks, good enough to show. */
+  readonly changedMs: number
+  /** When this revision was seen first, for certain. */
+  readonly seenMs: number
+}
+
+/** Keeps what the hosts' heartbeats say. */
+export class Directory implements HostDirectory {
+  readonly #clock: Clock
+  readonly #leaseMs: number
+  readonly #heard = new Map<string, Heard>()
+  #readMs = Number.NEGATIVE_INFINITY
+  #firstReadMs = Number.POSITIVE_INFINITY
+  /** The newest that were heard of, by host, oldest first. */
+  readonly #incarnations = new Map<string, Set<string>>()
+
+  constructor(clock: Clock, leaseMs: number) {
+    this.#clock = clock
+    this.#leaseMs = leaseMs
+  }
+
+  /** Takes in a fresh reading of all heartbeats. */
+  see(entries: readonly Versioned<HostRecord>[]): void {
+    const seenMs = this.#clock.elapsedMs()
+    this.#readMs = seenMs
+    this.#firstReadMs = Math.min(seenMs, this.#firstReadMs)
+    for (const { value: record, revision } of entries) {
+      const before = this.#heard.get(record.id)
+      // A stale read must not make a heartbeat look as if it had changed.
+      if (before !== undefined && !this.#isNewer(record, revision, before)) continue
+      const ageMs = Math.max(0, this.#clock.now().getTime() - Date.parse(record.at))
+      // Another host's word that a lease is over is no sign of life.
+      const changedMs = before === undefined ? seenMs - ageMs : record.expiredBy === null ? seenMs : before.changedMs
+      this.#heard.set(record.id, { record, revision, changedMs, seenMs })
+      this.#remember(record)
+    }
+  }
+
+  #remember({ id, incarnation }: HostRecord): void {
+    const known = this.#incarnations.get(id) ?? new Set()
+    this.#incarnations.set(id, known.add(incarnation))
+    for (const oldest of known) {
+      if (known.size <= INCARNATIONS_KEPT) break
+      known.delete(oldest)
+    }
+  }
+
+  /**
+   * Revisions begin anew when the registry has lost everything, and would then be the same by chance as one that was seen before: the host's own count of its
+   * renewals tells, and an agent that was never heard of. Being wrong about the latter (a stale read of an agent that came and went) makes a host look alive for some time longer.
+   */
+  #isNewer(record: HostRecord, revision: number, before: Heard): boolean {
+    if (record.incarnation !== before.record.incarnation)
+      return revision > before.revision || this.#incarnations.get(record.id)?.has(record.incarnation) !== true
+    if (record.renewal !== before.record.renewal) return record.renewal > before.record.renewal
+    return revision > before.revision
+  }
+
+  /** The newest heartbeat that was read, and since when it has stood still before this host's own eyes. */
+  heartbeat(id: string): { readonly entry: Versioned<HostRecord>; readonly seenMs: number } | null {
+    const heard = this.#heard.get(id)
+    return heard === undefined
+      ? null
+      : { entry: { value: heard.record, revision: heard.revision }, seenMs: heard.seenMs }
+  }
+
+  get(id: string): HostRecord | undefined {
+    return this.#heard.get(id)?.record
+  }
+
+  all(): readonly HostRecord[] {
+    return [...this.#heard.values()].map((heard) => heard.record)
+  }
+
+  alive(id: string): boolean {
+    return this.silentMs(id) < this.#leaseMs && this.#heard.get(id)?.record.expiredBy === null
+  }
+
+  /** True: the registry has not answered for longer than a lease, and nobody can tell from here who is alive. */
+  get stale(): boolean {
+    return this.#clock.elapsedMs() - this.#readMs > this.#leaseMs
+  }
+
+  /**
+   * Whether a host that is not alive is away: only after heartbeats were watched for a lease. An agent that has just
+   * started may have read none, or old ones of a server that is behind, or ones of a host whose clock is wrong.
+   */
+  get knowsAway(): boolean {
+    return this.#clock.elapsedMs() - this.#firstReadMs >= this.#leaseMs
+  }
+
+  /** Nothing was read since the agent started: not even the hosts' names are known. */
+  get isEmpty(): boolean {
+    return this.#firstReadMs === Number.POSITIVE_INFINITY
+  }
+
+  /**
+   * When a host that is away was last heard of, ISO 8601 by this host's clock, or `otherwise` when it never was. Null:
+   * it is alive, or nobody can tell yet.
+   */
+  awaySince(id: string, otherwise: string): string | null {
+    if (this.alive(id) || !this.knowsAway) return null
+    const silentMs = this.silentMs(id)
+    return Number.isFinite(silentMs) ? new Date(this.#clock.now().getTime() - silentMs).toISOString() : otherwise
+  }
+
+  label(id: string): string {
+    const record = this.get(id)
+    return record === undefined ? `host ${id}` : `${record.name} (${record.address})`
+  }
+
+  labelWithAge(id: string): string {
+    const unwritable = this.get(id)?.unwritable
+    const trouble = unwritable == null ? null : `which cannot write its state directory (${unwritable.code})`
+    const about = this.describeAway(id) ?? trouble
+    return about === null ? this.label(id) : `${this.label(id)}, ${about}`
+  }
+
+  /** For how long a host has been away, in words; null: it is alive. */
+  describeAway(id: string): string | null {
+    if (this.alive(id)) return null
+    const silentMs = this.silentMs(id)
+    const unwritable = this.get(id)?.unwritable
+    const why = unwritable == null ? '' : `, because it cannot write its state directory (${unwritable.code})`
+    return Number.isFinite(silentMs) ? `not heard from for ${Math.round(silentMs / 1000)} s${why}` : 'never heard from'
+  }
+
+  /** Names of the containers that use a volume on a host, by its last heartbeat. */
+  containers(host: string, volume: string): readonly string[] {
+    return this.get(host)?.uses[volume] ?? []
+  }
+
+  /** How long ago the host's newest heartbeat came, as far as is known; Infinity: never heard of. */
+  silentMs(id: string): number {
+    const heard = this.#heard.get(id)
+    return heard === undefined ? Number.POSITIVE_INFINITY : this.#clock.elapsedMs() - heard.changedMs
+  }
+}

@@ -1,0 +1,80 @@
+import type { Trouble } from '../../model/model.ts'
+import { isUnwritable } from '../../sys/failure.ts'
+import type { Parts } from '../dependencies.ts'
+import { troubleOf } from '../hold/release-troubles.ts'
+import { Wakes } from '../wakeups.ts'
+
+/** One small synced write: seldom enough that nobody's disk notices, and soon enough for what cannot go on anyway. */
+const PROBE_EVERY_MS = 10_000
+/** While the last probe failed, or something else met an error. */
+const PROBE_AGAIN_MS = 1_000
+/** Probes in a row that must fail before anything is done: a disk may lose one request. */
+const FAILURES = 2
+/**
+ * Probes in a row that must pass before it counts as writable: the watchdog notes meanwhile what it paused without a
+ * note.
+ */
+const PASSES = 3
+const KEY = '/state-disk'
+
+/**
+ * Whether this host can still write its state directory. A host that cannot keeps nothing of what it promises: no use,
+ * no hold, no checkpoint. A full disk is not meant: its containers live, and their data is safe.
+ */
+export class StateDisk {
+  readonly #parts: Pick<Parts, 'store' | 'clock' | 'log' | 'signal'>
+  readonly #changed: () => void
+  readonly #wakes = new Wakes()
+  #trouble: Trouble | null = null
+
+  /** `changed` is called when `trouble` has become another. */
+  constructor(parts: Pick<Parts, 'store' | 'clock' | 'log' | 'signal'>, changed: () => void) {
+    this.#parts = parts
+    this.#changed = changed
+  }
+
+  /** Why nothing can be written; null: it can, as far as is known. */
+  get trouble(): Trouble | null {
+    return this.#trouble
+  }
+
+  /** Something could not be written: has the disk probed now, if `error` may mean that nothing can. */
+  suspect(error: unknown): void {
+    if (isUnwritable(error)) this.#wakes.wake(KEY)
+  }
+
+  /** Probes until the agent stops. */
+  async run(): Promise<void> {
+    const { clock, signal, log } = this.#parts
+    let failures = 0
+    let passes = 0
+    while (!signal.aborted) {
+      const error = await this.#probe()
+      failures = error === null ? 0 : failures + 1
+      passes = error === null ? passes + 1 : 0
+      if (error !== null && failures >= FAILURES && this.#trouble === null) {
+        this.#trouble = troubleOf(error, clock.now())
+        log.error({ err: error }, 'the state directory cannot be written: this host gives up its lease')
+        this.#changed()
+      } else if (this.#trouble !== null && passes >= PASSES) {
+        this.#trouble = null
+        log.warn('the state directory can be written again')
+        this.#changed()
+      }
+      const hurries = failures > 0 || this.#trouble !== null
+      const waitMs = hurries ? PROBE_AGAIN_MS : PROBE_EVERY_MS
+      await this.#wakes.wait(KEY, (until) => clock.sleep(waitMs, until), signal)
+      // A wake must not count two failures of one moment as two.
+      if (hurries) await clock.sleep(PROBE_AGAIN_MS / 2, signal)
+    }
+  }
+
+  async #probe(): Promise<unknown> {
+    try {
+      await this.#parts.store.probe()
+      return null
+    } catch (error) {
+      return isUnwritable(error) ? error : null
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import { WherryError } from '../../model/errors.ts'
+import { untilAbort } from '../../runtime/abort.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import type { CopyAnswer, Question } from '../../transfer/contract.ts'
+import type { Core } from '../context.ts'
+import { isOnlyIntended } from '../hold/confirm-hold.ts'
+import { settleDiverged } from '../hold/give-up-hold.ts'
+import { isLeftBehind } from '../record/copies.ts'
+
+type Offer = Extract<Question, { kind: 'offer' }>
+
+/** An apply that takes longer than this is no help to whoever asks now. */
+const APPLY_WAIT_MS = 10_000
+
+/**
+ * Gets the checkpoint that its holder offers, or joins the pull that does; answered when it is committed and applied. STALE_EPOCH when this host knows better
+ * (promise 8): a higher epoch, a hold of its own, a copy that has diverged or is not in the record. COPY_RUNNING: not all of it was there to be had any more, the next
+ * checkpoint brings the rest. DISK_FULL, TRANSFER_CUT and what else keeps a copy from coming. The epoch is on disk before anything is asked for. May be repeated; when `signal`
+ * aborts, the pull goes on.
+ */
+export async function takeOffer(core: Core, offer: Offer, signal: AbortSignal): Promise<CopyAnswer> {
+  const { record, checkpoint, from } = offer
+  const local = await core.parts.store.copy(record.id)
+  if (local !== null) await untilAbort(settleDiverged(core, local, record), signal)
+  await untilAbort(
+    core.locks.run(record.id, () => admit(core, offer)),
+    signal,
+  )
+  await untilAbort(core.copying.bring(record, checkpoint, from), signal)
+  const answer = await answerCopy(core, record.id)
+  if (answer !== null) return answer
+  throw stale(core, offer, 'it was put away meanwhile')
+}
+
+/** What this host says of its copy: its newest committed checkpoint, null for one that is half applied or damaged. Null: there is no copy here. */
+export async function answerCopy(core: Core, volume: string): Promise<CopyAnswer | null> {
+  const { store, self } = core.parts
+  const found = await store.copy(volume)
+  const local = found?.applying ? await afterApply(core, found) : found
+  if (local === null) return null
+  const usable = !local.applying && local.damaged === null && (local.held === null || core.lease.runs)
+  return {
+    host: self.id,
+    epochSeen: local.epochSeen,
+    checkpoint: usable ? local.checkpoint : null,
+    held: local.held !== null && !isOnlyIntended(local),
+  }
+}
+
+/** A copy that is being applied now will be at a checkpoint in a moment; one whose apply was cut off stays as it is. */
+async function afterApply(core: Core, found: LocalCopy): Promise<LocalCopy | null> {
+  const { store, clock, signal } = core.parts
+  const looking = core.locks.run(found.id, () => store.copy(found.id))
+  return await untilAbort(looking, AbortSignal.any([signal, clock.deadline(APPLY_WAIT_MS)])).catch(() => found)
+}
+
+/** Judges an offer, and notes its epoch. Runs under the volume's lock. */
+async function admit(core: Core, offer: Offer): Promise<void> {
+  const { store, self } = core.parts
+  const { record, from } = offer
+  const mine = record.copies[self.id]
+  if (record.holder?.host !== from) throw stale(core, offer, 'the offer is not from its holder')
+  if (mine === undefined) throw stale(core, offer, 'this host is not to have a copy')
+  if (mine.state === 'diverged') throw stale(core, offer, 'this copy has writes that the cluster never got')
+  const local = (await store.copy(record.id)) ?? (await begin(core, offer))
+  if (local.checkpoint !== null && isLeftBehind(record, local.checkpoint))
+    throw stale(core, offer, 'this copy is put aside first')
+  if (local.held !== null) throw stale(core, offer, `it is held here at epoch ${local.held.epoch}`)
+  if (record.epoch < local.epochSeen) throw stale(core, offer, `epoch ${local.epochSeen} has been seen here`)
+  if (record.epoch > local.epochSeen) await store.update(record.id, { epochSeen: record.epoch })
+}
+
+/** The first that comes of a volume. A message that is late must not bring back what was removed: the registry has to know this copy. */
+async function begin(core: Core, offer: Offer): Promise<LocalCopy> {
+  const { registry, store, self } = core.parts
+  const { id, name, options } = offer.record
+  const record = (await registry.volume(name))?.value
+  const known = record?.id === id && record.removedAt === null && record.copies[self.id] !== undefined
+  if (!known) throw stale(core, offer, 'the registry knows of no copy here')
+  return await store.create({ id, name, options })
+}
+
+function stale(core: Core, { record }: Offer, why: string): WherryError {
+  return new WherryError(
+    'STALE_EPOCH',
+    `Host ${core.hosts.label(core.parts.self.id)} takes no checkpoint of epoch ${record.epoch} of volume "${record.name}": ${why}.`,
+  )
+}

@@ -1,0 +1,59 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
+import { beforeAbort } from '../../runtime/abort.ts'
+import type { Core } from '../context.ts'
+import { areSound, othersWith } from '../failover/sound-candidates.ts'
+import type { PlacementMemory } from './memory.ts'
+
+/** Placement looks every few seconds; somebody may change a copy afterwards. */
+const COUNTS_MS = 15_000
+
+/** A tree that was read before is compared at once. */
+const WAIT_MS = 1_000
+
+/** That the copies of these hosts were found to be a checkpoint. */
+export interface Comparison {
+  readonly hosts: readonly string[]
+  readonly hash: string
+  /** On the clock's elapsedMs. */
+  readonly atMs: number
+}
+
+/**
+ * Whether the other hosts have just found their copies of an idle volume to be its newest checkpoint. They are asked in
+ * the background, about one volume after another, because they may have to read it all. False: call it again.
+ */
+export async function wereOthersSound(
+  core: Core,
+  record: VolumeRecord,
+  last: Checkpoint,
+  memory: PlacementMemory,
+): Promise<boolean> {
+  const { compared, comparing } = memory
+  const { clock, signal, log } = core.parts
+  const { id, name } = record
+  const hosts = othersWith(core, record, last)
+  const hasFound = () => {
+    const found = compared.get(id)
+    if (found == null) return false
+    compared.delete(id)
+    const isRecent = clock.elapsedMs() - found.atMs <= COUNTS_MS
+    return isRecent && found.hash === last.hash && isDeepStrictEqual(found.hosts, hosts)
+  }
+  if (hasFound()) return true
+  if (compared.get(id) === null) return false
+  const isFree = ![...compared.values()].includes(null)
+  compared.set(id, null)
+  const ask = async () => {
+    const isSound = !signal.aborted && (await areSound(core, id, hosts, last))
+    compared.delete(id)
+    if (isSound) compared.set(id, { hosts, hash: last.hash, atMs: clock.elapsedMs() })
+  }
+  const asked = comparing.run('', ask).catch((error: unknown) => {
+    compared.delete(id)
+    log.debug({ err: error, volume: name }, 'copies elsewhere were not compared with their checkpoint')
+  })
+  // While others are asked about another volume, it is not known when it is this one's turn.
+  if (isFree) await beforeAbort(asked, AbortSignal.any([signal, clock.deadline(WAIT_MS)]))
+  return hasFound()
+}

@@ -1,0 +1,28 @@
+import type { VolumeRecord } from '../../model/model.ts'
+import type { Core } from '../context.ts'
+import type { PlacementHost } from './policy.ts'
+
+/** The hosts as placement sees them now. */
+export function placementHosts(core: Core, records: readonly VolumeRecord[]): PlacementHost[] {
+  const { self, replaceAfterMs } = core.parts
+  const coming = new Map<string, number>()
+  for (const { copies, last } of records) {
+    for (const [host, copy] of Object.entries(copies)) {
+      if (copy.state === 'filling' && copy.kept) coming.set(host, (coming.get(host) ?? 0) + (last?.bytes ?? 0))
+    }
+  }
+  return core.hosts.all().map(({ id, zone, draining, freeBytes, totalBytes }) => ({
+    id,
+    zone,
+    draining: id === self.id ? isDraining(core) : draining,
+    gone: core.hosts.silentMs(id) > replaceAfterMs,
+    freeBytes,
+    totalBytes,
+    comingBytes: coming.get(id) ?? 0,
+  }))
+}
+
+/** A person or Swarm wants this host's copies to leave. */
+export function isDraining(core: Core): boolean {
+  return core.parts.drainWish.get() || core.engine.drained
+}

@@ -1,0 +1,18 @@
+import { Lanes } from '../../runtime/keyed-queue.ts'
+import type { Core } from '../context.ts'
+import type { Comparison } from './comparison.ts'
+
+/** What placement remembers from one look to the next; losing it costs time only. */
+export interface PlacementMemory {
+  readonly startedMs: number
+  /** Since when a copy here is one too many, and what then told whether the volume has moved. */
+  readonly surplus: Map<string, { holder: string | null; epoch: number; sinceMs: number }>
+  /** What comparing the copies elsewhere came to, by volume id; null: that is under way, or waits for its turn. */
+  readonly compared: Map<string, Comparison | null>
+  readonly comparing: Lanes
+}
+
+export function createPlacementMemory(core: Pick<Core, 'parts'>): PlacementMemory {
+  const startedMs = core.parts.clock.elapsedMs()
+  return { startedMs, surplus: new Map(), compared: new Map(), comparing: new Lanes() }
+}

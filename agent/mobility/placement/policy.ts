@@ -1,0 +1,113 @@
+import type { CopyRecord, VolumeRecord } from '../../model/model.ts'
+import { hasCheckpoint, mayHaveCheckpoint } from '../record/copies.ts'
+
+/** A disk that is fuller than this gets no new copies: databases and checkpoints need room to grow. */
+const FREE_SHARE = 0.1
+/** A tenth of a huge disk is room enough for everybody; no more than this is asked for. */
+const MOST_FREE_BYTES = 20e9
+/** A copy on a disk with less than half of that cannot take in what is written: another host takes its place, if there is one. */
+const STUCK_PART = 0.5
+
+/** What placement must know of a host. */
+export interface PlacementHost {
+  readonly id: string
+  readonly zone: string | null
+  readonly draining: boolean
+  /** Not heard of for longer than the grace time: others take its place. */
+  readonly gone: boolean
+  readonly freeBytes: number
+  /** 0: unknown, and then it gets nothing new. */
+  readonly totalBytes: number
+  /** Of copies that are being made there and may not be on its disk yet. */
+  readonly comingBytes: number
+}
+
+/** How good a place a host is for a copy of a volume, best first; null: none. What is stuck is old, and better than nothing. */
+type Standing = 'current' | 'behind' | 'filling' | 'new' | 'stuck' | null
+const STANDINGS = ['current', 'behind', 'filling', 'new', 'stuck'] as const
+
+/**
+ * Which hosts should have a copy, the holder first: as many as the volume's options say, or as there are places. What is good stays
+ * where it is; the rest is spread over zones, then goes where most space is free. Pure, and the same for the same input on every host.
+ */
+export function placeCopies(record: VolumeRecord, hosts: readonly PlacementHost[]): readonly string[] {
+  const chosen = hosts.filter((host) => host.id === record.holder?.host && !host.gone)
+  for (const standing of STANDINGS) {
+    let places = hosts.filter((host) => !chosen.includes(host) && standingOf(record, host) === standing)
+    while (chosen.length < record.options.copies && places.length > 0) {
+      const best = places.reduce((one, other) => (isBetter(record, other, one, chosen) ? other : one))
+      chosen.push(best)
+      places = places.filter((host) => host !== best)
+    }
+  }
+  return chosen.map((host) => host.id)
+}
+
+/** Whether a copy is known, by its hash, to be at the volume's newest committed checkpoint. */
+export function isNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): boolean {
+  return last !== null && hasCheckpoint(copy, last)
+}
+
+/**
+ * The same where an entry of an older release, without a hash, counts as well: nothing may be given up because of it.
+ */
+export function mayBeNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): boolean {
+  return last !== null && mayHaveCheckpoint(copy, last)
+}
+
+/**
+ * Whether a host may give up its copy, by the record alone: it should not have one, and every host that should has the newest checkpoint and
+ * lives. So it is never the holder's, never the last and never the newest (promise 7).
+ */
+export function mayGiveUp(
+  record: VolumeRecord,
+  host: string,
+  hosts: readonly PlacementHost[],
+  alive: (id: string) => boolean,
+): boolean {
+  if (record.holder?.host === host || record.removedAt !== null) return false
+  const wanted = placeCopies(record, hosts)
+  if (wanted.length === 0 || wanted.includes(host)) return false
+  return wanted.every((id) => isNewest(record, record.copies[id]) && alive(id))
+}
+
+function standingOf(record: VolumeRecord, host: PlacementHost): Standing {
+  const copy = record.copies[host.id]
+  if (host.gone || host.draining || copy?.state === 'diverged') return null
+  const isFull = host.totalBytes > 0 && host.freeBytes < leastFreeBytes(host) * STUCK_PART
+  // The newest checkpoint that any copy could take, as long as nothing newer is written.
+  if (mayBeNewest(record, copy)) return isFull && record.holder !== null ? 'stuck' : 'current'
+  // What was only sent ahead is no copy yet.
+  if (copy === undefined || (copy.state === 'filling' && !copy.kept)) return hasRoom(record, host) ? 'new' : null
+  if (copy.state === 'filling') return isFull ? null : 'filling'
+  return isFull ? 'stuck' : 'behind'
+}
+
+function hasRoom(record: VolumeRecord, host: PlacementHost): boolean {
+  const neededBytes = (record.last?.bytes ?? 0) + host.comingBytes
+  return host.totalBytes > 0 && host.freeBytes - neededBytes >= leastFreeBytes(host)
+}
+
+function leastFreeBytes(host: PlacementHost): number {
+  return Math.min(host.totalBytes * FREE_SHARE, MOST_FREE_BYTES)
+}
+
+/** Free space changes all the time: it decides on new copies only, so that those that are there do not wander. */
+function isBetter(
+  record: VolumeRecord,
+  host: PlacementHost,
+  than: PlacementHost,
+  chosen: readonly PlacementHost[],
+): boolean {
+  const rank = (one: PlacementHost): readonly number[] => {
+    const copy = record.copies[one.id]
+    const neighbours = chosen.filter((other) => one.zone !== null && other.zone === one.zone).length
+    const isFull = one.freeBytes < leastFreeBytes(one)
+    const isThere = copy !== undefined && (copy.state !== 'filling' || copy.kept)
+    return [copy?.kept === true ? 0 : 1, neighbours, isFull ? 1 : 0, isThere ? 0 : -(one.freeBytes - one.comingBytes)]
+  }
+  const mine = rank(host)
+  const theirs = rank(than)
+  const differing = mine.findIndex((value, i) => value !== theirs[i])
+  return differing === -1 ? host.id < than.id : (mine[differing] ?? 0) < (theirs[differing] ?? 0)
+}

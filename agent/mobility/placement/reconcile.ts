@@ -1,0 +1,69 @@
+import type { VolumeRecord } from '../../model/model.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import type { Core } from '../context.ts'
+import { reportDamaged } from '../record/report-copy.ts'
+import { TELL_NODES_EVERY_MS } from '../swarm/node-facts.ts'
+import { placementHosts } from './hosts.ts'
+import { joinRecord } from './membership.ts'
+import type { PlacementMemory } from './memory.ts'
+import { type PlacementHost, placeCopies } from './policy.ts'
+import { giveUpSurplus } from './surplus.ts'
+
+/**
+ * Does this host's part of placing copies: takes a copy of every volume of which it should have one, gives up what is too many. Every host does the
+ * same by the same records; each step is a compare-and-set that looks again, so that two hosts never both take or both give up the same copy.
+ */
+export async function keepPlaced(core: Core, memory: PlacementMemory): Promise<void> {
+  const { cache, store, self } = core.parts
+  // A host that was cut off would find all others gone, until it has heard of them again.
+  if (!core.hosts.alive(self.id)) return
+  const { entries, stale } = await cache.list()
+  if (stale) return
+  const records = entries.map(({ value }) => value).filter(({ removedAt }) => removedAt === null)
+  const hosts = placementHosts(core, records)
+  const locals = new Map((await store.copies()).copies.map((copy) => [copy.id, copy]))
+  forget(memory, records)
+  const failures: unknown[] = []
+  for (const record of records) {
+    const local = locals.get(record.id) ?? null
+    // The registry has lost changes, or this was a stale read: nothing is decided on such a record.
+    if (local !== null && local.epochSeen > record.epoch) continue
+    if (record.holder?.host === self.id) memory.surplus.delete(record.id)
+    else {
+      const placing = placeCopies(record, hosts).includes(self.id) ? takeCopy : giveUpSurplus
+      // One volume that cannot be placed must not keep the others from it.
+      await placing(core, record, local, hosts, memory).catch((error: unknown) => failures.push(error))
+    }
+  }
+  if (failures.length > 0) throw failures[0]
+}
+
+function forget(memory: PlacementMemory, records: readonly VolumeRecord[]): void {
+  const ids = new Set(records.map(({ id }) => id))
+  for (const known of [memory.surplus, memory.compared]) {
+    for (const id of known.keys()) if (!ids.has(id)) known.delete(id)
+  }
+}
+
+async function takeCopy(
+  core: Core,
+  record: VolumeRecord,
+  local: LocalCopy | null,
+  hosts: readonly PlacementHost[],
+  memory: PlacementMemory,
+): Promise<void> {
+  const { parts } = core
+  memory.surplus.delete(record.id)
+  // Nobody has ever used it: there is nothing to have a copy of.
+  if (record.holder === null && record.last === null) return
+  const mine = record.copies[parts.self.id]
+  if (mine?.state === 'current' && local === null) await reportDamaged(parts, record)
+  if (mine?.kept !== true) {
+    // Right after a start a drained host does not know yet that it is.
+    const upMs = parts.clock.elapsedMs() - memory.startedMs
+    if (core.engine.swarmNode !== null && upMs < TELL_NODES_EVERY_MS) return
+    if (!(await joinRecord(core, record, local, hosts))) return
+  }
+  // While it is held, the holder's checkpoints bring the data.
+  if (record.holder === null && mine?.state !== 'current') core.catchUp.look(record.name)
+}

@@ -1,0 +1,91 @@
+import type { VolumeRecord } from '../../model/model.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import type { Core } from '../context.ts'
+import { isKnownCopy } from '../record/copies.ts'
+import { wereOthersSound } from './comparison.ts'
+import { isDraining } from './hosts.ts'
+import { leaveRecord, rejoinRecord, unkeep } from './membership.ts'
+import type { PlacementMemory } from './memory.ts'
+import { mayGiveUp, type PlacementHost } from './policy.ts'
+
+/**
+ * This host should have no copy of the volume: gives up the one it has, at once when drained, else when the volume has not moved for the grace time: one that moves
+ * back and forth keeps both its copies.
+ */
+export async function giveUpSurplus(
+  core: Core,
+  record: VolumeRecord,
+  local: LocalCopy | null,
+  hosts: readonly PlacementHost[],
+  memory: PlacementMemory,
+): Promise<void> {
+  const { clock, self, replaceAfterMs } = core.parts
+  const mine = record.copies[self.id]
+  const checkpoint = local?.checkpoint ?? null
+  if (
+    mine === undefined &&
+    checkpoint !== null &&
+    record.holder === null &&
+    whyBusy(core, record.name, local) === null
+  ) {
+    // Given up once, and killed before it was put away: the record must know of it before it may go.
+    await rejoinRecord(core, record, checkpoint)
+  }
+  if (mine === undefined || mine.state === 'diverged' || (mine.state === 'filling' && !mine.kept)) return
+  if (whyBusy(core, record.name, local) !== null) {
+    memory.surplus.delete(record.id)
+    return
+  }
+  // Among copies that are equally good those that are kept stay, so a copy that the volume has left must not be one.
+  if (mine.kept && mine.state !== 'filling') await unkeep(core, record, hosts)
+  const sinceMs = noteSurplus(memory, record, clock.elapsedMs())
+  if (isDraining(core) || clock.elapsedMs() - sinceMs >= replaceAfterMs) await dropCopy(core, record, hosts, memory)
+}
+
+/** Since when the copy has been one too many and the volume has not moved. A hold that was too short to be seen may have been anywhere. */
+function noteSurplus(memory: PlacementMemory, { id, holder, epoch }: VolumeRecord, nowMs: number): number {
+  const before = memory.surplus.get(id)
+  const host = holder?.host ?? (before?.epoch === epoch ? before.holder : null)
+  const moved = before === undefined || (holder === null ? before.epoch !== epoch : before.holder !== host)
+  const sinceMs = moved ? nowMs : before.sinceMs
+  memory.surplus.set(id, { holder: host, epoch, sinceMs })
+  return sinceMs
+}
+
+/** Why a copy cannot go now, whatever the record says; null: it can. */
+export function whyBusy(core: Core, name: string, local: LocalCopy | null): string | null {
+  if (core.pendingMounts.has(name)) return 'a container that is being started waits for it'
+  if (local === null) return null
+  if (local.diverged.length > 0)
+    return `writes that the cluster never got are kept beside it (volumes/${local.id}/diverged)`
+  if (local.held !== null || Object.keys(local.mounts).length > 0) return 'it is in use here'
+  if (local.applying || core.copying.job(local.id) !== undefined) return 'it is being written to'
+  return null
+}
+
+/**
+ * Takes this host's copy off the record and moves it to the trash, under the volume's lock, so that no Mount comes in
+ * between. The copies that stay are compared with their checkpoint first: somebody may have changed one at rest.
+ */
+async function dropCopy(
+  core: Core,
+  record: VolumeRecord,
+  hosts: readonly PlacementHost[],
+  memory: PlacementMemory,
+): Promise<void> {
+  const { store, log, self } = core.parts
+  const { holder, last } = record
+  // Of a volume that is held its holder has all there is.
+  if (holder === null && last !== null && isKnownCopy(record.copies[self.id])) {
+    if (!mayGiveUp(record, self.id, hosts, (id) => core.hosts.alive(id))) return
+    if (!(await wereOthersSound(core, record, last, memory))) return
+  }
+  await core.locks.run(record.id, async () => {
+    const local = await store.copy(record.id)
+    if (whyBusy(core, record.name, local) !== null || (await store.mounted()).has(record.id)) return
+    if (!(await leaveRecord(core, record, local, hosts)) || local === null) return
+    if (local.checkpoint === null) await store.dropStage(record.id)
+    await store.trash(record.id)
+    log.info({ volume: record.name, id: record.id }, 'a copy that was one too many was moved to the trash')
+  })
+}

@@ -1,0 +1,50 @@
+import type { Checkpoint, CopyRecord } from '../../model/model.ts'
+
+/**
+ * What tells one checkpoint of a volume from all others: epoch and number order them, the hash is the identity (promise
+ * 14).
+ */
+export type CheckpointIdentity = Pick<Checkpoint, 'epoch' | 'seq' | 'hash'>
+
+/** A checkpoint as somebody names it. Without a hash: an older release wrote it. */
+export interface NamedCheckpoint {
+  readonly epoch: number
+  readonly seq: number
+  readonly hash?: string | undefined
+}
+
+/**
+ * How one checkpoint stands to another of the same volume. `conflict`: same epoch and number, different hash: at most
+ * one of the two belongs to the volume.
+ * `unproven`: same epoch and number, and the hash of one is not known.
+ */
+export type CheckpointOrder = 'older' | 'same' | 'conflict' | 'unproven' | 'newer'
+
+/** Compares two checkpoints of one volume: the only place that does. */
+export function orderOf(one: CheckpointIdentity, other: CheckpointIdentity): Exclude<CheckpointOrder, 'unproven'>
+export function orderOf(one: NamedCheckpoint, other: NamedCheckpoint): CheckpointOrder
+export function orderOf(one: NamedCheckpoint, other: NamedCheckpoint): CheckpointOrder {
+  const ahead = one.epoch - other.epoch || one.seq - other.seq
+  if (ahead !== 0) return ahead < 0 ? 'older' : 'newer'
+  if (one.hash === undefined || other.hash === undefined) return 'unproven'
+  return one.hash === other.hash ? 'same' : 'conflict'
+}
+
+/** The newer of two checkpoints; the first one if neither is. */
+export function newerOf(one: Checkpoint | null, other: Checkpoint): Checkpoint {
+  return one === null || orderOf(other, one) === 'newer' ? other : one
+}
+
+/**
+ * The checkpoint of a copy, as the record has it. A hash that was written with another epoch or number belongs to an
+ * earlier checkpoint.
+ */
+export function checkpointOf({ epoch, seq, checkpoint }: CopyRecord): NamedCheckpoint {
+  const isOfThis = checkpoint !== undefined && checkpoint.epoch === epoch && checkpoint.seq === seq
+  return isOfThis ? checkpoint : { epoch, seq }
+}
+
+/** The fields of a copy's entry that say at which checkpoint it is. */
+export function copyFields({ epoch, seq, hash }: CheckpointIdentity): Pick<CopyRecord, 'epoch' | 'seq' | 'checkpoint'> {
+  return { epoch, seq, checkpoint: { epoch, seq, hash } }
+}

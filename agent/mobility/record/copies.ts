@@ -1,0 +1,140 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { Checkpoint, CopyRecord, VolumeRecord } from '../../model/model.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import {
+  type CheckpointIdentity,
+  checkpointOf,
+  copyFields,
+  type NamedCheckpoint,
+  newerOf,
+  orderOf,
+} from './checkpoint-order.ts'
+import { standingOf } from './lineage.ts'
+
+/** What there is of a copy that has nothing yet. */
+export const NO_CHECKPOINT = { epoch: 0, seq: 0 } as const
+
+/**
+ * Whether a disk's checkpoint is none: it is of an epoch that the disk has never seen begin. Older releases took one
+ * when they gave up a hold that never came about, under a name that the next holder's first checkpoint gets as well.
+ */
+export function isForged({ checkpoint, epochSeen }: Pick<LocalCopy, 'checkpoint' | 'epochSeen'>): boolean {
+  return checkpoint !== null && checkpoint.epoch > epochSeen
+}
+
+/** A root directory with nothing in it: all that is left of a new volume that nobody has used. */
+export function isEmptyTree({ files, bytes }: Checkpoint): boolean {
+  return files === 0 && bytes === 0
+}
+
+/** Whether this disk's tree is at a checkpoint, untouched since, not half applied and not known to be damaged. */
+export function isAt(local: LocalCopy | null, checkpoint: Checkpoint): boolean {
+  if (local === null || local.applying || local.held !== null || local.damaged !== null) return false
+  return local.checkpoint?.hash === checkpoint.hash
+}
+
+/** The record with one host's copy entry replaced. */
+export function withCopy(record: VolumeRecord, host: string, copy: CopyRecord): VolumeRecord {
+  return { ...record, copies: { ...record.copies, [host]: copy } }
+}
+
+/** The record without one host's copy entry. */
+export function withoutCopy(record: VolumeRecord, host: string): VolumeRecord {
+  const { [host]: _gone, ...copies } = record.copies
+  return { ...record, copies }
+}
+
+/** The copies after a new checkpoint was committed on `host`: it is current, whoever was current falls behind. */
+export function copiesAfter(record: VolumeRecord, host: string, checkpoint: Checkpoint): Record<string, CopyRecord> {
+  const others = Object.entries(record.copies).map(([id, copy]): [string, CopyRecord] => [
+    id,
+    copy.state === 'current' && !mayHaveCheckpoint(copy, checkpoint) ? { ...copy, state: 'behind' } : copy,
+  ])
+  return {
+    ...Object.fromEntries(others),
+    [host]: {
+      ...copyFields(checkpoint),
+      state: 'current',
+      at: checkpoint.at,
+      kept: record.copies[host]?.kept ?? false,
+    },
+  }
+}
+
+/** Whether the record names a checkpoint of this copy that the volume could be gone on from. */
+export function isKnownCopy(copy: CopyRecord | undefined): boolean {
+  return copy !== undefined && copy.seq > 0 && copy.state !== 'diverged'
+}
+
+/**
+ * Whether a host that holds the volume knows by this record that it could be gone on from elsewhere: only then does it
+ * have itself fenced. A copy on a host that is away counts: it may be back before the holder is.
+ */
+export function hasCopyElsewhere(record: VolumeRecord, holder: string): boolean {
+  return Object.entries(record.copies).some(([host, copy]) => host !== holder && isKnownCopy(copy))
+}
+
+/** Whether a copy is known, by its hash, to be at exactly that checkpoint. */
+export function hasCheckpoint(copy: CopyRecord | undefined, checkpoint: CheckpointIdentity): boolean {
+  return copy?.state === 'current' && orderOf(checkpointOf(copy), checkpoint) === 'same'
+}
+
+/**
+ * The same where an entry of an older release, without a hash, counts as well: whoever goes by it compares the tree
+ * before it is used.
+ */
+export function mayHaveCheckpoint(copy: CopyRecord | undefined, checkpoint: CheckpointIdentity): boolean {
+  if (copy?.state !== 'current') return false
+  const order = orderOf(checkpointOf(copy), checkpoint)
+  return order === 'same' || order === 'unproven'
+}
+
+/**
+ * Whether a tree at this checkpoint has something that the cluster did not go on from: it is kept before anything is
+ * put in its place (promise 7). A checkpoint that is newer than `last` has not: a copy may have one that the registry
+ * has not heard of yet.
+ */
+export function isLeftBehind(record: VolumeRecord, checkpoint: NamedCheckpoint): boolean {
+  const standing = standingOf(record, checkpoint)
+  return standing === 'left behind' || standing === 'conflict'
+}
+
+/**
+ * The record after other hosts said which checkpoints of this hold they have on their disks: `last` is the newest of them (it never goes back), copies are
+ * current at it or behind. The very same object when nothing changes.
+ */
+export function withAnswers(
+  record: VolumeRecord,
+  holder: string,
+  answers: ReadonlyMap<string, Checkpoint>,
+  at: string,
+): VolumeRecord {
+  const counted = [...answers].filter(([host]) => {
+    const copy = record.copies[host]
+    return host !== holder && copy !== undefined && copy.state !== 'diverged'
+  })
+  const newest = counted.map(([, checkpoint]) => checkpoint).reduce(newerOf, record.last)
+  if (newest === null || counted.length === 0) return record
+  const said = new Map([...counted, [holder, newest] as const])
+  const entries = { [holder]: unknownCopy(at), ...record.copies }
+  const copies = Object.entries(entries).map(
+    ([host, copy]) => [host, copyAfter(copy, said.get(host), newest, at)] as const,
+  )
+  const next: VolumeRecord = { ...record, last: newest, copies: Object.fromEntries(copies) }
+  return isDeepStrictEqual(next, record) ? record : next
+}
+
+function unknownCopy(at: string): CopyRecord {
+  return { ...NO_CHECKPOINT, state: 'filling', at, kept: true }
+}
+
+function copyAfter(copy: CopyRecord, said: Checkpoint | undefined, last: Checkpoint, at: string): CopyRecord {
+  if (copy.state === 'diverged') return copy
+  // What a host says of itself is right, also when it is older than what was known: it may have begun anew after a take-over.
+  if (said === undefined) {
+    return copy.state !== 'current' || mayHaveCheckpoint(copy, last) ? copy : { ...copy, state: 'behind', at }
+  }
+  const state = orderOf(said, last) === 'same' ? 'current' : 'behind'
+  if (state === copy.state && orderOf(said, checkpointOf(copy)) === 'same') return copy
+  return { ...copy, ...copyFields(said), state, at }
+}

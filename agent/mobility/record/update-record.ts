@@ -1,0 +1,77 @@
+import { codeOf, WherryError } from '../../model/errors.ts'
+import type { VolumeRecord } from '../../model/model.ts'
+import type { Versioned } from '../../registry/contract.ts'
+import type { Parts } from '../dependencies.ts'
+
+/** Between two tries: long enough not to crowd a registry that elects a leader, short beside every deadline. */
+export const RETRY_MS = 200
+
+/** What `change` answers when the read shows an older state than what is known for certain: read again. */
+export const STALE_READ = Symbol('stale read')
+
+/**
+ * Changes a volume's record by compare-and-set until the change is known to stand. `change` gets the record as read
+ * (null: the registry says there is none) and answers the new record, the very same object when nothing is left to do,
+ * or STALE_READ; it throws to give up. It must recognise its own earlier write (by incarnation), because a write whose
+ * answer was lost is looked at again this way. Rejects REGISTRY_UNAVAILABLE when `signal` aborts first: the change may
+ * then still have happened. A read older than `atLeastRevision`, or than an earlier read, is passed over. A record answered from a write is committed; one answered unchanged was only read.
+ */
+export async function changeVolume(
+  parts: Pick<Parts, 'registry' | 'clock'>,
+  name: string,
+  change: (record: VolumeRecord | null) => VolumeRecord | null | typeof STALE_READ,
+  signal: AbortSignal,
+  atLeastRevision = 0,
+): Promise<{ entry: Versioned<VolumeRecord> | null; written: boolean }> {
+  let cause: unknown
+  let newestRevision = atLeastRevision
+  while (!signal.aborted) {
+    try {
+      const read = await parts.registry.volume(name)
+      // Another server may answer with less than an earlier one did: what is older than known is no reason to give up.
+      const isStale = read !== null && read.revision < newestRevision
+      newestRevision = Math.max(newestRevision, read?.revision ?? 0)
+      const next = isStale ? STALE_READ : change(read?.value ?? null)
+      if (next !== STALE_READ) {
+        if (next === (read?.value ?? null)) return { entry: read, written: false }
+        if (next === null || read === null) throw new Error('a change neither adds nor deletes a record')
+        const write = await parts.registry.updateVolume(next, read.revision)
+        if (write.outcome === 'done') return { entry: write.entry, written: true }
+        if (write.outcome === 'unknown') cause = write.cause
+      }
+    } catch (error) {
+      if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') throw error
+      cause = error
+    }
+    await parts.clock.sleep(RETRY_MS, signal)
+  }
+  throw new WherryError(
+    'REGISTRY_UNAVAILABLE',
+    `The registry did not confirm the change of volume "${name}" in time.`,
+    {
+      hint: cause instanceof WherryError ? cause.toLine() : 'Check that more than half of the nats-servers run.',
+      cause,
+    },
+  )
+}
+
+/** Reads a volume's record, waiting for the registry until `signal` aborts. */
+export async function readVolume(
+  parts: Pick<Parts, 'registry' | 'clock'>,
+  name: string,
+  signal: AbortSignal,
+): Promise<Versioned<VolumeRecord> | null> {
+  return await untilAnswered(parts.clock, () => parts.registry.volume(name), signal)
+}
+
+/** What `ask` answers; it is asked again while it rejects REGISTRY_UNAVAILABLE, until `signal` aborts. */
+export async function untilAnswered<T>(clock: Parts['clock'], ask: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (;;) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (codeOf(error) !== 'REGISTRY_UNAVAILABLE' || signal.aborted) throw error
+    }
+    await clock.sleep(RETRY_MS, signal)
+  }
+}

@@ -1,0 +1,75 @@
+import { WherryError } from '../../model/errors.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import type { Core } from '../context.ts'
+import { isOnlyIntended } from '../hold/confirm-hold.ts'
+import { isForged } from '../record/copies.ts'
+import { type Inventory, knownHosts, readInventory, takeInventory } from './inventory.ts'
+
+/** Living hosts answer at once; one that does not must not hold up whoever creates a volume. */
+const ASK_MS = 3_000
+/** A host that has not been heard of is most likely not there. */
+const SILENT_ASK_MS = 500
+
+/** What this host's disk has, and the disks of the other hosts that answer in time. */
+export async function allInventories(core: Core, signal: AbortSignal): Promise<Inventory[]> {
+  return [await takeInventory(core), ...(await askOthers(core, signal))]
+}
+
+/**
+ * Looks in inventories for data of another volume of this name of which the registry knows neither a record nor a
+ * removal. It has lost changes then, and the new volume would be mounted empty in place of that data (promise 2).
+ * Answers VOLUME_EXISTS, or null when there is none. After a removal a stale read can make it answer too much for a
+ * moment: ask again before it is told. REGISTRY_UNAVAILABLE.
+ */
+export async function findForgotten(
+  core: Core,
+  { id, name }: { id: string; name: string },
+  inventories: readonly Inventory[],
+): Promise<WherryError | null> {
+  const found = inventories.flatMap(({ host, copies }) =>
+    copies.filter((copy) => copy.name === name && copy.id !== id && hasData(copy)).map((copy) => ({ host, copy })),
+  )
+  if (found.length === 0) return null
+  const removed = new Set((await core.parts.registry.removed()).map(({ value }) => value.id))
+  const forgotten = found.find(({ copy }) => !removed.has(copy.id))
+  return forgotten === undefined ? null : refusal(core, forgotten.host, forgotten.copy)
+}
+
+/** What was only sent ahead is no data that could be missed; neither is a hold that was intended and of which its own disk never heard that it came about: nothing was mounted. */
+function hasData(copy: LocalCopy): boolean {
+  return (copy.checkpoint !== null && !isForged(copy)) || (copy.held !== null && !isOnlyIntended(copy))
+}
+
+/** Also of hosts that nobody has heard of: a registry that has just come back with nothing knows no host that lives. */
+async function askOthers(core: Core, signal: AbortSignal): Promise<Inventory[]> {
+  const { clock, log, peers, seizeAfterMs } = core.parts
+  const inTime = AbortSignal.any([signal, clock.deadline(ASK_MS)])
+  const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ASK_MS)])
+  // Who has watched the heartbeats for long without a break would have heard of every host that lives.
+  const hearsAll = clock.elapsedMs() - core.lease.unbrokenSinceMs >= seizeAfterMs
+  const asked = knownHosts(core).map(async ({ label, address, port, alive }) => {
+    try {
+      return [
+        readInventory(
+          await peers.ask({ address, port }, { kind: 'inventory' }, alive || !hearsAll ? inTime : atOnce),
+          label,
+        ),
+      ]
+    } catch (error) {
+      log.debug({ err: error, host: label }, 'a host did not say what it has')
+      return []
+    }
+  })
+  return (await Promise.all(asked)).flat()
+}
+
+function refusal(core: Core, host: string, { id, name, checkpoint }: LocalCopy): WherryError {
+  const what = checkpoint === null ? 'no checkpoint yet' : `checkpoint of ${checkpoint.at}`
+  return new WherryError(
+    'VOLUME_EXISTS',
+    `Host ${core.hosts.label(host)} has data of a volume "${name}" (${id}, ${what}) of which the registry knows nothing, not even that it was removed.`,
+    {
+      hint: `The registry has lost changes: run "wherry recover". If that data is not wanted, move the directory volumes/${id} of that host away, then try again.`,
+    },
+  )
+}

@@ -1,0 +1,71 @@
+import { z } from 'zod'
+import { WherryError } from '../../model/errors.ts'
+import type { LocalCopy, RemovedCopy } from '../../store/contract.ts'
+import { localCopyFields } from '../../store/disk/copy-schema.ts'
+import type { Core } from '../context.ts'
+
+/** Everything one host has on its disk. */
+export interface Inventory {
+  /** Id of the host. */
+  readonly host: string
+  readonly copies: readonly LocalCopy[]
+  /** Ids of volumes that this host holds for certain: a write confirmed it, and its lease has run since, so that nobody can have taken them over. */
+  readonly proven: readonly string[]
+  /** What its disk still has of removed volumes. */
+  readonly removed: readonly RemovedCopy[]
+  /** Copies whose directories cannot be understood. */
+  readonly damaged: readonly { readonly path: string; readonly reason: string }[]
+}
+
+/** Another host that may be asked for it. */
+export interface Known {
+  readonly label: string
+  readonly address: string
+  readonly port: number
+  /** Its heartbeat is renewed: it may hold volumes. */
+  readonly alive: boolean
+}
+
+/** What a newer version adds to a copy is passed over. */
+const inventoryMessage: z.ZodType<Inventory> = z.object({
+  host: z.string().min(1),
+  copies: z.array(z.object(localCopyFields)),
+  // Older agents do not say it.
+  proven: z.array(z.string()).default([]),
+  removed: z
+    .array(z.object({ id: z.string(), name: z.string(), directory: z.string(), until: z.string().nullable() }))
+    .default([]),
+  damaged: z.array(z.object({ path: z.string(), reason: z.string() })),
+})
+
+/** All others, by their heartbeats and by the settings: a new registry knows nobody. */
+export function knownHosts(core: Core): Known[] {
+  const { self, peerAddresses } = core.parts
+  const known = new Map<string, Known>()
+  for (const { address, port } of peerAddresses) {
+    known.set(`${address} ${port}`, { label: address, address, port, alive: false })
+  }
+  for (const { id, address, transferPort: port } of core.hosts.all()) {
+    known.set(`${address} ${port}`, { label: core.hosts.labelWithAge(id), address, port, alive: core.hosts.alive(id) })
+  }
+  known.delete(`${self.address} ${self.transferPort}`)
+  return [...known.values()]
+}
+
+/** This host's own: the answer to the question `inventory`. */
+export async function takeInventory(core: Core): Promise<Inventory> {
+  const { copies, damaged } = await core.parts.store.copies()
+  const removed = await core.parts.store.removed()
+  const proven = core.lease.runs ? [...core.confirmed.keys()] : []
+  return { host: core.parts.self.id, copies, proven, removed, damaged }
+}
+
+/** What another host says, checked. REQUEST_INVALID when it is no inventory. */
+export function readInventory(value: unknown, from: string): Inventory {
+  const found = inventoryMessage.safeParse(value)
+  if (found.success) return found.data
+  throw new WherryError('REQUEST_INVALID', `${from} gave a list of its copies that cannot be understood.`, {
+    hint: 'Run the same version of Wherry on all hosts.',
+    cause: found.error,
+  })
+}

@@ -1,0 +1,43 @@
+import type { Predecessor, VolumeRecord } from '../../model/model.ts'
+import type { Core } from '../context.ts'
+import type { VolumeView } from '../contract.ts'
+import type { Inventory } from './inventory.ts'
+
+/**
+ * The removed volume of this name that hosts still have data of, by their disks and by tombstones that are not cleared
+ * yet; the newest, if there are several. Undefined: there is none. REGISTRY_UNAVAILABLE.
+ */
+export async function findPredecessor(
+  core: Core,
+  name: string,
+  inventories: readonly Inventory[],
+): Promise<Predecessor | undefined> {
+  const onDisk = inventories.flatMap(({ host, removed }) =>
+    removed.filter((copy) => copy.name === name).map(({ id, until }) => ({ id, hosts: [host], until })),
+  )
+  const awaited = (await core.parts.registry.removed())
+    .filter(({ value }) => value.name === name && value.hosts.length > 0)
+    .map(({ value: { id, hosts } }) => ({ id, hosts, until: null }))
+  const found = Map.groupBy([...onDisk, ...awaited], ({ id }) => id)
+  // Ids are ULIDs: the later one is the greater.
+  const id = [...found.keys()].sort().at(-1)
+  const parts = id === undefined ? [] : (found.get(id) ?? [])
+  if (id === undefined) return undefined
+  const untils = parts.map(({ until }) => until)
+  return {
+    id,
+    hosts: [...new Set(parts.flatMap(({ hosts }) => hosts))],
+    until: untils.includes(null) ? null : (untils.sort().at(-1) ?? null),
+  }
+}
+
+/** What is left of the volume that had this name before, for people; null: nothing that is known. */
+export function viewPredecessor(
+  core: Core,
+  { predecessor }: VolumeRecord,
+): NonNullable<VolumeView['predecessor']> | null {
+  if (predecessor === undefined) return null
+  const { id, hosts, until } = predecessor
+  if (until !== null && Date.parse(until) < core.parts.clock.now().getTime()) return null
+  return { id, hosts: hosts.map((host) => core.hosts.get(host)?.name ?? host), until }
+}

@@ -1,0 +1,181 @@
+import { codeOf } from '../../model/errors.ts'
+import type { VolumeRecord } from '../../model/model.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import { backOffMs } from '../checkpoint/demand.ts'
+import type { Core } from '../context.ts'
+import { placementHosts } from '../placement/hosts.ts'
+import { mayGiveUp } from '../placement/policy.ts'
+import { whyBusy } from '../placement/surplus.ts'
+import { hasCheckpoint, isAt, mayHaveCheckpoint } from '../record/copies.ts'
+import type { CopyJob } from './copy-job.ts'
+
+/**
+ * Most volumes that move are mounted elsewhere within this after their release: until then that Mount has the sources
+ * to itself.
+ */
+const QUIET_MS = 1_000
+/**
+ * Copies that catch up here at the same time: many small ones wait for disks most of the time, and large ones share one
+ * network.
+ */
+const MOST_AT_ONCE = 4
+/** From a try that failed to the next one; longer and longer. */
+const RETRY_MS = 5_000
+/** Nothing is due; what wakes miss, `sweep` finds. */
+const REST_MS = 60_000
+
+const CATCH_UP = '/catch-up'
+
+interface Waiting {
+  readonly id: string
+  readonly hash: string
+  readonly dueMs: number
+  readonly failures: number
+}
+
+/**
+ * Brings this host's copies of idle volumes to their newest checkpoint, soon after the release and at low priority: few
+ * at a time, the first released first, and after Mounts (Copying, MountWaits). Nothing here needs to survive a restart.
+ */
+export class CatchUp {
+  readonly #core: Core
+  /** Names of volumes whose records may have changed. */
+  readonly #changed = new Set<string>()
+  /** By name, in the order in which they were found to be behind. */
+  readonly #waiting = new Map<string, Waiting>()
+  readonly #running = new Map<string, CopyJob>()
+
+  constructor(core: Core) {
+    this.#core = core
+  }
+
+  /** Looks at the volume soon; costs one read of its record. Safe to repeat. */
+  look(name: string): void {
+    this.#changed.add(name)
+    this.#core.wakes.wake(CATCH_UP)
+  }
+
+  /** Looks at all volumes of which this disk has a copy that is not held: finds what wakes have missed. */
+  async sweep(): Promise<void> {
+    for (const { name, held } of (await this.#core.parts.store.copies()).copies) if (held === null) this.look(name)
+  }
+
+  /** Works until the agent stops. Never rejects. */
+  async run(): Promise<void> {
+    const { clock, signal, log } = this.#core.parts
+    while (!signal.aborted) {
+      let leastMs = 0
+      try {
+        await this.#judgeChanged()
+        await this.#begin()
+      } catch (error) {
+        // What is forgotten here the next sweep finds. What is due stays so, and must not be asked for without a pause.
+        this.#changed.clear()
+        leastMs = RETRY_MS
+        log.debug({ err: error }, 'could not look which copies are behind')
+      }
+      if (this.#changed.size > 0) continue
+      const restMs = Math.max(leastMs, this.#restMs())
+      await this.#core.wakes.wait(CATCH_UP, (until) => clock.sleep(restMs, until), signal)
+    }
+  }
+
+  async #judgeChanged(): Promise<void> {
+    for (const name of this.#changed) {
+      this.#changed.delete(name)
+      await this.#judge(name).catch((error: unknown) => this.#postpone(name, error))
+    }
+  }
+
+  /**
+   * One copy that cannot be looked at keeps no other from its turn. Throws on an outage, which is all copies' failure.
+   */
+  #postpone(name: string, error: unknown): null {
+    const { clock, signal, log } = this.#core.parts
+    if (signal.aborted || codeOf(error) === 'REGISTRY_UNAVAILABLE') throw error
+    const waiting = this.#waiting.get(name)
+    const failures = (waiting?.failures ?? 0) + 1
+    const dueMs = clock.elapsedMs() + backOffMs(RETRY_MS, failures)
+    if (waiting !== undefined) this.#waiting.set(name, { ...waiting, dueMs, failures })
+    const level = failures === 1 ? 'error' : 'debug'
+    log[level]({ err: error, volume: name }, 'could not look whether a copy is behind')
+    return null
+  }
+
+  /** Notes whether the copy here is behind, and since when; answers the record if it is. */
+  async #judge(name: string): Promise<VolumeRecord | null> {
+    const { registry, store, clock } = this.#core.parts
+    const record = (await registry.volume(name))?.value
+    const local = record === undefined ? null : await store.copy(record.id)
+    if (record === undefined || !isBehind(this.#core, record, local)) {
+      this.#waiting.delete(name)
+      return null
+    }
+    const hash = record.last?.hash ?? ''
+    const before = this.#waiting.get(name)
+    if (before?.id === record.id && before.hash === hash) return record
+    this.#waiting.delete(name)
+    this.#waiting.set(name, { id: record.id, hash, dueMs: clock.elapsedMs() + QUIET_MS, failures: 0 })
+    return record
+  }
+
+  async #begin(): Promise<void> {
+    const { clock } = this.#core.parts
+    for (const [name, { dueMs }] of [...this.#waiting]) {
+      if (this.#running.size >= MOST_AT_ONCE) return
+      if (this.#running.has(name) || clock.elapsedMs() < dueMs) continue
+      const record = await this.#judge(name).catch((error: unknown) => this.#postpone(name, error))
+      const waiting = this.#waiting.get(name)
+      // It may have been held and released meanwhile: then its time begins anew.
+      if (record === null || waiting === undefined || clock.elapsedMs() < waiting.dueMs) continue
+      this.#start(record, waiting)
+    }
+  }
+
+  #start(record: VolumeRecord, waiting: Waiting): void {
+    const { copying, parts } = this.#core
+    const job = copying.want(record, 0)
+    this.#running.set(record.name, job)
+    void job.done.then(() => {
+      this.#running.delete(record.name)
+      const failures = job.failure() === null ? 0 : waiting.failures + 1
+      const dueMs = parts.clock.elapsedMs() + backOffMs(RETRY_MS, failures)
+      if (this.#waiting.get(record.name) === waiting) this.#waiting.set(record.name, { ...waiting, dueMs, failures })
+      this.look(record.name)
+    })
+  }
+
+  #restMs(): number {
+    const nowMs = this.#core.parts.clock.elapsedMs()
+    const full = this.#running.size >= MOST_AT_ONCE
+    const due = [...this.#waiting].filter(([name]) => !full && !this.#running.has(name)).map(([, { dueMs }]) => dueMs)
+    return Math.max(0, Math.min(REST_MS, ...due.map((dueMs) => dueMs - nowMs)))
+  }
+}
+
+/**
+ * Whether this host's copy of an idle volume lacks the newest checkpoint, and another host that lives has it. What was
+ * only sent ahead is no copy, and a diverged one is not written over (promise 7). What placement is about to drop stays
+ * as it is: brought up to date it would be as good as those that are wanted, and any of them might go.
+ */
+function isBehind(core: Core, record: VolumeRecord, local: LocalCopy | null): boolean {
+  const { self } = core.parts
+  const { last, copies } = record
+  const mine = copies[self.id]
+  if (record.holder !== null || last === null || record.removedAt !== null) return false
+  if (mine === undefined || mine.state === 'diverged') return false
+  if (local !== null && (local.held !== null || local.epochSeen > record.epoch)) return false
+  if ((local?.checkpoint ?? null) === null && !mine.kept) return false
+  if (hasCheckpoint(mine, last) && isAt(local, last)) return false
+  if (isSurplus(core, record, local)) return false
+  return Object.entries(copies).some(
+    ([host, copy]) => host !== self.id && mayHaveCheckpoint(copy, last) && core.hosts.alive(host),
+  )
+}
+
+/** Enough living hosts have the newest checkpoint, and nothing keeps this copy from being dropped in time. */
+function isSurplus(core: Core, record: VolumeRecord, local: LocalCopy | null): boolean {
+  const alive = (host: string) => core.hosts.alive(host)
+  if (!mayGiveUp(record, core.parts.self.id, placementHosts(core, [record]), alive)) return false
+  return whyBusy(core, record.name, local) === null
+}

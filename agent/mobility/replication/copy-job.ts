@@ -1,0 +1,165 @@
+import type { VolumeRecord } from '../../model/model.ts'
+import type { StageProgress } from '../../store/tree-contract.ts'
+import type { MoveView } from '../contract.ts'
+import type { Clock } from '../dependencies.ts'
+import { orderOf } from '../record/checkpoint-order.ts'
+import type { CopyTarget } from './copy-goal.ts'
+import { CopyPass } from './pull-progress.ts'
+
+/** Progress of bringing one volume here: what is shown to people and told in a Mount's error. */
+export class CopyJob {
+  readonly volume: Pick<VolumeRecord, 'id' | 'name' | 'options'>
+  readonly done: Promise<void>
+  /** Bytes the last finished pass moved. */
+  lastPassBytes = 0
+  lastError: Error | null = null
+  /** Why the checkpoint that was aimed at last is not here; null: it is, or none was. */
+  missed: Error | null = null
+  /** Somebody wants whatever is the volume's newest checkpoint, not only those that are aimed at. */
+  follows = false
+  /** Only checkpoints of a volume in use elsewhere were offered: that is daily work, and no move. */
+  onlyOffered = true
+  #targets: readonly CopyTarget[] = []
+  readonly #clock: Clock
+  readonly #startedAt: string
+  readonly #startedMs: number
+  readonly #stop = new AbortController()
+  #resolve: () => void = () => undefined
+  #wantedUntilMs: number
+  #from = ''
+  #movedBytes = 0
+  #pass: CopyPass | null = null
+  #reached: StageProgress = { bytesDone: 0, bytesTotal: 0, filesDone: 0, filesTotal: 0 }
+  #state: MoveView['state'] = 'running'
+  #endedMs: number | null = null
+
+  constructor(volume: Pick<VolumeRecord, 'id' | 'name' | 'options'>, clock: Clock, wantedMs = 0) {
+    this.volume = volume
+    this.#clock = clock
+    this.#startedAt = clock.now().toISOString()
+    this.#startedMs = clock.elapsedMs()
+    this.#wantedUntilMs = this.#startedMs + wantedMs
+    this.done = new Promise((resolve) => {
+      this.#resolve = resolve
+    })
+  }
+
+  get id(): string {
+    return this.volume.id
+  }
+
+  get name(): string {
+    return this.volume.name
+  }
+
+  /** Aborts when the job is told to stop. */
+  get stopped(): AbortSignal {
+    return this.#stop.signal
+  }
+
+  /** True once a host was asked for data: a job that found nothing to do is no move. */
+  get shown(): boolean {
+    return this.#from !== ''
+  }
+
+  /** Why the job ended without the data; null while it runs and after success. */
+  failure(): Error | null {
+    return this.#endedMs === null ? null : this.lastError
+  }
+
+  stop(): void {
+    this.#stop.abort()
+  }
+
+  wantFor(ms: number): void {
+    this.#wantedUntilMs = Math.max(this.#wantedUntilMs, this.#clock.elapsedMs() + ms)
+  }
+
+  wanted(): boolean {
+    return this.#clock.elapsedMs() < this.#wantedUntilMs
+  }
+
+  /** Adds a checkpoint to bring here; answers the target that was there for the same one already, if there was. */
+  aim(target: CopyTarget): CopyTarget {
+    const same = this.#targets.find(({ checkpoint }) => checkpoint.hash === target.checkpoint.hash)
+    if (same === undefined) this.#targets = [...this.#targets, target]
+    else same.join(target.sources, target.untilMs)
+    return same ?? target
+  }
+
+  /** The newest checkpoint to bring here; undefined: there is none. */
+  target(): CopyTarget | undefined {
+    return this.#targets.reduce<CopyTarget | undefined>(
+      (newest, other) =>
+        newest !== undefined && orderOf(newest.checkpoint, other.checkpoint) === 'newer' ? newest : other,
+      undefined,
+    )
+  }
+
+  /** The copy is at that target, or it cannot be reached (`error`): older ones are settled with it. */
+  settle(target: CopyTarget, error?: unknown): void {
+    const settled = this.#targets.filter(({ checkpoint }) => {
+      const order = orderOf(checkpoint, target.checkpoint)
+      return order === 'older' || order === 'same'
+    })
+    this.#targets = this.#targets.filter((other) => !settled.includes(other))
+    for (const other of settled) {
+      if (error === undefined) other.reach()
+      else other.miss(error)
+    }
+  }
+
+  /** Begins a pass from one host; answers where its progress is told. */
+  startPass(from: string): CopyPass {
+    this.#from = from
+    this.#state = 'running'
+    this.lastPassBytes = 0
+    this.#pass = new CopyPass(this.#clock)
+    return this.#pass
+  }
+
+  /** The pass is over, successful or not: what it moved counts in any case. */
+  endPass(): void {
+    if (this.#pass === null) return
+    this.#reached = this.#pass.progress() ?? this.#reached
+    this.lastPassBytes = this.#pass.movedBytes()
+    this.#movedBytes += this.lastPassBytes
+    this.#pass = null
+  }
+
+  setWaiting(): void {
+    this.#state = 'waiting'
+  }
+
+  end(error: Error | null): void {
+    this.#state = error === null ? 'done' : 'failed'
+    this.lastError = error
+    this.#endedMs = this.#clock.elapsedMs()
+    for (const target of this.#targets) target.miss(error ?? new Error('the copy has ended'))
+    this.#targets = []
+    this.#resolve()
+  }
+
+  /** As the API shows it. After the end `bytesDone` is what crossed the network in all passes. */
+  view(to: string): MoveView {
+    const ended = this.#endedMs !== null
+    const { bytesDone, bytesTotal, filesDone, filesTotal } = this.#pass?.progress() ?? this.#reached
+    const rate = this.#pass?.bytesPerSecond() ?? 0
+    return {
+      volume: this.name,
+      id: this.id,
+      from: this.#from,
+      to,
+      startedAt: this.#startedAt,
+      bytesDone: ended ? this.#movedBytes : bytesDone,
+      bytesTotal: ended ? this.#movedBytes : bytesTotal,
+      filesDone,
+      filesTotal,
+      bytesPerSecond: Math.round(rate),
+      secondsLeft: rate <= 0 ? null : Math.ceil((bytesTotal - bytesDone) / rate),
+      state: this.#state,
+      error: this.lastError?.message ?? null,
+      seconds: ((this.#endedMs ?? this.#clock.elapsedMs()) - this.#startedMs) / 1000,
+    }
+  }
+}

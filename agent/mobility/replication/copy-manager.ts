@@ -1,0 +1,271 @@
+import { codeOf, WherryError } from '../../model/errors.ts'
+import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
+import { untilAbort } from '../../runtime/abort.ts'
+import type { Lanes } from '../../runtime/keyed-queue.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import type { MoveView } from '../contract.ts'
+import type { HostDirectory, Parts } from '../dependencies.ts'
+import type { Checks } from '../hold/tree-checks.ts'
+import { isAt, mayHaveCheckpoint } from '../record/copies.ts'
+import { reportCurrent } from '../record/report-copy.ts'
+import { readVolume } from '../record/update-record.ts'
+import type { Wakes } from '../wakeups.ts'
+import { changedAtRest, isHopeless } from './copy-errors.ts'
+import { CopyTarget } from './copy-goal.ts'
+import { CopyJob } from './copy-job.ts'
+import { MountWaits } from './mount-waits.ts'
+import { Pulling } from './pull.ts'
+import { whileHeld } from './while-held.ts'
+
+/** How often a job looks at the record when no wake comes; bounds the cost of a lost wake on a move. */
+const LOOK_MS = 300
+/** The same for a catch-up, which nobody waits for. */
+const CATCH_UP_LOOK_MS = 2_000
+/** Between tries of sources that failed. */
+const RETRY_MS = 1_000
+/** Ended jobs are shown this many deep. */
+const MAX_ENDED_JOBS = 50
+/** A pass ahead that moved more than this is worth another one: the holder has written much meanwhile. */
+const AHEAD_AGAIN_BYTES = 32 * 1024 * 1024
+/** Passes ahead per job: a tree that changes faster than it can be sent does not get closer after that. */
+const MAX_AHEAD_PASSES = 4
+
+type Volume = Pick<VolumeRecord, 'id' | 'name' | 'options'>
+
+/** Brings copies of volumes to this host. One job per volume; whoever wants the volume joins it. */
+export class Copying {
+  readonly #parts: Parts
+  readonly #wakes: Wakes
+  readonly #pulling: Pulling
+  readonly #waits: MountWaits
+  readonly #checks: Checks
+  readonly #hosts: HostDirectory
+  readonly #jobs = new Map<string, CopyJob>()
+  readonly #ended: CopyJob[] = []
+  /** How the last job of a volume failed, by its id, oldest first; none is here after one that did not. */
+  readonly #failures = new Map<string, Error>()
+
+  constructor(parts: Parts, hosts: HostDirectory, locks: Lanes, wakes: Wakes, checks: Checks) {
+    this.#parts = parts
+    this.#hosts = hosts
+    this.#checks = checks
+    this.#wakes = wakes
+    this.#pulling = new Pulling(parts, hosts, locks, wakes)
+    this.#waits = new MountWaits(parts)
+  }
+
+  /** Follows which Mounts elsewhere wait for data, until the agent stops. */
+  follow(): void {
+    this.#waits.follow()
+  }
+
+  /**
+   * Starts bringing the volume here, or joins the job that does. It goes on for `wantedMs` without success, and to the
+   * end once bytes flow. With 0 it is a catch-up: one try, which gives way to Mounts and ends when the volume is held.
+   */
+  want(volume: Volume, wantedMs: number): CopyJob {
+    return this.#ask(volume, (job) => {
+      // A catch-up that gives way goes on at once.
+      if (wantedMs > 0 && !job.wanted()) this.#wakes.wake(volume.name)
+      job.follows = true
+      job.onlyOffered = false
+      job.wantFor(wantedMs)
+    })
+  }
+
+  /**
+   * Brings exactly that checkpoint here from one of those hosts (ids, best first), whatever the record says; tried again for `wantedMs`. The job ends when the store has applied
+   * it; after a failure its `failure()` says why. The epoch of `record` is what the hosts are asked with: the highest any of them has seen. May be repeated: joins.
+   */
+  wantCheckpoint(record: VolumeRecord, checkpoint: Checkpoint, sources: readonly string[], wantedMs: number): CopyJob {
+    const untilMs = this.#parts.clock.elapsedMs() + wantedMs
+    return this.#ask(record, (job) => {
+      job.onlyOffered = false
+      job.wantFor(wantedMs)
+      job.aim(new CopyTarget(record, checkpoint, sources, untilMs))
+    })
+  }
+
+  /**
+   * Brings a checkpoint of a volume that is held by `from` here, or joins what brings it. Resolves when it is applied. Rejects after one try: COPY_RUNNING when blocks
+   * had changed on the holder before they came (what came stays, the next checkpoint needs only the rest), or what kept the pull or the apply from going through.
+   */
+  bring(record: VolumeRecord, checkpoint: Checkpoint, from: string): Promise<void> {
+    let target = new CopyTarget(record, checkpoint, [from], 0)
+    this.#ask(record, (job) => {
+      target = job.aim(target)
+    })
+    this.#wakes.wake(record.name)
+    return target.reached
+  }
+
+  job(id: string): CopyJob | undefined {
+    return this.#jobs.get(id)
+  }
+
+  /** Why the volume, or a checkpoint of it, was not brought here when that was tried last; null: it was. */
+  failure(id: string): Error | null {
+    return this.#jobs.get(id)?.lastError ?? this.#failures.get(id) ?? null
+  }
+
+  /** Running jobs first, then ended ones, newest first. */
+  moves(selfLabel: string): MoveView[] {
+    const running = [...this.#jobs.values()].filter((job) => job.shown)
+    return [...running, ...this.#ended].map((job) => job.view(selfLabel))
+  }
+
+  /** The volume's job, started when there is none, after `ask` has told it what is wanted. */
+  #ask({ id, name, options }: Volume, ask: (job: CopyJob) => void): CopyJob {
+    const running = this.#jobs.get(id)
+    const job = running ?? new CopyJob({ id, name, options }, this.#parts.clock)
+    ask(job)
+    if (running !== undefined) return job
+    this.#jobs.set(id, job)
+    void this.#drive(job, AbortSignal.any([this.#parts.signal, job.stopped]))
+    return job
+  }
+
+  async #drive(job: CopyJob, signal: AbortSignal): Promise<void> {
+    let failure: Error | null = null
+    try {
+      // Something may have been asked for in the very last moment.
+      do await this.#run(job, signal)
+      while (job.target() !== undefined && !signal.aborted)
+      failure = job.follows ? null : job.missed
+    } catch (error) {
+      failure = error instanceof Error ? error : new Error(String(error))
+    }
+    this.#jobs.delete(job.id)
+    job.end(failure)
+    this.#remember(job.id, failure)
+    if (failure !== null && !signal.aborted && !job.onlyOffered) {
+      const level = job.wanted() ? 'warn' : codeOf(failure) === 'VOLUME_HELD_ELSEWHERE' ? 'debug' : 'info'
+      this.#parts.log[level]({ err: failure, volume: job.name }, 'copying a volume here was given up')
+    }
+    if (job.shown && !job.onlyOffered) this.#ended.unshift(job)
+    this.#ended.length = Math.min(this.#ended.length, MAX_ENDED_JOBS)
+    this.#wakes.wake(job.name)
+  }
+
+  #remember(id: string, failure: Error | null): void {
+    this.#failures.delete(id)
+    // What was sent ahead and not wanted in the end is no failure.
+    if (failure !== null && codeOf(failure) !== 'VOLUME_HELD_ELSEWHERE') this.#failures.set(id, failure)
+    for (const oldest of this.#failures.keys()) {
+      if (this.#failures.size <= MAX_ENDED_JOBS) break
+      this.#failures.delete(oldest)
+    }
+  }
+
+  async #run(job: CopyJob, signal: AbortSignal): Promise<void> {
+    let aheadPasses = 0
+    while (!signal.aborted) {
+      const target = job.target()
+      if (target !== undefined) {
+        await this.#aim(job, target, signal)
+        continue
+      }
+      if (!job.follows) return
+      const record = (await readVolume(this.#parts, job.name, signal))?.value
+      const local = await this.#parts.store.copy(job.id)
+      if (record === undefined || record.id !== job.id || record.removedAt !== null) return
+      if (record.holder?.host === this.#parts.self.id || (local?.held ?? null) !== null) return
+      if (record.holder === null) {
+        if (record.last === null) return
+        if (isAt(local, record.last)) return await reportCurrent(this.#parts, record)
+        if (await this.#isWholeAgain(record, local, signal)) continue
+        if (!job.wanted() && this.#waits.comeBefore(record)) {
+          await this.#wakes.wait(job.name, (until) => this.#parts.clock.sleep(LOOK_MS, until), signal)
+          continue
+        }
+        if (await this.#bringNewest(job, record, signal)) continue
+        await this.#pause(job, record, RETRY_MS, signal)
+      } else {
+        const again = aheadPasses === 0 || job.lastPassBytes > AHEAD_AGAIN_BYTES
+        if (job.wanted() && again && aheadPasses < MAX_AHEAD_PASSES) {
+          aheadPasses++
+          await this.#pulling.sendAhead(job, record, signal)
+        }
+        job.setWaiting()
+        await this.#pause(job, record, LOOK_MS, signal)
+      }
+    }
+  }
+
+  /**
+   * Whether a copy that was found damaged is at the checkpoint after all: somebody may have undone a change.
+   * COPY_DAMAGED if it is not and no other host has that checkpoint.
+   */
+  async #isWholeAgain(record: VolumeRecord, local: LocalCopy | null, signal: AbortSignal): Promise<boolean> {
+    const { last, copies } = record
+    const { store, self } = this.#parts
+    if (last === null || local === null || local.damaged === null || local.applying) return false
+    if (local.checkpoint?.hash !== last.hash) return false
+    await untilAbort(this.#checks.join(record.id), signal)
+    const now = await store.copy(record.id)
+    if (isAt(now, last)) return true
+    const isElsewhere = Object.entries(copies).some(([host, copy]) => host !== self.id && mayHaveCheckpoint(copy, last))
+    if (!isElsewhere) throw changedAtRest(record, this.#hosts.label(self.id), now?.damaged ?? local.damaged)
+    return false
+  }
+
+  /**
+   * One try. True: the copy is at the checkpoint, or a catch-up was stopped because a Mount comes before it; look
+   * again.
+   */
+  async #bringNewest(job: CopyJob, record: VolumeRecord, signal: AbortSignal): Promise<boolean> {
+    const [ended, stopped] = [new AbortController(), new AbortController()]
+    const attending = this.#attend(job, record, stopped, AbortSignal.any([signal, ended.signal]))
+    const bring = (until: AbortSignal) => this.#pulling.bringNewest(job, record, until)
+    try {
+      if (job.wanted()) return await bring(signal)
+      const watching = { parts: this.#parts, wakes: this.#wakes }
+      return await whileHeld(watching, record, CATCH_UP_LOOK_MS, AbortSignal.any([signal, stopped.signal]), bring)
+    } catch (error) {
+      if (!signal.aborted && (stopped.signal.aborted || codeOf(error) === 'VOLUME_HELD_ELSEWHERE')) return true
+      throw error
+    } finally {
+      ended.abort()
+      await attending
+    }
+  }
+
+  /** While data comes: tells everybody as long as a Mount waits for it, else stops it for a Mount elsewhere. */
+  async #attend(job: CopyJob, record: VolumeRecord, stopped: AbortController, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      if (job.wanted()) this.#waits.tell(record)
+      else if (this.#waits.comeBefore(record)) return stopped.abort(new Error('a Mount comes before it'))
+      await this.#parts.clock.sleep(LOOK_MS, signal)
+    }
+  }
+
+  /** One try to bring a checkpoint from the hosts that are said to have it. */
+  async #aim(job: CopyJob, target: CopyTarget, signal: AbortSignal): Promise<void> {
+    const { record, checkpoint } = target
+    try {
+      for (const source of target.sources) {
+        job.missed = await this.#pulling.bring(job, record, checkpoint, source, signal)
+        if (job.missed === null) return job.settle(target)
+        job.lastError = job.missed
+      }
+    } catch (error) {
+      job.settle(target, error)
+      throw error
+    }
+    if (this.#parts.clock.elapsedMs() >= target.untilMs || isHopeless(job.missed)) job.settle(target, job.missed)
+    else await this.#wakes.wait(job.name, (until) => this.#parts.clock.sleep(RETRY_MS, until), signal)
+  }
+
+  /** Waits for news of the volume; gives the job up when nobody has wanted it for long. */
+  async #pause(job: CopyJob, record: VolumeRecord, ms: number, signal: AbortSignal): Promise<void> {
+    if (!job.wanted()) {
+      // The next checkpoint that is offered needs less for what came already.
+      if (record.copies[this.#parts.self.id]?.kept !== true) await this.#parts.store.dropStage(job.id)
+      throw (
+        job.lastError ??
+        new WherryError('VOLUME_HELD_ELSEWHERE', `Volume "${job.name}" was sent ahead, but nobody asked for it here.`)
+      )
+    }
+    await this.#wakes.wait(job.name, (until) => this.#parts.clock.sleep(ms, until), signal)
+  }
+}

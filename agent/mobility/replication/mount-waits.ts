@@ -1,0 +1,92 @@
+import { z } from 'zod'
+import type { VolumeRecord } from '../../model/model.ts'
+import type { Parts } from '../dependencies.ts'
+import { hasCheckpoint } from '../record/copies.ts'
+
+/** How often a Mount that waits for data says so. */
+const REPEAT_MS = 1_000
+/** A Mount that was not heard of for this long waits no more. */
+const OVER_MS = 2_500
+/**
+ * For how long catch-ups give way to one Mount: while a copy that takes hours is made, other volumes must not stay at
+ * one copy.
+ */
+const GIVE_WAY_MS = 30_000
+
+const waitMessage = z.object({ name: z.string(), id: z.string(), host: z.string(), sources: z.array(z.string()) })
+type WaitMessage = z.infer<typeof waitMessage>
+
+interface Wait {
+  readonly message: WaitMessage
+  readonly sinceMs: number
+  readonly heardMs: number
+}
+
+/**
+ * Mounts on any host that wait for the data of an idle volume, as far as this host was told. Catch-ups give way to
+ * them.
+ */
+export class MountWaits {
+  readonly #parts: Pick<Parts, 'bus' | 'clock' | 'self' | 'signal'>
+  /** By host and volume id. */
+  readonly #waits = new Map<string, Wait>()
+  readonly #toldMs = new Map<string, number>()
+
+  constructor(parts: Pick<Parts, 'bus' | 'clock' | 'self' | 'signal'>) {
+    this.#parts = parts
+  }
+
+  /** Follows what other hosts tell, until the agent stops. */
+  follow(): void {
+    const hear = (message: unknown) => {
+      const wait = waitMessage.safeParse(message)
+      if (wait.success) this.#note(wait.data)
+    }
+    this.#parts.bus.subscribe('volume.*.wanted', hear, this.#parts.signal)
+  }
+
+  /**
+   * Tells all hosts that a Mount here waits for the volume's newest checkpoint. Call it as often as you like while that
+   * is so.
+   */
+  tell(record: VolumeRecord): void {
+    const nowMs = this.#parts.clock.elapsedMs()
+    for (const [id, toldMs] of this.#toldMs) if (nowMs - toldMs >= REPEAT_MS) this.#toldMs.delete(id)
+    if (this.#toldMs.has(record.id)) return
+    this.#toldMs.set(record.id, nowMs)
+    const { id, name } = record
+    const message = { id, name, host: this.#parts.self.id, sources: sourcesOf(record) }
+    this.#note(message)
+    this.#parts.bus.publish(`volume.${id}.wanted`, message)
+  }
+
+  /**
+   * Whether a catch-up of this volume would compete with a Mount: for the volume itself, or for a host that both read
+   * from.
+   */
+  comeBefore(record: VolumeRecord): boolean {
+    const nowMs = this.#parts.clock.elapsedMs()
+    const sources = sourcesOf(record)
+    return [...this.#waits.values()].some(
+      ({ message, sinceMs, heardMs }) =>
+        nowMs - heardMs < OVER_MS &&
+        nowMs - sinceMs < GIVE_WAY_MS &&
+        (message.id === record.id || message.sources.some((host) => sources.includes(host))),
+    )
+  }
+
+  #note(message: WaitMessage): void {
+    const nowMs = this.#parts.clock.elapsedMs()
+    const key = `${message.host} ${message.id}`
+    const before = this.#waits.get(key)
+    for (const [other, { heardMs }] of this.#waits) if (nowMs - heardMs >= OVER_MS) this.#waits.delete(other)
+    const sinceMs = this.#waits.has(key) && before !== undefined ? before.sinceMs : nowMs
+    this.#waits.set(key, { message, sinceMs, heardMs: nowMs })
+  }
+}
+
+/** Ids of the hosts that have the volume's newest checkpoint. */
+function sourcesOf({ copies, last }: VolumeRecord): string[] {
+  if (last === null) return []
+  return Object.entries(copies).flatMap(([host, copy]) => (hasCheckpoint(copy, last) ? [host] : []))
+}

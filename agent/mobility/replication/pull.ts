@@ -1,0 +1,192 @@
+import { codeOf, type WherryError } from '../../model/errors.ts'
+import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
+import type { Lanes } from '../../runtime/keyed-queue.ts'
+import type { StageProgress } from '../../store/tree-contract.ts'
+import type { TreeRequest } from '../../transfer/contract.ts'
+import type { HostDirectory, Parts } from '../dependencies.ts'
+import { isAt, isLeftBehind, mayHaveCheckpoint } from '../record/copies.ts'
+import { announceCopy } from '../record/report-copy.ts'
+import type { Wakes } from '../wakeups.ts'
+import {
+  changedAtRest,
+  changedMeanwhile,
+  dataUnreachable,
+  epochPassed,
+  heldHere,
+  isHopeless,
+  putAsideFirst,
+  unknownHost,
+  unreachable,
+} from './copy-errors.ts'
+import type { CopyJob } from './copy-job.ts'
+import { whileHeld } from './while-held.ts'
+
+/** How often the record is looked at when no wake comes; bounds the cost of a lost wake on a move. */
+const LOOK_MS = 300
+/** The same while a checkpoint is on its way, which may take hours. */
+const FAR_LOOK_MS = 2_000
+/** For a host to look at its copy; a large one takes longer, and goes on. */
+const DOUBT_MS = 5_000
+
+/** Gets trees of other hosts here: one pull after another for a volume, and an apply once a checkpoint is complete. */
+export class Pulling {
+  readonly #parts: Parts
+  readonly #hosts: HostDirectory
+  readonly #locks: Lanes
+  readonly #watching: { readonly parts: Parts; readonly wakes: Wakes }
+
+  constructor(parts: Parts, hosts: HostDirectory, locks: Lanes, wakes: Wakes) {
+    this.#parts = parts
+    this.#hosts = hosts
+    this.#locks = locks
+    this.#watching = { parts, wakes }
+  }
+
+  /** One try to bring a checkpoint here from one host, whatever the record says of it. Null when the copy is at the checkpoint now, else why not. Rejects when `signal` aborts. */
+  async bring(
+    job: CopyJob,
+    record: VolumeRecord,
+    checkpoint: Checkpoint,
+    source: string,
+    signal: AbortSignal,
+  ): Promise<Error | null> {
+    const { store, log } = this.#parts
+    const from = this.#hosts.label(source)
+    try {
+      const local = await store.copy(job.id)
+      if (isAt(local, checkpoint)) return null
+      const want = { kind: 'checkpoint', hash: checkpoint.hash } as const
+      const request = { volume: job.id, epoch: record.epoch, want }
+      const known = record.copies[this.#parts.self.id] !== undefined
+      const work = (until: AbortSignal) => this.#pass(job, source, request, until, known)
+      const complete = await whileHeld(this.#watching, record, FAR_LOOK_MS, signal, work)
+      if (!complete && record.holder?.host === source) return changedMeanwhile(record, checkpoint, from)
+      if (!complete) return await this.#doubt(record, checkpoint, source)
+      return (await this.#apply(record, checkpoint)) ? null : heldHere(record)
+    } catch (error) {
+      if (signal.aborted) throw error
+      log.debug({ err: error, volume: job.name, from }, 'a checkpoint was not brought here')
+      if (codeOf(error) === 'HASH_MISMATCH') return changedMeanwhile(record, checkpoint, from)
+      return error instanceof Error ? error : new Error(String(error))
+    }
+  }
+
+  /** One try over all hosts that have the newest checkpoint. True when the copy here is at it now. */
+  async bringNewest(job: CopyJob, record: VolumeRecord, signal: AbortSignal): Promise<boolean> {
+    const last = record.last
+    if (last === null) return false
+    const sources = this.#sourcesOf(record)
+    // A host that is away may still be dialled; until that fails, people should hear what is known already.
+    if (!sources.some((host) => this.#hosts.alive(host))) job.lastError = dataUnreachable(record, this.#hosts)
+    // Nobody says any more that it has it: that a copy was found damaged is the end of waiting.
+    const damaged = sources.length === 0 ? this.#damagedAt(record) : null
+    if (damaged !== null) throw changedAtRest(record, this.#hosts.labelWithAge(damaged.host), [damaged.path])
+    let doubted: Error | null = null
+    for (const source of sources) {
+      try {
+        const request: TreeRequest = {
+          volume: job.id,
+          epoch: record.epoch,
+          want: { kind: 'checkpoint', hash: last.hash },
+        }
+        const complete = await this.#pass(job, source, request, signal)
+        if (complete) return await this.#apply(record, last)
+        doubted = await this.#doubt(record, last, source)
+      } catch (error) {
+        if (signal.aborted) throw error
+        if (isHopeless(error)) throw error
+        if (codeOf(error) === 'HASH_MISMATCH') {
+          doubted = await this.#doubt(record, last, source)
+          continue
+        }
+        job.lastError = unreachable(record, this.#hosts.labelWithAge(source), error)
+        this.#parts.log.info(
+          { err: error, volume: job.name, from: this.#hosts.label(source) },
+          'a source of a copy failed',
+        )
+      }
+    }
+    // Only when no other source delivers is that what keeps the data from coming.
+    if (doubted !== null) job.lastError = doubted
+    return false
+  }
+
+  /** What came from a host is not the checkpoint that it says its copy is at: it looks for itself. Answers why the copy was not used. */
+  async #doubt(record: VolumeRecord, checkpoint: Checkpoint, source: string): Promise<WherryError> {
+    const { peers, clock, log } = this.#parts
+    const host = this.#hosts.get(source)
+    if (host !== undefined) {
+      const question = { kind: 'compare', volume: record.id, doubted: true } as const
+      const address = { address: host.address, port: host.transferPort }
+      await peers.ask(address, question, clock.deadline(DOUBT_MS)).catch((error: unknown) => {
+        log.debug({ err: error, volume: record.name }, 'a host was not told that its copy is doubted')
+      })
+    }
+    const paths = [host?.damaged?.[record.id] ?? []].flat()
+    return changedAtRest({ ...record, last: checkpoint }, this.#hosts.labelWithAge(source), paths)
+  }
+
+  /** Hosts whose copy has the newest checkpoint, those alive first. */
+  #sourcesOf(record: VolumeRecord): string[] {
+    const { last } = record
+    const holders = Object.entries(record.copies).filter(
+      ([host, copy]) => host !== this.#parts.self.id && last !== null && mayHaveCheckpoint(copy, last),
+    )
+    return holders.map(([host]) => host).sort((a, b) => Number(this.#hosts.alive(b)) - Number(this.#hosts.alive(a)))
+  }
+
+  /** A host that says that its copy is damaged, and the first path. */
+  #damagedAt({ id, copies }: VolumeRecord): { host: string; path: string } | null {
+    const found = this.#hosts.all().find((host) => copies[host.id] !== undefined && host.damaged?.[id] !== undefined)
+    return found === undefined ? null : { host: found.id, path: found.damaged?.[id] ?? '' }
+  }
+
+  /** Sends ahead what the holder has now, and stops at once when the holder releases. Failing costs only time. */
+  async sendAhead(job: CopyJob, record: VolumeRecord, signal: AbortSignal): Promise<void> {
+    const holder = record.holder
+    if (holder === null) return
+    const request: TreeRequest = { volume: job.id, epoch: record.epoch, want: { kind: 'live' } }
+    try {
+      const work = (until: AbortSignal) => this.#pass(job, holder.host, request, until)
+      await whileHeld(this.#watching, record, LOOK_MS, signal, work)
+    } catch (error) {
+      if (signal.aborted) throw error
+      if (codeOf(error) === 'VOLUME_HELD_ELSEWHERE') return
+      this.#parts.log.info(
+        { err: error, volume: job.name, from: this.#hosts.label(holder.host) },
+        'sending ahead failed',
+      )
+    }
+  }
+
+  /** False: the volume is held here by now. */
+  async #apply(record: VolumeRecord, checkpoint: Checkpoint): Promise<boolean> {
+    const { store } = this.#parts
+    return await this.#locks.run(record.id, async () => {
+      const local = await store.copy(record.id)
+      if ((local?.held ?? null) !== null) return false
+      if (local?.checkpoint != null && isLeftBehind(record, local.checkpoint)) throw putAsideFirst(record)
+      if (local !== null && record.epoch < local.epochSeen) throw epochPassed(record, local.epochSeen)
+      await store.apply(record.id, checkpoint)
+      return true
+    })
+  }
+
+  async #pass(job: CopyJob, from: string, request: TreeRequest, signal: AbortSignal, known = false): Promise<boolean> {
+    const host = this.#hosts.get(from)
+    if (host === undefined) throw unknownHost(from)
+    // A host that is in the record already needs no registry to go on.
+    if (!known) await announceCopy(this.#parts, job.volume)
+    const pass = job.startPass(this.#hosts.label(from))
+    try {
+      const address = { address: host.address, port: host.transferPort }
+      const tell = (progress: StageProgress) => pass.report(progress)
+      const result = await this.#parts.puller.pull(address, request, job.volume, signal, tell)
+      pass.moved(result.bytes)
+      return result.complete
+    } finally {
+      job.endPass()
+      this.#parts.tally.moved(job.name, job.lastPassBytes)
+    }
+  }
+}

@@ -1,0 +1,51 @@
+import { WherryError } from '../../model/errors.ts'
+import type { VolumeRecord } from '../../model/model.ts'
+import { untilAbort } from '../../runtime/abort.ts'
+import type { Parts } from '../dependencies.ts'
+import type { Wakes } from '../wakeups.ts'
+
+type Watching = { readonly parts: Pick<Parts, 'registry' | 'clock'>; readonly wakes: Wakes }
+
+/**
+ * Runs `work` until its end, or until the registry shows the volume in other hands than those of `record` (its epoch and holder): then rejects
+ * VOLUME_HELD_ELSEWHERE. The registry is looked at after wakes and every `lookMs`; one that is away changes nothing.
+ */
+export async function whileHeld<T>(
+  { parts, wakes }: Watching,
+  record: VolumeRecord,
+  lookMs: number,
+  signal: AbortSignal,
+  work: (until: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const ended = new AbortController()
+  const moved = new AbortController()
+  const until = AbortSignal.any([signal, ended.signal, moved.signal])
+  const watching = watch({ parts, wakes }, record, lookMs, moved, until)
+  try {
+    return await work(until)
+  } catch (error) {
+    if (signal.aborted || !moved.signal.aborted) throw error
+    const message = `Volume "${record.name}" changed hands while it was on its way here.`
+    throw new WherryError('VOLUME_HELD_ELSEWHERE', message, { hint: 'It goes on from the new state.', cause: error })
+  } finally {
+    ended.abort()
+    await watching
+  }
+}
+
+async function watch(
+  { parts, wakes }: Watching,
+  { name, epoch, holder }: VolumeRecord,
+  lookMs: number,
+  moved: AbortController,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    await wakes.wait(name, (until) => parts.clock.sleep(lookMs, until), signal)
+    if (signal.aborted) return
+    const entry = await untilAbort(parts.registry.volume(name), signal).catch(() => undefined)
+    // A read may be stale: an older epoch says nothing.
+    if (entry === undefined || (entry !== null && entry.value.epoch < epoch)) continue
+    if (entry?.value.holder?.incarnation !== holder?.incarnation) moved.abort()
+  }
+}

@@ -1,0 +1,166 @@
+import { z } from 'zod'
+import type { EngineEvent } from '../../docker/contract.ts'
+import { WherryError } from '../../model/errors.ts'
+import type { VolumeRecord } from '../../model/model.ts'
+import type { Core } from '../context.ts'
+import { isTakeOverReady, weighTakeOver } from '../failover/takeover.ts'
+import { HOUSEKEEPING } from '../reconcile.ts'
+import { isAt } from '../record/copies.ts'
+import { NAMESAKES } from './namesakes.ts'
+
+/** A task starts within its predecessor's stop grace and Swarm's delays; after this nobody is coming for the volume. */
+const WANTED_AFTER_HINT_MS = 2 * 60_000
+/** Swarm makes tasks some moments after the event that causes them: when to look again. */
+const LOOKS_AFTER_EVENT_MS = [0, 150, 400, 1_000, 2_500]
+const LOOK_EVERY_MS = 5_000
+/** The same hint is not sent again sooner. */
+const REPEAT_HINT_MS = 10_000
+/** `docker volume inspect` asks as often as it likes; the leader is asked at most this often per volume. */
+const ASK_LEADER_EVERY_MS = 1_000
+/** Bound on what is remembered about hints sent. */
+const MAX_REMEMBERED = 10_000
+
+const LEADER_LOOK = '/leader'
+
+const hintMessage = z.object({ name: z.string(), id: z.string(), epoch: z.number().int().nonnegative() })
+type Hint = z.output<typeof hintMessage>
+
+/** Hints: news that a volume will be wanted on a host soon. Acting on them saves time and is never needed. */
+export class Hints {
+  readonly #core: Core
+  readonly #sentMs = new Map<string, number>()
+
+  constructor(core: Core) {
+    this.#core = core
+  }
+
+  /** Follows hints, engine events and, while this engine is the Swarm's leader, its tasks, until the agent stops. */
+  start(): void {
+    const { bus, engine, self, signal } = this.#core.parts
+    bus.subscribe(`hint.${self.id}`, (message) => void this.#onHint(message), signal)
+    bus.subscribe('schedule.look', () => this.#core.wakes.wake(LEADER_LOOK), signal)
+    engine.watch((event) => void this.#onEvent(event), signal)
+    void this.#lead()
+  }
+
+  /**
+   * A Get or Create call for a volume whose data is elsewhere. Docker makes the same call for a new task and for
+   * `docker volume inspect`, so it is not reason enough to copy: the Swarm's leader is asked to look at its tasks now.
+   */
+  wanted(record: VolumeRecord): void {
+    if (this.#core.engine.swarmNode === null || record.holder?.host === this.#core.parts.self.id) return
+    if (!this.#first(`ask ${record.id}`, ASK_LEADER_EVERY_MS)) return
+    this.#core.parts.bus.publish('schedule.look', { host: this.#core.parts.self.id, volume: record.name })
+  }
+
+  async #onHint(message: unknown): Promise<void> {
+    const hint = hintMessage.safeParse(message)
+    if (!hint.success) return
+    const { clock, log } = this.#core.parts
+    try {
+      await this.#follow(hint.data, clock.elapsedMs() + WANTED_AFTER_HINT_MS)
+    } catch (error) {
+      log.info({ err: error, volume: hint.data.name }, 'a hint was not followed')
+    }
+  }
+
+  async #follow(hint: Hint, untilMs: number): Promise<void> {
+    const { registry, store, self, log, clock, signal } = this.#core.parts
+    const record = (await registry.volume(hint.name))?.value
+    const local = await store.copy(hint.id)
+    if (record === undefined || record.id !== hint.id || record.holder?.host === self.id) return
+    if (local !== null && hint.epoch < local.epochSeen) return
+    const { holder } = record
+    if (holder === null && record.last !== null && isAt(local, record.last)) return
+    if (holder === null || this.#core.hosts.alive(holder.host)) {
+      log.info({ volume: record.name }, 'a task with this volume was put here: bringing its data')
+      this.#core.copying.want(record, WANTED_AFTER_HINT_MS)
+      return
+    }
+    const waitMs = this.#core.expiry.inMs(holder.host)
+    if (waitMs === 0) return this.#bringWithoutHolder(record)
+    if (clock.elapsedMs() + waitMs >= untilMs) return
+    await clock.sleep(waitMs, signal)
+    if (!signal.aborted) await this.#follow(hint, untilMs)
+  }
+
+  /** A lost holder sends nothing ahead, and to dial it takes seconds: what a Mount would take over with comes from the hosts that have it. */
+  async #bringWithoutHolder(record: VolumeRecord): Promise<void> {
+    const { store, signal, log } = this.#core.parts
+    const found = await weighTakeOver(this.#core, record, { person: false, loss: false }, signal)
+    // Not to be taken over: the Mount says why.
+    if (found instanceof WherryError || isTakeOverReady(await store.copy(record.id), found.best)) return
+    log.info(
+      { volume: record.name },
+      'a task with a volume of a lost host was put here: bringing its newest checkpoint',
+    )
+    this.#core.copying.wantCheckpoint(record, found.best, found.hosts, WANTED_AFTER_HINT_MS)
+  }
+
+  async #onEvent(event: EngineEvent): Promise<void> {
+    const { bus, self, log } = this.#core.parts
+    try {
+      if (event.kind === 'node' || event.kind === 'service') {
+        bus.publish(`schedule.${event.kind}`, { host: self.id, ...event })
+        await this.#lookSoon()
+        return
+      }
+      if (event.kind === 'volume') {
+        if (event.action === 'create' || event.action === 'destroy') this.#core.wakes.wake(NAMESAKES)
+        return
+      }
+      if (event.kind === 'container' && event.action === 'start') await this.#core.uses.refresh()
+      const volumes = this.#core.uses.volumesOf(event.id)
+      if (event.kind === 'container' && volumes.length > 0) {
+        bus.publish(`container.${self.id}`, { host: self.id, ...event, volumes })
+      }
+      if (volumes.length > 0 || event.kind === 'daemon') this.#core.wakes.wake(HOUSEKEEPING)
+    } catch (error) {
+      log.debug({ err: error }, 'an engine event was not followed')
+    }
+  }
+
+  async #lookSoon(): Promise<void> {
+    for (const ms of LOOKS_AFTER_EVENT_MS) {
+      await this.#core.parts.clock.sleep(ms, this.#core.parts.signal)
+      this.#core.wakes.wake(LEADER_LOOK)
+    }
+  }
+
+  async #lead(): Promise<void> {
+    const { clock, signal, log } = this.#core.parts
+    while (!signal.aborted) {
+      if (this.#core.engine.leader) {
+        await this.#look().catch((error: unknown) => log.debug({ err: error }, 'could not look at the tasks'))
+      }
+      await this.#core.wakes.wait(LEADER_LOOK, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
+    }
+  }
+
+  /** Compares where tasks are to run with where their volumes' data is, and tells the hosts that lack it. */
+  async #look(): Promise<void> {
+    const { bus, engine, cache } = this.#core.parts
+    const tasks = await engine.tasks()
+    if (tasks.length === 0) return
+    const { entries } = await cache.list()
+    for (const task of tasks) {
+      const host = this.#core.hosts.all().find((known) => known.swarmNode === task.node)
+      if (host === undefined) continue
+      for (const { value: record } of entries) {
+        if (!task.volumes.includes(record.name) || record.holder?.host === host.id) continue
+        if (!this.#first(`${task.task} ${record.id} ${host.id}`, REPEAT_HINT_MS)) continue
+        bus.publish('schedule.task', { ...task, host: host.id, volume: record.name })
+        bus.publish(`hint.${host.id}`, { name: record.name, id: record.id, epoch: record.epoch })
+      }
+    }
+  }
+
+  /** True when `key` was not seen within `everyMs`. */
+  #first(key: string, everyMs: number): boolean {
+    const nowMs = this.#core.parts.clock.elapsedMs()
+    if (nowMs - (this.#sentMs.get(key) ?? Number.NEGATIVE_INFINITY) < everyMs) return false
+    if (this.#sentMs.size >= MAX_REMEMBERED) this.#sentMs.clear()
+    this.#sentMs.set(key, nowMs)
+    return true
+  }
+}

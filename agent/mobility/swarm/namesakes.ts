@@ -1,0 +1,63 @@
+import type { Core } from '../context.ts'
+
+/** Wakes the loop; the key no volume name can have. */
+export const NAMESAKES = '/namesakes'
+
+/** For events that were missed. */
+const LOOK_EVERY_MS = 60_000
+/** Engines that make many volumes send many events. */
+const LEAST_GAP_MS = 1_000
+/** More do not fit into a heartbeat; a host with so many has one cause for all of them. */
+const MOST_NAMES = 100
+
+/**
+ * Finds volumes of Docker's own driver `local` on this host that have the name of a volume of ours. `docker run -v
+ * NAME:/path` makes one when it names no driver and Wherry cannot answer just then (moby,
+ * daemon/volume/service/store.go): the container runs with an empty directory.
+ */
+export class Namesakes {
+  readonly #core: Pick<Core, 'parts' | 'wakes'>
+  #names: readonly string[] = []
+  #local: ReadonlySet<string> = new Set()
+
+  constructor(core: Pick<Core, 'parts' | 'wakes'>) {
+    this.#core = core
+  }
+
+  /** A volume of ours was created or has changed: one of its name that was there first is looked for at once. */
+  note(name: string): void {
+    if (this.#local.has(name) && !this.#names.includes(name)) this.#core.wakes.wake(NAMESAKES)
+  }
+
+  /** As last looked at; at most 100. */
+  get names(): readonly string[] {
+    return this.#names
+  }
+
+  /** Looks at once, after each wake of `NAMESAKES`, and from time to time, until the agent stops. */
+  async run(): Promise<void> {
+    const { clock, signal, log } = this.#core.parts
+    while (!signal.aborted) {
+      // What happens during this look, or before the next one may begin, calls for a next one.
+      const woken = this.#core.wakes.wait(NAMESAKES, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
+      await this.#look().catch((error: unknown) => log.debug({ err: error }, "could not look at the engine's volumes"))
+      await Promise.all([woken, clock.sleep(LEAST_GAP_MS, signal)])
+    }
+  }
+
+  async #look(): Promise<void> {
+    const { engine, cache, log } = this.#core.parts
+    const local = new Set(await engine.localVolumes())
+    this.#local = local
+    const { entries } = local.size === 0 ? { entries: [] } : await cache.list()
+    const found = entries.map(({ value }) => value.name).filter((name) => local.has(name))
+    const before = new Set(this.#names)
+    this.#names = found.sort().slice(0, MOST_NAMES)
+    for (const volume of this.#names.filter((name) => !before.has(name))) {
+      log.warn(
+        { volume },
+        'the engine has a volume of its own driver "local" with the name of a Wherry volume: a container that names no driver gets that one',
+      )
+    }
+  }
+}

@@ -1,0 +1,26 @@
+import { z } from 'zod'
+import type { Core } from '../context.ts'
+
+/** The subject on which the leader's agent tells what it knows of the Swarm's nodes. */
+export const NODES_SUBJECT = 'schedule.nodes'
+/** Who has just started learns of its own node this late at most. */
+export const TELL_NODES_EVERY_MS = 30_000
+
+/** By node id. */
+const nodesMessage = z.record(z.string(), z.object({ zone: z.string().nullable(), drained: z.boolean() }))
+export type NodesMessage = z.infer<typeof nodesMessage>
+
+/**
+ * Keeps up with what Swarm says of this host's node, until the agent stops: its label `zone`, and whether it is drained. Only managers may read
+ * nodes (docs.docker.com/engine/swarm/manage-nodes), so the leader's agent tells everyone. A host outside the Swarm has neither.
+ */
+export function followNodes(core: Core): void {
+  const hear = (message: unknown) => {
+    const nodes = nodesMessage.safeParse(message)
+    if (!nodes.success) return
+    const mine = nodes.data[core.engine.swarmNode ?? '']
+    core.engine.zone = mine?.zone ?? null
+    core.engine.drained = mine?.drained ?? false
+  }
+  core.parts.bus.subscribe(NODES_SUBJECT, hear, core.parts.signal)
+}

@@ -1,0 +1,129 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { SwarmNode } from '../../docker/contract.ts'
+import type { HostRecord, VolumeRecord } from '../../model/model.ts'
+import type { Core } from '../context.ts'
+import { NODES_SUBJECT, type NodesMessage, TELL_NODES_EVERY_MS } from './node-facts.ts'
+
+const LABEL_PREFIX = 'wherry.'
+/** The node label by which copies are spread. */
+const ZONE_LABEL = 'zone'
+const LOOK_EVERY_MS = 5_000
+/**
+ * A node is replaced as a whole, and Swarm refuses a change of what is not its newest version. Whoever changes nodes at
+ * the same time would fail by our write between his read and his write: nodes that were changed by anybody, this agent
+ * included, in this time are left alone.
+ */
+const QUIET_MS = 10_000
+/**
+ * Volumes that move make holders of copies and copies of holders. That is written when no volume anywhere has moved for
+ * this long.
+ */
+const STILL_MS = 120_000
+
+const NODES = '/nodes'
+
+type Labels = Readonly<Record<string, string>>
+
+/** What is remembered from one look at the nodes to the next; losing it costs time only. */
+interface LabelMemory {
+  /** Which version of a node was seen, and since when, by node id. */
+  readonly versions: Map<string, { readonly version: number; readonly sinceMs: number }>
+  /** All labels as they should be, and since when. */
+  wanted: string
+  wantedMs: number
+}
+
+/** While this engine is the Swarm's leader: tells all hosts what Swarm says of their nodes, and keeps the nodes' labels true. Until the agent stops. */
+export async function leadNodes(core: Core): Promise<void> {
+  const { bus, clock, engine, signal, log } = core.parts
+  bus.subscribe('schedule.node', () => core.wakes.wake(NODES), signal)
+  let told = ''
+  let toldMs = Number.NEGATIVE_INFINITY
+  const memory: LabelMemory = { versions: new Map(), wanted: '', wantedMs: 0 }
+  while (!signal.aborted) {
+    try {
+      if (core.engine.leader) {
+        const nodes = await engine.nodes()
+        const message = JSON.stringify(toMessage(nodes))
+        if (message !== told || clock.elapsedMs() - toldMs >= TELL_NODES_EVERY_MS) {
+          bus.publish(NODES_SUBJECT, toMessage(nodes))
+          told = message
+          toldMs = clock.elapsedMs()
+        }
+        await labelNodes(core, nodes, memory)
+      }
+    } catch (error) {
+      if (!signal.aborted) log.debug({ err: error }, 'could not look at the nodes')
+    }
+    await core.wakes.wait(NODES, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
+  }
+}
+
+/**
+ * The labels of one node: for each volume whether its host is the `holder`, has a `copy`, or has `none`. All three are said, because Swarm stops a
+ * running task as soon as its node does not meet its constraints any more (swarmkit, ConstraintEnforcer), and a copy becomes the
+ * holder when its task starts: `node.labels.wherry.data!=none` stays true through that.
+ */
+export function labelsOf(host: string | null, records: readonly VolumeRecord[]): Labels {
+  // One that was never used has no data anywhere: no node is said to lack it, so that its first task may go to any.
+  const used = records.filter(({ holder, last }) => holder !== null || last !== null)
+  return Object.fromEntries(used.map((record) => [`${LABEL_PREFIX}${record.name}`, roleOf(host, record)]))
+}
+
+/** A copy that is a little behind is still a copy: labels must not change with every checkpoint. */
+function roleOf(host: string | null, record: VolumeRecord): 'holder' | 'copy' | 'none' {
+  if (host === null) return 'none'
+  if (record.holder?.host === host) return 'holder'
+  const state = record.copies[host]?.state
+  return state === 'current' || state === 'behind' ? 'copy' : 'none'
+}
+
+async function labelNodes(core: Core, nodes: readonly SwarmNode[], memory: LabelMemory): Promise<void> {
+  const { cache, engine, clock } = core.parts
+  const { entries, stale } = await cache.list()
+  if (stale || core.hosts.all().length === 0) return
+  const nowMs = clock.elapsedMs()
+  const records = entries.map(({ value }) => value).filter(({ removedAt }) => removedAt === null)
+  const wanted = nodes.map((node) => labelsOf(hostOf(core.hosts.all(), node.id)?.id ?? null, records))
+  const described = JSON.stringify(wanted)
+  if (described !== memory.wanted) Object.assign(memory, { wanted: described, wantedMs: nowMs })
+  const isStill = nowMs - memory.wantedMs >= STILL_MS
+  for (const [nth, node] of nodes.entries()) {
+    const labels = wanted[nth] ?? {}
+    const isQuiet = noteVersion(memory, node, nowMs)
+    if (!isQuiet || isLabelled(node, labels) || (saysTheSame(node, labels) && !isStill)) continue
+    // Refused: somebody was faster, and the node is left alone until it is quiet again.
+    await engine.setNodeLabels(node.id, node.version, LABEL_PREFIX, labels)
+  }
+  for (const id of memory.versions.keys()) if (!nodes.some((node) => node.id === id)) memory.versions.delete(id)
+}
+
+/** Whether the node has stood still for long enough to be written to. */
+function noteVersion({ versions }: LabelMemory, { id, version }: SwarmNode, nowMs: number): boolean {
+  const seen = versions.get(id)
+  if (seen?.version !== version) versions.set(id, { version, sinceMs: nowMs })
+  return seen?.version === version && nowMs - seen.sinceMs >= QUIET_MS
+}
+
+/** A host that left the Swarm and joined again has a new node; one made anew on the same node a new id: the one heard of last counts. */
+function hostOf(hosts: readonly HostRecord[], node: string): HostRecord | undefined {
+  return hosts.filter(({ swarmNode }) => swarmNode === node).sort((a, b) => Date.parse(b.at) - Date.parse(a.at))[0]
+}
+
+function isLabelled(node: SwarmNode, labels: Labels): boolean {
+  return isDeepStrictEqual(ownLabels(node), labels)
+}
+
+/** Whether labels tell the same of where data is: `!=none` sees no difference. */
+function saysTheSame(node: SwarmNode, labels: Labels): boolean {
+  const places = (all: Labels) => Object.fromEntries(Object.entries(all).map(([key, role]) => [key, role !== 'none']))
+  return isDeepStrictEqual(places(ownLabels(node)), places(labels))
+}
+
+function ownLabels({ labels }: SwarmNode): Labels {
+  return Object.fromEntries(Object.entries(labels).filter(([key]) => key.startsWith(LABEL_PREFIX)))
+}
+
+function toMessage(nodes: readonly SwarmNode[]): NodesMessage {
+  return Object.fromEntries(nodes.map(({ id, labels, drained }) => [id, { zone: labels[ZONE_LABEL] ?? null, drained }]))
+}

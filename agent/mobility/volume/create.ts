@@ -1,0 +1,77 @@
+import { isDeepStrictEqual } from 'node:util'
+import { WherryError } from '../../model/errors.ts'
+import type { VolumeOptions, VolumeRecord } from '../../model/model.ts'
+import { describeOptions } from '../../model/volume-options.ts'
+import type { Core } from '../context.ts'
+import { RETRY_MS, readVolume } from '../record/update-record.ts'
+import { allInventories, findForgotten } from '../recovery/forgotten-data.ts'
+import { findPredecessor } from '../recovery/predecessor.ts'
+import { finishRemoval } from './finish-removal.ts'
+
+/** Docker's client gives up on most calls after 30 s. */
+const CREATE_MS = 20_000
+/** Servers of the registry are not longer behind each other while they have a leader. */
+const STALE_MS = 3_000
+
+/**
+ * Adds the record; the data appears with the first Mount, on the host that mounts. A volume that exists with the same options is answered as it is.
+ * VOLUME_EXISTS: with other options, or as data that the registry has forgotten. May be repeated; durable on return.
+ */
+export async function createVolume(core: Core, name: string, options: VolumeOptions): Promise<VolumeRecord> {
+  const { parts } = core
+  const signal = AbortSignal.any([parts.signal, parts.clock.deadline(CREATE_MS)])
+  const settled = parts.clock.deadline(STALE_MS)
+  for (;;) {
+    // Each time another one: what an earlier try has made, unknown to it, may have been removed by now, and a removed id never comes back.
+    const record = newRecord(parts, name, options)
+    const existing = (await readVolume(parts, name, signal))?.value
+    if (existing !== undefined && existing.removedAt === null) return sameVolume(existing, options)
+    if (existing !== undefined) await finishRemoval(core, existing, signal)
+    const inventories = await allInventories(core, signal)
+    const forgotten = await findForgotten(core, record, inventories)
+    if (forgotten !== null && settled.aborted) throw forgotten
+    const predecessor = await findPredecessor(core, name, inventories)
+    // Whoever asks too late hears of nothing: then it is not known what the others have.
+    const write =
+      forgotten === null && !signal.aborted ? await parts.registry.addVolume({ ...record, predecessor }) : null
+    if (write?.outcome === 'done') {
+      if (predecessor !== undefined) warnOfPredecessor(core, write.entry.value)
+      return write.entry.value
+    }
+    if (signal.aborted) {
+      throw new WherryError('REGISTRY_UNAVAILABLE', `The registry did not confirm that volume "${name}" was created.`, {
+        hint: 'Create it again; that is safe.',
+      })
+    }
+    await parts.clock.sleep(RETRY_MS, signal)
+  }
+}
+
+function warnOfPredecessor({ parts, hosts }: Core, { name, id, predecessor }: VolumeRecord): void {
+  const where = predecessor?.hosts.map((host) => hosts.label(host))
+  const about = { volume: name, id, earlier: predecessor?.id, hosts: where, until: predecessor?.until }
+  parts.log.warn(about, 'a new, empty volume has the name of a removed one, whose data is still on hosts')
+}
+
+function newRecord(parts: Core['parts'], name: string, options: VolumeOptions): VolumeRecord {
+  return {
+    id: parts.newId(),
+    name,
+    options,
+    createdAt: parts.clock.now().toISOString(),
+    epoch: 0,
+    holder: null,
+    last: null,
+    seizures: [],
+    copies: {},
+    removedAt: null,
+  }
+}
+
+function sameVolume(existing: VolumeRecord, options: VolumeOptions): VolumeRecord {
+  if (isDeepStrictEqual({ ...existing.options }, { ...options })) return existing
+  const shown = describeOptions(existing.options)
+  throw new WherryError('VOLUME_EXISTS', `Volume "${existing.name}" exists with other options (${shown}).`, {
+    hint: 'Use those, another name, or remove the volume first.',
+  })
+}

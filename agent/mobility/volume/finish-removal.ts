@@ -1,0 +1,129 @@
+import { WherryError } from '../../model/errors.ts'
+import type { RemovedRecord, VolumeRecord } from '../../model/model.ts'
+import type { Versioned } from '../../registry/contract.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import type { Core } from '../context.ts'
+import { forEach } from '../for-each-volume.ts'
+import { endContainers } from '../hold/give-up-hold.ts'
+import { lostHolders } from '../record/lineage.ts'
+import { readVolume } from '../record/update-record.ts'
+
+/** How often a removal tries again to free the name. */
+const LOOK_MS = 200
+
+/** The steps after the mark; any host may do them, any number of times. Frees the name on return. */
+export async function finishRemoval(core: Core, record: VolumeRecord, signal: AbortSignal): Promise<void> {
+  const { registry, clock } = core.parts
+  const { id, name, removedAt, lost } = record
+  const tombstone: RemovedRecord = { id, name, removedAt: removedAt ?? '', hosts: hostsWithTree(record), lost }
+  while (!signal.aborted) {
+    const kept = tombstone.hosts.length === 0 || (await registry.addRemoved(tombstone)).outcome !== 'unknown'
+    if (kept) {
+      const now = await readVolume(core.parts, name, signal)
+      if (now === null || now.value.id !== id) return
+      if (now.value.removedAt !== null && (await registry.deleteVolume(name, now.revision)).outcome === 'done') return
+    }
+    await clock.sleep(LOOK_MS, signal)
+  }
+  throw new WherryError(
+    'REGISTRY_UNAVAILABLE',
+    `Volume "${name}" is marked as removed, but the registry did not free its name in time.`,
+    {
+      hint: 'It is finished in the background as soon as the registry answers.',
+    },
+  )
+}
+
+/** A holder that was lost before its first checkpoint reached the registry has a tree that the record's copies do not name. */
+function hostsWithTree(record: VolumeRecord): string[] {
+  const { copies, holder, lost } = record
+  // A removal by force does not wait for the holder.
+  const holders = [...lostHolders(record), ...(lost ?? []), ...(holder === null ? [] : [holder.host])]
+  return [...new Set([...Object.keys(copies), ...holders])]
+}
+
+/**
+ * Moves this host's copy of a removed volume to the trash; that of a host that was given up (`lost`) is set aside,
+ * where nothing deletes it, and announced (promise 7). Its containers are ended. The caller has proof of the removal.
+ * May be repeated.
+ */
+export async function putAway(core: Core, { id, lost }: Pick<RemovedRecord, 'id' | 'lost'>): Promise<void> {
+  const { store, log, self } = core.parts
+  const job = core.copying.job(id)
+  job?.stop()
+  await job?.done
+  await core.locks.run(id, async () => {
+    const local = await store.copy(id)
+    // Nothing that was noted of its hold outlives it.
+    core.troubles.clear(id)
+    core.surrendered.delete(id)
+    core.givenSeqs.delete(id)
+    core.overUses.delete(id)
+    if (local === null) return
+    const startMs = core.parts.clock.elapsedMs()
+    try {
+      if (local.held !== null) await endHold(core, local)
+      await store.unmount(id)
+    } catch (error) {
+      // Whoever wants to use the name again is told.
+      core.troubles.note(local, error, startMs)
+      throw error
+    }
+    if (lost?.includes(self.id)) return await setAside(core, local)
+    await store.trash(id)
+    log.info({ volume: local.name, id }, 'removed volume moved to the trash')
+  })
+}
+
+async function setAside(core: Core, { id, name }: LocalCopy): Promise<void> {
+  const { store, log, bus, self } = core.parts
+  const directory = await store.setAside(id)
+  log.error(
+    { volume: name, id, directory },
+    'the volume was removed while this host was given up: what it has is set aside; copy out what you need, then delete it',
+  )
+  bus.publish(`volume.${id}.set_aside`, { name, host: self.id, directory })
+}
+
+/** A line for each copy of a removed volume that was set aside here: it stays until an operator deletes it. */
+export async function describeSetAside(core: Core): Promise<string[]> {
+  const found = (await core.parts.store.removed()).filter(({ until }) => until === null)
+  return found.map(
+    ({ name, id, directory }) =>
+      `Volume "${name}" (${id}) was removed while this host was given up: what it had is in ${directory} of the state directory. Copy out what you need, then delete that directory.`,
+  )
+}
+
+/**
+ * Ends a hold of a removed volume. It was removed by force, or given up or taken over while this host was away, or
+ * released by an agent that did not live to write that down. A new volume of the same name may be in use here, and
+ * engines know names only: then just those containers are ended that a fence has noted.
+ */
+async function endHold(core: Core, local: LocalCopy): Promise<void> {
+  const { store, pauses, log } = core.parts
+  log.warn(
+    { volume: local.name, id: local.id },
+    'a volume that this host holds was removed: its hold is over, its containers here are ended',
+  )
+  core.confirmed.delete(local.id)
+  const { copies } = await store.copies()
+  const isNameTaken = copies.some(({ id, name, held }) => id !== local.id && name === local.name && held !== null)
+  if (isNameTaken) await pauses.kill(({ volumes }) => volumes.includes(local.id))
+  else await endContainers(core, local)
+  await core.checkpointing.stop(local.id)
+  await store.unmount(local.id)
+  await store.update(local.id, { held: null, mounts: {} })
+}
+
+/** Acts on tombstones that name this host, then takes it off them; the last host deletes the tombstone. */
+export async function clearTombstones(core: Core, tombstones: readonly Versioned<RemovedRecord>[]): Promise<void> {
+  const { registry, self } = core.parts
+  await forEach(tombstones, async ({ value, revision }) => {
+    if (!value.hosts.includes(self.id)) return
+    await putAway(core, value)
+    const hosts = value.hosts.filter((host) => host !== self.id)
+    // A lost race or a lost answer is seen and mended at the next look.
+    if (hosts.length === 0) await registry.deleteRemoved(value.id, revision)
+    else await registry.updateRemoved({ ...value, hosts }, revision)
+  })
+}

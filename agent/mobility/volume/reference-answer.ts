@@ -1,0 +1,75 @@
+import { z } from 'zod'
+import type { SwarmService } from '../../docker/contract.ts'
+import { WherryError } from '../../model/errors.ts'
+import type { Core } from '../context.ts'
+import { HOUSEKEEPING } from '../reconcile.ts'
+
+/** What one host's engine knows of a volume, whoever holds it. */
+export interface ReferenceAnswer {
+  /** Id of the host. */
+  readonly host: string
+  /** Containers in any state that mount the volume. */
+  readonly containers: readonly { readonly name: string; readonly state: string }[]
+  /**
+   * Names of the Swarm's services that name it in their specs. `worker`: this host is in a Swarm and cannot list them;
+   * `none`: it is in no Swarm.
+   */
+  readonly services: readonly string[] | 'worker' | 'none'
+}
+
+/** What a newer version adds is passed over. */
+const answerMessage: z.ZodType<ReferenceAnswer> = z.object({
+  host: z.string().min(1),
+  containers: z.array(z.object({ name: z.string(), state: z.string() })),
+  services: z.union([z.array(z.string()), z.literal('worker'), z.literal('none')]),
+})
+
+/**
+ * Answers the question `references`: asks the engine now. A hold whose last container is gone is looked at anew at
+ * once, so that it ends. Rejects ENGINE_UNREACHABLE.
+ */
+export async function answerReferences(
+  core: Core,
+  { volume, name, removing }: { readonly volume: string; readonly name: string; readonly removing: boolean },
+): Promise<ReferenceAnswer> {
+  const { engine, store, self } = core.parts
+  const [users, services, local] = await Promise.all([
+    core.uses.refresh(),
+    // A manager without a leader knows of a Swarm, and cannot say what is in it.
+    engine.services().catch(() => 'worker' as const),
+    store.copy(volume),
+  ])
+  const containers = users
+    .filter(({ volumes }) => volumes.includes(name))
+    .map((user) => ({ name: user.name, state: user.state }))
+  if (containers.length === 0 && local?.held != null) {
+    if (removing) core.uses.removalWaits(volume)
+    core.wakes.wake(HOUSEKEEPING)
+  }
+  return { host: self.id, containers, services: typeof services === 'string' ? services : naming(services, name) }
+}
+
+/** What another host says, checked. REQUEST_INVALID when it is no such answer. */
+export function readReferenceAnswer(value: unknown, from: string): ReferenceAnswer {
+  const found = answerMessage.safeParse(value)
+  if (found.success) return found.data
+  throw new WherryError('REQUEST_INVALID', `Host ${from} sent an answer about references that cannot be understood.`, {
+    hint: 'Run the same version of Wherry on all hosts.',
+    cause: found.error,
+  })
+}
+
+function naming(services: readonly SwarmService[], volume: string): string[] {
+  return services.filter(({ volumes }) => volumes.some((source) => mayName(source, volume))).map(({ name }) => name)
+}
+
+/**
+ * Whether a mount's source is, or can become, the volume's name: Swarm fills templates in for each task
+ * (docs.docker.com/reference/cli/docker/service/create).
+ */
+export function mayName(source: string, volume: string): boolean {
+  const literals = source.split(/\{\{.*?\}\}/s)
+  if (literals.length === 1) return source === volume
+  const pattern = literals.map((literal) => literal.replaceAll(/[^a-zA-Z0-9]/g, '\\$&')).join('.*')
+  return new RegExp(`^${pattern}$`).test(volume)
+}

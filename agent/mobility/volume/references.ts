@@ -1,0 +1,141 @@
+import { WherryError } from '../../model/errors.ts'
+import type { HostRecord, VolumeRecord } from '../../model/model.ts'
+import type { Question } from '../../transfer/contract.ts'
+import type { Core } from '../context.ts'
+import { answerReferences, type ReferenceAnswer, readReferenceAnswer } from './reference-answer.ts'
+
+/** A host that lives answers in milliseconds; its engine, under load, in seconds. */
+const ANSWER_MS = 6_000
+/** A host that has not been heard of is most likely not there. */
+const SILENT_ANSWER_MS = 500
+
+/** Everything that is known to refer to a volume, and what is not known. */
+export interface References {
+  /** Names of services of the Swarm. */
+  readonly services: readonly string[]
+  /** Containers on hosts that answered, by the host's id. */
+  readonly containers: readonly { readonly host: string; readonly name: string; readonly state: string }[]
+  /**
+   * Hosts that are away and by their last word have containers with it (null: they did not say). Those that the volume
+   * was taken over from, and that have not returned since, do not count.
+   */
+  readonly away: readonly { readonly host: string; readonly containers: readonly string[] | null }[]
+  /** What could not be asked although it may refer to it, each a clause for the operator. */
+  readonly unknown: readonly string[]
+}
+
+type Asked = ReferenceAnswer | WherryError
+
+/**
+ * Asks all hosts at once, directly, what refers to a volume: containers in any state, and services. A host that is away
+ * is taken at its last word. Never rejects: what was not answered is `away` or `unknown`. Call it with heartbeats that
+ * were just read.
+ * `removing`: an earlier call found that nothing refers to it, and its holder is to let go.
+ */
+export async function findReferences(
+  core: Core,
+  record: VolumeRecord,
+  removing: boolean,
+  signal: AbortSignal,
+): Promise<References> {
+  const { clock, self } = core.parts
+  const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_MS)])
+  const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ANSWER_MS)])
+  const question = { kind: 'references', volume: record.id, name: record.name, removing } as const
+  const others = core.hosts.all().filter(({ id }) => id !== self.id)
+  const [own, answers, strangers] = await Promise.all([
+    answerReferences(core, question).catch(asError),
+    Promise.all(others.map((host) => askHost(core, question, host, core.hosts.alive(host.id) ? inTime : atOnce))),
+    askStrangers(core, question, others, atOnce),
+  ])
+  const silent = others.flatMap((host, nth) => {
+    const answer = answers[nth]
+    return answer instanceof WherryError ? [{ host, why: answer }] : []
+  })
+  const said = [own, ...answers, ...strangers].filter((answer) => !(answer instanceof WherryError)) as ReferenceAnswer[]
+  const lists = said.flatMap(({ services }) => (typeof services === 'string' ? [] : [services]))
+  const isSwarm = said.some(({ services }) => services !== 'none') || silent.some(({ host }) => host.swarmNode !== null)
+  const living = silent.filter(({ host }) => core.hosts.alive(host.id))
+  const unknown = [
+    ...(own instanceof WherryError ? [`this host could not be asked (${reasonOf(own)})`] : []),
+    ...living.map(({ host, why }) => `host ${core.hosts.label(host.id)} did not answer (${reasonOf(why)})`),
+    ...(isSwarm && lists.length === 0 ? ["no manager of the Swarm could be asked for the Swarm's services"] : []),
+  ]
+  const byHost = new Map(said.map((answer) => [answer.host, answer.containers]))
+  const away = silent.filter((one) => !living.includes(one)).flatMap(({ host }) => lastWord(record, host))
+  // A holder that is cut off from the registry can be asked, and cannot let go.
+  const cutOff = record.holder?.host ?? ''
+  const answered = isAway(core, cutOff) ? byHost.get(cutOff) : undefined
+  if (answered !== undefined) {
+    away.push({ host: cutOff, containers: answered.map(({ name }) => name) })
+    byHost.delete(cutOff)
+  }
+  return {
+    services: [...new Set(lists.flat())].sort(),
+    containers: [...byHost].flatMap(([host, found]) => found.map(({ name, state }) => ({ host, name, state }))),
+    away,
+    unknown,
+  }
+}
+
+/** Whether a host does not renew its lease, as far as this one knows. */
+export function isAway(core: Core, host: string): boolean {
+  return host !== core.parts.self.id && !core.hosts.alive(host)
+}
+
+/** What a host that is away may have: it is taken at its last word. */
+function lastWord(record: VolumeRecord, host: HostRecord): References['away'][number][] {
+  const { id, referrers } = host
+  if (record.holder?.host !== id && isAwaySinceLoss(record, host)) return []
+  if (referrers === undefined) return [{ host: id, containers: null }]
+  const containers = Object.hasOwn(referrers, record.name) ? (referrers[record.name] ?? []) : []
+  return containers.length === 0 && record.holder?.host !== id ? [] : [{ host: id, containers }]
+}
+
+/**
+ * Whether a host lost the volume to another one and has not returned since: its containers are ended when it does. What
+ * it said after a return counts, and so does what one said that gave the volume up while it lived.
+ */
+function isAwaySinceLoss({ seizures }: VolumeRecord, { id, expiredBy, at }: HostRecord): boolean {
+  const loss = seizures.findLast(({ from }) => from === id)
+  return loss !== undefined && expiredBy !== null && Date.parse(at) <= Date.parse(loss.at)
+}
+
+async function askHost(core: Core, question: Question, host: HostRecord, signal: AbortSignal): Promise<Asked> {
+  const { address, transferPort: port } = host
+  return await askAt(core, question, { address, port }, core.hosts.label(host.id), signal)
+}
+
+/**
+ * Hosts of the settings that the registry has never heard of: most likely they are yet to be installed. One that
+ * answers counts.
+ */
+async function askStrangers(core: Core, question: Question, known: readonly HostRecord[], signal: AbortSignal) {
+  const { self, peerAddresses } = core.parts
+  const addresses = new Set([self.address, ...known.map(({ address }) => address)])
+  const strangers = peerAddresses.filter(({ address }) => !addresses.has(address))
+  return await Promise.all(strangers.map((host) => askAt(core, question, host, host.address, signal)))
+}
+
+async function askAt(
+  core: Core,
+  question: Question,
+  host: { readonly address: string; readonly port: number },
+  label: string,
+  signal: AbortSignal,
+): Promise<Asked> {
+  try {
+    const said = await core.parts.peers.ask(host, question, signal)
+    return readReferenceAnswer(said, label)
+  } catch (error) {
+    return signal.aborted ? new WherryError('TRANSFER_CUT', 'no answer in time') : asError(error)
+  }
+}
+
+function asError(error: unknown): WherryError {
+  return error instanceof WherryError ? error : new WherryError('INTERNAL', String(error))
+}
+
+function reasonOf({ message }: WherryError): string {
+  return message.replace(/\.$/, '')
+}

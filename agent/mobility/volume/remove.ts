@@ -1,0 +1,170 @@
+import { WherryError } from '../../model/errors.ts'
+import type { VolumeRecord } from '../../model/model.ts'
+import type { Versioned } from '../../registry/contract.ts'
+import type { Core } from '../context.ts'
+import type { RemovalView } from '../contract.ts'
+import { changedHands, notFound } from '../errors.ts'
+import { writeTakeOver } from '../failover/takeover.ts'
+import { removeHeld } from '../hold/surrender.ts'
+import { changeVolume, readVolume, untilAnswered } from '../record/update-record.ts'
+import { finishRemoval, putAway } from './finish-removal.ts'
+import { findReferences, isAway, type References } from './references.ts'
+import {
+  describeReferences,
+  inUse,
+  NO_CONSENT,
+  type Objection,
+  objectionTo,
+  type RemovalConsent,
+  stillHeld,
+} from './removal-refusal.ts'
+
+/**
+ * The plugin gives a removal up after 25 s (plugin/driver.ts); a release that is under way ends sooner for all but huge
+ * volumes.
+ */
+const REMOVE_MS = 20_000
+/** What is left until the plugin gives up: after the mark everything else is finished in the background, too. */
+const FINISH_MS = 4_000
+/** How often a removal asks again while the holder releases. */
+const LOOK_MS = 500
+/** A container that was ended with `--rm` stays listed as exited until Docker has removed it. */
+const ENDED_MS = 2_000
+/** Servers of the registry are not longer behind each other while they have a leader. */
+const STALE_MS = 3_000
+/** An agent or an engine that restarts is back by then; a host that is away for longer is not waited for. */
+const RESTART_MS = 30_000
+/** States in which a container has ended and may be about to go. */
+const ENDED_STATES = new Set(['exited', 'removing'])
+
+/**
+ * Removes a volume that nothing refers to from the cluster: asks every host's engine and a manager of the Swarm, waits
+ * for the holder to let go, marks the record (the point of no return), leaves a tombstone for the hosts with copies,
+ * frees the name, puts this host's copy into the trash. Other hosts follow by themselves, also after they were away.
+ * With `consent` also one that is referred to, or whose holder is lost. VOLUME_IN_USE with everything that refers to
+ * it, also when that is not known; VOLUME_NOT_FOUND. May be repeated; durable on return.
+ */
+export async function removeVolume(
+  core: Core,
+  name: string,
+  consent: RemovalConsent = NO_CONSENT,
+  caller?: AbortSignal,
+): Promise<RemovalView> {
+  const { parts } = core
+  const startMs = parts.clock.elapsedMs()
+  const limits = [parts.signal, parts.clock.deadline(REMOVE_MS), ...(caller === undefined ? [] : [caller])]
+  const signal = AbortSignal.any(limits)
+  let newest: Versioned<VolumeRecord> | null = null
+  let newestMs = startMs
+  let refusal: WherryError | null = null
+  let isClear = false
+  for (;;) {
+    const entry = await readVolume(parts, name, signal)
+    if (entry === null && newest === null) throw notFound(name)
+    if (entry === null || (newest !== null && entry.revision < newest.revision)) {
+      // Another host has removed it, or this read is a stale one.
+      if (newest !== null && entry === null && parts.clock.elapsedMs() - newestMs > STALE_MS)
+        return viewOf(core, newest.value, null)
+      if (signal.aborted) throw refusal ?? changedHands(name)
+      await parts.clock.sleep(LOOK_MS, signal)
+      continue
+    }
+    if (newest !== null && entry.value.id !== newest.value.id) return viewOf(core, newest.value, null)
+    newest = entry
+    newestMs = parts.clock.elapsedMs()
+    const seen = entry.value
+    if (seen.removedAt !== null) return await finish(core, seen, null)
+    core.hosts.see(await untilAnswered(parts.clock, () => parts.registry.hosts(), signal))
+    const found = await findReferences(core, seen, isClear, signal)
+    // What was cut short says nothing.
+    if (signal.aborted && refusal !== null) throw refusal
+    const objection = objectionTo(seen, found, consent)
+    isClear = objection === null
+    if (objection !== null) {
+      refusal = inUse(core, seen, objection)
+      if (!mayPass(core, objection, parts.clock.elapsedMs() - startMs)) throw refusal
+    } else if (mayMark(core, seen, consent)) {
+      const marked = await markRemoved(core, entry, consent, signal)
+      if (marked !== null) return await finish(core, marked, found)
+    } else {
+      // What is removed needs no final checkpoint: the holder gives it up as it is.
+      const marked = isAway(core, seen.holder?.host ?? '') ? null : await removeHeld(core, entry, signal)
+      if (marked !== null) return await finish(core, marked, found)
+      refusal = stillHeld(core, seen)
+    }
+    if (signal.aborted) throw refusal ?? stillHeld(core, seen)
+    await core.wakes.wait(name, (until) => parts.clock.sleep(LOOK_MS, until), signal)
+  }
+}
+
+/** Whether nobody has to let go first. */
+function mayMark(core: Core, { holder }: VolumeRecord, { force, acceptLoss }: RemovalConsent): boolean {
+  if (holder === null) return true
+  return isAway(core, holder.host) ? acceptLoss && core.expiry.inMs(holder.host) === 0 : force
+}
+
+/** Whether what is in the way may be gone in a moment. */
+function mayPass(core: Core, { references, away }: Objection, waitedMs: number): boolean {
+  const { services, containers } = references
+  if (services.length > 0 || containers.some(({ state }) => !ENDED_STATES.has(state))) return false
+  if (containers.some(({ state }) => state !== 'removing') && waitedMs >= ENDED_MS) return false
+  return away.every(({ host }) => core.hosts.silentMs(host) < RESTART_MS)
+}
+
+/**
+ * From here on nobody can hold the volume. A hold that came since the references were asked for has raised the epoch,
+ * and wins. Null: look again. The lease of a holder that is given up is ended first.
+ */
+async function markRemoved(
+  core: Core,
+  entry: Versioned<VolumeRecord>,
+  { force, acceptLoss }: RemovalConsent,
+  signal: AbortSignal,
+): Promise<VolumeRecord | null> {
+  const { clock } = core.parts
+  const seen = entry.value
+  const { id, name, epoch, holder } = seen
+  const removedAt = clock.now().toISOString()
+  if (holder !== null && isAway(core, holder.host)) {
+    if (!acceptLoss) return null
+    const next = (record: VolumeRecord) => ({
+      ...record,
+      epoch: epoch + 1,
+      holder: null,
+      removedAt,
+      lost: [holder.host],
+    })
+    const mine = (record: VolumeRecord) => record.id === id && record.removedAt !== null
+    const written = await writeTakeOver(core, entry, next, mine, signal)
+    return written instanceof WherryError ? null : written
+  }
+  const { entry: marked } = await changeVolume(
+    core.parts,
+    name,
+    (record) => {
+      if (record === null || record.id !== id || record.removedAt !== null) return record
+      const isAsSeen =
+        record.epoch === epoch && (record.holder === null || (force && record.holder.host === holder?.host))
+      return isAsSeen ? { ...record, removedAt } : record
+    },
+    signal,
+    entry.revision,
+  )
+  return marked?.value.id === id && marked.value.removedAt !== null ? marked.value : null
+}
+
+async function finish(core: Core, marked: VolumeRecord, found: References | null): Promise<RemovalView> {
+  const { signal, clock } = core.parts
+  await finishRemoval(core, marked, AbortSignal.any([signal, clock.deadline(FINISH_MS)]))
+  await putAway(core, marked)
+  return viewOf(core, marked, found)
+}
+
+function viewOf(core: Core, { id, name, lost }: VolumeRecord, found: References | null): RemovalView {
+  return {
+    volume: name,
+    id,
+    references: found === null ? [] : describeReferences(core, found),
+    lost: (lost ?? []).map((host) => core.hosts.label(host)),
+  }
+}

@@ -1,0 +1,65 @@
+import { WherryError } from '../../model/errors.ts'
+import type { VolumeRecord } from '../../model/model.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import type { Core } from '../context.ts'
+import type { VerifyView } from '../contract.ts'
+import { notFound } from '../errors.ts'
+import { reportCurrent, reportDamaged } from '../record/report-copy.ts'
+import { readVolume } from '../record/update-record.ts'
+
+/** Bound of asking the registry before and after; reading the copy takes as long as it takes. */
+const REGISTRY_MS = 20_000
+/** A repair is tried for this long when no other host delivers at once; catching up tries again later anyway. */
+const REPAIR_WANTED_MS = 60_000
+
+/**
+ * Reads this host's copy of an idle volume again, every byte, and compares it with its checkpoint. A damaged copy is neither mounted nor
+ * sent from then on; the damaged blocks are fetched from another host that has the checkpoint, in the background. The store
+ * ends the reading when anything else, a Mount first of all, wants the tree. VOLUME_NOT_FOUND, NOT_AT_CHECKPOINT (no copy here),
+ * VOLUME_IN_USE (held here, or wanted meanwhile). May be repeated.
+ */
+export async function verifyVolume(core: Core, name: string, signal: AbortSignal): Promise<VerifyView> {
+  const { parts } = core
+  const limit = AbortSignal.any([parts.signal, signal, parts.clock.deadline(REGISTRY_MS)])
+  const record = (await readVolume(parts, name, limit))?.value
+  if (record === undefined || record.removedAt !== null) throw notFound(name)
+  const local = await parts.store.copy(record.id)
+  if (local === null || local.checkpoint === null) throw noCopy(core, name)
+  const verify = () => parts.store.verify(local.id, AbortSignal.any([parts.signal, signal]))
+  const found = await core.checks.verify(local.id, verify)
+  const repairing = found.damagedCount > 0 && (await repair(core, record, local))
+  // It may have been known as damaged.
+  if (found.damagedCount === 0) await reportCurrent(parts, { ...record, last: local.checkpoint })
+  return {
+    volume: name,
+    host: core.hosts.label(parts.self.id),
+    checkpoint: { epoch: local.checkpoint.epoch, seq: local.checkpoint.seq },
+    ...found,
+    repairing,
+  }
+}
+
+/** Makes the damage known and starts to fetch what is damaged. False: nobody else has this checkpoint. */
+async function repair(core: Core, record: VolumeRecord, before: LocalCopy): Promise<boolean> {
+  const { parts } = core
+  const local = await parts.store.copy(record.id)
+  parts.log.error(
+    { volume: record.name, id: record.id, damaged: local?.damaged },
+    'this copy is damaged; it is not used until it was fetched again from another host',
+  )
+  await reportDamaged(parts, record)
+  const newest = record.last !== null && record.last.hash === before.checkpoint?.hash
+  const others = Object.entries(record.copies).some(
+    ([host, copy]) => newest && host !== parts.self.id && copy.state === 'current',
+  )
+  if (others && record.holder === null) core.copying.want(record, REPAIR_WANTED_MS)
+  return others
+}
+
+function noCopy(core: Core, name: string): WherryError {
+  return new WherryError(
+    'NOT_AT_CHECKPOINT',
+    `Host ${core.hosts.label(core.parts.self.id)} has no copy of volume "${name}" at a checkpoint.`,
+    { hint: 'Ask a host that has one: docker volume inspect shows which.' },
+  )
+}

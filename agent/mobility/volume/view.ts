@@ -1,0 +1,197 @@
+import type { Pause } from '../../fence/contract.ts'
+import type { Trouble, VolumeRecord } from '../../model/model.ts'
+import { beforeAbort } from '../../runtime/abort.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import type { Core } from '../context.ts'
+import type { HostView, VolumeView } from '../contract.ts'
+import { orderOf } from '../record/checkpoint-order.ts'
+import { hasCheckpoint } from '../record/copies.ts'
+import { viewPredecessor } from '../recovery/predecessor.ts'
+import { describeCopy } from './explain-copy.ts'
+
+/** Docker waits for a list of volumes, and it is worth more than the names in it. */
+const HEAR_MS = 1_000
+
+/** What views need to know of this host's disk. */
+export interface Disk {
+  readonly mounted: ReadonlySet<string>
+  /** By volume id. */
+  readonly copies: ReadonlyMap<string, LocalCopy>
+  readonly pauses: readonly Pause[]
+}
+
+export async function lookAtDisk(core: Core, copies: readonly LocalCopy[]): Promise<Disk> {
+  const { store, pauses } = core.parts
+  const byId = new Map(copies.map((copy) => [copy.id, copy]))
+  return { mounted: await store.mounted(), copies: byId, pauses: await pauses.all() }
+}
+
+/** An agent that has just started reads who the others are before it names them, if their stream has a leader. */
+export async function hearHosts(core: Core): Promise<void> {
+  const { registry, clock } = core.parts
+  if (!core.hosts.isEmpty) return
+  const found = await beforeAbort(
+    registry.hosts().catch(() => null),
+    clock.deadline(HEAR_MS),
+  )
+  if (found !== null) core.hosts.see(found)
+}
+
+/** One volume as people and Docker see it. */
+export function viewVolume(core: Core, record: VolumeRecord, disk: Disk, stale: boolean): VolumeView {
+  const { store, self } = core.parts
+  const { mounted, copies } = disk
+  const { id, name, options, createdAt, epoch, last, holder } = record
+  const local = copies.get(id) ?? null
+  return {
+    name,
+    id,
+    options,
+    createdAt,
+    mountpoint: mounted.has(id) ? store.mountpoint(id) : '',
+    stale,
+    ...(isUnsure(core, record) ? { hostsUnknown: true as const } : {}),
+    holder:
+      holder === null
+        ? null
+        : {
+            host: hostName(core, holder.host),
+            address: core.hosts.get(holder.host)?.address ?? '',
+            since: holder.since,
+            epoch,
+            containers: holder.host === self.id ? core.uses.live(name) : core.hosts.containers(holder.host, id),
+            away: holder.host === self.id || !core.hosts.knowsAway ? null : core.hosts.describeAway(holder.host),
+          },
+    epoch,
+    last,
+    elsewhere: viewElsewhere(core, record),
+    seizure: viewSeizure(core, record),
+    predecessor: viewPredecessor(core, record),
+    stuck: onHolder(core, record, (id) => stuckAt(core, id, record)),
+    unwritable: onHolder(core, record, (id) => unwritableAt(core, id)),
+    checkpointing: local === null || local.held === null ? null : core.checkpointing.view(id, options),
+    fenced: viewFenced(core, record, disk),
+    diverged: local?.diverged ?? [],
+    divergedElsewhere: viewDivergedElsewhere(core, id),
+    namesakes: viewNamesakes(core, name),
+    copies: Object.entries(record.copies).map(([host, copy]) => ({
+      host: hostName(core, host),
+      address: core.hosts.get(host)?.address ?? '',
+      state: copy.state,
+      epoch: copy.epoch,
+      seq: copy.seq,
+      at: copy.at,
+      awaySince: host === self.id ? null : core.hosts.awaySince(host, copy.at),
+      why: describeCopy(core, record, host, local),
+    })),
+    move: core.copying.job(id)?.view(core.hosts.label(self.id)) ?? null,
+  }
+}
+
+/** Whether some host of the volume may be alive or away, for all this host knows. */
+function isUnsure(core: Core, { holder, copies }: VolumeRecord): boolean {
+  const hosts = [...(holder === null ? [] : [holder.host]), ...Object.keys(copies)]
+  return hosts.some((host) => host !== core.parts.self.id && isUnheard(core, host))
+}
+
+function isUnheard({ hosts }: Core, host: string): boolean {
+  return !hosts.knowsAway && !hosts.alive(host)
+}
+
+/** What is known of the holder, with its name. */
+function onHolder(core: Core, { holder }: VolumeRecord, look: (host: string) => Trouble | null): VolumeView['stuck'] {
+  const found = holder === null ? null : look(holder.host)
+  if (holder === null || found === null) return null
+  const { code, text, since } = found
+  return { host: hostName(core, holder.host), code, text, since }
+}
+
+/** Why a host cannot release a volume, by its own word or its heartbeat's. */
+export function stuckAt(core: Core, host: string, { id }: Pick<VolumeRecord, 'id'>): Trouble | null {
+  return host === core.parts.self.id ? core.troubles.of(id) : (core.hosts.get(host)?.stuck?.[id] ?? null)
+}
+
+/** Why a host cannot write its state directory, by its own word or its heartbeat's. */
+function unwritableAt(core: Core, host: string): Trouble | null {
+  return host === core.parts.self.id ? core.stateDisk.trouble : (core.hosts.get(host)?.unwritable ?? null)
+}
+
+function viewSeizure(core: Core, record: VolumeRecord): VolumeView['seizure'] {
+  const seizure = record.seizures.at(-1)
+  if (seizure === undefined) return null
+  const { from, by, at, base, ageSeconds } = seizure
+  return { from: hostName(core, from), by: hostName(core, by), at, epoch: base.epoch, seq: base.seq, ageSeconds }
+}
+
+/** What a living host without its holder would go on from. Its age does not count on the clocks of two hosts being the same. */
+function viewElsewhere(core: Core, record: VolumeRecord): VolumeView['elsewhere'] {
+  const { id, holder, last, copies } = record
+  if (holder === null || last === null) return null
+  const { epoch, seq } = last
+  const { self } = core.parts
+  const isSelf = holder.host === self.id
+  const mayLive = (host: string) => host === self.id || core.hosts.alive(host) || isUnheard(core, host)
+  const lives = (host: string) => host !== holder.host && mayLive(host)
+  const isElsewhere = Object.entries(copies).some(([host, copy]) => lives(host) && hasCheckpoint(copy, last))
+  const heartbeat = core.hosts.get(holder.host)
+  const covered = isSelf ? core.checkpointing.covered(id) : heartbeat?.covered[id]
+  const nowMs = core.parts.clock.now().getTime()
+  // Between a checkpoint of an earlier epoch and this hold nothing was written.
+  const sinceAt = epoch < record.epoch ? holder.since : last.at
+  const order = covered == null ? 'older' : orderOf(covered, last)
+  if (covered == null || (order !== 'same' && order !== 'newer'))
+    return isElsewhere ? { epoch, seq, ageSeconds: ageSeconds(nowMs, sinceAt) } : null
+  // While the registry is away hosts are not heard of, and answer the holder all the same.
+  if (!isSelf && !isElsewhere) return null
+  // What the holder said of itself, and how long ago it said it.
+  const saidMs = heartbeat === undefined ? nowMs : Date.parse(heartbeat.at) + core.hosts.silentMs(holder.host)
+  return { epoch: covered.epoch, seq: covered.seq, ageSeconds: ageSeconds(isSelf ? nowMs : saidMs, covered.at) }
+}
+
+function ageSeconds(nowMs: number, at: string): number {
+  return Math.max(0, Math.round((nowMs - Date.parse(at)) / 100) / 10)
+}
+
+function viewFenced(core: Core, { id, name }: VolumeRecord, { pauses }: Disk): string[] {
+  const names = new Map(core.uses.liveContainers(name).map((user) => [user.id, user.name]))
+  return pauses.filter(({ volumes }) => volumes.includes(id)).map(({ container }) => names.get(container) ?? container)
+}
+
+function viewDivergedElsewhere(core: Core, id: string): VolumeView['divergedElsewhere'] {
+  return core.hosts
+    .all()
+    .filter((host) => host.id !== core.parts.self.id && (host.diverged[id] ?? 0) > 0)
+    .map((host) => ({ host: host.name, trees: host.diverged[id] ?? 0 }))
+}
+
+/** This host's own are newer than its heartbeat. */
+function viewNamesakes(core: Core, name: string): string[] {
+  const { id } = core.parts.self
+  const others = core.hosts.all().filter((host) => host.id !== id && host.namesakes.includes(name))
+  return [...(core.namesakes.names.includes(name) ? [core.engine.name] : []), ...others.map((host) => host.name)]
+}
+
+/** All hosts whose heartbeat was ever read. */
+export function viewHosts(core: Core): HostView[] {
+  return core.hosts.all().map((host) => ({
+    id: host.id,
+    name: host.name,
+    address: host.address,
+    self: host.id === core.parts.self.id,
+    alive: core.hosts.alive(host.id),
+    stale: core.hosts.stale,
+    ...(host.id !== core.parts.self.id && isUnheard(core, host.id) ? { unknown: true as const } : {}),
+    unwritable: unwritableAt(core, host.id),
+    lastSeen: host.at,
+    swarmNode: host.swarmNode,
+    uses: host.uses,
+    freeBytes: host.freeBytes,
+    totalBytes: host.totalBytes,
+    zone: host.zone,
+    draining: host.draining,
+  }))
+}
+
+function hostName(core: Core, id: string): string {
+  return core.hosts.get(id)?.name ?? id
+}

@@ -1,0 +1,76 @@
+import { fileURLToPath } from 'node:url'
+import type { Logger } from 'pino'
+import { openIdentity } from '../host/certificates.ts'
+import { WherryError } from '../model/errors.ts'
+import { Recycler } from '../runtime/buffer-pool.ts'
+import { type FaultPoint, noFault } from '../runtime/fault-point.ts'
+import { openStore } from '../store/store.ts'
+import type { Peers, Puller, QuestionAnswerer, TreeChoice, TreeSource, VolumePuller } from '../transfer/contract.ts'
+import { createPuller } from '../transfer/receive/puller.ts'
+import { createPeers } from '../transfer/receive/query-peer.ts'
+import { serveTransfer } from '../transfer/send/server.ts'
+import { type MoverOptions, storeAnswers } from './store-proxy.ts'
+import type { Answers, Line } from './thread-rpc.ts'
+
+/** Often enough for a person who watches, too seldom to cost anything. */
+const PROGRESS_MS = 200
+
+/** Where scripts/setup and scripts/build-plugin put the tracker's program. */
+const TRACKER_OBJECT = fileURLToPath(new URL('../../build/dirty.bpf.o', import.meta.url))
+
+/** A host without peers has nobody to ask; it never gets here, because all copies are its own. */
+const NO_PEERS: Puller & Peers = { pull: noPeers, ask: noPeers }
+async function noPeers(): Promise<never> {
+  throw new WherryError('TRANSFER_CUT', 'This host has no peers.', { hint: 'Set WHERRY_PEERS.' })
+}
+
+/**
+ * Opens store, certificates and transfer in the mover's thread; answers what the main thread may call from then on.
+ * Rejects as `openStore` and `openIdentity` do; nothing is left open then. `faultPoint` is for tests.
+ */
+export async function openServices(
+  options: MoverOptions,
+  line: Line,
+  log: Logger,
+  faultPoint: FaultPoint = noFault,
+): Promise<Answers> {
+  await using opening = new AsyncDisposableStack()
+  const { tls, bandwidthBytesPerSecond = null } = options
+  const memory = new Recycler()
+  const identity = tls === null ? null : opening.use(await openIdentity({ ...tls, log }))
+  const store = opening.use(await openStore({ ...options, log, memory, faultPoint, trackerObject: TRACKER_OBJECT }))
+  const puller = identity === null ? NO_PEERS : createPuller({ identity, log, memory })
+  const peers = identity === null ? NO_PEERS : createPeers({ identity, memory })
+  const stack = opening.move()
+
+  const pull: VolumePuller['pull'] = async (from, request, volume, signal, onProgress) => {
+    await using writer = await store.writer(volume)
+    const tell = () => onProgress(writer.progress())
+    const timer = setInterval(tell, PROGRESS_MS)
+    try {
+      return await puller.pull(from, request, writer, signal)
+    } finally {
+      clearInterval(timer)
+      tell()
+    }
+  }
+  const source: TreeSource = async (request, peer, signal) => {
+    const { id, kind } = (await line.call('choose', request, peer, signal)) as TreeChoice
+    return store.reader(id, kind)
+  }
+  const answer: QuestionAnswerer = (question, peer, signal) => line.call('answer', question, peer, signal)
+  const ask: Peers['ask'] = (...args) => peers.ask(...args)
+  const serving = stack.use(new AsyncDisposableStack())
+  return {
+    ...storeAnswers(store),
+    pull,
+    ask,
+    async serve(host: string, port: number) {
+      if (identity === null) throw new WherryError('INTERNAL', 'A host without certificates cannot serve its peers.')
+      const parts = { identity, source, answer, log, memory, bandwidthBytesPerSecond, faultPoint }
+      return serving.use(await serveTransfer({ host, port, ...parts })).port
+    },
+    stopServing: () => serving.disposeAsync(),
+    close: () => stack.disposeAsync(),
+  }
+}

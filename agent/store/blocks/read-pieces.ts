@@ -1,0 +1,48 @@
+import { read } from 'node:fs'
+import { promisify } from 'node:util'
+import type { Recycler } from '../../runtime/buffer-pool.ts'
+import { nextData, nextHole } from '../../sys/files.ts'
+import type { Piece } from '../tree-contract.ts'
+
+/** Data is read, and lists are handed out, in pieces of at most this; pieces of a file end at multiples of it. */
+export const PIECE_BYTES = 1024 * 1024
+
+const readAsync = promisify(read)
+
+/** The data of an open file between two bytes, holes left out. The next piece is read while the last is used. */
+export async function* pieces(memory: Recycler, fd: number, from: number, to: number): AsyncGenerator<Piece> {
+  let pending = ahead(memory, fd, from, to)
+  try {
+    for (;;) {
+      const piece = await pending
+      if (piece === null) return
+      pending = ahead(memory, fd, piece.offset + piece.data.length, to)
+      yield piece
+    }
+  } finally {
+    // The consumer may stop early, and the file be closed: not while a read is on its way into a descriptor's number.
+    await pending.catch(() => {})
+  }
+}
+
+/** A piece that is read while nobody waits for it yet: it may fail until somebody does. */
+function ahead(memory: Recycler, fd: number, from: number, to: number): Promise<Piece | null> {
+  const piece = readFrom(memory, fd, from, to)
+  piece.catch(() => {})
+  return piece
+}
+
+/** The first piece of data at or after a byte; null: there is none before `to`, or the file has become shorter. */
+async function readFrom(memory: Recycler, fd: number, from: number, to: number): Promise<Piece | null> {
+  const offset = from >= to ? null : nextData(fd, from)
+  if (offset === null || offset >= to) return null
+  const cut = (Math.floor(offset / PIECE_BYTES) + 1) * PIECE_BYTES
+  const end = Math.min(nextHole(fd, offset), cut, to)
+  const data = memory.take(end - offset)
+  for (let done = 0; done < data.length; ) {
+    const { bytesRead } = await readAsync(fd, data, done, data.length - done, offset + done)
+    if (bytesRead === 0) return null
+    done += bytesRead
+  }
+  return { offset, data }
+}

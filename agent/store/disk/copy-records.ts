@@ -1,0 +1,97 @@
+import { chmod, chown, mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { WherryError } from '../../model/errors.ts'
+import type { VolumeOptions } from '../../model/model.ts'
+import { syncDirectory } from '../../runtime/durable-file.ts'
+import { Lanes } from '../../runtime/keyed-queue.ts'
+import type { LocalCopy } from '../contract.ts'
+import { removeTree } from '../inode/removal.ts'
+import { orDiskFull } from './free-space.ts'
+import { type Layout, layoutOf, volumesDirectory } from './layout.ts'
+import { bareCopy } from './new-copy.ts'
+import { readRecord, requireRecord, writeRecord } from './record-file.ts'
+
+/** Names of directories that are being made and mean nothing yet. */
+const UNBORN = '.new-'
+
+/** Makes the empty tree of a new volume. */
+export async function makeTree(path: string, { uid, gid, mode }: VolumeOptions): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 })
+  await chown(path, uid, gid)
+  await chmod(path, mode)
+}
+
+/** All copies of this disk, by their `volume.json`. Changes of one are carried out one after another. */
+export class Records {
+  readonly #stateDir: string
+  readonly #volumes: string
+  readonly #lanes = new Lanes()
+
+  constructor(stateDir: string) {
+    this.#stateDir = stateDir
+    this.#volumes = volumesDirectory(stateDir)
+  }
+
+  /** Reads every copy; what cannot be understood is named in `damaged`. */
+  async all(): Promise<{ copies: LocalCopy[]; damaged: { path: string; reason: string }[] }> {
+    const copies: LocalCopy[] = []
+    const damaged: { path: string; reason: string }[] = []
+    for (const name of await readdir(this.#volumes)) {
+      if (name.startsWith(UNBORN)) continue
+      const path = join(this.#volumes, name)
+      try {
+        const copy = await readRecord(layoutOf(this.#stateDir, name))
+        if (copy === null) damaged.push({ path, reason: 'volume.json is missing' })
+        else copies.push(copy)
+      } catch (error) {
+        damaged.push({ path, reason: error instanceof WherryError ? error.message : String(error) })
+      }
+    }
+    return { copies, damaged }
+  }
+
+  /** Makes an empty copy if there is none: aside, then renamed, so that a crash leaves no half-made one. Durable on return. */
+  create(layout: Layout, volume: { id: string; name: string; options: VolumeOptions }): Promise<LocalCopy> {
+    return this.#lanes.run(layout.id, async () => {
+      const known = await readRecord(layout)
+      if (known !== null) return known
+      const { id, name, options } = volume
+      const copy = bareCopy(volume)
+      const directory = join(this.#volumes, `${UNBORN}${id}`)
+      const data = join(directory, 'data')
+      await rm(directory, { recursive: true, force: true })
+      await orDiskFull(this.#volumes, name, async () => {
+        await makeTree(data, options)
+        await writeRecord({ ...layout, directory, record: join(directory, 'volume.json') }, copy)
+        await rename(directory, layout.directory)
+        await syncDirectory(this.#volumes)
+      })
+      return copy
+    })
+  }
+
+  /** Changes one copy's fields; `epochSeen` only ever goes up. Durable on return. */
+  update(layout: Layout, change: Partial<Omit<LocalCopy, 'id'>>): Promise<LocalCopy> {
+    return this.change(layout, () => change)
+  }
+
+  /** The same, where what changes depends on what stands there; null: nothing changes. */
+  change(layout: Layout, decide: (copy: LocalCopy) => Partial<Omit<LocalCopy, 'id'>> | null): Promise<LocalCopy> {
+    return this.#lanes.run(layout.id, async () => {
+      const copy = await requireRecord(layout)
+      const change = decide(copy)
+      if (change === null) return copy
+      const epochSeen = Math.max(copy.epochSeen, change.epochSeen ?? 0)
+      const changed = { ...copy, ...change, id: copy.id, epochSeen }
+      await orDiskFull(layout.directory, copy.name, () => writeRecord(layout, changed))
+      return changed
+    })
+  }
+
+  /** Removes what a crash left of copies that were being made. */
+  async removeUnborn(): Promise<void> {
+    for (const name of await readdir(this.#volumes)) {
+      if (name.startsWith(UNBORN)) await removeTree(join(this.#volumes, name))
+    }
+  }
+}

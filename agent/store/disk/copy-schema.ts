@@ -1,0 +1,44 @@
+import { z } from 'zod'
+import { checkpointFields, count } from '../../model/record-schema.ts'
+import { storedOptions } from '../../model/volume-options.ts'
+import type { UseMarks } from '../contract.ts'
+import { NO_USE_MARKS } from './new-copy.ts'
+
+/** A checkpoint as this disk has it: only what was hashed here is written down. */
+export const storedCheckpoint = z.strictObject({ ...checkpointFields, hash: z.string().regex(/^[0-9a-f]{64}$/) })
+
+/** A DivergedTree, as it stands in `volume.json` and in what is written down before it is put aside. */
+export const divergedTree = z.strictObject({
+  name: z.string(),
+  epoch: count,
+  base: z.strictObject({ epoch: count, seq: count }).nullable(),
+  at: z.string(),
+  bytes: count.nullable().default(null),
+})
+
+const useMarks: z.ZodType<UseMarks> = z.strictObject({
+  unmountsMs: z.array(z.number()),
+  ground: z
+    .strictObject({
+      ends: z.record(z.string(), z.number().nullable()),
+      live: z.array(z.string()),
+      since: z.array(z.string()),
+    })
+    .nullable(),
+})
+
+/** The fields of a LocalCopy, as they stand in `volume.json` and as hosts tell each other of them. */
+export const localCopyFields = {
+  id: z.string(),
+  name: z.string(),
+  options: storedOptions,
+  checkpoint: z.object(checkpointFields).nullable(),
+  held: z.strictObject({ epoch: count, incarnation: z.string() }).nullable(),
+  applying: z.boolean(),
+  // Older records do not have these.
+  damaged: z.array(z.string()).nullable().default(null),
+  epochSeen: count,
+  diverged: z.array(divergedTree).default([]),
+  mounts: z.record(z.string(), count),
+  uses: useMarks.default(NO_USE_MARKS),
+}

@@ -1,0 +1,76 @@
+import { lstat, mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { WherryError } from '../../model/errors.ts'
+import { writeDurably } from '../../runtime/durable-file.ts'
+import { errnoOf } from '../../sys/failure.ts'
+import type { DivergedTree, LocalCopy } from '../contract.ts'
+import { localCopyFields, storedCheckpoint } from './copy-schema.ts'
+import type { Layout } from './layout.ts'
+
+const VERSION = 1
+
+const RECORD = z.strictObject({
+  ...localCopyFields,
+  version: z.literal(VERSION),
+  checkpoint: storedCheckpoint.nullable(),
+})
+
+/**
+ * Reads `volume.json`; null when there is none. Rejects COPY_DAMAGED when it cannot be understood. Diverged trees that a person has removed
+ * are not in the answer.
+ */
+export async function readRecord(layout: Layout): Promise<LocalCopy | null> {
+  let text: string
+  try {
+    text = await readFile(layout.record, 'utf8')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null
+    throw error
+  }
+  const copy = parseRecord(layout, text)
+  return copy.diverged.length === 0 ? copy : { ...copy, diverged: await stillThere(layout, copy.diverged) }
+}
+
+function parseRecord(layout: Layout, text: string): LocalCopy {
+  try {
+    const { version: _, ...copy } = RECORD.parse(JSON.parse(text))
+    if (copy.id !== layout.id) throw new Error(`it describes volume ${copy.id}`)
+    return copy
+  } catch (error) {
+    const reason = error instanceof z.ZodError ? z.prettifyError(error).replaceAll('\n', '; ') : String(error)
+    throw new WherryError('COPY_DAMAGED', `${layout.record} cannot be understood: ${reason}.`, {
+      hint: 'The data beside it is untouched. Restore the file, or move the directory away and let the copy be made anew.',
+      cause: error,
+    })
+  }
+}
+
+/** A tree is moved to its place before the record tells of it: one that is not there was removed. */
+async function stillThere(layout: Layout, trees: readonly DivergedTree[]): Promise<DivergedTree[]> {
+  const found: DivergedTree[] = []
+  for (const tree of trees) {
+    const gone = await lstat(join(layout.diverged, tree.name)).then(
+      () => false,
+      (error: unknown) => errnoOf(error) === 'ENOENT',
+    )
+    if (!gone) found.push(tree)
+  }
+  return found
+}
+
+/** Writes `volume.json`; durable on return. */
+export async function writeRecord(layout: Layout, copy: LocalCopy): Promise<void> {
+  const text = JSON.stringify(RECORD.parse({ version: VERSION, ...copy }), null, 2)
+  await mkdir(layout.directory, { recursive: true, mode: 0o700 })
+  await writeDurably(layout.record, [Buffer.from(`${text}\n`)])
+}
+
+/** Reads `volume.json`; rejects NOT_AT_CHECKPOINT when there is none, else as `readRecord`. */
+export async function requireRecord(layout: Layout): Promise<LocalCopy> {
+  const copy = await readRecord(layout)
+  if (copy !== null) return copy
+  throw new WherryError('NOT_AT_CHECKPOINT', `This host has no copy of volume ${layout.id}.`, {
+    hint: 'Copy it from a host that has it.',
+  })
+}

@@ -1,0 +1,56 @@
+import { WherryError } from '../model/errors.ts'
+
+export function unfinished(volume: string): WherryError {
+  return new WherryError('COPY_DAMAGED', `The copy of volume ${volume} on this host is between two checkpoints.`, {
+    hint: 'Let it be filled again from a host that has it; that finishes by itself when such a host is reachable.',
+  })
+}
+
+export function damaged(volume: string, paths: readonly string[]): WherryError {
+  const what = `The copy of volume ${volume} on this host is damaged: ${paths.join(', ')}.`
+  return new WherryError('COPY_DAMAGED', what, {
+    hint: "Check this host's disk; let the copy be filled again from a host that has it, which brings only what is damaged.",
+  })
+}
+
+export function inUse(volume: string, how: 'held' | 'mounted'): WherryError {
+  return new WherryError('VOLUME_IN_USE', `Volume ${volume} is ${how} on this host.`, {
+    hint: 'Stop the containers that use it first.',
+  })
+}
+
+export function wanted(id: string): WherryError {
+  return new WherryError('VOLUME_IN_USE', `Volume ${id} is wanted: reading its copy on this host again was stopped.`, {
+    hint: 'Check it again when it is idle.',
+  })
+}
+
+export function closing(): WherryError {
+  return new WherryError('VOLUME_IN_USE', 'This agent is shutting down.', { hint: 'Check the copy again later.' })
+}
+
+export function copyRunning(volume: string, hint: string): WherryError {
+  return new WherryError('COPY_RUNNING', `Volume ${volume} is being copied to this host.`, { hint })
+}
+
+export function locked(stateDir: string): WherryError {
+  return new WherryError('STATE_LOCKED', `Another process works in ${stateDir}.`, {
+    hint: 'Run one agent per state directory; stop the other one.',
+  })
+}
+
+export function notHeld(volume: string): WherryError {
+  return new WherryError(
+    'STALE_EPOCH',
+    `Volume ${volume} is not held by this host: no checkpoint of it is taken here.`,
+    {
+      hint: 'Nothing has to be done: the host that holds it takes them.',
+    },
+  )
+}
+
+export function neverKept(volume: string, kind: 'last' | 'spool' | 'live' | 'aside'): WherryError {
+  return new WherryError('NOT_AT_CHECKPOINT', `Volume ${volume} has no ${kind} manifest on this host.`, {
+    hint: kind === 'live' ? 'Ask for its last checkpoint.' : 'Ask a host that has a checkpoint of it.',
+  })
+}

@@ -1,0 +1,216 @@
+import type { StatBuffer } from '../../sys/stat.ts'
+import { blockCountOf, HASH_BYTES, isSmall } from '../blocks/block-size.ts'
+import { type InodeBody, NO_HASH } from '../inode/inode.ts'
+import { ManifestBuilder } from '../manifest/builder.ts'
+import type { BytePath } from '../manifest/byte-path.ts'
+import type { Manifest } from '../manifest/manifest.ts'
+import type { TaggedBlocks } from '../workers/contract.ts'
+import { type ListFile, ListWriter } from './block-lists.ts'
+import { SeenBuilder } from './inode-states.ts'
+import { type KeptTree, takeName } from './saved-snapshot.ts'
+
+type FileBody = InodeBody & { kind: 'file' }
+
+/** Of a file's blocks, as far as they are known: their hashes, 32 bytes each, and tags, 16 each. */
+export interface KnownList {
+  readonly list?: Buffer
+  readonly tags?: Buffer
+}
+
+/** What the caller knows of a file's content for sure, because it has just put the file there. A large one without a list gets none. */
+export interface KnownContent extends KnownList {
+  /** As in the manifest. */
+  readonly hash: Buffer
+}
+
+/** A file's content as it is in truth; `list` of a large file. */
+export interface NewContent {
+  readonly hash: Buffer
+  readonly list: Buffer | null
+}
+
+/**
+ * Grows into a snapshot entry by entry, in tree order. As long as every entry is that of a kept tree, nothing is made: a
+ * tree in which nothing changed costs no memory and no writing, and ends as the very tree that was kept.
+ */
+export class SnapshotBuilder implements Disposable {
+  readonly #base: KeptTree | null
+  readonly #listsPath: string
+  readonly #manifest = new ManifestBuilder()
+  readonly #seen = new SeenBuilder()
+  readonly #lists: ListWriter
+  readonly #grown: ListFile | null
+  /** So many entries are the first ones of the base, nothing else is there; -1: it has gone its own way. */
+  #same: number
+
+  /** Lists are written to `listsPath`; those that stay as they are in `grown` need not be. */
+  constructor(base: KeptTree | null, listsPath: string, grown = base?.lists ?? null) {
+    this.#base = base
+    this.#listsPath = listsPath
+    this.#lists = new ListWriter(listsPath)
+    this.#grown = grown
+    this.#same = base === null ? -1 : 0
+    if (base === null && grown !== null) this.#lists.grow(grown)
+  }
+
+  get count(): number {
+    return this.#same < 0 ? this.#manifest.count : this.#same
+  }
+
+  get full(): boolean {
+    return this.#manifest.full
+  }
+
+  /** Takes an unchanged entry over, with its list if it is a large file. Not for links. */
+  keep(tree: KeptTree, index: number): void {
+    if (tree === this.#base && this.#same === index) {
+      this.#same++
+      return
+    }
+    this.#part()
+    const kept = this.#manifest.copy(tree.manifest, index)
+    this.#seen.copy(tree.seen, index)
+    const listBytes = tree.manifest.listBytes(index)
+    if (listBytes > 0) this.#lists.keep(kept, tree.lists, index, listBytes)
+  }
+
+  /** Takes unchanged entries over, from `from` up to `to`, whole directories without links. */
+  keepRange(tree: KeptTree, from: number, to: number): void {
+    if (tree === this.#base && this.#same === from) this.#same = to
+    else for (let index = from; index < to; index++) this.keep(tree, index)
+  }
+
+  /** Takes a file over that has another content; `list` is that of a large one. It is not clean. Only without a base. */
+  keepAs(tree: KeptTree, index: number, { hash, list }: NewContent): void {
+    const kept = this.#manifest.copyUnread(tree.manifest, index)
+    this.#manifest.setHash(kept, hash)
+    this.#seen.copy(tree.seen, index)
+    this.#seen.setClean(kept, false)
+    if (list !== null) this.#lists.add(kept, list, null)
+  }
+
+  /** One more name of entry `to`. `known`: the base's entry at this place if it is a link to that entry, else -1. */
+  link(depth: number, name: BytePath, to: number, known: number): void {
+    if (known >= 0 && this.#same === known) {
+      this.#same++
+      return
+    }
+    this.#part()
+    this.#manifest.add(depth, name, { kind: 'link', to })
+    this.#seen.addNothing()
+  }
+
+  /** Adds an entry that was described anew and is no file. */
+  add(depth: number, name: BytePath, body: InodeBody, stat: StatBuffer, clean: boolean): void {
+    this.#part()
+    this.#seen.add(stat, clean)
+    this.#manifest.add(depth, name, body)
+  }
+
+  /** Adds a file whose content is known; a large one without a list has none. */
+  addFile(depth: number, name: BytePath, body: FileBody, stat: StatBuffer, clean: boolean, known: KnownList): void {
+    this.#part()
+    if (known.list !== undefined && !isSmall(body.sizeBytes)) {
+      this.#lists.add(this.count, known.list, known.tags ?? null)
+    } else this.#reserve(body)
+    this.add(depth, name, body, stat, clean)
+  }
+
+  /** Adds a file whose content is still to be read, not clean; answers where its list goes (a small file has none). */
+  addUnread(depth: number, name: BytePath, body: FileBody, stat: StatBuffer): number {
+    this.#part()
+    const listOffset = this.#reserve(body)
+    this.#seen.add(stat, false)
+    this.#manifest.addUnread(depth, name, body)
+    return listOffset
+  }
+
+  /** The content of a file added unread. */
+  setRead(index: number, hash: Buffer, clean: boolean): void {
+    this.#manifest.setHash(index, hash)
+    this.#seen.setClean(index, clean)
+  }
+
+  /** All blocks of file `index`, added unread; as `writeBlocks`. */
+  writeList(index: number, listOffset: number, sizeBytes: number, blocks: TaggedBlocks): void {
+    this.writeBlocks(listOffset, sizeBytes, 0, blocks)
+    this.#lists.note(index, blocks.hashes)
+  }
+
+  /** Some blocks of a file added unread; `listOffset` is where its list goes. */
+  writeBlocks(listOffset: number, sizeBytes: number, first: number, blocks: TaggedBlocks): void {
+    this.#lists.writeBlocks(listOffset, blockCountOf(sizeBytes) * HASH_BYTES, first, blocks)
+  }
+
+  setClean(index: number, clean: boolean): void {
+    this.#part()
+    this.#seen.setClean(index, clean)
+  }
+
+  /** The snapshot without the entries `missing` (files that could not be read) and their further names. */
+  async finish(missing: ReadonlySet<number>): Promise<KeptTree> {
+    if (this.#base !== null && this.#same === this.#base.manifest.count) return this.#base
+    this.#part()
+    for (const index of missing) this.#manifest.setHash(index, NO_HASH)
+    const manifest = this.#manifest.finish()
+    const tree = { manifest, seen: this.#seen.finish(), lists: this.#lists.finish(manifest) }
+    return missing.size === 0 ? tree : await without(tree, missing, this.#listsPath)
+  }
+
+  [Symbol.dispose](): void {
+    this.#lists[Symbol.dispose]()
+  }
+
+  #reserve({ sizeBytes }: FileBody): number {
+    return isSmall(sizeBytes) ? 0 : this.#lists.reserve(this.count, blockCountOf(sizeBytes) * HASH_BYTES)
+  }
+
+  /** Goes its own way from here on. */
+  #part(): void {
+    if (this.#same < 0) return
+    const count = this.#same
+    this.#same = -1
+    if (this.#grown !== null) this.#lists.grow(this.#grown)
+    if (this.#base === null || count === 0) return
+    this.#manifest.copyFirst(this.#base.manifest, count)
+    this.#seen.copyFirst(this.#base.seen, count)
+    const { manifest, lists } = this.#base
+    for (const index of lists.places.before(count)) this.#lists.keep(index, lists, index, manifest.listBytes(index))
+  }
+}
+
+/** A tree in use loses files while it is looked at: seldom, so everything else is simply copied. */
+async function without(tree: KeptTree, missing: ReadonlySet<number>, listsPath: string): Promise<KeptTree> {
+  const restPath = `${listsPath}.rest`
+  const left = await corrected(tree, { missing, contents: new Map() }, restPath)
+  if (left.lists.places.bytes > 0) await takeName(restPath, listsPath)
+  left.lists.moved(listsPath)
+  return left
+}
+
+/** A snapshot without some entries and their further names, and with other contents of some files. Its lists are written to `listsPath`. */
+export async function corrected(
+  tree: KeptTree,
+  change: { readonly missing: ReadonlySet<number>; readonly contents: ReadonlyMap<number, NewContent> },
+  listsPath: string,
+): Promise<KeptTree> {
+  using rest = new SnapshotBuilder(null, listsPath, tree.lists)
+  const places = new Int32Array(tree.manifest.count).fill(-1)
+  for (let index = 0; index < tree.manifest.count; index++) {
+    if (change.missing.has(index)) continue
+    const to = linkTarget(tree.manifest, index)
+    if (to !== null && (places[to] ?? -1) < 0) continue
+    places[index] = rest.count
+    const content = change.contents.get(index)
+    if (to !== null) rest.link(tree.manifest.depth(index), tree.manifest.name(index), places[to] ?? 0, -1)
+    else if (content !== undefined) rest.keepAs(tree, index, content)
+    else rest.keep(tree, index)
+  }
+  return await rest.finish(new Set())
+}
+
+function linkTarget(manifest: Manifest, index: number): number | null {
+  if (manifest.kind(index) !== 'link') return null
+  const body = manifest.body(index)
+  return body.kind === 'link' ? body.to : null
+}

@@ -1,0 +1,55 @@
+import { blockBytesOf } from '../blocks/block-size.ts'
+import { ZeroHashes } from '../blocks/zero-hashes.ts'
+import type { Keeping } from '../scan/content-sink.ts'
+import { newBlocks } from './missing-content.ts'
+import type { Clones } from './reflinks.ts'
+import type { Making } from './spool-writer.ts'
+
+const NO_TAGS = Buffer.alloc(0)
+
+/** Keeps what the last look at a tree reads in the spool, and what it need not read in clones. */
+export class KeptLook implements Keeping {
+  readonly #making: Making
+  readonly #clones: Clones | null
+  readonly #requireSpace: (bytes: number) => Promise<void>
+  readonly #signal: AbortSignal
+  readonly #zeros = new ZeroHashes()
+  #atOnceBytes: number
+
+  /** `clones` null: the file system has none. `requireSpace` rejects DISK_FULL where so many bytes do not fit. Up to `atOnceBytes` of large files are read without a clone. */
+  constructor(
+    making: Making,
+    clones: Clones | null,
+    atOnceBytes: number,
+    requireSpace: (bytes: number) => Promise<void>,
+    signal: AbortSignal,
+  ) {
+    this.#atOnceBytes = atOnceBytes
+    this.#making = making
+    this.#clones = clones
+    this.#requireSpace = requireSpace
+    this.#signal = signal
+  }
+
+  readonly hashFiles: Keeping['hashFiles'] = (directoryFd, names, sizes) => {
+    return this.#making.spoolFiles(directoryFd, names, sizes)
+  }
+
+  async clone(index: number, fd: number, bytes: number): Promise<number | null> {
+    if (this.#clones === null) return null
+    if (bytes > this.#atOnceBytes) return await this.#clones.take(index, fd)
+    this.#atOnceBytes -= bytes
+    return null
+  }
+
+  async keepBlocks(fd: number, sizeBytes: number, list: Buffer, former: Buffer | null): Promise<boolean> {
+    const blocks = this.#making.lackingBlocks(list, newBlocks(list, former, sizeBytes, this.#zeros))
+    if (blocks.length === 0) return true
+    await this.#requireSpace(blocks.length * blockBytesOf(sizeBytes))
+    let same = true
+    await this.#making.spoolBlocks({ fd, sizeBytes, list, blocks, tags: NO_TAGS }, this.#signal, () => {
+      same = false
+    })
+    return same
+  }
+}

@@ -1,0 +1,28 @@
+import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { writeDurably } from '../../runtime/durable-file.ts'
+import { errnoOf } from '../../sys/failure.ts'
+import { TAG_KEY_BYTES } from './block-tag.ts'
+
+/**
+ * This host's key for the tags of blocks (pool/tag.ts); made when there is none, durably. It is readable by root alone and never leaves the
+ * host. Losing it costs one reading of each large file that changes.
+ */
+export async function tagKey(stateDir: string): Promise<Buffer> {
+  const path = join(stateDir, 'tag.key')
+  const kept = await readIfThere(path)
+  if (kept?.length === TAG_KEY_BYTES) return kept
+  const key = randomBytes(TAG_KEY_BYTES)
+  await writeDurably(path, [key])
+  return key
+}
+
+async function readIfThere(path: string): Promise<Buffer | null> {
+  try {
+    return await readFile(path)
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error
+    return null
+  }
+}

@@ -1,0 +1,26 @@
+import type { Logger } from 'pino'
+import type { Identity } from '../../host/certificates.ts'
+import { Recycler } from '../../runtime/buffer-pool.ts'
+import { dial } from '../connection/dial.ts'
+import type { Puller } from '../contract.ts'
+import { receiveTree } from './receive-tree.ts'
+
+/** Brings trees from other hosts here, one connection for each pull. */
+export function createPuller({
+  identity,
+  log,
+  memory = new Recycler(),
+}: {
+  identity: Identity
+  log: Logger
+  memory?: Recycler
+}): Puller {
+  return {
+    async pull(from, request, writer, signal) {
+      await using channel = await dial(from, identity, memory, signal)
+      const result = await receiveTree(channel, request, writer)
+      log.debug({ from, volume: request.volume, ...result }, 'pulled a tree')
+      return result
+    },
+  }
+}

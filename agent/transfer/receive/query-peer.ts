@@ -1,0 +1,41 @@
+import { z } from 'zod'
+import type { Identity } from '../../host/certificates.ts'
+import { Recycler } from '../../runtime/buffer-pool.ts'
+import type { Channel } from '../connection/channel.ts'
+import { dial } from '../connection/dial.ts'
+import type { Peers, Question } from '../contract.ts'
+import { ANSWER_MAX_BYTES } from '../send/answer-query.ts'
+import { ProtocolViolation } from '../wire/frame.ts'
+import { decodeJson, encodeQuestion } from '../wire/message.ts'
+import { expectHello, nextMessage, outOfOrder } from './response-reader.ts'
+
+/** Asks other hosts, one connection for each question. */
+export function createPeers({ identity, memory = new Recycler() }: { identity: Identity; memory?: Recycler }): Peers {
+  return {
+    async ask(host, question, signal) {
+      await using channel = await dial(host, identity, memory, signal)
+      try {
+        return await askOver(channel, question)
+      } catch (error) {
+        if (!(error instanceof ProtocolViolation)) throw error
+        channel.fail(error)
+        throw channel.ended.reason
+      }
+    },
+  }
+}
+
+async function askOver(channel: Channel, question: Question): Promise<unknown> {
+  await channel.send('request', encodeQuestion(question))
+  await expectHello(channel)
+  const parts: Buffer[] = []
+  let bytes = 0
+  while (true) {
+    const message = await nextMessage(channel)
+    if (message.type === 'end') return decodeJson(z.unknown(), Buffer.concat(parts))
+    if (message.type !== 'answer') throw outOfOrder(message, 'an answer')
+    bytes += message.body.length
+    if (bytes > ANSWER_MAX_BYTES) throw new ProtocolViolation(`an answer of more than ${ANSWER_MAX_BYTES} bytes`)
+    parts.push(message.body)
+  }
+}

@@ -1,0 +1,71 @@
+import { WherryError } from '../../model/errors.ts'
+import type { TreeWriter } from '../../store/tree-contract.ts'
+import type { Channel } from '../connection/channel.ts'
+import type { PullResult, TreeRequest } from '../contract.ts'
+import { ProtocolViolation } from '../wire/frame.ts'
+import { decodeJson, encodeRequest, treeMessage } from '../wire/message.ts'
+import { Asking } from './request-sender.ts'
+import { expectHello, expectMessage, nextMessage, outOfOrder, Taking } from './response-reader.ts'
+
+/** What a source may make an asker take in before any file: 80 bytes for each of 25 million entries. */
+const MANIFEST_MAX_BYTES = 2 * 1024 ** 3
+
+/** Says what is wanted, answers the hash of the tree that will come. */
+async function ask(channel: Channel, request: TreeRequest): Promise<string> {
+  await channel.send('request', encodeRequest(request))
+  await expectHello(channel)
+  const { hash } = decodeJson(treeMessage, (await expectMessage(channel, 'tree')).body)
+  if (request.want.kind === 'live' || hash === request.want.hash) return hash
+  const message = `${channel.peer} offers checkpoint ${hash} of volume ${request.volume}, asked was ${request.want.hash}.`
+  throw new WherryError('HASH_MISMATCH', message, { hint: 'Ask a host whose copy is current.' })
+}
+
+async function* manifestChunks(channel: Channel): AsyncGenerator<Buffer, void, void> {
+  let bytes = 0
+  while (true) {
+    const message = await nextMessage(channel)
+    if (message.type === 'manifestEnd') return
+    if (message.type !== 'manifest') throw outOfOrder(message, 'manifest')
+    bytes += message.body.length
+    if (bytes > MANIFEST_MAX_BYTES) throw new ProtocolViolation(`a manifest of more than ${MANIFEST_MAX_BYTES} bytes`)
+    yield message.body
+  }
+}
+
+/** Asks and takes at the same time; answers the bytes of file content that came. */
+async function receiveAnswers(channel: Channel, writer: TreeWriter): Promise<number> {
+  const asking = new Asking(channel, writer)
+  const taking = new Taking(channel, writer, asking)
+  const asked = asking.run()
+  asked.catch((error) => {
+    // The writer wants nothing of this source any more: whoever takes stops before the caller hears of it.
+    channel.fail(error)
+    asking.stop()
+  })
+  try {
+    await taking.run()
+  } finally {
+    // Not waited for: after a failure the writer may have nothing to want until it is closed.
+    asking.stop()
+  }
+  await asked
+  return taking.bytes
+}
+
+/**
+ * Asks for one tree over `channel` and brings it into `writer`. Rejects with the source's coded error, the writer's, or
+ * TRANSFER_CUT. May be repeated on a new channel: the writer knows what it still needs. The writer is called by nothing
+ * here after that but a last `next` that was under way.
+ */
+export async function receiveTree(channel: Channel, request: TreeRequest, writer: TreeWriter): Promise<PullResult> {
+  try {
+    const hash = await ask(channel, request)
+    await writer.begin(manifestChunks(channel))
+    const bytes = await receiveAnswers(channel, writer)
+    return { hash, bytes, complete: await writer.finish() }
+  } catch (error) {
+    if (!(error instanceof ProtocolViolation)) throw error
+    channel.fail(error)
+    throw channel.ended.reason
+  }
+}

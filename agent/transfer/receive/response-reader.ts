@@ -1,0 +1,103 @@
+import type { BlockRun, TreeWriter, Want } from '../../store/tree-contract.ts'
+import type { Channel, Message } from '../connection/channel.ts'
+import { type FrameType, ProtocolViolation } from '../wire/frame.ts'
+import { decodeError, decodeJson, helloMessage, PROTOCOL_VERSION, wrongVersion } from '../wire/message.ts'
+import { decodeChanged, decodeFlag, decodeOffset } from '../wire/request-codec.ts'
+import type { Asking } from './request-sender.ts'
+
+/** The next frame of the source. Throws the error it reports. */
+export async function nextMessage(channel: Channel): Promise<Message> {
+  const message = await channel.next()
+  if (message.type === 'error') throw decodeError(message.body, channel.peer)
+  return message
+}
+
+/** The next frame of the source, which has to be of a type. Throws ProtocolViolation, or the error it reports. */
+export async function expectMessage(channel: Channel, type: FrameType): Promise<Message> {
+  const message = await nextMessage(channel)
+  if (message.type !== type) throw outOfOrder(message, type)
+  return message
+}
+
+/** The source's first frame. Throws REQUEST_INVALID when it speaks another version of the protocol. */
+export async function expectHello(channel: Channel): Promise<void> {
+  const { version } = decodeJson(helloMessage, (await expectMessage(channel, 'hello')).body)
+  if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
+}
+
+export function outOfOrder({ type }: Message, expected: string): ProtocolViolation {
+  return new ProtocolViolation(`a ${type} frame where ${expected} should come`)
+}
+
+/** Takes the answers in, in the order they were asked for, and holds each to its length. */
+export class Taking {
+  readonly #channel: Channel
+  readonly #writer: TreeWriter
+  readonly #asking: Asking
+  /** Bytes of file content that came. */
+  bytes = 0
+
+  constructor(channel: Channel, writer: TreeWriter, asking: Asking) {
+    this.#channel = channel
+    this.#writer = writer
+    this.#asking = asking
+  }
+
+  /** Returns after the source has said that this was all. */
+  async run(): Promise<void> {
+    for (let want = await this.#asking.oldest(); want !== undefined; want = await this.#asking.oldest()) {
+      await this.#take(want)
+      this.#asking.answered()
+    }
+    await expectMessage(this.#channel, 'end')
+  }
+
+  #take(want: Want): Promise<void> {
+    if (want.kind === 'files') return this.#takeFiles(want.indexes, want.bytes)
+    return want.kind === 'hashes' ? this.#takeHashes(want.index, want.bytes) : this.#takeRun(want.run, want.bytes)
+  }
+
+  async #takeFiles(indexes: readonly number[], bytes: number): Promise<void> {
+    let message = await nextMessage(this.#channel)
+    let changed: number[] = []
+    if (message.type === 'changed') {
+      changed = decodeChanged(message.body, indexes.length)
+      message = await nextMessage(this.#channel)
+    }
+    if (message.type !== 'files') throw outOfOrder(message, 'files')
+    const { body } = message
+    if (body.length !== bytes) throw new ProtocolViolation(`files of ${body.length} bytes, asked were ${bytes}`)
+    this.bytes += bytes
+    await this.#writer.takeFiles(indexes, body, changed)
+  }
+
+  async #takeHashes(index: number, bytes: number): Promise<void> {
+    let left = bytes
+    for (let end = false; !end; ) {
+      const { head, body } = await expectMessage(this.#channel, 'hashes')
+      end = decodeFlag(head)
+      left -= body.length
+      if (left < 0 || (end && left > 0) || (!end && body.length === 0))
+        throw new ProtocolViolation(`block hashes of another length than ${bytes} bytes`)
+      await this.#writer.takeHashes(index, body, end)
+    }
+  }
+
+  async #takeRun(run: BlockRun, bytes: number): Promise<void> {
+    let left = bytes
+    let position = 0
+    while (true) {
+      const message = await nextMessage(this.#channel)
+      if (message.type === 'runEnd') return this.#writer.endBlocks(run, decodeFlag(message.head))
+      if (message.type !== 'piece') throw outOfOrder(message, 'a piece')
+      const { body } = message
+      const offset = decodeOffset(message.head)
+      left -= body.length
+      if (left < 0) throw new ProtocolViolation(`a run of more than ${bytes} bytes`)
+      if (offset < position) throw new ProtocolViolation(`data at ${offset}, expected at ${position} or later`)
+      position = offset + body.length
+      this.bytes += body.length
+      await this.#writer.takePiece(run, { offset, data: body })
+    }
+  }
+}

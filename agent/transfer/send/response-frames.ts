@@ -1,0 +1,88 @@
+import { codeOf } from '../../model/errors.ts'
+import type { BlockRun, TreeReader } from '../../store/tree-contract.ts'
+import type { Packer } from '../wire/compression.ts'
+import { CHUNK_MAX_BYTES, DATA_MAX_BYTES, mayPack } from '../wire/frame.ts'
+import { Bundle, type Loose } from '../wire/frame-batch.ts'
+import { type AskedWant, encodeChanged, encodeFlag, encodeOffset } from '../wire/request-codec.ts'
+
+/** A frame made ready. */
+export interface Outgoing extends Loose {
+  readonly unpackedBytes?: number | undefined
+}
+
+/** The frames that answer wants, in their order; small ones go together. Coded errors of the reader but TREE_CHANGED end the copy. */
+export async function* answerFrames(
+  reader: TreeReader,
+  wants: readonly AskedWant[],
+  packer: Packer,
+): AsyncGenerator<Outgoing> {
+  const bundle = new Bundle()
+  for (const want of wants) {
+    for await (const frame of framesOf(reader, want)) {
+      if (bundle.add(frame)) continue
+      const before = bundle.take()
+      if (before !== null) yield await packed(before, packer)
+      if (!bundle.add(frame)) yield await packed(frame, packer)
+    }
+  }
+  const rest = bundle.take()
+  if (rest !== null) yield await packed(rest, packer)
+}
+
+async function packed(frame: Loose, packer: Packer): Promise<Outgoing> {
+  if (frame.body === undefined || !mayPack(frame.type)) return frame
+  return { ...frame, ...(await packer.pack(frame.body)) }
+}
+
+function framesOf(reader: TreeReader, want: AskedWant): AsyncGenerator<Loose> {
+  if (want.kind === 'files') return filesFrames(reader, want.indexes)
+  return want.kind === 'hashes' ? hashesFrames(reader, want.index) : blocksFrames(reader, want.run)
+}
+
+/** The manifest as it is sent before anything is wanted. */
+export async function* manifestFrames(reader: TreeReader, packer: Packer): AsyncGenerator<Outgoing> {
+  for await (const chunk of reader.manifest()) {
+    for (const part of parts(chunk, CHUNK_MAX_BYTES)) yield await packed({ type: 'manifest', body: part }, packer)
+  }
+  yield { type: 'manifestEnd' }
+}
+
+async function* filesFrames(reader: TreeReader, indexes: readonly number[]): AsyncGenerator<Loose> {
+  const { data, changed } = await reader.files(indexes)
+  if (changed.length > 0) yield { type: 'changed', body: encodeChanged(changed.toSorted((a, b) => a - b)) }
+  yield { type: 'files', body: data }
+}
+
+async function* hashesFrames(reader: TreeReader, index: number): AsyncGenerator<Loose> {
+  // One behind, because the last one says that it is the last.
+  let last: Buffer = Buffer.alloc(0)
+  for await (const chunk of reader.hashes(index)) {
+    for (const part of parts(chunk, CHUNK_MAX_BYTES)) {
+      if (last.length > 0) yield { type: 'hashes', body: last, head: encodeFlag(false) }
+      last = part
+    }
+  }
+  yield { type: 'hashes', body: last, head: encodeFlag(true) }
+}
+
+async function* blocksFrames(reader: TreeReader, run: BlockRun): AsyncGenerator<Loose> {
+  let changed = false
+  try {
+    for await (const { offset, data } of reader.blocks(run)) {
+      let at = offset
+      for (const part of parts(data, DATA_MAX_BYTES)) {
+        yield { type: 'piece', head: encodeOffset(at), body: part }
+        at += part.length
+      }
+    }
+  } catch (error) {
+    // The asker hears of it and goes on with the rest.
+    if (codeOf(error) !== 'TREE_CHANGED') throw error
+    changed = true
+  }
+  yield { type: 'runEnd', head: encodeFlag(changed) }
+}
+
+function* parts(data: Buffer, maxBytes: number): Generator<Buffer> {
+  for (let at = 0; at < data.length; at += maxBytes) yield data.subarray(at, at + maxBytes)
+}

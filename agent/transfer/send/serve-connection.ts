@@ -1,0 +1,176 @@
+import type { Logger } from 'pino'
+import { codeOf } from '../../model/errors.ts'
+import { type FaultPoint, noFault } from '../../runtime/fault-point.ts'
+import type { TreeReader } from '../../store/tree-contract.ts'
+import type { Channel } from '../connection/channel.ts'
+import type { Question, QuestionAnswerer, TreeRequest, TreeSource } from '../contract.ts'
+import { Packer } from '../wire/compression.ts'
+import { ProtocolViolation } from '../wire/frame.ts'
+import { decodeRequest, encodeError, encodeJson, PROTOCOL_VERSION, type Request } from '../wire/message.ts'
+import { decodeWants } from '../wire/request-codec.ts'
+import { reply } from './answer-query.ts'
+import { Ahead } from './prefetch.ts'
+import { WantedQueue } from './request-queue.ts'
+import { answerFrames, manifestFrames, type Outgoing } from './response-frames.ts'
+
+/** The asker knows what it wants before it dials: the request comes with the first bytes. */
+const REQUEST_TIMEOUT_MS = 10_000
+/** Answers that are made ready at once, two frames of each: disk, processor and line work at the same time. */
+const ANSWERS_AHEAD = 4
+
+/** Reads what the asker says until the connection ends; runs all the time, so that a dead asker is always noticed. */
+async function listen(channel: Channel, wanted: WantedQueue): Promise<void> {
+  try {
+    while (!channel.ended.aborted) {
+      const frame = await channel.next()
+      if (frame.type === 'wants') wanted.add(decodeWants(frame.body))
+      else if (frame.type === 'wantsEnd') wanted.complete()
+      else throw new ProtocolViolation(`a ${frame.type} frame in the middle of a copy`)
+    }
+  } catch (error) {
+    // Whoever sends meanwhile meets the same error through the channel.
+    channel.fail(error)
+  }
+}
+
+async function receiveRequest(channel: Channel): Promise<Request> {
+  const late = () => channel.fail(new ProtocolViolation('no request came'))
+  const timer = setTimeout(late, REQUEST_TIMEOUT_MS)
+  try {
+    const { type, body } = await channel.next()
+    if (type !== 'request') throw new ProtocolViolation(`a ${type} frame before the request`)
+    return decodeRequest(body)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** A frame that was sent is a step of the name of its type. */
+async function sendFrames(channel: Channel, frames: AsyncIterable<Outgoing>, faultPoint: FaultPoint): Promise<void> {
+  for await (const { type, body, head, unpackedBytes } of frames) {
+    await channel.send(type, body, head, unpackedBytes)
+    faultPoint(type)
+  }
+}
+
+/** Sends the answers in the order of the wants, and works on the next ones meanwhile. */
+async function sendAnswers(
+  channel: Channel,
+  reader: TreeReader,
+  wanted: WantedQueue,
+  packer: Packer,
+  faultPoint: FaultPoint,
+): Promise<void> {
+  const begun: { readonly answer: Ahead<Outgoing>; readonly count: number }[] = []
+  const begin = () => {
+    while (begun.length < ANSWERS_AHEAD) {
+      const wants = wanted.take()
+      if (wants.length === 0) return
+      begun.push({ answer: new Ahead(answerFrames(reader, wants, packer)), count: wants.length })
+    }
+  }
+  try {
+    // The kernel may hold more than an asker has outstanding: then a slow line shows as wants that do not come.
+    while (begun.length > 0 || (await channel.waitFor(wanted.wait()))) {
+      begin()
+      const [first] = begun
+      if (first === undefined) continue
+      await sendFrames(channel, first.answer, faultPoint)
+      begun.shift()
+      wanted.answered(first.count)
+    }
+  } finally {
+    await Promise.all(begun.map(({ answer }) => answer[Symbol.asyncDispose]()))
+  }
+}
+
+async function sendTree(
+  channel: Channel,
+  reader: TreeReader,
+  wanted: WantedQueue,
+  faultPoint: FaultPoint,
+): Promise<void> {
+  const packer = new Packer(channel)
+  await channel.send('tree', encodeJson({ hash: reader.hash }))
+  {
+    await using manifest = new Ahead(manifestFrames(reader, packer))
+    await sendFrames(channel, manifest, faultPoint)
+  }
+  await sendAnswers(channel, reader, wanted, packer, faultPoint)
+  await channel.send('end')
+  faultPoint('end')
+}
+
+async function answerTree(
+  channel: Channel,
+  request: TreeRequest,
+  { source, log, faultPoint = noFault }: Services,
+  peer: { name: string },
+): Promise<void> {
+  const wanted = new WantedQueue(channel.ended)
+  void listen(channel, wanted)
+  await using reader = await source(request, peer, channel.ended)
+  faultPoint('chosen')
+  await sendTree(channel, reader, wanted, faultPoint)
+  log.debug(
+    { volume: request.volume, want: request.want.kind, hash: reader.hash, wireBytes: channel.wireBytes },
+    'sent a tree',
+  )
+}
+
+/** Who decides on answers, and where their errors go. */
+export interface Services {
+  readonly source: TreeSource
+  readonly answer: QuestionAnswerer
+  readonly log: Logger
+  /** Called when a request was decided on and after each frame of a tree, for tests that stop there. */
+  readonly faultPoint?: FaultPoint | undefined
+}
+
+/**
+ * Answers one asker's request over `channel` and closes it. Errors end here: logged, and told to the asker as far as
+ * they concern it (coded errors as they are, others as INTERNAL). An asker that breaks the protocol is cut without a word.
+ */
+export async function serveChannel(channel: Channel, services: Services, peer: { name: string }): Promise<void> {
+  await using _closed = channel
+  let request: Request | undefined
+  try {
+    await channel.send('hello', encodeJson({ version: PROTOCOL_VERSION }))
+    request = await receiveRequest(channel)
+    if ('question' in request) await reply(channel, request.question, services.answer, peer)
+    else await answerTree(channel, request.tree, services, peer)
+    await channel.finish()
+  } catch (err) {
+    if (err instanceof ProtocolViolation) channel.fail(err)
+    const reason = channel.ended.aborted ? channel.ended.reason : err
+    if (request !== undefined && 'question' in request) logQuestion(services.log, request.question, reason, channel)
+    else logTree(services.log, reason, channel)
+    await refuse(channel, err)
+  }
+}
+
+function logTree(log: Logger, err: unknown, channel: Channel): void {
+  // An asker may go at any time: it was sent ahead enough, or found what it wanted elsewhere.
+  const level = codeOf(err) === 'TRANSFER_CUT' ? 'info' : 'warn'
+  log[level]({ err, asker: channel.peer }, 'a copy to another host ended early')
+}
+
+/** A coded error is the answer, and the asker's to report; of others the text stays here. */
+function logQuestion(log: Logger, { kind }: Question, err: unknown, channel: Channel): void {
+  const level = codeOf(err) === undefined || isViolation(err) ? 'warn' : 'debug'
+  log[level]({ err, asker: channel.peer, question: kind }, 'a question of another host was not answered')
+}
+
+function isViolation(err: unknown): boolean {
+  return (err as Error).cause instanceof ProtocolViolation
+}
+
+/** Tells the asker why it gets nothing more, if it is still there. */
+async function refuse(channel: Channel, error: unknown): Promise<void> {
+  try {
+    await channel.send('error', encodeError(error))
+    await channel.finish()
+  } catch {
+    // The asker has gone; what went wrong is in the log already.
+  }
+}

@@ -1,0 +1,88 @@
+import { z } from 'zod'
+import { ERROR_STATUS, type ErrorCode, WherryError } from '../../model/errors.ts'
+import type { Question, TreeRequest } from '../contract.ts'
+import { ProtocolViolation } from './frame.ts'
+import { questionMessage, volumeId } from './query-schema.ts'
+
+/** Goes up when a frame changes its meaning; both sides say theirs first and refuse any other. */
+export const PROTOCOL_VERSION = 5
+
+/** Longest message or hint that crosses: a few sentences, and an error frame's limit is never reached (4 bytes per character at most). */
+const TEXT_MAX_CHARS = 1_500
+
+const hash = z.string().regex(/^[0-9a-f]{64}$/)
+const want = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('live') }),
+  z.strictObject({ kind: z.literal('checkpoint'), hash }),
+])
+
+export const helloMessage = z.object({ version: z.number().int() })
+export const treeMessage = z.strictObject({ hash })
+const errorMessage = z.strictObject({ code: z.string(), message: z.string(), hint: z.string().optional() })
+const treeRequestMessage = z.strictObject({ volume: volumeId, epoch: z.int().nonnegative(), want })
+const questionRequestMessage = z.strictObject({ question: questionMessage })
+
+export function encodeJson(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value))
+}
+
+/** Parses and checks the JSON of a frame. Throws ProtocolViolation. */
+export function decodeJson<T>(shape: z.ZodType<T>, body: Buffer): T {
+  try {
+    return checked(shape, JSON.parse(body.toString('utf8')))
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new ProtocolViolation('a frame that is not JSON')
+    throw error
+  }
+}
+
+function checked<T>(shape: z.ZodType<T>, value: unknown): T {
+  const parsed = shape.safeParse(value)
+  if (!parsed.success) throw new ProtocolViolation(`an unexpected message: ${z.prettifyError(parsed.error)}`)
+  return parsed.data
+}
+
+/** What the first frame of an asker says it is there for. */
+export type Request = { readonly tree: TreeRequest } | { readonly question: Question }
+
+export function encodeRequest(request: TreeRequest): Buffer {
+  return encodeJson({ version: PROTOCOL_VERSION, ...request })
+}
+
+export function encodeQuestion(question: Question): Buffer {
+  return encodeJson({ version: PROTOCOL_VERSION, question })
+}
+
+/** Throws REQUEST_INVALID for another version of the protocol (which the asker is told), ProtocolViolation for nonsense. */
+export function decodeRequest(body: Buffer): Request {
+  const { version, ...request } = decodeJson(z.looseObject(helloMessage.shape), body)
+  if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
+  return 'question' in request
+    ? checked(questionRequestMessage, request)
+    : { tree: checked(treeRequestMessage, request) }
+}
+
+export function wrongVersion(version: number): WherryError {
+  return new WherryError(
+    'REQUEST_INVALID',
+    `The other host speaks version ${version} of the transfer protocol, this one version ${PROTOCOL_VERSION}.`,
+    { hint: 'Run the same version of Wherry on all hosts.' },
+  )
+}
+
+/** What of an error crosses to another host: coded errors as they are, of others only that there was one (its text is for this host's log). */
+export function encodeError(error: unknown): Buffer {
+  if (!(error instanceof WherryError)) {
+    return encodeJson({ code: 'INTERNAL', message: 'The other host failed.', hint: "See that host's log." })
+  }
+  const { code, message, hint } = error
+  return encodeJson({ code, message: message.slice(0, TEXT_MAX_CHARS), hint: hint?.slice(0, TEXT_MAX_CHARS) })
+}
+
+/** The error another host reported, to be thrown here. A code this version does not know becomes INTERNAL. */
+export function decodeError(body: Buffer, peer: string): WherryError {
+  const { code, message, hint } = decodeJson(errorMessage, body)
+  const more = hint === undefined ? {} : { hint }
+  if (Object.hasOwn(ERROR_STATUS, code)) return new WherryError(code as ErrorCode, message, more)
+  return new WherryError('INTERNAL', `${peer} reported ${code}: ${message}`, more)
+}

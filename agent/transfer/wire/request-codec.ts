@@ -1,0 +1,124 @@
+import type { Want } from '../../store/tree-contract.ts'
+import { FILES_PER_WANT_MAX, ProtocolViolation, WANTS_MAX_BYTES } from './frame.ts'
+
+/** What an asker wants, as the source learns it: how long the answer will be is the asker's own business. */
+export type AskedWant = Want extends infer Each ? (Each extends Want ? Omit<Each, 'bytes'> : never) : never
+
+/** Wants on the wire: one byte of kind, then its fields, numbers of 32 bits big endian. Codes never change their meaning. */
+const KIND = { files: 1, hashes: 2, blocks: 3 } as const
+const HASHES_BYTES = 5
+const BLOCKS_BYTES = 13
+/** Kind and how many files, before their indexes. */
+const FILES_HEAD_BYTES = 3
+
+function bytesOf(want: AskedWant): number {
+  if (want.kind === 'files') return FILES_HEAD_BYTES + want.indexes.length * 4
+  return want.kind === 'hashes' ? HASHES_BYTES : BLOCKS_BYTES
+}
+
+function write(want: AskedWant, into: Buffer, start: number): number {
+  let at = into.writeUInt8(KIND[want.kind], start)
+  if (want.kind === 'hashes') return into.writeUInt32BE(want.index, at)
+  if (want.kind === 'blocks') {
+    const { index, first, count } = want.run
+    for (const field of [index, first, count]) at = into.writeUInt32BE(field, at)
+    return at
+  }
+  if (want.indexes.length === 0 || want.indexes.length > FILES_PER_WANT_MAX)
+    throw new RangeError(`${want.indexes.length} files in one want`)
+  at = into.writeUInt16BE(want.indexes.length, at)
+  for (const index of want.indexes) at = into.writeUInt32BE(index, at)
+  return at
+}
+
+/** Bodies of as few frames as hold all `wants`, in order. Throws RangeError for numbers that no tree has. */
+export function encodeWants(wants: readonly AskedWant[]): Buffer[] {
+  const bodies: Buffer[] = []
+  for (let first = 0; first < wants.length; ) {
+    let bytes = 0
+    let next = first
+    for (let want = wants[next]; want !== undefined && bytes + bytesOf(want) <= WANTS_MAX_BYTES; want = wants[next]) {
+      bytes += bytesOf(want)
+      next += 1
+    }
+    const body = Buffer.allocUnsafe(bytes)
+    let at = 0
+    for (const want of wants.slice(first, next)) at = write(want, body, at)
+    bodies.push(body)
+    first = next
+  }
+  return bodies
+}
+
+/** Throws ProtocolViolation for what no asker sends. Whether the tree has such files, its reader checks. */
+export function decodeWants(body: Buffer): AskedWant[] {
+  const wants: AskedWant[] = []
+  try {
+    for (let at = 0; at < body.length; ) {
+      const want = readWant(body, at)
+      at += bytesOf(want)
+      wants.push(want)
+    }
+  } catch (error) {
+    if (error instanceof RangeError) throw new ProtocolViolation(`wants of ${body.length} bytes end within one`)
+    throw error
+  }
+  return wants
+}
+
+function readWant(body: Buffer, start: number): AskedWant {
+  const kind = body.readUInt8(start)
+  const field = (nth: number) => body.readUInt32BE(start + 1 + nth * 4)
+  if (kind === KIND.hashes) return { kind: 'hashes', index: field(0) }
+  if (kind === KIND.blocks) {
+    const run = { index: field(0), first: field(1), count: field(2) }
+    if (run.count === 0) throw new ProtocolViolation('a run of no blocks')
+    return { kind: 'blocks', run }
+  }
+  if (kind !== KIND.files) throw new ProtocolViolation(`a want of unknown kind ${kind}`)
+  const count = body.readUInt16BE(start + 1)
+  if (count === 0 || count > FILES_PER_WANT_MAX) throw new ProtocolViolation(`a want of ${count} files`)
+  const at = start + FILES_HEAD_BYTES
+  return { kind: 'files', indexes: Array.from({ length: count }, (_, nth) => body.readUInt32BE(at + nth * 4)) }
+}
+
+/** Positions among the files of a want; they stand in rising order. */
+export function encodeChanged(positions: readonly number[]): Buffer {
+  const body = Buffer.allocUnsafe(positions.length * 2)
+  for (const [nth, position] of positions.entries()) body.writeUInt16BE(position, nth * 2)
+  return body
+}
+
+/** Throws ProtocolViolation for positions that `count` files do not have, or not in rising order. */
+export function decodeChanged(body: Buffer, count: number): number[] {
+  if (body.length % 2 !== 0) throw new ProtocolViolation(`positions of ${body.length} bytes`)
+  const positions = Array.from({ length: body.length / 2 }, (_, nth) => body.readUInt16BE(nth * 2))
+  const rising = positions.every((position, nth) => position > (positions[nth - 1] ?? -1))
+  if (!rising || (positions.at(-1) ?? 0) >= count) throw new ProtocolViolation('positions of files not asked for')
+  return positions
+}
+
+export function encodeOffset(offset: number): Buffer {
+  if (!Number.isSafeInteger(offset) || offset < 0) throw new RangeError(`a piece at ${offset}`)
+  const head = Buffer.allocUnsafe(8)
+  head.writeBigUInt64BE(BigInt(offset))
+  return head
+}
+
+/** Throws ProtocolViolation for an offset no file can have. */
+export function decodeOffset(head: Buffer): number {
+  const offset = Number(head.readBigUInt64BE())
+  if (!Number.isSafeInteger(offset)) throw new ProtocolViolation(`an offset of ${offset} bytes`)
+  return offset
+}
+
+export function encodeFlag(flag: boolean): Buffer {
+  return Buffer.from([flag ? 1 : 0])
+}
+
+/** Throws ProtocolViolation. */
+export function decodeFlag(head: Buffer): boolean {
+  const value = head.readUInt8()
+  if (value > 1) throw new ProtocolViolation(`a flag of ${value}`)
+  return value === 1
+}

@@ -1,0 +1,33 @@
+import test from 'ava'
+import { Recycler } from '../../../agent/runtime/buffer-pool.ts'
+
+const MIB = 1024 * 1024
+
+test('memory that was given back is used again, and only once at a time', (t) => {
+  const recycler = new Recycler()
+  const first = recycler.take(MIB)
+  t.not(recycler.take(MIB).buffer, first.buffer)
+  recycler.give(first.subarray(10, 20))
+  recycler.give(first)
+  t.is(recycler.take(300_000).buffer, first.buffer)
+  t.not(recycler.take(MIB).buffer, first.buffer)
+})
+
+test('memory that somebody else may use is not taken', (t) => {
+  const recycler = new Recycler()
+  const foreign = Buffer.from(new ArrayBuffer(MIB))
+  recycler.give(foreign)
+  t.not(recycler.take(MIB).buffer, foreign.buffer)
+})
+
+test('memory that came back from another thread is used again', (t) => {
+  const recycler = new Recycler()
+  const back = new ArrayBuffer(MIB)
+  recycler.adopt(back)
+  recycler.adopt(new ArrayBuffer(10))
+  t.is(recycler.take(MIB).buffer, back)
+  const lent = recycler.lend(new Uint8Array(new ArrayBuffer(MIB), 0, 5))
+  t.is(lent.length, 5)
+  recycler.give(lent)
+  t.is(recycler.take(MIB).buffer, lent.buffer)
+})

@@ -1,0 +1,75 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, constants, openSync, readSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { until } from '../until.ts'
+
+interface Line {
+  readonly part: string
+  readonly msg: string
+  readonly nth?: number
+  readonly lines?: number
+}
+
+/** A process that logs into a pipe of which this one has the other end. */
+async function start() {
+  const stack = new AsyncDisposableStack()
+  const directory = await mkdtemp(join(tmpdir(), 'wherry-log-'))
+  stack.defer(() => rm(directory, { recursive: true, force: true }))
+  const path = join(directory, 'pipe')
+  execFileSync('mkfifo', [path])
+  const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
+  stack.defer(() => closeSync(fd))
+  const writing = openSync(path, 'w')
+  const script = join(import.meta.dirname, 'log-writer.ts')
+  const child = spawn(process.execPath, [script], { stdio: ['ignore', writing, 'inherit', 'ipc'] })
+  closeSync(writing)
+  stack.defer(() => void child.kill('SIGKILL'))
+  const text = (): string => {
+    const into = Buffer.alloc(1 << 20)
+    let bytes = 0
+    try {
+      for (;;) bytes += readSync(fd, into, bytes, into.length - bytes, null)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+    }
+    return into.toString('latin1', 0, bytes)
+  }
+  const lines = () =>
+    text()
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Line)
+  return { child, lines, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+}
+
+test('a log that nobody reads holds nobody: lines are dropped, and counted once somebody reads again', async (t) => {
+  await using ground = await start()
+  await once(ground.child, 'message')
+  const first = ground.lines()
+  t.deepEqual(
+    first.map(({ nth }) => nth),
+    first.map((_, at) => at + 1),
+  )
+  t.true(first.length < 2_000)
+  ground.child.send('later')
+  const second: Line[] = []
+  await until(() => {
+    second.push(...ground.lines())
+    return second.length > 0
+  })
+  t.like(second, [
+    { part: 'test', lines: 2_000 - first.length },
+    { part: 'test', msg: 'later' },
+  ])
+  ground.child.send('last')
+  const third: Line[] = []
+  await until(() => {
+    third.push(...ground.lines())
+    return third.length > 0
+  })
+  t.like(third, [{ msg: 'last' }])
+})

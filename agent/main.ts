@@ -4,7 +4,7 @@ import { ulid } from 'ulid'
 import { serveApi } from './api/server.ts'
 import { NatsBus } from './bus/bus.ts'
 import { EmbeddedNats } from './bus/embedded.ts'
-import { createSight } from './bus/leader-view.ts'
+import { createLeaderView } from './bus/leader-view.ts'
 import { leaderlessQuorum, planNats } from './bus/plan.ts'
 import { createEngine } from './docker/engine.ts'
 import { createFreezerClient } from './fence/freezer-client.ts'
@@ -12,7 +12,7 @@ import { openFreezerFiles } from './fence/freezer-files.ts'
 import { openPauses } from './fence/pauses.ts'
 import { createAgentWatchdog } from './fence/watchdog-messages.ts'
 import { type Config, EXIT_WRONG_SETTING, parseConfig } from './host/config.ts'
-import { openDrainWish } from './host/drain-flag.ts'
+import { openDrainFlag } from './host/drain-flag.ts'
 import { openEngineFacts } from './host/engine-facts.ts'
 import { readHostId } from './host/host-id.ts'
 import { keepNames } from './host/known-names.ts'
@@ -86,7 +86,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
     log,
   })
   const stream = streamOf(BUCKETS.hosts)
-  const sight = createSight({ plan, advertise: config.advertise, server: nats, stream })
+  const sight = createLeaderView({ plan, advertise: config.advertise, server: nats, stream })
   const parts: Parts = {
     self: {
       id: hostId,
@@ -116,7 +116,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
     checkpointShare: config.checkpointShare,
     replaceAfterMs: config.replaceAfterMs,
     peerAddresses: config.peers.map((address) => ({ address, port: config.transferPort })),
-    drainWish: await openDrainWish(stateDir),
+    drainWish: await openDrainFlag(stateDir),
     engineFacts: await openEngineFacts(stateDir),
     alone,
     registryHosts: plan.servers,

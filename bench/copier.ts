@@ -1,4 +1,4 @@
-import { runRounds } from '../agent/mobility/checkpoint/precopy.ts'
+import { runPreCopyRounds } from '../agent/mobility/checkpoint/precopy.ts'
 import type { Checkpoint, VolumeOptions } from '../agent/model/model.ts'
 import { openMover } from '../agent/mover/mover.ts'
 import { systemClock } from '../agent/runtime/clock.ts'
@@ -81,7 +81,9 @@ export async function openCopier({ stateDir, address, port }: CopierOptions): Pr
 async function take(store: Store, id: string, seq: number, signal: AbortSignal): Promise<Taken> {
   const rounds: SpoolRound[] = []
   const startMs = performance.now()
-  await runRounds({ store, clock: systemClock }, id, PAUSE_BUDGET_MS, null, signal, (round) => rounds.push(round))
+  await runPreCopyRounds({ store, clock: systemClock }, id, PAUSE_BUDGET_MS, null, signal, (round) =>
+    rounds.push(round),
+  )
   const roundsMs = performance.now()
   await store.spoolFreeze(id, 'quiet', signal)
   const lastMs = performance.now()

@@ -8,7 +8,7 @@ const LONGEST_STEP_MS = 1_000
 const LEASES = 3
 
 /** Kills an agent that has spoken and then says nothing for three leases: its process lives, and it does not work. */
-export class SilenceWatch implements Disposable {
+export class AgentLiveness implements Disposable {
   readonly #limitMs: number
   readonly #log: Logger
   readonly #timer: NodeJS.Timeout

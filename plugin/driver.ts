@@ -3,7 +3,7 @@ import { codeOf, type ErrorCode } from '../agent/model/errors.ts'
 import { silentVolume, toDockerVolume } from './docker-volume.ts'
 import type { Mounts } from './mounts.ts'
 import type { DriverRequest } from './request.ts'
-import { patiently } from './retry.ts'
+import { retryUntil } from './retry.ts'
 
 /**
  * Docker's own limit is 30 s for everything when the plugin was enabled without `--timeout 0`, and 60 s or more
@@ -58,7 +58,7 @@ export function createCalls({ agent, mounts, isKnown, deadlineMs }: Parts): Read
     signal: AbortSignal,
     call: (signal: AbortSignal, repeated: boolean) => Promise<T>,
     forMs = deadlineMs,
-  ) => patiently({ deadlineMs: forMs, worthWaiting: PASSING, signal }, (now) => call(now.signal, now.repeated))
+  ) => retryUntil({ deadlineMs: forMs, worthWaiting: PASSING, signal }, (now) => call(now.signal, now.repeated))
 
   const get = async (name: string, signal: AbortSignal) => {
     const asked = (signal: AbortSignal) => agent.get(name, signal)

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { AgentApi } from '../agent/api/contract.ts'
-import { patiently } from './retry.ts'
+import { retryUntil } from './retry.ts'
 
 /** The agent knows the deadline and answers by it with the reason; this is for its answer to arrive. Docker waits 10 s more. */
 const ANSWER_GRACE_MS = 5_000
@@ -77,7 +77,7 @@ class MountCall {
   #mount(name: string, id: string): Promise<string> {
     const { agent, deadlineMs, signal } = this.#parts
     const limits = { deadlineMs, graceMs: ANSWER_GRACE_MS, worthWaiting: ['AGENT_UNAVAILABLE'] as const, signal }
-    return patiently(limits, async (now) => {
+    return retryUntil(limits, async (now) => {
       if (now.repeated && this.#waiting === 0) throw new Error('The engine gave this Mount up.')
       return (await agent.mount(name, id, now.leftMs, now.signal)).mountpoint
     })
@@ -99,7 +99,7 @@ class MountCall {
     const { agent, log, signal } = this.#parts
     const worthWaiting = ['AGENT_UNAVAILABLE', 'REGISTRY_UNAVAILABLE'] as const
     try {
-      await patiently({ deadlineMs: ROLLBACK_DEADLINE_MS, worthWaiting, signal }, (now) =>
+      await retryUntil({ deadlineMs: ROLLBACK_DEADLINE_MS, worthWaiting, signal }, (now) =>
         agent.unmount(name, id, now.signal),
       )
     } catch (error) {

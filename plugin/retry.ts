@@ -10,7 +10,7 @@ const RETRY_EVERY_MS = 100
  * repeated. `attempt` gets the time that is left and a signal that aborts `graceMs` after the deadline (the agent is to
  * answer by then itself, with the better error), and whether an earlier attempt may already have been carried out.
  */
-export async function patiently<T>(
+export async function retryUntil<T>(
   limits: { deadlineMs: number; graceMs?: number; worthWaiting: readonly ErrorCode[]; signal: AbortSignal },
   attempt: (now: { leftMs: number; repeated: boolean; signal: AbortSignal }) => Promise<T>,
 ): Promise<T> {

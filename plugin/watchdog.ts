@@ -7,8 +7,8 @@ import { openGuardFile } from '../agent/fence/guard-file.ts'
 import { openPauses } from '../agent/fence/pauses.ts'
 import { thawLeftOver } from '../agent/fence/thaw-left-over.ts'
 import { createWatchdog, type WatchClock } from '../agent/fence/watchdog.ts'
-import { parseWord, type Reply } from '../agent/fence/watchdog-messages.ts'
-import { SilenceWatch } from './agent-liveness.ts'
+import { parseWatchdogMessage, type Reply } from '../agent/fence/watchdog-messages.ts'
+import { AgentLiveness } from './agent-liveness.ts'
 import type { AgentWatch } from './supervisor.ts'
 
 type Say = (reply: Reply) => void
@@ -50,7 +50,7 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
     kill: (which) => pauses.kill(which),
   }
   const watchdog = stack.use(createWatchdog({ pauses: fencing, engine, clock, log }))
-  const silence = stack.use(new SilenceWatch({ leaseMs, log }))
+  const silence = stack.use(new AgentLiveness({ leaseMs, log }))
 
   let guarded: Guard['volumes'] = []
   // No lease is longer than the setting: an end further off is no end that can be true.
@@ -75,7 +75,7 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
       say({ word: 'guarded', volumes: [...guarded] })
     },
     heard(message) {
-      const word = parseWord(message)
+      const word = parseWatchdogMessage(message)
       if (word === null) return
       silence.heard()
       if (word.word === 'freeze') {

@@ -1,4 +1,4 @@
-import { sentenceOf } from '../mobility/hold/release-troubles.ts'
+import { sentenceOf } from '../mobility/trouble.ts'
 import { checkpointTargetMs } from '../model/volume-options.ts'
 import type { VolumeView } from './contract.ts'
 

@@ -7,3 +7,14 @@ export interface Bus {
   /** Says whether the connection is up and, when not, why, in one line for people. */
   state(): { readonly connected: boolean; readonly detail: string }
 }
+
+/** What a host's own nats-server knows. */
+export interface LeaderView {
+  /** The host runs a registry server, or should. */
+  readonly server: boolean
+  /**
+   * Its server knows a leader of the stream of the leases: there may be somebody who can end one, and without that nobody takes a volume over. A server that
+   * does not run sees none.
+   */
+  readonly leader: boolean
+}

@@ -9,7 +9,7 @@ import { freePort } from './free-port.ts'
 import { clusterEndpoint, type NatsPlan, type NatsSettings, ownEndpoint } from './plan.ts'
 import type { ServerConfig } from './server-config.ts'
 import { serverVersion } from './server-process.ts'
-import { CONFLICTS_FILE, OldStore } from './standalone-store.ts'
+import { CONFLICTS_FILE, StandaloneStore } from './standalone-store.ts'
 import { lockStore, type StoreLock } from './store-lock.ts'
 import { type ServerState, Supervisor } from './supervisor.ts'
 import { isOlder, OLDEST_FOR_REPLICAS, OLDEST_WITH_SYNC_INTERVAL, type Version } from './version.ts'
@@ -101,11 +101,11 @@ export class EmbeddedNats implements AsyncDisposable {
   }
 
   /** The store of a time when this host was alone, if its records were not carried over yet. */
-  async oldStore(): Promise<OldStore | null> {
+  async oldStore(): Promise<StandaloneStore | null> {
     const { plan, stateDir, log } = this.#options
     const dir = join(stateDir, 'nats')
     if (plan.mode === 'single' || !(await exists(join(dir, 'single', 'jetstream')))) return null
-    return new OldStore({ dir, binary: this.#options.binary ?? DEFAULT_BINARY, lockFd: this.#lock.fd, log })
+    return new StandaloneStore({ dir, binary: this.#options.binary ?? DEFAULT_BINARY, lockFd: this.#lock.fd, log })
   }
 
   /** File in which `registry` remembers what it has seen of this registry. */

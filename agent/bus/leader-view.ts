@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { WherryError } from '../model/errors.ts'
-import type { RegistrySight } from '../transfer/contract.ts'
+import type { LeaderView } from './contract.ts'
 import type { NatsPlan } from './plan.ts'
 import { SINGLE_NAME, serverName } from './server-config.ts'
 
@@ -64,7 +64,7 @@ export interface SightOptions {
  * be written to with this server's help: it does not run, has no replica of it, or has not heard from a leader (being one: from a majority) for 2 s.
  * Answers within a second. Rejects NATS_SERVER_FAILED when the server runs and says nothing: then nobody knows.
  */
-export function createSight({ plan, advertise, server, stream }: SightOptions): () => Promise<RegistrySight> {
+export function createLeaderView({ plan, advertise, server, stream }: SightOptions): () => Promise<LeaderView> {
   const self = plan.mode === 'cluster' ? serverName(advertise) : SINGLE_NAME
   return async () => {
     if (!plan.runsServer) return { server: false, leader: false }

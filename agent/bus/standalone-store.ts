@@ -10,7 +10,7 @@ import { Supervisor } from './supervisor.ts'
 /** Lies in a store that was put aside while some of its records were left behind; a person removes it when all is settled. */
 export const CONFLICTS_FILE = 'not-carried-over.txt'
 
-export interface OldStoreOptions {
+export interface StandaloneStoreOptions {
   /** `<state>/nats`. */
   readonly dir: string
   readonly binary: string
@@ -22,11 +22,11 @@ export interface OldStoreOptions {
  * The registry that this host kept for itself before it had peers. A server in a cluster does not see the streams of a
  * server that was alone, so a temporary one, on loopback, serves the old store until its records are carried over.
  */
-export class OldStore {
-  readonly #options: OldStoreOptions
+export class StandaloneStore {
+  readonly #options: StandaloneStoreOptions
   readonly path: string
 
-  constructor(options: OldStoreOptions) {
+  constructor(options: StandaloneStoreOptions) {
     this.#options = options
     this.path = join(options.dir, 'single')
   }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Engine, VolumeUser } from '../docker/contract.ts'
-import { Lanes } from '../runtime/keyed-queue.ts'
+import { KeyedQueue } from '../runtime/keyed-queue.ts'
 import type { Pause, Pauses } from './contract.ts'
 import { type Note, Notes } from './notes.ts'
 
@@ -28,7 +28,7 @@ class NotedPauses implements Pauses {
   readonly #log: Logger
   readonly #owner = randomUUID()
   /** By container: what is done to it within this process happens in order. */
-  readonly #lanes = new Lanes()
+  readonly #lanes = new KeyedQueue()
   /** Paused without a note, because none could be written: the notes, by container. */
   readonly #unnoted = new Map<string, readonly Note[]>()
 

@@ -51,7 +51,7 @@ export function parseReply(message: unknown): Reply | null {
 }
 
 /** A message of the channel; null for anything else that may come there. */
-export function parseWord(message: unknown): Word | null {
+export function parseWatchdogMessage(message: unknown): Word | null {
   return WORD.safeParse(message).data ?? null
 }
 

@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import type { DrainWish } from '../mobility/dependencies.ts'
 import { WherryError } from '../model/errors.ts'
 import { writeDurably } from '../runtime/durable-file.ts'
 
@@ -11,7 +10,7 @@ const drainFile = z.object({ drain: z.boolean() })
  * Reads whether a person wants this host's copies to leave (`<state>/drain.json`; no file: no). COPY_DAMAGED when the file cannot be
  * understood: a host that was to be taken out of service must not collect copies again.
  */
-export async function openDrainWish(stateDir: string): Promise<DrainWish> {
+export async function openDrainFlag(stateDir: string): Promise<DrainFlag> {
   const path = join(stateDir, 'drain.json')
   let on = await readWish(path)
   return {
@@ -37,4 +36,11 @@ async function readWish(path: string): Promise<boolean> {
       cause,
     })
   }
+}
+
+/** A person's wish that outlives the agent (`<state>/drain.json`). */
+export interface DrainFlag {
+  get(): boolean
+  /** Durable on return; may be repeated. */
+  set(on: boolean): Promise<void>
 }

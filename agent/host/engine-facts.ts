@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import type { EngineFacts } from '../mobility/dependencies.ts'
 import { writeDurably } from '../runtime/durable-file.ts'
 
 const engineFile = z.object({ name: z.string(), swarmNode: z.string().nullable(), zone: z.string().nullable() })
@@ -26,4 +25,17 @@ export async function openEngineFacts(stateDir: string): Promise<EngineFacts> {
       known = facts
     },
   }
+}
+
+/** What the engine and Swarm last said of this host, for the time until they do again (`<state>/engine.json`). */
+export interface EngineFacts {
+  get(): EngineFact | null
+  /** Durable on return; may be repeated. */
+  set(facts: EngineFact): Promise<void>
+}
+
+export interface EngineFact {
+  readonly name: string
+  readonly swarmNode: string | null
+  readonly zone: string | null
 }

@@ -1,38 +1,38 @@
-import type { Lanes } from '../runtime/keyed-queue.ts'
+import type { KeyedQueue } from '../runtime/keyed-queue.ts'
 import type { LocalCopy } from '../store/contract.ts'
-import type { Checkpointing } from './checkpoint/scheduler.ts'
+import type { CheckpointScheduler } from './checkpoint/scheduler.ts'
+import type { Surrendered } from './checkpoint/surrendered.ts'
 import type { Parts } from './dependencies.ts'
-import type { Uses } from './hold/container-uses.ts'
+import type { ContainerUses } from './hold/container-uses.ts'
 import type { ReleaseTroubles } from './hold/release-troubles.ts'
-import type { Surrendered } from './hold/surrendered.ts'
-import type { Checks } from './hold/tree-checks.ts'
 import type { Expiry } from './lease/expiry.ts'
-import type { Guarding } from './lease/guarded-volumes.ts'
-import type { Directory } from './lease/host-directory.ts'
+import type { GuardedVolumes } from './lease/guarded-volumes.ts'
+import type { KnownHosts } from './lease/host-directory.ts'
 import type { Lease } from './lease/lease.ts'
 import type { StateDisk } from './lease/state-disk.ts'
-import type { CatchUp } from './replication/catch-up.ts'
-import type { Copying } from './replication/copy-manager.ts'
+import type { CatchUp } from './placement/catch-up.ts'
+import type { CopyManager } from './replication/copy-manager.ts'
 import type { LiveCaptures } from './replication/live-captures.ts'
+import type { TreeChecks } from './replication/tree-checks.ts'
 import type { Namesakes } from './swarm/namesakes.ts'
-import type { Wakes } from './wakeups.ts'
+import type { Wakeups } from './wakeups.ts'
 
 /** What the decisions share while the agent runs. Nothing in it needs to survive a restart. */
-export interface Core {
+export interface Context {
   readonly parts: Parts
-  readonly hosts: Directory
-  readonly locks: Lanes
-  readonly wakes: Wakes
-  readonly copying: Copying
+  readonly hosts: KnownHosts
+  readonly locks: KeyedQueue
+  readonly wakes: Wakeups
+  readonly copying: CopyManager
   readonly catchUp: CatchUp
-  readonly checks: Checks
+  readonly checks: TreeChecks
   readonly lease: Lease
   readonly expiry: Expiry
-  readonly guarding: Guarding
-  readonly checkpointing: Checkpointing
+  readonly guarding: GuardedVolumes
+  readonly checkpointing: CheckpointScheduler
   /** Mount calls that are waiting now, by volume name: a release that nobody needs any more is not begun. */
   readonly pendingMounts: Map<string, number>
-  readonly uses: Uses
+  readonly uses: ContainerUses
   /** What the engine last said of itself, and the Swarm's leader of this node. */
   readonly engine: { name: string; swarmNode: string | null; leader: boolean; zone: string | null; drained: boolean }
   /** Space for volumes, as last looked at. */

@@ -1,8 +1,5 @@
 import type { Checkpoint, CopyState, Trouble, VolumeOptions } from '../model/model.ts'
 import type { DivergedTree, Verification } from '../store/contract.ts'
-import type { RemovalConsent } from './volume/removal-refusal.ts'
-
-export type { RemovalConsent }
 
 /** One volume as people and Docker see it. */
 export interface VolumeView {
@@ -231,4 +228,12 @@ export interface Mobility {
   hosts(): Promise<HostView[]>
   moves(): Promise<MoveView[]>
   health(): Promise<Health>
+}
+
+/** What the operator accepts when a volume is removed. */
+export interface RemovalConsent {
+  /** Services and containers that refer to it, and that somebody who was not asked may. */
+  readonly force: boolean
+  /** Its holder is lost, and with it what only the holder has. */
+  readonly acceptLoss: boolean
 }

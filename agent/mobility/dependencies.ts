@@ -1,22 +1,14 @@
 import type { Logger } from 'pino'
-import type { Bus } from '../bus/contract.ts'
+import type { Bus, LeaderView } from '../bus/contract.ts'
 import type { Engine } from '../docker/contract.ts'
 import type { Freezes, Pauses, Watchdog } from '../fence/contract.ts'
+import type { DrainFlag } from '../host/drain-flag.ts'
+import type { EngineFacts } from '../host/engine-facts.ts'
 import type { HostRecord, VolumeRecord } from '../model/model.ts'
 import type { Registry, Versioned } from '../registry/contract.ts'
+import type { Clock } from '../runtime/clock.ts'
 import type { Store } from '../store/contract.ts'
-import type { Peers, RegistrySight, VolumePuller } from '../transfer/contract.ts'
-
-/** Time as the decisions see it, so that the same code runs under a virtual clock. */
-export interface Clock {
-  now(): Date
-  /** Milliseconds since the host was booted, that only go forward, and on while it sleeps (CLOCK_BOOTTIME): every process of the host reads the same. */
-  elapsedMs(): number
-  /** Resolves after `ms`, or at once when `signal` aborts. Never rejects. */
-  sleep(ms: number, signal: AbortSignal): Promise<void>
-  /** Aborts after `ms`. */
-  deadline(ms: number): AbortSignal
-}
+import type { Peers, VolumePuller } from '../transfer/contract.ts'
 
 /** Last known answers of the registry, for calls that must not fail while it is away (promise 10). */
 export interface RecordCache {
@@ -30,26 +22,6 @@ export interface Self {
   readonly address: string
   readonly transferPort: number
   readonly incarnation: string
-}
-
-/** A person's wish that outlives the agent (`<state>/drain.json`). */
-export interface DrainWish {
-  get(): boolean
-  /** Durable on return; may be repeated. */
-  set(on: boolean): Promise<void>
-}
-
-/** What the engine and Swarm last said of this host, for the time until they do again (`<state>/engine.json`). */
-export interface EngineFacts {
-  get(): EngineFact | null
-  /** Durable on return; may be repeated. */
-  set(facts: EngineFact): Promise<void>
-}
-
-export interface EngineFact {
-  readonly name: string
-  readonly swarmNode: string | null
-  readonly zone: string | null
 }
 
 /** `unchanged`: nothing had been written since the last one; `over_budget`: containers would have had to stand still for too long; `missed`: the audit found a change that the kernel had not told of. */
@@ -76,7 +48,7 @@ export interface Parts {
   readonly puller: VolumePuller
   readonly peers: Peers
   /** What this host's own registry server says. */
-  readonly sight: () => Promise<RegistrySight>
+  readonly sight: () => Promise<LeaderView>
   readonly watchdog: Watchdog
   readonly pauses: Pauses
   readonly freezes: Freezes
@@ -100,7 +72,7 @@ export interface Parts {
   /** Where the transfer servers of all hosts of the settings are, this host's own among them: whom to ask when the registry knows nobody. */
   readonly peerAddresses: readonly { readonly address: string; readonly port: number }[]
   /** Whether a person wants this host's copies to leave. */
-  readonly drainWish: DrainWish
+  readonly drainWish: DrainFlag
   readonly engineFacts: EngineFacts
   /** True: this host has no peers; nobody can take anything over from it. */
   readonly alone: boolean

@@ -1,10 +1,11 @@
-import { WherryError } from '../model/errors.ts'
+import { codeOf, WherryError } from '../model/errors.ts'
 import type { Checkpoint, Trouble, VolumeRecord } from '../model/model.ts'
 import type { LocalCopy } from '../store/contract.ts'
-import type { Core } from './context.ts'
-import { sentenceOf } from './hold/release-troubles.ts'
-import { changedAtRest } from './replication/copy-errors.ts'
+import type { Context } from './context.ts'
+import type { HostDirectory } from './dependencies.ts'
+
 import type { CopyJob } from './replication/copy-job.ts'
+import { sentenceOf } from './trouble.ts'
 
 /** Only for when the registry said so itself. */
 export function notFound(name: string): WherryError {
@@ -13,7 +14,7 @@ export function notFound(name: string): WherryError {
   })
 }
 
-export function heldElsewhere(core: Core, record: VolumeRecord): WherryError {
+export function heldElsewhere(core: Context, record: VolumeRecord): WherryError {
   const { holder } = record
   if (holder === null) return changedHands(record.name)
   const containers = core.hosts.containers(holder.host, record.id)
@@ -46,7 +47,7 @@ function orPromoteStuck(name: string, code: string): string {
 }
 
 /** The holder lives, no container uses the volume there, and it cannot release it all the same. */
-export function releaseFailed(core: Core, record: VolumeRecord, trouble: Trouble): WherryError {
+export function releaseFailed(core: Context, record: VolumeRecord, trouble: Trouble): WherryError {
   const { code, text, since } = trouble
   const host = record.holder === null ? 'no host' : `host ${core.hosts.labelWithAge(record.holder.host)}`
   return new WherryError(
@@ -62,7 +63,7 @@ export function releaseFailed(core: Core, record: VolumeRecord, trouble: Trouble
 }
 
 /** This host cannot keep anything that it would promise. */
-export function stateUnwritable(core: Core, name: string, trouble: Trouble): WherryError {
+export function stateUnwritable(core: Context, name: string, trouble: Trouble): WherryError {
   const { code, text, since } = trouble
   const host = core.hosts.label(core.parts.self.id)
   return new WherryError(
@@ -76,7 +77,7 @@ export function stateUnwritable(core: Core, name: string, trouble: Trouble): Whe
 }
 
 /** Why a Mount has to wait for the data, with progress (promise 9). */
-export function copyRunning(core: Core, record: VolumeRecord, job: CopyJob): WherryError {
+export function copyRunning(core: Context, record: VolumeRecord, job: CopyJob): WherryError {
   const view = job.view('')
   // However much of it comes, it never is what was asked for.
   if (job.lastError instanceof WherryError && job.lastError.code === 'COPY_DAMAGED') return job.lastError
@@ -97,7 +98,7 @@ export function copyRunning(core: Core, record: VolumeRecord, job: CopyJob): Whe
 }
 
 /** Why a Mount has to wait although the data is here: the tree is compared with its checkpoint. */
-export function checkRunning(core: Core, record: VolumeRecord): WherryError {
+export function checkRunning(core: Context, record: VolumeRecord): WherryError {
   return new WherryError(
     'COPY_RUNNING',
     `The copy of volume "${record.name}" on ${core.hosts.label(core.parts.self.id)} is still being compared with its checkpoint (${megabytes(record.last?.bytes ?? 0)} MB).`,
@@ -106,7 +107,7 @@ export function checkRunning(core: Core, record: VolumeRecord): WherryError {
 }
 
 /** Why a Mount has to wait although this host has the volume: its last use is being wound up. */
-export function stillReleasing(core: Core, name: string): WherryError {
+export function stillReleasing(core: Context, name: string): WherryError {
   return new WherryError(
     'VOLUME_BUSY',
     `Host ${core.hosts.label(core.parts.self.id)} is still taking the final checkpoint of volume "${name}".`,
@@ -115,7 +116,7 @@ export function stillReleasing(core: Core, name: string): WherryError {
 }
 
 /** `trouble`: why the removed volume could not be put away when that was tried last. */
-export function earlierHeld(core: Core, name: string, trouble: Trouble | null): WherryError {
+export function earlierHeld(core: Context, name: string, trouble: Trouble | null): WherryError {
   const host = core.hosts.label(core.parts.self.id)
   const why = trouble === null ? 'it is being put away.' : `it cannot be put away: ${sentenceOf(trouble.text)}`
   return new WherryError(
@@ -125,7 +126,7 @@ export function earlierHeld(core: Core, name: string, trouble: Trouble | null): 
   )
 }
 
-export function holdsNothing(core: Core, record: VolumeRecord): WherryError {
+export function holdsNothing(core: Context, record: VolumeRecord): WherryError {
   return new WherryError(
     'COPY_DAMAGED',
     `The registry says that this host (${core.hosts.label(core.parts.self.id)}) has volume "${record.name}" (id ${record.id}), but there is no copy of it on its disk.`,
@@ -135,7 +136,7 @@ export function holdsNothing(core: Core, record: VolumeRecord): WherryError {
   )
 }
 
-export function registryBehind(core: Core, record: VolumeRecord, local: LocalCopy): WherryError {
+export function registryBehind(core: Context, record: VolumeRecord, local: LocalCopy): WherryError {
   return new WherryError(
     'COPY_DAMAGED',
     `The registry says epoch ${record.epoch} for volume "${record.name}", but the disk of ${core.hosts.label(core.parts.self.id)} has seen epoch ${local.epochSeen}: the registry has lost changes.`,
@@ -152,7 +153,7 @@ export function registryBehindDisks(record: VolumeRecord, epochSeen: number): Wh
   )
 }
 
-export function recordLost(core: Core, local: LocalCopy): WherryError {
+export function recordLost(core: Context, local: LocalCopy): WherryError {
   return new WherryError(
     'COPY_DAMAGED',
     `Host ${core.hosts.label(core.parts.self.id)} holds volume "${local.name}" (id ${local.id}), but the registry has no such volume.`,
@@ -161,7 +162,7 @@ export function recordLost(core: Core, local: LocalCopy): WherryError {
 }
 
 /** This host may neither hold nor mount: others may take over what it has. */
-export function leaseLost(core: Core, name: string): WherryError {
+export function leaseLost(core: Context, name: string): WherryError {
   const { trouble } = core.stateDisk
   if (trouble !== null) return stateUnwritable(core, name, trouble)
   return new WherryError(
@@ -174,7 +175,7 @@ export function leaseLost(core: Core, name: string): WherryError {
 }
 
 /** The holder may be lost, and may still come back. */
-export function leaseRunning(core: Core, record: VolumeRecord, waitMs: number): WherryError {
+export function leaseRunning(core: Context, record: VolumeRecord, waitMs: number): WherryError {
   const { holder } = record
   if (holder === null || core.hosts.alive(holder.host)) return heldElsewhere(core, record)
   const wait = Number.isFinite(waitMs)
@@ -204,7 +205,7 @@ export function wouldLose(last: Checkpoint, best: Checkpoint): string {
  * goes on all the same; null: nothing can. `maySend`: the holder lives, and that command fetches what it has.
  */
 export function failoverRefused(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   described: string,
   why: string,
@@ -246,10 +247,107 @@ function idleRefused({ name }: VolumeRecord, whyAndWho: string, command: string 
   )
 }
 
-export function treeTampered(core: Core, record: VolumeRecord): WherryError {
+export function treeTampered(core: Context, record: VolumeRecord): WherryError {
   return changedAtRest(record, core.hosts.label(core.parts.self.id), [])
 }
 
 function megabytes(bytes: number): string {
   return (bytes / 1e6).toFixed(1)
+}
+
+const HOPELESS: ReadonlySet<string | undefined> = new Set(['DISK_FULL', 'TREE_UNSUPPORTED', 'VOLUME_NOT_FOUND'])
+
+/** Trying again changes nothing until a person does something about it. */
+export function isHopeless(error: unknown): boolean {
+  return HOPELESS.has(codeOf(error))
+}
+
+/** The holder writes on while a copy that is far behind reads its tree: no damage, and the next checkpoint brings what is missing. */
+export function changedMeanwhile(record: VolumeRecord, { epoch, seq }: Checkpoint, from: string): WherryError {
+  return new WherryError(
+    'COPY_RUNNING',
+    `Checkpoint ${epoch}.${seq} of volume "${record.name}" did not come whole from ${from}: some of its data had changed there before it was read.`,
+    { hint: 'The next checkpoint brings what is missing.' },
+  )
+}
+
+/** The tree of a copy that nobody uses is another one than its checkpoint. `paths`: where, as far as that is known. */
+export function changedAtRest(record: VolumeRecord, host: string, paths: readonly string[]): WherryError {
+  const { name, id, last } = record
+  const where = paths.length === 0 ? '' : ` (${paths.join(', ')})`
+  return new WherryError(
+    'COPY_DAMAGED',
+    `The copy of volume "${name}" on ${host} is not what checkpoint ${last?.epoch}.${last?.seq} says${where}: somebody changed files under volumes/${id}/data while no container used it, or the disk is damaged.`,
+    {
+      hint: `If no other host has a current copy: undo that change, then run there: wherry verify ${name}. ${orPromote('that cannot be done', name)}`,
+    },
+  )
+}
+
+/** Housekeeping does that within seconds (promise 7). */
+export function putAsideFirst(record: VolumeRecord): WherryError {
+  return new WherryError(
+    'COPY_RUNNING',
+    `The copy of volume "${record.name}" here has writes that the cluster did not go on from; it is put aside before another takes its place.`,
+    { hint: 'That happens by itself; start the container again in a moment.' },
+  )
+}
+
+/** The copy came too late: its volume has a hold here by now. */
+export function heldHere(record: VolumeRecord): WherryError {
+  return new WherryError('VOLUME_IN_USE', `Volume "${record.name}" is held on this host.`)
+}
+
+/** Why one source did not deliver. */
+export function unreachable(record: VolumeRecord, source: string, error: unknown): WherryError {
+  const why = error instanceof WherryError ? error.toLine() : String(error)
+  return new WherryError(
+    'DATA_UNREACHABLE',
+    `The newest data of volume "${record.name}" is on ${source}, which did not deliver it: ${why}`,
+    {
+      hint: `It is tried again as long as someone asks for the volume. ${orPromote('it never comes', record.name)}`,
+      cause: error,
+    },
+  )
+}
+
+/** What is left to an operator who cannot have the newest checkpoint. */
+export function orPromote(when: string, name: string): string {
+  return `If ${when}, "wherry promote ${name}" says what an older checkpoint costs.`
+}
+
+/** Names every host that has the newest data, when none of them can be asked. */
+export function dataUnreachable(record: VolumeRecord, hosts: HostDirectory): WherryError {
+  const holders = Object.entries(record.copies)
+    .filter(([, copy]) => copy.state === 'current')
+    .map(([host]) => hosts.labelWithAge(host))
+  const changed = hosts.all().filter(({ damaged }) => damaged?.[record.id] !== undefined)
+  const named = changed.map((host) =>
+    changedAtRest(record, hosts.labelWithAge(host.id), [host.damaged?.[record.id] ?? '']),
+  )
+  const why = named.map(({ message }) => ` ${message}`).join('')
+  return new WherryError(
+    'DATA_UNREACHABLE',
+    `No host that can be reached has the newest data of volume "${record.name}" (checkpoint ${record.last?.epoch}.${record.last?.seq}); it is on: ${holders.join(', ') || 'no known host'}.${why}`,
+    {
+      hint:
+        named[0]?.hint ??
+        `Bring that host back, then start the container again. ${orPromote('it is lost for good', record.name)}`,
+    },
+  )
+}
+
+/** What is known here is newer than what the copy was asked for with (promise 8). */
+export function epochPassed(record: VolumeRecord, epochSeen: number): WherryError {
+  return new WherryError(
+    'STALE_EPOCH',
+    `Epoch ${epochSeen} of volume "${record.name}" has been seen on this host, a copy of epoch ${record.epoch} is not put in its place.`,
+  )
+}
+
+/** Nobody has said yet where that host is. */
+export function unknownHost(host: string): WherryError {
+  return new WherryError('DATA_UNREACHABLE', `Host ${host} has never been heard of.`, {
+    hint: 'Wait until its agent has started once, or check WHERRY_PEERS.',
+  })
 }

@@ -2,7 +2,7 @@
  * Works on one volume after another: one that fails must not keep the others waiting. Rejects with the first failure
  * once all were tried.
  */
-export async function forEach<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+export async function forEachVolume<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
   const failures: unknown[] = []
   for (const item of items) await work(item).catch((error: unknown) => failures.push(error))
   if (failures.length > 0) throw failures[0]

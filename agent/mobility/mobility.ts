@@ -1,52 +1,53 @@
 import { WherryError } from '../model/errors.ts'
 import type { VolumeRecord } from '../model/model.ts'
-import { Lanes } from '../runtime/keyed-queue.ts'
+import { KeyedQueue } from '../runtime/keyed-queue.ts'
 import { isUnwritable } from '../sys/failure.ts'
 import type { Question, QuestionAnswerer, TreeChooser } from '../transfer/contract.ts'
-import { Checkpointing } from './checkpoint/scheduler.ts'
-import type { Core } from './context.ts'
+import { CheckpointScheduler } from './checkpoint/scheduler.ts'
+import type { Context } from './context.ts'
 import type { Health, HostView, Mobility, MoveView, VolumeView } from './contract.ts'
 import type { Parts } from './dependencies.ts'
 import { notFound, stateUnwritable } from './errors.ts'
-import { promoteVolume } from './failover/promote.ts'
 import { answerComparison } from './failover/sound-candidates.ts'
 import { hasAnyMovedOn } from './hold/confirm-hold.ts'
-import { Uses } from './hold/container-uses.ts'
+import { ContainerUses } from './hold/container-uses.ts'
 import { mountVolume } from './hold/mount.ts'
 import { releaseIfUnused } from './hold/release.ts'
-import { ReleaseTroubles, troubleOf } from './hold/release-troubles.ts'
+import { ReleaseTroubles } from './hold/release-troubles.ts'
 import { fenceNow } from './hold/resume-fenced.ts'
 import { answerSurrender } from './hold/surrender.ts'
-import { Checks } from './hold/tree-checks.ts'
 import { Expiry } from './lease/expiry.ts'
-import { Guarding } from './lease/guarded-volumes.ts'
+import { GuardedVolumes } from './lease/guarded-volumes.ts'
 import { HeldCopies } from './lease/held-copies.ts'
-import { Directory } from './lease/host-directory.ts'
+import { KnownHosts } from './lease/host-directory.ts'
 import { Isolation } from './lease/isolation.ts'
 import { Lease } from './lease/lease.ts'
 import { notedStore } from './lease/noted-store.ts'
 import { StateDisk } from './lease/state-disk.ts'
 import { answerCopy, takeOffer } from './peer/accept-offer.ts'
 import { chooseTree } from './peer/serve-tree.ts'
+import { CatchUp } from './placement/catch-up.ts'
 import { drainHost } from './placement/drain.ts'
-import { describeHost, HOUSEKEEPING, keepHouse, watchHosts } from './reconcile.ts'
+import { describeHost, reconcileLoop, watchHosts } from './reconcile.ts'
 import { untilAnswered } from './record/update-record.ts'
 import { takeInventory } from './recovery/inventory.ts'
 import { recoverRegistry } from './recovery/recover.ts'
-import { CatchUp } from './replication/catch-up.ts'
-import { Copying } from './replication/copy-manager.ts'
+import { CopyManager } from './replication/copy-manager.ts'
 import { LiveCaptures } from './replication/live-captures.ts'
+import { TreeChecks } from './replication/tree-checks.ts'
+import { verifyVolume } from './replication/verify.ts'
 import { Hints } from './swarm/hints.ts'
 import { Namesakes } from './swarm/namesakes.ts'
 import { followNodes } from './swarm/node-facts.ts'
 import { leadNodes } from './swarm/node-labels.ts'
+import { troubleOf } from './trouble.ts'
 import { createVolume } from './volume/create.ts'
 import { describeSetAside } from './volume/finish-removal.ts'
+import { promoteVolume } from './volume/promote.ts'
 import { answerReferences } from './volume/reference-answer.ts'
 import { removeVolume } from './volume/remove.ts'
-import { verifyVolume } from './volume/verify.ts'
 import { hearHosts, lookAtDisk, viewHosts, viewVolume } from './volume/view.ts'
-import { Wakes } from './wakeups.ts'
+import { RECONCILE, Wakeups } from './wakeups.ts'
 
 /** The decisions of one host. Nothing happens before `start`. */
 export interface RunningMobility extends Mobility {
@@ -78,7 +79,7 @@ export function createMobility(
       await parts.store.recover()
       parts.registry.watch((name) => {
         core.wakes.wake(name)
-        core.wakes.wake(HOUSEKEEPING)
+        core.wakes.wake(RECONCILE)
         if (name === null) return
         core.catchUp.look(name)
         core.namesakes.note(name)
@@ -93,7 +94,7 @@ export function createMobility(
       void watchHosts(core)
       void core.checkpointing.run()
       void core.catchUp.run()
-      void keepHouse(core)
+      void reconcileLoop(core)
       void core.namesakes.run()
     },
     answer: (question, _peer, signal) => answerQuestion(core, question, signal),
@@ -166,35 +167,35 @@ export function createMobility(
 }
 
 /** Everything that is shared, wired up; nothing runs yet. */
-function createCore(parts: Parts, held: HeldCopies): Core {
-  const hosts = new Directory(parts.clock, parts.leaseMs)
+function createCore(parts: Parts, held: HeldCopies): Context {
+  const hosts = new KnownHosts(parts.clock, parts.leaseMs)
   const facts = parts.engineFacts.get() ?? { name: parts.self.address, swarmNode: null, zone: null }
-  const locks = new Lanes()
-  const wakes = new Wakes()
-  const confirmed: Core['confirmed'] = new Map()
+  const locks = new KeyedQueue()
+  const wakes = new Wakeups()
+  const confirmed: Context['confirmed'] = new Map()
   const describe = async () => describeHost(whole, await held.all())
   const runsOn = (lapsed: boolean) => {
     // Others may have taken over meanwhile: a write has to tell for each hold.
     if (lapsed) confirmed.clear()
     guarding.tellSoon()
-    if (lapsed) wakes.wake(HOUSEKEEPING)
+    if (lapsed) wakes.wake(RECONCILE)
   }
   const ended = (isStart: boolean) => fenceNow(whole, isStart)
   const lease = new Lease(parts, describe, runsOn, ended, () => hasAnyMovedOn(parts))
-  const guarding = new Guarding(parts, lease, held)
-  const checks = new Checks(parts)
-  const core: Omit<Core, 'checkpointing' | 'catchUp'> = {
+  const guarding = new GuardedVolumes(parts, lease, held)
+  const checks = new TreeChecks(parts)
+  const core: Omit<Context, 'checkpointing' | 'catchUp'> = {
     parts,
     hosts,
     locks,
     wakes,
-    copying: new Copying(parts, hosts, locks, wakes, checks),
+    copying: new CopyManager(parts, hosts, locks, wakes, checks),
     checks,
     lease,
     expiry: new Expiry(parts, hosts, lease),
     guarding,
     pendingMounts: new Map(),
-    uses: new Uses(parts.engine, parts.clock),
+    uses: new ContainerUses(parts.engine, parts.clock),
     engine: { ...facts, leader: false, drained: false },
     disk: { freeBytes: 0, totalBytes: 0 },
     confirmed,
@@ -207,14 +208,14 @@ function createCore(parts: Parts, held: HeldCopies): Core {
     givenSeqs: new Map(),
     overUses: new Map(),
   }
-  const whole = core as Core & { checkpointing: Checkpointing; catchUp: CatchUp }
-  whole.checkpointing = new Checkpointing(whole)
+  const whole = core as Context & { checkpointing: CheckpointScheduler; catchUp: CatchUp }
+  whole.checkpointing = new CheckpointScheduler(whole)
   whole.catchUp = new CatchUp(whole)
   return whole
 }
 
 /** What `work` comes to; an error of a disk that cannot be written says so, and has the disk probed. */
-async function namingDisk<T>(core: Core, name: string, work: Promise<T>): Promise<T> {
+async function namingDisk<T>(core: Context, name: string, work: Promise<T>): Promise<T> {
   try {
     return await work
   } catch (error) {
@@ -229,7 +230,7 @@ async function namingDisk<T>(core: Core, name: string, work: Promise<T>): Promis
  * by a lease that is over, and others may take it over once their own clocks say so. A host without peers has nobody
  * that could.
  */
-function followDisk(core: Pick<Core, 'parts' | 'stateDisk' | 'lease' | 'guarding' | 'wakes'>): void {
+function followDisk(core: Pick<Context, 'parts' | 'stateDisk' | 'lease' | 'guarding' | 'wakes'>): void {
   if (core.parts.alone) return
   if (core.stateDisk.trouble === null) {
     core.lease.takeUp()
@@ -237,10 +238,10 @@ function followDisk(core: Pick<Core, 'parts' | 'stateDisk' | 'lease' | 'guarding
   }
   core.lease.giveUp()
   core.guarding.tellSoon()
-  core.wakes.wake(HOUSEKEEPING)
+  core.wakes.wake(RECONCILE)
 }
 
-async function answerQuestion(core: Core, question: Question, signal: AbortSignal): Promise<unknown> {
+async function answerQuestion(core: Context, question: Question, signal: AbortSignal): Promise<unknown> {
   switch (question.kind) {
     case 'copy':
       return await answerCopy(core, question.volume)
@@ -260,7 +261,7 @@ async function answerQuestion(core: Core, question: Question, signal: AbortSigna
 }
 
 /** The registry's word, or its last one; waits for a registry that is away as long as the caller does (promise 10). */
-function getKnown(core: Core, name: string, signal: AbortSignal): ReturnType<Parts['cache']['get']> {
+function getKnown(core: Context, name: string, signal: AbortSignal): ReturnType<Parts['cache']['get']> {
   const { cache, clock } = core.parts
   return untilAnswered(clock, () => cache.get(name), AbortSignal.any([signal, core.parts.signal]))
 }
@@ -269,7 +270,7 @@ function getKnown(core: Core, name: string, signal: AbortSignal): ReturnType<Par
  * Drops one use of a volume on this host; the last one starts the release, which goes on after the answer. Only this
  * disk is asked and only this host's hold can be touched (promise 8).
  */
-async function unmountVolume(core: Core, name: string, mountId: string): Promise<void> {
+async function unmountVolume(core: Context, name: string, mountId: string): Promise<void> {
   const { store } = core.parts
   const { copies } = await store.copies()
   const local = copies.find((copy) => copy.name === name && copy.mounts[mountId] !== undefined)
@@ -283,5 +284,5 @@ async function unmountVolume(core: Core, name: string, mountId: string): Promise
     return Object.keys(mounts).length
   })
   if (left === 0) void releaseIfUnused(core, local.id)
-  else core.wakes.wake(HOUSEKEEPING)
+  else core.wakes.wake(RECONCILE)
 }

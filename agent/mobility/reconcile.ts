@@ -2,20 +2,21 @@ import { basename } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { codeOf } from '../model/errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
-import type { Core } from './context.ts'
-import { forEach } from './for-each-volume.ts'
+import { isUnused } from './checkpoint/surrendered.ts'
+import type { Context } from './context.ts'
+import { forEachVolume } from './for-each-volume.ts'
 import { confirmHold } from './hold/confirm-hold.ts'
 import { dropEndedUses } from './hold/ended-uses.ts'
 import { confirmHolds, settleDiverged } from './hold/give-up-hold.ts'
 import { releaseIfUnused } from './hold/release.ts'
 import { settleFences } from './hold/resume-fenced.ts'
-import { isUnused } from './hold/surrendered.ts'
 import type { Heartbeat } from './lease/lease.ts'
 import { createPlacementMemory } from './placement/memory.ts'
 import { keepPlaced } from './placement/reconcile.ts'
 import { damagedCopies, settleDamage } from './replication/damaged-copies.ts'
-import { dropUnborn } from './replication/drop-unborn.ts'
+import { dropUnborn } from './volume/drop-unborn.ts'
 import { clearTombstones, finishRemoval } from './volume/finish-removal.ts'
+import { RECONCILE } from './wakeups.ts'
 
 /** Wakes do the work in time; this look is for what they missed. */
 const ROUND_MS = 2_000
@@ -26,12 +27,9 @@ const LEFTOVERS_EVERY_MS = 60_000
 /** Bound of the registry work of one round. */
 const ROUND_LIMIT_MS = 30_000
 
-/** Wakes the housekeeping loop; the key no volume name can have. */
-export const HOUSEKEEPING = '/housekeeping'
-
 /** What this host's heartbeat says; answers at once from what was last known of the disk. */
 export async function describeHost(
-  core: Pick<Core, 'parts' | 'engine' | 'uses' | 'disk' | 'checkpointing' | 'namesakes' | 'troubles' | 'stateDisk'>,
+  core: Pick<Context, 'parts' | 'engine' | 'uses' | 'disk' | 'checkpointing' | 'namesakes' | 'troubles' | 'stateDisk'>,
   copies: readonly LocalCopy[],
 ): Promise<Heartbeat> {
   const { parts, engine, disk } = core
@@ -65,7 +63,7 @@ export async function describeHost(
 }
 
 /** Reads all heartbeats once a heartbeat until the agent stops: by them others' leases are judged. */
-export async function watchHosts(core: Core): Promise<void> {
+export async function watchHosts(core: Context): Promise<void> {
   const { registry, clock, heartbeatMs, signal } = core.parts
   while (!signal.aborted) {
     try {
@@ -81,7 +79,7 @@ export async function watchHosts(core: Core): Promise<void> {
  * Brings what is, by disk, kernel, engine and registry, to what it should be, over and over (promise 11). Each step is
  * safe to repeat, and none trusts that another one ran.
  */
-export async function keepHouse(core: Core): Promise<void> {
+export async function reconcileLoop(core: Context): Promise<void> {
   const { parts } = core
   const placement = createPlacementMemory(core)
   const startedMs = parts.clock.elapsedMs()
@@ -120,18 +118,18 @@ export async function keepHouse(core: Core): Promise<void> {
         },
       )
     }
-    await core.wakes.wait(HOUSEKEEPING, (until) => parts.clock.sleep(ROUND_MS, until), parts.signal)
+    await core.wakes.wait(RECONCILE, (until) => parts.clock.sleep(ROUND_MS, until), parts.signal)
   }
 }
 
-function report(core: Core, what: string, error: unknown, isKnown = false): void {
+function report(core: Context, what: string, error: unknown, isKnown = false): void {
   if (core.parts.signal.aborted) return
   core.stateDisk.suspect(error)
   const expected = isKnown || codeOf(error) === 'REGISTRY_UNAVAILABLE' || codeOf(error) === 'ENGINE_UNREACHABLE'
   core.parts.log[expected ? 'debug' : 'error']({ err: error }, `could not ${what}`)
 }
 
-async function askEngine(core: Core): Promise<void> {
+async function askEngine(core: Context): Promise<void> {
   await core.uses.refresh()
   const info = await core.parts.engine.info()
   core.engine.name = info.name
@@ -145,12 +143,12 @@ async function askEngine(core: Core): Promise<void> {
 }
 
 /** Holds without uses are released, mounts without holds unmounted, lost mounts mounted again, lost Unmounts noticed. */
-async function settleLocal(core: Core): Promise<void> {
+async function settleLocal(core: Context): Promise<void> {
   const { store } = core.parts
   const { copies, damaged } = await store.copies()
   core.troubles.noteUnreadable(new Map(damaged.map(({ path, reason }) => [basename(path), reason])))
   const mounted = await store.mounted()
-  await forEach(copies, async (copy) => {
+  await forEachVolume(copies, async (copy) => {
     if (copy.held === null) {
       if (mounted.has(copy.id)) await core.locks.run(copy.id, () => unmountIdle(core, copy.id))
     } else if (isUnused(core, copy)) {
@@ -166,9 +164,9 @@ async function settleLocal(core: Core): Promise<void> {
  * that was confirmed and that the record says is over is given up, however that came about: no epoch above ours can
  * begin while we hold.
  */
-async function compareCopies(core: Core): Promise<void> {
+async function compareCopies(core: Context): Promise<void> {
   const { store, registry, self } = core.parts
-  await forEach((await store.copies()).copies, async (copy) => {
+  await forEachVolume((await store.copies()).copies, async (copy) => {
     const record = (await registry.volume(copy.name))?.value
     if (record?.id !== copy.id) return
     if (copy.held === null) {
@@ -180,18 +178,18 @@ async function compareCopies(core: Core): Promise<void> {
 }
 
 /** From here on only a write can tell what becomes of the hold; the next round asks for it. */
-function dropConfirmed(core: Core, id: string, incarnation: string): void {
+function dropConfirmed(core: Context, id: string, incarnation: string): void {
   if (core.confirmed.get(id)?.incarnation !== incarnation) return
   core.confirmed.delete(id)
   core.parts.log.error({ id }, 'the record says that a volume in use here has gone on elsewhere')
-  core.wakes.wake(HOUSEKEEPING)
+  core.wakes.wake(RECONCILE)
 }
 
-async function unmountIdle(core: Core, id: string): Promise<void> {
+async function unmountIdle(core: Context, id: string): Promise<void> {
   if ((await core.parts.store.copy(id))?.held === null) await core.parts.store.unmount(id)
 }
 
-async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): Promise<void> {
+async function settleMounted(core: Context, copy: LocalCopy, isMounted: boolean): Promise<void> {
   const { store } = core.parts
   if (core.uses.failure() !== null) return
   if (!isMounted && core.uses.live(copy.name).length > 0) {
@@ -210,10 +208,10 @@ async function settleMounted(core: Core, copy: LocalCopy, isMounted: boolean): P
 }
 
 /** Removals that some host began and did not live to finish. */
-async function finishRemovals(core: Core): Promise<void> {
+async function finishRemovals(core: Context): Promise<void> {
   const { registry, signal, clock } = core.parts
   const removed = (await registry.volumes()).filter(({ value }) => value.removedAt !== null)
-  await forEach(removed, async ({ value }) => {
+  await forEachVolume(removed, async ({ value }) => {
     await finishRemoval(core, value, AbortSignal.any([signal, clock.deadline(ROUND_LIMIT_MS)]))
   })
 }

@@ -2,7 +2,7 @@
  * Lets loops sleep until something may have changed. Wakes are hints: they may be missing or doubled, so every wait has
  * a time limit and every woken loop looks at stored state.
  */
-export class Wakes {
+export class Wakeups {
   readonly #waiting = new Set<{ key: string; resolve: () => void }>()
 
   /** Wakes those who wait for `key`; null wakes all. */
@@ -22,3 +22,9 @@ export class Wakes {
     done.abort()
   }
 }
+
+/** Wakes the housekeeping loop; the key no volume name can have. */
+export const RECONCILE = '/housekeeping'
+
+/** Wakes the loop; the key no volume name can have. */
+export const NAMESAKES = '/namesakes'

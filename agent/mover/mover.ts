@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { WherryError } from '../model/errors.ts'
 import type { Store } from '../store/contract.ts'
-import { Mounting, openMountRoot } from '../store/disk/bind-mounts.ts'
+import { BindMounts, openMountRoot } from '../store/disk/bind-mounts.ts'
 import { layoutOf } from '../store/disk/layout.ts'
 import type { Peers, QuestionAnswerer, TreeChooser, VolumePuller } from '../transfer/contract.ts'
 import { type MoverOptions, remotePuller, remoteStore } from './store-proxy.ts'
@@ -48,7 +48,7 @@ export async function openMover(
   entry: URL = new URL('./worker.ts', import.meta.url),
 ): Promise<Mover> {
   const mountRoot = await openMountRoot(options.mountRoot)
-  const mover = new ThreadMover(options, new Mounting(mountRoot), entry)
+  const mover = new ThreadMover(options, new BindMounts(mountRoot), entry)
   try {
     await mover.open()
   } catch (error) {
@@ -71,7 +71,7 @@ class ThreadMover implements Mover {
   #late: Promise<void> | undefined
   #ended = false
 
-  constructor(options: MoverOptions, mounting: Mounting, entry: URL) {
+  constructor(options: MoverOptions, mounting: BindMounts, entry: URL) {
     this.#options = options
     this.#worker = new Worker(entry, { name: 'mover', trackUnmanagedFds: false })
     this.#line = new Line(this.#worker, {

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
 import { openIdentity } from '../host/certificates.ts'
 import { WherryError } from '../model/errors.ts'
-import { Recycler } from '../runtime/buffer-pool.ts'
+import { BufferPool } from '../runtime/buffer-pool.ts'
 import { type FaultPoint, noFault } from '../runtime/fault-point.ts'
 import { openStore } from '../store/store.ts'
 import type { Peers, Puller, QuestionAnswerer, TreeChoice, TreeSource, VolumePuller } from '../transfer/contract.ts'
@@ -36,7 +36,7 @@ export async function openServices(
 ): Promise<Answers> {
   await using opening = new AsyncDisposableStack()
   const { tls, bandwidthBytesPerSecond = null } = options
-  const memory = new Recycler()
+  const memory = new BufferPool()
   const identity = tls === null ? null : opening.use(await openIdentity({ ...tls, log }))
   const store = opening.use(await openStore({ ...options, log, memory, faultPoint, trackerObject: TRACKER_OBJECT }))
   const puller = identity === null ? NO_PEERS : createPuller({ identity, log, memory })

@@ -8,7 +8,7 @@ const schema = z.array(z.string())
  * The buckets that this host has seen, kept on its disk. One of them that is missing later was lost and must not be made
  * anew: an empty bucket says "no such volume" of every volume, and dockerd believes it (promise 10).
  */
-export class SeenBuckets {
+export class KnownBuckets {
   /** Null: remembered in memory only. */
   readonly path: string | null
   #names: Set<string> | null = null

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { NatsLink } from '../bus/connection.ts'
-import type { OldStore } from '../bus/standalone-store.ts'
+import type { StandaloneStore } from '../bus/standalone-store.ts'
 import { WherryError } from '../model/errors.ts'
 import type { RemovedRecord, VolumeRecord } from '../model/model.ts'
 import { apiCode } from './api-code.ts'
@@ -29,7 +29,7 @@ export interface CarryTarget {
  * repeat after any failure.
  */
 export async function carryOver(
-  old: OldStore,
+  old: StandaloneStore,
   target: CarryTarget,
   log: Logger,
   signal: AbortSignal,
@@ -40,7 +40,12 @@ export async function carryOver(
   return conflicts
 }
 
-async function carryRecords(old: OldStore, target: CarryTarget, log: Logger, signal: AbortSignal): Promise<string[]> {
+async function carryRecords(
+  old: StandaloneStore,
+  target: CarryTarget,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<string[]> {
   await using server = await old.serve()
   await using link = new NatsLink({ endpoint: server.endpoint, name: 'wherry carry-over', log })
   await connected(link, signal)

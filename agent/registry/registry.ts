@@ -2,13 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { NatsBus } from '../bus/bus.ts'
 import { unavailable } from '../bus/connection.ts'
-import type { OldStore } from '../bus/standalone-store.ts'
+import type { StandaloneStore } from '../bus/standalone-store.ts'
 import { codeOf, WherryError } from '../model/errors.ts'
 import type { HostRecord, RemovedRecord, VolumeRecord } from '../model/model.ts'
 import { Bucket } from './bucket.ts'
 import type { Registry, Versioned, Write } from './contract.ts'
 import { fromKey } from './keys.ts'
-import { SeenBuckets } from './known-buckets.ts'
+import { KnownBuckets } from './known-buckets.ts'
 import { carryOver } from './migrate-standalone.ts'
 import { hostSchema, removedSchema, volumeSchema } from './schema.ts'
 import { BUCKETS, CHANGES, setUpBuckets } from './setup.ts'
@@ -24,7 +24,7 @@ export interface RegistryOptions {
   /** Copies of each bucket; null: by the size of the user's own NATS. */
   readonly replicas: number | null
   /** Records of a time when this host was alone; carried over before the first answer. */
-  readonly oldStore: OldStore | null
+  readonly oldStore: StandaloneStore | null
   /** File that remembers which buckets this host has seen (`EmbeddedNats.seenPath`); without it they are known until the agent ends. */
   readonly seenPath?: string
   readonly log: Logger
@@ -46,18 +46,18 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   readonly #hosts: Bucket<HostRecord>
   readonly #stop = new AbortController()
   readonly #loop: Promise<void>
-  readonly #seen: SeenBuckets
+  readonly #seen: KnownBuckets
   /** Problems by what they are about, so that each is logged once and can go away again. */
   readonly #problems = new Map<string, string>()
   readonly #wakes = new Set<(name: string | null) => void>()
-  #oldStore: OldStore | null
+  #oldStore: StandaloneStore | null
   #ready = false
   #failure: Error = unavailable('its buckets were not looked at yet')
 
   constructor(options: RegistryOptions) {
     this.#options = options
     this.#oldStore = options.oldStore
-    this.#seen = new SeenBuckets(options.seenPath ?? null)
+    this.#seen = new KnownBuckets(options.seenPath ?? null)
     this.#volumes = new Bucket(BUCKETS.volumes, volumeSchema, options.bus)
     this.#removed = new Bucket(BUCKETS.removed, removedSchema, options.bus)
     this.#hosts = new Bucket(BUCKETS.hosts, hostSchema, options.bus)

@@ -4,7 +4,7 @@ import { isOlder, OLDEST_FOR_REPLICAS, parseVersion } from '../bus/version.ts'
 import { WherryError } from '../model/errors.ts'
 import { apiCode } from './api-code.ts'
 import { NO_STREAM, streamOf } from './bucket.ts'
-import type { SeenBuckets } from './known-buckets.ts'
+import type { KnownBuckets } from './known-buckets.ts'
 
 /** Making a replicated stream takes an election among its servers. */
 const SETUP_TIMEOUT_MS = 5_000
@@ -29,7 +29,7 @@ export const BUCKETS = { volumes: 'wherry_volumes', removed: 'wherry_removed', h
 export async function setUpBuckets(
   connection: NatsConnection,
   replicas: number | null,
-  seen: SeenBuckets,
+  seen: KnownBuckets,
 ): Promise<void> {
   const wanted = replicas ?? clusterSize(connection)
   refuseOldServer(connection, wanted)

@@ -1,10 +1,10 @@
 /** What `promise` answers, unless `signal` aborts first: then rejects with its reason, and what `promise` comes to is nobody's any more. */
-export function untilAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+export function rejectOnAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return race<T, never>(promise, signal, ({ reject }) => reject(signal.reason))
 }
 
-/** As `untilAbort`, but answers null when `signal` aborts first. */
-export function beforeAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | null> {
+/** As `rejectOnAbort`, but answers null when `signal` aborts first. */
+export function nullOnAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | null> {
   return race<T, null>(promise, signal, ({ resolve }) => resolve(null))
 }
 

@@ -9,7 +9,7 @@ const KEPT_MAX = 24
  * Memory for file content on its way, used again instead of made anew: with a gigabyte a second passing through, fresh buffers cost a quarter
  * of the time in page faults and garbage collection. What is not given back is simply collected.
  */
-export class Recycler {
+export class BufferPool {
   readonly #free: ArrayBuffer[] = []
   /** Only what was lent may be given back: other buffers may be in use elsewhere. */
   readonly #lent = new WeakSet<ArrayBufferLike>()

@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Clock } from '../mobility/dependencies.ts'
 import { bootTimeMs } from '../sys/boot-time.ts'
 
 /** The machine's own time. */
@@ -10,4 +9,15 @@ export const systemClock: Clock = {
     await sleep(ms, undefined, { signal }).catch(() => undefined)
   },
   deadline: (ms) => AbortSignal.timeout(Math.max(0, Math.ceil(ms))),
+}
+
+/** Time as the decisions see it, so that the same code runs under a virtual clock. */
+export interface Clock {
+  now(): Date
+  /** Milliseconds since the host was booted, that only go forward, and on while it sleeps (CLOCK_BOOTTIME): every process of the host reads the same. */
+  elapsedMs(): number
+  /** Resolves after `ms`, or at once when `signal` aborts. Never rejects. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>
+  /** Aborts after `ms`. */
+  deadline(ms: number): AbortSignal
 }

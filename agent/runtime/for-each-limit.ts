@@ -2,7 +2,11 @@
  * Works through items with `width` pieces of work under way at a time. After a failure nothing new is begun; rejects with it when all
  * that was under way has ended, so that what the work used can be closed.
  */
-export async function shareOut<T>(items: Iterable<T>, width: number, work: (item: T) => Promise<void>): Promise<void> {
+export async function forEachLimit<T>(
+  items: Iterable<T>,
+  width: number,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
   const iterator = items[Symbol.iterator]()
   const failures: unknown[] = []
   const member = async (): Promise<void> => {

@@ -1,5 +1,5 @@
 /** Runs the pieces of work of one key one after another, in the order they came; keys do not wait for each other. */
-export class Lanes {
+export class KeyedQueue {
   readonly #tails = new Map<string, Promise<unknown>>()
 
   run<T>(key: string, work: () => Promise<T>): Promise<T> {

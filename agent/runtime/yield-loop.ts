@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 const SLICE_MS = 10
 
 /** Keeps loops of short synchronous steps from holding up the event loop: `if (pace.due()) await pace.rest()`. */
-export class Pace {
+export class YieldLoop {
   #sliceStart = performance.now()
 
   due(): boolean {

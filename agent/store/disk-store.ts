@@ -6,7 +6,7 @@ import { bootTimeMs } from '../sys/boot-time.ts'
 import { applyStaged } from './apply/apply.ts'
 import type { TrackingOptions } from './changes/open-tracking.ts'
 import type { Capture, LocalCopy, RemovedCopy, SpoolRound, TreeStore, Verification } from './contract.ts'
-import type { Mounting } from './disk/bind-mounts.ts'
+import type { BindMounts } from './disk/bind-mounts.ts'
 import { orDiskFull, spaceOf } from './disk/free-space.ts'
 import { asideDirectory, type Layout, layoutOf, trashDirectory } from './disk/layout.ts'
 import { readRecord, requireRecord } from './disk/record-file.ts'
@@ -29,14 +29,14 @@ type DiskStoreOptions = Pick<TrackingOptions, 'stateDir' | 'log'> & { readonly t
 export class DiskStore implements TreeStore, AsyncDisposable {
   readonly #options: DiskStoreOptions
   readonly #shared: SharedParts
-  readonly #mounting: Mounting
+  readonly #mounting: BindMounts
   readonly #lock: Disposable
   readonly #turns = new Turns()
   /** Those that were worked on since the start. */
   readonly #volumes = new Map<string, OpenVolume>()
   readonly #removed: { readonly trash: Named; readonly aside: Named } = { trash: new Map(), aside: new Map() }
 
-  constructor(options: DiskStoreOptions, shared: SharedParts, mounting: Mounting, lock: Disposable) {
+  constructor(options: DiskStoreOptions, shared: SharedParts, mounting: BindMounts, lock: Disposable) {
     this.#options = options
     this.#shared = shared
     this.#mounting = mounting

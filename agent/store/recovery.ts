@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import { applyStaged } from './apply/apply.ts'
-import { dropRehearsal } from './apply/probe-support.ts'
+import { dropProbe } from './apply/probe-support.ts'
 import type { LocalCopy } from './contract.ts'
 import { finishDiverging } from './disk/set-aside.ts'
 import { committed } from './stage/journal.ts'
@@ -18,7 +18,7 @@ export async function recoverVolume(
 ): Promise<void> {
   const copy = await finishDiverging(volume.divergingParts(), found)
   await volume.spool(copy.name).recover(copy)
-  await dropRehearsal(volume.layout.directory)
+  await dropProbe(volume.layout.directory)
   const checkpoint = await committed(volume.layout)
   const about = { volume: copy.name, id: copy.id }
   if (checkpoint !== null) {

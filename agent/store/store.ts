@@ -1,13 +1,13 @@
 import { mkdir } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import { Recycler } from '../runtime/buffer-pool.ts'
+import { BufferPool } from '../runtime/buffer-pool.ts'
 import { type FaultPoint, noFault } from '../runtime/fault-point.ts'
 import { lockFile } from '../sys/files.ts'
 import { openTracking, type TrackingOptions } from './changes/open-tracking.ts'
 import type { TreeStore } from './contract.ts'
-import { Mounting, openMountRoot } from './disk/bind-mounts.ts'
-import { Records } from './disk/copy-records.ts'
+import { BindMounts, openMountRoot } from './disk/bind-mounts.ts'
+import { CopyRecords } from './disk/copy-records.ts'
 import { trashDirectory, volumesDirectory } from './disk/layout.ts'
 import { DiskStore } from './disk-store.ts'
 import { locked } from './errors.ts'
@@ -27,7 +27,7 @@ export interface StoreOptions extends TrackingOptions {
   readonly mountRoot: string
   readonly trashRetentionMs: number
   /** Shared with whoever carries the data. */
-  readonly memory?: Recycler
+  readonly memory?: BufferPool
   /** Another limit than AT_ONCE_BYTES, for tests. */
   readonly atOnceBytes?: number
   /** Called at each step of a capture, a writer and an apply, for tests that stop there. */
@@ -44,12 +44,12 @@ export async function openStore(options: StoreOptions): Promise<TreeStore & Asyn
   const lock = lockFile(join(options.stateDir, 'lock'))
   if (lock === null) throw locked(options.stateDir)
   const threads = Math.min(POOL_THREADS_MAX, Math.max(POOL_THREADS_MIN, availableParallelism()))
-  const memory = options.memory ?? new Recycler()
+  const memory = options.memory ?? new BufferPool()
   const key = await tagKey(options.stateDir)
   const scratch = new Scratch(key)
   await scratch.removeLeftOver()
   const pool = openBlockPool({ threads, log: options.log, memory, tagKey: key })
-  const records = new Records(options.stateDir)
+  const records = new CopyRecords(options.stateDir)
   const tracking = openTracking(options)
   const shared = {
     records,
@@ -60,5 +60,5 @@ export async function openStore(options: StoreOptions): Promise<TreeStore & Asyn
     scratch,
     atOnceBytes: options.atOnceBytes ?? AT_ONCE_BYTES,
   }
-  return new DiskStore(options, shared, new Mounting(await openMountRoot(options.mountRoot)), lock)
+  return new DiskStore(options, shared, new BindMounts(await openMountRoot(options.mountRoot)), lock)
 }

@@ -1,9 +1,9 @@
-import { Lanes } from '../runtime/keyed-queue.ts'
+import { KeyedQueue } from '../runtime/keyed-queue.ts'
 import { closing, wanted } from './errors.ts'
 
 /** Does one thing after another with a tree and what is kept of it, by the copy's id. A scrub gives way to whatever else is wanted of the tree. */
 export class Turns {
-  readonly #lanes = new Lanes()
+  readonly #lanes = new KeyedQueue()
   /** Scrubs that wait or run. */
   readonly #scrubs = new Map<string, AbortController>()
 

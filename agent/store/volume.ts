@@ -1,18 +1,18 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Checkpoint } from '../model/model.ts'
-import type { Recycler } from '../runtime/buffer-pool.ts'
+import type { BufferPool } from '../runtime/buffer-pool.ts'
 import type { FaultPoint } from '../runtime/fault-point.ts'
 import type { ApplyParts } from './apply/apply.ts'
 import { type Tracking, TreeChanges } from './changes/tree-changes.ts'
 import type { Capture, LocalCopy } from './contract.ts'
-import type { Records } from './disk/copy-records.ts'
+import type { CopyRecords } from './disk/copy-records.ts'
 import type { Layout } from './disk/layout.ts'
 import { requireRecord } from './disk/record-file.ts'
 import type { DivergingParts } from './disk/set-aside.ts'
 import { copyRunning, damaged, inUse, neverKept, notHeld, unfinished } from './errors.ts'
 import { type CaptureParts, captureTree, lookAtTree } from './scan/capture.ts'
-import { tickAndSync } from './scan/fs-clock.ts'
+import { readClockAndSync } from './scan/fs-clock.ts'
 import type { Scratch } from './scan/scratch.ts'
 import { openReader } from './snapshot/reader.ts'
 import type { KeptKind, KeptTree } from './snapshot/saved-snapshot.ts'
@@ -26,9 +26,9 @@ import type { BlockPool } from './workers/contract.ts'
 
 /** What the volumes of a state directory share. */
 export interface SharedParts {
-  readonly records: Records
+  readonly records: CopyRecords
   readonly pool: BlockPool
-  readonly memory: Recycler
+  readonly memory: BufferPool
   readonly faultPoint: FaultPoint
   readonly tracking: Tracking
   readonly scratch: Scratch
@@ -72,7 +72,7 @@ export class OpenVolume {
   captureParts(name: string): CaptureParts & { readonly changes: TreeChanges } {
     const { pool, faultPoint } = this.#shared
     // Whatever is staged for this tree must be told of what the disk loses.
-    const sync = () => this.#stage?.sync() ?? tickAndSync(this.layout.tick)
+    const sync = () => this.#stage?.sync() ?? readClockAndSync(this.layout.tick)
     return { layout: this.layout, volume: name, pool, sync, faultPoint, changes: this.#changes }
   }
 
@@ -92,7 +92,7 @@ export class OpenVolume {
     this.#aside = directory
     const layout = { ...this.layout, directory, tick: join(directory, 'tick') }
     const { pool, faultPoint } = this.#shared
-    const sync = () => tickAndSync(layout.tick)
+    const sync = () => readClockAndSync(layout.tick)
     try {
       return await captureTree({ layout, volume: name, pool, sync, faultPoint }, 'quiet', null, signal)
     } catch (error) {

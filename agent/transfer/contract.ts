@@ -116,17 +116,6 @@ export interface SurrenderAnswer {
   readonly final: Checkpoint | null
 }
 
-/** What a host's own nats-server knows. */
-export interface RegistrySight {
-  /** The host runs a registry server, or should. */
-  readonly server: boolean
-  /**
-   * Its server knows a leader of the stream of the leases: there may be somebody who can end one, and without that nobody takes a volume over. A server that
-   * does not run sees none.
-   */
-  readonly leader: boolean
-}
-
 export interface Peers {
   /**
    * Asks one host. Rejects with the host's coded error, TRANSFER_CUT (not reached, or silent for too long), TLS_REFUSED, or `signal`'s reason. May be

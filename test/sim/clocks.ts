@@ -1,4 +1,4 @@
-import type { Clock } from '../../agent/mobility/dependencies.ts'
+import type { Clock } from '../../agent/runtime/clock.ts'
 import type { Life } from './process.ts'
 import type { Timeline } from './timeline.ts'
 

@@ -1,6 +1,6 @@
+import type { LeaderView } from '../../agent/bus/contract.ts'
 import { leaderlessQuorum } from '../../agent/bus/plan.ts'
 import type { HostRecord, VolumeRecord } from '../../agent/model/model.ts'
-import type { RegistrySight } from '../../agent/transfer/contract.ts'
 import type { Network } from './network.ts'
 import { type Commit, RaftGroup } from './raft-group.ts'
 import type { Chance } from './random.ts'
@@ -90,7 +90,7 @@ export class ClusterRegistry {
     return this.servers.find((server) => this.#running.has(server) && this.#network.linked(host, server)) ?? null
   }
 
-  sight(host: string): RegistrySight {
+  sight(host: string): LeaderView {
     return { server: this.servers.includes(host), leader: this.hosts.sees(host) }
   }
 

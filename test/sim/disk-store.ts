@@ -1,6 +1,6 @@
 import { WherryError } from '../../agent/model/errors.ts'
 import type { Checkpoint } from '../../agent/model/model.ts'
-import { Lanes } from '../../agent/runtime/keyed-queue.ts'
+import { KeyedQueue } from '../../agent/runtime/keyed-queue.ts'
 import type { Capture, LocalCopy, RemovedCopy, SpoolRound, Store, Verification } from '../../agent/store/contract.ts'
 import type { TreeChoice } from '../../agent/transfer/contract.ts'
 import type { Disk, Shelf } from './disk.ts'
@@ -26,7 +26,7 @@ export class DiskStore implements Store {
   readonly disk: Disk
   readonly #life: Life
   readonly #chance: Chance
-  readonly #lanes = new Lanes()
+  readonly #lanes = new KeyedQueue()
   readonly #writers = new Set<string>()
 
   constructor(disk: Disk, life: Life, chance: Chance) {

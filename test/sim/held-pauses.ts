@@ -1,6 +1,6 @@
 import type { Engine } from '../../agent/docker/contract.ts'
 import type { Pause, Pauses } from '../../agent/fence/contract.ts'
-import { Lanes } from '../../agent/runtime/keyed-queue.ts'
+import { KeyedQueue } from '../../agent/runtime/keyed-queue.ts'
 import type { Life } from './process.ts'
 import type { Chance } from './random.ts'
 
@@ -23,7 +23,7 @@ export class HeldPauses implements Pauses {
   readonly #life: Life
   readonly #chance: Chance
   /** By container: what is done to it within this process happens in order. */
-  readonly #lanes = new Lanes()
+  readonly #lanes = new KeyedQueue()
 
   constructor(notes: Notes, engine: Engine, life: Life, chance: Chance) {
     this.#notes = notes

@@ -1,5 +1,5 @@
 import type { Guard } from '../../agent/fence/contract.ts'
-import type { EngineFact } from '../../agent/mobility/dependencies.ts'
+import type { EngineFact } from '../../agent/host/engine-facts.ts'
 import { Agent } from './agent.ts'
 import { HostClocks } from './clocks.ts'
 import { Containers } from './containers.ts'

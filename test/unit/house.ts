@@ -26,56 +26,70 @@ export function importsOf(file: string, source: string): Import[] {
   return [...statements, ...expressions]
 }
 
-/** docs/architecture.md, "The house": imports point down. Folders on one level do not know each other. */
-const LEVELS: Readonly<Record<string, number>> = {
-  api: 4,
-  metrics: 4,
-  mobility: 3,
-  mover: 3,
-  registry: 2,
-  bus: 2,
-  docker: 2,
-  fence: 2,
-  transfer: 2,
-  store: 2,
-  sys: 1,
+/** A folder with its place among its neighbours: higher ones may import lower ones. `top`: files above all folders. */
+interface Floor {
+  readonly levels: Readonly<Record<string, number>>
+  /** Files beside the folders that may import each of them. All other files beside them are below them. */
+  readonly top: readonly string[]
 }
-/** The same inside the store. A file beside the folders is what all of them share, but for those that know everything. */
-const STORE_LEVELS: Readonly<Record<string, number>> = {
-  apply: 6,
-  spool: 6,
-  stage: 5,
-  diverged: 4,
-  verify: 5,
-  capture: 4,
-  copies: 3,
-  snapshot: 3,
-  inode: 2,
-  manifest: 1,
-  pool: 1,
-  tracker: 1,
+
+/** docs/architecture.md, "The house". Folders on one level do not know each other. */
+const FLOORS: Readonly<Record<string, Floor>> = {
+  agent: {
+    levels: {
+      api: 7,
+      metrics: 7,
+      mobility: 6,
+      mover: 6,
+      registry: 5,
+      bus: 5,
+      docker: 5,
+      fence: 5,
+      transfer: 5,
+      store: 5,
+      host: 4,
+      runtime: 3,
+      sys: 2,
+      model: 1,
+    },
+    top: ['main.ts'],
+  },
+  'agent/mobility': {
+    levels: {
+      volume: 6,
+      peer: 6,
+      placement: 5,
+      hold: 4,
+      swarm: 4,
+      failover: 3,
+      recovery: 2,
+      checkpoint: 2,
+      replication: 2,
+      lease: 2,
+      record: 1,
+    },
+    top: ['mobility.ts', 'reconcile.ts'],
+  },
+  'agent/store': {
+    levels: {
+      spool: 8,
+      apply: 8,
+      verify: 7,
+      stage: 7,
+      scan: 6,
+      disk: 5,
+      changes: 5,
+      snapshot: 4,
+      inode: 3,
+      workers: 2,
+      manifest: 2,
+      blocks: 1,
+      tracker: 1,
+    },
+    top: ['store.ts', 'disk-store.ts', 'volume.ts', 'recovery.ts'],
+  },
+  'agent/transfer': { levels: { receive: 4, send: 3, connection: 2, wire: 1 }, top: [] },
 }
-const STORE_TOP = [
-  'agent/store/store.ts',
-  'agent/store/disk-store.ts',
-  'agent/store/volume.ts',
-  'agent/store/recovery.ts',
-]
-const BOTTOM = [
-  'agent/model/model.ts',
-  'agent/model/errors.ts',
-  'agent/host/config.ts',
-  'agent/host/setting.ts',
-  'agent/host/paths.ts',
-  'agent/runtime/durable-file.ts',
-  'agent/runtime/fault-point.ts',
-  'agent/runtime/keyed-queue.ts',
-  'agent/runtime/log.ts',
-  'agent/runtime/buffer-pool.ts',
-  'agent/model/record-schema.ts',
-  'agent/model/volume-options.ts',
-  'agent/host/certificates.ts',
-]
 const CLI_MAY_USE = [
   'agent/api/client.ts',
   'agent/api/contract.ts',
@@ -144,42 +158,28 @@ export function complaintAbout(found: Import): string | null {
 }
 
 function isDownward({ from, to, typeOnly }: Import): boolean {
-  const own = folderOf(from)
-  const other = folderOf(to)
-  if (BOTTOM.includes(from)) return BOTTOM.includes(to)
-  // The files beside main.ts are parts of the composition root.
-  if (own === null || BOTTOM.includes(to)) return true
-  if (other === null) return false
-  if (own === 'store' && other === 'store') return isDownwardInStore(from, to)
-  const step = levelOf(own) - levelOf(other)
-  if (own === other || step > 0) return true
-  return step === 0 && ((typeOnly && /\/(contract|exchange)\.ts$/.test(to)) || (own === 'registry' && other === 'bus'))
+  const floor = floorOf(from, to)
+  const [own, other] = [placeIn(floor, from), placeIn(floor, to)]
+  const step = own.level - other.level
+  if (own.folder === null && other.folder === null) return own.level >= other.level
+  if (step > 0 || own.folder === other.folder) return true
+  const isContract = typeOnly && /\/(contract|tree-contract)\.ts$/.test(to)
+  return floor === 'agent' && step === 0 && (isContract || (own.folder === 'registry' && other.folder === 'bus'))
 }
 
-function isDownwardInStore(from: string, to: string): boolean {
-  if (STORE_TOP.includes(from)) return true
-  const [own, other] = [storeFolderOf(from), storeFolderOf(to)]
-  if (other === null) return !STORE_TOP.includes(to)
-  return own !== null && (own === other || storeLevelOf(own) > storeLevelOf(other))
+/** The innermost floor that has both files on it. */
+function floorOf(from: string, to: string): string {
+  const inner = Object.keys(FLOORS).filter((floor) => [from, to].every((file) => file.startsWith(`${floor}/`)))
+  return inner.sort((a, b) => b.length - a.length)[0] ?? 'agent'
 }
 
-function storeFolderOf(file: string): string | null {
-  return /^agent\/store\/([^/]+)\//.exec(file)?.[1] ?? null
-}
-
-function storeLevelOf(folder: string): number {
-  const level = STORE_LEVELS[folder]
-  if (level === undefined)
-    throw new Error(`agent/store/${folder} has no place in the house yet: add it to STORE_LEVELS`)
-  return level
-}
-
-function folderOf(file: string): string | null {
-  return /^agent\/([^/]+)\//.exec(file)?.[1] ?? null
-}
-
-function levelOf(folder: string): number {
-  const level = LEVELS[folder]
-  if (level === undefined) throw new Error(`agent/${folder} has no place in the house yet: add it to LEVELS`)
-  return level
+/** Where a file is on a floor: files beside its folders are below all of them, those named as its top above. */
+function placeIn(floor: string, file: string): { readonly folder: string | null; readonly level: number } {
+  const { levels, top } = FLOORS[floor] ?? { levels: {}, top: [] }
+  const path = file.slice(floor.length + 1)
+  const folder = path.includes('/') ? path.slice(0, path.indexOf('/')) : null
+  if (folder === null) return { folder, level: top.includes(path) ? Number.POSITIVE_INFINITY : 0 }
+  const level = levels[folder]
+  if (level === undefined) throw new Error(`${floor}/${folder} has no place in the house yet: add it to FLOORS`)
+  return { folder, level }
 }

@@ -1,18 +1,19 @@
 import { codeOf, type ErrorCode, WherryError } from '../../model/errors.ts'
 import type { Checkpoint, VolumeOptions, VolumeRecord } from '../../model/model.ts'
 import { checkpointTargetMs } from '../../model/volume-options.ts'
-import { untilAbort } from '../../runtime/abort.ts'
-import type { Lanes } from '../../runtime/keyed-queue.ts'
+import { rejectOnAbort } from '../../runtime/abort.ts'
+import { backOffMs } from '../../runtime/back-off.ts'
+import type { KeyedQueue } from '../../runtime/keyed-queue.ts'
 import type { LocalCopy, SpoolRound } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import type { CheckpointView } from '../contract.ts'
 import type { CheckpointResult } from '../dependencies.ts'
-import { nextSeq } from '../hold/surrendered.ts'
 import { Coverage, type Covered } from './coverage.ts'
-import { backOffMs, type Wish } from './demand.ts'
-import { captureInstant, overBudget } from './freeze.ts'
-import { type CopyProgress, type Offered, Offering, otherHosts } from './offers.ts'
-import { runRounds } from './precopy.ts'
+import type { Demand } from './demand.ts'
+import { freezeAndCapture, overBudget } from './freeze.ts'
+import { type CopyProgress, type Offered, Offers, otherHosts } from './offers.ts'
+import { runPreCopyRounds } from './precopy.ts'
+import { nextSeq } from './surrendered.ts'
 
 /** One container may have several volumes: pauses come one after another, so that none lets go on what another one stopped. */
 const LAST_ROUND = 'last round'
@@ -25,14 +26,14 @@ const RESULTS: ReadonlyMap<ErrorCode | undefined, CheckpointResult> = new Map([
 ])
 
 /** The checkpoints of one hold. */
-export class HeldVolume {
+export class Checkpointer {
   readonly incarnation: string
-  readonly #core: Core
+  readonly #core: Context
   readonly #id: string
   readonly #name: string
   readonly #options: VolumeOptions
-  readonly #lastRounds: Lanes
-  readonly #offering: Offering
+  readonly #lastRounds: KeyedQueue
+  readonly #offering: Offers
   readonly #coverage: Coverage
   #stop = new AbortController()
   #busy: Promise<void> | null = null
@@ -53,7 +54,7 @@ export class HeldVolume {
   #scanned: string | null = NOT_LOOKED
 
   /** `local` is the held copy, with options that want checkpoints. */
-  constructor(core: Core, local: LocalCopy, hold: Offered, lastRounds: Lanes) {
+  constructor(core: Context, local: LocalCopy, hold: Offered, lastRounds: KeyedQueue) {
     this.incarnation = hold.incarnation
     this.#core = core
     this.#id = local.id
@@ -63,7 +64,7 @@ export class HeldVolume {
     this.#intervalMs = this.#targetMs
     this.#dueMs = core.parts.clock.elapsedMs() + this.#intervalMs
     this.#coverage = new Coverage(core.parts.clock)
-    this.#offering = new Offering(core, hold, (host, has) => this.#coverage.heard(host, has?.hash ?? null))
+    this.#offering = new Offers(core, hold, (host, has) => this.#coverage.heard(host, has?.hash ?? null))
     if (local.checkpoint !== null) this.#coverage.rememberFormer(local.checkpoint)
   }
 
@@ -81,7 +82,7 @@ export class HeldVolume {
   }
 
   /** What it would like to have, for the fair share of all. */
-  get wish(): Wish {
+  get wish(): Demand {
     return {
       key: this.#id,
       targetMs: this.#targetMs,
@@ -184,7 +185,7 @@ export class HeldVolume {
   async #record(signal: AbortSignal): Promise<VolumeRecord | null> {
     const name = this.#core.confirmed.get(this.#id)?.name
     if (name === undefined) return null
-    const { entry } = await untilAbort(this.#core.parts.cache.get(name), signal)
+    const { entry } = await rejectOnAbort(this.#core.parts.cache.get(name), signal)
     return entry?.value.id === this.#id && entry.value.holder?.incarnation === this.incarnation ? entry.value : null
   }
 
@@ -209,7 +210,14 @@ export class HeldVolume {
       this.#noteScanned(scanned)
       this.#roundMs = clock.elapsedMs()
     }
-    const { changed, fits } = await runRounds(this.#core.parts, this.#id, pauseBudgetMs, this.#roundMs, signal, note)
+    const { changed, fits } = await runPreCopyRounds(
+      this.#core.parts,
+      this.#id,
+      pauseBudgetMs,
+      this.#roundMs,
+      signal,
+      note,
+    )
     const standing = local.checkpoint
     if (!changed && standing !== null) {
       this.#account(clock.elapsedMs() - startMs)
@@ -264,7 +272,7 @@ export class HeldVolume {
         return pausing()
       })
     try {
-      const { capture, atMs, at, pauseMs } = await captureInstant(this.#core, local, inTurn, signal)
+      const { capture, atMs, at, pauseMs } = await freezeAndCapture(this.#core, local, inTurn, signal)
       this.#pauseMs = pauseMs
       if (local.checkpoint?.hash === capture.hash) return this.#unchanged(local.checkpoint, atMs)
       const { hash, bytes, files } = capture

@@ -1,5 +1,5 @@
 import type { Checkpoint } from '../../model/model.ts'
-import type { Clock } from '../dependencies.ts'
+import type { Clock } from '../../runtime/clock.ts'
 
 /** States of the tree whose times are remembered: hosts answer about the newest ones. */
 const MAX_INSTANTS = 16

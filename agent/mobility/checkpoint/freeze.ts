@@ -1,8 +1,8 @@
 import type { VolumeUser } from '../../docker/contract.ts'
 import { codeOf, WherryError } from '../../model/errors.ts'
-import { untilAbort } from '../../runtime/abort.ts'
+import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { Capture, LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 
 /** Docker's states of containers that have processes: they write, or would as soon as somebody lets them go on. */
 const LIVE_STATES = new Set(['running', 'paused'])
@@ -42,8 +42,8 @@ interface Census {
  * something could not be kept as it was; FREEZER_UNREACHABLE, ENGINE_UNREACHABLE. May be tried again after any of them.
  * `inTurn` keeps others from pausing meanwhile.
  */
-export async function captureInstant(
-  core: Core,
+export async function freezeAndCapture(
+  core: Context,
   local: LocalCopy,
   inTurn: <T>(pausing: () => Promise<T>) => Promise<T>,
   signal: AbortSignal,
@@ -59,7 +59,7 @@ export async function captureInstant(
 }
 
 /** On return the tree is frozen, and whoever stood still for it runs again. */
-async function freeze(core: Core, local: LocalCopy, signal: AbortSignal): Promise<Moment> {
+async function freeze(core: Context, local: LocalCopy, signal: AbortSignal): Promise<Moment> {
   if (local.options.consistency === 'live') return await freezeNow(core, local, 'live', signal)
   const before = await census(core, local, signal)
   const live = before.users.filter(isLive)
@@ -72,7 +72,7 @@ async function freeze(core: Core, local: LocalCopy, signal: AbortSignal): Promis
 
 /** Again a moment later when a command was run in one of the containers: that must not wait. */
 async function freezeBetween(
-  core: Core,
+  core: Context,
   local: LocalCopy,
   containers: readonly VolumeUser[],
   signal: AbortSignal,
@@ -87,19 +87,19 @@ async function freezeBetween(
 
 /** Null: a command was to be run in one of the containers, or Docker to pause it or to let it go on. */
 async function freezeStill(
-  core: Core,
+  core: Context,
   local: LocalCopy,
   containers: readonly VolumeUser[],
   signal: AbortSignal,
 ): Promise<Moment | null> {
   const { store, freezes, pauseBudgetMs, tally } = core.parts
   // A capture for sending ahead holds the tree: containers must not stand still while it ends.
-  await untilAbort(core.liveCaptures.end(local.id), signal)
+  await rejectOnAbort(core.liveCaptures.end(local.id), signal)
   const ids = containers.map(({ id }) => id)
   const still = await freezes.freeze(ids, pauseBudgetMs, signal).catch(async (error: unknown) => {
     if (codeOf(error) !== 'FREEZER_UNREACHABLE') throw error
     // A container that has ended meanwhile has no freezer: nothing is wrong with those of the others.
-    const live = new Set((await untilAbort(core.uses.refresh(), signal)).filter(isLive).map(({ id }) => id))
+    const live = new Set((await rejectOnAbort(core.uses.refresh(), signal)).filter(isLive).map(({ id }) => id))
     const ended = containers.find(({ id }) => !live.has(id))
     throw ended === undefined ? error : tryAgain(`${ended.name} ended when a checkpoint was to be taken.`)
   })
@@ -107,7 +107,7 @@ async function freezeStill(
   const now = timeOf(core)
   const limit = AbortSignal.any([signal, still.cut])
   const freezing = store.spoolFreeze(local.id, 'quiet', limit)
-  const failed = await untilAbort(freezing, limit).then(
+  const failed = await rejectOnAbort(freezing, limit).then(
     () => null,
     (error: unknown) => ({ error }),
   )
@@ -123,24 +123,29 @@ async function freezeStill(
   return { ...now, pauseMs: Math.round(frozenMs ?? 0) }
 }
 
-async function freezeNow(core: Core, local: LocalCopy, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Moment> {
+async function freezeNow(
+  core: Context,
+  local: LocalCopy,
+  kind: 'quiet' | 'live',
+  signal: AbortSignal,
+): Promise<Moment> {
   const now = timeOf(core)
   await core.parts.store.spoolFreeze(local.id, kind, signal)
   return { ...now, pauseMs: null }
 }
 
-function timeOf(core: Core): Pick<Moment, 'atMs' | 'at'> {
+function timeOf(core: Context): Pick<Moment, 'atMs' | 'at'> {
   const { clock } = core.parts
   return { atMs: clock.elapsedMs(), at: clock.now().toISOString() }
 }
 
-async function census(core: Core, { id, name }: LocalCopy, signal: AbortSignal): Promise<Census> {
+async function census(core: Context, { id, name }: LocalCopy, signal: AbortSignal): Promise<Census> {
   const { uses, parts } = core
   const mount = uses.newestMount(id)
-  const users = (await untilAbort(uses.refresh(), signal)).filter(({ volumes }) => volumes.includes(name))
+  const users = (await rejectOnAbort(uses.refresh(), signal)).filter(({ volumes }) => volumes.includes(name))
   const ends = new Map<string, number | null>()
   for (const { id: container } of users.filter((user) => !isLive(user))) {
-    const end = await untilAbort(parts.engine.finishedAt(container), signal)
+    const end = await rejectOnAbort(parts.engine.finishedAt(container), signal)
     ends.set(container, end?.getTime() ?? null)
   }
   return { users, ends, mount }

@@ -1,7 +1,7 @@
 import { WherryError } from '../../model/errors.ts'
 import type { Checkpoint, CopyRecord, VolumeRecord } from '../../model/model.ts'
-import { untilAbort } from '../../runtime/abort.ts'
-import type { Core } from '../context.ts'
+import { rejectOnAbort } from '../../runtime/abort.ts'
+import type { Context } from '../context.ts'
 import { hasCheckpoint, withAnswers } from '../record/copies.ts'
 import { readCopyAnswer } from '../record/copy-answer.ts'
 import { changeVolume, STALE_READ } from '../record/update-record.ts'
@@ -30,8 +30,8 @@ export interface CopyProgress {
 }
 
 /** Brings the checkpoints of one hold to the other hosts with copies, and tells the registry who has them. */
-export class Offering {
-  readonly #core: Core
+export class Offers {
+  readonly #core: Context
   readonly #hold: Offered
   /**
    * Told what another host (by id) has on its disk, null: nothing that can be used; false: it is no checkpoint of this
@@ -47,7 +47,7 @@ export class Offering {
   readonly #livesMs = new Map<string, number>()
   #stop = new AbortController()
 
-  constructor(core: Core, hold: Offered, heard: Heard) {
+  constructor(core: Context, hold: Offered, heard: Heard) {
     this.#core = core
     this.#hold = hold
     this.#heard = heard
@@ -81,15 +81,15 @@ export class Offering {
     const lacking = hosts.filter((host) => !this.#has(record, host, checkpoint))
     for (const host of hosts) if (!lacking.includes(host)) this.#heard(host, checkpoint)
     // From the moment another host has a checkpoint, the volume may be taken over there.
-    if (lacking.length > 0) await untilAbort(this.#core.guarding.expect(this.#hold.id), signal)
+    if (lacking.length > 0) await rejectOnAbort(this.#core.guarding.expect(this.#hold.id), signal)
     // Under a lease that is over it might be taken over at once, before the watchdog has acted on what it was just told.
     if (!this.#core.lease.runs) return
     // While the registry is away nobody is heard of, and only an answer tells who is there. Nobody waits for these.
     const unheard = this.#core.hosts.stale ? hosts.filter((host) => !lacking.includes(host)) : []
     for (const host of [...lacking, ...unheard])
       if (!this.#asking.has(host)) this.#ask(host, record, checkpoint, intervalMs)
-    await untilAbort(this.#answered(lacking, Math.max(intervalMs, PATIENCE_MS)), signal)
-    await untilAbort(this.#commit(), signal)
+    await rejectOnAbort(this.#answered(lacking, Math.max(intervalMs, PATIENCE_MS)), signal)
+    await rejectOnAbort(this.#commit(), signal)
   }
 
   /** Ends what is asked; the hosts notice for themselves whether what they were getting is still of use. */
@@ -150,7 +150,7 @@ export class Offering {
     if (known === undefined) throw new WherryError('DATA_UNREACHABLE', 'this host has never been heard of')
     const question = { kind: 'offer', record, checkpoint, from: parts.self.id } as const
     const address = { address: known.address, port: known.transferPort }
-    const said = await untilAbort(parts.peers.ask(address, question, signal), signal)
+    const said = await rejectOnAbort(parts.peers.ask(address, question, signal), signal)
     const answer = readCopyAnswer(said, hosts.label(host))
     const has = answer?.host === host ? answer.checkpoint : null
     // Nothing becomes the volume's last checkpoint that this hold did not take or begin with.

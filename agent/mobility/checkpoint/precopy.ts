@@ -11,7 +11,7 @@ const BUDGET_FOR_ROUND = 0.5
  * help. How long a round takes is the best guess of how long the next one does: it reads what was written meanwhile. Where the tracker says what that was, the next one takes as
  * much less as there is less time to write in. `sinceMs` (the clock's elapsedMs): when the round before the first one was; null: not known. Answers whether anything differs from the last checkpoint, and whether the last round is likely to fit the budget; `played` is told of each round. Rejects as `Store.spoolRound`.
  */
-export async function runRounds(
+export async function runPreCopyRounds(
   { store, clock }: Pick<Parts, 'store' | 'clock'>,
   id: string,
   budgetMs: number,

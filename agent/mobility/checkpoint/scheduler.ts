@@ -1,9 +1,9 @@
 import type { CoveredCheckpoint, VolumeOptions } from '../../model/model.ts'
 import { checkpointTargetMs } from '../../model/volume-options.ts'
-import { Lanes } from '../../runtime/keyed-queue.ts'
-import type { Core } from '../context.ts'
+import { KeyedQueue } from '../../runtime/keyed-queue.ts'
+import type { Context } from '../context.ts'
 import type { CheckpointView } from '../contract.ts'
-import { HeldVolume } from './checkpointer.ts'
+import { Checkpointer } from './checkpointer.ts'
 import { fairIntervals } from './demand.ts'
 import type { CopyProgress } from './offers.ts'
 
@@ -11,15 +11,15 @@ import type { CopyProgress } from './offers.ts'
 const LOOK_MS = 250
 
 /** Takes checkpoints of the volumes this host holds while containers use them, and brings them to the other hosts with copies. */
-export class Checkpointing {
-  readonly #core: Core
+export class CheckpointScheduler {
+  readonly #core: Context
   /** By volume id. */
-  readonly #held = new Map<string, HeldVolume>()
+  readonly #held = new Map<string, Checkpointer>()
   /** Incarnations of holds whose options want no checkpoints, by volume id. */
   readonly #off = new Map<string, string>()
-  readonly #lastRounds = new Lanes()
+  readonly #lastRounds = new KeyedQueue()
 
-  constructor(core: Core) {
+  constructor(core: Context) {
     this.#core = core
   }
 
@@ -109,10 +109,10 @@ export class Checkpointing {
       return
     }
     const offered = { id, name: hold.name, epoch: local.held.epoch, incarnation: hold.incarnation }
-    this.#held.set(id, new HeldVolume(this.#core, local, offered, this.#lastRounds))
+    this.#held.set(id, new Checkpointer(this.#core, local, offered, this.#lastRounds))
   }
 
-  #mayBegin(id: string, held: HeldVolume): boolean {
+  #mayBegin(id: string, held: Checkpointer): boolean {
     const { confirmed, releasing } = this.#core
     return confirmed.get(id)?.incarnation === held.incarnation && !releasing.has(id)
   }

@@ -1,9 +1,8 @@
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import type { CopyAnswer } from '../../transfer/contract.ts'
-import type { Core } from '../context.ts'
-import { mayBeNewest } from '../placement/policy.ts'
+import type { Context } from '../context.ts'
 import { newerOf } from '../record/checkpoint-order.ts'
-import { isEmptyTree, isForged, isKnownCopy } from '../record/copies.ts'
+import { isEmptyTree, isForged, isKnownCopy, mayBeNewest } from '../record/copies.ts'
 import { readCopyAnswer } from '../record/copy-answer.ts'
 import { standingOf } from '../record/lineage.ts'
 
@@ -38,7 +37,7 @@ export interface Candidates {
  * host, and why. Never rejects: who does not answer is `silent`.
  */
 export async function findCandidates(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   signal: AbortSignal,
   except: ReadonlyMap<string, string> = new Map(),
@@ -76,7 +75,7 @@ export async function findCandidates(
 
 /** Undefined: no answer. Null: the host has no copy. */
 async function askForCopy(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   host: string,
   signal: AbortSignal,
@@ -122,7 +121,7 @@ function isKept({ holder, epoch }: VolumeRecord, { held, epochSeen }: CopyAnswer
 }
 
 function describe(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   found: readonly CopyAnswer[],
   silent: readonly string[],
@@ -142,7 +141,7 @@ function describe(
   return [...has, ...away].join('; ') || 'no host has a copy'
 }
 
-function describeAnswer(core: Core, record: VolumeRecord, answer: CopyAnswer): string {
+function describeAnswer(core: Context, record: VolumeRecord, answer: CopyAnswer): string {
   const { host, checkpoint, held } = answer
   if (checkpoint === null && held && record.holder === null) {
     const said = core.hosts.get(host)

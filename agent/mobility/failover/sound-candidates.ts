@@ -1,11 +1,11 @@
 import { z } from 'zod'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
-import { untilAbort } from '../../runtime/abort.ts'
+import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { Question } from '../../transfer/contract.ts'
-import type { Core } from '../context.ts'
-import { troubleOf } from '../hold/release-troubles.ts'
+import type { Context } from '../context.ts'
 import { mayHaveCheckpoint } from '../record/copies.ts'
 import { tellDamaged, verifySoon } from '../replication/damaged-copies.ts'
+import { troubleOf } from '../trouble.ts'
 import { type Candidates, findCandidates } from './candidates.ts'
 
 /** A tree that was read before is compared within seconds; one that has to be read whole again may take hours. */
@@ -25,7 +25,11 @@ const answer: z.ZodType<ComparisonAnswer> = z.object({ hash: z.string().nullable
  * As `findCandidates`, without copies whose files are not what their checkpoint says: these can be neither mounted nor
  * sent. A copy that nobody compares in time counts; whoever mounts it compares it again.
  */
-export async function findSoundCandidates(core: Core, record: VolumeRecord, signal: AbortSignal): Promise<Candidates> {
+export async function findSoundCandidates(
+  core: Context,
+  record: VolumeRecord,
+  signal: AbortSignal,
+): Promise<Candidates> {
   const unusable = new Map<string, string>()
   for (;;) {
     const found = await findCandidates(core, record, signal, unusable)
@@ -44,14 +48,14 @@ export async function findSoundCandidates(core: Core, record: VolumeRecord, sign
 }
 
 /** The other hosts that live and are said to have a checkpoint, by id. */
-export function othersWith(core: Core, { copies }: Pick<VolumeRecord, 'copies'>, checkpoint: Checkpoint): string[] {
+export function othersWith(core: Context, { copies }: Pick<VolumeRecord, 'copies'>, checkpoint: Checkpoint): string[] {
   return Object.keys(copies).filter((host) => {
     return host !== core.parts.self.id && core.hosts.alive(host) && mayHaveCheckpoint(copies[host], checkpoint)
   })
 }
 
 /** Whether each of these hosts finds now that its copy is that checkpoint. False also when one does not say it in time. */
-export async function areSound(core: Core, id: string, hosts: readonly string[], at: Checkpoint): Promise<boolean> {
+export async function areSound(core: Context, id: string, hosts: readonly string[], at: Checkpoint): Promise<boolean> {
   const found = await Promise.all(hosts.map((host) => compareAt(core, id, host, core.parts.signal)))
   return found.every((one) => one?.hash === at.hash)
 }
@@ -61,7 +65,7 @@ export async function areSound(core: Core, id: string, hosts: readonly string[],
  * comparison that runs; may be repeated.
  */
 export async function answerComparison(
-  core: Core,
+  core: Context,
   { volume, doubted }: Pick<Extract<Question, { kind: 'compare' }>, 'volume' | 'doubted'>,
   signal: AbortSignal,
 ): Promise<ComparisonAnswer> {
@@ -88,7 +92,7 @@ export async function answerComparison(
     }
   }
   // Nobody becomes its holder meanwhile.
-  return await untilAbort(core.locks.run(volume, compare), signal)
+  return await rejectOnAbort(core.locks.run(volume, compare), signal)
 }
 
 /** Nothing can be said of the copy now. */
@@ -96,7 +100,7 @@ const NOT_AT_REST: ComparisonAnswer = { hash: null, why: null }
 
 /** Null: nothing is known to be wrong. */
 async function whyUnsound(
-  core: Core,
+  core: Context,
   { id }: Pick<VolumeRecord, 'id'>,
   host: string,
   hash: string,
@@ -108,7 +112,12 @@ async function whyUnsound(
 }
 
 /** Null: nobody compared it in time. */
-async function compareAt(core: Core, id: string, host: string, signal: AbortSignal): Promise<ComparisonAnswer | null> {
+async function compareAt(
+  core: Context,
+  id: string,
+  host: string,
+  signal: AbortSignal,
+): Promise<ComparisonAnswer | null> {
   const { self, peers, clock } = core.parts
   const inTime = AbortSignal.any([signal, clock.deadline(COMPARE_MS)])
   const asked = { volume: id, doubted: false }

@@ -2,7 +2,7 @@ import type { WherryError } from '../../model/errors.ts'
 import type { Checkpoint, Seizure, VolumeRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import { changedHands, failoverRefused, leaseRunning, registryBehindDisks, wouldLose } from '../errors.ts'
 import { checkpointOf, orderOf } from '../record/checkpoint-order.ts'
 import { copiesAfter, hasCopyElsewhere } from '../record/copies.ts'
@@ -35,7 +35,7 @@ export interface Acceptance {
  * For an operator the copies are compared with their checkpoint first: nobody can mount one that is not what it says.
  */
 export async function weighTakeOver(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   accepts: Acceptance,
   signal: AbortSignal,
@@ -81,7 +81,7 @@ export async function weighTakeOver(
  * Rejects REGISTRY_UNAVAILABLE; then the write may still have happened, and is found by `mine`.
  */
 export async function writeTakeOver(
-  core: Core,
+  core: Context,
   entry: Versioned<VolumeRecord>,
   next: (record: VolumeRecord) => VolumeRecord,
   mine: (record: VolumeRecord) => boolean,
@@ -103,7 +103,7 @@ export async function writeTakeOver(
 
 /** The record after a take-over of `taken` by this host. `holder` null: the volume is idle then. */
 export function recordAfterTakeOver(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   best: Checkpoint,
   hosts: readonly string[],
@@ -131,7 +131,7 @@ export function recordAfterTakeOver(
 }
 
 /** Says what was lost, once, where people and programs look. */
-export function announceSeizure(core: Core, record: VolumeRecord): void {
+export function announceSeizure(core: Context, record: VolumeRecord): void {
   const { log, bus, self, tally } = core.parts
   const seizure = record.seizures.at(-1)
   if (seizure === undefined) return
@@ -166,7 +166,7 @@ export function isTakeOverReady(local: LocalCopy | null, best: Checkpoint): bool
  * From the checkpoint to the last moment at which the holder may have written: by the holder's clock up to its last heartbeat, from then on by this host's,
  * so that two clocks that differ do not matter.
  */
-function ageAtLossSeconds(core: Core, { id, holder, options }: VolumeRecord, best: Checkpoint): number {
+function ageAtLossSeconds(core: Context, { id, holder, options }: VolumeRecord, best: Checkpoint): number {
   const heartbeat = holder === null ? undefined : core.hosts.get(holder.host)
   const nowMs =
     heartbeat === undefined
@@ -185,7 +185,7 @@ function ageAtLossSeconds(core: Core, { id, holder, options }: VolumeRecord, bes
  * For how long the holder has not written for certain: its lease ended some time after its last sign of life. A registry that was away meanwhile may have
  * let it go on rightly (Isolation), until the registry was back and it had the time that anybody must leave it then.
  */
-function surelyFencedMs(core: Core, host: string): number {
+function surelyFencedMs(core: Context, host: string): number {
   const { clock, leaseMs } = core.parts
   const silentMs = core.hosts.silentMs(host)
   const heartbeat = core.hosts.get(host)

@@ -1,8 +1,9 @@
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import type { Parts } from '../dependencies.ts'
 import { recordLost } from '../errors.ts'
+import { isOnlyIntended } from '../record/copies.ts'
 import { changeVolume } from '../record/update-record.ts'
 
 /**
@@ -20,7 +21,7 @@ const CONFIRM_MS = 10_000
  * each answer rests on an acknowledged write or on an epoch that is not below ours. May be repeated. Rejects
  * REGISTRY_UNAVAILABLE, also when `signal` aborts, and COPY_DAMAGED when the registry does not know the volume.
  */
-export async function confirmHold(core: Core, local: LocalCopy, signal = core.parts.signal): Promise<HoldState> {
+export async function confirmHold(core: Context, local: LocalCopy, signal = core.parts.signal): Promise<HoldState> {
   const { clock } = core.parts
   const { held } = local
   if (held === null) return 'lost'
@@ -57,14 +58,6 @@ export async function confirmHold(core: Core, local: LocalCopy, signal = core.pa
 }
 
 /**
- * Whether the disk tells of a hold of which it never heard that it came about: the epoch is written after the
- * acknowledged write, and before anything is mounted.
- */
-export function isOnlyIntended({ held, epochSeen, mounts }: LocalCopy): boolean {
-  return held !== null && epochSeen < held.epoch && Object.keys(mounts).length === 0
-}
-
-/**
  * Whether the registry shows a later hold or take-over than ours. A read may be stale, but an epoch above ours is one.
  */
 export async function hasMovedOn(
@@ -86,7 +79,7 @@ export async function hasAnyMovedOn(parts: Pick<Parts, 'store' | 'registry'>): P
  * Takes an intended hold back that is `unborn`: nothing of it stays, above all no checkpoint. Runs under the volume's
  * lock. May be repeated; durable on return.
  */
-export async function takeBack(core: Core, local: LocalCopy): Promise<void> {
+export async function takeBack(core: Context, local: LocalCopy): Promise<void> {
   const { store, log } = core.parts
   core.confirmed.delete(local.id)
   await store.update(local.id, { held: null, mounts: {} })

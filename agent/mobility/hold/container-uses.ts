@@ -1,6 +1,6 @@
 import type { Engine, VolumeUser } from '../../docker/contract.ts'
+import type { Clock } from '../../runtime/clock.ts'
 import type { LocalCopy, UseGround, UseMarks } from '../../store/contract.ts'
-import type { Clock } from '../dependencies.ts'
 
 /** Docker's states in which a container's processes exist and may write. */
 const WRITING_STATES = new Set(['running', 'paused'])
@@ -26,7 +26,7 @@ interface Mounted {
 }
 
 /** Which containers use which volume, as this host's engine says it. */
-export class Uses {
+export class ContainerUses {
   readonly #engine: Engine
   readonly #clock: Clock
   #users: readonly VolumeUser[] = []

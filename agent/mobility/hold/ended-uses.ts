@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import { releaseIfUnused } from './release.ts'
 
 /**
  * Writes down how the containers of a volume are right after its newest Mount, unless that was done. By what differs later, uses are found to be over whose Unmount
  * never came, whatever agent looks then. May be repeated; rejects ENGINE_UNREACHABLE.
  */
-export async function surveyUses(core: Core, { id, name }: Pick<LocalCopy, 'id' | 'name'>): Promise<void> {
+export async function surveyUses(core: Context, { id, name }: Pick<LocalCopy, 'id' | 'name'>): Promise<void> {
   const mount = core.uses.newestMount(id)
   const ground = await core.uses.survey(id, name)
   await core.locks.run(id, async () => {
@@ -19,7 +19,7 @@ export async function surveyUses(core: Core, { id, name }: Pick<LocalCopy, 'id' 
 }
 
 /** Drops the uses of a mounted volume that are over although Docker never unmounted it, and releases it then. `copy` as just read; call it after a refresh of the uses. */
-export async function dropEndedUses(core: Core, copy: LocalCopy, isMounted: boolean): Promise<void> {
+export async function dropEndedUses(core: Context, copy: LocalCopy, isMounted: boolean): Promise<void> {
   const { store, log } = core.parts
   if (copy.uses.ground === null) return await surveyUses(core, copy)
   const ground = await core.uses.seenSince(copy.name, copy.uses.ground)

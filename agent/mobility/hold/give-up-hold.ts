@@ -2,14 +2,14 @@ import { codeOf } from '../../model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import type { Capture, LocalCopy } from '../../store/contract.ts'
 import { errnoOf, isDiskFailure } from '../../sys/failure.ts'
-import type { Core } from '../context.ts'
+import { isSurrendered, isUnused } from '../checkpoint/surrendered.ts'
+import type { Context } from '../context.ts'
 import { recordLost } from '../errors.ts'
-import { forEach } from '../for-each-volume.ts'
+import { forEachVolume } from '../for-each-volume.ts'
 import { isEmptyTree, isForged, isLeftBehind, NO_CHECKPOINT, withCopy } from '../record/copies.ts'
 import { isInLine } from '../record/lineage.ts'
 import { changeVolume, readVolume } from '../record/update-record.ts'
 import { confirmHold, takeBack } from './confirm-hold.ts'
-import { isSurrendered, isUnused } from './surrendered.ts'
 
 /** Bound of the registry work for one volume; housekeeping comes back to it. */
 const REGISTRY_MS = 20_000
@@ -22,7 +22,7 @@ const EXIT_WAIT_MS = 10_000
  * checkpoint of the volume's line becomes a copy that is behind; one with other writes is put aside as diverged, and announced (promise 7). Runs under the volume's lock.
  * May be repeated after any failure. Rejects ENGINE_UNREACHABLE, REGISTRY_UNAVAILABLE and what the disk answers.
  */
-export async function giveUpHold(core: Core, local: LocalCopy): Promise<void> {
+export async function giveUpHold(core: Context, local: LocalCopy): Promise<void> {
   const { store, log } = core.parts
   core.confirmed.delete(local.id)
   log.error(
@@ -47,7 +47,7 @@ export async function giveUpHold(core: Core, local: LocalCopy): Promise<void> {
  * Null: the tree is none that can be captured, or cannot be read. Then nobody can tell what it is, and it is kept as it
  * is (promise 7).
  */
-async function captureOrNull(core: Core, local: LocalCopy): Promise<Capture | null> {
+async function captureOrNull(core: Context, local: LocalCopy): Promise<Capture | null> {
   try {
     return await core.parts.store.capture(local.id, 'quiet', core.parts.signal)
   } catch (error) {
@@ -72,7 +72,7 @@ function checkpointGoneOnFrom(record: VolumeRecord, { checkpoint }: LocalCopy, f
  * Copies at rest whose checkpoint the cluster did not go on from, because it was taken over while this host was away, or whose checkpoint is none of the
  * volume's. A stale reading of the record does no harm: neither a seizure nor the name of a checkpoint ever goes away again.
  */
-export async function settleDiverged(core: Core, local: LocalCopy, record: VolumeRecord): Promise<void> {
+export async function settleDiverged(core: Context, local: LocalCopy, record: VolumeRecord): Promise<void> {
   const { checkpoint } = local
   if (local.held !== null || checkpoint === null || local.applying || record.id !== local.id) return
   const isNone = isForged(local) && !isInLine(record, checkpoint)
@@ -80,7 +80,7 @@ export async function settleDiverged(core: Core, local: LocalCopy, record: Volum
 }
 
 /** Makes room for a fresh copy at rest: what the tree has is put aside, and nothing announced when it has nothing. May be repeated. */
-export async function beginAnew(core: Core, local: LocalCopy, record: VolumeRecord): Promise<void> {
+export async function beginAnew(core: Context, local: LocalCopy, record: VolumeRecord): Promise<void> {
   const { store, log } = core.parts
   const { checkpoint } = local
   if (checkpoint === null) return
@@ -95,10 +95,10 @@ export async function beginAnew(core: Core, local: LocalCopy, record: VolumeReco
 }
 
 /** Confirms holds of this host that no write has confirmed since the agent started, or since its lease was over. */
-export async function confirmHolds(core: Core): Promise<void> {
+export async function confirmHolds(core: Context): Promise<void> {
   // Under a lease that is over nothing is sure a moment later.
   if (!core.lease.runs) return
-  await forEach((await core.parts.store.copies()).copies, async (copy) => {
+  await forEachVolume((await core.parts.store.copies()).copies, async (copy) => {
     if (copy.held === null || core.confirmed.has(copy.id) || core.releasing.has(copy.id)) return
     // What is not used is settled by its release, at the pace of that.
     if (isUnused(core, copy) || isSurrendered(core, copy.id)) return
@@ -116,7 +116,7 @@ export async function confirmHolds(core: Core): Promise<void> {
 }
 
 /** Ends all containers that have a volume of this name, and waits until they are gone. */
-export async function endContainers(core: Core, local: LocalCopy): Promise<void> {
+export async function endContainers(core: Context, local: LocalCopy): Promise<void> {
   const { clock, signal, engine, pauses } = core.parts
   const endMs = clock.elapsedMs() + EXIT_WAIT_MS
   for (;;) {
@@ -133,7 +133,7 @@ export async function endContainers(core: Core, local: LocalCopy): Promise<void>
 }
 
 /** Puts a tree aside and makes room for a fresh copy. */
-async function putAside(core: Core, record: VolumeRecord, local: LocalCopy, bytes: number | null): Promise<void> {
+async function putAside(core: Context, record: VolumeRecord, local: LocalCopy, bytes: number | null): Promise<void> {
   const { store, clock, self, log, bus } = core.parts
   const at = clock.now().toISOString()
   const { diverged } = await store.diverge(local.id, at, bytes)
@@ -147,7 +147,7 @@ async function putAside(core: Core, record: VolumeRecord, local: LocalCopy, byte
 }
 
 /** Tells the registry that the tree is gone from here: this host's copy begins anew. */
-async function tellBegun(core: Core, record: VolumeRecord, at: string): Promise<void> {
+async function tellBegun(core: Context, record: VolumeRecord, at: string): Promise<void> {
   const { clock, self, log, signal } = core.parts
   const limit = AbortSignal.any([signal, clock.deadline(REGISTRY_MS)])
   const change = (now: VolumeRecord | null) => {
@@ -163,7 +163,7 @@ async function tellBegun(core: Core, record: VolumeRecord, at: string): Promise<
   })
 }
 
-async function recordOf(core: Core, local: LocalCopy): Promise<VolumeRecord> {
+async function recordOf(core: Context, local: LocalCopy): Promise<VolumeRecord> {
   const { clock, signal } = core.parts
   const limit = AbortSignal.any([signal, clock.deadline(REGISTRY_MS)])
   const record = (await readVolume(core.parts, local.name, limit))?.value

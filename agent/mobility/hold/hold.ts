@@ -2,7 +2,8 @@ import { WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import { isUnused } from '../checkpoint/surrendered.ts'
+import type { Context } from '../context.ts'
 import {
   changedHands,
   earlierHeld,
@@ -20,15 +21,14 @@ import {
   type TakeOver,
   writeTakeOver,
 } from '../failover/takeover.ts'
-import { HOUSEKEEPING } from '../reconcile.ts'
 import { isAt } from '../record/copies.ts'
 import { changeVolume, STALE_READ } from '../record/update-record.ts'
 import { findForgotten } from '../recovery/forgotten-data.ts'
 import { takeInventory } from '../recovery/inventory.ts'
+import { RECONCILE } from '../wakeups.ts'
 import { confirmHold, takeBack } from './confirm-hold.ts'
 import { surveyUses } from './ended-uses.ts'
 import { releaseIfUnused } from './release.ts'
-import { isUnused } from './surrendered.ts'
 
 /**
  * Becomes the holder and mounts, or mounts what this host holds already. Runs under the volume's lock, on a record that
@@ -37,7 +37,7 @@ import { isUnused } from './surrendered.ts'
  * What it throws, waiting does not mend: COPY_DAMAGED, VOLUME_NOT_FOUND.
  */
 export async function holdAndMount(
-  core: Core,
+  core: Context,
   entry: Versioned<VolumeRecord>,
   mountId: string,
   verifiedHash: string | null,
@@ -100,7 +100,7 @@ export async function holdAndMount(
  * The id of a removed volume of the same name that is still held here; null: there is none. The engine knows names only:
  * nobody could tell its containers, which are about to be ended, from those of the new volume.
  */
-async function findEarlierHeld(core: Core, seen: VolumeRecord): Promise<string | null> {
+async function findEarlierHeld(core: Context, seen: VolumeRecord): Promise<string | null> {
   const { store } = core.parts
   let found = [...core.confirmed].find(([id, { name }]) => id !== seen.id && name === seen.name)?.[0] ?? null
   // Of those that are not confirmed yet, only what is mounted can be in use: few, also on a host with many volumes.
@@ -109,7 +109,7 @@ async function findEarlierHeld(core: Core, seen: VolumeRecord): Promise<string |
     const copy = await store.copy(id)
     if (copy?.name === seen.name && copy.held !== null) found = id
   }
-  if (found !== null) core.wakes.wake(HOUSEKEEPING)
+  if (found !== null) core.wakes.wake(RECONCILE)
   return found
 }
 
@@ -118,7 +118,7 @@ async function findEarlierHeld(core: Core, seen: VolumeRecord): Promise<string |
  * forgotten. One that is lost is given up in the background: its tree is read for that, and a Mount must not wait for
  * it (promise 9).
  */
-async function isStillHeld(core: Core, seen: VolumeRecord, local: LocalCopy, signal: AbortSignal): Promise<boolean> {
+async function isStillHeld(core: Context, seen: VolumeRecord, local: LocalCopy, signal: AbortSignal): Promise<boolean> {
   const state = await confirmHold(core, local, AbortSignal.any([signal, core.parts.signal]))
   if (state === 'held') return true
   // What was written under it is on this disk alone: the hold stays until the record is recovered.
@@ -130,17 +130,17 @@ async function isStillHeld(core: Core, seen: VolumeRecord, local: LocalCopy, sig
 }
 
 /** What is in use is given up by the confirmation of holds, what is not by its release. */
-function giveUpSoon(core: Core, local: LocalCopy): void {
+function giveUpSoon(core: Context, local: LocalCopy): void {
   core.confirmed.delete(local.id)
   // Nobody needs what was surrendered any more: the volume has gone on.
   core.surrendered.delete(local.id)
   if (isUnused(core, local)) void releaseIfUnused(core, local.id, true)
-  else core.wakes.wake(HOUSEKEEPING)
+  else core.wakes.wake(RECONCILE)
 }
 
 /** Writes down, before asking the registry, under which incarnation this host is about to hold the volume. */
 async function intendHold(
-  core: Core,
+  core: Context,
   seen: VolumeRecord,
   local: LocalCopy,
   verifiedHash: string | null,
@@ -161,7 +161,7 @@ async function intendHold(
 }
 
 /** Null: the copy was found to be damaged in the last moment. */
-async function writeIntent({ parts }: Core, { id, epoch }: VolumeRecord): Promise<LocalCopy['held']> {
+async function writeIntent({ parts }: Context, { id, epoch }: VolumeRecord): Promise<LocalCopy['held']> {
   const held = { epoch: epoch + 1, incarnation: parts.newId() }
   const { damaged } = await parts.store.update(id, { held })
   if (damaged === null) return held
@@ -171,7 +171,7 @@ async function writeIntent({ parts }: Core, { id, epoch }: VolumeRecord): Promis
 
 /** The compare-and-set that makes this host the holder, or makes sure that it still is (promise 1: a write, never a read). */
 async function commitHold(
-  core: Core,
+  core: Context,
   { value: seen, revision }: Versioned<VolumeRecord>,
   held: { epoch: number; incarnation: string },
   signal: AbortSignal,
@@ -207,7 +207,7 @@ async function commitHold(
 
 /** The same from a holder that is lost: its lease is ended first, then the record is written from the revision that was read before. */
 async function commitTakeOver(
-  core: Core,
+  core: Context,
   entry: Versioned<VolumeRecord>,
   held: { epoch: number; incarnation: string },
   { best, hosts }: TakeOver,
@@ -219,13 +219,13 @@ async function commitTakeOver(
 }
 
 /** Takes back a use that nobody was told of. */
-export async function detach(core: Core, id: string, mountId: string): Promise<void> {
+export async function detach(core: Context, id: string, mountId: string): Promise<void> {
   const { [mountId]: count = 0, ...others } = (await core.parts.store.copy(id))?.mounts ?? {}
   await core.parts.store.update(id, { mounts: count > 1 ? { ...others, [mountId]: count - 1 } : others })
 }
 
 /** Mounts the tree and writes the use down, synced, before Docker hears of it. */
-export async function attach(core: Core, local: LocalCopy, mountId: string): Promise<string> {
+export async function attach(core: Context, local: LocalCopy, mountId: string): Promise<string> {
   const { store } = core.parts
   const counted = local.mounts[mountId] ?? 0
   const repeated = counted > 0 && core.uses.mayRepeat(local.id, local.name)

@@ -1,8 +1,8 @@
 import { codeOf, WherryError } from '../../model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
-import { beforeAbort } from '../../runtime/abort.ts'
-import type { Core } from '../context.ts'
+import { nullOnAbort } from '../../runtime/abort.ts'
+import type { Context } from '../context.ts'
 import {
   changedHands,
   checkRunning,
@@ -19,7 +19,7 @@ import { isAt } from '../record/copies.ts'
 import { readVolume } from '../record/update-record.ts'
 import type { CopyJob } from '../replication/copy-job.ts'
 import { tellDamaged } from '../replication/damaged-copies.ts'
-import { stuckAt } from '../volume/view.ts'
+import { stuckAt } from '../trouble.ts'
 import { attach, detach, holdAndMount } from './hold.ts'
 import { askHolder } from './surrender.ts'
 
@@ -61,7 +61,7 @@ interface Attempt {
  * begun goes on after it, and the next Mount joins it (promise 9). On return the hold is committed in the registry, the
  * epoch synced to this disk, the tree bind-mounted and the use written down. May be repeated; each call counts one use.
  */
-export async function mountVolume(core: Core, name: string, mountId: string, deadlineMs: number): Promise<string> {
+export async function mountVolume(core: Context, name: string, mountId: string, deadlineMs: number): Promise<string> {
   const { clock, signal: ending } = core.parts
   const limitMs = Math.max(deadlineMs - ANSWER_MARGIN_MS, deadlineMs / 2)
   const signal = AbortSignal.any([ending, clock.deadline(limitMs)])
@@ -76,7 +76,7 @@ export async function mountVolume(core: Core, name: string, mountId: string, dea
   }
 }
 
-async function tryUntilDeadline(core: Core, attempt: Attempt): Promise<string> {
+async function tryUntilDeadline(core: Context, attempt: Attempt): Promise<string> {
   const { name, signal } = attempt
   let refusal: Error | null = null
   while (!signal.aborted) {
@@ -95,7 +95,7 @@ async function tryUntilDeadline(core: Core, attempt: Attempt): Promise<string> {
 }
 
 /** One look: the mountpoint, or the reason why not yet. Throws what waiting cannot mend. */
-async function tryMount(core: Core, attempt: Attempt): Promise<string | WherryError> {
+async function tryMount(core: Context, attempt: Attempt): Promise<string | WherryError> {
   const { name, deadlineMs, signal } = attempt
   const known = await mountConfirmed(core, attempt)
   if (known !== null) return known
@@ -121,7 +121,7 @@ async function tryMount(core: Core, attempt: Attempt): Promise<string | WherryEr
  * Why the holder has not released the volume yet. One that says that it cannot is asked to try once more; when it says
  * so again after some seconds, waiting is no use, and this throws RELEASE_FAILED with the reason.
  */
-async function awaitRelease(core: Core, attempt: Attempt, record: VolumeRecord, host: string): Promise<WherryError> {
+async function awaitRelease(core: Context, attempt: Attempt, record: VolumeRecord, host: string): Promise<WherryError> {
   const trouble = stuckAt(core, host, record)
   if (trouble === null) {
     attempt.stuck = null
@@ -150,7 +150,7 @@ async function awaitRelease(core: Core, attempt: Attempt, record: VolumeRecord, 
 }
 
 /** A further use of a volume that this host holds for certain needs no registry. */
-async function mountConfirmed(core: Core, attempt: Attempt): Promise<string | WherryError | null> {
+async function mountConfirmed(core: Context, attempt: Attempt): Promise<string | WherryError | null> {
   for (const [id, hold] of core.confirmed) {
     if (hold.name !== attempt.name || (await isRemoved(core, { id, name: hold.name }, attempt.signal))) continue
     return withinDeadline(core, { id, name: hold.name }, attempt.signal, async () => {
@@ -174,7 +174,11 @@ async function mountConfirmed(core: Core, attempt: Attempt): Promise<string | Wh
  * Whether the registry says that a volume held here was removed: the name may be that of another one by now. A registry
  * that does not answer soon, or knows nothing of either, says nothing.
  */
-async function isRemoved(core: Core, held: Pick<VolumeRecord, 'id' | 'name'>, signal: AbortSignal): Promise<boolean> {
+async function isRemoved(
+  core: Context,
+  held: Pick<VolumeRecord, 'id' | 'name'>,
+  signal: AbortSignal,
+): Promise<boolean> {
   const { registry, clock } = core.parts
   const ask = async () => {
     const now = (await registry.volume(held.name))?.value
@@ -183,11 +187,11 @@ async function isRemoved(core: Core, held: Pick<VolumeRecord, 'id' | 'name'>, si
   }
   const inTime = AbortSignal.any([signal, clock.deadline(REMOVED_ANSWER_MS)])
   const asked = ask().catch(() => false)
-  return (await beforeAbort(asked, inTime)) ?? false
+  return (await nullOnAbort(asked, inTime)) ?? false
 }
 
 /** Starts or joins the copy; a copy that ended without success while this Mount waited for it is its end, too. */
-function awaitCopy(core: Core, attempt: Attempt, record: VolumeRecord): WherryError {
+function awaitCopy(core: Context, attempt: Attempt, record: VolumeRecord): WherryError {
   const failure = failureOf(attempt, record)
   if (failure !== null) throw failure
   attempt.job = core.copying.want(record, attempt.deadlineMs + WANTED_AFTER_MOUNT_MS)
@@ -200,7 +204,11 @@ function failureOf({ job }: Attempt, { id }: VolumeRecord): Error | null {
 }
 
 /** The holder is silent: takes the volume over from it as soon as that is safe, with the best checkpoint that can be reached brought here first. */
-async function takeOver(core: Core, attempt: Attempt, entry: Versioned<VolumeRecord>): Promise<string | WherryError> {
+async function takeOver(
+  core: Context,
+  attempt: Attempt,
+  entry: Versioned<VolumeRecord>,
+): Promise<string | WherryError> {
   const { name, mountId, deadlineMs, signal } = attempt
   const record = entry.value
   const weighed = await weighTakeOver(core, record, { person: false, loss: false }, signal)
@@ -225,7 +233,7 @@ async function takeOver(core: Core, attempt: Attempt, entry: Versioned<VolumeRec
     attempt.job = core.copying.wantCheckpoint(record, found.best, sources, isNewer ? 0 : wantedMs)
     return copyRunning(core, record, attempt.job)
   }
-  const checked = await beforeAbort(core.checks.join(record.id), signal)
+  const checked = await nullOnAbort(core.checks.join(record.id), signal)
   if (checked === null) return checkRunning(core, record)
   if (checked.hash !== found.best.hash) return await tellDamaged(core, { ...record, last: found.best })
   // Hosts write about their copies all the time: only the newest revision can be replaced.
@@ -239,7 +247,7 @@ async function takeOver(core: Core, attempt: Attempt, entry: Versioned<VolumeRec
  * A holder that lives, and has lost its lease because it cannot write its disk, may still read it: its last tree is
  * better than the newest checkpoint.
  */
-async function whatIsLeft(core: Core, attempt: Attempt, record: VolumeRecord): Promise<Checkpoint | null> {
+async function whatIsLeft(core: Context, attempt: Attempt, record: VolumeRecord): Promise<Checkpoint | null> {
   const { holder } = record
   if (holder === null || core.hosts.get(holder.host)?.unwritable == null) return null
   if (attempt.left === undefined) {
@@ -250,8 +258,8 @@ async function whatIsLeft(core: Core, attempt: Attempt, record: VolumeRecord): P
 }
 
 /** Looks at the idle tree before it is held. A tree that has to be read anew (after a reboot) may take past the deadline. */
-async function verify(core: Core, record: VolumeRecord, signal: AbortSignal): Promise<string | WherryError> {
-  const found = await beforeAbort(core.checks.join(record.id), signal)
+async function verify(core: Context, record: VolumeRecord, signal: AbortSignal): Promise<string | WherryError> {
+  const found = await nullOnAbort(core.checks.join(record.id), signal)
   if (found === null) return checkRunning(core, record)
   // The next look has it repaired from another host, or says why that cannot be.
   return found.hash === record.last?.hash ? found.hash : await tellDamaged(core, record)
@@ -262,7 +270,7 @@ async function verify(core: Core, record: VolumeRecord, signal: AbortSignal): Pr
  * begun, because nobody would answer for what it did.
  */
 async function withinDeadline<T>(
-  core: Core,
+  core: Context,
   volume: Pick<VolumeRecord, 'id' | 'name'>,
   signal: AbortSignal,
   work: () => Promise<T>,
@@ -273,7 +281,7 @@ async function withinDeadline<T>(
     begun = true
     return { answer: await work() }
   })
-  const first = await beforeAbort(run, signal)
+  const first = await nullOnAbort(run, signal)
   const outcome = begun ? await run : first
   return outcome === null ? stillReleasing(core, volume.name) : outcome.answer
 }

@@ -1,8 +1,8 @@
-import { codeOf, WherryError } from '../../model/errors.ts'
+import { WherryError } from '../../model/errors.ts'
 import type { Trouble } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import { errnoOf } from '../../sys/failure.ts'
 import type { Parts } from '../dependencies.ts'
+import { troubleOf } from '../trouble.ts'
 
 /** Waiting time before a failed release is tried again: doubled after each failure for the same reason. */
 const RETRY_LEAST_MS = 1_000
@@ -13,8 +13,6 @@ const BUSY_RETRY_MOST_MS = 2_000
 const ASKED_RETRY_MS = 2_000
 /** What takes long is not repeated for everybody who asks, nor while a volume is busy: it takes this share of the time. */
 const MOST_SHARE = 0.1
-/** The heartbeat carries no more than this: it is written every second. */
-const TEXT_MOST_CHARACTERS = 400
 const HEARTBEAT_MOST_VOLUMES = 50
 
 interface Failed {
@@ -90,22 +88,4 @@ export class ReleaseTroubles {
     const oldest = found.sort(([, a], [, b]) => Date.parse(a.since) - Date.parse(b.since))
     return Object.fromEntries(oldest.slice(0, HEARTBEAT_MOST_VOLUMES))
   }
-}
-
-/** An error in short, for other hosts. */
-export function troubleOf(error: unknown, now: Date): Trouble {
-  const text = error instanceof WherryError ? error.toLine() : error instanceof Error ? error.message : String(error)
-  return { code: errnoOf(error) ?? codeOf(error) ?? 'INTERNAL', text: shortened(text), since: now.toISOString() }
-}
-
-/** Ready for another sentence after it: the kernel's words have no full stop. */
-export function sentenceOf(text: string): string {
-  return /[.!?]$/.test(text) ? text : `${text}.`
-}
-
-/** The middle of what is too long says least: paths begin and end with what tells them apart. */
-function shortened(text: string): string {
-  if (text.length <= TEXT_MOST_CHARACTERS) return text
-  const half = TEXT_MOST_CHARACTERS / 2
-  return `${text.slice(0, half)} ... ${text.slice(-half)}`
 }

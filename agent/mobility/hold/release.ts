@@ -2,13 +2,13 @@ import { codeOf, WherryError } from '../../model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import type { Capture, LocalCopy } from '../../store/contract.ts'
 import { NO_USE_MARKS } from '../../store/disk/new-copy.ts'
-import type { Core } from '../context.ts'
+import { finalTree, isSurrendered, isUnused, nextSeq } from '../checkpoint/surrendered.ts'
+import type { Context } from '../context.ts'
 import { recordLost } from '../errors.ts'
-import { copiesAfter } from '../record/copies.ts'
+import { copiesAfter, isOnlyIntended } from '../record/copies.ts'
 import { changeVolume } from '../record/update-record.ts'
-import { confirmHold, hasMovedOn, isOnlyIntended, takeBack } from './confirm-hold.ts'
+import { confirmHold, hasMovedOn, takeBack } from './confirm-hold.ts'
 import { giveUpHold } from './give-up-hold.ts'
-import { finalTree, isSurrendered, isUnused, nextSeq } from './surrendered.ts'
 
 /** Docker sends Unmount a moment before its list shows the container as exited; longer than this it really runs. */
 const EXIT_WAIT_MS = 10_000
@@ -25,7 +25,7 @@ const COMMIT_MS = 60_000
  * volume stays held, and housekeeping calls again; nothing is done before the next try is due. `asked`: somebody waits
  * for the volume. May be repeated at any time, also after a crash at any point of it.
  */
-export async function releaseIfUnused(core: Core, id: string, asked = false): Promise<void> {
+export async function releaseIfUnused(core: Context, id: string, asked = false): Promise<void> {
   const { log, clock, signal } = core.parts
   if (core.releasing.has(id) || !core.troubles.isDue(id, asked) || isSurrendered(core, id)) return
   core.releasing.add(id)
@@ -45,7 +45,7 @@ export async function releaseIfUnused(core: Core, id: string, asked = false): Pr
   }
 }
 
-async function releaseLocked(core: Core, id: string): Promise<void> {
+async function releaseLocked(core: Context, id: string): Promise<void> {
   const { store, log, bus, self } = core.parts
   const local = await store.copy(id)
   if (local === null || local.held === null || !isUnused(core, local)) return
@@ -83,7 +83,7 @@ async function releaseLocked(core: Core, id: string): Promise<void> {
  * A container that runs has a use, whatever Docker's calls add up to: an Unmount may have been counted twice. Without one the volume would be neither
  * released nor kept by checkpoints. It is dropped as a use whose Unmount never came.
  */
-async function noteUses(core: Core, local: LocalCopy): Promise<void> {
+async function noteUses(core: Context, local: LocalCopy): Promise<void> {
   const live = core.uses.liveContainers(local.name)
   if (live.length > 0) core.overUses.delete(local.id)
   if (Object.keys(local.mounts).length > 0) return
@@ -93,7 +93,7 @@ async function noteUses(core: Core, local: LocalCopy): Promise<void> {
 }
 
 /** Waits until the engine shows no container that may write. False: one runs on although Docker unmounted, or a Mount waits. */
-async function awaitExit(core: Core, local: LocalCopy): Promise<boolean> {
+async function awaitExit(core: Context, local: LocalCopy): Promise<boolean> {
   const { clock, log, signal } = core.parts
   const endMs = clock.elapsedMs() + EXIT_WAIT_MS
   for (;;) {
@@ -122,7 +122,7 @@ async function awaitExit(core: Core, local: LocalCopy): Promise<boolean> {
  * `lost`: the final checkpoint cannot be taken, and the cluster has gone on without this host: then nobody waits for
  * one.
  */
-async function captureUnmounted(core: Core, local: LocalCopy): Promise<Capture | 'lost'> {
+async function captureUnmounted(core: Context, local: LocalCopy): Promise<Capture | 'lost'> {
   try {
     await core.parts.store.unmount(local.id)
     return await captureQuiet(core, local.id)
@@ -132,7 +132,7 @@ async function captureUnmounted(core: Core, local: LocalCopy): Promise<Capture |
   }
 }
 
-async function captureQuiet(core: Core, id: string): Promise<Capture> {
+async function captureQuiet(core: Context, id: string): Promise<Capture> {
   for (let tries = 1; ; tries++) {
     try {
       return await core.parts.store.capture(id, 'quiet', core.parts.signal)
@@ -148,7 +148,7 @@ async function captureQuiet(core: Core, id: string): Promise<Capture> {
  * stay current. Reads the copy anew: a checkpoint that was being committed when the volume was stopped has taken the
  * next number.
  */
-export async function nextCheckpoint(core: Core, { id, name }: LocalCopy, found: Capture): Promise<Checkpoint> {
+export async function nextCheckpoint(core: Context, { id, name }: LocalCopy, found: Capture): Promise<Checkpoint> {
   const local = await core.parts.store.copy(id)
   if (local === null) throw new WherryError('NOT_AT_CHECKPOINT', `The copy of volume "${name}" on this host is gone.`)
   if (local.checkpoint !== null && local.checkpoint.hash === found.hash) return local.checkpoint
@@ -166,7 +166,7 @@ export async function nextCheckpoint(core: Core, { id, name }: LocalCopy, found:
 
 /** Tells the registry. `lost`: another host has taken the volume over just now; the next look finds that, and settles it. */
 async function commitRelease(
-  core: Core,
+  core: Context,
   local: LocalCopy,
   held: { epoch: number; incarnation: string },
   final: Checkpoint,

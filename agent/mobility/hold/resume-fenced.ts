@@ -1,8 +1,8 @@
 import type { Guard, Pause } from '../../fence/contract.ts'
 import { pauseGuarded } from '../../fence/guarded-pause.ts'
-import { beforeAbort } from '../../runtime/abort.ts'
-import type { Core } from '../context.ts'
-import { forEach } from '../for-each-volume.ts'
+import { nullOnAbort } from '../../runtime/abort.ts'
+import type { Context } from '../context.ts'
+import { forEachVolume } from '../for-each-volume.ts'
 import { confirmHold, takeBack } from './confirm-hold.ts'
 import { giveUpHold } from './give-up-hold.ts'
 
@@ -15,7 +15,7 @@ const START_FENCE_MS = 3_000
  * agent's start (`isStart`) it waits a moment only, and then leaves the rest to the confirmation of each hold. May be
  * repeated.
  */
-export async function fenceNow(core: Core, isStart: boolean): Promise<void> {
+export async function fenceNow(core: Context, isStart: boolean): Promise<void> {
   const { clock, signal, log } = core.parts
   const guard = await core.guarding.guard()
   if (guard.volumes.length === 0) return
@@ -25,14 +25,14 @@ export async function fenceNow(core: Core, isStart: boolean): Promise<void> {
   }
   if (!isStart) return await fence()
   const fencing = fence().catch((error: unknown) => log.warn({ err: error }, 'not all containers could be paused'))
-  await beforeAbort(fencing, AbortSignal.any([signal, clock.deadline(START_FENCE_MS)]))
+  await nullOnAbort(fencing, AbortSignal.any([signal, clock.deadline(START_FENCE_MS)]))
 }
 
 /**
  * How many were paused by this. A container that cannot be paused because it has no process at the moment cannot write
  * either.
  */
-async function pauseOnce(core: Core, guard: Guard): Promise<number> {
+async function pauseOnce(core: Context, guard: Guard): Promise<number> {
   try {
     return (await pauseGuarded(core.parts, guard)).length
   } catch (error) {
@@ -48,7 +48,7 @@ async function pauseOnce(core: Core, guard: Guard): Promise<number> {
  * Lets containers that were paused for a fence go on, when the lease runs again and a write has confirmed each of their volumes' holds at the same epoch
  * since; ends those whose volume has gone on elsewhere. Called by housekeeping; does nothing while the lease is over.
  */
-export async function settleFences(core: Core): Promise<void> {
+export async function settleFences(core: Context): Promise<void> {
   const { pauses } = core.parts
   if (!core.lease.runs) {
     // What is confirmed was so under a lease that is over: it counts again after the next write only.
@@ -61,7 +61,7 @@ export async function settleFences(core: Core): Promise<void> {
   const ours = new Set<string>()
   let failure: unknown = null
   const look = async (id: string) => void ((await isStillOurs(core, id)) && ours.add(id))
-  await forEach([...volumes], look).catch((error: unknown) => {
+  await forEachVolume([...volumes], look).catch((error: unknown) => {
     failure = error
   })
   const mayRun = (pause: Pause) => pause.volumes.every((id) => ours.has(id))
@@ -73,7 +73,7 @@ export async function settleFences(core: Core): Promise<void> {
   if (failure !== null) throw failure
 }
 
-async function isStillOurs(core: Core, id: string): Promise<boolean> {
+async function isStillOurs(core: Context, id: string): Promise<boolean> {
   return await core.locks.run(id, async () => {
     const local = await core.parts.store.copy(id)
     // A copy that is gone from here cannot be held: the volume was removed, or its copy has left, while a note of the fence stayed.

@@ -1,15 +1,15 @@
 import { WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
-import { beforeAbort } from '../../runtime/abort.ts'
+import { nullOnAbort } from '../../runtime/abort.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Question, SurrenderAnswer } from '../../transfer/contract.ts'
-import type { Core } from '../context.ts'
+import { isSurrendered, isUnused, type Surrendered } from '../checkpoint/surrendered.ts'
+import type { Context } from '../context.ts'
 import { withCopy } from '../record/copies.ts'
 import { readSurrenderAnswer } from '../record/copy-answer.ts'
+import { troubleOf } from '../trouble.ts'
 import { nextCheckpoint, releaseIfUnused } from './release.ts'
-import { troubleOf } from './release-troubles.ts'
-import { isSurrendered, isUnused, type Surrendered } from './surrendered.ts'
 
 type Want = Extract<Question, { kind: 'surrender' }>['want']
 type Surrender = Extract<Question, { kind: 'surrender' }>
@@ -28,7 +28,7 @@ const FETCHED_MS = 60_000
  * for a write from that revision only, because the holder writes the record before it mounts the volume again.
  */
 export async function askHolder(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   want: Want,
   signal: AbortSignal,
@@ -54,14 +54,14 @@ export async function askHolder(
  * after a write that confirms the hold. For `tree` the tree is read as it stands and may be fetched from here, also
  * when this host's disk cannot be written. May be repeated.
  */
-export async function answerSurrender(core: Core, asked: Surrender, signal: AbortSignal): Promise<SurrenderAnswer> {
+export async function answerSurrender(core: Context, asked: Surrender, signal: AbortSignal): Promise<SurrenderAnswer> {
   const { store, clock } = core.parts
   const { volume: id, want } = asked
   const local = await heldAs(core, asked)
   if (local === null) return IDLE
   if (want !== 'removal' && isUnused(core, local) && !isSurrendered(core, id)) {
     const inTime = AbortSignal.any([signal, clock.deadline(RELEASE_WAIT_MS)])
-    await beforeAbort(releaseIfUnused(core, id, true), inTime)
+    await nullOnAbort(releaseIfUnused(core, id, true), inTime)
     if ((await heldAs(core, asked)) === null) return IDLE
   }
   if (want !== 'release') return await core.locks.run(id, () => surrender(core, asked))
@@ -72,7 +72,7 @@ export async function answerSurrender(core: Core, asked: Surrender, signal: Abor
 }
 
 /** Runs under the volume's lock. */
-async function surrender(core: Core, asked: Surrender): Promise<SurrenderAnswer> {
+async function surrender(core: Context, asked: Surrender): Promise<SurrenderAnswer> {
   const { store, clock } = core.parts
   const local = await heldAs(core, asked)
   if (local === null) return IDLE
@@ -106,11 +106,11 @@ async function surrender(core: Core, asked: Surrender): Promise<SurrenderAnswer>
   return givenUp(surrendered)
 }
 
-function holdOffUntilMs(core: Core, { final }: Pick<Surrendered, 'final'>): number {
+function holdOffUntilMs(core: Context, { final }: Pick<Surrendered, 'final'>): number {
   return core.parts.clock.elapsedMs() + (final === null ? SURRENDERED_MS : FETCHED_MS)
 }
 
-async function readTree(core: Core, local: LocalCopy): Promise<Pick<Surrendered, 'final' | 'trouble'>> {
+async function readTree(core: Context, local: LocalCopy): Promise<Pick<Surrendered, 'final' | 'trouble'>> {
   try {
     const found = await core.parts.store.captureAside(local.id, core.parts.signal)
     return { final: await nextCheckpoint(core, local, found), trouble: null }
@@ -125,7 +125,7 @@ async function readTree(core: Core, local: LocalCopy): Promise<Pick<Surrendered,
  * meanwhile.
  */
 export async function removeHeld(
-  core: Core,
+  core: Context,
   { value: record, revision }: Versioned<VolumeRecord>,
   signal: AbortSignal,
 ): Promise<VolumeRecord | null> {
@@ -152,7 +152,7 @@ function givenUp({ final, trouble }: Surrendered): SurrenderAnswer {
 }
 
 /** Null: the volume is not held here, or not any more, by that hold. */
-async function heldAs(core: Core, { volume, incarnation, epoch }: Surrender): Promise<LocalCopy | null> {
+async function heldAs(core: Context, { volume, incarnation, epoch }: Surrender): Promise<LocalCopy | null> {
   const local = await core.parts.store.copy(volume)
   if (local === null || local.held === null) return null
   if (local.held.incarnation === incarnation) return local

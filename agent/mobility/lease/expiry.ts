@@ -1,6 +1,6 @@
 import type { HostRecord } from '../../model/model.ts'
 import type { Parts } from '../dependencies.ts'
-import type { Directory } from './host-directory.ts'
+import type { KnownHosts } from './host-directory.ts'
 import type { Lease } from './lease.ts'
 
 /**
@@ -10,10 +10,10 @@ import type { Lease } from './lease.ts'
  */
 export class Expiry {
   readonly #parts: Pick<Parts, 'registry' | 'clock' | 'self' | 'log' | 'seizeAfterMs'>
-  readonly #hosts: Directory
+  readonly #hosts: KnownHosts
   readonly #lease: Lease
 
-  constructor(parts: Parts, hosts: Directory, lease: Lease) {
+  constructor(parts: Parts, hosts: KnownHosts, lease: Lease) {
     this.#parts = parts
     this.#hosts = hosts
     this.#lease = lease

@@ -7,7 +7,7 @@ import type { HeldCopies } from './held-copies.ts'
 import type { Lease } from './lease.ts'
 
 /** Tells the watchdog which volumes' containers must not run past the lease, and until when it runs. */
-export class Guarding {
+export class GuardedVolumes {
   readonly #parts: Pick<Parts, 'watchdog' | 'alone' | 'log'>
   readonly #lease: Lease
   readonly #held: HeldCopies

@@ -1,6 +1,7 @@
 import type { HostRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
-import type { Clock, HostDirectory } from '../dependencies.ts'
+import type { Clock } from '../../runtime/clock.ts'
+import type { HostDirectory } from '../dependencies.ts'
 
 /** No server answers with what was before more restarts of an agent than that: stale reads last seconds. */
 const INCARNATIONS_KEPT = 16
@@ -15,7 +16,7 @@ interface Heard {
 }
 
 /** Keeps what the hosts' heartbeats say. */
-export class Directory implements HostDirectory {
+export class KnownHosts implements HostDirectory {
   readonly #clock: Clock
   readonly #leaseMs: number
   readonly #heard = new Map<string, Heard>()

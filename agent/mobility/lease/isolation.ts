@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Parts } from '../dependencies.ts'
-import type { Directory } from './host-directory.ts'
+import type { KnownHosts } from './host-directory.ts'
 import type { Lease } from './lease.ts'
 
 /** Renewals that fail for as long as this many heartbeats are reason to ask others whether the registry is there at all. */
@@ -30,10 +30,10 @@ export class Isolation {
     Parts,
     'peers' | 'sight' | 'clock' | 'self' | 'signal' | 'heartbeatMs' | 'registryHosts' | 'leaderlessQuorum' | 'log'
   >
-  readonly #hosts: Directory
+  readonly #hosts: KnownHosts
   readonly #lease: Lease
 
-  constructor(parts: Parts, hosts: Directory, lease: Lease) {
+  constructor(parts: Parts, hosts: KnownHosts, lease: Lease) {
     this.#parts = parts
     this.#hosts = hosts
     this.#lease = lease

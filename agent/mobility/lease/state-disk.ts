@@ -1,8 +1,8 @@
 import type { Trouble } from '../../model/model.ts'
 import { isUnwritable } from '../../sys/failure.ts'
 import type { Parts } from '../dependencies.ts'
-import { troubleOf } from '../hold/release-troubles.ts'
-import { Wakes } from '../wakeups.ts'
+import { troubleOf } from '../trouble.ts'
+import { Wakeups } from '../wakeups.ts'
 
 /** One small synced write: seldom enough that nobody's disk notices, and soon enough for what cannot go on anyway. */
 const PROBE_EVERY_MS = 10_000
@@ -24,7 +24,7 @@ const KEY = '/state-disk'
 export class StateDisk {
   readonly #parts: Pick<Parts, 'store' | 'clock' | 'log' | 'signal'>
   readonly #changed: () => void
-  readonly #wakes = new Wakes()
+  readonly #wakes = new Wakeups()
   #trouble: Trouble | null = null
 
   /** `changed` is called when `trouble` has become another. */

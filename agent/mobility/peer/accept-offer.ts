@@ -1,11 +1,10 @@
 import { WherryError } from '../../model/errors.ts'
-import { untilAbort } from '../../runtime/abort.ts'
+import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { CopyAnswer, Question } from '../../transfer/contract.ts'
-import type { Core } from '../context.ts'
-import { isOnlyIntended } from '../hold/confirm-hold.ts'
+import type { Context } from '../context.ts'
 import { settleDiverged } from '../hold/give-up-hold.ts'
-import { isLeftBehind } from '../record/copies.ts'
+import { isLeftBehind, isOnlyIntended } from '../record/copies.ts'
 
 type Offer = Extract<Question, { kind: 'offer' }>
 
@@ -18,22 +17,22 @@ const APPLY_WAIT_MS = 10_000
  * checkpoint brings the rest. DISK_FULL, TRANSFER_CUT and what else keeps a copy from coming. The epoch is on disk before anything is asked for. May be repeated; when `signal`
  * aborts, the pull goes on.
  */
-export async function takeOffer(core: Core, offer: Offer, signal: AbortSignal): Promise<CopyAnswer> {
+export async function takeOffer(core: Context, offer: Offer, signal: AbortSignal): Promise<CopyAnswer> {
   const { record, checkpoint, from } = offer
   const local = await core.parts.store.copy(record.id)
-  if (local !== null) await untilAbort(settleDiverged(core, local, record), signal)
-  await untilAbort(
+  if (local !== null) await rejectOnAbort(settleDiverged(core, local, record), signal)
+  await rejectOnAbort(
     core.locks.run(record.id, () => admit(core, offer)),
     signal,
   )
-  await untilAbort(core.copying.bring(record, checkpoint, from), signal)
+  await rejectOnAbort(core.copying.bring(record, checkpoint, from), signal)
   const answer = await answerCopy(core, record.id)
   if (answer !== null) return answer
   throw stale(core, offer, 'it was put away meanwhile')
 }
 
 /** What this host says of its copy: its newest committed checkpoint, null for one that is half applied or damaged. Null: there is no copy here. */
-export async function answerCopy(core: Core, volume: string): Promise<CopyAnswer | null> {
+export async function answerCopy(core: Context, volume: string): Promise<CopyAnswer | null> {
   const { store, self } = core.parts
   const found = await store.copy(volume)
   const local = found?.applying ? await afterApply(core, found) : found
@@ -48,14 +47,14 @@ export async function answerCopy(core: Core, volume: string): Promise<CopyAnswer
 }
 
 /** A copy that is being applied now will be at a checkpoint in a moment; one whose apply was cut off stays as it is. */
-async function afterApply(core: Core, found: LocalCopy): Promise<LocalCopy | null> {
+async function afterApply(core: Context, found: LocalCopy): Promise<LocalCopy | null> {
   const { store, clock, signal } = core.parts
   const looking = core.locks.run(found.id, () => store.copy(found.id))
-  return await untilAbort(looking, AbortSignal.any([signal, clock.deadline(APPLY_WAIT_MS)])).catch(() => found)
+  return await rejectOnAbort(looking, AbortSignal.any([signal, clock.deadline(APPLY_WAIT_MS)])).catch(() => found)
 }
 
 /** Judges an offer, and notes its epoch. Runs under the volume's lock. */
-async function admit(core: Core, offer: Offer): Promise<void> {
+async function admit(core: Context, offer: Offer): Promise<void> {
   const { store, self } = core.parts
   const { record, from } = offer
   const mine = record.copies[self.id]
@@ -71,7 +70,7 @@ async function admit(core: Core, offer: Offer): Promise<void> {
 }
 
 /** The first that comes of a volume. A message that is late must not bring back what was removed: the registry has to know this copy. */
-async function begin(core: Core, offer: Offer): Promise<LocalCopy> {
+async function begin(core: Context, offer: Offer): Promise<LocalCopy> {
   const { registry, store, self } = core.parts
   const { id, name, options } = offer.record
   const record = (await registry.volume(name))?.value
@@ -80,7 +79,7 @@ async function begin(core: Core, offer: Offer): Promise<LocalCopy> {
   return await store.create({ id, name, options })
 }
 
-function stale(core: Core, { record }: Offer, why: string): WherryError {
+function stale(core: Context, { record }: Offer, why: string): WherryError {
   return new WherryError(
     'STALE_EPOCH',
     `Host ${core.hosts.label(core.parts.self.id)} takes no checkpoint of epoch ${record.epoch} of volume "${record.name}": ${why}.`,

@@ -1,16 +1,16 @@
 import { WherryError } from '../../model/errors.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { TreeChoice, TreeRequest } from '../../transfer/contract.ts'
-import type { Core } from '../context.ts'
+import { finalTree } from '../checkpoint/surrendered.ts'
+import type { Context } from '../context.ts'
 import { leaseLost } from '../errors.ts'
-import { finalTree } from '../hold/surrendered.ts'
 
 /**
  * Decides on another host's request for a tree of this one; a live tree is captured first. STALE_EPOCH when the asker's view is older than what this disk
  * has seen (promise 8). The checkpoint of a volume that is held here comes from its spool. NOT_AT_CHECKPOINT when this copy is not, or no longer, at the checkpoint asked for. Whether the
  * bytes really are that checkpoint is judged by the asker's hashes. LEASE_LOST: a holder whose lease is over gives nothing away that it could be taken over with.
  */
-export async function chooseTree(core: Core, request: TreeRequest, signal: AbortSignal): Promise<TreeChoice> {
+export async function chooseTree(core: Context, request: TreeRequest, signal: AbortSignal): Promise<TreeChoice> {
   const { self } = core.parts
   const host = core.hosts.label(self.id)
   const local = await copyFor(core, request)
@@ -44,7 +44,7 @@ export async function chooseTree(core: Core, request: TreeRequest, signal: Abort
   return { id: local.id, kind: 'live' }
 }
 
-function requireEpoch(core: Core, request: TreeRequest, { epochSeen, name }: LocalCopy): void {
+function requireEpoch(core: Context, request: TreeRequest, { epochSeen, name }: LocalCopy): void {
   if (request.epoch >= epochSeen) return
   const host = core.hosts.label(core.parts.self.id)
   throw new WherryError(
@@ -53,7 +53,7 @@ function requireEpoch(core: Core, request: TreeRequest, { epochSeen, name }: Loc
   )
 }
 
-async function copyFor(core: Core, { volume, want }: TreeRequest): Promise<LocalCopy | null> {
+async function copyFor(core: Context, { volume, want }: TreeRequest): Promise<LocalCopy | null> {
   const { store } = core.parts
   const local = await store.copy(volume)
   if (want.kind === 'live') return local

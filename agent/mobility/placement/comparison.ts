@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
-import { beforeAbort } from '../../runtime/abort.ts'
-import type { Core } from '../context.ts'
+import { nullOnAbort } from '../../runtime/abort.ts'
+import type { Context } from '../context.ts'
 import { areSound, othersWith } from '../failover/sound-candidates.ts'
 import type { PlacementMemory } from './memory.ts'
 
@@ -24,7 +24,7 @@ export interface Comparison {
  * the background, about one volume after another, because they may have to read it all. False: call it again.
  */
 export async function wereOthersSound(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   last: Checkpoint,
   memory: PlacementMemory,
@@ -54,6 +54,6 @@ export async function wereOthersSound(
     log.debug({ err: error, volume: name }, 'copies elsewhere were not compared with their checkpoint')
   })
   // While others are asked about another volume, it is not known when it is this one's turn.
-  if (isFree) await beforeAbort(asked, AbortSignal.any([signal, clock.deadline(WAIT_MS)]))
+  if (isFree) await nullOnAbort(asked, AbortSignal.any([signal, clock.deadline(WAIT_MS)]))
   return hasFound()
 }

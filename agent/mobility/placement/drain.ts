@@ -1,29 +1,30 @@
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import type { DrainView } from '../contract.ts'
 import { othersWith } from '../failover/sound-candidates.ts'
-import { HOUSEKEEPING } from '../reconcile.ts'
+import { isNewest } from '../record/copies.ts'
+import { RECONCILE } from '../wakeups.ts'
 import { isDraining, placementHosts } from './hosts.ts'
-import { isNewest, type PlacementHost, placeCopies } from './policy.ts'
+import { type PlacementHost, placeCopies } from './policy.ts'
 import { whyBusy } from './surplus.ts'
 
 /**
  * Notes that this host's copies are to leave (or no longer), and says which are still here and why. The wish is durable on return and outlives the agent;
  * the copies leave in the background, each when enough others are current. May be repeated, which shows how far it is. REGISTRY_UNAVAILABLE: the wish is noted all the same.
  */
-export async function drainHost(core: Core, on: boolean): Promise<DrainView> {
+export async function drainHost(core: Context, on: boolean): Promise<DrainView> {
   const { drainWish, log, self } = core.parts
   if (drainWish.get() !== on) {
     await drainWish.set(on)
     log.info({ on }, on ? "this host's copies are to leave" : 'this host may have copies again')
-    core.wakes.wake(HOUSEKEEPING)
+    core.wakes.wake(RECONCILE)
   }
   const draining = isDraining(core)
   return { host: core.hosts.label(self.id), draining, left: draining ? await listLeft(core) : [] }
 }
 
-async function listLeft(core: Core): Promise<DrainView['left']> {
+async function listLeft(core: Context): Promise<DrainView['left']> {
   const { registry, store } = core.parts
   const records = (await registry.volumes()).map(({ value }) => value).filter(({ removedAt }) => removedAt === null)
   const hosts = placementHosts(core, records)
@@ -38,7 +39,7 @@ async function listLeft(core: Core): Promise<DrainView['left']> {
   return left.sort((a, b) => (a.volume < b.volume ? -1 : 1))
 }
 
-function whyLeft(core: Core, record: VolumeRecord, local: LocalCopy, hosts: readonly PlacementHost[]): string {
+function whyLeft(core: Context, record: VolumeRecord, local: LocalCopy, hosts: readonly PlacementHost[]): string {
   const { self } = core.parts
   if (record.holder?.host === self.id) {
     const users = core.uses.live(record.name)
@@ -56,14 +57,14 @@ function whyLeft(core: Core, record: VolumeRecord, local: LocalCopy, hosts: read
 }
 
 /** This takes moments, or as long as another host needs to read its whole copy again. */
-function describeComparing(core: Core, { holder, last, copies }: VolumeRecord): string {
+function describeComparing(core: Context, { holder, last, copies }: VolumeRecord): string {
   const others = holder !== null || last === null ? [] : othersWith(core, { copies }, last)
   if (others.length === 0) return 'about to go'
   const names = others.map((host) => core.hosts.label(host)).join(', ')
   return `waits until the copies on ${names} were compared with the newest checkpoint; an older version of Wherry cannot`
 }
 
-function whyNone(core: Core, hosts: readonly PlacementHost[]): string {
+function whyNone(core: Context, hosts: readonly PlacementHost[]): string {
   const others = hosts.filter(({ id }) => id !== core.parts.self.id)
   if (others.length === 0) return 'there is none'
   const reasons = others.map((host) => {

@@ -1,9 +1,9 @@
 import type { VolumeRecord } from '../../model/model.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import type { PlacementHost } from './policy.ts'
 
 /** The hosts as placement sees them now. */
-export function placementHosts(core: Core, records: readonly VolumeRecord[]): PlacementHost[] {
+export function placementHosts(core: Context, records: readonly VolumeRecord[]): PlacementHost[] {
   const { self, replaceAfterMs } = core.parts
   const coming = new Map<string, number>()
   for (const { copies, last } of records) {
@@ -23,6 +23,6 @@ export function placementHosts(core: Core, records: readonly VolumeRecord[]): Pl
 }
 
 /** A person or Swarm wants this host's copies to leave. */
-export function isDraining(core: Core): boolean {
+export function isDraining(core: Context): boolean {
   return core.parts.drainWish.get() || core.engine.drained
 }

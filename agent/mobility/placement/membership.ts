@@ -1,6 +1,6 @@
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import { beginAnew } from '../hold/give-up-hold.ts'
 import { copyFields, orderOf } from '../record/checkpoint-order.ts'
 import { NO_CHECKPOINT, withCopy, withoutCopy } from '../record/copies.ts'
@@ -15,7 +15,7 @@ type Change = VolumeRecord | null | typeof STALE_READ
 
 /** Writes this host into the record as one that keeps a copy, unless somebody else took the place meanwhile. */
 export async function joinRecord(
-  core: Core,
+  core: Context,
   seen: VolumeRecord,
   before: LocalCopy | null,
   hosts: readonly PlacementHost[],
@@ -51,7 +51,7 @@ export async function joinRecord(
  * A tree that was left over here, at a checkpoint that the volume has gone on from, is no copy that its holder knows of, and must not become one behind its
  * back. It is worth nothing but the blocks that need not come again: its checkpoint is forgotten, durably, before the record is joined.
  */
-async function forgetOld(core: Core, seen: VolumeRecord, local: LocalCopy | null): Promise<LocalCopy | null> {
+async function forgetOld(core: Context, seen: VolumeRecord, local: LocalCopy | null): Promise<LocalCopy | null> {
   const { store, self } = core.parts
   if (local !== null && local.held === null && seen.last === null && seen.copies[self.id] === undefined) {
     // The volume has no checkpoint yet, and whoever takes the first one does not know of this copy: what it has is
@@ -69,7 +69,7 @@ async function forgetOld(core: Core, seen: VolumeRecord, local: LocalCopy | null
 }
 
 /** Writes down that this host's copy is one too many, if it is. */
-export async function unkeep(core: Core, seen: VolumeRecord, hosts: readonly PlacementHost[]): Promise<void> {
+export async function unkeep(core: Context, seen: VolumeRecord, hosts: readonly PlacementHost[]): Promise<void> {
   const { self } = core.parts
   const change = (record: VolumeRecord | null): Change => {
     if (record === null || record.id !== seen.id) return record
@@ -82,7 +82,7 @@ export async function unkeep(core: Core, seen: VolumeRecord, hosts: readonly Pla
 }
 
 /** Writes a copy at rest that an idle volume's record does not know into it; what it is worth is found out like any other's. */
-export async function rejoinRecord(core: Core, seen: VolumeRecord, checkpoint: Checkpoint): Promise<void> {
+export async function rejoinRecord(core: Context, seen: VolumeRecord, checkpoint: Checkpoint): Promise<void> {
   const { self, clock } = core.parts
   const change = (record: VolumeRecord | null): Change => {
     if (record === null || record.id !== seen.id || record.removedAt !== null) return record
@@ -95,7 +95,7 @@ export async function rejoinRecord(core: Core, seen: VolumeRecord, checkpoint: C
 
 /** True when this host's entry is off the record by a write of this call, which looked whether enough others are current. */
 export async function leaveRecord(
-  core: Core,
+  core: Context,
   seen: VolumeRecord,
   local: LocalCopy | null,
   hosts: readonly PlacementHost[],
@@ -137,7 +137,7 @@ function isAbove(checkpoint: Checkpoint | null, { last }: VolumeRecord): boolean
   return order === 'newer' || order === 'conflict'
 }
 
-function writeTime(core: Core): AbortSignal {
+function writeTime(core: Context): AbortSignal {
   const { signal, clock } = core.parts
   return AbortSignal.any([signal, clock.deadline(WRITE_MS)])
 }

@@ -1,5 +1,5 @@
-import { Lanes } from '../../runtime/keyed-queue.ts'
-import type { Core } from '../context.ts'
+import { KeyedQueue } from '../../runtime/keyed-queue.ts'
+import type { Context } from '../context.ts'
 import type { Comparison } from './comparison.ts'
 
 /** What placement remembers from one look to the next; losing it costs time only. */
@@ -9,10 +9,10 @@ export interface PlacementMemory {
   readonly surplus: Map<string, { holder: string | null; epoch: number; sinceMs: number }>
   /** What comparing the copies elsewhere came to, by volume id; null: that is under way, or waits for its turn. */
   readonly compared: Map<string, Comparison | null>
-  readonly comparing: Lanes
+  readonly comparing: KeyedQueue
 }
 
-export function createPlacementMemory(core: Pick<Core, 'parts'>): PlacementMemory {
+export function createPlacementMemory(core: Pick<Context, 'parts'>): PlacementMemory {
   const startedMs = core.parts.clock.elapsedMs()
-  return { startedMs, surplus: new Map(), compared: new Map(), comparing: new Lanes() }
+  return { startedMs, surplus: new Map(), compared: new Map(), comparing: new KeyedQueue() }
 }

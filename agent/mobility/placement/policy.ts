@@ -1,5 +1,5 @@
-import type { CopyRecord, VolumeRecord } from '../../model/model.ts'
-import { hasCheckpoint, mayHaveCheckpoint } from '../record/copies.ts'
+import type { VolumeRecord } from '../../model/model.ts'
+import { isNewest, mayBeNewest } from '../record/copies.ts'
 
 /** A disk that is fuller than this gets no new copies: databases and checkpoints need room to grow. */
 const FREE_SHARE = 0.1
@@ -41,18 +41,6 @@ export function placeCopies(record: VolumeRecord, hosts: readonly PlacementHost[
     }
   }
   return chosen.map((host) => host.id)
-}
-
-/** Whether a copy is known, by its hash, to be at the volume's newest committed checkpoint. */
-export function isNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): boolean {
-  return last !== null && hasCheckpoint(copy, last)
-}
-
-/**
- * The same where an entry of an older release, without a hash, counts as well: nothing may be given up because of it.
- */
-export function mayBeNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): boolean {
-  return last !== null && mayHaveCheckpoint(copy, last)
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import { reportDamaged } from '../record/report-copy.ts'
 import { TELL_NODES_EVERY_MS } from '../swarm/node-facts.ts'
 import { placementHosts } from './hosts.ts'
@@ -13,7 +13,7 @@ import { giveUpSurplus } from './surplus.ts'
  * Does this host's part of placing copies: takes a copy of every volume of which it should have one, gives up what is too many. Every host does the
  * same by the same records; each step is a compare-and-set that looks again, so that two hosts never both take or both give up the same copy.
  */
-export async function keepPlaced(core: Core, memory: PlacementMemory): Promise<void> {
+export async function keepPlaced(core: Context, memory: PlacementMemory): Promise<void> {
   const { cache, store, self } = core.parts
   // A host that was cut off would find all others gone, until it has heard of them again.
   if (!core.hosts.alive(self.id)) return
@@ -46,7 +46,7 @@ function forget(memory: PlacementMemory, records: readonly VolumeRecord[]): void
 }
 
 async function takeCopy(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   local: LocalCopy | null,
   hosts: readonly PlacementHost[],

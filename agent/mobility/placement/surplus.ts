@@ -1,6 +1,6 @@
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import { isKnownCopy } from '../record/copies.ts'
 import { wereOthersSound } from './comparison.ts'
 import { isDraining } from './hosts.ts'
@@ -13,7 +13,7 @@ import { mayGiveUp, type PlacementHost } from './policy.ts'
  * back and forth keeps both its copies.
  */
 export async function giveUpSurplus(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   local: LocalCopy | null,
   hosts: readonly PlacementHost[],
@@ -53,7 +53,7 @@ function noteSurplus(memory: PlacementMemory, { id, holder, epoch }: VolumeRecor
 }
 
 /** Why a copy cannot go now, whatever the record says; null: it can. */
-export function whyBusy(core: Core, name: string, local: LocalCopy | null): string | null {
+export function whyBusy(core: Context, name: string, local: LocalCopy | null): string | null {
   if (core.pendingMounts.has(name)) return 'a container that is being started waits for it'
   if (local === null) return null
   if (local.diverged.length > 0)
@@ -68,7 +68,7 @@ export function whyBusy(core: Core, name: string, local: LocalCopy | null): stri
  * between. The copies that stay are compared with their checkpoint first: somebody may have changed one at rest.
  */
 async function dropCopy(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   hosts: readonly PlacementHost[],
   memory: PlacementMemory,

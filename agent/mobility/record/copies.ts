@@ -138,3 +138,23 @@ function copyAfter(copy: CopyRecord, said: Checkpoint | undefined, last: Checkpo
   if (state === copy.state && orderOf(said, checkpointOf(copy)) === 'same') return copy
   return { ...copy, ...copyFields(said), state, at }
 }
+
+/**
+ * Whether the disk tells of a hold of which it never heard that it came about: the epoch is written after the
+ * acknowledged write, and before anything is mounted.
+ */
+export function isOnlyIntended({ held, epochSeen, mounts }: LocalCopy): boolean {
+  return held !== null && epochSeen < held.epoch && Object.keys(mounts).length === 0
+}
+
+/** Whether a copy is known, by its hash, to be at the volume's newest committed checkpoint. */
+export function isNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): boolean {
+  return last !== null && hasCheckpoint(copy, last)
+}
+
+/**
+ * The same where an entry of an older release, without a hash, counts as well: nothing may be given up because of it.
+ */
+export function mayBeNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): boolean {
+  return last !== null && mayHaveCheckpoint(copy, last)
+}

@@ -1,8 +1,7 @@
 import { WherryError } from '../../model/errors.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
-import { isOnlyIntended } from '../hold/confirm-hold.ts'
-import { isForged } from '../record/copies.ts'
+import type { Context } from '../context.ts'
+import { isForged, isOnlyIntended } from '../record/copies.ts'
 import { type Inventory, knownHosts, readInventory, takeInventory } from './inventory.ts'
 
 /** Living hosts answer at once; one that does not must not hold up whoever creates a volume. */
@@ -11,7 +10,7 @@ const ASK_MS = 3_000
 const SILENT_ASK_MS = 500
 
 /** What this host's disk has, and the disks of the other hosts that answer in time. */
-export async function allInventories(core: Core, signal: AbortSignal): Promise<Inventory[]> {
+export async function allInventories(core: Context, signal: AbortSignal): Promise<Inventory[]> {
   return [await takeInventory(core), ...(await askOthers(core, signal))]
 }
 
@@ -22,7 +21,7 @@ export async function allInventories(core: Core, signal: AbortSignal): Promise<I
  * moment: ask again before it is told. REGISTRY_UNAVAILABLE.
  */
 export async function findForgotten(
-  core: Core,
+  core: Context,
   { id, name }: { id: string; name: string },
   inventories: readonly Inventory[],
 ): Promise<WherryError | null> {
@@ -41,7 +40,7 @@ function hasData(copy: LocalCopy): boolean {
 }
 
 /** Also of hosts that nobody has heard of: a registry that has just come back with nothing knows no host that lives. */
-async function askOthers(core: Core, signal: AbortSignal): Promise<Inventory[]> {
+async function askOthers(core: Context, signal: AbortSignal): Promise<Inventory[]> {
   const { clock, log, peers, seizeAfterMs } = core.parts
   const inTime = AbortSignal.any([signal, clock.deadline(ASK_MS)])
   const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ASK_MS)])
@@ -63,7 +62,7 @@ async function askOthers(core: Core, signal: AbortSignal): Promise<Inventory[]> 
   return (await Promise.all(asked)).flat()
 }
 
-function refusal(core: Core, host: string, { id, name, checkpoint }: LocalCopy): WherryError {
+function refusal(core: Context, host: string, { id, name, checkpoint }: LocalCopy): WherryError {
   const what = checkpoint === null ? 'no checkpoint yet' : `checkpoint of ${checkpoint.at}`
   return new WherryError(
     'VOLUME_EXISTS',

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { WherryError } from '../../model/errors.ts'
 import type { LocalCopy, RemovedCopy } from '../../store/contract.ts'
 import { localCopyFields } from '../../store/disk/copy-schema.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 
 /** Everything one host has on its disk. */
 export interface Inventory {
@@ -39,7 +39,7 @@ const inventoryMessage: z.ZodType<Inventory> = z.object({
 })
 
 /** All others, by their heartbeats and by the settings: a new registry knows nobody. */
-export function knownHosts(core: Core): Known[] {
+export function knownHosts(core: Context): Known[] {
   const { self, peerAddresses } = core.parts
   const known = new Map<string, Known>()
   for (const { address, port } of peerAddresses) {
@@ -53,7 +53,7 @@ export function knownHosts(core: Core): Known[] {
 }
 
 /** This host's own: the answer to the question `inventory`. */
-export async function takeInventory(core: Core): Promise<Inventory> {
+export async function takeInventory(core: Context): Promise<Inventory> {
   const { copies, damaged } = await core.parts.store.copies()
   const removed = await core.parts.store.removed()
   const proven = core.lease.runs ? [...core.confirmed.keys()] : []

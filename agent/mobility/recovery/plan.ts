@@ -1,9 +1,8 @@
 import { decodeTime, isValid } from 'ulid'
 import type { Checkpoint, CopyRecord, Holder, Seizure, VolumeOptions } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import { isOnlyIntended } from '../hold/confirm-hold.ts'
 import { copyFields, orderOf } from '../record/checkpoint-order.ts'
-import { isEmptyTree, isForged, NO_CHECKPOINT } from '../record/copies.ts'
+import { isEmptyTree, isForged, isOnlyIntended, NO_CHECKPOINT } from '../record/copies.ts'
 
 /** With hosts silent, an idle volume begins this many epochs above the highest that was seen: one of them may have counted on from there, and its holds must be older. */
 const UNSEEN_EPOCHS = 1_000

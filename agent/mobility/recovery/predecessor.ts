@@ -1,5 +1,5 @@
 import type { Predecessor, VolumeRecord } from '../../model/model.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import type { VolumeView } from '../contract.ts'
 import type { Inventory } from './inventory.ts'
 
@@ -8,7 +8,7 @@ import type { Inventory } from './inventory.ts'
  * yet; the newest, if there are several. Undefined: there is none. REGISTRY_UNAVAILABLE.
  */
 export async function findPredecessor(
-  core: Core,
+  core: Context,
   name: string,
   inventories: readonly Inventory[],
 ): Promise<Predecessor | undefined> {
@@ -33,7 +33,7 @@ export async function findPredecessor(
 
 /** What is left of the volume that had this name before, for people; null: nothing that is known. */
 export function viewPredecessor(
-  core: Core,
+  core: Context,
   { predecessor }: VolumeRecord,
 ): NonNullable<VolumeView['predecessor']> | null {
   if (predecessor === undefined) return null

@@ -1,8 +1,8 @@
 import { WherryError } from '../../model/errors.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import type { RecoverView } from '../contract.ts'
-import { HOUSEKEEPING } from '../reconcile.ts'
 import { RETRY_MS } from '../record/update-record.ts'
+import { RECONCILE } from '../wakeups.ts'
 import { type Inventory, type Known, knownHosts, readInventory, takeInventory } from './inventory.ts'
 import { updatedRecord } from './merge-record.ts'
 import { planVolume, type RecoverPlan } from './plan.ts'
@@ -24,7 +24,7 @@ interface Asked {
  * writing to a volume right now, and nobody else knows), while this host cannot tell whether it lives, or while half or more of all known hosts are silent (their disks may have newer checkpoints);
  * RecoverView.problems says so. May be repeated; every record in `written` is durable on return. REGISTRY_UNAVAILABLE.
  */
-export async function recoverRegistry(core: Core, signal: AbortSignal): Promise<RecoverView> {
+export async function recoverRegistry(core: Context, signal: AbortSignal): Promise<RecoverView> {
   const { registry, log } = core.parts
   const answers = await askAll(core, signal)
   const inventories = answers.flatMap(({ inventory }) => inventory ?? [])
@@ -50,11 +50,11 @@ export async function recoverRegistry(core: Core, signal: AbortSignal): Promise<
   }
   if (written.length > 0) log.warn({ volumes: written }, "records of volumes were written anew from the hosts' disks")
   core.wakes.wake(null)
-  core.wakes.wake(HOUSEKEEPING)
+  core.wakes.wake(RECONCILE)
   return { written: written.sort(), kept: [...kept].sort(), problems }
 }
 
-async function askAll(core: Core, signal: AbortSignal): Promise<Asked[]> {
+async function askAll(core: Context, signal: AbortSignal): Promise<Asked[]> {
   const { self, clock, peers } = core.parts
   const inTime = AbortSignal.any([signal, core.parts.signal, clock.deadline(ANSWER_MS)])
   const own: Known = { label: core.hosts.label(self.id), address: self.address, port: self.transferPort, alive: true }
@@ -71,7 +71,7 @@ async function askAll(core: Core, signal: AbortSignal): Promise<Asked[]> {
   return [{ known: own, inventory: await takeInventory(core), why: '' }, ...(await Promise.all(others))]
 }
 
-function whyBlocked(core: Core, answers: readonly Asked[]): string | null {
+function whyBlocked(core: Context, answers: readonly Asked[]): string | null {
   const { clock, seizeAfterMs } = core.parts
   const silent = answers.filter(({ inventory }) => inventory === null)
   if (silent.length === 0) return null
@@ -97,7 +97,7 @@ function describeSilent({ known, why }: Asked): string {
   return `Host ${known.label} did not answer (${why.replace(/\.$/, '')}). Volumes that only it has are not seen; what it alone has written is kept there when it comes back.`
 }
 
-function describeDamaged(core: Core, { host, damaged }: Inventory): string[] {
+function describeDamaged(core: Context, { host, damaged }: Inventory): string[] {
   return damaged.map(
     ({ path, reason }) => `${path} on host ${core.hosts.label(host)} cannot be understood and was left out: ${reason}`,
   )
@@ -116,7 +116,7 @@ function byName(inventories: readonly Inventory[], removed: ReadonlySet<string>)
 }
 
 /** `written`, `kept`, or a problem for a person. A write is repeated until its outcome is known. */
-async function writePlan(core: Core, plan: RecoverPlan, caller: AbortSignal): Promise<string> {
+async function writePlan(core: Context, plan: RecoverPlan, caller: AbortSignal): Promise<string> {
   const { registry, clock } = core.parts
   const signal = AbortSignal.any([caller, core.parts.signal, clock.deadline(WRITE_MS)])
   let tried = false

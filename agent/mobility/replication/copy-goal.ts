@@ -1,7 +1,7 @@
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 
 /** A checkpoint that is to be brought here, and who waits for it. */
-export class CopyTarget {
+export class CopyGoal {
   /** Its epoch is what sources are asked with. */
   readonly record: VolumeRecord
   readonly checkpoint: Checkpoint

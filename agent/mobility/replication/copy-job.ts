@@ -1,10 +1,10 @@
 import type { VolumeRecord } from '../../model/model.ts'
+import type { Clock } from '../../runtime/clock.ts'
 import type { StageProgress } from '../../store/tree-contract.ts'
 import type { MoveView } from '../contract.ts'
-import type { Clock } from '../dependencies.ts'
 import { orderOf } from '../record/checkpoint-order.ts'
-import type { CopyTarget } from './copy-goal.ts'
-import { CopyPass } from './pull-progress.ts'
+import type { CopyGoal } from './copy-goal.ts'
+import { PullProgress } from './pull-progress.ts'
 
 /** Progress of bringing one volume here: what is shown to people and told in a Mount's error. */
 export class CopyJob {
@@ -19,7 +19,7 @@ export class CopyJob {
   follows = false
   /** Only checkpoints of a volume in use elsewhere were offered: that is daily work, and no move. */
   onlyOffered = true
-  #targets: readonly CopyTarget[] = []
+  #targets: readonly CopyGoal[] = []
   readonly #clock: Clock
   readonly #startedAt: string
   readonly #startedMs: number
@@ -28,7 +28,7 @@ export class CopyJob {
   #wantedUntilMs: number
   #from = ''
   #movedBytes = 0
-  #pass: CopyPass | null = null
+  #pass: PullProgress | null = null
   #reached: StageProgress = { bytesDone: 0, bytesTotal: 0, filesDone: 0, filesTotal: 0 }
   #state: MoveView['state'] = 'running'
   #endedMs: number | null = null
@@ -80,7 +80,7 @@ export class CopyJob {
   }
 
   /** Adds a checkpoint to bring here; answers the target that was there for the same one already, if there was. */
-  aim(target: CopyTarget): CopyTarget {
+  aim(target: CopyGoal): CopyGoal {
     const same = this.#targets.find(({ checkpoint }) => checkpoint.hash === target.checkpoint.hash)
     if (same === undefined) this.#targets = [...this.#targets, target]
     else same.join(target.sources, target.untilMs)
@@ -88,8 +88,8 @@ export class CopyJob {
   }
 
   /** The newest checkpoint to bring here; undefined: there is none. */
-  target(): CopyTarget | undefined {
-    return this.#targets.reduce<CopyTarget | undefined>(
+  target(): CopyGoal | undefined {
+    return this.#targets.reduce<CopyGoal | undefined>(
       (newest, other) =>
         newest !== undefined && orderOf(newest.checkpoint, other.checkpoint) === 'newer' ? newest : other,
       undefined,
@@ -97,7 +97,7 @@ export class CopyJob {
   }
 
   /** The copy is at that target, or it cannot be reached (`error`): older ones are settled with it. */
-  settle(target: CopyTarget, error?: unknown): void {
+  settle(target: CopyGoal, error?: unknown): void {
     const settled = this.#targets.filter(({ checkpoint }) => {
       const order = orderOf(checkpoint, target.checkpoint)
       return order === 'older' || order === 'same'
@@ -110,11 +110,11 @@ export class CopyJob {
   }
 
   /** Begins a pass from one host; answers where its progress is told. */
-  startPass(from: string): CopyPass {
+  startPass(from: string): PullProgress {
     this.#from = from
     this.#state = 'running'
     this.lastPassBytes = 0
-    this.#pass = new CopyPass(this.#clock)
+    this.#pass = new PullProgress(this.#clock)
     return this.#pass
   }
 

@@ -1,20 +1,20 @@
 import { codeOf, WherryError } from '../../model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
-import { untilAbort } from '../../runtime/abort.ts'
-import type { Lanes } from '../../runtime/keyed-queue.ts'
+import { rejectOnAbort } from '../../runtime/abort.ts'
+import type { KeyedQueue } from '../../runtime/keyed-queue.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { MoveView } from '../contract.ts'
 import type { HostDirectory, Parts } from '../dependencies.ts'
-import type { Checks } from '../hold/tree-checks.ts'
+import { changedAtRest, isHopeless } from '../errors.ts'
 import { isAt, mayHaveCheckpoint } from '../record/copies.ts'
 import { reportCurrent } from '../record/report-copy.ts'
 import { readVolume } from '../record/update-record.ts'
-import type { Wakes } from '../wakeups.ts'
-import { changedAtRest, isHopeless } from './copy-errors.ts'
-import { CopyTarget } from './copy-goal.ts'
+import type { Wakeups } from '../wakeups.ts'
+import { CopyGoal } from './copy-goal.ts'
 import { CopyJob } from './copy-job.ts'
 import { MountWaits } from './mount-waits.ts'
 import { Pulling } from './pull.ts'
+import type { TreeChecks } from './tree-checks.ts'
 import { whileHeld } from './while-held.ts'
 
 /** How often a job looks at the record when no wake comes; bounds the cost of a lost wake on a move. */
@@ -33,19 +33,19 @@ const MAX_AHEAD_PASSES = 4
 type Volume = Pick<VolumeRecord, 'id' | 'name' | 'options'>
 
 /** Brings copies of volumes to this host. One job per volume; whoever wants the volume joins it. */
-export class Copying {
+export class CopyManager {
   readonly #parts: Parts
-  readonly #wakes: Wakes
+  readonly #wakes: Wakeups
   readonly #pulling: Pulling
   readonly #waits: MountWaits
-  readonly #checks: Checks
+  readonly #checks: TreeChecks
   readonly #hosts: HostDirectory
   readonly #jobs = new Map<string, CopyJob>()
   readonly #ended: CopyJob[] = []
   /** How the last job of a volume failed, by its id, oldest first; none is here after one that did not. */
   readonly #failures = new Map<string, Error>()
 
-  constructor(parts: Parts, hosts: HostDirectory, locks: Lanes, wakes: Wakes, checks: Checks) {
+  constructor(parts: Parts, hosts: HostDirectory, locks: KeyedQueue, wakes: Wakeups, checks: TreeChecks) {
     this.#parts = parts
     this.#hosts = hosts
     this.#checks = checks
@@ -82,7 +82,7 @@ export class Copying {
     return this.#ask(record, (job) => {
       job.onlyOffered = false
       job.wantFor(wantedMs)
-      job.aim(new CopyTarget(record, checkpoint, sources, untilMs))
+      job.aim(new CopyGoal(record, checkpoint, sources, untilMs))
     })
   }
 
@@ -91,7 +91,7 @@ export class Copying {
    * had changed on the holder before they came (what came stays, the next checkpoint needs only the rest), or what kept the pull or the apply from going through.
    */
   bring(record: VolumeRecord, checkpoint: Checkpoint, from: string): Promise<void> {
-    let target = new CopyTarget(record, checkpoint, [from], 0)
+    let target = new CopyGoal(record, checkpoint, [from], 0)
     this.#ask(record, (job) => {
       target = job.aim(target)
     })
@@ -201,7 +201,7 @@ export class Copying {
     const { store, self } = this.#parts
     if (last === null || local === null || local.damaged === null || local.applying) return false
     if (local.checkpoint?.hash !== last.hash) return false
-    await untilAbort(this.#checks.join(record.id), signal)
+    await rejectOnAbort(this.#checks.join(record.id), signal)
     const now = await store.copy(record.id)
     if (isAt(now, last)) return true
     const isElsewhere = Object.entries(copies).some(([host, copy]) => host !== self.id && mayHaveCheckpoint(copy, last))
@@ -240,7 +240,7 @@ export class Copying {
   }
 
   /** One try to bring a checkpoint from the hosts that are said to have it. */
-  async #aim(job: CopyJob, target: CopyTarget, signal: AbortSignal): Promise<void> {
+  async #aim(job: CopyJob, target: CopyGoal, signal: AbortSignal): Promise<void> {
     const { record, checkpoint } = target
     try {
       for (const source of target.sources) {

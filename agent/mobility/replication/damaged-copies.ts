@@ -1,11 +1,11 @@
 import type { WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
+import { changedAtRest } from '../errors.ts'
 import { isAt } from '../record/copies.ts'
 import { reportCurrent, reportDamaged } from '../record/report-copy.ts'
-import { verifyVolume } from '../volume/verify.ts'
-import { changedAtRest } from './copy-errors.ts'
+import { verifyVolume } from './verify.ts'
 
 /** The heartbeat carries no more: it is written every second. */
 const MOST_NAMED = 50
@@ -20,7 +20,7 @@ export function damagedCopies(copies: readonly LocalCopy[]): Record<string, stri
  * A look has found another tree here than the record's checkpoint: nobody is to count on this copy from now on. Answers
  * why it is not used. May be repeated; while the registry is away, `settleDamage` tells it later.
  */
-export async function tellDamaged(core: Core, record: VolumeRecord): Promise<WherryError> {
+export async function tellDamaged(core: Context, record: VolumeRecord): Promise<WherryError> {
   const { parts, hosts } = core
   const damaged = (await parts.store.copy(record.id))?.damaged ?? null
   const refusal = changedAtRest(record, hosts.label(parts.self.id), damaged ?? [])
@@ -37,7 +37,7 @@ export async function tellDamaged(core: Core, record: VolumeRecord): Promise<Whe
 /**
  * Brings the record of an idle copy to what its disk says: whether it is damaged, or is whole again. May be repeated.
  */
-export async function settleDamage({ parts }: Core, copy: LocalCopy, record: VolumeRecord): Promise<void> {
+export async function settleDamage({ parts }: Context, copy: LocalCopy, record: VolumeRecord): Promise<void> {
   const mine = record.copies[parts.self.id]
   if (mine === undefined || record.removedAt !== null) return
   if (copy.damaged !== null) return mine.state === 'current' ? await reportDamaged(parts, record) : undefined
@@ -49,7 +49,7 @@ export async function settleDamage({ parts }: Core, copy: LocalCopy, record: Vol
  * Another host did not get from here what this copy says it is, and a look shows nothing: reads all of it again, in the
  * background and not often. What is found is known to the registry then, and to all hosts.
  */
-export function verifySoon(core: Core, { id, name }: LocalCopy): void {
+export function verifySoon(core: Context, { id, name }: LocalCopy): void {
   const { signal, log } = core.parts
   if (!core.checks.mayVerify(id)) return
   verifyVolume(core, name, signal).catch((error: unknown) => {

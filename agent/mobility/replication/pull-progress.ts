@@ -1,5 +1,5 @@
+import type { Clock } from '../../runtime/clock.ts'
 import type { StageProgress } from '../../store/tree-contract.ts'
-import type { Clock } from '../dependencies.ts'
 
 interface Report {
   readonly progress: StageProgress
@@ -7,7 +7,7 @@ interface Report {
 }
 
 /** Progress of one pull from one host, as it is reported now and then. */
-export class CopyPass {
+export class PullProgress {
   readonly #clock: Clock
   /** The first report that knew what has to come: what was here before the pass is no merit of it. */
   #first: Report | null = null

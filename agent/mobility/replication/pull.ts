@@ -1,12 +1,9 @@
 import { codeOf, type WherryError } from '../../model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
-import type { Lanes } from '../../runtime/keyed-queue.ts'
+import type { KeyedQueue } from '../../runtime/keyed-queue.ts'
 import type { StageProgress } from '../../store/tree-contract.ts'
 import type { TreeRequest } from '../../transfer/contract.ts'
 import type { HostDirectory, Parts } from '../dependencies.ts'
-import { isAt, isLeftBehind, mayHaveCheckpoint } from '../record/copies.ts'
-import { announceCopy } from '../record/report-copy.ts'
-import type { Wakes } from '../wakeups.ts'
 import {
   changedAtRest,
   changedMeanwhile,
@@ -17,7 +14,10 @@ import {
   putAsideFirst,
   unknownHost,
   unreachable,
-} from './copy-errors.ts'
+} from '../errors.ts'
+import { isAt, isLeftBehind, mayHaveCheckpoint } from '../record/copies.ts'
+import { announceCopy } from '../record/report-copy.ts'
+import type { Wakeups } from '../wakeups.ts'
 import type { CopyJob } from './copy-job.ts'
 import { whileHeld } from './while-held.ts'
 
@@ -32,10 +32,10 @@ const DOUBT_MS = 5_000
 export class Pulling {
   readonly #parts: Parts
   readonly #hosts: HostDirectory
-  readonly #locks: Lanes
-  readonly #watching: { readonly parts: Parts; readonly wakes: Wakes }
+  readonly #locks: KeyedQueue
+  readonly #watching: { readonly parts: Parts; readonly wakes: Wakeups }
 
-  constructor(parts: Parts, hosts: HostDirectory, locks: Lanes, wakes: Wakes) {
+  constructor(parts: Parts, hosts: HostDirectory, locks: KeyedQueue, wakes: Wakeups) {
     this.#parts = parts
     this.#hosts = hosts
     this.#locks = locks

@@ -1,10 +1,10 @@
 import { WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
-import { untilAbort } from '../../runtime/abort.ts'
+import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { Parts } from '../dependencies.ts'
-import type { Wakes } from '../wakeups.ts'
+import type { Wakeups } from '../wakeups.ts'
 
-type Watching = { readonly parts: Pick<Parts, 'registry' | 'clock'>; readonly wakes: Wakes }
+type Watching = { readonly parts: Pick<Parts, 'registry' | 'clock'>; readonly wakes: Wakeups }
 
 /**
  * Runs `work` until its end, or until the registry shows the volume in other hands than those of `record` (its epoch and holder): then rejects
@@ -43,7 +43,7 @@ async function watch(
   while (!signal.aborted) {
     await wakes.wait(name, (until) => parts.clock.sleep(lookMs, until), signal)
     if (signal.aborted) return
-    const entry = await untilAbort(parts.registry.volume(name), signal).catch(() => undefined)
+    const entry = await rejectOnAbort(parts.registry.volume(name), signal).catch(() => undefined)
     // A read may be stale: an older epoch says nothing.
     if (entry === undefined || (entry !== null && entry.value.epoch < epoch)) continue
     if (entry?.value.holder?.incarnation !== holder?.incarnation) moved.abort()

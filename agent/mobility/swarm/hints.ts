@@ -2,11 +2,10 @@ import { z } from 'zod'
 import type { EngineEvent } from '../../docker/contract.ts'
 import { WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import { isTakeOverReady, weighTakeOver } from '../failover/takeover.ts'
-import { HOUSEKEEPING } from '../reconcile.ts'
 import { isAt } from '../record/copies.ts'
-import { NAMESAKES } from './namesakes.ts'
+import { NAMESAKES, RECONCILE } from '../wakeups.ts'
 
 /** A task starts within its predecessor's stop grace and Swarm's delays; after this nobody is coming for the volume. */
 const WANTED_AFTER_HINT_MS = 2 * 60_000
@@ -27,10 +26,10 @@ type Hint = z.output<typeof hintMessage>
 
 /** Hints: news that a volume will be wanted on a host soon. Acting on them saves time and is never needed. */
 export class Hints {
-  readonly #core: Core
+  readonly #core: Context
   readonly #sentMs = new Map<string, number>()
 
-  constructor(core: Core) {
+  constructor(core: Context) {
     this.#core = core
   }
 
@@ -114,7 +113,7 @@ export class Hints {
       if (event.kind === 'container' && volumes.length > 0) {
         bus.publish(`container.${self.id}`, { host: self.id, ...event, volumes })
       }
-      if (volumes.length > 0 || event.kind === 'daemon') this.#core.wakes.wake(HOUSEKEEPING)
+      if (volumes.length > 0 || event.kind === 'daemon') this.#core.wakes.wake(RECONCILE)
     } catch (error) {
       log.debug({ err: error }, 'an engine event was not followed')
     }

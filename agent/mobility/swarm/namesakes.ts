@@ -1,7 +1,5 @@
-import type { Core } from '../context.ts'
-
-/** Wakes the loop; the key no volume name can have. */
-export const NAMESAKES = '/namesakes'
+import type { Context } from '../context.ts'
+import { NAMESAKES } from '../wakeups.ts'
 
 /** For events that were missed. */
 const LOOK_EVERY_MS = 60_000
@@ -16,11 +14,11 @@ const MOST_NAMES = 100
  * daemon/volume/service/store.go): the container runs with an empty directory.
  */
 export class Namesakes {
-  readonly #core: Pick<Core, 'parts' | 'wakes'>
+  readonly #core: Pick<Context, 'parts' | 'wakes'>
   #names: readonly string[] = []
   #local: ReadonlySet<string> = new Set()
 
-  constructor(core: Pick<Core, 'parts' | 'wakes'>) {
+  constructor(core: Pick<Context, 'parts' | 'wakes'>) {
     this.#core = core
   }
 

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 
 /** The subject on which the leader's agent tells what it knows of the Swarm's nodes. */
 export const NODES_SUBJECT = 'schedule.nodes'
@@ -14,7 +14,7 @@ export type NodesMessage = z.infer<typeof nodesMessage>
  * Keeps up with what Swarm says of this host's node, until the agent stops: its label `zone`, and whether it is drained. Only managers may read
  * nodes (docs.docker.com/engine/swarm/manage-nodes), so the leader's agent tells everyone. A host outside the Swarm has neither.
  */
-export function followNodes(core: Core): void {
+export function followNodes(core: Context): void {
   const hear = (message: unknown) => {
     const nodes = nodesMessage.safeParse(message)
     if (!nodes.success) return

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { SwarmNode } from '../../docker/contract.ts'
 import type { HostRecord, VolumeRecord } from '../../model/model.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import { NODES_SUBJECT, type NodesMessage, TELL_NODES_EVERY_MS } from './node-facts.ts'
 
 const LABEL_PREFIX = 'wherry.'
@@ -34,7 +34,7 @@ interface LabelMemory {
 }
 
 /** While this engine is the Swarm's leader: tells all hosts what Swarm says of their nodes, and keeps the nodes' labels true. Until the agent stops. */
-export async function leadNodes(core: Core): Promise<void> {
+export async function leadNodes(core: Context): Promise<void> {
   const { bus, clock, engine, signal, log } = core.parts
   bus.subscribe('schedule.node', () => core.wakes.wake(NODES), signal)
   let told = ''
@@ -78,7 +78,7 @@ function roleOf(host: string | null, record: VolumeRecord): 'holder' | 'copy' | 
   return state === 'current' || state === 'behind' ? 'copy' : 'none'
 }
 
-async function labelNodes(core: Core, nodes: readonly SwarmNode[], memory: LabelMemory): Promise<void> {
+async function labelNodes(core: Context, nodes: readonly SwarmNode[], memory: LabelMemory): Promise<void> {
   const { cache, engine, clock } = core.parts
   const { entries, stale } = await cache.list()
   if (stale || core.hosts.all().length === 0) return

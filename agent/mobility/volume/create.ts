@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { WherryError } from '../../model/errors.ts'
 import type { VolumeOptions, VolumeRecord } from '../../model/model.ts'
 import { describeOptions } from '../../model/volume-options.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import { RETRY_MS, readVolume } from '../record/update-record.ts'
 import { allInventories, findForgotten } from '../recovery/forgotten-data.ts'
 import { findPredecessor } from '../recovery/predecessor.ts'
@@ -17,7 +17,7 @@ const STALE_MS = 3_000
  * Adds the record; the data appears with the first Mount, on the host that mounts. A volume that exists with the same options is answered as it is.
  * VOLUME_EXISTS: with other options, or as data that the registry has forgotten. May be repeated; durable on return.
  */
-export async function createVolume(core: Core, name: string, options: VolumeOptions): Promise<VolumeRecord> {
+export async function createVolume(core: Context, name: string, options: VolumeOptions): Promise<VolumeRecord> {
   const { parts } = core
   const signal = AbortSignal.any([parts.signal, parts.clock.deadline(CREATE_MS)])
   const settled = parts.clock.deadline(STALE_MS)
@@ -47,13 +47,13 @@ export async function createVolume(core: Core, name: string, options: VolumeOpti
   }
 }
 
-function warnOfPredecessor({ parts, hosts }: Core, { name, id, predecessor }: VolumeRecord): void {
+function warnOfPredecessor({ parts, hosts }: Context, { name, id, predecessor }: VolumeRecord): void {
   const where = predecessor?.hosts.map((host) => hosts.label(host))
   const about = { volume: name, id, earlier: predecessor?.id, hosts: where, until: predecessor?.until }
   parts.log.warn(about, 'a new, empty volume has the name of a removed one, whose data is still on hosts')
 }
 
-function newRecord(parts: Core['parts'], name: string, options: VolumeOptions): VolumeRecord {
+function newRecord(parts: Context['parts'], name: string, options: VolumeOptions): VolumeRecord {
   return {
     id: parts.newId(),
     name,

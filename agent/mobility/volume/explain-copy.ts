@@ -1,6 +1,6 @@
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import { placementHosts } from '../placement/hosts.ts'
 import { mayGiveUp } from '../placement/policy.ts'
 
@@ -11,7 +11,12 @@ const PATHS_NAMED = 3
  * Why a host's copy is not at the newest checkpoint, or cannot be used, in words, as far as this host knows. Null: nothing is wrong, or nobody has
  * told this host: what keeps a copy from coming, its own host knows and, while the volume is in use, the holder.
  */
-export function describeCopy(core: Core, record: VolumeRecord, host: string, local: LocalCopy | null): string | null {
+export function describeCopy(
+  core: Context,
+  record: VolumeRecord,
+  host: string,
+  local: LocalCopy | null,
+): string | null {
   if (host !== core.parts.self.id) return describeOther(core, record, host) ?? describeSurplus(core, record, host)
   if (local?.damaged != null) return `damaged: ${named(local.damaged)}`
   if (record.holder?.host === host) return null
@@ -23,13 +28,13 @@ export function describeCopy(core: Core, record: VolumeRecord, host: string, loc
 }
 
 /** Of an idle volume: a copy that is behind and that nobody needs is not brought up to date. */
-function describeSurplus(core: Core, record: VolumeRecord, host: string): string | null {
+function describeSurplus(core: Context, record: VolumeRecord, host: string): string | null {
   if (record.holder !== null || record.copies[host]?.state !== 'behind') return null
   const lives = (id: string) => id === core.parts.self.id || core.hosts.alive(id)
   return mayGiveUp(record, host, placementHosts(core, [record]), lives) ? 'one too many: it will be dropped' : null
 }
 
-function describeOther(core: Core, record: VolumeRecord, host: string): string | null {
+function describeOther(core: Context, record: VolumeRecord, host: string): string | null {
   if (!core.hosts.alive(host) && !core.hosts.knowsAway) return 'its host was not heard from yet'
   const away = core.hosts.describeAway(host)
   if (away !== null || record.holder?.host === host) return away
@@ -45,7 +50,7 @@ function isCurrent(record: VolumeRecord, host: string): boolean {
   return record.copies[host]?.state === 'current'
 }
 
-function describeJob(core: Core, { id }: VolumeRecord): string | null {
+function describeJob(core: Context, { id }: VolumeRecord): string | null {
   const { from, state } = core.copying.job(id)?.view('') ?? { from: '' }
   if (from === '') return null
   return state === 'running' ? `being pulled from ${from}` : 'sent ahead; waits for the holder to release the volume'

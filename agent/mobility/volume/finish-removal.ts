@@ -2,8 +2,8 @@ import { WherryError } from '../../model/errors.ts'
 import type { RemovedRecord, VolumeRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
-import { forEach } from '../for-each-volume.ts'
+import type { Context } from '../context.ts'
+import { forEachVolume } from '../for-each-volume.ts'
 import { endContainers } from '../hold/give-up-hold.ts'
 import { lostHolders } from '../record/lineage.ts'
 import { readVolume } from '../record/update-record.ts'
@@ -12,7 +12,7 @@ import { readVolume } from '../record/update-record.ts'
 const LOOK_MS = 200
 
 /** The steps after the mark; any host may do them, any number of times. Frees the name on return. */
-export async function finishRemoval(core: Core, record: VolumeRecord, signal: AbortSignal): Promise<void> {
+export async function finishRemoval(core: Context, record: VolumeRecord, signal: AbortSignal): Promise<void> {
   const { registry, clock } = core.parts
   const { id, name, removedAt, lost } = record
   const tombstone: RemovedRecord = { id, name, removedAt: removedAt ?? '', hosts: hostsWithTree(record), lost }
@@ -47,7 +47,7 @@ function hostsWithTree(record: VolumeRecord): string[] {
  * where nothing deletes it, and announced (promise 7). Its containers are ended. The caller has proof of the removal.
  * May be repeated.
  */
-export async function putAway(core: Core, { id, lost }: Pick<RemovedRecord, 'id' | 'lost'>): Promise<void> {
+export async function putAway(core: Context, { id, lost }: Pick<RemovedRecord, 'id' | 'lost'>): Promise<void> {
   const { store, log, self } = core.parts
   const job = core.copying.job(id)
   job?.stop()
@@ -75,7 +75,7 @@ export async function putAway(core: Core, { id, lost }: Pick<RemovedRecord, 'id'
   })
 }
 
-async function setAside(core: Core, { id, name }: LocalCopy): Promise<void> {
+async function setAside(core: Context, { id, name }: LocalCopy): Promise<void> {
   const { store, log, bus, self } = core.parts
   const directory = await store.setAside(id)
   log.error(
@@ -86,7 +86,7 @@ async function setAside(core: Core, { id, name }: LocalCopy): Promise<void> {
 }
 
 /** A line for each copy of a removed volume that was set aside here: it stays until an operator deletes it. */
-export async function describeSetAside(core: Core): Promise<string[]> {
+export async function describeSetAside(core: Context): Promise<string[]> {
   const found = (await core.parts.store.removed()).filter(({ until }) => until === null)
   return found.map(
     ({ name, id, directory }) =>
@@ -99,7 +99,7 @@ export async function describeSetAside(core: Core): Promise<string[]> {
  * released by an agent that did not live to write that down. A new volume of the same name may be in use here, and
  * engines know names only: then just those containers are ended that a fence has noted.
  */
-async function endHold(core: Core, local: LocalCopy): Promise<void> {
+async function endHold(core: Context, local: LocalCopy): Promise<void> {
   const { store, pauses, log } = core.parts
   log.warn(
     { volume: local.name, id: local.id },
@@ -116,9 +116,9 @@ async function endHold(core: Core, local: LocalCopy): Promise<void> {
 }
 
 /** Acts on tombstones that name this host, then takes it off them; the last host deletes the tombstone. */
-export async function clearTombstones(core: Core, tombstones: readonly Versioned<RemovedRecord>[]): Promise<void> {
+export async function clearTombstones(core: Context, tombstones: readonly Versioned<RemovedRecord>[]): Promise<void> {
   const { registry, self } = core.parts
-  await forEach(tombstones, async ({ value, revision }) => {
+  await forEachVolume(tombstones, async ({ value, revision }) => {
     if (!value.hosts.includes(self.id)) return
     await putAway(core, value)
     const hosts = value.hosts.filter((host) => host !== self.id)

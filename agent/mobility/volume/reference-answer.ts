@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import type { SwarmService } from '../../docker/contract.ts'
 import { WherryError } from '../../model/errors.ts'
-import type { Core } from '../context.ts'
-import { HOUSEKEEPING } from '../reconcile.ts'
+import type { Context } from '../context.ts'
+import { RECONCILE } from '../wakeups.ts'
 
 /** What one host's engine knows of a volume, whoever holds it. */
 export interface ReferenceAnswer {
@@ -29,7 +29,7 @@ const answerMessage: z.ZodType<ReferenceAnswer> = z.object({
  * once, so that it ends. Rejects ENGINE_UNREACHABLE.
  */
 export async function answerReferences(
-  core: Core,
+  core: Context,
   { volume, name, removing }: { readonly volume: string; readonly name: string; readonly removing: boolean },
 ): Promise<ReferenceAnswer> {
   const { engine, store, self } = core.parts
@@ -44,7 +44,7 @@ export async function answerReferences(
     .map((user) => ({ name: user.name, state: user.state }))
   if (containers.length === 0 && local?.held != null) {
     if (removing) core.uses.removalWaits(volume)
-    core.wakes.wake(HOUSEKEEPING)
+    core.wakes.wake(RECONCILE)
   }
   return { host: self.id, containers, services: typeof services === 'string' ? services : naming(services, name) }
 }

@@ -1,7 +1,7 @@
 import { WherryError } from '../../model/errors.ts'
 import type { HostRecord, VolumeRecord } from '../../model/model.ts'
 import type { Question } from '../../transfer/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import { answerReferences, type ReferenceAnswer, readReferenceAnswer } from './reference-answer.ts'
 
 /** A host that lives answers in milliseconds; its engine, under load, in seconds. */
@@ -33,7 +33,7 @@ type Asked = ReferenceAnswer | WherryError
  * `removing`: an earlier call found that nothing refers to it, and its holder is to let go.
  */
 export async function findReferences(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   removing: boolean,
   signal: AbortSignal,
@@ -79,7 +79,7 @@ export async function findReferences(
 }
 
 /** Whether a host does not renew its lease, as far as this one knows. */
-export function isAway(core: Core, host: string): boolean {
+export function isAway(core: Context, host: string): boolean {
   return host !== core.parts.self.id && !core.hosts.alive(host)
 }
 
@@ -101,7 +101,7 @@ function isAwaySinceLoss({ seizures }: VolumeRecord, { id, expiredBy, at }: Host
   return loss !== undefined && expiredBy !== null && Date.parse(at) <= Date.parse(loss.at)
 }
 
-async function askHost(core: Core, question: Question, host: HostRecord, signal: AbortSignal): Promise<Asked> {
+async function askHost(core: Context, question: Question, host: HostRecord, signal: AbortSignal): Promise<Asked> {
   const { address, transferPort: port } = host
   return await askAt(core, question, { address, port }, core.hosts.label(host.id), signal)
 }
@@ -110,7 +110,7 @@ async function askHost(core: Core, question: Question, host: HostRecord, signal:
  * Hosts of the settings that the registry has never heard of: most likely they are yet to be installed. One that
  * answers counts.
  */
-async function askStrangers(core: Core, question: Question, known: readonly HostRecord[], signal: AbortSignal) {
+async function askStrangers(core: Context, question: Question, known: readonly HostRecord[], signal: AbortSignal) {
   const { self, peerAddresses } = core.parts
   const addresses = new Set([self.address, ...known.map(({ address }) => address)])
   const strangers = peerAddresses.filter(({ address }) => !addresses.has(address))
@@ -118,7 +118,7 @@ async function askStrangers(core: Core, question: Question, known: readonly Host
 }
 
 async function askAt(
-  core: Core,
+  core: Context,
   question: Question,
   host: { readonly address: string; readonly port: number },
   label: string,

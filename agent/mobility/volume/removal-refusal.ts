@@ -1,18 +1,10 @@
 import { WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
+import type { RemovalConsent } from '../contract.ts'
 import { changedHands, leaseRunning } from '../errors.ts'
-import { sentenceOf } from '../hold/release-troubles.ts'
+import { sentenceOf, stuckAt } from '../trouble.ts'
 import { isAway, type References } from './references.ts'
-import { stuckAt } from './view.ts'
-
-/** What the operator accepts when a volume is removed. */
-export interface RemovalConsent {
-  /** Services and containers that refer to it, and that somebody who was not asked may. */
-  readonly force: boolean
-  /** Its holder is lost, and with it what only the holder has. */
-  readonly acceptLoss: boolean
-}
 
 /** Docker's word: nothing is accepted. */
 export const NO_CONSENT: RemovalConsent = { force: false, acceptLoss: false }
@@ -42,7 +34,7 @@ export function objectionTo(
 }
 
 /** VOLUME_IN_USE with everything that is in the way, and the commands that help. */
-export function inUse(core: Core, record: VolumeRecord, objection: Objection): WherryError {
+export function inUse(core: Context, record: VolumeRecord, objection: Objection): WherryError {
   const { references, away, isHolderAway } = objection
   const clauses = [...describeContainers(core, references), ...away.map((host) => describeAway(core, host))]
   const { services, unknown } = references
@@ -58,7 +50,7 @@ export function inUse(core: Core, record: VolumeRecord, objection: Objection): W
 }
 
 /** Nothing refers to the volume any more, and its holder does not let go in time, or may not be given up yet. */
-export function stillHeld(core: Core, record: VolumeRecord): WherryError {
+export function stillHeld(core: Context, record: VolumeRecord): WherryError {
   const { name, holder, epoch } = record
   if (holder === null) return changedHands(name)
   if (isAway(core, holder.host)) return leaseRunning(core, record, core.expiry.inMs(holder.host))
@@ -81,7 +73,7 @@ export function stillHeld(core: Core, record: VolumeRecord): WherryError {
 }
 
 /** One line for each thing that refers to a volume, for whoever removes it all the same. */
-export function describeReferences(core: Core, { services, containers, away, unknown }: References): string[] {
+export function describeReferences(core: Context, { services, containers, away, unknown }: References): string[] {
   return [
     ...services.map((name) => `service ${name}`),
     ...containers.map(({ host, name, state }) => `container ${name} (${state}) on host ${core.hosts.label(host)}`),
@@ -93,7 +85,7 @@ export function describeReferences(core: Core, { services, containers, away, unk
   ]
 }
 
-function describeContainers(core: Core, { containers }: Pick<References, 'containers'>): string[] {
+function describeContainers(core: Context, { containers }: Pick<References, 'containers'>): string[] {
   const byHost = Map.groupBy(containers, ({ host }) => host)
   return Array.from(byHost, ([host, found]) => {
     const names = found.map(({ name, state }) => `${name} (${state})`)
@@ -101,13 +93,13 @@ function describeContainers(core: Core, { containers }: Pick<References, 'contai
   })
 }
 
-function describeAway(core: Core, { host, containers }: References['away'][number]): string {
+function describeAway(core: Context, { host, containers }: References['away'][number]): string {
   const who =
     containers === null || containers.length === 0 ? 'no container that is known' : `container ${containers.join(', ')}`
   return `on host ${core.hosts.labelWithAge(host)} by ${who}`
 }
 
-function whatToDo(core: Core, { name, holder }: VolumeRecord, objection: Objection, isHolderAway: boolean): string {
+function whatToDo(core: Context, { name, holder }: VolumeRecord, objection: Objection, isHolderAway: boolean): string {
   const { references, away } = objection
   const { services, containers, unknown } = references
   const steps: string[] = []

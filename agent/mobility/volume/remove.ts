@@ -1,23 +1,15 @@
 import { WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
-import type { Core } from '../context.ts'
-import type { RemovalView } from '../contract.ts'
+import type { Context } from '../context.ts'
+import type { RemovalConsent, RemovalView } from '../contract.ts'
 import { changedHands, notFound } from '../errors.ts'
 import { writeTakeOver } from '../failover/takeover.ts'
 import { removeHeld } from '../hold/surrender.ts'
 import { changeVolume, readVolume, untilAnswered } from '../record/update-record.ts'
 import { finishRemoval, putAway } from './finish-removal.ts'
 import { findReferences, isAway, type References } from './references.ts'
-import {
-  describeReferences,
-  inUse,
-  NO_CONSENT,
-  type Objection,
-  objectionTo,
-  type RemovalConsent,
-  stillHeld,
-} from './removal-refusal.ts'
+import { describeReferences, inUse, NO_CONSENT, type Objection, objectionTo, stillHeld } from './removal-refusal.ts'
 
 /**
  * The plugin gives a removal up after 25 s (plugin/driver.ts); a release that is under way ends sooner for all but huge
@@ -45,7 +37,7 @@ const ENDED_STATES = new Set(['exited', 'removing'])
  * it, also when that is not known; VOLUME_NOT_FOUND. May be repeated; durable on return.
  */
 export async function removeVolume(
-  core: Core,
+  core: Context,
   name: string,
   consent: RemovalConsent = NO_CONSENT,
   caller?: AbortSignal,
@@ -98,13 +90,13 @@ export async function removeVolume(
 }
 
 /** Whether nobody has to let go first. */
-function mayMark(core: Core, { holder }: VolumeRecord, { force, acceptLoss }: RemovalConsent): boolean {
+function mayMark(core: Context, { holder }: VolumeRecord, { force, acceptLoss }: RemovalConsent): boolean {
   if (holder === null) return true
   return isAway(core, holder.host) ? acceptLoss && core.expiry.inMs(holder.host) === 0 : force
 }
 
 /** Whether what is in the way may be gone in a moment. */
-function mayPass(core: Core, { references, away }: Objection, waitedMs: number): boolean {
+function mayPass(core: Context, { references, away }: Objection, waitedMs: number): boolean {
   const { services, containers } = references
   if (services.length > 0 || containers.some(({ state }) => !ENDED_STATES.has(state))) return false
   if (containers.some(({ state }) => state !== 'removing') && waitedMs >= ENDED_MS) return false
@@ -116,7 +108,7 @@ function mayPass(core: Core, { references, away }: Objection, waitedMs: number):
  * and wins. Null: look again. The lease of a holder that is given up is ended first.
  */
 async function markRemoved(
-  core: Core,
+  core: Context,
   entry: Versioned<VolumeRecord>,
   { force, acceptLoss }: RemovalConsent,
   signal: AbortSignal,
@@ -153,14 +145,14 @@ async function markRemoved(
   return marked?.value.id === id && marked.value.removedAt !== null ? marked.value : null
 }
 
-async function finish(core: Core, marked: VolumeRecord, found: References | null): Promise<RemovalView> {
+async function finish(core: Context, marked: VolumeRecord, found: References | null): Promise<RemovalView> {
   const { signal, clock } = core.parts
   await finishRemoval(core, marked, AbortSignal.any([signal, clock.deadline(FINISH_MS)]))
   await putAway(core, marked)
   return viewOf(core, marked, found)
 }
 
-function viewOf(core: Core, { id, name, lost }: VolumeRecord, found: References | null): RemovalView {
+function viewOf(core: Context, { id, name, lost }: VolumeRecord, found: References | null): RemovalView {
   return {
     volume: name,
     id,

@@ -1,12 +1,13 @@
 import type { Pause } from '../../fence/contract.ts'
 import type { Trouble, VolumeRecord } from '../../model/model.ts'
-import { beforeAbort } from '../../runtime/abort.ts'
+import { nullOnAbort } from '../../runtime/abort.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import type { HostView, VolumeView } from '../contract.ts'
 import { orderOf } from '../record/checkpoint-order.ts'
 import { hasCheckpoint } from '../record/copies.ts'
 import { viewPredecessor } from '../recovery/predecessor.ts'
+import { stuckAt } from '../trouble.ts'
 import { describeCopy } from './explain-copy.ts'
 
 /** Docker waits for a list of volumes, and it is worth more than the names in it. */
@@ -20,17 +21,17 @@ export interface Disk {
   readonly pauses: readonly Pause[]
 }
 
-export async function lookAtDisk(core: Core, copies: readonly LocalCopy[]): Promise<Disk> {
+export async function lookAtDisk(core: Context, copies: readonly LocalCopy[]): Promise<Disk> {
   const { store, pauses } = core.parts
   const byId = new Map(copies.map((copy) => [copy.id, copy]))
   return { mounted: await store.mounted(), copies: byId, pauses: await pauses.all() }
 }
 
 /** An agent that has just started reads who the others are before it names them, if their stream has a leader. */
-export async function hearHosts(core: Core): Promise<void> {
+export async function hearHosts(core: Context): Promise<void> {
   const { registry, clock } = core.parts
   if (!core.hosts.isEmpty) return
-  const found = await beforeAbort(
+  const found = await nullOnAbort(
     registry.hosts().catch(() => null),
     clock.deadline(HEAR_MS),
   )
@@ -38,7 +39,7 @@ export async function hearHosts(core: Core): Promise<void> {
 }
 
 /** One volume as people and Docker see it. */
-export function viewVolume(core: Core, record: VolumeRecord, disk: Disk, stale: boolean): VolumeView {
+export function viewVolume(core: Context, record: VolumeRecord, disk: Disk, stale: boolean): VolumeView {
   const { store, self } = core.parts
   const { mounted, copies } = disk
   const { id, name, options, createdAt, epoch, last, holder } = record
@@ -89,34 +90,33 @@ export function viewVolume(core: Core, record: VolumeRecord, disk: Disk, stale: 
 }
 
 /** Whether some host of the volume may be alive or away, for all this host knows. */
-function isUnsure(core: Core, { holder, copies }: VolumeRecord): boolean {
+function isUnsure(core: Context, { holder, copies }: VolumeRecord): boolean {
   const hosts = [...(holder === null ? [] : [holder.host]), ...Object.keys(copies)]
   return hosts.some((host) => host !== core.parts.self.id && isUnheard(core, host))
 }
 
-function isUnheard({ hosts }: Core, host: string): boolean {
+function isUnheard({ hosts }: Context, host: string): boolean {
   return !hosts.knowsAway && !hosts.alive(host)
 }
 
 /** What is known of the holder, with its name. */
-function onHolder(core: Core, { holder }: VolumeRecord, look: (host: string) => Trouble | null): VolumeView['stuck'] {
+function onHolder(
+  core: Context,
+  { holder }: VolumeRecord,
+  look: (host: string) => Trouble | null,
+): VolumeView['stuck'] {
   const found = holder === null ? null : look(holder.host)
   if (holder === null || found === null) return null
   const { code, text, since } = found
   return { host: hostName(core, holder.host), code, text, since }
 }
 
-/** Why a host cannot release a volume, by its own word or its heartbeat's. */
-export function stuckAt(core: Core, host: string, { id }: Pick<VolumeRecord, 'id'>): Trouble | null {
-  return host === core.parts.self.id ? core.troubles.of(id) : (core.hosts.get(host)?.stuck?.[id] ?? null)
-}
-
 /** Why a host cannot write its state directory, by its own word or its heartbeat's. */
-function unwritableAt(core: Core, host: string): Trouble | null {
+function unwritableAt(core: Context, host: string): Trouble | null {
   return host === core.parts.self.id ? core.stateDisk.trouble : (core.hosts.get(host)?.unwritable ?? null)
 }
 
-function viewSeizure(core: Core, record: VolumeRecord): VolumeView['seizure'] {
+function viewSeizure(core: Context, record: VolumeRecord): VolumeView['seizure'] {
   const seizure = record.seizures.at(-1)
   if (seizure === undefined) return null
   const { from, by, at, base, ageSeconds } = seizure
@@ -124,7 +124,7 @@ function viewSeizure(core: Core, record: VolumeRecord): VolumeView['seizure'] {
 }
 
 /** What a living host without its holder would go on from. Its age does not count on the clocks of two hosts being the same. */
-function viewElsewhere(core: Core, record: VolumeRecord): VolumeView['elsewhere'] {
+function viewElsewhere(core: Context, record: VolumeRecord): VolumeView['elsewhere'] {
   const { id, holder, last, copies } = record
   if (holder === null || last === null) return null
   const { epoch, seq } = last
@@ -152,12 +152,12 @@ function ageSeconds(nowMs: number, at: string): number {
   return Math.max(0, Math.round((nowMs - Date.parse(at)) / 100) / 10)
 }
 
-function viewFenced(core: Core, { id, name }: VolumeRecord, { pauses }: Disk): string[] {
+function viewFenced(core: Context, { id, name }: VolumeRecord, { pauses }: Disk): string[] {
   const names = new Map(core.uses.liveContainers(name).map((user) => [user.id, user.name]))
   return pauses.filter(({ volumes }) => volumes.includes(id)).map(({ container }) => names.get(container) ?? container)
 }
 
-function viewDivergedElsewhere(core: Core, id: string): VolumeView['divergedElsewhere'] {
+function viewDivergedElsewhere(core: Context, id: string): VolumeView['divergedElsewhere'] {
   return core.hosts
     .all()
     .filter((host) => host.id !== core.parts.self.id && (host.diverged[id] ?? 0) > 0)
@@ -165,14 +165,14 @@ function viewDivergedElsewhere(core: Core, id: string): VolumeView['divergedElse
 }
 
 /** This host's own are newer than its heartbeat. */
-function viewNamesakes(core: Core, name: string): string[] {
+function viewNamesakes(core: Context, name: string): string[] {
   const { id } = core.parts.self
   const others = core.hosts.all().filter((host) => host.id !== id && host.namesakes.includes(name))
   return [...(core.namesakes.names.includes(name) ? [core.engine.name] : []), ...others.map((host) => host.name)]
 }
 
 /** All hosts whose heartbeat was ever read. */
-export function viewHosts(core: Core): HostView[] {
+export function viewHosts(core: Context): HostView[] {
   return core.hosts.all().map((host) => ({
     id: host.id,
     name: host.name,
@@ -192,6 +192,6 @@ export function viewHosts(core: Core): HostView[] {
   }))
 }
 
-function hostName(core: Core, id: string): string {
+function hostName(core: Context, id: string): string {
   return core.hosts.get(id)?.name ?? id
 }

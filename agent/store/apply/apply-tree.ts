@@ -1,7 +1,7 @@
 import { closeSync, linkSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
 import { WherryError } from '../../model/errors.ts'
 import type { FaultPoint } from '../../runtime/fault-point.ts'
-import { Pace } from '../../runtime/yield-loop.ts'
+import { YieldLoop } from '../../runtime/yield-loop.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { makeInode, setAttributes } from '../inode/attributes.ts'
 import { DirectoryCursor, openRoot } from '../inode/directory.ts'
@@ -31,7 +31,7 @@ export interface TreeChangeParts {
 export class TreeChange {
   readonly #parts: TreeChangeParts
   readonly #plan: Plan
-  readonly #pace = new Pace()
+  readonly #pace = new YieldLoop()
   /** Directories of the target in which names come or go, and new ones: their times are set at the end. */
   readonly #touched: ReadonlySet<number>
   /** Entries of this host's tree whose flags are in the way. */

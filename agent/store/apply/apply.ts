@@ -12,13 +12,13 @@ import { lstat, movedAway } from '../inode/inode.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { type Plan, planChanges } from '../manifest/plan.ts'
 import { lookAtTree } from '../scan/capture.ts'
-import { dropKept, type KeptTree, keepSnapshot, scannedListsPath } from '../snapshot/saved-snapshot.ts'
+import { dropKept, type KeptTree, saveSnapshot, scannedListsPath } from '../snapshot/saved-snapshot.ts'
 import { commit, committed, dropCommit } from '../stage/journal.ts'
 import type { Stage } from '../stage/stage.ts'
 import type { BlockPool } from '../workers/contract.ts'
 import { TreeChange } from './apply-tree.ts'
-import { rehearse } from './probe-support.ts'
-import { proveApplied } from './verify-attributes.ts'
+import { probeSupport } from './probe-support.ts'
+import { verifyApplied } from './verify-attributes.ts'
 
 export interface ApplyParts {
   readonly layout: Layout
@@ -83,7 +83,7 @@ async function loadStaged(parts: ApplyParts, checkpoint: Checkpoint): Promise<Ma
 async function prepare(parts: ApplyParts, plan: Plan): Promise<void> {
   const { layout, volume, faultPoint } = parts
   await requireSpace(layout.directory, volume, await growthBytes(parts, plan))
-  await orDiskFull(layout.directory, volume, () => rehearse(plan, layout.directory))
+  await orDiskFull(layout.directory, volume, () => probeSupport(plan, layout.directory))
   await parts.stage.sync()
   faultPoint('staged')
 }
@@ -92,9 +92,9 @@ async function prepare(parts: ApplyParts, plan: Plan): Promise<void> {
 async function prove(parts: ApplyParts, plan: Plan, before: KeptTree): Promise<void> {
   const { layout, volume, stage, pool, faultPoint } = parts
   const { directory, data } = layout
-  const tree = await proveApplied({ volume, data, lists: scannedListsPath(directory), plan, before, stage, pool })
+  const tree = await verifyApplied({ volume, data, lists: scannedListsPath(directory), plan, before, stage, pool })
   faultPoint('verified')
-  await orDiskFull(directory, volume, () => keepSnapshot(directory, 'last', tree, null, faultPoint))
+  await orDiskFull(directory, volume, () => saveSnapshot(directory, 'last', tree, null, faultPoint))
   await dropKept(directory, 'live')
   await dropKept(directory, 'base')
 }

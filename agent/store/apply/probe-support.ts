@@ -22,7 +22,7 @@ const NAME = 'rehearsal'
  * names (the largest) and of inode flags, the oldest and the newest time. A tree that cannot be held here must be refused
  * before the old one is touched: TREE_UNSUPPORTED, naming an entry.
  */
-export async function rehearse(plan: Plan, directory: string): Promise<void> {
+export async function probeSupport(plan: Plan, directory: string): Promise<void> {
   const path = join(directory, NAME)
   await removeIfThere(path)
   const held = openRoot(directory)
@@ -38,7 +38,7 @@ export async function rehearse(plan: Plan, directory: string): Promise<void> {
 }
 
 /** Removes what a crash left of a rehearsal. */
-export async function dropRehearsal(directory: string): Promise<void> {
+export async function dropProbe(directory: string): Promise<void> {
   await removeIfThere(join(directory, NAME))
 }
 

@@ -18,7 +18,7 @@ const CLOCK_TICKS_MS = 20
 /** What no content has: a file that cannot be the target's need not be read to know that. */
 const NO_CONTENT = Buffer.alloc(HASH_BYTES)
 
-export interface ProofParts {
+export interface VerifyParts {
   /** The volume's name, for messages. */
   readonly volume: string
   /** Path of the changed tree. */
@@ -37,7 +37,7 @@ export interface ProofParts {
  * No content is read again: what was put there had been hashed when it was staged, what stayed when the tree was
  * scanned, and its inode says that it is that very file. Answers the target with what this disk knows of its entries.
  */
-export async function proveApplied(parts: ProofParts): Promise<KeptTree> {
+export async function verifyApplied(parts: VerifyParts): Promise<KeptTree> {
   const { volume, plan, pool, before } = parts
   await sleep(CLOCK_TICKS_MS)
   const tickNs = await parts.stage.sync()
@@ -70,7 +70,7 @@ class Contents {
   #next = 0
   #lost = false
 
-  constructor({ plan, before, stage }: ProofParts) {
+  constructor({ plan, before, stage }: VerifyParts) {
     this.#plan = plan
     this.#before = before
     this.#stage = stage

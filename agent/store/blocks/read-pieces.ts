@@ -1,6 +1,6 @@
 import { read } from 'node:fs'
 import { promisify } from 'node:util'
-import type { Recycler } from '../../runtime/buffer-pool.ts'
+import type { BufferPool } from '../../runtime/buffer-pool.ts'
 import { nextData, nextHole } from '../../sys/files.ts'
 import type { Piece } from '../tree-contract.ts'
 
@@ -10,7 +10,7 @@ export const PIECE_BYTES = 1024 * 1024
 const readAsync = promisify(read)
 
 /** The data of an open file between two bytes, holes left out. The next piece is read while the last is used. */
-export async function* pieces(memory: Recycler, fd: number, from: number, to: number): AsyncGenerator<Piece> {
+export async function* pieces(memory: BufferPool, fd: number, from: number, to: number): AsyncGenerator<Piece> {
   let pending = ahead(memory, fd, from, to)
   try {
     for (;;) {
@@ -26,14 +26,14 @@ export async function* pieces(memory: Recycler, fd: number, from: number, to: nu
 }
 
 /** A piece that is read while nobody waits for it yet: it may fail until somebody does. */
-function ahead(memory: Recycler, fd: number, from: number, to: number): Promise<Piece | null> {
+function ahead(memory: BufferPool, fd: number, from: number, to: number): Promise<Piece | null> {
   const piece = readFrom(memory, fd, from, to)
   piece.catch(() => {})
   return piece
 }
 
 /** The first piece of data at or after a byte; null: there is none before `to`, or the file has become shorter. */
-async function readFrom(memory: Recycler, fd: number, from: number, to: number): Promise<Piece | null> {
+async function readFrom(memory: BufferPool, fd: number, from: number, to: number): Promise<Piece | null> {
   const offset = from >= to ? null : nextData(fd, from)
   if (offset === null || offset >= to) return null
   const cut = (Math.floor(offset / PIECE_BYTES) + 1) * PIECE_BYTES

@@ -1,7 +1,7 @@
 import type { Manifest } from '../manifest/manifest.ts'
 import type { KeptTree } from '../snapshot/saved-snapshot.ts'
 import type { ByteRange, Cursor, FileChanges, Touched, Tracker } from '../tracker/contract.ts'
-import { StillTree } from './unchanged-subtrees.ts'
+import { UnchangedSubtrees } from './unchanged-subtrees.ts'
 
 /** Why every changed file is read whole. */
 const NOT_SINCE_THEN = 'the tracker has not watched this volume since its last checkpoint'
@@ -53,9 +53,9 @@ export class TreeChanges {
   }
 
   /** What of a tree stood still since it was exact; null: nobody knows. Nobody may be in the middle of a change. */
-  still(tree: KeptTree): StillTree | null {
+  still(tree: KeptTree): UnchangedSubtrees | null {
     const touched = this.touched(tree)
-    return touched === null ? null : StillTree.of(tree, touched)
+    return touched === null ? null : UnchangedSubtrees.of(tree, touched)
   }
 
   /** Whether a range of a file was written to since `tree` was exact, as far as is known; null: nothing is known of this file. */

@@ -7,7 +7,7 @@ const SELF = 1
 const BELOW = 2
 
 /** A kept tree and which parts of it stood still since, by the tracker's word: they need not be looked at. */
-export class StillTree {
+export class UnchangedSubtrees {
   readonly tree: KeptTree
   readonly #moved: Uint8Array
 
@@ -15,7 +15,7 @@ export class StillTree {
    * `touched` tells of what came after the mark of `tree`. null: a tree with hard links is looked at as a whole, since a name that is passed over may be one
    * that another name belongs to.
    */
-  static of(tree: KeptTree, touched: Touched): StillTree | null {
+  static of(tree: KeptTree, touched: Touched): UnchangedSubtrees | null {
     const { manifest, seen } = tree
     const moved = new Uint8Array(manifest.count)
     // Backwards: what is in a directory stands behind it.
@@ -26,7 +26,7 @@ export class StillTree {
         moved[index] = SELF | (moved[index] ?? 0)
       if (index > 0 && moved[index] !== 0) moved[manifest.parent(index)] = BELOW | (moved[manifest.parent(index)] ?? 0)
     }
-    return new StillTree(tree, moved)
+    return new UnchangedSubtrees(tree, moved)
   }
 
   private constructor(tree: KeptTree, moved: Uint8Array) {

@@ -13,7 +13,7 @@ const MOUNTPOINTS_NAMED = 2
 const SEAL_TRIES = 4
 
 /** Bind mounts of trees at `<mountRoot>/<id>`. What is mounted is always asked of the kernel, never remembered. */
-export class Mounting {
+export class BindMounts {
   readonly #mountRoot: string
 
   /** `mountRoot` must be the directory's real path (no symlinks): the kernel lists mounts under that one. */

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { WherryError } from '../../model/errors.ts'
 import type { VolumeOptions } from '../../model/model.ts'
 import { syncDirectory } from '../../runtime/durable-file.ts'
-import { Lanes } from '../../runtime/keyed-queue.ts'
+import { KeyedQueue } from '../../runtime/keyed-queue.ts'
 import type { LocalCopy } from '../contract.ts'
 import { removeTree } from '../inode/removal.ts'
 import { orDiskFull } from './free-space.ts'
@@ -22,10 +22,10 @@ export async function makeTree(path: string, { uid, gid, mode }: VolumeOptions):
 }
 
 /** All copies of this disk, by their `volume.json`. Changes of one are carried out one after another. */
-export class Records {
+export class CopyRecords {
   readonly #stateDir: string
   readonly #volumes: string
-  readonly #lanes = new Lanes()
+  readonly #lanes = new KeyedQueue()
 
   constructor(stateDir: string) {
     this.#stateDir = stateDir

@@ -1,6 +1,6 @@
 import { closeSync, constants, mkdirSync, openSync, rmdirSync, unlinkSync } from 'node:fs'
 import { mkdir, readdir } from 'node:fs/promises'
-import { Pace } from '../../runtime/yield-loop.ts'
+import { YieldLoop } from '../../runtime/yield-loop.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import type { Bitmap } from '../blocks/bitmap.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
@@ -111,7 +111,7 @@ class Pruning {
   readonly #wanted: (index: number) => boolean
   readonly #present: Bitmap
   readonly #levels: Levels
-  readonly #pace = new Pace()
+  readonly #pace = new YieldLoop()
 
   constructor(manifest: Manifest, wanted: (index: number) => boolean, present: Bitmap, levels: Levels) {
     this.#levels = levels

@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
-import { Pace } from '../../runtime/yield-loop.ts'
+import { YieldLoop } from '../../runtime/yield-loop.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { dropCached } from '../../sys/files.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
@@ -21,13 +21,13 @@ export async function dropCachedTree(path: string): Promise<void> {
   }
   try {
     using levels = new Levels(root)
-    await dropChildren(levels, new Pace())
+    await dropChildren(levels, new YieldLoop())
   } finally {
     closeSync(root)
   }
 }
 
-async function dropChildren(levels: Levels, pace: Pace): Promise<void> {
+async function dropChildren(levels: Levels, pace: YieldLoop): Promise<void> {
   for (const entry of await readdir(self(levels.held.fd), { encoding: 'buffer', withFileTypes: true })) {
     const name = entry.name.toString('latin1')
     if (entry.isDirectory()) {

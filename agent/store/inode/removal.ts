@@ -1,7 +1,7 @@
 import { closeSync, lstatSync, rmdirSync, unlinkSync } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { Pace } from '../../runtime/yield-loop.ts'
+import { YieldLoop } from '../../runtime/yield-loop.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { at, openRoot, self } from './directory.ts'
 import { changeFlags } from './flags.ts'
@@ -12,7 +12,7 @@ export async function removeTree(path: string): Promise<void> {
   const root = openRoot(path)
   try {
     using levels = new Levels(root)
-    await removeChildren(levels, new Pace())
+    await removeChildren(levels, new YieldLoop())
   } finally {
     closeSync(root)
   }
@@ -29,7 +29,7 @@ export async function removeIfThere(path: string): Promise<void> {
   }
 }
 
-async function removeChildren(levels: Levels, pace: Pace): Promise<void> {
+async function removeChildren(levels: Levels, pace: YieldLoop): Promise<void> {
   for (const entry of await readdir(self(levels.held.fd), { encoding: 'buffer', withFileTypes: true })) {
     const name = entry.name.toString('latin1')
     if (entry.isDirectory()) {

@@ -4,7 +4,7 @@ import type { Manifest } from './manifest.ts'
  * Where this host's own tree has a content: finds a file by size and hash. 8 to 16 bytes for each file of the tree: an open hash table
  * of indexes, because a map would take ten times that.
  */
-export class Sources {
+export class ContentIndex {
   readonly #mine: Manifest
   /** Index plus 1; 0: free. A power of two, at most half full. */
   readonly #slots: Uint32Array

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { WherryError } from '../../model/errors.ts'
-import { Pace } from '../../runtime/yield-loop.ts'
+import { YieldLoop } from '../../runtime/yield-loop.ts'
 import { type BytePath, printable } from './byte-path.ts'
 import { CHUNK_BYTES, MAGIC, MAX_ENTRIES, MAX_MANIFEST_BYTES, TRAILER_BYTES } from './format.ts'
 import { Manifest } from './manifest.ts'
@@ -26,7 +26,7 @@ export async function parseManifest(buffer: Buffer): Promise<Manifest> {
   const hash = createHash('sha256')
   const index = new RecordIndex()
   const check = new TreeCheck(buffer)
-  const pace = new Pace()
+  const pace = new YieldLoop()
   let [at, hashed, bytes] = [MAGIC.length, MAGIC.length, 0]
   try {
     if (!buffer.subarray(0, MAGIC.length).equals(MAGIC)) throw new Malformed('not a manifest of version 2')

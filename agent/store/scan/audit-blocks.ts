@@ -33,7 +33,7 @@ export interface Suspect {
 }
 
 /** Reads some blocks that are said not to have changed, a bounded number in one look at a tree. */
-export class Audit {
+export class BlockAudit {
   readonly suspects: Suspect[] = []
   #blocksLeft: number
   #untold = 0

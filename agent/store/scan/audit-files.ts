@@ -11,8 +11,8 @@ import type { ByteRange } from '../tracker/contract.ts'
 import type { BlockPool } from '../workers/contract.ts'
 import { BLOCKS_OF_FILE, type Suspect } from './audit-blocks.ts'
 import { ChangedBlocks } from './changed-blocks.ts'
-import type { FileReading } from './file-hasher.ts'
-import { Draw } from './random-files.ts'
+import type { FileHasher } from './file-hasher.ts'
+import { RandomFiles } from './random-files.ts'
 import type { Place } from './walk-position.ts'
 
 /** An entry as it is kept. */
@@ -23,7 +23,7 @@ export interface KeptEntry {
 
 interface UntouchedParts {
   readonly pool: BlockPool
-  readonly reading: FileReading
+  readonly reading: FileHasher
   /** What is found goes there. */
   readonly suspects: Suspect[]
 }
@@ -35,16 +35,16 @@ interface UntouchedParts {
  * A program that writes meanwhile leaves a trace: the kernel moves the ctime before the new bytes can be read (file_update_time, called by write(2) before it
  * copies and by page_mkwrite before the page can be stored to). So a look at the state that follows the read sees it.
  */
-export class UntouchedFiles {
+export class FileAudit {
   readonly #parts: UntouchedParts
-  readonly #draws: readonly Draw[]
+  readonly #draws: readonly RandomFiles[]
   readonly #stat = new StatBuffer()
   #left: number
 
   /** At most `most` files of all these trees together. */
   constructor(trees: readonly KeptTree[], most: number, parts: UntouchedParts) {
     this.#parts = parts
-    this.#draws = most === 0 ? [] : trees.map((tree) => new Draw(tree, most))
+    this.#draws = most === 0 ? [] : trees.map((tree) => new RandomFiles(tree, most))
     this.#left = most
   }
 

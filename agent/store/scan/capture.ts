@@ -11,8 +11,8 @@ import {
   type KeptTree,
   type Known,
   keepBase,
-  keepSnapshot,
   loadKnown,
+  saveSnapshot,
   scannedListsPath,
 } from '../snapshot/saved-snapshot.ts'
 import type { Cursor } from '../tracker/contract.ts'
@@ -101,7 +101,7 @@ async function look(
 
 async function keep(parts: CaptureParts, kind: KeptKind, tree: KeptTree, known: Known): Promise<void> {
   const { directory } = parts.layout
-  await orDiskFull(directory, parts.volume, () => keepSnapshot(directory, kind, tree, known, parts.faultPoint))
+  await orDiskFull(directory, parts.volume, () => saveSnapshot(directory, kind, tree, known, parts.faultPoint))
 }
 
 /** A scan that found nothing new is the kept snapshot: it need not be written again. */

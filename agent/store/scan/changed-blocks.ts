@@ -1,11 +1,11 @@
 import { randomInt } from 'node:crypto'
-import type { Slots } from '../../runtime/semaphore.ts'
+import type { Semaphore } from '../../runtime/semaphore.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES, rowsOf, sameHash } from '../blocks/block-size.ts'
 import type { KeptTree } from '../snapshot/saved-snapshot.ts'
 import type { ByteRange } from '../tracker/contract.ts'
 import { TAG_BYTES } from '../workers/block-tag.ts'
 import type { BlockPool, TaggedBlocks } from '../workers/contract.ts'
-import type { BlockKeeping } from './content-sink.ts'
+import type { BlockSink } from './content-sink.ts'
 import { readAhead } from './read-ahead.ts'
 
 /** Bytes that are hashed in one go: about 15 ms of a thread at most. */
@@ -51,7 +51,7 @@ export class ChangedBlocks implements TaggedBlocks {
   }
 
   /** Reads them, some at a time, as far as `slots` are free. `keeping` keeps them. `cold`: they may have to come from the disk, which is told of many at once. */
-  async rehash(fd: number, keeping: BlockKeeping | null, pool: BlockPool, slots: Slots, cold: boolean): Promise<void> {
+  async rehash(fd: number, keeping: BlockSink | null, pool: BlockPool, slots: Semaphore, cold: boolean): Promise<void> {
     const perCall = Math.max(1, CALL_BYTES / blockBytesOf(this.#sizeBytes))
     const calls: Promise<void>[] = []
     for (let at = 0; at < this.blocks.length; at += perCall) {
@@ -104,7 +104,7 @@ export class ChangedBlocks implements TaggedBlocks {
   }
 
   /** Blocks that were written to will be so again: a tag, which only saves hashing what stays, is not worth its time. */
-  async #keepSome(fd: number, keeping: BlockKeeping, blocks: readonly number[]): Promise<void> {
+  async #keepSome(fd: number, keeping: BlockSink, blocks: readonly number[]): Promise<void> {
     const hashes = await keeping.hashBlocks(fd, this.#sizeBytes, blocks)
     this.#put(blocks, { hashes, tags: Buffer.alloc(blocks.length * TAG_BYTES) })
   }

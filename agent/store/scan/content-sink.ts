@@ -1,7 +1,7 @@
 import type { BlockPool } from '../workers/contract.ts'
 
 /** Keeps changed blocks of large files as they are read: once for their hash and for the copy. */
-export interface BlockKeeping {
+export interface BlockSink {
   /** Whether these blocks of a file are to be kept. False: they are only hashed. Rejects DISK_FULL. */
   wants(sizeBytes: number, blocks: readonly number[]): Promise<boolean>
   /** Copies blocks of an open file whatever they are; answers the hashes of what was copied, 32 bytes each, in their order. */
@@ -9,7 +9,7 @@ export interface BlockKeeping {
 }
 
 /** Keeps what a look at a tree finds changed, so that the tree itself need not stay as it is once the look is over. */
-export interface Keeping {
+export interface ContentSink {
   /** As BlockPool.hashFiles; what was hashed is kept. */
   readonly hashFiles: BlockPool['hashFiles']
   /**

@@ -8,7 +8,7 @@ import { unsupported } from './errors.ts'
 const XATTR_HEAD_BYTES = 5
 
 /** Describes what stands in a tree, as far as a manifest can say it. */
-export class Describer {
+export class EntryDescriber {
   readonly #volume: string
   readonly #nocow: boolean
 

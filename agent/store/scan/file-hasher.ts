@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs'
-import { shareOut } from '../../runtime/for-each-limit.ts'
-import { Slots } from '../../runtime/semaphore.ts'
+import { forEachLimit } from '../../runtime/for-each-limit.ts'
+import { Semaphore } from '../../runtime/semaphore.ts'
 import { errnoName, failureOf, SystemCallError } from '../../sys/failure.ts'
 import { cleanPages } from '../../sys/files.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
@@ -12,8 +12,8 @@ import { hashOfList } from '../snapshot/block-lists.ts'
 import type { SnapshotBuilder } from '../snapshot/snapshot-builder.ts'
 import type { BlockPool } from '../workers/contract.ts'
 import { OTHER_CONTENT } from '../workers/outcome.ts'
-import type { Audit } from './audit-blocks.ts'
-import type { BlockKeeping, Keeping } from './content-sink.ts'
+import type { BlockAudit } from './audit-blocks.ts'
+import type { BlockSink, ContentSink } from './content-sink.ts'
 import { bytesOf, LargeFiles, type UnreadLarge } from './large-file-hasher.ts'
 import type { Place, Unread } from './walk-position.ts'
 
@@ -45,22 +45,22 @@ interface ReadingOptions {
   /** Whether what is read is to be exact as of a mark, see TreeChanges. */
   readonly marked: boolean
   /** Reads some of what nobody is known to have written to. */
-  readonly audit: Audit
+  readonly audit: BlockAudit
   /** Keeps what is read; null: nobody does. Only where what changes throws. */
-  readonly keeping: Keeping | null
-  readonly keepingBlocks: BlockKeeping | null
+  readonly keeping: ContentSink | null
+  readonly keepingBlocks: BlockSink | null
 }
 
 /** Has the pool read files while the walk goes on, many at a time but a bounded number, and puts their hashes into the snapshot. */
-export class FileReading {
+export class FileHasher {
   filesRead = 0
   /** Entries that could not be read any more and are to be left out. */
   readonly missing = new Set<number>()
   readonly #out: SnapshotBuilder
   readonly #options: ReadingOptions
-  readonly #tasks: Slots
+  readonly #tasks: Semaphore
   readonly #large: LargeFiles
-  readonly #largeFiles = new Slots(LARGE_FILES)
+  readonly #largeFiles = new Semaphore(LARGE_FILES)
   readonly #cloned: Cloned[] = []
   #smallBytesRead = 0
   readonly #running = new Set<Promise<void>>()
@@ -71,7 +71,7 @@ export class FileReading {
     this.#out = out
     this.#options = options
     const { pool, audit, keepingBlocks } = options
-    this.#tasks = new Slots(pool.threads * TASKS_PER_THREAD)
+    this.#tasks = new Semaphore(pool.threads * TASKS_PER_THREAD)
     this.#large = new LargeFiles({ out, pool, tasks: this.#tasks, audit, keepingBlocks })
   }
 
@@ -129,7 +129,7 @@ export class FileReading {
   /** Reads the files that were cloned. What the tree is by now does not matter. Rejects the signal's reason. */
   async readClones(signal: AbortSignal): Promise<void> {
     const manner = { marked: false, isStopped: () => signal.aborted }
-    await shareOut(this.#cloned.splice(0), LARGE_FILES, async ({ file, fd, path, clean }) => {
+    await forEachLimit(this.#cloned.splice(0), LARGE_FILES, async ({ file, fd, path, clean }) => {
       signal.throwIfAborted()
       const read = await this.#large.read(fd, file, manner).catch((error: unknown) => {
         throw failureOf(printable(path), error)
@@ -140,7 +140,7 @@ export class FileReading {
   }
 
   /** Lets something go on while the walk does; its error is thrown at the walk's next step. */
-  #run(place: Place, slots: Slots, work: () => Promise<void>): void {
+  #run(place: Place, slots: Semaphore, work: () => Promise<void>): void {
     const { held } = place
     held.hold()
     const run = async () => {

@@ -7,21 +7,21 @@ import { syncFileSystem } from '../../sys/files.ts'
  * write-protected by the writeback, so the next store through a mapping faults and moves ctime; a ctime of T or later
  * may share its clock tick, which is 1 to 10 ms long, with a store yet to come.)
  */
-export async function tickAndSync(path: string): Promise<bigint> {
-  await using tick = await Tick.open(path)
+export async function readClockAndSync(path: string): Promise<bigint> {
+  await using tick = await FsClock.open(path)
   return await tick.sync()
 }
 
 /**
- * As `tickAndSync`, time and again, and no data that the file system fails to write between opening and the last sync goes unnoticed: the kernel
+ * As `readClockAndSync`, time and again, and no data that the file system fails to write between opening and the last sync goes unnoticed: the kernel
  * tells such an error to each descriptor that was open then, but to one opened later only if nobody has been told yet (syncfs(2), errseq_t).
  */
-export class Tick implements AsyncDisposable {
+export class FsClock implements AsyncDisposable {
   readonly #path: string
   readonly #file: FileHandle
 
-  static async open(path: string): Promise<Tick> {
-    return new Tick(path, await open(path, 'w', 0o600))
+  static async open(path: string): Promise<FsClock> {
+    return new FsClock(path, await open(path, 'w', 0o600))
   }
 
   private constructor(path: string, file: FileHandle) {
@@ -29,7 +29,7 @@ export class Tick implements AsyncDisposable {
     this.#file = file
   }
 
-  /** Answers T, see `tickAndSync`. Rejects SystemCallError of the call `syncfs` when something could not be written: once for each time. */
+  /** Answers T, see `readClockAndSync`. Rejects SystemCallError of the call `syncfs` when something could not be written: once for each time. */
   async sync(): Promise<bigint> {
     await this.#file.write(Buffer.from('t'), 0, 1, 0)
     const { ctimeNs } = await this.#file.stat({ bigint: true })

@@ -1,4 +1,4 @@
-import type { Slots } from '../../runtime/semaphore.ts'
+import type { Semaphore } from '../../runtime/semaphore.ts'
 import { cleanPages, readByPages } from '../../sys/files.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks/block-size.ts'
 import { dataBlocks, holesList } from '../blocks/data-blocks.ts'
@@ -8,9 +8,9 @@ import type { KeptTree } from '../snapshot/saved-snapshot.ts'
 import type { SnapshotBuilder } from '../snapshot/snapshot-builder.ts'
 import type { FileChanges } from '../tracker/contract.ts'
 import type { BlockPool } from '../workers/contract.ts'
-import type { Audit } from './audit-blocks.ts'
+import type { BlockAudit } from './audit-blocks.ts'
 import { ChangedBlocks } from './changed-blocks.ts'
-import type { BlockKeeping } from './content-sink.ts'
+import type { BlockSink } from './content-sink.ts'
 import { readAhead } from './read-ahead.ts'
 
 /** Bytes of a large file that are hashed in one go: about 15 ms of a thread. */
@@ -67,10 +67,10 @@ interface LargeFilesOptions {
   readonly out: SnapshotBuilder
   readonly pool: BlockPool
   /** For the tasks of the pool. */
-  readonly tasks: Slots
+  readonly tasks: Semaphore
   /** Reads some of what nobody is known to have written to. */
-  readonly audit: Audit
-  readonly keepingBlocks: BlockKeeping | null
+  readonly audit: BlockAudit
+  readonly keepingBlocks: BlockSink | null
 }
 
 /** Has the pool read large files, each in many tasks, and puts their lists into the snapshot. */

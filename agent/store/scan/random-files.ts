@@ -5,7 +5,7 @@ import type { KeptTree } from '../snapshot/saved-snapshot.ts'
 const TRIES_PER_FILE = 32
 
 /** Files of a kept tree that were chosen by chance. Choosing costs the same whatever the tree's size, and asking costs a comparison. */
-export class Draw {
+export class RandomFiles {
   readonly tree: KeptTree
   /** Ascending: those behind the next one. */
   readonly #rest: number[]

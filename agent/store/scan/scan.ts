@@ -1,5 +1,5 @@
 import type { ListFile } from '../snapshot/block-lists.ts'
-import type { SeenTable } from '../snapshot/inode-states.ts'
+import type { InodeStates } from '../snapshot/inode-states.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import { SnapshotBuilder } from '../snapshot/snapshot-builder.ts'
 import type { Suspect } from './audit-blocks.ts'
@@ -7,7 +7,7 @@ import { Walk } from './walk.ts'
 import type { WalkOptions } from './walk-options.ts'
 
 export interface Scan extends Snapshot {
-  readonly seen: SeenTable
+  readonly seen: InodeStates
   readonly lists: ListFile
   /** How many files were read because they could have changed, and their bytes without holes; the rest was recognised as unchanged. */
   readonly filesRead: number

@@ -14,7 +14,7 @@ import type { KeptTree } from '../snapshot/saved-snapshot.ts'
 import type { Touched } from '../tracker/contract.ts'
 
 /** Goes through a kept tree in step with a walk of the real one, which must ask for every directory it enters, in tree order. */
-export class KeptCursor {
+export class SnapshotCursor {
   readonly tree: KeptTree
   readonly #manifest: Manifest
   readonly #touched: Touched | null

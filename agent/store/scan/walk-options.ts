@@ -1,11 +1,11 @@
-import type { StillTree } from '../changes/unchanged-subtrees.ts'
+import type { UnchangedSubtrees } from '../changes/unchanged-subtrees.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
 import type { KeptTree, Known } from '../snapshot/saved-snapshot.ts'
 import type { KnownContent } from '../snapshot/snapshot-builder.ts'
 import type { FileChanges, Touched } from '../tracker/contract.ts'
 import type { BlockPool } from '../workers/contract.ts'
 import type { AuditLimits } from './audit-blocks.ts'
-import type { BlockKeeping, Keeping } from './content-sink.ts'
+import type { BlockSink, ContentSink } from './content-sink.ts'
 
 /** What a walk through a tree is to do, see scanTree. */
 export interface WalkOptions {
@@ -27,11 +27,11 @@ export interface WalkOptions {
   /** Whether what is read is to be exact as of the mark before the sync: each file that is read has its pages cleaned first. */
   readonly marked?: boolean | undefined
   /** Parts of `known.live` that need not be looked at. */
-  readonly still?: StillTree | null | undefined
+  readonly still?: UnchangedSubtrees | null | undefined
   /** Only with `quiet`: what is read is kept, or left to be read later. */
-  readonly keeping?: Keeping | null
+  readonly keeping?: ContentSink | null
   /** Keeps the blocks of large files that are known to have been written to; without it they are only hashed. */
-  readonly keepingBlocks?: BlockKeeping | undefined
+  readonly keepingBlocks?: BlockSink | undefined
   /** See Scan.suspects; without it nothing is audited. */
   readonly audit?: AuditLimits
 }

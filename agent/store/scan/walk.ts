@@ -1,21 +1,21 @@
-import { Pace } from '../../runtime/yield-loop.ts'
+import { YieldLoop } from '../../runtime/yield-loop.ts'
 import { fileSystemOf } from '../../sys/file-system.ts'
 import { NS_PER_SECOND, STAT_BLOCK_BYTES, StatBuffer, statAt } from '../../sys/stat.ts'
 import { isSmall } from '../blocks/block-size.ts'
-import type { StillTree } from '../changes/unchanged-subtrees.ts'
+import type { UnchangedSubtrees } from '../changes/unchanged-subtrees.ts'
 import { type InodeBody, movedAway, type State, sameState, stateOf } from '../inode/inode.ts'
 import { Levels } from '../inode/levels.ts'
 import { type BytePath, joinPath, MAX_DEPTH } from '../manifest/byte-path.ts'
 import type { KeptTree } from '../snapshot/saved-snapshot.ts'
 import type { SnapshotBuilder } from '../snapshot/snapshot-builder.ts'
-import { Audit, type Suspect } from './audit-blocks.ts'
-import { UntouchedFiles } from './audit-files.ts'
-import { Describer } from './describe-entry.ts'
+import { BlockAudit, type Suspect } from './audit-blocks.ts'
+import { FileAudit } from './audit-files.ts'
+import { EntryDescriber } from './describe-entry.ts'
 import { changed, unsupported } from './errors.ts'
-import { FileReading } from './file-hasher.ts'
+import { FileHasher } from './file-hasher.ts'
 import type { Former } from './large-file-hasher.ts'
 import { namesIn } from './read-directory.ts'
-import { KeptCursor } from './snapshot-cursor.ts'
+import { SnapshotCursor } from './snapshot-cursor.ts'
 import type { WalkOptions } from './walk-options.ts'
 import type { Place } from './walk-position.ts'
 
@@ -24,26 +24,26 @@ const CALLS_MAX = 64
 
 /** A directory with its index in the tree that stood still. */
 interface StillDirectory {
-  readonly still: StillTree
+  readonly still: UnchangedSubtrees
   readonly index: number
 }
 
 /** One walk through a tree, see scanTree. */
 export class Walk {
-  readonly reading: FileReading
+  readonly reading: FileHasher
   readonly #options: WalkOptions
   readonly #out: SnapshotBuilder
-  readonly #cursors: readonly KeptCursor[]
-  readonly #audit: Audit
-  readonly #untouched: UntouchedFiles
-  readonly #pace = new Pace()
+  readonly #cursors: readonly SnapshotCursor[]
+  readonly #audit: BlockAudit
+  readonly #untouched: FileAudit
+  readonly #pace = new YieldLoop()
   readonly #stat = new StatBuffer()
   readonly #again = new StatBuffer()
   /** Index of the first name of each inode with several. */
   readonly #firstNames = new Map<bigint, number>()
   readonly #levels: Levels
   readonly #device: readonly [number, number]
-  readonly #describer: Describer
+  readonly #describer: EntryDescriber
   readonly #tickSeconds: number
   readonly #tickRestNs: number
 
@@ -53,17 +53,17 @@ export class Walk {
     const { live, last } = options.known ?? { live: null, last: null }
     // A live look may have been cut off: what it lacks is looked for in the last one.
     const trees = [live, last].filter((tree) => tree !== null)
-    this.#cursors = trees.map((tree) => new KeptCursor(tree, options.touched?.(tree) ?? null))
+    this.#cursors = trees.map((tree) => new SnapshotCursor(tree, options.touched?.(tree) ?? null))
     this.#levels = new Levels(root)
     statAt(root, '', this.#stat)
     this.#device = [this.#stat.devMajor, this.#stat.devMinor]
-    this.#describer = new Describer(options.volume, fileSystemOf(root) === 'btrfs')
+    this.#describer = new EntryDescriber(options.volume, fileSystemOf(root) === 'btrfs')
     this.#tickSeconds = Number(options.tickNs / NS_PER_SECOND)
     this.#tickRestNs = Number(options.tickNs % NS_PER_SECOND)
     const refuse = (directory: BytePath, name: BytePath) => changed(this.#options.volume, joinPath(directory, name))
     const { pool, audit = { blocks: 0, files: 0 } } = options
-    this.#audit = new Audit(audit.blocks)
-    this.reading = new FileReading(out, {
+    this.#audit = new BlockAudit(audit.blocks)
+    this.reading = new FileHasher(out, {
       pool,
       signal: options.signal,
       changed: options.quiet ? refuse : null,
@@ -73,7 +73,7 @@ export class Walk {
       keeping: options.keeping ?? null,
       keepingBlocks: options.keepingBlocks ?? null,
     })
-    this.#untouched = new UntouchedFiles(trees, audit.files, { pool, reading: this.reading, suspects: this.suspects })
+    this.#untouched = new FileAudit(trees, audit.files, { pool, reading: this.reading, suspects: this.suspects })
   }
 
   /** See Scan. */
@@ -139,7 +139,7 @@ export class Walk {
   }
 
   /** A directory that was just found to be what it was, if the names in it are known to be so too. */
-  #stillAs(by: KeptCursor | null): StillDirectory | null {
+  #stillAs(by: SnapshotCursor | null): StillDirectory | null {
     const still = this.#options.still ?? null
     if (by === null || still === null || by.tree !== still.tree || !still.stood(by.index)) return null
     return { still, index: by.index }
@@ -208,7 +208,7 @@ export class Walk {
   }
 
   /** Takes the entry at the walk's place from a kept tree if it is proven to be the same; answers where it was found. Not for large files. */
-  #keep(depth: number, name: BytePath): KeptCursor | null {
+  #keep(depth: number, name: BytePath): SnapshotCursor | null {
     for (const cursor of this.#cursors) {
       const index = cursor.find(depth, name)
       this.#auditState(cursor, index, name)
@@ -223,7 +223,7 @@ export class Walk {
   }
 
   /** The last look passes over what was not touched: here it shows whether that can be relied on. */
-  #auditState(cursor: KeptCursor, index: number, name: BytePath): void {
+  #auditState(cursor: SnapshotCursor, index: number, name: BytePath): void {
     if (this.#options.audit === undefined || index < 0 || !cursor.isUntold(index, this.#stat)) return
     this.#audit.untold(name, this.#stat.ino, cursor.tree)
   }

@@ -172,7 +172,7 @@ const growing = new Set<string>()
  * Writes lists and tags, in any order, into places that were set aside in the order of the manifest. The file is a new one, or grows that of an earlier tree,
  * of which it becomes one more name: lists that stay as they are stay where they are. What is in a file is never written over.
  */
-export class ListWriter implements Disposable {
+export class BlockListWriter implements Disposable {
   readonly places = new Places()
   readonly #right = new RightLists()
   readonly #path: string

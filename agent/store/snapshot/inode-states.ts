@@ -11,7 +11,7 @@ const UINT32 = 2 ** 32
 const FIRST_ENTRIES = 1024
 
 /** What was seen of a manifest's entries, 17 bytes each. ctimes from 1970 to 2514. */
-export class SeenTable implements Seen {
+export class InodeStates implements Seen {
   readonly count: number
   readonly words: Uint32Array
   readonly cleans: Uint8Array
@@ -67,7 +67,7 @@ export class SeenTable implements Seen {
     return this.words[at + 2] !== stat.ctimeSeconds % UINT32 || this.words[at + 3] !== restOf(stat)
   }
 
-  equals(other: SeenTable): boolean {
+  equals(other: InodeStates): boolean {
     return bytesOf(this.words).equals(bytesOf(other.words)) && bytesOf(this.cleans).equals(bytesOf(other.cleans))
   }
 
@@ -77,21 +77,21 @@ export class SeenTable implements Seen {
   }
 
   /** Nothing was seen of any entry. */
-  static empty(count: number): SeenTable {
-    return new SeenTable(count, new Uint32Array(count * WORDS), new Uint8Array(count))
+  static empty(count: number): InodeStates {
+    return new InodeStates(count, new Uint32Array(count * WORDS), new Uint8Array(count))
   }
 
   /** null when the bytes are not those of `count` entries. */
-  static decode(bytes: Buffer, count: number): SeenTable | null {
+  static decode(bytes: Buffer, count: number): InodeStates | null {
     if (bytes.length !== count * SEEN_BYTES) return null
     const words = new Uint32Array(count * WORDS)
     bytes.copy(bytesOf(words), 0, 0, words.byteLength)
-    return new SeenTable(count, words, new Uint8Array(bytes.subarray(words.byteLength)))
+    return new InodeStates(count, words, new Uint8Array(bytes.subarray(words.byteLength)))
   }
 }
 
 /** Grows entry by entry, by doubling. */
-export class SeenBuilder {
+export class InodeStatesBuilder {
   #count = 0
   #words = new Uint32Array(FIRST_ENTRIES * WORDS)
   #cleans = new Uint8Array(FIRST_ENTRIES)
@@ -111,14 +111,14 @@ export class SeenBuilder {
   }
 
   /** The first entries of another table, into an empty one. */
-  copyFirst(from: SeenTable, count: number): void {
+  copyFirst(from: InodeStates, count: number): void {
     while (this.#cleans.length < count) this.#grow()
     this.#words.set(from.words.subarray(0, count * WORDS))
     this.#cleans.set(from.cleans.subarray(0, count))
     this.#count = count
   }
 
-  copy(from: SeenTable, index: number): void {
+  copy(from: InodeStates, index: number): void {
     const at = this.#next()
     this.#words.set(from.words.subarray(index * WORDS, (index + 1) * WORDS), at * WORDS)
     this.#cleans[at] = from.cleans[index] ?? 0
@@ -128,8 +128,8 @@ export class SeenBuilder {
     this.#cleans[index] = clean ? 1 : 0
   }
 
-  finish(): SeenTable {
-    return new SeenTable(this.#count, this.#words.slice(0, this.#count * WORDS), this.#cleans.slice(0, this.#count))
+  finish(): InodeStates {
+    return new InodeStates(this.#count, this.#words.slice(0, this.#count * WORDS), this.#cleans.slice(0, this.#count))
   }
 
   #next(): number {

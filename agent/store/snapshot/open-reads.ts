@@ -1,5 +1,5 @@
 /** The reads of a tree that are under way: what they use may be closed when they have ended. */
-export class Reads {
+export class OpenReads {
   #count = 0
   #ended: (() => void) | undefined
 

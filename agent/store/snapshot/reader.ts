@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import type { Recycler } from '../../runtime/buffer-pool.ts'
+import type { BufferPool } from '../../runtime/buffer-pool.ts'
 import { errnoName, errnoOf, failureOf, isDiskFailure, SystemCallError } from '../../sys/failure.ts'
 import { blockBytesOf, HASH_BYTES } from '../blocks/block-size.ts'
 import { dataBlocks, holesList } from '../blocks/data-blocks.ts'
@@ -13,7 +13,7 @@ import type { BlockRun, Piece, TreeReader } from '../tree-contract.ts'
 import type { BlockPool } from '../workers/contract.ts'
 import { hashOfList } from './block-lists.ts'
 import { badRequest, isLongRunOf, isRunOf, largeFile, smallFiles } from './check-request.ts'
-import { Reads } from './open-reads.ts'
+import { OpenReads } from './open-reads.ts'
 import { type KeptKind, type KeptTree, loadSnapshot } from './saved-snapshot.ts'
 import type { BlockLists } from './snapshot.ts'
 import { TreeFiles } from './tree-files.ts'
@@ -38,7 +38,7 @@ interface ReaderOptions {
   /** The volume's name, for messages. */
   readonly volume: string
   readonly pool: BlockPool
-  readonly memory: Recycler
+  readonly memory: BufferPool
   /** What is read counts by its hash alone, which the receiver checks; the files' times do not. */
   readonly inUse?: boolean
 }
@@ -50,8 +50,8 @@ export class DiskReader implements TreeReader {
   readonly #listsFile: FileHandle | null
   readonly #files: TreeFiles
   readonly #pool: BlockPool
-  readonly #memory: Recycler
-  readonly #reads = new Reads()
+  readonly #memory: BufferPool
+  readonly #reads = new OpenReads()
   /** Of the file that long runs were asked of last: that of a terabyte has 40 MiB. */
   #longList: { readonly index: number; readonly list: Promise<Buffer | null> } | null = null
   #closed = false

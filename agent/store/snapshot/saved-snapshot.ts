@@ -7,7 +7,7 @@ import { errnoOf } from '../../sys/failure.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { parseManifest } from '../manifest/parser.ts'
 import { ListFile } from './block-lists.ts'
-import { SeenTable } from './inode-states.ts'
+import { InodeStates } from './inode-states.ts'
 import { Places } from './list-offsets.ts'
 import type { Snapshot } from './snapshot.ts'
 
@@ -20,7 +20,7 @@ type Slot = KeptKind | 'base'
 
 /** A snapshot of which the parts are known, so that the next one can be made from it. */
 export interface KeptTree extends Snapshot {
-  readonly seen: SeenTable
+  readonly seen: InodeStates
   readonly lists: ListFile
 }
 
@@ -52,7 +52,7 @@ function partPath(directory: string, kind: Slot, part: (typeof PARTS)[number]): 
  * `known` is what the scan was given. Durable on return. A crash leaves the old snapshot or the new one, or parts that
  * do not belong together: then their files are all read again at the next scan.
  */
-export async function keepSnapshot(
+export async function saveSnapshot(
   directory: string,
   kind: KeptKind,
   tree: KeptTree,
@@ -157,7 +157,7 @@ export async function loadSnapshot(directory: string, kind: Slot): Promise<KeptT
   if (manifest === null) return null
   const places = Places.of(manifest, await readIfThere(partPath(directory, kind, 'places')))
   const lists = new ListFile(manifest, partPath(directory, kind, 'lists'), places)
-  return { manifest, lists, seen: (await loadSeen(directory, kind, manifest)) ?? SeenTable.empty(manifest.count) }
+  return { manifest, lists, seen: (await loadSeen(directory, kind, manifest)) ?? InodeStates.empty(manifest.count) }
 }
 
 /** Reads a manifest from a file; null when there is none. Rejects MANIFEST_INVALID when it is damaged. */
@@ -184,14 +184,14 @@ async function loadUndamaged(directory: string, kind: Slot): Promise<KeptTree | 
 }
 
 /** null: what was seen is not of this manifest, or from before a reboot. */
-async function loadSeen(directory: string, kind: Slot, manifest: Manifest): Promise<SeenTable | null> {
+async function loadSeen(directory: string, kind: Slot, manifest: Manifest): Promise<InodeStates | null> {
   const file = await readIfThere(partPath(directory, kind, 'seen'))
   if (file === null) return null
   const headerEnd = file.indexOf(NEWLINE)
   // Changes at every boot: after a power loss new data may lie under an old ctime, so nothing seen before counts.
   const expected = JSON.stringify({ hash: manifest.hash, boot: await bootId() })
   if (file.toString('utf8', 0, headerEnd) !== expected) return null
-  return SeenTable.decode(file.subarray(headerEnd + 1), manifest.count)
+  return InodeStates.decode(file.subarray(headerEnd + 1), manifest.count)
 }
 
 /** Gives lists their name, durable when the directory is synced, which the caller does. Answers what is to be written beside them. */

@@ -5,8 +5,8 @@ import { ManifestBuilder } from '../manifest/builder.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import type { TaggedBlocks } from '../workers/contract.ts'
-import { type ListFile, ListWriter } from './block-lists.ts'
-import { SeenBuilder } from './inode-states.ts'
+import { BlockListWriter, type ListFile } from './block-lists.ts'
+import { InodeStatesBuilder } from './inode-states.ts'
 import { type KeptTree, takeName } from './saved-snapshot.ts'
 
 type FileBody = InodeBody & { kind: 'file' }
@@ -37,8 +37,8 @@ export class SnapshotBuilder implements Disposable {
   readonly #base: KeptTree | null
   readonly #listsPath: string
   readonly #manifest = new ManifestBuilder()
-  readonly #seen = new SeenBuilder()
-  readonly #lists: ListWriter
+  readonly #seen = new InodeStatesBuilder()
+  readonly #lists: BlockListWriter
   readonly #grown: ListFile | null
   /** So many entries are the first ones of the base, nothing else is there; -1: it has gone its own way. */
   #same: number
@@ -47,7 +47,7 @@ export class SnapshotBuilder implements Disposable {
   constructor(base: KeptTree | null, listsPath: string, grown = base?.lists ?? null) {
     this.#base = base
     this.#listsPath = listsPath
-    this.#lists = new ListWriter(listsPath)
+    this.#lists = new BlockListWriter(listsPath)
     this.#grown = grown
     this.#same = base === null ? -1 : 0
     if (base === null && grown !== null) this.#lists.grow(grown)

@@ -8,7 +8,7 @@ import type { Layout } from '../disk/layout.ts'
 import { openRoot } from '../inode/directory.ts'
 import { Mirror } from '../inode/mirror.ts'
 import type { AuditLimits } from '../scan/audit-blocks.ts'
-import type { Keeping } from '../scan/content-sink.ts'
+import type { ContentSink } from '../scan/content-sink.ts'
 import { changed } from '../scan/errors.ts'
 import { judge } from '../scan/judge-audit.ts'
 import { lookAround, type OpenScan, type Scan } from '../scan/scan.ts'
@@ -16,15 +16,15 @@ import type { WalkOptions } from '../scan/walk-options.ts'
 import { type KeptTree, loadCheckpoint, loadLast } from '../snapshot/saved-snapshot.ts'
 import type { Cursor } from '../tracker/contract.ts'
 import type { BlockPool } from '../workers/contract.ts'
-import type { Mismatches } from './corrections.ts'
+import type { Corrections } from './corrections.ts'
 import { notFrozen } from './errors.ts'
 import { type Captured, Frozen } from './frozen-scan.ts'
-import { KeptLook } from './frozen-sink.ts'
-import { KeptBlocks } from './live-sink.ts'
-import { NeedsFinder } from './missing-content.ts'
-import { Clones } from './reflinks.ts'
+import { FrozenSink } from './frozen-sink.ts'
+import { LiveSink } from './live-sink.ts'
+import { MissingContentFinder } from './missing-content.ts'
+import { Reflinks } from './reflinks.ts'
 import { affordable } from './space-limit.ts'
-import { Making } from './spool-writer.ts'
+import { SpoolWriter } from './spool-writer.ts'
 
 /** Each time only what is still missed is copied once more: it is next to nothing the second time. */
 const CORRECTIONS_MAX = 4
@@ -47,8 +47,8 @@ interface Look {
   readonly quiet: boolean
   readonly audited: boolean
   readonly lists: string
-  readonly keeping: Keeping | null
-  readonly keepingBlocks: KeptBlocks
+  readonly keeping: ContentSink | null
+  readonly keepingBlocks: LiveSink
 }
 
 /** What a round found while the tree is in use. */
@@ -60,18 +60,18 @@ export interface LiveRound {
 }
 
 /** A checkpoint in the making: the rounds after each other, each knowing what those before it have seen and copied. */
-export class Rounds implements AsyncDisposable {
+export class CheckpointBuilder implements AsyncDisposable {
   /** Hash of the checkpoint before; null: there is none. */
   readonly from: string | null
   /** The tree of that checkpoint; null: it is not known, and whatever the tree has is new. */
   readonly base: KeptTree | null
-  readonly making: Making
+  readonly making: SpoolWriter
   captured: Captured | null = null
   /** The spool has left the directory where it is made. */
   placed = false
   readonly #parts: SpoolParts
   readonly #directory: string
-  readonly #needs: NeedsFinder
+  readonly #needs: MissingContentFinder
   /** The tree as it was last looked at before the rounds: `base`, unless a release was cut off after its look. */
   readonly #before: KeptTree | null
   /** The tree as the newest round saw it. */
@@ -88,20 +88,20 @@ export class Rounds implements AsyncDisposable {
    * `directory` is where the spool is made; it must not be there. `from`: hash of the checkpoint in the copy's record;
    * null: it has none.
    */
-  static async begin(parts: SpoolParts, directory: string, from: string | null): Promise<Rounds> {
+  static async begin(parts: SpoolParts, directory: string, from: string | null): Promise<CheckpointBuilder> {
     // Later captures replace what is kept as `live`, and rounds would go on from other lists than they believe.
     const last = await loadLast(parts.layout.directory)
     // What is in neither the spool nor the tree of the checkpoint before, no copy at that checkpoint can get.
     const base = last?.manifest.hash === from ? last : await loadCheckpoint(parts.layout.directory, from)
-    const making = await Making.open(directory, { tree: new Mirror(parts.layout.data), pool: parts.pool })
-    return new Rounds(parts, directory, { from, base, last }, making)
+    const making = await SpoolWriter.open(directory, { tree: new Mirror(parts.layout.data), pool: parts.pool })
+    return new CheckpointBuilder(parts, directory, { from, base, last }, making)
   }
 
   private constructor(
     parts: SpoolParts,
     directory: string,
     { from, base, last }: { from: string | null; base: KeptTree | null; last: KeptTree | null },
-    making: Making,
+    making: SpoolWriter,
   ) {
     this.#parts = parts
     this.#directory = directory
@@ -109,7 +109,7 @@ export class Rounds implements AsyncDisposable {
     this.base = base
     this.#before = last
     this.making = making
-    this.#needs = new NeedsFinder(base)
+    this.#needs = new MissingContentFinder(base)
   }
 
   /** A round while the tree is in use. `sync` answers T, see capture/tick.ts. */
@@ -136,7 +136,7 @@ export class Rounds implements AsyncDisposable {
     this.captured = null
     await this.thaw()
     const quiet = kind === 'quiet'
-    const frozen = new Frozen(this.#listsPath(), quiet ? await Clones.open(this.#directory) : null)
+    const frozen = new Frozen(this.#listsPath(), quiet ? await Reflinks.open(this.#directory) : null)
     this.#frozen = frozen
     try {
       frozen.look = await this.#lastLook(quiet, frozen, sync, signal)
@@ -173,7 +173,7 @@ export class Rounds implements AsyncDisposable {
   }
 
   /** Copies what the spool lacks of the last look. */
-  async #capture(scan: Scan, quiet: boolean, clones: Clones | null, signal: AbortSignal): Promise<Captured> {
+  async #capture(scan: Scan, quiet: boolean, clones: Reflinks | null, signal: AbortSignal): Promise<Captured> {
     const { mismatches } = await this.#spool(scan, clones, signal)
     if (quiet && mismatches.first >= 0) throw changed(this.#parts.volume, scan.manifest.path(mismatches.first))
     const tree = await this.#agreed(scan, mismatches, signal)
@@ -190,7 +190,7 @@ export class Rounds implements AsyncDisposable {
   ): Promise<OpenScan> {
     const { atOnceBytes } = this.#parts
     const fits = (bytes: number) => this.#requireSpace(bytes)
-    const keeping = quiet ? new KeptLook(this.making, clones, atOnceBytes, fits, signal) : null
+    const keeping = quiet ? new FrozenSink(this.making, clones, atOnceBytes, fits, signal) : null
     const how = { quiet, audited: false, lists, keeping, keepingBlocks: this.#keptBlocks() }
     if (!quiet || this.#tickNs === null) return await this.#lookMarked(how, sync, signal)
     // The T that the round before ended with will do: what is younger is read, and counts as not final. The disk is waited for only to write out what is cloned then,
@@ -212,7 +212,7 @@ export class Rounds implements AsyncDisposable {
   }
 
   /** The tree as it was copied. What one of several files with the same content was to be copied for may have been missed in that one alone. */
-  async #agreed(scan: KeptTree, missed: Mismatches, signal: AbortSignal): Promise<KeptTree> {
+  async #agreed(scan: KeptTree, missed: Corrections, signal: AbortSignal): Promise<KeptTree> {
     let [tree, mismatches] = [scan, missed]
     for (let tries = 0; mismatches.first >= 0; tries++) {
       tree = await mismatches.resolve(this.#listsPath())
@@ -258,7 +258,7 @@ export class Rounds implements AsyncDisposable {
     return scan
   }
 
-  async #liveLook(keepingBlocks: KeptBlocks, sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
+  async #liveLook(keepingBlocks: LiveSink, sync: () => Promise<bigint>, signal: AbortSignal): Promise<Scan> {
     const lists = this.#listsPath()
     await using frozen = new Frozen(lists, null)
     const how = { quiet: false, audited: true, lists, keeping: null, keepingBlocks }
@@ -269,9 +269,9 @@ export class Rounds implements AsyncDisposable {
   /** Copies what the spool lacks of a tree, of the files that were cloned from their clones. */
   async #spool(
     tree: KeptTree,
-    clones: Clones | null,
+    clones: Reflinks | null,
     signal: AbortSignal,
-  ): Promise<{ mismatches: Mismatches; bytesSpooled: number }> {
+  ): Promise<{ mismatches: Corrections; bytesSpooled: number }> {
     const { layout, volume } = this.#parts
     const lacking = this.making.lacking(tree, await this.#needs.find(tree))
     const chosen = await affordable(layout.directory, volume, tree, lacking)
@@ -288,8 +288,8 @@ export class Rounds implements AsyncDisposable {
     if (before !== undefined && !kept) await rm(before, { force: true })
   }
 
-  #keptBlocks(): KeptBlocks {
-    return new KeptBlocks(this.making, (bytes) => this.#requireSpace(bytes))
+  #keptBlocks(): LiveSink {
+    return new LiveSink(this.making, (bytes) => this.#requireSpace(bytes))
   }
 
   #requireSpace(bytes: number): Promise<void> {

@@ -5,8 +5,8 @@ import type { FaultPoint } from '../../runtime/fault-point.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import type { Layout } from '../disk/layout.ts'
 import { removeIfThere } from '../inode/removal.ts'
-import { adoptKept, dropKept, keepSnapshot } from '../snapshot/saved-snapshot.ts'
-import type { Rounds } from './checkpoint-builder.ts'
+import { adoptKept, dropKept, saveSnapshot } from '../snapshot/saved-snapshot.ts'
+import type { CheckpointBuilder } from './checkpoint-builder.ts'
 import { SpoolIndex } from './spool-index.ts'
 
 const MAKING = 'next'
@@ -22,7 +22,7 @@ export function spoolDirectory(layout: Layout, hash: string): string {
 }
 
 /** Puts a spool with the snapshot of its tree in its place, durably. It counts when the record names its checkpoint. */
-export async function placeSpool(layout: Layout, rounds: Rounds, faultPoint: FaultPoint): Promise<void> {
+export async function placeSpool(layout: Layout, rounds: CheckpointBuilder, faultPoint: FaultPoint): Promise<void> {
   const { captured, making } = rounds
   if (captured === null) throw new TypeError('nothing was captured')
   if (rounds.placed) return
@@ -31,7 +31,7 @@ export async function placeSpool(layout: Layout, rounds: Rounds, faultPoint: Fau
   faultPoint('spool-synced')
   await writeDurably(indexPath(directory), [making.index.encoded()])
   faultPoint('spool-index-kept')
-  await keepSnapshot(directory, 'last', captured.tree, null, faultPoint)
+  await saveSnapshot(directory, 'last', captured.tree, null, faultPoint)
   const place = spoolDirectory(layout, captured.capture.hash)
   await removeIfThere(place)
   await rename(directory, place)

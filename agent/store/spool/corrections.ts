@@ -4,7 +4,7 @@ import type { KeptTree } from '../snapshot/saved-snapshot.ts'
 import { corrected, type NewContent } from '../snapshot/snapshot-builder.ts'
 
 /** Where a tree was not what its manifest says when it was copied. */
-export class Mismatches {
+export class Corrections {
   readonly #tree: KeptTree
   readonly #gone = new Set<number>()
   readonly #contents = new Map<number, Buffer>()

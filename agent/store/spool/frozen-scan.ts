@@ -3,7 +3,7 @@ import type { Capture } from '../contract.ts'
 import type { OpenScan, Scan } from '../scan/scan.ts'
 import type { KeptTree } from '../snapshot/saved-snapshot.ts'
 import type { Cursor } from '../tracker/contract.ts'
-import type { Clones } from './reflinks.ts'
+import type { Reflinks } from './reflinks.ts'
 
 /** What the last round captured. */
 export interface Captured {
@@ -18,13 +18,13 @@ export class Frozen implements AsyncDisposable {
   /** Path of the block lists it writes. */
   readonly lists: string
   /** null: this look makes none. */
-  readonly clones: Clones | null
+  readonly clones: Reflinks | null
   look: OpenScan | null = null
   /** Set: nothing is left to be done. */
   captured: Captured | null = null
   #finished = false
 
-  constructor(lists: string, clones: Clones | null) {
+  constructor(lists: string, clones: Reflinks | null) {
     this.lists = lists
     this.clones = clones
   }

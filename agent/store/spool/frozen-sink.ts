@@ -1,16 +1,16 @@
 import { blockBytesOf } from '../blocks/block-size.ts'
 import { ZeroHashes } from '../blocks/zero-hashes.ts'
-import type { Keeping } from '../scan/content-sink.ts'
+import type { ContentSink } from '../scan/content-sink.ts'
 import { newBlocks } from './missing-content.ts'
-import type { Clones } from './reflinks.ts'
-import type { Making } from './spool-writer.ts'
+import type { Reflinks } from './reflinks.ts'
+import type { SpoolWriter } from './spool-writer.ts'
 
 const NO_TAGS = Buffer.alloc(0)
 
 /** Keeps what the last look at a tree reads in the spool, and what it need not read in clones. */
-export class KeptLook implements Keeping {
-  readonly #making: Making
-  readonly #clones: Clones | null
+export class FrozenSink implements ContentSink {
+  readonly #making: SpoolWriter
+  readonly #clones: Reflinks | null
   readonly #requireSpace: (bytes: number) => Promise<void>
   readonly #signal: AbortSignal
   readonly #zeros = new ZeroHashes()
@@ -18,8 +18,8 @@ export class KeptLook implements Keeping {
 
   /** `clones` null: the file system has none. `requireSpace` rejects DISK_FULL where so many bytes do not fit. Up to `atOnceBytes` of large files are read without a clone. */
   constructor(
-    making: Making,
-    clones: Clones | null,
+    making: SpoolWriter,
+    clones: Reflinks | null,
     atOnceBytes: number,
     requireSpace: (bytes: number) => Promise<void>,
     signal: AbortSignal,
@@ -31,7 +31,7 @@ export class KeptLook implements Keeping {
     this.#signal = signal
   }
 
-  readonly hashFiles: Keeping['hashFiles'] = (directoryFd, names, sizes) => {
+  readonly hashFiles: ContentSink['hashFiles'] = (directoryFd, names, sizes) => {
     return this.#making.spoolFiles(directoryFd, names, sizes)
   }
 

@@ -1,17 +1,17 @@
 import { blockBytesOf } from '../blocks/block-size.ts'
-import type { BlockKeeping } from '../scan/content-sink.ts'
+import type { BlockSink } from '../scan/content-sink.ts'
 import { mayBeLeftOut } from './space-limit.ts'
-import type { Making } from './spool-writer.ts'
+import type { SpoolWriter } from './spool-writer.ts'
 
 /** Has the changed blocks of large files go into the spool as they are hashed. */
-export class KeptBlocks implements BlockKeeping {
+export class LiveSink implements BlockSink {
   /** What was copied so. */
   bytes = 0
-  readonly #making: Making
+  readonly #making: SpoolWriter
   readonly #requireSpace: (bytes: number) => Promise<void>
 
   /** `requireSpace` rejects DISK_FULL where so many bytes do not fit. */
-  constructor(making: Making, requireSpace: (bytes: number) => Promise<void>) {
+  constructor(making: SpoolWriter, requireSpace: (bytes: number) => Promise<void>) {
     this.#making = making
     this.#requireSpace = requireSpace
   }

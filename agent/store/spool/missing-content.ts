@@ -1,6 +1,6 @@
 import { blockBytesOf, blockCountOf, HASH_BYTES, isHash, sameHash } from '../blocks/block-size.ts'
 import { ZeroHashes } from '../blocks/zero-hashes.ts'
-import { Sources } from '../manifest/content-index.ts'
+import { ContentIndex } from '../manifest/content-index.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { type Plan, planChanges } from '../manifest/plan.ts'
 import type { KeptTree } from '../snapshot/saved-snapshot.ts'
@@ -21,15 +21,15 @@ export interface Needs {
 }
 
 /** Finds what a copy at `base` asks for when it is to become another tree: what the receiver's own plan says (stage/), made here beforehand. */
-export class NeedsFinder {
+export class MissingContentFinder {
   readonly #base: KeptTree | null
   readonly #zeros = new ZeroHashes()
-  readonly #sources: Sources | null
+  readonly #sources: ContentIndex | null
 
   /** `base` null: copies have nothing yet. */
   constructor(base: KeptTree | null) {
     this.#base = base
-    this.#sources = base === null ? null : new Sources(base.manifest, true)
+    this.#sources = base === null ? null : new ContentIndex(base.manifest, true)
   }
 
   async find(tree: KeptTree): Promise<Needs> {

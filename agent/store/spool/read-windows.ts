@@ -17,7 +17,7 @@ interface Window {
 }
 
 /** Reads small contents of a spool, many with one call: the spool of a checkpoint does not change. */
-export class Windows {
+export class ReadWindows {
   readonly #fd: number
   /** The newest last. */
   readonly #windows: Window[] = []

@@ -12,7 +12,7 @@ export const CLONES_MAX = 256
 export const EXTENTS_MAX = 4096
 
 /** Files as they were at one moment, with their blocks shared. They have no names: nothing of them is left once they are closed, or after a crash. */
-export class Clones implements Disposable {
+export class Reflinks implements Disposable {
   readonly #directory: string
   /** By entry of the tree. */
   readonly #fds = new Map<number, number>()
@@ -21,8 +21,8 @@ export class Clones implements Disposable {
   #closed = false
 
   /** Of files on the file system of `directory`; null where it does not share blocks. */
-  static async open(directory: string): Promise<Clones | null> {
-    const clones = new Clones(directory)
+  static async open(directory: string): Promise<Reflinks | null> {
+    const clones = new Reflinks(directory)
     const probe = await orNull(() => openUnnamed(directory))
     if (probe === null) return null
     try {

@@ -4,7 +4,7 @@ import type { Slot } from './spool-index.ts'
 const ALIGNMENT_BYTES = 4096
 
 /** Gives out places in a file that only grows; places of blocks that are given back are used again. */
-export class Room {
+export class SlotAllocator {
   #end = 0
   readonly #free = new Map<number, number[]>()
 

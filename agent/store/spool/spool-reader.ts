@@ -1,17 +1,17 @@
 import type { FileHandle } from 'node:fs/promises'
 import { WherryError } from '../../model/errors.ts'
-import type { Recycler } from '../../runtime/buffer-pool.ts'
+import type { BufferPool } from '../../runtime/buffer-pool.ts'
 import { blockBytesOf, blockCountOf, isHash } from '../blocks/block-size.ts'
 import { pieces } from '../blocks/read-pieces.ts'
 import { ZeroHashes } from '../blocks/zero-hashes.ts'
 import { isFile, isLongRunOf, isRunOf } from '../snapshot/check-request.ts'
-import { Reads } from '../snapshot/open-reads.ts'
+import { OpenReads } from '../snapshot/open-reads.ts'
 import { DiskReader, openIfThere } from '../snapshot/reader.ts'
 import type { KeptTree } from '../snapshot/saved-snapshot.ts'
 import { type BlockRun, FILES_MAX, FILES_MAX_BYTES, type Piece, type TreeReader } from '../tree-contract.ts'
 import type { BlockPool } from '../workers/contract.ts'
 import { hashIn } from './missing-content.ts'
-import { Windows } from './read-windows.ts'
+import { ReadWindows } from './read-windows.ts'
 import type { Slot, SpoolIndex } from './spool-index.ts'
 
 interface SpoolReaderOptions {
@@ -25,7 +25,7 @@ interface SpoolReaderOptions {
   /** The volume's name, for messages. */
   readonly volume: string
   readonly pool: BlockPool
-  readonly memory: Recycler
+  readonly memory: BufferPool
 }
 
 /**
@@ -51,18 +51,18 @@ class SpoolReader implements TreeReader {
   readonly #options: SpoolReaderOptions
   readonly #live: DiskReader
   readonly #data: FileHandle | null
-  readonly #windows: Windows | null
+  readonly #windows: ReadWindows | null
   readonly #zeros = new ZeroHashes()
   /** The list used last: that of a terabyte has 64 MiB. */
   #list: { readonly index: number; readonly list: Promise<Buffer | null> } | null = null
   /** Of the spool. */
-  readonly #reads = new Reads()
+  readonly #reads = new OpenReads()
 
   constructor(options: SpoolReaderOptions, live: DiskReader, data: FileHandle | null) {
     this.#options = options
     this.#live = live
     this.#data = data
-    this.#windows = data === null ? null : new Windows(data.fd)
+    this.#windows = data === null ? null : new ReadWindows(data.fd)
   }
 
   get hash(): string {
@@ -140,7 +140,7 @@ class SpoolReader implements TreeReader {
   async *#spooled(list: Buffer, block: number, blockBytes: number): AsyncGenerator<Piece> {
     const slot = this.#options.index.find(hashIn(list, block))
     if (slot === undefined || this.#data === null || this.#windows === null) return
-    if (Windows.fits(slot)) {
+    if (ReadWindows.fits(slot)) {
       yield { offset: block * blockBytes, data: await this.#windows.read(slot) }
       return
     }

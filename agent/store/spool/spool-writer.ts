@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs'
 import { type FileHandle, mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { shareOut } from '../../runtime/for-each-limit.ts'
+import { forEachLimit } from '../../runtime/for-each-limit.ts'
 import { errnoName, failureOf, isDiskFailure, SystemCallError } from '../../sys/failure.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf, HASH_BYTES, rowsOf } from '../blocks/block-size.ts'
@@ -14,10 +14,10 @@ import type { KeptTree } from '../snapshot/saved-snapshot.ts'
 import { TAG_BYTES } from '../workers/block-tag.ts'
 import type { BlockPool, TaggedBlocks } from '../workers/contract.ts'
 import { OTHER_CONTENT } from '../workers/outcome.ts'
-import { Mismatches } from './corrections.ts'
+import { Corrections } from './corrections.ts'
 import { hashIn, type LargeNeed, type Needs } from './missing-content.ts'
-import type { Clones } from './reflinks.ts'
-import { Room } from './slot-allocator.ts'
+import type { Reflinks } from './reflinks.ts'
+import { SlotAllocator } from './slot-allocator.ts'
 import { SpoolIndex } from './spool-index.ts'
 
 /** One call of the pool: long enough that its message costs nothing, short enough to share out. */
@@ -25,7 +25,7 @@ const CALL_BYTES = 1024 * 1024
 /** Large files open at once. */
 const LARGE_FILES = 4
 
-export interface MakingParts {
+export interface SpoolWriterParts {
   /** The tree, at the paths of the manifests. */
   readonly tree: Mirror
   readonly pool: BlockPool
@@ -47,19 +47,19 @@ interface OpenBlocks {
 }
 
 /** A spool in the making: one file of contents, and what lies where in it. What it has is good by its hash, whatever tree it came from. */
-export class Making implements AsyncDisposable {
+export class SpoolWriter implements AsyncDisposable {
   readonly index = new SpoolIndex()
-  readonly #room = new Room()
-  readonly #parts: MakingParts
+  readonly #room = new SlotAllocator()
+  readonly #parts: SpoolWriterParts
   readonly #data: FileHandle
 
   /** `directory` is made, and must not have been there. */
-  static async open(directory: string, parts: MakingParts): Promise<Making> {
+  static async open(directory: string, parts: SpoolWriterParts): Promise<SpoolWriter> {
     await mkdir(directory, { recursive: true, mode: 0o700 })
-    return new Making(await open(dataPath(directory), 'wx+', 0o600), parts)
+    return new SpoolWriter(await open(dataPath(directory), 'wx+', 0o600), parts)
   }
 
-  private constructor(data: FileHandle, parts: MakingParts) {
+  private constructor(data: FileHandle, parts: SpoolWriterParts) {
     this.#data = data
     this.#parts = parts
   }
@@ -91,16 +91,16 @@ export class Making implements AsyncDisposable {
   async copy(
     tree: KeptTree,
     { small, large }: Lacking,
-    clones: Clones | null,
+    clones: Reflinks | null,
     signal: AbortSignal,
-  ): Promise<Mismatches> {
-    const mismatches = new Mismatches(tree)
+  ): Promise<Corrections> {
+    const mismatches = new Corrections(tree)
     const { threads } = this.#parts.pool
-    await shareOut(groupSmallFiles(tree.manifest, small), 2 * threads, async (group) => {
+    await forEachLimit(groupSmallFiles(tree.manifest, small), 2 * threads, async (group) => {
       signal.throwIfAborted()
       await this.#smallFiles(tree, group, mismatches)
     })
-    await shareOut(large, LARGE_FILES, async (need) => {
+    await forEachLimit(large, LARGE_FILES, async (need) => {
       const clone = clones?.fd(need.index)
       if (clone !== undefined) await this.#largeFile(tree, need, clone, mismatches, signal)
       else await this.#fromTree(tree, need, mismatches, signal)
@@ -123,7 +123,7 @@ export class Making implements AsyncDisposable {
   /** Copies blocks of an open file whatever they are; tells of each that is not as `list` says. */
   async spoolBlocks(of: OpenBlocks, signal: AbortSignal, tell: (block: number, hash: Buffer) => void): Promise<void> {
     const perCall = Math.max(CALL_BYTES / blockBytesOf(of.sizeBytes), 1)
-    await shareOut(pieces(of.blocks, perCall), 2 * this.#parts.pool.threads, async (blocks) => {
+    await forEachLimit(pieces(of.blocks, perCall), 2 * this.#parts.pool.threads, async (blocks) => {
       signal.throwIfAborted()
       await this.#blocks({ ...of, blocks }, tell)
     })
@@ -168,7 +168,7 @@ export class Making implements AsyncDisposable {
     }
   }
 
-  async #smallFiles(tree: KeptTree, group: readonly number[], mismatches: Mismatches): Promise<void> {
+  async #smallFiles(tree: KeptTree, group: readonly number[], mismatches: Corrections): Promise<void> {
     const { manifest } = tree
     const fd = this.#directoryOf(tree, group[0] ?? 0)
     if (fd === null) {
@@ -189,7 +189,7 @@ export class Making implements AsyncDisposable {
     }
   }
 
-  async #fromTree(tree: KeptTree, need: LargeNeed, mismatches: Mismatches, signal: AbortSignal): Promise<void> {
+  async #fromTree(tree: KeptTree, need: LargeNeed, mismatches: Corrections, signal: AbortSignal): Promise<void> {
     const fd = this.#open(tree, need.index)
     if (fd === null) {
       mismatches.gone(need.index)
@@ -202,7 +202,7 @@ export class Making implements AsyncDisposable {
     }
   }
 
-  async #largeFile(tree: KeptTree, need: LargeNeed, fd: number, mismatches: Mismatches, signal: AbortSignal) {
+  async #largeFile(tree: KeptTree, need: LargeNeed, fd: number, mismatches: Corrections, signal: AbortSignal) {
     const { index, list, blocks } = need
     const { sizeBytes } = tree.manifest.file(index)
     try {
@@ -254,7 +254,7 @@ export class Making implements AsyncDisposable {
     }
   }
 
-  #unreadable(tree: KeptTree, index: number, errno: string, mismatches: Mismatches): void {
+  #unreadable(tree: KeptTree, index: number, errno: string, mismatches: Corrections): void {
     if (isDiskFailure(errno)) throw new SystemCallError('read', printable(tree.manifest.path(index)), errno)
     mismatches.gone(index)
   }

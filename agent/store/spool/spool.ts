@@ -1,13 +1,13 @@
 import { codeOf } from '../../model/errors.ts'
 import type { Checkpoint } from '../../model/model.ts'
-import type { Recycler } from '../../runtime/buffer-pool.ts'
-import { Lanes } from '../../runtime/keyed-queue.ts'
+import type { BufferPool } from '../../runtime/buffer-pool.ts'
+import { KeyedQueue } from '../../runtime/keyed-queue.ts'
 import type { Capture, LocalCopy, SpoolRound } from '../contract.ts'
 import { orDiskFull } from '../disk/free-space.ts'
 import { removeIfThere } from '../inode/removal.ts'
 import { dropSeen, loadSnapshot } from '../snapshot/saved-snapshot.ts'
 import type { TreeReader } from '../tree-contract.ts'
-import { Rounds, type SpoolParts } from './checkpoint-builder.ts'
+import { CheckpointBuilder, type SpoolParts } from './checkpoint-builder.ts'
 import { adoptSpool, loadIndex, makingDirectory, placeSpool, spoolDirectory } from './commit.ts'
 import { notCaptured, notFrozen } from './errors.ts'
 import type { SpoolIndex } from './spool-index.ts'
@@ -15,7 +15,7 @@ import { openSpoolReader } from './spool-reader.ts'
 import { dataPath } from './spool-writer.ts'
 
 export interface SpoolOptions extends SpoolParts {
-  readonly memory: Recycler
+  readonly memory: BufferPool
   /** Syncs the file system of the tree; answers T, see capture/tick.ts. */
   readonly sync: () => Promise<bigint>
   /** Changes the copy's record, durably. */
@@ -36,8 +36,8 @@ export interface SpoolOptions extends SpoolParts {
 export class Spool {
   readonly #options: SpoolOptions
   /** Opening a reader and replacing what it reads do not mix. */
-  readonly #lane = new Lanes()
-  #rounds: Rounds | null = null
+  readonly #lane = new KeyedQueue()
+  #rounds: CheckpointBuilder | null = null
   /** What was read from the index of the newest spool. */
   #index: { readonly hash: string; readonly index: SpoolIndex } | null = null
 
@@ -162,7 +162,7 @@ export class Spool {
     changes.watch(captured.tree)
   }
 
-  async #working<T>(checkpoint: Checkpoint | null, work: (rounds: Rounds) => Promise<T>): Promise<T> {
+  async #working<T>(checkpoint: Checkpoint | null, work: (rounds: CheckpointBuilder) => Promise<T>): Promise<T> {
     const { layout, volume } = this.#options
     const from = checkpoint?.hash ?? null
     return await this.#guarded(async () => {
@@ -171,7 +171,7 @@ export class Spool {
       if (this.#rounds !== null && (this.#rounds.placed || this.#rounds.from !== from)) await this.close()
       if (this.#rounds === null) {
         await removeIfThere(makingDirectory(layout))
-        const begin = () => Rounds.begin(this.#options, makingDirectory(layout), from)
+        const begin = () => CheckpointBuilder.begin(this.#options, makingDirectory(layout), from)
         this.#rounds = await orDiskFull(layout.directory, volume, begin)
       }
       return await work(this.#rounds)

@@ -5,7 +5,7 @@ import { type BlockGroup, GROUP_BYTES } from './incoming-run.ts'
  * Joins groups of blocks of one file that come after each other in rising order, as those of scattered runs do: each write is a message to another thread,
  * which costs more than a single block does.
  */
-export class Gathering {
+export class BlockCoalescer {
   readonly #write: (index: number, group: BlockGroup) => void
   #index = -1
   #groups: BlockGroup[] = []

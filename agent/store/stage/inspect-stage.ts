@@ -1,6 +1,6 @@
 import { closeSync, ftruncateSync } from 'node:fs'
-import { shareOut } from '../../runtime/for-each-limit.ts'
-import { Pace } from '../../runtime/yield-loop.ts'
+import { forEachLimit } from '../../runtime/for-each-limit.ts'
+import { YieldLoop } from '../../runtime/yield-loop.ts'
 import { Bitmap } from '../blocks/bitmap.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES, isHash, sameHash } from '../blocks/block-size.ts'
 import type { ZeroHashes } from '../blocks/zero-hashes.ts'
@@ -38,7 +38,7 @@ export interface Need {
 const NOTHING: Need = { stageBytes: 0, growthBytes: 0, totalBytes: 0 }
 
 /** Finds out what of a plan lies in the stage and is right. */
-export class Survey {
+export class StageInspection {
   readonly #parts: SurveyParts
 
   constructor(parts: SurveyParts) {
@@ -58,7 +58,7 @@ export class Survey {
     const restyled = before === null ? [] : state.inherit(before)
     for (const index of restyled) this.#settle(state, index)
     const unknown = before === null ? presentSmall(state) : [].values()
-    await shareOut(groupSmallFiles(state.target, unknown), 2 * this.#parts.pool.threads, async (group) => {
+    await forEachLimit(groupSmallFiles(state.target, unknown), 2 * this.#parts.pool.threads, async (group) => {
       signal.throwIfAborted()
       await this.#hashGroup(state, group)
     })
@@ -71,7 +71,7 @@ export class Survey {
     const fd = this.#parts.whole.directory(target, target.parent(group[0] ?? 0))
     try {
       const sizes = facts.map(({ sizeBytes }) => sizeBytes)
-      const pace = new Pace()
+      const pace = new YieldLoop()
       const { hashes, outcomes } = await this.#parts.pool.hashFiles(fd, names, sizes)
       for (const [nth, index] of group.entries()) {
         const hash = facts[nth]?.hash

@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs'
-import { shareOut } from '../../runtime/for-each-limit.ts'
+import { forEachLimit } from '../../runtime/for-each-limit.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES, isHash } from '../blocks/block-size.ts'
 import { dataBlocks, holesList } from '../blocks/data-blocks.ts'
 import type { ZeroHashes } from '../blocks/zero-hashes.ts'
@@ -16,7 +16,7 @@ const HASH_CALL_BYTES = 8 * 1024 * 1024
 export async function hashFile(pool: BlockPool, fd: number, sizeBytes: number, signal: AbortSignal): Promise<Buffer> {
   const list = holesList(sizeBytes)
   const calls = dataBlocks(fd, sizeBytes, HASH_CALL_BYTES / blockBytesOf(sizeBytes))
-  await shareOut(calls, 2 * pool.threads, async ({ first, count }) => {
+  await forEachLimit(calls, 2 * pool.threads, async ({ first, count }) => {
     signal.throwIfAborted()
     const hashes = await pool.hashBlocks(fd, sizeBytes, first, count)
     hashes.copy(list, first * HASH_BYTES)

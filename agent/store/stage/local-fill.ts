@@ -1,9 +1,9 @@
 import { closeSync } from 'node:fs'
-import { shareOut } from '../../runtime/for-each-limit.ts'
+import { forEachLimit } from '../../runtime/for-each-limit.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { HASH_BYTES, isHash } from '../blocks/block-size.ts'
 import { openOwn } from '../inode/directory.ts'
-import type { Sources } from '../manifest/content-index.ts'
+import type { ContentIndex } from '../manifest/content-index.ts'
 import { groupSmallFiles } from '../manifest/file-groups.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import type { BlockRun } from '../tree-contract.ts'
@@ -19,9 +19,9 @@ export class LocalFill {
   readonly #parts: SurveyParts
   readonly #state: StagedState
   readonly #mine: Snapshot
-  readonly #sources: Sources
+  readonly #sources: ContentIndex
 
-  constructor(parts: SurveyParts, state: StagedState, mine: Snapshot, sources: Sources) {
+  constructor(parts: SurveyParts, state: StagedState, mine: Snapshot, sources: ContentIndex) {
     this.#parts = parts
     this.#state = state
     this.#mine = mine
@@ -33,7 +33,7 @@ export class LocalFill {
     const { target } = this.#state
     const parentOfSource = (index: number) => this.#mine.manifest.parent(this.#source(index))
     const groups = groupSmallFiles(target, this.#withSource(), parentOfSource)
-    await shareOut(groups, 2 * this.#parts.pool.threads, async (group) => {
+    await forEachLimit(groups, 2 * this.#parts.pool.threads, async (group) => {
       signal.throwIfAborted()
       await this.#smallGroup(group)
     })
@@ -106,7 +106,7 @@ export class LocalFill {
       file.dirty = true
       const to = files.descriptor(file.index)
       const runs = [...wantedRuns(file, list, this.#parts.zeros)]
-      await shareOut(runs, 2 * this.#parts.pool.threads, async (run) => {
+      await forEachLimit(runs, 2 * this.#parts.pool.threads, async (run) => {
         signal.throwIfAborted()
         const copied = await this.#copyRun(from, to, file, list, run)
         bytes += copied

@@ -5,7 +5,7 @@ import type { Want } from '../tree-contract.ts'
 export type Answered = Want extends infer W ? (W extends Want ? Omit<W, 'bytes'> : never) : never
 
 /** What was asked for and not answered yet. */
-export class Outstanding {
+export class PendingRequests {
   readonly #wants = new Map<string, Want>()
   /** Of these, wants for lists. */
   lists = 0

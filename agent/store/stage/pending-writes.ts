@@ -1,5 +1,5 @@
 /** Writes under way of one attempt: how many, how much, the first failure; whoever waits is woken at each change. */
-export class Tasks {
+export class PendingWrites {
   #running = 0
   #bytes = 0
   #failure: { readonly error: unknown } | null = null

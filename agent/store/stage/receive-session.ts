@@ -1,15 +1,15 @@
 import { WherryError } from '../../model/errors.ts'
 import type { FaultPoint } from '../../runtime/fault-point.ts'
 import { requireSpace, smallFileBytes } from '../disk/free-space.ts'
-import type { Sources } from '../manifest/content-index.ts'
+import type { ContentIndex } from '../manifest/content-index.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import type { BlockRun, Piece, StageProgress, Want } from '../tree-contract.ts'
-import { Gathering } from './coalesce-blocks.ts'
+import { BlockCoalescer } from './coalesce-blocks.ts'
 import { type BlockGroup, IncomingRun } from './incoming-run.ts'
 import { freshFile } from './inspect-stage.ts'
 import { LocalFill } from './local-fill.ts'
-import { Outstanding } from './pending-requests.ts'
-import { Tasks } from './pending-writes.ts'
+import { PendingRequests } from './pending-requests.ts'
+import { PendingWrites } from './pending-writes.ts'
 import { wantedData, wantedLists } from './plan-requests.ts'
 import type { Stage } from './stage.ts'
 import type { StagedState } from './staged-state.ts'
@@ -28,7 +28,7 @@ export interface AttemptParts {
   readonly volume: string
   readonly state: StagedState
   readonly mine: Snapshot
-  readonly sources: Sources
+  readonly sources: ContentIndex
   readonly signal: AbortSignal
   readonly faultPoint: FaultPoint
 }
@@ -45,10 +45,10 @@ export class Attempt {
   readonly #parts: AttemptParts
   readonly #files: LargeFiles
   readonly #fill: LocalFill
-  readonly #tasks = new Tasks()
-  readonly #outstanding = new Outstanding()
+  readonly #tasks = new PendingWrites()
+  readonly #outstanding = new PendingRequests()
   readonly #runs = new Map<string, IncomingRun>()
-  readonly #gathering = new Gathering((index, group) => this.#write(index, group))
+  readonly #gathering = new BlockCoalescer((index, group) => this.#write(index, group))
   /** Files of runs that have ended, of which something is still being gathered. */
   readonly #ended: number[] = []
   readonly #lists: Iterator<number>

@@ -2,7 +2,7 @@ import { SystemCallError } from '../../sys/failure.ts'
 import { dataLost } from '../disk/free-space.ts'
 import type { Layout } from '../disk/layout.ts'
 import { dropCachedTree } from '../inode/page-cache.ts'
-import { Tick } from '../scan/fs-clock.ts'
+import { FsClock } from '../scan/fs-clock.ts'
 import { dropKept } from '../snapshot/saved-snapshot.ts'
 import { dropCommit, hasCommit } from './journal.ts'
 
@@ -15,7 +15,7 @@ export class StageSync {
   readonly #volume: string
   readonly #dropStage: () => Promise<void>
   /** Open from the first sync on, which comes before anything is staged, until the stage is dropped. */
-  #tick: Tick | null = null
+  #tick: FsClock | null = null
   /** Data were lost, and what may be missing is still there to be believed. */
   #doubtful = false
 
@@ -29,7 +29,7 @@ export class StageSync {
   async sync(): Promise<bigint> {
     if (this.#doubtful) await this.#distrust()
     const fresh = this.#tick === null
-    this.#tick ??= await Tick.open(this.#layout.tick)
+    this.#tick ??= await FsClock.open(this.#layout.tick)
     let tickNs: bigint
     try {
       tickNs = await this.#tick.sync()

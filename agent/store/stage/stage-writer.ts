@@ -4,7 +4,7 @@ import { errnoOf } from '../../sys/failure.ts'
 import { orDiskFull } from '../disk/free-space.ts'
 import type { Layout } from '../disk/layout.ts'
 import { printable } from '../manifest/byte-path.ts'
-import { Sources } from '../manifest/content-index.ts'
+import { ContentIndex } from '../manifest/content-index.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { decodeManifest } from '../manifest/parser.ts'
 import { planChanges } from '../manifest/plan.ts'
@@ -102,7 +102,7 @@ export class StageWriter implements TreeWriter {
     faultPoint('tree-seen')
     const plan = planChanges(target, mine.manifest)
     const state = await stage.look(plan, mine, signal)
-    const sources = new Sources(mine.manifest, state.needed > state.complete.count)
+    const sources = new ContentIndex(mine.manifest, state.needed > state.complete.count)
     const { directory } = layout
     const attempt = new Attempt({ stage, directory, volume, state, mine, sources, signal, faultPoint })
     await attempt.begin()

@@ -18,7 +18,7 @@ import type { Plan } from '../manifest/plan.ts'
 import type { BlockLists, Snapshot } from '../snapshot/snapshot.ts'
 import type { BlockRun } from '../tree-contract.ts'
 import type { BlockPool } from '../workers/contract.ts'
-import { Survey, type SurveyParts } from './inspect-stage.ts'
+import { StageInspection, type SurveyParts } from './inspect-stage.ts'
 import { dropCommit } from './journal.ts'
 import { ownBlocks } from './local-blocks.ts'
 import { StageSync } from './stage-sync.ts'
@@ -50,7 +50,7 @@ export class Stage {
   readonly lists: BlockLists = { list: (index) => this.#list(index) }
   /** For the writer. */
   readonly parts: SurveyParts
-  readonly survey: Survey
+  readonly survey: StageInspection
   readonly #layout: Layout
   readonly #sync: StageSync
   readonly #volume: string
@@ -71,7 +71,7 @@ export class Stage {
       tree: new Mirror(layout.data),
       zeros: new ZeroHashes(),
     }
-    this.survey = new Survey(this.parts)
+    this.survey = new StageInspection(this.parts)
     this.#sync = new StageSync(layout, volume, () => this.drop())
   }
 
@@ -132,7 +132,7 @@ export class Stage {
   }
 
   /**
-   * Writes all that was staged and applied to the disk; answers T, see `tickAndSync`. Call it first before anything is staged: it then rejects
+   * Writes all that was staged and applied to the disk; answers T, see `readClockAndSync`. Call it first before anything is staged: it then rejects
    * if any data since could not be written (DISK_FULL, or SYSTEM_CALL_FAILED for a failing disk), whoever else was told of
    * that; the stage is dropped then, and an apply that had begun is given up: the copy stays `applying` until it was filled again.
    */

@@ -7,7 +7,7 @@ import { changeFlags } from '../inode/flags.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import type { BlockPool, Extent } from '../workers/contract.ts'
 import type { BlockGroup } from './incoming-run.ts'
-import type { Survey } from './inspect-stage.ts'
+import type { StageInspection } from './inspect-stage.ts'
 import type { StagedFile } from './staged-file.ts'
 import type { StagedState } from './staged-state.ts'
 
@@ -28,13 +28,13 @@ interface UnderWay {
 /** Large files that blocks are coming for. Each is open from its first block to its last, and made complete when all is right. */
 export class LargeFiles {
   readonly #state: StagedState
-  readonly #survey: Survey
+  readonly #survey: StageInspection
   readonly #pool: BlockPool
   readonly #faultPoint: FaultPoint
   readonly #underWay = new Map<number, UnderWay>()
   #open = 0
 
-  constructor(state: StagedState, survey: Survey, pool: BlockPool, faultPoint: FaultPoint) {
+  constructor(state: StagedState, survey: StageInspection, pool: BlockPool, faultPoint: FaultPoint) {
     this.#state = state
     this.#survey = survey
     this.#pool = pool

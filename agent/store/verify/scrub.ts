@@ -8,15 +8,15 @@ import type { Layout } from '../disk/layout.ts'
 import { openRoot } from '../inode/directory.ts'
 import { Mirror } from '../inode/mirror.ts'
 import type { Manifest } from '../manifest/manifest.ts'
-import { tickAndSync } from '../scan/fs-clock.ts'
+import { readClockAndSync } from '../scan/fs-clock.ts'
 import { scanTree } from '../scan/scan.ts'
-import { SeenBuilder } from '../snapshot/inode-states.ts'
+import { InodeStatesBuilder } from '../snapshot/inode-states.ts'
 import {
   dropKept,
   type KeptTree,
-  keepSnapshot,
   loadCheckpoint,
   loadSnapshot,
+  saveSnapshot,
   scannedListsPath,
 } from '../snapshot/saved-snapshot.ts'
 import type { BlockPool } from '../workers/contract.ts'
@@ -76,7 +76,7 @@ export async function scrub(parts: ScrubParts): Promise<Verification> {
 /** The tree as it is, nothing believed of what was seen before; contents are left out. */
 async function describe({ layout, volume, pool, signal }: ScrubParts): Promise<Manifest> {
   const lists = scannedListsPath(layout.directory)
-  const tickNs = await tickAndSync(layout.tick)
+  const tickNs = await readClockAndSync(layout.tick)
   const root = openRoot(layout.data)
   try {
     const options = { volume, quiet: true, tickNs, known: null, pool, signal, lists }
@@ -89,10 +89,10 @@ async function describe({ layout, volume, pool, signal }: ScrubParts): Promise<M
 
 /** Keeps the last checkpoint's manifest, but believes nothing of some of its entries any more. Durable on return. */
 async function distrust(directory: string, last: KeptTree, suspect: ReadonlySet<number>): Promise<void> {
-  const seen = new SeenBuilder()
+  const seen = new InodeStatesBuilder()
   seen.copyFirst(last.seen, last.manifest.count)
   for (const index of suspect) seen.setClean(index, false)
-  await keepSnapshot(directory, 'last', { ...last, seen: seen.finish() }, null)
+  await saveSnapshot(directory, 'last', { ...last, seen: seen.finish() }, null)
   await dropKept(directory, 'live')
   await dropKept(directory, 'base')
 }

@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs'
-import { shareOut } from '../../runtime/for-each-limit.ts'
+import { forEachLimit } from '../../runtime/for-each-limit.ts'
 import { errnoOf, isDiskFailure } from '../../sys/failure.ts'
 import { dropCached } from '../../sys/files.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES, isHash, sameHash } from '../blocks/block-size.ts'
@@ -91,7 +91,7 @@ export interface ContentParts {
 export async function compareContent(parts: ContentParts, files: readonly number[], findings: Findings): Promise<void> {
   const small = files.filter((index) => !parts.manifest.isLarge(index))
   const large = files.filter((index) => parts.manifest.isLarge(index))
-  await shareOut(groupSmallFiles(parts.manifest, small), parts.pool.threads, async (group) => {
+  await forEachLimit(groupSmallFiles(parts.manifest, small), parts.pool.threads, async (group) => {
     parts.signal.throwIfAborted()
     await compareSmall(parts, group, findings)
   })
@@ -187,7 +187,7 @@ async function readHashes(
     }
   }
   const calls = dataBlocks(fd, sizeBytes, RUN_MAX_BYTES / blockBytesOf(sizeBytes))
-  await shareOut(calls, pool.threads, ({ first, count: blocks }) => hash(first, blocks))
+  await forEachLimit(calls, pool.threads, ({ first, count: blocks }) => hash(first, blocks))
   return { is, unreadable }
 }
 

@@ -1,25 +1,25 @@
 import { randomBytes } from 'node:crypto'
 import { isMarkedAsUntransferable } from 'node:worker_threads'
 import type { Logger } from 'pino'
-import { Recycler } from '../../runtime/buffer-pool.ts'
+import { BufferPool } from '../../runtime/buffer-pool.ts'
 import { HASH_BYTES } from '../blocks/block-size.ts'
 import { TAG_KEY_BYTES } from './block-tag.ts'
 import type { BlockPool, NewFile } from './contract.ts'
 import { type CreateFilesTask, NUMBERS_PER_FILE } from './create-files.ts'
-import { Threads } from './thread-pool.ts'
+import { ThreadPool } from './thread-pool.ts'
 
 interface PoolOptions {
   readonly threads: number
   readonly log?: Logger
-  readonly memory?: Recycler
+  readonly memory?: BufferPool
   /** What tags are made with, secret; another than before only means that no tag is known. By default tags hold for this pool alone. */
   readonly tagKey?: Buffer
 }
 
 /** Opens the pool. Threads start with the first tasks. `entry` is for tests. */
 export function openBlockPool(options: PoolOptions, entry: URL = new URL('./worker.ts', import.meta.url)): BlockPool {
-  const { memory = new Recycler() } = options
-  const threads = new Threads(options.threads, entry, options.log)
+  const { memory = new BufferPool() } = options
+  const threads = new ThreadPool(options.threads, entry, options.log)
   const key = ownCopy(options.tagKey ?? randomBytes(TAG_KEY_BYTES))
   return {
     threads: options.threads,

@@ -23,7 +23,7 @@ interface Thread {
  * Hands tasks to up to `count` worker threads, started when first needed. A thread that ends rejects its tasks (INTERNAL); the
  * next task starts a new one. Idle threads do not keep the process alive. Disposing waits for all tasks.
  */
-export class Threads implements AsyncDisposable {
+export class ThreadPool implements AsyncDisposable {
   readonly count: number
   readonly #entry: URL
   readonly #log: Logger | undefined

@@ -1,10 +1,10 @@
 import type { TLSSocket } from 'node:tls'
 import { WherryError } from '../../model/errors.ts'
-import type { Recycler } from '../../runtime/buffer-pool.ts'
+import type { BufferPool } from '../../runtime/buffer-pool.ts'
 import { type LineMeter, unpack } from '../wire/compression.ts'
 import { type Frame, FrameDecoder, type FrameType, framePrefix, ProtocolViolation, TREE_FRAMES } from '../wire/frame.ts'
-import { unbundle } from '../wire/frame-batch.ts'
-import type { Bandwidth } from './rate-limit.ts'
+import { splitBatch } from '../wire/frame-batch.ts'
+import type { RateLimit } from './rate-limit.ts'
 
 /** The clock of a channel: pings and silence are counted in these. */
 const TICK_MS = 1_000
@@ -32,9 +32,9 @@ export interface ChannelOptions {
   /** Makes the error for a connection that ended by itself. `heard`: at least one frame came from the peer. */
   readonly explain: (cause: Error | undefined, heard: boolean) => WherryError
   /** What this host may send of trees, all channels together; undefined: no limit. */
-  readonly bandwidth?: Bandwidth | undefined
+  readonly bandwidth?: RateLimit | undefined
   /** Where memory for frames comes from and goes to. */
-  readonly memory: Recycler
+  readonly memory: BufferPool
 }
 
 /** A frame with its body as it was before it was sent. */
@@ -58,9 +58,9 @@ export class Channel implements AsyncDisposable, LineMeter {
   /** How long the line, the limit or the peer has been waited for. */
   blockedMs = 0
   readonly #socket: TLSSocket
-  readonly #memory: Recycler
+  readonly #memory: BufferPool
   readonly #decoder: FrameDecoder
-  readonly #bandwidth: Bandwidth | undefined
+  readonly #bandwidth: RateLimit | undefined
   readonly #frames: Frame[] = []
   /** What is left of a bundle, the next one last. */
   #bundled: Frame[] = []
@@ -108,7 +108,7 @@ export class Channel implements AsyncDisposable, LineMeter {
       if (bundled !== undefined) return bundled
       const message = await this.#next()
       if (message.type !== 'bundle') return message
-      this.#bundled = unbundle(message.body, this.#memory).reverse()
+      this.#bundled = splitBatch(message.body, this.#memory).reverse()
       this.#memory.give(message.body)
     }
   }

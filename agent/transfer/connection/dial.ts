@@ -1,7 +1,7 @@
 import { connect, type TLSSocket } from 'node:tls'
 import type { Identity } from '../../host/certificates.ts'
 import { WherryError } from '../../model/errors.ts'
-import type { Recycler } from '../../runtime/buffer-pool.ts'
+import type { BufferPool } from '../../runtime/buffer-pool.ts'
 import { SOURCE_FRAMES } from '../wire/frame.ts'
 import { Channel, cut } from './channel.ts'
 
@@ -40,7 +40,12 @@ function explainDial(peer: string, identity: Identity, socket: TLSSocket, cause:
  * Connects to a host's transfer server. Rejects TRANSFER_CUT (nobody there within 5 s), TLS_REFUSED, or the signal's
  * reason, with which the channel also ends when the signal aborts later.
  */
-export async function dial(from: Address, identity: Identity, memory: Recycler, signal: AbortSignal): Promise<Channel> {
+export async function dial(
+  from: Address,
+  identity: Identity,
+  memory: BufferPool,
+  signal: AbortSignal,
+): Promise<Channel> {
   signal.throwIfAborted()
   const peer = `host ${from.address}:${from.port}`
   const { promise, resolve, reject } = Promise.withResolvers<Channel>()

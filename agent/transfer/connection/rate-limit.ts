@@ -7,7 +7,7 @@ const BURST_MS = 50
  * The rate at which this host may send, shared by all that send (a token bucket; first come, first served). Own code:
  * the rate limiters on npm neither wait in order nor take more at once than their bucket holds.
  */
-export class Bandwidth {
+export class RateLimit {
   readonly #bytesPerMs: number
   /** When all that was taken so far will have been sent at the allowed rate. */
   #freeAtMs = 0

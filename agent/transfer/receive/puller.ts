@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { Identity } from '../../host/certificates.ts'
-import { Recycler } from '../../runtime/buffer-pool.ts'
+import { BufferPool } from '../../runtime/buffer-pool.ts'
 import { dial } from '../connection/dial.ts'
 import type { Puller } from '../contract.ts'
 import { receiveTree } from './receive-tree.ts'
@@ -9,11 +9,11 @@ import { receiveTree } from './receive-tree.ts'
 export function createPuller({
   identity,
   log,
-  memory = new Recycler(),
+  memory = new BufferPool(),
 }: {
   identity: Identity
   log: Logger
-  memory?: Recycler
+  memory?: BufferPool
 }): Puller {
   return {
     async pull(from, request, writer, signal) {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Identity } from '../../host/certificates.ts'
-import { Recycler } from '../../runtime/buffer-pool.ts'
+import { BufferPool } from '../../runtime/buffer-pool.ts'
 import type { Channel } from '../connection/channel.ts'
 import { dial } from '../connection/dial.ts'
 import type { Peers, Question } from '../contract.ts'
@@ -10,7 +10,13 @@ import { decodeJson, encodeQuestion } from '../wire/message.ts'
 import { expectHello, nextMessage, outOfOrder } from './response-reader.ts'
 
 /** Asks other hosts, one connection for each question. */
-export function createPeers({ identity, memory = new Recycler() }: { identity: Identity; memory?: Recycler }): Peers {
+export function createPeers({
+  identity,
+  memory = new BufferPool(),
+}: {
+  identity: Identity
+  memory?: BufferPool
+}): Peers {
   return {
     async ask(host, question, signal) {
       await using channel = await dial(host, identity, memory, signal)

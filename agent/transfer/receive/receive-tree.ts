@@ -4,8 +4,8 @@ import type { Channel } from '../connection/channel.ts'
 import type { PullResult, TreeRequest } from '../contract.ts'
 import { ProtocolViolation } from '../wire/frame.ts'
 import { decodeJson, encodeRequest, treeMessage } from '../wire/message.ts'
-import { Asking } from './request-sender.ts'
-import { expectHello, expectMessage, nextMessage, outOfOrder, Taking } from './response-reader.ts'
+import { RequestSender } from './request-sender.ts'
+import { expectHello, expectMessage, nextMessage, outOfOrder, ResponseReader } from './response-reader.ts'
 
 /** What a source may make an asker take in before any file: 80 bytes for each of 25 million entries. */
 const MANIFEST_MAX_BYTES = 2 * 1024 ** 3
@@ -34,8 +34,8 @@ async function* manifestChunks(channel: Channel): AsyncGenerator<Buffer, void, v
 
 /** Asks and takes at the same time; answers the bytes of file content that came. */
 async function receiveAnswers(channel: Channel, writer: TreeWriter): Promise<number> {
-  const asking = new Asking(channel, writer)
-  const taking = new Taking(channel, writer, asking)
+  const asking = new RequestSender(channel, writer)
+  const taking = new ResponseReader(channel, writer, asking)
   const asked = asking.run()
   asked.catch((error) => {
     // The writer wants nothing of this source any more: whoever takes stops before the caller hears of it.

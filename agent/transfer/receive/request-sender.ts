@@ -7,7 +7,7 @@ import { encodeWants } from '../wire/request-codec.ts'
 const WINDOW_BYTES = 16 * 1024 * 1024
 
 /** Tells the source what the writer wants, a bounded way ahead of what has come. */
-export class Asking {
+export class RequestSender {
   readonly #channel: Channel
   readonly #writer: TreeWriter
   /** Told or about to be, and not yet answered. */

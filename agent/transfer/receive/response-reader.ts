@@ -3,7 +3,7 @@ import type { Channel, Message } from '../connection/channel.ts'
 import { type FrameType, ProtocolViolation } from '../wire/frame.ts'
 import { decodeError, decodeJson, helloMessage, PROTOCOL_VERSION, wrongVersion } from '../wire/message.ts'
 import { decodeChanged, decodeFlag, decodeOffset } from '../wire/request-codec.ts'
-import type { Asking } from './request-sender.ts'
+import type { RequestSender } from './request-sender.ts'
 
 /** The next frame of the source. Throws the error it reports. */
 export async function nextMessage(channel: Channel): Promise<Message> {
@@ -30,14 +30,14 @@ export function outOfOrder({ type }: Message, expected: string): ProtocolViolati
 }
 
 /** Takes the answers in, in the order they were asked for, and holds each to its length. */
-export class Taking {
+export class ResponseReader {
   readonly #channel: Channel
   readonly #writer: TreeWriter
-  readonly #asking: Asking
+  readonly #asking: RequestSender
   /** Bytes of file content that came. */
   bytes = 0
 
-  constructor(channel: Channel, writer: TreeWriter, asking: Asking) {
+  constructor(channel: Channel, writer: TreeWriter, asking: RequestSender) {
     this.#channel = channel
     this.#writer = writer
     this.#asking = asking

@@ -2,7 +2,7 @@
 const READY_MAX = 2
 
 /** A series that is produced before it is asked for, a little way. Its end and its failure come in their turn. */
-export class Ahead<T> implements AsyncDisposable {
+export class Prefetch<T> implements AsyncDisposable {
   readonly #ready: T[] = []
   readonly #stopped = new AbortController()
   readonly #run: Promise<void>

@@ -13,7 +13,7 @@ const SHORT_RUN_BLOCKS = 4
 const TOGETHER_MAX = 64
 
 /** The wants an asker has told and not yet got, in order. */
-export class WantedQueue {
+export class RequestQueue {
   readonly #ended: AbortSignal
   readonly #wants: AskedWant[] = []
   #outstanding = 0

@@ -1,8 +1,8 @@
 import { codeOf } from '../../model/errors.ts'
 import type { BlockRun, TreeReader } from '../../store/tree-contract.ts'
-import type { Packer } from '../wire/compression.ts'
+import type { Compressor } from '../wire/compression.ts'
 import { CHUNK_MAX_BYTES, DATA_MAX_BYTES, mayPack } from '../wire/frame.ts'
-import { Bundle, type Loose } from '../wire/frame-batch.ts'
+import { FrameBatch, type Loose } from '../wire/frame-batch.ts'
 import { type AskedWant, encodeChanged, encodeFlag, encodeOffset } from '../wire/request-codec.ts'
 
 /** A frame made ready. */
@@ -11,12 +11,12 @@ export interface Outgoing extends Loose {
 }
 
 /** The frames that answer wants, in their order; small ones go together. Coded errors of the reader but TREE_CHANGED end the copy. */
-export async function* answerFrames(
+export async function* responseFrames(
   reader: TreeReader,
   wants: readonly AskedWant[],
-  packer: Packer,
+  packer: Compressor,
 ): AsyncGenerator<Outgoing> {
-  const bundle = new Bundle()
+  const bundle = new FrameBatch()
   for (const want of wants) {
     for await (const frame of framesOf(reader, want)) {
       if (bundle.add(frame)) continue
@@ -29,7 +29,7 @@ export async function* answerFrames(
   if (rest !== null) yield await packed(rest, packer)
 }
 
-async function packed(frame: Loose, packer: Packer): Promise<Outgoing> {
+async function packed(frame: Loose, packer: Compressor): Promise<Outgoing> {
   if (frame.body === undefined || !mayPack(frame.type)) return frame
   return { ...frame, ...(await packer.pack(frame.body)) }
 }
@@ -40,7 +40,7 @@ function framesOf(reader: TreeReader, want: AskedWant): AsyncGenerator<Loose> {
 }
 
 /** The manifest as it is sent before anything is wanted. */
-export async function* manifestFrames(reader: TreeReader, packer: Packer): AsyncGenerator<Outgoing> {
+export async function* manifestFrames(reader: TreeReader, packer: Compressor): AsyncGenerator<Outgoing> {
   for await (const chunk of reader.manifest()) {
     for (const part of parts(chunk, CHUNK_MAX_BYTES)) yield await packed({ type: 'manifest', body: part }, packer)
   }

@@ -4,14 +4,14 @@ import { type FaultPoint, noFault } from '../../runtime/fault-point.ts'
 import type { TreeReader } from '../../store/tree-contract.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { Question, QuestionAnswerer, TreeRequest, TreeSource } from '../contract.ts'
-import { Packer } from '../wire/compression.ts'
+import { Compressor } from '../wire/compression.ts'
 import { ProtocolViolation } from '../wire/frame.ts'
 import { decodeRequest, encodeError, encodeJson, PROTOCOL_VERSION, type Request } from '../wire/message.ts'
 import { decodeWants } from '../wire/request-codec.ts'
 import { reply } from './answer-query.ts'
-import { Ahead } from './prefetch.ts'
-import { WantedQueue } from './request-queue.ts'
-import { answerFrames, manifestFrames, type Outgoing } from './response-frames.ts'
+import { Prefetch } from './prefetch.ts'
+import { RequestQueue } from './request-queue.ts'
+import { manifestFrames, type Outgoing, responseFrames } from './response-frames.ts'
 
 /** The asker knows what it wants before it dials: the request comes with the first bytes. */
 const REQUEST_TIMEOUT_MS = 10_000
@@ -19,7 +19,7 @@ const REQUEST_TIMEOUT_MS = 10_000
 const ANSWERS_AHEAD = 4
 
 /** Reads what the asker says until the connection ends; runs all the time, so that a dead asker is always noticed. */
-async function listen(channel: Channel, wanted: WantedQueue): Promise<void> {
+async function listen(channel: Channel, wanted: RequestQueue): Promise<void> {
   try {
     while (!channel.ended.aborted) {
       const frame = await channel.next()
@@ -57,16 +57,16 @@ async function sendFrames(channel: Channel, frames: AsyncIterable<Outgoing>, fau
 async function sendAnswers(
   channel: Channel,
   reader: TreeReader,
-  wanted: WantedQueue,
-  packer: Packer,
+  wanted: RequestQueue,
+  packer: Compressor,
   faultPoint: FaultPoint,
 ): Promise<void> {
-  const begun: { readonly answer: Ahead<Outgoing>; readonly count: number }[] = []
+  const begun: { readonly answer: Prefetch<Outgoing>; readonly count: number }[] = []
   const begin = () => {
     while (begun.length < ANSWERS_AHEAD) {
       const wants = wanted.take()
       if (wants.length === 0) return
-      begun.push({ answer: new Ahead(answerFrames(reader, wants, packer)), count: wants.length })
+      begun.push({ answer: new Prefetch(responseFrames(reader, wants, packer)), count: wants.length })
     }
   }
   try {
@@ -87,13 +87,13 @@ async function sendAnswers(
 async function sendTree(
   channel: Channel,
   reader: TreeReader,
-  wanted: WantedQueue,
+  wanted: RequestQueue,
   faultPoint: FaultPoint,
 ): Promise<void> {
-  const packer = new Packer(channel)
+  const packer = new Compressor(channel)
   await channel.send('tree', encodeJson({ hash: reader.hash }))
   {
-    await using manifest = new Ahead(manifestFrames(reader, packer))
+    await using manifest = new Prefetch(manifestFrames(reader, packer))
     await sendFrames(channel, manifest, faultPoint)
   }
   await sendAnswers(channel, reader, wanted, packer, faultPoint)
@@ -107,7 +107,7 @@ async function answerTree(
   { source, log, faultPoint = noFault }: Services,
   peer: { name: string },
 ): Promise<void> {
-  const wanted = new WantedQueue(channel.ended)
+  const wanted = new RequestQueue(channel.ended)
   void listen(channel, wanted)
   await using reader = await source(request, peer, channel.ended)
   faultPoint('chosen')

@@ -3,10 +3,10 @@ import { createServer, type Server, type TLSSocket } from 'node:tls'
 import type { Logger } from 'pino'
 import type { Identity } from '../../host/certificates.ts'
 import { WherryError } from '../../model/errors.ts'
-import { Recycler } from '../../runtime/buffer-pool.ts'
+import { BufferPool } from '../../runtime/buffer-pool.ts'
 import type { FaultPoint } from '../../runtime/fault-point.ts'
 import { Channel, cut } from '../connection/channel.ts'
-import { Bandwidth } from '../connection/rate-limit.ts'
+import { RateLimit } from '../connection/rate-limit.ts'
 import type { QuestionAnswerer, TreeSource } from '../contract.ts'
 import { ASKER_FRAMES } from '../wire/frame.ts'
 import { serveChannel } from './serve-connection.ts'
@@ -36,7 +36,7 @@ export interface TransferServerOptions {
   readonly answer?: QuestionAnswerer
   readonly log: Logger
   /** Shared with whoever makes and uses the data. */
-  readonly memory?: Recycler
+  readonly memory?: BufferPool
   /** What all connections together may send of trees; null or left out: no limit. */
   readonly bandwidthBytesPerSecond?: number | null
   /** Called when a request was decided on and after each frame of an answer, for tests that stop there. */
@@ -86,8 +86,8 @@ function busy(): WherryError {
 class Listener implements TransferServer {
   port = 0
   readonly #options: TransferServerOptions
-  readonly #memory: Recycler
-  readonly #bandwidth: Bandwidth | undefined
+  readonly #memory: BufferPool
+  readonly #bandwidth: RateLimit | undefined
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   readonly #running = new Set<Promise<void>>()
@@ -97,9 +97,9 @@ class Listener implements TransferServer {
 
   constructor(options: TransferServerOptions) {
     this.#options = options
-    this.#memory = options.memory ?? new Recycler()
+    this.#memory = options.memory ?? new BufferPool()
     const limit = options.bandwidthBytesPerSecond ?? null
-    this.#bandwidth = limit === null ? undefined : new Bandwidth(limit)
+    this.#bandwidth = limit === null ? undefined : new RateLimit(limit)
     this.#server = createServer({
       ...tlsOptions(options.identity),
       requestCert: true,

@@ -48,7 +48,7 @@ export interface Sample {
  * Whether a line of `lineBytesPerSecond` carries this data faster packed. Counts as if packing, sending and unpacking never
  * overlapped, so it errs on the side of leaving the data alone.
  */
-export function packingPays(lineBytesPerSecond: number, sample: Sample): boolean {
+export function compressionPays(lineBytesPerSecond: number, sample: Sample): boolean {
   const plain = 1 / lineBytesPerSecond
   const packed = sample.ratio / lineBytesPerSecond + (1 + UNPACK_SHARE) / sample.bytesPerSecond
   return packed * GAIN < plain
@@ -67,7 +67,7 @@ export function lineRateOf(stretch: Stretch): number | undefined {
  * Decides from what is measured whether the next stretch is packed: only when the line was the bottleneck, a sample says
  * that packing pays, and it then does. Pure: does not look at clocks.
  */
-export class PackingPlan {
+export class CompressionPlan {
   packs = false
   #line: number | undefined
   /** Content bytes per second of the last plain stretch. */
@@ -83,7 +83,7 @@ export class PackingPlan {
   }
 
   sampled(sample: Sample): void {
-    this.packs = this.#line !== undefined && packingPays(this.#line, sample)
+    this.packs = this.#line !== undefined && compressionPays(this.#line, sample)
     this.#settling = SETTLE_STRETCHES
     if (!this.packs) this.#waitLonger()
   }
@@ -116,16 +116,16 @@ export interface LineMeter {
   readonly blockedMs: number
 }
 
-export interface Packed {
+export interface Compressed {
   readonly body: Buffer
   /** Undefined: the body is as it was. */
   readonly unpackedBytes: number | undefined
 }
 
 /** Packs what is sent over one line where it pays. */
-export class Packer {
+export class Compressor {
   readonly #meter: LineMeter
-  readonly #plan = new PackingPlan()
+  readonly #plan = new CompressionPlan()
   #from = { wireBytes: 0, blockedMs: 0, atMs: performance.now() }
   #contentBytes = 0
   #sampling = false
@@ -135,7 +135,7 @@ export class Packer {
   }
 
   /** Packs `body` or not. Does not change it; several calls may be under way. */
-  async pack(body: Buffer): Promise<Packed> {
+  async pack(body: Buffer): Promise<Compressed> {
     this.#count(body.length)
     if (body.length < PACK_MIN_BYTES) return plain(body)
     if (this.#plan.wantsSample && !this.#sampling) await this.#sample(body)
@@ -170,7 +170,7 @@ export class Packer {
   }
 }
 
-function plain(body: Buffer): Packed {
+function plain(body: Buffer): Compressed {
   return { body, unpackedBytes: undefined }
 }
 

@@ -1,4 +1,4 @@
-import type { Recycler } from '../../runtime/buffer-pool.ts'
+import type { BufferPool } from '../../runtime/buffer-pool.ts'
 import { DATA_MAX_BYTES, type Frame, FrameDecoder, type FrameType, framePrefix, ProtocolViolation } from './frame.ts'
 
 /** What travels in bundles. */
@@ -14,7 +14,7 @@ export interface Loose {
 }
 
 /** Gathers small frames that follow each other into one, to be packed and sent as a whole: one by one each of them costs more than its content. */
-export class Bundle {
+export class FrameBatch {
   #frames: Loose[] = []
   #parts: Buffer[] = []
   #bytes = 0
@@ -42,7 +42,7 @@ export class Bundle {
 }
 
 /** The frames of a bundle, in order, with memory of their own. Throws ProtocolViolation. */
-export function unbundle(body: Buffer, memory: Recycler): Frame[] {
+export function splitBatch(body: Buffer, memory: BufferPool): Frame[] {
   const decoder = new FrameDecoder(BUNDLED, memory)
   const frames = decoder.push(body)
   if (!decoder.isBetween) throw new ProtocolViolation('a bundle that ends within a frame')

@@ -1,4 +1,4 @@
-import type { Recycler } from '../../runtime/buffer-pool.ts'
+import type { BufferPool } from '../../runtime/buffer-pool.ts'
 
 /**
  * The framing of the transfer protocol: four bytes of length (big endian), one byte of type, a head of the type's fixed
@@ -141,7 +141,7 @@ function faultOf(shape: FrameShape, bodyBytes: number, unpackedBytes?: number): 
 /** Cuts a stream of bytes into frames of the accepted types. Keeps at most one unfinished frame. Of no use after it threw. */
 export class FrameDecoder {
   readonly #accepts: ReadonlySet<FrameType>
-  readonly #memory: Recycler
+  readonly #memory: BufferPool
   readonly #header: Buffer = Buffer.allocUnsafe(HEADER_BYTES)
   #type: FrameType = 'ping'
   #packed = false
@@ -154,7 +154,7 @@ export class FrameDecoder {
   #target: Buffer = this.#header
   #filled = 0
 
-  constructor(accepts: ReadonlySet<FrameType>, memory: Recycler) {
+  constructor(accepts: ReadonlySet<FrameType>, memory: BufferPool) {
     this.#accepts = accepts
     this.#memory = memory
   }

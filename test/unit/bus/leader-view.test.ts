@@ -1,11 +1,11 @@
 import test from 'ava'
-import { createSight, type Monitored } from '../../../agent/bus/leader-view.ts'
+import type { LeaderView } from '../../../agent/bus/contract.ts'
+import { createLeaderView, type Monitored } from '../../../agent/bus/leader-view.ts'
 import type { NatsPlan } from '../../../agent/bus/plan.ts'
 import { planNats } from '../../../agent/bus/plan.ts'
 import { codeOf } from '../../../agent/model/errors.ts'
 import { streamOf } from '../../../agent/registry/bucket.ts'
 import { BUCKETS } from '../../../agent/registry/setup.ts'
-import type { RegistrySight } from '../../../agent/transfer/contract.ts'
 import { readyRegistries, readyRegistry, volumeRecord } from '../registry/records.ts'
 import { TestCluster } from './cluster.ts'
 import { eventually, freeze, natsServer, scratch, serverPid, startHost, type TestHost } from './server.ts'
@@ -14,15 +14,15 @@ const STREAM = streamOf(BUCKETS.hosts)
 /** Two seconds of silence, the rest for a busy machine; a lease ends after 8 s. */
 const LEADERLESS_WITHIN_MS = 4_500
 
-function sightOf(host: TestHost): () => Promise<RegistrySight> {
-  return createSight({ plan: host.plan, advertise: host.address, server: host.embedded, stream: STREAM })
+function sightOf(host: TestHost): () => Promise<LeaderView> {
+  return createLeaderView({ plan: host.plan, advertise: host.address, server: host.embedded, stream: STREAM })
 }
 
 const LEADER = { server: true, leader: true }
 const NONE = { server: true, leader: false }
 
 /** Waits until the host's sight is what it should be; answers how long that took, and how long the slowest answer. */
-async function sees(host: TestHost, wanted: RegistrySight): Promise<number> {
+async function sees(host: TestHost, wanted: LeaderView): Promise<number> {
   const sight = sightOf(host)
   const startedMs = performance.now()
   await eventually(`${host.address} sees ${JSON.stringify(wanted)}`, async () => {
@@ -121,7 +121,7 @@ const PEERS = ['10.0.0.1', '10.0.0.2', '10.0.0.3']
 
 function fixed(answer: unknown, plan: NatsPlan = planNats({ ...SETTINGS, peers: PEERS })) {
   const server: Monitored = { monitor: async () => answer }
-  return createSight({ plan, advertise: SETTINGS.advertise, server, stream: STREAM })()
+  return createLeaderView({ plan, advertise: SETTINGS.advertise, server, stream: STREAM })()
 }
 
 const jsz = (cluster: unknown, name = STREAM) => ({ account_details: [{ stream_detail: [{ name, cluster }] }] })

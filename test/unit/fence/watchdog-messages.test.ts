@@ -8,7 +8,7 @@ import test from 'ava'
 import { pino } from 'pino'
 import type { Guard } from '../../../agent/fence/contract.ts'
 import { openGuardFile } from '../../../agent/fence/guard-file.ts'
-import { createAgentWatchdog, parseWord, type Word } from '../../../agent/fence/watchdog-messages.ts'
+import { createAgentWatchdog, parseWatchdogMessage, type Word } from '../../../agent/fence/watchdog-messages.ts'
 import { until } from '../until.ts'
 
 const SPEAKER = fileURLToPath(new URL('speaker.ts', import.meta.url))
@@ -18,7 +18,7 @@ test('words of a child process arrive in order, with signs of life between them'
   const child = fork(SPEAKER, ['3'])
   t.teardown(() => child.kill('SIGKILL'))
   const words: (Word | null)[] = []
-  child.on('message', (message) => words.push(parseWord(message)))
+  child.on('message', (message) => words.push(parseWatchdogMessage(message)))
   await once(child, 'exit')
   t.false(words.includes(null))
   const guards = words.flatMap((word) => (word?.word === 'guard' ? [word.guard] : []))
@@ -79,7 +79,7 @@ test('promise 1: an agent learns what the watchdog guarded before it; without a 
 test('a word arrives although the agent is killed right after it was said', async (t) => {
   const child = fork(SPEAKER, ['kill'])
   const words: (Word | null)[] = []
-  child.on('message', (message) => words.push(parseWord(message)))
+  child.on('message', (message) => words.push(parseWatchdogMessage(message)))
   await once(child, 'close')
   t.is(child.signalCode, 'SIGKILL')
   t.deepEqual(words.slice(1), [
@@ -90,7 +90,7 @@ test('a word arrives although the agent is killed right after it was said', asyn
 
 test('what is no word of ours is none', (t) => {
   for (const message of [null, 'alive', {}, { word: 'guard' }, { word: 'guard', guard: { untilMs: 'soon' } }]) {
-    t.is(parseWord(message), null)
+    t.is(parseWatchdogMessage(message), null)
   }
 })
 

@@ -1,4 +1,4 @@
-import type { Clock } from '../../../agent/mobility/dependencies.ts'
+import type { Clock } from '../../../agent/runtime/clock.ts'
 
 interface Timer {
   readonly atMs: number

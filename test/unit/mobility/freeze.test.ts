@@ -1,5 +1,5 @@
 import test from 'ava'
-import { captureInstant } from '../../../agent/mobility/checkpoint/freeze.ts'
+import { freezeAndCapture } from '../../../agent/mobility/checkpoint/freeze.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { LocalCopy, UseMarks } from '../../../agent/store/contract.ts'
 import { HeldKit, ID } from './held-kit.ts'
@@ -46,7 +46,7 @@ test('others may pause as soon as a tree is frozen and its containers run again'
     seen.push([...containers.log], store.frozen.has(ID))
     return moment
   }
-  const { capture } = await kit.clock.until(captureInstant(core, local, inTurn, new AbortController().signal))
+  const { capture } = await kit.clock.until(freezeAndCapture(core, local, inTurn, new AbortController().signal))
   t.deepEqual(seen, [['freeze c1', 'thaw c1'], true])
   t.is(capture.hash, hashOf('ab'))
   kit.stop()
@@ -192,7 +192,8 @@ test('a container that ends when it is to be frozen is no fault of its freezer',
   const { core, store, containers } = kit.host('h1')
   const local = await store.copy(ID)
   if (local === null) return t.fail()
-  const take = () => kit.clock.until(captureInstant(core, local, (pausing) => pausing(), new AbortController().signal))
+  const take = () =>
+    kit.clock.until(freezeAndCapture(core, local, (pausing) => pausing(), new AbortController().signal))
   containers.freezes.error = new WherryError('FREEZER_UNREACHABLE', 'no freezer')
   await t.throwsAsync(take(), { code: 'FREEZER_UNREACHABLE' })
   containers.freezes.freeze = async () => {

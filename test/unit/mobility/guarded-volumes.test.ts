@@ -1,7 +1,7 @@
 import test from 'ava'
 import type { Guard } from '../../../agent/fence/contract.ts'
 import type { Parts } from '../../../agent/mobility/dependencies.ts'
-import { Guarding } from '../../../agent/mobility/lease/guarded-volumes.ts'
+import { GuardedVolumes } from '../../../agent/mobility/lease/guarded-volumes.ts'
 import type { HeldCopies } from '../../../agent/mobility/lease/held-copies.ts'
 import type { Lease } from '../../../agent/mobility/lease/lease.ts'
 import type { VolumeRecord } from '../../../agent/model/model.ts'
@@ -35,7 +35,7 @@ function guarding(alone = false) {
   const told: Guard[] = []
   const parts = { alone, watchdog: watchdog(told) } as unknown as Parts
   const held = { list: async () => [copy], undescribed: new Set() } as unknown as HeldCopies
-  const made = new Guarding(parts, { untilMs: 1 } as Lease, held)
+  const made = new GuardedVolumes(parts, { untilMs: 1 } as Lease, held)
   const volumes = async () => {
     await made.tell()
     return told.at(-1)?.volumes.map(({ id }) => id)
@@ -70,7 +70,7 @@ test('promise 6: data is given away only after the watchdog was told, however ma
   const parts = { alone: false, watchdog: watchdog(told) } as unknown as Parts
   const disk = Promise.withResolvers<void>()
   const held = { list: () => disk.promise.then(() => [copy]), undescribed: new Set() } as unknown as HeldCopies
-  const made = new Guarding(parts, { untilMs: 1 } as Lease, held)
+  const made = new GuardedVolumes(parts, { untilMs: 1 } as Lease, held)
   made.learn(record(1), 'h1')
   const given: number[] = []
   const expecting = [1, 2].map(() => made.expect('v').then(() => given.push(told.length)))

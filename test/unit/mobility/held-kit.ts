@@ -1,24 +1,24 @@
 import { pino } from 'pino'
 import type { VolumeUser } from '../../../agent/docker/contract.ts'
-import { Checkpointing } from '../../../agent/mobility/checkpoint/scheduler.ts'
-import type { Core } from '../../../agent/mobility/context.ts'
+import { CheckpointScheduler } from '../../../agent/mobility/checkpoint/scheduler.ts'
+import type { Context } from '../../../agent/mobility/context.ts'
 import type { Parts } from '../../../agent/mobility/dependencies.ts'
-import { Uses } from '../../../agent/mobility/hold/container-uses.ts'
+import { ContainerUses } from '../../../agent/mobility/hold/container-uses.ts'
 import { ReleaseTroubles } from '../../../agent/mobility/hold/release-troubles.ts'
-import { Checks } from '../../../agent/mobility/hold/tree-checks.ts'
-import { Directory } from '../../../agent/mobility/lease/host-directory.ts'
+import { KnownHosts } from '../../../agent/mobility/lease/host-directory.ts'
 import { StateDisk } from '../../../agent/mobility/lease/state-disk.ts'
 import { answerCopy, takeOffer } from '../../../agent/mobility/peer/accept-offer.ts'
 import { chooseTree } from '../../../agent/mobility/peer/serve-tree.ts'
 import { copyFields } from '../../../agent/mobility/record/checkpoint-order.ts'
-import { Copying } from '../../../agent/mobility/replication/copy-manager.ts'
+import { CopyManager } from '../../../agent/mobility/replication/copy-manager.ts'
 import { LiveCaptures } from '../../../agent/mobility/replication/live-captures.ts'
-import { Wakes } from '../../../agent/mobility/wakeups.ts'
+import { TreeChecks } from '../../../agent/mobility/replication/tree-checks.ts'
+import { Wakeups } from '../../../agent/mobility/wakeups.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { Checkpoint, CopyRecord, HostRecord, VolumeOptions, VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { VolumeCache } from '../../../agent/registry/cache.ts'
-import { Lanes } from '../../../agent/runtime/keyed-queue.ts'
+import { KeyedQueue } from '../../../agent/runtime/keyed-queue.ts'
 import type { CopyAnswer, Peers, VolumePuller } from '../../../agent/transfer/contract.ts'
 import { VirtualClock } from './clock.ts'
 import { MemoryFreezes } from './memory-freezes.ts'
@@ -100,7 +100,7 @@ export class HeldHost {
   readonly name: string
   readonly store: SpoolStore
   readonly containers: Containers
-  readonly core: Core
+  readonly core: Context
   readonly ending = new AbortController()
   /** How long it takes to get a tree, and whether blocks of it changed meanwhile. */
   pullMs = 0
@@ -122,7 +122,7 @@ export class HeldHost {
     this.core = this.#createCore()
   }
 
-  #createCore(): Core {
+  #createCore(): Context {
     const { clock, registry } = this.#kit
     const engine = {
       users: async () => this.containers.users,
@@ -148,14 +148,14 @@ export class HeldHost {
       leaseMs: 8_000,
       signal: this.ending.signal,
     } as unknown as Parts
-    const [hosts, locks, wakes] = [new Directory(clock, 8_000), new Lanes(), new Wakes()]
+    const [hosts, locks, wakes] = [new KnownHosts(clock, 8_000), new KeyedQueue(), new Wakeups()]
     const core = {
       parts,
       hosts,
       locks,
       wakes,
-      copying: new Copying(parts, hosts, locks, wakes, new Checks(parts)),
-      uses: new Uses(parts.engine, clock),
+      copying: new CopyManager(parts, hosts, locks, wakes, new TreeChecks(parts)),
+      uses: new ContainerUses(parts.engine, clock),
       lease: this.lease,
       guarding: { expect: async (id: string) => void (this.expected.includes(id) || this.expected.push(id)) },
       pendingMounts: new Map(),
@@ -168,8 +168,8 @@ export class HeldHost {
       surrendered: new Map(),
       givenSeqs: new Map(),
       overUses: new Map(),
-    } as unknown as Core & { checkpointing: Checkpointing }
-    core.checkpointing = new Checkpointing(core)
+    } as unknown as Context & { checkpointing: CheckpointScheduler }
+    core.checkpointing = new CheckpointScheduler(core)
     return core
   }
 

@@ -1,8 +1,8 @@
 import test from 'ava'
-import type { Clock } from '../../../agent/mobility/dependencies.ts'
-import { Directory } from '../../../agent/mobility/lease/host-directory.ts'
+import { KnownHosts } from '../../../agent/mobility/lease/host-directory.ts'
 import type { HostRecord } from '../../../agent/model/model.ts'
 import type { Versioned } from '../../../agent/registry/contract.ts'
+import type { Clock } from '../../../agent/runtime/clock.ts'
 
 const LEASE_MS = 8_000
 
@@ -46,7 +46,7 @@ const record = (at: string): HostRecord => ({
 
 test('a host is alive while its heartbeat changes, by the clock of the one who watches', (t) => {
   const clock = clockAt()
-  const hosts = new Directory(clock, LEASE_MS)
+  const hosts = new KnownHosts(clock, LEASE_MS)
   hosts.see([host(clock.now().toISOString())])
   clock.advance(5_000)
   // The other host's clock stands an hour back: only that its heartbeat changed counts.
@@ -63,7 +63,7 @@ test('a host is alive while its heartbeat changes, by the clock of the one who w
 })
 
 test('a host nobody has heard of is named by its id and not alive', (t) => {
-  const hosts = new Directory(clockAt(), LEASE_MS)
+  const hosts = new KnownHosts(clockAt(), LEASE_MS)
   t.false(hosts.alive('zz'))
   t.is(hosts.labelWithAge('zz'), 'host zz, never heard from')
   t.deepEqual([...hosts.containers('zz', 'v')], [])
@@ -71,7 +71,7 @@ test('a host nobody has heard of is named by its id and not alive', (t) => {
 
 test('a heartbeat left behind by a host that is long gone does not make it alive', (t) => {
   const clock = clockAt()
-  const hosts = new Directory(clock, LEASE_MS)
+  const hosts = new KnownHosts(clock, LEASE_MS)
   hosts.see([host(new Date(clock.now().getTime() - 60_000).toISOString())])
   t.false(hosts.alive('a'))
   t.deepEqual([...hosts.containers('a', 'v')], ['db'])
@@ -79,7 +79,7 @@ test('a heartbeat left behind by a host that is long gone does not make it alive
 
 test('who is away is known once heartbeats were watched for as long as a lease runs', (t) => {
   const clock = clockAt()
-  const hosts = new Directory(clock, LEASE_MS)
+  const hosts = new KnownHosts(clock, LEASE_MS)
   const hourAgo = new Date(clock.now().getTime() - 3_600_000).toISOString()
   clock.advance(60_000)
   t.false(hosts.knowsAway, 'nothing was read yet')
@@ -96,7 +96,7 @@ test('who is away is known once heartbeats were watched for as long as a lease r
 
 test('promise 6: heartbeats of a registry that was lost and counts its revisions anew are heard, those of a stale read are not', (t) => {
   const clock = clockAt()
-  const hosts = new Directory(clock, LEASE_MS)
+  const hosts = new KnownHosts(clock, LEASE_MS)
   const beat = (revision: number, more: Partial<HostRecord>) => {
     hosts.see([{ revision, value: { ...record(clock.now().toISOString()), ...more } }])
   }

@@ -1,7 +1,7 @@
-import type { Clock } from '../../../agent/mobility/dependencies.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { Checkpoint } from '../../../agent/model/model.ts'
-import { Lanes } from '../../../agent/runtime/keyed-queue.ts'
+import type { Clock } from '../../../agent/runtime/clock.ts'
+import { KeyedQueue } from '../../../agent/runtime/keyed-queue.ts'
 import type { Capture, LocalCopy, RemovedCopy, SpoolRound, Store, Verification } from '../../../agent/store/contract.ts'
 import { bareCopy } from '../../../agent/store/disk/new-copy.ts'
 import type { TreeChoice } from '../../../agent/transfer/contract.ts'
@@ -48,7 +48,7 @@ export class MemoryStore implements Store {
   /** Set: the stage refuses with it. */
   stageError: WherryError | null = null
   readonly #clock: Clock
-  readonly #lanes = new Lanes()
+  readonly #lanes = new KeyedQueue()
   readonly #copies = new Map<string, LocalCopy>()
   readonly #staged = new Map<string, string>()
   readonly #captured = new Map<string, string>()

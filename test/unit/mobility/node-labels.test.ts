@@ -1,9 +1,9 @@
 import test from 'ava'
 import { pino } from 'pino'
-import type { Core } from '../../../agent/mobility/context.ts'
+import type { Context } from '../../../agent/mobility/context.ts'
 import { followNodes } from '../../../agent/mobility/swarm/node-facts.ts'
 import { labelsOf, leadNodes } from '../../../agent/mobility/swarm/node-labels.ts'
-import { Wakes } from '../../../agent/mobility/wakeups.ts'
+import { Wakeups } from '../../../agent/mobility/wakeups.ts'
 import type { HostRecord, VolumeRecord } from '../../../agent/model/model.ts'
 import { VirtualClock } from './clock.ts'
 import { OPTIONS } from './world.ts'
@@ -93,10 +93,10 @@ function swarm() {
   const coreOf = (id: string, leader: boolean) =>
     ({
       parts,
-      wakes: new Wakes(),
+      wakes: new Wakeups(),
       hosts: { all: () => hosts },
       engine: { name: id, swarmNode: `n${id}`, leader, zone: null, drained: false },
-    }) as unknown as Core
+    }) as unknown as Context
   const set = (next: VolumeRecord[]) => {
     records = next
   }

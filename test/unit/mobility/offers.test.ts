@@ -1,7 +1,7 @@
 import test from 'ava'
 import { answerCopy, takeOffer } from '../../../agent/mobility/peer/accept-offer.ts'
 import { chooseTree } from '../../../agent/mobility/peer/serve-tree.ts'
-import { dropUnborn } from '../../../agent/mobility/replication/drop-unborn.ts'
+import { dropUnborn } from '../../../agent/mobility/volume/drop-unborn.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../../agent/model/model.ts'
 import { HeldKit, ID } from './held-kit.ts'

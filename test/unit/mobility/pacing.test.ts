@@ -1,5 +1,6 @@
 import test from 'ava'
-import { backOffMs, fairIntervals } from '../../../agent/mobility/checkpoint/demand.ts'
+import { fairIntervals } from '../../../agent/mobility/checkpoint/demand.ts'
+import { backOffMs } from '../../../agent/runtime/back-off.ts'
 
 test('volumes whose checkpoints are cheap get what they want', (t) => {
   const wishes = [

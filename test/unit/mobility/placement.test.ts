@@ -1,7 +1,8 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { isNewest, mayGiveUp, type PlacementHost, placeCopies } from '../../../agent/mobility/placement/policy.ts'
+import { mayGiveUp, type PlacementHost, placeCopies } from '../../../agent/mobility/placement/policy.ts'
 import { copyFields } from '../../../agent/mobility/record/checkpoint-order.ts'
+import { isNewest } from '../../../agent/mobility/record/copies.ts'
 import type { CopyRecord, CopyState, VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 

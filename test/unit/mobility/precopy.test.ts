@@ -1,5 +1,5 @@
 import test from 'ava'
-import { runRounds } from '../../../agent/mobility/checkpoint/precopy.ts'
+import { runPreCopyRounds } from '../../../agent/mobility/checkpoint/precopy.ts'
 import type { SpoolRound } from '../../../agent/store/contract.ts'
 import { calm } from '../store/fixture.ts'
 
@@ -19,8 +19,8 @@ async function played(
     const bytesSpooled = more.bytes?.(rounds) ?? 1_000_000 / rounds
     return { changed: more.changed ?? true, bytesRead: bytesSpooled, bytesSpooled, scanned: more.scanned ?? null }
   }
-  const parts = { store: { spoolRound }, clock } as unknown as Parameters<typeof runRounds>[0]
-  const done = await runRounds(parts, 'id', BUDGET_MS, more.sinceMs ?? null, calm, () => {})
+  const parts = { store: { spoolRound }, clock } as unknown as Parameters<typeof runPreCopyRounds>[0]
+  const done = await runPreCopyRounds(parts, 'id', BUDGET_MS, more.sinceMs ?? null, calm, () => {})
   return { rounds, ...done }
 }
 

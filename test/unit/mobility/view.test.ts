@@ -1,6 +1,6 @@
 import test from 'ava'
 import { describeNews } from '../../../agent/api/format.ts'
-import type { Core } from '../../../agent/mobility/context.ts'
+import type { Context } from '../../../agent/mobility/context.ts'
 import type { VolumeView } from '../../../agent/mobility/contract.ts'
 import { lookAtDisk, viewVolume } from '../../../agent/mobility/volume/view.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
@@ -13,7 +13,7 @@ async function view(kit: HeldKit, name: string): Promise<VolumeView> {
   return viewVolume(core, await kit.record(), await look(core), false)
 }
 
-async function look(core: Core) {
+async function look(core: Context) {
   return await lookAtDisk(core, (await core.parts.store.copies()).copies)
 }
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { WherryError } from '../../../agent/model/errors.ts'
-import { patiently } from '../../../plugin/retry.ts'
+import { retryUntil } from '../../../plugin/retry.ts'
 
 const never = new AbortController().signal
 const worthWaiting = ['AGENT_UNAVAILABLE'] as const
@@ -14,7 +14,7 @@ async function hang(signal: AbortSignal): Promise<never> {
 
 test('an attempt that the deadline cuts does not hide why those before it failed', async (t) => {
   const limits = { deadlineMs: 300, worthWaiting, signal: never }
-  const calling = patiently(limits, async ({ repeated, signal }) => {
+  const calling = retryUntil(limits, async ({ repeated, signal }) => {
     if (!repeated) throw new WherryError('AGENT_UNAVAILABLE', 'It is not running.')
     return await hang(signal)
   })
@@ -22,6 +22,6 @@ test('an attempt that the deadline cuts does not hide why those before it failed
 })
 
 test('a deadline that cuts the only attempt is the reason itself', async (t) => {
-  const calling = patiently({ deadlineMs: 100, worthWaiting, signal: never }, ({ signal }) => hang(signal))
+  const calling = retryUntil({ deadlineMs: 100, worthWaiting, signal: never }, ({ signal }) => hang(signal))
   await t.throwsAsync(calling, { code: 'AGENT_UNAVAILABLE', message: /did not answer within 0\.1 s/ })
 })

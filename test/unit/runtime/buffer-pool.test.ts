@@ -1,10 +1,10 @@
 import test from 'ava'
-import { Recycler } from '../../../agent/runtime/buffer-pool.ts'
+import { BufferPool } from '../../../agent/runtime/buffer-pool.ts'
 
 const MIB = 1024 * 1024
 
 test('memory that was given back is used again, and only once at a time', (t) => {
-  const recycler = new Recycler()
+  const recycler = new BufferPool()
   const first = recycler.take(MIB)
   t.not(recycler.take(MIB).buffer, first.buffer)
   recycler.give(first.subarray(10, 20))
@@ -14,14 +14,14 @@ test('memory that was given back is used again, and only once at a time', (t) =>
 })
 
 test('memory that somebody else may use is not taken', (t) => {
-  const recycler = new Recycler()
+  const recycler = new BufferPool()
   const foreign = Buffer.from(new ArrayBuffer(MIB))
   recycler.give(foreign)
   t.not(recycler.take(MIB).buffer, foreign.buffer)
 })
 
 test('memory that came back from another thread is used again', (t) => {
-  const recycler = new Recycler()
+  const recycler = new BufferPool()
   const back = new ArrayBuffer(MIB)
   recycler.adopt(back)
   recycler.adopt(new ArrayBuffer(10))

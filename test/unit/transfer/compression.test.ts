@@ -3,7 +3,13 @@ import { zstdCompressSync } from 'node:zlib'
 import test from 'ava'
 import { createPuller } from '../../../agent/transfer/receive/puller.ts'
 import { serveTransfer } from '../../../agent/transfer/send/server.ts'
-import { lineRateOf, PackingPlan, packingPays, type Stretch, unpack } from '../../../agent/transfer/wire/compression.ts'
+import {
+  CompressionPlan,
+  compressionPays,
+  lineRateOf,
+  type Stretch,
+  unpack,
+} from '../../../agent/transfer/wire/compression.ts'
 import { ProtocolViolation } from '../../../agent/transfer/wire/frame.ts'
 import { certs, HOST, identityIn, LIVE, never, proxy, recorder, scratch } from './kit.ts'
 import { MemoryReader, MemoryWriter } from './memory-tree.ts'
@@ -12,12 +18,12 @@ const MB = 1_000_000
 const TEXT = { ratio: 0.3, bytesPerSecond: 400 * MB }
 
 test('packing pays on a slow line with data that packs, never with random data or on a line faster than the packer', (t) => {
-  t.true(packingPays(10 * MB, TEXT))
-  t.true(packingPays(117 * MB, TEXT))
-  t.false(packingPays(1_500 * MB, TEXT))
-  t.false(packingPays(400 * MB, TEXT))
-  for (const line of [1, 10, 100, 1_000]) t.false(packingPays(line * MB, { ratio: 1, bytesPerSecond: 1_000 * MB }))
-  t.false(packingPays(100 * MB, { ratio: 0.3, bytesPerSecond: 50 * MB }))
+  t.true(compressionPays(10 * MB, TEXT))
+  t.true(compressionPays(117 * MB, TEXT))
+  t.false(compressionPays(1_500 * MB, TEXT))
+  t.false(compressionPays(400 * MB, TEXT))
+  for (const line of [1, 10, 100, 1_000]) t.false(compressionPays(line * MB, { ratio: 1, bytesPerSecond: 1_000 * MB }))
+  t.false(compressionPays(100 * MB, { ratio: 0.3, bytesPerSecond: 50 * MB }))
 })
 
 test('a line has a rate only while it is what the sender waits for', (t) => {
@@ -33,7 +39,7 @@ const stretch = (rate: number, ratio = 1): Stretch => {
 }
 
 test('a sample is taken when the line holds the sender back, and again only after a while', (t) => {
-  const plan = new PackingPlan()
+  const plan = new CompressionPlan()
   t.false(plan.wantsSample)
   plan.sent({ ...stretch(1_000), blockedMs: 0 })
   t.false(plan.wantsSample)
@@ -46,7 +52,7 @@ test('a sample is taken when the line holds the sender back, and again only afte
 })
 
 test('packing goes on while it wins and ends when it does not, whatever the sample said', (t) => {
-  const plan = new PackingPlan()
+  const plan = new CompressionPlan()
   plan.sent(stretch(10))
   plan.sampled(TEXT)
   for (let nth = 0; nth < 20; nth++) plan.sent(stretch(10, 0.3))
@@ -58,7 +64,7 @@ test('packing goes on while it wins and ends when it does not, whatever the samp
 })
 
 test('the longer packing does not pay, the more seldom it is looked at again', (t) => {
-  const plan = new PackingPlan()
+  const plan = new CompressionPlan()
   const waits: number[] = []
   for (let sent = 0, last = 0; sent < 600; sent++) {
     plan.sent(stretch(10))

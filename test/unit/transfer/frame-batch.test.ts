@@ -1,8 +1,8 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { Recycler } from '../../../agent/runtime/buffer-pool.ts'
+import { BufferPool } from '../../../agent/runtime/buffer-pool.ts'
 import { DATA_MAX_BYTES } from '../../../agent/transfer/wire/frame.ts'
-import { Bundle, type Loose, unbundle } from '../../../agent/transfer/wire/frame-batch.ts'
+import { FrameBatch, type Loose, splitBatch } from '../../../agent/transfer/wire/frame-batch.ts'
 import { encodeFlag, encodeOffset } from '../../../agent/transfer/wire/request-codec.ts'
 
 const piece = (bytes: number, fill = 1): Loose => ({
@@ -14,7 +14,7 @@ const runEnd: Loose = { type: 'runEnd', head: encodeFlag(false) }
 
 /** What a sender makes of frames: bundles, and what goes by itself. */
 function sent(frames: readonly Loose[]): Loose[] {
-  const bundle = new Bundle()
+  const bundle = new FrameBatch()
   const out: Loose[] = []
   const flush = () => {
     const gathered = bundle.take()
@@ -43,7 +43,7 @@ test('what is bundled comes out as it was, in order, and no frame is too long', 
       for (const { body } of out) t.true((body?.length ?? 0) <= DATA_MAX_BYTES)
       bundles += out.filter(({ type }) => type === 'bundle').length
       const got = out.flatMap((frame) =>
-        frame.type === 'bundle' ? unbundle(frame.body ?? Buffer.alloc(0), new Recycler()) : [frame],
+        frame.type === 'bundle' ? splitBatch(frame.body ?? Buffer.alloc(0), new BufferPool()) : [frame],
       )
       t.deepEqual(got.map(plain), frames.map(plain))
     }),
@@ -63,7 +63,7 @@ test('one frame needs no bundle, large ones and others never go into one', (t) =
 
 test('what comes out has memory of its own', (t) => {
   const [bundled] = sent([piece(10, 1), piece(10, 2)])
-  const frames = unbundle(bundled?.body ?? Buffer.alloc(0), new Recycler())
+  const frames = splitBatch(bundled?.body ?? Buffer.alloc(0), new BufferPool())
   t.is(new Set(frames.map(({ body }) => body.buffer)).size, 2)
   t.true(frames.every(({ body }) => body.buffer.byteLength === 10))
 })

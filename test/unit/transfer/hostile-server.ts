@@ -1,10 +1,10 @@
 import type { AddressInfo } from 'node:net'
 import { createServer, type TLSSocket } from 'node:tls'
 import type { Identity } from '../../../agent/host/certificates.ts'
-import { Recycler } from '../../../agent/runtime/buffer-pool.ts'
+import { BufferPool } from '../../../agent/runtime/buffer-pool.ts'
 import type { TreeReader } from '../../../agent/store/tree-contract.ts'
-import { answerFrames, manifestFrames } from '../../../agent/transfer/send/response-frames.ts'
-import { Packer } from '../../../agent/transfer/wire/compression.ts'
+import { manifestFrames, responseFrames } from '../../../agent/transfer/send/response-frames.ts'
+import { Compressor } from '../../../agent/transfer/wire/compression.ts'
 import {
   ASKER_FRAMES,
   type Frame,
@@ -12,7 +12,7 @@ import {
   type FrameType,
   framePrefix,
 } from '../../../agent/transfer/wire/frame.ts'
-import { unbundle } from '../../../agent/transfer/wire/frame-batch.ts'
+import { splitBatch } from '../../../agent/transfer/wire/frame-batch.ts'
 import { encodeJson, PROTOCOL_VERSION } from '../../../agent/transfer/wire/message.ts'
 import { decodeWants } from '../../../agent/transfer/wire/request-codec.ts'
 import { HOST } from './kit.ts'
@@ -68,7 +68,7 @@ export async function hostileServer(identity: Identity) {
 class Conversation {
   readonly #socket: TLSSocket
   readonly #act: Act
-  readonly #packer = new Packer({ wireBytes: 0, blockedMs: 0 })
+  readonly #packer = new Compressor({ wireBytes: 0, blockedMs: 0 })
   /** One after the other. */
   #work: Promise<void> = Promise.resolve()
   #nth = 0
@@ -76,7 +76,7 @@ class Conversation {
   constructor(socket: TLSSocket, act: Act) {
     this.#socket = socket
     this.#act = act
-    const decoder = new FrameDecoder(ASKER_FRAMES, new Recycler())
+    const decoder = new FrameDecoder(ASKER_FRAMES, new BufferPool())
     socket.on('data', (chunk: Buffer) => {
       for (const frame of decoder.push(chunk)) {
         this.#work = this.#work.then(() => this.#answer(frame)).catch(() => void socket.destroy())
@@ -93,9 +93,9 @@ class Conversation {
     } else if (type === 'wants') {
       asked()
       for (const want of decodeWants(body)) {
-        for await (const frame of answerFrames(reader, [want], this.#packer)) {
+        for await (const frame of responseFrames(reader, [want], this.#packer)) {
           // One by one, so that each can be twisted.
-          const loose = frame.type === 'bundle' ? unbundle(frame.body ?? Buffer.alloc(0), new Recycler()) : [frame]
+          const loose = frame.type === 'bundle' ? splitBatch(frame.body ?? Buffer.alloc(0), new BufferPool()) : [frame]
           for (const { type, body, head } of loose) this.#say(type, body, head)
         }
       }

@@ -1,7 +1,7 @@
 import { zstdCompressSync } from 'node:zlib'
 import test from 'ava'
 import fc from 'fast-check'
-import { Recycler } from '../../../agent/runtime/buffer-pool.ts'
+import { BufferPool } from '../../../agent/runtime/buffer-pool.ts'
 import { serveTransfer } from '../../../agent/transfer/send/server.ts'
 import {
   ASKER_FRAMES,
@@ -203,7 +203,7 @@ test('the decoder yields frames within their limits or a ProtocolViolation, what
   let violations = 0
   fc.assert(
     fc.property(fc.array(bytes, { maxLength: 20 }), fc.constantFrom(ASKER_FRAMES, SOURCE_FRAMES), (chunks, accepts) => {
-      const decoder = new FrameDecoder(accepts, new Recycler())
+      const decoder = new FrameDecoder(accepts, new BufferPool())
       try {
         for (const chunk of chunks) {
           for (const { type, head, body, unpackedBytes } of decoder.push(Buffer.from(chunk))) {
@@ -243,7 +243,7 @@ test('what was framed comes out of the decoder as it was, however the bytes are 
         }
       })
       let wire = Buffer.concat(framed.map((each) => each.wire))
-      const decoder = new FrameDecoder(SOURCE_FRAMES, new Recycler())
+      const decoder = new FrameDecoder(SOURCE_FRAMES, new BufferPool())
       const got = []
       for (const cut of [...cuts, Number.MAX_SAFE_INTEGER]) {
         got.push(...decoder.push(wire.subarray(0, cut)))

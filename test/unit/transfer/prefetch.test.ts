@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import test from 'ava'
 import { FILES_MAX, FILES_MAX_BYTES } from '../../../agent/store/tree-contract.ts'
-import { Ahead } from '../../../agent/transfer/send/prefetch.ts'
+import { Prefetch } from '../../../agent/transfer/send/prefetch.ts'
 import { DATA_MAX_BYTES, FILES_PER_WANT_MAX } from '../../../agent/transfer/wire/frame.ts'
 import { until } from '../until.ts'
 
@@ -26,7 +26,7 @@ test('what is produced ahead comes in order, its failure after all that came bef
   const { numbers } = counter(50, new Error('the disk is gone'))
   const got: number[] = []
   const take = async () => {
-    for await (const number of new Ahead(numbers)) {
+    for await (const number of new Prefetch(numbers)) {
       got.push(number)
       if (number % 7 === 0) await setTimeout(1)
     }
@@ -40,7 +40,7 @@ test('what is produced ahead comes in order, its failure after all that came bef
 
 test('only a little is produced before it is asked for', async (t) => {
   const { seen, numbers } = counter(1_000)
-  await using ahead = new Ahead(numbers)
+  await using ahead = new Prefetch(numbers)
   await until(() => seen.produced === 2)
   await setTimeout(20)
   t.is(seen.produced, 2)
@@ -51,12 +51,12 @@ test('only a little is produced before it is asked for', async (t) => {
 
 test('disposing ends a source that waits to be asked, and one that has failed', async (t) => {
   const waiting = counter(1_000)
-  const ahead = new Ahead(waiting.numbers)
+  const ahead = new Prefetch(waiting.numbers)
   await until(() => waiting.seen.produced === 2)
   await ahead[Symbol.asyncDispose]()
   t.true(waiting.seen.ended)
   const failing = counter(0, new Error('the disk is gone'))
-  await new Ahead(failing.numbers)[Symbol.asyncDispose]()
+  await new Prefetch(failing.numbers)[Symbol.asyncDispose]()
   t.true(failing.seen.ended)
 })
 

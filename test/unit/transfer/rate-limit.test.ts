@@ -1,5 +1,5 @@
 import test from 'ava'
-import { Bandwidth } from '../../../agent/transfer/connection/rate-limit.ts'
+import { RateLimit } from '../../../agent/transfer/connection/rate-limit.ts'
 import { createPuller } from '../../../agent/transfer/receive/puller.ts'
 import { serveTransfer } from '../../../agent/transfer/send/server.ts'
 import { certs, HOST, identityIn, LIVE, never, noise, recorder, scratch } from './kit.ts'
@@ -28,7 +28,7 @@ test('10 MB under a limit of 20 MB/s take 0.4 s or more, and two copies share th
 })
 
 test('time in which nothing was sent cannot be saved up', async (t) => {
-  const bandwidth = new Bandwidth(10 * MB)
+  const bandwidth = new RateLimit(10 * MB)
   await bandwidth.take(1, never())
   await new Promise((resolve) => setTimeout(resolve, 500))
   const startedMs = performance.now()
@@ -37,7 +37,7 @@ test('time in which nothing was sent cannot be saved up', async (t) => {
 })
 
 test('whoever waits for bandwidth can be called off', async (t) => {
-  const bandwidth = new Bandwidth(1_000)
+  const bandwidth = new RateLimit(1_000)
   const controller = new AbortController()
   const waiting = bandwidth.take(MB, controller.signal)
   controller.abort(new Error('not wanted any more'))

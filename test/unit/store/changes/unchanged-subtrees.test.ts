@@ -3,7 +3,7 @@ import { linkSync, lstatSync, mkdirSync, renameSync, rmSync, writeFileSync } fro
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
-import { StillTree } from '../../../../agent/store/changes/unchanged-subtrees.ts'
+import { UnchangedSubtrees } from '../../../../agent/store/changes/unchanged-subtrees.ts'
 import type { KeptTree } from '../../../../agent/store/snapshot/saved-snapshot.ts'
 import type { Touched } from '../../../../agent/store/tracker/contract.ts'
 import { type Captured, captured } from '../scan/captured.ts'
@@ -34,7 +34,7 @@ test('what is known to have stood still is not looked at', async (t) => {
   const { tree, live } = await forest(t)
   writeFileSync(join(tree.data, 'b', 'in', '2'), 'changed without a word')
   rmSync(join(tree.data, 'b', 'in', '3'))
-  const scan = await tree.look(true, { live, last: null }, { still: StillTree.of(live, NOTHING) })
+  const scan = await tree.look(true, { live, last: null }, { still: UnchangedSubtrees.of(live, NOTHING) })
   t.is(scan.manifest, live.manifest)
 })
 
@@ -68,7 +68,7 @@ for (const [what, [change, touched]] of Object.entries(CHANGES)) {
     const { tree, live } = await forest(t)
     change((path) => join(tree.data, path))
     await sleep(TICKS_MS)
-    const still = StillTree.of(live, only(tree, ...touched))
+    const still = UnchangedSubtrees.of(live, only(tree, ...touched))
     const scan = await tree.look(true, { live, last: null }, { still })
     const whole = await tree.look(true, null)
     t.is(scan.manifest.hash, whole.manifest.hash)
@@ -85,10 +85,10 @@ test('what was not seen as it stays is looked at again', async (t) => {
   const { manifest, seen } = await tree.look(false, { live, last: null })
   const fresh = await tree.look(false, null)
   const index = manifest.find('b/2')
-  t.is(StillTree.of(fresh, NOTHING)?.stood(index), fresh.seen.clean(index))
+  t.is(UnchangedSubtrees.of(fresh, NOTHING)?.stood(index), fresh.seen.clean(index))
   seen.cleans[index] = 0
-  t.false(StillTree.of({ ...fresh, seen }, NOTHING)?.stood(index))
-  t.false(StillTree.of({ ...fresh, seen }, NOTHING)?.allStood(0))
+  t.false(UnchangedSubtrees.of({ ...fresh, seen }, NOTHING)?.stood(index))
+  t.false(UnchangedSubtrees.of({ ...fresh, seen }, NOTHING)?.allStood(0))
 })
 
 test('a small file that was written to is read again, whatever its ctime says', async (t) => {
@@ -101,5 +101,5 @@ test('a small file that was written to is read again, whatever its ctime says', 
 test('a tree with hard links is looked at as a whole', async (t) => {
   const { tree } = await forest(t)
   linkSync(join(tree.data, 'a', '1'), join(tree.data, 'c', 'first'))
-  t.is(StillTree.of(await tree.look(false, null), NOTHING), null)
+  t.is(UnchangedSubtrees.of(await tree.look(false, null), NOTHING), null)
 })

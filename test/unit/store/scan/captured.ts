@@ -1,17 +1,17 @@
 import { closeSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import { Recycler } from '../../../../agent/runtime/buffer-pool.ts'
+import { BufferPool } from '../../../../agent/runtime/buffer-pool.ts'
 import { openRoot } from '../../../../agent/store/inode/directory.ts'
-import { tickAndSync } from '../../../../agent/store/scan/fs-clock.ts'
+import { readClockAndSync } from '../../../../agent/store/scan/fs-clock.ts'
 import { type Scan, type ScanOptions, scanTree } from '../../../../agent/store/scan/scan.ts'
 import { openReader } from '../../../../agent/store/snapshot/reader.ts'
 import {
   dropKept,
   type KeptKind,
   type Known,
-  keepSnapshot,
   loadKnown,
+  saveSnapshot,
   scannedListsPath,
 } from '../../../../agent/store/snapshot/saved-snapshot.ts'
 import type { TreeReader } from '../../../../agent/store/tree-contract.ts'
@@ -40,14 +40,14 @@ export class Captured {
   async capture(kind: 'quiet' | 'live', changes: Changes = {}): Promise<Scan> {
     const known = await loadKnown(this.directory)
     const scan = await this.look(kind === 'quiet', known, changes)
-    await keepSnapshot(this.directory, kind === 'quiet' ? 'last' : 'live', scan, known)
+    await saveSnapshot(this.directory, kind === 'quiet' ? 'last' : 'live', scan, known)
     if (kind === 'quiet') await dropKept(this.directory, 'live')
     return scan
   }
 
   /** A scan that is not kept. */
   async look(quiet: boolean, known: Known | null, changes: Changes = {}): Promise<Scan> {
-    const tickNs = await tickAndSync(join(this.directory, 'tick'))
+    const tickNs = await readClockAndSync(join(this.directory, 'tick'))
     const root = openRoot(this.data)
     const lists = scannedListsPath(this.directory)
     try {
@@ -73,7 +73,7 @@ export class Captured {
 
   async reader(kind: KeptKind = 'last'): Promise<TreeReader> {
     const { directory, data, pool } = this
-    const reader = await openReader({ directory, kind, data, volume: 'data', pool, memory: new Recycler() })
+    const reader = await openReader({ directory, kind, data, volume: 'data', pool, memory: new BufferPool() })
     if (reader === null) throw new Error(`nothing is kept as ${kind}`)
     return reader
   }

@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
-import { ListWriter } from '../../../../agent/store/snapshot/block-lists.ts'
+import { BlockListWriter } from '../../../../agent/store/snapshot/block-lists.ts'
 import { loadLast, scannedListsPath } from '../../../../agent/store/snapshot/saved-snapshot.ts'
 import { type Captured, captured } from '../scan/captured.ts'
 import { TICKS_MS } from '../scan/contents.ts'
@@ -149,7 +149,7 @@ test('a writer that is closed once more when it has ended leaves the file to the
   const last = await loadLast(tree.directory)
   if (last === null) return t.fail('nothing is kept')
   const begin = (nth: number) => {
-    const writer = new ListWriter(join(tree.directory, `lists${nth}`))
+    const writer = new BlockListWriter(join(tree.directory, `lists${nth}`))
     writer.grow(last.lists)
     return writer
   }

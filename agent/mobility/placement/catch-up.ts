@@ -1,13 +1,13 @@
 import { codeOf } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
+import { backOffMs } from '../../runtime/back-off.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import { backOffMs } from '../checkpoint/demand.ts'
-import type { Core } from '../context.ts'
-import { placementHosts } from '../placement/hosts.ts'
-import { mayGiveUp } from '../placement/policy.ts'
-import { whyBusy } from '../placement/surplus.ts'
+import type { Context } from '../context.ts'
 import { hasCheckpoint, isAt, mayHaveCheckpoint } from '../record/copies.ts'
-import type { CopyJob } from './copy-job.ts'
+import type { CopyJob } from '../replication/copy-job.ts'
+import { placementHosts } from './hosts.ts'
+import { mayGiveUp } from './policy.ts'
+import { whyBusy } from './surplus.ts'
 
 /**
  * Most volumes that move are mounted elsewhere within this after their release: until then that Mount has the sources
@@ -38,14 +38,14 @@ interface Waiting {
  * at a time, the first released first, and after Mounts (Copying, MountWaits). Nothing here needs to survive a restart.
  */
 export class CatchUp {
-  readonly #core: Core
+  readonly #core: Context
   /** Names of volumes whose records may have changed. */
   readonly #changed = new Set<string>()
   /** By name, in the order in which they were found to be behind. */
   readonly #waiting = new Map<string, Waiting>()
   readonly #running = new Map<string, CopyJob>()
 
-  constructor(core: Core) {
+  constructor(core: Context) {
     this.#core = core
   }
 
@@ -158,7 +158,7 @@ export class CatchUp {
  * only sent ahead is no copy, and a diverged one is not written over (promise 7). What placement is about to drop stays
  * as it is: brought up to date it would be as good as those that are wanted, and any of them might go.
  */
-function isBehind(core: Core, record: VolumeRecord, local: LocalCopy | null): boolean {
+function isBehind(core: Context, record: VolumeRecord, local: LocalCopy | null): boolean {
   const { self } = core.parts
   const { last, copies } = record
   const mine = copies[self.id]
@@ -174,7 +174,7 @@ function isBehind(core: Core, record: VolumeRecord, local: LocalCopy | null): bo
 }
 
 /** Enough living hosts have the newest checkpoint, and nothing keeps this copy from being dropped in time. */
-function isSurplus(core: Core, record: VolumeRecord, local: LocalCopy | null): boolean {
+function isSurplus(core: Context, record: VolumeRecord, local: LocalCopy | null): boolean {
   const alive = (host: string) => core.hosts.alive(host)
   if (!mayGiveUp(record, core.parts.self.id, placementHosts(core, [record]), alive)) return false
   return whyBusy(core, record.name, local) === null

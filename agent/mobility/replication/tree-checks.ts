@@ -8,7 +8,7 @@ const VERIFY_EVERY_MS = 10 * 60_000
 const LONG_MS = 10_000
 
 /** Looks at trees nobody writes to, one look per volume however many Mounts wait for it. */
-export class Checks {
+export class TreeChecks {
   readonly #parts: Pick<Parts, 'store' | 'signal' | 'clock'>
   /** By volume id: when its copy was last read again for a doubt, on the clock's elapsedMs. */
   readonly #verifiedMs = new Map<string, number>()

@@ -1,5 +1,5 @@
-import type { Core } from '../context.ts'
-import { forEach } from '../for-each-volume.ts'
+import type { Context } from '../context.ts'
+import { forEachVolume } from '../for-each-volume.ts'
 import { WANTED_AFTER_MOUNT_MS } from '../hold/mount.ts'
 import { isEmptyTree, isForged } from '../record/copies.ts'
 import { withdrawCopy } from '../record/report-copy.ts'
@@ -9,10 +9,10 @@ import { withdrawCopy } from '../record/report-copy.ts'
  * hosts do not collect volumes they never had. After a start it is kept for as long as a Mount may come back for it. What the record says is kept here
  * goes on filling however long it takes.
  */
-export async function dropUnborn(core: Core, startedMs: number): Promise<void> {
+export async function dropUnborn(core: Context, startedMs: number): Promise<void> {
   const { store, clock } = core.parts
   if (clock.elapsedMs() - startedMs < WANTED_AFTER_MOUNT_MS) return
-  await forEach((await store.copies()).copies, async ({ id, name }) => {
+  await forEachVolume((await store.copies()).copies, async ({ id, name }) => {
     await core.locks.run(id, async () => {
       const local = await store.copy(id)
       if (local === null || local.held !== null || local.applying) return

@@ -1,8 +1,8 @@
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
-import type { Core } from '../context.ts'
-import { sentenceOf } from '../hold/release-troubles.ts'
+import type { Context } from '../context.ts'
+import type { TakeOver } from '../failover/takeover.ts'
 import { isKnownCopy } from '../record/copies.ts'
-import type { TakeOver } from './takeover.ts'
+import { sentenceOf } from '../trouble.ts'
 
 /** What came of a promotion. */
 export interface Promotion {
@@ -24,7 +24,10 @@ export function neverUsed(record: VolumeRecord): Promotion {
 }
 
 /** No host holds the volume, and a copy that can be reached is at its newest checkpoint. `described`: who has what. */
-export function asItWas(core: Core, { record, best, hosts, described }: TakeOver & { described: string }): Promotion {
+export function asItWas(
+  core: Context,
+  { record, best, hosts, described }: TakeOver & { described: string },
+): Promotion {
   const where = hosts.map((host) => core.hosts.label(host)).join(', ')
   const state = `is not held by any host and is at its newest checkpoint ${describeCheckpoint(best)}`
   const summary = `Volume "${record.name}" ${state}; nothing was changed. It can be mounted, with the data of ${where}.`
@@ -32,7 +35,7 @@ export function asItWas(core: Core, { record, best, hosts, described }: TakeOver
 }
 
 /** The volume was taken over, and no host holds it now. */
-export function goneOn(core: Core, record: VolumeRecord): Promotion {
+export function goneOn(core: Context, record: VolumeRecord): Promotion {
   const { name, last, seizures } = record
   const { from = '', ageSeconds = 0 } = seizures.at(-1) ?? {}
   const without = from === '' ? '' : ` without host ${core.hosts.label(from)}`

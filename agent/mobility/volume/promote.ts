@@ -1,14 +1,9 @@
 import { WherryError } from '../../model/errors.ts'
 import type { Checkpoint, Seizure, VolumeRecord } from '../../model/model.ts'
-import { untilAbort } from '../../runtime/abort.ts'
-import type { Core } from '../context.ts'
+import { rejectOnAbort } from '../../runtime/abort.ts'
+import type { Context } from '../context.ts'
 import { failoverRefused, notFound, registryBehindDisks, releaseFailed } from '../errors.ts'
-import { askHolder } from '../hold/surrender.ts'
-import { orderOf } from '../record/checkpoint-order.ts'
-import { hasCheckpoint, isAt } from '../record/copies.ts'
-import { readVolume } from '../record/update-record.ts'
-import { asItWas, goneOn, isNeverUsed, neverUsed, type Promotion } from './promotion.ts'
-import { findSoundCandidates } from './sound-candidates.ts'
+import { findSoundCandidates } from '../failover/sound-candidates.ts'
 import {
   type Acceptance,
   announceSeizure,
@@ -16,7 +11,12 @@ import {
   type TakeOver,
   weighTakeOver,
   writeTakeOver,
-} from './takeover.ts'
+} from '../failover/takeover.ts'
+import { askHolder } from '../hold/surrender.ts'
+import { orderOf } from '../record/checkpoint-order.ts'
+import { hasCheckpoint, isAt } from '../record/copies.ts'
+import { readVolume } from '../record/update-record.ts'
+import { asItWas, goneOn, isNeverUsed, neverUsed, type Promotion } from './promotion.ts'
 
 /** Long enough for a lease that has just begun to be silent to be over. */
 const PROMOTE_MS = 30_000
@@ -42,7 +42,7 @@ interface Chosen extends TakeOver {
  * can be mounted as it is stays as it is. May be repeated; durable on return.
  */
 export async function promoteVolume(
-  core: Core,
+  core: Context,
   name: string,
   acceptLoss: boolean,
   caller: AbortSignal,
@@ -94,7 +94,7 @@ export async function promoteVolume(
  * aborts when the asker is gone.
  */
 async function choose(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   accepts: Acceptance,
   signal: AbortSignal,
@@ -116,7 +116,7 @@ async function choose(
 }
 
 /** A holder that is silent is not asked, unless it has said why: then its lease is over and it lives. */
-function isAnswering(core: Core, { holder }: VolumeRecord): boolean {
+function isAnswering(core: Context, { holder }: VolumeRecord): boolean {
   if (holder === null) return false
   return core.hosts.alive(holder.host) || core.hosts.get(holder.host)?.unwritable != null
 }
@@ -126,7 +126,7 @@ function isAnswering(core: Core, { holder }: VolumeRecord): boolean {
  * An error: why that failed.
  */
 async function bringFinal(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   final: Checkpoint,
   asked: AbortSignal,
@@ -141,7 +141,7 @@ async function bringFinal(
   if (holder === null || holder.host === self.id)
     return new Error(`another host must fetch what is here: run "wherry promote ${record.name}" there.`)
   try {
-    await untilAbort(core.copying.bring(record, final, holder.host), asked)
+    await rejectOnAbort(core.copying.bring(record, final, holder.host), asked)
     return 'again'
   } catch (error) {
     asked.throwIfAborted()
@@ -154,7 +154,7 @@ async function bringFinal(
  * the holder has counts once it has come here, because the holder puts its tree aside.
  */
 async function withoutFinal(
-  core: Core,
+  core: Context,
   record: VolumeRecord,
   acceptLoss: boolean,
   why: string,

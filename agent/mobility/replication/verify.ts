@@ -1,7 +1,7 @@
 import { WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Core } from '../context.ts'
+import type { Context } from '../context.ts'
 import type { VerifyView } from '../contract.ts'
 import { notFound } from '../errors.ts'
 import { reportCurrent, reportDamaged } from '../record/report-copy.ts'
@@ -18,7 +18,7 @@ const REPAIR_WANTED_MS = 60_000
  * ends the reading when anything else, a Mount first of all, wants the tree. VOLUME_NOT_FOUND, NOT_AT_CHECKPOINT (no copy here),
  * VOLUME_IN_USE (held here, or wanted meanwhile). May be repeated.
  */
-export async function verifyVolume(core: Core, name: string, signal: AbortSignal): Promise<VerifyView> {
+export async function verifyVolume(core: Context, name: string, signal: AbortSignal): Promise<VerifyView> {
   const { parts } = core
   const limit = AbortSignal.any([parts.signal, signal, parts.clock.deadline(REGISTRY_MS)])
   const record = (await readVolume(parts, name, limit))?.value
@@ -40,7 +40,7 @@ export async function verifyVolume(core: Core, name: string, signal: AbortSignal
 }
 
 /** Makes the damage known and starts to fetch what is damaged. False: nobody else has this checkpoint. */
-async function repair(core: Core, record: VolumeRecord, before: LocalCopy): Promise<boolean> {
+async function repair(core: Context, record: VolumeRecord, before: LocalCopy): Promise<boolean> {
   const { parts } = core
   const local = await parts.store.copy(record.id)
   parts.log.error(
@@ -56,7 +56,7 @@ async function repair(core: Core, record: VolumeRecord, before: LocalCopy): Prom
   return others
 }
 
-function noCopy(core: Core, name: string): WherryError {
+function noCopy(core: Context, name: string): WherryError {
   return new WherryError(
     'NOT_AT_CHECKPOINT',
     `Host ${core.hosts.label(core.parts.self.id)} has no copy of volume "${name}" at a checkpoint.`,

@@ -3,13 +3,13 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { EXIT_WRONG_SETTING } from '../agent/host/config.ts'
+import { restartLoop } from '../agent/runtime/restart-loop.ts'
 
-/** Docker's calls wait for the agent: the first restart must not make them wait longer than needed. */
-const SHORTEST_BACKOFF_MS = 100
-/** An agent that cannot start (port taken, disk full) is tried often enough to be back soon after the cause is gone. */
-const LONGEST_BACKOFF_MS = 5_000
-/** An agent that ran this long had started well: its end is a new case. */
-const STABLE_AFTER_MS = 10_000
+/**
+ * Docker's calls wait for the agent, so the first restart is soon. An agent that cannot start (port taken, disk full) is
+ * tried often enough to be back soon after the cause is gone.
+ */
+const WAITS = { firstMs: 100, lastMs: 5_000, steadyMs: 10_000 }
 /** Docker kills a plugin 10 s after SIGTERM (moby, daemon/pkg/plugin/manager_linux.go, shutdownTimeout). */
 const STOP_LIMIT_MS = 8_000
 
@@ -41,18 +41,14 @@ export async function superviseAgent(options: {
   watch?: AgentWatch
 }): Promise<number> {
   const { log, signal } = options
-  let backoffMs = SHORTEST_BACKOFF_MS
-  while (!signal.aborted) {
-    const startMs = performance.now()
-    const end = await runOnce(options)
-    if (end.code === EXIT_WRONG_SETTING) return EXIT_WRONG_SETTING
-    if (signal.aborted) break
-    if (performance.now() - startMs >= STABLE_AFTER_MS) backoffMs = SHORTEST_BACKOFF_MS
-    log.error({ ...end, againInMs: backoffMs }, 'the agent ended; starting it again')
-    await sleep(backoffMs, undefined, { signal }).catch(() => undefined)
-    backoffMs = Math.min(2 * backoffMs, LONGEST_BACKOFF_MS)
+  let end: End = { code: null }
+  const run = async () => {
+    end = await runOnce(options)
+    return end.code !== EXIT_WRONG_SETTING
   }
-  return 0
+  const ended = (againInMs: number) => log.error({ ...end, againInMs }, 'the agent ended; starting it again')
+  await restartLoop({ run, ended, waits: WAITS, signal })
+  return end.code === EXIT_WRONG_SETTING ? EXIT_WRONG_SETTING : 0
 }
 
 interface End {

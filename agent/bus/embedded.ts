@@ -3,7 +3,7 @@ import { access, mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { WherryError } from '../model/errors.ts'
-import { watchCertificates } from './certificate-watch.ts'
+import { stampOf, watchFiles } from '../runtime/file-watch.ts'
 import type { Endpoint, TlsFiles } from './endpoint.ts'
 import { freePort } from './free-port.ts'
 import { clusterEndpoint, type NatsPlan, type NatsSettings, ownEndpoint } from './plan.ts'
@@ -29,6 +29,9 @@ export interface EmbeddedNatsOptions {
   readonly log: Logger
 }
 
+/** Certificates change once in months: some seconds later is soon enough. */
+const CERTIFICATES_EVERY_MS = 5_000
+
 /**
  * This host's part of the registry's servers: a nats-server of its own where the plan says so, and the way to reach the
  * registry in any case.
@@ -39,7 +42,7 @@ export class EmbeddedNats implements AsyncDisposable {
   readonly #options: EmbeddedNatsOptions
   readonly #lock: StoreLock
   readonly #supervisor: Supervisor | null
-  readonly #stop = new AbortController()
+  #watch: AsyncDisposable | null = null
 
   private constructor(
     options: EmbeddedNatsOptions,
@@ -81,7 +84,7 @@ export class EmbeddedNats implements AsyncDisposable {
           })
     if (plan.warning !== null) log.warn(plan.warning)
     const embedded = new EmbeddedNats(options, endpoint, lock, supervisor)
-    embedded.#watchCertificates()
+    await embedded.#watchCertificates()
     return embedded
   }
 
@@ -126,22 +129,21 @@ export class EmbeddedNats implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort()
+    await this.#watch?.[Symbol.asyncDispose]()
     await this.#supervisor?.[Symbol.asyncDispose]()
     this.#lock[Symbol.dispose]()
   }
 
-  #watchCertificates(): void {
+  async #watchCertificates(): Promise<void> {
     const supervisor = this.#supervisor
-    if (supervisor === null || this.endpoint.tls === null) return
-    const { log } = this.#options
+    const { tls } = this.endpoint
+    if (supervisor === null || tls === null) return
+    const files = [tls.ca, tls.cert, tls.key]
     const reload = () => {
-      log.info('certificates changed: nats-server reads them again')
+      this.#options.log.info('certificates changed: nats-server reads them again')
       supervisor.reload()
     }
-    watchCertificates(this.endpoint.tls, reload, this.#stop.signal).catch((error: unknown) => {
-      log.error({ err: error }, 'certificates are no longer watched')
-    })
+    this.#watch = watchFiles(files, await stampOf(files), CERTIFICATES_EVERY_MS, reload)
   }
 }
 

@@ -1,19 +1,14 @@
 import { writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { restartLoop } from '../runtime/restart-loop.ts'
 import { freePort } from './free-port.ts'
 import { renderServerConfig, type ServerConfig } from './server-config.ts'
 import { ServerOutput } from './server-output.ts'
 import { ServerProcess } from './server-process.ts'
 
-/** First wait before a server that died is started again; doubles with each quick death. */
-const BACKOFF_FIRST_MS = 250
-
-/** A server that cannot start (port taken, disk full) is tried at least this often: the cause may pass. */
-const BACKOFF_LAST_MS = 10_000
-
-/** A server that ran this long did start: its death begins a new series of waits. */
-const STEADY_MS = 30_000
+/** A server that cannot start (port taken, disk full) is tried at least every 10 s: the cause may pass. */
+const WAITS = { firstMs: 250, lastMs: 10_000, steadyMs: 30_000 }
 
 /** Further tries tell a server that has died meanwhile from one that is in trouble: its connections break one by one before nobody listens any more. */
 const MONITOR_TRIES = 5
@@ -107,21 +102,13 @@ export class Supervisor implements AsyncDisposable {
   }
 
   async #run(): Promise<void> {
-    const { log } = this.#options
-    let waitMs = BACKOFF_FIRST_MS
-    while (!this.#stop.signal.aborted) {
-      const startedAt = performance.now()
-      try {
-        this.#detail = await this.#runOnce()
-      } catch (error) {
-        this.#detail = (error as Error).message
-      }
-      if (this.#stop.signal.aborted) break
-      if (performance.now() - startedAt > STEADY_MS) waitMs = BACKOFF_FIRST_MS
-      log.error({ waitMs }, `nats-server ended: ${this.#detail}; starting it again`)
-      await sleep(waitMs, undefined, { signal: this.#stop.signal }).catch(() => {})
-      waitMs = Math.min(waitMs * 2, BACKOFF_LAST_MS)
+    const run = async () => {
+      this.#detail = await this.#runOnce().catch((error: Error) => error.message)
+      return true
     }
+    const ended = (waitMs: number) =>
+      this.#options.log.error({ waitMs }, `nats-server ended: ${this.#detail}; starting it again`)
+    await restartLoop({ run, ended, waits: WAITS, signal: this.#stop.signal })
     this.#detail = 'stopped'
   }
 

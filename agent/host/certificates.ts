@@ -1,9 +1,10 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { WherryError } from '../model/errors.ts'
+import { stampOf, watchFiles } from '../runtime/file-watch.ts'
 
 /** PEM files as they are on disk, checked together. */
 export interface Credentials {
@@ -122,11 +123,7 @@ class FileIdentity implements Identity {
   readonly #log: Logger
   readonly #listeners = new Set<() => void>()
   #current: Credentials | undefined
-  /** Stamps of the files last read, good or bad, and of the last look. */
-  #read = ''
-  #seen = ''
-  #timer: NodeJS.Timeout | undefined
-  #polling: Promise<void> | undefined
+  #watch: AsyncDisposable | undefined
 
   constructor(options: { dir: string; address: string; log: Logger }) {
     const file = (name: string) => join(options.dir, `${name}.pem`)
@@ -145,8 +142,19 @@ class FileIdentity implements Identity {
     return () => this.#listeners.delete(listener)
   }
 
-  async load(): Promise<void> {
-    this.#read = await this.#stamp()
+  async open(pollMs: number): Promise<void> {
+    const files = Object.values(this.paths)
+    const stamp = await stampOf(files)
+    await this.#load()
+    this.#watch = watchFiles(files, stamp, pollMs, () => this.#reload())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listeners.clear()
+    await this.#watch?.[Symbol.asyncDispose]()
+  }
+
+  async #load(): Promise<void> {
     const { ca, cert, key } = this.paths
     const files = { ca: await readPem(ca), cert: await readPem(cert), key: await readPem(key) }
     const expires = check(this.paths, files, this.#address, new Date())
@@ -158,29 +166,9 @@ class FileIdentity implements Identity {
     )
   }
 
-  start(pollMs: number): void {
-    this.#timer = setInterval(() => {
-      this.#polling ??= this.#poll().finally(() => {
-        this.#polling = undefined
-      })
-    }, pollMs)
-    this.#timer.unref()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#timer)
-    this.#listeners.clear()
-    await this.#polling
-  }
-
-  /** The three files are copied one after the other: read only once two looks in a row saw the same. */
-  async #poll(): Promise<void> {
-    const now = await this.#stamp()
-    const settled = now === this.#seen
-    this.#seen = now
-    if (!settled || now === this.#read) return
+  async #reload(): Promise<void> {
     try {
-      await this.load()
+      await this.#load()
     } catch (err) {
       this.#log.error({ err }, 'new certificates are not usable; the ones read before stay in use')
       return
@@ -188,20 +176,13 @@ class FileIdentity implements Identity {
     this.#log.info({ paths: this.paths }, 'new certificates are in use')
     for (const listener of this.#listeners) listener()
   }
-
-  async #stamp(): Promise<string> {
-    const stamps = Object.values(this.paths).map(async (path) => {
-      const found = await stat(path, { bigint: true }).catch(() => undefined)
-      return found === undefined ? 'none' : [found.ino, found.size, found.mtimeNs, found.ctimeNs].join(':')
-    })
-    return (await Promise.all(stamps)).join(' ')
-  }
 }
 
 /**
- * Reads `<dir>/{ca,cert,key}.pem`, checks that they are valid, fit together and are for `address` (the IP address or DNS
- * name that this host advertises), and reads them again when they change on disk: a broken new set is logged and the
- * old one stays. Rejects CERTIFICATE_INVALID with the file and the reason. May be repeated. `pollMs` is for tests.
+ * Reads and checks `<dir>/{ca,cert,key}.pem`, and reads them again when they change on disk.
+ * They must be valid, fit together and be for `address`, the IP address or DNS name that this host advertises.
+ * A new set that is not usable is logged, and the old one stays. Rejects CERTIFICATE_INVALID with the file and the reason.
+ * May be repeated. `pollMs` is for tests.
  */
 export async function openIdentity(options: {
   dir: string
@@ -210,7 +191,6 @@ export async function openIdentity(options: {
   pollMs?: number
 }): Promise<Identity> {
   const identity = new FileIdentity(options)
-  await identity.load()
-  identity.start(options.pollMs ?? POLL_MS)
+  await identity.open(options.pollMs ?? POLL_MS)
   return identity
 }

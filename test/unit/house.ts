@@ -120,6 +120,8 @@ const PLUGIN_MAY_USE = [
   'agent/fence/watchdog-messages.ts',
   'agent/host/known-names.ts',
   'agent/runtime/log.ts',
+  'agent/runtime/restart-loop.ts',
+  'agent/runtime/restart-loop.ts',
   'agent/model/model.ts',
   'agent/model/volume-options.ts',
   'agent/host/paths.ts',

@@ -1,64 +1,43 @@
-/** Items of a series that may be ready and not yet taken: two data frames, one on its way while the next is read. */
+import { finished, Readable } from 'node:stream'
+
+/** Items that may be ready and not yet taken: one data frame is on its way while the next is read. */
 const READY_MAX = 2
 
-/** A series that is produced before it is asked for, a little way. Its end and its failure come in their turn. */
+/** A failure waits its turn as an item: a stream that fails drops what is still in its buffer. */
+type Settled<T> = { readonly item: T } | { readonly error: unknown }
+
+/** Produces a series a little ahead of its reader. Its end and its failure come in their turn. */
 export class Prefetch<T> implements AsyncDisposable {
-  readonly #ready: T[] = []
-  readonly #stopped = new AbortController()
-  readonly #run: Promise<void>
-  #ended = false
-  #failure: { readonly error: unknown } | undefined
-  #wake: (() => void) | undefined
+  readonly #stream: Readable
 
   /** Starts at once. */
   constructor(source: AsyncIterable<T>) {
-    this.#run = this.#produce(source)
+    this.#stream = Readable.from(settle(source), { highWaterMark: READY_MAX })
+    this.#stream.read(0)
   }
 
   /** May be used once. */
   async *[Symbol.asyncIterator](): AsyncGenerator<T> {
-    while (true) {
-      const item = this.#ready.shift()
-      if (item !== undefined) {
-        this.#wake?.()
-        yield item
-      } else if (this.#failure !== undefined) {
-        throw this.#failure.error
-      } else if (this.#ended) {
-        return
-      } else {
-        await this.#change()
-      }
+    for await (const settled of this.#stream as AsyncIterable<Settled<T>>) {
+      if ('error' in settled) throw settled.error
+      yield settled.item
     }
   }
 
-  /** Ends the source and waits for what it is at. */
+  /** Ends the source and waits until it has ended. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stopped.abort()
-    this.#wake?.()
-    await this.#run
-  }
-
-  async #produce(source: AsyncIterable<T>): Promise<void> {
-    try {
-      for await (const item of source) {
-        if (this.#stopped.signal.aborted) return
-        this.#ready.push(item)
-        this.#wake?.()
-        while (this.#ready.length >= READY_MAX && !this.#stopped.signal.aborted) await this.#change()
-      }
-    } catch (error) {
-      this.#failure = { error }
-    } finally {
-      this.#ended = true
-      this.#wake?.()
-    }
-  }
-
-  /** Producer and taker never wait both: one waits for the full, the other for the empty. */
-  #change(): Promise<void> {
+    if (this.#stream.closed) return
     const { promise, resolve } = Promise.withResolvers<void>()
-    this.#wake = resolve
-    return promise
+    finished(this.#stream, () => resolve())
+    this.#stream.destroy()
+    await promise
+  }
+}
+
+async function* settle<T>(source: AsyncIterable<T>): AsyncGenerator<Settled<T>> {
+  try {
+    for await (const item of source) yield { item }
+  } catch (error) {
+    yield { error }
   }
 }

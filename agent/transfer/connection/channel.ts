@@ -6,41 +6,45 @@ import { type Frame, FrameDecoder, type FrameType, framePrefix, ProtocolViolatio
 import { splitBatch } from '../wire/frame-batch.ts'
 import type { RateLimit } from './rate-limit.ts'
 
-/** The clock of a channel: pings and silence are counted in these. */
+/** Length of one tick. Pings and silence are counted in ticks. */
 const TICK_MS = 1_000
-/** A busy peer pings that often, so that a lost one or two do not matter. */
+/** A busy peer pings this often, so that one or two lost pings do not matter. */
 const PING_TICKS = 2
 /**
- * A peer that sent no byte for that long while we waited for one is gone. Ticks and not a clock: after this process was
- * stopped for a while (a suspended host, a long pause) only one tick passes before what arrived meanwhile is read.
+ * A peer that sends no byte for this long while this host waits for one is gone.
+ * Counted in ticks, not read from a clock: after this process was stopped (a suspended host, a long pause),
+ * only one tick passes before the bytes that arrived meanwhile are read.
  */
 const SILENCE_TICKS = 10
-/** `send` waits once that much is not yet with the kernel: what comes next is being prepared meanwhile. */
+/** `send` waits once this much is not yet with the kernel. The next frame is prepared meanwhile. */
 const UNSENT_MAX_BYTES = 1024 * 1024
-/** Frames taken in and not yet asked for may have that many bytes: writing one overlaps with taking in the next. */
+/** Frames received and not yet asked for may have this many bytes: one is written while the next arrives. */
 const UNREAD_MAX_BYTES = 2 * 1024 * 1024
-/** Frames without a body count, too. */
+/** Limits frames without a body, too. */
 const UNREAD_MAX_FRAMES = 4_096
-/** Frames with bodies up to this that are sent within one turn of the event loop are copied into one write; larger bodies are written as they are. */
+/**
+ * Bodies up to this size are copied into one write if they are sent within one turn of the event loop.
+ * Larger bodies are written as they are.
+ */
 const JOIN_MAX_BYTES = 64 * 1024
 
 export interface ChannelOptions {
-  /** Who is at the other end, for messages. */
+  /** Name of the other end, for messages. */
   readonly peer: string
   /** The only frames taken from the peer. */
   readonly accepts: ReadonlySet<FrameType>
   /** Makes the error for a connection that ended by itself. `heard`: at least one frame came from the peer. */
   readonly explain: (cause: Error | undefined, heard: boolean) => WherryError
-  /** What this host may send of trees, all channels together; undefined: no limit. */
+  /** Limit for the trees that this host sends over all channels together; undefined: none. */
   readonly bandwidth?: RateLimit | undefined
-  /** Where memory for frames comes from and goes to. */
+  /** Memory for frames is taken from here and given back. */
   readonly memory: BufferPool
 }
 
-/** A frame with its body as it was before it was sent. */
+/** A frame with its body as the sender had it. */
 export type Message = Pick<Frame, 'type' | 'head' | 'body'>
 
-/** Says that a connection ended before its work was done. */
+/** The error for a connection that ended before its work was done. */
 export function cut(peer: string, cause?: Error): WherryError {
   const why = cause === undefined ? 'the other side closed it' : cause.message
   const hint = 'What has arrived is kept; the next try goes on from there.'
@@ -48,21 +52,22 @@ export function cut(peer: string, cause?: Error): WherryError {
 }
 
 /**
- * Frames over one TLS connection. Reads only while frames are asked for, holds back the sender while the peer is slow,
- * pings by itself, notices a silent peer. The first failure closes the connection and is what everything rejects with.
+ * Frames over one TLS connection.
+ * Reads only while frames are asked for, holds back the sender while the peer is slow, sends pings, and notices a
+ * silent peer. The first failure closes the connection, and every pending call rejects with it.
  */
 export class Channel implements AsyncDisposable, LineMeter {
   readonly peer: string
   /** Bytes sent so far. */
   wireBytes = 0
-  /** How long the line, the limit or the peer has been waited for. */
+  /** Time spent waiting for the line, the limit or the peer. */
   blockedMs = 0
   readonly #socket: TLSSocket
   readonly #memory: BufferPool
   readonly #decoder: FrameDecoder
   readonly #bandwidth: RateLimit | undefined
   readonly #frames: Frame[] = []
-  /** What is left of a bundle, the next one last. */
+  /** The rest of a batch, its next frame last. */
   #bundled: Frame[] = []
   readonly #failed = new AbortController()
   readonly #timer: NodeJS.Timeout
@@ -73,7 +78,7 @@ export class Channel implements AsyncDisposable, LineMeter {
   #corked = false
   #ticks = 0
   #silentTicks = 0
-  /** Set once nothing more is wanted from the peer but its end. */
+  /** Set once this side expects nothing but the peer's end. */
   #finishing = false
 
   constructor(socket: TLSSocket, options: ChannelOptions) {
@@ -84,7 +89,7 @@ export class Channel implements AsyncDisposable, LineMeter {
     this.#bandwidth = options.bandwidth
     this.#timer = setInterval(() => this.#tick(), TICK_MS)
     socket.setNoDelay(true)
-    // A socket with a buffer of its own (onread) has no such events: whoever made it calls `take`.
+    // A socket with its own buffer (onread) emits no such events: its creator calls `take`.
     socket.on('data', (chunk: Buffer) => this.take(chunk))
     socket.on('drain', () => {
       this.#drained?.resolve()
@@ -101,7 +106,10 @@ export class Channel implements AsyncDisposable, LineMeter {
     return this.#failed.signal
   }
 
-  /** The next frame that is not a ping, those of a bundle one by one. Rejects with what ended the connection, after the frames that came before that, or ProtocolViolation. */
+  /**
+   * Returns the next frame that is not a ping; frames of a batch one by one.
+   * Rejects with the reason why the connection ended, after all frames that came before, or with ProtocolViolation.
+   */
   async next(): Promise<Message> {
     for (;;) {
       const bundled = this.#bundled.pop()
@@ -124,8 +132,9 @@ export class Channel implements AsyncDisposable, LineMeter {
   }
 
   /**
-   * Sends one frame (no part to be changed afterwards; a body from the channel's memory is given back). Waits while too much is unsent or more than the bandwidth limit
-   * allows. `unpackedBytes`: the body is packed.
+   * Sends one frame; none of its parts may be changed afterwards.
+   * A body from the channel's memory is given back to it. `unpackedBytes`: the body is compressed.
+   * Waits while too much is unsent, or while the rate limit is used up.
    */
   async send(type: FrameType, body: Buffer = EMPTY, head?: Buffer, unpackedBytes?: number): Promise<void> {
     this.ended.throwIfAborted()
@@ -140,7 +149,7 @@ export class Channel implements AsyncDisposable, LineMeter {
     await this.waitFor(this.#drained.promise)
   }
 
-  /** Waits for something that only comes when the peer has got what was sent; the time counts as waiting for the line. */
+  /** Waits for something that needs the peer to receive first. The time counts as waiting for the line. */
   async waitFor<T>(line: Promise<T>): Promise<T> {
     const startedMs = performance.now()
     try {
@@ -151,8 +160,8 @@ export class Channel implements AsyncDisposable, LineMeter {
   }
 
   /**
-   * Ends the sending side and waits until the peer has closed or gone silent: it may be slow with what is still on the
-   * way, and closing before it has read that would take it away.
+   * Ends the sending side and waits until the peer has closed or gone silent.
+   * The peer may be slow: closing before it has read everything would discard what is still on the way.
    */
   async finish(): Promise<void> {
     if (this.ended.aborted) return
@@ -164,7 +173,7 @@ export class Channel implements AsyncDisposable, LineMeter {
     await new Promise((resolve) => this.ended.addEventListener('abort', resolve, { once: true }))
   }
 
-  /** Closes the connection now; everything that waits rejects with `error`. Only the first call counts. */
+  /** Closes the connection now; every pending call rejects with `error`. Only the first call counts. */
   fail(error: unknown): void {
     this.#drop()
     this.#end(error instanceof ProtocolViolation ? broken(this.peer, error) : error)
@@ -183,7 +192,7 @@ export class Channel implements AsyncDisposable, LineMeter {
     this.#drained?.reject(reason)
   }
 
-  /** Takes bytes of the peer in and keeps none of them. Never throws. */
+  /** Takes in bytes of the peer; keeps no reference to them. Never throws. */
   take(chunk: Buffer): void {
     this.#silentTicks = 0
     if (this.#finishing || this.ended.aborted) return
@@ -193,7 +202,7 @@ export class Channel implements AsyncDisposable, LineMeter {
       this.fail(error)
       return
     }
-    // Whoever is slow with what is here does not get more: TCP holds the peer back.
+    // A slow reader receives no more: TCP holds the peer back.
     if (this.#unreadBytes >= UNREAD_MAX_BYTES || this.#frames.length >= UNREAD_MAX_FRAMES) this.#socket.pause()
   }
 
@@ -216,7 +225,7 @@ export class Channel implements AsyncDisposable, LineMeter {
     return frame
   }
 
-  /** Not before it is asked for: packed frames are few bytes while they wait. */
+  /** Decompresses only when asked: compressed frames are small while they wait. */
   #open(frame: Frame): Message {
     if (frame.unpackedBytes === undefined) return frame
     const body = unpack(frame.body, frame.unpackedBytes)
@@ -242,7 +251,7 @@ export class Channel implements AsyncDisposable, LineMeter {
     if (body.length > 0) this.#socket.write(body)
   }
 
-  /** What is written from here on waits for the end of this turn. */
+  /** Holds back writes until the end of this turn of the event loop. */
   #cork(): void {
     if (this.#corked) return
     this.#corked = true
@@ -258,7 +267,7 @@ export class Channel implements AsyncDisposable, LineMeter {
 
   #tick(): void {
     this.#ticks += 1
-    // With bytes of ours still on the way a ping says nothing new and only piles up.
+    // While bytes of this side are on the way, a ping adds nothing and only piles up.
     if (this.#ticks % PING_TICKS === 0 && this.#socket.writable && this.#socket.writableLength === 0) {
       this.#socket.write(framePrefix('ping', 0))
     }

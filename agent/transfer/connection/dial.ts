@@ -5,19 +5,19 @@ import type { BufferPool } from '../../runtime/buffer-pool.ts'
 import { SOURCE_FRAMES } from '../wire/frame.ts'
 import { Channel, cut } from './channel.ts'
 
-/** TCP and TLS together are three round trips; a host that needs longer is as good as gone. */
+/** TCP and TLS together take three round trips; a host that needs longer than this counts as gone. */
 const CONNECT_TIMEOUT_MS = 5_000
 
-/** Takes in what the kernel has without a buffer for each TLS record: a fifth of the receiving side's time. */
+/** Size of the one buffer for all reads. A buffer per TLS record cost a fifth of the receiver's time. */
 const READ_BUFFER_BYTES = 64 * 1024
 
-/** Where a host's transfer server listens. */
+/** Address of a host's transfer server. */
 export interface Address {
   readonly address: string
   readonly port: number
 }
 
-/** The error for a connection whose other side did not get past the certificates. */
+/** The error for a connection that failed at the certificates. */
 function refused(peer: string, identity: Identity, reason: string, cause?: Error): WherryError {
   const { ca, cert } = identity.paths
   const hint =
@@ -26,7 +26,7 @@ function refused(peer: string, identity: Identity, reason: string, cause?: Error
   return new WherryError('TLS_REFUSED', `No trusted connection to ${peer}: ${reason}.`, { hint, cause })
 }
 
-/** Before the handshake is over: our own check failed, or the other side speaks no TLS 1.3, or nobody is there. */
+/** Explains a failed handshake: the local check failed, the peer does not speak TLS 1.3, or no one listens. */
 function explainDial(peer: string, identity: Identity, socket: TLSSocket, cause: Error): WherryError {
   const code = (cause as NodeJS.ErrnoException).code ?? ''
   if (socket.authorizationError)
@@ -37,8 +37,9 @@ function explainDial(peer: string, identity: Identity, socket: TLSSocket, cause:
 }
 
 /**
- * Connects to a host's transfer server. Rejects TRANSFER_CUT (nobody there within 5 s), TLS_REFUSED, or the signal's
- * reason, with which the channel also ends when the signal aborts later.
+ * Connects to a host's transfer server.
+ * Rejects TRANSFER_CUT (no connection within 5 s), TLS_REFUSED, or the signal's reason.
+ * A later abort of the signal ends the channel with that reason.
  */
 export async function dial(
   from: Address,
@@ -66,7 +67,7 @@ export async function dial(
   const abort = () => reject(signal.reason)
   signal.addEventListener('abort', abort, { once: true })
   socket.on('error', (error) => reject(explainDial(peer, identity, socket, error)))
-  // The channel listens from this very moment: a refusal may follow on the handshake's heels.
+  // The channel must listen at once: a refusal may follow directly after the handshake.
   socket.once('secureConnect', () => {
     channel = new Channel(socket, { peer, accepts: SOURCE_FRAMES, explain: explainEnd(peer, identity), memory })
     resolve(channel)
@@ -83,8 +84,10 @@ export async function dial(
 }
 
 /**
- * With TLS 1.3 the client has finished its handshake before the server looks at its certificate: a refusal is an alert or
- * a plain close afterwards. A server that took us says hello at once, so an end before that is taken for a refusal.
+ * Explains the end of an open connection.
+ * With TLS 1.3 the client finishes its handshake before the server checks its certificate, so a refusal arrives
+ * afterwards, as an alert or a plain close. A server that accepts sends its hello at once, so an end before that
+ * counts as a refusal.
  */
 function explainEnd(peer: string, identity: Identity): (cause: Error | undefined, heard: boolean) => WherryError {
   return (cause, heard) => {

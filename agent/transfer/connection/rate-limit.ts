@@ -1,15 +1,16 @@
 import { setTimeout } from 'node:timers/promises'
 
-/** What may be sent at once after a quiet while: less than a frame of data, so that the limit shows within seconds. */
+/** Bytes that may be sent at once after a pause: less than one data frame, so the limit shows within seconds. */
 const BURST_MS = 50
 
 /**
- * The rate at which this host may send, shared by all that send (a token bucket; first come, first served). Own code:
- * the rate limiters on npm neither wait in order nor take more at once than their bucket holds.
+ * The rate at which this host may send, shared by all senders: a token bucket, first come first served.
+ * Own code, because the rate limiters on npm do not keep the order, or cannot take more at once than the bucket
+ * holds.
  */
 export class RateLimit {
   readonly #bytesPerMs: number
-  /** When all that was taken so far will have been sent at the allowed rate. */
+  /** Time at which all bytes taken so far will have been sent at the allowed rate. */
   #freeAtMs = 0
 
   constructor(bytesPerSecond: number) {
@@ -17,7 +18,7 @@ export class RateLimit {
     this.#bytesPerMs = bytesPerSecond / 1_000
   }
 
-  /** Waits until `bytes` may be sent. Rejects with the signal's reason; the bytes count as sent all the same. */
+  /** Waits until `bytes` may be sent. Rejects with the signal's reason; the bytes then count as sent. */
   async take(bytes: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
     const nowMs = performance.now()

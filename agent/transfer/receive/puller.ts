@@ -5,7 +5,7 @@ import { dial } from '../connection/dial.ts'
 import type { Puller } from '../contract.ts'
 import { receiveTree } from './receive-tree.ts'
 
-/** Brings trees from other hosts here, one connection for each pull. */
+/** Fetches trees from other hosts, over one connection per pull. */
 export function createPuller({
   identity,
   log,

@@ -9,7 +9,7 @@ import { ProtocolViolation } from '../wire/frame.ts'
 import { decodeJson, encodeQuestion } from '../wire/message.ts'
 import { expectHello, nextMessage, outOfOrder } from './response-reader.ts'
 
-/** Asks other hosts, one connection for each question. */
+/** Sends queries to other hosts, over one connection per query. */
 export function createPeers({
   identity,
   memory = new BufferPool(),

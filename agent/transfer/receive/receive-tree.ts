@@ -7,10 +7,10 @@ import { decodeJson, encodeRequest, treeMessage } from '../wire/message.ts'
 import { RequestSender } from './request-sender.ts'
 import { expectHello, expectMessage, nextMessage, outOfOrder, ResponseReader } from './response-reader.ts'
 
-/** What a source may make an asker take in before any file: 80 bytes for each of 25 million entries. */
+/** Longest manifest that is accepted before any file: 80 bytes for each of 25 million entries. */
 const MANIFEST_MAX_BYTES = 2 * 1024 ** 3
 
-/** Says what is wanted, answers the hash of the tree that will come. */
+/** Sends the request and returns the hash of the tree that will come. */
 async function ask(channel: Channel, request: TreeRequest): Promise<string> {
   await channel.send('request', encodeRequest(request))
   await expectHello(channel)
@@ -32,20 +32,20 @@ async function* manifestChunks(channel: Channel): AsyncGenerator<Buffer, void, v
   }
 }
 
-/** Asks and takes at the same time; answers the bytes of file content that came. */
+/** Requests and receives at the same time; returns the bytes of file content that came. */
 async function receiveAnswers(channel: Channel, writer: TreeWriter): Promise<number> {
   const asking = new RequestSender(channel, writer)
   const taking = new ResponseReader(channel, writer, asking)
   const asked = asking.run()
   asked.catch((error) => {
-    // The writer wants nothing of this source any more: whoever takes stops before the caller hears of it.
+    // The writer has given up this source: the reader must stop before the caller learns of it.
     channel.fail(error)
     asking.stop()
   })
   try {
     await taking.run()
   } finally {
-    // Not waited for: after a failure the writer may have nothing to want until it is closed.
+    // Not awaited: after a failure the writer may have nothing to request until it is closed.
     asking.stop()
   }
   await asked
@@ -53,9 +53,10 @@ async function receiveAnswers(channel: Channel, writer: TreeWriter): Promise<num
 }
 
 /**
- * Asks for one tree over `channel` and brings it into `writer`. Rejects with the source's coded error, the writer's, or
- * TRANSFER_CUT. May be repeated on a new channel: the writer knows what it still needs. The writer is called by nothing
- * here after that but a last `next` that was under way.
+ * Requests one tree over `channel` and writes it into `writer`.
+ * Rejects with the source's coded error, the writer's error, or TRANSFER_CUT.
+ * May be repeated on a new channel: the writer knows what it still needs.
+ * After it settles, at most one call of the writer's `next` is still running.
  */
 export async function receiveTree(channel: Channel, request: TreeRequest, writer: TreeWriter): Promise<PullResult> {
   try {

@@ -3,17 +3,17 @@ import type { Channel } from '../connection/channel.ts'
 import { WANTS_OUTSTANDING_MAX } from '../send/request-queue.ts'
 import { encodeWants } from '../wire/request-codec.ts'
 
-/** Bytes asked for and not yet here: keeps a line of 1 GB/s busy over 16 ms of round trip. */
+/** Bytes requested and not yet received: they keep a line of 1 GB/s busy over 16 ms of round trip. */
 const WINDOW_BYTES = 16 * 1024 * 1024
 
-/** Tells the source what the writer wants, a bounded way ahead of what has come. */
+/** Sends the writer's block requests to the source, a bounded way ahead of the responses. */
 export class RequestSender {
   readonly #channel: Channel
   readonly #writer: TreeWriter
-  /** Told or about to be, and not yet answered. */
+  /** Sent, or about to be sent, and not yet answered. */
   readonly #outstanding: Want[] = []
   #outstandingBytes = 0
-  /** Not yet told: wants that come together go in one frame. */
+  /** Not yet sent: requests that come together share one frame. */
   #batch: Want[] = []
   #ended = false
   #stopped = false
@@ -24,7 +24,10 @@ export class RequestSender {
     this.#writer = writer
   }
 
-  /** Asks until the writer wants nothing more, or `stop`. Rejects with the writer's error or what ended the connection. */
+  /**
+   * Sends requests until the writer has no more, or until `stop`.
+   * Rejects with the writer's error, or with the reason why the connection ended.
+   */
   async run(): Promise<void> {
     while (!this.#stopped) {
       const want = await this.#writer.next()
@@ -41,25 +44,25 @@ export class RequestSender {
     this.#change()
   }
 
-  /** The oldest want that is not yet answered; waits for one. Undefined: there will be none. */
+  /** Waits for the oldest request without a response; undefined: there will be none. */
   async oldest(): Promise<Want | undefined> {
     while (this.#outstanding.length === 0 && !this.#ended && !this.#stopped) await this.#changed.promise
     return this.#outstanding[0]
   }
 
-  /** The oldest want was answered. */
+  /** The oldest request has its response. */
   answered(): void {
     this.#outstandingBytes -= this.#outstanding.shift()?.bytes ?? 0
     this.#change()
   }
 
-  /** Whoever waits here stops waiting. */
+  /** Ends every wait in here. */
   stop(): void {
     this.#stopped = true
     this.#change()
   }
 
-  /** An answer that is larger than the window by itself is asked for alone. */
+  /** A response larger than the window is requested alone. */
   #fits(want: Want): boolean {
     if (this.#outstanding.length === 0) return true
     if (this.#outstanding.length >= WANTS_OUTSTANDING_MAX) return false
@@ -70,10 +73,10 @@ export class RequestSender {
     const batch = this.#batch
     this.#batch = []
     try {
-      // All at once, so that no later batch gets between: a channel writes in the order of the calls.
+      // All at once, so that no later batch gets between them: a channel writes in the order of its calls.
       await Promise.all(encodeWants(batch).map((body) => this.#channel.send('wants', body)))
     } catch (error) {
-      // Whoever waits for the answers meets it there.
+      // The reader of the responses meets the same error.
       this.#channel.fail(error)
     }
   }

@@ -5,21 +5,23 @@ import { decodeError, decodeJson, helloMessage, PROTOCOL_VERSION, wrongVersion }
 import { decodeChanged, decodeFlag, decodeOffset } from '../wire/request-codec.ts'
 import type { RequestSender } from './request-sender.ts'
 
-/** The next frame of the source. Throws the error it reports. */
+/** Returns the next frame of the source. Throws the error that it reports. */
 export async function nextMessage(channel: Channel): Promise<Message> {
   const message = await channel.next()
   if (message.type === 'error') throw decodeError(message.body, channel.peer)
   return message
 }
 
-/** The next frame of the source, which has to be of a type. Throws ProtocolViolation, or the error it reports. */
+/**
+ * Returns the next frame, which must have this type. Throws ProtocolViolation, or the error that the source reports.
+ */
 export async function expectMessage(channel: Channel, type: FrameType): Promise<Message> {
   const message = await nextMessage(channel)
   if (message.type !== type) throw outOfOrder(message, type)
   return message
 }
 
-/** The source's first frame. Throws REQUEST_INVALID when it speaks another version of the protocol. */
+/** Reads the source's first frame. Throws REQUEST_INVALID when it speaks another version of the protocol. */
 export async function expectHello(channel: Channel): Promise<void> {
   const { version } = decodeJson(helloMessage, (await expectMessage(channel, 'hello')).body)
   if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
@@ -29,7 +31,7 @@ export function outOfOrder({ type }: Message, expected: string): ProtocolViolati
   return new ProtocolViolation(`a ${type} frame where ${expected} should come`)
 }
 
-/** Takes the answers in, in the order they were asked for, and holds each to its length. */
+/** Reads the responses in the order of the requests, and checks the length of each. */
 export class ResponseReader {
   readonly #channel: Channel
   readonly #writer: TreeWriter
@@ -43,7 +45,7 @@ export class ResponseReader {
     this.#asking = asking
   }
 
-  /** Returns after the source has said that this was all. */
+  /** Returns after the source has sent its end. */
   async run(): Promise<void> {
     for (let want = await this.#asking.oldest(); want !== undefined; want = await this.#asking.oldest()) {
       await this.#take(want)

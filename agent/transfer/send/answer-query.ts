@@ -4,12 +4,16 @@ import type { Question, QuestionAnswerer } from '../contract.ts'
 import { CHUNK_MAX_BYTES, ProtocolViolation } from '../wire/frame.ts'
 import { encodeJson } from '../wire/message.ts'
 
-/** An inventory of 10,000 copies, each with a few kilobytes of options, checkpoint and trees put aside, fits twice. */
+/**
+ * Twice the size of an inventory of 10,000 copies with a few kilobytes of options, checkpoint and diverged trees
+ * each.
+ */
 export const ANSWER_MAX_BYTES = 64 * 1024 * 1024
 
 /**
- * Answers one question over `channel`. `answerer`'s signal aborts when the asker is gone: it reads all the time, so that also
- * a silent death is noticed. Rejects as `answerer` does, or with what ended the connection.
+ * Replies to one query over `channel`.
+ * The signal of `answerer` aborts when the asking host is gone, also after a silent death: the connection is read all
+ * the time. Rejects as `answerer` does, or with the reason why the connection ended.
  */
 export async function reply(
   channel: Channel,
@@ -27,13 +31,13 @@ export async function reply(
   await channel.send('end')
 }
 
-/** An asker has nothing more to say but pings. */
+/** An asking host has nothing more to send but pings. */
 async function listen(channel: Channel): Promise<void> {
   try {
     const { type } = await channel.next()
     channel.fail(new ProtocolViolation(`a ${type} frame after a question`))
   } catch (error) {
-    // Whoever answers meets the same error through the channel.
+    // The sending side meets the same error through the channel.
     channel.fail(error)
   }
 }

@@ -2,17 +2,17 @@ import { ProtocolViolation } from '../wire/frame.ts'
 import type { AskedWant } from '../wire/request-codec.ts'
 
 /**
- * Wants an asker may have told and not yet got: a round trip's worth of small answers on a long line, and a bound on what
- * an asker can make a source remember (2 KiB each).
+ * Requests that an asking host may have sent and not yet got: small ones for a round trip on a long line.
+ * It also bounds what an asking host makes this source remember (2 KiB each).
  */
 export const WANTS_OUTSTANDING_MAX = 1_024
 
-/** Blocks that lie apart: their answers are small. */
+/** Runs of blocks that lie apart: their responses are small. */
 const SHORT_RUN_BLOCKS = 4
-/** As many as fill one frame, and some: a few such answers are made ready side by side. */
+/** Enough to fill one frame. A few such responses are prepared side by side. */
 const TOGETHER_MAX = 64
 
-/** The wants an asker has told and not yet got, in order. */
+/** The requests that an asking host has sent and not yet got, in order. */
 export class RequestQueue {
   readonly #ended: AbortSignal
   readonly #wants: AskedWant[] = []
@@ -25,7 +25,7 @@ export class RequestQueue {
     ended.addEventListener('abort', () => this.#wake?.resolve(), { once: true })
   }
 
-  /** Throws ProtocolViolation for more than may be outstanding, or after the end. */
+  /** Adds requests. Throws ProtocolViolation for more than may be outstanding, or after the end. */
   add(wants: readonly AskedWant[]): void {
     if (this.#complete) throw new ProtocolViolation('wants after the end of wants')
     this.#outstanding += wants.length
@@ -41,12 +41,15 @@ export class RequestQueue {
     this.#wake?.resolve()
   }
 
-  /** So many were answered. */
+  /** Removes requests that have their response. */
   answered(count: number): void {
     this.#outstanding -= count
   }
 
-  /** The next wants that are to be answered together, without waiting: one, or several short runs of blocks. Empty: none was told. */
+  /**
+   * Takes the next requests that share one response, without waiting.
+   * That is one, or several short runs of blocks; empty: none has come.
+   */
   take(): AskedWant[] {
     const isShort = (want: AskedWant | undefined) => want?.kind === 'blocks' && want.run.count <= SHORT_RUN_BLOCKS
     let count = Math.min(this.#wants.length, 1)
@@ -54,7 +57,7 @@ export class RequestQueue {
     return this.#wants.splice(0, count)
   }
 
-  /** Waits until there is a want to take (true) or will be none any more (false). Rejects when the connection ended. */
+  /** Waits until a request can be taken (true) or there will be none (false). Rejects when the connection ends. */
   async wait(): Promise<boolean> {
     while (this.#wants.length === 0) {
       this.#ended.throwIfAborted()

@@ -5,12 +5,15 @@ import { CHUNK_MAX_BYTES, DATA_MAX_BYTES, mayPack } from '../wire/frame.ts'
 import { FrameBatch, type Loose } from '../wire/frame-batch.ts'
 import { type AskedWant, encodeChanged, encodeFlag, encodeOffset } from '../wire/request-codec.ts'
 
-/** A frame made ready. */
+/** A frame that is ready to be sent. */
 export interface Outgoing extends Loose {
   readonly unpackedBytes?: number | undefined
 }
 
-/** The frames that answer wants, in their order; small ones go together. Coded errors of the reader but TREE_CHANGED end the copy. */
+/**
+ * Yields the frames that respond to requests, in order; small frames share a batch.
+ * Coded errors of the reader end the copy, except TREE_CHANGED.
+ */
 export async function* responseFrames(
   reader: TreeReader,
   wants: readonly AskedWant[],
@@ -39,7 +42,7 @@ function framesOf(reader: TreeReader, want: AskedWant): AsyncGenerator<Loose> {
   return want.kind === 'hashes' ? hashesFrames(reader, want.index) : blocksFrames(reader, want.run)
 }
 
-/** The manifest as it is sent before anything is wanted. */
+/** Yields the manifest, which is sent before any request. */
 export async function* manifestFrames(reader: TreeReader, packer: Compressor): AsyncGenerator<Outgoing> {
   for await (const chunk of reader.manifest()) {
     for (const part of parts(chunk, CHUNK_MAX_BYTES)) yield await packed({ type: 'manifest', body: part }, packer)
@@ -54,7 +57,7 @@ async function* filesFrames(reader: TreeReader, indexes: readonly number[]): Asy
 }
 
 async function* hashesFrames(reader: TreeReader, index: number): AsyncGenerator<Loose> {
-  // One behind, because the last one says that it is the last.
+  // One chunk behind, because the last one is marked.
   let last: Buffer = Buffer.alloc(0)
   for await (const chunk of reader.hashes(index)) {
     for (const part of parts(chunk, CHUNK_MAX_BYTES)) {
@@ -76,7 +79,7 @@ async function* blocksFrames(reader: TreeReader, run: BlockRun): AsyncGenerator<
       }
     }
   } catch (error) {
-    // The asker hears of it and goes on with the rest.
+    // The asking host is told, and goes on with the rest.
     if (codeOf(error) !== 'TREE_CHANGED') throw error
     changed = true
   }

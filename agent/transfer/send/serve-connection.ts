@@ -13,12 +13,12 @@ import { Prefetch } from './prefetch.ts'
 import { RequestQueue } from './request-queue.ts'
 import { manifestFrames, type Outgoing, responseFrames } from './response-frames.ts'
 
-/** The asker knows what it wants before it dials: the request comes with the first bytes. */
+/** An asking host knows its request before it dials, so it comes with the first bytes. */
 const REQUEST_TIMEOUT_MS = 10_000
-/** Answers that are made ready at once, two frames of each: disk, processor and line work at the same time. */
+/** Responses prepared at once, two frames each: disk, processor and line work at the same time. */
 const ANSWERS_AHEAD = 4
 
-/** Reads what the asker says until the connection ends; runs all the time, so that a dead asker is always noticed. */
+/** Reads what the asking host sends until the connection ends. Runs all the time, so a dead host is noticed. */
 async function listen(channel: Channel, wanted: RequestQueue): Promise<void> {
   try {
     while (!channel.ended.aborted) {
@@ -28,7 +28,7 @@ async function listen(channel: Channel, wanted: RequestQueue): Promise<void> {
       else throw new ProtocolViolation(`a ${frame.type} frame in the middle of a copy`)
     }
   } catch (error) {
-    // Whoever sends meanwhile meets the same error through the channel.
+    // The sender meets the same error through the channel.
     channel.fail(error)
   }
 }
@@ -45,7 +45,7 @@ async function receiveRequest(channel: Channel): Promise<Request> {
   }
 }
 
-/** A frame that was sent is a step of the name of its type. */
+/** Sends frames; each one that was sent is a fault point named after its type. */
 async function sendFrames(channel: Channel, frames: AsyncIterable<Outgoing>, faultPoint: FaultPoint): Promise<void> {
   for await (const { type, body, head, unpackedBytes } of frames) {
     await channel.send(type, body, head, unpackedBytes)
@@ -53,7 +53,7 @@ async function sendFrames(channel: Channel, frames: AsyncIterable<Outgoing>, fau
   }
 }
 
-/** Sends the answers in the order of the wants, and works on the next ones meanwhile. */
+/** Sends the responses in the order of the requests, and prepares the next ones meanwhile. */
 async function sendAnswers(
   channel: Channel,
   reader: TreeReader,
@@ -70,7 +70,8 @@ async function sendAnswers(
     }
   }
   try {
-    // The kernel may hold more than an asker has outstanding: then a slow line shows as wants that do not come.
+    // The kernel may hold more than the asking host has outstanding: then a slow line shows as requests that do
+    // not come.
     while (begun.length > 0 || (await channel.waitFor(wanted.wait()))) {
       begin()
       const [first] = begun
@@ -118,18 +119,19 @@ async function answerTree(
   )
 }
 
-/** Who decides on answers, and where their errors go. */
+/** Decides on requests and replies, and takes the log. */
 export interface Services {
   readonly source: TreeSource
   readonly answer: QuestionAnswerer
   readonly log: Logger
-  /** Called when a request was decided on and after each frame of a tree, for tests that stop there. */
+  /** For tests that stop there: called when a request was decided on, and after each frame of a tree. */
   readonly faultPoint?: FaultPoint | undefined
 }
 
 /**
- * Answers one asker's request over `channel` and closes it. Errors end here: logged, and told to the asker as far as
- * they concern it (coded errors as they are, others as INTERNAL). An asker that breaks the protocol is cut without a word.
+ * Serves one request over `channel` and closes it.
+ * Errors end here: they are logged, and sent to the asking host (coded errors as they are, others as INTERNAL).
+ * A host that breaks the protocol is cut off without a message.
  */
 export async function serveChannel(channel: Channel, services: Services, peer: { name: string }): Promise<void> {
   await using _closed = channel
@@ -150,12 +152,12 @@ export async function serveChannel(channel: Channel, services: Services, peer: {
 }
 
 function logTree(log: Logger, err: unknown, channel: Channel): void {
-  // An asker may go at any time: it was sent ahead enough, or found what it wanted elsewhere.
+  // An asking host may leave at any time: it pre-seeded enough, or found its data elsewhere.
   const level = codeOf(err) === 'TRANSFER_CUT' ? 'info' : 'warn'
   log[level]({ err, asker: channel.peer }, 'a copy to another host ended early')
 }
 
-/** A coded error is the answer, and the asker's to report; of others the text stays here. */
+/** A coded error is the response, and the asking host reports it. The text of other errors stays in this log. */
 function logQuestion(log: Logger, { kind }: Question, err: unknown, channel: Channel): void {
   const level = codeOf(err) === undefined || isViolation(err) ? 'warn' : 'debug'
   log[level]({ err, asker: channel.peer, question: kind }, 'a question of another host was not answered')
@@ -165,12 +167,12 @@ function isViolation(err: unknown): boolean {
   return (err as Error).cause instanceof ProtocolViolation
 }
 
-/** Tells the asker why it gets nothing more, if it is still there. */
+/** Sends the asking host the error, if it is still there. */
 async function refuse(channel: Channel, error: unknown): Promise<void> {
   try {
     await channel.send('error', encodeError(error))
     await channel.finish()
   } catch {
-    // The asker has gone; what went wrong is in the log already.
+    // The asking host is gone; the failure is in the log already.
   }
 }

@@ -12,17 +12,17 @@ import { ASKER_FRAMES } from '../wire/frame.ts'
 import { serveChannel } from './serve-connection.ts'
 
 /**
- * Connections at once, those in their handshake included; more are closed at once and try again later. Most of them are
- * questions, which cost little and may wait for minutes (a checkpoint that is offered).
+ * Connections at once, handshakes included; more are closed at once and try again later.
+ * Most are queries, which cost little and may wait for minutes (an offered checkpoint).
  */
 export const CONNECTIONS_MAX = 512
-/** Trees that are sent at once: each has some megabytes on its way. */
+/** Trees sent at once: each has some megabytes in flight. */
 export const TREES_MAX = 64
-/** A handshake takes two round trips; whoever needs longer holds a place that others could use. */
+/** A handshake takes two round trips; a slower one holds a place that others could use. */
 const HANDSHAKE_TIMEOUT_MS = 5_000
 
 export interface TransferServer extends AsyncDisposable {
-  /** The port bound, also when 0 was asked for. */
+  /** The bound port, also when 0 was asked for. */
   readonly port: number
 }
 
@@ -32,14 +32,14 @@ export interface TransferServerOptions {
   readonly port: number
   readonly identity: Identity
   readonly source: TreeSource
-  /** Left out: questions are refused. */
+  /** Undefined: queries are refused. */
   readonly answer?: QuestionAnswerer
   readonly log: Logger
-  /** Shared with whoever makes and uses the data. */
+  /** Memory shared with the code that makes and uses the data. */
   readonly memory?: BufferPool
-  /** What all connections together may send of trees; null or left out: no limit. */
+  /** Limit for the trees sent over all connections together; null or undefined: none. */
   readonly bandwidthBytesPerSecond?: number | null
-  /** Called when a request was decided on and after each frame of an answer, for tests that stop there. */
+  /** For tests that stop there: called when a request was decided on, and after each frame of a response. */
   readonly faultPoint?: FaultPoint
 }
 
@@ -61,13 +61,13 @@ async function listenOn(server: Server, host: string, port: number): Promise<num
   return (server.address() as AddressInfo).port
 }
 
-/** The name in the peer's certificate, for logs; the address when it has none. */
+/** The name in the peer's certificate, for logs; its address if it has none. */
 function nameOf(socket: TLSSocket): string {
   const name: string | string[] | undefined = socket.getPeerCertificate().subject?.CN
   return (Array.isArray(name) ? name[0] : name) ?? socket.remoteAddress ?? 'unknown'
 }
 
-/** Why a handshake failed, for the log: with TLS 1.3 the refused side is told little, so this is where to look. */
+/** Why a handshake failed, for the log. With TLS 1.3 the refused side learns little, so operators look here. */
 function handshakeFailure(error: Error, socket: TLSSocket): { reason: string; hint: string } {
   const refused = socket.authorizationError as unknown as string | null | undefined
   const reason = refused ? `its certificate was refused: ${refused}` : error.message
@@ -128,7 +128,7 @@ class Listener implements TransferServer {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    // Kept, so that whoever disposes second waits for the end as well.
+    // Kept, so that a second dispose waits for the end as well.
     this.#closing ??= this.#stack.disposeAsync()
     return this.#closing
   }
@@ -155,7 +155,7 @@ class Listener implements TransferServer {
     void run.finally(() => this.#running.delete(run))
   }
 
-  /** The signal aborts with the connection, however that ends. */
+  /** Opens a tree. The signal aborts when the connection ends, for whatever reason. */
   readonly #source: TreeSource = async (request, peer, signal) => {
     signal.throwIfAborted()
     if (this.#trees >= TREES_MAX) throw busy()
@@ -174,8 +174,10 @@ class Listener implements TransferServer {
 }
 
 /**
- * Serves trees and answers to other hosts until disposed: TLS 1.3, both sides prove themselves with a certificate of the cluster's CA.
- * New certificates count from the next connection on. Disposing cuts the copies that run; askers go on from there later.
+ * Serves trees and replies to other hosts until disposed.
+ * TLS 1.3; both sides prove themselves with a certificate of the cluster's CA.
+ * New certificates count from the next connection on.
+ * Disposing cuts running copies; the asking hosts resume them later.
  * Rejects SETTING_INVALID when it cannot listen on the address.
  */
 export async function serveTransfer(options: TransferServerOptions): Promise<TransferServer> {

@@ -2,51 +2,51 @@ import { promisify } from 'node:util'
 import { constants, zstdCompress, zstdDecompressSync } from 'node:zlib'
 import { ProtocolViolation } from './frame.ts'
 
-/** The fastest of zstd's usual levels: higher ones are slower than the lines on which packing pays. */
+/** The fastest of zstd's usual levels. Higher ones are slower than the lines on which compression pays. */
 const LEVEL = 1
-/** Below that the frame's own cost is most of it. */
+/** Below this size most of the cost is the frame itself. */
 const PACK_MIN_BYTES = 4 * 1024
-/** A stretch over which rates are taken: long enough for a line's rate to show, short beside a copy worth packing. */
+/** Bytes over which rates are measured: enough for a line's rate to show, little beside a copy worth compressing. */
 const STRETCH_BYTES = 4 * 1024 * 1024
-/** On slow lines a stretch ends by time. */
+/** On slow lines a stretch ends after this time. */
 const STRETCH_MS = 1_000
-/** What was queued before a change of mind leaves within the first stretches: they say nothing of it. */
+/** Data queued before a decision leaves within the first stretches, so these are not judged. */
 const SETTLE_STRETCHES = 3
-/** After a sample or a try that did not pay, the next one; doubled each time, up to the longest: a thousandth of the work. */
+/** Waits after a sample or a trial that did not pay: doubled each time, up to the longest, a thousandth of the work. */
 const RETRY_BYTES = 32 * 1024 * 1024
 const RETRY_LONGEST_BYTES = 512 * 1024 * 1024
-/** Packing has to win by a tenth: it costs processor time that others on the host could use. */
+/** Compression must win by a tenth: it costs processor time that containers on the host could use. */
 const GAIN = 1.1
-/** Unpacking costs about a third of packing. */
+/** Decompression costs about a third of compression. */
 const UNPACK_SHARE = 1 / 3
 
-/** A frame names the window that its reader must keep: 1 MiB, as long as the longest body, where zstd would allow 128. */
+/** Window that a frame may name: 1 MiB, as long as the longest body. zstd would allow 128 MiB. */
 const WINDOW_LOG_MAX = 20
 
 const compress = promisify(zstdCompress)
 
-/** What was seen while a stretch of data was sent. */
+/** What was measured while a stretch of data was sent. */
 export interface Stretch {
   readonly wallMs: number
-  /** How much of it the sender waited for the line, because it had more to send. */
+  /** How long the sender waited for the line because it had more to send. */
   readonly blockedMs: number
-  /** Bytes the line took. */
+  /** Bytes that the line took. */
   readonly wireBytes: number
   /** Bytes of content in them. */
   readonly contentBytes: number
 }
 
-/** How a sample of the data packed. */
+/** How well a sample of the data compresses. */
 export interface Sample {
-  /** Packed length by length. */
+  /** Compressed length divided by length. */
   readonly ratio: number
-  /** Content bytes packed per second. */
+  /** Content bytes compressed per second. */
   readonly bytesPerSecond: number
 }
 
 /**
- * Whether a line of `lineBytesPerSecond` carries this data faster packed. Counts as if packing, sending and unpacking never
- * overlapped, so it errs on the side of leaving the data alone.
+ * Tells whether a line of `lineBytesPerSecond` carries this data faster when compressed.
+ * Counts as if compressing, sending and decompressing never overlapped, so it tends to leave the data alone.
  */
 export function compressionPays(lineBytesPerSecond: number, sample: Sample): boolean {
   const plain = 1 / lineBytesPerSecond
@@ -55,8 +55,8 @@ export function compressionPays(lineBytesPerSecond: number, sample: Sample): boo
 }
 
 /**
- * The rate of the line in bytes per second, if it was what held the sender back with plain data; undefined if something
- * else did, or if most of the content had not left yet (the waiting was then for the first wants).
+ * Returns the line's rate in bytes per second if the line was the bottleneck for plain data, else undefined.
+ * Also undefined while most of the content has not left: the sender then waited for the first requests.
  */
 export function lineRateOf(stretch: Stretch): number | undefined {
   if (stretch.wireBytes * 2 < stretch.contentBytes) return undefined
@@ -64,8 +64,8 @@ export function lineRateOf(stretch: Stretch): number | undefined {
 }
 
 /**
- * Decides from what is measured whether the next stretch is packed: only when the line was the bottleneck, a sample says
- * that packing pays, and it then does. Pure: does not look at clocks.
+ * Decides from measurements whether the next stretch is compressed.
+ * Only if the line was the bottleneck, a sample predicts a gain, and the gain then shows. Pure: reads no clock.
  */
 export class CompressionPlan {
   packs = false
@@ -77,7 +77,7 @@ export class CompressionPlan {
   /** Content bytes until the next sample is worth its time. */
   #wait = 0
 
-  /** Whether the next data should be packed once to learn how well it packs. */
+  /** Whether the next data should be compressed once, to learn how well it compresses. */
   get wantsSample(): boolean {
     return !this.packs && this.#line !== undefined && this.#wait <= 0
   }
@@ -110,7 +110,7 @@ export class CompressionPlan {
   }
 }
 
-/** What a sender's line has taken so far, and how long it was waited for. */
+/** Bytes that a sender's line has taken so far, and how long the sender waited for it. */
 export interface LineMeter {
   readonly wireBytes: number
   readonly blockedMs: number
@@ -118,11 +118,11 @@ export interface LineMeter {
 
 export interface Compressed {
   readonly body: Buffer
-  /** Undefined: the body is as it was. */
+  /** Undefined: the body is unchanged. */
   readonly unpackedBytes: number | undefined
 }
 
-/** Packs what is sent over one line where it pays. */
+/** Compresses what is sent over one line, where that pays. */
 export class Compressor {
   readonly #meter: LineMeter
   readonly #plan = new CompressionPlan()
@@ -134,7 +134,7 @@ export class Compressor {
     this.#meter = meter
   }
 
-  /** Packs `body` or not. Does not change it; several calls may be under way. */
+  /** Compresses `body`, or returns it unchanged. Does not modify it; calls may overlap. */
   async pack(body: Buffer): Promise<Compressed> {
     this.#count(body.length)
     if (body.length < PACK_MIN_BYTES) return plain(body)
@@ -174,14 +174,15 @@ function plain(body: Buffer): Compressed {
   return { body, unpackedBytes: undefined }
 }
 
-/** In another thread; its output in one piece. */
+/** Runs in another thread; returns its output in one piece. */
 function squeeze(data: Buffer): Promise<Buffer> {
   return compress(data, { chunkSize: data.length, params: { [constants.ZSTD_c_compressionLevel]: LEVEL } })
 }
 
 /**
- * Unpacks a body into a buffer with an ArrayBuffer of its own. Takes no more memory than `unpackedBytes`, which the frame's
- * limits bound, and a window. Throws ProtocolViolation for garbage, another length, or anything after the end.
+ * Decompresses a body into a buffer that has its own ArrayBuffer.
+ * Uses no more memory than `unpackedBytes`, which the frame's limits bound, and one window.
+ * Throws ProtocolViolation for garbage, another length, or bytes after the end.
  */
 export function unpack(body: Buffer, unpackedBytes: number): Buffer {
   const { data, readBytes } = expand(body, unpackedBytes)
@@ -203,7 +204,7 @@ function expand(body: Buffer, unpackedBytes: number): { data: Buffer; readBytes:
     params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX },
   }
   try {
-    // Node's types do not know what `info` does.
+    // Node's types do not describe the effect of `info`.
     const { buffer, engine } = zstdDecompressSync(body, options) as unknown as {
       buffer: Buffer
       engine: { bytesWritten: number }

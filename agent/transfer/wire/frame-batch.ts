@@ -1,25 +1,28 @@
 import type { BufferPool } from '../../runtime/buffer-pool.ts'
 import { DATA_MAX_BYTES, type Frame, FrameDecoder, type FrameType, framePrefix, ProtocolViolation } from './frame.ts'
 
-/** What travels in bundles. */
+/** Frame types that travel in batches. */
 const BUNDLED: ReadonlySet<FrameType> = new Set(['piece', 'runEnd'])
-/** Longer bodies travel by themselves: there the cost of a frame is nothing. */
+/** Longer bodies travel alone: the cost of a frame does not matter there. */
 const BODY_MAX_BYTES = 32 * 1024
 
-/** A frame that is not sent yet. */
+/** A frame that was not sent yet. */
 export interface Loose {
   readonly type: FrameType
   readonly body?: Buffer | undefined
   readonly head?: Buffer | undefined
 }
 
-/** Gathers small frames that follow each other into one, to be packed and sent as a whole: one by one each of them costs more than its content. */
+/**
+ * Collects consecutive small frames into one that is compressed and sent as a whole.
+ * Sent one by one, each would cost more than its content.
+ */
 export class FrameBatch {
   #frames: Loose[] = []
   #parts: Buffer[] = []
   #bytes = 0
 
-  /** False: the frame has to be sent by itself, after what was gathered. */
+  /** Adds a frame; false: it must be sent alone, after the collected ones. */
   add(frame: Loose): boolean {
     const { type, body = NOTHING, head } = frame
     if (!BUNDLED.has(type) || body.length > BODY_MAX_BYTES) return false
@@ -31,7 +34,7 @@ export class FrameBatch {
     return true
   }
 
-  /** What was gathered, as one frame, and begins anew; null: nothing was. */
+  /** Returns the collected frames as one and starts again; null: there are none. */
   take(): Loose | null {
     const [[first, second], parts] = [this.#frames, this.#parts]
     this.#frames = []
@@ -41,7 +44,7 @@ export class FrameBatch {
   }
 }
 
-/** The frames of a bundle, in order, with memory of their own. Throws ProtocolViolation. */
+/** Returns the frames of a batch in order, with their own memory. Throws ProtocolViolation. */
 export function splitBatch(body: Buffer, memory: BufferPool): Frame[] {
   const decoder = new FrameDecoder(BUNDLED, memory)
   const frames = decoder.push(body)

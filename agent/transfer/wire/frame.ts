@@ -1,28 +1,29 @@
 import type { BufferPool } from '../../runtime/buffer-pool.ts'
 
 /**
- * The framing of the transfer protocol: four bytes of length (big endian), one byte of type, a head of the type's fixed
- * length, the body. The length counts head and body. A body that is packed (zstd) has the highest bit of its type set and
- * its unpacked length, four bytes, between head and body. A length is judged by its type's limits before a single byte of
- * the body is taken in.
+ * The framing of the transfer protocol.
+ * A frame is four bytes of length (big endian), one byte of type, a head of the type's fixed length, and the body.
+ * The length counts head and body. The highest bit of the type marks a compressed body (zstd), whose length before
+ * compression stands in four bytes between head and body. A length is checked against its type's limits before the
+ * first byte of the body is accepted.
  */
 
-/** Bytes of file content in one frame. Big enough that framing costs nothing, small enough to hold a few in memory. */
+/** Bytes of file content in one frame: enough that framing costs nothing, few enough to hold some in memory. */
 export const DATA_MAX_BYTES = 1024 * 1024
 /** Bytes of manifest or block hashes in one frame. */
 export const CHUNK_MAX_BYTES = 1024 * 1024
-/** Small files in one want; the store's FILES_MAX. A position among them is two bytes. */
+/** Small files in one block request; equals the store's FILES_MAX. A position among them takes two bytes. */
 export const FILES_PER_WANT_MAX = 512
-/** Wants in one frame: one of the longest kind (2 KiB) fits many times, thousands of block runs fit. */
+/** Block requests in one frame: several of the longest kind (2 KiB), or thousands of block runs. */
 export const WANTS_MAX_BYTES = 64 * 1024
-/** JSON frames are small by nature: a hash, an error's few sentences. */
+/** JSON frames are small: a hash, or the few sentences of an error. */
 const JSON_MAX_BYTES = 16 * 1024
-/** A question may carry a volume's record, which names every host with a copy and the last seizures: some hundred bytes each. */
+/** A query may carry a volume's record, with some hundred bytes for each copy and each recent take-over. */
 const REQUEST_MAX_BYTES = 256 * 1024
 
 const HEADER_BYTES = 5
 const PACKED_BIT = 0x80
-/** The unpacked length before a packed body. */
+/** The length before compression, in front of a compressed body. */
 const UNPACKED_BYTES = 4
 
 interface FrameShape {
@@ -30,11 +31,11 @@ interface FrameShape {
   readonly headBytes: number
   readonly minBytes: number
   readonly maxBytes: number
-  /** Whether the body may be packed. */
+  /** Whether the body may be compressed. */
   readonly packs?: boolean
 }
 
-/** Every frame there is, with the bounds of its body. Codes never change their meaning. */
+/** All frame types, with the limits of their bodies. Codes never change their meaning. */
 const FRAMES = {
   hello: { code: 1, headBytes: 0, minBytes: 2, maxBytes: JSON_MAX_BYTES },
   request: { code: 2, headBytes: 0, minBytes: 2, maxBytes: REQUEST_MAX_BYTES },
@@ -44,22 +45,22 @@ const FRAMES = {
   end: { code: 10, headBytes: 0, minBytes: 0, maxBytes: 0 },
   error: { code: 11, headBytes: 0, minBytes: 2, maxBytes: JSON_MAX_BYTES },
   ping: { code: 12, headBytes: 0, minBytes: 0, maxBytes: 0 },
-  /** What an asker wants, several in a row. */
+  /** Several block requests in a row. */
   wants: { code: 13, headBytes: 0, minBytes: 5, maxBytes: WANTS_MAX_BYTES },
   wantsEnd: { code: 14, headBytes: 0, minBytes: 0, maxBytes: 0 },
-  /** Positions among the files of the next answer that the source could not deliver; only sent when there are any. */
+  /** Positions among the files of the next response that the source could not deliver; sent only when there are any. */
   changed: { code: 15, headBytes: 0, minBytes: 2, maxBytes: FILES_PER_WANT_MAX * 2 },
-  /** All of the files asked for, one after the other. */
+  /** All requested files, one after the other. */
   files: { code: 16, headBytes: 0, minBytes: 0, maxBytes: DATA_MAX_BYTES, packs: true },
   /** Head: whether it is the last of the list. */
   hashes: { code: 17, headBytes: 1, minBytes: 0, maxBytes: CHUNK_MAX_BYTES },
-  /** Head: the place in the file. Which file and run, the order says. */
+  /** Head: offset in the file. File and run follow from the order of the requests. */
   piece: { code: 18, headBytes: 8, minBytes: 1, maxBytes: DATA_MAX_BYTES, packs: true },
-  /** Head: whether the file is not what the manifest says any more. */
+  /** Head: whether the file differs from the manifest by now. */
   runEnd: { code: 19, headBytes: 1, minBytes: 0, maxBytes: 0 },
-  /** A part of a question's answer; the parts together are JSON. */
+  /** Part of a reply; the parts together are JSON. */
   answer: { code: 20, headBytes: 0, minBytes: 1, maxBytes: CHUNK_MAX_BYTES },
-  /** Whole frames, one after the other (bundle.ts). */
+  /** Whole frames, one after the other (frame-batch.ts). */
   bundle: { code: 21, headBytes: 0, minBytes: HEADER_BYTES, maxBytes: DATA_MAX_BYTES, packs: true },
 } as const satisfies Record<string, FrameShape>
 
@@ -68,13 +69,13 @@ export type FrameType = keyof typeof FRAMES
 export interface Frame {
   readonly type: FrameType
   readonly head: Buffer
-  /** Has an ArrayBuffer of its own. */
+  /** Has its own ArrayBuffer. */
   readonly body: Buffer
-  /** Length of the body once unpacked; undefined: it is not packed. */
+  /** Length of the body before compression; undefined: it is not compressed. */
   readonly unpackedBytes: number | undefined
 }
 
-/** What a source sends, and so all that an asker takes. */
+/** Frames that a source sends, and the only ones an asking host accepts. */
 export const SOURCE_FRAMES: ReadonlySet<FrameType> = new Set([
   'hello',
   'tree',
@@ -91,22 +92,22 @@ export const SOURCE_FRAMES: ReadonlySet<FrameType> = new Set([
   'error',
   'ping',
 ])
-/** What carries a tree, and so counts against the bandwidth. A question must not wait behind copies. */
+/** Frames that carry a tree and count against the rate limit. Queries must not wait behind copies. */
 export const TREE_FRAMES: ReadonlySet<FrameType> = new Set(['manifest', 'files', 'hashes', 'piece', 'bundle'])
-/** What an asker sends, and so all that a source takes. */
+/** Frames that an asking host sends, and the only ones a source accepts. */
 export const ASKER_FRAMES: ReadonlySet<FrameType> = new Set(['request', 'wants', 'wantsEnd', 'ping'])
 
 const TYPE_BY_CODE = new Map(Object.entries(FRAMES).map(([type, { code }]) => [code as number, type as FrameType]))
 const EMPTY: Buffer = Buffer.alloc(0)
 
-/** The peer sent what the protocol does not allow: the connection is of no use any more. */
+/** The peer broke the protocol: the connection cannot be used any more. */
 export class ProtocolViolation extends Error {
   override readonly name = 'ProtocolViolation'
 }
 
 /**
- * All of a frame before its body of `bodyBytes`. A frame out of its type's bounds is a mistake of our own: throws
- * RangeError.
+ * Returns the bytes of a frame that stand before its body of `bodyBytes`.
+ * Throws RangeError for a frame out of its type's limits: that is a mistake in this code.
  */
 export function framePrefix(type: FrameType, bodyBytes: number, head = EMPTY, unpackedBytes?: number): Buffer {
   const shape = FRAMES[type]
@@ -122,13 +123,13 @@ export function framePrefix(type: FrameType, bodyBytes: number, head = EMPTY, un
   return prefix
 }
 
-/** Whether bodies of a type may be packed. */
+/** Tells whether bodies of a type may be compressed. */
 export function mayPack(type: FrameType): boolean {
   const shape: FrameShape = FRAMES[type]
   return shape.packs === true
 }
 
-/** What is wrong with the lengths of a frame; undefined: nothing. Packing that does not make smaller is never used. */
+/** Returns what is wrong with the lengths of a frame; undefined: nothing. Compression that gains nothing is refused. */
 function faultOf(shape: FrameShape, bodyBytes: number, unpackedBytes?: number): string | undefined {
   const { minBytes, maxBytes, packs } = shape
   const bytes = unpackedBytes ?? bodyBytes
@@ -138,7 +139,10 @@ function faultOf(shape: FrameShape, bodyBytes: number, unpackedBytes?: number): 
   return bodyBytes === 0 || bodyBytes >= unpackedBytes ? `${bytes} bytes packed into ${bodyBytes}` : undefined
 }
 
-/** Cuts a stream of bytes into frames of the accepted types. Keeps at most one unfinished frame. Of no use after it threw. */
+/**
+ * Cuts a stream of bytes into frames of the accepted types.
+ * Keeps at most one unfinished frame. Must not be used after it threw.
+ */
 export class FrameDecoder {
   readonly #accepts: ReadonlySet<FrameType>
   readonly #memory: BufferPool
@@ -149,7 +153,7 @@ export class FrameDecoder {
   #head = EMPTY
   #body = EMPTY
   #unpackedBytes: number | undefined
-  /** What is being filled now, and how far it is. */
+  /** The part that is being filled now, and how full it is. */
   #stage: 'header' | 'head' | 'body' = 'header'
   #target: Buffer = this.#header
   #filled = 0
@@ -159,12 +163,14 @@ export class FrameDecoder {
     this.#memory = memory
   }
 
-  /** Whether all that came in were whole frames. */
+  /** Whether only whole frames have come in. */
   get isBetween(): boolean {
     return this.#stage === 'header' && this.#filled === 0
   }
 
-  /** Takes bytes in (and keeps none of them), answers the frames they complete. Throws ProtocolViolation. */
+  /**
+   * Takes in bytes, keeps no reference to them, and returns the frames that they complete. Throws ProtocolViolation.
+   */
   push(chunk: Buffer): Frame[] {
     const frames: Frame[] = []
     let at = 0
@@ -172,7 +178,7 @@ export class FrameDecoder {
       const taken = chunk.copy(this.#target, this.#filled, at)
       this.#filled += taken
       at += taken
-      // A part of no bytes is complete at once.
+      // An empty part is complete at once.
       while (this.#filled === this.#target.length) {
         if (!this.#advance()) continue
         frames.push({ type: this.#type, head: this.#head, body: this.#body, unpackedBytes: this.#unpackedBytes })
@@ -199,7 +205,7 @@ export class FrameDecoder {
     this.#type = type
     this.#packed = (code & PACKED_BIT) !== 0
     const headBytes = FRAMES[type].headBytes + (this.#packed ? UNPACKED_BYTES : 0)
-    // What is packed is shorter than what it becomes, so the same bound holds for both.
+    // Compressed bytes are fewer than the bytes they expand to, so the same limit holds for both.
     const fault = this.#packed ? undefined : faultOf(FRAMES[type], this.#bytes - headBytes)
     if (this.#bytes < headBytes || this.#bytes - headBytes > FRAMES[type].maxBytes || fault !== undefined)
       throw new ProtocolViolation(`${type} frame of ${fault ?? `${this.#bytes} bytes`}`)
@@ -213,7 +219,7 @@ export class FrameDecoder {
     this.#unpackedBytes = this.#packed ? this.#target.readUInt32BE(headBytes) : undefined
     const fault = faultOf(FRAMES[this.#type], bodyBytes, this.#unpackedBytes)
     if (fault !== undefined) throw new ProtocolViolation(`${this.#type} frame of ${fault}`)
-    // Not from Node's shared pool: it is given away to other threads.
+    // Not from Node's shared pool: it is handed to other threads.
     this.#body = this.#memory.take(bodyBytes)
     this.#fill('body', this.#body)
   }

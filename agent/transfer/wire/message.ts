@@ -4,10 +4,10 @@ import type { Question, TreeRequest } from '../contract.ts'
 import { ProtocolViolation } from './frame.ts'
 import { questionMessage, volumeId } from './query-schema.ts'
 
-/** Goes up when a frame changes its meaning; both sides say theirs first and refuse any other. */
+/** Increases when a frame changes its meaning. Both sides send theirs first and refuse any other. */
 export const PROTOCOL_VERSION = 5
 
-/** Longest message or hint that crosses: a few sentences, and an error frame's limit is never reached (4 bytes per character at most). */
+/** Longest message or hint that is sent: a few sentences. At 4 bytes a character it fits an error frame. */
 const TEXT_MAX_CHARS = 1_500
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/)
@@ -42,7 +42,7 @@ function checked<T>(shape: z.ZodType<T>, value: unknown): T {
   return parsed.data
 }
 
-/** What the first frame of an asker says it is there for. */
+/** The purpose that an asking host names in its first frame. */
 export type Request = { readonly tree: TreeRequest } | { readonly question: Question }
 
 export function encodeRequest(request: TreeRequest): Buffer {
@@ -53,7 +53,10 @@ export function encodeQuestion(question: Question): Buffer {
   return encodeJson({ version: PROTOCOL_VERSION, question })
 }
 
-/** Throws REQUEST_INVALID for another version of the protocol (which the asker is told), ProtocolViolation for nonsense. */
+/**
+ * Reads the first frame. Throws REQUEST_INVALID for another version of the protocol, ProtocolViolation for nonsense.
+ * The asking host is sent the first.
+ */
 export function decodeRequest(body: Buffer): Request {
   const { version, ...request } = decodeJson(z.looseObject(helloMessage.shape), body)
   if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
@@ -70,7 +73,10 @@ export function wrongVersion(version: number): WherryError {
   )
 }
 
-/** What of an error crosses to another host: coded errors as they are, of others only that there was one (its text is for this host's log). */
+/**
+ * Encodes the part of an error that other hosts may see.
+ * Coded errors cross as they are. Of others only the fact crosses; their text goes to this host's log.
+ */
 export function encodeError(error: unknown): Buffer {
   if (!(error instanceof WherryError)) {
     return encodeJson({ code: 'INTERNAL', message: 'The other host failed.', hint: "See that host's log." })
@@ -79,7 +85,7 @@ export function encodeError(error: unknown): Buffer {
   return encodeJson({ code, message: message.slice(0, TEXT_MAX_CHARS), hint: hint?.slice(0, TEXT_MAX_CHARS) })
 }
 
-/** The error another host reported, to be thrown here. A code this version does not know becomes INTERNAL. */
+/** Returns the error that another host reported, to be thrown here. An unknown code becomes INTERNAL. */
 export function decodeError(body: Buffer, peer: string): WherryError {
   const { code, message, hint } = decodeJson(errorMessage, body)
   const more = hint === undefined ? {} : { hint }

@@ -2,17 +2,17 @@ import { z } from 'zod'
 import { checkpointFields, count, volumeSchema } from '../../model/record-schema.ts'
 import type { Question } from '../contract.ts'
 
-/** Ids become part of paths on the host that is asked: a ULID's characters and nothing else. */
+/** Ids become part of paths on the host that is asked: only a ULID's characters are allowed. */
 export const volumeId = z.string().regex(/^[0-9A-Za-z_-]{1,64}$/)
 const hostId = volumeId
-/** As Docker allows it, at most as long as a file name. */
+/** As Docker allows it, and no longer than a file name. */
 const volumeName = z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/)
 const hash = z.string().regex(/^[0-9a-f]{64}$/)
 const checkpoint = z.strictObject({ ...checkpointFields, hash, at: z.iso.datetime() })
-/** The registry's own check of a record is about its shape; this one came from a host and decides on paths. */
+/** The registry checks the shape of its records. This one came from a host and decides on paths. */
 const record = volumeSchema.refine(({ id }) => volumeId.safeParse(id).success, 'an id that is none')
 
-/** Every question there is, as it may come over the network. */
+/** All queries, as they may come over the network. */
 export const questionMessage: z.ZodType<Question> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('copy'), volume: volumeId }),
   z.strictObject({ kind: z.literal('offer'), record, checkpoint, from: hostId }),

@@ -1,14 +1,17 @@
 import type { Want } from '../../store/tree-contract.ts'
 import { FILES_PER_WANT_MAX, ProtocolViolation, WANTS_MAX_BYTES } from './frame.ts'
 
-/** What an asker wants, as the source learns it: how long the answer will be is the asker's own business. */
+/** A block request as the source receives it: the expected length stays with the asking host. */
 export type AskedWant = Want extends infer Each ? (Each extends Want ? Omit<Each, 'bytes'> : never) : never
 
-/** Wants on the wire: one byte of kind, then its fields, numbers of 32 bits big endian. Codes never change their meaning. */
+/**
+ * Block requests on the wire: one byte of kind, then the fields, as big-endian 32-bit numbers.
+ * Codes never change their meaning.
+ */
 const KIND = { files: 1, hashes: 2, blocks: 3 } as const
 const HASHES_BYTES = 5
 const BLOCKS_BYTES = 13
-/** Kind and how many files, before their indexes. */
+/** Kind and number of files, in front of their indexes. */
 const FILES_HEAD_BYTES = 3
 
 function bytesOf(want: AskedWant): number {
@@ -31,7 +34,10 @@ function write(want: AskedWant, into: Buffer, start: number): number {
   return at
 }
 
-/** Bodies of as few frames as hold all `wants`, in order. Throws RangeError for numbers that no tree has. */
+/**
+ * Encodes requests into the bodies of as few frames as possible, in order.
+ * Throws RangeError for numbers that no tree has.
+ */
 export function encodeWants(wants: readonly AskedWant[]): Buffer[] {
   const bodies: Buffer[] = []
   for (let first = 0; first < wants.length; ) {
@@ -50,7 +56,10 @@ export function encodeWants(wants: readonly AskedWant[]): Buffer[] {
   return bodies
 }
 
-/** Throws ProtocolViolation for what no asker sends. Whether the tree has such files, its reader checks. */
+/**
+ * Decodes requests. Throws ProtocolViolation for what no asking host sends.
+ * The reader checks whether the tree has such files.
+ */
 export function decodeWants(body: Buffer): AskedWant[] {
   const wants: AskedWant[] = []
   try {
@@ -82,14 +91,14 @@ function readWant(body: Buffer, start: number): AskedWant {
   return { kind: 'files', indexes: Array.from({ length: count }, (_, nth) => body.readUInt32BE(at + nth * 4)) }
 }
 
-/** Positions among the files of a want; they stand in rising order. */
+/** Encodes positions among the files of a request, in rising order. */
 export function encodeChanged(positions: readonly number[]): Buffer {
   const body = Buffer.allocUnsafe(positions.length * 2)
   for (const [nth, position] of positions.entries()) body.writeUInt16BE(position, nth * 2)
   return body
 }
 
-/** Throws ProtocolViolation for positions that `count` files do not have, or not in rising order. */
+/** Decodes positions. Throws ProtocolViolation for positions beyond `count` files, or not in rising order. */
 export function decodeChanged(body: Buffer, count: number): number[] {
   if (body.length % 2 !== 0) throw new ProtocolViolation(`positions of ${body.length} bytes`)
   const positions = Array.from({ length: body.length / 2 }, (_, nth) => body.readUInt16BE(nth * 2))
@@ -105,7 +114,7 @@ export function encodeOffset(offset: number): Buffer {
   return head
 }
 
-/** Throws ProtocolViolation for an offset no file can have. */
+/** Decodes an offset. Throws ProtocolViolation for one that no file can have. */
 export function decodeOffset(head: Buffer): number {
   const offset = Number(head.readBigUInt64BE())
   if (!Number.isSafeInteger(offset)) throw new ProtocolViolation(`an offset of ${offset} bytes`)
@@ -116,7 +125,7 @@ export function encodeFlag(flag: boolean): Buffer {
   return Buffer.from([flag ? 1 : 0])
 }
 
-/** Throws ProtocolViolation. */
+/** Decodes a flag. Throws ProtocolViolation. */
 export function decodeFlag(head: Buffer): boolean {
   const value = head.readUInt8()
   if (value > 1) throw new ProtocolViolation(`a flag of ${value}`)

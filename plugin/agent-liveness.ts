@@ -2,12 +2,15 @@ import type { Logger } from 'pino'
 
 /** Often enough to count time in small pieces. */
 const LOOK_EVERY_MS = 100
-/** Between two looks no more counts as silence: if more has passed, the machine slept, or this process stood still itself and has not read yet. */
+/**
+ * At most this counts as silence between two checks.
+ * If more has passed, the machine slept, or this process was stopped itself and has not read yet.
+ */
 const LONGEST_STEP_MS = 1_000
-/** One lease until the watchdog acts, and two more in which the agent may come to itself. */
+/** One lease until the watchdog acts, and two more in which the agent may recover. */
 const LEASES = 3
 
-/** Kills an agent that has spoken and then says nothing for three leases: its process lives, and it does not work. */
+/** Kills an agent that has sent messages and then sends none for three leases: it runs, but does not work. */
 export class AgentLiveness implements Disposable {
   readonly #limitMs: number
   readonly #log: Logger
@@ -23,7 +26,7 @@ export class AgentLiveness implements Disposable {
     this.#timer = setInterval(() => this.#look(), LOOK_EVERY_MS).unref()
   }
 
-  /** A process began. Silence counts from its first word: a start may take long. */
+  /** A process started. Silence counts from its first message: a start may take long. */
   begin(kill: () => void): void {
     this.#kill = kill
     this.#spoken = false

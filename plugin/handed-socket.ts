@@ -2,8 +2,8 @@
 const FIRST_FD = 3
 
 /**
- * Returns the descriptor of a bound socket that the parent of process `pid` handed down, or null. A child inherits the
- * variables too: LISTEN_PID tells whom they are for.
+ * Returns the descriptor of a bound socket that the parent of process `pid` passed on, or null.
+ * A child inherits the variables too: LISTEN_PID names the process they are for.
  */
 export function handedSocket(env: NodeJS.ProcessEnv, pid: number): number | null {
   return env.LISTEN_PID === String(pid) && env.LISTEN_FDS === '1' ? FIRST_FD : null

@@ -14,10 +14,10 @@ import { Mounts } from './mounts.ts'
 import { servePlugin } from './server.ts'
 import { superviseAgent } from './supervisor.ts'
 
-/** Imported when the socket serves: a third of the time until then would be theirs. */
+/** Imported once the socket serves: these modules would take a third of the time until then. */
 const importLate = () => Promise.all([import('../agent/docker/engine.ts'), import('./watchdog.ts')])
 
-/** EX_TEMPFAIL of sysexits.h: nothing is wrong, start me again. */
+/** EX_TEMPFAIL of sysexits.h: nothing is wrong, start this process again. */
 const EXIT_START_AGAIN = 75
 
 interface Options {
@@ -28,9 +28,9 @@ interface Options {
 }
 
 /**
- * The plugin's process: settings, then the socket (an engine waits 12 s for it at most), then the watchdog, then the
- * agent. Answers the exit code: 0 after SIGTERM or SIGINT, 78 after a wrong setting, 75 when only a fresh start helps, 1 when it could not
- * start. What went wrong is one line on standard error.
+ * Runs the plugin: settings, the socket (an engine waits 12 s for it at most), the watchdog, the agent.
+ * Returns the exit code: 0 after SIGTERM or SIGINT, 78 after a wrong setting, 75 when only a fresh start helps,
+ * 1 when it could not start. The reason is one line on standard error.
  */
 export async function runPlugin(options: Options): Promise<number> {
   try {

@@ -2,10 +2,13 @@ import type { Logger } from 'pino'
 import type { AgentApi } from '../agent/api/contract.ts'
 import { retryUntil } from './retry.ts'
 
-/** The agent knows the deadline and answers by it with the reason; this is for its answer to arrive. Docker waits 10 s more. */
+/**
+ * The agent knows the deadline and replies by then, with the reason. This is time for its reply to arrive;
+ * Docker waits 10 s more.
+ */
 const ANSWER_GRACE_MS = 5_000
 
-/** Longer than a restart of the agent takes; what is left after that the agent finds by itself: a use without a container. */
+/** Longer than a restart of the agent takes. The agent finds what is left by itself: a use without a container. */
 const ROLLBACK_DEADLINE_MS = 60_000
 
 interface Parts {
@@ -17,8 +20,9 @@ interface Parts {
 }
 
 /**
- * Mount calls. Requests for the same volume and id that run at the same time are one call to the agent: dockerd holds
- * the container's lock while it mounts, so a second one can only be a repetition of the first.
+ * Mount calls of Docker.
+ * Requests for the same volume and id that run at the same time become one call to the agent. dockerd holds the
+ * container's lock while it mounts, so a second one can only repeat the first.
  */
 export class Mounts {
   readonly #parts: Parts
@@ -29,8 +33,8 @@ export class Mounts {
   }
 
   /**
-   * Mounts and answers the mountpoint. `delivered` tells later whether the engine got the answer. Rejects with the
-   * agent's error, or AGENT_UNAVAILABLE when the agent stayed away until the deadline.
+   * Mounts a volume and returns the mountpoint. `delivered` tells later whether the engine got the reply.
+   * Rejects with the agent's error, or AGENT_UNAVAILABLE when the agent stayed away until the deadline.
    */
   async mount(name: string, id: string, delivered: Promise<boolean>): Promise<string> {
     const key = JSON.stringify([name, id])
@@ -46,14 +50,15 @@ export class Mounts {
 }
 
 /**
- * One Mount at the agent and everyone who waits for it. Docker sends no Unmount for a Mount that failed or whose answer
- * it did not wait for (moby, daemon/volume/mounts/mounts.go, Setup). So when the agent mounted and nobody got the
- * answer, the mount is taken back. When the agent itself failed, nothing is taken back: it counted no use, and an
- * Unmount could take away the use of a running container (`docker cp` mounts with the same id).
+ * One mount at the agent, and all requests that wait for it.
+ * Docker sends no Unmount for a Mount that failed or whose reply it did not wait for (moby,
+ * daemon/volume/mounts/mounts.go, Setup). So a mount whose reply no one got is taken back.
+ * When the agent itself failed, nothing is taken back: it counted no use, and an Unmount could remove the use of a
+ * running container (`docker cp` mounts with the same id).
  */
 class MountCall {
   readonly answer: Promise<string>
-  /** Resolves when it is known whether the engine got the answer, and a roll-back is done. */
+  /** Resolves once it is known whether the engine got the reply, and a roll-back is done. */
   readonly over: Promise<void>
   answered = false
   readonly #parts: Parts

@@ -1,14 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { codeOf, type ErrorCode, WherryError } from '../agent/model/errors.ts'
 
-/** Short enough to go unnoticed when the agent comes back, long enough not to burn a core. */
+/** Short enough to go unnoticed when the agent is back, long enough not to load a core. */
 const RETRY_EVERY_MS = 100
 
 /**
- * Calls the agent, again and again while it fails with one of the `worthWaiting` codes, until `deadlineMs` from now has
- * passed; then throws the last such error, also when the deadline cuts an attempt. All calls of the agent's API may be
- * repeated. `attempt` gets the time that is left and a signal that aborts `graceMs` after the deadline (the agent is to
- * answer by then itself, with the better error), and whether an earlier attempt may already have been carried out.
+ * Calls the agent again while it fails with one of the `worthWaiting` codes, until `deadlineMs` from now has passed.
+ * Then throws the last such error, also when the deadline cuts an attempt. All calls of the agent's API may be
+ * repeated.
+ * `attempt` gets the remaining time and a signal that aborts `graceMs` after the deadline: the agent should reply by
+ * then itself, with the better error. It also learns whether an earlier attempt may have been carried out.
  */
 export async function retryUntil<T>(
   limits: { deadlineMs: number; graceMs?: number; worthWaiting: readonly ErrorCode[]; signal: AbortSignal },

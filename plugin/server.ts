@@ -13,19 +13,20 @@ const CONTENT_TYPE = 'application/vnd.docker.plugins.v1.2+json'
 const BODY_LIMIT_BYTES = 65_536
 
 export interface PluginServer extends AsyncDisposable {
-  /** Requests that are being answered now. */
+  /** Requests that are running now. */
   readonly running: () => number
   /** When the last request came, by performance.now(); -Infinity before the first. */
   readonly lastRequestMs: () => number
-  /** Takes no new connections; running requests go on. */
+  /** Accepts no new connections; running requests go on. */
   readonly stopAccepting: () => void
 }
 
 /**
- * Serves Docker's plugin protocol on a unix socket; answers when it accepts connections. Disposing cuts what is still running: the engine then asks again.
+ * Serves Docker's plugin protocol on a unix socket; resolves when it accepts connections.
+ * Disposing cuts running requests: the engine then asks again.
  */
 export async function servePlugin(options: {
-  /** A socket to bind, or the descriptor of one that the entrypoint has bound. */
+  /** Path of a socket to bind, or the descriptor of one that the entrypoint has bound. */
   socket: string | number
   calls: Readonly<Record<string, DriverCall>>
   log: Logger
@@ -64,7 +65,7 @@ export async function servePlugin(options: {
   }
 }
 
-/** Answers one request. The one place where errors leave the plugin. */
+/** Handles one request. The one place where errors leave the plugin. */
 async function answer(
   ctx: Context,
   call: DriverCall | undefined,
@@ -100,7 +101,7 @@ async function answer(
   }
 }
 
-/** Written whole or not at all: half an answer is, to dockerd, no error of the connection. */
+/** Written whole or not at all: dockerd does not take half a reply for an error of the connection. */
 function write(ctx: Context, status: number, body: object): void {
   ctx.status = status
   ctx.body = JSON.stringify(body)

@@ -6,30 +6,30 @@ import { EXIT_WRONG_SETTING } from '../agent/host/config.ts'
 import { restartLoop } from '../agent/runtime/restart-loop.ts'
 
 /**
- * Docker's calls wait for the agent, so the first restart is soon. An agent that cannot start (port taken, disk full) is
- * tried often enough to be back soon after the cause is gone.
+ * Docker's calls wait for the agent, so the first restart is soon.
+ * An agent that cannot start (port taken, disk full) is tried often enough to be back soon after the cause is gone.
  */
 const WAITS = { firstMs: 100, lastMs: 5_000, steadyMs: 10_000 }
 /** Docker kills a plugin 10 s after SIGTERM (moby, daemon/pkg/plugin/manager_linux.go, shutdownTimeout). */
 const STOP_LIMIT_MS = 8_000
 
-/** What happens to the agent's processes, one after another. */
+/** Notified of the agent's processes, one after another. */
 export interface AgentWatch {
   /**
-   * A process began; `kill` ends it with SIGKILL, as long as it has not ended; `say` sends it a message, and is without
-   * effect once it has.
+   * A process started.
+   * `kill` sends it SIGKILL, and `say` a message; both have no effect once it has ended.
    */
   started(kill: () => void, say: (message: object) => void): void
-  /** A message of its channel. */
+  /** A message from its channel. */
   heard(message: unknown): void
   ended(): void
 }
 
 /**
- * Runs the agent as a child process and starts it again whenever it ends, with a back-off that doubles from 0.1 s to
- * 5 s. When `signal` aborts, the agent gets SIGTERM, and SIGKILL after 8 s. Answers the exit code that the plugin should
- * end with: 0 after `signal`, 78 when the agent ended with 78 (a wrong setting: starting it again changes nothing).
- * Output goes where the plugin's goes. However the plugin dies, the agent gets Node's `disconnect` event.
+ * Runs the agent as a child process, and starts it again whenever it ends (see `WAITS`).
+ * When `signal` aborts, the agent gets SIGTERM, and SIGKILL after 8 s.
+ * Returns the plugin's exit code: 0 after `signal`, 78 when the agent ended with 78 (a wrong setting, which a restart
+ * would not mend). Output goes to the plugin's. However the plugin dies, the agent gets Node's `disconnect` event.
  */
 export async function superviseAgent(options: {
   entry: string
@@ -64,7 +64,7 @@ async function runOnce(options: Parameters<typeof superviseAgent>[0]): Promise<E
   log.info({ pid: child.pid }, 'agent started')
   child.on('message', (message) => watch?.heard(message))
   const say = (message: object) => {
-    // With a callback no error is thrown; a process that ends says so by itself.
+    // With a callback no error is thrown; the end of the process is reported elsewhere.
     if (child.connected) child.send(message, undefined, {}, () => {})
   }
   watch?.started(() => void child.kill('SIGKILL'), say)

@@ -23,9 +23,10 @@ interface Options {
 }
 
 /**
- * What the plugin does for volumes beside or instead of the agent: freezes containers for checkpoints and thaws them in
- * time, fences when the lease runs out, kills an agent that is stuck. Begins with the last word that a plugin before
- * this one has heard, and with what was left frozen.
+ * The plugin's work for volumes beside or instead of the agent.
+ * It freezes containers for checkpoints and thaws them in time, fences when the lease expires, and kills a stuck
+ * agent.
+ * It starts from the last message of a plugin before this one, and from what was left frozen.
  */
 export async function openFence(options: Options): Promise<AgentWatch & AsyncDisposable> {
   const { stateDir, engine, freezerFiles: files, clock, leaseMs, log } = options
@@ -37,8 +38,8 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
   const notes = await openFrozenNotes(stateDir)
   const freezer = stack.use(new Freezer({ files, notes, clock, log }))
   const thawed = thawLeftOver({ files, notes, freezer, engine, clock, log, signal: stop.signal })
-  // What is frozen looks paused to runc: a fence would be refused. What a process before this one has left is thawed by
-  // then, too: later that would undo the fence.
+  // A frozen container looks paused to runc, which would refuse a fence.
+  // What an earlier process left frozen is thawed by then, too: later that would undo the fence.
   const fencing: Pauses = {
     all: () => pauses.all(),
     pause: async (due) => {
@@ -53,7 +54,7 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
   const silence = stack.use(new AgentLiveness({ leaseMs, log }))
 
   let guarded: Guard['volumes'] = []
-  // No lease is longer than the setting: an end further off is no end that can be true.
+  // No lease is longer than the setting: an end further away cannot be true.
   const tell = (guard: Guard) => {
     guarded = guard.volumes
     watchdog.told({ ...guard, untilMs: Math.min(guard.untilMs, clock.elapsedMs() + leaseMs) })

@@ -6,25 +6,25 @@ import type { Logger } from 'pino'
 import { WherryError } from '../model/errors.ts'
 import { stampOf, watchFiles } from '../runtime/file-watch.ts'
 
-/** PEM files as they are on disk, checked together. */
+/** The content of the PEM files, checked together. */
 export interface Credentials {
   readonly ca: Buffer
   readonly cert: Buffer
   readonly key: Buffer
 }
 
-/** This host's certificates: what it proves itself with to other hosts, and what it checks theirs against. */
+/** This host's certificates: they prove its identity to other hosts, and verify theirs. */
 export interface Identity extends AsyncDisposable {
   /** The newest valid set. */
   current(): Credentials
   readonly paths: { readonly ca: string; readonly cert: string; readonly key: string }
-  /** Calls `listener` after a new valid set was read; answers a function that ends that. */
+  /** Calls `listener` after each new valid set; returns a function that ends that. */
   onChange(listener: () => void): () => void
 }
 
-/** New files are in use within two of these; a stat of three files costs nothing. */
+/** New files are in use within two polls; a stat of three files costs nothing. */
 const POLL_MS = 2_000
-/** A person has to renew certificates: that long before, each load says so. */
+/** An operator has to renew certificates. From this long before their end, each load logs a warning. */
 const EXPIRY_WARNING_MS = 30 * 24 * 3_600_000
 /** Longest chain from a host's certificate to the CA; more than one intermediate is already unusual. */
 const CHAIN_MAX = 5
@@ -77,7 +77,7 @@ function signed(by: X509Certificate, certificate: X509Certificate): boolean {
   return by.ca && certificate.checkIssued(by) && certificate.verify(by.publicKey)
 }
 
-/** The certificate of the CA that vouches for `leaf`, over intermediates if need be; undefined if none does. */
+/** Returns the CA certificate that vouches for `leaf`, over intermediates if needed; undefined if none does. */
 function anchorOf(leaf: X509Certificate, intermediates: X509Certificate[], cas: X509Certificate[]) {
   let below: X509Certificate | undefined = leaf
   for (let depth = 0; depth < CHAIN_MAX && below !== undefined; depth++) {
@@ -94,7 +94,7 @@ function covers(certificate: X509Certificate, address: string): boolean {
   return certificate.checkHost(address, { subject: 'never' }) !== undefined
 }
 
-/** Checks that the three files fit together and belong to `address`; answers when the first of them expires. */
+/** Checks that the three files fit together and belong to `address`. Returns when the first of them expires. */
 function check(paths: Identity['paths'], files: Credentials, address: string, now: Date): Date {
   const cas = parseCertificates(paths.ca, files.ca)
   const [leaf, ...intermediates] = parseCertificates(paths.cert, files.cert)
@@ -109,7 +109,7 @@ function check(paths: Identity['paths'], files: Credentials, address: string, no
     const names = leaf.subjectAltName ?? 'nothing'
     throw invalid(`${paths.cert} is not for ${address}, the address this host advertises, but for ${names}.`)
   }
-  // Node's types call it keyUsage; it is the list of extended key usages, undefined when any use is allowed.
+  // Node's types call it keyUsage. It lists the extended key usages, and is undefined when any use is allowed.
   const usages: string[] | undefined = leaf.keyUsage
   if (usages !== undefined && !(usages.includes(SERVER_AUTH) && usages.includes(CLIENT_AUTH))) {
     throw invalid(`${paths.cert} may not be used as both server and client certificate (extended key usage).`)
@@ -181,8 +181,8 @@ class FileIdentity implements Identity {
 /**
  * Reads and checks `<dir>/{ca,cert,key}.pem`, and reads them again when they change on disk.
  * They must be valid, fit together and be for `address`, the IP address or DNS name that this host advertises.
- * A new set that is not usable is logged, and the old one stays. Rejects CERTIFICATE_INVALID with the file and the reason.
- * May be repeated. `pollMs` is for tests.
+ * A new set that is not usable is logged, and the old one stays.
+ * Rejects CERTIFICATE_INVALID with the file and the reason. May be repeated. `pollMs` is for tests.
  */
 export async function openIdentity(options: {
   dir: string

@@ -13,19 +13,19 @@ import {
   setting,
 } from './setting.ts'
 
-/** Exit code of plugin and agent after a wrong setting (EX_CONFIG of sysexits.h): starting again changes nothing. */
+/** Exit code of plugin and agent after a wrong setting (EX_CONFIG of sysexits.h): a restart would not help. */
 export const EXIT_WRONG_SETTING = 78
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
-/** Every setting of plugin and agent, parsed. Times are in milliseconds. */
+/** All settings of plugin and agent, parsed. Times are in milliseconds. */
 export interface Config {
-  /** This host's address as its peers reach it; empty on a single host. */
+  /** Address of this host as its peers reach it; empty on a single host. */
   readonly advertise: string
   /** All hosts of the cluster, this one included; empty on a single host. */
   readonly peers: readonly string[]
-  /** URLs of the user's own NATS; empty: the embedded server. */
+  /** URLs of the operator's own NATS; empty: the embedded server. */
   readonly nats: readonly string[]
   readonly log: LogLevel
   readonly transferPort: number
@@ -35,29 +35,32 @@ export interface Config {
   readonly heartbeatMs: number
   readonly leaseMs: number
   readonly seizeAfterMs: number
-  /** How long containers may stand still for one checkpoint. */
+  /** How long one checkpoint may freeze containers. */
   readonly pauseBudgetMs: number
-  /** Most of the time that checkpoints of held volumes may take on this host; above 0, at most 1. */
+  /** Largest share of the time that checkpoints may take on this host; above 0, at most 1. */
   readonly checkpointShare: number
-  /** A host that was not heard of for this long is replaced: others get its copies. */
+  /** After this long without a heartbeat other hosts get a host's copies. */
   readonly replaceAfterMs: number
   readonly trashRetentionMs: number
   /** What this host may send to others, all copies together; null: no limit. */
   readonly bandwidthBytesPerSecond: number | null
 }
 
-/** Docker gives a Mount up after 120 s; the error must reach it before that, with some room for a loaded machine. */
+/** Docker gives up a mount after 120 s. The error must arrive before that, also on a loaded machine. */
 const LONGEST_MOUNT_DEADLINE_MS = 110_000
 const SHORTEST_MOUNT_DEADLINE_MS = 1_000
-/** A lease must outlive a lost heartbeat or two and the 5 to 6 s that a killed registry leader costs. */
+/** A lease must outlive one or two lost heartbeats and the 5 to 6 s that a killed registry leader costs. */
 const HEARTBEATS_PER_LEASE = 4
-/** Whoever carried on without a registry learns within 2 s that it is back, and then has a lease's time to renew or to pause; clocks differ by 1 %. */
+/**
+ * A host that continued without a registry notices within 2 s that it is back.
+ * It then has a lease's time to renew or to pause; clocks differ by 1 %.
+ */
 const LEASES_BEFORE_SEIZING = 1.5
 /** Faster heartbeats load the registry without making anything safer. */
 const SHORTEST_HEARTBEAT_MS = 100
-/** Pausing a container and letting it go on takes longer than less than that. */
+/** Pausing and resuming a container takes longer than a smaller value. */
 const SHORTEST_PAUSE_MS = 10
-/** Clients of a service that stands still for longer take it for dead. */
+/** Clients of a service that is frozen for longer consider it dead. */
 const LONGEST_PAUSE_MS = 60_000
 
 const SETTINGS = {
@@ -97,14 +100,15 @@ const SETTINGS = {
 export type SettingName = keyof typeof SETTINGS
 type Values = { [K in SettingName]?: z.output<(typeof SETTINGS)[K]['schema']> }
 
-/** What an unset or empty setting means, as the user would write it. */
+/** The meaning of an unset or empty setting, as an operator would write it. */
 export const DEFAULTS = Object.fromEntries(
   Object.entries(SETTINGS).map(([key, { fallback }]) => [key, fallback]),
 ) as Readonly<Record<SettingName, string>>
 
 /**
- * Reads all settings from an environment. Pure. Throws SETTING_INVALID with one line that names every problem at once,
- * each with an example. WHERRY_ keys that are no setting are refused: a misspelt setting must not be silently ignored.
+ * Reads all settings from an environment. Pure.
+ * Throws SETTING_INVALID with one line that names every problem, each with an example.
+ * Refuses unknown WHERRY_ keys: a misspelt setting must not be ignored silently.
  */
 export function parseConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const problems = unknownKeys(env)
@@ -145,7 +149,7 @@ function toConfig(values: Required<Values>): Config {
   }
 }
 
-/** Settings that are fine each on its own and wrong together. Those that did not parse have been reported already. */
+/** Finds settings that contradict each other. Settings that did not parse have been reported already. */
 function contradictions(values: Values): string[] {
   const { WHERRY_ADVERTISE: advertise, WHERRY_PEERS: peers, WHERRY_NATS: nats } = values
   const { WHERRY_HEARTBEAT: heartbeatMs, WHERRY_LEASE: leaseMs, WHERRY_SEIZE_AFTER: seizeAfterMs } = values
@@ -191,7 +195,7 @@ function unknownKeys(env: Readonly<Record<string, string | undefined>>): string[
     .map((key) => `${key} is not a setting, did you mean ${nearest(key, known)}?`)
 }
 
-/** The known key that shares the most pairs of neighbouring letters with a misspelt one. */
+/** Returns the known key that shares the most pairs of neighbouring letters with a misspelt one. */
 function nearest(key: string, known: readonly string[]): string {
   const pairs = (word: string) => new Set(Array.from(word, (letter, i) => letter + (word[i + 1] ?? '')))
   const wanted = pairs(key)

@@ -7,8 +7,8 @@ import { writeDurably } from '../runtime/durable-file.ts'
 const drainFile = z.object({ drain: z.boolean() })
 
 /**
- * Reads whether a person wants this host's copies to leave (`<state>/drain.json`; no file: no). COPY_DAMAGED when the file cannot be
- * understood: a host that was to be taken out of service must not collect copies again.
+ * Reads whether this host's copies are to leave (`<state>/drain.json`; a missing file means no).
+ * Rejects COPY_DAMAGED when the file cannot be parsed: a drained host must not collect copies again.
  */
 export async function openDrainFlag(stateDir: string): Promise<DrainFlag> {
   const path = join(stateDir, 'drain.json')
@@ -38,7 +38,7 @@ async function readWish(path: string): Promise<boolean> {
   }
 }
 
-/** A person's wish that outlives the agent (`<state>/drain.json`). */
+/** The operator's decision to drain this host, which outlives the agent (`<state>/drain.json`). */
 export interface DrainFlag {
   get(): boolean
   /** Durable on return; may be repeated. */

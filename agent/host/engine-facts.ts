@@ -6,9 +6,9 @@ import { writeDurably } from '../runtime/durable-file.ts'
 const engineFile = z.object({ name: z.string(), swarmNode: z.string().nullable(), zone: z.string().nullable() })
 
 /**
- * Reads what this host's engine and Swarm last said of themselves (`<state>/engine.json`). An agent that was just
- * started has only that until the engine answers, which after a boot takes up to a minute. A file that is missing or
- * cannot be understood is no loss: it is written anew.
+ * Opens the last known facts about this host's engine and Swarm (`<state>/engine.json`).
+ * A newly started agent has only these until the engine responds, which takes up to a minute after a boot.
+ * A missing or unreadable file is no loss: it is written again.
  */
 export async function openEngineFacts(stateDir: string): Promise<EngineFacts> {
   const path = join(stateDir, 'engine.json')
@@ -27,7 +27,7 @@ export async function openEngineFacts(stateDir: string): Promise<EngineFacts> {
   }
 }
 
-/** What the engine and Swarm last said of this host, for the time until they do again (`<state>/engine.json`). */
+/** The last known facts about engine and Swarm, for the time until they respond again (`<state>/engine.json`). */
 export interface EngineFacts {
   get(): EngineFact | null
   /** Durable on return; may be repeated. */

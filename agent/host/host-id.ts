@@ -7,8 +7,9 @@ import { writeDurably } from '../runtime/durable-file.ts'
 const hostFile = z.object({ hostId: z.string().min(1) })
 
 /**
- * This host's id: made once, kept in `<state>/host.json`, synced to disk on return. A file that is there but cannot be
- * understood is COPY_DAMAGED, never replaced: with another id the host would not know its own copies.
+ * Returns this host's id: made once, kept in `<state>/host.json`, durable on return.
+ * Rejects COPY_DAMAGED for a file that cannot be parsed. It is never replaced: with another id the host would not
+ * recognise its own copies.
  */
 export async function readHostId(stateDir: string, newId: () => string): Promise<string> {
   await mkdir(stateDir, { recursive: true })

@@ -8,8 +8,9 @@ import { writeDurably } from '../runtime/durable-file.ts'
 const namesFile = z.array(z.string())
 
 /**
- * Keeps the names of all volumes in `<state>/names.json`, for the time in which no agent can tell them. The result
- * takes all names, sorted; it returns before they are written. A write that fails is made up for by the next change.
+ * Keeps the names of all volumes in `<state>/names.json`, for the time in which no agent responds.
+ * The result takes all names, sorted, and returns before they are written. The next change makes up for a failed
+ * write.
  */
 export function keepNames(stateDir: string, log: Logger): (names: readonly string[]) => void {
   let wanted: readonly string[] | null = null
@@ -36,7 +37,7 @@ export function keepNames(stateDir: string, log: Logger): (names: readonly strin
   }
 }
 
-/** Whether the registry had a volume of that name when it was last heard of. A file that cannot be read names none. */
+/** Tells whether the registry had a volume of that name when it last responded. An unreadable file names none. */
 export async function isKnownName(stateDir: string, name: string): Promise<boolean> {
   try {
     return namesFile.parse(JSON.parse(await readFile(pathIn(stateDir), 'utf8'))).includes(name)

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { WherryError } from '../model/errors.ts'
 
-/** Where things are. Not settings: inside the managed plugin these never change, the manifest binds them. */
+/** Paths of files and sockets. Not settings: the manifest binds them inside the managed plugin. */
 export interface Paths {
-  /** Everything the agent keeps: volumes, registry, certificates, its own id. */
+  /** State directory of the agent: volumes, registry, certificates, host id. */
   readonly stateDir: string
   /** Volumes are bind-mounted below this (the manifest's propagatedMount). */
   readonly mountRoot: string
@@ -11,14 +11,14 @@ export interface Paths {
   readonly pluginSocket: string
   /** The host's /sys/fs/cgroup, all of it. */
   readonly controlGroups: string
-  /** The agent's own API. */
+  /** Socket of the agent's own API. */
   readonly agentSocket: string
   readonly natsServer: string
 }
 
 /**
- * The same paths below another directory, so that plugin and agent can run outside a container (`--root DIR`). The
- * nats-server is a program of the machine and stays where it is.
+ * Returns the same paths below another directory, to run plugin and agent outside a container (`--root DIR`).
+ * The nats-server is a program of the machine and stays where it is.
  */
 export function pathsUnder(root: string): Paths {
   const stateDir = join(root, 'var/lib/wherry')
@@ -33,7 +33,7 @@ export function pathsUnder(root: string): Paths {
   }
 }
 
-/** The `--root DIR` of a program's arguments; "/" without it. Throws SETTING_INVALID for any other argument. */
+/** Reads `--root DIR` from a program's arguments; "/" without it. Throws SETTING_INVALID for other arguments. */
 export function rootOf(args: readonly string[]): string {
   if (args.length === 0) return '/'
   const [flag, dir] = args

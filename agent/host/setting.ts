@@ -4,19 +4,20 @@ import { z } from 'zod'
 export const DAY_MS = 86_400_000
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: DAY_MS }
 
-/** Below that a single frame of a copy takes longer than a peer waits for a sign of life. */
+/** With less, a single frame of a copy takes longer than a peer waits for a sign of life. */
 const SMALLEST_BANDWIDTH = 100_000
 const UNIT_BYTES: Readonly<Record<string, number>> = { kB: 1e3, MB: 1e6, GB: 1e9 }
 
 interface Setting<T> {
-  /** What an empty value means. */
+  /** The value that an empty setting stands for. */
   readonly fallback: string
   readonly schema: z.ZodType<T, string>
 }
 
 /**
- * A setting whose empty value means `fallback`. `parse` answers undefined for a value that is no good; the complaint is then
- * "must be WHAT, for example EXAMPLE", and the value in which passwords are hidden.
+ * Makes a setting whose empty value means `fallback`.
+ * `parse` returns undefined for a wrong value. The problem then reads "must be WHAT, for example EXAMPLE", with the
+ * value; passwords in it are hidden.
  */
 export function setting<T>(fallback: string, what: string, example: string, parse: (text: string) => T | undefined) {
   const schema = z.string().transform((text, context): T => {
@@ -31,7 +32,7 @@ export function setting<T>(fallback: string, what: string, example: string, pars
   return { fallback, schema } satisfies Setting<T>
 }
 
-/** A NATS URL may carry a password; the complaint ends up in logs. */
+/** A NATS URL may have a password, and problems are logged. */
 function withoutSecrets(text: string): string {
   return text.replaceAll(/\/\/[^@,]*@/g, '//***@')
 }
@@ -39,7 +40,7 @@ function withoutSecrets(text: string): string {
 /** A setting that is a TCP port. */
 export const port = (fallback: string) => setting(fallback, 'a port from 1 to 65535', fallback, parsePort)
 
-/** A setting that is a time with its unit; `what` says which are good. */
+/** A setting that is a time with its unit; `what` describes the accepted values. */
 export const duration = (fallback: string, what: string, atLeastMs: number, atMostMs: number) =>
   setting(fallback, `a time ${what}`, fallback, (text) => {
     const ms = parseDurationMs(text)
@@ -51,20 +52,20 @@ function parsePort(text: string): number | undefined {
   return /^\d+$/.test(text) && value >= 1 && value <= 65_535 ? value : undefined
 }
 
-/** A time with its unit (ms, s, m, h or d) in milliseconds; undefined for anything else. */
+/** Parses a time with its unit (ms, s, m, h or d) into milliseconds; undefined for anything else. */
 export function parseDurationMs(text: string): number | undefined {
   const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
   return amount === undefined || unit === undefined ? undefined : Math.round(Number(amount) * (UNIT_MS[unit] ?? NaN))
 }
 
-/** "20%" as 0.2, from 1% to 100%; undefined for anything else. */
+/** Parses "20%" into 0.2, from 1% to 100%; undefined for anything else. */
 export function parseShare(text: string): number | undefined {
   const [, percent] = /^(\d+)%$/.exec(text) ?? []
   const share = Number(percent) / 100
   return share >= 0.01 && share <= 1 ? share : undefined
 }
 
-/** Bytes per second, null for none; undefined for anything else. */
+/** Parses bytes per second, null for no limit; undefined for anything else. */
 export function parseBandwidth(text: string): number | null | undefined {
   if (text === '') return null
   const [, amount, unit] = /^(\d+(?:\.\d+)?) ?([kMG]B)\/s$/.exec(text) ?? []
@@ -73,7 +74,10 @@ export function parseBandwidth(text: string): number | null | undefined {
   return bytes >= SMALLEST_BANDWIDTH && Number.isSafeInteger(bytes) ? bytes : undefined
 }
 
-/** An IP address or a DNS name; undefined for anything else. Lower case, because names are compared (DNS names and IPv6 addresses know no case). */
+/**
+ * Parses an IP address or a DNS name; undefined for anything else.
+ * Returns lower case: addresses are compared, and case does not matter in DNS names and IPv6 addresses.
+ */
 export function parseAddress(text: string): string | undefined {
   const isName =
     text.length <= 253 && /^[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)*$/i.test(text)
@@ -81,18 +85,21 @@ export function parseAddress(text: string): string | undefined {
   return isIP(text) !== 0 || (isName && !looksLikeIpv4) ? text.toLowerCase() : undefined
 }
 
-/** The text itself when it is the URL of a NATS server; undefined for anything else. */
+/** Returns the text itself if it is the URL of a NATS server; undefined for anything else. */
 export function parseNatsUrl(text: string): string | undefined {
   const url = URL.parse(text)
   return url !== null && ['nats:', 'tls:'].includes(url.protocol) && url.hostname !== '' ? text : undefined
 }
 
-/** As `parse`, but an empty text is good too. */
+/** Like `parse`, but accepts an empty text. */
 export function emptyOr(parse: (text: string) => string | undefined) {
   return (text: string) => (text === '' ? '' : parse(text))
 }
 
-/** A comma list without doubles; spaces around items are forgiven, an empty list is fine, empty items are not. */
+/**
+ * Parses a comma-separated list without doubles.
+ * Spaces around items and an empty list are accepted, empty items are not.
+ */
 export function listOf(parse: (text: string) => string | undefined) {
   return (text: string): string[] | undefined => {
     if (text === '') return []

@@ -11,22 +11,24 @@ import { Line } from './thread-rpc.ts'
 export type { MoverOptions }
 
 /**
- * How long a shutdown waits for what cannot be aborted (an apply). The plugin kills the agent 8 s after SIGTERM, and
- * others want some of that. Whatever is cut off then is finished or dropped by `recover` at the next start.
+ * How long a shutdown waits for what cannot be aborted (an apply).
+ * The plugin kills the agent 8 s after SIGTERM, and other parts need some of that.
+ * At the next start `recover` finishes or drops what was cut off.
  */
 const CLOSE_LIMIT_MS = 4_000
 
 /**
- * Store and transfer, in a thread of their own: they wait for disks, hash and encrypt, and none of that may hold up the
- * thread that answers Docker and renews the lease. Disposing aborts what runs, waits for it and ends the thread.
+ * Store and transfer in a thread of their own.
+ * They wait for disks, hash and encrypt, which must not delay the thread that serves Docker and renews the lease.
+ * Disposing aborts running work, waits for it and ends the thread.
  */
 export interface Mover extends AsyncDisposable {
   readonly store: Store
   readonly puller: VolumePuller
   readonly peers: Peers
   /**
-   * Answers other hosts from now on until disposed: `choose` decides which tree they get, `answer` has what they ask for; both are
-   * called in this thread, with a signal that aborts when the asker is gone. Port 0 picks a free one.
+   * Serves other hosts until disposed: `choose` decides which tree they get, `answer` replies to their queries.
+   * Both are called in this thread, with a signal that aborts when the asking host is gone. Port 0 picks a free one.
    * Rejects SETTING_INVALID when it cannot listen there.
    */
   serve(options: {
@@ -40,8 +42,9 @@ export interface Mover extends AsyncDisposable {
 }
 
 /**
- * Starts the thread and opens the state directory and the certificates in it. Rejects STATE_LOCKED while another process
- * has the directory, CERTIFICATE_INVALID. Call `store.recover` before anything else. `entry` is for tests.
+ * Starts the thread, and opens the state directory and the certificates in it.
+ * Rejects CERTIFICATE_INVALID, or STATE_LOCKED while another process has the directory.
+ * Call `store.recover` before anything else. `entry` is for tests.
  */
 export async function openMover(
   options: MoverOptions,
@@ -128,7 +131,7 @@ class ThreadMover implements Mover {
     await Promise.race([step, this.#late])
   }
 
-  /** From the outside in: other hosts are cut off first, then what runs is aborted, then the state directory is let go. */
+  /** Shuts down from the outside in: cuts off other hosts, aborts running work, releases the state directory. */
   async #wind(): Promise<void> {
     if (this.#ended) return
     await this.#stopServing()

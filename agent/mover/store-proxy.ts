@@ -2,23 +2,23 @@ import type { Store } from '../store/contract.ts'
 import type { VolumePuller } from '../transfer/contract.ts'
 import type { Answers, Line } from './thread-rpc.ts'
 
-/** What the mover's thread needs to know; cloned into it. */
+/** Options of the mover's thread; they are cloned into it. */
 export interface MoverOptions {
   readonly stateDir: string
   readonly mountRoot: string
   readonly trashRetentionMs: number
-  /** What this host may send to others, all copies together; null or left out: no limit. */
+  /** What this host may send to others, all copies together; null or undefined: no limit. */
   readonly bandwidthBytesPerSecond?: number | null
-  /** Where this host's certificates are and what they must be for. Null: a host without peers, which has none. */
+  /** Directory and address of this host's certificates. Null: a host without peers has none. */
   readonly tls: { readonly dir: string; readonly address: string } | null
   /** pino's level; the thread writes its log to standard output itself. */
   readonly logLevel: string
 }
 
-/** The part of the store that is called in the other thread. What the kernel alone knows is asked of it directly. */
+/** The calls of the store that run in the other thread. Calls that only ask the kernel run here. */
 export type StoreCalls = Omit<Store, 'mountpoint' | 'mounted'>
 
-/** Listed as a record, so that a call that is missing here does not compile. */
+/** A record, so that a missing call does not compile. */
 const STORE_CALLS: Record<keyof StoreCalls, true> = {
   copies: true,
   copy: true,
@@ -54,7 +54,7 @@ export function storeAnswers(store: StoreCalls): Answers {
   )
 }
 
-/** The main thread's side: each call goes over the line. */
+/** The main thread's side: each call crosses to the other thread. */
 export function remoteStore(line: Line): StoreCalls {
   const calls = STORE_CALL_NAMES.map((name) => [name, (...args: unknown[]) => line.call(`store.${name}`, ...args)])
   return Object.fromEntries(calls) as StoreCalls

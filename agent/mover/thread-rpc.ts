@@ -1,13 +1,13 @@
 import { WherryError } from '../model/errors.ts'
 import { type CrossingError, packError, unpackError } from '../runtime/thread-error.ts'
 
-/** A `Worker` here, its `parentPort` there. */
+/** A `Worker` on one side, its `parentPort` on the other. */
 export interface Port {
   postMessage(message: unknown): void
   on(event: 'message', listener: (message: Message) => void): unknown
 }
 
-/** What can be called by the other side, by name. */
+/** The calls that the other side may make, by name. */
 export type Answers = Readonly<Record<string, (...args: never[]) => unknown>>
 
 type Message =
@@ -17,7 +17,7 @@ type Message =
   | { kind: 'answer'; id: number; value: unknown }
   | { kind: 'failure'; id: number; error: CrossingError; aborted: boolean }
 
-/** A call that waits for its answer. */
+/** A call that waits for its result. */
 interface Pending {
   readonly args: readonly unknown[]
   readonly settled: Promise<unknown>
@@ -26,16 +26,17 @@ interface Pending {
 }
 
 /**
- * Calls between two threads, in both directions. Arguments and answers are cloned, except for two kinds of arguments: an
- * AbortSignal aborts on the other side as well, and a function can be called there (it answers nothing, and its calls
- * arrive before the answer). Errors keep class, code, hint, errno and causes. A call ends when the other side has ended
- * it, also after an abort: what it worked on is free then.
+ * Calls between two threads, in both directions.
+ * Arguments and results are cloned, except two kinds of arguments. An AbortSignal also aborts on the other side.
+ * A function can be called from there: it returns nothing, and its calls arrive before the result.
+ * Errors keep class, code, hint, errno and causes.
+ * A call ends when the other side has ended it, also after an abort: its resources are free then.
  */
 export class Line {
   readonly #port: Port
   readonly #answers = new Map<string, (...args: never[]) => unknown>()
   readonly #pending = new Map<number, Pending>()
-  /** Calls of the other side that are being answered here. */
+  /** Calls of the other side that are running here. */
   readonly #answering = new Map<number, AbortController>()
   #lastId = 0
   #closed: Error | null = null
@@ -46,12 +47,12 @@ export class Line {
     port.on('message', (message) => this.#take(message))
   }
 
-  /** Adds what the other side may call. */
+  /** Adds calls that the other side may make. */
   answer(answers: Answers): void {
     for (const [name, handler] of Object.entries(answers)) this.#answers.set(name, handler)
   }
 
-  /** Calls the other side. Rejects as its handler does, or with what the line was closed with. */
+  /** Calls the other side. Rejects as its handler does, or with the reason given to `close`. */
   async call(name: string, ...args: unknown[]): Promise<unknown> {
     if (this.#closed !== null) throw this.#closed
     const signals = positions(args, (arg) => arg instanceof AbortSignal)
@@ -73,14 +74,14 @@ export class Line {
     }
   }
 
-  /** Aborts all calls to the other side and waits for their ends. Calls made meanwhile are let through. */
+  /** Aborts all calls to the other side and waits for their ends. New calls are let through meanwhile. */
   async abortAll(reason: Error): Promise<void> {
     const running = [...this.#pending]
     for (const [id] of running) this.#abort(id, reason)
     await Promise.allSettled(running.map(([, { settled }]) => settled))
   }
 
-  /** The other side is gone: all calls reject, now and from now on, and what is being answered here is aborted. */
+  /** Ends everything when the other side is gone: calls reject now and later, and calls running here are aborted. */
   close(reason: Error): void {
     this.#closed ??= reason
     for (const pending of this.#pending.values()) pending.reject(reason)
@@ -134,7 +135,7 @@ function positions(args: readonly unknown[], matches: (arg: unknown) => boolean)
   return args.flatMap((arg, at) => (matches(arg) ? [at] : []))
 }
 
-/** The caller's own reason, the very object, when its abort is what ended the call. */
+/** Returns the caller's own reason, the very object, when its abort ended the call. */
 function abortedBy({ args }: Pending, { aborted }: { aborted: boolean }): unknown {
   const signal = args.find((arg) => arg instanceof AbortSignal && arg.aborted) as AbortSignal | undefined
   return aborted ? signal?.reason : undefined

@@ -12,21 +12,21 @@ import { serveTransfer } from '../transfer/send/server.ts'
 import { type MoverOptions, storeAnswers } from './store-proxy.ts'
 import type { Answers, Line } from './thread-rpc.ts'
 
-/** Often enough for a person who watches, too seldom to cost anything. */
+/** Often enough for an operator who watches, too seldom to cost anything. */
 const PROGRESS_MS = 200
 
 /** Where scripts/setup and scripts/build-plugin put the tracker's program. */
 const TRACKER_OBJECT = fileURLToPath(new URL('../../build/dirty.bpf.o', import.meta.url))
 
-/** A host without peers has nobody to ask; it never gets here, because all copies are its own. */
+/** Rejects queries: a host without peers never gets here, because all copies are its own. */
 const NO_PEERS: Puller & Peers = { pull: noPeers, ask: noPeers }
 async function noPeers(): Promise<never> {
   throw new WherryError('TRANSFER_CUT', 'This host has no peers.', { hint: 'Set WHERRY_PEERS.' })
 }
 
 /**
- * Opens store, certificates and transfer in the mover's thread; answers what the main thread may call from then on.
- * Rejects as `openStore` and `openIdentity` do; nothing is left open then. `faultPoint` is for tests.
+ * Opens store, certificates and transfer in the mover's thread; returns the calls for the main thread.
+ * Rejects as `openStore` and `openIdentity` do; nothing stays open then. `faultPoint` is for tests.
  */
 export async function openServices(
   options: MoverOptions,

@@ -1,9 +1,12 @@
-/** What `promise` answers, unless `signal` aborts first: then rejects with its reason, and what `promise` comes to is nobody's any more. */
+/**
+ * Returns what `promise` resolves to, unless `signal` aborts first: then rejects with its reason.
+ * The later result of `promise` is dropped.
+ */
 export function rejectOnAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return race<T, never>(promise, signal, ({ reject }) => reject(signal.reason))
 }
 
-/** As `rejectOnAbort`, but answers null when `signal` aborts first. */
+/** Like `rejectOnAbort`, but returns null when `signal` aborts first. */
 export function nullOnAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | null> {
   return race<T, null>(promise, signal, ({ resolve }) => resolve(null))
 }

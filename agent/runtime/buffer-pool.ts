@@ -1,20 +1,21 @@
-/** Size of all memory that is used again: that of the largest pieces in which file content travels. */
+/** Size of all reused buffers: that of the largest pieces of file content. */
 const CHUNK_BYTES = 1024 * 1024
-/** Smaller pieces are cheap to make and would keep large memory busy. */
+/** Smaller pieces are cheap to allocate, and would keep large buffers busy. */
 const WORTH_BYTES = 128 * 1024
-/** As much as a copy has on its way at once; what is given back beyond that is let go. */
+/** As much as one copy has in flight; what is given back beyond that is dropped. */
 const KEPT_MAX = 24
 
 /**
- * Memory for file content on its way, used again instead of made anew: with a gigabyte a second passing through, fresh buffers cost a quarter
- * of the time in page faults and garbage collection. What is not given back is simply collected.
+ * Buffers for file content in flight, reused instead of allocated anew.
+ * At a gigabyte a second, fresh buffers cost a quarter of the time in page faults and garbage collection.
+ * A buffer that is not given back is garbage collected.
  */
 export class BufferPool {
   readonly #free: ArrayBuffer[] = []
-  /** Only what was lent may be given back: other buffers may be in use elsewhere. */
+  /** Only buffers from this pool may be given back: others may be in use elsewhere. */
   readonly #lent = new WeakSet<ArrayBufferLike>()
 
-  /** A buffer with anything in it and an ArrayBuffer of its own (which may be larger). */
+  /** Returns a buffer with arbitrary content and its own ArrayBuffer, which may be larger. */
   take(bytes: number): Buffer {
     if (bytes < WORTH_BYTES || bytes > CHUNK_BYTES) return Buffer.allocUnsafeSlow(bytes)
     const memory = this.#free.pop() ?? new ArrayBuffer(CHUNK_BYTES)
@@ -22,18 +23,18 @@ export class BufferPool {
     return Buffer.from(memory, 0, bytes)
   }
 
-  /** Takes back what `take` gave, or any part of it; nothing else reads or writes it any more. Ignores all other buffers. */
+  /** Takes back a buffer from `take`, or any part of it. The caller must not use it any more. Ignores other buffers. */
   give(buffer: Buffer): void {
     if (this.#lent.delete(buffer.buffer)) this.#keep(buffer.buffer as ArrayBuffer)
   }
 
-  /** A buffer that came back from another thread, to be given back in its turn. */
+  /** Adopts a buffer that came back from another thread, so that it can be given back. */
   lend({ buffer, byteOffset, length }: Uint8Array): Buffer {
     this.#lent.add(buffer)
     return Buffer.from(buffer as ArrayBuffer, byteOffset, length)
   }
 
-  /** Takes memory that came back from another thread, where nobody else can have it. */
+  /** Takes in memory that came back from another thread and that no one else can have. */
   adopt(memory: ArrayBuffer): void {
     this.#keep(memory)
   }

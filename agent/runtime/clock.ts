@@ -11,10 +11,13 @@ export const systemClock: Clock = {
   deadline: (ms) => AbortSignal.timeout(Math.max(0, Math.ceil(ms))),
 }
 
-/** Time as the decisions see it, so that the same code runs under a virtual clock. */
+/** Time as mobility sees it, so that the same code runs under a virtual clock. */
 export interface Clock {
   now(): Date
-  /** Milliseconds since the host was booted, that only go forward, and on while it sleeps (CLOCK_BOOTTIME): every process of the host reads the same. */
+  /**
+   * Milliseconds since the host was booted, including suspended time (CLOCK_BOOTTIME). Never goes back.
+   * Every process of the host reads the same.
+   */
   elapsedMs(): number
   /** Resolves after `ms`, or at once when `signal` aborts. Never rejects. */
   sleep(ms: number, signal: AbortSignal): Promise<void>

@@ -1,19 +1,20 @@
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
-/** Ends the names of files that are being written; such a file left over means nothing. */
+/** Suffix of files that are being written; such a file left behind means nothing. */
 export const UNFINISHED = '.tmp'
 
 type Chunks = AsyncIterable<Buffer> | Iterable<Buffer>
 
-/** Replaces a file as a whole: after a crash the old or the new one is there. Durable on return; may be repeated. */
+/** Replaces a whole file: after a crash either the old or the new one is there. Durable on return; may be repeated. */
 export async function writeDurably(path: string, chunks: Chunks): Promise<void> {
   await writeTogether(dirname(path), [{ path, chunks }])
 }
 
 /**
- * Replaces several files of one directory: after a crash each is the old or the new one, a new one only with those before it. Costs
- * less than one after the other. `replaced` is called after each. Durable on return; may be repeated.
+ * Replaces several files of one directory.
+ * After a crash each is the old or the new one, and a new one only if those before it are new.
+ * Costs less than one after the other. `replaced` is called after each. Durable on return; may be repeated.
  */
 export async function writeTogether(
   directory: string,
@@ -50,7 +51,7 @@ export async function removeDurably(path: string): Promise<void> {
   await syncDirectory(dirname(path))
 }
 
-/** Puts a directory's names on the disk. */
+/** Syncs the names in a directory to the disk. */
 export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, 'r')
   try {

@@ -1,5 +1,5 @@
-/** Called after each numbered step of a work, with the step's name; tests end the process there. */
+/** Called after each named step of an operation; tests end the process there. */
 export type FaultPoint = (step: string) => void
 
-/** What is handed in outside of tests. */
+/** The fault point outside of tests: does nothing. */
 export const noFault: FaultPoint = () => {}

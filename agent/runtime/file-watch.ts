@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 
-/** Identity, size and times of some files in one string: it changes when one of them is replaced or written to. */
+/** Returns identity, size and times of files as one string. It changes when one is replaced or written to. */
 export async function stampOf(paths: readonly string[]): Promise<string> {
   const stamps = paths.map(async (path) => {
     const found = await stat(path, { bigint: true }).catch(() => undefined)
@@ -10,9 +10,9 @@ export async function stampOf(paths: readonly string[]): Promise<string> {
 }
 
 /**
- * Calls `changed` after files were replaced or written to since `known` (see `stampOf`). Files that belong together are
- * copied one after the other, so it waits until two polls in a row find the same. Disposing ends that and waits for a
- * call that runs. `changed` must not reject.
+ * Calls `changed` after files were replaced or written to since `known` (see `stampOf`).
+ * Files that belong together are copied one after the other: it waits until two polls in a row find the same.
+ * Disposing ends that and waits for a running call. `changed` must not reject.
  */
 export function watchFiles(
   paths: readonly string[],

@@ -1,6 +1,7 @@
 /**
- * Works through items with `width` pieces of work under way at a time. After a failure nothing new is begun; rejects with it when all
- * that was under way has ended, so that what the work used can be closed.
+ * Runs `work` for each item, at most `width` at a time.
+ * After a failure it starts nothing new. It rejects once everything that was running has ended, so that the resources
+ * of the work can be closed.
  */
 export async function forEachLimit<T>(
   items: Iterable<T>,

@@ -1,4 +1,4 @@
-/** Runs the pieces of work of one key one after another, in the order they came; keys do not wait for each other. */
+/** Runs the jobs of one key one after another, in order; keys do not wait for each other. */
 export class KeyedQueue {
   readonly #tails = new Map<string, Promise<unknown>>()
 

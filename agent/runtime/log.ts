@@ -5,9 +5,9 @@ const STDOUT = 1
 const WARN = 40
 
 /**
- * The log of one part of Wherry, on standard output: one line of JSON for each event. `base` is in all of them.
- * A pipe that nobody reads takes 64 KiB or so and then holds whoever writes: dockerd's, while the engine is down. Then
- * lines are dropped, for a lease has to be renewed, and a container to be thawed, all the same.
+ * Opens the log of one part of Wherry on standard output: one line of JSON for each event, each with `base`.
+ * A pipe without a reader holds 64 KiB or so and then blocks its writer; dockerd's has none while the engine is down.
+ * Then lines are dropped: a lease must be renewed, and a container thawed, all the same.
  */
 export function createLog(level: string, base: Readonly<Record<string, string>>): Logger {
   return pino({ level, base }, openOutput(base))
@@ -29,7 +29,7 @@ function openOutput(base: Readonly<Record<string, string>>): DestinationStream {
       }
       const text = Buffer.from(`${isCut ? '\n' : ''}${dropped > 0 ? `${JSON.stringify(note)}\n` : ''}${line}`)
       try {
-        // A long line may go out in part: the next one ends it.
+        // A long line may be written in part: the next write ends it.
         isCut = writeSync(fd, text) < text.length
         dropped = isCut ? 1 : 0
       } catch {
@@ -40,8 +40,8 @@ function openOutput(base: Readonly<Record<string, string>>): DestinationStream {
 }
 
 /**
- * Standard output again, as a description of its own: whoever else has the pipe must not find it non-blocking. Null: it
- * is no pipe.
+ * Opens standard output again, as a separate file description: other users of the pipe must not see it non-blocking.
+ * Null: it is not a pipe.
  */
 function openPipe(): number | null {
   try {

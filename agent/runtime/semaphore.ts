@@ -1,4 +1,4 @@
-/** So many at a time; the others wait, first come first served. */
+/** Admits a fixed number at a time; the others wait, first come first served. */
 export class Semaphore {
   #free: number
   readonly #waiting: (() => void)[] = []
@@ -7,7 +7,7 @@ export class Semaphore {
     this.#free = count
   }
 
-  /** Waits for a slot; give it back with `give`. */
+  /** Waits for a place; release it with `give`. */
   async take(): Promise<void> {
     if (this.#free > 0) {
       this.#free--

@@ -1,22 +1,22 @@
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../model/errors.ts'
 import { SystemCallError } from '../sys/failure.ts'
 
-/** An error on its way from one thread to the other: structured clones keep neither classes nor codes. */
+/** An error on its way between threads: structured clones keep neither classes nor codes. */
 export interface CrossingError {
   readonly name: string
   readonly message: string
   readonly stack?: string
-  /** One of ours, or Node's name of an errno. */
+  /** One of Wherry's codes, or Node's name of an errno. */
   readonly code?: string
   readonly hint?: string
   readonly system?: { readonly call: string; readonly path: string; readonly errno: string }
   readonly cause?: CrossingError
 }
 
-/** Causes of causes; chains are three deep at most, and one that bites its own tail must end. */
+/** Depth of causes that is kept. Chains are three deep at most, and a cyclic one must end. */
 const CAUSES_MAX = 5
 
-/** The error in a form that can be cloned. */
+/** Returns the error in a form that can be cloned. */
 export function packError(error: unknown, causesLeft = CAUSES_MAX): CrossingError {
   if (!(error instanceof Error)) return { name: 'Error', message: String(error) }
   const { name, message, stack, cause } = error
@@ -32,7 +32,7 @@ export function packError(error: unknown, causesLeft = CAUSES_MAX): CrossingErro
   }
 }
 
-/** The error as it was thrown in the other thread: class, code, hint, errno, causes and stack. */
+/** Returns the error as it was thrown in the other thread: class, code, hint, errno, causes and stack. */
 export function unpackError(packed: CrossingError): Error {
   const error = revive(packed)
   if (packed.stack !== undefined) error.stack = packed.stack

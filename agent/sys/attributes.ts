@@ -7,30 +7,33 @@ const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
 const UTIME_OMIT = 0x3ffffffen
 
-/** Number of listxattrat(2) on every architecture, from Linux 6.13 on; glibc has no name for it. A third of the cost of llistxattr through /proc. */
+/**
+ * Number of listxattrat(2) on every architecture, from Linux 6.13 on; glibc does not name it.
+ * It costs a third of llistxattr through /proc.
+ */
 const LISTXATTRAT = 465
-/** This kernel is older. */
+/** Result of a call that this kernel does not have. */
 let withoutListxattrat = false
 
-/** XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h: nothing the kernel answers is longer. */
+/** XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h: the kernel returns nothing longer. */
 const XATTR_MAX_BYTES = 65_536
-/** The kernel allocates what it is asked for before it looks: asking for a page first saves a quarter of the call. */
+/** The kernel allocates the requested size before it reads: asking for a page first saves a quarter of the call. */
 const XATTR_USUAL_BYTES = 4_096
 
-/** Every call here ends before the next begins: one buffer for a thread, made when it is first needed. */
+/** Every call here ends before the next begins, so a thread needs one buffer. It is made on first use. */
 let scratch: Buffer | undefined
 
-/** Sets the mtime (ns since 1970, may be negative) of what `path` names, never of what a symlink points to; atime stays. */
+/** Sets the mtime (ns since 1970, may be negative) of `path`, never of a symlink's target. The atime stays. */
 export function setMtime(path: Buffer, mtimeNs: bigint): void {
   callNow('utimensat', path.toString(), AT_FDCWD, cString(path), timesOf(mtimeNs), AT_SYMLINK_NOFOLLOW)
 }
 
-/** Sets the mtime (ns since 1970, may be negative) of an open file; atime stays (futimens(3)). Not for O_PATH descriptors. */
+/** Sets the mtime (ns since 1970, may be negative) of an open file; the atime stays (futimens(3)). Not for O_PATH. */
 export function setTimes(fd: number, mtimeNs: bigint): void {
   if (native('futimens')(fd, timesOf(mtimeNs)) < 0) throw failure('futimens', `fd ${fd}`)
 }
 
-/** Two struct timespec: atime as it is, mtime in whole seconds and the nanoseconds after them. */
+/** Two struct timespec: the atime unchanged, the mtime in seconds and nanoseconds. */
 function timesOf(mtimeNs: bigint): BigInt64Array {
   let seconds = mtimeNs / NS_PER_SECOND
   let rest = mtimeNs % NS_PER_SECOND
@@ -41,14 +44,17 @@ function timesOf(mtimeNs: bigint): BigInt64Array {
   return new BigInt64Array([0n, UTIME_OMIT, seconds, rest])
 }
 
-/** Names of the extended attributes, as the kernel lists them; none where the file system knows none. Symlinks are not followed. */
+/**
+ * Lists the names of the extended attributes, in the kernel's order; none where the file system has none.
+ * Does not follow symlinks.
+ */
 export function listXattrs(path: Buffer): string[] {
   return listed(cString(path), path)
 }
 
-/** `listXattrs` of `name` (one character per byte) in a held directory, O_PATH or not; '' is the directory itself. */
+/** Like `listXattrs`, for `name` (one character per byte) in a held directory, O_PATH or not; '' is the directory. */
 export function listXattrsAt(directoryFd: number, name: string): string[] {
-  // An O_PATH descriptor itself is nothing that listxattrat(2) takes.
+  // listxattrat(2) does not accept an O_PATH descriptor itself.
   if (withoutListxattrat || name === '') return listed(procPath(directoryFd, name), name)
   scratch ??= Buffer.allocUnsafeSlow(XATTR_MAX_BYTES)
   const list = native('syscall')
@@ -59,7 +65,7 @@ export function listXattrsAt(directoryFd: number, name: string): string[] {
   if (length >= 0) return namesIn(length)
   const error = failure('syscall', name)
   if (isUnsupported(error)) return []
-  // Whatever the kernel, or a filter in front of it, says of a call it does not know, the older call answers for sure.
+  // Whatever the kernel, or a filter in front of it, returns for an unknown call, the older call works.
   if (error.errno === 'ENOSYS') withoutListxattrat = true
   return listed(procPath(directoryFd, name), name)
 }
@@ -68,7 +74,7 @@ function listed(path: Buffer, shown: Buffer | string): string[] {
   scratch ??= Buffer.allocUnsafeSlow(XATTR_MAX_BYTES)
   const list = native('llistxattr')
   let length = list(path, scratch, XATTR_USUAL_BYTES)
-  // ERANGE most likely; whatever else it was comes again.
+  // ERANGE most likely; any other error comes again.
   if (length < 0) length = list(path, scratch, XATTR_MAX_BYTES)
   if (length >= 0) return namesIn(length)
   const error = failure('llistxattr', shown.toString())
@@ -84,12 +90,12 @@ function isUnsupported({ errno }: SystemCallError): boolean {
   return errno === 'ENOTSUP' || errno === 'EOPNOTSUPP'
 }
 
-/** The value of one extended attribute (name in latin1, one character per byte). Symlinks are not followed. */
+/** Reads one extended attribute (name in latin1, one character per byte). Does not follow symlinks. */
 export function getXattr(path: Buffer, name: string): Buffer {
   return valueAt(cString(path), path, name)
 }
 
-/** `getXattr` of `name` in a held directory, O_PATH or not; '' is the directory itself. */
+/** Like `getXattr`, for `name` in a held directory, O_PATH or not; '' is the directory itself. */
 export function getXattrAt(directoryFd: number, name: string, attribute: string): Buffer {
   return valueAt(procPath(directoryFd, name), name, attribute)
 }
@@ -104,12 +110,12 @@ function valueAt(path: Buffer, shown: Buffer | string, attribute: string): Buffe
   return Buffer.from(scratch.subarray(0, length))
 }
 
-/** Sets one extended attribute, replacing an old value. Symlinks are not followed. */
+/** Sets one extended attribute, replacing an old value. Does not follow symlinks. */
 export function setXattr(path: Buffer, name: string, value: Buffer): void {
   callNow('lsetxattr', path.toString(), cString(path), cName(name), value, value.length, 0)
 }
 
-/** Removes one extended attribute. Symlinks are not followed. */
+/** Removes one extended attribute. Does not follow symlinks. */
 export function removeXattr(path: Buffer, name: string): void {
   callNow('lremovexattr', path.toString(), cString(path), cName(name))
 }

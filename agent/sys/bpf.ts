@@ -2,10 +2,10 @@ import { errnoName, SystemCallError } from './failure.ts'
 import { type Libbpf, libbpf, type Pointer } from './libbpf.ts'
 import { addressOf } from './libc.ts'
 
-/** struct bpf_prog_info, linux/bpf.h: only ever grows at its end. */
+/** struct bpf_prog_info, linux/bpf.h: it only ever grows at its end. */
 const PROGRAM_INFO_BYTES = 224
 const RECURSION_MISSES_AT = 208
-/** struct bpf_object_open_opts of libbpf 1.0 and later: where the verifier's words go. */
+/** struct bpf_object_open_opts of libbpf 1.0 and later: where the verifier's messages go. */
 const OPEN_OPTS_BYTES = 80
 const LOG_BUFFER_AT = 56
 const LOG_SIZE_AT = 64
@@ -13,23 +13,26 @@ const LOG_BYTES = 1 << 20
 const BATCH_KEYS = 4096
 const ENOENT = 2
 
-/** How to load an object. */
+/** Options for loading an object. */
 export interface BpfOptions {
   /** Becomes the object's read-only variables, byte by byte. */
   readonly constants: Buffer
-  /** How many keys maps have room for, by name; what is not named has what the object says. */
+  /** Capacity of maps in keys, by name. Maps that are not named keep the object's capacity. */
   readonly rooms: Readonly<Record<string, number>>
-  /** Whether a program is wanted; the others are neither loaded nor attached. */
+  /** Tells whether a program is needed; others are neither loaded nor attached. */
   readonly wants: (program: string) => boolean
 }
 
-/** A map with keys and values of a fixed size. */
+/** A map with keys and values of fixed size. */
 export interface BpfMap {
-  /** Adds keys with values of zeros. Answers how many there was room for, in their order; throws SystemCallError otherwise. */
+  /** Adds keys with zeroed values. Returns how many fit, in their order; throws SystemCallError otherwise. */
   add(keys: Buffer): number
-  /** Takes keys away that are there. */
+  /** Removes keys that exist. */
   remove(keys: Buffer): void
-  /** Takes out all that is there when it is called, and may take what comes meanwhile. `take` gets a part at a time; its buffers are used again. */
+  /**
+   * Removes all entries present at the call, and possibly later ones.
+   * `take` gets one part at a time; its buffers are reused.
+   */
   drain(take: (keys: Buffer, values: Buffer, count: number) => void): void
   /** Reads the value of a key into a buffer. */
   read(key: Buffer, into: Buffer): void
@@ -40,13 +43,14 @@ export interface BpfMap {
 /** Programs that run in the kernel until disposed, or until this process ends. */
 export interface BpfObject extends Disposable {
   map(name: string, keyBytes: number, valueBytes: number): BpfMap
-  /** How often the kernel did not run a program because it was interrupted by itself, since the load. */
+  /** How often the kernel skipped a program because it interrupted itself, since the load. */
   misses(): number
 }
 
 /**
- * Loads an object file of libbpf's kind into the kernel and attaches its programs; all of them, or none. Throws SystemCallError that names what
- * failed, with the verifier's last words; an Error when libbpf is missing. Needs CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON.
+ * Loads an object file of libbpf into the kernel and attaches its programs: all of them, or none.
+ * Throws SystemCallError with the failed call and the verifier's last message; an Error when libbpf is missing.
+ * Needs CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON.
  */
 export function loadBpf(path: string, { constants, rooms, wants }: BpfOptions): BpfObject {
   const library = libbpf()
@@ -107,7 +111,7 @@ function openOpts(log: Buffer): Buffer {
   return opts
 }
 
-/** The line of the verifier's log before its statistics; it says why. */
+/** The line of the verifier's log before its statistics: it has the reason. */
 function lastWords(log: Buffer): string {
   const lines = log.toString('latin1', 0, log.indexOf(0)).split('\n')
   const last = lines.findLast((line) => line !== '' && !line.startsWith('processed '))
@@ -133,7 +137,7 @@ function missesOf({ calls }: Libbpf, program: Pointer): number {
 
 function hashMap({ calls }: Libbpf, fd: number, name: string, keyBytes: number, valueBytes: number): BpfMap {
   let batch: { readonly keys: Buffer; readonly values: Buffer } | undefined
-  // The kernel's place in the map: the number of a bucket.
+  // The kernel's position in the map: the number of a bucket.
   const place = new Uint32Array(1)
   const count = new Uint32Array(1)
   return {
@@ -149,7 +153,7 @@ function hashMap({ calls }: Libbpf, fd: number, name: string, keyBytes: number, 
       if (removed.length > 0) check(calls.bpf_map_delete_batch(fd, removed, count, null), 'removing keys', name)
     },
     drain: (take) => {
-      // Only a map that is drained needs the room: one value of another may have megabytes.
+      // Only a map that is drained needs this buffer: one value of another map may have megabytes.
       batch ??= { keys: Buffer.alloc(BATCH_KEYS * keyBytes), values: Buffer.alloc(BATCH_KEYS * valueBytes) }
       const { keys, values } = batch
       let first = true

@@ -3,22 +3,30 @@ import { callAsync } from './libc.ts'
 
 /** ioctl_ficlone(2). */
 const FICLONE = 0x40049409
-/** struct fiemap of the kernel's fiemap.h: where its fields are, how long it is, and how long each extent behind it is. */
+/**
+ * struct fiemap of the kernel's fiemap.h: offsets of its fields, its length, and the length of each extent after it.
+ */
 const FIEMAP = 0xc020660b
 const FIEMAP_BYTES = 32
 const FIEMAP_LENGTH_AT = 8
 const FIEMAP_MAPPED_AT = 20
 const FIEMAP_ROOM_AT = 24
 const FIEMAP_EXTENT_BYTES = 56
-/** Node has no name for it; the same on x86-64 and arm64. */
+/** Node does not name it; the same on x86-64 and arm64. */
 const TMPFILE = 0x400000
 
-/** Opens a new file without a name on the file system of `directory`, for reading and writing; nothing is left of it when it is closed (open(2), O_TMPFILE). */
+/**
+ * Opens a new file without a name on the file system of `directory`, for reading and writing.
+ * Nothing is left of it after it is closed (open(2), O_TMPFILE).
+ */
 export function openUnnamed(directory: string): number {
   return openSync(directory, constants.O_RDWR | constants.O_DIRECTORY | TMPFILE, 0o600)
 }
 
-/** In how many pieces an open file lies on its disk, holes not counted; `max` when there are more. Takes about as long as there are pieces, up to `max`. */
+/**
+ * Counts the extents of an open file, without holes; `max` when there are more.
+ * Takes time in proportion to the extents, up to `max`.
+ */
 export async function countExtents(fd: number, max: number): Promise<number> {
   const map = Buffer.alloc(FIEMAP_BYTES + max * FIEMAP_EXTENT_BYTES)
   map.writeBigUInt64LE(2n ** 64n - 1n, FIEMAP_LENGTH_AT)
@@ -28,10 +36,11 @@ export async function countExtents(fd: number, max: number): Promise<number> {
 }
 
 /**
- * Gives the open file `to` the content of the open file `from` as it is now, by sharing its blocks: a later write to either is not seen in the other. What is not
- * written out of `from` yet is first, and waited for (generic_remap_file_range_prep in the kernel's fs/remap_range.c). Each piece that it lies in costs a transaction,
- * and nobody writes to `from` meanwhile. Rejects SystemCallError where the file
- * system or these two files cannot: errno ENOTSUP, EINVAL, EXDEV, ENOTTY.
+ * Gives the open file `to` the present content of the open file `from` by sharing its blocks.
+ * A later write to either is not seen in the other. Dirty pages of `from` are written out first, and waited for
+ * (generic_remap_file_range_prep in the kernel's fs/remap_range.c). Each extent costs a transaction, and writers of
+ * `from` wait meanwhile.
+ * Rejects SystemCallError where the file system or these two files cannot: ENOTSUP, EINVAL, EXDEV, ENOTTY.
  */
 export async function cloneFile(from: number, to: number): Promise<void> {
   await callAsync('ioctl', `fd ${from}`, to, FICLONE, BigInt(from))

@@ -2,12 +2,15 @@ import { constants, openSync, writeSync } from 'node:fs'
 import { errnoOf } from './failure.ts'
 import { addressOf } from './libc.ts'
 
-/** No disk has larger logical blocks; memory, offset and length of a direct write must be multiples (open(2), O_DIRECT). */
+/**
+ * No disk has larger logical blocks. Memory, offset and length of a direct write must be multiples (open(2),
+ * O_DIRECT).
+ */
 export const DIRECT_BYTES = 4096
 
 /**
- * Opens the file behind `fd` once more, for writing past the page cache; null where its file system does not do that. The caller closes
- * it.
+ * Opens the file behind `fd` again for writing past the page cache; null where its file system cannot.
+ * The caller closes it.
  */
 export function openDirect(fd: number): number | null {
   try {
@@ -18,7 +21,7 @@ export function openDirect(fd: number): number | null {
   }
 }
 
-/** Memory for direct writes. */
+/** Allocates memory for direct writes. */
 export function directBuffer(sizeBytes: number): Buffer {
   const buffer = Buffer.allocUnsafeSlow(sizeBytes + DIRECT_BYTES)
   const start = Number(-addressOf(buffer) & BigInt(DIRECT_BYTES - 1))
@@ -26,8 +29,8 @@ export function directBuffer(sizeBytes: number): Buffer {
 }
 
 /**
- * Writes whole multiples of DIRECT_BYTES from a directBuffer. Answers how many bytes were written, less than asked when the kernel refuses a
- * direct write here; the rest is for an ordinary one.
+ * Writes whole multiples of DIRECT_BYTES from a directBuffer.
+ * Returns the bytes written: fewer than asked when the kernel refuses a direct write; the rest needs an ordinary one.
  */
 export function writeDirect(fd: number, data: Buffer, position: number): number {
   let done = 0

@@ -1,12 +1,12 @@
 import { closeSync, constants, openSync } from 'node:fs'
 import { callNow } from './libc.ts'
 
-/** struct statfs is 120 bytes on x86-64 and arm64; its first field is the magic number, a long. */
+/** struct statfs has 120 bytes on x86-64 and arm64; its first field is the magic number, a long. */
 const STATFS_BYTES = 120
-/** Its field of flags, and the one that says read-only. */
+/** Its flags field, and the flag for read-only. */
 const FLAGS_OFFSET = 80
 const ST_RDONLY = 1
-/** Of open(2): nothing is opened but the name. */
+/** Of open(2): opens only the place, not the file. */
 const O_PATH = 0o10000000
 
 /** Magic numbers of statfs(2), linux/magic.h. ext2, ext3 and ext4 share theirs. */
@@ -17,7 +17,7 @@ const NAMES: ReadonlyMap<number, string> = new Map([
   [0x01021994, 'tmpfs'],
 ])
 
-/** Name of the file system that an open file (O_PATH too) lies on; one that is not in the list by its number, such as '0x794c7630'. */
+/** Returns the name of the file system of an open file (O_PATH too), or its number, such as '0x794c7630'. */
 export function fileSystemOf(fd: number): string {
   const into = new Uint32Array(STATFS_BYTES / 4)
   callNow('fstatfs', `fd ${fd}`, fd, into)
@@ -26,8 +26,8 @@ export function fileSystemOf(fd: number): string {
 }
 
 /**
- * Whether nothing can be written to a directory through the mount by which the path leads there, or to its file system
- * at all. Asks the file system.
+ * Tells whether a directory cannot be written through the mount on its path, or its file system not at all.
+ * Asks the file system.
  */
 export function isReadOnlyAt(path: string): boolean {
   const fd = openSync(path, O_PATH | constants.O_DIRECTORY)

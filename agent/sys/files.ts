@@ -14,20 +14,20 @@ const SYNC_FILE_RANGE_WAIT_AFTER = 4
 const POSIX_FADV_RANDOM = 1
 const POSIX_FADV_WILLNEED = 3
 const POSIX_FADV_DONTNEED = 4
-/** Other file systems, kinds of files, or none that the kernel can copy between. */
+/** Errors for other file systems or kinds of files, between which the kernel cannot copy. */
 const UNCOPYABLE: ReadonlySet<string> = new Set(['EXDEV', 'EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
 
-/** Makes a fifo, socket or device node; `mode` carries the type bits (S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK). */
+/** Makes a fifo, socket or device node; `mode` has the type bits (S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK). */
 export function makeNode(path: Buffer, mode: number, device: bigint): void {
   callNow('mknod', path.toString(), cString(path), mode, device)
 }
 
-/** Writes everything of the file system that `fd` lies on to its device, and write-protects mapped pages (syncfs(2)). */
+/** Writes all data of the file system of `fd` to its device, and write-protects mapped pages (syncfs(2)). */
 export async function syncFileSystem(fd: number, path: string): Promise<void> {
   await callAsync('syncfs', path, fd)
 }
 
-/** First byte at or after `offset` that is not in a hole; null when only a hole is left (lseek(2), SEEK_DATA). */
+/** Returns the first byte at or after `offset` outside a hole; null when only a hole is left (lseek(2), SEEK_DATA). */
 export function nextData(fd: number, offset: number): number | null {
   try {
     return callNow('lseek', `fd ${fd}`, fd, offset, SEEK_DATA)
@@ -37,17 +37,22 @@ export function nextData(fd: number, offset: number): number | null {
   }
 }
 
-/** First byte at or after `offset` that is in a hole; the end of the file counts as one. */
+/** Returns the first byte at or after `offset` in a hole; the end of the file counts as a hole. */
 export function nextHole(fd: number, offset: number): number {
   return callNow('lseek', `fd ${fd}`, fd, offset, SEEK_HOLE)
 }
 
-/** Makes a range of an open file a hole and gives its space back; the size stays (fallocate(2)). errno EOPNOTSUPP where the file system has no holes. */
+/**
+ * Turns a range of an open file into a hole and frees its space; the size stays (fallocate(2)).
+ * errno EOPNOTSUPP where the file system has no holes.
+ */
 export function punchHole(fd: number, offset: number, length: number): void {
   callNow('fallocate', `fd ${fd}`, fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, offset, length)
 }
 
-/** Makes a range of an open file allocated zeros; the size stays (fallocate(2)). Answers false where the file system cannot. */
+/**
+ * Turns a range of an open file into allocated zeros; the size stays (fallocate(2)). False where that is impossible.
+ */
 export function allocateZeros(fd: number, offset: number, length: number): boolean {
   try {
     callNow('fallocate', `fd ${fd}`, fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE, offset, length)
@@ -59,16 +64,18 @@ export function allocateZeros(fd: number, offset: number, length: number): boole
 }
 
 /**
- * Starts writing a range of an open file to its device and does not wait (sync_file_range(2), SYNC_FILE_RANGE_WRITE). Makes nothing
- * durable: it only leaves less for the sync that follows. Blocks while the device's queue is full.
+ * Starts writing a range of an open file to its device (sync_file_range(2), SYNC_FILE_RANGE_WRITE).
+ * Does not wait, and makes nothing durable: it only leaves less for the sync that follows.
+ * Blocks while the device's queue is full.
  */
 export function startWriteback(fd: number, offset: number, length: number): void {
   callNow('sync_file_range', `fd ${fd}`, fd, offset, length, SYNC_FILE_RANGE_WRITE)
 }
 
 /**
- * Writes every dirty page of an open file to its device and waits (sync_file_range(2)): afterwards each page was clean for a moment, whether or not the
- * file system had the inode on its list of dirty ones yet, which is all that syncfs(2) goes by. Makes nothing durable.
+ * Writes every dirty page of an open file to its device and waits (sync_file_range(2)).
+ * Each page was clean for a moment afterwards, even if the file system did not yet list the inode as dirty; syncfs(2)
+ * goes by that list alone. Makes nothing durable.
  */
 export async function cleanPages(fd: number): Promise<void> {
   const flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
@@ -76,27 +83,28 @@ export async function cleanPages(fd: number): Promise<void> {
 }
 
 /**
- * From now on what is read through this open file enters the page cache page by page, and not in the large folios that reading ahead makes (posix_fadvise(2);
- * page_cache_sync_ra and force_page_cache_ra in mm/readahead.c, where the size of a folio grows with reading ahead only). Nothing is read ahead but what `willRead` names.
+ * Makes later reads through this open file enter the page cache page by page (posix_fadvise(2)).
+ * Read-ahead would use large folios (page_cache_sync_ra and force_page_cache_ra in mm/readahead.c).
+ * Nothing is read ahead then, except what `willRead` names.
  */
 export function readByPages(fd: number): void {
   callNow('posix_fadvise', `fd ${fd}`, fd, 0, 0, POSIX_FADV_RANDOM)
 }
 
-/** Starts reading a range of an open file into the page cache and does not wait for the data (posix_fadvise(2)). */
+/** Starts reading a range of an open file into the page cache; does not wait for it (posix_fadvise(2)). */
 export async function willRead(fd: number, offset: number, length: number): Promise<void> {
   await callAsync('posix_fadvise', `fd ${fd}`, fd, offset, length, POSIX_FADV_WILLNEED)
 }
 
-/** Forgets what the page cache has of an open file, but for what is not written out yet: the next read asks the disk (posix_fadvise(2)). */
+/** Drops the clean page cache of an open file: the next read asks the disk (posix_fadvise(2)). */
 export function dropCached(fd: number): void {
   callNow('posix_fadvise', `fd ${fd}`, fd, 0, 0, POSIX_FADV_DONTNEED)
 }
 
 /**
- * Copies up to `length` bytes between two open files at the same offset within the kernel, as shared extents where the file
- * system can (copy_file_range(2)). Answers how many, 0 at the end of the source; null where these two files cannot be
- * copied so and must be read and written.
+ * Copies up to `length` bytes between two open files at the same offset within the kernel (copy_file_range(2)).
+ * Shares extents where the file system can. Returns the bytes copied, 0 at the end of the source.
+ * Null where these two files must be read and written instead.
  */
 export function copyRange(from: number, to: number, offset: number, length: number): number | null {
   const at = BigInt(offset)
@@ -109,7 +117,7 @@ export function copyRange(from: number, to: number, offset: number, length: numb
   }
 }
 
-/** Locks a file (made when missing) for this process until disposed or the process ends; null: another has it (flock(2)). */
+/** Locks a file (made when missing) until disposed or the process ends; null: another process has it (flock(2)). */
 export function lockFile(path: string): Disposable | null {
   const fd = openSync(path, 'a', 0o600)
   try {
@@ -124,7 +132,7 @@ export function lockFile(path: string): Disposable | null {
   let held = true
   return {
     [Symbol.dispose]: () => {
-      // A second close would hit whatever has the number by then.
+      // A second close would hit whichever file has the number by then.
       if (held) closeSync(fd)
       held = false
     },

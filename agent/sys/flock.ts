@@ -4,8 +4,9 @@ import { callNow } from './libc.ts'
 const LOCK_EX_NB = 2 | 4
 
 /**
- * Locks an open file against all other openings of it; false: another has it. The lock belongs to the open file
- * description: a child that inherits the descriptor keeps it locked after this process has ended (flock(2)).
+ * Locks an open file against all other openings of it; false: another has it.
+ * The lock belongs to the open file description: a child that inherits the descriptor keeps it after this process
+ * has ended (flock(2)).
  */
 export function tryLock(fd: number): boolean {
   try {

@@ -30,18 +30,21 @@ const POINTER_PROTOTYPES = {
   bpf_program__attach: 'void *bpf_program__attach(void *program)',
 } as const
 
-/** libbpf 1.x, as far as it is used here. Calls with a number answer 0 or more, or a negative errno. */
+/** The part of libbpf 1.x that is used here. Calls with a number return 0 or more, or a negative errno. */
 export interface Libbpf {
   readonly calls: Record<keyof typeof PROTOTYPES, Native>
   readonly pointers: Record<keyof typeof POINTER_PROTOTYPES, (...args: unknown[]) => Pointer | null>
   nameOf(program: Pointer): string
-  /** The errno of the call of `pointers` that has just answered null. */
+  /** Returns the errno of the call of `pointers` that has just returned null. */
   errno(): number
 }
 
 let loaded: Libbpf | undefined
 
-/** Loads the library at the first call, and silences it: what failed is in the errors. Throws an Error when the machine has none. */
+/**
+ * Loads the library on the first call and silences it: errors carry its messages.
+ * Throws an Error when the machine has none.
+ */
 export function libbpf(): Libbpf {
   if (loaded !== undefined) return loaded
   const koffi: Koffi = createRequire(import.meta.url)('koffi')

@@ -6,7 +6,8 @@ type Callback = (error: Error | null, result: number) => void
 export type Native = ((...args: unknown[]) => number) & { async(...args: unknown[]): void }
 
 // glibc has no function for openat2.
-// ioctl, openat and syscall are variadic in C; on x86-64 and arm64 Linux an integer or pointer goes into the same register either way.
+// ioctl, openat and syscall are variadic in C. On x86-64 and arm64 an integer or pointer goes into the same
+// register.
 const PROTOTYPES = {
   clock_gettime: 'int clock_gettime(int clock, void *into)',
   copy_file_range:
@@ -45,8 +46,10 @@ const PROTOTYPES = {
 export type CallName = keyof typeof PROTOTYPES
 
 /**
- * What a wait for a lock leaves in errno (futex(2)): V8 may wait for one between a call and the question why it failed, and calls here fail with none of these but to be made
- * again. So such a call is made again, a few times.
+ * Errnos that a wait for a lock leaves behind (futex(2)).
+ * V8 may wait for a lock between a call and the question for its errno. Calls in this folder fail with these only
+ * when
+ * they have to be made again, so they are repeated a few times.
  */
 const DOUBTFUL: ReadonlySet<string> = new Set(['EAGAIN', 'EINTR', 'ETIMEDOUT'])
 const TRIES = 4
@@ -58,17 +61,17 @@ interface Libc {
 }
 
 let loaded: Libc | undefined
-/** Of the call of this thread that failed last. */
+/** Errno of this thread's last failed call. */
 let lastErrno = 0
 
-/** glibc's functions, loaded at the first call: importing this module does nothing. */
+/** glibc's functions, loaded on the first call: importing this module has no effect. */
 function libc(): Libc {
   if (loaded !== undefined) return loaded
   const koffi: Koffi = createRequire(import.meta.url)('koffi')
   const library = koffi.load('libc.so.6')
   const calls = {} as Record<CallName, Native>
   const errnoNames = new Map<number, string>()
-  // EAGAIN and EWOULDBLOCK, ENOTSUP and EOPNOTSUPP share numbers; the first name in the alphabet wins.
+  // EAGAIN and EWOULDBLOCK, ENOTSUP and EOPNOTSUPP share numbers; the alphabetically first name wins.
   for (const [name, number] of Object.entries(koffi.os.errno).sort()) {
     if (!errnoNames.has(number)) errnoNames.set(number, name)
   }
@@ -82,7 +85,7 @@ function libc(): Libc {
   return loaded
 }
 
-/** A call that is made again when what is said of its failure cannot be right, and that notes why it failed at once. */
+/** Wraps a call: it is repeated while its errno cannot be right, and its errno is read at once. */
 export function repeated(
   raw: (...args: unknown[]) => number,
   errno: () => number,
@@ -98,12 +101,15 @@ export function repeated(
   }
 }
 
-/** glibc's function itself, for calls made 100,000 times per second: the caller checks the result and asks `failure`. */
+/**
+ * Returns glibc's function itself, for calls made 100,000 times a second.
+ * The caller checks the result and asks `failure`.
+ */
 export function native(call: CallName): Native {
   return libc().calls[call]
 }
 
-/** The error of the call that has just failed in this thread. */
+/** Returns the error of the call that has just failed in this thread. */
 export function failure(call: CallName, path: string): SystemCallError {
   return new SystemCallError(call, path, libc().errnoNames.get(lastErrno) ?? `errno ${lastErrno}`)
 }
@@ -115,7 +121,7 @@ export function callNow(call: CallName, path: string, ...args: unknown[]): numbe
   return result
 }
 
-/** Makes a call that may block on one of libuv's threads; rejects SystemCallError. koffi carries errno over to the callback. */
+/** Makes a call that may block, on one of libuv's threads; rejects SystemCallError. koffi carries errno over. */
 export function callAsync(call: CallName, path: string, ...args: unknown[]): Promise<number> {
   return new Promise((resolve, reject) => {
     const { koffi, calls } = libc()
@@ -132,12 +138,12 @@ export function callAsync(call: CallName, path: string, ...args: unknown[]): Pro
 
 const NUL = Buffer.alloc(1)
 
-/** A path or name as the kernel wants it: bytes and a NUL. */
+/** Encodes a path or name for the kernel: its bytes and a NUL. */
 export function cString(bytes: Buffer | string): Buffer {
   return Buffer.concat([typeof bytes === 'string' ? Buffer.from(bytes) : bytes, NUL])
 }
 
-/** Where a buffer's bytes are in memory. */
+/** Returns the address of a buffer's bytes. */
 export function addressOf(buffer: Buffer): bigint {
   return libc().koffi.address(buffer)
 }

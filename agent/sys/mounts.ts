@@ -5,15 +5,15 @@ const MS_BIND = 4096
 const MNT_DETACH = 2
 const UMOUNT_NOFOLLOW = 8
 
-/** One line of /proc/self/mountinfo, octal escapes undone. */
+/** One line of /proc/self/mountinfo, with octal escapes decoded. */
 export interface MountInfo {
-  /** As `mnt_id` in the fdinfo of a process: no other mount of the host has it while this one is there. */
+  /** As `mnt_id` in the fdinfo of a process: unique on the host as long as the mount exists. */
   readonly id: number
-  /** The mount on which it is mounted. */
+  /** Id of the mount on which it is mounted. */
   readonly parent: number
-  /** Of the file system, as `major:minor`. On btrfs it is not what stat(2) says. */
+  /** Device of the file system, as `major:minor`. On btrfs stat(2) returns another one. */
   readonly device: string
-  /** Nobody writes through this mount; its file system may be written to all the same. */
+  /** No one can write through this mount; its file system may still be writable elsewhere. */
   readonly isReadOnly: boolean
   /** Path within the mounted file system that is the root of this mount. */
   readonly root: string
@@ -27,25 +27,28 @@ export async function bindMount(source: string, target: string): Promise<void> {
   await callAsync('mount', target, cString(source), cString(target), null, MS_BIND, null)
 }
 
-/** Unmounts the topmost mount at `target`; rejects with errno EBUSY while something uses it, EINVAL when nothing is mounted. */
+/**
+ * Unmounts the topmost mount at `target`.
+ * Rejects with errno EBUSY while something uses it, EINVAL when nothing is mounted.
+ */
 export async function unmount(target: string): Promise<void> {
   await callAsync('umount2', target, cString(target), UMOUNT_NOFOLLOW)
 }
 
 /**
- * Takes the topmost mount at `target` off the tree, and off those it was propagated to, whoever uses it; what is open
- * there stays open.
+ * Detaches the topmost mount at `target` from the tree, and its propagated copies, whoever uses it.
+ * Open files stay open.
  */
 export async function detach(target: string): Promise<void> {
   await callAsync('umount2', target, cString(target), UMOUNT_NOFOLLOW | MNT_DETACH)
 }
 
-/** The mounts this process sees, in the kernel's order (later ones lie on top of earlier ones). */
+/** Reads the mounts that this process sees, in the kernel's order: later ones lie on top of earlier ones. */
 export async function readMounts(): Promise<MountInfo[]> {
   return parseMountInfo(await readFile('/proc/self/mountinfo', 'latin1'))
 }
 
-/** Parses mountinfo text read as latin1 (proc_pid_mountinfo(5)); paths come back decoded as UTF-8. */
+/** Parses mountinfo text read as latin1 (proc_pid_mountinfo(5)); paths are returned as UTF-8. */
 export function parseMountInfo(text: string): MountInfo[] {
   const mounts: MountInfo[] = []
   for (const line of text.split('\n')) {
@@ -71,7 +74,8 @@ export function parseMountInfo(text: string): MountInfo[] {
 }
 
 /**
- * A path of /proc, read as latin1: the kernel writes space, tab, newline, backslash (and '#') as three octal digits.
+ * Decodes a path of /proc, read as latin1.
+ * The kernel writes space, tab, newline, backslash and '#' as three octal digits.
  */
 export function decodePath(field: string): string {
   const bytes = field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))

@@ -8,16 +8,16 @@ const GROUP = 0x4 | 0x1 | 0x2
 const FAN_MARK_ADD = 0x1
 const FAN_OPEN_PERM = 0x10000n
 const AT_FDCWD = -100
-/** poll(2): struct pollfd is a descriptor, what is asked for, and what is so. */
+/** poll(2): struct pollfd has a descriptor, the requested events, and the returned events. */
 const POLLFD_BYTES = 8
 const POLLIN = 0x1
 const EVENTS_AT = 4
 const REVENTS_AT = 6
 
 /**
- * Holds whoever opens one of some files until the guard is closed, then lets them in (fanotify(7), permission events).
- * The kernel lets them in by itself when this process dies. This process must not open the files meanwhile either: it
- * would wait for itself.
+ * Holds every process that opens one of some files until the guard is closed, then lets them in.
+ * Uses permission events of fanotify(7); the kernel lets them in when this process dies.
+ * This process must not open the files meanwhile: it would wait for itself.
  */
 export class OpenGuard implements Disposable {
   readonly #fd: number
@@ -31,8 +31,8 @@ export class OpenGuard implements Disposable {
   }
 
   /**
-   * Null where the kernel offers none (built without CONFIG_FANOTIFY_ACCESS_PERMISSIONS). Throws SystemCallError, with
-   * errno ENOENT for a file that is gone.
+   * Opens a guard; null where the kernel has none (built without CONFIG_FANOTIFY_ACCESS_PERMISSIONS).
+   * Throws SystemCallError, with errno ENOENT for a missing file.
    */
   static over(paths: readonly string[]): OpenGuard | null {
     const guard = OpenGuard.#create()
@@ -49,14 +49,14 @@ export class OpenGuard implements Disposable {
     }
   }
 
-  /** Whether somebody waits to be let in. Takes microseconds. */
+  /** Tells whether a process waits to be let in. Takes microseconds. */
   get isKnockedAt(): boolean {
     if (this.#closed) return false
     this.#pollfd.writeInt16LE(0, REVENTS_AT)
     return callNow('poll', 'a fanotify group', this.#pollfd, 1, 0) > 0
   }
 
-  /** Lets in all who wait, and all who come. Safe to repeat. */
+  /** Lets in all processes that wait, and all later ones. Safe to repeat. */
   [Symbol.dispose](): void {
     if (this.#closed) return
     this.#closed = true

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { decodePath } from './mounts.ts'
 
-/** Of open(2): the bits that say how a file was opened; 0 is for reading. */
+/** Of open(2): the access mode bits; 0 is read-only. */
 const ACCESS_MODE = 3
 const O_PATH = 0o10000000
 
@@ -9,7 +9,7 @@ const O_PATH = 0o10000000
 export interface OpenFile {
   /** Below `/proc/PID`. */
   readonly link: string
-  /** As its mount namespace has it; from the mount's root where the mount is in no namespace any more. */
+  /** Path in its mount namespace; from the mount's root where the mount is in no namespace any more. */
   readonly path: string
   readonly mountId: number
   /** Null before Linux 5.14. */
@@ -23,13 +23,14 @@ export interface MappedFile {
   /** As `major:minor`. */
   readonly device: string
   readonly ino: number
-  /** What the process writes into its memory reaches the file. */
+  /** The process's writes to this memory reach the file. */
   readonly isWritable: boolean
 }
 
 /**
- * The files that a process has open, by `/proc/PID`. Asks the kernel's memory only: a file system that does not answer
- * any more holds nobody up. Nothing for a process that has ended or of which nothing may be known.
+ * Yields the files that a process has open, by `/proc/PID`.
+ * Reads kernel memory only, so a file system that hangs delays nothing.
+ * Yields nothing for a process that has ended, or that may not be inspected.
  */
 export function* openFiles(directory: string): Generator<OpenFile> {
   for (const fd of orNull(() => readdirSync(`${directory}/fd`)) ?? []) {
@@ -44,7 +45,7 @@ export function* openFiles(directory: string): Generator<OpenFile> {
   }
 }
 
-/** The files that a process has mapped, executables and libraries among them; as `openFiles`. */
+/** Lists the files that a process has mapped, executables and libraries among them. Otherwise like `openFiles`. */
 export function mappedFiles(directory: string): MappedFile[] {
   const text = orNull(() => readFileSync(`${directory}/maps`, 'latin1')) ?? ''
   const line = /^\S+ .(.).(.) \S+ ([0-9a-f]+):([0-9a-f]+) ([1-9]\d*) +(\/.*)$/gm
@@ -56,23 +57,23 @@ export function mappedFiles(directory: string): MappedFile[] {
   }))
 }
 
-/** Where a link of `/proc/PID` leads; null: nobody may know, or the process has ended. */
+/** Returns the target of a link of `/proc/PID`; null: not readable, or the process has ended. */
 export function linkIn(directory: string, link: string): string | null {
   return orNull(() => readlinkSync(`${directory}/${link}`))
 }
 
-/** What a process calls itself. */
+/** Returns the name that a process gives itself. */
 export function commandOf(directory: string): string {
   return (orNull(() => readFileSync(`${directory}/comm`, 'utf8')) ?? 'unknown').trim()
 }
 
-/** Docker and containerd name a container's control group by its id, whatever driver makes it. */
+/** Returns the container of a process. Docker and containerd name its control group by the container's id. */
 export function containerOf(directory: string): string | null {
   const groups = orNull(() => readFileSync(`${directory}/cgroup`, 'utf8')) ?? ''
   return /[^0-9a-f]([0-9a-f]{12})[0-9a-f]{52}(?![0-9a-f])/.exec(groups)?.[1] ?? null
 }
 
-/** Processes end while they are looked at. */
+/** For `catch`: processes end while they are inspected. */
 export function orNull<T>(look: () => T): T | null {
   try {
     return look()

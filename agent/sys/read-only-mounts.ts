@@ -1,19 +1,20 @@
 import { Worker } from 'node:worker_threads'
 import type { MountPlace } from './tree-use.ts'
 
-/** `busy`: something can write through one of the mounts. Else an error's message. */
+/** `busy`: something can write through one of the mounts. Otherwise an error's message. */
 export type ReadOnlyOutcome = 'read-only' | 'busy' | { readonly failed: string }
 
 /**
- * Makes mounts of several mount namespaces read-only, whoever has them open for reading: nobody can write through them
- * from then on, through files that are open neither. The kernel refuses where something is open for writing; then all
- * are as they were before. A thread of its own enters the namespaces, and ends.
+ * Makes mounts of several mount namespaces read-only, even while they are open for reading.
+ * No one can write through them afterwards, also not through files that are open.
+ * The kernel refuses where a file is open for writing; all mounts are then as before.
+ * A thread of its own enters the namespaces, and ends.
  */
 export function makeReadOnly(places: readonly MountPlace[]): Promise<ReadOnlyOutcome> {
   return change(places, true)
 }
 
-/** Takes back what `makeReadOnly` did to the mounts that were writable. A namespace that has ended meanwhile is none. */
+/** Undoes `makeReadOnly` for the mounts that were writable. A namespace that has ended is skipped. */
 export async function makeWritable(places: readonly MountPlace[]): Promise<void> {
   for (const place of places) await change([place], false)
 }

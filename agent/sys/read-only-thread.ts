@@ -19,8 +19,8 @@ interface Mount {
 }
 
 /**
- * Sets or clears the mount's read-only flag and leaves its other flags; the thread is in the mount's namespace
- * afterwards.
+ * Sets or clears the mount's read-only flag and keeps its other flags.
+ * The thread is in the mount's namespace afterwards.
  */
 function setReadOnly({ namespace, path }: Mount, on: boolean): void {
   callNow('setns', path, namespace, CLONE_NEWNS)
@@ -30,17 +30,18 @@ function setReadOnly({ namespace, path }: Mount, on: boolean): void {
 }
 
 function setAllIn(places: readonly MountPlace[], on: boolean): ReadOnlyOutcome {
-  // What comes after the first setns finds no file of ours any more.
+  // After the first setns this thread cannot find files of this program.
   native('setns')
   const home = openSync('/proc/thread-self/ns/mnt', 'r')
   const opened = places.map(({ namespace, writable }) => ({ fd: openSync(namespace, 'r'), writable }))
   const mounts = opened.flatMap(({ fd, writable }) => writable.map((path) => ({ namespace: fd, path })))
   try {
-    // A thread that shares its working directory with others may not change its namespace.
+    // A thread that shares its working directory may not change its mount namespace.
     callNow('unshare', 'the working directory', CLONE_FS)
     return setAll(mounts, on)
   } finally {
-    // What Node does when the thread ends, such as writing its compile cache, belongs here. Refused: it never left.
+    // Whatever Node does at the thread's end, such as writing its compile cache, must happen in this namespace.
+    // Refused: it never left.
     native('setns')(home, CLONE_NEWNS)
     closeSync(home)
     for (const { fd } of opened) closeSync(fd)

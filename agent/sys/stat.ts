@@ -12,7 +12,7 @@ const STATX_BASIC_STATS = 0x7ff
 const STATX_BYTES = 256
 const TWO_TO_32 = 2 ** 32
 export const NS_PER_SECOND = 1_000_000_000n
-/** A file's `blocks` are units of 512 bytes whatever the file system's block size (statx(2)). */
+/** A file's `blocks` are units of 512 bytes, whatever the file system's block size (statx(2)). */
 export const STAT_BLOCK_BYTES = 512
 
 /** Attribute bits of statx(2), STATX_ATTR_*; the same numbers as the inode flags of ioctl_iflags(2). */
@@ -33,9 +33,10 @@ const KINDS: ReadonlyMap<number, Kind> = new Map([
 ])
 
 /**
- * What statx(2) said last, read in place: making no object and no BigInt keeps a scan of 100,000 files cheap. Fields are
- * those of struct statx (x86-64 and arm64, little-endian). Numbers are exact: sizes end below 2^63 on paper and below 2^53 on
- * every Linux file system, seconds likewise.
+ * The last result of statx(2), read in place.
+ * Making no object and no BigInt keeps a scan of 100,000 files cheap.
+ * Fields are those of struct statx (x86-64 and arm64, little-endian). Numbers are exact: sizes and seconds stay below
+ * 2^53 on every Linux file system.
  */
 export class StatBuffer {
   readonly bytes = Buffer.from(new ArrayBuffer(STATX_BYTES))
@@ -44,7 +45,7 @@ export class StatBuffer {
   readonly #signed = new Int32Array(this.bytes.buffer)
   readonly #long = new BigUint64Array(this.bytes.buffer)
 
-  /** STATX_ATTR_* bits that are set; which of them the file system knows at all is in `attributesKnown`. */
+  /** STATX_ATTR_* bits that are set; `attributesKnown` has those that the file system supports. */
   get attributes(): number {
     return this.#at(2)
   }
@@ -109,14 +110,14 @@ export class StatBuffer {
   mtimeNs(): bigint {
     return BigInt(this.mtimeSeconds) * NS_PER_SECOND + BigInt(this.mtimeRestNs)
   }
-  /** Of a device node: which device it stands for. */
+  /** The device that a device node stands for. */
   get rdevMajor(): number {
     return this.#at(32)
   }
   get rdevMinor(): number {
     return this.#at(33)
   }
-  /** The file system it lies on. */
+  /** The file system of the file. */
   get devMajor(): number {
     return this.#at(34)
   }
@@ -137,9 +138,10 @@ export class StatBuffer {
 let statx: Native | undefined
 
 /**
- * Looks at `name` (one character per byte) in a held directory, O_PATH or not, without following a symlink; '' is what
- * `directoryFd` itself is (any kind of file). statx(2) with the basic stats; on a network file system as fresh as stat(2)
- * is. Takes about 1 us. Throws SystemCallError: ENOENT and the like, EINVAL for '..' and names with a slash or NUL.
+ * Reads the status of `name` (one character per byte) in a held directory, O_PATH or not. statx(2).
+ * Does not follow a symlink; '' is the file behind `directoryFd`, of any kind.
+ * On a network file system as fresh as stat(2). Takes about 1 us.
+ * Throws SystemCallError: ENOENT and the like, EINVAL for '..' and names with a slash or NUL.
  */
 export function statAt(directoryFd: number, name: string, into: StatBuffer): void {
   statx ??= native('statx')
@@ -148,9 +150,9 @@ export function statAt(directoryFd: number, name: string, into: StatBuffer): voi
 }
 
 /**
- * Looks at a path, symlinks followed, with what the kernel knows by itself: no server of a network file system or of
- * FUSE is asked for attributes. NFS alone may ask its server all the same. `dev` is `major:minor`. Throws
- * SystemCallError.
+ * Reads the status of a path from what the kernel knows by itself; follows symlinks.
+ * No server of a network file system or of FUSE is asked, except that NFS may ask its server.
+ * `dev` is `major:minor`. Throws SystemCallError.
  */
 export function cachedStat(path: string): { dev: string; ino: number; kind: Kind | undefined } {
   statx ??= native('statx')

@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { scanTreeUse, type TreeScan } from './tree-scan.ts'
 
-/** The process that is looked at (0: none), and how many questions were asked so far. */
+/** The process that is being inspected (0: none), and the number of questions so far. */
 const at = workerData as Int32Array
 
 parentPort?.on('message', (scan: TreeScan) => {

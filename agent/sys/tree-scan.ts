@@ -15,53 +15,53 @@ import { type MountInfo, parseMountInfo } from './mounts.ts'
 import { commandOf, containerOf, linkIn, type MappedFile, mappedFiles, openFiles, orNull } from './process-files.ts'
 import { cachedStat } from './stat.ts'
 
-/** Of the kernel's NFS client: it is there, in each network namespace, as soon as the client is (fs/nfs/client.c). */
+/** File of the kernel's NFS client; each network namespace has it once the client is loaded (fs/nfs/client.c). */
 const NFS_SERVERS = '/proc/net/nfsfs/servers'
 
-/** A process that has something of a tree open. */
+/** A process that has a file of a tree open. */
 export interface TreeUser {
-  /** As the host counts processes. */
+  /** Its process id on the host. */
   readonly pid: number
   readonly command: string
-  /** The first twelve digits of the id of its container, as Docker shows it; null: it is in none. */
+  /** First twelve digits of its container's id, as Docker shows it; null: it is in no container. */
   readonly container: string | null
-  /** It can write to the tree, also when all mounts of it have become read-only. */
+  /** It can write to the tree even after all mounts have become read-only. */
   readonly writes: boolean
 }
 
 /** A mount namespace in which a tree, or a part of it, is mounted. */
 export interface MountPlace {
-  /** What setns(2) takes. */
+  /** Path for setns(2). */
   readonly namespace: string
   readonly mountpoints: readonly string[]
-  /** Those of them that are not read-only and can be reached by their path. */
+  /** Those that are not read-only and can be reached by their path. */
   readonly writable: readonly string[]
-  /** Those that are not read-only and lie below another mount. */
+  /** Those that are not read-only and are hidden below another mount. */
   readonly covered: readonly string[]
   /** Mounts below them. */
   readonly inner: readonly string[]
 }
 
-/** Who uses a tree on this host, and through which mounts. */
+/** The users of a tree on this host, and the mounts they use. */
 export interface TreeUse {
   readonly places: readonly MountPlace[]
   readonly users: readonly TreeUser[]
   /**
-   * False: the tree may be mounted in a namespace that shows nobody its mounts, or a process may use it of which nothing
-   * may be known, or which did not let anybody look.
+   * False: the scan may have missed a user.
+   * A namespace may hide its mounts, or a process may not be inspected, or did not let itself be inspected.
    */
   readonly isComplete: boolean
-  /** Processes of the latter kind. */
+  /** Processes that did not let themselves be inspected. */
   readonly passedOver: readonly number[]
 }
 
-/** A directory tree as the kernel knows it, whatever it is mounted at. */
+/** A directory tree as the kernel knows it, independent of its mountpoint. */
 interface Tree {
-  /** Where this process has it. */
+  /** Its path in this process's namespace. */
   readonly directory: string
   readonly dev: string
   readonly ino: number
-  /** As mountinfo has its file system, and its path within that. */
+  /** Its file system as in mountinfo, and its path within that. */
   readonly device: string
   readonly root: string
 }
@@ -71,27 +71,28 @@ interface Namespace {
   readonly mounts: readonly MountInfo[]
 }
 
-/** What is found about processes that have something of `tree` open. */
+/** The findings about processes that have a file of `tree` open. */
 interface Search {
   readonly tree: Tree
   /** All mounts of all namespaces that show theirs, by id. */
   readonly mounts: ReadonlyMap<number, MountInfo>
-  /** Without it no process's working directory can keep the caller waiting. */
+  /** Whether the NFS client is loaded. Without it no working directory can keep the caller waiting. */
   readonly hasNfs: boolean
 }
 
-/** What to look at, and how. */
+/** What to inspect, and how. */
 export interface TreeScan {
   readonly directory: string
-  /** Where the processes are. */
+  /** Directory with the host's processes. */
   readonly proc: string
-  /** Processes that nobody is to be made to wait for: nothing is asked of what they have open. */
+  /** Processes whose open files are not inspected, because they would keep the caller waiting. */
   readonly passedOver: readonly number[]
 }
 
 /**
- * See `findTreeUse`. Keeps the thread until it has an answer, which a process may put off for ever: `asking` is told of
- * the process before each question to the kernel.
+ * Scans for `findTreeUse`.
+ * Occupies its thread until it has a result, which a process may delay for ever. `asking` names the process before
+ * each question to the kernel.
  */
 export function scanTreeUse({ directory, proc, passedOver }: TreeScan, asking: (pid: number) => void): TreeUse {
   const tree = orNull(() => identify(directory))
@@ -128,7 +129,7 @@ export function scanTreeUse({ directory, proc, passedOver }: TreeScan, asking: (
   return { places, users, isComplete, passedOver: unasked.map(Number) }
 }
 
-/** Null: the process has ended, or nothing of it may be known; then its namespace counts as hidden. */
+/** Null: the process has ended, or may not be inspected; its namespace then counts as hidden. */
 function namespaceNameOf(proc: string, pid: string, hidden: Set<string>): string | null {
   try {
     return readlinkSync(`${proc}/${pid}/ns/mnt`)
@@ -154,7 +155,7 @@ function identify(directory: string): Tree {
   }
 }
 
-/** Null: this process does not tell. It sees the mounts below its own root only (chroot), or it has ended. */
+/** Null: this process does not show its mounts: it sees only those below its own root (chroot), or it has ended. */
 function readNamespace(directory: string, tree: Tree): Namespace | null {
   const text = orNull(() => readFileSync(`${directory}/mountinfo`, 'latin1')) ?? ''
   if (linkIn(directory, 'root') !== '/' || text === '') return null
@@ -174,8 +175,8 @@ function readNamespace(directory: string, tree: Tree): Namespace | null {
 }
 
 /**
- * Whether its mountpoint leads to another mount: one on top of it or of what it is mounted on, or one around it. `above`:
- * by which the way leads here.
+ * Tells whether a mountpoint leads to another mount: one on top, one on top of a parent, or one around it.
+ * `above`: the mounts on the way.
  */
 function isCovered(mount: MountInfo, mounts: readonly MountInfo[], above: MountInfo | null = null): boolean {
   const covers = (other: MountInfo) =>
@@ -224,11 +225,11 @@ function useOf(
 }
 
 /**
- * Whether a directory of the tree is in use through a mount that is in no namespace any more: nobody can make it
- * read-only.
+ * Tells whether a directory of the tree is in use through a mount that is in no namespace any more.
+ * No one can make such a mount read-only.
  */
 function isAtDetached({ tree, hasNfs }: Search, link: string, path: string, namespace: Namespace | null): boolean {
-  // A server of NFS that does not answer would hold up whoever looks at a directory of it.
+  // An NFS server that does not respond would delay whoever inspects a directory of it.
   if (hasNfs) return false
   const mount = namespace === null ? null : mountOf(namespace, path)
   if (mount !== null && mount.device === tree.device && isBelow(within(mount, path), tree.root)) return false
@@ -236,7 +237,7 @@ function isAtDetached({ tree, hasNfs }: Search, link: string, path: string, name
   return found?.dev === tree.dev && kindInTree(tree, path, found.ino) === 'directory' && canWriteAt(link)
 }
 
-/** An earlier look may have made the mount read-only before it was detached. */
+/** An earlier scan may have made the mount read-only before it was detached. */
 function canWriteAt(link: string): boolean {
   return orNull(() => isReadOnlyAt(link)) === false
 }
@@ -248,7 +249,7 @@ function isMapped({ tree }: Search, { path, device, ino }: MappedFile, namespace
   return kindInTree(tree, path, ino) === 'file'
 }
 
-/** What of the tree that inode is, by a path whose end leads there; null: nothing. */
+/** Returns the path of an inode within the tree, by a path whose end leads there; null: it is not part of the tree. */
 function kindInTree(tree: Tree, path: string, ino: number): 'file' | 'directory' | null {
   for (const tail of tailsOf(path)) {
     const found = orNull(() => cachedStat(join(tree.directory, tail)))
@@ -257,13 +258,13 @@ function kindInTree(tree: Tree, path: string, ino: number): 'file' | 'directory'
   return null
 }
 
-/** The path, and what is left of it without its first names. */
+/** Yields a path, and what remains of it without its first names. */
 function tailsOf(path: string): string[] {
   const names = path.split('/').filter((name) => name !== '')
   return Array.from({ length: Math.max(1, names.length) }, (_, left) => names.slice(left).join('/'))
 }
 
-/** The mount that a path of a namespace leads to. */
+/** Returns the mount that a path of a namespace leads to. */
 function mountOf({ mounts }: Namespace, path: string): MountInfo | null {
   return mounts.filter(({ mountpoint }) => isBelow(path, mountpoint)).reduce<MountInfo | null>(deeper, null)
 }
@@ -276,7 +277,7 @@ function isOfTree({ device, root }: MountInfo, tree: Tree): boolean {
   return device === tree.device && isBelow(root, tree.root)
 }
 
-/** Where a path lies in the mount's file system. */
+/** Returns where a path lies in the mount's file system. */
 function within({ root, mountpoint }: MountInfo, path: string): string {
   return join(root, relative(mountpoint, path))
 }
@@ -289,7 +290,7 @@ function isBelow(path: string, top: string): boolean {
   return path === top || top === '/' || path.startsWith(`${top}/`)
 }
 
-/** A file without a name is of no tree. */
+/** A file without a name belongs to no tree. */
 function isDeleted(path: string): boolean {
   return path.endsWith(' (deleted)')
 }

@@ -4,33 +4,36 @@ import type { TreeScan, TreeUse } from './tree-scan.ts'
 
 export type { MountPlace, TreeUse, TreeUser } from './tree-scan.ts'
 
-/** Where the plugin has the host's processes (config.json); elsewhere this process sees them by itself. */
+/** Where the plugin has the host's processes (config.json). Elsewhere this process sees them itself. */
 const HOST_PROC = existsSync('/host/proc/1') ? '/host/proc' : '/proc'
-/** The kernel answers a question about a process within microseconds, or makes the asker wait for that process. */
+/** The kernel responds within microseconds, or makes the caller wait for the inspected process. */
 const HUNG_MS = 2_000
 
-/** A thread that looks at processes. */
+/** A thread that inspects processes. */
 interface Scanner {
   readonly worker: Worker
-  /** The process that it is looking at (0: none), and how many questions it has asked. */
+  /** The process it inspects (0: none), and its number of questions so far. */
   readonly at: Int32Array
 }
 
-/** Kept for the next scan: a thread takes longer to start than to look. */
+/** Kept for the next scan: starting a thread takes longer than scanning. */
 let idle: Scanner | null = null
 let scans: Promise<unknown> = Promise.resolve()
-/** Processes that did not let anybody look. Threads that were left behind wait for them. */
+/** Processes that did not let themselves be inspected. Abandoned threads wait for them. */
 const hung = new Set<number>()
 
 /**
- * Finds the mounts of a directory tree and of parts of it in all mount namespaces of the host, wherever they are
- * mounted to, and the other processes that have something of it open: through such a mount, through one that is in no
- * namespace any more, or on another way. A process of which nothing may be known is passed over; before Linux 5.14,
- * what is open through a mount in no namespace is, too. Nothing for a directory that is not there.
- *
- * A process that waits for a file system's server, and holds its memory map meanwhile, makes whoever looks at it wait as
- * well, perhaps for ever. So a thread of its own looks. If it does not get on for seconds it is left behind, and the
- * process is passed over until that thread gets on.
+ * Finds all mounts of a directory tree, or of parts of it, in all mount namespaces of the host, and its users.
+ * Users are other processes that have a file of it open: through such a mount, through one that is in no namespace
+ * any
+ * more, or otherwise. A process that may not be inspected is skipped, and before Linux 5.14 so are files open through
+ * a
+ * mount in no namespace. Returns nothing for a missing directory.
+ * A process that waits for a file system's server while it holds its memory map blocks whoever inspects it, perhaps
+ * for
+ * ever. So a thread of its own inspects. If it does not progress for seconds it is abandoned, and the process is
+ * skipped
+ * until that thread progresses.
  */
 export async function findTreeUse(directory: string, proc = HOST_PROC): Promise<TreeUse> {
   const found = scans.then(() => scanUntilDone(directory, proc))
@@ -59,7 +62,7 @@ function start(): Scanner {
   return { worker: new Worker(new URL('./tree-scan-thread.ts', import.meta.url), { workerData: at }), at }
 }
 
-/** Null: a process does not let anybody look. */
+/** Null: a process does not let itself be inspected. */
 async function scan({ worker, at }: Scanner, what: TreeScan): Promise<TreeUse | null> {
   const ended = new AbortController()
   try {

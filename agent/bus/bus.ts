@@ -3,10 +3,10 @@ import { NatsLink, type NatsLinkOptions } from './connection.ts'
 import type { Bus } from './contract.ts'
 import type { NatsConnection } from './nats.ts'
 
-/** All subjects of this project begin so; the number changes with messages that older agents would misunderstand. */
+/** Prefix of all subjects of this project. The number changes with messages that older agents would misunderstand. */
 const SUBJECT_PREFIX = 'wherry.v1.'
 
-/** News between agents over NATS, and for `registry` the connection itself. */
+/** Messages between agents over NATS, and for `registry` the connection itself. */
 export class NatsBus implements Bus, AsyncDisposable {
   readonly #link: NatsLink
   readonly #log: Logger
@@ -20,7 +20,7 @@ export class NatsBus implements Bus, AsyncDisposable {
 
   publish(subject: string, message: unknown): void {
     const { connected } = this.#link.state()
-    // The client would keep it and drop it when it reconnects.
+    // The client would keep it, and drop it when it reconnects.
     if (!connected) return
     this.#link.connection().publish(SUBJECT_PREFIX + subject, JSON.stringify(message))
   }
@@ -43,17 +43,20 @@ export class NatsBus implements Bus, AsyncDisposable {
     return this.#link.state()
   }
 
-  /** The live connection, for `registry` only. Throws REGISTRY_UNAVAILABLE with the reason while there is none. */
+  /**
+   * Returns the open connection, for `registry` only. Throws REGISTRY_UNAVAILABLE with the reason while there is
+   * none.
+   */
   connection(): NatsConnection {
     return this.#link.connection()
   }
 
-  /** One line that says which servers are reachable and why the others are not. Never rejects. */
+  /** Returns one line: which servers are reachable, and why the others are not. Never rejects. */
   reach(): Promise<string> {
     return this.#link.reach()
   }
 
-  /** Calls `listener` after each connect and reconnect (and now, if connected) until `signal` aborts. */
+  /** Calls `listener` now, if connected, and after each connect and reconnect, until `signal` aborts. */
   onConnect(listener: (connection: NatsConnection) => void, signal: AbortSignal): void {
     this.#link.onConnect(listener, signal)
   }
@@ -63,7 +66,7 @@ export class NatsBus implements Bus, AsyncDisposable {
     const ended = AbortSignal.any([signal, this.#stop.signal])
     let current: NatsConnection | null = null
     this.#link.onConnect((connection) => {
-      // The client renews its subscriptions by itself when it reconnects; a new connection needs a new one.
+      // The client renews its subscriptions when it reconnects; a new connection needs new ones.
       if (connection === current) return
       current = connection
       const loop = this.#consume(connection, SUBJECT_PREFIX + subject, handler, ended)
@@ -72,7 +75,7 @@ export class NatsBus implements Bus, AsyncDisposable {
     }, ended)
   }
 
-  /** Ends all subscriptions, waits until every message that came is handled, then closes the connection. */
+  /** Ends all subscriptions, waits until every received message is handled, then closes the connection. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
     await Promise.all(this.#loops)
@@ -87,7 +90,7 @@ export class NatsBus implements Bus, AsyncDisposable {
   ): Promise<void> {
     const subscription = connection.subscribe(subject)
     const end = () => {
-      // A drain waits for the server's answer; without a connection there is nothing left to come.
+      // A drain waits for the server's reply. Without a connection nothing is left to come.
       if (this.#link.state().connected) subscription.drain().catch(() => {})
       else subscription.unsubscribe()
     }

@@ -5,32 +5,33 @@ import { clientTls, type Endpoint } from './endpoint.ts'
 import { connect, type NatsConnection } from './nats.ts'
 import { probeServers, summarize } from './probe.ts'
 
-/** A dead server is noticed after two missed answers: soon enough for a lease of eight seconds to be renewed elsewhere. */
+/** A dead server is noticed after two missed pings: early enough to renew a lease of eight seconds elsewhere. */
 const PING_INTERVAL_MS = 1_500
 const MAX_PINGS_OUT = 2
 
-/** One attempt, TLS handshake included, at one server. */
+/** Time for one attempt at one server, TLS handshake included. */
 const CONNECT_TIMEOUT_MS = 3_000
 
-/** Wait between two attempts at the same server: short, because leases run out; not zero, because handshakes cost. */
+/** Wait between two attempts at the same server: short, because leases expire; not zero, because handshakes cost. */
 const RETRY_WAIT_MS = 250
 
-/** How long one look at all servers counts: requests that fail together share it. */
+/** How long the result of probing all servers is reused: requests that fail together share it. */
 const REACH_KEPT_MS = 2_000
 
-/** Time for what is on its way out when the agent ends. */
+/** Time to flush what is being sent when the agent ends. */
 const DRAIN_WAIT_MS = 3_000
 
 export interface NatsLinkOptions {
   readonly endpoint: Endpoint
-  /** Shown in the server's list of connections: this host's name. */
+  /** This host's name, shown in the server's list of connections. */
   readonly name: string
   readonly log: Logger
 }
 
 /**
- * The connection to the registry's servers, made in the background and again whenever it is lost. Nothing waits for it:
- * who needs it while it is down gets REGISTRY_UNAVAILABLE with the reason.
+ * The connection to the registry's servers.
+ * It is made in the background, and again whenever it is lost. Nothing waits for it: while it is down, callers get
+ * REGISTRY_UNAVAILABLE with the reason.
  */
 export class NatsLink implements AsyncDisposable {
   readonly #options: NatsLinkOptions
@@ -49,7 +50,7 @@ export class NatsLink implements AsyncDisposable {
     this.#loop = this.#run()
   }
 
-  /** The live connection. Throws REGISTRY_UNAVAILABLE with the reason while there is none. */
+  /** Returns the open connection. Throws REGISTRY_UNAVAILABLE with the reason while there is none. */
   connection(): NatsConnection {
     if (this.#connection !== null && this.#up) return this.#connection
     throw unavailable(this.#detail)
@@ -59,7 +60,7 @@ export class NatsLink implements AsyncDisposable {
     return { connected: this.#up, detail: this.#detail }
   }
 
-  /** Looks at all servers and says in one line which are reachable, and why the others are not. Never rejects. */
+  /** Probes all servers and returns one line: which are reachable, and why the others are not. Never rejects. */
   reach(): Promise<string> {
     const now = performance.now()
     if (this.#reach === null || now - this.#reach.at > REACH_KEPT_MS) {
@@ -76,12 +77,12 @@ export class NatsLink implements AsyncDisposable {
     if (this.#connection !== null && this.#up) listener(this.#connection)
   }
 
-  /** Sends what is on its way and closes. Subscriptions are to be drained before. */
+  /** Flushes what is being sent, and closes. Drain the subscriptions before. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
     const connection = this.#connection
     if (connection !== null && !connection.isClosed()) {
-      // While the servers are away a drain waits for an answer that never comes.
+      // While the servers are away, a drain waits for a reply that never comes.
       if (this.#up)
         await Promise.race([connection.drain().catch(() => {}), sleep(DRAIN_WAIT_MS, undefined, { ref: false })])
       await connection.close()
@@ -103,7 +104,7 @@ export class NatsLink implements AsyncDisposable {
     }
   }
 
-  /** Tries until it succeeds, or rejects when the link is closed. */
+  /** Tries until it succeeds; rejects when the link is closed. */
   #connect(): Promise<NatsConnection> {
     const { endpoint, name } = this.#options
     return connect({
@@ -112,13 +113,14 @@ export class NatsLink implements AsyncDisposable {
       tls: clientTls(endpoint),
       ...loginOptions(endpoint),
       noRandomize: true,
-      // What servers tell of each other can be addresses that only they can reach.
+      // Servers may advertise addresses that only they can reach.
       ignoreClusterUpdates: true,
       ignoreAuthErrorAbort: true,
       // Otherwise the client forgets for good the servers that were away when it first connected.
       waitOnFirstConnect: true,
       maxReconnectAttempts: -1,
-      // Called before each attempt: throwing is the only way out of a client that waits for its first connection.
+      // Called before each attempt: throwing is the only way to stop a client that waits for its first
+      // connection.
       reconnectDelayHandler: () => {
         this.#stop.signal.throwIfAborted()
         return RETRY_WAIT_MS
@@ -134,7 +136,7 @@ export class NatsLink implements AsyncDisposable {
     this.#connection = connection
     if (this.#stop.signal.aborted) return connection.close()
     this.#found(connection)
-    // The client never ends this iteration, not even when the connection is closed; it goes with the connection.
+    // The client never ends this iteration, not even when the connection is closed; it ends with the connection.
     void this.#watch(connection)
     await connection.closed()
     this.#up = false
@@ -173,7 +175,7 @@ export class NatsLink implements AsyncDisposable {
     })
   }
 
-  /** Keeps `#detail` true while the connection is down: the client itself says nothing between its attempts. */
+  /** Keeps `#detail` current while the connection is down: the client reports nothing between its attempts. */
   async #diagnose(): Promise<void> {
     const { signal } = this.#stop
     while (!this.#up && !signal.aborted) {
@@ -192,7 +194,7 @@ export function unavailable(detail: string, cause?: unknown): WherryError {
   })
 }
 
-/** The client sees a certificate that the server refuses only as silence. */
+/** To the client, a certificate that the server refuses looks like silence. */
 function explain(reason: string): string {
   return /timeout/i.test(reason) ? `${reason}; a wrong client certificate shows only as a time-out` : reason
 }

@@ -14,28 +14,25 @@ import { lockStore, type StoreLock } from './store-lock.ts'
 import { type ServerState, Supervisor } from './supervisor.ts'
 import { isOlder, OLDEST_FOR_REPLICAS, OLDEST_WITH_SYNC_INTERVAL, type Version } from './version.ts'
 
-/** Debian's path; the plugin's rootfs uses the same. */
+/** Debian's path; the plugin's root file system uses the same. */
 const DEFAULT_BINARY = '/usr/bin/nats-server'
 
 export interface EmbeddedNatsOptions {
   readonly plan: NatsPlan
   readonly settings: NatsSettings
-  /** The agent's state directory; everything of this part lies under `<state>/nats/`. */
+  /** The agent's state directory; all files of this part are under `<state>/nats/`. */
   readonly stateDir: string
-  /** This host's certificates; not looked at in mode `single`. */
+  /** This host's certificates; not read in mode `single`. */
   readonly tls: TlsFiles
   /** Path of nats-server. */
   readonly binary?: string
   readonly log: Logger
 }
 
-/** Certificates change once in months: some seconds later is soon enough. */
+/** Certificates change once in months: a delay of some seconds does not matter. */
 const CERTIFICATES_EVERY_MS = 5_000
 
-/**
- * This host's part of the registry's servers: a nats-server of its own where the plan says so, and the way to reach the
- * registry in any case.
- */
+/** This host's part of the registry: its own nats-server where the plan says so, and the endpoint in any case. */
 export class EmbeddedNats implements AsyncDisposable {
   /** How to reach the registry's servers. */
   readonly endpoint: Endpoint
@@ -57,10 +54,11 @@ export class EmbeddedNats implements AsyncDisposable {
   }
 
   /**
-   * Takes the lock on `<state>/nats/` (ending a nats-server that a dead agent left behind) and starts the server in the
-   * background; does not wait until it serves. Rejects STATE_LOCKED when another agent is alive on the directory,
-   * NATS_SERVER_FAILED when the program cannot be run, NATS_TOO_OLD when it is not fit for a cluster, SETTING_INVALID
-   * when the settings would hide a registry that is on this disk.
+   * Takes the lock on `<state>/nats/` and starts the server in the background; does not wait until it serves.
+   * Ends a nats-server that a dead agent left behind.
+   * Rejects STATE_LOCKED when another agent runs on the directory, NATS_SERVER_FAILED when the program cannot be run,
+   * NATS_TOO_OLD when it is unfit for a cluster, SETTING_INVALID when the settings would hide a registry on this
+   * disk.
    */
   static async start(options: EmbeddedNatsOptions): Promise<EmbeddedNats> {
     const { plan, settings, stateDir, log } = options
@@ -93,17 +91,17 @@ export class EmbeddedNats implements AsyncDisposable {
     return this.#supervisor?.state() ?? null
   }
 
-  /** Asks this host's server how it is: null when it is well or there is none, else one line why not. */
+  /** Checks this host's server: null when it is healthy or there is none, else one line why not. */
   async problem(): Promise<string | null> {
     return (await this.#supervisor?.problem()) ?? null
   }
 
-  /** Asks this host's server's monitoring port, as `Supervisor.monitor` says; undefined also where there is no server. */
+  /** Queries the server's monitoring port, see `Supervisor.monitor`; undefined also where there is no server. */
   async monitor(path: string, timeoutMs: number): Promise<unknown> {
     return this.#supervisor?.monitor(path, timeoutMs)
   }
 
-  /** The store of a time when this host was alone, if its records were not carried over yet. */
+  /** Returns the registry from the time when this host was alone, if its records were not migrated yet. */
   async oldStore(): Promise<StandaloneStore | null> {
     const { plan, stateDir, log } = this.#options
     const dir = join(stateDir, 'nats')
@@ -111,12 +109,12 @@ export class EmbeddedNats implements AsyncDisposable {
     return new StandaloneStore({ dir, binary: this.#options.binary ?? DEFAULT_BINARY, lockFd: this.#lock.fd, log })
   }
 
-  /** File in which `registry` remembers what it has seen of this registry. */
+  /** File in which `registry` keeps the buckets it has seen. */
   get seenPath(): string {
     return join(this.#options.stateDir, 'nats', `seen-${this.#options.plan.mode}.json`)
   }
 
-  /** Records that earlier carry-overs left behind, one line each, until a person removes the note of them. */
+  /** Returns records that earlier migrations left behind, one line each, until an operator removes the note of them. */
   async leftBehind(): Promise<string[]> {
     const dir = join(this.#options.stateDir, 'nats')
     const lines: string[] = []
@@ -147,7 +145,9 @@ export class EmbeddedNats implements AsyncDisposable {
   }
 }
 
-/** Records of a cluster cannot be read by a server that is alone: starting one would say "no such volume" to every name (promise 10). */
+/**
+ * A single server cannot read the records of a cluster: it would report "no such volume" for every name (promise 10).
+ */
 async function refuseToHideCluster(plan: NatsPlan, dir: string): Promise<void> {
   const store = join(dir, 'cluster')
   if (plan.mode === 'cluster' || !(await exists(join(store, 'jetstream')))) return
@@ -173,7 +173,8 @@ async function endpointOf(options: EmbeddedNatsOptions): Promise<Endpoint> {
   const { plan, settings, tls } = options
   if (plan.mode === 'own') return ownEndpoint(settings.urls, tls)
   if (plan.mode === 'cluster') return clusterEndpoint(plan, settings, tls)
-  // Any user of this machine can reach loopback, so the server asks for a password that only its config file has.
+  // Every user of this machine can reach loopback, so the server asks for a password that only its config file
+  // has.
   const login = { user: 'wherry', password: randomBytes(24).toString('hex') }
   return { servers: [`127.0.0.1:${await freePort()}`], tls: null, tlsFirst: false, login }
 }

@@ -2,25 +2,25 @@ import { isIP } from 'node:net'
 import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 import type { NatsConnectOptions } from './nats.ts'
 
-/** Paths of this host's certificate, its key and the CA that signed all hosts' certificates. */
+/** Paths of this host's certificate, its key, and the CA that signed all hosts' certificates. */
 export interface TlsFiles {
   readonly ca: string
   readonly cert: string
   readonly key: string
 }
 
-/** Where nats-servers listen and how to be let in. */
+/** Addresses of the nats-servers, and the credentials for them. */
 export interface Endpoint {
-  /** `host:port`, the one to try first in front. */
+  /** `host:port`; the one to try first comes first. */
   readonly servers: readonly string[]
   /** Null: plaintext, on loopback only. */
   readonly tls: TlsFiles | null
-  /** TLS before the server's first line: embedded servers do so, a NATS of the user's own usually does not. */
+  /** TLS before the server's first line: embedded servers do so, an operator's own NATS usually does not. */
   readonly tlsFirst: boolean
   readonly login: { readonly user: string; readonly password: string } | { readonly token: string } | null
 }
 
-/** The host part of `host:port`, without an IPv6 address's brackets. */
+/** Returns the host part of `host:port`, without an IPv6 address's brackets. */
 export function hostOf(server: string): string {
   return server.slice(0, server.lastIndexOf(':')).replace(/^\[|\]$/g, '')
 }
@@ -29,15 +29,17 @@ export function portOf(server: string): number {
   return Number(server.slice(server.lastIndexOf(':') + 1))
 }
 
-/** `address:port`, with brackets around an IPv6 address. */
+/** Joins `address:port`, with brackets around an IPv6 address. */
 export function joinHostPort(address: string, port: number): string {
   return isIP(address) === 6 ? `[${address}]:${port}` : `${address}:${port}`
 }
 
 /**
- * TLS options for the client. The files are read again at every connect, so new certificates need no restart. The
- * client knows no server name when a server is given by its IP address and does not start with TLS, and Node would then
- * look for "localhost": so the certificate must name one of the servers we were told of.
+ * Returns TLS options for the client.
+ * The files are read again at every connect, so new certificates need no restart.
+ * The client knows no server name when a server is given by its IP address and does not start with TLS. Node would
+ * then
+ * expect "localhost". So the certificate must name one of the endpoint's servers.
  */
 export function clientTls(endpoint: Endpoint): NonNullable<NatsConnectOptions['tls']> | null {
   const { tls } = endpoint
@@ -53,7 +55,7 @@ export function clientTls(endpoint: Endpoint): NonNullable<NatsConnectOptions['t
   return options
 }
 
-/** Accepts a certificate that names the host that was dialled or any other of the endpoint's servers. */
+/** Accepts a certificate that names the dialled host or any other of the endpoint's servers. */
 export function identityCheck(endpoint: Endpoint): (host: string, certificate: PeerCertificate) => Error | undefined {
   return (dialled, certificate) => {
     const first = checkServerIdentity(dialled, certificate)

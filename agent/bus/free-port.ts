@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 
-/** A TCP port of 127.0.0.1 that is free now. Another program may take it before it is used: callers try again. */
+/** Returns a TCP port of 127.0.0.1 that is free now. Another program may take it first: callers retry. */
 export async function freePort(): Promise<number> {
   const server = createServer()
   server.listen(0, '127.0.0.1')

@@ -4,18 +4,18 @@ import type { LeaderView } from './contract.ts'
 import type { NatsPlan } from './plan.ts'
 import { SINGLE_NAME, serverName } from './server-config.ts'
 
-/** The monitoring port answers from memory, in milliseconds. Whoever asks asks again a second later. */
+/** The monitoring port replies from memory, in milliseconds. Callers ask again a second later. */
 const ANSWER_TIMEOUT_MS = 900
 
 /**
- * A leader is heard from every second at least, and hears from its followers as often (hbInterval in nats-server's raft.go; on three idle servers
- * 2.15.1 `active` never passed 1.0 s on either side). Without a limit of our own a leader that lost its followers calls itself one for
- * 10 to 20 s more (lostQuorumInterval, lostQuorumCheck), and a follower names a leader that is gone for 4 to 9 s (its election timeout): longer
- * than the lease that hangs on the answer.
+ * A healthy group exchanges messages at least every second in both directions (hbInterval in nats-server's raft.go).
+ * On three idle servers 2.15.1, `active` never passed 1.0 s on either side.
+ * Without an own limit, a leader that lost its followers calls itself leader for 10 to 20 s more (lostQuorumInterval,
+ * lostQuorumCheck), and a follower names a dead leader for 4 to 9 s (its election timeout): longer than a lease.
  */
 const SILENT_MS = 2_000
 
-/** What `/jsz?streams=1` says of the streams of which this server has a replica; of others it says nothing. */
+/** What `/jsz?streams=1` reports of the streams of which this server has a replica, and of no others. */
 const jsz = z.object({
   account_details: z
     .array(
@@ -26,9 +26,12 @@ const jsz = z.object({
               name: z.string(),
               cluster: z
                 .object({
-                  /** Left out: none is known. */
+                  /** Undefined: none is known. */
                   leader: z.string().default(''),
-                  /** The other members of the group; left out: there are none. `active`: nanoseconds since it was heard of. */
+                  /**
+                   * The other members of the group; undefined: there are none. `active`: nanoseconds since the last
+                   * message.
+                   */
                   replicas: z.array(z.object({ name: z.string(), active: z.number().default(0) })).default([]),
                 })
                 .optional(),
@@ -53,16 +56,20 @@ export interface SightOptions {
   readonly advertise: string
   readonly server: Monitored
   /**
-   * JetStream's name of the stream that leases are written to. Of the others nothing follows: after an outage each stream has its own election, and one that has
-   * a leader does not help to renew or to end a lease.
+   * JetStream's name of the stream to which leases are written.
+   * Other streams prove nothing: after an outage each one elects its own leader, and a leader of another stream does
+   * not
+   * help to renew or expire a lease.
    */
   readonly stream: string
 }
 
 /**
- * Makes the question what this host's own registry server knows, of itself and now. `leader` is false only when the `stream` cannot
- * be written to with this server's help: it does not run, has no replica of it, or has not heard from a leader (being one: from a majority) for 2 s.
- * Answers within a second. Rejects NATS_SERVER_FAILED when the server runs and says nothing: then nobody knows.
+ * Returns a function that asks what this host's own registry server knows now.
+ * `leader` is false only when the `stream` cannot be written with this server's help: it does not run, has no
+ * replica, or
+ * has not heard from a leader for 2 s (a leader: from a majority).
+ * Returns within a second. Rejects NATS_SERVER_FAILED when the server runs and does not reply: the state is unknown.
  */
 export function createLeaderView({ plan, advertise, server, stream }: SightOptions): () => Promise<LeaderView> {
   const self = plan.mode === 'cluster' ? serverName(advertise) : SINGLE_NAME
@@ -80,7 +87,7 @@ async function readGroup(server: Monitored, stream: string): Promise<Group | nul
     if (answer === undefined) return null
     const details = jsz.parse(answer).account_details.flatMap((account) => account.stream_detail)
     const found = details.find(({ name }) => name === stream)
-    // A server that is alone knows no groups: the stream is there, so it leads.
+    // A single server has no groups: the stream exists, so it leads.
     return found === undefined ? null : (found.cluster ?? { leader: SINGLE_NAME, replicas: [] })
   } catch (cause) {
     const message = `This host's nats-server did not say whether the registry has a leader: ${(cause as Error).message}.`
@@ -89,8 +96,10 @@ async function readGroup(server: Monitored, stream: string): Promise<Group | nul
 }
 
 /**
- * Whether a write could be committed with this server's help, as far as it knows. A follower's list has the leader, too. `active` is 0 for a member
- * that was never heard from in this server's time as what it is: a leader that took over from a dead one would otherwise count it as there.
+ * Tells whether a write could be committed with this server's help, as far as it knows.
+ * A follower's list has the leader, too. `active` is 0 for a member that this server has never heard from in its
+ * role:
+ * a leader that took over from a dead one would otherwise count it as present.
  */
 function seesLeader({ leader, replicas }: Group, self: string): boolean {
   const heard = replicas.filter(({ active }) => active > 0 && active < SILENT_MS * 1_000_000)

@@ -1,4 +1,4 @@
-/** The one door to the NATS client: bus and registry take its types and functions from here. */
+/** The only import of the NATS client: bus and registry take its types and functions from here. */
 export {
   type ConnectionOptions as NatsConnectOptions,
   connect,

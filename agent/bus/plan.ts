@@ -2,36 +2,36 @@ import { isIP } from 'node:net'
 import { WherryError } from '../model/errors.ts'
 import { type Endpoint, hostOf, joinHostPort, type TlsFiles } from './endpoint.ts'
 
-/** More servers than this only make every write slower: five already bear the loss of two. */
+/** More servers only make every write slower: five can already lose two. */
 const MAX_SERVERS = 5
 
-/** JetStream keeps at most five copies; three bear the loss of one host and cost least. */
+/** JetStream keeps at most five replicas; three survive the loss of one host and cost least. */
 const MAX_REPLICAS = 3
 
 export interface NatsSettings {
-  /** This host's address, as it stands in the list of peers and in its certificate. */
+  /** This host's address, as in the list of peers and in its certificate. */
   readonly advertise: string
   /** Addresses of all hosts, the same list on each; empty: a single host. */
   readonly peers: readonly string[]
-  /** URLs of the user's own NATS; empty: embedded servers. */
+  /** URLs of the operator's own NATS; empty: embedded servers. */
   readonly urls: readonly string[]
   readonly clientPort: number
   readonly clusterPort: number
 }
 
-/** Who runs a nats-server, and how this host reaches the registry. */
+/** Which hosts run a nats-server, and how this host reaches the registry. */
 export interface NatsPlan {
   readonly mode: 'single' | 'cluster' | 'own'
-  /** Addresses of the hosts that run embedded servers; empty with a NATS of the user's own. */
+  /** Addresses of the hosts that run embedded servers; empty with an operator's own NATS. */
   readonly servers: readonly string[]
   readonly runsServer: boolean
-  /** Copies of each registry bucket; null: as many as the user's own NATS can bear, up to three. */
+  /** Replicas of each registry bucket; null: as many as the operator's own NATS allows, up to three. */
   readonly replicas: number | null
   /** What the operator should know about this layout, for log and health. */
   readonly warning: string | null
 }
 
-/** Decides the layout from the settings alone, so that every host that was given the same list comes to the same one. */
+/** Decides the layout from the settings alone, so that all hosts with the same list decide the same. */
 export function planNats(settings: NatsSettings): NatsPlan {
   if (settings.urls.length > 0) {
     return { mode: 'own', servers: [], runsServer: false, replicas: null, warning: null }
@@ -51,9 +51,10 @@ export function planNats(settings: NatsSettings): NatsPlan {
 }
 
 /**
- * How many of the registry's servers must say that they see no leader before it is certain that no bucket has one: so many that the others, all
- * together, are too few to be a majority of any bucket's replicas, wherever these are. Two of three, three of four, four of five servers with three replicas:
- * more than half of the servers is not enough when only some of them have a replica. Infinity where nobody can know (a NATS of the user's own).
+ * Returns how many registry servers must report no leader before it is certain that no bucket has one.
+ * The other servers together must be too few for a majority of any bucket's replicas, wherever these are.
+ * With three replicas: two of three, three of four, four of five. More than half is not enough when only some servers
+ * have a replica. Infinity where no one can know (an operator's own NATS).
  */
 export function leaderlessQuorum({ servers, replicas }: Pick<NatsPlan, 'servers' | 'replicas'>): number {
   if (replicas === null || servers.length === 0) return Number.POSITIVE_INFINITY
@@ -72,7 +73,7 @@ function warningFor(advertise: string, peers: readonly string[], servers: readon
   return null
 }
 
-/** Where the embedded servers of a cluster listen, this host's own first. */
+/** Returns where the embedded servers of a cluster listen, this host's own first. */
 export function clusterEndpoint(plan: NatsPlan, settings: NatsSettings, tls: TlsFiles): Endpoint {
   const own = plan.runsServer ? [settings.advertise] : []
   const others = plan.servers.filter((address) => address !== settings.advertise)
@@ -80,12 +81,13 @@ export function clusterEndpoint(plan: NatsPlan, settings: NatsSettings, tls: Tls
   return { servers, tls, tlsFirst: true, login: null }
 }
 
-/** NATS's own default port, for URLs that name none. */
+/** NATS's own default port, for URLs without one. */
 const NATS_PORT = 4222
 
 /**
- * Where the user's own NATS listens. Rejects SETTING_INVALID for URLs that are none, and for `nats://` to another
- * machine: no plaintext leaves the host. A login may stand in the first URL (`tls://user:password@host`, `tls://token@host`).
+ * Returns the endpoint of an operator's own NATS.
+ * Rejects SETTING_INVALID for invalid URLs, and for `nats://` to another machine: no plaintext leaves the host.
+ * A login may stand in the first URL (`tls://user:password@host`, `tls://token@host`).
  */
 export function ownEndpoint(urls: readonly string[], tls: TlsFiles): Endpoint {
   const parsed = urls.map(parseNatsUrl)
@@ -120,7 +122,7 @@ function loginOf(url: URL | undefined): Endpoint['login'] {
   return url.password === '' ? { token: user } : { user, password: decodeURIComponent(url.password) }
 }
 
-/** 127.0.0.0/8, ::1 and the name localhost. */
+/** Tells whether a host is in 127.0.0.0/8, ::1 or the name localhost. */
 function isLoopback(host: string): boolean {
   if (isIP(host) === 4) return host.startsWith('127.')
   return host === '::1' || host === 'localhost'

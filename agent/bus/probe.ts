@@ -3,20 +3,22 @@ import { connect as connectTcp, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { type Endpoint, hostOf, identityCheck, portOf, type TlsFiles } from './endpoint.ts'
 
-/** A server on the same network answers in milliseconds; one that needs longer is no help to a lease of eight seconds. */
+/** A server on the same network replies in milliseconds; a slower one is no help to a lease of eight seconds. */
 const PROBE_TIMEOUT_MS = 2_000
 
-/** What one nats-server said, or why it said nothing. */
+/** What one nats-server replied, or why it did not. */
 export type Probe =
   | { readonly server: string; readonly ok: true; readonly version: string }
   | { readonly server: string; readonly ok: false; readonly reason: string }
 
-/** Knocks at every server of the endpoint, side by side, as the client would: TLS, certificate, login. Never rejects. */
+/**
+ * Connects to every server of the endpoint in parallel, as the client would: TLS, certificate, login. Never rejects.
+ */
 export async function probeServers(endpoint: Endpoint): Promise<Probe[]> {
   return Promise.all(endpoint.servers.map((server) => probeServer(endpoint, server)))
 }
 
-/** One line such as "1 of 3 nats-servers reachable: 10.0.0.2:4222: connection refused; ...". */
+/** Summarises probes in one line, such as "1 of 3 nats-servers reachable: 10.0.0.2:4222: connection refused; ...". */
 export function summarize(probes: readonly Probe[]): string {
   const failures = probes.flatMap((probe) => (probe.ok ? [] : [`${probe.server}: ${probe.reason}`]))
   const count = `${probes.length - failures.length} of ${probes.length} nats-servers reachable`
@@ -51,7 +53,7 @@ async function tlsOptions(endpoint: Endpoint, files: TlsFiles): Promise<Connecti
   return { ca, cert, key, minVersion: 'TLSv1.3', checkServerIdentity: identityCheck(endpoint) }
 }
 
-/** With TLS 1.3 a server that refuses our certificate says so only now, in place of its next line. */
+/** With TLS 1.3 a server that refuses our certificate reports it only now, in place of its next line. */
 function nextLine(socket: Socket): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = ''

@@ -1,23 +1,25 @@
 import { type Endpoint, joinHostPort, type TlsFiles } from './endpoint.ts'
 import { isOlder, OLDEST_WITH_SYNC_INTERVAL, type Version } from './version.ts'
 
-/** Peers of one cluster must agree on it; nats-servers of another product never join by accident. */
+/** Peers of one cluster must agree on this name; nats-servers of other products never join by accident. */
 const CLUSTER_NAME = 'wherry'
 
-/** The name of a server that is alone. */
+/** Name of a single server. */
 export const SINGLE_NAME = 'wherry-single'
 
-/** A TLS handshake on a busy machine takes longer than nats-server's default of two seconds allows. */
+/** A TLS handshake on a busy machine takes longer than nats-server's default of two seconds. */
 const TLS_TIMEOUT_SECONDS = 10
 
 /**
- * Servers ask each other this often, and open a connection anew after so many questions without an answer: after 8 s. With nats-server's own 90 s a connection that the network
- * has cut is left to TCP, which tries again about as long after the cut is over as it lasted, each connection at a time of its own.
+ * Servers ping each other this often, and reconnect after this many pings without a reply: after 8 s.
+ * With nats-server's own 90 s, a connection that the network has cut is left to TCP. TCP retries about as long after
+ * the
+ * cut is over as the cut lasted, each connection at its own time.
  */
 const ROUTE_PING_SECONDS = 2
 const ROUTE_PINGS_UNANSWERED = 3
 
-/** What one nats-server is to be: alone on loopback, or part of the cluster. */
+/** Configuration of one nats-server: single on loopback, or part of the cluster. */
 export interface ServerConfig {
   readonly version: Version
   readonly storeDir: string
@@ -36,8 +38,10 @@ export interface ServerConfig {
 }
 
 /**
- * Renders nats-server's configuration file. A server's name comes from its address: a host whose disk was wiped rejoins
- * under the name the others know, instead of leaving a dead member behind that counts for the quorum.
+ * Renders nats-server's configuration file.
+ * A server's name comes from its address. A host with a wiped disk then rejoins under its known name, and leaves no
+ * dead
+ * member behind that counts for the quorum.
  */
 export function renderServerConfig(config: ServerConfig): string {
   const { listen } = config
@@ -47,7 +51,7 @@ export function renderServerConfig(config: ServerConfig): string {
     'logtime: false',
     'jetstream {',
     `  store_dir: ${quote(config.storeDir)}`,
-    // Without it acknowledged writes sit unsynced for a minute or two.
+    // Without it acknowledged writes stay unsynced for a minute or two.
     ...(isOlder(config.version, OLDEST_WITH_SYNC_INTERVAL) ? [] : ['  sync_interval: always']),
     '}',
     ...(listen.kind === 'cluster' ? clusterLines(listen) : loopbackLines(listen)),
@@ -97,7 +101,7 @@ function tlsLines(tls: TlsFiles, more: readonly string[]): string[] {
   ]
 }
 
-/** JSON's string form is one that nats-server's parser reads the same way. */
+/** nats-server's parser reads JSON's string form the same way. */
 function quote(text: string): string {
   return JSON.stringify(text)
 }

@@ -1,18 +1,23 @@
 import { type FileHandle, open } from 'node:fs/promises'
 
-/** How late a line of the server may come into our log. */
+/** How late a line of the server may reach this log. */
 const LOOK_MS = 250
 
-/** A server that cannot reach the others complains every second, for weeks: what was read of more than this is dropped. */
+/**
+ * A server that cannot reach the others complains every second, for weeks: beyond this size the part already read is
+ * dropped.
+ */
 const KEPT_BYTES = 1 << 20
 
-/** Read at once; a server prints some hundred bytes a second at most. */
+/** Bytes read at once; a server prints some hundred bytes a second at most. */
 const READ_BYTES = 1 << 16
 
 /**
- * What a server prints goes through a file. A pipe breaks with the agent that reads it, and then the server dies of its next line (Go ends a program that
- * writes to a broken pipe on standard error: os/signal, SIGPIPE): instead of handing its leaderships over when the next agent asks it to end, it would
- * leave the registry without a leader for the seconds of an election.
+ * Output of a server, through a file.
+ * A pipe breaks when the agent that reads it is killed, and the server's next line then kills the server: Go ends a
+ * program that writes to a broken pipe on standard error (os/signal, SIGPIPE). It would not hand over its
+ * leaderships,
+ * and the registry would have no leader until the next election.
  */
 export class ServerOutput implements AsyncDisposable {
   readonly #file: FileHandle
@@ -29,13 +34,13 @@ export class ServerOutput implements AsyncDisposable {
 
   /** Makes the file, or empties the one of an earlier server. */
   static async open(path: string): Promise<ServerOutput> {
-    // Appending, so that the writer goes on at the new end after the file was emptied.
+    // Opened for appending, so that the server continues at the new end after the file was emptied.
     const file = await open(path, 'a+', 0o600)
     await file.truncate(0)
     return new ServerOutput(file)
   }
 
-  /** To be the server's standard output and standard error. */
+  /** Standard output and standard error of the server. */
   get fd(): number {
     return this.#file.fd
   }
@@ -46,7 +51,7 @@ export class ServerOutput implements AsyncDisposable {
     this.#timer = setInterval(() => void this.#look(), LOOK_MS).unref()
   }
 
-  /** Reads what is left; call it when the server has ended. */
+  /** Reads the rest; call it when the server has ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
     await this.#look()
@@ -54,7 +59,7 @@ export class ServerOutput implements AsyncDisposable {
     await this.#file.close()
   }
 
-  /** Joins a look that is under way. Never rejects: a disk that fails costs log lines, and whatever else it costs is said elsewhere. */
+  /** Joins a running read. Never rejects: a failing disk only costs log lines here, and is reported elsewhere. */
   #look(): Promise<void> {
     this.#looking ??= this.#read()
       .catch(() => undefined)

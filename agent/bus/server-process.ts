@@ -9,10 +9,10 @@ import { parseVersion, type Version } from './version.ts'
 /** nats-server hands over its leaderships and syncs before it ends; Docker waits ten seconds for a plugin. */
 const STOP_WAIT_MS = 7_000
 
-/** Enough of a dying server's output to say why it died, short enough for one log line. */
+/** Enough of a dying server's output to tell why it died, short enough for one log line. */
 const LAST_LINES = 3
 
-/** Starting a program only to ask its version. */
+/** Time to start a program only to ask its version. */
 const VERSION_TIMEOUT_MS = 10_000
 
 /** Asks the binary for its version. Rejects NATS_SERVER_FAILED when it cannot be run. */
@@ -30,11 +30,11 @@ export async function serverVersion(binary: string): Promise<Version> {
   }
 }
 
-/** One running nats-server. `output` is its own and goes to the log; the lock's descriptor is inherited. */
+/** One running nats-server. It owns `output`, which goes to the log, and inherits the lock's descriptor. */
 export class ServerProcess implements AsyncDisposable {
   readonly #child: ChildProcess
   readonly #lastLines: string[] = []
-  /** Resolves with one line saying how the process ended; never rejects. */
+  /** Resolves with one line that says how the process ended; never rejects. */
   readonly ended: Promise<string>
   #running = true
 
@@ -56,12 +56,12 @@ export class ServerProcess implements AsyncDisposable {
     return this.#running ? this.#child.pid : undefined
   }
 
-  /** Makes the server read certificates again. */
+  /** Makes the server read its certificates again. */
   reload(): void {
     if (this.#running) this.#child.kill('SIGHUP')
   }
 
-  /** Asks the server to end, and makes it end when it does not; returns once it has. */
+  /** Asks the server to end, and kills it when it does not; returns once it has ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#running) return
     this.#child.kill('SIGTERM')
@@ -82,7 +82,9 @@ export class ServerProcess implements AsyncDisposable {
   }
 }
 
-/** The password is random, new at each start, and its file readable by root only: a hash of it would protect nothing. */
+/**
+ * The password is random and new at each start, and only root can read its file: a hash of it would protect nothing.
+ */
 const EXPECTED = /^Plaintext passwords detected/
 
 const LEVELS: Readonly<Record<string, 'debug' | 'warn' | 'error'>> = {
@@ -92,7 +94,10 @@ const LEVELS: Readonly<Record<string, 'debug' | 'warn' | 'error'>> = {
   FTL: 'error',
 }
 
-/** Reads one line of nats-server's output. What it calls information is detail to us; lines without a level are complaints about its configuration. */
+/**
+ * Parses one line of nats-server's output.
+ * Its info level is detail here. Lines without a level are complaints about its configuration.
+ */
 export function parseServerLine(line: string): { level: 'debug' | 'warn' | 'error'; text: string } {
   const match = /^\[\d+\] (?:\S+ \S+ )?\[([A-Z]{3})\] ?(.*)$/.exec(line)
   if (match === null) return { level: 'error', text: line.trim() }

@@ -7,7 +7,7 @@ import { freePort } from './free-port.ts'
 import { serverVersion } from './server-process.ts'
 import { Supervisor } from './supervisor.ts'
 
-/** Lies in a store that was put aside while some of its records were left behind; a person removes it when all is settled. */
+/** File in a set-aside store that lists the records left behind. An operator removes it when all is settled. */
 export const CONFLICTS_FILE = 'not-carried-over.txt'
 
 export interface StandaloneStoreOptions {
@@ -19,8 +19,9 @@ export interface StandaloneStoreOptions {
 }
 
 /**
- * The registry that this host kept for itself before it had peers. A server in a cluster does not see the streams of a
- * server that was alone, so a temporary one, on loopback, serves the old store until its records are carried over.
+ * The registry that this host kept for itself before it had peers.
+ * A server in a cluster does not see the streams of a single server. So a temporary one, on loopback, serves the old
+ * store until its records are migrated.
  */
 export class StandaloneStore {
   readonly #options: StandaloneStoreOptions
@@ -54,8 +55,8 @@ export class StandaloneStore {
   }
 
   /**
-   * Puts the store aside, so that it is not carried over again, with a note of what was left behind; answers where it
-   * is now.
+   * Sets the store aside, so that it is not migrated again, with a note of what was left behind.
+   * Returns its new path.
    */
   async retire(now: Date, conflicts: readonly string[]): Promise<string> {
     if (conflicts.length > 0) await writeFile(join(this.path, CONFLICTS_FILE), `${conflicts.join('\n')}\n`)

@@ -8,7 +8,7 @@ import { tryLock } from '../sys/flock.ts'
 /** A healthy nats-server ends within a second of SIGTERM; one that syncs to a slow disk gets more. */
 const TERM_WAIT_MS = 8_000
 
-/** After SIGKILL only the kernel has to tidy up. */
+/** After SIGKILL only the kernel has to clean up. */
 const KILL_WAIT_MS = 4_000
 
 const POLL_MS = 50
@@ -20,11 +20,11 @@ interface LockUser {
 }
 
 /**
- * The lock on a directory of nats-server stores, which nats-server does not lock itself. The file descriptor is handed
- * down to the server, so the lock lives as long as the agent or any server that it started.
+ * The lock on a directory of nats-server stores; nats-server itself takes none.
+ * The server inherits the file descriptor, so the lock lives as long as the agent or any server that it started.
  */
 export class StoreLock implements Disposable {
-  /** To be inherited by nats-server. */
+  /** For nats-server to inherit. */
   readonly fd: number
   #open = true
 
@@ -32,7 +32,7 @@ export class StoreLock implements Disposable {
     this.fd = fd
   }
 
-  /** Safe to repeat: closing a number twice could close somebody else's file. */
+  /** Safe to repeat: closing a number twice could close another file. */
   [Symbol.dispose](): void {
     if (this.#open) closeSync(this.fd)
     this.#open = false
@@ -40,9 +40,11 @@ export class StoreLock implements Disposable {
 }
 
 /**
- * Takes the lock. A nats-server that an agent which is gone left behind is ended first (SIGTERM, later SIGKILL); it is
- * known by having this very lock file open and one of our configuration files on its command line. Rejects STATE_LOCKED
- * when anything else holds the lock.
+ * Takes the lock.
+ * First ends a nats-server that a dead agent left behind (SIGTERM, later SIGKILL). It is recognised by having this
+ * very
+ * lock file open, and one of our configuration files on its command line.
+ * Rejects STATE_LOCKED when anything else holds the lock.
  */
 export async function lockStore(path: string, configDir: string, log: Logger): Promise<StoreLock> {
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
@@ -95,7 +97,7 @@ function sendSignal(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** All other processes that have the lock file open, by device and inode: paths may differ between mount namespaces. */
+/** Lists all other processes with the lock file open, by device and inode: paths differ between mount namespaces. */
 async function lockUsers(fd: number): Promise<LockUser[]> {
   const { dev, ino } = fstatSync(fd)
   const users: LockUser[] = []

@@ -10,31 +10,34 @@ import { ServerProcess } from './server-process.ts'
 /** A server that cannot start (port taken, disk full) is tried at least every 10 s: the cause may pass. */
 const WAITS = { firstMs: 250, lastMs: 10_000, steadyMs: 30_000 }
 
-/** Further tries tell a server that has died meanwhile from one that is in trouble: its connections break one by one before nobody listens any more. */
+/**
+ * Retries tell a server that has just died from one in trouble: its connections break one by one before the port
+ * closes.
+ */
 const MONITOR_TRIES = 5
 const MONITOR_AGAIN_MS = 20
 
-/** How long /healthz may take; it answers from memory. */
+/** Time for /healthz, which replies from memory. */
 const HEALTH_TIMEOUT_MS = 2_000
 
-/** What there is to say about the nats-server of this host. */
+/** State of this host's nats-server. */
 export interface ServerState {
   readonly running: boolean
   readonly pid: number | null
-  /** One line for people. */
+  /** One line for operators. */
   readonly detail: string
 }
 
 export interface SupervisorOptions {
   readonly binary: string
   readonly configPath: string
-  /** Everything but the monitoring port, which is chosen at each start. */
+  /** All but the monitoring port, which is chosen at each start. */
   readonly config: Omit<ServerConfig, 'monitorPort'>
   readonly lockFd: number
   readonly log: Logger
 }
 
-/** Keeps one nats-server running: starts it, watches it, starts it again when it dies. */
+/** Keeps one nats-server running: starts it, watches it, and restarts it when it dies. */
 export class Supervisor implements AsyncDisposable {
   readonly #options: SupervisorOptions
   readonly #stop = new AbortController()
@@ -54,8 +57,9 @@ export class Supervisor implements AsyncDisposable {
   }
 
   /**
-   * Asks the server's monitoring port (which opens before JetStream begins, and answers JSON). Undefined: the server does not run, or is
-   * not that far. Rejects when it runs and did not answer within `timeoutMs`.
+   * Queries the server's monitoring port, which opens before JetStream starts, and returns its JSON.
+   * Undefined: the server does not run, or its port is not open yet.
+   * Rejects when it runs and does not reply within `timeoutMs`.
    */
   async monitor(path: string, timeoutMs: number): Promise<unknown> {
     const signal = AbortSignal.timeout(timeoutMs)
@@ -74,7 +78,7 @@ export class Supervisor implements AsyncDisposable {
     }
   }
 
-  /** Asks the server how it is: null when it is well, else one line why not. */
+  /** Checks the server: null when it is healthy, else one line why not. */
   async problem(): Promise<string | null> {
     if (this.#process?.pid === undefined) return `not running: ${this.#detail}`
     try {

@@ -1,7 +1,7 @@
 /** A program's version as three numbers, compared number by number. */
 export type Version = readonly [number, number, number]
 
-/** Lost updates at three replicas were seen on 2.9.10, none on 2.10.27; the fixes were complete in this version. */
+/** Updates were lost at three replicas on 2.9.10, none on 2.10.27; the fixes were complete in this version. */
 export const OLDEST_FOR_REPLICAS: Version = [2, 10, 23]
 
 /** The first version that knows `sync_interval: always`; older servers exit on the unknown key. */

@@ -1,4 +1,4 @@
-/** A container that has a Wherry volume in its mounts, in any state. */
+/** A container with a Wherry volume in its mounts, in any state. */
 export interface VolumeUser {
   readonly id: string
   readonly name: string
@@ -16,17 +16,17 @@ export interface PlacedTask {
   readonly volumes: readonly string[]
 }
 
-/** A service of the Swarm that mounts volumes, whether a task of it runs or not. */
+/** A service of the Swarm that mounts volumes, whether one of its tasks runs or not. */
 export interface SwarmService {
   readonly name: string
-  /** Sources of its volume mounts as its spec has them; one may be a template (`data-{{.Task.Slot}}`). */
+  /** Sources of its volume mounts as in its spec; one may be a template (`data-{{.Task.Slot}}`). */
   readonly volumes: readonly string[]
 }
 
 /** A node of the Swarm. */
 export interface SwarmNode {
   readonly id: string
-  /** Goes up with every change of the node, whoever makes it. */
+  /** Increases with every change of the node, by anyone. */
   readonly version: number
   readonly labels: Readonly<Record<string, string>>
   /** Its availability is `drain`: Swarm moves all tasks away. */
@@ -40,26 +40,29 @@ export interface EngineEvent {
   readonly name: string
 }
 
-/** This host's engine. Every call has a time limit and rejects ENGINE_UNREACHABLE; nothing here is called before the plugin's socket serves. */
+/**
+ * This host's engine.
+ * Every call has a time limit and rejects ENGINE_UNREACHABLE. No call is made before the plugin's socket serves.
+ */
 export interface Engine {
-  /** Containers of any state that mount volumes of this driver. */
+  /** Lists containers of any state that mount volumes of this driver. */
   users(): Promise<VolumeUser[]>
   /**
-   * Freezes a container; true: this call did. False: it was paused already, or does not run any more. Rejects
-   * ENGINE_UNREACHABLE; it may then still have happened.
+   * Pauses a container; true: this call did it. False: it was paused already, or does not run any more.
+   * Rejects ENGINE_UNREACHABLE; it may then still happen.
    */
   pause(container: string): Promise<boolean>
-  /** Lets a paused container go on; one that is not paused, or gone, is no error. */
+  /** Resumes a paused container; no error for one that is not paused, or gone. */
   unpause(container: string): Promise<void>
-  /** Kills a container, paused or not (it is unpaused by the kill); one that is gone is no error. */
+  /** Kills a container, paused or not (the kill unpauses it); no error for one that is gone. */
   kill(container: string): Promise<void>
-  /** All Swarm nodes. Leader only. */
+  /** Lists all Swarm nodes. Leader only. */
   nodes(): Promise<readonly SwarmNode[]>
-  /** Labels of all Swarm nodes, by node id. Leader only. */
+  /** Lists labels of all Swarm nodes, by node id. Leader only. */
   nodeLabels(): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>>
   /**
-   * Replaces those labels of a Swarm node that begin with `prefix`, if the node is still at that version; others stay.
-   * One try. False: somebody else has changed the node, and nothing was written. Leader only.
+   * Replaces the labels of a Swarm node that begin with `prefix`, if the node is still at that version.
+   * Other labels stay. One attempt. False: the node has changed, and nothing was written. Leader only.
    */
   setNodeLabels(
     node: string,
@@ -67,18 +70,22 @@ export interface Engine {
     prefix: string,
     labels: Readonly<Record<string, string>>,
   ): Promise<boolean>
-  /** When a container last stopped; null: it has not, or it is gone. */
+  /** Returns when a container last stopped; null: it has not, or it is gone. */
   finishedAt(container: string): Promise<Date | null>
-  /** Host name and Swarm state. `leader`: this engine is the Swarm's leading manager. */
+  /** Returns host name and Swarm state. `leader`: this engine is the Swarm's leading manager. */
   info(): Promise<{ name: string; swarmNode: string | null; leader: boolean }>
-  /** Tasks that want to run, with the volumes they use. Leader only. */
+  /** Lists tasks that are to run, with the volumes they use. Leader only. */
   tasks(): Promise<PlacedTask[]>
-  /** Names of all volumes of Docker's own driver `local`. */
+  /** Lists the names of all volumes of Docker's own driver `local`. */
   localVolumes(): Promise<readonly string[]>
   /**
-   * Services that mount volumes. `worker`: this engine is in a Swarm and no manager of it; `none`: it is in no Swarm.
+   * Lists services that mount volumes.
+   * `worker`: this engine is in a Swarm and not its manager; `none`: it is in no Swarm.
    */
   services(): Promise<readonly SwarmService[] | 'worker' | 'none'>
-  /** Calls `handler` for engine events until `signal` aborts; reconnects by itself and sends a `daemon` event after each connect. */
+  /**
+   * Calls `handler` for engine events until `signal` aborts.
+   * Reconnects, and sends a `daemon` event after each connect.
+   */
   watch(handler: (event: EngineEvent) => void, signal: AbortSignal): void
 }

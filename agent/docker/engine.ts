@@ -8,10 +8,10 @@ import { ask, nullIfGone } from './request.ts'
 import { createServices } from './services.ts'
 import { createFreezing } from './stop-containers.ts'
 
-/** A healthy engine answers lists in milliseconds; under load seconds were seen. Longer means it is not there. */
+/** A healthy engine lists in milliseconds; under load seconds were seen. After this time it counts as away. */
 const CALL_TIMEOUT_MS = 5_000
 
-/** Tasks in these states will not run any more, whatever is desired of them. */
+/** Tasks in these states will not run any more, whatever state is desired. */
 const ENDED_STATES = new Set(['complete', 'failed', 'shutdown', 'rejected', 'orphaned', 'remove'])
 /** Swarm makes a replacement `ready` while the old task still stops, and `running` after that. */
 const WANTED_STATES = new Set(['ready', 'running'])
@@ -25,11 +25,11 @@ interface SwarmTask {
   Spec?: { ContainerSpec?: { Mounts?: { Type?: string; Source?: string }[] } }
 }
 
-/** Connects to nothing yet: every call opens its own request on the engine's socket. */
+/** Opens no connection yet: every call makes its own request on the engine's socket. */
 export function createEngine(options: { socketPath: string; log: Logger }): Engine {
   const docker = new Docker({ socketPath: options.socketPath, timeout: CALL_TIMEOUT_MS })
   return {
-    // A client of its own: dockerd says nothing for up to 12 s while it kills.
+    // A separate client: dockerd sends nothing for up to 12 s while it kills.
     ...createFreezing(new Docker({ socketPath: options.socketPath })),
     ...createNodeLabels(docker),
     ...createNodes(docker),
@@ -65,7 +65,7 @@ async function isLeader(docker: Docker, node: string): Promise<boolean> {
   return found.ManagerStatus?.Leader === true
 }
 
-/** Volumes of drivers other than `local` count as ours: an engine keeps volume names unique across its drivers. */
+/** Volumes of drivers other than `local` count as Wherry's: an engine keeps volume names unique across its drivers. */
 function toVolumeUser(container: Docker.ContainerInfo): VolumeUser[] {
   const volumes = container.Mounts.flatMap((mount) =>
     mount.Type === 'volume' && mount.Driver !== 'local' && mount.Name !== undefined ? [mount.Name] : [],

@@ -3,16 +3,17 @@ import Docker from 'dockerode'
 import type { Logger } from 'pino'
 import type { EngineEvent } from './contract.ts'
 
-/** An engine that restarts is away for seconds; asking more often finds nothing sooner. */
+/** A restarting engine is away for seconds; more frequent attempts find nothing sooner. */
 const RECONNECT_MS = 1_000
-/** An event is well under a kilobyte; a line beyond this is not one. */
+/** An event is well under a kilobyte; a longer line is no event. */
 const MAX_EVENT_BYTES = 1 << 20
 
 const KINDS: Exclude<EngineEvent['kind'], 'daemon'>[] = ['container', 'node', 'service', 'volume']
 
 /**
- * Follows the engine's events until `signal` aborts. Reconnects by itself; after each connect it sends a `daemon`
- * event, because events were missed meanwhile and the listener should look at everything.
+ * Follows the engine's events until `signal` aborts.
+ * Reconnects; after each connect it sends a `daemon` event: events were missed, so the listener must check
+ * everything.
  */
 export function watchEvents(
   engine: { socketPath: string; log: Logger },
@@ -52,7 +53,7 @@ async function followOnce(
   }
 }
 
-/** Reads one line of the stream; null for anything that is no event of interest. */
+/** Parses one line of the stream; null for anything but an event of interest. */
 function parseEvent(line: string): EngineEvent | null {
   if (line.trim() === '') return null
   let raw: unknown

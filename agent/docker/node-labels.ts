@@ -8,7 +8,11 @@ interface SwarmNode {
   Spec: { Labels?: Record<string, string>; [field: string]: unknown }
 }
 
-/** Labels of Swarm nodes. A node is replaced as a whole; a version that is not its newest is refused (docs.docker.com/reference/api/engine, NodeUpdate). */
+/**
+ * Labels of Swarm nodes.
+ * A node is replaced as a whole, and an outdated version is refused (docs.docker.com/reference/api/engine,
+ * NodeUpdate).
+ */
 export function createNodeLabels(docker: Docker): Pick<Engine, 'nodeLabels' | 'setNodeLabels'> {
   return {
     nodeLabels: () =>
@@ -31,7 +35,7 @@ export function createNodeLabels(docker: Docker): Pick<Engine, 'nodeLabels' | 's
           })
           return true
         } catch (error) {
-          // Told by its words: the status is 500 in some versions and 409 in others.
+          // Recognised by its text: the status is 500 in some versions and 409 in others.
           if (messageOf(error).includes('out of sequence')) return false
           throw error
         }

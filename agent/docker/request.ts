@@ -1,6 +1,6 @@
 import { WherryError } from '../model/errors.ts'
 
-/** Runs one request to the engine. Rejects ENGINE_UNREACHABLE, with `what` was asked, however it failed. */
+/** Runs one request to the engine. Rejects ENGINE_UNREACHABLE with `what` was asked, however it failed. */
 export async function ask<T>(what: string, run: () => Promise<T>): Promise<T> {
   try {
     return await run()
@@ -12,12 +12,12 @@ export async function ask<T>(what: string, run: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The HTTP status that the engine answered with; undefined when no answer came. */
+/** Returns the HTTP status of the engine's reply; undefined when none came. */
 export function statusOf(error: unknown): number | undefined {
   return (error as { statusCode?: number }).statusCode
 }
 
-/** For `catch`: null for what the engine does not have (any more). */
+/** For `catch`: null for an object that the engine does not have (any more). */
 export function nullIfGone(error: unknown): null {
   if (statusOf(error) === 404) return null
   throw error

@@ -24,7 +24,7 @@ export function createServices(docker: Docker): Pick<Engine, 'services'> {
     services: () =>
       ask('list services', async () => {
         const { Swarm: swarm } = (await docker.info()) as Info
-        // A node that is locked or has an error is in a Swarm all the same.
+        // A node that is locked or has an error is still in a Swarm.
         if (swarm === undefined || (swarm.LocalNodeState ?? 'inactive') === 'inactive') return 'none'
         if (swarm.ControlAvailable !== true) return 'worker'
         return ((await docker.listServices()) as unknown as ListedService[]).flatMap(toService)

@@ -2,23 +2,24 @@ import type Docker from 'dockerode'
 import type { Engine } from './contract.ts'
 import { ask, nullIfGone, statusOf } from './request.ts'
 
-/** Freezing takes about 20 ms. A fence tries again after this long; the engine may still carry the first request out. */
+/** A pause takes about 20 ms. A fence retries after this time; the engine may still carry out the first request. */
 const FREEZE_TIMEOUT_MS = 2_000
-/** dockerd waits 10 s for a killed container, kills its process by itself, and waits 2 s more (moby, daemon/kill.go). */
+/** dockerd waits 10 s for a killed container, kills its process itself, and waits 2 s more (moby, daemon/kill.go). */
 const KILL_TIMEOUT_MS = 15_000
 
 type Freezing = Pick<Engine, 'pause' | 'unpause' | 'kill'>
 
 /**
- * The calls that stop containers. What dockerd answers differs by version: to unpause what is not paused is 409 or, in 20.10, 500; so after every refusal
- * the container itself is asked how it is (moby, daemon/pause.go, daemon/unpause.go).
+ * The calls that stop containers.
+ * dockerd's replies differ by version: unpausing a container that is not paused returns 409, or 500 in 20.10.
+ * So after every refusal the container's state is read (moby, daemon/pause.go, daemon/unpause.go).
  */
 export function createFreezing(docker: Docker): Freezing {
   const look = async (container: string) => {
     const found = await docker.getContainer(container).inspect(limit(FREEZE_TIMEOUT_MS)).catch(nullIfGone)
     return found?.State ?? null
   }
-  /** Whether the engine did it now; false when the container is by itself as it should be, or gone. */
+  /** True: the engine did it now; false: the container is in the wanted state already, or gone. */
   const attempt = async (container: string, run: () => Promise<unknown>, isDone: (state: State) => boolean) => {
     try {
       await run()
@@ -45,7 +46,8 @@ export function createFreezing(docker: Docker): Freezing {
       ask('kill a container', async () => {
         const run = () => docker.getContainer(container).kill(limit(KILL_TIMEOUT_MS))
         await attempt(container, run, (state) => !state.Running)
-        // An engine that leaves it frozen: the signal is delivered when it thaws, before a single instruction of it.
+        // For an engine that leaves it paused: the signal is delivered at the unpause, before any
+        // instruction of it.
         if ((await look(container))?.Paused === true) await thaw(container)
       }),
   }
@@ -53,7 +55,7 @@ export function createFreezing(docker: Docker): Freezing {
 
 type State = Docker.ContainerInspectInfo['State']
 
-/** A limit for the whole request: the one of dockerode's own counts silence on the socket only. */
+/** A limit for the whole request: dockerode's own limit counts only silence on the socket. */
 function limit(ms: number): { abortSignal: AbortSignal } {
   return { abortSignal: AbortSignal.timeout(ms) }
 }

@@ -2,10 +2,12 @@ import { Counter, Histogram, type Registry } from 'prom-client'
 import type { CheckpointResult, Tally } from '../mobility/dependencies.ts'
 
 const RESULTS: readonly CheckpointResult[] = ['taken', 'unchanged', 'over_budget', 'failed', 'missed']
-/** A pause of an idle container takes about 20 ms; the default budget is half a second, the largest a minute. */
+/**
+ * Buckets of pauses: an idle container takes about 20 ms, the default budget is half a second, the largest a minute.
+ */
 const PAUSE_BUCKETS_SECONDS = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 60]
 
-/** What happened on this host since its agent started. */
+/** Counts events on this host since its agent started. */
 export class Counts implements Tally {
   readonly #checkpoints: Counter
   readonly #pauses: Histogram
@@ -58,7 +60,9 @@ export class Counts implements Tally {
     this.#moved.inc({ volume }, bytes)
   }
 
-  /** Forgets volumes that are no more. Those that are new begin at zero: a counter that appears with a one shows no increase. */
+  /**
+   * Forgets volumes that are gone, and starts new ones at zero: a counter that appears with a one shows no increase.
+   */
   keep(volumes: readonly string[]): void {
     const now = new Set(volumes)
     for (const volume of this.#known.difference(now)) this.#forget(volume)

@@ -2,13 +2,13 @@ import { Gauge, type Registry } from 'prom-client'
 import type { Health, VolumeView } from '../mobility/contract.ts'
 import type { CopyState, Trouble } from '../model/model.ts'
 
-/** `away`: whatever the copy is at, its host is away and it is of no use. */
+/** `away`: the copy's host is away, so the copy cannot be used. */
 const COPY_STATES: readonly (CopyState | 'away')[] = ['current', 'behind', 'filling', 'diverged', 'away']
 
-/** What is known at a scrape. */
+/** The facts at a scrape. */
 export interface Facts {
   readonly volumes: readonly VolumeView[]
-  /** How many hosts the cluster has. */
+  /** Number of hosts of the cluster. */
   readonly hosts: number
   readonly health: Health
 }
@@ -21,14 +21,14 @@ interface Sample {
 
 const one = (value: number): readonly Sample[] => [{ value }]
 
-/** For how long it has been so, with why. Without a trouble there is no such label. */
+/** How long a trouble has lasted, with its reason. Without a trouble there is no such label. */
 function sinceTrouble(trouble: Trouble | null): readonly Sample[] {
   if (trouble === null) return one(0)
   const seconds = Math.max(0, (Date.now() - Date.parse(trouble.since)) / 1000)
   return [{ labels: { code: trouble.code }, value: seconds }]
 }
 
-/** By name: what it says, its labels beside `volume`, and its samples for one volume. */
+/** By name: help text, labels beside `volume`, and the samples of one volume. */
 const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly string[]; of: VolumeGauge }>> = {
   wherry_volume_held: {
     help: '1 when this host holds the volume, else 0.',
@@ -57,7 +57,7 @@ const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly s
     help: 'Copies of the volume in the cluster, by state; those on hosts that are away count as away only.',
     labels: ['state'],
     of: (volume) => {
-      // Nobody shall be woken because this agent was restarted.
+      // A restart of this agent must not raise an alert.
       if (volume.hostsUnknown) return []
       const states = copyStates(volume)
       return COPY_STATES.map((state) => ({
@@ -86,7 +86,7 @@ const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly s
   },
 }
 
-/** By name: what it says of this host, and its value. */
+/** By name: help text of this host's gauge, and its value. */
 const HOST_GAUGES: Readonly<Record<string, { help: string; of: (health: Health) => number }>> = {
   wherry_registry_available: {
     help: '1 while the registry answers this host, else 0.',
@@ -110,7 +110,7 @@ const HOST_GAUGES: Readonly<Record<string, { help: string; of: (health: Health) 
   },
 }
 
-/** What is at the time of a scrape. */
+/** The gauges at the time of a scrape. */
 export class Gauges {
   readonly #ofVolumes: readonly { readonly gauge: Gauge; readonly of: VolumeGauge }[]
   readonly #ofHost: readonly { readonly gauge: Gauge; readonly of: (health: Health) => number }[]
@@ -125,7 +125,7 @@ export class Gauges {
     })
   }
 
-  /** Replaces all that was set before: volumes that are no more have no samples. */
+  /** Replaces all samples: volumes that are gone have none. */
   set(facts: Facts): void {
     for (const { gauge, of } of this.#ofHost) gauge.set(of(facts.health))
     for (const { gauge, of } of this.#ofVolumes) {
@@ -137,7 +137,7 @@ export class Gauges {
   }
 }
 
-/** The holder has the newest data, whether the registry lists its copy already or not. */
+/** The holder has the newest data, whether or not the registry lists its copy. */
 function copyStates({ copies, holder }: VolumeView): (CopyState | 'away')[] {
   const others = copies
     .filter(({ host }) => host !== holder?.host)
@@ -145,7 +145,7 @@ function copyStates({ copies, holder }: VolumeView): (CopyState | 'away')[] {
   return holder === null ? others : [holder.away === null ? 'current' : 'away', ...others]
 }
 
-/** Only the holder knows how its checkpoints go. */
+/** Only the holder has the state of its checkpoints. */
 function isHeldHere({ checkpointing }: VolumeView): boolean {
   return checkpointing !== null
 }

@@ -5,12 +5,13 @@ import { codeOf } from '../model/errors.ts'
 import { Counts } from './counts.ts'
 import { Gauges } from './gauges.ts'
 
-/** How exactly the delay of the event loop is measured: a timer this often, and a lease counts in seconds. */
+/** Resolution of the event loop's delay: a timer this often, while a lease counts in seconds. */
 const EVENT_LOOP_PRECISION_MS = 100
 
 /**
- * What a monitor may know of this host, in Prometheus' text format. What is, is asked of the decisions at each scrape; only what happens in between is counted
- * (`tally`). Every sample carries the name of this host. docs/metrics.md describes them all.
+ * Metrics of this host in Prometheus' text format; docs/metrics.md describes them all.
+ * States are read from mobility at each scrape; only events are counted (`tally`). Every sample carries the host's
+ * name.
  */
 export class Metrics {
   readonly #registry = new Registry()
@@ -25,7 +26,7 @@ export class Metrics {
     return this.#counts
   }
 
-  /** The text of one scrape. While the registry is away and the volumes are not known either, theirs are left out. */
+  /** Returns the text of one scrape. Volumes are left out while the registry is away and its volumes are not cached. */
   async scrape(mobility: Pick<Mobility, 'list' | 'hosts' | 'health'>): Promise<string> {
     const [volumes, hosts, health] = await Promise.all([listIfKnown(mobility), mobility.hosts(), mobility.health()])
     const self = hosts.find((host) => host.self)

@@ -8,19 +8,22 @@ import type { Versioned, Write } from './contract.ts'
 import { fromKey, toKey } from './keys.ts'
 import { writeRepeatedly } from './repeated-write.ts'
 
-/** A write that needs longer is of no use to a lease of eight seconds, which must be tried twice in its time. */
+/** A slower write is no help to a lease of eight seconds, which must be tried twice in its time. */
 const REQUEST_TIMEOUT_MS = 3_000
 
-/** What is sent to a stream that has no leader is lost without a word: it is sent again after so long, because there may be a leader by then. */
+/**
+ * Requests to a leaderless stream are dropped silently: they are sent again after this time, for a leader may exist
+ * then.
+ */
 const AGAIN_AFTER_MS = [1_000, 2_000]
 
-/** Reads under way at once when everything is read: enough to hide the network, too few to crowd out a write. */
+/** Parallel reads while reading everything: enough to hide the network, too few to crowd out a write. */
 const READS_AT_ONCE = 32
 
 /** A removed key leaves a marker; after this long every watcher has had its chance to see it. */
 const MARKER_KEPT_MS = 3_600_000
 
-/** Old markers dropped in one reading of everything, so that a long list of them does not delay it. */
+/** Old markers purged in one reading of everything, so that a long list of them does not delay it. */
 const MARKERS_DROPPED_AT_ONCE = 16
 
 /** NATS API error codes (nats-server's errors.json). */
@@ -30,7 +33,7 @@ export const NO_STREAM = 10059
 /** What KV clients put into the header of a marker. */
 const OPERATION_HEADER = 'KV-Operation'
 
-/** Where the connection comes from; the bus. */
+/** Source of the connection: the bus. */
 export interface ConnectionSource {
   connection(): NatsConnection
   reach(): Promise<string>
@@ -43,7 +46,7 @@ interface RawEntry {
   readonly text: string | null
 }
 
-/** All entries of a bucket; those that could not be understood stand apart. */
+/** All entries of a bucket; those that could not be parsed are listed apart. */
 export interface BucketContent<T> {
   readonly entries: Versioned<T>[]
   readonly damaged: { readonly key: string; readonly reason: string }[]
@@ -65,13 +68,13 @@ export class Bucket<T> {
     return streamOf(this.name)
   }
 
-  /** Reads one value; null: the registry says there is none. Rejects REGISTRY_UNAVAILABLE and RECORD_INVALID. */
+  /** Reads one value; null: the registry has none. Rejects REGISTRY_UNAVAILABLE and RECORD_INVALID. */
   async read(name: string): Promise<Versioned<T> | null> {
     const raw = await this.#raw(toKey(name))
     return raw === null || raw.text === null ? null : this.#parse(name, raw.text, raw.revision)
   }
 
-  /** Reads all values, or rejects REGISTRY_UNAVAILABLE: there is no partial answer. */
+  /** Reads all values, or rejects REGISTRY_UNAVAILABLE: there is no partial result. */
   async readAll(): Promise<BucketContent<T>> {
     const keys = await this.#keys()
     const content: BucketContent<T> = { entries: [], damaged: [] }
@@ -90,7 +93,7 @@ export class Bucket<T> {
     return content
   }
 
-  /** Adds a value; `refused` when the name has one. A name that was removed before is free. */
+  /** Adds a value; `refused` when the name has one. A removed name is free. */
   async add(name: string, value: T): Promise<Write<T>> {
     const first = await this.#write(name, value, 0)
     if (first.outcome !== 'refused') return first
@@ -100,7 +103,7 @@ export class Bucket<T> {
     } catch (error) {
       return { outcome: 'unknown', cause: error as Error }
     }
-    // A removed key's marker is the last message of its subject, so it is what the write must come after.
+    // A removed key's marker is the last message of its subject: the write must come after it.
     return marker !== null && marker.text === null ? this.#write(name, value, marker.revision) : first
   }
 
@@ -144,21 +147,23 @@ export class Bucket<T> {
         const text = removed === '' ? Buffer.from(message.data).toString('utf8') : null
         return { revision: message.seq, time: message.time, text }
       } catch (error) {
-        // A missing stream answers with the same status 404, but only this code says that the key is not there.
+        // A missing stream has the same status 404, but only this code means that the key does not exist.
         if (apiCode(error) === NO_MESSAGE) return null
         throw error
       }
     })
   }
 
-  /** The stream's leader lists its subjects: nothing is missing that was acknowledged before. */
+  /** The stream's leader lists its subjects: no acknowledged one is missing. */
   async #keys(): Promise<string[]> {
     const prefix = `$KV.${this.name}.`
     const info = await this.#ask((manager) => manager.streams.info(this.stream, { subjects_filter: `${prefix}>` }))
     return Object.keys(info.state.subjects ?? {}).map((subject) => subject.slice(prefix.length))
   }
 
-  /** The first answer to any of up to three askings; the first of them ends the wait with REQUEST_TIMEOUT_MS. */
+  /**
+   * Returns the first reply to any of up to three requests; the first of them ends the wait after REQUEST_TIMEOUT_MS.
+   */
   async #ask<R>(question: (manager: JetStreamManager) => Promise<R>): Promise<R> {
     const connection = this.#source.connection()
     const answered = new AbortController()

@@ -3,29 +3,29 @@ import { codeOf } from '../model/errors.ts'
 import type { VolumeRecord } from '../model/model.ts'
 import type { Registry, Versioned } from './contract.ts'
 
-/** Ten thousand records are a few megabytes, and more volumes than a cluster of hosts will have. */
+/** Ten thousand records take a few megabytes, and exceed the volumes of any cluster. */
 const DEFAULT_MAX = 10_000
 
 type Entry = Versioned<VolumeRecord>
 
 export interface VolumeCacheOptions {
   readonly registry: Pick<Registry, 'volume' | 'volumes' | 'watch'>
-  /** Records kept. */
+  /** Number of records kept. */
   readonly max?: number
-  /** Told the names of all volumes, sorted, when they have changed. */
+  /** Called with the names of all volumes, sorted, when they have changed. */
   readonly named?: (names: readonly string[]) => void
 }
 
 /**
- * What Docker's Get, Path and List are answered from while the registry is out of reach. A volume that was known is
- * never "not found" then: dockerd forgets a volume's metadata on such an answer (promise 10). Nothing is decided on
- * what stands here.
+ * Serves Docker's Get, Path and List while the registry is out of reach.
+ * A known volume is never "not found" then: dockerd would forget its metadata (promise 10).
+ * No decision rests on this cache.
  */
 export class VolumeCache {
   readonly #registry: VolumeCacheOptions['registry']
   readonly #entries: LRUCache<string, Entry>
   readonly #named: (names: readonly string[]) => void
-  /** True while `#entries` holds all volumes that the registry had when it was last listed. */
+  /** True while `#entries` has all volumes that the registry had when it was last listed. */
   #complete = false
 
   constructor(options: VolumeCacheOptions) {
@@ -46,15 +46,16 @@ export class VolumeCache {
         if (name === null) await this.list()
         else await this.get(name)
       } catch {
-        // The next read says what is wrong to whoever asked; here it was only a look ahead.
+        // The next read reports the failure to its caller; this one was only in advance.
       }
     }
     this.#registry.watch((name) => void refresh(name), signal)
   }
 
   /**
-   * Reads a volume's record. `stale`: the registry did not answer and this is the last that was known. `entry` is null
-   * only when the registry itself said so just now; a volume never known rejects REGISTRY_UNAVAILABLE.
+   * Reads a volume's record. `stale`: the registry did not reply, and this is the last known record.
+   * `entry` is null only when the registry itself just said so.
+   * Rejects REGISTRY_UNAVAILABLE for a volume that was never known.
    */
   async get(name: string): Promise<{ entry: Entry | null; stale: boolean }> {
     try {
@@ -69,7 +70,7 @@ export class VolumeCache {
     }
   }
 
-  /** Reads all records; `stale` as with `get`. Rejects REGISTRY_UNAVAILABLE when the list was never known as a whole. */
+  /** Reads all records; `stale` as with `get`. Rejects REGISTRY_UNAVAILABLE when the whole list was never known. */
   async list(): Promise<{ entries: Entry[]; stale: boolean }> {
     try {
       const entries = await this.#registry.volumes()
@@ -81,7 +82,7 @@ export class VolumeCache {
     }
   }
 
-  /** Takes in a record that was read or written elsewhere; an older one than known is ignored. */
+  /** Takes in a record that was read or written elsewhere; ignores one older than the known. */
   note(entry: Entry): void {
     const known = this.#entries.peek(entry.value.name)
     this.#take(entry)

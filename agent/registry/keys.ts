@@ -1,9 +1,15 @@
 import { WherryError } from '../model/errors.ts'
 
-/** What a key may hold as it is. The rest is written as `=` and two hex digits per byte; a dot would split the key's subject. */
+/**
+ * Characters that a key may hold as they are.
+ * Others are written as `=` and two hex digits per byte; a dot would split the key's subject.
+ */
 const PLAIN = /[A-Za-z0-9_-]/
 
-/** Turns a volume's name or an id into a key of a JetStream bucket; no two names share a key. Throws NAME_INVALID for an empty one. */
+/**
+ * Encodes a volume's name or an id as a key of a JetStream bucket; no two names share a key.
+ * Throws NAME_INVALID for an empty one.
+ */
 export function toKey(name: string): string {
   if (name === '') throw new WherryError('NAME_INVALID', 'The empty name names nothing in the registry.')
   let key = ''
@@ -14,7 +20,7 @@ export function toKey(name: string): string {
   return key
 }
 
-/** The name that a key was made from. */
+/** Returns the name that a key was made from. */
 export function fromKey(key: string): string {
   return Buffer.from(
     key.replace(/=([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),

@@ -5,11 +5,13 @@ import { writeDurably } from '../runtime/durable-file.ts'
 const schema = z.array(z.string())
 
 /**
- * The buckets that this host has seen, kept on its disk. One of them that is missing later was lost and must not be made
- * anew: an empty bucket says "no such volume" of every volume, and dockerd believes it (promise 10).
+ * The buckets that this host has seen, kept on its disk.
+ * One of them that is missing later was lost, and must not be made anew: an empty bucket reports "no such volume" for
+ * every
+ * volume, and dockerd believes it (promise 10).
  */
 export class KnownBuckets {
-  /** Null: remembered in memory only. */
+  /** Null: kept in memory only. */
   readonly path: string | null
   #names: Set<string> | null = null
 

@@ -10,12 +10,12 @@ import type { Write } from './contract.ts'
 import { removedSchema, volumeSchema } from './schema.ts'
 import { BUCKETS } from './setup.ts'
 
-/** A server that reads its store again is there in a second; one with a slow disk gets more. */
+/** A server reads its store again within a second; one with a slow disk gets more. */
 const SERVE_TIMEOUT_MS = 30_000
 
 const POLL_MS = 100
 
-/** Tries to get one record across; each is safe to repeat. */
+/** Attempts to migrate one record; each is safe to repeat. */
 const ATTEMPTS = 5
 
 export interface CarryTarget {
@@ -24,9 +24,9 @@ export interface CarryTarget {
 }
 
 /**
- * Brings the records of a host that was alone into the cluster's registry, then puts the old store aside. Nothing that
- * is there is overwritten: a name that is taken by another volume stays as it is and is reported, one line each. Safe to
- * repeat after any failure.
+ * Migrates the records of a single host into the cluster's registry, then sets the old store aside.
+ * Overwrites nothing: a name that another volume has stays as it is, and is reported in a line of its own.
+ * Safe to repeat after any failure.
  */
 export async function carryOver(
   old: StandaloneStore,
@@ -61,7 +61,7 @@ async function carryRecords(
 }
 
 async function carryVolume(record: VolumeRecord, target: CarryTarget): Promise<string | null> {
-  // It was carried over before and has been removed since.
+  // It was migrated before, and has been removed since.
   if ((await target.removed.read(record.id)) !== null) return null
   if (await settle(record.name, () => target.volumes.add(record.name, record))) return null
   const there = await target.volumes.read(record.name)
@@ -71,7 +71,7 @@ async function carryVolume(record: VolumeRecord, target: CarryTarget): Promise<s
   return `Volume ${record.name} (${record.id}) of this host was not carried over: the cluster has another volume of that name (${there.value.id}). This host's data stays in its state directory under volumes/${record.id}.`
 }
 
-/** True: the record is in; false: something else is there. */
+/** True: the record is in; false: the name has another record. */
 async function settle<T>(name: string, write: () => Promise<Write<T>>): Promise<boolean> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const answer = await write()
@@ -89,7 +89,7 @@ async function connected(link: NatsLink, signal: AbortSignal): Promise<void> {
   }
 }
 
-/** A host that was alone for moments only may never have made its buckets. */
+/** A host that was single only for moments may never have made its buckets. */
 async function contentOf<T>(bucket: Bucket<T>): Promise<BucketContent<T>> {
   try {
     return await bucket.readAll()

@@ -13,32 +13,38 @@ import { carryOver } from './migrate-standalone.ts'
 import { hostSchema, removedSchema, volumeSchema } from './schema.ts'
 import { BUCKETS, CHANGES, setUpBuckets } from './setup.ts'
 
-/** Wait before the set-up is tried again; a cluster that is forming gets its leader within a few seconds. */
+/** Wait before the set-up is retried; a forming cluster gets its leader within a few seconds. */
 const RETRY_MS = 500
 
-/** The layout is looked at again this often: servers may have been added, and the replicas follow. */
+/** The layout is checked this often: servers may have been added, and the replicas follow. */
 const LOOK_AGAIN_MS = 60_000
 
 export interface RegistryOptions {
   readonly bus: NatsBus
-  /** Copies of each bucket; null: by the size of the user's own NATS. */
+  /** Replicas of each bucket; null: by the size of the operator's own NATS. */
   readonly replicas: number | null
-  /** Records of a time when this host was alone; carried over before the first answer. */
+  /** Records of a time when this host was single; migrated before the first reply. */
   readonly oldStore: StandaloneStore | null
-  /** File that remembers which buckets this host has seen (`EmbeddedNats.seenPath`); without it they are known until the agent ends. */
+  /**
+   * File with the buckets that this host has seen (`EmbeddedNats.seenPath`).
+   * Without it they are known until the agent ends.
+   */
   readonly seenPath?: string
   readonly log: Logger
 }
 
 export interface RegistryState {
   readonly ready: boolean
-  /** One line for people. */
+  /** One line for operators. */
   readonly detail: string
-  /** What needs a person, one line each. */
+  /** What an operator must act on, one line each. */
   readonly problems: readonly string[]
 }
 
-/** The registry on JetStream KV. It sets itself up in the background; until then every call rejects REGISTRY_UNAVAILABLE. */
+/**
+ * The registry on JetStream KV.
+ * It sets itself up in the background; until then every call rejects REGISTRY_UNAVAILABLE.
+ */
 export class JetStreamRegistry implements Registry, AsyncDisposable {
   readonly #options: RegistryOptions
   readonly #volumes: Bucket<VolumeRecord>
@@ -47,7 +53,7 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   readonly #stop = new AbortController()
   readonly #loop: Promise<void>
   readonly #seen: KnownBuckets
-  /** Problems by what they are about, so that each is logged once and can go away again. */
+  /** Problems by topic, so that each is logged once and can disappear again. */
   readonly #problems = new Map<string, string>()
   readonly #wakes = new Set<(name: string | null) => void>()
   #oldStore: StandaloneStore | null
@@ -125,13 +131,13 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     const changed = (_: string, subject: string) => wake(fromKey(subject.slice(CHANGES.volumes.length + 1)))
     bus.listen(`${CHANGES.volumes}.>`, changed, ended)
     bus.listen(`${CHANGES.removed}.>`, () => wake(null), ended)
-    // Whatever happened while the connection was down, or before the registry could be read, was not heard.
+    // Events during a lost connection, or before the registry could be read, were missed.
     bus.onConnect(() => wake(null), ended)
     this.#wakes.add(wake)
     ended.addEventListener('abort', () => this.#wakes.delete(wake), { once: true })
   }
 
-  /** Ends the background work; the bus is closed by whoever opened it. */
+  /** Ends the background work; the bus is closed by its owner. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
     await this.#loop
@@ -177,7 +183,7 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     }
   }
 
-  /** True when the registry is ready; else says why not in `#failure`. */
+  /** True when the registry is ready; else `#failure` has the reason. */
   async #setUp(): Promise<boolean> {
     const { bus, replicas, log } = this.#options
     try {
@@ -199,7 +205,8 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     const { bus, log } = this.#options
     const failure =
       error instanceof WherryError ? error : unavailable(`${(error as Error).message}; ${await bus.reach()}`, error)
-    // Answers go on while this look failed for lack of a leader or a connection: they fail by themselves, or do not.
+    // Calls go on while this check fails for lack of a leader or a connection: they fail themselves, or they do
+    // not.
     const final = codeOf(error) === 'NATS_TOO_OLD' || (codeOf(error) !== undefined && bus.state().connected)
     if (final) this.#ready = false
     if (failure.message !== this.#failure.message) log.warn(failure.toLine())

@@ -5,13 +5,16 @@ import type { Versioned, Write } from './contract.ts'
 
 /** NATS API error codes (nats-server's errors.json). */
 const WRONG_LAST_SEQUENCE = 10071
-/** From 2.11 on: another write to the same key is on its way. */
+/** From 2.11 on: another write to the same key is in progress. */
 const WRONG_LAST_SEQUENCE_NOW = 10164
 
 /**
- * Sends a compare-and-set, and sends the very same again, so many ms after the first each, while no answer has come: at most one of them can win, and whichever does, it is this
- * write. Ends with the first acknowledgement, or with the last sending. A refusal counts only when the first one got it: a later one may have been refused because of an earlier one
- * whose answer was lost. `send` is told how late it is; what it rejects with is no answer.
+ * Sends a compare-and-set, and sends the same again after each of these delays while no reply has come.
+ * At most one of them can win, and whichever does, it is this write.
+ * Ends with the first acknowledgement, or with the last sending. A refusal counts only for the first one: a later one
+ * may
+ * have been refused because an earlier one won and its reply was lost.
+ * `send` is told its delay; its rejection counts as no reply.
  */
 export async function writeRepeatedly<V>(
   send: (afterMs: number) => Promise<Versioned<V>>,
@@ -42,7 +45,7 @@ async function settle<V>(sending: () => Promise<Versioned<V>>): Promise<Write<V>
   } catch (error) {
     const code = apiCode(error)
     if (code === WRONG_LAST_SEQUENCE || code === WRONG_LAST_SEQUENCE_NOW) return { outcome: 'refused' }
-    // Nothing was sent, and never can be.
+    // Nothing was sent, and nothing ever can be.
     if (error instanceof NatsError && error.code === 'MAX_PAYLOAD_EXCEEDED') throw error
     return { outcome: 'unknown', cause: error as Error }
   }

@@ -9,22 +9,24 @@ import type { KnownBuckets } from './known-buckets.ts'
 /** Making a replicated stream takes an election among its servers. */
 const SETUP_TIMEOUT_MS = 5_000
 
-/** A cluster that is forming answers nothing at all: ask again soon rather than wait for long. */
+/** A forming cluster does not reply at all: it is asked again soon. */
 const LOOK_TIMEOUT_MS = 1_000
 
-/** A leader that was just elected may not know yet what it had: "no such stream" must be said twice, this far apart. */
+/**
+ * A newly elected leader may not know its streams yet: "no such stream" counts only when said twice, this far apart.
+ */
 const SECOND_LOOK_MS = 1_000
 
-/** Subjects on which the servers tell of stored changes, below the bus's prefix. */
+/** Subjects on which the servers publish stored changes, below the bus's prefix. */
 export const CHANGES = { volumes: 'registry.volumes', removed: 'registry.removed' } as const
 
 export const BUCKETS = { volumes: 'wherry_volumes', removed: 'wherry_removed', hosts: 'wherry_hosts' } as const
 
 /**
- * Makes the buckets that are missing and raises the replicas of those that have too few (never lowers them). Several
- * agents may do it at once. `seen` holds the buckets that were there before: one of them that is gone is not made anew,
- * because an empty bucket would say "no such volume" of every volume (promise 10). Rejects NATS_TOO_OLD when the server
- * is not fit for the number of replicas, REGISTRY_UNAVAILABLE otherwise.
+ * Makes missing buckets, and raises the replicas of those that have too few (never lowers them).
+ * Several agents may do it at once. `seen` holds the buckets that existed before: one that is gone is not made anew,
+ * because an empty bucket would report "no such volume" for every volume (promise 10).
+ * Rejects NATS_TOO_OLD when the server is unfit for the number of replicas, REGISTRY_UNAVAILABLE otherwise.
  */
 export async function setUpBuckets(
   connection: NatsConnection,
@@ -78,7 +80,7 @@ function refuseOldServer(connection: NatsConnection, replicas: number): void {
   )
 }
 
-/** Servers of the user's own NATS, as far as it tells, up to three. */
+/** Number of servers of the operator's own NATS, as far as it tells, up to three. */
 function clusterSize(connection: NatsConnection): number {
   const { cluster, connect_urls: urls } = connection.info ?? {}
   return cluster === undefined ? 1 : Math.min(3, urls?.length ?? 3)
@@ -95,7 +97,7 @@ async function replicasOf(manager: JetStreamManager, stream: string): Promise<nu
 
 type BucketConfig = Partial<StreamConfig> & { name: string }
 
-/** What KV clients make of `kv create`, so that their tools can read the buckets. */
+/** The settings of `kv create` of the KV clients, so that their tools can read the buckets. */
 function bucketConfigs(replicas: number): BucketConfig[] {
   return Object.values(BUCKETS).map((bucket) => ({
     name: streamOf(bucket),
@@ -106,13 +108,13 @@ function bucketConfigs(replicas: number): BucketConfig[] {
     discard: 'new' as StreamConfig['discard'],
     max_msgs_per_subject: 1,
     allow_rollup_hdrs: true,
-    // Any replica answers a direct read, however far behind it is.
+    // Any replica serves a direct read, however far behind it is.
     allow_direct: false,
     ...republish(bucket),
   }))
 }
 
-/** The server tells of a change after it is stored. (Whoever listens to the writes themselves hears of them too early.) */
+/** The server publishes a change after it is stored. A subscriber to the writes themselves would see them too early. */
 function republish(bucket: string): Partial<StreamConfig> {
   const kind = bucket === BUCKETS.volumes ? CHANGES.volumes : bucket === BUCKETS.removed ? CHANGES.removed : null
   if (kind === null) return {}

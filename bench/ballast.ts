@@ -11,10 +11,11 @@ const LOOK_EVERY_MS = 20
 const MARGIN_BYTES = 256 * 1024 ** 2
 
 /**
- * Memory that the machine really has, kept for the one who is measured. A virtual machine may give free pages back to its host
- * (free page reporting of virtio-balloon, within two seconds), and the first touch of each costs a fault down there: 2.5 s
- * of CPU time for each GB was measured, more than a copy takes. Who runs after a pause would pay for that. So pages
- * are held in a tmpfs, and as a run takes memory, as much is freed: a page just freed is the next one handed out.
+ * Memory that the machine really has, kept for the one who is measured. A virtual machine may give free pages back to
+ * its host (free page reporting of virtio-balloon, within two seconds), and the first touch of each costs a fault
+ * down there: 2.5 s of CPU time for each GB was measured, more than a copy takes. Who runs after a pause would pay
+ * for that. So pages are held in a tmpfs, and as a run takes memory, as much is freed: a page just freed is the next
+ * one handed out.
  */
 export class Ballast {
   readonly #directory: string

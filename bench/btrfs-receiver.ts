@@ -1,6 +1,6 @@
 /**
- * Takes in btrfs streams: `btrfs-receiver.ts ADDRESS PORT DIRECTORY`. One stream for each connection; the answer is `btrfs receive`'s
- * exit code, a line.
+ * Takes in btrfs streams: `btrfs-receiver.ts ADDRESS PORT DIRECTORY`. One stream for each connection; the answer is
+ * `btrfs receive`'s exit code, a line.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

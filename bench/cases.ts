@@ -34,8 +34,8 @@ export interface Case {
   readonly name: string
   readonly what: string
   /**
-   * `full`: into an empty receiver. `change`: the source is changed before each round and each receiver has the state of
-   * the round before. `none`: nothing is changed.
+   * `full`: into an empty receiver. `change`: the source is changed before each round and each receiver has the state
+   * of the round before. `none`: nothing is changed.
    */
   readonly kind: 'full' | 'change' | 'none'
   /** At least this many times as fast as the peer. */

@@ -25,8 +25,9 @@ export async function benchCheckpoint(settings: LabSettings): Promise<LabReport>
 }
 
 /**
- * What checkpoints cost a PostgreSQL that works as fast as it can. Two equal databases on one host, one with checkpoints
- * and one without, take turns. pgbench, all hosts and with them the receiving copy share this machine's cores and its disk.
+ * What checkpoints cost a PostgreSQL that works as fast as it can. Two equal databases on one host, one with
+ * checkpoints and one without, take turns. pgbench, all hosts and with them the receiving copy share this machine's
+ * cores and its disk.
  */
 export async function measureCheckpoints(load: Load, { rounds, scale, say }: LabSettings): Promise<Turns> {
   await using lab = await Lab.start({ log: say })

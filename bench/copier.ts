@@ -21,7 +21,10 @@ export interface Copier extends AsyncDisposable {
   /** Stages the checkpoint with this hash from the other host; answers the bytes of content that came. */
   pull(id: string, from: { address: string; port: number }, hash: string): Promise<number>
   apply(id: string, checkpoint: Checkpoint): Promise<void>
-  /** From now on the copy is held: checkpoints are taken of it while programs may write, and others get them from its spool. */
+  /**
+   * From now on the copy is held: checkpoints are taken of it while programs may write, and others get them from its
+   * spool.
+   */
   hold(id: string): Promise<void>
   /** Takes a checkpoint of a held copy as the agent does, but that there are no containers to pause. */
   take(id: string, seq: number): Promise<Taken>

@@ -17,7 +17,10 @@ const FILES = Array.from({ length: 10 }, (_, index) => `f${index}`)
 const FILE_BYTES = GIB
 const PAGES = 1_000
 const MIN_PAGES = 20
-/** Wherry's volume, its copy and rsync's; while the first checkpoint is copied the spool has part of the volume as well. */
+/**
+ * Wherry's volume, its copy and rsync's; while the first checkpoint is copied the spool has part of the volume as
+ * well.
+ */
 const DISK_BYTES = 36 * GIB
 /** The volume, what a few rounds write anew, and metadata, which is there twice. */
 const BTRFS_BYTES = 12 * GIB
@@ -52,7 +55,10 @@ interface Turn {
   readonly pageCount: number
 }
 
-/** Random pages written in large files of a volume in use: what it takes until another host has them, by Wherry, `rsync --inplace` and `btrfs send` in turn. */
+/**
+ * Random pages written in large files of a volume in use: what it takes until another host has them, by Wherry,
+ * `rsync --inplace` and `btrfs send` in turn.
+ */
 export async function measureDirtyCopies({ rounds, scale, say }: LabSettings): Promise<DirtyRound[]> {
   requireRoom(scale)
   await using ground = await Ground.start(scale, say, DISK_BYTES)

@@ -91,7 +91,10 @@ function wherryTable(rounds: readonly DirtyRound[]): string {
       number,
     ),
   ])
-  return `Where Wherry's time goes (the last round is the one that containers stand still for; here there are none)\n${table(head, rows)}`
+  return (
+    `Where Wherry's time goes (the last round is the one that containers stand still for; here there are ` +
+    `none)\n${table(head, rows)}`
+  )
 }
 
 function trackerLine(rounds: readonly DirtyRound[]): string {

@@ -7,7 +7,9 @@ const DEFAULT_PLACE = '/var/tmp'
 const INODES = 1_000_000
 const PIECE_BYTES = 4 * 1024 ** 2
 const FILL_TIMEOUT_MS = 10 * 60_000
-/** /sys/block/DEVICE/stat counts in these, whatever the device's own are (Documentation/block/stat.rst of the kernel). */
+/**
+ * /sys/block/DEVICE/stat counts in these, whatever the device's own are (Documentation/block/stat.rst of the kernel).
+ */
 const SECTOR_BYTES = 512
 const SECTORS_READ = 2
 
@@ -33,9 +35,9 @@ export function benchPlace(): string {
 }
 
 /**
- * A file system of the bench's own, so that its syncs wait for nobody else's data and the machine's own file system does
- * not matter: an ext4 without a journal, for one, looks at every inode freed in the last minutes before it makes a file
- * (recently_deleted in fs/ext4/ialloc.c), and whoever is measured after a big deletion pays for it.
+ * A file system of the bench's own, so that its syncs wait for nobody else's data and the machine's own file system
+ * does not matter: an ext4 without a journal, for one, looks at every inode freed in the last minutes before it makes
+ * a file (recently_deleted in fs/ext4/ialloc.c), and whoever is measured after a big deletion pays for it.
  */
 export async function makeDisk(
   directory: string,

@@ -16,8 +16,9 @@ const SIZES = [
 ]
 
 /**
- * For how long a PostgreSQL does not answer when its host is drained and when its host's power is cut, with little and with much data
- * beside it. The host that leads the Swarm takes no tasks and stays, so that no election is part of what is measured.
+ * For how long a PostgreSQL does not answer when its host is drained and when its host's power is cut, with little
+ * and with much data beside it. The host that leads the Swarm takes no tasks and stays, so that no election is part
+ * of what is measured.
  */
 export async function benchFailover({ rounds, scale, say }: LabSettings): Promise<LabReport> {
   await using lab = await Lab.start({ swarm: 'workers', log: say })

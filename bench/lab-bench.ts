@@ -13,7 +13,10 @@ const BENCHES: Readonly<Record<string, (settings: LabSettings) => Promise<LabRep
 /** Fewer have no median worth the name. */
 const MIN_ROUNDS = 3
 
-/** The benches that need real engines, one after the other. The last line is one JSON object. Rejects when something failed. */
+/**
+ * The benches that need real engines, one after the other. The last line is one JSON object. Rejects when something
+ * failed.
+ */
 async function main(): Promise<void> {
   const { rounds, scale, names } = settingsFrom(process.argv.slice(2))
   const figures: Record<string, unknown> = {}

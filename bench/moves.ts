@@ -20,7 +20,9 @@ export interface Ground {
   readonly ledger: Ledger
 }
 
-/** One move of the service, in seconds. The parts, in their order, add up to the blackout as it is seen from outside. */
+/**
+ * One move of the service, in seconds. The parts, in their order, add up to the blackout as it is seen from outside.
+ */
 export interface Move {
   readonly blackoutSeconds: number
   readonly parts: Readonly<Record<string, number>>

@@ -18,7 +18,10 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2
 }
 
-/** The value that a share of all values is not above: 0.99 for the 99th percentile, 1 for the largest. NaN when there is none. */
+/**
+ * The value that a share of all values is not above: 0.99 for the 99th percentile, 1 for the largest. NaN when there
+ * is none.
+ */
 export function percentile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN
@@ -51,7 +54,10 @@ export function bytesOf(result: Result): number {
   )
 }
 
-/** What this machine's limit for the case is, if the plainest loops were all the work and it were spread over all cores. */
+/**
+ * What this machine's limit for the case is, if the plainest loops were all the work and it were spread over all
+ * cores.
+ */
 export interface Bound {
   /** CPU time of walking, reading and hashing at the source, TLS at both ends, hashing and writing at the receiver. */
   readonly cpuSeconds: number

@@ -29,7 +29,10 @@ interface Turn {
   readonly rsyncs: readonly RsyncPeer[]
 }
 
-/** One round: each peer in turn brings its own receiver from its start state to the source's state. Round 0 is the first copy of the cases that need one. */
+/**
+ * One round: each peer in turn brings its own receiver from its start state to the source's state. Round 0 is the
+ * first copy of the cases that need one.
+ */
 export async function playRound(turn: Turn, round: number): Promise<Round> {
   const { wherry, rsyncs } = turn
   const full = turn.case.kind === 'full' || round === 0

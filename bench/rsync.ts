@@ -4,7 +4,10 @@ import { until } from '../lab/poll.ts'
 import type { Case, PeerName } from './cases.ts'
 import type { Ground } from './ground.ts'
 
-/** What a careful user gives rsync to get an exact copy; it is less than Wherry keeps (nanoseconds are, inode flags are not). */
+/**
+ * What a careful user gives rsync to get an exact copy; it is less than Wherry keeps (nanoseconds are, inode flags
+ * are not).
+ */
 export const RSYNC_FLAGS = ['-aHAX', '--numeric-ids', '--delete']
 const DAEMON_PORT = 8730
 const SSH_PORT = 8022

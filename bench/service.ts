@@ -83,7 +83,10 @@ export class Service {
     return Date.parse(JSON.parse(stdout) as string)
   }
 
-  /** Resolves when what the holder had when this was called is on the other worker's disk, and the holder is not busy with more. */
+  /**
+   * Resolves when what the holder had when this was called is on the other worker's disk, and the holder is not busy
+   * with more.
+   */
   async copied(holder: Host): Promise<void> {
     const other = this.other(holder)
     const sinceMs = Date.now()

@@ -27,7 +27,10 @@ export async function dropCached(file: string): Promise<void> {
   await run('dd', [`if=${file}`, 'iflag=nocache', 'count=0', 'status=none'])
 }
 
-/** A peer that reads holes leaves a cache full of zeros: the next one must not find less room (or more to read) for that. */
+/**
+ * A peer that reads holes leaves a cache full of zeros: the next one must not find less room (or more to read) for
+ * that.
+ */
 async function warmExtents(extents: readonly Extent[], tree: string): Promise<void> {
   const into = Buffer.alloc(Math.max(...extents.map(({ length }) => length)))
   for (const file of new Set(extents.map((extent) => `${tree}/${extent.file}`))) {

@@ -72,7 +72,10 @@ export class WherryPeer implements AsyncDisposable {
     for (const end of [this.#h1, this.#h2]) await end.tell({ do: 'drop', id: old.id })
   }
 
-  /** What is changed next is changed while h1 holds the volume, as only a container there could: its agent has taken checkpoints by then. The next copy begins with the release. */
+  /**
+   * What is changed next is changed while h1 holds the volume, as only a container there could: its agent has taken
+   * checkpoints by then. The next copy begins with the release.
+   */
   async use(): Promise<void> {
     await this.#h1.tell({ do: 'hold', id: this.#id })
     // The second one is of a tree that the tracker watches.

@@ -47,8 +47,8 @@ export interface UnplannedMove {
 }
 
 /**
- * Splits the blackout of a service of one container that was started anew elsewhere. Rejects while Swarm's manager on the new host cannot
- * say, or says of no task there; may be repeated.
+ * Splits the blackout of a service of one container that was started anew elsewhere. Rejects while Swarm's manager on
+ * the new host cannot say, or says of no task there; may be repeated.
  */
 export async function splitBlackout({ service, volume, to, cutMs, servedMs }: UnplannedMove): Promise<Blackout> {
   const tasks = (await tasksOn(to, service)).filter(({ createdMs }) => createdMs >= cutMs)

@@ -59,7 +59,9 @@ export class Host {
     this.socket = `${this.directory}/docker.sock`
   }
 
-  /** Where the state directory is found from outside while the host runs, also when it is a disk mounted inside only. */
+  /**
+   * Where the state directory is found from outside while the host runs, also when it is a disk mounted inside only.
+   */
   get stateSeen(): string {
     if (this.#initPid === null) throw new Error(`${this.name} is not running`)
     return `/proc/${this.#initPid}/root${this.stateDir}`

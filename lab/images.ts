@@ -115,7 +115,10 @@ async function addDatabases(root: string): Promise<void> {
   for (const file of tables) copyInto(root, file)
 }
 
-/** Where this machine's PostgreSQL has its programs; started from there, a client spares the wrapper in /usr/bin, which takes ten times as long. */
+/**
+ * Where this machine's PostgreSQL has its programs; started from there, a client spares the wrapper in /usr/bin,
+ * which takes ten times as long.
+ */
 export function postgresPrograms(): string {
   return `${postgresHome()}/bin`
 }

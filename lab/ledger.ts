@@ -21,15 +21,17 @@ export interface Acknowledged {
   readonly atMs: number
 }
 
-/** Runs one statement on a host's PostgreSQL from outside all hosts; answers what psql prints. Rejects when it fails. */
+/**
+ * Runs one statement on a host's PostgreSQL from outside all hosts; answers what psql prints. Rejects when it fails.
+ */
 export async function query(lab: Lab, host: Host, statement: string, port = POSTGRES_PORT): Promise<string> {
   const { stdout } = await lab.exec([...client(host, port), '-c', statement])
   return stdout.trim()
 }
 
 /**
- * Inserts numbered rows into the table `ledger (n bigint primary key, host text)` of whichever host serves PostgreSQL, one transaction each, and keeps
- * outside which of them were acknowledged, by whom and when.
+ * Inserts numbered rows into the table `ledger (n bigint primary key, host text)` of whichever host serves
+ * PostgreSQL, one transaction each, and keeps outside which of them were acknowledged, by whom and when.
  */
 export class Ledger implements AsyncDisposable {
   /** By number, in the order in which they were acknowledged. */

@@ -19,7 +19,10 @@ export function addressOfHost(index: number): string {
   return `10.88.0.${index}`
 }
 
-/** Makes the switch. The bridge is not in the machine's own namespace, so the machine's addresses and firewall stay as they are. */
+/**
+ * Makes the switch. The bridge is not in the machine's own namespace, so the machine's addresses and firewall stay as
+ * they are.
+ */
 export async function createSwitch(): Promise<void> {
   await run('ip', ['netns', 'add', SWITCH])
   await ip(

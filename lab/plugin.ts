@@ -11,7 +11,10 @@ export type PluginSettings = Readonly<Record<string, string>>
 const BUILD_SCRIPT = fileURLToPath(new URL('../scripts/build-plugin', import.meta.url))
 const CERTS_SCRIPT = fileURLToPath(new URL('../scripts/certs', import.meta.url))
 
-/** What the registry keeps of a pushed plugin, by the plugin's contents: to create and push 190 MB takes several seconds. */
+/**
+ * What the registry keeps of a pushed plugin, by the plugin's contents: to create and push 190 MB takes several
+ * seconds.
+ */
 const CACHE = `${process.env.WHERRY_CACHE ?? '/var/cache/wherry'}/pushed-plugins`
 /** Each is 60 MB; those of sources that have changed since are of no use. */
 const KEPT = 3

@@ -4,9 +4,10 @@ import { run } from './command.ts'
 import type { Host } from './host.ts'
 
 /**
- * The kernel has one wall clock for all hosts of a lab, so what is stepped is what Wherry's plugin and agent on one host see of it: libfaketime
- * (Debian) stands between them and the C library. CLOCK_MONOTONIC, CLOCK_BOOTTIME and the times of files stay true, as on a machine whose clock was set.
- * nats-server is not stepped: programs in Go ask the kernel without the C library.
+ * The kernel has one wall clock for all hosts of a lab, so what is stepped is what Wherry's plugin and agent on one
+ * host see of it: libfaketime (Debian) stands between them and the C library. CLOCK_MONOTONIC, CLOCK_BOOTTIME and the
+ * times of files stay true, as on a machine whose clock was set. nats-server is not stepped: programs in Go ask the
+ * kernel without the C library.
  */
 
 const BUILD_SCRIPT = fileURLToPath(new URL('../scripts/build-plugin', import.meta.url))
@@ -37,7 +38,10 @@ export async function buildSteppedPlugin(directory: string): Promise<void> {
   utimesSync(file, atime, mtime)
 }
 
-/** Sets the wall clock of the plugin and the agent of a running host: so many seconds from the true time. At once, for what runs and for what starts later. */
+/**
+ * Sets the wall clock of the plugin and the agent of a running host: so many seconds from the true time. At once, for
+ * what runs and for what starts later.
+ */
 export function stepClock(host: Host, offsetSeconds: number): void {
   const file = `${host.stateSeen}/${OFFSET_FILE}`
 

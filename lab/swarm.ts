@@ -27,7 +27,9 @@ const CHANGE_TIMEOUT_MS = 90_000
 /** Such a request may have been carried out all the same; the next one then finds it done. */
 const DONE_BEFORE = /not found|name conflicts/
 
-/** Runs a `docker service` or `docker node` command; again, while the managers choose a leader after a host came back. */
+/**
+ * Runs a `docker service` or `docker node` command; again, while the managers choose a leader after a host came back.
+ */
 export async function changeSwarm(manager: Host, command: readonly string[]): Promise<void> {
   await until(
     `docker ${command.slice(0, 2).join(' ')}`,

@@ -49,7 +49,10 @@ function kill(pid: number): void {
   }
 }
 
-/** What a paused container runs dies of SIGKILL only when it is thawed, with control groups of version 1 (freezer-subsystem.txt of the kernel). */
+/**
+ * What a paused container runs dies of SIGKILL only when it is thawed, with control groups of version 1
+ * (freezer-subsystem.txt of the kernel).
+ */
 function thaw(pid: number): void {
   try {
     const group = /^\d+:freezer:(\/.+)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))?.[1]

@@ -65,10 +65,16 @@ export function leaderlessQuorum({ servers, replicas }: Pick<NatsPlan, 'servers'
 
 function warningFor(advertise: string, peers: readonly string[], servers: readonly string[]): string | null {
   if (!peers.includes(advertise)) {
-    return `This host (${advertise}) is not in WHERRY_PEERS (${peers.join(', ')}) and runs no nats-server: give every host the same list, with its own address in it.`
+    return (
+      `This host (${advertise}) is not in WHERRY_PEERS (${peers.join(', ')}) and runs no nats-server: give every ` +
+      'host the same list, with its own address in it.'
+    )
   }
   if (servers.length === 2) {
-    return `The registry has two nats-servers (${servers.join(', ')}): losing either stops changes until it is back. Add a third host to bear the loss of one.`
+    return (
+      `The registry has two nats-servers (${servers.join(', ')}): losing either stops changes until it is back. ` +
+      'Add a third host to bear the loss of one.'
+    )
   }
   return null
 }

@@ -6,7 +6,9 @@ export async function ask<T>(what: string, run: () => Promise<T>): Promise<T> {
     return await run()
   } catch (error) {
     throw new WherryError('ENGINE_UNREACHABLE', `The Docker engine did not answer (${what}: ${messageOf(error)}).`, {
-      hint: `Check that the engine runs and that its socket is mounted into the plugin (docker plugin set ... docker.source=PATH).`,
+      hint:
+        'Check that the engine runs and that its socket is mounted into the plugin (docker plugin set ... ' +
+        'docker.source=PATH).',
       cause: error,
     })
   }

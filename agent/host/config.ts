@@ -156,29 +156,34 @@ function contradictions(values: Values): string[] {
   const problems: string[] = []
   if (advertise === '' && (isNotEmpty(peers) || isNotEmpty(nats))) {
     problems.push(
-      "WHERRY_ADVERTISE must be set to this host's address when there are others, for example WHERRY_ADVERTISE=10.0.0.1",
+      "WHERRY_ADVERTISE must be set to this host's address when there are others, for example " +
+        'WHERRY_ADVERTISE=10.0.0.1',
     )
   }
   if (advertise !== undefined && advertise !== '' && isNotEmpty(peers) && !peers.includes(advertise)) {
     problems.push(
-      `WHERRY_PEERS must contain this host's own address ${advertise}, for example WHERRY_PEERS=${[advertise, ...peers].join(',')}`,
+      `WHERRY_PEERS must contain this host's own address ${advertise}, for example ` +
+        `WHERRY_PEERS=${[advertise, ...peers].join(',')}`,
     )
   }
   const ports = [values.WHERRY_TRANSFER_PORT, values.WHERRY_NATS_PORT, values.WHERRY_NATS_CLUSTER_PORT]
   const known = ports.filter((port) => port !== undefined)
   if (new Set(known).size < known.length) {
     problems.push(
-      `WHERRY_TRANSFER_PORT, WHERRY_NATS_PORT and WHERRY_NATS_CLUSTER_PORT must differ, for example 7450, 7451 and 7452; they are ${ports.join(', ')}`,
+      'WHERRY_TRANSFER_PORT, WHERRY_NATS_PORT and WHERRY_NATS_CLUSTER_PORT must differ, for example 7450, 7451 ' +
+        `and 7452; they are ${ports.join(', ')}`,
     )
   }
   if (heartbeatMs !== undefined && leaseMs !== undefined && leaseMs < HEARTBEATS_PER_LEASE * heartbeatMs) {
     problems.push(
-      `WHERRY_LEASE must be at least ${HEARTBEATS_PER_LEASE} times WHERRY_HEARTBEAT, for example ${DEFAULTS.WHERRY_LEASE} and ${DEFAULTS.WHERRY_HEARTBEAT}`,
+      `WHERRY_LEASE must be at least ${HEARTBEATS_PER_LEASE} times WHERRY_HEARTBEAT, for example ` +
+        `${DEFAULTS.WHERRY_LEASE} and ${DEFAULTS.WHERRY_HEARTBEAT}`,
     )
   }
   if (leaseMs !== undefined && seizeAfterMs !== undefined && seizeAfterMs < LEASES_BEFORE_SEIZING * leaseMs) {
     problems.push(
-      `WHERRY_SEIZE_AFTER must be at least ${LEASES_BEFORE_SEIZING} times WHERRY_LEASE, for example ${DEFAULTS.WHERRY_SEIZE_AFTER} and ${DEFAULTS.WHERRY_LEASE}`,
+      `WHERRY_SEIZE_AFTER must be at least ${LEASES_BEFORE_SEIZING} times WHERRY_LEASE, for example ` +
+        `${DEFAULTS.WHERRY_SEIZE_AFTER} and ${DEFAULTS.WHERRY_LEASE}`,
     )
   }
   return problems

@@ -35,22 +35,30 @@ const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly s
     of: (volume) => one(isHeldHere(volume) ? 1 : 0),
   },
   wherry_release_failed_seconds: {
-    help: 'For how long the holder of the volume has not been able to release it although no container uses it; 0: it can. Each host says so of every volume.',
+    help:
+      'For how long the holder of the volume has not been able to release it although no container uses it; 0: it ' +
+      'can. Each host says so of every volume.',
     labels: ['code'],
     of: ({ stuck }) => sinceTrouble(stuck),
   },
   wherry_holder_unwritable_seconds: {
-    help: 'For how long the holder of the volume has not been able to write its state directory; 0: it can. Each host says so of every volume.',
+    help:
+      'For how long the holder of the volume has not been able to write its state directory; 0: it can. Each host ' +
+      'says so of every volume.',
     labels: ['code'],
     of: ({ unwritable }) => sinceTrouble(unwritable),
   },
   wherry_checkpoint_age_seconds: {
-    help: 'Age of the newest checkpoint that another living host has, of a volume that this host holds; +Inf: none has one.',
+    help:
+      'Age of the newest checkpoint that another living host has, of a volume that this host holds; +Inf: none has ' +
+      'one.',
     of: (volume, facts) =>
       wantsCheckpoints(volume, facts) && !volume.hostsUnknown ? one(volume.elsewhere?.ageSeconds ?? Infinity) : [],
   },
   wherry_changes_tracked: {
-    help: 'Of a volume that this host holds: 1 when the kernel tells which parts of its files change, 0 when files that changed are read whole.',
+    help:
+      'Of a volume that this host holds: 1 when the kernel tells which parts of its files change, 0 when files ' +
+      'that changed are read whole.',
     of: (volume, facts) => (wantsCheckpoints(volume, facts) ? one(volume.checkpointing?.scanned === null ? 1 : 0) : []),
   },
   wherry_copies: {

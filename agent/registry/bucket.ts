@@ -198,7 +198,8 @@ export class Bucket<T> {
     try {
       return { value: this.#schema.parse(JSON.parse(text)), revision }
     } catch (cause) {
-      const message = `The registry's record of ${name} (bucket ${this.name}, revision ${revision}) cannot be understood.`
+      const message =
+        `The registry's record of ${name} (bucket ${this.name}, ` + `revision ${revision}) cannot be understood.`
       throw new WherryError('RECORD_INVALID', message, {
         hint: 'A newer Wherry may have written it: bring all hosts to the same version.',
         cause,

@@ -68,7 +68,10 @@ async function carryVolume(record: VolumeRecord, target: CarryTarget): Promise<s
   if (there === null)
     throw new WherryError('VOLUME_BUSY', `Volume ${record.name} was removed while it was carried over.`)
   if (there.value.id === record.id) return null
-  return `Volume ${record.name} (${record.id}) of this host was not carried over: the cluster has another volume of that name (${there.value.id}). This host's data stays in its state directory under volumes/${record.id}.`
+  return (
+    `Volume ${record.name} (${record.id}) of this host was not carried over: the cluster has another volume of ` +
+    `that name (${there.value.id}). This host's data stays in its state directory under volumes/${record.id}.`
+  )
 }
 
 /** True: the record is in; false: the name has another record. */

@@ -56,7 +56,10 @@ function lost(stream: string, seenPath: string | null): WherryError {
     'REGISTRY_UNAVAILABLE',
     `The registry lost its stream ${stream}, which this host has seen before.`,
     {
-      hint: `Bring its data back (nats/ in the state directory of the hosts that run servers); or ${seenPath === null ? 'restart the agents' : `remove ${seenPath} on every host`} to begin with an empty registry.`,
+      hint:
+        'Bring its data back (nats/ in the state directory of the hosts that run servers); or ' +
+        `${seenPath === null ? 'restart the agents' : `remove ${seenPath} on every host`} to begin with an empty ` +
+        'registry.',
     },
   )
 }
@@ -75,7 +78,8 @@ function refuseOldServer(connection: NatsConnection, replicas: number): void {
   if (replicas < 2 || (version !== null && !isOlder(version, OLDEST_FOR_REPLICAS))) return
   throw new WherryError(
     'NATS_TOO_OLD',
-    `nats-server ${connection.info?.version ?? 'of unknown version'} at ${connection.getServer()} loses updates with ${replicas} replicas.`,
+    `nats-server ${connection.info?.version ?? 'of unknown version'} at ${connection.getServer()} loses updates ` +
+      `with ${replicas} replicas.`,
     { hint: `Install ${OLDEST_FOR_REPLICAS.join('.')} or newer on every host that runs one.` },
   )
 }

@@ -10,7 +10,8 @@ const PROTOTYPES = {
   bpf_map__set_max_entries: 'int bpf_map__set_max_entries(void *map, unsigned int entries)',
   bpf_map_delete_batch: 'int bpf_map_delete_batch(int fd, const void *keys, void *count, const void *opts)',
   bpf_map_lookup_and_delete_batch:
-    'int bpf_map_lookup_and_delete_batch(int fd, void *in, void *out, void *keys, void *values, void *count, const void *opts)',
+    'int bpf_map_lookup_and_delete_batch(int fd, void *in, void *out, void *keys, void *values, void *count, ' +
+    'const void *opts)',
   bpf_map_lookup_elem: 'int bpf_map_lookup_elem(int fd, const void *key, void *value)',
   bpf_map_update_elem: 'int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags)',
   bpf_map_update_batch:

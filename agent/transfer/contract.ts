@@ -25,7 +25,10 @@ export type TreeChooser = (
   signal: AbortSignal,
 ) => Promise<TreeChoice>
 
-/** Opens what was decided on; handed to the transfer server. Rejections with a coded error reach the asker as they are. */
+/**
+ * Opens what was decided on; handed to the transfer server. Rejections with a coded error reach the asker as they
+ * are.
+ */
 export type TreeSource = (
   request: TreeRequest,
   peer: { readonly name: string },
@@ -70,15 +73,15 @@ export type Question =
   /** What is your copy? Answer: CopyAnswer, or null when there is none. */
   | { readonly kind: 'copy'; readonly volume: string }
   /**
-   * Here is a new checkpoint of a volume you have a copy of: get it from me. Answered when it is committed and applied, or with the error that
-   * kept it from being so; asking again joins the pull that runs. Answer: CopyAnswer.
+   * Here is a new checkpoint of a volume you have a copy of: get it from me. Answered when it is committed and
+   * applied, or with the error that kept it from being so; asking again joins the pull that runs. Answer: CopyAnswer.
    */
   | { readonly kind: 'offer'; readonly record: VolumeRecord; readonly checkpoint: Checkpoint; readonly from: string }
   /** Do you see a leader of the registry's stream of leases? Answer: RegistrySight. */
   | { readonly kind: 'registry' }
   /**
-   * What on your engine and in your Swarm refers to this volume, now? `removing`: nothing does as far as the asker knows; a holder lets go of it.
-   * Answer: ReferenceAnswer (mobility/reference-answer.ts).
+   * What on your engine and in your Swarm refers to this volume, now? `removing`: nothing does as far as the asker
+   * knows; a holder lets go of it. Answer: ReferenceAnswer (mobility/reference-answer.ts).
    */
   | { readonly kind: 'references'; readonly volume: string; readonly name: string; readonly removing: boolean }
   /**
@@ -118,15 +121,16 @@ export interface SurrenderAnswer {
 
 export interface Peers {
   /**
-   * Asks one host. Rejects with the host's coded error, TRANSFER_CUT (not reached, or silent for too long), TLS_REFUSED, or `signal`'s reason. May be
-   * repeated. The answer is JSON whose shape the asker must check.
+   * Asks one host. Rejects with the host's coded error, TRANSFER_CUT (not reached, or silent for too long),
+   * TLS_REFUSED, or `signal`'s reason. May be repeated. The answer is JSON whose shape the asker must check.
    */
   ask(host: { address: string; port: number }, question: Question, signal: AbortSignal): Promise<unknown>
 }
 
 /**
- * Answers other hosts' questions; every field was checked. `signal` aborts when the asker is gone, within 10 s also when it died without a word. The
- * answer is sent as JSON, undefined as null. Rejections with a coded error reach the asker as they are.
+ * Answers other hosts' questions; every field was checked. `signal` aborts when the asker is gone, within 10 s also
+ * when it died without a word. The answer is sent as JSON, undefined as null. Rejections with a coded error reach the
+ * asker as they are.
  */
 export type QuestionAnswerer = (
   question: Question,

@@ -16,7 +16,8 @@ async function ask(channel: Channel, request: TreeRequest): Promise<string> {
   await expectHello(channel)
   const { hash } = decodeJson(treeMessage, (await expectMessage(channel, 'tree')).body)
   if (request.want.kind === 'live' || hash === request.want.hash) return hash
-  const message = `${channel.peer} offers checkpoint ${hash} of volume ${request.volume}, asked was ${request.want.hash}.`
+  const message =
+    `${channel.peer} offers checkpoint ${hash} of volume ` + `${request.volume}, asked was ${request.want.hash}.`
   throw new WherryError('HASH_MISMATCH', message, { hint: 'Ask a host whose copy is current.' })
 }
 

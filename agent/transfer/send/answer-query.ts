@@ -43,6 +43,7 @@ async function listen(channel: Channel): Promise<void> {
 }
 
 function tooLong({ kind }: Question, bytes: number): WherryError {
-  const message = `The answer to a question (${kind}) has ${bytes} bytes, ${ANSWER_MAX_BYTES} are the most that may be sent.`
+  const message =
+    `The answer to a question (${kind}) has ${bytes} bytes, ` + `${ANSWER_MAX_BYTES} are the most that may be sent.`
   return new WherryError('INTERNAL', message, { hint: 'Please report this.' })
 }

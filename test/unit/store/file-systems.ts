@@ -33,7 +33,7 @@ export interface FileSystemOptions {
  * left mounted is taken away first.
  */
 export function fileSystem(
-  t: ExecutionContext,
+  t: Pick<ExecutionContext, 'teardown'>,
   kind: FileSystemKind,
   { mebibytes = IMAGE_MIB, mkfs = [], inMemory = false, mountOptions = [] }: FileSystemOptions = {},
 ): string {

@@ -16,7 +16,7 @@ export const log = pino({ level: 'silent' })
 export const OPTIONS = DEFAULT_OPTIONS
 
 /** A directory on a real file system that goes away with the test. */
-export async function directory(t: ExecutionContext): Promise<string> {
+export async function directory(t: Pick<ExecutionContext, 'teardown'>): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'wherry-store-'))
   t.teardown(() => removeTree(path))
   return path
@@ -37,7 +37,7 @@ export interface Host {
 }
 
 export async function host(
-  t: ExecutionContext,
+  t: Pick<ExecutionContext, 'teardown'>,
   stateDir?: string,
   faultPoint: FaultPoint = () => {},
   more: Partial<StoreOptions> = {},

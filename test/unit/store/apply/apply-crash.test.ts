@@ -21,7 +21,7 @@ const scratch: string[] = []
 
 test.before('a receiver at checkpoint 1 with checkpoint 2 staged', async (t) => {
   // ava's teardown is per test; these directories serve all tests of the file.
-  const keep = { ...t, teardown: () => {} } as unknown as ExecutionContext
+  const keep = { teardown: () => {} }
   const [one, two] = [await host(keep), await host(keep)]
   scratch.push(one.stateDir, two.stateDir)
   const v = volume()

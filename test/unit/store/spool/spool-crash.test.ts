@@ -23,9 +23,9 @@ interface Prepared {
 let prepared: Prepared
 const scratch: string[] = []
 
-test.before('a holder at its second checkpoint', async (t) => {
+test.before('a holder at its second checkpoint', async () => {
   // ava's teardown is per test; these directories serve all tests of the file.
-  const keep = { ...t, teardown: () => {} } as unknown as ExecutionContext
+  const keep = { teardown: () => {} }
   const [one, two, three] = [await host(keep), await host(keep), await host(keep)]
   scratch.push(one.stateDir, two.stateDir, three.stateDir)
   const it = await Held.begin(one, volume())

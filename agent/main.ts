@@ -18,7 +18,7 @@ import { readHostId } from './host/host-id.ts'
 import { keepNames } from './host/known-names.ts'
 import { type Paths, pathsUnder, rootOf } from './host/paths.ts'
 import { Metrics } from './metrics/metrics.ts'
-import type { Parts } from './mobility/dependencies.ts'
+import type { Dependencies } from './mobility/dependencies.ts'
 import { createMobility } from './mobility/mobility.ts'
 import { codeOf, WherryError } from './model/errors.ts'
 import { openMover } from './mover/mover.ts'
@@ -87,7 +87,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
   })
   const stream = streamOf(BUCKETS.hosts)
   const sight = createLeaderView({ plan, advertise: config.advertise, server: nats, stream })
-  const parts: Parts = {
+  const parts: Dependencies = {
     self: {
       id: hostId,
       address: config.advertise || LONE_ADDRESS,

@@ -1,57 +1,64 @@
-import type { KeyedQueue } from '../runtime/keyed-queue.ts'
 import type { LocalCopy } from '../store/contract.ts'
-import type { CheckpointScheduler } from './checkpoint/scheduler.ts'
-import type { Surrendered } from './checkpoint/surrendered.ts'
-import type { Parts } from './dependencies.ts'
-import type { ContainerUses } from './hold/container-uses.ts'
-import type { ReleaseTroubles } from './hold/release-troubles.ts'
-import type { Expiry } from './lease/expiry.ts'
-import type { GuardedVolumes } from './lease/guarded-volumes.ts'
-import type { KnownHosts } from './lease/host-directory.ts'
-import type { Lease } from './lease/lease.ts'
-import type { StateDisk } from './lease/state-disk.ts'
-import type { CatchUp } from './placement/catch-up.ts'
-import type { CopyManager } from './replication/copy-manager.ts'
-import type { LiveCaptures } from './replication/live-captures.ts'
-import type { TreeChecks } from './replication/tree-checks.ts'
-import type { Namesakes } from './swarm/namesakes.ts'
-import type { Wakeups } from './wakeups.ts'
+import type { CatchUp, CheckpointScheduler, CopyManager, LiveCaptures, TreeChecks } from './copy-contract.ts'
+import type { Dependencies } from './dependencies.ts'
+import type { Expiry, GuardedVolumes, HostDirectory, Lease, StateDisk } from './host-contract.ts'
+import type { ContainerUses, Namesakes, ReleaseTroubles, Surrendered } from './use-contract.ts'
 
-/** What the decisions share while the agent runs. Nothing in it needs to survive a restart. */
+/**
+ * What the decisions of one host share while the agent runs. Nothing in it needs to survive a restart.
+ * Functions take `Pick<Context, ...>` of what they touch. The classes behind these interfaces are put together in
+ * create-context.ts.
+ */
 export interface Context {
-  readonly parts: Parts
-  readonly hosts: KnownHosts
-  readonly locks: KeyedQueue
-  readonly wakes: Wakeups
-  readonly copying: CopyManager
+  readonly dependencies: Dependencies
+  readonly hosts: HostDirectory
+  readonly locks: VolumeLocks
+  readonly wakeups: Wakeups
+  readonly copyManager: CopyManager
   readonly catchUp: CatchUp
-  readonly checks: TreeChecks
+  readonly treeChecks: TreeChecks
   readonly lease: Lease
   readonly expiry: Expiry
-  readonly guarding: GuardedVolumes
-  readonly checkpointing: CheckpointScheduler
-  /** Mount calls that are waiting now, by volume name: a release that nobody needs any more is not begun. */
-  readonly pendingMounts: Map<string, number>
-  readonly uses: ContainerUses
-  /** What the engine last said of itself, and the Swarm's leader of this node. */
-  readonly engine: { name: string; swarmNode: string | null; leader: boolean; zone: string | null; drained: boolean }
-  /** Space for volumes, as last looked at. */
-  readonly disk: { freeBytes: number; totalBytes: number }
-  /** Holds of this host that an acknowledged write has confirmed since the agent started: by volume id. */
-  readonly confirmed: Map<string, { readonly name: string; readonly incarnation: string }>
-  /** Volumes whose release is under way or waits its turn. */
-  readonly releasing: Set<string>
+  readonly guardedVolumes: GuardedVolumes
+  readonly checkpointScheduler: CheckpointScheduler
+  readonly containerUses: ContainerUses
   readonly liveCaptures: LiveCaptures
   readonly namesakes: Namesakes
-  readonly troubles: ReleaseTroubles
+  readonly releaseTroubles: ReleaseTroubles
   readonly stateDisk: StateDisk
+  /** This host by its engine's last reply, and by the Swarm's leader. */
+  readonly node: { name: string; swarmNode: string | null; leader: boolean; zone: string | null; drained: boolean }
+  /** Space for volumes at the last scan. */
+  readonly space: { freeBytes: number; totalBytes: number }
+  /** Number of Mount calls that wait now, by volume name. A release that nobody needs any more is not begun. */
+  readonly pendingMounts: Map<string, number>
+  /** Holds of this host that an acknowledged write has confirmed since the agent started, by volume id. */
+  readonly confirmed: Map<string, { readonly name: string; readonly incarnation: string }>
+  /** Ids of volumes whose release runs or waits its turn. */
+  readonly releasing: Set<string>
   /**
-   * Holds that another host was allowed to end: unmounted here, and mounted again only after a write that confirms the
-   * hold. By volume id.
+   * Holds that another host was allowed to end, by volume id.
+   * They are unmounted here, and mounted again only after a write that confirms the hold.
    */
   readonly surrendered: Map<string, Surrendered>
-  /** By volume id: the highest number of a tree that was given away so. No other content gets it (promise 14). */
+  /** By volume id: the highest number of a tree given away so. No other content gets that number (promise 14). */
   readonly givenSeqs: Map<string, number>
-  /** Uses that are over and that this disk could not be told of: the counts as the disk has them, by volume id. */
-  readonly overUses: Map<string, LocalCopy['mounts']>
+  /** By volume id: counts, as this disk has them, of uses that have ended without this disk being updated. */
+  readonly endedUses: Map<string, LocalCopy['mounts']>
+}
+
+/** Runs the work of one volume one after another, by volume id. Volumes do not wait for each other. */
+export interface VolumeLocks {
+  run<T>(id: string, work: () => Promise<T>): Promise<T>
+}
+
+/**
+ * Lets loops sleep until something may have changed. Wakeups are hints: they may be lost or doubled.
+ * So every wait has a time limit, and every woken loop reads stored state.
+ */
+export interface Wakeups {
+  /** Wakes those who wait for `key`; null wakes all. */
+  wake(key: string | null): void
+  /** Resolves at a wake of `key`, when `sleep` resolves, or when `signal` aborts. Never rejects. */
+  wait(key: string, sleep: (signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void>
 }

@@ -4,7 +4,7 @@ import type { Engine } from '../docker/contract.ts'
 import type { Freezes, Pauses, Watchdog } from '../fence/contract.ts'
 import type { DrainFlag } from '../host/drain-flag.ts'
 import type { EngineFacts } from '../host/engine-facts.ts'
-import type { HostRecord, VolumeRecord } from '../model/model.ts'
+import type { VolumeRecord } from '../model/model.ts'
 import type { Registry, Versioned } from '../registry/contract.ts'
 import type { Clock } from '../runtime/clock.ts'
 import type { Store } from '../store/contract.ts'
@@ -40,7 +40,7 @@ export interface Tally {
 }
 
 /** Everything the decisions need from outside. */
-export interface Parts {
+export interface Dependencies {
   readonly self: Self
   readonly registry: Registry
   readonly cache: RecordCache
@@ -82,16 +82,4 @@ export interface Parts {
   readonly leaderlessQuorum: number
   /** Aborts when the agent shuts down. */
   readonly signal: AbortSignal
-}
-
-/** Hosts as last heard of, by id. */
-export interface HostDirectory {
-  get(id: string): HostRecord | undefined
-  all(): readonly HostRecord[]
-  /** Whether a heartbeat of the host was seen to change within the lease. */
-  alive(id: string): boolean
-  /** "h2 (10.88.0.2)", or the id of a host nobody has heard of. */
-  label(id: string): string
-  /** "h2 (10.88.0.2), not heard from for 34 s" when it is away; or that it cannot write its disk. */
-  labelWithAge(id: string): string
 }

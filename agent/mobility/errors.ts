@@ -2,9 +2,8 @@ import { codeOf, WherryError } from '../model/errors.ts'
 import type { Checkpoint, Trouble, VolumeRecord } from '../model/model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import type { Context } from './context.ts'
-import type { HostDirectory } from './dependencies.ts'
-
-import type { CopyJob } from './replication/copy-job.ts'
+import type { RunningCopy } from './copy-contract.ts'
+import type { HostDirectory } from './host-contract.ts'
 import { sentenceOf } from './trouble.ts'
 
 /** Only for when the registry said so itself. */
@@ -14,28 +13,28 @@ export function notFound(name: string): WherryError {
   })
 }
 
-export function heldElsewhere(core: Context, record: VolumeRecord): WherryError {
+export function heldElsewhere(context: Context, record: VolumeRecord): WherryError {
   const { holder } = record
   if (holder === null) return changedHands(record.name)
-  const containers = core.hosts.containers(holder.host, record.id)
+  const containers = context.hosts.containers(holder.host, record.id)
   const users = containers.length === 0 ? 'no container that is known' : `container ${containers.join(', ')}`
-  const where = core.hosts.labelWithAge(holder.host)
+  const where = context.hosts.labelWithAge(holder.host)
   const copies = Object.keys(record.copies).filter((id) => id !== holder.host && record.copies[id]?.state !== 'filling')
-  const isHere = (id: string) => id === core.parts.self.id || core.hosts.alive(id)
-  const others = copies.map((id) => core.hosts.labelWithAge(id)).join('; ')
+  const isHere = (id: string) => id === context.dependencies.self.id || context.hosts.alive(id)
+  const others = copies.map((id) => context.hosts.labelWithAge(id)).join('; ')
   const only =
     copies.length === 0
       ? ' Its data is on that host alone.'
       : copies.some(isHere)
         ? ''
         : ` Its other copies are out of reach: ${others}.`
-  const away = !core.hosts.alive(holder.host) && holder.host !== core.parts.self.id
+  const away = !context.hosts.alive(holder.host) && holder.host !== context.dependencies.self.id
   return new WherryError(
     'VOLUME_HELD_ELSEWHERE',
     `Volume "${record.name}" is in use on host ${where} by ${users} (epoch ${record.epoch}, since ${holder.since}).${only}`,
     {
       hint: away
-        ? `Bring host ${core.hosts.label(holder.host)} back, or reconnect it; nothing else has its newest data.`
+        ? `Bring host ${context.hosts.label(holder.host)} back, or reconnect it; nothing else has its newest data.`
         : `Stop ${containers.length === 0 ? 'what uses it' : containers.join(', ')} there first; the volume then follows to this host by itself.`,
     },
   )
@@ -47,9 +46,9 @@ function orPromoteStuck(name: string, code: string): string {
 }
 
 /** The holder lives, no container uses the volume there, and it cannot release it all the same. */
-export function releaseFailed(core: Context, record: VolumeRecord, trouble: Trouble): WherryError {
+export function releaseFailed(context: Context, record: VolumeRecord, trouble: Trouble): WherryError {
   const { code, text, since } = trouble
-  const host = record.holder === null ? 'no host' : `host ${core.hosts.labelWithAge(record.holder.host)}`
+  const host = record.holder === null ? 'no host' : `host ${context.hosts.labelWithAge(record.holder.host)}`
   return new WherryError(
     'RELEASE_FAILED',
     [
@@ -63,9 +62,9 @@ export function releaseFailed(core: Context, record: VolumeRecord, trouble: Trou
 }
 
 /** This host cannot keep anything that it would promise. */
-export function stateUnwritable(core: Context, name: string, trouble: Trouble): WherryError {
+export function stateUnwritable(context: Context, name: string, trouble: Trouble): WherryError {
   const { code, text, since } = trouble
-  const host = core.hosts.label(core.parts.self.id)
+  const host = context.hosts.label(context.dependencies.self.id)
   return new WherryError(
     'STATE_UNWRITABLE',
     [
@@ -77,7 +76,7 @@ export function stateUnwritable(core: Context, name: string, trouble: Trouble): 
 }
 
 /** Why a Mount has to wait for the data, with progress (promise 9). */
-export function copyRunning(core: Context, record: VolumeRecord, job: CopyJob): WherryError {
+export function copyRunning(context: Context, record: VolumeRecord, job: RunningCopy): WherryError {
   const view = job.view('')
   // However much of it comes, it never is what was asked for.
   if (job.lastError instanceof WherryError && job.lastError.code === 'COPY_DAMAGED') return job.lastError
@@ -92,32 +91,32 @@ export function copyRunning(core: Context, record: VolumeRecord, job: CopyJob): 
   const left = view.secondsLeft === null ? 'time left unknown' : `about ${view.secondsLeft} s left`
   return new WherryError(
     'COPY_RUNNING',
-    `Volume "${record.name}" is being copied from ${view.from} to ${core.hosts.label(core.parts.self.id)}: ${megabytes(view.bytesDone)} of ${megabytes(view.bytesTotal)} MB (${percent} %), ${left}.`,
+    `Volume "${record.name}" is being copied from ${view.from} to ${context.hosts.label(context.dependencies.self.id)}: ${megabytes(view.bytesDone)} of ${megabytes(view.bytesTotal)} MB (${percent} %), ${left}.`,
     { hint: 'The copy goes on; start the container again then, it joins the running copy.' },
   )
 }
 
 /** Why a Mount has to wait although the data is here: the tree is compared with its checkpoint. */
-export function checkRunning(core: Context, record: VolumeRecord): WherryError {
+export function checkRunning(context: Context, record: VolumeRecord): WherryError {
   return new WherryError(
     'COPY_RUNNING',
-    `The copy of volume "${record.name}" on ${core.hosts.label(core.parts.self.id)} is still being compared with its checkpoint (${megabytes(record.last?.bytes ?? 0)} MB).`,
+    `The copy of volume "${record.name}" on ${context.hosts.label(context.dependencies.self.id)} is still being compared with its checkpoint (${megabytes(record.last?.bytes ?? 0)} MB).`,
     { hint: 'That goes on; start the container again in a moment.' },
   )
 }
 
 /** Why a Mount has to wait although this host has the volume: its last use is being wound up. */
-export function stillReleasing(core: Context, name: string): WherryError {
+export function stillReleasing(context: Context, name: string): WherryError {
   return new WherryError(
     'VOLUME_BUSY',
-    `Host ${core.hosts.label(core.parts.self.id)} is still taking the final checkpoint of volume "${name}".`,
+    `Host ${context.hosts.label(context.dependencies.self.id)} is still taking the final checkpoint of volume "${name}".`,
     { hint: 'That goes on; start the container again in a moment.' },
   )
 }
 
 /** `trouble`: why the removed volume could not be put away when that was tried last. */
-export function earlierHeld(core: Context, name: string, trouble: Trouble | null): WherryError {
-  const host = core.hosts.label(core.parts.self.id)
+export function earlierHeld(context: Context, name: string, trouble: Trouble | null): WherryError {
+  const host = context.hosts.label(context.dependencies.self.id)
   const why = trouble === null ? 'it is being put away.' : `it cannot be put away: ${sentenceOf(trouble.text)}`
   return new WherryError(
     'VOLUME_BUSY',
@@ -126,20 +125,20 @@ export function earlierHeld(core: Context, name: string, trouble: Trouble | null
   )
 }
 
-export function holdsNothing(core: Context, record: VolumeRecord): WherryError {
+export function holdsNothing(context: Context, record: VolumeRecord): WherryError {
   return new WherryError(
     'COPY_DAMAGED',
-    `The registry says that this host (${core.hosts.label(core.parts.self.id)}) has volume "${record.name}" (id ${record.id}), but there is no copy of it on its disk.`,
+    `The registry says that this host (${context.hosts.label(context.dependencies.self.id)}) has volume "${record.name}" (id ${record.id}), but there is no copy of it on its disk.`,
     {
       hint: 'Check that the state directory is the one used before (docker plugin inspect, setting state.source). Nothing empty is mounted in its place.',
     },
   )
 }
 
-export function registryBehind(core: Context, record: VolumeRecord, local: LocalCopy): WherryError {
+export function registryBehind(context: Context, record: VolumeRecord, local: LocalCopy): WherryError {
   return new WherryError(
     'COPY_DAMAGED',
-    `The registry says epoch ${record.epoch} for volume "${record.name}", but the disk of ${core.hosts.label(core.parts.self.id)} has seen epoch ${local.epochSeen}: the registry has lost changes.`,
+    `The registry says epoch ${record.epoch} for volume "${record.name}", but the disk of ${context.hosts.label(context.dependencies.self.id)} has seen epoch ${local.epochSeen}: the registry has lost changes.`,
     { hint: 'Run "wherry recover" on a host that reaches all others; it writes the records anew from the disks.' },
   )
 }
@@ -153,21 +152,21 @@ export function registryBehindDisks(record: VolumeRecord, epochSeen: number): Wh
   )
 }
 
-export function recordLost(core: Context, local: LocalCopy): WherryError {
+export function recordLost(context: Context, local: LocalCopy): WherryError {
   return new WherryError(
     'COPY_DAMAGED',
-    `Host ${core.hosts.label(core.parts.self.id)} holds volume "${local.name}" (id ${local.id}), but the registry has no such volume.`,
+    `Host ${context.hosts.label(context.dependencies.self.id)} holds volume "${local.name}" (id ${local.id}), but the registry has no such volume.`,
     { hint: 'The data stays on this disk. Run "wherry recover" before using the volume.' },
   )
 }
 
 /** This host may neither hold nor mount: others may take over what it has. */
-export function leaseLost(core: Context, name: string): WherryError {
-  const { trouble } = core.stateDisk
-  if (trouble !== null) return stateUnwritable(core, name, trouble)
+export function leaseLost(context: Context, name: string): WherryError {
+  const { trouble } = context.stateDisk
+  if (trouble !== null) return stateUnwritable(context, name, trouble)
   return new WherryError(
     'LEASE_LOST',
-    `Host ${core.hosts.label(core.parts.self.id)} has lost its lease: the registry has not acknowledged a renewal for ${Math.round(core.parts.leaseMs / 1000)} s, so volume "${name}" cannot be mounted here now.`,
+    `Host ${context.hosts.label(context.dependencies.self.id)} has lost its lease: the registry has not acknowledged a renewal for ${Math.round(context.dependencies.leaseMs / 1000)} s, so volume "${name}" cannot be mounted here now.`,
     {
       hint: 'That passes when the registry answers again; check that more than half of the nats-servers run and that this host reaches them.',
     },
@@ -175,15 +174,15 @@ export function leaseLost(core: Context, name: string): WherryError {
 }
 
 /** The holder may be lost, and may still come back. */
-export function leaseRunning(core: Context, record: VolumeRecord, waitMs: number): WherryError {
+export function leaseRunning(context: Context, record: VolumeRecord, waitMs: number): WherryError {
   const { holder } = record
-  if (holder === null || core.hosts.alive(holder.host)) return heldElsewhere(core, record)
+  if (holder === null || context.hosts.alive(holder.host)) return heldElsewhere(context, record)
   const wait = Number.isFinite(waitMs)
     ? `in ${Math.ceil(waitMs / 1000)} s`
     : 'when the registry answers this host without a break'
   return new WherryError(
     'VOLUME_HELD_ELSEWHERE',
-    `Volume "${record.name}" is held by host ${core.hosts.labelWithAge(holder.host)}, which may still be writing; it can be taken over ${wait}.`,
+    `Volume "${record.name}" is held by host ${context.hosts.labelWithAge(holder.host)}, which may still be writing; it can be taken over ${wait}.`,
     { hint: 'That happens by itself if the host stays silent.' },
   )
 }
@@ -205,7 +204,7 @@ export function wouldLose(last: Checkpoint, best: Checkpoint): string {
  * goes on all the same; null: nothing can. `maySend`: the holder lives, and that command fetches what it has.
  */
 export function failoverRefused(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   described: string,
   why: string,
@@ -217,8 +216,8 @@ export function failoverRefused(
   const { host } = record.holder
   return new WherryError(
     'FAILOVER_REFUSED',
-    `Volume "${record.name}" is held by host ${core.hosts.labelWithAge(host)}, and is not taken over: ${whyAndWho}`,
-    { hint: wayOut(record.name, core.hosts.label(host), command, maySend) },
+    `Volume "${record.name}" is held by host ${context.hosts.labelWithAge(host)}, and is not taken over: ${whyAndWho}`,
+    { hint: wayOut(record.name, context.hosts.label(host), command, maySend) },
   )
 }
 
@@ -247,8 +246,8 @@ function idleRefused({ name }: VolumeRecord, whyAndWho: string, command: string 
   )
 }
 
-export function treeTampered(core: Context, record: VolumeRecord): WherryError {
-  return changedAtRest(record, core.hosts.label(core.parts.self.id), [])
+export function treeTampered(context: Context, record: VolumeRecord): WherryError {
+  return changedAtRest(record, context.hosts.label(context.dependencies.self.id), [])
 }
 
 function megabytes(bytes: number): string {

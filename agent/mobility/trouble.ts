@@ -25,6 +25,8 @@ function shortened(text: string): string {
 }
 
 /** Why a host cannot release a volume, by its own word or its heartbeat's. */
-export function stuckAt(core: Context, host: string, { id }: Pick<VolumeRecord, 'id'>): Trouble | null {
-  return host === core.parts.self.id ? core.troubles.of(id) : (core.hosts.get(host)?.stuck?.[id] ?? null)
+export function stuckAt(context: Context, host: string, { id }: Pick<VolumeRecord, 'id'>): Trouble | null {
+  return host === context.dependencies.self.id
+    ? context.releaseTroubles.of(id)
+    : (context.hosts.get(host)?.stuck?.[id] ?? null)
 }

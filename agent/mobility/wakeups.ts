@@ -1,8 +1,9 @@
+import type { Wakeups } from './context.ts'
 /**
  * Lets loops sleep until something may have changed. Wakes are hints: they may be missing or doubled, so every wait has
  * a time limit and every woken loop looks at stored state.
  */
-export class Wakeups {
+export class KeyedWakeups implements Wakeups {
   readonly #waiting = new Set<{ key: string; resolve: () => void }>()
 
   /** Wakes those who wait for `key`; null wakes all. */

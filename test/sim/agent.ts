@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { Parts } from '../../agent/mobility/dependencies.ts'
+import type { Dependencies } from '../../agent/mobility/dependencies.ts'
 import { createMobility, type RunningMobility } from '../../agent/mobility/mobility.ts'
 import { WherryError } from '../../agent/model/errors.ts'
 import { VolumeCache } from '../../agent/registry/cache.ts'
@@ -58,7 +58,7 @@ export class Agent {
     this.#stop.abort()
   }
 
-  #parts(log: Logger): Parts {
+  #parts(log: Logger): Dependencies {
     const { world, host, clocks, lease } = this.#machine
     const { network, registry: cluster, settings, chance } = world
     const registry = new RegistryClient({ registry: cluster, network, chance }, host, this.life)

@@ -1,4 +1,4 @@
-import type { Parts } from '../../agent/mobility/dependencies.ts'
+import type { Dependencies } from '../../agent/mobility/dependencies.ts'
 import { copyFields } from '../../agent/mobility/record/checkpoint-order.ts'
 import type { VolumeOptions, VolumeRecord } from '../../agent/model/model.ts'
 import type { LocalCopy, Store } from '../../agent/store/contract.ts'
@@ -115,7 +115,7 @@ export function settingsFor(name: string | null, always: readonly Kind[] = []): 
 }
 
 /** The store does not say which epochs the disk has seen. */
-function forgetEpochs(parts: Parts): Parts {
+function forgetEpochs(parts: Dependencies): Dependencies {
   const { store } = parts
   return withStore(parts, {
     copy: async (id) => {
@@ -130,7 +130,7 @@ function forgetEpochs(parts: Parts): Parts {
 }
 
 /** The watchdog hears of a volume some time after it is held. */
-function tellLate(parts: Parts): Parts {
+function tellLate(parts: Dependencies): Dependencies {
   const { watchdog, clock, signal } = parts
   const known = new Set<string>()
   const guard: typeof watchdog.guard = (word) => {
@@ -141,12 +141,12 @@ function tellLate(parts: Parts): Parts {
 }
 
 /** An agent does not hear what the watchdog guarded before it. */
-function inheritNothing(parts: Parts): Parts {
+function inheritNothing(parts: Dependencies): Dependencies {
   return { ...parts, watchdog: { ...parts.watchdog, inherited: async () => [] } }
 }
 
 /** A round compares with the tree that was looked at last, checkpoint or not. */
-function compareWithLastLook(parts: Parts, machine: Machine): Parts {
+function compareWithLastLook(parts: Dependencies, machine: Machine): Dependencies {
   const { store } = parts
   return withStore(parts, {
     spoolRound: async (id, signal) => {
@@ -158,7 +158,7 @@ function compareWithLastLook(parts: Parts, machine: Machine): Parts {
 }
 
 /** A quiet tree is said to be what its checkpoint says, whatever a look shows. */
-function believeHashes(parts: Parts, machine: Machine): Parts {
+function believeHashes(parts: Dependencies, machine: Machine): Dependencies {
   const { store } = parts
   return withStore(parts, {
     capture: async (id, kind, signal) => {
@@ -173,7 +173,7 @@ function believeHashes(parts: Parts, machine: Machine): Parts {
 }
 
 /** A hold that is taken back before it came about leaves a checkpoint of its epoch. */
-function forgeUnborn(parts: Parts, machine: Machine): Parts {
+function forgeUnborn(parts: Dependencies, machine: Machine): Dependencies {
   const { store } = parts
   return withStore(parts, {
     update: async (id, change) => {
@@ -189,7 +189,7 @@ function forgeUnborn(parts: Parts, machine: Machine): Parts {
 }
 
 /** What is called as the newest checkpoint on this disk is taken for it. */
-function overlookHashes(parts: Parts, machine: Machine): Parts {
+function overlookHashes(parts: Dependencies, machine: Machine): Dependencies {
   const { registry } = parts
   return withReading(parts, async (name) => {
     const entry = await registry.volume(name)
@@ -201,7 +201,7 @@ function overlookHashes(parts: Parts, machine: Machine): Parts {
 }
 
 /** A host that finds its heartbeat replaced writes a new one, as if nothing had happened. */
-function overlookExpiry(parts: Parts): Parts {
+function overlookExpiry(parts: Dependencies): Dependencies {
   const { registry, self } = parts
   const updateHost: typeof registry.updateHost = async (record, revision) => {
     const write = await registry.updateHost(record, revision)
@@ -213,7 +213,7 @@ function overlookExpiry(parts: Parts): Parts {
 }
 
 /** Nobody knows that the list of take-overs was ever longer. */
-function forgetCutSeizures(parts: Parts): Parts {
+function forgetCutSeizures(parts: Dependencies): Dependencies {
   const { registry } = parts
   return withReading(parts, async (name) => {
     const entry = await registry.volume(name)
@@ -224,7 +224,7 @@ function forgetCutSeizures(parts: Parts): Parts {
 }
 
 /** A host without a copy takes an idle volume for one that was never written. */
-function overlookLast(parts: Parts, machine: Machine): Parts {
+function overlookLast(parts: Dependencies, machine: Machine): Dependencies {
   const { registry } = parts
   const read: typeof registry.volume = async (name) => {
     const entry = await registry.volume(name)
@@ -236,7 +236,7 @@ function overlookLast(parts: Parts, machine: Machine): Parts {
 }
 
 /** Every copy is taken for one at the newest checkpoint, and every comparison for one that shows no difference. */
-function believeCopies(parts: Parts, { world }: Machine): Parts {
+function believeCopies(parts: Dependencies, { world }: Machine): Dependencies {
   const { registry, peers } = parts
   const ask: typeof peers.ask = async (host, question, signal) =>
     question.kind === 'compare'
@@ -257,28 +257,28 @@ function believeCopies(parts: Parts, { world }: Machine): Parts {
 }
 
 /** A volume that is made anew gets the id that the name had before. */
-function reuseIds(parts: Parts): Parts {
+function reuseIds(parts: Dependencies): Dependencies {
   const { registry } = parts
   const addVolume: typeof registry.addVolume = (record) => registry.addVolume({ ...record, id: `id-${record.name}` })
   return { ...parts, registry: over(registry, { addVolume }) }
 }
 
 /** Hosts that are away never learn of a removal. */
-function forgetTombstones(parts: Parts): Parts {
+function forgetTombstones(parts: Dependencies): Dependencies {
   const { registry } = parts
   const addRemoved: typeof registry.addRemoved = async (value) => ({ outcome: 'done', entry: { value, revision: 1 } })
   return { ...parts, registry: over(registry, { addRemoved }) }
 }
 
 /** Tombstones do not say which hosts were given up. */
-function forgetLost(parts: Parts): Parts {
+function forgetLost(parts: Dependencies): Dependencies {
   const { registry } = parts
   const addRemoved: typeof registry.addRemoved = (value) => registry.addRemoved({ ...value, lost: undefined })
   return { ...parts, registry: over(registry, { addRemoved }) }
 }
 
 /** A removal looks who holds the volume, and not what else refers to it. */
-function askNoOther(parts: Parts): Parts {
+function askNoOther(parts: Dependencies): Dependencies {
   const { peers, engine } = parts
   const ask: typeof peers.ask = async (host, question, signal) =>
     question.kind === 'references'
@@ -288,7 +288,7 @@ function askNoOther(parts: Parts): Parts {
 }
 
 /** Heartbeats do not carry what their host cannot release. */
-function sayNothing(parts: Parts): Parts {
+function sayNothing(parts: Dependencies): Dependencies {
   const { registry } = parts
   const updateHost: typeof registry.updateHost = (record, revision) =>
     registry.updateHost({ ...record, stuck: {}, unwritable: null }, revision)
@@ -296,7 +296,7 @@ function sayNothing(parts: Parts): Parts {
 }
 
 /** A host that is asked for its copy does not say that it holds the volume. */
-function countHeld(parts: Parts): Parts {
+function countHeld(parts: Dependencies): Dependencies {
   const ask: typeof parts.peers.ask = async (host, question, signal) => {
     const answer = await parts.peers.ask(host, question, signal)
     return question.kind === 'copy' && answer !== null ? { ...(answer as object), held: false } : answer
@@ -305,7 +305,7 @@ function countHeld(parts: Parts): Parts {
 }
 
 /** What the options say about take-overs is not read. */
-function overlookPolicy(parts: Parts): Parts {
+function overlookPolicy(parts: Dependencies): Dependencies {
   const { registry } = parts
   return withReading(parts, async (name) => {
     const entry = await registry.volume(name)
@@ -316,7 +316,7 @@ function overlookPolicy(parts: Parts): Parts {
 }
 
 /** What the disk says of a volume's options is taken for the usual. */
-function withLocalOptions(parts: Parts, options: Partial<VolumeOptions>): Parts {
+function withLocalOptions(parts: Dependencies, options: Partial<VolumeOptions>): Dependencies {
   const { store } = parts
   const bent = (copy: LocalCopy): LocalCopy => ({ ...copy, options: { ...copy.options, ...options } })
   return withStore(parts, {
@@ -331,16 +331,16 @@ function withLocalOptions(parts: Parts, options: Partial<VolumeOptions>): Parts 
   })
 }
 
-function guardAll(parts: Parts): Parts {
+function guardAll(parts: Dependencies): Dependencies {
   return withLocalOptions(parts, { onIsolation: 'pause' })
 }
 
-function pauseLive(parts: Parts): Parts {
+function pauseLive(parts: Dependencies): Dependencies {
   return withLocalOptions(parts, { consistency: 'pause' })
 }
 
 /** After a checkpoint everything that stands still goes on. */
-function resumeAll(parts: Parts): Parts {
+function resumeAll(parts: Dependencies): Dependencies {
   const { freezes, engine } = parts
   const freeze: typeof freezes.freeze = async (...args) => {
     const { cut, end } = await freezes.freeze(...args)
@@ -354,11 +354,11 @@ function resumeAll(parts: Parts): Parts {
   return { ...parts, freezes: over(freezes, { freeze }) }
 }
 
-function withReading(parts: Parts, volume: Parts['registry']['volume']): Parts {
+function withReading(parts: Dependencies, volume: Dependencies['registry']['volume']): Dependencies {
   return { ...parts, registry: over(parts.registry, { volume }) }
 }
 
-function withStore(parts: Parts, changes: Partial<Store>): Parts {
+function withStore(parts: Dependencies, changes: Partial<Store>): Dependencies {
   return { ...parts, store: over(parts.store, changes) }
 }
 

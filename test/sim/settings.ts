@@ -1,4 +1,4 @@
-import type { Parts } from '../../agent/mobility/dependencies.ts'
+import type { Dependencies } from '../../agent/mobility/dependencies.ts'
 import type { Machine } from './machine.ts'
 import type { Kind } from './scenarios.ts'
 
@@ -28,7 +28,7 @@ export interface Settings {
   /** Whoever promotes accepts a loss, without being asked. */
   readonly acceptsUnasked: boolean
   /** Changes what an agent is given. */
-  readonly bend: (parts: Parts, machine: Machine) => Parts
+  readonly bend: (parts: Dependencies, machine: Machine) => Dependencies
 }
 
 /** As shipped (agent/host/config.ts). */

@@ -68,7 +68,7 @@ const FLOORS: Readonly<Record<string, Floor>> = {
       lease: 2,
       record: 1,
     },
-    top: ['mobility.ts', 'reconcile.ts'],
+    top: ['mobility.ts', 'create-context.ts', 'reconcile.ts'],
   },
   'agent/store': {
     levels: {

@@ -7,11 +7,12 @@ import type { KeyedQueue } from '../../runtime/keyed-queue.ts'
 import type { LocalCopy, SpoolRound } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import type { CheckpointView } from '../contract.ts'
+import type { CopyProgress } from '../copy-contract.ts'
 import type { CheckpointResult } from '../dependencies.ts'
 import { Coverage, type Covered } from './coverage.ts'
 import type { Demand } from './demand.ts'
 import { freezeAndCapture, overBudget } from './freeze.ts'
-import { type CopyProgress, type Offered, Offers, otherHosts } from './offers.ts'
+import { type Offered, Offers, otherHosts } from './offers.ts'
 import { runPreCopyRounds } from './precopy.ts'
 import { nextSeq } from './surrendered.ts'
 
@@ -62,8 +63,8 @@ export class Checkpointer {
     this.#options = local.options
     this.#lastRounds = lastRounds
     this.#intervalMs = this.#targetMs
-    this.#dueMs = core.parts.clock.elapsedMs() + this.#intervalMs
-    this.#coverage = new Coverage(core.parts.clock)
+    this.#dueMs = core.dependencies.clock.elapsedMs() + this.#intervalMs
+    this.#coverage = new Coverage(core.dependencies.clock)
     this.#offering = new Offers(core, hold, (host, has) => this.#coverage.heard(host, has?.hash ?? null))
     if (local.checkpoint !== null) this.#coverage.rememberFormer(local.checkpoint)
   }
@@ -73,7 +74,7 @@ export class Checkpointer {
   }
 
   get due(): boolean {
-    return this.#busy === null && this.#core.parts.clock.elapsedMs() >= this.#dueMs
+    return this.#busy === null && this.#core.dependencies.clock.elapsedMs() >= this.#dueMs
   }
 
   /** By the newest state of the tree that another host has which is alive; null: none is known. */
@@ -117,7 +118,7 @@ export class Checkpointer {
   view(): CheckpointView {
     const idle = this.#options.consistency === 'live' ? 'fuzzy' : 'waiting'
     const { covered } = this
-    const ageMs = covered === null ? null : this.#core.parts.clock.elapsedMs() - covered.atMs
+    const ageMs = covered === null ? null : this.#core.dependencies.clock.elapsedMs() - covered.atMs
     return {
       state: this.#busy === null ? idle : 'running',
       ageSeconds: ageMs === null ? null : Math.round(ageMs / 100) / 10,
@@ -135,9 +136,9 @@ export class Checkpointer {
   }
 
   async #try(stopped: AbortSignal): Promise<void> {
-    const { parts } = this.#core
-    const signal = AbortSignal.any([parts.signal, stopped])
-    const startMs = parts.clock.elapsedMs()
+    const { dependencies } = this.#core
+    const signal = AbortSignal.any([dependencies.signal, stopped])
+    const startMs = dependencies.clock.elapsedMs()
     try {
       await this.#takeAndOffer(signal)
       this.#failures = 0
@@ -146,7 +147,7 @@ export class Checkpointer {
       this.#failures++
       this.#error = error instanceof WherryError ? error.toLine() : String(error)
       const level = this.#failures === 1 ? 'warn' : 'debug'
-      parts.log[level]({ err: error, id: this.#id }, 'a checkpoint of a volume in use failed; it is tried again')
+      dependencies.log[level]({ err: error, id: this.#id }, 'a checkpoint of a volume in use failed; it is tried again')
     } finally {
       // Rounds alone make nobody stand still: they tell when less is written.
       this.#dueMs = startMs + backOffMs(this.#intervalMs, this.#daredTimes > 0 ? 0 : this.#failures)
@@ -155,7 +156,7 @@ export class Checkpointer {
 
   /** When the tracker is found to have been wrong, copies may lack something until they have a checkpoint of all that is read then. */
   async #checkpointOfAll(signal: AbortSignal): Promise<Checkpoint | null> {
-    const { log } = this.#core.parts
+    const { log } = this.#core.dependencies
     const take = () => this.#counted(() => this.#checkpoint(signal), signal)
     try {
       return await take()
@@ -172,7 +173,7 @@ export class Checkpointer {
 
   async #takeAndOffer(signal: AbortSignal): Promise<void> {
     const record = await this.#record(signal)
-    const hosts = record === null ? [] : otherHosts(record, this.#core.parts.self.id)
+    const hosts = record === null ? [] : otherHosts(record, this.#core.dependencies.self.id)
     this.#coverage.keepOnly(hosts)
     if (record === null || hosts.length === 0) return
     const checkpoint = await this.#checkpointOfAll(signal)
@@ -185,7 +186,7 @@ export class Checkpointer {
   async #record(signal: AbortSignal): Promise<VolumeRecord | null> {
     const name = this.#core.confirmed.get(this.#id)?.name
     if (name === undefined) return null
-    const { entry } = await rejectOnAbort(this.#core.parts.cache.get(name), signal)
+    const { entry } = await rejectOnAbort(this.#core.dependencies.cache.get(name), signal)
     return entry?.value.id === this.#id && entry.value.holder?.incarnation === this.incarnation ? entry.value : null
   }
 
@@ -194,14 +195,14 @@ export class Checkpointer {
       return await work()
     } catch (error) {
       const result = RESULTS.get(codeOf(error)) ?? 'failed'
-      if (!signal.aborted) this.#core.parts.tally.checkpoint(this.#name, result)
+      if (!signal.aborted) this.#core.dependencies.tally.checkpoint(this.#name, result)
       throw error
     }
   }
 
   /** The newest checkpoint: a new one, or the standing one when nothing differs from it. Null: the volume is not in use here. */
   async #checkpoint(signal: AbortSignal): Promise<Checkpoint | null> {
-    const { store, clock, pauseBudgetMs } = this.#core.parts
+    const { store, clock, pauseBudgetMs } = this.#core.dependencies
     const local = await store.copy(this.#id)
     if (local?.held?.incarnation !== this.incarnation || !(await store.mounted()).has(this.#id)) return null
     signal.throwIfAborted()
@@ -211,7 +212,7 @@ export class Checkpointer {
       this.#roundMs = clock.elapsedMs()
     }
     const { changed, fits } = await runPreCopyRounds(
-      this.#core.parts,
+      this.#core.dependencies,
       this.#id,
       pauseBudgetMs,
       this.#roundMs,
@@ -237,7 +238,7 @@ export class Checkpointer {
 
   /** More is written all the time than a pause has room for, as far as the rounds tell: the pause may be short enough all the same. */
   async #dare(local: LocalCopy, roundsMs: number, signal: AbortSignal): Promise<Checkpoint> {
-    const { clock } = this.#core.parts
+    const { clock } = this.#core.dependencies
     const startMs = clock.elapsedMs() - roundsMs
     try {
       const checkpoint = await this.#lastRound(local, roundsMs, signal)
@@ -251,7 +252,7 @@ export class Checkpointer {
 
   #noteScanned(scanned: string | null): void {
     if (scanned === this.#scanned) return
-    const { log } = this.#core.parts
+    const { log } = this.#core.dependencies
     const about = { volume: this.#name, ...(scanned === null ? {} : { why: scanned }) }
     log.info(
       about,
@@ -263,7 +264,7 @@ export class Checkpointer {
   }
 
   async #lastRound(local: LocalCopy, roundsMs: number, signal: AbortSignal): Promise<Checkpoint> {
-    const { store, clock, log, tally } = this.#core.parts
+    const { store, clock, log, tally } = this.#core.dependencies
     let startMs = clock.elapsedMs()
     const inTurn = <T>(pausing: () => Promise<T>) =>
       this.#lastRounds.run(LAST_ROUND, () => {
@@ -294,7 +295,7 @@ export class Checkpointer {
   }
 
   #unchanged(standing: Checkpoint, atMs: number): Checkpoint {
-    this.#core.parts.tally.checkpoint(this.#name, 'unchanged')
+    this.#core.dependencies.tally.checkpoint(this.#name, 'unchanged')
     return this.#remember(standing, atMs)
   }
 

@@ -48,7 +48,7 @@ export async function freezeAndCapture(
   inTurn: <T>(pausing: () => Promise<T>) => Promise<T>,
   signal: AbortSignal,
 ): Promise<Instant> {
-  const { store } = core.parts
+  const { store } = core.dependencies
   try {
     const moment = await inTurn(() => freeze(core, local, signal))
     return { ...moment, capture: await store.spoolLast(local.id, signal) }
@@ -80,7 +80,7 @@ async function freezeBetween(
   for (let tries = 1; tries <= MOST_TRIES; tries++) {
     const moment = await freezeStill(core, local, containers, signal)
     if (moment !== null) return moment
-    await core.parts.store.spoolThaw(local.id)
+    await core.dependencies.store.spoolThaw(local.id)
   }
   throw tryAgain(`Commands were run in containers of volume "${local.name}" whenever a checkpoint was to be taken.`)
 }
@@ -92,14 +92,14 @@ async function freezeStill(
   containers: readonly VolumeUser[],
   signal: AbortSignal,
 ): Promise<Moment | null> {
-  const { store, freezes, pauseBudgetMs, tally } = core.parts
+  const { store, freezes, pauseBudgetMs, tally } = core.dependencies
   // A capture for sending ahead holds the tree: containers must not stand still while it ends.
   await rejectOnAbort(core.liveCaptures.end(local.id), signal)
   const ids = containers.map(({ id }) => id)
   const still = await freezes.freeze(ids, pauseBudgetMs, signal).catch(async (error: unknown) => {
     if (codeOf(error) !== 'FREEZER_UNREACHABLE') throw error
     // A container that has ended meanwhile has no freezer: nothing is wrong with those of the others.
-    const live = new Set((await rejectOnAbort(core.uses.refresh(), signal)).filter(isLive).map(({ id }) => id))
+    const live = new Set((await rejectOnAbort(core.containerUses.refresh(), signal)).filter(isLive).map(({ id }) => id))
     const ended = containers.find(({ id }) => !live.has(id))
     throw ended === undefined ? error : tryAgain(`${ended.name} ended when a checkpoint was to be taken.`)
   })
@@ -130,22 +130,22 @@ async function freezeNow(
   signal: AbortSignal,
 ): Promise<Moment> {
   const now = timeOf(core)
-  await core.parts.store.spoolFreeze(local.id, kind, signal)
+  await core.dependencies.store.spoolFreeze(local.id, kind, signal)
   return { ...now, pauseMs: null }
 }
 
 function timeOf(core: Context): Pick<Moment, 'atMs' | 'at'> {
-  const { clock } = core.parts
+  const { clock } = core.dependencies
   return { atMs: clock.elapsedMs(), at: clock.now().toISOString() }
 }
 
 async function census(core: Context, { id, name }: LocalCopy, signal: AbortSignal): Promise<Census> {
-  const { uses, parts } = core
-  const mount = uses.newestMount(id)
-  const users = (await rejectOnAbort(uses.refresh(), signal)).filter(({ volumes }) => volumes.includes(name))
+  const { containerUses, dependencies } = core
+  const mount = containerUses.newestMount(id)
+  const users = (await rejectOnAbort(containerUses.refresh(), signal)).filter(({ volumes }) => volumes.includes(name))
   const ends = new Map<string, number | null>()
   for (const { id: container } of users.filter((user) => !isLive(user))) {
-    const end = await rejectOnAbort(parts.engine.finishedAt(container), signal)
+    const end = await rejectOnAbort(dependencies.engine.finishedAt(container), signal)
     ends.set(container, end?.getTime() ?? null)
   }
   return { users, ends, mount }

@@ -2,6 +2,7 @@ import { WherryError } from '../../model/errors.ts'
 import type { Checkpoint, CopyRecord, VolumeRecord } from '../../model/model.ts'
 import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { Context } from '../context.ts'
+import type { CopyProgress } from '../copy-contract.ts'
 import { hasCheckpoint, withAnswers } from '../record/copies.ts'
 import { readCopyAnswer } from '../record/copy-answer.ts'
 import { changeVolume, STALE_READ } from '../record/update-record.ts'
@@ -22,12 +23,6 @@ export interface Offered {
 }
 
 type Heard = (host: string, checkpoint: Pick<Checkpoint, 'hash'> | null) => boolean
-
-/** How a host gets on with the checkpoints it is offered. */
-export interface CopyProgress {
-  readonly failure: string | null
-  readonly asking: boolean
-}
 
 /** Brings the checkpoints of one hold to the other hosts with copies, and tells the registry who has them. */
 export class Offers {
@@ -65,9 +60,9 @@ export class Offers {
 
   /** Whether a host is alive: by its heartbeat or, while the registry is away, by its own answer. */
   lives(host: string): boolean {
-    const { hosts, parts } = this.#core
+    const { hosts, dependencies } = this.#core
     const livesMs = this.#livesMs.get(host) ?? Number.NEGATIVE_INFINITY
-    return hosts.alive(host) || (hosts.stale && parts.clock.elapsedMs() < livesMs)
+    return hosts.alive(host) || (hosts.stale && dependencies.clock.elapsedMs() < livesMs)
   }
 
   /**
@@ -76,12 +71,12 @@ export class Offers {
    * all the same), or the reason of `signal`, with which what is under way ends. Does nothing while the lease is over. May be repeated.
    */
   async offer(record: VolumeRecord, checkpoint: Checkpoint, intervalMs: number, signal: AbortSignal): Promise<void> {
-    const hosts = otherHosts(record, this.#core.parts.self.id)
+    const hosts = otherHosts(record, this.#core.dependencies.self.id)
     for (const host of this.#failures.keys()) if (!hosts.includes(host)) this.#failures.delete(host)
     const lacking = hosts.filter((host) => !this.#has(record, host, checkpoint))
     for (const host of hosts) if (!lacking.includes(host)) this.#heard(host, checkpoint)
     // From the moment another host has a checkpoint, the volume may be taken over there.
-    if (lacking.length > 0) await rejectOnAbort(this.#core.guarding.expect(this.#hold.id), signal)
+    if (lacking.length > 0) await rejectOnAbort(this.#core.guardedVolumes.expect(this.#hold.id), signal)
     // Under a lease that is over it might be taken over at once, before the watchdog has acted on what it was just told.
     if (!this.#core.lease.runs) return
     // While the registry is away nobody is heard of, and only an answer tells who is there. Nobody waits for these.
@@ -103,7 +98,7 @@ export class Offers {
     this.#answers.clear()
     await this.#change((record) => {
       const copies = Object.entries(record.copies).map(([host, copy]): [string, CopyRecord] => {
-        const counts = host !== this.#core.parts.self.id && copy.state === 'current'
+        const counts = host !== this.#core.dependencies.self.id && copy.state === 'current'
         return [host, counts ? { ...copy, state: 'behind' } : copy]
       })
       return { ...record, copies: Object.fromEntries(copies) }
@@ -118,7 +113,7 @@ export class Offers {
   }
 
   #ask(host: string, record: VolumeRecord, checkpoint: Checkpoint, intervalMs: number): void {
-    const { log, signal, clock, leaseMs } = this.#core.parts
+    const { log, signal, clock, leaseMs } = this.#core.dependencies
     const ended = AbortSignal.any([signal, this.#stop.signal])
     const asking = this.#askHost(host, record, checkpoint, ended)
       .then(
@@ -145,12 +140,12 @@ export class Offers {
   }
 
   async #askHost(host: string, record: VolumeRecord, checkpoint: Checkpoint, signal: AbortSignal): Promise<void> {
-    const { hosts, parts } = this.#core
+    const { hosts, dependencies } = this.#core
     const known = hosts.get(host)
     if (known === undefined) throw new WherryError('DATA_UNREACHABLE', 'this host has never been heard of')
-    const question = { kind: 'offer', record, checkpoint, from: parts.self.id } as const
+    const question = { kind: 'offer', record, checkpoint, from: dependencies.self.id } as const
     const address = { address: known.address, port: known.transferPort }
-    const said = await rejectOnAbort(parts.peers.ask(address, question, signal), signal)
+    const said = await rejectOnAbort(dependencies.peers.ask(address, question, signal), signal)
     const answer = readCopyAnswer(said, hosts.label(host))
     const has = answer?.host === host ? answer.checkpoint : null
     // Nothing becomes the volume's last checkpoint that this hold did not take or begin with.
@@ -162,7 +157,7 @@ export class Offers {
 
   /** All of them are through, or one is and the others are slower, or patience is over. */
   async #answered(hosts: readonly string[], patienceMs: number): Promise<void> {
-    const { clock, signal } = this.#core.parts
+    const { clock, signal } = this.#core.dependencies
     const asks = hosts.map((host) => this.#asking.get(host) ?? Promise.resolve())
     const over = new AbortController()
     const until = AbortSignal.any([over.signal, signal])
@@ -180,7 +175,7 @@ export class Offers {
 
   async #commit(): Promise<void> {
     if (this.#answers.size === 0) return
-    const { self, clock } = this.#core.parts
+    const { self, clock } = this.#core.dependencies
     const answers = new Map(this.#answers)
     const at = clock.now().toISOString()
     await this.#change((record) => withAnswers(record, self.id, answers, at))
@@ -189,14 +184,19 @@ export class Offers {
 
   /** Changes the record while it says that this hold stands. */
   async #change(change: (record: VolumeRecord) => VolumeRecord): Promise<void> {
-    const { parts } = this.#core
+    const { dependencies } = this.#core
     const { id, name, epoch, incarnation } = this.#hold
     const changeHeld = (record: VolumeRecord | null) => {
       if (record === null || record.id !== id) return record
       if (record.epoch < epoch) return STALE_READ
       return record.holder?.incarnation === incarnation ? change(record) : record
     }
-    await changeVolume(parts, name, changeHeld, AbortSignal.any([parts.signal, parts.clock.deadline(COMMIT_MS)]))
+    await changeVolume(
+      dependencies,
+      name,
+      changeHeld,
+      AbortSignal.any([dependencies.signal, dependencies.clock.deadline(COMMIT_MS)]),
+    )
   }
 }
 

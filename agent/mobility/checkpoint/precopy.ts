@@ -1,5 +1,5 @@
 import type { SpoolRound } from '../../store/contract.ts'
-import type { Parts } from '../dependencies.ts'
+import type { Dependencies } from '../dependencies.ts'
 
 /** A volume that is written to faster than this many rounds can follow has to be stopped as it is. */
 const MOST_ROUNDS = 8
@@ -12,7 +12,7 @@ const BUDGET_FOR_ROUND = 0.5
  * much less as there is less time to write in. `sinceMs` (the clock's elapsedMs): when the round before the first one was; null: not known. Answers whether anything differs from the last checkpoint, and whether the last round is likely to fit the budget; `played` is told of each round. Rejects as `Store.spoolRound`.
  */
 export async function runPreCopyRounds(
-  { store, clock }: Pick<Parts, 'store' | 'clock'>,
+  { store, clock }: Pick<Dependencies, 'store' | 'clock'>,
   id: string,
   budgetMs: number,
   sinceMs: number | null,

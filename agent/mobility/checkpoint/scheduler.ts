@@ -3,15 +3,15 @@ import { checkpointTargetMs } from '../../model/volume-options.ts'
 import { KeyedQueue } from '../../runtime/keyed-queue.ts'
 import type { Context } from '../context.ts'
 import type { CheckpointView } from '../contract.ts'
+import type { CheckpointScheduler, CopyProgress } from '../copy-contract.ts'
 import { Checkpointer } from './checkpointer.ts'
 import { fairIntervals } from './demand.ts'
-import type { CopyProgress } from './offers.ts'
 
 /** How exactly times are kept; each look costs a comparison per held volume. */
 const LOOK_MS = 250
 
 /** Takes checkpoints of the volumes this host holds while containers use them, and brings them to the other hosts with copies. */
-export class CheckpointScheduler {
+export class FairCheckpointScheduler implements CheckpointScheduler {
   readonly #core: Context
   /** By volume id. */
   readonly #held = new Map<string, Checkpointer>()
@@ -25,7 +25,7 @@ export class CheckpointScheduler {
 
   /** Works until the agent stops; on return no container stands still for a checkpoint. Never rejects. */
   async run(): Promise<void> {
-    const { clock, signal, log } = this.#core.parts
+    const { clock, signal, log } = this.#core.dependencies
     while (!signal.aborted) {
       try {
         await this.#look()
@@ -65,7 +65,7 @@ export class CheckpointScheduler {
    * nothing has changed since. ISO 8601, by this host's clock. Null: not known.
    */
   covered(id: string): CoveredCheckpoint | null {
-    const { clock } = this.#core.parts
+    const { clock } = this.#core.dependencies
     const known = this.#held.get(id)?.covered ?? null
     if (known === null) return null
     const at = new Date(clock.now().getTime() - (clock.elapsedMs() - known.atMs)).toISOString()
@@ -79,7 +79,7 @@ export class CheckpointScheduler {
       if (!this.#held.has(id) && this.#off.get(id) !== incarnation) await this.#take(id)
     }
     const wishes = [...this.#held.values()].map(({ wish }) => wish)
-    const intervals = fairIntervals(wishes, this.#core.parts.checkpointShare)
+    const intervals = fairIntervals(wishes, this.#core.dependencies.checkpointShare)
     for (const [id, held] of this.#held) {
       held.setInterval(intervals.get(id) ?? held.wish.targetMs)
       if (held.due && this.#mayBegin(id, held)) held.begin()
@@ -94,14 +94,14 @@ export class CheckpointScheduler {
         void held.stop()
         continue
       }
-      const local = await this.#core.parts.store.copy(id)
+      const local = await this.#core.dependencies.store.copy(id)
       if (local?.held?.incarnation !== held.incarnation) this.#held.delete(id)
     }
   }
 
   /** Begins to look after a hold, if its options want that. */
   async #take(id: string): Promise<void> {
-    const local = await this.#core.parts.store.copy(id)
+    const local = await this.#core.dependencies.store.copy(id)
     const hold = this.#core.confirmed.get(id)
     if (local === null || hold === undefined || local.held?.incarnation !== hold.incarnation) return
     if (local.options.checkpointMs === null) {

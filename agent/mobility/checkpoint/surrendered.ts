@@ -1,30 +1,19 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Checkpoint, Trouble } from '../../model/model.ts'
+import type { Checkpoint } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
-
-/** What a holder has promised: the volume is not mounted, and no container has it. */
-export interface Surrendered {
-  readonly incarnation: string
-  /** Release is held off until then, on the clock's elapsedMs. */
-  untilMs: number
-  /** The tree as it was left, which other hosts may read; null: it was not asked for, or cannot be read. */
-  readonly final: Checkpoint | null
-  /** Why the tree cannot be read. */
-  readonly trouble: Trouble | null
-}
 
 /**
  * Whether the volume has no use here: none by this disk, or only uses that are over and that this disk could not be
  * told of.
  */
-export function isUnused(core: Pick<Context, 'overUses'>, { id, mounts }: Pick<LocalCopy, 'id' | 'mounts'>): boolean {
-  return Object.keys(mounts).length === 0 || isDeepStrictEqual(core.overUses.get(id), mounts)
+export function isUnused(core: Pick<Context, 'endedUses'>, { id, mounts }: Pick<LocalCopy, 'id' | 'mounts'>): boolean {
+  return Object.keys(mounts).length === 0 || isDeepStrictEqual(core.endedUses.get(id), mounts)
 }
 
 /** Whether another host was allowed, a moment ago, to end this host's hold. */
-export function isSurrendered(core: Pick<Context, 'surrendered' | 'parts'>, id: string): boolean {
-  return (core.surrendered.get(id)?.untilMs ?? Number.NEGATIVE_INFINITY) > core.parts.clock.elapsedMs()
+export function isSurrendered(core: Pick<Context, 'surrendered' | 'dependencies'>, id: string): boolean {
+  return (core.surrendered.get(id)?.untilMs ?? Number.NEGATIVE_INFINITY) > core.dependencies.clock.elapsedMs()
 }
 
 /** A tree that a surrendering holder left, and that other hosts may fetch; null: none. */

@@ -37,18 +37,18 @@ export interface Candidates {
  * host, and why. Never rejects: who does not answer is `silent`.
  */
 export async function findCandidates(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   signal: AbortSignal,
   except: ReadonlyMap<string, string> = new Map(),
 ): Promise<Candidates> {
-  const { clock } = core.parts
+  const { clock } = context.dependencies
   const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_MS)])
   const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ANSWER_MS)])
   // A copy that the record does not know is none of the volume's: its holder does not know that it could be taken over there.
   const hosts = Object.keys(record.copies)
   const answers = await Promise.all(
-    hosts.map((host) => askForCopy(core, record, host, core.hosts.alive(host) ? inTime : atOnce)),
+    hosts.map((host) => askForCopy(context, record, host, context.hosts.alive(host) ? inTime : atOnce)),
   )
   const found = answers.flatMap((answer) => answer ?? [])
   const usable = found.filter((answer) => {
@@ -69,18 +69,18 @@ export async function findCandidates(
       .filter(({ host, held }) => record.holder === null && held && mayBeNewest(record, record.copies[host]))
       .map(({ host }) => host),
     silent,
-    described: describe(core, record, found, silent, except),
+    described: describe(context, record, found, silent, except),
   }
 }
 
 /** Undefined: no answer. Null: the host has no copy. */
 async function askForCopy(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   host: string,
   signal: AbortSignal,
 ): Promise<CopyAnswer | null | undefined> {
-  const { self, peers, store } = core.parts
+  const { self, peers, store } = context.dependencies
   try {
     if (host === self.id) {
       const mine = await store.copy(record.id)
@@ -89,7 +89,7 @@ async function askForCopy(
       const { epochSeen, checkpoint, held } = mine
       return { host, epochSeen, checkpoint: usable ? checkpoint : null, held: held !== null }
     }
-    const known = core.hosts.get(host)
+    const known = context.hosts.get(host)
     if (known === undefined) return undefined
     const address = { address: known.address, port: known.transferPort }
     const said = await peers.ask(address, { kind: 'copy', volume: record.id }, signal)
@@ -121,7 +121,7 @@ function isKept({ holder, epoch }: VolumeRecord, { held, epochSeen }: CopyAnswer
 }
 
 function describe(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   found: readonly CopyAnswer[],
   silent: readonly string[],
@@ -129,27 +129,27 @@ function describe(
 ): string {
   const has = found.map((answer) => {
     const why = except.get(answer.host)
-    const host = core.hosts.label(answer.host)
+    const host = context.hosts.label(answer.host)
     if (why !== undefined && answer.checkpoint === null) return `${host}: a copy that cannot be used: ${why}`
     const rest = why === undefined ? '' : `, which cannot be used: ${why}`
-    return `${host}: ${describeAnswer(core, record, answer)}${rest}`
+    return `${host}: ${describeAnswer(context, record, answer)}${rest}`
   })
   const away = silent.map((host) => {
     const copy = record.copies[host]
-    return `${core.hosts.labelWithAge(host)}: did not answer, ${copy === undefined ? 'no copy is known' : `last known at ${copy.epoch}.${copy.seq}`}`
+    return `${context.hosts.labelWithAge(host)}: did not answer, ${copy === undefined ? 'no copy is known' : `last known at ${copy.epoch}.${copy.seq}`}`
   })
   return [...has, ...away].join('; ') || 'no host has a copy'
 }
 
-function describeAnswer(core: Context, record: VolumeRecord, answer: CopyAnswer): string {
+function describeAnswer(context: Context, record: VolumeRecord, answer: CopyAnswer): string {
   const { host, checkpoint, held } = answer
   if (checkpoint === null && held && record.holder === null) {
-    const said = core.hosts.get(host)
+    const said = context.hosts.get(host)
     const trouble = said?.unwritable ?? said?.stuck?.[record.id]
     const why = trouble == null ? '' : ` (${trouble.code}: ${trouble.text})`
     return `has not been able to write down that it has released it${why}`
   }
-  const damaged = core.hosts.get(host)?.damaged?.[record.id]
+  const damaged = context.hosts.get(host)?.damaged?.[record.id]
   if (checkpoint === null && damaged !== undefined)
     return `a copy that cannot be used: files under volumes/${record.id}/data are not what its checkpoint says (${damaged})`
   if (checkpoint === null) return held ? 'holds it' : 'nothing that can be used'

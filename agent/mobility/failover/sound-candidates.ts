@@ -26,19 +26,19 @@ const answer: z.ZodType<ComparisonAnswer> = z.object({ hash: z.string().nullable
  * sent. A copy that nobody compares in time counts; whoever mounts it compares it again.
  */
 export async function findSoundCandidates(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   signal: AbortSignal,
 ): Promise<Candidates> {
   const unusable = new Map<string, string>()
   for (;;) {
-    const found = await findCandidates(core, record, signal, unusable)
+    const found = await findCandidates(context, record, signal, unusable)
     const { best } = found
     const before = unusable.size
     if (best !== null) {
       await Promise.all(
         found.hosts.map(async (host) => {
-          const why = await whyUnsound(core, record, host, best.hash, signal)
+          const why = await whyUnsound(context, record, host, best.hash, signal)
           if (why !== null) unusable.set(host, why)
         }),
       )
@@ -48,15 +48,26 @@ export async function findSoundCandidates(
 }
 
 /** The other hosts that live and are said to have a checkpoint, by id. */
-export function othersWith(core: Context, { copies }: Pick<VolumeRecord, 'copies'>, checkpoint: Checkpoint): string[] {
+export function othersWith(
+  context: Context,
+  { copies }: Pick<VolumeRecord, 'copies'>,
+  checkpoint: Checkpoint,
+): string[] {
   return Object.keys(copies).filter((host) => {
-    return host !== core.parts.self.id && core.hosts.alive(host) && mayHaveCheckpoint(copies[host], checkpoint)
+    return (
+      host !== context.dependencies.self.id && context.hosts.alive(host) && mayHaveCheckpoint(copies[host], checkpoint)
+    )
   })
 }
 
 /** Whether each of these hosts finds now that its copy is that checkpoint. False also when one does not say it in time. */
-export async function areSound(core: Context, id: string, hosts: readonly string[], at: Checkpoint): Promise<boolean> {
-  const found = await Promise.all(hosts.map((host) => compareAt(core, id, host, core.parts.signal)))
+export async function areSound(
+  context: Context,
+  id: string,
+  hosts: readonly string[],
+  at: Checkpoint,
+): Promise<boolean> {
+  const found = await Promise.all(hosts.map((host) => compareAt(context, id, host, context.dependencies.signal)))
   return found.every((one) => one?.hash === at.hash)
 }
 
@@ -65,34 +76,34 @@ export async function areSound(core: Context, id: string, hosts: readonly string
  * comparison that runs; may be repeated.
  */
 export async function answerComparison(
-  core: Context,
+  context: Context,
   { volume, doubted }: Pick<Extract<Question, { kind: 'compare' }>, 'volume' | 'doubted'>,
   signal: AbortSignal,
 ): Promise<ComparisonAnswer> {
-  const { store, registry, clock } = core.parts
+  const { store, registry, clock } = context.dependencies
   const compare = async (): Promise<ComparisonAnswer> => {
     // Whoever asked has waited for one that took long, and asks again: what has queued up would keep Mounts waiting.
     if (signal.aborted) return NOT_AT_REST
     const local = await store.copy(volume)
     if (local === null || local.held !== null || local.applying) return NOT_AT_REST
     // Hosts that doubt the copy ask again and again: it would never be read to the end.
-    if (core.checks.isVerified(volume)) return NOT_AT_REST
+    if (context.treeChecks.isVerified(volume)) return NOT_AT_REST
     try {
       const checkpoint = doubted ? null : (local.checkpoint?.hash ?? null)
-      const { hash } = await core.checks.joinLately(volume, checkpoint)
+      const { hash } = await context.treeChecks.joinLately(volume, checkpoint)
       const isWhole = (await store.copy(volume))?.damaged === null
       const record = isWhole ? null : (await registry.volume(local.name))?.value
-      if (record?.id === volume) await tellDamaged(core, record)
-      if (isWhole && doubted) verifySoon(core, local)
+      if (record?.id === volume) await tellDamaged(context, record)
+      if (isWhole && doubted) verifySoon(context, local)
       return { hash, why: null }
     } catch (error) {
-      core.parts.signal.throwIfAborted()
+      context.dependencies.signal.throwIfAborted()
       const { code, text } = troubleOf(error, clock.now())
       return { hash: null, why: `${code}: ${text}` }
     }
   }
   // Nobody becomes its holder meanwhile.
-  return await rejectOnAbort(core.locks.run(volume, compare), signal)
+  return await rejectOnAbort(context.locks.run(volume, compare), signal)
 }
 
 /** Nothing can be said of the copy now. */
@@ -100,35 +111,35 @@ const NOT_AT_REST: ComparisonAnswer = { hash: null, why: null }
 
 /** Null: nothing is known to be wrong. */
 async function whyUnsound(
-  core: Context,
+  context: Context,
   { id }: Pick<VolumeRecord, 'id'>,
   host: string,
   hash: string,
   signal: AbortSignal,
 ): Promise<string | null> {
-  const found = await compareAt(core, id, host, signal)
+  const found = await compareAt(context, id, host, signal)
   if (found === null || found.hash === null || found.hash === hash) return found?.why ?? null
   return `files under volumes/${id}/data were changed there while no container used it, or its disk is damaged`
 }
 
 /** Null: nobody compared it in time. */
 async function compareAt(
-  core: Context,
+  context: Context,
   id: string,
   host: string,
   signal: AbortSignal,
 ): Promise<ComparisonAnswer | null> {
-  const { self, peers, clock } = core.parts
+  const { self, peers, clock } = context.dependencies
   const inTime = AbortSignal.any([signal, clock.deadline(COMPARE_MS)])
   const asked = { volume: id, doubted: false }
   try {
-    if (host === self.id) return await answerComparison(core, asked, inTime)
-    const known = core.hosts.get(host)
+    if (host === self.id) return await answerComparison(context, asked, inTime)
+    const known = context.hosts.get(host)
     if (known === undefined) return null
     const address = { address: known.address, port: known.transferPort }
     return answer.parse(await peers.ask(address, { kind: 'compare', ...asked }, inTime))
   } catch (error) {
-    core.parts.log.debug({ err: error, volume: id, host }, 'a copy was not compared with its checkpoint')
+    context.dependencies.log.debug({ err: error, volume: id, host }, 'a copy was not compared with its checkpoint')
     return null
   }
 }

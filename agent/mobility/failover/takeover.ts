@@ -35,23 +35,23 @@ export interface Acceptance {
  * For an operator the copies are compared with their checkpoint first: nobody can mount one that is not what it says.
  */
 export async function weighTakeOver(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   accepts: Acceptance,
   signal: AbortSignal,
 ): Promise<(TakeOver & Pick<Candidates, 'described'>) | WherryError> {
   const { holder, options } = record
   if (holder !== null) {
-    const waitMs = core.expiry.inMs(holder.host)
-    if (waitMs > 0) return leaseRunning(core, record, waitMs)
+    const waitMs = context.expiry.inMs(holder.host)
+    if (waitMs > 0) return leaseRunning(context, record, waitMs)
   }
-  const found = await (accepts.person ? findSoundCandidates : findCandidates)(core, record, signal)
+  const found = await (accepts.person ? findSoundCandidates : findCandidates)(context, record, signal)
   const { best, described } = found
   const promote = `wherry promote ${record.name}`
   // A holder that cannot write its disk may still send what it has.
-  const maySend = !accepts.person && holder !== null && core.hosts.get(holder.host)?.unwritable != null
+  const maySend = !accepts.person && holder !== null && context.hosts.get(holder.host)?.unwritable != null
   const refused = (why: string, command: string | null) =>
-    failoverRefused(core, record, described, why, maySend ? promote : command, maySend)
+    failoverRefused(context, record, described, why, maySend ? promote : command, maySend)
   if (!accepts.person && (options.failover === 'manual' || options.onIsolation === 'continue')) {
     const waits = 'it waits for a person (failover=manual or on_isolation=continue)'
     return refused(waits, best === null ? null : promote)
@@ -81,35 +81,35 @@ export async function weighTakeOver(
  * Rejects REGISTRY_UNAVAILABLE; then the write may still have happened, and is found by `mine`.
  */
 export async function writeTakeOver(
-  core: Context,
+  context: Context,
   entry: Versioned<VolumeRecord>,
   next: (record: VolumeRecord) => VolumeRecord,
   mine: (record: VolumeRecord) => boolean,
   signal: AbortSignal,
   isGivenUp = false,
 ): Promise<VolumeRecord | WherryError> {
-  const { registry } = core.parts
+  const { registry } = context.dependencies
   const { value: record, revision } = entry
-  if (record.holder !== null && !isGivenUp && !(await core.expiry.end(record.holder.host)))
+  if (record.holder !== null && !isGivenUp && !(await context.expiry.end(record.holder.host)))
     return changedHands(record.name)
   const write = await registry.updateVolume(next(record), revision)
   if (write.outcome === 'done') return write.entry.value
   if (write.outcome === 'refused') return changedHands(record.name)
   // Its answer was lost, or it is still on its way: only a write after which it cannot come through any more tells that it did not.
   const look = (now: VolumeRecord | null) => (now === null ? null : { ...now })
-  const { entry: found } = await changeVolume(core.parts, record.name, look, signal, revision)
+  const { entry: found } = await changeVolume(context.dependencies, record.name, look, signal, revision)
   return found !== null && mine(found.value) ? found.value : changedHands(record.name)
 }
 
 /** The record after a take-over of `taken` by this host. `holder` null: the volume is idle then. */
 export function recordAfterTakeOver(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   best: Checkpoint,
   hosts: readonly string[],
   held: { epoch: number; incarnation: string } | null,
 ): VolumeRecord {
-  const { self, clock } = core.parts
+  const { self, clock } = context.dependencies
   const at = clock.now().toISOString()
   const epoch = held?.epoch ?? record.epoch + 1
   const from = record.holder?.host ?? ''
@@ -120,7 +120,7 @@ export function recordAfterTakeOver(
     by: self.id,
     at,
     base: { epoch: best.epoch, seq, hash },
-    ageSeconds: ageAtLossSeconds(core, record, best),
+    ageSeconds: ageAtLossSeconds(context, record, best),
   }
   const copies = hosts.reduce(
     (all, host) => copiesAfter({ ...record, copies: all, last: best }, host, best),
@@ -131,8 +131,8 @@ export function recordAfterTakeOver(
 }
 
 /** Says what was lost, once, where people and programs look. */
-export function announceSeizure(core: Context, record: VolumeRecord): void {
-  const { log, bus, self, tally } = core.parts
+export function announceSeizure(context: Context, record: VolumeRecord): void {
+  const { log, bus, self, tally } = context.dependencies
   const seizure = record.seizures.at(-1)
   if (seizure === undefined) return
   tally.seized(record.name)
@@ -144,7 +144,7 @@ export function announceSeizure(core: Context, record: VolumeRecord): void {
       epoch,
       base: `${base.epoch}.${base.seq}`,
       ageSeconds,
-      from: core.hosts.label(seizure.from),
+      from: context.hosts.label(seizure.from),
     },
     `taken over from a host that was lost: writes of at most its last ${ageSeconds} s are missing here`,
   )
@@ -166,15 +166,15 @@ export function isTakeOverReady(local: LocalCopy | null, best: Checkpoint): bool
  * From the checkpoint to the last moment at which the holder may have written: by the holder's clock up to its last heartbeat, from then on by this host's,
  * so that two clocks that differ do not matter.
  */
-function ageAtLossSeconds(core: Context, { id, holder, options }: VolumeRecord, best: Checkpoint): number {
-  const heartbeat = holder === null ? undefined : core.hosts.get(holder.host)
+function ageAtLossSeconds(context: Context, { id, holder, options }: VolumeRecord, best: Checkpoint): number {
+  const heartbeat = holder === null ? undefined : context.hosts.get(holder.host)
   const nowMs =
     heartbeat === undefined
-      ? core.parts.clock.now().getTime()
-      : Date.parse(heartbeat.at) + core.hosts.silentMs(heartbeat.id)
+      ? context.dependencies.clock.now().getTime()
+      : Date.parse(heartbeat.at) + context.hosts.silentMs(heartbeat.id)
   // With on_isolation=continue nothing has stopped it: it may have written until just now.
   const isFenced = holder !== null && options.onIsolation === 'pause'
-  const lostAtMs = nowMs - (isFenced ? surelyFencedMs(core, holder.host) : 0)
+  const lostAtMs = nowMs - (isFenced ? surelyFencedMs(context, holder.host) : 0)
   const covered = heartbeat?.covered[id]
   // A tree that did not change since the checkpoint is as young as the holder's last look at it.
   const isSame = covered !== undefined && orderOf(covered, best) === 'same'
@@ -185,14 +185,14 @@ function ageAtLossSeconds(core: Context, { id, holder, options }: VolumeRecord, 
  * For how long the holder has not written for certain: its lease ended some time after its last sign of life. A registry that was away meanwhile may have
  * let it go on rightly (Isolation), until the registry was back and it had the time that anybody must leave it then.
  */
-function surelyFencedMs(core: Context, host: string): number {
-  const { clock, leaseMs } = core.parts
-  const silentMs = core.hosts.silentMs(host)
-  const heartbeat = core.hosts.get(host)
+function surelyFencedMs(context: Context, host: string): number {
+  const { clock, leaseMs } = context.dependencies
+  const silentMs = context.hosts.silentMs(host)
+  const heartbeat = context.hosts.get(host)
   if (!Number.isFinite(silentMs) || heartbeat === undefined) return 0
-  const watchedMs = clock.elapsedMs() - core.lease.unbrokenSinceMs
+  const watchedMs = clock.elapsedMs() - context.lease.unbrokenSinceMs
   const sinceLeaseMs = silentMs - (heartbeat.leaseMs ?? leaseMs)
-  return Math.max(0, watchedMs >= silentMs ? sinceLeaseMs : watchedMs - core.expiry.patienceMs(heartbeat))
+  return Math.max(0, watchedMs >= silentMs ? sinceLeaseMs : watchedMs - context.expiry.patienceMs(heartbeat))
 }
 
 function isAtLeast(best: Checkpoint, last: Checkpoint): boolean {

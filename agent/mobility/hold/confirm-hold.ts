@@ -1,7 +1,7 @@
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
-import type { Parts } from '../dependencies.ts'
+import type { Dependencies } from '../dependencies.ts'
 import { recordLost } from '../errors.ts'
 import { isOnlyIntended } from '../record/copies.ts'
 import { changeVolume } from '../record/update-record.ts'
@@ -21,14 +21,18 @@ const CONFIRM_MS = 10_000
  * each answer rests on an acknowledged write or on an epoch that is not below ours. May be repeated. Rejects
  * REGISTRY_UNAVAILABLE, also when `signal` aborts, and COPY_DAMAGED when the registry does not know the volume.
  */
-export async function confirmHold(core: Context, local: LocalCopy, signal = core.parts.signal): Promise<HoldState> {
-  const { clock } = core.parts
+export async function confirmHold(
+  context: Context,
+  local: LocalCopy,
+  signal = context.dependencies.signal,
+): Promise<HoldState> {
+  const { clock } = context.dependencies
   const { held } = local
   if (held === null) return 'lost'
   const cameAbout = !isOnlyIntended(local)
   let answer = 'unborn' as HoldState
   const change = (record: VolumeRecord | null): VolumeRecord => {
-    if (record === null || record.id !== local.id) throw recordLost(core, local)
+    if (record === null || record.id !== local.id) throw recordLost(context, local)
     if (record.holder?.incarnation === held.incarnation) {
       answer = 'held'
       return { ...record }
@@ -43,7 +47,7 @@ export async function confirmHold(core: Context, local: LocalCopy, signal = core
     return record
   }
   const { entry } = await changeVolume(
-    core.parts,
+    context.dependencies,
     local.name,
     change,
     AbortSignal.any([signal, clock.deadline(CONFIRM_MS)]),
@@ -51,9 +55,9 @@ export async function confirmHold(core: Context, local: LocalCopy, signal = core
   if (answer !== 'held' || entry === null) return answer
   // An agent before this one was killed before it wrote that down. From here on something may be mounted under the
   // hold.
-  if (local.epochSeen < held.epoch) await core.parts.store.update(local.id, { epochSeen: held.epoch })
-  core.confirmed.set(local.id, { name: local.name, incarnation: held.incarnation })
-  core.guarding.learn(entry.value, core.parts.self.id)
+  if (local.epochSeen < held.epoch) await context.dependencies.store.update(local.id, { epochSeen: held.epoch })
+  context.confirmed.set(local.id, { name: local.name, incarnation: held.incarnation })
+  context.guardedVolumes.learn(entry.value, context.dependencies.self.id)
   return 'held'
 }
 
@@ -61,7 +65,7 @@ export async function confirmHold(core: Context, local: LocalCopy, signal = core
  * Whether the registry shows a later hold or take-over than ours. A read may be stale, but an epoch above ours is one.
  */
 export async function hasMovedOn(
-  { registry }: Pick<Parts, 'registry'>,
+  { registry }: Pick<Dependencies, 'registry'>,
   { id, name, held }: LocalCopy,
 ): Promise<boolean> {
   const record = (await registry.volume(name).catch(() => null))?.value
@@ -69,9 +73,9 @@ export async function hasMovedOn(
 }
 
 /** The same of any volume held here. */
-export async function hasAnyMovedOn(parts: Pick<Parts, 'store' | 'registry'>): Promise<boolean> {
-  for (const copy of (await parts.store.copies()).copies)
-    if (copy.held !== null && (await hasMovedOn(parts, copy))) return true
+export async function hasAnyMovedOn(dependencies: Pick<Dependencies, 'store' | 'registry'>): Promise<boolean> {
+  for (const copy of (await dependencies.store.copies()).copies)
+    if (copy.held !== null && (await hasMovedOn(dependencies, copy))) return true
   return false
 }
 
@@ -79,9 +83,9 @@ export async function hasAnyMovedOn(parts: Pick<Parts, 'store' | 'registry'>): P
  * Takes an intended hold back that is `unborn`: nothing of it stays, above all no checkpoint. Runs under the volume's
  * lock. May be repeated; durable on return.
  */
-export async function takeBack(core: Context, local: LocalCopy): Promise<void> {
-  const { store, log } = core.parts
-  core.confirmed.delete(local.id)
+export async function takeBack(context: Context, local: LocalCopy): Promise<void> {
+  const { store, log } = context.dependencies
+  context.confirmed.delete(local.id)
   await store.update(local.id, { held: null, mounts: {} })
   log.info(
     { volume: local.name, id: local.id, epoch: local.held?.epoch },

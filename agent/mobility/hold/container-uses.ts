@@ -1,6 +1,7 @@
 import type { Engine, VolumeUser } from '../../docker/contract.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { LocalCopy, UseGround, UseMarks } from '../../store/contract.ts'
+import type { ContainerUses } from '../use-contract.ts'
 
 /** Docker's states in which a container's processes exist and may write. */
 const WRITING_STATES = new Set(['running', 'paused'])
@@ -26,7 +27,7 @@ interface Mounted {
 }
 
 /** Which containers use which volume, as this host's engine says it. */
-export class ContainerUses {
+export class EngineUses implements ContainerUses {
   readonly #engine: Engine
   readonly #clock: Clock
   #users: readonly VolumeUser[] = []

@@ -7,30 +7,30 @@ import { releaseIfUnused } from './release.ts'
  * Writes down how the containers of a volume are right after its newest Mount, unless that was done. By what differs later, uses are found to be over whose Unmount
  * never came, whatever agent looks then. May be repeated; rejects ENGINE_UNREACHABLE.
  */
-export async function surveyUses(core: Context, { id, name }: Pick<LocalCopy, 'id' | 'name'>): Promise<void> {
-  const mount = core.uses.newestMount(id)
-  const ground = await core.uses.survey(id, name)
-  await core.locks.run(id, async () => {
-    const now = await core.parts.store.copy(id)
+export async function surveyUses(context: Context, { id, name }: Pick<LocalCopy, 'id' | 'name'>): Promise<void> {
+  const mount = context.containerUses.newestMount(id)
+  const ground = await context.containerUses.survey(id, name)
+  await context.locks.run(id, async () => {
+    const now = await context.dependencies.store.copy(id)
     // A Mount that came meanwhile has a survey of its own.
-    if (now === null || now.uses.ground !== null || core.uses.newestMount(id) !== mount) return
-    await core.parts.store.update(id, { uses: { ...now.uses, ground } })
+    if (now === null || now.uses.ground !== null || context.containerUses.newestMount(id) !== mount) return
+    await context.dependencies.store.update(id, { uses: { ...now.uses, ground } })
   })
 }
 
 /** Drops the uses of a mounted volume that are over although Docker never unmounted it, and releases it then. `copy` as just read; call it after a refresh of the uses. */
-export async function dropEndedUses(core: Context, copy: LocalCopy, isMounted: boolean): Promise<void> {
-  const { store, log } = core.parts
-  if (copy.uses.ground === null) return await surveyUses(core, copy)
-  const ground = await core.uses.seenSince(copy.name, copy.uses.ground)
-  const over = core.uses.isOver(copy, ground, isMounted)
+export async function dropEndedUses(context: Context, copy: LocalCopy, isMounted: boolean): Promise<void> {
+  const { store, log } = context.dependencies
+  if (copy.uses.ground === null) return await surveyUses(context, copy)
+  const ground = await context.containerUses.seenSince(copy.name, copy.uses.ground)
+  const over = context.containerUses.isOver(copy, ground, isMounted)
   if (!over && ground === copy.uses.ground) return
-  const dropped = await core.locks.run(copy.id, async () => {
+  const dropped = await context.locks.run(copy.id, async () => {
     // A Mount or an Unmount may have come since this copy was read.
     const now = await store.copy(copy.id)
     if (!isDeepStrictEqual([now?.mounts, now?.uses], [copy.mounts, copy.uses])) return false
     // A disk that cannot be written must not make a volume look used for ever.
-    if (over) core.overUses.set(copy.id, copy.mounts)
+    if (over) context.endedUses.set(copy.id, copy.mounts)
     await store.update(copy.id, over ? { mounts: {} } : { uses: { ...copy.uses, ground } })
     return over
   })
@@ -39,5 +39,5 @@ export async function dropEndedUses(core: Context, copy: LocalCopy, isMounted: b
     { volume: copy.name, id: copy.id },
     'no container uses the volume any more, although Docker never unmounted it',
   )
-  void releaseIfUnused(core, copy.id)
+  void releaseIfUnused(context, copy.id)
 }

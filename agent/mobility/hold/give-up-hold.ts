@@ -22,37 +22,40 @@ const EXIT_WAIT_MS = 10_000
  * checkpoint of the volume's line becomes a copy that is behind; one with other writes is put aside as diverged, and announced (promise 7). Runs under the volume's lock.
  * May be repeated after any failure. Rejects ENGINE_UNREACHABLE, REGISTRY_UNAVAILABLE and what the disk answers.
  */
-export async function giveUpHold(core: Context, local: LocalCopy): Promise<void> {
-  const { store, log } = core.parts
-  core.confirmed.delete(local.id)
+export async function giveUpHold(context: Context, local: LocalCopy): Promise<void> {
+  const { store, log } = context.dependencies
+  context.confirmed.delete(local.id)
   log.error(
     { volume: local.name, id: local.id, epoch: local.held?.epoch },
     'the volume has gone on elsewhere while this host was away: its containers here are ended',
   )
-  await endContainers(core, local)
-  await core.checkpointing.stop(local.id)
+  await endContainers(context, local)
+  await context.checkpointScheduler.stop(local.id)
   await store.unmount(local.id)
-  const found = await captureOrNull(core, local)
-  const record = await recordOf(core, local)
+  const found = await captureOrNull(context, local)
+  const record = await recordOf(context, local)
   // As it is now: a checkpoint that was under way may have been committed before it could be stopped.
   const now = (await store.copy(local.id)) ?? local
   const kept = found === null ? null : checkpointGoneOnFrom(record, now, found)
   if (kept !== null) await store.update(local.id, { held: null, mounts: {}, checkpoint: kept })
-  else await putAside(core, record, local, found?.bytes ?? null)
-  core.surrendered.delete(local.id)
-  core.overUses.delete(local.id)
+  else await putAside(context, record, local, found?.bytes ?? null)
+  context.surrendered.delete(local.id)
+  context.endedUses.delete(local.id)
 }
 
 /**
  * Null: the tree is none that can be captured, or cannot be read. Then nobody can tell what it is, and it is kept as it
  * is (promise 7).
  */
-async function captureOrNull(core: Context, local: LocalCopy): Promise<Capture | null> {
+async function captureOrNull(context: Context, local: LocalCopy): Promise<Capture | null> {
   try {
-    return await core.parts.store.capture(local.id, 'quiet', core.parts.signal)
+    return await context.dependencies.store.capture(local.id, 'quiet', context.dependencies.signal)
   } catch (error) {
     if (codeOf(error) !== 'TREE_UNSUPPORTED' && !isDiskFailure(errnoOf(error))) throw error
-    core.parts.log.warn({ err: error, volume: local.name }, 'the tree cannot be compared: it is put aside as it is')
+    context.dependencies.log.warn(
+      { err: error, volume: local.name },
+      'the tree cannot be compared: it is put aside as it is',
+    )
     return null
   }
 }
@@ -72,56 +75,56 @@ function checkpointGoneOnFrom(record: VolumeRecord, { checkpoint }: LocalCopy, f
  * Copies at rest whose checkpoint the cluster did not go on from, because it was taken over while this host was away, or whose checkpoint is none of the
  * volume's. A stale reading of the record does no harm: neither a seizure nor the name of a checkpoint ever goes away again.
  */
-export async function settleDiverged(core: Context, local: LocalCopy, record: VolumeRecord): Promise<void> {
+export async function settleDiverged(context: Context, local: LocalCopy, record: VolumeRecord): Promise<void> {
   const { checkpoint } = local
   if (local.held !== null || checkpoint === null || local.applying || record.id !== local.id) return
   const isNone = isForged(local) && !isInLine(record, checkpoint)
-  if (isNone || isLeftBehind(record, checkpoint)) await beginAnew(core, local, record)
+  if (isNone || isLeftBehind(record, checkpoint)) await beginAnew(context, local, record)
 }
 
 /** Makes room for a fresh copy at rest: what the tree has is put aside, and nothing announced when it has nothing. May be repeated. */
-export async function beginAnew(core: Context, local: LocalCopy, record: VolumeRecord): Promise<void> {
-  const { store, log } = core.parts
+export async function beginAnew(context: Context, local: LocalCopy, record: VolumeRecord): Promise<void> {
+  const { store, log } = context.dependencies
   const { checkpoint } = local
   if (checkpoint === null) return
-  await core.locks.run(local.id, async () => {
+  await context.locks.run(local.id, async () => {
     const now = await store.copy(local.id)
     if (now === null || now.held !== null || now.applying || now.checkpoint?.hash !== checkpoint.hash) return
-    if (!isEmptyTree(checkpoint)) return await putAside(core, record, now, checkpoint.bytes)
+    if (!isEmptyTree(checkpoint)) return await putAside(context, record, now, checkpoint.bytes)
     await store.update(local.id, { checkpoint: null })
     log.info({ volume: local.name, id: local.id }, 'an empty tree that is no checkpoint of the volume was forgotten')
-    await tellBegun(core, record, core.parts.clock.now().toISOString())
+    await tellBegun(context, record, context.dependencies.clock.now().toISOString())
   })
 }
 
 /** Confirms holds of this host that no write has confirmed since the agent started, or since its lease was over. */
-export async function confirmHolds(core: Context): Promise<void> {
+export async function confirmHolds(context: Context): Promise<void> {
   // Under a lease that is over nothing is sure a moment later.
-  if (!core.lease.runs) return
-  await forEachVolume((await core.parts.store.copies()).copies, async (copy) => {
-    if (copy.held === null || core.confirmed.has(copy.id) || core.releasing.has(copy.id)) return
+  if (!context.lease.runs) return
+  await forEachVolume((await context.dependencies.store.copies()).copies, async (copy) => {
+    if (copy.held === null || context.confirmed.has(copy.id) || context.releasing.has(copy.id)) return
     // What is not used is settled by its release, at the pace of that.
-    if (isUnused(core, copy) || isSurrendered(core, copy.id)) return
-    await core.locks.run(copy.id, async () => {
-      const local = await core.parts.store.copy(copy.id)
-      if (local === null || local.held === null || core.confirmed.has(copy.id)) return
-      const answer = await confirmHold(core, local)
-      if (answer === 'lost') await giveUpHold(core, local)
-      else if (answer === 'unborn') await takeBack(core, local)
+    if (isUnused(context, copy) || isSurrendered(context, copy.id)) return
+    await context.locks.run(copy.id, async () => {
+      const local = await context.dependencies.store.copy(copy.id)
+      if (local === null || local.held === null || context.confirmed.has(copy.id)) return
+      const answer = await confirmHold(context, local)
+      if (answer === 'lost') await giveUpHold(context, local)
+      else if (answer === 'unborn') await takeBack(context, local)
       // A Mount that died half way, or a release: Docker never got an answer, or has no use any more, and the release settles it.
-      else if (answer !== 'held') await core.parts.store.update(copy.id, { mounts: {} })
+      else if (answer !== 'held') await context.dependencies.store.update(copy.id, { mounts: {} })
     })
   })
-  await core.guarding.tell()
+  await context.guardedVolumes.tell()
 }
 
 /** Ends all containers that have a volume of this name, and waits until they are gone. */
-export async function endContainers(core: Context, local: LocalCopy): Promise<void> {
-  const { clock, signal, engine, pauses } = core.parts
+export async function endContainers(context: Context, local: LocalCopy): Promise<void> {
+  const { clock, signal, engine, pauses } = context.dependencies
   const endMs = clock.elapsedMs() + EXIT_WAIT_MS
   for (;;) {
-    await core.uses.refresh()
-    const live = core.uses.liveContainers(local.name)
+    await context.containerUses.refresh()
+    const live = context.containerUses.liveContainers(local.name)
     if (live.length === 0) break
     await pauses.kill((pause) => pause.volumes.includes(local.id))
     for (const { id } of live) await engine.kill(id)
@@ -133,8 +136,8 @@ export async function endContainers(core: Context, local: LocalCopy): Promise<vo
 }
 
 /** Puts a tree aside and makes room for a fresh copy. */
-async function putAside(core: Context, record: VolumeRecord, local: LocalCopy, bytes: number | null): Promise<void> {
-  const { store, clock, self, log, bus } = core.parts
+async function putAside(context: Context, record: VolumeRecord, local: LocalCopy, bytes: number | null): Promise<void> {
+  const { store, clock, self, log, bus } = context.dependencies
   const at = clock.now().toISOString()
   const { diverged } = await store.diverge(local.id, at, bytes)
   const tree = diverged.at(-1)
@@ -143,12 +146,12 @@ async function putAside(core: Context, record: VolumeRecord, local: LocalCopy, b
     'writes that never reached the cluster are kept as a diverged copy; look at them, then remove them',
   )
   bus.publish(`volume.${local.id}.diverged`, { name: local.name, host: self.id, ...tree })
-  await tellBegun(core, record, at)
+  await tellBegun(context, record, at)
 }
 
 /** Tells the registry that the tree is gone from here: this host's copy begins anew. */
-async function tellBegun(core: Context, record: VolumeRecord, at: string): Promise<void> {
-  const { clock, self, log, signal } = core.parts
+async function tellBegun(context: Context, record: VolumeRecord, at: string): Promise<void> {
+  const { clock, self, log, signal } = context.dependencies
   const limit = AbortSignal.any([signal, clock.deadline(REGISTRY_MS)])
   const change = (now: VolumeRecord | null) => {
     const mine = now?.id === record.id ? now.copies[self.id] : undefined
@@ -157,16 +160,16 @@ async function tellBegun(core: Context, record: VolumeRecord, at: string): Promi
       ? now
       : withCopy(now, self.id, { ...NO_CHECKPOINT, state: 'filling', at, kept: mine.kept })
   }
-  await changeVolume(core.parts, record.name, change, limit).catch((error: unknown) => {
+  await changeVolume(context.dependencies, record.name, change, limit).catch((error: unknown) => {
     if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') throw error
     log.warn({ err: error, volume: record.name }, 'the registry was not told yet that a copy begins anew')
   })
 }
 
-async function recordOf(core: Context, local: LocalCopy): Promise<VolumeRecord> {
-  const { clock, signal } = core.parts
+async function recordOf(context: Context, local: LocalCopy): Promise<VolumeRecord> {
+  const { clock, signal } = context.dependencies
   const limit = AbortSignal.any([signal, clock.deadline(REGISTRY_MS)])
-  const record = (await readVolume(core.parts, local.name, limit))?.value
+  const record = (await readVolume(context.dependencies, local.name, limit))?.value
   if (record?.id === local.id) return record
-  throw recordLost(core, local)
+  throw recordLost(context, local)
 }

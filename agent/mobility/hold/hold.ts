@@ -37,61 +37,61 @@ import { releaseIfUnused } from './release.ts'
  * What it throws, waiting does not mend: COPY_DAMAGED, VOLUME_NOT_FOUND.
  */
 export async function holdAndMount(
-  core: Context,
+  context: Context,
   entry: Versioned<VolumeRecord>,
   mountId: string,
   verifiedHash: string | null,
   signal: AbortSignal,
   taken: TakeOver | null = null,
 ): Promise<string | WherryError> {
-  const { store, log } = core.parts
+  const { store, log } = context.dependencies
   const seen = entry.value
-  if (!core.lease.runs) return leaseLost(core, seen.name)
+  if (!context.lease.runs) return leaseLost(context, seen.name)
   let local = await store.copy(seen.id)
   if (local === null) {
-    if (seen.last !== null || seen.holder !== null) throw holdsNothing(core, seen)
-    const forgotten = await findForgotten(core, seen, [await takeInventory(core)])
+    if (seen.last !== null || seen.holder !== null) throw holdsNothing(context, seen)
+    const forgotten = await findForgotten(context, seen, [await takeInventory(context)])
     if (forgotten !== null) return forgotten
     local = await store.create({ id: seen.id, name: seen.name, options: seen.options })
   }
   if (local.held !== null) {
     // An older hold, of an agent before this one: it may be lost, and its tree is then the only one with what it wrote.
-    if (!(await isStillHeld(core, seen, local, signal))) return changedHands(seen.name)
+    if (!(await isStillHeld(context, seen, local, signal))) return changedHands(seen.name)
   } else {
-    const earlier = await findEarlierHeld(core, seen)
-    if (earlier !== null) return earlierHeld(core, seen.name, core.troubles.of(earlier))
-    const held = await intendHold(core, seen, local, verifiedHash, taken)
-    if (held === null) return heldElsewhere(core, seen)
+    const earlier = await findEarlierHeld(context, seen)
+    if (earlier !== null) return earlierHeld(context, seen.name, context.releaseTroubles.of(earlier))
+    const held = await intendHold(context, seen, local, verifiedHash, taken)
+    if (held === null) return heldElsewhere(context, seen)
     const commit =
-      taken === null ? commitHold(core, entry, held, signal) : commitTakeOver(core, entry, held, taken, signal)
+      taken === null ? commitHold(context, entry, held, signal) : commitTakeOver(context, entry, held, taken, signal)
     const outcome = await commit
     if (outcome instanceof WherryError) {
       await store.update(seen.id, { held: null })
       return outcome
     }
     local = await store.update(seen.id, { held: { ...held, epoch: outcome.epoch }, epochSeen: outcome.epoch })
-    core.confirmed.set(seen.id, { name: seen.name, incarnation: held.incarnation })
-    core.guarding.learn(outcome, core.parts.self.id)
-    if (taken !== null) announceSeizure(core, outcome)
+    context.confirmed.set(seen.id, { name: seen.name, incarnation: held.incarnation })
+    context.guardedVolumes.learn(outcome, context.dependencies.self.id)
+    if (taken !== null) announceSeizure(context, outcome)
     log.info({ volume: seen.name, id: seen.id, epoch: outcome.epoch }, 'held')
   }
   try {
-    const mountpoint = await attach(core, local, mountId)
+    const mountpoint = await attach(context, local, mountId)
     // The watchdog knows of the volume before a container can write to it, and none starts under a lease that is over.
-    await core.guarding.tell()
-    if (!core.lease.runs) {
-      await detach(core, seen.id, mountId)
-      throw leaseLost(core, seen.name)
+    await context.guardedVolumes.tell()
+    if (!context.lease.runs) {
+      await detach(context, seen.id, mountId)
+      throw leaseLost(context, seen.name)
     }
-    core.parts.bus.publish(`volume.${seen.id}.held`, {
+    context.dependencies.bus.publish(`volume.${seen.id}.held`, {
       name: seen.name,
-      host: core.parts.self.id,
+      host: context.dependencies.self.id,
       epoch: local.held?.epoch,
     })
     return mountpoint
   } catch (error) {
     // Docker sends no Unmount for a Mount that failed: what was held for it must not stay held.
-    void releaseIfUnused(core, seen.id)
+    void releaseIfUnused(context, seen.id)
     throw error
   }
 }
@@ -100,16 +100,16 @@ export async function holdAndMount(
  * The id of a removed volume of the same name that is still held here; null: there is none. The engine knows names only:
  * nobody could tell its containers, which are about to be ended, from those of the new volume.
  */
-async function findEarlierHeld(core: Context, seen: VolumeRecord): Promise<string | null> {
-  const { store } = core.parts
-  let found = [...core.confirmed].find(([id, { name }]) => id !== seen.id && name === seen.name)?.[0] ?? null
+async function findEarlierHeld(context: Context, seen: VolumeRecord): Promise<string | null> {
+  const { store } = context.dependencies
+  let found = [...context.confirmed].find(([id, { name }]) => id !== seen.id && name === seen.name)?.[0] ?? null
   // Of those that are not confirmed yet, only what is mounted can be in use: few, also on a host with many volumes.
   for (const id of await store.mounted()) {
-    if (found !== null || id === seen.id || core.confirmed.has(id)) continue
+    if (found !== null || id === seen.id || context.confirmed.has(id)) continue
     const copy = await store.copy(id)
     if (copy?.name === seen.name && copy.held !== null) found = id
   }
-  if (found !== null) core.wakes.wake(RECONCILE)
+  if (found !== null) context.wakeups.wake(RECONCILE)
   return found
 }
 
@@ -118,68 +118,73 @@ async function findEarlierHeld(core: Context, seen: VolumeRecord): Promise<strin
  * forgotten. One that is lost is given up in the background: its tree is read for that, and a Mount must not wait for
  * it (promise 9).
  */
-async function isStillHeld(core: Context, seen: VolumeRecord, local: LocalCopy, signal: AbortSignal): Promise<boolean> {
-  const state = await confirmHold(core, local, AbortSignal.any([signal, core.parts.signal]))
+async function isStillHeld(
+  context: Context,
+  seen: VolumeRecord,
+  local: LocalCopy,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const state = await confirmHold(context, local, AbortSignal.any([signal, context.dependencies.signal]))
   if (state === 'held') return true
   // What was written under it is on this disk alone: the hold stays until the record is recovered.
-  if (state === 'forgotten') throw registryBehind(core, seen, local)
-  if (state === 'lost') giveUpSoon(core, local)
-  else if (state === 'unborn') await takeBack(core, local)
-  else await core.parts.store.update(local.id, { held: null })
+  if (state === 'forgotten') throw registryBehind(context, seen, local)
+  if (state === 'lost') giveUpSoon(context, local)
+  else if (state === 'unborn') await takeBack(context, local)
+  else await context.dependencies.store.update(local.id, { held: null })
   return false
 }
 
 /** What is in use is given up by the confirmation of holds, what is not by its release. */
-function giveUpSoon(core: Context, local: LocalCopy): void {
-  core.confirmed.delete(local.id)
+function giveUpSoon(context: Context, local: LocalCopy): void {
+  context.confirmed.delete(local.id)
   // Nobody needs what was surrendered any more: the volume has gone on.
-  core.surrendered.delete(local.id)
-  if (isUnused(core, local)) void releaseIfUnused(core, local.id, true)
-  else core.wakes.wake(RECONCILE)
+  context.surrendered.delete(local.id)
+  if (isUnused(context, local)) void releaseIfUnused(context, local.id, true)
+  else context.wakeups.wake(RECONCILE)
 }
 
 /** Writes down, before asking the registry, under which incarnation this host is about to hold the volume. */
 async function intendHold(
-  core: Context,
+  context: Context,
   seen: VolumeRecord,
   local: LocalCopy,
   verifiedHash: string | null,
   taken: TakeOver | null,
 ): Promise<LocalCopy['held']> {
-  if (local.epochSeen > seen.epoch) throw registryBehind(core, seen, local)
+  if (local.epochSeen > seen.epoch) throw registryBehind(context, seen, local)
   if (taken !== null) {
     if (!isTakeOverReady(local, taken.best) || verifiedHash === null) return null
-    if (verifiedHash !== taken.best.hash) throw treeTampered(core, { ...seen, last: taken.best })
-    return await writeIntent(core, seen)
+    if (verifiedHash !== taken.best.hash) throw treeTampered(context, { ...seen, last: taken.best })
+    return await writeIntent(context, seen)
   }
   if (seen.holder !== null) return null
   if (seen.last !== null && !isAt(local, seen.last)) return null
   // It was still held here when it was looked at, and has been released since: look again, and compare this time.
   if (seen.last !== null && verifiedHash === null) return null
-  if (seen.last !== null && verifiedHash !== seen.last.hash) throw treeTampered(core, seen)
-  return await writeIntent(core, seen)
+  if (seen.last !== null && verifiedHash !== seen.last.hash) throw treeTampered(context, seen)
+  return await writeIntent(context, seen)
 }
 
 /** Null: the copy was found to be damaged in the last moment. */
-async function writeIntent({ parts }: Context, { id, epoch }: VolumeRecord): Promise<LocalCopy['held']> {
-  const held = { epoch: epoch + 1, incarnation: parts.newId() }
-  const { damaged } = await parts.store.update(id, { held })
+async function writeIntent({ dependencies }: Context, { id, epoch }: VolumeRecord): Promise<LocalCopy['held']> {
+  const held = { epoch: epoch + 1, incarnation: dependencies.newId() }
+  const { damaged } = await dependencies.store.update(id, { held })
   if (damaged === null) return held
-  await parts.store.update(id, { held: null })
+  await dependencies.store.update(id, { held: null })
   return null
 }
 
 /** The compare-and-set that makes this host the holder, or makes sure that it still is (promise 1: a write, never a read). */
 async function commitHold(
-  core: Context,
+  context: Context,
   { value: seen, revision }: Versioned<VolumeRecord>,
   held: { epoch: number; incarnation: string },
   signal: AbortSignal,
 ): Promise<VolumeRecord | WherryError> {
-  const { self, clock } = core.parts
+  const { self, clock } = context.dependencies
   let refusal: WherryError | null = null
   const { entry } = await changeVolume(
-    core.parts,
+    context.dependencies,
     seen.name,
     (record) => {
       refusal = null
@@ -188,7 +193,7 @@ async function commitHold(
       // Written once more even if it is ours already: a read may be stale, an acknowledged write is not.
       if (record.holder?.incarnation === held.incarnation) return { ...record }
       if (record.holder !== null || record.epoch !== held.epoch - 1 || record.last?.hash !== seen.last?.hash) {
-        refusal = heldElsewhere(core, record)
+        refusal = heldElsewhere(context, record)
         return record
       }
       return {
@@ -207,40 +212,41 @@ async function commitHold(
 
 /** The same from a holder that is lost: its lease is ended first, then the record is written from the revision that was read before. */
 async function commitTakeOver(
-  core: Context,
+  context: Context,
   entry: Versioned<VolumeRecord>,
   held: { epoch: number; incarnation: string },
   { best, hosts }: TakeOver,
   signal: AbortSignal,
 ): Promise<VolumeRecord | WherryError> {
-  const next = (record: VolumeRecord) => recordAfterTakeOver(core, record, best, [...hosts, core.parts.self.id], held)
+  const next = (record: VolumeRecord) =>
+    recordAfterTakeOver(context, record, best, [...hosts, context.dependencies.self.id], held)
   const mine = (record: VolumeRecord) => record.holder?.incarnation === held.incarnation
-  return await writeTakeOver(core, entry, next, mine, signal)
+  return await writeTakeOver(context, entry, next, mine, signal)
 }
 
 /** Takes back a use that nobody was told of. */
-export async function detach(core: Context, id: string, mountId: string): Promise<void> {
-  const { [mountId]: count = 0, ...others } = (await core.parts.store.copy(id))?.mounts ?? {}
-  await core.parts.store.update(id, { mounts: count > 1 ? { ...others, [mountId]: count - 1 } : others })
+export async function detach(context: Context, id: string, mountId: string): Promise<void> {
+  const { [mountId]: count = 0, ...others } = (await context.dependencies.store.copy(id))?.mounts ?? {}
+  await context.dependencies.store.update(id, { mounts: count > 1 ? { ...others, [mountId]: count - 1 } : others })
 }
 
 /** Mounts the tree and writes the use down, synced, before Docker hears of it. */
-export async function attach(core: Context, local: LocalCopy, mountId: string): Promise<string> {
-  const { store } = core.parts
+export async function attach(context: Context, local: LocalCopy, mountId: string): Promise<string> {
+  const { store } = context.dependencies
   const counted = local.mounts[mountId] ?? 0
-  const repeated = counted > 0 && core.uses.mayRepeat(local.id, local.name)
-  const uses = core.uses.mounted(local)
+  const repeated = counted > 0 && context.containerUses.mayRepeat(local.id, local.name)
+  const uses = context.containerUses.mounted(local)
   const mounts = { ...local.mounts, [mountId]: repeated ? counted : counted + 1 }
   // The hold was confirmed by a write since it was surrendered, if it was: what that allowed another host is void.
-  core.surrendered.delete(local.id)
-  core.overUses.delete(local.id)
+  context.surrendered.delete(local.id)
+  context.endedUses.delete(local.id)
   await store.update(local.id, { mounts, uses })
-  core.troubles.clear(local.id)
+  context.releaseTroubles.clear(local.id)
   try {
     // Not mounted twice, and above all not made to wait for a capture that reads the tree.
     const mountpoint = (await store.mounted()).has(local.id) ? store.mountpoint(local.id) : await store.mount(local.id)
     // In the background: while the engine starts, it waits for this Mount's answer. Without its answer housekeeping asks again.
-    surveyUses(core, local).catch(() => undefined)
+    surveyUses(context, local).catch(() => undefined)
     return mountpoint
   } catch (error) {
     await store.update(local.id, { mounts: local.mounts, uses: local.uses })

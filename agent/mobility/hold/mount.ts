@@ -3,6 +3,7 @@ import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
 import { nullOnAbort } from '../../runtime/abort.ts'
 import type { Context } from '../context.ts'
+import type { RunningCopy } from '../copy-contract.ts'
 import {
   changedHands,
   checkRunning,
@@ -17,7 +18,6 @@ import { isTakeOverReady, weighTakeOver } from '../failover/takeover.ts'
 import { orderOf } from '../record/checkpoint-order.ts'
 import { isAt } from '../record/copies.ts'
 import { readVolume } from '../record/update-record.ts'
-import type { CopyJob } from '../replication/copy-job.ts'
 import { tellDamaged } from '../replication/damaged-copies.ts'
 import { stuckAt } from '../trouble.ts'
 import { attach, detach, holdAndMount } from './hold.ts'
@@ -49,7 +49,7 @@ interface Attempt {
   readonly deadlineMs: number
   readonly signal: AbortSignal
   /** The copy this Mount waits for. */
-  job: CopyJob | null
+  job: RunningCopy | null
   /** Since when the holder has said that it cannot release, and when it was asked last; null: it has not. */
   stuck: { readonly sinceMs: number; readonly askedMs: number } | null
   /** What a holder that cannot write its disk has left; null: nothing that can be had; undefined: it was not asked. */
@@ -61,33 +61,39 @@ interface Attempt {
  * begun goes on after it, and the next Mount joins it (promise 9). On return the hold is committed in the registry, the
  * epoch synced to this disk, the tree bind-mounted and the use written down. May be repeated; each call counts one use.
  */
-export async function mountVolume(core: Context, name: string, mountId: string, deadlineMs: number): Promise<string> {
-  const { clock, signal: ending } = core.parts
+export async function mountVolume(
+  context: Context,
+  name: string,
+  mountId: string,
+  deadlineMs: number,
+): Promise<string> {
+  const { clock, signal: ending } = context.dependencies
   const limitMs = Math.max(deadlineMs - ANSWER_MARGIN_MS, deadlineMs / 2)
   const signal = AbortSignal.any([ending, clock.deadline(limitMs)])
   const attempt: Attempt = { name, mountId, deadlineMs, signal, job: null, stuck: null, left: undefined }
-  core.pendingMounts.set(name, (core.pendingMounts.get(name) ?? 0) + 1)
+  context.pendingMounts.set(name, (context.pendingMounts.get(name) ?? 0) + 1)
   try {
-    return await tryUntilDeadline(core, attempt)
+    return await tryUntilDeadline(context, attempt)
   } finally {
-    const left = (core.pendingMounts.get(name) ?? 1) - 1
-    if (left === 0) core.pendingMounts.delete(name)
-    else core.pendingMounts.set(name, left)
+    const left = (context.pendingMounts.get(name) ?? 1) - 1
+    if (left === 0) context.pendingMounts.delete(name)
+    else context.pendingMounts.set(name, left)
   }
 }
 
-async function tryUntilDeadline(core: Context, attempt: Attempt): Promise<string> {
+async function tryUntilDeadline(context: Context, attempt: Attempt): Promise<string> {
   const { name, signal } = attempt
   let refusal: Error | null = null
   while (!signal.aborted) {
-    const step = await tryMount(core, attempt).catch((error: unknown) => {
+    const step = await tryMount(context, attempt).catch((error: unknown) => {
       if (signal.aborted && refusal !== null && codeOf(error) === 'REGISTRY_UNAVAILABLE') return refusal
       throw error
     })
     if (typeof step === 'string') return step
-    if (step.message !== refusal?.message) core.parts.log.debug({ volume: name, why: step.message }, 'a mount waits')
+    if (step.message !== refusal?.message)
+      context.dependencies.log.debug({ volume: name, why: step.message }, 'a mount waits')
     refusal = step
-    await core.wakes.wait(name, (until) => core.parts.clock.sleep(LOOK_MS, until), signal)
+    await context.wakeups.wait(name, (until) => context.dependencies.clock.sleep(LOOK_MS, until), signal)
   }
   throw (
     refusal ?? new WherryError('REGISTRY_UNAVAILABLE', `The registry did not answer about volume "${name}" in time.`)
@@ -95,76 +101,84 @@ async function tryUntilDeadline(core: Context, attempt: Attempt): Promise<string
 }
 
 /** One look: the mountpoint, or the reason why not yet. Throws what waiting cannot mend. */
-async function tryMount(core: Context, attempt: Attempt): Promise<string | WherryError> {
+async function tryMount(context: Context, attempt: Attempt): Promise<string | WherryError> {
   const { name, deadlineMs, signal } = attempt
-  const known = await mountConfirmed(core, attempt)
+  const known = await mountConfirmed(context, attempt)
   if (known !== null) return known
-  const entry = await readVolume(core.parts, name, signal)
+  const entry = await readVolume(context.dependencies, name, signal)
   if (entry === null || entry.value.removedAt !== null) throw notFound(name)
   const record = entry.value
-  if (record.holder !== null && record.holder.host !== core.parts.self.id) {
-    if (!core.hosts.alive(record.holder.host)) return takeOver(core, attempt, entry)
+  if (record.holder !== null && record.holder.host !== context.dependencies.self.id) {
+    if (!context.hosts.alive(record.holder.host)) return takeOver(context, attempt, entry)
     // While a hold that was lost stands on this disk nothing is brought here: a job would end at once, and its end wake
     // this Mount.
-    if (((await core.parts.store.copy(record.id))?.held ?? null) === null) core.copying.want(record, deadlineMs)
-    return await awaitRelease(core, attempt, record, record.holder.host)
+    if (((await context.dependencies.store.copy(record.id))?.held ?? null) === null)
+      context.copyManager.want(record, deadlineMs)
+    return await awaitRelease(context, attempt, record, record.holder.host)
   }
-  const local = await core.parts.store.copy(record.id)
+  const local = await context.dependencies.store.copy(record.id)
   const settled = record.holder !== null || record.last === null || (local !== null && local.held !== null)
-  if (!settled && !isAt(local, record.last)) return awaitCopy(core, attempt, record)
-  const verifiedHash = settled ? null : await verify(core, record, signal)
+  if (!settled && !isAt(local, record.last)) return awaitCopy(context, attempt, record)
+  const verifiedHash = settled ? null : await verify(context, record, signal)
   if (verifiedHash instanceof WherryError) return verifiedHash
-  return withinDeadline(core, record, signal, () => holdAndMount(core, entry, attempt.mountId, verifiedHash, signal))
+  return withinDeadline(context, record, signal, () =>
+    holdAndMount(context, entry, attempt.mountId, verifiedHash, signal),
+  )
 }
 
 /**
  * Why the holder has not released the volume yet. One that says that it cannot is asked to try once more; when it says
  * so again after some seconds, waiting is no use, and this throws RELEASE_FAILED with the reason.
  */
-async function awaitRelease(core: Context, attempt: Attempt, record: VolumeRecord, host: string): Promise<WherryError> {
-  const trouble = stuckAt(core, host, record)
+async function awaitRelease(
+  context: Context,
+  attempt: Attempt,
+  record: VolumeRecord,
+  host: string,
+): Promise<WherryError> {
+  const trouble = stuckAt(context, host, record)
   if (trouble === null) {
     attempt.stuck = null
-    return heldElsewhere(core, record)
+    return heldElsewhere(context, record)
   }
   // Nobody knows whether it is used there; when that host falls silent, the volume is taken over as any other.
-  if (trouble.code === 'COPY_DAMAGED') return releaseFailed(core, record, trouble)
-  const { clock } = core.parts
+  if (trouble.code === 'COPY_DAMAGED') return releaseFailed(context, record, trouble)
+  const { clock } = context.dependencies
   const nowMs = clock.elapsedMs()
   attempt.stuck ??= { sinceMs: nowMs, askedMs: Number.NEGATIVE_INFINITY }
   const { sinceMs, askedMs } = attempt.stuck
   if (nowMs - askedMs >= STUCK_ASK_EVERY_MS) {
     attempt.stuck = { sinceMs, askedMs: nowMs }
     const inTime = AbortSignal.any([attempt.signal, clock.deadline(STUCK_ANSWER_MS)])
-    const answer = await askHolder(core, record, 'release', inTime)
+    const answer = await askHolder(context, record, 'release', inTime)
     if (answer?.outcome === 'idle') return changedHands(record.name)
     if (answer?.outcome === 'stuck' && answer.trouble === null) {
       // It is being released: its time begins anew should that fail.
       attempt.stuck = { sinceMs: clock.elapsedMs(), askedMs: nowMs }
-      return heldElsewhere(core, record)
+      return heldElsewhere(context, record)
     }
   }
-  const refusal = releaseFailed(core, record, trouble)
+  const refusal = releaseFailed(context, record, trouble)
   if (clock.elapsedMs() - sinceMs >= STUCK_FOR_MS) throw refusal
   return refusal
 }
 
 /** A further use of a volume that this host holds for certain needs no registry. */
-async function mountConfirmed(core: Context, attempt: Attempt): Promise<string | WherryError | null> {
-  for (const [id, hold] of core.confirmed) {
-    if (hold.name !== attempt.name || (await isRemoved(core, { id, name: hold.name }, attempt.signal))) continue
-    return withinDeadline(core, { id, name: hold.name }, attempt.signal, async () => {
-      const local = await core.parts.store.copy(id)
-      if (local?.held == null || local.held.incarnation !== core.confirmed.get(id)?.incarnation) return null
+async function mountConfirmed(context: Context, attempt: Attempt): Promise<string | WherryError | null> {
+  for (const [id, hold] of context.confirmed) {
+    if (hold.name !== attempt.name || (await isRemoved(context, { id, name: hold.name }, attempt.signal))) continue
+    return withinDeadline(context, { id, name: hold.name }, attempt.signal, async () => {
+      const local = await context.dependencies.store.copy(id)
+      if (local?.held == null || local.held.incarnation !== context.confirmed.get(id)?.incarnation) return null
       // A new agent has confirmed holds before the first word to its watchdog, if the disk is slow.
-      await core.guarding.ensure(local)
-      if (core.guarding.isGuarded(local) && !core.lease.runs) return leaseLost(core, local.name)
-      const mountpoint = await attach(core, local, attempt.mountId)
+      await context.guardedVolumes.ensure(local)
+      if (context.guardedVolumes.isGuarded(local) && !context.lease.runs) return leaseLost(context, local.name)
+      const mountpoint = await attach(context, local, attempt.mountId)
       // Others may have been found to have ended the lease meanwhile: whether it is still held here, only a write can
       // tell then.
-      if (core.confirmed.get(id)?.incarnation === local.held.incarnation) return mountpoint
-      await detach(core, id, attempt.mountId)
-      return leaseLost(core, local.name)
+      if (context.confirmed.get(id)?.incarnation === local.held.incarnation) return mountpoint
+      await detach(context, id, attempt.mountId)
+      return leaseLost(context, local.name)
     })
   }
   return null
@@ -175,11 +189,11 @@ async function mountConfirmed(core: Context, attempt: Attempt): Promise<string |
  * that does not answer soon, or knows nothing of either, says nothing.
  */
 async function isRemoved(
-  core: Context,
+  context: Context,
   held: Pick<VolumeRecord, 'id' | 'name'>,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const { registry, clock } = core.parts
+  const { registry, clock } = context.dependencies
   const ask = async () => {
     const now = (await registry.volume(held.name))?.value
     if (now !== undefined) return now.id !== held.id || now.removedAt !== null
@@ -191,11 +205,11 @@ async function isRemoved(
 }
 
 /** Starts or joins the copy; a copy that ended without success while this Mount waited for it is its end, too. */
-function awaitCopy(core: Context, attempt: Attempt, record: VolumeRecord): WherryError {
+function awaitCopy(context: Context, attempt: Attempt, record: VolumeRecord): WherryError {
   const failure = failureOf(attempt, record)
   if (failure !== null) throw failure
-  attempt.job = core.copying.want(record, attempt.deadlineMs + WANTED_AFTER_MOUNT_MS)
-  return copyRunning(core, record, attempt.job)
+  attempt.job = context.copyManager.want(record, attempt.deadlineMs + WANTED_AFTER_MOUNT_MS)
+  return copyRunning(context, record, attempt.job)
 }
 
 /** Why the copy that this Mount waits for has ended without the data. That of a volume that was removed meanwhile, and its name used again, says nothing. */
@@ -205,64 +219,64 @@ function failureOf({ job }: Attempt, { id }: VolumeRecord): Error | null {
 
 /** The holder is silent: takes the volume over from it as soon as that is safe, with the best checkpoint that can be reached brought here first. */
 async function takeOver(
-  core: Context,
+  context: Context,
   attempt: Attempt,
   entry: Versioned<VolumeRecord>,
 ): Promise<string | WherryError> {
   const { name, mountId, deadlineMs, signal } = attempt
   const record = entry.value
-  const weighed = await weighTakeOver(core, record, { person: false, loss: false }, signal)
+  const weighed = await weighTakeOver(context, record, { person: false, loss: false }, signal)
   if (weighed instanceof WherryError) return weighed
-  const left = await whatIsLeft(core, attempt, record)
+  const left = await whatIsLeft(context, attempt, record)
   const isNewer = left !== null && orderOf(left, weighed.best) === 'newer'
   const found = isNewer ? { ...weighed, best: left, hosts: [] } : weighed
   const sources = isNewer && record.holder !== null ? [record.holder.host] : weighed.hosts
-  const local = await core.parts.store.copy(record.id)
-  if (local !== null && local.held !== null) return stillReleasing(core, name)
+  const local = await context.dependencies.store.copy(record.id)
+  if (local !== null && local.held !== null) return stillReleasing(context, name)
   if (!isTakeOverReady(local, found.best)) {
     const failure = failureOf(attempt, record)
     if (failure !== null && attempt.job !== null && isNewer) {
       // What is left cannot be had: from the next look on the newest checkpoint is gone on from.
-      const refusal = copyRunning(core, record, attempt.job)
+      const refusal = copyRunning(context, record, attempt.job)
       attempt.left = null
       attempt.job = null
       return refusal
     }
     if (failure !== null) throw failure
     const wantedMs = deadlineMs + WANTED_AFTER_MOUNT_MS
-    attempt.job = core.copying.wantCheckpoint(record, found.best, sources, isNewer ? 0 : wantedMs)
-    return copyRunning(core, record, attempt.job)
+    attempt.job = context.copyManager.wantCheckpoint(record, found.best, sources, isNewer ? 0 : wantedMs)
+    return copyRunning(context, record, attempt.job)
   }
-  const checked = await nullOnAbort(core.checks.join(record.id), signal)
-  if (checked === null) return checkRunning(core, record)
-  if (checked.hash !== found.best.hash) return await tellDamaged(core, { ...record, last: found.best })
+  const checked = await nullOnAbort(context.treeChecks.join(record.id), signal)
+  if (checked === null) return checkRunning(context, record)
+  if (checked.hash !== found.best.hash) return await tellDamaged(context, { ...record, last: found.best })
   // Hosts write about their copies all the time: only the newest revision can be replaced.
-  const now = await readVolume(core.parts, name, signal)
+  const now = await readVolume(context.dependencies, name, signal)
   const same = now !== null && now.value.epoch === record.epoch && now.value.last?.hash === record.last?.hash
   if (!same || now.value.holder?.incarnation !== record.holder?.incarnation) return changedHands(name)
-  return withinDeadline(core, record, signal, () => holdAndMount(core, now, mountId, checked.hash, signal, found))
+  return withinDeadline(context, record, signal, () => holdAndMount(context, now, mountId, checked.hash, signal, found))
 }
 
 /**
  * A holder that lives, and has lost its lease because it cannot write its disk, may still read it: its last tree is
  * better than the newest checkpoint.
  */
-async function whatIsLeft(core: Context, attempt: Attempt, record: VolumeRecord): Promise<Checkpoint | null> {
+async function whatIsLeft(context: Context, attempt: Attempt, record: VolumeRecord): Promise<Checkpoint | null> {
   const { holder } = record
-  if (holder === null || core.hosts.get(holder.host)?.unwritable == null) return null
+  if (holder === null || context.hosts.get(holder.host)?.unwritable == null) return null
   if (attempt.left === undefined) {
-    const inTime = AbortSignal.any([attempt.signal, core.parts.clock.deadline(LEFT_ANSWER_MS)])
-    attempt.left = (await askHolder(core, record, 'tree', inTime))?.final ?? null
+    const inTime = AbortSignal.any([attempt.signal, context.dependencies.clock.deadline(LEFT_ANSWER_MS)])
+    attempt.left = (await askHolder(context, record, 'tree', inTime))?.final ?? null
   }
   return attempt.left
 }
 
 /** Looks at the idle tree before it is held. A tree that has to be read anew (after a reboot) may take past the deadline. */
-async function verify(core: Context, record: VolumeRecord, signal: AbortSignal): Promise<string | WherryError> {
-  const found = await nullOnAbort(core.checks.join(record.id), signal)
-  if (found === null) return checkRunning(core, record)
+async function verify(context: Context, record: VolumeRecord, signal: AbortSignal): Promise<string | WherryError> {
+  const found = await nullOnAbort(context.treeChecks.join(record.id), signal)
+  if (found === null) return checkRunning(context, record)
   // The next look has it repaired from another host, or says why that cannot be.
-  return found.hash === record.last?.hash ? found.hash : await tellDamaged(core, record)
+  return found.hash === record.last?.hash ? found.hash : await tellDamaged(context, record)
 }
 
 /**
@@ -270,18 +284,18 @@ async function verify(core: Context, record: VolumeRecord, signal: AbortSignal):
  * begun, because nobody would answer for what it did.
  */
 async function withinDeadline<T>(
-  core: Context,
+  context: Context,
   volume: Pick<VolumeRecord, 'id' | 'name'>,
   signal: AbortSignal,
   work: () => Promise<T>,
 ): Promise<T | WherryError> {
   let begun = false
-  const run = core.locks.run(volume.id, async () => {
+  const run = context.locks.run(volume.id, async () => {
     if (signal.aborted) return null
     begun = true
     return { answer: await work() }
   })
   const first = await nullOnAbort(run, signal)
   const outcome = begun ? await run : first
-  return outcome === null ? stillReleasing(core, volume.name) : outcome.answer
+  return outcome === null ? stillReleasing(context, volume.name) : outcome.answer
 }

@@ -1,8 +1,9 @@
 import { WherryError } from '../../model/errors.ts'
 import type { Trouble } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Parts } from '../dependencies.ts'
+import type { Dependencies } from '../dependencies.ts'
 import { troubleOf } from '../trouble.ts'
+import type { ReleaseTroubles } from '../use-contract.ts'
 
 /** Waiting time before a failed release is tried again: doubled after each failure for the same reason. */
 const RETRY_LEAST_MS = 1_000
@@ -23,19 +24,19 @@ interface Failed {
 }
 
 /** Why volumes that nobody uses here any more could not be released, since when, and when each is tried again. */
-export class ReleaseTroubles {
-  readonly #parts: Pick<Parts, 'clock' | 'log'>
+export class ReleaseTroubleTable implements ReleaseTroubles {
+  readonly #dependencies: Pick<Dependencies, 'clock' | 'log'>
   /** By volume id. */
   readonly #failed = new Map<string, Failed>()
   #unreadable: ReadonlySet<string> = new Set()
 
-  constructor(parts: Pick<Parts, 'clock' | 'log'>) {
-    this.#parts = parts
+  constructor(dependencies: Pick<Dependencies, 'clock' | 'log'>) {
+    this.#dependencies = dependencies
   }
 
   /** Notes a failed release that began at `startMs`; logs it when the reason is another than before. */
   note({ id, name }: Pick<LocalCopy, 'id' | 'name'>, error: unknown, startMs: number): void {
-    const { clock, log } = this.#parts
+    const { clock, log } = this.#dependencies
     const before = this.#failed.get(id)
     const trouble = troubleOf(error, clock.now())
     const isSame = before?.trouble.code === trouble.code
@@ -57,7 +58,7 @@ export class ReleaseTroubles {
   noteUnreadable(found: ReadonlyMap<string, string>): void {
     for (const id of this.#unreadable) if (!found.has(id)) this.clear(id)
     this.#unreadable = new Set(found.keys())
-    const nowMs = this.#parts.clock.elapsedMs()
+    const nowMs = this.#dependencies.clock.elapsedMs()
     for (const [id, reason] of found) this.note({ id, name: id }, new WherryError('COPY_DAMAGED', reason), nowMs)
   }
 
@@ -75,7 +76,7 @@ export class ReleaseTroubles {
     const mostMs = isBusy ? Math.max(BUSY_RETRY_MOST_MS, tookMs / MOST_SHARE) : RETRY_MOST_MS
     const waitMs = Math.min(mostMs, RETRY_MOST_MS, RETRY_LEAST_MS * 2 ** (failures - 1))
     const askedMs = Math.max(ASKED_RETRY_MS, tookMs / MOST_SHARE)
-    return this.#parts.clock.elapsedMs() - endedMs >= (asked ? Math.min(waitMs, askedMs) : waitMs)
+    return this.#dependencies.clock.elapsedMs() - endedMs >= (asked ? Math.min(waitMs, askedMs) : waitMs)
   }
 
   of(id: string): Trouble | null {

@@ -25,88 +25,88 @@ const COMMIT_MS = 60_000
  * volume stays held, and housekeeping calls again; nothing is done before the next try is due. `asked`: somebody waits
  * for the volume. May be repeated at any time, also after a crash at any point of it.
  */
-export async function releaseIfUnused(core: Context, id: string, asked = false): Promise<void> {
-  const { log, clock, signal } = core.parts
-  if (core.releasing.has(id) || !core.troubles.isDue(id, asked) || isSurrendered(core, id)) return
-  core.releasing.add(id)
+export async function releaseIfUnused(context: Context, id: string, asked = false): Promise<void> {
+  const { log, clock, signal } = context.dependencies
+  if (context.releasing.has(id) || !context.releaseTroubles.isDue(id, asked) || isSurrendered(context, id)) return
+  context.releasing.add(id)
   const startMs = clock.elapsedMs()
   try {
-    await core.locks.run(id, () => releaseLocked(core, id))
-    core.troubles.clear(id)
+    await context.locks.run(id, () => releaseLocked(context, id))
+    context.releaseTroubles.clear(id)
   } catch (error) {
     if (signal.aborted) return
-    core.stateDisk.suspect(error)
-    const local = await core.parts.store.copy(id).catch(() => undefined)
+    context.stateDisk.suspect(error)
+    const local = await context.dependencies.store.copy(id).catch(() => undefined)
     // An outage ends by itself, and the release must not wait any longer then.
     if (codeOf(error) === 'REGISTRY_UNAVAILABLE') log.error({ err: error, id }, 'release failed; the registry is away')
-    else if (local !== null) core.troubles.note({ id, name: local?.name ?? id }, error, startMs)
+    else if (local !== null) context.releaseTroubles.note({ id, name: local?.name ?? id }, error, startMs)
   } finally {
-    core.releasing.delete(id)
+    context.releasing.delete(id)
   }
 }
 
-async function releaseLocked(core: Context, id: string): Promise<void> {
-  const { store, log, bus, self } = core.parts
+async function releaseLocked(context: Context, id: string): Promise<void> {
+  const { store, log, bus, self } = context.dependencies
   const local = await store.copy(id)
-  if (local === null || local.held === null || !isUnused(core, local)) return
+  if (local === null || local.held === null || !isUnused(context, local)) return
   // The next container is at the door: what is held for certain is handed on without a checkpoint in between.
-  if (core.pendingMounts.has(local.name) && core.confirmed.has(id)) return
-  void core.liveCaptures.end(id)
-  await core.checkpointing.stop(id)
-  if (!(await awaitExit(core, local))) return await noteUses(core, local)
+  if (context.pendingMounts.has(local.name) && context.confirmed.has(id)) return
+  void context.liveCaptures.end(id)
+  await context.checkpointScheduler.stop(id)
+  if (!(await awaitExit(context, local))) return await noteUses(context, local)
   // A hold that never came about is not looked at: the epoch is somebody else's, and so are the names of its checkpoints.
   if (isOnlyIntended(local)) {
     await store.unmount(id)
-    if ((await confirmHold(core, local)) === 'unborn') return await takeBack(core, local)
+    if ((await confirmHold(context, local)) === 'unborn') return await takeBack(context, local)
   }
-  const found = await captureUnmounted(core, local)
-  if (found === 'lost') return await giveUpHold(core, local)
-  const final = await nextCheckpoint(core, local, found)
+  const found = await captureUnmounted(context, local)
+  if (found === 'lost') return await giveUpHold(context, local)
+  const final = await nextCheckpoint(context, local, found)
   // Whether the hold is still ours decides what this tree is: before that it must not be said to be a checkpoint of the volume.
-  const state = await confirmHold(core, local)
-  if (state === 'lost') return await giveUpHold(core, local)
-  if (state === 'unborn') return await takeBack(core, local)
+  const state = await confirmHold(context, local)
+  if (state === 'lost') return await giveUpHold(context, local)
+  if (state === 'unborn') return await takeBack(context, local)
   if (state !== 'released') {
     await store.update(id, { checkpoint: final })
     // Whatever becomes of the write: from here on only another one can tell whether this host still holds the volume.
-    core.confirmed.delete(id)
-    if ((await commitRelease(core, local, local.held, final)) === 'lost') return
+    context.confirmed.delete(id)
+    if ((await commitRelease(context, local, local.held, final)) === 'lost') return
   }
-  core.confirmed.delete(id)
+  context.confirmed.delete(id)
   await store.update(id, { held: null, mounts: {} })
   log.info({ volume: local.name, id, epoch: final.epoch, seq: final.seq, bytes: final.bytes }, 'released')
   bus.publish(`volume.${id}.released`, { name: local.name, host: self.id, epoch: local.held.epoch, seq: final.seq })
-  core.wakes.wake(local.name)
+  context.wakeups.wake(local.name)
 }
 
 /**
  * A container that runs has a use, whatever Docker's calls add up to: an Unmount may have been counted twice. Without one the volume would be neither
  * released nor kept by checkpoints. It is dropped as a use whose Unmount never came.
  */
-async function noteUses(core: Context, local: LocalCopy): Promise<void> {
-  const live = core.uses.liveContainers(local.name)
-  if (live.length > 0) core.overUses.delete(local.id)
+async function noteUses(context: Context, local: LocalCopy): Promise<void> {
+  const live = context.containerUses.liveContainers(local.name)
+  if (live.length > 0) context.endedUses.delete(local.id)
   if (Object.keys(local.mounts).length > 0) return
-  if (live.length === 0 || core.pendingMounts.has(local.name) || core.parts.signal.aborted) return
+  if (live.length === 0 || context.pendingMounts.has(local.name) || context.dependencies.signal.aborted) return
   const mounts = Object.fromEntries(live.map(({ id }) => [`container ${id}`, 1]))
-  await core.parts.store.update(local.id, { mounts, uses: NO_USE_MARKS })
+  await context.dependencies.store.update(local.id, { mounts, uses: NO_USE_MARKS })
 }
 
 /** Waits until the engine shows no container that may write. False: one runs on although Docker unmounted, or a Mount waits. */
-async function awaitExit(core: Context, local: LocalCopy): Promise<boolean> {
-  const { clock, log, signal } = core.parts
+async function awaitExit(context: Context, local: LocalCopy): Promise<boolean> {
+  const { clock, log, signal } = context.dependencies
   const endMs = clock.elapsedMs() + EXIT_WAIT_MS
   for (;;) {
     try {
-      await core.uses.refresh()
+      await context.containerUses.refresh()
     } catch (error) {
       // The count of uses is zero by Docker's own calls; an engine that is away cannot say otherwise.
       if (codeOf(error) === 'ENGINE_UNREACHABLE') return true
       throw error
     }
-    const live = core.uses.writing(local.name)
+    const live = context.containerUses.writing(local.name)
     if (live.length === 0) return true
-    if (signal.aborted || core.pendingMounts.has(local.name)) return false
+    if (signal.aborted || context.pendingMounts.has(local.name)) return false
     if (clock.elapsedMs() > endMs) {
       log.error(
         { volume: local.name, containers: live },
@@ -122,23 +122,23 @@ async function awaitExit(core: Context, local: LocalCopy): Promise<boolean> {
  * `lost`: the final checkpoint cannot be taken, and the cluster has gone on without this host: then nobody waits for
  * one.
  */
-async function captureUnmounted(core: Context, local: LocalCopy): Promise<Capture | 'lost'> {
+async function captureUnmounted(context: Context, local: LocalCopy): Promise<Capture | 'lost'> {
   try {
-    await core.parts.store.unmount(local.id)
-    return await captureQuiet(core, local.id)
+    await context.dependencies.store.unmount(local.id)
+    return await captureQuiet(context, local.id)
   } catch (error) {
-    if (core.parts.signal.aborted || !(await hasMovedOn(core.parts, local))) throw error
+    if (context.dependencies.signal.aborted || !(await hasMovedOn(context.dependencies, local))) throw error
     return 'lost'
   }
 }
 
-async function captureQuiet(core: Context, id: string): Promise<Capture> {
+async function captureQuiet(context: Context, id: string): Promise<Capture> {
   for (let tries = 1; ; tries++) {
     try {
-      return await core.parts.store.capture(id, 'quiet', core.parts.signal)
+      return await context.dependencies.store.capture(id, 'quiet', context.dependencies.signal)
     } catch (error) {
       if (codeOf(error) !== 'TREE_CHANGED' || tries >= CAPTURE_TRIES) throw error
-      await core.parts.clock.sleep(CAPTURE_RETRY_MS, core.parts.signal)
+      await context.dependencies.clock.sleep(CAPTURE_RETRY_MS, context.dependencies.signal)
     }
   }
 }
@@ -148,17 +148,17 @@ async function captureQuiet(core: Context, id: string): Promise<Capture> {
  * stay current. Reads the copy anew: a checkpoint that was being committed when the volume was stopped has taken the
  * next number.
  */
-export async function nextCheckpoint(core: Context, { id, name }: LocalCopy, found: Capture): Promise<Checkpoint> {
-  const local = await core.parts.store.copy(id)
+export async function nextCheckpoint(context: Context, { id, name }: LocalCopy, found: Capture): Promise<Checkpoint> {
+  const local = await context.dependencies.store.copy(id)
   if (local === null) throw new WherryError('NOT_AT_CHECKPOINT', `The copy of volume "${name}" on this host is gone.`)
   if (local.checkpoint !== null && local.checkpoint.hash === found.hash) return local.checkpoint
-  const given = finalTree(core, local)
+  const given = finalTree(context, local)
   if (given?.hash === found.hash) return given
   return {
     epoch: local.held?.epoch ?? local.epochSeen,
-    seq: nextSeq(core, local),
+    seq: nextSeq(context, local),
     hash: found.hash,
-    at: core.parts.clock.now().toISOString(),
+    at: context.dependencies.clock.now().toISOString(),
     bytes: found.bytes,
     files: found.files,
   }
@@ -166,16 +166,16 @@ export async function nextCheckpoint(core: Context, { id, name }: LocalCopy, fou
 
 /** Tells the registry. `lost`: another host has taken the volume over just now; the next look finds that, and settles it. */
 async function commitRelease(
-  core: Context,
+  context: Context,
   local: LocalCopy,
   held: { epoch: number; incarnation: string },
   final: Checkpoint,
 ): Promise<'released' | 'lost'> {
-  const { self, clock, signal } = core.parts
+  const { self, clock, signal } = context.dependencies
   let outcome: 'released' | 'lost' = 'released'
   const change = (record: VolumeRecord | null): VolumeRecord => {
     outcome = 'released'
-    if (record === null || record.id !== local.id) throw recordLost(core, local)
+    if (record === null || record.id !== local.id) throw recordLost(context, local)
     if (record.holder?.incarnation === held.incarnation) {
       return { ...record, holder: null, last: final, copies: copiesAfter(record, self.id, final) }
     }
@@ -186,6 +186,6 @@ async function commitRelease(
     outcome = 'lost'
     return record
   }
-  await changeVolume(core.parts, local.name, change, AbortSignal.any([signal, clock.deadline(COMMIT_MS)]))
+  await changeVolume(context.dependencies, local.name, change, AbortSignal.any([signal, clock.deadline(COMMIT_MS)]))
   return outcome
 }

@@ -15,13 +15,13 @@ const START_FENCE_MS = 3_000
  * agent's start (`isStart`) it waits a moment only, and then leaves the rest to the confirmation of each hold. May be
  * repeated.
  */
-export async function fenceNow(core: Context, isStart: boolean): Promise<void> {
-  const { clock, signal, log } = core.parts
-  const guard = await core.guarding.guard()
+export async function fenceNow(context: Context, isStart: boolean): Promise<void> {
+  const { clock, signal, log } = context.dependencies
+  const guard = await context.guardedVolumes.guard()
   if (guard.volumes.length === 0) return
   const fence = async () => {
     // What was being started while others were paused is found by another look.
-    while ((await pauseOnce(core, guard)) > 0) signal.throwIfAborted()
+    while ((await pauseOnce(context, guard)) > 0) signal.throwIfAborted()
   }
   if (!isStart) return await fence()
   const fencing = fence().catch((error: unknown) => log.warn({ err: error }, 'not all containers could be paused'))
@@ -32,12 +32,12 @@ export async function fenceNow(core: Context, isStart: boolean): Promise<void> {
  * How many were paused by this. A container that cannot be paused because it has no process at the moment cannot write
  * either.
  */
-async function pauseOnce(core: Context, guard: Guard): Promise<number> {
+async function pauseOnce(context: Context, guard: Guard): Promise<number> {
   try {
-    return (await pauseGuarded(core.parts, guard)).length
+    return (await pauseGuarded(context.dependencies, guard)).length
   } catch (error) {
     const names = guard.volumes.map(({ name }) => name)
-    const users = await core.parts.engine.users()
+    const users = await context.dependencies.engine.users()
     if (users.some(({ state, volumes }) => state === 'running' && volumes.some((name) => names.includes(name))))
       throw error
     return 0
@@ -48,11 +48,11 @@ async function pauseOnce(core: Context, guard: Guard): Promise<number> {
  * Lets containers that were paused for a fence go on, when the lease runs again and a write has confirmed each of their volumes' holds at the same epoch
  * since; ends those whose volume has gone on elsewhere. Called by housekeeping; does nothing while the lease is over.
  */
-export async function settleFences(core: Context): Promise<void> {
-  const { pauses } = core.parts
-  if (!core.lease.runs) {
+export async function settleFences(context: Context): Promise<void> {
+  const { pauses } = context.dependencies
+  if (!context.lease.runs) {
     // What is confirmed was so under a lease that is over: it counts again after the next write only.
-    core.confirmed.clear()
+    context.confirmed.clear()
     return
   }
   const fenced = await pauses.all()
@@ -60,30 +60,31 @@ export async function settleFences(core: Context): Promise<void> {
   const volumes = new Set(fenced.flatMap((pause) => pause.volumes))
   const ours = new Set<string>()
   let failure: unknown = null
-  const look = async (id: string) => void ((await isStillOurs(core, id)) && ours.add(id))
+  const look = async (id: string) => void ((await isStillOurs(context, id)) && ours.add(id))
   await forEachVolume([...volumes], look).catch((error: unknown) => {
     failure = error
   })
   const mayRun = (pause: Pause) => pause.volumes.every((id) => ours.has(id))
   // The word that the watchdog acts on has to be of this lease before anything runs again.
-  await core.guarding.tell()
-  if (core.lease.runs) await pauses.resume(mayRun)
+  await context.guardedVolumes.tell()
+  if (context.lease.runs) await pauses.resume(mayRun)
   const containers = fenced.filter(mayRun).map((pause) => pause.container)
-  if (containers.length > 0) core.parts.log.warn({ containers }, 'the lease runs again: fenced containers go on')
+  if (containers.length > 0)
+    context.dependencies.log.warn({ containers }, 'the lease runs again: fenced containers go on')
   if (failure !== null) throw failure
 }
 
-async function isStillOurs(core: Context, id: string): Promise<boolean> {
-  return await core.locks.run(id, async () => {
-    const local = await core.parts.store.copy(id)
+async function isStillOurs(context: Context, id: string): Promise<boolean> {
+  return await context.locks.run(id, async () => {
+    const local = await context.dependencies.store.copy(id)
     // A copy that is gone from here cannot be held: the volume was removed, or its copy has left, while a note of the fence stayed.
     if (local === null || local.held === null) {
-      await core.parts.pauses.kill((pause) => pause.volumes.includes(id))
+      await context.dependencies.pauses.kill((pause) => pause.volumes.includes(id))
       return false
     }
-    const answer = await confirmHold(core, local)
-    if (answer === 'lost') await giveUpHold(core, local)
-    if (answer === 'unborn') await takeBack(core, local)
+    const answer = await confirmHold(context, local)
+    if (answer === 'lost') await giveUpHold(context, local)
+    if (answer === 'unborn') await takeBack(context, local)
     return answer === 'held'
   })
 }

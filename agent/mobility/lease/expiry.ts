@@ -1,20 +1,23 @@
 import type { HostRecord } from '../../model/model.ts'
-import type { Parts } from '../dependencies.ts'
-import type { KnownHosts } from './host-directory.ts'
-import type { Lease } from './lease.ts'
+import type { Dependencies } from '../dependencies.ts'
+import type { Expiry, HostDirectory, Lease } from '../host-contract.ts'
 
 /**
  * Ends the leases of hosts that are lost. Time decides when it may be tried, the compare-and-set whether the host is lost: its heartbeat must
  * have stood still for `seizeAfterMs`, watched without a break, and still be the newest when it is replaced. So a stale read costs nobody the lease,
  * and a registry that was away starts the wait anew.
  */
-export class Expiry {
-  readonly #parts: Pick<Parts, 'registry' | 'clock' | 'self' | 'log' | 'seizeAfterMs'>
-  readonly #hosts: KnownHosts
-  readonly #lease: Lease
+export class HeartbeatExpiry implements Expiry {
+  readonly #dependencies: Pick<Dependencies, 'registry' | 'clock' | 'self' | 'log' | 'seizeAfterMs'>
+  readonly #hosts: Pick<HostDirectory, 'heartbeat' | 'label' | 'see'>
+  readonly #lease: Pick<Lease, 'runs' | 'unbrokenSinceMs'>
 
-  constructor(parts: Parts, hosts: KnownHosts, lease: Lease) {
-    this.#parts = parts
+  constructor(
+    dependencies: Pick<Dependencies, 'registry' | 'clock' | 'self' | 'log' | 'seizeAfterMs'>,
+    hosts: Pick<HostDirectory, 'heartbeat' | 'label' | 'see'>,
+    lease: Pick<Lease, 'runs' | 'unbrokenSinceMs'>,
+  ) {
+    this.#dependencies = dependencies
     this.#hosts = hosts
     this.#lease = lease
   }
@@ -25,14 +28,14 @@ export class Expiry {
     if (heard === null) return Number.POSITIVE_INFINITY
     if (heard.entry.value.expiredBy !== null) return 0
     const watchedSinceMs = Math.max(heard.seenMs, this.#lease.unbrokenSinceMs)
-    return Math.max(0, watchedSinceMs + this.patienceMs(heard.entry.value) - this.#parts.clock.elapsedMs())
+    return Math.max(0, watchedSinceMs + this.patienceMs(heard.entry.value) - this.#dependencies.clock.elapsedMs())
   }
 
   /**
    * How long a host must have been silent before its lease may be ended: its own settings count as well as this host's.
    */
   patienceMs(host: Pick<HostRecord, 'seizeAfterMs'>): number {
-    return Math.max(this.#parts.seizeAfterMs, host.seizeAfterMs ?? 0)
+    return Math.max(this.#dependencies.seizeAfterMs, host.seizeAfterMs ?? 0)
   }
 
   /**
@@ -40,7 +43,7 @@ export class Expiry {
    * heartbeat that replaces ours. False: it lives, or nobody can tell. May be repeated. Rejects REGISTRY_UNAVAILABLE.
    */
   async end(host: string): Promise<boolean> {
-    const { registry, self, log } = this.#parts
+    const { registry, self, log } = this.#dependencies
     // The newest heartbeat has to be looked at here, not the one housekeeping saw some time ago.
     this.#hosts.see(await registry.hosts())
     const heard = this.#hosts.heartbeat(host)

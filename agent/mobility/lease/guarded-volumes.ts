@@ -1,15 +1,16 @@
 import type { Guard, GuardedVolume } from '../../fence/contract.ts'
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Parts } from '../dependencies.ts'
+import type { Dependencies } from '../dependencies.ts'
+import type { GuardedVolumes } from '../host-contract.ts'
 import { hasCopyElsewhere } from '../record/copies.ts'
 import type { HeldCopies } from './held-copies.ts'
-import type { Lease } from './lease.ts'
+import type { HeartbeatLease } from './lease.ts'
 
 /** Tells the watchdog which volumes' containers must not run past the lease, and until when it runs. */
-export class GuardedVolumes {
-  readonly #parts: Pick<Parts, 'watchdog' | 'alone' | 'log'>
-  readonly #lease: Lease
+export class WatchdogVolumes implements GuardedVolumes {
+  readonly #dependencies: Pick<Dependencies, 'watchdog' | 'alone' | 'log'>
+  readonly #lease: HeartbeatLease
   readonly #held: HeldCopies
   /** Epochs of the holds that the watchdog was last told of, by volume id. */
   #told: ReadonlyMap<string, number> = new Map()
@@ -18,8 +19,8 @@ export class GuardedVolumes {
   /** Volumes without a readable record that were complained of, by id. */
   readonly #said = new Set<string>()
 
-  constructor(parts: Parts, lease: Lease, held: HeldCopies) {
-    this.#parts = parts
+  constructor(dependencies: Dependencies, lease: HeartbeatLease, held: HeldCopies) {
+    this.#dependencies = dependencies
     this.#lease = lease
     this.#held = held
   }
@@ -49,7 +50,9 @@ export class GuardedVolumes {
 
   /** Whether the volume's containers here may run only while the lease does. What is not known yet is taken for yes. */
   isGuarded(copy: Pick<LocalCopy, 'id' | 'options'>): boolean {
-    return !this.#parts.alone && copy.options.onIsolation === 'pause' && this.#known.get(copy.id)?.elsewhere !== false
+    return (
+      !this.#dependencies.alone && copy.options.onIsolation === 'pause' && this.#known.get(copy.id)?.elsewhere !== false
+    )
   }
 
   /**
@@ -60,12 +63,14 @@ export class GuardedVolumes {
     if (this.#lease.untilMs === Number.NEGATIVE_INFINITY) return
     const guard = await this.guard()
     this.#told = new Map(guard.volumes.map(({ id, epoch }) => [id, epoch]))
-    this.#parts.watchdog.guard(guard)
+    this.#dependencies.watchdog.guard(guard)
   }
 
   /** The same where nobody waits for it; never fails: the older word stands, which has an end of its own. */
   tellSoon(): void {
-    this.tell().catch((err: unknown) => this.#parts.log.error({ err }, 'the watchdog could not be told what is held'))
+    this.tell().catch((err: unknown) =>
+      this.#dependencies.log.error({ err }, 'the watchdog could not be told what is held'),
+    )
   }
 
   /**
@@ -73,7 +78,7 @@ export class GuardedVolumes {
    * here, stays guarded: nobody has said that it is not held any more.
    */
   async guard(): Promise<Guard> {
-    const inherited = await this.#parts.watchdog.inherited()
+    const inherited = await this.#dependencies.watchdog.inherited()
     const volumes = (await this.#held.list()).flatMap((copy) => {
       if (copy.held === null || !this.isGuarded(copy)) return []
       return [{ id: copy.id, name: copy.name, epoch: copy.held.epoch }]
@@ -87,7 +92,7 @@ export class GuardedVolumes {
     for (const { id, name } of kept) {
       if (this.#said.has(id)) continue
       this.#said.add(id)
-      this.#parts.log.error(
+      this.#dependencies.log.error(
         { volume: name, id },
         'the record of a volume in use here cannot be read: its containers are paused when the lease ends, and stay so until it can',
       )

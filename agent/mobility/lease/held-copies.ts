@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Parts } from '../dependencies.ts'
+import type { Dependencies } from '../dependencies.ts'
 
 /** Far below the heartbeat: a beat that is late by this much is none that is missed. */
 const PATIENCE_MS = 200
@@ -20,15 +20,15 @@ interface Noted {
  * hold. What this agent has changed itself counts from then on, whatever a look that began before may say.
  */
 export class HeldCopies {
-  readonly #parts: Pick<Parts, 'store' | 'clock' | 'signal'>
+  readonly #dependencies: Pick<Dependencies, 'store' | 'clock' | 'signal'>
   #known: readonly LocalCopy[] | null = null
   #undescribed: ReadonlySet<string> = new Set()
   readonly #noted = new Map<string, Noted>()
   #looks = 0
   #reading: Promise<void> | null = null
 
-  constructor(parts: Pick<Parts, 'store' | 'clock' | 'signal'>) {
-    this.#parts = parts
+  constructor(dependencies: Pick<Dependencies, 'store' | 'clock' | 'signal'>) {
+    this.#dependencies = dependencies
   }
 
   /** A copy's record was changed on the disk; null: the copy is gone from it. */
@@ -48,7 +48,7 @@ export class HeldCopies {
       await reading
       return this.#current()
     }
-    const { clock, signal } = this.#parts
+    const { clock, signal } = this.#dependencies
     const inTime = new AbortController()
     const late = clock.sleep(PATIENCE_MS, AbortSignal.any([inTime.signal, signal]))
     try {
@@ -80,7 +80,7 @@ export class HeldCopies {
 
   async #look(): Promise<void> {
     const nth = ++this.#looks
-    const { store } = this.#parts
+    const { store } = this.#dependencies
     const mounted = await store.mounted()
     const { copies, damaged } = await store.copies()
     const unread = new Set([...mounted, ...damaged.map(({ path }) => basename(path))])

@@ -1,7 +1,7 @@
 import type { HostRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
 import type { Clock } from '../../runtime/clock.ts'
-import type { HostDirectory } from '../dependencies.ts'
+import type { HostDirectory } from '../host-contract.ts'
 
 /** No server answers with what was before more restarts of an agent than that: stale reads last seconds. */
 const INCARNATIONS_KEPT = 16

@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import type { Parts } from '../dependencies.ts'
-import type { KnownHosts } from './host-directory.ts'
-import type { Lease } from './lease.ts'
+import type { Dependencies } from '../dependencies.ts'
+import type { HostDirectory } from '../host-contract.ts'
+import type { HeartbeatLease } from './lease.ts'
 
 /** Renewals that fail for as long as this many heartbeats are reason to ask others whether the registry is there at all. */
 const ASK_AFTER_HEARTBEATS = 1.5
@@ -26,22 +26,22 @@ const sight = z.object({ server: z.boolean(), leader: z.boolean() })
  * runs on.
  */
 export class Isolation {
-  readonly #parts: Pick<
-    Parts,
+  readonly #dependencies: Pick<
+    Dependencies,
     'peers' | 'sight' | 'clock' | 'self' | 'signal' | 'heartbeatMs' | 'registryHosts' | 'leaderlessQuorum' | 'log'
   >
-  readonly #hosts: KnownHosts
-  readonly #lease: Lease
+  readonly #hosts: HostDirectory
+  readonly #lease: HeartbeatLease
 
-  constructor(parts: Parts, hosts: KnownHosts, lease: Lease) {
-    this.#parts = parts
+  constructor(dependencies: Dependencies, hosts: HostDirectory, lease: HeartbeatLease) {
+    this.#dependencies = dependencies
     this.#hosts = hosts
     this.#lease = lease
   }
 
   /** Watches until the agent stops. With a NATS of the user's own there is nobody to ask, and no exception. */
   async run(): Promise<void> {
-    const { clock, signal, heartbeatMs, leaderlessQuorum, log } = this.#parts
+    const { clock, signal, heartbeatMs, leaderlessQuorum, log } = this.#dependencies
     if (!Number.isFinite(leaderlessQuorum)) return
     let leaderlessSinceMs = Number.POSITIVE_INFINITY
     let said = false
@@ -67,7 +67,7 @@ export class Isolation {
 
   /** So many registry hosts were reached now that see no leader that there is none, and nobody says otherwise. */
   async #leaderless(): Promise<boolean> {
-    const { registryHosts, leaderlessQuorum, clock, signal, heartbeatMs } = this.#parts
+    const { registryHosts, leaderlessQuorum, clock, signal, heartbeatMs } = this.#dependencies
     const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_HEARTBEATS * heartbeatMs)])
     const answers = await Promise.all(registryHosts.map((address) => this.#ask(address, inTime)))
     const none = answers.filter((answer) => answer === 'no leader').length
@@ -75,12 +75,12 @@ export class Isolation {
   }
 
   async #ask(address: string, signal: AbortSignal): Promise<'leader' | 'no leader' | 'unknown'> {
-    const { peers, self } = this.#parts
+    const { peers, self } = this.#dependencies
     try {
       const port = this.#hosts.all().find((host) => host.address === address)?.transferPort ?? self.transferPort
       const answer =
         address === self.address
-          ? await this.#parts.sight()
+          ? await this.#dependencies.sight()
           : await peers.ask({ address, port }, { kind: 'registry' }, signal)
       const seen = sight.parse(answer)
       // A host that runs none of the servers has no voice.

@@ -1,10 +1,9 @@
 import { codeOf } from '../../model/errors.ts'
 import type { HostRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
-import type { Parts } from '../dependencies.ts'
-
-/** What changes from one heartbeat to the next beside its number. */
-export type Heartbeat = Omit<HostRecord, 'renewal' | 'expiredBy' | 'incarnation' | 'at' | 'leaseMs' | 'seizeAfterMs'>
+import type { Dependencies } from '../dependencies.ts'
+import type { Lease } from '../host-contract.ts'
+import type { Heartbeat } from './heartbeat.ts'
 
 /**
  * Called when another host has ended the lease, whatever this host's clock says of it. Resolves when nothing runs here
@@ -21,9 +20,9 @@ const HEARTBEATS_UNBROKEN = 2.5
  * sent, or since it was last proven that nobody can end it (`prolong`). Other hosts end it only by a compare-and-set of their own, and that only after
  * they have seen the same revision stand still for longer than it runs.
  */
-export class Lease {
-  readonly #parts: Pick<
-    Parts,
+export class HeartbeatLease implements Lease {
+  readonly #dependencies: Pick<
+    Dependencies,
     'registry' | 'clock' | 'self' | 'log' | 'heartbeatMs' | 'leaseMs' | 'seizeAfterMs' | 'signal'
   >
   readonly #describe: () => Promise<Heartbeat>
@@ -66,13 +65,13 @@ export class Lease {
    * some volume held here has gone on elsewhere.
    */
   constructor(
-    parts: Parts,
+    dependencies: Dependencies,
     describe: () => Promise<Heartbeat>,
     runsOn: (lapsed: boolean) => void,
     ended: OnLeaseEnded,
     hasMovedOn: () => Promise<boolean>,
   ) {
-    this.#parts = parts
+    this.#dependencies = dependencies
     this.#describe = describe
     this.#runsOn = runsOn
     this.#ended = ended
@@ -84,7 +83,7 @@ export class Lease {
    * nobody who ended it.
    */
   get untilMs(): number {
-    const runsUntilMs = Math.max(this.#ackedMs, this.#provenMs) + this.#parts.leaseMs
+    const runsUntilMs = Math.max(this.#ackedMs, this.#provenMs) + this.#dependencies.leaseMs
     return Math.min(Math.max(this.#endedMs, runsUntilMs), this.#givenUpMs ?? Infinity)
   }
 
@@ -98,7 +97,7 @@ export class Lease {
    * Nobody ends it before its time all the same.
    */
   giveUp(): void {
-    this.#givenUpMs ??= this.#parts.clock.elapsedMs()
+    this.#givenUpMs ??= this.#dependencies.clock.elapsedMs()
     this.#hasLastWord = true
   }
 
@@ -111,12 +110,12 @@ export class Lease {
   }
 
   get runs(): boolean {
-    return this.#parts.clock.elapsedMs() < this.untilMs
+    return this.#dependencies.clock.elapsedMs() < this.untilMs
   }
 
   /** How long ago the newest acknowledged renewal was sent. */
   get silentMs(): number {
-    return this.#parts.clock.elapsedMs() - this.#ackedMs
+    return this.#dependencies.clock.elapsedMs() - this.#ackedMs
   }
 
   /**
@@ -124,7 +123,7 @@ export class Lease {
    * was not renewed. Infinity: it does not now.
    */
   get unbrokenSinceMs(): number {
-    return this.#parts.clock.elapsedMs() - this.#answeredMs > this.#breakMs
+    return this.#dependencies.clock.elapsedMs() - this.#answeredMs > this.#breakMs
       ? Number.POSITIVE_INFINITY
       : this.#unbrokenMs
   }
@@ -142,7 +141,7 @@ export class Lease {
 
   /** Renews until the agent stops. */
   async run(): Promise<void> {
-    const { clock, signal, heartbeatMs, log } = this.#parts
+    const { clock, signal, heartbeatMs, log } = this.#dependencies
     while (!signal.aborted) {
       const startMs = clock.elapsedMs()
       try {
@@ -157,11 +156,11 @@ export class Lease {
   }
 
   get #breakMs(): number {
-    return this.#parts.heartbeatMs * HEARTBEATS_UNBROKEN
+    return this.#dependencies.heartbeatMs * HEARTBEATS_UNBROKEN
   }
 
   async #renew(startMs: number): Promise<void> {
-    const { registry, clock, self, leaseMs, seizeAfterMs } = this.#parts
+    const { registry, clock, self, leaseMs, seizeAfterMs } = this.#dependencies
     // One that is on its way when the lease is given up does not say why.
     const isLastWord = this.#hasLastWord
     const heartbeat = await this.#describe()
@@ -198,12 +197,12 @@ export class Lease {
   }
 
   #outOfReach(error: unknown): void {
-    if (!this.#lost) this.#parts.log.warn({ err: error }, 'the registry is out of reach')
+    if (!this.#lost) this.#dependencies.log.warn({ err: error }, 'the registry is out of reach')
     this.#lost = true
   }
 
   #acknowledged(entry: Versioned<HostRecord>, startMs: number): void {
-    const nowMs = this.#parts.clock.elapsedMs()
+    const nowMs = this.#dependencies.clock.elapsedMs()
     const lapsed = !this.runs
     this.#revision = entry.revision
     this.#ackedRevision = entry.revision
@@ -219,7 +218,7 @@ export class Lease {
 
   /** Reads this host's heartbeat, and finds out whether somebody has ended the lease. */
   async #read(): Promise<void> {
-    const { registry, self, log } = this.#parts
+    const { registry, self, log } = this.#dependencies
     const found = (await registry.hosts()).find((entry) => entry.value.id === self.id)
     this.#revision = found?.revision ?? null
     const isForeign = this.#isForeign
@@ -238,7 +237,7 @@ export class Lease {
     )
     this.#isEnded = true
     this.#isEnding = true
-    this.#endedMs = this.#parts.clock.elapsedMs()
+    this.#endedMs = this.#dependencies.clock.elapsedMs()
     this.#ackedMs = Number.NEGATIVE_INFINITY
     this.#provenMs = Number.NEGATIVE_INFINITY
     this.#unbrokenMs = Number.POSITIVE_INFINITY

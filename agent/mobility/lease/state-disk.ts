@@ -1,8 +1,9 @@
 import type { Trouble } from '../../model/model.ts'
 import { isUnwritable } from '../../sys/failure.ts'
-import type { Parts } from '../dependencies.ts'
+import type { Dependencies } from '../dependencies.ts'
+import type { StateDisk } from '../host-contract.ts'
 import { troubleOf } from '../trouble.ts'
-import { Wakeups } from '../wakeups.ts'
+import { KeyedWakeups } from '../wakeups.ts'
 
 /** One small synced write: seldom enough that nobody's disk notices, and soon enough for what cannot go on anyway. */
 const PROBE_EVERY_MS = 10_000
@@ -21,15 +22,15 @@ const KEY = '/state-disk'
  * Whether this host can still write its state directory. A host that cannot keeps nothing of what it promises: no use,
  * no hold, no checkpoint. A full disk is not meant: its containers live, and their data is safe.
  */
-export class StateDisk {
-  readonly #parts: Pick<Parts, 'store' | 'clock' | 'log' | 'signal'>
+export class ProbedStateDisk implements StateDisk {
+  readonly #dependencies: Pick<Dependencies, 'store' | 'clock' | 'log' | 'signal'>
   readonly #changed: () => void
-  readonly #wakes = new Wakeups()
+  readonly #wakeups = new KeyedWakeups()
   #trouble: Trouble | null = null
 
   /** `changed` is called when `trouble` has become another. */
-  constructor(parts: Pick<Parts, 'store' | 'clock' | 'log' | 'signal'>, changed: () => void) {
-    this.#parts = parts
+  constructor(dependencies: Pick<Dependencies, 'store' | 'clock' | 'log' | 'signal'>, changed: () => void) {
+    this.#dependencies = dependencies
     this.#changed = changed
   }
 
@@ -40,12 +41,12 @@ export class StateDisk {
 
   /** Something could not be written: has the disk probed now, if `error` may mean that nothing can. */
   suspect(error: unknown): void {
-    if (isUnwritable(error)) this.#wakes.wake(KEY)
+    if (isUnwritable(error)) this.#wakeups.wake(KEY)
   }
 
   /** Probes until the agent stops. */
   async run(): Promise<void> {
-    const { clock, signal, log } = this.#parts
+    const { clock, signal, log } = this.#dependencies
     let failures = 0
     let passes = 0
     while (!signal.aborted) {
@@ -63,7 +64,7 @@ export class StateDisk {
       }
       const hurries = failures > 0 || this.#trouble !== null
       const waitMs = hurries ? PROBE_AGAIN_MS : PROBE_EVERY_MS
-      await this.#wakes.wait(KEY, (until) => clock.sleep(waitMs, until), signal)
+      await this.#wakeups.wait(KEY, (until) => clock.sleep(waitMs, until), signal)
       // A wake must not count two failures of one moment as two.
       if (hurries) await clock.sleep(PROBE_AGAIN_MS / 2, signal)
     }
@@ -71,7 +72,7 @@ export class StateDisk {
 
   async #probe(): Promise<unknown> {
     try {
-      await this.#parts.store.probe()
+      await this.#dependencies.store.probe()
       return null
     } catch (error) {
       return isUnwritable(error) ? error : null

@@ -17,27 +17,27 @@ const APPLY_WAIT_MS = 10_000
  * checkpoint brings the rest. DISK_FULL, TRANSFER_CUT and what else keeps a copy from coming. The epoch is on disk before anything is asked for. May be repeated; when `signal`
  * aborts, the pull goes on.
  */
-export async function takeOffer(core: Context, offer: Offer, signal: AbortSignal): Promise<CopyAnswer> {
+export async function takeOffer(context: Context, offer: Offer, signal: AbortSignal): Promise<CopyAnswer> {
   const { record, checkpoint, from } = offer
-  const local = await core.parts.store.copy(record.id)
-  if (local !== null) await rejectOnAbort(settleDiverged(core, local, record), signal)
+  const local = await context.dependencies.store.copy(record.id)
+  if (local !== null) await rejectOnAbort(settleDiverged(context, local, record), signal)
   await rejectOnAbort(
-    core.locks.run(record.id, () => admit(core, offer)),
+    context.locks.run(record.id, () => admit(context, offer)),
     signal,
   )
-  await rejectOnAbort(core.copying.bring(record, checkpoint, from), signal)
-  const answer = await answerCopy(core, record.id)
+  await rejectOnAbort(context.copyManager.bring(record, checkpoint, from), signal)
+  const answer = await answerCopy(context, record.id)
   if (answer !== null) return answer
-  throw stale(core, offer, 'it was put away meanwhile')
+  throw stale(context, offer, 'it was put away meanwhile')
 }
 
 /** What this host says of its copy: its newest committed checkpoint, null for one that is half applied or damaged. Null: there is no copy here. */
-export async function answerCopy(core: Context, volume: string): Promise<CopyAnswer | null> {
-  const { store, self } = core.parts
+export async function answerCopy(context: Context, volume: string): Promise<CopyAnswer | null> {
+  const { store, self } = context.dependencies
   const found = await store.copy(volume)
-  const local = found?.applying ? await afterApply(core, found) : found
+  const local = found?.applying ? await afterApply(context, found) : found
   if (local === null) return null
-  const usable = !local.applying && local.damaged === null && (local.held === null || core.lease.runs)
+  const usable = !local.applying && local.damaged === null && (local.held === null || context.lease.runs)
   return {
     host: self.id,
     epochSeen: local.epochSeen,
@@ -47,41 +47,41 @@ export async function answerCopy(core: Context, volume: string): Promise<CopyAns
 }
 
 /** A copy that is being applied now will be at a checkpoint in a moment; one whose apply was cut off stays as it is. */
-async function afterApply(core: Context, found: LocalCopy): Promise<LocalCopy | null> {
-  const { store, clock, signal } = core.parts
-  const looking = core.locks.run(found.id, () => store.copy(found.id))
+async function afterApply(context: Context, found: LocalCopy): Promise<LocalCopy | null> {
+  const { store, clock, signal } = context.dependencies
+  const looking = context.locks.run(found.id, () => store.copy(found.id))
   return await rejectOnAbort(looking, AbortSignal.any([signal, clock.deadline(APPLY_WAIT_MS)])).catch(() => found)
 }
 
 /** Judges an offer, and notes its epoch. Runs under the volume's lock. */
-async function admit(core: Context, offer: Offer): Promise<void> {
-  const { store, self } = core.parts
+async function admit(context: Context, offer: Offer): Promise<void> {
+  const { store, self } = context.dependencies
   const { record, from } = offer
   const mine = record.copies[self.id]
-  if (record.holder?.host !== from) throw stale(core, offer, 'the offer is not from its holder')
-  if (mine === undefined) throw stale(core, offer, 'this host is not to have a copy')
-  if (mine.state === 'diverged') throw stale(core, offer, 'this copy has writes that the cluster never got')
-  const local = (await store.copy(record.id)) ?? (await begin(core, offer))
+  if (record.holder?.host !== from) throw stale(context, offer, 'the offer is not from its holder')
+  if (mine === undefined) throw stale(context, offer, 'this host is not to have a copy')
+  if (mine.state === 'diverged') throw stale(context, offer, 'this copy has writes that the cluster never got')
+  const local = (await store.copy(record.id)) ?? (await begin(context, offer))
   if (local.checkpoint !== null && isLeftBehind(record, local.checkpoint))
-    throw stale(core, offer, 'this copy is put aside first')
-  if (local.held !== null) throw stale(core, offer, `it is held here at epoch ${local.held.epoch}`)
-  if (record.epoch < local.epochSeen) throw stale(core, offer, `epoch ${local.epochSeen} has been seen here`)
+    throw stale(context, offer, 'this copy is put aside first')
+  if (local.held !== null) throw stale(context, offer, `it is held here at epoch ${local.held.epoch}`)
+  if (record.epoch < local.epochSeen) throw stale(context, offer, `epoch ${local.epochSeen} has been seen here`)
   if (record.epoch > local.epochSeen) await store.update(record.id, { epochSeen: record.epoch })
 }
 
 /** The first that comes of a volume. A message that is late must not bring back what was removed: the registry has to know this copy. */
-async function begin(core: Context, offer: Offer): Promise<LocalCopy> {
-  const { registry, store, self } = core.parts
+async function begin(context: Context, offer: Offer): Promise<LocalCopy> {
+  const { registry, store, self } = context.dependencies
   const { id, name, options } = offer.record
   const record = (await registry.volume(name))?.value
   const known = record?.id === id && record.removedAt === null && record.copies[self.id] !== undefined
-  if (!known) throw stale(core, offer, 'the registry knows of no copy here')
+  if (!known) throw stale(context, offer, 'the registry knows of no copy here')
   return await store.create({ id, name, options })
 }
 
-function stale(core: Context, { record }: Offer, why: string): WherryError {
+function stale(context: Context, { record }: Offer, why: string): WherryError {
   return new WherryError(
     'STALE_EPOCH',
-    `Host ${core.hosts.label(core.parts.self.id)} takes no checkpoint of epoch ${record.epoch} of volume "${record.name}": ${why}.`,
+    `Host ${context.hosts.label(context.dependencies.self.id)} takes no checkpoint of epoch ${record.epoch} of volume "${record.name}": ${why}.`,
   )
 }

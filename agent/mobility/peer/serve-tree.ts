@@ -10,17 +10,17 @@ import { leaseLost } from '../errors.ts'
  * has seen (promise 8). The checkpoint of a volume that is held here comes from its spool. NOT_AT_CHECKPOINT when this copy is not, or no longer, at the checkpoint asked for. Whether the
  * bytes really are that checkpoint is judged by the asker's hashes. LEASE_LOST: a holder whose lease is over gives nothing away that it could be taken over with.
  */
-export async function chooseTree(core: Context, request: TreeRequest, signal: AbortSignal): Promise<TreeChoice> {
-  const { self } = core.parts
-  const host = core.hosts.label(self.id)
-  const local = await copyFor(core, request)
+export async function chooseTree(context: Context, request: TreeRequest, signal: AbortSignal): Promise<TreeChoice> {
+  const { self } = context.dependencies
+  const host = context.hosts.label(self.id)
+  const local = await copyFor(context, request)
   if (local === null || local.applying || local.damaged !== null) {
     throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} has no complete copy of volume ${request.volume}.`)
   }
-  requireEpoch(core, request, local)
+  requireEpoch(context, request, local)
   if (request.want.kind === 'checkpoint') {
     // Nobody writes to it any more, and whoever asks was allowed to go on from it.
-    if (finalTree(core, local)?.hash === request.want.hash) return { id: local.id, kind: 'aside' }
+    if (finalTree(context, local)?.hash === request.want.hash) return { id: local.id, kind: 'aside' }
     if (local.checkpoint?.hash !== request.want.hash) {
       throw new WherryError(
         'NOT_AT_CHECKPOINT',
@@ -29,36 +29,38 @@ export async function chooseTree(core: Context, request: TreeRequest, signal: Ab
     }
     // From then on the volume may be taken over there, also when it is idle now and held here next: never behind the
     // watchdog's back, and not under a lease that is over.
-    await core.guarding.expect(local.id)
+    await context.guardedVolumes.expect(local.id)
     if (local.held === null) return { id: local.id, kind: 'last' }
-    if (!core.lease.runs) throw leaseLost(core, local.name)
+    if (!context.lease.runs) throw leaseLost(context, local.name)
     // It may have been held anew meanwhile.
-    requireEpoch(core, request, (await core.parts.store.copy(local.id)) ?? local)
+    requireEpoch(context, request, (await context.dependencies.store.copy(local.id)) ?? local)
     return { id: local.id, kind: 'spool' }
   }
   if (local.held === null) {
     throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} does not hold volume "${local.name}" any more.`)
   }
-  const until = AbortSignal.any([signal, core.parts.signal])
-  await core.liveCaptures.run(local.id, until, (ended) => core.parts.store.capture(local.id, 'live', ended))
+  const until = AbortSignal.any([signal, context.dependencies.signal])
+  await context.liveCaptures.run(local.id, until, (ended) =>
+    context.dependencies.store.capture(local.id, 'live', ended),
+  )
   return { id: local.id, kind: 'live' }
 }
 
-function requireEpoch(core: Context, request: TreeRequest, { epochSeen, name }: LocalCopy): void {
+function requireEpoch(context: Context, request: TreeRequest, { epochSeen, name }: LocalCopy): void {
   if (request.epoch >= epochSeen) return
-  const host = core.hosts.label(core.parts.self.id)
+  const host = context.hosts.label(context.dependencies.self.id)
   throw new WherryError(
     'STALE_EPOCH',
     `Host ${host} has seen epoch ${epochSeen} of volume "${name}", the request came with epoch ${request.epoch}.`,
   )
 }
 
-async function copyFor(core: Context, { volume, want }: TreeRequest): Promise<LocalCopy | null> {
-  const { store } = core.parts
+async function copyFor(context: Context, { volume, want }: TreeRequest): Promise<LocalCopy | null> {
+  const { store } = context.dependencies
   const local = await store.copy(volume)
   if (want.kind === 'live') return local
-  const isFinal = local !== null && finalTree(core, local)?.hash === want.hash
-  if (isFinal || (local?.checkpoint?.hash === want.hash && !core.releasing.has(volume))) return local
+  const isFinal = local !== null && finalTree(context, local)?.hash === want.hash
+  if (isFinal || (local?.checkpoint?.hash === want.hash && !context.releasing.has(volume))) return local
   // The asker may have heard of a release from the registry before this host has finished writing it down.
-  return core.locks.run(volume, () => store.copy(volume))
+  return context.locks.run(volume, () => store.copy(volume))
 }

@@ -3,8 +3,8 @@ import type { VolumeRecord } from '../../model/model.ts'
 import { backOffMs } from '../../runtime/back-off.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
+import type { CatchUp, RunningCopy } from '../copy-contract.ts'
 import { hasCheckpoint, isAt, mayHaveCheckpoint } from '../record/copies.ts'
-import type { CopyJob } from '../replication/copy-job.ts'
 import { placementHosts } from './hosts.ts'
 import { mayGiveUp } from './policy.ts'
 import { whyBusy } from './surplus.ts'
@@ -37,32 +37,33 @@ interface Waiting {
  * Brings this host's copies of idle volumes to their newest checkpoint, soon after the release and at low priority: few
  * at a time, the first released first, and after Mounts (Copying, MountWaits). Nothing here needs to survive a restart.
  */
-export class CatchUp {
-  readonly #core: Context
+export class IdleCatchUp implements CatchUp {
+  readonly #context: Context
   /** Names of volumes whose records may have changed. */
   readonly #changed = new Set<string>()
   /** By name, in the order in which they were found to be behind. */
   readonly #waiting = new Map<string, Waiting>()
-  readonly #running = new Map<string, CopyJob>()
+  readonly #running = new Map<string, RunningCopy>()
 
-  constructor(core: Context) {
-    this.#core = core
+  constructor(context: Context) {
+    this.#context = context
   }
 
   /** Looks at the volume soon; costs one read of its record. Safe to repeat. */
-  look(name: string): void {
+  note(name: string): void {
     this.#changed.add(name)
-    this.#core.wakes.wake(CATCH_UP)
+    this.#context.wakeups.wake(CATCH_UP)
   }
 
   /** Looks at all volumes of which this disk has a copy that is not held: finds what wakes have missed. */
   async sweep(): Promise<void> {
-    for (const { name, held } of (await this.#core.parts.store.copies()).copies) if (held === null) this.look(name)
+    for (const { name, held } of (await this.#context.dependencies.store.copies()).copies)
+      if (held === null) this.note(name)
   }
 
   /** Works until the agent stops. Never rejects. */
   async run(): Promise<void> {
-    const { clock, signal, log } = this.#core.parts
+    const { clock, signal, log } = this.#context.dependencies
     while (!signal.aborted) {
       let leastMs = 0
       try {
@@ -76,7 +77,7 @@ export class CatchUp {
       }
       if (this.#changed.size > 0) continue
       const restMs = Math.max(leastMs, this.#restMs())
-      await this.#core.wakes.wait(CATCH_UP, (until) => clock.sleep(restMs, until), signal)
+      await this.#context.wakeups.wait(CATCH_UP, (until) => clock.sleep(restMs, until), signal)
     }
   }
 
@@ -91,7 +92,7 @@ export class CatchUp {
    * One copy that cannot be looked at keeps no other from its turn. Throws on an outage, which is all copies' failure.
    */
   #postpone(name: string, error: unknown): null {
-    const { clock, signal, log } = this.#core.parts
+    const { clock, signal, log } = this.#context.dependencies
     if (signal.aborted || codeOf(error) === 'REGISTRY_UNAVAILABLE') throw error
     const waiting = this.#waiting.get(name)
     const failures = (waiting?.failures ?? 0) + 1
@@ -104,10 +105,10 @@ export class CatchUp {
 
   /** Notes whether the copy here is behind, and since when; answers the record if it is. */
   async #judge(name: string): Promise<VolumeRecord | null> {
-    const { registry, store, clock } = this.#core.parts
+    const { registry, store, clock } = this.#context.dependencies
     const record = (await registry.volume(name))?.value
     const local = record === undefined ? null : await store.copy(record.id)
-    if (record === undefined || !isBehind(this.#core, record, local)) {
+    if (record === undefined || !isBehind(this.#context, record, local)) {
       this.#waiting.delete(name)
       return null
     }
@@ -120,7 +121,7 @@ export class CatchUp {
   }
 
   async #begin(): Promise<void> {
-    const { clock } = this.#core.parts
+    const { clock } = this.#context.dependencies
     for (const [name, { dueMs }] of [...this.#waiting]) {
       if (this.#running.size >= MOST_AT_ONCE) return
       if (this.#running.has(name) || clock.elapsedMs() < dueMs) continue
@@ -133,20 +134,20 @@ export class CatchUp {
   }
 
   #start(record: VolumeRecord, waiting: Waiting): void {
-    const { copying, parts } = this.#core
-    const job = copying.want(record, 0)
+    const { copyManager, dependencies } = this.#context
+    const job = copyManager.want(record, 0)
     this.#running.set(record.name, job)
     void job.done.then(() => {
       this.#running.delete(record.name)
       const failures = job.failure() === null ? 0 : waiting.failures + 1
-      const dueMs = parts.clock.elapsedMs() + backOffMs(RETRY_MS, failures)
+      const dueMs = dependencies.clock.elapsedMs() + backOffMs(RETRY_MS, failures)
       if (this.#waiting.get(record.name) === waiting) this.#waiting.set(record.name, { ...waiting, dueMs, failures })
-      this.look(record.name)
+      this.note(record.name)
     })
   }
 
   #restMs(): number {
-    const nowMs = this.#core.parts.clock.elapsedMs()
+    const nowMs = this.#context.dependencies.clock.elapsedMs()
     const full = this.#running.size >= MOST_AT_ONCE
     const due = [...this.#waiting].filter(([name]) => !full && !this.#running.has(name)).map(([, { dueMs }]) => dueMs)
     return Math.max(0, Math.min(REST_MS, ...due.map((dueMs) => dueMs - nowMs)))
@@ -158,8 +159,8 @@ export class CatchUp {
  * only sent ahead is no copy, and a diverged one is not written over (promise 7). What placement is about to drop stays
  * as it is: brought up to date it would be as good as those that are wanted, and any of them might go.
  */
-function isBehind(core: Context, record: VolumeRecord, local: LocalCopy | null): boolean {
-  const { self } = core.parts
+function isBehind(context: Context, record: VolumeRecord, local: LocalCopy | null): boolean {
+  const { self } = context.dependencies
   const { last, copies } = record
   const mine = copies[self.id]
   if (record.holder !== null || last === null || record.removedAt !== null) return false
@@ -167,15 +168,15 @@ function isBehind(core: Context, record: VolumeRecord, local: LocalCopy | null):
   if (local !== null && (local.held !== null || local.epochSeen > record.epoch)) return false
   if ((local?.checkpoint ?? null) === null && !mine.kept) return false
   if (hasCheckpoint(mine, last) && isAt(local, last)) return false
-  if (isSurplus(core, record, local)) return false
+  if (isSurplus(context, record, local)) return false
   return Object.entries(copies).some(
-    ([host, copy]) => host !== self.id && mayHaveCheckpoint(copy, last) && core.hosts.alive(host),
+    ([host, copy]) => host !== self.id && mayHaveCheckpoint(copy, last) && context.hosts.alive(host),
   )
 }
 
 /** Enough living hosts have the newest checkpoint, and nothing keeps this copy from being dropped in time. */
-function isSurplus(core: Context, record: VolumeRecord, local: LocalCopy | null): boolean {
-  const alive = (host: string) => core.hosts.alive(host)
-  if (!mayGiveUp(record, core.parts.self.id, placementHosts(core, [record]), alive)) return false
-  return whyBusy(core, record.name, local) === null
+function isSurplus(context: Context, record: VolumeRecord, local: LocalCopy | null): boolean {
+  const alive = (host: string) => context.hosts.alive(host)
+  if (!mayGiveUp(record, context.dependencies.self.id, placementHosts(context, [record]), alive)) return false
+  return whyBusy(context, record.name, local) === null
 }

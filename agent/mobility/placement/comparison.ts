@@ -24,15 +24,15 @@ export interface Comparison {
  * the background, about one volume after another, because they may have to read it all. False: call it again.
  */
 export async function wereOthersSound(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   last: Checkpoint,
   memory: PlacementMemory,
 ): Promise<boolean> {
   const { compared, comparing } = memory
-  const { clock, signal, log } = core.parts
+  const { clock, signal, log } = context.dependencies
   const { id, name } = record
-  const hosts = othersWith(core, record, last)
+  const hosts = othersWith(context, record, last)
   const hasFound = () => {
     const found = compared.get(id)
     if (found == null) return false
@@ -45,7 +45,7 @@ export async function wereOthersSound(
   const isFree = ![...compared.values()].includes(null)
   compared.set(id, null)
   const ask = async () => {
-    const isSound = !signal.aborted && (await areSound(core, id, hosts, last))
+    const isSound = !signal.aborted && (await areSound(context, id, hosts, last))
     compared.delete(id)
     if (isSound) compared.set(id, { hosts, hash: last.hash, atMs: clock.elapsedMs() })
   }

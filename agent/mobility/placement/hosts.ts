@@ -3,19 +3,19 @@ import type { Context } from '../context.ts'
 import type { PlacementHost } from './policy.ts'
 
 /** The hosts as placement sees them now. */
-export function placementHosts(core: Context, records: readonly VolumeRecord[]): PlacementHost[] {
-  const { self, replaceAfterMs } = core.parts
+export function placementHosts(context: Context, records: readonly VolumeRecord[]): PlacementHost[] {
+  const { self, replaceAfterMs } = context.dependencies
   const coming = new Map<string, number>()
   for (const { copies, last } of records) {
     for (const [host, copy] of Object.entries(copies)) {
       if (copy.state === 'filling' && copy.kept) coming.set(host, (coming.get(host) ?? 0) + (last?.bytes ?? 0))
     }
   }
-  return core.hosts.all().map(({ id, zone, draining, freeBytes, totalBytes }) => ({
+  return context.hosts.all().map(({ id, zone, draining, freeBytes, totalBytes }) => ({
     id,
     zone,
-    draining: id === self.id ? isDraining(core) : draining,
-    gone: core.hosts.silentMs(id) > replaceAfterMs,
+    draining: id === self.id ? isDraining(context) : draining,
+    gone: context.hosts.silentMs(id) > replaceAfterMs,
     freeBytes,
     totalBytes,
     comingBytes: coming.get(id) ?? 0,
@@ -23,6 +23,6 @@ export function placementHosts(core: Context, records: readonly VolumeRecord[]):
 }
 
 /** A person or Swarm wants this host's copies to leave. */
-export function isDraining(core: Context): boolean {
-  return core.parts.drainWish.get() || core.engine.drained
+export function isDraining(context: Context): boolean {
+  return context.dependencies.drainWish.get() || context.node.drained
 }

@@ -15,13 +15,13 @@ type Change = VolumeRecord | null | typeof STALE_READ
 
 /** Writes this host into the record as one that keeps a copy, unless somebody else took the place meanwhile. */
 export async function joinRecord(
-  core: Context,
+  context: Context,
   seen: VolumeRecord,
   before: LocalCopy | null,
   hosts: readonly PlacementHost[],
 ): Promise<boolean> {
-  const { self, clock, log } = core.parts
-  const local = await forgetOld(core, seen, before)
+  const { self, clock, log } = context.dependencies
+  const local = await forgetOld(context, seen, before)
   const committed = local?.held === null && !local.applying ? local.checkpoint : null
   let joined = false
   const change = (record: VolumeRecord | null): Change => {
@@ -42,7 +42,7 @@ export async function joinRecord(
         : { ...copyFields(committed), state: 'behind' as const }
     return withCopy(record, self.id, { ...known, at, kept: true })
   }
-  const { written } = await changeVolume(core.parts, seen.name, change, writeTime(core))
+  const { written } = await changeVolume(context.dependencies, seen.name, change, writeTime(context))
   if (written && seen.copies[self.id] === undefined) log.info({ volume: seen.name }, 'this host is to keep a copy')
   return joined
 }
@@ -51,26 +51,26 @@ export async function joinRecord(
  * A tree that was left over here, at a checkpoint that the volume has gone on from, is no copy that its holder knows of, and must not become one behind its
  * back. It is worth nothing but the blocks that need not come again: its checkpoint is forgotten, durably, before the record is joined.
  */
-async function forgetOld(core: Context, seen: VolumeRecord, local: LocalCopy | null): Promise<LocalCopy | null> {
-  const { store, self } = core.parts
+async function forgetOld(context: Context, seen: VolumeRecord, local: LocalCopy | null): Promise<LocalCopy | null> {
+  const { store, self } = context.dependencies
   if (local !== null && local.held === null && seen.last === null && seen.copies[self.id] === undefined) {
     // The volume has no checkpoint yet, and whoever takes the first one does not know of this copy: what it has is
     // none.
-    await beginAnew(core, local, seen)
+    await beginAnew(context, local, seen)
     return await store.copy(seen.id)
   }
   const isOld = (copy: LocalCopy | null) =>
     copy !== null && copy.held === null && !copy.applying && copy.checkpoint !== null && isInLine(seen, copy.checkpoint)
   if (seen.holder === null || seen.copies[self.id] !== undefined || !isOld(local)) return local
-  return await core.locks.run(seen.id, async () => {
+  return await context.locks.run(seen.id, async () => {
     const now = await store.copy(seen.id)
     return isOld(now) ? await store.update(seen.id, { checkpoint: null }) : now
   })
 }
 
 /** Writes down that this host's copy is one too many, if it is. */
-export async function unkeep(core: Context, seen: VolumeRecord, hosts: readonly PlacementHost[]): Promise<void> {
-  const { self } = core.parts
+export async function unkeep(context: Context, seen: VolumeRecord, hosts: readonly PlacementHost[]): Promise<void> {
+  const { self } = context.dependencies
   const change = (record: VolumeRecord | null): Change => {
     if (record === null || record.id !== seen.id) return record
     if (record.epoch < seen.epoch) return STALE_READ
@@ -78,29 +78,29 @@ export async function unkeep(core: Context, seen: VolumeRecord, hosts: readonly 
     if (mine === undefined || !mine.kept || mine.state === 'filling') return record
     return placeCopies(record, hosts).includes(self.id) ? record : withCopy(record, self.id, { ...mine, kept: false })
   }
-  await changeVolume(core.parts, seen.name, change, writeTime(core))
+  await changeVolume(context.dependencies, seen.name, change, writeTime(context))
 }
 
 /** Writes a copy at rest that an idle volume's record does not know into it; what it is worth is found out like any other's. */
-export async function rejoinRecord(core: Context, seen: VolumeRecord, checkpoint: Checkpoint): Promise<void> {
-  const { self, clock } = core.parts
+export async function rejoinRecord(context: Context, seen: VolumeRecord, checkpoint: Checkpoint): Promise<void> {
+  const { self, clock } = context.dependencies
   const change = (record: VolumeRecord | null): Change => {
     if (record === null || record.id !== seen.id || record.removedAt !== null) return record
     if (record.holder !== null || record.copies[self.id] !== undefined) return record
     const at = clock.now().toISOString()
     return withCopy(record, self.id, { ...copyFields(checkpoint), state: 'behind', at, kept: true })
   }
-  await changeVolume(core.parts, seen.name, change, writeTime(core))
+  await changeVolume(context.dependencies, seen.name, change, writeTime(context))
 }
 
 /** True when this host's entry is off the record by a write of this call, which looked whether enough others are current. */
 export async function leaveRecord(
-  core: Context,
+  context: Context,
   seen: VolumeRecord,
   local: LocalCopy | null,
   hosts: readonly PlacementHost[],
 ): Promise<boolean> {
-  const { self } = core.parts
+  const { self } = context.dependencies
   let tried = false
   let left = false
   const change = (record: VolumeRecord | null): Change => {
@@ -119,13 +119,13 @@ export async function leaveRecord(
     const isEmpty = checkpoint === null && mine.state === 'filling' && record.holder?.host !== self.id
     const mayGo = isEmpty
       ? !placeCopies(record, hosts).includes(self.id)
-      : mayGiveUp(record, self.id, hosts, (id) => core.hosts.alive(id)) && !isAbove(checkpoint, record)
+      : mayGiveUp(record, self.id, hosts, (id) => context.hosts.alive(id)) && !isAbove(checkpoint, record)
     if (!mayGo) return record
     tried = true
     left = true
     return withoutCopy(record, self.id)
   }
-  await changeVolume(core.parts, seen.name, change, writeTime(core))
+  await changeVolume(context.dependencies, seen.name, change, writeTime(context))
   return left
 }
 
@@ -137,7 +137,7 @@ function isAbove(checkpoint: Checkpoint | null, { last }: VolumeRecord): boolean
   return order === 'newer' || order === 'conflict'
 }
 
-function writeTime(core: Context): AbortSignal {
-  const { signal, clock } = core.parts
+function writeTime(context: Context): AbortSignal {
+  const { signal, clock } = context.dependencies
   return AbortSignal.any([signal, clock.deadline(WRITE_MS)])
 }

@@ -12,7 +12,7 @@ export interface PlacementMemory {
   readonly comparing: KeyedQueue
 }
 
-export function createPlacementMemory(core: Pick<Context, 'parts'>): PlacementMemory {
-  const startedMs = core.parts.clock.elapsedMs()
+export function createPlacementMemory(context: Pick<Context, 'dependencies'>): PlacementMemory {
+  const startedMs = context.dependencies.clock.elapsedMs()
   return { startedMs, surplus: new Map(), compared: new Map(), comparing: new KeyedQueue() }
 }

@@ -13,14 +13,14 @@ import { giveUpSurplus } from './surplus.ts'
  * Does this host's part of placing copies: takes a copy of every volume of which it should have one, gives up what is too many. Every host does the
  * same by the same records; each step is a compare-and-set that looks again, so that two hosts never both take or both give up the same copy.
  */
-export async function keepPlaced(core: Context, memory: PlacementMemory): Promise<void> {
-  const { cache, store, self } = core.parts
+export async function keepPlaced(context: Context, memory: PlacementMemory): Promise<void> {
+  const { cache, store, self } = context.dependencies
   // A host that was cut off would find all others gone, until it has heard of them again.
-  if (!core.hosts.alive(self.id)) return
+  if (!context.hosts.alive(self.id)) return
   const { entries, stale } = await cache.list()
   if (stale) return
   const records = entries.map(({ value }) => value).filter(({ removedAt }) => removedAt === null)
-  const hosts = placementHosts(core, records)
+  const hosts = placementHosts(context, records)
   const locals = new Map((await store.copies()).copies.map((copy) => [copy.id, copy]))
   forget(memory, records)
   const failures: unknown[] = []
@@ -32,7 +32,7 @@ export async function keepPlaced(core: Context, memory: PlacementMemory): Promis
     else {
       const placing = placeCopies(record, hosts).includes(self.id) ? takeCopy : giveUpSurplus
       // One volume that cannot be placed must not keep the others from it.
-      await placing(core, record, local, hosts, memory).catch((error: unknown) => failures.push(error))
+      await placing(context, record, local, hosts, memory).catch((error: unknown) => failures.push(error))
     }
   }
   if (failures.length > 0) throw failures[0]
@@ -46,24 +46,24 @@ function forget(memory: PlacementMemory, records: readonly VolumeRecord[]): void
 }
 
 async function takeCopy(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   local: LocalCopy | null,
   hosts: readonly PlacementHost[],
   memory: PlacementMemory,
 ): Promise<void> {
-  const { parts } = core
+  const { dependencies } = context
   memory.surplus.delete(record.id)
   // Nobody has ever used it: there is nothing to have a copy of.
   if (record.holder === null && record.last === null) return
-  const mine = record.copies[parts.self.id]
-  if (mine?.state === 'current' && local === null) await reportDamaged(parts, record)
+  const mine = record.copies[dependencies.self.id]
+  if (mine?.state === 'current' && local === null) await reportDamaged(dependencies, record)
   if (mine?.kept !== true) {
     // Right after a start a drained host does not know yet that it is.
-    const upMs = parts.clock.elapsedMs() - memory.startedMs
-    if (core.engine.swarmNode !== null && upMs < TELL_NODES_EVERY_MS) return
-    if (!(await joinRecord(core, record, local, hosts))) return
+    const upMs = dependencies.clock.elapsedMs() - memory.startedMs
+    if (context.node.swarmNode !== null && upMs < TELL_NODES_EVERY_MS) return
+    if (!(await joinRecord(context, record, local, hosts))) return
   }
   // While it is held, the holder's checkpoints bring the data.
-  if (record.holder === null && mine?.state !== 'current') core.catchUp.look(record.name)
+  if (record.holder === null && mine?.state !== 'current') context.catchUp.note(record.name)
 }

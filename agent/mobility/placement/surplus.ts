@@ -13,33 +13,34 @@ import { mayGiveUp, type PlacementHost } from './policy.ts'
  * back and forth keeps both its copies.
  */
 export async function giveUpSurplus(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   local: LocalCopy | null,
   hosts: readonly PlacementHost[],
   memory: PlacementMemory,
 ): Promise<void> {
-  const { clock, self, replaceAfterMs } = core.parts
+  const { clock, self, replaceAfterMs } = context.dependencies
   const mine = record.copies[self.id]
   const checkpoint = local?.checkpoint ?? null
   if (
     mine === undefined &&
     checkpoint !== null &&
     record.holder === null &&
-    whyBusy(core, record.name, local) === null
+    whyBusy(context, record.name, local) === null
   ) {
     // Given up once, and killed before it was put away: the record must know of it before it may go.
-    await rejoinRecord(core, record, checkpoint)
+    await rejoinRecord(context, record, checkpoint)
   }
   if (mine === undefined || mine.state === 'diverged' || (mine.state === 'filling' && !mine.kept)) return
-  if (whyBusy(core, record.name, local) !== null) {
+  if (whyBusy(context, record.name, local) !== null) {
     memory.surplus.delete(record.id)
     return
   }
   // Among copies that are equally good those that are kept stay, so a copy that the volume has left must not be one.
-  if (mine.kept && mine.state !== 'filling') await unkeep(core, record, hosts)
+  if (mine.kept && mine.state !== 'filling') await unkeep(context, record, hosts)
   const sinceMs = noteSurplus(memory, record, clock.elapsedMs())
-  if (isDraining(core) || clock.elapsedMs() - sinceMs >= replaceAfterMs) await dropCopy(core, record, hosts, memory)
+  if (isDraining(context) || clock.elapsedMs() - sinceMs >= replaceAfterMs)
+    await dropCopy(context, record, hosts, memory)
 }
 
 /** Since when the copy has been one too many and the volume has not moved. A hold that was too short to be seen may have been anywhere. */
@@ -53,13 +54,13 @@ function noteSurplus(memory: PlacementMemory, { id, holder, epoch }: VolumeRecor
 }
 
 /** Why a copy cannot go now, whatever the record says; null: it can. */
-export function whyBusy(core: Context, name: string, local: LocalCopy | null): string | null {
-  if (core.pendingMounts.has(name)) return 'a container that is being started waits for it'
+export function whyBusy(context: Context, name: string, local: LocalCopy | null): string | null {
+  if (context.pendingMounts.has(name)) return 'a container that is being started waits for it'
   if (local === null) return null
   if (local.diverged.length > 0)
     return `writes that the cluster never got are kept beside it (volumes/${local.id}/diverged)`
   if (local.held !== null || Object.keys(local.mounts).length > 0) return 'it is in use here'
-  if (local.applying || core.copying.job(local.id) !== undefined) return 'it is being written to'
+  if (local.applying || context.copyManager.job(local.id) !== undefined) return 'it is being written to'
   return null
 }
 
@@ -68,22 +69,22 @@ export function whyBusy(core: Context, name: string, local: LocalCopy | null): s
  * between. The copies that stay are compared with their checkpoint first: somebody may have changed one at rest.
  */
 async function dropCopy(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   hosts: readonly PlacementHost[],
   memory: PlacementMemory,
 ): Promise<void> {
-  const { store, log, self } = core.parts
+  const { store, log, self } = context.dependencies
   const { holder, last } = record
   // Of a volume that is held its holder has all there is.
   if (holder === null && last !== null && isKnownCopy(record.copies[self.id])) {
-    if (!mayGiveUp(record, self.id, hosts, (id) => core.hosts.alive(id))) return
-    if (!(await wereOthersSound(core, record, last, memory))) return
+    if (!mayGiveUp(record, self.id, hosts, (id) => context.hosts.alive(id))) return
+    if (!(await wereOthersSound(context, record, last, memory))) return
   }
-  await core.locks.run(record.id, async () => {
+  await context.locks.run(record.id, async () => {
     const local = await store.copy(record.id)
-    if (whyBusy(core, record.name, local) !== null || (await store.mounted()).has(record.id)) return
-    if (!(await leaveRecord(core, record, local, hosts)) || local === null) return
+    if (whyBusy(context, record.name, local) !== null || (await store.mounted()).has(record.id)) return
+    if (!(await leaveRecord(context, record, local, hosts)) || local === null) return
     if (local.checkpoint === null) await store.dropStage(record.id)
     await store.trash(record.id)
     log.info({ volume: record.name, id: record.id }, 'a copy that was one too many was moved to the trash')

@@ -1,5 +1,5 @@
 import type { VolumeRecord } from '../../model/model.ts'
-import type { Parts } from '../dependencies.ts'
+import type { Dependencies } from '../dependencies.ts'
 import { notFound } from '../errors.ts'
 import { copyFields } from './checkpoint-order.ts'
 import { hasCheckpoint, isKnownCopy, NO_CHECKPOINT, withCopy, withoutCopy } from './copies.ts'
@@ -8,15 +8,15 @@ import { changeVolume, STALE_READ } from './update-record.ts'
 /** Bound of one registry write that only informs. */
 const INFORM_MS = 5_000
 
-type Informing = Pick<Parts, 'registry' | 'clock' | 'self' | 'signal'>
+type Informing = Pick<Dependencies, 'registry' | 'clock' | 'self' | 'signal'>
 
 /**
  * Tells the registry that this host is getting a copy, so that a removal knows whom to ask. Rejects VOLUME_NOT_FOUND when the volume is being removed or is gone: nobody would ask
  * this host to put the copy away.
  */
-export async function announceCopy(parts: Informing, volume: Pick<VolumeRecord, 'id' | 'name'>): Promise<void> {
-  const { clock, self } = parts
-  await inform(parts, volume.name, (record) => {
+export async function announceCopy(dependencies: Informing, volume: Pick<VolumeRecord, 'id' | 'name'>): Promise<void> {
+  const { clock, self } = dependencies
+  await inform(dependencies, volume.name, (record) => {
     if (record === null || record.id !== volume.id || record.removedAt !== null) throw notFound(volume.name)
     if (record.copies[self.id] !== undefined) return record
     return withCopy(record, self.id, { ...NO_CHECKPOINT, state: 'filling', at: clock.now().toISOString(), kept: false })
@@ -27,9 +27,9 @@ export async function announceCopy(parts: Informing, volume: Pick<VolumeRecord, 
  * Tells the registry that this host's copy is at the newest checkpoint of `seen`, unless there is a newer one by now. A
  * copy that a holder has not learnt of stays unknown until the volume is idle: learnt late, it would run unfenced.
  */
-export async function reportCurrent(parts: Informing, seen: VolumeRecord): Promise<void> {
-  const { clock, self } = parts
-  await inform(parts, seen.name, (record) => {
+export async function reportCurrent(dependencies: Informing, seen: VolumeRecord): Promise<void> {
+  const { clock, self } = dependencies
+  await inform(dependencies, seen.name, (record) => {
     if (record === null || record.id !== seen.id || record.last === null || seen.last === null) return record
     if (record.last.hash !== seen.last.hash) return record.epoch < seen.epoch ? STALE_READ : record
     const mine = record.copies[self.id]
@@ -44,9 +44,9 @@ export async function reportCurrent(parts: Informing, seen: VolumeRecord): Promi
 }
 
 /** Tells the registry that this host's copy cannot be used as it is, so that nobody counts on it. */
-export async function reportDamaged(parts: Informing, volume: Pick<VolumeRecord, 'id' | 'name'>): Promise<void> {
-  const { self } = parts
-  await inform(parts, volume.name, (record) => {
+export async function reportDamaged(dependencies: Informing, volume: Pick<VolumeRecord, 'id' | 'name'>): Promise<void> {
+  const { self } = dependencies
+  await inform(dependencies, volume.name, (record) => {
     const mine = record?.id === volume.id ? record.copies[self.id] : undefined
     if (record === null || mine === undefined || mine.state !== 'current') return record
     return withCopy(record, self.id, { ...mine, state: 'behind' })
@@ -54,10 +54,13 @@ export async function reportDamaged(parts: Informing, volume: Pick<VolumeRecord,
 }
 
 /** Takes this host's unfinished copy off the record. False: the record knows it as something better, or as one to keep. */
-export async function withdrawCopy(parts: Informing, volume: Pick<VolumeRecord, 'id' | 'name'>): Promise<boolean> {
-  const { self } = parts
+export async function withdrawCopy(
+  dependencies: Informing,
+  volume: Pick<VolumeRecord, 'id' | 'name'>,
+): Promise<boolean> {
+  const { self } = dependencies
   let unborn = true
-  await inform(parts, volume.name, (record) => {
+  await inform(dependencies, volume.name, (record) => {
     const mine = record?.id === volume.id ? record.copies[self.id] : undefined
     unborn = mine === undefined || (mine.state === 'filling' && !mine.kept)
     return record === null || mine === undefined || !unborn ? record : withoutCopy(record, self.id)
@@ -65,6 +68,15 @@ export async function withdrawCopy(parts: Informing, volume: Pick<VolumeRecord, 
   return unborn
 }
 
-async function inform(parts: Informing, name: string, change: Parameters<typeof changeVolume>[2]): Promise<void> {
-  await changeVolume(parts, name, change, AbortSignal.any([parts.signal, parts.clock.deadline(INFORM_MS)]))
+async function inform(
+  dependencies: Informing,
+  name: string,
+  change: Parameters<typeof changeVolume>[2],
+): Promise<void> {
+  await changeVolume(
+    dependencies,
+    name,
+    change,
+    AbortSignal.any([dependencies.signal, dependencies.clock.deadline(INFORM_MS)]),
+  )
 }

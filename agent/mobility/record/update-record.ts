@@ -1,7 +1,7 @@
 import { codeOf, WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
-import type { Parts } from '../dependencies.ts'
+import type { Dependencies } from '../dependencies.ts'
 
 /** Between two tries: long enough not to crowd a registry that elects a leader, short beside every deadline. */
 export const RETRY_MS = 200
@@ -17,7 +17,7 @@ export const STALE_READ = Symbol('stale read')
  * then still have happened. A read older than `atLeastRevision`, or than an earlier read, is passed over. A record answered from a write is committed; one answered unchanged was only read.
  */
 export async function changeVolume(
-  parts: Pick<Parts, 'registry' | 'clock'>,
+  dependencies: Pick<Dependencies, 'registry' | 'clock'>,
   name: string,
   change: (record: VolumeRecord | null) => VolumeRecord | null | typeof STALE_READ,
   signal: AbortSignal,
@@ -27,7 +27,7 @@ export async function changeVolume(
   let newestRevision = atLeastRevision
   while (!signal.aborted) {
     try {
-      const read = await parts.registry.volume(name)
+      const read = await dependencies.registry.volume(name)
       // Another server may answer with less than an earlier one did: what is older than known is no reason to give up.
       const isStale = read !== null && read.revision < newestRevision
       newestRevision = Math.max(newestRevision, read?.revision ?? 0)
@@ -35,7 +35,7 @@ export async function changeVolume(
       if (next !== STALE_READ) {
         if (next === (read?.value ?? null)) return { entry: read, written: false }
         if (next === null || read === null) throw new Error('a change neither adds nor deletes a record')
-        const write = await parts.registry.updateVolume(next, read.revision)
+        const write = await dependencies.registry.updateVolume(next, read.revision)
         if (write.outcome === 'done') return { entry: write.entry, written: true }
         if (write.outcome === 'unknown') cause = write.cause
       }
@@ -43,7 +43,7 @@ export async function changeVolume(
       if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') throw error
       cause = error
     }
-    await parts.clock.sleep(RETRY_MS, signal)
+    await dependencies.clock.sleep(RETRY_MS, signal)
   }
   throw new WherryError(
     'REGISTRY_UNAVAILABLE',
@@ -57,15 +57,19 @@ export async function changeVolume(
 
 /** Reads a volume's record, waiting for the registry until `signal` aborts. */
 export async function readVolume(
-  parts: Pick<Parts, 'registry' | 'clock'>,
+  dependencies: Pick<Dependencies, 'registry' | 'clock'>,
   name: string,
   signal: AbortSignal,
 ): Promise<Versioned<VolumeRecord> | null> {
-  return await untilAnswered(parts.clock, () => parts.registry.volume(name), signal)
+  return await untilAnswered(dependencies.clock, () => dependencies.registry.volume(name), signal)
 }
 
 /** What `ask` answers; it is asked again while it rejects REGISTRY_UNAVAILABLE, until `signal` aborts. */
-export async function untilAnswered<T>(clock: Parts['clock'], ask: () => Promise<T>, signal: AbortSignal): Promise<T> {
+export async function untilAnswered<T>(
+  clock: Dependencies['clock'],
+  ask: () => Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
   for (;;) {
     try {
       return await ask()

@@ -10,8 +10,8 @@ const ASK_MS = 3_000
 const SILENT_ASK_MS = 500
 
 /** What this host's disk has, and the disks of the other hosts that answer in time. */
-export async function allInventories(core: Context, signal: AbortSignal): Promise<Inventory[]> {
-  return [await takeInventory(core), ...(await askOthers(core, signal))]
+export async function allInventories(context: Context, signal: AbortSignal): Promise<Inventory[]> {
+  return [await takeInventory(context), ...(await askOthers(context, signal))]
 }
 
 /**
@@ -21,7 +21,7 @@ export async function allInventories(core: Context, signal: AbortSignal): Promis
  * moment: ask again before it is told. REGISTRY_UNAVAILABLE.
  */
 export async function findForgotten(
-  core: Context,
+  context: Context,
   { id, name }: { id: string; name: string },
   inventories: readonly Inventory[],
 ): Promise<WherryError | null> {
@@ -29,9 +29,9 @@ export async function findForgotten(
     copies.filter((copy) => copy.name === name && copy.id !== id && hasData(copy)).map((copy) => ({ host, copy })),
   )
   if (found.length === 0) return null
-  const removed = new Set((await core.parts.registry.removed()).map(({ value }) => value.id))
+  const removed = new Set((await context.dependencies.registry.removed()).map(({ value }) => value.id))
   const forgotten = found.find(({ copy }) => !removed.has(copy.id))
-  return forgotten === undefined ? null : refusal(core, forgotten.host, forgotten.copy)
+  return forgotten === undefined ? null : refusal(context, forgotten.host, forgotten.copy)
 }
 
 /** What was only sent ahead is no data that could be missed; neither is a hold that was intended and of which its own disk never heard that it came about: nothing was mounted. */
@@ -40,13 +40,13 @@ function hasData(copy: LocalCopy): boolean {
 }
 
 /** Also of hosts that nobody has heard of: a registry that has just come back with nothing knows no host that lives. */
-async function askOthers(core: Context, signal: AbortSignal): Promise<Inventory[]> {
-  const { clock, log, peers, seizeAfterMs } = core.parts
+async function askOthers(context: Context, signal: AbortSignal): Promise<Inventory[]> {
+  const { clock, log, peers, seizeAfterMs } = context.dependencies
   const inTime = AbortSignal.any([signal, clock.deadline(ASK_MS)])
   const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ASK_MS)])
   // Who has watched the heartbeats for long without a break would have heard of every host that lives.
-  const hearsAll = clock.elapsedMs() - core.lease.unbrokenSinceMs >= seizeAfterMs
-  const asked = knownHosts(core).map(async ({ label, address, port, alive }) => {
+  const hearsAll = clock.elapsedMs() - context.lease.unbrokenSinceMs >= seizeAfterMs
+  const asked = knownHosts(context).map(async ({ label, address, port, alive }) => {
     try {
       return [
         readInventory(
@@ -62,11 +62,11 @@ async function askOthers(core: Context, signal: AbortSignal): Promise<Inventory[
   return (await Promise.all(asked)).flat()
 }
 
-function refusal(core: Context, host: string, { id, name, checkpoint }: LocalCopy): WherryError {
+function refusal(context: Context, host: string, { id, name, checkpoint }: LocalCopy): WherryError {
   const what = checkpoint === null ? 'no checkpoint yet' : `checkpoint of ${checkpoint.at}`
   return new WherryError(
     'VOLUME_EXISTS',
-    `Host ${core.hosts.label(host)} has data of a volume "${name}" (${id}, ${what}) of which the registry knows nothing, not even that it was removed.`,
+    `Host ${context.hosts.label(host)} has data of a volume "${name}" (${id}, ${what}) of which the registry knows nothing, not even that it was removed.`,
     {
       hint: `The registry has lost changes: run "wherry recover". If that data is not wanted, move the directory volumes/${id} of that host away, then try again.`,
     },

@@ -39,25 +39,30 @@ const inventoryMessage: z.ZodType<Inventory> = z.object({
 })
 
 /** All others, by their heartbeats and by the settings: a new registry knows nobody. */
-export function knownHosts(core: Context): Known[] {
-  const { self, peerAddresses } = core.parts
+export function knownHosts(context: Context): Known[] {
+  const { self, peerAddresses } = context.dependencies
   const known = new Map<string, Known>()
   for (const { address, port } of peerAddresses) {
     known.set(`${address} ${port}`, { label: address, address, port, alive: false })
   }
-  for (const { id, address, transferPort: port } of core.hosts.all()) {
-    known.set(`${address} ${port}`, { label: core.hosts.labelWithAge(id), address, port, alive: core.hosts.alive(id) })
+  for (const { id, address, transferPort: port } of context.hosts.all()) {
+    known.set(`${address} ${port}`, {
+      label: context.hosts.labelWithAge(id),
+      address,
+      port,
+      alive: context.hosts.alive(id),
+    })
   }
   known.delete(`${self.address} ${self.transferPort}`)
   return [...known.values()]
 }
 
 /** This host's own: the answer to the question `inventory`. */
-export async function takeInventory(core: Context): Promise<Inventory> {
-  const { copies, damaged } = await core.parts.store.copies()
-  const removed = await core.parts.store.removed()
-  const proven = core.lease.runs ? [...core.confirmed.keys()] : []
-  return { host: core.parts.self.id, copies, proven, removed, damaged }
+export async function takeInventory(context: Context): Promise<Inventory> {
+  const { copies, damaged } = await context.dependencies.store.copies()
+  const removed = await context.dependencies.store.removed()
+  const proven = context.lease.runs ? [...context.confirmed.keys()] : []
+  return { host: context.dependencies.self.id, copies, proven, removed, damaged }
 }
 
 /** What another host says, checked. REQUEST_INVALID when it is no inventory. */

@@ -8,14 +8,14 @@ import type { Inventory } from './inventory.ts'
  * yet; the newest, if there are several. Undefined: there is none. REGISTRY_UNAVAILABLE.
  */
 export async function findPredecessor(
-  core: Context,
+  context: Context,
   name: string,
   inventories: readonly Inventory[],
 ): Promise<Predecessor | undefined> {
   const onDisk = inventories.flatMap(({ host, removed }) =>
     removed.filter((copy) => copy.name === name).map(({ id, until }) => ({ id, hosts: [host], until })),
   )
-  const awaited = (await core.parts.registry.removed())
+  const awaited = (await context.dependencies.registry.removed())
     .filter(({ value }) => value.name === name && value.hosts.length > 0)
     .map(({ value: { id, hosts } }) => ({ id, hosts, until: null }))
   const found = Map.groupBy([...onDisk, ...awaited], ({ id }) => id)
@@ -33,11 +33,11 @@ export async function findPredecessor(
 
 /** What is left of the volume that had this name before, for people; null: nothing that is known. */
 export function viewPredecessor(
-  core: Context,
+  context: Context,
   { predecessor }: VolumeRecord,
 ): NonNullable<VolumeView['predecessor']> | null {
   if (predecessor === undefined) return null
   const { id, hosts, until } = predecessor
-  if (until !== null && Date.parse(until) < core.parts.clock.now().getTime()) return null
-  return { id, hosts: hosts.map((host) => core.hosts.get(host)?.name ?? host), until }
+  if (until !== null && Date.parse(until) < context.dependencies.clock.now().getTime()) return null
+  return { id, hosts: hosts.map((host) => context.hosts.get(host)?.name ?? host), until }
 }

@@ -24,13 +24,13 @@ interface Asked {
  * writing to a volume right now, and nobody else knows), while this host cannot tell whether it lives, or while half or more of all known hosts are silent (their disks may have newer checkpoints);
  * RecoverView.problems says so. May be repeated; every record in `written` is durable on return. REGISTRY_UNAVAILABLE.
  */
-export async function recoverRegistry(core: Context, signal: AbortSignal): Promise<RecoverView> {
-  const { registry, log } = core.parts
-  const answers = await askAll(core, signal)
+export async function recoverRegistry(context: Context, signal: AbortSignal): Promise<RecoverView> {
+  const { registry, log } = context.dependencies
+  const answers = await askAll(context, signal)
   const inventories = answers.flatMap(({ inventory }) => inventory ?? [])
   const silent = answers.filter(({ inventory }) => inventory === null)
-  const problems = [...silent.map(describeSilent), ...inventories.flatMap((found) => describeDamaged(core, found))]
-  const blocked = whyBlocked(core, answers)
+  const problems = [...silent.map(describeSilent), ...inventories.flatMap((found) => describeDamaged(context, found))]
+  const blocked = whyBlocked(context, answers)
   if (blocked !== null) return { written: [], kept: [], problems: [...problems, blocked] }
   const records = (await registry.volumes()).map(({ value }) => value.name)
   const removed = new Set((await registry.removed()).map(({ value }) => value.id))
@@ -39,26 +39,31 @@ export async function recoverRegistry(core: Context, signal: AbortSignal): Promi
   for (const [name, found] of byName(inventories, removed)) {
     const planned = planVolume(name, found, {
       someSilent: silent.length > 0,
-      now: core.parts.clock.now(),
-      by: core.parts.self.id,
+      now: context.dependencies.clock.now(),
+      by: context.dependencies.self.id,
     })
-    const outcome = typeof planned === 'string' ? planned : await writePlan(core, planned, signal)
+    const outcome = typeof planned === 'string' ? planned : await writePlan(context, planned, signal)
     if (outcome === 'kept') kept.add(name)
     else kept.delete(name)
     if (outcome === 'written') written.push(name)
     else if (outcome !== 'kept') problems.push(outcome)
   }
   if (written.length > 0) log.warn({ volumes: written }, "records of volumes were written anew from the hosts' disks")
-  core.wakes.wake(null)
-  core.wakes.wake(RECONCILE)
+  context.wakeups.wake(null)
+  context.wakeups.wake(RECONCILE)
   return { written: written.sort(), kept: [...kept].sort(), problems }
 }
 
-async function askAll(core: Context, signal: AbortSignal): Promise<Asked[]> {
-  const { self, clock, peers } = core.parts
-  const inTime = AbortSignal.any([signal, core.parts.signal, clock.deadline(ANSWER_MS)])
-  const own: Known = { label: core.hosts.label(self.id), address: self.address, port: self.transferPort, alive: true }
-  const others = knownHosts(core).map(async (known): Promise<Asked> => {
+async function askAll(context: Context, signal: AbortSignal): Promise<Asked[]> {
+  const { self, clock, peers } = context.dependencies
+  const inTime = AbortSignal.any([signal, context.dependencies.signal, clock.deadline(ANSWER_MS)])
+  const own: Known = {
+    label: context.hosts.label(self.id),
+    address: self.address,
+    port: self.transferPort,
+    alive: true,
+  }
+  const others = knownHosts(context).map(async (known): Promise<Asked> => {
     try {
       const { address, port } = known
       const answer = await peers.ask({ address, port }, { kind: 'inventory' }, inTime)
@@ -68,15 +73,15 @@ async function askAll(core: Context, signal: AbortSignal): Promise<Asked[]> {
       return { known, inventory: null, why: error instanceof WherryError ? error.message : String(error) }
     }
   })
-  return [{ known: own, inventory: await takeInventory(core), why: '' }, ...(await Promise.all(others))]
+  return [{ known: own, inventory: await takeInventory(context), why: '' }, ...(await Promise.all(others))]
 }
 
-function whyBlocked(core: Context, answers: readonly Asked[]): string | null {
-  const { clock, seizeAfterMs } = core.parts
+function whyBlocked(context: Context, answers: readonly Asked[]): string | null {
+  const { clock, seizeAfterMs } = context.dependencies
   const silent = answers.filter(({ inventory }) => inventory === null)
   if (silent.length === 0) return null
   // As they are heard of now: the answers took their time.
-  const alive = new Set(knownHosts(core).flatMap((host) => (host.alive ? [`${host.address} ${host.port}`] : [])))
+  const alive = new Set(knownHosts(context).flatMap((host) => (host.alive ? [`${host.address} ${host.port}`] : [])))
   const living = silent.filter(({ known }) => alive.has(`${known.address} ${known.port}`))
   if (living.length > 0) {
     const names = living.map(({ known }) => known.label).join(', ')
@@ -86,8 +91,8 @@ function whyBlocked(core: Context, answers: readonly Asked[]): string | null {
     return `Nothing was written: ${silent.length} of ${answers.length} hosts did not answer, and what they have may be newer. Start more of them, or take those that are gone for good out of WHERRY_PEERS, and run this again.`
   }
   // Only who has watched for so long without a break would have heard of a host that may still be writing.
-  const watchedMs = clock.elapsedMs() - core.lease.unbrokenSinceMs
-  if (!core.lease.runs || watchedMs < seizeAfterMs) {
+  const watchedMs = clock.elapsedMs() - context.lease.unbrokenSinceMs
+  if (!context.lease.runs || watchedMs < seizeAfterMs) {
     return `Nothing was written: ${silent.length} of ${answers.length} hosts did not answer, and this host cannot tell yet that they do not live: it has not reached the registry without a break for ${Math.ceil(seizeAfterMs / 1000)} s. Run this again then, or on another host.`
   }
   return null
@@ -97,9 +102,10 @@ function describeSilent({ known, why }: Asked): string {
   return `Host ${known.label} did not answer (${why.replace(/\.$/, '')}). Volumes that only it has are not seen; what it alone has written is kept there when it comes back.`
 }
 
-function describeDamaged(core: Context, { host, damaged }: Inventory): string[] {
+function describeDamaged(context: Context, { host, damaged }: Inventory): string[] {
   return damaged.map(
-    ({ path, reason }) => `${path} on host ${core.hosts.label(host)} cannot be understood and was left out: ${reason}`,
+    ({ path, reason }) =>
+      `${path} on host ${context.hosts.label(host)} cannot be understood and was left out: ${reason}`,
   )
 }
 
@@ -116,9 +122,9 @@ function byName(inventories: readonly Inventory[], removed: ReadonlySet<string>)
 }
 
 /** `written`, `kept`, or a problem for a person. A write is repeated until its outcome is known. */
-async function writePlan(core: Context, plan: RecoverPlan, caller: AbortSignal): Promise<string> {
-  const { registry, clock } = core.parts
-  const signal = AbortSignal.any([caller, core.parts.signal, clock.deadline(WRITE_MS)])
+async function writePlan(context: Context, plan: RecoverPlan, caller: AbortSignal): Promise<string> {
+  const { registry, clock } = context.dependencies
+  const signal = AbortSignal.any([caller, context.dependencies.signal, clock.deadline(WRITE_MS)])
   let tried = false
   while (!signal.aborted) {
     const entry = await registry.volume(plan.name)

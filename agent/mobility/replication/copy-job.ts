@@ -2,12 +2,13 @@ import type { VolumeRecord } from '../../model/model.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { StageProgress } from '../../store/tree-contract.ts'
 import type { MoveView } from '../contract.ts'
+import type { RunningCopy } from '../copy-contract.ts'
 import { orderOf } from '../record/checkpoint-order.ts'
 import type { CopyGoal } from './copy-goal.ts'
 import { PullProgress } from './pull-progress.ts'
 
 /** Progress of bringing one volume here: what is shown to people and told in a Mount's error. */
-export class CopyJob {
+export class CopyJob implements RunningCopy {
   readonly volume: Pick<VolumeRecord, 'id' | 'name' | 'options'>
   readonly done: Promise<void>
   /** Bytes the last finished pass moved. */

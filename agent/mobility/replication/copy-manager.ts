@@ -1,20 +1,20 @@
 import { codeOf, WherryError } from '../../model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import { rejectOnAbort } from '../../runtime/abort.ts'
-import type { KeyedQueue } from '../../runtime/keyed-queue.ts'
 import type { LocalCopy } from '../../store/contract.ts'
+import type { VolumeLocks, Wakeups } from '../context.ts'
 import type { MoveView } from '../contract.ts'
-import type { HostDirectory, Parts } from '../dependencies.ts'
+import type { CopyManager, TreeChecks } from '../copy-contract.ts'
+import type { Dependencies } from '../dependencies.ts'
 import { changedAtRest, isHopeless } from '../errors.ts'
+import type { HostDirectory } from '../host-contract.ts'
 import { isAt, mayHaveCheckpoint } from '../record/copies.ts'
 import { reportCurrent } from '../record/report-copy.ts'
 import { readVolume } from '../record/update-record.ts'
-import type { Wakeups } from '../wakeups.ts'
 import { CopyGoal } from './copy-goal.ts'
 import { CopyJob } from './copy-job.ts'
 import { MountWaits } from './mount-waits.ts'
 import { Pulling } from './pull.ts'
-import type { TreeChecks } from './tree-checks.ts'
 import { whileHeld } from './while-held.ts'
 
 /** How often a job looks at the record when no wake comes; bounds the cost of a lost wake on a move. */
@@ -33,25 +33,31 @@ const MAX_AHEAD_PASSES = 4
 type Volume = Pick<VolumeRecord, 'id' | 'name' | 'options'>
 
 /** Brings copies of volumes to this host. One job per volume; whoever wants the volume joins it. */
-export class CopyManager {
-  readonly #parts: Parts
-  readonly #wakes: Wakeups
+export class JobCopyManager implements CopyManager {
+  readonly #dependencies: Dependencies
+  readonly #wakeups: Wakeups
   readonly #pulling: Pulling
   readonly #waits: MountWaits
-  readonly #checks: TreeChecks
+  readonly #treeChecks: Pick<TreeChecks, 'join'>
   readonly #hosts: HostDirectory
   readonly #jobs = new Map<string, CopyJob>()
   readonly #ended: CopyJob[] = []
   /** How the last job of a volume failed, by its id, oldest first; none is here after one that did not. */
   readonly #failures = new Map<string, Error>()
 
-  constructor(parts: Parts, hosts: HostDirectory, locks: KeyedQueue, wakes: Wakeups, checks: TreeChecks) {
-    this.#parts = parts
+  constructor(
+    dependencies: Dependencies,
+    hosts: HostDirectory,
+    locks: VolumeLocks,
+    wakeups: Wakeups,
+    checks: Pick<TreeChecks, 'join'>,
+  ) {
+    this.#dependencies = dependencies
     this.#hosts = hosts
-    this.#checks = checks
-    this.#wakes = wakes
-    this.#pulling = new Pulling(parts, hosts, locks, wakes)
-    this.#waits = new MountWaits(parts)
+    this.#treeChecks = checks
+    this.#wakeups = wakeups
+    this.#pulling = new Pulling(dependencies, hosts, locks, wakeups)
+    this.#waits = new MountWaits(dependencies)
   }
 
   /** Follows which Mounts elsewhere wait for data, until the agent stops. */
@@ -66,7 +72,7 @@ export class CopyManager {
   want(volume: Volume, wantedMs: number): CopyJob {
     return this.#ask(volume, (job) => {
       // A catch-up that gives way goes on at once.
-      if (wantedMs > 0 && !job.wanted()) this.#wakes.wake(volume.name)
+      if (wantedMs > 0 && !job.wanted()) this.#wakeups.wake(volume.name)
       job.follows = true
       job.onlyOffered = false
       job.wantFor(wantedMs)
@@ -78,7 +84,7 @@ export class CopyManager {
    * it; after a failure its `failure()` says why. The epoch of `record` is what the hosts are asked with: the highest any of them has seen. May be repeated: joins.
    */
   wantCheckpoint(record: VolumeRecord, checkpoint: Checkpoint, sources: readonly string[], wantedMs: number): CopyJob {
-    const untilMs = this.#parts.clock.elapsedMs() + wantedMs
+    const untilMs = this.#dependencies.clock.elapsedMs() + wantedMs
     return this.#ask(record, (job) => {
       job.onlyOffered = false
       job.wantFor(wantedMs)
@@ -95,7 +101,7 @@ export class CopyManager {
     this.#ask(record, (job) => {
       target = job.aim(target)
     })
-    this.#wakes.wake(record.name)
+    this.#wakeups.wake(record.name)
     return target.reached
   }
 
@@ -117,11 +123,11 @@ export class CopyManager {
   /** The volume's job, started when there is none, after `ask` has told it what is wanted. */
   #ask({ id, name, options }: Volume, ask: (job: CopyJob) => void): CopyJob {
     const running = this.#jobs.get(id)
-    const job = running ?? new CopyJob({ id, name, options }, this.#parts.clock)
+    const job = running ?? new CopyJob({ id, name, options }, this.#dependencies.clock)
     ask(job)
     if (running !== undefined) return job
     this.#jobs.set(id, job)
-    void this.#drive(job, AbortSignal.any([this.#parts.signal, job.stopped]))
+    void this.#drive(job, AbortSignal.any([this.#dependencies.signal, job.stopped]))
     return job
   }
 
@@ -140,11 +146,11 @@ export class CopyManager {
     this.#remember(job.id, failure)
     if (failure !== null && !signal.aborted && !job.onlyOffered) {
       const level = job.wanted() ? 'warn' : codeOf(failure) === 'VOLUME_HELD_ELSEWHERE' ? 'debug' : 'info'
-      this.#parts.log[level]({ err: failure, volume: job.name }, 'copying a volume here was given up')
+      this.#dependencies.log[level]({ err: failure, volume: job.name }, 'copying a volume here was given up')
     }
     if (job.shown && !job.onlyOffered) this.#ended.unshift(job)
     this.#ended.length = Math.min(this.#ended.length, MAX_ENDED_JOBS)
-    this.#wakes.wake(job.name)
+    this.#wakeups.wake(job.name)
   }
 
   #remember(id: string, failure: Error | null): void {
@@ -166,16 +172,16 @@ export class CopyManager {
         continue
       }
       if (!job.follows) return
-      const record = (await readVolume(this.#parts, job.name, signal))?.value
-      const local = await this.#parts.store.copy(job.id)
+      const record = (await readVolume(this.#dependencies, job.name, signal))?.value
+      const local = await this.#dependencies.store.copy(job.id)
       if (record === undefined || record.id !== job.id || record.removedAt !== null) return
-      if (record.holder?.host === this.#parts.self.id || (local?.held ?? null) !== null) return
+      if (record.holder?.host === this.#dependencies.self.id || (local?.held ?? null) !== null) return
       if (record.holder === null) {
         if (record.last === null) return
-        if (isAt(local, record.last)) return await reportCurrent(this.#parts, record)
+        if (isAt(local, record.last)) return await reportCurrent(this.#dependencies, record)
         if (await this.#isWholeAgain(record, local, signal)) continue
         if (!job.wanted() && this.#waits.comeBefore(record)) {
-          await this.#wakes.wait(job.name, (until) => this.#parts.clock.sleep(LOOK_MS, until), signal)
+          await this.#wakeups.wait(job.name, (until) => this.#dependencies.clock.sleep(LOOK_MS, until), signal)
           continue
         }
         if (await this.#bringNewest(job, record, signal)) continue
@@ -198,10 +204,10 @@ export class CopyManager {
    */
   async #isWholeAgain(record: VolumeRecord, local: LocalCopy | null, signal: AbortSignal): Promise<boolean> {
     const { last, copies } = record
-    const { store, self } = this.#parts
+    const { store, self } = this.#dependencies
     if (last === null || local === null || local.damaged === null || local.applying) return false
     if (local.checkpoint?.hash !== last.hash) return false
-    await rejectOnAbort(this.#checks.join(record.id), signal)
+    await rejectOnAbort(this.#treeChecks.join(record.id), signal)
     const now = await store.copy(record.id)
     if (isAt(now, last)) return true
     const isElsewhere = Object.entries(copies).some(([host, copy]) => host !== self.id && mayHaveCheckpoint(copy, last))
@@ -219,7 +225,7 @@ export class CopyManager {
     const bring = (until: AbortSignal) => this.#pulling.bringNewest(job, record, until)
     try {
       if (job.wanted()) return await bring(signal)
-      const watching = { parts: this.#parts, wakes: this.#wakes }
+      const watching = { dependencies: this.#dependencies, wakeups: this.#wakeups }
       return await whileHeld(watching, record, CATCH_UP_LOOK_MS, AbortSignal.any([signal, stopped.signal]), bring)
     } catch (error) {
       if (!signal.aborted && (stopped.signal.aborted || codeOf(error) === 'VOLUME_HELD_ELSEWHERE')) return true
@@ -235,7 +241,7 @@ export class CopyManager {
     while (!signal.aborted) {
       if (job.wanted()) this.#waits.tell(record)
       else if (this.#waits.comeBefore(record)) return stopped.abort(new Error('a Mount comes before it'))
-      await this.#parts.clock.sleep(LOOK_MS, signal)
+      await this.#dependencies.clock.sleep(LOOK_MS, signal)
     }
   }
 
@@ -252,20 +258,20 @@ export class CopyManager {
       job.settle(target, error)
       throw error
     }
-    if (this.#parts.clock.elapsedMs() >= target.untilMs || isHopeless(job.missed)) job.settle(target, job.missed)
-    else await this.#wakes.wait(job.name, (until) => this.#parts.clock.sleep(RETRY_MS, until), signal)
+    if (this.#dependencies.clock.elapsedMs() >= target.untilMs || isHopeless(job.missed)) job.settle(target, job.missed)
+    else await this.#wakeups.wait(job.name, (until) => this.#dependencies.clock.sleep(RETRY_MS, until), signal)
   }
 
   /** Waits for news of the volume; gives the job up when nobody has wanted it for long. */
   async #pause(job: CopyJob, record: VolumeRecord, ms: number, signal: AbortSignal): Promise<void> {
     if (!job.wanted()) {
       // The next checkpoint that is offered needs less for what came already.
-      if (record.copies[this.#parts.self.id]?.kept !== true) await this.#parts.store.dropStage(job.id)
+      if (record.copies[this.#dependencies.self.id]?.kept !== true) await this.#dependencies.store.dropStage(job.id)
       throw (
         job.lastError ??
         new WherryError('VOLUME_HELD_ELSEWHERE', `Volume "${job.name}" was sent ahead, but nobody asked for it here.`)
       )
     }
-    await this.#wakes.wait(job.name, (until) => this.#parts.clock.sleep(ms, until), signal)
+    await this.#wakeups.wait(job.name, (until) => this.#dependencies.clock.sleep(ms, until), signal)
   }
 }

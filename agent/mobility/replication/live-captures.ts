@@ -1,10 +1,12 @@
+import type { LiveCaptures } from '../copy-contract.ts'
+
 interface Capturing {
   readonly ending: AbortController
   readonly done: Promise<unknown>
 }
 
 /** Captures of live trees for hosts that are sent ahead to: several may look at one volume, and all give way to its release and to its checkpoints. */
-export class LiveCaptures {
+export class LiveCaptureSet implements LiveCaptures {
   /** By volume id. */
   readonly #running = new Map<string, Set<Capturing>>()
 

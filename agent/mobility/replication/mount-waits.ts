@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { VolumeRecord } from '../../model/model.ts'
-import type { Parts } from '../dependencies.ts'
+import type { Dependencies } from '../dependencies.ts'
 import { hasCheckpoint } from '../record/copies.ts'
 
 /** How often a Mount that waits for data says so. */
@@ -27,13 +27,13 @@ interface Wait {
  * them.
  */
 export class MountWaits {
-  readonly #parts: Pick<Parts, 'bus' | 'clock' | 'self' | 'signal'>
+  readonly #dependencies: Pick<Dependencies, 'bus' | 'clock' | 'self' | 'signal'>
   /** By host and volume id. */
   readonly #waits = new Map<string, Wait>()
   readonly #toldMs = new Map<string, number>()
 
-  constructor(parts: Pick<Parts, 'bus' | 'clock' | 'self' | 'signal'>) {
-    this.#parts = parts
+  constructor(dependencies: Pick<Dependencies, 'bus' | 'clock' | 'self' | 'signal'>) {
+    this.#dependencies = dependencies
   }
 
   /** Follows what other hosts tell, until the agent stops. */
@@ -42,7 +42,7 @@ export class MountWaits {
       const wait = waitMessage.safeParse(message)
       if (wait.success) this.#note(wait.data)
     }
-    this.#parts.bus.subscribe('volume.*.wanted', hear, this.#parts.signal)
+    this.#dependencies.bus.subscribe('volume.*.wanted', hear, this.#dependencies.signal)
   }
 
   /**
@@ -50,14 +50,14 @@ export class MountWaits {
    * is so.
    */
   tell(record: VolumeRecord): void {
-    const nowMs = this.#parts.clock.elapsedMs()
+    const nowMs = this.#dependencies.clock.elapsedMs()
     for (const [id, toldMs] of this.#toldMs) if (nowMs - toldMs >= REPEAT_MS) this.#toldMs.delete(id)
     if (this.#toldMs.has(record.id)) return
     this.#toldMs.set(record.id, nowMs)
     const { id, name } = record
-    const message = { id, name, host: this.#parts.self.id, sources: sourcesOf(record) }
+    const message = { id, name, host: this.#dependencies.self.id, sources: sourcesOf(record) }
     this.#note(message)
-    this.#parts.bus.publish(`volume.${id}.wanted`, message)
+    this.#dependencies.bus.publish(`volume.${id}.wanted`, message)
   }
 
   /**
@@ -65,7 +65,7 @@ export class MountWaits {
    * from.
    */
   comeBefore(record: VolumeRecord): boolean {
-    const nowMs = this.#parts.clock.elapsedMs()
+    const nowMs = this.#dependencies.clock.elapsedMs()
     const sources = sourcesOf(record)
     return [...this.#waits.values()].some(
       ({ message, sinceMs, heardMs }) =>
@@ -76,7 +76,7 @@ export class MountWaits {
   }
 
   #note(message: WaitMessage): void {
-    const nowMs = this.#parts.clock.elapsedMs()
+    const nowMs = this.#dependencies.clock.elapsedMs()
     const key = `${message.host} ${message.id}`
     const before = this.#waits.get(key)
     for (const [other, { heardMs }] of this.#waits) if (nowMs - heardMs >= OVER_MS) this.#waits.delete(other)

@@ -1,9 +1,9 @@
 import { codeOf, type WherryError } from '../../model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
-import type { KeyedQueue } from '../../runtime/keyed-queue.ts'
 import type { StageProgress } from '../../store/tree-contract.ts'
 import type { TreeRequest } from '../../transfer/contract.ts'
-import type { HostDirectory, Parts } from '../dependencies.ts'
+import type { VolumeLocks, Wakeups } from '../context.ts'
+import type { Dependencies } from '../dependencies.ts'
 import {
   changedAtRest,
   changedMeanwhile,
@@ -15,9 +15,9 @@ import {
   unknownHost,
   unreachable,
 } from '../errors.ts'
+import type { HostDirectory } from '../host-contract.ts'
 import { isAt, isLeftBehind, mayHaveCheckpoint } from '../record/copies.ts'
 import { announceCopy } from '../record/report-copy.ts'
-import type { Wakeups } from '../wakeups.ts'
 import type { CopyJob } from './copy-job.ts'
 import { whileHeld } from './while-held.ts'
 
@@ -30,16 +30,16 @@ const DOUBT_MS = 5_000
 
 /** Gets trees of other hosts here: one pull after another for a volume, and an apply once a checkpoint is complete. */
 export class Pulling {
-  readonly #parts: Parts
+  readonly #dependencies: Dependencies
   readonly #hosts: HostDirectory
-  readonly #locks: KeyedQueue
-  readonly #watching: { readonly parts: Parts; readonly wakes: Wakeups }
+  readonly #locks: VolumeLocks
+  readonly #watching: { readonly dependencies: Dependencies; readonly wakeups: Wakeups }
 
-  constructor(parts: Parts, hosts: HostDirectory, locks: KeyedQueue, wakes: Wakeups) {
-    this.#parts = parts
+  constructor(dependencies: Dependencies, hosts: HostDirectory, locks: VolumeLocks, wakeups: Wakeups) {
+    this.#dependencies = dependencies
     this.#hosts = hosts
     this.#locks = locks
-    this.#watching = { parts, wakes }
+    this.#watching = { dependencies, wakeups }
   }
 
   /** One try to bring a checkpoint here from one host, whatever the record says of it. Null when the copy is at the checkpoint now, else why not. Rejects when `signal` aborts. */
@@ -50,14 +50,14 @@ export class Pulling {
     source: string,
     signal: AbortSignal,
   ): Promise<Error | null> {
-    const { store, log } = this.#parts
+    const { store, log } = this.#dependencies
     const from = this.#hosts.label(source)
     try {
       const local = await store.copy(job.id)
       if (isAt(local, checkpoint)) return null
       const want = { kind: 'checkpoint', hash: checkpoint.hash } as const
       const request = { volume: job.id, epoch: record.epoch, want }
-      const known = record.copies[this.#parts.self.id] !== undefined
+      const known = record.copies[this.#dependencies.self.id] !== undefined
       const work = (until: AbortSignal) => this.#pass(job, source, request, until, known)
       const complete = await whileHeld(this.#watching, record, FAR_LOOK_MS, signal, work)
       if (!complete && record.holder?.host === source) return changedMeanwhile(record, checkpoint, from)
@@ -100,7 +100,7 @@ export class Pulling {
           continue
         }
         job.lastError = unreachable(record, this.#hosts.labelWithAge(source), error)
-        this.#parts.log.info(
+        this.#dependencies.log.info(
           { err: error, volume: job.name, from: this.#hosts.label(source) },
           'a source of a copy failed',
         )
@@ -113,7 +113,7 @@ export class Pulling {
 
   /** What came from a host is not the checkpoint that it says its copy is at: it looks for itself. Answers why the copy was not used. */
   async #doubt(record: VolumeRecord, checkpoint: Checkpoint, source: string): Promise<WherryError> {
-    const { peers, clock, log } = this.#parts
+    const { peers, clock, log } = this.#dependencies
     const host = this.#hosts.get(source)
     if (host !== undefined) {
       const question = { kind: 'compare', volume: record.id, doubted: true } as const
@@ -130,7 +130,7 @@ export class Pulling {
   #sourcesOf(record: VolumeRecord): string[] {
     const { last } = record
     const holders = Object.entries(record.copies).filter(
-      ([host, copy]) => host !== this.#parts.self.id && last !== null && mayHaveCheckpoint(copy, last),
+      ([host, copy]) => host !== this.#dependencies.self.id && last !== null && mayHaveCheckpoint(copy, last),
     )
     return holders.map(([host]) => host).sort((a, b) => Number(this.#hosts.alive(b)) - Number(this.#hosts.alive(a)))
   }
@@ -152,7 +152,7 @@ export class Pulling {
     } catch (error) {
       if (signal.aborted) throw error
       if (codeOf(error) === 'VOLUME_HELD_ELSEWHERE') return
-      this.#parts.log.info(
+      this.#dependencies.log.info(
         { err: error, volume: job.name, from: this.#hosts.label(holder.host) },
         'sending ahead failed',
       )
@@ -161,7 +161,7 @@ export class Pulling {
 
   /** False: the volume is held here by now. */
   async #apply(record: VolumeRecord, checkpoint: Checkpoint): Promise<boolean> {
-    const { store } = this.#parts
+    const { store } = this.#dependencies
     return await this.#locks.run(record.id, async () => {
       const local = await store.copy(record.id)
       if ((local?.held ?? null) !== null) return false
@@ -176,17 +176,17 @@ export class Pulling {
     const host = this.#hosts.get(from)
     if (host === undefined) throw unknownHost(from)
     // A host that is in the record already needs no registry to go on.
-    if (!known) await announceCopy(this.#parts, job.volume)
+    if (!known) await announceCopy(this.#dependencies, job.volume)
     const pass = job.startPass(this.#hosts.label(from))
     try {
       const address = { address: host.address, port: host.transferPort }
       const tell = (progress: StageProgress) => pass.report(progress)
-      const result = await this.#parts.puller.pull(address, request, job.volume, signal, tell)
+      const result = await this.#dependencies.puller.pull(address, request, job.volume, signal, tell)
       pass.moved(result.bytes)
       return result.complete
     } finally {
       job.endPass()
-      this.#parts.tally.moved(job.name, job.lastPassBytes)
+      this.#dependencies.tally.moved(job.name, job.lastPassBytes)
     }
   }
 }

@@ -1,6 +1,7 @@
 import { codeOf } from '../../model/errors.ts'
 import type { Capture } from '../../store/contract.ts'
-import type { Parts } from '../dependencies.ts'
+import type { TreeChecks } from '../copy-contract.ts'
+import type { Dependencies } from '../dependencies.ts'
 
 /** Reading a whole copy again for another host's doubt is not repeated before this. */
 const VERIFY_EVERY_MS = 10 * 60_000
@@ -8,8 +9,8 @@ const VERIFY_EVERY_MS = 10 * 60_000
 const LONG_MS = 10_000
 
 /** Looks at trees nobody writes to, one look per volume however many Mounts wait for it. */
-export class TreeChecks {
-  readonly #parts: Pick<Parts, 'store' | 'signal' | 'clock'>
+export class SharedTreeChecks implements TreeChecks {
+  readonly #dependencies: Pick<Dependencies, 'store' | 'signal' | 'clock'>
   /** By volume id: when its copy was last read again for a doubt, on the clock's elapsedMs. */
   readonly #verifiedMs = new Map<string, number>()
   /** How often each copy is being read again, by volume id. */
@@ -18,15 +19,15 @@ export class TreeChecks {
   /** Looks that took long, by volume id, and when they ended. */
   readonly #long = new Map<string, { readonly capture: Capture; readonly atMs: number }>()
 
-  constructor(parts: Pick<Parts, 'store' | 'signal' | 'clock'>) {
-    this.#parts = parts
+  constructor(dependencies: Pick<Dependencies, 'store' | 'signal' | 'clock'>) {
+    this.#dependencies = dependencies
   }
 
   /** Captures the tree, or joins the capture that runs; it goes on when the caller stops waiting. Rejects as `Store.capture`. */
   join(id: string): Promise<Capture> {
     const running = this.#running.get(id)
     if (running !== undefined) return running
-    const { store, clock, signal } = this.#parts
+    const { store, clock, signal } = this.#dependencies
     const startMs = clock.elapsedMs()
     this.#long.delete(id)
     const check = store.capture(id, 'quiet', signal)
@@ -44,7 +45,7 @@ export class TreeChecks {
   /** As `join`, or what a look that took long has just found, if it has found the tree with this hash. */
   async joinLately(id: string, hash: string | null): Promise<Capture> {
     const found = this.#long.get(id)
-    const isRecent = found !== undefined && this.#parts.clock.elapsedMs() - found.atMs < LONG_MS
+    const isRecent = found !== undefined && this.#dependencies.clock.elapsedMs() - found.atMs < LONG_MS
     return isRecent && found.capture.hash === hash ? found.capture : await this.join(id)
   }
 
@@ -71,7 +72,7 @@ export class TreeChecks {
 
   /** Whether another host's doubt is worth reading the whole copy now; counts as if it were then read. */
   mayVerify(id: string): boolean {
-    const nowMs = this.#parts.clock.elapsedMs()
+    const nowMs = this.#dependencies.clock.elapsedMs()
     for (const [known, atMs] of this.#verifiedMs) if (nowMs - atMs >= VERIFY_EVERY_MS) this.#verifiedMs.delete(known)
     if (this.#verifiedMs.has(id)) return false
     this.#verifiedMs.set(id, nowMs)

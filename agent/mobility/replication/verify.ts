@@ -18,21 +18,21 @@ const REPAIR_WANTED_MS = 60_000
  * ends the reading when anything else, a Mount first of all, wants the tree. VOLUME_NOT_FOUND, NOT_AT_CHECKPOINT (no copy here),
  * VOLUME_IN_USE (held here, or wanted meanwhile). May be repeated.
  */
-export async function verifyVolume(core: Context, name: string, signal: AbortSignal): Promise<VerifyView> {
-  const { parts } = core
-  const limit = AbortSignal.any([parts.signal, signal, parts.clock.deadline(REGISTRY_MS)])
-  const record = (await readVolume(parts, name, limit))?.value
+export async function verifyVolume(context: Context, name: string, signal: AbortSignal): Promise<VerifyView> {
+  const { dependencies } = context
+  const limit = AbortSignal.any([dependencies.signal, signal, dependencies.clock.deadline(REGISTRY_MS)])
+  const record = (await readVolume(dependencies, name, limit))?.value
   if (record === undefined || record.removedAt !== null) throw notFound(name)
-  const local = await parts.store.copy(record.id)
-  if (local === null || local.checkpoint === null) throw noCopy(core, name)
-  const verify = () => parts.store.verify(local.id, AbortSignal.any([parts.signal, signal]))
-  const found = await core.checks.verify(local.id, verify)
-  const repairing = found.damagedCount > 0 && (await repair(core, record, local))
+  const local = await dependencies.store.copy(record.id)
+  if (local === null || local.checkpoint === null) throw noCopy(context, name)
+  const verify = () => dependencies.store.verify(local.id, AbortSignal.any([dependencies.signal, signal]))
+  const found = await context.treeChecks.verify(local.id, verify)
+  const repairing = found.damagedCount > 0 && (await repair(context, record, local))
   // It may have been known as damaged.
-  if (found.damagedCount === 0) await reportCurrent(parts, { ...record, last: local.checkpoint })
+  if (found.damagedCount === 0) await reportCurrent(dependencies, { ...record, last: local.checkpoint })
   return {
     volume: name,
-    host: core.hosts.label(parts.self.id),
+    host: context.hosts.label(dependencies.self.id),
     checkpoint: { epoch: local.checkpoint.epoch, seq: local.checkpoint.seq },
     ...found,
     repairing,
@@ -40,26 +40,26 @@ export async function verifyVolume(core: Context, name: string, signal: AbortSig
 }
 
 /** Makes the damage known and starts to fetch what is damaged. False: nobody else has this checkpoint. */
-async function repair(core: Context, record: VolumeRecord, before: LocalCopy): Promise<boolean> {
-  const { parts } = core
-  const local = await parts.store.copy(record.id)
-  parts.log.error(
+async function repair(context: Context, record: VolumeRecord, before: LocalCopy): Promise<boolean> {
+  const { dependencies } = context
+  const local = await dependencies.store.copy(record.id)
+  dependencies.log.error(
     { volume: record.name, id: record.id, damaged: local?.damaged },
     'this copy is damaged; it is not used until it was fetched again from another host',
   )
-  await reportDamaged(parts, record)
+  await reportDamaged(dependencies, record)
   const newest = record.last !== null && record.last.hash === before.checkpoint?.hash
   const others = Object.entries(record.copies).some(
-    ([host, copy]) => newest && host !== parts.self.id && copy.state === 'current',
+    ([host, copy]) => newest && host !== dependencies.self.id && copy.state === 'current',
   )
-  if (others && record.holder === null) core.copying.want(record, REPAIR_WANTED_MS)
+  if (others && record.holder === null) context.copyManager.want(record, REPAIR_WANTED_MS)
   return others
 }
 
-function noCopy(core: Context, name: string): WherryError {
+function noCopy(context: Context, name: string): WherryError {
   return new WherryError(
     'NOT_AT_CHECKPOINT',
-    `Host ${core.hosts.label(core.parts.self.id)} has no copy of volume "${name}" at a checkpoint.`,
+    `Host ${context.hosts.label(context.dependencies.self.id)} has no copy of volume "${name}" at a checkpoint.`,
     { hint: 'Ask a host that has one: docker volume inspect shows which.' },
   )
 }

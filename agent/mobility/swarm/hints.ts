@@ -26,18 +26,18 @@ type Hint = z.output<typeof hintMessage>
 
 /** Hints: news that a volume will be wanted on a host soon. Acting on them saves time and is never needed. */
 export class Hints {
-  readonly #core: Context
+  readonly #context: Context
   readonly #sentMs = new Map<string, number>()
 
-  constructor(core: Context) {
-    this.#core = core
+  constructor(context: Context) {
+    this.#context = context
   }
 
   /** Follows hints, engine events and, while this engine is the Swarm's leader, its tasks, until the agent stops. */
   start(): void {
-    const { bus, engine, self, signal } = this.#core.parts
+    const { bus, engine, self, signal } = this.#context.dependencies
     bus.subscribe(`hint.${self.id}`, (message) => void this.#onHint(message), signal)
-    bus.subscribe('schedule.look', () => this.#core.wakes.wake(LEADER_LOOK), signal)
+    bus.subscribe('schedule.look', () => this.#context.wakeups.wake(LEADER_LOOK), signal)
     engine.watch((event) => void this.#onEvent(event), signal)
     void this.#lead()
   }
@@ -47,15 +47,18 @@ export class Hints {
    * `docker volume inspect`, so it is not reason enough to copy: the Swarm's leader is asked to look at its tasks now.
    */
   wanted(record: VolumeRecord): void {
-    if (this.#core.engine.swarmNode === null || record.holder?.host === this.#core.parts.self.id) return
+    if (this.#context.node.swarmNode === null || record.holder?.host === this.#context.dependencies.self.id) return
     if (!this.#first(`ask ${record.id}`, ASK_LEADER_EVERY_MS)) return
-    this.#core.parts.bus.publish('schedule.look', { host: this.#core.parts.self.id, volume: record.name })
+    this.#context.dependencies.bus.publish('schedule.look', {
+      host: this.#context.dependencies.self.id,
+      volume: record.name,
+    })
   }
 
   async #onHint(message: unknown): Promise<void> {
     const hint = hintMessage.safeParse(message)
     if (!hint.success) return
-    const { clock, log } = this.#core.parts
+    const { clock, log } = this.#context.dependencies
     try {
       await this.#follow(hint.data, clock.elapsedMs() + WANTED_AFTER_HINT_MS)
     } catch (error) {
@@ -64,19 +67,19 @@ export class Hints {
   }
 
   async #follow(hint: Hint, untilMs: number): Promise<void> {
-    const { registry, store, self, log, clock, signal } = this.#core.parts
+    const { registry, store, self, log, clock, signal } = this.#context.dependencies
     const record = (await registry.volume(hint.name))?.value
     const local = await store.copy(hint.id)
     if (record === undefined || record.id !== hint.id || record.holder?.host === self.id) return
     if (local !== null && hint.epoch < local.epochSeen) return
     const { holder } = record
     if (holder === null && record.last !== null && isAt(local, record.last)) return
-    if (holder === null || this.#core.hosts.alive(holder.host)) {
+    if (holder === null || this.#context.hosts.alive(holder.host)) {
       log.info({ volume: record.name }, 'a task with this volume was put here: bringing its data')
-      this.#core.copying.want(record, WANTED_AFTER_HINT_MS)
+      this.#context.copyManager.want(record, WANTED_AFTER_HINT_MS)
       return
     }
-    const waitMs = this.#core.expiry.inMs(holder.host)
+    const waitMs = this.#context.expiry.inMs(holder.host)
     if (waitMs === 0) return this.#bringWithoutHolder(record)
     if (clock.elapsedMs() + waitMs >= untilMs) return
     await clock.sleep(waitMs, signal)
@@ -85,19 +88,19 @@ export class Hints {
 
   /** A lost holder sends nothing ahead, and to dial it takes seconds: what a Mount would take over with comes from the hosts that have it. */
   async #bringWithoutHolder(record: VolumeRecord): Promise<void> {
-    const { store, signal, log } = this.#core.parts
-    const found = await weighTakeOver(this.#core, record, { person: false, loss: false }, signal)
+    const { store, signal, log } = this.#context.dependencies
+    const found = await weighTakeOver(this.#context, record, { person: false, loss: false }, signal)
     // Not to be taken over: the Mount says why.
     if (found instanceof WherryError || isTakeOverReady(await store.copy(record.id), found.best)) return
     log.info(
       { volume: record.name },
       'a task with a volume of a lost host was put here: bringing its newest checkpoint',
     )
-    this.#core.copying.wantCheckpoint(record, found.best, found.hosts, WANTED_AFTER_HINT_MS)
+    this.#context.copyManager.wantCheckpoint(record, found.best, found.hosts, WANTED_AFTER_HINT_MS)
   }
 
   async #onEvent(event: EngineEvent): Promise<void> {
-    const { bus, self, log } = this.#core.parts
+    const { bus, self, log } = this.#context.dependencies
     try {
       if (event.kind === 'node' || event.kind === 'service') {
         bus.publish(`schedule.${event.kind}`, { host: self.id, ...event })
@@ -105,15 +108,15 @@ export class Hints {
         return
       }
       if (event.kind === 'volume') {
-        if (event.action === 'create' || event.action === 'destroy') this.#core.wakes.wake(NAMESAKES)
+        if (event.action === 'create' || event.action === 'destroy') this.#context.wakeups.wake(NAMESAKES)
         return
       }
-      if (event.kind === 'container' && event.action === 'start') await this.#core.uses.refresh()
-      const volumes = this.#core.uses.volumesOf(event.id)
+      if (event.kind === 'container' && event.action === 'start') await this.#context.containerUses.refresh()
+      const volumes = this.#context.containerUses.volumesOf(event.id)
       if (event.kind === 'container' && volumes.length > 0) {
         bus.publish(`container.${self.id}`, { host: self.id, ...event, volumes })
       }
-      if (volumes.length > 0 || event.kind === 'daemon') this.#core.wakes.wake(RECONCILE)
+      if (volumes.length > 0 || event.kind === 'daemon') this.#context.wakeups.wake(RECONCILE)
     } catch (error) {
       log.debug({ err: error }, 'an engine event was not followed')
     }
@@ -121,29 +124,29 @@ export class Hints {
 
   async #lookSoon(): Promise<void> {
     for (const ms of LOOKS_AFTER_EVENT_MS) {
-      await this.#core.parts.clock.sleep(ms, this.#core.parts.signal)
-      this.#core.wakes.wake(LEADER_LOOK)
+      await this.#context.dependencies.clock.sleep(ms, this.#context.dependencies.signal)
+      this.#context.wakeups.wake(LEADER_LOOK)
     }
   }
 
   async #lead(): Promise<void> {
-    const { clock, signal, log } = this.#core.parts
+    const { clock, signal, log } = this.#context.dependencies
     while (!signal.aborted) {
-      if (this.#core.engine.leader) {
+      if (this.#context.node.leader) {
         await this.#look().catch((error: unknown) => log.debug({ err: error }, 'could not look at the tasks'))
       }
-      await this.#core.wakes.wait(LEADER_LOOK, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
+      await this.#context.wakeups.wait(LEADER_LOOK, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
     }
   }
 
   /** Compares where tasks are to run with where their volumes' data is, and tells the hosts that lack it. */
   async #look(): Promise<void> {
-    const { bus, engine, cache } = this.#core.parts
+    const { bus, engine, cache } = this.#context.dependencies
     const tasks = await engine.tasks()
     if (tasks.length === 0) return
     const { entries } = await cache.list()
     for (const task of tasks) {
-      const host = this.#core.hosts.all().find((known) => known.swarmNode === task.node)
+      const host = this.#context.hosts.all().find((known) => known.swarmNode === task.node)
       if (host === undefined) continue
       for (const { value: record } of entries) {
         if (!task.volumes.includes(record.name) || record.holder?.host === host.id) continue
@@ -156,7 +159,7 @@ export class Hints {
 
   /** True when `key` was not seen within `everyMs`. */
   #first(key: string, everyMs: number): boolean {
-    const nowMs = this.#core.parts.clock.elapsedMs()
+    const nowMs = this.#context.dependencies.clock.elapsedMs()
     if (nowMs - (this.#sentMs.get(key) ?? Number.NEGATIVE_INFINITY) < everyMs) return false
     if (this.#sentMs.size >= MAX_REMEMBERED) this.#sentMs.clear()
     this.#sentMs.set(key, nowMs)

@@ -1,4 +1,5 @@
 import type { Context } from '../context.ts'
+import type { Namesakes } from '../use-contract.ts'
 import { NAMESAKES } from '../wakeups.ts'
 
 /** For events that were missed. */
@@ -13,18 +14,18 @@ const MOST_NAMES = 100
  * NAME:/path` makes one when it names no driver and Wherry cannot answer just then (moby,
  * daemon/volume/service/store.go): the container runs with an empty directory.
  */
-export class Namesakes {
-  readonly #core: Pick<Context, 'parts' | 'wakes'>
+export class EngineNamesakes implements Namesakes {
+  readonly #context: Pick<Context, 'dependencies' | 'wakeups'>
   #names: readonly string[] = []
   #local: ReadonlySet<string> = new Set()
 
-  constructor(core: Pick<Context, 'parts' | 'wakes'>) {
-    this.#core = core
+  constructor(context: Pick<Context, 'dependencies' | 'wakeups'>) {
+    this.#context = context
   }
 
   /** A volume of ours was created or has changed: one of its name that was there first is looked for at once. */
   note(name: string): void {
-    if (this.#local.has(name) && !this.#names.includes(name)) this.#core.wakes.wake(NAMESAKES)
+    if (this.#local.has(name) && !this.#names.includes(name)) this.#context.wakeups.wake(NAMESAKES)
   }
 
   /** As last looked at; at most 100. */
@@ -34,17 +35,17 @@ export class Namesakes {
 
   /** Looks at once, after each wake of `NAMESAKES`, and from time to time, until the agent stops. */
   async run(): Promise<void> {
-    const { clock, signal, log } = this.#core.parts
+    const { clock, signal, log } = this.#context.dependencies
     while (!signal.aborted) {
       // What happens during this look, or before the next one may begin, calls for a next one.
-      const woken = this.#core.wakes.wait(NAMESAKES, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
+      const woken = this.#context.wakeups.wait(NAMESAKES, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
       await this.#look().catch((error: unknown) => log.debug({ err: error }, "could not look at the engine's volumes"))
       await Promise.all([woken, clock.sleep(LEAST_GAP_MS, signal)])
     }
   }
 
   async #look(): Promise<void> {
-    const { engine, cache, log } = this.#core.parts
+    const { engine, cache, log } = this.#context.dependencies
     const local = new Set(await engine.localVolumes())
     this.#local = local
     const { entries } = local.size === 0 ? { entries: [] } : await cache.list()

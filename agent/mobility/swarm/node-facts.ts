@@ -14,13 +14,13 @@ export type NodesMessage = z.infer<typeof nodesMessage>
  * Keeps up with what Swarm says of this host's node, until the agent stops: its label `zone`, and whether it is drained. Only managers may read
  * nodes (docs.docker.com/engine/swarm/manage-nodes), so the leader's agent tells everyone. A host outside the Swarm has neither.
  */
-export function followNodes(core: Context): void {
+export function followNodes(context: Context): void {
   const hear = (message: unknown) => {
     const nodes = nodesMessage.safeParse(message)
     if (!nodes.success) return
-    const mine = nodes.data[core.engine.swarmNode ?? '']
-    core.engine.zone = mine?.zone ?? null
-    core.engine.drained = mine?.drained ?? false
+    const mine = nodes.data[context.node.swarmNode ?? '']
+    context.node.zone = mine?.zone ?? null
+    context.node.drained = mine?.drained ?? false
   }
-  core.parts.bus.subscribe(NODES_SUBJECT, hear, core.parts.signal)
+  context.dependencies.bus.subscribe(NODES_SUBJECT, hear, context.dependencies.signal)
 }

@@ -34,15 +34,15 @@ interface LabelMemory {
 }
 
 /** While this engine is the Swarm's leader: tells all hosts what Swarm says of their nodes, and keeps the nodes' labels true. Until the agent stops. */
-export async function leadNodes(core: Context): Promise<void> {
-  const { bus, clock, engine, signal, log } = core.parts
-  bus.subscribe('schedule.node', () => core.wakes.wake(NODES), signal)
+export async function leadNodes(context: Context): Promise<void> {
+  const { bus, clock, engine, signal, log } = context.dependencies
+  bus.subscribe('schedule.node', () => context.wakeups.wake(NODES), signal)
   let told = ''
   let toldMs = Number.NEGATIVE_INFINITY
   const memory: LabelMemory = { versions: new Map(), wanted: '', wantedMs: 0 }
   while (!signal.aborted) {
     try {
-      if (core.engine.leader) {
+      if (context.node.leader) {
         const nodes = await engine.nodes()
         const message = JSON.stringify(toMessage(nodes))
         if (message !== told || clock.elapsedMs() - toldMs >= TELL_NODES_EVERY_MS) {
@@ -50,12 +50,12 @@ export async function leadNodes(core: Context): Promise<void> {
           told = message
           toldMs = clock.elapsedMs()
         }
-        await labelNodes(core, nodes, memory)
+        await labelNodes(context, nodes, memory)
       }
     } catch (error) {
       if (!signal.aborted) log.debug({ err: error }, 'could not look at the nodes')
     }
-    await core.wakes.wait(NODES, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
+    await context.wakeups.wait(NODES, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
   }
 }
 
@@ -78,13 +78,13 @@ function roleOf(host: string | null, record: VolumeRecord): 'holder' | 'copy' | 
   return state === 'current' || state === 'behind' ? 'copy' : 'none'
 }
 
-async function labelNodes(core: Context, nodes: readonly SwarmNode[], memory: LabelMemory): Promise<void> {
-  const { cache, engine, clock } = core.parts
+async function labelNodes(context: Context, nodes: readonly SwarmNode[], memory: LabelMemory): Promise<void> {
+  const { cache, engine, clock } = context.dependencies
   const { entries, stale } = await cache.list()
-  if (stale || core.hosts.all().length === 0) return
+  if (stale || context.hosts.all().length === 0) return
   const nowMs = clock.elapsedMs()
   const records = entries.map(({ value }) => value).filter(({ removedAt }) => removedAt === null)
-  const wanted = nodes.map((node) => labelsOf(hostOf(core.hosts.all(), node.id)?.id ?? null, records))
+  const wanted = nodes.map((node) => labelsOf(hostOf(context.hosts.all(), node.id)?.id ?? null, records))
   const described = JSON.stringify(wanted)
   if (described !== memory.wanted) Object.assign(memory, { wanted: described, wantedMs: nowMs })
   const isStill = nowMs - memory.wantedMs >= STILL_MS

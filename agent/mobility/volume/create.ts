@@ -17,25 +17,25 @@ const STALE_MS = 3_000
  * Adds the record; the data appears with the first Mount, on the host that mounts. A volume that exists with the same options is answered as it is.
  * VOLUME_EXISTS: with other options, or as data that the registry has forgotten. May be repeated; durable on return.
  */
-export async function createVolume(core: Context, name: string, options: VolumeOptions): Promise<VolumeRecord> {
-  const { parts } = core
-  const signal = AbortSignal.any([parts.signal, parts.clock.deadline(CREATE_MS)])
-  const settled = parts.clock.deadline(STALE_MS)
+export async function createVolume(context: Context, name: string, options: VolumeOptions): Promise<VolumeRecord> {
+  const { dependencies } = context
+  const signal = AbortSignal.any([dependencies.signal, dependencies.clock.deadline(CREATE_MS)])
+  const settled = dependencies.clock.deadline(STALE_MS)
   for (;;) {
     // Each time another one: what an earlier try has made, unknown to it, may have been removed by now, and a removed id never comes back.
-    const record = newRecord(parts, name, options)
-    const existing = (await readVolume(parts, name, signal))?.value
+    const record = newRecord(dependencies, name, options)
+    const existing = (await readVolume(dependencies, name, signal))?.value
     if (existing !== undefined && existing.removedAt === null) return sameVolume(existing, options)
-    if (existing !== undefined) await finishRemoval(core, existing, signal)
-    const inventories = await allInventories(core, signal)
-    const forgotten = await findForgotten(core, record, inventories)
+    if (existing !== undefined) await finishRemoval(context, existing, signal)
+    const inventories = await allInventories(context, signal)
+    const forgotten = await findForgotten(context, record, inventories)
     if (forgotten !== null && settled.aborted) throw forgotten
-    const predecessor = await findPredecessor(core, name, inventories)
+    const predecessor = await findPredecessor(context, name, inventories)
     // Whoever asks too late hears of nothing: then it is not known what the others have.
     const write =
-      forgotten === null && !signal.aborted ? await parts.registry.addVolume({ ...record, predecessor }) : null
+      forgotten === null && !signal.aborted ? await dependencies.registry.addVolume({ ...record, predecessor }) : null
     if (write?.outcome === 'done') {
-      if (predecessor !== undefined) warnOfPredecessor(core, write.entry.value)
+      if (predecessor !== undefined) warnOfPredecessor(context, write.entry.value)
       return write.entry.value
     }
     if (signal.aborted) {
@@ -43,22 +43,22 @@ export async function createVolume(core: Context, name: string, options: VolumeO
         hint: 'Create it again; that is safe.',
       })
     }
-    await parts.clock.sleep(RETRY_MS, signal)
+    await dependencies.clock.sleep(RETRY_MS, signal)
   }
 }
 
-function warnOfPredecessor({ parts, hosts }: Context, { name, id, predecessor }: VolumeRecord): void {
+function warnOfPredecessor({ dependencies, hosts }: Context, { name, id, predecessor }: VolumeRecord): void {
   const where = predecessor?.hosts.map((host) => hosts.label(host))
   const about = { volume: name, id, earlier: predecessor?.id, hosts: where, until: predecessor?.until }
-  parts.log.warn(about, 'a new, empty volume has the name of a removed one, whose data is still on hosts')
+  dependencies.log.warn(about, 'a new, empty volume has the name of a removed one, whose data is still on hosts')
 }
 
-function newRecord(parts: Context['parts'], name: string, options: VolumeOptions): VolumeRecord {
+function newRecord(dependencies: Context['dependencies'], name: string, options: VolumeOptions): VolumeRecord {
   return {
-    id: parts.newId(),
+    id: dependencies.newId(),
     name,
     options,
-    createdAt: parts.clock.now().toISOString(),
+    createdAt: dependencies.clock.now().toISOString(),
     epoch: 0,
     holder: null,
     last: null,

@@ -9,19 +9,19 @@ import { withdrawCopy } from '../record/report-copy.ts'
  * hosts do not collect volumes they never had. After a start it is kept for as long as a Mount may come back for it. What the record says is kept here
  * goes on filling however long it takes.
  */
-export async function dropUnborn(core: Context, startedMs: number): Promise<void> {
-  const { store, clock } = core.parts
+export async function dropUnborn(context: Context, startedMs: number): Promise<void> {
+  const { store, clock } = context.dependencies
   if (clock.elapsedMs() - startedMs < WANTED_AFTER_MOUNT_MS) return
   await forEachVolume((await store.copies()).copies, async ({ id, name }) => {
-    await core.locks.run(id, async () => {
+    await context.locks.run(id, async () => {
       const local = await store.copy(id)
       if (local === null || local.held !== null || local.applying) return
       // What an older release left of a hold that never came about is nothing either.
       if (local.checkpoint !== null && !(isForged(local) && isEmptyTree(local.checkpoint))) return
       // The trash is emptied one day; what the cluster never got stays until a person removes it (promise 7).
       if (local.diverged.length > 0) return
-      if (core.copying.job(id) !== undefined || core.pendingMounts.has(name)) return
-      if (await withdrawCopy(core.parts, local)) await store.trash(id)
+      if (context.copyManager.job(id) !== undefined || context.pendingMounts.has(name)) return
+      if (await withdrawCopy(context.dependencies, local)) await store.trash(id)
     })
   })
 }

@@ -12,36 +12,37 @@ const PATHS_NAMED = 3
  * told this host: what keeps a copy from coming, its own host knows and, while the volume is in use, the holder.
  */
 export function describeCopy(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   host: string,
   local: LocalCopy | null,
 ): string | null {
-  if (host !== core.parts.self.id) return describeOther(core, record, host) ?? describeSurplus(core, record, host)
+  if (host !== context.dependencies.self.id)
+    return describeOther(context, record, host) ?? describeSurplus(context, record, host)
   if (local?.damaged != null) return `damaged: ${named(local.damaged)}`
   if (record.holder?.host === host) return null
   // Of an idle volume there is nothing newer; of one in use there may be.
   if (isCurrent(record, host) && record.holder === null) return null
   const failure =
-    core.copying.failure(record.id)?.message ?? (isCurrent(record, host) ? null : describeJob(core, record))
-  return failure ?? describeSurplus(core, record, host)
+    context.copyManager.failure(record.id)?.message ?? (isCurrent(record, host) ? null : describeJob(context, record))
+  return failure ?? describeSurplus(context, record, host)
 }
 
 /** Of an idle volume: a copy that is behind and that nobody needs is not brought up to date. */
-function describeSurplus(core: Context, record: VolumeRecord, host: string): string | null {
+function describeSurplus(context: Context, record: VolumeRecord, host: string): string | null {
   if (record.holder !== null || record.copies[host]?.state !== 'behind') return null
-  const lives = (id: string) => id === core.parts.self.id || core.hosts.alive(id)
-  return mayGiveUp(record, host, placementHosts(core, [record]), lives) ? 'one too many: it will be dropped' : null
+  const lives = (id: string) => id === context.dependencies.self.id || context.hosts.alive(id)
+  return mayGiveUp(record, host, placementHosts(context, [record]), lives) ? 'one too many: it will be dropped' : null
 }
 
-function describeOther(core: Context, record: VolumeRecord, host: string): string | null {
-  if (!core.hosts.alive(host) && !core.hosts.knowsAway) return 'its host was not heard from yet'
-  const away = core.hosts.describeAway(host)
+function describeOther(context: Context, record: VolumeRecord, host: string): string | null {
+  if (!context.hosts.alive(host) && !context.hosts.knowsAway) return 'its host was not heard from yet'
+  const away = context.hosts.describeAway(host)
   if (away !== null || record.holder?.host === host) return away
-  const damaged = core.hosts.get(host)?.damaged?.[record.id]
+  const damaged = context.hosts.get(host)?.damaged?.[record.id]
   if (damaged !== undefined) return `damaged: ${damaged}`
   // The newest checkpoint is the registry's only when some other host has it: who is current there may lack it all the same.
-  const progress = core.checkpointing.progress(record.id, host)
+  const progress = context.checkpointScheduler.progress(record.id, host)
   if (progress === null || progress.failure !== null) return progress?.failure ?? null
   return progress.asking && !isCurrent(record, host) ? 'a checkpoint is on its way there' : null
 }
@@ -50,8 +51,8 @@ function isCurrent(record: VolumeRecord, host: string): boolean {
   return record.copies[host]?.state === 'current'
 }
 
-function describeJob(core: Context, { id }: VolumeRecord): string | null {
-  const { from, state } = core.copying.job(id)?.view('') ?? { from: '' }
+function describeJob(context: Context, { id }: VolumeRecord): string | null {
+  const { from, state } = context.copyManager.job(id)?.view('') ?? { from: '' }
   if (from === '') return null
   return state === 'running' ? `being pulled from ${from}` : 'sent ahead; waits for the holder to release the volume'
 }

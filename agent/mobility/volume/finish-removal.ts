@@ -12,14 +12,14 @@ import { readVolume } from '../record/update-record.ts'
 const LOOK_MS = 200
 
 /** The steps after the mark; any host may do them, any number of times. Frees the name on return. */
-export async function finishRemoval(core: Context, record: VolumeRecord, signal: AbortSignal): Promise<void> {
-  const { registry, clock } = core.parts
+export async function finishRemoval(context: Context, record: VolumeRecord, signal: AbortSignal): Promise<void> {
+  const { registry, clock } = context.dependencies
   const { id, name, removedAt, lost } = record
   const tombstone: RemovedRecord = { id, name, removedAt: removedAt ?? '', hosts: hostsWithTree(record), lost }
   while (!signal.aborted) {
     const kept = tombstone.hosts.length === 0 || (await registry.addRemoved(tombstone)).outcome !== 'unknown'
     if (kept) {
-      const now = await readVolume(core.parts, name, signal)
+      const now = await readVolume(context.dependencies, name, signal)
       if (now === null || now.value.id !== id) return
       if (now.value.removedAt !== null && (await registry.deleteVolume(name, now.revision)).outcome === 'done') return
     }
@@ -47,36 +47,36 @@ function hostsWithTree(record: VolumeRecord): string[] {
  * where nothing deletes it, and announced (promise 7). Its containers are ended. The caller has proof of the removal.
  * May be repeated.
  */
-export async function putAway(core: Context, { id, lost }: Pick<RemovedRecord, 'id' | 'lost'>): Promise<void> {
-  const { store, log, self } = core.parts
-  const job = core.copying.job(id)
+export async function putAway(context: Context, { id, lost }: Pick<RemovedRecord, 'id' | 'lost'>): Promise<void> {
+  const { store, log, self } = context.dependencies
+  const job = context.copyManager.job(id)
   job?.stop()
   await job?.done
-  await core.locks.run(id, async () => {
+  await context.locks.run(id, async () => {
     const local = await store.copy(id)
     // Nothing that was noted of its hold outlives it.
-    core.troubles.clear(id)
-    core.surrendered.delete(id)
-    core.givenSeqs.delete(id)
-    core.overUses.delete(id)
+    context.releaseTroubles.clear(id)
+    context.surrendered.delete(id)
+    context.givenSeqs.delete(id)
+    context.endedUses.delete(id)
     if (local === null) return
-    const startMs = core.parts.clock.elapsedMs()
+    const startMs = context.dependencies.clock.elapsedMs()
     try {
-      if (local.held !== null) await endHold(core, local)
+      if (local.held !== null) await endHold(context, local)
       await store.unmount(id)
     } catch (error) {
       // Whoever wants to use the name again is told.
-      core.troubles.note(local, error, startMs)
+      context.releaseTroubles.note(local, error, startMs)
       throw error
     }
-    if (lost?.includes(self.id)) return await setAside(core, local)
+    if (lost?.includes(self.id)) return await setAside(context, local)
     await store.trash(id)
     log.info({ volume: local.name, id }, 'removed volume moved to the trash')
   })
 }
 
-async function setAside(core: Context, { id, name }: LocalCopy): Promise<void> {
-  const { store, log, bus, self } = core.parts
+async function setAside(context: Context, { id, name }: LocalCopy): Promise<void> {
+  const { store, log, bus, self } = context.dependencies
   const directory = await store.setAside(id)
   log.error(
     { volume: name, id, directory },
@@ -86,8 +86,8 @@ async function setAside(core: Context, { id, name }: LocalCopy): Promise<void> {
 }
 
 /** A line for each copy of a removed volume that was set aside here: it stays until an operator deletes it. */
-export async function describeSetAside(core: Context): Promise<string[]> {
-  const found = (await core.parts.store.removed()).filter(({ until }) => until === null)
+export async function describeSetAside(context: Context): Promise<string[]> {
+  const found = (await context.dependencies.store.removed()).filter(({ until }) => until === null)
   return found.map(
     ({ name, id, directory }) =>
       `Volume "${name}" (${id}) was removed while this host was given up: what it had is in ${directory} of the state directory. Copy out what you need, then delete that directory.`,
@@ -99,28 +99,31 @@ export async function describeSetAside(core: Context): Promise<string[]> {
  * released by an agent that did not live to write that down. A new volume of the same name may be in use here, and
  * engines know names only: then just those containers are ended that a fence has noted.
  */
-async function endHold(core: Context, local: LocalCopy): Promise<void> {
-  const { store, pauses, log } = core.parts
+async function endHold(context: Context, local: LocalCopy): Promise<void> {
+  const { store, pauses, log } = context.dependencies
   log.warn(
     { volume: local.name, id: local.id },
     'a volume that this host holds was removed: its hold is over, its containers here are ended',
   )
-  core.confirmed.delete(local.id)
+  context.confirmed.delete(local.id)
   const { copies } = await store.copies()
   const isNameTaken = copies.some(({ id, name, held }) => id !== local.id && name === local.name && held !== null)
   if (isNameTaken) await pauses.kill(({ volumes }) => volumes.includes(local.id))
-  else await endContainers(core, local)
-  await core.checkpointing.stop(local.id)
+  else await endContainers(context, local)
+  await context.checkpointScheduler.stop(local.id)
   await store.unmount(local.id)
   await store.update(local.id, { held: null, mounts: {} })
 }
 
 /** Acts on tombstones that name this host, then takes it off them; the last host deletes the tombstone. */
-export async function clearTombstones(core: Context, tombstones: readonly Versioned<RemovedRecord>[]): Promise<void> {
-  const { registry, self } = core.parts
+export async function clearTombstones(
+  context: Context,
+  tombstones: readonly Versioned<RemovedRecord>[],
+): Promise<void> {
+  const { registry, self } = context.dependencies
   await forEachVolume(tombstones, async ({ value, revision }) => {
     if (!value.hosts.includes(self.id)) return
-    await putAway(core, value)
+    await putAway(context, value)
     const hosts = value.hosts.filter((host) => host !== self.id)
     // A lost race or a lost answer is seen and mended at the next look.
     if (hosts.length === 0) await registry.deleteRemoved(value.id, revision)

@@ -42,25 +42,25 @@ interface Chosen extends TakeOver {
  * can be mounted as it is stays as it is. May be repeated; durable on return.
  */
 export async function promoteVolume(
-  core: Context,
+  context: Context,
   name: string,
   acceptLoss: boolean,
   caller: AbortSignal,
 ): Promise<Promotion> {
-  const { parts } = core
-  const startMs = parts.clock.elapsedMs()
-  const asked = AbortSignal.any([caller, parts.signal])
-  let signal = AbortSignal.any([asked, parts.clock.deadline(PROMOTE_MS)])
+  const { dependencies } = context
+  const startMs = dependencies.clock.elapsedMs()
+  const asked = AbortSignal.any([caller, dependencies.signal])
+  let signal = AbortSignal.any([asked, dependencies.clock.deadline(PROMOTE_MS)])
   let refusal: WherryError | null = null
   while (!signal.aborted) {
-    const entry = await readVolume(parts, name, signal)
+    const entry = await readVolume(dependencies, name, signal)
     if (entry === null || entry.value.removedAt !== null) throw notFound(name)
     const record = entry.value
     if (isNeverUsed(record)) return neverUsed(record)
-    const accepts = { person: true, loss: acceptLoss, waited: parts.clock.elapsedMs() - startMs >= RELEASED_MS }
-    const found = await choose(core, record, accepts, signal, asked)
+    const accepts = { person: true, loss: acceptLoss, waited: dependencies.clock.elapsedMs() - startMs >= RELEASED_MS }
+    const found = await choose(context, record, accepts, signal, asked)
     if (found === 'again') {
-      signal = AbortSignal.any([asked, parts.clock.deadline(PROMOTE_MS)])
+      signal = AbortSignal.any([asked, dependencies.clock.deadline(PROMOTE_MS)])
       continue
     }
     if (found instanceof WherryError) {
@@ -68,21 +68,22 @@ export async function promoteVolume(
       // Only a lease may still run out while we wait.
       if (found.code !== 'VOLUME_HELD_ELSEWHERE') throw found
     } else {
-      if (record.holder === null && record.last?.hash === found.best.hash) return asItWas(core, found)
+      if (record.holder === null && record.last?.hash === found.best.hash) return asItWas(context, found)
       const next = (now: VolumeRecord) => {
-        const taken = recordAfterTakeOver(core, now, found.best, found.hosts, null)
+        const taken = recordAfterTakeOver(context, now, found.best, found.hosts, null)
         return found.isWhole ? { ...taken, seizures: taken.seizures.map(withoutLoss(taken.epoch)) } : taken
       }
-      const mine = (now: VolumeRecord) => now.seizures.at(-1)?.by === parts.self.id && now.epoch === record.epoch + 1
-      const written = await writeTakeOver(core, entry, next, mine, signal, found.isGivenUp)
+      const mine = (now: VolumeRecord) =>
+        now.seizures.at(-1)?.by === dependencies.self.id && now.epoch === record.epoch + 1
+      const written = await writeTakeOver(context, entry, next, mine, signal, found.isGivenUp)
       if (!(written instanceof WherryError)) {
-        announceSeizure(core, written)
-        core.wakes.wake(name)
-        return goneOn(core, written)
+        announceSeizure(context, written)
+        context.wakeups.wake(name)
+        return goneOn(context, written)
       }
       refusal = written
     }
-    await core.wakes.wait(name, (until) => parts.clock.sleep(LOOK_MS, until), signal)
+    await context.wakeups.wait(name, (until) => dependencies.clock.sleep(LOOK_MS, until), signal)
   }
   throw (
     refusal ?? new WherryError('REGISTRY_UNAVAILABLE', `The registry did not answer about volume "${name}" in time.`)
@@ -94,31 +95,31 @@ export async function promoteVolume(
  * aborts when the asker is gone.
  */
 async function choose(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   accepts: Acceptance,
   signal: AbortSignal,
   asked: AbortSignal,
 ): Promise<Chosen | WherryError | 'again'> {
   // Reading a large tree takes its time.
-  const answer = isAnswering(core, record) ? await askHolder(core, record, 'tree', asked) : null
-  if (answer?.outcome === 'stuck' && answer.trouble !== null) return releaseFailed(core, record, answer.trouble)
+  const answer = isAnswering(context, record) ? await askHolder(context, record, 'tree', asked) : null
+  if (answer?.outcome === 'stuck' && answer.trouble !== null) return releaseFailed(context, record, answer.trouble)
   if (answer?.outcome !== 'given-up') {
-    const found = await weighTakeOver(core, record, accepts, signal)
+    const found = await weighTakeOver(context, record, accepts, signal)
     return found instanceof WherryError ? found : { ...found, isGivenUp: false, isWhole: false }
   }
-  const brought = answer.final === null ? null : await bringFinal(core, record, answer.final, asked)
+  const brought = answer.final === null ? null : await bringFinal(context, record, answer.final, asked)
   if (brought === 'again') return brought
   if (brought !== null && !(brought instanceof Error))
     return { record, ...brought, isGivenUp: true, isWhole: true, described: '' }
   const why = brought?.message ?? answer.trouble?.text ?? ''
-  return await withoutFinal(core, record, accepts.loss, why, { signal, asked })
+  return await withoutFinal(context, record, accepts.loss, why, { signal, asked })
 }
 
 /** A holder that is silent is not asked, unless it has said why: then its lease is over and it lives. */
-function isAnswering(core: Context, { holder }: VolumeRecord): boolean {
+function isAnswering(context: Context, { holder }: VolumeRecord): boolean {
   if (holder === null) return false
-  return core.hosts.alive(holder.host) || core.hosts.get(holder.host)?.unwritable != null
+  return context.hosts.alive(holder.host) || context.hosts.get(holder.host)?.unwritable != null
 }
 
 /**
@@ -126,12 +127,12 @@ function isAnswering(core: Context, { holder }: VolumeRecord): boolean {
  * An error: why that failed.
  */
 async function bringFinal(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   final: Checkpoint,
   asked: AbortSignal,
 ): Promise<Pick<TakeOver, 'best' | 'hosts'> | 'again' | Error> {
-  const { self, store } = core.parts
+  const { self, store } = context.dependencies
   const { last, copies, holder } = record
   if (last !== null && last.hash === final.hash) {
     const others = Object.entries(copies).filter(([host, copy]) => host !== holder?.host && hasCheckpoint(copy, last))
@@ -141,7 +142,7 @@ async function bringFinal(
   if (holder === null || holder.host === self.id)
     return new Error(`another host must fetch what is here: run "wherry promote ${record.name}" there.`)
   try {
-    await rejectOnAbort(core.copying.bring(record, final, holder.host), asked)
+    await rejectOnAbort(context.copyManager.bring(record, final, holder.host), asked)
     return 'again'
   } catch (error) {
     asked.throwIfAborted()
@@ -154,21 +155,21 @@ async function bringFinal(
  * the holder has counts once it has come here, because the holder puts its tree aside.
  */
 async function withoutFinal(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   acceptLoss: boolean,
   why: string,
   { signal, asked }: { signal: AbortSignal; asked: AbortSignal },
 ): Promise<Chosen | WherryError | 'again'> {
-  const { best, hosts, holders, epochSeen, described } = await findSoundCandidates(core, record, signal)
+  const { best, hosts, holders, epochSeen, described } = await findSoundCandidates(context, record, signal)
   if (epochSeen > record.epoch) return registryBehindDisks(record, epochSeen)
   const refusal = (command: string | null) =>
-    failoverRefused(core, record, described, `what it has cannot be sent: ${why}`, command)
+    failoverRefused(context, record, described, `what it has cannot be sent: ${why}`, command)
   const newer = holders !== null && (best === null || orderOf(holders, best) === 'newer') ? holders : null
   if (!acceptLoss)
     return refusal(best === null && newer === null ? null : `wherry promote ${record.name} --accept-loss`)
   const chosen = { record, isGivenUp: true, isWhole: false, described }
-  const brought = newer === null ? null : await bringFinal(core, record, newer, asked)
+  const brought = newer === null ? null : await bringFinal(context, record, newer, asked)
   if (brought === 'again') return brought
   if (brought !== null && !(brought instanceof Error)) return { ...chosen, ...brought }
   return best === null ? refusal(null) : { ...chosen, best, hosts }

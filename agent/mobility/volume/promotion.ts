@@ -25,20 +25,20 @@ export function neverUsed(record: VolumeRecord): Promotion {
 
 /** No host holds the volume, and a copy that can be reached is at its newest checkpoint. `described`: who has what. */
 export function asItWas(
-  core: Context,
+  context: Context,
   { record, best, hosts, described }: TakeOver & { described: string },
 ): Promotion {
-  const where = hosts.map((host) => core.hosts.label(host)).join(', ')
+  const where = hosts.map((host) => context.hosts.label(host)).join(', ')
   const state = `is not held by any host and is at its newest checkpoint ${describeCheckpoint(best)}`
   const summary = `Volume "${record.name}" ${state}; nothing was changed. It can be mounted, with the data of ${where}.`
   return { record, changed: false, summary: `${summary} ${sentenceOf(described)}` }
 }
 
 /** The volume was taken over, and no host holds it now. */
-export function goneOn(core: Context, record: VolumeRecord): Promotion {
+export function goneOn(context: Context, record: VolumeRecord): Promotion {
   const { name, last, seizures } = record
   const { from = '', ageSeconds = 0 } = seizures.at(-1) ?? {}
-  const without = from === '' ? '' : ` without host ${core.hosts.label(from)}`
+  const without = from === '' ? '' : ` without host ${context.hosts.label(from)}`
   const mostly = `What was written in at most the last ${ageSeconds} s before is missing`
   const lost = ageSeconds === 0 ? 'Nothing is missing' : from === '' ? 'What was written after it is missing' : mostly
   const at = last === null ? '' : ` from checkpoint ${describeCheckpoint(last)}`

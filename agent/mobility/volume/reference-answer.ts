@@ -29,12 +29,12 @@ const answerMessage: z.ZodType<ReferenceAnswer> = z.object({
  * once, so that it ends. Rejects ENGINE_UNREACHABLE.
  */
 export async function answerReferences(
-  core: Context,
+  context: Context,
   { volume, name, removing }: { readonly volume: string; readonly name: string; readonly removing: boolean },
 ): Promise<ReferenceAnswer> {
-  const { engine, store, self } = core.parts
+  const { engine, store, self } = context.dependencies
   const [users, services, local] = await Promise.all([
-    core.uses.refresh(),
+    context.containerUses.refresh(),
     // A manager without a leader knows of a Swarm, and cannot say what is in it.
     engine.services().catch(() => 'worker' as const),
     store.copy(volume),
@@ -43,8 +43,8 @@ export async function answerReferences(
     .filter(({ volumes }) => volumes.includes(name))
     .map((user) => ({ name: user.name, state: user.state }))
   if (containers.length === 0 && local?.held != null) {
-    if (removing) core.uses.removalWaits(volume)
-    core.wakes.wake(RECONCILE)
+    if (removing) context.containerUses.removalWaits(volume)
+    context.wakeups.wake(RECONCILE)
   }
   return { host: self.id, containers, services: typeof services === 'string' ? services : naming(services, name) }
 }

@@ -33,20 +33,20 @@ type Asked = ReferenceAnswer | WherryError
  * `removing`: an earlier call found that nothing refers to it, and its holder is to let go.
  */
 export async function findReferences(
-  core: Context,
+  context: Context,
   record: VolumeRecord,
   removing: boolean,
   signal: AbortSignal,
 ): Promise<References> {
-  const { clock, self } = core.parts
+  const { clock, self } = context.dependencies
   const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_MS)])
   const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ANSWER_MS)])
   const question = { kind: 'references', volume: record.id, name: record.name, removing } as const
-  const others = core.hosts.all().filter(({ id }) => id !== self.id)
+  const others = context.hosts.all().filter(({ id }) => id !== self.id)
   const [own, answers, strangers] = await Promise.all([
-    answerReferences(core, question).catch(asError),
-    Promise.all(others.map((host) => askHost(core, question, host, core.hosts.alive(host.id) ? inTime : atOnce))),
-    askStrangers(core, question, others, atOnce),
+    answerReferences(context, question).catch(asError),
+    Promise.all(others.map((host) => askHost(context, question, host, context.hosts.alive(host.id) ? inTime : atOnce))),
+    askStrangers(context, question, others, atOnce),
   ])
   const silent = others.flatMap((host, nth) => {
     const answer = answers[nth]
@@ -55,17 +55,17 @@ export async function findReferences(
   const said = [own, ...answers, ...strangers].filter((answer) => !(answer instanceof WherryError)) as ReferenceAnswer[]
   const lists = said.flatMap(({ services }) => (typeof services === 'string' ? [] : [services]))
   const isSwarm = said.some(({ services }) => services !== 'none') || silent.some(({ host }) => host.swarmNode !== null)
-  const living = silent.filter(({ host }) => core.hosts.alive(host.id))
+  const living = silent.filter(({ host }) => context.hosts.alive(host.id))
   const unknown = [
     ...(own instanceof WherryError ? [`this host could not be asked (${reasonOf(own)})`] : []),
-    ...living.map(({ host, why }) => `host ${core.hosts.label(host.id)} did not answer (${reasonOf(why)})`),
+    ...living.map(({ host, why }) => `host ${context.hosts.label(host.id)} did not answer (${reasonOf(why)})`),
     ...(isSwarm && lists.length === 0 ? ["no manager of the Swarm could be asked for the Swarm's services"] : []),
   ]
   const byHost = new Map(said.map((answer) => [answer.host, answer.containers]))
   const away = silent.filter((one) => !living.includes(one)).flatMap(({ host }) => lastWord(record, host))
   // A holder that is cut off from the registry can be asked, and cannot let go.
   const cutOff = record.holder?.host ?? ''
-  const answered = isAway(core, cutOff) ? byHost.get(cutOff) : undefined
+  const answered = isAway(context, cutOff) ? byHost.get(cutOff) : undefined
   if (answered !== undefined) {
     away.push({ host: cutOff, containers: answered.map(({ name }) => name) })
     byHost.delete(cutOff)
@@ -79,8 +79,8 @@ export async function findReferences(
 }
 
 /** Whether a host does not renew its lease, as far as this one knows. */
-export function isAway(core: Context, host: string): boolean {
-  return host !== core.parts.self.id && !core.hosts.alive(host)
+export function isAway(context: Context, host: string): boolean {
+  return host !== context.dependencies.self.id && !context.hosts.alive(host)
 }
 
 /** What a host that is away may have: it is taken at its last word. */
@@ -101,31 +101,31 @@ function isAwaySinceLoss({ seizures }: VolumeRecord, { id, expiredBy, at }: Host
   return loss !== undefined && expiredBy !== null && Date.parse(at) <= Date.parse(loss.at)
 }
 
-async function askHost(core: Context, question: Question, host: HostRecord, signal: AbortSignal): Promise<Asked> {
+async function askHost(context: Context, question: Question, host: HostRecord, signal: AbortSignal): Promise<Asked> {
   const { address, transferPort: port } = host
-  return await askAt(core, question, { address, port }, core.hosts.label(host.id), signal)
+  return await askAt(context, question, { address, port }, context.hosts.label(host.id), signal)
 }
 
 /**
  * Hosts of the settings that the registry has never heard of: most likely they are yet to be installed. One that
  * answers counts.
  */
-async function askStrangers(core: Context, question: Question, known: readonly HostRecord[], signal: AbortSignal) {
-  const { self, peerAddresses } = core.parts
+async function askStrangers(context: Context, question: Question, known: readonly HostRecord[], signal: AbortSignal) {
+  const { self, peerAddresses } = context.dependencies
   const addresses = new Set([self.address, ...known.map(({ address }) => address)])
   const strangers = peerAddresses.filter(({ address }) => !addresses.has(address))
-  return await Promise.all(strangers.map((host) => askAt(core, question, host, host.address, signal)))
+  return await Promise.all(strangers.map((host) => askAt(context, question, host, host.address, signal)))
 }
 
 async function askAt(
-  core: Context,
+  context: Context,
   question: Question,
   host: { readonly address: string; readonly port: number },
   label: string,
   signal: AbortSignal,
 ): Promise<Asked> {
   try {
-    const said = await core.parts.peers.ask(host, question, signal)
+    const said = await context.dependencies.peers.ask(host, question, signal)
     return readReferenceAnswer(said, label)
   } catch (error) {
     return signal.aborted ? new WherryError('TRANSFER_CUT', 'no answer in time') : asError(error)

@@ -34,9 +34,9 @@ export function objectionTo(
 }
 
 /** VOLUME_IN_USE with everything that is in the way, and the commands that help. */
-export function inUse(core: Context, record: VolumeRecord, objection: Objection): WherryError {
+export function inUse(context: Context, record: VolumeRecord, objection: Objection): WherryError {
   const { references, away, isHolderAway } = objection
-  const clauses = [...describeContainers(core, references), ...away.map((host) => describeAway(core, host))]
+  const clauses = [...describeContainers(context, references), ...away.map((host) => describeAway(context, host))]
   const { services, unknown } = references
   if (services.length > 0) clauses.push(`by ${services.length === 1 ? 'service' : 'services'} ${services.join(', ')}`)
   const use =
@@ -45,19 +45,19 @@ export function inUse(core: Context, record: VolumeRecord, objection: Objection)
       : `It is not known whether volume "${record.name}" is in use.`
   const gaps = unknown.length === 0 ? '' : ` Not known: ${unknown.join('; ')}.`
   return new WherryError('VOLUME_IN_USE', `${use}${gaps} It was not removed.`, {
-    hint: whatToDo(core, record, objection, isHolderAway),
+    hint: whatToDo(context, record, objection, isHolderAway),
   })
 }
 
 /** Nothing refers to the volume any more, and its holder does not let go in time, or may not be given up yet. */
-export function stillHeld(core: Context, record: VolumeRecord): WherryError {
+export function stillHeld(context: Context, record: VolumeRecord): WherryError {
   const { name, holder, epoch } = record
   if (holder === null) return changedHands(name)
-  if (isAway(core, holder.host)) return leaseRunning(core, record, core.expiry.inMs(holder.host))
-  const trouble = stuckAt(core, holder.host, record)
+  if (isAway(context, holder.host)) return leaseRunning(context, record, context.expiry.inMs(holder.host))
+  const trouble = stuckAt(context, holder.host, record)
   if (trouble !== null) {
     const { code, text, since } = trouble
-    const where = `host ${core.hosts.label(holder.host)}, where no container has it any more`
+    const where = `host ${context.hosts.label(holder.host)}, where no container has it any more`
     const why = `(${code}, since ${since}): ${sentenceOf(text)}`
     return new WherryError(
       'VOLUME_IN_USE',
@@ -67,50 +67,56 @@ export function stillHeld(core: Context, record: VolumeRecord): WherryError {
   }
   return new WherryError(
     'VOLUME_IN_USE',
-    `Volume "${name}" is still held by host ${core.hosts.label(holder.host)} (epoch ${epoch}), although no container has it any more. It was not removed.`,
+    `Volume "${name}" is still held by host ${context.hosts.label(holder.host)} (epoch ${epoch}), although no container has it any more. It was not removed.`,
     { hint: `It is being released there: try again in a moment, or remove it at once: wherry rm ${name} --force` },
   )
 }
 
 /** One line for each thing that refers to a volume, for whoever removes it all the same. */
-export function describeReferences(core: Context, { services, containers, away, unknown }: References): string[] {
+export function describeReferences(context: Context, { services, containers, away, unknown }: References): string[] {
   return [
     ...services.map((name) => `service ${name}`),
-    ...containers.map(({ host, name, state }) => `container ${name} (${state}) on host ${core.hosts.label(host)}`),
+    ...containers.map(({ host, name, state }) => `container ${name} (${state}) on host ${context.hosts.label(host)}`),
     ...away.map(({ host, containers: names }) => {
       const what = names === null ? 'containers that are not known' : `container ${names.join(', ') || 'not known'}`
-      return `${what} on host ${core.hosts.labelWithAge(host)}`
+      return `${what} on host ${context.hosts.labelWithAge(host)}`
     }),
     ...unknown.map((what) => `not known: ${what}`),
   ]
 }
 
-function describeContainers(core: Context, { containers }: Pick<References, 'containers'>): string[] {
+function describeContainers(context: Context, { containers }: Pick<References, 'containers'>): string[] {
   const byHost = Map.groupBy(containers, ({ host }) => host)
   return Array.from(byHost, ([host, found]) => {
     const names = found.map(({ name, state }) => `${name} (${state})`)
-    return `on host ${core.hosts.label(host)} by container ${names.join(', ')}`
+    return `on host ${context.hosts.label(host)} by container ${names.join(', ')}`
   })
 }
 
-function describeAway(core: Context, { host, containers }: References['away'][number]): string {
+function describeAway(context: Context, { host, containers }: References['away'][number]): string {
   const who =
     containers === null || containers.length === 0 ? 'no container that is known' : `container ${containers.join(', ')}`
-  return `on host ${core.hosts.labelWithAge(host)} by ${who}`
+  return `on host ${context.hosts.labelWithAge(host)} by ${who}`
 }
 
-function whatToDo(core: Context, { name, holder }: VolumeRecord, objection: Objection, isHolderAway: boolean): string {
+function whatToDo(
+  context: Context,
+  { name, holder }: VolumeRecord,
+  objection: Objection,
+  isHolderAway: boolean,
+): string {
   const { references, away } = objection
   const { services, containers, unknown } = references
   const steps: string[] = []
   if (services.length > 0 || containers.length > 0) steps.push('Remove what uses it first.')
   if (unknown.length > 0) steps.push('Make the hosts that did not answer reachable.')
-  if (away.length > 0) steps.push(`Bring ${away.map(({ host }) => `host ${core.hosts.label(host)}`).join(', ')} back.`)
+  if (away.length > 0)
+    steps.push(`Bring ${away.map(({ host }) => `host ${context.hosts.label(host)}`).join(', ')} back.`)
   const others = away.some(({ host }) => host !== holder?.host)
   const needsForce = services.length > 0 || containers.length > 0 || unknown.length > 0 || others
   const flags = [...(needsForce ? ['--force'] : []), ...(isHolderAway ? ['--accept-loss'] : [])]
   const lost = isHolderAway
-    ? `If host ${core.hosts.label(holder?.host ?? '')} is lost for good`
+    ? `If host ${context.hosts.label(holder?.host ?? '')} is lost for good`
     : 'To remove it all the same'
   return `${steps.join(' ')} ${lost}: wherry rm ${name} ${flags.join(' ')}`
 }

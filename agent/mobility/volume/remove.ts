@@ -37,70 +37,74 @@ const ENDED_STATES = new Set(['exited', 'removing'])
  * it, also when that is not known; VOLUME_NOT_FOUND. May be repeated; durable on return.
  */
 export async function removeVolume(
-  core: Context,
+  context: Context,
   name: string,
   consent: RemovalConsent = NO_CONSENT,
   caller?: AbortSignal,
 ): Promise<RemovalView> {
-  const { parts } = core
-  const startMs = parts.clock.elapsedMs()
-  const limits = [parts.signal, parts.clock.deadline(REMOVE_MS), ...(caller === undefined ? [] : [caller])]
+  const { dependencies } = context
+  const startMs = dependencies.clock.elapsedMs()
+  const limits = [
+    dependencies.signal,
+    dependencies.clock.deadline(REMOVE_MS),
+    ...(caller === undefined ? [] : [caller]),
+  ]
   const signal = AbortSignal.any(limits)
   let newest: Versioned<VolumeRecord> | null = null
   let newestMs = startMs
   let refusal: WherryError | null = null
   let isClear = false
   for (;;) {
-    const entry = await readVolume(parts, name, signal)
+    const entry = await readVolume(dependencies, name, signal)
     if (entry === null && newest === null) throw notFound(name)
     if (entry === null || (newest !== null && entry.revision < newest.revision)) {
       // Another host has removed it, or this read is a stale one.
-      if (newest !== null && entry === null && parts.clock.elapsedMs() - newestMs > STALE_MS)
-        return viewOf(core, newest.value, null)
+      if (newest !== null && entry === null && dependencies.clock.elapsedMs() - newestMs > STALE_MS)
+        return viewOf(context, newest.value, null)
       if (signal.aborted) throw refusal ?? changedHands(name)
-      await parts.clock.sleep(LOOK_MS, signal)
+      await dependencies.clock.sleep(LOOK_MS, signal)
       continue
     }
-    if (newest !== null && entry.value.id !== newest.value.id) return viewOf(core, newest.value, null)
+    if (newest !== null && entry.value.id !== newest.value.id) return viewOf(context, newest.value, null)
     newest = entry
-    newestMs = parts.clock.elapsedMs()
+    newestMs = dependencies.clock.elapsedMs()
     const seen = entry.value
-    if (seen.removedAt !== null) return await finish(core, seen, null)
-    core.hosts.see(await untilAnswered(parts.clock, () => parts.registry.hosts(), signal))
-    const found = await findReferences(core, seen, isClear, signal)
+    if (seen.removedAt !== null) return await finish(context, seen, null)
+    context.hosts.see(await untilAnswered(dependencies.clock, () => dependencies.registry.hosts(), signal))
+    const found = await findReferences(context, seen, isClear, signal)
     // What was cut short says nothing.
     if (signal.aborted && refusal !== null) throw refusal
     const objection = objectionTo(seen, found, consent)
     isClear = objection === null
     if (objection !== null) {
-      refusal = inUse(core, seen, objection)
-      if (!mayPass(core, objection, parts.clock.elapsedMs() - startMs)) throw refusal
-    } else if (mayMark(core, seen, consent)) {
-      const marked = await markRemoved(core, entry, consent, signal)
-      if (marked !== null) return await finish(core, marked, found)
+      refusal = inUse(context, seen, objection)
+      if (!mayPass(context, objection, dependencies.clock.elapsedMs() - startMs)) throw refusal
+    } else if (mayMark(context, seen, consent)) {
+      const marked = await markRemoved(context, entry, consent, signal)
+      if (marked !== null) return await finish(context, marked, found)
     } else {
       // What is removed needs no final checkpoint: the holder gives it up as it is.
-      const marked = isAway(core, seen.holder?.host ?? '') ? null : await removeHeld(core, entry, signal)
-      if (marked !== null) return await finish(core, marked, found)
-      refusal = stillHeld(core, seen)
+      const marked = isAway(context, seen.holder?.host ?? '') ? null : await removeHeld(context, entry, signal)
+      if (marked !== null) return await finish(context, marked, found)
+      refusal = stillHeld(context, seen)
     }
-    if (signal.aborted) throw refusal ?? stillHeld(core, seen)
-    await core.wakes.wait(name, (until) => parts.clock.sleep(LOOK_MS, until), signal)
+    if (signal.aborted) throw refusal ?? stillHeld(context, seen)
+    await context.wakeups.wait(name, (until) => dependencies.clock.sleep(LOOK_MS, until), signal)
   }
 }
 
 /** Whether nobody has to let go first. */
-function mayMark(core: Context, { holder }: VolumeRecord, { force, acceptLoss }: RemovalConsent): boolean {
+function mayMark(context: Context, { holder }: VolumeRecord, { force, acceptLoss }: RemovalConsent): boolean {
   if (holder === null) return true
-  return isAway(core, holder.host) ? acceptLoss && core.expiry.inMs(holder.host) === 0 : force
+  return isAway(context, holder.host) ? acceptLoss && context.expiry.inMs(holder.host) === 0 : force
 }
 
 /** Whether what is in the way may be gone in a moment. */
-function mayPass(core: Context, { references, away }: Objection, waitedMs: number): boolean {
+function mayPass(context: Context, { references, away }: Objection, waitedMs: number): boolean {
   const { services, containers } = references
   if (services.length > 0 || containers.some(({ state }) => !ENDED_STATES.has(state))) return false
   if (containers.some(({ state }) => state !== 'removing') && waitedMs >= ENDED_MS) return false
-  return away.every(({ host }) => core.hosts.silentMs(host) < RESTART_MS)
+  return away.every(({ host }) => context.hosts.silentMs(host) < RESTART_MS)
 }
 
 /**
@@ -108,16 +112,16 @@ function mayPass(core: Context, { references, away }: Objection, waitedMs: numbe
  * and wins. Null: look again. The lease of a holder that is given up is ended first.
  */
 async function markRemoved(
-  core: Context,
+  context: Context,
   entry: Versioned<VolumeRecord>,
   { force, acceptLoss }: RemovalConsent,
   signal: AbortSignal,
 ): Promise<VolumeRecord | null> {
-  const { clock } = core.parts
+  const { clock } = context.dependencies
   const seen = entry.value
   const { id, name, epoch, holder } = seen
   const removedAt = clock.now().toISOString()
-  if (holder !== null && isAway(core, holder.host)) {
+  if (holder !== null && isAway(context, holder.host)) {
     if (!acceptLoss) return null
     const next = (record: VolumeRecord) => ({
       ...record,
@@ -127,11 +131,11 @@ async function markRemoved(
       lost: [holder.host],
     })
     const mine = (record: VolumeRecord) => record.id === id && record.removedAt !== null
-    const written = await writeTakeOver(core, entry, next, mine, signal)
+    const written = await writeTakeOver(context, entry, next, mine, signal)
     return written instanceof WherryError ? null : written
   }
   const { entry: marked } = await changeVolume(
-    core.parts,
+    context.dependencies,
     name,
     (record) => {
       if (record === null || record.id !== id || record.removedAt !== null) return record
@@ -145,18 +149,18 @@ async function markRemoved(
   return marked?.value.id === id && marked.value.removedAt !== null ? marked.value : null
 }
 
-async function finish(core: Context, marked: VolumeRecord, found: References | null): Promise<RemovalView> {
-  const { signal, clock } = core.parts
-  await finishRemoval(core, marked, AbortSignal.any([signal, clock.deadline(FINISH_MS)]))
-  await putAway(core, marked)
-  return viewOf(core, marked, found)
+async function finish(context: Context, marked: VolumeRecord, found: References | null): Promise<RemovalView> {
+  const { signal, clock } = context.dependencies
+  await finishRemoval(context, marked, AbortSignal.any([signal, clock.deadline(FINISH_MS)]))
+  await putAway(context, marked)
+  return viewOf(context, marked, found)
 }
 
-function viewOf(core: Context, { id, name, lost }: VolumeRecord, found: References | null): RemovalView {
+function viewOf(context: Context, { id, name, lost }: VolumeRecord, found: References | null): RemovalView {
   return {
     volume: name,
     id,
-    references: found === null ? [] : describeReferences(core, found),
-    lost: (lost ?? []).map((host) => core.hosts.label(host)),
+    references: found === null ? [] : describeReferences(context, found),
+    lost: (lost ?? []).map((host) => context.hosts.label(host)),
   }
 }

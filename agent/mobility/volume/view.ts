@@ -21,26 +21,26 @@ export interface Disk {
   readonly pauses: readonly Pause[]
 }
 
-export async function lookAtDisk(core: Context, copies: readonly LocalCopy[]): Promise<Disk> {
-  const { store, pauses } = core.parts
+export async function lookAtDisk(context: Context, copies: readonly LocalCopy[]): Promise<Disk> {
+  const { store, pauses } = context.dependencies
   const byId = new Map(copies.map((copy) => [copy.id, copy]))
   return { mounted: await store.mounted(), copies: byId, pauses: await pauses.all() }
 }
 
 /** An agent that has just started reads who the others are before it names them, if their stream has a leader. */
-export async function hearHosts(core: Context): Promise<void> {
-  const { registry, clock } = core.parts
-  if (!core.hosts.isEmpty) return
+export async function hearHosts(context: Context): Promise<void> {
+  const { registry, clock } = context.dependencies
+  if (!context.hosts.isEmpty) return
   const found = await nullOnAbort(
     registry.hosts().catch(() => null),
     clock.deadline(HEAR_MS),
   )
-  if (found !== null) core.hosts.see(found)
+  if (found !== null) context.hosts.see(found)
 }
 
 /** One volume as people and Docker see it. */
-export function viewVolume(core: Context, record: VolumeRecord, disk: Disk, stale: boolean): VolumeView {
-  const { store, self } = core.parts
+export function viewVolume(context: Context, record: VolumeRecord, disk: Disk, stale: boolean): VolumeView {
+  const { store, self } = context.dependencies
   const { mounted, copies } = disk
   const { id, name, options, createdAt, epoch, last, holder } = record
   const local = copies.get(id) ?? null
@@ -51,48 +51,49 @@ export function viewVolume(core: Context, record: VolumeRecord, disk: Disk, stal
     createdAt,
     mountpoint: mounted.has(id) ? store.mountpoint(id) : '',
     stale,
-    ...(isUnsure(core, record) ? { hostsUnknown: true as const } : {}),
+    ...(isUnsure(context, record) ? { hostsUnknown: true as const } : {}),
     holder:
       holder === null
         ? null
         : {
-            host: hostName(core, holder.host),
-            address: core.hosts.get(holder.host)?.address ?? '',
+            host: hostName(context, holder.host),
+            address: context.hosts.get(holder.host)?.address ?? '',
             since: holder.since,
             epoch,
-            containers: holder.host === self.id ? core.uses.live(name) : core.hosts.containers(holder.host, id),
-            away: holder.host === self.id || !core.hosts.knowsAway ? null : core.hosts.describeAway(holder.host),
+            containers:
+              holder.host === self.id ? context.containerUses.live(name) : context.hosts.containers(holder.host, id),
+            away: holder.host === self.id || !context.hosts.knowsAway ? null : context.hosts.describeAway(holder.host),
           },
     epoch,
     last,
-    elsewhere: viewElsewhere(core, record),
-    seizure: viewSeizure(core, record),
-    predecessor: viewPredecessor(core, record),
-    stuck: onHolder(core, record, (id) => stuckAt(core, id, record)),
-    unwritable: onHolder(core, record, (id) => unwritableAt(core, id)),
-    checkpointing: local === null || local.held === null ? null : core.checkpointing.view(id, options),
-    fenced: viewFenced(core, record, disk),
+    elsewhere: viewElsewhere(context, record),
+    seizure: viewSeizure(context, record),
+    predecessor: viewPredecessor(context, record),
+    stuck: onHolder(context, record, (id) => stuckAt(context, id, record)),
+    unwritable: onHolder(context, record, (id) => unwritableAt(context, id)),
+    checkpointing: local === null || local.held === null ? null : context.checkpointScheduler.view(id, options),
+    fenced: viewFenced(context, record, disk),
     diverged: local?.diverged ?? [],
-    divergedElsewhere: viewDivergedElsewhere(core, id),
-    namesakes: viewNamesakes(core, name),
+    divergedElsewhere: viewDivergedElsewhere(context, id),
+    namesakes: viewNamesakes(context, name),
     copies: Object.entries(record.copies).map(([host, copy]) => ({
-      host: hostName(core, host),
-      address: core.hosts.get(host)?.address ?? '',
+      host: hostName(context, host),
+      address: context.hosts.get(host)?.address ?? '',
       state: copy.state,
       epoch: copy.epoch,
       seq: copy.seq,
       at: copy.at,
-      awaySince: host === self.id ? null : core.hosts.awaySince(host, copy.at),
-      why: describeCopy(core, record, host, local),
+      awaySince: host === self.id ? null : context.hosts.awaySince(host, copy.at),
+      why: describeCopy(context, record, host, local),
     })),
-    move: core.copying.job(id)?.view(core.hosts.label(self.id)) ?? null,
+    move: context.copyManager.job(id)?.view(context.hosts.label(self.id)) ?? null,
   }
 }
 
 /** Whether some host of the volume may be alive or away, for all this host knows. */
-function isUnsure(core: Context, { holder, copies }: VolumeRecord): boolean {
+function isUnsure(context: Context, { holder, copies }: VolumeRecord): boolean {
   const hosts = [...(holder === null ? [] : [holder.host]), ...Object.keys(copies)]
-  return hosts.some((host) => host !== core.parts.self.id && isUnheard(core, host))
+  return hosts.some((host) => host !== context.dependencies.self.id && isUnheard(context, host))
 }
 
 function isUnheard({ hosts }: Context, host: string): boolean {
@@ -101,41 +102,43 @@ function isUnheard({ hosts }: Context, host: string): boolean {
 
 /** What is known of the holder, with its name. */
 function onHolder(
-  core: Context,
+  context: Context,
   { holder }: VolumeRecord,
   look: (host: string) => Trouble | null,
 ): VolumeView['stuck'] {
   const found = holder === null ? null : look(holder.host)
   if (holder === null || found === null) return null
   const { code, text, since } = found
-  return { host: hostName(core, holder.host), code, text, since }
+  return { host: hostName(context, holder.host), code, text, since }
 }
 
 /** Why a host cannot write its state directory, by its own word or its heartbeat's. */
-function unwritableAt(core: Context, host: string): Trouble | null {
-  return host === core.parts.self.id ? core.stateDisk.trouble : (core.hosts.get(host)?.unwritable ?? null)
+function unwritableAt(context: Context, host: string): Trouble | null {
+  return host === context.dependencies.self.id
+    ? context.stateDisk.trouble
+    : (context.hosts.get(host)?.unwritable ?? null)
 }
 
-function viewSeizure(core: Context, record: VolumeRecord): VolumeView['seizure'] {
+function viewSeizure(context: Context, record: VolumeRecord): VolumeView['seizure'] {
   const seizure = record.seizures.at(-1)
   if (seizure === undefined) return null
   const { from, by, at, base, ageSeconds } = seizure
-  return { from: hostName(core, from), by: hostName(core, by), at, epoch: base.epoch, seq: base.seq, ageSeconds }
+  return { from: hostName(context, from), by: hostName(context, by), at, epoch: base.epoch, seq: base.seq, ageSeconds }
 }
 
 /** What a living host without its holder would go on from. Its age does not count on the clocks of two hosts being the same. */
-function viewElsewhere(core: Context, record: VolumeRecord): VolumeView['elsewhere'] {
+function viewElsewhere(context: Context, record: VolumeRecord): VolumeView['elsewhere'] {
   const { id, holder, last, copies } = record
   if (holder === null || last === null) return null
   const { epoch, seq } = last
-  const { self } = core.parts
+  const { self } = context.dependencies
   const isSelf = holder.host === self.id
-  const mayLive = (host: string) => host === self.id || core.hosts.alive(host) || isUnheard(core, host)
+  const mayLive = (host: string) => host === self.id || context.hosts.alive(host) || isUnheard(context, host)
   const lives = (host: string) => host !== holder.host && mayLive(host)
   const isElsewhere = Object.entries(copies).some(([host, copy]) => lives(host) && hasCheckpoint(copy, last))
-  const heartbeat = core.hosts.get(holder.host)
-  const covered = isSelf ? core.checkpointing.covered(id) : heartbeat?.covered[id]
-  const nowMs = core.parts.clock.now().getTime()
+  const heartbeat = context.hosts.get(holder.host)
+  const covered = isSelf ? context.checkpointScheduler.covered(id) : heartbeat?.covered[id]
+  const nowMs = context.dependencies.clock.now().getTime()
   // Between a checkpoint of an earlier epoch and this hold nothing was written.
   const sinceAt = epoch < record.epoch ? holder.since : last.at
   const order = covered == null ? 'older' : orderOf(covered, last)
@@ -144,7 +147,7 @@ function viewElsewhere(core: Context, record: VolumeRecord): VolumeView['elsewhe
   // While the registry is away hosts are not heard of, and answer the holder all the same.
   if (!isSelf && !isElsewhere) return null
   // What the holder said of itself, and how long ago it said it.
-  const saidMs = heartbeat === undefined ? nowMs : Date.parse(heartbeat.at) + core.hosts.silentMs(holder.host)
+  const saidMs = heartbeat === undefined ? nowMs : Date.parse(heartbeat.at) + context.hosts.silentMs(holder.host)
   return { epoch: covered.epoch, seq: covered.seq, ageSeconds: ageSeconds(isSelf ? nowMs : saidMs, covered.at) }
 }
 
@@ -152,36 +155,36 @@ function ageSeconds(nowMs: number, at: string): number {
   return Math.max(0, Math.round((nowMs - Date.parse(at)) / 100) / 10)
 }
 
-function viewFenced(core: Context, { id, name }: VolumeRecord, { pauses }: Disk): string[] {
-  const names = new Map(core.uses.liveContainers(name).map((user) => [user.id, user.name]))
+function viewFenced(context: Context, { id, name }: VolumeRecord, { pauses }: Disk): string[] {
+  const names = new Map(context.containerUses.liveContainers(name).map((user) => [user.id, user.name]))
   return pauses.filter(({ volumes }) => volumes.includes(id)).map(({ container }) => names.get(container) ?? container)
 }
 
-function viewDivergedElsewhere(core: Context, id: string): VolumeView['divergedElsewhere'] {
-  return core.hosts
+function viewDivergedElsewhere(context: Context, id: string): VolumeView['divergedElsewhere'] {
+  return context.hosts
     .all()
-    .filter((host) => host.id !== core.parts.self.id && (host.diverged[id] ?? 0) > 0)
+    .filter((host) => host.id !== context.dependencies.self.id && (host.diverged[id] ?? 0) > 0)
     .map((host) => ({ host: host.name, trees: host.diverged[id] ?? 0 }))
 }
 
 /** This host's own are newer than its heartbeat. */
-function viewNamesakes(core: Context, name: string): string[] {
-  const { id } = core.parts.self
-  const others = core.hosts.all().filter((host) => host.id !== id && host.namesakes.includes(name))
-  return [...(core.namesakes.names.includes(name) ? [core.engine.name] : []), ...others.map((host) => host.name)]
+function viewNamesakes(context: Context, name: string): string[] {
+  const { id } = context.dependencies.self
+  const others = context.hosts.all().filter((host) => host.id !== id && host.namesakes.includes(name))
+  return [...(context.namesakes.names.includes(name) ? [context.node.name] : []), ...others.map((host) => host.name)]
 }
 
 /** All hosts whose heartbeat was ever read. */
-export function viewHosts(core: Context): HostView[] {
-  return core.hosts.all().map((host) => ({
+export function viewHosts(context: Context): HostView[] {
+  return context.hosts.all().map((host) => ({
     id: host.id,
     name: host.name,
     address: host.address,
-    self: host.id === core.parts.self.id,
-    alive: core.hosts.alive(host.id),
-    stale: core.hosts.stale,
-    ...(host.id !== core.parts.self.id && isUnheard(core, host.id) ? { unknown: true as const } : {}),
-    unwritable: unwritableAt(core, host.id),
+    self: host.id === context.dependencies.self.id,
+    alive: context.hosts.alive(host.id),
+    stale: context.hosts.stale,
+    ...(host.id !== context.dependencies.self.id && isUnheard(context, host.id) ? { unknown: true as const } : {}),
+    unwritable: unwritableAt(context, host.id),
     lastSeen: host.at,
     swarmNode: host.swarmNode,
     uses: host.uses,
@@ -192,6 +195,6 @@ export function viewHosts(core: Context): HostView[] {
   }))
 }
 
-function hostName(core: Context, id: string): string {
-  return core.hosts.get(id)?.name ?? id
+function hostName(context: Context, id: string): string {
+  return context.hosts.get(id)?.name ?? id
 }

@@ -8,7 +8,7 @@ const view = (kit: HeldKit) => {
   const { core, store } = kit.host('h1')
   return store.copy(ID).then((local) => {
     if (local === null) throw new Error('no copy')
-    return core.checkpointing.view(ID, local.options)
+    return core.checkpointScheduler.view(ID, local.options)
   })
 }
 
@@ -39,7 +39,7 @@ test('a tree in which nothing changed costs no pause and no checkpoint, and its 
   t.is((await kit.record()).last?.seq, 1)
   t.is(kit.host('h2').pulls, 0)
   t.true(((await view(kit)).ageSeconds ?? 99) <= 10)
-  const covered = kit.host('h1').core.checkpointing.covered(ID)
+  const covered = kit.host('h1').core.checkpointScheduler.covered(ID)
   t.like(covered, { epoch: 1, seq: 1 })
   t.true(kit.clock.now().getTime() - Date.parse(covered?.at ?? '') <= 10_000)
   kit.stop()
@@ -320,7 +320,7 @@ test('a release stops a checkpoint at any point of it: containers run on return,
     await kit.clock.advance(ms)
     core.releasing.add(ID)
     const reads = store.rounds.length
-    await kit.clock.until(core.checkpointing.stop(ID))
+    await kit.clock.until(core.checkpointScheduler.stop(ID))
     t.deepEqual(containers.frozen, [], `${ms}`)
     await kit.clock.advance(60_000)
     t.is(store.rounds.length, reads, `${ms}`)

@@ -1,6 +1,6 @@
 import test from 'ava'
 import type { Engine, VolumeUser } from '../../../agent/docker/contract.ts'
-import { ContainerUses } from '../../../agent/mobility/hold/container-uses.ts'
+import { EngineUses } from '../../../agent/mobility/hold/container-uses.ts'
 import type { Clock } from '../../../agent/runtime/clock.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
 import { bareCopy } from '../../../agent/store/disk/new-copy.ts'
@@ -29,12 +29,12 @@ function ground() {
     clock,
     now: () => stepped.now(),
     container,
-    uses: new ContainerUses(engine, stepped),
+    uses: new EngineUses(engine, stepped),
     /** What the host's disk says. */
     copy: bareCopy({ id: 'id', name: 'data', options: OPTIONS }),
     /** The agent starts anew: what was only in memory is gone. */
     restart() {
-      this.uses = new ContainerUses(engine, stepped)
+      this.uses = new EngineUses(engine, stepped)
     },
     mount() {
       const mounts = { m: (this.copy.mounts.m ?? 0) + 1 }
@@ -220,7 +220,7 @@ test('an answer to an older question does not take the place of a newer one, whe
     answers.push(answer)
     return answer.promise
   }
-  const uses = new ContainerUses({ users } as unknown as Engine, clock)
+  const uses = new EngineUses({ users } as unknown as Engine, clock)
   const older = uses.refresh()
   await clock.advance(100)
   const newer = uses.refresh()

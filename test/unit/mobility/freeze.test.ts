@@ -28,7 +28,7 @@ test('containers stand still until the tree is frozen, not until it is read, and
   t.is((await kit.record()).last?.hash, hashOf('ab'))
   const options = (await store.copy(ID))?.options
   if (options === undefined) return t.fail()
-  t.is(core.checkpointing.view(ID, options).pauseMs, 100)
+  t.is(core.checkpointScheduler.view(ID, options).pauseMs, 100)
   await kit.clock.advance(60_000)
   t.is((await kit.record()).last?.hash, hashOf('abc'))
   kit.stop()
@@ -91,7 +91,7 @@ test('a tree that is frozen when its volume is released is given up', async (t) 
   await kit.clock.advance(11_000)
   t.true(store.frozen.has(ID))
   core.releasing.add(ID)
-  await kit.clock.until(core.checkpointing.stop(ID))
+  await kit.clock.until(core.checkpointScheduler.stop(ID))
   t.false(store.frozen.has(ID))
   kit.stop()
 })
@@ -147,7 +147,7 @@ test('a container that started and ended while a tree was frozen is noticed: by 
       if (h1 !== undefined) h1.containers.users = h1.containers.users.filter(({ id }) => id !== 'c2')
     },
     'made and removed': ({ hosts: [h1] }) =>
-      void h1?.core.uses.mounted({ id: ID, uses: NO_USES } as unknown as LocalCopy),
+      void h1?.core.containerUses.mounted({ id: ID, uses: NO_USES } as unknown as LocalCopy),
   }
   for (const [name, happen] of Object.entries(cases)) {
     const kit = await written()

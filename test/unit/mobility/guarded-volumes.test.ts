@@ -1,9 +1,9 @@
 import test from 'ava'
 import type { Guard } from '../../../agent/fence/contract.ts'
-import type { Parts } from '../../../agent/mobility/dependencies.ts'
-import { GuardedVolumes } from '../../../agent/mobility/lease/guarded-volumes.ts'
+import type { Dependencies } from '../../../agent/mobility/dependencies.ts'
+import { WatchdogVolumes } from '../../../agent/mobility/lease/guarded-volumes.ts'
 import type { HeldCopies } from '../../../agent/mobility/lease/held-copies.ts'
-import type { Lease } from '../../../agent/mobility/lease/lease.ts'
+import type { HeartbeatLease } from '../../../agent/mobility/lease/lease.ts'
 import type { VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 
@@ -27,15 +27,15 @@ function record(seq: number, incarnation = 'i'): VolumeRecord {
   }
 }
 
-function watchdog(told: Guard[]): Parts['watchdog'] {
+function watchdog(told: Guard[]): Dependencies['watchdog'] {
   return { guard: (guard) => void told.push(guard), inherited: async () => [] }
 }
 
 function guarding(alone = false) {
   const told: Guard[] = []
-  const parts = { alone, watchdog: watchdog(told) } as unknown as Parts
+  const parts = { alone, watchdog: watchdog(told) } as unknown as Dependencies
   const held = { list: async () => [copy], undescribed: new Set() } as unknown as HeldCopies
-  const made = new GuardedVolumes(parts, { untilMs: 1 } as Lease, held)
+  const made = new WatchdogVolumes(parts, { untilMs: 1 } as HeartbeatLease, held)
   const volumes = async () => {
     await made.tell()
     return told.at(-1)?.volumes.map(({ id }) => id)
@@ -67,10 +67,10 @@ test('promise 6: what another host got while the volume was idle is guarded in t
 
 test('promise 6: data is given away only after the watchdog was told, however many hosts ask at once', async (t) => {
   const told: Guard[] = []
-  const parts = { alone: false, watchdog: watchdog(told) } as unknown as Parts
+  const parts = { alone: false, watchdog: watchdog(told) } as unknown as Dependencies
   const disk = Promise.withResolvers<void>()
   const held = { list: () => disk.promise.then(() => [copy]), undescribed: new Set() } as unknown as HeldCopies
-  const made = new GuardedVolumes(parts, { untilMs: 1 } as Lease, held)
+  const made = new WatchdogVolumes(parts, { untilMs: 1 } as HeartbeatLease, held)
   made.learn(record(1), 'h1')
   const given: number[] = []
   const expecting = [1, 2].map(() => made.expect('v').then(() => given.push(told.length)))

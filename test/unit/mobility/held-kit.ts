@@ -1,19 +1,19 @@
 import { pino } from 'pino'
 import type { VolumeUser } from '../../../agent/docker/contract.ts'
-import { CheckpointScheduler } from '../../../agent/mobility/checkpoint/scheduler.ts'
+import { FairCheckpointScheduler } from '../../../agent/mobility/checkpoint/scheduler.ts'
 import type { Context } from '../../../agent/mobility/context.ts'
-import type { Parts } from '../../../agent/mobility/dependencies.ts'
-import { ContainerUses } from '../../../agent/mobility/hold/container-uses.ts'
-import { ReleaseTroubles } from '../../../agent/mobility/hold/release-troubles.ts'
+import type { Dependencies } from '../../../agent/mobility/dependencies.ts'
+import { EngineUses } from '../../../agent/mobility/hold/container-uses.ts'
+import { ReleaseTroubleTable } from '../../../agent/mobility/hold/release-troubles.ts'
 import { KnownHosts } from '../../../agent/mobility/lease/host-directory.ts'
-import { StateDisk } from '../../../agent/mobility/lease/state-disk.ts'
+import { ProbedStateDisk } from '../../../agent/mobility/lease/state-disk.ts'
 import { answerCopy, takeOffer } from '../../../agent/mobility/peer/accept-offer.ts'
 import { chooseTree } from '../../../agent/mobility/peer/serve-tree.ts'
 import { copyFields } from '../../../agent/mobility/record/checkpoint-order.ts'
-import { CopyManager } from '../../../agent/mobility/replication/copy-manager.ts'
-import { LiveCaptures } from '../../../agent/mobility/replication/live-captures.ts'
-import { TreeChecks } from '../../../agent/mobility/replication/tree-checks.ts'
-import { Wakeups } from '../../../agent/mobility/wakeups.ts'
+import { JobCopyManager } from '../../../agent/mobility/replication/copy-manager.ts'
+import { LiveCaptureSet } from '../../../agent/mobility/replication/live-captures.ts'
+import { SharedTreeChecks } from '../../../agent/mobility/replication/tree-checks.ts'
+import { KeyedWakeups } from '../../../agent/mobility/wakeups.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { Checkpoint, CopyRecord, HostRecord, VolumeOptions, VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
@@ -100,7 +100,7 @@ export class HeldHost {
   readonly name: string
   readonly store: SpoolStore
   readonly containers: Containers
-  readonly core: Context
+  readonly core: Context & { readonly checkpointScheduler: FairCheckpointScheduler }
   readonly ending = new AbortController()
   /** How long it takes to get a tree, and whether blocks of it changed meanwhile. */
   pullMs = 0
@@ -122,7 +122,7 @@ export class HeldHost {
     this.core = this.#createCore()
   }
 
-  #createCore(): Context {
+  #createCore(): Context & { readonly checkpointScheduler: FairCheckpointScheduler } {
     const { clock, registry } = this.#kit
     const engine = {
       users: async () => this.containers.users,
@@ -147,29 +147,29 @@ export class HeldHost {
       checkpointShare: 0.2,
       leaseMs: 8_000,
       signal: this.ending.signal,
-    } as unknown as Parts
-    const [hosts, locks, wakes] = [new KnownHosts(clock, 8_000), new KeyedQueue(), new Wakeups()]
+    } as unknown as Dependencies
+    const [hosts, locks, wakes] = [new KnownHosts(clock, 8_000), new KeyedQueue(), new KeyedWakeups()]
     const core = {
-      parts,
+      dependencies: parts,
       hosts,
       locks,
-      wakes,
-      copying: new CopyManager(parts, hosts, locks, wakes, new TreeChecks(parts)),
-      uses: new ContainerUses(parts.engine, clock),
+      wakeups: wakes,
+      copyManager: new JobCopyManager(parts, hosts, locks, wakes, new SharedTreeChecks(parts)),
+      containerUses: new EngineUses(parts.engine, clock),
       lease: this.lease,
-      guarding: { expect: async (id: string) => void (this.expected.includes(id) || this.expected.push(id)) },
+      guardedVolumes: { expect: async (id: string) => void (this.expected.includes(id) || this.expected.push(id)) },
       pendingMounts: new Map(),
       confirmed: new Map(),
       releasing: new Set(),
-      liveCaptures: new LiveCaptures(),
+      liveCaptures: new LiveCaptureSet(),
       namesakes: { names: [] },
-      troubles: new ReleaseTroubles(parts),
-      stateDisk: new StateDisk(parts, () => undefined),
+      releaseTroubles: new ReleaseTroubleTable(parts),
+      stateDisk: new ProbedStateDisk(parts, () => undefined),
       surrendered: new Map(),
       givenSeqs: new Map(),
-      overUses: new Map(),
-    } as unknown as Context & { checkpointing: CheckpointScheduler }
-    core.checkpointing = new CheckpointScheduler(core)
+      endedUses: new Map(),
+    } as unknown as Context & { checkpointScheduler: FairCheckpointScheduler }
+    core.checkpointScheduler = new FairCheckpointScheduler(core)
     return core
   }
 
@@ -216,7 +216,7 @@ export class HeldKit {
     for (let n = 1; n <= count; n++) kit.hosts.push(new HeldHost(kit, `h${n}`))
     kit.beat()
     await kit.#hold({ ...DEFAULT_OPTIONS, ...options })
-    void kit.host('h1').core.checkpointing.run()
+    void kit.host('h1').core.checkpointScheduler.run()
     return kit
   }
 

@@ -1,8 +1,8 @@
 import test from 'ava'
 import { pino } from 'pino'
 import { unavailable } from '../../../agent/bus/connection.ts'
-import type { Parts } from '../../../agent/mobility/dependencies.ts'
-import { Lease } from '../../../agent/mobility/lease/lease.ts'
+import type { Dependencies } from '../../../agent/mobility/dependencies.ts'
+import { HeartbeatLease } from '../../../agent/mobility/lease/lease.ts'
 import type { HostRecord } from '../../../agent/model/model.ts'
 import { VirtualClock } from './clock.ts'
 import { MemoryRegistry } from './memory-registry.ts'
@@ -63,7 +63,13 @@ async function begin() {
     heartbeats++
     return { ...beat, ...disk }
   }
-  const lease = new Lease(parts as unknown as Parts, describe, renewed, ended, async () => record.hasMovedOn)
+  const lease = new HeartbeatLease(
+    parts as unknown as Dependencies,
+    describe,
+    renewed,
+    ended,
+    async () => record.hasMovedOn,
+  )
   void lease.run()
   await clock.advance(1_500)
   return {

@@ -3,7 +3,7 @@ import { pino } from 'pino'
 import type { Context } from '../../../agent/mobility/context.ts'
 import { followNodes } from '../../../agent/mobility/swarm/node-facts.ts'
 import { labelsOf, leadNodes } from '../../../agent/mobility/swarm/node-labels.ts'
-import { Wakeups } from '../../../agent/mobility/wakeups.ts'
+import { KeyedWakeups } from '../../../agent/mobility/wakeups.ts'
 import type { HostRecord, VolumeRecord } from '../../../agent/model/model.ts'
 import { VirtualClock } from './clock.ts'
 import { OPTIONS } from './world.ts'
@@ -92,10 +92,10 @@ function swarm() {
   }
   const coreOf = (id: string, leader: boolean) =>
     ({
-      parts,
-      wakes: new Wakeups(),
+      dependencies: parts,
+      wakeups: new KeyedWakeups(),
       hosts: { all: () => hosts },
-      engine: { name: id, swarmNode: `n${id}`, leader, zone: null, drained: false },
+      node: { name: id, swarmNode: `n${id}`, leader, zone: null, drained: false },
     }) as unknown as Context
   const set = (next: VolumeRecord[]) => {
     records = next
@@ -147,20 +147,20 @@ test("the leader keeps its labels true, leaves others' alone, and writes only wh
 test('every host learns from the leader of its zone and of being drained; a host that is not the leader writes nothing', async (t) => {
   const { clock, stop, drained, writes, coreOf, parts } = swarm()
   const [a, b, outside] = [coreOf('a', true), coreOf('b', false), coreOf('x', false)]
-  outside.engine.drained = true
+  outside.node.drained = true
   for (const core of [a, b, outside]) followNodes(core)
   void leadNodes(b)
   await clock.advance(10_000)
   t.is(writes.length, 0)
   void leadNodes(a)
   await clock.advance(10_000)
-  t.like(a.engine, { zone: 'east', drained: false })
-  t.like(outside.engine, { zone: null, drained: false })
+  t.like(a.node, { zone: 'east', drained: false })
+  t.like(outside.node, { zone: null, drained: false })
   drained.add('nb')
   await clock.advance(6_000)
-  t.like(b.engine, { zone: null, drained: true })
+  t.like(b.node, { zone: null, drained: true })
   parts.bus.publish('schedule.nodes', { nb: 'nonsense' })
-  t.true(b.engine.drained)
+  t.true(b.node.drained)
   stop.abort()
 })
 
@@ -219,8 +219,8 @@ test('a label that loses against somebody else is written later', async (t) => {
   const { clock, stop, labels, coreOf, operate } = swarm()
   const core = coreOf('a', true)
   let racing = 3
-  const { setNodeLabels } = core.parts.engine
-  Object.assign(core.parts.engine, {
+  const { setNodeLabels } = core.dependencies.engine
+  Object.assign(core.dependencies.engine, {
     setNodeLabels: async (...args: Parameters<typeof setNodeLabels>) => {
       if (racing-- > 0) await operate(args[0], racing)
       return await setNodeLabels(...args)

@@ -85,7 +85,7 @@ test('an offer that is repeated joins the pull that runs; one that is cut off do
   t.is(host.pulls, 1)
   t.like(await offer(kit, record, checkpoint), { checkpoint })
   t.is(host.pulls, 1)
-  t.deepEqual(host.core.copying.moves('h2'), [])
+  t.deepEqual(host.core.copyManager.moves('h2'), [])
   kit.stop()
 })
 
@@ -110,7 +110,7 @@ test('promise 7: a full disk on a copy is said, and the copy stays what it was',
   await kit.clock.advance(21_000)
   const { core, store } = kit.host('h1')
   t.regex(
-    core.checkpointing.view(ID, (await kit.record()).options).error ?? '',
+    core.checkpointScheduler.view(ID, (await kit.record()).options).error ?? '',
     /h2.*no space left on h2\. Make room\./,
   )
   t.like(await kit.record(), { last: { seq: 1 }, copies: { h2: { state: 'current', seq: 1 } } })
@@ -118,7 +118,7 @@ test('promise 7: a full disk on a copy is said, and the copy stays what it was',
   kit.host('h2').store.stageError = null
   await kit.clock.advance(10_000)
   t.like(await kit.record(), { last: { seq: 2 }, copies: { h2: { state: 'current', seq: 2 } } })
-  t.is(core.checkpointing.view(ID, (await kit.record()).options).error, null)
+  t.is(core.checkpointScheduler.view(ID, (await kit.record()).options).error, null)
   kit.stop()
 })
 
@@ -151,7 +151,7 @@ test('promise 5: while no other host gets it, a checkpoint is not the last one, 
   await kit.clock.advance(60_000)
   const record = await kit.record()
   t.is(record.last?.seq, 1)
-  const view = core.checkpointing.view(ID, record.options)
+  const view = core.checkpointScheduler.view(ID, record.options)
   t.true((view.ageSeconds ?? 0) >= 50, `${view.ageSeconds}`)
   t.regex(view.error ?? '', /h2/)
   kit.host('h2').down = false
@@ -168,7 +168,9 @@ test('promise 5: copies get checkpoints while the registry is away, and it hears
   await kit.clock.advance(31_000)
   t.is(kit.host('h2').store.trees.get(ID), 'ab')
   const { core } = kit.host('h1')
-  t.true((core.checkpointing.view(ID, (await kit.host('h1').store.copy(ID))?.options as never).ageSeconds ?? 99) < 45)
+  t.true(
+    (core.checkpointScheduler.view(ID, (await kit.host('h1').store.copy(ID))?.options as never).ageSeconds ?? 99) < 45,
+  )
   kit.registry.away = false
   await kit.clock.advance(41_000)
   t.like(await kit.record(), { last: { hash: hashOf('ab') }, copies: { h2: { state: 'current' } } })
@@ -218,7 +220,7 @@ test('a pull of a checkpoint ends when the volume is released, and the final one
   const h1 = { ...copies.h1, epoch: 2, seq: 3, state: 'current' } as NonNullable<typeof copies.h1>
   await kit.change((record) => ({ ...record, holder: null, last: final, copies: { ...copies, h1 } }))
   host.pullMs = 100
-  const job = host.core.copying.want(await kit.record(), 60_000)
+  const job = host.core.copyManager.want(await kit.record(), 60_000)
   await kit.clock.advance(6_000)
   await offered
   t.is(host.store.trees.get(ID), 'abc')
@@ -235,8 +237,8 @@ test('a checkpoint that is wanted for a take-over comes from any host that has i
   await offer(kit, record, checkpoint, 'h3')
   kit.host('h1').down = true
   const { core, store } = kit.host('h2')
-  const job = core.copying.wantCheckpoint(record, checkpoint, ['h1', 'h3'], 10_000)
-  t.is(core.copying.wantCheckpoint(record, checkpoint, ['h3'], 10_000), job)
+  const job = core.copyManager.wantCheckpoint(record, checkpoint, ['h1', 'h3'], 10_000)
+  t.is(core.copyManager.wantCheckpoint(record, checkpoint, ['h3'], 10_000), job)
   await kit.clock.until(job.done)
   t.is(job.failure(), null)
   t.is((await store.copy(ID))?.checkpoint?.hash, checkpoint.hash)
@@ -248,12 +250,12 @@ test('a checkpoint that no host delivers is tried for as long as it is wanted, t
   const checkpoint = await spool(kit, 'ab', 2)
   kit.host('h1').down = true
   const { core } = kit.host('h2')
-  const job = core.copying.wantCheckpoint(await kit.record(), checkpoint, ['h1'], 5_000)
+  const job = core.copyManager.wantCheckpoint(await kit.record(), checkpoint, ['h1'], 5_000)
   await kit.clock.advance(4_000)
-  t.truthy(core.copying.job(ID))
+  t.truthy(core.copyManager.job(ID))
   await kit.clock.advance(3_000)
   t.is((job.failure() as WherryError).code, 'TRANSFER_CUT')
-  t.is(core.copying.job(ID), undefined)
+  t.is(core.copyManager.job(ID), undefined)
   kit.stop()
 })
 
@@ -323,7 +325,7 @@ test("a held volume's checkpoint is read from the spool, an older one is not to 
   const end = Promise.withResolvers<void>()
   const releasing = core.locks.run(ID, async () => {
     await end.promise
-    await core.parts.store.update(ID, { held: null })
+    await core.dependencies.store.update(ID, { held: null })
   })
   const asked = ask(hash)
   end.resolve()

@@ -14,7 +14,7 @@ async function view(kit: HeldKit, name: string): Promise<VolumeView> {
 }
 
 async function look(core: Context) {
-  return await lookAtDisk(core, (await core.parts.store.copies()).copies)
+  return await lookAtDisk(core, (await core.dependencies.store.copies()).copies)
 }
 
 function whyOf({ copies }: VolumeView, host: string): string | null | undefined {
@@ -114,7 +114,7 @@ test('promise 5: a copy on a host that is away is none that a loss could be surv
     t.true(Math.abs(Date.parse(away?.awaySince ?? '') - cutAt.getTime()) <= 1_000)
     t.regex(describeNews(after).join('\n'), /no other host that is alive has a checkpoint \(away: h2 since 20.*alone/)
   }
-  t.is(kit.host('h1').core.checkpointing.covered(ID), null, 'its heartbeat does not say it either')
+  t.is(kit.host('h1').core.checkpointScheduler.covered(ID), null, 'its heartbeat does not say it either')
   kit.write('ab')
   await kit.clock.advance(21_000)
   t.is((await view(kit, 'h1')).elsewhere, null)

@@ -3,7 +3,7 @@ import type { Engine, EngineEvent, SwarmService, VolumeUser } from '../../../age
 import type { Guard } from '../../../agent/fence/contract.ts'
 import type { EngineFact } from '../../../agent/host/engine-facts.ts'
 import { Metrics } from '../../../agent/metrics/metrics.ts'
-import type { Parts } from '../../../agent/mobility/dependencies.ts'
+import type { Dependencies } from '../../../agent/mobility/dependencies.ts'
 import { createMobility, type RunningMobility } from '../../../agent/mobility/mobility.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { VolumeOptions } from '../../../agent/model/model.ts'
@@ -163,7 +163,7 @@ export class MemoryHost {
       },
     }
     const self = { id: this.name, address: this.name, transferPort: 1, incarnation: this.#world.newId() }
-    const parts: Parts = {
+    const parts: Dependencies = {
       self,
       registry,
       cache: new VolumeCache({ registry }),

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, mkdirSync, mkdtempSync, openSync } from 'node:fs'
 import { type CommandOptions, type CommandResult, run } from '../lab/command.ts'
-import { Guard } from '../lab/guard.ts'
+import { LabGuard } from '../lab/guard.ts'
 import { addressOfHost, createHostNetwork, createSwitch, namespaceOfHost, SWITCH } from '../lab/network.ts'
 import { writeRecord } from '../lab/record.ts'
 import { Ballast } from './ballast.ts'
@@ -71,9 +71,9 @@ export class Ground implements AsyncDisposable {
   readonly ballast: Ballast
   /** Both hosts' directories are on it. */
   readonly disk: Disk
-  readonly #guard: Guard
+  readonly #guard: LabGuard
 
-  private constructor(directory: string, disk: Disk, ballast: Ballast, guard: Guard) {
+  private constructor(directory: string, disk: Disk, ballast: Ballast, guard: LabGuard) {
     this.directory = directory
     this.disk = disk
     this.h1 = new BenchHost(1, disk.place)
@@ -84,7 +84,7 @@ export class Ground implements AsyncDisposable {
 
   /** `scale` as for the cases: how much of their full data, `fullBytes`, the disk has to hold. */
   static async start(scale: number, log: (line: string) => void, fullBytes = DISK_BYTES): Promise<Ground> {
-    const guard = await Guard.start(log)
+    const guard = await LabGuard.start(log)
     try {
       const directory = mkdtempSync(`${benchPlace()}/wherry-bench-`)
       writeRecord({ directory, namespaces: [SWITCH, namespaceOfHost(1), namespaceOfHost(2)] })

@@ -9,7 +9,7 @@ const PROGRAM = fileURLToPath(new URL('guard-process.ts', import.meta.url))
 const SILENT_WAIT_MS = 1_000
 
 /** The owner's handle on the process that takes the lab down (see guard-process.ts). */
-export class Guard {
+export class LabGuard {
   readonly #child: ChildProcess & { stdin: Writable; stdout: Readable }
   readonly #ended: Promise<unknown>
   #errors = ''
@@ -26,8 +26,8 @@ export class Guard {
   }
 
   /** Starts the guard; resolves when this machine's lab lock is ours and nothing is left of earlier labs. */
-  static async start(log: (line: string) => void): Promise<Guard> {
-    const guard = new Guard()
+  static async start(log: (line: string) => void): Promise<LabGuard> {
+    const guard = new LabGuard()
     const timer = setTimeout(() => log('waiting for another lab on this machine to end'), SILENT_WAIT_MS)
     try {
       await Promise.race([

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
 import { type CommandOptions, type CommandResult, run } from './command.ts'
 import { chosenEngine, type Engine, type EngineVersion, fetchEngine } from './engine.ts'
-import { Guard } from './guard.ts'
+import { LabGuard } from './guard.ts'
 import { Host, type StateDisk } from './host.ts'
 import { buildImage, type ImageDefinition, pushImage } from './image.ts'
 import { createSwitch, namespaceOfHost, SWITCH, setLink, setRate } from './network.ts'
@@ -48,11 +48,11 @@ export class Lab implements AsyncDisposable {
   readonly engine: Engine
   readonly hosts: readonly Host[]
   readonly registry = REGISTRY
-  readonly #guard: Guard
+  readonly #guard: LabGuard
   readonly #images = new Map<string, Promise<string>>()
   #plugin: Promise<string> | undefined
 
-  private constructor(directory: string, engine: Engine, hosts: readonly Host[], guard: Guard) {
+  private constructor(directory: string, engine: Engine, hosts: readonly Host[], guard: LabGuard) {
     this.directory = directory
     this.engine = engine
     this.hosts = hosts
@@ -62,7 +62,7 @@ export class Lab implements AsyncDisposable {
   /** Starts a lab; resolves when all engines answer and, if wanted, the Swarm's nodes are ready. */
   static async start(options: LabOptions = {}): Promise<Lab> {
     const engine = await fetchEngine(options.engine ?? chosenEngine())
-    const guard = await Guard.start(options.log ?? (() => {}))
+    const guard = await LabGuard.start(options.log ?? (() => {}))
     try {
       const lab = Lab.#prepare(options, engine, guard)
       await createSwitch()
@@ -76,7 +76,7 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  static #prepare(options: LabOptions, engine: Engine, guard: Guard): Lab {
+  static #prepare(options: LabOptions, engine: Engine, guard: LabGuard): Lab {
     const directory = mkdtempSync(`${process.env.WHERRY_LAB_DIR ?? DEFAULT_PLACE}/wherry-lab-`)
     const numbers = Array.from({ length: options.hosts ?? 3 }, (_, position) => position + 1)
     const record: LabRecord = { directory, namespaces: [SWITCH, ...numbers.map(namespaceOfHost)] }

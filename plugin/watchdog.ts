@@ -7,15 +7,15 @@ import { openGuardFile } from '../agent/fence/guard-file.ts'
 import { openPauses } from '../agent/fence/pauses.ts'
 import { thawLeftOver } from '../agent/fence/thaw-left-over.ts'
 import { createWatchdog, type WatchClock } from '../agent/fence/watchdog.ts'
-import { parseWatchdogMessage, type Reply } from '../agent/fence/watchdog-messages.ts'
+import { type PluginMessage, parseAgentMessage } from '../agent/fence/watchdog-messages.ts'
 import { AgentLiveness } from './agent-liveness.ts'
 import type { AgentWatch } from './supervisor.ts'
 
-type Say = (reply: Reply) => void
+type Send = (message: PluginMessage) => void
 
 interface Options {
   readonly stateDir: string
-  readonly engine: Engine
+  readonly engine: Pick<Engine, 'users' | 'finishedAt' | 'pause' | 'unpause' | 'kill' | 'watch'>
   readonly freezerFiles: FreezerFiles
   readonly clock: WatchClock
   readonly leaseMs: number
@@ -23,10 +23,9 @@ interface Options {
 }
 
 /**
- * The plugin's work for volumes beside or instead of the agent.
- * It freezes containers for checkpoints and thaws them in time, fences when the lease expires, and kills a stuck
- * agent.
- * It starts from the last message of a plugin before this one, and from what was left frozen.
+ * Runs what the plugin does for volumes beside the agent or instead of it.
+ * It freezes containers for checkpoints and thaws them in time, fences when the lease expires, and kills a stuck agent.
+ * Starts with the last guard that an earlier plugin process received, and thaws what that one left frozen.
  */
 export async function openFence(options: Options): Promise<AgentWatch & AsyncDisposable> {
   const { stateDir, engine, freezerFiles: files, clock, leaseMs, log } = options
@@ -38,8 +37,8 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
   const notes = await openFrozenNotes(stateDir)
   const freezer = stack.use(new Freezer({ files, notes, clock, log }))
   const thawed = thawLeftOver({ files, notes, freezer, engine, clock, log, signal: stop.signal })
-  // A frozen container looks paused to runc, which would refuse a fence.
-  // What an earlier process left frozen is thawed by then, too: later that would undo the fence.
+  // A frozen container looks paused to runc, which would refuse the fence. What an earlier process left frozen is
+  // thawed before, too: later that would undo the fence.
   const fencing: Pauses = {
     all: () => pauses.all(),
     pause: async (due) => {
@@ -51,51 +50,50 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
     kill: (which) => pauses.kill(which),
   }
   const watchdog = stack.use(createWatchdog({ pauses: fencing, engine, clock, log }))
-  const silence = stack.use(new AgentLiveness({ leaseMs, log }))
+  const liveness = stack.use(new AgentLiveness({ leaseMs, log }))
 
   let guarded: Guard['volumes'] = []
-  // No lease is longer than the setting: an end further away cannot be true.
-  const tell = (guard: Guard) => {
+  // No lease is longer than the setting: a later end cannot be true.
+  const update = (guard: Guard) => {
     guarded = guard.volumes
-    watchdog.told({ ...guard, untilMs: Math.min(guard.untilMs, clock.elapsedMs() + leaseMs) })
+    watchdog.guard({ ...guard, untilMs: Math.min(guard.untilMs, clock.elapsedMs() + leaseMs) })
   }
 
   engine.watch(({ kind, action, id }) => {
-    if (kind === 'container' && action.startsWith('exec_create')) freezer.announced(id)
-    if (kind === 'container' && action.startsWith('exec_start')) freezer.started(id)
+    if (kind === 'container' && action.startsWith('exec_create')) freezer.commandAnnounced(id)
+    if (kind === 'container' && action.startsWith('exec_start')) freezer.commandStarted(id)
   }, stop.signal)
-  let say: Say = () => {}
+  let send: Send = () => {}
 
   const last = await file.last()
-  if (last !== null) tell(last)
+  if (last !== null) update(last)
   const resources = stack.move()
   return {
     started(kill, toAgent) {
-      silence.begin(kill)
-      say = toAgent
-      say({ word: 'guarded', volumes: [...guarded] })
+      liveness.begin(kill)
+      send = toAgent
+      send({ kind: 'guarded', volumes: [...guarded] })
     },
     heard(message) {
-      const word = parseWatchdogMessage(message)
-      if (word === null) return
-      silence.heard()
-      if (word.word === 'freeze') {
-        const answer = say
-        const { id } = word.request
-        const freezing = (containers: readonly string[]) =>
-          answer({ word: 'freezing', id, containers: [...containers] })
-        const frozen = () => answer({ word: 'frozen', id })
-        const ended = (end: FreezeEnd) => answer({ word: 'thawed', end })
-        void thawed.then(() => freezer.freeze(word.request, freezing, frozen, ended))
-      } else if (word.word === 'thaw') {
-        void thawed.then(() => freezer.thaw(word.id))
-      } else if (word.word === 'guard') {
-        tell(word.guard)
-        file.keep(word.guard)
+      const parsed = parseAgentMessage(message)
+      if (parsed === null) return
+      liveness.heard()
+      if (parsed.kind === 'freeze') {
+        const reply = send
+        const { id } = parsed.request
+        const freezing = (containers: readonly string[]) => reply({ kind: 'freezing', id, containers: [...containers] })
+        const frozen = () => reply({ kind: 'frozen', id })
+        const ended = (end: FreezeEnd) => reply({ kind: 'thawed', end })
+        void thawed.then(() => freezer.freeze(parsed.request, freezing, frozen, ended))
+      } else if (parsed.kind === 'thaw') {
+        void thawed.then(() => freezer.thaw(parsed.id))
+      } else if (parsed.kind === 'guard') {
+        update(parsed.guard)
+        file.keep(parsed.guard)
       }
     },
     ended() {
-      silence.end()
+      liveness.end()
       void thawed.then(() => freezer.end('agent'))
     },
     [Symbol.asyncDispose]: () => resources.disposeAsync(),

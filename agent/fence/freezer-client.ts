@@ -3,39 +3,28 @@ import type { Logger } from 'pino'
 import { WherryError } from '../model/errors.ts'
 import type { Freeze, FreezeEnd, Freezes } from './contract.ts'
 import type { FreezerFile, FreezerFiles } from './freezer.ts'
-import { parseReply, type Word } from './watchdog-messages.ts'
+import { type AgentMessage, type IpcChannel, parsePluginMessage } from './watchdog-messages.ts'
 
-/** What the plugin's process needs beside the budget, to say so; a machine under load included. */
+/** Time beyond the budget that the plugin's process has to report the end, also on a machine under load. */
 const LATE_MS = 250
 /**
- * Before it freezes, the plugin's process waits for commands that were announced, looks for groups and writes a note to
- * a disk that may be busy.
+ * Time that the plugin's process has before it freezes: it waits for announced commands, searches for control groups
+ * and writes a note to a disk that may be busy.
  */
 const BEGIN_MS = 15_000
 /**
- * A process that says nothing for so long although it was asked is stopped. Whoever opens a freezer that it guards
- * waits for it.
+ * A plugin's process that does not reply for so long is taken for stopped. Processes that open a freezer that it guards
+ * wait for it.
  */
 const SILENT_MS = 5_000
 
-/** `process`, when it was spawned with 'ipc'. */
-export interface FreezeChannel {
-  readonly connected?: boolean
-  send?(message: unknown, handle: undefined, options: object, sent: (error: Error | null) => void): boolean
-  on(event: 'message', listener: (message: unknown) => void): unknown
-  on(event: 'disconnect', listener: () => void): unknown
-}
-
-interface Asked {
-  /** By container. */
+interface PendingFreeze {
+  /** By container id. */
   readonly files: ReadonlyMap<string, FreezerFile>
-  /**
-   * Those that the plugin's process has frozen, or is about to. What somebody else has frozen is not thawed from here
-   * either.
-   */
+  /** The containers that the plugin's process freezes. Those that somebody else has frozen are not thawed here. */
   frozen: readonly string[]
   readonly cut: AbortController
-  readonly still: PromiseWithResolvers<void>
+  readonly frozenOrEnded: PromiseWithResolvers<void>
   readonly ended: PromiseWithResolvers<FreezeEnd>
   readonly budgetMs: number
   readonly atMs: number
@@ -43,118 +32,117 @@ interface Asked {
 }
 
 /**
- * `Freezes` by the plugin's process, spoken to over the channel of this one. If nothing is heard from there in time,
- * the containers are thawed from here: each process is there for when the other one is killed or stopped. `killPlugin`
- * ends a process that stays silent, so that a new one is started.
+ * `Freezes` as a client of the plugin's process, over `channel`.
+ * If that process does not reply in time, this one thaws the containers: each covers for the other when it is killed or
+ * stopped.
+ * `killPlugin` ends a plugin's process that stays silent, so that a new one is started.
  */
 export function createFreezerClient(options: {
-  channel: FreezeChannel
+  channel: IpcChannel
   files: FreezerFiles
   killPlugin: () => void
   log: Logger
 }): Freezes {
   const { channel, files, killPlugin, log } = options
-  const asked = new Map<string, Asked>()
-  /**
-   * Its guard may stand: whoever opens a freezer then is held with all it does, as long as that process stands still.
-   */
+  const pending = new Map<string, PendingFreeze>()
+  /** The plugin's process does not reply. It may still guard freezers: processes that open one are blocked with it. */
   let isSilent = false
 
-  const say = (word: Word) => {
-    // With a callback no error is thrown; a channel that breaks now says so by itself.
-    if (channel.connected === true) channel.send?.(word, undefined, {}, () => {})
+  const send = (message: AgentMessage) => {
+    // With a callback, no error is thrown. A channel that breaks now emits `disconnect`.
+    if (channel.connected === true) channel.send?.(message, undefined, {}, () => {})
   }
   const settle = (end: FreezeEnd) => {
-    const one = asked.get(end.id)
+    const one = pending.get(end.id)
     if (one === undefined) return
-    asked.delete(end.id)
+    pending.delete(end.id)
     if (one.timer !== null) clearTimeout(one.timer)
     for (const file of one.files.values()) file[Symbol.dispose]()
     one.ended.resolve(end)
-    one.cut.abort(new Error(`containers do not stand still any more: ${end.why}`))
-    one.still.resolve()
+    one.cut.abort(new Error(`containers are no longer frozen: ${end.why}`))
+    one.frozenOrEnded.resolve()
   }
   const thawHere = (id: string) => {
-    const one = asked.get(id)
+    const one = pending.get(id)
     if (one === undefined) return
     isSilent = true
-    log.error({ containers: one.frozen }, "the plugin's process says nothing: thawing containers without it")
+    log.error({ containers: one.frozen }, "plugin's process does not reply: thawing containers without it")
     for (const container of one.frozen) {
       try {
         one.files.get(container)?.set(false)
       } catch (err) {
-        log.error({ err, container }, 'a container could not be thawed')
+        log.error({ err, container }, 'container not thawed')
       }
     }
     settle({ id, why: 'plugin', frozenMs: performance.now() - one.atMs })
-    // One that waits for a disk, for example, answers that at once.
-    say({ word: 'thaw', id })
+    // A process that only waits for a disk, for example, replies to this at once.
+    send({ kind: 'thaw', id })
     setTimeout(killIfSilent, SILENT_MS).unref()
   }
   const killIfSilent = () => {
     if (!isSilent || channel.connected !== true) return
-    log.error("the plugin's process stays silent: killing it, to be started again")
+    log.error("plugin's process still does not reply: killing it, so that it is restarted")
     killPlugin()
   }
   const thawBy = (id: string, ms: number) => {
-    const one = asked.get(id)
+    const one = pending.get(id)
     if (one === undefined) return
     if (one.timer !== null) clearTimeout(one.timer)
-    // Timers come before what has arrived when this process was stopped itself: an operator may have paused them since.
+    // After this process itself was stopped, timers run before messages: an operator may have paused them since.
     one.timer = setTimeout(() => setImmediate(() => thawHere(id)), ms)
   }
 
   const begun = (id: string, containers: readonly string[]) => {
-    const one = asked.get(id)
+    const one = pending.get(id)
     if (one === undefined) return
     one.frozen = containers
     thawBy(id, one.budgetMs + LATE_MS)
   }
 
   channel.on('message', (message) => {
-    const reply = parseReply(message)
-    if (reply !== null) isSilent = false
-    if (reply?.word === 'freezing') begun(reply.id, reply.containers)
-    if (reply?.word === 'frozen') asked.get(reply.id)?.still.resolve()
-    if (reply?.word === 'thawed') settle(reply.end)
+    const parsed = parsePluginMessage(message)
+    if (parsed !== null) isSilent = false
+    if (parsed?.kind === 'freezing') begun(parsed.id, parsed.containers)
+    if (parsed?.kind === 'frozen') pending.get(parsed.id)?.frozenOrEnded.resolve()
+    if (parsed?.kind === 'thawed') settle(parsed.end)
   })
   channel.on('disconnect', () => {
-    for (const id of [...asked.keys()]) thawHere(id)
+    for (const id of [...pending.keys()]) thawHere(id)
   })
 
   return {
     async freeze(containers, budgetMs, signal) {
       signal.throwIfAborted()
-      if (channel.connected !== true || isSilent) throw alone()
+      if (channel.connected !== true || isSilent) throw pluginSilent()
       const id = randomUUID()
       const opened = await openAll(files, containers)
-      const one: Asked = {
+      const one: PendingFreeze = {
         files: new Map(opened.map((file, at) => [containers[at] ?? '', file])),
         frozen: [],
         budgetMs,
         cut: new AbortController(),
-        still: Promise.withResolvers(),
+        frozenOrEnded: Promise.withResolvers(),
         ended: Promise.withResolvers(),
         atMs: performance.now(),
         timer: null,
       }
-      asked.set(id, one)
+      pending.set(id, one)
       thawBy(id, BEGIN_MS + budgetMs)
-      say({ word: 'freeze', request: { id, containers, budgetMs } })
+      send({ kind: 'freeze', request: { id, containers, budgetMs } })
       const end = () => {
-        say({ word: 'thaw', id })
+        send({ kind: 'thaw', id })
         return one.ended.promise
       }
       const stop = () => void end()
       signal.addEventListener('abort', stop, { once: true })
-      await one.still.promise
+      await one.frozenOrEnded.promise
       signal.removeEventListener('abort', stop)
       if (signal.aborted) {
         await end()
         throw signal.reason
       }
-      const early = asked.has(id) ? null : await one.ended.promise
-      if (early?.why === 'failed') throw failure(early)
+      const early = pending.has(id) ? null : await one.ended.promise
+      if (early?.why === 'failed') throw freezeFailed(early)
       return { cut: one.cut.signal, end } satisfies Freeze
     },
   }
@@ -171,13 +159,13 @@ async function openAll(files: FreezerFiles, containers: readonly string[]): Prom
   }
 }
 
-function alone(): WherryError {
-  return new WherryError('FREEZER_UNREACHABLE', "Containers cannot be frozen: the plugin's process says nothing.", {
-    hint: 'It goes on by itself as soon as it does.',
+function pluginSilent(): WherryError {
+  return new WherryError('FREEZER_UNREACHABLE', "Containers cannot be frozen: the plugin's process does not reply.", {
+    hint: 'Checkpoints resume by themselves once it replies.',
   })
 }
 
-function failure({ error }: FreezeEnd): WherryError {
+function freezeFailed({ error }: FreezeEnd): WherryError {
   const more = error?.hint === undefined ? {} : { hint: error.hint }
   return new WherryError('FREEZER_UNREACHABLE', error?.message ?? 'Containers could not be frozen.', more)
 }

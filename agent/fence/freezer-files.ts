@@ -6,16 +6,16 @@ import { errnoOf } from '../sys/failure.ts'
 import { OpenGuard } from '../sys/open-guard.ts'
 import type { FreezerFile, FreezerFiles, FreezerState } from './freezer.ts'
 
-/** A host with more control groups than this is none that was ever seen. */
-const MOST_GROUPS = 50_000
-/** Docker's ids. An id is the only proof that a group is the container's. */
+/** Control groups that a search visits at most; no host seen so far has as many. */
+const MAX_GROUPS = 50_000
+/** A container's full id. It is the only proof that a group is the container's. */
 const CONTAINER_ID = /^[0-9a-f]{64}$/
-/** How long whoever opens a guarded file waits at most. */
+/** How long a process that opens a guarded file waits at most. */
 const GUARD_POLL_MS = 1
 const STATE_BYTES = 32
 
 interface Version {
-  /** Of its hierarchy, below the root of all. */
+  /** The directory of its hierarchy, below the root. */
   readonly directory: string
   readonly file: string
   readonly frozen: string
@@ -23,8 +23,8 @@ interface Version {
 }
 
 /**
- * Control groups v1 (Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst of the kernel) and v2 (cgroup-v2.rst,
- * "cgroup.freeze").
+ * Control groups v1 and v2.
+ * Source: the kernel's admin-guide, cgroup-v1/freezer-subsystem.rst and cgroup-v2.rst ("cgroup.freeze").
  */
 const VERSIONS: readonly Version[] = [
   { directory: 'freezer', file: 'freezer.state', frozen: 'FROZEN', thawed: 'THAWED' },
@@ -32,14 +32,15 @@ const VERSIONS: readonly Version[] = [
 ]
 
 /**
- * The freezers of this host's containers, below `root` (the host's /sys/fs/cgroup). A container's group is the one that
- * has its id in its name, wherever it is: below /docker or system.slice, or what `--cgroup-parent` says.
+ * Opens the freezers of this host's containers, below `root` (the host's /sys/fs/cgroup).
+ * A container's group is the one with the id in its name, wherever it is: below /docker, system.slice or what
+ * `--cgroup-parent` says.
  */
 export function openFreezerFiles(root: string): FreezerFiles {
   const known = new Map<string, string>()
   return {
     async open(container) {
-      if (!CONTAINER_ID.test(container)) throw unreachable(container, root, 'this is no id of a container')
+      if (!CONTAINER_ID.test(container)) throw unreachable(container, root, 'this is not a container id')
       const found = known.get(container)
       const file = found === undefined ? null : openIn(found)
       if (file !== null) return file
@@ -56,11 +57,11 @@ export function openFreezerFiles(root: string): FreezerFiles {
       const stay = new Set(containers)
       for (const container of known.keys()) if (!stay.has(container)) known.delete(container)
     },
-    guard(files, knocked) {
+    guard(files, onOpen) {
       const guard = OpenGuard.over(files.flatMap(({ path }) => (path === '' ? [] : [path])))
       if (guard === null) return null
       const timer = setInterval(() => {
-        if (guard.isKnockedAt) knocked()
+        if (guard.isKnockedAt) onOpen()
       }, GUARD_POLL_MS)
       return {
         [Symbol.dispose]() {
@@ -72,7 +73,7 @@ export function openFreezerFiles(root: string): FreezerFiles {
   }
 }
 
-/** Of a container that ended while it was looked for. */
+/** The freezer of a container that ended during the search. */
 const gone: FreezerFile = {
   path: '',
   state: () => 'gone',
@@ -80,7 +81,7 @@ const gone: FreezerFile = {
   [Symbol.dispose]: () => {},
 }
 
-/** Null when the group is gone. Opened once: whoever opens the file later is held by a guard. */
+/** Opens a group's freezer; null: the group is gone. It stays open, because a guard blocks who opens it later. */
 function openIn(group: string): FreezerFile | null {
   for (const { file, frozen, thawed } of VERSIONS) {
     const path = join(group, file)
@@ -88,12 +89,12 @@ function openIn(group: string): FreezerFile | null {
     if (fd === null) continue
     const events = file === 'cgroup.freeze' ? openNow(join(group, 'cgroup.events'), 'r') : null
     const state = (): FreezerState => {
-      const said = readNow(fd)
-      if (said === null) return 'gone'
-      if (events === null) return said === 'FREEZING' ? 'freezing' : said === frozen ? 'frozen' : 'thawed'
-      if (said !== frozen) return 'thawed'
-      const told = readNow(events)
-      return told === null ? 'gone' : /^frozen 1$/m.test(told) ? 'frozen' : 'freezing'
+      const text = readNow(fd)
+      if (text === null) return 'gone'
+      if (events === null) return text === 'FREEZING' ? 'freezing' : text === frozen ? 'frozen' : 'thawed'
+      if (text !== frozen) return 'thawed'
+      const eventsText = readNow(events)
+      return eventsText === null ? 'gone' : /^frozen 1$/m.test(eventsText) ? 'frozen' : 'freezing'
     }
     return {
       path,
@@ -123,7 +124,7 @@ function openNow(path: string, flags = 'r+'): number | null {
   }
 }
 
-/** Null when the group is gone. */
+/** Reads a state file; null: the group is gone. */
 function readNow(fd: number): string | null {
   const into = Buffer.alloc(STATE_BYTES)
   try {
@@ -134,13 +135,13 @@ function readNow(fd: number): string | null {
   }
 }
 
-/** The group of a container, nearest to the root; null: there is none. */
+/** Finds the container's group that is nearest to the root; null: there is none. */
 async function findGroup(root: string, container: string): Promise<string | null> {
   for (const { directory } of VERSIONS) {
     const top = join(root, directory)
     if (directory === '' && !(await isThere(join(root, 'cgroup.controllers')))) continue
     let level = [top]
-    for (let seen = 0; level.length > 0 && seen <= MOST_GROUPS; ) {
+    for (let visited = 0; level.length > 0 && visited <= MAX_GROUPS; ) {
       const next: string[] = []
       for (const parent of level) {
         for (const name of await groupsIn(parent)) {
@@ -148,7 +149,7 @@ async function findGroup(root: string, container: string): Promise<string | null
           next.push(join(parent, name))
         }
       }
-      seen += next.length
+      visited += next.length
       level = next
     }
   }
@@ -179,7 +180,9 @@ function unreachable(container: string, root: string, why: string): WherryError 
     'FREEZER_UNREACHABLE',
     `Container ${container.slice(0, 12)} cannot be frozen for a checkpoint through ${root} (${why}).`,
     {
-      hint: "Check that the host's /sys/fs/cgroup is mounted into the plugin (docker plugin set ... cgroup.source=PATH), or create the volume with consistency=live.",
+      hint:
+        "Mount the host's /sys/fs/cgroup into the plugin (docker plugin set ... cgroup.source=PATH), " +
+        'or create the volume with consistency=live.',
     },
   )
 }

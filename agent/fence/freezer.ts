@@ -6,28 +6,28 @@ import type { FrozenNotes } from './frozen-notes.ts'
 import type { WatchClock } from './watchdog.ts'
 
 /**
- * Whoever has opened a freezer just before it was guarded has written to it by then, on a busy machine as well. The
- * containers run meanwhile, and whoever opens one ends the freeze.
+ * A process that opened a freezer just before it was guarded has written to it by then, also on a busy machine.
+ * The containers still run meanwhile, and a process that opens a freezer ends the freeze.
  */
 const SETTLE_MS = 10
 const POLL_MS = 1
-/** Freezing takes a fraction of a millisecond: the first polls come without a rest. */
+/** Polls without a delay: freezing takes a fraction of a millisecond. */
 const QUICK_POLLS = 50
-/** A command that was announced has been carried out by then, or waits for its container. */
+/** A command that was announced has run by then, or waits for its container. */
 const ANNOUNCED_MS = 1_000
-/** From the event that says so to the moment in which runc looks at the freezer. */
+/** Time from the event that says so until runc reads the freezer. */
 const STARTED_MS = 150
-/** A write to a freezer does not fail; if one does, the containers stand still meanwhile. */
+/** A write to a freezer does not fail. If one does, the containers stay frozen until the next try. */
 const THAW_RETRY_MS = 50
 
-/** `freezing`: somebody has told it to, and not all processes stand still yet. */
+/** `freezing`: it was told to freeze, and some of its processes still run. */
 export type FreezerState = 'thawed' | 'freezing' | 'frozen' | 'gone'
 
-/** The freezer of one container as the kernel has it, held open. Calls take microseconds and do not wait. */
+/** The kernel's freezer of one container, held open. Calls take microseconds and do not wait. */
 export interface FreezerFile extends Disposable {
   readonly path: string
   state(): FreezerState
-  /** No error for a container that is gone. */
+  /** Freezes or thaws. No error for a container that is gone. */
   set(frozen: boolean): void
 }
 
@@ -37,11 +37,11 @@ export interface FreezerFiles {
   /** Forgets where the freezers of all other containers are. */
   forget(containers: readonly string[]): void
   /**
-   * Holds whoever looks at one of these freezers (runc does before it pauses a container, lets it go on, or runs a
-   * command in it), calls `knocked` meanwhile, and lets them go on when it is disposed of. Null where the kernel
-   * cannot.
+   * Blocks processes that open one of these freezers, and calls `onOpen`, until it is disposed of.
+   * runc opens a freezer before it pauses or resumes a container, or runs a command in it.
+   * Null: this kernel cannot.
    */
-  guard(files: readonly FreezerFile[], knocked: () => void): Disposable | null
+  guard(files: readonly FreezerFile[], onOpen: () => void): Disposable | null
 }
 
 interface Session {
@@ -50,16 +50,17 @@ interface Session {
   readonly ended: (end: FreezeEnd) => void
   readonly over: AbortController
   files: readonly FreezerFile[]
-  /** Those that we froze; the others stood still already. */
+  /** Those that this freeze froze; the others were frozen before. */
   ours: readonly FreezerFile[]
   guard: Disposable | null
   startMs: number | null
 }
 
 /**
- * Freezes containers for checkpoints, below Docker's state: neither events nor health nor `docker ps` show it. Runs in
- * the plugin's process, which is not busy, so that containers run again when the budget is over whatever becomes of
- * agent and store. One freeze at a time: another request ends the one before.
+ * Freezes containers for checkpoints, below Docker's state: neither events nor health nor `docker ps` show it.
+ * Runs in the plugin's process, which is not busy: containers are thawed at the end of the budget whatever the agent
+ * and its store do.
+ * One freeze at a time: another request ends the one before.
  */
 export class Freezer {
   readonly #files: FreezerFiles
@@ -67,10 +68,10 @@ export class Freezer {
   readonly #clock: WatchClock
   readonly #log: Logger
   readonly #stop = new AbortController()
-  /** Until when commands are expected in a container. */
+  /** By container: until when a command is expected in it. */
   readonly #announced = new Map<string, number>()
   #session: Session | null = null
-  /** What must be over before another freezer is guarded. */
+  /** Resolves when another freezer may be guarded. */
   #settling: Promise<void> = Promise.resolve()
   #isWarned = false
 
@@ -82,9 +83,10 @@ export class Freezer {
   }
 
   /**
-   * Freezes the containers of a request, all at once; `frozen` is called when all stand still. `ended` is called once,
-   * whatever happens: when they run again, or if they could not be frozen. Those that stand still already are only
-   * watched; `freezing` is called with the others, just before they are told.
+   * Freezes the containers of a request together.
+   * Containers that are frozen already are only watched; `freezing` is called with the others just before.
+   * `frozen` is called when all are frozen.
+   * `ended` is called once, whatever happens: when they run again, or could not be frozen.
    */
   freeze(
     request: FreezeRequest,
@@ -105,37 +107,37 @@ export class Freezer {
     )
   }
 
-  /** Lets the containers of this request go on, if they stand still for it. */
+  /** Thaws the containers of this request, if they are frozen for it. */
   thaw(id: string): void {
     const session = this.#session
     if (session?.request.id !== id) return
-    const whole = session.startMs !== null && session.files.every((file) => stateOf(file) === 'frozen')
-    this.#finish(session, { why: whole ? null : 'changed' })
+    const isWhole = session.startMs !== null && session.files.every((file) => stateOf(file) === 'frozen')
+    this.#finish(session, { why: isWhole ? null : 'changed' })
   }
 
-  /** Lets everything go on at once. */
+  /** Thaws everything now. */
   end(why: FreezeEnd['why']): void {
     if (this.#session !== null) this.#finish(this.#session, { why })
   }
 
-  /** Something is about to be done in a container, for which it must run. */
-  announced(container: string): void {
+  /** Notes that a command is about to run in a container: it must not be frozen then. */
+  commandAnnounced(container: string): void {
     this.#announced.set(container, this.#clock.elapsedMs() + ANNOUNCED_MS)
     const session = this.#session
     if (session !== null && session.startMs !== null && session.request.containers.includes(container))
       this.end('command')
   }
 
-  /** What was announced is being done. */
-  started(container: string): void {
+  /** Notes that the announced command starts now. */
+  commandStarted(container: string): void {
     const untilMs = this.#announced.get(container)
     if (untilMs === undefined) return
     this.#announced.set(container, Math.min(untilMs, this.#clock.elapsedMs() + STARTED_MS))
   }
 
   /**
-   * Runs `work`, which may open freezers: this process must not while it guards one. Freezes wait until it is done. Not
-   * run while there is a freeze. Rejects as `work` does.
+   * Runs `work`, which may open freezers; does nothing while there is a freeze. Rejects as `work` does.
+   * Freezes wait for it: a process that guards a freezer must not open one.
    */
   async whileIdle(work: () => Promise<void>): Promise<void> {
     if (this.#session !== null) return
@@ -144,7 +146,7 @@ export class Freezer {
     await done
   }
 
-  /** On return everything runs. */
+  /** Ends the freeze. On return everything runs. */
   [Symbol.dispose](): void {
     this.end('agent')
     this.#stop.abort()
@@ -162,7 +164,7 @@ export class Freezer {
       if (over.signal.aborted) return file[Symbol.dispose]()
       session.files = [...session.files, file]
     }
-    // What somebody else has frozen stays so: it is only watched, and a process after this one must not thaw it either.
+    // What somebody else has frozen stays frozen: it is only watched, and the next process must not thaw it either.
     const running = session.files.filter((file) => file.state() === 'thawed')
     const idOf = (file: FreezerFile) => ids[session.files.indexOf(file)] ?? ''
     await this.#notes.write(request.id, running.map(idOf))
@@ -181,10 +183,10 @@ export class Freezer {
     session.ours = running.filter((file) => file.state() === 'thawed')
     session.freezing(session.ours.map(idOf))
     for (const file of session.ours) file.set(true)
-    await this.#untilStill(session)
+    await this.#waitUntilFrozen(session)
   }
 
-  /** Bounded: commands that follow each other all the time would keep checkpoints from ever being taken. */
+  /** Waits for announced commands. Bounded: a steady flow of commands must not prevent all checkpoints. */
   async #afterCommands(ids: readonly string[], signal: AbortSignal): Promise<void> {
     const startMs = this.#clock.elapsedMs()
     for (;;) {
@@ -202,14 +204,14 @@ export class Freezer {
     if (this.#session === session) this.#finish(session, { why: 'budget' })
   }
 
-  async #untilStill(session: Session): Promise<void> {
+  async #waitUntilFrozen(session: Session): Promise<void> {
     for (let polls = 1; !session.over.signal.aborted; polls++) {
       const states = session.files.map((file) => file.state())
       if (states.every((state) => state === 'frozen')) return
-      // Somebody else has let go on what they had frozen, or it has ended.
+      // Somebody else has thawed what they had frozen, or the container has ended.
       const isLost = session.files.some((file, at) => states[at] === 'thawed' && !session.ours.includes(file))
       if (isLost || states.includes('gone')) return this.#finish(session, { why: 'changed' })
-      // A process that was forked meanwhile may have been missed (freezer-subsystem.rst): it is told again.
+      // A process forked meanwhile may have been missed (freezer-subsystem.rst): freeze again.
       for (const file of session.ours) if (file.state() !== 'frozen') file.set(true)
       if (polls <= QUICK_POLLS) await new Promise(setImmediate)
       else await this.#clock.sleep(POLL_MS, session.over.signal)
@@ -222,7 +224,7 @@ export class Freezer {
     session.over.abort()
     const left = session.ours.filter((file) => !this.#isThawed(file))
     const frozenMs = session.startMs === null ? null : this.#clock.elapsedMs() - session.startMs
-    // Only now: whoever looks finds the container running.
+    // Only now: a process that was blocked finds the container running.
     session.guard?.[Symbol.dispose]()
     const { id } = session.request
     const { error } = end
@@ -240,7 +242,7 @@ export class Freezer {
       file.set(false)
       return true
     } catch (error) {
-      this.#log.error({ err: error, path: file.path }, 'a container could not be thawed; trying again')
+      this.#log.error({ err: error, path: file.path }, 'container not thawed: retrying')
       return false
     }
   }
@@ -252,10 +254,10 @@ export class Freezer {
       left = left.filter((file) => !this.#isThawed(file))
     }
     for (const file of session.files) file[Symbol.dispose]()
-    // The next process finds those that could not be thawed.
+    // The note stays for the next process, which thaws them.
     if (left.length > 0) return
     await this.#notes.write(session.request.id, []).catch((error: unknown) => {
-      this.#log.warn({ err: error }, 'the note of what was frozen could not be removed')
+      this.#log.warn({ err: error }, 'note of frozen containers not removed')
     })
   }
 
@@ -263,12 +265,12 @@ export class Freezer {
     if (this.#isWarned || session.guard !== null || session.files.length === 0) return
     this.#isWarned = true
     this.#log.warn(
-      'this kernel cannot hold who looks at a frozen container (CONFIG_FANOTIFY_ACCESS_PERMISSIONS): docker pause and docker exec may be refused in the moment of a checkpoint',
+      'kernel without CONFIG_FANOTIFY_ACCESS_PERMISSIONS: docker pause and docker exec may fail during a checkpoint',
     )
   }
 }
 
-/** What cannot be read any more does not count as frozen. */
+/** The state of a freezer. One that cannot be read does not count as frozen. */
 function stateOf(file: FreezerFile): FreezerState {
   try {
     return file.state()

@@ -7,19 +7,20 @@ import { bootId } from '../sys/boot-id.ts'
 const FROZEN = z.object({ boot: z.string(), containers: z.array(z.string()) })
 
 /**
- * Which containers are frozen for checkpoints, or about to be, for the plugin's next process. Kept by the plugin's
- * process alone. Each freeze has a note of its own: one that could not be thawed outlives the freezes after it.
+ * Notes of the containers that are frozen for checkpoints, or about to be, for the plugin's next process.
+ * Only the plugin's process writes them.
+ * Each freeze has its own note: that of a container that could not be thawed outlives the freezes after it.
  */
 export interface FrozenNotes {
-  /** Those of all notes, of this boot. */
+  /** Returns the containers of all notes of this boot. */
   read(): Promise<readonly string[]>
-  /** Replaces the note of one freeze; an empty one goes. The next process sees it on return. */
+  /** Replaces the note of one freeze, or removes it when it is empty. On return the next process will see it. */
   write(freeze: string, containers: readonly string[]): Promise<void>
 }
 
 /**
- * `<state>/frozen.json`, replaced by rename and not synced: no freeze outlives the kernel. Calls are carried out in
- * order.
+ * Opens the notes in `<state>/frozen.json`. Calls run in order.
+ * The file is replaced by rename and not synced: no freeze outlives the kernel.
  */
 export async function openFrozenNotes(stateDir: string): Promise<FrozenNotes> {
   const path = join(stateDir, 'frozen.json')

@@ -8,20 +8,20 @@ import { bootId } from '../sys/boot-id.ts'
 import type { Guard } from './contract.ts'
 import { guardSchema } from './watchdog-messages.ts'
 
-/** Renewals come every second or faster; this file is for the rare case that the plugin's process itself is killed. */
+/** Renewals come every second or faster. The file is needed only when the plugin's process itself is killed. */
 const WRITE_EVERY_MS = 500
 
 const KEPT = z.object({ boot: z.string(), guard: guardSchema })
 
-/** The agent's last word, kept in `<state>/guard.json` for the next process of the plugin. */
+/** The agent's last guard, kept in `<state>/guard.json` for the plugin's next process. */
 export interface GuardFile extends AsyncDisposable {
-  /** What was kept during this boot; null: nothing. Times of another boot mean nothing. */
+  /** Returns what was kept during this boot; null: nothing. Times of another boot mean nothing. */
   last(): Promise<Guard | null>
-  /** Keeps a word some time soon. Never waits and never fails. */
+  /** Writes a guard soon. Never waits and never fails. */
   keep(guard: Guard): void
 }
 
-/** Replaced by rename and not synced: after a crash of the kernel the word is void anyway. */
+/** Opens the file. It is replaced by rename and not synced: a guard is void after a crash of the kernel. */
 export async function openGuardFile(options: { stateDir: string; log: Logger }): Promise<GuardFile> {
   const path = join(options.stateDir, 'guard.json')
   const boot = await bootId()
@@ -46,7 +46,10 @@ export async function openGuardFile(options: { stateDir: string; log: Logger }):
       } catch (error) {
         const level = complained ? 'debug' : 'warn'
         complained = true
-        options.log[level]({ err: error, path }, "the lease's end was not kept for the next start of the plugin")
+        options.log[level](
+          { err: error, path },
+          'guard file not written: the next plugin process will not know the lease',
+        )
       }
       const signal = AbortSignal.any([stop.signal, hurry.signal])
       await sleep(WRITE_EVERY_MS, undefined, { signal }).catch(() => undefined)
@@ -61,7 +64,7 @@ export async function openGuardFile(options: { stateDir: string; log: Logger }):
     },
     keep(guard) {
       next = guard
-      // A volume that is new must not be missing after a kill: nobody would fence it.
+      // A new volume is written at once: if the plugin were killed before, no process would fence it.
       if (guard.volumes.some(({ id }) => !kept.has(id))) hurry.abort()
       if (idle) {
         idle = false

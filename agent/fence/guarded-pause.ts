@@ -2,9 +2,9 @@ import type { Engine, VolumeUser } from '../docker/contract.ts'
 import type { Guard, Pause, Pauses } from './contract.ts'
 
 /**
- * One look of a fence: pauses every container that runs with one of the guarded volumes, and answers those that are
- * paused by this now; none: nothing of it runs. ENGINE_UNREACHABLE, also when only some could be paused. May be
- * repeated.
+ * Pauses every container that runs with a guarded volume, and returns those that this call paused.
+ * Returns none when nothing of it runs. One scan: containers that start meanwhile need another call.
+ * ENGINE_UNREACHABLE: also when only some could be paused. May be repeated.
  */
 export async function pauseGuarded(
   { pauses, engine }: { readonly pauses: Pauses; readonly engine: Pick<Engine, 'users'> },
@@ -14,7 +14,7 @@ export async function pauseGuarded(
   return due.length === 0 ? [] : await pauses.pause(due)
 }
 
-/** What must be paused now: what runs, and what will in a moment. */
+/** The pause of a container that runs, or will in a moment. */
 function toFence(user: VolumeUser, guard: Pick<Guard, 'volumes'>): Pause[] {
   const volumes = guard.volumes.filter(({ name }) => user.volumes.includes(name)).map(({ id }) => id)
   if (volumes.length === 0) return []

@@ -5,34 +5,35 @@ import type { Logger } from 'pino'
 import type { Engine, VolumeUser } from '../docker/contract.ts'
 import { KeyedQueue } from '../runtime/keyed-queue.ts'
 import type { Pause, Pauses } from './contract.ts'
-import { type Note, Notes } from './notes.ts'
+import { type PauseNote, PauseNotes } from './pause-notes.ts'
 
-/** A container that does not tell when it last stopped (an engine under load) must not hold up the fence of the others. */
+/** How long to wait for the engine to say when a container last stopped. A slow reply must not delay the fence. */
 const RUN_WAIT_MS = 500
 
 type PausingEngine = Pick<Engine, 'users' | 'finishedAt' | 'pause' | 'unpause' | 'kill'>
 
 /**
- * What this host has paused, kept in `<state>/pauses/`. A container is paused as long as there is a note about it: one
- * for each volume. The note comes first and goes last, so a process that dies leaves a note too many at worst. To
- * resume by such a note is right or without effect: what runs is not touched, and a container that has been started
- * anew since (whoever may have paused it then) is told by when it last stopped.
+ * Opens the pauses of this host, kept in `<state>/pauses/`.
+ * A container is paused as long as it has a note: one for each volume.
+ * A note is written before the pause and removed after the resume. A process that dies leaves a note too many at worst.
+ * A resume by such a note is right or without effect: a running container is not touched. A container that was
+ * restarted since, and may have been paused by somebody else, is recognized by when it last stopped.
  */
 export async function openPauses(options: { stateDir: string; engine: PausingEngine; log: Logger }): Promise<Pauses> {
-  return new NotedPauses(await Notes.open(join(options.stateDir, 'pauses')), options.engine, options.log)
+  return new NotedPauses(await PauseNotes.open(join(options.stateDir, 'pauses')), options.engine, options.log)
 }
 
 class NotedPauses implements Pauses {
-  readonly #notes: Notes
+  readonly #notes: PauseNotes
   readonly #engine: PausingEngine
   readonly #log: Logger
   readonly #owner = randomUUID()
-  /** By container: what is done to it within this process happens in order. */
-  readonly #lanes = new KeyedQueue()
-  /** Paused without a note, because none could be written: the notes, by container. */
-  readonly #unnoted = new Map<string, readonly Note[]>()
+  /** By container: this process changes it in order. */
+  readonly #queue = new KeyedQueue()
+  /** By container: the notes of its pause that could not be written. */
+  readonly #unnoted = new Map<string, readonly PauseNote[]>()
 
-  constructor(notes: Notes, engine: PausingEngine, log: Logger) {
+  constructor(notes: PauseNotes, engine: PausingEngine, log: Logger) {
     this.#notes = notes
     this.#engine = engine
     this.#log = log
@@ -50,7 +51,7 @@ class NotedPauses implements Pauses {
   async pause(wanted: readonly Pause[]): Promise<readonly Pause[]> {
     const users = await this.#engine.users()
     const done = await allTried(
-      wanted.map((pause) => this.#lanes.run(pause.container, () => this.#pauseOne(pause, users))),
+      wanted.map((pause) => this.#queue.run(pause.container, () => this.#pauseOne(pause, users))),
     )
     return wanted.filter((_, i) => done[i])
   }
@@ -59,7 +60,7 @@ class NotedPauses implements Pauses {
     const chosen = (await this.#notes.read()).filter((note) => which(toPause(note)))
     const groups = Map.groupBy(chosen, ({ container }) => container)
     await allTried(
-      Array.from(groups, ([container, notes]) => this.#lanes.run(container, () => this.#letGo(container, notes))),
+      Array.from(groups, ([container, notes]) => this.#queue.run(container, () => this.#resumeOne(container, notes))),
     )
   }
 
@@ -68,18 +69,18 @@ class NotedPauses implements Pauses {
     const chosen = notes.filter((note) => which(toPause(note)))
     const groups = Map.groupBy(chosen, ({ container }) => container)
     await allTried(
-      Array.from(groups, ([container, first]) => this.#lanes.run(container, () => this.#end(container, first))),
+      Array.from(groups, ([container, first]) => this.#queue.run(container, () => this.#killOne(container, first))),
     )
   }
 
-  /** False: nothing was done, because somebody else has paused it, or it is gone. */
+  /** False: nothing was done, because somebody else has paused the container, or it is gone. */
   async #pauseOne(pause: Pause, users: readonly VolumeUser[]): Promise<boolean> {
     const plan = await this.#plan(pause, users)
-    // Another pause of ours may have ended since the engine was asked: then what stood still runs.
-    const again = plan ?? (await this.#plan(pause, await this.#engine.users()))
-    if (again === null) return false
-    await this.#note(again)
-    return await this.#freeze(again)
+    // Another pause of ours may have ended since the engine replied: then the container runs.
+    const due = plan ?? (await this.#plan(pause, await this.#engine.users()))
+    if (due === null) return false
+    await this.#note(due)
+    return await this.#pauseNoted(due)
   }
 
   /** Null for a container that somebody else has paused, or that is gone. */
@@ -97,21 +98,21 @@ class NotedPauses implements Pauses {
       owner: this.#owner,
       ...(run === undefined ? {} : { stoppedAt: run }),
     }))
-    const handed = before.some((note) => note.container === pause.container)
-    return { pause, notes, ours: user.state === 'paused', handed }
+    const isHandedOver = before.some((note) => note.container === pause.container)
+    return { pause, notes, ours: user.state === 'paused', isHandedOver }
   }
 
-  /** Notes that cannot be read must not keep a fence from coming: then what is paused counts as somebody else's. */
-  async #readForFence(): Promise<readonly Note[]> {
+  /** Reads the notes. Unreadable notes must not prevent a fence: a paused container then counts as somebody else's. */
+  async #readForFence(): Promise<readonly PauseNote[]> {
     try {
       return await this.#notes.read()
     } catch (error) {
-      this.#log.error({ err: error }, 'pausing without knowing what is paused already')
+      this.#log.error({ err: error }, 'pause notes unreadable: fencing without them')
       return []
     }
   }
 
-  /** A full disk must not keep a fence from coming. */
+  /** Writes the notes of a pause. A full disk must not prevent a fence. */
   async #note({ pause, notes }: Plan): Promise<void> {
     try {
       for (const note of notes) await this.#notes.write(note)
@@ -119,14 +120,14 @@ class NotedPauses implements Pauses {
     } catch (error) {
       if (this.#unnoted.has(pause.container)) return
       this.#unnoted.set(pause.container, notes)
-      this.#log.error({ err: error, container: pause.container }, 'pausing a container without a note of it')
+      this.#log.error(
+        { err: error, container: pause.container },
+        'pause note not written: pausing the container without it',
+      )
     }
   }
 
-  /**
-   * What was paused while no note could be written is noted as soon as one can: by the note it is found that lets it go
-   * on.
-   */
+  /** Writes the notes that could not be written before. A pause without a note would never be resumed. */
   async #noteLate(): Promise<void> {
     for (const [container, notes] of this.#unnoted) {
       try {
@@ -138,40 +139,41 @@ class NotedPauses implements Pauses {
     }
   }
 
-  /** False: the container does not run, or somebody else has paused it just now. */
-  async #freeze(plan: Plan): Promise<boolean> {
-    const { pause, notes, ours, handed } = plan
+  /** False: the container does not run, or somebody else has just paused it. */
+  async #pauseNoted(plan: Plan): Promise<boolean> {
+    const { pause, notes, ours, isHandedOver } = plan
     const { container } = pause
-    const frozen = await this.#engine.pause(container)
+    const isPaused = await this.#engine.pause(container)
     const all = (await this.#readForFence()).filter((note) => note.container === container)
-    const own = (note: Note) => notes.some((one) => isSame(note, one))
-    if (frozen || ours || handed) {
-      // Another process may have found the note before the container stood still, and let it go: what stands still has a note.
+    const own = (note: PauseNote) => notes.some((one) => isSame(note, one))
+    if (isPaused || ours || isHandedOver) {
+      // Another process may have removed the note before the container was paused: a paused one needs a note.
       if (all.filter(own).length < notes.length) await this.#note(plan)
       return true
     }
     if (all.some((note) => !own(note))) return true
     this.#unnoted.delete(container)
-    await Promise.all(all.map((note) => this.#notes.forget(note)))
+    await Promise.all(all.map((note) => this.#notes.remove(note)))
     return false
   }
 
-  async #letGo(container: string, chosen: readonly Note[]): Promise<void> {
+  async #resumeOne(container: string, chosen: readonly PauseNote[]): Promise<void> {
     const of = async () => (await this.#notes.read()).filter((note) => note.container === container)
     const before = await of()
-    // Another process was faster; whoever has paused it since is not to be disturbed.
+    // Another process has resumed it. A pause by somebody else since then must stay.
     if (!before.some((note) => chosen.some((other) => isSame(note, other)))) return
     const stays = before.some((note) => !chosen.some((other) => isSame(note, other)))
     if (!stays && (await this.#isStillOfRun(container, chosen))) await this.#engine.unpause(container)
-    await Promise.all(chosen.map((note) => this.#notes.forget(note)))
-    if (!stays) await this.#pauseAnew(container, await of())
+    await Promise.all(chosen.map((note) => this.#notes.remove(note)))
+    if (!stays) await this.#pauseAgain(container, await of())
   }
 
   /**
-   * Another process may have noted a fence between the look and the resume, and found the container paused. Or it finds it so only now, by this pause: the notes
-   * become ours first, by which it is told from a person's.
+   * Pauses a container again for the notes that another process wrote during the resume.
+   * That process found the container paused, or finds it paused only by this call. So the notes become ours first:
+   * without them it would take the pause for an operator's.
    */
-  async #pauseAnew(container: string, noted: readonly Note[]): Promise<void> {
+  async #pauseAgain(container: string, noted: readonly PauseNote[]): Promise<void> {
     if (noted.length === 0) return
     try {
       await Promise.all(noted.map((note) => this.#notes.write({ ...note, owner: this.#owner })))
@@ -180,14 +182,14 @@ class NotedPauses implements Pauses {
     }
   }
 
-  async #end(container: string, chosen: readonly Note[]): Promise<void> {
+  async #killOne(container: string, chosen: readonly PauseNote[]): Promise<void> {
     if (await this.#isStillOfRun(container, chosen)) await this.#engine.kill(container)
     const all = (await this.#notes.read()).filter((note) => note.container === container)
-    await Promise.all(all.map((note) => this.#notes.forget(note)))
+    await Promise.all(all.map((note) => this.#notes.remove(note)))
   }
 
-  /** Whether the container still is in the run in which we paused it. */
-  async #isStillOfRun(container: string, notes: readonly Note[]): Promise<boolean> {
+  /** Returns whether the container is still in the run in which it was paused. */
+  async #isStillOfRun(container: string, notes: readonly PauseNote[]): Promise<boolean> {
     const run = toRun(await this.#engine.finishedAt(container))
     return notes.some((note) => isOfRun(note, run))
   }
@@ -202,19 +204,19 @@ class NotedPauses implements Pauses {
   }
 }
 
-/** When the container had last stopped; null: never; undefined: not known, then any run may be meant. */
+/** A run of a container: when it had last stopped. Null: never. Undefined: unknown, which matches any run. */
 type Run = string | null | undefined
 
 interface Plan {
   readonly pause: Pause
-  readonly notes: readonly Note[]
-  /** It is paused already, by us. */
+  readonly notes: readonly PauseNote[]
+  /** Wherry has paused it already. */
   readonly ours: boolean
-  /** Another pause of ours is on its way, or was; whoever ends that one leaves the container to this one. */
-  readonly handed: boolean
+  /** Another pause of ours was noted: the call that ends it leaves the container to this pause. */
+  readonly isHandedOver: boolean
 }
 
-function toPause({ container, volume }: Note): Pause {
+function toPause({ container, volume }: PauseNote): Pause {
   return { container, volumes: [volume] }
 }
 
@@ -222,18 +224,18 @@ function toRun(finishedAt: Date | null): string | null {
   return finishedAt?.toISOString() ?? null
 }
 
-function isOfRun(note: Note, run: Run): boolean {
+function isOfRun(note: PauseNote, run: Run): boolean {
   return note.stoppedAt === undefined || run === undefined || note.stoppedAt === run
 }
 
-type Key = Pick<Note, 'volume' | 'owner'>
+type Key = Pick<PauseNote, 'volume' | 'owner'>
 
-/** Of two notes about the same container. */
+/** Compares two notes about the same container. */
 function isSame(one: Key, other: Key): boolean {
   return one.volume === other.volume && one.owner === other.owner
 }
 
-/** All results, in order; rejects with the first failure once all have ended. */
+/** Returns all results in order; rejects with the first failure once all have ended. */
 async function allTried<T>(tries: readonly Promise<T>[]): Promise<T[]> {
   const results = await Promise.allSettled(tries)
   return results.map((result) => {

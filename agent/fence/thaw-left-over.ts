@@ -4,11 +4,11 @@ import type { Freezer, FreezerFiles } from './freezer.ts'
 import type { FrozenNotes } from './frozen-notes.ts'
 import type { WatchClock } from './watchdog.ts'
 
-/** Containers stand still meanwhile, and an engine that starts answers late. */
+/** How long to wait for the engine, which replies late while it starts: the containers are frozen meanwhile. */
 const ENGINE_WAIT_MS = 1_000
-/** Whatever keeps a container from being thawed, it may be gone by then. */
+/** How long to wait before the next try to thaw. */
 const RETRY_MS = 1_000
-/** Under which it is noted what could not be thawed yet. */
+/** The note of the containers that are not thawed yet. */
 const LEFT_OVER = 'left over'
 /** Docker's states of containers that have processes. */
 const LIVE_STATES = new Set(['running', 'paused', 'restarting'])
@@ -24,21 +24,22 @@ interface Options {
 }
 
 /**
- * Thaws what a process before this one has left frozen for a checkpoint, before anything else is frozen. What Docker
- * shows as paused stays so: an operator has paused it since. What cannot be thawed stays noted, and is tried again
- * until `signal` aborts. Resolves after the first try; never rejects.
+ * Thaws the containers that an earlier process left frozen for a checkpoint.
+ * Call it before anything else is frozen. Resolves after the first try; never rejects.
+ * A container that Docker shows as paused stays frozen: an operator has paused it since.
+ * A container that cannot be thawed stays noted, and is retried until `signal` aborts.
  */
 export async function thawLeftOver(options: Options): Promise<void> {
   const { notes, log } = options
   try {
     const containers = await notes.read()
     if (containers.length === 0) return
-    log.warn({ containers }, 'thawing what was left frozen for a checkpoint')
+    log.warn({ containers }, 'thawing containers that were left frozen for a checkpoint')
     const left = await thawAll(options, containers)
     await notes.write(LEFT_OVER, left)
     if (left.length > 0) void thawLater(options, left)
   } catch (error) {
-    log.error({ err: error }, 'what was left frozen for a checkpoint could not be looked for')
+    log.error({ err: error }, 'check for containers left frozen for a checkpoint failed')
   }
 }
 
@@ -55,13 +56,13 @@ async function thawLater(options: Options, containers: readonly string[]): Promi
     await clock.sleep(RETRY_MS, signal)
     if (signal.aborted) return
     await freezer.whileIdle(again).catch((error: unknown) => {
-      log.warn({ err: error }, 'the note of what was left frozen could not be changed')
+      log.warn({ err: error }, 'note of containers left frozen not updated')
     })
   }
-  log.warn({ containers }, 'what was left frozen for a checkpoint runs now, or is gone')
+  log.warn({ containers }, 'containers left frozen for a checkpoint run now, or are gone')
 }
 
-/** Answers those that are still frozen, as far as anybody knows. */
+/** Thaws containers, and returns those that may still be frozen. */
 async function thawAll(options: Options & { isRetry?: boolean }, containers: readonly string[]): Promise<string[]> {
   const { files, engine, clock, log, isRetry } = options
   const states = await containerStates(engine, clock)
@@ -73,19 +74,19 @@ async function thawAll(options: Options & { isRetry?: boolean }, containers: rea
       using file = await files.open(container)
       if (file.state() !== 'thawed') file.set(false)
     } catch (error) {
-      // One that has ended since has no freezer.
+      // A container that has ended since has no freezer.
       if (states !== null && !LIVE_STATES.has(state)) continue
       left.push(container)
       log[isRetry ? 'debug' : 'error'](
         { err: error, container },
-        'a container that was left frozen for a checkpoint could not be thawed; trying again',
+        'container left frozen for a checkpoint not thawed: retrying',
       )
     }
   }
   return left
 }
 
-/** By id; null: the engine does not say. */
+/** The states of all containers, by id; null: the engine does not reply. */
 async function containerStates(
   engine: Pick<Engine, 'users'>,
   clock: Pick<WatchClock, 'sleep'>,

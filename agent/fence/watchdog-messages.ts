@@ -1,10 +1,13 @@
 import { z } from 'zod'
 import type { FreezeEnd, FreezeRequest, Guard, GuardedVolume, Watchdog } from './contract.ts'
 
-/** A sign of life is due this often; the watchdog waits for many of them before it takes an agent for stuck. */
+/** How often the agent says that it is alive. The plugin takes it for stuck only after many are missing. */
 const ALIVE_EVERY_MS = 1_000
-/** Words that are handed to the kernel and not taken yet. Beyond that the plugin stands still: it gets the newest word when it goes on, not a thousand old ones. */
-const MOST_UNDER_WAY = 8
+/**
+ * Messages that the kernel may hold for the plugin. With more, the plugin's process is stopped: when it resumes, it
+ * gets the newest guard instead of a thousand old ones.
+ */
+const MAX_IN_FLIGHT = 8
 
 const guardedSchema: z.ZodType<GuardedVolume[]> = z.array(
   z.object({ id: z.string(), name: z.string(), epoch: z.int() }),
@@ -18,14 +21,14 @@ const freezeSchema: z.ZodType<FreezeRequest> = z.object({
   budgetMs: z.number(),
 })
 
-/** What the agent says to the plugin's process over their channel. */
-const WORD = z.discriminatedUnion('word', [
-  z.object({ word: z.literal('alive') }),
-  z.object({ word: z.literal('guard'), guard: guardSchema }),
-  z.object({ word: z.literal('freeze'), request: freezeSchema }),
-  z.object({ word: z.literal('thaw'), id: z.string() }),
+/** What the agent sends to the plugin's process. */
+const AGENT_MESSAGE = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('alive') }),
+  z.object({ kind: z.literal('guard'), guard: guardSchema }),
+  z.object({ kind: z.literal('freeze'), request: freezeSchema }),
+  z.object({ kind: z.literal('thaw'), id: z.string() }),
 ])
-export type Word = z.infer<typeof WORD>
+export type AgentMessage = z.infer<typeof AGENT_MESSAGE>
 
 const endSchema: z.ZodType<FreezeEnd> = z.object({
   id: z.string(),
@@ -34,29 +37,29 @@ const endSchema: z.ZodType<FreezeEnd> = z.object({
   error: z.object({ message: z.string(), hint: z.string().optional() }).optional(),
 })
 
-/** What the plugin's process says to the agent. */
-const REPLY = z.discriminatedUnion('word', [
-  /** Said first: what the watchdog guards as the agent starts. */
-  z.object({ word: z.literal('guarded'), volumes: guardedSchema }),
-  /** Said before any of these is told to stand still. */
-  z.object({ word: z.literal('freezing'), id: z.string(), containers: z.array(z.string()) }),
-  z.object({ word: z.literal('frozen'), id: z.string() }),
-  z.object({ word: z.literal('thawed'), end: endSchema }),
+/** What the plugin's process sends to the agent. */
+const PLUGIN_MESSAGE = z.discriminatedUnion('kind', [
+  /** Sent first: the volumes that the watchdog guards when the agent starts. */
+  z.object({ kind: z.literal('guarded'), volumes: guardedSchema }),
+  /** Sent before any of these containers is frozen. */
+  z.object({ kind: z.literal('freezing'), id: z.string(), containers: z.array(z.string()) }),
+  z.object({ kind: z.literal('frozen'), id: z.string() }),
+  z.object({ kind: z.literal('thawed'), end: endSchema }),
 ])
-export type Reply = z.infer<typeof REPLY>
+export type PluginMessage = z.infer<typeof PLUGIN_MESSAGE>
 
-/** A message of the plugin's process; null for anything else. */
-export function parseReply(message: unknown): Reply | null {
-  return REPLY.safeParse(message).data ?? null
+/** Checks a message from the plugin's process; null for anything else. */
+export function parsePluginMessage(message: unknown): PluginMessage | null {
+  return PLUGIN_MESSAGE.safeParse(message).data ?? null
 }
 
-/** A message of the channel; null for anything else that may come there. */
-export function parseWatchdogMessage(message: unknown): Word | null {
-  return WORD.safeParse(message).data ?? null
+/** Checks a message from the agent; null for anything else. */
+export function parseAgentMessage(message: unknown): AgentMessage | null {
+  return AGENT_MESSAGE.safeParse(message).data ?? null
 }
 
-/** The end of the channel that a child process has: `process`, when it was spawned with 'ipc'. */
-export interface Channel {
+/** A child process's end of the channel to its parent: `process`, when it was spawned with 'ipc'. */
+export interface IpcChannel {
   readonly connected?: boolean
   send?(message: unknown, handle: undefined, options: object, sent: (error: Error | null) => void): boolean
   on(event: 'message', listener: (message: unknown) => void): unknown
@@ -64,38 +67,41 @@ export interface Channel {
 }
 
 /**
- * The watchdog in the plugin's process, spoken to over the channel of this one. It also says once a second that this process is alive, whatever becomes of the
- * lease: make it early. A word is the kernel's before `guard` returns (Node writes a message at once), so it arrives although this process dies then. Without a channel, or once that is closed, words are dropped: then the plugin is gone and a new one starts a new agent.
+ * The watchdog in the plugin's process, as a client that sends messages over `channel`.
+ * It also says once a second that this process is alive, whatever the lease does: create it early.
+ * A guard arrives although this process is killed right after: Node hands each message to the kernel before `guard`
+ * returns.
+ * Without a channel, or once it is closed, messages are dropped: a new plugin starts a new agent.
  */
-export function createAgentWatchdog(channel: Channel): Watchdog & Disposable {
-  let underWay = 0
-  let next: Word | null = null
-  const send = (word: Word) => {
+export function createAgentWatchdog(channel: IpcChannel): Watchdog & Disposable {
+  let inFlight = 0
+  let next: AgentMessage | null = null
+  const send = (message: AgentMessage) => {
     if (channel.connected !== true || channel.send === undefined) return
-    if (underWay === MOST_UNDER_WAY) {
-      if (word.word === 'guard') next = word
+    if (inFlight === MAX_IN_FLIGHT) {
+      if (message.kind === 'guard') next = message
       return
     }
-    underWay += 1
-    // With a callback no error is thrown; a channel that breaks now is closed for the next word.
-    channel.send(word, undefined, {}, () => {
-      underWay -= 1
+    inFlight += 1
+    // With a callback, no error is thrown. A channel that breaks now is closed for the next message.
+    channel.send(message, undefined, {}, () => {
+      inFlight -= 1
       const waiting = next
       next = null
       if (waiting !== null) send(waiting)
     })
   }
-  const timer = setInterval(() => send({ word: 'alive' }), ALIVE_EVERY_MS).unref()
-  send({ word: 'alive' })
+  const timer = setInterval(() => send({ kind: 'alive' }), ALIVE_EVERY_MS).unref()
+  send({ kind: 'alive' })
   const inherited = Promise.withResolvers<readonly GuardedVolume[]>()
   if (channel.connected !== true) inherited.resolve([])
   channel.on('disconnect', () => inherited.resolve([]))
   channel.on('message', (message) => {
-    const reply = parseReply(message)
-    if (reply?.word === 'guarded') inherited.resolve(reply.volumes)
+    const parsed = parsePluginMessage(message)
+    if (parsed?.kind === 'guarded') inherited.resolve(parsed.volumes)
   })
   return {
-    guard: (guard) => send({ word: 'guard', guard }),
+    guard: (guard) => send({ kind: 'guard', guard }),
     inherited: () => inherited.promise,
     [Symbol.dispose]: () => clearInterval(timer),
   }

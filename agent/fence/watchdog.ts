@@ -3,17 +3,17 @@ import type { Engine } from '../docker/contract.ts'
 import type { Guard, Pauses } from './contract.ts'
 import { pauseGuarded } from './guarded-pause.ts'
 
-/** One short timer instead of a long one: after a suspend of the machine a long one would come as late as the suspend took. */
-const LOOK_EVERY_MS = 100
-/** While containers are still being paused, or newly started ones appear. */
+/** How often the time is checked. One long timer would come late by as much as the machine was suspended. */
+const CHECK_EVERY_MS = 100
+/** How often a fence scans while containers are still being paused, or new ones start. */
 const RETRY_EVERY_MS = 250
-/** A start that was under way when the lease ended has ended by then: from there on only a person can make a container run. */
+/** A container start that ran when the lease expired is over by then. Later ones are an operator's. */
 const CALM_AFTER_MS = 30_000
 const CALM_EVERY_MS = 1_000
-/** The same failure four times a second tells nobody anything. */
-const COMPLAIN_EVERY_MS = 5_000
+/** How often the same failure is logged. */
+const LOG_EVERY_MS = 5_000
 
-/** Time, as the watchdog needs it: CLOCK_BOOTTIME. */
+/** The watchdog's clock: CLOCK_BOOTTIME. */
 export interface WatchClock {
   elapsedMs(): number
   /** Resolves after `ms`, or at once when `signal` aborts. */
@@ -21,13 +21,15 @@ export interface WatchClock {
 }
 
 export interface RunningWatchdog extends AsyncDisposable {
-  /** Replaces what was told before; a fence for that is over, but what it has paused stays so. */
-  told(guard: Guard): void
+  /** Replaces the guard. Ends a fence for the one before; what it has paused stays paused. */
+  guard(guard: Guard): void
 }
 
 /**
- * Promise 6: when the time of the last word has come without a newer one, pauses every container that runs with one of its volumes, again and again until there is a
- * newer word. Resumes nothing: whether the hold is still the same one, only the agent can find out. Failures are logged and tried again.
+ * Fences: when the lease of the last guard expires, pauses every container that runs with one of its volumes.
+ * Scans again and again until there is a newer guard (promise 6).
+ * Resumes nothing: only the agent can find out whether the hold is still the same.
+ * Failures are logged and retried.
  */
 export function createWatchdog(options: {
   pauses: Pauses
@@ -37,33 +39,30 @@ export function createWatchdog(options: {
 }): RunningWatchdog {
   const { pauses, engine, clock, log } = options
   const stop = new AbortController()
-  let word: Guard | null = null
+  let newest: Guard | null = null
 
   const watch = async () => {
     while (!stop.signal.aborted) {
-      const guard = word
+      const guard = newest
       if (guard !== null && guard.volumes.length > 0 && clock.elapsedMs() >= guard.untilMs) await fence(guard)
-      else await clock.sleep(LOOK_EVERY_MS, stop.signal)
+      else await clock.sleep(CHECK_EVERY_MS, stop.signal)
     }
   }
 
   const fence = async (guard: Guard) => {
     const startMs = clock.elapsedMs()
     const volumes = guard.volumes.map(({ name }) => name)
-    log.error(
-      { volumes, lateMs: startMs - guard.untilMs },
-      'the lease has run out: pausing containers with these volumes',
-    )
+    log.error({ volumes, lateMs: startMs - guard.untilMs }, 'lease expired: pausing the containers of these volumes')
     let busyUntilMs = startMs + CALM_AFTER_MS
-    let complainAtMs = startMs
-    while (word === guard && !stop.signal.aborted) {
+    let logAtMs = startMs
+    while (newest === guard && !stop.signal.aborted) {
       try {
         const paused = await pauseAll(guard)
         if (paused > 0) busyUntilMs = clock.elapsedMs() + CALM_AFTER_MS
       } catch (error) {
-        if (clock.elapsedMs() >= complainAtMs) {
-          complainAtMs = clock.elapsedMs() + COMPLAIN_EVERY_MS
-          log.error({ err: error, volumes }, 'not all containers could be paused; trying again')
+        if (clock.elapsedMs() >= logAtMs) {
+          logAtMs = clock.elapsedMs() + LOG_EVERY_MS
+          log.error({ err: error, volumes }, 'not all containers could be paused: retrying')
         }
         busyUntilMs = clock.elapsedMs() + CALM_AFTER_MS
       }
@@ -74,14 +73,14 @@ export function createWatchdog(options: {
 
   const pauseAll = async (guard: Guard): Promise<number> => {
     const paused = await pauseGuarded({ pauses, engine }, guard)
-    if (paused.length > 0) log.warn({ containers: paused.map(({ container }) => container) }, 'paused')
+    if (paused.length > 0) log.warn({ containers: paused.map(({ container }) => container) }, 'containers paused')
     return paused.length
   }
 
   const watching = watch()
   return {
-    told: (guard) => {
-      word = guard
+    guard: (guard) => {
+      newest = guard
     },
     async [Symbol.asyncDispose]() {
       stop.abort()

@@ -52,8 +52,8 @@ export class Plugin {
     const { signal } = new AbortController()
     this.#thawed = thawLeftOver({ files, notes, freezer: this.#freezer, engine, clock: this.#clock, log, signal })
     engine.watch(({ action, id }) => {
-      if (action.startsWith('exec_create')) this.#freezer.announced(id)
-      if (action.startsWith('exec_start')) this.#freezer.started(id)
+      if (action.startsWith('exec_create')) this.#freezer.commandAnnounced(id)
+      if (action.startsWith('exec_start')) this.#freezer.commandStarted(id)
     }, new AbortController().signal)
     const fencing: Pauses = {
       all: () => pauses.all(),
@@ -131,7 +131,7 @@ export class Plugin {
     const now = guard.volumes.map(({ name }) => name).join(' ')
     if (now !== before) this.#machine.world.trace(this.#machine.host, `watchdog: guards ${now || 'nothing'}`)
     this.#guard = guard
-    this.#watchdog.told(guard)
+    this.#watchdog.guard(guard)
     this.#plan()
   }
 

@@ -22,15 +22,15 @@ export type GroupVersion = 'v1' | 'v2'
 
 const FILES = { v1: 'freezer.state', v2: 'cgroup.freeze' }
 const WORDS = { v1: ['THAWED', 'FROZEN'], v2: ['0', '1'] } as const
-/** Processes of a group that was killed are gone after this long. */
+/** Tries until the processes of a killed group are gone. */
 const GONE_TRIES = 200
 
 /**
- * A control group of this machine's kernel as Docker makes one for a container, with a process in it that counts all
- * the time.
+ * A control group of this machine's kernel, as Docker makes one for a container.
+ * A process in it counts all the time.
  */
 export class ControlGroup implements AsyncDisposable {
-  /** What stands in for the host's /sys/fs/cgroup. */
+  /** Used as the host's /sys/fs/cgroup. */
   readonly root: string
   readonly container = randomBytes(32).toString('hex')
   readonly #version: GroupVersion
@@ -38,7 +38,7 @@ export class ControlGroup implements AsyncDisposable {
   readonly #path: string
   readonly #directory: string
   readonly #count: string
-  /** Opened once: a guard would hold whoever opens the file later, and with it this process. */
+  /** Opened once: a guard would block this process if it opened the file later. */
   #fd = -1
   #process: ChildProcess | undefined
 
@@ -72,36 +72,36 @@ export class ControlGroup implements AsyncDisposable {
     return join(this.#path, FILES[this.#version])
   }
 
-  /** What is written to the file to freeze or to thaw. */
+  /** The text that freezes or thaws, when it is written to the file. */
   word(frozen: boolean): string {
     return WORDS[this.#version][frozen ? 1 : 0]
   }
 
-  /** Whether it has been told to stand still: under load its processes do so a moment later ("FREEZING"). */
+  /** Returns whether it was told to freeze: under load its processes do so a moment later ("FREEZING"). */
   isFrozen(): boolean {
     const into = Buffer.alloc(16)
     return into.toString('latin1', 0, readSync(this.#fd, into, 0, into.length, 0)).trim() !== this.word(false)
   }
 
-  /** As somebody who has looked before. */
+  /** Freezes or thaws, as a process that opened the file before. */
   set(frozen: boolean): void {
     writeSync(this.#fd, this.word(frozen), 0)
   }
 
-  /** Resolves when its process is seen to work. */
+  /** Resolves when its process counts. */
   async runs(): Promise<void> {
     const before = this.#counted()
     while (this.#counted() === before) await sleep(2)
   }
 
-  /** Whether its process does nothing at all for a while. */
+  /** Returns whether its process does nothing for a while. */
   async standsStill(): Promise<boolean> {
     const before = this.#counted()
     await sleep(50)
     return this.#counted() === before
   }
 
-  /** Ends it as a container ends: processes, then the group. */
+  /** Ends it as a container ends: first its processes, then the group. */
   async end(): Promise<void> {
     if (this.#process === undefined) return
     const ended = once(this.#process, 'exit')

@@ -1,6 +1,6 @@
 /**
- * As an agent: freezes CONTAINER below ROOT for BUDGET_MS at most, says `still`, and later `cut` when it knows that it
- * runs again.
+ * Plays an agent: freezes CONTAINER below ROOT for BUDGET_MS at most, and sends `still`.
+ * Sends `cut` when it knows that the container runs again.
  */
 import { pino } from 'pino'
 import { createFreezerClient } from '../../../agent/fence/freezer-client.ts'

@@ -1,6 +1,5 @@
-/** As the plugin's process: freezes what its parent asks for, below ROOT; its state is in STATE. */
+/** Plays the plugin's process: freezes what its parent asks for, below ROOT; its state is in STATE. */
 import { pino } from 'pino'
-import type { Engine } from '../../../agent/docker/contract.ts'
 import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
 import { systemClock } from '../../../agent/runtime/clock.ts'
 import { openFence } from '../../../plugin/watchdog.ts'
@@ -9,7 +8,7 @@ import { MemoryEngine } from './memory-engine.ts'
 const [, , root = '', stateDir = ''] = process.argv
 const fence = await openFence({
   stateDir,
-  engine: new MemoryEngine() as unknown as Engine,
+  engine: new MemoryEngine(),
   freezerFiles: openFreezerFiles(root),
   clock: systemClock,
   leaseMs: 60_000,

@@ -8,7 +8,6 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test from 'ava'
 import { pino } from 'pino'
-import type { Engine } from '../../../agent/docker/contract.ts'
 import { createFreezerClient } from '../../../agent/fence/freezer-client.ts'
 import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
 import { systemClock } from '../../../agent/runtime/clock.ts'
@@ -35,10 +34,9 @@ async function start() {
   }
   return {
     group,
-    /** This process is the plugin's: answers the agent's, with a container that stands still. */
+    /** This process is the plugin's. Returns the agent's, once it has frozen a container. */
     asPlugin: async (budgetMs: number) => {
-      const engine = new MemoryEngine() as unknown as Engine
-      const parts = { engine, freezerFiles: openFreezerFiles(group.root), clock: systemClock }
+      const parts = { engine: new MemoryEngine(), freezerFiles: openFreezerFiles(group.root), clock: systemClock }
       const fence = stack.use(await openFence({ ...parts, stateDir, leaseMs: LONG_MS, log }))
       const agent = child('freeze-agent.ts', group.root, group.container, String(budgetMs))
       fence.started(
@@ -142,7 +140,7 @@ test.serial('promise 11: when the plugin is killed in a freeze the agent thaws w
 })
 
 test.serial(
-  'promise 13: when the plugin is stopped in a freeze the agent thaws at the end of the budget, and asks nothing until it is heard again',
+  'promise 13: when the plugin is stopped in a freeze, the agent thaws at the end of the budget and waits for a reply',
   async (t) => {
     await using ground = await start()
     const { plugin, freezes } = await ground.asAgent()
@@ -173,26 +171,26 @@ test.serial('promise 13: a plugin that stays stopped is killed: whoever looks at
   t.deepEqual(await ended, [null, 'SIGKILL'])
 })
 
-/** A plugin's process of which nothing is heard but what the test says. */
+/** A plugin's process that sends only what the test says. */
 class Silent extends EventEmitter {
   readonly connected = true
   readonly asked = Promise.withResolvers<string>()
   send(message: unknown): boolean {
-    const { word, request } = message as { word: string; request?: { id: string } }
-    if (word === 'freeze' && request !== undefined) this.asked.resolve(request.id)
+    const { kind, request } = message as { kind: string; request?: { id: string } }
+    if (kind === 'freeze' && request !== undefined) this.asked.resolve(request.id)
     return true
   }
 }
 
 test.serial(
-  'promise 13: a plugin that is stopped before it says that containers stand still keeps none frozen for longer than the budget',
+  'promise 13: a plugin stopped before it confirms a freeze keeps no container frozen for longer than the budget',
   async (t) => {
     await using ground = await start()
     const { container, root } = ground.group
     const channel = new Silent()
     const freezes = createFreezerClient({ channel, files: openFreezerFiles(root), killPlugin: () => {}, log })
     const freezing = freezes.freeze([container], SHORT_MS, never)
-    channel.emit('message', { word: 'freezing', id: await channel.asked.promise, containers: [container] })
+    channel.emit('message', { kind: 'freezing', id: await channel.asked.promise, containers: [container] })
     ground.group.set(true)
     const { why, frozenMs } = await (await freezing).end()
     t.is(why, 'plugin')

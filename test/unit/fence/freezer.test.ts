@@ -71,7 +71,7 @@ for (const version of ['v1', 'v2'] as const) {
   )
 
   test.serial(
-    `control groups ${version}: a container that ends while it is frozen spoils the freeze; one that is gone has no freezer`,
+    `control groups ${version}: a container that ends while frozen cuts the freeze; one that is gone has no freezer`,
     async (t) => {
       await using ground = await start(version)
       await using other = await ControlGroup.make(version)
@@ -88,7 +88,7 @@ for (const version of ['v1', 'v2'] as const) {
   )
 
   test.serial(
-    `promise 11, control groups ${version}: what a process has left frozen is thawed by the next one, but for what Docker shows as paused`,
+    `promise 11, control groups ${version}: what a process left frozen is thawed by the next, unless Docker paused it`,
     async (t) => {
       await using ground = await start(version)
       const { container } = ground.group
@@ -116,14 +116,14 @@ test.serial(
     await using ground = await start('v1')
     const { container } = ground.group
     const { end } = await ground.freeze(LONG_MS)
-    ground.freezer.announced(container)
+    ground.freezer.commandAnnounced(container)
     t.is((await end).why, 'command')
     await ground.group.runs()
-    ground.freezer.announced(container)
+    ground.freezer.commandAnnounced(container)
     const later = ground.freeze(LONG_MS)
     await sleep(100)
     t.false(ground.group.isFrozen(), 'it is expected any moment')
-    ground.freezer.started(container)
+    ground.freezer.commandStarted(container)
     const { thaw, end: second } = await later
     t.true(await ground.group.standsStill())
     thaw()
@@ -136,9 +136,9 @@ test.serial(
   async (t) => {
     await using ground = await start('v1')
     const timer = setInterval(() => {
-      if (!ground.group.isFrozen()) ground.freezer.announced(ground.group.container)
+      if (!ground.group.isFrozen()) ground.freezer.commandAnnounced(ground.group.container)
     }, 100)
-    ground.freezer.announced(ground.group.container)
+    ground.freezer.commandAnnounced(ground.group.container)
     const later = ground.freeze(LONG_MS)
     await sleep(900)
     clearInterval(timer)

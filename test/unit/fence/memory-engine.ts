@@ -7,20 +7,20 @@ interface Container {
   readonly volumes: readonly string[]
 }
 
-/** The calls of an engine that freeze containers, over a Map. */
+/** The calls of an engine that pause containers, over a Map. */
 export class MemoryEngine {
   readonly containers = new Map<string, Container>()
-  /** Every call that was to change something, as "pause a". */
+  /** Every call that changes something, such as "pause a". */
   readonly calls: string[] = []
   readonly #handlers: ((event: EngineEvent) => void)[] = []
-  /** Awaited at the start of every call: throw, wait, or look. */
+  /** Awaited at the start of every call: may throw, wait or check. */
   before: (call: string) => Promise<void> | void = () => {}
 
   run(id: string, ...volumes: string[]): void {
     this.containers.set(id, { state: 'running', finishedAt: null, volumes })
   }
 
-  /** Stops and starts it, as `docker restart` does: what was paused is not any more. */
+  /** Stops and starts a container, as `docker restart` does: it is no longer paused. */
   restart(id: string): void {
     const container = this.#get(id)
     container.finishedAt = new Date((container.finishedAt?.getTime() ?? 1_750_000_000_000) + 1_000)
@@ -40,12 +40,12 @@ export class MemoryEngine {
     return Array.from(this.containers, ([id, { state, volumes }]) => ({ id, name: id, state, volumes }))
   }
 
-  /** Whoever listens hears what `say` says. */
+  /** Calls `handler` for the events of `emit`. */
   watch(handler: (event: EngineEvent) => void): void {
     this.#handlers.push(handler)
   }
 
-  say(action: string, id: string): void {
+  emit(action: string, id: string): void {
     for (const handler of this.#handlers) handler({ kind: 'container', action, id, name: id })
   }
 
@@ -87,6 +87,6 @@ export class MemoryEngine {
   }
 }
 
-export function unreachable(): WherryError {
+export function engineUnreachable(): WherryError {
   return new WherryError('ENGINE_UNREACHABLE', 'The Docker engine did not answer.')
 }

@@ -5,7 +5,7 @@ import test from 'ava'
 import { pino } from 'pino'
 import type { Pause } from '../../../agent/fence/contract.ts'
 import { openPauses } from '../../../agent/fence/pauses.ts'
-import { MemoryEngine, unreachable } from './memory-engine.ts'
+import { engineUnreachable, MemoryEngine } from './memory-engine.ts'
 
 async function start() {
   const stateDir = await mkdtemp(join(tmpdir(), 'wherry-pauses-'))
@@ -148,7 +148,7 @@ test('a fence that is noted while another one is being resumed holds', async (t)
   )
 })
 
-test('a fence that another process resumes before the container stands still is noted again, and can be resumed', async (t) => {
+test('a fence that another process resumes before the pause is noted again, and can be resumed', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const [agent, watchdog] = [await ground.open(), await ground.open()]
@@ -204,7 +204,7 @@ test('a pause stands until all its volumes are let go', async (t) => {
   t.is(ground.engine.stateOf('a'), 'running')
 })
 
-test('pauses of one container for several volumes at the same time: it runs when all are over, and stood still for each', async (t) => {
+test('pauses of one container for several volumes at once: it runs again when all have ended', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const pauses = await ground.open()
@@ -247,7 +247,7 @@ test('a pause whose look at the container was before another one let it go makes
   t.is(ground.engine.stateOf('a'), 'running')
 })
 
-test('a pause that is noted while another one of the same process is being resumed can be resumed itself', async (t) => {
+test('a pause that is noted while the same process resumes another one can be resumed itself', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const resuming = Promise.withResolvers<void>()
@@ -275,7 +275,7 @@ test('a pause that is noted while another one of the same process is being resum
   t.is(ground.engine.stateOf('a'), 'running')
 })
 
-test('a fence that is noted while another one is being resumed, and finds the container paused anew for it, keeps its note', async (t) => {
+test('a fence noted while another is resumed keeps its note, although the container was paused for it', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const watchdogLooked = Promise.withResolvers<void>()
@@ -317,13 +317,13 @@ test('a fence that is noted while another one is being resumed, and finds the co
   t.is(ground.engine.stateOf('a'), 'running')
 })
 
-test('a container that cannot be paused rejects after the others were, and stays noted: it may still happen', async (t) => {
+test('a container that cannot be paused rejects after the others were paused, and stays noted', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   ground.engine.run('b')
   const pauses = await ground.open()
   ground.engine.before = (call) => {
-    if (call === 'pause a') throw unreachable()
+    if (call === 'pause a') throw engineUnreachable()
   }
   await t.throwsAsync(pauses.pause([wanted('a'), wanted('b')]), { code: 'ENGINE_UNREACHABLE' })
   t.is(ground.engine.stateOf('b'), 'paused')
@@ -336,7 +336,7 @@ test('a resume that fails keeps the note, and is done by the next try', async (t
   const pauses = await ground.open()
   await pauses.pause([wanted('a')])
   ground.engine.before = (call) => {
-    if (call === 'unpause a') throw unreachable()
+    if (call === 'unpause a') throw engineUnreachable()
   }
   await t.throwsAsync(pauses.resume(any), { code: 'ENGINE_UNREACHABLE' })
   ground.engine.before = () => {}

@@ -6,20 +6,20 @@ import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
 import { systemClock } from '../../../agent/runtime/clock.ts'
 import { until } from '../until.ts'
 import { ControlGroup } from './control-group.ts'
-import { LONG_MS, log, start } from './freezer-kit.ts'
+import { LONG_MS, silentLog, start } from './freezer-kit.ts'
 
 const showing = (id: string, state: string) => ({ users: async () => [{ id, name: 'c', state, volumes: [] }] })
 
 /** Freezers that cannot be thawed while `are.stuck`. */
 function stuckFiles(files: FreezerFiles, are: { stuck: boolean }): FreezerFiles {
-  const bend = (file: FreezerFile): FreezerFile => ({
+  const wrap = (file: FreezerFile): FreezerFile => ({
     ...file,
     set: (frozen) => {
       if (are.stuck && !frozen) throw new Error('EIO')
       file.set(frozen)
     },
   })
-  return { ...files, open: async (id) => bend(await files.open(id)) }
+  return { ...files, open: async (id) => wrap(await files.open(id)) }
 }
 
 test.serial(
@@ -34,7 +34,7 @@ test.serial(
     await ground.leave(container)
     const are = { stuck: true }
     const errors: string[] = []
-    const listening = Object.assign(Object.create(log), {
+    const listening = Object.assign(Object.create(silentLog), {
       error: (about: { container: string }) => errors.push(about.container),
     })
     await ground.thawLeftOver(showing(container, 'running'), { files: stuckFiles(ground.files, are), log: listening })
@@ -43,7 +43,7 @@ test.serial(
     t.deepEqual(errors, [container])
     const files = openFreezerFiles(other.root)
     await using meanwhile = new AsyncDisposableStack()
-    const freezer = meanwhile.use(new Freezer({ files, notes: ground.notes, clock: systemClock, log }))
+    const freezer = meanwhile.use(new Freezer({ files, notes: ground.notes, clock: systemClock, log: silentLog }))
     const ended = Promise.withResolvers<FreezeEnd>()
     const frozen = () => freezer.thaw('2')
     freezer.freeze({ id: '2', containers: [other.container], budgetMs: LONG_MS }, () => {}, frozen, ended.resolve)
@@ -52,7 +52,7 @@ test.serial(
     are.stuck = false
     await ground.group.runs()
     await until(async () => (await ground.notes.read()).length === 0)
-    t.deepEqual(errors, [container], 'said once')
+    t.deepEqual(errors, [container], 'logged once')
   },
 )
 
@@ -86,7 +86,7 @@ test.serial('promise 11: a plugin that ends before it could thaw a container lea
   const files = stuckFiles(ground.files, { stuck: true })
   const still = Promise.withResolvers<void>()
   {
-    using freezer = new Freezer({ files, notes: ground.notes, clock: systemClock, log })
+    using freezer = new Freezer({ files, notes: ground.notes, clock: systemClock, log: silentLog })
     const request = { id: '1', containers: [container], budgetMs: LONG_MS }
     freezer.freeze(
       request,

@@ -8,25 +8,25 @@ import test from 'ava'
 import { pino } from 'pino'
 import type { Guard } from '../../../agent/fence/contract.ts'
 import { openGuardFile } from '../../../agent/fence/guard-file.ts'
-import { createAgentWatchdog, parseWatchdogMessage, type Word } from '../../../agent/fence/watchdog-messages.ts'
+import { type AgentMessage, createAgentWatchdog, parseAgentMessage } from '../../../agent/fence/watchdog-messages.ts'
 import { until } from '../until.ts'
 
 const SPEAKER = fileURLToPath(new URL('speaker.ts', import.meta.url))
 const guard = (untilMs: number): Guard => ({ untilMs, volumes: [{ id: 'id1', name: 'data', epoch: 3 }] })
 
-test('words of a child process arrive in order, with signs of life between them', async (t) => {
+test('guards of a child process arrive in order, with signs of life between them', async (t) => {
   const child = fork(SPEAKER, ['3'])
   t.teardown(() => child.kill('SIGKILL'))
-  const words: (Word | null)[] = []
-  child.on('message', (message) => words.push(parseWatchdogMessage(message)))
+  const messages: (AgentMessage | null)[] = []
+  child.on('message', (message) => messages.push(parseAgentMessage(message)))
   await once(child, 'exit')
-  t.false(words.includes(null))
-  const guards = words.flatMap((word) => (word?.word === 'guard' ? [word.guard] : []))
+  t.false(messages.includes(null))
+  const guards = messages.flatMap((message) => (message?.kind === 'guard' ? [message.guard] : []))
   t.deepEqual(guards.at(-1), guard(3))
-  t.true(words.filter((word) => word?.word === 'alive').length >= 2)
+  t.true(messages.filter((message) => message?.kind === 'alive').length >= 2)
 })
 
-test('words to a plugin that is gone are dropped: no error, no end of the process', async (t) => {
+test('guards to a plugin that is gone are dropped: no error, no end of the process', async (t) => {
   const child = fork(SPEAKER, ['1000'], { silent: true })
   t.teardown(() => child.kill('SIGKILL'))
   let errors = ''
@@ -40,14 +40,14 @@ test('words to a plugin that is gone are dropped: no error, no end of the proces
   t.is(errors, '')
 })
 
-test('of many words said while the plugin stands still only the newest is sent', (t) => {
-  const sent: Word[] = []
+test('of many guards sent while the plugin is stopped, only the newest arrives', (t) => {
+  const sent: AgentMessage[] = []
   const arrived: (() => void)[] = []
   using watchdog = createAgentWatchdog({
     connected: true,
     on: () => undefined,
     send: (message, _handle, _options, done) => {
-      sent.push(message as Word)
+      sent.push(message as AgentMessage)
       arrived.push(() => done(null))
       return true
     },
@@ -56,17 +56,17 @@ test('of many words said while the plugin stands still only the newest is sent',
   const few = sent.length
   t.true(few < 10)
   for (const done of arrived.splice(0)) done()
-  t.deepEqual(sent.slice(few), [{ word: 'guard', guard: guard(1_000) }])
+  t.deepEqual(sent.slice(few), [{ kind: 'guard', guard: guard(1_000) }])
   for (const done of arrived.splice(0)) done()
   t.is(sent.length, few + 1)
 })
 
-test('promise 1: an agent learns what the watchdog guarded before it; without a watchdog that is nothing', async (t) => {
+test('promise 1: an agent learns what the watchdog guarded before it; nothing without a watchdog', async (t) => {
   const channel = Object.assign(new EventEmitter(), { connected: true, send: () => true })
   using watchdog = createAgentWatchdog(channel)
   const { volumes } = guard(1)
-  channel.emit('message', { word: 'frozen', id: '1' })
-  channel.emit('message', { word: 'guarded', volumes })
+  channel.emit('message', { kind: 'frozen', id: '1' })
+  channel.emit('message', { kind: 'guarded', volumes })
   t.deepEqual(await watchdog.inherited(), volumes)
   using alone = createAgentWatchdog(new EventEmitter())
   t.deepEqual(await alone.inherited(), [])
@@ -76,25 +76,25 @@ test('promise 1: an agent learns what the watchdog guarded before it; without a 
   t.deepEqual(await late.inherited(), [])
 })
 
-test('a word arrives although the agent is killed right after it was said', async (t) => {
+test('a guard arrives although the agent is killed right after it was sent', async (t) => {
   const child = fork(SPEAKER, ['kill'])
-  const words: (Word | null)[] = []
-  child.on('message', (message) => words.push(parseWatchdogMessage(message)))
+  const messages: (AgentMessage | null)[] = []
+  child.on('message', (message) => messages.push(parseAgentMessage(message)))
   await once(child, 'close')
   t.is(child.signalCode, 'SIGKILL')
-  t.deepEqual(words.slice(1), [
-    { word: 'guard', guard: guard(1) },
-    { word: 'guard', guard: guard(2) },
+  t.deepEqual(messages.slice(1), [
+    { kind: 'guard', guard: guard(1) },
+    { kind: 'guard', guard: guard(2) },
   ])
 })
 
-test('what is no word of ours is none', (t) => {
-  for (const message of [null, 'alive', {}, { word: 'guard' }, { word: 'guard', guard: { untilMs: 'soon' } }]) {
-    t.is(parseWatchdogMessage(message), null)
+test('anything that is no message of the agent is ignored', (t) => {
+  for (const message of [null, 'alive', {}, { kind: 'guard' }, { kind: 'guard', guard: { untilMs: 'soon' } }]) {
+    t.is(parseAgentMessage(message), null)
   }
 })
 
-test('the last word is kept for the next process of this boot, and void for the next boot', async (t) => {
+test('the last guard is kept for the next process of this boot, and void for the next boot', async (t) => {
   const stateDir = await mkdtemp(join(tmpdir(), 'wherry-guard-'))
   t.teardown(() => rm(stateDir, { recursive: true, force: true }))
   const open = () => openGuardFile({ stateDir, log: pino({ level: 'silent' }) })
@@ -112,16 +112,16 @@ test('the last word is kept for the next process of this boot, and void for the 
   t.is(await (await open()).last(), null)
 })
 
-test('promise 6: a volume that is new is kept at once, so that a plugin killed right after it still fences it', async (t) => {
+test('promise 6: a new volume is kept at once, so that a plugin killed right after still fences it', async (t) => {
   const stateDir = await mkdtemp(join(tmpdir(), 'wherry-guard-'))
   t.teardown(() => rm(stateDir, { recursive: true, force: true }))
   await using file = await openGuardFile({ stateDir, log: pino({ level: 'silent' }) })
   file.keep({ untilMs: 1, volumes: [] })
   await until(async () => (await file.last()) !== null)
-  const word = { untilMs: 2, volumes: [{ id: 'v', name: 'data', epoch: 1 }] }
+  const newer = { untilMs: 2, volumes: [{ id: 'v', name: 'data', epoch: 1 }] }
   const startMs = performance.now()
-  file.keep(word)
+  file.keep(newer)
   await until(async () => (await file.last())?.untilMs === 2)
-  t.deepEqual(await file.last(), word)
+  t.deepEqual(await file.last(), newer)
   t.true(performance.now() - startMs < 400, 'what is not new is written every 500 ms')
 })

@@ -8,7 +8,7 @@ import type { Guard, Pause } from '../../../agent/fence/contract.ts'
 import { openPauses } from '../../../agent/fence/pauses.ts'
 import { createWatchdog } from '../../../agent/fence/watchdog.ts'
 import { VirtualClock } from '../mobility/clock.ts'
-import { MemoryEngine, unreachable } from './memory-engine.ts'
+import { engineUnreachable, MemoryEngine } from './memory-engine.ts'
 
 const LEASE_MS = 8_000
 
@@ -54,12 +54,12 @@ async function start() {
   return { engine, pauses, clock, watchdog, pass, guard, [Symbol.asyncDispose]: () => stack.disposeAsync() }
 }
 
-test('promise 6: containers with guarded volumes are paused when the lease ends, and not before; others never', async (t) => {
+test('promise 6: containers with guarded volumes are paused at the end of the lease; others never', async (t) => {
   await using ground = await start()
   ground.engine.run('a', 'data')
   ground.engine.run('b', 'data', 'more')
   ground.engine.run('c', 'other')
-  ground.watchdog.told(ground.guard(LEASE_MS, 'data', 'more'))
+  ground.watchdog.guard(ground.guard(LEASE_MS, 'data', 'more'))
   await ground.pass(LEASE_MS - 50)
   t.deepEqual(ground.engine.calls, [])
   await ground.pass(200)
@@ -74,11 +74,11 @@ test('promise 6: containers with guarded volumes are paused when the lease ends,
   ])
 })
 
-test('promise 6: as long as words come in time, nothing is paused', async (t) => {
+test('promise 6: as long as guards arrive in time, nothing is paused', async (t) => {
   await using ground = await start()
   ground.engine.run('a', 'data')
   for (let second = 0; second < 60; second++) {
-    ground.watchdog.told(ground.guard(ground.clock.elapsedMs() + LEASE_MS, 'data'))
+    ground.watchdog.guard(ground.guard(ground.clock.elapsedMs() + LEASE_MS, 'data'))
     await ground.pass(1_000)
   }
   t.deepEqual(ground.engine.calls, [])
@@ -87,7 +87,7 @@ test('promise 6: as long as words come in time, nothing is paused', async (t) =>
 test('promise 6: a machine that slept past the end of its lease pauses at once when it wakes', async (t) => {
   await using ground = await start()
   ground.engine.run('a', 'data')
-  ground.watchdog.told(ground.guard(-3_600_000, 'data'))
+  ground.watchdog.guard(ground.guard(-3_600_000, 'data'))
   await ground.pass(150)
   t.is(ground.engine.stateOf('a'), 'paused')
 })
@@ -97,9 +97,9 @@ test('promise 6: what could not be paused is tried again, and what starts later 
   ground.engine.run('a', 'data')
   let failures = 3
   ground.engine.before = (call) => {
-    if (call === 'pause a' && failures-- > 0) throw unreachable()
+    if (call === 'pause a' && failures-- > 0) throw engineUnreachable()
   }
-  ground.watchdog.told(ground.guard(0, 'data'))
+  ground.watchdog.guard(ground.guard(0, 'data'))
   await ground.pass(1_200)
   t.is(ground.engine.stateOf('a'), 'paused')
   ground.engine.run('late', 'data')
@@ -115,19 +115,19 @@ test('what a person had paused is left alone by a fence', async (t) => {
   await using ground = await start()
   ground.engine.run('a', 'data')
   ground.engine.set('a', 'paused')
-  ground.watchdog.told(ground.guard(0, 'data'))
+  ground.watchdog.guard(ground.guard(0, 'data'))
   await ground.pass(1_000)
   t.deepEqual(ground.engine.calls, [])
   t.deepEqual(await ground.pauses.all(), [])
 })
 
-test('a newer word ends the fence and resumes nothing; its own end fences again', async (t) => {
+test('a newer guard ends the fence and resumes nothing; its own end fences again', async (t) => {
   await using ground = await start()
   ground.engine.run('a', 'data')
-  ground.watchdog.told(ground.guard(0, 'data'))
+  ground.watchdog.guard(ground.guard(0, 'data'))
   await ground.pass(300)
   t.is(ground.engine.stateOf('a'), 'paused')
-  ground.watchdog.told(ground.guard(ground.clock.elapsedMs() + LEASE_MS, 'data'))
+  ground.watchdog.guard(ground.guard(ground.clock.elapsedMs() + LEASE_MS, 'data'))
   await ground.pass(300)
   t.is(ground.engine.stateOf('a'), 'paused')
   await ground.pauses.resume(() => true)

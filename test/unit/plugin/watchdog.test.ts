@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { pino } from 'pino'
-import type { Engine } from '../../../agent/docker/contract.ts'
 import type { Guard } from '../../../agent/fence/contract.ts'
 import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
 import { openFrozenNotes } from '../../../agent/fence/frozen-notes.ts'
@@ -24,14 +23,14 @@ async function start() {
   const engine = new MemoryEngine()
   engine.run('a', 'data')
   const log = pino({ level: 'silent' })
-  const options = { engine: engine as unknown as Engine, clock: systemClock, stateDir, leaseMs: LEASE_MS, log }
+  const options = { engine, clock: systemClock, stateDir, leaseMs: LEASE_MS, log }
   return {
     engine,
     notes: await openFrozenNotes(stateDir),
     /** The plugin's process, a new one each time. */
     open: async (freezerFiles = openFreezerFiles(stateDir)) => stack.use(await openFence({ ...options, freezerFiles })),
-    keepWord: async (word: Guard) =>
-      writeFile(join(stateDir, 'guard.json'), JSON.stringify({ boot: await bootId(), guard: word })),
+    keepGuard: async (guard: Guard) =>
+      writeFile(join(stateDir, 'guard.json'), JSON.stringify({ boot: await bootId(), guard })),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   }
 }
@@ -39,19 +38,19 @@ async function start() {
 const guard = (untilMs: number): Guard => ({ untilMs, volumes: [{ id: 'id1', name: 'data', epoch: 3 }] })
 const inMs = (ms: number) => guard(systemClock.elapsedMs() + ms)
 
-test('promise 6: a plugin that was killed goes on with the last word the one before it heard', async (t) => {
+test('promise 6: a plugin that was killed is followed by one with its last guard', async (t) => {
   await using ground = await start()
-  await ground.keepWord(inMs(200))
+  await ground.keepGuard(inMs(200))
   await ground.open()
   t.is(ground.engine.stateOf('a'), 'running')
   await until(() => ground.engine.stateOf('a') === 'paused')
 })
 
-test('promise 6: a word that an agent said is kept for the next plugin', async (t) => {
+test('promise 6: a guard that an agent sent is kept for the next plugin', async (t) => {
   await using ground = await start()
   {
     await using first = await ground.open()
-    first.heard({ word: 'guard', guard: inMs(LEASE_MS) })
+    first.heard({ kind: 'guard', guard: inMs(LEASE_MS) })
   }
   await sleep(2 * LEASE_MS)
   t.is(ground.engine.stateOf('a'), 'running', 'nobody was there')
@@ -59,10 +58,10 @@ test('promise 6: a word that an agent said is kept for the next plugin', async (
   await until(() => ground.engine.stateOf('a') === 'paused')
 })
 
-test('promise 6: no word makes a lease longer than the setting says', async (t) => {
+test('promise 6: no guard makes a lease longer than the setting says', async (t) => {
   await using ground = await start()
   const fence = await ground.open()
-  fence.heard({ word: 'guard', guard: inMs(3_600_000) })
+  fence.heard({ kind: 'guard', guard: inMs(3_600_000) })
   await until(() => ground.engine.stateOf('a') === 'paused')
   t.pass()
 })
@@ -78,17 +77,17 @@ test('promise 6: a fence ends a freeze, so that Docker can pause what is frozen'
     (message) => said.push(message),
   )
   const request = { id: '1', containers: [group.container], budgetMs: 3_600_000 }
-  fence.heard({ word: 'freeze', request })
+  fence.heard({ kind: 'freeze', request })
   await until(() => said.length === 3)
   t.true(group.isFrozen())
   let wasFrozen: boolean | null = null
   ground.engine.before = (call) => {
     if (call === `pause ${group.container}`) wasFrozen ??= group.isFrozen()
   }
-  fence.heard({ word: 'guard', guard: inMs(0) })
+  fence.heard({ kind: 'guard', guard: inMs(0) })
   await until(() => ground.engine.stateOf(group.container) === 'paused')
   t.false(wasFrozen)
-  t.like(said[3], { word: 'thawed', end: { why: 'fence' } })
+  t.like(said[3], { kind: 'thawed', end: { why: 'fence' } })
 })
 
 test('promise 6: what a process before this one has left is thawed before a fence, not under it', async (t) => {
@@ -98,7 +97,7 @@ test('promise 6: what a process before this one has left is thawed before a fenc
   ground.engine.run(container, 'data')
   // It was killed when the container ran again, and before it could say so.
   await ground.notes.write('1', [container])
-  await ground.keepWord(inMs(-1_000))
+  await ground.keepGuard(inMs(-1_000))
   let asked = 0
   ground.engine.before = (call) => {
     if (call === 'users') asked += 1
@@ -126,14 +125,14 @@ test('promise 13: a command that the engine announces ends a freeze', async (t) 
     () => {},
     (message) => said.push(message),
   )
-  fence.heard({ word: 'freeze', request: { id: '1', containers: [group.container], budgetMs: 3_600_000 } })
+  fence.heard({ kind: 'freeze', request: { id: '1', containers: [group.container], budgetMs: 3_600_000 } })
   await until(() => said.length === 3)
-  ground.engine.say('exec_create: pg_dump', group.container)
+  ground.engine.emit('exec_create: pg_dump', group.container)
   t.false(group.isFrozen())
-  t.like(said[3], { word: 'thawed', end: { why: 'command' } })
+  t.like(said[3], { kind: 'thawed', end: { why: 'command' } })
 })
 
-test('an agent that is alive and says nothing for three leases is killed, once; one that has not spoken yet is not', async (t) => {
+test('an agent that is silent for three leases is killed once; one that has not spoken yet is not', async (t) => {
   await using ground = await start()
   const fence = await ground.open()
   const kills: number[] = []
@@ -145,7 +144,7 @@ test('an agent that is alive and says nothing for three leases is killed, once; 
   await sleep(4 * LEASE_MS)
   t.deepEqual(kills, [])
   for (let i = 0; i < 10; i++) {
-    fence.heard({ word: 'alive' })
+    fence.heard({ kind: 'alive' })
     await sleep(LEASE_MS / 2)
   }
   t.deepEqual(kills, [])
@@ -154,17 +153,17 @@ test('an agent that is alive and says nothing for three leases is killed, once; 
   t.is(kills.length, 1)
 })
 
-test('promise 1: each new agent is told what the watchdog guards, that of the plugin before this one included', async (t) => {
+test('promise 1: each new agent is told what the watchdog guards, also from an earlier plugin', async (t) => {
   await using ground = await start()
-  await ground.keepWord(inMs(60_000))
+  await ground.keepGuard(inMs(60_000))
   const fence = await ground.open()
   const said: unknown[] = []
   const begin = () => fence.started(() => {}, said.push.bind(said))
   begin()
-  t.deepEqual(said.pop(), { word: 'guarded', volumes: [{ id: 'id1', name: 'data', epoch: 3 }] })
+  t.deepEqual(said.pop(), { kind: 'guarded', volumes: [{ id: 'id1', name: 'data', epoch: 3 }] })
   const volumes = [{ id: 'id2', name: 'other', epoch: 1 }]
-  fence.heard({ word: 'guard', guard: { untilMs: systemClock.elapsedMs() + LEASE_MS, volumes } })
+  fence.heard({ kind: 'guard', guard: { untilMs: systemClock.elapsedMs() + LEASE_MS, volumes } })
   fence.ended()
   begin()
-  t.deepEqual(said.pop(), { word: 'guarded', volumes })
+  t.deepEqual(said.pop(), { kind: 'guarded', volumes })
 })

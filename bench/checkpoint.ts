@@ -85,8 +85,8 @@ async function play(lab: Lab, database: Database, seconds: number): Promise<Turn
   const tps = await database.work(seconds).finally(() => ended.abort())
   const cpuAfter = cpuSeconds(lab, host)
   const views = await sampling
-  const taken = agentLines(host, 'checkpoint of a volume in use', startMs).filter((line) => line.volume === volume)
-  const failed = agentLines(host, 'a checkpoint of a volume in use failed; it is tried again', startMs)
+  const taken = agentLines(host, 'checkpoint taken', startMs).filter((line) => line.volume === volume)
+  const failed = agentLines(host, 'checkpoint failed: retrying', startMs)
   return {
     tps,
     cpuShare: {

@@ -44,7 +44,7 @@ const UNSAVED_MS = 2_000
 const ENOUGH_ROWS = 200
 const NATS_SERVER = /^\S*nats-server /
 /** What the plugin says when it pauses for a lease. */
-const FENCING = 'the lease has run out'
+const FENCING = 'lease expired: pausing'
 /** Longer than any lease and any wait for one. */
 const AWAY_SECONDS = 40
 /** Enough for a server to join the others, too little for an election. Servers that come up for longer and never serve let a lease run out (docs). */

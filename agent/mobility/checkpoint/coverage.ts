@@ -1,10 +1,11 @@
 import type { Checkpoint } from '../../model/model.ts'
 import type { Clock } from '../../runtime/clock.ts'
+import type { HostDirectory } from '../host-contract.ts'
 
-/** States of the tree whose times are remembered: hosts answer about the newest ones. */
+/** Checkpoints whose times are remembered: hosts reply about the newest ones. */
 const MAX_INSTANTS = 16
 
-/** Up to `atMs` (the clock's elapsedMs) nothing had been written that the checkpoint does not have. */
+/** A checkpoint that has everything written up to `atMs` (the clock's elapsedMs). */
 export interface Covered {
   readonly epoch: number
   readonly seq: number
@@ -12,25 +13,35 @@ export interface Covered {
   readonly atMs: number
 }
 
-/** Of the checkpoints of one hold: as of when each has the tree, and which of them other hosts have. */
+/** Which checkpoints of one hold other hosts have, and up to when those have everything that was written. */
 export class Coverage {
-  readonly #clock: Clock
-  /** By hash, when the tree was last known to be just that; null: nobody knows. */
+  readonly #clock: Pick<Clock, 'now' | 'elapsedMs'>
+  readonly #directory: Pick<HostDirectory, 'alive' | 'stale'>
+  /** By hash: when the tree was last known to be the checkpoint's. Null: unknown. */
   readonly #instants = new Map<string, Covered | null>()
-  /** By host id: the newest state of the tree that the host is known to have. */
+  /** By host id: the newest checkpoint that the host is known to have. */
   readonly #hosts = new Map<string, Covered>()
+  /** By host id: until when its last reply counts as a sign of life (the clock's elapsedMs). */
+  readonly #repliedUntilMs = new Map<string, number>()
 
-  constructor(clock: Clock) {
+  /** `former`: the checkpoint that the copy had before the hold. */
+  constructor(
+    clock: Pick<Clock, 'now' | 'elapsedMs'>,
+    directory: Pick<HostDirectory, 'alive' | 'stale'>,
+    former: Checkpoint | null,
+  ) {
     this.#clock = clock
+    this.#directory = directory
+    if (former !== null) this.remember(former, this.#takenMs(former))
   }
 
-  /** The newest state of the tree that one of the hosts that count has; null: none is known. */
-  newest(counts: (host: string) => boolean): Covered | null {
-    const living = [...this.#hosts].filter(([host]) => counts(host)).map(([, covered]) => covered)
+  /** The newest checkpoint that a living host has; null: none is known. */
+  get newest(): Covered | null {
+    const living = [...this.#hosts].filter(([host]) => this.#lives(host)).map(([, covered]) => covered)
     return living.reduce<Covered | null>((best, one) => (best !== null && best.atMs >= one.atMs ? best : one), null)
   }
 
-  /** The tree was the checkpoint's at `atMs`; null: nobody knows when. */
+  /** Takes in that the tree was the checkpoint's at `atMs`; null: the time is unknown. */
   remember({ hash, epoch, seq }: Checkpoint, atMs: number | null): void {
     this.#instants.delete(hash)
     this.#instants.set(hash, atMs === null ? null : { epoch, seq, hash, atMs })
@@ -40,17 +51,22 @@ export class Coverage {
     }
   }
 
-  /** A checkpoint that was there before the hold. */
-  rememberFormer(checkpoint: Checkpoint): void {
-    this.remember(checkpoint, this.#takenMs(checkpoint))
-  }
-
-  /** Takes in which checkpoint a host says it has; null: none. False: it is none of this hold's. */
-  heard(host: string, hash: string | null): boolean {
+  /** Takes in the hash of the checkpoint that a host has; null: none. False: it is not one of this hold. */
+  learn(host: string, hash: string | null): boolean {
     const covered = hash === null ? undefined : this.#instants.get(hash)
     if (covered === undefined) this.#hosts.delete(host)
     else if (covered !== null) this.#hosts.set(host, covered)
     return covered !== undefined
+  }
+
+  /** Takes in that a host replied. While the registry is away, it counts as alive until `untilMs`. */
+  replied(host: string, untilMs: number): void {
+    this.#repliedUntilMs.set(host, untilMs)
+  }
+
+  /** Takes in that a host did not reply. */
+  silent(host: string): void {
+    this.#repliedUntilMs.delete(host)
   }
 
   /** Forgets what all other hosts have. */
@@ -58,7 +74,14 @@ export class Coverage {
     for (const host of this.#hosts.keys()) if (!hosts.includes(host)) this.#hosts.delete(host)
   }
 
-  /** By the wall clock, good enough to show. Null: that was set back since, and tells nothing. */
+  /** Whether a host is alive: by its heartbeat or, while the registry is away, by its own reply. */
+  #lives(host: string): boolean {
+    if (this.#directory.alive(host)) return true
+    const untilMs = this.#repliedUntilMs.get(host) ?? Number.NEGATIVE_INFINITY
+    return this.#directory.stale && this.#clock.elapsedMs() < untilMs
+  }
+
+  /** When a checkpoint was taken, by the wall clock: good enough to show. Null: that clock was set back since. */
   #takenMs({ at }: Checkpoint): number | null {
     const ageMs = this.#clock.now().getTime() - Date.parse(at)
     return ageMs < 0 ? null : this.#clock.elapsedMs() - ageMs

@@ -1,4 +1,4 @@
-/** One volume's wish: a checkpoint every `targetMs`, each of which takes about `costMs`. */
+/** What one volume asks for: a checkpoint every `targetMs`, each of which takes about `costMs`. */
 export interface Demand {
   readonly key: string
   readonly targetMs: number
@@ -6,19 +6,20 @@ export interface Demand {
 }
 
 /**
- * How often each volume gets its checkpoints, so that all together take at most `share` of the time. Cheap ones get what they want; what is left is
- * shared evenly by the others, so that one large volume does not delay all of them. Times in milliseconds, by key.
+ * Returns the interval between checkpoints of each volume, in milliseconds, by key.
+ * All together take at most `share` of the time. Volumes with a small load get what they ask for. The others share the
+ * rest evenly, so that one large volume does not delay all of them.
  */
-export function fairIntervals(wishes: readonly Demand[], share: number): ReadonlyMap<string, number> {
-  const demand = ({ costMs, targetMs }: Demand) => costMs / targetMs
+export function fairIntervals(demands: readonly Demand[], share: number): ReadonlyMap<string, number> {
+  const loadOf = ({ costMs, targetMs }: Demand) => costMs / targetMs
   const intervals = new Map<string, number>()
   let left = share
-  const sorted = [...wishes].sort((a, b) => demand(a) - demand(b))
-  for (const [index, wish] of sorted.entries()) {
+  const sorted = [...demands].sort((a, b) => loadOf(a) - loadOf(b))
+  for (const [index, demand] of sorted.entries()) {
     const fair = left / (sorted.length - index)
-    const given = Math.min(demand(wish), fair)
+    const given = Math.min(loadOf(demand), fair)
     left -= given
-    intervals.set(wish.key, demand(wish) <= fair ? wish.targetMs : wish.costMs / given)
+    intervals.set(demand.key, loadOf(demand) <= fair ? demand.targetMs : demand.costMs / given)
   }
   return intervals
 }

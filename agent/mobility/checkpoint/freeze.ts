@@ -4,143 +4,154 @@ import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { Capture, LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 
-/** Docker's states of containers that have processes: they write, or would as soon as somebody lets them go on. */
+/** Docker's states of containers that have processes: they write, or would as soon as they are resumed. */
 const LIVE_STATES = new Set(['running', 'paused'])
 
-/**
- * Commands that follow each other in a container keep a checkpoint from being taken this often; then it waits for its
- * next turn.
- */
-const MOST_TRIES = 5
+/** Tries to freeze containers in which commands keep being run. Then the checkpoint waits for its next turn. */
+const MAX_TRIES = 5
 
 /** When a tree was frozen. */
-interface Moment {
+interface FreezeTime {
   /** On the clock's elapsedMs, and as ISO 8601. */
   readonly atMs: number
   readonly at: string
-  /** How long containers stood still; null: none had to. */
+  /** How long containers were frozen; null: none had to be. */
   readonly pauseMs: number | null
 }
 
 /** A tree as it was at one moment. */
-export interface Instant extends Moment {
+export interface FrozenCapture extends FreezeTime {
   readonly capture: Capture
 }
 
-/** All containers that mount a volume, and when each one that has no process had last stopped. */
-interface Census {
+/** The containers that mount a volume, by one reply of the engine. */
+interface ContainerScan {
   readonly users: readonly VolumeUser[]
+  /** When each one without a process had last stopped, by id; null: never. */
   readonly ends: ReadonlyMap<string, number | null>
-  /** The newest mount of the volume, as an object of its own. */
+  /** The newest mount of the volume: an object of its own. */
   readonly mount: unknown
 }
 
+type FreezeContext = Pick<Context, 'dependencies' | 'containerUses' | 'liveCaptures'>
+
 /**
- * The last round of a checkpoint: of a tree that nobody writes to, because those containers that run stand still until it is frozen, or, with
- * consistency=live, as it is. Whatever happens, on return they run again and the store is done with the tree. VOLUME_BUSY: it would have
- * taken longer than the pause budget; TREE_CHANGED: somebody else writes, a command was run in a container, or
- * something could not be kept as it was; FREEZER_UNREACHABLE, ENGINE_UNREACHABLE. May be tried again after any of them.
- * `inTurn` keeps others from pausing meanwhile.
+ * Freezes the containers of a volume, marks its tree, thaws them and captures the tree.
+ * With consistency=live no container is frozen: the tree is captured as it is.
+ * `inTurn` runs the freeze: it keeps those of other volumes away meanwhile.
+ * On return containers run and the store is done with the tree, whatever happens. May be repeated after any error.
+ * VOLUME_BUSY: it would have taken longer than the pause budget.
+ * TREE_CHANGED: somebody else writes, a command was run in a container, or content could not be kept as it was.
+ * FREEZER_UNREACHABLE, ENGINE_UNREACHABLE.
  */
 export async function freezeAndCapture(
-  core: Context,
+  context: FreezeContext,
   local: LocalCopy,
-  inTurn: <T>(pausing: () => Promise<T>) => Promise<T>,
+  inTurn: <T>(pause: () => Promise<T>) => Promise<T>,
   signal: AbortSignal,
-): Promise<Instant> {
-  const { store } = core.dependencies
+): Promise<FrozenCapture> {
+  const { store } = context.dependencies
   try {
-    const moment = await inTurn(() => freeze(core, local, signal))
-    return { ...moment, capture: await store.spoolLast(local.id, signal) }
+    const time = await inTurn(() => freeze(context, local, signal))
+    return { ...time, capture: await store.spoolLast(local.id, signal) }
   } catch (error) {
     await settled(store.spoolThaw(local.id))
     throw error
   }
 }
 
-/** On return the tree is frozen, and whoever stood still for it runs again. */
-async function freeze(core: Context, local: LocalCopy, signal: AbortSignal): Promise<Moment> {
-  if (local.options.consistency === 'live') return await freezeNow(core, local, 'live', signal)
-  const before = await census(core, local, signal)
+/** On return the tree is frozen in the spool, and its containers run again. */
+async function freeze(context: FreezeContext, local: LocalCopy, signal: AbortSignal): Promise<FreezeTime> {
+  if (local.options.consistency === 'live') return await freezeTree(context, local, 'live', signal)
+  const before = await scanContainers(context, local, signal)
   const live = before.users.filter(isLive)
-  const moment =
-    live.length === 0 ? await freezeNow(core, local, 'quiet', signal) : await freezeBetween(core, local, live, signal)
-  const started = startedBetween(before, await census(core, local, signal))
-  if (started === null) return moment
-  throw tryAgain(`${started} was started while a checkpoint of volume "${local.name}" was taken.`)
+  const time =
+    live.length === 0
+      ? await freezeTree(context, local, 'quiet', signal)
+      : await freezeBetweenCommands(context, local, live, signal)
+  const started = startedBetween(before, await scanContainers(context, local, signal))
+  if (started === null) return time
+  throw treeChanged(`${started} was started while a checkpoint of volume "${local.name}" was taken.`)
 }
 
-/** Again a moment later when a command was run in one of the containers: that must not wait. */
-async function freezeBetween(
-  core: Context,
+/** Freezes again a moment later when a command was run in one of the containers: a command must not wait. */
+async function freezeBetweenCommands(
+  context: FreezeContext,
   local: LocalCopy,
   containers: readonly VolumeUser[],
   signal: AbortSignal,
-): Promise<Moment> {
-  for (let tries = 1; tries <= MOST_TRIES; tries++) {
-    const moment = await freezeStill(core, local, containers, signal)
-    if (moment !== null) return moment
-    await core.dependencies.store.spoolThaw(local.id)
+): Promise<FreezeTime> {
+  for (let tries = 1; tries <= MAX_TRIES; tries++) {
+    const time = await freezeContainers(context, local, containers, signal)
+    if (time !== null) return time
+    await context.dependencies.store.spoolThaw(local.id)
   }
-  throw tryAgain(`Commands were run in containers of volume "${local.name}" whenever a checkpoint was to be taken.`)
+  throw treeChanged(`Commands kept being run in the containers of volume "${local.name}" while a checkpoint was taken.`)
 }
 
-/** Null: a command was to be run in one of the containers, or Docker to pause it or to let it go on. */
-async function freezeStill(
-  core: Context,
+/** Null: a command was about to run in one of the containers, or Docker was about to pause or resume it. */
+async function freezeContainers(
+  context: FreezeContext,
   local: LocalCopy,
   containers: readonly VolumeUser[],
   signal: AbortSignal,
-): Promise<Moment | null> {
-  const { store, freezes, pauseBudgetMs, tally } = core.dependencies
-  // A capture for sending ahead holds the tree: containers must not stand still while it ends.
-  await rejectOnAbort(core.liveCaptures.end(local.id), signal)
+): Promise<FreezeTime | null> {
+  const { store, freezes, pauseBudgetMs, tally } = context.dependencies
+  // A capture for pre-seeding uses the tree: containers must not be frozen while it ends.
+  await rejectOnAbort(context.liveCaptures.end(local.id), signal)
   const ids = containers.map(({ id }) => id)
-  const still = await freezes.freeze(ids, pauseBudgetMs, signal).catch(async (error: unknown) => {
+  const frozen = await freezes.freeze(ids, pauseBudgetMs, signal).catch(async (error: unknown) => {
     if (codeOf(error) !== 'FREEZER_UNREACHABLE') throw error
-    // A container that has ended meanwhile has no freezer: nothing is wrong with those of the others.
-    const live = new Set((await rejectOnAbort(core.containerUses.refresh(), signal)).filter(isLive).map(({ id }) => id))
-    const ended = containers.find(({ id }) => !live.has(id))
-    throw ended === undefined ? error : tryAgain(`${ended.name} ended when a checkpoint was to be taken.`)
+    // A container that has just ended has no freezer: the others are fine.
+    const live = (await rejectOnAbort(context.containerUses.refresh(), signal)).filter(isLive)
+    const ended = containers.find(({ id }) => live.every((user) => user.id !== id))
+    throw ended === undefined
+      ? error
+      : treeChanged(`${ended.name} ended while a checkpoint of volume "${local.name}" was taken.`)
   })
-  void core.liveCaptures.end(local.id)
-  const now = timeOf(core)
-  const limit = AbortSignal.any([signal, still.cut])
+  void context.liveCaptures.end(local.id)
+  const now = timeOf(context)
+  const limit = AbortSignal.any([signal, frozen.cut])
   const freezing = store.spoolFreeze(local.id, 'quiet', limit)
   const failed = await rejectOnAbort(freezing, limit).then(
     () => null,
     (error: unknown) => ({ error }),
   )
-  const { why, frozenMs } = await still.end()
+  const { why, frozenMs } = await frozen.end()
   if (frozenMs !== null) tally.paused(local.name, frozenMs)
   await settled(freezing)
   signal.throwIfAborted()
-  // A tree that was looked at for longer than its containers stood still may be of several moments.
+  // A scan that took longer than the freeze may have seen several states of the tree.
   if (why === 'command') return null
-  if (why === 'budget') throw overBudget(local, pauseBudgetMs)
-  if (why !== null) throw tryAgain(`Not all containers of volume "${local.name}" stood still to the end (${why}).`)
+  if (why === 'budget') throw overBudget(local.name, pauseBudgetMs)
+  if (why !== null)
+    throw treeChanged(`Not all containers of volume "${local.name}" stayed frozen for its checkpoint (${why}).`)
   if (failed !== null) throw failed.error
   return { ...now, pauseMs: Math.round(frozenMs ?? 0) }
 }
 
-async function freezeNow(
-  core: Context,
+/** Freezes the tree in the spool while no container is frozen. */
+async function freezeTree(
+  context: Pick<Context, 'dependencies'>,
   local: LocalCopy,
   kind: 'quiet' | 'live',
   signal: AbortSignal,
-): Promise<Moment> {
-  const now = timeOf(core)
-  await core.dependencies.store.spoolFreeze(local.id, kind, signal)
+): Promise<FreezeTime> {
+  const now = timeOf(context)
+  await context.dependencies.store.spoolFreeze(local.id, kind, signal)
   return { ...now, pauseMs: null }
 }
 
-function timeOf(core: Context): Pick<Moment, 'atMs' | 'at'> {
-  const { clock } = core.dependencies
+function timeOf({ dependencies }: Pick<Context, 'dependencies'>): Pick<FreezeTime, 'atMs' | 'at'> {
+  const { clock } = dependencies
   return { atMs: clock.elapsedMs(), at: clock.now().toISOString() }
 }
 
-async function census(core: Context, { id, name }: LocalCopy, signal: AbortSignal): Promise<Census> {
-  const { containerUses, dependencies } = core
+async function scanContainers(
+  { containerUses, dependencies }: Pick<Context, 'containerUses' | 'dependencies'>,
+  { id, name }: LocalCopy,
+  signal: AbortSignal,
+): Promise<ContainerScan> {
   const mount = containerUses.newestMount(id)
   const users = (await rejectOnAbort(containerUses.refresh(), signal)).filter(({ volumes }) => volumes.includes(name))
   const ends = new Map<string, number | null>()
@@ -152,10 +163,10 @@ async function census(core: Context, { id, name }: LocalCopy, signal: AbortSigna
 }
 
 /**
- * Whoever may have run between two censuses and did not at the first; null: nobody. One that came and went is told by
- * when it last stopped; one that was made and removed meanwhile by its mount.
+ * Returns the name of a container that may have run between two scans and did not at the first; null: none.
+ * One that started and ended is recognized by when it last stopped, one that was created and removed by its mount.
  */
-function startedBetween(before: Census, after: Census): string | null {
+function startedBetween(before: ContainerScan, after: ContainerScan): string | null {
   const ran = new Set(before.users.filter(isLive).map(({ id }) => id))
   const late = after.users.find((user) => isLive(user) && !ran.has(user.id))
   if (late !== undefined) return late.name
@@ -174,17 +185,19 @@ async function settled(promise: Promise<unknown>): Promise<void> {
   await promise.catch(() => undefined)
 }
 
-function tryAgain(what: string): WherryError {
-  return new WherryError('TREE_CHANGED', what, { hint: 'It is taken again by itself.' })
+function treeChanged(message: string): WherryError {
+  return new WherryError('TREE_CHANGED', message, { hint: 'The checkpoint is retried by itself.' })
 }
 
-/** Of a pause that was too long, or would be. */
-export function overBudget(local: LocalCopy, budgetMs: number): WherryError {
+/** The error of a pause that exceeded the budget, or would have. */
+export function overBudget(volume: string, budgetMs: number): WherryError {
   return new WherryError(
     'VOLUME_BUSY',
-    `The containers of volume "${local.name}" would have had to stand still for more than ${budgetMs} ms for a checkpoint; they run on without one.`,
+    `A checkpoint of volume "${volume}" would have paused its containers for more than ${budgetMs} ms: none was taken.`,
     {
-      hint: 'It is tried again later. Raise WHERRY_PAUSE_BUDGET, or create the volume with consistency=live if a fuzzy state will do.',
+      hint:
+        'It is retried by itself. Raise WHERRY_PAUSE_BUDGET, ' +
+        'or create the volume with consistency=live if a fuzzy state will do.',
     },
   )
 }

@@ -5,115 +5,139 @@ import type { Context } from '../context.ts'
 import type { CheckpointView } from '../contract.ts'
 import type { CheckpointScheduler, CopyProgress } from '../copy-contract.ts'
 import { Checkpointer } from './checkpointer.ts'
+import { Coverage } from './coverage.ts'
+import { CheckpointCycle } from './cycle.ts'
 import { fairIntervals } from './demand.ts'
+import { HostSink } from './host-sink.ts'
+import { Schedule } from './schedule.ts'
 
-/** How exactly times are kept; each look costs a comparison per held volume. */
-const LOOK_MS = 250
+/** How often schedules are checked: a comparison per held volume. */
+const TICK_MS = 250
 
-/** Takes checkpoints of the volumes this host holds while containers use them, and brings them to the other hosts with copies. */
+type SchedulerContext = Pick<
+  Context,
+  | 'dependencies'
+  | 'confirmed'
+  | 'releasing'
+  | 'hosts'
+  | 'lease'
+  | 'guardedVolumes'
+  | 'containerUses'
+  | 'liveCaptures'
+  | 'givenSeqs'
+>
+
+/** A hold that gets checkpoints. */
+interface Held {
+  readonly incarnation: string
+  readonly options: VolumeOptions
+  readonly schedule: Schedule
+  readonly coverage: Coverage
+  readonly hostSink: HostSink
+  readonly cycle: CheckpointCycle
+}
+
+/** Takes checkpoints of the volumes that this host holds while containers use them. Volumes share the time fairly. */
 export class FairCheckpointScheduler implements CheckpointScheduler {
-  readonly #core: Context
+  readonly #context: SchedulerContext
   /** By volume id. */
-  readonly #held = new Map<string, Checkpointer>()
+  readonly #held = new Map<string, Held>()
   /** Incarnations of holds whose options want no checkpoints, by volume id. */
   readonly #off = new Map<string, string>()
-  readonly #lastRounds = new KeyedQueue()
+  readonly #pauses = new KeyedQueue()
 
-  constructor(core: Context) {
-    this.#core = core
+  constructor(context: SchedulerContext) {
+    this.#context = context
   }
 
-  /** Works until the agent stops; on return no container stands still for a checkpoint. Never rejects. */
+  /** Works until the agent stops. On return no container is paused for a checkpoint. Never rejects. */
   async run(): Promise<void> {
-    const { clock, signal, log } = this.#core.dependencies
+    const { clock, signal, log } = this.#context.dependencies
     while (!signal.aborted) {
       try {
-        await this.#look()
+        await this.#tick()
       } catch (error) {
-        log.error({ err: error }, 'could not look after the checkpoints of volumes in use')
+        log.error({ err: error }, 'checkpoint scheduler failed: retrying')
       }
-      await clock.sleep(LOOK_MS, signal)
+      await clock.sleep(TICK_MS, signal)
     }
-    await Promise.all([...this.#held.values()].map((held) => held.busy))
+    await Promise.all(Array.from(this.#held.values(), ({ cycle }) => cycle.running))
   }
 
-  /**
-   * Ends what is under way for a volume: a release or a fence is about to begin. On return its containers run again, unless something else stopped them,
-   * and nothing of it touches the tree. Nothing new is begun while the volume is in `core.releasing` or not in `core.confirmed`: put it into the one, or
-   * take it out of the other, before. Never rejects; safe to repeat.
-   */
   async stop(id: string): Promise<void> {
-    await this.#held.get(id)?.stop()
+    await this.#held.get(id)?.cycle.stop()
   }
 
-  /** How it goes, for people. */
   view(id: string, options: VolumeOptions): CheckpointView {
-    const known = this.#held.get(id)
-    if (known !== undefined) return known.view()
+    const held = this.#held.get(id)
+    if (held !== undefined) return held.cycle.view(held.options)
     const state = options.checkpointMs === null ? 'off' : 'waiting'
     const intervalMs = checkpointTargetMs(options, false) ?? 0
     return { state, ageSeconds: null, pauseMs: null, intervalMs, error: null, failures: 0, scanned: null }
   }
 
-  /** How another host gets on with the checkpoints of a volume; null: it is not in use here. */
   progress(id: string, host: string): CopyProgress | null {
-    return this.#held.get(id)?.progress(host) ?? null
+    return this.#held.get(id)?.hostSink.progress(host) ?? null
   }
 
-  /**
-   * Up to when nothing had been written to a volume in use that a checkpoint on another host does not have: later than that checkpoint's own time when
-   * nothing has changed since. ISO 8601, by this host's clock. Null: not known.
-   */
   covered(id: string): CoveredCheckpoint | null {
-    const { clock } = this.#core.dependencies
-    const known = this.#held.get(id)?.covered ?? null
-    if (known === null) return null
-    const at = new Date(clock.now().getTime() - (clock.elapsedMs() - known.atMs)).toISOString()
-    return { epoch: known.epoch, seq: known.seq, hash: known.hash, at }
+    const { clock } = this.#context.dependencies
+    const covered = this.#held.get(id)?.coverage.newest ?? null
+    if (covered === null) return null
+    const at = new Date(clock.now().getTime() - (clock.elapsedMs() - covered.atMs)).toISOString()
+    return { epoch: covered.epoch, seq: covered.seq, hash: covered.hash, at }
   }
 
-  async #look(): Promise<void> {
+  async #tick(): Promise<void> {
     await this.#dropEnded()
-    for (const id of this.#off.keys()) if (!this.#core.confirmed.has(id)) this.#off.delete(id)
-    for (const [id, { incarnation }] of this.#core.confirmed) {
-      if (!this.#held.has(id) && this.#off.get(id) !== incarnation) await this.#take(id)
+    for (const id of this.#off.keys()) if (!this.#context.confirmed.has(id)) this.#off.delete(id)
+    for (const [id, { incarnation }] of this.#context.confirmed) {
+      if (!this.#held.has(id) && this.#off.get(id) !== incarnation) await this.#add(id)
     }
-    const wishes = [...this.#held.values()].map(({ wish }) => wish)
-    const intervals = fairIntervals(wishes, this.#core.dependencies.checkpointShare)
+    const demands = Array.from(this.#held.values(), ({ schedule }) => schedule.demand)
+    const intervals = fairIntervals(demands, this.#context.dependencies.checkpointShare)
     for (const [id, held] of this.#held) {
-      held.setInterval(intervals.get(id) ?? held.wish.targetMs)
-      if (held.due && this.#mayBegin(id, held)) held.begin()
+      held.schedule.setInterval(intervals.get(id) ?? held.schedule.demand.targetMs)
+      if (held.cycle.running === null && held.schedule.isDue && this.#mayBegin(id, held)) held.cycle.begin()
     }
   }
 
-  /** A hold that is not confirmed any more gets no checkpoints; it is forgotten when the disk says that it is over. */
+  /** Stops the checkpoints of holds that are no longer confirmed, and forgets those that the disk says have ended. */
   async #dropEnded(): Promise<void> {
-    for (const [id, held] of this.#held) {
-      if (this.#core.confirmed.get(id)?.incarnation === held.incarnation) continue
-      if (held.busy !== null) {
-        void held.stop()
+    for (const [id, { incarnation, cycle }] of this.#held) {
+      if (this.#context.confirmed.get(id)?.incarnation === incarnation) continue
+      if (cycle.running !== null) {
+        void cycle.stop()
         continue
       }
-      const local = await this.#core.dependencies.store.copy(id)
-      if (local?.held?.incarnation !== held.incarnation) this.#held.delete(id)
+      const local = await this.#context.dependencies.store.copy(id)
+      if (local?.held?.incarnation !== incarnation) this.#held.delete(id)
     }
   }
 
-  /** Begins to look after a hold, if its options want that. */
-  async #take(id: string): Promise<void> {
-    const local = await this.#core.dependencies.store.copy(id)
-    const hold = this.#core.confirmed.get(id)
+  /** Adds a confirmed hold, if its options want checkpoints. */
+  async #add(id: string): Promise<void> {
+    const { dependencies, confirmed, hosts } = this.#context
+    const local = await dependencies.store.copy(id)
+    const hold = confirmed.get(id)
     if (local === null || hold === undefined || local.held?.incarnation !== hold.incarnation) return
-    if (local.options.checkpointMs === null) {
+    const { options, checkpoint, held } = local
+    if (options.checkpointMs === null) {
       this.#off.set(id, hold.incarnation)
       return
     }
-    const offered = { id, name: hold.name, epoch: local.held.epoch, incarnation: hold.incarnation }
-    this.#held.set(id, new Checkpointer(this.#core, local, offered, this.#lastRounds))
+    const checkpointed = { id, name: hold.name, epoch: held.epoch, incarnation: hold.incarnation }
+    const schedule = new Schedule(id, options, dependencies.clock)
+    const coverage = new Coverage(dependencies.clock, hosts, checkpoint)
+    const hostSink = new HostSink(this.#context, checkpointed, coverage)
+    const checkpointer = new Checkpointer(this.#context, checkpointed, schedule, coverage, this.#pauses)
+    const objects = { checkpointer, schedule, coverage, sinks: [hostSink] }
+    const cycle = new CheckpointCycle(this.#context, checkpointed, objects)
+    this.#held.set(id, { incarnation: hold.incarnation, options, schedule, coverage, hostSink, cycle })
   }
 
-  #mayBegin(id: string, held: Checkpointer): boolean {
-    const { confirmed, releasing } = this.#core
-    return confirmed.get(id)?.incarnation === held.incarnation && !releasing.has(id)
+  #mayBegin(id: string, { incarnation }: Held): boolean {
+    const { confirmed, releasing } = this.#context
+    return confirmed.get(id)?.incarnation === incarnation && !releasing.has(id)
   }
 }

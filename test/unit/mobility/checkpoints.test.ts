@@ -151,7 +151,7 @@ test('a last round over the budget is given up: containers go on, the next try c
   kit.write('ab')
   await kit.clock.advance(10_600)
   t.deepEqual(containers.log, ['freeze c1', 'thaw c1'])
-  t.regex((await view(kit)).error ?? '', /stand still for more than 500 ms/)
+  t.regex((await view(kit)).error ?? '', /paused its containers for more than 500 ms/)
   // Tries at 10, 30, 70 and 130 s: after 10, 20, 40 and 60 s.
   const starts = () => containers.log.filter((line) => line === 'freeze c1').length
   await kit.clock.advance(18_000)
@@ -186,7 +186,7 @@ test('promise 5: what was written too fast for a pause is a checkpoint soon afte
   await kit.clock.advance(30_000)
   t.is(starts(), 4, 'nobody stands still again so soon')
   t.true(store.rounds.length > tries, 'it is looked meanwhile')
-  t.regex((await view(kit)).error ?? '', /stand still for more than 500 ms/)
+  t.regex((await view(kit)).error ?? '', /paused its containers for more than 500 ms/)
   store.roundsMs = [20]
   store.freezeMs = 100
   await kit.clock.advance(20_000)

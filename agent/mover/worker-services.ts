@@ -4,8 +4,9 @@ import { openIdentity } from '../host/certificates.ts'
 import { WherryError } from '../model/errors.ts'
 import { BufferPool } from '../runtime/buffer-pool.ts'
 import { type FaultPoint, noFault } from '../runtime/fault-point.ts'
+import type { SnapshotRef } from '../store/snapshot-ref.ts'
 import { openStore } from '../store/store.ts'
-import type { Peers, Puller, QuestionAnswerer, TreeChoice, TreeSource, VolumePuller } from '../transfer/contract.ts'
+import type { Peers, Puller, QuestionAnswerer, TreeSource, VolumePuller } from '../transfer/contract.ts'
 import { createPuller } from '../transfer/receive/puller.ts'
 import { createPeers } from '../transfer/receive/query-peer.ts'
 import { serveTransfer } from '../transfer/send/server.ts'
@@ -55,8 +56,8 @@ export async function openServices(
     }
   }
   const source: TreeSource = async (request, peer, signal) => {
-    const { id, kind } = (await line.call('choose', request, peer, signal)) as TreeChoice
-    return store.reader(id, kind)
+    const ref = (await line.call('choose', request, peer, signal)) as SnapshotRef
+    return store.reader(ref)
   }
   const answer: QuestionAnswerer = (question, peer, signal) => line.call('answer', question, peer, signal)
   const ask: Peers['ask'] = (...args) => peers.ask(...args)

@@ -1,4 +1,5 @@
 import type { Checkpoint, VolumeOptions } from '../model/model.ts'
+import type { SnapshotRef } from './snapshot-ref.ts'
 import type { TreeReader, TreeWriter } from './tree-contract.ts'
 
 /** What this host's disk says of its copy of one volume (`volume.json`): the disks describe themselves. */
@@ -221,11 +222,11 @@ export interface Store {
 /** The store as the transfer sees it, which works in the same thread. */
 export interface TreeStore extends Store {
   /**
-   * Opens the tree of the last quiet capture or apply (`last`), of the checkpoint of a held volume (`spool`: from the spool, and from the live tree what the
-   * spool lacks, which may have another hash by now), of the last live capture (`live`) or of the last capture aside
-   * (`aside`) for reading.
+   * Opens a tree of a copy for reading.
+   * NOT_AT_CHECKPOINT: this host has no such tree. COPY_DAMAGED: the copy must not be read.
+   * What `spool` takes from the live tree may have another hash by now: the receiver's check finds it.
    */
-  reader(id: string, kind: 'last' | 'spool' | 'live' | 'aside'): Promise<TreeReader>
+  reader(ref: SnapshotRef): Promise<TreeReader>
   /** Opens the staging area. One writer per volume at a time. Creates the copy's directory when missing. */
   writer(volume: { id: string; name: string; options: VolumeOptions }): Promise<TreeWriter>
 }

@@ -16,6 +16,7 @@ import { emptyTrash, moveToTrash, trashedUntil } from './disk/trash.ts'
 import { inUse, unfinished } from './errors.ts'
 import { recoverVolume } from './recovery.ts'
 import { captureTree } from './scan/capture.ts'
+import type { SnapshotRef } from './snapshot-ref.ts'
 import { distrust } from './spool/discard-tracking.ts'
 import { committed } from './stage/journal.ts'
 import type { TreeReader, TreeWriter } from './tree-contract.ts'
@@ -138,8 +139,8 @@ export class DiskStore implements TreeStore, AsyncDisposable {
     return spaceOf(this.#options.stateDir)
   }
 
-  async reader(id: string, kind: 'last' | 'spool' | 'live' | 'aside'): Promise<TreeReader> {
-    return await this.#volume(id).reader(kind)
+  async reader(ref: SnapshotRef): Promise<TreeReader> {
+    return await this.#volume(ref.id).reader(ref.kind)
   }
 
   async writer(given: { id: string; name: string; options: VolumeOptions }): Promise<TreeWriter> {

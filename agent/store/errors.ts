@@ -1,4 +1,5 @@
 import { WherryError } from '../model/errors.ts'
+import type { SnapshotRef } from './snapshot-ref.ts'
 
 export function unfinished(volume: string): WherryError {
   return new WherryError('COPY_DAMAGED', `The copy of volume ${volume} on this host is between two checkpoints.`, {
@@ -49,8 +50,15 @@ export function notHeld(volume: string): WherryError {
   )
 }
 
-export function neverKept(volume: string, kind: 'last' | 'spool' | 'live' | 'aside'): WherryError {
-  return new WherryError('NOT_AT_CHECKPOINT', `Volume ${volume} has no ${kind} manifest on this host.`, {
+const TREES = {
+  last: 'saved tree',
+  spool: 'checkpoint in its spool',
+  live: 'live capture',
+  aside: 'capture set aside',
+} as const satisfies Record<SnapshotRef['kind'], string>
+
+export function noSuchTree(volume: string, kind: SnapshotRef['kind']): WherryError {
+  return new WherryError('NOT_AT_CHECKPOINT', `Volume ${volume} has no ${TREES[kind]} on this host.`, {
     hint: kind === 'live' ? 'Ask for its last checkpoint.' : 'Ask a host that has a checkpoint of it.',
   })
 }

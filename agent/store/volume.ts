@@ -10,12 +10,13 @@ import type { CopyRecords } from './disk/copy-records.ts'
 import type { Layout } from './disk/layout.ts'
 import { requireRecord } from './disk/record-file.ts'
 import type { DivergingParts } from './disk/set-aside.ts'
-import { copyRunning, damaged, inUse, neverKept, notHeld, unfinished } from './errors.ts'
+import { copyRunning, damaged, inUse, noSuchTree, notHeld, unfinished } from './errors.ts'
 import { type CaptureParts, captureTree, lookAtTree } from './scan/capture.ts'
 import { readClockAndSync } from './scan/fs-clock.ts'
 import type { Scratch } from './scan/scratch.ts'
 import { openReader } from './snapshot/reader.ts'
 import type { KeptKind, KeptTree } from './snapshot/saved-snapshot.ts'
+import type { SnapshotRef } from './snapshot-ref.ts'
 import { Spool } from './spool/spool.ts'
 import { committed } from './stage/journal.ts'
 import { Stage } from './stage/stage.ts'
@@ -109,10 +110,10 @@ export class OpenVolume {
   }
 
   /** Opens a kept tree for another host, see TreeStore.reader. Rejects as `requireWhole`, and NOT_AT_CHECKPOINT when it is not here. */
-  async reader(kind: 'last' | 'spool' | 'live' | 'aside'): Promise<TreeReader> {
+  async reader(kind: SnapshotRef['kind']): Promise<TreeReader> {
     const { name } = await this.requireWhole()
     const reader = await this.#reader(name, kind)
-    if (reader === null) throw neverKept(name, kind)
+    if (reader === null) throw noSuchTree(name, kind)
     return reader
   }
 
@@ -139,7 +140,7 @@ export class OpenVolume {
     }
   }
 
-  async #reader(name: string, kind: 'last' | 'spool' | 'live' | 'aside'): Promise<TreeReader | null> {
+  async #reader(name: string, kind: SnapshotRef['kind']): Promise<TreeReader | null> {
     if (kind === 'spool') return await this.spool(name).reader(() => this.requireWhole())
     if (kind === 'aside') return this.#aside === null ? null : await this.#kept(name, 'last', this.#aside)
     return await this.#kept(name, kind, this.layout.directory)

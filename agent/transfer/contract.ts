@@ -1,4 +1,5 @@
 import type { Checkpoint, Trouble, VolumeOptions, VolumeRecord } from '../model/model.ts'
+import type { SnapshotRef } from '../store/snapshot-ref.ts'
 import type { StageProgress, TreeReader, TreeWriter } from '../store/tree-contract.ts'
 
 /** What a host asks another for. `live`: whatever the tree is now, to send ahead. */
@@ -9,21 +10,12 @@ export interface TreeRequest {
   readonly want: { readonly kind: 'live' } | { readonly kind: 'checkpoint'; readonly hash: string }
 }
 
-/**
- * Which tree of this host answers a request: a volume's last checkpoint at rest, the one in the spool of a held volume,
- * its live capture, or the one captured aside.
- */
-export interface TreeChoice {
-  readonly id: string
-  readonly kind: 'last' | 'spool' | 'live' | 'aside'
-}
-
 /** Decides on requests of other hosts. Rejections with a coded error reach the asker as they are. */
 export type TreeChooser = (
   request: TreeRequest,
   peer: { readonly name: string },
   signal: AbortSignal,
-) => Promise<TreeChoice>
+) => Promise<SnapshotRef>
 
 /**
  * Opens what was decided on; handed to the transfer server. Rejections with a coded error reach the asker as they

@@ -31,7 +31,7 @@ testStore('the store of the simulator', async (): Promise<Subject> => {
         stage(texts.tree(text))
         return texts.tree(text).hash
       }),
-    give: async (id, kind) => {
+    give: async ({ id, kind }) => {
       const tree = store.manifest(id, kind)
       // By chance not all is to be had of a tree that is in use.
       const tries = Array.from({ length: 100 }, () => store.delivers(id, kind, tree))

@@ -2,7 +2,7 @@ import { WherryError } from '../../agent/model/errors.ts'
 import type { Checkpoint } from '../../agent/model/model.ts'
 import { KeyedQueue } from '../../agent/runtime/keyed-queue.ts'
 import type { Capture, LocalCopy, RemovedCopy, SpoolRound, Store, Verification } from '../../agent/store/contract.ts'
-import type { TreeChoice } from '../../agent/transfer/contract.ts'
+import type { SnapshotRef } from '../../agent/store/snapshot-ref.ts'
 import type { Disk, Shelf } from './disk.ts'
 import type { Life } from './process.ts'
 import type { Chance } from './random.ts'
@@ -240,7 +240,7 @@ export class DiskStore implements Store {
   }
 
   /** The kept manifest that another host gets. */
-  manifest(id: string, kind: TreeChoice['kind']): Tree {
+  manifest(id: string, kind: SnapshotRef['kind']): Tree {
     const shelf = this.#requireWhole(id)
     const { kept, live, aside, record } = shelf
     const checkpoint = kept?.hash === record.checkpoint?.hash ? kept : null
@@ -252,7 +252,7 @@ export class DiskStore implements Store {
   /**
    * Whether every byte of a manifest can be had: the tree may have changed since, and a spool may lack what is older.
    */
-  delivers(id: string, kind: TreeChoice['kind'], manifest: Tree): boolean {
+  delivers(id: string, kind: SnapshotRef['kind'], manifest: Tree): boolean {
     const shelf = this.disk.shelf(id)
     if (shelf === undefined || shelf.journal !== null) return false
     if (kind === 'live') return this.#chance.hit(0.7)

@@ -1,6 +1,7 @@
 import { WherryError } from '../../model/errors.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { TreeChoice, TreeRequest } from '../../transfer/contract.ts'
+import type { SnapshotRef } from '../../store/snapshot-ref.ts'
+import type { TreeRequest } from '../../transfer/contract.ts'
 import { finalTree } from '../checkpoint/surrendered.ts'
 import type { Context } from '../context.ts'
 import { leaseLost } from '../errors.ts'
@@ -10,7 +11,7 @@ import { leaseLost } from '../errors.ts'
  * has seen (promise 8). The checkpoint of a volume that is held here comes from its spool. NOT_AT_CHECKPOINT when this copy is not, or no longer, at the checkpoint asked for. Whether the
  * bytes really are that checkpoint is judged by the asker's hashes. LEASE_LOST: a holder whose lease is over gives nothing away that it could be taken over with.
  */
-export async function chooseTree(context: Context, request: TreeRequest, signal: AbortSignal): Promise<TreeChoice> {
+export async function chooseTree(context: Context, request: TreeRequest, signal: AbortSignal): Promise<SnapshotRef> {
   const { self } = context.dependencies
   const host = context.hosts.label(self.id)
   const local = await copyFor(context, request)

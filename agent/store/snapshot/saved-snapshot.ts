@@ -6,13 +6,14 @@ import { bootId } from '../../sys/boot-id.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { parseManifest } from '../manifest/parser.ts'
+import type { SnapshotRef } from '../snapshot-ref.ts'
 import { ListFile } from './block-lists.ts'
 import { InodeStates } from './inode-states.ts'
 import { Places } from './list-offsets.ts'
 import type { Snapshot } from './snapshot.ts'
 
 /** `last`: the tree at its last quiet capture or apply. `live`: the tree as it was last looked at in between. */
-export type KeptKind = 'last' | 'live'
+export type KeptKind = Extract<SnapshotRef['kind'], 'last' | 'live'>
 /**
  * `base`: the tree of the copy's checkpoint, while `last` is another one: a quiet capture that no checkpoint came of.
  */

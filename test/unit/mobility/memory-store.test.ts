@@ -14,7 +14,7 @@ testStore('the store in memory', async (): Promise<Subject> => {
       await store.stage(volume, text)
       return hashOf(text)
     },
-    give: async (id, kind) => {
+    give: async ({ id, kind }) => {
       const { hash, tree } = await store.give(id, kind)
       return { hash, text: tree }
     },

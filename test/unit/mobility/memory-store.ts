@@ -4,7 +4,7 @@ import type { Clock } from '../../../agent/runtime/clock.ts'
 import { KeyedQueue } from '../../../agent/runtime/keyed-queue.ts'
 import type { Capture, LocalCopy, RemovedCopy, SpoolRound, Store, Verification } from '../../../agent/store/contract.ts'
 import { bareCopy } from '../../../agent/store/disk/new-copy.ts'
-import type { TreeChoice } from '../../../agent/transfer/contract.ts'
+import type { SnapshotRef } from '../../../agent/store/snapshot-ref.ts'
 
 /** Here a tree is a string, and crosses the network in one write. */
 export const hashOf = (tree: string) => `hash of ${tree}`
@@ -237,7 +237,7 @@ export class MemoryStore implements Store {
   }
 
   /** What another host gets; `tree` null: not all of it is to be had, because the tree has moved on. */
-  async give(id: string, kind: TreeChoice['kind']): Promise<{ hash: string; tree: string | null }> {
+  async give(id: string, kind: SnapshotRef['kind']): Promise<{ hash: string; tree: string | null }> {
     const manifest = this.#kept(id, kind)
     if (manifest === undefined) throw new WherryError('NOT_AT_CHECKPOINT', `${id} has no ${kind} manifest`)
     const here = [...(kind === 'spool' ? [this.spooled.get(id)] : []), this.#tree(id)]
@@ -382,7 +382,7 @@ export class MemoryStore implements Store {
   }
 
   /** The tree whose manifest is kept. */
-  #kept(id: string, kind: TreeChoice['kind']): string | undefined {
+  #kept(id: string, kind: SnapshotRef['kind']): string | undefined {
     const { checkpoint } = this.#requireWhole(id)
     if (kind === 'live') return this.#live.get(id)
     const last = this.#last.get(id)

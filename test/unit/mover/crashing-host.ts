@@ -1,8 +1,8 @@
 // Run as a child process: a host's store and transfer, as the agent puts them together. The parent calls over IPC.
 import { codeOf } from '../../../agent/model/errors.ts'
 import { openMover } from '../../../agent/mover/mover.ts'
+import type { SnapshotRef } from '../../../agent/store/snapshot-ref.ts'
 import type { StageProgress } from '../../../agent/store/tree-contract.ts'
-import type { TreeChoice } from '../../../agent/transfer/contract.ts'
 import type { HostCall, HostReply, Pulled } from './host-process.ts'
 import { ADDRESS, NO_ANSWERS, never } from './kit.ts'
 
@@ -19,7 +19,7 @@ async function answer(call: HostCall): Promise<unknown> {
   if (call.name === 'capture') return store.capture(call.id, call.kind, never())
   if (call.name === 'apply') return store.apply(call.id, call.checkpoint)
   if (call.name === 'serve') {
-    const choose = async ({ volume, want }: { volume: string; want: { kind: string } }): Promise<TreeChoice> => {
+    const choose = async ({ volume, want }: { volume: string; want: { kind: string } }): Promise<SnapshotRef> => {
       return { id: volume, kind: want.kind === 'live' ? 'live' : 'last' }
     }
     return (await mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })).port

@@ -2,8 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { WherryError } from '../../../agent/model/errors.ts'
 import { openMover } from '../../../agent/mover/mover.ts'
+import type { SnapshotRef } from '../../../agent/store/snapshot-ref.ts'
 import type { StageProgress } from '../../../agent/store/tree-contract.ts'
-import type { QuestionAnswerer, TreeChoice, TreeRequest } from '../../../agent/transfer/contract.ts'
+import type { QuestionAnswerer, TreeRequest } from '../../../agent/transfer/contract.ts'
 import { until } from '../until.ts'
 import {
   ADDRESS,
@@ -32,7 +33,7 @@ test('a volume goes from mover to mover while the main thread stays free', async
   await using server = await one.mover.serve({
     host: ADDRESS,
     port: 0,
-    choose: async (request): Promise<TreeChoice> => ({ id: request.volume, kind: 'last' }),
+    choose: async (request): Promise<SnapshotRef> => ({ id: request.volume, kind: 'last' }),
     answer: NO_ANSWERS,
   })
 
@@ -161,7 +162,7 @@ test('a pull that is aborted ends with the reason and closes the stage', async (
   const asked = Promise.withResolvers<AbortSignal>()
   const choose = (_request: TreeRequest, _peer: unknown, signal: AbortSignal) => {
     asked.resolve(signal)
-    return new Promise<TreeChoice>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+    return new Promise<SnapshotRef>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
   }
   await using server = await one.mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })
   const request: TreeRequest = { volume: v.id, epoch: 1, want: { kind: 'live' } }

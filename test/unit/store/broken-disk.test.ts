@@ -84,7 +84,7 @@ test('data that a disk loses while a copy is applied leaves a copy that nobody g
   disk.mend()
   t.like(await two.store.copy(v.id), { applying: true, checkpoint: { seq: 1 } })
   await t.throwsAsync(two.store.mount(v.id), { code: 'COPY_DAMAGED' })
-  await t.throwsAsync(two.store.reader(v.id, 'last'), { code: 'COPY_DAMAGED' })
+  await t.throwsAsync(two.store.reader({ id: v.id, kind: 'last' }), { code: 'COPY_DAMAGED' })
   await two.store.recover()
   t.true((await two.store.copy(v.id))?.applying)
   t.true((await send(one.store, two.store, v)).complete)

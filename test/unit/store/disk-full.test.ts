@@ -29,7 +29,7 @@ test('promise 4: a disk that is too small is refused before anything comes; one 
   for (let n = 0; n < 2000; n += 1) rmSync(join(data, `f${n}`))
 
   const capture = await one.store.capture(v.id, 'quiet', calm)
-  await using reader = await one.store.reader(v.id, 'last')
+  await using reader = await one.store.reader({ id: v.id, kind: 'last' })
   await using writer = await two.store.writer(v)
   await writer.begin(reader.manifest())
   const foreign = join(small, 'foreign')
@@ -79,7 +79,7 @@ test('promise 4: a disk that fills up in the middle of an apply leaves a copy th
   await t.throwsAsync(two.store.apply(v.id, next), { code: 'DISK_FULL' })
   t.like(await two.store.copy(v.id), { applying: true, checkpoint: { seq: 1 } })
   await t.throwsAsync(two.store.mount(v.id), { code: 'COPY_DAMAGED' })
-  await t.throwsAsync(two.store.reader(v.id, 'last'), { code: 'COPY_DAMAGED' })
+  await t.throwsAsync(two.store.reader({ id: v.id, kind: 'last' }), { code: 'COPY_DAMAGED' })
   filling = false
   await two.store.recover()
   t.true((await two.store.copy(v.id))?.applying, 'there is no room yet')

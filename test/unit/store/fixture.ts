@@ -9,6 +9,7 @@ import type { Checkpoint } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import type { FaultPoint } from '../../../agent/runtime/fault-point.ts'
 import type { TreeStore } from '../../../agent/store/contract.ts'
+import type { SnapshotRef } from '../../../agent/store/snapshot-ref.ts'
 import { openStore, type StoreOptions } from '../../../agent/store/store.ts'
 import type { TreeReader, TreeWriter, Want } from '../../../agent/store/tree-contract.ts'
 
@@ -72,10 +73,10 @@ export async function send(
   from: TreeStore,
   to: TreeStore,
   volume: { id: string; name: string; options: typeof OPTIONS },
-  kind: 'last' | 'spool' | 'live' | 'aside' = 'last',
+  kind: SnapshotRef['kind'] = 'last',
   limitBytes = Number.POSITIVE_INFINITY,
 ): Promise<Sent> {
-  await using reader = await from.reader(volume.id, kind)
+  await using reader = await from.reader({ id: volume.id, kind })
   await using writer = await to.writer(volume)
   let sentBytes = 0
   await writer.begin(reader.manifest())

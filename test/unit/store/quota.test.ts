@@ -35,7 +35,7 @@ test('promise 4: a quota that is reached in the middle of an apply leaves a copy
   t.regex(error?.message ?? '', /quota/)
   t.like(await two.store.copy(v.id), { applying: true, checkpoint: { seq: 1 } })
   await t.throwsAsync(two.store.mount(v.id), { code: 'COPY_DAMAGED' })
-  await t.throwsAsync(two.store.reader(v.id, 'last'), { code: 'COPY_DAMAGED' })
+  await t.throwsAsync(two.store.reader({ id: v.id, kind: 'last' }), { code: 'COPY_DAMAGED' })
   lowering = false
   await two.store.recover()
   t.true((await two.store.copy(v.id))?.applying, 'the quota is still used up')

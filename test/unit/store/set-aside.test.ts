@@ -39,7 +39,7 @@ test.serial(
     await store.captureAside(one.id, calm)
     await store.capture(one.id, 'quiet', calm)
     t.deepEqual(readdirSync(place), [])
-    await t.throwsAsync(store.reader(one.id, 'aside'), { code: 'NOT_AT_CHECKPOINT' })
+    await t.throwsAsync(store.reader({ id: one.id, kind: 'aside' }), { code: 'NOT_AT_CHECKPOINT' })
   },
 )
 

@@ -183,7 +183,7 @@ test('what this host has no copy of is refused by name', async (t) => {
   for (const call of [
     store.update(id, {}),
     store.capture(id, 'quiet', calm),
-    store.reader(id, 'last'),
+    store.reader({ id: id, kind: 'last' }),
     store.mount(id),
   ]) {
     await t.throwsAsync(call, { code: 'NOT_AT_CHECKPOINT' })

@@ -61,7 +61,7 @@ export async function ground(t: ExecutionContext) {
 
   const version = async (sender: Host, seq: number): Promise<Version> => {
     const at = checkpoint(await sender.store.capture(v.id, 'quiet', calm), seq)
-    await using reader = await sender.store.reader(v.id, 'last')
+    await using reader = await sender.store.reader({ id: v.id, kind: 'last' })
     return { sender, data: sender.data(v.id), manifest: await decodeManifest(reader.manifest()), checkpoint: at }
   }
   const versions = [await version(one, 1), await version(two, 2)] as const
@@ -75,7 +75,7 @@ export async function ground(t: ExecutionContext) {
   const honest = stack.use(
     await serveTransfer({
       ...{ host: HOST, port: 0, identity, log },
-      source: () => next().sender.store.reader(v.id, 'last'),
+      source: () => next().sender.store.reader({ id: v.id, kind: 'last' }),
     }),
   )
   const pull = async (from: { address: string; port: number }) => {

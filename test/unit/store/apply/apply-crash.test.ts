@@ -203,7 +203,7 @@ test.serial('promise 4: while an apply is unfinished the copy is neither mounted
   const { store } = await host(t, state)
   t.true((await store.copy(prepared.id))?.applying)
   await t.throwsAsync(store.mount(prepared.id), { code: 'COPY_DAMAGED' })
-  await t.throwsAsync(store.reader(prepared.id, 'last'), { code: 'COPY_DAMAGED' })
+  await t.throwsAsync(store.reader({ id: prepared.id, kind: 'last' }), { code: 'COPY_DAMAGED' })
   await t.throwsAsync(store.capture(prepared.id, 'quiet', calm), { code: 'COPY_DAMAGED' })
   await t.throwsAsync(store.verify(prepared.id, calm), { code: 'COPY_DAMAGED' })
 })

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
+import type { SnapshotRef } from '../../../../agent/store/snapshot-ref.ts'
 import { calm, type Host, host, send } from '../fixture.ts'
 import { type Given, type Subject, testStore, type Volume } from './store-contract.ts'
 
@@ -28,7 +29,7 @@ async function openSubject(t: ExecutionContext, { store, data }: Host): Promise<
       t.true(complete)
       return hash
     },
-    give: async (id, kind) => await give(t, store, id, kind),
+    give: async (ref) => await give(t, store, ref),
     settle: async (promise) => await promise,
   }
 }
@@ -38,14 +39,10 @@ function age(tree: string): void {
   for (const made of [join(tree, 'text'), tree]) if (existsSync(made)) utimesSync(made, 1, 1)
 }
 
-async function give(
-  t: ExecutionContext,
-  store: Host['store'],
-  id: string,
-  kind: 'last' | 'spool' | 'live',
-): Promise<Given> {
+async function give(t: ExecutionContext, store: Host['store'], ref: SnapshotRef): Promise<Given> {
   // A refusal comes with the opening of the reader; nothing was read then.
-  const { hash } = await opened(store, id, kind)
+  const { hash } = await opened(store, ref)
+  const { id, kind } = ref
   const copy = await store.copy(id)
   const volume: Volume = { id, name: copy?.name ?? '', options: (copy as Volume).options }
   const target = await host(t)
@@ -55,8 +52,8 @@ async function give(
   return { hash, text: get(join(target.data(id), 'text')) ?? '' }
 }
 
-async function opened(store: Host['store'], id: string, kind: 'last' | 'spool' | 'live'): Promise<{ hash: string }> {
-  await using reader = await store.reader(id, kind)
+async function opened(store: Host['store'], ref: SnapshotRef): Promise<{ hash: string }> {
+  await using reader = await store.reader(ref)
   return { hash: reader.hash }
 }
 

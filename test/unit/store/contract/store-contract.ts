@@ -2,6 +2,7 @@ import test, { type ExecutionContext } from 'ava'
 import type { Checkpoint } from '../../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../../agent/model/volume-options.ts'
 import type { Capture, LocalCopy, Store } from '../../../../agent/store/contract.ts'
+import type { SnapshotRef } from '../../../../agent/store/snapshot-ref.ts'
 
 /** What another host gets of a tree. */
 export interface Given {
@@ -25,7 +26,7 @@ export interface Subject {
   /** Another host's tree comes into the stage, all of it. Answers its hash. */
   receive(volume: Volume, text: string): Promise<string>
   /** Another host reads. */
-  give(id: string, kind: 'last' | 'spool' | 'live'): Promise<Given>
+  give(ref: SnapshotRef): Promise<Given>
   /** Lets as much time pass as a promise needs. */
   settle<T>(promise: Promise<T>): Promise<T>
 }
@@ -62,8 +63,8 @@ class Work {
     })
   }
 
-  give(kind: 'last' | 'spool' | 'live'): Promise<Given> {
-    return this.subject.settle(this.subject.give(id, kind))
+  give(kind: SnapshotRef['kind']): Promise<Given> {
+    return this.subject.settle(this.subject.give({ id, kind }))
   }
 
   receive(text: string): Promise<string> {

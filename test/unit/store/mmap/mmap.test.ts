@@ -81,7 +81,7 @@ function makeFiles(directory: string): string[] {
 }
 
 async function manifestOf(from: Host, id: string, hash: string): Promise<Buffer> {
-  await using reader = await from.store.reader(id, 'last')
+  await using reader = await from.store.reader({ id: id, kind: 'last' })
   if (reader.hash !== hash) throw new Error('the manifest is not that of the capture')
   const chunks: Buffer[] = []
   for await (const chunk of reader.manifest()) chunks.push(chunk)

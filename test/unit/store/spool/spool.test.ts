@@ -55,9 +55,9 @@ test('a release drops the spool, and its tree is the last one', async (t) => {
   writeFileSync(join(it.data, 'file'), 'two')
   const { hash } = await it.host.store.capture(it.volume.id, 'quiet', new AbortController().signal)
   t.false(existsSync(join(it.host.stateDir, 'volumes', it.volume.id, 'spool')))
-  await using reader = await it.host.store.reader(it.volume.id, 'last')
+  await using reader = await it.host.store.reader({ id: it.volume.id, kind: 'last' })
   t.is(reader.hash, hash)
-  await t.throwsAsync(it.host.store.reader(it.volume.id, 'spool'), { code: 'NOT_AT_CHECKPOINT' })
+  await t.throwsAsync(it.host.store.reader({ id: it.volume.id, kind: 'spool' }), { code: 'NOT_AT_CHECKPOINT' })
 })
 
 test('what changes once the last look is over is not in the checkpoint', async (t) => {
@@ -137,7 +137,7 @@ test('a reader goes on with its checkpoint while the next ones take its place', 
   writeFileSync(join(it.data, 'small'), 'small')
   const taken = await it.take()
   const then = describeTree(it.data)
-  await using reader = await it.host.store.reader(it.volume.id, 'spool')
+  await using reader = await it.host.store.reader({ id: it.volume.id, kind: 'spool' })
   await using writer = await two.store.writer(it.volume)
   await writer.begin(reader.manifest())
   for (let want = await writer.next(); want !== null; want = await writer.next()) {
@@ -232,7 +232,7 @@ test('live captures between the rounds neither spoil the checkpoint nor are they
   writeAt(join(it.data, 'a'), 5 * BLOCK_BYTES)
   await it.rounds(1)
   await it.host.store.capture(it.volume.id, 'live', calm)
-  await using reader = await it.host.store.reader(it.volume.id, 'live')
+  await using reader = await it.host.store.reader({ id: it.volume.id, kind: 'live' })
   await using writer = await three.store.writer(it.volume)
   await writer.begin(reader.manifest())
   writeAt(join(it.data, 'b'), 5 * BLOCK_BYTES)
@@ -264,7 +264,7 @@ test('small files come from the spool and from the live tree in the order they a
     t.true((await it.copyTo(to, taken)).complete)
     t.deepEqual(describeTree(to.data(it.volume.id)), then)
   }
-  await using reader = await it.host.store.reader(it.volume.id, 'spool')
+  await using reader = await it.host.store.reader({ id: it.volume.id, kind: 'spool' })
   for (const indexes of [[0], [-1], [1e9], [1.5], Array.from({ length: 513 }, () => 1)]) {
     await t.throwsAsync(reader.files(indexes), { code: 'REQUEST_INVALID' }, String(indexes))
   }

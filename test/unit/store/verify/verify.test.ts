@@ -48,7 +48,7 @@ async function repair(t: ExecutionContext, { one, two, v, at }: Pair): Promise<n
   t.true(((await two.store.copy(v.id))?.damaged?.length ?? 0) > 0)
   for (const look of [async () => {}, async () => void (await two.store.capture(v.id, 'quiet', calm))]) {
     await look()
-    for (const refused of [two.store.mount(v.id), two.store.reader(v.id, 'last')])
+    for (const refused of [two.store.mount(v.id), two.store.reader({ id: v.id, kind: 'last' })])
       await t.throwsAsync(refused, { code: 'COPY_DAMAGED', message: /is damaged: / })
   }
   const { sentBytes, complete } = await send(one.store, two.store, v)

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { WherryError } from '../model/errors.ts'
-import { givenOptions } from '../model/volume-options.ts'
+import { optionFields } from '../model/volume-options.ts'
 
 /** What Docker itself allows in a volume's name, at most as long as a file name: names end up in paths and keys. */
 const LONGEST_NAME = 255
@@ -12,7 +12,7 @@ const LONGEST_MOUNT_ID = 255
 /** Docker waits 120 s for a Mount; twice that leaves room for other clients, and no request waits for ever. */
 const LONGEST_DEADLINE_MS = 240_000
 
-export const createBody = z.strictObject({ name: z.string(), options: givenOptions })
+export const createBody = z.strictObject({ name: z.string(), options: z.strictObject(optionFields(z)) })
 export const promoteBody = z.strictObject({ acceptLoss: z.boolean() })
 export const removeBody = z.strictObject({ force: z.boolean(), acceptLoss: z.boolean() })
 export const drainBody = z.strictObject({ on: z.boolean() })

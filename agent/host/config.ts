@@ -1,7 +1,7 @@
 import type { z } from 'zod'
+import { DAY_MS } from '../model/duration.ts'
 import { WherryError } from '../model/errors.ts'
 import {
-  DAY_MS,
   duration,
   emptyOr,
   listOf,

@@ -1,8 +1,6 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
-
-export const DAY_MS = 86_400_000
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: DAY_MS }
+import { parseDurationMs } from '../model/duration.ts'
 
 /** With less, a single frame of a copy takes longer than a peer waits for a sign of life. */
 const SMALLEST_BANDWIDTH = 100_000
@@ -50,12 +48,6 @@ export const duration = (fallback: string, what: string, atLeastMs: number, atMo
 function parsePort(text: string): number | undefined {
   const value = Number(text)
   return /^\d+$/.test(text) && value >= 1 && value <= 65_535 ? value : undefined
-}
-
-/** Parses a time with its unit (ms, s, m, h or d) into milliseconds; undefined for anything else. */
-export function parseDurationMs(text: string): number | undefined {
-  const [, amount, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text) ?? []
-  return amount === undefined || unit === undefined ? undefined : Math.round(Number(amount) * (UNIT_MS[unit] ?? NaN))
 }
 
 /** Parses "20%" into 0.2, from 1% to 100%; undefined for anything else. */

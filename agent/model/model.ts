@@ -1,26 +1,8 @@
-/** The words of the project as types. Every folder of the agent may import this file; it imports nothing. */
+import type { VolumeOptions } from './volume-options.ts'
 
-/** Options a volume is created with. They never change afterwards. */
-export interface VolumeOptions {
-  /** Owner of the volume's root directory when it is first made. */
-  readonly uid: number
-  readonly gid: number
-  /** Permission bits of the volume's root directory when it is first made, 0 to 0o7777. */
-  readonly mode: number
-  /** How many hosts should have the data, the holder included; fewer where there are fewer hosts. 1: none but the holder's. */
-  readonly copies: number
-  /** Wanted age of the newest checkpoint while the volume is held; `auto`: as often as is cheap (checkpointTargetMs in options.ts); null: none is taken then. */
-  readonly checkpointMs: number | 'auto' | null
-  /**
-   * `pause`: containers are frozen for the last round of a checkpoint; `live`: they are not, and a checkpoint may be
-   * fuzzy.
-   */
-  readonly consistency: 'pause' | 'live'
-  /** `manual`: only a person lets another host take over (`wherry promote`). */
-  readonly failover: 'auto' | 'manual'
-  /** `continue`: a holder that is cut off goes on; then nobody takes over by itself. */
-  readonly onIsolation: 'pause' | 'continue'
-}
+/** What hosts store and tell each other, as types. Every folder of the agent may import this file. */
+
+export type { VolumeOptions }
 
 /** A point-in-time state of a volume. `hash` covers every path, attribute and byte of the tree. */
 export interface Checkpoint {

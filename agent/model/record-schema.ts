@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import type { VolumeRecord } from './model.ts'
-import { storedOptions } from './volume-options.ts'
+import type { VolumeOptions, VolumeRecord } from './model.ts'
+import { optionFields } from './volume-options.ts'
 
 /** A counter that starts at zero. */
 export const count = z.int().nonnegative()
@@ -14,6 +14,9 @@ export const checkpointFields = {
   bytes: count,
   files: count,
 }
+
+/** Options as they are stored. What a newer version added is kept. */
+export const storedOptions: z.ZodType<VolumeOptions> = z.looseObject(optionFields(z))
 
 const identity = z.looseObject({ epoch: count, seq: count, hash: z.string().min(1) })
 

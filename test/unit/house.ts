@@ -125,7 +125,6 @@ const PLUGIN_MAY_USE = [
   'agent/model/model.ts',
   'agent/model/volume-options.ts',
   'agent/host/paths.ts',
-  'agent/host/setting.ts',
 ]
 const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   koffi: ['agent/sys/'],

@@ -1,6 +1,5 @@
 import { z } from 'zod'
-import { checkpointFields, count } from '../../model/record-schema.ts'
-import { storedOptions } from '../../model/volume-options.ts'
+import { checkpointFields, count, storedOptions } from '../../model/record-schema.ts'
 import type { UseMarks } from '../contract.ts'
 import { NO_USE_MARKS } from './new-copy.ts'
 

@@ -39,7 +39,7 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     operands: ['VOLUME'],
     flags: ['accept-loss'],
     run: async (call) => {
-      const volume = await call.agent.promote(first(call), call.flags.given('accept-loss'), call.signal)
+      const volume = await call.agent.promote(first(call), { acceptLoss: call.flags.given('accept-loss') }, call.signal)
       return answer(call, volume, (one) => `${one.summary}\n\n${showVolume(one, new Date())}`)
     },
   },
@@ -100,14 +100,14 @@ function passing(error: unknown, view: DrainView): DrainView {
 async function drain(call: Call): Promise<number> {
   const { agent, flags, signal } = call
   const waits = !flags.given('off') && !flags.given('no-wait')
-  let view: DrainView = await agent.drain(!flags.given('off'), signal)
+  let view: DrainView = await agent.drain({ on: !flags.given('off') }, signal)
   let shown = ''
   while (waits && view.left.length > 0) {
     const now = showDrain(view)
     if (!flags.json && now !== shown) call.print(now)
     shown = now
     await sleep(DRAIN_LOOK_MS, undefined, { signal })
-    view = await agent.drain(true, signal).catch((error: unknown) => passing(error, view))
+    view = await agent.drain({ on: true }, signal).catch((error: unknown) => passing(error, view))
   }
   return answer(call, view, showDrain)
 }

@@ -83,7 +83,7 @@ export function createCalls({ agent, mounts, isKnown, deadlineMs }: Parts): Read
       run: async (request, { signal }) => {
         const name = request.name()
         const options = request.options()
-        await ask(signal, (signal) => agent.create(name, options, signal))
+        await ask(signal, (signal) => agent.create({ name, options }, signal))
         return {}
       },
     },

@@ -84,7 +84,7 @@ class MountCall {
     const limits = { deadlineMs, graceMs: ANSWER_GRACE_MS, worthWaiting: ['AGENT_UNAVAILABLE'] as const, signal }
     return retryUntil(limits, async (now) => {
       if (now.repeated && this.#waiting === 0) throw new Error('The engine gave this Mount up.')
-      return (await agent.mount(name, id, now.leftMs, now.signal)).mountpoint
+      return (await agent.mount(name, id, { deadlineMs: now.leftMs }, now.signal)).mountpoint
     })
   }
 

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import Koa, { type Context } from 'koa'
 import type { Logger } from 'pino'
-import { listenOnDescriptor, listenOnSocket, readBody } from '../agent/api/http.ts'
+import { listenOnDescriptor, listenOnSocket, readRequestBody } from '../agent/api/http.ts'
 import { WherryError } from '../agent/model/errors.ts'
 import type { DriverCall } from './driver.ts'
 import { parseRequest } from './request.ts'
@@ -79,7 +79,7 @@ async function answer(
   const fields: Record<string, unknown> = { call: ctx.path.slice(1) }
   try {
     if (call === undefined) throw new WherryError('REQUEST_INVALID', `Wherry has no call ${ctx.path}.`)
-    const request = parseRequest(await readBody(ctx.req, BODY_LIMIT_BYTES))
+    const request = parseRequest(await readRequestBody(ctx.req, BODY_LIMIT_BYTES))
     const context = { signal: AbortSignal.any([gone.signal, stop]), delivered }
     write(ctx, 200, await call.run(request, context))
     log.debug(fields, 'answered')

@@ -2,42 +2,30 @@ import { once } from 'node:events'
 import { type IncomingMessage, request as requestOver } from 'node:http'
 import { text as textOf } from 'node:stream/consumers'
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../model/errors.ts'
-import type {
-  AgentApi,
-  DrainView,
-  ErrorBody,
-  Health,
-  HostView,
-  MountAnswer,
-  MoveView,
-  PromotionView,
-  RecoverView,
-  RemovalView,
-  VerifyView,
-  VolumeView,
-} from './contract.ts'
+import type { AgentApi, ErrorBody } from './contract.ts'
+import { ENDPOINTS, type Endpoint } from './endpoints.ts'
+
+type Row = Endpoint<string, unknown, unknown>
 
 interface Request {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  readonly method: Row['method']
   readonly path: string
-  readonly body?: unknown
-  readonly signal: AbortSignal
+  readonly body: unknown
 }
 
 /**
- * A client of the agent on this host. Errors of the agent come out as the WherryError they went in as;
- * AGENT_UNAVAILABLE means that no answer came (the request may or may not have been carried out; every one may be
- * repeated). A call rejects with the signal's reason when `signal` aborts; it has no time limit of its own.
+ * Creates a client of this host's agent. Errors of the agent come out as the WherryError they went in as.
+ * AGENT_UNAVAILABLE: no answer came, and the call may or may not have been carried out. Every call may be repeated.
+ * A call rejects with the signal's reason when `signal` aborts. It has no time limit of its own.
  */
 export function createAgentClient(socketPath: string): AgentApi & AsyncDisposable {
   const closing = new AbortController()
 
-  async function send(request: Request, read: (text: string) => unknown = readJson): Promise<unknown> {
-    const { signal } = request
+  async function send(row: Row, request: Request, signal: AbortSignal): Promise<unknown> {
     try {
       const { status, text } = await exchange(socketPath, request, AbortSignal.any([signal, closing.signal]))
       if (status >= 400) throw toError(text)
-      return read(text)
+      return row.textType === undefined ? readJson(text) : text
     } catch (error) {
       if (error instanceof WherryError) throw error
       signal.throwIfAborted()
@@ -48,36 +36,23 @@ export function createAgentClient(socketPath: string): AgentApi & AsyncDisposabl
     }
   }
 
-  const volume = (name: string) => `/volumes/${encodeURIComponent(name)}`
-  const mount = (name: string, id: string) => `${volume(name)}/mounts/${encodeURIComponent(id)}`
+  const toCall =
+    (row: Row) =>
+    (...args: unknown[]) =>
+      send(row, requestOf(row, args), args.at(-1) as AbortSignal)
+  const calls = Object.entries(ENDPOINTS).map(([name, row]) => [name, toCall(row as Row)] as const)
   return {
-    create: async (name, options, signal) =>
-      (await send({ method: 'POST', path: '/volumes', body: { name, options }, signal })) as VolumeView,
-    get: async (name, signal) => (await send({ method: 'GET', path: volume(name), signal })) as VolumeView,
-    list: async (signal) => (await send({ method: 'GET', path: '/volumes', signal })) as VolumeView[],
-    remove: async (name, signal) => void (await send({ method: 'DELETE', path: volume(name), signal })),
-    removeWith: async (name, { force, acceptLoss }, signal) =>
-      (await send({
-        method: 'POST',
-        path: `${volume(name)}/remove`,
-        body: { force, acceptLoss },
-        signal,
-      })) as RemovalView,
-    mount: async (name, id, deadlineMs, signal) =>
-      (await send({ method: 'PUT', path: mount(name, id), body: { deadlineMs }, signal })) as MountAnswer,
-    unmount: async (name, id, signal) => void (await send({ method: 'DELETE', path: mount(name, id), signal })),
-    verify: async (name, signal) =>
-      (await send({ method: 'POST', path: `${volume(name)}/verify`, signal })) as VerifyView,
-    promote: async (name, acceptLoss, signal) =>
-      (await send({ method: 'POST', path: `${volume(name)}/promote`, body: { acceptLoss }, signal })) as PromotionView,
-    drain: async (on, signal) => (await send({ method: 'POST', path: '/drain', body: { on }, signal })) as DrainView,
-    recover: async (signal) => (await send({ method: 'POST', path: '/recover', signal })) as RecoverView,
-    hosts: async (signal) => (await send({ method: 'GET', path: '/hosts', signal })) as HostView[],
-    moves: async (signal) => (await send({ method: 'GET', path: '/moves', signal })) as MoveView[],
-    metrics: async (signal) => (await send({ method: 'GET', path: '/metrics', signal }, String)) as string,
-    health: async (signal) => (await send({ method: 'GET', path: '/health', signal })) as Health,
+    // The types of the calls come from the same rows.
+    ...(Object.fromEntries(calls) as object as AgentApi),
     [Symbol.asyncDispose]: async () => closing.abort(new Error('the client was closed')),
   }
+}
+
+/** Puts the arguments of a ClientCall into the path and the body. */
+function requestOf({ method, path, body }: Row, args: readonly unknown[]): Request {
+  const values = args.slice(0, -1)
+  const filled = path.replaceAll(/:\w+/g, () => encodeURIComponent(String(values.shift())))
+  return { method, path: filled, body: body && values[0] }
 }
 
 /** One connection per request: a kept one would be dead after the agent's next restart. */

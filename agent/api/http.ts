@@ -67,7 +67,7 @@ export async function knock(path: string): Promise<'served' | 'dead' | 'unclear'
 }
 
 /** Reads a request's body as text. Throws REQUEST_INVALID when it is longer than `limitBytes`. */
-export async function readBody(request: IncomingMessage, limitBytes: number): Promise<string> {
+export async function readRequestBody(request: IncomingMessage, limitBytes: number): Promise<string> {
   const chunks: Buffer[] = []
   let sizeBytes = 0
   // Not destroyed on an early end: the refusal still has to be written on the same connection.

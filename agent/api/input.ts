@@ -1,6 +1,5 @@
-import { z } from 'zod'
+import type { z } from 'zod'
 import { WherryError } from '../model/errors.ts'
-import { optionFields } from '../model/volume-options.ts'
 
 /** What Docker itself allows in a volume's name, at most as long as a file name: names end up in paths and keys. */
 const LONGEST_NAME = 255
@@ -9,16 +8,7 @@ const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/
 /** Docker's mount ids are 64 hex digits; other engines choose freely. */
 const LONGEST_MOUNT_ID = 255
 
-/** Docker waits 120 s for a Mount; twice that leaves room for other clients, and no request waits for ever. */
-const LONGEST_DEADLINE_MS = 240_000
-
-export const createBody = z.strictObject({ name: z.string(), options: z.strictObject(optionFields(z)) })
-export const promoteBody = z.strictObject({ acceptLoss: z.boolean() })
-export const removeBody = z.strictObject({ force: z.boolean(), acceptLoss: z.boolean() })
-export const drainBody = z.strictObject({ on: z.boolean() })
-export const mountBody = z.strictObject({ deadlineMs: z.int().min(0).max(LONGEST_DEADLINE_MS) })
-
-/** Answers the name as it is. Throws NAME_INVALID. */
+/** Returns the name as it is. Throws NAME_INVALID. */
 export function checkName(name: string): string {
   if (NAME.test(name) && name.length <= LONGEST_NAME) return name
   throw new WherryError('NAME_INVALID', `"${shortened(name)}" cannot be the name of a volume.`, {
@@ -26,7 +16,7 @@ export function checkName(name: string): string {
   })
 }
 
-/** Answers the id as it is. Throws REQUEST_INVALID. */
+/** Returns the id as it is. Throws REQUEST_INVALID. */
 export function checkMountId(mountId: string): string {
   if (mountId !== '' && mountId.length <= LONGEST_MOUNT_ID) return mountId
   throw new WherryError('REQUEST_INVALID', `A mount's id has 1 to ${LONGEST_MOUNT_ID} characters.`)

@@ -25,7 +25,7 @@ export async function serveApi(options: {
 }): Promise<AsyncDisposable> {
   const app = new Koa()
   app.use(answerErrors(options.log))
-  app.use(createRoutes(options.mobility, options.metrics).routes())
+  app.use(createRoutes(options).routes())
   app.use((ctx) => {
     throw new WherryError('REQUEST_INVALID', `The agent has no ${ctx.method} ${ctx.path}.`)
   })

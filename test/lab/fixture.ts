@@ -75,7 +75,7 @@ export function agentOf(host: Host): Agent {
   const client = createAgentClient(`${host.stateSeen}/agent.sock`)
   const limit = () => AbortSignal.timeout(AGENT_CALL_MS)
   return {
-    create: (name, options) => client.create(name, options, limit()),
+    create: (name, options) => client.create({ name, options }, limit()),
     get: (name) => client.get(name, limit()),
     verify: (name) => client.verify(name, limit()),
     hosts: () => client.hosts(limit()),

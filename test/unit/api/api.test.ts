@@ -50,30 +50,32 @@ test('every call of the client reaches mobility and brings its answer back', asy
   await using agent = await start()
   await agent.serve()
   const { client, mobility } = agent
-  const made = await client.create('data', OPTIONS, never)
+  const made = await client.create({ name: 'data', options: OPTIONS }, never)
   t.deepEqual(made, mobility.volumes.get('data'))
   t.deepEqual(await client.get('data', never), made)
   t.deepEqual(await client.list(never), [made])
-  t.deepEqual(await client.mount('data', 'a/../b', 5_000, never), { mountpoint: '/mnt/wherry/id-of-data' })
+  t.deepEqual(await client.mount('data', 'a/../b', { deadlineMs: 5_000 }, never), {
+    mountpoint: '/mnt/wherry/id-of-data',
+  })
   t.deepEqual([...mobility.mounts], ['data/a/../b'])
   await client.unmount('data', 'a/../b', never)
   t.is(mobility.mounts.size, 0)
   t.is((await client.verify('data', never)).damagedCount, 0)
   const promoted = { ...made, changed: true, summary: 'Volume "data" is as it is.' }
-  t.deepEqual(await client.promote('data', true, never), promoted)
-  t.deepEqual(await client.drain(true, never), {
+  t.deepEqual(await client.promote('data', { acceptLoss: true }, never), promoted)
+  t.deepEqual(await client.drain({ on: true }, never), {
     host: 'h1 (10.0.0.1)',
     draining: true,
     left: [{ volume: 'data', why: 'about to go' }],
   })
-  t.false((await client.drain(false, never)).draining)
+  t.false((await client.drain({ on: false }, never)).draining)
   t.deepEqual(await client.recover(never), { written: ['data'], kept: [], problems: [] })
   t.deepEqual(await client.hosts(never), [])
   t.deepEqual(await client.moves(never), [])
   t.deepEqual(await client.health(never), HEALTHY)
   await client.remove('data', never)
   t.is(mobility.volumes.size, 0)
-  const { id } = await client.create('data', OPTIONS, never)
+  const { id } = await client.create({ name: 'data', options: OPTIONS }, never)
   const consent = { force: true, acceptLoss: false }
   t.deepEqual(await client.removeWith('data', consent, never), {
     volume: 'data',
@@ -95,7 +97,7 @@ test('every call of the client reaches mobility and brings its answer back', asy
 test("GET /metrics answers Prometheus' text, and the rest of it while the registry knows no volumes", async (t) => {
   await using agent = await start()
   await agent.serve()
-  await agent.client.create('data', OPTIONS, never)
+  await agent.client.create({ name: 'data', options: OPTIONS }, never)
   const { status, type, body } = await agent.request('GET', '/metrics')
   t.deepEqual([status, type], [200, 'text/plain; version=0.0.4; charset=utf-8'])
   t.regex(body, /^wherry_volume_held\{volume="data",host="host-1"\} 0$/m)
@@ -198,7 +200,9 @@ test('a slow call does not hold up the others, and ends when its signal aborts',
   await agent.serve()
   agent.mobility.before = (call) => (call.startsWith('mount') ? sleep(60_000, undefined, { ref: false }) : undefined)
   const stop = new AbortController()
-  const mounts = Array.from({ length: 20 }, (_, i) => agent.client.mount('data', `m${i}`, 60_000, stop.signal))
+  const mounts = Array.from({ length: 20 }, (_, i) =>
+    agent.client.mount('data', `m${i}`, { deadlineMs: 60_000 }, stop.signal),
+  )
   t.deepEqual(await agent.client.list(never), [])
   stop.abort(new Error('enough'))
   for (const mount of mounts) await t.throwsAsync(mount, { message: 'enough' })

@@ -1,7 +1,7 @@
 const GAP = '   '
 
-/** Lines of text in columns, each as wide as its widest cell. */
-export function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
+/** Prints cells in columns, each as wide as its widest cell. */
+export function textTable(heads: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [heads, ...rows]
   const widths = heads.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)))
   return lines

@@ -1,5 +1,5 @@
 import type { MoveView, VolumeView } from '../agent/api/contract.ts'
-import { describeCopy, describeNews, size } from '../agent/api/format.ts'
+import { describeConditions, formatCopy, formatSize } from '../agent/api/format.ts'
 import { describeOptions } from '../agent/model/volume-options.ts'
 
 /** A volume in the form of Docker's plugin protocol. */
@@ -45,8 +45,8 @@ function toStatus(view: VolumeView): Record<string, string | number> {
     checkpoint:
       last === null
         ? 'none'
-        : `epoch ${last.epoch}, seq ${last.seq}, ${last.files} files, ${size(last.bytes)}, ${last.at}`,
-    copies: view.copies.map(describeCopy).join(', ') || 'none',
+        : `epoch ${last.epoch}, seq ${last.seq}, ${last.files} files, ${formatSize(last.bytes)}, ${last.at}`,
+    copies: view.copies.map(formatCopy).join(', ') || 'none',
     move: move === null ? 'none' : describeMove(move),
     options: describeOptions(view.options),
     ...news(view),
@@ -54,14 +54,14 @@ function toStatus(view: VolumeView): Record<string, string | number> {
 }
 
 function news(view: VolumeView): Record<string, string> {
-  const lines = Map.groupBy(describeNews(view), ([about]) => about)
+  const lines = Map.groupBy(describeConditions(view), ([about]) => about)
   return Object.fromEntries(Array.from(lines, ([about, found]) => [about, found.map(([, line]) => line).join('; ')]))
 }
 
 function describeMove(move: MoveView): string {
-  const bytes = `${size(move.bytesDone)} of ${size(move.bytesTotal)}`
+  const bytes = `${formatSize(move.bytesDone)} of ${formatSize(move.bytesTotal)}`
   const files = `${move.filesDone} of ${move.filesTotal} files`
-  const rate = move.state === 'running' ? `, ${size(move.bytesPerSecond)}/s` : ''
+  const rate = move.state === 'running' ? `, ${formatSize(move.bytesPerSecond)}/s` : ''
   const left = move.secondsLeft === null ? '' : `, about ${Math.ceil(move.secondsLeft)} s left`
   const error = move.error === null ? '' : `: ${move.error}`
   return `${move.from} to ${move.to}, ${move.state}, ${bytes}, ${files}${rate}${left}${error}`

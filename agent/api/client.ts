@@ -3,9 +3,9 @@ import { type IncomingMessage, request as requestOver } from 'node:http'
 import { text as textOf } from 'node:stream/consumers'
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../model/errors.ts'
 import type { AgentApi, ErrorBody } from './contract.ts'
-import { ENDPOINTS, type Endpoint } from './endpoints.ts'
+import { type ApiCall, ENDPOINTS } from './endpoints.ts'
 
-type Row = Endpoint<string, unknown, unknown>
+type Row = ApiCall<string, unknown, unknown>
 
 interface Request {
   readonly method: Row['method']

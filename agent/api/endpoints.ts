@@ -26,7 +26,7 @@ type ParameterNames<Path extends string> = Path extends `${string}/:${infer Name
 type Strings<Names extends string[]> = { [I in keyof Names]: string }
 
 /** One row of the table of API calls. */
-export interface Endpoint<Path extends string, Body, Output> {
+export interface ApiCall<Path extends string, Body, Output> {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   readonly path: Path
   /** Schema of the JSON body; missing: the call has none. */
@@ -43,7 +43,7 @@ export interface Endpoint<Path extends string, Body, Output> {
 
 /** The client's side of a row: parameters of the path, the body if there is one, and a signal to stop waiting. */
 export type ClientCall<Row> =
-  Row extends Endpoint<infer Path, infer Body, infer Output>
+  Row extends ApiCall<infer Path, infer Body, infer Output>
     ? (
         ...args: [
           ...Strings<ParameterNames<Path>>,
@@ -61,13 +61,13 @@ export const PARAMETER_CHECKS: Readonly<Record<string, (text: string) => string>
 
 /** Gives a row its types. */
 function withBody<const Path extends string, Body, Output>(
-  row: Endpoint<Path, Body, Output> & { readonly body: (zod: Zod) => z.ZodType<Body> },
+  row: ApiCall<Path, Body, Output> & { readonly body: (zod: Zod) => z.ZodType<Body> },
 ) {
   return row
 }
 
 /** Gives a row without a body its types. */
-function plain<const Path extends string, Output>(row: Omit<Endpoint<Path, undefined, Output>, 'body'>) {
+function plain<const Path extends string, Output>(row: Omit<ApiCall<Path, undefined, Output>, 'body'>) {
   return row
 }
 

@@ -7,7 +7,7 @@ import type { VolumeView } from './contract.ts'
 const SIZE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const
 
 /** Bytes for people: 1.5 GB. */
-export function size(bytes: number): string {
+export function formatSize(bytes: number): string {
   let amount = bytes
   let unit = 0
   while (amount >= 999.5 && unit < SIZE_UNITS.length - 1) {
@@ -18,7 +18,7 @@ export function size(bytes: number): string {
 }
 
 /** A span of time for people: 12 s, 5 min, 3 h, 2 d. */
-export function age(seconds: number): string {
+export function formatAge(seconds: number): string {
   if (seconds < 120) return `${Math.max(0, Math.round(seconds))} s`
   if (seconds < 7200) return `${Math.round(seconds / 60)} min`
   if (seconds < 172_800) return `${Math.round(seconds / 3600)} h`
@@ -26,13 +26,13 @@ export function age(seconds: number): string {
 }
 
 /** One copy: state, checkpoint, and what is wrong with it. */
-export function describeCopy({ host, state, epoch, seq, awaySince, why }: VolumeView['copies'][number]): string {
+export function formatCopy({ host, state, epoch, seq, awaySince, why }: VolumeView['copies'][number]): string {
   if (awaySince !== null) return `${host}: away since ${awaySince} (was ${state}, ${place({ epoch, seq })})`
   return `${host}: ${state} (${place({ epoch, seq })}${why === null ? '' : `; ${why}`})`
 }
 
 /** What there is to say of a volume only now and then, by what it is about; a key may come more than once. */
-export function describeNews(view: VolumeView): readonly (readonly [string, string])[] {
+export function describeConditions(view: VolumeView): readonly (readonly [string, string])[] {
   const lines: readonly (readonly [string, string | null])[] = [
     ['hosts', view.hostsUnknown ? 'this agent has just started: which hosts are away is not known yet' : null],
     ['holder_away', view.holder?.away ?? null],
@@ -69,7 +69,7 @@ function describeDisk({ unwritable }: VolumeView): string | null {
 /** What a loss of the holder's host would cost now. Null: the volume is not in use, or is to have no checkpoints elsewhere. */
 function describeElsewhere({ holder, options, elsewhere, copies }: VolumeView): string | null {
   if (holder === null || options.copies === 1) return null
-  if (elsewhere !== null) return `${age(elsewhere.ageSeconds)} old on another host (${place(elsewhere)})`
+  if (elsewhere !== null) return `${formatAge(elsewhere.ageSeconds)} old on another host (${place(elsewhere)})`
   const others = copies.filter(({ host, seq, state }) => host !== holder.host && seq > 0 && state !== 'diverged')
   const away = others.flatMap(({ host, awaySince }) => (awaySince === null ? [] : [`${host} since ${awaySince}`]))
   const named = away.length === 0 ? '' : ` (away: ${away.join(', ')})`
@@ -90,10 +90,10 @@ function describeCheckpointing({ checkpointing, options, holder, mountpoint }: V
   const { intervalMs, pauseMs, error, failures, scanned } = checkpointing
   const wantedMs = checkpointTargetMs(options, scanned === null)
   if (wantedMs === null) return null
-  const rarer = intervalMs > wantedMs ? ` instead of ${age(wantedMs / 1000)} (WHERRY_CHECKPOINT_SHARE)` : ''
+  const rarer = intervalMs > wantedMs ? ` instead of ${formatAge(wantedMs / 1000)} (WHERRY_CHECKPOINT_SHARE)` : ''
   const tries = failures === 1 ? 'the last try' : `the last ${failures} tries`
   return [
-    `every ${age(intervalMs / 1000)}${rarer}`,
+    `every ${formatAge(intervalMs / 1000)}${rarer}`,
     ...(pauseMs === null ? [] : [`containers frozen for ${Math.round(pauseMs)} ms by the last one`]),
     ...(scanned === null ? [] : [`files that changed are read whole (${scanned})`]),
     ...(failures === 0 || error === null ? [] : [`${tries} failed: ${error}`]),
@@ -120,7 +120,7 @@ function describeSeizure({ seizure }: VolumeView): string | null {
   if (seizure === null) return null
   const { from, by, at, ageSeconds } = seizure
   const whom = from === '' ? '' : ` from ${from}`
-  return `by ${by}${whom} at ${at}, at checkpoint ${place(seizure)}, which was ${age(ageSeconds)} old: what was written later is missing`
+  return `by ${by}${whom} at ${at}, at checkpoint ${place(seizure)}, which was ${formatAge(ageSeconds)} old: what was written later is missing`
 }
 
 /** A removed volume of the same name; null: none is known. Nobody must take the empty volume for the lost data without a word. */
@@ -134,7 +134,7 @@ function describePredecessor({ predecessor }: VolumeView): string | null {
 /** Trees with writes that the cluster never got, a line each: where they are and what to do. */
 function describeDiverged({ id, diverged, divergedElsewhere }: VolumeView): string[] {
   const here = diverged.map(({ name, epoch, at, bytes }) => {
-    const what = `${bytes === null ? '' : `${size(bytes)} with `}writes of epoch ${epoch} that the cluster never got`
+    const what = `${bytes === null ? '' : `${formatSize(bytes)} with `}writes of epoch ${epoch} that the cluster never got`
     return `volumes/${id}/diverged/${name} in this host's state directory: ${what}, put aside at ${at}; copy out what you need, then remove that directory`
   })
   const there = divergedElsewhere.map(({ host, trees }) => `${trees} on ${host}: inspect the volume there`)

@@ -1,7 +1,7 @@
 import Router from '@koa/router'
 import type { Context } from 'koa'
 import { z } from 'zod'
-import { type Backend, ENDPOINTS, type Endpoint, PARAMETER_CHECKS } from './endpoints.ts'
+import { type ApiCall, type Backend, ENDPOINTS, PARAMETER_CHECKS } from './endpoints.ts'
 import { readRequestBody } from './http.ts'
 import { parseJson } from './input.ts'
 
@@ -11,11 +11,11 @@ const BODY_LIMIT_BYTES = 16_384
 /** Creates a route for each row of ENDPOINTS: checks the input, makes the call, writes the answer. */
 export function createRoutes(backend: Backend): Router {
   const router = new Router()
-  for (const row of Object.values(ENDPOINTS)) addRoute(router, row as Endpoint<string, unknown, unknown>, backend)
+  for (const row of Object.values(ENDPOINTS)) addRoute(router, row as ApiCall<string, unknown, unknown>, backend)
   return router
 }
 
-function addRoute(router: Router, row: Endpoint<string, unknown, unknown>, backend: Backend): void {
+function addRoute(router: Router, row: ApiCall<string, unknown, unknown>, backend: Backend): void {
   const { method, path, call, textType } = row
   const schema = row.body?.(z)
   router.register(path, [method], async (ctx) => {

@@ -1,7 +1,7 @@
 import { existsSync, globSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { ExecutionContext } from 'ava'
-import { showVolumes } from '../../cli/render.ts'
+import { showVolumes } from '../../cli/commands/ls.ts'
 import type { Host } from '../../lab/host.ts'
 import { until } from '../../lab/poll.ts'
 import { agentOf, agentReady, type Ground, idle, inspect, onLab, shell, sleeper, treeOf } from './fixture.ts'

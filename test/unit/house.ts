@@ -133,6 +133,7 @@ const PACKAGE_HOMES: Readonly<Record<string, readonly string[]>> = {
   koa: ['plugin/', 'agent/api/'],
   '@koa/router': ['plugin/', 'agent/api/'],
   'prom-client': ['agent/metrics/'],
+  commander: ['cli/'],
 }
 
 /** What is wrong with an import of shipped code; null when nothing is. */

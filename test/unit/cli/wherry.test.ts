@@ -6,10 +6,12 @@ import { join } from 'node:path'
 import test from 'ava'
 import { pino } from 'pino'
 import { serveApi } from '../../../agent/api/server.ts'
-import type { HostView, VolumeView } from '../../../agent/mobility/contract.ts'
+import type { HostView, MoveView, VolumeView } from '../../../agent/mobility/contract.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
-import { COMMANDS } from '../../../cli/commands.ts'
+import { newCommand, newGroup } from '../../../cli/command.ts'
+import { createProgram } from '../../../cli/program.ts'
+import { WrongCall } from '../../../cli/wrong-call.ts'
 import { createMemoryMobility } from '../api/memory-mobility.ts'
 
 const WHERRY = new URL('../../../cli/wherry.ts', import.meta.url).pathname
@@ -33,7 +35,7 @@ const HOST: HostView = {
   unwritable: null,
 }
 
-/** An agent's API over volumes in memory, and the command as a person runs it. */
+/** An agent's API over volumes in memory, and the command as an operator runs it. */
 async function start() {
   const stack = new AsyncDisposableStack()
   const dir = await mkdtemp(join(tmpdir(), 'wherry-cli-'))
@@ -89,7 +91,7 @@ function addVolume(mobility: ReturnType<typeof createMemoryMobility>): VolumeVie
   return view
 }
 
-test('ls and inspect show a volume to people, and as JSON to programs', async (t) => {
+test('ls and inspect show a volume as text, and as JSON to programs', async (t) => {
   await using agent = await start()
   t.regex((await agent.run('ls')).stdout, /no volumes/)
   const view = addVolume(agent.mobility)
@@ -132,7 +134,7 @@ test('what is on hosts that are away does not look as if it counted', async (t) 
   agent.mobility.volumes.set('data', { ...view, elsewhere: null, copies: [{ ...first, awaySince: null }, second] })
   t.regex((await agent.run('ls')).stdout, /data +h1 +db +4\.17 +none +1\.5 GB +h1, h2 \(away\) +1 diverged tree\n$/)
   const { stdout } = await agent.run('inspect', 'data')
-  t.regex(stdout, /h2 +away +4\.17 +2026-01-02T03:04:05\.678Z +was current when it was last heard of/)
+  t.regex(stdout, /h2 +away +4\.17 +2026-01-02T03:04:05\.678Z +was current when it was last heard from/)
   t.regex(stdout, /checkpoint age +no other host that is alive has a checkpoint \(away: h2 since 2026.*\): .* h1 alone/)
   agent.mobility.volumes.set('data', { ...view, holder: null, elsewhere: null, copies })
   t.regex((await agent.run('ls')).stdout, /h1 \(away\), h2 \(away\) +newest data is on hosts that are away/)
@@ -144,8 +146,8 @@ test('a host without registry says so, and not that all others are away', async 
   agent.mobility.hosts = async () => [self, { ...self, name: 'h2', self: false }]
   const { stdout } = await agent.run('hosts')
   t.regex(stdout, /h1 \(this\) +10\.0\.0\.1 +without registry/)
-  t.regex(stdout, /h2 +10\.0\.0\.1 +last heard of 2026-01-02T03:04:05.678Z/)
-  t.regex(stdout, /The registry does not answer this host/)
+  t.regex(stdout, /h2 +10\.0\.0\.1 +last heard from 2026-01-02T03:04:05.678Z/)
+  t.regex(stdout, /The registry does not reply to this host/)
 })
 
 test("metrics prints the agent's text as it is", async (t) => {
@@ -171,7 +173,7 @@ test('an agent that has just started says so, and calls no host away', async (t)
   const [listed, shown, hosts] = await Promise.all([agent.run('ls'), agent.run('inspect', 'data'), agent.run('hosts')])
   t.regex(listed.stdout, /\nThis agent has just started: which hosts are away is not known yet\.\n$/)
   t.regex(shown.stdout, /\nhosts +this agent has just started: which hosts are away is not known yet\n/)
-  t.regex(hosts.stdout, /h2 +10\.0\.0\.1 +not heard of yet, sent its last word at 2026/)
+  t.regex(hosts.stdout, /h2 +10\.0\.0\.1 +not heard from yet, last heartbeat at 2026/)
 })
 
 test('hosts says which host cannot write its disk, whether it is away, this one, or without registry', async (t) => {
@@ -187,7 +189,7 @@ test('hosts says which host cannot write its disk, whether it is away, this one,
   const why = `cannot write its disk since ${since} \\(EROFS\\)`
   t.regex(stdout, new RegExp(`h1 \\(this\\) +10\\.0\\.0\\.1 +alive, ${why} +no`))
   t.regex(stdout, new RegExp(`h2 +10\\.0\\.0\\.1 +away since ${since}, ${why} +no`))
-  t.regex(stdout, new RegExp(`h3 +10\\.0\\.0\\.1 +last heard of ${since}, ${why} +no`))
+  t.regex(stdout, new RegExp(`h3 +10\\.0\\.0\\.1 +last heard from ${since}, ${why} +no`))
   t.deepEqual(JSON.parse(json.stdout)[1].unwritable, unwritable)
 })
 
@@ -245,7 +247,7 @@ test('verify names what is damaged and what becomes of it, and fails then', asyn
   const whole = await agent.run('verify', 'data')
   t.deepEqual(
     [whole.code, whole.stdout],
-    [0, 'The copy of volume "data" on h1 is what checkpoint 4.17 says: 1 files, 2 B read.\n'],
+    [0, 'The copy of volume "data" on h1 matches checkpoint 4.17: 1 files, 2 B read.\n'],
   )
   const found = {
     filesChecked: 9,
@@ -256,10 +258,7 @@ test('verify names what is damaged and what becomes of it, and fails then', asyn
   agent.mobility.verify = async () => ({ ...view, repairing: false })
   const damaged = await agent.run('verify', 'data')
   t.is(damaged.code, 1)
-  t.regex(
-    damaged.stdout,
-    /is not what checkpoint 4\.17 says:\n {2}"a": content, 2 blocks\n {2}and 2 more\nNo other host/,
-  )
+  t.regex(damaged.stdout, /does not match checkpoint 4\.17:\n {2}"a": content, 2 blocks\n {2}and 2 more\nNo other host/)
   agent.mobility.verify = async () => ({ ...view, repairing: true })
   t.regex((await agent.run('verify', 'data')).stdout, /fetched from another host/)
   t.is((await agent.run('verify')).code, 2)
@@ -277,21 +276,48 @@ test('drain stays until the last copy is gone, and says what it waits for', asyn
   const { code, stdout } = await agent.run('drain')
   t.is(code, 0)
   t.regex(stdout, /data +in use here by container db/)
-  t.regex(stdout, /h1 \(10\.0\.0\.1\) has no copies any more\.\n$/)
+  t.regex(stdout, /h1 \(10\.0\.0\.1\) has no copies left\.\n$/)
   t.is(looks, 3)
   t.regex((await agent.run('drain', '--off')).stdout, /may have copies/)
   t.is(looks, 4)
 })
 
-test('recover names what a person must decide, and fails while there is something', async (t) => {
+test('moves shows copies on their way to this host and those that ended', async (t) => {
+  await using agent = await start()
+  t.regex((await agent.run('moves')).stdout, /^No copy is on its way to this host/)
+  const move: MoveView = {
+    ...{ volume: 'data', id: 'ID', from: 'h1', to: 'h2', startedAt: '2026-01-02T03:04:05.678Z', state: 'running' },
+    ...{ bytesDone: 500, bytesTotal: 120_000_000, filesDone: 3, filesTotal: 10, bytesPerSecond: 1_500_000 },
+    ...{ secondsLeft: 11.2, error: null, seconds: 1.26 },
+  }
+  const failed: MoveView = {
+    ...move,
+    volume: 'old',
+    state: 'failed',
+    secondsLeft: null,
+    error: 'h1 is away',
+    seconds: 9,
+  }
+  agent.mobility.moves = async () => [move, failed]
+  const [shown, json] = await Promise.all([agent.run('moves'), agent.run('moves', '--json')])
+  t.regex(shown.stdout, /^VOLUME +FROM +TO +STATE +DONE +SECONDS\n/)
+  t.regex(shown.stdout, /\ndata +h1 +h2 +running +500 B of 120 MB +1\.3 +about 12 s left\n/)
+  t.regex(shown.stdout, /\nold +h1 +h2 +failed +500 B of 120 MB +9\.0 +h1 is away\n$/)
+  t.deepEqual(JSON.parse(json.stdout), [move, failed])
+})
+
+test('recover names what the operator must decide, and fails while there is something', async (t) => {
   await using agent = await start()
   addVolume(agent.mobility)
   const { code, stdout } = await agent.run('recover')
-  t.deepEqual([code, stdout], [0, 'Written anew: data.\n'])
+  t.deepEqual([code, stdout], [0, 'Records written: data.\n'])
   agent.mobility.recover = async () => ({ written: [], kept: ['data'], problems: ['Host h2 did not answer.'] })
   const blocked = await agent.run('recover')
   t.is(blocked.code, 1)
-  t.regex(blocked.stdout, /No record was written\.\nNot behind the disks, left as they are: data\.\nProblem: Host h2/)
+  t.regex(
+    blocked.stdout,
+    /No record was written\.\nLeft as they are, not older than the disks: data\.\nProblem: Host h2/,
+  )
 })
 
 test('a wrong call says what is wrong and how to call it; no agent is an error with a hint', async (t) => {
@@ -306,8 +332,8 @@ test('a wrong call says what is wrong and how to call it; no agent is an error w
   t.deepEqual([unknown.code, foreign.code, missing.code, empty.code, help.code, nobody.code], [2, 2, 2, 2, 0, 1])
   t.regex(unknown.stderr, /no command "list"\.\n\nUsage: wherry/)
   t.regex(foreign.stderr, /"ls" has no option --off/)
-  t.regex(missing.stderr, /"inspect" wants VOLUME/)
-  t.regex(empty.stderr, /"rm" wants VOLUME/)
+  t.regex(missing.stderr, /"inspect" needs VOLUME/)
+  t.regex(empty.stderr, /"rm" needs VOLUME/)
   t.regex(help.stdout, /promote VOLUME \[--accept-loss\]/)
   t.regex(nobody.stderr, /^wherry: AGENT_UNAVAILABLE: .*it is not running/)
 })
@@ -321,10 +347,10 @@ test('a wrong option is named as it was typed, with the usage of its command and
     [['promote', 'data', '--socket'], 'Option --socket needs a path after it.'],
     [['promote', 'data', '--socket='], 'Option --socket needs a path after it.'],
     [['promote', 'data', '--socket', '--json'], 'Option --socket needs a path after it.'],
-    [['promote'], '"promote" wants VOLUME.'],
+    [['promote'], '"promote" needs VOLUME.'],
   ]
   const usage =
-    /^Usage: wherry promote VOLUME \[--accept-loss\] \[--json\] \[--socket PATH\]\n\n {2}let a volume go on /
+    /^Usage: wherry promote VOLUME \[--accept-loss\] \[--json\] \[--socket PATH\]\n\n {2}free a volume from a holder /
   for (const [args, text] of wrong) {
     const { code, stdout, stderr } = await run(...args)
     t.deepEqual([code, stdout], [2, ''], args.join(' '))
@@ -338,20 +364,83 @@ test('a wrong option is named as it was typed, with the usage of its command and
   t.regex(nameless.stderr, /^wherry: There is no option --x\.\n\nUsage: wherry COMMAND/)
 })
 
+/** Every command with its arguments and its own options. */
+const COMMANDS = createProgram(() => async () => {}).commands.map((command) => {
+  const own = command.options.map(({ long }) => long ?? '').filter((long) => !['--json', '--socket'].includes(long))
+  return { name: command.name(), operands: command.registeredArguments.map((one) => one.name()), flags: own }
+})
+
 test('the help names every command with its flags', async (t) => {
   const { stdout } = await run('--help')
-  for (const [name, { operands, flags }] of Object.entries(COMMANDS)) {
-    const shown = [name, ...operands, ...flags.map((flag) => `[--${flag}]`)].join(' ')
+  t.true(COMMANDS.length >= 10)
+  for (const { name, operands, flags } of COMMANDS) {
+    const shown = [name, ...operands, ...flags.map((flag) => `[${flag}]`)].join(' ')
     t.true(stdout.includes(`\n  ${shown}`), shown)
   }
   for (const option of ['--json', '--socket PATH']) t.true(stdout.includes(`\n  ${option}`), option)
 })
 
+test('without a command the help is shown', async (t) => {
+  const [help, ...without] = await Promise.all([run('--help'), run(), run('--json'), run('-h')])
+  for (const answer of without) t.deepEqual(answer, { code: 0, stdout: help.stdout, stderr: '' })
+})
+
+test('the help of a command says what it does and explains its flags', async (t) => {
+  const { code, stdout, stderr } = await run('rm', '--help')
+  t.deepEqual([code, stderr], [0, ''])
+  t.regex(
+    stdout,
+    /^Usage: wherry rm VOLUME \[--force\] \[--accept-loss\] \[--json\] \[--socket PATH\]\n\n {2}remove a /,
+  )
+  for (const option of ['--force', '--accept-loss', '--json', '--socket PATH']) {
+    t.regex(stdout, new RegExp(`^ {2}${option} +\\w`, 'm'))
+  }
+})
+
+test('commands are not abbreviated, and options stand before a command only if every command has them', async (t) => {
+  const [command, flag, foreign, before] = await Promise.all([
+    run('insp', 'data'),
+    run('rm', 'data', '--for'),
+    run('--off', 'drain'),
+    run('--json', '--socket', '/nonexistent/agent.sock', 'ls'),
+  ])
+  t.deepEqual([command.code, flag.code, foreign.code, before.code], [2, 2, 2, 1])
+  t.regex(command.stderr, /^wherry: There is no command "insp"\.\n/)
+  t.regex(flag.stderr, /^wherry: "rm" has no option --for\.\n/)
+  t.regex(foreign.stderr, /^wherry: There is no option --off\.\n/)
+  t.regex(before.stderr, /^wherry: AGENT_UNAVAILABLE: /)
+})
+
+test('a command can be nested: help and complaints give its full name', async (t) => {
+  const calls: unknown[] = []
+  const add = newCommand('add', 'add a repository')
+    .argument('<URL>')
+    .option('--key <FILE>', 'the key')
+    .action((url: string, given: object) => void calls.push([url, given]))
+  const nested = newGroup('backup', 'backups').addCommand(newGroup('repo', 'repositories').addCommand(add))
+  const program = createProgram(() => async () => {}).addCommand(nested)
+  const from = { from: 'user' } as const
+  await program.parseAsync(['backup', 'repo', 'add', 'sftp://h', '--key', 'k'], from)
+  t.deepEqual(calls, [['sftp://h', { key: 'k' }]])
+  t.true(program.helpInformation().includes('\n  backup repo add URL [--key FILE]'))
+  t.regex(nested.helpInformation(), /^Usage: wherry backup COMMAND \[OPTION \.\.\.\]\n\n {2}backup repo add URL /)
+  t.regex(add.helpInformation(), /^Usage: wherry backup repo add URL \[--key FILE\] \[--json\] \[--socket PATH\]\n/)
+  const wrong: readonly (readonly [readonly string[], string])[] = [
+    [['backup', 'repo', 'add'], '"backup repo add" needs URL.'],
+    [['backup', 'repo', 'add', 'a', '--x'], '"backup repo add" has no option --x.'],
+    [['backup', 'repo', 'add', 'a', '--key'], 'Option --key needs a file after it.'],
+    [['backup', 'repo', 'ad'], '"backup repo" has no command "ad".'],
+  ]
+  for (const [args, message] of wrong) {
+    await t.throwsAsync(program.parseAsync([...args], from), { instanceOf: WrongCall, message })
+  }
+})
+
 test('the README names every command with its flags', (t) => {
   const page = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
-  for (const [name, { operands, flags }] of Object.entries(COMMANDS)) {
+  for (const { name, operands, flags } of COMMANDS) {
     t.true(page.includes(`\nwherry ${[name, ...operands].join(' ')}`), name)
-    for (const flag of flags) t.true(page.includes(`--${flag}`), `${name} --${flag}`)
+    for (const flag of flags) t.true(page.includes(flag), `${name} ${flag}`)
   }
   for (const option of ['--json', '--socket PATH']) t.true(page.includes(option), option)
 })

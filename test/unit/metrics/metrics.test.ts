@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import test from 'ava'
-import { describeNews } from '../../../agent/api/format.ts'
+import { describeConditions } from '../../../agent/api/format.ts'
 import { Metrics } from '../../../agent/metrics/metrics.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
@@ -139,8 +139,8 @@ for (const [what, read] of [
       const view = await world.clock.until(host.agent.get('data', gone))
       t.true(view.hostsUnknown)
       t.deepEqual([view.holder?.away, ...view.copies.map(({ awaySince }) => awaySince)], [null, null, null])
-      t.regex(describeNews(view).join('\n'), /this agent has just started: which hosts are away is not known yet/)
-      t.notRegex(describeNews(view).join('\n'), /away:|never heard/)
+      t.regex(describeConditions(view).join('\n'), /this agent has just started: which hosts are away is not known yet/)
+      t.notRegex(describeConditions(view).join('\n'), /away:|never heard/)
       const found = await world.clock.until(scrape(host))
       const alarming = [...found.keys()].filter((name) => /^wherry_(copies|checkpoint_age_seconds)\{/.test(name))
       t.deepEqual(alarming, [])

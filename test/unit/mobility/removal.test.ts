@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
-import { describeNews } from '../../../agent/api/format.ts'
+import { describeConditions } from '../../../agent/api/format.ts'
 import { mayName } from '../../../agent/mobility/volume/reference-answer.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { VolumeRecord } from '../../../agent/model/model.ts'
@@ -359,12 +359,12 @@ test('a removal that accepts a loss is refused while a service refers to the vol
 test('a new volume under the name of one in the trash says so on every host', async (t) => {
   const { world, id, h1, h2, h3 } = await idleVolume()
   const first = await h2.agent.get('data', never())
-  t.deepEqual(describeNews(first), [])
+  t.deepEqual(describeConditions(first), [])
   await world.clock.until(h3.agent.remove('data'))
   await world.pass(5_000)
   await world.clock.until(h2.agent.create('data', OPTIONS))
   for (const host of [h1, h2, h3]) {
-    const news = new Map(describeNews(await host.agent.get('data', never())))
+    const news = new Map(describeConditions(await host.agent.get('data', never())))
     t.regex(news.get('earlier_volume') ?? '', new RegExp(`\\(${id}\\) was removed before; its data is still on h1`))
   }
   h1.wallOffsetMs = 8 * 86_400_000

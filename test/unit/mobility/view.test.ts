@@ -1,5 +1,5 @@
 import test from 'ava'
-import { describeNews } from '../../../agent/api/format.ts'
+import { describeConditions } from '../../../agent/api/format.ts'
 import type { Context } from '../../../agent/mobility/context.ts'
 import type { VolumeView } from '../../../agent/mobility/contract.ts'
 import { lookAtDisk, viewVolume } from '../../../agent/mobility/volume/view.ts'
@@ -81,7 +81,7 @@ test('how checkpoints go only the holder knows: every other host names it, when 
   const kit = await HeldKit.start(2)
   void kit.keepBeating()
   await kit.clock.advance(11_000)
-  const lineOf = (seen: VolumeView) => describeNews(seen).find(([about]) => about === 'checkpoints')?.[1]
+  const lineOf = (seen: VolumeView) => describeConditions(seen).find(([about]) => about === 'checkpoints')?.[1]
   t.regex(lineOf(await view(kit, 'h1')) ?? '', /^every \d+ s/)
   const there = await view(kit, 'h2')
   t.is(lineOf(there), 'only h1, which holds the volume, knows how they go: inspect the volume there')
@@ -112,7 +112,10 @@ test('promise 5: a copy on a host that is away is none that a loss could be surv
     const [here, away] = after.copies
     t.is(here?.awaySince, null)
     t.true(Math.abs(Date.parse(away?.awaySince ?? '') - cutAt.getTime()) <= 1_000)
-    t.regex(describeNews(after).join('\n'), /no other host that is alive has a checkpoint \(away: h2 since 20.*alone/)
+    t.regex(
+      describeConditions(after).join('\n'),
+      /no other host that is alive has a checkpoint \(away: h2 since 20.*alone/,
+    )
   }
   t.is(kit.host('h1').core.checkpointScheduler.covered(ID), null, 'its heartbeat does not say it either')
   kit.write('ab')

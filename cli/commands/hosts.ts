@@ -1,0 +1,41 @@
+import type { Command } from 'commander'
+import type { HostView } from '../../agent/api/contract.ts'
+import { formatSize } from '../../agent/api/format.ts'
+import { newCommand, printAnswer, type Run } from '../command.ts'
+import { textTable } from '../table.ts'
+
+export function hostsCommand(run: Run): Command {
+  return newCommand('hosts', 'list hosts, their free space and zone, and which are drained or cannot write').action(
+    run(async (call) => printAnswer(call, await call.agent.hosts(call.signal), showHosts)),
+  )
+}
+
+function showHosts(hosts: readonly HostView[]): string {
+  const rows = hosts.map((host) => [
+    host.self ? `${host.name} (this)` : host.name,
+    host.address,
+    describeHost(host),
+    host.draining ? 'yes' : 'no',
+    host.zone ?? '-',
+    host.totalBytes === 0 ? '-' : `${formatSize(host.freeBytes)} of ${formatSize(host.totalBytes)}`,
+    String(Object.keys(host.uses).length),
+  ])
+  const list = textTable(['HOST', 'ADDRESS', 'STATE', 'DRAINED', 'ZONE', 'FREE', 'HOLDS'], rows)
+  return hosts.some(({ stale }) => stale)
+    ? `${list}\nThe registry does not reply to this host: this is its last known state. The other hosts may be well.`
+    : list
+}
+
+function describeHost(host: HostView): string {
+  const { unwritable } = host
+  if (unwritable === null) return describeReach(host)
+  return `${describeReach(host)}, cannot write its disk since ${unwritable.since} (${unwritable.code})`
+}
+
+/** While the registry does not reply, this host knows nothing of the others. */
+function describeReach({ self, alive, stale, unknown, lastSeen }: HostView): string {
+  if (stale) return self ? 'without registry' : `last heard from ${lastSeen}`
+  if (self && !alive) return 'without lease'
+  if (unknown) return `not heard from yet, last heartbeat at ${lastSeen}`
+  return alive ? 'alive' : `away since ${lastSeen}`
+}

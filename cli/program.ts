@@ -1,0 +1,33 @@
+import type { Command } from 'commander'
+import { newCommand, type Run } from './command.ts'
+import { drainCommand } from './commands/drain.ts'
+import { hostsCommand } from './commands/hosts.ts'
+import { inspectCommand } from './commands/inspect.ts'
+import { lsCommand } from './commands/ls.ts'
+import { metricsCommand } from './commands/metrics.ts'
+import { movesCommand } from './commands/moves.ts'
+import { promoteCommand } from './commands/promote.ts'
+import { recoverCommand } from './commands/recover.ts'
+import { rmCommand } from './commands/rm.ts'
+import { verifyCommand } from './commands/verify.ts'
+
+/** Every command, in the order of the help. A nested one comes in a group: newGroup('trash', ...).addCommand(...). */
+const COMMANDS = [
+  lsCommand,
+  inspectCommand,
+  hostsCommand,
+  movesCommand,
+  promoteCommand,
+  rmCommand,
+  verifyCommand,
+  drainCommand,
+  metricsCommand,
+  recoverCommand,
+]
+
+/** Creates the `wherry` command with all its commands. */
+export function createProgram(run: Run): Command {
+  const program = newCommand('wherry', "asks this host's agent over its socket and shows the answer")
+  for (const create of COMMANDS) program.addCommand(create(run))
+  return program
+}

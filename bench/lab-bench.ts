@@ -4,11 +4,13 @@ import { benchCheckpoint } from './checkpoint.ts'
 import { benchDirty } from './dirty.ts'
 import { benchFailover } from './failover.ts'
 import type { LabReport, LabSettings } from './lab-report.ts'
+import { benchRest } from './rest.ts'
 
 const BENCHES: Readonly<Record<string, (settings: LabSettings) => Promise<LabReport>>> = {
   checkpoint: benchCheckpoint,
   dirty: benchDirty,
   failover: benchFailover,
+  rest: benchRest,
 }
 /** Fewer have no median worth the name. */
 const MIN_ROUNDS = 3

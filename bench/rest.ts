@@ -4,18 +4,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Host } from '../lab/host.ts'
 import { busybox } from '../lab/images.ts'
 import { Lab } from '../lab/lab.ts'
+import { PLUGIN_PROCESSES } from '../lab/plugin-processes.ts'
 import { until } from '../lab/poll.ts'
 import { agentReady, volumeAt } from './agent.ts'
 import type { LabReport, LabSettings } from './lab-report.ts'
 import { cpuSecondsOf, pssBytesOf } from './process-figures.ts'
 import { type HostAtRest, PARTS, type Part, restReport, type Starts } from './rest-report.ts'
 
-const COMMANDS: Readonly<Record<Part, RegExp>> = {
-  entrypoint: /^\/app\/build\/entrypoint/,
-  plugin: /\/node .*\/plugin\/main\./,
-  agent: /\/node .*\/agent\/main\./,
-  'nats-server': /\/nats-server -c/,
-}
 const VOLUMES = ['idle1', 'idle2', 'idle3', 'used']
 /** Long enough for what a start leaves to do, and for a garbage collection after it. */
 const SETTLE_SECONDS = 60
@@ -75,7 +70,7 @@ async function measure(lab: Lab, seconds: number): Promise<HostAtRest[]> {
 
 function partsOf(host: Host): Record<Part, number> {
   return mapParts((part) => {
-    const [found, ...more] = host.processes(COMMANDS[part])
+    const [found, ...more] = host.processes(PLUGIN_PROCESSES[part])
     if (found === undefined || more.length > 0) throw new Error(`${host.name}: not one process is the ${part}`)
     return found.pid
   })

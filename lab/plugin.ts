@@ -38,16 +38,10 @@ export async function publishPlugin(host: Host, labDirectory: string, built?: st
   return reference
 }
 
-/**
- * Names what is in a built plugin by names, modes, sizes and times: all come from the sources and packages as they are.
- * The compile cache, which each build makes anew, is left out.
- */
+/** Names what is in a built plugin by names, modes and contents, without the compile cache, which differs each time. */
 async function contentsOf(directory: string): Promise<string> {
-  const { stdout } = await run('find', [
-    directory,
-    ...['-path', `${directory}/rootfs/app/build/compiled`, '-prune', '-o'],
-    ...['-type', 'f', '-printf', '%P %m %s %T@\\n'],
-  ])
+  const files = ['.', '-path', './rootfs/app/build/compiled', '-prune', '-o', '-type', 'f', '-printf', '%P %m\\n']
+  const { stdout } = await run('find', [...files, '-exec', 'sha256sum', '{}', '+'], { cwd: directory })
   return createHash('sha256').update(stdout.split('\n').sort().join('\n')).digest('hex').slice(0, 16)
 }
 

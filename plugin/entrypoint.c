@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 /* Not arguments in config.json: a search for the plugin's process by its command line must find one process. */
-static char *const PLUGIN[] = {"/usr/bin/node", "/app/plugin/main.ts", NULL};
+static char *const PLUGIN[] = {"/usr/bin/node", "/app/plugin/main.js", NULL};
 /* Filled by scripts/build-plugin: sources without types, and their bytecode. */
 static const char COMPILED[] = "/app/build/compiled";
 static const char SOCKET[] = "/run/docker/plugins/wherry.sock";

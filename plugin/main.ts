@@ -88,6 +88,6 @@ async function run({ args, env, agentEntry }: Options): Promise<number> {
 }
 
 if (import.meta.main) {
-  const agentEntry = fileURLToPath(new URL('../agent/main.ts', import.meta.url))
+  const agentEntry = fileURLToPath(import.meta.resolve('#agent'))
   process.exit(await runPlugin({ args: process.argv.slice(2), env: process.env, agentEntry }))
 }

@@ -48,7 +48,7 @@ export interface Mover extends AsyncDisposable {
  */
 export async function openMover(
   options: MoverOptions,
-  entry: URL = new URL('./worker.ts', import.meta.url),
+  entry: URL = new URL(import.meta.resolve('#mover-worker')),
 ): Promise<Mover> {
   const mountRoot = await openMountRoot(options.mountRoot)
   const mover = new ThreadMover(options, new BindMounts(mountRoot), entry)

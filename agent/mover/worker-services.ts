@@ -17,7 +17,7 @@ import type { Answers, Line } from './thread-rpc.ts'
 const PROGRESS_MS = 200
 
 /** Where scripts/setup and scripts/build-plugin put the tracker's program. */
-const TRACKER_OBJECT = fileURLToPath(new URL('../../build/dirty.bpf.o', import.meta.url))
+const TRACKER_OBJECT = fileURLToPath(import.meta.resolve('#tracker-program'))
 
 /** Rejects queries: a host without peers never gets here, because all copies are its own. */
 const NO_PEERS: Puller & Peers = { pull: noPeers, ask: noPeers }

@@ -21,7 +21,7 @@ export async function makeWritable(places: readonly MountPlace[]): Promise<void>
 
 async function change(places: readonly MountPlace[], isReadOnly: boolean): Promise<ReadOnlyOutcome> {
   const workerData = { places, isReadOnly }
-  const worker = new Worker(new URL('./read-only-thread.ts', import.meta.url), { workerData })
+  const worker = new Worker(new URL(import.meta.resolve('#read-only-thread')), { workerData })
   return await new Promise<ReadOnlyOutcome>((resolve) => {
     worker.once('message', resolve)
     worker.once('error', (error) => resolve({ failed: String(error) }))

@@ -59,7 +59,7 @@ async function scanUntilDone(directory: string, proc: string): Promise<TreeUse> 
 
 function start(): Scanner {
   const at = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT))
-  return { worker: new Worker(new URL('./tree-scan-thread.ts', import.meta.url), { workerData: at }), at }
+  return { worker: new Worker(new URL(import.meta.resolve('#tree-scan-thread')), { workerData: at }), at }
 }
 
 /** Null: a process does not let itself be inspected. */

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import type { ExecutionContext } from 'ava'
 import { run } from '../../lab/command.ts'
 import type { Host } from '../../lab/host.ts'
+import { PLUGIN_PROCESSES } from '../../lab/plugin-processes.ts'
 import { until } from '../../lab/poll.ts'
 import { buildSteppedPlugin, stepClock } from '../../lab/stepped-clock.ts'
 import { agentOf, agentReady, type Ground, idle, inspect, onLab, shell, treeOf } from './fixture.ts'
@@ -11,7 +12,6 @@ import { copyOf, currentOn, endPulse, longestGap, pulsesOn, startPulse, uptimeNo
 const test = onLab({}, {}, buildSteppedPlugin)
 
 const HOUR_SECONDS = 3_600
-const AGENT = /node .*agent\/main\.ts/
 const WHERRY = fileURLToPath(new URL('../../cli/wherry.ts', import.meta.url))
 /** The pause budget, and what a slow machine adds. A fence lasts until its cause is gone. */
 const LONGEST_PAUSE_SECONDS = 6
@@ -142,9 +142,9 @@ async function checkpointsGoOn(t: ExecutionContext<Ground>, hours: number): Prom
 
 /** Ends a host's agent the hard way; resolves when the one that its plugin starts is ready. */
 async function restartAgent(host: Host): Promise<void> {
-  const [before] = host.processes(AGENT)
+  const [before] = host.processes(PLUGIN_PROCESSES.agent)
   if (before === undefined) throw new Error(`${host.name} has no agent`)
   host.kill(before.pid)
-  await until('another agent', () => host.processes(AGENT).some(({ pid }) => pid !== before.pid))
+  await until('another agent', () => host.processes(PLUGIN_PROCESSES.agent).some(({ pid }) => pid !== before.pid))
   await agentReady(host, 3)
 }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Host } from '../../lab/host.ts'
+import { PLUGIN_PROCESSES } from '../../lab/plugin-processes.ts'
 import type { Process } from '../../lab/processes.ts'
 import { VICTIMS } from './killer.ts'
 
@@ -9,7 +10,7 @@ const STORM_MS = 4_000
 
 /** Process 1 of the host's plugin. */
 export function entrypointOf(host: Host): Process {
-  const [found, ...others] = host.processes(/^\/app\/build\/entrypoint/)
+  const [found, ...others] = host.processes(PLUGIN_PROCESSES.entrypoint)
   if (found === undefined || others.length > 0)
     throw new Error(`${host.name} has ${others.length} entrypoints too many`)
   return found

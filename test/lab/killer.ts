@@ -1,14 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Host } from '../../lab/host.ts'
+import { PLUGIN_PROCESSES } from '../../lab/plugin-processes.ts'
 import { until } from '../../lab/poll.ts'
 import type { Chance } from '../sim/random.ts'
 import { agentOf } from './fixture.ts'
 
 /** The processes a host cannot do without, and how to recognise them. */
 export const VICTIMS = {
-  plugin: /node .*plugin\/main\.ts/,
-  agent: /node .*agent\/main\.ts/,
-  'nats-server': /nats-server/,
+  plugin: PLUGIN_PROCESSES.plugin,
+  agent: PLUGIN_PROCESSES.agent,
+  'nats-server': PLUGIN_PROCESSES['nats-server'],
 } as const
 export type Victim = keyof typeof VICTIMS
 const KINDS = Object.keys(VICTIMS) as Victim[]

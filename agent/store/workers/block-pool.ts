@@ -17,7 +17,10 @@ interface PoolOptions {
 }
 
 /** Opens the pool. Threads start with the first tasks. `entry` is for tests. */
-export function openBlockPool(options: PoolOptions, entry: URL = new URL('./worker.ts', import.meta.url)): BlockPool {
+export function openBlockPool(
+  options: PoolOptions,
+  entry: URL = new URL(import.meta.resolve('#block-worker')),
+): BlockPool {
   const { memory = new BufferPool() } = options
   const threads = new ThreadPool(options.threads, entry, options.log)
   const key = ownCopy(options.tagKey ?? randomBytes(TAG_KEY_BYTES))

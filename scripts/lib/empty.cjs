@@ -1,0 +1,1 @@
+// Stands for a package that is required and never used (see bundle.ts).

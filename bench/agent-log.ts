@@ -14,7 +14,7 @@ const MESSAGE = /msg="(\{(?:[^"\\]|\\.)*\})"/g
 export function agentLines(host: Host, msg: string, sinceMs: number): AgentLine[] {
   const lines: AgentLine[] = []
   for (const [, quoted = ''] of host.engineLog().matchAll(MESSAGE)) {
-    // Most lines are others: looked at before they are parsed.
+    // Most lines are others: checked before they are parsed.
     if (!quoted.includes(msg)) continue
     const line = parsed(quoted)
     if (line?.msg === msg && line.time >= sinceMs) lines.push(line)

@@ -14,11 +14,11 @@ export interface CopierOptions {
 
 /** What the agent copies with, put together as agent/main.ts does. The only file of the bench that knows it. */
 export interface Copier extends AsyncDisposable {
-  /** Makes an empty copy; answers where its tree is. */
+  /** Makes an empty copy; returns where its tree is. */
   create(id: string, options: VolumeOptions): Promise<string>
   /** Looks at a tree at rest; of a held one that is what its release does. */
   capture(id: string): Promise<Capture>
-  /** Stages the checkpoint with this hash from the other host; answers the bytes of content that came. */
+  /** Stages the checkpoint with this hash from the other host; returns the bytes of content that came. */
   pull(id: string, from: { address: string; port: number }, hash: string): Promise<number>
   apply(id: string, checkpoint: Checkpoint): Promise<void>
   /**

@@ -30,7 +30,7 @@ export class Database {
     this.#port = port
   }
 
-  /** Makes the volume and starts the server with its defaults; resolves when it answers. */
+  /** Makes the volume and starts the server with its defaults; resolves when it responds. */
   static async start(lab: Lab, host: Host, options: DatabaseOptions): Promise<Database> {
     const { volume, port, image, volumeOptions } = options
     const database = new Database(lab, host, options)
@@ -42,7 +42,7 @@ export class Database {
     return database
   }
 
-  /** Runs a statement from outside all hosts; answers what psql prints. */
+  /** Runs a statement from outside all hosts; returns what psql prints. */
   async psql(statement: string): Promise<string> {
     const { stdout } = await this.#client('psql', ['-XAtq', '-v', 'ON_ERROR_STOP=1', '-c', statement])
     return stdout.trim()
@@ -53,7 +53,7 @@ export class Database {
     await this.#client('pgbench', ['--quiet', '-i', '-s', String(scale), 'postgres'])
   }
 
-  /** Runs pgbench's transactions as fast as they go; answers transactions per second. */
+  /** Runs pgbench's transactions as fast as they go; returns transactions per second. */
   async work(seconds: number): Promise<number> {
     const options = ['-n', '-c', String(CLIENTS), '-j', '2', '-T', String(seconds)]
     const { stdout } = await this.#client('pgbench', [...options, 'postgres'])

@@ -9,7 +9,7 @@ import { cutPower, drain, type Ground, type Move, type PowerCut } from './moves.
 import { returnToService } from './power.ts'
 import { Service } from './service.ts'
 
-/** A host that comes back copies everything anew: one power cut of the large volume has to do. */
+/** A host that comes back copies everything again: one power cut of the large volume has to do. */
 const SIZES = [
   { gigabytes: 1, cuts: 2 },
   { gigabytes: 10, cuts: 1 },

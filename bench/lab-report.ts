@@ -7,7 +7,7 @@ export interface LabSettings {
 
 /** What a bench on real engines has to say. */
 export interface LabReport {
-  /** Tables for people. */
+  /** Tables for readers. */
   readonly text: string
   /** For the last line of the output. */
   readonly figures: Readonly<Record<string, unknown>>

@@ -15,7 +15,7 @@ export type Order =
   | { readonly do: 'hold'; readonly id: string }
   | { readonly do: 'take'; readonly id: string; readonly seq: number }
   | { readonly do: 'drop'; readonly id: string }
-  /** Starts counting for `stats` anew. */
+  /** Starts counting for `stats` again. */
   | { readonly do: 'reset' }
   | { readonly do: 'stats' }
 

@@ -14,7 +14,7 @@ interface Place {
 
 /**
  * Starts a host whose power was cut, as after a reboot: nothing of its disk is in memory, and its agent does not know
- * any more which of its files are as they were. Answers the seconds until it has a copy at the newest checkpoint.
+ * any more which of its files are as they were. Returns the seconds until it has a copy at the newest checkpoint.
  */
 export async function returnToService({ manager, service }: Place, host: Host): Promise<number> {
   await forget(host)

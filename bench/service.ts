@@ -30,7 +30,7 @@ export class Service {
     this.#workers = lab.hosts.filter((host) => host !== manager)
   }
 
-  /** Creates the service with its volume; answers the host it runs on. */
+  /** Creates the service with its volume; returns the host it runs on. */
   async start(image: string): Promise<Host> {
     const mount = `type=volume,source=${this.name},destination=${DATA},volume-driver=wherry`
     const options = ['--name', this.name, '--network', 'host', '--mount', mount, '--detach', '--no-resolve-image']

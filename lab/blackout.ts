@@ -47,7 +47,7 @@ export interface UnplannedMove {
 }
 
 /**
- * Splits the blackout of a service of one container that was started anew elsewhere. Rejects while Swarm's manager on
+ * Splits the blackout of a service of one container that was started elsewhere. Rejects while Swarm's manager on
  * the new host cannot say, or says of no task there; may be repeated.
  */
 export async function splitBlackout({ service, volume, to, cutMs, servedMs }: UnplannedMove): Promise<Blackout> {

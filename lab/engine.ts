@@ -26,7 +26,7 @@ export interface DaemonSettings {
 const SOCKETS_SCRIPT = fileURLToPath(new URL('engine-sockets.pl', import.meta.url))
 const SCRIPT = fileURLToPath(new URL('../scripts/lib/engine', import.meta.url))
 
-/** A question that dockerd has not even accepted is asked anew after this long. */
+/** A question that dockerd has not even accepted is asked again after this long. */
 const PING_TIMEOUT_MS = 2_000
 
 /** The engine to test on, from LAB_ENGINE. */
@@ -46,7 +46,7 @@ export async function fetchEngine(version: EngineVersion): Promise<Engine> {
 }
 
 /**
- * Writes the configuration of one host's containerd and dockerd into its directory; answers their command lines.
+ * Writes the configuration of one host's containerd and dockerd into its directory; returns their command lines.
  * containerd is a service of its own, as the packages set it up: it outlives a killed dockerd.
  */
 export function daemonCommands(settings: DaemonSettings): { containerd: string[]; dockerd: string[] } {
@@ -89,7 +89,7 @@ function dockerdConfig({ directory, registry, engine, controlGroup, liveRestore 
   }
 }
 
-/** Whether an engine answers on its socket. Within seconds: the socket may be there before the engine is. */
+/** Whether an engine responds on its socket. Within seconds: the socket may be there before the engine is. */
 export function engineAnswers(socketPath: string): Promise<boolean> {
   return new Promise((resolve) => {
     const question = request({ socketPath, path: '/_ping', timeout: PING_TIMEOUT_MS, agent: false }, (answer) => {

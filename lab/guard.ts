@@ -47,7 +47,7 @@ export class LabGuard {
     await this.#end('')
   }
 
-  /** Leaves the lab up for a person to look at; the next start takes it down. */
+  /** Leaves the lab up for an operator to inspect; the next start takes it down. */
   async leave(): Promise<void> {
     await this.#end('keep\n')
   }

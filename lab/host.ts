@@ -67,7 +67,7 @@ export class Host {
     return `/proc/${this.#initPid}/root${this.stateDir}`
   }
 
-  /** Makes the host's files and starts it; resolves when its engine answers. */
+  /** Makes the host's files and starts it; resolves when its engine responds. */
   async start(): Promise<void> {
     mkdirSync(this.stateDir, { recursive: true })
     writeFileSync(`${this.directory}/resolv.conf`, 'nameserver 127.0.0.1\n')
@@ -144,7 +144,7 @@ export class Host {
     await this.#endEngine('SIGTERM')
   }
 
-  /** Starts dockerd in the host as it is; resolves when it answers. */
+  /** Starts dockerd in the host as it is; resolves when it responds. */
   async startEngine(): Promise<void> {
     this.#engineStarter?.stdin?.write('start\n')
     await until(`${this.name}: a dockerd`, () => this.#dockerds().length > 0, { timeoutMs: 5_000, everyMs: 20 })

@@ -49,7 +49,7 @@ export async function buildImage(definition: ImageDefinition): Promise<ImageFile
   return files
 }
 
-/** Pushes an image to the lab's registry; answers the reference to run it by. */
+/** Pushes an image to the lab's registry; returns the reference to run it by. */
 export async function pushImage(files: ImageFiles): Promise<string> {
   const address = `http://${REGISTRY}/v2/${files.name}`
   const push = [process.execPath, PUSH_SCRIPT, files.directory, address, files.tag]

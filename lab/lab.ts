@@ -28,7 +28,7 @@ export interface LabOptions {
 
 export interface PluginOptions {
   readonly settings?: PluginSettings
-  /** A directory made by scripts/build-plugin; built anew unless given. */
+  /** A directory made by scripts/build-plugin; built unless given. */
   readonly built?: string
 }
 
@@ -59,7 +59,7 @@ export class Lab implements AsyncDisposable {
     this.#guard = guard
   }
 
-  /** Starts a lab; resolves when all engines answer and, if wanted, the Swarm's nodes are ready. */
+  /** Starts a lab; resolves when all engines respond and, if wanted, the Swarm's nodes are ready. */
   static async start(options: LabOptions = {}): Promise<Lab> {
     const engine = await fetchEngine(options.engine ?? chosenEngine())
     const guard = await LabGuard.start(options.log ?? (() => {}))
@@ -128,7 +128,7 @@ export class Lab implements AsyncDisposable {
     if (this.hosts.length > 1 && missing.length > 0) await placeCertificates(this.hosts, this.directory)
   }
 
-  /** Builds an image (once per machine) and pushes it to the lab's registry (once per lab); answers its reference. */
+  /** Builds an image (once per machine) and pushes it to the lab's registry (once per lab); returns its reference. */
   image(definition: ImageDefinition): Promise<string> {
     let reference = this.#images.get(definition.name)
     if (reference === undefined) {

@@ -22,7 +22,7 @@ export interface Acknowledged {
 }
 
 /**
- * Runs one statement on a host's PostgreSQL from outside all hosts; answers what psql prints. Rejects when it fails.
+ * Runs one statement on a host's PostgreSQL from outside all hosts; returns what psql prints. Rejects when it fails.
  */
 export async function query(lab: Lab, host: Host, statement: string, port = POSTGRES_PORT): Promise<string> {
   const { stdout } = await lab.exec([...client(host, port), '-c', statement])

@@ -19,7 +19,7 @@ const CACHE = `${process.env.WHERRY_CACHE ?? '/var/cache/wherry'}/pushed-plugins
 /** Each is 60 MB; those of sources that have changed since are of no use. */
 const KEPT = 3
 
-/** Builds the plugin (unless a built one is given) and has it in the lab's registry; answers its reference. */
+/** Builds the plugin (unless a built one is given) and has it in the lab's registry; returns its reference. */
 export async function publishPlugin(host: Host, labDirectory: string, built?: string): Promise<string> {
   const directory = built ?? `${labDirectory}/plugin`
   if (built === undefined) await run(BUILD_SCRIPT, [directory])

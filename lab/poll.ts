@@ -6,7 +6,7 @@ export interface PollOptions {
 }
 
 /**
- * Asks again and again until `probe` answers something other than undefined, null or false, and answers that. Rejects
+ * Asks again and again until `probe` returns something other than undefined, null or false, and returns that. Rejects
  * naming `what` after the time limit, with the last error of `probe` as the cause.
  */
 export async function until<T>(

@@ -117,7 +117,7 @@ async function step(host: Host, hours: number): Promise<void> {
   })
 }
 
-/** The other host with a copy of "data" gets one checkpoint after another; what people are shown is sound. */
+/** The other host with a copy of "data" gets one checkpoint after another; what operators are shown is sound. */
 async function checkpointsGoOn(t: ExecutionContext<Ground>, hours: number): Promise<void> {
   const { h1, lab } = t.context
   const second = await until('a copy', async () => (await currentOn(h1, 'data')).find((name) => name !== 'h1'), PATIENT)

@@ -20,7 +20,7 @@ const test = onLab(
 const LONGEST_PAUSE_SECONDS = 6
 /** What the agent says when the kernel tells it what changes in a volume. */
 const TRACKED = /three.*kernel reports changes/
-/** Hosts give up and take copies one after another, each at its own next look. */
+/** Hosts give up and take copies one after another, each at its own next scan. */
 const SETTLED = { timeoutMs: 180_000 }
 const MEBIBYTES = 8
 /** One that is in use elsewhere, one that the lost host holds, one that is idle. */

@@ -72,7 +72,7 @@ interface News {
   readonly message: Record<string, unknown>
 }
 
-/** Listens to what the agents tell each other; answers the growing list. */
+/** Listens to what the agents tell each other; returns the growing list. */
 async function listen(lab: Lab): Promise<News[]> {
   const news: News[] = []
   const host = lab.host(1)
@@ -87,7 +87,7 @@ async function listen(lab: Lab): Promise<News[]> {
   return news
 }
 
-/** Drains the node; answers the host the service runs on afterwards, once it reports lines again. */
+/** Drains the node; returns the host the service runs on afterwards, once it reports lines again. */
 async function drain(lab: Lab, from: Host, heard: readonly Acknowledged[]): Promise<Host> {
   const manager = lab.hosts.find((host) => host !== from) ?? from
   await changeSwarm(manager, ['node', 'update', '--availability', 'drain', from.name])

@@ -241,7 +241,7 @@ test.serial(
   },
 )
 
-/** Starts the writer; answers the host it runs on, once another host has a checkpoint of what it wrote. */
+/** Starts the writer; returns the host it runs on, once another host has a checkpoint of what it wrote. */
 async function startCopied(ground: Ground, heard: readonly Acknowledged[]): Promise<Host> {
   const holder = await startWriter(ground, heard)
   await copiedElsewhere(holder, VOLUME)
@@ -274,7 +274,7 @@ async function runsOn(host: Host): Promise<boolean> {
   return false
 }
 
-/** Looks at all hosts about every 100 ms; answers how often it did. */
+/** Looks at all hosts about every 100 ms; returns how often it did. */
 async function sample(lab: Lab, signal: AbortSignal, look: (running: string[]) => void): Promise<number> {
   let looks = 0
   while (!signal.aborted) {

@@ -203,7 +203,7 @@ test.serial("labels of a Swarm's node are replaced below a prefix, also when man
   })
 })
 
-/** As an engine starts it; answers when it serves and, unless kept from it, its agent does. */
+/** As an engine starts it; resolves when it serves and, unless kept from it, its agent does. */
 async function startPlugin({ host, root }: Ground): Promise<void> {
   const env = [
     'env',
@@ -220,7 +220,7 @@ async function startPlugin({ host, root }: Ground): Promise<void> {
   await until('an agent', () => host.docker(['volume', 'inspect', 'data']))
 }
 
-/** Two with the guarded volume, one with another, and one with the guarded volume that a person has paused. */
+/** Two with the guarded volume, one with another, and one with the guarded volume that an operator has paused. */
 async function runContainers({ host, image }: Ground): Promise<void> {
   const run = (name: string, volume: string) =>
     host.docker([

@@ -110,7 +110,7 @@ export function shell(
   return host.docker(['run', '--rm', ...mount, ground.image, 'sh', '-c', command], { allowFailure })
 }
 
-/** Starts a container that sleeps with the volume at /data; answers when it runs. */
+/** Starts a container that sleeps with the volume at /data; resolves when it runs. */
 export async function sleeper(host: Host, ground: Ground, volume: string, name: string): Promise<void> {
   const mount = ['-v', `${volume}:/data`, '--volume-driver', 'wherry']
   await host.docker(['run', '-d', '--name', name, ...mount, ground.image, 'sleep', '3600'])

@@ -11,7 +11,7 @@ import { readRecord } from '../../lab/record.ts'
 
 const OWNER = fileURLToPath(new URL('../../lab/owner.ts', import.meta.url))
 
-/** Whatever a lab of this directory has left on the machine, as lines for people. */
+/** Whatever a lab of this directory has left on the machine, one line each. */
 function leftovers(directory: string): string[] {
   const name = directory.slice(directory.lastIndexOf('/') + 1)
   return [

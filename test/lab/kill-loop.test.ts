@@ -86,7 +86,7 @@ test.serial(
   },
 )
 
-/** Drains the host that writes, with kills all the while, until another one writes; answers what came of it. */
+/** Drains the host that writes, with kills all the while, until another one writes; returns what came of it. */
 async function drain(lab: Lab, heard: readonly Acknowledged[], killer: Killer): Promise<Drain> {
   const at = new Date()
   const from = heard.at(-1)?.host ?? ''

@@ -10,13 +10,13 @@ export const DB_SERVICE = 'db'
 export const DB_VOLUME = 'pgdata'
 const DATA = '/var/lib/postgresql/data'
 const START_TIMEOUT_MS = 90_000
-/** Of the server that reads what was put aside, beside the one that serves. */
+/** Of the server that reads what was set aside, beside the one that serves. */
 const ASIDE_PORT = 5433
 /** What PostgreSQL says of data that it cannot use. */
 const BROKEN =
   /PANIC|invalid page|corrupt|could not (?:read|access|open|locate) (?:a|file|block|relation|WAL)|missing chunk/
 
-/** Starts PostgreSQL as a Swarm service on a Wherry volume with a table for a Ledger; answers the host that serves. */
+/** Starts PostgreSQL as a Swarm service on a Wherry volume with a table for a Ledger; returns the host that serves. */
 export async function startPostgres({ lab, h1 }: Ground): Promise<Host> {
   const image = await lab.image(postgres)
   await Promise.all(lab.hosts.map((host) => host.docker(['pull', '--quiet', image])))

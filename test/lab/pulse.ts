@@ -17,7 +17,7 @@ while :; do
   sleep 0.1
 done`
 
-/** Starts a container that writes to the volume all the time; answers when it runs. */
+/** Starts a container that writes to the volume all the time; resolves when it runs. */
 export async function startPulse(host: Host, { image }: Ground, volume: string): Promise<void> {
   const mount = ['-v', `${volume}:/data`, '--volume-driver', 'wherry']
   await host.docker(['run', '-d', '--name', `pulse-${volume}`, ...mount, image, 'sh', '-c', PULSE])

@@ -28,7 +28,7 @@ while :; do
   sleep 0.02
 done`
 
-/** Starts the witness outside all hosts, for this test; answers the growing list of lines it hears. */
+/** Starts the witness outside all hosts, for this test; returns the growing list of lines it hears. */
 export async function startWitness(t: ExecutionContext<Ground>, lab: Lab): Promise<Acknowledged[]> {
   const heard: Acknowledged[] = []
   const child = lab.spawn([process.execPath, WITNESS_PROGRAM, String(WITNESS.port)])
@@ -44,7 +44,7 @@ export async function startWitness(t: ExecutionContext<Ground>, lab: Lab): Promi
   return heard
 }
 
-/** Starts the writer as a service of one container; answers the host it runs on, once the witness has heard of it. */
+/** Starts the writer as a service of one container; returns the host it runs on, once the witness has heard of it. */
 export async function startWriter({ lab, h1, image }: Ground, heard: readonly Acknowledged[]): Promise<Host> {
   const mount = `type=volume,source=${VOLUME},destination=/data,volume-driver=wherry`
   const common = ['--name', SERVICE, '--network', 'host', '--mount', mount, '--detach', '--no-resolve-image']

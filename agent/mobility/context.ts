@@ -2,7 +2,7 @@ import type { LocalCopy } from '../store/contract.ts'
 import type { CatchUp, CheckpointScheduler, CopyManager, LiveCaptures, TreeChecks } from './copy-contract.ts'
 import type { Dependencies } from './dependencies.ts'
 import type { Expiry, GuardedVolumes, HostDirectory, Lease, StateDisk } from './host-contract.ts'
-import type { ContainerUses, Namesakes, ReleaseTroubles, Surrendered } from './use-contract.ts'
+import type { ContainerUses, Namesakes, Releases, ReleaseTroubles, Surrendered } from './use-contract.ts'
 
 /**
  * What the decisions of one host share while the agent runs. Nothing in it needs to survive a restart.
@@ -24,6 +24,7 @@ export interface Context {
   readonly containerUses: ContainerUses
   readonly liveCaptures: LiveCaptures
   readonly namesakes: Namesakes
+  readonly releases: Releases
   readonly releaseTroubles: ReleaseTroubles
   readonly stateDisk: StateDisk
   /** This host by its engine's last reply, and by the Swarm's leader. */

@@ -1,18 +1,22 @@
 import { KeyedQueue } from '../runtime/keyed-queue.ts'
+import type { LocalCopy } from '../store/contract.ts'
 import { FairCheckpointScheduler } from './checkpoint/scheduler.ts'
 import type { Context } from './context.ts'
 import type { Dependencies } from './dependencies.ts'
 import { hasAnyMovedOn } from './hold/confirm-hold.ts'
 import { EngineUses } from './hold/container-uses.ts'
+import { releaseIfUnused } from './hold/release.ts'
 import { ReleaseTroubleTable } from './hold/release-troubles.ts'
 import { fenceNow } from './hold/resume-fenced.ts'
+import { surrenderHold } from './hold/surrender.ts'
 import { HeartbeatExpiry } from './lease/expiry.ts'
 import { WatchdogVolumes } from './lease/guarded-volumes.ts'
 import { describeHost } from './lease/heartbeat.ts'
-import type { HeldCopies } from './lease/held-copies.ts'
+import { HeldCopies } from './lease/held-copies.ts'
 import { KnownHosts } from './lease/host-directory.ts'
 import { Isolation } from './lease/isolation.ts'
 import { HeartbeatLease } from './lease/lease.ts'
+import { notedStore } from './lease/noted-store.ts'
 import { ProbedStateDisk } from './lease/state-disk.ts'
 import { IdleCatchUp } from './placement/catch-up.ts'
 import { JobCopyManager } from './replication/copy-manager.ts'
@@ -24,12 +28,19 @@ import { KeyedWakeups, RECONCILE } from './wakeups.ts'
 /** What the decisions share, and the loops behind it. */
 export interface SharedState {
   readonly context: Context
+  /**
+   * The copies of this disk; as they were read last while it cannot be read. A disk that fails must not keep this host
+   * from saying so, nor make Docker forget a volume (promise 10).
+   */
+  readCopies(): Promise<readonly LocalCopy[]>
   /** Starts the loops; they run until the agent stops. */
   run(): void
 }
 
 /** Puts the context together. Nothing runs yet. */
-export function createContext(dependencies: Dependencies, held: HeldCopies): SharedState {
+export function createContext(given: Dependencies): SharedState {
+  const held = new HeldCopies(given)
+  const dependencies = { ...given, store: notedStore(given.store, (id, copy) => held.note(id, copy)) }
   const { clock, leaseMs, engine, engineFacts, self } = dependencies
   const hosts = new KnownHosts(clock, leaseMs)
   const locks = new KeyedQueue()
@@ -66,6 +77,10 @@ export function createContext(dependencies: Dependencies, held: HeldCopies): Sha
     containerUses: new EngineUses(engine, clock),
     liveCaptures: new LiveCaptureSet(),
     namesakes,
+    releases: {
+      releaseIfUnused: (id, asked) => releaseIfUnused(context, id, asked),
+      surrender: (asked, signal) => surrenderHold(context, asked, signal),
+    },
     releaseTroubles: new ReleaseTroubleTable(dependencies),
     stateDisk,
     node: {
@@ -92,6 +107,7 @@ export function createContext(dependencies: Dependencies, held: HeldCopies): Sha
   const checkpointScheduler = new FairCheckpointScheduler(context)
   return {
     context,
+    readCopies: () => dependencies.store.copies().then(({ copies }) => copies, held.all.bind(held)),
     run() {
       copyManager.follow()
       void lease.run()
@@ -110,7 +126,7 @@ export function createContext(dependencies: Dependencies, held: HeldCopies): Sha
  * allow it. A host without peers goes on: nobody could take over.
  */
 function followStateDisk(
-  context: Pick<Context, 'dependencies' | 'stateDisk' | 'lease' | 'guardedVolumes' | 'wakeups'>,
+  context: Pick<Context, 'dependencies' | 'wakeups' | 'lease' | 'guardedVolumes' | 'stateDisk'>,
 ): void {
   const { dependencies, stateDisk, lease, guardedVolumes, wakeups } = context
   if (dependencies.alone) return

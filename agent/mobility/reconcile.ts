@@ -8,7 +8,6 @@ import { forEachVolume } from './for-each-volume.ts'
 import { confirmHold } from './hold/confirm-hold.ts'
 import { dropEndedUses } from './hold/ended-uses.ts'
 import { confirmHolds, settleDiverged } from './hold/give-up-hold.ts'
-import { releaseIfUnused } from './hold/release.ts'
 import { settleFences } from './hold/resume-fenced.ts'
 import { createPlacementMemory } from './placement/memory.ts'
 import { keepPlaced } from './placement/reconcile.ts'
@@ -26,8 +25,20 @@ const LEFTOVERS_EVERY_MS = 60_000
 /** Bound of the registry work of one round. */
 const ROUND_LIMIT_MS = 30_000
 
+/** Wakes what depends on a record when it has changed, until the agent stops. */
+export function watchRegistry(context: Pick<Context, 'dependencies' | 'wakeups' | 'catchUp' | 'namesakes'>): void {
+  const { dependencies, wakeups, catchUp, namesakes } = context
+  dependencies.registry.watch((name) => {
+    wakeups.wake(name)
+    wakeups.wake(RECONCILE)
+    if (name === null) return
+    catchUp.note(name)
+    namesakes.note(name)
+  }, dependencies.signal)
+}
+
 /** Reads all heartbeats once a heartbeat until the agent stops: by them others' leases are judged. */
-export async function watchHosts(context: Context): Promise<void> {
+export async function watchHosts(context: Pick<Context, 'dependencies' | 'hosts' | 'stateDisk'>): Promise<void> {
   const { registry, clock, heartbeatMs, signal } = context.dependencies
   while (!signal.aborted) {
     try {
@@ -89,14 +100,19 @@ export async function reconcileLoop(context: Context): Promise<void> {
   }
 }
 
-function report(context: Context, what: string, error: unknown, isKnown = false): void {
+function report(
+  context: Pick<Context, 'dependencies' | 'stateDisk'>,
+  what: string,
+  error: unknown,
+  isKnown = false,
+): void {
   if (context.dependencies.signal.aborted) return
   context.stateDisk.suspect(error)
   const expected = isKnown || codeOf(error) === 'REGISTRY_UNAVAILABLE' || codeOf(error) === 'ENGINE_UNREACHABLE'
   context.dependencies.log[expected ? 'debug' : 'error']({ err: error }, `could not ${what}`)
 }
 
-async function askEngine(context: Context): Promise<void> {
+async function askEngine(context: Pick<Context, 'dependencies' | 'containerUses' | 'node'>): Promise<void> {
   await context.containerUses.refresh()
   const info = await context.dependencies.engine.info()
   context.node.name = info.name
@@ -110,7 +126,21 @@ async function askEngine(context: Context): Promise<void> {
 }
 
 /** Holds without uses are released, mounts without holds unmounted, lost mounts mounted again, lost Unmounts noticed. */
-async function settleLocal(context: Context): Promise<void> {
+async function settleLocal(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'locks'
+    | 'guardedVolumes'
+    | 'containerUses'
+    | 'releases'
+    | 'releaseTroubles'
+    | 'confirmed'
+    | 'surrendered'
+    | 'endedUses'
+  >,
+): Promise<void> {
   const { store } = context.dependencies
   const { copies, damaged } = await store.copies()
   context.releaseTroubles.noteUnreadable(new Map(damaged.map(({ path, reason }) => [basename(path), reason])))
@@ -119,7 +149,7 @@ async function settleLocal(context: Context): Promise<void> {
     if (copy.held === null) {
       if (mounted.has(copy.id)) await context.locks.run(copy.id, () => unmountIdle(context, copy.id))
     } else if (isUnused(context, copy)) {
-      void releaseIfUnused(context, copy.id)
+      void context.releases.releaseIfUnused(copy.id)
     } else {
       await settleMounted(context, copy, mounted.has(copy.id))
     }
@@ -131,7 +161,9 @@ async function settleLocal(context: Context): Promise<void> {
  * that was confirmed and that the record says is over is given up, however that came about: no epoch above ours can
  * begin while we hold.
  */
-async function compareCopies(context: Context): Promise<void> {
+async function compareCopies(
+  context: Pick<Context, 'dependencies' | 'locks' | 'wakeups' | 'guardedVolumes' | 'confirmed'>,
+): Promise<void> {
   const { store, registry, self } = context.dependencies
   await forEachVolume((await store.copies()).copies, async (copy) => {
     const record = (await registry.volume(copy.name))?.value
@@ -145,18 +177,37 @@ async function compareCopies(context: Context): Promise<void> {
 }
 
 /** From here on only a write can tell what becomes of the hold; the next round asks for it. */
-function dropConfirmed(context: Context, id: string, incarnation: string): void {
+function dropConfirmed(
+  context: Pick<Context, 'dependencies' | 'wakeups' | 'confirmed'>,
+  id: string,
+  incarnation: string,
+): void {
   if (context.confirmed.get(id)?.incarnation !== incarnation) return
   context.confirmed.delete(id)
   context.dependencies.log.error({ id }, 'the record says that a volume in use here has gone on elsewhere')
   context.wakeups.wake(RECONCILE)
 }
 
-async function unmountIdle(context: Context, id: string): Promise<void> {
+async function unmountIdle(context: Pick<Context, 'dependencies'>, id: string): Promise<void> {
   if ((await context.dependencies.store.copy(id))?.held === null) await context.dependencies.store.unmount(id)
 }
 
-async function settleMounted(context: Context, copy: LocalCopy, isMounted: boolean): Promise<void> {
+async function settleMounted(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'locks'
+    | 'guardedVolumes'
+    | 'containerUses'
+    | 'releases'
+    | 'confirmed'
+    | 'surrendered'
+    | 'endedUses'
+  >,
+  copy: LocalCopy,
+  isMounted: boolean,
+): Promise<void> {
   const { store } = context.dependencies
   if (context.containerUses.failure() !== null) return
   if (!isMounted && context.containerUses.live(copy.name).length > 0) {
@@ -175,7 +226,7 @@ async function settleMounted(context: Context, copy: LocalCopy, isMounted: boole
 }
 
 /** Removals that some host began and did not live to finish. */
-async function finishRemovals(context: Context): Promise<void> {
+async function finishRemovals(context: Pick<Context, 'dependencies'>): Promise<void> {
   const { registry, signal, clock } = context.dependencies
   const removed = (await registry.volumes()).filter(({ value }) => value.removedAt !== null)
   await forEachVolume(removed, async ({ value }) => {

@@ -1,7 +1,6 @@
 import { codeOf, WherryError } from '../model/errors.ts'
-import type { Trouble, VolumeRecord } from '../model/model.ts'
+import type { Trouble } from '../model/model.ts'
 import { errnoOf } from '../sys/failure.ts'
-import type { Context } from './context.ts'
 
 /** The heartbeat carries no more than this: it is written every second. */
 const TEXT_MOST_CHARACTERS = 400
@@ -22,11 +21,4 @@ function shortened(text: string): string {
   if (text.length <= TEXT_MOST_CHARACTERS) return text
   const half = TEXT_MOST_CHARACTERS / 2
   return `${text.slice(0, half)} ... ${text.slice(-half)}`
-}
-
-/** Why a host cannot release a volume, by its own word or its heartbeat's. */
-export function stuckAt(context: Context, host: string, { id }: Pick<VolumeRecord, 'id'>): Trouble | null {
-  return host === context.dependencies.self.id
-    ? context.releaseTroubles.of(id)
-    : (context.hosts.get(host)?.stuck?.[id] ?? null)
 }

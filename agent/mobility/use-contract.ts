@@ -1,6 +1,7 @@
 import type { VolumeUser } from '../docker/contract.ts'
 import type { Checkpoint, Trouble } from '../model/model.ts'
 import type { LocalCopy, UseGround, UseMarks } from '../store/contract.ts'
+import type { Question, SurrenderAnswer } from '../transfer/contract.ts'
 
 /** Containers of this host by the volumes they use, by the engine's last reply. */
 export interface ContainerUses {
@@ -22,7 +23,7 @@ export interface ContainerUses {
   /** Names of the volumes that a container mounts. */
   volumesOf(container: string): readonly string[]
   /** Notes a Mount; returns the marks to store with the use. */
-  mounted(copy: LocalCopy): UseMarks
+  mounted(copy: Pick<LocalCopy, 'id' | 'uses'>): UseMarks
   /** Notes an Unmount; returns the marks to store with the use. */
   unmounted(marks: UseMarks): UseMarks
   /** Whether a Mount under an id that has a use may be the retry of one that an earlier agent counted. */
@@ -43,6 +44,27 @@ export interface ContainerUses {
   isOver(copy: LocalCopy, ground: UseGround, isMounted: boolean): boolean
   /** A removal waits for the end of the volume's uses and found no reference: a use then needs no container to end. */
   removalWaits(id: string): void
+}
+
+/** Asks a holder to give a volume up. */
+export type SurrenderRequest = Extract<Question, { kind: 'surrender' }>
+
+/** Gives up volumes that nothing on this host uses any more. By volume id. */
+export interface Releases {
+  /**
+   * Unmounts the volume, takes the final checkpoint, and commits it to this disk and then to the registry.
+   * Never rejects: a failure is noted (ReleaseTroubles), the volume stays held, and the reconcile loop calls again.
+   * Does nothing while the volume is used, or before its next try is due. `asked`: somebody waits for the volume.
+   * May be repeated at any time, also after a crash at any point of it.
+   */
+  releaseIfUnused(id: string, asked?: boolean): Promise<void>
+  /**
+   * Replies to a host that asks this one to give a volume up. May be repeated.
+   * `release`: retries the release now, and says what keeps it from being done.
+   * `tree` and `removal`: unmounts the volume without a release if no container uses it. It is mounted again only after
+   * a write that confirms the hold. For `tree` the tree is read as it stands, and may be fetched from here.
+   */
+  surrender(asked: SurrenderRequest, signal: AbortSignal): Promise<SurrenderAnswer>
 }
 
 /** Why volumes without uses could not be released, and when each release is retried. By volume id. */

@@ -56,8 +56,8 @@ const FLOORS: Readonly<Record<string, Floor>> = {
   },
   'agent/mobility': {
     levels: {
+      peer: 7,
       volume: 6,
-      peer: 6,
       placement: 5,
       hold: 4,
       swarm: 4,
@@ -68,7 +68,7 @@ const FLOORS: Readonly<Record<string, Floor>> = {
       lease: 2,
       record: 1,
     },
-    top: ['mobility.ts', 'create-context.ts', 'reconcile.ts'],
+    top: ['mobility.ts', 'create-context.ts', 'health.ts', 'reconcile.ts'],
   },
   'agent/store': {
     levels: {

@@ -1,14 +1,14 @@
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import type { CopyAnswer } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
-import { newerOf } from '../record/checkpoint-order.ts'
+import { isSameTree, newerOf } from '../record/checkpoint-order.ts'
 import { isEmptyTree, isForged, isKnownCopy, mayBeNewest } from '../record/copies.ts'
 import { readCopyAnswer } from '../record/copy-answer.ts'
 import { standingOf } from '../record/lineage.ts'
 
-/** A host that lives answers in milliseconds; a Mount waits for all of them. */
+/** A living host replies in milliseconds; a Mount waits for all of them. */
 const ANSWER_MS = 2_000
-/** A host that has not been heard of is most likely not there, and a service stands still meanwhile. */
+/** A host that has not been heard of is most likely not there, and a service is down meanwhile. */
 const SILENT_ANSWER_MS = 300
 
 /** What the hosts that can be reached have of a volume. */
@@ -17,27 +17,29 @@ export interface Candidates {
   readonly best: Checkpoint | null
   /** Hosts that have it, by id. */
   readonly hosts: readonly string[]
-  /** The newest checkpoint of the holder, which puts its tree aside when it is given up; null: none is known. */
+  /**
+   * The newest checkpoint of the holder, which sets its tree aside when it gives the volume up; null: none is known.
+   */
   readonly holders: Checkpoint | null
-  /** Highest epoch on any disk that answered. */
+  /** Highest epoch on any disk whose host replied. */
   readonly epochSeen: number
   /**
-   * Hosts that may have the newest checkpoint of a volume that nobody holds by the record, and that have not written
-   * down yet that their hold is over. Their copies do not count so far.
+   * Hosts that may have the newest checkpoint of an idle volume, and whose disks do not show the release yet.
+   * Their copies do not count so far.
    */
   readonly releasing: readonly string[]
-  /** Hosts with a copy by the record that did not answer. */
+  /** Hosts with a copy by the record that did not reply. */
   readonly silent: readonly string[]
-  /** One line for people: who has what. */
+  /** One line for operators: who has what. */
   readonly described: string
 }
 
 /**
- * Asks all hosts with a copy, straight, for their newest committed checkpoint. `except`: copies that cannot be used, by
- * host, and why. Never rejects: who does not answer is `silent`.
+ * Asks all hosts with a copy, directly, for their newest committed checkpoint.
+ * `except`: copies that cannot be used, by host, and why. Never rejects: a host that does not reply is `silent`.
  */
 export async function findCandidates(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts'>,
   record: VolumeRecord,
   signal: AbortSignal,
   except: ReadonlyMap<string, string> = new Map(),
@@ -45,7 +47,7 @@ export async function findCandidates(
   const { clock } = context.dependencies
   const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_MS)])
   const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ANSWER_MS)])
-  // A copy that the record does not know is none of the volume's: its holder does not know that it could be taken over there.
+  // A copy that the record does not know does not count: the holder does not know that it could be taken over there.
   const hosts = Object.keys(record.copies)
   const answers = await Promise.all(
     hosts.map((host) => askForCopy(context, record, host, context.hosts.alive(host) ? inTime : atOnce)),
@@ -62,7 +64,7 @@ export async function findCandidates(
   const silent = hosts.filter((_, nth) => answers[nth] === undefined)
   return {
     best,
-    hosts: usable.filter(({ checkpoint }) => checkpoint?.hash === best?.hash).map(({ host }) => host),
+    hosts: usable.filter(({ checkpoint }) => isSameTree(checkpoint, best)).map(({ host }) => host),
     holders: holding?.held === true ? holding.checkpoint : null,
     epochSeen: found.reduce((highest, { epochSeen }) => Math.max(highest, epochSeen), 0),
     releasing: found
@@ -73,9 +75,9 @@ export async function findCandidates(
   }
 }
 
-/** Undefined: no answer. Null: the host has no copy. */
+/** Undefined: no reply. Null: the host has no copy. */
 async function askForCopy(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts'>,
   record: VolumeRecord,
   host: string,
   signal: AbortSignal,
@@ -101,8 +103,9 @@ async function askForCopy(
 }
 
 /**
- * A checkpoint above `last` counts when it is of the line that the holder went on with: what a copy committed and the
- * registry was not told of any more. An empty tree that no holder knows of is what an older release left.
+ * Whether a copy can be taken over with.
+ * A checkpoint above `last` counts when it is of the holder's line: a copy committed it, and the registry was not
+ * told. An empty tree that no holder knows is a leftover of an older release.
  */
 function isUsable(record: VolumeRecord, answer: CopyAnswer): boolean {
   const { checkpoint, host } = answer
@@ -113,15 +116,15 @@ function isUsable(record: VolumeRecord, answer: CopyAnswer): boolean {
 }
 
 /**
- * Whether the copy stays when the volume is taken over. A tree that is held is put aside then, unless the record says
- * that it is released.
+ * Whether the copy stays when the volume is taken over.
+ * A tree that is held is set aside then, unless the record says that it is released.
  */
 function isKept({ holder, epoch }: VolumeRecord, { held, epochSeen }: CopyAnswer): boolean {
   return !held || (holder === null && epochSeen === epoch)
 }
 
 function describe(
-  context: Context,
+  context: Pick<Context, 'hosts'>,
   record: VolumeRecord,
   found: readonly CopyAnswer[],
   silent: readonly string[],
@@ -141,7 +144,7 @@ function describe(
   return [...has, ...away].join('; ') || 'no host has a copy'
 }
 
-function describeAnswer(context: Context, record: VolumeRecord, answer: CopyAnswer): string {
+function describeAnswer(context: Pick<Context, 'hosts'>, record: VolumeRecord, answer: CopyAnswer): string {
   const { host, checkpoint, held } = answer
   if (checkpoint === null && held && record.holder === null) {
     const said = context.hosts.get(host)

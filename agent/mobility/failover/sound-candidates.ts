@@ -8,12 +8,12 @@ import { tellDamaged, verifySoon } from '../replication/damaged-copies.ts'
 import { troubleOf } from '../trouble.ts'
 import { type Candidates, findCandidates } from './candidates.ts'
 
-/** A tree that was read before is compared within seconds; one that has to be read whole again may take hours. */
+/** A tree that was read before is compared within seconds; one that has to be read again may take hours. */
 const COMPARE_MS = 15_000
 
-/** What a host found its copy at rest to be. */
+/** What a host found its idle copy to be. */
 export interface ComparisonAnswer {
-  /** Hash of the tree; null: it is not at rest, or cannot be read. */
+  /** Hash of the tree; null: the copy is not idle, or cannot be read. */
   readonly hash: string | null
   /** Why it cannot be read; null: it can. */
   readonly why: string | null
@@ -22,11 +22,11 @@ export interface ComparisonAnswer {
 const answer: z.ZodType<ComparisonAnswer> = z.object({ hash: z.string().nullable(), why: z.string().nullable() })
 
 /**
- * As `findCandidates`, without copies whose files are not what their checkpoint says: these can be neither mounted nor
- * sent. A copy that nobody compares in time counts; whoever mounts it compares it again.
+ * As `findCandidates`, without copies that differ from their checkpoint: these can be neither mounted nor sent.
+ * A copy that nobody compares in time counts; the Mount compares it again.
  */
 export async function findSoundCandidates(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks'>,
   record: VolumeRecord,
   signal: AbortSignal,
 ): Promise<Candidates> {
@@ -47,9 +47,9 @@ export async function findSoundCandidates(
   }
 }
 
-/** The other hosts that live and are said to have a checkpoint, by id. */
+/** Returns the ids of the other living hosts that have a checkpoint by the record. */
 export function othersWith(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts'>,
   { copies }: Pick<VolumeRecord, 'copies'>,
   checkpoint: Checkpoint,
 ): string[] {
@@ -60,9 +60,9 @@ export function othersWith(
   })
 }
 
-/** Whether each of these hosts finds now that its copy is that checkpoint. False also when one does not say it in time. */
+/** Whether each of these hosts finds now that its copy is that checkpoint. False also without a reply. */
 export async function areSound(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks'>,
   id: string,
   hosts: readonly string[],
   at: Checkpoint,
@@ -72,17 +72,17 @@ export async function areSound(
 }
 
 /**
- * Compares this host's copy with its checkpoint, if nobody uses it, and tells the registry of a difference. Joins a
- * comparison that runs; may be repeated.
+ * Compares this host's copy with its checkpoint if nobody uses it, and tells the registry of a difference.
+ * Joins a comparison that runs. May be repeated.
  */
 export async function answerComparison(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks'>,
   { volume, doubted }: Pick<Extract<Question, { kind: 'compare' }>, 'volume' | 'doubted'>,
   signal: AbortSignal,
 ): Promise<ComparisonAnswer> {
   const { store, registry, clock } = context.dependencies
   const compare = async (): Promise<ComparisonAnswer> => {
-    // Whoever asked has waited for one that took long, and asks again: what has queued up would keep Mounts waiting.
+    // The asker has waited for a long comparison and asks again: queued ones would keep Mounts waiting.
     if (signal.aborted) return NOT_AT_REST
     const local = await store.copy(volume)
     if (local === null || local.held !== null || local.applying) return NOT_AT_REST
@@ -102,16 +102,16 @@ export async function answerComparison(
       return { hash: null, why: `${code}: ${text}` }
     }
   }
-  // Nobody becomes its holder meanwhile.
+  // The lock keeps a hold from beginning meanwhile.
   return await rejectOnAbort(context.locks.run(volume, compare), signal)
 }
 
-/** Nothing can be said of the copy now. */
+/** The copy cannot be compared now. */
 const NOT_AT_REST: ComparisonAnswer = { hash: null, why: null }
 
 /** Null: nothing is known to be wrong. */
 async function whyUnsound(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks'>,
   { id }: Pick<VolumeRecord, 'id'>,
   host: string,
   hash: string,
@@ -124,7 +124,7 @@ async function whyUnsound(
 
 /** Null: nobody compared it in time. */
 async function compareAt(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks'>,
   id: string,
   host: string,
   signal: AbortSignal,

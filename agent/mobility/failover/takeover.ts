@@ -1,17 +1,16 @@
 import type { WherryError } from '../../model/errors.ts'
 import type { Checkpoint, Seizure, VolumeRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
-import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
-import { changedHands, failoverRefused, leaseRunning, registryBehindDisks, wouldLose } from '../errors.ts'
+import { changedHands, registryBehind } from '../errors.ts'
 import { checkpointOf, orderOf } from '../record/checkpoint-order.ts'
 import { copiesAfter, hasCopyElsewhere } from '../record/copies.ts'
 import { seizureFields } from '../record/lineage.ts'
 import { changeVolume } from '../record/update-record.ts'
-import { type Candidates, findCandidates } from './candidates.ts'
-import { findSoundCandidates } from './sound-candidates.ts'
+import type { Candidates } from './candidates.ts'
+import { failoverRefused, leaseRunning, wouldLose } from './errors.ts'
 
-/** A take-over that is possible as far as is known: every condition but the compare-and-sets themselves. */
+/** A takeover that is possible as far as is known: every condition but the compare-and-sets themselves. */
 export interface TakeOver {
   readonly record: VolumeRecord
   readonly best: Checkpoint
@@ -19,44 +18,46 @@ export interface TakeOver {
   readonly hosts: readonly string[]
 }
 
-/** What whoever asks for a take-over accepts. */
+/** What the caller of a takeover accepts. */
 export interface Acceptance {
   /** An operator asks for it. */
   readonly person: boolean
-  /** What is newer than the best checkpoint that can be had is given up. */
+  /** Loses what is newer than the best checkpoint that can be reached. */
   readonly loss: boolean
-  /** A host that has released the volume has had time enough to write that down. */
+  /** A host that has released the volume had enough time to write that to its disk. */
   readonly waited?: boolean
 }
 
 /**
- * Looks whether a volume may be taken over from its holder: the lease over or silent long enough, the newest committed checkpoint of all copies that
- * can be reached found, and not below the registry's `last` unless a person accepts the loss. Answers why not otherwise, naming who has what. Changes nothing.
- * For an operator the copies are compared with their checkpoint first: nobody can mount one that is not what it says.
+ * Returns the checkpoint that a volume may be taken over with, or why it may not, naming who has what.
+ * The holder's lease must have ended or been silent for long enough. The best checkpoint that can be reached must not
+ * be below the registry's `last`, unless an operator accepts the loss. Changes nothing.
+ * `find` returns the candidates. For an operator it compares the copies with their checkpoints first: nobody can
+ * mount a damaged one.
  */
 export async function weighTakeOver(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'expiry'>,
   record: VolumeRecord,
   accepts: Acceptance,
-  signal: AbortSignal,
+  find: () => Promise<Candidates>,
 ): Promise<(TakeOver & Pick<Candidates, 'described'>) | WherryError> {
   const { holder, options } = record
   if (holder !== null) {
     const waitMs = context.expiry.inMs(holder.host)
-    if (waitMs > 0) return leaseRunning(context, record, waitMs)
+    if (waitMs > 0) return leaseRunning(record, context.hosts, context.dependencies.self.id, waitMs)
   }
-  const found = await (accepts.person ? findSoundCandidates : findCandidates)(context, record, signal)
+  const found = await find()
   const { best, described } = found
   const promote = `wherry promote ${record.name}`
   // A holder that cannot write its disk may still send what it has.
   const maySend = !accepts.person && holder !== null && context.hosts.get(holder.host)?.unwritable != null
   const refused = (why: string, command: string | null) =>
-    failoverRefused(context, record, described, why, maySend ? promote : command, maySend)
+    failoverRefused(record, context.hosts, { described, why, command: maySend ? promote : command, maySend })
   if (!accepts.person && (options.failover === 'manual' || options.onIsolation === 'continue')) {
     const waits = 'it waits for a person (failover=manual or on_isolation=continue)'
     return refused(waits, best === null ? null : promote)
   }
-  if (found.epochSeen > record.epoch) return registryBehindDisks(record, found.epochSeen)
+  if (found.epochSeen > record.epoch) return registryBehind(record, 'a disk of the cluster', found.epochSeen)
   const isBelow = best === null || (record.last !== null && !isAtLeast(best, record.last))
   if (found.releasing.length > 0 && isBelow && accepts.waited !== true) return changedHands(record.name)
   if (best === null) {
@@ -74,14 +75,16 @@ export async function weighTakeOver(
 }
 
 /**
- * Ends the holder's lease and, from the very revision that was read before, writes the record that `next` makes. A holder that came back would have
- * written its hold again after its new heartbeat, and that heartbeat would have taken the place of our mark: then one of the two writes fails. Answers why
- * somebody was faster, or the record as written. `isGivenUp`: the holder was asked after `entry` was read, and
- * surrendered: it does not mount the volume again before it has written the record, so its lease need not be over.
- * Rejects REGISTRY_UNAVAILABLE; then the write may still have happened, and is found by `mine`.
+ * Ends the holder's lease, then writes the record that `next` makes, from the very revision of `entry`.
+ * A holder that came back would have written its hold again after its new heartbeat. That heartbeat would have
+ * replaced our mark, so one of the two writes fails.
+ * Returns the record as written, or why another host was faster.
+ * `isGivenUp`: the holder surrendered after `entry` was read. It writes the record before it mounts the volume again,
+ * so its lease need not have ended.
+ * Rejects REGISTRY_UNAVAILABLE; then the write may still have happened, and `mine` recognises it.
  */
 export async function writeTakeOver(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'expiry'>,
   entry: Versioned<VolumeRecord>,
   next: (record: VolumeRecord) => VolumeRecord,
   mine: (record: VolumeRecord) => boolean,
@@ -95,15 +98,32 @@ export async function writeTakeOver(
   const write = await registry.updateVolume(next(record), revision)
   if (write.outcome === 'done') return write.entry.value
   if (write.outcome === 'refused') return changedHands(record.name)
-  // Its answer was lost, or it is still on its way: only a write after which it cannot come through any more tells that it did not.
+  // It is unacknowledged and may still take effect: only a later write proves that it cannot any more.
   const look = (now: VolumeRecord | null) => (now === null ? null : { ...now })
   const { entry: found } = await changeVolume(context.dependencies, record.name, look, signal, revision)
   return found !== null && mine(found.value) ? found.value : changedHands(record.name)
 }
 
-/** The record after a take-over of `taken` by this host. `holder` null: the volume is idle then. */
+/**
+ * Writes that this host has taken the volume over and holds it under `held`, which this disk has as intended.
+ * The holder's lease is ended first, then the record is written from the revision of `entry`.
+ */
+export async function commitTakeOver(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'expiry'>,
+  entry: Versioned<VolumeRecord>,
+  { best, hosts }: TakeOver,
+  held: { epoch: number; incarnation: string },
+  signal: AbortSignal,
+): Promise<VolumeRecord | WherryError> {
+  const { self } = context.dependencies
+  const next = (record: VolumeRecord) => recordAfterTakeOver(context, record, best, [...hosts, self.id], held)
+  const mine = (record: VolumeRecord) => record.holder?.incarnation === held.incarnation
+  return await writeTakeOver(context, entry, next, mine, signal)
+}
+
+/** Returns the record after a takeover by this host. `held` null: the volume is idle then. */
 export function recordAfterTakeOver(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'expiry'>,
   record: VolumeRecord,
   best: Checkpoint,
   hosts: readonly string[],
@@ -130,8 +150,8 @@ export function recordAfterTakeOver(
   return { ...record, epoch, holder, last: best, ...seizureFields(record, seizure), copies }
 }
 
-/** Says what was lost, once, where people and programs look. */
-export function announceSeizure(context: Context, record: VolumeRecord): void {
+/** Logs, counts and publishes what was lost, once. */
+export function announceSeizure(context: Pick<Context, 'dependencies' | 'hosts'>, record: VolumeRecord): void {
   const { log, bus, self, tally } = context.dependencies
   const seizure = record.seizures.at(-1)
   if (seizure === undefined) return
@@ -151,22 +171,16 @@ export function announceSeizure(context: Context, record: VolumeRecord): void {
   bus.publish(`volume.${record.id}.seized`, { name: record.name, host: self.id, ...seizure })
 }
 
-/** By what a copy on this disk can be gone on from. */
-export function isTakeOverReady(local: LocalCopy | null, best: Checkpoint): boolean {
-  return (
-    local !== null &&
-    !local.applying &&
-    local.held === null &&
-    local.damaged === null &&
-    local.checkpoint?.hash === best.hash
-  )
-}
-
 /**
- * From the checkpoint to the last moment at which the holder may have written: by the holder's clock up to its last heartbeat, from then on by this host's,
- * so that two clocks that differ do not matter.
+ * Returns the time from the checkpoint to the last moment at which the holder may have written.
+ * It is measured by the holder's clock up to its last heartbeat, and by this host's from then on, so that clocks that
+ * differ do not matter.
  */
-function ageAtLossSeconds(context: Context, { id, holder, options }: VolumeRecord, best: Checkpoint): number {
+function ageAtLossSeconds(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'expiry'>,
+  { id, holder, options }: VolumeRecord,
+  best: Checkpoint,
+): number {
   const heartbeat = holder === null ? undefined : context.hosts.get(holder.host)
   const nowMs =
     heartbeat === undefined
@@ -176,16 +190,17 @@ function ageAtLossSeconds(context: Context, { id, holder, options }: VolumeRecor
   const isFenced = holder !== null && options.onIsolation === 'pause'
   const lostAtMs = nowMs - (isFenced ? surelyFencedMs(context, holder.host) : 0)
   const covered = heartbeat?.covered[id]
-  // A tree that did not change since the checkpoint is as young as the holder's last look at it.
+  // A tree that did not change since the checkpoint is as young as the holder's last scan of it.
   const isSame = covered !== undefined && orderOf(covered, best) === 'same'
   return Math.max(0, Math.ceil((lostAtMs - Date.parse(isSame ? covered.at : best.at)) / 1000))
 }
 
 /**
- * For how long the holder has not written for certain: its lease ended some time after its last sign of life. A registry that was away meanwhile may have
- * let it go on rightly (Isolation), until the registry was back and it had the time that anybody must leave it then.
+ * Returns how long the holder has certainly not written: its lease ended some time after its last heartbeat.
+ * If the registry was away meanwhile, the holder may have continued rightly (Isolation) until it was back, and for
+ * the time that others had to leave it then.
  */
-function surelyFencedMs(context: Context, host: string): number {
+function surelyFencedMs(context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'expiry'>, host: string): number {
   const { clock, leaseMs } = context.dependencies
   const silentMs = context.hosts.silentMs(host)
   const heartbeat = context.hosts.get(host)

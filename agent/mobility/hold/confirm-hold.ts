@@ -2,9 +2,10 @@ import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import type { Dependencies } from '../dependencies.ts'
-import { recordLost } from '../errors.ts'
+import { ownLabel } from '../own-host.ts'
 import { isOnlyIntended } from '../record/copies.ts'
 import { changeVolume } from '../record/update-record.ts'
+import { recordLost } from './errors.ts'
 
 /**
  * What has become of a hold. `lost`: the volume has gone on elsewhere. `released`: it was given up, and only this disk
@@ -22,7 +23,7 @@ const CONFIRM_MS = 10_000
  * REGISTRY_UNAVAILABLE, also when `signal` aborts, and COPY_DAMAGED when the registry does not know the volume.
  */
 export async function confirmHold(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'guardedVolumes' | 'confirmed'>,
   local: LocalCopy,
   signal = context.dependencies.signal,
 ): Promise<HoldState> {
@@ -32,7 +33,7 @@ export async function confirmHold(
   const cameAbout = !isOnlyIntended(local)
   let answer = 'unborn' as HoldState
   const change = (record: VolumeRecord | null): VolumeRecord => {
-    if (record === null || record.id !== local.id) throw recordLost(context, local)
+    if (record === null || record.id !== local.id) throw recordLost(local, ownLabel(context))
     if (record.holder?.incarnation === held.incarnation) {
       answer = 'held'
       return { ...record }
@@ -83,7 +84,7 @@ export async function hasAnyMovedOn(dependencies: Pick<Dependencies, 'store' | '
  * Takes an intended hold back that is `unborn`: nothing of it stays, above all no checkpoint. Runs under the volume's
  * lock. May be repeated; durable on return.
  */
-export async function takeBack(context: Context, local: LocalCopy): Promise<void> {
+export async function takeBack(context: Pick<Context, 'dependencies' | 'confirmed'>, local: LocalCopy): Promise<void> {
   const { store, log } = context.dependencies
   context.confirmed.delete(local.id)
   await store.update(local.id, { held: null, mounts: {} })

@@ -28,7 +28,7 @@ interface Mounted {
 
 /** Which containers use which volume, as this host's engine says it. */
 export class EngineUses implements ContainerUses {
-  readonly #engine: Engine
+  readonly #engine: Pick<Engine, 'users' | 'finishedAt'>
   readonly #clock: Clock
   #users: readonly VolumeUser[] = []
   /** When the engine was asked for them. */
@@ -43,7 +43,7 @@ export class EngineUses implements ContainerUses {
   readonly #sinceMs: number
   readonly #since: Date
 
-  constructor(engine: Engine, clock: Clock) {
+  constructor(engine: Pick<Engine, 'users' | 'finishedAt'>, clock: Clock) {
     this.#engine = engine
     this.#clock = clock
     this.#sinceMs = clock.elapsedMs()
@@ -107,7 +107,7 @@ export class EngineUses implements ContainerUses {
   }
 
   /** Notes that Docker asked to mount a volume now; answers what is known of its uses from here on, to be written down with the use. */
-  mounted({ id, uses }: LocalCopy): UseMarks {
+  mounted({ id, uses }: Pick<LocalCopy, 'id' | 'uses'>): UseMarks {
     const nowMs = this.#clock.elapsedMs()
     this.#newestMounts.set(id, { atMs: nowMs })
     this.#goneLooks.delete(id)

@@ -1,13 +1,15 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
-import { releaseIfUnused } from './release.ts'
 
 /**
  * Writes down how the containers of a volume are right after its newest Mount, unless that was done. By what differs later, uses are found to be over whose Unmount
  * never came, whatever agent looks then. May be repeated; rejects ENGINE_UNREACHABLE.
  */
-export async function surveyUses(context: Context, { id, name }: Pick<LocalCopy, 'id' | 'name'>): Promise<void> {
+export async function surveyUses(
+  context: Pick<Context, 'dependencies' | 'locks' | 'containerUses'>,
+  { id, name }: Pick<LocalCopy, 'id' | 'name'>,
+): Promise<void> {
   const mount = context.containerUses.newestMount(id)
   const ground = await context.containerUses.survey(id, name)
   await context.locks.run(id, async () => {
@@ -19,7 +21,11 @@ export async function surveyUses(context: Context, { id, name }: Pick<LocalCopy,
 }
 
 /** Drops the uses of a mounted volume that are over although Docker never unmounted it, and releases it then. `copy` as just read; call it after a refresh of the uses. */
-export async function dropEndedUses(context: Context, copy: LocalCopy, isMounted: boolean): Promise<void> {
+export async function dropEndedUses(
+  context: Pick<Context, 'dependencies' | 'locks' | 'containerUses' | 'releases' | 'endedUses'>,
+  copy: LocalCopy,
+  isMounted: boolean,
+): Promise<void> {
   const { store, log } = context.dependencies
   if (copy.uses.ground === null) return await surveyUses(context, copy)
   const ground = await context.containerUses.seenSince(copy.name, copy.uses.ground)
@@ -39,5 +45,5 @@ export async function dropEndedUses(context: Context, copy: LocalCopy, isMounted
     { volume: copy.name, id: copy.id },
     'no container uses the volume any more, although Docker never unmounted it',
   )
-  void releaseIfUnused(context, copy.id)
+  void context.releases.releaseIfUnused(copy.id)
 }

@@ -4,12 +4,14 @@ import type { Capture, LocalCopy } from '../../store/contract.ts'
 import { errnoOf, isDiskFailure } from '../../sys/failure.ts'
 import { isSurrendered, isUnused } from '../checkpoint/surrendered.ts'
 import type { Context } from '../context.ts'
-import { recordLost } from '../errors.ts'
 import { forEachVolume } from '../for-each-volume.ts'
+import { ownLabel } from '../own-host.ts'
+import { isSameTree } from '../record/checkpoint-order.ts'
 import { isEmptyTree, isForged, isLeftBehind, NO_CHECKPOINT, withCopy } from '../record/copies.ts'
 import { isInLine } from '../record/lineage.ts'
 import { changeVolume, readVolume } from '../record/update-record.ts'
 import { confirmHold, takeBack } from './confirm-hold.ts'
+import { recordLost } from './errors.ts'
 
 /** Bound of the registry work for one volume; housekeeping comes back to it. */
 const REGISTRY_MS = 20_000
@@ -22,7 +24,13 @@ const EXIT_WAIT_MS = 10_000
  * checkpoint of the volume's line becomes a copy that is behind; one with other writes is put aside as diverged, and announced (promise 7). Runs under the volume's lock.
  * May be repeated after any failure. Rejects ENGINE_UNREACHABLE, REGISTRY_UNAVAILABLE and what the disk answers.
  */
-export async function giveUpHold(context: Context, local: LocalCopy): Promise<void> {
+export async function giveUpHold(
+  context: Pick<
+    Context,
+    'dependencies' | 'hosts' | 'checkpointScheduler' | 'containerUses' | 'confirmed' | 'surrendered' | 'endedUses'
+  >,
+  local: LocalCopy,
+): Promise<void> {
   const { store, log } = context.dependencies
   context.confirmed.delete(local.id)
   log.error(
@@ -47,7 +55,7 @@ export async function giveUpHold(context: Context, local: LocalCopy): Promise<vo
  * Null: the tree is none that can be captured, or cannot be read. Then nobody can tell what it is, and it is kept as it
  * is (promise 7).
  */
-async function captureOrNull(context: Context, local: LocalCopy): Promise<Capture | null> {
+async function captureOrNull(context: Pick<Context, 'dependencies'>, local: LocalCopy): Promise<Capture | null> {
   try {
     return await context.dependencies.store.capture(local.id, 'quiet', context.dependencies.signal)
   } catch (error) {
@@ -65,8 +73,8 @@ async function captureOrNull(context: Context, local: LocalCopy): Promise<Captur
  * tree that this disk was never told of as a checkpoint.
  */
 function checkpointGoneOnFrom(record: VolumeRecord, { checkpoint }: LocalCopy, found: Capture): Checkpoint | null {
-  if (checkpoint !== null && checkpoint.hash === found.hash && isInLine(record, checkpoint)) return checkpoint
-  const base = record.seizures.findLast((seizure) => seizure.base.hash === found.hash)
+  if (checkpoint !== null && isSameTree(checkpoint, found) && isInLine(record, checkpoint)) return checkpoint
+  const base = record.seizures.findLast((seizure) => isSameTree(seizure.base, found))
   if (base === undefined || !isInLine(record, base.base)) return null
   return { ...base.base, at: base.at, bytes: found.bytes, files: found.files }
 }
@@ -75,7 +83,11 @@ function checkpointGoneOnFrom(record: VolumeRecord, { checkpoint }: LocalCopy, f
  * Copies at rest whose checkpoint the cluster did not go on from, because it was taken over while this host was away, or whose checkpoint is none of the
  * volume's. A stale reading of the record does no harm: neither a seizure nor the name of a checkpoint ever goes away again.
  */
-export async function settleDiverged(context: Context, local: LocalCopy, record: VolumeRecord): Promise<void> {
+export async function settleDiverged(
+  context: Pick<Context, 'dependencies' | 'locks'>,
+  local: LocalCopy,
+  record: VolumeRecord,
+): Promise<void> {
   const { checkpoint } = local
   if (local.held !== null || checkpoint === null || local.applying || record.id !== local.id) return
   const isNone = isForged(local) && !isInLine(record, checkpoint)
@@ -83,13 +95,17 @@ export async function settleDiverged(context: Context, local: LocalCopy, record:
 }
 
 /** Makes room for a fresh copy at rest: what the tree has is put aside, and nothing announced when it has nothing. May be repeated. */
-export async function beginAnew(context: Context, local: LocalCopy, record: VolumeRecord): Promise<void> {
+export async function beginAnew(
+  context: Pick<Context, 'dependencies' | 'locks'>,
+  local: LocalCopy,
+  record: VolumeRecord,
+): Promise<void> {
   const { store, log } = context.dependencies
   const { checkpoint } = local
   if (checkpoint === null) return
   await context.locks.run(local.id, async () => {
     const now = await store.copy(local.id)
-    if (now === null || now.held !== null || now.applying || now.checkpoint?.hash !== checkpoint.hash) return
+    if (now === null || now.held !== null || now.applying || !isSameTree(now.checkpoint, checkpoint)) return
     if (!isEmptyTree(checkpoint)) return await putAside(context, record, now, checkpoint.bytes)
     await store.update(local.id, { checkpoint: null })
     log.info({ volume: local.name, id: local.id }, 'an empty tree that is no checkpoint of the volume was forgotten')
@@ -98,7 +114,22 @@ export async function beginAnew(context: Context, local: LocalCopy, record: Volu
 }
 
 /** Confirms holds of this host that no write has confirmed since the agent started, or since its lease was over. */
-export async function confirmHolds(context: Context): Promise<void> {
+export async function confirmHolds(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'locks'
+    | 'lease'
+    | 'guardedVolumes'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'confirmed'
+    | 'releasing'
+    | 'surrendered'
+    | 'endedUses'
+  >,
+): Promise<void> {
   // Under a lease that is over nothing is sure a moment later.
   if (!context.lease.runs) return
   await forEachVolume((await context.dependencies.store.copies()).copies, async (copy) => {
@@ -119,7 +150,10 @@ export async function confirmHolds(context: Context): Promise<void> {
 }
 
 /** Ends all containers that have a volume of this name, and waits until they are gone. */
-export async function endContainers(context: Context, local: LocalCopy): Promise<void> {
+export async function endContainers(
+  context: Pick<Context, 'dependencies' | 'containerUses'>,
+  local: LocalCopy,
+): Promise<void> {
   const { clock, signal, engine, pauses } = context.dependencies
   const endMs = clock.elapsedMs() + EXIT_WAIT_MS
   for (;;) {
@@ -136,7 +170,12 @@ export async function endContainers(context: Context, local: LocalCopy): Promise
 }
 
 /** Puts a tree aside and makes room for a fresh copy. */
-async function putAside(context: Context, record: VolumeRecord, local: LocalCopy, bytes: number | null): Promise<void> {
+async function putAside(
+  context: Pick<Context, 'dependencies'>,
+  record: VolumeRecord,
+  local: LocalCopy,
+  bytes: number | null,
+): Promise<void> {
   const { store, clock, self, log, bus } = context.dependencies
   const at = clock.now().toISOString()
   const { diverged } = await store.diverge(local.id, at, bytes)
@@ -150,7 +189,7 @@ async function putAside(context: Context, record: VolumeRecord, local: LocalCopy
 }
 
 /** Tells the registry that the tree is gone from here: this host's copy begins anew. */
-async function tellBegun(context: Context, record: VolumeRecord, at: string): Promise<void> {
+async function tellBegun(context: Pick<Context, 'dependencies'>, record: VolumeRecord, at: string): Promise<void> {
   const { clock, self, log, signal } = context.dependencies
   const limit = AbortSignal.any([signal, clock.deadline(REGISTRY_MS)])
   const change = (now: VolumeRecord | null) => {
@@ -166,10 +205,10 @@ async function tellBegun(context: Context, record: VolumeRecord, at: string): Pr
   })
 }
 
-async function recordOf(context: Context, local: LocalCopy): Promise<VolumeRecord> {
+async function recordOf(context: Pick<Context, 'dependencies' | 'hosts'>, local: LocalCopy): Promise<VolumeRecord> {
   const { clock, signal } = context.dependencies
   const limit = AbortSignal.any([signal, clock.deadline(REGISTRY_MS)])
   const record = (await readVolume(context.dependencies, local.name, limit))?.value
   if (record?.id === local.id) return record
-  throw recordLost(context, local)
+  throw recordLost(local, ownLabel(context))
 }

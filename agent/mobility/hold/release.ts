@@ -1,13 +1,15 @@
-import { codeOf, WherryError } from '../../model/errors.ts'
+import { codeOf } from '../../model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import type { Capture, LocalCopy } from '../../store/contract.ts'
 import { NO_USE_MARKS } from '../../store/disk/new-copy.ts'
 import { finalTree, isSurrendered, isUnused, nextSeq } from '../checkpoint/surrendered.ts'
 import type { Context } from '../context.ts'
-import { recordLost } from '../errors.ts'
+import { ownLabel } from '../own-host.ts'
+import { isSameTree } from '../record/checkpoint-order.ts'
 import { copiesAfter, isOnlyIntended } from '../record/copies.ts'
 import { changeVolume } from '../record/update-record.ts'
 import { confirmHold, hasMovedOn, takeBack } from './confirm-hold.ts'
+import { copyGone, recordLost } from './errors.ts'
 import { giveUpHold } from './give-up-hold.ts'
 
 /** Docker sends Unmount a moment before its list shows the container as exited; longer than this it really runs. */
@@ -25,7 +27,29 @@ const COMMIT_MS = 60_000
  * volume stays held, and housekeeping calls again; nothing is done before the next try is due. `asked`: somebody waits
  * for the volume. May be repeated at any time, also after a crash at any point of it.
  */
-export async function releaseIfUnused(context: Context, id: string, asked = false): Promise<void> {
+export async function releaseIfUnused(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'locks'
+    | 'wakeups'
+    | 'guardedVolumes'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'liveCaptures'
+    | 'releaseTroubles'
+    | 'stateDisk'
+    | 'pendingMounts'
+    | 'confirmed'
+    | 'releasing'
+    | 'surrendered'
+    | 'givenSeqs'
+    | 'endedUses'
+  >,
+  id: string,
+  asked = false,
+): Promise<void> {
   const { log, clock, signal } = context.dependencies
   if (context.releasing.has(id) || !context.releaseTroubles.isDue(id, asked) || isSurrendered(context, id)) return
   context.releasing.add(id)
@@ -45,7 +69,24 @@ export async function releaseIfUnused(context: Context, id: string, asked = fals
   }
 }
 
-async function releaseLocked(context: Context, id: string): Promise<void> {
+async function releaseLocked(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'wakeups'
+    | 'guardedVolumes'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'liveCaptures'
+    | 'pendingMounts'
+    | 'confirmed'
+    | 'surrendered'
+    | 'givenSeqs'
+    | 'endedUses'
+  >,
+  id: string,
+): Promise<void> {
   const { store, log, bus, self } = context.dependencies
   const local = await store.copy(id)
   if (local === null || local.held === null || !isUnused(context, local)) return
@@ -83,7 +124,10 @@ async function releaseLocked(context: Context, id: string): Promise<void> {
  * A container that runs has a use, whatever Docker's calls add up to: an Unmount may have been counted twice. Without one the volume would be neither
  * released nor kept by checkpoints. It is dropped as a use whose Unmount never came.
  */
-async function noteUses(context: Context, local: LocalCopy): Promise<void> {
+async function noteUses(
+  context: Pick<Context, 'dependencies' | 'containerUses' | 'pendingMounts' | 'endedUses'>,
+  local: LocalCopy,
+): Promise<void> {
   const live = context.containerUses.liveContainers(local.name)
   if (live.length > 0) context.endedUses.delete(local.id)
   if (Object.keys(local.mounts).length > 0) return
@@ -93,7 +137,10 @@ async function noteUses(context: Context, local: LocalCopy): Promise<void> {
 }
 
 /** Waits until the engine shows no container that may write. False: one runs on although Docker unmounted, or a Mount waits. */
-async function awaitExit(context: Context, local: LocalCopy): Promise<boolean> {
+async function awaitExit(
+  context: Pick<Context, 'dependencies' | 'containerUses' | 'pendingMounts'>,
+  local: LocalCopy,
+): Promise<boolean> {
   const { clock, log, signal } = context.dependencies
   const endMs = clock.elapsedMs() + EXIT_WAIT_MS
   for (;;) {
@@ -122,7 +169,7 @@ async function awaitExit(context: Context, local: LocalCopy): Promise<boolean> {
  * `lost`: the final checkpoint cannot be taken, and the cluster has gone on without this host: then nobody waits for
  * one.
  */
-async function captureUnmounted(context: Context, local: LocalCopy): Promise<Capture | 'lost'> {
+async function captureUnmounted(context: Pick<Context, 'dependencies'>, local: LocalCopy): Promise<Capture | 'lost'> {
   try {
     await context.dependencies.store.unmount(local.id)
     return await captureQuiet(context, local.id)
@@ -132,7 +179,7 @@ async function captureUnmounted(context: Context, local: LocalCopy): Promise<Cap
   }
 }
 
-async function captureQuiet(context: Context, id: string): Promise<Capture> {
+async function captureQuiet(context: Pick<Context, 'dependencies'>, id: string): Promise<Capture> {
   for (let tries = 1; ; tries++) {
     try {
       return await context.dependencies.store.capture(id, 'quiet', context.dependencies.signal)
@@ -148,12 +195,16 @@ async function captureQuiet(context: Context, id: string): Promise<Capture> {
  * stay current. Reads the copy anew: a checkpoint that was being committed when the volume was stopped has taken the
  * next number.
  */
-export async function nextCheckpoint(context: Context, { id, name }: LocalCopy, found: Capture): Promise<Checkpoint> {
+export async function nextCheckpoint(
+  context: Pick<Context, 'dependencies' | 'surrendered' | 'givenSeqs'>,
+  { id, name }: LocalCopy,
+  found: Capture,
+): Promise<Checkpoint> {
   const local = await context.dependencies.store.copy(id)
-  if (local === null) throw new WherryError('NOT_AT_CHECKPOINT', `The copy of volume "${name}" on this host is gone.`)
-  if (local.checkpoint !== null && local.checkpoint.hash === found.hash) return local.checkpoint
+  if (local === null) throw copyGone(name)
+  if (local.checkpoint !== null && isSameTree(local.checkpoint, found)) return local.checkpoint
   const given = finalTree(context, local)
-  if (given?.hash === found.hash) return given
+  if (given !== null && isSameTree(given, found)) return given
   return {
     epoch: local.held?.epoch ?? local.epochSeen,
     seq: nextSeq(context, local),
@@ -166,7 +217,7 @@ export async function nextCheckpoint(context: Context, { id, name }: LocalCopy, 
 
 /** Tells the registry. `lost`: another host has taken the volume over just now; the next look finds that, and settles it. */
 async function commitRelease(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts'>,
   local: LocalCopy,
   held: { epoch: number; incarnation: string },
   final: Checkpoint,
@@ -175,7 +226,7 @@ async function commitRelease(
   let outcome: 'released' | 'lost' = 'released'
   const change = (record: VolumeRecord | null): VolumeRecord => {
     outcome = 'released'
-    if (record === null || record.id !== local.id) throw recordLost(context, local)
+    if (record === null || record.id !== local.id) throw recordLost(local, ownLabel(context))
     if (record.holder?.incarnation === held.incarnation) {
       return { ...record, holder: null, last: final, copies: copiesAfter(record, self.id, final) }
     }

@@ -15,7 +15,10 @@ const START_FENCE_MS = 3_000
  * agent's start (`isStart`) it waits a moment only, and then leaves the rest to the confirmation of each hold. May be
  * repeated.
  */
-export async function fenceNow(context: Context, isStart: boolean): Promise<void> {
+export async function fenceNow(
+  context: Pick<Context, 'dependencies' | 'guardedVolumes'>,
+  isStart: boolean,
+): Promise<void> {
   const { clock, signal, log } = context.dependencies
   const guard = await context.guardedVolumes.guard()
   if (guard.volumes.length === 0) return
@@ -32,7 +35,7 @@ export async function fenceNow(context: Context, isStart: boolean): Promise<void
  * How many were paused by this. A container that cannot be paused because it has no process at the moment cannot write
  * either.
  */
-async function pauseOnce(context: Context, guard: Guard): Promise<number> {
+async function pauseOnce(context: Pick<Context, 'dependencies'>, guard: Guard): Promise<number> {
   try {
     return (await pauseGuarded(context.dependencies, guard)).length
   } catch (error) {
@@ -48,7 +51,21 @@ async function pauseOnce(context: Context, guard: Guard): Promise<number> {
  * Lets containers that were paused for a fence go on, when the lease runs again and a write has confirmed each of their volumes' holds at the same epoch
  * since; ends those whose volume has gone on elsewhere. Called by housekeeping; does nothing while the lease is over.
  */
-export async function settleFences(context: Context): Promise<void> {
+export async function settleFences(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'locks'
+    | 'lease'
+    | 'guardedVolumes'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'confirmed'
+    | 'surrendered'
+    | 'endedUses'
+  >,
+): Promise<void> {
   const { pauses } = context.dependencies
   if (!context.lease.runs) {
     // What is confirmed was so under a lease that is over: it counts again after the next write only.
@@ -74,7 +91,21 @@ export async function settleFences(context: Context): Promise<void> {
   if (failure !== null) throw failure
 }
 
-async function isStillOurs(context: Context, id: string): Promise<boolean> {
+async function isStillOurs(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'locks'
+    | 'guardedVolumes'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'confirmed'
+    | 'surrendered'
+    | 'endedUses'
+  >,
+  id: string,
+): Promise<boolean> {
   return await context.locks.run(id, async () => {
     const local = await context.dependencies.store.copy(id)
     // A copy that is gone from here cannot be held: the volume was removed, or its copy has left, while a note of the fence stayed.

@@ -1,19 +1,13 @@
-import { WherryError } from '../../model/errors.ts'
-import type { VolumeRecord } from '../../model/model.ts'
-import type { Versioned } from '../../registry/contract.ts'
 import { nullOnAbort } from '../../runtime/abort.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { Question, SurrenderAnswer } from '../../transfer/contract.ts'
+import type { SurrenderAnswer } from '../../transfer/contract.ts'
 import { isSurrendered, isUnused } from '../checkpoint/surrendered.ts'
 import type { Context } from '../context.ts'
-import { withCopy } from '../record/copies.ts'
-import { readSurrenderAnswer } from '../record/copy-answer.ts'
+import { ownLabel } from '../own-host.ts'
 import { troubleOf } from '../trouble.ts'
-import type { Surrendered } from '../use-contract.ts'
-import { nextCheckpoint, releaseIfUnused } from './release.ts'
-
-type Want = Extract<Question, { kind: 'surrender' }>['want']
-type Surrender = Extract<Question, { kind: 'surrender' }>
+import type { Surrendered, SurrenderRequest } from '../use-contract.ts'
+import { otherHold } from './errors.ts'
+import { nextCheckpoint } from './release.ts'
 
 /** How long a release that somebody waits for may take before the holder says how far it is. */
 const RELEASE_WAIT_MS = 3_000
@@ -25,42 +19,30 @@ const SURRENDERED_MS = 5_000
 const FETCHED_MS = 60_000
 
 /**
- * Asks the holder to let the volume go; null: it was not reached. Read the record first: what the answer allows holds
- * for a write from that revision only, because the holder writes the record before it mounts the volume again.
- */
-export async function askHolder(
-  context: Context,
-  record: VolumeRecord,
-  want: Want,
-  signal: AbortSignal,
-): Promise<SurrenderAnswer | null> {
-  const { holder, id, epoch } = record
-  if (holder === null) return null
-  const question: Surrender = { kind: 'surrender', volume: id, epoch, incarnation: holder.incarnation, want }
-  try {
-    if (holder.host === context.dependencies.self.id) return await answerSurrender(context, question, signal)
-    const host = context.hosts.get(holder.host)
-    if (host === undefined) return null
-    const address = { address: host.address, port: host.transferPort }
-    return readSurrenderAnswer(
-      await context.dependencies.peers.ask(address, question, signal),
-      context.hosts.label(host.id),
-    )
-  } catch (error) {
-    context.dependencies.log.debug({ err: error, volume: record.name }, 'the holder was not reached')
-    return null
-  }
-}
-
-/**
  * The holder's answer. `release`: tries the release again now, and says what keeps it from being done. `tree` and
  * `removal`: gives the volume up without a release, if no container uses it: it is unmounted, and mounted again only
  * after a write that confirms the hold. For `tree` the tree is read as it stands and may be fetched from here, also
  * when this host's disk cannot be written. May be repeated.
  */
-export async function answerSurrender(
-  context: Context,
-  asked: Surrender,
+export async function surrenderHold(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'locks'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'liveCaptures'
+    | 'releases'
+    | 'releaseTroubles'
+    | 'pendingMounts'
+    | 'confirmed'
+    | 'releasing'
+    | 'surrendered'
+    | 'givenSeqs'
+    | 'endedUses'
+  >,
+  asked: SurrenderRequest,
   signal: AbortSignal,
 ): Promise<SurrenderAnswer> {
   const { store, clock } = context.dependencies
@@ -69,7 +51,7 @@ export async function answerSurrender(
   if (local === null) return IDLE
   if (want !== 'removal' && isUnused(context, local) && !isSurrendered(context, id)) {
     const inTime = AbortSignal.any([signal, clock.deadline(RELEASE_WAIT_MS)])
-    await nullOnAbort(releaseIfUnused(context, id, true), inTime)
+    await nullOnAbort(context.releases.releaseIfUnused(id, true), inTime)
     if ((await heldAs(context, asked)) === null) return IDLE
   }
   if (want !== 'release') return await context.locks.run(id, () => surrender(context, asked))
@@ -80,7 +62,22 @@ export async function answerSurrender(
 }
 
 /** Runs under the volume's lock. */
-async function surrender(context: Context, asked: Surrender): Promise<SurrenderAnswer> {
+async function surrender(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'liveCaptures'
+    | 'pendingMounts'
+    | 'confirmed'
+    | 'surrendered'
+    | 'givenSeqs'
+    | 'endedUses'
+  >,
+  asked: SurrenderRequest,
+): Promise<SurrenderAnswer> {
   const { store, clock } = context.dependencies
   const local = await heldAs(context, asked)
   if (local === null) return IDLE
@@ -114,11 +111,14 @@ async function surrender(context: Context, asked: Surrender): Promise<SurrenderA
   return givenUp(surrendered)
 }
 
-function holdOffUntilMs(context: Context, { final }: Pick<Surrendered, 'final'>): number {
+function holdOffUntilMs(context: Pick<Context, 'dependencies'>, { final }: Pick<Surrendered, 'final'>): number {
   return context.dependencies.clock.elapsedMs() + (final === null ? SURRENDERED_MS : FETCHED_MS)
 }
 
-async function readTree(context: Context, local: LocalCopy): Promise<Pick<Surrendered, 'final' | 'trouble'>> {
+async function readTree(
+  context: Pick<Context, 'dependencies' | 'surrendered' | 'givenSeqs'>,
+  local: LocalCopy,
+): Promise<Pick<Surrendered, 'final' | 'trouble'>> {
   try {
     const found = await context.dependencies.store.captureAside(local.id, context.dependencies.signal)
     return { final: await nextCheckpoint(context, local, found), trouble: null }
@@ -129,27 +129,6 @@ async function readTree(context: Context, local: LocalCopy): Promise<Pick<Surren
     )
     return { final: null, trouble: troubleOf(error, context.dependencies.clock.now()) }
   }
-}
-
-/**
- * Marks a volume as removed whose holder has given it up for that; null: it did not, or the record has changed
- * meanwhile.
- */
-export async function removeHeld(
-  context: Context,
-  { value: record, revision }: Versioned<VolumeRecord>,
-  signal: AbortSignal,
-): Promise<VolumeRecord | null> {
-  const { registry, clock } = context.dependencies
-  const { holder } = record
-  if (holder === null || record.removedAt !== null) return null
-  if ((await askHolder(context, record, 'removal', signal))?.outcome !== 'given-up') return null
-  const at = clock.now().toISOString()
-  // The holder has a tree even if no checkpoint of it ever reached the registry.
-  const copy = { epoch: record.epoch, seq: 0, state: 'filling', at, kept: false } as const
-  const known = record.copies[holder.host] === undefined ? withCopy(record, holder.host, copy) : record
-  const write = await registry.updateVolume({ ...known, holder: null, removedAt: at }, revision)
-  return write.outcome === 'done' ? write.entry.value : null
 }
 
 const IDLE: SurrenderAnswer = { outcome: 'idle', containers: [], trouble: null, final: null }
@@ -163,13 +142,12 @@ function givenUp({ final, trouble }: Surrendered): SurrenderAnswer {
 }
 
 /** Null: the volume is not held here, or not any more, by that hold. */
-async function heldAs(context: Context, { volume, incarnation, epoch }: Surrender): Promise<LocalCopy | null> {
+async function heldAs(
+  context: Pick<Context, 'dependencies' | 'hosts'>,
+  { volume, incarnation, epoch }: SurrenderRequest,
+): Promise<LocalCopy | null> {
   const local = await context.dependencies.store.copy(volume)
   if (local === null || local.held === null) return null
   if (local.held.incarnation === incarnation) return local
-  const host = context.hosts.label(context.dependencies.self.id)
-  throw new WherryError(
-    'STALE_EPOCH',
-    `Host ${host} holds volume "${local.name}" at epoch ${local.held.epoch}, asked was for epoch ${epoch}.`,
-  )
+  throw otherHold(local.name, ownLabel(context), local.held.epoch, epoch)
 }

@@ -3,9 +3,10 @@ import type { Dependencies } from '../dependencies.ts'
 import type { Expiry, HostDirectory, Lease } from '../host-contract.ts'
 
 /**
- * Ends the leases of hosts that are lost. Time decides when it may be tried, the compare-and-set whether the host is lost: its heartbeat must
- * have stood still for `seizeAfterMs`, watched without a break, and still be the newest when it is replaced. So a stale read costs nobody the lease,
- * and a registry that was away starts the wait anew.
+ * Ends the leases of lost hosts.
+ * Time decides when that may be tried, the compare-and-set whether the host is lost: its heartbeat must have been
+ * unchanged for `seizeAfterMs`, watched without a break, and still be the newest when it is replaced.
+ * So a stale read ends no lease, and an outage of the registry restarts the wait.
  */
 export class HeartbeatExpiry implements Expiry {
   readonly #dependencies: Pick<Dependencies, 'registry' | 'clock' | 'self' | 'log' | 'seizeAfterMs'>
@@ -22,7 +23,7 @@ export class HeartbeatExpiry implements Expiry {
     this.#lease = lease
   }
 
-  /** How long to wait until the host's lease may be ended, if it stays silent: 0 now; Infinity while this host cannot tell. */
+  /** Returns the time until the host's lease may be ended if it stays silent; 0: now; Infinity: unknown. */
   inMs(host: string): number {
     const heard = this.#hosts.heartbeat(host)
     if (heard === null) return Number.POSITIVE_INFINITY
@@ -32,19 +33,20 @@ export class HeartbeatExpiry implements Expiry {
   }
 
   /**
-   * How long a host must have been silent before its lease may be ended: its own settings count as well as this host's.
+   * Returns how long a host must be silent before its lease may be ended: the longer of its setting and this host's.
    */
   patienceMs(host: Pick<HostRecord, 'seizeAfterMs'>): number {
     return Math.max(this.#dependencies.seizeAfterMs, host.seizeAfterMs ?? 0)
   }
 
   /**
-   * Ends a host's lease, or says once more that it is over. True: at this moment the host had no lease, and any hold of it that is written later comes after a
-   * heartbeat that replaces ours. False: it lives, or nobody can tell. May be repeated. Rejects REGISTRY_UNAVAILABLE.
+   * Ends a host's lease, or confirms that it has ended. May be repeated. Rejects REGISTRY_UNAVAILABLE.
+   * True: at this moment the host has no lease, and any later hold of it follows a heartbeat that replaces our write.
+   * False: it is alive, or nobody can tell.
    */
   async end(host: string): Promise<boolean> {
     const { registry, self, log } = this.#dependencies
-    // The newest heartbeat has to be looked at here, not the one housekeeping saw some time ago.
+    // The newest heartbeat has to be read here, not the one that the reconcile loop read some time ago.
     this.#hosts.see(await registry.hosts())
     const heard = this.#hosts.heartbeat(host)
     if (heard === null || this.inMs(host) > 0 || !this.#lease.runs) return false

@@ -2,32 +2,40 @@ import type { Guard, GuardedVolume } from '../../fence/contract.ts'
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Dependencies } from '../dependencies.ts'
-import type { GuardedVolumes } from '../host-contract.ts'
+import type { GuardedVolumes, Lease } from '../host-contract.ts'
 import { hasCopyElsewhere } from '../record/copies.ts'
-import type { HeldCopies } from './held-copies.ts'
-import type { HeartbeatLease } from './lease.ts'
+
+/** What this host holds, by its disk (HeldCopies). */
+interface HeldVolumes {
+  list(): Promise<readonly Pick<LocalCopy, 'id' | 'name' | 'options' | 'held'>[]>
+  readonly undescribed: ReadonlySet<string>
+}
 
 /** Tells the watchdog which volumes' containers must not run past the lease, and until when it runs. */
 export class WatchdogVolumes implements GuardedVolumes {
   readonly #dependencies: Pick<Dependencies, 'watchdog' | 'alone' | 'log'>
-  readonly #lease: HeartbeatLease
-  readonly #held: HeldCopies
-  /** Epochs of the holds that the watchdog was last told of, by volume id. */
+  readonly #lease: Pick<Lease, 'untilMs'>
+  readonly #held: HeldVolumes
+  /** Epochs of the holds that the watchdog knows, by volume id. */
   #told: ReadonlyMap<string, number> = new Map()
-  /** By volume id: whether another host has a copy that could be gone on from, and under which hold that was learnt. */
+  /** By volume id: whether another host has a copy that could be taken over, and under which hold that was learnt. */
   readonly #known = new Map<string, { readonly elsewhere: boolean; readonly incarnation: string | null }>()
-  /** Volumes without a readable record that were complained of, by id. */
+  /** Ids of volumes without a readable record that were logged. */
   readonly #said = new Set<string>()
 
-  constructor(dependencies: Dependencies, lease: HeartbeatLease, held: HeldCopies) {
+  constructor(
+    dependencies: Pick<Dependencies, 'watchdog' | 'alone' | 'log'>,
+    lease: Pick<Lease, 'untilMs'>,
+    held: HeldVolumes,
+  ) {
     this.#dependencies = dependencies
     this.#lease = lease
     this.#held = held
   }
 
   /**
-   * Takes in what a record says of copies elsewhere. It may have been read before the write that made the first copy: what is guarded once stays
-   * so until the next hold.
+   * Takes in which copies a record shows on other hosts.
+   * The read may be older than the write of the first copy, so a volume that is guarded stays so until its next hold.
    */
   learn(record: VolumeRecord, self: string): void {
     const known = this.#known.get(record.id)
@@ -36,19 +44,22 @@ export class WatchdogVolumes implements GuardedVolumes {
     this.#known.set(record.id, { elsewhere: stays || hasCopyElsewhere(record, self), incarnation })
   }
 
-  /** Another host is about to have a copy of the volume. The watchdog hears of it before this resolves: call it before the write that makes it so. */
+  /**
+   * Resolves once the watchdog knows that another host is about to have a copy of the volume.
+   * Call it before the write that makes it so.
+   */
   async expect(id: string): Promise<void> {
-    // Also by the next hold that is heard of: its record may not say yet what the other host has.
+    // The next hold is guarded too: its record may not show yet what the other host has.
     this.#known.set(id, { elsewhere: true, incarnation: null })
     if (!this.#told.has(id)) await this.tell()
   }
 
-  /** On return the watchdog knows of a hold, if it has to. Call it before a container can write to the volume. */
+  /** Resolves once the watchdog knows of a hold that it has to guard. Call it before a container can write. */
   async ensure(copy: Pick<LocalCopy, 'id' | 'options' | 'held'>): Promise<void> {
     if (this.isGuarded(copy) && this.#told.get(copy.id) !== copy.held?.epoch) await this.tell()
   }
 
-  /** Whether the volume's containers here may run only while the lease does. What is not known yet is taken for yes. */
+  /** Whether the volume's containers here may run only while the lease does. Unknown counts as yes. */
   isGuarded(copy: Pick<LocalCopy, 'id' | 'options'>): boolean {
     return (
       !this.#dependencies.alone && copy.options.onIsolation === 'pause' && this.#known.get(copy.id)?.elsewhere !== false
@@ -56,8 +67,9 @@ export class WatchdogVolumes implements GuardedVolumes {
   }
 
   /**
-   * After each renewal, and whenever what is held has changed, on the disk by then. Before the lease first ran the
-   * watchdog's older word stands.
+   * Tells the watchdog what is held and until when the lease runs.
+   * Call it after each renewal, and after the disk shows another hold. Before the lease first ran, the watchdog keeps
+   * what an earlier agent told it.
    */
   async tell(): Promise<void> {
     if (this.#lease.untilMs === Number.NEGATIVE_INFINITY) return
@@ -66,7 +78,7 @@ export class WatchdogVolumes implements GuardedVolumes {
     this.#dependencies.watchdog.guard(guard)
   }
 
-  /** The same where nobody waits for it; never fails: the older word stands, which has an end of its own. */
+  /** The same in the background. Never fails: what the watchdog was told before has an end of its own. */
   tellSoon(): void {
     this.tell().catch((err: unknown) =>
       this.#dependencies.log.error({ err }, 'the watchdog could not be told what is held'),
@@ -74,8 +86,9 @@ export class WatchdogVolumes implements GuardedVolumes {
   }
 
   /**
-   * What the watchdog is to be told now. A volume that it guarded before this agent, and whose record cannot be read
-   * here, stays guarded: nobody has said that it is not held any more.
+   * Returns what the watchdog has to guard now.
+   * A volume that it guarded before this agent started stays guarded while its record cannot be read here: nobody has
+   * said that it is no longer held.
    */
   async guard(): Promise<Guard> {
     const inherited = await this.#dependencies.watchdog.inherited()

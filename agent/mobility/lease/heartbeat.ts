@@ -13,13 +13,13 @@ export function describeHost(
   context: Pick<
     Context,
     | 'dependencies'
-    | 'node'
-    | 'containerUses'
-    | 'space'
     | 'checkpointScheduler'
+    | 'containerUses'
     | 'namesakes'
     | 'releaseTroubles'
     | 'stateDisk'
+    | 'node'
+    | 'space'
   >,
   copies: readonly LocalCopy[],
 ): Heartbeat {

@@ -2,22 +2,23 @@ import { basename } from 'node:path'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Dependencies } from '../dependencies.ts'
 
-/** Far below the heartbeat: a beat that is late by this much is none that is missed. */
+/** Far below the heartbeat: a beat that is this late counts as in time. */
 const PATIENCE_MS = 200
 
 /** A record that this agent has changed. */
 interface Noted {
   /** Null: the copy is gone. */
   readonly copy: LocalCopy | null
-  /** How many looks at the disk had begun: a later one has the change. */
+  /** Number of scans that had begun: a later one has the change. */
   readonly looks: number
 }
 
 /**
- * The copies this host holds, by its disk, for the heartbeat, the watchdog and the views.
- * A disk that is slow, hangs or fails must not cost the lease, nor keep the host from saying what is wrong: what was
- * read last stands in for what takes too long to read, or cannot be read. A record that cannot be read is no end of a
- * hold. What this agent has changed itself counts from then on, whatever a look that began before may say.
+ * The copies that this host holds, by its disk, for the heartbeat, the watchdog and the views.
+ * A disk that is slow, hangs or fails must not cost the lease, nor keep the host from saying what is wrong. So the
+ * last scan stands in for one that takes too long or fails.
+ * A record that cannot be read does not end a hold. A change by this agent counts at once, whatever an earlier scan
+ * finds.
  */
 export class HeldCopies {
   readonly #dependencies: Pick<Dependencies, 'store' | 'clock' | 'signal'>
@@ -31,12 +32,15 @@ export class HeldCopies {
     this.#dependencies = dependencies
   }
 
-  /** A copy's record was changed on the disk; null: the copy is gone from it. */
+  /** Notes that a copy's record was changed on the disk; null: the copy is gone from it. */
   note(id: string, copy: LocalCopy | null): void {
     this.#noted.set(id, { copy, looks: this.#looks })
   }
 
-  /** Waits for the disk the first time, and rejects as `Store.copies`; then neither waits for long nor rejects. */
+  /**
+   * Returns the held copies. Waits for the disk the first time, and rejects as `Store.copies`; later it does neither
+   * for long.
+   */
   async list(): Promise<readonly LocalCopy[]> {
     return (await this.all()).filter((copy) => copy.held !== null)
   }
@@ -59,18 +63,18 @@ export class HeldCopies {
     return this.#current()
   }
 
-  /** By id: what lies on the disk or is mounted, while no record that could ever be read says whether it is held. */
+  /** Ids of what is on the disk or mounted, while no readable record says whether it is held. */
   get undescribed(): ReadonlySet<string> {
     return this.#undescribed
   }
 
-  /** What was read last, with what was changed since that look began. */
+  /** The last scan, with what was changed since it began. */
   #current(): readonly LocalCopy[] {
     const unchanged = (this.#known ?? []).filter(({ id }) => !this.#noted.has(id))
     return [...unchanged, ...[...this.#noted.values()].flatMap(({ copy }) => copy ?? [])]
   }
 
-  /** Reads the disk, or joins the look that is under way. */
+  /** Scans the disk, or joins the scan that runs. */
   #read(): Promise<void> {
     this.#reading ??= this.#look().finally(() => {
       this.#reading = null

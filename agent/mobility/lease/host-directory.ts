@@ -3,15 +3,18 @@ import type { Versioned } from '../../registry/contract.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { HostDirectory } from '../host-contract.ts'
 
-/** No server answers with what was before more restarts of an agent than that: stale reads last seconds. */
+/** No server returns what was before more restarts of an agent than that: stale reads last seconds. */
 const INCARNATIONS_KEPT = 16
 
 interface Heard {
   readonly record: HostRecord
   readonly revision: number
-  /** When a change of the heartbeat was last seen, on this host's own clock: other hosts' clocks are not trusted. For the first one: when it was sent, by both clocks, good enough to show. */
+  /**
+   * When a change of the heartbeat was last seen, on this host's own clock: other hosts' clocks are not trusted.
+   * For the first heartbeat: when it was sent, by both clocks, good enough to show.
+   */
   readonly changedMs: number
-  /** When this revision was seen first, for certain. */
+  /** When this revision was first seen, for certain. */
   readonly seenMs: number
 }
 
@@ -30,7 +33,7 @@ export class KnownHosts implements HostDirectory {
     this.#leaseMs = leaseMs
   }
 
-  /** Takes in a fresh reading of all heartbeats. */
+  /** Takes in heartbeats that were just read or written. */
   see(entries: readonly Versioned<HostRecord>[]): void {
     const seenMs = this.#clock.elapsedMs()
     this.#readMs = seenMs
@@ -40,7 +43,7 @@ export class KnownHosts implements HostDirectory {
       // A stale read must not make a heartbeat look as if it had changed.
       if (before !== undefined && !this.#isNewer(record, revision, before)) continue
       const ageMs = Math.max(0, this.#clock.now().getTime() - Date.parse(record.at))
-      // Another host's word that a lease is over is no sign of life.
+      // A mark by another host that the lease has ended is no sign of life.
       const changedMs = before === undefined ? seenMs - ageMs : record.expiredBy === null ? seenMs : before.changedMs
       this.#heard.set(record.id, { record, revision, changedMs, seenMs })
       this.#remember(record)
@@ -57,8 +60,10 @@ export class KnownHosts implements HostDirectory {
   }
 
   /**
-   * Revisions begin anew when the registry has lost everything, and would then be the same by chance as one that was seen before: the host's own count of its
-   * renewals tells, and an agent that was never heard of. Being wrong about the latter (a stale read of an agent that came and went) makes a host look alive for some time longer.
+   * Whether a heartbeat is newer than the one seen before.
+   * Revisions restart when the registry has lost everything, and may then equal one that was seen. So the host's own
+   * count of renewals decides, and an incarnation that was never seen counts as newer.
+   * A stale read of an agent that came and went makes a host look alive for some time longer.
    */
   #isNewer(record: HostRecord, revision: number, before: Heard): boolean {
     if (record.incarnation !== before.record.incarnation)
@@ -67,7 +72,7 @@ export class KnownHosts implements HostDirectory {
     return revision > before.revision
   }
 
-  /** The newest heartbeat that was read, and since when it has stood still before this host's own eyes. */
+  /** The newest heartbeat that was read, and since when this host has seen it unchanged. */
   heartbeat(id: string): { readonly entry: Versioned<HostRecord>; readonly seenMs: number } | null {
     const heard = this.#heard.get(id)
     return heard === undefined
@@ -87,14 +92,15 @@ export class KnownHosts implements HostDirectory {
     return this.silentMs(id) < this.#leaseMs && this.#heard.get(id)?.record.expiredBy === null
   }
 
-  /** True: the registry has not answered for longer than a lease, and nobody can tell from here who is alive. */
+  /** True: the registry has not replied for longer than a lease, and nobody can tell from here who is alive. */
   get stale(): boolean {
     return this.#clock.elapsedMs() - this.#readMs > this.#leaseMs
   }
 
   /**
-   * Whether a host that is not alive is away: only after heartbeats were watched for a lease. An agent that has just
-   * started may have read none, or old ones of a server that is behind, or ones of a host whose clock is wrong.
+   * Whether a host that is not alive is away: true once heartbeats were watched for a lease.
+   * Before that the agent may have read none, or old ones of a server that is behind, or ones of a host whose clock
+   * is wrong.
    */
   get knowsAway(): boolean {
     return this.#clock.elapsedMs() - this.#firstReadMs >= this.#leaseMs
@@ -106,8 +112,8 @@ export class KnownHosts implements HostDirectory {
   }
 
   /**
-   * When a host that is away was last heard of, ISO 8601 by this host's clock, or `otherwise` when it never was. Null:
-   * it is alive, or nobody can tell yet.
+   * When a host that is away was last heard of: ISO 8601 by this host's clock, or `otherwise` when it never was.
+   * Null: it is alive, or nobody can tell yet.
    */
   awaySince(id: string, otherwise: string): string | null {
     if (this.alive(id) || !this.knowsAway) return null
@@ -127,7 +133,7 @@ export class KnownHosts implements HostDirectory {
     return about === null ? this.label(id) : `${this.label(id)}, ${about}`
   }
 
-  /** For how long a host has been away, in words; null: it is alive. */
+  /** For how long a host has been away, for operators; null: it is alive. */
   describeAway(id: string): string | null {
     if (this.alive(id)) return null
     const silentMs = this.silentMs(id)
@@ -141,7 +147,7 @@ export class KnownHosts implements HostDirectory {
     return this.get(host)?.uses[volume] ?? []
   }
 
-  /** How long ago the host's newest heartbeat came, as far as is known; Infinity: never heard of. */
+  /** Time since the host's newest heartbeat came, as far as is known; Infinity: never heard of. */
   silentMs(id: string): number {
     const heard = this.#heard.get(id)
     return heard === undefined ? Number.POSITIVE_INFINITY : this.#clock.elapsedMs() - heard.changedMs

@@ -3,37 +3,47 @@ import type { Dependencies } from '../dependencies.ts'
 import type { HostDirectory } from '../host-contract.ts'
 import type { HeartbeatLease } from './lease.ts'
 
-/** Renewals that fail for as long as this many heartbeats are reason to ask others whether the registry is there at all. */
+/** Renewals that fail for this many heartbeats make this host ask others for a registry leader. */
 const ASK_AFTER_HEARTBEATS = 1.5
 /**
- * A registry without a leader for this long has broken the row of acknowledged renewals of whoever watches (Lease): a moment of an election alone has
- * not, and proves nothing.
+ * A registry without a leader for this many heartbeats has broken the row of acknowledged renewals of every watcher
+ * (Lease).
+ * A moment of an election has not, and proves nothing.
  */
 const LEADERLESS_HEARTBEATS = 3
 /**
- * Until the lease runs on by these answers the others are asked this often, then every heartbeat. Servers that come up for a second are seen with a leader for two more
- * (bus/sight.ts), and three without one have to follow, anew after each time that one of them said nothing: of the eight that a lease has, none is left to wait for the next question.
+ * Heartbeats between two requests until the lease is extended; after that one a heartbeat.
+ * A server that comes up for a second is seen with a leader for two more (bus/leader-view.ts). Three without one have
+ * to follow, again after each failed request, and a lease has only eight.
  */
 const ASK_EVERY_HEARTBEATS = 0.25
-/** An answer that takes longer is none. */
+/** A reply that takes longer does not count. */
 const ANSWER_HEARTBEATS = 1
 
 const sight = z.object({ server: z.boolean(), leader: z.boolean() })
 
+type IsolationDependencies = Pick<
+  Dependencies,
+  'peers' | 'sight' | 'clock' | 'self' | 'signal' | 'heartbeatMs' | 'registryHosts' | 'leaderlessQuorum' | 'log'
+>
+
 /**
- * Promise 6's exception. While this host cannot renew, it asks the hosts of the registry's servers, straight and again every heartbeat at least, whether they see a
- * leader of the stream that leases are written to. As long as so many say no that it cannot have one, nobody anywhere can end a lease, and so take a volume over, and the lease
- * runs on.
+ * Promise 6's exception: extends the lease while a quorum confirms that the registry has no leader.
+ * While this host cannot renew, it asks the hosts of the registry's servers directly, once a heartbeat or more often,
+ * whether they see a leader of the stream that leases are written to.
+ * While a quorum reports no leader, no host can expire a lease or take a volume over, so this host's lease is
+ * extended.
  */
 export class Isolation {
-  readonly #dependencies: Pick<
-    Dependencies,
-    'peers' | 'sight' | 'clock' | 'self' | 'signal' | 'heartbeatMs' | 'registryHosts' | 'leaderlessQuorum' | 'log'
-  >
-  readonly #hosts: HostDirectory
-  readonly #lease: HeartbeatLease
+  readonly #dependencies: IsolationDependencies
+  readonly #hosts: Pick<HostDirectory, 'all'>
+  readonly #lease: Pick<HeartbeatLease, 'isGivenUp' | 'silentMs' | 'prolong'>
 
-  constructor(dependencies: Dependencies, hosts: HostDirectory, lease: HeartbeatLease) {
+  constructor(
+    dependencies: IsolationDependencies,
+    hosts: Pick<HostDirectory, 'all'>,
+    lease: Pick<HeartbeatLease, 'isGivenUp' | 'silentMs' | 'prolong'>,
+  ) {
     this.#dependencies = dependencies
     this.#hosts = hosts
     this.#lease = lease
@@ -65,7 +75,7 @@ export class Isolation {
     }
   }
 
-  /** So many registry hosts were reached now that see no leader that there is none, and nobody says otherwise. */
+  /** Whether a quorum of registry hosts was reached that sees no leader, and no host sees one. */
   async #leaderless(): Promise<boolean> {
     const { registryHosts, leaderlessQuorum, clock, signal, heartbeatMs } = this.#dependencies
     const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_HEARTBEATS * heartbeatMs)])
@@ -83,7 +93,7 @@ export class Isolation {
           ? await this.#dependencies.sight()
           : await peers.ask({ address, port }, { kind: 'registry' }, signal)
       const seen = sight.parse(answer)
-      // A host that runs none of the servers has no voice.
+      // A host that runs none of the servers does not count.
       if (!seen.server) return 'unknown'
       return seen.leader ? 'leader' : 'no leader'
     } catch {

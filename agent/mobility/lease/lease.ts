@@ -1,30 +1,36 @@
 import { codeOf } from '../../model/errors.ts'
 import type { HostRecord } from '../../model/model.ts'
-import type { Versioned } from '../../registry/contract.ts'
+import type { Registry, Versioned } from '../../registry/contract.ts'
 import type { Dependencies } from '../dependencies.ts'
 import type { Lease } from '../host-contract.ts'
 import type { Heartbeat } from './heartbeat.ts'
 
 /**
- * Called when another host has ended the lease, whatever this host's clock says of it. Resolves when nothing runs here
- * any more that others may have taken over: the lease is not taken anew before. When it rejects, it is called again
- * with the next heartbeat. `isStart`: this agent has had no lease yet.
+ * Called when another host has ended the lease, whatever this host's clock says.
+ * Resolves when nothing runs here that others may have taken over: the lease is not taken again before.
+ * When it rejects, it is called again with the next heartbeat. `isStart`: this agent has had no lease yet.
  */
 export type OnLeaseEnded = (isStart: boolean) => Promise<void>
 
-/** Two renewals in a row that were acknowledged further apart than this many heartbeats do not prove that the registry worked in between. */
+/** Acknowledged renewals that are more heartbeats apart do not prove that the registry worked in between. */
 const HEARTBEATS_UNBROKEN = 2.5
 
+type LeaseDependencies = Pick<
+  Dependencies,
+  'clock' | 'self' | 'log' | 'heartbeatMs' | 'leaseMs' | 'seizeAfterMs' | 'signal'
+> & {
+  readonly registry: Pick<Registry, 'hosts' | 'addHost' | 'updateHost'>
+}
+
 /**
- * This host's lease: its heartbeat, renewed by compare-and-set. It runs `leaseMs` from before the newest acknowledged renewal was
- * sent, or since it was last proven that nobody can end it (`prolong`). Other hosts end it only by a compare-and-set of their own, and that only after
- * they have seen the same revision stand still for longer than it runs.
+ * This host's lease: its heartbeat, renewed by compare-and-set.
+ * It runs `leaseMs` from before the newest acknowledged renewal was sent, or from when nobody was able to end it
+ * (`prolong`).
+ * Other hosts end it only by a compare-and-set of their own, after they have seen the same revision for longer than
+ * the lease runs.
  */
 export class HeartbeatLease implements Lease {
-  readonly #dependencies: Pick<
-    Dependencies,
-    'registry' | 'clock' | 'self' | 'log' | 'heartbeatMs' | 'leaseMs' | 'seizeAfterMs' | 'signal'
-  >
+  readonly #dependencies: LeaseDependencies
   readonly #describe: () => Promise<Heartbeat>
   readonly #runsOn: (lapsed: boolean) => void
   readonly #ended: OnLeaseEnded
@@ -33,25 +39,23 @@ export class HeartbeatLease implements Lease {
   #revision: number | null = null
   #renewal = 0
   #ackedMs = Number.NEGATIVE_INFINITY
-  /** End of the newest acknowledged renewal, and of the first of an unbroken row. */
+  /** When the newest renewal was acknowledged, and the first of an unbroken row. */
   #answeredMs = Number.NEGATIVE_INFINITY
   #unbrokenMs = Number.POSITIVE_INFINITY
   #provenMs = Number.NEGATIVE_INFINITY
   /**
-   * When this host last found that its lease had been ended; and whether it was, since the newest acknowledged renewal.
+   * When this host last found that its lease had been ended, and whether that was since the newest acknowledged
+   * renewal.
    */
   #endedMs = Number.NEGATIVE_INFINITY
   #isEnded = false
-  /** What must follow from that has not been done yet. */
+  /** `onEnded` has not succeeded yet for that. */
   #isEnding = false
-  /**
-   * The newest renewal was refused although none before it can have taken effect without an answer: somebody else has
-   * written.
-   */
+  /** The newest renewal was refused, and no unacknowledged one of ours can be the reason: another host has written. */
   #isForeign = false
   /** The revision of the newest acknowledged renewal; null: none yet. */
   #ackedRevision: number | null = null
-  /** A renewal since then whose answer was lost may have taken effect: the next one is refused because of it. */
+  /** A renewal since then is unacknowledged and may have taken effect: then the next one is refused because of it. */
   #isUnsure = false
   #lost = false
   /** When the lease was given up; null: it was not. */
@@ -60,12 +64,12 @@ export class HeartbeatLease implements Lease {
   #hasLastWord = false
 
   /**
-   * `describe` says what the heartbeat carries, and must not wait for long; `runsOn` is called whenever the lease has
-   * got a new end (`lapsed`: it had been over, or was ended just now). `hasMovedOn` says whether a record shows that
-   * some volume held here has gone on elsewhere.
+   * `describe` returns what the heartbeat carries, and must be quick.
+   * `runsOn` is called when the lease has a new end (`lapsed`: it had expired, or was ended just now).
+   * `hasMovedOn` says whether a record shows that another host has taken over a volume held here.
    */
   constructor(
-    dependencies: Dependencies,
+    dependencies: LeaseDependencies,
     describe: () => Promise<Heartbeat>,
     runsOn: (lapsed: boolean) => void,
     ended: OnLeaseEnded,
@@ -79,29 +83,29 @@ export class HeartbeatLease implements Lease {
   }
 
   /**
-   * On the clock's elapsedMs; in the past when the lease is over. -Infinity: this agent has not had one, and knows of
-   * nobody who ended it.
+   * On the clock's elapsedMs; in the past when the lease has expired.
+   * -Infinity: this agent has had none, and knows of nobody who ended it.
    */
   get untilMs(): number {
     const runsUntilMs = Math.max(this.#ackedMs, this.#provenMs) + this.#dependencies.leaseMs
     return Math.min(Math.max(this.#endedMs, runsUntilMs), this.#givenUpMs ?? Infinity)
   }
 
-  /** The lease was given up: it is over, and not renewed. */
+  /** The lease was given up: it has expired, and is not renewed. */
   get isGivenUp(): boolean {
     return this.#givenUpMs !== null
   }
 
   /**
-   * The lease is over from now on: this host cannot keep what it promises. One more heartbeat tells the others why.
-   * Nobody ends it before its time all the same.
+   * Expires the lease now, because this host cannot keep what it promises. One more heartbeat tells the others why.
+   * Other hosts still wait until it would have expired.
    */
   giveUp(): void {
     this.#givenUpMs ??= this.#dependencies.clock.elapsedMs()
     this.#hasLastWord = true
   }
 
-  /** The lease may be renewed again; it runs from the next renewal on. */
+  /** Allows renewals again; the lease runs from the next one on. */
   takeUp(): void {
     this.#givenUpMs = null
     this.#hasLastWord = false
@@ -119,8 +123,8 @@ export class HeartbeatLease implements Lease {
   }
 
   /**
-   * Since when every renewal of ours was acknowledged in time: as long as that the registry worked, and a heartbeat that stood still meanwhile
-   * was not renewed. Infinity: it does not now.
+   * Since when every renewal was acknowledged in time: the registry worked for as long.
+   * A heartbeat that did not change meanwhile was not renewed. Infinity: it does not work now.
    */
   get unbrokenSinceMs(): number {
     return this.#dependencies.clock.elapsedMs() - this.#answeredMs > this.#breakMs
@@ -129,8 +133,8 @@ export class HeartbeatLease implements Lease {
   }
 
   /**
-   * Nobody was able to end the lease at `atMs` (promise 6): it runs on from there. One that has been ended does not:
-   * only a renewal takes it anew.
+   * Extends the lease: nobody was able to end it at `atMs` (promise 6). One that has been ended is not extended: only
+   * a renewal takes it again.
    */
   prolong(atMs: number): void {
     if (this.#isEnded || this.isGivenUp) return
@@ -161,7 +165,7 @@ export class HeartbeatLease implements Lease {
 
   async #renew(startMs: number): Promise<void> {
     const { registry, clock, self, leaseMs, seizeAfterMs } = this.#dependencies
-    // One that is on its way when the lease is given up does not say why.
+    // A heartbeat that is on its way when the lease is given up does not say why.
     const isLastWord = this.#hasLastWord
     const heartbeat = await this.#describe()
     if (this.#revision === null) await this.#read()
@@ -183,14 +187,14 @@ export class HeartbeatLease implements Lease {
     }
     this.#unbrokenMs = Number.POSITIVE_INFINITY
     if (write.outcome === 'refused') {
-      // Somebody ended the lease, or an earlier write of ours whose answer was lost came through.
+      // Another host ended the lease, or an earlier write of ours took effect without an acknowledgement.
       this.#revision = null
       this.#isForeign = !this.#isUnsure
       await this.#read()
       if (this.#isEnding) await this.#end()
     } else {
-      // The same write can be tried again as it is. A question to a registry without a leader is lost without a word,
-      // and waiting for its answer would cost the beats in which there is one again.
+      // The same write can be retried as it is. Requests to a leaderless stream are dropped silently. Waiting for a
+      // reply would cost heartbeats.
       this.#isUnsure = true
       this.#outOfReach(write.cause)
     }
@@ -216,7 +220,7 @@ export class HeartbeatLease implements Lease {
     if (!this.isGivenUp) this.#runsOn(lapsed)
   }
 
-  /** Reads this host's heartbeat, and finds out whether somebody has ended the lease. */
+  /** Reads this host's heartbeat, and finds out whether another host has ended the lease. */
   async #read(): Promise<void> {
     const { registry, self, log } = this.#dependencies
     const found = (await registry.hosts()).find((entry) => entry.value.id === self.id)
@@ -226,8 +230,8 @@ export class HeartbeatLease implements Lease {
     const { expiredBy, incarnation } = found?.value ?? { expiredBy: null, incarnation: 'a recovered registry' }
     const isOther = this.#ackedRevision !== null && (incarnation !== self.incarnation || isForeign)
     if (expiredBy === null && !isOther) return
-    // A registry that has lost the heartbeat has ended nothing by that, unless it was recovered while this machine
-    // stood still.
+    // A registry that has lost the heartbeat has ended no lease, unless it was recovered while this machine was
+    // stopped.
     if (found === undefined && !(await this.#hasMovedOn())) return
     // Until the next renewal it stays so.
     if (this.#isEnded) return

@@ -5,22 +5,23 @@ import type { StateDisk } from '../host-contract.ts'
 import { troubleOf } from '../trouble.ts'
 import { KeyedWakeups } from '../wakeups.ts'
 
-/** One small synced write: seldom enough that nobody's disk notices, and soon enough for what cannot go on anyway. */
+/** One small synced write: cheap, and soon enough to act on a disk that fails. */
 const PROBE_EVERY_MS = 10_000
-/** While the last probe failed, or something else met an error. */
+/** While the last probe failed, or another write met an error. */
 const PROBE_AGAIN_MS = 1_000
 /** Probes in a row that must fail before anything is done: a disk may lose one request. */
 const FAILURES = 2
 /**
- * Probes in a row that must pass before it counts as writable: the watchdog notes meanwhile what it paused without a
- * note.
+ * Probes in a row that must pass before the disk counts as writable. Meanwhile the watchdog notes what it paused
+ * without a note.
  */
 const PASSES = 3
 const KEY = '/state-disk'
 
 /**
- * Whether this host can still write its state directory. A host that cannot keeps nothing of what it promises: no use,
- * no hold, no checkpoint. A full disk is not meant: its containers live, and their data is safe.
+ * Whether this host can write its state directory.
+ * A host that cannot keeps nothing of what it promises: no use, no hold, no checkpoint. A full disk is not meant: its
+ * containers run, and their data is safe.
  */
 export class ProbedStateDisk implements StateDisk {
   readonly #dependencies: Pick<Dependencies, 'store' | 'clock' | 'log' | 'signal'>
@@ -28,7 +29,7 @@ export class ProbedStateDisk implements StateDisk {
   readonly #wakeups = new KeyedWakeups()
   #trouble: Trouble | null = null
 
-  /** `changed` is called when `trouble` has become another. */
+  /** `changed` is called when `trouble` has changed. */
   constructor(dependencies: Pick<Dependencies, 'store' | 'clock' | 'log' | 'signal'>, changed: () => void) {
     this.#dependencies = dependencies
     this.#changed = changed
@@ -39,7 +40,7 @@ export class ProbedStateDisk implements StateDisk {
     return this.#trouble
   }
 
-  /** Something could not be written: has the disk probed now, if `error` may mean that nothing can. */
+  /** Probes the disk now if `error`, of a failed write, may mean that nothing can be written. */
   suspect(error: unknown): void {
     if (isUnwritable(error)) this.#wakeups.wake(KEY)
   }

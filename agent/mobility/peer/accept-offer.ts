@@ -1,10 +1,11 @@
-import { WherryError } from '../../model/errors.ts'
 import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { CopyAnswer, Question } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
 import { settleDiverged } from '../hold/give-up-hold.ts'
+import { ownLabel } from '../own-host.ts'
 import { isLeftBehind, isOnlyIntended } from '../record/copies.ts'
+import { offerRefused } from './errors.ts'
 
 type Offer = Extract<Question, { kind: 'offer' }>
 
@@ -17,7 +18,11 @@ const APPLY_WAIT_MS = 10_000
  * checkpoint brings the rest. DISK_FULL, TRANSFER_CUT and what else keeps a copy from coming. The epoch is on disk before anything is asked for. May be repeated; when `signal`
  * aborts, the pull goes on.
  */
-export async function takeOffer(context: Context, offer: Offer, signal: AbortSignal): Promise<CopyAnswer> {
+export async function takeOffer(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'lease'>,
+  offer: Offer,
+  signal: AbortSignal,
+): Promise<CopyAnswer> {
   const { record, checkpoint, from } = offer
   const local = await context.dependencies.store.copy(record.id)
   if (local !== null) await rejectOnAbort(settleDiverged(context, local, record), signal)
@@ -28,11 +33,14 @@ export async function takeOffer(context: Context, offer: Offer, signal: AbortSig
   await rejectOnAbort(context.copyManager.bring(record, checkpoint, from), signal)
   const answer = await answerCopy(context, record.id)
   if (answer !== null) return answer
-  throw stale(context, offer, 'it was put away meanwhile')
+  throw offerRefused(record, ownLabel(context), 'it was put away meanwhile')
 }
 
 /** What this host says of its copy: its newest committed checkpoint, null for one that is half applied or damaged. Null: there is no copy here. */
-export async function answerCopy(context: Context, volume: string): Promise<CopyAnswer | null> {
+export async function answerCopy(
+  context: Pick<Context, 'dependencies' | 'locks' | 'lease'>,
+  volume: string,
+): Promise<CopyAnswer | null> {
   const { store, self } = context.dependencies
   const found = await store.copy(volume)
   const local = found?.applying ? await afterApply(context, found) : found
@@ -47,41 +55,39 @@ export async function answerCopy(context: Context, volume: string): Promise<Copy
 }
 
 /** A copy that is being applied now will be at a checkpoint in a moment; one whose apply was cut off stays as it is. */
-async function afterApply(context: Context, found: LocalCopy): Promise<LocalCopy | null> {
+async function afterApply(
+  context: Pick<Context, 'dependencies' | 'locks'>,
+  found: LocalCopy,
+): Promise<LocalCopy | null> {
   const { store, clock, signal } = context.dependencies
   const looking = context.locks.run(found.id, () => store.copy(found.id))
   return await rejectOnAbort(looking, AbortSignal.any([signal, clock.deadline(APPLY_WAIT_MS)])).catch(() => found)
 }
 
 /** Judges an offer, and notes its epoch. Runs under the volume's lock. */
-async function admit(context: Context, offer: Offer): Promise<void> {
+async function admit(context: Pick<Context, 'dependencies' | 'hosts'>, offer: Offer): Promise<void> {
   const { store, self } = context.dependencies
   const { record, from } = offer
   const mine = record.copies[self.id]
-  if (record.holder?.host !== from) throw stale(context, offer, 'the offer is not from its holder')
-  if (mine === undefined) throw stale(context, offer, 'this host is not to have a copy')
-  if (mine.state === 'diverged') throw stale(context, offer, 'this copy has writes that the cluster never got')
+  if (record.holder?.host !== from) throw offerRefused(record, ownLabel(context), 'the offer is not from its holder')
+  if (mine === undefined) throw offerRefused(record, ownLabel(context), 'this host is not to have a copy')
+  if (mine.state === 'diverged')
+    throw offerRefused(record, ownLabel(context), 'this copy has writes that the cluster never got')
   const local = (await store.copy(record.id)) ?? (await begin(context, offer))
   if (local.checkpoint !== null && isLeftBehind(record, local.checkpoint))
-    throw stale(context, offer, 'this copy is put aside first')
-  if (local.held !== null) throw stale(context, offer, `it is held here at epoch ${local.held.epoch}`)
-  if (record.epoch < local.epochSeen) throw stale(context, offer, `epoch ${local.epochSeen} has been seen here`)
+    throw offerRefused(record, ownLabel(context), 'this copy is put aside first')
+  if (local.held !== null) throw offerRefused(record, ownLabel(context), `it is held here at epoch ${local.held.epoch}`)
+  if (record.epoch < local.epochSeen)
+    throw offerRefused(record, ownLabel(context), `epoch ${local.epochSeen} has been seen here`)
   if (record.epoch > local.epochSeen) await store.update(record.id, { epochSeen: record.epoch })
 }
 
 /** The first that comes of a volume. A message that is late must not bring back what was removed: the registry has to know this copy. */
-async function begin(context: Context, offer: Offer): Promise<LocalCopy> {
+async function begin(context: Pick<Context, 'dependencies' | 'hosts'>, offer: Offer): Promise<LocalCopy> {
   const { registry, store, self } = context.dependencies
   const { id, name, options } = offer.record
   const record = (await registry.volume(name))?.value
   const known = record?.id === id && record.removedAt === null && record.copies[self.id] !== undefined
-  if (!known) throw stale(context, offer, 'the registry knows of no copy here')
+  if (!known) throw offerRefused(offer.record, ownLabel(context), 'the registry knows of no copy here')
   return await store.create({ id, name, options })
-}
-
-function stale(context: Context, { record }: Offer, why: string): WherryError {
-  return new WherryError(
-    'STALE_EPOCH',
-    `Host ${context.hosts.label(context.dependencies.self.id)} takes no checkpoint of epoch ${record.epoch} of volume "${record.name}": ${why}.`,
-  )
 }

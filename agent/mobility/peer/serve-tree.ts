@@ -1,44 +1,56 @@
-import { WherryError } from '../../model/errors.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { SnapshotRef } from '../../store/snapshot-ref.ts'
 import type { TreeRequest } from '../../transfer/contract.ts'
 import { finalTree } from '../checkpoint/surrendered.ts'
 import type { Context } from '../context.ts'
 import { leaseLost } from '../errors.ts'
+import { ownHost, ownLabel } from '../own-host.ts'
+import { noCompleteCopy, notAtCheckpoint, notHeld, requestStale } from './errors.ts'
 
 /**
  * Decides on another host's request for a tree of this one; a live tree is captured first. STALE_EPOCH when the asker's view is older than what this disk
  * has seen (promise 8). The checkpoint of a volume that is held here comes from its spool. NOT_AT_CHECKPOINT when this copy is not, or no longer, at the checkpoint asked for. Whether the
  * bytes really are that checkpoint is judged by the asker's hashes. LEASE_LOST: a holder whose lease is over gives nothing away that it could be taken over with.
  */
-export async function chooseTree(context: Context, request: TreeRequest, signal: AbortSignal): Promise<SnapshotRef> {
-  const { self } = context.dependencies
-  const host = context.hosts.label(self.id)
+export async function chooseTree(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'locks'
+    | 'lease'
+    | 'guardedVolumes'
+    | 'liveCaptures'
+    | 'stateDisk'
+    | 'releasing'
+    | 'surrendered'
+  >,
+  request: TreeRequest,
+  signal: AbortSignal,
+): Promise<SnapshotRef> {
+  const host = ownLabel(context)
   const local = await copyFor(context, request)
   if (local === null || local.applying || local.damaged !== null) {
-    throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} has no complete copy of volume ${request.volume}.`)
+    throw noCompleteCopy(request.volume, host)
   }
   requireEpoch(context, request, local)
   if (request.want.kind === 'checkpoint') {
     // Nobody writes to it any more, and whoever asks was allowed to go on from it.
     if (finalTree(context, local)?.hash === request.want.hash) return { id: local.id, kind: 'aside' }
     if (local.checkpoint?.hash !== request.want.hash) {
-      throw new WherryError(
-        'NOT_AT_CHECKPOINT',
-        `The copy of volume "${local.name}" on host ${host} is not at that checkpoint.`,
-      )
+      throw notAtCheckpoint(local.name, host)
     }
     // From then on the volume may be taken over there, also when it is idle now and held here next: never behind the
     // watchdog's back, and not under a lease that is over.
     await context.guardedVolumes.expect(local.id)
     if (local.held === null) return { id: local.id, kind: 'last' }
-    if (!context.lease.runs) throw leaseLost(context, local.name)
+    if (!context.lease.runs) throw leaseLost(local.name, ownHost(context))
     // It may have been held anew meanwhile.
     requireEpoch(context, request, (await context.dependencies.store.copy(local.id)) ?? local)
     return { id: local.id, kind: 'spool' }
   }
   if (local.held === null) {
-    throw new WherryError('NOT_AT_CHECKPOINT', `Host ${host} does not hold volume "${local.name}" any more.`)
+    throw notHeld(local.name, host)
   }
   const until = AbortSignal.any([signal, context.dependencies.signal])
   await context.liveCaptures.run(local.id, until, (ended) =>
@@ -47,16 +59,19 @@ export async function chooseTree(context: Context, request: TreeRequest, signal:
   return { id: local.id, kind: 'live' }
 }
 
-function requireEpoch(context: Context, request: TreeRequest, { epochSeen, name }: LocalCopy): void {
+function requireEpoch(
+  context: Pick<Context, 'dependencies' | 'hosts'>,
+  request: TreeRequest,
+  { epochSeen, name }: LocalCopy,
+): void {
   if (request.epoch >= epochSeen) return
-  const host = context.hosts.label(context.dependencies.self.id)
-  throw new WherryError(
-    'STALE_EPOCH',
-    `Host ${host} has seen epoch ${epochSeen} of volume "${name}", the request came with epoch ${request.epoch}.`,
-  )
+  throw requestStale(name, ownLabel(context), epochSeen, request.epoch)
 }
 
-async function copyFor(context: Context, { volume, want }: TreeRequest): Promise<LocalCopy | null> {
+async function copyFor(
+  context: Pick<Context, 'dependencies' | 'locks' | 'releasing' | 'surrendered'>,
+  { volume, want }: TreeRequest,
+): Promise<LocalCopy | null> {
   const { store } = context.dependencies
   const local = await store.copy(volume)
   if (want.kind === 'live') return local

@@ -38,14 +38,14 @@ interface Waiting {
  * at a time, the first released first, and after Mounts (Copying, MountWaits). Nothing here needs to survive a restart.
  */
 export class IdleCatchUp implements CatchUp {
-  readonly #context: Context
+  readonly #context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'node' | 'pendingMounts'>
   /** Names of volumes whose records may have changed. */
   readonly #changed = new Set<string>()
   /** By name, in the order in which they were found to be behind. */
   readonly #waiting = new Map<string, Waiting>()
   readonly #running = new Map<string, RunningCopy>()
 
-  constructor(context: Context) {
+  constructor(context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'node' | 'pendingMounts'>) {
     this.#context = context
   }
 
@@ -159,7 +159,11 @@ export class IdleCatchUp implements CatchUp {
  * only sent ahead is no copy, and a diverged one is not written over (promise 7). What placement is about to drop stays
  * as it is: brought up to date it would be as good as those that are wanted, and any of them might go.
  */
-function isBehind(context: Context, record: VolumeRecord, local: LocalCopy | null): boolean {
+function isBehind(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'node' | 'pendingMounts'>,
+  record: VolumeRecord,
+  local: LocalCopy | null,
+): boolean {
   const { self } = context.dependencies
   const { last, copies } = record
   const mine = copies[self.id]
@@ -175,7 +179,11 @@ function isBehind(context: Context, record: VolumeRecord, local: LocalCopy | nul
 }
 
 /** Enough living hosts have the newest checkpoint, and nothing keeps this copy from being dropped in time. */
-function isSurplus(context: Context, record: VolumeRecord, local: LocalCopy | null): boolean {
+function isSurplus(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'node' | 'pendingMounts'>,
+  record: VolumeRecord,
+  local: LocalCopy | null,
+): boolean {
   const alive = (host: string) => context.hosts.alive(host)
   if (!mayGiveUp(record, context.dependencies.self.id, placementHosts(context, [record]), alive)) return false
   return whyBusy(context, record.name, local) === null

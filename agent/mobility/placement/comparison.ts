@@ -24,7 +24,7 @@ export interface Comparison {
  * the background, about one volume after another, because they may have to read it all. False: call it again.
  */
 export async function wereOthersSound(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks'>,
   record: VolumeRecord,
   last: Checkpoint,
   memory: PlacementMemory,

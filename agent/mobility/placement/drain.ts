@@ -13,7 +13,13 @@ import { whyBusy } from './surplus.ts'
  * Notes that this host's copies are to leave (or no longer), and says which are still here and why. The wish is durable on return and outlives the agent;
  * the copies leave in the background, each when enough others are current. May be repeated, which shows how far it is. REGISTRY_UNAVAILABLE: the wish is noted all the same.
  */
-export async function drainHost(context: Context, on: boolean): Promise<DrainView> {
+export async function drainHost(
+  context: Pick<
+    Context,
+    'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'containerUses' | 'node' | 'pendingMounts'
+  >,
+  on: boolean,
+): Promise<DrainView> {
   const { drainWish, log, self } = context.dependencies
   if (drainWish.get() !== on) {
     await drainWish.set(on)
@@ -24,7 +30,9 @@ export async function drainHost(context: Context, on: boolean): Promise<DrainVie
   return { host: context.hosts.label(self.id), draining, left: draining ? await listLeft(context) : [] }
 }
 
-async function listLeft(context: Context): Promise<DrainView['left']> {
+async function listLeft(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'containerUses' | 'node' | 'pendingMounts'>,
+): Promise<DrainView['left']> {
   const { registry, store } = context.dependencies
   const records = (await registry.volumes()).map(({ value }) => value).filter(({ removedAt }) => removedAt === null)
   const hosts = placementHosts(context, records)
@@ -39,7 +47,12 @@ async function listLeft(context: Context): Promise<DrainView['left']> {
   return left.sort((a, b) => (a.volume < b.volume ? -1 : 1))
 }
 
-function whyLeft(context: Context, record: VolumeRecord, local: LocalCopy, hosts: readonly PlacementHost[]): string {
+function whyLeft(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'containerUses' | 'pendingMounts'>,
+  record: VolumeRecord,
+  local: LocalCopy,
+  hosts: readonly PlacementHost[],
+): string {
   const { self } = context.dependencies
   if (record.holder?.host === self.id) {
     const users = context.containerUses.live(record.name)
@@ -57,14 +70,17 @@ function whyLeft(context: Context, record: VolumeRecord, local: LocalCopy, hosts
 }
 
 /** This takes moments, or as long as another host needs to read its whole copy again. */
-function describeComparing(context: Context, { holder, last, copies }: VolumeRecord): string {
+function describeComparing(
+  context: Pick<Context, 'dependencies' | 'hosts'>,
+  { holder, last, copies }: VolumeRecord,
+): string {
   const others = holder !== null || last === null ? [] : othersWith(context, { copies }, last)
   if (others.length === 0) return 'about to go'
   const names = others.map((host) => context.hosts.label(host)).join(', ')
   return `waits until the copies on ${names} were compared with the newest checkpoint; an older version of Wherry cannot`
 }
 
-function whyNone(context: Context, hosts: readonly PlacementHost[]): string {
+function whyNone(context: Pick<Context, 'dependencies' | 'hosts'>, hosts: readonly PlacementHost[]): string {
   const others = hosts.filter(({ id }) => id !== context.dependencies.self.id)
   if (others.length === 0) return 'there is none'
   const reasons = others.map((host) => {

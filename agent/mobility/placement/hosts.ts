@@ -3,7 +3,10 @@ import type { Context } from '../context.ts'
 import type { PlacementHost } from './policy.ts'
 
 /** The hosts as placement sees them now. */
-export function placementHosts(context: Context, records: readonly VolumeRecord[]): PlacementHost[] {
+export function placementHosts(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'node'>,
+  records: readonly VolumeRecord[],
+): PlacementHost[] {
   const { self, replaceAfterMs } = context.dependencies
   const coming = new Map<string, number>()
   for (const { copies, last } of records) {
@@ -23,6 +26,6 @@ export function placementHosts(context: Context, records: readonly VolumeRecord[
 }
 
 /** A person or Swarm wants this host's copies to leave. */
-export function isDraining(context: Context): boolean {
+export function isDraining(context: Pick<Context, 'dependencies' | 'node'>): boolean {
   return context.dependencies.drainWish.get() || context.node.drained
 }

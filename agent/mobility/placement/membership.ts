@@ -15,7 +15,7 @@ type Change = VolumeRecord | null | typeof STALE_READ
 
 /** Writes this host into the record as one that keeps a copy, unless somebody else took the place meanwhile. */
 export async function joinRecord(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'locks'>,
   seen: VolumeRecord,
   before: LocalCopy | null,
   hosts: readonly PlacementHost[],
@@ -51,7 +51,11 @@ export async function joinRecord(
  * A tree that was left over here, at a checkpoint that the volume has gone on from, is no copy that its holder knows of, and must not become one behind its
  * back. It is worth nothing but the blocks that need not come again: its checkpoint is forgotten, durably, before the record is joined.
  */
-async function forgetOld(context: Context, seen: VolumeRecord, local: LocalCopy | null): Promise<LocalCopy | null> {
+async function forgetOld(
+  context: Pick<Context, 'dependencies' | 'locks'>,
+  seen: VolumeRecord,
+  local: LocalCopy | null,
+): Promise<LocalCopy | null> {
   const { store, self } = context.dependencies
   if (local !== null && local.held === null && seen.last === null && seen.copies[self.id] === undefined) {
     // The volume has no checkpoint yet, and whoever takes the first one does not know of this copy: what it has is
@@ -69,7 +73,11 @@ async function forgetOld(context: Context, seen: VolumeRecord, local: LocalCopy 
 }
 
 /** Writes down that this host's copy is one too many, if it is. */
-export async function unkeep(context: Context, seen: VolumeRecord, hosts: readonly PlacementHost[]): Promise<void> {
+export async function unkeep(
+  context: Pick<Context, 'dependencies'>,
+  seen: VolumeRecord,
+  hosts: readonly PlacementHost[],
+): Promise<void> {
   const { self } = context.dependencies
   const change = (record: VolumeRecord | null): Change => {
     if (record === null || record.id !== seen.id) return record
@@ -82,7 +90,11 @@ export async function unkeep(context: Context, seen: VolumeRecord, hosts: readon
 }
 
 /** Writes a copy at rest that an idle volume's record does not know into it; what it is worth is found out like any other's. */
-export async function rejoinRecord(context: Context, seen: VolumeRecord, checkpoint: Checkpoint): Promise<void> {
+export async function rejoinRecord(
+  context: Pick<Context, 'dependencies'>,
+  seen: VolumeRecord,
+  checkpoint: Checkpoint,
+): Promise<void> {
   const { self, clock } = context.dependencies
   const change = (record: VolumeRecord | null): Change => {
     if (record === null || record.id !== seen.id || record.removedAt !== null) return record
@@ -95,7 +107,7 @@ export async function rejoinRecord(context: Context, seen: VolumeRecord, checkpo
 
 /** True when this host's entry is off the record by a write of this call, which looked whether enough others are current. */
 export async function leaveRecord(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts'>,
   seen: VolumeRecord,
   local: LocalCopy | null,
   hosts: readonly PlacementHost[],
@@ -137,7 +149,7 @@ function isAbove(checkpoint: Checkpoint | null, { last }: VolumeRecord): boolean
   return order === 'newer' || order === 'conflict'
 }
 
-function writeTime(context: Context): AbortSignal {
+function writeTime(context: Pick<Context, 'dependencies'>): AbortSignal {
   const { signal, clock } = context.dependencies
   return AbortSignal.any([signal, clock.deadline(WRITE_MS)])
 }

@@ -13,7 +13,13 @@ import { giveUpSurplus } from './surplus.ts'
  * Does this host's part of placing copies: takes a copy of every volume of which it should have one, gives up what is too many. Every host does the
  * same by the same records; each step is a compare-and-set that looks again, so that two hosts never both take or both give up the same copy.
  */
-export async function keepPlaced(context: Context, memory: PlacementMemory): Promise<void> {
+export async function keepPlaced(
+  context: Pick<
+    Context,
+    'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'catchUp' | 'treeChecks' | 'node' | 'pendingMounts'
+  >,
+  memory: PlacementMemory,
+): Promise<void> {
   const { cache, store, self } = context.dependencies
   // A host that was cut off would find all others gone, until it has heard of them again.
   if (!context.hosts.alive(self.id)) return
@@ -30,9 +36,11 @@ export async function keepPlaced(context: Context, memory: PlacementMemory): Pro
     if (local !== null && local.epochSeen > record.epoch) continue
     if (record.holder?.host === self.id) memory.surplus.delete(record.id)
     else {
-      const placing = placeCopies(record, hosts).includes(self.id) ? takeCopy : giveUpSurplus
+      const placed = placeCopies(record, hosts).includes(self.id)
+        ? takeCopy(context, record, local, hosts, memory)
+        : giveUpSurplus(context, record, local, hosts, memory)
       // One volume that cannot be placed must not keep the others from it.
-      await placing(context, record, local, hosts, memory).catch((error: unknown) => failures.push(error))
+      await placed.catch((error: unknown) => failures.push(error))
     }
   }
   if (failures.length > 0) throw failures[0]
@@ -46,7 +54,7 @@ function forget(memory: PlacementMemory, records: readonly VolumeRecord[]): void
 }
 
 async function takeCopy(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'locks' | 'catchUp' | 'node'>,
   record: VolumeRecord,
   local: LocalCopy | null,
   hosts: readonly PlacementHost[],

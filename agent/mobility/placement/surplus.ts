@@ -13,7 +13,7 @@ import { mayGiveUp, type PlacementHost } from './policy.ts'
  * back and forth keeps both its copies.
  */
 export async function giveUpSurplus(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks' | 'node' | 'pendingMounts'>,
   record: VolumeRecord,
   local: LocalCopy | null,
   hosts: readonly PlacementHost[],
@@ -54,7 +54,11 @@ function noteSurplus(memory: PlacementMemory, { id, holder, epoch }: VolumeRecor
 }
 
 /** Why a copy cannot go now, whatever the record says; null: it can. */
-export function whyBusy(context: Context, name: string, local: LocalCopy | null): string | null {
+export function whyBusy(
+  context: Pick<Context, 'copyManager' | 'pendingMounts'>,
+  name: string,
+  local: LocalCopy | null,
+): string | null {
   if (context.pendingMounts.has(name)) return 'a container that is being started waits for it'
   if (local === null) return null
   if (local.diverged.length > 0)
@@ -69,7 +73,7 @@ export function whyBusy(context: Context, name: string, local: LocalCopy | null)
  * between. The copies that stay are compared with their checkpoint first: somebody may have changed one at rest.
  */
 async function dropCopy(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks' | 'pendingMounts'>,
   record: VolumeRecord,
   hosts: readonly PlacementHost[],
   memory: PlacementMemory,

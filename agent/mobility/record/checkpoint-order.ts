@@ -1,12 +1,9 @@
 import type { Checkpoint, CopyRecord } from '../../model/model.ts'
 
-/**
- * What tells one checkpoint of a volume from all others: epoch and number order them, the hash is the identity (promise
- * 14).
- */
+/** What identifies a checkpoint of a volume: epoch and number order, the hash is the identity (promise 14). */
 export type CheckpointIdentity = Pick<Checkpoint, 'epoch' | 'seq' | 'hash'>
 
-/** A checkpoint as somebody names it. Without a hash: an older release wrote it. */
+/** A checkpoint as a record names it. Without a hash: an older release wrote it. */
 export interface NamedCheckpoint {
   readonly epoch: number
   readonly seq: number
@@ -14,13 +11,13 @@ export interface NamedCheckpoint {
 }
 
 /**
- * How one checkpoint stands to another of the same volume. `conflict`: same epoch and number, different hash: at most
- * one of the two belongs to the volume.
+ * How one checkpoint stands to another of the same volume.
+ * `conflict`: same epoch and number, different hash; at most one of the two belongs to the volume.
  * `unproven`: same epoch and number, and the hash of one is not known.
  */
 export type CheckpointOrder = 'older' | 'same' | 'conflict' | 'unproven' | 'newer'
 
-/** Compares two checkpoints of one volume: the only place that does. */
+/** Compares two checkpoints of one volume. No other place orders checkpoints. */
 export function orderOf(one: CheckpointIdentity, other: CheckpointIdentity): Exclude<CheckpointOrder, 'unproven'>
 export function orderOf(one: NamedCheckpoint, other: NamedCheckpoint): CheckpointOrder
 export function orderOf(one: NamedCheckpoint, other: NamedCheckpoint): CheckpointOrder {
@@ -30,21 +27,32 @@ export function orderOf(one: NamedCheckpoint, other: NamedCheckpoint): Checkpoin
   return one.hash === other.hash ? 'same' : 'conflict'
 }
 
-/** The newer of two checkpoints; the first one if neither is. */
+/**
+ * Whether two checkpoints of one volume are the same tree, or both are none.
+ * The hash alone decides: it is the identity (promise 14).
+ */
+export function isSameTree(
+  one: { readonly hash: string } | null | undefined,
+  other: { readonly hash: string } | null | undefined,
+): boolean {
+  return one?.hash === other?.hash
+}
+
+/** Returns the newer of two checkpoints; the first one if neither is. */
 export function newerOf(one: Checkpoint | null, other: Checkpoint): Checkpoint {
   return one === null || orderOf(other, one) === 'newer' ? other : one
 }
 
 /**
- * The checkpoint of a copy, as the record has it. A hash that was written with another epoch or number belongs to an
- * earlier checkpoint.
+ * Returns the checkpoint of a copy, as the record has it.
+ * A hash that was written with another epoch or number belongs to an earlier checkpoint.
  */
 export function checkpointOf({ epoch, seq, checkpoint }: CopyRecord): NamedCheckpoint {
   const isOfThis = checkpoint !== undefined && checkpoint.epoch === epoch && checkpoint.seq === seq
   return isOfThis ? checkpoint : { epoch, seq }
 }
 
-/** The fields of a copy's entry that say at which checkpoint it is. */
+/** Returns the fields of a copy's entry that name its checkpoint. */
 export function copyFields({ epoch, seq, hash }: CheckpointIdentity): Pick<CopyRecord, 'epoch' | 'seq' | 'checkpoint'> {
   return { epoch, seq, checkpoint: { epoch, seq, hash } }
 }

@@ -5,24 +5,26 @@ import {
   type CheckpointIdentity,
   checkpointOf,
   copyFields,
+  isSameTree,
   type NamedCheckpoint,
   newerOf,
   orderOf,
 } from './checkpoint-order.ts'
 import { standingOf } from './lineage.ts'
 
-/** What there is of a copy that has nothing yet. */
+/** Epoch and number of a copy that has no data yet. */
 export const NO_CHECKPOINT = { epoch: 0, seq: 0 } as const
 
 /**
- * Whether a disk's checkpoint is none: it is of an epoch that the disk has never seen begin. Older releases took one
- * when they gave up a hold that never came about, under a name that the next holder's first checkpoint gets as well.
+ * Whether a disk's checkpoint does not belong to the volume: its epoch never began as far as the disk knows.
+ * Older releases took one when they gave up a hold that never came about, under a name that the next holder's first
+ * checkpoint gets as well.
  */
 export function isForged({ checkpoint, epochSeen }: Pick<LocalCopy, 'checkpoint' | 'epochSeen'>): boolean {
   return checkpoint !== null && checkpoint.epoch > epochSeen
 }
 
-/** A root directory with nothing in it: all that is left of a new volume that nobody has used. */
+/** Whether the tree is an empty root directory: all that is left of a new volume that was never used. */
 export function isEmptyTree({ files, bytes }: Checkpoint): boolean {
   return files === 0 && bytes === 0
 }
@@ -30,21 +32,21 @@ export function isEmptyTree({ files, bytes }: Checkpoint): boolean {
 /** Whether this disk's tree is at a checkpoint, untouched since, not half applied and not known to be damaged. */
 export function isAt(local: LocalCopy | null, checkpoint: Checkpoint): boolean {
   if (local === null || local.applying || local.held !== null || local.damaged !== null) return false
-  return local.checkpoint?.hash === checkpoint.hash
+  return isSameTree(local.checkpoint, checkpoint)
 }
 
-/** The record with one host's copy entry replaced. */
+/** Returns the record with one host's copy entry replaced. */
 export function withCopy(record: VolumeRecord, host: string, copy: CopyRecord): VolumeRecord {
   return { ...record, copies: { ...record.copies, [host]: copy } }
 }
 
-/** The record without one host's copy entry. */
+/** Returns the record without one host's copy entry. */
 export function withoutCopy(record: VolumeRecord, host: string): VolumeRecord {
   const { [host]: _gone, ...copies } = record.copies
   return { ...record, copies }
 }
 
-/** The copies after a new checkpoint was committed on `host`: it is current, whoever was current falls behind. */
+/** Returns the copies after a new checkpoint on `host`: that one is current, those that were current are behind. */
 export function copiesAfter(record: VolumeRecord, host: string, checkpoint: Checkpoint): Record<string, CopyRecord> {
   const others = Object.entries(record.copies).map(([id, copy]): [string, CopyRecord] => [
     id,
@@ -61,14 +63,14 @@ export function copiesAfter(record: VolumeRecord, host: string, checkpoint: Chec
   }
 }
 
-/** Whether the record names a checkpoint of this copy that the volume could be gone on from. */
+/** Whether the record names a checkpoint of this copy that the volume could be taken over with. */
 export function isKnownCopy(copy: CopyRecord | undefined): boolean {
   return copy !== undefined && copy.seq > 0 && copy.state !== 'diverged'
 }
 
 /**
- * Whether a host that holds the volume knows by this record that it could be gone on from elsewhere: only then does it
- * have itself fenced. A copy on a host that is away counts: it may be back before the holder is.
+ * Whether a holder knows by this record that the volume could be taken over from it: only then is it fenced.
+ * A copy on a host that is away counts: that host may be back before the holder is.
  */
 export function hasCopyElsewhere(record: VolumeRecord, holder: string): boolean {
   return Object.entries(record.copies).some(([host, copy]) => host !== holder && isKnownCopy(copy))
@@ -80,8 +82,8 @@ export function hasCheckpoint(copy: CopyRecord | undefined, checkpoint: Checkpoi
 }
 
 /**
- * The same where an entry of an older release, without a hash, counts as well: whoever goes by it compares the tree
- * before it is used.
+ * The same where an entry of an older release, without a hash, counts as well. Callers compare the tree before they
+ * use it.
  */
 export function mayHaveCheckpoint(copy: CopyRecord | undefined, checkpoint: CheckpointIdentity): boolean {
   if (copy?.state !== 'current') return false
@@ -90,9 +92,9 @@ export function mayHaveCheckpoint(copy: CopyRecord | undefined, checkpoint: Chec
 }
 
 /**
- * Whether a tree at this checkpoint has something that the cluster did not go on from: it is kept before anything is
- * put in its place (promise 7). A checkpoint that is newer than `last` has not: a copy may have one that the registry
- * has not heard of yet.
+ * Whether a tree at this checkpoint has writes that the cluster does not have.
+ * It is kept before another takes its place (promise 7). A checkpoint newer than `last` does not count: a copy may
+ * have one that the registry does not know yet.
  */
 export function isLeftBehind(record: VolumeRecord, checkpoint: NamedCheckpoint): boolean {
   const standing = standingOf(record, checkpoint)
@@ -100,8 +102,9 @@ export function isLeftBehind(record: VolumeRecord, checkpoint: NamedCheckpoint):
 }
 
 /**
- * The record after other hosts said which checkpoints of this hold they have on their disks: `last` is the newest of them (it never goes back), copies are
- * current at it or behind. The very same object when nothing changes.
+ * Returns the record after other hosts replied which checkpoints of this hold they have on their disks.
+ * `last` becomes the newest of them and never goes back; copies are current at it or behind.
+ * Returns the very same object when nothing changes.
  */
 export function withAnswers(
   record: VolumeRecord,
@@ -130,7 +133,8 @@ function unknownCopy(at: string): CopyRecord {
 
 function copyAfter(copy: CopyRecord, said: Checkpoint | undefined, last: Checkpoint, at: string): CopyRecord {
   if (copy.state === 'diverged') return copy
-  // What a host says of itself is right, also when it is older than what was known: it may have begun anew after a take-over.
+  // A host's own reply is right, also when it is older than what was known: it may have restarted its copy after a
+  // takeover.
   if (said === undefined) {
     return copy.state !== 'current' || mayHaveCheckpoint(copy, last) ? copy : { ...copy, state: 'behind', at }
   }
@@ -140,8 +144,8 @@ function copyAfter(copy: CopyRecord, said: Checkpoint | undefined, last: Checkpo
 }
 
 /**
- * Whether the disk tells of a hold of which it never heard that it came about: the epoch is written after the
- * acknowledged write, and before anything is mounted.
+ * Whether the disk has a hold that was intended and never confirmed.
+ * The epoch is written after the acknowledged write, and before anything is mounted.
  */
 export function isOnlyIntended({ held, epochSeen, mounts }: LocalCopy): boolean {
   return held !== null && epochSeen < held.epoch && Object.keys(mounts).length === 0
@@ -153,7 +157,7 @@ export function isNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): 
 }
 
 /**
- * The same where an entry of an older release, without a hash, counts as well: nothing may be given up because of it.
+ * The same where an entry of an older release, without a hash, counts as well: nothing may be dropped because of it.
  */
 export function mayBeNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): boolean {
   return last !== null && mayHaveCheckpoint(copy, last)

@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { WherryError } from '../../model/errors.ts'
 import { checkpointFields, count } from '../../model/record-schema.ts'
 import type { CopyAnswer, SurrenderAnswer } from '../../transfer/contract.ts'
+import { malformedReply } from './errors.ts'
 
 const answer: z.ZodType<CopyAnswer> = z.object({
   host: z.string().min(1),
@@ -17,22 +17,16 @@ const surrendered: z.ZodType<SurrenderAnswer> = z.object({
   final: z.object(checkpointFields).nullable(),
 })
 
-/** What a holder says that was asked to let a volume go, checked. REQUEST_INVALID when it is no such answer. */
+/** Parses a holder's reply to a request to give a volume up. REQUEST_INVALID when it cannot be understood. */
 export function readSurrenderAnswer(value: unknown, from: string): SurrenderAnswer {
   const found = surrendered.safeParse(value)
   if (found.success) return found.data
-  throw new WherryError('REQUEST_INVALID', `${from} gave an answer about its hold that is none.`, {
-    hint: 'Run the same version of Wherry on all hosts.',
-    cause: found.error,
-  })
+  throw malformedReply(from, 'its hold', found.error)
 }
 
-/** What a host says of its copy, checked. Null: it has none. REQUEST_INVALID when it is no such answer. */
+/** Parses a host's reply about its copy; null: it has none. REQUEST_INVALID when it cannot be understood. */
 export function readCopyAnswer(value: unknown, from: string): CopyAnswer | null {
   const found = answer.nullable().safeParse(value)
   if (found.success) return found.data
-  throw new WherryError('REQUEST_INVALID', `${from} gave an answer about its copy that is none.`, {
-    hint: 'Run the same version of Wherry on all hosts.',
-    cause: found.error,
-  })
+  throw malformedReply(from, 'its copy', found.error)
 }

@@ -8,20 +8,20 @@ type Line = Pick<VolumeRecord, 'seizures' | 'seizuresCut' | 'last'>
 
 /**
  * Where a checkpoint stands in its volume's history.
- * `in line`: the cluster went on from it, or from a later one of the same line; nothing in it is lost.
- * `newer`: of the line that goes on now, and newer than `last`.
+ * `in line`: the cluster continued from it, or from a later one of the same line; nothing in it is lost.
+ * `newer`: of the present line, and newer than `last`.
  * `repeated`: no checkpoint of the line, but its content is that of one; nothing in it is lost.
- * `left behind`: the cluster went on without it, or the record does not reach back far enough to tell.
+ * `left behind`: the cluster continued without it, or the record does not reach back far enough to tell.
  * `conflict`: it has the epoch and number of another checkpoint of the line; it never belonged to the volume.
  */
 export type Standing = 'in line' | 'newer' | 'repeated' | 'left behind' | 'conflict'
 
-/** The record's seizures with one more, without the oldest when they are too many. */
+/** Returns the record's takeovers with one more, without the oldest when they are too many. */
 export function withSeizure(record: Pick<VolumeRecord, 'seizures'>, seizure: Seizure): readonly Seizure[] {
   return [...record.seizures, seizure].slice(-SEIZURES_KEPT)
 }
 
-/** The fields of the record after one more seizure. */
+/** Returns the fields of the record after one more takeover. */
 export function seizureFields(
   record: Pick<VolumeRecord, 'seizures' | 'seizuresCut'>,
   seizure: Seizure,
@@ -34,13 +34,13 @@ export function seizureFields(
   return { seizures, seizuresCut: { epoch: Math.max(...cut.map(({ epoch }) => epoch)), hosts: [...new Set(hosts)] } }
 }
 
-/** Hosts that lost the volume to a seizure, as far back as the record knows. */
+/** Returns the hosts that lost the volume to a takeover, as far back as the record knows. */
 export function lostHolders({ seizures, seizuresCut }: Pick<VolumeRecord, 'seizures' | 'seizuresCut'>): string[] {
   const hosts = [...(seizuresCut?.hosts ?? []), ...seizures.map(({ from }) => from)]
   return [...new Set(hosts)].filter((host) => host !== '')
 }
 
-/** Judges a checkpoint that some host has by the record. */
+/** Returns where a checkpoint of some host stands, by the record. */
 export function standingOf(record: Line, checkpoint: NamedCheckpoint): Standing {
   const { seizures, last } = record
   const bases = seizures.map(({ base }) => base)
@@ -59,8 +59,8 @@ export function standingOf(record: Line, checkpoint: NamedCheckpoint): Standing 
 }
 
 /**
- * Whether nothing is lost when a tree at this checkpoint is replaced: the cluster went on from it, from a later one, or
- * from the same content.
+ * Whether nothing is lost when a tree at this checkpoint is replaced.
+ * True when the cluster continued from it, from a later one, or from the same content.
  */
 export function isInLine(record: Line, checkpoint: NamedCheckpoint): boolean {
   const standing = standingOf(record, checkpoint)
@@ -68,8 +68,8 @@ export function isInLine(record: Line, checkpoint: NamedCheckpoint): boolean {
 }
 
 /**
- * The highest epoch that may have begun with a seizure that is not in the list any more: of older checkpoints it is not
- * known whether the cluster went on from them. Older releases cut the list without a note.
+ * Returns the highest epoch that may have begun with a takeover that the list does not have any more.
+ * Nobody knows whether the cluster continued from older checkpoints. Older releases cut the list without a note.
  */
 function cutEpoch({ seizures, seizuresCut }: Line): number {
   const [oldest] = seizures

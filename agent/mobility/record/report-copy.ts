@@ -1,7 +1,7 @@
 import type { VolumeRecord } from '../../model/model.ts'
 import type { Dependencies } from '../dependencies.ts'
 import { notFound } from '../errors.ts'
-import { copyFields } from './checkpoint-order.ts'
+import { copyFields, isSameTree } from './checkpoint-order.ts'
 import { hasCheckpoint, isKnownCopy, NO_CHECKPOINT, withCopy, withoutCopy } from './copies.ts'
 import { changeVolume, STALE_READ } from './update-record.ts'
 
@@ -11,8 +11,8 @@ const INFORM_MS = 5_000
 type Informing = Pick<Dependencies, 'registry' | 'clock' | 'self' | 'signal'>
 
 /**
- * Tells the registry that this host is getting a copy, so that a removal knows whom to ask. Rejects VOLUME_NOT_FOUND when the volume is being removed or is gone: nobody would ask
- * this host to put the copy away.
+ * Tells the registry that this host is getting a copy, so that a removal asks this host.
+ * Rejects VOLUME_NOT_FOUND when the volume is removed or being removed: nobody would ask for the copy to be dropped.
  */
 export async function announceCopy(dependencies: Informing, volume: Pick<VolumeRecord, 'id' | 'name'>): Promise<void> {
   const { clock, self } = dependencies
@@ -24,14 +24,14 @@ export async function announceCopy(dependencies: Informing, volume: Pick<VolumeR
 }
 
 /**
- * Tells the registry that this host's copy is at the newest checkpoint of `seen`, unless there is a newer one by now. A
- * copy that a holder has not learnt of stays unknown until the volume is idle: learnt late, it would run unfenced.
+ * Tells the registry that this host's copy is at the newest checkpoint of `seen`, unless there is a newer one.
+ * A copy that the holder does not know stays unknown until the volume is idle: learnt late, it would run unfenced.
  */
 export async function reportCurrent(dependencies: Informing, seen: VolumeRecord): Promise<void> {
   const { clock, self } = dependencies
   await inform(dependencies, seen.name, (record) => {
     if (record === null || record.id !== seen.id || record.last === null || seen.last === null) return record
-    if (record.last.hash !== seen.last.hash) return record.epoch < seen.epoch ? STALE_READ : record
+    if (!isSameTree(record.last, seen.last)) return record.epoch < seen.epoch ? STALE_READ : record
     const mine = record.copies[self.id]
     if (hasCheckpoint(mine, record.last) || (record.holder !== null && !isKnownCopy(mine))) return record
     return withCopy(record, self.id, {
@@ -43,7 +43,7 @@ export async function reportCurrent(dependencies: Informing, seen: VolumeRecord)
   })
 }
 
-/** Tells the registry that this host's copy cannot be used as it is, so that nobody counts on it. */
+/** Tells the registry that this host's copy cannot be used as it is. */
 export async function reportDamaged(dependencies: Informing, volume: Pick<VolumeRecord, 'id' | 'name'>): Promise<void> {
   const { self } = dependencies
   await inform(dependencies, volume.name, (record) => {
@@ -53,7 +53,7 @@ export async function reportDamaged(dependencies: Informing, volume: Pick<Volume
   })
 }
 
-/** Takes this host's unfinished copy off the record. False: the record knows it as something better, or as one to keep. */
+/** Takes this host's unfinished copy off the record. False: the record has it as complete, or as one to keep. */
 export async function withdrawCopy(
   dependencies: Informing,
   volume: Pick<VolumeRecord, 'id' | 'name'>,

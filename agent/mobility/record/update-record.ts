@@ -1,23 +1,32 @@
-import { codeOf, WherryError } from '../../model/errors.ts'
+import { codeOf } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
-import type { Versioned } from '../../registry/contract.ts'
+import type { Registry, Versioned } from '../../registry/contract.ts'
 import type { Dependencies } from '../dependencies.ts'
+import { unconfirmed } from './errors.ts'
 
 /** Between two tries: long enough not to crowd a registry that elects a leader, short beside every deadline. */
 export const RETRY_MS = 200
 
-/** What `change` answers when the read shows an older state than what is known for certain: read again. */
+/** What a change of a record needs from outside. */
+export interface RecordAccess {
+  readonly registry: Pick<Registry, 'volume' | 'updateVolume'>
+  readonly clock: Dependencies['clock']
+}
+
+/** What `change` returns when the read is older than what is known for certain: read again. */
 export const STALE_READ = Symbol('stale read')
 
 /**
- * Changes a volume's record by compare-and-set until the change is known to stand. `change` gets the record as read
- * (null: the registry says there is none) and answers the new record, the very same object when nothing is left to do,
- * or STALE_READ; it throws to give up. It must recognise its own earlier write (by incarnation), because a write whose
- * answer was lost is looked at again this way. Rejects REGISTRY_UNAVAILABLE when `signal` aborts first: the change may
- * then still have happened. A read older than `atLeastRevision`, or than an earlier read, is passed over. A record answered from a write is committed; one answered unchanged was only read.
+ * Changes a volume's record by compare-and-set until the change is known to stand.
+ * `change` gets the record as read (null: the registry says there is none). It returns the new record, the very same
+ * object when nothing is left to do, or STALE_READ; it throws to give up.
+ * It must recognise its own earlier write (by incarnation): after an unacknowledged write it is called again.
+ * Rejects REGISTRY_UNAVAILABLE when `signal` aborts first: the change may then still have happened.
+ * A read older than `atLeastRevision`, or than an earlier read, is skipped. `written`: the record is committed; else
+ * it was only read.
  */
 export async function changeVolume(
-  dependencies: Pick<Dependencies, 'registry' | 'clock'>,
+  dependencies: RecordAccess,
   name: string,
   change: (record: VolumeRecord | null) => VolumeRecord | null | typeof STALE_READ,
   signal: AbortSignal,
@@ -28,7 +37,7 @@ export async function changeVolume(
   while (!signal.aborted) {
     try {
       const read = await dependencies.registry.volume(name)
-      // Another server may answer with less than an earlier one did: what is older than known is no reason to give up.
+      // Another server may be behind: a read that is older than what is known is no reason to give up.
       const isStale = read !== null && read.revision < newestRevision
       newestRevision = Math.max(newestRevision, read?.revision ?? 0)
       const next = isStale ? STALE_READ : change(read?.value ?? null)
@@ -45,14 +54,7 @@ export async function changeVolume(
     }
     await dependencies.clock.sleep(RETRY_MS, signal)
   }
-  throw new WherryError(
-    'REGISTRY_UNAVAILABLE',
-    `The registry did not confirm the change of volume "${name}" in time.`,
-    {
-      hint: cause instanceof WherryError ? cause.toLine() : 'Check that more than half of the nats-servers run.',
-      cause,
-    },
-  )
+  throw unconfirmed(name, cause)
 }
 
 /** Reads a volume's record, waiting for the registry until `signal` aborts. */
@@ -64,7 +66,7 @@ export async function readVolume(
   return await untilAnswered(dependencies.clock, () => dependencies.registry.volume(name), signal)
 }
 
-/** What `ask` answers; it is asked again while it rejects REGISTRY_UNAVAILABLE, until `signal` aborts. */
+/** Returns what `ask` resolves to. Retries while it rejects REGISTRY_UNAVAILABLE, until `signal` aborts. */
 export async function untilAnswered<T>(
   clock: Dependencies['clock'],
   ask: () => Promise<T>,

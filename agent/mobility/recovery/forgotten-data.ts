@@ -1,7 +1,8 @@
-import { WherryError } from '../../model/errors.ts'
+import type { WherryError } from '../../model/errors.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import { isForged, isOnlyIntended } from '../record/copies.ts'
+import { forgottenData } from './errors.ts'
 import { type Inventory, knownHosts, readInventory, takeInventory } from './inventory.ts'
 
 /** Living hosts answer at once; one that does not must not hold up whoever creates a volume. */
@@ -10,7 +11,10 @@ const ASK_MS = 3_000
 const SILENT_ASK_MS = 500
 
 /** What this host's disk has, and the disks of the other hosts that answer in time. */
-export async function allInventories(context: Context, signal: AbortSignal): Promise<Inventory[]> {
+export async function allInventories(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'confirmed'>,
+  signal: AbortSignal,
+): Promise<Inventory[]> {
   return [await takeInventory(context), ...(await askOthers(context, signal))]
 }
 
@@ -21,7 +25,7 @@ export async function allInventories(context: Context, signal: AbortSignal): Pro
  * moment: ask again before it is told. REGISTRY_UNAVAILABLE.
  */
 export async function findForgotten(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts'>,
   { id, name }: { id: string; name: string },
   inventories: readonly Inventory[],
 ): Promise<WherryError | null> {
@@ -31,7 +35,7 @@ export async function findForgotten(
   if (found.length === 0) return null
   const removed = new Set((await context.dependencies.registry.removed()).map(({ value }) => value.id))
   const forgotten = found.find(({ copy }) => !removed.has(copy.id))
-  return forgotten === undefined ? null : refusal(context, forgotten.host, forgotten.copy)
+  return forgotten === undefined ? null : forgottenData(forgotten.copy, context.hosts.label(forgotten.host))
 }
 
 /** What was only sent ahead is no data that could be missed; neither is a hold that was intended and of which its own disk never heard that it came about: nothing was mounted. */
@@ -40,7 +44,10 @@ function hasData(copy: LocalCopy): boolean {
 }
 
 /** Also of hosts that nobody has heard of: a registry that has just come back with nothing knows no host that lives. */
-async function askOthers(context: Context, signal: AbortSignal): Promise<Inventory[]> {
+async function askOthers(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'lease'>,
+  signal: AbortSignal,
+): Promise<Inventory[]> {
   const { clock, log, peers, seizeAfterMs } = context.dependencies
   const inTime = AbortSignal.any([signal, clock.deadline(ASK_MS)])
   const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ASK_MS)])
@@ -60,15 +67,4 @@ async function askOthers(context: Context, signal: AbortSignal): Promise<Invento
     }
   })
   return (await Promise.all(asked)).flat()
-}
-
-function refusal(context: Context, host: string, { id, name, checkpoint }: LocalCopy): WherryError {
-  const what = checkpoint === null ? 'no checkpoint yet' : `checkpoint of ${checkpoint.at}`
-  return new WherryError(
-    'VOLUME_EXISTS',
-    `Host ${context.hosts.label(host)} has data of a volume "${name}" (${id}, ${what}) of which the registry knows nothing, not even that it was removed.`,
-    {
-      hint: `The registry has lost changes: run "wherry recover". If that data is not wanted, move the directory volumes/${id} of that host away, then try again.`,
-    },
-  )
 }

@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { WherryError } from '../../model/errors.ts'
 import type { LocalCopy, RemovedCopy } from '../../store/contract.ts'
 import { localCopyFields } from '../../store/disk/copy-schema.ts'
 import type { Context } from '../context.ts'
+import { malformedReply } from '../record/errors.ts'
 
 /** Everything one host has on its disk. */
 export interface Inventory {
@@ -39,7 +39,7 @@ const inventoryMessage: z.ZodType<Inventory> = z.object({
 })
 
 /** All others, by their heartbeats and by the settings: a new registry knows nobody. */
-export function knownHosts(context: Context): Known[] {
+export function knownHosts(context: Pick<Context, 'dependencies' | 'hosts'>): Known[] {
   const { self, peerAddresses } = context.dependencies
   const known = new Map<string, Known>()
   for (const { address, port } of peerAddresses) {
@@ -58,7 +58,9 @@ export function knownHosts(context: Context): Known[] {
 }
 
 /** This host's own: the answer to the question `inventory`. */
-export async function takeInventory(context: Context): Promise<Inventory> {
+export async function takeInventory(
+  context: Pick<Context, 'dependencies' | 'lease' | 'confirmed'>,
+): Promise<Inventory> {
   const { copies, damaged } = await context.dependencies.store.copies()
   const removed = await context.dependencies.store.removed()
   const proven = context.lease.runs ? [...context.confirmed.keys()] : []
@@ -69,8 +71,5 @@ export async function takeInventory(context: Context): Promise<Inventory> {
 export function readInventory(value: unknown, from: string): Inventory {
   const found = inventoryMessage.safeParse(value)
   if (found.success) return found.data
-  throw new WherryError('REQUEST_INVALID', `${from} gave a list of its copies that cannot be understood.`, {
-    hint: 'Run the same version of Wherry on all hosts.',
-    cause: found.error,
-  })
+  throw malformedReply(from, 'its copies', found.error)
 }

@@ -1,7 +1,7 @@
 import { decodeTime, isValid } from 'ulid'
 import type { Checkpoint, CopyRecord, Holder, Seizure, VolumeOptions } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import { copyFields, orderOf } from '../record/checkpoint-order.ts'
+import { copyFields, isSameTree, orderOf } from '../record/checkpoint-order.ts'
 import { isEmptyTree, isForged, isOnlyIntended, NO_CHECKPOINT } from '../record/copies.ts'
 
 /** With hosts silent, an idle volume begins this many epochs above the highest that was seen: one of them may have counted on from there, and its holds must be older. */
@@ -160,7 +160,7 @@ function toCopyRecord({ host, copy }: Found, last: Checkpoint | null, holder: Fo
   if (checkpoint === null || isForged(copy))
     return { ...NO_CHECKPOINT, state: 'filling', at, kept: host === holder?.host }
   const isWhole = !copy.applying && copy.damaged === null && (copy.held === null || host === holder?.host)
-  const state = isWhole && checkpoint.hash === last?.hash ? 'current' : 'behind'
+  const state = isWhole && isSameTree(checkpoint, last) ? 'current' : 'behind'
   return { ...copyFields(checkpoint), state, at, kept: true }
 }
 

@@ -8,7 +8,7 @@ import type { Inventory } from './inventory.ts'
  * yet; the newest, if there are several. Undefined: there is none. REGISTRY_UNAVAILABLE.
  */
 export async function findPredecessor(
-  context: Context,
+  context: Pick<Context, 'dependencies'>,
   name: string,
   inventories: readonly Inventory[],
 ): Promise<Predecessor | undefined> {
@@ -33,7 +33,7 @@ export async function findPredecessor(
 
 /** What is left of the volume that had this name before, for people; null: nothing that is known. */
 export function viewPredecessor(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts'>,
   { predecessor }: VolumeRecord,
 ): NonNullable<VolumeView['predecessor']> | null {
   if (predecessor === undefined) return null

@@ -24,7 +24,10 @@ interface Asked {
  * writing to a volume right now, and nobody else knows), while this host cannot tell whether it lives, or while half or more of all known hosts are silent (their disks may have newer checkpoints);
  * RecoverView.problems says so. May be repeated; every record in `written` is durable on return. REGISTRY_UNAVAILABLE.
  */
-export async function recoverRegistry(context: Context, signal: AbortSignal): Promise<RecoverView> {
+export async function recoverRegistry(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'lease' | 'confirmed'>,
+  signal: AbortSignal,
+): Promise<RecoverView> {
   const { registry, log } = context.dependencies
   const answers = await askAll(context, signal)
   const inventories = answers.flatMap(({ inventory }) => inventory ?? [])
@@ -54,7 +57,10 @@ export async function recoverRegistry(context: Context, signal: AbortSignal): Pr
   return { written: written.sort(), kept: [...kept].sort(), problems }
 }
 
-async function askAll(context: Context, signal: AbortSignal): Promise<Asked[]> {
+async function askAll(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'confirmed'>,
+  signal: AbortSignal,
+): Promise<Asked[]> {
   const { self, clock, peers } = context.dependencies
   const inTime = AbortSignal.any([signal, context.dependencies.signal, clock.deadline(ANSWER_MS)])
   const own: Known = {
@@ -76,7 +82,10 @@ async function askAll(context: Context, signal: AbortSignal): Promise<Asked[]> {
   return [{ known: own, inventory: await takeInventory(context), why: '' }, ...(await Promise.all(others))]
 }
 
-function whyBlocked(context: Context, answers: readonly Asked[]): string | null {
+function whyBlocked(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'lease'>,
+  answers: readonly Asked[],
+): string | null {
   const { clock, seizeAfterMs } = context.dependencies
   const silent = answers.filter(({ inventory }) => inventory === null)
   if (silent.length === 0) return null
@@ -102,7 +111,7 @@ function describeSilent({ known, why }: Asked): string {
   return `Host ${known.label} did not answer (${why.replace(/\.$/, '')}). Volumes that only it has are not seen; what it alone has written is kept there when it comes back.`
 }
 
-function describeDamaged(context: Context, { host, damaged }: Inventory): string[] {
+function describeDamaged(context: Pick<Context, 'hosts'>, { host, damaged }: Inventory): string[] {
   return damaged.map(
     ({ path, reason }) =>
       `${path} on host ${context.hosts.label(host)} cannot be understood and was left out: ${reason}`,
@@ -122,7 +131,11 @@ function byName(inventories: readonly Inventory[], removed: ReadonlySet<string>)
 }
 
 /** `written`, `kept`, or a problem for a person. A write is repeated until its outcome is known. */
-async function writePlan(context: Context, plan: RecoverPlan, caller: AbortSignal): Promise<string> {
+async function writePlan(
+  context: Pick<Context, 'dependencies'>,
+  plan: RecoverPlan,
+  caller: AbortSignal,
+): Promise<string> {
   const { registry, clock } = context.dependencies
   const signal = AbortSignal.any([caller, context.dependencies.signal, clock.deadline(WRITE_MS)])
   let tried = false

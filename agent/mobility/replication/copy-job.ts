@@ -3,7 +3,7 @@ import type { Clock } from '../../runtime/clock.ts'
 import type { StageProgress } from '../../store/tree-contract.ts'
 import type { MoveView } from '../contract.ts'
 import type { RunningCopy } from '../copy-contract.ts'
-import { orderOf } from '../record/checkpoint-order.ts'
+import { isSameTree, orderOf } from '../record/checkpoint-order.ts'
 import type { CopyGoal } from './copy-goal.ts'
 import { PullProgress } from './pull-progress.ts'
 
@@ -82,7 +82,7 @@ export class CopyJob implements RunningCopy {
 
   /** Adds a checkpoint to bring here; answers the target that was there for the same one already, if there was. */
   aim(target: CopyGoal): CopyGoal {
-    const same = this.#targets.find(({ checkpoint }) => checkpoint.hash === target.checkpoint.hash)
+    const same = this.#targets.find(({ checkpoint }) => isSameTree(checkpoint, target.checkpoint))
     if (same === undefined) this.#targets = [...this.#targets, target]
     else same.join(target.sources, target.untilMs)
     return same ?? target

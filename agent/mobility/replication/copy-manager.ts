@@ -1,4 +1,4 @@
-import { codeOf, WherryError } from '../../model/errors.ts'
+import { codeOf } from '../../model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { LocalCopy } from '../../store/contract.ts'
@@ -6,15 +6,16 @@ import type { VolumeLocks, Wakeups } from '../context.ts'
 import type { MoveView } from '../contract.ts'
 import type { CopyManager, TreeChecks } from '../copy-contract.ts'
 import type { Dependencies } from '../dependencies.ts'
-import { changedAtRest, isHopeless } from '../errors.ts'
 import type { HostDirectory } from '../host-contract.ts'
+import { isSameTree } from '../record/checkpoint-order.ts'
 import { isAt, mayHaveCheckpoint } from '../record/copies.ts'
 import { reportCurrent } from '../record/report-copy.ts'
 import { readVolume } from '../record/update-record.ts'
 import { CopyGoal } from './copy-goal.ts'
 import { CopyJob } from './copy-job.ts'
+import { changedAtRest, isHopeless, nobodyAsked } from './errors.ts'
 import { MountWaits } from './mount-waits.ts'
-import { Pulling } from './pull.ts'
+import { type PullDependencies, Pulling } from './pull.ts'
 import { whileHeld } from './while-held.ts'
 
 /** How often a job looks at the record when no wake comes; bounds the cost of a lost wake on a move. */
@@ -34,7 +35,7 @@ type Volume = Pick<VolumeRecord, 'id' | 'name' | 'options'>
 
 /** Brings copies of volumes to this host. One job per volume; whoever wants the volume joins it. */
 export class JobCopyManager implements CopyManager {
-  readonly #dependencies: Dependencies
+  readonly #dependencies: PullDependencies & Pick<Dependencies, 'bus'>
   readonly #wakeups: Wakeups
   readonly #pulling: Pulling
   readonly #waits: MountWaits
@@ -46,7 +47,7 @@ export class JobCopyManager implements CopyManager {
   readonly #failures = new Map<string, Error>()
 
   constructor(
-    dependencies: Dependencies,
+    dependencies: PullDependencies & Pick<Dependencies, 'bus'>,
     hosts: HostDirectory,
     locks: VolumeLocks,
     wakeups: Wakeups,
@@ -206,7 +207,7 @@ export class JobCopyManager implements CopyManager {
     const { last, copies } = record
     const { store, self } = this.#dependencies
     if (last === null || local === null || local.damaged === null || local.applying) return false
-    if (local.checkpoint?.hash !== last.hash) return false
+    if (!isSameTree(local.checkpoint, last)) return false
     await rejectOnAbort(this.#treeChecks.join(record.id), signal)
     const now = await store.copy(record.id)
     if (isAt(now, last)) return true
@@ -267,10 +268,7 @@ export class JobCopyManager implements CopyManager {
     if (!job.wanted()) {
       // The next checkpoint that is offered needs less for what came already.
       if (record.copies[this.#dependencies.self.id]?.kept !== true) await this.#dependencies.store.dropStage(job.id)
-      throw (
-        job.lastError ??
-        new WherryError('VOLUME_HELD_ELSEWHERE', `Volume "${job.name}" was sent ahead, but nobody asked for it here.`)
-      )
+      throw job.lastError ?? nobodyAsked(job.name)
     }
     await this.#wakeups.wait(job.name, (until) => this.#dependencies.clock.sleep(ms, until), signal)
   }

@@ -2,16 +2,19 @@ import type { WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
-import { changedAtRest } from '../errors.ts'
 import { isAt } from '../record/copies.ts'
 import { reportCurrent, reportDamaged } from '../record/report-copy.ts'
+import { changedAtRest } from './errors.ts'
 import { verifyVolume } from './verify.ts'
 
 /**
  * A look has found another tree here than the record's checkpoint: nobody is to count on this copy from now on. Answers
  * why it is not used. May be repeated; while the registry is away, `settleDamage` tells it later.
  */
-export async function tellDamaged(context: Context, record: VolumeRecord): Promise<WherryError> {
+export async function tellDamaged(
+  context: Pick<Context, 'dependencies' | 'hosts'>,
+  record: VolumeRecord,
+): Promise<WherryError> {
   const { dependencies, hosts } = context
   const damaged = (await dependencies.store.copy(record.id))?.damaged ?? null
   const refusal = changedAtRest(record, hosts.label(dependencies.self.id), damaged ?? [])
@@ -28,7 +31,11 @@ export async function tellDamaged(context: Context, record: VolumeRecord): Promi
 /**
  * Brings the record of an idle copy to what its disk says: whether it is damaged, or is whole again. May be repeated.
  */
-export async function settleDamage({ dependencies }: Context, copy: LocalCopy, record: VolumeRecord): Promise<void> {
+export async function settleDamage(
+  { dependencies }: Pick<Context, 'dependencies'>,
+  copy: LocalCopy,
+  record: VolumeRecord,
+): Promise<void> {
   const mine = record.copies[dependencies.self.id]
   if (mine === undefined || record.removedAt !== null) return
   if (copy.damaged !== null) return mine.state === 'current' ? await reportDamaged(dependencies, record) : undefined
@@ -40,7 +47,10 @@ export async function settleDamage({ dependencies }: Context, copy: LocalCopy, r
  * Another host did not get from here what this copy says it is, and a look shows nothing: reads all of it again, in the
  * background and not often. What is found is known to the registry then, and to all hosts.
  */
-export function verifySoon(context: Context, { id, name }: LocalCopy): void {
+export function verifySoon(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'treeChecks'>,
+  { id, name }: LocalCopy,
+): void {
   const { signal, log } = context.dependencies
   if (!context.treeChecks.mayVerify(id)) return
   verifyVolume(context, name, signal).catch((error: unknown) => {

@@ -4,6 +4,10 @@ import type { StageProgress } from '../../store/tree-contract.ts'
 import type { TreeRequest } from '../../transfer/contract.ts'
 import type { VolumeLocks, Wakeups } from '../context.ts'
 import type { Dependencies } from '../dependencies.ts'
+import type { HostDirectory } from '../host-contract.ts'
+import { isAt, isLeftBehind, mayHaveCheckpoint } from '../record/copies.ts'
+import { announceCopy } from '../record/report-copy.ts'
+import type { CopyJob } from './copy-job.ts'
 import {
   changedAtRest,
   changedMeanwhile,
@@ -11,14 +15,10 @@ import {
   epochPassed,
   heldHere,
   isHopeless,
-  putAsideFirst,
+  notSetAsideYet,
   unknownHost,
   unreachable,
-} from '../errors.ts'
-import type { HostDirectory } from '../host-contract.ts'
-import { isAt, isLeftBehind, mayHaveCheckpoint } from '../record/copies.ts'
-import { announceCopy } from '../record/report-copy.ts'
-import type { CopyJob } from './copy-job.ts'
+} from './errors.ts'
 import { whileHeld } from './while-held.ts'
 
 /** How often the record is looked at when no wake comes; bounds the cost of a lost wake on a move. */
@@ -28,14 +28,20 @@ const FAR_LOOK_MS = 2_000
 /** For a host to look at its copy; a large one takes longer, and goes on. */
 const DOUBT_MS = 5_000
 
+/** What a pull needs from outside. */
+export type PullDependencies = Pick<
+  Dependencies,
+  'registry' | 'store' | 'puller' | 'peers' | 'clock' | 'self' | 'log' | 'tally' | 'signal'
+>
+
 /** Gets trees of other hosts here: one pull after another for a volume, and an apply once a checkpoint is complete. */
 export class Pulling {
-  readonly #dependencies: Dependencies
+  readonly #dependencies: PullDependencies
   readonly #hosts: HostDirectory
   readonly #locks: VolumeLocks
-  readonly #watching: { readonly dependencies: Dependencies; readonly wakeups: Wakeups }
+  readonly #watching: { readonly dependencies: PullDependencies; readonly wakeups: Wakeups }
 
-  constructor(dependencies: Dependencies, hosts: HostDirectory, locks: VolumeLocks, wakeups: Wakeups) {
+  constructor(dependencies: PullDependencies, hosts: HostDirectory, locks: VolumeLocks, wakeups: Wakeups) {
     this.#dependencies = dependencies
     this.#hosts = hosts
     this.#locks = locks
@@ -60,13 +66,13 @@ export class Pulling {
       const known = record.copies[this.#dependencies.self.id] !== undefined
       const work = (until: AbortSignal) => this.#pass(job, source, request, until, known)
       const complete = await whileHeld(this.#watching, record, FAR_LOOK_MS, signal, work)
-      if (!complete && record.holder?.host === source) return changedMeanwhile(record, checkpoint, from)
+      if (!complete && record.holder?.host === source) return changedMeanwhile(record.name, checkpoint, from)
       if (!complete) return await this.#doubt(record, checkpoint, source)
-      return (await this.#apply(record, checkpoint)) ? null : heldHere(record)
+      return (await this.#apply(record, checkpoint)) ? null : heldHere(record.name)
     } catch (error) {
       if (signal.aborted) throw error
       log.debug({ err: error, volume: job.name, from }, 'a checkpoint was not brought here')
-      if (codeOf(error) === 'HASH_MISMATCH') return changedMeanwhile(record, checkpoint, from)
+      if (codeOf(error) === 'HASH_MISMATCH') return changedMeanwhile(record.name, checkpoint, from)
       return error instanceof Error ? error : new Error(String(error))
     }
   }
@@ -99,7 +105,7 @@ export class Pulling {
           doubted = await this.#doubt(record, last, source)
           continue
         }
-        job.lastError = unreachable(record, this.#hosts.labelWithAge(source), error)
+        job.lastError = unreachable(record.name, this.#hosts.labelWithAge(source), error)
         this.#dependencies.log.info(
           { err: error, volume: job.name, from: this.#hosts.label(source) },
           'a source of a copy failed',
@@ -165,7 +171,7 @@ export class Pulling {
     return await this.#locks.run(record.id, async () => {
       const local = await store.copy(record.id)
       if ((local?.held ?? null) !== null) return false
-      if (local?.checkpoint != null && isLeftBehind(record, local.checkpoint)) throw putAsideFirst(record)
+      if (local?.checkpoint != null && isLeftBehind(record, local.checkpoint)) throw notSetAsideYet(record.name)
       if (local !== null && record.epoch < local.epochSeen) throw epochPassed(record, local.epochSeen)
       await store.apply(record.id, checkpoint)
       return true

@@ -1,11 +1,13 @@
-import { WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import type { VerifyView } from '../contract.ts'
 import { notFound } from '../errors.ts'
+import { ownLabel } from '../own-host.ts'
+import { isSameTree } from '../record/checkpoint-order.ts'
 import { reportCurrent, reportDamaged } from '../record/report-copy.ts'
 import { readVolume } from '../record/update-record.ts'
+import { noCopy } from './errors.ts'
 
 /** Bound of asking the registry before and after; reading the copy takes as long as it takes. */
 const REGISTRY_MS = 20_000
@@ -18,13 +20,17 @@ const REPAIR_WANTED_MS = 60_000
  * ends the reading when anything else, a Mount first of all, wants the tree. VOLUME_NOT_FOUND, NOT_AT_CHECKPOINT (no copy here),
  * VOLUME_IN_USE (held here, or wanted meanwhile). May be repeated.
  */
-export async function verifyVolume(context: Context, name: string, signal: AbortSignal): Promise<VerifyView> {
+export async function verifyVolume(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'treeChecks'>,
+  name: string,
+  signal: AbortSignal,
+): Promise<VerifyView> {
   const { dependencies } = context
   const limit = AbortSignal.any([dependencies.signal, signal, dependencies.clock.deadline(REGISTRY_MS)])
   const record = (await readVolume(dependencies, name, limit))?.value
   if (record === undefined || record.removedAt !== null) throw notFound(name)
   const local = await dependencies.store.copy(record.id)
-  if (local === null || local.checkpoint === null) throw noCopy(context, name)
+  if (local === null || local.checkpoint === null) throw noCopy(name, ownLabel(context))
   const verify = () => dependencies.store.verify(local.id, AbortSignal.any([dependencies.signal, signal]))
   const found = await context.treeChecks.verify(local.id, verify)
   const repairing = found.damagedCount > 0 && (await repair(context, record, local))
@@ -40,7 +46,11 @@ export async function verifyVolume(context: Context, name: string, signal: Abort
 }
 
 /** Makes the damage known and starts to fetch what is damaged. False: nobody else has this checkpoint. */
-async function repair(context: Context, record: VolumeRecord, before: LocalCopy): Promise<boolean> {
+async function repair(
+  context: Pick<Context, 'dependencies' | 'copyManager'>,
+  record: VolumeRecord,
+  before: LocalCopy,
+): Promise<boolean> {
   const { dependencies } = context
   const local = await dependencies.store.copy(record.id)
   dependencies.log.error(
@@ -48,18 +58,10 @@ async function repair(context: Context, record: VolumeRecord, before: LocalCopy)
     'this copy is damaged; it is not used until it was fetched again from another host',
   )
   await reportDamaged(dependencies, record)
-  const newest = record.last !== null && record.last.hash === before.checkpoint?.hash
+  const newest = record.last !== null && isSameTree(record.last, before.checkpoint)
   const others = Object.entries(record.copies).some(
     ([host, copy]) => newest && host !== dependencies.self.id && copy.state === 'current',
   )
   if (others && record.holder === null) context.copyManager.want(record, REPAIR_WANTED_MS)
   return others
-}
-
-function noCopy(context: Context, name: string): WherryError {
-  return new WherryError(
-    'NOT_AT_CHECKPOINT',
-    `Host ${context.hosts.label(context.dependencies.self.id)} has no copy of volume "${name}" at a checkpoint.`,
-    { hint: 'Ask a host that has one: docker volume inspect shows which.' },
-  )
 }

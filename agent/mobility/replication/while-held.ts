@@ -1,8 +1,8 @@
-import { WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
 import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { Wakeups } from '../context.ts'
 import type { Dependencies } from '../dependencies.ts'
+import { movedMeanwhile } from './errors.ts'
 
 type Watching = { readonly dependencies: Pick<Dependencies, 'registry' | 'clock'>; readonly wakeups: Wakeups }
 
@@ -25,8 +25,7 @@ export async function whileHeld<T>(
     return await work(until)
   } catch (error) {
     if (signal.aborted || !moved.signal.aborted) throw error
-    const message = `Volume "${record.name}" changed hands while it was on its way here.`
-    throw new WherryError('VOLUME_HELD_ELSEWHERE', message, { hint: 'It goes on from the new state.', cause: error })
+    throw movedMeanwhile(record.name, error)
   } finally {
     ended.abort()
     await watching

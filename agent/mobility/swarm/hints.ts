@@ -3,7 +3,8 @@ import type { EngineEvent } from '../../docker/contract.ts'
 import { WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
 import type { Context } from '../context.ts'
-import { isTakeOverReady, weighTakeOver } from '../failover/takeover.ts'
+import { findCandidates } from '../failover/candidates.ts'
+import { weighTakeOver } from '../failover/takeover.ts'
 import { isAt } from '../record/copies.ts'
 import { NAMESAKES, RECONCILE } from '../wakeups.ts'
 
@@ -26,10 +27,15 @@ type Hint = z.output<typeof hintMessage>
 
 /** Hints: news that a volume will be wanted on a host soon. Acting on them saves time and is never needed. */
 export class Hints {
-  readonly #context: Context
+  readonly #context: Pick<
+    Context,
+    'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'expiry' | 'containerUses' | 'node'
+  >
   readonly #sentMs = new Map<string, number>()
 
-  constructor(context: Context) {
+  constructor(
+    context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'expiry' | 'containerUses' | 'node'>,
+  ) {
     this.#context = context
   }
 
@@ -89,9 +95,11 @@ export class Hints {
   /** A lost holder sends nothing ahead, and to dial it takes seconds: what a Mount would take over with comes from the hosts that have it. */
   async #bringWithoutHolder(record: VolumeRecord): Promise<void> {
     const { store, signal, log } = this.#context.dependencies
-    const found = await weighTakeOver(this.#context, record, { person: false, loss: false }, signal)
+    const found = await weighTakeOver(this.#context, record, { person: false, loss: false }, () =>
+      findCandidates(this.#context, record, signal),
+    )
     // Not to be taken over: the Mount says why.
-    if (found instanceof WherryError || isTakeOverReady(await store.copy(record.id), found.best)) return
+    if (found instanceof WherryError || isAt(await store.copy(record.id), found.best)) return
     log.info(
       { volume: record.name },
       'a task with a volume of a lost host was put here: bringing its newest checkpoint',

@@ -1,5 +1,7 @@
 import { z } from 'zod'
+import type { Bus } from '../../bus/contract.ts'
 import type { Context } from '../context.ts'
+import type { Dependencies } from '../dependencies.ts'
 
 /** The subject on which the leader's agent tells what it knows of the Swarm's nodes. */
 export const NODES_SUBJECT = 'schedule.nodes'
@@ -14,7 +16,11 @@ export type NodesMessage = z.infer<typeof nodesMessage>
  * Keeps up with what Swarm says of this host's node, until the agent stops: its label `zone`, and whether it is drained. Only managers may read
  * nodes (docs.docker.com/engine/swarm/manage-nodes), so the leader's agent tells everyone. A host outside the Swarm has neither.
  */
-export function followNodes(context: Context): void {
+export function followNodes(
+  context: Pick<Context, 'node'> & {
+    readonly dependencies: Pick<Dependencies, 'signal'> & { readonly bus: Pick<Bus, 'subscribe'> }
+  },
+): void {
   const hear = (message: unknown) => {
     const nodes = nodesMessage.safeParse(message)
     if (!nodes.success) return

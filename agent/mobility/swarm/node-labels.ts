@@ -1,7 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { SwarmNode } from '../../docker/contract.ts'
+import type { Bus } from '../../bus/contract.ts'
+import type { Engine, SwarmNode } from '../../docker/contract.ts'
 import type { HostRecord, VolumeRecord } from '../../model/model.ts'
 import type { Context } from '../context.ts'
+import type { Dependencies, RecordCache } from '../dependencies.ts'
+import type { HostDirectory } from '../host-contract.ts'
 import { NODES_SUBJECT, type NodesMessage, TELL_NODES_EVERY_MS } from './node-facts.ts'
 
 const LABEL_PREFIX = 'wherry.'
@@ -24,6 +27,16 @@ const NODES = '/nodes'
 
 type Labels = Readonly<Record<string, string>>
 
+/** What labelling the nodes may touch. */
+export interface LabelContext extends Pick<Context, 'wakeups' | 'node'> {
+  readonly hosts: Pick<HostDirectory, 'all'>
+  readonly dependencies: Pick<Dependencies, 'clock' | 'signal' | 'log'> & {
+    readonly bus: Pick<Bus, 'publish' | 'subscribe'>
+    readonly cache: Pick<RecordCache, 'list'>
+    readonly engine: Pick<Engine, 'nodes' | 'setNodeLabels'>
+  }
+}
+
 /** What is remembered from one look at the nodes to the next; losing it costs time only. */
 interface LabelMemory {
   /** Which version of a node was seen, and since when, by node id. */
@@ -34,7 +47,7 @@ interface LabelMemory {
 }
 
 /** While this engine is the Swarm's leader: tells all hosts what Swarm says of their nodes, and keeps the nodes' labels true. Until the agent stops. */
-export async function leadNodes(context: Context): Promise<void> {
+export async function leadNodes(context: LabelContext): Promise<void> {
   const { bus, clock, engine, signal, log } = context.dependencies
   bus.subscribe('schedule.node', () => context.wakeups.wake(NODES), signal)
   let told = ''
@@ -78,7 +91,7 @@ function roleOf(host: string | null, record: VolumeRecord): 'holder' | 'copy' | 
   return state === 'current' || state === 'behind' ? 'copy' : 'none'
 }
 
-async function labelNodes(context: Context, nodes: readonly SwarmNode[], memory: LabelMemory): Promise<void> {
+async function labelNodes(context: LabelContext, nodes: readonly SwarmNode[], memory: LabelMemory): Promise<void> {
   const { cache, engine, clock } = context.dependencies
   const { entries, stale } = await cache.list()
   if (stale || context.hosts.all().length === 0) return

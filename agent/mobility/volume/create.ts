@@ -1,11 +1,11 @@
 import { isDeepStrictEqual } from 'node:util'
-import { WherryError } from '../../model/errors.ts'
 import type { VolumeOptions, VolumeRecord } from '../../model/model.ts'
-import { describeOptions } from '../../model/volume-options.ts'
 import type { Context } from '../context.ts'
+import type { Dependencies } from '../dependencies.ts'
 import { RETRY_MS, readVolume } from '../record/update-record.ts'
 import { allInventories, findForgotten } from '../recovery/forgotten-data.ts'
 import { findPredecessor } from '../recovery/predecessor.ts'
+import { creationUnconfirmed, otherOptions } from './errors.ts'
 import { finishRemoval } from './finish-removal.ts'
 
 /** Docker's client gives up on most calls after 30 s. */
@@ -17,7 +17,11 @@ const STALE_MS = 3_000
  * Adds the record; the data appears with the first Mount, on the host that mounts. A volume that exists with the same options is answered as it is.
  * VOLUME_EXISTS: with other options, or as data that the registry has forgotten. May be repeated; durable on return.
  */
-export async function createVolume(context: Context, name: string, options: VolumeOptions): Promise<VolumeRecord> {
+export async function createVolume(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'confirmed'>,
+  name: string,
+  options: VolumeOptions,
+): Promise<VolumeRecord> {
   const { dependencies } = context
   const signal = AbortSignal.any([dependencies.signal, dependencies.clock.deadline(CREATE_MS)])
   const settled = dependencies.clock.deadline(STALE_MS)
@@ -39,21 +43,26 @@ export async function createVolume(context: Context, name: string, options: Volu
       return write.entry.value
     }
     if (signal.aborted) {
-      throw new WherryError('REGISTRY_UNAVAILABLE', `The registry did not confirm that volume "${name}" was created.`, {
-        hint: 'Create it again; that is safe.',
-      })
+      throw creationUnconfirmed(name)
     }
     await dependencies.clock.sleep(RETRY_MS, signal)
   }
 }
 
-function warnOfPredecessor({ dependencies, hosts }: Context, { name, id, predecessor }: VolumeRecord): void {
+function warnOfPredecessor(
+  { dependencies, hosts }: Pick<Context, 'dependencies' | 'hosts'>,
+  { name, id, predecessor }: VolumeRecord,
+): void {
   const where = predecessor?.hosts.map((host) => hosts.label(host))
   const about = { volume: name, id, earlier: predecessor?.id, hosts: where, until: predecessor?.until }
   dependencies.log.warn(about, 'a new, empty volume has the name of a removed one, whose data is still on hosts')
 }
 
-function newRecord(dependencies: Context['dependencies'], name: string, options: VolumeOptions): VolumeRecord {
+function newRecord(
+  dependencies: Pick<Dependencies, 'newId' | 'clock'>,
+  name: string,
+  options: VolumeOptions,
+): VolumeRecord {
   return {
     id: dependencies.newId(),
     name,
@@ -70,8 +79,5 @@ function newRecord(dependencies: Context['dependencies'], name: string, options:
 
 function sameVolume(existing: VolumeRecord, options: VolumeOptions): VolumeRecord {
   if (isDeepStrictEqual({ ...existing.options }, { ...options })) return existing
-  const shown = describeOptions(existing.options)
-  throw new WherryError('VOLUME_EXISTS', `Volume "${existing.name}" exists with other options (${shown}).`, {
-    hint: 'Use those, another name, or remove the volume first.',
-  })
+  throw otherOptions(existing)
 }

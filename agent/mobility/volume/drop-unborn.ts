@@ -1,6 +1,6 @@
 import type { Context } from '../context.ts'
 import { forEachVolume } from '../for-each-volume.ts'
-import { WANTED_AFTER_MOUNT_MS } from '../hold/mount.ts'
+import { WANTED_AFTER_MOUNT_MS } from '../hold/mount-attempt.ts'
 import { isEmptyTree, isForged } from '../record/copies.ts'
 import { withdrawCopy } from '../record/report-copy.ts'
 
@@ -9,7 +9,10 @@ import { withdrawCopy } from '../record/report-copy.ts'
  * hosts do not collect volumes they never had. After a start it is kept for as long as a Mount may come back for it. What the record says is kept here
  * goes on filling however long it takes.
  */
-export async function dropUnborn(context: Context, startedMs: number): Promise<void> {
+export async function dropUnborn(
+  context: Pick<Context, 'dependencies' | 'locks' | 'copyManager' | 'pendingMounts'>,
+  startedMs: number,
+): Promise<void> {
   const { store, clock } = context.dependencies
   if (clock.elapsedMs() - startedMs < WANTED_AFTER_MOUNT_MS) return
   await forEachVolume((await store.copies()).copies, async ({ id, name }) => {

@@ -12,7 +12,7 @@ const PATHS_NAMED = 3
  * told this host: what keeps a copy from coming, its own host knows and, while the volume is in use, the holder.
  */
 export function describeCopy(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'checkpointScheduler' | 'node'>,
   record: VolumeRecord,
   host: string,
   local: LocalCopy | null,
@@ -29,13 +29,21 @@ export function describeCopy(
 }
 
 /** Of an idle volume: a copy that is behind and that nobody needs is not brought up to date. */
-function describeSurplus(context: Context, record: VolumeRecord, host: string): string | null {
+function describeSurplus(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'node'>,
+  record: VolumeRecord,
+  host: string,
+): string | null {
   if (record.holder !== null || record.copies[host]?.state !== 'behind') return null
   const lives = (id: string) => id === context.dependencies.self.id || context.hosts.alive(id)
   return mayGiveUp(record, host, placementHosts(context, [record]), lives) ? 'one too many: it will be dropped' : null
 }
 
-function describeOther(context: Context, record: VolumeRecord, host: string): string | null {
+function describeOther(
+  context: Pick<Context, 'hosts' | 'checkpointScheduler'>,
+  record: VolumeRecord,
+  host: string,
+): string | null {
   if (!context.hosts.alive(host) && !context.hosts.knowsAway) return 'its host was not heard from yet'
   const away = context.hosts.describeAway(host)
   if (away !== null || record.holder?.host === host) return away
@@ -51,7 +59,7 @@ function isCurrent(record: VolumeRecord, host: string): boolean {
   return record.copies[host]?.state === 'current'
 }
 
-function describeJob(context: Context, { id }: VolumeRecord): string | null {
+function describeJob(context: Pick<Context, 'copyManager'>, { id }: VolumeRecord): string | null {
   const { from, state } = context.copyManager.job(id)?.view('') ?? { from: '' }
   if (from === '') return null
   return state === 'running' ? `being pulled from ${from}` : 'sent ahead; waits for the holder to release the volume'

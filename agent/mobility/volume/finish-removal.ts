@@ -1,4 +1,3 @@
-import { WherryError } from '../../model/errors.ts'
 import type { RemovedRecord, VolumeRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
 import type { LocalCopy } from '../../store/contract.ts'
@@ -7,12 +6,17 @@ import { forEachVolume } from '../for-each-volume.ts'
 import { endContainers } from '../hold/give-up-hold.ts'
 import { lostHolders } from '../record/lineage.ts'
 import { readVolume } from '../record/update-record.ts'
+import { nameNotFreed } from './errors.ts'
 
 /** How often a removal tries again to free the name. */
 const LOOK_MS = 200
 
 /** The steps after the mark; any host may do them, any number of times. Frees the name on return. */
-export async function finishRemoval(context: Context, record: VolumeRecord, signal: AbortSignal): Promise<void> {
+export async function finishRemoval(
+  context: Pick<Context, 'dependencies'>,
+  record: VolumeRecord,
+  signal: AbortSignal,
+): Promise<void> {
   const { registry, clock } = context.dependencies
   const { id, name, removedAt, lost } = record
   const tombstone: RemovedRecord = { id, name, removedAt: removedAt ?? '', hosts: hostsWithTree(record), lost }
@@ -25,13 +29,7 @@ export async function finishRemoval(context: Context, record: VolumeRecord, sign
     }
     await clock.sleep(LOOK_MS, signal)
   }
-  throw new WherryError(
-    'REGISTRY_UNAVAILABLE',
-    `Volume "${name}" is marked as removed, but the registry did not free its name in time.`,
-    {
-      hint: 'It is finished in the background as soon as the registry answers.',
-    },
-  )
+  throw nameNotFreed(name)
 }
 
 /** A holder that was lost before its first checkpoint reached the registry has a tree that the record's copies do not name. */
@@ -47,7 +45,22 @@ function hostsWithTree(record: VolumeRecord): string[] {
  * where nothing deletes it, and announced (promise 7). Its containers are ended. The caller has proof of the removal.
  * May be repeated.
  */
-export async function putAway(context: Context, { id, lost }: Pick<RemovedRecord, 'id' | 'lost'>): Promise<void> {
+export async function putAway(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'locks'
+    | 'copyManager'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'releaseTroubles'
+    | 'confirmed'
+    | 'surrendered'
+    | 'givenSeqs'
+    | 'endedUses'
+  >,
+  { id, lost }: Pick<RemovedRecord, 'id' | 'lost'>,
+): Promise<void> {
   const { store, log, self } = context.dependencies
   const job = context.copyManager.job(id)
   job?.stop()
@@ -75,7 +88,7 @@ export async function putAway(context: Context, { id, lost }: Pick<RemovedRecord
   })
 }
 
-async function setAside(context: Context, { id, name }: LocalCopy): Promise<void> {
+async function setAside(context: Pick<Context, 'dependencies'>, { id, name }: LocalCopy): Promise<void> {
   const { store, log, bus, self } = context.dependencies
   const directory = await store.setAside(id)
   log.error(
@@ -86,7 +99,7 @@ async function setAside(context: Context, { id, name }: LocalCopy): Promise<void
 }
 
 /** A line for each copy of a removed volume that was set aside here: it stays until an operator deletes it. */
-export async function describeSetAside(context: Context): Promise<string[]> {
+export async function describeSetAside(context: Pick<Context, 'dependencies'>): Promise<string[]> {
   const found = (await context.dependencies.store.removed()).filter(({ until }) => until === null)
   return found.map(
     ({ name, id, directory }) =>
@@ -99,7 +112,10 @@ export async function describeSetAside(context: Context): Promise<string[]> {
  * released by an agent that did not live to write that down. A new volume of the same name may be in use here, and
  * engines know names only: then just those containers are ended that a fence has noted.
  */
-async function endHold(context: Context, local: LocalCopy): Promise<void> {
+async function endHold(
+  context: Pick<Context, 'dependencies' | 'checkpointScheduler' | 'containerUses' | 'confirmed'>,
+  local: LocalCopy,
+): Promise<void> {
   const { store, pauses, log } = context.dependencies
   log.warn(
     { volume: local.name, id: local.id },
@@ -117,7 +133,19 @@ async function endHold(context: Context, local: LocalCopy): Promise<void> {
 
 /** Acts on tombstones that name this host, then takes it off them; the last host deletes the tombstone. */
 export async function clearTombstones(
-  context: Context,
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'locks'
+    | 'copyManager'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'releaseTroubles'
+    | 'confirmed'
+    | 'surrendered'
+    | 'givenSeqs'
+    | 'endedUses'
+  >,
   tombstones: readonly Versioned<RemovedRecord>[],
 ): Promise<void> {
   const { registry, self } = context.dependencies

@@ -2,7 +2,8 @@ import { WherryError } from '../../model/errors.ts'
 import type { Checkpoint, Seizure, VolumeRecord } from '../../model/model.ts'
 import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { Context } from '../context.ts'
-import { failoverRefused, notFound, registryBehindDisks, releaseFailed } from '../errors.ts'
+import { notFound, registryBehind, registrySilent } from '../errors.ts'
+import { failoverRefused } from '../failover/errors.ts'
 import { findSoundCandidates } from '../failover/sound-candidates.ts'
 import {
   type Acceptance,
@@ -12,8 +13,9 @@ import {
   weighTakeOver,
   writeTakeOver,
 } from '../failover/takeover.ts'
-import { askHolder } from '../hold/surrender.ts'
-import { orderOf } from '../record/checkpoint-order.ts'
+import { askHolder } from '../hold/ask-holder.ts'
+import { releaseFailed } from '../hold/errors.ts'
+import { isSameTree, orderOf } from '../record/checkpoint-order.ts'
 import { hasCheckpoint, isAt } from '../record/copies.ts'
 import { readVolume } from '../record/update-record.ts'
 import { asItWas, goneOn, isNeverUsed, neverUsed, type Promotion } from './promotion.ts'
@@ -42,7 +44,10 @@ interface Chosen extends TakeOver {
  * can be mounted as it is stays as it is. May be repeated; durable on return.
  */
 export async function promoteVolume(
-  context: Context,
+  context: Pick<
+    Context,
+    'dependencies' | 'hosts' | 'locks' | 'wakeups' | 'copyManager' | 'treeChecks' | 'lease' | 'expiry' | 'releases'
+  >,
   name: string,
   acceptLoss: boolean,
   caller: AbortSignal,
@@ -68,7 +73,7 @@ export async function promoteVolume(
       // Only a lease may still run out while we wait.
       if (found.code !== 'VOLUME_HELD_ELSEWHERE') throw found
     } else {
-      if (record.holder === null && record.last?.hash === found.best.hash) return asItWas(context, found)
+      if (record.holder === null && isSameTree(record.last, found.best)) return asItWas(context, found)
       const next = (now: VolumeRecord) => {
         const taken = recordAfterTakeOver(context, now, found.best, found.hosts, null)
         return found.isWhole ? { ...taken, seizures: taken.seizures.map(withoutLoss(taken.epoch)) } : taken
@@ -85,9 +90,7 @@ export async function promoteVolume(
     }
     await context.wakeups.wait(name, (until) => dependencies.clock.sleep(LOOK_MS, until), signal)
   }
-  throw (
-    refusal ?? new WherryError('REGISTRY_UNAVAILABLE', `The registry did not answer about volume "${name}" in time.`)
-  )
+  throw refusal ?? registrySilent(name)
 }
 
 /**
@@ -95,7 +98,7 @@ export async function promoteVolume(
  * aborts when the asker is gone.
  */
 async function choose(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks' | 'expiry' | 'releases'>,
   record: VolumeRecord,
   accepts: Acceptance,
   signal: AbortSignal,
@@ -103,9 +106,10 @@ async function choose(
 ): Promise<Chosen | WherryError | 'again'> {
   // Reading a large tree takes its time.
   const answer = isAnswering(context, record) ? await askHolder(context, record, 'tree', asked) : null
-  if (answer?.outcome === 'stuck' && answer.trouble !== null) return releaseFailed(context, record, answer.trouble)
+  if (answer?.outcome === 'stuck' && answer.trouble !== null)
+    return releaseFailed(record, context.hosts.labelWithAge(record.holder?.host ?? ''), answer.trouble)
   if (answer?.outcome !== 'given-up') {
-    const found = await weighTakeOver(context, record, accepts, signal)
+    const found = await weighTakeOver(context, record, accepts, () => findSoundCandidates(context, record, signal))
     return found instanceof WherryError ? found : { ...found, isGivenUp: false, isWhole: false }
   }
   const brought = answer.final === null ? null : await bringFinal(context, record, answer.final, asked)
@@ -117,7 +121,7 @@ async function choose(
 }
 
 /** A holder that is silent is not asked, unless it has said why: then its lease is over and it lives. */
-function isAnswering(context: Context, { holder }: VolumeRecord): boolean {
+function isAnswering(context: Pick<Context, 'hosts'>, { holder }: VolumeRecord): boolean {
   if (holder === null) return false
   return context.hosts.alive(holder.host) || context.hosts.get(holder.host)?.unwritable != null
 }
@@ -127,14 +131,14 @@ function isAnswering(context: Context, { holder }: VolumeRecord): boolean {
  * An error: why that failed.
  */
 async function bringFinal(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'copyManager'>,
   record: VolumeRecord,
   final: Checkpoint,
   asked: AbortSignal,
 ): Promise<Pick<TakeOver, 'best' | 'hosts'> | 'again' | Error> {
   const { self, store } = context.dependencies
   const { last, copies, holder } = record
-  if (last !== null && last.hash === final.hash) {
+  if (last !== null && isSameTree(last, final)) {
     const others = Object.entries(copies).filter(([host, copy]) => host !== holder?.host && hasCheckpoint(copy, last))
     if (others.length > 0) return { best: last, hosts: others.map(([host]) => host) }
   }
@@ -155,16 +159,16 @@ async function bringFinal(
  * the holder has counts once it has come here, because the holder puts its tree aside.
  */
 async function withoutFinal(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks'>,
   record: VolumeRecord,
   acceptLoss: boolean,
   why: string,
   { signal, asked }: { signal: AbortSignal; asked: AbortSignal },
 ): Promise<Chosen | WherryError | 'again'> {
   const { best, hosts, holders, epochSeen, described } = await findSoundCandidates(context, record, signal)
-  if (epochSeen > record.epoch) return registryBehindDisks(record, epochSeen)
+  if (epochSeen > record.epoch) return registryBehind(record, 'a disk of the cluster', epochSeen)
   const refusal = (command: string | null) =>
-    failoverRefused(context, record, described, `what it has cannot be sent: ${why}`, command)
+    failoverRefused(record, context.hosts, { described, why: `what it has cannot be sent: ${why}`, command })
   const newer = holders !== null && (best === null || orderOf(holders, best) === 'newer') ? holders : null
   if (!acceptLoss)
     return refusal(best === null && newer === null ? null : `wherry promote ${record.name} --accept-loss`)

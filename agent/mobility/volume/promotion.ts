@@ -25,7 +25,7 @@ export function neverUsed(record: VolumeRecord): Promotion {
 
 /** No host holds the volume, and a copy that can be reached is at its newest checkpoint. `described`: who has what. */
 export function asItWas(
-  context: Context,
+  context: Pick<Context, 'hosts'>,
   { record, best, hosts, described }: TakeOver & { described: string },
 ): Promotion {
   const where = hosts.map((host) => context.hosts.label(host)).join(', ')
@@ -35,7 +35,7 @@ export function asItWas(
 }
 
 /** The volume was taken over, and no host holds it now. */
-export function goneOn(context: Context, record: VolumeRecord): Promotion {
+export function goneOn(context: Pick<Context, 'hosts'>, record: VolumeRecord): Promotion {
   const { name, last, seizures } = record
   const { from = '', ageSeconds = 0 } = seizures.at(-1) ?? {}
   const without = from === '' ? '' : ` without host ${context.hosts.label(from)}`

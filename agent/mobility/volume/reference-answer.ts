@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { SwarmService } from '../../docker/contract.ts'
-import { WherryError } from '../../model/errors.ts'
 import type { Context } from '../context.ts'
+import { malformedReply } from '../record/errors.ts'
 import { RECONCILE } from '../wakeups.ts'
 
 /** What one host's engine knows of a volume, whoever holds it. */
@@ -29,7 +29,7 @@ const answerMessage: z.ZodType<ReferenceAnswer> = z.object({
  * once, so that it ends. Rejects ENGINE_UNREACHABLE.
  */
 export async function answerReferences(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'wakeups' | 'containerUses'>,
   { volume, name, removing }: { readonly volume: string; readonly name: string; readonly removing: boolean },
 ): Promise<ReferenceAnswer> {
   const { engine, store, self } = context.dependencies
@@ -53,10 +53,7 @@ export async function answerReferences(
 export function readReferenceAnswer(value: unknown, from: string): ReferenceAnswer {
   const found = answerMessage.safeParse(value)
   if (found.success) return found.data
-  throw new WherryError('REQUEST_INVALID', `Host ${from} sent an answer about references that cannot be understood.`, {
-    hint: 'Run the same version of Wherry on all hosts.',
-    cause: found.error,
-  })
+  throw malformedReply(`Host ${from}`, 'references', found.error)
 }
 
 function naming(services: readonly SwarmService[], volume: string): string[] {

@@ -33,7 +33,7 @@ type Asked = ReferenceAnswer | WherryError
  * `removing`: an earlier call found that nothing refers to it, and its holder is to let go.
  */
 export async function findReferences(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'containerUses'>,
   record: VolumeRecord,
   removing: boolean,
   signal: AbortSignal,
@@ -79,7 +79,7 @@ export async function findReferences(
 }
 
 /** Whether a host does not renew its lease, as far as this one knows. */
-export function isAway(context: Context, host: string): boolean {
+export function isAway(context: Pick<Context, 'dependencies' | 'hosts'>, host: string): boolean {
   return host !== context.dependencies.self.id && !context.hosts.alive(host)
 }
 
@@ -101,7 +101,12 @@ function isAwaySinceLoss({ seizures }: VolumeRecord, { id, expiredBy, at }: Host
   return loss !== undefined && expiredBy !== null && Date.parse(at) <= Date.parse(loss.at)
 }
 
-async function askHost(context: Context, question: Question, host: HostRecord, signal: AbortSignal): Promise<Asked> {
+async function askHost(
+  context: Pick<Context, 'dependencies' | 'hosts'>,
+  question: Question,
+  host: HostRecord,
+  signal: AbortSignal,
+): Promise<Asked> {
   const { address, transferPort: port } = host
   return await askAt(context, question, { address, port }, context.hosts.label(host.id), signal)
 }
@@ -110,7 +115,12 @@ async function askHost(context: Context, question: Question, host: HostRecord, s
  * Hosts of the settings that the registry has never heard of: most likely they are yet to be installed. One that
  * answers counts.
  */
-async function askStrangers(context: Context, question: Question, known: readonly HostRecord[], signal: AbortSignal) {
+async function askStrangers(
+  context: Pick<Context, 'dependencies'>,
+  question: Question,
+  known: readonly HostRecord[],
+  signal: AbortSignal,
+) {
   const { self, peerAddresses } = context.dependencies
   const addresses = new Set([self.address, ...known.map(({ address }) => address)])
   const strangers = peerAddresses.filter(({ address }) => !addresses.has(address))
@@ -118,7 +128,7 @@ async function askStrangers(context: Context, question: Question, known: readonl
 }
 
 async function askAt(
-  context: Context,
+  context: Pick<Context, 'dependencies'>,
   question: Question,
   host: { readonly address: string; readonly port: number },
   label: string,

@@ -5,11 +5,13 @@ import type { Context } from '../context.ts'
 import type { RemovalConsent, RemovalView } from '../contract.ts'
 import { changedHands, notFound } from '../errors.ts'
 import { writeTakeOver } from '../failover/takeover.ts'
-import { removeHeld } from '../hold/surrender.ts'
+import { removeHeld } from '../hold/ask-holder.ts'
+import { stuckAt } from '../own-host.ts'
 import { changeVolume, readVolume, untilAnswered } from '../record/update-record.ts'
+import { describeReferences, inUse, stillHeld } from './errors.ts'
 import { finishRemoval, putAway } from './finish-removal.ts'
 import { findReferences, isAway, type References } from './references.ts'
-import { describeReferences, inUse, NO_CONSENT, type Objection, objectionTo, stillHeld } from './removal-refusal.ts'
+import { NO_CONSENT, type Objection, objectionTo } from './removal-consent.ts'
 
 /**
  * The plugin gives a removal up after 25 s (plugin/driver.ts); a release that is under way ends sooner for all but huge
@@ -37,7 +39,23 @@ const ENDED_STATES = new Set(['exited', 'removing'])
  * it, also when that is not known; VOLUME_NOT_FOUND. May be repeated; durable on return.
  */
 export async function removeVolume(
-  context: Context,
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'locks'
+    | 'wakeups'
+    | 'copyManager'
+    | 'expiry'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'releases'
+    | 'releaseTroubles'
+    | 'confirmed'
+    | 'surrendered'
+    | 'givenSeqs'
+    | 'endedUses'
+  >,
   name: string,
   consent: RemovalConsent = NO_CONSENT,
   caller?: AbortSignal,
@@ -77,7 +95,7 @@ export async function removeVolume(
     const objection = objectionTo(seen, found, consent)
     isClear = objection === null
     if (objection !== null) {
-      refusal = inUse(context, seen, objection)
+      refusal = inUse(seen, context.hosts, objection)
       if (!mayPass(context, objection, dependencies.clock.elapsedMs() - startMs)) throw refusal
     } else if (mayMark(context, seen, consent)) {
       const marked = await markRemoved(context, entry, consent, signal)
@@ -86,21 +104,37 @@ export async function removeVolume(
       // What is removed needs no final checkpoint: the holder gives it up as it is.
       const marked = isAway(context, seen.holder?.host ?? '') ? null : await removeHeld(context, entry, signal)
       if (marked !== null) return await finish(context, marked, found)
-      refusal = stillHeld(context, seen)
+      refusal = holderKeeps(context, seen)
     }
-    if (signal.aborted) throw refusal ?? stillHeld(context, seen)
+    if (signal.aborted) throw refusal ?? holderKeeps(context, seen)
     await context.wakeups.wait(name, (until) => dependencies.clock.sleep(LOOK_MS, until), signal)
   }
 }
 
+/** Why the holder has not released the volume yet. */
+function holderKeeps(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'expiry' | 'releaseTroubles'>,
+  record: VolumeRecord,
+): WherryError {
+  const { hosts, dependencies, expiry } = context
+  const host = record.holder?.host ?? ''
+  const trouble = stuckAt(context, host, record)
+  const state = { isAway: isAway(context, host), waitMs: expiry.inMs(host), trouble }
+  return stillHeld(record, hosts, dependencies.self.id, state)
+}
+
 /** Whether nobody has to let go first. */
-function mayMark(context: Context, { holder }: VolumeRecord, { force, acceptLoss }: RemovalConsent): boolean {
+function mayMark(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'expiry'>,
+  { holder }: VolumeRecord,
+  { force, acceptLoss }: RemovalConsent,
+): boolean {
   if (holder === null) return true
   return isAway(context, holder.host) ? acceptLoss && context.expiry.inMs(holder.host) === 0 : force
 }
 
 /** Whether what is in the way may be gone in a moment. */
-function mayPass(context: Context, { references, away }: Objection, waitedMs: number): boolean {
+function mayPass(context: Pick<Context, 'hosts'>, { references, away }: Objection, waitedMs: number): boolean {
   const { services, containers } = references
   if (services.length > 0 || containers.some(({ state }) => !ENDED_STATES.has(state))) return false
   if (containers.some(({ state }) => state !== 'removing') && waitedMs >= ENDED_MS) return false
@@ -112,7 +146,7 @@ function mayPass(context: Context, { references, away }: Objection, waitedMs: nu
  * and wins. Null: look again. The lease of a holder that is given up is ended first.
  */
 async function markRemoved(
-  context: Context,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'expiry'>,
   entry: Versioned<VolumeRecord>,
   { force, acceptLoss }: RemovalConsent,
   signal: AbortSignal,
@@ -149,18 +183,39 @@ async function markRemoved(
   return marked?.value.id === id && marked.value.removedAt !== null ? marked.value : null
 }
 
-async function finish(context: Context, marked: VolumeRecord, found: References | null): Promise<RemovalView> {
+async function finish(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'locks'
+    | 'copyManager'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'releaseTroubles'
+    | 'confirmed'
+    | 'surrendered'
+    | 'givenSeqs'
+    | 'endedUses'
+  >,
+  marked: VolumeRecord,
+  found: References | null,
+): Promise<RemovalView> {
   const { signal, clock } = context.dependencies
   await finishRemoval(context, marked, AbortSignal.any([signal, clock.deadline(FINISH_MS)]))
   await putAway(context, marked)
   return viewOf(context, marked, found)
 }
 
-function viewOf(context: Context, { id, name, lost }: VolumeRecord, found: References | null): RemovalView {
+function viewOf(
+  context: Pick<Context, 'hosts'>,
+  { id, name, lost }: VolumeRecord,
+  found: References | null,
+): RemovalView {
   return {
     volume: name,
     id,
-    references: found === null ? [] : describeReferences(context, found),
+    references: found === null ? [] : describeReferences(context.hosts, found),
     lost: (lost ?? []).map((host) => context.hosts.label(host)),
   }
 }

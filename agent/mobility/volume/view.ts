@@ -1,17 +1,13 @@
 import type { Pause } from '../../fence/contract.ts'
 import type { Trouble, VolumeRecord } from '../../model/model.ts'
-import { nullOnAbort } from '../../runtime/abort.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import type { HostView, VolumeView } from '../contract.ts'
+import { stuckAt } from '../own-host.ts'
 import { orderOf } from '../record/checkpoint-order.ts'
 import { hasCheckpoint } from '../record/copies.ts'
 import { viewPredecessor } from '../recovery/predecessor.ts'
-import { stuckAt } from '../trouble.ts'
 import { describeCopy } from './explain-copy.ts'
-
-/** Docker waits for a list of volumes, and it is worth more than the names in it. */
-const HEAR_MS = 1_000
 
 /** What views need to know of this host's disk. */
 export interface Disk {
@@ -21,25 +17,31 @@ export interface Disk {
   readonly pauses: readonly Pause[]
 }
 
-export async function lookAtDisk(context: Context, copies: readonly LocalCopy[]): Promise<Disk> {
+/** Reads what views need of this disk. */
+export async function readDisk(context: Pick<Context, 'dependencies'>, copies: readonly LocalCopy[]): Promise<Disk> {
   const { store, pauses } = context.dependencies
   const byId = new Map(copies.map((copy) => [copy.id, copy]))
   return { mounted: await store.mounted(), copies: byId, pauses: await pauses.all() }
 }
 
-/** An agent that has just started reads who the others are before it names them, if their stream has a leader. */
-export async function hearHosts(context: Context): Promise<void> {
-  const { registry, clock } = context.dependencies
-  if (!context.hosts.isEmpty) return
-  const found = await nullOnAbort(
-    registry.hosts().catch(() => null),
-    clock.deadline(HEAR_MS),
-  )
-  if (found !== null) context.hosts.see(found)
-}
-
 /** One volume as people and Docker see it. */
-export function viewVolume(context: Context, record: VolumeRecord, disk: Disk, stale: boolean): VolumeView {
+export function viewVolume(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'copyManager'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'namesakes'
+    | 'releaseTroubles'
+    | 'stateDisk'
+    | 'node'
+  >,
+  record: VolumeRecord,
+  disk: Disk,
+  stale: boolean,
+): VolumeView {
   const { store, self } = context.dependencies
   const { mounted, copies } = disk
   const { id, name, options, createdAt, epoch, last, holder } = record
@@ -91,18 +93,18 @@ export function viewVolume(context: Context, record: VolumeRecord, disk: Disk, s
 }
 
 /** Whether some host of the volume may be alive or away, for all this host knows. */
-function isUnsure(context: Context, { holder, copies }: VolumeRecord): boolean {
+function isUnsure(context: Pick<Context, 'dependencies' | 'hosts'>, { holder, copies }: VolumeRecord): boolean {
   const hosts = [...(holder === null ? [] : [holder.host]), ...Object.keys(copies)]
   return hosts.some((host) => host !== context.dependencies.self.id && isUnheard(context, host))
 }
 
-function isUnheard({ hosts }: Context, host: string): boolean {
+function isUnheard({ hosts }: Pick<Context, 'hosts'>, host: string): boolean {
   return !hosts.knowsAway && !hosts.alive(host)
 }
 
 /** What is known of the holder, with its name. */
 function onHolder(
-  context: Context,
+  context: Pick<Context, 'hosts'>,
   { holder }: VolumeRecord,
   look: (host: string) => Trouble | null,
 ): VolumeView['stuck'] {
@@ -113,13 +115,13 @@ function onHolder(
 }
 
 /** Why a host cannot write its state directory, by its own word or its heartbeat's. */
-function unwritableAt(context: Context, host: string): Trouble | null {
+function unwritableAt(context: Pick<Context, 'dependencies' | 'hosts' | 'stateDisk'>, host: string): Trouble | null {
   return host === context.dependencies.self.id
     ? context.stateDisk.trouble
     : (context.hosts.get(host)?.unwritable ?? null)
 }
 
-function viewSeizure(context: Context, record: VolumeRecord): VolumeView['seizure'] {
+function viewSeizure(context: Pick<Context, 'hosts'>, record: VolumeRecord): VolumeView['seizure'] {
   const seizure = record.seizures.at(-1)
   if (seizure === undefined) return null
   const { from, by, at, base, ageSeconds } = seizure
@@ -127,7 +129,10 @@ function viewSeizure(context: Context, record: VolumeRecord): VolumeView['seizur
 }
 
 /** What a living host without its holder would go on from. Its age does not count on the clocks of two hosts being the same. */
-function viewElsewhere(context: Context, record: VolumeRecord): VolumeView['elsewhere'] {
+function viewElsewhere(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'checkpointScheduler'>,
+  record: VolumeRecord,
+): VolumeView['elsewhere'] {
   const { id, holder, last, copies } = record
   if (holder === null || last === null) return null
   const { epoch, seq } = last
@@ -155,12 +160,15 @@ function ageSeconds(nowMs: number, at: string): number {
   return Math.max(0, Math.round((nowMs - Date.parse(at)) / 100) / 10)
 }
 
-function viewFenced(context: Context, { id, name }: VolumeRecord, { pauses }: Disk): string[] {
+function viewFenced(context: Pick<Context, 'containerUses'>, { id, name }: VolumeRecord, { pauses }: Disk): string[] {
   const names = new Map(context.containerUses.liveContainers(name).map((user) => [user.id, user.name]))
   return pauses.filter(({ volumes }) => volumes.includes(id)).map(({ container }) => names.get(container) ?? container)
 }
 
-function viewDivergedElsewhere(context: Context, id: string): VolumeView['divergedElsewhere'] {
+function viewDivergedElsewhere(
+  context: Pick<Context, 'dependencies' | 'hosts'>,
+  id: string,
+): VolumeView['divergedElsewhere'] {
   return context.hosts
     .all()
     .filter((host) => host.id !== context.dependencies.self.id && (host.diverged[id] ?? 0) > 0)
@@ -168,14 +176,17 @@ function viewDivergedElsewhere(context: Context, id: string): VolumeView['diverg
 }
 
 /** This host's own are newer than its heartbeat. */
-function viewNamesakes(context: Context, name: string): string[] {
+function viewNamesakes(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'namesakes' | 'node'>,
+  name: string,
+): string[] {
   const { id } = context.dependencies.self
   const others = context.hosts.all().filter((host) => host.id !== id && host.namesakes.includes(name))
   return [...(context.namesakes.names.includes(name) ? [context.node.name] : []), ...others.map((host) => host.name)]
 }
 
 /** All hosts whose heartbeat was ever read. */
-export function viewHosts(context: Context): HostView[] {
+export function viewHosts(context: Pick<Context, 'dependencies' | 'hosts' | 'stateDisk'>): HostView[] {
   return context.hosts.all().map((host) => ({
     id: host.id,
     name: host.name,
@@ -195,6 +206,6 @@ export function viewHosts(context: Context): HostView[] {
   }))
 }
 
-function hostName(context: Context, id: string): string {
+function hostName(context: Pick<Context, 'hosts'>, id: string): string {
   return context.hosts.get(id)?.name ?? id
 }

@@ -1,5 +1,5 @@
 import test from 'ava'
-import type { Engine, VolumeUser } from '../../../agent/docker/contract.ts'
+import type { VolumeUser } from '../../../agent/docker/contract.ts'
 import { EngineUses } from '../../../agent/mobility/hold/container-uses.ts'
 import type { Clock } from '../../../agent/runtime/clock.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
@@ -18,7 +18,7 @@ function ground() {
     volumes: ['data'],
   }
   let finished = new Date(clock.now().getTime() - 60_000)
-  const engine = { users: async () => [{ ...container }], finishedAt: async () => finished } as unknown as Engine
+  const engine = { users: async () => [{ ...container }], finishedAt: async () => finished }
   const stepped: Clock = {
     now: () => new Date(clock.now().getTime() + wallMs),
     elapsedMs: () => clock.elapsedMs(),
@@ -220,7 +220,7 @@ test('an answer to an older question does not take the place of a newer one, whe
     answers.push(answer)
     return answer.promise
   }
-  const uses = new EngineUses({ users } as unknown as Engine, clock)
+  const uses = new EngineUses({ users, finishedAt: async () => null }, clock)
   const older = uses.refresh()
   await clock.advance(100)
   const newer = uses.refresh()

@@ -1,7 +1,7 @@
 import test from 'ava'
 import { freezeAndCapture } from '../../../agent/mobility/checkpoint/freeze.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
-import type { LocalCopy, UseMarks } from '../../../agent/store/contract.ts'
+import type { UseMarks } from '../../../agent/store/contract.ts'
 import { HeldKit, ID } from './held-kit.ts'
 import { hashOf } from './memory-store.ts'
 
@@ -146,8 +146,7 @@ test('a container that started and ended while a tree was frozen is noticed: by 
     removed: ({ hosts: [h1] }) => {
       if (h1 !== undefined) h1.containers.users = h1.containers.users.filter(({ id }) => id !== 'c2')
     },
-    'made and removed': ({ hosts: [h1] }) =>
-      void h1?.core.containerUses.mounted({ id: ID, uses: NO_USES } as unknown as LocalCopy),
+    'made and removed': ({ hosts: [h1] }) => void h1?.core.containerUses.mounted({ id: ID, uses: NO_USES }),
   }
   for (const [name, happen] of Object.entries(cases)) {
     const kit = await written()

@@ -1,9 +1,8 @@
 import test from 'ava'
+import { pino } from 'pino'
 import type { Guard } from '../../../agent/fence/contract.ts'
 import type { Dependencies } from '../../../agent/mobility/dependencies.ts'
 import { WatchdogVolumes } from '../../../agent/mobility/lease/guarded-volumes.ts'
-import type { HeldCopies } from '../../../agent/mobility/lease/held-copies.ts'
-import type { HeartbeatLease } from '../../../agent/mobility/lease/lease.ts'
 import type { VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 
@@ -33,9 +32,9 @@ function watchdog(told: Guard[]): Dependencies['watchdog'] {
 
 function guarding(alone = false) {
   const told: Guard[] = []
-  const parts = { alone, watchdog: watchdog(told) } as unknown as Dependencies
-  const held = { list: async () => [copy], undescribed: new Set() } as unknown as HeldCopies
-  const made = new WatchdogVolumes(parts, { untilMs: 1 } as HeartbeatLease, held)
+  const dependencies = { alone, watchdog: watchdog(told), log: pino({ level: 'silent' }) }
+  const held = { list: async () => [copy], undescribed: new Set<string>() }
+  const made = new WatchdogVolumes(dependencies, { untilMs: 1 }, held)
   const volumes = async () => {
     await made.tell()
     return told.at(-1)?.volumes.map(({ id }) => id)
@@ -67,10 +66,10 @@ test('promise 6: what another host got while the volume was idle is guarded in t
 
 test('promise 6: data is given away only after the watchdog was told, however many hosts ask at once', async (t) => {
   const told: Guard[] = []
-  const parts = { alone: false, watchdog: watchdog(told) } as unknown as Dependencies
+  const dependencies = { alone: false, watchdog: watchdog(told), log: pino({ level: 'silent' }) }
   const disk = Promise.withResolvers<void>()
-  const held = { list: () => disk.promise.then(() => [copy]), undescribed: new Set() } as unknown as HeldCopies
-  const made = new WatchdogVolumes(parts, { untilMs: 1 } as HeartbeatLease, held)
+  const held = { list: () => disk.promise.then(() => [copy]), undescribed: new Set<string>() }
+  const made = new WatchdogVolumes(dependencies, { untilMs: 1 }, held)
   made.learn(record(1), 'h1')
   const given: number[] = []
   const expecting = [1, 2].map(() => made.expect('v').then(() => given.push(told.length)))

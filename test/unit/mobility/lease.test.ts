@@ -1,7 +1,6 @@
 import test from 'ava'
 import { pino } from 'pino'
 import { unavailable } from '../../../agent/bus/connection.ts'
-import type { Dependencies } from '../../../agent/mobility/dependencies.ts'
 import { HeartbeatLease } from '../../../agent/mobility/lease/lease.ts'
 import type { HostRecord } from '../../../agent/model/model.ts'
 import { VirtualClock } from './clock.ts'
@@ -45,7 +44,8 @@ async function begin() {
   const stop = new AbortController()
   const self = { id: 'a', address: 'a', transferPort: 1, incarnation: 'i' }
   const log = pino({ level: 'silent' })
-  const parts = { registry, clock, self, log, heartbeatMs: 1_000, leaseMs: LEASE_MS, signal: stop.signal }
+  const times = { heartbeatMs: 1_000, leaseMs: LEASE_MS, seizeAfterMs: LEASE_MS }
+  const dependencies = { registry, clock, self, log, ...times, signal: stop.signal }
   const beat = { id: 'a', name: 'a', address: 'a', transferPort: 1, swarmNode: null, uses: {}, covered: {} }
   const disk = { diverged: {}, namesakes: [], freeBytes: 1, totalBytes: 2, zone: null, draining: false }
   let lapses = -1
@@ -63,13 +63,7 @@ async function begin() {
     heartbeats++
     return { ...beat, ...disk }
   }
-  const lease = new HeartbeatLease(
-    parts as unknown as Dependencies,
-    describe,
-    renewed,
-    ended,
-    async () => record.hasMovedOn,
-  )
+  const lease = new HeartbeatLease(dependencies, describe, renewed, ended, async () => record.hasMovedOn)
   void lease.run()
   await clock.advance(1_500)
   return {

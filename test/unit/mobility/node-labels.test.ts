@@ -1,6 +1,5 @@
 import test from 'ava'
 import { pino } from 'pino'
-import type { Context } from '../../../agent/mobility/context.ts'
 import { followNodes } from '../../../agent/mobility/swarm/node-facts.ts'
 import { labelsOf, leadNodes } from '../../../agent/mobility/swarm/node-labels.ts'
 import { KeyedWakeups } from '../../../agent/mobility/wakeups.ts'
@@ -90,13 +89,12 @@ function swarm() {
     },
     cache: { list: async () => ({ entries: records.map((value) => ({ value, revision: 1 })), stale: false }) },
   }
-  const coreOf = (id: string, leader: boolean) =>
-    ({
-      dependencies: parts,
-      wakeups: new KeyedWakeups(),
-      hosts: { all: () => hosts },
-      node: { name: id, swarmNode: `n${id}`, leader, zone: null, drained: false },
-    }) as unknown as Context
+  const coreOf = (id: string, leader: boolean) => ({
+    dependencies: parts,
+    wakeups: new KeyedWakeups(),
+    hosts: { all: () => hosts },
+    node: { name: id, swarmNode: `n${id}`, leader, zone: null, drained: false },
+  })
   const set = (next: VolumeRecord[]) => {
     records = next
   }

@@ -242,11 +242,11 @@ for (const [what, error, said] of [
     const line = await refused(t, world, h2.agent.remove('data'))
     t.regex(
       line,
-      /^Volume "data" is held by host h1 \(h1\), where no container has it any more, but which cannot let it go \(/,
+      /^Volume "data" is held by host h1 \(h1\), where no container has it any more, but which cannot release it \(/,
     )
     t.regex(
       line,
-      new RegExp(`cannot let it go \\(${said}.*(open|error)\\. It was not removed\\. Mend that there, or remove`),
+      new RegExp(`cannot release it \\(${said}.*(open|error)\\. It was not removed\\. Repair that there, or remove`),
     )
     t.regex(line, /or remove the volume at once: wherry rm data --force$/)
     await world.clock.until(h2.agent.removeWith('data', FORCE, never()))

@@ -3,7 +3,7 @@ import { changeVolume, STALE_READ } from '../../../agent/mobility/record/update-
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
-import type { Registry, Versioned, Write } from '../../../agent/registry/contract.ts'
+import type { Versioned, Write } from '../../../agent/registry/contract.ts'
 import { systemClock } from '../../../agent/runtime/clock.ts'
 
 const RECORD: VolumeRecord = {
@@ -39,7 +39,7 @@ function scripted(answers: Answer[], reads: VolumeRecord[] = []) {
       if (answer !== 'done') return { outcome: 'unknown', cause: new Error('no answer') }
       return { outcome: 'done', entry: stored }
     },
-  } as unknown as Registry
+  }
   return { parts: { registry, clock: systemClock }, stored: () => stored.value, writes: () => writes }
 }
 
@@ -99,15 +99,15 @@ test('a stale read of an earlier holder does not make a hold give up whose answe
   let reads = 0
   const registry = {
     ...world.parts.registry,
-    async volume(name: string) {
+    async volume() {
       reads += 1
-      const now = await world.parts.registry.volume(name)
+      const now = await world.parts.registry.volume()
       if (reads !== 2 || now === null) return now
       // As a server says it that has not heard of the release yet, let alone of the hold after it.
       const holder = { host: 'earlier', incarnation: 'theirs', since: 'then' }
       return { value: { ...RECORD, holder }, revision: 9 }
     },
-  } as Registry
+  }
   const { entry } = await changeVolume({ registry, clock: systemClock }, 'data', hold, systemClock.deadline(5_000))
   t.is(entry?.value.holder?.incarnation, 'mine')
   t.is(world.stored().epoch, 4)
@@ -118,12 +118,12 @@ function scriptedReads(world: ReturnType<typeof scripted>) {
   let first = true
   const registry = {
     ...world.parts.registry,
-    async volume(name: string) {
-      const now = await world.parts.registry.volume(name)
+    async volume() {
+      const now = await world.parts.registry.volume()
       if (!first || now === null) return now
       first = false
       return { value: RECORD, revision: now.revision - 1 }
     },
-  } as Registry
+  }
   return { registry, clock: systemClock }
 }

@@ -2,7 +2,7 @@ import test from 'ava'
 import { describeConditions } from '../../../agent/api/format.ts'
 import type { Context } from '../../../agent/mobility/context.ts'
 import type { VolumeView } from '../../../agent/mobility/contract.ts'
-import { lookAtDisk, viewVolume } from '../../../agent/mobility/volume/view.ts'
+import { readDisk, viewVolume } from '../../../agent/mobility/volume/view.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { CopyRecord, VolumeRecord } from '../../../agent/model/model.ts'
 import { HeldKit, ID } from './held-kit.ts'
@@ -14,7 +14,7 @@ async function view(kit: HeldKit, name: string): Promise<VolumeView> {
 }
 
 async function look(core: Context) {
-  return await lookAtDisk(core, (await core.dependencies.store.copies()).copies)
+  return await readDisk(core, (await core.dependencies.store.copies()).copies)
 }
 
 function whyOf({ copies }: VolumeView, host: string): string | null | undefined {

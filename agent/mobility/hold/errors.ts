@@ -1,0 +1,120 @@
+import { WherryError } from '../../model/errors.ts'
+import type { Trouble, VolumeRecord } from '../../model/model.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import type { RunningCopy } from '../copy-contract.ts'
+import { sentenceOf } from '../trouble.ts'
+
+/** The holder is alive, no container uses the volume there, and it cannot release it. `host`: its label. */
+export function releaseFailed({ name }: VolumeRecord, host: string, { code, text, since }: Trouble): WherryError {
+  return new WherryError(
+    'RELEASE_FAILED',
+    [
+      `Volume "${name}" is held by host ${host},${code === 'COPY_DAMAGED' ? '' : ' where no container uses it, but'}`,
+      `which cannot release it (${code}, since ${since}): ${sentenceOf(text)}`,
+    ].join(' '),
+    {
+      // A writer has to be ended: promoting would lose what it writes.
+      hint: `Repair that there; the volume then follows to this host by itself.${
+        code === 'VOLUME_BUSY' ? '' : ` Or take the volume over without that: wherry promote ${name}`
+      }`,
+    },
+  )
+}
+
+/** Why a Mount has to wait for the data, with progress (promise 9). `host`: this host's label. */
+export function copyRunning(name: string, host: string, { lastError, view }: CopyState): WherryError {
+  // However much of it comes, it never is what was asked for.
+  if (lastError instanceof WherryError && lastError.code === 'COPY_DAMAGED') return lastError
+  if (view.state !== 'running' || view.bytesTotal === 0) {
+    if (lastError instanceof WherryError) return lastError
+    const from = view.from === '' ? '' : ` from ${view.from}`
+    return new WherryError('COPY_RUNNING', `Volume "${name}" is about to be copied to this host${from}.`, {
+      hint: 'The copy continues; start the container again in a moment.',
+    })
+  }
+  const percent = Math.floor((100 * view.bytesDone) / view.bytesTotal)
+  const left = view.secondsLeft === null ? 'time left unknown' : `about ${view.secondsLeft} s left`
+  return new WherryError(
+    'COPY_RUNNING',
+    [
+      `Volume "${name}" is being copied from ${view.from} to ${host}:`,
+      `${megabytes(view.bytesDone)} of ${megabytes(view.bytesTotal)} MB (${percent} %), ${left}.`,
+    ].join(' '),
+    { hint: 'The copy continues; start the container again then, it joins the running copy.' },
+  )
+}
+
+/** A running copy as `copyRunning` reads it. */
+export interface CopyState {
+  readonly lastError: Error | null
+  readonly view: ReturnType<RunningCopy['view']>
+}
+
+/** Why a Mount has to wait although the data is here: the tree is compared with its checkpoint. */
+export function checkRunning({ name, last }: VolumeRecord, host: string): WherryError {
+  return new WherryError(
+    'COPY_RUNNING',
+    [
+      `The copy of volume "${name}" on ${host} is still being compared with its checkpoint`,
+      `(${megabytes(last?.bytes ?? 0)} MB).`,
+    ].join(' '),
+    { hint: 'That continues; start the container again in a moment.' },
+  )
+}
+
+/** Why a Mount has to wait although this host has the volume: its release runs. */
+export function stillReleasing(name: string, host: string): WherryError {
+  return new WherryError('VOLUME_BUSY', `Host ${host} is still taking the final checkpoint of volume "${name}".`, {
+    hint: 'That continues; start the container again in a moment.',
+  })
+}
+
+/** A removed volume of this name is still held here. `trouble`: why it could not be cleared away; null: unknown. */
+export function earlierHeld(name: string, host: string, trouble: Trouble | null): WherryError {
+  const why = trouble === null ? 'it is being put away.' : `it cannot be put away: ${sentenceOf(trouble.text)}`
+  return new WherryError(
+    'VOLUME_BUSY',
+    `Host ${host} still has a removed volume that had the name "${name}" in use; ${why}`,
+    { hint: 'Start the container again once that has ended.' },
+  )
+}
+
+/** By the registry this host has the volume, and its disk has no copy of it. */
+export function holdsNothing({ name, id }: VolumeRecord, host: string): WherryError {
+  return new WherryError(
+    'COPY_DAMAGED',
+    [
+      `The registry says that this host (${host}) has volume "${name}" (id ${id}),`,
+      'but there is no copy of it on its disk.',
+    ].join(' '),
+    {
+      hint: 'Check that the state directory is the one used before (docker plugin inspect, setting state.source). Nothing empty is mounted in its place.',
+    },
+  )
+}
+
+/** This host holds a volume that the registry does not know. */
+export function recordLost({ name, id }: Pick<LocalCopy, 'name' | 'id'>, host: string): WherryError {
+  return new WherryError(
+    'COPY_DAMAGED',
+    `Host ${host} holds volume "${name}" (id ${id}), but the registry has no such volume.`,
+    { hint: 'The data stays on this disk. Run "wherry recover" before using the volume.' },
+  )
+}
+
+/** The copy was removed while it was being released. */
+export function copyGone(name: string): WherryError {
+  return new WherryError('NOT_AT_CHECKPOINT', `The copy of volume "${name}" on this host is gone.`)
+}
+
+/** Another host asks about a hold that this host no longer has. */
+export function otherHold(name: string, host: string, epoch: number, askedEpoch: number): WherryError {
+  return new WherryError(
+    'STALE_EPOCH',
+    `Host ${host} holds volume "${name}" at epoch ${epoch}, the request was for epoch ${askedEpoch}.`,
+  )
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(1)
+}

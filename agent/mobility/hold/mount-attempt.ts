@@ -1,0 +1,78 @@
+import type { WherryError } from '../../model/errors.ts'
+import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
+import { nullOnAbort } from '../../runtime/abort.ts'
+import type { Context } from '../context.ts'
+import type { RunningCopy } from '../copy-contract.ts'
+import { ownLabel } from '../own-host.ts'
+import { copyRunning, stillReleasing } from './errors.ts'
+
+/** A copy that a Mount asked for goes on this long after the Mount gave up, so that the next one joins it. */
+export const WANTED_AFTER_MOUNT_MS = 10 * 60_000
+
+/** What a Mount may touch. */
+export type MountContext = Pick<
+  Context,
+  | 'dependencies'
+  | 'hosts'
+  | 'locks'
+  | 'wakeups'
+  | 'copyManager'
+  | 'treeChecks'
+  | 'lease'
+  | 'expiry'
+  | 'guardedVolumes'
+  | 'containerUses'
+  | 'releases'
+  | 'releaseTroubles'
+  | 'stateDisk'
+  | 'pendingMounts'
+  | 'confirmed'
+  | 'surrendered'
+  | 'endedUses'
+>
+
+/** One Mount call that waits for its volume. */
+export interface MountAttempt {
+  readonly name: string
+  readonly mountId: string
+  readonly deadlineMs: number
+  readonly signal: AbortSignal
+  /** The copy this Mount waits for. */
+  job: RunningCopy | null
+  /** Since when the holder has said that it cannot release, and when it was asked last; null: it has not. */
+  stuck: { readonly sinceMs: number; readonly askedMs: number } | null
+  /** What a holder that cannot write its disk has left; null: nothing that can be had; undefined: it was not asked. */
+  left: Checkpoint | null | undefined
+}
+
+/** Returns why the Mount has to wait for a copy, with its progress. */
+export function waitForCopy(context: Pick<Context, 'dependencies' | 'hosts'>, job: RunningCopy): WherryError {
+  const view = job.view('')
+  return copyRunning(view.volume, ownLabel(context), { lastError: job.lastError, view })
+}
+
+/** Why the copy that this Mount waits for has ended without the data. That of a volume that was removed meanwhile, and its name used again, says nothing. */
+export function failureOf({ job }: MountAttempt, { id }: VolumeRecord): Error | null {
+  return job?.id === id ? job.failure() : null
+}
+
+/**
+ * Runs `work` under the volume's lock, unless the deadline passes while something else has it: then the work is never
+ * begun, because nobody would answer for what it did.
+ */
+export async function withinDeadline<T>(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'locks'>,
+  volume: Pick<VolumeRecord, 'id' | 'name'>,
+  signal: AbortSignal,
+  work: () => Promise<T>,
+): Promise<T | WherryError> {
+  let begun = false
+  const run = context.locks.run(volume.id, async () => {
+    if (signal.aborted) return null
+    begun = true
+    return { answer: await work() }
+  })
+  const first = await nullOnAbort(run, signal)
+  const outcome = begun ? await run : first
+  return outcome === null ? stillReleasing(volume.name, ownLabel(context)) : outcome.answer
+}

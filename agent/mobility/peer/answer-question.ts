@@ -1,0 +1,42 @@
+import type { Question } from '../../transfer/contract.ts'
+import type { Context } from '../context.ts'
+import { answerComparison } from '../failover/sound-candidates.ts'
+import { takeInventory } from '../recovery/inventory.ts'
+import { answerReferences } from '../volume/reference-answer.ts'
+import { answerCopy, takeOffer } from './accept-offer.ts'
+
+/** Returns the reply to another host's question, by its kind. */
+export async function answerQuestion(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'locks'
+    | 'wakeups'
+    | 'copyManager'
+    | 'treeChecks'
+    | 'lease'
+    | 'containerUses'
+    | 'releases'
+    | 'confirmed'
+  >,
+  question: Question,
+  signal: AbortSignal,
+): Promise<unknown> {
+  switch (question.kind) {
+    case 'copy':
+      return await answerCopy(context, question.volume)
+    case 'offer':
+      return await takeOffer(context, question, signal)
+    case 'references':
+      return await answerReferences(context, question)
+    case 'surrender':
+      return await context.releases.surrender(question, signal)
+    case 'registry':
+      return await context.dependencies.sight()
+    case 'compare':
+      return await answerComparison(context, question, signal)
+    case 'inventory':
+      return await takeInventory(context)
+  }
+}

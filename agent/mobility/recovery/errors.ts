@@ -1,0 +1,17 @@
+import { WherryError } from '../../model/errors.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+
+/** A disk has data of a volume that the registry does not know. `host`: its label. */
+export function forgottenData({ id, name, checkpoint }: LocalCopy, host: string): WherryError {
+  const what = checkpoint === null ? 'no checkpoint yet' : `checkpoint of ${checkpoint.at}`
+  return new WherryError(
+    'VOLUME_EXISTS',
+    [
+      `Host ${host} has data of a volume "${name}" (${id}, ${what}) of which the registry knows nothing,`,
+      'not even that it was removed.',
+    ].join(' '),
+    {
+      hint: `The registry has lost changes: run "wherry recover". If that data is not wanted, move the directory volumes/${id} of that host away, then try again.`,
+    },
+  )
+}

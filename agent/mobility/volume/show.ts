@@ -1,0 +1,92 @@
+import type { VolumeRecord } from '../../model/model.ts'
+import { nullOnAbort } from '../../runtime/abort.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import type { Context } from '../context.ts'
+import type { HostView, VolumeView } from '../contract.ts'
+import { notFound } from '../errors.ts'
+import { untilAnswered } from '../record/update-record.ts'
+import { readDisk, viewHosts, viewVolume } from './view.ts'
+
+/** The copies of this disk; as they were read last while it cannot be read. */
+export type CopyReader = () => Promise<readonly LocalCopy[]>
+
+/** Docker waits for a list of volumes, and it is worth more than the names in it. */
+const HEAR_MS = 1_000
+
+/**
+ * Returns a volume's record as the registry has it, or as it was last read (`stale`).
+ * Waits for a registry that is away until `signal` aborts (promise 10). Rejects VOLUME_NOT_FOUND.
+ */
+export async function findVolume(
+  context: Pick<Context, 'dependencies'>,
+  name: string,
+  signal: AbortSignal,
+): Promise<{ readonly record: VolumeRecord; readonly stale: boolean }> {
+  const { cache, clock, signal: stopping } = context.dependencies
+  const { entry, stale } = await untilAnswered(clock, () => cache.get(name), AbortSignal.any([signal, stopping]))
+  if (entry === null || entry.value.removedAt !== null) throw notFound(name)
+  return { record: entry.value, stale }
+}
+
+/** Returns one volume as operators and Docker see it. */
+export async function showVolume(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'copyManager'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'namesakes'
+    | 'releaseTroubles'
+    | 'stateDisk'
+    | 'node'
+  >,
+  readCopies: CopyReader,
+  record: VolumeRecord,
+  stale: boolean,
+): Promise<VolumeView> {
+  await hearHosts(context)
+  return viewVolume(context, record, await readDisk(context, await readCopies()), stale)
+}
+
+/** Returns all volumes, by the registry or as they were last read. */
+export async function listVolumes(
+  context: Pick<
+    Context,
+    | 'dependencies'
+    | 'hosts'
+    | 'copyManager'
+    | 'checkpointScheduler'
+    | 'containerUses'
+    | 'namesakes'
+    | 'releaseTroubles'
+    | 'stateDisk'
+    | 'node'
+  >,
+  readCopies: CopyReader,
+): Promise<VolumeView[]> {
+  const { entries, stale } = await context.dependencies.cache.list()
+  await hearHosts(context)
+  const disk = await readDisk(context, await readCopies())
+  return entries
+    .filter(({ value }) => value.removedAt === null)
+    .map(({ value }) => viewVolume(context, value, disk, stale))
+}
+
+/** Returns all hosts whose heartbeat was ever read. */
+export async function listHosts(context: Pick<Context, 'dependencies' | 'hosts' | 'stateDisk'>): Promise<HostView[]> {
+  await hearHosts(context)
+  return viewHosts(context)
+}
+
+/** An agent that has just started reads who the others are before it names them, if their stream has a leader. */
+async function hearHosts(context: Pick<Context, 'dependencies' | 'hosts'>): Promise<void> {
+  const { registry, clock } = context.dependencies
+  if (!context.hosts.isEmpty) return
+  const found = await nullOnAbort(
+    registry.hosts().catch(() => null),
+    clock.deadline(HEAR_MS),
+  )
+  if (found !== null) context.hosts.see(found)
+}

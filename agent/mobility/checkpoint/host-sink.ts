@@ -21,7 +21,7 @@ export class HostSink implements CheckpointSink {
   readonly #hold: CheckpointedHold
   readonly #coverage: Coverage
   readonly #acknowledgements: Acknowledgements
-  /** Offers that run, by host id: one at a time. A host that works on an older one gets the next offer when it is done. */
+  /** Offers that run, by host id: one each. A host that works on an older checkpoint gets the next one later. */
   readonly #running = new Map<string, Promise<void>>()
   /** Why the last offer failed, by host id. */
   readonly #failures = new Map<string, string>()
@@ -130,7 +130,7 @@ export class HostSink implements CheckpointSink {
     this.#acknowledgements.add(record, host, has)
   }
 
-  /** Resolves when all hosts have replied, or one has the checkpoint and the others are slower, or after `patienceMs`. */
+  /** Resolves when all hosts have replied, a while after the first has the checkpoint, or after `patienceMs`. */
   async #replies(hosts: readonly string[], patienceMs: number): Promise<void> {
     const { clock, signal } = this.#context.dependencies
     const offers = hosts.map((host) => this.#running.get(host) ?? Promise.resolve())

@@ -5,10 +5,10 @@ import { HeldKit, ID } from './held-kit.ts'
 import { hashOf } from './memory-store.ts'
 
 const view = (kit: HeldKit) => {
-  const { core, store } = kit.host('h1')
+  const { context, store } = kit.host('h1')
   return store.copy(ID).then((local) => {
     if (local === null) throw new Error('no copy')
-    return core.checkpointScheduler.view(ID, local.options)
+    return context.checkpointScheduler.view(ID, local.options)
   })
 }
 
@@ -39,7 +39,7 @@ test('a tree in which nothing changed costs no pause and no checkpoint, and its 
   t.is((await kit.record()).last?.seq, 1)
   t.is(kit.host('h2').pulls, 0)
   t.true(((await view(kit)).ageSeconds ?? 99) <= 10)
-  const covered = kit.host('h1').core.checkpointScheduler.covered(ID)
+  const covered = kit.host('h1').context.checkpointScheduler.covered(ID)
   t.like(covered, { epoch: 1, seq: 1 })
   t.true(kit.clock.now().getTime() - Date.parse(covered?.at ?? '') <= 10_000)
   kit.stop()
@@ -75,7 +75,7 @@ test('with checkpoint=off nothing is read and nothing is paused', async (t) => {
   kit.stop()
 })
 
-test('checkpoint=auto: every 2 s where the kernel tells what changes, every 10 s where not, and people are told why', async (t) => {
+test('checkpoint=auto: every 2 s if the kernel reports changes, else every 10 s and the view says why', async (t) => {
   const kit = await HeldKit.start(2)
   const { store, containers } = kit.host('h1')
   containers.run('c1')
@@ -96,7 +96,7 @@ test('checkpoint=auto: every 2 s where the kernel tells what changes, every 10 s
   kit.stop()
 })
 
-test('promise 5: when changes were missed, the copies count as behind until they have a checkpoint of all, which is taken at once', async (t) => {
+test('promise 5: after missed changes copies are behind until a complete checkpoint, taken at once', async (t) => {
   const kit = await HeldKit.start(2)
   const { store, containers } = kit.host('h1')
   containers.run('c1')
@@ -117,7 +117,7 @@ test('promise 5: when changes were missed, the copies count as behind until they
   kit.stop()
 })
 
-test('with consistency=live nothing is paused, and people are told', async (t) => {
+test('with consistency=live nothing is paused, and the view says so', async (t) => {
   const kit = await HeldKit.start(2, { consistency: 'live' })
   kit.host('h1').containers.run('c1')
   kit.write('ab')
@@ -143,7 +143,7 @@ test('containers that run are frozen, others are not', async (t) => {
   kit.stop()
 })
 
-test('a last round over the budget is given up: containers go on, the next try comes later and later', async (t) => {
+test('a pause over the budget is given up: containers resume, and the next try backs off', async (t) => {
   const kit = await HeldKit.start(2)
   const { containers, store } = kit.host('h1')
   containers.run('c1')
@@ -170,7 +170,7 @@ test('a last round over the budget is given up: containers go on, the next try c
   kit.stop()
 })
 
-test('promise 5: what was written too fast for a pause is a checkpoint soon after it calms down, however many pauses were too long before', async (t) => {
+test('promise 5: a checkpoint comes soon after a burst of writes, however many pauses were too long', async (t) => {
   const kit = await HeldKit.start(2)
   const { containers, store } = kit.host('h1')
   containers.run('c1')
@@ -184,8 +184,8 @@ test('promise 5: what was written too fast for a pause is a checkpoint soon afte
   while (starts() < 4) await kit.clock.advance(1_000)
   const tries = store.rounds.length
   await kit.clock.advance(30_000)
-  t.is(starts(), 4, 'nobody stands still again so soon')
-  t.true(store.rounds.length > tries, 'it is looked meanwhile')
+  t.is(starts(), 4, 'no container is paused again so soon')
+  t.true(store.rounds.length > tries, 'pre-copy rounds go on meanwhile')
   t.regex((await view(kit)).error ?? '', /paused its containers for more than 500 ms/)
   store.roundsMs = [20]
   store.freezeMs = 100
@@ -195,7 +195,7 @@ test('promise 5: what was written too fast for a pause is a checkpoint soon afte
   kit.stop()
 })
 
-test('a disk that does not hear that the budget is over keeps no container from going on, and its result is not used', async (t) => {
+test('a disk that misses the end of the budget keeps no container frozen, and its result is not used', async (t) => {
   const kit = await HeldKit.start(2)
   const { containers, store } = kit.host('h1')
   containers.run('c1')
@@ -224,7 +224,7 @@ test('a tree that somebody else writes to makes no checkpoint', async (t) => {
   kit.stop()
 })
 
-test('a container that starts during the last round makes it void', async (t) => {
+test('a container that starts during the pause makes the checkpoint void', async (t) => {
   const kit = await HeldKit.start(2)
   const { containers, store } = kit.host('h1')
   containers.run('c1')
@@ -243,7 +243,7 @@ test('a container that starts during the last round makes it void', async (t) =>
   kit.stop()
 })
 
-test('the first container that starts during a round of a quiet tree makes it void as well', async (t) => {
+test('the first container that starts during the freeze of a quiet tree makes it void as well', async (t) => {
   const kit = await HeldKit.start(2)
   const { containers, store } = kit.host('h1')
   const freeze = store.spoolFreeze.bind(store)
@@ -258,14 +258,14 @@ test('the first container that starts during a round of a quiet tree makes it vo
   kit.stop()
 })
 
-test('a capture for sending ahead that holds the tree is ended before anything stands still', async (t) => {
+test('a capture for pre-seeding that uses the tree is ended before a container is frozen', async (t) => {
   const kit = await HeldKit.start(2)
-  const { containers, core } = kit.host('h1')
+  const { containers, context } = kit.host('h1')
   containers.run('c1')
   const ended: string[] = []
   const never = new AbortController().signal
   for (const name of ['first', 'second']) {
-    void core.liveCaptures.run(ID, never, async (signal) => {
+    void context.liveCaptures.run(ID, never, async (signal) => {
       await once(signal, 'abort')
       await kit.clock.sleep(2_000, never)
       ended.push(name)
@@ -275,7 +275,7 @@ test('a capture for sending ahead that holds the tree is ended before anything s
   await kit.clock.advance(11_500)
   t.deepEqual([ended, containers.log], [[], []])
   await kit.clock.advance(1_000)
-  t.deepEqual(ended, ['first', 'second'], 'both, of two hosts that were sent ahead to')
+  t.deepEqual(ended, ['first', 'second'], 'both, of two hosts that are pre-seeded')
   t.deepEqual(containers.log, ['freeze c1', 'thaw c1'])
   kit.stop()
 })
@@ -290,7 +290,7 @@ test('rounds go on while they get shorter, and end with one that fits the budget
   kit.stop()
 })
 
-test('containers that cannot be frozen run on without a checkpoint, the error says why, and it is taken as soon as they can', async (t) => {
+test('containers that cannot be frozen run without a checkpoint, and the view says why', async (t) => {
   const kit = await HeldKit.start(2)
   const { containers, store } = kit.host('h1')
   containers.run('c1')
@@ -307,10 +307,10 @@ test('containers that cannot be frozen run on without a checkpoint, the error sa
   kit.stop()
 })
 
-test('a release stops a checkpoint at any point of it: containers run on return, nothing is begun until it is over', async (t) => {
+test('a release stops a checkpoint at any point: containers run on return, and no other one begins', async (t) => {
   for (const ms of [9_950, 10_050, 10_250, 10_400, 10_600, 10_800, 12_000]) {
     const kit = await HeldKit.start(2)
-    const { containers, store, core } = kit.host('h1')
+    const { containers, store, context } = kit.host('h1')
     containers.run('c1')
     store.roundsMs = [200]
     store.freezeMs = 300
@@ -318,13 +318,13 @@ test('a release stops a checkpoint at any point of it: containers run on return,
     kit.host('h2').pullMs = 5_000
     kit.write('ab')
     await kit.clock.advance(ms)
-    core.releasing.add(ID)
+    context.releasing.add(ID)
     const reads = store.rounds.length
-    await kit.clock.until(core.checkpointScheduler.stop(ID))
+    await kit.clock.until(context.checkpointScheduler.stop(ID))
     t.deepEqual(containers.frozen, [], `${ms}`)
     await kit.clock.advance(60_000)
     t.is(store.rounds.length, reads, `${ms}`)
-    core.releasing.delete(ID)
+    context.releasing.delete(ID)
     await kit.clock.advance(30_000)
     t.true(store.rounds.length > reads, `${ms}`)
     t.is((await kit.record()).last?.hash, hashOf('ab'), `${ms}`)

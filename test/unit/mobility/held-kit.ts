@@ -1,116 +1,36 @@
-import { pino } from 'pino'
-import type { VolumeUser } from '../../../agent/docker/contract.ts'
-import { FairCheckpointScheduler } from '../../../agent/mobility/checkpoint/scheduler.ts'
-import type { Context } from '../../../agent/mobility/context.ts'
-import type { Dependencies } from '../../../agent/mobility/dependencies.ts'
-import { EngineUses } from '../../../agent/mobility/hold/container-uses.ts'
-import { ReleaseTroubleTable } from '../../../agent/mobility/hold/release-troubles.ts'
-import { KnownHosts } from '../../../agent/mobility/lease/host-directory.ts'
-import { ProbedStateDisk } from '../../../agent/mobility/lease/state-disk.ts'
 import { answerCopy, takeOffer } from '../../../agent/mobility/peer/accept-offer.ts'
 import { chooseTree } from '../../../agent/mobility/peer/serve-tree.ts'
 import { copyFields } from '../../../agent/mobility/record/checkpoint-order.ts'
-import { JobCopyManager } from '../../../agent/mobility/replication/copy-manager.ts'
-import { LiveCaptureSet } from '../../../agent/mobility/replication/live-captures.ts'
-import { SharedTreeChecks } from '../../../agent/mobility/replication/tree-checks.ts'
-import { KeyedWakeups } from '../../../agent/mobility/wakeups.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { Checkpoint, CopyRecord, HostRecord, VolumeOptions, VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
-import { VolumeCache } from '../../../agent/registry/cache.ts'
-import { KeyedQueue } from '../../../agent/runtime/keyed-queue.ts'
 import type { CopyAnswer, Peers, VolumePuller } from '../../../agent/transfer/contract.ts'
 import { VirtualClock } from './clock.ts'
-import { MemoryFreezes } from './memory-freezes.ts'
+import { type HeldContext, heldContext, heldDependencies } from './held-context.ts'
+import { HostContainers } from './host-containers.ts'
 import { MemoryRegistry } from './memory-registry.ts'
-import { hashOf, MemoryStore } from './memory-store.ts'
-import { SILENT_TALLY } from './silent-tally.ts'
+import { hashOf } from './memory-store.ts'
+import { SpoolStore } from './spool-store.ts'
 
 export const ID = 'v1'
 export const NAME = 'data'
 
-/** A store whose rounds take time. */
-export class SpoolStore extends MemoryStore {
-  readonly rounds: string[] = []
-  /** How long each round takes, the last one for all that follow. */
-  roundsMs: readonly number[] = [0]
-  /** How long the last look takes, and what is left to be done when it is over. */
-  freezeMs = 0
-  lastMs = 0
-  /** The last look does not notice that it was told to stop. */
-  deaf = false
-  readonly #clock: VirtualClock
-
-  /** Called in each round: what it throws, the round does. */
-  roundFails: () => Promise<void> = async () => undefined
-  constructor(clock: VirtualClock) {
-    super(clock)
-    this.#clock = clock
-  }
-
-  override async spoolRound(id: string) {
-    const nth = this.rounds.filter((kind) => kind === 'round').length
-    this.rounds.push('round')
-    await this.#clock.sleep(this.roundsMs[Math.min(nth, this.roundsMs.length - 1)] ?? 0, new AbortController().signal)
-    await this.roundFails()
-    return { ...(await super.spoolRound(id)), bytesRead: 100, bytesSpooled: Math.max(1, 100 - nth) }
-  }
-
-  override async spoolFreeze(id: string, kind: 'quiet' | 'live', signal: AbortSignal) {
-    this.rounds.push(kind)
-    const heard = this.deaf ? new AbortController().signal : signal
-    await this.#clock.sleep(this.freezeMs, heard)
-    heard.throwIfAborted()
-    await super.spoolFreeze(id, kind, heard)
-  }
-
-  override async spoolLast(id: string, signal: AbortSignal) {
-    await this.#clock.sleep(this.lastMs, signal)
-    signal.throwIfAborted()
-    return await super.spoolLast(id, signal)
-  }
-}
-
-/** Containers of one host, and what was done to them. */
-export class Containers {
-  users: VolumeUser[] = []
-  /** When those that do not run had last stopped. */
-  readonly ends = new Map<string, Date>()
-  readonly freezes: MemoryFreezes
-
-  constructor(clock: VirtualClock) {
-    this.freezes = new MemoryFreezes(clock, () => this.users)
-  }
-
-  get log(): readonly string[] {
-    return this.freezes.log
-  }
-
-  get frozen(): readonly string[] {
-    return this.freezes.frozen
-  }
-
-  run(id: string): void {
-    this.users = [...this.users, { id, name: id, state: 'running', volumes: [NAME] }]
-  }
-}
-
-/** One host: just what checkpoints and copies need of an agent. */
+/** One host, with what checkpoints and copies need of an agent. */
 export class HeldHost {
   readonly name: string
   readonly store: SpoolStore
-  readonly containers: Containers
-  readonly core: Context & { readonly checkpointScheduler: FairCheckpointScheduler }
+  readonly containers: HostContainers
+  readonly context: HeldContext
   readonly ending = new AbortController()
-  /** How long it takes to get a tree, and whether blocks of it changed meanwhile. */
+  /** How long a pull of a tree takes, and whether blocks of it change meanwhile. */
   pullMs = 0
   changing = false
   down = false
   /** It sends no heartbeats. */
   silent = false
   pulls = 0
-  readonly lease = { runs: true }
-  /** Volumes that others were said to be about to have. */
+  readonly lease = { runs: true, untilMs: 0, unbrokenSinceMs: 0, giveUp: () => undefined, takeUp: () => undefined }
+  /** Volumes of which another host is about to have a copy, as the watchdog was told. */
   readonly expected: string[] = []
   readonly #kit: HeldKit
 
@@ -118,59 +38,13 @@ export class HeldHost {
     this.#kit = kit
     this.name = name
     this.store = new SpoolStore(kit.clock)
-    this.containers = new Containers(kit.clock)
-    this.core = this.#createCore()
-  }
-
-  #createCore(): Context & { readonly checkpointScheduler: FairCheckpointScheduler } {
-    const { clock, registry } = this.#kit
-    const engine = {
-      users: async () => this.containers.users,
-      finishedAt: async (id: string) => this.containers.ends.get(id) ?? null,
-    }
-    const parts = {
-      self: { id: this.name, address: this.name, transferPort: 1, incarnation: this.name },
-      registry,
-      cache: new VolumeCache({ registry }),
-      store: this.store,
-      puller: this.#puller(),
-      peers: this.#peers(),
-      // Nothing is fenced here.
-      pauses: { all: async () => [] },
-      freezes: this.containers.freezes,
-      bus: { publish: () => undefined },
-      engine,
-      clock,
-      log: pino({ level: 'silent' }),
-      tally: SILENT_TALLY,
-      pauseBudgetMs: 500,
-      checkpointShare: 0.2,
-      leaseMs: 8_000,
-      signal: this.ending.signal,
-    } as unknown as Dependencies
-    const [hosts, locks, wakes] = [new KnownHosts(clock, 8_000), new KeyedQueue(), new KeyedWakeups()]
-    const core = {
-      dependencies: parts,
-      hosts,
-      locks,
-      wakeups: wakes,
-      copyManager: new JobCopyManager(parts, hosts, locks, wakes, new SharedTreeChecks(parts)),
-      containerUses: new EngineUses(parts.engine, clock),
-      lease: this.lease,
-      guardedVolumes: { expect: async (id: string) => void (this.expected.includes(id) || this.expected.push(id)) },
-      pendingMounts: new Map(),
-      confirmed: new Map(),
-      releasing: new Set(),
-      liveCaptures: new LiveCaptureSet(),
-      namesakes: { names: [] },
-      releaseTroubles: new ReleaseTroubleTable(parts),
-      stateDisk: new ProbedStateDisk(parts, () => undefined),
-      surrendered: new Map(),
-      givenSeqs: new Map(),
-      endedUses: new Map(),
-    } as unknown as Context & { checkpointScheduler: FairCheckpointScheduler }
-    core.checkpointScheduler = new FairCheckpointScheduler(core)
-    return core
+    this.containers = new HostContainers(kit.clock, NAME)
+    const { clock, registry } = kit
+    const { freezes } = this.containers
+    const [puller, peers, engine] = [this.#puller(), this.#peers(), this.containers.engine()]
+    const given = { clock, registry, store: this.store, puller, peers, freezes, engine, signal: this.ending.signal }
+    const expect = (id: string) => void (this.expected.includes(id) || this.expected.push(id))
+    this.context = heldContext(heldDependencies(name, given), this.lease, expect)
   }
 
   #puller(): VolumePuller {
@@ -178,7 +52,7 @@ export class HeldHost {
       pull: async (from, request, volume, signal) => {
         const source = this.#kit.host(from.address)
         this.pulls++
-        const { id, kind } = await chooseTree(source.core, request, signal)
+        const { id, kind } = await chooseTree(source.context, request, signal)
         const { hash, tree } = await source.store.give(id, kind)
         await this.#kit.clock.sleep(this.pullMs, signal)
         signal.throwIfAborted()
@@ -196,14 +70,14 @@ export class HeldHost {
         const host = this.#kit.host(address)
         if (host.down) throw new WherryError('TRANSFER_CUT', `${address} is down`)
         const copy = JSON.parse(JSON.stringify(question)) as typeof question
-        if (copy.kind === 'offer') return await takeOffer(host.core, copy, signal)
-        return copy.kind === 'copy' ? await answerCopy(host.core, copy.volume) : null
+        if (copy.kind === 'offer') return await takeOffer(host.context, copy, signal)
+        return copy.kind === 'copy' ? await answerCopy(host.context, copy.volume) : null
       },
     }
   }
 }
 
-/** Hosts h1 to hN with a volume that h1 holds at epoch 2, at the last checkpoint, as if it had been moved there just now. */
+/** Hosts h1 to hN with a volume that h1 holds at epoch 2, at the last checkpoint: it was just moved there. */
 export class HeldKit {
   readonly clock = new VirtualClock()
   readonly registry = new MemoryRegistry()
@@ -216,15 +90,15 @@ export class HeldKit {
     for (let n = 1; n <= count; n++) kit.hosts.push(new HeldHost(kit, `h${n}`))
     kit.beat()
     await kit.#hold({ ...DEFAULT_OPTIONS, ...options })
-    void kit.host('h1').core.checkpointScheduler.run()
+    void kit.host('h1').context.checkpointScheduler.run()
     return kit
   }
 
-  /** Every host sends a heartbeat, but for those that are silent, and hears those of the others. */
+  /** Every host that is not silent sends a heartbeat. All hosts read them. */
   beat(): void {
     const beating = this.hosts.filter(({ silent }) => !silent)
     const records = beating.map(({ name }) => ({ revision: ++this.#revision, value: heartbeat(name, this.clock) }))
-    for (const { core } of this.hosts) core.hosts.see(records)
+    for (const { context } of this.hosts) context.hosts.see(records)
   }
 
   /** Heartbeats come every second, until the kit is stopped. */
@@ -252,13 +126,13 @@ export class HeldKit {
     if (entry !== null) await this.registry.updateVolume(change(entry.value), entry.revision)
   }
 
-  /** What containers on h1 write. */
+  /** Writes as containers on h1 do. */
   write(tree: string): void {
     this.host('h1').store.trees.set(ID, tree)
   }
 
   async answerOf(name: string): Promise<CopyAnswer | null> {
-    return await answerCopy(this.host(name).core, ID)
+    return await answerCopy(this.host(name).context, ID)
   }
 
   stop(): void {
@@ -280,10 +154,10 @@ export class HeldKit {
     const holder = { host: 'h1', incarnation: 'i1', since: at }
     const more = { epoch: 2, holder, last, seizures: [], copies, removedAt: null }
     await this.registry.addVolume({ id: ID, name: NAME, options, createdAt: at, ...more })
-    const { core, store } = this.host('h1')
+    const { context, store } = this.host('h1')
     await store.update(ID, { held: { epoch: 2, incarnation: 'i1' }, epochSeen: 2, mounts: { m: 1 } })
     await store.mount(ID)
-    core.confirmed.set(ID, { name: NAME, incarnation: 'i1' })
+    context.confirmed.set(ID, { name: NAME, incarnation: 'i1' })
   }
 }
 

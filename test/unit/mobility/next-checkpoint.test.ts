@@ -7,7 +7,7 @@ import { OPTIONS, World } from './world.ts'
 
 const never = new AbortController().signal
 
-test('promise 14: a container that ends while its checkpoint is committed: what it wrote last gets a number of its own', async (t) => {
+test('promise 14: the last writes of a container that ends during a commit get a number of their own', async (t) => {
   const world = await World.start(2)
   const h1 = world.host(1)
   await h1.agent.create('data', { ...OPTIONS, copies: 2 })
@@ -34,14 +34,14 @@ test('promise 14: a container that ends while its checkpoint is committed: what 
   t.like(last, { epoch: taken.epoch, seq: taken.seq + 1, hash: hashOf('one and the last words') })
 })
 
-test('promise 14: a number is given by the copy as it is, however old the reading of it that led there', async (t) => {
+test('promise 14: a number is given by the copy as it is, however old the read that led there', async (t) => {
   const kit = await HeldKit.start(1)
-  const { core, store } = kit.host('h1')
+  const { context, store } = kit.host('h1')
   const local = await store.copy(ID)
   if (local?.checkpoint == null) return t.fail()
   await store.update(ID, { checkpoint: { ...local.checkpoint, epoch: 2, seq: 2, hash: hashOf('ab') } })
   kit.write('abc')
   const found = await store.capture(ID, 'quiet', never)
-  t.like(await nextCheckpoint(core, local, found), { epoch: 2, seq: 3, hash: hashOf('abc') })
+  t.like(await nextCheckpoint(context, local, found), { epoch: 2, seq: 3, hash: hashOf('abc') })
   kit.stop()
 })

@@ -4,6 +4,7 @@ import { chooseTree } from '../../../agent/mobility/peer/serve-tree.ts'
 import { dropUnborn } from '../../../agent/mobility/volume/drop-unborn.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../../agent/model/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { HeldKit, ID } from './held-kit.ts'
 import { hashOf } from './memory-store.ts'
 
@@ -24,11 +25,11 @@ async function spool(kit: HeldKit, tree: string, seq: number): Promise<Checkpoin
 
 /** For tests that let the time pass themselves. */
 function begin(kit: HeldKit, record: VolumeRecord, checkpoint: Checkpoint, signal = never) {
-  return takeOffer(kit.host('h2').core, { kind: 'offer', record, checkpoint, from: 'h1' }, signal)
+  return takeOffer(kit.host('h2').context, { kind: 'offer', record, checkpoint, from: 'h1' }, signal)
 }
 
 function offer(kit: HeldKit, record: VolumeRecord, checkpoint: Checkpoint, to = 'h2') {
-  return kit.clock.until(takeOffer(kit.host(to).core, { kind: 'offer', record, checkpoint, from: 'h1' }, never))
+  return kit.clock.until(takeOffer(kit.host(to).context, { kind: 'offer', record, checkpoint, from: 'h1' }, never))
 }
 
 test('promise 8: a host that knows better takes no checkpoint, and asks nobody for one', async (t) => {
@@ -85,11 +86,11 @@ test('an offer that is repeated joins the pull that runs; one that is cut off do
   t.is(host.pulls, 1)
   t.like(await offer(kit, record, checkpoint), { checkpoint })
   t.is(host.pulls, 1)
-  t.deepEqual(host.core.copyManager.moves('h2'), [])
+  t.deepEqual(host.context.copyManager.moves('h2'), [])
   kit.stop()
 })
 
-test('promise 4: what changed on the holder before it came is no damage: the copy stays as it is until the next checkpoint', async (t) => {
+test('promise 4: content that changed on the holder meanwhile is no damage: the copy waits for the next', async (t) => {
   const kit = await HeldKit.start(2, { checkpointMs: null })
   const record = await kit.record()
   const host = kit.host('h2')
@@ -108,9 +109,9 @@ test('promise 7: a full disk on a copy is said, and the copy stays what it was',
   kit.host('h2').store.stageError = new WherryError('DISK_FULL', 'no space left on h2.', { hint: 'Make room.' })
   kit.write('ab')
   await kit.clock.advance(21_000)
-  const { core, store } = kit.host('h1')
+  const { context, store } = kit.host('h1')
   t.regex(
-    core.checkpointScheduler.view(ID, (await kit.record()).options).error ?? '',
+    context.checkpointScheduler.view(ID, (await kit.record()).options).error ?? '',
     /h2.*no space left on h2\. Make room\./,
   )
   t.like(await kit.record(), { last: { seq: 1 }, copies: { h2: { state: 'current', seq: 1 } } })
@@ -118,7 +119,7 @@ test('promise 7: a full disk on a copy is said, and the copy stays what it was',
   kit.host('h2').store.stageError = null
   await kit.clock.advance(10_000)
   t.like(await kit.record(), { last: { seq: 2 }, copies: { h2: { state: 'current', seq: 2 } } })
-  t.is(core.checkpointScheduler.view(ID, (await kit.record()).options).error, null)
+  t.is(context.checkpointScheduler.view(ID, (await kit.record()).options).error, null)
   kit.stop()
 })
 
@@ -144,14 +145,14 @@ test('a slow copy does not hold up the others, and joins them when it can', asyn
 test('promise 5: while no other host gets it, a checkpoint is not the last one, and its age is told', async (t) => {
   const kit = await HeldKit.start(2)
   void kit.keepBeating()
-  const { core } = kit.host('h1')
+  const { context } = kit.host('h1')
   await kit.clock.advance(11_000)
   kit.host('h2').down = true
   kit.write('ab')
   await kit.clock.advance(60_000)
   const record = await kit.record()
   t.is(record.last?.seq, 1)
-  const view = core.checkpointScheduler.view(ID, record.options)
+  const view = context.checkpointScheduler.view(ID, record.options)
   t.true((view.ageSeconds ?? 0) >= 50, `${view.ageSeconds}`)
   t.regex(view.error ?? '', /h2/)
   kit.host('h2').down = false
@@ -160,16 +161,17 @@ test('promise 5: while no other host gets it, a checkpoint is not the last one, 
   kit.stop()
 })
 
-test('promise 5: copies get checkpoints while the registry is away, and it hears of them when it is back', async (t) => {
+test('promise 5: copies get checkpoints while the registry is away, which are written when it is back', async (t) => {
   const kit = await HeldKit.start(2)
   await kit.clock.advance(11_000)
   kit.registry.away = true
   kit.write('ab')
   await kit.clock.advance(31_000)
   t.is(kit.host('h2').store.trees.get(ID), 'ab')
-  const { core } = kit.host('h1')
+  const { context } = kit.host('h1')
   t.true(
-    (core.checkpointScheduler.view(ID, (await kit.host('h1').store.copy(ID))?.options as never).ageSeconds ?? 99) < 45,
+    (context.checkpointScheduler.view(ID, (await kit.host('h1').store.copy(ID))?.options ?? DEFAULT_OPTIONS)
+      .ageSeconds ?? 99) < 45,
   )
   kit.registry.away = false
   await kit.clock.advance(41_000)
@@ -179,7 +181,7 @@ test('promise 5: copies get checkpoints while the registry is away, and it hears
 
 test('promise 8: a holder that was taken over from writes nothing to the record', async (t) => {
   const kit = await HeldKit.start(3)
-  const { core } = kit.host('h1')
+  const { context } = kit.host('h1')
   kit.host('h2').pullMs = 3_000
   kit.host('h3').down = true
   kit.write('ab')
@@ -188,7 +190,7 @@ test('promise 8: a holder that was taken over from writes nothing to the record'
   await kit.change((record) => ({ ...record, epoch: 3, holder }))
   await kit.clock.advance(60_000)
   t.like(await kit.record(), { epoch: 3, holder, last: { seq: 1 } })
-  core.confirmed.clear()
+  context.confirmed.clear()
   const reads = kit.host('h1').store.rounds.length
   await kit.clock.advance(60_000)
   t.is(kit.host('h1').store.rounds.length, reads)
@@ -207,7 +209,7 @@ test('`last` never goes back: an answer about an older checkpoint makes its host
   kit.stop()
 })
 
-test('a pull of a checkpoint ends when the volume is released, and the final one is brought by the same job', async (t) => {
+test('a pull of a checkpoint ends when the volume is released, and the same job brings the final one', async (t) => {
   const kit = await HeldKit.start(2, { checkpointMs: null })
   const checkpoint = await spool(kit, 'ab', 2)
   const host = kit.host('h2')
@@ -220,7 +222,7 @@ test('a pull of a checkpoint ends when the volume is released, and the final one
   const h1 = { ...copies.h1, epoch: 2, seq: 3, state: 'current' } as NonNullable<typeof copies.h1>
   await kit.change((record) => ({ ...record, holder: null, last: final, copies: { ...copies, h1 } }))
   host.pullMs = 100
-  const job = host.core.copyManager.want(await kit.record(), 60_000)
+  const job = host.context.copyManager.want(await kit.record(), 60_000)
   await kit.clock.advance(6_000)
   await offered
   t.is(host.store.trees.get(ID), 'abc')
@@ -230,44 +232,44 @@ test('a pull of a checkpoint ends when the volume is released, and the final one
   kit.stop()
 })
 
-test('a checkpoint that is wanted for a take-over comes from any host that has it, although the record says held', async (t) => {
+test('a checkpoint for a take-over comes from any host that has it, although the record says held', async (t) => {
   const kit = await HeldKit.start(3, { checkpointMs: null })
   const checkpoint = await spool(kit, 'ab', 2)
   const record = await kit.record()
   await offer(kit, record, checkpoint, 'h3')
   kit.host('h1').down = true
-  const { core, store } = kit.host('h2')
-  const job = core.copyManager.wantCheckpoint(record, checkpoint, ['h1', 'h3'], 10_000)
-  t.is(core.copyManager.wantCheckpoint(record, checkpoint, ['h3'], 10_000), job)
+  const { context, store } = kit.host('h2')
+  const job = context.copyManager.wantCheckpoint(record, checkpoint, ['h1', 'h3'], 10_000)
+  t.is(context.copyManager.wantCheckpoint(record, checkpoint, ['h3'], 10_000), job)
   await kit.clock.until(job.done)
   t.is(job.failure(), null)
   t.is((await store.copy(ID))?.checkpoint?.hash, checkpoint.hash)
   kit.stop()
 })
 
-test('a checkpoint that no host delivers is tried for as long as it is wanted, then the job says why not', async (t) => {
+test('a checkpoint that no host delivers is retried while it is wanted, then the job says why', async (t) => {
   const kit = await HeldKit.start(3, { checkpointMs: null })
   const checkpoint = await spool(kit, 'ab', 2)
   kit.host('h1').down = true
-  const { core } = kit.host('h2')
-  const job = core.copyManager.wantCheckpoint(await kit.record(), checkpoint, ['h1'], 5_000)
+  const { context } = kit.host('h2')
+  const job = context.copyManager.wantCheckpoint(await kit.record(), checkpoint, ['h1'], 5_000)
   await kit.clock.advance(4_000)
-  t.truthy(core.copyManager.job(ID))
+  t.truthy(context.copyManager.job(ID))
   await kit.clock.advance(3_000)
   t.is((job.failure() as WherryError).code, 'TRANSFER_CUT')
-  t.is(core.copyManager.job(ID), undefined)
+  t.is(context.copyManager.job(ID), undefined)
   kit.stop()
 })
 
 test('a copy that is kept is not dropped however long it fills; one that a move left is', async (t) => {
   for (const kept of [true, false]) {
     const kit = await HeldKit.start(2, { checkpointMs: null })
-    const { core, store } = kit.host('h2')
+    const { context, store } = kit.host('h2')
     await store.update(ID, { checkpoint: null })
     const h2 = { epoch: 0, seq: 0, state: 'filling', at: '', kept } as const
     await kit.change((record) => ({ ...record, copies: { ...record.copies, h2 } }))
     await kit.clock.advance(660_000)
-    await dropUnborn(core, 0)
+    await dropUnborn(context, 0)
     t.is(store.inTrash.has(ID), !kept)
     t.is((await kit.record()).copies.h2 !== undefined, kept)
     kit.stop()
@@ -285,7 +287,7 @@ test('an offer that is late does not bring back a copy that was removed', async 
   kit.stop()
 })
 
-test('promise 7: a copy with a checkpoint that the cluster did not go on from is put aside, then filled anew', async (t) => {
+test('promise 7: a copy with a checkpoint that was left behind is set aside, then filled again', async (t) => {
   const kit = await HeldKit.start(2, { checkpointMs: null })
   const { store } = kit.host('h2')
   store.trees.set(ID, 'lost')
@@ -313,19 +315,19 @@ test('a copy that is half applied or damaged has no checkpoint to offer', async 
   kit.stop()
 })
 
-test("a held volume's checkpoint is read from the spool, an older one is not to be had, and a release comes first", async (t) => {
+test("a held volume's checkpoint is read from the spool, an older one is refused, a release comes first", async (t) => {
   const kit = await HeldKit.start(2, { checkpointMs: null })
-  const { core } = kit.host('h1')
+  const { context } = kit.host('h1')
   const { hash } = await spool(kit, 'ab', 2)
   const ask = (wanted: string) =>
-    chooseTree(core, { volume: ID, epoch: 2, want: { kind: 'checkpoint', hash: wanted } }, never)
+    chooseTree(context, { volume: ID, epoch: 2, want: { kind: 'checkpoint', hash: wanted } }, never)
   t.deepEqual(await ask(hash), { id: ID, kind: 'spool' })
   t.is(((await t.throwsAsync(ask(hashOf('a')))) as WherryError).code, 'NOT_AT_CHECKPOINT')
-  core.releasing.add(ID)
+  context.releasing.add(ID)
   const end = Promise.withResolvers<void>()
-  const releasing = core.locks.run(ID, async () => {
+  const releasing = context.locks.run(ID, async () => {
     await end.promise
-    await core.dependencies.store.update(ID, { held: null })
+    await context.dependencies.store.update(ID, { held: null })
   })
   const asked = ask(hash)
   end.resolve()
@@ -348,7 +350,7 @@ test('promise 8: a checkpoint that was on its way when a higher epoch was seen h
   kit.stop()
 })
 
-test('a host that a move only sends ahead to is offered nothing, and no container stands still for it', async (t) => {
+test('a host that is only pre-seeded is offered nothing, and no container is frozen for it', async (t) => {
   const kit = await HeldKit.start(2)
   kit.host('h1').containers.run('c1')
   const h2 = { epoch: 0, seq: 0, state: 'filling', at: '', kept: false } as const
@@ -360,7 +362,7 @@ test('a host that a move only sends ahead to is offered nothing, and no containe
   kit.stop()
 })
 
-test('promise 6: under a lease that is over no host is offered a checkpoint, because it could take over at once', async (t) => {
+test('promise 6: under an expired lease no host is offered a checkpoint: it could take over at once', async (t) => {
   const kit = await HeldKit.start(2)
   const { lease } = kit.host('h1')
   lease.runs = false
@@ -371,8 +373,8 @@ test('promise 6: under a lease that is over no host is offered a checkpoint, bec
   const { epoch } = await kit.record()
   const hash = (await kit.host('h1').store.copy(ID))?.checkpoint?.hash ?? ''
   const request = { volume: ID, epoch, want: { kind: 'checkpoint', hash } } as const
-  await t.throwsAsync(chooseTree(kit.host('h1').core, request, never), { code: 'LEASE_LOST' })
-  t.is((await answerCopy(kit.host('h1').core, ID))?.checkpoint, null)
+  await t.throwsAsync(chooseTree(kit.host('h1').context, request, never), { code: 'LEASE_LOST' })
+  t.is((await answerCopy(kit.host('h1').context, ID))?.checkpoint, null)
   lease.runs = true
   await kit.clock.advance(60_000)
   t.is(kit.host('h2').store.trees.get(ID), 'ab')

@@ -37,8 +37,8 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
   const notes = await openFrozenNotes(stateDir)
   const freezer = stack.use(new Freezer({ files, notes, clock, log }))
   const thawed = thawLeftOver({ files, notes, freezer, engine, clock, log, signal: stop.signal })
-  // A frozen container looks paused to runc, which would refuse the fence. What an earlier process left frozen is
-  // thawed before, too: later that would undo the fence.
+  // A frozen container looks paused to runc, which would refuse the fence. Containers that an earlier process left
+  // frozen are thawed first: later that would undo the fence.
   const fencing: Pauses = {
     all: () => pauses.all(),
     pause: async (due) => {

@@ -164,7 +164,7 @@ export class Freezer {
       if (over.signal.aborted) return file[Symbol.dispose]()
       session.files = [...session.files, file]
     }
-    // What somebody else has frozen stays frozen: it is only watched, and the next process must not thaw it either.
+    // Containers that somebody else has frozen are only watched, and the next process must not thaw them either.
     const running = session.files.filter((file) => file.state() === 'thawed')
     const idOf = (file: FreezerFile) => ids[session.files.indexOf(file)] ?? ''
     await this.#notes.write(request.id, running.map(idOf))

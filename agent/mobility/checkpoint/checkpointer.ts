@@ -32,7 +32,7 @@ export class Checkpointer {
   /** When the newest pre-copy round ended. */
   #roundMs: number | null = null
 
-  /** `pauses` is shared by all volumes of the host. What is learnt goes to `schedule` and `coverage`. */
+  /** `pauses` is shared by all volumes of the host. Results go to `schedule` and `coverage`. */
   constructor(
     context: CheckpointerContext,
     hold: CheckpointedHold,

@@ -4,7 +4,7 @@ import { backOffMs } from '../../runtime/back-off.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Demand } from './demand.ts'
 
-/** No scan has told yet whether the kernel reports changes. */
+/** Until the first scan, it is unknown whether the kernel reports changes. */
 const UNKNOWN = ''
 
 /** When the next checkpoint of one hold is due: by its interval, its cost and what failed before. */
@@ -105,8 +105,8 @@ export class Schedule {
 
   /**
    * Sets when the next checkpoint is due, after one that began at `startMs`.
-   * Only pauses back off while they exceed the budget. Pre-copy rounds keep their pace: they pause nobody, and tell
-   * when a pause will fit.
+   * Only pauses back off while they exceed the budget. Pre-copy rounds keep their pace: they pause no container, and
+   * predict when a pause will fit.
    */
   next(startMs: number): void {
     this.#dueMs = startMs + backOffMs(this.#intervalMs, this.#overBudgetPauses > 0 ? 0 : this.#failures)

@@ -29,7 +29,7 @@ export interface CheckpointSink {
   isOpen(record: VolumeRecord): boolean
   /**
    * Brings a checkpoint to the destination; may be repeated.
-   * Resolves when the next checkpoint may be taken. What takes longer goes on until `stop`.
+   * Resolves when the next checkpoint may be taken. A slower transfer continues until `stop`.
    * The tree is the volume's `spool` while the checkpoint is the newest one here. The mover's thread reads it.
    */
   offer(offered: OfferedCheckpoint, signal: AbortSignal): Promise<void>

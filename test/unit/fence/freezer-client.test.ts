@@ -158,7 +158,7 @@ test.serial(
   },
 )
 
-test.serial('promise 13: a plugin that stays stopped is killed: whoever looks at a freezer waits for it', async (t) => {
+test.serial('promise 13: a plugin that stays stopped is killed: readers of a freezer wait for it', async (t) => {
   await using ground = await start()
   const { plugin, freezes } = await ground.asAgent()
   const freeze = await freezes.freeze([ground.group.container], SHORT_MS, never)

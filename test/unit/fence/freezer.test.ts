@@ -10,7 +10,7 @@ const run = promisify(execFile)
 
 for (const version of ['v1', 'v2'] as const) {
   test.serial(
-    `control groups ${version}: a container stands still until it is let go on, and a note says so meanwhile`,
+    `control groups ${version}: a container is frozen until it is thawed, and a note says so meanwhile`,
     async (t) => {
       await using ground = await start(version)
       const { end, thaw } = await ground.freeze(LONG_MS)
@@ -24,27 +24,24 @@ for (const version of ['v1', 'v2'] as const) {
     },
   )
 
-  test.serial(
-    `promise 13, control groups ${version}: it runs again when the budget is over, whoever asked`,
-    async (t) => {
-      await using ground = await start(version)
-      const { end, thaw } = await ground.freeze(100)
-      const { why, frozenMs } = await end
-      t.is(why, 'budget')
-      t.true(Number(frozenMs) > 0)
-      await ground.group.runs()
-      thaw()
-      await ground.group.runs()
-    },
-  )
+  test.serial(`promise 13, control groups ${version}: it runs again at the end of the budget`, async (t) => {
+    await using ground = await start(version)
+    const { end, thaw } = await ground.freeze(100)
+    const { why, frozenMs } = await end
+    t.is(why, 'budget')
+    t.true(Number(frozenMs) > 0)
+    await ground.group.runs()
+    thaw()
+    await ground.group.runs()
+  })
 
   test.serial(
-    `promise 13, control groups ${version}: whoever looks whether it is paused finds that it runs, and ends the freeze`,
+    `promise 13, control groups ${version}: a process that reads the freezer finds that it runs, and ends the freeze`,
     async (t) => {
       await using ground = await start(version)
       const { end } = await ground.freeze(LONG_MS)
       t.true(await ground.group.standsStill())
-      // As runc does before it runs a command, pauses or lets go on.
+      // As runc does before it runs a command, pauses or resumes.
       const { stdout } = await run('cat', [ground.group.file])
       t.is(stdout.trim(), ground.group.word(false))
       t.is((await end).why, 'command')

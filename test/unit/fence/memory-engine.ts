@@ -88,5 +88,5 @@ export class MemoryEngine {
 }
 
 export function engineUnreachable(): WherryError {
-  return new WherryError('ENGINE_UNREACHABLE', 'The Docker engine did not answer.')
+  return new WherryError('ENGINE_UNREACHABLE', 'The Docker engine did not reply.')
 }

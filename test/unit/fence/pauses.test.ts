@@ -13,13 +13,13 @@ async function start() {
   return {
     stateDir,
     engine,
-    /** As another process, or the next one, sees it; `users` and `finishedAt` as the engine answers that one. */
-    open: (answers: Partial<Pick<MemoryEngine, 'users' | 'finishedAt'>> = {}) =>
+    /** Opens the pauses as another process. `replies`: what the engine replies to that one. */
+    open: (replies: Partial<Pick<MemoryEngine, 'users' | 'finishedAt'>> = {}) =>
       openPauses({
         stateDir,
         engine: {
-          users: answers.users ?? (() => engine.users()),
-          finishedAt: answers.finishedAt ?? ((id) => engine.finishedAt(id)),
+          users: replies.users ?? (() => engine.users()),
+          finishedAt: replies.finishedAt ?? ((id) => engine.finishedAt(id)),
           pause: (id) => engine.pause(id),
           unpause: (id) => engine.unpause(id),
           kill: (id) => engine.kill(id),
@@ -37,7 +37,7 @@ const wanted = (container: string, ...volumes: string[]): Pause => ({
 const ofFirst = ({ volumes }: Pause) => volumes.includes('v1')
 const any = () => true
 
-test('what was paused is resumed by whoever opens the notes next, and then forgotten', async (t) => {
+test('paused containers are resumed by the process that opens the notes next, and then forgotten', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   ground.engine.run('b')
@@ -65,7 +65,7 @@ test('the note is there before the container is paused, and until it runs again'
   t.deepEqual(noted, ['pause a: 1', 'unpause a: 1'])
 })
 
-test('a container that a person had paused is neither noted nor paused nor resumed', async (t) => {
+test('a container that an operator had paused is neither noted nor paused nor resumed', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   ground.engine.set('a', 'paused')
@@ -76,7 +76,7 @@ test('a container that a person had paused is neither noted nor paused nor resum
   t.deepEqual(ground.engine.calls, [])
 })
 
-test('a container that a person pauses between the look and the pause is left to the person', async (t) => {
+test('a container that an operator pauses between the scan and the pause is left to the operator', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const pauses = await ground.open()
@@ -103,10 +103,10 @@ test('killed after the note and before the pause: resuming touches nothing and f
   t.is(ground.engine.stateOf('a'), 'running')
   ground.engine.set('a', 'paused')
   await next.resume(any)
-  t.is(ground.engine.stateOf('a'), 'paused', 'what a person pauses later is not taken for ours')
+  t.is(ground.engine.stateOf('a'), 'paused', 'a later pause by an operator is not taken for ours')
 })
 
-test('a container that was started anew and then paused by a person is not resumed by an old note', async (t) => {
+test('a container that was restarted and then paused by an operator is not resumed by an old note', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   await (await ground.open()).pause([wanted('a')])
@@ -193,7 +193,7 @@ test('a fence that meets another one on its way, which then ends, keeps its note
   )
 })
 
-test('a pause stands until all its volumes are let go', async (t) => {
+test('a pause lasts until all its volumes are resumed', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const pauses = await ground.open()
@@ -220,17 +220,17 @@ test('pauses of one container for several volumes at once: it runs again when al
   t.deepEqual(await pauses.all(), [])
 })
 
-test('a pause whose look at the container was before another one let it go makes it stand still anew', async (t) => {
+test('a pause that scanned the container before another one resumed it pauses it again', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
-  const looked = Promise.withResolvers<void>()
+  const scanned = Promise.withResolvers<void>()
   const letGo = Promise.withResolvers<void>()
-  let looks = 0
+  let scans = 0
   const pauses = await ground.open({
     users: async () => {
       const seen = await ground.engine.users()
-      if (++looks === 2) {
-        looked.resolve()
+      if (++scans === 2) {
+        scanned.resolve()
         await letGo.promise
       }
       return seen
@@ -238,7 +238,7 @@ test('a pause whose look at the container was before another one let it go makes
   })
   await pauses.pause([wanted('a', 'v1')])
   const second = pauses.pause([wanted('a', 'v2')])
-  await looked.promise
+  await scanned.promise
   await pauses.resume(({ volumes }) => volumes.includes('v1'))
   letGo.resolve()
   t.is((await second).length, 1)
@@ -377,7 +377,7 @@ test('a fence comes although no note can be written, and one is written later', 
   t.is(ground.engine.stateOf('a'), 'running')
 })
 
-test('a fence without a note is noted by the next look at the pauses, once that can be done', async (t) => {
+test('a fence without a note is noted when the pauses are next read, once that is possible', async (t) => {
   await using ground = await start()
   ground.engine.run('a')
   const pauses = await ground.open()

@@ -20,7 +20,7 @@ async function start() {
   const log = pino({ level: 'silent' })
   const pauses = await openPauses({ stateDir, engine, log })
   const clock = new VirtualClock()
-  // The clock is virtual, the notes' disk is not: time stands still while the watchdog waits for it.
+  // The clock is virtual, the notes' disk is not: it stops while the watchdog waits for it.
   let waiting = 0
   const counted = <T>(work: Promise<T>): Promise<T> => {
     waiting += 1
@@ -111,7 +111,7 @@ test('promise 6: what could not be paused is tried again, and what starts later 
   t.is(ground.engine.stateOf('a'), 'paused', 'also a minute later')
 })
 
-test('what a person had paused is left alone by a fence', async (t) => {
+test('a container that an operator had paused is left alone by a fence', async (t) => {
   await using ground = await start()
   ground.engine.run('a', 'data')
   ground.engine.set('a', 'paused')

@@ -3,11 +3,11 @@ import type { Freeze, FreezeEnd, Freezes } from '../../../agent/fence/contract.t
 import type { VirtualClock } from './clock.ts'
 
 /**
- * Freezes as the plugin's process makes them, of the containers of one host: those that somebody else has paused are
- * only watched, and the budget is one.
+ * Freezes of the containers of one host, as the plugin's process makes them.
+ * Containers that somebody else has paused are only watched. The budget counts.
  */
 export class MemoryFreezes implements Freezes {
-  /** Those that stand still for a checkpoint now. */
+  /** Containers that are frozen for a checkpoint now. */
   frozen: readonly string[] = []
   readonly log: string[] = []
   /** Set: freezing fails with it. */
@@ -21,7 +21,7 @@ export class MemoryFreezes implements Freezes {
     this.#users = users
   }
 
-  /** Lets go on what stands still, for a reason that is not the agent's. */
+  /** Thaws what is frozen, for a reason that is not the agent's. */
   cut(why: FreezeEnd['why']): void {
     this.#cut(why)
   }

@@ -197,7 +197,7 @@ test('promise 8: a holder that was taken over from writes nothing to the record'
   kit.stop()
 })
 
-test('`last` never goes back: an answer about an older checkpoint makes its host behind', async (t) => {
+test('`last` never goes back: a reply about an older checkpoint marks its host as behind', async (t) => {
   const kit = await HeldKit.start(2)
   kit.write('ab')
   await kit.clock.advance(11_000)

@@ -87,6 +87,10 @@ export function heldContext(
     containerUses: new EngineUses(engine, clock),
     liveCaptures: new LiveCaptureSet(),
     namesakes: { names: [], note: () => undefined },
+    releases: {
+      releaseIfUnused: () => Promise.reject(new Error('nothing is released here')),
+      surrender: () => Promise.reject(new Error('nobody asks for a surrender here')),
+    },
     releaseTroubles: new ReleaseTroubleTable(dependencies),
     stateDisk: new ProbedStateDisk(dependencies, () => undefined),
     node: { name: dependencies.self.id, swarmNode: null, leader: false, zone: null, drained: false },

@@ -18,14 +18,14 @@ export interface Owner {
 }
 
 /** Where a case has its source. */
-export interface Place {
+export interface CasePlace {
   readonly directory: string
   readonly host: BenchHost
   /** Below 1: less data, for a quick try. */
   readonly scale: number
 }
 
-export interface Extent extends Stretch {
+export interface CaseExtent extends Stretch {
   readonly file: string
 }
 
@@ -43,10 +43,10 @@ export interface Case {
   /** Flags that rsync is given besides the common ones: what a knowing user would give it for this data. */
   readonly rsyncFlags: readonly string[]
   owner?(): Promise<Owner>
-  prepare(place: Place): Promise<void>
-  change?(place: Place, round: number): Promise<void>
+  prepare(place: CasePlace): Promise<void>
+  change?(place: CasePlace, round: number): Promise<void>
   /** Where there is data, from page boundaries on; only this is read to warm caches and to compare trees. */
-  extents?(scale: number): readonly Extent[]
+  extents?(scale: number): readonly CaseExtent[]
 }
 
 export const CASES: readonly Case[] = [
@@ -118,7 +118,7 @@ export const CASES: readonly Case[] = [
 ]
 
 /** Pieces of data, one at some page of each of as many equal parts of the file. */
-function sparsePlaces(scale: number): Extent[] {
+function sparsePlaces(scale: number): CaseExtent[] {
   const noise = new Noise('sparse places')
   const length = Math.floor((200 * MIB * scale) / SPARSE_PIECES)
   const part = Math.floor((20 * GIB * scale) / SPARSE_PIECES)
@@ -129,7 +129,7 @@ function sparsePlaces(scale: number): Extent[] {
   })
 }
 
-async function makeSmallFiles({ directory, scale }: Place): Promise<void> {
+async function makeSmallFiles({ directory, scale }: CasePlace): Promise<void> {
   const noise = new Noise('small')
   const directories = Math.max(1, Math.round(500 * scale))
   for (let d = 0; d < directories; d++) {

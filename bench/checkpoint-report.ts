@@ -22,7 +22,7 @@ export interface Turn {
   readonly failures: readonly string[]
 }
 
-export interface Turns {
+export interface CheckpointTurns {
   readonly on: readonly Turn[]
   readonly off: readonly Turn[]
 }
@@ -33,7 +33,7 @@ export interface Load {
   readonly checkpointSeconds: number
 }
 
-export function checkpointReport(load: Load, turns: Turns): LabReport {
+export function checkpointReport(load: Load, turns: CheckpointTurns): LabReport {
   const figures = checkpointFigures(turns)
   const { pgbench_ratio: ratio } = figures
   const verdict = ratio >= GOAL_RATIO ? 'ok' : 'missed'
@@ -43,7 +43,7 @@ export function checkpointReport(load: Load, turns: Turns): LabReport {
 }
 
 /** All that was measured, without a verdict. */
-export function checkpointTables(load: Load, { on, off }: Turns): string {
+export function checkpointTables(load: Load, { on, off }: CheckpointTurns): string {
   const pauses = on.flatMap(({ pausesMs }) => pausesMs)
   const failures = on.flatMap((turn) => turn.failures)
   const reasons = [...new Set(on.flatMap(({ scanned }) => scanned))]
@@ -55,7 +55,7 @@ export function checkpointTables(load: Load, { on, off }: Turns): string {
   ].join('\n\n')
 }
 
-export function checkpointFigures({ on, off }: Turns) {
+export function checkpointFigures({ on, off }: CheckpointTurns) {
   const ratio = median(on.map(({ tps }) => tps)) / median(off.map(({ tps }) => tps))
   const pauses = on.flatMap(({ pausesMs }) => pausesMs)
   const ages = on.flatMap(({ agesSeconds }) => agesSeconds)

@@ -6,7 +6,7 @@ import { Lab } from '../lab/lab.ts'
 import { until } from '../lab/poll.ts'
 import { volumeAt } from './agent.ts'
 import { agentLines } from './agent-log.ts'
-import { checkpointReport, type Load, type Turn, type Turns } from './checkpoint-report.ts'
+import { type CheckpointTurns, checkpointReport, type Load, type Turn } from './checkpoint-report.ts'
 import { agentCpuSeconds } from './cpu.ts'
 import { Database } from './database.ts'
 import type { LabReport, LabSettings } from './lab-report.ts'
@@ -29,7 +29,7 @@ export async function benchCheckpoint(settings: LabSettings): Promise<LabReport>
  * checkpoints and one without, take turns. pgbench, all hosts and with them the receiving copy share this machine's
  * cores and its disk.
  */
-export async function measureCheckpoints(load: Load, { rounds, scale, say }: LabSettings): Promise<Turns> {
+export async function measureCheckpoints(load: Load, { rounds, scale, say }: LabSettings): Promise<CheckpointTurns> {
   await using lab = await Lab.start({ log: say })
   await lab.installPlugin({ settings: { WHERRY_LOG: 'debug' } })
   const image = await lab.image(postgres)

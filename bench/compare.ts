@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { run } from '../lab/command.ts'
-import type { Case, Extent } from './cases.ts'
+import type { Case, CaseExtent } from './cases.ts'
 import { RSYNC_FLAGS } from './rsync.ts'
 
 /** Reading both trees in full, at most. */
@@ -31,7 +31,7 @@ function differs(which: Compared, how: string): Error {
   return new Error(`${which.name}: Wherry's receiver differs from the source:\n${how}`)
 }
 
-function compareExtents(which: Compared, extents: readonly Extent[], source: string, receiver: string): void {
+function compareExtents(which: Compared, extents: readonly CaseExtent[], source: string, receiver: string): void {
   for (const extent of extents) {
     if (readExtent(source, extent).equals(readExtent(receiver, extent))) continue
     throw differs(which, `${extent.file} at byte ${extent.offset}`)
@@ -39,7 +39,7 @@ function compareExtents(which: Compared, extents: readonly Extent[], source: str
 }
 
 /** Up to the end of the last block: what lies behind the data there is the file's content, too. */
-function readExtent(tree: string, { file, offset, length }: Extent): Buffer {
+function readExtent(tree: string, { file, offset, length }: CaseExtent): Buffer {
   const into = Buffer.alloc(Math.ceil(length / BLOCK_BYTES) * BLOCK_BYTES)
   const fd = openSync(`${tree}/${file}`, 'r')
   readSync(fd, into, 0, into.length, offset)

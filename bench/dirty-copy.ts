@@ -10,7 +10,7 @@ import { type Brought, HeldPeer } from './held-peer.ts'
 import type { LabSettings } from './lab-report.ts'
 import { type Measured, measure } from './round.ts'
 import { type RsyncPeer, startDaemonPeer } from './rsync.ts'
-import { dropCached, readAll } from './warm.ts'
+import { dropCached, readTree } from './warm.ts'
 
 const GIB = 1024 ** 3
 const FILES = Array.from({ length: 10 }, (_, index) => `f${index}`)
@@ -114,7 +114,7 @@ async function playRound(turn: Turn): Promise<DirtyRound> {
   writePages(turn)
   await settle(turn)
   const mine = await bring(turn, () => wherry.checkpoint())
-  for (const tree of [wherry.source, rsync.tree(DIRTY)]) await readAll(tree)
+  for (const tree of [wherry.source, rsync.tree(DIRTY)]) await readTree(tree)
   await settle(turn)
   const inplace = await bring(turn, () => rsync.sync(DIRTY, wherry.source))
   await settle(turn)

@@ -1,4 +1,4 @@
-import { checkpointFigures, checkpointTables, type Load, type Turns } from './checkpoint-report.ts'
+import { type CheckpointTurns, checkpointFigures, checkpointTables, type Load } from './checkpoint-report.ts'
 import type { Bringing, DirtyRound } from './dirty-copy.ts'
 import type { LabReport } from './lab-report.ts'
 import { number, rounded, table } from './report.ts'
@@ -20,7 +20,7 @@ page cache, its pages are written and synced: they are cached in small folios, a
 rsync's turn all of its source and its copy are read, as far as they fit into memory. rsync: a daemon without encryption. btrfs send: one TCP
 connection without encryption, into a small relay that pipes to btrfs receive. Bytes: at the source's network interface.`
 
-export function dirtyReport(rounds: readonly DirtyRound[], load: Load, turns: Turns): LabReport {
+export function dirtyReport(rounds: readonly DirtyRound[], load: Load, turns: CheckpointTurns): LabReport {
   const copies = copyFigures(rounds)
   const pgbench = checkpointFigures(turns)
   const targets = targetsOf(copies, pgbench)

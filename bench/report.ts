@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os'
 import type { Alone, Rate } from './alone.ts'
 import type { PeerName } from './cases.ts'
-import { boundOf, bytesOf, cpuSecondsOf, middle, PEERS, type Result, ratioOf, secondsOf } from './result.ts'
+import { boundOf, cpuSecondsOf, middle, PEERS, type Result, ratioOf, resultBytes, secondsOf } from './result.ts'
 import type { Round } from './round.ts'
 
 const GB = 1e9
@@ -98,7 +98,7 @@ function holdingBack(busy: number, work: number): string {
 
 function useTable(results: readonly Result[]): string {
   const rows = results.map((result) => {
-    const bytes = bytesOf(result)
+    const bytes = resultBytes(result)
     const worst = (pick: (round: Round) => number) => Math.max(...result.rounds.map(pick))
     return [
       result.case.name,

@@ -47,7 +47,7 @@ export function cpuSecondsOf(result: Result): number {
 }
 
 /** Content that had to be read; that of holes is known without. */
-export function bytesOf(result: Result): number {
+export function resultBytes(result: Result): number {
   const { kind } = result.case
   return middle(result, ({ wherry: { capture, pulledBytes } }) =>
     kind === 'full' ? Math.min(capture.bytesRead, pulledBytes) : capture.bytesRead,
@@ -87,7 +87,7 @@ function countsOf(result: Result) {
   const capture = {
     files: middle(result, ({ wherry }) => wherry.capture.files),
     filesRead: middle(result, ({ wherry }) => wherry.capture.filesRead),
-    bytesRead: bytesOf(result),
+    bytesRead: resultBytes(result),
   }
   return { capture, pulledBytes: middle(result, ({ wherry }) => wherry.pulledBytes) }
 }

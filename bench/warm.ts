@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { run } from '../lab/command.ts'
-import type { Case, Extent } from './cases.ts'
+import type { Case, CaseExtent } from './cases.ts'
 
 const TIMEOUT_MS = 10 * 60_000
 
@@ -11,13 +11,13 @@ const TIMEOUT_MS = 10 * 60_000
 export async function warm(which: Case, scale: number, trees: readonly string[]): Promise<void> {
   await run('sync', [], { timeoutMs: TIMEOUT_MS })
   for (const tree of trees) {
-    if (which.extents === undefined) await readAll(tree)
+    if (which.extents === undefined) await readTree(tree)
     else await warmExtents(which.extents(scale), tree)
   }
 }
 
 /** Brings all files of a tree into the page cache, as far as they fit there. */
-export async function readAll(tree: string): Promise<void> {
+export async function readTree(tree: string): Promise<void> {
   const read = ['-exec', 'sh', '-c', 'cat "$@" >/dev/null', 'cat', '{}', '+']
   await run('find', [tree, '-type', 'f', ...read], { timeoutMs: TIMEOUT_MS })
 }
@@ -31,7 +31,7 @@ export async function dropCached(file: string): Promise<void> {
  * A peer that reads holes leaves a cache full of zeros: the next one must not find less room (or more to read) for
  * that.
  */
-async function warmExtents(extents: readonly Extent[], tree: string): Promise<void> {
+async function warmExtents(extents: readonly CaseExtent[], tree: string): Promise<void> {
   const into = Buffer.alloc(Math.max(...extents.map(({ length }) => length)))
   for (const file of new Set(extents.map((extent) => `${tree}/${extent.file}`))) {
     await dropCached(file)

@@ -1,5 +1,5 @@
 import { WherryError } from '../model/errors.ts'
-import { type CrossingError, packError, unpackError } from '../runtime/thread-error.ts'
+import { type PackedError, packError, unpackError } from '../runtime/thread-error.ts'
 
 /** A `Worker` on one side, its `parentPort` on the other. */
 export interface Port {
@@ -12,10 +12,10 @@ export type Answers = Readonly<Record<string, (...args: never[]) => unknown>>
 
 type Message =
   | { kind: 'call'; id: number; name: string; args: unknown[]; signals: number[]; listeners: number[] }
-  | { kind: 'abort'; id: number; reason: CrossingError }
+  | { kind: 'abort'; id: number; reason: PackedError }
   | { kind: 'news'; id: number; position: number; args: unknown[] }
   | { kind: 'answer'; id: number; value: unknown }
-  | { kind: 'failure'; id: number; error: CrossingError; aborted: boolean }
+  | { kind: 'failure'; id: number; error: PackedError; aborted: boolean }
 
 /** A call that waits for its result. */
 interface Pending {

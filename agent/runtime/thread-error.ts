@@ -1,8 +1,8 @@
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../model/errors.ts'
 import { SystemCallError } from '../sys/failure.ts'
 
-/** An error on its way between threads: structured clones keep neither classes nor codes. */
-export interface CrossingError {
+/** An error on its way between threads: a structured clone keeps neither class nor code. */
+export interface PackedError {
   readonly name: string
   readonly message: string
   readonly stack?: string
@@ -10,14 +10,14 @@ export interface CrossingError {
   readonly code?: string
   readonly hint?: string
   readonly system?: { readonly call: string; readonly path: string; readonly errno: string }
-  readonly cause?: CrossingError
+  readonly cause?: PackedError
 }
 
-/** Depth of causes that is kept. Chains are three deep at most, and a cyclic one must end. */
+/** Causes of causes that are kept: chains are three deep at most, and a circular one must end. */
 const CAUSES_MAX = 5
 
 /** Returns the error in a form that can be cloned. */
-export function packError(error: unknown, causesLeft = CAUSES_MAX): CrossingError {
+export function packError(error: unknown, causesLeft = CAUSES_MAX): PackedError {
   if (!(error instanceof Error)) return { name: 'Error', message: String(error) }
   const { name, message, stack, cause } = error
   const { code } = error as { code?: unknown }
@@ -33,13 +33,13 @@ export function packError(error: unknown, causesLeft = CAUSES_MAX): CrossingErro
 }
 
 /** Returns the error as it was thrown in the other thread: class, code, hint, errno, causes and stack. */
-export function unpackError(packed: CrossingError): Error {
+export function unpackError(packed: PackedError): Error {
   const error = revive(packed)
   if (packed.stack !== undefined) error.stack = packed.stack
   return error
 }
 
-function revive({ name, message, code, hint, system, cause: packedCause }: CrossingError): Error {
+function revive({ name, message, code, hint, system, cause: packedCause }: PackedError): Error {
   if (system !== undefined) return new SystemCallError(system.call, system.path, system.errno)
   const cause = packedCause === undefined ? undefined : unpackError(packedCause)
   if (isOurs(name, code)) {

@@ -2,48 +2,54 @@ import type { Checkpoint, VolumeOptions } from '../model/model.ts'
 import type { SnapshotRef } from './snapshot-ref.ts'
 import type { TreeReader, TreeWriter } from './tree-contract.ts'
 
-/** What this host's disk says of its copy of one volume (`volume.json`): the disks describe themselves. */
+/** What this disk knows of its copy of one volume (`volume.json`). */
 export interface LocalCopy {
   readonly id: string
   readonly name: string
   readonly options: VolumeOptions
-  /** The checkpoint this tree was last at; null: never captured (a new volume's tree). */
+  /** The checkpoint that the tree was at last; null: never captured (a new volume's tree). */
   readonly checkpoint: Checkpoint | null
-  /** Set while this host holds the volume: epoch and incarnation of the hold. The tree is then newer than `checkpoint`. */
+  /** Epoch and incarnation of the hold while this host holds the volume: the tree is then newer than `checkpoint`. */
   readonly held: { readonly epoch: number; readonly incarnation: string } | null
-  /** True while an apply has begun and not ended: the tree is mixed and must not be mounted or sent. */
+  /** True while an apply is unfinished: the tree is mixed and must not be mounted or sent. */
   readonly applying: boolean
   /**
-   * Paths (the first few, printable) at which the tree of an idle copy was found not to be its checkpoint's, by
-   * `verify` or by a quiet capture: the copy must be neither mounted nor sent until an apply made it whole, or until
-   * another look found it so; null: none known.
+   * Paths (the first few, printable) where an idle copy's tree differs from its checkpoint; null: none known.
+   * Found by `verify` or by a quiet capture.
+   * Such a copy is neither mounted nor sent until an apply repairs it or another scan finds it whole.
    */
   readonly damaged: readonly string[] | null
   /** Highest epoch ever seen for the volume on this host; never goes down. */
   readonly epochSeen: number
-  /** Trees put aside because they have writes that the cluster never got; newest last. Nothing but a person removes them, by removing the directory. */
+  /**
+   * Trees set aside because their writes never reached the cluster; newest last.
+   * Only an operator removes them, by removing the directory.
+   */
   readonly diverged: readonly DivergedTree[]
-  /** Ids Docker mounted the volume with and has not unmounted, with how many times each. */
+  /** Ids that Docker mounted the volume with and has not unmounted, with how many times each. */
   readonly mounts: Readonly<Record<string, number>>
-  /** What is known of these uses beside their number. */
+  /** What else is known of these uses. */
   readonly uses: UseMarks
 }
 
-/** By these the end of a use is found whose Unmount never came, also by an agent that did not live through all of it. */
+/** Serves to find uses that have ended without an Unmount, even if the agent was restarted meanwhile. */
 export interface UseMarks {
   /** When Docker unmounted, on the clock's elapsedMs: since the newest Mount, and shortly before it. */
   readonly unmountsMs: readonly number[]
-  /** Null: nobody has looked since the newest Mount. */
+  /** Null: not read since the newest Mount. */
   readonly ground: UseGround | null
 }
 
-/** The containers of a volume as they were right after its newest Mount; and what was seen of them since. */
+/** The containers of a volume right after its newest Mount, and those that were seen running since. */
 export interface UseGround {
-  /** When each had last stopped (ms since 1970), by id: another time later means that it has run since. Times are compared for being the same only, because clocks may be stepped. */
+  /**
+   * When each had last stopped (ms since 1970), by id: another value later means that it has run since.
+   * Values are only compared for equality, because clocks may be stepped.
+   */
   readonly ends: Readonly<Record<string, number | null>>
-  /** Those that were running then. */
+  /** Ids of those that were running then. */
   readonly live: readonly string[]
-  /** Others that were seen to run since, or to have run. */
+  /** Ids of others that were seen running since, or to have run. */
   readonly since: readonly string[]
 }
 
@@ -55,21 +61,21 @@ export interface DivergedTree {
   readonly epoch: number
   /** The checkpoint it is based on; null: none. */
   readonly base: { readonly epoch: number; readonly seq: number } | null
-  /** ISO 8601, when it was put aside. */
+  /** ISO 8601, when it was set aside. */
   readonly at: string
   /** Sum of the sizes of its regular files; null: not known. */
   readonly bytes: number | null
 }
 
-/** A copy of a removed volume, or one that was too many, that still lies on this disk. */
+/** A copy of a removed volume, or a surplus copy, that still lies on this disk. */
 export interface RemovedCopy {
   readonly id: string
   readonly name: string
   /** Below the state directory. */
   readonly directory: string
   /**
-   * ISO 8601: by this host's clock and uptime it is not deleted before; null: it was set aside, and stays until an
-   * operator deletes it.
+   * ISO 8601: by this host's clock and uptime it is not deleted before.
+   * Null: it was set aside, and stays until an operator deletes it.
    */
   readonly until: string | null
 }
@@ -78,10 +84,11 @@ export interface RemovedCopy {
 export interface SpoolRound {
   /** False: nothing differs from the copy's last checkpoint. */
   readonly changed: boolean
-  /** Content that had to be read because it could have changed since the round before, and how much of it was copied into the spool. */
+  /** Bytes of content that were read because they could have changed since the round before. */
   readonly bytesRead: number
+  /** How many of them were copied into the spool. */
   readonly bytesSpooled: number
-  /** Null: the tracker knew what had changed; else why changed files had to be read whole. */
+  /** Null: the tracker knew what had changed. Else: why changed files had to be read whole. */
   readonly scanned: string | null
 }
 
@@ -89,39 +96,46 @@ export interface Capture {
   readonly hash: string
   readonly bytes: number
   readonly files: number
-  /** How many files were read because they could have changed, and their sizes; the rest was recognised as unchanged. */
+  /** How many files were read because they could have changed. The others were recognised as unchanged. */
   readonly filesRead: number
+  /** Sum of their sizes. */
   readonly bytesRead: number
 }
 
 /** One file or directory of a copy that is not what the copy's manifest says. */
 export interface Damage {
-  /** For a person to read (bytes that are no UTF-8 are replaced). */
+  /** For operators to read: bytes that are not UTF-8 are replaced. */
   readonly path: string
-  /** `content`: bytes differ; `attributes`: mode, owner, time, flags or extended attributes do; `kind`: something else is there. */
+  /**
+   * `content`: bytes differ. `attributes`: mode, owner, time, flags or extended attributes differ.
+   * `kind`: something else is there.
+   */
   readonly reason: 'missing' | 'extra' | 'kind' | 'content' | 'attributes' | 'unreadable'
-  /** `attributes`: how the plain ones differ, for a person; null: only others do, such as extended attributes. */
+  /** `attributes`: how mode, owner, time or flags differ, for operators. Null: only others do, such as xattrs. */
   readonly detail: string | null
   /** How many of its blocks differ; 0 for what has no content. */
   readonly blocks: number
 }
 
-/** What re-reading a copy found. */
+/** Result of reading a copy again. */
 export interface Verification {
   readonly filesChecked: number
   readonly bytesRead: number
-  /** The first of what is damaged, in tree order. */
+  /** The first damaged entries, in tree order. */
   readonly damaged: readonly Damage[]
-  /** How many there are in all. */
+  /** How many damaged entries there are in all. */
   readonly damagedCount: number
 }
 
 /**
- * Bytes on this disk, as the decisions see them. Knows no network and no registry. Everything is under
- * `<state>/volumes/<id>/`. Arguments and answers can be cloned: the store works in another thread (agent/mover).
+ * The copies on this disk, each under `<state>/volumes/<id>/`. Knows no network and no registry.
+ * Arguments and results can be cloned: the store works in another thread (agent/mover).
  */
 export interface Store {
-  /** All copies on this disk. A directory that cannot be understood is reported in `damaged`, never touched. */
+  /**
+   * Reads all copies on this disk.
+   * A directory that cannot be understood is reported in `damaged` and never touched.
+   */
   copies(): Promise<{ copies: LocalCopy[]; damaged: { path: string; reason: string }[] }>
   copy(id: string): Promise<LocalCopy | null>
   /** Makes an empty copy (no checkpoint). Safe to repeat. Durable on return. */
@@ -130,96 +144,121 @@ export interface Store {
   update(id: string, change: Partial<Omit<LocalCopy, 'id'>>): Promise<LocalCopy>
 
   /**
-   * Reads the tree into a manifest and keeps it. `quiet`: nobody writes now; a tree that changes meanwhile rejects
-   * TREE_CHANGED. `live`: the tree is in use; entries that vanish or change meanwhile are left out or fuzzy, the result
-   * is good for sending ahead only and does not replace the copy's manifest of its last checkpoint.
-   * Unchanged files are recognised by the syncfs-and-T rule (design) and not read again. Synced to disk on return. A
-   * quiet capture of an idle copy sets and clears its `damaged`.
+   * Reads the tree into a manifest and saves it. Synced to disk on return.
+   * `quiet`: nobody may write now; rejects TREE_CHANGED when the tree changes meanwhile.
+   * `live`: the tree is in use; entries that vanish or change meanwhile are left out or inexact.
+   * A live capture serves to pre-seed only, and does not replace the manifest of the last checkpoint.
+   * Unchanged files are recognised by the syncfs-and-T rule (design) and not read again.
+   * A quiet capture of an idle copy sets and clears its `damaged`.
    */
   capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture>
   /**
-   * As a quiet capture, but nothing is written to the state directory, which may be read-only, and nothing of it is
-   * kept: it may be read (`aside`) until the next one, or until this process ends. All is read.
+   * As a quiet capture, but saves nothing in the state directory, which may be read-only. Reads everything.
+   * The result can be read (SnapshotRef `aside`) until the next one, or until this process ends.
    */
   captureAside(id: string, signal: AbortSignal): Promise<Capture>
   /** Writes a small file into the state directory, and syncs it. Rejects with the system call's error. */
   probe(): Promise<void>
   /**
-   * A round of a checkpoint of a held volume, its containers running: reads what may have changed, and copies what differs from the last checkpoint
-   * into the spool, so that the last round finds little left. What is spooled is good only if its hash still fits then. Nothing is durable. CHANGES_MISSED: the tracker was
-   * found wrong; nothing of what it said counts any more, the next round reads all, and the checkpoints since the agent's start may lack something.
+   * Runs one pre-copy round of a held volume's checkpoint while its containers run. Nothing is durable.
+   * Reads what may have changed, and copies what differs from the last checkpoint into the spool.
+   * The last round finds little left then. Spooled content counts only if its hash still fits.
+   * CHANGES_MISSED: the tracker was found wrong. Its reports no longer count, and the next round reads everything.
+   * The checkpoints since the agent's start may then lack something.
    */
   spoolRound(id: string, signal: AbortSignal): Promise<SpoolRound>
   /**
-   * The last look of a checkpoint at the tree, nobody writing (`quiet`; TREE_CHANGED otherwise, and may be tried again), or as good as it gets while they do
-   * (`live`). On its return the containers may run on: what they write is not in what `spoolLast` captures. Where the file system shares blocks, large files
-   * that changed are cloned and not read. What was frozen before is given up, as by `spoolRound`.
+   * Scans the tree for the last time before a checkpoint. Afterwards the containers may run again.
+   * `quiet`: nobody may write during the scan; TREE_CHANGED otherwise, and the call may be repeated.
+   * `live`: as exact as a scan of a tree in use can be.
+   * What containers write after the return is not in what `spoolLast` captures.
+   * Where the file system shares blocks, large changed files are cloned and not read.
+   * Drops what was frozen before, as `spoolRound` does.
    */
   spoolFreeze(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<void>
   /**
-   * Reads what `spoolFreeze` has frozen, and spools it. Answers the capture; its `hash` is the last checkpoint's when nothing differs. TREE_CHANGED when something had
-   * to be taken from the tree and is another by now. Nothing is frozen afterwards, also after a failure; HASH_MISMATCH when nothing was.
+   * Reads and spools what `spoolFreeze` has frozen; returns the capture. Nothing is frozen afterwards, even on
+   * failure.
+   * Its `hash` is the last checkpoint's when nothing differs.
+   * TREE_CHANGED: something had to be read from the tree and has changed since. HASH_MISMATCH: nothing was frozen.
    */
   spoolLast(id: string, signal: AbortSignal): Promise<Capture>
-  /** Gives up what was frozen, and the room it takes. Safe to repeat. */
+  /** Drops what was frozen and frees its space. May be repeated. */
   spoolThaw(id: string): Promise<void>
   /**
-   * Makes what `spoolLast` captured the copy's checkpoint, in place of the former one and its spool; durable on return. From then on other hosts may read
-   * it (`spool`). May be repeated. HASH_MISMATCH when it is not what was captured.
+   * Makes what `spoolLast` captured the copy's checkpoint. May be repeated. Durable on return.
+   * It replaces the former checkpoint and its spool. From then on other hosts may read it (SnapshotRef `spool`).
+   * HASH_MISMATCH: the checkpoint is not what was captured.
    */
   spoolCommit(id: string, checkpoint: Checkpoint): Promise<void>
   /**
-   * Puts a tree with writes that the cluster never got aside, under `diverged/`, and leaves the copy empty, at no checkpoint and not held. VOLUME_IN_USE
-   * while mounted. Durable on return; a crash in between is finished by `recover`. `bytes`: the size of its files, if known, for people.
+   * Sets the tree aside under `diverged/`, and leaves the copy empty, at no checkpoint and not held.
+   * For writes that never reached the cluster. `bytes`: the size of its files, if known, for operators.
+   * VOLUME_IN_USE while mounted. Durable on return; after a crash `recover` finishes it.
    */
   diverge(id: string, at: string, bytes: number | null): Promise<LocalCopy>
-  /** Room for volumes on the state directory's file system. */
+  /** Returns the space for volumes on the state directory's file system. */
   space(): Promise<{ freeBytes: number; totalBytes: number }>
   /**
-   * Makes the tree equal to the manifest that was staged completely by the last writer: commits a journal, applies it,
-   * checks every entry's attributes, sets `checkpoint`. Rejects STAGE_INCOMPLETE when files are missing and
-   * HASH_MISMATCH when the staged manifest is not `checkpoint.hash`, VOLUME_IN_USE while held or mounted,
-   * TREE_UNSUPPORTED when this file system cannot hold the tree; nothing was touched then. May be repeated after any failure.
+   * Makes the tree equal to the completely staged manifest and sets `checkpoint`. May be repeated after any
+   * failure.
+   * Commits a journal, applies it and checks every entry's attributes.
+   * STAGE_INCOMPLETE: files are missing. HASH_MISMATCH: the staged manifest is not `checkpoint.hash`.
+   * VOLUME_IN_USE: held or mounted. TREE_UNSUPPORTED: this file system cannot hold the tree.
+   * With these four nothing was touched.
    */
   apply(id: string, checkpoint: Checkpoint): Promise<void>
   /**
-   * Reads every byte of a copy at rest again and compares it, and every attribute, with the manifest of its last checkpoint. What is
-   * found is noted in the record, durably: the copy is then neither mounted nor read (COPY_DAMAGED) until it was pulled
-   * again, which brings just the blocks that differ. A copy that was damaged and is whole again loses the mark. Rejects VOLUME_IN_USE while held, mounted or being written to,
-   * COPY_DAMAGED while an apply is unfinished, NOT_AT_CHECKPOINT when it was never at one. Changes no data.
+   * Reads every byte and attribute of an idle copy again, and compares them with its last checkpoint's manifest.
+   * Changes no data. The result is noted in the record, durably.
+   * A damaged copy is neither mounted nor read (COPY_DAMAGED) until it is pulled again, which brings only the
+   * blocks
+   * that differ. A copy that was damaged and is whole again loses the mark.
+   * VOLUME_IN_USE: held, mounted or being written to. COPY_DAMAGED: an apply is unfinished.
+   * NOT_AT_CHECKPOINT: the copy never was at a checkpoint.
    */
   verify(id: string, signal: AbortSignal): Promise<Verification>
-  /** Finishes applies that were cut off by a crash (replays from the journal), drops what was never committed. Run once at start. */
+  /**
+   * Finishes applies that a crash has cut off (from the journal), and drops what was never committed.
+   * Call it once, at start.
+   */
   recover(): Promise<void>
 
-  /** Bind-mounts the tree; answers the mountpoint. Safe to repeat: one mount however often it is called. COPY_DAMAGED while an apply is unfinished. */
+  /**
+   * Bind-mounts the tree; returns the mountpoint. May be repeated: there is one mount however often it is called.
+   * COPY_DAMAGED: an apply is unfinished, or the tree was found damaged.
+   */
   mount(id: string): Promise<string>
-  /** Unmounts; safe to repeat. VOLUME_BUSY when the kernel says so. */
+  /** Unmounts the tree. May be repeated. VOLUME_BUSY: the kernel refuses because it is in use. */
   unmount(id: string): Promise<void>
-  /** Where the volume would be or is mounted. */
+  /** Returns where the volume would be or is mounted. */
   mountpoint(id: string): string
-  /** Ids of volumes mounted now, by /proc/self/mountinfo. */
+  /** Returns the ids of mounted volumes, from /proc/self/mountinfo. */
   mounted(): Promise<Set<string>>
 
-  /** Moves the copy to the trash (kept for the retention time). Safe to repeat. VOLUME_IN_USE while mounted, COPY_RUNNING while a writer is open. */
+  /**
+   * Moves the copy to the trash, where it stays for the retention time. May be repeated.
+   * VOLUME_IN_USE: mounted. COPY_RUNNING: a writer is open.
+   */
   trash(id: string): Promise<void>
   /**
-   * Moves the copy of a removed volume to where nothing deletes it; answers the directory, below the state directory.
-   * VOLUME_IN_USE while mounted, COPY_RUNNING while a writer is open. Durable on return.
+   * Moves the copy of a removed volume to where nothing deletes it; returns its place below the state directory.
+   * VOLUME_IN_USE: mounted. COPY_RUNNING: a writer is open. Durable on return.
    */
   setAside(id: string): Promise<string>
-  /** What this disk still has of removed volumes, in the trash and set aside. */
+  /** Lists the copies of removed volumes on this disk, in the trash and set aside. */
   removed(): Promise<RemovedCopy[]>
   /**
-   * Deletes what has been in the trash longer than the retention time, counted in this host's uptime: no clock that is
-   * set counts. `elapsedMs` is the time since boot. What came since the last call begins to count with this one.
+   * Deletes what has been in the trash longer than the retention time; returns the names.
+   * Time counts in this host's uptime, never by a clock that can be set. `elapsedMs`: since boot.
+   * What came since the last call begins to count with this one.
    */
   emptyTrash(elapsedMs: number): Promise<string[]>
-  /** Drops staged leftovers of a volume (a copy that was sent ahead and never used). */
+  /** Drops what is staged of a volume: a pre-seeded copy that was never used. */
   dropStage(id: string): Promise<void>
 }
 
-/** The store as the transfer sees it, which works in the same thread. */
+/** The store as the transfer uses it, in the same thread. */
 export interface TreeStore extends Store {
   /**
    * Opens a tree of a copy for reading.
@@ -227,6 +266,6 @@ export interface TreeStore extends Store {
    * What `spool` takes from the live tree may have another hash by now: the receiver's check finds it.
    */
   reader(ref: SnapshotRef): Promise<TreeReader>
-  /** Opens the staging area. One writer per volume at a time. Creates the copy's directory when missing. */
+  /** Opens the staging area of a copy, and creates its directory when missing. COPY_RUNNING: a writer is open. */
   writer(volume: { id: string; name: string; options: VolumeOptions }): Promise<TreeWriter>
 }

@@ -1,26 +1,24 @@
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { codeOf } from '../model/errors.ts'
 import type { Checkpoint, VolumeOptions } from '../model/model.ts'
 import { writeDurably } from '../runtime/durable-file.ts'
-import { bootTimeMs } from '../sys/boot-time.ts'
 import { applyStaged } from './apply/apply.ts'
 import type { TrackingOptions } from './changes/open-tracking.ts'
 import type { Capture, LocalCopy, RemovedCopy, SpoolRound, TreeStore, Verification } from './contract.ts'
 import type { BindMounts } from './disk/bind-mounts.ts'
 import { orDiskFull, spaceOf } from './disk/free-space.ts'
-import { asideDirectory, type Layout, layoutOf, trashDirectory } from './disk/layout.ts'
-import { readRecord, requireRecord } from './disk/record-file.ts'
-import { moveAside, type Named, removedCopies } from './disk/removed-copies.ts'
+import { type Layout, layoutOf } from './disk/layout.ts'
+import { readCopyRecord, requireCopyRecord } from './disk/record-file.ts'
+import { RemovedVolumes } from './disk/removed-volumes.ts'
 import { diverge } from './disk/set-aside.ts'
-import { emptyTrash, moveToTrash, trashedUntil } from './disk/trash.ts'
-import { inUse, unfinished } from './errors.ts'
+import { copyInUse, unfinished } from './errors.ts'
 import { recoverVolume } from './recovery.ts'
 import { captureTree } from './scan/capture.ts'
 import type { SnapshotRef } from './snapshot-ref.ts'
-import { distrust } from './spool/discard-tracking.ts'
+import { discardTracking } from './spool/discard-tracking.ts'
 import { committed } from './stage/journal.ts'
 import type { TreeReader, TreeWriter } from './tree-contract.ts'
-import { Turns } from './turn-queue.ts'
+import { TurnQueue } from './turn-queue.ts'
 import { scrub } from './verify/scrub.ts'
 import { OpenVolume, type SharedParts } from './volume.ts'
 
@@ -30,18 +28,19 @@ type DiskStoreOptions = Pick<TrackingOptions, 'stateDir' | 'log'> & { readonly t
 export class DiskStore implements TreeStore, AsyncDisposable {
   readonly #options: DiskStoreOptions
   readonly #shared: SharedParts
-  readonly #mounting: BindMounts
+  readonly #bindMounts: BindMounts
   readonly #lock: Disposable
-  readonly #turns = new Turns()
-  /** Those that were worked on since the start. */
+  readonly #turns = new TurnQueue()
+  /** Volumes that were used since the start. */
   readonly #volumes = new Map<string, OpenVolume>()
-  readonly #removed: { readonly trash: Named; readonly aside: Named } = { trash: new Map(), aside: new Map() }
+  readonly #removed: RemovedVolumes
 
-  constructor(options: DiskStoreOptions, shared: SharedParts, mounting: BindMounts, lock: Disposable) {
+  constructor(options: DiskStoreOptions, shared: SharedParts, bindMounts: BindMounts, lock: Disposable) {
     this.#options = options
     this.#shared = shared
-    this.#mounting = mounting
+    this.#bindMounts = bindMounts
     this.#lock = lock
+    this.#removed = new RemovedVolumes(options.stateDir, options.trashRetentionMs)
   }
 
   copies(): Promise<{ copies: LocalCopy[]; damaged: { path: string; reason: string }[] }> {
@@ -49,7 +48,7 @@ export class DiskStore implements TreeStore, AsyncDisposable {
   }
 
   copy(id: string): Promise<LocalCopy | null> {
-    return readRecord(this.#layout(id))
+    return readCopyRecord(this.#layout(id))
   }
 
   create(volume: { id: string; name: string; options: VolumeOptions }): Promise<LocalCopy> {
@@ -64,10 +63,10 @@ export class DiskStore implements TreeStore, AsyncDisposable {
     return this.#turns.run(id, async () => {
       signal.throwIfAborted()
       const volume = this.#volume(id)
-      // What was found damaged is looked at again: somebody may have undone a change.
+      // A copy that was found damaged is scanned again: an operator may have undone the change.
       const { name, checkpoint } = kind === 'quiet' ? await volume.requireFinished() : await volume.requireWhole()
       const capture = await captureTree(volume.captureParts(name), kind, checkpoint?.hash ?? null, signal)
-      // What others may read from now on is the tree at rest.
+      // From now on other hosts read the tree at rest.
       if (kind === 'quiet') {
         await volume.spool(name).drop()
         await volume.dropAside()
@@ -96,7 +95,7 @@ export class DiskStore implements TreeStore, AsyncDisposable {
       try {
         return await volume.spool(name).round(checkpoint, signal)
       } catch (error) {
-        if (codeOf(error) === 'CHANGES_MISSED') await this.#distrust(volume, name, error as Error)
+        if (codeOf(error) === 'CHANGES_MISSED') await this.#discardTracking(volume, name, error as Error)
         throw error
       }
     })
@@ -146,16 +145,16 @@ export class DiskStore implements TreeStore, AsyncDisposable {
   async writer(given: { id: string; name: string; options: VolumeOptions }): Promise<TreeWriter> {
     const { id, name } = given
     const create = () => this.create(given)
-    return await this.#volume(id).writer(name, create, (look) => this.#turns.run(id, look))
+    return await this.#volume(id).writer(name, create, (scan) => this.#turns.run(id, scan))
   }
 
   apply(id: string, checkpoint: Checkpoint): Promise<void> {
     return this.#turns.run(id, async () => {
       const volume = this.#volume(id)
-      const copy = await requireRecord(volume.layout)
+      const copy = await requireCopyRecord(volume.layout)
       await this.#requireUnmounted(id)
       // What a holder wrote since its last checkpoint is nowhere else (promise 7).
-      if (copy.held !== null) throw inUse(copy.name, 'held')
+      if (copy.held !== null) throw copyInUse(copy.name, 'held')
       volume.forgetChanges()
       await volume.spool(copy.name).drop()
       await applyStaged(volume.applyParts(copy.name), checkpoint)
@@ -166,13 +165,13 @@ export class DiskStore implements TreeStore, AsyncDisposable {
     return this.#turns.scrub(id, async (stop) => {
       const volume = this.#volume(id)
       const copy = await volume.requireFinished()
-      if (copy.held !== null) throw inUse(copy.name, 'held')
+      if (copy.held !== null) throw copyInUse(copy.name, 'held')
       await this.#requireUnmounted(id)
       const { layout } = volume
       const note = (damaged: readonly string[] | null) => volume.noteDamaged(damaged)
       const both = AbortSignal.any([signal, stop])
       const found = await scrub({ layout, volume: copy.name, copy, pool: this.#shared.pool, note, signal: both })
-      // The tracker tells of writes. What a disk has lost nobody wrote: the next look has to read it.
+      // The tracker reports writes. What a disk has lost was not written: the next scan has to read it.
       if (found.damagedCount > 0) volume.forgetChanges()
       return found
     })
@@ -180,17 +179,14 @@ export class DiskStore implements TreeStore, AsyncDisposable {
 
   async recover(): Promise<void> {
     await this.#shared.records.removeUnborn()
-    await this.#mounting.recover()
+    await this.#bindMounts.recover()
     for (const copy of (await this.copies()).copies) {
       try {
         const free = () => this.#requireUnmounted(copy.id)
         await this.#turns.run(copy.id, () => recoverVolume(this.#volume(copy.id), copy, free, this.#options.log))
       } catch (error) {
-        // One damaged copy must not keep the others from starting; it stays `applying` and is not mounted.
-        this.#options.log.error(
-          { err: error, volume: copy.name, id: copy.id },
-          'what a crash has cut off cannot be finished',
-        )
+        // One damaged copy must not keep the others from starting. It stays `applying` and is not mounted.
+        this.#options.log.error({ err: error, volume: copy.name, id: copy.id }, 'recovery of copy failed')
       }
     }
   }
@@ -200,48 +196,42 @@ export class DiskStore implements TreeStore, AsyncDisposable {
       const volume = this.#volume(id)
       const { name } = await volume.requireWhole()
       const { directory, data } = volume.layout
-      return await orDiskFull(directory, name, () => this.#mounting.mount(id, data))
+      return await orDiskFull(directory, name, () => this.#bindMounts.mount(id, data))
     })
   }
 
   async unmount(id: string): Promise<void> {
-    await this.#mounting.unmount(id, this.#layout(id).data)
+    await this.#bindMounts.unmount(id, this.#layout(id).data)
   }
 
   mountpoint(id: string): string {
-    return this.#mounting.mountpoint(this.#layout(id).id)
+    return this.#bindMounts.mountpoint(this.#layout(id).id)
   }
 
   mounted(): Promise<Set<string>> {
-    return this.#mounting.mounted()
+    return this.#bindMounts.mounted()
   }
 
   trash(id: string): Promise<void> {
     return this.#turns.run(id, async () => {
       const { directory } = await this.#closed(id)
-      await moveToTrash(directory, id, trashDirectory(this.#options.stateDir), new Date())
+      await this.#removed.trash(directory, id)
     })
   }
 
   setAside(id: string): Promise<string> {
     return this.#turns.run(id, async () => {
       const { directory } = await this.#closed(id)
-      const record = await requireRecord(this.#layout(id))
-      const aside = asideDirectory(this.#options.stateDir)
-      return join(basename(aside), await moveAside(directory, record, aside, new Date()))
+      return await this.#removed.setAside(directory, await requireCopyRecord(this.#layout(id)))
     })
   }
 
-  async removed(): Promise<RemovedCopy[]> {
-    const { stateDir, trashRetentionMs } = this.#options
-    const until = await trashedUntil(trashDirectory(stateDir), trashRetentionMs, bootTimeMs(), new Date())
-    const trashed = await removedCopies(trashDirectory(stateDir), until, this.#removed.trash)
-    return [...trashed, ...(await removedCopies(asideDirectory(stateDir), null, this.#removed.aside))]
+  removed(): Promise<RemovedCopy[]> {
+    return this.#removed.list()
   }
 
   emptyTrash(elapsedMs: number): Promise<string[]> {
-    const { stateDir, trashRetentionMs } = this.#options
-    return emptyTrash(trashDirectory(stateDir), trashRetentionMs, elapsedMs)
+    return this.#removed.emptyTrash(elapsedMs)
   }
 
   dropStage(id: string): Promise<void> {
@@ -262,14 +252,15 @@ export class DiskStore implements TreeStore, AsyncDisposable {
     this.#lock[Symbol.dispose]()
   }
 
-  async #distrust(volume: OpenVolume, name: string, error: Error): Promise<void> {
+  async #discardTracking(volume: OpenVolume, name: string, error: Error): Promise<void> {
     const others = (await this.copies()).copies.filter(({ id }) => id !== volume.layout.id)
-    const forget = (id: string, name: string) => this.#turns.run(id, () => this.#volume(id).spool(name).distrust())
+    const forget = (id: string, name: string) =>
+      this.#turns.run(id, () => this.#volume(id).spool(name).discardTracking())
     const { log } = this.#options
-    await distrust({ tracking: this.#shared.tracking, spool: volume.spool(name), others, forget, log }, error)
+    await discardTracking({ tracking: this.#shared.tracking, spool: volume.spool(name), others, forget, log }, error)
   }
 
-  /** Nothing of the process keeps the copy's directory in use any more. Answers where it is. */
+  /** Closes everything that this process has open in the copy's directory; returns its layout. */
   async #closed(id: string): Promise<Layout> {
     await this.#requireUnmounted(id)
     const volume = this.#volume(id)
@@ -280,7 +271,7 @@ export class DiskStore implements TreeStore, AsyncDisposable {
     return volume.layout
   }
 
-  /** Works with a volume that this host holds, in its turn. */
+  /** Runs work on a volume that this host holds, in its turn. */
   #ofHeld<T>(id: string, work: (volume: OpenVolume, copy: LocalCopy) => Promise<T>): Promise<T> {
     return this.#turns.run(id, async () => {
       const volume = this.#volume(id)
@@ -301,6 +292,6 @@ export class DiskStore implements TreeStore, AsyncDisposable {
   }
 
   async #requireUnmounted(id: string): Promise<void> {
-    if ((await this.#mounting.mounted()).has(id)) throw inUse(id, 'mounted')
+    if ((await this.#bindMounts.mounted()).has(id)) throw copyInUse(id, 'mounted')
   }
 }

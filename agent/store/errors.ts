@@ -3,51 +3,51 @@ import type { SnapshotRef } from './snapshot-ref.ts'
 
 export function unfinished(volume: string): WherryError {
   return new WherryError('COPY_DAMAGED', `The copy of volume ${volume} on this host is between two checkpoints.`, {
-    hint: 'Let it be filled again from a host that has it; that finishes by itself when such a host is reachable.',
+    hint: 'Wait: it is filled again by itself once a host that has the checkpoint can be reached.',
   })
 }
 
 export function damaged(volume: string, paths: readonly string[]): WherryError {
   const what = `The copy of volume ${volume} on this host is damaged: ${paths.join(', ')}.`
   return new WherryError('COPY_DAMAGED', what, {
-    hint: "Check this host's disk; let the copy be filled again from a host that has it, which brings only what is damaged.",
+    hint: "Check this host's disk. The copy is filled again from a host that has it, which brings only what is damaged.",
   })
 }
 
-export function inUse(volume: string, how: 'held' | 'mounted'): WherryError {
+export function copyInUse(volume: string, how: 'held' | 'mounted'): WherryError {
   return new WherryError('VOLUME_IN_USE', `Volume ${volume} is ${how} on this host.`, {
     hint: 'Stop the containers that use it first.',
   })
 }
 
-export function wanted(id: string): WherryError {
-  return new WherryError('VOLUME_IN_USE', `Volume ${id} is wanted: reading its copy on this host again was stopped.`, {
-    hint: 'Check it again when it is idle.',
-  })
+export function scrubStopped(id: string): WherryError {
+  return new WherryError(
+    'VOLUME_IN_USE',
+    `Volume ${id} is in use again: the check of its copy on this host was stopped.`,
+    {
+      hint: 'Check it again when it is idle.',
+    },
+  )
 }
 
 export function closing(): WherryError {
   return new WherryError('VOLUME_IN_USE', 'This agent is shutting down.', { hint: 'Check the copy again later.' })
 }
 
-export function copyRunning(volume: string, hint: string): WherryError {
+export function writerOpen(volume: string, hint: string): WherryError {
   return new WherryError('COPY_RUNNING', `Volume ${volume} is being copied to this host.`, { hint })
 }
 
 export function locked(stateDir: string): WherryError {
-  return new WherryError('STATE_LOCKED', `Another process works in ${stateDir}.`, {
+  return new WherryError('STATE_LOCKED', `Another process has the state directory ${stateDir} open.`, {
     hint: 'Run one agent per state directory; stop the other one.',
   })
 }
 
-export function notHeld(volume: string): WherryError {
-  return new WherryError(
-    'STALE_EPOCH',
-    `Volume ${volume} is not held by this host: no checkpoint of it is taken here.`,
-    {
-      hint: 'Nothing has to be done: the host that holds it takes them.',
-    },
-  )
+export function holdMissing(volume: string): WherryError {
+  return new WherryError('STALE_EPOCH', `This host does not hold volume ${volume}, so it takes no checkpoint of it.`, {
+    hint: 'Nothing needs to be done: the host that holds it takes them.',
+  })
 }
 
 const TREES = {

@@ -15,18 +15,18 @@ import { Scratch } from './scan/scratch.ts'
 import { openBlockPool } from './workers/block-pool.ts'
 import { tagKey } from './workers/tag-key.ts'
 
-/** On more cores the disk, not the hashing, is what takes the time. */
+/** With more cores the disk is the bottleneck, not the hashing. */
 const POOL_THREADS_MAX = 4
-/** While one waits for the disk the other computes. */
+/** One thread computes while the other waits for the disk. */
 const POOL_THREADS_MIN = 2
 
-/** Of large files that could be cloned: reading it takes some 20 ms, of which nobody waits for the disk. */
+/** Bytes of large files that are read although they could be cloned: some 20 ms, without waiting for the disk. */
 const AT_ONCE_BYTES = 16 * 1024 * 1024
 
 export interface StoreOptions extends TrackingOptions {
   readonly mountRoot: string
   readonly trashRetentionMs: number
-  /** Shared with whoever carries the data. */
+  /** Shared with the transfer. */
   readonly memory?: BufferPool
   /** Another limit than AT_ONCE_BYTES, for tests. */
   readonly atOnceBytes?: number
@@ -35,8 +35,8 @@ export interface StoreOptions extends TrackingOptions {
 }
 
 /**
- * Opens the state directory for this process alone, making it when missing. Rejects STATE_LOCKED while another process
- * has it. Call `recover` before anything else. Disposing gives the lock back; mounts stay.
+ * Opens the state directory for this process alone, and makes it when missing. Call `recover` before anything else.
+ * STATE_LOCKED: another process has it. Disposing releases the lock; mounts stay.
  */
 export async function openStore(options: StoreOptions): Promise<TreeStore & AsyncDisposable> {
   await mkdir(volumesDirectory(options.stateDir), { recursive: true, mode: 0o700 })

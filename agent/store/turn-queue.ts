@@ -1,18 +1,21 @@
 import { KeyedQueue } from '../runtime/keyed-queue.ts'
-import { closing, wanted } from './errors.ts'
+import { closing, scrubStopped } from './errors.ts'
 
-/** Does one thing after another with a tree and what is kept of it, by the copy's id. A scrub gives way to whatever else is wanted of the tree. */
-export class Turns {
+/**
+ * Runs one job after another on a tree and its metadata, by the copy's id.
+ * A scrub gives way to any other job on its tree.
+ */
+export class TurnQueue {
   readonly #lanes = new KeyedQueue()
-  /** Scrubs that wait or run. */
+  /** Scrubs that wait or run, by the copy's id. */
   readonly #scrubs = new Map<string, AbortController>()
 
   run<T>(id: string, work: () => Promise<T>): Promise<T> {
-    this.#scrubs.get(id)?.abort(wanted(id))
+    this.#scrubs.get(id)?.abort(scrubStopped(id))
     return this.#lanes.run(id, work)
   }
 
-  /** As `run`, but the signal that `work` gets is aborted with VOLUME_IN_USE as soon as the tree is wanted by anything else. */
+  /** As `run`, but aborts the signal of `work` with VOLUME_IN_USE when another job for the tree arrives. */
   scrub<T>(id: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const stop = new AbortController()
     const running = this.run(id, () => work(stop.signal))

@@ -8,14 +8,14 @@ import { type Tracking, TreeChanges } from './changes/tree-changes.ts'
 import type { Capture, LocalCopy } from './contract.ts'
 import type { CopyRecords } from './disk/copy-records.ts'
 import type { Layout } from './disk/layout.ts'
-import { requireRecord } from './disk/record-file.ts'
-import type { DivergingParts } from './disk/set-aside.ts'
-import { copyRunning, damaged, inUse, noSuchTree, notHeld, unfinished } from './errors.ts'
-import { type CaptureParts, captureTree, lookAtTree } from './scan/capture.ts'
+import { requireCopyRecord } from './disk/record-file.ts'
+import type { DivergeParts } from './disk/set-aside.ts'
+import { copyInUse, damaged, holdMissing, noSuchTree, unfinished, writerOpen } from './errors.ts'
+import { type CaptureParts, captureTree, scanIdleTree } from './scan/capture.ts'
 import { readClockAndSync } from './scan/fs-clock.ts'
 import type { Scratch } from './scan/scratch.ts'
 import { openReader } from './snapshot/reader.ts'
-import type { KeptKind, KeptTree } from './snapshot/saved-snapshot.ts'
+import type { SavedKind, SavedTree } from './snapshot/saved-snapshot.ts'
 import type { SnapshotRef } from './snapshot-ref.ts'
 import { Spool } from './spool/spool.ts'
 import { committed } from './stage/journal.ts'
@@ -38,8 +38,9 @@ export interface SharedParts {
 }
 
 /**
- * One volume as this process works on it: what it remembers of its stage and its spool, whether a writer is open, and what has to hold before
- * a work on its tree. `name` is the volume's, for messages.
+ * One volume as this process works on it: its stage, its spool, its open writer, and checks before work on its
+ * tree.
+ * The argument `name` is the volume's, for messages.
  */
 export class OpenVolume {
   readonly layout: Layout
@@ -47,10 +48,10 @@ export class OpenVolume {
   #writing = false
   readonly #shared: SharedParts
   readonly #changes: TreeChanges
-  /** Kept once it was staged for: it knows what it has checked already. */
+  /** Kept after the first use: it knows what it has checked already. */
   #stage: Stage | null = null
   #spool: Spool | null = null
-  /** Where the last capture aside is; null: there is none. */
+  /** Directory of the last capture aside; null: there is none. */
   #aside: string | null = null
 
   constructor(layout: Layout, shared: SharedParts) {
@@ -72,7 +73,7 @@ export class OpenVolume {
 
   captureParts(name: string): CaptureParts & { readonly changes: TreeChanges } {
     const { pool, faultPoint } = this.#shared
-    // Whatever is staged for this tree must be told of what the disk loses.
+    // The stage of this tree must learn what the disk loses.
     const sync = () => this.#stage?.sync() ?? readClockAndSync(this.layout.tick)
     return { layout: this.layout, volume: name, pool, sync, faultPoint, changes: this.#changes }
   }
@@ -82,7 +83,7 @@ export class OpenVolume {
     return { layout: this.layout, volume: name, stage: this.stage(name), pool, update: this.update, faultPoint }
   }
 
-  divergingParts(): DivergingParts {
+  divergingParts(): DivergeParts {
     return { layout: this.layout, update: this.update, faultPoint: this.#shared.faultPoint }
   }
 
@@ -97,19 +98,22 @@ export class OpenVolume {
     try {
       return await captureTree({ layout, volume: name, pool, sync, faultPoint }, 'quiet', null, signal)
     } catch (error) {
-      // What is there may be memory.
+      // What was written may be in memory (tmpfs).
       await this.dropAside()
       throw error
     }
   }
 
-  /** Gives back the room of the last capture aside. Safe to repeat. */
+  /** Frees the space of the last capture aside. May be repeated. */
   async dropAside(): Promise<void> {
     if (this.#aside !== null) await rm(this.#aside, { recursive: true, force: true })
     this.#aside = null
   }
 
-  /** Opens a kept tree for another host, see TreeStore.reader. Rejects as `requireWhole`, and NOT_AT_CHECKPOINT when it is not here. */
+  /**
+   * Opens a tree for another host, see TreeStore.reader. Rejects as `requireWhole`.
+   * NOT_AT_CHECKPOINT: the tree is not here.
+   */
   async reader(kind: SnapshotRef['kind']): Promise<TreeReader> {
     const { name } = await this.requireWhole()
     const reader = await this.#reader(name, kind)
@@ -117,13 +121,16 @@ export class OpenVolume {
     return reader
   }
 
-  /** Opens the stage for what comes from another host. `create` makes the copy where there is none; `inTurn` has the tree looked at when nobody else works with it. */
+  /**
+   * Opens the stage for a tree of another host.
+   * `create` makes the copy when there is none. `inTurn` runs the scan when nobody else works with the tree.
+   */
   async writer(
     name: string,
     create: () => Promise<unknown>,
-    inTurn: (look: () => Promise<KeptTree>) => Promise<KeptTree>,
+    inTurn: (scan: () => Promise<SavedTree>) => Promise<SavedTree>,
   ): Promise<TreeWriter> {
-    if (this.#writing) throw copyRunning(name, 'Wait for that copy.')
+    if (this.#writing) throw writerOpen(name, 'Wait for that copy.')
     this.#writing = true
     const closed = () => {
       this.#writing = false
@@ -131,7 +138,7 @@ export class OpenVolume {
     try {
       await create()
       const parts = this.captureParts(name)
-      const scan = (signal: AbortSignal) => inTurn(() => lookAtTree(parts, signal))
+      const scan = (signal: AbortSignal) => inTurn(() => scanIdleTree(parts, signal))
       const { faultPoint } = this.#shared
       return new StageWriter({ layout: this.layout, volume: name, stage: this.stage(name), scan, closed, faultPoint })
     } catch (error) {
@@ -146,7 +153,7 @@ export class OpenVolume {
     return await this.#kept(name, kind, this.layout.directory)
   }
 
-  #kept(name: string, kind: KeptKind, directory: string): Promise<TreeReader | null> {
+  #kept(name: string, kind: SavedKind, directory: string): Promise<TreeReader | null> {
     const { data } = this.layout
     const { pool, memory } = this.#shared
     return openReader({ directory, kind, data, volume: name, pool, memory })
@@ -158,8 +165,8 @@ export class OpenVolume {
   }
 
   /**
-   * Notes what a quiet look at a tree with this hash says of an idle copy: it is damaged unless that is its
-   * checkpoint's. Durable on return.
+   * Notes the result of a quiet scan of an idle copy: damaged unless the hash is its checkpoint's.
+   * Durable on return.
    */
   async judge(hash: string, checkpoint: Checkpoint | null): Promise<void> {
     if (checkpoint === null) return
@@ -174,19 +181,19 @@ export class OpenVolume {
   /** Notes which paths of an idle copy are damaged, durably. VOLUME_IN_USE: it is held by now. */
   async noteDamaged(paths: readonly string[] | null): Promise<void> {
     await this.#shared.records.change(this.layout, ({ held, name }) => {
-      if (held !== null) throw inUse(name, 'held')
+      if (held !== null) throw copyInUse(name, 'held')
       return { damaged: paths }
     })
   }
 
-  /** Rejects COPY_DAMAGED for a tree that an apply left between two checkpoints. */
+  /** Rejects COPY_DAMAGED when an apply has left the tree between two checkpoints. */
   async requireFinished(): Promise<LocalCopy> {
-    const copy = await requireRecord(this.layout)
+    const copy = await requireCopyRecord(this.layout)
     if (copy.applying || (await committed(this.layout)) !== null) throw unfinished(copy.name)
     return copy
   }
 
-  /** Rejects COPY_DAMAGED for a tree that an apply left between two checkpoints, or that was found damaged. */
+  /** Rejects COPY_DAMAGED when the tree is between two checkpoints or was found damaged. */
   async requireWhole(): Promise<LocalCopy> {
     const copy = await this.requireFinished()
     if (copy.damaged !== null) throw damaged(copy.name, copy.damaged)
@@ -196,25 +203,25 @@ export class OpenVolume {
   /** Rejects as `requireWhole`, and STALE_EPOCH when this host does not hold the volume. */
   async requireHeld(): Promise<LocalCopy> {
     const copy = await this.requireWhole()
-    if (copy.held === null) throw notHeld(copy.name)
+    if (copy.held === null) throw holdMissing(copy.name)
     return copy
   }
 
   requireNoWriter(): void {
-    if (this.#writing) throw copyRunning(this.layout.id, 'Stop that copy first.')
+    if (this.#writing) throw writerOpen(this.layout.id, 'Stop that copy first.')
   }
 
-  /** The tree is about to be replaced: what is known of its changes is over. */
+  /** Discards what is known of the tree's changes: the tree is about to be replaced. */
   forgetChanges(): void {
     this.#changes.forget()
   }
 
-  /** Gives up what is frozen of the tree. */
+  /** Drops what is frozen of the tree. */
   async thaw(): Promise<void> {
     await this.#spool?.thaw()
   }
 
-  /** Gives back what is held open. */
+  /** Closes everything that is open. */
   async close(): Promise<void> {
     await this.dropAside()
     await this.#stage?.close()

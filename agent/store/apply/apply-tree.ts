@@ -12,7 +12,7 @@ import type { Body } from '../manifest/record-codec.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import type { Stage } from '../stage/stage.ts'
 import type { BlockPool } from '../workers/contract.ts'
-import { writeBlocks } from './in-place.ts'
+import { writeInPlace } from './in-place.ts'
 import { touchedDirectories, unlockedEntries } from './touched-directories.ts'
 
 export interface TreeChangeParts {
@@ -21,13 +21,16 @@ export interface TreeChangeParts {
   readonly plan: Plan
   /** The tree as it is: `plan.mine` is its manifest. */
   readonly mine: Snapshot
-  /** Holds all that the plan wants: `stage.missing` answered 0. */
+  /** Has all that the plan needs: `stage.missing` returned 0. */
   readonly stage: Stage
   readonly pool: BlockPool
   readonly faultPoint: FaultPoint
 }
 
-/** Changes one tree into another, everything relative to held directories. Each step may be repeated after a crash: the plan is then made anew. */
+/**
+ * Changes one tree into another, everything relative to held directories.
+ * Each step may be repeated after a crash: the plan is then made anew.
+ */
 export class TreeChange {
   readonly #parts: TreeChangeParts
   readonly #plan: Plan
@@ -68,7 +71,10 @@ export class TreeChange {
     }
   }
 
-  /** A crash after this leaves entries without their flags: they differ from the target then, and get them at the end. */
+  /**
+   * A crash after this leaves entries without their flags: they differ from the target then, and get them at the
+   * end.
+   */
   async #clearFlags(cursor: DirectoryCursor): Promise<void> {
     for (const index of [...this.#unlocked].sort((a, b) => a - b)) {
       changeFlags(cursor.locate(index), 0)
@@ -76,7 +82,7 @@ export class TreeChange {
     }
   }
 
-  /** Takes away what the target does not have, and what stands in the way because it is of another kind; deepest first. */
+  /** Removes what the target does not have, and entries of another kind that are in the way; deepest first. */
   async #remove(cursor: DirectoryCursor): Promise<void> {
     const { mine, removed } = this.#plan
     for (const index of removed.toReversed()) {
@@ -89,7 +95,7 @@ export class TreeChange {
 
   async #place(cursor: DirectoryCursor, others: DirectoryCursor, staged: DirectoryCursor | null): Promise<void> {
     const { target } = this.#plan
-    /** Up to this index all is in a directory that came whole, with every regular file in it. */
+    /** Up to this index all is in a directory that was moved whole, with every regular file in it. */
     let cameWhole = 0
     for (let index = 0; index < target.count; index++) {
       const step = this.#plan.step(index)
@@ -107,7 +113,7 @@ export class TreeChange {
       } else if (step === 'link') {
         await this.#link(index, body, cursor, others)
       } else if (step === 'blocks') {
-        await writeBlocks(this.#parts, index, cursor.locate(index))
+        await writeInPlace(this.#parts, index, cursor.locate(index))
         await this.#did('blocks-written')
         this.#setAttributes(index, body, cursor)
         await this.#did('attributes-set')
@@ -163,12 +169,12 @@ export class TreeChange {
     if (body.kind === 'link') return
     const partner = this.#plan.partner(index)
     const present = partner < 0 ? undefined : this.#plan.mine.body(partner)
-    // Writing takes suid and capabilities away: only of an inode that was not written to is known what it has.
+    // Writing clears suid and capabilities: present attributes are known only of an inode that was not written to.
     const known = this.#plan.step(index) === 'attributes' && present?.kind === body.kind ? present : undefined
     setAttributes(cursor.locate(index), body, known)
   }
 
-  /** Times of directories move with every change within: deepest first, after all else. */
+  /** Sets the times of directories, which move with every change inside: deepest first, after everything else. */
   async #settleDirectories(cursor: DirectoryCursor): Promise<void> {
     const { target } = this.#plan
     for (let index = target.count - 1; index >= 0; index--) {
@@ -182,8 +188,9 @@ export class TreeChange {
   }
 
   /**
-   * Last of all, since nothing can be changed under them; backwards, so that a directory comes after what is in it. New
-   * directories inherit some flags from where they were made.
+   * Sets inode flags last, since nothing can be changed under them; backwards, so that a directory follows its
+   * content.
+   * New directories inherit some flags from where they were made.
    */
   async #setFlags(cursor: DirectoryCursor, kind: 'file' | 'dir'): Promise<void> {
     const { target } = this.#plan
@@ -215,7 +222,7 @@ export class TreeChange {
   }
 }
 
-/** The mirror of staged files; null when nothing was staged. */
+/** Opens the mirror of staged files; null when nothing was staged. */
 function openMirror(path: string): number | null {
   try {
     return openRoot(path)

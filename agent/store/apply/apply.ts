@@ -11,8 +11,8 @@ import { DirectoryCursor, openRoot } from '../inode/directory.ts'
 import { lstat, movedAway } from '../inode/inode.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { type Plan, planChanges } from '../manifest/plan.ts'
-import { lookAtTree } from '../scan/capture.ts'
-import { dropKept, type KeptTree, saveSnapshot, scannedListsPath } from '../snapshot/saved-snapshot.ts'
+import { scanIdleTree } from '../scan/capture.ts'
+import { dropSaved, type SavedTree, saveSnapshot, scannedListsPath } from '../snapshot/saved-snapshot.ts'
 import { commit, committed, dropCommit } from '../stage/journal.ts'
 import type { Stage } from '../stage/stage.ts'
 import type { BlockPool } from '../workers/contract.ts'
@@ -32,16 +32,23 @@ export interface ApplyParts {
 }
 
 /**
- * Brings a copy's tree to the staged checkpoint. Steps, each durable before the next: everything staged and synced;
- * COMMIT; `applying`; the tree; every attribute verified, synced; the record; the journal dropped; the stage dropped.
- * A crash before COMMIT leaves the old tree and the stage; after COMMIT, calling this again finishes: it compares the tree
- * anew and does what is left.
+ * Brings a copy's tree to the staged checkpoint. Each step is durable before the next.
+ * 1. Everything staged is complete and synced.
+ * 2. COMMIT is written.
+ * 3. The record says `applying`.
+ * 4. The tree is changed.
+ * 5. Every attribute is verified, and the tree synced.
+ * 6. The record names the checkpoint.
+ * 7. The journal is dropped, then the stage.
+ * A crash before COMMIT leaves the old tree and the stage. After COMMIT, calling this again finishes: it compares
+ * the
+ * tree anew and does what is left.
  */
 export async function applyStaged(parts: ApplyParts, checkpoint: Checkpoint): Promise<void> {
   const { layout, volume, faultPoint, stage } = parts
   const signal = new AbortController().signal
   const target = await loadStaged(parts, checkpoint)
-  const mine = await lookAtTree({ ...parts, sync: () => stage.sync() }, signal)
+  const mine = await scanIdleTree({ ...parts, sync: () => stage.sync() }, signal)
   const plan = planChanges(target, mine.manifest)
   const missing = await orDiskFull(layout.directory, volume, () => stage.missing(plan, mine, signal))
   if (missing > 0) throw incomplete(volume, missing)
@@ -74,12 +81,12 @@ async function loadStaged(parts: ApplyParts, checkpoint: Checkpoint): Promise<Ma
   if (target.hash === checkpoint.hash) return target
   throw new WherryError(
     'HASH_MISMATCH',
-    `What was received of volume ${parts.volume} is not checkpoint ${checkpoint.epoch}.${checkpoint.seq}.`,
+    `The tree received for volume ${parts.volume} is not checkpoint ${checkpoint.epoch}.${checkpoint.seq}.`,
     { hint: 'The source has moved on; copy the newest checkpoint.' },
   )
 }
 
-/** Everything that can fail without harm: after this only the tree itself is left to change. */
+/** Does everything that can fail without harm: after this only the tree itself is left to change. */
 async function prepare(parts: ApplyParts, plan: Plan): Promise<void> {
   const { layout, volume, faultPoint } = parts
   await requireSpace(layout.directory, volume, await growthBytes(parts, plan))
@@ -88,20 +95,24 @@ async function prepare(parts: ApplyParts, plan: Plan): Promise<void> {
   faultPoint('staged')
 }
 
-/** Looks at the changed tree, compares it with the target and keeps it as the last checkpoint's; rejects COPY_DAMAGED. */
-async function prove(parts: ApplyParts, plan: Plan, before: KeptTree): Promise<void> {
+/**
+ * Scans the changed tree, compares it with the target and saves it as the last checkpoint's. Rejects COPY_DAMAGED.
+ */
+async function prove(parts: ApplyParts, plan: Plan, before: SavedTree): Promise<void> {
   const { layout, volume, stage, pool, faultPoint } = parts
   const { directory, data } = layout
   const tree = await verifyApplied({ volume, data, lists: scannedListsPath(directory), plan, before, stage, pool })
   faultPoint('verified')
   await orDiskFull(directory, volume, () => saveSnapshot(directory, 'last', tree, null, faultPoint))
-  await dropKept(directory, 'live')
-  await dropKept(directory, 'base')
+  await dropSaved(directory, 'live')
+  await dropSaved(directory, 'base')
 }
 
 /**
- * What writing in place takes at most beyond what is staged already: blocks that go where this host's file ends or has a hole. (A file
- * system that never overwrites, btrfs, gives the old blocks back as it goes.)
+ * Returns how much writing in place takes at most beyond what is staged.
+ * That is for blocks where this host's file ends or has a hole. (A file system that never overwrites, btrfs, frees
+ * the
+ * old blocks as it goes.)
  */
 async function growthBytes(parts: ApplyParts, plan: Plan): Promise<number> {
   const { stage, layout } = parts
@@ -115,7 +126,7 @@ async function growthBytes(parts: ApplyParts, plan: Plan): Promise<number> {
   return bytes
 }
 
-/** Looks at entries of a manifest below a directory of ours. */
+/** Reads the sizes of entries below a directory of ours. */
 class Places implements Disposable {
   readonly #root: number | null
   readonly #cursor: DirectoryCursor | null
@@ -144,7 +155,7 @@ class Places implements Disposable {
 
 function incomplete(volume: string, missing: number): WherryError {
   return new WherryError('STAGE_INCOMPLETE', `${missing} files of volume ${volume} have not been received yet.`, {
-    hint: 'Go on with the copy, then try again.',
+    hint: 'Continue the copy, then try again.',
   })
 }
 

@@ -20,10 +20,11 @@ export interface InPlaceParts {
 }
 
 /**
- * Makes a large file's content what the target says (step `blocks`) and keeps its inode: its new size first, then the staged
- * blocks. A crash between leaves a file whose differing blocks are all in the stage. Not synced.
+ * Makes a large file's content equal to the target (step `blocks`) and keeps its inode. Not synced.
+ * The new size comes first, then the staged blocks. After a crash in between, all differing blocks are in the
+ * stage.
  */
-export async function writeBlocks(parts: InPlaceParts, index: number, place: Buffer): Promise<void> {
+export async function writeInPlace(parts: InPlaceParts, index: number, place: Buffer): Promise<void> {
   const { plan, mine, stage, pool } = parts
   const { sizeBytes } = plan.target.file(index)
   const own = await stage.ownList(plan, index, mine, new AbortController().signal)

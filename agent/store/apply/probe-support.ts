@@ -18,9 +18,11 @@ import { isMarkedAt, mtimeRestAt, mtimeSecondsAt } from '../manifest/record-code
 const NAME = 'rehearsal'
 
 /**
- * Tries out in `directory` what this host's file system could refuse of what a plan will do: one entry of each kind with each set of xattr
- * names (the largest) and of inode flags, the oldest and the newest time. A tree that cannot be held here must be refused
- * before the old one is touched: TREE_UNSUPPORTED, naming an entry.
+ * Tries in `directory` what this host's file system could refuse of a plan.
+ * It makes one entry of each kind with each set of xattr names (the largest) and of inode flags, with the oldest
+ * and the
+ * newest time. A tree that cannot be held here must be refused before the old one is touched.
+ * TREE_UNSUPPORTED: names an entry that was refused.
  */
 export async function probeSupport(plan: Plan, directory: string): Promise<void> {
   const path = join(directory, NAME)
@@ -37,7 +39,7 @@ export async function probeSupport(plan: Plan, directory: string): Promise<void>
   }
 }
 
-/** Removes what a crash left of a rehearsal. */
+/** Removes what a crash has left of a probe. */
 export async function dropProbe(directory: string): Promise<void> {
   await removeIfThere(join(directory, NAME))
 }
@@ -58,7 +60,10 @@ function tryOut(plan: Plan, index: number, body: InodeBody, directory: number): 
   }
 }
 
-/** What is kept as it is needs no trial: this file system holds it already. Most entries have nothing special and are not even decoded. */
+/**
+ * Chooses the entries to try. What stays as it is needs no trial: this file system holds it already.
+ * Most entries have nothing special and are not even decoded.
+ */
 function samples(plan: Plan): Map<number, InodeBody> {
   const { target } = plan
   const chosen = new Map<string, number>()
@@ -97,7 +102,10 @@ class Extreme {
   }
 }
 
-/** One for each kind with each set of xattr names (the largest), one for each with each set of flags. */
+/**
+ * Offers one entry for each kind with each set of xattr names (the largest), and one for each with each set of
+ * flags.
+ */
 function offerMarked(plan: Plan, index: number, chosen: Map<string, number>): void {
   const body = plan.target.body(index)
   if (body.kind === 'link') return
@@ -117,9 +125,11 @@ function xattrSize(body: InodeBody): number {
 
 function unsupported(plan: Plan, index: number, cause?: unknown): WherryError {
   const why = errnoOf(cause)
-  return new WherryError(
-    'TREE_UNSUPPORTED',
-    `This host's file system cannot hold ${printable(plan.target.path(index))} as it is on the other host${why === undefined ? '' : ` (${why})`}.`,
-    { hint: 'Use the same kind of file system on all hosts, and the capabilities of the plugin as shipped.', cause },
-  )
+  const reason = why === undefined ? '' : ` (${why})`
+  const path = printable(plan.target.path(index))
+  const what = `This host's file system cannot hold ${path} as it is on the other host${reason}.`
+  return new WherryError('TREE_UNSUPPORTED', what, {
+    hint: 'Use the same kind of file system on all hosts, and the capabilities of the plugin as shipped.',
+    cause,
+  })
 }

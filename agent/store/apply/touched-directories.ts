@@ -1,7 +1,10 @@
 import { FLAGS_IN_THE_WAY } from '../inode/flags.ts'
 import type { Plan } from '../manifest/plan.ts'
 
-/** Directories of the target (by index) in which a name comes, goes or gets another inode: their mtime moves with it. */
+/**
+ * Returns directories of the target (by index) in which a name comes, goes or gets another inode: their mtime
+ * moves.
+ */
 export function touchedDirectories(plan: Plan): Set<number> {
   const { target, mine, removed } = plan
   const touched = new Set<number>()
@@ -15,8 +18,10 @@ export function touchedDirectories(plan: Plan): Set<number> {
 }
 
 /**
- * Entries of this host's tree (by index) that are immutable or append-only and in the way: they go or change, names in them do,
- * or they have several names, any of which may come or go (the kernel refuses to link and unlink such an inode).
+ * Returns entries of this host's tree (by index) that are immutable or append-only and in the way.
+ * They go or change, names in them do, or they have several names, any of which may come or go. The kernel refuses
+ * to
+ * link and unlink such an inode.
  */
 export function unlockedEntries(plan: Plan, touched: ReadonlySet<number>): Set<number> {
   const { target, mine, removed } = plan

@@ -8,14 +8,14 @@ import { firstDifference } from '../manifest/comparison.ts'
 import type { Plan } from '../manifest/plan.ts'
 import { scanTree } from '../scan/scan.ts'
 import { hashOfList } from '../snapshot/block-lists.ts'
-import type { KeptTree } from '../snapshot/saved-snapshot.ts'
+import type { SavedTree } from '../snapshot/saved-snapshot.ts'
 import type { KnownContent } from '../snapshot/snapshot-builder.ts'
 import type { Stage } from '../stage/stage.ts'
 import type { BlockPool } from '../workers/contract.ts'
 
-/** Two clock ticks of a kernel with HZ=100: what was changed before is then older than the next T. */
+/** Two clock ticks of a kernel with HZ=100: earlier changes are then older than the next T. */
 const CLOCK_TICKS_MS = 20
-/** What no content has: a file that cannot be the target's need not be read to know that. */
+/** A hash that no content has: a file that cannot be the target's need not be read. */
 const NO_CONTENT = Buffer.alloc(HASH_BYTES)
 
 export interface VerifyParts {
@@ -27,17 +27,19 @@ export interface VerifyParts {
   readonly lists: string
   readonly plan: Plan
   /** The tree as it was before it was changed. */
-  readonly before: KeptTree
+  readonly before: SavedTree
   readonly stage: Stage
   readonly pool: BlockPool
 }
 
 /**
- * Syncs, walks the changed tree and compares every name and attribute with the target; rejects COPY_DAMAGED naming the first that differs.
- * No content is read again: what was put there had been hashed when it was staged, what stayed when the tree was
- * scanned, and its inode says that it is that very file. Answers the target with what this disk knows of its entries.
+ * Syncs, walks the changed tree and compares every name and attribute with the target.
+ * Returns the target with what this disk knows of its entries. COPY_DAMAGED: names the first difference.
+ * No content is read again. New content was hashed when it was staged, old content when the tree was scanned, and
+ * the
+ * inode proves that it is that very file.
  */
-export async function verifyApplied(parts: VerifyParts): Promise<KeptTree> {
+export async function verifyApplied(parts: VerifyParts): Promise<SavedTree> {
   const { volume, plan, pool, before } = parts
   await sleep(CLOCK_TICKS_MS)
   const tickNs = await parts.stage.sync()
@@ -62,10 +64,10 @@ export async function verifyApplied(parts: VerifyParts): Promise<KeptTree> {
   }
 }
 
-/** What is known of the files' contents. Files must be asked for in tree order. */
+/** What is known of the files' contents. Query files in tree order. */
 class Contents {
   readonly #plan: Plan
-  readonly #before: KeptTree
+  readonly #before: SavedTree
   readonly #stage: Stage
   #next = 0
   #lost = false
@@ -83,13 +85,13 @@ class Contents {
     if (!this.#plan.target.isLarge(index)) return { hash: file.hash }
     const list = this.#stage.parts.lists.read(file.hash) ?? this.#own(index)
     if (list === null) return { hash: file.hash }
-    // A tag belongs to a hash and what it is of: what did not change is proven by the tags of before, the rest has none.
+    // A tag belongs to a hash and its content. The tags of before prove what did not change; the rest has none.
     const partner = this.#plan.partner(index)
     const tags = partner < 0 ? null : this.#before.lists.tagsNow(partner)
     return tags === null ? { hash: file.hash, list } : { hash: file.hash, list, tags }
   }
 
-  /** Put there whole, or the inode that was there. */
+  /** Whether the file was written whole, or has the inode that was there before. */
   #isOurs(index: number, ino: bigint): boolean {
     return this.#plan.step(index) === 'file' || this.#before.seen.ino(this.#plan.partner(index)) === ino
   }
@@ -100,7 +102,7 @@ class Contents {
     return list !== null && hashOfList(list).equals(this.#plan.target.file(index).hash) ? list : null
   }
 
-  /** -1: the target has no such file, or its turn is over. One that is missing makes the trees differ: no more is looked for. */
+  /** -1: the target has no such file, or its turn is over. A missing one makes the trees differ: the search ends. */
   #find(path: BytePath): number {
     const { target } = this.#plan
     for (; !this.#lost && this.#next < target.count; this.#next++) {

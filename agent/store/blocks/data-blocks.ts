@@ -3,7 +3,7 @@ import type { BlockRun } from '../tree-contract.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES } from './block-size.ts'
 import { ZeroHashes } from './zero-hashes.ts'
 
-/** The block hashes of a file of this size that is one hole. */
+/** Returns the block hashes of a file of this size that is one hole. */
 export function holesList(sizeBytes: number): Buffer {
   const { whole, last } = new ZeroHashes().of(sizeBytes)
   const list = Buffer.allocUnsafeSlow(blockCountOf(sizeBytes) * HASH_BYTES).fill(whole)
@@ -12,8 +12,8 @@ export function holesList(sizeBytes: number): Buffer {
 }
 
 /**
- * Runs of at most `maxBlocks` blocks that hold all data of an open file; whatever lies between them is hole. Costs one
- * question to the kernel for each run, so a file is as cheap as what it holds, however large it is.
+ * Returns runs of at most `maxBlocks` blocks with all data of an open file; between them is hole.
+ * Each run costs one call to the kernel, so a file costs what it holds, however large it is.
  */
 export function* dataBlocks(
   fd: number,

@@ -4,12 +4,14 @@ import type { BufferPool } from '../../runtime/buffer-pool.ts'
 import { nextData, nextHole } from '../../sys/files.ts'
 import type { Piece } from '../tree-contract.ts'
 
-/** Data is read, and lists are handed out, in pieces of at most this; pieces of a file end at multiples of it. */
+/** Data is read, and lists are sent, in pieces of at most this size; pieces of a file end at multiples of it. */
 export const PIECE_BYTES = 1024 * 1024
 
 const readAsync = promisify(read)
 
-/** The data of an open file between two bytes, holes left out. The next piece is read while the last is used. */
+/**
+ * Returns the data of an open file between two bytes, holes left out. Reads the next piece while the last is used.
+ */
 export async function* pieces(memory: BufferPool, fd: number, from: number, to: number): AsyncGenerator<Piece> {
   let pending = ahead(memory, fd, from, to)
   try {
@@ -20,19 +22,22 @@ export async function* pieces(memory: BufferPool, fd: number, from: number, to: 
       yield piece
     }
   } finally {
-    // The consumer may stop early, and the file be closed: not while a read is on its way into a descriptor's number.
+    // The consumer may stop early and close the file: not while a read on its descriptor's number is under way.
     await pending.catch(() => {})
   }
 }
 
-/** A piece that is read while nobody waits for it yet: it may fail until somebody does. */
+/** Starts a read that is awaited later: its failure is kept until then. */
 function ahead(memory: BufferPool, fd: number, from: number, to: number): Promise<Piece | null> {
   const piece = readFrom(memory, fd, from, to)
   piece.catch(() => {})
   return piece
 }
 
-/** The first piece of data at or after a byte; null: there is none before `to`, or the file has become shorter. */
+/**
+ * Reads the first piece of data at or after a byte.
+ * Null: there is none before `to`, or the file has become shorter.
+ */
 async function readFrom(memory: BufferPool, fd: number, from: number, to: number): Promise<Piece | null> {
   const offset = from >= to ? null : nextData(fd, from)
   if (offset === null || offset >= to) return null

@@ -5,7 +5,7 @@ import { blockBytesOf } from './block-size.ts'
 export class ZeroHashes {
   readonly #whole = new Map<number, Buffer>()
 
-  /** For a file of this size: the hash of a whole block of zeros, and that of its last block. */
+  /** Returns the hash of a whole block of zeros in a file of this size, and that of its last block. */
   of(sizeBytes: number): { readonly whole: Buffer; readonly last: Buffer } {
     const blockBytes = blockBytesOf(sizeBytes)
     const lastBytes = sizeBytes % blockBytes

@@ -6,13 +6,13 @@ import { bindMount, detach, readMounts, unmount } from '../../sys/mounts.ts'
 import { makeReadOnly, makeWritable, type ReadOnlyOutcome } from '../../sys/read-only-mounts.ts'
 import { findTreeUse, type MountPlace, type TreeUse, type TreeUser } from '../../sys/tree-use.ts'
 
-/** Who else there is, is found out there. */
+/** How many users an error names; the operator finds the others on that host. */
 const USERS_NAMED = 5
 const MOUNTPOINTS_NAMED = 2
-/** A namespace may end, or a file be opened, between the look and the change. */
+/** A namespace may end, or a file be opened, between the scan and the change. */
 const SEAL_TRIES = 4
 
-/** Bind mounts of trees at `<mountRoot>/<id>`. What is mounted is always asked of the kernel, never remembered. */
+/** Bind mounts of trees at `<mountRoot>/<id>`. The kernel is asked each time; nothing is remembered. */
 export class BindMounts {
   readonly #mountRoot: string
 
@@ -42,11 +42,11 @@ export class BindMounts {
   }
 
   /**
-   * Takes away what an agent that was killed in `unmount` has left: mounts that are read-only, and that nobody could
-   * write through any more. A container would be given one.
+   * Removes what an agent that was killed in `unmount` has left: read-only mounts without writers.
+   * A container would be given one.
    */
   async recover(): Promise<void> {
-    // One that lies there twice, as a plugin's may, goes at once.
+    // A mount that is there twice, as a plugin's may be, goes at once.
     for (;;) {
       const mounts = await readMounts()
       const left = mounts.find(({ mountpoint, isReadOnly }) => isReadOnly && dirname(mountpoint) === this.#mountRoot)
@@ -55,7 +55,7 @@ export class BindMounts {
     }
   }
 
-  /** Takes the mount of the tree `data` away, and every way to write to it that is left. VOLUME_BUSY, see `seal`. */
+  /** Unmounts the tree `data`, and removes every other way to write to it. VOLUME_BUSY, see `seal`. */
   async unmount(id: string, data: string): Promise<void> {
     const target = this.mountpoint(id)
     while ((await this.mounted()).has(id)) {
@@ -72,7 +72,10 @@ export class BindMounts {
   }
 }
 
-/** Safe to repeat. Copies of the mount that other namespaces have there go with it, also what other mounts cover. */
+/**
+ * Removes the mount at `target`. May be repeated.
+ * Its copies in other namespaces go with it, also where other mounts cover them.
+ */
 async function removeMountpoint(target: string): Promise<void> {
   await rmdir(target).catch((error: unknown) => {
     if (errnoOf(error) !== 'ENOENT') throw error
@@ -80,9 +83,10 @@ async function removeMountpoint(target: string): Promise<void> {
 }
 
 /**
- * Sees to it that nobody writes to a tree whose containers have ended, whatever way there is: mounts of it that are left
- * in any namespace become read-only, so that who reads there goes on. VOLUME_BUSY where somebody has something open for
- * writing, with the mount points and the processes. `refused`: why the mount at `target` cannot be unmounted.
+ * Makes all mounts of a tree read-only that are left in any namespace; readers there are not disturbed.
+ * The tree's containers have ended: nothing may write to it any more.
+ * VOLUME_BUSY: something is open for writing; the message names the mount points and the processes.
+ * `refused`: why the mount at `target` cannot be unmounted.
  */
 async function seal(target: string, data: string, refused: unknown): Promise<void> {
   const sealed: MountPlace[] = []
@@ -95,15 +99,15 @@ async function seal(target: string, data: string, refused: unknown): Promise<voi
   }
 }
 
-/** `sealed`: what has become read-only so far. */
+/** `sealed`: the mounts that have become read-only so far. */
 async function sealUnlessWritten(target: string, data: string, refused: unknown, sealed: MountPlace[]): Promise<void> {
   for (let tries = 1; ; tries++) {
     const use = await findTreeUse(data)
     const open = use.places.filter(({ writable }) => writable.length > 0)
-    // What lies below would go with a mount that is detached.
+    // Mounts below a detached mount would go with it.
     const inner = refused === null ? [] : use.places.flatMap((place) => place.inner)
     const isHidden = refused !== null && !use.isComplete
-    // What is covered goes with a mount that is detached: it came from there. What is left then may be uncovered one day.
+    // Covered mounts go with the detached mount they came from. One that is left may be uncovered some day.
     const isCovered = refused === null && use.places.some(({ covered }) => covered.length > 0)
     const isWritten = use.users.some(({ writes }) => writes)
     if (isWritten || isHidden || inner.length > 0) throw busy(target, use, inner, null, refused)
@@ -111,7 +115,7 @@ async function sealUnlessWritten(target: string, data: string, refused: unknown,
     const outcome = open.length === 0 ? null : await makeReadOnly(open)
     if (outcome === 'read-only') sealed.push(...open)
     if (tries >= SEAL_TRIES) throw busy(target, use, inner, outcome, refused)
-    // Whoever reads in one that is not covered keeps it read-only.
+    // A reader in a mount that is not covered keeps it read-only.
     if (isCovered && open.length === 0) await removeMountpoint(target)
   }
 }
@@ -126,7 +130,7 @@ function busy(
   const mountpoints = [...new Set(places.flatMap((place) => place.mountpoints))]
   const processes = users.toSorted((a, b) => Number(b.writes) - Number(a.writes)).map(describeUser)
   const named = atMost(USERS_NAMED, processes)
-  // What goes with the mount that is refused is no news.
+  // Mounts that go with the refused mount are not reported.
   const hidden = cause === null ? places.flatMap((place) => place.covered) : []
   const covered = hidden.map((mountpoint) => `mount ${mountpoint}, below another one`)
   const found =
@@ -141,8 +145,8 @@ function busy(
     outcome === null || typeof outcome === 'string' ? '' : ` It cannot be made read-only: ${outcome.failed}`
   const why = `${unseen}${failed}`
   const where = atMost(MOUNTPOINTS_NAMED, mountpoints).join(', ') || target
-  return new WherryError('VOLUME_BUSY', `The volume at ${where} cannot be let go, it is used by: ${found}.${why}`, {
-    hint: 'End what has files open or its working directory there.',
+  return new WherryError('VOLUME_BUSY', `The volume at ${where} cannot be unmounted. It is used by: ${found}.${why}`, {
+    hint: 'End the processes that have files open or their working directory there.',
     ...(cause === null ? {} : { cause }),
   })
 }
@@ -156,7 +160,7 @@ function atMost(count: number, names: readonly string[]): string[] {
   return names.length > count ? [...names.slice(0, count), `${names.length - count} more`] : [...names]
 }
 
-/** The mount root with all symlinks resolved, made when missing. */
+/** Returns the mount root with all symlinks resolved; makes it when missing. */
 export async function openMountRoot(path: string): Promise<string> {
   await mkdir(path, { recursive: true })
   return await realpath(path)

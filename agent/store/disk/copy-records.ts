@@ -9,9 +9,9 @@ import { removeTree } from '../inode/removal.ts'
 import { orDiskFull } from './free-space.ts'
 import { type Layout, layoutOf, volumesDirectory } from './layout.ts'
 import { bareCopy } from './new-copy.ts'
-import { readRecord, requireRecord, writeRecord } from './record-file.ts'
+import { readCopyRecord, requireCopyRecord, writeCopyRecord } from './record-file.ts'
 
-/** Names of directories that are being made and mean nothing yet. */
+/** Prefix of directories that are being made and do not count yet. */
 const UNBORN = '.new-'
 
 /** Makes the empty tree of a new volume. */
@@ -21,7 +21,7 @@ export async function makeTree(path: string, { uid, gid, mode }: VolumeOptions):
   await chmod(path, mode)
 }
 
-/** All copies of this disk, by their `volume.json`. Changes of one are carried out one after another. */
+/** All copies of this disk, by their `volume.json`. Changes of one copy run one after another. */
 export class CopyRecords {
   readonly #stateDir: string
   readonly #volumes: string
@@ -40,7 +40,7 @@ export class CopyRecords {
       if (name.startsWith(UNBORN)) continue
       const path = join(this.#volumes, name)
       try {
-        const copy = await readRecord(layoutOf(this.#stateDir, name))
+        const copy = await readCopyRecord(layoutOf(this.#stateDir, name))
         if (copy === null) damaged.push({ path, reason: 'volume.json is missing' })
         else copies.push(copy)
       } catch (error) {
@@ -50,10 +50,13 @@ export class CopyRecords {
     return { copies, damaged }
   }
 
-  /** Makes an empty copy if there is none: aside, then renamed, so that a crash leaves no half-made one. Durable on return. */
+  /**
+   * Makes an empty copy if there is none. Durable on return.
+   * It is made under another name and renamed, so that a crash leaves no half-made copy.
+   */
   create(layout: Layout, volume: { id: string; name: string; options: VolumeOptions }): Promise<LocalCopy> {
     return this.#lanes.run(layout.id, async () => {
-      const known = await readRecord(layout)
+      const known = await readCopyRecord(layout)
       if (known !== null) return known
       const { id, name, options } = volume
       const copy = bareCopy(volume)
@@ -62,7 +65,7 @@ export class CopyRecords {
       await rm(directory, { recursive: true, force: true })
       await orDiskFull(this.#volumes, name, async () => {
         await makeTree(data, options)
-        await writeRecord({ ...layout, directory, record: join(directory, 'volume.json') }, copy)
+        await writeCopyRecord({ ...layout, directory, record: join(directory, 'volume.json') }, copy)
         await rename(directory, layout.directory)
         await syncDirectory(this.#volumes)
       })
@@ -70,25 +73,25 @@ export class CopyRecords {
     })
   }
 
-  /** Changes one copy's fields; `epochSeen` only ever goes up. Durable on return. */
+  /** Changes one copy's fields; `epochSeen` never goes down. Durable on return. */
   update(layout: Layout, change: Partial<Omit<LocalCopy, 'id'>>): Promise<LocalCopy> {
     return this.change(layout, () => change)
   }
 
-  /** The same, where what changes depends on what stands there; null: nothing changes. */
+  /** As `update`, for a change that depends on the present record; null: nothing changes. */
   change(layout: Layout, decide: (copy: LocalCopy) => Partial<Omit<LocalCopy, 'id'>> | null): Promise<LocalCopy> {
     return this.#lanes.run(layout.id, async () => {
-      const copy = await requireRecord(layout)
+      const copy = await requireCopyRecord(layout)
       const change = decide(copy)
       if (change === null) return copy
       const epochSeen = Math.max(copy.epochSeen, change.epochSeen ?? 0)
       const changed = { ...copy, ...change, id: copy.id, epochSeen }
-      await orDiskFull(layout.directory, copy.name, () => writeRecord(layout, changed))
+      await orDiskFull(layout.directory, copy.name, () => writeCopyRecord(layout, changed))
       return changed
     })
   }
 
-  /** Removes what a crash left of copies that were being made. */
+  /** Removes copies that a crash left half-made. */
   async removeUnborn(): Promise<void> {
     for (const name of await readdir(this.#volumes)) {
       if (name.startsWith(UNBORN)) await removeTree(join(this.#volumes, name))

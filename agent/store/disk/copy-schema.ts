@@ -3,10 +3,10 @@ import { checkpointFields, count, storedOptions } from '../../model/record-schem
 import type { UseMarks } from '../contract.ts'
 import { NO_USE_MARKS } from './new-copy.ts'
 
-/** A checkpoint as this disk has it: only what was hashed here is written down. */
+/** A checkpoint as this disk has it: only checkpoints that were hashed here are recorded. */
 export const storedCheckpoint = z.strictObject({ ...checkpointFields, hash: z.string().regex(/^[0-9a-f]{64}$/) })
 
-/** A DivergedTree, as it stands in `volume.json` and in what is written down before it is put aside. */
+/** A DivergedTree, as it stands in `volume.json`, and in the note that is written before it is set aside. */
 export const divergedTree = z.strictObject({
   name: z.string(),
   epoch: count,
@@ -26,7 +26,7 @@ const useMarks: z.ZodType<UseMarks> = z.strictObject({
     .nullable(),
 })
 
-/** The fields of a LocalCopy, as they stand in `volume.json` and as hosts tell each other of them. */
+/** The fields of a LocalCopy, as they stand in `volume.json` and in messages between hosts. */
 export const localCopyFields = {
   id: z.string(),
   name: z.string(),

@@ -1,23 +1,25 @@
 import { join } from 'node:path'
 import { WherryError } from '../../model/errors.ts'
 
-/** Where the parts of one copy lie. Everything is on one file system, so that renames move and one syncfs covers all. */
+/**
+ * Paths of the parts of one copy. All are on one file system, so renames can move them and one syncfs covers them.
+ */
 export interface Layout {
   readonly id: string
   readonly directory: string
-  /** What the disk says of the copy, see copies/record.ts. */
+  /** The copy's record, see record-file.ts. */
   readonly record: string
   /** The tree itself. */
   readonly data: string
-  /** What has been received and not yet applied, see stage/stage.ts. */
+  /** What was received and is not applied yet, see stage/stage.ts. */
   readonly stage: string
-  /** What of a held volume's last checkpoint is kept for others to read, see spool/spool.ts. */
+  /** What of a held volume's last checkpoint is kept for other hosts to read, see spool/spool.ts. */
   readonly spool: string
-  /** Trees that were put aside, see diverged/diverging.ts. */
+  /** Diverged trees that were set aside, see set-aside.ts. */
   readonly diverged: string
   /** The COMMIT of an apply, see stage/journal.ts. */
   readonly journal: string
-  /** Written to read the file system's clock, see capture/tick.ts. */
+  /** Written to read the file system's clock, see scan/fs-clock.ts. */
   readonly tick: string
 }
 
@@ -34,7 +36,10 @@ export function asideDirectory(stateDir: string): string {
   return join(stateDir, 'set-aside')
 }
 
-/** Throws REQUEST_INVALID for an id that is not a plain word: ids come over the network and become names of directories. */
+/**
+ * Returns the paths of a copy. REQUEST_INVALID: the id is no plain word.
+ * Ids come over the network and become names of directories.
+ */
 export function layoutOf(stateDir: string, id: string): Layout {
   if (!/^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$/.test(id)) {
     throw new WherryError('REQUEST_INVALID', `${JSON.stringify(id.slice(0, 80))} is not a volume id.`)

@@ -1,9 +1,9 @@
 import type { LocalCopy, UseMarks } from '../contract.ts'
 
-/** Nobody has looked at the containers of the uses there are, nor seen any of them end. */
+/** Nothing is known of the containers of the present uses, nor of their ends. */
 export const NO_USE_MARKS: UseMarks = { unmountsMs: [], ground: null }
 
-/** What the disk says of a volume's empty tree: never captured, never held. */
+/** Returns the record of a volume's empty tree: never captured, never held. */
 export function bareCopy({ id, name, options }: Pick<LocalCopy, 'id' | 'name' | 'options'>): LocalCopy {
   return {
     id,

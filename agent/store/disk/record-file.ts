@@ -17,10 +17,10 @@ const RECORD = z.strictObject({
 })
 
 /**
- * Reads `volume.json`; null when there is none. Rejects COPY_DAMAGED when it cannot be understood. Diverged trees that a person has removed
- * are not in the answer.
+ * Reads `volume.json`; null when there is none. COPY_DAMAGED: it cannot be understood.
+ * Diverged trees that an operator has removed are left out.
  */
-export async function readRecord(layout: Layout): Promise<LocalCopy | null> {
+export async function readCopyRecord(layout: Layout): Promise<LocalCopy | null> {
   let text: string
   try {
     text = await readFile(layout.record, 'utf8')
@@ -40,13 +40,15 @@ function parseRecord(layout: Layout, text: string): LocalCopy {
   } catch (error) {
     const reason = error instanceof z.ZodError ? z.prettifyError(error).replaceAll('\n', '; ') : String(error)
     throw new WherryError('COPY_DAMAGED', `${layout.record} cannot be understood: ${reason}.`, {
-      hint: 'The data beside it is untouched. Restore the file, or move the directory away and let the copy be made anew.',
+      hint:
+        'The data beside it is untouched. Restore the file, ' +
+        'or move the directory away: the copy is then made again.',
       cause: error,
     })
   }
 }
 
-/** A tree is moved to its place before the record tells of it: one that is not there was removed. */
+/** A tree is moved to its place before the record names it: one that is not there was removed. */
 async function stillThere(layout: Layout, trees: readonly DivergedTree[]): Promise<DivergedTree[]> {
   const found: DivergedTree[] = []
   for (const tree of trees) {
@@ -60,15 +62,15 @@ async function stillThere(layout: Layout, trees: readonly DivergedTree[]): Promi
 }
 
 /** Writes `volume.json`; durable on return. */
-export async function writeRecord(layout: Layout, copy: LocalCopy): Promise<void> {
+export async function writeCopyRecord(layout: Layout, copy: LocalCopy): Promise<void> {
   const text = JSON.stringify(RECORD.parse({ version: VERSION, ...copy }), null, 2)
   await mkdir(layout.directory, { recursive: true, mode: 0o700 })
   await writeDurably(layout.record, [Buffer.from(`${text}\n`)])
 }
 
-/** Reads `volume.json`; rejects NOT_AT_CHECKPOINT when there is none, else as `readRecord`. */
-export async function requireRecord(layout: Layout): Promise<LocalCopy> {
-  const copy = await readRecord(layout)
+/** Reads `volume.json` as `readCopyRecord`. NOT_AT_CHECKPOINT: there is none. */
+export async function requireCopyRecord(layout: Layout): Promise<LocalCopy> {
+  const copy = await readCopyRecord(layout)
   if (copy !== null) return copy
   throw new WherryError('NOT_AT_CHECKPOINT', `This host has no copy of volume ${layout.id}.`, {
     hint: 'Copy it from a host that has it.',

@@ -5,23 +5,23 @@ import { syncDirectory } from '../../runtime/durable-file.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import type { RemovedCopy } from '../contract.ts'
 
-/** Directories of removed copies end with when they came there, in ms since 1970: up to the year 2286. */
+/** Suffix of removed copies' directories: when they came there, in ms since 1970, up to the year 2286. */
 const SINCE = /-\d{13}$/
 const TIME_DIGITS = 13
 const TIME_MAX = 10 ** TIME_DIGITS - 1
-/** What of `volume.json` tells which volume it was. */
+/** The fields of `volume.json` that identify the volume. */
 const RECORD = z.object({ id: z.string(), name: z.string() })
-/** A directory's name has at most 255 bytes: room for an id and a time is left. */
+/** A directory's name has at most 255 bytes: this leaves room for an id and a time. */
 const LONGEST_NAME = 160
 
-/** The end of such a name, whatever the clock shows; one of a clock that was never set has leading zeros. */
+/** Returns the suffix for a time. A clock that was never set gives leading zeros. */
 export function endingAt(now: Date): string {
   const ms = Math.min(Math.max(0, now.getTime()), TIME_MAX)
   return `-${String(ms).padStart(TIME_DIGITS, '0')}`
 }
 
 /**
- * Moves a copy's directory to where nothing deletes it, named after its volume. Answers its name there.
+ * Moves a copy's directory to where nothing deletes it; returns its name there, after the volume's name.
  * Durable on return.
  */
 export async function moveAside(
@@ -39,13 +39,15 @@ export async function moveAside(
   return place
 }
 
-/** Which volumes were what lies in a directory, by its name there, as far as it was read. */
+/** The volumes of a directory's entries, by entry, as far as they were read. */
 export type Named = Map<string, z.infer<typeof RECORD>>
 
 /**
- * Reads which copies lie in the trash, or were set aside (`until` null: until an operator deletes them). An entry
- * without a readable `volume.json` is passed over. No directory: none. `named` is kept by the caller: each
- * `volume.json` is read once, because every scrape of the metrics lists them, and a trash may have thousands.
+ * Lists the copies in the trash, or set aside (`until` null: until an operator deletes them). No directory: none.
+ * An entry without a readable `volume.json` is left out.
+ * The caller keeps `named`, so each `volume.json` is read once: every scrape of the metrics lists them, and a trash
+ * may
+ * have thousands.
  */
 export async function removedCopies(
   directory: string,

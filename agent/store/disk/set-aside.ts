@@ -8,7 +8,7 @@ import { errnoOf } from '../../sys/failure.ts'
 import type { DivergedTree, LocalCopy } from '../contract.ts'
 import { changeFlags } from '../inode/flags.ts'
 import { removeIfThere } from '../inode/removal.ts'
-import { keptPaths } from '../snapshot/saved-snapshot.ts'
+import { savedPaths } from '../snapshot/saved-snapshot.ts'
 import { makeTree } from './copy-records.ts'
 import { divergedTree } from './copy-schema.ts'
 import type { Layout } from './layout.ts'
@@ -16,18 +16,19 @@ import type { Layout } from './layout.ts'
 const VERSION = 1
 const INTENT = divergedTree.extend({ version: z.literal(VERSION), name: z.string().regex(/^[0-9a-z-]+$/i) })
 
-export interface DivergingParts {
+export interface DivergeParts {
   readonly layout: Layout
   readonly update: (change: Partial<Omit<LocalCopy, 'id'>>) => Promise<LocalCopy>
   readonly faultPoint: FaultPoint
 }
 
 /**
- * Puts a copy's tree aside. What is to be done is written down first (DIVERGE), then done by renames that may be repeated, then the
- * record is changed: a crash anywhere in between is finished by `finishDiverging`. `at`: ISO 8601; `bytes`: size of the tree, if known.
+ * Sets a copy's tree aside. `at`: ISO 8601; `bytes`: size of the tree, if known.
+ * The intent is written first (DIVERGE), then come renames that may be repeated, then the record is changed.
+ * After a crash in between `finishDiverge` finishes it.
  */
 export async function diverge(
-  parts: DivergingParts,
+  parts: DivergeParts,
   copy: LocalCopy,
   at: string,
   bytes: number | null,
@@ -44,13 +45,13 @@ export async function diverge(
   return await putAside(parts, copy, tree)
 }
 
-/** Finishes what a crash cut off; answers the copy as it is then. */
-export async function finishDiverging(parts: DivergingParts, copy: LocalCopy): Promise<LocalCopy> {
+/** Finishes what a crash cut off; returns the copy as it is then. */
+export async function finishDiverge(parts: DivergeParts, copy: LocalCopy): Promise<LocalCopy> {
   const tree = await intended(parts.layout)
   return tree === null ? copy : await putAside(parts, copy, tree)
 }
 
-async function putAside({ layout, update, faultPoint }: DivergingParts, copy: LocalCopy, tree: DivergedTree) {
+async function putAside({ layout, update, faultPoint }: DivergeParts, copy: LocalCopy, tree: DivergedTree) {
   const place = placeOf(layout, tree.name)
   if (!(await isThere(join(place, 'data')))) {
     await mkdir(place, { recursive: true, mode: 0o700 })
@@ -59,12 +60,12 @@ async function putAside({ layout, update, faultPoint }: DivergingParts, copy: Lo
     await moveTree(layout.data, join(place, 'data'))
   }
   faultPoint('diverge-moved')
-  for (const path of keptPaths(layout.directory)) {
+  for (const path of savedPaths(layout.directory)) {
     await moveIfThere(path, join(place, path.slice(layout.directory.length + 1)))
   }
   await syncDirectory(place)
   faultPoint('diverge-kept-moved')
-  // Before there is an empty tree: nobody must ever mount that as the checkpoint.
+  // Before there is an empty tree: that must never be mounted as the checkpoint.
   const diverged = [...copy.diverged.filter(({ name }) => name !== tree.name), tree]
   const changed = await update({ diverged, held: null, checkpoint: null, damaged: null, applying: false, mounts: {} })
   faultPoint('diverge-recorded')
@@ -81,7 +82,7 @@ async function putAside({ layout, update, faultPoint }: DivergingParts, copy: Lo
   return changed
 }
 
-/** For whoever finds the tree one day, and nothing else. */
+/** Writes a description beside the tree, for operators alone. */
 async function describe(layout: Layout, copy: LocalCopy, tree: DivergedTree): Promise<void> {
   const { id, name, options, checkpoint, held } = copy
   const text = JSON.stringify({ version: VERSION, volume: { id, name, options }, ...tree, checkpoint, held }, null, 2)
@@ -100,7 +101,7 @@ async function moveTree(from: string, to: string): Promise<void> {
   try {
     await rename(from, to)
   } catch (error) {
-    // A root directory that is immutable, or for appending only, cannot be moved.
+    // An immutable or append-only root directory cannot be moved.
     if (errnoOf(error) !== 'EPERM') throw error
     changeFlags(Buffer.from(from), 0)
     await rename(from, to)
@@ -129,7 +130,7 @@ async function intended(layout: Layout): Promise<DivergedTree | null> {
     return tree
   } catch (error) {
     throw new WherryError('COPY_DAMAGED', `${intentPath(layout)} cannot be understood.`, {
-      hint: `Look whether the tree is in ${layout.data} or below ${layout.diverged}, then remove the file.`,
+      hint: `Check whether the tree is in ${layout.data} or below ${layout.diverged}, then remove the file.`,
       cause: error,
     })
   }

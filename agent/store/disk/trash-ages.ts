@@ -5,14 +5,14 @@ import { bootId } from '../../sys/boot-id.ts'
 
 const AGES = z.strictObject({
   version: z.literal(1),
-  /** Of the boot in which it was written, and when in it. */
+  /** The boot in which it was written. */
   boot: z.string(),
   elapsedMs: z.number(),
   /** How long each had been in the trash, by its name there. */
   ages: z.record(z.string(), z.number()),
 })
 
-/** For how long removed volumes have been in the trash. */
+/** How long removed volumes have been in the trash. */
 export interface TrashAges {
   /** In milliseconds of uptime, by name. */
   readonly ages: ReadonlyMap<string, number>
@@ -20,7 +20,7 @@ export interface TrashAges {
   readonly sinceMs: number
 }
 
-/** Reads what was written down. What cannot be read is forgotten, and begins anew: nothing goes too soon. */
+/** Reads the recorded ages. An unreadable record starts at zero again: nothing is deleted too soon. */
 export async function readAges(trash: string): Promise<TrashAges> {
   try {
     const { boot, elapsedMs, ages } = AGES.parse(JSON.parse(await readFile(pathOf(trash), 'utf8')))
@@ -30,13 +30,13 @@ export async function readAges(trash: string): Promise<TrashAges> {
   }
 }
 
-/** Durable on return. */
+/** Records the ages. Durable on return. */
 export async function writeAges(trash: string, ages: ReadonlyMap<string, number>, elapsedMs: number): Promise<void> {
   const content = { version: 1, boot: await bootId(), elapsedMs: Math.round(elapsedMs), ages: Object.fromEntries(ages) }
   await writeDurably(pathOf(trash), [Buffer.from(`${JSON.stringify(content)}\n`)])
 }
 
-/** Beside the trash, not in it: what lies in there is removed volumes, and what people have put there. */
+/** Beside the trash, not in it: the trash holds removed volumes, and what operators have put there. */
 function pathOf(trash: string): string {
   return `${trash}.json`
 }

@@ -8,14 +8,14 @@ import { endingAt } from './removed-copies.ts'
 import { readAges, type TrashAges, writeAges } from './trash-ages.ts'
 
 /**
- * `<id>-<ms since 1970>`. The time is for people: a clock that was set wrong then, or is now, must not count. Of ULIDs
- * it was written without leading zeros once.
+ * `<id>-<ms since 1970>`. The time is for operators and does not count: clocks may be wrong.
+ * With ULIDs it was once written without leading zeros.
  */
 const NAME = /^(?:.+-\d{13}|[0-9A-Z]{26}-\d+)$/
-/** So often what has passed is written down: a reboot costs no more than that. */
+/** How often the ages are recorded: a reboot costs no more than that. */
 const WRITE_EVERY_MS = 10 * 60_000
 
-/** Moves a copy's directory into the trash. Durable on return; nothing happens when it is not there. */
+/** Moves a copy's directory into the trash; does nothing when it is not there. Durable on return. */
 export async function moveToTrash(directory: string, id: string, trash: string, now: Date): Promise<void> {
   await mkdir(trash, { recursive: true, mode: 0o700 })
   try {
@@ -29,9 +29,10 @@ export async function moveToTrash(directory: string, id: string, trash: string, 
 }
 
 /**
- * Deletes what has been in the trash for `retentionMs` of this host's uptime; answers the names. Call it from time to
- * time: each call adds what has passed since the last one, by the time since boot (`elapsedMs`), and nothing for the
- * time a host was off. What is named otherwise is not ours and stays.
+ * Deletes what has been in the trash for `retentionMs` of this host's uptime; returns the names.
+ * Call it regularly: each call adds the time since the last one, by the time since boot (`elapsedMs`). The time a
+ * host was
+ * off does not count. Entries with other names stay.
  */
 export async function emptyTrash(trash: string, retentionMs: number, elapsedMs: number): Promise<string[]> {
   const names = (await readdir(trash)).filter((name) => NAME.test(name))
@@ -46,7 +47,7 @@ export async function emptyTrash(trash: string, retentionMs: number, elapsedMs: 
       deleted.push(name)
       ages.delete(name)
     } catch (error) {
-      // One that cannot be deleted (an immutable file) must not keep the rest.
+      // An entry that cannot be deleted (an immutable file) must not keep the rest.
       failures.push(error)
     }
   }
@@ -61,8 +62,8 @@ export async function emptyTrash(trash: string, retentionMs: number, elapsedMs: 
 }
 
 /**
- * Until when what lies in the trash is not deleted, by its name there, in ISO 8601 as this host's clock is set now. It
- * ages by uptime, as `emptyTrash` has it: if the host is off meanwhile, it stays longer.
+ * Returns until when each entry of the trash stays, in ISO 8601 by this host's present clock.
+ * Entries age by uptime, as in `emptyTrash`: if the host is off meanwhile, they stay longer.
  */
 export async function trashedUntil(
   trash: string,
@@ -77,7 +78,7 @@ export async function trashedUntil(
   }
 }
 
-/** How long each has been there by now. What nobody has seen before has just come. */
+/** Returns the age of each entry by now. An entry that was never seen before has just come. */
 function grown({ ages, sinceMs }: TrashAges, names: readonly string[], elapsedMs: number): Map<string, number> {
   const passedMs = Math.max(0, elapsedMs - sinceMs)
   return new Map(

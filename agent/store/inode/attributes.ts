@@ -22,7 +22,7 @@ const { O_NOFOLLOW, S_IFMT, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK } = con
 const CAPABILITY = 'security.capability'
 const PRIVATE_MODE = 0o600
 
-/** Makes the inode of an entry at a free place, with no attributes of its own yet; a file is made empty. */
+/** Makes the inode of an entry at a free place, without the entry's attributes; a file is made empty. */
 export function makeInode(place: Buffer, entry: InodeBody): void {
   if (entry.kind === 'dir') mkdirSync(place, 0o700)
   else if (entry.kind === 'file') writeFileSync(place, '', { flag: 'wx', mode: PRIVATE_MODE })
@@ -34,10 +34,11 @@ export function makeInode(place: Buffer, entry: InodeBody): void {
 }
 
 /**
- * Gives what is at `place` an entry's attributes (all but inode flags, see flags.ts), in the only order that works: owner
- * (clears suid and capabilities), mode, xattrs (an ACL agrees with the mode it came with), capability, time. Touches only
- * what differs, so it may be repeated. Never follows a symlink at `place`. `present`, when the caller knows it for sure,
- * saves asking the kernel.
+ * Sets an entry's attributes at `place` (all but inode flags, see flags.ts). May be repeated.
+ * The only order that works: owner (clears suid and capabilities), mode, xattrs (an ACL agrees with the mode it
+ * came
+ * with), capability, time. Changes only what differs, and never follows a symlink at `place`.
+ * `present`, when the caller knows it for sure, saves asking the kernel.
  */
 export function setAttributes(place: Buffer, wanted: Attributes, present?: Attributes): void {
   const stat = present === undefined ? lstat(place) : null
@@ -46,7 +47,7 @@ export function setAttributes(place: Buffer, wanted: Attributes, present?: Attri
   if (!owned) lchownSync(place, wanted.uid, wanted.gid)
   const modeStays = owned && is.mode === wanted.mode
   if (!modeStays && !isSymlink(stat)) setMode(place, wanted.mode)
-  // A chown takes capabilities away, a chmod changes the ACL: what was known before does not hold any more.
+  // A chown clears capabilities and a chmod changes the ACL: earlier knowledge is not valid any more.
   setXattrs(place, wanted.xattrs, modeStays && present !== undefined ? present.xattrs : readXattrs(place))
   if (is.mtimeNs !== wanted.mtimeNs) setMtime(place, wanted.mtimeNs)
 }
@@ -64,7 +65,7 @@ function isSymlink(stat: BigIntStats | null): boolean {
   return stat !== null && (Number(stat.mode) & S_IFMT) === S_IFLNK
 }
 
-/** There is no chmod that leaves symlinks alone before Linux 6.6 (fchmodat2): a held O_PATH descriptor does it. */
+/** Before Linux 6.6 no chmod leaves symlinks alone (fchmodat2): a held O_PATH descriptor does. */
 function setMode(place: Buffer, mode: number): void {
   const fd = openSync(place, O_PATH | O_NOFOLLOW)
   try {

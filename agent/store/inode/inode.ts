@@ -10,8 +10,9 @@ import type { Body } from '../manifest/record-codec.ts'
 import { at, openFile } from './directory.ts'
 
 /**
- * Not data: labels that the host's own policy gives files (containers get theirs when Docker starts them), and the form in
- * which XFS keeps ACLs, which it lists beside system.posix_acl_* (xfs_xattr_put_listent in the kernel's fs/xfs/xfs_xattr.c).
+ * Extended attributes that are not data.
+ * The host's own policy gives files its labels (containers get theirs when Docker starts them).
+ * XFS lists its form of ACLs beside system.posix_acl_* (xfs_xattr_put_listent in the kernel's fs/xfs/xfs_xattr.c).
  */
 const HOST_XATTRS: ReadonlySet<string> = new Set([
   'security.selinux',
@@ -20,15 +21,15 @@ const HOST_XATTRS: ReadonlySet<string> = new Set([
 ])
 /** These bits mean the same as the inode flags of the same numbers (statx(2)). */
 const FLAG_BITS = ATTRIBUTE_IMMUTABLE | ATTRIBUTE_APPEND | ATTRIBUTE_NODUMP
-/** An attribute that vanished. */
+/** Error for an attribute that vanished. */
 const GONE = 'ENODATA'
 
 export type InodeBody = Exclude<Body, { kind: 'link' }>
 
-/** Stands in a description until the content is hashed. */
+/** Placeholder in a description until the content is hashed. */
 export const NO_HASH = Buffer.alloc(HASH_BYTES)
 
-/** By what two looks at a name tell whether it is the same inode in the same state. */
+/** Tells whether a name is still the same inode in the same state. */
 export interface State {
   readonly mode: number
   readonly inoLow: number
@@ -40,7 +41,7 @@ export interface State {
   readonly mtimeRestNs: number
 }
 
-export function stateOf(stat: StatBuffer): State {
+export function inodeState(stat: StatBuffer): State {
   return {
     mode: stat.modeAndType,
     inoLow: stat.inoLow,
@@ -67,8 +68,9 @@ export function sameState(a: State, stat: StatBuffer): boolean {
 }
 
 /**
- * Describes what `stat` saw as `name` in the held directory ('' is the directory itself), without following a symlink; a
- * file's hash is NO_HASH. `nocow`: the file system knows that flag. null: a kind that no manifest can say.
+ * Describes `name` in the held directory ('' is the directory itself), whose state `stat` has.
+ * Does not follow a symlink; a file's hash is NO_HASH. `nocow`: the file system knows that flag.
+ * Null: a kind that no manifest can represent.
  */
 export function describeAt(fd: number, name: BytePath, stat: StatBuffer, nocow: boolean): InodeBody | null {
   const { kind } = stat
@@ -82,7 +84,10 @@ export function describeAt(fd: number, name: BytePath, stat: StatBuffer, nocow: 
   return { kind, ...attributes }
 }
 
-/** The attributes of what `stat` saw as `name` in the held directory. `nocow`: the file system knows that flag. */
+/**
+ * Returns the attributes of `name` in the held directory, whose state `stat` has.
+ * `nocow`: the file system knows that flag.
+ */
 export function attributesAt(fd: number, name: BytePath, stat: StatBuffer, nocow: boolean): Attributes {
   const { kind } = stat
   const flagged = kind === 'file' || kind === 'dir'
@@ -96,7 +101,7 @@ export function attributesAt(fd: number, name: BytePath, stat: StatBuffer, nocow
   }
 }
 
-/** statx does not tell this one: the file must be opened. */
+/** statx does not report this flag: the file must be opened. */
 function nocowOf(directory: number, name: BytePath): number {
   const fd = openFile(directory, name === '' ? '.' : name)
   try {
@@ -106,12 +111,12 @@ function nocowOf(directory: number, name: BytePath): number {
   }
 }
 
-/** All extended attributes that are data, sorted by name. One that vanishes between listing and reading is left out. */
+/** Reads all extended attributes that are data, sorted by name. One that vanishes meanwhile is left out. */
 function readXattrsAt(fd: number, name: BytePath): Xattrs {
   return collect(listXattrsAt(fd, name), (key) => getXattrAt(fd, name, key))
 }
 
-/** As `readXattrsAt`, of what a path names. */
+/** As `readXattrsAt`, by path. */
 export function readXattrs(path: Buffer): Xattrs {
   return collect(listXattrs(path), (key) => getXattr(path, key))
 }
@@ -137,8 +142,8 @@ function readTarget(path: Buffer): BytePath {
   return readlinkSync(path, { encoding: 'latin1' })
 }
 
-/** Looks at `name`; false: it is not there any more, or what leads to it is not. */
-export function lookAgain(fd: number, name: BytePath, stat: StatBuffer): boolean {
+/** Reads the state of `name` again; false: it, or what leads to it, is not there any more. */
+export function statAgain(fd: number, name: BytePath, stat: StatBuffer): boolean {
   try {
     statAt(fd, name, stat)
     return true
@@ -148,7 +153,7 @@ export function lookAgain(fd: number, name: BytePath, stat: StatBuffer): boolean
   }
 }
 
-/** The name vanished or became another kind of thing between two calls. */
+/** Whether the error means that the name vanished or changed its kind between two calls. */
 export function movedAway(error: unknown): boolean {
   return isMovedAway(errnoOf(error))
 }

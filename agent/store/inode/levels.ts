@@ -4,10 +4,10 @@ import { StatBuffer, statAt } from '../../sys/stat.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
 import { openDirectory, openWay } from './directory.ts'
 
-/** Levels that are open beside those that somebody works in: more than nearly all trees have. */
+/** Open levels beside those with work under way: more than nearly all trees have. */
 const OPEN_MAX = 64
 
-/** A directory held open as long as someone works in it. Who makes it works in it. */
+/** A directory that stays open while work in it is under way. Its creator counts as the first user. */
 export class HeldDirectory {
   readonly fd: number
   #users = 1
@@ -16,12 +16,12 @@ export class HeldDirectory {
     this.fd = fd
   }
 
-  /** Whether only one works in it. */
+  /** Whether it has one user only. */
   get isIdle(): boolean {
     return this.#users === 1
   }
 
-  /** One more works in it, and must call `release`. */
+  /** Counts one more user, who must call `release`. */
   hold(): void {
     this.#users++
   }
@@ -34,16 +34,17 @@ export class HeldDirectory {
 
 interface Level {
   readonly name: BytePath
-  /** What tells the directory from any other. */
+  /** Identifies the directory. */
   readonly identity: string
-  /** null: it was closed, to be opened again when the walk comes back. */
+  /** Null: it was closed, to be opened again when the walk comes back. */
   held: HeldDirectory | null
 }
 
 /**
  * The directories from a tree's root down to the one that a walk is in.
- * The deepest are held open. Those above are opened again when the walk comes back to them, since a tree may have more
- * levels than a process may have open files.
+ * The deepest are held open. Those above are opened again when the walk comes back, since a tree may have more
+ * levels
+ * than a process may have open files.
  */
 export class Levels implements Disposable {
   readonly #root: HeldDirectory
@@ -52,7 +53,7 @@ export class Levels implements Disposable {
   readonly #open = new Set<Level>()
   readonly #stat = new StatBuffer()
 
-  /** `root` stays the caller's to close. */
+  /** The caller closes `root`. */
   constructor(root: number) {
     this.#root = new HeldDirectory(root)
   }
@@ -65,7 +66,7 @@ export class Levels implements Disposable {
     return top.held
   }
 
-  /** Goes down into a directory of the one that the walk is in; errors as `openDirectory`. */
+  /** Goes down into a subdirectory; errors as `openDirectory`. */
   enter(name: BytePath): HeldDirectory {
     const fd = openDirectory(this.held.fd, name)
     const level = { name, identity: this.#identity(fd), held: new HeldDirectory(fd) }
@@ -104,7 +105,7 @@ export class Levels implements Disposable {
     this.#open.add(level)
   }
 
-  /** Closes the highest levels until few enough are open; those that somebody works in stay open. */
+  /** Closes the highest levels until few enough are open; those with work under way stay open. */
   #closeSome(): void {
     for (const level of this.#open) {
       if (this.#open.size <= OPEN_MAX) return

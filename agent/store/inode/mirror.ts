@@ -10,7 +10,7 @@ import { Levels } from './levels.ts'
 
 const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants
 
-/** A directory below which a part of a manifest's tree lies at the same paths. Nothing is followed out of it. */
+/** A directory with a part of a manifest's tree at the same paths. No symlink is followed out of it. */
 export class Mirror {
   readonly path: string
 
@@ -22,12 +22,15 @@ export class Mirror {
     await mkdir(this.path, { recursive: true, mode: 0o700 })
   }
 
-  /** Opens the directory that entry `index` of a manifest is; with `making` those that are missing on the way are made (0700). The caller closes it. */
-  directory(manifest: Manifest, index: number, making = false): number {
+  /**
+   * Opens the directory with this index in a manifest; the caller closes it.
+   * `create`: makes missing directories on the way (0700).
+   */
+  directory(manifest: Manifest, index: number, create = false): number {
     const root = openRoot(this.path)
     try {
       const names = manifest.names(index)
-      return making ? openOrMake(root, names) : openWay(root, names)
+      return create ? openOrMake(root, names) : openWay(root, names)
     } finally {
       closeSync(root)
     }
@@ -43,7 +46,7 @@ export class Mirror {
     }
   }
 
-  /** Opens the file at the place of entry `index` for reading and writing, making it when it is missing. */
+  /** Opens the file of entry `index` for reading and writing; makes it when missing. */
   open(manifest: Manifest, index: number): number {
     const fd = this.directory(manifest, manifest.parent(index), true)
     try {
@@ -54,8 +57,8 @@ export class Mirror {
   }
 
   /**
-   * Removes all but the regular files whose index is wanted and the directories that the manifest has; adds what stays to `present`.
-   * Nothing to do when the mirror was never made.
+   * Removes everything but the directories of the manifest and the regular files with a wanted index.
+   * Adds what stays to `present`. Does nothing when the mirror was never made.
    */
   async prune(manifest: Manifest, wanted: (index: number) => boolean, present: Bitmap): Promise<void> {
     let root: number
@@ -74,7 +77,7 @@ export class Mirror {
   }
 }
 
-/** Mostly all of a way is there, or only its last directory is missing. */
+/** Mostly all directories are there, or only the last is missing. */
 function openOrMake(root: number, names: readonly BytePath[]): number {
   const whole = openIfThere(root, names)
   if (whole !== null) return whole
@@ -120,7 +123,7 @@ class Pruning {
     this.#present = present
   }
 
-  /** `index` is the directory's; null: the manifest does not have it, all goes. */
+  /** `index` is the directory's; null: the manifest does not have it, all is removed. */
   async directory(index: number | null): Promise<void> {
     const entries = await readdir(self(this.#levels.held.fd), { encoding: 'buffer', withFileTypes: true })
     const found = entries.map((entry) => ({ name: entry.name.toString('latin1'), entry }))
@@ -150,7 +153,7 @@ class Pruning {
   }
 }
 
-/** Indexes of a directory's own entries, in order. */
+/** Returns the indexes of a directory's own entries, in order. */
 function* childrenOf(manifest: Manifest, directory: number): Generator<number, undefined> {
   const depth = manifest.depth(directory)
   let index = directory + 1

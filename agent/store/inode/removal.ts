@@ -7,7 +7,7 @@ import { at, openRoot, self } from './directory.ts'
 import { changeFlags } from './flags.ts'
 import { Levels } from './levels.ts'
 
-/** Deletes a directory with all that is in it, names of any bytes, whatever its flags, no symlink followed. */
+/** Deletes a directory with everything in it: names of any bytes, any flags, no symlink followed. */
 export async function removeTree(path: string): Promise<void> {
   const root = openRoot(path)
   try {
@@ -19,7 +19,7 @@ export async function removeTree(path: string): Promise<void> {
   removeName(rmdirSync, Buffer.from(path), Buffer.from(dirname(path)))
 }
 
-/** Deletes what a path of ours (not of a tree) names, whatever it is; nothing happens when nothing is there. */
+/** Deletes whatever a path of ours (not of a tree) names; does nothing when nothing is there. */
 export async function removeIfThere(path: string): Promise<void> {
   try {
     if ((await lstat(path)).isDirectory()) await removeTree(path)
@@ -46,7 +46,10 @@ async function removeChildren(levels: Levels, pace: YieldLoop): Promise<void> {
   }
 }
 
-/** Only root can set immutable and append-only flags, and a volume's are carried over: they are no reason to keep what is to go. */
+/**
+ * Clears immutable and append-only flags: they are carried over with a volume, and are no reason to keep an entry.
+ * Only root can set them.
+ */
 function removeName(remove: (place: Buffer) => void, place: Buffer, parent: Buffer): void {
   try {
     remove(place)

@@ -3,19 +3,19 @@ import { HASH_BYTES } from '../blocks/block-size.ts'
 import type { BytePath } from './byte-path.ts'
 import { CHUNK_BYTES, MAGIC, MAX_ENTRIES, MAX_MANIFEST_BYTES, TRAILER_BYTES } from './format.ts'
 import { Manifest } from './manifest.ts'
-import { type Body, recordRoom, writeRecord } from './record-codec.ts'
+import { type Body, encodeRecord, recordRoom } from './record-codec.ts'
 import { RecordIndex } from './record-index.ts'
 
 const FIRST_ROOM_BYTES = 64 * 1024
 
-/** Makes a manifest, entry by entry in tree order; the root first, with depth 0 and no name. */
+/** Builds a manifest, entry by entry in tree order; the root first, with depth 0 and no name. */
 export class ManifestBuilder {
   readonly #hash = createHash('sha256')
   #buffer: Buffer = Buffer.allocUnsafeSlow(FIRST_ROOM_BYTES)
   #end = MAGIC.copy(this.#buffer)
   #hashed = this.#end
   readonly #index = new RecordIndex()
-  /** Files whose hash is still to come, ascending. */
+  /** Files without a hash so far, ascending. */
   readonly #unread = new Set<number>()
   #bytes = 0
 
@@ -23,7 +23,7 @@ export class ManifestBuilder {
     return this.#index.count
   }
 
-  /** Bytes of entries so far; a tree of more than the limits is for the caller to refuse. */
+  /** Whether the limits are reached; the caller refuses such a tree. */
   get full(): boolean {
     return this.#index.count >= MAX_ENTRIES || this.#end > MAX_MANIFEST_BYTES - 2 * CHUNK_BYTES
   }
@@ -31,7 +31,7 @@ export class ManifestBuilder {
   add(depth: number, name: BytePath, entry: Body): number {
     this.#makeRoom(recordRoom(name, entry) + TRAILER_BYTES)
     const index = this.#index.add(this.#end, depth, entry.kind === 'dir')
-    this.#end = writeRecord(this.#buffer, this.#end, depth, name, entry)
+    this.#end = encodeRecord(this.#buffer, this.#end, depth, name, entry)
     if (entry.kind === 'file') this.#bytes += entry.sizeBytes
     if (this.#end - this.#hashed >= CHUNK_BYTES) this.#hashUp()
     return index
@@ -43,14 +43,14 @@ export class ManifestBuilder {
     return this.add(depth, name, entry)
   }
 
-  /** Gives a file that was added unread its hash. */
+  /** Sets the hash of a file that was added unread. */
   setHash(index: number, hash: Buffer): void {
     if (!this.#unread.delete(index)) throw new RangeError(`entry ${index} has its hash`)
     const end = index + 1 < this.#index.count ? this.#index.offset(index + 1) : this.#end
     hash.copy(this.#buffer, end - HASH_BYTES)
   }
 
-  /** Takes an entry over as it stands in another manifest, at the same depth with the same name. Not for links. */
+  /** Takes over an entry of another manifest, at the same depth with the same name. Not for links. */
   copy(from: Manifest, index: number): number {
     const [start, end] = [from.offset(index), from.offset(index + 1)]
     this.#makeRoom(end - start + TRAILER_BYTES)
@@ -62,13 +62,13 @@ export class ManifestBuilder {
     return copied
   }
 
-  /** As `copy`, for a file whose hash will be another: `setHash` must follow before `finish`. */
+  /** As `copy`, for a file whose hash will differ: `setHash` must follow before `finish`. */
   copyUnread(from: Manifest, index: number): number {
     this.#unread.add(this.#index.count)
     return this.copy(from, index)
   }
 
-  /** Takes the first entries of another manifest over, links included, into an empty builder. */
+  /** Takes over the first entries of another manifest, links included, into an empty builder. */
   copyFirst(from: Manifest, count: number): void {
     if (this.count > 0) throw new RangeError('the builder is not empty')
     const [start, end] = [this.#end, from.offset(count)]
@@ -83,7 +83,7 @@ export class ManifestBuilder {
     this.#hashUp()
   }
 
-  /** RangeError when a file's hash is still missing. */
+  /** Throws RangeError when a file's hash is still missing. */
   finish(): Manifest {
     if (this.#unread.size > 0) throw new RangeError(`${this.#unread.size} files have no hash`)
     this.#hashUp()

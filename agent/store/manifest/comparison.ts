@@ -3,7 +3,10 @@ import { sameAttributes } from './entry.ts'
 import { joinManifests } from './join.ts'
 import type { Manifest } from './manifest.ts'
 
-/** The path at which two trees differ first; null: they are the same. NOCOW does not count, see `sameAttributes`. */
+/**
+ * Returns the first path at which two trees differ; null: they are the same.
+ * NOCOW does not count, see `sameAttributes`.
+ */
 export function firstDifference(wanted: Manifest, is: Manifest): BytePath | null {
   if (wanted.hash === is.hash) return null
   for (const { a, b } of joinManifests(wanted, is)) {

@@ -1,15 +1,15 @@
 import type { Manifest } from './manifest.ts'
 
 /**
- * Where this host's own tree has a content: finds a file by size and hash. 8 to 16 bytes for each file of the tree: an open hash table
- * of indexes, because a map would take ten times that.
+ * Finds a file of this host's own tree by size and hash.
+ * An open hash table of indexes, 8 to 16 bytes for each file: a map would take ten times that.
  */
 export class ContentIndex {
   readonly #mine: Manifest
-  /** Index plus 1; 0: free. A power of two, at most half full. */
+  /** Index plus 1; 0: free. The length is a power of two, at most half of it in use. */
   readonly #slots: Uint32Array
 
-  /** With `wanted` false nothing will be looked for, and nothing is read. */
+  /** With `wanted` false nothing will be looked up, and nothing is read. */
   constructor(mine: Manifest, wanted: boolean) {
     this.#mine = mine
     let slots = 16
@@ -24,12 +24,12 @@ export class ContentIndex {
     }
   }
 
-  /** Index of a file with this content; -1 when there is none. */
+  /** Returns the index of a file with this content; -1 when there is none. */
   find(sizeBytes: number, hash: Buffer): number {
     return (this.#slots[this.#slot(sizeBytes, hash)] ?? 0) - 1
   }
 
-  /** Where this content is, or the free slot where it would be. */
+  /** Returns the slot of this content, or the free slot for it. */
   #slot(sizeBytes: number, hash: Buffer): number {
     const mask = this.#slots.length - 1
     for (let slot = hash.readUInt32LE(0) & mask; ; slot = (slot + 1) & mask) {

@@ -28,7 +28,10 @@ export interface DirectoryEntry extends Node {
 export interface FileEntry extends Node {
   readonly kind: 'file'
   readonly sizeBytes: number
-  /** SHA-256 of the content, or of the block hashes when there are several blocks (see blocks.ts); holes count as zeros. 32 bytes. */
+  /**
+   * SHA-256 of the content, or of the block hashes when there are several blocks (see block-size.ts). 32 bytes.
+   * Holes count as zeros.
+   */
   readonly hash: Buffer
 }
 export interface SymlinkEntry extends Node {
@@ -43,7 +46,7 @@ export interface DeviceEntry extends Node {
   readonly major: number
   readonly minor: number
 }
-/** One more name of the inode that the earlier entry `to` (an index) describes. */
+/** A further name of the inode that the earlier entry `to` (an index) describes. */
 export interface LinkEntry {
   readonly kind: 'link'
   readonly path: BytePath
@@ -64,7 +67,10 @@ export function sameXattrs(a: Xattrs, b: Xattrs): boolean {
   )
 }
 
-/** Whether two entries have the same attributes. NOCOW does not count: many file systems do not know it, and none can change it in a file that has data. */
+/**
+ * Whether two entries have the same attributes.
+ * NOCOW does not count: many file systems do not know it, and none can change it in a file that has data.
+ */
 export function sameAttributes(a: Attributes, b: Attributes): boolean {
   return (
     a.mode === b.mode &&

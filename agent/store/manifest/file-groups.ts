@@ -2,8 +2,8 @@ import { FILES_MAX, FILES_MAX_BYTES } from '../tree-contract.ts'
 import type { Manifest } from './manifest.ts'
 
 /**
- * Groups small files for one message: neighbours in tree order with the same directory (and the same `also`), at most FILES_MAX and
- * FILES_MAX_BYTES together.
+ * Groups small files for one message: at most FILES_MAX and FILES_MAX_BYTES together.
+ * Each group has neighbours in tree order with the same directory (and the same `also`).
  */
 export function* groupSmallFiles(
   target: Manifest,

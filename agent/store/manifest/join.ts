@@ -17,7 +17,7 @@ export function* joinManifests(a: Manifest, b: Manifest): Generator<Pair> {
   }
 }
 
-/** Which of two entries comes first. What lies deeper belongs to a directory that the other tree is through with. */
+/** Returns which of two entries comes first. A deeper one is in a directory that the other walk has left. */
 function orderOf(a: Manifest, i: number, b: Manifest, j: number): number {
   if (i >= a.count) return 1
   if (j >= b.count) return -1

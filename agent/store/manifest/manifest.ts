@@ -4,6 +4,7 @@ import type { Entry, EntryKind } from './entry.ts'
 import { CHUNK_BYTES } from './format.ts'
 import {
   type Body,
+  decodeBody,
   depthAt,
   fileFacts,
   fileSizeFrom,
@@ -12,12 +13,12 @@ import {
   kindAt,
   nameAt,
   nameLengthAt,
-  readBody,
 } from './record-codec.ts'
 
 /**
- * A tree's description: entries in tree order (a directory, all that is in it, its next sibling; names by their bytes),
- * the root ('') first. Held encoded: about 90 bytes for an entry and 8 for finding it, so a million files are 100 MB.
+ * A tree's description: entries in tree order, the root ('') first.
+ * Tree order: a directory, everything in it, its next sibling; names by their bytes.
+ * It is held encoded, with about 90 bytes for an entry and 8 for finding it: 100 MB for a million files.
  */
 export class Manifest {
   /** Hex SHA-256 of the records. */
@@ -30,7 +31,7 @@ export class Manifest {
   /** Where each record begins; one more for the end of the last. */
   readonly #offsets: Uint32Array
   readonly #parents: Uint32Array
-  /** The index behind each entry and all that is in it; made when it is first asked for. */
+  /** The index behind each entry and everything in it; made when it is first needed. */
   #ends: Uint32Array | null = null
   #lastDirectory = 0
   #lastDirectoryPath: BytePath = ''
@@ -44,7 +45,7 @@ export class Manifest {
     this.count = parents.length
   }
 
-  /** Entries of any kind without the root. */
+  /** Number of entries of any kind without the root. */
   get files(): number {
     return this.count - 1
   }
@@ -62,7 +63,7 @@ export class Manifest {
     return nameAt(this.#buffer, this.#offset(index))
   }
 
-  /** Index of the directory an entry is in; the root is its own. */
+  /** Returns the index of an entry's directory; the root is its own. */
   parent(index: number): number {
     return this.#parents[index] ?? 0
   }
@@ -77,7 +78,7 @@ export class Manifest {
     return joinPath(this.#lastDirectoryPath, this.name(index))
   }
 
-  /** The names on the way from the root to an entry, its own the last. */
+  /** Returns the names from the root to an entry, its own the last. */
   names(index: number): BytePath[] {
     const names: BytePath[] = []
     for (let at = index; at !== 0; at = this.parent(at)) names.push(this.name(at))
@@ -85,26 +86,26 @@ export class Manifest {
   }
 
   entry(index: number): Entry {
-    return { ...readBody(this.#buffer, this.#offset(index)), path: this.path(index) } as Entry
+    return { ...decodeBody(this.#buffer, this.#offset(index)), path: this.path(index) } as Entry
   }
 
-  /** An entry without its path: cheaper. */
+  /** Returns an entry without its path, which is cheaper. */
   body(index: number): Body {
-    return readBody(this.#buffer, this.#offset(index))
+    return decodeBody(this.#buffer, this.#offset(index))
   }
 
-  /** Size and hash of a regular file. Only for an index whose kind is 'file'. */
+  /** Returns size and hash of a regular file. Only for an index whose kind is 'file'. */
   file(index: number): { sizeBytes: number; hash: Buffer } {
     return fileFacts(this.#buffer, this.#offset(index + 1))
   }
 
-  /** Inode flags of an entry; 0 for all but files and directories. */
+  /** Returns the inode flags of an entry; 0 for all but files and directories. */
   flags(index: number): number {
     const kind = this.kind(index)
     return kind === 'dir' || kind === 'file' ? flagsAt(this.#buffer, this.#offset(index)) : 0
   }
 
-  /** Size of a regular file. Only for an index whose kind is 'file'. */
+  /** Returns the size of a regular file. Only for an index whose kind is 'file'. */
   sizeBytes(index: number): number {
     return fileSizeFrom(this.#buffer, this.#offset(index + 1))
   }
@@ -114,18 +115,18 @@ export class Manifest {
     return this.kind(index) === 'file' && !isSmall(this.sizeBytes(index))
   }
 
-  /** Bytes of the list of block hashes of an entry; 0 when it has none. */
+  /** Returns the bytes of an entry's list of block hashes; 0 when it has none. */
   listBytes(index: number): number {
     return this.isLarge(index) ? blockCountOf(this.sizeBytes(index)) * HASH_BYTES : 0
   }
 
-  /** The index behind all that is in directory `index`. */
+  /** Returns the index behind everything in directory `index`. */
   subtreeEnd(index: number): number {
     this.#ends ??= this.#endsOfSubtrees()
     return this.#ends[index] ?? this.count
   }
 
-  /** What is in a directory stands behind it: backwards, all of it has its end before the directory gets it. */
+  /** A directory's content follows it: backwards, all of it has its end before the directory gets its own. */
   #endsOfSubtrees(): Uint32Array {
     const ends = new Uint32Array(this.count)
     for (let index = this.count - 1; index >= 0; index--) {
@@ -137,7 +138,10 @@ export class Manifest {
     return ends
   }
 
-  /** Index of the entry with this path; -1 when there is none. Walks from directory to directory: not for every file. */
+  /**
+   * Returns the index of the entry with this path; -1 when there is none.
+   * Walks from directory to directory: too slow for every file.
+   */
   find(path: BytePath): number {
     let [at, end] = [0, this.count]
     for (const name of path === '' ? [] : path.split('/')) {
@@ -158,24 +162,27 @@ export class Manifest {
     return this.#buffer.compare(other.#buffer, b + HEAD_BYTES, bEnd, a + HEAD_BYTES, aEnd)
   }
 
-  /** Whether two entries say the same, their depth and name included. Links say which entry they mean by its number: equal links may differ here. */
+  /**
+   * Whether two entries have equal records, with depth and name.
+   * A link names its entry by number: equal links may differ here.
+   */
   sameRecord(index: number, other: Manifest, otherIndex: number): boolean {
     const [a, aEnd] = [this.#offset(index), this.#offset(index + 1)]
     const [b, bEnd] = [other.#offset(otherIndex), other.#offset(otherIndex + 1)]
     return aEnd - a === bEnd - b && this.#buffer.compare(other.#buffer, b, bEnd, a, aEnd) === 0
   }
 
-  /** The encoded form, for loops that cannot afford an object for each entry. Not to be changed. */
+  /** The encoded form, for loops that cannot afford an object for each entry. It must not be changed. */
   get buffer(): Buffer {
     return this.#buffer
   }
 
-  /** Where the record of an entry begins in `buffer`; for `count`, where the last ends. */
+  /** Returns where the record of an entry begins in `buffer`; for `count`, where the last ends. */
   offset(index: number): number {
     return this.#offset(index)
   }
 
-  /** The form on disk and on the wire, in chunks of at most 1 MiB that share this manifest's memory. */
+  /** Returns the form on disk and on the wire, in chunks of at most 1 MiB that share this manifest's memory. */
   *encoded(): Generator<Buffer> {
     for (let at = 0; at < this.#buffer.length; at += CHUNK_BYTES) yield this.#buffer.subarray(at, at + CHUNK_BYTES)
   }

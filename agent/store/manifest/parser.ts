@@ -8,13 +8,16 @@ import { checkRecord, depthAt, fileSizeFrom, kindAt, Malformed } from './record-
 import { RecordIndex } from './record-index.ts'
 import { TreeCheck } from './tree-check.ts'
 
-/** Decodes what may come from an enemy; rejects MANIFEST_INVALID, naming the entry. Memory is bounded by the limits of format.ts. */
+/**
+ * Decodes a manifest from a source that may be hostile. MANIFEST_INVALID names the entry.
+ * The limits of format.ts bound the memory.
+ */
 export async function decodeManifest(chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<Manifest> {
   const parts: Buffer[] = []
   let total = 0
   for await (const chunk of chunks) {
     total += chunk.length
-    if (total > MAX_MANIFEST_BYTES) throw new WherryError('MANIFEST_INVALID', 'The manifest is longer than any may be.')
+    if (total > MAX_MANIFEST_BYTES) throw new WherryError('MANIFEST_INVALID', 'The manifest is longer than the limit.')
     parts.push(chunk)
   }
   const [only] = parts
@@ -59,7 +62,7 @@ export async function parseManifest(buffer: Buffer): Promise<Manifest> {
 function invalid(fault: Malformed, index: number, name: BytePath): WherryError {
   const place = index === 0 ? '' : ` (after ${printable(name)})`
   return new WherryError('MANIFEST_INVALID', `The manifest is invalid at entry ${index}${place}: ${fault.message}.`, {
-    hint: 'Use the same version of Wherry on all hosts; if they are, the sender or its disk is damaged.',
+    hint: 'Use the same version of Wherry on all hosts. If they have it, the sender or its disk is damaged.',
     cause: fault,
   })
 }

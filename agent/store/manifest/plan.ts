@@ -5,24 +5,30 @@ import type { Manifest } from './manifest.ts'
 import type { Body } from './record-codec.ts'
 
 /**
- * What has to happen so that a path becomes what the target says.
+ * What has to be done so that a path becomes what the target has.
  * `keep`: nothing. `attributes`: the inode stays, its attributes change.
- * `blocks`: the inode stays, some of its blocks and perhaps its size and attributes change (large files only).
- * `file`: a regular file comes whole from the stage. `make`: anything else is made anew; directories are made where none is.
- * `link`: one more name of an inode.
+ * `blocks`: the inode stays; blocks, and perhaps size and attributes, change (large files only).
+ * `file`: a regular file comes whole from the stage.
+ * `make`: any other kind is made anew; missing directories are made.
+ * `link`: a further name of an inode.
  */
 export type Step = 'keep' | 'attributes' | 'blocks' | 'file' | 'make' | 'link'
 
 const STEPS: readonly Step[] = ['keep', 'attributes', 'blocks', 'file', 'make', 'link']
 
-/** What stands between a tree (`mine`) and the manifest it is to become (`target`). About 5 bytes for each entry. */
+/**
+ * The difference between a tree (`mine`) and the manifest it is to become (`target`). About 5 bytes for each entry.
+ */
 export class Plan {
   readonly target: Manifest
   readonly mine: Manifest
   readonly #steps: Uint8Array
   /** Index in `mine` of the entry at the same path, plus 1; 0: there is none. */
   readonly #partners: Uint32Array
-  /** Entries of `mine` that must go before anything is made: not in the target, or in the way as another kind. In tree order. */
+  /**
+   * Entries of `mine` to be removed before anything is made, in tree order.
+   * They are not in the target, or in the way as another kind.
+   */
   readonly removed: readonly number[]
 
   constructor(target: Manifest, mine: Manifest, steps: Uint8Array, partners: Uint32Array, removed: readonly number[]) {
@@ -39,18 +45,18 @@ export class Plan {
     return step
   }
 
-  /** The entry of `mine` at the path of target entry `index`; -1 when there is none. */
+  /** Returns the entry of `mine` at the path of target entry `index`; -1 when there is none. */
   partner(index: number): number {
     return (this.#partners[index] ?? 0) - 1
   }
 
-  /** Indexes of the target with this step, in tree order. */
+  /** Returns the indexes of the target with these steps, in tree order. */
   *all(...steps: readonly Step[]): Generator<number> {
     for (let index = 0; index < this.target.count; index++) if (steps.includes(this.step(index))) yield index
   }
 }
 
-/** Compares the tree as it was looked at with the manifest it is to become. Pure. */
+/** Compares a scanned tree with the manifest it is to become. Pure. */
 export function planChanges(target: Manifest, mine: Manifest): Plan {
   const steps = new Uint8Array(target.count)
   const partners = new Uint32Array(target.count)
@@ -69,7 +75,7 @@ export function planChanges(target: Manifest, mine: Manifest): Plan {
   return new Plan(target, mine, steps, partners, removed)
 }
 
-/** A directory where none should be, and the reverse: a rename cannot replace these. */
+/** Whether a directory meets another kind, or the reverse: a rename cannot replace these. */
 function inTheWay(target: Manifest, a: number, mine: Manifest, b: number): boolean {
   return (target.kind(a) === 'dir') !== (mine.kind(b) === 'dir')
 }
@@ -79,7 +85,7 @@ function stepFor(kind: Entry['kind']): Step {
   return 'make'
 }
 
-/** Inodes of a tree that have several names: never written to in place, because each name may go its own way. */
+/** Returns inodes with several names. They are never written in place, because their names may part. */
 function linkedIn(mine: Manifest): Set<number> {
   const linked = new Set<number>()
   for (let index = 0; index < mine.count; index++) {
@@ -128,7 +134,7 @@ function sameLink(
   return inodeStays && (partners[wanted.to] ?? 0) - 1 === present.to
 }
 
-/** Says whether an inode that is no file can stay and only needs its attributes set. */
+/** Whether an inode that is no file can stay and only needs its attributes set. */
 function sameInode(a: Body, b: Body): boolean {
   if (a.kind === 'symlink') return b.kind === 'symlink' && a.target === b.target
   if (a.kind === 'char' || a.kind === 'block') return b.kind === a.kind && a.major === b.major && a.minor === b.minor

@@ -43,7 +43,7 @@ export const XATTRS_MAX_BYTES = 1024 * 1024
 const MAJOR_MAX = 0xfff
 const MINOR_MAX = 0xf_ffff
 
-/** What an entry's record says besides its place in the tree. */
+/** An entry's record without its place in the tree. */
 export type Body = Entry extends infer E ? (E extends Entry ? Omit<E, 'path'> : never) : never
 
 export function kindAt(buffer: Buffer, at: number): EntryKind {
@@ -64,12 +64,12 @@ export function nameAt(buffer: Buffer, at: number): BytePath {
   return buffer.toString('latin1', at + HEAD_BYTES, at + HEAD_BYTES + nameLengthAt(buffer, at))
 }
 
-/** Where the part after the name begins. */
+/** Returns where the part after the name begins. */
 function bodyOffset(buffer: Buffer, at: number): number {
   return at + HEAD_BYTES + nameLengthAt(buffer, at)
 }
 
-/** Bytes of a record that is about to be written; an upper bound good for making room. */
+/** Returns an upper bound for the bytes of a record, to make room for it. */
 export function recordRoom(name: BytePath, entry: Body): number {
   let bytes = HEAD_BYTES + name.length + ATTRIBUTES_BYTES + SIZE_BYTES + HASH_BYTES
   if (entry.kind === 'symlink') bytes += entry.target.length
@@ -77,8 +77,8 @@ export function recordRoom(name: BytePath, entry: Body): number {
   return bytes
 }
 
-/** Writes one record at `at`, answers where it ends. The caller has made room. */
-export function writeRecord(buffer: Buffer, at: number, depth: number, name: BytePath, entry: Body): number {
+/** Writes one record at `at`; returns where it ends. The caller has made room. */
+export function encodeRecord(buffer: Buffer, at: number, depth: number, name: BytePath, entry: Body): number {
   buffer[at] = KIND_CODES[entry.kind]
   buffer.writeUInt16LE(depth, at + 1)
   buffer[at + 3] = name.length
@@ -130,7 +130,10 @@ function require(condition: boolean, fault: string): asserts condition {
   if (!condition) throw new Malformed(fault)
 }
 
-/** Checks one record that may come from an enemy, answers where it ends. Throws Malformed. There is one form for each entry, so equal trees have equal bytes. */
+/**
+ * Checks one record that may be hostile; returns where it ends. Throws Malformed.
+ * There is one form for each entry, so equal trees have equal bytes.
+ */
 export function checkRecord(buffer: Buffer, at: number, index: number): number {
   require(at + HEAD_BYTES <= buffer.length, 'cut off')
   const kind = kindAt(buffer, at)
@@ -211,8 +214,8 @@ function checkTarget(buffer: Buffer, at: number): number {
   return end
 }
 
-/** A checked record's entry without its path. */
-export function readBody(buffer: Buffer, at: number): Body {
+/** Decodes a checked record's entry without its path. */
+export function decodeBody(buffer: Buffer, at: number): Body {
   const kind = kindAt(buffer, at)
   const start = bodyOffset(buffer, at)
   if (kind === 'link') return { kind, to: buffer.readUInt32LE(start) }
@@ -251,7 +254,7 @@ function readXattrs(buffer: Buffer, start: number, count: number): [Xattrs, numb
   return [xattrs, at]
 }
 
-/** Inode flags of a checked record that is no link. */
+/** Returns the inode flags of a checked record that is no link. */
 export function flagsAt(buffer: Buffer, at: number): number {
   return buffer.readUInt32LE(bodyOffset(buffer, at) + 22)
 }
@@ -262,7 +265,7 @@ export function isMarkedAt(buffer: Buffer, at: number): boolean {
   return buffer.readUInt32LE(start + 22) !== 0 || buffer.readUInt16LE(start + 26) !== 0
 }
 
-/** Seconds of a checked record's mtime, and its nanoseconds. Not for a link. */
+/** Returns the mtime of a checked record, in seconds. Not for a link. */
 export function mtimeSecondsAt(buffer: Buffer, at: number): number {
   return buffer.readDoubleLE(bodyOffset(buffer, at) + 10)
 }
@@ -271,12 +274,12 @@ export function mtimeRestAt(buffer: Buffer, at: number): number {
   return buffer.readUInt32LE(bodyOffset(buffer, at) + 18)
 }
 
-/** The entry that a checked link record names. */
+/** Returns the entry that a checked link record names. */
 export function linkTargetAt(buffer: Buffer, at: number): number {
   return buffer.readUInt32LE(bodyOffset(buffer, at))
 }
 
-/** Size and hash of a checked file record, read from its end (they are the last there is). */
+/** Returns size and hash of a checked file record, read from its end, where they are last. */
 export function fileFacts(buffer: Buffer, end: number): { sizeBytes: number; hash: Buffer } {
   return { sizeBytes: fileSizeFrom(buffer, end), hash: buffer.subarray(end - HASH_BYTES, end) }
 }

@@ -1,6 +1,6 @@
 const FIRST_ENTRIES = 1024
 
-/** Where records begin and whose children they are, in memory that grows by doubling. */
+/** Offsets and parents of records, in memory that grows by doubling. */
 export class RecordIndex {
   count = 0
   #offsets = new Uint32Array(FIRST_ENTRIES)

@@ -4,7 +4,7 @@ import { depthAt, HEAD_BYTES, kindAt, linkTargetAt, Malformed, nameAt, nameLengt
 /** Checks that records follow each other as a tree's do. */
 export class TreeCheck {
   readonly #buffer: Buffer
-  /** Per depth, from the root to the last record's place: where the record at that depth begins. */
+  /** Offsets of the records from the root down to the last one, by depth. */
   readonly #open: number[] = []
   /** Per entry: whether a hard link may name it. */
   readonly #linkable: boolean[] = []

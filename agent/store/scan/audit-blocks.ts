@@ -1,53 +1,54 @@
 import type { BytePath } from '../manifest/byte-path.ts'
-import type { KeptTree } from '../snapshot/saved-snapshot.ts'
+import type { SavedTree } from '../snapshot/saved-snapshot.ts'
 import type { BlockPool } from '../workers/contract.ts'
 import type { ChangedBlocks } from './changed-blocks.ts'
 
-/** One is enough; what programs do meanwhile makes some that are explained a moment later. */
-const UNTOLD_MOST = 64
+/** One is enough to act on. Programs that write meanwhile add some that are explained a moment later. */
+const UNREPORTED_MAX = 64
 
-/** A few of each file, so that many are looked at. */
+/** Blocks read of each file: a few, so that many files are read. */
 export const BLOCKS_OF_FILE = 4
 
-/** How much is read in one look at a tree although nobody is known to have written to it. */
+/** How much one scan reads although no write to it is known. */
 export interface AuditLimits {
-  /** Blocks of large files that have changed, in other blocks. */
+  /** Blocks of large files that have changed in other blocks. */
   readonly blocks: number
-  /** Files that are kept as they are. */
+  /** Files that are taken over unchanged. */
   readonly files: number
 }
 
-/** A part of a file that is not as it was, although nobody was known to have written to it when it was read. */
+/** A part of a file that differs from its saved state, although no write to it was known when it was read. */
 export interface Suspect {
   readonly name: BytePath
   readonly ino: bigint
   readonly offset: number
   readonly length: number
-  /** Whether the file was in the state in which it was kept, before it was read and after. */
+  /** True: the file was in its saved state before it was read and after. */
   readonly untouched: boolean
   /**
-   * Set: the ctime is another than in this tree, and the inode is said not to have been touched since that was exact.
-   * No part of the file then.
+   * Set: the ctime differs from this tree's, and the inode is reported as not touched since that tree was exact.
+   * The suspect is then no part of the file.
    */
-  readonly since?: KeptTree
+  readonly since?: SavedTree
 }
 
-/** Reads some blocks that are said not to have changed, a bounded number in one look at a tree. */
+/** Reads some blocks that are reported as unchanged: a bounded number in one scan. */
 export class BlockAudit {
   readonly suspects: Suspect[] = []
   #blocksLeft: number
-  #untold = 0
+  #unreported = 0
 
   constructor(blocks: number) {
     this.#blocksLeft = blocks
   }
 
-  /** An entry has changed, and nobody has told that it was touched. */
-  untold(name: BytePath, ino: bigint, since: KeptTree): void {
-    if (this.#untold++ < UNTOLD_MOST) this.suspects.push({ name, ino, offset: 0, length: 0, untouched: false, since })
+  /** Notes an entry that has changed without being reported as touched. */
+  addUnreported(name: BytePath, ino: bigint, since: SavedTree): void {
+    if (this.#unreported++ < UNREPORTED_MAX)
+      this.suspects.push({ name, ino, offset: 0, length: 0, untouched: false, since })
   }
 
-  async look(fd: number, pool: BlockPool, name: BytePath, ino: bigint, changed: ChangedBlocks): Promise<void> {
+  async audit(fd: number, pool: BlockPool, name: BytePath, ino: bigint, changed: ChangedBlocks): Promise<void> {
     const most = Math.min(BLOCKS_OF_FILE, this.#blocksLeft)
     if (most === 0) return
     this.#blocksLeft -= most

@@ -4,64 +4,70 @@ import { readByPages } from '../../sys/files.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { isSmall } from '../blocks/block-size.ts'
 import { openFile } from '../inode/directory.ts'
-import { lookAgain, type State, sameState, stateOf } from '../inode/inode.ts'
+import { inodeState, type State, sameState, statAgain } from '../inode/inode.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
-import type { KeptTree } from '../snapshot/saved-snapshot.ts'
+import type { SavedTree } from '../snapshot/saved-snapshot.ts'
 import type { ByteRange } from '../tracker/contract.ts'
 import type { BlockPool } from '../workers/contract.ts'
 import { BLOCKS_OF_FILE, type Suspect } from './audit-blocks.ts'
 import { ChangedBlocks } from './changed-blocks.ts'
 import type { FileHasher } from './file-hasher.ts'
 import { RandomFiles } from './random-files.ts'
-import type { Place } from './walk-position.ts'
+import type { WalkPosition } from './walk-position.ts'
 
-/** An entry as it is kept. */
-export interface KeptEntry {
-  readonly tree: KeptTree
+/** An entry of a saved tree. */
+export interface SavedEntry {
+  readonly tree: SavedTree
   readonly index: number
 }
 
-interface UntouchedParts {
+interface FileAuditParts {
   readonly pool: BlockPool
-  readonly reading: FileHasher
-  /** What is found goes there. */
+  readonly hasher: FileHasher
+  /** Receives what is found. */
   readonly suspects: Suspect[]
 }
 
 /**
- * Reads some of the files that the walk keeps as they are, chosen by chance, and compares them with what is kept: a small one whole, a few blocks of a large
- * one. Content that differs in a file that is still in the state it was kept in has changed without a trace.
+ * Reads some of the files that the walk takes over unchanged, chosen at random, and compares them.
+ * A small file is read whole, of a large one a few blocks. Content that differs in a file that is still in its
+ * saved
+ * state has changed without a trace.
  *
- * A program that writes meanwhile leaves a trace: the kernel moves the ctime before the new bytes can be read (file_update_time, called by write(2) before it
- * copies and by page_mkwrite before the page can be stored to). So a look at the state that follows the read sees it.
+ * A program that writes meanwhile leaves a trace: the kernel moves the ctime before the new bytes can be read
+ * (file_update_time, called by write(2) before it copies and by page_mkwrite before the page can be stored to).
+ * A stat after the read therefore sees it.
  */
 export class FileAudit {
-  readonly #parts: UntouchedParts
+  readonly #parts: FileAuditParts
   readonly #draws: readonly RandomFiles[]
   readonly #stat = new StatBuffer()
   #left: number
 
-  /** At most `most` files of all these trees together. */
-  constructor(trees: readonly KeptTree[], most: number, parts: UntouchedParts) {
+  /** `most`: how many files are read of all these trees together. */
+  constructor(trees: readonly SavedTree[], most: number, parts: FileAuditParts) {
     this.#parts = parts
     this.#draws = most === 0 ? [] : trees.map((tree) => new RandomFiles(tree, most))
     this.#left = most
   }
 
-  /** To be told of each file that is kept, in tree order; `stat` saw it. Answers a promise when it is to be read and the caller must wait until that can begin. */
-  kept(place: Place, name: BytePath, entry: KeptEntry, stat: StatBuffer): Promise<void> | undefined {
+  /**
+   * Call it for each file that is taken over, in tree order; `stat` has its state.
+   * Returns a promise when the file is to be read and the caller must wait until that can begin.
+   */
+  kept(place: WalkPosition, name: BytePath, entry: SavedEntry, stat: StatBuffer): Promise<void> | undefined {
     if (this.#left === 0 || !this.#isChosen(entry)) return undefined
     this.#left--
-    const state = stateOf(stat)
-    return this.#parts.reading.beside(place, () => this.#read(place, name, entry, state))
+    const state = inodeState(stat)
+    return this.#parts.hasher.beside(place, () => this.#read(place, name, entry, state))
   }
 
-  #isChosen({ tree, index }: KeptEntry): boolean {
+  #isChosen({ tree, index }: SavedEntry): boolean {
     for (const draw of this.#draws) if (draw.tree === tree) return draw.has(index)
     return false
   }
 
-  async #read(place: Place, name: BytePath, entry: KeptEntry, state: State): Promise<void> {
+  async #read(place: WalkPosition, name: BytePath, entry: SavedEntry, state: State): Promise<void> {
     const ino = entry.tree.seen.ino(entry.index)
     const wrong = isSmall(state.sizeBytes)
       ? this.#small(place, name, entry, state)
@@ -69,16 +75,16 @@ export class FileAudit {
     for (const range of await wrong) this.#parts.suspects.push({ name, ino, ...range, untouched: true })
   }
 
-  async #small(place: Place, name: BytePath, { tree, index }: KeptEntry, state: State): Promise<ByteRange[]> {
+  async #small(place: WalkPosition, name: BytePath, { tree, index }: SavedEntry, state: State): Promise<ByteRange[]> {
     const { fd } = place.held
     const { hashes, outcomes } = await this.#parts.pool.hashFiles(fd, [name], [state.sizeBytes])
-    // What cannot be read says nothing of changes: nobody has to read it for the checkpoint.
+    // An unreadable file is no evidence of a change: the checkpoint does not need to read it.
     if (outcomes[0] !== 0 || hashes.equals(tree.manifest.file(index).hash)) return []
-    const same = lookAgain(fd, name, this.#stat) && sameState(state, this.#stat)
+    const same = statAgain(fd, name, this.#stat) && sameState(state, this.#stat)
     return same ? [{ offset: 0, length: state.sizeBytes }] : []
   }
 
-  async #large(place: Place, name: BytePath, { tree, index }: KeptEntry, state: State): Promise<ByteRange[]> {
+  async #large(place: WalkPosition, name: BytePath, { tree, index }: SavedEntry, state: State): Promise<ByteRange[]> {
     let fd: number | undefined
     try {
       fd = openFile(place.held.fd, name)
@@ -89,7 +95,7 @@ export class FileAudit {
       const wrong = (await blocks?.audit(fd, this.#parts.pool, BLOCKS_OF_FILE)) ?? []
       return this.#isAsBefore(fd, state) ? wrong : []
     } catch (error) {
-      // As with a small one.
+      // As with a small file.
       if (errnoOf(error) === undefined) throw error
       return []
     } finally {

@@ -6,12 +6,12 @@ import { orDiskFull } from '../disk/free-space.ts'
 import type { Layout } from '../disk/layout.ts'
 import { openRoot } from '../inode/directory.ts'
 import {
-  dropKept,
-  type KeptKind,
-  type KeptTree,
-  type Known,
-  keepBase,
+  dropSaved,
+  type KnownTrees,
   loadKnown,
+  type SavedKind,
+  type SavedTree,
+  saveBase,
   saveSnapshot,
   scannedListsPath,
 } from '../snapshot/saved-snapshot.ts'
@@ -24,16 +24,17 @@ export interface CaptureParts {
   /** The volume's name, for messages. */
   readonly volume: string
   readonly pool: BlockPool
-  /** Syncs the file system of the tree; answers T, see tick.ts. */
+  /** Syncs the file system of the tree; returns T, see fs-clock.ts. */
   readonly sync: () => Promise<bigint>
-  /** Of a volume in use: what is known of its changes. */
+  /** What is known of the changes to a volume in use. */
   readonly changes?: TreeChanges
   readonly faultPoint: FaultPoint
 }
 
 /**
- * Looks at a tree and keeps what was seen, durably, see Store.capture. `checkpoint` is the hash of the copy's
- * checkpoint, null: it has none. The tree of that checkpoint stays known until the record names another one.
+ * Scans a tree and saves the result, durably, see Store.capture.
+ * `checkpoint` is the hash of the copy's checkpoint; null: it has none.
+ * The tree of that checkpoint stays saved until the record names another one.
  */
 export async function captureTree(
   parts: CaptureParts,
@@ -42,16 +43,16 @@ export async function captureTree(
   signal: AbortSignal,
 ): Promise<Capture> {
   const { layout, faultPoint, changes } = parts
-  const { scan, known, mark } = await look(parts, kind === 'quiet', signal)
+  const { scan, known, mark } = await scanCopy(parts, kind === 'quiet', signal)
   faultPoint('scanned')
   const { hash, bytes, files } = scan.manifest
   if (kind === 'quiet' && hash !== checkpoint && known.last?.manifest.hash === checkpoint)
-    await orDiskFull(layout.directory, parts.volume, () => keepBase(layout.directory, faultPoint))
-  // A live look that was cut off is kept too: the capture that follows need not read again what it has read.
+    await orDiskFull(layout.directory, parts.volume, () => saveBase(layout.directory, faultPoint))
+  // A live scan that was cut off is saved too: the next capture need not read the same files again.
   await keep(parts, kind === 'quiet' ? 'last' : 'live', knownAs(scan, known), known)
   faultPoint('captured')
-  if (kind === 'quiet') await dropKept(layout.directory, 'live')
-  if (kind === 'quiet' && hash === checkpoint) await dropKept(layout.directory, 'base')
+  if (kind === 'quiet') await dropSaved(layout.directory, 'live')
+  if (kind === 'quiet' && hash === checkpoint) await dropSaved(layout.directory, 'base')
   faultPoint('live-dropped')
   if (!scan.complete) throw signal.reason
   if (kind === 'quiet') {
@@ -61,24 +62,24 @@ export async function captureTree(
   return { hash, bytes, files, filesRead: scan.filesRead, bytesRead: scan.bytesRead }
 }
 
-/** Looks at a tree that nobody should be changing, and keeps what was seen so that the next look reads nothing again. */
-export async function lookAtTree(parts: CaptureParts, signal: AbortSignal): Promise<KeptTree> {
-  // A copy that is about to take in a checkpoint: nobody uses it, and what is known of its changes ends with that.
+/** Scans a tree that is not in use, and saves the result so that the next scan reads nothing again. */
+export async function scanIdleTree(parts: CaptureParts, signal: AbortSignal): Promise<SavedTree> {
+  // The copy is about to receive a checkpoint: it is not in use, and its tracked changes are discarded then.
   const { changes: _, ...untracked } = parts
-  const { scan, known } = await look(untracked, false, signal)
+  const { scan, known } = await scanCopy(untracked, false, signal)
   if (!scan.complete) throw signal.reason
   const tree = knownAs(scan, known)
   if (tree === scan) await keep(parts, 'live', scan, known)
   return tree
 }
 
-async function look(
+async function scanCopy(
   { layout, volume, pool, sync, changes }: CaptureParts,
   quiet: boolean,
   signal: AbortSignal,
-): Promise<{ scan: Scan; known: Known; mark: Cursor }> {
+): Promise<{ scan: Scan; known: KnownTrees; mark: Cursor }> {
   const known = await loadKnown(layout.directory)
-  // Whoever uses the volume next writes from then on: what changes is known from the beginning.
+  // The next user of the volume writes from now on: its changes are tracked from the beginning.
   if (known.last !== null) changes?.watch(known.last)
   const mark = (await changes?.mark(!quiet)) ?? 0
   const tickNs = await orDiskFull(layout.directory, volume, sync)
@@ -86,8 +87,8 @@ async function look(
   const root = openRoot(layout.data)
   try {
     const lists = scannedListsPath(layout.directory)
-    const changed = (tree: KeptTree, ino: bigint) => changes?.of(tree, ino) ?? null
-    const touched = (tree: KeptTree) => changes?.touched(tree) ?? null
+    const changed = (tree: SavedTree, ino: bigint) => changes?.of(tree, ino) ?? null
+    const touched = (tree: SavedTree) => changes?.touched(tree) ?? null
     const tracked = { changes: changed, touched, marked: mark > 0 }
     return {
       scan: await scanTree(root, { volume, quiet, tickNs, known, pool, signal, lists, ...tracked }),
@@ -99,12 +100,12 @@ async function look(
   }
 }
 
-async function keep(parts: CaptureParts, kind: KeptKind, tree: KeptTree, known: Known): Promise<void> {
+async function keep(parts: CaptureParts, kind: SavedKind, tree: SavedTree, known: KnownTrees): Promise<void> {
   const { directory } = parts.layout
   await orDiskFull(directory, parts.volume, () => saveSnapshot(directory, kind, tree, known, parts.faultPoint))
 }
 
-/** A scan that found nothing new is the kept snapshot: it need not be written again. */
-function knownAs(scan: Scan, known: Known): KeptTree {
+/** Returns the saved tree when the scan found nothing new: it need not be written again. */
+function knownAs(scan: Scan, known: KnownTrees): SavedTree {
   return [known.live, known.last].find((tree) => tree?.manifest === scan.manifest) ?? scan
 }

@@ -1,19 +1,19 @@
 import { randomInt } from 'node:crypto'
 import type { Semaphore } from '../../runtime/semaphore.ts'
-import { blockBytesOf, blockCountOf, HASH_BYTES, rowsOf, sameHash } from '../blocks/block-size.ts'
-import type { KeptTree } from '../snapshot/saved-snapshot.ts'
+import { blockBytesOf, blockCountOf, HASH_BYTES, pickRows, sameHash } from '../blocks/block-size.ts'
+import type { SavedTree } from '../snapshot/saved-snapshot.ts'
 import type { ByteRange } from '../tracker/contract.ts'
 import { TAG_BYTES } from '../workers/block-tag.ts'
 import type { BlockPool, TaggedBlocks } from '../workers/contract.ts'
 import type { BlockSink } from './content-sink.ts'
 import { readAhead } from './read-ahead.ts'
 
-/** Bytes that are hashed in one go: about 15 ms of a thread at most. */
+/** Bytes that one task hashes: about 15 ms of a thread at most. */
 const CALL_BYTES = 4 * 1024 * 1024
 
 /**
- * The blocks of a large file as they were, and which of them may be others by now: those that were written to, and all that its size may have touched. Reading
- * just these makes the hashes and tags the file's again.
+ * The former blocks of a large file, and which of them may have changed: written to, or affected by its new size.
+ * Reading just these makes the hashes and tags those of the file again.
  */
 export class ChangedBlocks implements TaggedBlocks {
   readonly hashes: Buffer
@@ -21,9 +21,12 @@ export class ChangedBlocks implements TaggedBlocks {
   readonly blocks: readonly number[]
   readonly #sizeBytes: number
 
-  /** `index` is the file's in the tree that knew it; it has `sizeBytes` now. null: what is known of it does not help. */
+  /**
+   * Returns null when what is known of the file does not help.
+   * `index` is the file's in the tree that knew it; it has `sizeBytes` now.
+   */
   static async of(
-    tree: KeptTree,
+    tree: SavedTree,
     index: number,
     ranges: readonly ByteRange[],
     sizeBytes: number,
@@ -45,22 +48,25 @@ export class ChangedBlocks implements TaggedBlocks {
     this.#sizeBytes = sizeBytes
   }
 
-  /** What has to be read. */
+  /** Bytes that have to be read. */
   get bytes(): number {
     return Math.min(this.blocks.length * blockBytesOf(this.#sizeBytes), this.#sizeBytes)
   }
 
-  /** Reads them, some at a time, as far as `slots` are free. `keeping` keeps them. `cold`: they may have to come from the disk, which is told of many at once. */
-  async rehash(fd: number, keeping: BlockSink | null, pool: BlockPool, slots: Semaphore, cold: boolean): Promise<void> {
+  /**
+   * Reads the changed blocks, some at a time, as far as `slots` are free; `sink` copies them as they are read.
+   * `cold`: they may have to come from the disk, which gets many requests at once then.
+   */
+  async rehash(fd: number, sink: BlockSink | null, pool: BlockPool, slots: Semaphore, cold: boolean): Promise<void> {
     const perCall = Math.max(1, CALL_BYTES / blockBytesOf(this.#sizeBytes))
     const calls: Promise<void>[] = []
     for (let at = 0; at < this.blocks.length; at += perCall) {
       const blocks = this.blocks.slice(at, at + perCall)
       if (cold) await this.#announce(fd, blocks)
       await slots.take()
-      const read = keeping === null ? this.#rehashSome(fd, pool, blocks) : this.#keepSome(fd, keeping, blocks)
+      const read = sink === null ? this.#rehashSome(fd, pool, blocks) : this.#keepSome(fd, sink, blocks)
       const call = read.finally(() => slots.give())
-      // It may fail while this waits for a free slot; what failed is thrown in the end.
+      // It may fail while this waits for a free slot; the error is thrown at the end.
       call.catch(() => {})
       calls.push(call)
     }
@@ -68,7 +74,7 @@ export class ChangedBlocks implements TaggedBlocks {
     await Promise.all(calls)
   }
 
-  /** Reads some of the other blocks, at most so many, chosen by chance; answers those that are not as they were although nobody knows of a write. */
+  /** Reads at most `most` of the other blocks, chosen at random; returns those that differ without a known write. */
   async audit(fd: number, pool: BlockPool, most: number): Promise<ByteRange[]> {
     const blocks = this.#sample(most)
     const known = this.#known(blocks)
@@ -96,16 +102,16 @@ export class ChangedBlocks implements TaggedBlocks {
   }
 
   #known(blocks: readonly number[]): TaggedBlocks {
-    return { hashes: rowsOf(this.hashes, blocks, HASH_BYTES), tags: rowsOf(this.tags, blocks, TAG_BYTES) }
+    return { hashes: pickRows(this.hashes, blocks, HASH_BYTES), tags: pickRows(this.tags, blocks, TAG_BYTES) }
   }
 
   async #rehashSome(fd: number, pool: BlockPool, blocks: readonly number[]): Promise<void> {
     this.#put(blocks, await pool.rehashSome(fd, this.#sizeBytes, blocks, this.#known(blocks)))
   }
 
-  /** Blocks that were written to will be so again: a tag, which only saves hashing what stays, is not worth its time. */
-  async #keepSome(fd: number, keeping: BlockSink, blocks: readonly number[]): Promise<void> {
-    const hashes = await keeping.hashBlocks(fd, this.#sizeBytes, blocks)
+  /** Blocks that were written to are likely to be written again. A tag only saves hashing, and would not pay here. */
+  async #keepSome(fd: number, sink: BlockSink, blocks: readonly number[]): Promise<void> {
+    const hashes = await sink.hashBlocks(fd, this.#sizeBytes, blocks)
     this.#put(blocks, { hashes, tags: Buffer.alloc(blocks.length * TAG_BYTES) })
   }
 
@@ -117,7 +123,7 @@ export class ChangedBlocks implements TaggedBlocks {
   }
 }
 
-/** Ascending. Beyond the smaller of both sizes nothing is as it was, nor in the block in which it ends. */
+/** Returns ascending blocks. Beyond the smaller of both sizes, and in the block where it ends, all may differ. */
 function changedIn(ranges: readonly ByteRange[], formerBytes: number, sizeBytes: number): number[] {
   const blockBytes = blockBytesOf(sizeBytes)
   const count = blockCountOf(sizeBytes)

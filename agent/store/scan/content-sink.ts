@@ -1,25 +1,27 @@
 import type { BlockPool } from '../workers/contract.ts'
 
-/** Keeps changed blocks of large files as they are read: once for their hash and for the copy. */
+/** Copies changed blocks of large files as they are read: one read for the hash and for the copy. */
 export interface BlockSink {
-  /** Whether these blocks of a file are to be kept. False: they are only hashed. Rejects DISK_FULL. */
-  wants(sizeBytes: number, blocks: readonly number[]): Promise<boolean>
-  /** Copies blocks of an open file whatever they are; answers the hashes of what was copied, 32 bytes each, in their order. */
+  /** Whether these blocks of a file are to be copied. False: they are only hashed. Rejects DISK_FULL. */
+  accepts(sizeBytes: number, blocks: readonly number[]): Promise<boolean>
+  /**
+   * Copies blocks of an open file as they are now; returns the hashes of the copies, 32 bytes each, in their order.
+   */
   hashBlocks(fd: number, sizeBytes: number, blocks: readonly number[]): Promise<Buffer>
 }
 
-/** Keeps what a look at a tree finds changed, so that the tree itself need not stay as it is once the look is over. */
+/** Copies what a scan finds changed, so that the tree may change again once the scan is done. */
 export interface ContentSink {
-  /** As BlockPool.hashFiles; what was hashed is kept. */
+  /** As BlockPool.hashFiles; the content is copied too. */
   readonly hashFiles: BlockPool['hashFiles']
   /**
-   * Opens what the file `fd`, entry `index`, is now as another file, to be read later; null: it has to be read now, which takes so many bytes. Whoever made the
-   * Keeping closes it.
+   * Clones the open file `fd`, entry `index`, to be read later; null: read it now, which takes `bytes` bytes.
+   * The owner of the sink closes the clone.
    */
   clone(index: number, fd: number, bytes: number): Promise<number | null>
   /**
-   * Keeps those blocks of a large file that are not as they were. `list` has the hashes of all, as they were just read, `former` those that were known; null: none.
-   * False: some are not what `list` says any more.
+   * Copies the blocks of a large file that have changed. False: some differ from `list` by now.
+   * `list` has the hashes of all blocks, as they were just read; `former` the known ones, null: none.
    */
   keepBlocks(fd: number, sizeBytes: number, list: Buffer, former: Buffer | null): Promise<boolean>
 }

@@ -4,10 +4,10 @@ import type { BytePath } from '../manifest/byte-path.ts'
 import { XATTRS_MAX_BYTES } from '../manifest/record-codec.ts'
 import { unsupported } from './errors.ts'
 
-/** Lengths of name and value beside an extended attribute. */
+/** Bytes for the lengths of name and value of an extended attribute. */
 const XATTR_HEAD_BYTES = 5
 
-/** Describes what stands in a tree, as far as a manifest can say it. */
+/** Describes the entries of a tree as far as a manifest can represent them. */
 export class EntryDescriber {
   readonly #volume: string
   readonly #nocow: boolean
@@ -18,7 +18,10 @@ export class EntryDescriber {
     this.#nocow = nocow
   }
 
-  /** What `stat` has seen: `name` in the directory `fd`, '' is that directory itself. `path` is for messages. TREE_UNSUPPORTED for what a manifest cannot say. */
+  /**
+   * Describes the entry that `stat` has read: `name` in the directory `fd`; '' is that directory itself.
+   * `path` is for messages. TREE_UNSUPPORTED: a manifest cannot represent the entry.
+   */
   describe(fd: number, name: BytePath, path: BytePath, stat: StatBuffer): InodeBody {
     const body = describeAt(fd, name, stat, this.#nocow)
     if (body === null) throw unsupported(this.#volume, path, 'is of an unknown kind')

@@ -1,17 +1,17 @@
 import { WherryError } from '../../model/errors.ts'
 import { type BytePath, printable } from '../manifest/byte-path.ts'
 
-/** TREE_CHANGED: the tree was to be quiet. */
+/** TREE_CHANGED: the tree changed although it should be quiet. */
 export function changed(volume: string, path: BytePath): WherryError {
   return new WherryError('TREE_CHANGED', `${printable(path)} in volume ${volume} changed while it was read.`, {
-    hint: 'Something still writes to the volume; stop it, then try again.',
+    hint: 'A process still writes to the volume. Stop it, then try again.',
   })
 }
 
-/** The beginning and the end of a path say enough: what a deep tree is about is said in each line of a log. */
+/** Characters of the beginning and of the end of a long path: a log line needs no more. */
 const PATH_END_CHARACTERS = 80
 
-/** TREE_UNSUPPORTED: `path` (continued by `what`) cannot be said by a manifest. */
+/** TREE_UNSUPPORTED: a manifest cannot represent `path`, for the reason `what`. */
 export function unsupported(volume: string, path: BytePath, what: string): WherryError {
   const where = `${shortened(printable(path))} in volume ${volume}`
   return new WherryError('TREE_UNSUPPORTED', `${where} ${what}, which Wherry cannot move.`, {
@@ -20,8 +20,8 @@ export function unsupported(volume: string, path: BytePath, what: string): Wherr
 }
 
 /**
- * CHANGES_MISSED: a part of a file is another than it was, and neither the tracker nor the file's ctime has told of it;
- * or (length 0) its state is, and the tracker has not.
+ * CHANGES_MISSED: a part of a file has changed, and neither the tracker nor the file's ctime has reported it.
+ * `length` 0: the file's state has changed, and the tracker has not reported it.
  */
 export function changesMissed(
   volume: string,
@@ -29,9 +29,11 @@ export function changesMissed(
 ): WherryError {
   const part = length === 0 ? '' : `bytes ${offset} to ${offset + length} of `
   const where = `${part}${printable(name)} in volume ${volume}`
-  const what = `The kernel did not tell that ${where} had changed: the audit found it.`
+  const what = `The kernel did not report a change of ${where}: the audit found it.`
   return new WherryError('CHANGES_MISSED', what, {
-    hint: 'Changes are found by reading from now on, and copies get all that was missed with the next checkpoint. Please report it, with the kernel and the file system.',
+    hint:
+      'From now on changes are found by reading. Copies get what was missed with the next checkpoint. ' +
+      'Please report this with the versions of the kernel and the file system.',
   })
 }
 

@@ -6,7 +6,7 @@ import { cleanPages } from '../../sys/files.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf, HASH_BYTES } from '../blocks/block-size.ts'
 import { openFile } from '../inode/directory.ts'
-import { isMovedAway, lookAgain, movedAway, type State, sameState } from '../inode/inode.ts'
+import { isMovedAway, movedAway, type State, sameState, statAgain } from '../inode/inode.ts'
 import { type BytePath, joinPath, printable } from '../manifest/byte-path.ts'
 import { hashOfList } from '../snapshot/block-lists.ts'
 import type { SnapshotBuilder } from '../snapshot/snapshot-builder.ts'
@@ -14,19 +14,19 @@ import type { BlockPool } from '../workers/contract.ts'
 import { OTHER_CONTENT } from '../workers/outcome.ts'
 import type { BlockAudit } from './audit-blocks.ts'
 import type { BlockSink, ContentSink } from './content-sink.ts'
-import { bytesOf, LargeFiles, type UnreadLarge } from './large-file-hasher.ts'
-import type { Place, Unread } from './walk-position.ts'
+import { bytesToRead, LargeFileHasher, type UnreadLarge } from './large-file-hasher.ts'
+import type { UnreadFile, WalkPosition } from './walk-position.ts'
 
-/** What one message to the pool names at most: enough that its cost does not count, little enough to spread over the threads. */
+/** Files in one task at most: enough to outweigh the message's cost, few enough to spread over the threads. */
 const BATCH_FILES = 128
 const BATCH_BYTES = 1024 * 1024
-/** Tasks under way for each thread of the pool: one that is worked at, one that waits. */
+/** Tasks under way for each thread of the pool: one runs, one waits. */
 const TASKS_PER_THREAD = 2
-/** Open at once; a range of each keeps the threads busy. */
+/** Large files open at once; one range of each keeps the threads busy. */
 const LARGE_FILES = 8
 
-/** A large file that is to be read from a clone of it. */
-interface Cloned {
+/** A large file that is to be read from its clone. */
+interface ClonedFile {
   readonly file: UnreadLarge
   readonly fd: number
   /** For messages. */
@@ -35,68 +35,68 @@ interface Cloned {
   readonly clean: boolean
 }
 
-interface ReadingOptions {
+interface FileHasherOptions {
   readonly pool: BlockPool
   readonly signal: AbortSignal
-  /** What is not the same after it was read throws this; null: it is fuzzy or left out instead. */
+  /** Makes the error for a file that changed while it was read; null: it is inexact or left out instead. */
   readonly changed: ((directory: BytePath, name: BytePath) => Error) | null
   /** Whether a state that stayed the same is final. */
   readonly isFinal: (state: State) => boolean
-  /** Whether what is read is to be exact as of a mark, see TreeChanges. */
+  /** Whether reads are to be exact as of a mark, see TreeChanges. */
   readonly marked: boolean
-  /** Reads some of what nobody is known to have written to. */
+  /** Reads some blocks without a known write. */
   readonly audit: BlockAudit
-  /** Keeps what is read; null: nobody does. Only where what changes throws. */
-  readonly keeping: ContentSink | null
-  readonly keepingBlocks: BlockSink | null
+  /** Copies what is read; null: nothing is copied. Only where `changed` is set. */
+  readonly contentSink: ContentSink | null
+  readonly blockSink: BlockSink | null
 }
 
-/** Has the pool read files while the walk goes on, many at a time but a bounded number, and puts their hashes into the snapshot. */
+/** Hashes files in the pool while the walk continues, a bounded number at once; adds the hashes to the snapshot. */
 export class FileHasher {
   filesRead = 0
   /** Entries that could not be read any more and are to be left out. */
   readonly missing = new Set<number>()
   readonly #out: SnapshotBuilder
-  readonly #options: ReadingOptions
+  readonly #options: FileHasherOptions
   readonly #tasks: Semaphore
-  readonly #large: LargeFiles
+  readonly #large: LargeFileHasher
   readonly #largeFiles = new Semaphore(LARGE_FILES)
-  readonly #cloned: Cloned[] = []
+  readonly #cloned: ClonedFile[] = []
   #smallBytesRead = 0
   readonly #running = new Set<Promise<void>>()
   readonly #stat = new StatBuffer()
   #failure: { readonly error: unknown } | undefined
 
-  constructor(out: SnapshotBuilder, options: ReadingOptions) {
+  constructor(out: SnapshotBuilder, options: FileHasherOptions) {
     this.#out = out
     this.#options = options
-    const { pool, audit, keepingBlocks } = options
+    const { pool, audit, blockSink } = options
     this.#tasks = new Semaphore(pool.threads * TASKS_PER_THREAD)
-    this.#large = new LargeFiles({ out, pool, tasks: this.#tasks, audit, keepingBlocks })
+    this.#large = new LargeFileHasher({ out, pool, tasks: this.#tasks, audit, blockSink })
   }
 
   get bytesRead(): number {
     return this.#smallBytesRead + this.#large.bytesRead
   }
 
-  /** Has a small file read, soon. Answers a promise when the caller must wait because enough are under way. */
-  small(place: Place, file: Unread): Promise<void> | undefined {
+  /** Hashes a small file, soon. Returns a promise when the caller must wait because enough are under way. */
+  small(place: WalkPosition, file: UnreadFile): Promise<void> | undefined {
     place.batch.push(file)
     place.batchBytes += file.state.sizeBytes
     return place.batch.length >= BATCH_FILES || place.batchBytes >= BATCH_BYTES ? this.flush(place) : undefined
   }
 
-  /** Sends off what waits in a place. */
-  flush(place: Place): Promise<void> | undefined {
+  /** Starts the reads that wait in a directory. */
+  flush(place: WalkPosition): Promise<void> | undefined {
     return place.batch.length === 0 ? undefined : this.#send(place)
   }
 
-  /** Gives up what still waits in a place: the walk was cut off. */
-  abandon(place: Place): void {
+  /** Drops the reads that wait in a directory: the walk was cut off. */
+  abandon(place: WalkPosition): void {
     for (const { index } of place.batch.splice(0)) this.missing.add(index)
   }
 
-  async #send(place: Place): Promise<void> {
+  async #send(place: WalkPosition): Promise<void> {
     const files = place.batch
     place.batch = []
     place.batchBytes = 0
@@ -108,25 +108,25 @@ export class FileHasher {
     this.#rethrow()
   }
 
-  /** Has a large file read; waits while many are. */
-  large(place: Place, file: UnreadLarge): Promise<void> {
+  /** Hashes a large file; waits while many are under way. */
+  large(place: WalkPosition, file: UnreadLarge): Promise<void> {
     return this.beside(place, () => this.#readLarge(place, file), this.#largeFiles)
   }
 
-  /** Lets `work` at files of a place go on while the walk does; waits while enough is under way. */
-  async beside(place: Place, work: () => Promise<void>, slots = this.#tasks): Promise<void> {
+  /** Runs `work` on files of a directory while the walk continues; waits while enough is under way. */
+  async beside(place: WalkPosition, work: () => Promise<void>, slots = this.#tasks): Promise<void> {
     await slots.take()
     this.#run(place, slots, work)
     this.#rethrow()
   }
 
-  /** Waits for all that is under way; rejects with the first error there was. */
+  /** Waits for all that is under way; rejects with the first error. */
   async finish(): Promise<void> {
     while (this.#running.size > 0) await Promise.all(this.#running)
     this.#rethrow()
   }
 
-  /** Reads the files that were cloned. What the tree is by now does not matter. Rejects the signal's reason. */
+  /** Reads the cloned files; the tree itself may have changed. Rejects the signal's reason. */
   async readClones(signal: AbortSignal): Promise<void> {
     const manner = { marked: false, isStopped: () => signal.aborted }
     await forEachLimit(this.#cloned.splice(0), LARGE_FILES, async ({ file, fd, path, clean }) => {
@@ -139,8 +139,8 @@ export class FileHasher {
     })
   }
 
-  /** Lets something go on while the walk does; its error is thrown at the walk's next step. */
-  #run(place: Place, slots: Semaphore, work: () => Promise<void>): void {
+  /** Runs work while the walk continues; its error is thrown at the walk's next step. */
+  #run(place: WalkPosition, slots: Semaphore, work: () => Promise<void>): void {
     const { held } = place
     held.hold()
     const run = async () => {
@@ -162,11 +162,11 @@ export class FileHasher {
     if (this.#failure !== undefined) throw this.#failure.error
   }
 
-  async #readSmall(place: Place, files: readonly Unread[]): Promise<void> {
-    const { pool, keeping } = this.#options
+  async #readSmall(place: WalkPosition, files: readonly UnreadFile[]): Promise<void> {
+    const { pool, contentSink } = this.#options
     const names = files.map(({ name }) => name)
     const sizes = files.map(({ state }) => state.sizeBytes)
-    const { hashes, outcomes } = await (keeping ?? pool).hashFiles(place.held.fd, names, sizes)
+    const { hashes, outcomes } = await (contentSink ?? pool).hashFiles(place.held.fd, names, sizes)
     for (const [nth, file] of files.entries()) {
       const outcome = outcomes[nth] ?? 0
       this.filesRead++
@@ -177,8 +177,8 @@ export class FileHasher {
     }
   }
 
-  /** The file changed its size since it was looked at: what stands there now, up to the size it had. */
-  async #readFuzzy(place: Place, file: Unread): Promise<void> {
+  /** Hashes a file whose size changed since it was described: its present content, up to the former size. */
+  async #readFuzzy(place: WalkPosition, file: UnreadFile): Promise<void> {
     this.#refuse(place, file)
     const fd = this.#open(place, file)
     if (fd === undefined) return
@@ -189,7 +189,7 @@ export class FileHasher {
     }
   }
 
-  async #readLarge(place: Place, found: UnreadLarge): Promise<void> {
+  async #readLarge(place: WalkPosition, found: UnreadLarge): Promise<void> {
     const fd = this.#open(place, found)
     if (fd === undefined) return
     try {
@@ -211,7 +211,7 @@ export class FileHasher {
     }
   }
 
-  /** Another file may have taken its name since it was described: what was written to since says nothing about that one. */
+  /** Drops reported changes when another file has taken the name since: they say nothing about that file. */
   #asOpened(fd: number, file: UnreadLarge): UnreadLarge {
     const { former } = file
     if (former === null) return file
@@ -219,34 +219,34 @@ export class FileHasher {
     return this.#stat.ino === former.ino ? file : { ...file, former: { ...former, changes: null } }
   }
 
-  /** Has a file cloned to be read later; false: it has to be read now. */
-  async #clone(place: Place, fd: number, file: UnreadLarge): Promise<boolean> {
-    const { keeping, marked } = this.#options
-    if (keeping === null) return false
+  /** Clones a file to be read later; false: it has to be read now. */
+  async #clone(place: WalkPosition, fd: number, file: UnreadLarge): Promise<boolean> {
+    const { contentSink, marked } = this.#options
+    if (contentSink === null) return false
     if (marked) await cleanPages(fd)
-    const clone = await keeping.clone(file.index, fd, bytesOf(file))
+    const clone = await contentSink.clone(file.index, fd, bytesToRead(file))
     if (clone === null) return false
-    const clean = this.#lookAgain(place, file)
+    const clean = this.#statAgain(place, file)
     if (clean !== null) this.#cloned.push({ file, fd: clone, path: joinPath(place.path, file.name), clean })
     return true
   }
 
-  async #keep(place: Place, fd: number, file: UnreadLarge, list: Buffer): Promise<void> {
-    const { keeping } = this.#options
+  async #keep(place: WalkPosition, fd: number, file: UnreadLarge, list: Buffer): Promise<void> {
+    const { contentSink } = this.#options
     const { former } = file
     const { sizeBytes } = file.state
-    if (keeping === null) return
+    if (contentSink === null) return
     const isComparable =
       former !== null && blockBytesOf(former.tree.manifest.sizeBytes(former.index)) === blockBytesOf(sizeBytes)
     const known = isComparable ? await former.tree.lists.list(former.index) : null
-    if (!(await keeping.keepBlocks(fd, sizeBytes, list, known))) this.#refuse(place, file)
+    if (!(await contentSink.keepBlocks(fd, sizeBytes, list, known))) this.#refuse(place, file)
   }
 
   get #stopped(): boolean {
     return this.#options.signal.aborted || this.#failure !== undefined
   }
 
-  #open(place: Place, file: Unread): number | undefined {
+  #open(place: WalkPosition, file: UnreadFile): number | undefined {
     try {
       return openFile(place.held.fd, file.name)
     } catch (error) {
@@ -256,15 +256,15 @@ export class FileHasher {
     }
   }
 
-  /** Looks at a file again after it was read. */
-  #settle(place: Place, file: Unread, hash: Buffer): void {
-    const clean = this.#lookAgain(place, file)
+  /** Reads a file's state again after its content was read. */
+  #settle(place: WalkPosition, file: UnreadFile, hash: Buffer): void {
+    const clean = this.#statAgain(place, file)
     if (clean !== null) this.#out.setRead(file.index, hash, clean)
   }
 
   /** Whether a file is the same as before, and final; null: it is not there any more. */
-  #lookAgain(place: Place, file: Unread): boolean | null {
-    if (!lookAgain(place.held.fd, file.name, this.#stat) || this.#stat.kind !== 'file') {
+  #statAgain(place: WalkPosition, file: UnreadFile): boolean | null {
+    if (!statAgain(place.held.fd, file.name, this.#stat) || this.#stat.kind !== 'file') {
       this.#lost(place, file)
       return null
     }
@@ -273,15 +273,15 @@ export class FileHasher {
     return same && this.#options.isFinal(file.state)
   }
 
-  #lost(place: Place, file: Unread, errno?: string): void {
-    // The pool answers EINVAL for what is no regular file any more.
+  #lost(place: WalkPosition, file: UnreadFile, errno?: string): void {
+    // The pool reports EINVAL for what is no regular file any more.
     if (errno !== undefined && errno !== 'EINVAL' && !isMovedAway(errno))
       throw new SystemCallError('read', printable(joinPath(place.path, file.name)), errno)
     this.#refuse(place, file)
     this.missing.add(file.index)
   }
 
-  #refuse(place: Place, file: Unread): void {
+  #refuse(place: WalkPosition, file: UnreadFile): void {
     if (this.#options.changed !== null) throw this.#options.changed(place.path, file.name)
   }
 }

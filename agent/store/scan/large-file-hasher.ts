@@ -4,7 +4,7 @@ import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks/block-size.ts'
 import { dataBlocks, holesList } from '../blocks/data-blocks.ts'
 import type { State } from '../inode/inode.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
-import type { KeptTree } from '../snapshot/saved-snapshot.ts'
+import type { SavedTree } from '../snapshot/saved-snapshot.ts'
 import type { SnapshotBuilder } from '../snapshot/snapshot-builder.ts'
 import type { FileChanges } from '../tracker/contract.ts'
 import type { BlockPool } from '../workers/contract.ts'
@@ -13,77 +13,77 @@ import { ChangedBlocks } from './changed-blocks.ts'
 import type { BlockSink } from './content-sink.ts'
 import { readAhead } from './read-ahead.ts'
 
-/** Bytes of a large file that are hashed in one go: about 15 ms of a thread. */
+/** Bytes of a large file that one task hashes: about 15 ms of a thread. */
 const RANGE_BYTES = 16 * 1024 * 1024
 
-/** Holes have none. */
+/** Holes have no tags. */
 const NO_TAGS = Buffer.alloc(0)
 
-/** A large file as it was when it was read before: its blocks that are the same still are not hashed again. */
-export interface Former {
-  readonly tree: KeptTree
+/** A large file as it was read before: blocks that are still the same are not hashed again. */
+export interface FormerFile {
+  readonly tree: SavedTree
   readonly index: number
   /** What was written to since. */
   readonly changes: FileChanges
   readonly ino: bigint
 }
 
-/** A large file that is in the snapshot and lacks its content's hash. */
+/** A large file in the snapshot whose content has no hash yet. */
 export interface UnreadLarge {
   readonly index: number
   readonly name: BytePath
-  /** As it was when it was described. */
+  /** Its state when it was described. */
   readonly state: State
-  /** Where its list goes. */
+  /** Where its block list is written. */
   readonly listOffset: number
-  readonly former: Former | null
-  /** Bytes that are no holes. */
+  readonly former: FormerFile | null
+  /** Bytes that are not holes. */
   readonly allocatedBytes: number
 }
 
-/** What has to be read of it. */
-export function bytesOf({ former, allocatedBytes }: UnreadLarge): number {
+/** Returns how many bytes of it have to be read. */
+export function bytesToRead({ former, allocatedBytes }: UnreadLarge): number {
   if (!Array.isArray(former?.changes)) return allocatedBytes
   return former.changes.reduce((sum, { length }) => sum + length, 0)
 }
 
 /** How a file is read. */
-export interface Manner {
-  /** Whether what is read is to be exact as of a mark, see TreeChanges. */
+export interface ReadMode {
+  /** Whether reads are to be exact as of a mark, see TreeChanges. */
   readonly marked: boolean
-  /** True: nobody wants the result any more. */
+  /** True: the result is not needed any more. */
   readonly isStopped: () => boolean
 }
 
-/** What a file has. */
+/** Content of a large file. */
 export interface ReadLarge {
   /** The hashes of its blocks. */
   readonly list: Buffer
-  /** Those that are not as they were were kept as they were read. */
+  /** Its changed blocks were copied as they were read. */
   readonly isKept: boolean
 }
 
-interface LargeFilesOptions {
+interface LargeFileHasherOptions {
   readonly out: SnapshotBuilder
   readonly pool: BlockPool
-  /** For the tasks of the pool. */
+  /** Slots for the tasks of the pool. */
   readonly tasks: Semaphore
-  /** Reads some of what nobody is known to have written to. */
+  /** Reads some blocks without a known write. */
   readonly audit: BlockAudit
-  readonly keepingBlocks: BlockSink | null
+  readonly blockSink: BlockSink | null
 }
 
-/** Has the pool read large files, each in many tasks, and puts their lists into the snapshot. */
-export class LargeFiles {
+/** Hashes large files in the pool, each in many tasks, and adds their lists to the snapshot. */
+export class LargeFileHasher {
   bytesRead = 0
-  readonly #options: LargeFilesOptions
+  readonly #options: LargeFileHasherOptions
 
-  constructor(options: LargeFilesOptions) {
+  constructor(options: LargeFileHasherOptions) {
     this.#options = options
   }
 
-  /** Reads a file from `fd`, which is the file or has its content; null when it was stopped. */
-  async read(fd: number, file: UnreadLarge, manner: Manner): Promise<ReadLarge | null> {
+  /** Reads a file from `fd`, which is the file or a clone of it; null: it was stopped. */
+  async read(fd: number, file: UnreadLarge, manner: ReadMode): Promise<ReadLarge | null> {
     const known = await this.#changed(fd, file, manner)
     if (known !== null) return known
     if (manner.marked) await prepare(fd)
@@ -92,26 +92,26 @@ export class LargeFiles {
     return list === null ? null : { list, isKept: false }
   }
 
-  /** As `#whole`, of a file of which is known what was written to since it was read before; null: it is not. */
-  async #changed(fd: number, file: UnreadLarge, { marked }: Manner): Promise<ReadLarge | null> {
+  /** As `#whole`, for a file whose writes since the last read are known; null: they are not. */
+  async #changed(fd: number, file: UnreadLarge, { marked }: ReadMode): Promise<ReadLarge | null> {
     const { listOffset, former } = file
     const { sizeBytes } = file.state
-    const { out, pool, tasks, audit, keepingBlocks } = this.#options
+    const { out, pool, tasks, audit, blockSink } = this.#options
     if (former === null || former.changes === null || former.changes === 'all') return null
     const changed = await ChangedBlocks.of(former.tree, former.index, former.changes, sizeBytes)
     if (changed === null) return null
     if (marked && changed.blocks.length > 0) await cleanPages(fd)
     const { blocks } = changed
-    const isKept = (await keepingBlocks?.wants(sizeBytes, blocks)) ?? false
-    await changed.rehash(fd, isKept ? keepingBlocks : null, pool, tasks, marked)
+    const isKept = (await blockSink?.accepts(sizeBytes, blocks)) ?? false
+    await changed.rehash(fd, isKept ? blockSink : null, pool, tasks, marked)
     this.bytesRead += changed.bytes
-    await audit.look(fd, pool, file.name, former.ino, changed)
+    await audit.audit(fd, pool, file.name, former.ino, changed)
     out.writeList(file.index, listOffset, sizeBytes, changed)
     return { list: changed.hashes, isKept }
   }
 
-  /** A large file's list, which is written on the way; null when it was stopped. */
-  async #whole(fd: number, { state: { sizeBytes }, listOffset, former }: UnreadLarge, { marked, isStopped }: Manner) {
+  /** Reads a whole file and writes its list on the way; null: it was stopped. */
+  async #whole(fd: number, { state: { sizeBytes }, listOffset, former }: UnreadLarge, { marked, isStopped }: ReadMode) {
     const { out, pool, tasks } = this.#options
     await using known = (await former?.tree.lists.knownBlocks(former.index, sizeBytes)) ?? null
     const blockBytes = blockBytesOf(sizeBytes)
@@ -141,7 +141,7 @@ export class LargeFiles {
         if (stopped) break
         await tasks.take()
         const reading = range(first, count)
-        // It may fail while this waits for a free slot; what failed is thrown in the end.
+        // It may fail while this waits for a free slot; the error is thrown at the end.
         reading.catch(() => {})
         ranges.push(reading)
       }
@@ -154,7 +154,10 @@ export class LargeFiles {
   }
 }
 
-/** Makes all pages clean at a moment from now on; and as a write to a folio dirties all of it, those that are read now shall be small. */
+/**
+ * Makes all pages of a file clean as of a moment from now on, and keeps folios small that are read now.
+ * A write to a folio dirties all of it.
+ */
 async function prepare(fd: number): Promise<void> {
   await cleanPages(fd)
   readByPages(fd)

@@ -6,14 +6,14 @@ import { DataRuns } from '../workers/data-runs.ts'
 const JOINED_BYTES = 16 * 1024
 
 /**
- * Starts reading the data of some ranges of a file of `sizeBytes`, ascending, into the page cache.
- * Does not wait for the data. Holes are left out: for them the kernel would fill its memory with pages of zeros.
+ * Starts reading ascending ranges of a file of `sizeBytes` into the page cache. Does not wait for the data.
+ * Holes are left out: for them the kernel would fill its memory with pages of zeros.
  */
 export async function readAhead(fd: number, sizeBytes: number, ranges: readonly ByteRange[]): Promise<void> {
   const runs = DataRuns.of(fd, sizeBytes)
   let from = 0
   let to = 0
-  // One after the other: each only begins, and of calls that may wait there can be 256 under way at most (koffi).
+  // One after the other: each only begins, and at most 256 calls that may wait can be under way (koffi).
   for (const piece of dataIn(runs, ranges, sizeBytes)) {
     if (to === 0 || piece.from > to + JOINED_BYTES) {
       if (to > 0) await willRead(fd, from, to - from)

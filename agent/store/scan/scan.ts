@@ -1,4 +1,4 @@
-import type { ListFile } from '../snapshot/block-lists.ts'
+import type { BlockListFile } from '../snapshot/block-lists.ts'
 import type { InodeStates } from '../snapshot/inode-states.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import { SnapshotBuilder } from '../snapshot/snapshot-builder.ts'
@@ -8,33 +8,40 @@ import type { WalkOptions } from './walk-options.ts'
 
 export interface Scan extends Snapshot {
   readonly seen: InodeStates
-  readonly lists: ListFile
-  /** How many files were read because they could have changed, and their bytes without holes; the rest was recognised as unchanged. */
+  readonly lists: BlockListFile
+  /**
+   * How many files were read because they could have changed, and their bytes without holes.
+   * The others were recognised as unchanged.
+   */
   readonly filesRead: number
   readonly bytesRead: number
-  /** False: the signal cut it off; what was seen until then stands. Only a look that is not quiet ends so. */
+  /** False: the signal cut the scan off; what was seen until then is valid. Never in a quiet scan. */
   readonly complete: boolean
-  /** Blocks whose change was not known: they were written to since the changes were asked for, or whoever tells of changes is wrong. */
+  /** Blocks with an unknown change: written to since the changes were queried, or missed by the tracker. */
   readonly suspects: readonly Suspect[]
 }
 
 export interface ScanOptions extends WalkOptions {
-  /** Path of the file that the block lists are written to. It is made only when a kept one does not serve as it is. */
+  /** Path of the file for the block lists. It is created only when a saved one does not serve as it is. */
   readonly lists: string
 }
 
 /**
- * Walks the tree under the held directory `root` and describes every entry. Files are read by the pool while the walk
- * goes on. When nothing changed, the result is the kept snapshot itself. Rejects TREE_UNSUPPORTED for what a manifest cannot say,
- * TREE_CHANGED (quiet only), the signal's reason (quiet only), and what the disk answers. Nothing is synced.
+ * Walks the tree under the held directory `root` and describes every entry. Nothing is synced.
+ * The pool reads files while the walk continues. When nothing changed, the result is the saved tree itself.
+ * TREE_UNSUPPORTED: a manifest cannot represent an entry. TREE_CHANGED: only with `quiet`.
+ * Rejects the signal's reason (only with `quiet`), and errors of the disk.
  */
 export async function scanTree(root: number, options: ScanOptions): Promise<Scan> {
-  using look = await lookAround(root, options)
-  return await look.finish(options.signal)
+  using scan = await openScan(root, options)
+  return await scan.finish(options.signal)
 }
 
-/** As `scanTree`, but that what `options.keeping` has cloned is not read yet: what the tree becomes does not matter any more. To be closed. */
-export async function lookAround(root: number, options: ScanOptions): Promise<OpenScan> {
+/**
+ * As `scanTree`, but leaves what `options.contentSink` has cloned to be read by `finish`.
+ * The tree may change from then on. The result must be closed.
+ */
+export async function openScan(root: number, options: ScanOptions): Promise<OpenScan> {
   const out = new SnapshotBuilder(options.known?.live ?? options.known?.last ?? null, options.lists)
   try {
     const walk = new Walk(root, options, out)
@@ -45,7 +52,7 @@ export async function lookAround(root: number, options: ScanOptions): Promise<Op
   }
 }
 
-/** A look at a tree that is over, of which clones may be left to be read. */
+/** A finished scan whose clones may still have to be read. */
 export class OpenScan implements Disposable {
   readonly #walk: Walk
   readonly #out: SnapshotBuilder
@@ -57,11 +64,11 @@ export class OpenScan implements Disposable {
     this.#complete = complete
   }
 
-  /** Reads what is left to be read. Once only. */
+  /** Reads the clones. Call it once only. */
   async finish(signal: AbortSignal): Promise<Scan> {
-    const { reading } = this.#walk
-    await reading.readClones(signal)
-    const { filesRead, bytesRead, missing } = reading
+    const { hasher } = this.#walk
+    await hasher.readClones(signal)
+    const { filesRead, bytesRead, missing } = hasher
     const { suspects } = this.#walk
     return { ...(await this.#out.finish(missing)), filesRead, bytesRead, complete: this.#complete, suspects }
   }

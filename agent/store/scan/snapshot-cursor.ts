@@ -10,20 +10,23 @@ import {
   mtimeSecondsAt,
   nameLengthAt,
 } from '../manifest/record-codec.ts'
-import type { KeptTree } from '../snapshot/saved-snapshot.ts'
+import type { SavedTree } from '../snapshot/saved-snapshot.ts'
 import type { Touched } from '../tracker/contract.ts'
 
-/** Goes through a kept tree in step with a walk of the real one, which must ask for every directory it enters, in tree order. */
+/**
+ * Goes through a saved tree in step with a walk of the real one.
+ * The walk must query every directory it enters, in tree order.
+ */
 export class SnapshotCursor {
-  readonly tree: KeptTree
+  readonly tree: SavedTree
   readonly #manifest: Manifest
   readonly #touched: Touched | null
   readonly #buffer: Buffer
   readonly #count: number
   #next = 0
 
-  /** `touched`: since the tree was exact; null: nobody knows. */
-  constructor(tree: KeptTree, touched: Touched | null) {
+  /** `touched`: inodes touched since the tree was exact; null: not known. */
+  constructor(tree: SavedTree, touched: Touched | null) {
     this.tree = tree
     this.#touched = touched
     this.#manifest = tree.manifest
@@ -31,14 +34,14 @@ export class SnapshotCursor {
     this.#count = tree.manifest.count
   }
 
-  /** Index of the kept entry at the walk's place; -1 when there is none. */
+  /** Returns the index of the saved entry at the walk's place; -1 when there is none. */
   find(depth: number, name: BytePath): number {
     const buffer = this.#buffer
     for (; this.#next < this.#count; this.#next++) {
       const at = this.#manifest.offset(this.#next)
       const depthHere = depthAt(buffer, at)
       if (depthHere < depth) return -1
-      // What lies deeper is in a directory that the walk is through with, or that it does not have.
+      // Deeper entries are in a directory that the walk has left, or that it does not have.
       if (depthHere > depth) continue
       const order = compareName(buffer, at, name)
       if (order === 0) return this.#next++
@@ -47,12 +50,12 @@ export class SnapshotCursor {
     return -1
   }
 
-  /** What `find` answered last, if it found something. */
+  /** The last result of `find` that found something. */
   get index(): number {
     return this.#next - 1
   }
 
-  /** Whether `stat` proves that a kept entry is what it was when it was seen. Not for links. */
+  /** Whether `stat` proves that a saved entry has not changed. Not for links. */
   proves(index: number, stat: StatBuffer): boolean {
     if (!this.tree.seen.cleanAs(index, stat)) return false
     const at = this.#manifest.offset(index)
@@ -63,25 +66,28 @@ export class SnapshotCursor {
     return kind !== 'file' || this.#manifest.sizeBytes(index) === stat.sizeBytes
   }
 
-  /** Whether the file is known to have been written to since: its content may be another, even if `proves` says that it is the same. */
+  /** Whether the file is known to have been written to: its content may differ even if `proves` returns true. */
   wasWritten({ inoLow, inoHigh }: StatBuffer): boolean {
     return this.#touched?.wasWritten(inoLow, inoHigh) ?? false
   }
 
-  /** Whether an entry has changed since the tree was exact, and its inode is said not to have been touched. */
-  isUntold(index: number, stat: StatBuffer): boolean {
+  /** Whether an entry has changed since the tree was exact, although its inode is reported as not touched. */
+  isUnreported(index: number, stat: StatBuffer): boolean {
     if (this.#touched === null || !this.tree.seen.isChanged(index, stat)) return false
     return !this.#touched.has(stat.inoLow, stat.inoHigh)
   }
 
-  /** The entry that a kept link names; -1 when it is no link. */
+  /** Returns the entry that a saved link names; -1 when it is no link. */
   linkTarget(index: number): number {
     const at = this.#manifest.offset(index)
     return kindAt(this.#buffer, at) === 'link' ? linkTargetAt(this.#buffer, at) : -1
   }
 }
 
-/** Orders the name of a record and a name by their bytes. A loop, because a call out of JavaScript costs more than most names. */
+/**
+ * Orders the name of a record and a name by their bytes.
+ * A loop, because a call out of JavaScript costs more than most names.
+ */
 function compareName(buffer: Buffer, at: number, name: BytePath): number {
   const length = nameLengthAt(buffer, at)
   const shorter = Math.min(length, name.length)

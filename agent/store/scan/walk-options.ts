@@ -1,37 +1,43 @@
 import type { UnchangedSubtrees } from '../changes/unchanged-subtrees.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
-import type { KeptTree, Known } from '../snapshot/saved-snapshot.ts'
+import type { KnownTrees, SavedTree } from '../snapshot/saved-snapshot.ts'
 import type { KnownContent } from '../snapshot/snapshot-builder.ts'
 import type { FileChanges, Touched } from '../tracker/contract.ts'
 import type { BlockPool } from '../workers/contract.ts'
 import type { AuditLimits } from './audit-blocks.ts'
 import type { BlockSink, ContentSink } from './content-sink.ts'
 
-/** What a walk through a tree is to do, see scanTree. */
+/** How to walk a tree, see scanTree. */
 export interface WalkOptions {
   /** The volume's name, for messages. */
   readonly volume: string
-  /** True: whatever changes or vanishes meanwhile rejects TREE_CHANGED. False: it is left out or fuzzy, and not clean. */
+  /**
+   * True: any entry that changes or vanishes meanwhile rejects TREE_CHANGED.
+   * False: it is left out or inexact, and not clean.
+   */
   readonly quiet: boolean
   /** T of the syncfs-and-T rule: ctimes from here on may still hide a store. */
   readonly tickNs: bigint
-  /** What is kept of the tree; entries that are proven not to have changed since are taken from there. */
-  readonly known: Known | null
+  /** The saved trees; entries that are proven unchanged since are taken over from there. */
+  readonly known: KnownTrees | null
   readonly pool: BlockPool
   readonly signal: AbortSignal
   readonly content?: (path: BytePath, ino: bigint, sizeBytes: number) => KnownContent | undefined
-  /** What changed in a large file since it was seen as it stands in a kept tree; null: nobody knows. */
-  readonly changes?: ((tree: KeptTree, ino: bigint) => FileChanges) | undefined
-  /** What may have changed in any way since a kept tree was exact; null: nobody knows. A small file that was written to is read, whatever its ctime says. */
-  readonly touched?: ((tree: KeptTree) => Touched | null) | undefined
-  /** Whether what is read is to be exact as of the mark before the sync: each file that is read has its pages cleaned first. */
+  /** What changed in a large file since a saved tree has it; null: not known. */
+  readonly changes?: ((tree: SavedTree, ino: bigint) => FileChanges) | undefined
+  /**
+   * Which inodes may have changed in any way since a saved tree was exact; null: not known.
+   * A small file that was written to is read, whatever its ctime says.
+   */
+  readonly touched?: ((tree: SavedTree) => Touched | null) | undefined
+  /** Whether reads are to be exact as of the mark before the sync: the pages of each file are cleaned first. */
   readonly marked?: boolean | undefined
-  /** Parts of `known.live` that need not be looked at. */
-  readonly still?: UnchangedSubtrees | null | undefined
-  /** Only with `quiet`: what is read is kept, or left to be read later. */
-  readonly keeping?: ContentSink | null
-  /** Keeps the blocks of large files that are known to have been written to; without it they are only hashed. */
-  readonly keepingBlocks?: BlockSink | undefined
+  /** Parts of `known.live` that need not be scanned. */
+  readonly unchanged?: UnchangedSubtrees | null | undefined
+  /** Only with `quiet`: copies what is read, or clones it to be read later. */
+  readonly contentSink?: ContentSink | null
+  /** Copies the blocks of large files that were written to; without it they are only hashed. */
+  readonly blockSink?: BlockSink | undefined
   /** See Scan.suspects; without it nothing is audited. */
   readonly audit?: AuditLimits
 }

@@ -6,21 +6,24 @@ import type { Manifest } from '../manifest/manifest.ts'
 import { TAG_BYTES } from '../workers/block-tag.ts'
 import type { TaggedBlocks } from '../workers/contract.ts'
 import { KnownBlocks } from './known-blocks.ts'
-import { Places, tagBytesOf } from './list-offsets.ts'
+import { ListOffsets, tagBytesOf } from './list-offsets.ts'
 import type { BlockLists } from './snapshot.ts'
 
-/** A file that has more than this of earlier trees' lists, beside what the present tree has, is written anew. */
+/** Share of stale lists, relative to the present tree's, above which the file is written anew. */
 const STALE_MAX_SHARE = 1
 const STALE_MAX_BYTES = 1024 * 1024
-/** Lists of 16 GiB that are kept in memory for each tree that is worked with, at most. */
+/** Lists of 16 GiB, kept in memory for each tree in use at most. */
 const KEPT_BYTES = 32 * 1024 * 1024
 /** The list of 32 MiB. */
 const SHORT_BYTES = 64 * 1024
 
-/** Lists that were found right, by index: each is two megabytes for a gigabyte of data, and is asked for several times in a round. */
+/**
+ * Lists that were checked, by index.
+ * Each is two megabytes for a gigabyte of data, and is read several times in a round.
+ */
 class RightLists {
   readonly #lists = new Map<number, Buffer>()
-  /** Those too that are not in memory any more. */
+  /** Includes those that are not in memory any more. */
   readonly #seen = new Set<number>()
   #bytes = 0
 
@@ -28,7 +31,7 @@ class RightLists {
     return this.#seen.has(index)
   }
 
-  /** It lies where another tree's list has been found right, or was written. */
+  /** Notes a list that was checked or written for another tree at the same place. */
   note(index: number): void {
     this.#seen.add(index)
   }
@@ -37,7 +40,7 @@ class RightLists {
     return this.#lists.get(index)
   }
 
-  /** The first ones stay: which are asked for again cannot be told. */
+  /** The first ones stay: it cannot be predicted which are read again. */
   add(index: number, list: Buffer): void {
     this.#seen.add(index)
     if (this.#lists.has(index) || this.#bytes + list.length > KEPT_BYTES) return
@@ -46,35 +49,38 @@ class RightLists {
   }
 }
 
-/** Lists in a file. A file that is missing, damaged or another manifest's has no list that is believed. */
-export class ListFile implements BlockLists {
+/**
+ * Block lists in a file. A list counts only if it matches the manifest: the file may be missing, damaged or
+ * another's.
+ */
+export class BlockListFile implements BlockLists {
   readonly #manifest: Manifest
   readonly #right: RightLists
-  readonly places: Places
+  readonly places: ListOffsets
   #path: string
 
-  constructor(manifest: Manifest, path: string, places: Places, right = new RightLists()) {
+  constructor(manifest: Manifest, path: string, places: ListOffsets, right = new RightLists()) {
     this.#manifest = manifest
     this.#path = path
     this.places = places
     this.#right = right
   }
 
-  /** The same lists in the same file under another name, or of another form of the same manifest. */
-  as({ manifest = this.#manifest, path = this.#path }: { manifest?: Manifest; path?: string }): ListFile {
-    return new ListFile(manifest, path, this.places)
+  /** Returns the same lists under another path, or for another form of the same manifest. */
+  as({ manifest = this.#manifest, path = this.#path }: { manifest?: Manifest; path?: string }): BlockListFile {
+    return new BlockListFile(manifest, path, this.places)
   }
 
   get path(): string {
     return this.#path
   }
 
-  /** The file was given another name. */
+  /** Notes that the file was renamed. */
   moved(path: string): void {
     this.#path = path
   }
 
-  /** Not to be changed by whoever gets it. */
+  /** Callers must not change the result. */
   async list(index: number): Promise<Buffer | null> {
     const offset = this.places.of(index)
     if (offset === undefined) return null
@@ -83,7 +89,7 @@ export class ListFile implements BlockLists {
     return this.#checked(index, await readPart(this.#path, offset, this.#manifest.listBytes(index)))
   }
 
-  /** As `list`, for whoever cannot wait. */
+  /** As `list`, synchronously. */
   listNow(index: number): Buffer | null {
     const offset = this.places.of(index)
     if (offset === undefined) return null
@@ -97,14 +103,14 @@ export class ListFile implements BlockLists {
     return this.#manifest.listBytes(index) > SHORT_BYTES ? this.list(index) : this.listNow(index)
   }
 
-  /** Whether the list is there: it is not looked at again when it was found right before. Whoever uses it checks it. */
+  /** Whether the list is there. One that was checked before is not read again; its users check it. */
   isThere(index: number): boolean | Promise<boolean> {
     if (this.#right.has(index)) return true
     const soon = this.listSoon(index)
     return soon instanceof Promise ? soon.then((list) => list !== null) : soon !== null
   }
 
-  /** What is known of the list at its place, for the same place of another tree. */
+  /** Returns what is known of the list, for the same place of another tree. */
   known(index: number): { readonly wasRight: boolean; readonly list: Buffer | undefined } {
     return { wasRight: this.#right.has(index), list: this.#right.get(index) }
   }
@@ -115,7 +121,7 @@ export class ListFile implements BlockLists {
     return list
   }
 
-  /** The tags of a large file's blocks, not checked: each proves itself. null when they are not there. */
+  /** Returns the tags of a large file's blocks, unchecked: each proves itself. Null when they are not there. */
   tagsNow(index: number): Buffer | null {
     const offset = this.places.of(index)
     if (offset === undefined) return null
@@ -123,7 +129,10 @@ export class ListFile implements BlockLists {
     return readPartNow(this.#path, offset + listBytes, tagBytesOf(listBytes))
   }
 
-  /** What is known of the blocks of file `index`, for a file that has `sizeBytes` now; null when that is nothing. To be closed. */
+  /**
+   * Returns what is known of the blocks of file `index`, which has `sizeBytes` now; null: nothing.
+   * The result must be closed.
+   */
   async knownBlocks(index: number, sizeBytes: number): Promise<KnownBlocks | null> {
     const hashesAt = this.places.of(index)
     if (hashesAt === undefined) return null
@@ -134,7 +143,7 @@ export class ListFile implements BlockLists {
   }
 }
 
-/** The hash of a file of several blocks. */
+/** Returns the hash of a file of several blocks. */
 export function hashOfList(list: Buffer): Buffer {
   return createHash('sha256').update(list).digest()
 }
@@ -146,7 +155,7 @@ async function readPart(path: string, offset: number, bytes: number): Promise<Bu
     const { bytesRead } = await file.read(part, 0, bytes, offset)
     return bytesRead === bytes ? part : null
   } catch {
-    // Lists only save work: a file whose list cannot be read is read anew.
+    // Lists only save work: a file whose list cannot be read is read again.
     return null
   }
 }
@@ -158,35 +167,37 @@ function readPartNow(path: string, offset: number, bytes: number): Buffer | null
     const part = Buffer.allocUnsafeSlow(bytes)
     return readSync(fd, part, 0, bytes, offset) === bytes ? part : null
   } catch {
-    // Without it the next change of the file costs more, that is all.
+    // Without it the next change of the file costs more, nothing else.
     return null
   } finally {
     if (fd !== undefined) closeSync(fd)
   }
 }
 
-/** Files that some writer appends to at present, by device and inode. */
+/** Files that a writer appends to at present, by device and inode. */
 const growing = new Set<string>()
 
 /**
- * Writes lists and tags, in any order, into places that were set aside in the order of the manifest. The file is a new one, or grows that of an earlier tree,
- * of which it becomes one more name: lists that stay as they are stay where they are. What is in a file is never written over.
+ * Writes lists and tags, in any order, into places that were reserved in the order of the manifest.
+ * The file is new, or it is an earlier tree's file that grows and gets one more name. Unchanged lists stay where
+ * they
+ * are, and nothing in the file is overwritten.
  */
 export class BlockListWriter implements Disposable {
-  readonly places = new Places()
+  readonly places = new ListOffsets()
   readonly #right = new RightLists()
   readonly #path: string
   #fd: number | undefined
   #end = 0
-  #grown: { readonly from: ListFile; readonly key: string } | null = null
+  #grown: { readonly from: BlockListFile; readonly key: string } | null = null
 
-  /** The file is made when there is something to write; one that is there already loses that name. */
+  /** Creates the file when there is something to write; an existing one loses that name. */
   constructor(path: string) {
     this.#path = path
   }
 
-  /** Goes on in the file of an earlier tree, if that is worth it. To be called before anything else. */
-  grow(from: ListFile): void {
+  /** Continues in the file of an earlier tree, if that pays. Call it first. */
+  grow(from: BlockListFile): void {
     if (from.places.bytes === 0) return
     rmSync(this.#path, { force: true })
     let fd: number | undefined
@@ -212,7 +223,7 @@ export class BlockListWriter implements Disposable {
     }
   }
 
-  /** Sets a place aside for the list of large file `index` and its tags; answers where it begins. */
+  /** Reserves a place for the list of large file `index` and its tags; returns its offset. */
   reserve(index: number, listBytes: number): number {
     const offset = this.#end
     this.places.add(index, offset, listBytes)
@@ -220,20 +231,20 @@ export class BlockListWriter implements Disposable {
     return offset
   }
 
-  /** Sets a place aside and fills it. `tags` may be those of another list, longer or shorter: each proves itself. */
+  /** Reserves a place and fills it. `tags` may be those of another list, longer or shorter: each proves itself. */
   add(index: number, list: Buffer, tags: Buffer | null): void {
     const offset = this.reserve(index, list.length)
     this.#write(offset, list)
     if (tags !== null) this.#write(offset + list.length, tags.subarray(0, tagBytesOf(list.length)))
   }
 
-  /** Takes over the list of entry `from` of another tree, as it is. */
-  keep(index: number, lists: ListFile, from: number, listBytes: number): void {
+  /** Takes over the list of entry `from` of another tree. */
+  keep(index: number, lists: BlockListFile, from: number, listBytes: number): void {
     const place = this.#grown?.from === lists ? lists.places.of(from) : undefined
     if (place === undefined) {
       const list = lists.listNow(from)
       if (list !== null) this.#right.add(index, list)
-      // A list that is not known stays so: zeros are no file's list.
+      // An unknown list stays zeros, which is no file's list.
       this.add(index, list ?? Buffer.alloc(listBytes), lists.tagsNow(from))
       return
     }
@@ -243,22 +254,24 @@ export class BlockListWriter implements Disposable {
     else if (wasRight) this.#right.note(index)
   }
 
-  /** Some blocks of a file, from block `first` on. `offset` and `listBytes`: of the place that was set aside. */
+  /**
+   * Writes some blocks of a file, from block `first` on. `offset` and `listBytes` are those of its reserved place.
+   */
   writeBlocks(offset: number, listBytes: number, first: number, { hashes, tags }: TaggedBlocks): void {
     this.#write(offset + first * HASH_BYTES, hashes)
     this.#write(offset + listBytes + first * TAG_BYTES, tags)
   }
 
-  /** A whole list that was just made, and is what the manifest will have the hash of. */
+  /** Notes a whole list that was just made, whose hash the manifest will have. */
   note(index: number, list: Buffer): void {
     this.#right.add(index, list)
   }
 
-  /** Ends the file: places that were never written to are zeros, which are no file's list. Not synced. */
-  finish(manifest: Manifest): ListFile {
+  /** Ends the file. Places that were never written are zeros, which is no file's list. Not synced. */
+  finish(manifest: Manifest): BlockListFile {
     if (this.places.bytes > 0) ftruncateSync(this.#open(), this.#end)
     this[Symbol.dispose]()
-    return new ListFile(manifest, this.#path, this.places, this.#right)
+    return new BlockListFile(manifest, this.#path, this.places, this.#right)
   }
 
   #write(offset: number, data: Buffer): void {
@@ -269,7 +282,7 @@ export class BlockListWriter implements Disposable {
 
   #open(): number {
     if (this.#fd === undefined) {
-      // It may be one more name of a file that has another tree's lists.
+      // It may be one more name of a file with another tree's lists.
       rmSync(this.#path, { force: true })
       this.#fd = openSync(this.#path, 'wx', 0o600)
     }
@@ -280,7 +293,7 @@ export class BlockListWriter implements Disposable {
     if (this.#fd !== undefined) closeSync(this.#fd)
     this.#fd = undefined
     if (this.#grown !== null) growing.delete(this.#grown.key)
-    // Another one may grow it by the next time.
+    // Another writer may grow it by the next time.
     this.#grown = null
   }
 }

@@ -5,17 +5,17 @@ import type { FileEntry } from '../manifest/entry.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { type BlockRun, FILES_MAX, FILES_MAX_BYTES, HOLES_MAX_BLOCKS, RUN_MAX_BYTES } from '../tree-contract.ts'
 
-/** Whether an index, of which nothing is known, is that of a regular file. */
+/** Whether an unchecked index is that of a regular file. */
 export function isFile(manifest: Manifest, index: number): boolean {
   return Number.isSafeInteger(index) && index >= 0 && index < manifest.count && manifest.kind(index) === 'file'
 }
 
-/** Whether a file of this size has these blocks, and they are few enough to be asked for in one go. */
+/** Whether a file of this size has these blocks, and they are few enough for one request. */
 export function isRunOf(sizeBytes: number, run: Pick<BlockRun, 'first' | 'count'>): boolean {
   return isWithin(sizeBytes, run) && run.count * blockBytesOf(sizeBytes) <= RUN_MAX_BYTES
 }
 
-/** As `isRunOf`, of a run that may be longer: only zeros may, by the file's list (null: it is not known). */
+/** As `isRunOf`, for a longer run: only zeros may be, by the file's list (null: not known). */
 export function isLongRunOf(sizeBytes: number, run: Pick<BlockRun, 'first' | 'count'>, list: Buffer | null): boolean {
   if (!isWithin(sizeBytes, run) || run.count > HOLES_MAX_BLOCKS) return false
   if (list === null) return true
@@ -32,7 +32,7 @@ function isWithin(sizeBytes: number, { first, count }: Pick<BlockRun, 'first' | 
   return areWhole && first + count <= blockCountOf(sizeBytes)
 }
 
-/** The small files that were asked for. REQUEST_INVALID when an index is none, or when they are too many for one go. */
+/** Returns the requested small files. REQUEST_INVALID: an index is none, or there are too many for one request. */
 export function smallFiles(manifest: Manifest, indexes: readonly number[]): FileEntry[] {
   let bytes = 0
   const files = indexes.map((index) => {
@@ -42,12 +42,12 @@ export function smallFiles(manifest: Manifest, indexes: readonly number[]): File
     return file
   })
   if (files.length === 0 || files.length > FILES_MAX || bytes > FILES_MAX_BYTES) {
-    throw badRequest(`${files.length} files of ${bytes} bytes cannot be asked for in one go.`)
+    throw badRequest(`${files.length} files of ${bytes} bytes are too many for one request.`)
   }
   return files
 }
 
-/** The larger file that was asked for. REQUEST_INVALID when the index is none. */
+/** Returns the requested larger file. REQUEST_INVALID: the index is none. */
 export function largeFile(manifest: Manifest, index: number): FileEntry {
   const file = fileOf(manifest, index)
   if (isSmall(file.sizeBytes)) throw badRequest(`Entry ${index} is a small file.`)
@@ -60,7 +60,7 @@ function fileOf(manifest: Manifest, index: number): FileEntry {
   return entry
 }
 
-/** What another host asked for does not exist. */
+/** REQUEST_INVALID: another host has requested what does not exist. */
 export function badRequest(what: string): WherryError {
   return new WherryError('REQUEST_INVALID', what, { hint: 'Use the same version of Wherry on all hosts.' })
 }

@@ -1,17 +1,17 @@
 import { NS_PER_SECOND, type StatBuffer } from '../../sys/stat.ts'
-import type { Seen } from './snapshot.ts'
+import type { InodeStateView } from './snapshot.ts'
 
-/** Inode number (8 bytes), seconds of the ctime (its low 32 bits), its nanoseconds with two more bits of the seconds. */
+/** Inode number (8 bytes), seconds of the ctime (low 32 bits), its nanoseconds with two more bits of the seconds. */
 const WORDS = 4
-/** Those and the clean flag. */
+/** The words and the clean flag. */
 const SEEN_BYTES = WORDS * 4 + 1
 const REST_BITS = 30
 const REST_MASK = 2 ** REST_BITS - 1
 const UINT32 = 2 ** 32
 const FIRST_ENTRIES = 1024
 
-/** What was seen of a manifest's entries, 17 bytes each. ctimes from 1970 to 2514. */
-export class InodeStates implements Seen {
+/** Inode numbers and ctimes of a manifest's entries, 17 bytes each. ctimes range from 1970 to 2514. */
+export class InodeStates implements InodeStateView {
   readonly count: number
   readonly words: Uint32Array
   readonly cleans: Uint8Array
@@ -48,7 +48,7 @@ export class InodeStates implements Seen {
     return this.cleans[index] === 1
   }
 
-  /** Whether an entry was seen as a clean state and is the same inode with the same ctime now. */
+  /** Whether an entry was recorded in a clean state and is the same inode with the same ctime now. */
   cleanAs(index: number, stat: StatBuffer): boolean {
     const at = index * WORDS
     return (
@@ -71,17 +71,17 @@ export class InodeStates implements Seen {
     return bytesOf(this.words).equals(bytesOf(other.words)) && bytesOf(this.cleans).equals(bytesOf(other.cleans))
   }
 
-  /** The form on disk. Shares this table's memory. */
+  /** Encodes the table for the disk. Shares this table's memory. */
   encoded(): Buffer[] {
     return [bytesOf(this.words), bytesOf(this.cleans)]
   }
 
-  /** Nothing was seen of any entry. */
+  /** Returns a table with nothing recorded. */
   static empty(count: number): InodeStates {
     return new InodeStates(count, new Uint32Array(count * WORDS), new Uint8Array(count))
   }
 
-  /** null when the bytes are not those of `count` entries. */
+  /** Decodes a table; null when the bytes are not those of `count` entries. */
   static decode(bytes: Buffer, count: number): InodeStates | null {
     if (bytes.length !== count * SEEN_BYTES) return null
     const words = new Uint32Array(count * WORDS)
@@ -90,7 +90,7 @@ export class InodeStates implements Seen {
   }
 }
 
-/** Grows entry by entry, by doubling. */
+/** Builds a table entry by entry, doubling its memory when full. */
 export class InodeStatesBuilder {
   #count = 0
   #words = new Uint32Array(FIRST_ENTRIES * WORDS)
@@ -105,12 +105,12 @@ export class InodeStatesBuilder {
     this.#cleans[this.#count - 1] = clean ? 1 : 0
   }
 
-  /** A further name of an inode. */
+  /** Adds a further name of an inode. */
   addNothing(): void {
     this.#next()
   }
 
-  /** The first entries of another table, into an empty one. */
+  /** Copies the first entries of another table into an empty one. */
   copyFirst(from: InodeStates, count: number): void {
     while (this.#cleans.length < count) this.#grow()
     this.#words.set(from.words.subarray(0, count * WORDS))

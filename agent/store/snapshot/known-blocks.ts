@@ -3,7 +3,7 @@ import { HASH_BYTES } from '../blocks/block-size.ts'
 import { TAG_BYTES } from '../workers/block-tag.ts'
 import type { TaggedBlocks } from '../workers/contract.ts'
 
-/** Where the hashes and tags of one file's blocks lie in a file. */
+/** Where the hashes and tags of one file's blocks lie in a lists file. */
 export interface BlocksPlace {
   readonly path: string
   readonly hashesAt: number
@@ -12,8 +12,8 @@ export interface BlocksPlace {
 }
 
 /**
- * Hashes and tags of a file's blocks as they were, read piece by piece: those of a terabyte take 96 MiB. Nothing is checked here,
- * since a hash counts only if its tag proves it.
+ * Former hashes and tags of a file's blocks, read piece by piece: those of a terabyte take 96 MiB.
+ * Nothing is checked here: a hash counts only if its tag proves it.
  */
 export class KnownBlocks implements AsyncDisposable {
   readonly #file: FileHandle
@@ -24,17 +24,17 @@ export class KnownBlocks implements AsyncDisposable {
     this.#place = place
   }
 
-  /** null: the file cannot be opened. */
+  /** Null: the file cannot be opened. */
   static async open(place: BlocksPlace): Promise<KnownBlocks | null> {
     try {
       return new KnownBlocks(await open(place.path, 'r'), place)
     } catch {
-      // What is known only saves work.
+      // Known blocks only save work.
       return null
     }
   }
 
-  /** Blocks `first` to `first + count - 1`, fewer where there were fewer; null: none. */
+  /** Reads blocks `first` to `first + count - 1`, fewer where there are fewer; null: none. */
   async range(first: number, count: number): Promise<TaggedBlocks | null> {
     const there = Math.min(count, this.#place.count - first)
     if (there <= 0) return null
@@ -49,7 +49,7 @@ export class KnownBlocks implements AsyncDisposable {
       const { bytesRead } = await this.#file.read(part, 0, bytes, offset)
       return bytesRead === bytes ? part : null
     } catch {
-      // What is known only saves work.
+      // Known blocks only save work.
       return null
     }
   }

@@ -1,4 +1,4 @@
-/** The reads of a tree that are under way: what they use may be closed when they have ended. */
+/** Counts the reads of a tree under way: what they use may be closed when they have ended. */
 export class OpenReads {
   #count = 0
   #ended: (() => void) | undefined
@@ -14,7 +14,7 @@ export class OpenReads {
     }
   }
 
-  /** Resolves when none is under way any more. Whoever waits lets no new one begin. */
+  /** Resolves when no read is under way. The caller starts no new one. */
   async ended(): Promise<void> {
     if (this.#count > 0) await new Promise<void>((resolve) => (this.#ended = resolve))
   }

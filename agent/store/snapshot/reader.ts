@@ -14,19 +14,19 @@ import type { BlockPool } from '../workers/contract.ts'
 import { hashOfList } from './block-lists.ts'
 import { badRequest, isLongRunOf, isRunOf, largeFile, smallFiles } from './check-request.ts'
 import { OpenReads } from './open-reads.ts'
-import { type KeptKind, type KeptTree, loadSnapshot } from './saved-snapshot.ts'
+import { loadSnapshot, type SavedKind, type SavedTree } from './saved-snapshot.ts'
 import type { BlockLists } from './snapshot.ts'
 import { TreeFiles } from './tree-files.ts'
 
-/** Blocks hashed in one go when a list is missing. */
+/** Blocks that one task hashes when a list is missing. */
 const HASHED_BLOCKS = 256
 
 /**
- * Opens a kept snapshot of the copy in `directory` and the tree at `data` it describes; null when nothing is kept. Later captures and applies
- * replace what is kept, not what this reader has. Rejects MANIFEST_INVALID when what is kept is damaged.
+ * Opens a saved tree of the copy in `directory`, and the files at `data` that it describes; null: there is none.
+ * Later captures and applies do not affect an open reader. Rejects MANIFEST_INVALID when the manifest is damaged.
  */
 export async function openReader(
-  options: ReaderOptions & { readonly directory: string; readonly kind: KeptKind },
+  options: ReaderOptions & { readonly directory: string; readonly kind: SavedKind },
 ): Promise<TreeReader | null> {
   const tree = await loadSnapshot(options.directory, options.kind)
   return tree === null ? null : await DiskReader.open(tree, options)
@@ -39,11 +39,11 @@ interface ReaderOptions {
   readonly volume: string
   readonly pool: BlockPool
   readonly memory: BufferPool
-  /** What is read counts by its hash alone, which the receiver checks; the files' times do not. */
+  /** True: content counts by its hash alone, which the receiver checks; the files' times do not count. */
   readonly inUse?: boolean
 }
 
-/** Reads a tree of this disk as it stands. */
+/** Reads a tree of this disk as it is now. */
 export class DiskReader implements TreeReader {
   readonly #manifest: Manifest
   readonly #lists: BlockLists
@@ -52,11 +52,11 @@ export class DiskReader implements TreeReader {
   readonly #pool: BlockPool
   readonly #memory: BufferPool
   readonly #reads = new OpenReads()
-  /** Of the file that long runs were asked of last: that of a terabyte has 40 MiB. */
+  /** The list of the file with long runs that was read last: that of a terabyte has 40 MiB. */
   #longList: { readonly index: number; readonly list: Promise<Buffer | null> } | null = null
   #closed = false
 
-  static async open(tree: KeptTree, options: ReaderOptions): Promise<DiskReader> {
+  static async open(tree: SavedTree, options: ReaderOptions): Promise<DiskReader> {
     const lists = await openIfThere(tree.lists.path)
     try {
       return new DiskReader(tree, new TreeFiles(options), lists, options)
@@ -67,21 +67,21 @@ export class DiskReader implements TreeReader {
   }
 
   private constructor(
-    { manifest, lists }: KeptTree,
+    { manifest, lists }: SavedTree,
     files: TreeFiles,
     listsFile: FileHandle | null,
     { pool, memory }: ReaderOptions,
   ) {
     this.#manifest = manifest
     this.#listsFile = listsFile
-    // It is opened by its path time and again: this file stays, whatever has its name by then.
+    // Opened repeatedly by path: through the descriptor it is always this file, whatever has its name by then.
     this.#lists = listsFile === null ? lists : lists.as({ path: self(listsFile.fd) })
     this.#files = files
     this.#pool = pool
     this.#memory = memory
   }
 
-  /** The block hashes of a large file; null when they are not there or damaged. */
+  /** Returns the block hashes of a large file; null when they are missing or damaged. */
   list(index: number): Promise<Buffer | null> {
     return this.#lists.list(index)
   }
@@ -114,7 +114,7 @@ export class DiskReader implements TreeReader {
     return { data, changed: parts.flatMap((part) => part.changed) }
   }
 
-  /** Files of one directory; `first`: position of the first among all that were asked for. */
+  /** Reads files of one directory; `first` is the position of the first in the request. */
   async #filesOf(
     directory: BytePath,
     files: readonly FileEntry[],
@@ -153,7 +153,7 @@ export class DiskReader implements TreeReader {
     for (let at = 0; at < list.length; at += PIECE_BYTES) yield list.subarray(at, at + PIECE_BYTES)
   }
 
-  /** The list was not kept, or is damaged: the file still has it. */
+  /** Hashes the file again: its list was not saved, or is damaged. */
   async #hashAnew(file: FileEntry): Promise<Buffer> {
     const fd = this.#files.open(file)
     try {
@@ -209,7 +209,7 @@ export class DiskReader implements TreeReader {
   }
 }
 
-/** Opens a file of ours for reading; null when it is not there. */
+/** Opens a file of the store for reading; null when it is not there. */
 export async function openIfThere(path: string): Promise<FileHandle | null> {
   try {
     return await open(path, 'r')
@@ -219,7 +219,7 @@ export async function openIfThere(path: string): Promise<FileHandle | null> {
   }
 }
 
-/** A disk that fails is told as such: what cannot be read has not changed, and asking again does not help. */
+/** Throws for a failing disk: an unreadable file has not changed, and a retry does not help. */
 function refuseUnreadable(file: FileEntry, outcome: number): void {
   if (isDiskFailure(errnoName(outcome))) throw new SystemCallError('read', printable(file.path), errnoName(outcome))
 }

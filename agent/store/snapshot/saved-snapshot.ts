@@ -7,63 +7,63 @@ import { errnoOf } from '../../sys/failure.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { parseManifest } from '../manifest/parser.ts'
 import type { SnapshotRef } from '../snapshot-ref.ts'
-import { ListFile } from './block-lists.ts'
+import { BlockListFile } from './block-lists.ts'
 import { InodeStates } from './inode-states.ts'
-import { Places } from './list-offsets.ts'
+import { ListOffsets } from './list-offsets.ts'
 import type { Snapshot } from './snapshot.ts'
 
-/** `last`: the tree at its last quiet capture or apply. `live`: the tree as it was last looked at in between. */
-export type KeptKind = Extract<SnapshotRef['kind'], 'last' | 'live'>
-/**
- * `base`: the tree of the copy's checkpoint, while `last` is another one: a quiet capture that no checkpoint came of.
- */
-type Slot = KeptKind | 'base'
+/** `last`: the tree at its last quiet capture or apply. `live`: the tree at a later scan. */
+export type SavedKind = Extract<SnapshotRef['kind'], 'last' | 'live'>
+/** `base`: the tree of the copy's checkpoint, while `last` is a quiet capture that did not become a checkpoint. */
+type SavedSlot = SavedKind | 'base'
 
-/** A snapshot of which the parts are known, so that the next one can be made from it. */
-export interface KeptTree extends Snapshot {
+/** A snapshot whose parts are known, so that the next one can be made from it. */
+export interface SavedTree extends Snapshot {
   readonly seen: InodeStates
-  readonly lists: ListFile
+  readonly lists: BlockListFile
 }
 
-/** What a scan need not read again. */
-export interface Known {
-  readonly last: KeptTree | null
-  readonly live: KeptTree | null
+/** The saved trees that a scan starts from: what they prove unchanged is not read again. */
+export interface KnownTrees {
+  readonly last: SavedTree | null
+  readonly live: SavedTree | null
 }
 
 const SLOTS = ['last', 'live', 'base'] as const
 const PARTS = ['lists', 'places', 'seen', 'manifest'] as const
 const NEWLINE = 10
 
-function manifestPath(directory: string, kind: Slot): string {
+function manifestPath(directory: string, kind: SavedSlot): string {
   return partPath(directory, kind, 'manifest')
 }
 
-/** Where a scan of the copy in `directory` writes its block lists until they are kept; a leftover means nothing. */
+/** Where a scan of the copy in `directory` writes its block lists until they are saved; a leftover means nothing. */
 export function scannedListsPath(directory: string): string {
   return join(directory, `scan.lists${UNFINISHED}`)
 }
 
-function partPath(directory: string, kind: Slot, part: (typeof PARTS)[number]): string {
+function partPath(directory: string, kind: SavedSlot, part: (typeof PARTS)[number]): string {
   return join(directory, `${kind}.${part}`)
 }
 
 /**
- * Keeps a snapshot that was just scanned; its lists file becomes the kept one. What is kept already is not written again.
- * `known` is what the scan was given. Durable on return. A crash leaves the old snapshot or the new one, or parts that
- * do not belong together: then their files are all read again at the next scan.
+ * Saves a snapshot that was just scanned; its lists file becomes the saved one. Durable on return.
+ * Parts that are saved already are not written again. `known` is what the scan started from.
+ * A crash leaves the old snapshot, the new one, or parts that do not belong together. In the last case the next
+ * scan
+ * reads all files again.
  */
 export async function saveSnapshot(
   directory: string,
-  kind: KeptKind,
-  tree: KeptTree,
-  known: Known | null,
+  kind: SavedKind,
+  tree: SavedTree,
+  known: KnownTrees | null,
   faultPoint: FaultPoint = noFault,
 ): Promise<void> {
   const listsPath = partPath(directory, kind, 'lists')
   const kept = known?.[kind] ?? null
   if (kept !== null && isSame(kept, tree)) {
-    // Lists that were made anew may be there because the kept ones were damaged.
+    // The lists may be new because the saved ones were damaged.
     if (tree.lists.places.bytes > 0) {
       const files = await keepLists(directory, kind, tree.lists)
       await writeTogether(directory, files, () => faultPoint('lists-kept'))
@@ -89,13 +89,16 @@ export async function saveSnapshot(
   await writeTogether(directory, files, (path) => faultPoint(`${extname(path).slice(1)}-kept`))
 }
 
-/** All files in which something may be kept of the copy in `directory`. */
-export function keptPaths(directory: string): string[] {
+/** Returns all files that may have something saved of the copy in `directory`. */
+export function savedPaths(directory: string): string[] {
   return SLOTS.flatMap((kind) => PARTS.map((part) => partPath(directory, kind, part)))
 }
 
-/** Moves a snapshot kept as `last` from one directory to another, in place of the one there; false: there is none. Durable on return; may be repeated after a crash. */
-export async function adoptKept(from: string, to: string, faultPoint: FaultPoint): Promise<boolean> {
+/**
+ * Moves the tree saved as `last` from one directory to another; false: there is none.
+ * Replaces the one there. Durable on return. May be repeated after a crash.
+ */
+export async function adoptSaved(from: string, to: string, faultPoint: FaultPoint): Promise<boolean> {
   if ((await loadManifest(manifestPath(from, 'last'))) === null) return false
   for (const part of PARTS) {
     try {
@@ -111,39 +114,39 @@ export async function adoptKept(from: string, to: string, faultPoint: FaultPoint
   return true
 }
 
-/** The tree of the copy's checkpoint is about to stop being `last`: it stays as `base`. Durable on return. */
-export async function keepBase(directory: string, faultPoint: FaultPoint): Promise<void> {
+/** Saves the tree of the copy's checkpoint as `base`, before another one becomes `last`. Durable on return. */
+export async function saveBase(directory: string, faultPoint: FaultPoint): Promise<void> {
   await linkParts(directory, 'last', 'base', faultPoint)
 }
 
-export async function dropKept(directory: string, kind: Slot): Promise<void> {
+export async function dropSaved(directory: string, kind: SavedSlot): Promise<void> {
   for (const part of PARTS) await rm(partPath(directory, kind, part), { force: true })
 }
 
-/** What was seen of the tree's inodes counts no more: each file is read at the next look. Durable on return. */
-export async function dropSeen(directory: string): Promise<void> {
+/** Removes the recorded inode states: the next scan reads each file. Durable on return. */
+export async function dropInodeStates(directory: string): Promise<void> {
   for (const kind of SLOTS) await rm(partPath(directory, kind, 'seen'), { force: true })
   await syncDirectory(directory)
 }
 
 /**
- * Loads what is kept; knows nothing where there is nothing or it is damaged: it only saves work. From before a reboot nothing is taken to be
- * as it was seen: every file is read, and the tags of its blocks tell what need not be hashed.
+ * Loads the saved trees; null where one is missing or damaged, because they only save work.
+ * After a reboot no inode state counts: every file is read, and the tags of its blocks save hashing.
  */
-export async function loadKnown(directory: string): Promise<Known> {
+export async function loadKnown(directory: string): Promise<KnownTrees> {
   return { live: await loadUndamaged(directory, 'live'), last: await loadUndamaged(directory, 'last') }
 }
 
-/** Of what `loadKnown` loads, `last` alone. */
-export function loadLast(directory: string): Promise<KeptTree | null> {
+/** Loads `last` alone, as `loadKnown` does. */
+export function loadLast(directory: string): Promise<SavedTree | null> {
   return loadUndamaged(directory, 'last')
 }
 
 /**
- * Loads the snapshot of the checkpoint with this hash (null: the copy has none): `last`, unless a later look replaced
- * it. Null: it is not known any more.
+ * Loads the tree of the checkpoint with this hash: `last`, or `base` if a later scan has replaced it.
+ * Null: it is not saved any more. `hash` null: the copy has no checkpoint.
  */
-export async function loadCheckpoint(directory: string, hash: string | null): Promise<KeptTree | null> {
+export async function loadCheckpoint(directory: string, hash: string | null): Promise<SavedTree | null> {
   if (hash === null) return null
   for (const kind of ['last', 'base'] as const) {
     const tree = await loadUndamaged(directory, kind)
@@ -152,16 +155,19 @@ export async function loadCheckpoint(directory: string, hash: string | null): Pr
   return null
 }
 
-/** Loads a kept snapshot; null when there is none. What was seen before a reboot is not believed. Rejects MANIFEST_INVALID when its manifest is damaged. */
-export async function loadSnapshot(directory: string, kind: Slot): Promise<KeptTree | null> {
+/**
+ * Loads a saved tree; null when there is none. Inode states from before a reboot do not count.
+ * MANIFEST_INVALID: its manifest is damaged.
+ */
+export async function loadSnapshot(directory: string, kind: SavedSlot): Promise<SavedTree | null> {
   const manifest = await loadManifest(manifestPath(directory, kind))
   if (manifest === null) return null
-  const places = Places.of(manifest, await readIfThere(partPath(directory, kind, 'places')))
-  const lists = new ListFile(manifest, partPath(directory, kind, 'lists'), places)
+  const places = ListOffsets.of(manifest, await readIfThere(partPath(directory, kind, 'places')))
+  const lists = new BlockListFile(manifest, partPath(directory, kind, 'lists'), places)
   return { manifest, lists, seen: (await loadSeen(directory, kind, manifest)) ?? InodeStates.empty(manifest.count) }
 }
 
-/** Reads a manifest from a file; null when there is none. Rejects MANIFEST_INVALID when it is damaged. */
+/** Reads a manifest from a file; null when there is none. MANIFEST_INVALID: it is damaged. */
 async function loadManifest(path: string): Promise<Manifest | null> {
   try {
     return await parseManifest(await readFile(path))
@@ -171,35 +177,38 @@ async function loadManifest(path: string): Promise<Manifest | null> {
   }
 }
 
-function isSame(a: KeptTree, b: KeptTree): boolean {
+function isSame(a: SavedTree, b: SavedTree): boolean {
   return a.manifest.hash === b.manifest.hash && (a.seen === b.seen || a.seen.equals(b.seen))
 }
 
-async function loadUndamaged(directory: string, kind: Slot): Promise<KeptTree | null> {
+async function loadUndamaged(directory: string, kind: SavedSlot): Promise<SavedTree | null> {
   try {
     return await loadSnapshot(directory, kind)
   } catch {
-    // Only a saving of time: without it every file is read.
+    // It only saves time: without it every file is read.
     return null
   }
 }
 
-/** null: what was seen is not of this manifest, or from before a reboot. */
-async function loadSeen(directory: string, kind: Slot, manifest: Manifest): Promise<InodeStates | null> {
+/** Null: the inode states are not of this manifest, or from before a reboot. */
+async function loadSeen(directory: string, kind: SavedSlot, manifest: Manifest): Promise<InodeStates | null> {
   const file = await readIfThere(partPath(directory, kind, 'seen'))
   if (file === null) return null
   const headerEnd = file.indexOf(NEWLINE)
-  // Changes at every boot: after a power loss new data may lie under an old ctime, so nothing seen before counts.
+  // The boot id changes at every boot: after a power loss new data may lie under an old ctime.
   const expected = JSON.stringify({ hash: manifest.hash, boot: await bootId() })
   if (file.toString('utf8', 0, headerEnd) !== expected) return null
   return InodeStates.decode(file.subarray(headerEnd + 1), manifest.count)
 }
 
-/** Gives lists their name, durable when the directory is synced, which the caller does. Answers what is to be written beside them. */
+/**
+ * Gives the lists file its name; returns what is to be written beside it.
+ * Durable once the caller has synced the directory.
+ */
 async function keepLists(
   directory: string,
-  kind: KeptKind,
-  lists: ListFile,
+  kind: SavedKind,
+  lists: BlockListFile,
 ): Promise<{ path: string; chunks: Buffer[] }[]> {
   const path = partPath(directory, kind, 'lists')
   if (lists.path === path) return []
@@ -227,8 +236,8 @@ async function readIfThere(path: string): Promise<Buffer | null> {
   }
 }
 
-/** The same snapshot under the other name. Kept files are replaced and never changed: a second link serves. */
-async function linkParts(directory: string, from: Slot, to: Slot, faultPoint: FaultPoint): Promise<void> {
+/** Saves the same tree under another kind. Saved files are replaced and never changed, so a hard link serves. */
+async function linkParts(directory: string, from: SavedSlot, to: SavedSlot, faultPoint: FaultPoint): Promise<void> {
   for (const part of PARTS) {
     const path = partPath(directory, to, part)
     const unfinished = `${path}${UNFINISHED}`

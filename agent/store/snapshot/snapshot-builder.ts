@@ -5,46 +5,48 @@ import { ManifestBuilder } from '../manifest/builder.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import type { TaggedBlocks } from '../workers/contract.ts'
-import { BlockListWriter, type ListFile } from './block-lists.ts'
+import { type BlockListFile, BlockListWriter } from './block-lists.ts'
 import { InodeStatesBuilder } from './inode-states.ts'
-import { type KeptTree, takeName } from './saved-snapshot.ts'
+import { type SavedTree, takeName } from './saved-snapshot.ts'
 
 type FileBody = InodeBody & { kind: 'file' }
 
-/** Of a file's blocks, as far as they are known: their hashes, 32 bytes each, and tags, 16 each. */
+/** Hashes (32 bytes each) and tags (16 each) of a file's blocks, as far as they are known. */
 export interface KnownList {
   readonly list?: Buffer
   readonly tags?: Buffer
 }
 
-/** What the caller knows of a file's content for sure, because it has just put the file there. A large one without a list gets none. */
+/** Content that the caller knows for sure, because it has just written the file. A large file may have no list. */
 export interface KnownContent extends KnownList {
   /** As in the manifest. */
   readonly hash: Buffer
 }
 
-/** A file's content as it is in truth; `list` of a large file. */
+/** Actual content of a file; `list` is that of a large file. */
 export interface NewContent {
   readonly hash: Buffer
   readonly list: Buffer | null
 }
 
 /**
- * Grows into a snapshot entry by entry, in tree order. As long as every entry is that of a kept tree, nothing is made: a
- * tree in which nothing changed costs no memory and no writing, and ends as the very tree that was kept.
+ * Builds a snapshot entry by entry, in tree order.
+ * While every entry equals that of a saved tree, nothing is built. An unchanged tree costs no memory and no
+ * writing,
+ * and the result is the saved tree itself.
  */
 export class SnapshotBuilder implements Disposable {
-  readonly #base: KeptTree | null
+  readonly #base: SavedTree | null
   readonly #listsPath: string
   readonly #manifest = new ManifestBuilder()
   readonly #seen = new InodeStatesBuilder()
   readonly #lists: BlockListWriter
-  readonly #grown: ListFile | null
-  /** So many entries are the first ones of the base, nothing else is there; -1: it has gone its own way. */
+  readonly #grown: BlockListFile | null
+  /** How many entries equal the first ones of the base, with nothing else added; -1: it differs from the base. */
   #same: number
 
-  /** Lists are written to `listsPath`; those that stay as they are in `grown` need not be. */
-  constructor(base: KeptTree | null, listsPath: string, grown = base?.lists ?? null) {
+  /** Lists are written to `listsPath`; unchanged lists in `grown` are not written again. */
+  constructor(base: SavedTree | null, listsPath: string, grown = base?.lists ?? null) {
     this.#base = base
     this.#listsPath = listsPath
     this.#lists = new BlockListWriter(listsPath)
@@ -61,8 +63,8 @@ export class SnapshotBuilder implements Disposable {
     return this.#manifest.full
   }
 
-  /** Takes an unchanged entry over, with its list if it is a large file. Not for links. */
-  keep(tree: KeptTree, index: number): void {
+  /** Takes over an unchanged entry, with its list if it is a large file. Not for links. */
+  keep(tree: SavedTree, index: number): void {
     if (tree === this.#base && this.#same === index) {
       this.#same++
       return
@@ -74,14 +76,14 @@ export class SnapshotBuilder implements Disposable {
     if (listBytes > 0) this.#lists.keep(kept, tree.lists, index, listBytes)
   }
 
-  /** Takes unchanged entries over, from `from` up to `to`, whole directories without links. */
-  keepRange(tree: KeptTree, from: number, to: number): void {
+  /** Takes over unchanged entries, from `from` up to `to`: whole directories without links. */
+  keepRange(tree: SavedTree, from: number, to: number): void {
     if (tree === this.#base && this.#same === from) this.#same = to
     else for (let index = from; index < to; index++) this.keep(tree, index)
   }
 
-  /** Takes a file over that has another content; `list` is that of a large one. It is not clean. Only without a base. */
-  keepAs(tree: KeptTree, index: number, { hash, list }: NewContent): void {
+  /** Takes over a file with other content, not clean; `list` is that of a large one. Only without a base. */
+  keepAs(tree: SavedTree, index: number, { hash, list }: NewContent): void {
     const kept = this.#manifest.copyUnread(tree.manifest, index)
     this.#manifest.setHash(kept, hash)
     this.#seen.copy(tree.seen, index)
@@ -89,7 +91,10 @@ export class SnapshotBuilder implements Disposable {
     if (list !== null) this.#lists.add(kept, list, null)
   }
 
-  /** One more name of entry `to`. `known`: the base's entry at this place if it is a link to that entry, else -1. */
+  /**
+   * Adds a further name of entry `to`.
+   * `known`: the base's entry at this place if it is a link to that entry, else -1.
+   */
   link(depth: number, name: BytePath, to: number, known: number): void {
     if (known >= 0 && this.#same === known) {
       this.#same++
@@ -100,14 +105,14 @@ export class SnapshotBuilder implements Disposable {
     this.#seen.addNothing()
   }
 
-  /** Adds an entry that was described anew and is no file. */
+  /** Adds a newly described entry that is no file. */
   add(depth: number, name: BytePath, body: InodeBody, stat: StatBuffer, clean: boolean): void {
     this.#part()
     this.#seen.add(stat, clean)
     this.#manifest.add(depth, name, body)
   }
 
-  /** Adds a file whose content is known; a large one without a list has none. */
+  /** Adds a file whose content is known; a large one may lack a list. */
   addFile(depth: number, name: BytePath, body: FileBody, stat: StatBuffer, clean: boolean, known: KnownList): void {
     this.#part()
     if (known.list !== undefined && !isSmall(body.sizeBytes)) {
@@ -116,7 +121,10 @@ export class SnapshotBuilder implements Disposable {
     this.add(depth, name, body, stat, clean)
   }
 
-  /** Adds a file whose content is still to be read, not clean; answers where its list goes (a small file has none). */
+  /**
+   * Adds a file whose content is still to be read, not clean; returns the offset of its list.
+   * A small file has none.
+   */
   addUnread(depth: number, name: BytePath, body: FileBody, stat: StatBuffer): number {
     this.#part()
     const listOffset = this.#reserve(body)
@@ -125,19 +133,19 @@ export class SnapshotBuilder implements Disposable {
     return listOffset
   }
 
-  /** The content of a file added unread. */
+  /** Sets the content of a file that was added unread. */
   setRead(index: number, hash: Buffer, clean: boolean): void {
     this.#manifest.setHash(index, hash)
     this.#seen.setClean(index, clean)
   }
 
-  /** All blocks of file `index`, added unread; as `writeBlocks`. */
+  /** Writes all blocks of file `index`, which was added unread; as `writeBlocks`. */
   writeList(index: number, listOffset: number, sizeBytes: number, blocks: TaggedBlocks): void {
     this.writeBlocks(listOffset, sizeBytes, 0, blocks)
     this.#lists.note(index, blocks.hashes)
   }
 
-  /** Some blocks of a file added unread; `listOffset` is where its list goes. */
+  /** Writes some blocks of a file that was added unread; `listOffset` is the offset of its list. */
   writeBlocks(listOffset: number, sizeBytes: number, first: number, blocks: TaggedBlocks): void {
     this.#lists.writeBlocks(listOffset, blockCountOf(sizeBytes) * HASH_BYTES, first, blocks)
   }
@@ -147,8 +155,8 @@ export class SnapshotBuilder implements Disposable {
     this.#seen.setClean(index, clean)
   }
 
-  /** The snapshot without the entries `missing` (files that could not be read) and their further names. */
-  async finish(missing: ReadonlySet<number>): Promise<KeptTree> {
+  /** Returns the snapshot without the entries `missing` (files that could not be read) and their further names. */
+  async finish(missing: ReadonlySet<number>): Promise<SavedTree> {
     if (this.#base !== null && this.#same === this.#base.manifest.count) return this.#base
     this.#part()
     for (const index of missing) this.#manifest.setHash(index, NO_HASH)
@@ -165,7 +173,7 @@ export class SnapshotBuilder implements Disposable {
     return isSmall(sizeBytes) ? 0 : this.#lists.reserve(this.count, blockCountOf(sizeBytes) * HASH_BYTES)
   }
 
-  /** Goes its own way from here on. */
+  /** Differs from the base from here on. */
   #part(): void {
     if (this.#same < 0) return
     const count = this.#same
@@ -179,8 +187,8 @@ export class SnapshotBuilder implements Disposable {
   }
 }
 
-/** A tree in use loses files while it is looked at: seldom, so everything else is simply copied. */
-async function without(tree: KeptTree, missing: ReadonlySet<number>, listsPath: string): Promise<KeptTree> {
+/** Removes files that vanished during the scan. That is rare, so everything else is simply copied. */
+async function without(tree: SavedTree, missing: ReadonlySet<number>, listsPath: string): Promise<SavedTree> {
   const restPath = `${listsPath}.rest`
   const left = await corrected(tree, { missing, contents: new Map() }, restPath)
   if (left.lists.places.bytes > 0) await takeName(restPath, listsPath)
@@ -188,12 +196,15 @@ async function without(tree: KeptTree, missing: ReadonlySet<number>, listsPath: 
   return left
 }
 
-/** A snapshot without some entries and their further names, and with other contents of some files. Its lists are written to `listsPath`. */
+/**
+ * Returns a snapshot without some entries and their further names, and with other contents of some files.
+ * Its lists are written to `listsPath`.
+ */
 export async function corrected(
-  tree: KeptTree,
+  tree: SavedTree,
   change: { readonly missing: ReadonlySet<number>; readonly contents: ReadonlyMap<number, NewContent> },
   listsPath: string,
-): Promise<KeptTree> {
+): Promise<SavedTree> {
   using rest = new SnapshotBuilder(null, listsPath, tree.lists)
   const places = new Int32Array(tree.manifest.count).fill(-1)
   for (let index = 0; index < tree.manifest.count; index++) {

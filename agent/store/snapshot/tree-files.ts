@@ -2,7 +2,7 @@ import { closeSync } from 'node:fs'
 import { WherryError } from '../../model/errors.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { openFile, openRoot, openWay } from '../inode/directory.ts'
-import { lookAgain, movedAway } from '../inode/inode.ts'
+import { movedAway, statAgain } from '../inode/inode.ts'
 import { type BytePath, nameOf, parentOf, printable } from '../manifest/byte-path.ts'
 import type { FileEntry } from '../manifest/entry.ts'
 
@@ -11,11 +11,11 @@ interface TreeFilesOptions {
   readonly data: string
   /** The volume's name, for messages. */
   readonly volume: string
-  /** What is read counts by its hash alone, which the receiver checks; the files' times do not. */
+  /** True: content counts by its hash alone, which the receiver checks; the files' times do not count. */
   readonly inUse?: boolean
 }
 
-/** Opens files of a tree that may have changed since its manifest was made, and says whether they still are what that says. */
+/** Opens files of a tree that may have changed since its manifest was made, and tells whether they have. */
 export class TreeFiles implements Disposable {
   readonly #root: number
   readonly #volume: string
@@ -28,7 +28,7 @@ export class TreeFiles implements Disposable {
     this.#inUse = inUse
   }
 
-  /** Opens a file; TREE_CHANGED when it is not what the manifest says. The caller closes it. */
+  /** Opens a file, which the caller closes. TREE_CHANGED: it is not what the manifest says. */
   open(file: FileEntry): number {
     const directory = this.openDirectory(parentOf(file.path))
     if (directory === null) throw this.changed(file)
@@ -46,7 +46,7 @@ export class TreeFiles implements Disposable {
     throw this.changed(file)
   }
 
-  /** Opens a directory as a place; null when it is not there any more. The caller closes it. */
+  /** Opens a directory as a place, which the caller closes; null: it is not there any more. */
   openDirectory(path: BytePath): number | null {
     try {
       return openWay(this.#root, path === '' ? [] : path.split('/'))
@@ -56,18 +56,24 @@ export class TreeFiles implements Disposable {
     }
   }
 
-  /** Whether what has this name in a held directory ('': what is held) is the manifest's file still, as far as its inode tells. */
+  /**
+   * Whether `name` in a held directory ('': the directory itself) is still the manifest's file, as far as its inode
+   * tells.
+   */
   isSame(fd: number, name: BytePath, file: FileEntry): boolean {
     const stat = this.#stat
     if (name === '') statAt(fd, '', stat)
-    else if (!lookAgain(fd, name, stat)) return false
+    else if (!statAgain(fd, name, stat)) return false
     if (stat.kind !== 'file' || this.#inUse) return stat.kind === 'file'
     return stat.sizeBytes === file.sizeBytes && stat.mtimeNs() === file.mtimeNs
   }
 
   changed(file: FileEntry, cause?: unknown): WherryError {
     const what = `${printable(file.path)} in volume ${this.#volume} is not what the manifest says any more.`
-    return new WherryError('TREE_CHANGED', what, { hint: 'The volume was written to since; ask for it again.', cause })
+    return new WherryError('TREE_CHANGED', what, {
+      hint: 'The volume was written to meanwhile; request it again.',
+      cause,
+    })
   }
 
   [Symbol.dispose](): void {

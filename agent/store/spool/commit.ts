@@ -5,48 +5,51 @@ import type { FaultPoint } from '../../runtime/fault-point.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import type { Layout } from '../disk/layout.ts'
 import { removeIfThere } from '../inode/removal.ts'
-import { adoptKept, dropKept, saveSnapshot } from '../snapshot/saved-snapshot.ts'
+import { adoptSaved, dropSaved, saveSnapshot } from '../snapshot/saved-snapshot.ts'
 import type { CheckpointBuilder } from './checkpoint-builder.ts'
 import { SpoolIndex } from './spool-index.ts'
 
 const MAKING = 'next'
 
-/** Where a spool is made. A leftover means nothing. */
+/** Where a spool is built. A leftover means nothing. */
 export function makingDirectory(layout: Layout): string {
   return join(layout.spool, MAKING)
 }
 
-/** The spool of the checkpoint with this hash. The record says which checkpoint that is: all others mean nothing. */
+/** The spool of the checkpoint with this hash. Only the one of the record's checkpoint counts. */
 export function spoolDirectory(layout: Layout, hash: string): string {
   return join(layout.spool, hash)
 }
 
-/** Puts a spool with the snapshot of its tree in its place, durably. It counts when the record names its checkpoint. */
-export async function placeSpool(layout: Layout, rounds: CheckpointBuilder, faultPoint: FaultPoint): Promise<void> {
-  const { captured, making } = rounds
+/** Moves a spool with its tree's snapshot to its place, durably. It counts once the record names its checkpoint. */
+export async function placeSpool(layout: Layout, builder: CheckpointBuilder, faultPoint: FaultPoint): Promise<void> {
+  const { captured, writer } = builder
   if (captured === null) throw new TypeError('nothing was captured')
-  if (rounds.placed) return
+  if (builder.placed) return
   const directory = makingDirectory(layout)
-  await making.sync()
+  await writer.sync()
   faultPoint('spool-synced')
-  await writeDurably(indexPath(directory), [making.index.encoded()])
+  await writeDurably(indexPath(directory), [writer.index.encoded()])
   faultPoint('spool-index-kept')
   await saveSnapshot(directory, 'last', captured.tree, null, faultPoint)
   const place = spoolDirectory(layout, captured.capture.hash)
   await removeIfThere(place)
   await rename(directory, place)
-  rounds.placed = true
+  builder.placed = true
   await syncDirectory(layout.spool)
   faultPoint('spool-placed')
 }
 
-/** After the record has named the checkpoint: the snapshot becomes the copy's last, other spools go but for one in the making. May be repeated. */
+/**
+ * Makes the spool's snapshot the copy's `last`, after the record has named its checkpoint. May be repeated.
+ * Removes other spools, except for one being built.
+ */
 export async function adoptSpool(layout: Layout, hash: string, faultPoint: FaultPoint): Promise<void> {
   const place = spoolDirectory(layout, hash)
-  if (await adoptKept(place, layout.directory, faultPoint)) {
-    await dropKept(layout.directory, 'live')
+  if (await adoptSaved(place, layout.directory, faultPoint)) {
+    await dropSaved(layout.directory, 'live')
     faultPoint('live-dropped')
-    await dropKept(layout.directory, 'base')
+    await dropSaved(layout.directory, 'base')
     faultPoint('base-dropped')
   }
   for (const name of await namesIn(layout.spool)) {
@@ -56,7 +59,7 @@ export async function adoptSpool(layout: Layout, hash: string, faultPoint: Fault
   }
 }
 
-/** Reads what a spool has; nothing where it is not there or damaged: copies look for it in the live tree then. */
+/** Reads what a spool has; an empty index when it is missing or damaged. Copies then read the live tree. */
 export async function loadIndex(layout: Layout, hash: string): Promise<SpoolIndex> {
   try {
     const index = SpoolIndex.decode(await readFile(indexPath(spoolDirectory(layout, hash))))

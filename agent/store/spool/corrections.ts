@@ -1,37 +1,37 @@
 import { HASH_BYTES } from '../blocks/block-size.ts'
 import { hashOfList } from '../snapshot/block-lists.ts'
-import type { KeptTree } from '../snapshot/saved-snapshot.ts'
+import type { SavedTree } from '../snapshot/saved-snapshot.ts'
 import { corrected, type NewContent } from '../snapshot/snapshot-builder.ts'
 
-/** Where a tree was not what its manifest says when it was copied. */
+/** Where a tree differed from its manifest when it was copied. */
 export class Corrections {
-  readonly #tree: KeptTree
+  readonly #tree: SavedTree
   readonly #gone = new Set<number>()
   readonly #contents = new Map<number, Buffer>()
-  /** Lists of block hashes as they are in truth. */
+  /** Actual lists of block hashes, by index. */
   readonly #lists = new Map<number, Buffer>()
 
-  constructor(tree: KeptTree) {
+  constructor(tree: SavedTree) {
     this.#tree = tree
   }
 
-  /** The first of them in tree order; -1: there are none. */
+  /** The first difference in tree order; -1: none. */
   get first(): number {
     const all = [...this.#gone, ...this.#contents.keys(), ...this.#lists.keys()]
     return all.length === 0 ? -1 : all.reduce((first, index) => Math.min(first, index))
   }
 
-  /** Its file could not be read any more. */
+  /** Notes a file that could not be read any more. */
   gone(index: number): void {
     this.#gone.add(index)
   }
 
-  /** A small file had another content. */
+  /** Notes a small file with other content. */
   content(index: number, hash: Buffer): void {
     this.#contents.set(index, hash)
   }
 
-  /** A block of a large file had another content; `list` is what the manifest says of all. */
+  /** Notes a block of a large file with other content; `list` has the manifest's hashes of all its blocks. */
   block(index: number, list: Buffer, block: number, hash: Buffer): void {
     let own = this.#lists.get(index)
     if (own === undefined) {
@@ -41,8 +41,8 @@ export class Corrections {
     hash.copy(own, block * HASH_BYTES)
   }
 
-  /** The tree as it was copied. Its lists are written to `listsPath`. */
-  async resolve(listsPath: string): Promise<KeptTree> {
+  /** Returns the tree as it was copied. Its lists are written to `listsPath`. */
+  async resolve(listsPath: string): Promise<SavedTree> {
     if (this.first < 0) return this.#tree
     const contents = new Map<number, NewContent>()
     for (const [index, hash] of this.#contents) contents.set(index, { hash, list: null })

@@ -3,21 +3,27 @@ import type { Tracking } from '../changes/tree-changes.ts'
 import type { LocalCopy } from '../contract.ts'
 import type { Spool } from './spool.ts'
 
-interface DistrustParts {
+interface DiscardParts {
   readonly tracking: Tracking
-  /** Of the volume of which the tracker was found wrong; the caller has its turn. */
+  /** The spool of the volume whose tracking was found wrong; the caller has its turn. */
   readonly spool: Spool
   readonly others: readonly LocalCopy[]
-  /** The same for one of the others, in its own turn. */
+  /** Discards the tracking of another volume, in its own turn. */
   readonly forget: (id: string, name: string) => Promise<void>
   readonly log: Logger
 }
 
-/** The tracker was wrong: it is not asked any more, and nothing that was seen of any tree counts. For the others that comes true after the return. */
-export async function distrust({ tracking, spool, others, forget, log }: DistrustParts, error: Error): Promise<void> {
+/**
+ * Stops using a tracker that was found wrong, and discards what was recorded of every tree.
+ * For the other volumes this happens after the return.
+ */
+export async function discardTracking(
+  { tracking, spool, others, forget, log }: DiscardParts,
+  error: Error,
+): Promise<void> {
   if ('tracker' in tracking) tracking.tracker.disable(error.message)
-  await spool.distrust()
+  await spool.discardTracking()
   for (const { id, name } of others) {
-    forget(id, name).catch((err: unknown) => log.error({ err, id }, 'what was seen of a tree could not be dropped'))
+    forget(id, name).catch((err: unknown) => log.error({ err, id }, 'saved tree states could not be discarded'))
   }
 }

@@ -1,16 +1,16 @@
 import { WherryError } from '../../model/errors.ts'
 import type { Checkpoint } from '../../model/model.ts'
 
-const HINT = 'Take the checkpoint anew.'
+const HINT = 'Take the checkpoint again.'
 
-/** HASH_MISMATCH: a commit of something else. */
+/** HASH_MISMATCH: a commit of another checkpoint than the captured one. */
 export function notCaptured(volume: string, { epoch, seq }: Checkpoint): WherryError {
-  const what = `Checkpoint ${epoch}.${seq} is not what was captured last of volume ${volume}.`
+  const what = `Checkpoint ${epoch}.${seq} of volume ${volume} is not the one that was captured last.`
   return new WherryError('HASH_MISMATCH', what, { hint: HINT })
 }
 
-/** HASH_MISMATCH: a capture of nothing. */
+/** HASH_MISMATCH: a capture while nothing is frozen. */
 export function notFrozen(volume: string): WherryError {
-  const what = `Nothing stands still of volume ${volume} that could be captured.`
+  const what = `Nothing of volume ${volume} is frozen, so nothing can be captured.`
   return new WherryError('HASH_MISMATCH', what, { hint: HINT })
 }

@@ -1,27 +1,27 @@
 import { rm } from 'node:fs/promises'
 import type { Capture } from '../contract.ts'
 import type { OpenScan, Scan } from '../scan/scan.ts'
-import type { KeptTree } from '../snapshot/saved-snapshot.ts'
+import type { SavedTree } from '../snapshot/saved-snapshot.ts'
 import type { Cursor } from '../tracker/contract.ts'
 import type { Reflinks } from './reflinks.ts'
 
-/** What the last round captured. */
-export interface Captured {
-  readonly tree: KeptTree
+/** Result of a checkpoint's last round. */
+export interface CapturedTree {
+  readonly tree: SavedTree
   readonly capture: Capture
-  /** As of which it is exact, see TreeChanges. */
+  /** The tree is exact as of this mark, see TreeChanges. */
   readonly mark: Cursor
 }
 
-/** A look at a tree that goes on in its clones, or that is over. */
-export class Frozen implements AsyncDisposable {
+/** A scan whose clones are still to be read, or that is finished. */
+export class FrozenScan implements AsyncDisposable {
   /** Path of the block lists it writes. */
   readonly lists: string
-  /** null: this look makes none. */
+  /** Null: this scan makes none. */
   readonly clones: Reflinks | null
-  look: OpenScan | null = null
-  /** Set: nothing is left to be done. */
-  captured: Captured | null = null
+  scan: OpenScan | null = null
+  /** Set: nothing is left to be read. */
+  captured: CapturedTree | null = null
   #finished = false
 
   constructor(lists: string, clones: Reflinks | null) {
@@ -29,18 +29,18 @@ export class Frozen implements AsyncDisposable {
     this.clones = clones
   }
 
-  /** Reads what is left to be read. Once only. */
+  /** Reads the clones. Call it once only. */
   async finish(signal: AbortSignal): Promise<Scan> {
-    if (this.look === null) throw new TypeError('nothing was looked at')
-    const scan = await this.look.finish(signal)
+    if (this.scan === null) throw new TypeError('nothing was scanned')
+    const scan = await this.scan.finish(signal)
     this.#finished = true
     return scan
   }
 
-  /** Nothing may be reading from it. Lists of a look that was not finished go. */
+  /** Nothing may be reading from it. Removes the lists of a scan that was not finished. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.clones?.[Symbol.dispose]()
-    this.look?.[Symbol.dispose]()
+    this.scan?.[Symbol.dispose]()
     if (!this.#finished) await rm(this.lists, { force: true })
   }
 }

@@ -7,32 +7,35 @@ import type { SpoolWriter } from './spool-writer.ts'
 
 const NO_TAGS = Buffer.alloc(0)
 
-/** Keeps what the last look at a tree reads in the spool, and what it need not read in clones. */
+/** Copies what the last scan reads into the spool, and clones what it need not read. */
 export class FrozenSink implements ContentSink {
-  readonly #making: SpoolWriter
+  readonly #writer: SpoolWriter
   readonly #clones: Reflinks | null
   readonly #requireSpace: (bytes: number) => Promise<void>
   readonly #signal: AbortSignal
   readonly #zeros = new ZeroHashes()
   #atOnceBytes: number
 
-  /** `clones` null: the file system has none. `requireSpace` rejects DISK_FULL where so many bytes do not fit. Up to `atOnceBytes` of large files are read without a clone. */
+  /**
+   * `clones` null: the file system has none. `requireSpace` rejects DISK_FULL where so many bytes do not fit.
+   * Up to `atOnceBytes` of large files are read without a clone.
+   */
   constructor(
-    making: SpoolWriter,
+    writer: SpoolWriter,
     clones: Reflinks | null,
     atOnceBytes: number,
     requireSpace: (bytes: number) => Promise<void>,
     signal: AbortSignal,
   ) {
     this.#atOnceBytes = atOnceBytes
-    this.#making = making
+    this.#writer = writer
     this.#clones = clones
     this.#requireSpace = requireSpace
     this.#signal = signal
   }
 
   readonly hashFiles: ContentSink['hashFiles'] = (directoryFd, names, sizes) => {
-    return this.#making.spoolFiles(directoryFd, names, sizes)
+    return this.#writer.spoolFiles(directoryFd, names, sizes)
   }
 
   async clone(index: number, fd: number, bytes: number): Promise<number | null> {
@@ -43,11 +46,11 @@ export class FrozenSink implements ContentSink {
   }
 
   async keepBlocks(fd: number, sizeBytes: number, list: Buffer, former: Buffer | null): Promise<boolean> {
-    const blocks = this.#making.lackingBlocks(list, newBlocks(list, former, sizeBytes, this.#zeros))
+    const blocks = this.#writer.lackingBlocks(list, newBlocks(list, former, sizeBytes, this.#zeros))
     if (blocks.length === 0) return true
     await this.#requireSpace(blocks.length * blockBytesOf(sizeBytes))
     let same = true
-    await this.#making.spoolBlocks({ fd, sizeBytes, list, blocks, tags: NO_TAGS }, this.#signal, () => {
+    await this.#writer.spoolBlocks({ fd, sizeBytes, list, blocks, tags: NO_TAGS }, this.#signal, () => {
       same = false
     })
     return same

@@ -3,21 +3,21 @@ import type { BlockSink } from '../scan/content-sink.ts'
 import { mayBeLeftOut } from './space-limit.ts'
 import type { SpoolWriter } from './spool-writer.ts'
 
-/** Has the changed blocks of large files go into the spool as they are hashed. */
+/** Copies changed blocks of large files into the spool as they are hashed. */
 export class LiveSink implements BlockSink {
-  /** What was copied so. */
+  /** Bytes that were copied so. */
   bytes = 0
-  readonly #making: SpoolWriter
+  readonly #writer: SpoolWriter
   readonly #requireSpace: (bytes: number) => Promise<void>
 
   /** `requireSpace` rejects DISK_FULL where so many bytes do not fit. */
-  constructor(making: SpoolWriter, requireSpace: (bytes: number) => Promise<void>) {
-    this.#making = making
+  constructor(writer: SpoolWriter, requireSpace: (bytes: number) => Promise<void>) {
+    this.#writer = writer
     this.#requireSpace = requireSpace
   }
 
-  /** What may have to be left out of the spool is not put there unasked. */
-  async wants(sizeBytes: number, blocks: readonly number[]): Promise<boolean> {
+  /** Content that may have to be left out of the spool is not copied here. */
+  async accepts(sizeBytes: number, blocks: readonly number[]): Promise<boolean> {
     const bytes = blocks.length * blockBytesOf(sizeBytes)
     if (mayBeLeftOut(sizeBytes, bytes)) return false
     await this.#requireSpace(bytes)
@@ -26,6 +26,6 @@ export class LiveSink implements BlockSink {
   }
 
   hashBlocks(fd: number, sizeBytes: number, blocks: readonly number[]): Promise<Buffer> {
-    return this.#making.copyBlocks(fd, sizeBytes, blocks, null)
+    return this.#writer.copyBlocks(fd, sizeBytes, blocks, null)
   }
 }

@@ -3,7 +3,7 @@ import { ZeroHashes } from '../blocks/zero-hashes.ts'
 import { ContentIndex } from '../manifest/content-index.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import { type Plan, planChanges } from '../manifest/plan.ts'
-import type { KeptTree } from '../snapshot/saved-snapshot.ts'
+import type { SavedTree } from '../snapshot/saved-snapshot.ts'
 import { seenAtSize } from '../stage/local-blocks.ts'
 
 /** Blocks of a large file that a copy lacks. */
@@ -14,25 +14,25 @@ export interface LargeNeed {
   readonly blocks: readonly number[]
 }
 
-/** What a copy has to get to come from the checkpoint before to a tree, by the tree's indexes. */
+/** What a copy at the checkpoint before needs to become a tree, by the tree's indexes. */
 export interface Needs {
   readonly small: readonly number[]
   readonly large: readonly LargeNeed[]
 }
 
-/** Finds what a copy at `base` asks for when it is to become another tree: what the receiver's own plan says (stage/), made here beforehand. */
+/** Finds what a copy at `base` will request to become another tree, by the receiver's own plan (stage/). */
 export class MissingContentFinder {
-  readonly #base: KeptTree | null
+  readonly #base: SavedTree | null
   readonly #zeros = new ZeroHashes()
   readonly #sources: ContentIndex | null
 
   /** `base` null: copies have nothing yet. */
-  constructor(base: KeptTree | null) {
+  constructor(base: SavedTree | null) {
     this.#base = base
     this.#sources = base === null ? null : new ContentIndex(base.manifest, true)
   }
 
-  async find(tree: KeptTree): Promise<Needs> {
+  async find(tree: SavedTree): Promise<Needs> {
     const { manifest } = tree
     const small: number[] = []
     const large: LargeNeed[] = []
@@ -52,16 +52,16 @@ export class MissingContentFinder {
     return { small, large }
   }
 
-  async #large(tree: KeptTree, index: number, partner: number): Promise<LargeNeed | null> {
+  async #large(tree: SavedTree, index: number, partner: number): Promise<LargeNeed | null> {
     const list = await tree.lists.list(index)
-    // Damaged on the way: nothing of it is spooled, and copies look for it in the live tree.
+    // Damaged meanwhile: nothing of it is spooled, and copies read it from the live tree.
     if (list === null) return null
     const { sizeBytes } = tree.manifest.file(index)
     const own = await this.#ownList(partner, sizeBytes)
     return { index, list, blocks: newBlocks(list, own, sizeBytes, this.#zeros) }
   }
 
-  /** The block hashes of the base's version of a file as if it had another size; null: they are not known. */
+  /** Returns the block hashes of the base's version of a file as if it had another size; null: not known. */
   async #ownList(partner: number, sizeBytes: number): Promise<Buffer | null> {
     if (partner < 0 || this.#base === null) return null
     const mineBytes = this.#base.manifest.sizeBytes(partner)
@@ -79,7 +79,7 @@ function* changedFiles(manifest: Manifest, plan: Plan | null): Generator<number>
   }
 }
 
-/** Blocks of a list that are not as in `own`, another of the same file. Zeros need not be kept to be known. */
+/** Returns the blocks that differ from `own`, another list of the same file. Blocks of zeros need no copy. */
 export function newBlocks(list: Buffer, own: Buffer | null, sizeBytes: number, zeros: ZeroHashes): number[] {
   const { whole, last } = zeros.of(sizeBytes)
   const blocks: number[] = []
@@ -91,7 +91,7 @@ export function newBlocks(list: Buffer, own: Buffer | null, sizeBytes: number, z
   return blocks
 }
 
-/** The hash of a block in a list. */
+/** Returns the hash of a block in a list. */
 export function hashIn(list: Buffer, block: number): Buffer {
   return list.subarray(block * HASH_BYTES, (block + 1) * HASH_BYTES)
 }

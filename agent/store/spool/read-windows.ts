@@ -2,11 +2,11 @@ import { read } from 'node:fs'
 import { promisify } from 'node:util'
 import type { Slot } from './spool-index.ts'
 
-/** What is read in one go: contents that are asked for one after the other mostly lie so. */
+/** Bytes read with one call: contents requested one after the other mostly lie together. */
 const WINDOW_BYTES = 256 * 1024
-/** Contents up to this come from windows. Holes in them are not looked for. */
+/** Contents up to this size come from windows, holes included. */
 const SLOT_MAX_BYTES = 64 * 1024
-/** So many answers are made ready at once, and contents lie in a few rows. */
+/** Windows kept: responses prepared at once come from a few places. */
 const WINDOWS = 8
 
 const readAsync = promisify(read)
@@ -16,7 +16,7 @@ interface Window {
   readonly data: Promise<Buffer>
 }
 
-/** Reads small contents of a spool, many with one call: the spool of a checkpoint does not change. */
+/** Reads small contents of a spool, many with one call. The spool of a checkpoint does not change. */
 export class ReadWindows {
   readonly #fd: number
   /** The newest last. */
@@ -26,12 +26,12 @@ export class ReadWindows {
     this.#fd = fd
   }
 
-  /** Whether a content is to be read so. */
+  /** Whether a content is read through windows. */
   static fits({ sizeBytes }: Slot): boolean {
     return sizeBytes <= SLOT_MAX_BYTES
   }
 
-  /** A content, in a buffer with an ArrayBuffer of its own; zeros where the file has nothing. */
+  /** Reads a content into a buffer with an ArrayBuffer of its own; zeros where the file has nothing. */
   async read({ offset, sizeBytes }: Slot): Promise<Buffer> {
     const { start, data } = this.#find(offset, sizeBytes) ?? this.#open(offset)
     const content = Buffer.allocUnsafeSlow(sizeBytes)
@@ -45,7 +45,7 @@ export class ReadWindows {
 
   #open(start: number): Window {
     const window = { start, data: readWindow(this.#fd, start) }
-    // Whoever waits for it hears of the failure.
+    // Each reader that waits for it gets the error.
     window.data.catch(() => {})
     this.#windows.push(window)
     if (this.#windows.length > WINDOWS) this.#windows.shift()

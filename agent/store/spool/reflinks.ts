@@ -2,16 +2,23 @@ import { closeSync } from 'node:fs'
 import { cloneFile, countExtents, openUnnamed } from '../../sys/clone.ts'
 import { errnoOf } from '../../sys/failure.ts'
 
-/** Open at once: more large files than a database writes to between two looks, and far from the 1,024 that many systems let a process have open. */
+/**
+ * Clones open at once: more large files than a database writes to between two scans.
+ * Far below the 1,024 open files that many systems allow a process.
+ */
 export const CLONES_MAX = 256
 
 /**
- * Pieces that all of them together lie in. Each costs about 15 microseconds on btrfs and 40 on XFS, and the kernel can neither be stopped at it nor lets anybody write to the file. A file that is overwritten
- * while it is cloned falls into more and more of them.
+ * Extents that all clones together may have.
+ * Cloning one costs about 15 microseconds on btrfs and 40 on XFS. The kernel cannot be interrupted meanwhile, and
+ * blocks writers of the file. A file that is overwritten while it is cloned falls into more and more extents.
  */
 export const EXTENTS_MAX = 4096
 
-/** Files as they were at one moment, with their blocks shared. They have no names: nothing of them is left once they are closed, or after a crash. */
+/**
+ * Clones of files as they were at one moment, sharing their blocks.
+ * They have no names: nothing is left of them once they are closed, or after a crash.
+ */
 export class Reflinks implements Disposable {
   readonly #directory: string
   /** By entry of the tree. */
@@ -20,7 +27,7 @@ export class Reflinks implements Disposable {
   #extentsLeft = EXTENTS_MAX
   #closed = false
 
-  /** Of files on the file system of `directory`; null where it does not share blocks. */
+  /** Opens a set for files on the file system of `directory`; null where it does not share blocks. */
   static async open(directory: string): Promise<Reflinks | null> {
     const clones = new Reflinks(directory)
     const probe = await orNull(() => openUnnamed(directory))
@@ -39,12 +46,16 @@ export class Reflinks implements Disposable {
     this.#directory = directory
   }
 
-  /** The clone of an entry, open for reading until this is closed; undefined: there is none. */
+  /** Returns the clone of an entry, open for reading until this is closed; undefined: there is none. */
   fd(index: number): number | undefined {
     return this.#fds.get(index)
   }
 
-  /** Clones the open file `fd`, entry `index`. null: it cannot be cloned (another file system, a file without copy on write, no room, too many, or in too many pieces); whoever reads it instead hears why the disk does not answer. */
+  /**
+   * Clones the open file `fd`, entry `index`; returns null when it cannot be cloned.
+   * Reasons: another file system, no copy on write, no space, too many clones, or too many extents.
+   * A failing disk shows when the file is read instead.
+   */
   async take(index: number, fd: number): Promise<number | null> {
     if (this.#closed || this.#begun >= CLONES_MAX) return null
     this.#begun++
@@ -77,7 +88,7 @@ export class Reflinks implements Disposable {
     return null
   }
 
-  /** Nobody may be reading them. Safe to repeat. */
+  /** Nothing may be reading the clones. May be repeated. */
   [Symbol.dispose](): void {
     this.#closed = true
     for (const fd of this.#fds.values()) closeSync(fd)
@@ -85,7 +96,7 @@ export class Reflinks implements Disposable {
   }
 }
 
-/** What a system call answers; null when it is refused. */
+/** Returns the result of a system call; null when it is refused. */
 async function orNull<T>(call: () => T | Promise<T>): Promise<T | null> {
   try {
     return await call()

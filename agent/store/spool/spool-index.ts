@@ -2,18 +2,18 @@ import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { HASH_BYTES } from '../blocks/block-size.ts'
 
-/** Hash, where it lies (8 bytes), how long it is. */
+/** Hash, offset (8 bytes), length. */
 const RECORD_BYTES = HASH_BYTES + 8 + 4
 const NEWLINE = 10
 const HEADER = z.strictObject({ version: z.literal(1), count: z.int().min(0) })
 
-/** Where a content lies in the spool's file. */
+/** Where a content lies in the spool's data file. */
 export interface Slot {
   readonly offset: number
   readonly sizeBytes: number
 }
 
-/** What a spool has, by the content's hash: blocks of large files and whole small files. */
+/** The contents of a spool by their hash: blocks of large files and whole small files. */
 export class SpoolIndex {
   readonly #slots = new Map<string, Slot>()
 
@@ -29,7 +29,7 @@ export class SpoolIndex {
     this.#slots.set(hash.toString('latin1'), slot)
   }
 
-  /** Takes out all that is not wanted; answers where it lay. */
+  /** Removes all contents but those in `wanted`; returns their slots. */
   retain(wanted: ReadonlySet<string>): Slot[] {
     const freed: Slot[] = []
     for (const [key, slot] of this.#slots) {
@@ -40,7 +40,7 @@ export class SpoolIndex {
     return freed
   }
 
-  /** The form on disk: a line, the records, and a hash of both. */
+  /** Encodes the index for the disk: a line, the records, and a hash of both. */
   encoded(): Buffer {
     const header = Buffer.from(`${JSON.stringify({ version: 1, count: this.count })}\n`)
     const bytes = Buffer.allocUnsafe(header.length + this.count * RECORD_BYTES + HASH_BYTES)
@@ -54,7 +54,7 @@ export class SpoolIndex {
     return bytes
   }
 
-  /** null when the bytes are damaged. */
+  /** Decodes an index; null when the bytes are damaged. */
   static decode(bytes: Buffer): SpoolIndex | null {
     const end = bytes.length - HASH_BYTES
     if (end < 0 || !createHash('sha256').update(bytes.subarray(0, end)).digest().equals(bytes.subarray(end)))

@@ -7,7 +7,7 @@ import { ZeroHashes } from '../blocks/zero-hashes.ts'
 import { isFile, isLongRunOf, isRunOf } from '../snapshot/check-request.ts'
 import { OpenReads } from '../snapshot/open-reads.ts'
 import { DiskReader, openIfThere } from '../snapshot/reader.ts'
-import type { KeptTree } from '../snapshot/saved-snapshot.ts'
+import type { SavedTree } from '../snapshot/saved-snapshot.ts'
 import { type BlockRun, FILES_MAX, FILES_MAX_BYTES, type Piece, type TreeReader } from '../tree-contract.ts'
 import type { BlockPool } from '../workers/contract.ts'
 import { hashIn } from './missing-content.ts'
@@ -16,7 +16,7 @@ import type { Slot, SpoolIndex } from './spool-index.ts'
 
 interface SpoolReaderOptions {
   /** The checkpoint's snapshot. */
-  readonly tree: KeptTree
+  readonly tree: SavedTree
   /** Path of the live tree. */
   readonly data: string
   /** Path of the spool's contents; null: it has none. */
@@ -29,8 +29,9 @@ interface SpoolReaderOptions {
 }
 
 /**
- * Opens the checkpoint of a held volume for reading: contents from the spool, and what it lacks from the live tree, where it may be another by now.
- * Keeps what it reads when later checkpoints take its place.
+ * Opens the checkpoint of a held volume for reading, from the spool and the live tree.
+ * What comes from the live tree may have changed by now.
+ * The reader stays valid when later checkpoints replace this one.
  */
 export async function openSpoolReader(options: SpoolReaderOptions): Promise<TreeReader> {
   const live = await DiskReader.open(options.tree, { ...options, inUse: true })
@@ -44,7 +45,7 @@ export async function openSpoolReader(options: SpoolReaderOptions): Promise<Tree
 
 const NOTHING = { data: Buffer.alloc(0), changed: [] }
 
-/** Where a block's content is to be taken from. */
+/** Where a block's content comes from. */
 type Source = 'spool' | 'zeros' | 'live'
 
 class SpoolReader implements TreeReader {
@@ -55,7 +56,7 @@ class SpoolReader implements TreeReader {
   readonly #zeros = new ZeroHashes()
   /** The list used last: that of a terabyte has 64 MiB. */
   #list: { readonly index: number; readonly list: Promise<Buffer | null> } | null = null
-  /** Of the spool. */
+  /** Reads of the spool. */
   readonly #reads = new OpenReads()
 
   constructor(options: SpoolReaderOptions, live: DiskReader, data: FileHandle | null) {
@@ -82,7 +83,7 @@ class SpoolReader implements TreeReader {
     const slots = indexes.length > FILES_MAX ? [] : indexes.map((index) => this.#slotOf(index))
     const fromLive = indexes.filter((_, nth) => slots[nth] === undefined)
     const bytes = slots.reduce((sum, slot) => sum + (slot?.sizeBytes ?? 0), 0)
-    // It also refuses what must not be asked for.
+    // It also refuses invalid requests.
     if (data === null || fromLive.length === indexes.length || bytes > FILES_MAX_BYTES) {
       return await this.#live.files(indexes)
     }
@@ -112,7 +113,7 @@ class SpoolReader implements TreeReader {
           yield piece
         }
       } catch (error) {
-        // Zeros need no file: they are a hole then. The rest of the run may still be there.
+        // Blocks of zeros become a hole without the file. The rest of the run may still be there.
         if (!(error instanceof WherryError) || error.code !== 'TREE_CHANGED') throw error
         if (source === 'live') missing ??= error
       }
@@ -120,7 +121,7 @@ class SpoolReader implements TreeReader {
     if (missing !== undefined) throw missing
   }
 
-  /** Neighbours with the same source. */
+  /** Joins neighbouring blocks with the same source. */
   *#sources({ first, count }: BlockRun, list: Buffer, sizeBytes: number) {
     const blockCount = blockCountOf(sizeBytes)
     const { whole, last } = this.#zeros.of(sizeBytes)
@@ -155,7 +156,7 @@ class SpoolReader implements TreeReader {
     }
   }
 
-  /** Contents in the order they were asked for, of the spool and of the live tree. */
+  /** Joins contents of the spool and of the live tree in the order of the request. */
   async #joined(
     indexes: readonly number[],
     slots: readonly (Slot | undefined)[],
@@ -180,7 +181,7 @@ class SpoolReader implements TreeReader {
         before.at + before.bytes === at &&
         before.offset + before.bytes === slot.offset
       ) {
-        // Files of one directory were spooled together: one read has them all.
+        // Files of one directory were spooled together: one read gets them all.
         before.bytes += sizeBytes
       } else reads.push({ at, bytes: sizeBytes, offset: slot.offset })
       at += sizeBytes
@@ -189,14 +190,14 @@ class SpoolReader implements TreeReader {
     return { data, changed }
   }
 
-  /** Where the spool has a small file; undefined: it has not. */
+  /** Returns the slot of a small file; undefined: the spool does not have it. */
   #slotOf(index: number): Slot | undefined {
     const { manifest } = this.#options.tree
     if (!isFile(manifest, index) || manifest.isLarge(index)) return undefined
     return this.#data === null ? undefined : this.#options.index.find(manifest.file(index).hash)
   }
 
-  /** The block hashes of a large file; null: it is none, or its list is damaged. */
+  /** Returns the block hashes of a large file; null: it is no large file, or its list is damaged. */
   #listOf(index: number): Promise<Buffer | null> {
     const { manifest } = this.#options.tree
     if (!isFile(manifest, index) || !manifest.isLarge(index)) return Promise.resolve(null)

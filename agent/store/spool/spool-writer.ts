@@ -4,13 +4,13 @@ import { join } from 'node:path'
 import { forEachLimit } from '../../runtime/for-each-limit.ts'
 import { errnoName, failureOf, isDiskFailure, SystemCallError } from '../../sys/failure.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
-import { blockBytesOf, HASH_BYTES, rowsOf } from '../blocks/block-size.ts'
+import { blockBytesOf, HASH_BYTES, pickRows } from '../blocks/block-size.ts'
 import { openFile } from '../inode/directory.ts'
 import { movedAway } from '../inode/inode.ts'
 import type { Mirror } from '../inode/mirror.ts'
 import { printable } from '../manifest/byte-path.ts'
 import { groupSmallFiles } from '../manifest/file-groups.ts'
-import type { KeptTree } from '../snapshot/saved-snapshot.ts'
+import type { SavedTree } from '../snapshot/saved-snapshot.ts'
 import { TAG_BYTES } from '../workers/block-tag.ts'
 import type { BlockPool, TaggedBlocks } from '../workers/contract.ts'
 import { OTHER_CONTENT } from '../workers/outcome.ts'
@@ -20,7 +20,7 @@ import type { Reflinks } from './reflinks.ts'
 import { SlotAllocator } from './slot-allocator.ts'
 import { SpoolIndex } from './spool-index.ts'
 
-/** One call of the pool: long enough that its message costs nothing, short enough to share out. */
+/** Bytes for one task of the pool: long enough to outweigh its message, short enough to spread over the threads. */
 const CALL_BYTES = 1024 * 1024
 /** Large files open at once. */
 const LARGE_FILES = 4
@@ -31,13 +31,13 @@ export interface SpoolWriterParts {
   readonly pool: BlockPool
 }
 
-/** What has to be copied: of the needs, what is not there yet. */
+/** What has to be copied: of the needs, what is not in the spool yet. */
 interface Lacking {
   readonly small: readonly number[]
   readonly large: readonly LargeNeed[]
 }
 
-/** Blocks of an open file: the hashes of all its blocks, and what tags of them are known. */
+/** Blocks of an open file, the hashes of all its blocks, and their tags as far as they are known. */
 interface OpenBlocks {
   readonly fd: number
   readonly sizeBytes: number
@@ -46,14 +46,17 @@ interface OpenBlocks {
   readonly tags: Buffer
 }
 
-/** A spool in the making: one file of contents, and what lies where in it. What it has is good by its hash, whatever tree it came from. */
+/**
+ * Writes a spool: one file of contents, and an index of where each lies.
+ * Each content counts by its hash, whatever tree it came from.
+ */
 export class SpoolWriter implements AsyncDisposable {
   readonly index = new SpoolIndex()
   readonly #room = new SlotAllocator()
   readonly #parts: SpoolWriterParts
   readonly #data: FileHandle
 
-  /** `directory` is made, and must not have been there. */
+  /** Makes `directory`, which must not exist. */
   static async open(directory: string, parts: SpoolWriterParts): Promise<SpoolWriter> {
     await mkdir(directory, { recursive: true, mode: 0o700 })
     return new SpoolWriter(await open(dataPath(directory), 'wx+', 0o600), parts)
@@ -64,8 +67,8 @@ export class SpoolWriter implements AsyncDisposable {
     this.#parts = parts
   }
 
-  /** What is not there of the needs; what they do not name any more is given up. */
-  lacking(tree: KeptTree, { small, large }: Needs): Lacking {
+  /** Returns which needs are not in the spool, and frees contents that are not needed any more. */
+  lacking(tree: SavedTree, { small, large }: Needs): Lacking {
     const wanted = new Set<string>()
     const isNew = this.#newIn(wanted)
     const lacking = {
@@ -78,18 +81,18 @@ export class SpoolWriter implements AsyncDisposable {
     return { ...lacking, large: lacking.large.filter(({ blocks }) => blocks.length > 0) }
   }
 
-  /** Of some blocks of a file those that are not there, each content once. */
+  /** Returns those blocks of a file that are not in the spool, each content once. */
   lackingBlocks(list: Buffer, blocks: readonly number[]): number[] {
     const isNew = this.#newIn(new Set())
     return blocks.filter((block) => isNew(hashIn(list, block)))
   }
 
   /**
-   * Copies what is lacking from the tree, or from the clones of its files; answers what was not there as the tree's manifest says. What was copied stands under
-   * the hash it has.
+   * Copies what is lacking from the tree, or from the clones of its files; returns where the tree differed.
+   * What was copied is indexed by its actual hash.
    */
   async copy(
-    tree: KeptTree,
+    tree: SavedTree,
     { small, large }: Lacking,
     clones: Reflinks | null,
     signal: AbortSignal,
@@ -108,7 +111,7 @@ export class SpoolWriter implements AsyncDisposable {
     return mismatches
   }
 
-  /** Copies small files whatever they are; as BlockPool.spoolFiles. */
+  /** Copies small files as they are now; as BlockPool.spoolFiles. */
   async spoolFiles(directoryFd: number, names: readonly string[], sizes: readonly number[]) {
     let offset = this.#room.pack(sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0))
     const copied = await this.#parts.pool.spoolFiles(directoryFd, names, sizes, this.#data.fd, offset)
@@ -120,16 +123,23 @@ export class SpoolWriter implements AsyncDisposable {
     return copied
   }
 
-  /** Copies blocks of an open file whatever they are; tells of each that is not as `list` says. */
-  async spoolBlocks(of: OpenBlocks, signal: AbortSignal, tell: (block: number, hash: Buffer) => void): Promise<void> {
+  /** Copies blocks of an open file as they are now; calls `tell` for each that differs from `list`. */
+  async spoolBlocks(
+    of: OpenBlocks,
+    signal: AbortSignal,
+    onMismatch: (block: number, hash: Buffer) => void,
+  ): Promise<void> {
     const perCall = Math.max(CALL_BYTES / blockBytesOf(of.sizeBytes), 1)
     await forEachLimit(pieces(of.blocks, perCall), 2 * this.#parts.pool.threads, async (blocks) => {
       signal.throwIfAborted()
-      await this.#blocks({ ...of, blocks }, tell)
+      await this.#blocks({ ...of, blocks }, onMismatch)
     })
   }
 
-  /** Copies blocks of an open file whatever they are; answers the hashes of what was copied, in their order. `known` is as of BlockPool.spoolBlocks. */
+  /**
+   * Copies blocks of an open file as they are now; returns the hashes of the copies, in their order.
+   * `known` is as in BlockPool.spoolBlocks.
+   */
   async copyBlocks(
     fd: number,
     sizeBytes: number,
@@ -146,19 +156,19 @@ export class SpoolWriter implements AsyncDisposable {
     const hashes = await this.#parts.pool.spoolBlocks(fd, this.#data.fd, sizeBytes, copies, known)
     for (const [nth, { offset, sizeBytes: length }] of slots.entries()) {
       const hash = hashIn(hashes, nth)
-      // The same content may have come from elsewhere, or of this block before.
+      // Another file, or an earlier copy of this block, may have had the same content.
       if (this.index.find(hash) === undefined) this.index.set(hash, { offset, sizeBytes: length })
       else this.#room.giveBack({ offset, sizeBytes: length })
     }
     return hashes
   }
 
-  /** Writes the contents to the disk. */
+  /** Writes the contents to the disk; durable on return. */
   async sync(): Promise<void> {
     await this.#data.datasync()
   }
 
-  /** Tells of a content whether it is neither there nor was asked about before; `asked` grows. */
+  /** Returns a test for contents that are neither in the spool nor were tested before; `asked` grows. */
   #newIn(asked: Set<string>): (hash: Buffer) => boolean {
     return (hash) => {
       const key = hash.toString('latin1')
@@ -168,7 +178,7 @@ export class SpoolWriter implements AsyncDisposable {
     }
   }
 
-  async #smallFiles(tree: KeptTree, group: readonly number[], mismatches: Corrections): Promise<void> {
+  async #smallFiles(tree: SavedTree, group: readonly number[], mismatches: Corrections): Promise<void> {
     const { manifest } = tree
     const fd = this.#directoryOf(tree, group[0] ?? 0)
     if (fd === null) {
@@ -189,7 +199,7 @@ export class SpoolWriter implements AsyncDisposable {
     }
   }
 
-  async #fromTree(tree: KeptTree, need: LargeNeed, mismatches: Corrections, signal: AbortSignal): Promise<void> {
+  async #fromTree(tree: SavedTree, need: LargeNeed, mismatches: Corrections, signal: AbortSignal): Promise<void> {
     const fd = this.#open(tree, need.index)
     if (fd === null) {
       mismatches.gone(need.index)
@@ -202,11 +212,11 @@ export class SpoolWriter implements AsyncDisposable {
     }
   }
 
-  async #largeFile(tree: KeptTree, need: LargeNeed, fd: number, mismatches: Corrections, signal: AbortSignal) {
+  async #largeFile(tree: SavedTree, need: LargeNeed, fd: number, mismatches: Corrections, signal: AbortSignal) {
     const { index, list, blocks } = need
     const { sizeBytes } = tree.manifest.file(index)
     try {
-      // By its tag a block is known to be what was hashed, at a sixth of the cost of hashing it again.
+      // A tag proves a block's hash at a sixth of the cost of hashing it again.
       const tags = tree.lists.tagsNow(index) ?? Buffer.alloc(0)
       await this.spoolBlocks({ fd, sizeBytes, list, blocks, tags }, signal, (block, hash) => {
         mismatches.block(index, list, block, hash)
@@ -216,17 +226,17 @@ export class SpoolWriter implements AsyncDisposable {
     }
   }
 
-  async #blocks({ fd, sizeBytes, list, blocks, tags }: OpenBlocks, tell: (block: number, hash: Buffer) => void) {
-    const known = { hashes: rowsOf(list, blocks, HASH_BYTES), tags: rowsOf(tags, blocks, TAG_BYTES) }
+  async #blocks({ fd, sizeBytes, list, blocks, tags }: OpenBlocks, onMismatch: (block: number, hash: Buffer) => void) {
+    const known = { hashes: pickRows(list, blocks, HASH_BYTES), tags: pickRows(tags, blocks, TAG_BYTES) }
     const hashes = await this.copyBlocks(fd, sizeBytes, blocks, known)
     for (const [nth, block] of blocks.entries()) {
       const hash = hashIn(hashes, nth)
-      if (!hash.equals(hashIn(list, block))) tell(block, hash)
+      if (!hash.equals(hashIn(list, block))) onMismatch(block, hash)
     }
   }
 
   /** Opens a file of the tree; null when no file is there any more. */
-  #open(tree: KeptTree, index: number): number | null {
+  #open(tree: SavedTree, index: number): number | null {
     const directory = this.#directoryOf(tree, index)
     if (directory === null) return null
     let fd: number | undefined
@@ -245,7 +255,7 @@ export class SpoolWriter implements AsyncDisposable {
     }
   }
 
-  #directoryOf({ manifest }: KeptTree, index: number): number | null {
+  #directoryOf({ manifest }: SavedTree, index: number): number | null {
     try {
       return this.#parts.tree.directory(manifest, manifest.parent(index))
     } catch (error) {
@@ -254,7 +264,7 @@ export class SpoolWriter implements AsyncDisposable {
     }
   }
 
-  #unreadable(tree: KeptTree, index: number, errno: string, mismatches: Corrections): void {
+  #unreadable(tree: SavedTree, index: number, errno: string, mismatches: Corrections): void {
     if (isDiskFailure(errno)) throw new SystemCallError('read', printable(tree.manifest.path(index)), errno)
     mismatches.gone(index)
   }
@@ -268,8 +278,8 @@ export function dataPath(directory: string): string {
   return join(directory, 'data')
 }
 
-/** Bytes of what is lacking of one file. */
-export function bytesOf({ manifest }: KeptTree, { index, list, blocks }: LargeNeed): number {
+/** Returns how many bytes of one file are lacking. */
+export function neededBytes({ manifest }: SavedTree, { index, list, blocks }: LargeNeed): number {
   const sizeBytes = manifest.sizeBytes(index)
   const blockBytes = blockBytesOf(sizeBytes)
   const last = list.length / HASH_BYTES - 1

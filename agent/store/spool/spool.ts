@@ -5,7 +5,7 @@ import { KeyedQueue } from '../../runtime/keyed-queue.ts'
 import type { Capture, LocalCopy, SpoolRound } from '../contract.ts'
 import { orDiskFull } from '../disk/free-space.ts'
 import { removeIfThere } from '../inode/removal.ts'
-import { dropSeen, loadSnapshot } from '../snapshot/saved-snapshot.ts'
+import { dropInodeStates, loadSnapshot } from '../snapshot/saved-snapshot.ts'
 import type { TreeReader } from '../tree-contract.ts'
 import { CheckpointBuilder, type SpoolParts } from './checkpoint-builder.ts'
 import { adoptSpool, loadIndex, makingDirectory, placeSpool, spoolDirectory } from './commit.ts'
@@ -16,49 +16,53 @@ import { dataPath } from './spool-writer.ts'
 
 export interface SpoolOptions extends SpoolParts {
   readonly memory: BufferPool
-  /** Syncs the file system of the tree; answers T, see capture/tick.ts. */
+  /** Syncs the file system of the tree; returns T, see scan/fs-clock.ts. */
   readonly sync: () => Promise<bigint>
   /** Changes the copy's record, durably. */
   readonly update: (change: Partial<Omit<LocalCopy, 'id'>>) => Promise<unknown>
 }
 
 /**
- * What lies in `<volume>/spool/`, of a volume that is held: for the newest checkpoint every block of a large file and every small file by
- * which it differs from the checkpoint before, so that other hosts get that moment's bytes while the tree moves on.
+ * The spool of a held volume, in `<volume>/spool/`: what differs from the checkpoint before the newest one.
+ * It has every such block of a large file and every such small file. Other hosts get that moment's bytes from it
+ * while the tree changes.
  *
- * - `next/`: the spool in the making, see making.ts.
- * - `<hash>/`: the spool of the checkpoint with that hash: `data` (contents, one after the other), `index` (which content lies where,
- *   by its hash), and from when it is put there until it was adopted the snapshot that is to be the copy's `last`.
+ * - `next/`: the spool being built, see spool-writer.ts.
+ * - `<hash>/`: the spool of the checkpoint with that hash. `data` has the contents one after the other, `index`
+ *   tells which content lies where, by its hash. Until it is adopted it also has the snapshot that becomes the
+ *   copy's `last`.
  *
- * The record alone says which checkpoint counts: the change of its `checkpoint` is the commit. What a crash leaves besides is finished or
- * removed by `recover`. Contents are found by their hash, and whoever gets them checks it: a spool may lack something, it cannot be wrong.
+ * The record alone decides which checkpoint counts: the change of its `checkpoint` is the commit. `recover`
+ * finishes or removes what else a crash leaves. Contents are found by their hash, and receivers check it: a spool
+ * may
+ * lack something, but it cannot be wrong.
  */
 export class Spool {
   readonly #options: SpoolOptions
-  /** Opening a reader and replacing what it reads do not mix. */
+  /** Keeps the opening of a reader apart from replacing what it reads. */
   readonly #lane = new KeyedQueue()
-  #rounds: CheckpointBuilder | null = null
-  /** What was read from the index of the newest spool. */
+  #builder: CheckpointBuilder | null = null
+  /** The index of the newest spool, once it was read. */
   #index: { readonly hash: string; readonly index: SpoolIndex } | null = null
 
   constructor(options: SpoolOptions) {
     this.#options = options
   }
 
-  /** See Store.spoolRound. `checkpoint` is the one of the copy's record. */
+  /** See Store.spoolRound. `checkpoint` is that of the copy's record. */
   round(checkpoint: Checkpoint | null, signal: AbortSignal): Promise<SpoolRound> {
-    return this.#working(checkpoint, async (rounds) => {
-      const { scan, bytesSpooled, scanned } = await rounds.live(this.#options.sync, signal)
+    return this.#withBuilder(checkpoint, async (builder) => {
+      const { scan, bytesSpooled, scanned } = await builder.live(this.#options.sync, signal)
       this.#options.faultPoint('spooled')
       const changed = scan.manifest.hash !== checkpoint?.hash
       return { changed, bytesRead: scan.bytesRead, bytesSpooled, scanned }
     })
   }
 
-  /** See Store.spoolFreeze. `checkpoint` is the one of the copy's record. */
+  /** See Store.spoolFreeze. `checkpoint` is that of the copy's record. */
   freeze(kind: 'quiet' | 'live', checkpoint: Checkpoint | null, signal: AbortSignal): Promise<void> {
-    return this.#working(checkpoint, async (rounds) => {
-      await rounds.freeze(kind, this.#options.sync, signal)
+    return this.#withBuilder(checkpoint, async (builder) => {
+      await builder.freeze(kind, this.#options.sync, signal)
       this.#options.faultPoint('frozen')
     })
   }
@@ -66,8 +70,8 @@ export class Spool {
   /** See Store.spoolLast. */
   last(signal: AbortSignal): Promise<Capture> {
     return this.#guarded(async () => {
-      if (this.#rounds === null) throw notFrozen(this.#options.volume)
-      const { capture } = await this.#rounds.last(signal)
+      if (this.#builder === null) throw notFrozen(this.#options.volume)
+      const { capture } = await this.#builder.last(signal)
       this.#options.faultPoint('captured')
       return capture
     })
@@ -75,13 +79,13 @@ export class Spool {
 
   /** See Store.spoolThaw. */
   async thaw(): Promise<void> {
-    await this.#rounds?.thaw()
+    await this.#builder?.thaw()
   }
 
   /** See Store.spoolCommit. `record` is the copy's. */
   async commit(checkpoint: Checkpoint, record: LocalCopy): Promise<void> {
     const { volume } = this.#options
-    const captured = this.#rounds?.captured?.capture.hash
+    const captured = this.#builder?.captured?.capture.hash
     if (checkpoint.hash === record.checkpoint?.hash) await this.#commitSame(checkpoint)
     else if (captured === checkpoint.hash) await this.#guarded(() => this.#commitNew(checkpoint))
     else throw notCaptured(volume, checkpoint)
@@ -101,7 +105,7 @@ export class Spool {
     })
   }
 
-  /** After a crash: finishes a commit that had counted, removes what had not. */
+  /** After a crash: finishes a commit that counted, and removes one that did not. */
   async recover(record: LocalCopy): Promise<void> {
     const { layout, faultPoint } = this.#options
     await removeIfThere(makingDirectory(layout))
@@ -109,7 +113,10 @@ export class Spool {
     if (record.held === null || record.checkpoint === null) await this.drop()
   }
 
-  /** Removes the spool: the volume is at rest, or its tree is about to change. Readers that are open go on. Safe to repeat. */
+  /**
+   * Removes the spool: the volume is at rest, or its tree is about to change. May be repeated.
+   * Open readers stay valid.
+   */
   drop(): Promise<void> {
     return this.#lane.run('', async () => {
       await this.close()
@@ -118,26 +125,26 @@ export class Spool {
     })
   }
 
-  /** What was seen of the tree counts no more: all of it is read at the next look. Durable on return. */
-  distrust(): Promise<void> {
+  /** Discards what was recorded of the tree's inodes: the next scan reads every file. Durable on return. */
+  discardTracking(): Promise<void> {
     return this.#lane.run('', async () => {
       await this.close()
       this.#options.changes.forget()
-      await dropSeen(this.#options.layout.directory)
+      await dropInodeStates(this.#options.layout.directory)
     })
   }
 
-  /** Gives back what is held open; what was not committed is lost. */
+  /** Closes what is open; what was not committed is lost. */
   async close(): Promise<void> {
-    const rounds = this.#rounds
-    this.#rounds = null
-    await rounds?.[Symbol.asyncDispose]()
+    const builder = this.#builder
+    this.#builder = null
+    await builder?.[Symbol.asyncDispose]()
   }
 
-  /** Nothing differs, or the commit is repeated. What was seen of the tree is kept: nothing of it need be read again. */
+  /** Nothing differs, or the commit is repeated. The scan of the tree stays valid: nothing need be read again. */
   async #commitSame(checkpoint: Checkpoint): Promise<void> {
     const { layout, update, faultPoint, changes } = this.#options
-    const captured = this.#rounds?.captured ?? null
+    const captured = this.#builder?.captured ?? null
     await this.#lane.run('', async () => {
       await update({ checkpoint, epochSeen: checkpoint.epoch })
       await adoptSpool(layout, checkpoint.hash, faultPoint)
@@ -147,38 +154,37 @@ export class Spool {
 
   async #commitNew(checkpoint: Checkpoint): Promise<void> {
     const { layout, update, faultPoint, changes } = this.#options
-    const rounds = this.#rounds
-    const captured = rounds?.captured ?? null
-    if (rounds === null || captured === null) throw new TypeError('nothing was captured')
-    await placeSpool(layout, rounds, faultPoint)
+    const builder = this.#builder
+    const captured = builder?.captured ?? null
+    if (builder === null || captured === null) throw new TypeError('nothing was captured')
+    await placeSpool(layout, builder, faultPoint)
     await this.#lane.run('', async () => {
       await update({ checkpoint, epochSeen: checkpoint.epoch })
       await this.close()
       faultPoint('spool-recorded')
-      this.#index = { hash: checkpoint.hash, index: rounds.making.index }
+      this.#index = { hash: checkpoint.hash, index: builder.writer.index }
       await adoptSpool(layout, checkpoint.hash, faultPoint)
     })
     changes.knowLast(captured.tree, captured.mark)
     changes.watch(captured.tree)
   }
 
-  async #working<T>(checkpoint: Checkpoint | null, work: (rounds: CheckpointBuilder) => Promise<T>): Promise<T> {
+  async #withBuilder<T>(checkpoint: Checkpoint | null, work: (builder: CheckpointBuilder) => Promise<T>): Promise<T> {
     const { layout, volume } = this.#options
     const from = checkpoint?.hash ?? null
     return await this.#guarded(async () => {
-      // A commit that failed on its way: what it has put in its place is no place to go on from. Nor is another
-      // checkpoint.
-      if (this.#rounds !== null && (this.#rounds.placed || this.#rounds.from !== from)) await this.close()
-      if (this.#rounds === null) {
+      // A commit that failed halfway has moved its spool already: start anew. So does another checkpoint.
+      if (this.#builder !== null && (this.#builder.placed || this.#builder.from !== from)) await this.close()
+      if (this.#builder === null) {
         await removeIfThere(makingDirectory(layout))
         const begin = () => CheckpointBuilder.begin(this.#options, makingDirectory(layout), from)
-        this.#rounds = await orDiskFull(layout.directory, volume, begin)
+        this.#builder = await orDiskFull(layout.directory, volume, begin)
       }
-      return await work(this.#rounds)
+      return await work(this.#builder)
     })
   }
 
-  /** What a full disk keeps from being finished is given up at once: the containers need the room more. */
+  /** Drops the spool being built when the disk is full: the containers need the space more. */
   async #guarded<T>(work: () => Promise<T>): Promise<T> {
     const { layout, volume } = this.#options
     try {

@@ -2,8 +2,8 @@ import { HOLES_MAX_BLOCKS } from '../tree-contract.ts'
 import { type BlockGroup, GROUP_BYTES } from './incoming-run.ts'
 
 /**
- * Joins groups of blocks of one file that come after each other in rising order, as those of scattered runs do: each write is a message to another thread,
- * which costs more than a single block does.
+ * Joins groups of blocks of one file that follow each other in rising order, as those of scattered runs do.
+ * Each write is a message to another thread, which costs more than a single block.
  */
 export class BlockCoalescer {
   readonly #write: (index: number, group: BlockGroup) => void
@@ -20,7 +20,7 @@ export class BlockCoalescer {
     return this.#groups.length === 0
   }
 
-  /** Takes a group; writes what has come together when it is enough, or when this one does not join it. */
+  /** Takes a group; writes the joined blocks when they are enough, or when this group does not follow them. */
   add(index: number, group: BlockGroup): void {
     const last = this.#groups.at(-1)?.blocks.at(-1) ?? -1
     if (index !== this.#index || last >= (group.blocks[0] ?? -1)) this.flush()
@@ -31,7 +31,7 @@ export class BlockCoalescer {
     if (this.#bytes >= GROUP_BYTES || this.#blocks >= HOLES_MAX_BLOCKS) this.flush()
   }
 
-  /** Writes what waits. */
+  /** Writes the blocks that wait. */
   flush(): void {
     const groups = this.#groups
     if (groups.length === 0) return

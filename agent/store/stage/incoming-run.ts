@@ -3,24 +3,27 @@ import type { BlockRun, Piece } from '../tree-contract.ts'
 import type { Extent } from '../workers/contract.ts'
 import type { StagedFile } from './staged-file.ts'
 
-/** Whole blocks are handed on when this much has come: enough that a message costs nothing, little enough to share out. */
+/**
+ * Bytes after which whole blocks are passed on: enough to outweigh a message, few enough to spread over the
+ * threads.
+ */
 export const GROUP_BYTES = 1024 * 1024
 
-/** Whole blocks of a file, ascending, with the data that came for them. */
+/** Whole blocks of a file, ascending, with the data received for them. */
 export interface BlockGroup {
   readonly blocks: readonly number[]
   readonly extents: readonly Extent[]
   readonly bytes: number
 }
 
-/** One answer to `blocks` on its way in: collects pieces until they fill whole blocks. */
+/** One response to a `blocks` request: collects pieces until they fill whole blocks. */
 export class IncomingRun {
   readonly file: StagedFile
   readonly #end: number
   readonly #endByte: number
-  /** First block that was not handed on yet. */
+  /** First block that was not passed on yet. */
   #first: number
-  /** Byte in the file behind the last piece. */
+  /** Byte in the file after the last piece. */
   #position: number
   #extents: Extent[] = []
   #bytes = 0
@@ -33,13 +36,16 @@ export class IncomingRun {
     this.#endByte = Math.min(this.#end * file.blockBytes, file.sizeBytes)
   }
 
-  /** Takes a piece; answers blocks that are whole now, if enough came. REQUEST_INVALID for data out of order or outside of the run. */
+  /**
+   * Takes a piece; returns the blocks that are whole now, if enough has come.
+   * REQUEST_INVALID: data out of order or outside of the run.
+   */
   take({ offset, data }: Piece): BlockGroup | null {
     const end = offset + data.length
     if (!Number.isSafeInteger(offset) || offset < this.#position || end > this.#endByte || data.length === 0) {
       throw new WherryError(
         'REQUEST_INVALID',
-        `File data came for bytes ${offset} to ${end}: out of order or not what was asked for.`,
+        `File data came for bytes ${offset} to ${end}: out of order, or not requested.`,
       )
     }
     this.#position = end
@@ -49,12 +55,15 @@ export class IncomingRun {
     return this.#bytes >= GROUP_BYTES && whole > this.#first ? this.#cut(whole) : null
   }
 
-  /** The rest of the run; what did not come is a hole. */
+  /** Returns the rest of the run; what did not come is a hole. */
   finish(): BlockGroup | null {
     return this.#first < this.#end ? this.#cut(this.#end) : null
   }
 
-  /** Hands on the blocks below `end`. Of a piece that reaches into the next block that part is copied: its memory is given away. */
+  /**
+   * Returns the blocks below `end`. A piece that reaches into the next block is copied in part: its memory is
+   * transferred.
+   */
   #cut(end: number): BlockGroup {
     const border = end * this.file.blockBytes
     const extents: Extent[] = []

@@ -15,7 +15,7 @@ import { StagedFile } from './staged-file.ts'
 import type { StagedLists } from './staged-lists.ts'
 import type { Basis, StagedState } from './staged-state.ts'
 
-export interface SurveyParts {
+export interface StageInspectionParts {
   readonly pool: BlockPool
   readonly lists: StagedLists
   /** Mirror of whole files, mirror of changed blocks, this host's own tree. */
@@ -25,33 +25,33 @@ export interface SurveyParts {
   readonly zeros: ZeroHashes
 }
 
-/** What a large file still takes of the disk. */
-export interface Need {
-  /** To be staged. */
+/** Disk space that a large file still needs. */
+export interface StageNeed {
+  /** Bytes to be staged. */
   readonly stageBytes: number
-  /** To be written once more, into this host's file where that has nothing yet. */
+  /** Bytes to be written once more, into this host's file where that has nothing yet. */
   readonly growthBytes: number
-  /** All that has to come, what is staged already included. */
+  /** All bytes to be received, those that are staged already included. */
   readonly totalBytes: number
 }
 
-const NOTHING: Need = { stageBytes: 0, growthBytes: 0, totalBytes: 0 }
+const NOTHING: StageNeed = { stageBytes: 0, growthBytes: 0, totalBytes: 0 }
 
-/** Finds out what of a plan lies in the stage and is right. */
+/** Finds out what of a plan is staged and correct. */
 export class StageInspection {
-  readonly #parts: SurveyParts
+  readonly #parts: StageInspectionParts
 
-  constructor(parts: SurveyParts) {
+  constructor(parts: StageInspectionParts) {
     this.#parts = parts
   }
 
-  /** The mirror that a file of the plan is staged in. */
+  /** Returns the mirror that a file of the plan is staged in. */
   mirrorOf(state: StagedState, index: number): Mirror {
     return state.plan.step(index) === 'blocks' ? this.#parts.blocks : this.#parts.whole
   }
 
-  /** Removes from the mirrors what the plan does not want, takes over what is known, hashes small files of which nothing is known. */
-  async believe(state: StagedState, before: StagedState | null, signal: AbortSignal): Promise<void> {
+  /** Takes over what is known of the mirrors, removes what the plan does not need, hashes unknown small files. */
+  async adopt(state: StagedState, before: StagedState | null, signal: AbortSignal): Promise<void> {
     const { plan } = state
     await this.#parts.whole.prune(state.target, (index) => plan.step(index) === 'file', state.present)
     await this.#parts.blocks.prune(state.target, (index) => plan.step(index) === 'blocks', state.present)
@@ -85,38 +85,39 @@ export class StageInspection {
   }
 
   /**
-   * Compares a large file with its list: which blocks are staged, which has this host's own file. Null: the list is not here. Answers
-   * what is still needed; a file that needs nothing is made complete. `asking`: the source is at hand, so what only it can tell is left to it.
+   * Compares a large file with its list: which blocks are staged, and which this host's own file has.
+   * Returns what is still needed; null: the list is not here. A file that needs nothing is completed.
+   * `asking`: the source is connected, so what only it can tell is left to it.
    */
   async large(
     state: StagedState,
     mine: Snapshot,
     index: number,
-    asking: boolean,
+    connected: boolean,
     signal: AbortSignal,
-  ): Promise<Need | null> {
+  ): Promise<StageNeed | null> {
     const list = this.#parts.lists.read(state.target.file(index).hash)
     if (list === null) return null
     const own =
       state.plan.step(index) === 'blocks' ? await ownBlocks(state.plan, index, mine, this.#parts, signal) : null
-    let file = state.surveyed.has(index) ? (state.files.get(index) ?? null) : null
+    let file = state.inspected.has(index) ? (state.files.get(index) ?? null) : null
     if (file === null && !state.complete.has(index)) {
       file = freshFile(state, index, list, own)
-      if (state.present.has(index)) await this.#staged(state, file, list, asking, signal)
+      if (state.present.has(index)) await this.#staged(state, file, list, connected, signal)
       if (own !== null || file.dirty) state.files.set(index, file)
     }
     state.bases.delete(index)
-    state.surveyed.add(index)
+    state.inspected.add(index)
     if (file?.complete() === true) this.complete(state, file)
     return needOf(state, mine, index, { file, list, own }, this.#parts.zeros)
   }
 
-  /** Marks blocks that lie in the stage: by what was known of them, else by hashing them. */
+  /** Marks staged blocks: by what was known of them, else by hashing them. */
   async #staged(
     state: StagedState,
     file: StagedFile,
     list: Buffer,
-    asking: boolean,
+    connected: boolean,
     signal: AbortSignal,
   ): Promise<void> {
     file.dirty = true
@@ -131,8 +132,8 @@ export class StageInspection {
       const hashes = await hashFile(this.#parts.pool, fd, file.sizeBytes, signal)
       const zeros = this.#parts.zeros.of(file.sizeBytes)
       for (let block = 0; block < file.count; block++) {
-        // Zeros may be a hole or not, which only the source knows. Asking it again costs nothing.
-        const open = asking && isEmptyBlock(list, block, file.count, zeros)
+        // Only the source knows whether zeros are a hole. Requesting them again costs nothing.
+        const open = connected && isEmptyBlock(list, block, file.count, zeros)
         if (!open && sameHash(hashes, list, block)) file.staged.add(block)
       }
     } finally {
@@ -150,7 +151,7 @@ export class StageInspection {
     return (block) => block < count && was(block) && sameHash(before, list, block)
   }
 
-  /** Gives a large file whose blocks are all good its size and attributes. All writes to it have ended. */
+  /** Sets size and attributes of a large file whose blocks are all correct. All writes to it have ended. */
   complete(state: StagedState, file: StagedFile): void {
     const fd = this.mirrorOf(state, file.index).open(state.target, file.index)
     try {
@@ -167,7 +168,7 @@ export class StageInspection {
   }
 }
 
-/** What is staged at `place` has the right content: gives it its attributes, if it is to be moved into the tree, and counts it. */
+/** Sets the attributes of a correctly staged file that will be moved into the tree, and counts it as complete. */
 function settle(state: StagedState, index: number, place: Buffer): void {
   const entry = state.target.body(index)
   if (entry.kind === 'file' && state.plan.step(index) === 'file') setAttributes(place, { ...entry, flags: 0 })
@@ -179,7 +180,7 @@ function* presentSmall(state: StagedState): Generator<number> {
   for (const index of state.smallMissing()) if (state.present.has(index)) yield index
 }
 
-/** A large file of which nothing is staged yet; `own`: the list of this host's file that is to be changed in place. */
+/** Returns a large file of which nothing is staged; `own`: the list of this host's file that is changed in place. */
 export function freshFile(state: StagedState, index: number, list: Buffer, own: Buffer | null): StagedFile {
   const bits = own === null ? null : new Bitmap(list.length / HASH_BYTES)
   const file = new StagedFile(state.target, index, bits)
@@ -194,7 +195,7 @@ function needOf(
   index: number,
   about: { file: StagedFile | null; list: Buffer; own: Buffer | null },
   zeroHashes: ZeroHashes,
-): Need {
+): StageNeed {
   const file = about.file ?? new StagedFile(state.target, index, null)
   const whole = about.file === null
   const zeros = zeroHashes.of(file.sizeBytes)

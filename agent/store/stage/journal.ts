@@ -14,7 +14,7 @@ export async function commit(layout: Layout, checkpoint: Checkpoint): Promise<vo
   await writeDurably(layout.journal, [Buffer.from(`${JSON.stringify({ version: 1, checkpoint })}\n`)])
 }
 
-/** The checkpoint of the COMMIT that is there; null: none is. Rejects COPY_DAMAGED when it cannot be read. */
+/** Returns the checkpoint of COMMIT; null: there is none. COPY_DAMAGED: it cannot be read. */
 export async function committed(layout: Layout): Promise<Checkpoint | null> {
   let text: string
   try {
@@ -33,7 +33,7 @@ export async function committed(layout: Layout): Promise<Checkpoint | null> {
   }
 }
 
-/** Whether a COMMIT is there, understood or not. */
+/** Whether there is a COMMIT, readable or not. */
 export async function hasCommit(layout: Layout): Promise<boolean> {
   try {
     await access(layout.journal)
@@ -44,7 +44,7 @@ export async function hasCommit(layout: Layout): Promise<boolean> {
   }
 }
 
-/** Takes COMMIT away. Durable on return. */
+/** Removes COMMIT. Durable on return. */
 export async function dropCommit(layout: Layout): Promise<void> {
   await removeDurably(layout.journal)
 }

@@ -9,10 +9,10 @@ import type { Plan } from '../manifest/plan.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import type { BlockPool } from '../workers/contract.ts'
 
-/** One call of the pool: long enough that its message costs nothing, short enough to share out and to stop. */
+/** Bytes that one task hashes: enough to outweigh its message, few enough to spread and to stop. */
 const HASH_CALL_BYTES = 8 * 1024 * 1024
 
-/** Hashes all blocks of an open file, all threads of the pool at work. */
+/** Hashes all blocks of an open file with all threads of the pool. */
 export async function hashFile(pool: BlockPool, fd: number, sizeBytes: number, signal: AbortSignal): Promise<Buffer> {
   const list = holesList(sizeBytes)
   const calls = dataBlocks(fd, sizeBytes, HASH_CALL_BYTES / blockBytesOf(sizeBytes))
@@ -24,7 +24,10 @@ export async function hashFile(pool: BlockPool, fd: number, sizeBytes: number, s
   return list
 }
 
-/** Block hashes of this host's version of a `blocks` file as if it had the target's size. See Stage.ownList. */
+/**
+ * Returns the block hashes of this host's version of a `blocks` file as if it had the target's size.
+ * See Stage.ownList.
+ */
 export async function ownBlocks(
   plan: Plan,
   index: number,
@@ -46,7 +49,10 @@ export async function ownBlocks(
   }
 }
 
-/** What the list of a file becomes when the file is cut or made longer by zeros; a block of unknown content gets a hash of zeros, which no content has. */
+/**
+ * Returns the list of a file that is cut, or made longer by zeros.
+ * A block of unknown content gets a hash of zeros, which no content has.
+ */
 export function seenAtSize(list: Buffer, fromBytes: number, toBytes: number, zeros: ZeroHashes): Buffer {
   if (fromBytes === toBytes) return list
   const blockBytes = blockBytesOf(toBytes)
@@ -63,7 +69,7 @@ export function seenAtSize(list: Buffer, fromBytes: number, toBytes: number, zer
   return seen
 }
 
-/** Whether a block of this host's file takes no room on the disk, as far as its list says: zeros are counted as a hole. */
+/** Whether a block of this host's file takes no disk space, by its list: zeros count as a hole. */
 export function isEmptyBlock(
   own: Buffer,
   block: number,

@@ -7,28 +7,28 @@ import type { ContentIndex } from '../manifest/content-index.ts'
 import { groupSmallFiles } from '../manifest/file-groups.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import type { BlockRun } from '../tree-contract.ts'
-import type { SurveyParts } from './inspect-stage.ts'
-import { wantedRuns } from './requested-runs.ts'
+import type { StageInspectionParts } from './inspect-stage.ts'
+import { requestedRuns } from './requested-runs.ts'
 import type { StagedFile } from './staged-file.ts'
 import type { StagedState } from './staged-state.ts'
-import type { LargeFiles } from './write-large-files.ts'
+import type { LargeFileWriter } from './write-large-files.ts'
 import { createSmallFiles } from './write-small-files.ts'
 
-/** Stages what this host has already at another path of its own tree: files that were renamed or copied. */
+/** Stages files that this host has at another path of its own tree: they were renamed or copied. */
 export class LocalFill {
-  readonly #parts: SurveyParts
+  readonly #parts: StageInspectionParts
   readonly #state: StagedState
   readonly #mine: Snapshot
   readonly #sources: ContentIndex
 
-  constructor(parts: SurveyParts, state: StagedState, mine: Snapshot, sources: ContentIndex) {
+  constructor(parts: StageInspectionParts, state: StagedState, mine: Snapshot, sources: ContentIndex) {
     this.#parts = parts
     this.#state = state
     this.#mine = mine
     this.#sources = sources
   }
 
-  /** Small files. What proves to be other content by now is left to be asked for. */
+  /** Stages small files. A file with other content by now is left to be requested. */
   async small(signal: AbortSignal): Promise<void> {
     const { target } = this.#state
     const parentOfSource = (index: number) => this.#mine.manifest.parent(this.#source(index))
@@ -75,7 +75,7 @@ export class LocalFill {
     }
   }
 
-  /** Takes the lists of large files from this host's own, so that nobody need be asked for them. */
+  /** Takes lists of large files from this host's own lists, so that they need not be requested. */
   async lists(signal: AbortSignal): Promise<void> {
     for (const index of this.#state.large()) {
       signal.throwIfAborted()
@@ -91,8 +91,8 @@ export class LocalFill {
     return this.#source(index) >= 0
   }
 
-  /** Copies the blocks of a large file that are not good yet, and believes those that have the right hash afterwards. Answers their bytes. */
-  async large(file: StagedFile, list: Buffer, files: LargeFiles, signal: AbortSignal): Promise<number> {
+  /** Copies the missing blocks of a large file, and counts those with the right hash; returns their bytes. */
+  async large(file: StagedFile, list: Buffer, files: LargeFileWriter, signal: AbortSignal): Promise<number> {
     let from: number
     try {
       from = this.#parts.tree.within(this.#mine.manifest, this.#source(file.index), openOwn)
@@ -105,7 +105,7 @@ export class LocalFill {
     try {
       file.dirty = true
       const to = files.descriptor(file.index)
-      const runs = [...wantedRuns(file, list, this.#parts.zeros)]
+      const runs = [...requestedRuns(file, list, this.#parts.zeros)]
       await forEachLimit(runs, 2 * this.#parts.pool.threads, async (run) => {
         signal.throwIfAborted()
         const copied = await this.#copyRun(from, to, file, list, run)
@@ -145,7 +145,7 @@ export class LocalFill {
   }
 }
 
-/** The own tree is not what it was when it was looked at. */
+/** Whether the own tree has changed since its scan. */
 function gone(error: unknown): boolean {
   return ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(errnoOf(error) ?? '')
 }

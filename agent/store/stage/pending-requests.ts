@@ -1,45 +1,45 @@
 import { WherryError } from '../../model/errors.ts'
-import type { Want } from '../tree-contract.ts'
+import type { BlockRequest } from '../tree-contract.ts'
 
-/** What an answer says that it answers. */
-export type Answered = Want extends infer W ? (W extends Want ? Omit<W, 'bytes'> : never) : never
+/** A request, as its response identifies it. */
+export type PendingRequest = BlockRequest extends infer W ? (W extends BlockRequest ? Omit<W, 'bytes'> : never) : never
 
-/** What was asked for and not answered yet. */
+/** Requests that were sent and not answered yet. */
 export class PendingRequests {
-  readonly #wants = new Map<string, Want>()
-  /** Of these, wants for lists. */
+  readonly #requests = new Map<string, BlockRequest>()
+  /** How many of them are for lists. */
   lists = 0
 
   get count(): number {
-    return this.#wants.size
+    return this.#requests.size
   }
 
-  add(want: Want): void {
-    this.#wants.set(keyOf(want), want)
-    if (want.kind === 'hashes') this.lists++
+  add(request: BlockRequest): void {
+    this.#requests.set(keyOf(request), request)
+    if (request.kind === 'hashes') this.lists++
   }
 
-  /** Throws REQUEST_INVALID when this was not asked for. */
-  check(want: Answered): void {
-    const asked = this.#wants.get(keyOf(want))
-    if (asked !== undefined && sameWant(asked, want)) return
-    throw new WherryError('REQUEST_INVALID', 'Data came that was not asked for, or for the second time.')
+  /** Throws REQUEST_INVALID when this was not requested. */
+  check(request: PendingRequest): void {
+    const pending = this.#requests.get(keyOf(request))
+    if (pending !== undefined && sameRequest(pending, request)) return
+    throw new WherryError('REQUEST_INVALID', 'Data came that was not requested, or for the second time.')
   }
 
-  /** As `check`; the want is answered with this. */
-  remove(want: Answered): void {
-    this.check(want)
-    this.#wants.delete(keyOf(want))
-    if (want.kind === 'hashes') this.lists--
+  /** As `check`, and counts the request as answered. */
+  remove(request: PendingRequest): void {
+    this.check(request)
+    this.#requests.delete(keyOf(request))
+    if (request.kind === 'hashes') this.lists--
   }
 }
 
-function keyOf(want: Answered): string {
-  if (want.kind === 'files') return `files ${want.indexes[0]}`
-  return want.kind === 'hashes' ? `hashes ${want.index}` : `blocks ${want.run.index} ${want.run.first}`
+function keyOf(request: PendingRequest): string {
+  if (request.kind === 'files') return `files ${request.indexes[0]}`
+  return request.kind === 'hashes' ? `hashes ${request.index}` : `blocks ${request.run.index} ${request.run.first}`
 }
 
-function sameWant(a: Answered, b: Answered): boolean {
+function sameRequest(a: PendingRequest, b: PendingRequest): boolean {
   if (a.kind === 'blocks') return b.kind === 'blocks' && a.run.count === b.run.count
   if (a.kind === 'hashes' || b.kind !== 'files') return true
   return a.indexes.length === b.indexes.length && a.indexes.every((index, nth) => index === b.indexes[nth])

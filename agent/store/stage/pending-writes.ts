@@ -1,11 +1,13 @@
-/** Writes under way of one attempt: how many, how much, the first failure; whoever waits is woken at each change. */
+/**
+ * Writes under way of one session: their number, their bytes and the first failure. Each change wakes the waiters.
+ */
 export class PendingWrites {
   #running = 0
   #bytes = 0
   #failure: { readonly error: unknown } | null = null
   #change = Promise.withResolvers<void>()
 
-  /** Bytes that came and are not written yet. */
+  /** Bytes that were received and are not written yet. */
   get bytes(): number {
     return this.#bytes
   }

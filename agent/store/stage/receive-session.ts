@@ -1,29 +1,33 @@
-import { WherryError } from '../../model/errors.ts'
 import type { FaultPoint } from '../../runtime/fault-point.ts'
 import { requireSpace, smallFileBytes } from '../disk/free-space.ts'
 import type { ContentIndex } from '../manifest/content-index.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
-import type { BlockRun, Piece, StageProgress, Want } from '../tree-contract.ts'
+import type { BlockRequest, BlockRun, Piece, StageProgress } from '../tree-contract.ts'
 import { BlockCoalescer } from './coalesce-blocks.ts'
+import { responseMismatch } from './errors.ts'
+import { IncomingList } from './incoming-list.ts'
 import { type BlockGroup, IncomingRun } from './incoming-run.ts'
 import { freshFile } from './inspect-stage.ts'
 import { LocalFill } from './local-fill.ts'
 import { PendingRequests } from './pending-requests.ts'
 import { PendingWrites } from './pending-writes.ts'
-import { wantedData, wantedLists } from './plan-requests.ts'
+import { requestedData, requestedLists } from './plan-requests.ts'
 import type { Stage } from './stage.ts'
 import type { StagedState } from './staged-state.ts'
-import { LargeFiles } from './write-large-files.ts'
+import { LargeFileWriter } from './write-large-files.ts'
 import { createSmallFiles } from './write-small-files.ts'
 
-/** What may have come and not be written yet: four blocks of the largest size, sixteen groups of the smallest. More only takes memory; beyond it the sender waits. */
+/**
+ * Bytes that may be received and not written yet: four blocks of the largest size, sixteen groups of the smallest.
+ * More only takes memory. Beyond it the sender waits.
+ */
 const UNWRITTEN_MAX_BYTES = 16 * 1024 * 1024
-/** Each holds a directory or a file open, and a system may allow 1,024 of them. */
+/** Each holds a directory or a file open, and a system may allow 1,024 open files. */
 const UNWRITTEN_MAX_TASKS = 64
 
-export interface AttemptParts {
+export interface ReceiveSessionParts {
   readonly stage: Stage
-  /** Directory for the check of free space, and the volume's name for messages. */
+  /** Directory for the check of free space. */
   readonly directory: string
   readonly volume: string
   readonly state: StagedState
@@ -33,40 +37,33 @@ export interface AttemptParts {
   readonly faultPoint: FaultPoint
 }
 
-/** A list that is coming. */
-interface IncomingList {
-  readonly index: number
-  readonly list: Buffer
-  filled: number
-}
-
-/** One go at bringing in what a plan lacks, from the comparison on: what to ask for, and what becomes of the answers. */
-export class Attempt {
-  readonly #parts: AttemptParts
-  readonly #files: LargeFiles
+/** One attempt to receive what a plan lacks: makes the requests and takes the responses. */
+export class ReceiveSession {
+  readonly #parts: ReceiveSessionParts
+  readonly #files: LargeFileWriter
   readonly #fill: LocalFill
-  readonly #tasks = new PendingWrites()
-  readonly #outstanding = new PendingRequests()
+  readonly #writes = new PendingWrites()
+  readonly #pending = new PendingRequests()
   readonly #runs = new Map<string, IncomingRun>()
-  readonly #gathering = new BlockCoalescer((index, group) => this.#write(index, group))
-  /** Files of runs that have ended, of which something is still being gathered. */
+  readonly #coalescer = new BlockCoalescer((index, group) => this.#write(index, group))
+  /** Files whose runs have ended, but some of whose blocks wait in the coalescer. */
   readonly #ended: number[] = []
   readonly #lists: Iterator<number>
   #incoming: IncomingList | null = null
-  #data: Generator<Want> | null = null
+  #data: Generator<BlockRequest> | null = null
   #preparing: Promise<void> | null = null
   #bytesDone = 0
   #bytesTotal = 0
 
-  constructor(parts: AttemptParts) {
+  constructor(parts: ReceiveSessionParts) {
     const { stage, state, mine, sources, faultPoint } = parts
     this.#parts = parts
-    this.#files = new LargeFiles(state, stage.survey, stage.parts.pool, faultPoint)
+    this.#files = new LargeFileWriter(state, stage.inspection, stage.parts.pool, faultPoint)
     this.#fill = new LocalFill(stage.parts, state, mine, sources)
-    this.#lists = wantedLists(state, stage.parts)
+    this.#lists = requestedLists(state, stage.parts)
   }
 
-  /** What needs no network; after a first check of free space. */
+  /** Stages what needs no network, after a first check of free space. */
   async begin(): Promise<void> {
     const { state, directory, volume, signal } = this.#parts
     const listBytes = this.#estimate()
@@ -80,7 +77,7 @@ export class Attempt {
     }
   }
 
-  /** Sums up what has to come, as far as it is known without lists; answers the bytes of lists that have to come. */
+  /** Sums up what has to be received, as far as it is known without lists; returns the bytes of missing lists. */
   #estimate(): number {
     const { state, stage } = this.#parts
     let listBytes = 0
@@ -101,36 +98,39 @@ export class Attempt {
     return { bytes, count }
   }
 
-  async next(): Promise<Want | null> {
+  async next(): Promise<BlockRequest | null> {
     for (;;) {
       this.#check()
-      const want = this.#data === null ? this.#nextList() : (this.#data.next().value ?? null)
-      if (want !== null) {
-        this.#outstanding.add(want)
-        return want
+      const request = this.#data === null ? this.#nextList() : (this.#data.next().value ?? null)
+      if (request !== null) {
+        this.#pending.add(request)
+        return request
       }
-      if (this.#data === null && this.#outstanding.lists === 0) {
+      if (this.#data === null && this.#pending.lists === 0) {
         this.#preparing ??= this.#prepare()
         await this.#preparing
-      } else if (this.#outstanding.count > 0) await this.#tasks.changed()
+      } else if (this.#pending.count > 0) await this.#writes.changed()
       else return null
     }
   }
 
-  #nextList(): Want | null {
+  #nextList(): BlockRequest | null {
     const { done, value } = this.#lists.next()
     if (done === true) return null
     return { kind: 'hashes', index: value, bytes: this.#parts.state.target.listBytes(value) }
   }
 
-  /** All lists are here: compares large files with them, checks the space for good, takes from this host what it has. */
+  /**
+   * Compares large files with their lists, which are all here, and checks the space for good.
+   * Then takes from this host what it has.
+   */
   async #prepare(): Promise<void> {
     const { stage, state, mine, directory, volume, signal } = this.#parts
     const small = this.#smallSpace()
     let [needed, total, staged] = [small.bytes, 0, 0]
     for (const index of state.large()) {
       signal.throwIfAborted()
-      const need = await stage.survey.large(state, mine, index, true, signal)
+      const need = await stage.inspection.large(state, mine, index, true, signal)
       if (need === null) continue
       needed += need.stageBytes + need.growthBytes
       total += need.totalBytes
@@ -143,7 +143,7 @@ export class Attempt {
     }
     this.#bytesDone += staged
     await this.#fillLarge()
-    this.#data = wantedData(state, stage.parts, this.#files)
+    this.#data = requestedData(state, stage.parts, this.#files)
     this.#parts.faultPoint('prepared')
   }
 
@@ -164,17 +164,17 @@ export class Attempt {
   async takeFiles(indexes: readonly number[], data: Buffer, changed: readonly number[]): Promise<void> {
     this.#check()
     const { stage, state } = this.#parts
-    this.#outstanding.check({ kind: 'files', indexes })
+    this.#pending.check({ kind: 'files', indexes })
     const expected = indexes.reduce((sum, index) => sum + state.target.file(index).sizeBytes, 0)
-    if (data.length !== expected) throw misfit(`${data.length} bytes came for files of ${expected} bytes`)
+    if (data.length !== expected) throw responseMismatch(`${data.length} bytes came for files of ${expected} bytes`)
     if (!changed.every((position) => Number.isSafeInteger(position) && position >= 0 && position < indexes.length)) {
-      throw misfit('a file that was not asked for is said to have changed')
+      throw responseMismatch('it reports a change of a file that was not requested')
     }
-    this.#outstanding.remove({ kind: 'files', indexes })
+    this.#pending.remove({ kind: 'files', indexes })
     const skipped = new Set(changed)
     const { pool, whole } = stage.parts
     const work = createSmallFiles(pool, whole, state.target, indexes, data, (position) => skipped.has(position))
-    this.#tasks.add(
+    this.#writes.add(
       expected,
       work.then((right) => this.#made(right)),
     )
@@ -194,44 +194,42 @@ export class Attempt {
   async takeHashes(index: number, chunk: Buffer, end: boolean): Promise<void> {
     this.#check()
     const { stage, state } = this.#parts
-    this.#outstanding.check({ kind: 'hashes', index })
-    this.#incoming ??= { index, list: Buffer.allocUnsafeSlow(state.target.listBytes(index)), filled: 0 }
-    const { list, filled } = this.#incoming
-    if (this.#incoming.index !== index) throw misfit('two lists of block hashes came at the same time')
-    if (filled + chunk.length > list.length) throw misfit('a list of block hashes is too long')
-    chunk.copy(list, filled)
-    this.#incoming.filled += chunk.length
+    this.#pending.check({ kind: 'hashes', index })
+    this.#incoming ??= new IncomingList(index, state.target.listBytes(index))
+    if (this.#incoming.index !== index) throw responseMismatch('two lists of block hashes came at the same time')
+    this.#incoming.take(chunk)
     if (!end) return
+    const incoming = this.#incoming
     this.#incoming = null
-    if (filled + chunk.length !== list.length) throw misfit('a list of block hashes is too short')
+    const list = incoming.finish()
     stage.parts.lists.add(state.target.file(index).hash, list)
-    this.#outstanding.remove({ kind: 'hashes', index })
+    this.#pending.remove({ kind: 'hashes', index })
     this.#parts.faultPoint('list-received')
-    this.#tasks.wake()
+    this.#writes.wake()
   }
 
   async takePiece(run: BlockRun, piece: Piece): Promise<void> {
     this.#check()
     const group = this.#run(run).take(piece)
-    if (group !== null) this.#gathering.add(run.index, group)
+    if (group !== null) this.#coalescer.add(run.index, group)
     await this.#room()
   }
 
   async endBlocks(run: BlockRun): Promise<void> {
     this.#check()
     const group = this.#run(run).finish()
-    this.#outstanding.remove({ kind: 'blocks', run })
+    this.#pending.remove({ kind: 'blocks', run })
     this.#runs.delete(`${run.index} ${run.first}`)
-    if (group !== null) this.#gathering.add(run.index, group)
+    if (group !== null) this.#coalescer.add(run.index, group)
     this.#ended.push(run.index)
-    if (this.#outstanding.count === 0) this.#gathering.flush()
-    if (this.#gathering.isEmpty) this.#leave()
-    this.#tasks.wake()
+    if (this.#pending.count === 0) this.#coalescer.flush()
+    if (this.#coalescer.isEmpty) this.#leave()
+    this.#writes.wake()
     await this.#room()
   }
 
   #run(run: BlockRun): IncomingRun {
-    this.#outstanding.check({ kind: 'blocks', run })
+    this.#pending.check({ kind: 'blocks', run })
     const key = `${run.index} ${run.first}`
     const known = this.#runs.get(key)
     if (known !== undefined) return known
@@ -247,7 +245,7 @@ export class Attempt {
       this.#bytesDone += bytes
       this.#parts.faultPoint('blocks-staged')
     })
-    this.#tasks.add(group.bytes, work)
+    this.#writes.add(group.bytes, work)
     this.#leave()
   }
 
@@ -257,15 +255,15 @@ export class Attempt {
 
   /** Waits until little enough is unwritten. */
   async #room(): Promise<void> {
-    while (this.#tasks.bytes > UNWRITTEN_MAX_BYTES || this.#tasks.running > UNWRITTEN_MAX_TASKS) {
+    while (this.#writes.bytes > UNWRITTEN_MAX_BYTES || this.#writes.running > UNWRITTEN_MAX_TASKS) {
       this.#check()
-      await this.#tasks.changed()
+      await this.#writes.changed()
     }
   }
 
   async finish(): Promise<boolean> {
-    this.#gathering.flush()
-    await this.#tasks.ended()
+    this.#coalescer.flush()
+    await this.#writes.ended()
     this.#check()
     const { complete, needed } = this.#parts.state
     this.#parts.faultPoint('all-staged')
@@ -278,21 +276,20 @@ export class Attempt {
     return { bytesDone, bytesTotal: this.#bytesTotal, filesDone: complete.count, filesTotal: needed }
   }
 
-  /** Writes what has come, waits until nothing is written any more and gives back what is open. The signal has been aborted, or all has ended. */
+  /**
+   * Writes what was received, waits for all writes, and closes what is open.
+   * The signal has been aborted, or all has ended.
+   */
   async close(): Promise<void> {
-    this.#tasks.wake()
-    this.#gathering.flush()
+    this.#writes.wake()
+    this.#coalescer.flush()
     await this.#preparing?.catch(() => {})
-    await this.#tasks.ended()
+    await this.#writes.ended()
     this.#files.close()
   }
 
   #check(): void {
     this.#parts.signal.throwIfAborted()
-    this.#tasks.check()
+    this.#writes.check()
   }
-}
-
-function misfit(what: string): WherryError {
-  return new WherryError('REQUEST_INVALID', `The sender's answer does not fit what was asked for: ${what}.`)
 }

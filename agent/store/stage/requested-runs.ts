@@ -4,11 +4,10 @@ import { isEmptyBlock } from './local-blocks.ts'
 import type { StagedFile } from './staged-file.ts'
 
 /**
- * Runs of blocks of a file that are not good yet; `list` has the hashes of all.
- * Blocks of zeros go together in far longer runs: nearly all are holes, of which nothing comes, and a file of a
- * terabyte has millions.
+ * Returns runs of blocks that are missing; `list` has the hashes of all.
+ * Blocks of zeros form far longer runs: nearly all are holes without data, and a file of a terabyte has millions.
  */
-export function* wantedRuns(file: StagedFile, list: Buffer, zeros: ZeroHashes): Generator<BlockRun> {
+export function* requestedRuns(file: StagedFile, list: Buffer, zeros: ZeroHashes): Generator<BlockRun> {
   const { index, count } = file
   const most = Math.max(RUN_MAX_BYTES / file.blockBytes, 1)
   const hashes = zeros.of(file.sizeBytes)

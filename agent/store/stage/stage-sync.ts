@@ -3,20 +3,21 @@ import { dataLost } from '../disk/free-space.ts'
 import type { Layout } from '../disk/layout.ts'
 import { dropCachedTree } from '../inode/page-cache.ts'
 import { FsClock } from '../scan/fs-clock.ts'
-import { dropKept } from '../snapshot/saved-snapshot.ts'
+import { dropSaved } from '../snapshot/saved-snapshot.ts'
 import { dropCommit, hasCommit } from './journal.ts'
 
 /**
- * Syncs what was staged and applied, and sees to it that nothing is believed that the disk has lost. The kernel tells once that it could
- * not write data it had taken, and goes on showing them from memory: what is hashed again then looks right until a reboot.
+ * Syncs what was staged and applied, and discards what the disk has lost.
+ * The kernel reports once that it could not write data it had taken, and continues to show them from memory.
+ * Hashing them again would then succeed until a reboot.
  */
 export class StageSync {
   readonly #layout: Layout
   readonly #volume: string
   readonly #dropStage: () => Promise<void>
-  /** Open from the first sync on, which comes before anything is staged, until the stage is dropped. */
+  /** Open from the first sync, which comes before anything is staged, until the stage is dropped. */
   #tick: FsClock | null = null
-  /** Data were lost, and what may be missing is still there to be believed. */
+  /** True: data were lost, and what may be missing still counts as staged. */
   #doubtful = false
 
   constructor(layout: Layout, volume: string, dropStage: () => Promise<void>) {
@@ -27,7 +28,7 @@ export class StageSync {
 
   /** See Stage.sync. */
   async sync(): Promise<bigint> {
-    if (this.#doubtful) await this.#distrust()
+    if (this.#doubtful) await this.#discardState()
     const fresh = this.#tick === null
     this.#tick ??= await FsClock.open(this.#layout.tick)
     let tickNs: bigint
@@ -36,11 +37,11 @@ export class StageSync {
     } catch (error) {
       if (!(error instanceof SystemCallError)) throw error
       this.#doubtful = true
-      // Where even that fails the next sync begins with it.
-      await this.#distrust().catch(() => {})
+      // If even that fails, the next sync begins with it.
+      await this.#discardState().catch(() => {})
       throw dataLost(error, this.#layout.directory, this.#volume)
     }
-    // What an earlier process left may be lost too, and another program may have been told of it.
+    // What an earlier process left may be lost too, and the kernel may have reported it to another program.
     if (fresh) await this.#dropCached()
     return tickNs
   }
@@ -52,11 +53,14 @@ export class StageSync {
     await tick?.[Symbol.asyncDispose]()
   }
 
-  /** An apply that was under way is given up: the copy stays `applying` until it has been filled again. Of its tree only what is on the disk counts. */
-  async #distrust(): Promise<void> {
+  /**
+   * Abandons an unfinished apply: the copy stays `applying` until it is filled again.
+   * Only what is on the disk counts of its tree.
+   */
+  async #discardState(): Promise<void> {
     await this.#dropCached()
     if (await hasCommit(this.#layout)) {
-      await dropKept(this.#layout.directory, 'live')
+      await dropSaved(this.#layout.directory, 'live')
       await dropCommit(this.#layout)
     }
     await this.#dropStage()

@@ -9,18 +9,18 @@ import type { Manifest } from '../manifest/manifest.ts'
 import { decodeManifest } from '../manifest/parser.ts'
 import { planChanges } from '../manifest/plan.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
-import type { BlockRun, Piece, StageProgress, TreeWriter, Want } from '../tree-contract.ts'
-import { Attempt } from './receive-session.ts'
+import type { BlockRequest, BlockRun, Piece, StageProgress, TreeWriter } from '../tree-contract.ts'
+import { ReceiveSession } from './receive-session.ts'
 import type { Stage } from './stage.ts'
 import { LIST_MAX_BYTES } from './staged-lists.ts'
 
-export interface WriterParts {
+export interface StageWriterParts {
   readonly layout: Layout
   /** The volume's name, for messages. */
   readonly volume: string
   /** The volume's one stage. */
   readonly stage: Stage
-  /** Looks at the tree as it is now, keeping what was seen. */
+  /** Scans the tree as it is now, and saves the result. */
   readonly scan: (signal: AbortSignal) => Promise<Snapshot>
   /** Called once, when the writer is closed. */
   readonly closed: () => void
@@ -30,28 +30,28 @@ export interface WriterParts {
 const NOTHING_YET: StageProgress = { bytesDone: 0, bytesTotal: 0, filesDone: 0, filesTotal: 0 }
 
 /**
- * Receives a tree into the stage. `next` may wait in one place while answers are taken in another. Answers to different wants may come
- * side by side, but for lists, which come one after the other.
+ * Receives a tree into the stage. `next` may wait in one place while responses are taken in another.
+ * Responses to different requests may come side by side, except for lists, which come one after the other.
  */
 export class StageWriter implements TreeWriter {
-  readonly #parts: WriterParts
+  readonly #parts: StageWriterParts
   readonly #abort = new AbortController()
   readonly #calls = new Set<Promise<unknown>>()
-  #attempt: Attempt | null = null
+  #session: ReceiveSession | null = null
 
-  constructor(parts: WriterParts) {
+  constructor(parts: StageWriterParts) {
     this.#parts = parts
   }
 
   begin(manifest: AsyncIterable<Buffer>): Promise<void> {
     return this.#call(async () => {
-      await this.#attempt?.close()
-      this.#attempt = null
-      this.#attempt = await this.#begin(manifest)
+      await this.#session?.close()
+      this.#session = null
+      this.#session = await this.#begin(manifest)
     })
   }
 
-  next(): Promise<Want | null> {
+  next(): Promise<BlockRequest | null> {
     return this.#call(() => this.#begun().next())
   }
 
@@ -67,7 +67,7 @@ export class StageWriter implements TreeWriter {
     return this.#call(() => this.#begun().takePiece(run, piece))
   }
 
-  /** `changed` needs no heed: blocks that are wrong or did not come leave the file incomplete. */
+  /** Ignores `changed`: blocks that are wrong or missing leave the file incomplete. */
   endBlocks(run: BlockRun, _changed: boolean): Promise<void> {
     return this.#call(() => this.#begun().endBlocks(run))
   }
@@ -77,20 +77,20 @@ export class StageWriter implements TreeWriter {
   }
 
   progress(): StageProgress {
-    return this.#attempt?.progress() ?? NOTHING_YET
+    return this.#session?.progress() ?? NOTHING_YET
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#abort.signal.aborted) return
     this.#abort.abort(closedError(this.#parts.volume))
-    await this.#attempt?.close()
+    await this.#session?.close()
     await Promise.allSettled(this.#calls)
-    await this.#attempt?.close()
+    await this.#session?.close()
     this.#parts.stage.parts.lists.close()
     this.#parts.closed()
   }
 
-  async #begin(chunks: AsyncIterable<Buffer>): Promise<Attempt> {
+  async #begin(chunks: AsyncIterable<Buffer>): Promise<ReceiveSession> {
     const { stage, layout, volume, faultPoint = noFault } = this.#parts
     const { signal } = this.#abort
     const target = await this.#unlessClosed(decodeManifest(chunks))
@@ -101,16 +101,16 @@ export class StageWriter implements TreeWriter {
     const mine = await this.#parts.scan(signal)
     faultPoint('tree-seen')
     const plan = planChanges(target, mine.manifest)
-    const state = await stage.look(plan, mine, signal)
+    const state = await stage.inspect(plan, mine, signal)
     const sources = new ContentIndex(mine.manifest, state.needed > state.complete.count)
     const { directory } = layout
-    const attempt = new Attempt({ stage, directory, volume, state, mine, sources, signal, faultPoint })
-    await attempt.begin()
+    const session = new ReceiveSession({ stage, directory, volume, state, mine, sources, signal, faultPoint })
+    await session.begin()
     faultPoint('begun')
-    return attempt
+    return session
   }
 
-  /** Waits for something that comes over the network, but not beyond the closing. */
+  /** Waits for something from the network, but not beyond the closing. */
   async #unlessClosed<T>(coming: Promise<T>): Promise<T> {
     const { signal } = this.#abort
     const closed = Promise.withResolvers<never>()
@@ -123,12 +123,12 @@ export class StageWriter implements TreeWriter {
     }
   }
 
-  #begun(): Attempt {
-    if (this.#attempt === null) throw new WherryError('REQUEST_INVALID', 'Nothing was begun.')
-    return this.#attempt
+  #begun(): ReceiveSession {
+    if (this.#session === null) throw new WherryError('REQUEST_INVALID', 'The writer has received no manifest yet.')
+    return this.#session
   }
 
-  /** Makes a full disk DISK_FULL; after closing every call is REQUEST_INVALID. */
+  /** Turns a full disk into DISK_FULL. After closing every call rejects REQUEST_INVALID. */
   #call<T>(work: () => Promise<T>): Promise<T> {
     const { signal } = this.#abort
     const result = orDiskFull(this.#parts.layout.directory, this.#parts.volume, async () => {
@@ -136,7 +136,8 @@ export class StageWriter implements TreeWriter {
       return await work()
     })
     result.catch((error: unknown) => {
-      // The stage is not what it is thought to be: the next look finds out anew, and clears away what does not belong there.
+      // The stage may differ from what is known of it: the next inspection reads it again, and removes what does
+      // not belong.
       if (errnoOf(error) !== undefined) this.#parts.stage.forget()
     })
     const settled = result.then(
@@ -149,7 +150,7 @@ export class StageWriter implements TreeWriter {
   }
 }
 
-/** The list of a file is held in memory whole while it is used: a file beyond all sense must not fill it. */
+/** Refuses files whose list would be too long: a list in use is in memory as a whole. */
 function requireListable(target: Manifest): void {
   for (let index = 0; index < target.count; index++) {
     if (target.listBytes(index) <= LIST_MAX_BYTES) continue

@@ -18,27 +18,29 @@ import type { Plan } from '../manifest/plan.ts'
 import type { BlockLists, Snapshot } from '../snapshot/snapshot.ts'
 import type { BlockRun } from '../tree-contract.ts'
 import type { BlockPool } from '../workers/contract.ts'
-import { StageInspection, type SurveyParts } from './inspect-stage.ts'
+import { StageInspection, type StageInspectionParts } from './inspect-stage.ts'
 import { dropCommit } from './journal.ts'
 import { ownBlocks } from './local-blocks.ts'
 import { StageSync } from './stage-sync.ts'
 import { StagedLists } from './staged-lists.ts'
 import { StagedState } from './staged-state.ts'
 
-/** What lists of earlier targets may add to those of the present one before they are thrown away. */
+/** Bytes that lists of earlier targets may add to those of the present one before they are dropped. */
 const OLD_LISTS_BYTES = 64 * 1024 * 1024
 
 /**
- * What lies in `<volume>/stage/`, and what of it is known to be good. One per volume, kept by the store for as long as the process
- * runs: a second attempt, or the apply, then need not read again what this process has written and checked.
+ * What is staged in `<volume>/stage/`, and what of it is known to be correct.
+ * There is one per volume, kept while the process runs: a second attempt, or the apply, need not read again what
+ * this
+ * process has written and checked.
  *
- * - `manifest`: the target, encoded; durable before anything of it is asked for.
- * - `lists`: block hashes of the target's large files that have to come.
- * - `new/<path>`: for each entry whose step is `file`: the whole file with its final attributes, but for inode flags (a file that is immutable
- *   cannot be moved), in directories with mode 0700. Nothing else is in a directory of the mirror once `missing` answered 0,
- *   so a directory that this host does not have yet can be moved into place whole.
- * - `blocks/<path>`: for each entry whose step is `blocks`: a sparse file of the target's size that holds the blocks which differ from
- *   this host's file.
+ * - `manifest`: the target, encoded; durable before anything of it is requested.
+ * - `lists`: block hashes of the target's large files that have to be received.
+ * - `new/<path>`: for each entry whose step is `file`, the whole file with its final attributes, but for inode
+ *   flags (an immutable file cannot be moved), in directories with mode 0700. Once `missing` has returned 0,
+ *   nothing else is in a directory of the mirror: a directory that this host lacks can be moved into place whole.
+ * - `blocks/<path>`: for each entry whose step is `blocks`, a sparse file of the target's size with the blocks that
+ *   differ from this host's file.
  */
 export class Stage {
   readonly directory: string
@@ -46,11 +48,14 @@ export class Stage {
   readonly newRoot: string
   /** Path of the mirror of changed blocks. */
   readonly blocksRoot: string
-  /** Block lists of the target by its indexes, for large files whose step is `file` or `blocks`; null for all others (this host's own lists have those). */
+  /**
+   * Block lists of the target by its indexes, for large files whose step is `file` or `blocks`.
+   * Null for all others: this host's own lists have those.
+   */
   readonly lists: BlockLists = { list: (index) => this.#list(index) }
   /** For the writer. */
-  readonly parts: SurveyParts
-  readonly survey: StageInspection
+  readonly parts: StageInspectionParts
+  readonly inspection: StageInspection
   readonly #layout: Layout
   readonly #sync: StageSync
   readonly #volume: string
@@ -71,11 +76,11 @@ export class Stage {
       tree: new Mirror(layout.data),
       zeros: new ZeroHashes(),
     }
-    this.survey = new StageInspection(this.parts)
+    this.inspection = new StageInspection(this.parts)
     this.#sync = new StageSync(layout, volume, () => this.drop())
   }
 
-  /** The manifest that is staged; null when there is none or it cannot be read. From memory where it is known. */
+  /** Returns the staged manifest, from memory if it is known; null: there is none, or it cannot be read. */
   async target(): Promise<Manifest | null> {
     if (this.#target !== null) return this.#target
     try {
@@ -87,32 +92,36 @@ export class Stage {
   }
 
   /**
-   * How many files of a plan (steps `file` and `blocks`) are not staged completely. What is not known to be good is hashed again;
-   * what the plan does not want is removed from the mirrors. After 0 the mirrors are what apply may use; not synced.
-   * `plan.mine` must be `mine.manifest`, and `plan.target` what `target()` answers. May be repeated; cheap when the same was answered before.
+   * Returns how many files of a plan (steps `file` and `blocks`) are not staged completely.
+   * Hashes what is not known to be correct, and removes from the mirrors what the plan does not need.
+   * After 0 the mirrors are ready for apply; not synced. May be repeated; cheap when the result was the same
+   * before.
+   * `plan.mine` must be `mine.manifest`, and `plan.target` the result of `target()`.
    */
   async missing(plan: Plan, mine: Snapshot, signal: AbortSignal): Promise<number> {
-    const state = await this.look(plan, mine, signal)
+    const state = await this.inspect(plan, mine, signal)
     for (const index of state.large()) {
-      if (!state.surveyed.has(index)) await this.survey.large(state, mine, index, false, signal)
+      if (!state.inspected.has(index)) await this.inspection.large(state, mine, index, false, signal)
     }
     return state.needed - state.complete.count
   }
 
   /**
-   * The block hashes of this host's version of a file whose step is `blocks`, as if it had the target's size already (cut off, or
-   * longer by zeros): one hash for each block of the target. From `mine.lists` where block sizes agree, else the file is hashed.
-   * On replay after a crash do not use this but hash the file as it is now: `pool.hashBlocks(fd, target's sizeBytes, 0, count)`
-   * answers the same kind of list.
+   * Returns the block hashes of this host's version of a `blocks` file, as if it had the target's size already.
+   * The file counts as cut off, or as longer by zeros: there is one hash for each block of the target.
+   * They come from `mine.lists` where block sizes agree; else the file is hashed.
+   * Do not use it on replay after a crash. Hash the file as it is now:
+   * `pool.hashBlocks(fd, target's sizeBytes, 0, count)` returns the same kind of list.
    */
   async ownList(plan: Plan, index: number, mine: Snapshot, signal: AbortSignal): Promise<Buffer> {
     return await ownBlocks(plan, index, mine, this.parts, signal)
   }
 
   /**
-   * Runs of blocks of target file `index` in which `own` (a list as `ownList` answers it) is not what the target says: these have to be copied from
-   * `blocks/<path>` to the same places, holes as holes (pool.copyRanges), after the file got its new size. Runs are not limited in
-   * length. Rejects STAGE_INCOMPLETE when the target's list is not here.
+   * Returns the runs of blocks of target file `index` that differ from `own`, a list of `ownList`.
+   * Copy them from `blocks/<path>` to the same places, holes as holes (pool.copyRanges), once the file has its new
+   * size.
+   * Runs are not limited in length. STAGE_INCOMPLETE: the target's list is not here.
    */
   async changedBlocks(index: number, own: Buffer): Promise<BlockRun[]> {
     const list = await this.#list(index)
@@ -126,26 +135,32 @@ export class Stage {
     return [...runsOf(index, count, Number.POSITIVE_INFINITY, (block) => !sameHash(own, list, block))]
   }
 
-  /** Call before the first staged file is moved away: what is known is forgotten, and the next look finds out anew. */
+  /**
+   * Forgets what is known: the next inspection reads the stage again.
+   * Call it before the first staged file is moved away.
+   */
   forget(): void {
     this.#state = null
   }
 
   /**
-   * Writes all that was staged and applied to the disk; answers T, see `readClockAndSync`. Call it first before anything is staged: it then rejects
-   * if any data since could not be written (DISK_FULL, or SYSTEM_CALL_FAILED for a failing disk), whoever else was told of
-   * that; the stage is dropped then, and an apply that had begun is given up: the copy stays `applying` until it was filled again.
+   * Writes all that was staged and applied to the disk; returns T, see `readClockAndSync`.
+   * Call it before anything is staged: from then on it rejects when any data could not be written, even if the
+   * kernel has
+   * reported that to another program. DISK_FULL, or SYSTEM_CALL_FAILED for a failing disk.
+   * The stage is dropped then, and an unfinished apply is abandoned: the copy stays `applying` until it is filled
+   * again.
    */
   sync(): Promise<bigint> {
     return this.#sync.sync()
   }
 
-  /** Gives back what is held open. The stage may be used again. */
+  /** Closes what is open. The stage may be used again. */
   close(): Promise<void> {
     return this.#sync.close()
   }
 
-  /** Removes all that is staged. Safe to repeat. */
+  /** Removes all that is staged. May be repeated. */
   async drop(): Promise<void> {
     await this.close()
     this.forget()
@@ -161,19 +176,20 @@ export class Stage {
   }
 
   /**
-   * After a crash: removes what is left of a stage that was applied (`checkpoint` is the copy's), or whose removal had begun: it has no manifest.
-   * What is staged for another checkpoint stays.
+   * After a crash: removes the rest of a stage that was applied, or whose removal had begun (it has no manifest).
+   * `checkpoint` is the copy's. What is staged for another checkpoint stays.
    */
   async dropApplied(checkpoint: Checkpoint | null): Promise<void> {
     const target = await this.target()
     if (target === null || target.hash === checkpoint?.hash) await this.drop()
-    // Nobody may want it for long.
+    // It may not be needed for long.
     else this.#target = null
   }
 
   /**
-   * For the writer: makes `target` what is staged for; what was staged for another is looked at with the next plan. Durable on return. An
-   * apply that was cut off and never finished is given up for it: the copy stays `applying` until it has been applied.
+   * For the writer: stages for `target` from now on. Durable on return.
+   * What was staged for another target is inspected with the next plan.
+   * An unfinished apply is abandoned: the copy stays `applying` until it has been applied.
    */
   async retarget(target: Manifest): Promise<void> {
     await this.parts.whole.make()
@@ -195,20 +211,20 @@ export class Stage {
     } finally {
       await file.close()
     }
-    // Only now: a manifest that does not fit on the disk must not cost the apply that could still be finished.
+    // Only now: a manifest that does not fit on the disk must not abandon an apply that could still be finished.
     await dropCommit(this.#layout)
     await rename(unfinished, this.#manifest)
     await syncDirectory(this.directory)
   }
 
-  /** For the writer: what is staged of a plan, as far as it can be told without block lists. */
-  async look(plan: Plan, mine: Snapshot, signal: AbortSignal): Promise<StagedState> {
+  /** For the writer: returns what is staged of a plan, as far as it can be told without block lists. */
+  async inspect(plan: Plan, mine: Snapshot, signal: AbortSignal): Promise<StagedState> {
     const before = this.#state
     if (before?.target.hash === plan.target.hash && before.mineHash === mine.manifest.hash) return before
-    // A look that is cut off has removed things already: nothing is known then.
+    // An inspection that is cut off has removed things already: nothing is known then.
     this.#state = null
     const state = new StagedState(plan, mine.manifest.hash)
-    await this.survey.believe(state, before, signal)
+    await this.inspection.adopt(state, before, signal)
     this.#state = state
     return state
   }

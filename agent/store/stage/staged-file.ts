@@ -3,19 +3,19 @@ import { blockBytesOf, blockCountOf, runsOf } from '../blocks/block-size.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import type { BlockRun } from '../tree-contract.ts'
 
-/** What of one large file is known to be in the stage: one or two bits for each block. */
+/** What is staged of one large file: one or two bits for each block. */
 export class StagedFile {
   readonly index: number
   readonly sizeBytes: number
   readonly blockBytes: number
   readonly count: number
-  /** The file's hash; its list is the one that the bits are about. */
+  /** The file's hash; the bits refer to the list of this hash. */
   readonly hash: Buffer
-  /** Blocks that the staged file holds as they should be. */
+  /** Blocks that are staged correctly. */
   readonly staged: Bitmap
   /** Blocks that this host's own version of the file has already; null when the file is staged whole. */
   readonly own: Bitmap | null
-  /** The staged file may have something where a block is not good yet: what is to be a hole must be made one. */
+  /** The staged file may have data where a block is missing: what is to be a hole must be punched. */
   dirty = false
 
   constructor(target: Manifest, index: number, own: Bitmap | null) {
@@ -24,7 +24,7 @@ export class StagedFile {
     this.sizeBytes = sizeBytes
     this.blockBytes = blockBytesOf(sizeBytes)
     this.count = blockCountOf(sizeBytes)
-    // The manifest's memory must not live on in what outlives it.
+    // A copy: the manifest's memory must not stay alive with this.
     this.hash = Buffer.from(hash)
     this.staged = new Bitmap(this.count)
     this.own = own
@@ -45,7 +45,10 @@ export class StagedFile {
     return Math.min(this.blockBytes, this.sizeBytes - block * this.blockBytes)
   }
 
-  /** Runs of blocks that are not good, each of at most `maxBlocks`. Bits that change meanwhile count as they are when a run is found. */
+  /**
+   * Returns runs of missing blocks, each of at most `maxBlocks`.
+   * Bits may change meanwhile: they count as they are when a run is found.
+   */
   *missing(maxBlocks = Number.POSITIVE_INFINITY): Generator<BlockRun> {
     yield* runsOf(this.index, this.count, maxBlocks, (block) => !this.good(block))
   }

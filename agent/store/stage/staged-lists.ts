@@ -5,14 +5,14 @@ import { errnoOf } from '../../sys/failure.ts'
 import { HASH_BYTES } from '../blocks/block-size.ts'
 
 const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants
-/** The file's hash, then bytes of the list. */
+/** The file's hash, then the bytes of the list. */
 const HEAD_BYTES = HASH_BYTES + 4
-/** The list of a file of 16 TiB, the largest that ext4 holds: a list is in memory whole while its file is under way. */
+/** The list of a file of 16 TiB, the largest that ext4 holds: a list in use is in memory as a whole. */
 export const LIST_MAX_BYTES = 128 * 1024 * 1024
 
 /**
- * Block lists that have come, by the hash of the file they belong to, in one file that only grows: what an earlier target left is used
- * when a later one has the same file. In memory about 100 bytes for each list.
+ * Received block lists, by the hash of their file, in one file that only grows.
+ * A later target uses the lists of an earlier one if it has the same file. About 100 bytes of memory for each list.
  */
 export class StagedLists {
   readonly #path: string
@@ -35,7 +35,10 @@ export class StagedLists {
     return this.#places.has(key(hash))
   }
 
-  /** The list of the file with this hash, checked; null when it is not here or damaged (it then counts as not here). */
+  /**
+   * Returns the list of the file with this hash, checked; null when it is missing or damaged (then it counts as
+   * missing).
+   */
   read(hash: Buffer): Buffer | null {
     this.#load(false)
     const place = this.#places.get(key(hash))
@@ -46,7 +49,10 @@ export class StagedLists {
     return null
   }
 
-  /** Keeps a list; HASH_MISMATCH when it is not that of the file with this hash. Durable with the next sync of the file system. */
+  /**
+   * Adds a list. HASH_MISMATCH: it is not that of the file with this hash.
+   * Durable with the next sync of the file system.
+   */
   add(hash: Buffer, list: Buffer): void {
     if (!listFits(list, hash)) {
       throw new WherryError('HASH_MISMATCH', `A list of ${list.length / HASH_BYTES} block hashes is not the file's.`, {
@@ -64,7 +70,7 @@ export class StagedLists {
     this.#end += HEAD_BYTES + list.length
   }
 
-  /** Forgets all and removes the file. */
+  /** Drops all lists and removes the file. */
   drop(): void {
     this.close()
     try {
@@ -74,7 +80,7 @@ export class StagedLists {
     }
   }
 
-  /** Gives the descriptor back; the next use opens the file again. */
+  /** Closes the descriptor; the next use opens the file again. */
   close(): void {
     if (this.#fd >= 0) closeSync(this.#fd)
     this.#fd = -1
@@ -82,12 +88,12 @@ export class StagedLists {
     this.#places.clear()
   }
 
-  #load(making: boolean): void {
+  #load(create: boolean): void {
     if (this.#fd >= 0) return
     try {
-      this.#fd = openSync(this.#path, O_RDWR | O_NOFOLLOW | (making ? O_CREAT : 0), 0o600)
+      this.#fd = openSync(this.#path, O_RDWR | O_NOFOLLOW | (create ? O_CREAT : 0), 0o600)
     } catch (error) {
-      if (!making && errnoOf(error) === 'ENOENT') return
+      if (!create && errnoOf(error) === 'ENOENT') return
       throw error
     }
     const size = fstatSync(this.#fd).size
@@ -99,7 +105,7 @@ export class StagedLists {
       this.#places.set(key(head), { offset, bytes })
       this.#end = offset + bytes
     }
-    // What a crash cut off in the middle.
+    // The rest of a list that a crash cut off.
     if (this.#end < size) ftruncateSync(this.#fd, this.#end)
   }
 }

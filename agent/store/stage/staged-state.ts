@@ -4,7 +4,10 @@ import type { Manifest } from '../manifest/manifest.ts'
 import type { Plan } from '../manifest/plan.ts'
 import type { StagedFile } from './staged-file.ts'
 
-/** Blocks of a staged large file that were good for an earlier target: those of `hash`'s list that are in `staged` (null: all). */
+/**
+ * Blocks of a staged large file that were correct for an earlier target.
+ * They are those of `hash`'s list that are in `staged` (null: all).
+ */
 export interface Basis {
   readonly hash: Buffer
   readonly sizeBytes: number
@@ -17,15 +20,15 @@ export class StagedState {
   readonly mineHash: string
   /** Small files and large ones that are staged completely. */
   readonly complete: Bitmap
-  /** Files that lie in a mirror, whatever they hold. */
+  /** Files that are in a mirror, with any content. */
   readonly present: Bitmap
-  /** Large files that are partly there, and all whose step is `blocks` once they were looked at. */
+  /** Large files that are partly there, and all whose step is `blocks` once they were inspected. */
   readonly files = new Map<number, StagedFile>()
-  /** What earlier targets left of large files that were not looked at yet. */
+  /** What earlier targets left of large files that were not inspected yet. */
   readonly bases = new Map<number, Basis>()
   /** Large files that were compared with their lists. */
-  readonly surveyed: Bitmap
-  /** Files the plan wants from the stage. */
+  readonly inspected: Bitmap
+  /** Files that the plan needs from the stage. */
   readonly needed: number
 
   constructor(plan: Plan, mineHash: string) {
@@ -33,7 +36,7 @@ export class StagedState {
     this.mineHash = mineHash
     this.complete = new Bitmap(plan.target.count)
     this.present = new Bitmap(plan.target.count)
-    this.surveyed = new Bitmap(plan.target.count)
+    this.inspected = new Bitmap(plan.target.count)
     let needed = 0
     for (const _ of plan.all('file', 'blocks')) needed++
     this.needed = needed
@@ -43,12 +46,12 @@ export class StagedState {
     return this.plan.target
   }
 
-  /** Large files the plan wants, in tree order. */
+  /** Returns the large files that the plan needs, in tree order. */
   *large(): Generator<number> {
     for (const index of this.plan.all('file', 'blocks')) if (this.target.isLarge(index)) yield index
   }
 
-  /** Small files the plan wants and that are not complete, in tree order. */
+  /** Returns the small files that the plan needs and that are not complete, in tree order. */
   *smallMissing(): Generator<number> {
     for (const index of this.plan.all('file')) {
       if (!this.complete.has(index) && !this.target.isLarge(index)) yield index
@@ -56,8 +59,8 @@ export class StagedState {
   }
 
   /**
-   * Takes over what an earlier state knew of files that are still in their mirrors (`present`). Answers small files whose content is good
-   * but whose attributes are others now.
+   * Takes over what an earlier state knew of files that are still in their mirrors (`present`).
+   * Returns small files whose content is correct but whose attributes differ now.
    */
   inherit(from: StagedState): number[] {
     const restyled: number[] = []

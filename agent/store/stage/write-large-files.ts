@@ -2,7 +2,7 @@ import { closeSync, ftruncateSync } from 'node:fs'
 import type { FaultPoint } from '../../runtime/fault-point.ts'
 import { openDirect } from '../../sys/direct.ts'
 import { FLAG_NOCOW } from '../../sys/flags.ts'
-import { HASH_BYTES, rowsOf } from '../blocks/block-size.ts'
+import { HASH_BYTES, pickRows } from '../blocks/block-size.ts'
 import { changeFlags } from '../inode/flags.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import type { BlockPool, Extent } from '../workers/contract.ts'
@@ -11,37 +11,37 @@ import type { StageInspection } from './inspect-stage.ts'
 import type { StagedFile } from './staged-file.ts'
 import type { StagedState } from './staged-state.ts'
 
-/** Descriptors that are kept for files nothing is being written to at the moment. */
+/** Descriptors kept open for files that nothing is being written to. */
 const IDLE_OPEN = 16
 
-interface UnderWay {
+interface FileUnderWay {
   readonly file: StagedFile
   readonly list: Buffer
   fd: number
   direct: number | null
-  /** Whoever still needs it: runs that were asked for, whoever asks. */
+  /** Requested runs, and others that still need the file. */
   users: number
   /** Writes that have not ended. */
   writes: number
 }
 
-/** Large files that blocks are coming for. Each is open from its first block to its last, and made complete when all is right. */
-export class LargeFiles {
+/** Writes large files. Each is open from its first block to its last, and completed when all is correct. */
+export class LargeFileWriter {
   readonly #state: StagedState
-  readonly #survey: StageInspection
+  readonly #inspection: StageInspection
   readonly #pool: BlockPool
   readonly #faultPoint: FaultPoint
-  readonly #underWay = new Map<number, UnderWay>()
+  readonly #underWay = new Map<number, FileUnderWay>()
   #open = 0
 
-  constructor(state: StagedState, survey: StageInspection, pool: BlockPool, faultPoint: FaultPoint) {
+  constructor(state: StagedState, inspection: StageInspection, pool: BlockPool, faultPoint: FaultPoint) {
     this.#state = state
-    this.#survey = survey
+    this.#inspection = inspection
     this.#pool = pool
     this.#faultPoint = faultPoint
   }
 
-  /** Says that blocks of a file will come; once more for each `leave`. */
+  /** Announces blocks of a file; call it once for each `leave`. */
   enter(file: StagedFile, list: Buffer): void {
     const known = this.#underWay.get(file.index)
     if (known !== undefined) known.users++
@@ -57,20 +57,23 @@ export class LargeFiles {
     this.#get(index).users++
   }
 
-  /** The opposite of `enter` and `again`. The file is made complete by whoever leaves last, if all is right by then. */
+  /** The opposite of `enter` and `again`. The last call completes the file, if all is correct by then. */
   leave(index: number): void {
     const it = this.#get(index)
     it.users--
     this.#settle(it)
   }
 
-  /** Checks and writes blocks; resolves when that has ended. Answers the bytes of blocks that were right and are not all hole. */
+  /**
+   * Checks and writes blocks; resolves when that has ended.
+   * Returns the bytes of blocks that were correct and are not all hole.
+   */
   async write(index: number, { blocks, extents }: BlockGroup): Promise<number> {
     const it = this.#get(index)
     it.writes++
     try {
       if (it.fd < 0) this.#openFile(it)
-      const expected = rowsOf(it.list, blocks, HASH_BYTES)
+      const expected = pickRows(it.list, blocks, HASH_BYTES)
       const { fd, direct, file } = it
       const { sizeBytes, dirty } = file
       const withData = blocksOf(extents, file.blockBytes)
@@ -88,20 +91,20 @@ export class LargeFiles {
     }
   }
 
-  /** An open descriptor of the staged file, for as long as a user of it is entered. */
+  /** Returns an open descriptor of the staged file, valid while a user of it is entered. */
   descriptor(index: number): number {
     const it = this.#get(index)
     if (it.fd < 0) this.#openFile(it)
     return it.fd
   }
 
-  /** Closes all; nothing may be being written. */
+  /** Closes all files; no write may be under way. */
   close(): void {
     for (const it of this.#underWay.values()) this.#closeFile(it)
     this.#underWay.clear()
   }
 
-  #settle(it: UnderWay): void {
+  #settle(it: FileUnderWay): void {
     if (it.writes > 0) return
     if (it.users > 0) {
       if (this.#open > IDLE_OPEN) this.#closeFile(it)
@@ -110,27 +113,27 @@ export class LargeFiles {
     this.#closeFile(it)
     this.#underWay.delete(it.file.index)
     if (this.#state.complete.has(it.file.index) || !it.file.complete()) return
-    this.#survey.complete(this.#state, it.file)
+    this.#inspection.complete(this.#state, it.file)
     this.#faultPoint('large-file-completed')
   }
 
-  #openFile(it: UnderWay): void {
+  #openFile(it: FileUnderWay): void {
     const { target, present } = this.#state
     const { index, sizeBytes } = it.file
-    const mirror = this.#survey.mirrorOf(this.#state, index)
+    const mirror = this.#inspection.mirrorOf(this.#state, index)
     it.fd = mirror.open(target, index)
     this.#open++
-    // Files that have data cannot get it any more.
+    // Files that have data cannot get the flag any more.
     if (!present.has(index) && wantsNoCow(target, index)) {
       mirror.within(target, index, (place) => changeFlags(place, FLAG_NOCOW))
     }
     present.add(index)
     ftruncateSync(it.fd, sizeBytes)
-    // A large file that is new here must not push what is in use out of the page cache; it also costs half the CPU time.
+    // A large new file must not push data in use out of the page cache. Direct writes also halve the CPU time.
     if (it.file.own === null) it.direct = openDirect(it.fd)
   }
 
-  #closeFile(it: UnderWay): void {
+  #closeFile(it: FileUnderWay): void {
     if (it.fd < 0) return
     closeSync(it.fd)
     if (it.direct !== null) closeSync(it.direct)
@@ -139,14 +142,14 @@ export class LargeFiles {
     this.#open--
   }
 
-  #get(index: number): UnderWay {
+  #get(index: number): FileUnderWay {
     const it = this.#underWay.get(index)
     if (it === undefined) throw new TypeError(`no blocks of file ${index} are under way`)
     return it
   }
 }
 
-/** Blocks that some of the data lies in. */
+/** Returns the blocks that the data lies in. */
 function blocksOf(extents: readonly Extent[], blockBytes: number): Set<number> {
   const blocks = new Set<number>()
   for (const { offset, data } of extents) {

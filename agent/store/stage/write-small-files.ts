@@ -10,8 +10,10 @@ import type { Manifest } from '../manifest/manifest.ts'
 import type { BlockPool, NewFile } from '../workers/contract.ts'
 
 /**
- * Makes small files in the mirror, all of one directory, from their contents (one after the other in `data`, which is given away); `skipped` are
- * positions whose content did not come. Answers the indexes that are right. Throws SystemCallError.
+ * Creates small files of one directory in the mirror; returns the indexes of those that are correct.
+ * `data` has their contents one after the other, and is transferred. `skipped`: positions whose content did not
+ * come.
+ * Throws SystemCallError.
  */
 export async function createSmallFiles(
   pool: BlockPool,

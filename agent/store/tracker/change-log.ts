@@ -1,16 +1,16 @@
 import type { Cursor, FileChanges } from './contract.ts'
 
 export const TRACKED_BLOCK_BYTES = 16_384
-/** What the kernel's part says for "anything in this file". */
+/** Block number that means "anything in this file". */
 export const WHOLE_FILE = -1
-/** Half a gigabyte that changed block by block is not worth a list. */
+/** With half a gigabyte changed block by block, a list does not pay. */
 const FILE_BLOCKS_MAX = 32_768
 /** About 40 MB of memory. */
 const ALL_BLOCKS_MAX = 524_288
 
 interface FileLog {
   readonly owners: Set<string>
-  /** The first cut since when all is known; a release moves it up. */
+  /** The first cut since when everything is known; a release moves it up. */
   knownSince: Cursor
   /** The newest cut with an event that concerns the whole file; 0: none. */
   wholeAt: Cursor
@@ -23,11 +23,11 @@ interface Owner {
   released: Cursor
 }
 
-/** What the cuts found, by file. Pure bookkeeping: knows nothing of the kernel. */
+/** What the cuts found, by file. Bookkeeping only, without the kernel. */
 export class ChangeLog {
   readonly #files = new Map<bigint, FileLog>()
   readonly #owners = new Map<string, Owner>()
-  /** Those with something to forget. */
+  /** Files with something to forget. */
   readonly #touched = new Set<FileLog>()
   readonly #limits: { readonly file: number; readonly all: number }
   #cursor: Cursor = 0
@@ -42,8 +42,11 @@ export class ChangeLog {
     return this.#files.size
   }
 
-  /** Replaces what an owner wants. Answers which inodes nobody had wanted before, to be passed to `added`, and which nobody wants any more. */
-  want(owner: string, wanted: ReadonlySet<bigint>): { fresh: bigint[]; given: bigint[] } {
+  /**
+   * Replaces the inodes that an owner watches.
+   * Returns which are watched for the first time, to be passed to `added`, and which no owner watches any more.
+   */
+  watch(owner: string, wanted: ReadonlySet<bigint>): { fresh: bigint[]; given: bigint[] } {
     const known = this.#owners.get(owner)
     const given: bigint[] = []
     for (const inode of known?.inodes ?? []) {
@@ -61,12 +64,12 @@ export class ChangeLog {
   }
 
   forget(owner: string): bigint[] {
-    const { given } = this.want(owner, new Set())
+    const { given } = this.watch(owner, new Set())
     this.#owners.delete(owner)
     return given
   }
 
-  /** These are watched from now on: what the next cut finds of them may lack what came before. */
+  /** Starts to watch these: what the next cut finds of them may lack earlier events. */
   added(owner: string, inodes: readonly bigint[]): void {
     for (const inode of inodes) {
       const file = { owners: new Set([owner]), knownSince: this.#cursor + 1, wholeAt: 0, blocks: new Map() }
@@ -74,13 +77,13 @@ export class ChangeLog {
     }
   }
 
-  /** A new cut begins; what is noted from now on belongs to it. */
+  /** Begins a new cut; what is noted from now on belongs to it. */
   nextCut(): Cursor {
     this.#cursor += 1
     return this.#cursor
   }
 
-  /** Notes a block, or WHOLE_FILE; ignores inodes that nobody wants. */
+  /** Notes a block, or WHOLE_FILE; ignores inodes that are not watched. */
   note(inode: bigint, block: number): void {
     const file = this.#files.get(inode)
     if (file === undefined) return
@@ -89,14 +92,14 @@ export class ChangeLog {
       this.#makeWhole(file)
       return
     }
-    // An older 'all' still stands for questions from before it.
+    // An older 'all' still holds for queries from before it.
     const before = file.blocks.size
     file.blocks.set(block, this.#cursor)
     this.keptBlocks += file.blocks.size - before
     if (file.blocks.size > this.#limits.file || this.keptBlocks > this.#limits.all) this.#makeWhole(file)
   }
 
-  /** Events up to the present cut are missing: nothing before it can be told any more. */
+  /** Events up to the present cut are missing: nothing before it is known any more. */
   lose(): void {
     this.#lostAt = this.#cursor
     for (const file of this.#touched) this.#clear(file)
@@ -147,7 +150,7 @@ export class ChangeLog {
     file.wholeAt = 0
   }
 
-  /** Whether nobody wants the inode any more. */
+  /** Whether no owner watches the inode any more. */
   #leave(owner: string, inode: bigint): boolean {
     const file = this.#files.get(inode)
     if (file === undefined) return false

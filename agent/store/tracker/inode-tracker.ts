@@ -14,7 +14,7 @@ export class InodeTracker implements Tracker {
   #drainedBlocks = 0
   #losses = 0
   #lossReason = ''
-  /** As they were when they were first asked for after the last cut: a look asks for each tree it knows. */
+  /** As they were at the first query after the last cut: a scan queries each tree it knows. */
   #places: Uint32Array | null = null
   #failure: string | null = null
 
@@ -28,7 +28,7 @@ export class InodeTracker implements Tracker {
 
   watch(owner: string, inodes: Iterable<bigint>): void {
     this.#ask(() => {
-      const { fresh, given } = this.#log.want(owner, new Set(inodes))
+      const { fresh, given } = this.#log.watch(owner, new Set(inodes))
       this.#kernel.remove(given)
       const room = this.#kernel.add(fresh)
       this.#refusedInodes += fresh.length - room
@@ -46,11 +46,11 @@ export class InodeTracker implements Tracker {
     this.#ask(() => {
       this.#kernel.begin(cursor)
       this.#drainedBlocks += this.#kernel.drain((inode, block) => this.#log.note(inode, block))
-      // Asked last: an event that was lost before the drain ended may be missing in it.
+      // Queried last: an event that was lost before the drain ended may be missing in it.
       const { events, why } = this.#kernel.lost()
       if (events === this.#lostBefore) return
       this.#losses += 1
-      this.#lossReason = `the kernel could not tell of ${events - this.#lostBefore} changes (${why})`
+      this.#lossReason = `the kernel could not report ${events - this.#lostBefore} changes (${why})`
       this.#lostBefore = events
       this.#log.lose()
     })
@@ -74,7 +74,7 @@ export class InodeTracker implements Tracker {
     if (!this.#tellsTouched) return null
     this.#ask(() => {
       this.#places ??= this.#kernel.places()
-      // What was lost since the last cut is for the next one to count.
+      // Events lost since the last cut are counted by the next one.
       if (this.#log.isWhole(since) && this.#kernel.lost().events === this.#lostBefore)
         touched = new TouchedSince(this.#places, since)
     })
@@ -105,7 +105,7 @@ export class InodeTracker implements Tracker {
     this.#kernel[Symbol.dispose]()
   }
 
-  /** A call to the kernel that fails half-way leaves nobody knowing what it did: that is the end of the tracker, not of the caller. */
+  /** A call to the kernel that fails halfway leaves its effect unknown: it ends the tracker, not the caller. */
   #ask(call: () => void): void {
     if (this.#failure !== null) return
     try {

@@ -19,30 +19,30 @@ const DIRTY_BLOCKS_MAX = 262_144
 const WATCHED_INODES_MAX = 262_144
 const WHOLE = 2n ** 64n - 1n
 
-/** Which place of the kernel noted a block: bits of the value. */
+/** Which probe in the kernel noted a block: bits of the value. */
 export const BY = { dirty: 1, directBegin: 2, directEnd: 4, truncate: 8, zero: 16, remap: 32 } as const
 
 export type FileSystemName = 'ext4' | 'xfs'
 
-/** The tracker's part in the kernel, as the part out here sees it. */
+/** The tracker's program in the kernel. */
 export interface KernelPart extends Disposable {
-  /** Begins to note events on these inodes; answers how many of them, in their order, there was room for. */
+  /** Begins to note events on these inodes; returns how many of them, in their order, there was room for. */
   add(inodes: readonly bigint[]): number
   remove(inodes: readonly bigint[]): void
-  /** Takes out what was noted, WHOLE_FILE as the number of a block for all of a file. Answers how many there were. */
+  /** Reads and removes what was noted; returns how many there were. The block is WHOLE_FILE for a whole file. */
   drain(take: (inode: bigint, block: number, by: number) => void): number
-  /** How many events could not be noted so far, and why the last of them was not. */
+  /** Returns how many events could not be noted so far, and the reason for the last of them. */
   lost(): { readonly events: bigint; readonly why: string }
-  /** What comes from now on comes after this cut. */
+  /** Events from now on come after this cut. */
   begin(cut: Cursor): void
-  /** By place, see touched.ts. A copy. */
+  /** Returns a copy of the places, see touched-since.ts. */
   places(): Uint32Array
 }
 
-/** What the program is told before it starts. */
+/** Settings of the program, made before it starts. */
 export interface KernelSettings {
   readonly fileSystem: FileSystemName
-  /** Of the file system, as stat(2) splits it. */
+  /** Device of the file system, as stat(2) splits it. */
   readonly major: number
   readonly minor: number
   /** For tests: every so many-th event is dropped; 0: none. */
@@ -55,7 +55,10 @@ export interface KernelSettings {
   readonly has: (name: string) => boolean
 }
 
-/** Loads the program and attaches it: all of it, or it throws SystemCallError, or an Error when libbpf is missing. */
+/**
+ * Loads the program and attaches all of it.
+ * Throws SystemCallError, or an Error when libbpf is missing.
+ */
 export function openKernelPart(objectPath: string, settings: KernelSettings): KernelPart {
   const constants = Buffer.alloc(SETTINGS_BYTES)
   // The kernel's own dev_t; the one of stat(2) has its bits elsewhere.

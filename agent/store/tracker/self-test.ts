@@ -22,15 +22,17 @@ import { TouchedSince } from './touched-since.ts'
 const SMALL_BYTES = 16
 
 /**
- * Does to a file without a name, in this very file system, what the program must see, and looks whether it did. This is what stands between a kernel or
- * a file system that works another way than was read in its source, and wrong answers: constants that are not in BTF, small files that
- * lie in the inode (ext4's inline_data), events that do not come. Answers what went unseen; null: all was seen. Throws what its calls throw.
+ * Changes an unnamed file in this very file system, and checks that the program sees it.
+ * Returns what was not seen; null: all was seen. Throws what its calls throw.
+ * It guards against a kernel or a file system that works differently from the source that was read. Examples:
+ * constants
+ * that are not in BTF, small files in the inode (ext4's inline_data), missing events.
  */
 export function selfTest(kernel: KernelPart, directory: string): string | null {
   let fd = openUnnamed(directory)
   const { ino } = fstatSync(fd, { bigint: true })
   kernel.add([ino])
-  // By whom the last step was noted for this block.
+  // Which probes noted the last step for this block.
   const marksOf = (block: number) => {
     let marks = 0
     kernel.drain((inode, at, by) => {
@@ -70,7 +72,7 @@ function seeDirect(fd: number, marksOf: (block: number) => number): string | nul
   try {
     direct = openSync(`/proc/self/fd/${fd}`, constants.O_RDWR | constants.O_DIRECT)
   } catch (error) {
-    // No direct I/O here, for anybody.
+    // This file system has no direct I/O for any program.
     if (errnoOf(error) === 'EINVAL') return null
     throw error
   }
@@ -86,21 +88,21 @@ function seeDirect(fd: number, marksOf: (block: number) => number): string | nul
   }
 }
 
-/** Files that are tried, one after the other: what sees the changes of one by luck does not see those of all. */
+/** Files that are tried, one after the other: seeing the changes of one by luck does not mean seeing those of all. */
 const TRIED_FILES = 3
-/** Something else may touch an inode at that moment, a sync of everything for one. */
+/** Something else may touch an inode at that moment, for example a sync of everything. */
 const CLEAR_TRIES = 10
 
-/** What is done to a file. The second attribute is one that ext4 tells of at the end of its transaction only. */
+/** The changes tried on a file. ext4 reports the second attribute only at the end of its transaction. */
 const ATTRIBUTE_CHANGES: readonly ((fd: number, nth: number) => unknown)[] = [
   (fd, nth) => fchmodSync(fd, 0o640 + (nth % 8)),
   (fd) => setFlags(fd, (getFlags(fd) ?? 0) ^ FLAG_NODUMP),
 ]
 
 /**
- * Whether changes of attributes are seen, and changes of one inode are not taken for another's: tried out in the same
- * way, several times, and always with the same answer. That the file system has a journal is for the caller to know.
- * Throws what its calls throw.
+ * Whether changes of attributes are seen, and not mistaken for changes of another inode.
+ * Tried in the same way several times, always with the same result. Throws what its calls throw.
+ * The caller has to know that the file system has a journal.
  */
 export function seesAttributes(kernel: KernelPart, directory: string): boolean {
   let cut = 0
@@ -108,7 +110,7 @@ export function seesAttributes(kernel: KernelPart, directory: string): boolean {
   try {
     for (let nth = 0; nth < TRIED_FILES; nth++) fds.push(openUnnamed(directory))
     const files = fds.map((fd) => {
-      // What their making has left to be written must not be taken for a change.
+      // Dirty data of their creation must not be mistaken for a change.
       fsyncSync(fd)
       const stat = new StatBuffer()
       statAt(fd, '', stat)
@@ -126,7 +128,7 @@ export function seesAttributes(kernel: KernelPart, directory: string): boolean {
           change(file.fd, cut)
           const after = touched()
           if (!after.includes(file)) return false
-          // Those beside it were left alone: so it was this change that was seen.
+          // The neighbours were left alone: so it was this change that was seen.
           if (before === 0 && after.length === 1) return true
         }
         return false

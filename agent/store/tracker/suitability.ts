@@ -4,14 +4,14 @@ import type { FileSystemName } from './kernel-part.ts'
 
 const BTF = '/sys/kernel/btf'
 const EXT4 = '/sys/fs/ext4'
-/** What stands there without a journal. */
+/** What is there without a journal. */
 const NO_TASK = '<none>'
 const LOCKDOWN = '/sys/kernel/security/lockdown'
 
-/** What is looked at before the kernel is asked for anything. */
+/** Facts of this machine that are read before the kernel is asked for anything. */
 export interface Circumstances {
   readonly fileSystem: string
-  /** Of the file system, as stat(2) splits it. */
+  /** Device of the file system, as stat(2) splits it. */
   readonly major: number
   readonly minor: number
   /** Text of /proc/self/mountinfo. */
@@ -22,7 +22,7 @@ export interface Circumstances {
   readonly hasObject: boolean
 }
 
-/** Why there can be no tracker here; null: nothing speaks against trying. */
+/** Returns why there can be no tracker here; null: nothing speaks against trying. */
 export function reasonAgainst(found: Circumstances): string | null {
   if (!isProven(found.fileSystem))
     return `The file system is ${found.fileSystem}; change tracking is proven on ext4 and XFS only.`
@@ -51,8 +51,8 @@ function mountOptions(text: string, major: number, minor: number): string[] | nu
   return null
 }
 
-/** Looks at this machine. Throws what reading /proc throws. */
-export function lookAround(fileSystem: string, major: number, minor: number, objectPath: string): Circumstances {
+/** Reads the facts of this machine. Throws what reading /proc throws. */
+export function readCircumstances(fileSystem: string, major: number, minor: number, objectPath: string): Circumstances {
   return {
     fileSystem,
     major,
@@ -65,9 +65,9 @@ export function lookAround(fileSystem: string, major: number, minor: number, obj
 }
 
 /**
- * Whether the file system writes changes of its inodes to a journal, by its own word. XFS always does; ext4 says under
- * /sys/fs/ext4 which task writes its journal (journal_task_show in fs/ext4/sysfs.c). What does not say is taken for one
- * that has none.
+ * Whether the file system writes changes of its inodes to a journal.
+ * XFS always does. ext4 names the task that writes its journal under /sys/fs/ext4 (journal_task_show in
+ * fs/ext4/sysfs.c). A file system without that information counts as one without a journal.
  */
 export function hasJournal(fileSystem: FileSystemName, major: number, minor: number): boolean {
   if (fileSystem === 'xfs') return true
@@ -93,7 +93,7 @@ export function kernelHas(name: string, fileSystem: FileSystemName): boolean {
   )
 }
 
-/** What more can be said when the kernel refused; empty when nothing. */
+/** Returns what more can be said when the kernel refused; empty when nothing. */
 export function lockdownNote(): string {
   if (!existsSync(LOCKDOWN)) return ''
   const [, mode] = /\[(\w+)\]/.exec(readFileSync(LOCKDOWN, 'latin1')) ?? []

@@ -3,16 +3,19 @@ import type { Cursor, Touched } from './contract.ts'
 const PLACE_BITS = 18
 /** As many as in dirty.bpf.c: with 500 inodes touched, one of 500 others shares a place with them. */
 const PLACES = 2 ** PLACE_BITS
-/** Of a place: after which cut one of its inodes was touched last, and after which one was written to. */
+/**
+ * Words of a place: the cut after which one of its inodes was touched last, and the cut after which one was written
+ * to.
+ */
 const WORDS = 2
 export const PLACES_BYTES = PLACES * WORDS * Uint32Array.BYTES_PER_ELEMENT
 
-/** What was touched since a cut. */
+/** The inodes that were touched since a cut. */
 export class TouchedSince implements Touched {
   readonly #places: Uint32Array
   readonly #since: Cursor
 
-  /** `places`: as the kernel's part answers. */
+  /** `places`: the result of KernelPart.places. */
   constructor(places: Uint32Array, since: Cursor) {
     this.#places = places
     this.#since = since

@@ -6,15 +6,16 @@ import type { Tracker } from './contract.ts'
 import { InodeTracker } from './inode-tracker.ts'
 import { openKernelPart } from './kernel-part.ts'
 import { seesAttributes, selfTest } from './self-test.ts'
-import { hasJournal, isProven, kernelHas, lockdownNote, lookAround, reasonAgainst } from './suitability.ts'
+import { hasJournal, isProven, kernelHas, lockdownNote, readCircumstances, reasonAgainst } from './suitability.ts'
 
 /** Each takes some tens of milliseconds. */
 const LOAD_TRIES = 10
 
 /**
- * Opens the tracker for the file system that a directory (open for writing) lies on; or says in a sentence why there is none. Throws nothing.
- * Takes about 0.1 s. `objectPath` is what scripts/lib/build-tracker made. `dropEvery` is for tests only: every so many-th event is dropped without a
- * trace, so that an audit can be seen to find it; 0: none. Needs CAP_SYS_ADMIN, also on kernels with CAP_BPF and CAP_PERFMON (capabilities(7)).
+ * Opens the tracker for the file system of a directory (open for writing), or returns a sentence that says why not.
+ * Throws nothing. Takes about 0.1 s. Needs CAP_SYS_ADMIN, also on kernels with CAP_BPF and CAP_PERFMON
+ * (capabilities(7)). `objectPath` is the output of scripts/lib/build-tracker.
+ * `dropEvery` is for tests only: every so many-th event is dropped without a trace, for the audit to find; 0: none.
  */
 export function openTracker(
   directory: string,
@@ -23,7 +24,7 @@ export function openTracker(
 ): { readonly tracker: Tracker } | { readonly reason: string } {
   try {
     const { fileSystem, major, minor } = place(directory)
-    const against = reasonAgainst(lookAround(fileSystem, major, minor, objectPath))
+    const against = reasonAgainst(readCircumstances(fileSystem, major, minor, objectPath))
     if (against !== null || !isProven(fileSystem)) return { reason: against ?? fileSystem }
     const has = (name: string) => kernelHas(name, fileSystem)
     const kernel = loadPatiently(() => openKernelPart(objectPath, { fileSystem, major, minor, dropEvery, has }))
@@ -44,7 +45,10 @@ export function openTracker(
   }
 }
 
-/** The kernel gives a load up with EAGAIN when a signal comes (bpf(2), kernel/bpf/verifier.c), and libbpf tries five times only. */
+/**
+ * Retries: the kernel abandons a load with EAGAIN when a signal comes (bpf(2), kernel/bpf/verifier.c).
+ * libbpf tries five times only.
+ */
 function loadPatiently<T>(load: () => T): T {
   for (let tries = 1; ; tries++) {
     try {

@@ -2,7 +2,10 @@ import type { Attributes } from '../manifest/entry.ts'
 
 const NS_PER_SECOND = 1_000_000_000n
 
-/** How two sets of attributes differ, for a person: as they are, and as they should be. Null: in none of the plain ones. */
+/**
+ * Returns how two sets of attributes differ, for operators: as they are, and as they should be.
+ * Null: they differ in extended attributes only.
+ */
 export function attributeDifference(should: Attributes, is: Attributes): string | null {
   const plain = ({ mode, uid, gid, mtimeNs }: Attributes) => [
     `mode ${mode.toString(8)}`,
@@ -14,7 +17,7 @@ export function attributeDifference(should: Attributes, is: Attributes): string 
   return differing.length === 0 ? null : differing.join('; ')
 }
 
-/** As touch(1) takes it. */
+/** Formats a time as touch(1) takes it. */
 function timeOf(ns: bigint): string {
   const rest = ((ns % NS_PER_SECOND) + NS_PER_SECOND) % NS_PER_SECOND
   return `@${(ns - rest) / NS_PER_SECOND}.${String(rest).padStart(9, '0')}`

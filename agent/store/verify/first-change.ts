@@ -2,7 +2,9 @@ import { printable } from '../manifest/byte-path.ts'
 import { firstDifference } from '../manifest/comparison.ts'
 import { loadCheckpoint, loadLast } from '../snapshot/saved-snapshot.ts'
 
-/** The first path, for a person, at which the tree of the last look is not that of the checkpoint with this hash. */
+/**
+ * Returns the first path, for operators, at which the last scanned tree differs from the checkpoint with this hash.
+ */
 export async function firstChange(directory: string, hash: string): Promise<string> {
   const [checkpoint, last] = [await loadCheckpoint(directory, hash), await loadLast(directory)]
   const path = checkpoint === null || last === null ? null : firstDifference(checkpoint.manifest, last.manifest)

@@ -12,10 +12,10 @@ import { readClockAndSync } from '../scan/fs-clock.ts'
 import { scanTree } from '../scan/scan.ts'
 import { InodeStatesBuilder } from '../snapshot/inode-states.ts'
 import {
-  dropKept,
-  type KeptTree,
+  dropSaved,
   loadCheckpoint,
   loadSnapshot,
+  type SavedTree,
   saveSnapshot,
   scannedListsPath,
 } from '../snapshot/saved-snapshot.ts'
@@ -24,7 +24,7 @@ import { compareContent, compareEntries, Findings } from './verify.ts'
 
 /** The record is read often; the report of the scrub names more. */
 const RECORDED_PATHS_MAX = 20
-/** Contents are compared by themselves, not through the scan's description. */
+/** Contents are compared separately, not through the scan's description. */
 const NOT_READ = { hash: Buffer.alloc(HASH_BYTES) }
 
 export interface ScrubParts {
@@ -39,19 +39,20 @@ export interface ScrubParts {
 }
 
 /**
- * Reads a copy at rest again and compares it with the manifest of its last checkpoint, see Store.verify. What is damaged loses what was
- * known of it, durably, so that the next scan reads it again and the next copy of the same checkpoint brings what differs.
+ * Reads a copy at rest again and compares it with the manifest of its last checkpoint, see Store.verify.
+ * Drops the saved states of damaged entries, durably: the next scan reads them again, and the next copy of the same
+ * checkpoint brings what differs.
  */
 export async function scrub(parts: ScrubParts): Promise<Verification> {
   const { layout, volume, copy, pool, note, signal } = parts
   signal.throwIfAborted()
   const kept = await loadSnapshot(layout.directory, 'last')
   const hash = copy.checkpoint?.hash ?? kept?.manifest.hash
-  // A look before a Mount may have found another tree here: it is the checkpoint's manifest that counts.
+  // A scan before a Mount may have found another tree here: the checkpoint's manifest counts.
   const last = kept?.manifest.hash === hash ? kept : await loadCheckpoint(layout.directory, hash ?? null)
   if (last === null) {
     throw new WherryError('NOT_AT_CHECKPOINT', `Volume ${volume} has no manifest of a checkpoint on this host.`, {
-      hint: 'There is nothing to compare it with yet. Copy the volume to this host, or use it here once.',
+      hint: 'There is nothing to compare the copy with yet. Copy the volume to this host, or use it here once.',
     })
   }
   const findings = new Findings()
@@ -63,7 +64,7 @@ export async function scrub(parts: ScrubParts): Promise<Verification> {
   const { manifest, lists } = last
   await compareContent({ tree: new Mirror(layout.data), manifest, lists, pool, signal }, files, findings)
   if (findings.damagedCount > 0) {
-    await orDiskFull(layout.directory, volume, () => distrust(layout.directory, last, findings.suspect))
+    await orDiskFull(layout.directory, volume, () => dropFileStates(layout.directory, last, findings.suspect))
     const paths = new Set(findings.damaged.map(({ path }) => path))
     await note([...paths].slice(0, RECORDED_PATHS_MAX))
   } else if (copy.damaged !== null) {
@@ -73,7 +74,7 @@ export async function scrub(parts: ScrubParts): Promise<Verification> {
   return { filesChecked, bytesRead, damaged, damagedCount }
 }
 
-/** The tree as it is, nothing believed of what was seen before; contents are left out. */
+/** Describes the tree as it is, without any saved state; contents are left out. */
 async function describe({ layout, volume, pool, signal }: ScrubParts): Promise<Manifest> {
   const lists = scannedListsPath(layout.directory)
   const tickNs = await readClockAndSync(layout.tick)
@@ -87,12 +88,12 @@ async function describe({ layout, volume, pool, signal }: ScrubParts): Promise<M
   }
 }
 
-/** Keeps the last checkpoint's manifest, but believes nothing of some of its entries any more. Durable on return. */
-async function distrust(directory: string, last: KeptTree, suspect: ReadonlySet<number>): Promise<void> {
+/** Saves the last checkpoint's manifest without the states of some of its entries. Durable on return. */
+async function dropFileStates(directory: string, last: SavedTree, suspect: ReadonlySet<number>): Promise<void> {
   const seen = new InodeStatesBuilder()
   seen.copyFirst(last.seen, last.manifest.count)
   for (const index of suspect) seen.setClean(index, false)
   await saveSnapshot(directory, 'last', { ...last, seen: seen.finish() }, null)
-  await dropKept(directory, 'live')
-  await dropKept(directory, 'base')
+  await dropSaved(directory, 'live')
+  await dropSaved(directory, 'base')
 }

@@ -25,7 +25,7 @@ const REPORTED_MAX = 1000
 export class Findings {
   filesChecked = 0
   bytesRead = 0
-  /** Entries that must be looked at again before anything is believed of them; for something extra the directory it is in. */
+  /** Entries that must be scanned again before their state counts; for an extra entry its directory. */
   readonly suspect = new Set<number>()
   readonly damaged: Damage[] = []
   damagedCount = 0
@@ -38,8 +38,8 @@ export class Findings {
 }
 
 /**
- * Compares names, kinds, links and attributes: `is` describes the tree as it is, file contents left out of account. Answers the regular
- * files (by index in `wanted`) whose content can be compared.
+ * Compares names, kinds, links and attributes; `is` describes the tree as it is, without contents.
+ * Returns the regular files (by index in `wanted`) whose content can be compared.
  */
 export function compareEntries(wanted: Manifest, is: Manifest, findings: Findings): number[] {
   const files: number[] = []
@@ -59,14 +59,14 @@ export function compareEntries(wanted: Manifest, is: Manifest, findings: Finding
   return files
 }
 
-/** A file of another length is damaged whatever it holds. */
+/** A file of another length is damaged, whatever it contains. */
 function compareSizes(wanted: Manifest, a: number, is: Manifest, b: number, findings: Findings, files: number[]): void {
   const [should, does] = [wanted.file(a).sizeBytes, is.file(b).sizeBytes]
   if (should === does) files.push(a)
   else findings.add(a, wanted.path(a), 'content', Math.max(1, Math.abs(blockCountOf(should) - blockCountOf(does))))
 }
 
-/** The directory of `wanted` that holds what is extra, or what that lies in. */
+/** Returns the directory of `wanted` that holds an extra entry, or that holds the extra directory it is in. */
 function ancestorIn(wanted: Manifest, is: Manifest, extra: number): number {
   for (let at = is.parent(extra); at > 0; at = is.parent(at)) {
     const index = wanted.find(is.path(at))
@@ -84,9 +84,10 @@ export interface ContentParts {
 }
 
 /**
- * Reads files (indexes of the manifest, which lie where it says) from the disk and compares their content with it,
- * block by block. Call it after a sync: of what the kernel has still to write it shows what is in memory, not what is
- * on the disk. Rejects what the signal says. A file that cannot be read is damaged, not a failure.
+ * Reads files from the disk and compares their content with the manifest, block by block.
+ * `files` are indexes of the manifest, at its paths. Rejects the signal's reason.
+ * Call it after a sync: for unwritten data the kernel shows what is in memory, not what is on the disk.
+ * A file that cannot be read is damaged, not a failure.
  */
 export async function compareContent(parts: ContentParts, files: readonly number[], findings: Findings): Promise<void> {
   const small = files.filter((index) => !parts.manifest.isLarge(index))
@@ -99,7 +100,7 @@ export async function compareContent(parts: ContentParts, files: readonly number
     try {
       await compareLarge(parts, index, findings)
     } catch (error) {
-      // Its inode, or where its data is: nothing of it can be read.
+      // Its inode, or the map of its data: nothing of it can be read.
       if (!isDiskFailure(errnoOf(error))) throw error
       const { manifest } = parts
       findings.add(index, manifest.path(index), 'unreadable', blockCountOf(manifest.file(index).sizeBytes))
@@ -107,7 +108,7 @@ export async function compareContent(parts: ContentParts, files: readonly number
   }
 }
 
-/** Files of one directory. */
+/** Compares files of one directory. */
 async function compareSmall(parts: ContentParts, group: readonly number[], findings: Findings): Promise<void> {
   const { manifest, tree, pool } = parts
   const facts = group.map((index) => manifest.file(index))
@@ -130,7 +131,7 @@ async function compareSmall(parts: ContentParts, group: readonly number[], findi
   }
 }
 
-/** A file that cannot be opened is found by whoever reads it. */
+/** A file that cannot be opened is found when it is read. */
 function forgetCached(directory: number, name: string): void {
   let fd: number
   try {
@@ -157,7 +158,7 @@ async function compareLarge(parts: ContentParts, index: number, findings: Findin
   try {
     dropCached(fd)
     const { is, unreadable } = await readHashes(parts, fd, sizeBytes)
-    // Without its list only the file as a whole can be told.
+    // Without its list the file can only be compared as a whole.
     const whole = list === null && !hashOfList(is).equals(hash) ? count : 0
     const different = list === null ? whole : differences(is, list, count)
     if (different > 0) findings.add(index, manifest.path(index), unreadable ? 'unreadable' : 'content', different)
@@ -166,7 +167,7 @@ async function compareLarge(parts: ContentParts, index: number, findings: Findin
   }
 }
 
-/** Hashes of all blocks of an open file; a block that cannot be read has zeros there, which are no data's hash. */
+/** Hashes all blocks of an open file; an unreadable block gets zeros, which are no data's hash. */
 async function readHashes(
   { pool, signal }: ContentParts,
   fd: number,

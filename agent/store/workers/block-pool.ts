@@ -12,7 +12,9 @@ interface PoolOptions {
   readonly threads: number
   readonly log?: Logger
   readonly memory?: BufferPool
-  /** What tags are made with, secret; another than before only means that no tag is known. By default tags hold for this pool alone. */
+  /**
+   * Secret key of the tags. With another key than before no tag is known. By default tags hold for this pool alone.
+   */
   readonly tagKey?: Buffer
 }
 
@@ -98,7 +100,7 @@ function ownCopy(data: Buffer): Buffer {
   return copy
 }
 
-/** Small Buffers share memory that Node does not let go of. */
+/** Copies small Buffers: they share memory that Node does not transfer. */
 function transferable(data: Buffer): Buffer {
   return isMarkedAsUntransferable(data.buffer) ? ownCopy(data) : data
 }

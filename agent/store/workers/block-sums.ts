@@ -2,7 +2,7 @@ import { HASH_BYTES } from '../blocks/block-size.ts'
 import { TAG_BYTES, tagOf } from './block-tag.ts'
 import { type Memory, sha256 } from './memory.ts'
 
-/** What is known of blocks, from the first on; there may be fewer than are asked for. */
+/** Known hashes and tags of blocks, from the first block on; there may be fewer than are hashed. */
 export interface KnownSums {
   readonly hashes: Uint8Array
   readonly tags: Uint8Array
@@ -15,7 +15,10 @@ export interface Tagging {
 
 const NO_TAGS = { hashes: new Uint8Array(0), tags: new Uint8Array(0) }
 
-/** Hashes of blocks, one after the other; with `tagging` their tags as well, and a hash that a tag proves is not worked out again. */
+/**
+ * Collects hashes of blocks, one after the other, and with `tagging` their tags.
+ * A hash that a tag proves is not computed again.
+ */
 export class BlockSums {
   readonly hashes: Buffer
   /** A hole has zeros, which no content's tag is but by chance. Empty without `tagging`. */

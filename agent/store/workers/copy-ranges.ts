@@ -1,10 +1,10 @@
 import { copyRange, startWriteback } from '../../sys/files.ts'
 import { writeAll } from './create-files.ts'
-import { DataRuns, readAll } from './data-runs.ts'
+import { DataRuns, readFully } from './data-runs.ts'
 import { makeHole } from './hole.ts'
 import type { Memory } from './memory.ts'
 
-/** What is copied by reading and writing goes through a buffer of this size. */
+/** Size of the buffer for copies by reading and writing. */
 const COPY_BYTES = 1024 * 1024
 
 export interface CopyRangesTask {
@@ -29,7 +29,7 @@ export function copyRanges(memory: Memory, { from, to, ranges }: CopyRangesTask)
   }
 }
 
-/** Copies bytes that are data; what the source has not (it became shorter) becomes a hole. Answers `end`. */
+/** Copies a range of data; returns `end`. What the source does not have (it became shorter) becomes a hole. */
 function copyData(memory: Memory, from: number, to: number, start: number, end: number): number {
   let at = start
   while (at < end) {
@@ -42,7 +42,7 @@ function copyData(memory: Memory, from: number, to: number, start: number, end: 
 
 function copyThrough(memory: Memory, from: number, to: number, offset: number, length: number): number {
   const buffer = memory.buffer(COPY_BYTES)
-  const got = readAll(from, buffer, 0, Math.min(length, COPY_BYTES), offset)
+  const got = readFully(from, buffer, 0, Math.min(length, COPY_BYTES), offset)
   writeAll(to, buffer.subarray(0, got), offset)
   return got
 }

@@ -10,21 +10,21 @@ import { GOOD, OTHER_CONTENT, outcomeOf } from './outcome.ts'
 
 const CREATE_FLAGS = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY
 const S_ISGID = 0o2000
-/** What open(2) gives a new file; suid, sgid and sticky come with chmod alone. */
+/** Mode bits that open(2) gives a new file; suid, sgid and sticky come with chmod alone. */
 const PERMISSIONS = 0o777
 
 /** Files in columns: a message of a thousand small objects would cost as much as creating them. */
 export interface CreateFilesTask {
   readonly directoryFd: number
   readonly names: readonly string[]
-  /** mode, uid, gid, offset, size of each. */
+  /** mode, uid, gid, offset and size of each file. */
   readonly numbers: Uint32Array
   readonly mtimesNs: readonly bigint[]
   readonly hashes: Uint8Array
   readonly payload: Uint8Array
 }
 
-/** How many columns `numbers` has. */
+/** Columns of `numbers`. */
 export const NUMBERS_PER_FILE = 5
 
 interface Attributes {
@@ -34,7 +34,7 @@ interface Attributes {
   readonly mtimeNs: bigint
 }
 
-/** What a file that is made in the directory now gets by itself. */
+/** What a new file in the directory gets by itself. */
 interface Given {
   readonly uid: number
   readonly gid: number
@@ -59,7 +59,10 @@ export function createFiles(_memory: Memory, task: CreateFilesTask) {
   return { outcomes, returned: payload }
 }
 
-/** A directory with the setgid bit passes its group on, one with a default ACL makes the mode its own affair (inode(7), acl(5)). */
+/**
+ * A directory with the setgid bit passes on its group. One with a default ACL decides on the mode (inode(7),
+ * acl(5)).
+ */
 function givenIn(directoryFd: number): Given {
   const stat = new StatBuffer()
   statAt(directoryFd, '', stat)
@@ -83,7 +86,7 @@ function create(directoryFd: number, name: string, content: Uint8Array, wanted: 
     setTimes(fd, wanted.mtimeNs)
     return GOOD
   } catch (error) {
-    // Half a file must not be taken for one.
+    // Half a file must not be mistaken for a whole one.
     if (fd !== undefined) unlinkAt(directoryFd, name)
     return outcomeOf(error)
   } finally {
@@ -91,7 +94,10 @@ function create(directoryFd: number, name: string, content: Uint8Array, wanted: 
   }
 }
 
-/** Opens a file that was not there, in place of an older one. Nobody but root gets into the stage: it may have its mode before its owner. */
+/**
+ * Creates a file, in place of an older one. Only root gets into the stage: the file may have its mode before its
+ * owner.
+ */
 function openNew(directoryFd: number, name: string, mode: number): number {
   try {
     return openAt(directoryFd, name, CREATE_FLAGS, mode)

@@ -6,19 +6,19 @@ import { blockBytesOf } from '../blocks/block-size.ts'
 
 const SECTOR_BYTES = 512
 /**
- * How far data is believed to go on in a file with all its space allocated, a block at least.
- * Behind it there may be space that was never written to.
+ * How far data is assumed to extend in a file with all its space allocated, a block at least.
+ * Behind that there may be space that was never written to.
  */
 const PIECE_BYTES = 256 * 1024
 
-/** Where a file has data, found piece by piece on the way through it. Asks the kernel only at the borders. */
+/** Finds where a file has data, piece by piece. Asks the kernel only at the borders. */
 export class DataRuns {
   readonly fd: number
   /** The run found last: the first that ends after `#since`, or the first part of it. */
   from = 0
   to = 0
   #since = 0
-  /** Data is asked for in pieces of so many bytes; 0: to its end. */
+  /** Data is looked for in pieces of this size; 0: to its end. */
   #pieceBytes = 0
 
   constructor(fd: number) {
@@ -26,8 +26,10 @@ export class DataRuns {
   }
 
   /**
-   * The runs of a file of that size. Of one with all its space allocated only the beginning of data is asked for, piece
-   * by piece: for the end of data the kernel looks at every fragment.
+   * Returns the runs of a file of that size.
+   * If all its space is allocated, only the beginning of data is asked for, piece by piece: to find the end of data
+   * the
+   * kernel reads every fragment.
    */
   static of(fd: number, sizeBytes: number): DataRuns {
     const runs = new DataRuns(fd)
@@ -37,7 +39,7 @@ export class DataRuns {
     return runs
   }
 
-  /** Finds the run that has `offset` or else the first after it; from and to are infinite when there is none. */
+  /** Finds the run that has `offset`, or the first after it; `from` and `to` are infinite when there is none. */
   seek(offset: number): void {
     if (offset >= this.#since && offset < this.to) return
     this.#since = offset
@@ -48,18 +50,18 @@ export class DataRuns {
     const hole = this.#pieceBytes > 0 ? endOfPiece(data, this.#pieceBytes) : endOf(this.fd, data)
     if (hole === null) return
     this.from = data
-    // Whoever punches holes meanwhile must not make this stand still.
+    // Punching holes meanwhile must not make this loop for ever.
     this.to = Math.max(hole, data + 1)
   }
 
-  /** Reads bytes `start` to `end`, holes and what is missing at the end as zeros. */
+  /** Reads bytes `start` to `end`; holes and a missing end are zeros. */
   read(into: Buffer, start: number, end: number): void {
     for (let at = start; at < end; ) {
       this.seek(at)
       const data = Math.min(Math.max(this.from, at), end)
       into.fill(0, at - start, data - start)
       at = Math.min(this.to, end)
-      const got = data < at ? readAll(this.fd, into, data - start, at - data, data) : 0
+      const got = data < at ? readFully(this.fd, into, data - start, at - data, data) : 0
       into.fill(0, data + got - start, at - start)
     }
   }
@@ -79,8 +81,8 @@ function endOf(fd: number, data: number): number | null {
   }
 }
 
-/** Reads until `length` bytes have come or the file ends; answers how many came. */
-export function readAll(fd: number, into: Buffer, at: number, length: number, position: number): number {
+/** Reads until `length` bytes have come or the file ends; returns how many came. */
+export function readFully(fd: number, into: Buffer, at: number, length: number, position: number): number {
   let got = 0
   while (got < length) {
     const more = readSync(fd, into, at + got, length - got, position + got)

@@ -4,7 +4,7 @@ import { BlockSums, type Tagging } from './block-sums.ts'
 import { DataRuns } from './data-runs.ts'
 import type { Memory } from './memory.ts'
 
-/** Small blocks are read several at a time, but not so many that they are out of the processor's cache when they are hashed. */
+/** Small blocks are read several at once, but few enough to be in the processor's cache when they are hashed. */
 const READ_BYTES = 256 * 1024
 
 export interface HashBlocksTask {
@@ -12,7 +12,7 @@ export interface HashBlocksTask {
   readonly sizeBytes: number
   readonly first: number
   readonly count: number
-  /** null: tags are neither used nor made. */
+  /** Null: tags are neither used nor made. */
   readonly tagging: Tagging | null
 }
 
@@ -74,7 +74,7 @@ export function hashSome(memory: Memory, { fd, sizeBytes, blocks, tagging }: Has
   return { hashes: hashes as Uint8Array, tags, hashedBlocks }
 }
 
-/** Where the blocks end that are read together: those that are data throughout, at least one. */
+/** Returns where the blocks end that are read together: those that are all data, at least one. */
 function wholeBlocksUntil(start: number, dataEnd: number, blockBytes: number, end: number): number {
   const together = Math.min(start + READ_BYTES, dataEnd)
   if (together === end) return end

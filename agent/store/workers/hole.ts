@@ -6,7 +6,7 @@ import type { Memory } from './memory.ts'
 /** Zeros are written in pieces of this size where the file system has no holes. */
 const ZEROS_BYTES = 1024 * 1024
 
-/** Makes a range a hole; zeros where the file system cannot. */
+/** Makes a range a hole; writes zeros where the file system has no holes. */
 export function makeHole(memory: Memory, fd: number, offset: number, length: number): void {
   if (length === 0) return
   try {

@@ -1,39 +1,19 @@
-import { WherryError } from '../../model/errors.ts'
-import { errnoOf, SystemCallError } from '../../sys/failure.ts'
+import type { PackedError } from '../../runtime/thread-error.ts'
 import type { TaskName } from './tasks.ts'
 
-export interface Request {
+/** A task on its way to a thread. */
+export interface TaskRequest {
   readonly id: number
   readonly name: TaskName
   readonly input: unknown
 }
 
-export type Answer =
+/** The outcome of a task on its way back. */
+export type TaskReply =
   | { readonly id: number; readonly output: unknown }
-  | { readonly id: number; readonly failure: Failure }
+  | { readonly id: number; readonly error: PackedError }
 
-/** An error on its way between threads: a structured clone keeps neither class nor code. `errno` undefined: a mistake of ours. */
-export interface Failure {
-  readonly call: string
-  readonly path: string
-  readonly errno: string | undefined
-  readonly message: string
-}
-
-export function pack(error: unknown, name: TaskName): Failure {
-  const errno = errnoOf(error)
-  const message = error instanceof Error ? (error.stack ?? error.message) : String(error)
-  if (error instanceof SystemCallError) return { call: error.call, path: error.path, errno, message }
-  const { syscall = name, path = 'an open file' } = error as NodeJS.ErrnoException
-  return { call: syscall, path, errno, message }
-}
-
-export function unpack({ call, path, errno, message }: Failure): WherryError {
-  if (errno !== undefined) return new SystemCallError(call, path, errno)
-  return new WherryError('INTERNAL', `A task of the block pool failed: ${message}`)
-}
-
-/** The memory behind the arrays in a task's output, to be given away with a message instead of copied. */
+/** Returns the memory behind the arrays in a task's output: it is transferred instead of copied. */
 export function buffersOf(value: unknown): ArrayBuffer[] {
   return [...new Set(arraysIn(value).map((array) => array.buffer as ArrayBuffer))]
 }

@@ -1,11 +1,11 @@
 import { constants } from 'node:os'
 import { errnoOf } from '../../sys/failure.ts'
 
-/** What became of one file of a batch; any other number is an errno. */
+/** Outcomes of one file of a batch; any other number is an errno. */
 export const GOOD = 0
 export const OTHER_CONTENT = 1
 
-/** What no other file of the batch would fare better with: the disk or the process is at its end, or the caller's descriptor is wrong. */
+/** Errors that every other file of the batch would meet: of the disk, the process, or the caller's descriptor. */
 const OF_THE_WHOLE: ReadonlySet<string> = new Set([
   'EBADF',
   'EDQUOT',
@@ -17,12 +17,12 @@ const OF_THE_WHOLE: ReadonlySet<string> = new Set([
   'EROFS',
 ])
 
-/** The errno number of what went wrong with one file; throws what is not about that file. */
+/** Returns the errno number for an error of one file; throws any other error. */
 export function outcomeOf(error: unknown): number {
   const errno = errnoOf(error)
   if (errno === undefined || OF_THE_WHOLE.has(errno)) throw error
   const number = (constants.errno as Readonly<Record<string, number>>)[errno]
   if (number === undefined) throw error
-  // EPERM's number says that the content is another: EACCES is as near as it gets (an immutable file in the way).
+  // EPERM's number means other content here: EACCES is the nearest (an immutable file in the way).
   return number === OTHER_CONTENT ? constants.errno.EACCES : number
 }

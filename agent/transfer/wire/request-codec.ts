@@ -1,8 +1,12 @@
-import type { Want } from '../../store/tree-contract.ts'
+import type { BlockRequest } from '../../store/tree-contract.ts'
 import { FILES_PER_WANT_MAX, ProtocolViolation, WANTS_MAX_BYTES } from './frame.ts'
 
 /** A block request as the source receives it: the expected length stays with the asking host. */
-export type AskedWant = Want extends infer Each ? (Each extends Want ? Omit<Each, 'bytes'> : never) : never
+export type AskedWant = BlockRequest extends infer Each
+  ? Each extends BlockRequest
+    ? Omit<Each, 'bytes'>
+    : never
+  : never
 
 /**
  * Block requests on the wire: one byte of kind, then the fields, as big-endian 32-bit numbers.

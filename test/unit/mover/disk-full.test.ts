@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { differences } from '../store/comparer.ts'
 import { fileSystem } from '../store/file-systems.ts'
-import { fill } from '../store/full-disk.ts'
+import { fillDisk } from '../store/full-disk.ts'
 import { checkpoint, KIBIBYTE, MEBIBYTE, writeNoise } from './kit.ts'
 import { pair } from './pair.ts'
 
@@ -64,7 +64,7 @@ test('promise 4: a disk that fills up while a copy comes, and before it is appli
   const next = { ...checkpoint(await capture()), seq: 2 }
   const foreign = join(disk, 'foreign')
   const eat = (bytes: number) => {
-    if (bytes > 5 * MEBIBYTE && !existsSync(foreign)) fill(foreign)
+    if (bytes > 5 * MEBIBYTE && !existsSync(foreign)) fillDisk(foreign)
   }
   const error = await t.throwsAsync(pull(next.hash, eat), { code: 'DISK_FULL' })
   t.regex(error?.message ?? '', /disk is full \(\d+ bytes available\) while volume data was written/)
@@ -76,7 +76,7 @@ test('promise 4: a disk that fills up while a copy comes, and before it is appli
   const { bytes, complete } = await pull(next.hash)
   t.true(complete)
   t.true(bytes < 24 * MEBIBYTE, `${bytes} bytes came, though 5 MiB of 28 had come before`)
-  fill(foreign)
+  fillDisk(foreign)
   await t.throwsAsync(receiver.store.apply(v.id, next), { code: 'DISK_FULL' })
   await checkOld()
 

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { differences } from './comparer.ts'
-import { calm, checkpoint, directory, host, move, send, volume } from './fixture.ts'
+import { calm, captureCheckpoint, move, newVolume, send, storeHost, temporaryDirectory } from './fixture.ts'
 import { thinDisk } from './thin-disk.ts'
 
 /** As the disk says it: ENOSPC is DISK_FULL, EIO is not. */
@@ -14,21 +14,21 @@ const LOST = { message: /took data while volume data was written, and could not 
 async function pair(t: ExecutionContext, at: (step: string) => void = () => {}) {
   const disk = await thinDisk(t)
   const state = join(disk.path, 'state')
-  const [one, two] = [await host(t), await host(t, state, (step) => at(step))]
-  const v = volume()
+  const [one, two] = [await storeHost(t), await storeHost(t, state, (step) => at(step))]
+  const v = newVolume()
   await one.store.create(v)
   const data = one.data(v.id)
   writeFileSync(join(data, 'large'), randomBytes(3_000_000))
   mkdirSync(join(data, 'small'))
   for (let n = 0; n < 20; n += 1) writeFileSync(join(data, 'small', `f${n}`), randomBytes(20_000))
   await move(one.store, two.store, v)
-  const old = join(await directory(t), 'old')
+  const old = join(await temporaryDirectory(t), 'old')
   execFileSync('cp', ['-a', data, old])
   const edit = async () => {
     // Grows in place.
     writeFileSync(join(data, 'large'), randomBytes(9_000_000))
     for (let n = 0; n < 200; n += 1) writeFileSync(join(data, 'small', `g${n}`), randomBytes(20_000))
-    return checkpoint(await one.store.capture(v.id, 'quiet', calm), 2)
+    return captureCheckpoint(await one.store.capture(v.id, 'quiet', calm), 2)
   }
   /** The copy is at its old checkpoint. */
   const checkOld = async () => {
@@ -41,7 +41,7 @@ async function pair(t: ExecutionContext, at: (step: string) => void = () => {}) 
     await two.store[Symbol.asyncDispose]()
     disk.remount()
     t.deepEqual(differences(data, two.data(v.id)), [])
-    const again = await host(t, state)
+    const again = await storeHost(t, state)
     t.is((await again.store.verify(v.id, calm)).damagedCount, 0)
     await again.store[Symbol.asyncDispose]()
   }

@@ -7,15 +7,15 @@ import test, { type ExecutionContext } from 'ava'
 import { codeOf } from '../../../agent/model/errors.ts'
 import { makeReadOnly } from '../../../agent/sys/read-only-mounts.ts'
 import { findTreeUse } from '../../../agent/sys/tree-use.ts'
-import { host, volume } from './fixture.ts'
-import { HERE, run } from './shell.ts'
+import { newVolume, storeHost } from './fixture.ts'
+import { HERE, runShell } from './shell.ts'
 
 const TREE_SCAN = new URL('../../../agent/sys/tree-scan.ts', import.meta.url).href
 
 /** A mounted volume on a mount root that is shared with other mount namespaces, as Docker's propagated mounts are. */
 async function mounted(t: ExecutionContext) {
-  const { store, stateDir, data } = await host(t)
-  const one = volume()
+  const { store, stateDir, data } = await storeHost(t)
+  const one = newVolume()
   await store.create(one)
   writeFileSync(join(data(one.id), 'log'), 'hello')
   const root = join(stateDir, 'mnt')
@@ -37,7 +37,7 @@ for (const [where, command] of [
     async (t) => {
       const { store, one, path, data } = await mounted(t)
       const after = '{ : > new; } 2> /dev/null && echo wrote || echo refused; cat <&9'
-      const reader = await run(t, command, `exec 9< ${path}/log; cd ${path}`, after)
+      const reader = await runShell(t, command, `exec 9< ${path}/log; cd ${path}`, after)
       await store.unmount(one.id)
       t.false((await store.mounted()).has(one.id))
       t.false(existsSync(path))
@@ -53,7 +53,7 @@ for (const [where, command] of [
 
   test.serial(`a mount that is open for writing in ${where} stays, and who writes is named`, async (t) => {
     const { store, one, path } = await mounted(t)
-    const writer = await run(t, command, `exec 9>> ${path}/log`)
+    const writer = await runShell(t, command, `exec 9>> ${path}/log`)
     const error = await t.throwsAsync(store.unmount(one.id))
     t.is(codeOf(error), 'VOLUME_BUSY')
     t.true(error?.message.includes(path))
@@ -69,8 +69,8 @@ for (const [where, command] of [
 
 test.serial('a reader beside a writer changes nothing: the mount can be written to', async (t) => {
   const { store, one, path } = await mounted(t)
-  await run(t, HERE, `cd ${path}`)
-  await run(t, ELSEWHERE, `exec 9>> ${path}/log`)
+  await runShell(t, HERE, `cd ${path}`)
+  await runShell(t, ELSEWHERE, `exec 9>> ${path}/log`)
   t.is(codeOf(await t.throwsAsync(store.unmount(one.id))), 'VOLUME_BUSY')
   writeFileSync(join(path, 'more'), 'x')
   t.pass()
@@ -78,7 +78,7 @@ test.serial('a reader beside a writer changes nothing: the mount can be written 
 
 test.serial('a mount stays when there may be a writer in a mount namespace that shows nobody its mounts', async (t) => {
   const { store, one, path, data } = await mounted(t)
-  await run(t, HERE, `cd ${path}`)
+  await runShell(t, HERE, `cd ${path}`)
   // Its root is all that it sees of its namespace, and nobody else is there.
   const program = `open my $log, ">>", "${path}/log"; chroot "/proc/sys/vm"; $| = 1; print "ready\n"; <STDIN>;
     syswrite $log, "late"; print "done\n"`
@@ -128,7 +128,7 @@ test.serial('a mount that came to a mount root twice, once below the other, goes
   await store.mount(one.id)
   const copies = () => readFileSync('/proc/self/mountinfo', 'utf8').split(`${path} `).length - 1
   t.is(copies(), 2)
-  await run(t, HERE, `exec 9< ${path}/log; cd ${path}`)
+  await runShell(t, HERE, `exec 9< ${path}/log; cd ${path}`)
   await store.unmount(one.id)
   t.is(copies(), 0)
 })
@@ -141,7 +141,7 @@ print("ready", flush=True)
 while os.access("${path}", os.W_OK): pass
 log = open("${data}/log", "a")
 input()`
-  await run(t, HERE, `cd ${path}; exec python3 -c '${program}'`)
+  await runShell(t, HERE, `cd ${path}; exec python3 -c '${program}'`)
   const error = await store.unmount(one.id).catch((error: unknown) => error)
   t.true(error === undefined || codeOf(error) === 'VOLUME_BUSY')
   await store.mount(one.id)
@@ -160,7 +160,7 @@ test.serial('a mount that an agent had made read-only before it was killed can b
   const { places } = await findTreeUse(data)
   t.is(await makeReadOnly(places), 'read-only')
   await store[Symbol.asyncDispose]()
-  const next = (await host(t, stateDir)).store
+  const next = (await storeHost(t, stateDir)).store
   await next.recover()
   t.is(await next.mount(one.id), path)
   writeFileSync(join(path, 'more'), 'x')

@@ -7,15 +7,21 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { openStore } from '../../../agent/store/store.ts'
-import { calm, log, move, OPTIONS } from './fixture.ts'
+import { calm, move, silentLog, VOLUME_OPTIONS } from './fixture.ts'
 
 const DEEP_TREE = new URL('../../fixtures/deep-tree.py', import.meta.url).pathname
 const [base = '', id = '', changedLevel = ''] = process.argv.slice(2)
-const volume = { id, name: 'data', options: OPTIONS }
+const volume = { id, name: 'data', options: VOLUME_OPTIONS }
 
 function open(name: string) {
   const stateDir = join(base, name)
-  return openStore({ stateDir, mountRoot: join(stateDir, 'mnt'), trashRetentionMs: 1, log, faultPoint: () => {} })
+  return openStore({
+    stateDir,
+    mountRoot: join(stateDir, 'mnt'),
+    trashRetentionMs: 1,
+    log: silentLog,
+    faultPoint: () => {},
+  })
 }
 
 function say(step: string, is: object = {}): void {

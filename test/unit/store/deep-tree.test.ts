@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { MAX_DEPTH } from '../../../agent/store/manifest/byte-path.ts'
 import { type FileSystemKind, fileSystem } from './file-systems.ts'
-import { host, volume } from './fixture.ts'
+import { newVolume, storeHost } from './fixture.ts'
 import { captured } from './scan/captured.ts'
 
 const DEEP_TREE = new URL('../../fixtures/deep-tree.py', import.meta.url).pathname
@@ -21,8 +21,8 @@ function make(root: string, levels: number, nameBytes: number): void {
 /** Takes a volume with a deep tree through its life with two stores in a process that may have few files open. */
 async function live(t: ExecutionContext, kind: FileSystemKind, nameBytes: number): Promise<void> {
   const base = fileSystem(t, kind)
-  const one = await host(t, join(base, 'one'))
-  const v = volume()
+  const one = await storeHost(t, join(base, 'one'))
+  const v = newVolume()
   await one.store.create(v)
   await one.store[Symbol.asyncDispose]()
   make(one.data(v.id), LEVELS, nameBytes)

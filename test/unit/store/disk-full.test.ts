@@ -4,13 +4,13 @@ import { join } from 'node:path'
 import test from 'ava'
 import { describeTree } from './comparer.ts'
 import { fileSystem } from './file-systems.ts'
-import { answer, calm, checkpoint, host, move, send, volume } from './fixture.ts'
-import { fill } from './full-disk.ts'
+import { answer, calm, captureCheckpoint, move, newVolume, send, storeHost } from './fixture.ts'
+import { fillDisk } from './full-disk.ts'
 
 test('promise 4: a disk that is too small is refused before anything comes; one that fills up keeps the old checkpoint', async (t) => {
   const small = fileSystem(t, 'ext4', { mebibytes: 64 })
-  const [one, two] = [await host(t), await host(t, join(small, 'state'))]
-  const v = volume()
+  const [one, two] = [await storeHost(t), await storeHost(t, join(small, 'state'))]
+  const v = newVolume()
   await one.store.create(v)
   const data = one.data(v.id)
   writeFileSync(join(data, 'file'), randomBytes(10_000_000))
@@ -36,7 +36,7 @@ test('promise 4: a disk that is too small is refused before anything comes; one 
   const filling = async () => {
     for (let want = await writer.next(); want !== null; want = await writer.next()) {
       await answer(reader, writer, want)
-      if (want.kind === 'blocks' && !existsSync(foreign)) fill(foreign)
+      if (want.kind === 'blocks' && !existsSync(foreign)) fillDisk(foreign)
     }
     return await writer.finish()
   }
@@ -52,7 +52,7 @@ test('promise 4: a disk that is too small is refused before anything comes; one 
   rmSync(foreign)
   const { sentBytes } = await send(one.store, two.store, v)
   t.true(sentBytes < 15_000_000, 'what had come was used')
-  await two.store.apply(v.id, checkpoint(capture, 2))
+  await two.store.apply(v.id, captureCheckpoint(capture, 2))
   t.deepEqual(describeTree(two.data(v.id)), describeTree(data))
   await two.store[Symbol.asyncDispose]()
 })
@@ -63,17 +63,17 @@ test('promise 4: a disk that fills up in the middle of an apply leaves a copy th
   let filling = false
   // Space was checked, and COMMIT is written: there is no way back.
   const faultPoint = (step: string) => {
-    if (filling && step === 'applying') fill(foreign)
+    if (filling && step === 'applying') fillDisk(foreign)
   }
-  const [one, two] = [await host(t), await host(t, join(small, 'state'), faultPoint)]
-  const v = volume()
+  const [one, two] = [await storeHost(t), await storeHost(t, join(small, 'state'), faultPoint)]
+  const v = newVolume()
   await one.store.create(v)
   const data = one.data(v.id)
   writeFileSync(join(data, 'file'), randomBytes(5_000_000))
   await move(one.store, two.store, v)
   // It grows in place.
   writeFileSync(join(data, 'file'), randomBytes(12_000_000))
-  const next = checkpoint(await one.store.capture(v.id, 'quiet', calm), 2)
+  const next = captureCheckpoint(await one.store.capture(v.id, 'quiet', calm), 2)
   await send(one.store, two.store, v)
   filling = true
   await t.throwsAsync(two.store.apply(v.id, next), { code: 'DISK_FULL' })
@@ -94,8 +94,8 @@ test('promise 4: a disk that fills up in the middle of an apply leaves a copy th
 test('a tree that this file system cannot hold is refused before the old one is touched', async (t) => {
   // Inodes of 128 bytes have no room for nanoseconds, nor for years after 2038.
   const small = fileSystem(t, 'ext4', { mebibytes: 64, mkfs: ['-I', '128'] })
-  const [one, two] = [await host(t), await host(t, join(small, 'state'))]
-  const v = volume()
+  const [one, two] = [await storeHost(t), await storeHost(t, join(small, 'state'))]
+  const v = newVolume()
   await one.store.create(v)
   await two.store.create(v)
   writeFileSync(join(two.data(v.id), 'old'), 'old')
@@ -103,7 +103,7 @@ test('a tree that this file system cannot hold is refused before the old one is 
   writeFileSync(join(one.data(v.id), 'new'), 'new')
   const capture = await one.store.capture(v.id, 'quiet', calm)
   await send(one.store, two.store, v)
-  await t.throwsAsync(two.store.apply(v.id, checkpoint(capture)), { code: 'TREE_UNSUPPORTED' })
+  await t.throwsAsync(two.store.apply(v.id, captureCheckpoint(capture)), { code: 'TREE_UNSUPPORTED' })
   t.deepEqual(describeTree(two.data(v.id)), before)
   t.false((await two.store.copy(v.id))?.applying)
   await two.store[Symbol.asyncDispose]()

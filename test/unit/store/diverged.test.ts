@@ -3,13 +3,13 @@ import { join } from 'node:path'
 import test from 'ava'
 import { describeTree } from './comparer.ts'
 import { edit } from './edits.ts'
-import { calm, checkpoint, host, move, send, volume } from './fixture.ts'
+import { calm, captureCheckpoint, move, newVolume, send, storeHost } from './fixture.ts'
 
 const AT = '2026-02-03T04:05:06.007Z'
 
 test('promise 7: a tree with writes that the cluster never got is put aside, and the copy begins anew', async (t) => {
-  const [one, two] = [await host(t), await host(t)]
-  const v = { ...volume(), options: { ...volume().options, uid: 70, gid: 71, mode: 0o750 } }
+  const [one, two] = [await storeHost(t), await storeHost(t)]
+  const v = { ...newVolume(), options: { ...newVolume().options, uid: 70, gid: 71, mode: 0o750 } }
   await one.store.create(v)
   writeFileSync(join(one.data(v.id), 'file'), 'of the cluster')
   await move(one.store, two.store, v, 3)
@@ -33,7 +33,7 @@ test('promise 7: a tree with writes that the cluster never got is put aside, and
   t.is(describeTree(two.data(v.id)).length, 1)
 
   await send(one.store, two.store, v)
-  await two.store.apply(v.id, checkpoint(await one.store.capture(v.id, 'quiet', calm), 3))
+  await two.store.apply(v.id, captureCheckpoint(await one.store.capture(v.id, 'quiet', calm), 3))
   t.deepEqual(describeTree(two.data(v.id)), describeTree(one.data(v.id)))
   writeFileSync(join(two.data(v.id), 'file'), 'again')
   const again = await two.store.diverge(v.id, AT, null)
@@ -46,8 +46,8 @@ test('promise 7: a tree with writes that the cluster never got is put aside, and
 })
 
 test('two trees that are put aside in the same moment are both kept', async (t) => {
-  const { store, stateDir, data } = await host(t)
-  const v = volume()
+  const { store, stateDir, data } = await storeHost(t)
+  const v = newVolume()
   await store.create(v)
   writeFileSync(join(data(v.id), 'file'), 'one')
   await store.diverge(v.id, AT, null)
@@ -60,8 +60,8 @@ test('two trees that are put aside in the same moment are both kept', async (t) 
 })
 
 test('a tree that is mounted, or being filled, is not put aside', async (t) => {
-  const { store, data } = await host(t)
-  const v = volume()
+  const { store, data } = await storeHost(t)
+  const v = newVolume()
   await store.create(v)
   mkdirSync(join(data(v.id), 'directory'))
   await store.mount(v.id)
@@ -71,13 +71,13 @@ test('a tree that is mounted, or being filled, is not put aside', async (t) => {
   await t.throwsAsync(store.diverge(v.id, AT, null), { code: 'COPY_RUNNING' })
   await writer[Symbol.asyncDispose]()
   t.is((await store.copy(v.id))?.diverged.length, 0)
-  await t.throwsAsync(store.diverge(volume().id, AT, null), { code: 'NOT_AT_CHECKPOINT' })
+  await t.throwsAsync(store.diverge(newVolume().id, AT, null), { code: 'NOT_AT_CHECKPOINT' })
   t.is((await store.diverge(v.id, AT, null)).diverged.length, 1)
 })
 
 test('a diverged tree that a person has removed is not told of any more', async (t) => {
-  const { store, stateDir, data } = await host(t)
-  const v = volume()
+  const { store, stateDir, data } = await storeHost(t)
+  const v = newVolume()
   await store.create(v)
   const trees = []
   for (const content of ['one', 'two']) {

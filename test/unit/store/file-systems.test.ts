@@ -13,7 +13,7 @@ import { differences } from './comparer.ts'
 import { buildNew, buildOld } from './crash-trees.ts'
 import { BEGINNING, type Edit, edit, editing, LIMITS, making } from './edits.ts'
 import { type FileSystemKind, fileSystem } from './file-systems.ts'
-import { calm, type Host, host, move, volume } from './fixture.ts'
+import { calm, move, newVolume, type StoreHost, storeHost } from './fixture.ts'
 import { buildOddTree } from './odd-tree.ts'
 
 /** ext4 to XFS to btrfs and back. */
@@ -21,13 +21,13 @@ const WAY = ['ext4', 'xfs', 'btrfs', 'ext4'] as const
 /** Each goes the way twice around, with edits at every station; some 12 s on two calm cores. */
 const RUNS = 8
 
-function hostOn(t: ExecutionContext, kind: FileSystemKind): Promise<Host> {
-  return host(t, join(fileSystem(t, kind), 'state'))
+function hostOn(t: ExecutionContext, kind: FileSystemKind): Promise<StoreHost> {
+  return storeHost(t, join(fileSystem(t, kind), 'state'))
 }
 
 test('a tree with one of everything goes from ext4 to XFS to btrfs and back, and stays the same', async (t) => {
-  const v = volume()
-  const stations: Host[] = []
+  const v = newVolume()
+  const stations: StoreHost[] = []
   for (const kind of WAY) stations.push(await hostOn(t, kind))
   const [first] = stations
   if (first === undefined) return t.fail()
@@ -44,7 +44,7 @@ test('a tree with one of everything goes from ext4 to XFS to btrfs and back, and
 
 test('promise 3: a volume moves from ext4 to XFS to btrfs and back, with flags and changed blocks', async (t) => {
   const [ext4, xfs, btrfs] = [await hostOn(t, 'ext4'), await hostOn(t, 'xfs'), await hostOn(t, 'btrfs')]
-  const v = volume()
+  const v = newVolume()
   await ext4.store.create(v)
   buildOld(ext4.data(v.id))
   await move(ext4.store, xfs.store, v, 1)
@@ -70,7 +70,7 @@ test('promise 3: a volume moves from ext4 to XFS to btrfs and back, with flags a
 
 test('inode flags go along, nocow between btrfs and btrfs only', async (t) => {
   const [one, two, other] = [await hostOn(t, 'btrfs'), await hostOn(t, 'btrfs'), await hostOn(t, 'xfs')]
-  const v = volume()
+  const v = newVolume()
   await one.store.create(v)
   const made = edit(one.data(v.id), [
     ...['immutable', 'append', 'nodump', 'nocow'].map((name, n): Edit => ['write', name, n, n]),
@@ -112,7 +112,7 @@ test('edits made on every file system arrive on the next', async (t) => {
   )
   await fc.assert(
     fc.asyncProperty(journey, async ([tree, legs]) => {
-      const v = volume()
+      const v = newVolume()
       await hosts[0]?.store.create(v)
       edit(hosts[0]?.data(v.id) ?? '', [...BEGINNING, ...tree])
       for (const [seq, edits] of legs.entries()) {

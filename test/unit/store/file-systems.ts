@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import { removeTree } from './fixture.ts'
+import { deleteTree } from './fixture.ts'
 
 export type FileSystemKind = 'ext4' | 'xfs' | 'btrfs'
 export const FILE_SYSTEMS: readonly FileSystemKind[] = ['ext4', 'xfs', 'btrfs']
@@ -78,7 +78,7 @@ function remove(base: string): void {
     for (const device of loopDevicesOf(imageOf(root))) spawnSync('losetup', ['--detach', device])
   }
   if (isMounted(base)) execFileSync('umount', ['--lazy', base])
-  removeTree(base)
+  deleteTree(base)
 }
 
 function isMounted(root: string): boolean {

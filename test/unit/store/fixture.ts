@@ -11,50 +11,57 @@ import type { FaultPoint } from '../../../agent/runtime/fault-point.ts'
 import type { TreeStore } from '../../../agent/store/contract.ts'
 import type { SnapshotRef } from '../../../agent/store/snapshot-ref.ts'
 import { openStore, type StoreOptions } from '../../../agent/store/store.ts'
-import type { TreeReader, TreeWriter, Want } from '../../../agent/store/tree-contract.ts'
+import type { BlockRequest, TreeReader, TreeWriter } from '../../../agent/store/tree-contract.ts'
 
-export const log = pino({ level: 'silent' })
-export const OPTIONS = DEFAULT_OPTIONS
+export const silentLog = pino({ level: 'silent' })
+export const VOLUME_OPTIONS = DEFAULT_OPTIONS
 
 /** A directory on a real file system that goes away with the test. */
-export async function directory(t: Pick<ExecutionContext, 'teardown'>): Promise<string> {
+export async function temporaryDirectory(t: Pick<ExecutionContext, 'teardown'>): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'wherry-store-'))
-  t.teardown(() => removeTree(path))
+  t.teardown(() => deleteTree(path))
   return path
 }
 
 /** Node's own rm cannot remove names that are not UTF-8, nor what is immutable. */
-export function removeTree(path: string): void {
+export function deleteTree(path: string): void {
   // It complains of what can have no flags (pipes, symlinks) and of paths that are too long: rm tells what counts.
   spawnSync('chattr', ['-R', '-f', '-i', '-a', path], { stdio: 'ignore' })
   execFileSync('rm', ['-rf', path])
 }
 
-export interface Host {
+export interface StoreHost {
   readonly store: TreeStore & AsyncDisposable
   readonly stateDir: string
   /** The tree of a volume. */
   readonly data: (id: string) => string
 }
 
-export async function host(
+export async function storeHost(
   t: Pick<ExecutionContext, 'teardown'>,
   stateDir?: string,
   faultPoint: FaultPoint = () => {},
   more: Partial<StoreOptions> = {},
-): Promise<Host> {
-  const state = stateDir ?? (await directory(t))
-  const options = { stateDir: state, mountRoot: join(state, 'mnt'), trashRetentionMs: 1000, log, faultPoint, ...more }
+): Promise<StoreHost> {
+  const state = stateDir ?? (await temporaryDirectory(t))
+  const options = {
+    stateDir: state,
+    mountRoot: join(state, 'mnt'),
+    trashRetentionMs: 1000,
+    log: silentLog,
+    faultPoint,
+    ...more,
+  }
   const store = await openStore(options)
   t.teardown(() => store[Symbol.asyncDispose]())
   return { store, stateDir: state, data: (id) => join(state, 'volumes', id, 'data') }
 }
 
-export function volume(): { id: string; name: string; options: typeof OPTIONS } {
-  return { id: ulid(), name: 'data', options: OPTIONS }
+export function newVolume(): { id: string; name: string; options: typeof VOLUME_OPTIONS } {
+  return { id: ulid(), name: 'data', options: VOLUME_OPTIONS }
 }
 
-export function checkpoint(capture: { hash: string; bytes: number; files: number }, seq = 1): Checkpoint {
+export function captureCheckpoint(capture: { hash: string; bytes: number; files: number }, seq = 1): Checkpoint {
   const { hash, bytes, files } = capture
   return { epoch: 1, seq, hash, bytes, files, at: '2026-01-01T00:00:00.000Z' }
 }
@@ -72,7 +79,7 @@ export interface Sent {
 export async function send(
   from: TreeStore,
   to: TreeStore,
-  volume: { id: string; name: string; options: typeof OPTIONS },
+  volume: { id: string; name: string; options: typeof VOLUME_OPTIONS },
   kind: SnapshotRef['kind'] = 'last',
   limitBytes = Number.POSITIVE_INFINITY,
 ): Promise<Sent> {
@@ -88,7 +95,7 @@ export async function send(
 }
 
 /** Gives the writer what it wants; answers the bytes of content. */
-export async function answer(reader: TreeReader, writer: TreeWriter, want: Want): Promise<number> {
+export async function answer(reader: TreeReader, writer: TreeWriter, want: BlockRequest): Promise<number> {
   if (want.kind === 'files') {
     const { data, changed } = await reader.files(want.indexes)
     const { length } = data
@@ -116,13 +123,13 @@ export async function answer(reader: TreeReader, writer: TreeWriter, want: Want)
 export async function move(
   from: TreeStore,
   to: TreeStore,
-  volume: { id: string; name: string; options: typeof OPTIONS },
+  volume: { id: string; name: string; options: typeof VOLUME_OPTIONS },
   seq = 1,
 ): Promise<Sent & { filesRead: number }> {
   await from.update(volume.id, { held: { epoch: 1, incarnation: 'i1' } })
   const capture = await from.capture(volume.id, 'quiet', calm)
   await from.update(volume.id, { checkpoint: null, held: null })
   const sent = await send(from, to, volume)
-  await to.apply(volume.id, checkpoint(capture, seq))
+  await to.apply(volume.id, captureCheckpoint(capture, seq))
   return { ...sent, hash: capture.hash, filesRead: capture.filesRead }
 }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync, openSync, writeSync } from 'node:fs'
 
 /** Writes a file until the disk is full. */
-export function fill(path: string): void {
+export function fillDisk(path: string): void {
   const fd = openSync(path, 'w')
   try {
     for (const bytes of [1024 * 1024, 4096]) {

@@ -5,13 +5,13 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import test, { type ExecutionContext } from 'ava'
 import { codeOf } from '../../../agent/model/errors.ts'
-import { host, volume } from './fixture.ts'
-import { HERE, run } from './shell.ts'
+import { newVolume, storeHost } from './fixture.ts'
+import { HERE, runShell } from './shell.ts'
 
 /** A mounted volume, and a directory to which its tree may be mounted as well. */
 async function mounted(t: ExecutionContext) {
-  const { store, stateDir, data } = await host(t)
-  const one = volume()
+  const { store, stateDir, data } = await storeHost(t)
+  const one = newVolume()
   await store.create(one)
   mkdirSync(join(data(one.id), 'sub'))
   writeFileSync(join(data(one.id), 'sub', 'log'), 'hello')
@@ -68,7 +68,7 @@ for (const [where, writer] of Object.entries(WRITERS)) {
   test.serial(`a volume is not let go while there may be a writer through ${where}`, async (t) => {
     const given = await mounted(t)
     const { before, command } = writer(given)
-    const child = await run(t, command ?? HERE, before)
+    const child = await runShell(t, command ?? HERE, before)
     const error = await t.throwsAsync(given.store.unmount(given.one.id))
     t.is(codeOf(error), 'VOLUME_BUSY')
     t.regex(
@@ -91,7 +91,7 @@ for (const [where, before, command] of [
     const { store, one, path, data, other } = await mounted(t)
     const script = before.replaceAll('PATH', path).replaceAll('OTHER', other)
     const after = '{ : > new; } 2> /dev/null && echo wrote || echo refused; cat <&8'
-    const child = await run(t, command, script, after)
+    const child = await runShell(t, command, script, after)
     await store.unmount(one.id)
     child.stdin.end('\n')
     t.is(await text(child.stdout), 'refused\nhello')
@@ -109,7 +109,7 @@ test.serial(
     const { store, one, path, data, other } = await mounted(t)
     const before = `mkdir ${other}/sub; exec 7>>${other}/sub/log; cd ${other}/sub; mount --bind ${path} ${other}
     exec 8<${path}/sub/log; : > ${data}/gone; exec 9>>${data}/gone; rm ${data}/gone; umount ${other}`
-    const child = await run(t, HERE, before, 'exec 8>&-')
+    const child = await runShell(t, HERE, before, 'exec 8>&-')
     await store.unmount(one.id)
     t.false((await store.mounted()).has(one.id))
     child.stdin.end('\n')
@@ -122,7 +122,7 @@ test.serial('a monitor with a copy of all mounts, some of them covered by others
   const stateDir = join(other, '..')
   // As docker run -v /:/rootfs -v /var/lib/docker:/rootfs/var/lib/docker makes them.
   const mounts = `mount --rbind ${stateDir} ${other}; mount --rbind ${stateDir}/mnt ${other}/mnt`
-  const child = await run(t, PRIVATE, mounts)
+  const child = await runShell(t, PRIVATE, mounts)
   const copies = () => readFileSync(`/proc/${child.pid}/mountinfo`, 'utf8').split(`/${one.id} `).length - 1
   t.is(copies(), 3)
   await store.unmount(one.id)

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { differences } from './comparer.ts'
 import { fileSystem } from './file-systems.ts'
-import { calm, checkpoint, host, move, send, volume } from './fixture.ts'
+import { calm, captureCheckpoint, move, newVolume, send, storeHost } from './fixture.ts'
 import { quotaOf } from './quota.ts'
 
 test('promise 4: a quota that is reached in the middle of an apply leaves a copy that nobody gets, and that is finished when it is raised', async (t) => {
@@ -13,12 +13,12 @@ test('promise 4: a quota that is reached in the middle of an apply leaves a copy
   const setQuota = quotaOf(disk, state)
   let lowering = false
   const [one, two] = [
-    await host(t),
-    await host(t, state, (step) => {
+    await storeHost(t),
+    await storeHost(t, state, (step) => {
       if (lowering && step === 'removed') setQuota(1)
     }),
   ]
-  const v = volume()
+  const v = newVolume()
   await one.store.create(v)
   const data = one.data(v.id)
   writeFileSync(join(data, 'file'), randomBytes(5_000_000))
@@ -28,7 +28,7 @@ test('promise 4: a quota that is reached in the middle of an apply leaves a copy
   // What is removed comes first, what grows after it.
   rmSync(join(data, 'small', 'f3'))
   writeFileSync(join(data, 'file'), randomBytes(12_000_000))
-  const next = checkpoint(await one.store.capture(v.id, 'quiet', calm), 2)
+  const next = captureCheckpoint(await one.store.capture(v.id, 'quiet', calm), 2)
   await send(one.store, two.store, v)
   lowering = true
   const error = await t.throwsAsync(two.store.apply(v.id, next), { code: 'DISK_FULL' })

@@ -6,7 +6,7 @@ import { codeOf } from '../../../agent/model/errors.ts'
 import { differences } from './comparer.ts'
 import { BEGINNING, EDIT_KINDS, type Effects, edit, editing, editSlowly, LIMITS, making } from './edits.ts'
 import { ONCE_FAILED } from './edits-once-failed.ts'
-import { calm, type Host, host, move, send, volume } from './fixture.ts'
+import { calm, move, newVolume, type StoreHost, send, storeHost } from './fixture.ts'
 
 /** A tree and the edits between its checkpoints. */
 const checkpoints = fc.tuple(
@@ -19,11 +19,11 @@ const LIVE_RUNS = 12
 const LIVE_PAUSE_MS = 3
 
 test('after any edits the receiver equals the sender, checkpoint after checkpoint', async (t) => {
-  const [one, two] = [await host(t), await host(t)]
+  const [one, two] = [await storeHost(t), await storeHost(t)]
   const effects: Effects = {}
   await fc.assert(
     fc.asyncProperty(checkpoints, async ([tree, rounds]) => {
-      const v = volume()
+      const v = newVolume()
       await one.store.create(v)
       for (const [seq, edits] of [[...BEGINNING, ...tree], ...rounds].entries()) {
         for (const [kind, count] of Object.entries(edit(one.data(v.id), edits)))
@@ -38,11 +38,11 @@ test('after any edits the receiver equals the sender, checkpoint after checkpoin
 })
 
 test('edits while live captures are taken and sent ahead: the receiver equals the sender after a quiet one', async (t) => {
-  const [one, two] = [await host(t), await host(t)]
+  const [one, two] = [await storeHost(t), await storeHost(t)]
   let sentAhead = 0
   await fc.assert(
     fc.asyncProperty(checkpoints, async ([tree, rounds]) => {
-      const v = volume()
+      const v = newVolume()
       await one.store.create(v)
       edit(one.data(v.id), [...BEGINNING, ...tree])
       for (const [seq, edits] of rounds.entries()) {
@@ -62,10 +62,10 @@ test('edits while live captures are taken and sent ahead: the receiver equals th
   t.true(sentAhead > 0, 'no live capture was sent whole')
 })
 
-type Volume = ReturnType<typeof volume>
+type Volume = ReturnType<typeof newVolume>
 
 /** A tree in use: whatever changes on the way is left for later. */
-async function sendAhead(one: Host, two: Host, v: Volume): Promise<boolean> {
+async function sendAhead(one: StoreHost, two: StoreHost, v: Volume): Promise<boolean> {
   try {
     await one.store.capture(v.id, 'live', calm)
     return (await send(one.store, two.store, v, 'live')).complete
@@ -76,8 +76,8 @@ async function sendAhead(one: Host, two: Host, v: Volume): Promise<boolean> {
 }
 
 async function moveAndCompare(
-  one: Host,
-  two: Host,
+  one: StoreHost,
+  two: StoreHost,
   v: Volume,
   seq: number,
   extents: 'exact' | 'bounded',

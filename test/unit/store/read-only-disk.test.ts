@@ -4,13 +4,13 @@ import { basename, join } from 'node:path'
 import test from 'ava'
 import { isUnwritable } from '../../../agent/sys/failure.ts'
 import { fileSystem } from './file-systems.ts'
-import { calm, checkpoint, host, send, volume } from './fixture.ts'
+import { calm, captureCheckpoint, newVolume, send, storeHost } from './fixture.ts'
 
 test('promise 3: a store whose disk has become read-only still sends its whole tree, newest writes included', async (t) => {
   const root = fileSystem(t, 'ext4', { mebibytes: 64, mountOptions: ['errors=remount-ro'] })
-  const { store, data } = await host(t, root)
-  const there = await host(t)
-  const one = volume()
+  const { store, data } = await storeHost(t, root)
+  const there = await storeHost(t)
+  const one = newVolume()
   await store.create(one)
   await store.update(one.id, { held: { epoch: 1, incarnation: 'i' } })
   await store.probe()
@@ -32,7 +32,7 @@ test('promise 3: a store whose disk has become read-only still sends its whole t
   const sent = await send(store, there.store, one, 'aside')
   t.true(sent.complete)
   t.is(sent.hash, found.hash)
-  await there.store.apply(one.id, checkpoint(found))
+  await there.store.apply(one.id, captureCheckpoint(found))
   t.is(readFileSync(join(there.data(one.id), 'small'), 'utf8'), 'written last')
   t.is(readFileSync(join(there.data(one.id), 'large')).length, 300_000)
 })

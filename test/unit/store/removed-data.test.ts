@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import test from 'ava'
-import { calm, checkpoint, directory, host, volume } from './fixture.ts'
+import { calm, captureCheckpoint, newVolume, storeHost, temporaryDirectory } from './fixture.ts'
 
 /** What the page tells the operator to type, a command a line. */
 const COMMANDS = [...readPage().matchAll(/^ {3}```\n(.*?)^ {3}```$/gms)]
@@ -21,13 +21,13 @@ function command(start: string): string {
 
 for (const where of ['trash', 'set-aside'] as const) {
   test(`what docs/removal.md says to type finds and brings back a tree that the store moved to ${where}`, async (t) => {
-    const { store, data, stateDir } = await host(t)
-    const one = volume()
+    const { store, data, stateDir } = await storeHost(t)
+    const one = newVolume()
     await store.create(one)
     mkdirSync(join(data(one.id), 'below'), { mode: 0o750 })
     writeFileSync(join(data(one.id), 'below', 'file'), 'what was in it', { mode: 0o640 })
     const before = listing(data(one.id))
-    const at = checkpoint(await store.capture(one.id, 'quiet', calm))
+    const at = captureCheckpoint(await store.capture(one.id, 'quiet', calm))
     await store.update(one.id, { checkpoint: at })
     if (where === 'trash') await store.trash(one.id)
     else await store.setAside(one.id)
@@ -43,7 +43,7 @@ for (const where of ['trash', 'set-aside'] as const) {
     type(command('mv').replace(/ \S+ \S+$/, ` ${dirname(record)} ${kept}`))
     for (const uptimeMs of [1_000, 1e9]) await store.emptyTrash(uptimeMs)
     t.true(existsSync(kept), 'it is not emptied with the trash')
-    const volumeNow = await directory(t)
+    const volumeNow = await temporaryDirectory(t)
     const [, copy = ''] = command('docker run').split(' debian ')
     type(copy.replace('/from/', `${kept}/data/`).replace('/to/', `${volumeNow}/`))
     t.deepEqual(listing(volumeNow), before)

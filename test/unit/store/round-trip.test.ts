@@ -12,12 +12,12 @@ import { join } from 'node:path'
 import test from 'ava'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { allocatedBytes, describeTree } from './comparer.ts'
-import { host, move, volume } from './fixture.ts'
+import { move, newVolume, storeHost } from './fixture.ts'
 import { buildOddTree } from './odd-tree.ts'
 
 test('promise 3: what arrives is what was sent, for every kind of inode and attribute', async (t) => {
-  const [one, two] = [await host(t), await host(t)]
-  const v = volume()
+  const [one, two] = [await storeHost(t), await storeHost(t)]
+  const v = newVolume()
   await one.store.create(v)
   buildOddTree(one.data(v.id))
   const before = describeTree(one.data(v.id))
@@ -32,8 +32,8 @@ test('promise 3: what arrives is what was sent, for every kind of inode and attr
 })
 
 test('a second move brings over any change of kind, name, link or attribute, and sends only new content', async (t) => {
-  const [one, two] = [await host(t), await host(t)]
-  const v = volume()
+  const [one, two] = [await storeHost(t), await storeHost(t)]
+  const v = newVolume()
   await one.store.create(v)
   const data = one.data(v.id)
   buildOddTree(data)
@@ -62,8 +62,8 @@ test('a second move brings over any change of kind, name, link or attribute, and
 })
 
 test('an empty volume moves, with its root directory', async (t) => {
-  const [one, two] = [await host(t), await host(t)]
-  const v = { ...volume(), options: { ...DEFAULT_OPTIONS, uid: 12, gid: 34, mode: 0o2750 } }
+  const [one, two] = [await storeHost(t), await storeHost(t)]
+  const v = { ...newVolume(), options: { ...DEFAULT_OPTIONS, uid: 12, gid: 34, mode: 0o2750 } }
   await one.store.create(v)
   await move(one.store, two.store, v)
   t.deepEqual(describeTree(two.data(v.id)), describeTree(one.data(v.id)))

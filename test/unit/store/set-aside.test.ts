@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { calm, host, volume } from './fixture.ts'
+import { calm, newVolume, storeHost } from './fixture.ts'
 
 /** Where captures aside go from now on. */
 function scratch(t: ExecutionContext): string {
@@ -21,11 +21,11 @@ test.serial(
   'a capture aside takes room once: what fails leaves none, and the next capture gives it back',
   async (t) => {
     let isFull = false
-    const { store, data } = await host(t, undefined, (step) => {
+    const { store, data } = await storeHost(t, undefined, (step) => {
       if (isFull && step === 'captured') throw Object.assign(new Error('no space left'), { code: 'ENOSPC' })
     })
     const place = scratch(t)
-    const one = volume()
+    const one = newVolume()
     await store.create(one)
     writeFileSync(join(data(one.id), 'large'), Buffer.alloc(300_000, 'x'))
     for (const _ of [1, 2]) {
@@ -46,10 +46,10 @@ test.serial(
 test.serial(
   'what a process that was killed has left of a capture aside goes when the state directory is opened again',
   async (t) => {
-    const hosts = [await host(t), await host(t)]
+    const hosts = [await storeHost(t), await storeHost(t)]
     const place = scratch(t)
     for (const { store, data } of hosts) {
-      const one = volume()
+      const one = newVolume()
       await store.create(one)
       writeFileSync(join(data(one.id), 'file'), 'x')
       await store.captureAside(one.id, calm)
@@ -62,7 +62,7 @@ test.serial(
     const [name = ''] = before.filter((name) => !others.includes(name))
     mkdirSync(join(place, name))
     writeFileSync(join(place, name, 'last'), 'as it was left')
-    await host(t, hosts[0]?.stateDir)
+    await storeHost(t, hosts[0]?.stateDir)
     t.deepEqual(readdirSync(place), others, 'that of another state directory stays')
   },
 )

@@ -5,7 +5,7 @@ import type { ExecutionContext } from 'ava'
 export const HERE: readonly string[] = ['bash', '-c']
 
 /** A process that runs `before` in a shell, has said so, and runs `after` when it is told to. It ends with the test. */
-export async function run(
+export async function runShell(
   t: ExecutionContext,
   command: readonly string[],
   before: string,

@@ -5,7 +5,7 @@ import test from 'ava'
 import { dropCached } from '../../../agent/sys/files.ts'
 import { differences } from './comparer.ts'
 import { FILE_SYSTEMS, fileSystem } from './file-systems.ts'
-import { answer, calm, checkpoint, directory, host, send, volume } from './fixture.ts'
+import { answer, calm, captureCheckpoint, newVolume, send, storeHost, temporaryDirectory } from './fixture.ts'
 import { captured } from './scan/captured.ts'
 import { Held } from './spool/held.ts'
 import { buildObject } from './tracker/fixture.ts'
@@ -58,9 +58,9 @@ function overwrite(path: string, at: number, letter: string): void {
 for (const kind of FILE_SYSTEMS) {
   test(`${kind}: whoever reads a sparse file leaves its holes out of the page cache`, async (t) => {
     const root = fileSystem(t, kind)
-    const one = await host(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
-    const two = await host(t, join(root, 'two'))
-    const held = await Held.begin(one, volume())
+    const one = await storeHost(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
+    const two = await storeHost(t, join(root, 'two'))
+    const held = await Held.begin(one, newVolume())
     const [file, copy] = [join(held.data, 'file'), join(two.data(held.volume.id), 'file')]
     const { id } = held.volume
     const check = (path: string, what: string) => {
@@ -87,7 +87,7 @@ for (const kind of FILE_SYSTEMS) {
     const second = await one.store.capture(id, 'quiet', calm)
     check(file, 'a capture')
     t.true((await send(one.store, two.store, held.volume)).complete)
-    await two.store.apply(id, checkpoint(second, 2))
+    await two.store.apply(id, captureCheckpoint(second, 2))
     check(copy, 'a change was applied')
     t.is((await two.store.verify(id, calm)).damagedCount, 0)
     check(copy, 'it was verified')
@@ -126,8 +126,8 @@ test('a file of a terabyte that is nearly all hole costs what it holds: no work 
   t.is(again.manifest.hash, manifest.hash)
   t.true((await again.lists.list(1))?.equals((await lists.list(1)) ?? Buffer.alloc(0)))
 
-  const receiver = await host(t, await directory(t))
-  const v = volume()
+  const receiver = await storeHost(t, await temporaryDirectory(t))
+  const v = newVolume()
   await using reader = await tree.reader()
   await using writer = await receiver.store.writer(v)
   await writer.begin(reader.manifest())

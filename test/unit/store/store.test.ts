@@ -5,17 +5,17 @@ import { join } from 'node:path'
 import test from 'ava'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { describeTree } from './comparer.ts'
-import { calm, checkpoint, host, OPTIONS, send, volume } from './fixture.ts'
+import { calm, captureCheckpoint, newVolume, send, storeHost, VOLUME_OPTIONS } from './fixture.ts'
 
 test('a copy is made once, with its owner and mode, and is found again by another process', async (t) => {
-  const one = await host(t)
-  const v = { ...volume(), options: { ...DEFAULT_OPTIONS, uid: 70, gid: 71, mode: 0o1770 } }
+  const one = await storeHost(t)
+  const v = { ...newVolume(), options: { ...DEFAULT_OPTIONS, uid: 70, gid: 71, mode: 0o1770 } }
   const made = await one.store.create(v)
   t.deepEqual(await one.store.create({ ...v, name: 'other' }), made)
   t.regex(describeTree(one.data(v.id))[0] ?? '', /d 1770 70 71/)
   await one.store.update(v.id, { held: { epoch: 3, incarnation: 'x' }, epochSeen: 3, mounts: { a: 2 } })
   await one.store[Symbol.asyncDispose]()
-  const again = await host(t, one.stateDir)
+  const again = await storeHost(t, one.stateDir)
   t.deepEqual(await again.store.copies(), {
     copies: [
       {
@@ -35,8 +35,8 @@ test('a copy is made once, with its owner and mode, and is found again by anothe
 })
 
 test('promise 8: the highest epoch seen never goes down, and changes at the same time all count', async (t) => {
-  const { store } = await host(t)
-  const v = volume()
+  const { store } = await storeHost(t)
+  const v = newVolume()
   await store.create(v)
   await Promise.all([
     store.update(v.id, { epochSeen: 9 }),
@@ -50,8 +50,8 @@ test('promise 8: the highest epoch seen never goes down, and changes at the same
 })
 
 test('promise 7: a directory that cannot be understood is reported and left alone', async (t) => {
-  const { store, stateDir } = await host(t)
-  const v = volume()
+  const { store, stateDir } = await storeHost(t)
+  const v = newVolume()
   await store.create(v)
   const record = join(stateDir, 'volumes', v.id, 'volume.json')
   const good = readFileSync(record, 'utf8')
@@ -70,24 +70,28 @@ test('promise 7: a directory that cannot be understood is reported and left alon
 })
 
 test('an id that is no plain word never becomes a path', async (t) => {
-  const { store } = await host(t)
+  const { store } = await storeHost(t)
   for (const id of ['', '.', '..', '../x', 'a/b', '/etc', 'a\0b', '.new-x', 'x'.repeat(65)]) {
     await t.throwsAsync(async () => store.copy(id), { code: 'REQUEST_INVALID' }, id)
-    await t.throwsAsync(async () => store.create({ id, name: 'x', options: OPTIONS }), { code: 'REQUEST_INVALID' }, id)
+    await t.throwsAsync(
+      async () => store.create({ id, name: 'x', options: VOLUME_OPTIONS }),
+      { code: 'REQUEST_INVALID' },
+      id,
+    )
     await t.throwsAsync(async () => store.unmount(id), { code: 'REQUEST_INVALID' }, id)
   }
 })
 
 test('two processes never work in one state directory', async (t) => {
-  const one = await host(t)
-  await t.throwsAsync(host(t, one.stateDir), { code: 'STATE_LOCKED' })
+  const one = await storeHost(t)
+  await t.throwsAsync(storeHost(t, one.stateDir), { code: 'STATE_LOCKED' })
   await one.store[Symbol.asyncDispose]()
-  await t.notThrowsAsync(host(t, one.stateDir))
+  await t.notThrowsAsync(storeHost(t, one.stateDir))
 })
 
 test('a tree is mounted once however often it is asked for, and unmounting may be repeated', async (t) => {
-  const { store, data, stateDir } = await host(t)
-  const v = volume()
+  const { store, data, stateDir } = await storeHost(t)
+  const v = newVolume()
   await store.create(v)
   t.teardown(() => store.unmount(v.id))
   const paths = await Promise.all([store.mount(v.id), store.mount(v.id), store.mount(v.id)])
@@ -103,8 +107,8 @@ test('a tree is mounted once however often it is asked for, and unmounting may b
 })
 
 test('a mount that is open for writing says VOLUME_BUSY and stays', async (t) => {
-  const { store } = await host(t)
-  const v = volume()
+  const { store } = await storeHost(t)
+  const v = newVolume()
   await store.create(v)
   const user = spawn('sh', ['-c', 'exec 9> log; echo open; exec sleep 600'], { cwd: await store.mount(v.id) })
   await once(user.stdout, 'data')
@@ -116,8 +120,8 @@ test('a mount that is open for writing says VOLUME_BUSY and stays', async (t) =>
 })
 
 test('promise 7: a removed copy is kept in the trash for its time, then deleted whatever its names', async (t) => {
-  const { store, data, stateDir } = await host(t)
-  const v = volume()
+  const { store, data, stateDir } = await storeHost(t)
+  const v = newVolume()
   await store.create(v)
   execFileSync('sh', ['-c', 'mkdir "$(printf "d\\377")" && echo x > "$(printf "d\\377/f\\376")" && ln -s / root'], {
     cwd: data(v.id),
@@ -134,10 +138,10 @@ test('promise 7: a removed copy is kept in the trash for its time, then deleted 
 })
 
 test('promise 7: a copy that is set aside lies under the name of its volume, is listed, and is never deleted', async (t) => {
-  const { store, data, stateDir } = await host(t)
+  const { store, data, stateDir } = await storeHost(t)
   const [lost, removed] = [
-    { ...volume(), name: 'n'.repeat(255) },
-    { ...volume(), name: 'old' },
+    { ...newVolume(), name: 'n'.repeat(255) },
+    { ...newVolume(), name: 'old' },
   ]
   for (const v of [lost, removed]) await store.create(v)
   writeFileSync(join(data(lost.id), 'file'), 'precious')
@@ -169,7 +173,7 @@ test('promise 7: a copy that is set aside lies under the name of its volume, is 
 })
 
 test('a copy that was being made when the process died is made anew', async (t) => {
-  const { store, stateDir } = await host(t)
+  const { store, stateDir } = await storeHost(t)
   const unborn = join(stateDir, 'volumes', '.new-01ABC')
   mkdirSync(join(unborn, 'data'), { recursive: true })
   t.deepEqual(await store.copies(), { copies: [], damaged: [] })
@@ -178,8 +182,8 @@ test('a copy that was being made when the process died is made anew', async (t) 
 })
 
 test('what this host has no copy of is refused by name', async (t) => {
-  const { store } = await host(t)
-  const { id } = volume()
+  const { store } = await storeHost(t)
+  const { id } = newVolume()
   for (const call of [
     store.update(id, {}),
     store.capture(id, 'quiet', calm),
@@ -192,8 +196,8 @@ test('what this host has no copy of is refused by name', async (t) => {
 })
 
 test('promise 7: a copy that is held or mounted is never overwritten', async (t) => {
-  const [one, two] = [await host(t), await host(t)]
-  const v = volume()
+  const [one, two] = [await storeHost(t), await storeHost(t)]
+  const v = newVolume()
   await one.store.create(v)
   await two.store.create(v)
   writeFileSync(join(two.data(v.id), 'precious'), 'written by the holder')
@@ -201,10 +205,10 @@ test('promise 7: a copy that is held or mounted is never overwritten', async (t)
   const capture = await one.store.capture(v.id, 'quiet', calm)
   await send(one.store, two.store, v)
   await two.store.update(v.id, { held: { epoch: 1, incarnation: 'x' } })
-  await t.throwsAsync(two.store.apply(v.id, checkpoint(capture)), { code: 'VOLUME_IN_USE' })
+  await t.throwsAsync(two.store.apply(v.id, captureCheckpoint(capture)), { code: 'VOLUME_IN_USE' })
   await two.store.update(v.id, { held: null })
   await two.store.mount(v.id)
-  await t.throwsAsync(two.store.apply(v.id, checkpoint(capture)), { code: 'VOLUME_IN_USE' })
+  await t.throwsAsync(two.store.apply(v.id, captureCheckpoint(capture)), { code: 'VOLUME_IN_USE' })
   await two.store.unmount(v.id)
   t.deepEqual(describeTree(two.data(v.id)), before)
 })

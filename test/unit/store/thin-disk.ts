@@ -1,8 +1,8 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import { directory } from './fixture.ts'
-import { fill } from './full-disk.ts'
+import { temporaryDirectory } from './fixture.ts'
+import { fillDisk } from './full-disk.ts'
 
 const IMAGE_MIB = 100
 /** The image and a few blocks. */
@@ -23,7 +23,7 @@ export interface ThinDisk {
 
 /** An ext4 whose metadata is there and whose free blocks lie in a tmpfs that has room for them, or has not. */
 export async function thinDisk(t: ExecutionContext): Promise<ThinDisk> {
-  const base = await directory(t)
+  const base = await temporaryDirectory(t)
   const run = (script: string) => execFileSync('sh', ['-ec', script], { cwd: base, stdio: 'pipe' })
   run('mkdir backing disk')
   run(`mount -t tmpfs -o size=${BACKING_MIB}M tmpfs backing`)
@@ -40,7 +40,7 @@ export async function thinDisk(t: ExecutionContext): Promise<ThinDisk> {
   const path = join(base, 'disk')
   return {
     path,
-    fail: () => fill(join(base, 'backing', 'foreign')),
+    fail: () => fillDisk(join(base, 'backing', 'foreign')),
     othersSync: () => spawnSync('sync', ['-f', path]).status !== 0,
     mend: () => run('rm -f backing/foreign'),
     remount: () => run(`umount disk; ${mount}`),

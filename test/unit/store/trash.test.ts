@@ -3,14 +3,14 @@ import { join } from 'node:path'
 import test from 'ava'
 import { moveAside, removedCopies } from '../../../agent/store/disk/removed-copies.ts'
 import { emptyTrash, moveToTrash, trashedUntil } from '../../../agent/store/disk/trash.ts'
-import { directory, host, volume } from './fixture.ts'
+import { newVolume, storeHost, temporaryDirectory } from './fixture.ts'
 
 const DAY_MS = 24 * 60 * 60_000
 const WEEK_MS = 7 * DAY_MS
 
 /** A trash, and copies that are moved into it when a wall clock shows this and that. */
-async function begin(t: Parameters<typeof directory>[0]) {
-  const state = await directory(t)
+async function begin(t: Parameters<typeof temporaryDirectory>[0]) {
+  const state = await temporaryDirectory(t)
   const trash = join(state, 'trash')
   const put = async (id: string, shown: string) => {
     mkdirSync(join(state, id))
@@ -112,8 +112,8 @@ test('a directory that a person has put there stays, whatever a clock says', asy
 })
 
 test('without a retention time the trash is emptied at once', async (t) => {
-  const { store, stateDir } = await host(t, undefined, undefined, { trashRetentionMs: 0 })
-  const v = volume()
+  const { store, stateDir } = await storeHost(t, undefined, undefined, { trashRetentionMs: 0 })
+  const v = newVolume()
   await store.create(v)
   await store.trash(v.id)
   t.is((await store.emptyTrash(1)).length, 1)
@@ -121,7 +121,7 @@ test('without a retention time the trash is emptied at once', async (t) => {
 })
 
 test('promise 7: what was set aside is announced, whatever the wall clock showed then', async (t) => {
-  const state = await directory(t)
+  const state = await temporaryDirectory(t)
   const aside = join(state, 'set-aside')
   const names = ['1969-12-31T00:00:00Z', '1970-01-01T00:00:03Z', '2001-01-01T00:00:00Z', '2200-01-01T00:00:00Z']
   for (const [nth, shown] of names.entries()) {

@@ -4,7 +4,7 @@ import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { dropCachedTree } from '../../../agent/store/inode/page-cache.ts'
-import { calm, directory, host, send, volume } from './fixture.ts'
+import { calm, newVolume, send, storeHost, temporaryDirectory } from './fixture.ts'
 
 /** The metadata of a file system of this size lies below it, files lie above. */
 const READABLE_BYTES = 4 * 1024 * 1024
@@ -12,11 +12,11 @@ const EIO = /failed: EIO/
 
 /** A host whose volume lies on a disk of its own, which `fail` makes unreadable but for its metadata. */
 async function failingSource(t: ExecutionContext) {
-  const base = await directory(t)
+  const base = await temporaryDirectory(t)
   const run = (script: string) => execFileSync('sh', ['-ec', script], { cwd: base, stdio: 'pipe' })
   run('truncate -s 100M image && mkfs.ext4 -q -b 4096 -O ^has_journal -E lazy_itable_init=0 image')
-  const [one, two] = [await host(t), await host(t)]
-  const v = volume()
+  const [one, two] = [await storeHost(t), await storeHost(t)]
+  const v = newVolume()
   await one.store.create(v)
   const data = one.data(v.id)
   run(`mount -o loop image ${data}`)

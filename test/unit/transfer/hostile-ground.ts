@@ -11,7 +11,7 @@ import { decodeManifest } from '../../../agent/store/manifest/parser.ts'
 import { createPuller } from '../../../agent/transfer/receive/puller.ts'
 import { serveTransfer } from '../../../agent/transfer/send/server.ts'
 import { describeTree, differences } from '../store/comparer.ts'
-import { calm, checkpoint, type Host, host, move, removeTree, volume } from '../store/fixture.ts'
+import { calm, captureCheckpoint, deleteTree, move, newVolume, type StoreHost, storeHost } from '../store/fixture.ts'
 import { type Act, bytesOf, hostileServer } from './hostile-server.ts'
 import { certs, HOST, identityIn, never, recorder, scratch } from './kit.ts'
 
@@ -31,7 +31,7 @@ rm linked pipe; mkdir linked; chmod 4711 sub/f5
 
 /** One side of the seesaw: what an honest sender has. */
 interface Version {
-  readonly sender: Host
+  readonly sender: StoreHost
   readonly data: string
   readonly manifest: Manifest
   readonly checkpoint: Checkpoint
@@ -44,11 +44,11 @@ export async function ground(t: ExecutionContext) {
   const { log } = recorder()
   const identity = stack.use(await identityIn(await certs(dir, HOST), log))
   const base = await mkdtemp(join(tmpdir(), 'wherry-hostile-'))
-  t.teardown(() => removeTree(base))
+  t.teardown(() => deleteTree(base))
   writeFileSync(join(base, 'precious'), 'as it was')
   mkdirSync(join(base, 'beside'))
-  const [v, neighbour] = [volume(), volume()]
-  const [one, two, receiver] = [await host(t), await host(t), await host(t, join(base, 'state'))]
+  const [v, neighbour] = [newVolume(), newVolume()]
+  const [one, two, receiver] = [await storeHost(t), await storeHost(t), await storeHost(t, join(base, 'state'))]
   await one.store.create(v)
   await one.store.create(neighbour)
   writeFileSync(join(one.data(neighbour.id), 'file'), 'another volume')
@@ -59,8 +59,8 @@ export async function ground(t: ExecutionContext) {
   execFileSync('cp', ['-aT', one.data(v.id), two.data(v.id)])
   execFileSync('sh', ['-c', CHANGE], { cwd: two.data(v.id) })
 
-  const version = async (sender: Host, seq: number): Promise<Version> => {
-    const at = checkpoint(await sender.store.capture(v.id, 'quiet', calm), seq)
+  const version = async (sender: StoreHost, seq: number): Promise<Version> => {
+    const at = captureCheckpoint(await sender.store.capture(v.id, 'quiet', calm), seq)
     await using reader = await sender.store.reader({ id: v.id, kind: 'last' })
     return { sender, data: sender.data(v.id), manifest: await decodeManifest(reader.manifest()), checkpoint: at }
   }

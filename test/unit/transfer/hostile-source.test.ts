@@ -6,7 +6,7 @@ import { zstdCompressSync } from 'node:zlib'
 import test from 'ava'
 import fc from 'fast-check'
 import { codeOf } from '../../../agent/model/errors.ts'
-import type { BlockRun, Piece, Want } from '../../../agent/store/tree-contract.ts'
+import type { BlockRequest, BlockRun, Piece } from '../../../agent/store/tree-contract.ts'
 import { createPuller } from '../../../agent/transfer/receive/puller.ts'
 import { type FrameType, framePrefix } from '../../../agent/transfer/wire/frame.ts'
 import { encodeJson, PROTOCOL_VERSION } from '../../../agent/transfer/wire/message.ts'
@@ -17,7 +17,7 @@ import { MemoryWriter } from './memory-tree.ts'
 /** Writes what comes to a directory, and checks that it was asked for: in order, no longer than it may be. */
 class StageWriter extends MemoryWriter {
   readonly #dir: string
-  readonly #asked: Want[] = []
+  readonly #asked: BlockRequest[] = []
   #bytes = 0
   calls = 0
 
@@ -26,7 +26,7 @@ class StageWriter extends MemoryWriter {
     this.#dir = dir
   }
 
-  override async next(): Promise<Want | null> {
+  override async next(): Promise<BlockRequest | null> {
     const want = await super.next()
     if (want !== null) this.#asked.push(want)
     return want
@@ -55,7 +55,7 @@ class StageWriter extends MemoryWriter {
     await super.endBlocks(run)
   }
 
-  #answers<K extends Want['kind']>(kind: K, data: Buffer, end: boolean): Extract<Want, { kind: K }> {
+  #answers<K extends BlockRequest['kind']>(kind: K, data: Buffer, end: boolean): Extract<BlockRequest, { kind: K }> {
     const want = this.#asked[0]
     this.calls += 1
     this.#bytes += data.length
@@ -66,7 +66,7 @@ class StageWriter extends MemoryWriter {
       this.#asked.shift()
       this.#bytes = 0
     }
-    return want as Extract<Want, { kind: K }>
+    return want as Extract<BlockRequest, { kind: K }>
   }
 }
 

@@ -1,6 +1,7 @@
 import { WherryError } from '../../../agent/model/errors.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES, isSmall } from '../../../agent/store/blocks/block-size.ts'
 import {
+  type BlockRequest,
   type BlockRun,
   FILES_MAX,
   FILES_MAX_BYTES,
@@ -8,7 +9,6 @@ import {
   RUN_MAX_BYTES,
   type TreeReader,
   type TreeWriter,
-  type Want,
 } from '../../../agent/store/tree-contract.ts'
 import { digest } from './kit.ts'
 
@@ -112,7 +112,7 @@ export class MemoryWriter implements TreeWriter {
   beforeWrite: (index: number, offset: number) => Promise<void> | void = () => {}
   begins = 0
   readonly #lists = new Map<number, Buffer[]>()
-  #wants: Want[] = []
+  #wants: BlockRequest[] = []
   #outstanding = 0
   #changed: PromiseWithResolvers<void> = Promise.withResolvers()
 
@@ -133,7 +133,7 @@ export class MemoryWriter implements TreeWriter {
     }
   }
 
-  async next(): Promise<Want | null> {
+  async next(): Promise<BlockRequest | null> {
     const attempt = this.begins
     while (this.#wants.length === 0 && this.#outstanding > 0) await this.#changed.promise
     // A pull that failed may have left this call behind.

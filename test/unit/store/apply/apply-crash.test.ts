@@ -6,7 +6,16 @@ import test, { type ExecutionContext } from 'ava'
 import type { Checkpoint } from '../../../../agent/model/model.ts'
 import { describeTree } from '../comparer.ts'
 import { buildNew, buildOld, flagOld } from '../crash-trees.ts'
-import { calm, checkpoint, directory, host, move, removeTree, send, volume } from '../fixture.ts'
+import {
+  calm,
+  captureCheckpoint,
+  deleteTree,
+  move,
+  newVolume,
+  send,
+  storeHost,
+  temporaryDirectory,
+} from '../fixture.ts'
 
 interface Prepared {
   readonly template: string
@@ -22,9 +31,9 @@ const scratch: string[] = []
 test.before('a receiver at checkpoint 1 with checkpoint 2 staged', async (t) => {
   // ava's teardown is per test; these directories serve all tests of the file.
   const keep = { teardown: () => {} }
-  const [one, two] = [await host(keep), await host(keep)]
+  const [one, two] = [await storeHost(keep), await storeHost(keep)]
   scratch.push(one.stateDir, two.stateDir)
-  const v = volume()
+  const v = newVolume()
   await one.store.create(v)
   const data = one.data(v.id)
   buildOld(data)
@@ -36,11 +45,11 @@ test.before('a receiver at checkpoint 1 with checkpoint 2 staged', async (t) => 
   t.true((await send(one.store, two.store, v)).complete)
   await two.store[Symbol.asyncDispose]()
   await one.store[Symbol.asyncDispose]()
-  prepared = { template: two.stateDir, id: v.id, next: checkpoint(capture, 2), old, fresh: describeTree(data) }
+  prepared = { template: two.stateDir, id: v.id, next: captureCheckpoint(capture, 2), old, fresh: describeTree(data) }
 })
 
 test.after.always('clean up', () => {
-  for (const path of scratch) removeTree(path)
+  for (const path of scratch) deleteTree(path)
 })
 
 function childArguments(stateDir: string, step: string, occurrence: number): string[] {
@@ -68,7 +77,7 @@ async function dieAfter(stateDir: string, delayMs: number): Promise<{ killed: bo
 }
 
 async function copyOfTemplate(t: ExecutionContext): Promise<string> {
-  const state = join(await directory(t), 'state')
+  const state = join(await temporaryDirectory(t), 'state')
   execFileSync('cp', ['-a', prepared.template, state])
   flagOld(join(state, 'volumes', prepared.id, 'data'))
   return state
@@ -80,7 +89,7 @@ async function checkRecovered(
   stateDir: string,
   expected: 'old' | 'new' | 'either',
 ): Promise<void> {
-  const { store, data } = await host(t, stateDir)
+  const { store, data } = await storeHost(t, stateDir)
   await store.recover()
   const copy = await store.copy(prepared.id)
   t.is(copy?.applying, false)
@@ -149,7 +158,7 @@ for (const cut of ['not begun', 'begun']) {
       const stage = join(state, 'volumes', prepared.id, 'stage')
       t.true(existsSync(join(stage, 'manifest')))
       if (cut === 'begun') rmSync(join(stage, 'manifest'))
-      const { store } = await host(t, state)
+      const { store } = await storeHost(t, state)
       await store.recover()
       t.false(existsSync(stage))
       t.is((await store.copy(prepared.id))?.checkpoint?.hash, prepared.next.hash)
@@ -200,7 +209,7 @@ test.serial(
 test.serial('promise 4: while an apply is unfinished the copy is neither mounted nor sent nor captured', async (t) => {
   const state = await copyOfTemplate(t)
   t.true(await dieAt(state, 'file-placed', 2))
-  const { store } = await host(t, state)
+  const { store } = await storeHost(t, state)
   t.true((await store.copy(prepared.id))?.applying)
   await t.throwsAsync(store.mount(prepared.id), { code: 'COPY_DAMAGED' })
   await t.throwsAsync(store.reader({ id: prepared.id, kind: 'last' }), { code: 'COPY_DAMAGED' })

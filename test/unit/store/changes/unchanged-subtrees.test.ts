@@ -4,15 +4,15 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { UnchangedSubtrees } from '../../../../agent/store/changes/unchanged-subtrees.ts'
-import type { KeptTree } from '../../../../agent/store/snapshot/saved-snapshot.ts'
+import type { SavedTree } from '../../../../agent/store/snapshot/saved-snapshot.ts'
 import type { Touched } from '../../../../agent/store/tracker/contract.ts'
-import { type Captured, captured } from '../scan/captured.ts'
+import { type CapturedDirectory, captured } from '../scan/captured.ts'
 import { LARGE_BYTES, TICKS_MS } from '../scan/contents.ts'
 
 const NOTHING: Touched = { has: () => false, wasWritten: () => false }
 
 /** Directories of files, small and large, two levels deep, as they were seen by a look at all of them. */
-async function forest(t: ExecutionContext): Promise<{ tree: Captured; live: KeptTree }> {
+async function forest(t: ExecutionContext): Promise<{ tree: CapturedDirectory; live: SavedTree }> {
   const tree = await captured(t)
   for (const directory of ['a', 'b', 'b/in', 'c']) {
     mkdirSync(join(tree.data, directory))
@@ -24,7 +24,7 @@ async function forest(t: ExecutionContext): Promise<{ tree: Captured; live: Kept
 }
 
 /** The inodes that have these paths now, and no others. */
-function only(tree: Captured, ...paths: readonly string[]): Touched {
+function only(tree: CapturedDirectory, ...paths: readonly string[]): Touched {
   const inodes = new Set(paths.map((path) => lstatSync(join(tree.data, path)).ino))
   const has = (low: number, high: number) => inodes.has(high * 2 ** 32 + low)
   return { has, wasWritten: has }
@@ -34,7 +34,7 @@ test('what is known to have stood still is not looked at', async (t) => {
   const { tree, live } = await forest(t)
   writeFileSync(join(tree.data, 'b', 'in', '2'), 'changed without a word')
   rmSync(join(tree.data, 'b', 'in', '3'))
-  const scan = await tree.look(true, { live, last: null }, { still: UnchangedSubtrees.of(live, NOTHING) })
+  const scan = await tree.look(true, { live, last: null }, { unchanged: UnchangedSubtrees.of(live, NOTHING) })
   t.is(scan.manifest, live.manifest)
 })
 
@@ -69,7 +69,7 @@ for (const [what, [change, touched]] of Object.entries(CHANGES)) {
     change((path) => join(tree.data, path))
     await sleep(TICKS_MS)
     const still = UnchangedSubtrees.of(live, only(tree, ...touched))
-    const scan = await tree.look(true, { live, last: null }, { still })
+    const scan = await tree.look(true, { live, last: null }, { unchanged: still })
     const whole = await tree.look(true, null)
     t.is(scan.manifest.hash, whole.manifest.hash)
     t.true(scan.seen.equals(whole.seen))
@@ -85,10 +85,10 @@ test('what was not seen as it stays is looked at again', async (t) => {
   const { manifest, seen } = await tree.look(false, { live, last: null })
   const fresh = await tree.look(false, null)
   const index = manifest.find('b/2')
-  t.is(UnchangedSubtrees.of(fresh, NOTHING)?.stood(index), fresh.seen.clean(index))
+  t.is(UnchangedSubtrees.of(fresh, NOTHING)?.isUnchanged(index), fresh.seen.clean(index))
   seen.cleans[index] = 0
-  t.false(UnchangedSubtrees.of({ ...fresh, seen }, NOTHING)?.stood(index))
-  t.false(UnchangedSubtrees.of({ ...fresh, seen }, NOTHING)?.allStood(0))
+  t.false(UnchangedSubtrees.of({ ...fresh, seen }, NOTHING)?.isUnchanged(index))
+  t.false(UnchangedSubtrees.of({ ...fresh, seen }, NOTHING)?.isSubtreeUnchanged(0))
 })
 
 test('a small file that was written to is read again, whatever its ctime says', async (t) => {

@@ -2,13 +2,13 @@ import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import type { SnapshotRef } from '../../../../agent/store/snapshot-ref.ts'
-import { calm, type Host, host, send } from '../fixture.ts'
-import { type Given, type Subject, testStore, type Volume } from './store-contract.ts'
+import { calm, type StoreHost, send, storeHost } from '../fixture.ts'
+import { type ContractVolume, type Given, type Subject, testStore } from './store-contract.ts'
 
-testStore('the store on a disk', async (t) => await openSubject(t, await host(t)))
+testStore('the store on a disk', async (t) => await openSubject(t, await storeHost(t)))
 
 /** A text is the content of one file; the empty text is no file. */
-async function openSubject(t: ExecutionContext, { store, data }: Host): Promise<Subject> {
+async function openSubject(t: ExecutionContext, { store, data }: StoreHost): Promise<Subject> {
   const path = (id: string) => join(data(id), 'text')
   return {
     store,
@@ -19,7 +19,7 @@ async function openSubject(t: ExecutionContext, { store, data }: Host): Promise<
     },
     read: (id) => get(path(id)) ?? '',
     receive: async (volume, text) => {
-      const source = await host(t)
+      const source = await storeHost(t)
       await source.store.create(volume)
       const tree = source.data(volume.id)
       put(join(tree, 'text'), text)
@@ -39,20 +39,20 @@ function age(tree: string): void {
   for (const made of [join(tree, 'text'), tree]) if (existsSync(made)) utimesSync(made, 1, 1)
 }
 
-async function give(t: ExecutionContext, store: Host['store'], ref: SnapshotRef): Promise<Given> {
+async function give(t: ExecutionContext, store: StoreHost['store'], ref: SnapshotRef): Promise<Given> {
   // A refusal comes with the opening of the reader; nothing was read then.
   const { hash } = await opened(store, ref)
   const { id, kind } = ref
   const copy = await store.copy(id)
-  const volume: Volume = { id, name: copy?.name ?? '', options: (copy as Volume).options }
-  const target = await host(t)
+  const volume: ContractVolume = { id, name: copy?.name ?? '', options: (copy as ContractVolume).options }
+  const target = await storeHost(t)
   const { complete } = await send(store, target.store, volume, kind)
   if (!complete) return { hash, text: null }
   await target.store.apply(id, { epoch: 1, seq: 1, hash, bytes: 0, files: 0, at: '2026-01-01T00:00:00.000Z' })
   return { hash, text: get(join(target.data(id), 'text')) ?? '' }
 }
 
-async function opened(store: Host['store'], ref: SnapshotRef): Promise<{ hash: string }> {
+async function opened(store: StoreHost['store'], ref: SnapshotRef): Promise<{ hash: string }> {
   await using reader = await store.reader(ref)
   return { hash: reader.hash }
 }

@@ -24,16 +24,16 @@ export interface Subject {
   restore(id: string, text: string): void
   read(id: string): string
   /** Another host's tree comes into the stage, all of it. Answers its hash. */
-  receive(volume: Volume, text: string): Promise<string>
+  receive(volume: ContractVolume, text: string): Promise<string>
   /** Another host reads. */
   give(ref: SnapshotRef): Promise<Given>
   /** Lets as much time pass as a promise needs. */
   settle<T>(promise: Promise<T>): Promise<T>
 }
 
-export type Volume = Pick<LocalCopy, 'id' | 'name' | 'options'>
+export type ContractVolume = Pick<LocalCopy, 'id' | 'name' | 'options'>
 
-const VOLUME: Volume = { id: 'v1', name: 'data', options: DEFAULT_OPTIONS }
+const VOLUME: ContractVolume = { id: 'v1', name: 'data', options: DEFAULT_OPTIONS }
 const { id } = VOLUME
 const OTHER = 'v2'
 const HELD = { epoch: 2, incarnation: 'i2' }

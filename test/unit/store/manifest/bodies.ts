@@ -12,7 +12,7 @@ export const dir = (more: object = {}): Body => ({ kind: 'dir', ...PLAIN, ...mor
 export const file = (more: object = {}): Body => ({ kind: 'file', ...PLAIN, sizeBytes: 1, hash: HASH, ...more })
 
 /** A manifest of these entries by their paths, in tree order, below a plain root. */
-export function manifestOf(...entries: readonly (readonly [string, Body])[]): Manifest {
+export function manifestWith(...entries: readonly (readonly [string, Body])[]): Manifest {
   return build([{ path: '', body: dir() }, ...entries.map(([path, body]) => ({ path, body }))])
 }
 

@@ -4,7 +4,7 @@ import { blockCountOf } from '../../../../agent/store/blocks/block-size.ts'
 import { ManifestBuilder } from '../../../../agent/store/manifest/builder.ts'
 import type { Manifest } from '../../../../agent/store/manifest/manifest.ts'
 import { decodeManifest } from '../../../../agent/store/manifest/parser.ts'
-import { decoded, dir, file, manifestOf, PLAIN } from './bodies.ts'
+import { decoded, dir, file, manifestWith, PLAIN } from './bodies.ts'
 import { build, encode, type Made, tree } from './trees.ts'
 
 const MAGIC_BYTES = 'wherry manifest 2\n'.length
@@ -103,7 +103,7 @@ function entriesOf(manifest: Manifest): Made[] {
 }
 
 test('arbitrary bytes are refused, with or without the right beginning', async (t) => {
-  const magic = encode(manifestOf()).subarray(0, MAGIC_BYTES)
+  const magic = encode(manifestWith()).subarray(0, MAGIC_BYTES)
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ maxLength: 2000 }), fc.boolean(), async (bytes, begun) => {
       const back = await decoded(Buffer.concat([begun ? magic : Buffer.alloc(0), bytes]))
@@ -113,7 +113,7 @@ test('arbitrary bytes are refused, with or without the right beginning', async (
   )
 })
 
-const SAMPLE = manifestOf(
+const SAMPLE = manifestWith(
   ['a', dir({ xattrs: [['user.a', Buffer.from('value')]] })],
   ['a/file', file({ sizeBytes: 100_000 })],
   ['a/link', { kind: 'link', to: 2 }],

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { joinManifests } from '../../../../agent/store/manifest/join.ts'
 import { planChanges } from '../../../../agent/store/manifest/plan.ts'
 import type { Body } from '../../../../agent/store/manifest/record-codec.ts'
-import { dir, file, manifestOf, PLAIN } from './bodies.ts'
+import { dir, file, manifestWith, PLAIN } from './bodies.ts'
 import { build, comesBefore, type Made, tree } from './trees.ts'
 
 test('two trees walked side by side meet at every path that both have, in tree order', (t) => {
@@ -41,7 +41,7 @@ const LARGE = { sizeBytes: 10_000_000 }
 const OTHER_HASH = { hash: Buffer.alloc(32, 1) }
 
 test('a plan says for each entry what has to happen', (t) => {
-  const mine = manifestOf(
+  const mine = manifestWith(
     ['attr', file()],
     ['content', file()],
     ['dir', dir()],
@@ -55,7 +55,7 @@ test('a plan says for each entry what has to happen', (t) => {
     ['same2', { kind: 'link', to: 10 }],
     ['target', { kind: 'symlink', ...PLAIN, target: 'x' }],
   )
-  const target = manifestOf(
+  const target = manifestWith(
     ['attr', file({ mode: 0o600 })],
     ['content', file(OTHER_HASH)],
     ['dir', dir({ uid: 7 })],

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { differences } from '../comparer.ts'
 import { FILE_SYSTEMS, type FileSystemKind, fileSystem } from '../file-systems.ts'
-import { calm, type Host, host, move, volume } from '../fixture.ts'
+import { calm, move, newVolume, type StoreHost, storeHost } from '../fixture.ts'
 import { Writer, type WriterMode } from './writer.ts'
 
 /** Together 4,100; fewest where syncing takes longest. About 80 s, two cores shared with another test file. */
@@ -28,8 +28,8 @@ for (const kind of FILE_SYSTEMS) {
 /** In each round a program writes while live captures run, is held, and a quiet capture must know what the files hold. */
 async function noWriteIsLost(t: ExecutionContext, kind: FileSystemKind, mode: WriterMode, rounds: number) {
   const root = fileSystem(t, kind)
-  const [one, two] = [await host(t, join(root, 'one')), await host(t, join(root, 'two'))]
-  const v = volume()
+  const [one, two] = [await storeHost(t, join(root, 'one')), await storeHost(t, join(root, 'two'))]
+  const v = newVolume()
   await one.store.create(v)
   const files = makeFiles(one.data(v.id))
   const writer = await Writer.start(t, mode, 1, files)
@@ -80,7 +80,7 @@ function makeFiles(directory: string): string[] {
   })
 }
 
-async function manifestOf(from: Host, id: string, hash: string): Promise<Buffer> {
+async function manifestOf(from: StoreHost, id: string, hash: string): Promise<Buffer> {
   await using reader = await from.store.reader({ id: id, kind: 'last' })
   if (reader.hash !== hash) throw new Error('the manifest is not that of the capture')
   const chunks: Buffer[] = []

@@ -3,8 +3,8 @@ import { appendFileSync, readlinkSync, renameSync, truncateSync, unlinkSync, wri
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
-import type { Known } from '../../../../agent/store/snapshot/saved-snapshot.ts'
-import { type Captured, captured } from './captured.ts'
+import type { KnownTrees } from '../../../../agent/store/snapshot/saved-snapshot.ts'
+import { type CapturedDirectory, captured } from './captured.ts'
 import { LARGE_BYTES, TICKS_MS } from './contents.ts'
 
 const BLOCK_BYTES = 16 * 1024
@@ -13,7 +13,9 @@ const audit = { blocks: 0, files: 8 }
 const LOOKS = 18
 
 /** A kept tree of a small and a large file. */
-async function kept(t: ExecutionContext): Promise<{ tree: Captured; known: Known; small: string; large: string }> {
+async function kept(
+  t: ExecutionContext,
+): Promise<{ tree: CapturedDirectory; known: KnownTrees; small: string; large: string }> {
   const tree = await captured(t)
   const [small, large] = [join(tree.data, 'small'), join(tree.data, 'large')]
   writeFileSync(small, randomBytes(1000))
@@ -23,7 +25,7 @@ async function kept(t: ExecutionContext): Promise<{ tree: Captured; known: Known
 }
 
 /** The tree's pool, where something happens just before a file is read that a walk has kept. */
-function before(tree: Captured, happens: (path: string) => void) {
+function before(tree: CapturedDirectory, happens: (path: string) => void) {
   return tree.poolWith({
     hashFiles: (...task) => {
       for (const name of task[1]) happens(join(tree.data, name))
@@ -37,7 +39,7 @@ function before(tree: Captured, happens: (path: string) => void) {
 }
 
 /** The tree's pool, where one file has another content than it had, although nothing was done to it. */
-function withOther(tree: Captured, path: string) {
+function withOther(tree: CapturedDirectory, path: string) {
   return tree.poolWith({
     hashFiles: async (...task) => {
       const { hashes, outcomes } = await tree.pool.hashFiles(...task)

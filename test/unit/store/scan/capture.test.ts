@@ -8,7 +8,7 @@ import { isSmall } from '../../../../agent/store/blocks/block-size.ts'
 import { MAX_DEPTH } from '../../../../agent/store/manifest/byte-path.ts'
 import { buildOddTree } from '../odd-tree.ts'
 import { captured } from './captured.ts'
-import { hashAt, hashOfContent, LARGE_BYTES, listOf, sha, TICKS_MS } from './contents.ts'
+import { blockListOf, hashAt, hashOfContent, LARGE_BYTES, sha, TICKS_MS } from './contents.ts'
 
 test('a capture describes every entry as the kernel and the system tools do', async (t) => {
   const tree = await captured(t)
@@ -40,7 +40,7 @@ test('a capture describes every entry as the kernel and the system tools do', as
     if (entry.kind !== 'file') continue
     t.is(entry.sizeBytes, Number(stat.size))
     t.deepEqual(entry.hash, hashOfContent(readFileSync(place)))
-    t.deepEqual(await scan.lists.list(index), isSmall(entry.sizeBytes) ? null : listOf(readFileSync(place)))
+    t.deepEqual(await scan.lists.list(index), isSmall(entry.sizeBytes) ? null : blockListOf(readFileSync(place)))
   }
   t.is(manifest.files, Number(execFileSync('sh', ['-c', 'find . -mindepth 1 -printf x | wc -c'], { cwd: tree.data })))
   const device = manifest.entry(manifest.find('blk'))
@@ -84,7 +84,9 @@ test('what the caller knows of a content is not read', async (t) => {
     content: (path, ino, sizeBytes) => {
       asked.push([path, ino, sizeBytes])
       if (path === 'other') return undefined
-      return path === 'small' ? { hash: sha(Buffer.from('small')) } : { hash: sha(listOf(large)), list: listOf(large) }
+      return path === 'small'
+        ? { hash: sha(Buffer.from('small')) }
+        : { hash: sha(blockListOf(large)), list: blockListOf(large) }
     },
   })
   const { ino } = statSync(join(tree.data, 'large'), { bigint: true })

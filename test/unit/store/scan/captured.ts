@@ -7,26 +7,24 @@ import { readClockAndSync } from '../../../../agent/store/scan/fs-clock.ts'
 import { type Scan, type ScanOptions, scanTree } from '../../../../agent/store/scan/scan.ts'
 import { openReader } from '../../../../agent/store/snapshot/reader.ts'
 import {
-  dropKept,
-  type KeptKind,
-  type Known,
+  dropSaved,
+  type KnownTrees,
   loadKnown,
+  type SavedKind,
   saveSnapshot,
   scannedListsPath,
 } from '../../../../agent/store/snapshot/saved-snapshot.ts'
 import type { TreeReader } from '../../../../agent/store/tree-contract.ts'
 import { openBlockPool } from '../../../../agent/store/workers/block-pool.ts'
 import type { BlockPool } from '../../../../agent/store/workers/contract.ts'
-import { directory } from '../fixture.ts'
-
-export const calm = new AbortController().signal
+import { calm, temporaryDirectory } from '../fixture.ts'
 
 type Changes = Partial<
-  Pick<ScanOptions, 'signal' | 'content' | 'pool' | 'still' | 'touched' | 'audit' | 'lists' | 'marked'>
+  Pick<ScanOptions, 'signal' | 'content' | 'pool' | 'unchanged' | 'touched' | 'audit' | 'lists' | 'marked'>
 >
 
 /** One tree and what is kept of it, captured as the store does it. */
-export class Captured {
+export class CapturedDirectory {
   readonly directory: string
   readonly data: string
   readonly pool: BlockPool = openBlockPool({ threads: 2 })
@@ -41,12 +39,12 @@ export class Captured {
     const known = await loadKnown(this.directory)
     const scan = await this.look(kind === 'quiet', known, changes)
     await saveSnapshot(this.directory, kind === 'quiet' ? 'last' : 'live', scan, known)
-    if (kind === 'quiet') await dropKept(this.directory, 'live')
+    if (kind === 'quiet') await dropSaved(this.directory, 'live')
     return scan
   }
 
   /** A scan that is not kept. */
-  async look(quiet: boolean, known: Known | null, changes: Changes = {}): Promise<Scan> {
+  async look(quiet: boolean, known: KnownTrees | null, changes: Changes = {}): Promise<Scan> {
     const tickNs = await readClockAndSync(join(this.directory, 'tick'))
     const root = openRoot(this.data)
     const lists = scannedListsPath(this.directory)
@@ -71,7 +69,7 @@ export class Captured {
     return Object.assign(Object.create(this.pool), calls)
   }
 
-  async reader(kind: KeptKind = 'last'): Promise<TreeReader> {
+  async reader(kind: SavedKind = 'last'): Promise<TreeReader> {
     const { directory, data, pool } = this
     const reader = await openReader({ directory, kind, data, volume: 'data', pool, memory: new BufferPool() })
     if (reader === null) throw new Error(`nothing is kept as ${kind}`)
@@ -80,8 +78,8 @@ export class Captured {
 }
 
 /** `at`: where the copy is made; a directory that goes away with the test when left out. */
-export async function captured(t: ExecutionContext, at?: string): Promise<Captured> {
-  const tree = new Captured(at ?? (await directory(t)))
+export async function captured(t: ExecutionContext, at?: string): Promise<CapturedDirectory> {
+  const tree = new CapturedDirectory(at ?? (await temporaryDirectory(t)))
   t.teardown(() => tree.pool[Symbol.asyncDispose]())
   return tree
 }

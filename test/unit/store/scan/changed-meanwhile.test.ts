@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { loadSnapshot } from '../../../../agent/store/snapshot/saved-snapshot.ts'
 import { captured } from './captured.ts'
-import { LARGE_BYTES, listOf, TICKS_MS } from './contents.ts'
+import { blockListOf, LARGE_BYTES, TICKS_MS } from './contents.ts'
 
 test('a tree that is written to during a quiet capture rejects TREE_CHANGED and names the file', async (t) => {
   const tree = await captured(t)
@@ -78,7 +78,7 @@ for (const [how, { edit: meanwhile, kept }] of Object.entries(MEANWHILE)) {
         t.deepEqual(names, kept ? ['a', 'b', 'c', 'd', 'e', 'z'] : ['a', 'd', 'e', 'z'])
         const link = manifest.entry(manifest.find('e'))
         t.is(link.kind === 'link' ? link.to : -1, manifest.find('d'))
-        t.deepEqual(await lists.list(manifest.find('z')), listOf(content.subarray(1)))
+        t.deepEqual(await lists.list(manifest.find('z')), blockListOf(content.subarray(1)))
         t.true((await tree.capture('live')).filesRead <= 3, 'all that stood still is known')
       }
     })

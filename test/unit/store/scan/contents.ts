@@ -9,7 +9,7 @@ export const LARGE_BYTES = 300_000
 export const sha = (data: Buffer) => createHash('sha256').update(data).digest()
 
 /** List of block hashes of a content, and a file's hash, worked out in the simplest way. */
-export function listOf(content: Buffer): Buffer {
+export function blockListOf(content: Buffer): Buffer {
   const blockBytes = blockBytesOf(content.length)
   const count = Math.ceil(content.length / blockBytes)
   return Buffer.concat(
@@ -18,7 +18,7 @@ export function listOf(content: Buffer): Buffer {
 }
 
 export function hashOfContent(content: Buffer): Buffer {
-  return sha(isSmall(content.length) ? content : listOf(content))
+  return sha(isSmall(content.length) ? content : blockListOf(content))
 }
 
 export function hashAt(scan: Scan, path: string): Buffer {

@@ -20,7 +20,7 @@ import test from 'ava'
 import { loadKnown, loadSnapshot } from '../../../../agent/store/snapshot/saved-snapshot.ts'
 import { buildOddTree } from '../odd-tree.ts'
 import { captured } from './captured.ts'
-import { hashAt, LARGE_BYTES, listOf, sha, TICKS_MS } from './contents.ts'
+import { blockListOf, hashAt, LARGE_BYTES, sha, TICKS_MS } from './contents.ts'
 
 test('a capture reads only what can have changed since the last one, live or quiet', async (t) => {
   const tree = await captured(t)
@@ -37,7 +37,7 @@ test('a capture reads only what can have changed since the last one, live or qui
   t.is(last.filesRead, 0, 'the live capture had read them')
   t.is(last.manifest.files, 10)
   t.deepEqual(hashAt(last, 'f3'), sha(Buffer.from('changed')))
-  t.deepEqual(await last.lists.list(last.manifest.find('g8')), listOf(readFileSync(at('g8'))))
+  t.deepEqual(await last.lists.list(last.manifest.find('g8')), blockListOf(readFileSync(at('g8'))))
 })
 
 test('where nothing changed, a capture is what was kept, and writes nothing', async (t) => {
@@ -61,7 +61,7 @@ test('where nothing changed, a capture is what was kept, and writes nothing', as
   const live = await loadSnapshot(tree.directory, 'live')
   t.is(live?.manifest.hash, first.manifest.hash)
   const large = first.manifest.find('plain/big')
-  t.deepEqual(await live?.lists.list(large), listOf(readFileSync(join(tree.data, 'plain/big'))))
+  t.deepEqual(await live?.lists.list(large), blockListOf(readFileSync(join(tree.data, 'plain/big'))))
   t.is((await tree.capture('quiet')).filesRead, 0)
   t.deepEqual(readdirSync(tree.directory).sort(), [
     'data',
@@ -140,7 +140,7 @@ test('lists that are damaged or gone are made anew', async (t) => {
   t.is((await tree.capture('quiet')).filesRead, 2)
   const scan = await tree.capture('quiet')
   t.is(scan.filesRead, 0)
-  for (const [n, data] of content.entries()) t.deepEqual(await scan.lists.list(n + 1), listOf(data))
+  for (const [n, data] of content.entries()) t.deepEqual(await scan.lists.list(n + 1), blockListOf(data))
 })
 
 test('parts of kept snapshots that do not belong together are not believed', async (t) => {

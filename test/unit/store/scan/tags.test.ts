@@ -17,8 +17,8 @@ import { hashOfList } from '../../../../agent/store/snapshot/block-lists.ts'
 import { loadSnapshot } from '../../../../agent/store/snapshot/saved-snapshot.ts'
 import { openBlockPool } from '../../../../agent/store/workers/block-pool.ts'
 import { tagKey } from '../../../../agent/store/workers/tag-key.ts'
-import { directory, type Host, host, move, volume } from '../fixture.ts'
-import { type Captured, captured } from './captured.ts'
+import { move, newVolume, type StoreHost, storeHost, temporaryDirectory } from '../fixture.ts'
+import { type CapturedDirectory, captured } from './captured.ts'
 
 const BLOCK = 16 * 1024
 const MIB = 1024 * 1024
@@ -27,7 +27,7 @@ const TICKS_MS = 30
 const RUNS = 12
 
 /** Captures and says how many blocks of large files were hashed. */
-async function countedCapture(tree: Captured, kind: 'quiet' | 'live' = 'quiet') {
+async function countedCapture(tree: CapturedDirectory, kind: 'quiet' | 'live' = 'quiet') {
   let hashedBlocks = 0
   const pool = tree.poolWith({
     rehashBlocks: async (...task) => {
@@ -41,7 +41,7 @@ async function countedCapture(tree: Captured, kind: 'quiet' | 'live' = 'quiet') 
 }
 
 /** The hash of a tree that is read as if nothing were known of it. */
-async function readAnew(tree: Captured): Promise<string> {
+async function readAnew(tree: CapturedDirectory): Promise<string> {
   return (await tree.look(true, null)).manifest.hash
 }
 
@@ -146,7 +146,7 @@ test('a lists file that is damaged anywhere does not change what a capture finds
 })
 
 /** How many blocks of a host's large file would have to be hashed if it were read now. */
-async function unprovenBlocks(t: ExecutionContext, at: Host, id: string, name: string): Promise<number> {
+async function unprovenBlocks(t: ExecutionContext, at: StoreHost, id: string, name: string): Promise<number> {
   const kept = await loadSnapshot(join(at.stateDir, 'volumes', id), 'last')
   const fd = openSync(join(at.data(id), name), 'r')
   t.teardown(() => closeSync(fd))
@@ -158,8 +158,8 @@ async function unprovenBlocks(t: ExecutionContext, at: Host, id: string, name: s
 }
 
 test('after an apply the blocks that stayed are known still, and those that came are not', async (t) => {
-  const [one, two] = [await host(t), await host(t)]
-  const v = volume()
+  const [one, two] = [await storeHost(t), await storeHost(t)]
+  const v = newVolume()
   await one.store.create(v)
   for (const name of ['db', 'same']) writeFileSync(join(one.data(v.id), name), randomBytes(50 * BLOCK))
   await move(one.store, two.store, v)
@@ -173,13 +173,13 @@ test('after an apply the blocks that stayed are known still, and those that came
 })
 
 test('the key of the tags is made once, for root alone; one that is no key is replaced', async (t) => {
-  const state = await directory(t)
+  const state = await temporaryDirectory(t)
   const key = await tagKey(state)
   const path = join(state, 'tag.key')
   t.is(key.length, 16)
   t.is(statSync(path).mode & 0o777, 0o600)
   t.deepEqual(await tagKey(state), key)
-  t.notDeepEqual(await tagKey(await directory(t)), key)
+  t.notDeepEqual(await tagKey(await temporaryDirectory(t)), key)
   writeFileSync(path, 'torn')
   const second = await tagKey(state)
   t.is(second.length, 16)

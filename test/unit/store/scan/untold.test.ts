@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { TreeChanges } from '../../../../agent/store/changes/tree-changes.ts'
 import { judge } from '../../../../agent/store/scan/judge-audit.ts'
-import type { KeptTree } from '../../../../agent/store/snapshot/saved-snapshot.ts'
+import type { SavedTree } from '../../../../agent/store/snapshot/saved-snapshot.ts'
 import type { Touched, Tracker } from '../../../../agent/store/tracker/contract.ts'
 import { captured } from './captured.ts'
 import { LARGE_BYTES, TICKS_MS } from './contents.ts'
@@ -20,7 +20,7 @@ async function kept(t: ExecutionContext) {
   writeFileSync(join(tree.data, 'large'), Buffer.alloc(LARGE_BYTES, 'l'))
   mkdirSync(join(tree.data, 'sub'))
   await sleep(TICKS_MS)
-  const last: KeptTree = await tree.capture('quiet')
+  const last: SavedTree = await tree.capture('quiet')
   await sleep(TICKS_MS)
   const look = (touched: Touched | null, audited = true) =>
     tree.look(false, { live: null, last }, { touched: () => touched, ...(audited ? { audit } : {}) })

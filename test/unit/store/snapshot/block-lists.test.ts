@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { BlockListWriter } from '../../../../agent/store/snapshot/block-lists.ts'
 import { loadLast, scannedListsPath } from '../../../../agent/store/snapshot/saved-snapshot.ts'
-import { type Captured, captured } from '../scan/captured.ts'
+import { type CapturedDirectory, captured } from '../scan/captured.ts'
 import { TICKS_MS } from '../scan/contents.ts'
 
 const MIB = 1024 * 1024
@@ -25,7 +25,7 @@ const LIST_BYTES = 64 * 48
 const STALE_MAX_BYTES = MIB
 
 /** A kept tree of files of a MiB. */
-async function kept(t: ExecutionContext): Promise<Captured> {
+async function kept(t: ExecutionContext): Promise<CapturedDirectory> {
   const tree = await captured(t)
   for (let nth = 0; nth < FILES; nth++) writeFileSync(join(tree.data, `file${nth}`), randomBytes(MIB))
   await sleep(TICKS_MS)
@@ -39,10 +39,10 @@ function overwrite(path: string, at: number): void {
   closeSync(fd)
 }
 
-const lists = (tree: Captured) => join(tree.directory, 'last.lists')
+const lists = (tree: CapturedDirectory) => join(tree.directory, 'last.lists')
 
 /** Each list of what is kept is there and right, and a look that knows nothing finds the same tree. */
-async function checkLists(t: ExecutionContext, tree: Captured): Promise<void> {
+async function checkLists(t: ExecutionContext, tree: CapturedDirectory): Promise<void> {
   const last = await loadLast(tree.directory)
   if (last === null) return t.fail('nothing is kept')
   for (let index = 0; index < last.manifest.count; index++)

@@ -19,15 +19,15 @@ import test from 'ava'
 import { decodeManifest } from '../../../../agent/store/manifest/parser.ts'
 import { loadSnapshot } from '../../../../agent/store/snapshot/saved-snapshot.ts'
 import { FILES_MAX, type TreeReader } from '../../../../agent/store/tree-contract.ts'
-import { directory } from '../fixture.ts'
-import { type Captured, captured } from '../scan/captured.ts'
+import { temporaryDirectory } from '../fixture.ts'
+import { type CapturedDirectory, captured } from '../scan/captured.ts'
 
 const BLOCK_BYTES = 16_384
 const MIB = 1024 * 1024
 
 /** Writes files, captures the tree and answers their contents by index in the manifest. */
 async function withFiles(
-  tree: Captured,
+  tree: CapturedDirectory,
   sizes: Record<string, number>,
 ): Promise<Map<string, { index: number; content: Buffer }>> {
   for (const [path, size] of Object.entries(sizes)) {
@@ -80,7 +80,7 @@ test('small files come whole, in the order asked for, whatever their directories
 
 test('small files that are not what the manifest says are named, never followed out of the tree', async (t) => {
   const tree = await captured(t)
-  const outside = await directory(t)
+  const outside = await temporaryDirectory(t)
   writeFileSync(join(outside, 'secret'), 'secret')
   const paths = ['d/x', 'gone', 'good', 'grown', 'swapped', 'touched', 'w/secret']
   const files = await withFiles(tree, Object.fromEntries(paths.map((path) => [path, 6])))

@@ -7,7 +7,7 @@ import { dropCached } from '../../../../agent/sys/files.ts'
 import { writeBelow } from '../below.ts'
 import { differences } from '../comparer.ts'
 import { fileSystem } from '../file-systems.ts'
-import { calm, host, volume } from '../fixture.ts'
+import { calm, newVolume, storeHost } from '../fixture.ts'
 import { Writer } from '../mmap/writer.ts'
 import { buildObject } from '../tracker/fixture.ts'
 import { Held } from './held.ts'
@@ -33,9 +33,9 @@ const WRITER_FILES = 120
 /** A held volume with files that its kept tree knows as final and its tracker watches, and a copy of it. */
 async function tracked(t: ExecutionContext, sizes: Record<string, number>, more: Partial<StoreOptions> = {}) {
   const root = fileSystem(t, 'ext4', { inMemory: true })
-  const one = await host(t, join(root, 'one'), undefined, { trackerObject: buildObject(), ...more })
-  const two = await host(t, join(root, 'two'))
-  const it = await Held.begin(one, volume())
+  const one = await storeHost(t, join(root, 'one'), undefined, { trackerObject: buildObject(), ...more })
+  const two = await storeHost(t, join(root, 'two'))
+  const it = await Held.begin(one, newVolume())
   for (const [name, bytes] of Object.entries(sizes)) writeFileSync(join(it.data, name), randomBytes(bytes))
   const checkpoint = async () => (await it.copyTo(two, await it.take())).complete
   t.true(await checkpoint())

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { appendFileSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { calm, host, volume } from '../fixture.ts'
+import { calm, newVolume, storeHost } from '../fixture.ts'
 import { Held } from './held.ts'
 
 /** Of several blocks. */
@@ -17,8 +17,8 @@ async function cutOffRelease(it: Held): Promise<void> {
 }
 
 test('promise 5: after a release that was cut off, a round tells what no checkpoint has', async (t) => {
-  const it = await Held.begin(await host(t), volume())
-  const two = await host(t)
+  const it = await Held.begin(await storeHost(t), newVolume())
+  const two = await storeHost(t)
   writeFileSync(join(it.data, 'file'), 'one')
   t.true((await it.copyTo(two, await it.take())).complete)
   const { store } = it.host
@@ -33,8 +33,8 @@ test('promise 5: after a release that was cut off, a round tells what no checkpo
 })
 
 test('promise 5: after a release that was cut off, the spool has all by which the copies lag, though the tree moves on', async (t) => {
-  const it = await Held.begin(await host(t), volume())
-  const two = await host(t)
+  const it = await Held.begin(await storeHost(t), newVolume())
+  const two = await storeHost(t)
   const large = join(it.data, 'large')
   writeFileSync(large, randomBytes(LARGE_BYTES))
   writeFileSync(join(it.data, 'small'), 'one')
@@ -51,14 +51,14 @@ test('promise 5: after a release that was cut off, the spool has all by which th
 })
 
 test('after a release that was cut off, the agent that comes next knows the checkpoint as well', async (t) => {
-  const it = await Held.begin(await host(t), volume())
-  const two = await host(t)
+  const it = await Held.begin(await storeHost(t), newVolume())
+  const two = await storeHost(t)
   writeFileSync(join(it.data, 'kept'), randomBytes(LARGE_BYTES))
   await it.copyTo(two, await it.take())
   writeFileSync(join(it.data, 'file'), 'two')
   await cutOffRelease(it)
   await it.host.store[Symbol.asyncDispose]()
-  const next = new Held(await host(t, it.host.stateDir), it.volume)
+  const next = new Held(await storeHost(t, it.host.stateDir), it.volume)
   await next.host.store.recover()
   next.seq = it.seq
   const round = await next.host.store.spoolRound(it.volume.id, calm)
@@ -70,7 +70,7 @@ test('after a release that was cut off, the agent that comes next knows the chec
 })
 
 test('a tree that is put back to its checkpoint after such a look differs from nothing', async (t) => {
-  const it = await Held.begin(await host(t), volume())
+  const it = await Held.begin(await storeHost(t), newVolume())
   const file = join(it.data, 'file')
   writeFileSync(file, 'one')
   utimesSync(file, 1, 1)

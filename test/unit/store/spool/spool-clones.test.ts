@@ -21,7 +21,7 @@ import { CLONES_MAX, EXTENTS_MAX } from '../../../../agent/store/spool/reflinks.
 import type { StoreOptions } from '../../../../agent/store/store.ts'
 import { describeTree } from '../comparer.ts'
 import { FILE_SYSTEMS, type FileSystemKind, fileSystem } from '../file-systems.ts'
-import { calm, host, volume } from '../fixture.ts'
+import { calm, newVolume, storeHost } from '../fixture.ts'
 import { Writer } from '../mmap/writer.ts'
 import { buildObject } from '../tracker/fixture.ts'
 import { Held } from './held.ts'
@@ -39,9 +39,9 @@ const FREED_WITHIN_MS = 60_000
 /** A held volume on a file system of that kind, and a host that gets its checkpoints. */
 async function held(t: ExecutionContext, kind: FileSystemKind, more: Partial<StoreOptions> = {}) {
   const root = fileSystem(t, kind)
-  const one = await host(t, join(root, 'one'), undefined, { atOnceBytes: 0, ...more })
-  const it = await Held.begin(one, volume())
-  return { root, it, two: await host(t, join(root, 'two')) }
+  const one = await storeHost(t, join(root, 'one'), undefined, { atOnceBytes: 0, ...more })
+  const it = await Held.begin(one, newVolume())
+  return { root, it, two: await storeHost(t, join(root, 'two')) }
 }
 
 function fill(it: Held, name: string, bytes: number): void {
@@ -286,9 +286,9 @@ test('a file that cannot be cloned is read while everybody stands still, beside 
 test('what neither the spool nor a clone has is taken from the tree, and when that has moved on the next try has it', async (t) => {
   let step = () => {}
   const root = fileSystem(t, 'xfs')
-  const one = await host(t, join(root, 'one'), (name) => name === 'spool-scanned' && step(), { atOnceBytes: 0 })
-  const it = await Held.begin(one, volume())
-  const two = await host(t, join(root, 'two'))
+  const one = await storeHost(t, join(root, 'one'), (name) => name === 'spool-scanned' && step(), { atOnceBytes: 0 })
+  const it = await Held.begin(one, newVolume())
+  const two = await storeHost(t, join(root, 'two'))
   for (const name of ['file', 'other']) fill(it, name, LARGE_BYTES)
   await it.rounds(1)
   await it.copyTo(two, await it.take())

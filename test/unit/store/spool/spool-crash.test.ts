@@ -5,14 +5,14 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { describeTree } from '../comparer.ts'
 import { BEGINNING, type Edit, edit } from '../edits.ts'
-import { directory, type Host, host, removeTree, send, volume } from '../fixture.ts'
+import { deleteTree, newVolume, type StoreHost, send, storeHost, temporaryDirectory } from '../fixture.ts'
 import { Held } from './held.ts'
 
 const BLOCK_BYTES = 64 * 1024
 
 /** The holder is at checkpoint 2 and has been written to since; copies at 1 and 2. */
 interface Prepared {
-  readonly volume: ReturnType<typeof volume>
+  readonly volume: ReturnType<typeof newVolume>
   readonly holder: string
   /** State directories of copies, by their checkpoint. */
   readonly copies: Readonly<Record<number, string>>
@@ -26,9 +26,9 @@ const scratch: string[] = []
 test.before('a holder at its second checkpoint', async () => {
   // ava's teardown is per test; these directories serve all tests of the file.
   const keep = { teardown: () => {} }
-  const [one, two, three] = [await host(keep), await host(keep), await host(keep)]
+  const [one, two, three] = [await storeHost(keep), await storeHost(keep), await storeHost(keep)]
   scratch.push(one.stateDir, two.stateDir, three.stateDir)
-  const it = await Held.begin(one, volume())
+  const it = await Held.begin(one, newVolume())
   const trees: Record<number, string[]> = {}
   edit(it.data, [...BEGINNING, ...changes(1)])
   trees[1] = describeTree(it.data)
@@ -45,7 +45,7 @@ test.before('a holder at its second checkpoint', async () => {
 })
 
 test.after.always('clean up', () => {
-  for (const path of scratch) removeTree(path)
+  for (const path of scratch) deleteTree(path)
 })
 
 function changes(seed: number): Edit[] {
@@ -60,7 +60,7 @@ function changes(seed: number): Edit[] {
 }
 
 async function copied(t: ExecutionContext, template: string): Promise<string> {
-  const state = join(await directory(t), 'state')
+  const state = join(await temporaryDirectory(t), 'state')
   execFileSync('cp', ['-a', template, state])
   return state
 }
@@ -76,7 +76,7 @@ async function dieAt(state: string, work: string, step: string, occurrence: numb
 }
 
 async function recovered(t: ExecutionContext, state: string): Promise<Held> {
-  const one = await host(t, state)
+  const one = await storeHost(t, state)
   await one.store.recover()
   const it = new Held(one, prepared.volume)
   it.seq = (await one.store.copy(prepared.volume.id))?.checkpoint?.seq ?? 0
@@ -129,7 +129,7 @@ async function checkGoesOn(t: ExecutionContext, it: Held): Promise<void> {
   const spool = join(it.host.stateDir, 'volumes', it.volume.id, 'spool')
   t.deepEqual(readdirSync(spool), [copy.checkpoint.hash], 'one spool is left')
   edit(it.data, changes(4))
-  const two = await host(t, await copied(t, prepared.copies[it.seq - 1] ?? ''))
+  const two = await storeHost(t, await copied(t, prepared.copies[it.seq - 1] ?? ''))
   t.true((await send(it.host.store, two.store, it.volume, 'spool')).complete)
   await two.store.apply(it.volume.id, copy.checkpoint)
   t.deepEqual(describeTree(two.data(it.volume.id)), prepared.trees[it.seq])
@@ -162,7 +162,7 @@ for (const [step, done] of DIVERGE_STEPS) {
   })
 }
 
-async function checkPutAside(t: ExecutionContext, { store, stateDir, data }: Host): Promise<void> {
+async function checkPutAside(t: ExecutionContext, { store, stateDir, data }: StoreHost): Promise<void> {
   const copy = await store.copy(prepared.volume.id)
   const [tree] = copy?.diverged ?? []
   t.like(copy, { held: null, checkpoint: null, mounts: {} })

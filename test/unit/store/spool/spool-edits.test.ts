@@ -7,7 +7,7 @@ import { codeOf } from '../../../../agent/model/errors.ts'
 import { describeTree } from '../comparer.ts'
 import { BEGINNING, type Edit, edit, editing, editSlowly, LIMITS, making } from '../edits.ts'
 import { type FileSystemKind, fileSystem } from '../file-systems.ts'
-import { type Host, host, volume } from '../fixture.ts'
+import { newVolume, type StoreHost, storeHost } from '../fixture.ts'
 import { buildObject } from '../tracker/fixture.ts'
 import { Held } from './held.ts'
 
@@ -32,8 +32,8 @@ const history = fc.tuple(
 for (const [kind, numRuns] of Object.entries(RUNS) as [FileSystemKind, number][]) {
   test(`promise 5: after any edits on ${kind} a copy at one checkpoint gets the next exactly, while the tree moves on`, async (t) => {
     const root = fileSystem(t, kind)
-    const one = await host(t, join(root, 'one'), undefined, { atOnceBytes: 0 })
-    await everyCheckpointIsExact(one, await host(t, join(root, 'two')), numRuns)
+    const one = await storeHost(t, join(root, 'one'), undefined, { atOnceBytes: 0 })
+    await everyCheckpointIsExact(one, await storeHost(t, join(root, 'two')), numRuns)
     t.pass()
   })
 }
@@ -41,8 +41,8 @@ for (const [kind, numRuns] of Object.entries(RUNS) as [FileSystemKind, number][]
 for (const kind of ['ext4', 'xfs'] as const) {
   test(`promise 5: the same on ${kind} where the kernel tells what stood still, and nothing of that is looked at`, async (t) => {
     const root = fileSystem(t, kind)
-    const one = await host(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
-    const two = await host(t, join(root, 'two'))
+    const one = await storeHost(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
+    const two = await storeHost(t, join(root, 'two'))
     // Trees with hard links are looked at as a whole.
     await everyCheckpointIsExact(one, two, TRACKED_RUNS, ([name]) => name !== 'link')
     await everyCheckpointIsExact(one, two, TRACKED_RUNS)
@@ -50,9 +50,9 @@ for (const kind of ['ext4', 'xfs'] as const) {
   })
 }
 
-async function everyCheckpointIsExact(one: Host, two: Host, numRuns: number, wanted = (_: Edit) => true) {
+async function everyCheckpointIsExact(one: StoreHost, two: StoreHost, numRuns: number, wanted = (_: Edit) => true) {
   const property = fc.asyncProperty(history, async ([tree, checkpoints]) => {
-    const it = await Held.begin(one, volume())
+    const it = await Held.begin(one, newVolume())
     edit(it.data, [...BEGINNING, ...tree].filter(wanted))
     for (const [before, during, late, after] of checkpoints) {
       edit(it.data, before.filter(wanted))
@@ -69,9 +69,9 @@ async function everyCheckpointIsExact(one: Host, two: Host, numRuns: number, wan
 }
 
 test('checkpoints that are taken while somebody writes are whole: a copy that follows gets each of them', async (t) => {
-  const [one, two] = [await host(t), await host(t)]
+  const [one, two] = [await storeHost(t), await storeHost(t)]
   const property = fc.asyncProperty(history, async ([tree, checkpoints]) => {
-    const it = await Held.begin(one, volume())
+    const it = await Held.begin(one, newVolume())
     edit(it.data, [...BEGINNING, ...tree])
     ok((await it.copyTo(two, await it.take())).complete)
     for (const edits of checkpoints) {
@@ -91,9 +91,9 @@ test('checkpoints that are taken while somebody writes are whole: a copy that fo
 })
 
 test('a copy that is two checkpoints behind catches up while somebody writes all the time', async (t) => {
-  const [one, two] = [await host(t), await host(t)]
+  const [one, two] = [await storeHost(t), await storeHost(t)]
   const property = fc.asyncProperty(history, async ([tree, checkpoints]) => {
-    const it = await Held.begin(one, volume())
+    const it = await Held.begin(one, newVolume())
     edit(it.data, [...BEGINNING, ...tree])
     const edits = checkpoints.flat(2)
     ok((await it.copyTo(two, await it.take())).complete)
@@ -110,7 +110,7 @@ test('a copy that is two checkpoints behind catches up while somebody writes all
 })
 
 /** Checkpoint after checkpoint, until one has come whole. */
-async function catchUp(it: Held, to: Host): Promise<boolean> {
+async function catchUp(it: Held, to: StoreHost): Promise<boolean> {
   for (let nth = 0; nth < CHECKPOINTS_TO_CONVERGE; nth++) {
     const taken = await it.take('live')
     try {

@@ -2,7 +2,7 @@ import { randomBytes, randomInt } from 'node:crypto'
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { host, volume } from '../fixture.ts'
+import { newVolume, storeHost } from '../fixture.ts'
 import { Held } from './held.ts'
 
 const MIB = 1024 * 1024
@@ -14,7 +14,7 @@ const FILES_PER_DIRECTORY = 200
 const ROUNDS = 3
 
 test.serial('how long containers stand still: a file of 1 GiB with 1,000 dirty pages', async (t) => {
-  const it = await Held.begin(await host(t), volume())
+  const it = await Held.begin(await storeHost(t), newVolume())
   const file = join(it.data, 'file')
   const fd = openSync(file, 'w+')
   for (let nth = 0; nth < FILE_MIB; nth++) writeSync(fd, randomBytes(MIB))
@@ -36,7 +36,7 @@ test.serial('how long containers stand still: a file of 1 GiB with 1,000 dirty p
 })
 
 test.serial('how long containers stand still: 20,000 small files, none of which changes', async (t) => {
-  const it = await Held.begin(await host(t), volume())
+  const it = await Held.begin(await storeHost(t), newVolume())
   for (let nth = 0; nth < DIRECTORIES; nth++) {
     mkdirSync(join(it.data, `d${nth}`))
     for (let file = 0; file < FILES_PER_DIRECTORY; file++)

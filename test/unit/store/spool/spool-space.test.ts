@@ -6,7 +6,7 @@ import test, { type ExecutionContext } from 'ava'
 import { describeTree } from '../comparer.ts'
 import { edit } from '../edits.ts'
 import { fileSystem } from '../file-systems.ts'
-import { host, volume } from '../fixture.ts'
+import { newVolume, storeHost } from '../fixture.ts'
 import { quotaOf } from '../quota.ts'
 import { Held } from './held.ts'
 
@@ -17,7 +17,7 @@ async function checkStands(t: ExecutionContext, it: Held, then: string[]): Promi
   const copy = await it.host.store.copy(it.volume.id)
   const spool = join(it.host.stateDir, 'volumes', it.volume.id, 'spool')
   t.deepEqual(readdirSync(spool), [copy?.checkpoint?.hash])
-  const two = await host(t)
+  const two = await storeHost(t)
   if (copy?.checkpoint == null) return t.fail()
   t.true((await it.copyTo(two, copy.checkpoint)).complete)
   t.deepEqual(describeTree(two.data(it.volume.id)), then)
@@ -25,7 +25,7 @@ async function checkStands(t: ExecutionContext, it: Held, then: string[]): Promi
 
 test('a checkpoint that does not fit on the disk is refused, and the one before stands', async (t) => {
   const small = fileSystem(t, 'ext4', { mebibytes: 64 })
-  const it = await Held.begin(await host(t, join(small, 'state')), volume())
+  const it = await Held.begin(await storeHost(t, join(small, 'state')), newVolume())
   writeFileSync(join(it.data, 'file'), randomBytes(15 * MIB))
   await it.take()
   const then = describeTree(it.data)
@@ -45,7 +45,7 @@ test('a checkpoint that does not fit on the disk is refused, and the one before 
 test('a quota that is used up in the middle of a round harms nothing', async (t) => {
   const btrfs = fileSystem(t, 'btrfs')
   const limit = quotaOf(btrfs, join(btrfs, 'state'))
-  const it = await Held.begin(await host(t, join(btrfs, 'state')), volume())
+  const it = await Held.begin(await storeHost(t, join(btrfs, 'state')), newVolume())
   writeFileSync(join(it.data, 'file'), randomBytes(15 * MIB))
   await it.take()
   const then = describeTree(it.data)
@@ -63,8 +63,8 @@ test('a quota that is used up in the middle of a round harms nothing', async (t)
 
 test('where space is short a large new file is left out of the spool, and what changes of it later is not', async (t) => {
   const small = fileSystem(t, 'ext4', { mebibytes: 256 })
-  const it = await Held.begin(await host(t, join(small, 'state')), volume())
-  const two = await host(t)
+  const it = await Held.begin(await storeHost(t, join(small, 'state')), newVolume())
+  const two = await storeHost(t)
   const file = join(it.data, 'file')
   writeFileSync(join(it.data, 'small'), 'small')
   await it.take()
@@ -85,7 +85,7 @@ test('where space is short a large new file is left out of the spool, and what c
 
 test('how much room there is', async (t) => {
   const small = fileSystem(t, 'ext4', { mebibytes: 64 })
-  const { store } = await host(t, join(small, 'state'))
+  const { store } = await storeHost(t, join(small, 'state'))
   const before = await store.space()
   t.true(before.totalBytes > 40 * MIB && before.totalBytes < 64 * MIB)
   writeFileSync(join(small, 'file'), randomBytes(10 * MIB))

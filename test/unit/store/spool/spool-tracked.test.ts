@@ -18,7 +18,7 @@ import test, { type ExecutionContext } from 'ava'
 import { dropCached } from '../../../../agent/sys/files.ts'
 import { differences } from '../comparer.ts'
 import { fileSystem } from '../file-systems.ts'
-import { calm, type Host, host, volume } from '../fixture.ts'
+import { calm, newVolume, type StoreHost, storeHost } from '../fixture.ts'
 import { buildObject } from '../tracker/fixture.ts'
 import { Held } from './held.ts'
 
@@ -33,9 +33,9 @@ const STALLED_WRITE = new URL('../../../fixtures/stalled-write.py', import.meta.
 /** A held volume with a large file of which the tracker knows, and a copy of it. */
 async function tracked(t: ExecutionContext) {
   const root = fileSystem(t, 'ext4')
-  const one = await host(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
-  const two = await host(t, join(root, 'two'))
-  const it = await Held.begin(one, volume())
+  const one = await storeHost(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
+  const two = await storeHost(t, join(root, 'two'))
+  const it = await Held.begin(one, newVolume())
   writeFileSync(join(it.data, 'file'), randomBytes(FILE_BLOCKS * BLOCK_BYTES))
   await next(it, two)
   await next(it, two)
@@ -43,7 +43,7 @@ async function tracked(t: ExecutionContext) {
 }
 
 /** A checkpoint, brought to the copy; how much its first round read. */
-async function next(it: Held, two: Host) {
+async function next(it: Held, two: StoreHost) {
   const { bytesRead, scanned } = await it.host.store.spoolRound(it.volume.id, calm)
   const { complete } = await it.copyTo(two, await it.take())
   return { bytesRead, scanned, complete }
@@ -94,9 +94,9 @@ test('of many files too only what was written to is read, very many blocks of it
 
 test('a file that a checkpoint had to read from the disk is in the page cache page by page: a write dirties no more of it than it wrote', async (t) => {
   const root = fileSystem(t, 'ext4')
-  const one = await host(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
-  const two = await host(t, join(root, 'two'))
-  const it = await Held.begin(one, volume())
+  const one = await storeHost(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
+  const two = await storeHost(t, join(root, 'two'))
+  const it = await Held.begin(one, newVolume())
   const file = join(it.data, 'file')
   writeFileSync(file, randomBytes(FILE_BLOCKS * BLOCK_BYTES))
   for (let nth = 0; nth < 2; nth++) {
@@ -150,7 +150,7 @@ test('what was written before anybody watched is found, by reading', async (t) =
   await it.host.store.capture(it.volume.id, 'quiet', calm)
   await it.host.store[Symbol.asyncDispose]()
   overwrite(file, 10, 7 * BLOCK_BYTES)
-  const again = await host(t, it.host.stateDir, undefined, { trackerObject: buildObject() })
+  const again = await storeHost(t, it.host.stateDir, undefined, { trackerObject: buildObject() })
   const later = new Held(again, it.volume)
   later.seq = it.seq
   t.is((await next(later, two)).bytesRead, FILE_BLOCKS * BLOCK_BYTES)
@@ -158,22 +158,22 @@ test('what was written before anybody watched is found, by reading', async (t) =
 })
 
 test('without a tracker, and in the first round with one, it is said why changed files are read whole', async (t) => {
-  const plain = await Held.begin(await host(t), volume())
+  const plain = await Held.begin(await storeHost(t), newVolume())
   t.regex((await plain.host.store.spoolRound(plain.volume.id, calm)).scanned ?? '', /no tracker/)
-  const onMemory = await host(t, undefined, undefined, { trackerObject: '/nowhere' })
-  const other = await Held.begin(onMemory, volume())
+  const onMemory = await storeHost(t, undefined, undefined, { trackerObject: '/nowhere' })
+  const other = await Held.begin(onMemory, newVolume())
   t.regex((await other.host.store.spoolRound(other.volume.id, calm)).scanned ?? '', /not built|file system/)
   const root = fileSystem(t, 'ext4')
-  const first = await Held.begin(await host(t, root, undefined, { trackerObject: buildObject() }), volume())
+  const first = await Held.begin(await storeHost(t, root, undefined, { trackerObject: buildObject() }), newVolume())
   t.regex((await first.host.store.spoolRound(first.volume.id, calm)).scanned ?? '', /not watched this volume/)
 })
 
 for (const when of ['before the last round', 'after the checkpoint'] as const) {
   test(`promise 5: a write that stands still between its ctime and its bytes, and comes ${when}, is not missed`, async (t) => {
     const root = fileSystem(t, 'ext4')
-    const one = await host(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
-    const two = await host(t, join(root, 'two'))
-    const it = await Held.begin(one, volume())
+    const one = await storeHost(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
+    const two = await storeHost(t, join(root, 'two'))
+    const it = await Held.begin(one, newVolume())
     const small = join(it.data, 'small')
     writeFileSync(small, randomBytes(BLOCK_BYTES))
     await next(it, two)

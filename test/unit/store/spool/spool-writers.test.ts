@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import type { StoreOptions } from '../../../../agent/store/store.ts'
 import { FILE_SYSTEMS, type FileSystemKind, fileSystem } from '../file-systems.ts'
-import { calm, host, volume } from '../fixture.ts'
+import { calm, newVolume, storeHost } from '../fixture.ts'
 import { Writer } from '../mmap/writer.ts'
 import { buildObject } from '../tracker/fixture.ts'
 import { Held } from './held.ts'
@@ -45,10 +45,10 @@ async function everyCheckpointIsExact(
 ) {
   const root = fileSystem(t, kind)
   const [one, two] = [
-    await host(t, join(root, 'one'), undefined, { atOnceBytes: 0, ...more }),
-    await host(t, join(root, 'two')),
+    await storeHost(t, join(root, 'one'), undefined, { atOnceBytes: 0, ...more }),
+    await storeHost(t, join(root, 'two')),
   ]
-  const it = await Held.begin(one, volume())
+  const it = await Held.begin(one, newVolume())
   const files = makeFiles(it.data)
   t.true((await it.copyTo(two, await it.take())).complete)
   const writer = await Writer.start(t, mode, 1, files)
@@ -72,8 +72,8 @@ async function everyCheckpointIsExact(
 }
 
 test('files that never stand still are in checkpoints without a pause as they were read', async (t) => {
-  const [one, two] = [await host(t), await host(t)]
-  const it = await Held.begin(one, volume())
+  const [one, two] = [await storeHost(t), await storeHost(t)]
+  const it = await Held.begin(one, newVolume())
   const files = makeFiles(it.data)
   t.true((await it.copyTo(two, await it.take())).complete)
   await Writer.start(t, 'mixed', 1, files)

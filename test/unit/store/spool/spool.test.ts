@@ -13,18 +13,18 @@ import {
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { describeTree, differences } from '../comparer.ts'
-import { answer, calm, host, send, volume } from '../fixture.ts'
+import { answer, calm, newVolume, send, storeHost } from '../fixture.ts'
 import { frozen, Held } from './held.ts'
 
 const BLOCK_BYTES = 64 * 1024
 
 async function held(t: ExecutionContext): Promise<Held> {
-  return await Held.begin(await host(t), volume())
+  return await Held.begin(await storeHost(t), newVolume())
 }
 
 test('promise 5: a copy at the checkpoint before gets the next one exactly, though the tree has moved on', async (t) => {
   const it = await held(t)
-  const two = await host(t)
+  const two = await storeHost(t)
   writeFileSync(join(it.data, 'large'), randomBytes(20 * BLOCK_BYTES))
   writeFileSync(join(it.data, 'small'), 'one')
   writeFileSync(join(it.data, 'stays'), randomBytes(5 * BLOCK_BYTES))
@@ -49,7 +49,7 @@ test('promise 5: a copy at the checkpoint before gets the next one exactly, thou
 
 test('a release drops the spool, and its tree is the last one', async (t) => {
   const it = await held(t)
-  const two = await host(t)
+  const two = await storeHost(t)
   writeFileSync(join(it.data, 'file'), 'one')
   await it.copyTo(two, await it.take())
   writeFileSync(join(it.data, 'file'), 'two')
@@ -62,8 +62,11 @@ test('a release drops the spool, and its tree is the last one', async (t) => {
 
 test('what changes once the last look is over is not in the checkpoint', async (t) => {
   let change = () => {}
-  const it = await Held.begin(await host(t, undefined, (step) => step === 'spool-scanned' && change()), volume())
-  const two = await host(t)
+  const it = await Held.begin(
+    await storeHost(t, undefined, (step) => step === 'spool-scanned' && change()),
+    newVolume(),
+  )
+  const two = await storeHost(t)
   for (const work of [
     () => writeAt(join(it.data, 'small'), 3),
     () => writeAt(join(it.data, 'large'), BLOCK_BYTES),
@@ -82,8 +85,11 @@ test('what changes once the last look is over is not in the checkpoint', async (
 
 test('without a pause, what changes between the look and the copying stands in the checkpoint as it was copied', async (t) => {
   let change = () => {}
-  const it = await Held.begin(await host(t, undefined, (step) => step === 'spool-scanned' && change()), volume())
-  const two = await host(t)
+  const it = await Held.begin(
+    await storeHost(t, undefined, (step) => step === 'spool-scanned' && change()),
+    newVolume(),
+  )
+  const two = await storeHost(t)
   for (const name of ['large', 'small', 'grown', 'gone', 'stays'])
     writeFileSync(join(it.data, name), randomBytes(3 * BLOCK_BYTES))
   await it.copyTo(two, await it.take())
@@ -112,8 +118,11 @@ test('without a pause, what changes between the look and the copying stands in t
 
 test('without a pause, a content that two files share is in the spool when one of them changes', async (t) => {
   let change = () => {}
-  const it = await Held.begin(await host(t, undefined, (step) => step === 'spool-scanned' && change()), volume())
-  const two = await host(t)
+  const it = await Held.begin(
+    await storeHost(t, undefined, (step) => step === 'spool-scanned' && change()),
+    newVolume(),
+  )
+  const two = await storeHost(t)
   await it.copyTo(two, await it.take())
   for (const name of ['a', 'b', 'c']) writeFileSync(join(it.data, name), 'the same')
   for (const name of ['x', 'y', 'z']) writeFileSync(join(it.data, name), Buffer.alloc(4 * BLOCK_BYTES, 'the same'))
@@ -131,7 +140,7 @@ test('without a pause, a content that two files share is in the spool when one o
 
 test('a reader goes on with its checkpoint while the next ones take its place', async (t) => {
   const it = await held(t)
-  const two = await host(t)
+  const two = await storeHost(t)
   await it.copyTo(two, await it.take())
   for (const name of ['large', 'other']) writeFileSync(join(it.data, name), randomBytes(20 * BLOCK_BYTES))
   writeFileSync(join(it.data, 'small'), 'small')
@@ -153,20 +162,20 @@ test('a reader goes on with its checkpoint while the next ones take its place', 
 
 test('a spool is read by the agent that comes after; one that is damaged counts as lacking', async (t) => {
   const it = await held(t)
-  const [two, three] = [await host(t), await host(t)]
+  const [two, three] = [await storeHost(t), await storeHost(t)]
   writeFileSync(join(it.data, 'large'), randomBytes(20 * BLOCK_BYTES))
   const taken = await it.take()
   const then = describeTree(it.data)
   writeFileSync(join(it.data, 'large'), randomBytes(20 * BLOCK_BYTES))
   await it.host.store[Symbol.asyncDispose]()
-  const again = await host(t, it.host.stateDir)
+  const again = await storeHost(t, it.host.stateDir)
   await again.store.recover()
   t.true((await send(again.store, two.store, it.volume, 'spool')).complete)
   await two.store.apply(it.volume.id, taken)
   t.deepEqual(describeTree(two.data(it.volume.id)), then)
   await again.store[Symbol.asyncDispose]()
   writeAt(join(it.host.stateDir, 'volumes', it.volume.id, 'spool', taken.hash, 'index'), 60)
-  const third = new Held(await host(t, it.host.stateDir), it.volume)
+  const third = new Held(await storeHost(t, it.host.stateDir), it.volume)
   t.false((await send(third.host.store, three.store, it.volume, 'spool')).complete)
   third.seq = it.seq
   t.true((await third.copyTo(three, await third.take())).complete)
@@ -210,7 +219,7 @@ test('rounds that are cut off, and an apply or a removal afterwards, leave nothi
   const stopped = it.host.store.spoolRound(it.volume.id, stop.signal)
   setImmediate(() => stop.abort(new Error('stop')))
   await stopped.catch((error) => t.is((error as Error).message, 'stop'))
-  const two = await host(t)
+  const two = await storeHost(t)
   t.true((await it.copyTo(two, await it.take())).complete)
   t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
   await it.rounds(1)
@@ -226,7 +235,7 @@ function writeAt(path: string, offset: number): void {
 
 test('live captures between the rounds neither spoil the checkpoint nor are they cut short by it', async (t) => {
   const it = await held(t)
-  const [two, three] = [await host(t), await host(t)]
+  const [two, three] = [await storeHost(t), await storeHost(t)]
   for (const name of ['a', 'b']) writeFileSync(join(it.data, name), randomBytes(20 * BLOCK_BYTES))
   await it.copyTo(two, await it.take())
   writeAt(join(it.data, 'a'), 5 * BLOCK_BYTES)
@@ -252,7 +261,7 @@ test('live captures between the rounds neither spoil the checkpoint nor are they
 
 test('small files come from the spool and from the live tree in the order they are asked for', async (t) => {
   const it = await held(t)
-  const [two, three] = [await host(t), await host(t)]
+  const [two, three] = [await storeHost(t), await storeHost(t)]
   const names = Array.from({ length: 60 }, (_, nth) => `file-${nth}`)
   for (const name of names) writeFileSync(join(it.data, name), `${name} one`)
   await it.copyTo(two, await it.take())

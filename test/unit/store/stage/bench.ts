@@ -6,12 +6,11 @@ import { Stage } from '../../../../agent/store/stage/stage.ts'
 import { StageWriter } from '../../../../agent/store/stage/stage-writer.ts'
 import { openBlockPool } from '../../../../agent/store/workers/block-pool.ts'
 import type { BlockPool } from '../../../../agent/store/workers/contract.ts'
-import { answer, directory } from '../fixture.ts'
+import { answer, calm, temporaryDirectory } from '../fixture.ts'
 import { TestTree } from './test-tree.ts'
 
-export const BLOCK = 16_384
+export const BLOCK_BYTES = 16_384
 export const MIB = 1024 * 1024
-export const calm = new AbortController().signal
 
 export interface Bench {
   readonly source: string
@@ -30,7 +29,7 @@ export interface Bench {
 
 /** A tree, a stage for it, and what has to be hashed again is counted. */
 export async function bench(t: ExecutionContext): Promise<Bench> {
-  const [source, state] = [await directory(t), await directory(t)]
+  const [source, state] = [await temporaryDirectory(t), await temporaryDirectory(t)]
   const layout = layoutOf(state, 'v')
   mkdirSync(layout.data, { recursive: true })
   const hashed = { blocks: 0, files: 0 }

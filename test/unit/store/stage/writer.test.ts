@@ -18,9 +18,9 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'ava'
 import { planChanges } from '../../../../agent/store/manifest/plan.ts'
-import type { Want } from '../../../../agent/store/tree-contract.ts'
-import { answer, directory } from '../fixture.ts'
-import { allocated, BLOCK, bench, calm, MIB, pull } from './bench.ts'
+import type { BlockRequest } from '../../../../agent/store/tree-contract.ts'
+import { answer, calm, temporaryDirectory } from '../fixture.ts'
+import { allocated, BLOCK_BYTES, bench, MIB, pull } from './bench.ts'
 import { TestTree } from './test-tree.ts'
 
 test('small and large files are staged at their paths with their attributes, and are not asked for again', async (t) => {
@@ -58,7 +58,7 @@ test('promise 4: after a cut a copy goes on block by block, also after a restart
   const file = await open(join(b.stageDir, 'new/large'), 'r+')
   await file.write(Buffer.from('damage'), 0, 6, 5 * MIB)
   await file.close()
-  t.deepEqual(await pull(b), { bytes: 16 * MIB + BLOCK, complete: true })
+  t.deepEqual(await pull(b), { bytes: 16 * MIB + BLOCK_BYTES, complete: true })
   t.true(readFileSync(join(b.stageDir, 'new/large')).equals(readFileSync(join(b.source, 'large'))))
 })
 
@@ -66,14 +66,14 @@ test('of a file that is here only changed blocks are staged, holes as holes, and
   const b = await bench(t)
   const content = randomBytes(4 * MIB)
   writeFileSync(join(b.data, 'db'), content)
-  randomBytes(BLOCK).copy(content, 7 * BLOCK)
-  randomBytes(2 * BLOCK).copy(content, 20 * BLOCK)
-  content.fill(0, 30 * BLOCK, 32 * BLOCK)
+  randomBytes(BLOCK_BYTES).copy(content, 7 * BLOCK_BYTES)
+  randomBytes(2 * BLOCK_BYTES).copy(content, 20 * BLOCK_BYTES)
+  content.fill(0, 30 * BLOCK_BYTES, 32 * BLOCK_BYTES)
   writeFileSync(join(b.source, 'db'), Buffer.concat([content, randomBytes(100)]))
-  t.deepEqual(await pull(b), { bytes: 3 * BLOCK + 100, complete: true })
+  t.deepEqual(await pull(b), { bytes: 3 * BLOCK_BYTES + 100, complete: true })
   const staged = join(b.stageDir, 'blocks/db')
   t.is(statSync(staged).size, 4 * MIB + 100)
-  t.true(allocated(staged) <= 4 * BLOCK)
+  t.true(allocated(staged) <= 4 * BLOCK_BYTES)
   t.false(existsSync(join(b.stageDir, 'new/db')))
   const target = await b.stage().target()
   const mine = new TestTree(b.data).snapshot()
@@ -99,7 +99,7 @@ test('scattered blocks are written many at a time, and none that came is lost in
   for (const name of ['a', 'b']) {
     const content = randomBytes(8 * MIB)
     writeFileSync(join(b.data, name), content)
-    for (let block = 0; block < 512; block += 4) randomBytes(10).copy(content, block * BLOCK)
+    for (let block = 0; block < 512; block += 4) randomBytes(10).copy(content, block * BLOCK_BYTES)
     writeFileSync(join(b.source, name), content)
   }
   const reader = new TestTree(b.source)
@@ -107,7 +107,7 @@ test('scattered blocks are written many at a time, and none that came is lost in
   const bring = async (asked: number, answered: number) => {
     await using writer = b.writer()
     await writer.begin(reader.manifest())
-    const wants: Want[] = []
+    const wants: BlockRequest[] = []
     while (wants.length < asked) {
       const want = await writer.next()
       if (want?.kind === 'blocks') wants.push(want)
@@ -123,8 +123,11 @@ test('scattered blocks are written many at a time, and none that came is lost in
   t.is(await b.missing(), 0)
   for (const name of ['a', 'b']) {
     const [staged, source] = [join(b.stageDir, 'blocks', name), join(b.source, name)].map((path) => readFileSync(path))
-    for (let at = 0; at < 8 * MIB; at += 4 * BLOCK)
-      if (staged?.subarray(at, at + BLOCK).equals(source?.subarray(at, at + BLOCK) ?? Buffer.alloc(0)) !== true)
+    for (let at = 0; at < 8 * MIB; at += 4 * BLOCK_BYTES)
+      if (
+        staged?.subarray(at, at + BLOCK_BYTES).equals(source?.subarray(at, at + BLOCK_BYTES) ?? Buffer.alloc(0)) !==
+        true
+      )
         t.fail(`${name} at ${at}`)
   }
 })
@@ -135,7 +138,7 @@ test('a file that crossed a block size is compared by the new one', async (t) =>
   const start = randomBytes(MIB)
   for (const [root, size] of [
     [b.data, GIB],
-    [b.source, GIB + BLOCK],
+    [b.source, GIB + BLOCK_BYTES],
   ] as const) {
     writeFileSync(join(root, 'big'), start)
     truncateSync(join(root, 'big'), size)
@@ -143,7 +146,7 @@ test('a file that crossed a block size is compared by the new one', async (t) =>
   const file = await open(join(b.source, 'big'), 'r+')
   await file.write(randomBytes(10), 0, 10, 3 * MIB)
   await file.close()
-  t.deepEqual(await pull(b), { bytes: 2 * BLOCK, complete: true })
+  t.deepEqual(await pull(b), { bytes: 2 * BLOCK_BYTES, complete: true })
   t.is(await b.missing(), 0)
 })
 
@@ -161,14 +164,14 @@ test('a tree sent ahead makes what follows small: equal files stay, of changed o
   writeFileSync(join(b.source, 'd/f3'), 'changed')
   chmodSync(join(b.source, 'd/f4'), 0o600)
   const content = readFileSync(join(b.source, 'large'))
-  content.fill(0, 5 * BLOCK, 9 * BLOCK)
-  randomBytes(10).copy(content, 50 * BLOCK)
+  content.fill(0, 5 * BLOCK_BYTES, 9 * BLOCK_BYTES)
+  randomBytes(10).copy(content, 50 * BLOCK_BYTES)
   writeFileSync(join(b.source, 'large'), content.subarray(0, 7 * MIB))
-  t.deepEqual(await pull(b), { bytes: BLOCK + 7, complete: true })
+  t.deepEqual(await pull(b), { bytes: BLOCK_BYTES + 7, complete: true })
   t.is(b.hashed.blocks + b.hashed.files, 0)
   const staged = join(b.stageDir, 'new')
   t.true(readFileSync(join(staged, 'large')).equals(readFileSync(join(b.source, 'large'))))
-  t.true(allocated(join(staged, 'large')) <= 7 * MIB - 4 * BLOCK, 'zeros became holes')
+  t.true(allocated(join(staged, 'large')) <= 7 * MIB - 4 * BLOCK_BYTES, 'zeros became holes')
   t.is(statSync(join(staged, 'd/f4')).mode & 0o777, 0o600)
   t.deepEqual(readdirSync(staged).sort(), ['d', 'large'])
 })
@@ -194,25 +197,25 @@ test('a sparse file stays sparse, and one that is all hole needs nothing', async
   writeFileSync(join(b.source, 'sparse'), '')
   truncateSync(join(b.source, 'sparse'), 30 * MIB)
   const file = await open(join(b.source, 'sparse'), 'r+')
-  for (const offset of [3, 17]) await file.write(randomBytes(BLOCK), 0, BLOCK, offset * MIB)
+  for (const offset of [3, 17]) await file.write(randomBytes(BLOCK_BYTES), 0, BLOCK_BYTES, offset * MIB)
   await file.close()
-  t.deepEqual(await pull(b), { bytes: 2 * BLOCK, complete: true })
+  t.deepEqual(await pull(b), { bytes: 2 * BLOCK_BYTES, complete: true })
   t.is(statSync(join(b.stageDir, 'new/hole')).size, 50 * MIB)
   t.is(allocated(join(b.stageDir, 'new/hole')), 0)
-  t.true(allocated(join(b.stageDir, 'new/sparse')) <= 3 * BLOCK)
+  t.true(allocated(join(b.stageDir, 'new/sparse')) <= 3 * BLOCK_BYTES)
 })
 
 test('content that is not what the manifest says is not staged, and asked for again', async (t) => {
   const b = await bench(t)
   writeFileSync(join(b.source, 'small'), 'right')
-  writeFileSync(join(b.source, 'large'), randomBytes(5 * BLOCK))
+  writeFileSync(join(b.source, 'large'), randomBytes(5 * BLOCK_BYTES))
   const reader = new TestTree(b.source)
   writeFileSync(join(b.source, 'small'), 'wrong')
   const content = readFileSync(join(b.source, 'large'))
-  content.fill(1, 0, BLOCK)
+  content.fill(1, 0, BLOCK_BYTES)
   writeFileSync(join(b.source, 'large'), content)
   await using writer = b.writer()
-  for (const asked of [5 * BLOCK + 5, BLOCK + 5]) {
+  for (const asked of [5 * BLOCK_BYTES + 5, BLOCK_BYTES + 5]) {
     await writer.begin(reader.manifest())
     let bytes = 0
     for (let want = await writer.next(); want !== null; want = await writer.next()) {
@@ -220,7 +223,12 @@ test('content that is not what the manifest says is not staged, and asked for ag
     }
     t.is(bytes, asked)
     t.false(await writer.finish())
-    t.deepEqual(writer.progress(), { bytesDone: 4 * BLOCK, bytesTotal: 5 * BLOCK + 5, filesDone: 0, filesTotal: 2 })
+    t.deepEqual(writer.progress(), {
+      bytesDone: 4 * BLOCK_BYTES,
+      bytesTotal: 5 * BLOCK_BYTES + 5,
+      filesDone: 0,
+      filesTotal: 2,
+    })
   }
   t.is(await b.missing(), 2)
 })
@@ -228,7 +236,7 @@ test('content that is not what the manifest says is not staged, and asked for ag
 test('answers that nobody asked for, or that do not fit, are refused', async (t) => {
   const b = await bench(t)
   writeFileSync(join(b.source, 'a'), 'small')
-  writeFileSync(join(b.source, 'b'), randomBytes(40 * BLOCK))
+  writeFileSync(join(b.source, 'b'), randomBytes(40 * BLOCK_BYTES))
   const reader = new TestTree(b.source)
   await using writer = b.writer()
   const refused = { code: 'REQUEST_INVALID' }
@@ -253,7 +261,7 @@ test('answers that nobody asked for, or that do not fit, are refused', async (t)
   await writer.takePiece(run, { offset: 1000, data: Buffer.alloc(1000) })
   for (const [offset, bytes] of [
     [1999, 1],
-    [40 * BLOCK - 1, 2],
+    [40 * BLOCK_BYTES - 1, 2],
     [-1, 1],
     [2 ** 53, 1],
     [3000, 0],
@@ -304,7 +312,7 @@ test('next waits for lists that were asked for, and closing ends the wait', asyn
 
 test('a stage that was tampered with leads nowhere else', async (t) => {
   const b = await bench(t)
-  const outside = await directory(t)
+  const outside = await temporaryDirectory(t)
   writeFileSync(join(outside, 'f'), 'untouched')
   mkdirSync(join(b.source, 'd'))
   writeFileSync(join(b.source, 'd/f'), 'content')

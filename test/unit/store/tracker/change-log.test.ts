@@ -6,7 +6,7 @@ const FILE = 5n
 
 function watching(limits?: { file: number; all: number }): ChangeLog {
   const log = new ChangeLog(limits)
-  log.added('v', log.want('v', new Set([FILE])).fresh)
+  log.added('v', log.watch('v', new Set([FILE])).fresh)
   return log
 }
 
@@ -40,7 +40,7 @@ test('a cursor that is not there yet has no answer', (t) => {
 test('a file watched between two cuts is unknown since the one before, and known since the next', (t) => {
   const log = new ChangeLog()
   const before = log.nextCut()
-  log.added('v', log.want('v', new Set([FILE])).fresh)
+  log.added('v', log.watch('v', new Set([FILE])).fresh)
   t.is(log.changes(FILE, before), null)
   const next = cut(log, 1)
   t.is(log.changes(FILE, before), null)
@@ -51,10 +51,10 @@ test('a file watched between two cuts is unknown since the one before, and known
 
 test('a file that nobody watches is unknown, and so is one that could not be watched', (t) => {
   const log = new ChangeLog()
-  t.deepEqual(log.want('v', new Set([FILE])).fresh, [FILE])
+  t.deepEqual(log.watch('v', new Set([FILE])).fresh, [FILE])
   t.is(log.changes(FILE, cut(log)), null)
   // Next time it is tried again.
-  t.deepEqual(log.want('v', new Set([FILE])).fresh, [FILE])
+  t.deepEqual(log.watch('v', new Set([FILE])).fresh, [FILE])
 })
 
 test('the whole file: for older cursors all, for newer ones the blocks', (t) => {
@@ -81,13 +81,13 @@ test('lost events make every older cursor unknown, for all files', (t) => {
 
 test('what two owners watch stays until neither wants it', (t) => {
   const log = watching()
-  t.deepEqual(log.want('w', new Set([FILE, 6n])).fresh, [6n])
+  t.deepEqual(log.watch('w', new Set([FILE, 6n])).fresh, [6n])
   log.added('w', [6n])
   const first = cut(log)
   t.deepEqual(log.forget('v'), [])
   cut(log, 1)
   t.deepEqual(log.changes(FILE, first), [{ offset: BLOCK, length: BLOCK }])
-  t.deepEqual(log.want('w', new Set([6n])).given, [FILE])
+  t.deepEqual(log.watch('w', new Set([6n])).given, [FILE])
   t.is(log.changes(FILE, first), null)
   t.deepEqual(log.forget('w'), [6n])
   t.is(log.watchedInodes, 0)
@@ -97,15 +97,15 @@ test('what two owners watch stays until neither wants it', (t) => {
 test('a file given up and watched again is known only since the cut after that', (t) => {
   const log = watching()
   const first = cut(log)
-  log.want('v', new Set())
-  log.added('v', log.want('v', new Set([FILE])).fresh)
+  log.watch('v', new Set())
+  log.added('v', log.watch('v', new Set([FILE])).fresh)
   t.is(log.changes(FILE, first), null)
   t.deepEqual(log.changes(FILE, cut(log)), [])
 })
 
 test('what an owner released is forgotten, once every owner of the file has', (t) => {
   const log = watching()
-  log.want('w', new Set([FILE]))
+  log.watch('w', new Set([FILE]))
   const first = cut(log, 1)
   const second = cut(log, 2, 3)
   cut(log, 3)
@@ -140,7 +140,7 @@ test('more blocks than a list is worth are "all"', (t) => {
 
 test('memory for all files together has an end too', (t) => {
   const log = watching({ file: 100, all: 2 })
-  log.added('w', log.want('w', new Set([6n])).fresh)
+  log.added('w', log.watch('w', new Set([6n])).fresh)
   const first = cut(log, 1, 2)
   log.note(6n, 1)
   t.is(log.changes(6n, 0), null)

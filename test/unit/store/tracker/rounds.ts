@@ -7,7 +7,7 @@ const WRITER = new URL('../../../fixtures/tracked-writer.py', import.meta.url).p
 const OWNER = 'volume'
 const RELEASE_EVERY = 7
 
-export interface Outcome {
+export interface RoundOutcome {
   readonly rounds: number
   /** Differences that the tracker did not tell, with what was done in that round. */
   readonly missed: readonly string[]
@@ -24,7 +24,7 @@ export interface Outcome {
 export async function playRounds(
   tracker: Tracker,
   where: { readonly directory: string; readonly other: string; readonly seed: number; readonly rounds: number },
-): Promise<Outcome> {
+): Promise<RoundOutcome> {
   const { directory, other, seed, rounds } = where
   const child = spawn('python3', [WRITER, directory, other, String(seed), '3'], { stdio: ['pipe', 'pipe', 'inherit'] })
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()

@@ -4,7 +4,8 @@ import test from 'ava'
 import { Mirror } from '../../../../agent/store/inode/mirror.ts'
 import { compareContent, Findings } from '../../../../agent/store/verify/verify.ts'
 import { SystemCallError } from '../../../../agent/sys/failure.ts'
-import { calm, captured } from '../scan/captured.ts'
+import { calm } from '../fixture.ts'
+import { captured } from '../scan/captured.ts'
 
 const BLOCK_BYTES = 16 * 1024
 

@@ -8,26 +8,26 @@ import type { Checkpoint } from '../../../../agent/model/model.ts'
 import { setMtime } from '../../../../agent/sys/attributes.ts'
 import { describeTree } from '../comparer.ts'
 import { fileSystem, imageOf } from '../file-systems.ts'
-import { calm, checkpoint, type Host, host, send, volume } from '../fixture.ts'
+import { calm, captureCheckpoint, newVolume, type StoreHost, send, storeHost } from '../fixture.ts'
 import { buildObject } from '../tracker/fixture.ts'
 
 const MB = 1_000_000
 const BLOCK_BYTES = 16 * 1024
 
 interface Pair {
-  readonly one: Host
-  readonly two: Host
-  readonly v: ReturnType<typeof volume>
+  readonly one: StoreHost
+  readonly two: StoreHost
+  readonly v: ReturnType<typeof newVolume>
   readonly at: Checkpoint
 }
 
 /** Two hosts with the same copy; the second one's lies in `state`. */
 async function pair(t: ExecutionContext, build: (data: string) => void, state?: string): Promise<Pair> {
-  const [one, two] = [await host(t), await host(t, state)]
-  const v = volume()
+  const [one, two] = [await storeHost(t), await storeHost(t, state)]
+  const v = newVolume()
   await one.store.create(v)
   build(one.data(v.id))
-  const at = checkpoint(await one.store.capture(v.id, 'quiet', calm))
+  const at = captureCheckpoint(await one.store.capture(v.id, 'quiet', calm))
   await send(one.store, two.store, v)
   await two.store.apply(v.id, at)
   return { one, two, v, at }
@@ -118,13 +118,13 @@ test('damage below the file system, which no inode tells of, is found and repair
 
 test.serial('damage that was found stays known at the next look, though the kernel tells of no write', async (t) => {
   const root = fileSystem(t, 'ext4', { mebibytes: 96 })
-  const { store, data } = await host(t, join(root, 'state'), undefined, { trackerObject: buildObject() })
-  const v = volume()
+  const { store, data } = await storeHost(t, join(root, 'state'), undefined, { trackerObject: buildObject() })
+  const v = newVolume()
   await store.create(v)
   const content = randomBytes(4 * MB)
   writeFileSync(join(data(v.id), 'large'), content)
   await store.capture(v.id, 'quiet', calm)
-  const at = checkpoint(await store.capture(v.id, 'quiet', calm))
+  const at = captureCheckpoint(await store.capture(v.id, 'quiet', calm))
   await store.update(v.id, { checkpoint: at })
   execFileSync('sync', ['-f', data(v.id)])
   const disk = imageOf(root)
@@ -217,7 +217,7 @@ test('whatever else is not as it was is found by its path and put right', async 
 
 test('a copy that is in use, was never at a checkpoint or is wanted meanwhile is not read again', async (t) => {
   const { two, v } = await pair(t, (data) => writeFileSync(join(data, 'file'), randomBytes(80 * MB)))
-  const empty = volume()
+  const empty = newVolume()
   await two.store.create(empty)
   await t.throwsAsync(two.store.verify(empty.id, calm), { code: 'NOT_AT_CHECKPOINT' })
   await two.store.update(v.id, { held: { epoch: 2, incarnation: 'x' } })

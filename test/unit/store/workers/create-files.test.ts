@@ -17,7 +17,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import type { NewFile } from '../../../../agent/store/workers/contract.ts'
 import { errnoOf } from '../../../../agent/sys/failure.ts'
-import { heldDirectory, KIB, pool, scratch, sha, smallDisk } from './fixture.ts'
+import { heldDirectory, KIB, pool, poolDirectory, sha256Of, smallDisk } from './fixture.ts'
 
 const PLAIN = { mode: 0o644, uid: 0, gid: 0, mtimeNs: 1_700_000_000_123_456_789n }
 
@@ -25,7 +25,7 @@ const PLAIN = { mode: 0o644, uid: 0, gid: 0, mtimeNs: 1_700_000_000_123_456_789n
 function batch(files: readonly (Partial<NewFile> & { name: string; content: Buffer })[]): [NewFile[], Buffer] {
   let offset = 0
   const described = files.map(({ content, ...more }) => {
-    const file = { ...PLAIN, hash: sha(content), offset, sizeBytes: content.length, ...more }
+    const file = { ...PLAIN, hash: sha256Of(content), offset, sizeBytes: content.length, ...more }
     offset += content.length
     return file
   })
@@ -33,7 +33,7 @@ function batch(files: readonly (Partial<NewFile> & { name: string; content: Buff
 }
 
 test('files are made with content, owner, mode and time', async (t) => {
-  const directory = scratch(t)
+  const directory = poolDirectory(t)
   const [files, payload] = batch([
     { name: 'plain', content: randomBytes(5 * KIB) },
     { name: 'empty', content: Buffer.alloc(0), mode: 0 },
@@ -57,7 +57,7 @@ test('files are made with content, owner, mode and time', async (t) => {
 })
 
 test('owner and mode are as said also where the directory passes on its group and an ACL', async (t) => {
-  const directory = scratch(t)
+  const directory = poolDirectory(t)
   chownSync(directory, 0, 1234)
   chmodSync(directory, 0o2755)
   execFileSync('setfacl', ['-d', '-m', 'u::r', directory])
@@ -68,9 +68,9 @@ test('owner and mode are as said also where the directory passes on its group an
 })
 
 test('content that is not what was said is not written, and harms no other file', async (t) => {
-  const directory = scratch(t)
+  const directory = poolDirectory(t)
   const [files, payload] = batch([
-    { name: 'wrong', content: Buffer.from('this'), hash: sha(Buffer.from('that')) },
+    { name: 'wrong', content: Buffer.from('this'), hash: sha256Of(Buffer.from('that')) },
     { name: 'beyond', content: Buffer.from('x'), offset: 1000 },
     { name: 'right', content: Buffer.from('x') },
   ])
@@ -79,8 +79,8 @@ test('content that is not what was said is not written, and harms no other file'
 })
 
 test('an older file or symlink of the name is replaced, never written through; a directory is left alone', async (t) => {
-  const directory = scratch(t)
-  const outside = join(scratch(t), 'outside')
+  const directory = poolDirectory(t)
+  const outside = join(poolDirectory(t), 'outside')
   writeFileSync(outside, 'outside')
   writeFileSync(join(directory, 'old'), 'old')
   linkSync(outside, join(directory, 'linked'))

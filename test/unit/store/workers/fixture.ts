@@ -12,18 +12,18 @@ export const KIB = 1024
 /** Of files from five of them on: what is shorter is one block. */
 export const BLOCK = 16 * KIB
 
-export function sha(data: Uint8Array): Buffer {
+export function sha256Of(data: Uint8Array): Buffer {
   return hash('sha256', data, 'buffer')
 }
 
 /** The hashes of a file's blocks as the contract says, by other means than the pool's. */
 export function blockHashes(content: Buffer, blockBytes = BLOCK): Buffer {
   const hashes: Buffer[] = []
-  for (let at = 0; at < content.length; at += blockBytes) hashes.push(sha(content.subarray(at, at + blockBytes)))
+  for (let at = 0; at < content.length; at += blockBytes) hashes.push(sha256Of(content.subarray(at, at + blockBytes)))
   return Buffer.concat(hashes)
 }
 
-export function scratch(t: ExecutionContext): string {
+export function poolDirectory(t: ExecutionContext): string {
   const path = mkdtempSync(join(tmpdir(), 'wherry-pool-'))
   t.teardown(() => rmSync(path, { recursive: true, force: true }))
   return path

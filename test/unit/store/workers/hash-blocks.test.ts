@@ -18,12 +18,12 @@ import { join } from 'node:path'
 import test from 'ava'
 import { blockBytesOf } from '../../../../agent/store/blocks/block-size.ts'
 import { errnoOf } from '../../../../agent/sys/failure.ts'
-import { BLOCK, blockHashes, held, heldDirectory, KIB, pool, scratch, sha } from './fixture.ts'
+import { BLOCK, blockHashes, held, heldDirectory, KIB, pool, poolDirectory, sha256Of } from './fixture.ts'
 
 const GIB = 1024 ** 3
 
 test('blocks of a dense file are hashed one by one, the short last one too, from any block on', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   const content = randomBytes(19 * BLOCK + 1234)
   writeFileSync(path, content)
   const fd = held(t, path)
@@ -37,16 +37,16 @@ test('blocks of a dense file are hashed one by one, the short last one too, from
 })
 
 test('a small and an empty file are a block each', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   writeFileSync(path, 'small')
   const fd = held(t, path)
   const blocks = pool(t)
-  t.deepEqual(await blocks.hashBlocks(fd, 5, 0, 1), sha(Buffer.from('small')))
-  t.deepEqual(await blocks.hashBlocks(fd, 0, 0, 1), sha(Buffer.alloc(0)))
+  t.deepEqual(await blocks.hashBlocks(fd, 5, 0, 1), sha256Of(Buffer.from('small')))
+  t.deepEqual(await blocks.hashBlocks(fd, 0, 0, 1), sha256Of(Buffer.alloc(0)))
 })
 
 test('holes of a sparse file hash as zeros, wherever they begin and end', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   const sizeBytes = 40 * BLOCK + 777
   const content = Buffer.alloc(sizeBytes)
   const fd = held(t, path, 'w+')
@@ -67,7 +67,7 @@ test('holes of a sparse file hash as zeros, wherever they begin and end', async 
 })
 
 test('a hole of terabytes is not read; bigger files have bigger blocks', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   const sizeBytes = 1024 * GIB
   const blockBytes = blockBytesOf(sizeBytes)
   const fd = held(t, path, 'w+')
@@ -77,13 +77,13 @@ test('a hole of terabytes is not read; bigger files have bigger blocks', async (
   const hashes = await pool(t).hashBlocks(fd, sizeBytes, 0, count)
   const zeros = Buffer.alloc(blockBytes)
   t.is(hashes.length, count * 32)
-  t.true(hashes.subarray(0, -32).equals(Buffer.concat(Array(count - 1).fill(sha(zeros)))))
+  t.true(hashes.subarray(0, -32).equals(Buffer.concat(Array(count - 1).fill(sha256Of(zeros)))))
   zeros.write('end', blockBytes - 3)
-  t.deepEqual(hashes.subarray(-32), sha(zeros))
+  t.deepEqual(hashes.subarray(-32), sha256Of(zeros))
 })
 
 test('what a file is short of counts as zeros', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   const content = randomBytes(5 * BLOCK)
   writeFileSync(path, content)
   const fd = held(t, path)
@@ -98,7 +98,7 @@ test('an error of a descriptor comes back with its errno', async (t) => {
 })
 
 test('small files are hashed and read by name; what is no such file says why and harms no other', async (t) => {
-  const directory = scratch(t)
+  const directory = poolDirectory(t)
   const { EISDIR, ELOOP, ENOENT, EINVAL, ENXIO } = constants.errno
   const contents = [randomBytes(5 * KIB), Buffer.alloc(0), randomBytes(BLOCK)]
   for (const [i, content] of contents.entries()) writeFileSync(join(directory, `good${i}`), content)
@@ -138,7 +138,7 @@ test('small files are hashed and read by name; what is no such file says why and
     const content = contents[Number(name.at(-1))] ?? Buffer.alloc(size)
     const expected = outcome === 0 ? content : Buffer.alloc(size)
     t.true(read.data.subarray(offset, offset + size).equals(expected), name)
-    t.deepEqual(hashed.hashes.subarray(i * 32, i * 32 + 32), outcome === 0 ? sha(content) : Buffer.alloc(32), name)
+    t.deepEqual(hashed.hashes.subarray(i * 32, i * 32 + 32), outcome === 0 ? sha256Of(content) : Buffer.alloc(32), name)
     offset += size
   }
   t.is(read.data.length, offset)
@@ -148,7 +148,7 @@ test('small files are hashed and read by name; what is no such file says why and
 })
 
 test('reading leaves the time of access', async (t) => {
-  const directory = scratch(t)
+  const directory = poolDirectory(t)
   const path = join(directory, 'file')
   writeFileSync(path, 'content')
   utimesSync(path, 1000, 2000)
@@ -157,11 +157,11 @@ test('reading leaves the time of access', async (t) => {
 })
 
 test('names are bytes', async (t) => {
-  const directory = scratch(t)
+  const directory = poolDirectory(t)
   const name = Buffer.from([0xff, 0xc3, 0x28, 0x0a])
   const fd = openSync(Buffer.concat([Buffer.from(`${directory}/`), name]), 'w')
   writeSync(fd, 'odd')
   closeSync(fd)
   const { hashes } = await pool(t).hashFiles(heldDirectory(t, directory), [name.toString('latin1')], [3])
-  t.deepEqual(hashes, sha(Buffer.from('odd')))
+  t.deepEqual(hashes, sha256Of(Buffer.from('odd')))
 })

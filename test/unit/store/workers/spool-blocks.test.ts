@@ -4,13 +4,13 @@ import { ftruncateSync, mkdirSync, readFileSync, statSync, writeFileSync, writeS
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { BLOCK, blockHashes, held, heldDirectory, KIB, pool, scratch, sha } from './fixture.ts'
+import { BLOCK, blockHashes, held, heldDirectory, KIB, pool, poolDirectory, sha256Of } from './fixture.ts'
 
 const TAG_BYTES = 16
 const { ENOENT, EINVAL, ELOOP } = constants.errno
 
 test('blocks are copied to their places and hashed as they were copied, holes stay holes', async (t) => {
-  const directory = scratch(t)
+  const directory = poolDirectory(t)
   const [from, to] = [held(t, join(directory, 'from'), 'w+'), held(t, join(directory, 'to'), 'w+')]
   const content = Buffer.alloc(5 * BLOCK + 100)
   const data = randomBytes(content.length)
@@ -38,7 +38,7 @@ test('blocks are copied to their places and hashed as they were copied, holes st
 })
 
 test('a hash is taken over where a tag proves it, and only there', async (t) => {
-  const directory = scratch(t)
+  const directory = poolDirectory(t)
   const content = randomBytes(5 * BLOCK)
   writeFileSync(join(directory, 'from'), content)
   const [from, to] = [held(t, join(directory, 'from'), 'r+'), held(t, join(directory, 'to'), 'w+')]
@@ -55,17 +55,17 @@ test('a hash is taken over where a tag proves it, and only there', async (t) => 
 })
 
 test('what a file has lost since stands as zeros', async (t) => {
-  const directory = scratch(t)
+  const directory = poolDirectory(t)
   const content = randomBytes(5 * BLOCK)
   writeFileSync(join(directory, 'from'), content.subarray(0, BLOCK + 10))
   const [from, to] = [held(t, join(directory, 'from')), held(t, join(directory, 'to'), 'w+')]
   const hashes = await pool(t).spoolBlocks(from, to, content.length, [{ block: 1, place: 0, used: false }], null)
   const expected = Buffer.concat([content.subarray(BLOCK, BLOCK + 10), Buffer.alloc(BLOCK - 10)])
-  t.deepEqual(hashes, sha(expected))
+  t.deepEqual(hashes, sha256Of(expected))
 })
 
 test('small files are copied one after the other, whatever became of them', async (t) => {
-  const directory = scratch(t)
+  const directory = poolDirectory(t)
   const to = held(t, join(directory, 'to'), 'w+')
   execFileSync('sh', ['-c', 'mkfifo fifo; ln -s good link'], { cwd: directory })
   mkdirSync(join(directory, 'dir'))
@@ -89,7 +89,7 @@ test('small files are copied one after the other, whatever became of them', asyn
     wanted.map(([, , outcome]) => outcome),
   )
   for (const [nth, [name, content]] of wanted.entries()) {
-    t.deepEqual(hashes.subarray(nth * 32, nth * 32 + 32), sha(Buffer.from(content)), name)
+    t.deepEqual(hashes.subarray(nth * 32, nth * 32 + 32), sha256Of(Buffer.from(content)), name)
   }
   t.is(readFileSync(`/proc/self/fd/${to}`, 'latin1'), `\0\0\0${wanted.map(([, content]) => content).join('')}`)
 })

@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import { openBlockPool } from '../../../../agent/store/workers/block-pool.ts'
 import type { TaggedBlocks } from '../../../../agent/store/workers/contract.ts'
 import { punchHole } from '../../../../agent/sys/files.ts'
-import { BLOCK, blockHashes, held, pool, scratch } from './fixture.ts'
+import { BLOCK, blockHashes, held, pool, poolDirectory } from './fixture.ts'
 
 const MIB = 1024 * 1024
 const RUNS = 25
@@ -14,7 +14,7 @@ const RUNS = 25
 /** A file of random blocks, read and tagged once. */
 async function tagged(t: ExecutionContext, blocks: number) {
   const content = randomBytes(blocks * BLOCK)
-  const fd = held(t, join(scratch(t), 'file'), 'w+')
+  const fd = held(t, join(poolDirectory(t), 'file'), 'w+')
   writeSync(fd, content)
   const reader = pool(t)
   const first = await reader.rehashBlocks(fd, content.length, 0, blocks, null)
@@ -162,7 +162,7 @@ test('after any edits the hashes are those of a full reading, whatever range is 
   const rounds = fc.array(fc.tuple(fc.array(edit, { maxLength: 4 }), fc.nat(11), fc.nat(12)), { maxLength: 8 })
   await fc.assert(
     fc.asyncProperty(rounds, async (edits) => {
-      const path = join(scratch(t), 'file')
+      const path = join(poolDirectory(t), 'file')
       let content: Buffer = randomBytes(MOST - 999)
       writeFileSync(path, content)
       const fd = held(t, path, 'r+')

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { ftruncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { BLOCK, blockHashes, held, pool, scratch } from './fixture.ts'
+import { BLOCK, blockHashes, held, pool, poolDirectory } from './fixture.ts'
 
 const POOL = new URL('../../../../agent/store/workers/block-pool.ts', import.meta.url)
 /** A process that is kept alive never ends; a busy machine may take seconds. */
@@ -11,7 +11,7 @@ const EXIT_LIMIT_MS = 20_000
 const DYING_WORKER = new URL('./dying-worker.ts', import.meta.url)
 
 test('many tasks on two threads each get their own answer', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   const content = randomBytes(64 * BLOCK)
   writeFileSync(path, content)
   const fd = held(t, path)
@@ -49,7 +49,7 @@ test('a thread that dies rejects its tasks and the pool goes on with a new one',
 })
 
 test('disposing waits for what was asked and refuses what comes later', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   const fd = held(t, path, 'w+')
   ftruncateSync(fd, 8 * BLOCK)
   const blocks = pool(t, 1)
@@ -63,7 +63,7 @@ test('disposing waits for what was asked and refuses what comes later', async (t
 })
 
 test('idle threads do not keep the process alive, and descriptors bring no warnings', (t) => {
-  const directory = scratch(t)
+  const directory = poolDirectory(t)
   const [path, script] = [join(directory, 'file'), join(directory, 'script.mjs')]
   writeFileSync(path, 'x')
   writeFileSync(

@@ -6,7 +6,7 @@ import type { Extent } from '../../../../agent/store/workers/contract.ts'
 import { openDirect } from '../../../../agent/sys/direct.ts'
 import { errnoOf } from '../../../../agent/sys/failure.ts'
 import { nextData, nextHole } from '../../../../agent/sys/files.ts'
-import { BLOCK, blockHashes, held, KIB, pool, scratch, smallDisk } from './fixture.ts'
+import { BLOCK, blockHashes, held, KIB, pool, poolDirectory, smallDisk } from './fixture.ts'
 
 function extent(offset: number, content: Buffer): Extent {
   const data = Buffer.allocUnsafeSlow(content.length)
@@ -17,7 +17,7 @@ function extent(offset: number, content: Buffer): Extent {
 const upTo = (count: number) => Array.from({ length: count }, (_, block) => block)
 
 test('whole blocks are checked and written where they belong', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   const sizeBytes = 6 * BLOCK + 500
   const content = randomBytes(sizeBytes)
   const fd = held(t, path, 'w+')
@@ -40,7 +40,7 @@ test('whole blocks are checked and written where they belong', async (t) => {
 })
 
 test('blocks from all over a file are written with one call, and nothing between them', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   const old = randomBytes(9 * BLOCK + 300)
   writeFileSync(path, old)
   const fd = held(t, path, 'r+')
@@ -59,7 +59,7 @@ test('blocks from all over a file are written with one call, and nothing between
 })
 
 test('a wrong block is not written, the ones beside it are', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   const old = randomBytes(5 * BLOCK)
   writeFileSync(path, old)
   const fd = held(t, path, 'r+')
@@ -81,7 +81,7 @@ test('a wrong block is not written, the ones beside it are', async (t) => {
 })
 
 test('holes between extents hash as zeros and are punched where old data was', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   const old = randomBytes(8 * BLOCK)
   writeFileSync(path, old)
   const fd = held(t, path, 'r+')
@@ -106,7 +106,7 @@ test('holes between extents hash as zeros and are punched where old data was', a
 })
 
 test('a block that is all hole is right and touches nothing unless holes are to be punched', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   const fd = held(t, path, 'w+')
   ftruncateSync(fd, 5 * BLOCK)
   const expected = blockHashes(Buffer.alloc(3 * BLOCK))
@@ -116,7 +116,7 @@ test('a block that is all hole is right and touches nothing unless holes are to 
 })
 
 test('extents that overlap, go back or lie outside the blocks are refused and nothing is written', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   const old = randomBytes(5 * BLOCK)
   writeFileSync(path, old)
   const fd = held(t, path, 'r+')
@@ -142,7 +142,7 @@ test('extents that overlap, go back or lie outside the blocks are refused and no
 })
 
 test('small Buffers, and several of one memory, can be given as extents', async (t) => {
-  const path = join(scratch(t), 'file')
+  const path = join(poolDirectory(t), 'file')
   const fd = held(t, path, 'w+')
   const wanted = Buffer.alloc(4 * BLOCK + 1)
   wanted.write('pooled', 10)
@@ -169,7 +169,7 @@ test('small Buffers, and several of one memory, can be given as extents', async 
 })
 
 test('blocks are written past the page cache where that is possible, to the last odd byte', async (t) => {
-  for (const directory of [scratch(t), smallDisk(t, 8192)]) {
+  for (const directory of [poolDirectory(t), smallDisk(t, 8192)]) {
     const fd = held(t, join(directory, 'file'), 'w+')
     const content = randomBytes(20 * BLOCK + 4 * KIB + 77)
     ftruncateSync(fd, content.length)
@@ -209,8 +209,8 @@ test('a full disk met while blocks are written rejects with ENOSPC', async (t) =
 
 test('ranges are copied with their holes, within a file system and from one to another', async (t) => {
   for (const [from, to] of [
-    [scratch(t), scratch(t)],
-    [smallDisk(t, 2048), scratch(t)],
+    [poolDirectory(t), poolDirectory(t)],
+    [smallDisk(t, 2048), poolDirectory(t)],
   ] as const) {
     const source = held(t, join(from, 'source'), 'w+')
     const sizeBytes = 10 * BLOCK
@@ -245,7 +245,7 @@ test('ranges are copied with their holes, within a file system and from one to a
 })
 
 test('a full disk met while ranges are copied rejects with ENOSPC', async (t) => {
-  const path = join(scratch(t), 'source')
+  const path = join(poolDirectory(t), 'source')
   writeFileSync(path, randomBytes(16 * BLOCK))
   const to = held(t, join(smallDisk(t, 128), 'target'), 'w+')
   const copying = pool(t).copyRanges(held(t, path), to, [{ offset: 0, length: 16 * BLOCK }])

@@ -10,7 +10,7 @@ export function unfinished(volume: string): WherryError {
 export function damaged(volume: string, paths: readonly string[]): WherryError {
   const what = `The copy of volume ${volume} on this host is damaged: ${paths.join(', ')}.`
   return new WherryError('COPY_DAMAGED', what, {
-    hint: "Check this host's disk. The copy is filled again from a host that has it, which brings only what is damaged.",
+    hint: "Check this host's disk. The copy is filled again from another host, which brings only what is damaged.",
   })
 }
 

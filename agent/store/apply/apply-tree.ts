@@ -29,7 +29,7 @@ export interface TreeChangeParts {
 
 /**
  * Changes one tree into another, everything relative to held directories.
- * Each step may be repeated after a crash: the plan is then made anew.
+ * Each step may be repeated after a crash: the plan is then made again.
  */
 export class TreeChange {
   readonly #parts: TreeChangeParts

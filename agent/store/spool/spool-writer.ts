@@ -123,7 +123,7 @@ export class SpoolWriter implements AsyncDisposable {
     return copied
   }
 
-  /** Copies blocks of an open file as they are now; calls `tell` for each that differs from `list`. */
+  /** Copies blocks of an open file as they are now; calls `onMismatch` for each that differs from `list`. */
   async spoolBlocks(
     of: OpenBlocks,
     signal: AbortSignal,

@@ -173,7 +173,7 @@ export class Spool {
     const { layout, volume } = this.#options
     const from = checkpoint?.hash ?? null
     return await this.#guarded(async () => {
-      // A commit that failed halfway has moved its spool already: start anew. So does another checkpoint.
+      // A commit that failed halfway has moved its spool already: start again. The same for another checkpoint.
       if (this.#builder !== null && (this.#builder.placed || this.#builder.from !== from)) await this.close()
       if (this.#builder === null) {
         await removeIfThere(makingDirectory(layout))

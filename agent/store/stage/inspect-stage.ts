@@ -87,7 +87,7 @@ export class StageInspection {
   /**
    * Compares a large file with its list: which blocks are staged, and which this host's own file has.
    * Returns what is still needed; null: the list is not here. A file that needs nothing is completed.
-   * `asking`: the source is connected, so what only it can tell is left to it.
+   * `connected`: the source can be asked, so what only it knows is left to it.
    */
   async large(
     state: StagedState,

@@ -18,7 +18,7 @@ export class DataRuns {
   from = 0
   to = 0
   #since = 0
-  /** Data is looked for in pieces of this size; 0: to its end. */
+  /** Data is searched in pieces of this size; 0: to its end. */
   #pieceBytes = 0
 
   constructor(fd: number) {
@@ -27,7 +27,7 @@ export class DataRuns {
 
   /**
    * Returns the runs of a file of that size.
-   * If all its space is allocated, only the beginning of data is asked for, piece by piece: to find the end of data
+   * If all its space is allocated, only the beginning of data is searched, piece by piece: to find the end of data
    * the
    * kernel reads every fragment.
    */

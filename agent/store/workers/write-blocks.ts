@@ -88,7 +88,7 @@ class Cursor {
       if (from < to) {
         pieces.push({ offset: from, data: extent.data.subarray(from - extent.offset, to - extent.offset) })
       }
-      // The part beyond the range is looked at again for the next one.
+      // The part beyond the range is used again for the next one.
       if (to === end) return pieces
     }
   }

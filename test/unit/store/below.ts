@@ -4,8 +4,10 @@ import { dropCached } from '../../../agent/sys/files.ts'
 import { imageOf } from './file-systems.ts'
 
 /**
- * Changes bytes of a file without its file system's knowledge, as a disk does that goes bad: in the image that the file system of `root` lies in. The inode
- * stays as it is, and so do its times; the next read gets the new bytes. Within one block of the file system.
+ * Changes bytes of a file without its file system's knowledge, as a failing disk does.
+ * It writes to the image of `root`'s file system. Inode and times stay as they are; the next read gets the new
+ * bytes.
+ * Within one block of the file system.
  */
 export function writeBelow(root: string, file: string, at: number, data: Buffer): void {
   const fd = openSync(file, 'r')

@@ -48,7 +48,7 @@ async function pair(t: ExecutionContext, at: (step: string) => void = () => {}) 
   return { disk, one, two, v, edit, checkOld, checkOnDisk }
 }
 
-test('data that a disk took and lost is never acknowledged, even if another program was told of it first', async (t) => {
+test('data that a disk took and lost is never acknowledged, even if another program got the error first', async (t) => {
   let fail = () => {}
   const { disk, one, two, v, edit, checkOld, checkOnDisk } = await pair(t, (step) => {
     if (step === 'begun') fail()
@@ -71,7 +71,7 @@ test('data that a disk took and lost is never acknowledged, even if another prog
   await checkOnDisk()
 })
 
-test('data that a disk loses while a copy is applied leaves a copy that nobody gets until it is on the disk', async (t) => {
+test('data that a disk loses during an apply leaves a copy that no host gets until it is on the disk', async (t) => {
   let fail = () => {}
   const { disk, one, two, v, edit, checkOnDisk } = await pair(t, (step) => {
     if (step === 'applying') fail()

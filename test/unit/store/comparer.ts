@@ -9,13 +9,20 @@ const OUTPUT_MAX_BYTES = 256 * 1024 * 1024
 
 /** Data and holes alternate in pieces of a page at the least, whatever the file system's block. */
 const PAGE_BYTES = 4096
-/** A file of at most one block travels and is stored whole: its holes may become zeros (docs/architecture.md, "Blocks"). */
+/**
+ * A file of at most one block is sent and stored whole: its holes may become zeros (docs/architecture.md,
+ * "Blocks").
+ */
 const WHOLE_UP_TO_BYTES = 64 * 1024
-/** What the receiver may take more than the sender: file systems round up, small files lose their holes, and a hole made of zeros changes no content. */
+/**
+ * Disk space that the receiver may take more than the sender: file systems round up, and small files lose their
+ * holes.
+ * A hole made of zeros changes no content.
+ */
 const SLACK_BYTES = 4 * 1024 * 1024
 const SLACK_PARTS = 0.1
 
-/** What the kernel says of one entry (test/fixtures/tree-facts.py). Bytes of names, targets and attribute names as latin1. */
+/** The facts of one entry (test/fixtures/tree-facts.py). Bytes of names, targets and attribute names as latin1. */
 interface Facts {
   readonly kind: 'file' | 'dir' | 'symlink' | 'fifo' | 'socket' | 'char' | 'block'
   readonly mode: number
@@ -108,7 +115,8 @@ function lines({ entries }: TreeFacts, withoutFlag: string | null): string[] {
         flags,
         xattrs,
       }
-      return `${JSON.stringify(path)} ${LETTERS[kind]} ${mode.toString(8)} ${uid} ${gid} ${mtimeNs} ${JSON.stringify(more)}`
+      const owner = `${mode.toString(8)} ${uid} ${gid}`
+      return `${JSON.stringify(path)} ${LETTERS[kind]} ${owner} ${mtimeNs} ${JSON.stringify(more)}`
     })
     .sort()
 }

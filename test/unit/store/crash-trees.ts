@@ -43,9 +43,12 @@ mv old-name new-name; mv new-name/sub/c new-name/d
 mkdir -p fresh/one/two/locked fresh/one/empty fresh/none/at-all
 for name in file one/file one/locked-file one/two/file one/two/locked/file; do echo $name > fresh/$name; done
 head -c 400000 /dev/urandom > fresh/one/two/large
-ln fresh/one/file fresh/one/two/linked; ln plain/hello fresh/one/old-file; ln -s ../file fresh/one/symlink; mkfifo fresh/one/two/fifo
-chown 9:9 fresh/one; chmod 2775 fresh/one/two; setfacl -d -m u:1000:rwx fresh/one; touch -d '2002-02-02 02:02:02.2' fresh/one/empty
-rm flagged/gone; echo more >> flagged/edited; echo more >> flagged/appended; rm flagged/closed/a; echo c > flagged/closed/c
+ln fresh/one/file fresh/one/two/linked; ln plain/hello fresh/one/old-file
+ln -s ../file fresh/one/symlink; mkfifo fresh/one/two/fifo
+chown 9:9 fresh/one; chmod 2775 fresh/one/two; setfacl -d -m u:1000:rwx fresh/one
+touch -d '2002-02-02 02:02:02.2' fresh/one/empty
+rm flagged/gone; echo more >> flagged/edited; echo more >> flagged/appended
+rm flagged/closed/a; echo c > flagged/closed/c
 mkdir nodump/made; echo deep > nodump/made/file; rm linked-too; ln flagged/edited linked-too
 ${NEW_FLAGS}
 `

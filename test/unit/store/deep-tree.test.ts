@@ -43,7 +43,7 @@ async function live(t: ExecutionContext, kind: FileSystemKind, nameBytes: number
 }
 
 for (const kind of ['xfs', 'btrfs'] as const) {
-  test(`${kind}: a tree of ${LEVELS} levels is moved, changed, verified and removed with ${OPEN_FILES} open files`, async (t) => {
+  test(`${kind}: ${LEVELS} levels are moved, edited, verified and removed with ${OPEN_FILES} open files`, async (t) => {
     await live(t, kind, 3)
   })
 }
@@ -60,7 +60,7 @@ test('a tree beyond the limit is refused with a short message that says the limi
   t.true((error?.message.length ?? 0) < 500, `${error?.message.length} characters`)
 })
 
-test('a directory that is moved away while a walk is deep below it is not mistaken for a symlink in its place', async (t) => {
+test('a directory moved away while a walk is deep below it is not mistaken for a symlink in its place', async (t) => {
   const tree = await captured(t)
   make(tree.data, 200, 1)
   writeFileSync(join(tree.data, 'd', 'z'), 'after all that is deeper')

@@ -7,7 +7,7 @@ import { fileSystem } from './file-systems.ts'
 import { answer, calm, captureCheckpoint, move, newVolume, send, storeHost } from './fixture.ts'
 import { fillDisk } from './full-disk.ts'
 
-test('promise 4: a disk that is too small is refused before anything comes; one that fills up keeps the old checkpoint', async (t) => {
+test('promise 4: a disk that is too small is refused; one that fills up keeps the old checkpoint', async (t) => {
   const small = fileSystem(t, 'ext4', { mebibytes: 64 })
   const [one, two] = [await storeHost(t), await storeHost(t, join(small, 'state'))]
   const v = newVolume()
@@ -57,7 +57,7 @@ test('promise 4: a disk that is too small is refused before anything comes; one 
   await two.store[Symbol.asyncDispose]()
 })
 
-test('promise 4: a disk that fills up in the middle of an apply leaves a copy that nobody gets, and that is finished when there is room', async (t) => {
+test('promise 4: a disk that fills up in an apply leaves a copy that no host gets until there is space', async (t) => {
   const small = fileSystem(t, 'ext4', { mebibytes: 64 })
   const foreign = join(small, 'foreign')
   let filling = false

@@ -119,7 +119,10 @@ export const editing: fc.Arbitrary<Edit> = fc.oneof(
   { arbitrary: FLAGS, weight: 1 },
 )
 
-/** A property that holds takes a fraction of this time; for one that fails, the rest goes into finding a smaller case. */
+/**
+ * A property that holds takes a fraction of this time; for one that fails, the rest goes into finding a smaller
+ * case.
+ */
 export const LIMITS = {
   interruptAfterTimeLimit: 240_000,
   markInterruptAsFailure: true,

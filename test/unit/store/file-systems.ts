@@ -10,7 +10,10 @@ export const FILE_SYSTEMS: readonly FileSystemKind[] = ['ext4', 'xfs', 'btrfs']
 
 /** mkfs.xfs refuses less than 300 MiB. The image is sparse. */
 const IMAGE_MIB = 1024
-/** wherry-fs-<pid>-<the process's start, in clock ticks since boot>-<random>: whose it is can be told after that one is dead. */
+/**
+ * wherry-fs-<pid>-<the process's start, in clock ticks since boot>-<random>: tells whose it is after that one is
+ * dead.
+ */
 const NAME = /^wherry-fs-(\d+)-(\d+)-/
 const MKFS: Record<FileSystemKind, readonly string[]> = {
   ext4: ['mkfs.ext4', '-q', '-F'],
@@ -29,8 +32,8 @@ export interface FileSystemOptions {
 }
 
 /**
- * Makes a file system in a sparse image (`<root>.image`) and mounts it; answers its root. It goes away with the test. What a killed run
- * left mounted is taken away first.
+ * Makes a file system in a sparse image (`<root>.image`) and mounts it; returns its root.
+ * It goes away with the test. What a killed run has left mounted is removed first.
  */
 export function fileSystem(
   t: Pick<ExecutionContext, 'teardown'>,

@@ -7,7 +7,7 @@ import { fileSystem } from './file-systems.ts'
 import { calm, captureCheckpoint, move, newVolume, send, storeHost } from './fixture.ts'
 import { quotaOf } from './quota.ts'
 
-test('promise 4: a quota that is reached in the middle of an apply leaves a copy that nobody gets, and that is finished when it is raised', async (t) => {
+test('promise 4: a quota reached during an apply leaves a copy that no host gets until it is raised', async (t) => {
   const disk = fileSystem(t, 'btrfs')
   const state = join(disk, 'state')
   const setQuota = quotaOf(disk, state)

@@ -4,8 +4,10 @@ import { execFileSync } from 'node:child_process'
 const FIRST_SUBVOLUME = '0/256'
 
 /**
- * Makes the first subvolume of a btrfs, at `path`; answers what sets its quota. Root is bound by it too, and statfs, by which space is looked for
- * before a copy, does not know of it: as with the quota of a user on other file systems.
+ * Makes the first subvolume of a btrfs, at `path`; returns what sets its quota.
+ * Root is bound by it too. statfs, which finds the space before a copy, does not know of it: as with a user's quota
+ * on
+ * other file systems.
  */
 export function quotaOf(disk: string, path: string): (mebibytes: number) => void {
   execFileSync('btrfs', ['subvolume', 'create', path], { stdio: 'ignore' })

@@ -28,7 +28,8 @@ test('after any edits the receiver equals the sender, checkpoint after checkpoin
       for (const [seq, edits] of [[...BEGINNING, ...tree], ...rounds].entries()) {
         for (const [kind, count] of Object.entries(edit(one.data(v.id), edits)))
           effects[kind] = (effects[kind] ?? 0) + count
-        // Later on, where zeros were written over a hole or a hole made of zeros, blocks are equal and stay as they are.
+        // Later on, where zeros were written over a hole or a hole made of zeros, blocks are equal and stay as they
+        // are.
         await moveAndCompare(one, two, v, seq, seq === 0 ? 'exact' : 'bounded')
       }
     }),
@@ -37,7 +38,7 @@ test('after any edits the receiver equals the sender, checkpoint after checkpoin
   t.deepEqual(Object.keys(effects).sort(), [...EDIT_KINDS].sort(), 'every kind of edit took effect')
 })
 
-test('edits while live captures are taken and sent ahead: the receiver equals the sender after a quiet one', async (t) => {
+test('edits while live captures are taken and pre-seeded: after a quiet one both sides are equal', async (t) => {
   const [one, two] = [await storeHost(t), await storeHost(t)]
   let sentAhead = 0
   await fc.assert(

@@ -6,7 +6,7 @@ import { isUnwritable } from '../../../agent/sys/failure.ts'
 import { fileSystem } from './file-systems.ts'
 import { calm, captureCheckpoint, newVolume, send, storeHost } from './fixture.ts'
 
-test('promise 3: a store whose disk has become read-only still sends its whole tree, newest writes included', async (t) => {
+test('promise 3: a store whose disk has become read-only still sends its tree, newest writes included', async (t) => {
   const root = fileSystem(t, 'ext4', { mebibytes: 64, mountOptions: ['errors=remount-ro'] })
   const { store, data } = await storeHost(t, root)
   const there = await storeHost(t)

@@ -137,7 +137,7 @@ test('promise 7: a removed copy is kept in the trash for its time, then deleted 
   t.deepEqual(readdirSync(join(stateDir, 'trash')), ['of-someone-else'])
 })
 
-test('promise 7: a copy that is set aside lies under the name of its volume, is listed, and is never deleted', async (t) => {
+test('promise 7: a copy that is set aside is named after its volume, is listed, and is never deleted', async (t) => {
   const { store, data, stateDir } = await storeHost(t)
   const [lost, removed] = [
     { ...newVolume(), name: 'n'.repeat(255) },

@@ -12,7 +12,9 @@ const BACKING_MIB = 108
 export interface ThinDisk {
   /** Where it is mounted. */
   readonly path: string
-  /** From now on what goes to blocks that were free is lost when it is written out, long after write(2) said that all is well. */
+  /**
+   * From now on, what goes to blocks that were free is lost when it is written out, long after write(2) succeeded.
+   */
   fail(): void
   /** Has everything written out by somebody else, who is told of errors; true: it was told one. */
   othersSync(): boolean

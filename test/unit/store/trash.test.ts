@@ -49,7 +49,7 @@ test('what came later stays longer', async (t) => {
   t.deepEqual(there(), [])
 })
 
-test('promise 7: until when it stays is told as it ages, by uptime, whatever the clock showed when it came', async (t) => {
+test('promise 7: the trash shows until when a copy stays, by uptime, whatever the clock showed before', async (t) => {
   const { trash, put } = await begin(t)
   for (const shown of ['1970-01-01T00:00:03Z', '2026-01-01T00:00:00Z', '2200-01-01T00:00:00Z']) await put('one', shown)
   const now = new Date('2026-06-01T00:00:00Z')

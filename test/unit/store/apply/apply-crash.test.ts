@@ -64,7 +64,10 @@ async function dieAt(stateDir: string, step: string, occurrence: number): Promis
   return signal === 'SIGKILL'
 }
 
-/** Applies in a child process that is killed after some time, if it has not ended by then; answers whether it was, and how long it took. */
+/**
+ * Applies in a child process that is killed after some time, if it has not ended by then.
+ * Returns whether it was killed, and how long it took.
+ */
 async function dieAfter(stateDir: string, delayMs: number): Promise<{ killed: boolean; tookMs: number }> {
   const child = spawn(process.execPath, childArguments(stateDir, '', 1), { stdio: ['ignore', 'pipe', 'ignore'] })
   const exit = once(child, 'exit')

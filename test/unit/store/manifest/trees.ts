@@ -55,7 +55,10 @@ export function comesBefore(a: string, b: string): boolean {
   return a.replaceAll('/', '\0') < b.replaceAll('/', '\0')
 }
 
-/** Random trees in tree order: each entry goes into a directory that is there, or becomes one more name of an inode before it. */
+/**
+ * Random trees in tree order: each entry goes into an existing directory, or becomes a further name of an earlier
+ * inode.
+ */
 export const tree = fc.tuple(attributes, fc.array(item, { maxLength: 40 })).map(([root, items]): Made[] => {
   const made = new Map<string, { body: object; to: number }>([['', { body: { kind: 'dir', ...root }, to: 0 }]])
   for (const { name, attributes, what, place, to } of items) {

@@ -25,7 +25,10 @@ for (const kind of FILE_SYSTEMS) {
   test(`no write of any other kind is lost on ${kind}`, (t) => noWriteIsLost(t, kind, 'mixed', MIXED_ROUNDS))
 }
 
-/** In each round a program writes while live captures run, is held, and a quiet capture must know what the files hold. */
+/**
+ * In each round a program writes while live captures run, is held, and a quiet capture must know what the files
+ * hold.
+ */
 async function noWriteIsLost(t: ExecutionContext, kind: FileSystemKind, mode: WriterMode, rounds: number) {
   const root = fileSystem(t, kind)
   const [one, two] = [await storeHost(t, join(root, 'one')), await storeHost(t, join(root, 'two'))]
@@ -88,7 +91,10 @@ async function manifestOf(from: StoreHost, id: string, hash: string): Promise<Bu
   return Buffer.concat(chunks)
 }
 
-/** As docs/architecture.md says of blocks: a file of one block has the hash of its content, a larger one that of its blocks' hashes. */
+/**
+ * docs/architecture.md, blocks: a file of one block has the hash of its content, a larger one that of its blocks'
+ * hashes.
+ */
 function fileHash(content: Buffer): Buffer {
   const sha256 = (data: Buffer) => createHash('sha256').update(data).digest()
   if (content.length <= SMALL_BYTES) return sha256(content)

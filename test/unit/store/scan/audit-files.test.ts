@@ -9,7 +9,10 @@ import { LARGE_BYTES, TICKS_MS } from './contents.ts'
 
 const BLOCK_BYTES = 16 * 1024
 const audit = { blocks: 0, files: 8 }
-/** One block of a file of five is missed in all of them, each with four tries, less than once in a million times: (0.8 ** 4) ** 18 = 1e-7. */
+/**
+ * One block of a file of five is missed in all of them, each with four tries, less than once in a million times:
+ * (0.8 ** 4) ** 18 = 1e-7.
+ */
 const LOOKS = 18
 
 /** A kept tree of a small and a large file. */
@@ -83,7 +86,7 @@ for (const [how, edit] of Object.entries(MEANWHILE)) {
   })
 }
 
-test('a file that was kept and has another content in the same state is a suspect, whether a live tree has it or the last one', async (t) => {
+test('a saved file with other content in the same state is a suspect, in a live tree or the last one', async (t) => {
   const { tree, known, small, large } = await kept(t)
   const { last } = known
   if (last === null) return t.fail('nothing is kept')

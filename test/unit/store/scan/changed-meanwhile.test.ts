@@ -33,7 +33,8 @@ const MEANWHILE: Record<string, { edit: (path: string) => void; kept: boolean }>
 
 for (const [how, { edit: meanwhile, kept }] of Object.entries(MEANWHILE)) {
   for (const when of ['before', 'after'] as const) {
-    test(`a file that ${how} just ${when} it is read is refused in quiet, ${kept ? 'fuzzy' : 'left out with its links'} in use`, async (t) => {
+    const inUse = kept ? 'fuzzy' : 'left out with its links'
+    test(`a file that ${how} just ${when} it is read is refused in quiet, ${inUse} in use`, async (t) => {
       for (const size of [1000, LARGE_BYTES]) {
         const tree = await captured(t)
         const path = join(tree.data, 'b')

@@ -83,7 +83,7 @@ test('a page that changed in a large file costs one block to hash, over reboots 
   t.is(manifest.hash, await readAnew(tree))
 })
 
-test('a large file that is replaced by a new one of its name, grows or shrinks keeps the hashes of what stayed', async (t) => {
+test('a large file that is replaced, grows or shrinks keeps the hashes of what stayed', async (t) => {
   const tree = await captured(t)
   const path = join(tree.data, 'db')
   let content = randomBytes(10 * BLOCK + 100)

@@ -50,7 +50,7 @@ async function checkLists(t: ExecutionContext, tree: CapturedDirectory): Promise
   t.is((await tree.look(true, null)).manifest.hash, last.manifest.hash)
 }
 
-test('lists of files that stay as they are stay where they are: a look writes those of files that changed', async (t) => {
+test('lists of unchanged files stay where they are: a scan writes those of files that changed', async (t) => {
   const tree = await kept(t)
   const { size, ino } = statSync(lists(tree))
   t.is(size, FILES * LIST_BYTES)

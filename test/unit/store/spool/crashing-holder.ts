@@ -1,4 +1,5 @@
-// Run as a child process: takes a checkpoint of a held volume, or puts its tree aside, and kills itself, as kill -9 would, at the given step.
+// Run as a child process: takes a checkpoint of a held volume, or sets its tree aside.
+// It kills itself at the given step, as kill -9 would.
 import { crashingStore } from '../crashing.ts'
 
 const [stateDir = '', id = '', work = '', step = '', occurrence = '1'] = process.argv.slice(2)

@@ -41,7 +41,10 @@ export class Held {
     return bytes
   }
 
-  /** The last round and the commit; `frozen`: what happens when the tree is frozen, not read yet, and everybody still stands still. */
+  /**
+   * The last round and the commit; `frozen` runs when the tree is frozen, not read yet, and the containers are
+   * still paused.
+   */
   async take(kind: 'quiet' | 'live' = 'quiet', frozen: () => unknown = () => {}): Promise<Checkpoint> {
     await this.host.store.spoolFreeze(this.volume.id, kind, calm)
     await frozen()

@@ -24,7 +24,10 @@ const CHECKPOINTS_MAX = 10
 /** A block of 8 that was missed is missed by four tries with (7/8) ** 4 = 0.586, in 27 rounds with 5.4e-7. */
 const ROUNDS_MAX = 27
 
-/** A block of 5 that changed is missed by four tries with (4/5) ** 4 = 0.41, in 18 rounds with 1e-7. All files of the tree are read in each. */
+/**
+ * A block of 5 that changed is missed by four tries with (4/5) ** 4 = 0.41, in 18 rounds with 1e-7.
+ * All files of the tree are read in each.
+ */
 const BELOW_ROUNDS_MAX = 18
 
 const WRITER_ROUNDS = 200
@@ -59,7 +62,7 @@ async function rounds(it: Held, most: number, before: () => void = () => {}): Pr
   }
 }
 
-test('promise 5: a tracker that drops every thousandth event is found by the audit, and the next checkpoint has all that it missed', async (t) => {
+test('promise 5: the audit finds a tracker that drops events, and the next checkpoint has all it missed', async (t) => {
   const names = Array.from({ length: DROP_FILES }, (_, nth) => `file${nth}`)
   const sizes = Object.fromEntries(names.map((name) => [name, DROP_FILE_BLOCKS * BLOCK_BYTES]))
   const { it, copy, checkpoint } = await tracked(t, sizes, { dropEvery: DROP_EVERY })
@@ -95,7 +98,7 @@ for (const [name, bytes] of [
   ['small', SMALL_BYTES],
   ['large', 5 * BLOCK_BYTES],
 ] as const) {
-  test(`promise 5: an untouched ${name} file that has another content under an old ctime is found by the audit, and read anew`, async (t) => {
+  test(`promise 5: the audit finds an untouched ${name} file with other content under an old ctime`, async (t) => {
     const { root, it, copy, checkpoint } = await tracked(t, {
       first: SMALL_BYTES,
       [name]: bytes,

@@ -32,7 +32,7 @@ test('promise 5: after a release that was cut off, a round tells what no checkpo
   t.true((await it.copyTo(two, taken)).complete)
 })
 
-test('promise 5: after a release that was cut off, the spool has all by which the copies lag, though the tree moves on', async (t) => {
+test('promise 5: after a release that was cut off, the spool has all that the copies lack', async (t) => {
   const it = await Held.begin(await storeHost(t), newVolume())
   const two = await storeHost(t)
   const large = join(it.data, 'large')

@@ -89,7 +89,8 @@ const SMALL = ['small', 'small-2', 'small-gone', 'directory/small']
 
 for (const kind of FILE_SYSTEMS) {
   for (const tracked of kind === 'btrfs' ? [false] : [false, true]) {
-    test(`promise 5: what is written once the tree is frozen is not in the checkpoint, on ${kind}${tracked ? ' with a tracker' : ''}`, async (t) => {
+    const how = tracked ? ' with a tracker' : ''
+    test(`promise 5: what is written after the freeze is not in the checkpoint, on ${kind}${how}`, async (t) => {
       const { root, it, two } = await held(t, kind, tracked ? { trackerObject: buildObject() } : {})
       for (let seq = 0; seq < 3; seq++) {
         mkdirSync(join(it.data, 'directory'), { recursive: true })
@@ -215,7 +216,7 @@ test('more files than may be cloned at once are read while everybody stands stil
   t.deepEqual(describeTree(two.data(it.volume.id)), then)
 })
 
-test('files of which little is to be read are read while everybody stands still: clones would leave them in pieces', async (t) => {
+test('files of which little is to be read are read during the pause: clones would fragment them', async (t) => {
   const { root, it, two } = await held(t, 'xfs', { atOnceBytes: 3 * LARGE_BYTES })
   for (const name of ['one', 'two', 'three', 'four']) fill(it, name, LARGE_BYTES)
   await it.rounds(1)
@@ -235,7 +236,7 @@ test('files of which little is to be read are read while everybody stands still:
   }
 })
 
-test('a file that lies in so many pieces that cloning it would take long is read while everybody stands still', async (t) => {
+test('a file with so many extents that cloning it would take long is read during the pause', async (t) => {
   for (const kind of ['xfs', 'btrfs'] as const) {
     const { root, it, two } = await held(t, kind)
     const pieces = openSync(join(it.data, 'pieces'), 'w+')
@@ -283,7 +284,7 @@ test('a file that cannot be cloned is read while everybody stands still, beside 
   }
 })
 
-test('what neither the spool nor a clone has is taken from the tree, and when that has moved on the next try has it', async (t) => {
+test('what no spool and no clone has comes from the tree; if that has changed, the next try has it', async (t) => {
   let step = () => {}
   const root = fileSystem(t, 'xfs')
   const one = await storeHost(t, join(root, 'one'), (name) => name === 'spool-scanned' && step(), { atOnceBytes: 0 })

@@ -16,7 +16,10 @@ const RUNS: Record<FileSystemKind, number> = { ext4: 12, xfs: 6, btrfs: 6 }
 const TRACKED_RUNS = 15
 const LIVE_RUNS = 6
 const PAUSE_MS = 2
-/** With somebody writing all the time a copy that is far behind may have to wait for the next checkpoint, and the one after; on a loaded machine for more. */
+/**
+ * With a constant writer a copy that is far behind may have to wait for the next checkpoint, and the one after.
+ * On a loaded machine it may wait for more.
+ */
 const CHECKPOINTS_TO_CONVERGE = 10
 
 const someEdits = fc.array(editing, { minLength: 3, maxLength: 25 })
@@ -30,7 +33,7 @@ const history = fc.tuple(
 )
 
 for (const [kind, numRuns] of Object.entries(RUNS) as [FileSystemKind, number][]) {
-  test(`promise 5: after any edits on ${kind} a copy at one checkpoint gets the next exactly, while the tree moves on`, async (t) => {
+  test(`promise 5: after any edits on ${kind} a copy gets the next checkpoint, while the tree changes`, async (t) => {
     const root = fileSystem(t, kind)
     const one = await storeHost(t, join(root, 'one'), undefined, { atOnceBytes: 0 })
     await everyCheckpointIsExact(one, await storeHost(t, join(root, 'two')), numRuns)
@@ -39,7 +42,7 @@ for (const [kind, numRuns] of Object.entries(RUNS) as [FileSystemKind, number][]
 }
 
 for (const kind of ['ext4', 'xfs'] as const) {
-  test(`promise 5: the same on ${kind} where the kernel tells what stood still, and nothing of that is looked at`, async (t) => {
+  test(`promise 5: the same on ${kind} where the kernel reports changes, and nothing else is scanned`, async (t) => {
     const root = fileSystem(t, kind)
     const one = await storeHost(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
     const two = await storeHost(t, join(root, 'two'))

@@ -61,7 +61,7 @@ test('a quota that is used up in the middle of a round harms nothing', async (t)
   await it.host.store[Symbol.asyncDispose]()
 })
 
-test('where space is short a large new file is left out of the spool, and what changes of it later is not', async (t) => {
+test('where space is short a large new file is left out of the spool, but not its later changes', async (t) => {
   const small = fileSystem(t, 'ext4', { mebibytes: 256 })
   const it = await Held.begin(await storeHost(t, join(small, 'state')), newVolume())
   const two = await storeHost(t)

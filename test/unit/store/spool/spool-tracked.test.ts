@@ -49,7 +49,10 @@ async function next(it: Held, two: StoreHost) {
   return { bytesRead, scanned, complete }
 }
 
-/** The page cache is empty before: what is written in large pieces lies there in large pieces, and is dirtied by them. */
+/**
+ * The page cache is empty before: what is written in large pieces lies there in large pieces, and is dirtied by
+ * them.
+ */
 function overwrite(file: string, bytes: number, at: number): void {
   const fd = openSync(file, 'r+')
   dropCached(fd)
@@ -69,7 +72,7 @@ test('of a large file that changed only what was written to is read', async (t) 
   t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
 })
 
-test('small files that a round has read and its sync has written out are not read again while everybody stands still', async (t) => {
+test('small files that a round has read and its sync written out are not read again in the pause', async (t) => {
   const { it } = await tracked(t)
   for (let nth = 0; nth < 100; nth++) writeFileSync(join(it.data, `small${nth}`), `${nth}`)
   await sleep(2 * TICK_MS)
@@ -92,7 +95,7 @@ test('of many files too only what was written to is read, very many blocks of it
   t.deepEqual(differences(it.data, two.data(it.volume.id)), [])
 })
 
-test('a file that a checkpoint had to read from the disk is in the page cache page by page: a write dirties no more of it than it wrote', async (t) => {
+test('a file read from disk is cached page by page: a write dirties no more than it wrote', async (t) => {
   const root = fileSystem(t, 'ext4')
   const one = await storeHost(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
   const two = await storeHost(t, join(root, 'two'))
@@ -169,7 +172,7 @@ test('without a tracker, and in the first round with one, it is said why changed
 })
 
 for (const when of ['before the last round', 'after the checkpoint'] as const) {
-  test(`promise 5: a write that stands still between its ctime and its bytes, and comes ${when}, is not missed`, async (t) => {
+  test(`promise 5: a write paused between its ctime and its bytes, that comes ${when}, is not missed`, async (t) => {
     const root = fileSystem(t, 'ext4')
     const one = await storeHost(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
     const two = await storeHost(t, join(root, 'two'))

@@ -28,14 +28,18 @@ test('promise 5: no write of any other kind between two checkpoints is lost', (t
   everyCheckpointIsExact(t, 'ext4', 'mixed', MIXED_ROUNDS))
 
 for (const kind of ['ext4', 'xfs'] as const) {
-  test(`promise 5: with the kernel telling what changes no write of any kind between two checkpoints is lost on ${kind}`, (t) =>
+  test(`promise 5: with the tracker no write of any kind between two checkpoints is lost on ${kind}`, (t) =>
     everyCheckpointIsExact(t, kind, 'mixed', TRACKED_ROUNDS, { trackerObject: buildObject() }))
 
-  test(`promise 5: with the kernel telling what changes no store through a mapping between two checkpoints is lost on ${kind}`, (t) =>
+  test(`promise 5: with the tracker no store through a mapping between two checkpoints is lost on ${kind}`, (t) =>
     everyCheckpointIsExact(t, kind, 'mmap', TRACKED_ROUNDS, { trackerObject: buildObject() }))
 }
 
-/** In each round a program writes while the tree is spooled, is held until it is frozen, and goes on while it is read; a copy must get what the files held then. */
+/**
+ * In each round a program writes while the tree is spooled, is held until it is frozen, and runs on while it is
+ * read.
+ * A copy must get what the files held then.
+ */
 async function everyCheckpointIsExact(
   t: ExecutionContext,
   kind: FileSystemKind,

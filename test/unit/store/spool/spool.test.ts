@@ -22,7 +22,7 @@ async function held(t: ExecutionContext): Promise<Held> {
   return await Held.begin(await storeHost(t), newVolume())
 }
 
-test('promise 5: a copy at the checkpoint before gets the next one exactly, though the tree has moved on', async (t) => {
+test('promise 5: a copy at the checkpoint before gets the next one exactly, though the tree has changed', async (t) => {
   const it = await held(t)
   const two = await storeHost(t)
   writeFileSync(join(it.data, 'large'), randomBytes(20 * BLOCK_BYTES))
@@ -83,7 +83,7 @@ test('what changes once the last look is over is not in the checkpoint', async (
   }
 })
 
-test('without a pause, what changes between the look and the copying stands in the checkpoint as it was copied', async (t) => {
+test('without a pause, what changes between scan and copy is in the checkpoint as it was copied', async (t) => {
   let change = () => {}
   const it = await Held.begin(
     await storeHost(t, undefined, (step) => step === 'spool-scanned' && change()),

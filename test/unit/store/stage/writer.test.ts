@@ -23,7 +23,7 @@ import { answer, calm, temporaryDirectory } from '../fixture.ts'
 import { allocated, BLOCK_BYTES, bench, MIB, pull } from './bench.ts'
 import { TestTree } from './test-tree.ts'
 
-test('small and large files are staged at their paths with their attributes, and are not asked for again', async (t) => {
+test('small and large files are staged at their paths with their attributes, and not requested again', async (t) => {
   const b = await bench(t)
   mkdirSync(join(b.source, 'sub/deep'), { recursive: true })
   writeFileSync(join(b.source, 'sub/deep/small'), 'hello')
@@ -48,7 +48,7 @@ test('small and large files are staged at their paths with their attributes, and
   t.true(b.hashed.files === 2 && b.hashed.blocks === 193, 'after a restart it is hashed')
 })
 
-test('promise 4: after a cut a copy goes on block by block, also after a restart; damaged blocks come again', async (t) => {
+test('promise 4: after a cut or a restart a copy resumes block by block; damaged blocks are sent again', async (t) => {
   const b = await bench(t)
   writeFileSync(join(b.source, 'large'), randomBytes(40 * MIB))
   t.deepEqual(await pull(b, 2), { bytes: 16 * MIB, complete: false })
@@ -62,7 +62,7 @@ test('promise 4: after a cut a copy goes on block by block, also after a restart
   t.true(readFileSync(join(b.stageDir, 'new/large')).equals(readFileSync(join(b.source, 'large'))))
 })
 
-test('of a file that is here only changed blocks are staged, holes as holes, and apply is told which they are', async (t) => {
+test('only changed blocks of a file that is here are staged, holes as holes, and apply knows which', async (t) => {
   const b = await bench(t)
   const content = randomBytes(4 * MIB)
   writeFileSync(join(b.data, 'db'), content)
@@ -150,7 +150,7 @@ test('a file that crossed a block size is compared by the new one', async (t) =>
   t.is(await b.missing(), 0)
 })
 
-test('a tree sent ahead makes what follows small: equal files stay, of changed ones the changed blocks come', async (t) => {
+test('a pre-seeded tree makes the rest small: equal files stay, changed ones need their changed blocks', async (t) => {
   const b = await bench(t)
   mkdirSync(join(b.source, 'd'))
   for (let n = 0; n < 10; n++) writeFileSync(join(b.source, 'd', `f${n}`), `content ${n}`)

@@ -3,7 +3,11 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openTracker } from '../../../../agent/store/tracker/tracker.ts'
 
-/** Holds a tracker until it is killed: holder.ts ROOT OBJECT DIRECTORY. Prints a word when it watches the directory's files. */
+/**
+ * Holds a tracker until it is killed: holder.ts ROOT OBJECT DIRECTORY. Prints a word when it watches the
+ * directory's
+ * files.
+ */
 const [root = '', object = '', directory = ''] = process.argv.slice(2)
 const opened = openTracker(root, object)
 if ('reason' in opened) throw new Error(opened.reason)

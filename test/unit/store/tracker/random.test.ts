@@ -8,9 +8,13 @@ import { playRounds } from './rounds.ts'
 const ROUNDS = 10_500
 /** Ways of changing a file that every kernel in question has (test/fixtures/tracked-writer.py). */
 const WAYS =
-  'write write_much store direct aio uring uring_direct sendfile copy_range splice allocate punch zero collapse insert truncate_down truncate_up truncate_and_back replace replace_sparse rename_over link unlink_open'
+  'write write_much store direct aio uring uring_direct sendfile copy_range splice allocate punch zero collapse ' +
+  'insert truncate_down truncate_up truncate_and_back replace replace_sparse rename_over link unlink_open'
 const ONLY_XFS = 'clone clone_range'
-/** Programs of which each alone must be missed. xfs_on_zero notes what xfs_on_free does as well; the ends of direct writes and of inodes are in kernel.test.ts. */
+/**
+ * Programs of which each alone must be missed. xfs_on_zero notes what xfs_on_free does as well.
+ * The ends of direct writes and of inodes are in kernel.test.ts.
+ */
 const NEEDED = {
   ext4: ['on_dirty', 'ext4_on_transaction', 'ext4_on_map'],
   xfs: ['xfs_on_setattr', 'xfs_on_truncate', 'xfs_on_free', 'xfs_on_insert', 'xfs_on_remap'],

@@ -2,7 +2,8 @@ import test from 'ava'
 import { type Circumstances, kernelHas, reasonAgainst } from '../../../../agent/store/tracker/suitability.ts'
 
 const mount = (options: string) =>
-  `27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n60 27 7:3 /state /var/lib/wherry rw,noatime shared:5 - ext4 /dev/loop3 ${options}\n`
+  '27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n' +
+  `60 27 7:3 /state /var/lib/wherry rw,noatime shared:5 - ext4 /dev/loop3 ${options}\n`
 const GOOD: Circumstances = {
   fileSystem: 'ext4',
   major: 7,

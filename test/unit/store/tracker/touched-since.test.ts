@@ -31,9 +31,13 @@ const MAPPED_WRITE =
   'import mmap,sys; f=open(sys.argv[1],"r+b"); m=mmap.mmap(f.fileno(),0); m[5:9]=b"mmap"; m.close(); f.close()'
 const TIMES = 'import os,sys; os.utime(sys.argv[1], ns=(os.stat(sys.argv[1]).st_atime_ns, 7))'
 const DIRECT =
-  'import os,sys,mmap; f=os.open(sys.argv[1],os.O_RDWR|os.O_DIRECT); m=mmap.mmap(-1,4096); m.write(b"d"*4096); os.pwrite(f,m,0)'
+  'import os,sys,mmap; f=os.open(sys.argv[1],os.O_RDWR|os.O_DIRECT); ' +
+  'm=mmap.mmap(-1,4096); m.write(b"d"*4096); os.pwrite(f,m,0)'
 
-/** A change in a directory that has `file`, `other`, `link` (symbolic) and `sub` (a directory); and which of them it concerns ('' is the directory). */
+/**
+ * A change in a directory that has `file`, `other`, `link` (symbolic) and `sub` (a directory).
+ * And which of them it concerns ('' is the directory).
+ */
 const CHANGES: Record<string, readonly [(directory: string) => void, readonly string[]]> = {
   create: [(at) => writeFileSync(join(at, 'new'), 'new'), ['', 'new']],
   unlink: [(at) => unlinkSync(join(at, 'other')), ['']],

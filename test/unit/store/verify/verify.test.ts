@@ -189,7 +189,8 @@ test('whatever else is not as it was is found by its path and put right', async 
   writeFileSync(join(data, 'longer'), 'longer!')
   mkdirSync(join(data, 'dir', 'sub', 'extra'))
   const script =
-    'rm gone; chmod 600 chmod; rm kind; mkfifo kind; setfattr -n user.a -v c mark; ln -sf else link; rm kept-too; cp kept kept-too'
+    'rm gone; chmod 600 chmod; rm kind; mkfifo kind; setfattr -n user.a -v c mark; ' +
+    'ln -sf else link; rm kept-too; cp kept kept-too'
   execFileSync('sh', ['-c', script], { cwd: data })
   const { damaged, damagedCount } = await two.store.verify(v.id, calm)
   const found = new Map(damaged.map(({ path, reason }) => [`${path} ${reason}`, reason]))

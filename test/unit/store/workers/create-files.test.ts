@@ -78,7 +78,7 @@ test('content that is not what was said is not written, and harms no other file'
   t.deepEqual(readdirSync(directory), ['right'])
 })
 
-test('an older file or symlink of the name is replaced, never written through; a directory is left alone', async (t) => {
+test('an older file or symlink of the name is replaced, never written through; a directory stays', async (t) => {
   const directory = poolDirectory(t)
   const outside = join(poolDirectory(t), 'outside')
   writeFileSync(outside, 'outside')

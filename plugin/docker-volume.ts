@@ -10,7 +10,7 @@ export interface DockerVolume {
   readonly Status: Readonly<Record<string, string | number>>
 }
 
-/** What `docker volume inspect` shows. */
+/** Converts a volume to what `docker volume inspect` shows. */
 export function toDockerVolume(view: VolumeView): DockerVolume {
   return {
     Name: view.name,
@@ -20,19 +20,19 @@ export function toDockerVolume(view: VolumeView): DockerVolume {
   }
 }
 
-/** A volume that exists, and of which nobody can tell more now; `error` says why. */
+/** Describes a volume of which only its existence is known now; `error` says why. */
 export function silentVolume(name: string, error: unknown): DockerVolume {
   const why = error instanceof Error ? error.message : String(error)
-  return { Name: name, Mountpoint: '', Status: { stale: `nothing is known but that it exists: ${why}` } }
+  return { Name: name, Mountpoint: '', Status: { stale: `it exists, and nothing else is known: ${why}` } }
 }
 
-/** dockerd takes an answer with a time it cannot parse for "no such volume" (promise 10): rather no time. */
+/** Leaves out a time that dockerd cannot parse: it would take the response for "no such volume" (promise 10). */
 function createdAt(iso: string): { CreatedAt?: string } {
   const date = new Date(iso)
   return Number.isNaN(date.getTime()) ? {} : { CreatedAt: date.toISOString() }
 }
 
-/** One line for each thing a person asks about a volume, without nesting: Docker prints it as it comes. */
+/** One line for each fact about a volume, without nesting: Docker prints it as it comes. */
 function toStatus(view: VolumeView): Record<string, string | number> {
   const { holder, last, move } = view
   return {

@@ -6,27 +6,27 @@ import type { DriverRequest } from './request.ts'
 import { retryUntil } from './retry.ts'
 
 /**
- * Docker's own limit is 30 s for everything when the plugin was enabled without `--timeout 0`, and 60 s or more
- * otherwise (moby, daemon/volume/drivers/proxy.go). Below 30 s the reason still reaches the user.
+ * Docker's own limit is 30 s for every call if the plugin was enabled without `--timeout 0`, and 60 s or more otherwise
+ * (moby, daemon/volume/drivers/proxy.go). Below 30 s the reason still reaches the user.
  */
 export const QUICK_DEADLINE_MS = 25_000
-/** How long Get waits for the agent to tell of a volume that is known to exist: longer than its restart takes. */
+/** How long Get waits for the agent's view of a volume that is known to exist: longer than a restart takes. */
 const KNOWN_DEADLINE_MS = 5_000
 
 export interface CallContext {
-  /** Aborts when the engine hung up, or the plugin stops. */
+  /** Aborts when the engine has hung up or the plugin stops. */
   readonly signal: AbortSignal
-  /** Resolves when the answer was written (true) or the connection ended without it (false). */
+  /** Resolves when the response was written (true) or the connection ended without it (false). */
   readonly delivered: Promise<boolean>
 }
 
 export interface DriverCall {
   readonly run: (request: DriverRequest, context: CallContext) => Promise<object>
-  /** Set: only these errors may be answered; after any other the connection is closed without an answer. */
+  /** Set: only these errors are sent. After any other the connection is closed without a response. */
   readonly answerable?: readonly ErrorCode[]
 }
 
-interface Parts {
+interface Dependencies {
   readonly agent: AgentApi
   readonly mounts: Mounts
   /** Whether the registry had a volume of that name when this host last heard of it. */
@@ -34,26 +34,33 @@ interface Parts {
   readonly deadlineMs: number
 }
 
-/** The agent restarts, or the registry has no leader for some seconds: both pass by themselves. */
+/** The agent restarts, or the registry has no leader for some seconds. Both pass without help. */
 const PASSING = ['AGENT_UNAVAILABLE', 'REGISTRY_UNAVAILABLE'] as const
-/** The only errors that Get may answer: there is no such volume. */
+/** The only errors that Get may send: there is no such volume. */
 const NONE_SUCH: readonly ErrorCode[] = ['VOLUME_NOT_FOUND', 'NAME_INVALID']
 
 /**
  * The calls of Docker's volume plugin protocol, by path.
  *
- * Promise 10. dockerd takes every error that Get answers for "no such volume" and drops what it knows of the volume
- * (its driver, labels, options, and who uses it), also while it starts. Only errors of the connection (Go's net.Error)
- * leave everything as it is: then the user sees the error and dockerd remembers the volume (moby,
- * daemon/volume/service/store.go: lookupVolume, getVolume, purge; restore.go). So Get answers an error only when the
- * registry said that there is no such volume; after any other it hangs up. dockerd asks again for up to 30 s, but with
- * an empty body (see request.ts), which cannot be answered either: hence Get holds on to the first request for as long
- * as it can. Hanging up has a price of its own: where a person names no driver, dockerd asks all drivers, and makes an
- * empty volume of its own when none has the name. So a name that this host knows is answered as a volume that exists.
- * List and Path may answer errors: after a failed List dockerd names the volumes it knows (store.go, list),
- * and it ignores a failed Path (adapter.go).
+ * Promise 10: what Get may say.
+ * - dockerd takes every error of Get for "no such volume". It then forgets the volume's driver, labels, options and
+ *   users, also while dockerd starts. Only errors of the connection (Go's net.Error) change nothing: the user sees the
+ *   error and dockerd remembers the volume (moby, daemon/volume/service/store.go: lookupVolume, getVolume, purge;
+ *   restore.go).
+ * - So Get sends an error only if the registry said that there is no such volume. After any other it hangs up.
+ * - dockerd repeats the request for up to 30 s, but with an empty body (see request.ts), which has no useful response.
+ *   So Get keeps the first request open as long as it can.
+ * - If the user names no driver and Get hangs up, dockerd asks all drivers and creates an empty volume of its own. So
+ *   for a name that this host knows, Get returns a volume that exists.
+ * - List and Path may send errors: after a failed List dockerd lists the volumes it knows (store.go, list), and it
+ *   ignores a failed Path (adapter.go).
  */
-export function createCalls({ agent, mounts, isKnown, deadlineMs }: Parts): Readonly<Record<string, DriverCall>> {
+export function createCalls({
+  agent,
+  mounts,
+  isKnown,
+  deadlineMs,
+}: Dependencies): Readonly<Record<string, DriverCall>> {
   const ask = <T>(
     signal: AbortSignal,
     call: (signal: AbortSignal, repeated: boolean) => Promise<T>,
@@ -128,7 +135,7 @@ export function createCalls({ agent, mounts, isKnown, deadlineMs }: Parts): Read
           try {
             await agent.remove(name, signal)
           } catch (error) {
-            // An attempt whose answer was lost may have removed it.
+            // An attempt whose response was lost may have removed it.
             if (!repeated || codeOf(error) !== 'VOLUME_NOT_FOUND') throw error
           }
         })

@@ -5,12 +5,12 @@ import type { VolumeOptions } from '../agent/model/model.ts'
 import { parseOptions } from '../agent/model/volume-options.ts'
 
 /**
- * A request as Docker and Podman really send it. Neither sends a Content-Type. `Opts` is null or missing when there are
- * none. And the body is empty when dockerd repeats a request after the connection broke: its plugin client hands the
- * same, already read buffer to the next attempt (moby, pkg/plugins/client.go, callWithRetry).
+ * A request as Docker and Podman send it. Neither sends a Content-Type. `Opts` is null or missing without options.
+ * The body is empty when dockerd repeats a request after the connection broke: its client passes the same buffer,
+ * already read, to the next attempt (moby, pkg/plugins/client.go, callWithRetry).
  */
 export interface DriverRequest {
-  /** True: the body was lost on dockerd's side, nobody can tell which volume is meant. */
+  /** True: dockerd lost the body, so it is unknown which volume is meant. */
   readonly empty: boolean
   readonly name: () => string
   readonly mountId: () => string
@@ -23,7 +23,7 @@ const BODY = z.object({
   Opts: z.record(z.string(), z.string()).nullish(),
 })
 
-/** Parses a body; what it holds is checked when it is asked for. Throws REQUEST_INVALID for what is no JSON object. */
+/** Parses a body. Its fields are checked when they are read. REQUEST_INVALID: the body is not a JSON object. */
 export function parseRequest(text: string): DriverRequest {
   const empty = text.trim() === ''
   const body = BODY.safeParse(empty ? {} : toJson(text))

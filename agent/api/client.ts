@@ -15,7 +15,7 @@ interface Request {
 
 /**
  * Creates a client of this host's agent. Errors of the agent come out as the WherryError they went in as.
- * AGENT_UNAVAILABLE: no answer came, and the call may or may not have been carried out. Every call may be repeated.
+ * AGENT_UNAVAILABLE: no response came, and the call may or may not have been carried out. Every call may be repeated.
  * A call rejects with the signal's reason when `signal` aborts. It has no time limit of its own.
  */
 export function createAgentClient(socketPath: string): AgentApi & AsyncDisposable {
@@ -55,7 +55,7 @@ function requestOf({ method, path, body }: Row, args: readonly unknown[]): Reque
   return { method, path: filled, body: body && values[0] }
 }
 
-/** One connection per request: a kept one would be dead after the agent's next restart. */
+/** Uses one connection per request: a kept one would be dead after the agent's next restart. */
 async function exchange(
   socketPath: string,
   { method, path, body }: Request,
@@ -64,7 +64,7 @@ async function exchange(
   const json = body === undefined ? '' : JSON.stringify(body)
   const headers = json === '' ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) }
   const request = requestOver({ socketPath, method, path, headers, signal, agent: false })
-  // It may fail once more after its answer has begun: reading the answer tells.
+  // It may fail once more after the response has begun. Reading the response reports that.
   request.on('error', () => undefined)
   request.end(json)
   const [answer] = (await once(request, 'response')) as [IncomingMessage]
@@ -75,10 +75,10 @@ function readJson(text: string): unknown {
   return text === '' ? undefined : JSON.parse(text)
 }
 
-/** The error an answer carries. An answer that is not the agent's own form counts as none. */
+/** Reads the error of a response. A response in any other form counts as no response. */
 function toError(text: string): WherryError {
   const { error } = JSON.parse(text) as Partial<ErrorBody>
-  if (error === undefined) throw new Error('the answer is not in the form of the API')
+  if (error === undefined) throw new Error('the response is not in the form of the API')
   const code: ErrorCode = Object.hasOwn(ERROR_STATUS, error.code) ? error.code : 'INTERNAL'
   return new WherryError(code, error.message, error.hint === undefined ? {} : { hint: error.hint })
 }

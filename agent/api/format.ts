@@ -2,11 +2,11 @@ import { sentenceOf } from '../mobility/trouble.ts'
 import { checkpointTargetMs } from '../model/volume-options.ts'
 import type { VolumeView } from './contract.ts'
 
-/** How what the agent says of a volume looks to people, in `docker volume inspect` and in the `wherry` command alike. One line each. */
+/** Text of a volume's state, one line each, the same in `docker volume inspect` and in the `wherry` command. */
 
 const SIZE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const
 
-/** Bytes for people: 1.5 GB. */
+/** Prints bytes with a unit: 1.5 GB. */
 export function formatSize(bytes: number): string {
   let amount = bytes
   let unit = 0
@@ -17,7 +17,7 @@ export function formatSize(bytes: number): string {
   return `${unit === 0 || amount >= 99.5 ? Math.round(amount) : amount.toFixed(1)} ${SIZE_UNITS[unit]}`
 }
 
-/** A span of time for people: 12 s, 5 min, 3 h, 2 d. */
+/** Prints a span of time with a unit: 12 s, 5 min, 3 h, 2 d. */
 export function formatAge(seconds: number): string {
   if (seconds < 120) return `${Math.max(0, Math.round(seconds))} s`
   if (seconds < 7200) return `${Math.round(seconds / 60)} min`
@@ -25,13 +25,13 @@ export function formatAge(seconds: number): string {
   return `${Math.round(seconds / 86_400)} d`
 }
 
-/** One copy: state, checkpoint, and what is wrong with it. */
+/** Prints one copy: its state, its checkpoint, and what is wrong with it. */
 export function formatCopy({ host, state, epoch, seq, awaySince, why }: VolumeView['copies'][number]): string {
   if (awaySince !== null) return `${host}: away since ${awaySince} (was ${state}, ${place({ epoch, seq })})`
   return `${host}: ${state} (${place({ epoch, seq })}${why === null ? '' : `; ${why}`})`
 }
 
-/** What there is to say of a volume only now and then, by what it is about; a key may come more than once. */
+/** Lists what is unusual about a volume, each line with its subject. A subject may come more than once. */
 export function describeConditions(view: VolumeView): readonly (readonly [string, string])[] {
   const lines: readonly (readonly [string, string | null])[] = [
     ['hosts', view.hostsUnknown ? 'this agent has just started: which hosts are away is not known yet' : null],
@@ -46,17 +46,17 @@ export function describeConditions(view: VolumeView): readonly (readonly [string
     ['earlier_volume', describePredecessor(view)],
     ...describeDiverged(view).map((line) => ['diverged', line] as const),
     ['local_namesake', describeNamesakes(view)],
-    ['stale', view.stale ? 'the registry is out of reach; this is the last that was known' : null],
+    ['stale', view.stale ? 'the registry cannot be reached; this is the last known state' : null],
   ]
   return lines.filter((line): line is readonly [string, string] => line[1] !== null)
 }
 
-/** Why the holder cannot release the volume, and what a person can do; null: it can. */
+/** Why the holder cannot release the volume, and what the operator can do; null: it can. */
 function describeStuck({ stuck, name }: VolumeView): string | null {
   if (stuck === null) return null
   const { host, code, text, since } = stuck
   const what = `${host} cannot release it, since ${since} (${code}): ${sentenceOf(text)}`
-  return code === 'VOLUME_BUSY' ? `${what} End it there.` : `${what} Mend that there, or run: wherry promote ${name}`
+  return code === 'VOLUME_BUSY' ? `${what} End it there.` : `${what} Fix that there, or run: wherry promote ${name}`
 }
 
 /** Why the holder cannot write its state directory; null: it can. */
@@ -66,7 +66,7 @@ function describeDisk({ unwritable }: VolumeView): string | null {
   return `${host} cannot write its state directory, since ${since} (${code}): ${text}`
 }
 
-/** What a loss of the holder's host would cost now. Null: the volume is not in use, or is to have no checkpoints elsewhere. */
+/** What a loss of the holder's host would cost now; null: not in use, or without checkpoints elsewhere. */
 function describeElsewhere({ holder, options, elsewhere, copies }: VolumeView): string | null {
   if (holder === null || options.copies === 1) return null
   if (elsewhere !== null) return `${formatAge(elsewhere.ageSeconds)} old on another host (${place(elsewhere)})`
@@ -79,24 +79,24 @@ function describeElsewhere({ holder, options, elsewhere, copies }: VolumeView): 
     : `${host} has the newest checkpoint${named}: what was written since theirs is on ${holder.host} alone`
 }
 
-/** How checkpoints of a volume in use go, or who knows; null: there are none. */
+/** Interval, pause and errors of a volume's checkpoints, or the host to ask; null: none are taken. */
 function describeCheckpointing({ checkpointing, options, holder, mountpoint }: VolumeView): string | null {
   if (checkpointing === null) {
     const areTaken = options.copies > 1 && checkpointTargetMs(options, true) !== null
     return holder !== null && mountpoint === '' && areTaken
-      ? `only ${holder.host}, which holds the volume, knows how they go: inspect the volume there`
+      ? `only ${holder.host}, which holds the volume, reports them: inspect the volume there`
       : null
   }
   const { intervalMs, pauseMs, error, failures, scanned } = checkpointing
   const wantedMs = checkpointTargetMs(options, scanned === null)
   if (wantedMs === null) return null
   const rarer = intervalMs > wantedMs ? ` instead of ${formatAge(wantedMs / 1000)} (WHERRY_CHECKPOINT_SHARE)` : ''
-  const tries = failures === 1 ? 'the last try' : `the last ${failures} tries`
+  const attempts = failures === 1 ? 'the last attempt' : `the last ${failures} attempts`
   return [
     `every ${formatAge(intervalMs / 1000)}${rarer}`,
     ...(pauseMs === null ? [] : [`containers frozen for ${Math.round(pauseMs)} ms by the last one`]),
-    ...(scanned === null ? [] : [`files that changed are read whole (${scanned})`]),
-    ...(failures === 0 || error === null ? [] : [`${tries} failed: ${error}`]),
+    ...(scanned === null ? [] : [`changed files are read whole (${scanned})`]),
+    ...(failures === 0 || error === null ? [] : [`${attempts} failed: ${error}`]),
   ].join(', ')
 }
 
@@ -107,35 +107,46 @@ function describeConsistency({ options }: VolumeView): string | null {
     : null
 }
 
-/** Containers of this host that stand still; null: none. */
+/** Containers of this host that are paused by a fence, and when they resume; null: none. */
 function describeFenced({ fenced, unwritable }: VolumeView): string | null {
   if (fenced.length === 0) return null
-  if (unwritable !== null)
-    return `${fenced.join(', ')}: paused, because this host cannot write its state directory; goes on when it can, unless another host has taken the volume over`
-  return `${fenced.join(', ')}: paused, because this host has lost its lease; goes on when the registry answers, unless another host has taken the volume over`
+  const [cause, end] =
+    unwritable === null
+      ? ['has lost its lease', 'the registry replies']
+      : ['cannot write its state directory', 'it can be written again']
+  return [
+    `${fenced.join(', ')}: paused, because this host ${cause}`,
+    `resumed when ${end}, unless another host has taken the volume over`,
+  ].join('; ')
 }
 
-/** The last take-over, and what it may have cost; null: there was none. */
+/** The last failover, and what it may have cost; null: there was none. */
 function describeSeizure({ seizure }: VolumeView): string | null {
   if (seizure === null) return null
   const { from, by, at, ageSeconds } = seizure
-  const whom = from === '' ? '' : ` from ${from}`
-  return `by ${by}${whom} at ${at}, at checkpoint ${place(seizure)}, which was ${formatAge(ageSeconds)} old: what was written later is missing`
+  const hosts = from === '' ? by : `${by} from ${from}`
+  const checkpoint = `checkpoint ${place(seizure)}, which was ${formatAge(ageSeconds)} old`
+  return `by ${hosts} at ${at}, at ${checkpoint}: what was written later is missing`
 }
 
-/** A removed volume of the same name; null: none is known. Nobody must take the empty volume for the lost data without a word. */
+/** A removed volume of the same name, so that nobody takes the new one for lost data; null: none is known. */
 function describePredecessor({ predecessor }: VolumeView): string | null {
   if (predecessor == null) return null
   const { id, hosts, until } = predecessor
   const where = `on ${hosts.join(', ')}, in trash/ or set-aside/ of the state directory`
-  return `a volume of this name (${id}) was removed before; its data is still ${where}${until === null ? '' : ` at least until ${until}`}`
+  const end = until === null ? '' : ` at least until ${until}`
+  return `a volume of this name (${id}) was removed before; its data is still ${where}${end}`
 }
 
 /** Trees with writes that the cluster never got, a line each: where they are and what to do. */
 function describeDiverged({ id, diverged, divergedElsewhere }: VolumeView): string[] {
   const here = diverged.map(({ name, epoch, at, bytes }) => {
-    const what = `${bytes === null ? '' : `${formatSize(bytes)} with `}writes of epoch ${epoch} that the cluster never got`
-    return `volumes/${id}/diverged/${name} in this host's state directory: ${what}, put aside at ${at}; copy out what you need, then remove that directory`
+    const size = bytes === null ? '' : `${formatSize(bytes)} with `
+    return [
+      `volumes/${id}/diverged/${name} in this host's state directory`,
+      `: ${size}writes of epoch ${epoch} that the cluster never got, set aside at ${at}`,
+      '; copy out what you need, then remove that directory',
+    ].join('')
   })
   const there = divergedElsewhere.map(({ host, trees }) => `${trees} on ${host}: inspect the volume there`)
   return [...here, ...there]

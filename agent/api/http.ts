@@ -7,18 +7,18 @@ import { WherryError } from '../model/errors.ts'
 
 /** What both HTTP servers on unix sockets need: the agent's and the plugin's. */
 
-/** Only root may speak to either socket: whoever can is as good as root. */
+/** Only root may use either socket: access to it amounts to root on the host. */
 const SOCKET_UMASK = 0o177
 
 /**
- * Binds a server to a socket file with mode 0600 and answers when it accepts connections. A socket file nobody listens
- * on is removed first. Throws STATE_LOCKED when another process serves it, SYSTEM_CALL_FAILED when something that is no
- * socket is in its place.
+ * Binds a server to a socket file with mode 0600 and returns when it accepts connections.
+ * A socket file without a listener is removed first.
+ * STATE_LOCKED: another process serves it. SYSTEM_CALL_FAILED: another kind of file is in its place.
  */
 export async function listenOnSocket(server: Server, path: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   await removeStaleSocket(path)
-  // Node binds a path within the call to listen(), so the mask covers just that: at no time has the file another mode.
+  // Node binds a path within the call to listen(), so the mask covers only that, and the file never has another mode.
   const umask = process.umask(SOCKET_UMASK)
   try {
     server.listen(path)
@@ -28,7 +28,7 @@ export async function listenOnSocket(server: Server, path: string): Promise<void
   await once(server, 'listening')
 }
 
-/** Serves on a socket that somebody else has bound and holds: it stays open for connections when this process ends. */
+/** Serves on a socket that another process has bound: it still takes connections when this process ends. */
 export async function listenOnDescriptor(server: Server, fd: number): Promise<void> {
   server.listen({ fd })
   await once(server, 'listening')
@@ -38,7 +38,7 @@ async function removeStaleSocket(path: string): Promise<void> {
   const found = await lstat(path).catch(nullIfMissing)
   if (found === null) return
   if (!found.isSocket()) {
-    throw new WherryError('SYSTEM_CALL_FAILED', `Cannot listen on ${path}: there is something that is not a socket.`, {
+    throw new WherryError('SYSTEM_CALL_FAILED', `Cannot listen on ${path}: a file that is not a socket is there.`, {
       hint: 'Look at it and move it away.',
     })
   }
@@ -51,8 +51,8 @@ async function removeStaleSocket(path: string): Promise<void> {
 }
 
 /**
- * Connects to a unix socket and hangs up. `dead`: the file is there and no process listens on it any more;
- * `unclear`: it is not there, or something else is wrong with it.
+ * Connects to a unix socket and hangs up.
+ * `dead`: the file exists and no process listens. `unclear`: it does not exist, or something else is wrong with it.
  */
 export async function knock(path: string): Promise<'served' | 'dead' | 'unclear'> {
   const socket = connect(path)
@@ -70,7 +70,7 @@ export async function knock(path: string): Promise<'served' | 'dead' | 'unclear'
 export async function readRequestBody(request: IncomingMessage, limitBytes: number): Promise<string> {
   const chunks: Buffer[] = []
   let sizeBytes = 0
-  // Not destroyed on an early end: the refusal still has to be written on the same connection.
+  // The request is not destroyed on an early end: the refusal is still written on its connection.
   for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     sizeBytes += chunk.length
     if (sizeBytes > limitBytes) {

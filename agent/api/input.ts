@@ -1,18 +1,21 @@
 import type { z } from 'zod'
 import { WherryError } from '../model/errors.ts'
 
-/** What Docker itself allows in a volume's name, at most as long as a file name: names end up in paths and keys. */
+/** What Docker allows in a volume's name, at most as long as a file name: names become paths and keys. */
 const LONGEST_NAME = 255
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/
 
-/** Docker's mount ids are 64 hex digits; other engines choose freely. */
+/** Docker's mount ids are 64 hex digits. Other engines choose freely. */
 const LONGEST_MOUNT_ID = 255
 
 /** Returns the name as it is. Throws NAME_INVALID. */
 export function checkName(name: string): string {
   if (NAME.test(name) && name.length <= LONGEST_NAME) return name
   throw new WherryError('NAME_INVALID', `"${shortened(name)}" cannot be the name of a volume.`, {
-    hint: `Use letters, digits, "_", "." and "-", a letter or digit first, at most ${LONGEST_NAME} in all, for example "data-1".`,
+    hint: [
+      'Use letters, digits, "_", "." and "-", a letter or digit first,',
+      `at most ${LONGEST_NAME} in all, for example "data-1".`,
+    ].join(' '),
   })
 }
 

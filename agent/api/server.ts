@@ -9,12 +9,12 @@ import type { ErrorBody } from './contract.ts'
 import { listenOnSocket } from './http.ts'
 import { createRoutes } from './routes.ts'
 
-/** What is still running at shutdown gets this long to answer; a Mount that waits is cut, and asked again later. */
+/** Time for running requests to finish at shutdown. A Mount that waits longer is cut, and the plugin repeats it. */
 const SHUTDOWN_GRACE_MS = 1_000
 
 /**
- * Serves the agent's API on a unix socket (mode 0600) until disposed; answers when it accepts connections. Throws
- * STATE_LOCKED when another agent serves the socket.
+ * Serves the agent's API on a unix socket (mode 0600) until disposed. Returns when it accepts connections.
+ * STATE_LOCKED: another agent serves the socket.
  */
 export async function serveApi(options: {
   mobility: Mobility
@@ -29,8 +29,8 @@ export async function serveApi(options: {
   app.use((ctx) => {
     throw new WherryError('REQUEST_INVALID', `The agent has no ${ctx.method} ${ctx.path}.`)
   })
-  // Koa would print it; what comes here is a connection that broke while an answer was written.
-  app.on('error', (error) => options.log.debug({ err: error }, 'answer not written'))
+  // Koa would print it: a connection that broke while a response was written.
+  app.on('error', (error) => options.log.debug({ err: error }, 'response not written'))
 
   const server = createServer(app.callback())
   await listenOnSocket(server, options.socketPath)
@@ -46,7 +46,7 @@ export async function serveApi(options: {
   }
 }
 
-/** The one place where errors leave the agent: coded ones as they are, all others as INTERNAL and into the log. */
+/** The one place where errors leave the agent: those with a code as they are, all others as INTERNAL. */
 function answerErrors(log: Logger): Koa.Middleware {
   return async (ctx, next) => {
     try {

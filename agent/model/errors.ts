@@ -1,4 +1,4 @@
-/** Every error a user can meet, with the HTTP status the agent's API answers with. Documented one by one in docs/errors.md. */
+/** Every error a user can meet, with its HTTP status in the agent's API. docs/errors.md documents each. */
 export const ERROR_STATUS = {
   SETTING_INVALID: 500,
   OPTION_INVALID: 400,
@@ -43,8 +43,8 @@ export const ERROR_STATUS = {
 export type ErrorCode = keyof typeof ERROR_STATUS
 
 /**
- * The one error class of the project. `message` says what happened, to which volume, on which host; `hint` says what to
- * do about it. Callers branch on `code`, never on the message.
+ * The one error class of the project. `message` says what happened, to which volume, on which host.
+ * `hint` says what to do about it. Callers branch on `code`, never on the message.
  */
 export class WherryError extends Error {
   override readonly name = 'WherryError'
@@ -57,7 +57,7 @@ export class WherryError extends Error {
     this.hint = more.hint
   }
 
-  /** One line for a person: what happened, then what to do. */
+  /** Prints one line for the operator: what happened, then what to do. */
   toLine(): string {
     return this.hint === undefined ? this.message : `${this.message} ${this.hint}`
   }

@@ -1,6 +1,6 @@
 import type { VolumeOptions } from './volume-options.ts'
 
-/** What hosts store and tell each other, as types. Every folder of the agent may import this file. */
+/** Types of what hosts store and send each other. Every folder of the agent may import this file. */
 
 export type { VolumeOptions }
 
@@ -25,11 +25,11 @@ export interface Seizure {
   /** Hosts by id. */
   readonly from: string
   readonly by: string
-  /** ISO 8601, the clock of the host that seized. */
+  /** ISO 8601, the clock of the host that took over. */
   readonly at: string
-  /** Where the volume went on from. */
+  /** The checkpoint from which the volume continued. */
   readonly base: { readonly epoch: number; readonly seq: number; readonly hash: string }
-  /** Age of that checkpoint when its holder must have stopped writing: at most what was written in that time is lost. */
+  /** Age of that checkpoint when the holder had to stop writing. At most the writes of that time are lost. */
   readonly ageSeconds: number
 }
 
@@ -40,17 +40,17 @@ export interface CopyRecord {
   readonly epoch: number
   readonly seq: number
   /**
-   * That checkpoint with its hash. Missing, or of another epoch and number: written by an older release; the hash is
-   * not known then.
+   * That checkpoint with its hash.
+   * Missing, or with another epoch or number: an older release wrote it, and the hash is not known.
    */
   readonly checkpoint?: Pick<Checkpoint, 'epoch' | 'seq' | 'hash'> | undefined
   readonly state: CopyState
   readonly at: string
-  /** The host has it to keep, not only because a move may come: it stays until enough others are current. */
+  /** True: the host is to keep it, and it stays until enough others are current. False: it only prepares a move. */
   readonly kept: boolean
 }
 
-/** Who may write the volume now. `incarnation` is random per hold, so that a writer can recognise its own write. */
+/** The host that may write the volume. `incarnation` is random per hold: by it a writer recognises its own write. */
 export interface Holder {
   readonly host: string
   readonly incarnation: string
@@ -63,23 +63,23 @@ export interface VolumeRecord {
   readonly name: string
   readonly options: VolumeOptions
   readonly createdAt: string
-  /** Counts holders; goes up by compare-and-set at every hold and seize, never down. The fencing token. */
+  /** The fencing token: counts holders. Each hold and each failover raises it by compare-and-set. It never drops. */
   readonly epoch: number
   readonly holder: Holder | null
   /** The newest committed checkpoint; null while the volume has never been released. */
   readonly last: Checkpoint | null
-  /** Newest last, bounded: by them a host that returns tells whether its tree is one the cluster went on from. */
+  /** Newest last, bounded. From them a returning host knows whether the cluster continued from its tree. */
   readonly seizures: readonly Seizure[]
   /**
-   * What was cut off that list: the highest epoch, and the hosts that lost the volume. Missing: nothing, or an older
-   * release cut it.
+   * What was cut off that list: the highest epoch, and the hosts that lost the volume.
+   * Missing: nothing was cut, or an older release cut it.
    */
   readonly seizuresCut?: { readonly epoch: number; readonly hosts: readonly string[] } | undefined
   /** By host id. */
   readonly copies: Readonly<Record<string, CopyRecord>>
-  /** Set once a removal has begun: nobody may hold the volume again, the name is about to be free. */
+  /** Set once a removal has begun: no host may hold the volume again, and its name is about to be free. */
   readonly removedAt: string | null
-  /** Ids of hosts that the removal gave up while they were away: what they have is set aside when they return. */
+  /** Ids of hosts that were away and that the removal gave up. They set their copies aside when they return. */
   readonly lost?: readonly string[] | undefined
   /** A removed volume of the same name whose data some host still had when this one was created. */
   readonly predecessor?: Predecessor | undefined
@@ -94,41 +94,41 @@ export interface Predecessor {
   readonly until: string | null
 }
 
-/** Proof that a volume was removed: only on its word does a host put its copy into the trash. */
+/** Proof that a volume was removed. Without it no host moves its copy to the trash. */
 export interface RemovedRecord {
   readonly id: string
   readonly name: string
   readonly removedAt: string
-  /** Ids of the hosts that still have a copy to put away. */
+  /** Ids of the hosts that still have a copy to move to the trash. */
   readonly hosts: readonly string[]
-  /** Those of them that were given up: what they have is set aside, and never deleted by itself. */
+  /** Those of them that were given up. They set their copies aside, and only an operator deletes those. */
   readonly lost?: readonly string[] | undefined
 }
 
-/** A checkpoint that another host has, and until when it had everything. Without a hash: an older release wrote it. */
+/** A checkpoint that another host has. Without a hash: an older release wrote it. */
 export interface CoveredCheckpoint {
   readonly epoch: number
   readonly seq: number
   readonly hash?: string | undefined
-  /** ISO 8601, the holder's clock. */
+  /** It has everything that was written until then. ISO 8601, the holder's clock. */
   readonly at: string
 }
 
-/** Why something does not get done, as hosts tell each other. */
+/** Why a host cannot do something, as hosts report it to each other. */
 export interface Trouble {
   /** The errno's name (EROFS) or one of the error codes. */
   readonly code: string
-  /** One line for people, shortened. */
+  /** One line for the operator, shortened. */
   readonly text: string
-  /** ISO 8601, by the clock of the host that has it. */
+  /** ISO 8601, the clock of the host that reports it. */
   readonly since: string
 }
 
-/** A host's proof of life, renewed every heartbeat. */
+/** A host's lease, renewed with every heartbeat. */
 export interface HostRecord {
   /** Made once, kept on the host's disk. */
   readonly id: string
-  /** The engine's name for the host (its host name), for people. */
+  /** The engine's name for the host (its host name), for messages. */
   readonly name: string
   /** Address and port on which other agents reach this one's transfer server. */
   readonly address: string
@@ -140,37 +140,37 @@ export interface HostRecord {
   /** Names of the containers that use a volume on this host, by volume id. */
   readonly uses: Readonly<Record<string, readonly string[]>>
   /**
-   * Names of the containers in any state, by the names of the volumes they mount. Undefined: the host does not know, or
-   * has too many to say.
+   * Names of the containers in any state, by the names of the volumes they mount.
+   * Undefined: the host does not know, or there are too many to list.
    */
   readonly referrers?: Readonly<Record<string, readonly string[]>> | undefined
-  /** By volume id: the newest checkpoint of a volume held here that another host has, and until when it had everything (this host's clock). */
+  /** By volume id, for volumes held here: the newest checkpoint that another host has. */
   readonly covered: Readonly<Record<string, CoveredCheckpoint>>
   /** How many diverged trees of which volumes are on this host, by volume id. */
   readonly diverged: Readonly<Record<string, number>>
   /** Names of volumes that this host's engine also has as a volume of its own driver `local`; at most 100 of them. */
   readonly namesakes: readonly string[]
   /**
-   * By volume id, bounded: volumes that no container uses here any more and that this host cannot release. Missing: an
-   * older version wrote it.
+   * By volume id, bounded: volumes that no container uses here any more and that this host cannot release.
+   * Missing: an older release wrote it.
    */
   readonly stuck?: Readonly<Record<string, Trouble>> | undefined
   /**
-   * By volume id, bounded: idle copies here that were found not to be their checkpoint, with the first path. Missing:
-   * an older version wrote it.
+   * By volume id, bounded: idle copies here that were found damaged, with the first damaged path.
+   * Missing: an older release wrote it.
    */
   readonly damaged?: Readonly<Record<string, string>> | undefined
   /** Why this host cannot write its state directory; null or missing: it can. */
   readonly unwritable?: Trouble | null | undefined
   /** Time of this heartbeat, ISO 8601, the host's own clock. */
   readonly at: string
-  /** Counts this host's renewals since its agent started; with `incarnation` it tells a host which of its writes this is. */
+  /** Counts renewals since the agent started. With `incarnation` it identifies the write. */
   readonly renewal: number
-  /** Id of the host that declared this lease over; null: it runs. */
+  /** Id of the host that expired this lease; null: it runs. */
   readonly expiredBy: string | null
   /**
-   * How long this host's lease runs, and how long it must have been silent before others may end it. Missing: an older
-   * release; as here.
+   * How long this host's lease runs, and how long it must be silent before others may expire it.
+   * Missing: an older release wrote it; the reader's own settings count.
    */
   readonly leaseMs?: number | undefined
   readonly seizeAfterMs?: number | undefined
@@ -179,6 +179,6 @@ export interface HostRecord {
   readonly totalBytes: number
   /** The Swarm node's label `zone`; null: none. */
   readonly zone: string | null
-  /** A person asked for all copies to leave, or Swarm has drained the node. */
+  /** The operator asked for all copies to leave, or Swarm has drained the node. */
   readonly draining: boolean
 }

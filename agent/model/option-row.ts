@@ -1,9 +1,9 @@
 import type { z } from 'zod'
 
-/** zod as a parameter: the command line reads tables of schemas and never needs zod itself, which takes 35 ms to load. */
+/** zod as a parameter: the command line reads tables of schemas and does not load zod, which takes 35 ms. */
 export type Zod = typeof z
 
-/** One row of the table of volume options: all that the program has to know of the option but its use. */
+/** One row of the table of volume options: all there is to know of an option except its use. */
 export interface OptionRow<T> {
   /** The name after Docker's `-o`; missing: the same as the key. */
   readonly flag?: string
@@ -18,7 +18,7 @@ export interface OptionRow<T> {
   readonly show: (value: T) => string
   /** The value of a volume created without this option. */
   readonly fallback: T
-  /** True: every record has it, and one without it is damaged. Else a record without it is older and means `fallback`. */
+  /** True: a record without it is damaged. Otherwise such a record is older and means `fallback`. */
   readonly inEveryRecord?: true
 }
 

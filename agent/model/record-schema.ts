@@ -5,7 +5,7 @@ import { optionFields } from './volume-options.ts'
 /** A counter that starts at zero. */
 export const count = z.int().nonnegative()
 
-/** What a checkpoint has wherever it is stored or told of. */
+/** The fields of a checkpoint wherever it is stored or sent. */
 export const checkpointFields = {
   epoch: count,
   seq: count,
@@ -38,7 +38,10 @@ const seizure = z.looseObject({
   ageSeconds: z.number().nonnegative(),
 })
 
-/** A volume's record as the registry has it and hosts send it. Unknown fields are kept: an older agent that writes a record back must not drop what a newer one put there. */
+/**
+ * A volume's record as the registry has it and hosts send it.
+ * Unknown fields are kept: an older agent that writes a record back must not drop what a newer one put there.
+ */
 export const volumeSchema: z.ZodType<VolumeRecord> = z.looseObject({
   id: z.string().min(1),
   name: z.string().min(1),

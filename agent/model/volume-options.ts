@@ -53,7 +53,7 @@ const TABLE = {
   gid: idOption(),
   /** Permission bits of the volume's root directory when it is first made, 0 to 0o7777. */
   mode,
-  /** How many hosts should have the data, the holder included; fewer where there are fewer hosts. 1: only the holder. */
+  /** How many hosts should have the data, the holder included; fewer if there are fewer hosts. 1: only the holder. */
   copies,
   /** Wanted age of the newest checkpoint while the volume is held (see checkpointTargetMs); null: none is taken. */
   checkpointMs,

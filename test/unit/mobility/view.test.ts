@@ -84,7 +84,7 @@ test('how checkpoints go only the holder knows: every other host names it, when 
   const lineOf = (seen: VolumeView) => describeConditions(seen).find(([about]) => about === 'checkpoints')?.[1]
   t.regex(lineOf(await view(kit, 'h1')) ?? '', /^every \d+ s/)
   const there = await view(kit, 'h2')
-  t.is(lineOf(there), 'only h1, which holds the volume, knows how they go: inspect the volume there')
+  t.is(lineOf(there), 'only h1, which holds the volume, reports them: inspect the volume there')
   for (const more of [{ copies: 1 }, { checkpointMs: null }]) {
     t.is(lineOf({ ...there, options: { ...there.options, ...more } }), undefined)
   }

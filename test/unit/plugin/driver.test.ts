@@ -103,7 +103,7 @@ test('Get shows holder, containers, checkpoint, copies and move, each as one rea
         move: 'h1 to h2, running, 500 B of 120 MB, 3 of 10 files, 1.5 MB/s, about 12 s left',
         options: 'uid=0 gid=0 mode=0755 copies=2 checkpoint=auto consistency=pause failover=auto on_isolation=pause',
         checkpoint_age: '4 s old on another host (2.7)',
-        stale: 'the registry is out of reach; this is the last that was known',
+        stale: 'the registry cannot be reached; this is the last known state',
       },
     },
   })
@@ -142,7 +142,7 @@ test('Get says what went wrong with a volume, a line for each, and nothing of th
   t.like(Status, {
     holder_away: 'not heard from for 34 s',
     checkpoint_age: 'no other host has the newest checkpoint: what was written since theirs is on h1 alone',
-    checkpoints: `every 40 s instead of 10 s (WHERRY_CHECKPOINT_SHARE), containers frozen for 35 ms by the last one, files that changed are read whole (the file system is btrfs), the last 3 tries failed: ${error}`,
+    checkpoints: `every 40 s instead of 10 s (WHERRY_CHECKPOINT_SHARE), containers frozen for 35 ms by the last one, changed files are read whole (the file system is btrfs), the last 3 attempts failed: ${error}`,
     consistency: 'live: in a checkpoint of a volume in use, files may be from different instants',
     taken_over: `by h1 from h3 at ${at}, at checkpoint 2.9, which was 7 s old: what was written later is missing`,
   })

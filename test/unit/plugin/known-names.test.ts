@@ -28,7 +28,7 @@ for (const [when, failure] of Object.entries(FAILURES))
     const answer = await plugin.call('VolumeDriver.Get', { Name: 'data' })
     t.is(answer?.status, 200)
     t.like(answer?.body.Volume, { Name: 'data', Mountpoint: '' })
-    t.regex(JSON.stringify(answer?.body), /"stale":"nothing is known but that it exists: .+"/)
+    t.regex(JSON.stringify(answer?.body), /"stale":"it exists, and nothing else is known: .+"/)
     t.is(await plugin.call('VolumeDriver.Get', { Name: 'other' }), null)
   })
 

@@ -42,8 +42,8 @@ export function newGroup(name: string, summary: string): Command {
   })
 }
 
-/** Prints an answer of the agent, as text or as JSON. Returns the exit code 0. */
-export function printAnswer<T>({ json, print }: Call, answer: T, show: (answer: T) => string): number {
-  print(json ? JSON.stringify(answer, null, 2) : show(answer))
+/** Prints a view that the agent returned, as text or as JSON. Returns the exit code 0. */
+export function printView<T>({ json, print }: Call, view: T, show: (view: T) => string): number {
+  print(json ? JSON.stringify(view, null, 2) : show(view))
   return 0
 }

@@ -27,7 +27,7 @@ const COMMANDS = [
 
 /** Creates the `wherry` command with all its commands. */
 export function createProgram(run: Run): Command {
-  const program = newCommand('wherry', "asks this host's agent over its socket and shows the answer")
+  const program = newCommand('wherry', "asks this host's agent over its socket and prints the reply")
   for (const create of COMMANDS) program.addCommand(create(run))
   return program
 }

@@ -6,7 +6,7 @@ import type { Call, Run } from './command.ts'
 import { createProgram } from './program.ts'
 import { missingValue, WrongCall, wrongArguments } from './wrong-call.ts'
 
-/** The `wherry` command: asks this host's agent over its socket and shows the answer. */
+/** The `wherry` command: asks this host's agent over its socket and prints the reply. */
 
 /** Exit codes: 0 done; 1 it did not work, standard error says why; 2 it was called wrongly. */
 const FAILED = 1

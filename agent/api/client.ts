@@ -67,8 +67,8 @@ async function exchange(
   // It may fail once more after the response has begun. Reading the response reports that.
   request.on('error', () => undefined)
   request.end(json)
-  const [answer] = (await once(request, 'response')) as [IncomingMessage]
-  return { status: answer.statusCode ?? 0, text: await textOf(answer) }
+  const [response] = (await once(request, 'response')) as [IncomingMessage]
+  return { status: response.statusCode ?? 0, text: await textOf(response) }
 }
 
 function readJson(text: string): unknown {

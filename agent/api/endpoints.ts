@@ -9,7 +9,7 @@ const LONGEST_DEADLINE_MS = 240_000
 /** Prometheus' text format. */
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
-/** What the agent answers requests with. */
+/** What carries the calls out. */
 export interface Backend {
   readonly mobility: Mobility
   /** The text of a scrape. */
@@ -37,7 +37,7 @@ export interface ApiCall<Path extends string, Body, Output> {
     parameters: Readonly<Record<ParameterNames<Path>[number], string>>,
     body: Body,
   ) => Promise<Output>
-  /** Content type of an answer that is text; missing: it is JSON, or empty with status 204. */
+  /** Content type of a text response; missing: the response is JSON, or empty with status 204. */
   readonly textType?: string
 }
 
@@ -78,7 +78,7 @@ function plain<const Path extends string, Output>(row: Omit<ApiCall<Path, undefi
  * Every call may be repeated. Errors are an ErrorBody with the status of ERROR_STATUS.
  */
 export const ENDPOINTS = {
-  /** Again with the same options: the same answer. VOLUME_EXISTS with others. */
+  /** Repeated with the same options: returns the volume. VOLUME_EXISTS with other options. */
   create: withBody({
     method: 'POST',
     path: '/volumes',
@@ -133,7 +133,7 @@ export const ENDPOINTS = {
   /** Rebuilds the records of a lost registry from the disks of all hosts. */
   recover: plain({ method: 'POST', path: '/recover', call: ({ mobility, signal }) => mobility.recover(signal) }),
   hosts: plain({ method: 'GET', path: '/hosts', call: ({ mobility }) => mobility.hosts() }),
-  /** Copies on their way to this host, and the last that ended. */
+  /** Running copies to this host, and the last that ended. */
   moves: plain({ method: 'GET', path: '/moves', call: ({ mobility }) => mobility.moves() }),
   health: plain({ method: 'GET', path: '/health', call: ({ mobility }) => mobility.health() }),
   /** Documented in docs/metrics.md. */

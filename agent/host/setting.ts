@@ -2,7 +2,7 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { parseDurationMs } from '../model/duration.ts'
 
-/** With less, a single frame of a copy takes longer than a peer waits for a sign of life. */
+/** With a lower rate one frame of a copy takes longer than a peer waits for data. */
 const SMALLEST_BANDWIDTH = 100_000
 const UNIT_BYTES: Readonly<Record<string, number>> = { kB: 1e3, MB: 1e6, GB: 1e9 }
 
@@ -13,9 +13,8 @@ interface Setting<T> {
 }
 
 /**
- * Makes a setting whose empty value means `fallback`.
- * `parse` returns undefined for a wrong value. The problem then reads "must be WHAT, for example EXAMPLE", with the
- * value; passwords in it are hidden.
+ * Creates a setting whose empty value means `fallback`. `parse` returns undefined for a wrong value.
+ * The complaint is then "must be WHAT, for example EXAMPLE", and the value with its passwords hidden.
  */
 export function setting<T>(fallback: string, what: string, example: string, parse: (text: string) => T | undefined) {
   const schema = z.string().transform((text, context): T => {
@@ -30,7 +29,7 @@ export function setting<T>(fallback: string, what: string, example: string, pars
   return { fallback, schema } satisfies Setting<T>
 }
 
-/** A NATS URL may have a password, and problems are logged. */
+/** Hides the password of a NATS URL: complaints are logged. */
 function withoutSecrets(text: string): string {
   return text.replaceAll(/\/\/[^@,]*@/g, '//***@')
 }
@@ -68,7 +67,7 @@ export function parseBandwidth(text: string): number | null | undefined {
 
 /**
  * Parses an IP address or a DNS name; undefined for anything else.
- * Returns lower case: addresses are compared, and case does not matter in DNS names and IPv6 addresses.
+ * Returns lower case: addresses are compared, and neither DNS names nor IPv6 addresses are case-sensitive.
  */
 export function parseAddress(text: string): string | undefined {
   const isName =

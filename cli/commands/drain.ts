@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import type { DrainView } from '../../agent/api/contract.ts'
 import { codeOf } from '../../agent/model/errors.ts'
-import { type Call, newCommand, printAnswer, type Run } from '../command.ts'
+import { type Call, newCommand, printView, type Run } from '../command.ts'
 import { textTable } from '../table.ts'
 
 /** How often the progress of a drain is asked for. */
@@ -20,7 +20,7 @@ export function drainCommand(run: Run): Command {
     .action(run(drainHost))
 }
 
-/** Asks for the drain and waits until no copy is left. The drain goes on when this command is stopped. */
+/** Asks for the drain and waits until no copy is left. Stopping this command does not stop the drain. */
 async function drainHost(call: Call, { off = false, wait }: Given): Promise<number> {
   const { agent, json, print, signal } = call
   let view: DrainView = await agent.drain({ on: !off }, signal)
@@ -32,7 +32,7 @@ async function drainHost(call: Call, { off = false, wait }: Given): Promise<numb
     await sleep(POLL_MS, undefined, { signal })
     view = await agent.drain({ on: true }, signal).catch((error: unknown) => ifPassing(error, view))
   }
-  return printAnswer(call, view, showDrain)
+  return printView(call, view, showDrain)
 }
 
 /** An agent or a registry that is away for a moment does not end the drain: the last view stays. */

@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
 import type { HostView } from '../../agent/api/contract.ts'
 import { formatSize } from '../../agent/api/format.ts'
-import { newCommand, printAnswer, type Run } from '../command.ts'
+import { newCommand, printView, type Run } from '../command.ts'
 import { textTable } from '../table.ts'
 
 export function hostsCommand(run: Run): Command {
   return newCommand('hosts', 'list hosts, their free space and zone, and which are drained or cannot write').action(
-    run(async (call) => printAnswer(call, await call.agent.hosts(call.signal), showHosts)),
+    run(async (call) => printView(call, await call.agent.hosts(call.signal), showHosts)),
   )
 }
 

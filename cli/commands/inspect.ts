@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { newCommand, printAnswer, type Run } from '../command.ts'
+import { newCommand, printView, type Run } from '../command.ts'
 import { showVolume } from '../volume-text.ts'
 
 export function inspectCommand(run: Run): Command {
@@ -7,7 +7,7 @@ export function inspectCommand(run: Run): Command {
     .argument('<VOLUME>')
     .action(
       run(async (call, volume: string) =>
-        printAnswer(call, await call.agent.get(volume, call.signal), (view) => showVolume(view, new Date())),
+        printView(call, await call.agent.get(volume, call.signal), (view) => showVolume(view, new Date())),
       ),
     )
 }

@@ -1,14 +1,14 @@
 import type { Command } from 'commander'
 import type { VolumeView } from '../../agent/api/contract.ts'
 import { formatAge, formatSize } from '../../agent/api/format.ts'
-import { newCommand, printAnswer, type Run } from '../command.ts'
+import { newCommand, printView, type Run } from '../command.ts'
 import { textTable } from '../table.ts'
 
 const JUST_STARTED = 'This agent has just started: which hosts are away is not known yet.'
 
 export function lsCommand(run: Run): Command {
   return newCommand('ls', 'list volumes, their holders, and the age of their newest checkpoints').action(
-    run(async (call) => printAnswer(call, await call.agent.list(call.signal), (list) => showVolumes(list, new Date()))),
+    run(async (call) => printView(call, await call.agent.list(call.signal), (list) => showVolumes(list, new Date()))),
   )
 }
 

@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
 import type { MoveView } from '../../agent/api/contract.ts'
 import { formatSize } from '../../agent/api/format.ts'
-import { newCommand, printAnswer, type Run } from '../command.ts'
+import { newCommand, printView, type Run } from '../command.ts'
 import { textTable } from '../table.ts'
 
 export function movesCommand(run: Run): Command {
   return newCommand('moves', 'list the copies that come to this host now, and the last that ended').action(
-    run(async (call) => printAnswer(call, await call.agent.moves(call.signal), showMoves)),
+    run(async (call) => printView(call, await call.agent.moves(call.signal), showMoves)),
   )
 }
 

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { newCommand, printAnswer, type Run } from '../command.ts'
+import { newCommand, printView, type Run } from '../command.ts'
 import { showVolume } from '../volume-text.ts'
 
 export function promoteCommand(run: Run): Command {
@@ -9,7 +9,7 @@ export function promoteCommand(run: Run): Command {
     .action(
       run(async (call, volume: string, { acceptLoss = false }: { acceptLoss?: boolean }) => {
         const promoted = await call.agent.promote(volume, { acceptLoss }, call.signal)
-        return printAnswer(call, promoted, (view) => `${view.summary}\n\n${showVolume(view, new Date())}`)
+        return printView(call, promoted, (view) => `${view.summary}\n\n${showVolume(view, new Date())}`)
       }),
     )
 }

@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
 import type { RecoverView } from '../../agent/api/contract.ts'
-import { newCommand, printAnswer, type Run } from '../command.ts'
+import { newCommand, printView, type Run } from '../command.ts'
 
 export function recoverCommand(run: Run): Command {
   return newCommand('recover', 'rebuild the records of a lost registry from the disks of all hosts').action(
     run(async (call) => {
       const view = await call.agent.recover(call.signal)
-      printAnswer(call, view, showRecovery)
+      printView(call, view, showRecovery)
       return view.problems.length === 0 ? 0 : 1
     }),
   )

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { RemovalView } from '../../agent/api/contract.ts'
-import { newCommand, printAnswer, type Run } from '../command.ts'
+import { newCommand, printView, type Run } from '../command.ts'
 
 export function rmCommand(run: Run): Command {
   return newCommand('rm', 'remove a volume from all hosts')
@@ -10,7 +10,7 @@ export function rmCommand(run: Run): Command {
     .action(
       run(async (call, volume: string, given: { force?: boolean; acceptLoss?: boolean }) => {
         const { force = false, acceptLoss = false } = given
-        return printAnswer(call, await call.agent.removeWith(volume, { force, acceptLoss }, call.signal), showRemoval)
+        return printView(call, await call.agent.removeWith(volume, { force, acceptLoss }, call.signal), showRemoval)
       }),
     )
 }

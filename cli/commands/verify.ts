@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { VerifyView } from '../../agent/api/contract.ts'
 import { formatSize } from '../../agent/api/format.ts'
-import { newCommand, printAnswer, type Run } from '../command.ts'
+import { newCommand, printView, type Run } from '../command.ts'
 
 export function verifyCommand(run: Run): Command {
   return newCommand('verify', "compare this host's copy of an idle volume with its checkpoint; exit code 1: damaged")
@@ -9,7 +9,7 @@ export function verifyCommand(run: Run): Command {
     .action(
       run(async (call, volume: string) => {
         const view = await call.agent.verify(volume, call.signal)
-        printAnswer(call, view, showVerification)
+        printView(call, view, showVerification)
         return view.damagedCount === 0 ? 0 : 1
       }),
     )

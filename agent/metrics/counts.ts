@@ -7,7 +7,7 @@ const RESULTS: readonly CheckpointResult[] = ['taken', 'unchanged', 'over_budget
  */
 const PAUSE_BUCKETS_SECONDS = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 60]
 
-/** Counts events on this host since its agent started. */
+/** Counters and histograms of what happened on this host since its agent started. */
 export class Counts implements Tally {
   readonly #checkpoints: Counter
   readonly #pauses: Histogram
@@ -19,13 +19,13 @@ export class Counts implements Tally {
     const registers = [registry]
     this.#checkpoints = new Counter({
       name: 'wherry_checkpoints_total',
-      help: 'Tries to take a checkpoint of a volume in use on this host, by result.',
+      help: 'Attempts to take a checkpoint of a volume in use on this host, by result.',
       labelNames: ['volume', 'result'],
       registers,
     })
     this.#pauses = new Histogram({
       name: 'wherry_checkpoint_pause_seconds',
-      help: 'How long containers stood still for a checkpoint, whether it was taken or not.',
+      help: 'How long containers were frozen for a checkpoint, whether it was taken or not.',
       labelNames: ['volume'],
       buckets: PAUSE_BUCKETS_SECONDS,
       registers,
@@ -61,7 +61,8 @@ export class Counts implements Tally {
   }
 
   /**
-   * Forgets volumes that are gone, and starts new ones at zero: a counter that appears with a one shows no increase.
+   * Forgets removed volumes and starts the counters of new ones at zero.
+   * Prometheus sees no increase in a counter that first appears with the value 1.
    */
   keep(volumes: readonly string[]): void {
     const now = new Set(volumes)

@@ -2,10 +2,10 @@ import { Gauge, type Registry } from 'prom-client'
 import type { Health, VolumeView } from '../mobility/contract.ts'
 import type { CopyState, Trouble } from '../model/model.ts'
 
-/** `away`: the copy's host is away, so the copy cannot be used. */
+/** `away`: the copy's host is away, and the copy is of no use in any state. */
 const COPY_STATES: readonly (CopyState | 'away')[] = ['current', 'behind', 'filling', 'diverged', 'away']
 
-/** The facts at a scrape. */
+/** What is known at the time of a scrape. */
 export interface Facts {
   readonly volumes: readonly VolumeView[]
   /** Number of hosts of the cluster. */
@@ -21,51 +21,49 @@ interface Sample {
 
 const one = (value: number): readonly Sample[] => [{ value }]
 
-/** How long a trouble has lasted, with its reason. Without a trouble there is no such label. */
+/** How long a trouble has lasted, labelled with its code. Without a trouble there is no label. */
 function sinceTrouble(trouble: Trouble | null): readonly Sample[] {
   if (trouble === null) return one(0)
   const seconds = Math.max(0, (Date.now() - Date.parse(trouble.since)) / 1000)
   return [{ labels: { code: trouble.code }, value: seconds }]
 }
 
-/** By name: help text, labels beside `volume`, and the samples of one volume. */
+/** Gauges of volumes by name: help, labels beside `volume`, and the samples of one volume. */
 const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly string[]; of: VolumeGauge }>> = {
   wherry_volume_held: {
     help: '1 when this host holds the volume, else 0.',
     of: (volume) => one(isHeldHere(volume) ? 1 : 0),
   },
   wherry_release_failed_seconds: {
-    help:
-      'For how long the holder of the volume has not been able to release it although no container uses it; 0: it ' +
-      'can. Each host says so of every volume.',
+    help: [
+      'How long the holder of the volume has been unable to release it although no container uses it; 0: it can.',
+      'Each host reports it for every volume.',
+    ].join(' '),
     labels: ['code'],
     of: ({ stuck }) => sinceTrouble(stuck),
   },
   wherry_holder_unwritable_seconds: {
-    help:
-      'For how long the holder of the volume has not been able to write its state directory; 0: it can. Each host ' +
-      'says so of every volume.',
+    help: [
+      'How long the holder of the volume has been unable to write its state directory; 0: it can.',
+      'Each host reports it for every volume.',
+    ].join(' '),
     labels: ['code'],
     of: ({ unwritable }) => sinceTrouble(unwritable),
   },
   wherry_checkpoint_age_seconds: {
-    help:
-      'Age of the newest checkpoint that another living host has, of a volume that this host holds; +Inf: none has ' +
-      'one.',
+    help: 'For a volume held here: age of the newest checkpoint that another living host has; +Inf: none has one.',
     of: (volume, facts) =>
       wantsCheckpoints(volume, facts) && !volume.hostsUnknown ? one(volume.elsewhere?.ageSeconds ?? Infinity) : [],
   },
   wherry_changes_tracked: {
-    help:
-      'Of a volume that this host holds: 1 when the kernel tells which parts of its files change, 0 when files ' +
-      'that changed are read whole.',
+    help: 'For a volume held here: 1 if the kernel reports changed parts of files, 0 if changed files are read whole.',
     of: (volume, facts) => (wantsCheckpoints(volume, facts) ? one(volume.checkpointing?.scanned === null ? 1 : 0) : []),
   },
   wherry_copies: {
     help: 'Copies of the volume in the cluster, by state; those on hosts that are away count as away only.',
     labels: ['state'],
     of: (volume) => {
-      // A restart of this agent must not raise an alert.
+      // No alert because this agent was restarted.
       if (volume.hostsUnknown) return []
       const states = copyStates(volume)
       return COPY_STATES.map((state) => ({
@@ -81,27 +79,27 @@ const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly s
       one(holder === null && last === null ? 0 : Math.min(options.copies, Math.max(1, hosts))),
   },
   wherry_diverged_trees: {
-    help: 'Trees on this host with writes that the cluster never got. A person has to look at them, then remove them.',
+    help: 'Trees on this host with writes that the cluster never got. The operator has to check and remove them.',
     of: ({ diverged }) => one(diverged.length),
   },
   wherry_seizure_loss_seconds: {
-    help: 'When the volume was last taken over: the time before it whose writes may be missing.',
+    help: 'Seconds before the last failover of the volume whose writes may be missing.',
     of: ({ seizure }) => (seizure === null ? [] : one(seizure.ageSeconds)),
   },
   wherry_seizure_timestamp_seconds: {
-    help: 'When the volume was last taken over, in seconds since 1970.',
+    help: 'Time of the last failover of the volume, in seconds since 1970.',
     of: ({ seizure }) => (seizure === null ? [] : one(Date.parse(seizure.at) / 1000)),
   },
 }
 
-/** By name: help text of this host's gauge, and its value. */
+/** Gauges of this host by name. */
 const HOST_GAUGES: Readonly<Record<string, { help: string; of: (health: Health) => number }>> = {
   wherry_registry_available: {
-    help: '1 while the registry answers this host, else 0.',
+    help: '1 while the registry replies to this host, else 0.',
     of: ({ registry }) => Number(registry.available),
   },
   wherry_engine_reachable: {
-    help: '1 while the Docker engine of this host answers, else 0.',
+    help: '1 while the Docker engine of this host replies, else 0.',
     of: ({ engine }) => Number(engine.reachable),
   },
   wherry_state_writable: {
@@ -109,16 +107,16 @@ const HOST_GAUGES: Readonly<Record<string, { help: string; of: (health: Health) 
     of: ({ state }) => Number(state.writable),
   },
   wherry_lease_seconds_left: {
-    help: "For how long this host's lease runs without another renewal; 0: it is over.",
+    help: "How long this host's lease runs without another renewal; 0: it has expired.",
     of: ({ lease }) => lease.secondsLeft,
   },
   wherry_fenced_containers: {
-    help: 'Containers of this host that are paused because its lease is over or was.',
+    help: 'Containers of this host that are paused because its lease has expired.',
     of: ({ fenced }) => fenced.length,
   },
 }
 
-/** The gauges at the time of a scrape. */
+/** Gauges of the state at the time of a scrape. */
 export class Gauges {
   readonly #ofVolumes: readonly { readonly gauge: Gauge; readonly of: VolumeGauge }[]
   readonly #ofHost: readonly { readonly gauge: Gauge; readonly of: (health: Health) => number }[]
@@ -133,7 +131,7 @@ export class Gauges {
     })
   }
 
-  /** Replaces all samples: volumes that are gone have none. */
+  /** Replaces all earlier samples: removed volumes have none. */
   set(facts: Facts): void {
     for (const { gauge, of } of this.#ofHost) gauge.set(of(facts.health))
     for (const { gauge, of } of this.#ofVolumes) {
@@ -145,7 +143,7 @@ export class Gauges {
   }
 }
 
-/** The holder has the newest data, whether or not the registry lists its copy. */
+/** Counts the holder's copy as current, even if the registry does not list it yet: it has the newest data. */
 function copyStates({ copies, holder }: VolumeView): (CopyState | 'away')[] {
   const others = copies
     .filter(({ host }) => host !== holder?.host)
@@ -153,7 +151,7 @@ function copyStates({ copies, holder }: VolumeView): (CopyState | 'away')[] {
   return holder === null ? others : [holder.away === null ? 'current' : 'away', ...others]
 }
 
-/** Only the holder has the state of its checkpoints. */
+/** True if this host holds the volume: only the holder knows the state of its checkpoints. */
 function isHeldHere({ checkpointing }: VolumeView): boolean {
   return checkpointing !== null
 }

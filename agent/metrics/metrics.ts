@@ -5,13 +5,13 @@ import { codeOf } from '../model/errors.ts'
 import { Counts } from './counts.ts'
 import { Gauges } from './gauges.ts'
 
-/** Resolution of the event loop's delay: a timer this often, while a lease counts in seconds. */
+/** Interval of the timer that measures the event loop's delay. Leases count in seconds. */
 const EVENT_LOOP_PRECISION_MS = 100
 
 /**
- * Metrics of this host in Prometheus' text format; docs/metrics.md describes them all.
- * States are read from mobility at each scrape; only events are counted (`tally`). Every sample carries the host's
- * name.
+ * Metrics of this host in Prometheus' text format. docs/metrics.md describes them all.
+ * Gauges are read from mobility at each scrape. Only events between scrapes are counted (`tally`).
+ * Every sample carries the name of this host.
  */
 export class Metrics {
   readonly #registry = new Registry()
@@ -26,7 +26,7 @@ export class Metrics {
     return this.#counts
   }
 
-  /** Returns the text of one scrape. Volumes are left out while the registry is away and its volumes are not cached. */
+  /** Returns the text of one scrape. Metrics of volumes are left out while neither registry nor cache knows them. */
   async scrape(mobility: Pick<Mobility, 'list' | 'hosts' | 'health'>): Promise<string> {
     const [volumes, hosts, health] = await Promise.all([listIfKnown(mobility), mobility.hosts(), mobility.health()])
     const self = hosts.find((host) => host.self)

@@ -8,32 +8,29 @@ import type { Versioned, Write } from './contract.ts'
 import { fromKey, toKey } from './keys.ts'
 import { writeRepeatedly } from './repeated-write.ts'
 
-/** A slower write is no help to a lease of eight seconds, which must be tried twice in its time. */
+/** A lease of 8 s must have time for two attempts to renew it. */
 const REQUEST_TIMEOUT_MS = 3_000
 
-/**
- * Requests to a leaderless stream are dropped silently: they are sent again after this time, for a leader may exist
- * then.
- */
+/** When a request is sent again: one to a stream without a leader is dropped silently. */
 const AGAIN_AFTER_MS = [1_000, 2_000]
 
-/** Parallel reads while reading everything: enough to hide the network, too few to crowd out a write. */
+/** Concurrent reads in readAll: enough to hide the network's latency, too few to delay a write. */
 const READS_AT_ONCE = 32
 
-/** A removed key leaves a marker; after this long every watcher has had its chance to see it. */
+/** How long the marker of a removed key is kept. Every watcher has had its chance to see it by then. */
 const MARKER_KEPT_MS = 3_600_000
 
-/** Old markers purged in one reading of everything, so that a long list of them does not delay it. */
+/** Old markers dropped by one readAll, so that a long list of them does not delay it. */
 const MARKERS_DROPPED_AT_ONCE = 16
 
 /** NATS API error codes (nats-server's errors.json). */
 const NO_MESSAGE = 10037
 export const NO_STREAM = 10059
 
-/** What KV clients put into the header of a marker. */
+/** The header in which KV clients mark a removal. */
 const OPERATION_HEADER = 'KV-Operation'
 
-/** Source of the connection: the bus. */
+/** Provides the connection; implemented by the bus. */
 export interface ConnectionSource {
   connection(): NatsConnection
   reach(): Promise<string>
@@ -46,13 +43,13 @@ interface RawEntry {
   readonly text: string | null
 }
 
-/** All entries of a bucket; those that could not be parsed are listed apart. */
+/** All entries of a bucket. Those that could not be parsed are listed apart. */
 export interface BucketContent<T> {
   readonly entries: Versioned<T>[]
   readonly damaged: { readonly key: string; readonly reason: string }[]
 }
 
-/** One JetStream KV bucket of checked JSON values. */
+/** One JetStream KV bucket of JSON values, checked by a schema. */
 export class Bucket<T> {
   readonly name: string
   readonly #schema: z.ZodType<T>
@@ -74,7 +71,7 @@ export class Bucket<T> {
     return raw === null || raw.text === null ? null : this.#parse(name, raw.text, raw.revision)
   }
 
-  /** Reads all values, or rejects REGISTRY_UNAVAILABLE: there is no partial result. */
+  /** Reads all values. REGISTRY_UNAVAILABLE: some could not be read; there are no partial results. */
   async readAll(): Promise<BucketContent<T>> {
     const keys = await this.#keys()
     const content: BucketContent<T> = { entries: [], damaged: [] }
@@ -93,7 +90,7 @@ export class Bucket<T> {
     return content
   }
 
-  /** Adds a value; `refused` when the name has one. A removed name is free. */
+  /** Adds a value. `refused`: the name has one. The name of a removed value is free. */
   async add(name: string, value: T): Promise<Write<T>> {
     const first = await this.#write(name, value, 0)
     if (first.outcome !== 'refused') return first
@@ -103,7 +100,7 @@ export class Bucket<T> {
     } catch (error) {
       return { outcome: 'unknown', cause: error as Error }
     }
-    // A removed key's marker is the last message of its subject: the write must come after it.
+    // The marker of a removed key is the last message of its subject, so the write has to follow it.
     return marker !== null && marker.text === null ? this.#write(name, value, marker.revision) : first
   }
 
@@ -122,7 +119,7 @@ export class Bucket<T> {
   async #write(name: string, value: T, expected: number): Promise<Write<T>> {
     const checked = this.#schema.safeParse(value)
     if (!checked.success)
-      throw new WherryError('INTERNAL', `A wrong record of ${name} was to be written: ${checked.error.message}`)
+      throw new WherryError('INTERNAL', `The record of ${name} to be written is wrong: ${checked.error.message}`)
     return this.#publish(toKey(name), JSON.stringify(value), value, expected)
   }
 
@@ -154,16 +151,14 @@ export class Bucket<T> {
     })
   }
 
-  /** The stream's leader lists its subjects: no acknowledged one is missing. */
+  /** Lists the keys. The stream's leader lists its subjects, so no acknowledged key is missing. */
   async #keys(): Promise<string[]> {
     const prefix = `$KV.${this.name}.`
     const info = await this.#ask((manager) => manager.streams.info(this.stream, { subjects_filter: `${prefix}>` }))
     return Object.keys(info.state.subjects ?? {}).map((subject) => subject.slice(prefix.length))
   }
 
-  /**
-   * Returns the first reply to any of up to three requests; the first of them ends the wait after REQUEST_TIMEOUT_MS.
-   */
+  /** Sends a request up to three times, for REQUEST_TIMEOUT_MS in all, and returns the first reply. */
   async #ask<R>(question: (manager: JetStreamManager) => Promise<R>): Promise<R> {
     const connection = this.#source.connection()
     const answered = new AbortController()
@@ -198,9 +193,8 @@ export class Bucket<T> {
     try {
       return { value: this.#schema.parse(JSON.parse(text)), revision }
     } catch (cause) {
-      const message =
-        `The registry's record of ${name} (bucket ${this.name}, ` + `revision ${revision}) cannot be understood.`
-      throw new WherryError('RECORD_INVALID', message, {
+      const where = `bucket ${this.name}, revision ${revision}`
+      throw new WherryError('RECORD_INVALID', `The registry's record of ${name} (${where}) cannot be understood.`, {
         hint: 'A newer Wherry may have written it: bring all hosts to the same version.',
         cause,
       })
@@ -212,7 +206,7 @@ export class Bucket<T> {
       try {
         await this.#ask((manager) => manager.streams.deleteMessage(this.stream, revision, false))
       } catch {
-        return // It is only tidying up, and the next reading tries again.
+        return // Only housekeeping: the next readAll tries again.
       }
     }
   }

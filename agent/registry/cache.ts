@@ -3,23 +3,23 @@ import { codeOf } from '../model/errors.ts'
 import type { VolumeRecord } from '../model/model.ts'
 import type { Registry, Versioned } from './contract.ts'
 
-/** Ten thousand records take a few megabytes, and exceed the volumes of any cluster. */
+/** Ten thousand records are a few megabytes, and more volumes than a cluster has. */
 const DEFAULT_MAX = 10_000
 
 type Entry = Versioned<VolumeRecord>
 
 export interface VolumeCacheOptions {
   readonly registry: Pick<Registry, 'volume' | 'volumes' | 'watch'>
-  /** Number of records kept. */
+  /** Most records kept. */
   readonly max?: number
-  /** Called with the names of all volumes, sorted, when they have changed. */
+  /** Called with the sorted names of all volumes when they have changed. */
   readonly named?: (names: readonly string[]) => void
 }
 
 /**
- * Serves Docker's Get, Path and List while the registry is out of reach.
- * A known volume is never "not found" then: dockerd would forget its metadata (promise 10).
- * No decision rests on this cache.
+ * The last known volume records, for Docker's Get, Path and List while the registry cannot be reached.
+ * A known volume is never "not found" then: dockerd would forget the volume's metadata (promise 10).
+ * No decision is based on this cache.
  */
 export class VolumeCache {
   readonly #registry: VolumeCacheOptions['registry']
@@ -46,16 +46,15 @@ export class VolumeCache {
         if (name === null) await this.list()
         else await this.get(name)
       } catch {
-        // The next read reports the failure to its caller; this one was only in advance.
+        // The next read reports the error to its caller. This read was only a prefetch.
       }
     }
     this.#registry.watch((name) => void refresh(name), signal)
   }
 
   /**
-   * Reads a volume's record. `stale`: the registry did not reply, and this is the last known record.
-   * `entry` is null only when the registry itself just said so.
-   * Rejects REGISTRY_UNAVAILABLE for a volume that was never known.
+   * Reads a volume's record. `stale`: the registry did not reply and this is the last known record.
+   * `entry` is null only if the registry itself said so now. REGISTRY_UNAVAILABLE: no reply, and never known.
    */
   async get(name: string): Promise<{ entry: Entry | null; stale: boolean }> {
     try {
@@ -70,7 +69,7 @@ export class VolumeCache {
     }
   }
 
-  /** Reads all records; `stale` as with `get`. Rejects REGISTRY_UNAVAILABLE when the whole list was never known. */
+  /** Reads all records; `stale` as in `get`. REGISTRY_UNAVAILABLE: no reply, and never listed completely. */
   async list(): Promise<{ entries: Entry[]; stale: boolean }> {
     try {
       const entries = await this.#registry.volumes()
@@ -82,16 +81,16 @@ export class VolumeCache {
     }
   }
 
-  /** Takes in a record that was read or written elsewhere; ignores one older than the known. */
+  /** Adds a record that was read or written elsewhere, unless a newer one is known. */
   note(entry: Entry): void {
     const known = this.#entries.peek(entry.value.name)
     this.#take(entry)
-    if (isThere(known) !== isThere(entry)) this.#tellNames()
+    if (exists(known) !== exists(entry)) this.#reportNames()
   }
 
   /** Drops a volume that the registry no longer has. */
   forget(name: string): void {
-    if (this.#entries.delete(name)) this.#tellNames()
+    if (this.#entries.delete(name)) this.#reportNames()
   }
 
   #take(entry: Entry): void {
@@ -99,9 +98,9 @@ export class VolumeCache {
     if (known === undefined || known.revision < entry.revision) this.#entries.set(entry.value.name, entry)
   }
 
-  #tellNames(): void {
+  #reportNames(): void {
     if (!this.#complete) return
-    this.#named([...this.#entries.values()].flatMap((entry) => (isThere(entry) ? [entry.value.name] : [])).toSorted())
+    this.#named([...this.#entries.values()].flatMap((entry) => (exists(entry) ? [entry.value.name] : [])).toSorted())
   }
 
   #replace(entries: readonly Entry[]): void {
@@ -111,10 +110,10 @@ export class VolumeCache {
     }
     this.#complete = true
     for (const entry of entries) this.#take(entry)
-    this.#tellNames()
+    this.#reportNames()
   }
 }
 
-function isThere(entry: Entry | undefined): boolean {
+function exists(entry: Entry | undefined): boolean {
   return entry !== undefined && entry.value.removedAt === null
 }

@@ -1,17 +1,14 @@
 import { WherryError } from '../model/errors.ts'
 
-/**
- * Characters that a key may hold as they are.
- * Others are written as `=` and two hex digits per byte; a dot would split the key's subject.
- */
+/** Characters that stay as they are in a key. All others become `=` and two hex digits per byte. */
 const PLAIN = /[A-Za-z0-9_-]/
 
 /**
- * Encodes a volume's name or an id as a key of a JetStream bucket; no two names share a key.
- * Throws NAME_INVALID for an empty one.
+ * Turns a volume's name or an id into a key of a JetStream bucket. No two names share a key.
+ * A dot is encoded, too: it would split the key's subject. NAME_INVALID: the name is empty.
  */
 export function toKey(name: string): string {
-  if (name === '') throw new WherryError('NAME_INVALID', 'The empty name names nothing in the registry.')
+  if (name === '') throw new WherryError('NAME_INVALID', 'The registry has no entry with an empty name.')
   let key = ''
   for (const char of name) {
     if (PLAIN.test(char)) key += char
@@ -20,7 +17,7 @@ export function toKey(name: string): string {
   return key
 }
 
-/** Returns the name that a key was made from. */
+/** Returns the name from which `toKey` made a key. */
 export function fromKey(key: string): string {
   return Buffer.from(
     key.replace(/=([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),

@@ -6,9 +6,8 @@ const schema = z.array(z.string())
 
 /**
  * The buckets that this host has seen, kept on its disk.
- * One of them that is missing later was lost, and must not be made anew: an empty bucket reports "no such volume" for
- * every
- * volume, and dockerd believes it (promise 10).
+ * If one of them is missing later, it was lost and must not be created again. An empty bucket would mean that no volume
+ * exists, and dockerd would believe it (promise 10).
  */
 export class KnownBuckets {
   /** Null: kept in memory only. */
@@ -23,7 +22,7 @@ export class KnownBuckets {
     return (await this.#load()).has(name)
   }
 
-  /** Safe to repeat; durable on return. */
+  /** Remembers a bucket. May be repeated; durable on return. */
   async add(name: string): Promise<void> {
     const names = await this.#load()
     if (names.has(name)) return

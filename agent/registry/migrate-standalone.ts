@@ -10,75 +10,75 @@ import type { Write } from './contract.ts'
 import { removedSchema, volumeSchema } from './schema.ts'
 import { BUCKETS } from './setup.ts'
 
-/** A server reads its store again within a second; one with a slow disk gets more. */
+/** A server with an existing store starts within a second. One with a slow disk gets more. */
 const SERVE_TIMEOUT_MS = 30_000
 
 const POLL_MS = 100
 
-/** Attempts to migrate one record; each is safe to repeat. */
+/** Attempts to write one record. Each may be repeated. */
 const ATTEMPTS = 5
 
-export interface CarryTarget {
+export interface MigrationTarget {
   readonly volumes: Bucket<VolumeRecord>
   readonly removed: Bucket<RemovedRecord>
 }
 
 /**
- * Migrates the records of a single host into the cluster's registry, then sets the old store aside.
- * Overwrites nothing: a name that another volume has stays as it is, and is reported in a line of its own.
- * Safe to repeat after any failure.
+ * Copies the records of a standalone host into the cluster's registry, then sets the old store aside.
+ * Overwrites nothing. Returns one line for each volume whose name the cluster uses for another volume.
+ * May be repeated after any failure.
  */
-export async function carryOver(
+export async function migrateStandalone(
   old: StandaloneStore,
-  target: CarryTarget,
+  target: MigrationTarget,
   log: Logger,
   signal: AbortSignal,
 ): Promise<string[]> {
-  const conflicts = await carryRecords(old, target, log, signal)
+  const conflicts = await copyRecords(old, target, log, signal)
   const path = await old.retire(new Date(), conflicts)
-  log.info({ path, conflicts: conflicts.length }, 'the records of this host were carried over; its old store is kept')
+  log.info({ path, conflicts: conflicts.length }, 'standalone records migrated; the old store is kept')
   return conflicts
 }
 
-async function carryRecords(
+async function copyRecords(
   old: StandaloneStore,
-  target: CarryTarget,
+  target: MigrationTarget,
   log: Logger,
   signal: AbortSignal,
 ): Promise<string[]> {
   await using server = await old.serve()
-  await using link = new NatsLink({ endpoint: server.endpoint, name: 'wherry carry-over', log })
+  await using link = new NatsLink({ endpoint: server.endpoint, name: 'wherry migration', log })
   await connected(link, signal)
   const volumes = await contentOf(new Bucket(BUCKETS.volumes, volumeSchema, link))
   const removed = await contentOf(new Bucket(BUCKETS.removed, removedSchema, link))
   const conflicts = [...volumes.damaged, ...removed.damaged].map(({ reason }) => `Not carried over: ${reason}`)
   for (const { value } of removed.entries) await settle(value.name, () => target.removed.add(value.id, value))
   for (const { value } of volumes.entries) {
-    const conflict = await carryVolume(value, target)
+    const conflict = await copyVolume(value, target)
     if (conflict !== null) conflicts.push(conflict)
   }
   return conflicts
 }
 
-async function carryVolume(record: VolumeRecord, target: CarryTarget): Promise<string | null> {
-  // It was migrated before, and has been removed since.
+async function copyVolume(record: VolumeRecord, target: MigrationTarget): Promise<string | null> {
+  // It was migrated before and has been removed since.
   if ((await target.removed.read(record.id)) !== null) return null
   if (await settle(record.name, () => target.volumes.add(record.name, record))) return null
   const there = await target.volumes.read(record.name)
-  if (there === null)
-    throw new WherryError('VOLUME_BUSY', `Volume ${record.name} was removed while it was carried over.`)
+  if (there === null) throw new WherryError('VOLUME_BUSY', `Volume ${record.name} was removed during its migration.`)
   if (there.value.id === record.id) return null
-  return (
-    `Volume ${record.name} (${record.id}) of this host was not carried over: the cluster has another volume of ` +
-    `that name (${there.value.id}). This host's data stays in its state directory under volumes/${record.id}.`
-  )
+  return [
+    `Volume ${record.name} (${record.id}) of this host was not carried over:`,
+    `the cluster has another volume of that name (${there.value.id}).`,
+    `This host's data stays in its state directory under volumes/${record.id}.`,
+  ].join(' ')
 }
 
-/** True: the record is in; false: the name has another record. */
+/** Writes a record. True: it is there; false: another one is. */
 async function settle<T>(name: string, write: () => Promise<Write<T>>): Promise<boolean> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const answer = await write()
-    if (answer.outcome !== 'unknown') return answer.outcome === 'done'
+    const { outcome } = await write()
+    if (outcome !== 'unknown') return outcome === 'done'
   }
   throw new WherryError('REGISTRY_UNAVAILABLE', `The record of ${name} could not be carried over yet.`)
 }
@@ -92,7 +92,7 @@ async function connected(link: NatsLink, signal: AbortSignal): Promise<void> {
   }
 }
 
-/** A host that was single only for moments may never have made its buckets. */
+/** Reads a bucket. A host that was standalone only for moments may never have created it. */
 async function contentOf<T>(bucket: Bucket<T>): Promise<BucketContent<T>> {
   try {
     return await bucket.readAll()

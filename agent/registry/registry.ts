@@ -9,41 +9,38 @@ import { Bucket } from './bucket.ts'
 import type { Registry, Versioned, Write } from './contract.ts'
 import { fromKey } from './keys.ts'
 import { KnownBuckets } from './known-buckets.ts'
-import { carryOver } from './migrate-standalone.ts'
+import { migrateStandalone } from './migrate-standalone.ts'
 import { hostSchema, removedSchema, volumeSchema } from './schema.ts'
 import { BUCKETS, CHANGES, setUpBuckets } from './setup.ts'
 
-/** Wait before the set-up is retried; a forming cluster gets its leader within a few seconds. */
+/** Wait before the next attempt to set up. A forming cluster elects its leader within a few seconds. */
 const RETRY_MS = 500
 
-/** The layout is checked this often: servers may have been added, and the replicas follow. */
+/** How often the layout is checked: servers may have been added, and the replicas follow. */
 const LOOK_AGAIN_MS = 60_000
 
 export interface RegistryOptions {
   readonly bus: NatsBus
-  /** Replicas of each bucket; null: by the size of the operator's own NATS. */
+  /** Replicas of each bucket; null: by the size of the user's own NATS. */
   readonly replicas: number | null
-  /** Records of a time when this host was single; migrated before the first reply. */
+  /** Records of this host's time as a standalone host. They are migrated before the registry is ready. */
   readonly oldStore: StandaloneStore | null
-  /**
-   * File with the buckets that this host has seen (`EmbeddedNats.seenPath`).
-   * Without it they are known until the agent ends.
-   */
+  /** File with the buckets that this host has seen (`EmbeddedNats.seenPath`). Without it they are kept in memory. */
   readonly seenPath?: string
   readonly log: Logger
 }
 
 export interface RegistryState {
   readonly ready: boolean
-  /** One line for operators. */
+  /** One line for the operator. */
   readonly detail: string
-  /** What an operator must act on, one line each. */
+  /** What the operator has to mend, one line each. */
   readonly problems: readonly string[]
 }
 
 /**
- * The registry on JetStream KV.
- * It sets itself up in the background; until then every call rejects REGISTRY_UNAVAILABLE.
+ * The registry on JetStream KV. It sets itself up in the background.
+ * Until that is done every call rejects REGISTRY_UNAVAILABLE.
  */
 export class JetStreamRegistry implements Registry, AsyncDisposable {
   readonly #options: RegistryOptions
@@ -53,12 +50,12 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   readonly #stop = new AbortController()
   readonly #loop: Promise<void>
   readonly #seen: KnownBuckets
-  /** Problems by topic, so that each is logged once and can disappear again. */
+  /** Problems by subject, so that each is logged once and can be cleared. */
   readonly #problems = new Map<string, string>()
   readonly #wakes = new Set<(name: string | null) => void>()
   #oldStore: StandaloneStore | null
   #ready = false
-  #failure: Error = unavailable('its buckets were not looked at yet')
+  #failure: Error = unavailable('its buckets were not checked yet')
 
   constructor(options: RegistryOptions) {
     this.#options = options
@@ -131,13 +128,13 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     const changed = (_: string, subject: string) => wake(fromKey(subject.slice(CHANGES.volumes.length + 1)))
     bus.listen(`${CHANGES.volumes}.>`, changed, ended)
     bus.listen(`${CHANGES.removed}.>`, () => wake(null), ended)
-    // Events during a lost connection, or before the registry could be read, were missed.
+    // Changes during a lost connection, or before the registry was readable, were not reported.
     bus.onConnect(() => wake(null), ended)
     this.#wakes.add(wake)
     ended.addEventListener('abort', () => this.#wakes.delete(wake), { once: true })
   }
 
-  /** Ends the background work; the bus is closed by its owner. */
+  /** Ends the background work. The bus stays open: its opener closes it. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
     await this.#loop
@@ -171,7 +168,7 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     while (!signal.aborted) {
       const waitMs = (await this.#setUp()) ? LOOK_AGAIN_MS : RETRY_MS
       const woken = new AbortController()
-      // A new connection ends the wait: it may be the first, or lead to a server of another version.
+      // A new connection ends the wait: it may be the first one, or its server may have another version.
       let known = this.#options.bus.state().connected
       const wake = () => {
         if (!known) woken.abort()
@@ -183,15 +180,15 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     }
   }
 
-  /** True when the registry is ready; else `#failure` has the reason. */
+  /** Sets the registry up. True: it is ready; false: `#failure` says why not. */
   async #setUp(): Promise<boolean> {
     const { bus, replicas, log } = this.#options
     try {
       await setUpBuckets(bus.connection(), replicas, this.#seen)
-      await this.#carryOver()
+      await this.#migrate()
       if (!this.#ready) {
         this.#ready = true
-        log.info('the registry is ready')
+        log.info('registry ready')
         for (const wake of [...this.#wakes]) wake(null)
       }
       return true
@@ -205,20 +202,24 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     const { bus, log } = this.#options
     const failure =
       error instanceof WherryError ? error : unavailable(`${(error as Error).message}; ${await bus.reach()}`, error)
-    // Calls go on while this check fails for lack of a leader or a connection: they fail themselves, or they do
-    // not.
+    // Without a leader or a connection, calls are still tried: they fail by themselves, or they do not.
     const final = codeOf(error) === 'NATS_TOO_OLD' || (codeOf(error) !== undefined && bus.state().connected)
     if (final) this.#ready = false
     if (failure.message !== this.#failure.message) log.warn(failure.toLine())
     this.#failure = failure
   }
 
-  async #carryOver(): Promise<void> {
+  async #migrate(): Promise<void> {
     const old = this.#oldStore
     if (old === null) return
     const { log } = this.#options
-    const conflicts = await carryOver(old, { volumes: this.#volumes, removed: this.#removed }, log, this.#stop.signal)
-    for (const text of conflicts) this.#problem(`carry ${text}`, text)
+    const conflicts = await migrateStandalone(
+      old,
+      { volumes: this.#volumes, removed: this.#removed },
+      log,
+      this.#stop.signal,
+    )
+    for (const text of conflicts) this.#problem(`migration ${text}`, text)
     this.#oldStore = null
   }
 }

@@ -5,24 +5,22 @@ import type { Versioned, Write } from './contract.ts'
 
 /** NATS API error codes (nats-server's errors.json). */
 const WRONG_LAST_SEQUENCE = 10071
-/** From 2.11 on: another write to the same key is in progress. */
+/** From 2.11 on: another write to the same key is in flight. */
 const WRONG_LAST_SEQUENCE_NOW = 10164
 
 /**
- * Sends a compare-and-set, and sends the same again after each of these delays while no reply has come.
- * At most one of them can win, and whichever does, it is this write.
- * Ends with the first acknowledgement, or with the last sending. A refusal counts only for the first one: a later one
- * may
- * have been refused because an earlier one won and its reply was lost.
- * `send` is told its delay; its rejection counts as no reply.
+ * Sends a compare-and-set, and the same again after each of `againAfterMs` while there is no reply.
+ * At most one attempt can win, and any of them is this write. Ends with the first acknowledgement or the last attempt.
+ * Only the first attempt can be refused: a later one may be refused because an earlier one won and its reply was lost.
+ * `send` gets the time since the first attempt. Its rejection counts as no reply.
  */
 export async function writeRepeatedly<V>(
   send: (afterMs: number) => Promise<Versioned<V>>,
   againAfterMs: readonly number[],
 ): Promise<Write<V>> {
-  const answered = new AbortController()
+  const replied = new AbortController()
   const sendLater = async (afterMs: number) => {
-    await sleep(afterMs, undefined, { signal: answered.signal })
+    await sleep(afterMs, undefined, { signal: replied.signal })
     return await settle(() => send(afterMs))
   }
   const first = settle(() => send(0))
@@ -30,12 +28,12 @@ export async function writeRepeatedly<V>(
     write.outcome === 'done' || (write.outcome === 'refused' && nth === 0)
   const final = [first, ...againAfterMs.map(sendLater)].map(async (sent, nth) => {
     const write = await sent
-    return isFinal(write, nth) ? write : Promise.reject(new Error('no answer'))
+    return isFinal(write, nth) ? write : Promise.reject(new Error('no reply'))
   })
   try {
     return await Promise.any(final).catch(() => first)
   } finally {
-    answered.abort()
+    replied.abort()
   }
 }
 

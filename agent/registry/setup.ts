@@ -6,16 +6,14 @@ import { apiCode } from './api-code.ts'
 import { NO_STREAM, streamOf } from './bucket.ts'
 import type { KnownBuckets } from './known-buckets.ts'
 
-/** Making a replicated stream takes an election among its servers. */
+/** Creating a replicated stream takes an election among its servers. */
 const SETUP_TIMEOUT_MS = 5_000
 
-/** A forming cluster does not reply at all: it is asked again soon. */
-const LOOK_TIMEOUT_MS = 1_000
+/** A forming cluster does not reply at all: ask again soon rather than wait for long. */
+const CHECK_TIMEOUT_MS = 1_000
 
-/**
- * A newly elected leader may not know its streams yet: "no such stream" counts only when said twice, this far apart.
- */
-const SECOND_LOOK_MS = 1_000
+/** Pause between two checks for a stream: a leader just elected may not know yet which streams it has. */
+const SECOND_CHECK_MS = 1_000
 
 /** Subjects on which the servers publish stored changes, below the bus's prefix. */
 export const CHANGES = { volumes: 'registry.volumes', removed: 'registry.removed' } as const
@@ -23,10 +21,11 @@ export const CHANGES = { volumes: 'registry.volumes', removed: 'registry.removed
 export const BUCKETS = { volumes: 'wherry_volumes', removed: 'wherry_removed', hosts: 'wherry_hosts' } as const
 
 /**
- * Makes missing buckets, and raises the replicas of those that have too few (never lowers them).
- * Several agents may do it at once. `seen` holds the buckets that existed before: one that is gone is not made anew,
- * because an empty bucket would report "no such volume" for every volume (promise 10).
- * Rejects NATS_TOO_OLD when the server is unfit for the number of replicas, REGISTRY_UNAVAILABLE otherwise.
+ * Creates missing buckets and raises the replicas of those that have too few (never lowers them).
+ * Several agents may do so at once.
+ * A bucket in `seen` that is missing was lost and is not created again: an empty one would mean that no volume exists
+ * (promise 10).
+ * NATS_TOO_OLD: the server cannot run that many replicas. REGISTRY_UNAVAILABLE: all other failures.
  */
 export async function setUpBuckets(
   connection: NatsConnection,
@@ -35,13 +34,13 @@ export async function setUpBuckets(
 ): Promise<void> {
   const wanted = replicas ?? clusterSize(connection)
   refuseOldServer(connection, wanted)
-  const look = await connection.jetstreamManager({ timeout: LOOK_TIMEOUT_MS, checkAPI: false })
+  const look = await connection.jetstreamManager({ timeout: CHECK_TIMEOUT_MS, checkAPI: false })
   const manager = await connection.jetstreamManager({ timeout: SETUP_TIMEOUT_MS, checkAPI: false })
   const configs = bucketConfigs(wanted)
   const missing = await missingOf(look, configs)
   for (const { name } of missing) if (await seen.has(name)) throw lost(name, seen.path)
   if (missing.length > 0) {
-    if (connection.info?.cluster !== undefined) await sleep(SECOND_LOOK_MS)
+    if (connection.info?.cluster !== undefined) await sleep(SECOND_CHECK_MS)
     for (const config of await missingOf(look, missing)) await manager.streams.add(config)
   }
   for (const config of configs) {
@@ -52,14 +51,15 @@ export async function setUpBuckets(
 }
 
 function lost(stream: string, seenPath: string | null): WherryError {
+  const reset = seenPath === null ? 'restart the agents' : `remove ${seenPath} on every host`
   return new WherryError(
     'REGISTRY_UNAVAILABLE',
     `The registry lost its stream ${stream}, which this host has seen before.`,
     {
-      hint:
-        'Bring its data back (nats/ in the state directory of the hosts that run servers); or ' +
-        `${seenPath === null ? 'restart the agents' : `remove ${seenPath} on every host`} to begin with an empty ` +
-        'registry.',
+      hint: [
+        'Bring its data back (nats/ in the state directory of the hosts that run servers);',
+        `or ${reset} to begin with an empty registry.`,
+      ].join(' '),
     },
   )
 }
@@ -72,19 +72,17 @@ async function missingOf(manager: JetStreamManager, configs: readonly BucketConf
   return missing
 }
 
-/** Below 2.10.23 several writers win the same revision when a bucket has three replicas. */
+/** Below 2.10.23 several writers win the same revision if a bucket has three replicas. */
 function refuseOldServer(connection: NatsConnection, replicas: number): void {
   const version = parseVersion(connection.info?.version ?? '')
   if (replicas < 2 || (version !== null && !isOlder(version, OLDEST_FOR_REPLICAS))) return
-  throw new WherryError(
-    'NATS_TOO_OLD',
-    `nats-server ${connection.info?.version ?? 'of unknown version'} at ${connection.getServer()} loses updates ` +
-      `with ${replicas} replicas.`,
-    { hint: `Install ${OLDEST_FOR_REPLICAS.join('.')} or newer on every host that runs one.` },
-  )
+  const server = `nats-server ${connection.info?.version ?? 'of unknown version'} at ${connection.getServer()}`
+  throw new WherryError('NATS_TOO_OLD', `${server} loses updates with ${replicas} replicas.`, {
+    hint: `Install ${OLDEST_FOR_REPLICAS.join('.')} or newer on every host that runs one.`,
+  })
 }
 
-/** Number of servers of the operator's own NATS, as far as it tells, up to three. */
+/** Counts the servers of the user's own NATS, as far as it lists them, up to three. */
 function clusterSize(connection: NatsConnection): number {
   const { cluster, connect_urls: urls } = connection.info ?? {}
   return cluster === undefined ? 1 : Math.min(3, urls?.length ?? 3)
@@ -101,7 +99,7 @@ async function replicasOf(manager: JetStreamManager, stream: string): Promise<nu
 
 type BucketConfig = Partial<StreamConfig> & { name: string }
 
-/** The settings of `kv create` of the KV clients, so that their tools can read the buckets. */
+/** Configures the buckets as `nats kv create` does, so that its tools can read them. */
 function bucketConfigs(replicas: number): BucketConfig[] {
   return Object.values(BUCKETS).map((bucket) => ({
     name: streamOf(bucket),
@@ -112,13 +110,13 @@ function bucketConfigs(replicas: number): BucketConfig[] {
     discard: 'new' as StreamConfig['discard'],
     max_msgs_per_subject: 1,
     allow_rollup_hdrs: true,
-    // Any replica serves a direct read, however far behind it is.
+    // Any replica would serve a direct read, however far behind it is.
     allow_direct: false,
     ...republish(bucket),
   }))
 }
 
-/** The server publishes a change after it is stored. A subscriber to the writes themselves would see them too early. */
+/** Lets the server publish a change once it is stored. A subscription to the writes would be too early. */
 function republish(bucket: string): Partial<StreamConfig> {
   const kind = bucket === BUCKETS.volumes ? CHANGES.volumes : bucket === BUCKETS.removed ? CHANGES.removed : null
   if (kind === null) return {}

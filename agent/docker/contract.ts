@@ -1,4 +1,4 @@
-/** A container with a Wherry volume in its mounts, in any state. */
+/** A container in any state that mounts a Wherry volume. */
 export interface VolumeUser {
   readonly id: string
   readonly name: string
@@ -8,7 +8,7 @@ export interface VolumeUser {
   readonly volumes: readonly string[]
 }
 
-/** A Swarm task that is to run on a node and uses volumes. */
+/** A Swarm task that is to run on a node and mounts volumes. */
 export interface PlacedTask {
   readonly task: string
   readonly service: string
@@ -16,17 +16,17 @@ export interface PlacedTask {
   readonly volumes: readonly string[]
 }
 
-/** A service of the Swarm that mounts volumes, whether one of its tasks runs or not. */
+/** A service of the Swarm that mounts volumes, with or without running tasks. */
 export interface SwarmService {
   readonly name: string
-  /** Sources of its volume mounts as in its spec; one may be a template (`data-{{.Task.Slot}}`). */
+  /** Sources of its volume mounts as in its spec. One may be a template (`data-{{.Task.Slot}}`). */
   readonly volumes: readonly string[]
 }
 
 /** A node of the Swarm. */
 export interface SwarmNode {
   readonly id: string
-  /** Increases with every change of the node, by anyone. */
+  /** Rises with every change of the node, by Wherry or others. */
   readonly version: number
   readonly labels: Readonly<Record<string, string>>
   /** Its availability is `drain`: Swarm moves all tasks away. */
@@ -41,27 +41,27 @@ export interface EngineEvent {
 }
 
 /**
- * This host's engine.
- * Every call has a time limit and rejects ENGINE_UNREACHABLE. No call is made before the plugin's socket serves.
+ * This host's engine. Every call has a time limit and rejects ENGINE_UNREACHABLE.
+ * No call is made before the plugin's socket serves.
  */
 export interface Engine {
   /** Lists containers of any state that mount volumes of this driver. */
   users(): Promise<VolumeUser[]>
   /**
-   * Pauses a container; true: this call did it. False: it was paused already, or does not run any more.
-   * Rejects ENGINE_UNREACHABLE; it may then still happen.
+   * Pauses a container. True: this call did. False: it was paused already, or no longer runs.
+   * ENGINE_UNREACHABLE: it may still have happened.
    */
   pause(container: string): Promise<boolean>
-  /** Resumes a paused container; no error for one that is not paused, or gone. */
+  /** Resumes a paused container. One that is not paused, or gone, is no error. */
   unpause(container: string): Promise<void>
-  /** Kills a container, paused or not (the kill unpauses it); no error for one that is gone. */
+  /** Kills a container, paused or not (the kill unpauses it). One that is gone is no error. */
   kill(container: string): Promise<void>
   /** Lists all Swarm nodes. Leader only. */
   nodes(): Promise<readonly SwarmNode[]>
   /** Lists labels of all Swarm nodes, by node id. Leader only. */
   nodeLabels(): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>>
   /**
-   * Replaces the labels of a Swarm node that begin with `prefix`, if the node is still at that version.
+   * Replaces those labels of a Swarm node that begin with `prefix`, if the node is still at that version.
    * Other labels stay. One attempt. False: the node has changed, and nothing was written. Leader only.
    */
   setNodeLabels(
@@ -79,13 +79,9 @@ export interface Engine {
   /** Lists the names of all volumes of Docker's own driver `local`. */
   localVolumes(): Promise<readonly string[]>
   /**
-   * Lists services that mount volumes.
-   * `worker`: this engine is in a Swarm and not its manager; `none`: it is in no Swarm.
+   * Services that mount volumes. `worker`: this engine is a Swarm node and not a manager. `none`: it is in no Swarm.
    */
   services(): Promise<readonly SwarmService[] | 'worker' | 'none'>
-  /**
-   * Calls `handler` for engine events until `signal` aborts.
-   * Reconnects, and sends a `daemon` event after each connect.
-   */
+  /** Calls `handler` for events until `signal` aborts. Reconnects, and sends a `daemon` event after each connect. */
   watch(handler: (event: EngineEvent) => void, signal: AbortSignal): void
 }

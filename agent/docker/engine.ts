@@ -6,14 +6,14 @@ import { createNodeLabels } from './node-labels.ts'
 import { createNodes } from './nodes.ts'
 import { ask, nullIfGone } from './request.ts'
 import { createServices } from './services.ts'
-import { createFreezing } from './stop-containers.ts'
+import { createStopCalls } from './stop-containers.ts'
 
-/** A healthy engine lists in milliseconds; under load seconds were seen. After this time it counts as away. */
+/** A healthy engine lists containers in milliseconds, under load in seconds. One that takes longer is away. */
 const CALL_TIMEOUT_MS = 5_000
 
-/** Tasks in these states will not run any more, whatever state is desired. */
+/** Tasks in these states will not run again, whatever their desired state. */
 const ENDED_STATES = new Set(['complete', 'failed', 'shutdown', 'rejected', 'orphaned', 'remove'])
-/** Swarm makes a replacement `ready` while the old task still stops, and `running` after that. */
+/** The desired state of a replacement is `ready` while the old task still stops, and `running` after that. */
 const WANTED_STATES = new Set(['ready', 'running'])
 
 interface SwarmTask {
@@ -25,12 +25,12 @@ interface SwarmTask {
   Spec?: { ContainerSpec?: { Mounts?: { Type?: string; Source?: string }[] } }
 }
 
-/** Opens no connection yet: every call makes its own request on the engine's socket. */
+/** Creates a client of the engine. It connects to nothing yet: every call opens a connection of its own. */
 export function createEngine(options: { socketPath: string; log: Logger }): Engine {
   const docker = new Docker({ socketPath: options.socketPath, timeout: CALL_TIMEOUT_MS })
   return {
-    // A separate client: dockerd sends nothing for up to 12 s while it kills.
-    ...createFreezing(new Docker({ socketPath: options.socketPath })),
+    // A client without that time limit: dockerd sends nothing for up to 12 s while it kills.
+    ...createStopCalls(new Docker({ socketPath: options.socketPath })),
     ...createNodeLabels(docker),
     ...createNodes(docker),
     ...createServices(docker),

@@ -3,17 +3,16 @@ import Docker from 'dockerode'
 import type { Logger } from 'pino'
 import type { EngineEvent } from './contract.ts'
 
-/** A restarting engine is away for seconds; more frequent attempts find nothing sooner. */
+/** An engine that restarts is away for seconds, so more frequent attempts gain nothing. */
 const RECONNECT_MS = 1_000
-/** An event is well under a kilobyte; a longer line is no event. */
+/** An event is well below 1 kB. A longer line is no event. */
 const MAX_EVENT_BYTES = 1 << 20
 
 const KINDS: Exclude<EngineEvent['kind'], 'daemon'>[] = ['container', 'node', 'service', 'volume']
 
 /**
- * Follows the engine's events until `signal` aborts.
- * Reconnects; after each connect it sends a `daemon` event: events were missed, so the listener must check
- * everything.
+ * Follows the engine's events until `signal` aborts, and reconnects.
+ * Sends a `daemon` event after each connect: events were missed, so the listener should check everything.
  */
 export function watchEvents(
   engine: { socketPath: string; log: Logger },
@@ -25,7 +24,7 @@ export function watchEvents(
       try {
         await followOnce(engine.socketPath, handler, signal)
       } catch (error) {
-        if (!signal.aborted) engine.log.debug({ err: error }, 'lost the event stream of the engine')
+        if (!signal.aborted) engine.log.debug({ err: error }, 'engine event stream lost')
       }
       await sleep(RECONNECT_MS, undefined, { signal }).catch(() => undefined)
     }
@@ -53,7 +52,7 @@ async function followOnce(
   }
 }
 
-/** Parses one line of the stream; null for anything but an event of interest. */
+/** Parses one line of the stream; null: not an event of interest. */
 function parseEvent(line: string): EngineEvent | null {
   if (line.trim() === '') return null
   let raw: unknown

@@ -9,9 +9,8 @@ interface SwarmNode {
 }
 
 /**
- * Labels of Swarm nodes.
- * A node is replaced as a whole, and an outdated version is refused (docs.docker.com/reference/api/engine,
- * NodeUpdate).
+ * Creates the calls for labels of Swarm nodes.
+ * A node is replaced as a whole, and only at its newest version (docs.docker.com/reference/api/engine, NodeUpdate).
  */
 export function createNodeLabels(docker: Docker): Pick<Engine, 'nodeLabels' | 'setNodeLabels'> {
   return {

@@ -8,7 +8,7 @@ interface ListedNode {
   Spec: { Labels?: Record<string, string>; Availability?: string }
 }
 
-/** Swarm's nodes as a manager lists them (docs.docker.com/reference/api/engine, NodeList). */
+/** Creates the call that lists Swarm's nodes (docs.docker.com/reference/api/engine, NodeList). */
 export function createNodes(docker: Docker): Pick<Engine, 'nodes'> {
   return {
     nodes: () =>

@@ -18,7 +18,7 @@ interface ListedService {
   }
 }
 
-/** Swarm's services as any manager lists them (docs.docker.com/reference/api/engine, ServiceList). */
+/** Creates the call that lists Swarm's services (docs.docker.com/reference/api/engine, ServiceList). */
 export function createServices(docker: Docker): Pick<Engine, 'services'> {
   return {
     services: () =>

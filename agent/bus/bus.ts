@@ -3,10 +3,10 @@ import { NatsLink, type NatsLinkOptions } from './connection.ts'
 import type { Bus } from './contract.ts'
 import type { NatsConnection } from './nats.ts'
 
-/** Prefix of all subjects of this project. The number changes with messages that older agents would misunderstand. */
+/** Prefix of all subjects. Its number changes when older agents would misunderstand the messages. */
 const SUBJECT_PREFIX = 'wherry.v1.'
 
-/** Messages between agents over NATS, and for `registry` the connection itself. */
+/** Messages between agents over NATS. It also gives `registry` the connection. */
 export class NatsBus implements Bus, AsyncDisposable {
   readonly #link: NatsLink
   readonly #log: Logger
@@ -20,7 +20,7 @@ export class NatsBus implements Bus, AsyncDisposable {
 
   publish(subject: string, message: unknown): void {
     const { connected } = this.#link.state()
-    // The client would keep it, and drop it when it reconnects.
+    // The client would keep the message and drop it on reconnect.
     if (!connected) return
     this.#link.connection().publish(SUBJECT_PREFIX + subject, JSON.stringify(message))
   }
@@ -31,7 +31,7 @@ export class NatsBus implements Bus, AsyncDisposable {
       try {
         message = JSON.parse(data)
       } catch {
-        this.#log.warn({ subject: from }, 'dropped a message that is not JSON')
+        this.#log.warn({ subject: from }, 'message dropped: not JSON')
         return
       }
       handler(message, from)
@@ -43,15 +43,12 @@ export class NatsBus implements Bus, AsyncDisposable {
     return this.#link.state()
   }
 
-  /**
-   * Returns the open connection, for `registry` only. Throws REGISTRY_UNAVAILABLE with the reason while there is
-   * none.
-   */
+  /** Returns the live connection, for `registry` only. REGISTRY_UNAVAILABLE: there is none; the message says why. */
   connection(): NatsConnection {
     return this.#link.connection()
   }
 
-  /** Returns one line: which servers are reachable, and why the others are not. Never rejects. */
+  /** Reports in one line which servers are reachable and why the others are not. Never rejects. */
   reach(): Promise<string> {
     return this.#link.reach()
   }
@@ -66,7 +63,7 @@ export class NatsBus implements Bus, AsyncDisposable {
     const ended = AbortSignal.any([signal, this.#stop.signal])
     let current: NatsConnection | null = null
     this.#link.onConnect((connection) => {
-      // The client renews its subscriptions when it reconnects; a new connection needs new ones.
+      // The client renews its subscriptions on reconnect. A new connection needs a new one.
       if (connection === current) return
       current = connection
       const loop = this.#consume(connection, SUBJECT_PREFIX + subject, handler, ended)
@@ -90,7 +87,7 @@ export class NatsBus implements Bus, AsyncDisposable {
   ): Promise<void> {
     const subscription = connection.subscribe(subject)
     const end = () => {
-      // A drain waits for the server's reply. Without a connection nothing is left to come.
+      // A drain waits for the server's reply. Without a connection no more messages can come.
       if (this.#link.state().connected) subscription.drain().catch(() => {})
       else subscription.unsubscribe()
     }
@@ -99,7 +96,7 @@ export class NatsBus implements Bus, AsyncDisposable {
       try {
         handler(message.string(), message.subject.slice(SUBJECT_PREFIX.length))
       } catch (error) {
-        this.#log.error({ err: error, subject: message.subject }, 'a message could not be handled')
+        this.#log.error({ err: error, subject: message.subject }, 'message handler failed')
       }
     }
     ended.removeEventListener('abort', end)

@@ -5,20 +5,20 @@ import { clientTls, type Endpoint } from './endpoint.ts'
 import { connect, type NatsConnection } from './nats.ts'
 import { probeServers, summarize } from './probe.ts'
 
-/** A dead server is noticed after two missed pings: early enough to renew a lease of eight seconds elsewhere. */
+/** A dead server is noticed after two missed pongs, soon enough to renew a lease of 8 s through another server. */
 const PING_INTERVAL_MS = 1_500
 const MAX_PINGS_OUT = 2
 
-/** Time for one attempt at one server, TLS handshake included. */
+/** Limit of one attempt at one server, TLS handshake included. */
 const CONNECT_TIMEOUT_MS = 3_000
 
-/** Wait between two attempts at the same server: short, because leases expire; not zero, because handshakes cost. */
+/** Wait between two attempts at one server: short because leases expire, not zero because handshakes cost CPU. */
 const RETRY_WAIT_MS = 250
 
 /** How long the result of probing all servers is reused: requests that fail together share it. */
 const REACH_KEPT_MS = 2_000
 
-/** Time to flush what is being sent when the agent ends. */
+/** Time for outgoing messages when the agent ends. */
 const DRAIN_WAIT_MS = 3_000
 
 export interface NatsLinkOptions {
@@ -29,9 +29,8 @@ export interface NatsLinkOptions {
 }
 
 /**
- * The connection to the registry's servers.
- * It is made in the background, and again whenever it is lost. Nothing waits for it: while it is down, callers get
- * REGISTRY_UNAVAILABLE with the reason.
+ * The connection to the registry's servers. It connects in the background, and again whenever the connection is lost.
+ * No call waits for it: without a connection a call gets REGISTRY_UNAVAILABLE with the reason.
  */
 export class NatsLink implements AsyncDisposable {
   readonly #options: NatsLinkOptions
@@ -43,14 +42,14 @@ export class NatsLink implements AsyncDisposable {
   #detail = 'not connected yet'
   #reason = ''
   #diagnosis: Promise<void> | null = null
-  #reach: { at: number; answer: Promise<string> } | null = null
+  #reach: { at: number; report: Promise<string> } | null = null
 
   constructor(options: NatsLinkOptions) {
     this.#options = options
     this.#loop = this.#run()
   }
 
-  /** Returns the open connection. Throws REGISTRY_UNAVAILABLE with the reason while there is none. */
+  /** Returns the live connection. REGISTRY_UNAVAILABLE: there is none; the message says why. */
   connection(): NatsConnection {
     if (this.#connection !== null && this.#up) return this.#connection
     throw unavailable(this.#detail)
@@ -60,13 +59,13 @@ export class NatsLink implements AsyncDisposable {
     return { connected: this.#up, detail: this.#detail }
   }
 
-  /** Probes all servers and returns one line: which are reachable, and why the others are not. Never rejects. */
+  /** Probes all servers and reports in one line which are reachable, and why the others are not. Never rejects. */
   reach(): Promise<string> {
     const now = performance.now()
     if (this.#reach === null || now - this.#reach.at > REACH_KEPT_MS) {
-      this.#reach = { at: now, answer: probeServers(this.#options.endpoint).then(summarize) }
+      this.#reach = { at: now, report: probeServers(this.#options.endpoint).then(summarize) }
     }
-    return this.#reach.answer
+    return this.#reach.report
   }
 
   /** Calls `listener` now, if connected, and after each connect and reconnect, until `signal` aborts. */
@@ -77,12 +76,12 @@ export class NatsLink implements AsyncDisposable {
     if (this.#connection !== null && this.#up) listener(this.#connection)
   }
 
-  /** Flushes what is being sent, and closes. Drain the subscriptions before. */
+  /** Sends outgoing messages and closes. Drain subscriptions before. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
     const connection = this.#connection
     if (connection !== null && !connection.isClosed()) {
-      // While the servers are away, a drain waits for a reply that never comes.
+      // While the servers are away a drain would wait forever for its reply.
       if (this.#up)
         await Promise.race([connection.drain().catch(() => {}), sleep(DRAIN_WAIT_MS, undefined, { ref: false })])
       await connection.close()
@@ -98,13 +97,13 @@ export class NatsLink implements AsyncDisposable {
       try {
         await this.#follow(await this.#connect())
       } catch (error) {
-        if (!signal.aborted) this.#options.log.error({ err: error }, 'the NATS client gave up; starting it again')
+        if (!signal.aborted) this.#options.log.error({ err: error }, 'NATS client failed; restarting it')
       }
       await sleep(RETRY_WAIT_MS, undefined, { signal }).catch(() => {})
     }
   }
 
-  /** Tries until it succeeds; rejects when the link is closed. */
+  /** Retries until it is connected. Rejects when the link is closed. */
   #connect(): Promise<NatsConnection> {
     const { endpoint, name } = this.#options
     return connect({
@@ -113,10 +112,10 @@ export class NatsLink implements AsyncDisposable {
       tls: clientTls(endpoint),
       ...loginOptions(endpoint),
       noRandomize: true,
-      // Servers may advertise addresses that only they can reach.
+      // Servers may announce addresses of each other that only they can reach.
       ignoreClusterUpdates: true,
       ignoreAuthErrorAbort: true,
-      // Otherwise the client forgets for good the servers that were away when it first connected.
+      // Otherwise the client drops the servers that were away when it first connected.
       waitOnFirstConnect: true,
       maxReconnectAttempts: -1,
       // Called before each attempt: throwing is the only way to stop a client that waits for its first
@@ -136,7 +135,7 @@ export class NatsLink implements AsyncDisposable {
     this.#connection = connection
     if (this.#stop.signal.aborted) return connection.close()
     this.#found(connection)
-    // The client never ends this iteration, not even when the connection is closed; it ends with the connection.
+    // The client never ends this iteration. It is collected with the connection.
     void this.#watch(connection)
     await connection.closed()
     this.#up = false
@@ -159,7 +158,7 @@ export class NatsLink implements AsyncDisposable {
       try {
         listener(connection)
       } catch (error) {
-        log.error({ err: error }, 'a listener for connects failed')
+        log.error({ err: error }, 'connect listener failed')
       }
     }
   }
@@ -175,7 +174,7 @@ export class NatsLink implements AsyncDisposable {
     })
   }
 
-  /** Keeps `#detail` current while the connection is down: the client reports nothing between its attempts. */
+  /** Keeps `#detail` up to date while the connection is down: the client reports nothing between attempts. */
   async #diagnose(): Promise<void> {
     const { signal } = this.#stop
     while (!this.#up && !signal.aborted) {
@@ -189,12 +188,12 @@ export class NatsLink implements AsyncDisposable {
 
 export function unavailable(detail: string, cause?: unknown): WherryError {
   return new WherryError('REGISTRY_UNAVAILABLE', `The registry did not answer: ${detail}.`, {
-    hint: 'It is tried again by itself; check that the hosts that run nats-server are up and reach each other.',
+    hint: 'Wherry keeps trying; check that the hosts that run nats-server are up and reach each other.',
     ...(cause === undefined ? {} : { cause }),
   })
 }
 
-/** To the client, a certificate that the server refuses looks like silence. */
+/** Adds a hint: if the server refuses the certificate, the client only sees a time-out. */
 function explain(reason: string): string {
   return /timeout/i.test(reason) ? `${reason}; a wrong client certificate shows only as a time-out` : reason
 }

@@ -14,25 +14,24 @@ import { lockStore, type StoreLock } from './store-lock.ts'
 import { type ServerState, Supervisor } from './supervisor.ts'
 import { isOlder, OLDEST_FOR_REPLICAS, OLDEST_WITH_SYNC_INTERVAL, type Version } from './version.ts'
 
-/** Debian's path; the plugin's root file system uses the same. */
+/** Debian's path, also used in the plugin's root file system. */
 const DEFAULT_BINARY = '/usr/bin/nats-server'
 
 export interface EmbeddedNatsOptions {
   readonly plan: NatsPlan
   readonly settings: NatsSettings
-  /** The agent's state directory; all files of this part are under `<state>/nats/`. */
+  /** The agent's state directory. The server's files are under `<state>/nats/`. */
   readonly stateDir: string
-  /** This host's certificates; not read in mode `single`. */
+  /** This host's certificates. Not read in mode `single`. */
   readonly tls: TlsFiles
   /** Path of nats-server. */
   readonly binary?: string
   readonly log: Logger
 }
 
-/** Certificates change once in months: a delay of some seconds does not matter. */
-const CERTIFICATES_EVERY_MS = 5_000
-
-/** This host's part of the registry: its own nats-server where the plan says so, and the endpoint in any case. */
+/**
+ * This host's part of the registry: a nats-server if the plan says so, and the endpoint of the registry.
+ */
 export class EmbeddedNats implements AsyncDisposable {
   /** How to reach the registry's servers. */
   readonly endpoint: Endpoint
@@ -54,11 +53,10 @@ export class EmbeddedNats implements AsyncDisposable {
   }
 
   /**
-   * Takes the lock on `<state>/nats/` and starts the server in the background; does not wait until it serves.
-   * Ends a nats-server that a dead agent left behind.
-   * Rejects STATE_LOCKED when another agent runs on the directory, NATS_SERVER_FAILED when the program cannot be run,
-   * NATS_TOO_OLD when it is unfit for a cluster, SETTING_INVALID when the settings would hide a registry on this
-   * disk.
+   * Takes the lock on `<state>/nats/` and starts the server in the background, without waiting until it serves.
+   * Ends a nats-server that a dead agent left running.
+   * STATE_LOCKED: another agent uses the directory. NATS_SERVER_FAILED: the program cannot be run.
+   * NATS_TOO_OLD: it is too old for a cluster. SETTING_INVALID: the settings would hide a registry on this disk.
    */
   static async start(options: EmbeddedNatsOptions): Promise<EmbeddedNats> {
     const { plan, settings, stateDir, log } = options
@@ -86,22 +84,22 @@ export class EmbeddedNats implements AsyncDisposable {
     return embedded
   }
 
-  /** Null: this host runs no server. */
+  /** Returns the state of this host's server; null: it runs none. */
   state(): ServerState | null {
     return this.#supervisor?.state() ?? null
   }
 
-  /** Checks this host's server: null when it is healthy or there is none, else one line why not. */
+  /** Asks this host's server for its health. Null: it is healthy or there is none; else one line that says why not. */
   async problem(): Promise<string | null> {
     return (await this.#supervisor?.problem()) ?? null
   }
 
-  /** Queries the server's monitoring port, see `Supervisor.monitor`; undefined also where there is no server. */
+  /** As `Supervisor.monitor`; undefined also if this host runs no server. */
   async monitor(path: string, timeoutMs: number): Promise<unknown> {
     return this.#supervisor?.monitor(path, timeoutMs)
   }
 
-  /** Returns the registry from the time when this host was alone, if its records were not migrated yet. */
+  /** Returns the store of this host's time as a standalone host, if its records are not migrated yet. */
   async oldStore(): Promise<StandaloneStore | null> {
     const { plan, stateDir, log } = this.#options
     const dir = join(stateDir, 'nats')
@@ -109,12 +107,12 @@ export class EmbeddedNats implements AsyncDisposable {
     return new StandaloneStore({ dir, binary: this.#options.binary ?? DEFAULT_BINARY, lockFd: this.#lock.fd, log })
   }
 
-  /** File in which `registry` keeps the buckets it has seen. */
+  /** File in which `registry` remembers the buckets it has seen. */
   get seenPath(): string {
     return join(this.#options.stateDir, 'nats', `seen-${this.#options.plan.mode}.json`)
   }
 
-  /** Returns records that earlier migrations left behind, one line each, until an operator removes the note of them. */
+  /** Lists records that migrations left behind, one line each, until the operator removes the note of them. */
   async leftBehind(): Promise<string[]> {
     const dir = join(this.#options.stateDir, 'nats')
     const lines: string[] = []
@@ -138,16 +136,16 @@ export class EmbeddedNats implements AsyncDisposable {
     if (supervisor === null || tls === null) return
     const files = [tls.ca, tls.cert, tls.key]
     const reload = () => {
-      this.#options.log.info('certificates changed: nats-server reads them again')
+      log.info('certificates changed; nats-server reloads them')
       supervisor.reload()
     }
-    this.#watch = watchFiles(files, await stampOf(files), CERTIFICATES_EVERY_MS, reload)
+    watchCertificates(this.endpoint.tls, reload, this.#stop.signal).catch((error: unknown) => {
+      log.error({ err: error }, 'certificate watch failed')
+    })
   }
 }
 
-/**
- * A single server cannot read the records of a cluster: it would report "no such volume" for every name (promise 10).
- */
+/** Refuses to start a standalone server beside a cluster's store, which it cannot read (promise 10). */
 async function refuseToHideCluster(plan: NatsPlan, dir: string): Promise<void> {
   const store = join(dir, 'cluster')
   if (plan.mode === 'cluster' || !(await exists(join(store, 'jetstream')))) return
@@ -164,7 +162,7 @@ function checkVersion(version: Version, plan: NatsPlan, binary: string, log: Log
   }
   if (isOlder(version, OLDEST_WITH_SYNC_INTERVAL)) {
     log.warn(
-      `nats-server ${version.join('.')} syncs to disk only now and then: a power cut may take back the last minutes.`,
+      `nats-server ${version.join('.')} syncs to disk only from time to time: a power cut may lose the last minutes.`,
     )
   }
 }
@@ -173,8 +171,7 @@ async function endpointOf(options: EmbeddedNatsOptions): Promise<Endpoint> {
   const { plan, settings, tls } = options
   if (plan.mode === 'own') return ownEndpoint(settings.urls, tls)
   if (plan.mode === 'cluster') return clusterEndpoint(plan, settings, tls)
-  // Every user of this machine can reach loopback, so the server asks for a password that only its config file
-  // has.
+  // Any user of this machine can reach loopback. So the server needs a password, which only its config file has.
   const login = { user: 'wherry', password: randomBytes(24).toString('hex') }
   return { servers: [`127.0.0.1:${await freePort()}`], tls: null, tlsFirst: false, login }
 }

@@ -9,18 +9,18 @@ export interface TlsFiles {
   readonly key: string
 }
 
-/** Addresses of the nats-servers, and the credentials for them. */
+/** Where nats-servers listen, and the credentials for them. */
 export interface Endpoint {
-  /** `host:port`; the one to try first comes first. */
+  /** `host:port`, the one to try first at the front. */
   readonly servers: readonly string[]
   /** Null: plaintext, on loopback only. */
   readonly tls: TlsFiles | null
-  /** TLS before the server's first line: embedded servers do so, an operator's own NATS usually does not. */
+  /** True: TLS begins before the server's first line, as with embedded servers. A user's own NATS usually differs. */
   readonly tlsFirst: boolean
   readonly login: { readonly user: string; readonly password: string } | { readonly token: string } | null
 }
 
-/** Returns the host part of `host:port`, without an IPv6 address's brackets. */
+/** Returns the host part of `host:port`, without the brackets of an IPv6 address. */
 export function hostOf(server: string): string {
   return server.slice(0, server.lastIndexOf(':')).replace(/^\[|\]$/g, '')
 }
@@ -29,17 +29,15 @@ export function portOf(server: string): number {
   return Number(server.slice(server.lastIndexOf(':') + 1))
 }
 
-/** Joins `address:port`, with brackets around an IPv6 address. */
+/** Returns `address:port`, with brackets around an IPv6 address. */
 export function joinHostPort(address: string, port: number): string {
   return isIP(address) === 6 ? `[${address}]:${port}` : `${address}:${port}`
 }
 
 /**
- * Returns TLS options for the client.
- * The files are read again at every connect, so new certificates need no restart.
- * The client knows no server name when a server is given by its IP address and does not start with TLS. Node would
- * then
- * expect "localhost". So the certificate must name one of the endpoint's servers.
+ * Returns TLS options for the client. The files are read at every connect, so new certificates need no restart.
+ * If a server is given by its IP address and does not start with TLS, the client has no server name, and Node would
+ * check for "localhost". So the certificate must name one of the endpoint's servers.
  */
 export function clientTls(endpoint: Endpoint): NonNullable<NatsConnectOptions['tls']> | null {
   const { tls } = endpoint

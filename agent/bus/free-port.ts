@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 
-/** Returns a TCP port of 127.0.0.1 that is free now. Another program may take it first: callers retry. */
+/** Finds a TCP port of 127.0.0.1 that is free now. Another program may take it before it is used: callers retry. */
 export async function freePort(): Promise<number> {
   const server = createServer()
   server.listen(0, '127.0.0.1')

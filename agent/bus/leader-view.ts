@@ -4,18 +4,19 @@ import type { LeaderView } from './contract.ts'
 import type { NatsPlan } from './plan.ts'
 import { SINGLE_NAME, serverName } from './server-config.ts'
 
-/** The monitoring port replies from memory, in milliseconds. Callers ask again a second later. */
-const ANSWER_TIMEOUT_MS = 900
+/** The monitoring port replies from memory, in milliseconds. Callers repeat the request a second later. */
+const REPLY_TIMEOUT_MS = 900
 
 /**
- * A healthy group exchanges messages at least every second in both directions (hbInterval in nats-server's raft.go).
- * On three idle servers 2.15.1, `active` never passed 1.0 s on either side.
- * Without an own limit, a leader that lost its followers calls itself leader for 10 to 20 s more (lostQuorumInterval,
- * lostQuorumCheck), and a follower names a dead leader for 4 to 9 s (its election timeout): longer than a lease.
+ * A member not heard from for this long counts as gone.
+ * Leader and followers exchange messages every second at least (hbInterval in nats-server's raft.go). On three idle
+ * servers 2.15.1 `active` never passed 1.0 s on either side.
+ * Without this limit a leader that lost its followers calls itself leader for 10 to 20 s more (lostQuorumInterval,
+ * lostQuorumCheck), and a follower names a dead leader for 4 to 9 s (its election timeout). A lease is shorter.
  */
 const SILENT_MS = 2_000
 
-/** What `/jsz?streams=1` reports of the streams of which this server has a replica, and of no others. */
+/** The reply to `/jsz?streams=1`. It lists only streams of which this server has a replica. */
 const jsz = z.object({
   account_details: z
     .array(
@@ -26,12 +27,9 @@ const jsz = z.object({
               name: z.string(),
               cluster: z
                 .object({
-                  /** Undefined: none is known. */
+                  /** Missing: none is known. */
                   leader: z.string().default(''),
-                  /**
-                   * The other members of the group; undefined: there are none. `active`: nanoseconds since the last
-                   * message.
-                   */
+                  /** The group's other members; missing: none. `active`: nanoseconds since it was heard from. */
                   replicas: z.array(z.object({ name: z.string(), active: z.number().default(0) })).default([]),
                 })
                 .optional(),
@@ -45,33 +43,30 @@ const jsz = z.object({
 
 type Group = NonNullable<z.output<typeof jsz>['account_details'][number]['stream_detail'][number]['cluster']>
 
-/** This host's server, as far as it is needed here. */
+/** This host's server. */
 export interface Monitored {
   monitor(path: string, timeoutMs: number): Promise<unknown>
 }
 
-export interface SightOptions {
+export interface LeaderViewOptions {
   readonly plan: NatsPlan
   /** This host's address in the plan. */
   readonly advertise: string
   readonly server: Monitored
   /**
-   * JetStream's name of the stream to which leases are written.
-   * Other streams prove nothing: after an outage each one elects its own leader, and a leader of another stream does
-   * not
-   * help to renew or expire a lease.
+   * JetStream's name of the stream with the leases. Other streams do not count: after an outage each has its own
+   * election, and the leader of another one can neither renew nor expire a lease.
    */
   readonly stream: string
 }
 
 /**
- * Returns a function that asks what this host's own registry server knows now.
- * `leader` is false only when the `stream` cannot be written with this server's help: it does not run, has no
- * replica, or
- * has not heard from a leader for 2 s (a leader: from a majority).
- * Returns within a second. Rejects NATS_SERVER_FAILED when the server runs and does not reply: the state is unknown.
+ * Creates the function that asks this host's own nats-server whether the registry has a leader now.
+ * `leader` is false only if the server cannot help to write to `stream`: it does not run, has no replica of the stream,
+ * or has not heard from a leader for 2 s (as leader: from a majority).
+ * Returns within a second. NATS_SERVER_FAILED: the server runs and does not reply, so the state is unknown.
  */
-export function createLeaderView({ plan, advertise, server, stream }: SightOptions): () => Promise<LeaderView> {
+export function createLeaderView({ plan, advertise, server, stream }: LeaderViewOptions): () => Promise<LeaderView> {
   const self = plan.mode === 'cluster' ? serverName(advertise) : SINGLE_NAME
   return async () => {
     if (!plan.runsServer) return { server: false, leader: false }
@@ -80,26 +75,26 @@ export function createLeaderView({ plan, advertise, server, stream }: SightOptio
   }
 }
 
-/** Null: the server does not run, or has no replica of the stream. */
+/** Reads the stream's Raft group; null: the server does not run, or has no replica of the stream. */
 async function readGroup(server: Monitored, stream: string): Promise<Group | null> {
   try {
-    const answer = await server.monitor('/jsz?streams=1', ANSWER_TIMEOUT_MS)
-    if (answer === undefined) return null
-    const details = jsz.parse(answer).account_details.flatMap((account) => account.stream_detail)
+    const reply = await server.monitor('/jsz?streams=1', REPLY_TIMEOUT_MS)
+    if (reply === undefined) return null
+    const details = jsz.parse(reply).account_details.flatMap((account) => account.stream_detail)
     const found = details.find(({ name }) => name === stream)
-    // A single server has no groups: the stream exists, so it leads.
+    // A standalone server knows no groups: the stream exists, so it leads.
     return found === undefined ? null : (found.cluster ?? { leader: SINGLE_NAME, replicas: [] })
   } catch (cause) {
-    const message = `This host's nats-server did not say whether the registry has a leader: ${(cause as Error).message}.`
-    throw new WherryError('NATS_SERVER_FAILED', message, { hint: 'It is asked again by itself.', cause })
+    const message = "This host's nats-server did not say whether the registry has a leader"
+    const reason = (cause as Error).message
+    throw new WherryError('NATS_SERVER_FAILED', `${message}: ${reason}.`, { hint: 'Wherry asks again.', cause })
   }
 }
 
 /**
  * Tells whether a write could be committed with this server's help, as far as it knows.
- * A follower's list has the leader, too. `active` is 0 for a member that this server has never heard from in its
- * role:
- * a leader that took over from a dead one would otherwise count it as present.
+ * A follower's list has the leader, too. `active` is 0 for a member that this server has not heard from in its present
+ * role: a new leader must not count the dead one before it.
  */
 function seesLeader({ leader, replicas }: Group, self: string): boolean {
   const heard = replicas.filter(({ active }) => active > 0 && active < SILENT_MS * 1_000_000)

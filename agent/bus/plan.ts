@@ -2,10 +2,10 @@ import { isIP } from 'node:net'
 import { WherryError } from '../model/errors.ts'
 import { type Endpoint, hostOf, joinHostPort, type TlsFiles } from './endpoint.ts'
 
-/** More servers only make every write slower: five can already lose two. */
+/** More servers would only make writes slower: five already survive the loss of two. */
 const MAX_SERVERS = 5
 
-/** JetStream keeps at most five replicas; three survive the loss of one host and cost least. */
+/** Three replicas survive the loss of one host and cost least. JetStream allows up to five. */
 const MAX_REPLICAS = 3
 
 export interface NatsSettings {
@@ -25,13 +25,13 @@ export interface NatsPlan {
   /** Addresses of the hosts that run embedded servers; empty with an operator's own NATS. */
   readonly servers: readonly string[]
   readonly runsServer: boolean
-  /** Replicas of each registry bucket; null: as many as the operator's own NATS allows, up to three. */
+  /** Replicas of each registry bucket; null: as many as the user's own NATS has servers, up to three. */
   readonly replicas: number | null
   /** What the operator should know about this layout, for log and health. */
   readonly warning: string | null
 }
 
-/** Decides the layout from the settings alone, so that all hosts with the same list decide the same. */
+/** Plans the layout from the settings alone, so that hosts with the same list plan the same layout. */
 export function planNats(settings: NatsSettings): NatsPlan {
   if (settings.urls.length > 0) {
     return { mode: 'own', servers: [], runsServer: false, replicas: null, warning: null }
@@ -51,10 +51,10 @@ export function planNats(settings: NatsSettings): NatsPlan {
 }
 
 /**
- * Returns how many registry servers must report no leader before it is certain that no bucket has one.
+ * Returns how many of the registry's servers must report no leader before it is certain that no bucket has one.
  * The other servers together must be too few for a majority of any bucket's replicas, wherever these are.
- * With three replicas: two of three, three of four, four of five. More than half is not enough when only some servers
- * have a replica. Infinity where no one can know (an operator's own NATS).
+ * With three replicas that is two of three, three of four and four of five servers. A majority of the servers is not
+ * enough if only some of them have a replica. Infinity: it cannot be known (a NATS of the user's own).
  */
 export function leaderlessQuorum({ servers, replicas }: Pick<NatsPlan, 'servers' | 'replicas'>): number {
   if (replicas === null || servers.length === 0) return Number.POSITIVE_INFINITY
@@ -65,16 +65,16 @@ export function leaderlessQuorum({ servers, replicas }: Pick<NatsPlan, 'servers'
 
 function warningFor(advertise: string, peers: readonly string[], servers: readonly string[]): string | null {
   if (!peers.includes(advertise)) {
-    return (
-      `This host (${advertise}) is not in WHERRY_PEERS (${peers.join(', ')}) and runs no nats-server: give every ` +
-      'host the same list, with its own address in it.'
-    )
+    return [
+      `This host (${advertise}) is not in WHERRY_PEERS (${peers.join(', ')}) and runs no nats-server:`,
+      'give every host the same list, with its own address in it.',
+    ].join(' ')
   }
   if (servers.length === 2) {
-    return (
-      `The registry has two nats-servers (${servers.join(', ')}): losing either stops changes until it is back. ` +
-      'Add a third host to bear the loss of one.'
-    )
+    return [
+      `The registry has two nats-servers (${servers.join(', ')}): losing either stops changes until it is back.`,
+      'Add a third host to survive the loss of one.',
+    ].join(' ')
   }
   return null
 }
@@ -91,9 +91,9 @@ export function clusterEndpoint(plan: NatsPlan, settings: NatsSettings, tls: Tls
 const NATS_PORT = 4222
 
 /**
- * Returns the endpoint of an operator's own NATS.
- * Rejects SETTING_INVALID for invalid URLs, and for `nats://` to another machine: no plaintext leaves the host.
- * A login may stand in the first URL (`tls://user:password@host`, `tls://token@host`).
+ * Returns where the user's own NATS listens.
+ * The first URL may have a login (`tls://user:password@host`, `tls://token@host`).
+ * SETTING_INVALID: a URL is wrong, or is `nats://` to another machine: no plaintext leaves the host.
  */
 export function ownEndpoint(urls: readonly string[], tls: TlsFiles): Endpoint {
   const parsed = urls.map(parseNatsUrl)
@@ -128,7 +128,7 @@ function loginOf(url: URL | undefined): Endpoint['login'] {
   return url.password === '' ? { token: user } : { user, password: decodeURIComponent(url.password) }
 }
 
-/** Tells whether a host is in 127.0.0.0/8, ::1 or the name localhost. */
+/** True for 127.0.0.0/8, ::1 and the name localhost. */
 function isLoopback(host: string): boolean {
   if (isIP(host) === 4) return host.startsWith('127.')
   return host === '::1' || host === 'localhost'

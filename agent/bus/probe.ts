@@ -3,22 +3,20 @@ import { connect as connectTcp, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { type Endpoint, hostOf, identityCheck, portOf, type TlsFiles } from './endpoint.ts'
 
-/** A server on the same network replies in milliseconds; a slower one is no help to a lease of eight seconds. */
+/** A server on the same network replies in milliseconds. A slower one does not help a lease of 8 s. */
 const PROBE_TIMEOUT_MS = 2_000
 
-/** What one nats-server replied, or why it did not. */
+/** The reply of one nats-server, or why there was none. */
 export type Probe =
   | { readonly server: string; readonly ok: true; readonly version: string }
   | { readonly server: string; readonly ok: false; readonly reason: string }
 
-/**
- * Connects to every server of the endpoint in parallel, as the client would: TLS, certificate, login. Never rejects.
- */
+/** Probes every server of the endpoint in parallel, as the client would: TLS, certificate, login. Never rejects. */
 export async function probeServers(endpoint: Endpoint): Promise<Probe[]> {
   return Promise.all(endpoint.servers.map((server) => probeServer(endpoint, server)))
 }
 
-/** Summarises probes in one line, such as "1 of 3 nats-servers reachable: 10.0.0.2:4222: connection refused; ...". */
+/** Prints one line such as "1 of 3 nats-servers reachable: 10.0.0.2:4222: connection refused; ...". */
 export function summarize(probes: readonly Probe[]): string {
   const failures = probes.flatMap((probe) => (probe.ok ? [] : [`${probe.server}: ${probe.reason}`]))
   const count = `${probes.length - failures.length} of ${probes.length} nats-servers reachable`
@@ -38,8 +36,8 @@ async function probeServer(endpoint: Endpoint, server: string): Promise<Probe> {
       sockets.push(socket)
     }
     socket.write(`CONNECT ${JSON.stringify({ verbose: false, pedantic: false, ...loginFields(endpoint) })}\r\nPING\r\n`)
-    const answer = await nextLine(socket)
-    if (answer.startsWith('-ERR')) throw new Error(`it refuses this host: ${answer.slice('-ERR '.length)}`)
+    const reply = await nextLine(socket)
+    if (reply.startsWith('-ERR')) throw new Error(`it refuses this host: ${reply.slice('-ERR '.length)}`)
     return { server, ok: true, version: info.version ?? 'unknown' }
   } catch (error) {
     return { server, ok: false, reason: reasonOf(error as NodeJS.ErrnoException) }
@@ -53,7 +51,7 @@ async function tlsOptions(endpoint: Endpoint, files: TlsFiles): Promise<Connecti
   return { ca, cert, key, minVersion: 'TLSv1.3', checkServerIdentity: identityCheck(endpoint) }
 }
 
-/** With TLS 1.3 a server that refuses our certificate reports it only now, in place of its next line. */
+/** Reads a line. With TLS 1.3 a server that refuses our certificate reports it only here, in place of the line. */
 function nextLine(socket: Socket): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = ''
@@ -64,7 +62,7 @@ function nextLine(socket: Socket): Promise<string> {
       socket.off('data', read)
       resolve(text.slice(0, end))
     }
-    socket.setTimeout(PROBE_TIMEOUT_MS, () => reject(new Error(`no answer within ${PROBE_TIMEOUT_MS / 1000} s`)))
+    socket.setTimeout(PROBE_TIMEOUT_MS, () => reject(new Error(`no reply within ${PROBE_TIMEOUT_MS / 1000} s`)))
     socket.on('data', read)
     socket.on('error', reject)
     socket.on('close', () => reject(new Error('it closed the connection')))

@@ -1,25 +1,24 @@
 import { type Endpoint, joinHostPort, type TlsFiles } from './endpoint.ts'
 import { isOlder, OLDEST_WITH_SYNC_INTERVAL, type Version } from './version.ts'
 
-/** Peers of one cluster must agree on this name; nats-servers of other products never join by accident. */
+/** Servers of one cluster must agree on it, so nats-servers of another product never join by accident. */
 const CLUSTER_NAME = 'wherry'
 
-/** Name of a single server. */
+/** The name of a standalone server. */
 export const SINGLE_NAME = 'wherry-single'
 
-/** A TLS handshake on a busy machine takes longer than nats-server's default of two seconds. */
+/** On a busy machine a TLS handshake takes longer than nats-server's default of 2 s. */
 const TLS_TIMEOUT_SECONDS = 10
 
 /**
- * Servers ping each other this often, and reconnect after this many pings without a reply: after 8 s.
- * With nats-server's own 90 s, a connection that the network has cut is left to TCP. TCP retries about as long after
- * the
- * cut is over as the cut lasted, each connection at its own time.
+ * Servers ping each other this often, and reconnect after this many pings without a pong, which is after 8 s.
+ * With nats-server's default of 90 s, TCP decides after a network cut: it retries late, about as long after the cut as
+ * the cut lasted, and each connection at another time.
  */
 const ROUTE_PING_SECONDS = 2
 const ROUTE_PINGS_UNANSWERED = 3
 
-/** Configuration of one nats-server: single on loopback, or part of the cluster. */
+/** The configuration of one nats-server: standalone on loopback, or part of the cluster. */
 export interface ServerConfig {
   readonly version: Version
   readonly storeDir: string
@@ -39,9 +38,8 @@ export interface ServerConfig {
 
 /**
  * Renders nats-server's configuration file.
- * A server's name comes from its address. A host with a wiped disk then rejoins under its known name, and leaves no
- * dead
- * member behind that counts for the quorum.
+ * A server's name comes from its address. So a host whose disk was wiped rejoins under its old name, and leaves no dead
+ * member that counts for the quorum.
  */
 export function renderServerConfig(config: ServerConfig): string {
   const { listen } = config
@@ -101,7 +99,7 @@ function tlsLines(tls: TlsFiles, more: readonly string[]): string[] {
   ]
 }
 
-/** nats-server's parser reads JSON's string form the same way. */
+/** Quotes a text: nats-server's parser reads JSON strings the same way. */
 function quote(text: string): string {
   return JSON.stringify(text)
 }

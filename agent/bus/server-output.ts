@@ -1,23 +1,19 @@
 import { type FileHandle, open } from 'node:fs/promises'
 
-/** How late a line of the server may reach this log. */
-const LOOK_MS = 250
+/** How often the file is read, and so how late a line may reach our log. */
+const POLL_MS = 250
 
-/**
- * A server that cannot reach the others complains every second, for weeks: beyond this size the part already read is
- * dropped.
- */
+/** Limit of the file, once read: a server that cannot reach the others logs every second, for weeks. */
 const KEPT_BYTES = 1 << 20
 
-/** Bytes read at once; a server prints some hundred bytes a second at most. */
+/** Size of one read. A server prints some hundred bytes a second at most. */
 const READ_BYTES = 1 << 16
 
 /**
- * Output of a server, through a file.
- * A pipe breaks when the agent that reads it is killed, and the server's next line then kills the server: Go ends a
- * program that writes to a broken pipe on standard error (os/signal, SIGPIPE). It would not hand over its
- * leaderships,
- * and the registry would have no leader until the next election.
+ * Follows the output of nats-server, which goes to a file.
+ * With a pipe, killing the agent would kill the server with SIGPIPE at its next line (Go's os/signal: a broken pipe on
+ * standard error ends the program). It would not hand over its leaderships, and the registry would have no leader for
+ * the seconds of an election.
  */
 export class ServerOutput implements AsyncDisposable {
   readonly #file: FileHandle
@@ -25,22 +21,22 @@ export class ServerOutput implements AsyncDisposable {
   #onLine: (line: string) => void = () => undefined
   #offsetBytes = 0
   #rest = ''
-  #looking: Promise<void> | null = null
+  #polling: Promise<void> | null = null
   #timer: NodeJS.Timeout | undefined
 
   private constructor(file: FileHandle) {
     this.#file = file
   }
 
-  /** Makes the file, or empties the one of an earlier server. */
+  /** Creates the file, or empties the one of an earlier server. */
   static async open(path: string): Promise<ServerOutput> {
-    // Opened for appending, so that the server continues at the new end after the file was emptied.
+    // In append mode, so that the writer continues at the new end after the file was emptied.
     const file = await open(path, 'a+', 0o600)
     await file.truncate(0)
     return new ServerOutput(file)
   }
 
-  /** Standard output and standard error of the server. */
+  /** The server's standard output and standard error. */
   get fd(): number {
     return this.#file.fd
   }
@@ -48,25 +44,25 @@ export class ServerOutput implements AsyncDisposable {
   /** Calls `onLine` with each line from now on. */
   follow(onLine: (line: string) => void): void {
     this.#onLine = onLine
-    this.#timer = setInterval(() => void this.#look(), LOOK_MS).unref()
+    this.#timer = setInterval(() => void this.#poll(), POLL_MS).unref()
   }
 
-  /** Reads the rest; call it when the server has ended. */
+  /** Reads the rest. Call it when the server has ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
-    await this.#look()
-    await this.#look()
+    await this.#poll()
+    await this.#poll()
     await this.#file.close()
   }
 
-  /** Joins a running read. Never rejects: a failing disk only costs log lines here, and is reported elsewhere. */
-  #look(): Promise<void> {
-    this.#looking ??= this.#read()
+  /** Reads new lines, or joins a read that is running. Never rejects: a failing disk costs only log lines here. */
+  #poll(): Promise<void> {
+    this.#polling ??= this.#read()
       .catch(() => undefined)
       .finally(() => {
-        this.#looking = null
+        this.#polling = null
       })
-    return this.#looking
+    return this.#polling
   }
 
   async #read(): Promise<void> {

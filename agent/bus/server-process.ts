@@ -6,22 +6,22 @@ import { WherryError } from '../model/errors.ts'
 import type { ServerOutput } from './server-output.ts'
 import { parseVersion, type Version } from './version.ts'
 
-/** nats-server hands over its leaderships and syncs before it ends; Docker waits ten seconds for a plugin. */
+/** nats-server hands over its leaderships and syncs before it ends. Docker waits 10 s for a plugin. */
 const STOP_WAIT_MS = 7_000
 
-/** Enough of a dying server's output to tell why it died, short enough for one log line. */
+/** Lines of a dying server's output that are logged: enough for the reason, short enough for one line. */
 const LAST_LINES = 3
 
-/** Time to start a program only to ask its version. */
+/** Limit of asking a program for its version. */
 const VERSION_TIMEOUT_MS = 10_000
 
-/** Asks the binary for its version. Rejects NATS_SERVER_FAILED when it cannot be run. */
+/** Asks the program for its version. NATS_SERVER_FAILED: it cannot be run. */
 export async function serverVersion(binary: string): Promise<Version> {
   try {
     const { stdout } = await promisify(execFile)(binary, ['-v'], { timeout: VERSION_TIMEOUT_MS })
     const version = parseVersion(stdout)
     if (version !== null) return version
-    throw new Error(`it answered "${stdout.trim()}" when asked for its version`)
+    throw new Error(`it printed "${stdout.trim()}" as its version`)
   } catch (cause) {
     throw new WherryError('NATS_SERVER_FAILED', `${binary} cannot be run: ${(cause as Error).message}.`, {
       hint: 'Install nats-server 2.10.23 or newer, or set WHERRY_NATS to a NATS of your own.',
@@ -30,11 +30,11 @@ export async function serverVersion(binary: string): Promise<Version> {
   }
 }
 
-/** One running nats-server. It owns `output`, which goes to the log, and inherits the lock's descriptor. */
+/** One running nats-server. Its `output` is logged, and it inherits the lock's descriptor. */
 export class ServerProcess implements AsyncDisposable {
   readonly #child: ChildProcess
   readonly #lastLines: string[] = []
-  /** Resolves with one line that says how the process ended; never rejects. */
+  /** Resolves with one line that says how the process ended. Never rejects. */
   readonly ended: Promise<string>
   #running = true
 
@@ -56,12 +56,12 @@ export class ServerProcess implements AsyncDisposable {
     return this.#running ? this.#child.pid : undefined
   }
 
-  /** Makes the server read its certificates again. */
+  /** Makes the server reload its certificates. */
   reload(): void {
     if (this.#running) this.#child.kill('SIGHUP')
   }
 
-  /** Asks the server to end, and kills it when it does not; returns once it has ended. */
+  /** Ends the server with SIGTERM, later with SIGKILL. Returns once it has ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#running) return
     this.#child.kill('SIGTERM')
@@ -82,9 +82,7 @@ export class ServerProcess implements AsyncDisposable {
   }
 }
 
-/**
- * The password is random and new at each start, and only root can read its file: a hash of it would protect nothing.
- */
+/** An expected warning: the password is random, new at each start, and only root can read its file. */
 const EXPECTED = /^Plaintext passwords detected/
 
 const LEVELS: Readonly<Record<string, 'debug' | 'warn' | 'error'>> = {
@@ -95,8 +93,8 @@ const LEVELS: Readonly<Record<string, 'debug' | 'warn' | 'error'>> = {
 }
 
 /**
- * Parses one line of nats-server's output.
- * Its info level is detail here. Lines without a level are complaints about its configuration.
+ * Parses one line of nats-server's output. Its information is detail here.
+ * Lines without a level are complaints about its configuration.
  */
 export function parseServerLine(line: string): { level: 'debug' | 'warn' | 'error'; text: string } {
   const match = /^\[\d+\] (?:\S+ \S+ )?\[([A-Z]{3})\] ?(.*)$/.exec(line)

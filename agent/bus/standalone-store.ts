@@ -7,7 +7,7 @@ import { freePort } from './free-port.ts'
 import { serverVersion } from './server-process.ts'
 import { Supervisor } from './supervisor.ts'
 
-/** File in a set-aside store that lists the records left behind. An operator removes it when all is settled. */
+/** A file in a store that was set aside: the records left behind. The operator removes it once they are settled. */
 export const CONFLICTS_FILE = 'not-carried-over.txt'
 
 export interface StandaloneStoreOptions {
@@ -19,8 +19,8 @@ export interface StandaloneStoreOptions {
 }
 
 /**
- * The registry that this host kept for itself before it had peers.
- * A server in a cluster does not see the streams of a single server. So a temporary one, on loopback, serves the old
+ * The registry of this host from before it had peers.
+ * A server in a cluster does not see the streams of a standalone server. So a temporary one on loopback serves the old
  * store until its records are migrated.
  */
 export class StandaloneStore {
@@ -32,7 +32,7 @@ export class StandaloneStore {
     this.path = join(options.dir, 'single')
   }
 
-  /** Starts the temporary server; disposing of the result ends it. */
+  /** Starts the temporary server. Disposing of the result ends it. */
   async serve(): Promise<{ endpoint: Endpoint } & AsyncDisposable> {
     const { binary, dir, lockFd, log } = this.#options
     const port = await freePort()
@@ -55,7 +55,7 @@ export class StandaloneStore {
   }
 
   /**
-   * Sets the store aside, so that it is not migrated again, with a note of what was left behind.
+   * Sets the store aside, so that it is not migrated again, with a note of the records left behind.
    * Returns its new path.
    */
   async retire(now: Date, conflicts: readonly string[]): Promise<string> {

@@ -5,7 +5,7 @@ import type { Logger } from 'pino'
 import { WherryError } from '../model/errors.ts'
 import { tryLock } from '../sys/flock.ts'
 
-/** A healthy nats-server ends within a second of SIGTERM; one that syncs to a slow disk gets more. */
+/** A healthy nats-server ends within a second of SIGTERM. One that syncs to a slow disk gets more time. */
 const TERM_WAIT_MS = 8_000
 
 /** After SIGKILL only the kernel has to clean up. */
@@ -20,7 +20,7 @@ interface LockUser {
 }
 
 /**
- * The lock on a directory of nats-server stores; nats-server itself takes none.
+ * The lock on a directory of nats-server stores, which nats-server does not lock itself.
  * The server inherits the file descriptor, so the lock lives as long as the agent or any server that it started.
  */
 export class StoreLock implements Disposable {
@@ -32,7 +32,7 @@ export class StoreLock implements Disposable {
     this.fd = fd
   }
 
-  /** Safe to repeat: closing a number twice could close another file. */
+  /** Releases the lock. May be repeated: closing the number twice could close another file. */
   [Symbol.dispose](): void {
     if (this.#open) closeSync(this.fd)
     this.#open = false
@@ -40,11 +40,9 @@ export class StoreLock implements Disposable {
 }
 
 /**
- * Takes the lock.
- * First ends a nats-server that a dead agent left behind (SIGTERM, later SIGKILL). It is recognised by having this
- * very
- * lock file open, and one of our configuration files on its command line.
- * Rejects STATE_LOCKED when anything else holds the lock.
+ * Takes the lock. Ends a nats-server that a dead agent left running (SIGTERM, later SIGKILL). That is a process with
+ * this lock file open and one of our configuration files on its command line.
+ * STATE_LOCKED: another process holds the lock.
  */
 export async function lockStore(path: string, configDir: string, log: Logger): Promise<StoreLock> {
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
@@ -66,7 +64,7 @@ async function evict(fd: number, path: string, configDir: string, log: Logger): 
     const stranger = users.find((user) => !isOurServer(user, configDir))
     if (stranger !== undefined) throw lockedBy(path, `process ${stranger.pid} (${stranger.args.slice(0, 3).join(' ')})`)
     for (const user of users) {
-      log.warn({ pid: user.pid, signal }, 'ending the nats-server that an earlier agent left behind')
+      log.warn({ pid: user.pid, signal }, 'ending a nats-server that an earlier agent left running')
       sendSignal(user.pid, signal)
     }
     const deadline = performance.now() + waitMs
@@ -97,7 +95,7 @@ function sendSignal(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** Lists all other processes with the lock file open, by device and inode: paths differ between mount namespaces. */
+/** Finds other processes with the lock file open, by device and inode: paths differ between mount namespaces. */
 async function lockUsers(fd: number): Promise<LockUser[]> {
   const { dev, ino } = fstatSync(fd)
   const users: LockUser[] = []

@@ -10,21 +10,24 @@ import { ServerProcess } from './server-process.ts'
 /** A server that cannot start (port taken, disk full) is tried at least every 10 s: the cause may pass. */
 const WAITS = { firstMs: 250, lastMs: 10_000, steadyMs: 30_000 }
 
-/**
- * Retries tell a server that has just died from one in trouble: its connections break one by one before the port
- * closes.
- */
+/** A server that cannot start (port taken, disk full) is tried at least this often: the cause may pass. */
+const BACKOFF_LAST_MS = 10_000
+
+/** A server that ran this long did start: its death begins a new series of waits. */
+const STEADY_MS = 30_000
+
+/** Attempts of one request. A dying server's connections break one by one before its port is closed. */
 const MONITOR_TRIES = 5
 const MONITOR_AGAIN_MS = 20
 
-/** Time for /healthz, which replies from memory. */
+/** How long /healthz may take. It replies from memory. */
 const HEALTH_TIMEOUT_MS = 2_000
 
-/** State of this host's nats-server. */
+/** The state of this host's nats-server. */
 export interface ServerState {
   readonly running: boolean
   readonly pid: number | null
-  /** One line for operators. */
+  /** One line for the operator. */
   readonly detail: string
 }
 
@@ -57,9 +60,8 @@ export class Supervisor implements AsyncDisposable {
   }
 
   /**
-   * Queries the server's monitoring port, which opens before JetStream starts, and returns its JSON.
-   * Undefined: the server does not run, or its port is not open yet.
-   * Rejects when it runs and does not reply within `timeoutMs`.
+   * Asks the server's monitoring port, which opens before JetStream starts, for JSON.
+   * Undefined: the server does not run, or has not opened the port. Rejects: no reply within `timeoutMs`.
    */
   async monitor(path: string, timeoutMs: number): Promise<unknown> {
     const signal = AbortSignal.timeout(timeoutMs)
@@ -67,7 +69,7 @@ export class Supervisor implements AsyncDisposable {
       if (this.#process?.pid === undefined) return undefined
       try {
         const response = await fetch(`http://127.0.0.1:${this.#monitorPort}${path}`, { signal })
-        if (!response.ok) throw new Error(`it answered ${response.status}`)
+        if (!response.ok) throw new Error(`it replied ${response.status}`)
         return await response.json()
       } catch (error) {
         const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException
@@ -78,7 +80,7 @@ export class Supervisor implements AsyncDisposable {
     }
   }
 
-  /** Checks the server: null when it is healthy, else one line why not. */
+  /** Asks the server for its health. Null: it is healthy; else one line that says why not. */
   async problem(): Promise<string | null> {
     if (this.#process?.pid === undefined) return `not running: ${this.#detail}`
     try {
@@ -87,13 +89,13 @@ export class Supervisor implements AsyncDisposable {
       })
       if (response.ok) return null
       const body = (await response.json()) as { error?: string }
-      return body.error ?? `healthz answered ${response.status}`
+      return body.error ?? `healthz replied ${response.status}`
     } catch (error) {
-      return `healthz did not answer: ${(error as Error).message}`
+      return `healthz did not reply: ${(error as Error).message}`
     }
   }
 
-  /** Makes the server read its certificates again. */
+  /** Makes the server reload its certificates. */
   reload(): void {
     this.#process?.reload()
   }

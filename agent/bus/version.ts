@@ -1,13 +1,13 @@
 /** A program's version as three numbers, compared number by number. */
 export type Version = readonly [number, number, number]
 
-/** Updates were lost at three replicas on 2.9.10, none on 2.10.27; the fixes were complete in this version. */
+/** The first version with all fixes for lost updates at three replicas (seen on 2.9.10, not on 2.10.27). */
 export const OLDEST_FOR_REPLICAS: Version = [2, 10, 23]
 
-/** The first version that knows `sync_interval: always`; older servers exit on the unknown key. */
+/** The first version that knows `sync_interval: always`. Older servers exit on the unknown key. */
 export const OLDEST_WITH_SYNC_INTERVAL: Version = [2, 10, 0]
 
-/** Finds the first `1.2.3` in a text such as "nats-server: v2.15.1"; null when there is none. */
+/** Parses the first `1.2.3` in a text such as "nats-server: v2.15.1"; null: there is none. */
 export function parseVersion(text: string): Version | null {
   const match = /(\d+)\.(\d+)\.(\d+)/.exec(text)
   return match ? [Number(match[1]), Number(match[2]), Number(match[3])] : null

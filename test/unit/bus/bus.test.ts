@@ -40,7 +40,7 @@ test('a handler that throws is logged and does not end the subscription', async 
   host.bus.publish('x', 1)
   host.bus.publish('x', 2)
   await eventually('both', () => got.length === 2)
-  t.true(host.lines.some((line) => /could not be handled/.test(line.msg)))
+  t.true(host.lines.some((line) => /message handler failed/.test(line.msg)))
 })
 
 test('subscriptions survive a restart of the server; publishing while it is away does not throw', async (t) => {

@@ -29,6 +29,9 @@ export interface EmbeddedNatsOptions {
   readonly log: Logger
 }
 
+/** Certificates change once in months: a delay of some seconds does not matter. */
+const CERTIFICATES_EVERY_MS = 5_000
+
 /**
  * This host's part of the registry: a nats-server if the plan says so, and the endpoint of the registry.
  */
@@ -136,12 +139,10 @@ export class EmbeddedNats implements AsyncDisposable {
     if (supervisor === null || tls === null) return
     const files = [tls.ca, tls.cert, tls.key]
     const reload = () => {
-      log.info('certificates changed; nats-server reloads them')
+      this.#options.log.info('certificates changed; nats-server reloads them')
       supervisor.reload()
     }
-    watchCertificates(this.endpoint.tls, reload, this.#stop.signal).catch((error: unknown) => {
-      log.error({ err: error }, 'certificate watch failed')
-    })
+    this.#watch = watchFiles(files, await stampOf(files), CERTIFICATES_EVERY_MS, reload)
   }
 }
 

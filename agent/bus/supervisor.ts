@@ -10,12 +10,6 @@ import { ServerProcess } from './server-process.ts'
 /** A server that cannot start (port taken, disk full) is tried at least every 10 s: the cause may pass. */
 const WAITS = { firstMs: 250, lastMs: 10_000, steadyMs: 30_000 }
 
-/** A server that cannot start (port taken, disk full) is tried at least this often: the cause may pass. */
-const BACKOFF_LAST_MS = 10_000
-
-/** A server that ran this long did start: its death begins a new series of waits. */
-const STEADY_MS = 30_000
-
 /** Attempts of one request. A dying server's connections break one by one before its port is closed. */
 const MONITOR_TRIES = 5
 const MONITOR_AGAIN_MS = 20
@@ -113,7 +107,7 @@ export class Supervisor implements AsyncDisposable {
       return true
     }
     const ended = (waitMs: number) =>
-      this.#options.log.error({ waitMs }, `nats-server ended: ${this.#detail}; starting it again`)
+      this.#options.log.error({ waitMs }, `nats-server ended: ${this.#detail}; restarting it`)
     await restartLoop({ run, ended, waits: WAITS, signal: this.#stop.signal })
     this.#detail = 'stopped'
   }

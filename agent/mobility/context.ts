@@ -1,7 +1,7 @@
 import type { LocalCopy } from '../store/contract.ts'
 import type { CatchUp, CheckpointScheduler, CopyManager, LiveCaptures, TreeChecks } from './copy-contract.ts'
 import type { Dependencies } from './dependencies.ts'
-import type { Expiry, GuardedVolumes, HostDirectory, Lease, StateDisk } from './host-contract.ts'
+import type { Expiry, GuardedVolumes, HostDirectory, Lease, StateDiskHealth } from './host-contract.ts'
 import type { ContainerUses, Namesakes, Releases, ReleaseTroubles, Surrendered } from './use-contract.ts'
 
 /**
@@ -26,7 +26,7 @@ export interface Context {
   readonly namesakes: Namesakes
   readonly releases: Releases
   readonly releaseTroubles: ReleaseTroubles
-  readonly stateDisk: StateDisk
+  readonly stateDisk: StateDiskHealth
   /** This host by its engine's last reply, and by the Swarm's leader. */
   readonly node: { name: string; swarmNode: string | null; leader: boolean; zone: string | null; drained: boolean }
   /** Space for volumes at the last scan. */

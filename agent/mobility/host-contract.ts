@@ -98,7 +98,7 @@ export interface GuardedVolumes {
 }
 
 /** Whether this host can write its state directory. */
-export interface StateDisk {
+export interface StateDiskHealth {
   /** Why nothing can be written; null: it can, as far as is known. */
   readonly trouble: Trouble | null
   /** Probes the disk soon if `error`, of a failed write, may mean that nothing can be written. */

@@ -18,7 +18,7 @@ import { leadNodes } from './swarm/node-labels.ts'
 import { createVolume } from './volume/create.ts'
 import { promoteVolume } from './volume/promote.ts'
 import { removeVolume } from './volume/remove.ts'
-import { findVolume, listHosts, listVolumes, showVolume } from './volume/show.ts'
+import { findVolume, readHostViews, readVolumeView, readVolumeViews } from './volume/show.ts'
 import { explainUnwritable } from './volume/unwritable.ts'
 
 /** The decisions of one host. Nothing happens before `start`. */
@@ -37,7 +37,7 @@ export function createMobility(given: Dependencies, about: About): RunningMobili
   const { store } = context.dependencies
   const hints = new Hints(context)
   const nameDisk = <T>(name: string, work: Promise<T>) => explainUnwritable(context, name, work)
-  const show = (record: VolumeRecord, stale = false) => showVolume(context, readCopies, record, stale)
+  const show = (record: VolumeRecord, stale = false) => readVolumeView(context, readCopies, record, stale)
   return {
     async start() {
       await store.recover()
@@ -54,10 +54,10 @@ export function createMobility(given: Dependencies, about: About): RunningMobili
     create: async (name, options) => show(await nameDisk(name, createVolume(context, name, options))),
     async get(name, signal) {
       const { record, stale } = await findVolume(context, name, signal)
-      hints.wanted(record)
+      hints.noteDemand(record)
       return await show(record, stale)
     },
-    list: () => listVolumes(context, readCopies),
+    list: () => readVolumeViews(context, readCopies),
     async remove(name) {
       await nameDisk(name, removeVolume(context, name))
     },
@@ -73,7 +73,7 @@ export function createMobility(given: Dependencies, about: About): RunningMobili
     },
     drain: (on) => drainHost(context, on),
     recover: (signal) => recoverRegistry(context, signal),
-    hosts: () => listHosts(context),
+    hosts: () => readHostViews(context),
     moves: async () => context.copyManager.moves(context.hosts.label(given.self.id)),
     health: () => readHealth(context, about),
   }

@@ -7,12 +7,12 @@ import type { Context } from './context.ts'
 import { forEachVolume } from './for-each-volume.ts'
 import { confirmHold } from './hold/confirm-hold.ts'
 import { dropEndedUses } from './hold/ended-uses.ts'
-import { confirmHolds, settleDiverged } from './hold/give-up-hold.ts'
-import { settleFences } from './hold/resume-fenced.ts'
+import { confirmHolds, setAsideDiverged } from './hold/give-up-hold.ts'
+import { resumeFenced } from './hold/resume-fenced.ts'
 import { createPlacementMemory } from './placement/memory.ts'
-import { keepPlaced } from './placement/reconcile.ts'
-import { settleDamage } from './replication/damaged-copies.ts'
-import { dropUnborn } from './volume/drop-unborn.ts'
+import { reconcilePlacement } from './placement/reconcile-placement.ts'
+import { reconcileDamage } from './replication/damaged-copies.ts'
+import { dropPartialCopies } from './volume/drop-partial-copies.ts'
 import { clearTombstones, finishRemoval } from './volume/finish-removal.ts'
 import { RECONCILE } from './wakeups.ts'
 
@@ -65,18 +65,18 @@ export async function reconcileLoop(context: Context): Promise<void> {
   while (!dependencies.signal.aborted) {
     const steps: [string, () => Promise<void>][] = [
       ['ask the engine', () => askEngine(context)],
-      ['let fenced containers go on', () => settleFences(context)],
+      ['resume fenced containers', () => resumeFenced(context)],
       ['confirm holds', () => confirmHolds(context)],
-      ['put local volumes in order', () => settleLocal(context)],
-      ['put removed volumes away', async () => clearTombstones(context, await dependencies.registry.removed())],
+      ['reconcile local volumes', () => settleLocal(context)],
+      ['discard removed volumes', async () => clearTombstones(context, await dependencies.registry.removed())],
     ]
     const nowMs = dependencies.clock.elapsedMs()
     if (nowMs >= copiesAtMs) {
-      steps.push(['look at the disk', async () => void Object.assign(context.space, await dependencies.store.space())])
+      steps.push(['measure the disk', async () => void Object.assign(context.space, await dependencies.store.space())])
       steps.push(['compare copies with their records', () => compareCopies(context)])
-      steps.push(['place copies', () => keepPlaced(context, placement)])
-      steps.push(['look which copies are behind', () => context.catchUp.sweep()])
-      steps.push(['drop what never became a copy', () => dropUnborn(context, startedMs)])
+      steps.push(['place copies', () => reconcilePlacement(context, placement)])
+      steps.push(['scan for copies that are behind', () => context.catchUp.sweep()])
+      steps.push(['drop partial copies', () => dropPartialCopies(context, startedMs)])
       copiesAtMs = nowMs + COPIES_EVERY_MS
     }
     if (nowMs >= leftoversAtMs) {
@@ -109,7 +109,7 @@ function report(
   if (context.dependencies.signal.aborted) return
   context.stateDisk.suspect(error)
   const expected = isKnown || codeOf(error) === 'REGISTRY_UNAVAILABLE' || codeOf(error) === 'ENGINE_UNREACHABLE'
-  context.dependencies.log[expected ? 'debug' : 'error']({ err: error }, `could not ${what}`)
+  context.dependencies.log[expected ? 'debug' : 'error']({ err: error, step: what }, 'reconcile step failed')
 }
 
 async function askEngine(context: Pick<Context, 'dependencies' | 'containerUses' | 'node'>): Promise<void> {
@@ -122,7 +122,7 @@ async function askEngine(context: Pick<Context, 'dependencies' | 'containerUses'
   const facts = { name, swarmNode, zone }
   const { engineFacts, log } = context.dependencies
   if (isDeepStrictEqual(facts, engineFacts.get())) return
-  await engineFacts.set(facts).catch((error: unknown) => log.debug({ err: error }, 'could not note the host name'))
+  await engineFacts.set(facts).catch((error: unknown) => log.debug({ err: error }, 'host name not saved'))
 }
 
 /** Holds without uses are released, mounts without holds unmounted, lost mounts mounted again, lost Unmounts noticed. */
@@ -169,8 +169,8 @@ async function compareCopies(
     const record = (await registry.volume(copy.name))?.value
     if (record?.id !== copy.id) return
     if (copy.held === null) {
-      await settleDiverged(context, copy, record)
-      await settleDamage(context, copy, record)
+      await setAsideDiverged(context, copy, record)
+      await reconcileDamage(context, copy, record)
     } else if (record.epoch > copy.held.epoch) dropConfirmed(context, copy.id, copy.held.incarnation)
     else if (record.holder?.incarnation === copy.held.incarnation) context.guardedVolumes.learn(record, self.id)
   })
@@ -184,7 +184,7 @@ function dropConfirmed(
 ): void {
   if (context.confirmed.get(id)?.incarnation !== incarnation) return
   context.confirmed.delete(id)
-  context.dependencies.log.error({ id }, 'the record says that a volume in use here has gone on elsewhere')
+  context.dependencies.log.error({ id }, 'record shows a later hold of a volume in use here')
   context.wakeups.wake(RECONCILE)
 }
 

@@ -44,7 +44,7 @@ test.serial(
     t.true(subjects(/^wherry\.v1\.schedule\.task$/).some(({ message }) => message.volume === VOLUME))
     const thirdId = (await agent.health()).hostId
     t.true(news.some(({ subject }) => subject === `wherry.v1.hint.${thirdId}`))
-    t.regex(third.engineLog(), /a task with this volume was put here: bringing its data/, 'the hint was followed')
+    t.regex(third.engineLog(), /task scheduled here: pre-seeding its volume/, 'the hint was followed')
   },
 )
 

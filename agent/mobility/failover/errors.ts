@@ -22,7 +22,7 @@ export function leaseRunning(record: VolumeRecord, hosts: HostDirectory, self: s
 }
 
 /** What continuing from `best` costs when `last` cannot be had. */
-export function wouldLose(last: Checkpoint, best: Checkpoint): string {
+export function describeLoss(last: Checkpoint, best: Checkpoint): string {
   const name = ({ epoch, seq, at }: Checkpoint) => `checkpoint ${epoch}.${seq}, taken ${at}`
   const newest = `the newest data (${name(last)}) is on no copy that can be used`
   return `${newest}, and without it what was written after ${name(best)}, is lost`

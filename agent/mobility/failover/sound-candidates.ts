@@ -4,7 +4,7 @@ import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { Question } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
 import { mayHaveCheckpoint } from '../record/copies.ts'
-import { tellDamaged, verifySoon } from '../replication/damaged-copies.ts'
+import { reportFoundDamage, verifySoon } from '../replication/damaged-copies.ts'
 import { troubleOf } from '../trouble.ts'
 import { type Candidates, findCandidates } from './candidates.ts'
 
@@ -75,7 +75,7 @@ export async function areSound(
  * Compares this host's copy with its checkpoint if nobody uses it, and tells the registry of a difference.
  * Joins a comparison that runs. May be repeated.
  */
-export async function answerComparison(
+export async function compareOwnCopy(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks'>,
   { volume, doubted }: Pick<Extract<Question, { kind: 'compare' }>, 'volume' | 'doubted'>,
   signal: AbortSignal,
@@ -93,7 +93,7 @@ export async function answerComparison(
       const { hash } = await context.treeChecks.joinLately(volume, checkpoint)
       const isWhole = (await store.copy(volume))?.damaged === null
       const record = isWhole ? null : (await registry.volume(local.name))?.value
-      if (record?.id === volume) await tellDamaged(context, record)
+      if (record?.id === volume) await reportFoundDamage(context, record)
       if (isWhole && doubted) verifySoon(context, local)
       return { hash, why: null }
     } catch (error) {
@@ -133,13 +133,13 @@ async function compareAt(
   const inTime = AbortSignal.any([signal, clock.deadline(COMPARE_MS)])
   const asked = { volume: id, doubted: false }
   try {
-    if (host === self.id) return await answerComparison(context, asked, inTime)
+    if (host === self.id) return await compareOwnCopy(context, asked, inTime)
     const known = context.hosts.get(host)
     if (known === undefined) return null
     const address = { address: known.address, port: known.transferPort }
     return answer.parse(await peers.ask(address, { kind: 'compare', ...asked }, inTime))
   } catch (error) {
-    context.dependencies.log.debug({ err: error, volume: id, host }, 'a copy was not compared with its checkpoint')
+    context.dependencies.log.debug({ err: error, volume: id, host }, 'copy comparison failed')
     return null
   }
 }

@@ -8,10 +8,10 @@ import { copiesAfter, hasCopyElsewhere } from '../record/copies.ts'
 import { seizureFields } from '../record/lineage.ts'
 import { changeVolume } from '../record/update-record.ts'
 import type { Candidates } from './candidates.ts'
-import { failoverRefused, leaseRunning, wouldLose } from './errors.ts'
+import { describeLoss, failoverRefused, leaseRunning } from './errors.ts'
 
 /** A takeover that is possible as far as is known: every condition but the compare-and-sets themselves. */
-export interface TakeOver {
+export interface Takeover {
   readonly record: VolumeRecord
   readonly best: Checkpoint
   /** Hosts that have `best`. */
@@ -21,7 +21,7 @@ export interface TakeOver {
 /** What the caller of a takeover accepts. */
 export interface Acceptance {
   /** An operator asks for it. */
-  readonly person: boolean
+  readonly isOperator: boolean
   /** Loses what is newer than the best checkpoint that can be reached. */
   readonly loss: boolean
   /** A host that has released the volume had enough time to write that to its disk. */
@@ -35,12 +35,12 @@ export interface Acceptance {
  * `find` returns the candidates. For an operator it compares the copies with their checkpoints first: nobody can
  * mount a damaged one.
  */
-export async function weighTakeOver(
+export async function planTakeover(
   context: Pick<Context, 'dependencies' | 'hosts' | 'expiry'>,
   record: VolumeRecord,
   accepts: Acceptance,
   find: () => Promise<Candidates>,
-): Promise<(TakeOver & Pick<Candidates, 'described'>) | WherryError> {
+): Promise<(Takeover & Pick<Candidates, 'described'>) | WherryError> {
   const { holder, options } = record
   if (holder !== null) {
     const waitMs = context.expiry.inMs(holder.host)
@@ -50,11 +50,11 @@ export async function weighTakeOver(
   const { best, described } = found
   const promote = `wherry promote ${record.name}`
   // A holder that cannot write its disk may still send what it has.
-  const maySend = !accepts.person && holder !== null && context.hosts.get(holder.host)?.unwritable != null
+  const maySend = !accepts.isOperator && holder !== null && context.hosts.get(holder.host)?.unwritable != null
   const refused = (why: string, command: string | null) =>
     failoverRefused(record, context.hosts, { described, why, command: maySend ? promote : command, maySend })
-  if (!accepts.person && (options.failover === 'manual' || options.onIsolation === 'continue')) {
-    const waits = 'it waits for a person (failover=manual or on_isolation=continue)'
+  if (!accepts.isOperator && (options.failover === 'manual' || options.onIsolation === 'continue')) {
+    const waits = 'it waits for an operator (failover=manual or on_isolation=continue)'
     return refused(waits, best === null ? null : promote)
   }
   if (found.epochSeen > record.epoch) return registryBehind(record, 'a disk of the cluster', found.epochSeen)
@@ -64,7 +64,7 @@ export async function weighTakeOver(
     return refused('no host that can be reached has a checkpoint of it that can be used', null)
   }
   if (record.last !== null && isBelow && !accepts.loss) {
-    return refused(wouldLose(record.last, best), `${promote} --accept-loss`)
+    return refused(describeLoss(record.last, best), `${promote} --accept-loss`)
   }
   // What came to another host by itself, its holder has not learnt of: no lease that is over stops it.
   if (holder !== null && !hasCopyElsewhere(record, holder.host) && !accepts.loss) {
@@ -83,7 +83,7 @@ export async function weighTakeOver(
  * so its lease need not have ended.
  * Rejects REGISTRY_UNAVAILABLE; then the write may still have happened, and `mine` recognises it.
  */
-export async function writeTakeOver(
+export async function writeTakeover(
   context: Pick<Context, 'dependencies' | 'expiry'>,
   entry: Versioned<VolumeRecord>,
   next: (record: VolumeRecord) => VolumeRecord,
@@ -108,21 +108,21 @@ export async function writeTakeOver(
  * Writes that this host has taken the volume over and holds it under `held`, which this disk has as intended.
  * The holder's lease is ended first, then the record is written from the revision of `entry`.
  */
-export async function commitTakeOver(
+export async function commitTakeover(
   context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'expiry'>,
   entry: Versioned<VolumeRecord>,
-  { best, hosts }: TakeOver,
+  { best, hosts }: Takeover,
   held: { epoch: number; incarnation: string },
   signal: AbortSignal,
 ): Promise<VolumeRecord | WherryError> {
   const { self } = context.dependencies
-  const next = (record: VolumeRecord) => recordAfterTakeOver(context, record, best, [...hosts, self.id], held)
+  const next = (record: VolumeRecord) => recordAfterTakeover(context, record, best, [...hosts, self.id], held)
   const mine = (record: VolumeRecord) => record.holder?.incarnation === held.incarnation
-  return await writeTakeOver(context, entry, next, mine, signal)
+  return await writeTakeover(context, entry, next, mine, signal)
 }
 
 /** Returns the record after a takeover by this host. `held` null: the volume is idle then. */
-export function recordAfterTakeOver(
+export function recordAfterTakeover(
   context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'expiry'>,
   record: VolumeRecord,
   best: Checkpoint,
@@ -151,7 +151,7 @@ export function recordAfterTakeOver(
 }
 
 /** Logs, counts and publishes what was lost, once. */
-export function announceSeizure(context: Pick<Context, 'dependencies' | 'hosts'>, record: VolumeRecord): void {
+export function announceTakeover(context: Pick<Context, 'dependencies' | 'hosts'>, record: VolumeRecord): void {
   const { log, bus, self, tally } = context.dependencies
   const seizure = record.seizures.at(-1)
   if (seizure === undefined) return
@@ -166,7 +166,7 @@ export function announceSeizure(context: Pick<Context, 'dependencies' | 'hosts'>
       ageSeconds,
       from: context.hosts.label(seizure.from),
     },
-    `taken over from a host that was lost: writes of at most its last ${ageSeconds} s are missing here`,
+    `volume taken over from a lost host: at most its last ${ageSeconds} s of writes are missing`,
   )
   bus.publish(`volume.${record.id}.seized`, { name: record.name, host: self.id, ...seizure })
 }

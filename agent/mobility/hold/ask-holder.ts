@@ -7,8 +7,9 @@ import { readSurrenderAnswer } from '../record/copy-answer.ts'
 import type { SurrenderRequest } from '../use-contract.ts'
 
 /**
- * Asks the holder to let the volume go; null: it was not reached. Read the record first: what the answer allows holds
- * for a write from that revision only, because the holder writes the record before it mounts the volume again.
+ * Asks the holder to give the volume up; null: it was not reached.
+ * Read the record first. What the reply allows holds only for a write from that revision: the holder writes the
+ * record before it mounts the volume again.
  */
 export async function askHolder(
   context: Pick<Context, 'dependencies' | 'hosts' | 'releases'>,
@@ -29,14 +30,14 @@ export async function askHolder(
       context.hosts.label(host.id),
     )
   } catch (error) {
-    context.dependencies.log.debug({ err: error, volume: record.name }, 'the holder was not reached')
+    context.dependencies.log.debug({ err: error, volume: record.name }, 'holder not reached')
     return null
   }
 }
 
 /**
- * Marks a volume as removed whose holder has given it up for that; null: it did not, or the record has changed
- * meanwhile.
+ * Marks a volume as removed once its holder has given it up for that.
+ * Null: the holder did not, or the record has changed meanwhile.
  */
 export async function removeHeld(
   context: Pick<Context, 'dependencies' | 'hosts' | 'releases'>,

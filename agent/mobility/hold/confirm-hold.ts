@@ -8,19 +8,24 @@ import { changeVolume } from '../record/update-record.ts'
 import { recordLost } from './errors.ts'
 
 /**
- * What has become of a hold. `lost`: the volume has gone on elsewhere. `released`: it was given up, and only this disk
- * does not know yet. `unborn`: it was intended, this disk never heard that it came about, and it never can any more:
- * nothing was mounted under it. `forgotten`: it came about, and the registry has lost that.
+ * What has become of a hold.
+ * `lost`: the volume was taken over elsewhere.
+ * `released`: it was given up, and only this disk does not show it yet.
+ * `unborn`: it was intended, this disk never saw it confirmed, and it cannot begin any more: nothing was mounted
+ * under it.
+ * `forgotten`: it was confirmed, and the registry has lost that.
  */
 export type HoldState = 'held' | 'released' | 'lost' | 'unborn' | 'forgotten'
 
-/** Bound of one confirmation; whoever wants it asks again. */
+/** Bound of one confirmation; the caller asks again. */
 const CONFIRM_MS = 10_000
 
 /**
- * Finds out by a write whether this host still holds a volume under the hold its disk tells of. Reads may be stale:
- * each answer rests on an acknowledged write or on an epoch that is not below ours. May be repeated. Rejects
- * REGISTRY_UNAVAILABLE, also when `signal` aborts, and COPY_DAMAGED when the registry does not know the volume.
+ * Finds out by a write whether this host still holds a volume under the hold its disk has.
+ * Reads may be stale: each result rests on an acknowledged write or on an epoch that is not below ours. May be
+ * repeated.
+ * Rejects REGISTRY_UNAVAILABLE, also when `signal` aborts, and COPY_DAMAGED when the registry does not know the
+ * volume.
  */
 export async function confirmHold(
   context: Pick<Context, 'dependencies' | 'hosts' | 'guardedVolumes' | 'confirmed'>,
@@ -54,8 +59,7 @@ export async function confirmHold(
     AbortSignal.any([signal, clock.deadline(CONFIRM_MS)]),
   )
   if (answer !== 'held' || entry === null) return answer
-  // An agent before this one was killed before it wrote that down. From here on something may be mounted under the
-  // hold.
+  // An earlier agent was killed before it wrote that. From here on something may be mounted under the hold.
   if (local.epochSeen < held.epoch) await context.dependencies.store.update(local.id, { epochSeen: held.epoch })
   context.confirmed.set(local.id, { name: local.name, incarnation: held.incarnation })
   context.guardedVolumes.learn(entry.value, context.dependencies.self.id)
@@ -63,7 +67,8 @@ export async function confirmHold(
 }
 
 /**
- * Whether the registry shows a later hold or take-over than ours. A read may be stale, but an epoch above ours is one.
+ * Whether the registry shows a later hold or takeover than ours. A read may be stale, but an epoch above ours proves
+ * it.
  */
 export async function hasMovedOn(
   { registry }: Pick<Dependencies, 'registry'>,
@@ -81,15 +86,15 @@ export async function hasAnyMovedOn(dependencies: Pick<Dependencies, 'store' | '
 }
 
 /**
- * Takes an intended hold back that is `unborn`: nothing of it stays, above all no checkpoint. Runs under the volume's
- * lock. May be repeated; durable on return.
+ * Drops an intended hold that is `unborn`: nothing of it stays, above all no checkpoint.
+ * Runs under the volume's lock. May be repeated; durable on return.
  */
-export async function takeBack(context: Pick<Context, 'dependencies' | 'confirmed'>, local: LocalCopy): Promise<void> {
+export async function retractHold(
+  context: Pick<Context, 'dependencies' | 'confirmed'>,
+  local: LocalCopy,
+): Promise<void> {
   const { store, log } = context.dependencies
   context.confirmed.delete(local.id)
   await store.update(local.id, { held: null, mounts: {} })
-  log.info(
-    { volume: local.name, id: local.id, epoch: local.held?.epoch },
-    'a hold that never came about was taken back',
-  )
+  log.info({ volume: local.name, id: local.id, epoch: local.held?.epoch }, 'intended hold retracted')
 }

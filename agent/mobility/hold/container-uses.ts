@@ -5,28 +5,30 @@ import type { ContainerUses } from '../use-contract.ts'
 
 /** Docker's states in which a container's processes exist and may write. */
 const WRITING_STATES = new Set(['running', 'paused'])
-/** Docker's states in which a container has the volume: one that is about to be restarted has no process, but a use. */
+/** Docker's states in which a container has the volume. One that is about to be restarted has no process, but a use. */
 const LIVE_STATES = new Set([...WRITING_STATES, 'restarting'])
-/** A Mount comes before its container runs, and a container with several volumes waits up to two minutes for each. */
+/** A Mount precedes its container, and a container with several volumes waits up to two minutes for each. */
 const STARTING_MS = 5 * 60_000
-/** After a boot Docker starts again what restart policies name, and mounts its volumes anew: it needs this long at most to begin. */
+/**
+ * After a boot Docker restarts what restart policies name, and mounts its volumes again: it begins within this time.
+ */
 const RESTARTING_MS = 15_000
-/** Seen gone this many looks in a row before it is believed: a restart policy brings a container back in between. */
+/** Scans in a row that must find a container gone: a restart policy brings it back in between. */
 const LOOKS_GONE = 2
-/** For longer no engine lists a container as running that it has unmounted volumes of. */
+/** No engine lists a container as running for longer than this after it has unmounted its volumes. */
 const STILL_LISTED_MS = 10_000
-/** A removal that waits asks again sooner. */
+/** A removal that waits asks again within this time. */
 const UNWANTED_MS = 5_000
-/** A heartbeat must stay far below what the registry takes as one message (1 MB). */
+/** A heartbeat must stay far below the registry's limit for one message (1 MB). */
 const REFERRERS_MOST = 2_000
-/** Events make looks follow each other within milliseconds: those that are nearer than this count as one. */
+/** Events cause scans within milliseconds of each other: those that are nearer than this count as one. */
 const LOOK_APART_MS = 1_000
 
 interface Mounted {
   readonly atMs: number
 }
 
-/** Which containers use which volume, as this host's engine says it. */
+/** Which containers use which volume, by this host's engine. */
 export class EngineUses implements ContainerUses {
   readonly #engine: Pick<Engine, 'users' | 'finishedAt'>
   readonly #clock: Clock
@@ -35,7 +37,7 @@ export class EngineUses implements ContainerUses {
   #askedMs = Number.NEGATIVE_INFINITY
   #failure: string | null = 'the engine has not been asked yet'
   readonly #newestMounts = new Map<string, Mounted>()
-  /** When containers were last surveyed: what the engine was asked before says nothing about since. */
+  /** When containers were last surveyed: an older reply of the engine says nothing about later. */
   readonly #surveyedMs = new Map<string, number>()
   readonly #goneLooks = new Map<string, { readonly count: number; readonly atMs: number }>()
   /** When a removal last asked for the end of a volume's uses. */
@@ -50,14 +52,13 @@ export class EngineUses implements ContainerUses {
     this.#since = clock.now()
   }
 
-  /** Asks the engine. Rejects ENGINE_UNREACHABLE; the last answer stays. */
+  /** Asks the engine. Rejects ENGINE_UNREACHABLE; the last reply stays. */
   async refresh(): Promise<readonly VolumeUser[]> {
     const askedMs = this.#clock.elapsedMs()
     try {
       const users = await this.#engine.users()
       this.#failure = null
-      // An answer to an older question may come after that to a newer one: it does not know of what has happened in
-      // between.
+      // Replies may come out of order: an older one does not know what has happened since.
       if (askedMs >= this.#askedMs) {
         this.#users = users
         this.#askedMs = askedMs
@@ -69,12 +70,12 @@ export class EngineUses implements ContainerUses {
     }
   }
 
-  /** Null while the engine answers, else why it does not. */
+  /** Null while the engine replies, else why it does not. */
   failure(): string | null {
     return this.#failure
   }
 
-  /** Names of the containers that use a volume, by the last answer. */
+  /** Names of the containers that use a volume, by the last reply. */
   live(volumeName: string): string[] {
     return this.#named(volumeName, LIVE_STATES)
   }
@@ -85,8 +86,8 @@ export class EngineUses implements ContainerUses {
   }
 
   /**
-   * Names of the containers in any state by the names of the volumes they mount, by the last answer. Undefined: the
-   * engine has not answered yet, or too much.
+   * Names of the containers in any state, by the names of the volumes they mount.
+   * Undefined: the engine has not replied yet, or there are too many.
    */
   referrers(): Readonly<Record<string, readonly string[]>> | undefined {
     if (!Number.isFinite(this.#askedMs)) return undefined
@@ -96,52 +97,55 @@ export class EngineUses implements ContainerUses {
     return Object.fromEntries(Array.from(byVolume, ([volume, found]) => [volume, found.map(({ name }) => name)]))
   }
 
-  /** Names of the containers whose processes may write to a volume, by the last answer. */
+  /** Names of the containers whose processes may write to a volume, by the last reply. */
   writing(volumeName: string): string[] {
     return this.#named(volumeName, WRITING_STATES)
   }
 
-  /** Volumes a container mounts, by the last answer. */
+  /** Names of the volumes that a container mounts, by the last reply. */
   volumesOf(container: string): readonly string[] {
     return this.#users.find((user) => user.id === container)?.volumes ?? []
   }
 
-  /** Notes that Docker asked to mount a volume now; answers what is known of its uses from here on, to be written down with the use. */
+  /** Notes a Mount; returns the marks to store with the use. */
   mounted({ id, uses }: Pick<LocalCopy, 'id' | 'uses'>): UseMarks {
     const nowMs = this.#clock.elapsedMs()
     this.#newestMounts.set(id, { atMs: nowMs })
     this.#goneLooks.delete(id)
-    // Docker sends Unmount a moment before its list shows the container as exited: it may still be taken for one that runs. The time of another boot is none.
+    // Docker sends Unmount a moment before its list shows the container as exited: it may still look running. Times
+    // of another boot do not count.
     const isRecent = (atMs: number) => atMs <= nowMs && nowMs - atMs < STILL_LISTED_MS
     return { unmountsMs: uses.unmountsMs.filter(isRecent), ground: null }
   }
 
   /**
-   * Whether a Mount under an id that has a use already may be that very use once more: an agent before this one counted it and died before it answered, and the plugin
-   * asks again. Only `docker cp` mounts under the id of another use, that of a running container; should it be taken for a repetition, a release finds that container.
+   * Whether a Mount under an id that has a use may be the retry of one that an earlier agent counted.
+   * That agent died before it replied, and the plugin asks again. Only `docker cp` mounts under the id of another
+   * use, that of a running container: if it is taken for a retry, a release finds that container.
    */
   mayRepeat(id: string, volumeName: string): boolean {
     return !this.#newestMounts.has(id) && this.live(volumeName).length === 0
   }
 
-  /** Docker unmounted a volume once: for a container that had been seen, or could have been. Answers what is known of its uses from here on, to be written down. */
+  /** Notes an Unmount, of a container that was seen or could have been; returns the marks to store. */
   unmounted({ unmountsMs, ground }: UseMarks): UseMarks {
     return { unmountsMs: [...unmountsMs, this.#clock.elapsedMs()], ground }
   }
 
-  /** The newest Mount since this agent started: another one is another object. */
+  /** The newest Mount since this agent started: each Mount is another object. */
   newestMount(id: string): Mounted | undefined {
     return this.#newestMounts.get(id)
   }
 
-  /** Asks the engine for a volume's containers as they are, shortly after a Mount. Rejects ENGINE_UNREACHABLE. */
+  /** Asks the engine for a volume's containers shortly after a Mount. Rejects ENGINE_UNREACHABLE. */
   async survey(id: string, volumeName: string): Promise<UseGround> {
     const mounted = this.#newestMounts.has(id)
     const users = (await this.#engine.users()).filter((user) => user.volumes.includes(volumeName))
     const ends: Record<string, number | null> = {}
     for (const user of users) ends[user.id] = (await this.#engine.finishedAt(user.id))?.getTime() ?? null
     const live = users.filter(({ state }) => LIVE_STATES.has(state)).map((user) => user.id)
-    // An agent that was away for a Mount knows of ends since its own start only. One that is yet to come tells of a clock that was stepped, and of nothing else.
+    // An agent that missed a Mount knows only of ends since its own start. An end in the future shows a stepped
+    // clock, and nothing else.
     const nowMs = this.#clock.now().getTime()
     const isSince = (endMs: number | null) => endMs !== null && endMs > this.#since.getTime() && endMs <= nowMs
     const since = mounted ? [] : Object.keys(ends).filter((container) => isSince(ends[container] ?? null))
@@ -149,7 +153,10 @@ export class EngineUses implements ContainerUses {
     return { ends, live, since }
   }
 
-  /** The same with what was seen of containers since; call it after a refresh. The very same object when nothing was. Rejects ENGINE_UNREACHABLE. */
+  /**
+   * Returns the ground with the containers that were seen since; the very same object when there were none.
+   * Call it after a refresh. Rejects ENGINE_UNREACHABLE.
+   */
   async seenSince(volumeName: string, ground: UseGround): Promise<UseGround> {
     const seen: string[] = []
     const isQuiet = this.live(volumeName).length === 0
@@ -165,10 +172,13 @@ export class EngineUses implements ContainerUses {
   }
 
   /**
-   * Whether all uses of a mounted volume are over although Docker sent fewer Unmounts than Mounts (it does so after a crash of the engine, or when a plugin is killed at
-   * that moment). Call it once per look, after a refresh that succeeded, with a ground that has what was seen since. Careful on purpose: a container that
-   * is just being started looks the same as one that is gone, so each use must have shown its container first. `isMounted`: as the kernel says it;
-   * a use of before this agent's start whose mount is gone ended with the host's power.
+   * Whether all uses of a mounted volume have ended although Docker sent fewer Unmounts than Mounts.
+   * Docker does so after a crash of the engine, or when a plugin is killed at that moment. Call it once per scan,
+   * after a refresh that succeeded, with the ground of `seenSince`.
+   * It is careful on purpose: a container that is being started looks the same as one that is gone, so each use must
+   * have shown its container first.
+   * `isMounted`: as the kernel says. A use of before this agent's start whose mount is gone ended with the host's
+   * power.
    */
   isOver({ id, name, mounts, uses }: LocalCopy, ground: UseGround, isMounted: boolean): boolean {
     if (this.#askedMs <= (this.#surveyedMs.get(id) ?? Number.NEGATIVE_INFINITY)) return false
@@ -189,10 +199,7 @@ export class EngineUses implements ContainerUses {
     return looks >= LOOKS_GONE
   }
 
-  /**
-   * A removal asked for the volume's end just now, and found that nothing refers to it. A use then counts as over
-   * without a container in any state.
-   */
+  /** A removal waits for the end of the volume's uses and found no reference: a use then needs no container to end. */
   removalWaits(id: string): void {
     this.#unwantedMs.set(id, this.#clock.elapsedMs())
   }
@@ -205,7 +212,7 @@ export class EngineUses implements ContainerUses {
     return !this.#newestMounts.has(id) && this.#clock.elapsedMs() - this.#sinceMs > RESTARTING_MS
   }
 
-  /** So much time has passed since the newest Mount that none can still be starting. */
+  /** Whether so much time has passed since the newest Mount that none can still be starting. */
   #isLongStarted(id: string): boolean {
     return this.#clock.elapsedMs() - (this.#newestMounts.get(id)?.atMs ?? this.#sinceMs) > STARTING_MS
   }

@@ -3,8 +3,9 @@ import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 
 /**
- * Writes down how the containers of a volume are right after its newest Mount, unless that was done. By what differs later, uses are found to be over whose Unmount
- * never came, whatever agent looks then. May be repeated; rejects ENGINE_UNREACHABLE.
+ * Writes to this disk how the containers of a volume are right after its newest Mount, unless that was done.
+ * By what differs later, any agent finds uses that have ended and whose Unmount never came.
+ * May be repeated; rejects ENGINE_UNREACHABLE.
  */
 export async function surveyUses(
   context: Pick<Context, 'dependencies' | 'locks' | 'containerUses'>,
@@ -20,7 +21,10 @@ export async function surveyUses(
   })
 }
 
-/** Drops the uses of a mounted volume that are over although Docker never unmounted it, and releases it then. `copy` as just read; call it after a refresh of the uses. */
+/**
+ * Drops the uses of a mounted volume that have ended although Docker never unmounted it, and releases it then.
+ * `copy` as just read. Call it after a refresh of the uses.
+ */
 export async function dropEndedUses(
   context: Pick<Context, 'dependencies' | 'locks' | 'containerUses' | 'releases' | 'endedUses'>,
   copy: LocalCopy,
@@ -41,9 +45,6 @@ export async function dropEndedUses(
     return over
   })
   if (!dropped) return
-  log.warn(
-    { volume: copy.name, id: copy.id },
-    'no container uses the volume any more, although Docker never unmounted it',
-  )
+  log.warn({ volume: copy.name, id: copy.id }, 'uses ended without an Unmount: dropped')
   void context.releases.releaseIfUnused(copy.id)
 }

@@ -22,7 +22,7 @@ export function releaseFailed({ name }: VolumeRecord, host: string, { code, text
 }
 
 /** Why a Mount has to wait for the data, with progress (promise 9). `host`: this host's label. */
-export function copyRunning(name: string, host: string, { lastError, view }: CopyState): WherryError {
+export function dataMissing(name: string, host: string, { lastError, view }: CopyStatus): WherryError {
   // However much of it comes, it never is what was asked for.
   if (lastError instanceof WherryError && lastError.code === 'COPY_DAMAGED') return lastError
   if (view.state !== 'running' || view.bytesTotal === 0) {
@@ -45,7 +45,7 @@ export function copyRunning(name: string, host: string, { lastError, view }: Cop
 }
 
 /** A running copy as `copyRunning` reads it. */
-export interface CopyState {
+export interface CopyStatus {
   readonly lastError: Error | null
   readonly view: ReturnType<RunningCopy['view']>
 }

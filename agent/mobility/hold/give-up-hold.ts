@@ -10,19 +10,20 @@ import { isSameTree } from '../record/checkpoint-order.ts'
 import { isEmptyTree, isForged, isLeftBehind, NO_CHECKPOINT, withCopy } from '../record/copies.ts'
 import { isInLine } from '../record/lineage.ts'
 import { changeVolume, readVolume } from '../record/update-record.ts'
-import { confirmHold, takeBack } from './confirm-hold.ts'
+import { confirmHold, retractHold } from './confirm-hold.ts'
 import { recordLost } from './errors.ts'
 
-/** Bound of the registry work for one volume; housekeeping comes back to it. */
+/** Bound of the registry work for one volume; the reconcile loop repeats it. */
 const REGISTRY_MS = 20_000
 /** A killed container is gone within milliseconds; an engine under load takes longer. */
 const EXIT_LOOK_MS = 100
 const EXIT_WAIT_MS = 10_000
 
 /**
- * What becomes of a hold that the cluster has gone on without: its containers are ended, the tree leaves the mount, and what it has is kept. A tree that is a
- * checkpoint of the volume's line becomes a copy that is behind; one with other writes is put aside as diverged, and announced (promise 7). Runs under the volume's lock.
- * May be repeated after any failure. Rejects ENGINE_UNREACHABLE, REGISTRY_UNAVAILABLE and what the disk answers.
+ * Gives up a hold after another host has taken the volume over. Runs under the volume's lock.
+ * Its containers are killed, and the tree is unmounted and kept. A tree that is a checkpoint of the volume's line
+ * becomes a copy that is behind. One with other writes is set aside as diverged, and announced (promise 7).
+ * May be repeated after any failure. Rejects ENGINE_UNREACHABLE, REGISTRY_UNAVAILABLE and errors of the disk.
  */
 export async function giveUpHold(
   context: Pick<
@@ -35,42 +36,36 @@ export async function giveUpHold(
   context.confirmed.delete(local.id)
   log.error(
     { volume: local.name, id: local.id, epoch: local.held?.epoch },
-    'the volume has gone on elsewhere while this host was away: its containers here are ended',
+    'volume was taken over while this host was away: containers killed',
   )
   await endContainers(context, local)
   await context.checkpointScheduler.stop(local.id)
   await store.unmount(local.id)
   const found = await captureOrNull(context, local)
   const record = await recordOf(context, local)
-  // As it is now: a checkpoint that was under way may have been committed before it could be stopped.
+  // Read again: a checkpoint that was running may have been committed before it was stopped.
   const now = (await store.copy(local.id)) ?? local
   const kept = found === null ? null : checkpointGoneOnFrom(record, now, found)
   if (kept !== null) await store.update(local.id, { held: null, mounts: {}, checkpoint: kept })
-  else await putAside(context, record, local, found?.bytes ?? null)
+  else await setTreeAside(context, record, local, found?.bytes ?? null)
   context.surrendered.delete(local.id)
   context.endedUses.delete(local.id)
 }
 
-/**
- * Null: the tree is none that can be captured, or cannot be read. Then nobody can tell what it is, and it is kept as it
- * is (promise 7).
- */
+/** Null: the tree cannot be captured or read. Then nobody can tell what it is, and it is kept as it is (promise 7). */
 async function captureOrNull(context: Pick<Context, 'dependencies'>, local: LocalCopy): Promise<Capture | null> {
   try {
     return await context.dependencies.store.capture(local.id, 'quiet', context.dependencies.signal)
   } catch (error) {
     if (codeOf(error) !== 'TREE_UNSUPPORTED' && !isDiskFailure(errnoOf(error))) throw error
-    context.dependencies.log.warn(
-      { err: error, volume: local.name },
-      'the tree cannot be compared: it is put aside as it is',
-    )
+    context.dependencies.log.warn({ err: error, volume: local.name }, 'tree unreadable: set aside as it is')
     return null
   }
 }
 
 /**
- * The checkpoint that the tree is and that the cluster went on from; null: it is none. A take-over may have been from a
- * tree that this disk was never told of as a checkpoint.
+ * Returns the checkpoint that the tree is and that the cluster continued from; null: it is none.
+ * A takeover may have started from a tree that this disk does not know as a checkpoint.
  */
 function checkpointGoneOnFrom(record: VolumeRecord, { checkpoint }: LocalCopy, found: Capture): Checkpoint | null {
   if (checkpoint !== null && isSameTree(checkpoint, found) && isInLine(record, checkpoint)) return checkpoint
@@ -80,10 +75,12 @@ function checkpointGoneOnFrom(record: VolumeRecord, { checkpoint }: LocalCopy, f
 }
 
 /**
- * Copies at rest whose checkpoint the cluster did not go on from, because it was taken over while this host was away, or whose checkpoint is none of the
- * volume's. A stale reading of the record does no harm: neither a seizure nor the name of a checkpoint ever goes away again.
+ * Sets an idle copy aside whose checkpoint the cluster did not continue from, or whose checkpoint is none of the
+ * volume's.
+ * The first happens when the volume was taken over while this host was away. A stale record does no harm: neither a
+ * takeover nor the name of a checkpoint is ever removed from it.
  */
-export async function settleDiverged(
+export async function setAsideDiverged(
   context: Pick<Context, 'dependencies' | 'locks'>,
   local: LocalCopy,
   record: VolumeRecord,
@@ -91,11 +88,11 @@ export async function settleDiverged(
   const { checkpoint } = local
   if (local.held !== null || checkpoint === null || local.applying || record.id !== local.id) return
   const isNone = isForged(local) && !isInLine(record, checkpoint)
-  if (isNone || isLeftBehind(record, checkpoint)) await beginAnew(context, local, record)
+  if (isNone || isLeftBehind(record, checkpoint)) await restartCopy(context, local, record)
 }
 
-/** Makes room for a fresh copy at rest: what the tree has is put aside, and nothing announced when it has nothing. May be repeated. */
-export async function beginAnew(
+/** Makes room for a fresh copy: sets the idle tree aside, or drops it unannounced when it is empty. May be repeated. */
+export async function restartCopy(
   context: Pick<Context, 'dependencies' | 'locks'>,
   local: LocalCopy,
   record: VolumeRecord,
@@ -106,14 +103,14 @@ export async function beginAnew(
   await context.locks.run(local.id, async () => {
     const now = await store.copy(local.id)
     if (now === null || now.held !== null || now.applying || !isSameTree(now.checkpoint, checkpoint)) return
-    if (!isEmptyTree(checkpoint)) return await putAside(context, record, now, checkpoint.bytes)
+    if (!isEmptyTree(checkpoint)) return await setTreeAside(context, record, now, checkpoint.bytes)
     await store.update(local.id, { checkpoint: null })
-    log.info({ volume: local.name, id: local.id }, 'an empty tree that is no checkpoint of the volume was forgotten')
-    await tellBegun(context, record, context.dependencies.clock.now().toISOString())
+    log.info({ volume: local.name, id: local.id }, 'empty tree without a checkpoint dropped')
+    await reportRestart(context, record, context.dependencies.clock.now().toISOString())
   })
 }
 
-/** Confirms holds of this host that no write has confirmed since the agent started, or since its lease was over. */
+/** Confirms holds that no write has confirmed since the agent started, or since its lease expired. */
 export async function confirmHolds(
   context: Pick<
     Context,
@@ -130,26 +127,26 @@ export async function confirmHolds(
     | 'endedUses'
   >,
 ): Promise<void> {
-  // Under a lease that is over nothing is sure a moment later.
+  // Under an expired lease a confirmation proves nothing a moment later.
   if (!context.lease.runs) return
   await forEachVolume((await context.dependencies.store.copies()).copies, async (copy) => {
     if (copy.held === null || context.confirmed.has(copy.id) || context.releasing.has(copy.id)) return
-    // What is not used is settled by its release, at the pace of that.
+    // A hold without uses is settled by its release, at the release's pace.
     if (isUnused(context, copy) || isSurrendered(context, copy.id)) return
     await context.locks.run(copy.id, async () => {
       const local = await context.dependencies.store.copy(copy.id)
       if (local === null || local.held === null || context.confirmed.has(copy.id)) return
       const answer = await confirmHold(context, local)
       if (answer === 'lost') await giveUpHold(context, local)
-      else if (answer === 'unborn') await takeBack(context, local)
-      // A Mount that died half way, or a release: Docker never got an answer, or has no use any more, and the release settles it.
+      else if (answer === 'unborn') await retractHold(context, local)
+      // A Mount or a release that was cut off: Docker got no reply, or has no use any more. The release settles it.
       else if (answer !== 'held') await context.dependencies.store.update(copy.id, { mounts: {} })
     })
   })
   await context.guardedVolumes.tell()
 }
 
-/** Ends all containers that have a volume of this name, and waits until they are gone. */
+/** Kills all containers that have a volume of this name, and waits until they are gone. */
 export async function endContainers(
   context: Pick<Context, 'dependencies' | 'containerUses'>,
   local: LocalCopy,
@@ -169,8 +166,8 @@ export async function endContainers(
   await pauses.kill((pause) => pause.volumes.includes(local.id))
 }
 
-/** Puts a tree aside and makes room for a fresh copy. */
-async function putAside(
+/** Sets a tree aside and makes room for a fresh copy. */
+async function setTreeAside(
   context: Pick<Context, 'dependencies'>,
   record: VolumeRecord,
   local: LocalCopy,
@@ -182,14 +179,14 @@ async function putAside(
   const tree = diverged.at(-1)
   log.error(
     { volume: local.name, id: local.id, epoch: tree?.epoch, base: tree?.base, directory: tree?.name },
-    'writes that never reached the cluster are kept as a diverged copy; look at them, then remove them',
+    'diverged copy kept: it has writes that the cluster does not have; copy out what you need, then delete it',
   )
   bus.publish(`volume.${local.id}.diverged`, { name: local.name, host: self.id, ...tree })
-  await tellBegun(context, record, at)
+  await reportRestart(context, record, at)
 }
 
-/** Tells the registry that the tree is gone from here: this host's copy begins anew. */
-async function tellBegun(context: Pick<Context, 'dependencies'>, record: VolumeRecord, at: string): Promise<void> {
+/** Tells the registry that the tree is gone from here: this host's copy restarts. */
+async function reportRestart(context: Pick<Context, 'dependencies'>, record: VolumeRecord, at: string): Promise<void> {
   const { clock, self, log, signal } = context.dependencies
   const limit = AbortSignal.any([signal, clock.deadline(REGISTRY_MS)])
   const change = (now: VolumeRecord | null) => {
@@ -201,7 +198,7 @@ async function tellBegun(context: Pick<Context, 'dependencies'>, record: VolumeR
   }
   await changeVolume(context.dependencies, record.name, change, limit).catch((error: unknown) => {
     if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') throw error
-    log.warn({ err: error, volume: record.name }, 'the registry was not told yet that a copy begins anew')
+    log.warn({ err: error, volume: record.name }, 'restart of a copy not reported yet')
   })
 }
 

@@ -4,7 +4,7 @@ import type { Versioned } from '../../registry/contract.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import { heldElsewhere, leaseLost, notFound } from '../errors.ts'
-import { announceSeizure, commitTakeOver, type TakeOver } from '../failover/takeover.ts'
+import { announceTakeover, commitTakeover, type Takeover } from '../failover/takeover.ts'
 import { ownHost } from '../own-host.ts'
 import { isSameTree } from '../record/checkpoint-order.ts'
 import { changeVolume, STALE_READ } from '../record/update-record.ts'
@@ -13,8 +13,8 @@ import { addUse, dropUse } from './volume-use.ts'
 
 /**
  * Becomes the holder of an idle volume and mounts it, or mounts what this host holds already.
- * Runs under the volume's lock. `verifiedHash` is what this host's tree was found to be just now.
- * Returns the mountpoint, or why somebody else was first, or LEASE_LOST.
+ * Runs under the volume's lock. `verifiedHash`: hash of this host's tree, as just found; null: it was not read.
+ * Returns the mountpoint, or why another host was faster, or LEASE_LOST.
  * Throws what waiting does not mend: COPY_DAMAGED, VOLUME_NOT_FOUND.
  */
 export async function holdAndMount(
@@ -51,8 +51,9 @@ export async function holdAndMount(
 }
 
 /**
- * Takes a volume over from a holder that is lost, and mounts it: failover writes the record, and this host holds what
- * the record says then. Everything else is as with `holdAndMount`. `verifiedHash`: see there.
+ * Takes a volume over from a lost holder, and mounts it.
+ * Failover writes the record; then this host holds what the record says. `verifiedHash` and the results are as for
+ * `holdAndMount`.
  */
 export async function takeOverAndMount(
   context: Pick<
@@ -73,7 +74,7 @@ export async function takeOverAndMount(
     | 'endedUses'
   >,
   entry: Versioned<VolumeRecord>,
-  found: TakeOver,
+  found: Takeover,
   mountId: string,
   verifiedHash: string,
   signal: AbortSignal,
@@ -83,10 +84,10 @@ export async function takeOverAndMount(
   if (intent instanceof WherryError) return intent
   const { local, hold } = intent
   if (hold === null) return await mountHeld(context, local, mountId)
-  const committed = await commitTakeOver(context, entry, found, hold, signal)
+  const committed = await commitTakeover(context, entry, found, hold, signal)
   if (committed instanceof WherryError) return await dropIntent(context, seen, committed)
   const held = await enterHold(context, committed, hold)
-  announceSeizure(context, committed)
+  announceTakeover(context, committed)
   return await mountHeld(context, held, mountId)
 }
 
@@ -143,7 +144,7 @@ async function mountHeld(
   }
 }
 
-/** The compare-and-set that makes this host the holder, or makes sure that it still is (promise 1: a write, never a read). */
+/** Makes this host the holder by compare-and-set, or confirms that it is (promise 1: by a write, never by a read). */
 async function commitHold(
   context: Pick<Context, 'dependencies' | 'hosts'>,
   { value: seen, revision }: Versioned<VolumeRecord>,
@@ -159,7 +160,7 @@ async function commitHold(
       refusal = null
       if (record === null || record.id !== seen.id || record.removedAt !== null) throw notFound(seen.name)
       if (record.epoch < seen.epoch) return STALE_READ
-      // Written once more even if it is ours already: a read may be stale, an acknowledged write is not.
+      // Written again even if it is ours already: a read may be stale, an acknowledged write is not.
       if (record.holder?.incarnation === held.incarnation) return { ...record }
       if (record.holder !== null || record.epoch !== held.epoch - 1 || !isSameTree(record.last, seen.last)) {
         refusal = heldElsewhere(record, context.hosts, self.id)

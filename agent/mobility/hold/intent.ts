@@ -10,7 +10,7 @@ import { findForgotten } from '../recovery/forgotten-data.ts'
 import { takeInventory } from '../recovery/inventory.ts'
 import { changedAtRest } from '../replication/errors.ts'
 import { RECONCILE } from '../wakeups.ts'
-import { confirmHold, takeBack } from './confirm-hold.ts'
+import { confirmHold, retractHold } from './confirm-hold.ts'
 import { earlierHeld, holdsNothing } from './errors.ts'
 
 /** The tree that a hold starts from. */
@@ -30,10 +30,10 @@ interface Intent {
 }
 
 /**
- * Writes to this disk, before the registry is asked, under which incarnation this host is about to hold the volume.
- * An agent that is killed after the registry's write finds its own hold by that, and one that is killed before it
- * finds that the hold never came about. `tree` null: the record names a holder.
- * A hold that this disk has already is confirmed by a write.
+ * Writes to this disk, before the registry is written, under which incarnation this host is about to hold the volume.
+ * An agent that is killed after the registry's write finds its hold by that. One that is killed before it finds that
+ * the hold never began.
+ * A hold that this disk has already is confirmed by a write. `tree` null: the record names a holder.
  */
 export async function intendHold(
   context: Pick<
@@ -57,7 +57,7 @@ export async function intendHold(
   if (!context.lease.runs) return leaseLost(seen.name, ownHost(context))
   const local = await openCopy(context, seen)
   if (local instanceof WherryError) return local
-  // An older hold, of an agent before this one: it may be lost, and its tree is then the only one with what it wrote.
+  // A hold of an earlier agent may be lost, and its tree is then the only one with what it wrote.
   if (local.held !== null) {
     return (await isStillHeld(context, seen, local, signal)) ? { local, hold: null } : changedHands(seen.name)
   }
@@ -90,8 +90,8 @@ async function openCopy(
 }
 
 /**
- * The id of a removed volume of the same name that is still held here; null: there is none. The engine knows names only:
- * nobody could tell its containers, which are about to be ended, from those of the new volume.
+ * Returns the id of a removed volume of the same name that is still held here; null: there is none.
+ * The engine knows names only: its containers, which are about to end, cannot be told from those of the new volume.
  */
 async function findEarlierHeld(
   context: Pick<Context, 'dependencies' | 'wakeups' | 'confirmed'>,
@@ -99,7 +99,7 @@ async function findEarlierHeld(
 ): Promise<string | null> {
   const { store } = context.dependencies
   let found = [...context.confirmed].find(([id, { name }]) => id !== seen.id && name === seen.name)?.[0] ?? null
-  // Of those that are not confirmed yet, only what is mounted can be in use: few, also on a host with many volumes.
+  // Of unconfirmed holds only mounted ones can be in use: few, also on a host with many volumes.
   for (const id of await store.mounted()) {
     if (found !== null || id === seen.id || context.confirmed.has(id)) continue
     const copy = await store.copy(id)
@@ -110,9 +110,9 @@ async function findEarlierHeld(
 }
 
 /**
- * Asks the registry, by a write, about a hold that the disk tells of; one that never came about or is over is
- * forgotten. One that is lost is given up in the background: its tree is read for that, and a Mount must not wait for
- * it (promise 9).
+ * Confirms by a write a hold that the disk has; one that never began or has ended is dropped.
+ * One that is lost is given up in the background: its tree is read for that, and a Mount must not wait for it
+ * (promise 9).
  */
 async function isStillHeld(
   context: Pick<
@@ -128,24 +128,24 @@ async function isStillHeld(
   // What was written under it is on this disk alone: the hold stays until the record is recovered.
   if (state === 'forgotten') throw registryBehind(seen, `the disk of ${ownLabel(context)}`, local.epochSeen)
   if (state === 'lost') giveUpSoon(context, local)
-  else if (state === 'unborn') await takeBack(context, local)
+  else if (state === 'unborn') await retractHold(context, local)
   else await context.dependencies.store.update(local.id, { held: null })
   return false
 }
 
-/** What is in use is given up by the confirmation of holds, what is not by its release. */
+/** A hold in use is given up by the confirmation of holds, one without uses by its release. */
 function giveUpSoon(
   context: Pick<Context, 'wakeups' | 'releases' | 'confirmed' | 'surrendered' | 'endedUses'>,
   local: LocalCopy,
 ): void {
   context.confirmed.delete(local.id)
-  // Nobody needs what was surrendered any more: the volume has gone on.
+  // The surrendered tree is of no use any more: the volume was taken over.
   context.surrendered.delete(local.id)
   if (isUnused(context, local)) void context.releases.releaseIfUnused(local.id, true)
   else context.wakeups.wake(RECONCILE)
 }
 
-/** Null: the copy was found to be damaged in the last moment. */
+/** Writes the intended hold to this disk. Null: the copy was just found damaged. */
 async function writeIntent(
   { dependencies }: Pick<Context, 'dependencies'>,
   { id, epoch }: VolumeRecord,

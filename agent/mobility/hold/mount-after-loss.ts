@@ -5,17 +5,17 @@ import { nullOnAbort } from '../../runtime/abort.ts'
 import type { Context } from '../context.ts'
 import { changedHands } from '../errors.ts'
 import { findCandidates } from '../failover/candidates.ts'
-import { weighTakeOver } from '../failover/takeover.ts'
+import { planTakeover } from '../failover/takeover.ts'
 import { ownLabel } from '../own-host.ts'
 import { isSameTree, orderOf } from '../record/checkpoint-order.ts'
 import { isAt } from '../record/copies.ts'
 import { readVolume } from '../record/update-record.ts'
-import { tellDamaged } from '../replication/damaged-copies.ts'
+import { reportFoundDamage } from '../replication/damaged-copies.ts'
 import { askHolder } from './ask-holder.ts'
 import { checkRunning, stillReleasing } from './errors.ts'
 import { takeOverAndMount } from './hold.ts'
 import {
-  failureOf,
+  copyFailure,
   type MountAttempt,
   type MountContext,
   WANTED_AFTER_MOUNT_MS,
@@ -23,10 +23,13 @@ import {
   withinDeadline,
 } from './mount-attempt.ts'
 
-/** It reads its whole tree meanwhile; a service waits. */
+/** The holder reads its whole tree meanwhile; a service waits. */
 const LEFT_ANSWER_MS = 30_000
 
-/** The holder is silent: takes the volume over from it as soon as that is safe, with the best checkpoint that can be reached brought here first. */
+/**
+ * Takes a volume over from a silent holder as soon as that is safe, and mounts it.
+ * The best checkpoint that can be reached is brought here first.
+ */
 export async function mountAfterLoss(
   context: MountContext,
   attempt: MountAttempt,
@@ -34,7 +37,7 @@ export async function mountAfterLoss(
 ): Promise<string | WherryError> {
   const { name, mountId, deadlineMs, signal } = attempt
   const record = entry.value
-  const weighed = await weighTakeOver(context, record, { person: false, loss: false }, () =>
+  const weighed = await planTakeover(context, record, { isOperator: false, loss: false }, () =>
     findCandidates(context, record, signal),
   )
   if (weighed instanceof WherryError) return weighed
@@ -45,9 +48,9 @@ export async function mountAfterLoss(
   const local = await context.dependencies.store.copy(record.id)
   if (local !== null && local.held !== null) return stillReleasing(name, ownLabel(context))
   if (!isAt(local, found.best)) {
-    const failure = failureOf(attempt, record)
+    const failure = copyFailure(attempt, record)
     if (failure !== null && attempt.job !== null && isNewer) {
-      // What is left cannot be had: from the next look on the newest checkpoint is gone on from.
+      // The last tree cannot be had: the next try takes the newest checkpoint.
       const refusal = waitForCopy(context, attempt.job)
       attempt.left = null
       attempt.job = null
@@ -60,8 +63,8 @@ export async function mountAfterLoss(
   }
   const checked = await nullOnAbort(context.treeChecks.join(record.id), signal)
   if (checked === null) return checkRunning(record, ownLabel(context))
-  if (!isSameTree(checked, found.best)) return await tellDamaged(context, { ...record, last: found.best })
-  // Hosts write about their copies all the time: only the newest revision can be replaced.
+  if (!isSameTree(checked, found.best)) return await reportFoundDamage(context, { ...record, last: found.best })
+  // Hosts report their copies all the time: only the newest revision can be replaced.
   const now = await readVolume(context.dependencies, name, signal)
   const same = now !== null && now.value.epoch === record.epoch && isSameTree(now.value.last, record.last)
   if (!same || now.value.holder?.incarnation !== record.holder?.incarnation) return changedHands(name)
@@ -71,8 +74,8 @@ export async function mountAfterLoss(
 }
 
 /**
- * A holder that lives, and has lost its lease because it cannot write its disk, may still read it: its last tree is
- * better than the newest checkpoint.
+ * Returns the last tree of a holder that is alive and cannot write its disk: it is better than the newest checkpoint.
+ * Null: there is none.
  */
 async function whatIsLeft(
   context: Pick<Context, 'dependencies' | 'hosts' | 'releases'>,

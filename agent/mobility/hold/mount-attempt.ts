@@ -4,9 +4,9 @@ import { nullOnAbort } from '../../runtime/abort.ts'
 import type { Context } from '../context.ts'
 import type { RunningCopy } from '../copy-contract.ts'
 import { ownLabel } from '../own-host.ts'
-import { copyRunning, stillReleasing } from './errors.ts'
+import { dataMissing, stillReleasing } from './errors.ts'
 
-/** A copy that a Mount asked for goes on this long after the Mount gave up, so that the next one joins it. */
+/** A copy continues for this long after its Mount gave up, so that the next one joins it. */
 export const WANTED_AFTER_MOUNT_MS = 10 * 60_000
 
 /** What a Mount may touch. */
@@ -39,26 +39,29 @@ export interface MountAttempt {
   readonly signal: AbortSignal
   /** The copy this Mount waits for. */
   job: RunningCopy | null
-  /** Since when the holder has said that it cannot release, and when it was asked last; null: it has not. */
+  /** Since when the holder says that it cannot release, and when it was asked last; null: it can. */
   stuck: { readonly sinceMs: number; readonly askedMs: number } | null
-  /** What a holder that cannot write its disk has left; null: nothing that can be had; undefined: it was not asked. */
+  /** The last tree of a holder that cannot write its disk; null: it cannot be had; undefined: nobody asked. */
   left: Checkpoint | null | undefined
 }
 
 /** Returns why the Mount has to wait for a copy, with its progress. */
 export function waitForCopy(context: Pick<Context, 'dependencies' | 'hosts'>, job: RunningCopy): WherryError {
   const view = job.view('')
-  return copyRunning(view.volume, ownLabel(context), { lastError: job.lastError, view })
+  return dataMissing(view.volume, ownLabel(context), { lastError: job.lastError, view })
 }
 
-/** Why the copy that this Mount waits for has ended without the data. That of a volume that was removed meanwhile, and its name used again, says nothing. */
-export function failureOf({ job }: MountAttempt, { id }: VolumeRecord): Error | null {
+/**
+ * Returns why the copy that this Mount waits for has failed; null: it has not.
+ * The copy of a removed volume whose name was used again does not count.
+ */
+export function copyFailure({ job }: MountAttempt, { id }: VolumeRecord): Error | null {
   return job?.id === id ? job.failure() : null
 }
 
 /**
- * Runs `work` under the volume's lock, unless the deadline passes while something else has it: then the work is never
- * begun, because nobody would answer for what it did.
+ * Runs `work` under the volume's lock, unless the deadline passes first.
+ * Then the work is never begun: nobody would wait for its result.
  */
 export async function withinDeadline<T>(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks'>,

@@ -7,13 +7,13 @@ import { ownHost, ownLabel, stuckAt } from '../own-host.ts'
 import { isSameTree } from '../record/checkpoint-order.ts'
 import { isAt } from '../record/copies.ts'
 import { readVolume } from '../record/update-record.ts'
-import { tellDamaged } from '../replication/damaged-copies.ts'
+import { reportFoundDamage } from '../replication/damaged-copies.ts'
 import { askHolder } from './ask-holder.ts'
 import { checkRunning, releaseFailed } from './errors.ts'
 import { holdAndMount } from './hold.ts'
 import { mountAfterLoss } from './mount-after-loss.ts'
 import {
-  failureOf,
+  copyFailure,
   type MountAttempt,
   type MountContext,
   WANTED_AFTER_MOUNT_MS,
@@ -22,26 +22,29 @@ import {
 } from './mount-attempt.ts'
 import { addUse, dropUse } from './volume-use.ts'
 
-/** How often a waiting Mount looks again when no wake comes. */
+/** How often a waiting Mount reads the record when no wakeup comes. */
 const LOOK_MS = 300
-/** A holder that cannot release is asked to try again this often. */
+/** A holder that cannot release is asked to retry this often. */
 const STUCK_ASK_EVERY_MS = 2_000
-/** A release that takes longer than a holder waits for it (surrender.ts) is still answered. */
+/** A release that takes longer than a holder waits for it (surrender.ts) still gets a reply. */
 const STUCK_ANSWER_MS = 4_000
 /**
- * A holder that has said for so long that it cannot release will not: what ends by itself (a writer that outlives its
- * container) has ended.
+ * A holder that could not release for this long will not: what ends by itself (a writer that outlives its container)
+ * has ended.
  */
 const STUCK_FOR_MS = 5_000
-/** For so long a Mount of what is held here waits for the registry to say that the volume was removed. */
+/** A Mount of a held volume waits this long for the registry to say that the volume was removed. */
 const REMOVED_ANSWER_MS = 300
-/** Docker closes its side at the deadline: the answer has to be on its way before. */
+/** Docker closes its side at the deadline: the reply has to be sent before. */
 const ANSWER_MARGIN_MS = 250
 
 /**
- * Mounts a volume for one use (`mountId`). Waits for the holder's release and for the data until the deadline; what was
- * begun goes on after it, and the next Mount joins it (promise 9). On return the hold is committed in the registry, the
- * epoch synced to this disk, the tree bind-mounted and the use written down. May be repeated; each call counts one use.
+ * Mounts a volume for one use (`mountId`), and returns its mountpoint.
+ * Waits for the holder's release and for the data until the deadline. What was begun continues after it, and the next
+ * Mount joins it (promise 9).
+ * On return the hold is committed in the registry, the epoch synced to this disk, the tree mounted and the use
+ * written.
+ * May be repeated; each call counts one use.
  */
 export async function mountVolume(
   context: MountContext,
@@ -83,7 +86,7 @@ async function tryUntilDeadline(context: MountContext, attempt: MountAttempt): P
   throw refusal ?? registrySilent(name)
 }
 
-/** One look: the mountpoint, or the reason why not yet. Throws what waiting cannot mend. */
+/** Tries once: returns the mountpoint, or the reason why not yet. Throws what waiting cannot mend. */
 async function tryMount(context: MountContext, attempt: MountAttempt): Promise<string | WherryError> {
   const { name, deadlineMs, signal } = attempt
   const known = await mountConfirmed(context, attempt)
@@ -93,8 +96,8 @@ async function tryMount(context: MountContext, attempt: MountAttempt): Promise<s
   const record = entry.value
   if (record.holder !== null && record.holder.host !== context.dependencies.self.id) {
     if (!context.hosts.alive(record.holder.host)) return mountAfterLoss(context, attempt, entry)
-    // While a hold that was lost stands on this disk nothing is brought here: a job would end at once, and its end wake
-    // this Mount.
+    // While this disk has a lost hold nothing is copied here: a job would end at once, and its end would wake this
+    // Mount.
     if (((await context.dependencies.store.copy(record.id))?.held ?? null) === null)
       context.copyManager.want(record, deadlineMs)
     return await awaitRelease(context, attempt, record, record.holder.host)
@@ -110,8 +113,9 @@ async function tryMount(context: MountContext, attempt: MountAttempt): Promise<s
 }
 
 /**
- * Why the holder has not released the volume yet. One that says that it cannot is asked to try once more; when it says
- * so again after some seconds, waiting is no use, and this throws RELEASE_FAILED with the reason.
+ * Returns why the holder has not released the volume yet.
+ * One that says that it cannot is asked to retry. When it says so again after some seconds, waiting is no use, and
+ * this throws RELEASE_FAILED with the reason.
  */
 async function awaitRelease(
   context: Pick<Context, 'dependencies' | 'hosts' | 'releases' | 'releaseTroubles'>,
@@ -124,7 +128,7 @@ async function awaitRelease(
     attempt.stuck = null
     return heldElsewhere(record, context.hosts, context.dependencies.self.id)
   }
-  // Nobody knows whether it is used there; when that host falls silent, the volume is taken over as any other.
+  // Whether it is used there is unknown; when that host falls silent, the volume is taken over as any other.
   if (trouble.code === 'COPY_DAMAGED') return releaseFailed(record, context.hosts.labelWithAge(host), trouble)
   const { clock } = context.dependencies
   const nowMs = clock.elapsedMs()
@@ -136,7 +140,7 @@ async function awaitRelease(
     const answer = await askHolder(context, record, 'release', inTime)
     if (answer?.outcome === 'idle') return changedHands(record.name)
     if (answer?.outcome === 'stuck' && answer.trouble === null) {
-      // It is being released: its time begins anew should that fail.
+      // The release runs: the time restarts should it fail.
       attempt.stuck = { sinceMs: clock.elapsedMs(), askedMs: nowMs }
       return heldElsewhere(record, context.hosts, context.dependencies.self.id)
     }
@@ -146,7 +150,7 @@ async function awaitRelease(
   return refusal
 }
 
-/** A further use of a volume that this host holds for certain needs no registry. */
+/** Mounts a confirmed hold for a further use, without the registry; null: there is none. */
 async function mountConfirmed(
   context: Pick<
     Context,
@@ -169,12 +173,12 @@ async function mountConfirmed(
     return withinDeadline(context, { id, name: hold.name }, attempt.signal, async () => {
       const local = await context.dependencies.store.copy(id)
       if (local?.held == null || local.held.incarnation !== context.confirmed.get(id)?.incarnation) return null
-      // A new agent has confirmed holds before the first word to its watchdog, if the disk is slow.
+      // After a restart holds may be confirmed before the watchdog was first told of them, if the disk is slow.
       await context.guardedVolumes.ensure(local)
       if (context.guardedVolumes.isGuarded(local) && !context.lease.runs) return leaseLost(local.name, ownHost(context))
       const mountpoint = await addUse(context, local, attempt.mountId)
-      // Others may have been found to have ended the lease meanwhile: whether it is still held here, only a write can
-      // tell then.
+      // The lease may have been found ended meanwhile: then only a write can tell whether the volume is still held
+      // here.
       if (context.confirmed.get(id)?.incarnation === local.held.incarnation) return mountpoint
       await dropUse(context, id, attempt.mountId)
       return leaseLost(local.name, ownHost(context))
@@ -184,8 +188,8 @@ async function mountConfirmed(
 }
 
 /**
- * Whether the registry says that a volume held here was removed: the name may be that of another one by now. A registry
- * that does not answer soon, or knows nothing of either, says nothing.
+ * Whether the registry says that a volume held here was removed: another volume may have its name now.
+ * False when the registry does not reply soon, or knows neither.
  */
 async function isRemoved(
   context: Pick<Context, 'dependencies'>,
@@ -203,19 +207,22 @@ async function isRemoved(
   return (await nullOnAbort(asked, inTime)) ?? false
 }
 
-/** Starts or joins the copy; a copy that ended without success while this Mount waited for it is its end, too. */
+/** Starts or joins the copy, and returns why the Mount waits. Throws why a copy that it waited for has failed. */
 function awaitCopy(
   context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager'>,
   attempt: MountAttempt,
   record: VolumeRecord,
 ): WherryError {
-  const failure = failureOf(attempt, record)
+  const failure = copyFailure(attempt, record)
   if (failure !== null) throw failure
   attempt.job = context.copyManager.want(record, attempt.deadlineMs + WANTED_AFTER_MOUNT_MS)
   return waitForCopy(context, attempt.job)
 }
 
-/** Looks at the idle tree before it is held. A tree that has to be read anew (after a reboot) may take past the deadline. */
+/**
+ * Compares the idle tree with its checkpoint before it is held.
+ * A tree that has to be read again (after a reboot) may take past the deadline.
+ */
 async function verify(
   context: Pick<Context, 'dependencies' | 'hosts' | 'treeChecks'>,
   record: VolumeRecord,
@@ -223,6 +230,6 @@ async function verify(
 ): Promise<string | WherryError> {
   const found = await nullOnAbort(context.treeChecks.join(record.id), signal)
   if (found === null) return checkRunning(record, ownLabel(context))
-  // The next look has it repaired from another host, or says why that cannot be.
-  return isSameTree(found, record.last) ? found.hash : await tellDamaged(context, record)
+  // The next try has it repaired from another host, or says why that cannot be.
+  return isSameTree(found, record.last) ? found.hash : await reportFoundDamage(context, record)
 }

@@ -5,14 +5,14 @@ import type { Dependencies } from '../dependencies.ts'
 import { troubleOf } from '../trouble.ts'
 import type { ReleaseTroubles } from '../use-contract.ts'
 
-/** Waiting time before a failed release is tried again: doubled after each failure for the same reason. */
+/** Time before a failed release is retried: doubled after each failure for the same reason. */
 const RETRY_LEAST_MS = 1_000
 const RETRY_MOST_MS = 5 * 60_000
-/** Whoever ends what keeps a volume busy should not have to wait. All processes of the host are looked at each time. */
+/** An operator who ends what keeps a volume busy should not have to wait. All processes are scanned each time. */
 const BUSY_RETRY_MOST_MS = 2_000
-/** Somebody who waits for the volume has it tried again, but not more often than this. */
+/** A release that somebody waits for is retried sooner, but not more often than this. */
 const ASKED_RETRY_MS = 2_000
-/** What takes long is not repeated for everybody who asks, nor while a volume is busy: it takes this share of the time. */
+/** A long release is not repeated for each request, nor while a volume is busy: it takes this share of the time. */
 const MOST_SHARE = 0.1
 const HEARTBEAT_MOST_VOLUMES = 50
 
@@ -23,7 +23,7 @@ interface Failed {
   readonly tookMs: number
 }
 
-/** Why volumes that nobody uses here any more could not be released, since when, and when each is tried again. */
+/** Why volumes without uses could not be released, since when, and when each release is retried. */
 export class ReleaseTroubleTable implements ReleaseTroubles {
   readonly #dependencies: Pick<Dependencies, 'clock' | 'log'>
   /** By volume id. */
@@ -48,7 +48,7 @@ export class ReleaseTroubleTable implements ReleaseTroubles {
       tookMs: endedMs - startMs,
     })
     const level = isSame ? 'debug' : 'error'
-    log[level]({ err: error, volume: name, id, code: trouble.code }, 'release failed; the volume stays held here')
+    log[level]({ err: error, volume: name, id, code: trouble.code }, 'release failed: volume stays held')
   }
 
   /**

@@ -8,24 +8,25 @@ import { ownLabel } from '../own-host.ts'
 import { isSameTree } from '../record/checkpoint-order.ts'
 import { copiesAfter, isOnlyIntended } from '../record/copies.ts'
 import { changeVolume } from '../record/update-record.ts'
-import { confirmHold, hasMovedOn, takeBack } from './confirm-hold.ts'
+import { confirmHold, hasMovedOn, retractHold } from './confirm-hold.ts'
 import { copyGone, recordLost } from './errors.ts'
 import { giveUpHold } from './give-up-hold.ts'
 
-/** Docker sends Unmount a moment before its list shows the container as exited; longer than this it really runs. */
+/** Docker sends Unmount a moment before its list shows the container as exited; after this it really runs. */
 const EXIT_WAIT_MS = 10_000
 const EXIT_LOOK_MS = 100
-/** A writer that outlives its container (a lazy flush, a debugger) is given this many chances to end. */
+/** A writer that outlives its container (a lazy flush, a debugger) gets this many chances to end. */
 const CAPTURE_TRIES = 5
 const CAPTURE_RETRY_MS = 1_000
-/** One attempt to tell the registry; housekeeping tries again for as long as it takes. */
+/** One attempt to write the release to the registry; the reconcile loop retries for as long as it takes. */
 const COMMIT_MS = 60_000
 
 /**
- * Gives a volume up when nothing on this host uses it any more: unmounts, takes the final checkpoint of the quiet tree,
- * commits it to this disk and then to the registry. Never rejects: what goes wrong is noted (ReleaseTroubles), the
- * volume stays held, and housekeeping calls again; nothing is done before the next try is due. `asked`: somebody waits
- * for the volume. May be repeated at any time, also after a crash at any point of it.
+ * Gives a volume up when nothing on this host uses it: unmounts it, takes the final checkpoint of the quiet tree, and
+ * commits that to this disk and then to the registry.
+ * Never rejects: a failure is noted (ReleaseTroubles), the volume stays held, and the reconcile loop calls again.
+ * Nothing is done before the next try is due. `asked`: somebody waits for the volume.
+ * May be repeated at any time, also after a crash at any point of it.
  */
 export async function releaseIfUnused(
   context: Pick<
@@ -61,8 +62,8 @@ export async function releaseIfUnused(
     if (signal.aborted) return
     context.stateDisk.suspect(error)
     const local = await context.dependencies.store.copy(id).catch(() => undefined)
-    // An outage ends by itself, and the release must not wait any longer then.
-    if (codeOf(error) === 'REGISTRY_UNAVAILABLE') log.error({ err: error, id }, 'release failed; the registry is away')
+    // An outage ends by itself, and the release must not wait longer then.
+    if (codeOf(error) === 'REGISTRY_UNAVAILABLE') log.error({ err: error, id }, 'release failed: registry unavailable')
     else if (local !== null) context.releaseTroubles.note({ id, name: local?.name ?? id }, error, startMs)
   } finally {
     context.releasing.delete(id)
@@ -90,26 +91,27 @@ async function releaseLocked(
   const { store, log, bus, self } = context.dependencies
   const local = await store.copy(id)
   if (local === null || local.held === null || !isUnused(context, local)) return
-  // The next container is at the door: what is held for certain is handed on without a checkpoint in between.
+  // The next container is about to start: a confirmed hold is handed on without a checkpoint in between.
   if (context.pendingMounts.has(local.name) && context.confirmed.has(id)) return
   void context.liveCaptures.end(id)
   await context.checkpointScheduler.stop(id)
   if (!(await awaitExit(context, local))) return await noteUses(context, local)
-  // A hold that never came about is not looked at: the epoch is somebody else's, and so are the names of its checkpoints.
+  // A hold that never began is not captured: its epoch, and so the names of its checkpoints, belong to another
+  // holder.
   if (isOnlyIntended(local)) {
     await store.unmount(id)
-    if ((await confirmHold(context, local)) === 'unborn') return await takeBack(context, local)
+    if ((await confirmHold(context, local)) === 'unborn') return await retractHold(context, local)
   }
   const found = await captureUnmounted(context, local)
   if (found === 'lost') return await giveUpHold(context, local)
   const final = await nextCheckpoint(context, local, found)
-  // Whether the hold is still ours decides what this tree is: before that it must not be said to be a checkpoint of the volume.
+  // If the hold is lost, this tree is no checkpoint of the volume: confirm it before saying so.
   const state = await confirmHold(context, local)
   if (state === 'lost') return await giveUpHold(context, local)
-  if (state === 'unborn') return await takeBack(context, local)
+  if (state === 'unborn') return await retractHold(context, local)
   if (state !== 'released') {
     await store.update(id, { checkpoint: final })
-    // Whatever becomes of the write: from here on only another one can tell whether this host still holds the volume.
+    // From here on only another write can tell whether this host still holds the volume.
     context.confirmed.delete(id)
     if ((await commitRelease(context, local, local.held, final)) === 'lost') return
   }
@@ -121,8 +123,9 @@ async function releaseLocked(
 }
 
 /**
- * A container that runs has a use, whatever Docker's calls add up to: an Unmount may have been counted twice. Without one the volume would be neither
- * released nor kept by checkpoints. It is dropped as a use whose Unmount never came.
+ * Adds a use for each running container whatever Docker's calls add up to: an Unmount may have been counted twice.
+ * Without one the volume would be neither released nor kept by checkpoints. The use is dropped as one whose Unmount
+ * never came.
  */
 async function noteUses(
   context: Pick<Context, 'dependencies' | 'containerUses' | 'pendingMounts' | 'endedUses'>,
@@ -136,7 +139,10 @@ async function noteUses(
   await context.dependencies.store.update(local.id, { mounts, uses: NO_USE_MARKS })
 }
 
-/** Waits until the engine shows no container that may write. False: one runs on although Docker unmounted, or a Mount waits. */
+/**
+ * Waits until the engine shows no container that may write.
+ * False: one runs although Docker unmounted, or a Mount waits.
+ */
 async function awaitExit(
   context: Pick<Context, 'dependencies' | 'containerUses' | 'pendingMounts'>,
   local: LocalCopy,
@@ -147,7 +153,7 @@ async function awaitExit(
     try {
       await context.containerUses.refresh()
     } catch (error) {
-      // The count of uses is zero by Docker's own calls; an engine that is away cannot say otherwise.
+      // By Docker's own calls there is no use; an engine that is away cannot say otherwise.
       if (codeOf(error) === 'ENGINE_UNREACHABLE') return true
       throw error
     }
@@ -166,8 +172,8 @@ async function awaitExit(
 }
 
 /**
- * `lost`: the final checkpoint cannot be taken, and the cluster has gone on without this host: then nobody waits for
- * one.
+ * Captures the unmounted tree.
+ * `lost`: that failed, and another host has taken the volume over: nobody waits for the checkpoint.
  */
 async function captureUnmounted(context: Pick<Context, 'dependencies'>, local: LocalCopy): Promise<Capture | 'lost'> {
   try {
@@ -191,9 +197,9 @@ async function captureQuiet(context: Pick<Context, 'dependencies'>, id: string):
 }
 
 /**
- * The checkpoint that a quiet tree becomes. A tree that did not change keeps its checkpoint, so that copies elsewhere
- * stay current. Reads the copy anew: a checkpoint that was being committed when the volume was stopped has taken the
- * next number.
+ * Returns the checkpoint that a quiet tree becomes.
+ * An unchanged tree keeps its checkpoint, so that copies elsewhere stay current.
+ * The copy is read again: a checkpoint that was committed when the volume was stopped has taken the next number.
  */
 export async function nextCheckpoint(
   context: Pick<Context, 'dependencies' | 'surrendered' | 'givenSeqs'>,
@@ -215,7 +221,10 @@ export async function nextCheckpoint(
   }
 }
 
-/** Tells the registry. `lost`: another host has taken the volume over just now; the next look finds that, and settles it. */
+/**
+ * Writes the release to the registry. `lost`: another host has just taken the volume over; the next release settles
+ * it.
+ */
 async function commitRelease(
   context: Pick<Context, 'dependencies' | 'hosts'>,
   local: LocalCopy,
@@ -230,9 +239,10 @@ async function commitRelease(
     if (record.holder?.incarnation === held.incarnation) {
       return { ...record, holder: null, last: final, copies: copiesAfter(record, self.id, final) }
     }
-    // Either the read is stale or the hold never reached the registry. A write tells: it can only win in the second case.
+    // Either the read is stale or the hold never reached the registry. A write decides: it can only succeed in the
+    // second case.
     if (record.epoch < held.epoch) return { ...record }
-    // An earlier try whose answer was lost has released it.
+    // An earlier, unacknowledged try has released it.
     if (record.epoch === held.epoch && record.holder === null) return record
     outcome = 'lost'
     return record

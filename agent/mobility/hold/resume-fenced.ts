@@ -3,17 +3,17 @@ import { pauseGuarded } from '../../fence/guarded-pause.ts'
 import { nullOnAbort } from '../../runtime/abort.ts'
 import type { Context } from '../context.ts'
 import { forEachVolume } from '../for-each-volume.ts'
-import { confirmHold, takeBack } from './confirm-hold.ts'
+import { confirmHold, retractHold } from './confirm-hold.ts'
 import { giveUpHold } from './give-up-hold.ts'
 
-/** An engine that is just being started answers nobody, and its first containers wait for a lease. */
+/** An engine that starts does not reply, and its first containers wait for a lease. */
 const START_FENCE_MS = 3_000
 
 /**
- * Pauses what the watchdog would pause when the lease is over, and resolves when it stands still: others have ended the
- * lease, and may hold by now what runs here. Rejects ENGINE_UNREACHABLE, also when some of it still runs. At the
- * agent's start (`isStart`) it waits a moment only, and then leaves the rest to the confirmation of each hold. May be
- * repeated.
+ * Pauses what the watchdog would pause at the end of the lease; resolves when it is paused.
+ * Others have ended the lease, and may hold by now what runs here. At the agent's start (`isStart`) it waits a moment
+ * only, and leaves the rest to the confirmation of each hold.
+ * Rejects ENGINE_UNREACHABLE, also when some of it still runs. May be repeated.
  */
 export async function fenceNow(
   context: Pick<Context, 'dependencies' | 'guardedVolumes'>,
@@ -23,7 +23,7 @@ export async function fenceNow(
   const guard = await context.guardedVolumes.guard()
   if (guard.volumes.length === 0) return
   const fence = async () => {
-    // What was being started while others were paused is found by another look.
+    // A container that was starting while others were paused is found by another scan.
     while ((await pauseOnce(context, guard)) > 0) signal.throwIfAborted()
   }
   if (!isStart) return await fence()
@@ -32,8 +32,8 @@ export async function fenceNow(
 }
 
 /**
- * How many were paused by this. A container that cannot be paused because it has no process at the moment cannot write
- * either.
+ * Returns how many were paused by this.
+ * A container that cannot be paused because it has no process now cannot write either.
  */
 async function pauseOnce(context: Pick<Context, 'dependencies'>, guard: Guard): Promise<number> {
   try {
@@ -48,10 +48,11 @@ async function pauseOnce(context: Pick<Context, 'dependencies'>, guard: Guard): 
 }
 
 /**
- * Lets containers that were paused for a fence go on, when the lease runs again and a write has confirmed each of their volumes' holds at the same epoch
- * since; ends those whose volume has gone on elsewhere. Called by housekeeping; does nothing while the lease is over.
+ * Resumes fenced containers once the lease runs and a write has confirmed the holds of all their volumes at the same
+ * epoch.
+ * Kills those whose volume was taken over. The reconcile loop calls it; it does nothing while the lease is expired.
  */
-export async function settleFences(
+export async function resumeFenced(
   context: Pick<
     Context,
     | 'dependencies'
@@ -68,7 +69,7 @@ export async function settleFences(
 ): Promise<void> {
   const { pauses } = context.dependencies
   if (!context.lease.runs) {
-    // What is confirmed was so under a lease that is over: it counts again after the next write only.
+    // These holds were confirmed under an expired lease: they count again only after the next write.
     context.confirmed.clear()
     return
   }
@@ -82,12 +83,12 @@ export async function settleFences(
     failure = error
   })
   const mayRun = (pause: Pause) => pause.volumes.every((id) => ours.has(id))
-  // The word that the watchdog acts on has to be of this lease before anything runs again.
+  // The watchdog has to know this lease before anything runs again.
   await context.guardedVolumes.tell()
   if (context.lease.runs) await pauses.resume(mayRun)
   const containers = fenced.filter(mayRun).map((pause) => pause.container)
   if (containers.length > 0)
-    context.dependencies.log.warn({ containers }, 'the lease runs again: fenced containers go on')
+    context.dependencies.log.warn({ containers }, 'lease runs again: fenced containers resumed')
   if (failure !== null) throw failure
 }
 
@@ -108,14 +109,14 @@ async function isStillOurs(
 ): Promise<boolean> {
   return await context.locks.run(id, async () => {
     const local = await context.dependencies.store.copy(id)
-    // A copy that is gone from here cannot be held: the volume was removed, or its copy has left, while a note of the fence stayed.
+    // A missing copy cannot be held: the volume was removed, or its copy dropped, and a note of the fence stayed.
     if (local === null || local.held === null) {
       await context.dependencies.pauses.kill((pause) => pause.volumes.includes(id))
       return false
     }
     const answer = await confirmHold(context, local)
     if (answer === 'lost') await giveUpHold(context, local)
-    if (answer === 'unborn') await takeBack(context, local)
+    if (answer === 'unborn') await retractHold(context, local)
     return answer === 'held'
   })
 }

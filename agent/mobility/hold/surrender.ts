@@ -9,20 +9,21 @@ import type { Surrendered, SurrenderRequest } from '../use-contract.ts'
 import { otherHold } from './errors.ts'
 import { nextCheckpoint } from './release.ts'
 
-/** How long a release that somebody waits for may take before the holder says how far it is. */
+/** How long a release may take before the holder replies how far it is. */
 const RELEASE_WAIT_MS = 3_000
 /**
- * No release is tried after a surrender for as long as this: whoever was allowed to end the hold is about to, or
- * fetches the tree first.
+ * After a surrender no release is tried for this long: the other host is about to end the hold, or fetches the tree
+ * first.
  */
 const SURRENDERED_MS = 5_000
 const FETCHED_MS = 60_000
 
 /**
- * The holder's answer. `release`: tries the release again now, and says what keeps it from being done. `tree` and
- * `removal`: gives the volume up without a release, if no container uses it: it is unmounted, and mounted again only
- * after a write that confirms the hold. For `tree` the tree is read as it stands and may be fetched from here, also
- * when this host's disk cannot be written. May be repeated.
+ * Replies to a host that asks this one to give a volume up. May be repeated.
+ * `release`: retries the release now, and says what keeps it from being done.
+ * `tree` and `removal`: unmounts the volume without a release if no container uses it. It is mounted again only after
+ * a write that confirms the hold.
+ * `tree`: the tree is read as it stands and may be fetched from here, also when this host's disk cannot be written.
  */
 export async function surrenderHold(
   context: Pick<
@@ -57,7 +58,7 @@ export async function surrenderHold(
   if (want !== 'release') return await context.locks.run(id, () => surrender(context, asked))
   const containers = context.containerUses.live(local.name)
   if (containers.length > 0 || !isUnused(context, (await store.copy(id)) ?? local)) return inUse(containers)
-  // What an earlier try met says nothing of one that is under way.
+  // The trouble of an earlier try says nothing of a release that runs.
   return { ...IDLE, outcome: 'stuck', trouble: context.releasing.has(id) ? null : context.releaseTroubles.of(id) }
 }
 
@@ -123,10 +124,7 @@ async function readTree(
     const found = await context.dependencies.store.captureAside(local.id, context.dependencies.signal)
     return { final: await nextCheckpoint(context, local, found), trouble: null }
   } catch (error) {
-    context.dependencies.log.error(
-      { err: error, volume: local.name },
-      'the tree of a surrendered volume cannot be read',
-    )
+    context.dependencies.log.error({ err: error, volume: local.name }, 'tree of a surrendered volume unreadable')
     return { final: null, trouble: troubleOf(error, context.dependencies.clock.now()) }
   }
 }

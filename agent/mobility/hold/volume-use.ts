@@ -13,15 +13,16 @@ export async function addUse(
   const repeated = counted > 0 && context.containerUses.mayRepeat(local.id, local.name)
   const uses = context.containerUses.mounted(local)
   const mounts = { ...local.mounts, [mountId]: repeated ? counted : counted + 1 }
-  // The hold was confirmed by a write since it was surrendered, if it was: what that allowed another host is void.
+  // If the hold was surrendered, a write has confirmed it since: the other host's permission is void.
   context.surrendered.delete(local.id)
   context.endedUses.delete(local.id)
   await store.update(local.id, { mounts, uses })
   context.releaseTroubles.clear(local.id)
   try {
-    // Not mounted twice, and above all not made to wait for a capture that reads the tree.
+    // It is not mounted twice, and above all does not wait for a capture that reads the tree.
     const mountpoint = (await store.mounted()).has(local.id) ? store.mountpoint(local.id) : await store.mount(local.id)
-    // In the background: while the engine starts, it waits for this Mount's answer. Without its answer housekeeping asks again.
+    // In the background: while the engine starts, it waits for this Mount's reply. After a failure the reconcile loop
+    // asks again.
     surveyUses(context, local).catch(() => undefined)
     return mountpoint
   } catch (error) {
@@ -30,7 +31,7 @@ export async function addUse(
   }
 }
 
-/** Takes back a use that nobody was told of. */
+/** Drops a use that was never reported to Docker. */
 export async function dropUse(context: Pick<Context, 'dependencies'>, id: string, mountId: string): Promise<void> {
   const { [mountId]: count = 0, ...others } = (await context.dependencies.store.copy(id))?.mounts ?? {}
   await context.dependencies.store.update(id, { mounts: count > 1 ? { ...others, [mountId]: count - 1 } : others })

@@ -54,8 +54,7 @@ export class HeartbeatExpiry implements Expiry {
     const write = await registry.updateHost({ ...value, expiredBy: self.id }, revision)
     if (write.outcome !== 'done') return false
     this.#hosts.see([write.entry])
-    if (value.expiredBy === null)
-      log.warn({ host: this.#hosts.label(host) }, "the host's lease is over: it was not renewed in time")
+    if (value.expiredBy === null) log.warn({ host: this.#hosts.label(host) }, 'lease of a silent host ended')
     return true
   }
 }

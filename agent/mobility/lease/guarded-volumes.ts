@@ -80,9 +80,7 @@ export class WatchdogVolumes implements GuardedVolumes {
 
   /** The same in the background. Never fails: what the watchdog was told before has an end of its own. */
   tellSoon(): void {
-    this.tell().catch((err: unknown) =>
-      this.#dependencies.log.error({ err }, 'the watchdog could not be told what is held'),
-    )
+    this.tell().catch((err: unknown) => this.#dependencies.log.error({ err }, 'watchdog not updated'))
   }
 
   /**
@@ -107,7 +105,7 @@ export class WatchdogVolumes implements GuardedVolumes {
       this.#said.add(id)
       this.#dependencies.log.error(
         { volume: name, id },
-        'the record of a volume in use here cannot be read: its containers are paused when the lease ends, and stay so until it can',
+        'record of a held volume unreadable: its containers stay paused once the lease ends',
       )
     }
   }

@@ -65,7 +65,7 @@ export class Isolation {
         leaderlessSinceMs = Math.min(leaderlessSinceMs, startMs)
         if (startMs - leaderlessSinceMs >= LEADERLESS_HEARTBEATS * heartbeatMs) {
           this.#lease.prolong(startMs)
-          if (!said) log.warn('the registry has no leader, as most hosts of its servers say: holds go on without it')
+          if (!said) log.warn('registry has no leader (confirmed by quorum): lease extended')
           said = true
         }
       }

@@ -152,7 +152,7 @@ export class HeartbeatLease implements Lease {
         if (!this.isGivenUp || this.#hasLastWord) await this.#renew(startMs)
       } catch (error) {
         this.#unbrokenMs = Number.POSITIVE_INFINITY
-        if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') log.error({ err: error }, 'the heartbeat failed')
+        if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') log.error({ err: error }, 'heartbeat failed')
         else this.#outOfReach(error)
       }
       await clock.sleep(Math.max(0, startMs + heartbeatMs - clock.elapsedMs()), signal)
@@ -201,7 +201,7 @@ export class HeartbeatLease implements Lease {
   }
 
   #outOfReach(error: unknown): void {
-    if (!this.#lost) this.#dependencies.log.warn({ err: error }, 'the registry is out of reach')
+    if (!this.#lost) this.#dependencies.log.warn({ err: error }, 'registry unreachable')
     this.#lost = true
   }
 
@@ -235,10 +235,7 @@ export class HeartbeatLease implements Lease {
     if (found === undefined && !(await this.#hasMovedOn())) return
     // Until the next renewal it stays so.
     if (this.#isEnded) return
-    log.warn(
-      { by: expiredBy ?? incarnation },
-      "this host's lease was ended; it is taken anew when its containers stand still",
-    )
+    log.warn({ by: expiredBy ?? incarnation }, "this host's lease was ended: renewed once its containers are paused")
     this.#isEnded = true
     this.#isEnding = true
     this.#endedMs = this.#dependencies.clock.elapsedMs()

@@ -1,7 +1,7 @@
 import type { Trouble } from '../../model/model.ts'
 import { isUnwritable } from '../../sys/failure.ts'
 import type { Dependencies } from '../dependencies.ts'
-import type { StateDisk } from '../host-contract.ts'
+import type { StateDiskHealth } from '../host-contract.ts'
 import { troubleOf } from '../trouble.ts'
 import { KeyedWakeups } from '../wakeups.ts'
 
@@ -23,7 +23,7 @@ const KEY = '/state-disk'
  * A host that cannot keeps nothing of what it promises: no use, no hold, no checkpoint. A full disk is not meant: its
  * containers run, and their data is safe.
  */
-export class ProbedStateDisk implements StateDisk {
+export class ProbedStateDisk implements StateDiskHealth {
   readonly #dependencies: Pick<Dependencies, 'store' | 'clock' | 'log' | 'signal'>
   readonly #changed: () => void
   readonly #wakeups = new KeyedWakeups()
@@ -56,11 +56,11 @@ export class ProbedStateDisk implements StateDisk {
       passes = error === null ? passes + 1 : 0
       if (error !== null && failures >= FAILURES && this.#trouble === null) {
         this.#trouble = troubleOf(error, clock.now())
-        log.error({ err: error }, 'the state directory cannot be written: this host gives up its lease')
+        log.error({ err: error }, 'state directory unwritable: lease given up')
         this.#changed()
       } else if (this.#trouble !== null && passes >= PASSES) {
         this.#trouble = null
-        log.warn('the state directory can be written again')
+        log.warn('state directory writable again')
         this.#changed()
       }
       const hurries = failures > 0 || this.#trouble !== null

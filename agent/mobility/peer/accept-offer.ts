@@ -2,7 +2,7 @@ import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { CopyAnswer, Question } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
-import { settleDiverged } from '../hold/give-up-hold.ts'
+import { setAsideDiverged } from '../hold/give-up-hold.ts'
 import { ownLabel } from '../own-host.ts'
 import { isLeftBehind, isOnlyIntended } from '../record/copies.ts'
 import { offerRefused } from './errors.ts'
@@ -25,7 +25,7 @@ export async function takeOffer(
 ): Promise<CopyAnswer> {
   const { record, checkpoint, from } = offer
   const local = await context.dependencies.store.copy(record.id)
-  if (local !== null) await rejectOnAbort(settleDiverged(context, local, record), signal)
+  if (local !== null) await rejectOnAbort(setAsideDiverged(context, local, record), signal)
   await rejectOnAbort(
     context.locks.run(record.id, () => admit(context, offer)),
     signal,
@@ -33,7 +33,7 @@ export async function takeOffer(
   await rejectOnAbort(context.copyManager.bring(record, checkpoint, from), signal)
   const answer = await answerCopy(context, record.id)
   if (answer !== null) return answer
-  throw offerRefused(record, ownLabel(context), 'it was put away meanwhile')
+  throw offerRefused(record, ownLabel(context), 'it was removed meanwhile')
 }
 
 /** What this host says of its copy: its newest committed checkpoint, null for one that is half applied or damaged. Null: there is no copy here. */
@@ -70,12 +70,12 @@ async function admit(context: Pick<Context, 'dependencies' | 'hosts'>, offer: Of
   const { record, from } = offer
   const mine = record.copies[self.id]
   if (record.holder?.host !== from) throw offerRefused(record, ownLabel(context), 'the offer is not from its holder')
-  if (mine === undefined) throw offerRefused(record, ownLabel(context), 'this host is not to have a copy')
+  if (mine === undefined) throw offerRefused(record, ownLabel(context), 'no copy is placed on this host')
   if (mine.state === 'diverged')
-    throw offerRefused(record, ownLabel(context), 'this copy has writes that the cluster never got')
+    throw offerRefused(record, ownLabel(context), 'this copy has writes that the cluster does not have')
   const local = (await store.copy(record.id)) ?? (await begin(context, offer))
   if (local.checkpoint !== null && isLeftBehind(record, local.checkpoint))
-    throw offerRefused(record, ownLabel(context), 'this copy is put aside first')
+    throw offerRefused(record, ownLabel(context), 'this copy is set aside first')
   if (local.held !== null) throw offerRefused(record, ownLabel(context), `it is held here at epoch ${local.held.epoch}`)
   if (record.epoch < local.epochSeen)
     throw offerRefused(record, ownLabel(context), `epoch ${local.epochSeen} has been seen here`)
@@ -88,6 +88,6 @@ async function begin(context: Pick<Context, 'dependencies' | 'hosts'>, offer: Of
   const { id, name, options } = offer.record
   const record = (await registry.volume(name))?.value
   const known = record?.id === id && record.removedAt === null && record.copies[self.id] !== undefined
-  if (!known) throw offerRefused(offer.record, ownLabel(context), 'the registry knows of no copy here')
+  if (!known) throw offerRefused(offer.record, ownLabel(context), 'the registry knows no copy here')
   return await store.create({ id, name, options })
 }

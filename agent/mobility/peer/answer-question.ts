@@ -1,8 +1,8 @@
 import type { Question } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
-import { answerComparison } from '../failover/sound-candidates.ts'
+import { compareOwnCopy } from '../failover/sound-candidates.ts'
 import { takeInventory } from '../recovery/inventory.ts'
-import { answerReferences } from '../volume/reference-answer.ts'
+import { findOwnReferences } from '../volume/reference-answer.ts'
 import { answerCopy, takeOffer } from './accept-offer.ts'
 
 /** Returns the reply to another host's question, by its kind. */
@@ -29,13 +29,13 @@ export async function answerQuestion(
     case 'offer':
       return await takeOffer(context, question, signal)
     case 'references':
-      return await answerReferences(context, question)
+      return await findOwnReferences(context, question)
     case 'surrender':
       return await context.releases.surrender(question, signal)
     case 'registry':
       return await context.dependencies.sight()
     case 'compare':
-      return await answerComparison(context, question, signal)
+      return await compareOwnCopy(context, question, signal)
     case 'inventory':
       return await takeInventory(context)
   }

@@ -28,6 +28,6 @@ export function notAtCheckpoint(name: string, host: string): WherryError {
 }
 
 /** A live tree was asked for after the release. */
-export function notHeld(name: string, host: string): WherryError {
+export function noLongerHeld(name: string, host: string): WherryError {
   return new WherryError('NOT_AT_CHECKPOINT', `Host ${host} does not hold volume "${name}" any more.`)
 }

@@ -5,7 +5,7 @@ import { finalTree } from '../checkpoint/surrendered.ts'
 import type { Context } from '../context.ts'
 import { leaseLost } from '../errors.ts'
 import { ownHost, ownLabel } from '../own-host.ts'
-import { noCompleteCopy, notAtCheckpoint, notHeld, requestStale } from './errors.ts'
+import { noCompleteCopy, noLongerHeld, notAtCheckpoint, requestStale } from './errors.ts'
 
 /**
  * Decides on another host's request for a tree of this one; a live tree is captured first. STALE_EPOCH when the asker's view is older than what this disk
@@ -50,7 +50,7 @@ export async function chooseTree(
     return { id: local.id, kind: 'spool' }
   }
   if (local.held === null) {
-    throw notHeld(local.name, host)
+    throw noLongerHeld(local.name, host)
   }
   const until = AbortSignal.any([signal, context.dependencies.signal])
   await context.liveCaptures.run(local.id, until, (ended) =>

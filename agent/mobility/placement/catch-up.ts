@@ -73,7 +73,7 @@ export class IdleCatchUp implements CatchUp {
         // What is forgotten here the next sweep finds. What is due stays so, and must not be asked for without a pause.
         this.#changed.clear()
         leastMs = RETRY_MS
-        log.debug({ err: error }, 'could not look which copies are behind')
+        log.debug({ err: error }, 'scan for copies that are behind failed')
       }
       if (this.#changed.size > 0) continue
       const restMs = Math.max(leastMs, this.#restMs())
@@ -99,7 +99,7 @@ export class IdleCatchUp implements CatchUp {
     const dueMs = clock.elapsedMs() + backOffMs(RETRY_MS, failures)
     if (waiting !== undefined) this.#waiting.set(name, { ...waiting, dueMs, failures })
     const level = failures === 1 ? 'error' : 'debug'
-    log[level]({ err: error, volume: name }, 'could not look whether a copy is behind')
+    log[level]({ err: error, volume: name }, 'comparison of a copy with its record failed')
     return null
   }
 

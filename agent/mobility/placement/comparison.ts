@@ -51,7 +51,7 @@ export async function wereOthersSound(
   }
   const asked = comparing.run('', ask).catch((error: unknown) => {
     compared.delete(id)
-    log.debug({ err: error, volume: name }, 'copies elsewhere were not compared with their checkpoint')
+    log.debug({ err: error, volume: name }, 'comparison of copies on other hosts failed')
   })
   // While others are asked about another volume, it is not known when it is this one's turn.
   if (isFree) await nullOnAbort(asked, AbortSignal.any([signal, clock.deadline(WAIT_MS)]))

@@ -23,7 +23,7 @@ export async function drainHost(
   const { drainWish, log, self } = context.dependencies
   if (drainWish.get() !== on) {
     await drainWish.set(on)
-    log.info({ on }, on ? "this host's copies are to leave" : 'this host may have copies again')
+    log.info({ on }, on ? 'drain started' : 'drain ended')
     context.wakeups.wake(RECONCILE)
   }
   const draining = isDraining(context)
@@ -60,7 +60,7 @@ function whyLeft(
   }
   const busy = whyBusy(context, record.name, local)
   if (busy !== null) return busy
-  if (record.copies[self.id] === undefined) return 'sent ahead, goes when nobody asks for it'
+  if (record.copies[self.id] === undefined) return 'pre-seeded, goes when nobody asks for it'
   const wanted = placeCopies(record, hosts)
   if (wanted.length === 0) return `no other host can take it: ${whyNone(context, hosts)}`
   const waiting = wanted.filter((host) => !isNewest(record, record.copies[host]) || !context.hosts.alive(host))

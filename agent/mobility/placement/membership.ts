@@ -1,7 +1,7 @@
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
-import { beginAnew } from '../hold/give-up-hold.ts'
+import { restartCopy } from '../hold/give-up-hold.ts'
 import { copyFields, orderOf } from '../record/checkpoint-order.ts'
 import { NO_CHECKPOINT, withCopy, withoutCopy } from '../record/copies.ts'
 import { isInLine } from '../record/lineage.ts'
@@ -43,7 +43,7 @@ export async function joinRecord(
     return withCopy(record, self.id, { ...known, at, kept: true })
   }
   const { written } = await changeVolume(context.dependencies, seen.name, change, writeTime(context))
-  if (written && seen.copies[self.id] === undefined) log.info({ volume: seen.name }, 'this host is to keep a copy')
+  if (written && seen.copies[self.id] === undefined) log.info({ volume: seen.name }, 'copy placed on this host')
   return joined
 }
 
@@ -60,7 +60,7 @@ async function forgetOld(
   if (local !== null && local.held === null && seen.last === null && seen.copies[self.id] === undefined) {
     // The volume has no checkpoint yet, and whoever takes the first one does not know of this copy: what it has is
     // none.
-    await beginAnew(context, local, seen)
+    await restartCopy(context, local, seen)
     return await store.copy(seen.id)
   }
   const isOld = (copy: LocalCopy | null) =>
@@ -73,7 +73,7 @@ async function forgetOld(
 }
 
 /** Writes down that this host's copy is one too many, if it is. */
-export async function unkeep(
+export async function markSurplus(
   context: Pick<Context, 'dependencies'>,
   seen: VolumeRecord,
   hosts: readonly PlacementHost[],

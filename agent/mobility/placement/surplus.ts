@@ -4,7 +4,7 @@ import type { Context } from '../context.ts'
 import { isKnownCopy } from '../record/copies.ts'
 import { wereOthersSound } from './comparison.ts'
 import { isDraining } from './hosts.ts'
-import { leaveRecord, rejoinRecord, unkeep } from './membership.ts'
+import { leaveRecord, markSurplus, rejoinRecord } from './membership.ts'
 import type { PlacementMemory } from './memory.ts'
 import { mayGiveUp, type PlacementHost } from './policy.ts'
 
@@ -12,7 +12,7 @@ import { mayGiveUp, type PlacementHost } from './policy.ts'
  * This host should have no copy of the volume: gives up the one it has, at once when drained, else when the volume has not moved for the grace time: one that moves
  * back and forth keeps both its copies.
  */
-export async function giveUpSurplus(
+export async function dropSurplus(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks' | 'node' | 'pendingMounts'>,
   record: VolumeRecord,
   local: LocalCopy | null,
@@ -37,7 +37,7 @@ export async function giveUpSurplus(
     return
   }
   // Among copies that are equally good those that are kept stay, so a copy that the volume has left must not be one.
-  if (mine.kept && mine.state !== 'filling') await unkeep(context, record, hosts)
+  if (mine.kept && mine.state !== 'filling') await markSurplus(context, record, hosts)
   const sinceMs = noteSurplus(memory, record, clock.elapsedMs())
   if (isDraining(context) || clock.elapsedMs() - sinceMs >= replaceAfterMs)
     await dropCopy(context, record, hosts, memory)
@@ -91,6 +91,6 @@ async function dropCopy(
     if (!(await leaveRecord(context, record, local, hosts)) || local === null) return
     if (local.checkpoint === null) await store.dropStage(record.id)
     await store.trash(record.id)
-    log.info({ volume: record.name, id: record.id }, 'a copy that was one too many was moved to the trash')
+    log.info({ volume: record.name, id: record.id }, 'surplus copy moved to the trash')
   })
 }

@@ -3,7 +3,7 @@ import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import { isForged, isOnlyIntended } from '../record/copies.ts'
 import { forgottenData } from './errors.ts'
-import { type Inventory, knownHosts, readInventory, takeInventory } from './inventory.ts'
+import { askableHosts, type Inventory, readInventory, takeInventory } from './inventory.ts'
 
 /** Living hosts answer at once; one that does not must not hold up whoever creates a volume. */
 const ASK_MS = 3_000
@@ -53,7 +53,7 @@ async function askOthers(
   const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ASK_MS)])
   // Who has watched the heartbeats for long without a break would have heard of every host that lives.
   const hearsAll = clock.elapsedMs() - context.lease.unbrokenSinceMs >= seizeAfterMs
-  const asked = knownHosts(context).map(async ({ label, address, port, alive }) => {
+  const asked = askableHosts(context).map(async ({ label, address, port, alive }) => {
     try {
       return [
         readInventory(
@@ -62,7 +62,7 @@ async function askOthers(
         ),
       ]
     } catch (error) {
-      log.debug({ err: error, host: label }, 'a host did not say what it has')
+      log.debug({ err: error, host: label }, 'inventory of a host not received')
       return []
     }
   })

@@ -18,7 +18,7 @@ export interface Inventory {
 }
 
 /** Another host that may be asked for it. */
-export interface Known {
+export interface AskableHost {
   readonly label: string
   readonly address: string
   readonly port: number
@@ -39,9 +39,9 @@ const inventoryMessage: z.ZodType<Inventory> = z.object({
 })
 
 /** All others, by their heartbeats and by the settings: a new registry knows nobody. */
-export function knownHosts(context: Pick<Context, 'dependencies' | 'hosts'>): Known[] {
+export function askableHosts(context: Pick<Context, 'dependencies' | 'hosts'>): AskableHost[] {
   const { self, peerAddresses } = context.dependencies
-  const known = new Map<string, Known>()
+  const known = new Map<string, AskableHost>()
   for (const { address, port } of peerAddresses) {
     known.set(`${address} ${port}`, { label: address, address, port, alive: false })
   }

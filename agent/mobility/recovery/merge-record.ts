@@ -7,7 +7,7 @@ import type { RecoverPlan } from './plan.ts'
  * The record to write in place of what the registry has (null: nothing). Pure. `kept`: that is not below the disks and stays. Any other text is a
  * line for a person. Never lowers an epoch or a checkpoint.
  */
-export function updatedRecord(record: VolumeRecord | null, plan: RecoverPlan): VolumeRecord | 'kept' | string {
+export function mergeRecord(record: VolumeRecord | null, plan: RecoverPlan): VolumeRecord | 'kept' | string {
   const { id, name, options, createdAt, epochSeen, epoch, holder, last, seizure, copies, refusal } = plan
   if (record === null) {
     if (refusal !== null) return refusal

@@ -3,8 +3,8 @@ import type { Context } from '../context.ts'
 import type { RecoverView } from '../contract.ts'
 import { RETRY_MS } from '../record/update-record.ts'
 import { RECONCILE } from '../wakeups.ts'
-import { type Inventory, type Known, knownHosts, readInventory, takeInventory } from './inventory.ts'
-import { updatedRecord } from './merge-record.ts'
+import { type AskableHost, askableHosts, type Inventory, readInventory, takeInventory } from './inventory.ts'
+import { mergeRecord } from './merge-record.ts'
 import { planVolume, type RecoverPlan } from './plan.ts'
 
 /** A host reads the records of all its copies for the answer; more than that means that it hangs. */
@@ -13,7 +13,7 @@ const ANSWER_MS = 15_000
 const WRITE_MS = 10_000
 
 interface Asked {
-  readonly known: Known
+  readonly known: AskableHost
   readonly inventory: Inventory | null
   readonly why: string
 }
@@ -51,7 +51,7 @@ export async function recoverRegistry(
     if (outcome === 'written') written.push(name)
     else if (outcome !== 'kept') problems.push(outcome)
   }
-  if (written.length > 0) log.warn({ volumes: written }, "records of volumes were written anew from the hosts' disks")
+  if (written.length > 0) log.warn({ volumes: written }, "records rebuilt from the hosts' disks")
   context.wakeups.wake(null)
   context.wakeups.wake(RECONCILE)
   return { written: written.sort(), kept: [...kept].sort(), problems }
@@ -63,13 +63,13 @@ async function askAll(
 ): Promise<Asked[]> {
   const { self, clock, peers } = context.dependencies
   const inTime = AbortSignal.any([signal, context.dependencies.signal, clock.deadline(ANSWER_MS)])
-  const own: Known = {
+  const own: AskableHost = {
     label: context.hosts.label(self.id),
     address: self.address,
     port: self.transferPort,
     alive: true,
   }
-  const others = knownHosts(context).map(async (known): Promise<Asked> => {
+  const others = askableHosts(context).map(async (known): Promise<Asked> => {
     try {
       const { address, port } = known
       const answer = await peers.ask({ address, port }, { kind: 'inventory' }, inTime)
@@ -90,7 +90,7 @@ function whyBlocked(
   const silent = answers.filter(({ inventory }) => inventory === null)
   if (silent.length === 0) return null
   // As they are heard of now: the answers took their time.
-  const alive = new Set(knownHosts(context).flatMap((host) => (host.alive ? [`${host.address} ${host.port}`] : [])))
+  const alive = new Set(askableHosts(context).flatMap((host) => (host.alive ? [`${host.address} ${host.port}`] : [])))
   const living = silent.filter(({ known }) => alive.has(`${known.address} ${known.port}`))
   if (living.length > 0) {
     const names = living.map(({ known }) => known.label).join(', ')
@@ -141,7 +141,7 @@ async function writePlan(
   let tried = false
   while (!signal.aborted) {
     const entry = await registry.volume(plan.name)
-    const next = updatedRecord(entry?.value ?? null, plan)
+    const next = mergeRecord(entry?.value ?? null, plan)
     if (typeof next === 'string') return next === 'kept' && tried ? 'written' : next
     const write = await (entry === null ? registry.addVolume(next) : registry.updateVolume(next, entry.revision))
     if (write.outcome === 'done') return 'written'

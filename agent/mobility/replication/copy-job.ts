@@ -20,7 +20,7 @@ export class CopyJob implements RunningCopy {
   follows = false
   /** Only checkpoints of a volume in use elsewhere were offered: that is daily work, and no move. */
   onlyOffered = true
-  #targets: readonly CopyGoal[] = []
+  #goals: readonly CopyGoal[] = []
   readonly #clock: Clock
   readonly #startedAt: string
   readonly #startedMs: number
@@ -76,21 +76,21 @@ export class CopyJob implements RunningCopy {
     this.#wantedUntilMs = Math.max(this.#wantedUntilMs, this.#clock.elapsedMs() + ms)
   }
 
-  wanted(): boolean {
+  isWanted(): boolean {
     return this.#clock.elapsedMs() < this.#wantedUntilMs
   }
 
   /** Adds a checkpoint to bring here; answers the target that was there for the same one already, if there was. */
-  aim(target: CopyGoal): CopyGoal {
-    const same = this.#targets.find(({ checkpoint }) => isSameTree(checkpoint, target.checkpoint))
-    if (same === undefined) this.#targets = [...this.#targets, target]
-    else same.join(target.sources, target.untilMs)
-    return same ?? target
+  addGoal(newestGoal: CopyGoal): CopyGoal {
+    const same = this.#goals.find(({ checkpoint }) => isSameTree(checkpoint, newestGoal.checkpoint))
+    if (same === undefined) this.#goals = [...this.#goals, newestGoal]
+    else same.join(newestGoal.sources, newestGoal.untilMs)
+    return same ?? newestGoal
   }
 
   /** The newest checkpoint to bring here; undefined: there is none. */
   target(): CopyGoal | undefined {
-    return this.#targets.reduce<CopyGoal | undefined>(
+    return this.#goals.reduce<CopyGoal | undefined>(
       (newest, other) =>
         newest !== undefined && orderOf(newest.checkpoint, other.checkpoint) === 'newer' ? newest : other,
       undefined,
@@ -99,11 +99,11 @@ export class CopyJob implements RunningCopy {
 
   /** The copy is at that target, or it cannot be reached (`error`): older ones are settled with it. */
   settle(target: CopyGoal, error?: unknown): void {
-    const settled = this.#targets.filter(({ checkpoint }) => {
+    const settled = this.#goals.filter(({ checkpoint }) => {
       const order = orderOf(checkpoint, target.checkpoint)
       return order === 'older' || order === 'same'
     })
-    this.#targets = this.#targets.filter((other) => !settled.includes(other))
+    this.#goals = this.#goals.filter((other) => !settled.includes(other))
     for (const other of settled) {
       if (error === undefined) other.reach()
       else other.miss(error)
@@ -136,8 +136,8 @@ export class CopyJob implements RunningCopy {
     this.#state = error === null ? 'done' : 'failed'
     this.lastError = error
     this.#endedMs = this.#clock.elapsedMs()
-    for (const target of this.#targets) target.miss(error ?? new Error('the copy has ended'))
-    this.#targets = []
+    for (const target of this.#goals) target.miss(error ?? new Error('the copy has ended'))
+    this.#goals = []
     this.#resolve()
   }
 

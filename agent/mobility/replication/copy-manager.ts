@@ -15,7 +15,7 @@ import { CopyGoal } from './copy-goal.ts'
 import { CopyJob } from './copy-job.ts'
 import { changedAtRest, isHopeless, nobodyAsked } from './errors.ts'
 import { MountWaits } from './mount-waits.ts'
-import { type PullDependencies, Pulling } from './pull.ts'
+import { type PullDependencies, TreeFetcher } from './pull.ts'
 import { whileHeld } from './while-held.ts'
 
 /** How often a job looks at the record when no wake comes; bounds the cost of a lost wake on a move. */
@@ -37,7 +37,7 @@ type Volume = Pick<VolumeRecord, 'id' | 'name' | 'options'>
 export class JobCopyManager implements CopyManager {
   readonly #dependencies: PullDependencies & Pick<Dependencies, 'bus'>
   readonly #wakeups: Wakeups
-  readonly #pulling: Pulling
+  readonly #pulling: TreeFetcher
   readonly #waits: MountWaits
   readonly #treeChecks: Pick<TreeChecks, 'join'>
   readonly #hosts: HostDirectory
@@ -57,7 +57,7 @@ export class JobCopyManager implements CopyManager {
     this.#hosts = hosts
     this.#treeChecks = checks
     this.#wakeups = wakeups
-    this.#pulling = new Pulling(dependencies, hosts, locks, wakeups)
+    this.#pulling = new TreeFetcher(dependencies, hosts, locks, wakeups)
     this.#waits = new MountWaits(dependencies)
   }
 
@@ -73,7 +73,7 @@ export class JobCopyManager implements CopyManager {
   want(volume: Volume, wantedMs: number): CopyJob {
     return this.#ask(volume, (job) => {
       // A catch-up that gives way goes on at once.
-      if (wantedMs > 0 && !job.wanted()) this.#wakeups.wake(volume.name)
+      if (wantedMs > 0 && !job.isWanted()) this.#wakeups.wake(volume.name)
       job.follows = true
       job.onlyOffered = false
       job.wantFor(wantedMs)
@@ -89,7 +89,7 @@ export class JobCopyManager implements CopyManager {
     return this.#ask(record, (job) => {
       job.onlyOffered = false
       job.wantFor(wantedMs)
-      job.aim(new CopyGoal(record, checkpoint, sources, untilMs))
+      job.addGoal(new CopyGoal(record, checkpoint, sources, untilMs))
     })
   }
 
@@ -100,7 +100,7 @@ export class JobCopyManager implements CopyManager {
   bring(record: VolumeRecord, checkpoint: Checkpoint, from: string): Promise<void> {
     let target = new CopyGoal(record, checkpoint, [from], 0)
     this.#ask(record, (job) => {
-      target = job.aim(target)
+      target = job.addGoal(target)
     })
     this.#wakeups.wake(record.name)
     return target.reached
@@ -146,8 +146,8 @@ export class JobCopyManager implements CopyManager {
     job.end(failure)
     this.#remember(job.id, failure)
     if (failure !== null && !signal.aborted && !job.onlyOffered) {
-      const level = job.wanted() ? 'warn' : codeOf(failure) === 'VOLUME_HELD_ELSEWHERE' ? 'debug' : 'info'
-      this.#dependencies.log[level]({ err: failure, volume: job.name }, 'copying a volume here was given up')
+      const level = job.isWanted() ? 'warn' : codeOf(failure) === 'VOLUME_HELD_ELSEWHERE' ? 'debug' : 'info'
+      this.#dependencies.log[level]({ err: failure, volume: job.name }, 'copy given up')
     }
     if (job.shown && !job.onlyOffered) this.#ended.unshift(job)
     this.#ended.length = Math.min(this.#ended.length, MAX_ENDED_JOBS)
@@ -181,7 +181,7 @@ export class JobCopyManager implements CopyManager {
         if (record.last === null) return
         if (isAt(local, record.last)) return await reportCurrent(this.#dependencies, record)
         if (await this.#isWholeAgain(record, local, signal)) continue
-        if (!job.wanted() && this.#waits.comeBefore(record)) {
+        if (!job.isWanted() && this.#waits.precede(record)) {
           await this.#wakeups.wait(job.name, (until) => this.#dependencies.clock.sleep(LOOK_MS, until), signal)
           continue
         }
@@ -189,7 +189,7 @@ export class JobCopyManager implements CopyManager {
         await this.#pause(job, record, RETRY_MS, signal)
       } else {
         const again = aheadPasses === 0 || job.lastPassBytes > AHEAD_AGAIN_BYTES
-        if (job.wanted() && again && aheadPasses < MAX_AHEAD_PASSES) {
+        if (job.isWanted() && again && aheadPasses < MAX_AHEAD_PASSES) {
           aheadPasses++
           await this.#pulling.sendAhead(job, record, signal)
         }
@@ -225,7 +225,7 @@ export class JobCopyManager implements CopyManager {
     const attending = this.#attend(job, record, stopped, AbortSignal.any([signal, ended.signal]))
     const bring = (until: AbortSignal) => this.#pulling.bringNewest(job, record, until)
     try {
-      if (job.wanted()) return await bring(signal)
+      if (job.isWanted()) return await bring(signal)
       const watching = { dependencies: this.#dependencies, wakeups: this.#wakeups }
       return await whileHeld(watching, record, CATCH_UP_LOOK_MS, AbortSignal.any([signal, stopped.signal]), bring)
     } catch (error) {
@@ -240,8 +240,8 @@ export class JobCopyManager implements CopyManager {
   /** While data comes: tells everybody as long as a Mount waits for it, else stops it for a Mount elsewhere. */
   async #attend(job: CopyJob, record: VolumeRecord, stopped: AbortController, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      if (job.wanted()) this.#waits.tell(record)
-      else if (this.#waits.comeBefore(record)) return stopped.abort(new Error('a Mount comes before it'))
+      if (job.isWanted()) this.#waits.announce(record)
+      else if (this.#waits.precede(record)) return stopped.abort(new Error('a Mount takes precedence'))
       await this.#dependencies.clock.sleep(LOOK_MS, signal)
     }
   }
@@ -265,7 +265,7 @@ export class JobCopyManager implements CopyManager {
 
   /** Waits for news of the volume; gives the job up when nobody has wanted it for long. */
   async #pause(job: CopyJob, record: VolumeRecord, ms: number, signal: AbortSignal): Promise<void> {
-    if (!job.wanted()) {
+    if (!job.isWanted()) {
       // The next checkpoint that is offered needs less for what came already.
       if (record.copies[this.#dependencies.self.id]?.kept !== true) await this.#dependencies.store.dropStage(job.id)
       throw job.lastError ?? nobodyAsked(job.name)

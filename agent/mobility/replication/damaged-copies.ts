@@ -11,7 +11,7 @@ import { verifyVolume } from './verify.ts'
  * A look has found another tree here than the record's checkpoint: nobody is to count on this copy from now on. Answers
  * why it is not used. May be repeated; while the registry is away, `settleDamage` tells it later.
  */
-export async function tellDamaged(
+export async function reportFoundDamage(
   context: Pick<Context, 'dependencies' | 'hosts'>,
   record: VolumeRecord,
 ): Promise<WherryError> {
@@ -23,7 +23,7 @@ export async function tellDamaged(
   const level = record.copies[dependencies.self.id]?.state === 'current' ? 'error' : 'debug'
   dependencies.log[level]({ volume: record.name, id: record.id, damaged }, refusal.message)
   await reportDamaged(dependencies, record).catch((error: unknown) => {
-    dependencies.log.debug({ err: error, volume: record.name }, 'the registry was not told that a copy is damaged')
+    dependencies.log.debug({ err: error, volume: record.name }, 'damaged copy not reported yet')
   })
   return refusal
 }
@@ -31,7 +31,7 @@ export async function tellDamaged(
 /**
  * Brings the record of an idle copy to what its disk says: whether it is damaged, or is whole again. May be repeated.
  */
-export async function settleDamage(
+export async function reconcileDamage(
   { dependencies }: Pick<Context, 'dependencies'>,
   copy: LocalCopy,
   record: VolumeRecord,
@@ -54,6 +54,6 @@ export function verifySoon(
   const { signal, log } = context.dependencies
   if (!context.treeChecks.mayVerify(id)) return
   verifyVolume(context, name, signal).catch((error: unknown) => {
-    log.info({ err: error, volume: name }, 'a copy that another host doubts could not be verified')
+    log.info({ err: error, volume: name }, 'verification of a doubted copy failed')
   })
 }

@@ -65,7 +65,7 @@ export function heldHere(name: string): WherryError {
 }
 
 /** Why one source did not deliver. */
-export function unreachable(name: string, source: string, error: unknown): WherryError {
+export function sourceFailed(name: string, source: string, error: unknown): WherryError {
   const why = error instanceof WherryError ? error.toLine() : String(error)
   return new WherryError(
     'DATA_UNREACHABLE',

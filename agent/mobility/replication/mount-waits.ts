@@ -49,7 +49,7 @@ export class MountWaits {
    * Tells all hosts that a Mount here waits for the volume's newest checkpoint. Call it as often as you like while that
    * is so.
    */
-  tell(record: VolumeRecord): void {
+  announce(record: VolumeRecord): void {
     const nowMs = this.#dependencies.clock.elapsedMs()
     for (const [id, toldMs] of this.#toldMs) if (nowMs - toldMs >= REPEAT_MS) this.#toldMs.delete(id)
     if (this.#toldMs.has(record.id)) return
@@ -64,7 +64,7 @@ export class MountWaits {
    * Whether a catch-up of this volume would compete with a Mount: for the volume itself, or for a host that both read
    * from.
    */
-  comeBefore(record: VolumeRecord): boolean {
+  precede(record: VolumeRecord): boolean {
     const nowMs = this.#dependencies.clock.elapsedMs()
     const sources = sourcesOf(record)
     return [...this.#waits.values()].some(

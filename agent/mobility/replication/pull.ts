@@ -16,8 +16,8 @@ import {
   heldHere,
   isHopeless,
   notSetAsideYet,
+  sourceFailed,
   unknownHost,
-  unreachable,
 } from './errors.ts'
 import { whileHeld } from './while-held.ts'
 
@@ -35,7 +35,7 @@ export type PullDependencies = Pick<
 >
 
 /** Gets trees of other hosts here: one pull after another for a volume, and an apply once a checkpoint is complete. */
-export class Pulling {
+export class TreeFetcher {
   readonly #dependencies: PullDependencies
   readonly #hosts: HostDirectory
   readonly #locks: VolumeLocks
@@ -71,7 +71,7 @@ export class Pulling {
       return (await this.#apply(record, checkpoint)) ? null : heldHere(record.name)
     } catch (error) {
       if (signal.aborted) throw error
-      log.debug({ err: error, volume: job.name, from }, 'a checkpoint was not brought here')
+      log.debug({ err: error, volume: job.name, from }, 'checkpoint fetch failed')
       if (codeOf(error) === 'HASH_MISMATCH') return changedMeanwhile(record.name, checkpoint, from)
       return error instanceof Error ? error : new Error(String(error))
     }
@@ -105,10 +105,10 @@ export class Pulling {
           doubted = await this.#doubt(record, last, source)
           continue
         }
-        job.lastError = unreachable(record.name, this.#hosts.labelWithAge(source), error)
+        job.lastError = sourceFailed(record.name, this.#hosts.labelWithAge(source), error)
         this.#dependencies.log.info(
           { err: error, volume: job.name, from: this.#hosts.label(source) },
-          'a source of a copy failed',
+          'copy source failed',
         )
       }
     }
@@ -125,7 +125,7 @@ export class Pulling {
       const question = { kind: 'compare', volume: record.id, doubted: true } as const
       const address = { address: host.address, port: host.transferPort }
       await peers.ask(address, question, clock.deadline(DOUBT_MS)).catch((error: unknown) => {
-        log.debug({ err: error, volume: record.name }, 'a host was not told that its copy is doubted')
+        log.debug({ err: error, volume: record.name }, 'doubt about a copy not delivered')
       })
     }
     const paths = [host?.damaged?.[record.id] ?? []].flat()
@@ -160,7 +160,7 @@ export class Pulling {
       if (codeOf(error) === 'VOLUME_HELD_ELSEWHERE') return
       this.#dependencies.log.info(
         { err: error, volume: job.name, from: this.#hosts.label(holder.host) },
-        'sending ahead failed',
+        'pre-seed failed',
       )
     }
   }

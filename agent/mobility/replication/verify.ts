@@ -55,7 +55,7 @@ async function repair(
   const local = await dependencies.store.copy(record.id)
   dependencies.log.error(
     { volume: record.name, id: record.id, damaged: local?.damaged },
-    'this copy is damaged; it is not used until it was fetched again from another host',
+    'copy damaged: not used until it is repaired from another host',
   )
   await reportDamaged(dependencies, record)
   const newest = record.last !== null && isSameTree(record.last, before.checkpoint)

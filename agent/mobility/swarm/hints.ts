@@ -4,7 +4,7 @@ import { WherryError } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
 import type { Context } from '../context.ts'
 import { findCandidates } from '../failover/candidates.ts'
-import { weighTakeOver } from '../failover/takeover.ts'
+import { planTakeover } from '../failover/takeover.ts'
 import { isAt } from '../record/copies.ts'
 import { NAMESAKES, RECONCILE } from '../wakeups.ts'
 
@@ -52,7 +52,7 @@ export class Hints {
    * A Get or Create call for a volume whose data is elsewhere. Docker makes the same call for a new task and for
    * `docker volume inspect`, so it is not reason enough to copy: the Swarm's leader is asked to look at its tasks now.
    */
-  wanted(record: VolumeRecord): void {
+  noteDemand(record: VolumeRecord): void {
     if (this.#context.node.swarmNode === null || record.holder?.host === this.#context.dependencies.self.id) return
     if (!this.#first(`ask ${record.id}`, ASK_LEADER_EVERY_MS)) return
     this.#context.dependencies.bus.publish('schedule.look', {
@@ -68,7 +68,7 @@ export class Hints {
     try {
       await this.#follow(hint.data, clock.elapsedMs() + WANTED_AFTER_HINT_MS)
     } catch (error) {
-      log.info({ err: error, volume: hint.data.name }, 'a hint was not followed')
+      log.info({ err: error, volume: hint.data.name }, 'hint ignored')
     }
   }
 
@@ -81,7 +81,7 @@ export class Hints {
     const { holder } = record
     if (holder === null && record.last !== null && isAt(local, record.last)) return
     if (holder === null || this.#context.hosts.alive(holder.host)) {
-      log.info({ volume: record.name }, 'a task with this volume was put here: bringing its data')
+      log.info({ volume: record.name }, 'task scheduled here: pre-seeding its volume')
       this.#context.copyManager.want(record, WANTED_AFTER_HINT_MS)
       return
     }
@@ -95,15 +95,12 @@ export class Hints {
   /** A lost holder sends nothing ahead, and to dial it takes seconds: what a Mount would take over with comes from the hosts that have it. */
   async #bringWithoutHolder(record: VolumeRecord): Promise<void> {
     const { store, signal, log } = this.#context.dependencies
-    const found = await weighTakeOver(this.#context, record, { person: false, loss: false }, () =>
+    const found = await planTakeover(this.#context, record, { isOperator: false, loss: false }, () =>
       findCandidates(this.#context, record, signal),
     )
     // Not to be taken over: the Mount says why.
     if (found instanceof WherryError || isAt(await store.copy(record.id), found.best)) return
-    log.info(
-      { volume: record.name },
-      'a task with a volume of a lost host was put here: bringing its newest checkpoint',
-    )
+    log.info({ volume: record.name }, 'task scheduled here, holder lost: fetching the newest checkpoint')
     this.#context.copyManager.wantCheckpoint(record, found.best, found.hosts, WANTED_AFTER_HINT_MS)
   }
 
@@ -126,7 +123,7 @@ export class Hints {
       }
       if (volumes.length > 0 || event.kind === 'daemon') this.#context.wakeups.wake(RECONCILE)
     } catch (error) {
-      log.debug({ err: error }, 'an engine event was not followed')
+      log.debug({ err: error }, 'engine event ignored')
     }
   }
 
@@ -141,7 +138,7 @@ export class Hints {
     const { clock, signal, log } = this.#context.dependencies
     while (!signal.aborted) {
       if (this.#context.node.leader) {
-        await this.#look().catch((error: unknown) => log.debug({ err: error }, 'could not look at the tasks'))
+        await this.#look().catch((error: unknown) => log.debug({ err: error }, 'scan of the tasks failed'))
       }
       await this.#context.wakeups.wait(LEADER_LOOK, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
     }

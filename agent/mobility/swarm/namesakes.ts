@@ -39,7 +39,7 @@ export class EngineNamesakes implements Namesakes {
     while (!signal.aborted) {
       // What happens during this look, or before the next one may begin, calls for a next one.
       const woken = this.#context.wakeups.wait(NAMESAKES, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
-      await this.#look().catch((error: unknown) => log.debug({ err: error }, "could not look at the engine's volumes"))
+      await this.#look().catch((error: unknown) => log.debug({ err: error }, "scan of the engine's volumes failed"))
       await Promise.all([woken, clock.sleep(LEAST_GAP_MS, signal)])
     }
   }
@@ -55,7 +55,7 @@ export class EngineNamesakes implements Namesakes {
     for (const volume of this.#names.filter((name) => !before.has(name))) {
       log.warn(
         { volume },
-        'the engine has a volume of its own driver "local" with the name of a Wherry volume: a container that names no driver gets that one',
+        'the engine has a volume of driver "local" with this name: a container that names no driver gets that one',
       )
     }
   }

@@ -66,7 +66,7 @@ export async function leadNodes(context: LabelContext): Promise<void> {
         await labelNodes(context, nodes, memory)
       }
     } catch (error) {
-      if (!signal.aborted) log.debug({ err: error }, 'could not look at the nodes')
+      if (!signal.aborted) log.debug({ err: error }, 'scan of the nodes failed')
     }
     await context.wakeups.wait(NODES, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
   }

@@ -55,7 +55,7 @@ function warnOfPredecessor(
 ): void {
   const where = predecessor?.hosts.map((host) => hosts.label(host))
   const about = { volume: name, id, earlier: predecessor?.id, hosts: where, until: predecessor?.until }
-  dependencies.log.warn(about, 'a new, empty volume has the name of a removed one, whose data is still on hosts')
+  dependencies.log.warn(about, 'new, empty volume has the name of a removed one whose data is still on hosts')
 }
 
 function newRecord(

@@ -32,7 +32,7 @@ export function nameNotFreed(name: string): WherryError {
 }
 
 /** VOLUME_IN_USE with everything that is in the way, and the commands that help. */
-export function inUse(record: VolumeRecord, hosts: HostDirectory, objection: Objection): WherryError {
+export function stillReferred(record: VolumeRecord, hosts: HostDirectory, objection: Objection): WherryError {
   const { references, away, isHolderAway } = objection
   const clauses = [...describeContainers(hosts, references), ...away.map((host) => describeAway(hosts, host))]
   const { services, unknown } = references

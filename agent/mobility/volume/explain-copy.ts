@@ -11,7 +11,7 @@ const PATHS_NAMED = 3
  * Why a host's copy is not at the newest checkpoint, or cannot be used, in words, as far as this host knows. Null: nothing is wrong, or nobody has
  * told this host: what keeps a copy from coming, its own host knows and, while the volume is in use, the holder.
  */
-export function describeCopy(
+export function explainCopy(
   context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'checkpointScheduler' | 'node'>,
   record: VolumeRecord,
   host: string,
@@ -62,7 +62,7 @@ function isCurrent(record: VolumeRecord, host: string): boolean {
 function describeJob(context: Pick<Context, 'copyManager'>, { id }: VolumeRecord): string | null {
   const { from, state } = context.copyManager.job(id)?.view('') ?? { from: '' }
   if (from === '') return null
-  return state === 'running' ? `being pulled from ${from}` : 'sent ahead; waits for the holder to release the volume'
+  return state === 'running' ? `being pulled from ${from}` : 'pre-seeded; waits for the holder to release the volume'
 }
 
 function named(paths: readonly string[]): string {

@@ -45,7 +45,7 @@ function hostsWithTree(record: VolumeRecord): string[] {
  * where nothing deletes it, and announced (promise 7). Its containers are ended. The caller has proof of the removal.
  * May be repeated.
  */
-export async function putAway(
+export async function discardRemoved(
   context: Pick<
     Context,
     | 'dependencies'
@@ -93,7 +93,7 @@ async function setAside(context: Pick<Context, 'dependencies'>, { id, name }: Lo
   const directory = await store.setAside(id)
   log.error(
     { volume: name, id, directory },
-    'the volume was removed while this host was given up: what it has is set aside; copy out what you need, then delete it',
+    'volume removed while this host was given up: its data is set aside; copy out what you need, then delete it',
   )
   bus.publish(`volume.${id}.set_aside`, { name, host: self.id, directory })
 }
@@ -117,10 +117,7 @@ async function endHold(
   local: LocalCopy,
 ): Promise<void> {
   const { store, pauses, log } = context.dependencies
-  log.warn(
-    { volume: local.name, id: local.id },
-    'a volume that this host holds was removed: its hold is over, its containers here are ended',
-  )
+  log.warn({ volume: local.name, id: local.id }, 'held volume was removed: hold ended, containers killed')
   context.confirmed.delete(local.id)
   const { copies } = await store.copies()
   const isNameTaken = copies.some(({ id, name, held }) => id !== local.id && name === local.name && held !== null)
@@ -151,7 +148,7 @@ export async function clearTombstones(
   const { registry, self } = context.dependencies
   await forEachVolume(tombstones, async ({ value, revision }) => {
     if (!value.hosts.includes(self.id)) return
-    await putAway(context, value)
+    await discardRemoved(context, value)
     const hosts = value.hosts.filter((host) => host !== self.id)
     // A lost race or a lost answer is seen and mended at the next look.
     if (hosts.length === 0) await registry.deleteRemoved(value.id, revision)

@@ -7,18 +7,18 @@ import { failoverRefused } from '../failover/errors.ts'
 import { findSoundCandidates } from '../failover/sound-candidates.ts'
 import {
   type Acceptance,
-  announceSeizure,
-  recordAfterTakeOver,
-  type TakeOver,
-  weighTakeOver,
-  writeTakeOver,
+  announceTakeover,
+  planTakeover,
+  recordAfterTakeover,
+  type Takeover,
+  writeTakeover,
 } from '../failover/takeover.ts'
 import { askHolder } from '../hold/ask-holder.ts'
 import { releaseFailed } from '../hold/errors.ts'
 import { isSameTree, orderOf } from '../record/checkpoint-order.ts'
 import { hasCheckpoint, isAt } from '../record/copies.ts'
 import { readVolume } from '../record/update-record.ts'
-import { asItWas, goneOn, isNeverUsed, neverUsed, type Promotion } from './promotion.ts'
+import { isNeverUsed, type Promotion, takeoverPromotion, unchangedPromotion, unusedPromotion } from './promotion.ts'
 
 /** Long enough for a lease that has just begun to be silent to be over. */
 const PROMOTE_MS = 30_000
@@ -27,7 +27,7 @@ const LOOK_MS = 500
 const RELEASED_MS = 10_000
 
 /** What may be written, by whose leave. */
-interface Chosen extends TakeOver {
+interface Chosen extends Takeover {
   /** The holder has given the volume up: its lease need not be over. */
   readonly isGivenUp: boolean
   /** `best` is all that the holder had: nothing is lost. */
@@ -61,8 +61,12 @@ export async function promoteVolume(
     const entry = await readVolume(dependencies, name, signal)
     if (entry === null || entry.value.removedAt !== null) throw notFound(name)
     const record = entry.value
-    if (isNeverUsed(record)) return neverUsed(record)
-    const accepts = { person: true, loss: acceptLoss, waited: dependencies.clock.elapsedMs() - startMs >= RELEASED_MS }
+    if (isNeverUsed(record)) return unusedPromotion(record)
+    const accepts = {
+      isOperator: true,
+      loss: acceptLoss,
+      waited: dependencies.clock.elapsedMs() - startMs >= RELEASED_MS,
+    }
     const found = await choose(context, record, accepts, signal, asked)
     if (found === 'again') {
       signal = AbortSignal.any([asked, dependencies.clock.deadline(PROMOTE_MS)])
@@ -73,18 +77,18 @@ export async function promoteVolume(
       // Only a lease may still run out while we wait.
       if (found.code !== 'VOLUME_HELD_ELSEWHERE') throw found
     } else {
-      if (record.holder === null && isSameTree(record.last, found.best)) return asItWas(context, found)
+      if (record.holder === null && isSameTree(record.last, found.best)) return unchangedPromotion(context, found)
       const next = (now: VolumeRecord) => {
-        const taken = recordAfterTakeOver(context, now, found.best, found.hosts, null)
+        const taken = recordAfterTakeover(context, now, found.best, found.hosts, null)
         return found.isWhole ? { ...taken, seizures: taken.seizures.map(withoutLoss(taken.epoch)) } : taken
       }
       const mine = (now: VolumeRecord) =>
         now.seizures.at(-1)?.by === dependencies.self.id && now.epoch === record.epoch + 1
-      const written = await writeTakeOver(context, entry, next, mine, signal, found.isGivenUp)
+      const written = await writeTakeover(context, entry, next, mine, signal, found.isGivenUp)
       if (!(written instanceof WherryError)) {
-        announceSeizure(context, written)
+        announceTakeover(context, written)
         context.wakeups.wake(name)
-        return goneOn(context, written)
+        return takeoverPromotion(context, written)
       }
       refusal = written
     }
@@ -109,7 +113,7 @@ async function choose(
   if (answer?.outcome === 'stuck' && answer.trouble !== null)
     return releaseFailed(record, context.hosts.labelWithAge(record.holder?.host ?? ''), answer.trouble)
   if (answer?.outcome !== 'given-up') {
-    const found = await weighTakeOver(context, record, accepts, () => findSoundCandidates(context, record, signal))
+    const found = await planTakeover(context, record, accepts, () => findSoundCandidates(context, record, signal))
     return found instanceof WherryError ? found : { ...found, isGivenUp: false, isWhole: false }
   }
   const brought = answer.final === null ? null : await bringFinal(context, record, answer.final, asked)
@@ -135,7 +139,7 @@ async function bringFinal(
   record: VolumeRecord,
   final: Checkpoint,
   asked: AbortSignal,
-): Promise<Pick<TakeOver, 'best' | 'hosts'> | 'again' | Error> {
+): Promise<Pick<Takeover, 'best' | 'hosts'> | 'again' | Error> {
   const { self, store } = context.dependencies
   const { last, copies, holder } = record
   if (last !== null && isSameTree(last, final)) {

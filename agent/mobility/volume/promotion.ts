@@ -1,6 +1,6 @@
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import type { Context } from '../context.ts'
-import type { TakeOver } from '../failover/takeover.ts'
+import type { Takeover } from '../failover/takeover.ts'
 import { isKnownCopy } from '../record/copies.ts'
 import { sentenceOf } from '../trouble.ts'
 
@@ -18,15 +18,15 @@ export function isNeverUsed({ holder, last, copies }: VolumeRecord): boolean {
   return holder === null && last === null && !Object.values(copies).some(isKnownCopy)
 }
 
-export function neverUsed(record: VolumeRecord): Promotion {
+export function unusedPromotion(record: VolumeRecord): Promotion {
   const summary = `Volume "${record.name}" was never used and can be mounted on any host; nothing was changed.`
   return { record, changed: false, summary }
 }
 
 /** No host holds the volume, and a copy that can be reached is at its newest checkpoint. `described`: who has what. */
-export function asItWas(
+export function unchangedPromotion(
   context: Pick<Context, 'hosts'>,
-  { record, best, hosts, described }: TakeOver & { described: string },
+  { record, best, hosts, described }: Takeover & { described: string },
 ): Promotion {
   const where = hosts.map((host) => context.hosts.label(host)).join(', ')
   const state = `is not held by any host and is at its newest checkpoint ${describeCheckpoint(best)}`
@@ -35,7 +35,7 @@ export function asItWas(
 }
 
 /** The volume was taken over, and no host holds it now. */
-export function goneOn(context: Pick<Context, 'hosts'>, record: VolumeRecord): Promotion {
+export function takeoverPromotion(context: Pick<Context, 'hosts'>, record: VolumeRecord): Promotion {
   const { name, last, seizures } = record
   const { from = '', ageSeconds = 0 } = seizures.at(-1) ?? {}
   const without = from === '' ? '' : ` without host ${context.hosts.label(from)}`

@@ -28,7 +28,7 @@ const answerMessage: z.ZodType<ReferenceAnswer> = z.object({
  * Answers the question `references`: asks the engine now. A hold whose last container is gone is looked at anew at
  * once, so that it ends. Rejects ENGINE_UNREACHABLE.
  */
-export async function answerReferences(
+export async function findOwnReferences(
   context: Pick<Context, 'dependencies' | 'wakeups' | 'containerUses'>,
   { volume, name, removing }: { readonly volume: string; readonly name: string; readonly removing: boolean },
 ): Promise<ReferenceAnswer> {

@@ -2,7 +2,7 @@ import { WherryError } from '../../model/errors.ts'
 import type { HostRecord, VolumeRecord } from '../../model/model.ts'
 import type { Question } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
-import { answerReferences, type ReferenceAnswer, readReferenceAnswer } from './reference-answer.ts'
+import { findOwnReferences, type ReferenceAnswer, readReferenceAnswer } from './reference-answer.ts'
 
 /** A host that lives answers in milliseconds; its engine, under load, in seconds. */
 const ANSWER_MS = 6_000
@@ -44,7 +44,7 @@ export async function findReferences(
   const question = { kind: 'references', volume: record.id, name: record.name, removing } as const
   const others = context.hosts.all().filter(({ id }) => id !== self.id)
   const [own, answers, strangers] = await Promise.all([
-    answerReferences(context, question).catch(asError),
+    findOwnReferences(context, question).catch(asError),
     Promise.all(others.map((host) => askHost(context, question, host, context.hosts.alive(host.id) ? inTime : atOnce))),
     askStrangers(context, question, others, atOnce),
   ])
@@ -138,7 +138,7 @@ async function askAt(
     const said = await context.dependencies.peers.ask(host, question, signal)
     return readReferenceAnswer(said, label)
   } catch (error) {
-    return signal.aborted ? new WherryError('TRANSFER_CUT', 'no answer in time') : asError(error)
+    return signal.aborted ? new WherryError('TRANSFER_CUT', 'no reply in time') : asError(error)
   }
 }
 

@@ -4,12 +4,12 @@ import type { Versioned } from '../../registry/contract.ts'
 import type { Context } from '../context.ts'
 import type { RemovalConsent, RemovalView } from '../contract.ts'
 import { changedHands, notFound } from '../errors.ts'
-import { writeTakeOver } from '../failover/takeover.ts'
+import { writeTakeover } from '../failover/takeover.ts'
 import { removeHeld } from '../hold/ask-holder.ts'
 import { stuckAt } from '../own-host.ts'
 import { changeVolume, readVolume, untilAnswered } from '../record/update-record.ts'
-import { describeReferences, inUse, stillHeld } from './errors.ts'
-import { finishRemoval, putAway } from './finish-removal.ts'
+import { describeReferences, stillHeld, stillReferred } from './errors.ts'
+import { discardRemoved, finishRemoval } from './finish-removal.ts'
 import { findReferences, isAway, type References } from './references.ts'
 import { NO_CONSENT, type Objection, objectionTo } from './removal-consent.ts'
 
@@ -95,7 +95,7 @@ export async function removeVolume(
     const objection = objectionTo(seen, found, consent)
     isClear = objection === null
     if (objection !== null) {
-      refusal = inUse(seen, context.hosts, objection)
+      refusal = stillReferred(seen, context.hosts, objection)
       if (!mayPass(context, objection, dependencies.clock.elapsedMs() - startMs)) throw refusal
     } else if (mayMark(context, seen, consent)) {
       const marked = await markRemoved(context, entry, consent, signal)
@@ -165,7 +165,7 @@ async function markRemoved(
       lost: [holder.host],
     })
     const mine = (record: VolumeRecord) => record.id === id && record.removedAt !== null
-    const written = await writeTakeOver(context, entry, next, mine, signal)
+    const written = await writeTakeover(context, entry, next, mine, signal)
     return written instanceof WherryError ? null : written
   }
   const { entry: marked } = await changeVolume(
@@ -203,7 +203,7 @@ async function finish(
 ): Promise<RemovalView> {
   const { signal, clock } = context.dependencies
   await finishRemoval(context, marked, AbortSignal.any([signal, clock.deadline(FINISH_MS)]))
-  await putAway(context, marked)
+  await discardRemoved(context, marked)
   return viewOf(context, marked, found)
 }
 

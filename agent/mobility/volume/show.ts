@@ -29,7 +29,7 @@ export async function findVolume(
 }
 
 /** Returns one volume as operators and Docker see it. */
-export async function showVolume(
+export async function readVolumeView(
   context: Pick<
     Context,
     | 'dependencies'
@@ -51,7 +51,7 @@ export async function showVolume(
 }
 
 /** Returns all volumes, by the registry or as they were last read. */
-export async function listVolumes(
+export async function readVolumeViews(
   context: Pick<
     Context,
     | 'dependencies'
@@ -75,7 +75,9 @@ export async function listVolumes(
 }
 
 /** Returns all hosts whose heartbeat was ever read. */
-export async function listHosts(context: Pick<Context, 'dependencies' | 'hosts' | 'stateDisk'>): Promise<HostView[]> {
+export async function readHostViews(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'stateDisk'>,
+): Promise<HostView[]> {
   await hearHosts(context)
   return viewHosts(context)
 }

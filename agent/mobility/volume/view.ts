@@ -7,10 +7,10 @@ import { stuckAt } from '../own-host.ts'
 import { orderOf } from '../record/checkpoint-order.ts'
 import { hasCheckpoint } from '../record/copies.ts'
 import { viewPredecessor } from '../recovery/predecessor.ts'
-import { describeCopy } from './explain-copy.ts'
+import { explainCopy } from './explain-copy.ts'
 
 /** What views need to know of this host's disk. */
-export interface Disk {
+export interface DiskState {
   readonly mounted: ReadonlySet<string>
   /** By volume id. */
   readonly copies: ReadonlyMap<string, LocalCopy>
@@ -18,7 +18,10 @@ export interface Disk {
 }
 
 /** Reads what views need of this disk. */
-export async function readDisk(context: Pick<Context, 'dependencies'>, copies: readonly LocalCopy[]): Promise<Disk> {
+export async function readDisk(
+  context: Pick<Context, 'dependencies'>,
+  copies: readonly LocalCopy[],
+): Promise<DiskState> {
   const { store, pauses } = context.dependencies
   const byId = new Map(copies.map((copy) => [copy.id, copy]))
   return { mounted: await store.mounted(), copies: byId, pauses: await pauses.all() }
@@ -39,7 +42,7 @@ export function viewVolume(
     | 'node'
   >,
   record: VolumeRecord,
-  disk: Disk,
+  disk: DiskState,
   stale: boolean,
 ): VolumeView {
   const { store, self } = context.dependencies
@@ -86,7 +89,7 @@ export function viewVolume(
       seq: copy.seq,
       at: copy.at,
       awaySince: host === self.id ? null : context.hosts.awaySince(host, copy.at),
-      why: describeCopy(context, record, host, local),
+      why: explainCopy(context, record, host, local),
     })),
     move: context.copyManager.job(id)?.view(context.hosts.label(self.id)) ?? null,
   }
@@ -160,7 +163,11 @@ function ageSeconds(nowMs: number, at: string): number {
   return Math.max(0, Math.round((nowMs - Date.parse(at)) / 100) / 10)
 }
 
-function viewFenced(context: Pick<Context, 'containerUses'>, { id, name }: VolumeRecord, { pauses }: Disk): string[] {
+function viewFenced(
+  context: Pick<Context, 'containerUses'>,
+  { id, name }: VolumeRecord,
+  { pauses }: DiskState,
+): string[] {
   const names = new Map(context.containerUses.liveContainers(name).map((user) => [user.id, user.name]))
   return pauses.filter(({ volumes }) => volumes.includes(id)).map(({ container }) => names.get(container) ?? container)
 }

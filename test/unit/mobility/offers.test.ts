@@ -1,7 +1,7 @@
 import test from 'ava'
 import { answerCopy, takeOffer } from '../../../agent/mobility/peer/accept-offer.ts'
 import { chooseTree } from '../../../agent/mobility/peer/serve-tree.ts'
-import { dropUnborn } from '../../../agent/mobility/volume/drop-unborn.ts'
+import { dropPartialCopies } from '../../../agent/mobility/volume/drop-partial-copies.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
@@ -269,7 +269,7 @@ test('a copy that is kept is not dropped however long it fills; one that a move 
     const h2 = { epoch: 0, seq: 0, state: 'filling', at: '', kept } as const
     await kit.change((record) => ({ ...record, copies: { ...record.copies, h2 } }))
     await kit.clock.advance(660_000)
-    await dropUnborn(context, 0)
+    await dropPartialCopies(context, 0)
     t.is(store.inTrash.has(ID), !kept)
     t.is((await kit.record()).copies.h2 !== undefined, kept)
     kit.stop()

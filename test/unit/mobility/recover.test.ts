@@ -1,5 +1,5 @@
 import test from 'ava'
-import { updatedRecord } from '../../../agent/mobility/recovery/merge-record.ts'
+import { mergeRecord } from '../../../agent/mobility/recovery/merge-record.ts'
 import { planVolume } from '../../../agent/mobility/recovery/plan.ts'
 import type { Checkpoint, VolumeRecord } from '../../../agent/model/model.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
@@ -136,11 +136,11 @@ test('a record that is not below the disks is left alone; no epoch and no checkp
     ...{ epoch: 5, holder: null, last: point(5, 8) },
     copies: { b: { epoch: 5, seq: 9, state: 'current', at: '', kept: true } },
   }
-  t.is(updatedRecord(record, found), 'kept')
-  t.is(updatedRecord({ ...record, epoch: 9 }, found), 'kept')
-  t.is(updatedRecord({ ...record, epoch: 4, removedAt: 'now' }, found), 'kept')
-  t.regex(String(updatedRecord({ ...record, id: 'OTHER' }, found)), /docker volume rm data/)
-  const next = updatedRecord({ ...record, epoch: 4, last: point(5, 9) }, found)
+  t.is(mergeRecord(record, found), 'kept')
+  t.is(mergeRecord({ ...record, epoch: 9 }, found), 'kept')
+  t.is(mergeRecord({ ...record, epoch: 4, removedAt: 'now' }, found), 'kept')
+  t.regex(String(mergeRecord({ ...record, id: 'OTHER' }, found)), /docker volume rm data/)
+  const next = mergeRecord({ ...record, epoch: 4, last: point(5, 9) }, found)
   t.like(next, { epoch: 5, last: point(5, 9), createdAt: 'then' })
   t.like((next as VolumeRecord).copies, { a: { state: 'behind' }, b: { state: 'behind', seq: 9 } })
 })

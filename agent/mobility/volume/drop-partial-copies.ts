@@ -9,7 +9,7 @@ import { withdrawCopy } from '../record/report-copy.ts'
  * hosts do not collect volumes they never had. After a start it is kept for as long as a Mount may come back for it. What the record says is kept here
  * goes on filling however long it takes.
  */
-export async function dropUnborn(
+export async function dropPartialCopies(
   context: Pick<Context, 'dependencies' | 'locks' | 'copyManager' | 'pendingMounts'>,
   startedMs: number,
 ): Promise<void> {

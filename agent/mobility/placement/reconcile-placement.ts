@@ -7,13 +7,13 @@ import { placementHosts } from './hosts.ts'
 import { joinRecord } from './membership.ts'
 import type { PlacementMemory } from './memory.ts'
 import { type PlacementHost, placeCopies } from './policy.ts'
-import { giveUpSurplus } from './surplus.ts'
+import { dropSurplus } from './surplus.ts'
 
 /**
  * Does this host's part of placing copies: takes a copy of every volume of which it should have one, gives up what is too many. Every host does the
  * same by the same records; each step is a compare-and-set that looks again, so that two hosts never both take or both give up the same copy.
  */
-export async function keepPlaced(
+export async function reconcilePlacement(
   context: Pick<
     Context,
     'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'catchUp' | 'treeChecks' | 'node' | 'pendingMounts'
@@ -38,7 +38,7 @@ export async function keepPlaced(
     else {
       const placed = placeCopies(record, hosts).includes(self.id)
         ? takeCopy(context, record, local, hosts, memory)
-        : giveUpSurplus(context, record, local, hosts, memory)
+        : dropSurplus(context, record, local, hosts, memory)
       // One volume that cannot be placed must not keep the others from it.
       await placed.catch((error: unknown) => failures.push(error))
     }

@@ -61,7 +61,7 @@ export interface CatchUp {
 /** Reads trees that nobody writes to: one scan per volume, which all callers join. By volume id. */
 export interface TreeChecks {
   /**
-   * Captures the tree, or joins the capture that runs. It goes on when the caller stops waiting.
+   * Captures the tree, or joins the capture that runs. It continues when the caller stops waiting.
    * Rejects as `Store.capture`.
    */
   join(id: string): Promise<Capture>

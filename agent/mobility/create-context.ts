@@ -121,9 +121,10 @@ export function createContext(given: Dependencies): SharedState {
 }
 
 /**
- * A host that cannot write its state cannot keep what it promises about its holds.
- * Its lease expires now, so that what others could take over is fenced here. They take over when their own clocks
- * allow it. A host without peers goes on: nobody could take over.
+ * Gives the lease up when this host cannot write its state, and takes it up when it can.
+ * Such a host cannot keep what it promises about its holds: what others could take over is fenced here, and they take
+ * over when their own clocks allow it.
+ * A host without peers continues: no host could take over.
  */
 function followStateDisk(
   context: Pick<Context, 'dependencies' | 'wakeups' | 'lease' | 'guardedVolumes' | 'stateDisk'>,

@@ -10,13 +10,13 @@ import type { Clock } from '../runtime/clock.ts'
 import type { Store } from '../store/contract.ts'
 import type { Peers, VolumePuller } from '../transfer/contract.ts'
 
-/** Last known answers of the registry, for calls that must not fail while it is away (promise 10). */
+/** Last known records of the registry, for calls that must not fail while it is away (promise 10). */
 export interface RecordCache {
   get(name: string): Promise<{ entry: Versioned<VolumeRecord> | null; stale: boolean }>
   list(): Promise<{ entries: Versioned<VolumeRecord>[]; stale: boolean }>
 }
 
-/** Who we are; made once at start. */
+/** This host; made once at start. */
 export interface Self {
   readonly id: string
   readonly address: string
@@ -24,14 +24,18 @@ export interface Self {
   readonly incarnation: string
 }
 
-/** `unchanged`: nothing had been written since the last one; `over_budget`: containers would have had to stand still for too long; `missed`: the audit found a change that the kernel had not told of. */
+/**
+ * How a try to take a checkpoint ended.
+ * `unchanged`: nothing had been written since the last one. `over_budget`: the pause would have taken too long.
+ * `missed`: the audit found a change that the kernel had not reported.
+ */
 export type CheckpointResult = 'taken' | 'unchanged' | 'over_budget' | 'failed' | 'missed'
 
-/** Where is counted what happens here, by volume name, for monitors. Calls cost next to nothing and never fail. */
+/** Counts what happens here, by volume name, for monitors. Calls cost next to nothing and never fail. */
 export interface Tally {
-  /** A try to take a checkpoint of a volume in use is over. */
+  /** A try to take a checkpoint of a volume in use has ended. */
   checkpoint(volume: string, result: CheckpointResult): void
-  /** Containers stood still for a checkpoint, whether it was taken or not. */
+  /** Containers were paused for a checkpoint, whether it was taken or not. */
   paused(volume: string, ms: number): void
   /** This host took the volume over. */
   seized(volume: string): void
@@ -47,7 +51,7 @@ export interface Dependencies {
   readonly store: Store
   readonly puller: VolumePuller
   readonly peers: Peers
-  /** What this host's own registry server says. */
+  /** Whether this host's own registry server sees a leader. */
   readonly sight: () => Promise<LeaderView>
   readonly watchdog: Watchdog
   readonly pauses: Pauses
@@ -61,24 +65,24 @@ export interface Dependencies {
   readonly tally: Tally
   readonly heartbeatMs: number
   readonly leaseMs: number
-  /** How long a heartbeat must have stood still, watched without a break, before another host may expire it. */
+  /** How long a heartbeat must be unchanged, watched without a break, before another host may end its lease. */
   readonly seizeAfterMs: number
-  /** How long containers may stand still for one checkpoint. */
+  /** How long containers may be paused for one checkpoint. */
   readonly pauseBudgetMs: number
-  /** Most of the time that checkpoints of held volumes may take on this host, all together; above 0, at most 1. */
+  /** Largest share of time for all checkpoints of held volumes on this host; above 0, at most 1. */
   readonly checkpointShare: number
   /** A host that was not heard of for this long is replaced: others get its copies. */
   readonly replaceAfterMs: number
-  /** Where the transfer servers of all hosts of the settings are, this host's own among them: whom to ask when the registry knows nobody. */
+  /** Transfer servers of all hosts of the settings, this host's own included, for when the registry knows no host. */
   readonly peerAddresses: readonly { readonly address: string; readonly port: number }[]
-  /** Whether a person wants this host's copies to leave. */
+  /** Whether an operator drains this host. */
   readonly drainWish: DrainFlag
   readonly engineFacts: EngineFacts
-  /** True: this host has no peers; nobody can take anything over from it. */
+  /** True: this host has no peers, and no host can take anything over from it. */
   readonly alone: boolean
   /** Addresses of the hosts that run the registry's servers; empty with a NATS of the user's own. */
   readonly registryHosts: readonly string[]
-  /** How many of them must see no leader before it is certain that none of the registry's buckets has one; Infinity: nobody can know. */
+  /** How many of them must see no leader to prove that no bucket of the registry has one; Infinity: nobody can know. */
   readonly leaderlessQuorum: number
   /** Aborts when the agent shuts down. */
   readonly signal: AbortSignal

@@ -41,7 +41,10 @@ export function heldElsewhere(record: VolumeRecord, hosts: HostDirectory, self: 
     {
       hint: away
         ? `Bring host ${hosts.label(holder.host)} back, or reconnect it; nothing else has its newest data.`
-        : `Stop ${containers.length === 0 ? 'what uses it' : containers.join(', ')} there first; the volume then follows to this host by itself.`,
+        : [
+            `Stop ${containers.length === 0 ? 'what uses it' : containers.join(', ')} there first;`,
+            'the volume then follows to this host by itself.',
+          ].join(' '),
     },
   )
 }
@@ -58,7 +61,10 @@ function describeOtherCopies({ copies }: VolumeRecord, holder: string, hosts: Ho
 export function registryBehind({ name, epoch }: VolumeRecord, where: string, epochSeen: number): WherryError {
   return new WherryError(
     'COPY_DAMAGED',
-    `The registry says epoch ${epoch} for volume "${name}", but ${where} has seen epoch ${epochSeen}: the registry has lost changes.`,
+    [
+      `The registry says epoch ${epoch} for volume "${name}", but ${where} has seen epoch ${epochSeen}:`,
+      'the registry has lost changes.',
+    ].join(' '),
     { hint: 'Run "wherry recover" on a host that reaches all others; it rebuilds the records from the disks.' },
   )
 }
@@ -85,14 +91,17 @@ export function leaseLost(name: string, { label, leaseMs, trouble }: OwnHost): W
       `${Math.round(leaseMs / 1000)} s, so volume "${name}" cannot be mounted here now.`,
     ].join(' '),
     {
-      hint: 'It recovers when the registry replies again. Check that more than half of the nats-servers run, and that this host reaches them.',
+      hint: [
+        'It recovers when the registry replies again.',
+        'Check that more than half of the nats-servers run, and that this host reaches them.',
+      ].join(' '),
     },
   )
 }
 
 /** The registry did not reply while somebody waited for `name`. */
 export function registrySilent(name: string): WherryError {
-  return new WherryError('REGISTRY_UNAVAILABLE', `The registry did not reply about volume "${name}" in time.`)
+  return new WherryError('REGISTRY_UNAVAILABLE', `The registry did not answer about volume "${name}" in time.`)
 }
 
 /** What is left to an operator who cannot have the newest checkpoint. */

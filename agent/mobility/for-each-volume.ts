@@ -1,6 +1,6 @@
 /**
- * Works on one volume after another: one that fails must not keep the others waiting. Rejects with the first failure
- * once all were tried.
+ * Works on one volume after another: a failure keeps no other volume waiting.
+ * Rejects with the first failure once all were tried.
  */
 export async function forEachVolume<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
   const failures: unknown[] = []

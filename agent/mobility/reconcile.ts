@@ -16,11 +16,11 @@ import { dropPartialCopies } from './volume/drop-partial-copies.ts'
 import { clearTombstones, finishRemoval } from './volume/finish-removal.ts'
 import { RECONCILE } from './wakeups.ts'
 
-/** Wakes do the work in time; this look is for what they missed. */
+/** Wakeups do the work in time; this interval is for what they miss. */
 const ROUND_MS = 2_000
-/** What of the copies no wake tells of; each look reads one record per copy here. */
+/** For changes of copies that no wakeup reports; each scan reads one record per copy here. */
 const COPIES_EVERY_MS = 5_000
-/** What only a crash leaves behind; looking for it reads every record. */
+/** For what only a crash leaves behind; the scan reads every record. */
 const LEFTOVERS_EVERY_MS = 60_000
 /** Bound of the registry work of one round. */
 const ROUND_LIMIT_MS = 30_000
@@ -51,8 +51,8 @@ export async function watchHosts(context: Pick<Context, 'dependencies' | 'hosts'
 }
 
 /**
- * Brings what is, by disk, kernel, engine and registry, to what it should be, over and over (promise 11). Each step is
- * safe to repeat, and none trusts that another one ran.
+ * Reconcile loop: compares disk, kernel mounts, Docker and the registry, and repairs differences (promise 11).
+ * Every step is idempotent, and none relies on another having run.
  */
 export async function reconcileLoop(context: Context): Promise<void> {
   const { dependencies } = context
@@ -60,7 +60,7 @@ export async function reconcileLoop(context: Context): Promise<void> {
   const startedMs = dependencies.clock.elapsedMs()
   let copiesAtMs = 0
   let leftoversAtMs = 0
-  /** The last failure of each step: the same one again is no news. */
+  /** The last failure of each step: the same one again is logged at debug. */
   const said = new Map<string, string>()
   while (!dependencies.signal.aborted) {
     const steps: [string, () => Promise<void>][] = [
@@ -125,7 +125,7 @@ async function askEngine(context: Pick<Context, 'dependencies' | 'containerUses'
   await engineFacts.set(facts).catch((error: unknown) => log.debug({ err: error }, 'host name not saved'))
 }
 
-/** Holds without uses are released, mounts without holds unmounted, lost mounts mounted again, lost Unmounts noticed. */
+/** Releases holds without uses, unmounts volumes without holds, remounts lost mounts, and notices lost Unmounts. */
 async function settleLocal(
   context: Pick<
     Context,
@@ -157,9 +157,9 @@ async function settleLocal(
 }
 
 /**
- * Learns which held volumes others could take over, and puts aside trees that the cluster did not go on from. A hold
- * that was confirmed and that the record says is over is given up, however that came about: no epoch above ours can
- * begin while we hold.
+ * Learns which held volumes others could take over, and sets trees aside that the cluster did not continue from.
+ * A confirmed hold that the record shows as ended is given up, however that came about: no epoch above ours can begin
+ * while we hold.
  */
 async function compareCopies(
   context: Pick<Context, 'dependencies' | 'locks' | 'wakeups' | 'guardedVolumes' | 'confirmed'>,
@@ -176,7 +176,7 @@ async function compareCopies(
   })
 }
 
-/** From here on only a write can tell what becomes of the hold; the next round asks for it. */
+/** From here on only a write can tell what has become of the hold; the next round makes it. */
 function dropConfirmed(
   context: Pick<Context, 'dependencies' | 'wakeups' | 'confirmed'>,
   id: string,
@@ -214,7 +214,7 @@ async function settleMounted(
     await context.locks.run(copy.id, async () => {
       const local = await store.copy(copy.id)
       if (local === null || local.held === null) return
-      // A hold that no write has confirmed may be lost. `confirmHolds` asks, but not for what was surrendered.
+      // An unconfirmed hold may be lost. `confirmHolds` confirms it, but not one that was surrendered.
       const isSure = context.confirmed.get(copy.id)?.incarnation === local.held.incarnation
       if (!isSure && !(context.surrendered.has(copy.id) && (await confirmHold(context, local)) === 'held')) return
       context.surrendered.delete(copy.id)
@@ -225,7 +225,7 @@ async function settleMounted(
   await dropEndedUses(context, copy, isMounted)
 }
 
-/** Removals that some host began and did not live to finish. */
+/** Finishes removals that a host began before it was killed. */
 async function finishRemovals(context: Pick<Context, 'dependencies'>): Promise<void> {
   const { registry, signal, clock } = context.dependencies
   const removed = (await registry.volumes()).filter(({ value }) => value.removedAt !== null)

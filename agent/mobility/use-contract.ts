@@ -41,7 +41,7 @@ export interface ContainerUses {
    * Whether all uses of a mounted volume have ended although Docker sent fewer Unmounts than Mounts.
    * Call it once per scan, after a refresh, with the ground of `seenSince`. `isMounted`: as the kernel says.
    */
-  isOver(copy: LocalCopy, ground: UseGround, isMounted: boolean): boolean
+  haveEnded(copy: LocalCopy, ground: UseGround, isMounted: boolean): boolean
   /** A removal waits for the end of the volume's uses and found no reference: a use then needs no container to end. */
   removalWaits(id: string): void
 }

@@ -1,7 +1,7 @@
 import type { Wakeups } from './context.ts'
 /**
- * Lets loops sleep until something may have changed. Wakes are hints: they may be missing or doubled, so every wait has
- * a time limit and every woken loop looks at stored state.
+ * Lets loops sleep until something may have changed. Wakeups are hints: they may be lost or doubled.
+ * So every wait has a time limit, and every woken loop reads stored state.
  */
 export class KeyedWakeups implements Wakeups {
   readonly #waiting = new Set<{ key: string; resolve: () => void }>()
@@ -11,7 +11,7 @@ export class KeyedWakeups implements Wakeups {
     for (const waiter of this.#waiting) if (key === null || waiter.key === key) waiter.resolve()
   }
 
-  /** Resolves at a wake of `key`, when `timer` resolves, or when `signal` aborts; never rejects. */
+  /** Resolves at a wake of `key`, when `sleep` resolves, or when `signal` aborts. Never rejects. */
   async wait(key: string, sleep: (signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {
     const done = new AbortController()
     const woken = new Promise<void>((resolve) => {
@@ -24,8 +24,8 @@ export class KeyedWakeups implements Wakeups {
   }
 }
 
-/** Wakes the housekeeping loop; the key no volume name can have. */
-export const RECONCILE = '/housekeeping'
+/** Wakes the reconcile loop; no volume name can be this key. */
+export const RECONCILE = '/reconcile'
 
-/** Wakes the loop; the key no volume name can have. */
+/** Wakes the scan for namesakes; no volume name can be this key. */
 export const NAMESAKES = '/namesakes'

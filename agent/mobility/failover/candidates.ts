@@ -139,7 +139,8 @@ function describe(
   })
   const away = silent.map((host) => {
     const copy = record.copies[host]
-    return `${context.hosts.labelWithAge(host)}: did not answer, ${copy === undefined ? 'no copy is known' : `last known at ${copy.epoch}.${copy.seq}`}`
+    const known = copy === undefined ? 'no copy is known' : `last known at ${copy.epoch}.${copy.seq}`
+    return `${context.hosts.labelWithAge(host)}: did not answer, ${known}`
   })
   return [...has, ...away].join('; ') || 'no host has a copy'
 }
@@ -154,7 +155,10 @@ function describeAnswer(context: Pick<Context, 'hosts'>, record: VolumeRecord, a
   }
   const damaged = context.hosts.get(host)?.damaged?.[record.id]
   if (checkpoint === null && damaged !== undefined)
-    return `a copy that cannot be used: files under volumes/${record.id}/data are not what its checkpoint says (${damaged})`
+    return [
+      `a copy that cannot be used: files under volumes/${record.id}/data`,
+      `are not what its checkpoint says (${damaged})`,
+    ].join(' ')
   if (checkpoint === null) return held ? 'holds it' : 'nothing that can be used'
   const name = `${isKept(record, answer) ? '' : 'holds it, '}checkpoint ${checkpoint.epoch}.${checkpoint.seq}`
   return isUsable(record, answer) ? name : `${name}, which is not one of this volume's line`

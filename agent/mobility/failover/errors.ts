@@ -70,7 +70,10 @@ function idleRefused(name: string, whyAndWho: string, command: string | null): W
     {
       hint:
         command === null
-          ? `${back}; no other copy can be had now. If it is lost for good, copy out what is there, then: wherry rm ${name}`
+          ? [
+              `${back}; no other copy can be had now.`,
+              `If it is lost for good, copy out what is there, then: wherry rm ${name}`,
+            ].join(' ')
           : `${back}; or give it up: ${command}`,
     },
   )

@@ -66,7 +66,7 @@ export async function planTakeover(
   if (record.last !== null && isBelow && !accepts.loss) {
     return refused(describeLoss(record.last, best), `${promote} --accept-loss`)
   }
-  // What came to another host by itself, its holder has not learnt of: no lease that is over stops it.
+  // The holder does not know of copies that came to other hosts by themselves: the end of its lease does not stop it.
   if (holder !== null && !hasCopyElsewhere(record, holder.host) && !accepts.loss) {
     const unaware = 'it does not know of the copies elsewhere, and may still be writing'
     return refused(unaware, `${promote} --accept-loss`)
@@ -99,8 +99,8 @@ export async function writeTakeover(
   if (write.outcome === 'done') return write.entry.value
   if (write.outcome === 'refused') return changedHands(record.name)
   // It is unacknowledged and may still take effect: only a later write proves that it cannot any more.
-  const look = (now: VolumeRecord | null) => (now === null ? null : { ...now })
-  const { entry: found } = await changeVolume(context.dependencies, record.name, look, signal, revision)
+  const rewrite = (now: VolumeRecord | null) => (now === null ? null : { ...now })
+  const { entry: found } = await changeVolume(context.dependencies, record.name, rewrite, signal, revision)
   return found !== null && mine(found.value) ? found.value : changedHands(record.name)
 }
 

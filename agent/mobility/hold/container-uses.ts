@@ -14,7 +14,7 @@ const STARTING_MS = 5 * 60_000
  */
 const RESTARTING_MS = 15_000
 /** Scans in a row that must find a container gone: a restart policy brings it back in between. */
-const LOOKS_GONE = 2
+const SCANS_GONE = 2
 /** No engine lists a container as running for longer than this after it has unmounted its volumes. */
 const STILL_LISTED_MS = 10_000
 /** A removal that waits asks again within this time. */
@@ -22,7 +22,7 @@ const UNWANTED_MS = 5_000
 /** A heartbeat must stay far below the registry's limit for one message (1 MB). */
 const REFERRERS_MOST = 2_000
 /** Events cause scans within milliseconds of each other: those that are nearer than this count as one. */
-const LOOK_APART_MS = 1_000
+const SCANS_APART_MS = 1_000
 
 interface Mounted {
   readonly atMs: number
@@ -39,7 +39,7 @@ export class EngineUses implements ContainerUses {
   readonly #newestMounts = new Map<string, Mounted>()
   /** When containers were last surveyed: an older reply of the engine says nothing about later. */
   readonly #surveyedMs = new Map<string, number>()
-  readonly #goneLooks = new Map<string, { readonly count: number; readonly atMs: number }>()
+  readonly #goneScans = new Map<string, { readonly count: number; readonly atMs: number }>()
   /** When a removal last asked for the end of a volume's uses. */
   readonly #unwantedMs = new Map<string, number>()
   readonly #sinceMs: number
@@ -111,7 +111,7 @@ export class EngineUses implements ContainerUses {
   mounted({ id, uses }: Pick<LocalCopy, 'id' | 'uses'>): UseMarks {
     const nowMs = this.#clock.elapsedMs()
     this.#newestMounts.set(id, { atMs: nowMs })
-    this.#goneLooks.delete(id)
+    this.#goneScans.delete(id)
     // Docker sends Unmount a moment before its list shows the container as exited: it may still look running. Times
     // of another boot do not count.
     const isRecent = (atMs: number) => atMs <= nowMs && nowMs - atMs < STILL_LISTED_MS
@@ -180,10 +180,10 @@ export class EngineUses implements ContainerUses {
    * `isMounted`: as the kernel says. A use of before this agent's start whose mount is gone ended with the host's
    * power.
    */
-  isOver({ id, name, mounts, uses }: LocalCopy, ground: UseGround, isMounted: boolean): boolean {
+  haveEnded({ id, name, mounts, uses }: LocalCopy, ground: UseGround, isMounted: boolean): boolean {
     if (this.#askedMs <= (this.#surveyedMs.get(id) ?? Number.NEGATIVE_INFINITY)) return false
     if (this.live(name).length > 0) {
-      this.#goneLooks.delete(id)
+      this.#goneScans.delete(id)
       return false
     }
     const count = Object.values(mounts).reduce((sum, times) => sum + times, 0)
@@ -191,12 +191,12 @@ export class EngineUses implements ContainerUses {
     const isUnwanted = this.#isUnwanted(id) && this.#of(name).length === 0
     const over = shown >= count || isUnwanted || this.#isLongStarted(id) || (!isMounted && this.#endedWithBoot(id))
     if (!over) return false
-    const before = this.#goneLooks.get(id)
+    const before = this.#goneScans.get(id)
     const atMs = this.#clock.elapsedMs()
-    if (before !== undefined && atMs - before.atMs < LOOK_APART_MS) return before.count >= LOOKS_GONE
-    const looks = (before?.count ?? 0) + 1
-    this.#goneLooks.set(id, { count: looks, atMs })
-    return looks >= LOOKS_GONE
+    if (before !== undefined && atMs - before.atMs < SCANS_APART_MS) return before.count >= SCANS_GONE
+    const scans = (before?.count ?? 0) + 1
+    this.#goneScans.set(id, { count: scans, atMs })
+    return scans >= SCANS_GONE
   }
 
   /** A removal waits for the end of the volume's uses and found no reference: a use then needs no container to end. */

@@ -33,7 +33,7 @@ export async function dropEndedUses(
   const { store, log } = context.dependencies
   if (copy.uses.ground === null) return await surveyUses(context, copy)
   const ground = await context.containerUses.seenSince(copy.name, copy.uses.ground)
-  const over = context.containerUses.isOver(copy, ground, isMounted)
+  const over = context.containerUses.haveEnded(copy, ground, isMounted)
   if (!over && ground === copy.uses.ground) return
   const dropped = await context.locks.run(copy.id, async () => {
     // A Mount or an Unmount may have come since this copy was read.

@@ -88,7 +88,10 @@ export function holdsNothing({ name, id }: VolumeRecord, host: string): WherryEr
       'but there is no copy of it on its disk.',
     ].join(' '),
     {
-      hint: 'Check that the state directory is the one used before (docker plugin inspect, setting state.source). Nothing empty is mounted in its place.',
+      hint: [
+        'Check that the state directory is the one used before (docker plugin inspect, setting state.source).',
+        'Nothing empty is mounted in its place.',
+      ].join(' '),
     },
   )
 }

@@ -16,7 +16,7 @@ import { recordLost } from './errors.ts'
 /** Bound of the registry work for one volume; the reconcile loop repeats it. */
 const REGISTRY_MS = 20_000
 /** A killed container is gone within milliseconds; an engine under load takes longer. */
-const EXIT_LOOK_MS = 100
+const EXIT_POLL_MS = 100
 const EXIT_WAIT_MS = 10_000
 
 /**
@@ -160,7 +160,7 @@ export async function endContainers(
     await pauses.kill((pause) => pause.volumes.includes(local.id))
     for (const { id } of live) await engine.kill(id)
     if (clock.elapsedMs() > endMs) throw new Error(`containers of volume ${local.name} cannot be ended`)
-    await clock.sleep(EXIT_LOOK_MS, signal)
+    await clock.sleep(EXIT_POLL_MS, signal)
     signal.throwIfAborted()
   }
   await pauses.kill((pause) => pause.volumes.includes(local.id))

@@ -129,7 +129,7 @@ async function mountHeld(
   const { id, name } = local
   try {
     const mountpoint = await addUse(context, local, mountId)
-    // The watchdog knows of the volume before a container can write to it, and none starts under a lease that is over.
+    // The watchdog knows of the volume before a container can write to it, and none starts under an expired lease.
     await context.guardedVolumes.tell()
     if (!context.lease.runs) {
       await dropUse(context, id, mountId)

@@ -23,7 +23,7 @@ import {
 import { addUse, dropUse } from './volume-use.ts'
 
 /** How often a waiting Mount reads the record when no wakeup comes. */
-const LOOK_MS = 300
+const POLL_MS = 300
 /** A holder that cannot release is asked to retry this often. */
 const STUCK_ASK_EVERY_MS = 2_000
 /** A release that takes longer than a holder waits for it (surrender.ts) still gets a reply. */
@@ -81,7 +81,7 @@ async function tryUntilDeadline(context: MountContext, attempt: MountAttempt): P
     if (step.message !== refusal?.message)
       context.dependencies.log.debug({ volume: name, why: step.message }, 'a mount waits')
     refusal = step
-    await context.wakeups.wait(name, (until) => context.dependencies.clock.sleep(LOOK_MS, until), signal)
+    await context.wakeups.wait(name, (until) => context.dependencies.clock.sleep(POLL_MS, until), signal)
   }
   throw refusal ?? registrySilent(name)
 }

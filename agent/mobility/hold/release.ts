@@ -14,7 +14,7 @@ import { giveUpHold } from './give-up-hold.ts'
 
 /** Docker sends Unmount a moment before its list shows the container as exited; after this it really runs. */
 const EXIT_WAIT_MS = 10_000
-const EXIT_LOOK_MS = 100
+const EXIT_POLL_MS = 100
 /** A writer that outlives its container (a lazy flush, a debugger) gets this many chances to end. */
 const CAPTURE_TRIES = 5
 const CAPTURE_RETRY_MS = 1_000
@@ -167,7 +167,7 @@ async function awaitExit(
       )
       return false
     }
-    await clock.sleep(EXIT_LOOK_MS, signal)
+    await clock.sleep(EXIT_POLL_MS, signal)
   }
 }
 

@@ -78,8 +78,8 @@ export async function resumeFenced(
   const volumes = new Set(fenced.flatMap((pause) => pause.volumes))
   const ours = new Set<string>()
   let failure: unknown = null
-  const look = async (id: string) => void ((await isStillOurs(context, id)) && ours.add(id))
-  await forEachVolume([...volumes], look).catch((error: unknown) => {
+  const check = async (id: string) => void ((await isStillOurs(context, id)) && ours.add(id))
+  await forEachVolume([...volumes], check).catch((error: unknown) => {
     failure = error
   })
   const mayRun = (pause: Pause) => pause.volumes.every((id) => ours.has(id))

@@ -10,7 +10,7 @@ interface Noted {
   /** Null: the copy is gone. */
   readonly copy: LocalCopy | null
   /** Number of scans that had begun: a later one has the change. */
-  readonly looks: number
+  readonly scans: number
 }
 
 /**
@@ -25,7 +25,7 @@ export class HeldCopies {
   #known: readonly LocalCopy[] | null = null
   #undescribed: ReadonlySet<string> = new Set()
   readonly #noted = new Map<string, Noted>()
-  #looks = 0
+  #scans = 0
   #reading: Promise<void> | null = null
 
   constructor(dependencies: Pick<Dependencies, 'store' | 'clock' | 'signal'>) {
@@ -34,7 +34,7 @@ export class HeldCopies {
 
   /** Notes that a copy's record was changed on the disk; null: the copy is gone from it. */
   note(id: string, copy: LocalCopy | null): void {
-    this.#noted.set(id, { copy, looks: this.#looks })
+    this.#noted.set(id, { copy, scans: this.#scans })
   }
 
   /**
@@ -76,21 +76,21 @@ export class HeldCopies {
 
   /** Scans the disk, or joins the scan that runs. */
   #read(): Promise<void> {
-    this.#reading ??= this.#look().finally(() => {
+    this.#reading ??= this.#scan().finally(() => {
       this.#reading = null
     })
     return this.#reading
   }
 
-  async #look(): Promise<void> {
-    const nth = ++this.#looks
+  async #scan(): Promise<void> {
+    const nth = ++this.#scans
     const { store } = this.#dependencies
     const mounted = await store.mounted()
     const { copies, damaged } = await store.copies()
     const unread = new Set([...mounted, ...damaged.map(({ path }) => basename(path))])
     for (const { id } of copies) unread.delete(id)
     this.#known = [...copies, ...this.#current().filter(({ id }) => unread.has(id))]
-    for (const [id, { looks }] of this.#noted) if (looks < nth) this.#noted.delete(id)
+    for (const [id, { scans }] of this.#noted) if (scans < nth) this.#noted.delete(id)
     for (const { id } of this.#current()) unread.delete(id)
     this.#undescribed = unread
   }

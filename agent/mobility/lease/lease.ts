@@ -32,8 +32,8 @@ type LeaseDependencies = Pick<
 export class HeartbeatLease implements Lease {
   readonly #dependencies: LeaseDependencies
   readonly #describe: () => Promise<Heartbeat>
-  readonly #runsOn: (lapsed: boolean) => void
-  readonly #ended: OnLeaseEnded
+  readonly #onExtended: (lapsed: boolean) => void
+  readonly #onEnded: OnLeaseEnded
   readonly #hasMovedOn: () => Promise<boolean>
   /** Revision of our heartbeat as far as we know; null: it must be read. */
   #revision: number | null = null
@@ -65,20 +65,20 @@ export class HeartbeatLease implements Lease {
 
   /**
    * `describe` returns what the heartbeat carries, and must be quick.
-   * `runsOn` is called when the lease has a new end (`lapsed`: it had expired, or was ended just now).
+   * `onExtended` is called when the lease has a new end (`lapsed`: it had expired, or was ended just now).
    * `hasMovedOn` says whether a record shows that another host has taken over a volume held here.
    */
   constructor(
     dependencies: LeaseDependencies,
     describe: () => Promise<Heartbeat>,
-    runsOn: (lapsed: boolean) => void,
-    ended: OnLeaseEnded,
+    onExtended: (lapsed: boolean) => void,
+    onEnded: OnLeaseEnded,
     hasMovedOn: () => Promise<boolean>,
   ) {
     this.#dependencies = dependencies
     this.#describe = describe
-    this.#runsOn = runsOn
-    this.#ended = ended
+    this.#onExtended = onExtended
+    this.#onEnded = onEnded
     this.#hasMovedOn = hasMovedOn
   }
 
@@ -140,7 +140,7 @@ export class HeartbeatLease implements Lease {
     if (this.#isEnded || this.isGivenUp) return
     const lapsed = !this.runs
     this.#provenMs = Math.max(this.#provenMs, atMs)
-    this.#runsOn(lapsed)
+    this.#onExtended(lapsed)
   }
 
   /** Renews until the agent stops. */
@@ -217,7 +217,7 @@ export class HeartbeatLease implements Lease {
       this.#unbrokenMs = nowMs
     this.#answeredMs = nowMs
     this.#lost = false
-    if (!this.isGivenUp) this.#runsOn(lapsed)
+    if (!this.isGivenUp) this.#onExtended(lapsed)
   }
 
   /** Reads this host's heartbeat, and finds out whether another host has ended the lease. */
@@ -242,11 +242,11 @@ export class HeartbeatLease implements Lease {
     this.#ackedMs = Number.NEGATIVE_INFINITY
     this.#provenMs = Number.NEGATIVE_INFINITY
     this.#unbrokenMs = Number.POSITIVE_INFINITY
-    this.#runsOn(true)
+    this.#onExtended(true)
   }
 
   async #end(): Promise<void> {
-    await this.#ended(this.#ackedRevision === null)
+    await this.#onEnded(this.#ackedRevision === null)
     this.#isEnding = false
   }
 }

@@ -9,14 +9,17 @@ import { offerRefused } from './errors.ts'
 
 type Offer = Extract<Question, { kind: 'offer' }>
 
-/** An apply that takes longer than this is no help to whoever asks now. */
+/** An apply that takes longer than this is no help to the asker. */
 const APPLY_WAIT_MS = 10_000
 
 /**
- * Gets the checkpoint that its holder offers, or joins the pull that does; answered when it is committed and applied. STALE_EPOCH when this host knows better
- * (promise 8): a higher epoch, a hold of its own, a copy that has diverged or is not in the record. COPY_RUNNING: not all of it was there to be had any more, the next
- * checkpoint brings the rest. DISK_FULL, TRANSFER_CUT and what else keeps a copy from coming. The epoch is on disk before anything is asked for. May be repeated; when `signal`
- * aborts, the pull goes on.
+ * Fetches the checkpoint that its holder offers, or joins the pull that does; resolves when it is committed and
+ * applied.
+ * The epoch is on disk before anything is asked for. May be repeated; when `signal` aborts, the pull continues.
+ * STALE_EPOCH: this host knows better (promise 8): a higher epoch, a hold of its own, a copy that has diverged or is
+ * not in the record.
+ * COPY_RUNNING: some of it was not there any more; the next checkpoint brings the rest. DISK_FULL, TRANSFER_CUT and
+ * other failures of a copy.
  */
 export async function takeOffer(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'lease'>,
@@ -36,7 +39,10 @@ export async function takeOffer(
   throw offerRefused(record, ownLabel(context), 'it was removed meanwhile')
 }
 
-/** What this host says of its copy: its newest committed checkpoint, null for one that is half applied or damaged. Null: there is no copy here. */
+/**
+ * Returns this host's copy as other hosts see it; null: there is none.
+ * Its `checkpoint` is the newest committed one, null for a copy that is half applied or damaged.
+ */
 export async function answerCopy(
   context: Pick<Context, 'dependencies' | 'locks' | 'lease'>,
   volume: string,
@@ -54,17 +60,17 @@ export async function answerCopy(
   }
 }
 
-/** A copy that is being applied now will be at a checkpoint in a moment; one whose apply was cut off stays as it is. */
+/** Waits for a running apply; a copy whose apply was cut off stays as it is. */
 async function afterApply(
   context: Pick<Context, 'dependencies' | 'locks'>,
   found: LocalCopy,
 ): Promise<LocalCopy | null> {
   const { store, clock, signal } = context.dependencies
-  const looking = context.locks.run(found.id, () => store.copy(found.id))
-  return await rejectOnAbort(looking, AbortSignal.any([signal, clock.deadline(APPLY_WAIT_MS)])).catch(() => found)
+  const applied = context.locks.run(found.id, () => store.copy(found.id))
+  return await rejectOnAbort(applied, AbortSignal.any([signal, clock.deadline(APPLY_WAIT_MS)])).catch(() => found)
 }
 
-/** Judges an offer, and notes its epoch. Runs under the volume's lock. */
+/** Checks an offer, and notes its epoch on disk. Runs under the volume's lock. */
 async function admit(context: Pick<Context, 'dependencies' | 'hosts'>, offer: Offer): Promise<void> {
   const { store, self } = context.dependencies
   const { record, from } = offer
@@ -82,7 +88,10 @@ async function admit(context: Pick<Context, 'dependencies' | 'hosts'>, offer: Of
   if (record.epoch > local.epochSeen) await store.update(record.id, { epochSeen: record.epoch })
 }
 
-/** The first that comes of a volume. A message that is late must not bring back what was removed: the registry has to know this copy. */
+/**
+ * Creates the copy for the first offer of a volume.
+ * A late message must not bring back a removed volume: the registry has to know this copy.
+ */
 async function begin(context: Pick<Context, 'dependencies' | 'hosts'>, offer: Offer): Promise<LocalCopy> {
   const { registry, store, self } = context.dependencies
   const { id, name, options } = offer.record

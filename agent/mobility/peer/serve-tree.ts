@@ -8,9 +8,12 @@ import { ownHost, ownLabel } from '../own-host.ts'
 import { noCompleteCopy, noLongerHeld, notAtCheckpoint, requestStale } from './errors.ts'
 
 /**
- * Decides on another host's request for a tree of this one; a live tree is captured first. STALE_EPOCH when the asker's view is older than what this disk
- * has seen (promise 8). The checkpoint of a volume that is held here comes from its spool. NOT_AT_CHECKPOINT when this copy is not, or no longer, at the checkpoint asked for. Whether the
- * bytes really are that checkpoint is judged by the asker's hashes. LEASE_LOST: a holder whose lease is over gives nothing away that it could be taken over with.
+ * Returns which tree another host's request gets; a live tree is captured first.
+ * The checkpoint of a volume that is held here comes from its spool. The asker's hashes decide whether the bytes are
+ * that checkpoint.
+ * STALE_EPOCH: the asker's view is older than what this disk has seen (promise 8).
+ * NOT_AT_CHECKPOINT: this copy is not, or no longer, at that checkpoint.
+ * LEASE_LOST: a holder whose lease has expired gives nothing away that it could be taken over with.
  */
 export async function chooseTree(
   context: Pick<
@@ -35,17 +38,17 @@ export async function chooseTree(
   }
   requireEpoch(context, request, local)
   if (request.want.kind === 'checkpoint') {
-    // Nobody writes to it any more, and whoever asks was allowed to go on from it.
+    // It is not written any more, and the asker was allowed to continue from it.
     if (finalTree(context, local)?.hash === request.want.hash) return { id: local.id, kind: 'aside' }
     if (local.checkpoint?.hash !== request.want.hash) {
       throw notAtCheckpoint(local.name, host)
     }
-    // From then on the volume may be taken over there, also when it is idle now and held here next: never behind the
-    // watchdog's back, and not under a lease that is over.
+    // From then on the volume may be taken over there, also when it is idle now and held here next. So the watchdog
+    // has to know, and the lease has to run.
     await context.guardedVolumes.expect(local.id)
     if (local.held === null) return { id: local.id, kind: 'last' }
     if (!context.lease.runs) throw leaseLost(local.name, ownHost(context))
-    // It may have been held anew meanwhile.
+    // Another hold may have begun meanwhile.
     requireEpoch(context, request, (await context.dependencies.store.copy(local.id)) ?? local)
     return { id: local.id, kind: 'spool' }
   }
@@ -77,6 +80,6 @@ async function copyFor(
   if (want.kind === 'live') return local
   const isFinal = local !== null && finalTree(context, local)?.hash === want.hash
   if (isFinal || (local?.checkpoint?.hash === want.hash && !context.releasing.has(volume))) return local
-  // The asker may have heard of a release from the registry before this host has finished writing it down.
+  // The asker may have read a release in the registry before this host has written it to its disk.
   return context.locks.run(volume, () => store.copy(volume))
 }

@@ -10,18 +10,15 @@ import { mayGiveUp } from './policy.ts'
 import { whyBusy } from './surplus.ts'
 
 /**
- * Most volumes that move are mounted elsewhere within this after their release: until then that Mount has the sources
+ * Most volumes that move are mounted elsewhere within this after their release. Until then that Mount has the sources
  * to itself.
  */
 const QUIET_MS = 1_000
-/**
- * Copies that catch up here at the same time: many small ones wait for disks most of the time, and large ones share one
- * network.
- */
+/** Catch-ups at the same time: many small ones mostly wait for disks, and large ones share one network. */
 const MOST_AT_ONCE = 4
-/** From a try that failed to the next one; longer and longer. */
+/** From a failed try to the next one, with back-off. */
 const RETRY_MS = 5_000
-/** Nothing is due; what wakes miss, `sweep` finds. */
+/** While nothing is due; `sweep` finds what wakeups miss. */
 const REST_MS = 60_000
 
 const CATCH_UP = '/catch-up'
@@ -34,8 +31,9 @@ interface Waiting {
 }
 
 /**
- * Brings this host's copies of idle volumes to their newest checkpoint, soon after the release and at low priority: few
- * at a time, the first released first, and after Mounts (Copying, MountWaits). Nothing here needs to survive a restart.
+ * Brings this host's copies of idle volumes to their newest checkpoint soon after the release, at low priority.
+ * Few run at a time, the first released first, and after Mounts (MountWaits). Nothing here needs to survive a
+ * restart.
  */
 export class IdleCatchUp implements CatchUp {
   readonly #context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'node' | 'pendingMounts'>
@@ -49,13 +47,13 @@ export class IdleCatchUp implements CatchUp {
     this.#context = context
   }
 
-  /** Looks at the volume soon; costs one read of its record. Safe to repeat. */
+  /** Compares the copy of a volume, by name, with its record soon; costs one read. May be repeated. */
   note(name: string): void {
     this.#changed.add(name)
     this.#context.wakeups.wake(CATCH_UP)
   }
 
-  /** Looks at all volumes of which this disk has a copy that is not held: finds what wakes have missed. */
+  /** Notes all volumes of which this disk has a copy that is not held: finds what wakeups have missed. */
   async sweep(): Promise<void> {
     for (const { name, held } of (await this.#context.dependencies.store.copies()).copies)
       if (held === null) this.note(name)
@@ -70,7 +68,7 @@ export class IdleCatchUp implements CatchUp {
         await this.#judgeChanged()
         await this.#begin()
       } catch (error) {
-        // What is forgotten here the next sweep finds. What is due stays so, and must not be asked for without a pause.
+        // The next sweep finds what is forgotten here. What is due stays so, and must not be retried without a pause.
         this.#changed.clear()
         leastMs = RETRY_MS
         log.debug({ err: error }, 'scan for copies that are behind failed')
@@ -88,9 +86,7 @@ export class IdleCatchUp implements CatchUp {
     }
   }
 
-  /**
-   * One copy that cannot be looked at keeps no other from its turn. Throws on an outage, which is all copies' failure.
-   */
+  /** Postpones a copy that cannot be compared, so that it keeps no other from its turn. Throws on an outage. */
   #postpone(name: string, error: unknown): null {
     const { clock, signal, log } = this.#context.dependencies
     if (signal.aborted || codeOf(error) === 'REGISTRY_UNAVAILABLE') throw error
@@ -103,7 +99,7 @@ export class IdleCatchUp implements CatchUp {
     return null
   }
 
-  /** Notes whether the copy here is behind, and since when; answers the record if it is. */
+  /** Notes whether the copy here is behind, and since when; returns the record if it is. */
   async #judge(name: string): Promise<VolumeRecord | null> {
     const { registry, store, clock } = this.#context.dependencies
     const record = (await registry.volume(name))?.value
@@ -127,7 +123,7 @@ export class IdleCatchUp implements CatchUp {
       if (this.#running.has(name) || clock.elapsedMs() < dueMs) continue
       const record = await this.#judge(name).catch((error: unknown) => this.#postpone(name, error))
       const waiting = this.#waiting.get(name)
-      // It may have been held and released meanwhile: then its time begins anew.
+      // It may have been held and released meanwhile: then its time restarts.
       if (record === null || waiting === undefined || clock.elapsedMs() < waiting.dueMs) continue
       this.#start(record, waiting)
     }
@@ -155,9 +151,9 @@ export class IdleCatchUp implements CatchUp {
 }
 
 /**
- * Whether this host's copy of an idle volume lacks the newest checkpoint, and another host that lives has it. What was
- * only sent ahead is no copy, and a diverged one is not written over (promise 7). What placement is about to drop stays
- * as it is: brought up to date it would be as good as those that are wanted, and any of them might go.
+ * Whether this host's copy of an idle volume lacks the newest checkpoint, and another living host has it.
+ * Pre-seeded data is no copy, and a diverged copy is not overwritten (promise 7). A copy that placement is about to
+ * drop stays as it is: brought up to date it would be as good as the placed ones, and any of them might be dropped.
  */
 function isBehind(
   context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'node' | 'pendingMounts'>,
@@ -178,7 +174,7 @@ function isBehind(
   )
 }
 
-/** Enough living hosts have the newest checkpoint, and nothing keeps this copy from being dropped in time. */
+/** Whether enough living hosts have the newest checkpoint, and nothing keeps this copy from being dropped in time. */
 function isSurplus(
   context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'node' | 'pendingMounts'>,
   record: VolumeRecord,

@@ -5,13 +5,13 @@ import type { Context } from '../context.ts'
 import { areSound, othersWith } from '../failover/sound-candidates.ts'
 import type { PlacementMemory } from './memory.ts'
 
-/** Placement looks every few seconds; somebody may change a copy afterwards. */
+/** How long a comparison counts: a copy may be changed afterwards, and placement runs every few seconds. */
 const COUNTS_MS = 15_000
 
-/** A tree that was read before is compared at once. */
+/** A tree that was read before is compared within this. */
 const WAIT_MS = 1_000
 
-/** That the copies of these hosts were found to be a checkpoint. */
+/** The copies of these hosts were found to be this checkpoint. */
 export interface Comparison {
   readonly hosts: readonly string[]
   readonly hash: string
@@ -20,8 +20,9 @@ export interface Comparison {
 }
 
 /**
- * Whether the other hosts have just found their copies of an idle volume to be its newest checkpoint. They are asked in
- * the background, about one volume after another, because they may have to read it all. False: call it again.
+ * Whether the other hosts have just found their copies of an idle volume to be its newest checkpoint.
+ * They are asked in the background, about one volume after another: they may have to read it all. False: call it
+ * again.
  */
 export async function wereOthersSound(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks'>,
@@ -53,7 +54,7 @@ export async function wereOthersSound(
     compared.delete(id)
     log.debug({ err: error, volume: name }, 'comparison of copies on other hosts failed')
   })
-  // While others are asked about another volume, it is not known when it is this one's turn.
+  // While they are asked about another volume, it is not known when it is this one's turn.
   if (isFree) await nullOnAbort(asked, AbortSignal.any([signal, clock.deadline(WAIT_MS)]))
   return hasFound()
 }

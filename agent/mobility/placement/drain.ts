@@ -10,8 +10,10 @@ import { type PlacementHost, placeCopies } from './policy.ts'
 import { whyBusy } from './surplus.ts'
 
 /**
- * Notes that this host's copies are to leave (or no longer), and says which are still here and why. The wish is durable on return and outlives the agent;
- * the copies leave in the background, each when enough others are current. May be repeated, which shows how far it is. REGISTRY_UNAVAILABLE: the wish is noted all the same.
+ * Starts or ends the drain of this host, and returns which copies are still here and why.
+ * The flag is durable on return and outlives the agent. The copies leave in the background, each when enough others
+ * are current.
+ * May be repeated, which shows the progress. REGISTRY_UNAVAILABLE: the flag is set all the same.
  */
 export async function drainHost(
   context: Pick<
@@ -69,7 +71,7 @@ function whyLeft(
   return `waits until the newest checkpoint is complete on ${names}`
 }
 
-/** This takes moments, or as long as another host needs to read its whole copy again. */
+/** This takes moments, or as long as another host needs to read its whole copy. */
 function describeComparing(
   context: Pick<Context, 'dependencies' | 'hosts'>,
   { holder, last, copies }: VolumeRecord,
@@ -77,7 +79,10 @@ function describeComparing(
   const others = holder !== null || last === null ? [] : othersWith(context, { copies }, last)
   if (others.length === 0) return 'about to go'
   const names = others.map((host) => context.hosts.label(host)).join(', ')
-  return `waits until the copies on ${names} were compared with the newest checkpoint; an older version of Wherry cannot`
+  return [
+    `waits until the copies on ${names} were compared with the newest checkpoint;`,
+    'an older version of Wherry cannot',
+  ].join(' ')
 }
 
 function whyNone(context: Pick<Context, 'dependencies' | 'hosts'>, hosts: readonly PlacementHost[]): string {

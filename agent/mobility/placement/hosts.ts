@@ -2,7 +2,7 @@ import type { VolumeRecord } from '../../model/model.ts'
 import type { Context } from '../context.ts'
 import type { PlacementHost } from './policy.ts'
 
-/** The hosts as placement sees them now. */
+/** Returns the hosts as placement sees them now. */
 export function placementHosts(
   context: Pick<Context, 'dependencies' | 'hosts' | 'node'>,
   records: readonly VolumeRecord[],
@@ -25,7 +25,7 @@ export function placementHosts(
   }))
 }
 
-/** A person or Swarm wants this host's copies to leave. */
+/** Whether an operator or Swarm drains this host. */
 export function isDraining(context: Pick<Context, 'dependencies' | 'node'>): boolean {
   return context.dependencies.drainWish.get() || context.node.drained
 }

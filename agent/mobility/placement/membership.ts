@@ -8,12 +8,12 @@ import { isInLine } from '../record/lineage.ts'
 import { changeVolume, STALE_READ } from '../record/update-record.ts'
 import { mayGiveUp, type PlacementHost, placeCopies } from './policy.ts'
 
-/** Bound of one registry write; the next look tries again. */
+/** Bound of one registry write; the next scan retries it. */
 const WRITE_MS = 5_000
 
 type Change = VolumeRecord | null | typeof STALE_READ
 
-/** Writes this host into the record as one that keeps a copy, unless somebody else took the place meanwhile. */
+/** Writes this host into the record as one that keeps a copy, unless another took the place meanwhile. */
 export async function joinRecord(
   context: Pick<Context, 'dependencies' | 'locks'>,
   seen: VolumeRecord,
@@ -31,7 +31,8 @@ export async function joinRecord(
     const mine = record.copies[self.id]
     joined = mine?.kept === true
     if (joined || !placeCopies(record, hosts).includes(self.id)) return record
-    // A holder learns in its own write, and never later, that somebody could take over from it: a tree that it does not know of waits for that.
+    // A holder learns only by its own write that it could be taken over from: a tree that it does not know has to
+    // wait.
     if (mine === undefined && local !== null && local.checkpoint !== null && record.holder !== null) return record
     joined = true
     const at = clock.now().toISOString()
@@ -48,8 +49,9 @@ export async function joinRecord(
 }
 
 /**
- * A tree that was left over here, at a checkpoint that the volume has gone on from, is no copy that its holder knows of, and must not become one behind its
- * back. It is worth nothing but the blocks that need not come again: its checkpoint is forgotten, durably, before the record is joined.
+ * Forgets, durably, the checkpoint of a leftover tree before the record is joined.
+ * The holder does not know this copy, and it must not become one without the holder's write. Its blocks stay and need
+ * not come again.
  */
 async function forgetOld(
   context: Pick<Context, 'dependencies' | 'locks'>,
@@ -58,8 +60,8 @@ async function forgetOld(
 ): Promise<LocalCopy | null> {
   const { store, self } = context.dependencies
   if (local !== null && local.held === null && seen.last === null && seen.copies[self.id] === undefined) {
-    // The volume has no checkpoint yet, and whoever takes the first one does not know of this copy: what it has is
-    // none.
+    // The volume has no checkpoint yet, and the host that takes the first one does not know this copy: what it has
+    // does not count.
     await restartCopy(context, local, seen)
     return await store.copy(seen.id)
   }
@@ -72,7 +74,7 @@ async function forgetOld(
   })
 }
 
-/** Writes down that this host's copy is one too many, if it is. */
+/** Marks this host's copy as surplus in the record, if it is. */
 export async function markSurplus(
   context: Pick<Context, 'dependencies'>,
   seen: VolumeRecord,
@@ -89,7 +91,7 @@ export async function markSurplus(
   await changeVolume(context.dependencies, seen.name, change, writeTime(context))
 }
 
-/** Writes a copy at rest that an idle volume's record does not know into it; what it is worth is found out like any other's. */
+/** Writes an idle copy that the record does not know into it, as behind. Its worth is found out like any other's. */
 export async function rejoinRecord(
   context: Pick<Context, 'dependencies'>,
   seen: VolumeRecord,
@@ -105,7 +107,7 @@ export async function rejoinRecord(
   await changeVolume(context.dependencies, seen.name, change, writeTime(context))
 }
 
-/** True when this host's entry is off the record by a write of this call, which looked whether enough others are current. */
+/** Takes this host's entry off the record. True: this call wrote that, and enough others were current. */
 export async function leaveRecord(
   context: Pick<Context, 'dependencies' | 'hosts'>,
   seen: VolumeRecord,
@@ -119,11 +121,11 @@ export async function leaveRecord(
     left = false
     if (record === null || record.id !== seen.id) return record
     if (record.epoch < seen.epoch) return STALE_READ
-    // The registry has lost changes since: it is not to be believed about anybody's copy.
+    // The registry has lost changes since: what it says about copies cannot be relied on.
     if (local !== null && local.epochSeen > record.epoch) return record
     const mine = record.copies[self.id]
     if (mine === undefined) {
-      // Only after a write of ours whose answer was lost; a read alone may be older than the entry.
+      // Only after an unacknowledged write of ours; a read alone may be older than the entry.
       left = tried
       return record
     }
@@ -141,7 +143,7 @@ export async function leaveRecord(
   return left
 }
 
-/** Newer than all the cluster has: whatever the reason, it is not for housekeeping to judge. */
+/** Whether it is newer than all the cluster has: the reconcile loop does not judge why. */
 function isAbove(checkpoint: Checkpoint | null, { last }: VolumeRecord): boolean {
   if (checkpoint === null) return false
   if (last === null) return true

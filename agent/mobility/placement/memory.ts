@@ -2,12 +2,12 @@ import { KeyedQueue } from '../../runtime/keyed-queue.ts'
 import type { Context } from '../context.ts'
 import type { Comparison } from './comparison.ts'
 
-/** What placement remembers from one look to the next; losing it costs time only. */
+/** What placement remembers from one scan to the next; losing it costs time only. */
 export interface PlacementMemory {
   readonly startedMs: number
-  /** Since when a copy here is one too many, and what then told whether the volume has moved. */
+  /** Since when a copy here is surplus, and what showed then whether the volume has moved. */
   readonly surplus: Map<string, { holder: string | null; epoch: number; sinceMs: number }>
-  /** What comparing the copies elsewhere came to, by volume id; null: that is under way, or waits for its turn. */
+  /** Results of comparing the copies elsewhere, by volume id; null: that runs, or waits for its turn. */
   readonly compared: Map<string, Comparison | null>
   readonly comparing: KeyedQueue
 }

@@ -1,19 +1,19 @@
 import type { VolumeRecord } from '../../model/model.ts'
 import { isNewest, mayBeNewest } from '../record/copies.ts'
 
-/** A disk that is fuller than this gets no new copies: databases and checkpoints need room to grow. */
+/** A disk with a smaller free share gets no new copies: databases and checkpoints need room to grow. */
 const FREE_SHARE = 0.1
-/** A tenth of a huge disk is room enough for everybody; no more than this is asked for. */
+/** A tenth of a huge disk is more than enough; no more than this is asked for. */
 const MOST_FREE_BYTES = 20e9
-/** A copy on a disk with less than half of that cannot take in what is written: another host takes its place, if there is one. */
+/** A copy on a disk with less than this part of it cannot take in new writes: another host gets one, if it can. */
 const STUCK_PART = 0.5
 
-/** What placement must know of a host. */
+/** What placement has to know of a host. */
 export interface PlacementHost {
   readonly id: string
   readonly zone: string | null
   readonly draining: boolean
-  /** Not heard of for longer than the grace time: others take its place. */
+  /** Not heard of for longer than the grace time: others replace it. */
   readonly gone: boolean
   readonly freeBytes: number
   /** 0: unknown, and then it gets nothing new. */
@@ -22,13 +22,17 @@ export interface PlacementHost {
   readonly comingBytes: number
 }
 
-/** How good a place a host is for a copy of a volume, best first; null: none. What is stuck is old, and better than nothing. */
+/**
+ * How good a place a host is for a copy of a volume, best first; null: none. A stuck copy is old, and better than
+ * nothing.
+ */
 type Standing = 'current' | 'behind' | 'filling' | 'new' | 'stuck' | null
 const STANDINGS = ['current', 'behind', 'filling', 'new', 'stuck'] as const
 
 /**
- * Which hosts should have a copy, the holder first: as many as the volume's options say, or as there are places. What is good stays
- * where it is; the rest is spread over zones, then goes where most space is free. Pure, and the same for the same input on every host.
+ * Returns the hosts that should have a copy, the holder first: as many as the volume's options say.
+ * Good copies stay where they are. The rest is spread over zones, then goes where most space is free.
+ * Pure, and the same for the same input on every host.
  */
 export function placeCopies(record: VolumeRecord, hosts: readonly PlacementHost[]): readonly string[] {
   const chosen = hosts.filter((host) => host.id === record.holder?.host && !host.gone)
@@ -44,8 +48,9 @@ export function placeCopies(record: VolumeRecord, hosts: readonly PlacementHost[
 }
 
 /**
- * Whether a host may give up its copy, by the record alone: it should not have one, and every host that should has the newest checkpoint and
- * lives. So it is never the holder's, never the last and never the newest (promise 7).
+ * Whether a host may drop its copy, by the record alone.
+ * It should not have one, and every host that should is alive and has the newest checkpoint. So it is never the
+ * holder's copy, never the last and never the newest (promise 7).
  */
 export function mayGiveUp(
   record: VolumeRecord,
@@ -65,7 +70,7 @@ function standingOf(record: VolumeRecord, host: PlacementHost): Standing {
   const isFull = host.totalBytes > 0 && host.freeBytes < leastFreeBytes(host) * STUCK_PART
   // The newest checkpoint that any copy could take, as long as nothing newer is written.
   if (mayBeNewest(record, copy)) return isFull && record.holder !== null ? 'stuck' : 'current'
-  // What was only sent ahead is no copy yet.
+  // Pre-seeded data is no copy yet.
   if (copy === undefined || (copy.state === 'filling' && !copy.kept)) return hasRoom(record, host) ? 'new' : null
   if (copy.state === 'filling') return isFull ? null : 'filling'
   return isFull ? 'stuck' : 'behind'
@@ -80,7 +85,10 @@ function leastFreeBytes(host: PlacementHost): number {
   return Math.min(host.totalBytes * FREE_SHARE, MOST_FREE_BYTES)
 }
 
-/** Free space changes all the time: it decides on new copies only, so that those that are there do not wander. */
+/**
+ * Whether one host is a better place than another. Free space changes all the time, so it decides on new copies only:
+ * existing ones do not wander.
+ */
 function isBetter(
   record: VolumeRecord,
   host: PlacementHost,

@@ -10,8 +10,9 @@ import { type PlacementHost, placeCopies } from './policy.ts'
 import { dropSurplus } from './surplus.ts'
 
 /**
- * Does this host's part of placing copies: takes a copy of every volume of which it should have one, gives up what is too many. Every host does the
- * same by the same records; each step is a compare-and-set that looks again, so that two hosts never both take or both give up the same copy.
+ * Does this host's part of placing copies: takes those it should have, drops surplus ones.
+ * Every host does the same by the same records. Each step is a compare-and-set that checks again, so two hosts never
+ * both take or both drop the same copy.
  */
 export async function reconcilePlacement(
   context: Pick<
@@ -21,7 +22,7 @@ export async function reconcilePlacement(
   memory: PlacementMemory,
 ): Promise<void> {
   const { cache, store, self } = context.dependencies
-  // A host that was cut off would find all others gone, until it has heard of them again.
+  // A host that was cut off would see all others as gone, until it has heard of them again.
   if (!context.hosts.alive(self.id)) return
   const { entries, stale } = await cache.list()
   if (stale) return
@@ -62,12 +63,12 @@ async function takeCopy(
 ): Promise<void> {
   const { dependencies } = context
   memory.surplus.delete(record.id)
-  // Nobody has ever used it: there is nothing to have a copy of.
+  // It was never used: there is nothing to copy.
   if (record.holder === null && record.last === null) return
   const mine = record.copies[dependencies.self.id]
   if (mine?.state === 'current' && local === null) await reportDamaged(dependencies, record)
   if (mine?.kept !== true) {
-    // Right after a start a drained host does not know yet that it is.
+    // Right after a start a drained host does not know yet that it is drained.
     const upMs = dependencies.clock.elapsedMs() - memory.startedMs
     if (context.node.swarmNode !== null && upMs < TELL_NODES_EVERY_MS) return
     if (!(await joinRecord(context, record, local, hosts))) return

@@ -9,8 +9,8 @@ import type { PlacementMemory } from './memory.ts'
 import { mayGiveUp, type PlacementHost } from './policy.ts'
 
 /**
- * This host should have no copy of the volume: gives up the one it has, at once when drained, else when the volume has not moved for the grace time: one that moves
- * back and forth keeps both its copies.
+ * Drops this host's surplus copy: at once when drained, else when the volume has not moved for the grace time.
+ * A volume that moves back and forth keeps both its copies.
  */
 export async function dropSurplus(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks' | 'node' | 'pendingMounts'>,
@@ -28,7 +28,7 @@ export async function dropSurplus(
     record.holder === null &&
     whyBusy(context, record.name, local) === null
   ) {
-    // Given up once, and killed before it was put away: the record must know of it before it may go.
+    // Dropped from the record, and killed before the trash: the record must have it before it may go.
     await rejoinRecord(context, record, checkpoint)
   }
   if (mine === undefined || mine.state === 'diverged' || (mine.state === 'filling' && !mine.kept)) return
@@ -36,14 +36,17 @@ export async function dropSurplus(
     memory.surplus.delete(record.id)
     return
   }
-  // Among copies that are equally good those that are kept stay, so a copy that the volume has left must not be one.
+  // Of equally good copies the kept ones stay, so a copy that the volume has left must not be a kept one.
   if (mine.kept && mine.state !== 'filling') await markSurplus(context, record, hosts)
   const sinceMs = noteSurplus(memory, record, clock.elapsedMs())
   if (isDraining(context) || clock.elapsedMs() - sinceMs >= replaceAfterMs)
     await dropCopy(context, record, hosts, memory)
 }
 
-/** Since when the copy has been one too many and the volume has not moved. A hold that was too short to be seen may have been anywhere. */
+/**
+ * Returns since when the copy has been surplus and the volume has not moved.
+ * A hold that was too short to be seen may have been anywhere.
+ */
 function noteSurplus(memory: PlacementMemory, { id, holder, epoch }: VolumeRecord, nowMs: number): number {
   const before = memory.surplus.get(id)
   const host = holder?.host ?? (before?.epoch === epoch ? before.holder : null)
@@ -53,7 +56,7 @@ function noteSurplus(memory: PlacementMemory, { id, holder, epoch }: VolumeRecor
   return sinceMs
 }
 
-/** Why a copy cannot go now, whatever the record says; null: it can. */
+/** Returns why a copy cannot be dropped now, whatever the record says; null: it can. */
 export function whyBusy(
   context: Pick<Context, 'copyManager' | 'pendingMounts'>,
   name: string,
@@ -69,8 +72,9 @@ export function whyBusy(
 }
 
 /**
- * Takes this host's copy off the record and moves it to the trash, under the volume's lock, so that no Mount comes in
- * between. The copies that stay are compared with their checkpoint first: somebody may have changed one at rest.
+ * Takes this host's copy off the record and moves it to the trash, under the volume's lock, so that no Mount
+ * intervenes.
+ * The copies that stay are compared with their checkpoint first: an idle one may have been changed.
  */
 async function dropCopy(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks' | 'pendingMounts'>,

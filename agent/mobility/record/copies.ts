@@ -17,7 +17,7 @@ export const NO_CHECKPOINT = { epoch: 0, seq: 0 } as const
 
 /**
  * Whether a disk's checkpoint does not belong to the volume: its epoch never began as far as the disk knows.
- * Older releases took one when they gave up a hold that never came about, under a name that the next holder's first
+ * Older releases took one when they gave up a hold that never began, under a name that the next holder's first
  * checkpoint gets as well.
  */
 export function isForged({ checkpoint, epochSeen }: Pick<LocalCopy, 'checkpoint' | 'epochSeen'>): boolean {

@@ -11,7 +11,10 @@ export function forgottenData({ id, name, checkpoint }: LocalCopy, host: string)
       'not even that it was removed.',
     ].join(' '),
     {
-      hint: `The registry has lost changes: run "wherry recover". If that data is not wanted, move the directory volumes/${id} of that host away, then try again.`,
+      hint: [
+        'The registry has lost changes: run "wherry recover".',
+        `If that data is not wanted, move the directory volumes/${id} of that host away, then try again.`,
+      ].join(' '),
     },
   )
 }

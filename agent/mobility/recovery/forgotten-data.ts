@@ -5,12 +5,12 @@ import { isForged, isOnlyIntended } from '../record/copies.ts'
 import { forgottenData } from './errors.ts'
 import { askableHosts, type Inventory, readInventory, takeInventory } from './inventory.ts'
 
-/** Living hosts answer at once; one that does not must not hold up whoever creates a volume. */
+/** Living hosts reply at once; one that does not must not hold up a creation. */
 const ASK_MS = 3_000
 /** A host that has not been heard of is most likely not there. */
 const SILENT_ASK_MS = 500
 
-/** What this host's disk has, and the disks of the other hosts that answer in time. */
+/** Returns what this host's disk has, and the disks of the other hosts that reply in time. */
 export async function allInventories(
   context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'confirmed'>,
   signal: AbortSignal,
@@ -19,10 +19,10 @@ export async function allInventories(
 }
 
 /**
- * Looks in inventories for data of another volume of this name of which the registry knows neither a record nor a
- * removal. It has lost changes then, and the new volume would be mounted empty in place of that data (promise 2).
- * Answers VOLUME_EXISTS, or null when there is none. After a removal a stale read can make it answer too much for a
- * moment: ask again before it is told. REGISTRY_UNAVAILABLE.
+ * Finds data of another volume of this name that the registry has neither as a record nor as removed.
+ * The registry has lost changes then, and the new volume would be mounted empty in place of that data (promise 2).
+ * Returns VOLUME_EXISTS, or null when there is none. After a removal a stale read may find too much for a moment: ask
+ * again before reporting it. Rejects REGISTRY_UNAVAILABLE.
  */
 export async function findForgotten(
   context: Pick<Context, 'dependencies' | 'hosts'>,
@@ -38,12 +38,15 @@ export async function findForgotten(
   return forgotten === undefined ? null : forgottenData(forgotten.copy, context.hosts.label(forgotten.host))
 }
 
-/** What was only sent ahead is no data that could be missed; neither is a hold that was intended and of which its own disk never heard that it came about: nothing was mounted. */
+/**
+ * Whether a copy has data that could be lost. Pre-seeded data does not count, nor does an intended hold that was
+ * never committed.
+ */
 function hasData(copy: LocalCopy): boolean {
   return (copy.checkpoint !== null && !isForged(copy)) || (copy.held !== null && !isOnlyIntended(copy))
 }
 
-/** Also of hosts that nobody has heard of: a registry that has just come back with nothing knows no host that lives. */
+/** Asks also hosts without a heartbeat: a registry that has just come back empty knows no living host. */
 async function askOthers(
   context: Pick<Context, 'dependencies' | 'hosts' | 'lease'>,
   signal: AbortSignal,
@@ -51,7 +54,7 @@ async function askOthers(
   const { clock, log, peers, seizeAfterMs } = context.dependencies
   const inTime = AbortSignal.any([signal, clock.deadline(ASK_MS)])
   const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ASK_MS)])
-  // Who has watched the heartbeats for long without a break would have heard of every host that lives.
+  // A host that has watched the heartbeats for long without a break has heard of every living host.
   const hearsAll = clock.elapsedMs() - context.lease.unbrokenSinceMs >= seizeAfterMs
   const asked = askableHosts(context).map(async ({ label, address, port, alive }) => {
     try {

@@ -9,7 +9,7 @@ export interface Inventory {
   /** Id of the host. */
   readonly host: string
   readonly copies: readonly LocalCopy[]
-  /** Ids of volumes that this host holds for certain: a write confirmed it, and its lease has run since, so that nobody can have taken them over. */
+  /** Ids of volumes that this host certainly holds: a write confirmed it, and its lease has run since. */
   readonly proven: readonly string[]
   /** What its disk still has of removed volumes. */
   readonly removed: readonly RemovedCopy[]
@@ -17,7 +17,7 @@ export interface Inventory {
   readonly damaged: readonly { readonly path: string; readonly reason: string }[]
 }
 
-/** Another host that may be asked for it. */
+/** Another host that may be asked for its inventory. */
 export interface AskableHost {
   readonly label: string
   readonly address: string
@@ -26,11 +26,11 @@ export interface AskableHost {
   readonly alive: boolean
 }
 
-/** What a newer version adds to a copy is passed over. */
+/** What a newer version adds to a copy is ignored. */
 const inventoryMessage: z.ZodType<Inventory> = z.object({
   host: z.string().min(1),
   copies: z.array(z.object(localCopyFields)),
-  // Older agents do not say it.
+  // Older agents do not send it.
   proven: z.array(z.string()).default([]),
   removed: z
     .array(z.object({ id: z.string(), name: z.string(), directory: z.string(), until: z.string().nullable() }))
@@ -38,7 +38,7 @@ const inventoryMessage: z.ZodType<Inventory> = z.object({
   damaged: z.array(z.object({ path: z.string(), reason: z.string() })),
 })
 
-/** All others, by their heartbeats and by the settings: a new registry knows nobody. */
+/** Returns all other hosts, by their heartbeats and by the settings: a new registry knows no host. */
 export function askableHosts(context: Pick<Context, 'dependencies' | 'hosts'>): AskableHost[] {
   const { self, peerAddresses } = context.dependencies
   const known = new Map<string, AskableHost>()
@@ -57,7 +57,7 @@ export function askableHosts(context: Pick<Context, 'dependencies' | 'hosts'>): 
   return [...known.values()]
 }
 
-/** This host's own: the answer to the question `inventory`. */
+/** Returns this host's inventory. */
 export async function takeInventory(
   context: Pick<Context, 'dependencies' | 'lease' | 'confirmed'>,
 ): Promise<Inventory> {
@@ -67,7 +67,7 @@ export async function takeInventory(
   return { host: context.dependencies.self.id, copies, proven, removed, damaged }
 }
 
-/** What another host says, checked. REQUEST_INVALID when it is no inventory. */
+/** Parses another host's reply. REQUEST_INVALID when it is no inventory. */
 export function readInventory(value: unknown, from: string): Inventory {
   const found = inventoryMessage.safeParse(value)
   if (found.success) return found.data

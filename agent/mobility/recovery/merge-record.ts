@@ -2,10 +2,12 @@ import type { Checkpoint, CopyRecord, VolumeRecord } from '../../model/model.ts'
 import { checkpointOf, newerOf, orderOf } from '../record/checkpoint-order.ts'
 import { seizureFields } from '../record/lineage.ts'
 import type { RecoverPlan } from './plan.ts'
+import { nameTaken, recordConflict } from './problems.ts'
 
 /**
- * The record to write in place of what the registry has (null: nothing). Pure. `kept`: that is not below the disks and stays. Any other text is a
- * line for a person. Never lowers an epoch or a checkpoint.
+ * Returns the record to write in place of what the registry has (null: nothing). Pure.
+ * `kept`: the registry's record is not below the disks and stays. Any other text is a line for an operator.
+ * Never lowers an epoch or a checkpoint.
  */
 export function mergeRecord(record: VolumeRecord | null, plan: RecoverPlan): VolumeRecord | 'kept' | string {
   const { id, name, options, createdAt, epochSeen, epoch, holder, last, seizure, copies, refusal } = plan
@@ -15,12 +17,12 @@ export function mergeRecord(record: VolumeRecord | null, plan: RecoverPlan): Vol
     return { id, name, options, createdAt, epoch, holder, last, seizures, copies, removedAt: null }
   }
   if (record.id !== id) {
-    return `Volume "${name}": the registry has another volume of that name (id ${record.id}), the disks have ${id}. If the one in the registry is new and empty, remove it (docker volume rm ${name}) and run this again.`
+    return nameTaken(name, record.id, id)
   }
   if (record.epoch >= epochSeen || record.removedAt !== null) return 'kept'
   if (refusal !== null) return refusal
   if (record.last !== null && last !== null && orderOf(record.last, last) === 'conflict') {
-    return `Volume "${name}": the registry and the disks have different data under the same checkpoint ${last.epoch}.${last.seq}. Keep the directories volumes/${id} on all hosts and ask for help.`
+    return recordConflict(name, id, last)
   }
   const newest = last === null ? record.last : newerOf(record.last, last)
   return {
@@ -33,7 +35,10 @@ export function mergeRecord(record: VolumeRecord | null, plan: RecoverPlan): Vol
   }
 }
 
-/** Hosts that did not answer keep their entries: a removal must ask them, and they may come back. Nobody counts on them. */
+/**
+ * Hosts that did not reply keep their entries: a removal must ask them, and they may come back. They do not count as
+ * current.
+ */
 function silentCopies(record: VolumeRecord, { copies }: RecoverPlan): Record<string, CopyRecord> {
   const silent = Object.entries(record.copies).filter(([host]) => copies[host] === undefined)
   return Object.fromEntries(

@@ -3,8 +3,12 @@ import type { Checkpoint, CopyRecord, Holder, Seizure, VolumeOptions } from '../
 import type { LocalCopy } from '../../store/contract.ts'
 import { copyFields, isSameTree, orderOf } from '../record/checkpoint-order.ts'
 import { isEmptyTree, isForged, isOnlyIntended, NO_CHECKPOINT } from '../record/copies.ts'
+import { diskConflict, doubtfulHolder, severalVolumes, takenOverOnly, twoHolders, withoutData } from './problems.ts'
 
-/** With hosts silent, an idle volume begins this many epochs above the highest that was seen: one of them may have counted on from there, and its holds must be older. */
+/**
+ * With silent hosts, an idle volume starts this many epochs above the highest that was seen.
+ * One of them may have counted on from there, and its holds must be older.
+ */
 const UNSEEN_EPOCHS = 1_000
 
 /** One copy on a disk. */
@@ -27,17 +31,20 @@ export interface RecoverPlan {
   readonly epoch: number
   readonly holder: Holder | null
   readonly last: Checkpoint | null
-  /** A host that did not answer may have held it, and written more than `last`: what its disk has above that is no part of the volume any more. */
+  /**
+   * A host that did not reply may have held it, and written more than `last`: that is no part of the volume any more.
+   */
   readonly seizure: Seizure | null
   readonly copies: Readonly<Record<string, CopyRecord>>
   readonly found: readonly Found[]
-  /** Why no record may be written from this, for a person; null: one may. */
+  /** Why no record may be written from this, for an operator; null: one may. */
   readonly refusal: string | null
 }
 
 /**
- * What a volume's record must have been, by all its copies on disks. Pure. Answers a line for a person instead when the disks contradict each other.
- * `someSilent`: not all hosts have answered. `by`: id of the host that asks.
+ * Returns what a volume's record must have been, by all its copies on disks. Pure.
+ * Returns a line for an operator instead when the disks contradict each other.
+ * `someSilent`: not all hosts have replied. `by`: id of the host that asks.
  */
 export function planVolume(
   name: string,
@@ -51,14 +58,14 @@ export function planVolume(
   const epochSeen = Math.max(...found.map(({ copy }) => copy.epochSeen))
   const holders = found.filter(({ copy }) => isHeldAt(copy, epochSeen))
   if (holders.length > 1) {
-    const names = holders.map(({ host }) => host).join(' and ')
-    return `Volume "${name}": hosts ${names} both say that they hold it in epoch ${epochSeen}. Stop its containers on one of them, then run this again.`
+    const hosts = holders.map(({ host }) => host)
+    return twoHolders(name, hosts, epochSeen)
   }
   const holder = holders[0] ?? null
-  if (holder !== null && someSilent && !holder.proven) return describeDoubtful(name, holder)
+  if (holder !== null && someSilent && !holder.proven) return doubtfulHolder(name, holder.host)
   const last = holder === null ? newestOf(name, found) : holder.copy.checkpoint
   if (typeof last === 'string') return last
-  // A hold that was intended when its host died may be in nobody's memory but its disk's.
+  // A hold that was intended when its host died may be known to that disk alone.
   const intended = Math.max(epochSeen, ...found.map(({ copy }) => copy.held?.epoch ?? 0))
   const { id, options } = first.copy
   const epoch = holder === null ? intended + (someSilent ? UNSEEN_EPOCHS : 0) : epochSeen
@@ -74,42 +81,34 @@ export function planVolume(
     seizure: holder === null && last !== null && someSilent ? seizureAt(epoch, last, by, now) : null,
     copies: Object.fromEntries(found.map((one) => [one.host, toCopyRecord(one, last, holder, now)])),
     found,
-    refusal: holder === null && someSilent && !hasData(last) ? describeWithoutData(name, found) : null,
+    refusal:
+      holder === null && someSilent && !hasData(last)
+        ? withoutData(
+            name,
+            found.map(({ host }) => host),
+          )
+        : null,
   }
 }
 
-/** A hold that was only intended has an epoch that its own disk has not seen committed: its Mount was never answered. */
+/**
+ * Whether a copy is held at that epoch. Of an intended hold the disk has not seen the epoch committed: its Mount got
+ * no reply.
+ */
 function isHeldAt(copy: LocalCopy, epoch: number): boolean {
   return copy.held !== null && copy.held.epoch === epoch && copy.epochSeen >= copy.held.epoch
 }
 
-/** Its host was cut off, or is about to find out whether it was: the volume may have been taken over by a host that does not answer. */
-function describeDoubtful(name: string, { host }: Found): string {
-  return `Volume "${name}": host ${host} holds it by its own disk, but cannot be certain, and a host that did not answer may have taken it over. Bring that host back, or take it out of WHERRY_PEERS here if it is gone for good, then run this again.`
-}
-
-/** An empty tree may be what an older release left of a hold that never came about. */
+/** Whether a checkpoint has data. An empty tree may be what an older release left of a hold that never began. */
 function hasData(last: Checkpoint | null): boolean {
   return last !== null && !isEmptyTree(last)
-}
-
-/**
- * A silent host may hold it. No other host has a checkpoint, so that host does not fence itself and may be writing now.
- * An idle record would be mounted empty elsewhere.
- */
-function describeWithoutData(name: string, found: readonly Found[]): string {
-  const names = found.map(({ host }) => host).join(', ')
-  const none = `no host that answered has usable data of it (known on ${names})`
-  const silent = 'a host that did not answer may have its data and be writing to it'
-  const hint = 'Bring that host back, or take it out of WHERRY_PEERS here if it is gone for good, then run this again.'
-  return `Volume "${name}": ${none}, and ${silent}. ${hint}`
 }
 
 function toHolder({ host, copy }: Found, now: Date): Holder {
   return { host, incarnation: copy.held?.incarnation ?? '', since: now.toISOString() }
 }
 
-/** What is missing at most was written since the checkpoint; nobody knows until when. */
+/** At most what was written since the checkpoint is missing; nobody knows until when. */
 function seizureAt(epoch: number, base: Checkpoint, by: string, now: Date): Seizure {
   const ageSeconds = Math.max(0, Math.ceil((now.getTime() - Date.parse(base.at)) / 1000))
   return {
@@ -123,8 +122,8 @@ function seizureAt(epoch: number, base: Checkpoint, by: string, now: Date): Seiz
 }
 
 /**
- * The highest committed checkpoint that some disk has whole, and keeps: the tree of a hold that was taken over is put
- * aside.
+ * Returns the highest committed checkpoint that some disk has whole, and keeps: the tree of a hold that was taken
+ * over is set aside.
  */
 function newestOf(name: string, found: readonly Found[]): Checkpoint | null | string {
   let newest: Checkpoint | null = null
@@ -142,16 +141,11 @@ function newestOf(name: string, found: readonly Found[]): Checkpoint | null | st
     if (order === 'conflict' && isEmptyTree(checkpoint)) continue
     if (order === 'conflict' && newest !== null && isEmptyTree(newest)) newest = checkpoint
     else if (order === 'conflict') {
-      return `Volume "${name}": disks have different data under the same checkpoint ${checkpoint.epoch}.${checkpoint.seq}. Keep both directories and ask for help.`
+      return diskConflict(name, checkpoint)
     }
     if (order === 'newer') newest = checkpoint
   }
-  return newest === null && over !== null ? describeOver(name, over) : newest
-}
-
-function describeOver(name: string, { host, copy }: Found): string {
-  const has = `the only checkpoint is on host ${host}, whose hold (epoch ${copy.held?.epoch}) was taken over`
-  return `Volume "${name}": ${has}. Bring the host back that went on from there, or keep the directory and ask for help.`
+  return newest === null && over !== null ? takenOverOnly(name, over.host, over.copy.held?.epoch) : newest
 }
 
 function toCopyRecord({ host, copy }: Found, last: Checkpoint | null, holder: Found | null, now: Date): CopyRecord {
@@ -171,5 +165,5 @@ function describeTwoIds(name: string, found: readonly Found[]): string {
       checkpoint === null ? 'no checkpoint' : `checkpoint ${checkpoint.epoch}.${checkpoint.seq} of ${checkpoint.at}`
     return `${copy.id} on host ${host} (${has})`
   })
-  return `Volume "${name}": disks have different volumes of that name: ${each.join('; ')}. Move the directory volumes/ID of the wrong one away on its host, then run this again.`
+  return severalVolumes(name, each)
 }

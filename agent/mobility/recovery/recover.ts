@@ -6,10 +6,11 @@ import { RECONCILE } from '../wakeups.ts'
 import { type AskableHost, askableHosts, type Inventory, readInventory, takeInventory } from './inventory.ts'
 import { mergeRecord } from './merge-record.ts'
 import { planVolume, type RecoverPlan } from './plan.ts'
+import { damagedCopy, livingSilent, mostSilent, notWatchedYet, recordUnconfirmed, silentHost } from './problems.ts'
 
-/** A host reads the records of all its copies for the answer; more than that means that it hangs. */
+/** A host reads the records of all its copies for its reply; one that takes longer hangs. */
 const ANSWER_MS = 15_000
-/** One volume's write; the next ones are tried all the same. */
+/** Bound of one volume's write; the next ones are tried all the same. */
 const WRITE_MS = 10_000
 
 interface Asked {
@@ -19,10 +20,13 @@ interface Asked {
 }
 
 /**
- * Writes the records of a lost registry anew, from the disks of all hosts that answer: those that are missing, and those whose epoch is below what
- * a disk has seen. Never lowers an epoch, never touches another record. Nothing is written while a host that lives does not answer (it may be
- * writing to a volume right now, and nobody else knows), while this host cannot tell whether it lives, or while half or more of all known hosts are silent (their disks may have newer checkpoints);
- * RecoverView.problems says so. May be repeated; every record in `written` is durable on return. REGISTRY_UNAVAILABLE.
+ * Rebuilds the records of a lost registry from the disks of all hosts that reply.
+ * It writes the missing records, and those whose epoch is below what a disk has seen. It never lowers an epoch or
+ * touches another record.
+ * Nothing is written while a living host does not reply (it may be writing to a volume, and only it knows), while
+ * this host cannot tell whether it is alive, or while half of the known hosts or more are silent (their disks may
+ * have newer checkpoints). RecoverView.problems says so.
+ * May be repeated; every record in `written` is durable on return. Rejects REGISTRY_UNAVAILABLE.
  */
 export async function recoverRegistry(
   context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'lease' | 'confirmed'>,
@@ -32,7 +36,12 @@ export async function recoverRegistry(
   const answers = await askAll(context, signal)
   const inventories = answers.flatMap(({ inventory }) => inventory ?? [])
   const silent = answers.filter(({ inventory }) => inventory === null)
-  const problems = [...silent.map(describeSilent), ...inventories.flatMap((found) => describeDamaged(context, found))]
+  const problems = [
+    ...silent.map(({ known, why }) => silentHost(known.label, why)),
+    ...inventories.flatMap(({ host, damaged }) =>
+      damaged.map(({ path, reason }) => damagedCopy(context.hosts.label(host), path, reason)),
+    ),
+  ]
   const blocked = whyBlocked(context, answers)
   if (blocked !== null) return { written: [], kept: [], problems: [...problems, blocked] }
   const records = (await registry.volumes()).map(({ value }) => value.name)
@@ -89,36 +98,22 @@ function whyBlocked(
   const { clock, seizeAfterMs } = context.dependencies
   const silent = answers.filter(({ inventory }) => inventory === null)
   if (silent.length === 0) return null
-  // As they are heard of now: the answers took their time.
+  // By the heartbeats of now: the replies took their time.
   const alive = new Set(askableHosts(context).flatMap((host) => (host.alive ? [`${host.address} ${host.port}`] : [])))
   const living = silent.filter(({ known }) => alive.has(`${known.address} ${known.port}`))
   if (living.length > 0) {
-    const names = living.map(({ known }) => known.label).join(', ')
-    return `Nothing was written: ${names} lives and did not answer; it may be writing to a volume now. Make it reachable, or stop it, and run this again.`
+    return livingSilent(living.map(({ known }) => known.label))
   }
-  if (2 * silent.length >= answers.length) {
-    return `Nothing was written: ${silent.length} of ${answers.length} hosts did not answer, and what they have may be newer. Start more of them, or take those that are gone for good out of WHERRY_PEERS, and run this again.`
-  }
-  // Only who has watched for so long without a break would have heard of a host that may still be writing.
+  if (2 * silent.length >= answers.length) return mostSilent(silent.length, answers.length)
+  // Only a host that has watched for so long without a break would have heard of a host that may still be writing.
   const watchedMs = clock.elapsedMs() - context.lease.unbrokenSinceMs
   if (!context.lease.runs || watchedMs < seizeAfterMs) {
-    return `Nothing was written: ${silent.length} of ${answers.length} hosts did not answer, and this host cannot tell yet that they do not live: it has not reached the registry without a break for ${Math.ceil(seizeAfterMs / 1000)} s. Run this again then, or on another host.`
+    return notWatchedYet(silent.length, answers.length, seizeAfterMs)
   }
   return null
 }
 
-function describeSilent({ known, why }: Asked): string {
-  return `Host ${known.label} did not answer (${why.replace(/\.$/, '')}). Volumes that only it has are not seen; what it alone has written is kept there when it comes back.`
-}
-
-function describeDamaged(context: Pick<Context, 'hosts'>, { host, damaged }: Inventory): string[] {
-  return damaged.map(
-    ({ path, reason }) =>
-      `${path} on host ${context.hosts.label(host)} cannot be understood and was left out: ${reason}`,
-  )
-}
-
-/** What all disks have, by the volume's name; tombstones end a volume wherever a copy is left. */
+/** Returns what all disks have, by the volume's name. Tombstones end a volume wherever a copy is left. */
 function byName(inventories: readonly Inventory[], removed: ReadonlySet<string>) {
   const found = new Map<string, RecoverPlan['found'][number][]>()
   for (const { host, copies, proven } of inventories) {
@@ -130,7 +125,7 @@ function byName(inventories: readonly Inventory[], removed: ReadonlySet<string>)
   return [...found].sort(([a], [b]) => (a < b ? -1 : 1))
 }
 
-/** `written`, `kept`, or a problem for a person. A write is repeated until its outcome is known. */
+/** Writes one record: returns `written`, `kept`, or a problem for an operator. Retried until the outcome is known. */
 async function writePlan(
   context: Pick<Context, 'dependencies'>,
   plan: RecoverPlan,
@@ -148,5 +143,5 @@ async function writePlan(
     if (write.outcome === 'unknown') tried = true
     await clock.sleep(RETRY_MS, signal)
   }
-  return `Volume "${plan.name}": the registry did not confirm its record in time. Run this again.`
+  return recordUnconfirmed(plan.name)
 }

@@ -2,12 +2,12 @@ import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 
 /** A checkpoint that is to be brought here, and who waits for it. */
 export class CopyGoal {
-  /** Its epoch is what sources are asked with. */
+  /** Sources are asked with its epoch. */
   readonly record: VolumeRecord
   readonly checkpoint: Checkpoint
   /** Ids of the hosts that have it, best first. */
   sources: readonly string[]
-  /** Until when it is tried again, on the clock's elapsedMs. */
+  /** Until when it is retried, on the clock's elapsedMs. */
   untilMs: number
   readonly reached: Promise<void>
   readonly #settle: { resolve: () => void; reject: (error: unknown) => void }
@@ -24,7 +24,7 @@ export class CopyGoal {
     this.#settle = { resolve, reject }
   }
 
-  /** Somebody else wants the same. */
+  /** Adds another caller that wants the same checkpoint. */
   join(sources: readonly string[], untilMs: number): void {
     this.sources = [...new Set([...sources, ...this.sources])]
     this.untilMs = Math.max(this.untilMs, untilMs)

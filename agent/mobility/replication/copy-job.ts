@@ -7,16 +7,16 @@ import { isSameTree, orderOf } from '../record/checkpoint-order.ts'
 import type { CopyGoal } from './copy-goal.ts'
 import { PullProgress } from './pull-progress.ts'
 
-/** Progress of bringing one volume here: what is shown to people and told in a Mount's error. */
+/** A job that brings one volume here, with the progress that operators and a Mount's error see. */
 export class CopyJob implements RunningCopy {
   readonly volume: Pick<VolumeRecord, 'id' | 'name' | 'options'>
   readonly done: Promise<void>
-  /** Bytes the last finished pass moved. */
+  /** Bytes that the last finished pull moved. */
   lastPassBytes = 0
   lastError: Error | null = null
-  /** Why the checkpoint that was aimed at last is not here; null: it is, or none was. */
+  /** Why the last goal was not reached; null: it was, or there was none. */
   missed: Error | null = null
-  /** Somebody wants whatever is the volume's newest checkpoint, not only those that are aimed at. */
+  /** The volume's newest checkpoint is wanted, not only the goals. */
   follows = false
   /** Only checkpoints of a volume in use elsewhere were offered: that is daily work, and no move. */
   onlyOffered = true
@@ -80,7 +80,7 @@ export class CopyJob implements RunningCopy {
     return this.#clock.elapsedMs() < this.#wantedUntilMs
   }
 
-  /** Adds a checkpoint to bring here; answers the target that was there for the same one already, if there was. */
+  /** Adds a goal; returns the one that was there for the same checkpoint, if there was. */
   addGoal(newestGoal: CopyGoal): CopyGoal {
     const same = this.#goals.find(({ checkpoint }) => isSameTree(checkpoint, newestGoal.checkpoint))
     if (same === undefined) this.#goals = [...this.#goals, newestGoal]
@@ -97,7 +97,7 @@ export class CopyJob implements RunningCopy {
     )
   }
 
-  /** The copy is at that target, or it cannot be reached (`error`): older ones are settled with it. */
+  /** Settles a goal and all older ones: the copy is at it, or it cannot be reached (`error`). */
   settle(target: CopyGoal, error?: unknown): void {
     const settled = this.#goals.filter(({ checkpoint }) => {
       const order = orderOf(checkpoint, target.checkpoint)
@@ -110,7 +110,7 @@ export class CopyJob implements RunningCopy {
     }
   }
 
-  /** Begins a pass from one host; answers where its progress is told. */
+  /** Begins a pull from one host; returns where its progress is reported. */
   startPass(from: string): PullProgress {
     this.#from = from
     this.#state = 'running'
@@ -119,7 +119,7 @@ export class CopyJob implements RunningCopy {
     return this.#pass
   }
 
-  /** The pass is over, successful or not: what it moved counts in any case. */
+  /** Ends the pull, successful or not: what it moved counts in any case. */
   endPass(): void {
     if (this.#pass === null) return
     this.#reached = this.#pass.progress() ?? this.#reached
@@ -141,7 +141,7 @@ export class CopyJob implements RunningCopy {
     this.#resolve()
   }
 
-  /** As the API shows it. After the end `bytesDone` is what crossed the network in all passes. */
+  /** As the API shows it. After the end `bytesDone` is what crossed the network in all pulls. */
   view(to: string): MoveView {
     const ended = this.#endedMs !== null
     const { bytesDone, bytesTotal, filesDone, filesTotal } = this.#pass?.progress() ?? this.#reached

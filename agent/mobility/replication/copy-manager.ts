@@ -18,22 +18,22 @@ import { MountWaits } from './mount-waits.ts'
 import { type PullDependencies, TreeFetcher } from './pull.ts'
 import { whileHeld } from './while-held.ts'
 
-/** How often a job looks at the record when no wake comes; bounds the cost of a lost wake on a move. */
-const LOOK_MS = 300
+/** How often a job reads the record when no wakeup comes; bounds the cost of a lost wakeup on a move. */
+const POLL_MS = 300
 /** The same for a catch-up, which nobody waits for. */
-const CATCH_UP_LOOK_MS = 2_000
-/** Between tries of sources that failed. */
+const CATCH_UP_POLL_MS = 2_000
+/** Between retries of sources that failed. */
 const RETRY_MS = 1_000
-/** Ended jobs are shown this many deep. */
+/** Most ended jobs that are shown. */
 const MAX_ENDED_JOBS = 50
-/** A pass ahead that moved more than this is worth another one: the holder has written much meanwhile. */
+/** A pre-seed that moved more than this is worth another one: the holder has written much meanwhile. */
 const AHEAD_AGAIN_BYTES = 32 * 1024 * 1024
-/** Passes ahead per job: a tree that changes faster than it can be sent does not get closer after that. */
+/** Pre-seeds per job: a tree that changes faster than it can be sent does not get closer after that. */
 const MAX_AHEAD_PASSES = 4
 
 type Volume = Pick<VolumeRecord, 'id' | 'name' | 'options'>
 
-/** Brings copies of volumes to this host. One job per volume; whoever wants the volume joins it. */
+/** Brings copies of volumes to this host: one job per volume, which all callers join. */
 export class JobCopyManager implements CopyManager {
   readonly #dependencies: PullDependencies & Pick<Dependencies, 'bus'>
   readonly #wakeups: Wakeups
@@ -43,7 +43,7 @@ export class JobCopyManager implements CopyManager {
   readonly #hosts: HostDirectory
   readonly #jobs = new Map<string, CopyJob>()
   readonly #ended: CopyJob[] = []
-  /** How the last job of a volume failed, by its id, oldest first; none is here after one that did not. */
+  /** How the last job of a volume failed, by its id, oldest first; no entry after one that succeeded. */
   readonly #failures = new Map<string, Error>()
 
   constructor(
@@ -67,12 +67,13 @@ export class JobCopyManager implements CopyManager {
   }
 
   /**
-   * Starts bringing the volume here, or joins the job that does. It goes on for `wantedMs` without success, and to the
-   * end once bytes flow. With 0 it is a catch-up: one try, which gives way to Mounts and ends when the volume is held.
+   * Starts bringing the volume's newest checkpoint here, or joins the job that does.
+   * The job retries for `wantedMs`, and runs to its end once bytes flow. With 0 it is a catch-up: one try, which
+   * gives way to Mounts and ends when the volume is held.
    */
   want(volume: Volume, wantedMs: number): CopyJob {
     return this.#ask(volume, (job) => {
-      // A catch-up that gives way goes on at once.
+      // A catch-up that gives way continues at once.
       if (wantedMs > 0 && !job.isWanted()) this.#wakeups.wake(volume.name)
       job.follows = true
       job.onlyOffered = false
@@ -81,8 +82,10 @@ export class JobCopyManager implements CopyManager {
   }
 
   /**
-   * Brings exactly that checkpoint here from one of those hosts (ids, best first), whatever the record says; tried again for `wantedMs`. The job ends when the store has applied
-   * it; after a failure its `failure()` says why. The epoch of `record` is what the hosts are asked with: the highest any of them has seen. May be repeated: joins.
+   * Brings exactly that checkpoint here from one of those hosts (ids, best first), whatever the record says.
+   * It is retried for `wantedMs`. The job ends when the store has applied it; `failure()` says why it was not. May be
+   * repeated.
+   * Sources are asked with the epoch of `record`: pass the highest that any of them has seen.
    */
   wantCheckpoint(record: VolumeRecord, checkpoint: Checkpoint, sources: readonly string[], wantedMs: number): CopyJob {
     const untilMs = this.#dependencies.clock.elapsedMs() + wantedMs
@@ -94,8 +97,10 @@ export class JobCopyManager implements CopyManager {
   }
 
   /**
-   * Brings a checkpoint of a volume that is held by `from` here, or joins what brings it. Resolves when it is applied. Rejects after one try: COPY_RUNNING when blocks
-   * had changed on the holder before they came (what came stays, the next checkpoint needs only the rest), or what kept the pull or the apply from going through.
+   * Brings a checkpoint of a volume that `from` holds here, or joins what brings it. Resolves when it is applied.
+   * Rejects after one try, with the reason that the pull or the apply failed.
+   * COPY_RUNNING: blocks changed on the holder before they came. What came stays; the next checkpoint brings the
+   * rest.
    */
   bring(record: VolumeRecord, checkpoint: Checkpoint, from: string): Promise<void> {
     let target = new CopyGoal(record, checkpoint, [from], 0)
@@ -110,7 +115,7 @@ export class JobCopyManager implements CopyManager {
     return this.#jobs.get(id)
   }
 
-  /** Why the volume, or a checkpoint of it, was not brought here when that was tried last; null: it was. */
+  /** Why the last try to bring the volume here failed, by volume id; null: it did not. */
   failure(id: string): Error | null {
     return this.#jobs.get(id)?.lastError ?? this.#failures.get(id) ?? null
   }
@@ -121,7 +126,7 @@ export class JobCopyManager implements CopyManager {
     return [...running, ...this.#ended].map((job) => job.view(selfLabel))
   }
 
-  /** The volume's job, started when there is none, after `ask` has told it what is wanted. */
+  /** Returns the volume's job, started if there is none, after `ask` has told it what is wanted. */
   #ask({ id, name, options }: Volume, ask: (job: CopyJob) => void): CopyJob {
     const running = this.#jobs.get(id)
     const job = running ?? new CopyJob({ id, name, options }, this.#dependencies.clock)
@@ -135,7 +140,7 @@ export class JobCopyManager implements CopyManager {
   async #drive(job: CopyJob, signal: AbortSignal): Promise<void> {
     let failure: Error | null = null
     try {
-      // Something may have been asked for in the very last moment.
+      // A goal may have been added in the very last moment.
       do await this.#run(job, signal)
       while (job.target() !== undefined && !signal.aborted)
       failure = job.follows ? null : job.missed
@@ -156,7 +161,7 @@ export class JobCopyManager implements CopyManager {
 
   #remember(id: string, failure: Error | null): void {
     this.#failures.delete(id)
-    // What was sent ahead and not wanted in the end is no failure.
+    // A pre-seed that nobody wanted in the end is no failure.
     if (failure !== null && codeOf(failure) !== 'VOLUME_HELD_ELSEWHERE') this.#failures.set(id, failure)
     for (const oldest of this.#failures.keys()) {
       if (this.#failures.size <= MAX_ENDED_JOBS) break
@@ -182,7 +187,7 @@ export class JobCopyManager implements CopyManager {
         if (isAt(local, record.last)) return await reportCurrent(this.#dependencies, record)
         if (await this.#isWholeAgain(record, local, signal)) continue
         if (!job.isWanted() && this.#waits.precede(record)) {
-          await this.#wakeups.wait(job.name, (until) => this.#dependencies.clock.sleep(LOOK_MS, until), signal)
+          await this.#wakeups.wait(job.name, (until) => this.#dependencies.clock.sleep(POLL_MS, until), signal)
           continue
         }
         if (await this.#bringNewest(job, record, signal)) continue
@@ -194,13 +199,13 @@ export class JobCopyManager implements CopyManager {
           await this.#pulling.sendAhead(job, record, signal)
         }
         job.setWaiting()
-        await this.#pause(job, record, LOOK_MS, signal)
+        await this.#pause(job, record, POLL_MS, signal)
       }
     }
   }
 
   /**
-   * Whether a copy that was found damaged is at the checkpoint after all: somebody may have undone a change.
+   * Whether a copy that was found damaged is at the checkpoint after all: a change may have been undone.
    * COPY_DAMAGED if it is not and no other host has that checkpoint.
    */
   async #isWholeAgain(record: VolumeRecord, local: LocalCopy | null, signal: AbortSignal): Promise<boolean> {
@@ -217,8 +222,8 @@ export class JobCopyManager implements CopyManager {
   }
 
   /**
-   * One try. True: the copy is at the checkpoint, or a catch-up was stopped because a Mount comes before it; look
-   * again.
+   * Tries once to bring the newest checkpoint. True: read the record again.
+   * The copy is at the checkpoint then, or a catch-up gave way to a Mount.
    */
   async #bringNewest(job: CopyJob, record: VolumeRecord, signal: AbortSignal): Promise<boolean> {
     const [ended, stopped] = [new AbortController(), new AbortController()]
@@ -227,7 +232,7 @@ export class JobCopyManager implements CopyManager {
     try {
       if (job.isWanted()) return await bring(signal)
       const watching = { dependencies: this.#dependencies, wakeups: this.#wakeups }
-      return await whileHeld(watching, record, CATCH_UP_LOOK_MS, AbortSignal.any([signal, stopped.signal]), bring)
+      return await whileHeld(watching, record, CATCH_UP_POLL_MS, AbortSignal.any([signal, stopped.signal]), bring)
     } catch (error) {
       if (!signal.aborted && (stopped.signal.aborted || codeOf(error) === 'VOLUME_HELD_ELSEWHERE')) return true
       throw error
@@ -237,16 +242,16 @@ export class JobCopyManager implements CopyManager {
     }
   }
 
-  /** While data comes: tells everybody as long as a Mount waits for it, else stops it for a Mount elsewhere. */
+  /** While data comes: announces that a Mount waits for it, or stops the pull for a Mount elsewhere. */
   async #attend(job: CopyJob, record: VolumeRecord, stopped: AbortController, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       if (job.isWanted()) this.#waits.announce(record)
       else if (this.#waits.precede(record)) return stopped.abort(new Error('a Mount takes precedence'))
-      await this.#dependencies.clock.sleep(LOOK_MS, signal)
+      await this.#dependencies.clock.sleep(POLL_MS, signal)
     }
   }
 
-  /** One try to bring a checkpoint from the hosts that are said to have it. */
+  /** Tries once to bring a goal's checkpoint from its sources. */
   async #aim(job: CopyJob, target: CopyGoal, signal: AbortSignal): Promise<void> {
     const { record, checkpoint } = target
     try {
@@ -263,10 +268,10 @@ export class JobCopyManager implements CopyManager {
     else await this.#wakeups.wait(job.name, (until) => this.#dependencies.clock.sleep(RETRY_MS, until), signal)
   }
 
-  /** Waits for news of the volume; gives the job up when nobody has wanted it for long. */
+  /** Waits for a change of the volume. Throws when nobody has wanted the job for long. */
   async #pause(job: CopyJob, record: VolumeRecord, ms: number, signal: AbortSignal): Promise<void> {
     if (!job.isWanted()) {
-      // The next checkpoint that is offered needs less for what came already.
+      // A kept copy keeps its stage: the next checkpoint that is offered needs less.
       if (record.copies[this.#dependencies.self.id]?.kept !== true) await this.#dependencies.store.dropStage(job.id)
       throw job.lastError ?? nobodyAsked(job.name)
     }

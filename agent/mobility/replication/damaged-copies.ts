@@ -8,8 +8,9 @@ import { changedAtRest } from './errors.ts'
 import { verifyVolume } from './verify.ts'
 
 /**
- * A look has found another tree here than the record's checkpoint: nobody is to count on this copy from now on. Answers
- * why it is not used. May be repeated; while the registry is away, `settleDamage` tells it later.
+ * Tells the registry that a scan found another tree here than the record's checkpoint. Returns the refusal of this
+ * copy.
+ * May be repeated; while the registry is away, `reconcileDamage` tells it later.
  */
 export async function reportFoundDamage(
   context: Pick<Context, 'dependencies' | 'hosts'>,
@@ -18,7 +19,7 @@ export async function reportFoundDamage(
   const { dependencies, hosts } = context
   const damaged = (await dependencies.store.copy(record.id))?.damaged ?? null
   const refusal = changedAtRest(record, hosts.label(dependencies.self.id), damaged ?? [])
-  // It may have been released since the look began: the next one tells.
+  // It may have been released since the scan began: the next scan tells.
   if (damaged === null) return refusal
   const level = record.copies[dependencies.self.id]?.state === 'current' ? 'error' : 'debug'
   dependencies.log[level]({ volume: record.name, id: record.id, damaged }, refusal.message)
@@ -28,9 +29,7 @@ export async function reportFoundDamage(
   return refusal
 }
 
-/**
- * Brings the record of an idle copy to what its disk says: whether it is damaged, or is whole again. May be repeated.
- */
+/** Brings the record of an idle copy to what its disk says: damaged, or whole again. May be repeated. */
 export async function reconcileDamage(
   { dependencies }: Pick<Context, 'dependencies'>,
   copy: LocalCopy,
@@ -44,8 +43,8 @@ export async function reconcileDamage(
 }
 
 /**
- * Another host did not get from here what this copy says it is, and a look shows nothing: reads all of it again, in the
- * background and not often. What is found is known to the registry then, and to all hosts.
+ * Reads a copy again, in the background and not often, because another host doubts it and a scan found nothing.
+ * The registry, and so all hosts, learn what is found.
  */
 export function verifySoon(
   context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'treeChecks'>,

@@ -5,12 +5,12 @@ interface Capturing {
   readonly done: Promise<unknown>
 }
 
-/** Captures of live trees for hosts that are sent ahead to: several may look at one volume, and all give way to its release and to its checkpoints. */
+/** Captures of live trees for pre-seeding. Several may read one volume; all give way to its release and checkpoints. */
 export class LiveCaptureSet implements LiveCaptures {
   /** By volume id. */
   readonly #running = new Map<string, Set<Capturing>>()
 
-  /** Runs a capture that ends early when `end` is called for the volume. Answers and rejects as it does. */
+  /** Runs a capture that ends early when `end` is called for the volume. Resolves and rejects as it does. */
   async run<T>(id: string, signal: AbortSignal, capture: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const ending = new AbortController()
     const done = capture(AbortSignal.any([signal, ending.signal]))
@@ -26,7 +26,10 @@ export class LiveCaptureSet implements LiveCaptures {
     }
   }
 
-  /** Ends all that run for the volume; resolves when they, and any that began meanwhile, have let go of the tree. Never rejects; safe to repeat. */
+  /**
+   * Ends all captures of the volume, and those that begin meanwhile; resolves when none touches the tree.
+   * Never rejects. May be repeated.
+   */
   async end(id: string): Promise<void> {
     for (let running = this.#running.get(id); running !== undefined; running = this.#running.get(id)) {
       for (const { ending } of running) ending.abort(new Error('the tree is needed'))

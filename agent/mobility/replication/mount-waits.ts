@@ -3,13 +3,13 @@ import type { VolumeRecord } from '../../model/model.ts'
 import type { Dependencies } from '../dependencies.ts'
 import { hasCheckpoint } from '../record/copies.ts'
 
-/** How often a Mount that waits for data says so. */
+/** How often a Mount that waits for data announces it. */
 const REPEAT_MS = 1_000
-/** A Mount that was not heard of for this long waits no more. */
+/** A Mount that was not announced for this long waits no more. */
 const OVER_MS = 2_500
 /**
- * For how long catch-ups give way to one Mount: while a copy that takes hours is made, other volumes must not stay at
- * one copy.
+ * How long catch-ups give way to one Mount. While a copy that takes hours is made, other volumes must not stay at one
+ * copy.
  */
 const GIVE_WAY_MS = 30_000
 
@@ -22,10 +22,7 @@ interface Wait {
   readonly heardMs: number
 }
 
-/**
- * Mounts on any host that wait for the data of an idle volume, as far as this host was told. Catch-ups give way to
- * them.
- */
+/** Mounts on any host that wait for the data of an idle volume, as announced. Catch-ups give way to them. */
 export class MountWaits {
   readonly #dependencies: Pick<Dependencies, 'bus' | 'clock' | 'self' | 'signal'>
   /** By host and volume id. */
@@ -36,7 +33,7 @@ export class MountWaits {
     this.#dependencies = dependencies
   }
 
-  /** Follows what other hosts tell, until the agent stops. */
+  /** Follows the announcements of other hosts, until the agent stops. */
   follow(): void {
     const hear = (message: unknown) => {
       const wait = waitMessage.safeParse(message)
@@ -45,10 +42,7 @@ export class MountWaits {
     this.#dependencies.bus.subscribe('volume.*.wanted', hear, this.#dependencies.signal)
   }
 
-  /**
-   * Tells all hosts that a Mount here waits for the volume's newest checkpoint. Call it as often as you like while that
-   * is so.
-   */
+  /** Announces that a Mount here waits for the volume's newest checkpoint. Call it as often as you like meanwhile. */
   announce(record: VolumeRecord): void {
     const nowMs = this.#dependencies.clock.elapsedMs()
     for (const [id, toldMs] of this.#toldMs) if (nowMs - toldMs >= REPEAT_MS) this.#toldMs.delete(id)
@@ -60,10 +54,7 @@ export class MountWaits {
     this.#dependencies.bus.publish(`volume.${id}.wanted`, message)
   }
 
-  /**
-   * Whether a catch-up of this volume would compete with a Mount: for the volume itself, or for a host that both read
-   * from.
-   */
+  /** Whether a catch-up would compete with a Mount: for the volume, or for a host that both read from. */
   precede(record: VolumeRecord): boolean {
     const nowMs = this.#dependencies.clock.elapsedMs()
     const sources = sourcesOf(record)
@@ -85,7 +76,7 @@ export class MountWaits {
   }
 }
 
-/** Ids of the hosts that have the volume's newest checkpoint. */
+/** Returns the ids of the hosts that have the volume's newest checkpoint. */
 function sourcesOf({ copies, last }: VolumeRecord): string[] {
   if (last === null) return []
   return Object.entries(copies).flatMap(([host, copy]) => (hasCheckpoint(copy, last) ? [host] : []))

@@ -6,10 +6,10 @@ interface Report {
   readonly atMs: number
 }
 
-/** Progress of one pull from one host, as it is reported now and then. */
+/** Progress of one pull from one host. */
 export class PullProgress {
   readonly #clock: Clock
-  /** The first report that knew what has to come: what was here before the pass is no merit of it. */
+  /** The first report that knew what has to come: what was here before does not count. */
   #first: Report | null = null
   #latest: Report | null = null
   #movedBytes: number | null = null
@@ -25,7 +25,7 @@ export class PullProgress {
     this.#first ??= this.#latest
   }
 
-  /** What crossed the network, exactly; only a pull that went to its end knows. */
+  /** Sets what crossed the network, exactly; only a complete pull knows. */
   moved(bytes: number): void {
     this.#movedBytes = bytes
   }
@@ -35,7 +35,7 @@ export class PullProgress {
     return this.#latest?.progress ?? null
   }
 
-  /** What crossed the network; for a pull that was cut off without what came before its first report. */
+  /** What crossed the network; for a pull that was cut off, without what preceded its first report. */
   movedBytes(): number {
     return this.#movedBytes ?? this.#doneBytes()
   }

@@ -21,11 +21,11 @@ import {
 } from './errors.ts'
 import { whileHeld } from './while-held.ts'
 
-/** How often the record is looked at when no wake comes; bounds the cost of a lost wake on a move. */
-const LOOK_MS = 300
+/** How often the record is read when no wakeup comes; bounds the cost of a lost wakeup on a move. */
+const POLL_MS = 300
 /** The same while a checkpoint is on its way, which may take hours. */
-const FAR_LOOK_MS = 2_000
-/** For a host to look at its copy; a large one takes longer, and goes on. */
+const FAR_POLL_MS = 2_000
+/** For a host to compare its copy; a large one takes longer, and continues. */
 const DOUBT_MS = 5_000
 
 /** What a pull needs from outside. */
@@ -34,7 +34,7 @@ export type PullDependencies = Pick<
   'registry' | 'store' | 'puller' | 'peers' | 'clock' | 'self' | 'log' | 'tally' | 'signal'
 >
 
-/** Gets trees of other hosts here: one pull after another for a volume, and an apply once a checkpoint is complete. */
+/** Fetches trees of other hosts: one pull after another for a volume, and an apply once a checkpoint is complete. */
 export class TreeFetcher {
   readonly #dependencies: PullDependencies
   readonly #hosts: HostDirectory
@@ -48,7 +48,10 @@ export class TreeFetcher {
     this.#watching = { dependencies, wakeups }
   }
 
-  /** One try to bring a checkpoint here from one host, whatever the record says of it. Null when the copy is at the checkpoint now, else why not. Rejects when `signal` aborts. */
+  /**
+   * Tries once to bring a checkpoint here from one host, whatever the record says of it.
+   * Returns null when the copy is at the checkpoint, else why not. Rejects when `signal` aborts.
+   */
   async bring(
     job: CopyJob,
     record: VolumeRecord,
@@ -65,7 +68,7 @@ export class TreeFetcher {
       const request = { volume: job.id, epoch: record.epoch, want }
       const known = record.copies[this.#dependencies.self.id] !== undefined
       const work = (until: AbortSignal) => this.#pass(job, source, request, until, known)
-      const complete = await whileHeld(this.#watching, record, FAR_LOOK_MS, signal, work)
+      const complete = await whileHeld(this.#watching, record, FAR_POLL_MS, signal, work)
       if (!complete && record.holder?.host === source) return changedMeanwhile(record.name, checkpoint, from)
       if (!complete) return await this.#doubt(record, checkpoint, source)
       return (await this.#apply(record, checkpoint)) ? null : heldHere(record.name)
@@ -77,14 +80,14 @@ export class TreeFetcher {
     }
   }
 
-  /** One try over all hosts that have the newest checkpoint. True when the copy here is at it now. */
+  /** Tries all hosts that have the newest checkpoint once. True: the copy here is at it now. */
   async bringNewest(job: CopyJob, record: VolumeRecord, signal: AbortSignal): Promise<boolean> {
     const last = record.last
     if (last === null) return false
     const sources = this.#sourcesOf(record)
-    // A host that is away may still be dialled; until that fails, people should hear what is known already.
+    // A host that is away may still be dialled; until that fails, operators should see what is known already.
     if (!sources.some((host) => this.#hosts.alive(host))) job.lastError = dataUnreachable(record, this.#hosts)
-    // Nobody says any more that it has it: that a copy was found damaged is the end of waiting.
+    // No host has it by the record, and one found its copy damaged: waiting is no use.
     const damaged = sources.length === 0 ? this.#damagedAt(record) : null
     if (damaged !== null) throw changedAtRest(record, this.#hosts.labelWithAge(damaged.host), [damaged.path])
     let doubted: Error | null = null
@@ -112,12 +115,12 @@ export class TreeFetcher {
         )
       }
     }
-    // Only when no other source delivers is that what keeps the data from coming.
+    // Only when no other source delivers does the doubt keep the data from coming.
     if (doubted !== null) job.lastError = doubted
     return false
   }
 
-  /** What came from a host is not the checkpoint that it says its copy is at: it looks for itself. Answers why the copy was not used. */
+  /** Makes a host compare a copy that did not deliver its checkpoint. Returns why the copy was not used. */
   async #doubt(record: VolumeRecord, checkpoint: Checkpoint, source: string): Promise<WherryError> {
     const { peers, clock, log } = this.#dependencies
     const host = this.#hosts.get(source)
@@ -132,7 +135,7 @@ export class TreeFetcher {
     return changedAtRest({ ...record, last: checkpoint }, this.#hosts.labelWithAge(source), paths)
   }
 
-  /** Hosts whose copy has the newest checkpoint, those alive first. */
+  /** Returns the hosts whose copy has the newest checkpoint, those alive first. */
   #sourcesOf(record: VolumeRecord): string[] {
     const { last } = record
     const holders = Object.entries(record.copies).filter(
@@ -141,20 +144,20 @@ export class TreeFetcher {
     return holders.map(([host]) => host).sort((a, b) => Number(this.#hosts.alive(b)) - Number(this.#hosts.alive(a)))
   }
 
-  /** A host that says that its copy is damaged, and the first path. */
+  /** Returns a host that found its copy damaged, and the first path; null: none did. */
   #damagedAt({ id, copies }: VolumeRecord): { host: string; path: string } | null {
     const found = this.#hosts.all().find((host) => copies[host.id] !== undefined && host.damaged?.[id] !== undefined)
     return found === undefined ? null : { host: found.id, path: found.damaged?.[id] ?? '' }
   }
 
-  /** Sends ahead what the holder has now, and stops at once when the holder releases. Failing costs only time. */
+  /** Pre-seeds what the holder has now; stops at once when the holder releases. Failing costs only time. */
   async sendAhead(job: CopyJob, record: VolumeRecord, signal: AbortSignal): Promise<void> {
     const holder = record.holder
     if (holder === null) return
     const request: TreeRequest = { volume: job.id, epoch: record.epoch, want: { kind: 'live' } }
     try {
       const work = (until: AbortSignal) => this.#pass(job, holder.host, request, until)
-      await whileHeld(this.#watching, record, LOOK_MS, signal, work)
+      await whileHeld(this.#watching, record, POLL_MS, signal, work)
     } catch (error) {
       if (signal.aborted) throw error
       if (codeOf(error) === 'VOLUME_HELD_ELSEWHERE') return
@@ -165,7 +168,7 @@ export class TreeFetcher {
     }
   }
 
-  /** False: the volume is held here by now. */
+  /** Applies a complete checkpoint. False: the volume is held here by now. */
   async #apply(record: VolumeRecord, checkpoint: Checkpoint): Promise<boolean> {
     const { store } = this.#dependencies
     return await this.#locks.run(record.id, async () => {
@@ -181,7 +184,7 @@ export class TreeFetcher {
   async #pass(job: CopyJob, from: string, request: TreeRequest, signal: AbortSignal, known = false): Promise<boolean> {
     const host = this.#hosts.get(from)
     if (host === undefined) throw unknownHost(from)
-    // A host that is in the record already needs no registry to go on.
+    // A host that is in the record already needs no registry to continue.
     if (!known) await announceCopy(this.#dependencies, job.volume)
     const pass = job.startPass(this.#hosts.label(from))
     try {

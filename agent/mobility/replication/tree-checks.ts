@@ -3,12 +3,12 @@ import type { Capture } from '../../store/contract.ts'
 import type { TreeChecks } from '../copy-contract.ts'
 import type { Dependencies } from '../dependencies.ts'
 
-/** Reading a whole copy again for another host's doubt is not repeated before this. */
+/** A whole copy is not read again for another host's doubt before this. */
 const VERIFY_EVERY_MS = 10 * 60_000
-/** Whoever asks another host for a look does not wait longer, and asks again: what took as long counts as long. */
+/** Hosts wait no longer than this for a comparison, and ask again: one that took as long counts for as long. */
 const LONG_MS = 10_000
 
-/** Looks at trees nobody writes to, one look per volume however many Mounts wait for it. */
+/** Reads trees that nobody writes to: one scan per volume, which all callers join. */
 export class SharedTreeChecks implements TreeChecks {
   readonly #dependencies: Pick<Dependencies, 'store' | 'signal' | 'clock'>
   /** By volume id: when its copy was last read again for a doubt, on the clock's elapsedMs. */
@@ -16,14 +16,17 @@ export class SharedTreeChecks implements TreeChecks {
   /** How often each copy is being read again, by volume id. */
   readonly #verifying = new Map<string, number>()
   readonly #running = new Map<string, Promise<Capture>>()
-  /** Looks that took long, by volume id, and when they ended. */
+  /** Long captures that have ended, by volume id, and when. */
   readonly #long = new Map<string, { readonly capture: Capture; readonly atMs: number }>()
 
   constructor(dependencies: Pick<Dependencies, 'store' | 'signal' | 'clock'>) {
     this.#dependencies = dependencies
   }
 
-  /** Captures the tree, or joins the capture that runs; it goes on when the caller stops waiting. Rejects as `Store.capture`. */
+  /**
+   * Captures the tree, or joins the capture that runs. It continues when the caller stops waiting.
+   * Rejects as `Store.capture`.
+   */
   join(id: string): Promise<Capture> {
     const running = this.#running.get(id)
     if (running !== undefined) return running
@@ -42,20 +45,20 @@ export class SharedTreeChecks implements TreeChecks {
     return check
   }
 
-  /** As `join`, or what a look that took long has just found, if it has found the tree with this hash. */
+  /** As `join`, or the result of a long capture that has just ended, if it found the tree with this hash. */
   async joinLately(id: string, hash: string | null): Promise<Capture> {
     const found = this.#long.get(id)
     const isRecent = found !== undefined && this.#dependencies.clock.elapsedMs() - found.atMs < LONG_MS
     return isRecent && found.capture.hash === hash ? found.capture : await this.join(id)
   }
 
-  /** Reads a copy again with `work`; meanwhile `isVerified` says so. */
+  /** Runs `work`, which reads a copy again byte by byte; meanwhile `isVerified` is true. */
   async verify<T>(id: string, work: () => Promise<T>): Promise<T> {
     this.#verifying.set(id, (this.#verifying.get(id) ?? 0) + 1)
     try {
       return await work()
     } catch (error) {
-      // It gave way to a Mount, for example: the next doubt has it read again.
+      // It gave way to a Mount, for example: the next doubt has the copy read again.
       if (codeOf(error) === 'VOLUME_IN_USE') this.#verifiedMs.delete(id)
       throw error
     } finally {
@@ -65,12 +68,12 @@ export class SharedTreeChecks implements TreeChecks {
     }
   }
 
-  /** Whether a copy is being read again. A look at its tree would put an end to that. */
+  /** Whether a copy is being read again. A capture of its tree would end that. */
   isVerified(id: string): boolean {
     return this.#verifying.has(id)
   }
 
-  /** Whether another host's doubt is worth reading the whole copy now; counts as if it were then read. */
+  /** Whether another host's doubt justifies reading the whole copy now. True counts as a read. */
   mayVerify(id: string): boolean {
     const nowMs = this.#dependencies.clock.elapsedMs()
     for (const [known, atMs] of this.#verifiedMs) if (nowMs - atMs >= VERIFY_EVERY_MS) this.#verifiedMs.delete(known)

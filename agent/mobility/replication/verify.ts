@@ -9,16 +9,17 @@ import { reportCurrent, reportDamaged } from '../record/report-copy.ts'
 import { readVolume } from '../record/update-record.ts'
 import { noCopy } from './errors.ts'
 
-/** Bound of asking the registry before and after; reading the copy takes as long as it takes. */
+/** Bound of reading the registry; reading the copy takes as long as it takes. */
 const REGISTRY_MS = 20_000
-/** A repair is tried for this long when no other host delivers at once; catching up tries again later anyway. */
+/** A repair is retried for this long when no other host delivers at once; later the catch-up retries it. */
 const REPAIR_WANTED_MS = 60_000
 
 /**
- * Reads this host's copy of an idle volume again, every byte, and compares it with its checkpoint. A damaged copy is neither mounted nor
- * sent from then on; the damaged blocks are fetched from another host that has the checkpoint, in the background. The store
- * ends the reading when anything else, a Mount first of all, wants the tree. VOLUME_NOT_FOUND, NOT_AT_CHECKPOINT (no copy here),
- * VOLUME_IN_USE (held here, or wanted meanwhile). May be repeated.
+ * Reads this host's copy of an idle volume again, every byte, and compares it with its checkpoint.
+ * A damaged copy is neither mounted nor sent from then on. Its damaged blocks are fetched from another host that has
+ * the checkpoint, in the background.
+ * The store ends the reading when anything else, a Mount first of all, wants the tree.
+ * VOLUME_NOT_FOUND; NOT_AT_CHECKPOINT: no copy here; VOLUME_IN_USE: held here, or wanted meanwhile. May be repeated.
  */
 export async function verifyVolume(
   context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'treeChecks'>,
@@ -34,7 +35,7 @@ export async function verifyVolume(
   const verify = () => dependencies.store.verify(local.id, AbortSignal.any([dependencies.signal, signal]))
   const found = await context.treeChecks.verify(local.id, verify)
   const repairing = found.damagedCount > 0 && (await repair(context, record, local))
-  // It may have been known as damaged.
+  // The registry may have it as damaged.
   if (found.damagedCount === 0) await reportCurrent(dependencies, { ...record, last: local.checkpoint })
   return {
     volume: name,
@@ -45,7 +46,7 @@ export async function verifyVolume(
   }
 }
 
-/** Makes the damage known and starts to fetch what is damaged. False: nobody else has this checkpoint. */
+/** Reports the damage and starts to fetch what is damaged. False: no other host has this checkpoint. */
 async function repair(
   context: Pick<Context, 'dependencies' | 'copyManager'>,
   record: VolumeRecord,

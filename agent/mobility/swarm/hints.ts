@@ -8,24 +8,24 @@ import { planTakeover } from '../failover/takeover.ts'
 import { isAt } from '../record/copies.ts'
 import { NAMESAKES, RECONCILE } from '../wakeups.ts'
 
-/** A task starts within its predecessor's stop grace and Swarm's delays; after this nobody is coming for the volume. */
+/** A task starts within its predecessor's stop grace and Swarm's delays; after this it will not come. */
 const WANTED_AFTER_HINT_MS = 2 * 60_000
-/** Swarm makes tasks some moments after the event that causes them: when to look again. */
-const LOOKS_AFTER_EVENT_MS = [0, 150, 400, 1_000, 2_500]
-const LOOK_EVERY_MS = 5_000
+/** Swarm creates tasks some moments after the event that causes them: when to scan again. */
+const SCANS_AFTER_EVENT_MS = [0, 150, 400, 1_000, 2_500]
+const SCAN_EVERY_MS = 5_000
 /** The same hint is not sent again sooner. */
 const REPEAT_HINT_MS = 10_000
-/** `docker volume inspect` asks as often as it likes; the leader is asked at most this often per volume. */
+/** The leader is asked at most this often per volume, however often `docker volume inspect` is run. */
 const ASK_LEADER_EVERY_MS = 1_000
-/** Bound on what is remembered about hints sent. */
+/** Bound on the hints sent that are remembered. */
 const MAX_REMEMBERED = 10_000
 
-const LEADER_LOOK = '/leader'
+const LEADER_SCAN = '/leader-scan'
 
 const hintMessage = z.object({ name: z.string(), id: z.string(), epoch: z.number().int().nonnegative() })
 type Hint = z.output<typeof hintMessage>
 
-/** Hints: news that a volume will be wanted on a host soon. Acting on them saves time and is never needed. */
+/** Hints: a volume will be wanted on a host soon. Acting on them saves time and is never needed. */
 export class Hints {
   readonly #context: Pick<
     Context,
@@ -43,14 +43,15 @@ export class Hints {
   start(): void {
     const { bus, engine, self, signal } = this.#context.dependencies
     bus.subscribe(`hint.${self.id}`, (message) => void this.#onHint(message), signal)
-    bus.subscribe('schedule.look', () => this.#context.wakeups.wake(LEADER_LOOK), signal)
+    bus.subscribe('schedule.look', () => this.#context.wakeups.wake(LEADER_SCAN), signal)
     engine.watch((event) => void this.#onEvent(event), signal)
     void this.#lead()
   }
 
   /**
-   * A Get or Create call for a volume whose data is elsewhere. Docker makes the same call for a new task and for
-   * `docker volume inspect`, so it is not reason enough to copy: the Swarm's leader is asked to look at its tasks now.
+   * Notes a Get or Create call for a volume whose data is elsewhere: the Swarm's leader is asked to scan its tasks
+   * now.
+   * Docker makes the same call for a new task and for `docker volume inspect`, so it is not reason enough to copy.
    */
   noteDemand(record: VolumeRecord): void {
     if (this.#context.node.swarmNode === null || record.holder?.host === this.#context.dependencies.self.id) return
@@ -92,13 +93,16 @@ export class Hints {
     if (!signal.aborted) await this.#follow(hint, untilMs)
   }
 
-  /** A lost holder sends nothing ahead, and to dial it takes seconds: what a Mount would take over with comes from the hosts that have it. */
+  /**
+   * Brings what a Mount would take over with, from the hosts that have it: a lost holder cannot pre-seed, and
+   * dialling it takes seconds.
+   */
   async #bringWithoutHolder(record: VolumeRecord): Promise<void> {
     const { store, signal, log } = this.#context.dependencies
     const found = await planTakeover(this.#context, record, { isOperator: false, loss: false }, () =>
       findCandidates(this.#context, record, signal),
     )
-    // Not to be taken over: the Mount says why.
+    // If it cannot be taken over, the Mount says why.
     if (found instanceof WherryError || isAt(await store.copy(record.id), found.best)) return
     log.info({ volume: record.name }, 'task scheduled here, holder lost: fetching the newest checkpoint')
     this.#context.copyManager.wantCheckpoint(record, found.best, found.hosts, WANTED_AFTER_HINT_MS)
@@ -109,7 +113,7 @@ export class Hints {
     try {
       if (event.kind === 'node' || event.kind === 'service') {
         bus.publish(`schedule.${event.kind}`, { host: self.id, ...event })
-        await this.#lookSoon()
+        await this.#scanSoon()
         return
       }
       if (event.kind === 'volume') {
@@ -127,10 +131,10 @@ export class Hints {
     }
   }
 
-  async #lookSoon(): Promise<void> {
-    for (const ms of LOOKS_AFTER_EVENT_MS) {
+  async #scanSoon(): Promise<void> {
+    for (const ms of SCANS_AFTER_EVENT_MS) {
       await this.#context.dependencies.clock.sleep(ms, this.#context.dependencies.signal)
-      this.#context.wakeups.wake(LEADER_LOOK)
+      this.#context.wakeups.wake(LEADER_SCAN)
     }
   }
 
@@ -138,14 +142,14 @@ export class Hints {
     const { clock, signal, log } = this.#context.dependencies
     while (!signal.aborted) {
       if (this.#context.node.leader) {
-        await this.#look().catch((error: unknown) => log.debug({ err: error }, 'scan of the tasks failed'))
+        await this.#scan().catch((error: unknown) => log.debug({ err: error }, 'scan of the tasks failed'))
       }
-      await this.#context.wakeups.wait(LEADER_LOOK, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
+      await this.#context.wakeups.wait(LEADER_SCAN, (until) => clock.sleep(SCAN_EVERY_MS, until), signal)
     }
   }
 
-  /** Compares where tasks are to run with where their volumes' data is, and tells the hosts that lack it. */
-  async #look(): Promise<void> {
+  /** Compares where tasks will run with where their volumes' data is, and sends hints to the hosts that lack it. */
+  async #scan(): Promise<void> {
     const { bus, engine, cache } = this.#context.dependencies
     const tasks = await engine.tasks()
     if (tasks.length === 0) return

@@ -3,9 +3,9 @@ import type { Bus } from '../../bus/contract.ts'
 import type { Context } from '../context.ts'
 import type { Dependencies } from '../dependencies.ts'
 
-/** The subject on which the leader's agent tells what it knows of the Swarm's nodes. */
+/** The subject on which the leader's agent publishes the Swarm's nodes. */
 export const NODES_SUBJECT = 'schedule.nodes'
-/** Who has just started learns of its own node this late at most. */
+/** A new agent learns of its own node this late at most. */
 export const TELL_NODES_EVERY_MS = 30_000
 
 /** By node id. */
@@ -13,8 +13,9 @@ const nodesMessage = z.record(z.string(), z.object({ zone: z.string().nullable()
 export type NodesMessage = z.infer<typeof nodesMessage>
 
 /**
- * Keeps up with what Swarm says of this host's node, until the agent stops: its label `zone`, and whether it is drained. Only managers may read
- * nodes (docs.docker.com/engine/swarm/manage-nodes), so the leader's agent tells everyone. A host outside the Swarm has neither.
+ * Follows what Swarm says of this host's node, until the agent stops: its label `zone`, and whether it is drained.
+ * Only managers may read nodes (docs.docker.com/engine/swarm/manage-nodes), so the leader's agent publishes them. A
+ * host outside the Swarm has neither.
  */
 export function followNodes(
   context: Pick<Context, 'node'> & {

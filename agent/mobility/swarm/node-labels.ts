@@ -10,17 +10,14 @@ import { NODES_SUBJECT, type NodesMessage, TELL_NODES_EVERY_MS } from './node-fa
 const LABEL_PREFIX = 'wherry.'
 /** The node label by which copies are spread. */
 const ZONE_LABEL = 'zone'
-const LOOK_EVERY_MS = 5_000
+const SCAN_EVERY_MS = 5_000
 /**
- * A node is replaced as a whole, and Swarm refuses a change of what is not its newest version. Whoever changes nodes at
- * the same time would fail by our write between his read and his write: nodes that were changed by anybody, this agent
- * included, in this time are left alone.
+ * Nodes that were changed in this time by anybody, this agent included, are left alone.
+ * A node is replaced as a whole, and Swarm refuses a change of an older version: an operator's change would fail
+ * because of a write between its read and its write.
  */
 const QUIET_MS = 10_000
-/**
- * Volumes that move make holders of copies and copies of holders. That is written when no volume anywhere has moved for
- * this long.
- */
+/** A move makes a holder of a copy and a copy of a holder. That is written when no volume has moved for this long. */
 const STILL_MS = 120_000
 
 const NODES = '/nodes'
@@ -37,7 +34,7 @@ export interface LabelContext extends Pick<Context, 'wakeups' | 'node'> {
   }
 }
 
-/** What is remembered from one look at the nodes to the next; losing it costs time only. */
+/** What is remembered from one scan of the nodes to the next; losing it costs time only. */
 interface LabelMemory {
   /** Which version of a node was seen, and since when, by node id. */
   readonly versions: Map<string, { readonly version: number; readonly sinceMs: number }>
@@ -46,7 +43,7 @@ interface LabelMemory {
   wantedMs: number
 }
 
-/** While this engine is the Swarm's leader: tells all hosts what Swarm says of their nodes, and keeps the nodes' labels true. Until the agent stops. */
+/** While this engine is the Swarm's leader: publishes the nodes and keeps their labels true, until the agent stops. */
 export async function leadNodes(context: LabelContext): Promise<void> {
   const { bus, clock, engine, signal, log } = context.dependencies
   bus.subscribe('schedule.node', () => context.wakeups.wake(NODES), signal)
@@ -68,17 +65,18 @@ export async function leadNodes(context: LabelContext): Promise<void> {
     } catch (error) {
       if (!signal.aborted) log.debug({ err: error }, 'scan of the nodes failed')
     }
-    await context.wakeups.wait(NODES, (until) => clock.sleep(LOOK_EVERY_MS, until), signal)
+    await context.wakeups.wait(NODES, (until) => clock.sleep(SCAN_EVERY_MS, until), signal)
   }
 }
 
 /**
- * The labels of one node: for each volume whether its host is the `holder`, has a `copy`, or has `none`. All three are said, because Swarm stops a
- * running task as soon as its node does not meet its constraints any more (swarmkit, ConstraintEnforcer), and a copy becomes the
- * holder when its task starts: `node.labels.wherry.data!=none` stays true through that.
+ * Returns the labels of one node: for each volume whether its host is the `holder`, has a `copy`, or has `none`.
+ * All three are set: Swarm stops a running task as soon as its node does not meet its constraints any more (swarmkit,
+ * ConstraintEnforcer), and a copy becomes the holder when its task starts. `node.labels.wherry.data!=none` stays true
+ * through that.
  */
 export function labelsOf(host: string | null, records: readonly VolumeRecord[]): Labels {
-  // One that was never used has no data anywhere: no node is said to lack it, so that its first task may go to any.
+  // A volume that was never used has no data anywhere: it gets no label, so that its first task may go to any node.
   const used = records.filter(({ holder, last }) => holder !== null || last !== null)
   return Object.fromEntries(used.map((record) => [`${LABEL_PREFIX}${record.name}`, roleOf(host, record)]))
 }
@@ -105,20 +103,23 @@ async function labelNodes(context: LabelContext, nodes: readonly SwarmNode[], me
     const labels = wanted[nth] ?? {}
     const isQuiet = noteVersion(memory, node, nowMs)
     if (!isQuiet || isLabelled(node, labels) || (saysTheSame(node, labels) && !isStill)) continue
-    // Refused: somebody was faster, and the node is left alone until it is quiet again.
+    // Refused: another writer was faster, and the node is left alone until it is quiet again.
     await engine.setNodeLabels(node.id, node.version, LABEL_PREFIX, labels)
   }
   for (const id of memory.versions.keys()) if (!nodes.some((node) => node.id === id)) memory.versions.delete(id)
 }
 
-/** Whether the node has stood still for long enough to be written to. */
+/** Whether the node was unchanged for long enough to be written. */
 function noteVersion({ versions }: LabelMemory, { id, version }: SwarmNode, nowMs: number): boolean {
   const seen = versions.get(id)
   if (seen?.version !== version) versions.set(id, { version, sinceMs: nowMs })
   return seen?.version === version && nowMs - seen.sinceMs >= QUIET_MS
 }
 
-/** A host that left the Swarm and joined again has a new node; one made anew on the same node a new id: the one heard of last counts. */
+/**
+ * Returns the host of a node. A host that left the Swarm and joined again has a new node, and one that was
+ * reinstalled on the same node a new id: the newest heartbeat counts.
+ */
 function hostOf(hosts: readonly HostRecord[], node: string): HostRecord | undefined {
   return hosts.filter(({ swarmNode }) => swarmNode === node).sort((a, b) => Date.parse(b.at) - Date.parse(a.at))[0]
 }
@@ -127,7 +128,7 @@ function isLabelled(node: SwarmNode, labels: Labels): boolean {
   return isDeepStrictEqual(ownLabels(node), labels)
 }
 
-/** Whether labels tell the same of where data is: `!=none` sees no difference. */
+/** Whether labels say the same of where data is: `!=none` sees no difference. */
 function saysTheSame(node: SwarmNode, labels: Labels): boolean {
   const places = (all: Labels) => Object.fromEntries(Object.entries(all).map(([key, role]) => [key, role !== 'none']))
   return isDeepStrictEqual(places(ownLabels(node)), places(labels))

@@ -14,8 +14,9 @@ const CREATE_MS = 20_000
 const STALE_MS = 3_000
 
 /**
- * Adds the record; the data appears with the first Mount, on the host that mounts. A volume that exists with the same options is answered as it is.
- * VOLUME_EXISTS: with other options, or as data that the registry has forgotten. May be repeated; durable on return.
+ * Adds the record; the data appears with the first Mount, on the host that mounts.
+ * Returns an existing volume with the same options as it is. May be repeated; durable on return.
+ * VOLUME_EXISTS: with other options, or as data that the registry has lost.
  */
 export async function createVolume(
   context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'confirmed'>,
@@ -26,7 +27,8 @@ export async function createVolume(
   const signal = AbortSignal.any([dependencies.signal, dependencies.clock.deadline(CREATE_MS)])
   const settled = dependencies.clock.deadline(STALE_MS)
   for (;;) {
-    // Each time another one: what an earlier try has made, unknown to it, may have been removed by now, and a removed id never comes back.
+    // Each try uses another id: what an earlier try may have created can be removed by now, and a removed id never
+    // comes back.
     const record = newRecord(dependencies, name, options)
     const existing = (await readVolume(dependencies, name, signal))?.value
     if (existing !== undefined && existing.removedAt === null) return sameVolume(existing, options)
@@ -35,7 +37,7 @@ export async function createVolume(
     const forgotten = await findForgotten(context, record, inventories)
     if (forgotten !== null && settled.aborted) throw forgotten
     const predecessor = await findPredecessor(context, name, inventories)
-    // Whoever asks too late hears of nothing: then it is not known what the others have.
+    // After the deadline no host replies: then it is not known what the others have.
     const write =
       forgotten === null && !signal.aborted ? await dependencies.registry.addVolume({ ...record, predecessor }) : null
     if (write?.outcome === 'done') {

@@ -5,9 +5,9 @@ import { isEmptyTree, isForged } from '../record/copies.ts'
 import { withdrawCopy } from '../record/report-copy.ts'
 
 /**
- * What was sent ahead, or copied in part, to a host where nobody wants it any more never became a copy. It goes, so that
- * hosts do not collect volumes they never had. After a start it is kept for as long as a Mount may come back for it. What the record says is kept here
- * goes on filling however long it takes.
+ * Drops what was pre-seeded or copied in part and never became a copy, so that hosts do not collect volumes.
+ * After a start it is kept for as long as a Mount may come back for it. What the record keeps here is filled however
+ * long that takes.
  */
 export async function dropPartialCopies(
   context: Pick<Context, 'dependencies' | 'locks' | 'copyManager' | 'pendingMounts'>,
@@ -19,9 +19,10 @@ export async function dropPartialCopies(
     await context.locks.run(id, async () => {
       const local = await store.copy(id)
       if (local === null || local.held !== null || local.applying) return
-      // What an older release left of a hold that never came about is nothing either.
+      // A leftover of an older release's hold that never began counts as nothing.
       if (local.checkpoint !== null && !(isForged(local) && isEmptyTree(local.checkpoint))) return
-      // The trash is emptied one day; what the cluster never got stays until a person removes it (promise 7).
+      // The trash is emptied one day; writes that the cluster does not have stay until an operator removes them
+      // (promise 7).
       if (local.diverged.length > 0) return
       if (context.copyManager.job(id) !== undefined || context.pendingMounts.has(name)) return
       if (await withdrawCopy(context.dependencies, local)) await store.trash(id)

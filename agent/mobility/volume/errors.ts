@@ -84,7 +84,7 @@ export function stillHeld(record: VolumeRecord, hosts: HostDirectory, self: stri
   )
 }
 
-/** One line for each thing that refers to a volume, for whoever removes it all the same. */
+/** Returns a line for each thing that refers to a volume. */
 export function describeReferences(
   hosts: HostDirectory,
   { services, containers, away, unknown }: References,

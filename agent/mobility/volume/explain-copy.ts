@@ -8,8 +8,9 @@ import { mayGiveUp } from '../placement/policy.ts'
 const PATHS_NAMED = 3
 
 /**
- * Why a host's copy is not at the newest checkpoint, or cannot be used, in words, as far as this host knows. Null: nothing is wrong, or nobody has
- * told this host: what keeps a copy from coming, its own host knows and, while the volume is in use, the holder.
+ * Returns why a host's copy is not at the newest checkpoint, or cannot be used, as far as this host knows.
+ * Null: nothing is wrong, or this host was not told. The reason is known to the copy's host and, while the volume is
+ * in use, to the holder.
  */
 export function explainCopy(
   context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'checkpointScheduler' | 'node'>,
@@ -21,14 +22,14 @@ export function explainCopy(
     return describeOther(context, record, host) ?? describeSurplus(context, record, host)
   if (local?.damaged != null) return `damaged: ${named(local.damaged)}`
   if (record.holder?.host === host) return null
-  // Of an idle volume there is nothing newer; of one in use there may be.
+  // Nothing is newer than an idle volume's checkpoint; while it is in use something may be.
   if (isCurrent(record, host) && record.holder === null) return null
   const failure =
     context.copyManager.failure(record.id)?.message ?? (isCurrent(record, host) ? null : describeJob(context, record))
   return failure ?? describeSurplus(context, record, host)
 }
 
-/** Of an idle volume: a copy that is behind and that nobody needs is not brought up to date. */
+/** Of an idle volume: a copy that is behind and surplus is not brought up to date. */
 function describeSurplus(
   context: Pick<Context, 'dependencies' | 'hosts' | 'node'>,
   record: VolumeRecord,
@@ -49,7 +50,7 @@ function describeOther(
   if (away !== null || record.holder?.host === host) return away
   const damaged = context.hosts.get(host)?.damaged?.[record.id]
   if (damaged !== undefined) return `damaged: ${damaged}`
-  // The newest checkpoint is the registry's only when some other host has it: who is current there may lack it all the same.
+  // The registry has a checkpoint only once another host has it: a copy that is current there may lack a newer one.
   const progress = context.checkpointScheduler.progress(record.id, host)
   if (progress === null || progress.failure !== null) return progress?.failure ?? null
   return progress.asking && !isCurrent(record, host) ? 'a checkpoint is on its way there' : null

@@ -8,10 +8,10 @@ import { lostHolders } from '../record/lineage.ts'
 import { readVolume } from '../record/update-record.ts'
 import { nameNotFreed } from './errors.ts'
 
-/** How often a removal tries again to free the name. */
-const LOOK_MS = 200
+/** How often a removal retries to free the name. */
+const POLL_MS = 200
 
-/** The steps after the mark; any host may do them, any number of times. Frees the name on return. */
+/** Finishes a removal after the mark, and frees the name. Any host may do it, any number of times. */
 export async function finishRemoval(
   context: Pick<Context, 'dependencies'>,
   record: VolumeRecord,
@@ -27,12 +27,15 @@ export async function finishRemoval(
       if (now === null || now.value.id !== id) return
       if (now.value.removedAt !== null && (await registry.deleteVolume(name, now.revision)).outcome === 'done') return
     }
-    await clock.sleep(LOOK_MS, signal)
+    await clock.sleep(POLL_MS, signal)
   }
   throw nameNotFreed(name)
 }
 
-/** A holder that was lost before its first checkpoint reached the registry has a tree that the record's copies do not name. */
+/**
+ * Returns the hosts with a tree. One that was lost before its first checkpoint reached the registry is not among the
+ * record's copies.
+ */
 function hostsWithTree(record: VolumeRecord): string[] {
   const { copies, holder, lost } = record
   // A removal by force does not wait for the holder.
@@ -41,9 +44,9 @@ function hostsWithTree(record: VolumeRecord): string[] {
 }
 
 /**
- * Moves this host's copy of a removed volume to the trash; that of a host that was given up (`lost`) is set aside,
- * where nothing deletes it, and announced (promise 7). Its containers are ended. The caller has proof of the removal.
- * May be repeated.
+ * Moves this host's copy of a removed volume to the trash, and kills its containers.
+ * The copy of a host that was given up (`lost`) is set aside, where nothing deletes it, and announced (promise 7).
+ * The caller has proof of the removal. May be repeated.
  */
 export async function discardRemoved(
   context: Pick<
@@ -78,7 +81,7 @@ export async function discardRemoved(
       if (local.held !== null) await endHold(context, local)
       await store.unmount(id)
     } catch (error) {
-      // Whoever wants to use the name again is told.
+      // A later Mount of this name reports it.
       context.releaseTroubles.note(local, error, startMs)
       throw error
     }
@@ -98,19 +101,24 @@ async function setAside(context: Pick<Context, 'dependencies'>, { id, name }: Lo
   bus.publish(`volume.${id}.set_aside`, { name, host: self.id, directory })
 }
 
-/** A line for each copy of a removed volume that was set aside here: it stays until an operator deletes it. */
+/** Returns a line for each copy of a removed volume that was set aside here: it stays until an operator deletes it. */
 export async function describeSetAside(context: Pick<Context, 'dependencies'>): Promise<string[]> {
   const found = (await context.dependencies.store.removed()).filter(({ until }) => until === null)
-  return found.map(
-    ({ name, id, directory }) =>
-      `Volume "${name}" (${id}) was removed while this host was given up: what it had is in ${directory} of the state directory. Copy out what you need, then delete that directory.`,
+  return found.map(({ name, id, directory }) =>
+    [
+      `Volume "${name}" (${id}) was removed while this host was given up:`,
+      `what it had is in ${directory} of the state directory.`,
+      'Copy out what you need, then delete that directory.',
+    ].join(' '),
   )
 }
 
 /**
- * Ends a hold of a removed volume. It was removed by force, or given up or taken over while this host was away, or
- * released by an agent that did not live to write that down. A new volume of the same name may be in use here, and
- * engines know names only: then just those containers are ended that a fence has noted.
+ * Ends a hold of a removed volume.
+ * It was removed by force, or given up or taken over while this host was away, or released by an agent that was
+ * killed before it wrote that.
+ * A new volume of the same name may be in use here, and engines know names only: then only the containers that a
+ * fence has noted are killed.
  */
 async function endHold(
   context: Pick<Context, 'dependencies' | 'checkpointScheduler' | 'containerUses' | 'confirmed'>,
@@ -128,7 +136,9 @@ async function endHold(
   await store.update(local.id, { held: null, mounts: {} })
 }
 
-/** Acts on tombstones that name this host, then takes it off them; the last host deletes the tombstone. */
+/**
+ * Discards the copies that tombstones name for this host, and takes it off them; the last host deletes the tombstone.
+ */
 export async function clearTombstones(
   context: Pick<
     Context,
@@ -150,7 +160,7 @@ export async function clearTombstones(
     if (!value.hosts.includes(self.id)) return
     await discardRemoved(context, value)
     const hosts = value.hosts.filter((host) => host !== self.id)
-    // A lost race or a lost answer is seen and mended at the next look.
+    // A lost race or acknowledgement is repaired at the next scan.
     if (hosts.length === 0) await registry.deleteRemoved(value.id, revision)
     else await registry.updateRemoved({ ...value, hosts }, revision)
   })

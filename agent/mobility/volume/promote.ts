@@ -20,15 +20,15 @@ import { hasCheckpoint, isAt } from '../record/copies.ts'
 import { readVolume } from '../record/update-record.ts'
 import { isNeverUsed, type Promotion, takeoverPromotion, unchangedPromotion, unusedPromotion } from './promotion.ts'
 
-/** Long enough for a lease that has just begun to be silent to be over. */
+/** Long enough for the lease of a host that has just fallen silent to expire. */
 const PROMOTE_MS = 30_000
-const LOOK_MS = 500
-/** A host that has released a volume writes that down within moments, or its disk keeps it from doing so. */
+const POLL_MS = 500
+/** A host that has released a volume writes that to its disk within moments, or its disk keeps it from doing so. */
 const RELEASED_MS = 10_000
 
-/** What may be written, by whose leave. */
+/** What may be written, and why. */
 interface Chosen extends Takeover {
-  /** The holder has given the volume up: its lease need not be over. */
+  /** The holder has given the volume up: its lease need not have ended. */
   readonly isGivenUp: boolean
   /** `best` is all that the holder had: nothing is lost. */
   readonly isWhole: boolean
@@ -37,11 +37,14 @@ interface Chosen extends Takeover {
 }
 
 /**
- * A person's word that a volume may go on without its holder, or without a checkpoint that cannot be reached: the volume is idle then, at the newest checkpoint
- * that was found, and follows the next Mount. A holder that lives and that no container uses gives the volume up, and
- * sends what it has first. FAILOVER_REFUSED when data would be lost that `acceptLoss` does not accept, RELEASE_FAILED
- * when the holder cannot give it up, VOLUME_HELD_ELSEWHERE while it is used there. A volume that no host holds and that
- * can be mounted as it is stays as it is. May be repeated; durable on return.
+ * Makes a volume idle at the newest checkpoint that can be reached, on an operator's request; it follows the next
+ * Mount.
+ * It ends the hold of a lost holder, or gives up a checkpoint that cannot be reached. A living holder without
+ * containers gives the volume up, and sends what it has first.
+ * FAILOVER_REFUSED: data would be lost that `acceptLoss` does not accept. RELEASE_FAILED: the holder cannot give it
+ * up.
+ * VOLUME_HELD_ELSEWHERE: a container uses it. A volume that can be mounted as it is stays as it is.
+ * May be repeated; durable on return.
  */
 export async function promoteVolume(
   context: Pick<
@@ -74,7 +77,7 @@ export async function promoteVolume(
     }
     if (found instanceof WherryError) {
       refusal = found
-      // Only a lease may still run out while we wait.
+      // Only a lease may still expire while this waits.
       if (found.code !== 'VOLUME_HELD_ELSEWHERE') throw found
     } else {
       if (record.holder === null && isSameTree(record.last, found.best)) return unchangedPromotion(context, found)
@@ -92,14 +95,15 @@ export async function promoteVolume(
       }
       refusal = written
     }
-    await context.wakeups.wait(name, (until) => dependencies.clock.sleep(LOOK_MS, until), signal)
+    await context.wakeups.wait(name, (until) => dependencies.clock.sleep(POLL_MS, until), signal)
   }
   throw refusal ?? registrySilent(name)
 }
 
 /**
- * What the volume can go on from, or why not; `again`: the holder's tree has come, which may have taken long. `asked`
- * aborts when the asker is gone.
+ * Returns what the volume can be taken over with, or why it cannot; `again`: the holder's tree has come, which may
+ * have taken long.
+ * `asked` aborts when the asker is gone.
  */
 async function choose(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks' | 'expiry' | 'releases'>,
@@ -124,15 +128,15 @@ async function choose(
   return await withoutFinal(context, record, accepts.loss, why, { signal, asked })
 }
 
-/** A holder that is silent is not asked, unless it has said why: then its lease is over and it lives. */
+/** Whether the holder can be asked: it is alive, or its lease has ended because it cannot write its disk. */
 function isAnswering(context: Pick<Context, 'hosts'>, { holder }: VolumeRecord): boolean {
   if (holder === null) return false
   return context.hosts.alive(holder.host) || context.hosts.get(holder.host)?.unwritable != null
 }
 
 /**
- * Brings a tree of the holder here, unless a host has it. `again`: it has come, and time has passed meanwhile.
- * An error: why that failed.
+ * Brings a tree of the holder here, unless a host has it.
+ * `again`: it has come, and time has passed meanwhile. An error: why that failed.
  */
 async function bringFinal(
   context: Pick<Context, 'dependencies' | 'copyManager'>,
@@ -159,8 +163,9 @@ async function bringFinal(
 }
 
 /**
- * The holder gives the volume up, and its last tree cannot be had: an operator must accept that. A checkpoint that only
- * the holder has counts once it has come here, because the holder puts its tree aside.
+ * Returns what to take over with when the holder gives the volume up and its last tree cannot be had: an operator
+ * must accept that.
+ * A checkpoint that only the holder has counts once it has come here: the holder sets its tree aside.
  */
 async function withoutFinal(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks'>,

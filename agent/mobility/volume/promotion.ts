@@ -4,7 +4,7 @@ import type { Takeover } from '../failover/takeover.ts'
 import { isKnownCopy } from '../record/copies.ts'
 import { sentenceOf } from '../trouble.ts'
 
-/** What came of a promotion. */
+/** The result of a promotion. */
 export interface Promotion {
   readonly record: VolumeRecord
   /** False: the record is as it was. */
@@ -13,7 +13,7 @@ export interface Promotion {
   readonly summary: string
 }
 
-/** The volume has no data that anybody could miss. */
+/** Whether the volume has no data that could be lost. */
 export function isNeverUsed({ holder, last, copies }: VolumeRecord): boolean {
   return holder === null && last === null && !Object.values(copies).some(isKnownCopy)
 }
@@ -23,7 +23,7 @@ export function unusedPromotion(record: VolumeRecord): Promotion {
   return { record, changed: false, summary }
 }
 
-/** No host holds the volume, and a copy that can be reached is at its newest checkpoint. `described`: who has what. */
+/** The result when no host holds the volume and a copy that can be reached is at its newest checkpoint. */
 export function unchangedPromotion(
   context: Pick<Context, 'hosts'>,
   { record, best, hosts, described }: Takeover & { described: string },
@@ -34,7 +34,7 @@ export function unchangedPromotion(
   return { record, changed: false, summary: `${summary} ${sentenceOf(described)}` }
 }
 
-/** The volume was taken over, and no host holds it now. */
+/** The result when the volume was taken over, and no host holds it now. */
 export function takeoverPromotion(context: Pick<Context, 'hosts'>, record: VolumeRecord): Promotion {
   const { name, last, seizures } = record
   const { from = '', ageSeconds = 0 } = seizures.at(-1) ?? {}

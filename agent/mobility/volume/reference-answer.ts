@@ -4,7 +4,7 @@ import type { Context } from '../context.ts'
 import { malformedReply } from '../record/errors.ts'
 import { RECONCILE } from '../wakeups.ts'
 
-/** What one host's engine knows of a volume, whoever holds it. */
+/** What one host's engine knows of a volume. */
 export interface ReferenceAnswer {
   /** Id of the host. */
   readonly host: string
@@ -17,7 +17,7 @@ export interface ReferenceAnswer {
   readonly services: readonly string[] | 'worker' | 'none'
 }
 
-/** What a newer version adds is passed over. */
+/** What a newer version adds is ignored. */
 const answerMessage: z.ZodType<ReferenceAnswer> = z.object({
   host: z.string().min(1),
   containers: z.array(z.object({ name: z.string(), state: z.string() })),
@@ -25,8 +25,8 @@ const answerMessage: z.ZodType<ReferenceAnswer> = z.object({
 })
 
 /**
- * Answers the question `references`: asks the engine now. A hold whose last container is gone is looked at anew at
- * once, so that it ends. Rejects ENGINE_UNREACHABLE.
+ * Asks this host's engine now what refers to a volume. Rejects ENGINE_UNREACHABLE.
+ * A hold without containers is reconciled at once, so that it ends.
  */
 export async function findOwnReferences(
   context: Pick<Context, 'dependencies' | 'wakeups' | 'containerUses'>,
@@ -35,7 +35,7 @@ export async function findOwnReferences(
   const { engine, store, self } = context.dependencies
   const [users, services, local] = await Promise.all([
     context.containerUses.refresh(),
-    // A manager without a leader knows of a Swarm, and cannot say what is in it.
+    // A manager without a leader knows that there is a Swarm, and cannot say what is in it.
     engine.services().catch(() => 'worker' as const),
     store.copy(volume),
   ])
@@ -49,7 +49,7 @@ export async function findOwnReferences(
   return { host: self.id, containers, services: typeof services === 'string' ? services : naming(services, name) }
 }
 
-/** What another host says, checked. REQUEST_INVALID when it is no such answer. */
+/** Parses another host's reply. REQUEST_INVALID when it cannot be understood. */
 export function readReferenceAnswer(value: unknown, from: string): ReferenceAnswer {
   const found = answerMessage.safeParse(value)
   if (found.success) return found.data

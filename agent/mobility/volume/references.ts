@@ -4,20 +4,20 @@ import type { Question } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
 import { findOwnReferences, type ReferenceAnswer, readReferenceAnswer } from './reference-answer.ts'
 
-/** A host that lives answers in milliseconds; its engine, under load, in seconds. */
+/** A living host replies in milliseconds; its engine, under load, in seconds. */
 const ANSWER_MS = 6_000
 /** A host that has not been heard of is most likely not there. */
 const SILENT_ANSWER_MS = 500
 
-/** Everything that is known to refer to a volume, and what is not known. */
+/** What is known to refer to a volume, and what is not known. */
 export interface References {
   /** Names of services of the Swarm. */
   readonly services: readonly string[]
-  /** Containers on hosts that answered, by the host's id. */
+  /** Containers on hosts that replied, by the host's id. */
   readonly containers: readonly { readonly host: string; readonly name: string; readonly state: string }[]
   /**
-   * Hosts that are away and by their last word have containers with it (null: they did not say). Those that the volume
-   * was taken over from, and that have not returned since, do not count.
+   * Hosts that are away and whose last heartbeat has containers with it (null: it did not say).
+   * Hosts that the volume was taken over from, and that have not returned since, do not count.
    */
   readonly away: readonly { readonly host: string; readonly containers: readonly string[] | null }[]
   /** What could not be asked although it may refer to it, each a clause for the operator. */
@@ -27,10 +27,10 @@ export interface References {
 type Asked = ReferenceAnswer | WherryError
 
 /**
- * Asks all hosts at once, directly, what refers to a volume: containers in any state, and services. A host that is away
- * is taken at its last word. Never rejects: what was not answered is `away` or `unknown`. Call it with heartbeats that
- * were just read.
- * `removing`: an earlier call found that nothing refers to it, and its holder is to let go.
+ * Asks all hosts at once, directly, what refers to a volume: containers in any state, and services.
+ * A host that is away counts by its last heartbeat. Never rejects: a host without a reply is `away` or `unknown`.
+ * Call it with heartbeats that were just read. `removing`: an earlier call found no reference, and the holder has to
+ * release.
  */
 export async function findReferences(
   context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'containerUses'>,
@@ -63,7 +63,7 @@ export async function findReferences(
   ]
   const byHost = new Map(said.map((answer) => [answer.host, answer.containers]))
   const away = silent.filter((one) => !living.includes(one)).flatMap(({ host }) => lastWord(record, host))
-  // A holder that is cut off from the registry can be asked, and cannot let go.
+  // A holder that is cut off from the registry can be asked, and cannot release.
   const cutOff = record.holder?.host ?? ''
   const answered = isAway(context, cutOff) ? byHost.get(cutOff) : undefined
   if (answered !== undefined) {
@@ -83,7 +83,7 @@ export function isAway(context: Pick<Context, 'dependencies' | 'hosts'>, host: s
   return host !== context.dependencies.self.id && !context.hosts.alive(host)
 }
 
-/** What a host that is away may have: it is taken at its last word. */
+/** What a host that is away may have, by its last heartbeat. */
 function lastWord(record: VolumeRecord, host: HostRecord): References['away'][number][] {
   const { id, referrers } = host
   if (record.holder?.host !== id && isAwaySinceLoss(record, host)) return []
@@ -93,8 +93,8 @@ function lastWord(record: VolumeRecord, host: HostRecord): References['away'][nu
 }
 
 /**
- * Whether a host lost the volume to another one and has not returned since: its containers are ended when it does. What
- * it said after a return counts, and so does what one said that gave the volume up while it lived.
+ * Whether a host lost the volume to another one and has not returned since: its containers are killed when it does.
+ * What it said after a return counts, and so does what a host said that gave the volume up while alive.
  */
 function isAwaySinceLoss({ seizures }: VolumeRecord, { id, expiredBy, at }: HostRecord): boolean {
   const loss = seizures.findLast(({ from }) => from === id)
@@ -112,8 +112,8 @@ async function askHost(
 }
 
 /**
- * Hosts of the settings that the registry has never heard of: most likely they are yet to be installed. One that
- * answers counts.
+ * Asks hosts of the settings that the registry does not know: most likely they are yet to be installed. One that
+ * replies counts.
  */
 async function askStrangers(
   context: Pick<Context, 'dependencies'>,

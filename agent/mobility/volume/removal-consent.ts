@@ -2,7 +2,7 @@ import type { VolumeRecord } from '../../model/model.ts'
 import type { RemovalConsent } from '../contract.ts'
 import type { References } from './references.ts'
 
-/** Docker's word: nothing is accepted. */
+/** `docker volume rm` accepts nothing. */
 export const NO_CONSENT: RemovalConsent = { force: false, acceptLoss: false }
 
 /** Why a volume may not be removed, as far as it was not accepted. */
@@ -15,7 +15,7 @@ export interface Objection {
   readonly isHolderAway: boolean
 }
 
-/** What of the references the operator did not accept; null: nothing is in the way. */
+/** Returns which references the operator did not accept; null: none is in the way. */
 export function objectionTo(
   record: VolumeRecord,
   { services, containers, unknown, away }: References,

@@ -14,14 +14,14 @@ import { findReferences, isAway, type References } from './references.ts'
 import { NO_CONSENT, type Objection, objectionTo } from './removal-consent.ts'
 
 /**
- * The plugin gives a removal up after 25 s (plugin/driver.ts); a release that is under way ends sooner for all but huge
+ * The plugin gives a removal up after 25 s (plugin/driver.ts); a running release ends sooner for all but huge
  * volumes.
  */
 const REMOVE_MS = 20_000
-/** What is left until the plugin gives up: after the mark everything else is finished in the background, too. */
+/** What is left until the plugin gives up: after the mark the background can finish everything. */
 const FINISH_MS = 4_000
 /** How often a removal asks again while the holder releases. */
-const LOOK_MS = 500
+const POLL_MS = 500
 /** A container that was ended with `--rm` stays listed as exited until Docker has removed it. */
 const ENDED_MS = 2_000
 /** Servers of the registry are not longer behind each other while they have a leader. */
@@ -32,11 +32,12 @@ const RESTART_MS = 30_000
 const ENDED_STATES = new Set(['exited', 'removing'])
 
 /**
- * Removes a volume that nothing refers to from the cluster: asks every host's engine and a manager of the Swarm, waits
- * for the holder to let go, marks the record (the point of no return), leaves a tombstone for the hosts with copies,
- * frees the name, puts this host's copy into the trash. Other hosts follow by themselves, also after they were away.
- * With `consent` also one that is referred to, or whose holder is lost. VOLUME_IN_USE with everything that refers to
- * it, also when that is not known; VOLUME_NOT_FOUND. May be repeated; durable on return.
+ * Removes a volume that nothing refers to from the cluster. May be repeated; durable on return.
+ * It asks every host's engine and a manager of the Swarm, waits for the holder's release, and marks the record: the
+ * point of no return. Then it leaves a tombstone for the hosts with copies, frees the name, and moves this host's
+ * copy to the trash. Other hosts follow by themselves, also after they were away.
+ * With `consent` it also removes a volume that is referred to, or whose holder is lost.
+ * VOLUME_IN_USE with everything that refers to it, also when that is not known; VOLUME_NOT_FOUND.
  */
 export async function removeVolume(
   context: Pick<
@@ -76,11 +77,11 @@ export async function removeVolume(
     const entry = await readVolume(dependencies, name, signal)
     if (entry === null && newest === null) throw notFound(name)
     if (entry === null || (newest !== null && entry.revision < newest.revision)) {
-      // Another host has removed it, or this read is a stale one.
+      // Another host has removed it, or this read is stale.
       if (newest !== null && entry === null && dependencies.clock.elapsedMs() - newestMs > STALE_MS)
         return viewOf(context, newest.value, null)
       if (signal.aborted) throw refusal ?? changedHands(name)
-      await dependencies.clock.sleep(LOOK_MS, signal)
+      await dependencies.clock.sleep(POLL_MS, signal)
       continue
     }
     if (newest !== null && entry.value.id !== newest.value.id) return viewOf(context, newest.value, null)
@@ -90,7 +91,7 @@ export async function removeVolume(
     if (seen.removedAt !== null) return await finish(context, seen, null)
     context.hosts.see(await untilAnswered(dependencies.clock, () => dependencies.registry.hosts(), signal))
     const found = await findReferences(context, seen, isClear, signal)
-    // What was cut short says nothing.
+    // An aborted search proves nothing.
     if (signal.aborted && refusal !== null) throw refusal
     const objection = objectionTo(seen, found, consent)
     isClear = objection === null
@@ -101,13 +102,13 @@ export async function removeVolume(
       const marked = await markRemoved(context, entry, consent, signal)
       if (marked !== null) return await finish(context, marked, found)
     } else {
-      // What is removed needs no final checkpoint: the holder gives it up as it is.
+      // A removed volume needs no final checkpoint: the holder gives it up as it is.
       const marked = isAway(context, seen.holder?.host ?? '') ? null : await removeHeld(context, entry, signal)
       if (marked !== null) return await finish(context, marked, found)
       refusal = holderKeeps(context, seen)
     }
     if (signal.aborted) throw refusal ?? holderKeeps(context, seen)
-    await context.wakeups.wait(name, (until) => dependencies.clock.sleep(LOOK_MS, until), signal)
+    await context.wakeups.wait(name, (until) => dependencies.clock.sleep(POLL_MS, until), signal)
   }
 }
 
@@ -123,7 +124,7 @@ function holderKeeps(
   return stillHeld(record, hosts, dependencies.self.id, state)
 }
 
-/** Whether nobody has to let go first. */
+/** Whether no release has to come first. */
 function mayMark(
   context: Pick<Context, 'dependencies' | 'hosts' | 'expiry'>,
   { holder }: VolumeRecord,
@@ -133,7 +134,7 @@ function mayMark(
   return isAway(context, holder.host) ? acceptLoss && context.expiry.inMs(holder.host) === 0 : force
 }
 
-/** Whether what is in the way may be gone in a moment. */
+/** Whether the objection may disappear in a moment. */
 function mayPass(context: Pick<Context, 'hosts'>, { references, away }: Objection, waitedMs: number): boolean {
   const { services, containers } = references
   if (services.length > 0 || containers.some(({ state }) => !ENDED_STATES.has(state))) return false
@@ -142,8 +143,9 @@ function mayPass(context: Pick<Context, 'hosts'>, { references, away }: Objectio
 }
 
 /**
- * From here on nobody can hold the volume. A hold that came since the references were asked for has raised the epoch,
- * and wins. Null: look again. The lease of a holder that is given up is ended first.
+ * Marks the record as removed: from here on no host can hold the volume. Null: read it again.
+ * A hold that began since the references were asked for has raised the epoch, and wins. The lease of a holder that is
+ * given up is ended first.
  */
 async function markRemoved(
   context: Pick<Context, 'dependencies' | 'hosts' | 'expiry'>,

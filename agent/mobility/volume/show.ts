@@ -10,7 +10,7 @@ import { readDisk, viewHosts, viewVolume } from './view.ts'
 /** The copies of this disk; as they were read last while it cannot be read. */
 export type CopyReader = () => Promise<readonly LocalCopy[]>
 
-/** Docker waits for a list of volumes, and it is worth more than the names in it. */
+/** Docker waits for a list of volumes, which is worth more than the hosts' names in it. */
 const HEAR_MS = 1_000
 
 /**
@@ -82,7 +82,7 @@ export async function readHostViews(
   return viewHosts(context)
 }
 
-/** An agent that has just started reads who the others are before it names them, if their stream has a leader. */
+/** Reads the heartbeats if none was read since the agent started, so that hosts have names. */
 async function hearHosts(context: Pick<Context, 'dependencies' | 'hosts'>): Promise<void> {
   const { registry, clock } = context.dependencies
   if (!context.hosts.isEmpty) return

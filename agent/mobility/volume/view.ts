@@ -27,7 +27,7 @@ export async function readDisk(
   return { mounted: await store.mounted(), copies: byId, pauses: await pauses.all() }
 }
 
-/** One volume as people and Docker see it. */
+/** Returns one volume as operators and Docker see it. */
 export function viewVolume(
   context: Pick<
     Context,
@@ -109,15 +109,15 @@ function isUnheard({ hosts }: Pick<Context, 'hosts'>, host: string): boolean {
 function onHolder(
   context: Pick<Context, 'hosts'>,
   { holder }: VolumeRecord,
-  look: (host: string) => Trouble | null,
+  find: (host: string) => Trouble | null,
 ): VolumeView['stuck'] {
-  const found = holder === null ? null : look(holder.host)
+  const found = holder === null ? null : find(holder.host)
   if (holder === null || found === null) return null
   const { code, text, since } = found
   return { host: hostName(context, holder.host), code, text, since }
 }
 
-/** Why a host cannot write its state directory, by its own word or its heartbeat's. */
+/** Returns why a host cannot write its state directory, by this host's own probe or by its heartbeat. */
 function unwritableAt(context: Pick<Context, 'dependencies' | 'hosts' | 'stateDisk'>, host: string): Trouble | null {
   return host === context.dependencies.self.id
     ? context.stateDisk.trouble
@@ -131,7 +131,7 @@ function viewSeizure(context: Pick<Context, 'hosts'>, record: VolumeRecord): Vol
   return { from: hostName(context, from), by: hostName(context, by), at, epoch: base.epoch, seq: base.seq, ageSeconds }
 }
 
-/** What a living host without its holder would go on from. Its age does not count on the clocks of two hosts being the same. */
+/** Returns what another host could take over with. Its age does not assume that two hosts' clocks agree. */
 function viewElsewhere(
   context: Pick<Context, 'dependencies' | 'hosts' | 'checkpointScheduler'>,
   record: VolumeRecord,
@@ -152,9 +152,9 @@ function viewElsewhere(
   const order = covered == null ? 'older' : orderOf(covered, last)
   if (covered == null || (order !== 'same' && order !== 'newer'))
     return isElsewhere ? { epoch, seq, ageSeconds: ageSeconds(nowMs, sinceAt) } : null
-  // While the registry is away hosts are not heard of, and answer the holder all the same.
+  // While the registry is away no heartbeats come, and hosts reply to the holder all the same.
   if (!isSelf && !isElsewhere) return null
-  // What the holder said of itself, and how long ago it said it.
+  // By the holder's last heartbeat, and its age.
   const saidMs = heartbeat === undefined ? nowMs : Date.parse(heartbeat.at) + context.hosts.silentMs(holder.host)
   return { epoch: covered.epoch, seq: covered.seq, ageSeconds: ageSeconds(isSelf ? nowMs : saidMs, covered.at) }
 }

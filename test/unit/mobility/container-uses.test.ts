@@ -67,7 +67,7 @@ async function look(g: ReturnType<typeof ground>): Promise<boolean> {
   }
   const seen = await g.uses.seenSince(name, uses.ground)
   keep(g, seen)
-  return g.uses.isOver(g.copy, seen, true)
+  return g.uses.haveEnded(g.copy, seen, true)
 }
 
 function keep(g: ReturnType<typeof ground>, found: LocalCopy['uses']['ground']): void {

@@ -14,7 +14,8 @@ export interface LocalCopy {
   /** True while an apply is unfinished: the tree is mixed and must not be mounted or sent. */
   readonly applying: boolean
   /**
-   * Paths (the first few, printable) where an idle copy's tree differs from its checkpoint; null: none known.
+   * Paths (the first few, printable) where an idle copy's tree differs from its checkpoint.
+   * Null: none known.
    * Found by `verify` or by a quiet capture.
    * Such a copy is neither mounted nor sent until an apply repairs it or another scan finds it whole.
    */
@@ -92,6 +93,9 @@ export interface SpoolRound {
   readonly scanned: string | null
 }
 
+/** `quiet`: nobody writes to the tree. `live`: the tree is in use. */
+export type CaptureMode = 'quiet' | 'live'
+
 export interface Capture {
   readonly hash: string
   readonly bytes: number
@@ -111,7 +115,10 @@ export interface Damage {
    * `kind`: something else is there.
    */
   readonly reason: 'missing' | 'extra' | 'kind' | 'content' | 'attributes' | 'unreadable'
-  /** `attributes`: how mode, owner, time or flags differ, for operators. Null: only others do, such as xattrs. */
+  /**
+   * `attributes`: how mode, owner, time or flags differ, for operators.
+   * Null: only others do, such as xattrs.
+   */
   readonly detail: string | null
   /** How many of its blocks differ; 0 for what has no content. */
   readonly blocks: number
@@ -140,7 +147,10 @@ export interface Store {
   copy(id: string): Promise<LocalCopy | null>
   /** Makes an empty copy (no checkpoint). Safe to repeat. Durable on return. */
   create(volume: { id: string; name: string; options: VolumeOptions }): Promise<LocalCopy>
-  /** Changes fields of `volume.json`; durable on return (temp file, fsync, rename, fsync of the directory). */
+  /**
+   * Changes fields of `volume.json`.
+   * Durable on return (temp file, fsync, rename, fsync of the directory).
+   */
   update(id: string, change: Partial<Omit<LocalCopy, 'id'>>): Promise<LocalCopy>
 
   /**
@@ -151,9 +161,10 @@ export interface Store {
    * Unchanged files are recognised by the syncfs-and-T rule (design) and not read again.
    * A quiet capture of an idle copy sets and clears its `damaged`.
    */
-  capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture>
+  capture(id: string, mode: CaptureMode, signal: AbortSignal): Promise<Capture>
   /**
-   * As a quiet capture, but saves nothing in the state directory, which may be read-only. Reads everything.
+   * As a quiet capture, but saves nothing in the state directory, which may be read-only.
+   * Reads everything.
    * The result can be read (SnapshotRef `aside`) until the next one, or until this process ends.
    */
   captureAside(id: string, signal: AbortSignal): Promise<Capture>
@@ -175,10 +186,10 @@ export interface Store {
    * Where the file system shares blocks, large changed files are cloned and not read.
    * Drops what was frozen before, as `spoolRound` does.
    */
-  spoolFreeze(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<void>
+  spoolFreeze(id: string, mode: CaptureMode, signal: AbortSignal): Promise<void>
   /**
-   * Reads and spools what `spoolFreeze` has frozen; returns the capture. Nothing is frozen afterwards, even on
-   * failure.
+   * Reads and spools what `spoolFreeze` has frozen; returns the capture.
+   * Nothing is frozen afterwards, even on failure.
    * Its `hash` is the last checkpoint's when nothing differs.
    * TREE_CHANGED: something had to be read from the tree and has changed since. HASH_MISMATCH: nothing was frozen.
    */
@@ -200,8 +211,8 @@ export interface Store {
   /** Returns the space for volumes on the state directory's file system. */
   space(): Promise<{ freeBytes: number; totalBytes: number }>
   /**
-   * Makes the tree equal to the completely staged manifest and sets `checkpoint`. May be repeated after any
-   * failure.
+   * Makes the tree equal to the completely staged manifest and sets `checkpoint`.
+   * May be repeated after any failure.
    * Commits a journal, applies it and checks every entry's attributes.
    * STAGE_INCOMPLETE: files are missing. HASH_MISMATCH: the staged manifest is not `checkpoint.hash`.
    * VOLUME_IN_USE: held or mounted. TREE_UNSUPPORTED: this file system cannot hold the tree.
@@ -212,8 +223,7 @@ export interface Store {
    * Reads every byte and attribute of an idle copy again, and compares them with its last checkpoint's manifest.
    * Changes no data. The result is noted in the record, durably.
    * A damaged copy is neither mounted nor read (COPY_DAMAGED) until it is pulled again, which brings only the
-   * blocks
-   * that differ. A copy that was damaged and is whole again loses the mark.
+   * blocks that differ. A copy that was damaged and is whole again loses the mark.
    * VOLUME_IN_USE: held, mounted or being written to. COPY_DAMAGED: an apply is unfinished.
    * NOT_AT_CHECKPOINT: the copy never was at a checkpoint.
    */
@@ -225,7 +235,8 @@ export interface Store {
   recover(): Promise<void>
 
   /**
-   * Bind-mounts the tree; returns the mountpoint. May be repeated: there is one mount however often it is called.
+   * Bind-mounts the tree; returns the mountpoint.
+   * May be repeated: there is one mount however often it is called.
    * COPY_DAMAGED: an apply is unfinished, or the tree was found damaged.
    */
   mount(id: string): Promise<string>
@@ -242,7 +253,8 @@ export interface Store {
    */
   trash(id: string): Promise<void>
   /**
-   * Moves the copy of a removed volume to where nothing deletes it; returns its place below the state directory.
+   * Moves the copy of a removed volume to where nothing deletes it.
+   * Returns its place below the state directory.
    * VOLUME_IN_USE: mounted. COPY_RUNNING: a writer is open. Durable on return.
    */
   setAside(id: string): Promise<string>
@@ -266,6 +278,9 @@ export interface TreeStore extends Store {
    * What `spool` takes from the live tree may have another hash by now: the receiver's check finds it.
    */
   reader(ref: SnapshotRef): Promise<TreeReader>
-  /** Opens the staging area of a copy, and creates its directory when missing. COPY_RUNNING: a writer is open. */
+  /**
+   * Opens the staging area of a copy, and creates its directory when missing.
+   * COPY_RUNNING: a writer is open.
+   */
   writer(volume: { id: string; name: string; options: VolumeOptions }): Promise<TreeWriter>
 }

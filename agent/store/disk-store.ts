@@ -4,7 +4,7 @@ import type { Checkpoint, VolumeOptions } from '../model/model.ts'
 import { writeDurably } from '../runtime/durable-file.ts'
 import { applyStaged } from './apply/apply.ts'
 import type { TrackingOptions } from './changes/open-tracking.ts'
-import type { Capture, LocalCopy, RemovedCopy, SpoolRound, TreeStore, Verification } from './contract.ts'
+import type { Capture, CaptureMode, LocalCopy, RemovedCopy, SpoolRound, TreeStore, Verification } from './contract.ts'
 import type { BindMounts } from './disk/bind-mounts.ts'
 import { orDiskFull, spaceOf } from './disk/free-space.ts'
 import { type Layout, layoutOf } from './disk/layout.ts'
@@ -59,15 +59,15 @@ export class DiskStore implements TreeStore, AsyncDisposable {
     return this.#shared.records.update(this.#layout(id), change)
   }
 
-  capture(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<Capture> {
+  capture(id: string, mode: CaptureMode, signal: AbortSignal): Promise<Capture> {
     return this.#turns.run(id, async () => {
       signal.throwIfAborted()
       const volume = this.#volume(id)
       // A copy that was found damaged is scanned again: an operator may have undone the change.
-      const { name, checkpoint } = kind === 'quiet' ? await volume.requireFinished() : await volume.requireWhole()
-      const capture = await captureTree(volume.captureParts(name), kind, checkpoint?.hash ?? null, signal)
+      const { name, checkpoint } = mode === 'quiet' ? await volume.requireFinished() : await volume.requireWhole()
+      const capture = await captureTree(volume.captureParts(name), mode, checkpoint?.hash ?? null, signal)
       // From now on other hosts read the tree at rest.
-      if (kind === 'quiet') {
+      if (mode === 'quiet') {
         await volume.spool(name).drop()
         await volume.dropAside()
         await volume.judge(capture.hash, checkpoint)
@@ -101,10 +101,10 @@ export class DiskStore implements TreeStore, AsyncDisposable {
     })
   }
 
-  spoolFreeze(id: string, kind: 'quiet' | 'live', signal: AbortSignal): Promise<void> {
+  spoolFreeze(id: string, mode: CaptureMode, signal: AbortSignal): Promise<void> {
     return this.#ofHeld(id, async (volume, { name, checkpoint }) => {
       signal.throwIfAborted()
-      await volume.spool(name).freeze(kind, checkpoint, signal)
+      await volume.spool(name).freeze(mode, checkpoint, signal)
     })
   }
 

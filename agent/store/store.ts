@@ -35,7 +35,8 @@ export interface StoreOptions extends TrackingOptions {
 }
 
 /**
- * Opens the state directory for this process alone, and makes it when missing. Call `recover` before anything else.
+ * Opens the state directory for this process alone, and makes it when missing.
+ * Call `recover` before anything else.
  * STATE_LOCKED: another process has it. Disposing releases the lock; mounts stay.
  */
 export async function openStore(options: StoreOptions): Promise<TreeStore & AsyncDisposable> {

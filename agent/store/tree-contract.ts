@@ -44,7 +44,8 @@ export interface TreeReader extends AsyncDisposable {
   /** The encoded manifest in chunks of at most 1 MiB. */
   manifest(): AsyncIterable<Buffer>
   /**
-   * Reads whole small files into one buffer, one after the other. The buffer has an ArrayBuffer of its own.
+   * Reads whole small files into one buffer, one after the other.
+   * The buffer has an ArrayBuffer of its own.
    * Files that have changed (size, kind, vanished) are named by position in `changed`, and read as zeros.
    * REQUEST_INVALID: an index is no small file, or there are more than the limits above.
    */
@@ -105,7 +106,10 @@ export interface TreeWriter extends AsyncDisposable {
    * What was received is checked all the same.
    */
   endBlocks(run: BlockRun, changed: boolean): Promise<void>
-  /** Waits until everything received is written and checked. True: every file of the manifest is staged or here. */
+  /**
+   * Waits until everything received is written and checked.
+   * True: every file of the manifest is staged or here.
+   */
   finish(): Promise<boolean>
   progress(): StageProgress
 }

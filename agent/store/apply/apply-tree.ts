@@ -82,7 +82,10 @@ export class TreeChange {
     }
   }
 
-  /** Removes what the target does not have, and entries of another kind that are in the way; deepest first. */
+  /**
+   * Removes what the target does not have, and entries of another kind that are in the way.
+   * Deepest first.
+   */
   async #remove(cursor: DirectoryCursor): Promise<void> {
     const { mine, removed } = this.#plan
     for (const index of removed.toReversed()) {
@@ -188,8 +191,8 @@ export class TreeChange {
   }
 
   /**
-   * Sets inode flags last, since nothing can be changed under them; backwards, so that a directory follows its
-   * content.
+   * Sets inode flags last, since nothing can be changed under them.
+   * Backwards, so that a directory follows its content.
    * New directories inherit some flags from where they were made.
    */
   async #setFlags(cursor: DirectoryCursor, kind: 'file' | 'dir'): Promise<void> {

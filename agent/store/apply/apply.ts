@@ -41,8 +41,7 @@ export interface ApplyParts {
  * 6. The record names the checkpoint.
  * 7. The journal is dropped, then the stage.
  * A crash before COMMIT leaves the old tree and the stage. After COMMIT, calling this again finishes: it compares
- * the
- * tree anew and does what is left.
+ * the tree anew and does what is left.
  */
 export async function applyStaged(parts: ApplyParts, checkpoint: Checkpoint): Promise<void> {
   const { layout, volume, faultPoint, stage } = parts
@@ -96,7 +95,8 @@ async function prepare(parts: ApplyParts, plan: Plan): Promise<void> {
 }
 
 /**
- * Scans the changed tree, compares it with the target and saves it as the last checkpoint's. Rejects COPY_DAMAGED.
+ * Scans the changed tree, compares it with the target and saves it as the last checkpoint's.
+ * Rejects COPY_DAMAGED.
  */
 async function prove(parts: ApplyParts, plan: Plan, before: SavedTree): Promise<void> {
   const { layout, volume, stage, pool, faultPoint } = parts
@@ -111,8 +111,7 @@ async function prove(parts: ApplyParts, plan: Plan, before: SavedTree): Promise<
 /**
  * Returns how much writing in place takes at most beyond what is staged.
  * That is for blocks where this host's file ends or has a hole. (A file system that never overwrites, btrfs, frees
- * the
- * old blocks as it goes.)
+ * the old blocks as it goes.)
  */
 async function growthBytes(parts: ApplyParts, plan: Plan): Promise<number> {
   const { stage, layout } = parts

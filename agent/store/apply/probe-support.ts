@@ -20,8 +20,7 @@ const NAME = 'rehearsal'
 /**
  * Tries in `directory` what this host's file system could refuse of a plan.
  * It makes one entry of each kind with each set of xattr names (the largest) and of inode flags, with the oldest
- * and the
- * newest time. A tree that cannot be held here must be refused before the old one is touched.
+ * and the newest time. A tree that cannot be held here must be refused before the old one is touched.
  * TREE_UNSUPPORTED: names an entry that was refused.
  */
 export async function probeSupport(plan: Plan, directory: string): Promise<void> {

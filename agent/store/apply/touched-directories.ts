@@ -20,8 +20,7 @@ export function touchedDirectories(plan: Plan): Set<number> {
 /**
  * Returns entries of this host's tree (by index) that are immutable or append-only and in the way.
  * They go or change, names in them do, or they have several names, any of which may come or go. The kernel refuses
- * to
- * link and unlink such an inode.
+ * to link and unlink such an inode.
  */
 export function unlockedEntries(plan: Plan, touched: ReadonlySet<number>): Set<number> {
   const { target, mine, removed } = plan

@@ -36,8 +36,7 @@ export interface VerifyParts {
  * Syncs, walks the changed tree and compares every name and attribute with the target.
  * Returns the target with what this disk knows of its entries. COPY_DAMAGED: names the first difference.
  * No content is read again. New content was hashed when it was staged, old content when the tree was scanned, and
- * the
- * inode proves that it is that very file.
+ * the inode proves that it is that very file.
  */
 export async function verifyApplied(parts: VerifyParts): Promise<SavedTree> {
   const { volume, plan, pool, before } = parts
@@ -102,7 +101,10 @@ class Contents {
     return list !== null && hashOfList(list).equals(this.#plan.target.file(index).hash) ? list : null
   }
 
-  /** -1: the target has no such file, or its turn is over. A missing one makes the trees differ: the search ends. */
+  /**
+   * -1: the target has no such file, or its turn is over.
+   * A missing one makes the trees differ: the search ends.
+   */
   #find(path: BytePath): number {
     const { target } = this.#plan
     for (; !this.#lost && this.#next < target.count; this.#next++) {

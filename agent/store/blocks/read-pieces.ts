@@ -4,13 +4,17 @@ import type { BufferPool } from '../../runtime/buffer-pool.ts'
 import { nextData, nextHole } from '../../sys/files.ts'
 import type { Piece } from '../tree-contract.ts'
 
-/** Data is read, and lists are sent, in pieces of at most this size; pieces of a file end at multiples of it. */
+/**
+ * Data is read, and lists are sent, in pieces of at most this size.
+ * Pieces of a file end at multiples of it.
+ */
 export const PIECE_BYTES = 1024 * 1024
 
 const readAsync = promisify(read)
 
 /**
- * Returns the data of an open file between two bytes, holes left out. Reads the next piece while the last is used.
+ * Returns the data of an open file between two bytes, holes left out.
+ * Reads the next piece while the last is used.
  */
 export async function* pieces(memory: BufferPool, fd: number, from: number, to: number): AsyncGenerator<Piece> {
   let pending = ahead(memory, fd, from, to)

@@ -50,7 +50,10 @@ export class TreeChanges {
     return mark === undefined ? null : (this.#tracker?.changes(ino, mark) ?? null)
   }
 
-  /** Returns which inodes were touched since a tree was exact, up to the last mark or `gather`; null: not known. */
+  /**
+   * Returns which inodes were touched since a tree was exact, up to the last mark or `gather`.
+   * Null: not known.
+   */
   touched(tree: SavedTree): Touched | null {
     const mark = this.#markOf(tree)
     return mark === undefined ? null : (this.#tracker?.touched(mark) ?? null)

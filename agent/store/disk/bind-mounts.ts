@@ -83,7 +83,8 @@ async function removeMountpoint(target: string): Promise<void> {
 }
 
 /**
- * Makes all mounts of a tree read-only that are left in any namespace; readers there are not disturbed.
+ * Makes all mounts of a tree read-only that are left in any namespace.
+ * Readers there are not disturbed.
  * The tree's containers have ended: nothing may write to it any more.
  * VOLUME_BUSY: something is open for writing; the message names the mount points and the processes.
  * `refused`: why the mount at `target` cannot be unmounted.

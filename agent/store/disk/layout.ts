@@ -2,7 +2,8 @@ import { join } from 'node:path'
 import { WherryError } from '../../model/errors.ts'
 
 /**
- * Paths of the parts of one copy. All are on one file system, so renames can move them and one syncfs covers them.
+ * Paths of the parts of one copy.
+ * All are on one file system, so renames can move them and one syncfs covers them.
  */
 export interface Layout {
   readonly id: string

@@ -21,7 +21,8 @@ export function endingAt(now: Date): string {
 }
 
 /**
- * Moves a copy's directory to where nothing deletes it; returns its name there, after the volume's name.
+ * Moves a copy's directory to where nothing deletes it.
+ * Returns its name there, after the volume's name.
  * Durable on return.
  */
 export async function moveAside(
@@ -43,11 +44,11 @@ export async function moveAside(
 export type Named = Map<string, z.infer<typeof RECORD>>
 
 /**
- * Lists the copies in the trash, or set aside (`until` null: until an operator deletes them). No directory: none.
+ * Lists the copies in the trash, or set aside (`until` null: until an operator deletes them).
+ * No directory: none.
  * An entry without a readable `volume.json` is left out.
  * The caller keeps `named`, so each `volume.json` is read once: every scrape of the metrics lists them, and a trash
- * may
- * have thousands.
+ * may have thousands.
  */
 export async function removedCopies(
   directory: string,

@@ -35,7 +35,10 @@ export class RemovedVolumes {
     return [...trashed, ...(await removedCopies(this.#aside, null, this.#setAside))]
   }
 
-  /** Deletes what has been in the trash longer than the retention time; returns the names. `elapsedMs`: since boot. */
+  /**
+   * Deletes what has been in the trash longer than the retention time; returns the names.
+   * `elapsedMs`: since boot.
+   */
   emptyTrash(elapsedMs: number): Promise<string[]> {
     return emptyTrash(this.#trash, this.#retentionMs, elapsedMs)
   }

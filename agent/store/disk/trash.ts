@@ -31,8 +31,7 @@ export async function moveToTrash(directory: string, id: string, trash: string, 
 /**
  * Deletes what has been in the trash for `retentionMs` of this host's uptime; returns the names.
  * Call it regularly: each call adds the time since the last one, by the time since boot (`elapsedMs`). The time a
- * host was
- * off does not count. Entries with other names stay.
+ * host was off does not count. Entries with other names stay.
  */
 export async function emptyTrash(trash: string, retentionMs: number, elapsedMs: number): Promise<string[]> {
   const names = (await readdir(trash)).filter((name) => NAME.test(name))

@@ -36,8 +36,7 @@ export function makeInode(place: Buffer, entry: InodeBody): void {
 /**
  * Sets an entry's attributes at `place` (all but inode flags, see flags.ts). May be repeated.
  * The only order that works: owner (clears suid and capabilities), mode, xattrs (an ACL agrees with the mode it
- * came
- * with), capability, time. Changes only what differs, and never follows a symlink at `place`.
+ * came with), capability, time. Changes only what differs, and never follows a symlink at `place`.
  * `present`, when the caller knows it for sure, saves asking the kernel.
  */
 export function setAttributes(place: Buffer, wanted: Attributes, present?: Attributes): void {

@@ -13,8 +13,7 @@ export function openRoot(path: string): number {
 /**
  * Returns a path for `name` in the directory held open as `fd`.
  * Only the last component is looked up, in that very directory. A symlink swapped in above cannot lead elsewhere,
- * and no
- * path is too long. The caller must prevent that `name` itself is followed (O_NOFOLLOW, l-calls).
+ * and no path is too long. The caller must prevent that `name` itself is followed (O_NOFOLLOW, l-calls).
  */
 export function at(fd: number, name: BytePath): Buffer {
   return Buffer.from(`/proc/self/fd/${fd}/${name}`, 'latin1')
@@ -38,7 +37,10 @@ export function openFile(fd: number, name: BytePath): number {
   return openAt(fd, name, O_RDONLY | O_NONBLOCK | O_NOATIME)
 }
 
-/** Opens a file of this host's own tree. It neither blocks nor leads elsewhere, whatever is there by now. */
+/**
+ * Opens a file of this host's own tree.
+ * It neither blocks nor leads elsewhere, whatever is there by now.
+ */
 export function openOwn(place: Buffer): number {
   return openSync(place, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
 }

@@ -9,12 +9,12 @@ const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
 export const FLAGS_IN_THE_WAY = FLAG_IMMUTABLE | FLAG_APPEND
 
 /**
- * Sets those flags of the file or directory at `place` that are data; the others stay. May be repeated.
+ * Sets those flags of the file or directory at `place` that are data; the others stay.
+ * May be repeated.
  * Returns whether anything changed. Throws SystemCallError: EPERM without the capability, EOPNOTSUPP where the file
  * system does not know a flag.
  * NOCOW is set where the file system takes it (btrfs, in directories and empty files) and dropped elsewhere: it
- * only
- * affects speed.
+ * only affects speed.
  */
 export function changeFlags(place: Buffer, wanted: number): boolean {
   const fd = openSync(place, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)

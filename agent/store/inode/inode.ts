@@ -111,7 +111,10 @@ function nocowOf(directory: number, name: BytePath): number {
   }
 }
 
-/** Reads all extended attributes that are data, sorted by name. One that vanishes meanwhile is left out. */
+/**
+ * Reads all extended attributes that are data, sorted by name.
+ * One that vanishes meanwhile is left out.
+ */
 function readXattrsAt(fd: number, name: BytePath): Xattrs {
   return collect(listXattrsAt(fd, name), (key) => getXattrAt(fd, name, key))
 }

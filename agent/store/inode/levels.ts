@@ -43,8 +43,7 @@ interface Level {
 /**
  * The directories from a tree's root down to the one that a walk is in.
  * The deepest are held open. Those above are opened again when the walk comes back, since a tree may have more
- * levels
- * than a process may have open files.
+ * levels than a process may have open files.
  */
 export class Levels implements Disposable {
   readonly #root: HeldDirectory
@@ -77,7 +76,8 @@ export class Levels implements Disposable {
   }
 
   /**
-   * Goes back up. Throws ESTALE, ENOENT and the like when the directory above is not where it was any more.
+   * Goes back up.
+   * Throws ESTALE, ENOENT and the like when the directory above is not where it was any more.
    * The next `leave` goes on from there.
    */
   leave(): HeldDirectory {

@@ -8,7 +8,8 @@ import { openFile, openRoot, self } from './directory.ts'
 import { Levels } from './levels.ts'
 
 /**
- * Makes the next read of every file below `path` come from the disk. Does nothing when `path` is not there.
+ * Makes the next read of every file below `path` come from the disk.
+ * Does nothing when `path` is not there.
  * Call it after a sync: the kernel keeps data that it failed to write in memory, and takes it for written.
  */
 export async function dropCachedTree(path: string): Promise<void> {

@@ -17,7 +17,10 @@ export function* joinManifests(a: Manifest, b: Manifest): Generator<Pair> {
   }
 }
 
-/** Returns which of two entries comes first. A deeper one is in a directory that the other walk has left. */
+/**
+ * Returns which of two entries comes first.
+ * A deeper one is in a directory that the other walk has left.
+ */
 function orderOf(a: Manifest, i: number, b: Manifest, j: number): number {
   if (i >= a.count) return 1
   if (j >= b.count) return -1

@@ -17,7 +17,8 @@ export type Step = 'keep' | 'attributes' | 'blocks' | 'file' | 'make' | 'link'
 const STEPS: readonly Step[] = ['keep', 'attributes', 'blocks', 'file', 'make', 'link']
 
 /**
- * The difference between a tree (`mine`) and the manifest it is to become (`target`). About 5 bytes for each entry.
+ * The difference between a tree (`mine`) and the manifest it is to become (`target`).
+ * About 5 bytes for each entry.
  */
 export class Plan {
   readonly target: Manifest

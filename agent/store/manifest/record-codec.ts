@@ -37,7 +37,10 @@ const TARGET_MAX_BYTES = 4_095
 /** XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h: names with their NULs, one value. */
 const XATTR_LIST_MAX_BYTES = 65_536
 const XATTR_VALUE_MAX_BYTES = 65_536
-/** What one entry may carry in all; ext4 holds 64 KiB per inode without further set-up, XFS and btrfs more. */
+/**
+ * What one entry may carry in all.
+ * ext4 holds 64 KiB per inode without further set-up, XFS and btrfs more.
+ */
 export const XATTRS_MAX_BYTES = 1024 * 1024
 /** Kernel limits of device numbers. */
 const MAJOR_MAX = 0xfff

@@ -31,8 +31,7 @@ interface FileAuditParts {
 /**
  * Reads some of the files that the walk takes over unchanged, chosen at random, and compares them.
  * A small file is read whole, of a large one a few blocks. Content that differs in a file that is still in its
- * saved
- * state has changed without a trace.
+ * saved state has changed without a trace.
  *
  * A program that writes meanwhile leaves a trace: the kernel moves the ctime before the new bytes can be read
  * (file_update_time, called by write(2) before it copies and by page_mkwrite before the page can be stored to).

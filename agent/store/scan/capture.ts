@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs'
 import type { FaultPoint } from '../../runtime/fault-point.ts'
 import type { TreeChanges } from '../changes/tree-changes.ts'
-import type { Capture } from '../contract.ts'
+import type { Capture, CaptureMode } from '../contract.ts'
 import { orDiskFull } from '../disk/free-space.ts'
 import type { Layout } from '../disk/layout.ts'
 import { openRoot } from '../inode/directory.ts'
@@ -38,24 +38,24 @@ export interface CaptureParts {
  */
 export async function captureTree(
   parts: CaptureParts,
-  kind: 'quiet' | 'live',
+  mode: CaptureMode,
   checkpoint: string | null,
   signal: AbortSignal,
 ): Promise<Capture> {
   const { layout, faultPoint, changes } = parts
-  const { scan, known, mark } = await scanCopy(parts, kind === 'quiet', signal)
+  const { scan, known, mark } = await scanCopy(parts, mode === 'quiet', signal)
   faultPoint('scanned')
   const { hash, bytes, files } = scan.manifest
-  if (kind === 'quiet' && hash !== checkpoint && known.last?.manifest.hash === checkpoint)
+  if (mode === 'quiet' && hash !== checkpoint && known.last?.manifest.hash === checkpoint)
     await orDiskFull(layout.directory, parts.volume, () => saveBase(layout.directory, faultPoint))
   // A live scan that was cut off is saved too: the next capture need not read the same files again.
-  await keep(parts, kind === 'quiet' ? 'last' : 'live', knownAs(scan, known), known)
+  await keep(parts, mode === 'quiet' ? 'last' : 'live', knownAs(scan, known), known)
   faultPoint('captured')
-  if (kind === 'quiet') await dropSaved(layout.directory, 'live')
-  if (kind === 'quiet' && hash === checkpoint) await dropSaved(layout.directory, 'base')
+  if (mode === 'quiet') await dropSaved(layout.directory, 'live')
+  if (mode === 'quiet' && hash === checkpoint) await dropSaved(layout.directory, 'base')
   faultPoint('live-dropped')
   if (!scan.complete) throw signal.reason
-  if (kind === 'quiet') {
+  if (mode === 'quiet') {
     changes?.knowLast(scan, mark)
     changes?.watch(scan)
   }

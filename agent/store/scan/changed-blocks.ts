@@ -54,7 +54,8 @@ export class ChangedBlocks implements TaggedBlocks {
   }
 
   /**
-   * Reads the changed blocks, some at a time, as far as `slots` are free; `sink` copies them as they are read.
+   * Reads the changed blocks, some at a time, as far as `slots` are free.
+   * `sink` copies them as they are read.
    * `cold`: they may have to come from the disk, which gets many requests at once then.
    */
   async rehash(fd: number, sink: BlockSink | null, pool: BlockPool, slots: Semaphore, cold: boolean): Promise<void> {
@@ -74,7 +75,10 @@ export class ChangedBlocks implements TaggedBlocks {
     await Promise.all(calls)
   }
 
-  /** Reads at most `most` of the other blocks, chosen at random; returns those that differ without a known write. */
+  /**
+   * Reads at most `most` of the other blocks, chosen at random.
+   * Returns those that differ without a known write.
+   */
   async audit(fd: number, pool: BlockPool, most: number): Promise<ByteRange[]> {
     const blocks = this.#sample(most)
     const known = this.#known(blocks)
@@ -109,7 +113,10 @@ export class ChangedBlocks implements TaggedBlocks {
     this.#put(blocks, await pool.rehashSome(fd, this.#sizeBytes, blocks, this.#known(blocks)))
   }
 
-  /** Blocks that were written to are likely to be written again. A tag only saves hashing, and would not pay here. */
+  /**
+   * Blocks that were written to are likely to be written again.
+   * A tag only saves hashing, and would not pay here.
+   */
   async #keepSome(fd: number, sink: BlockSink, blocks: readonly number[]): Promise<void> {
     const hashes = await sink.hashBlocks(fd, this.#sizeBytes, blocks)
     this.#put(blocks, { hashes, tags: Buffer.alloc(blocks.length * TAG_BYTES) })
@@ -123,7 +130,10 @@ export class ChangedBlocks implements TaggedBlocks {
   }
 }
 
-/** Returns ascending blocks. Beyond the smaller of both sizes, and in the block where it ends, all may differ. */
+/**
+ * Returns ascending blocks.
+ * Beyond the smaller of both sizes, and in the block where it ends, all may differ.
+ */
 function changedIn(ranges: readonly ByteRange[], formerBytes: number, sizeBytes: number): number[] {
   const blockBytes = blockBytesOf(sizeBytes)
   const count = blockCountOf(sizeBytes)

@@ -5,7 +5,8 @@ export interface BlockSink {
   /** Whether these blocks of a file are to be copied. False: they are only hashed. Rejects DISK_FULL. */
   accepts(sizeBytes: number, blocks: readonly number[]): Promise<boolean>
   /**
-   * Copies blocks of an open file as they are now; returns the hashes of the copies, 32 bytes each, in their order.
+   * Copies blocks of an open file as they are now.
+   * Returns the hashes of the copies, 32 bytes each, in their order.
    */
   hashBlocks(fd: number, sizeBytes: number, blocks: readonly number[]): Promise<Buffer>
 }
@@ -15,7 +16,8 @@ export interface ContentSink {
   /** As BlockPool.hashFiles; the content is copied too. */
   readonly hashFiles: BlockPool['hashFiles']
   /**
-   * Clones the open file `fd`, entry `index`, to be read later; null: read it now, which takes `bytes` bytes.
+   * Clones the open file `fd`, entry `index`, to be read later.
+   * Null: read it now, which takes `bytes` bytes.
    * The owner of the sink closes the clone.
    */
   clone(index: number, fd: number, bytes: number): Promise<number | null>

@@ -63,7 +63,10 @@ export class EntryScanner {
     return this.#blockAudit.suspects
   }
 
-  /** Adds a directory; returns the cursor of the saved tree it was taken from, null when it was described anew. */
+  /**
+   * Adds a directory.
+   * Returns the cursor of the saved tree it was taken from, null when it was described anew.
+   */
   directory(place: WalkPosition, name: BytePath, depth: number): SnapshotCursor | null {
     const savedIn = this.#keep(depth, name)
     if (savedIn === null) {
@@ -73,7 +76,10 @@ export class EntryScanner {
     return savedIn
   }
 
-  /** Adds an entry of `place` that is no directory; returns a promise when there is something to wait for. */
+  /**
+   * Adds an entry of `place` that is no directory.
+   * Returns a promise when there is something to wait for.
+   */
   entry(place: WalkPosition, name: BytePath, depth: number): Promise<void> | undefined {
     const { stat } = this
     if (stat.nlink > 1 && this.#link(place, name, depth)) return undefined
@@ -83,7 +89,8 @@ export class EntryScanner {
   }
 
   /**
-   * Takes over an entry from a saved tree if `stat` proves that it is the same; returns where it was found.
+   * Takes over an entry from a saved tree if `stat` proves that it is the same.
+   * Returns where it was found.
    * Not for large files.
    */
   #keep(depth: number, name: BytePath): SnapshotCursor | null {
@@ -141,14 +148,20 @@ export class EntryScanner {
     }
   }
 
-  /** Returns a large file as it is in a saved tree. What is known of another inode says nothing about this one. */
+  /**
+   * Returns a large file as it is in a saved tree.
+   * What is known of another inode says nothing about this one.
+   */
   #former(tree: SavedTree, index: number): FormerFile {
     const { ino } = this.stat
     const changes = tree.seen.ino(index) === ino ? (this.#options.changes?.(tree, ino) ?? null) : null
     return { tree, index, changes, ino }
   }
 
-  /** Describes an entry that is new or may have changed. `former`: its saved state, if it is a large file. */
+  /**
+   * Describes an entry that is new or may have changed.
+   * `former`: its saved state, if it is a large file.
+   */
   #anew(
     place: WalkPosition,
     name: BytePath,
@@ -201,7 +214,10 @@ export class EntryScanner {
     this.#blockAudit.addUnreported(name, this.stat.ino, cursor.tree)
   }
 
-  /** Ignores entries that vanish from a tree in use. Throws any other error, and TREE_CHANGED in a quiet scan. */
+  /**
+   * Ignores entries that vanish from a tree in use.
+   * Throws any other error, and TREE_CHANGED in a quiet scan.
+   */
   passOver(error: unknown, place: WalkPosition, name: BytePath): void {
     if (!movedAway(error)) throw error
     if (this.#options.quiet) throw changed(this.#options.volume, joinPath(place.path, name))

@@ -51,7 +51,10 @@ interface FileHasherOptions {
   readonly blockSink: BlockSink | null
 }
 
-/** Hashes files in the pool while the walk continues, a bounded number at once; adds the hashes to the snapshot. */
+/**
+ * Hashes files in the pool while the walk continues, a bounded number at once.
+ * Adds the hashes to the snapshot.
+ */
 export class FileHasher {
   filesRead = 0
   /** Entries that could not be read any more and are to be left out. */

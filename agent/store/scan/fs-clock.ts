@@ -2,7 +2,8 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { syncFileSystem } from '../../sys/files.ts'
 
 /**
- * Reads the clock that the file system stamps ctimes with, then writes out all its dirty pages; returns T.
+ * Reads the clock that the file system stamps ctimes with, then writes out all its dirty pages.
+ * Returns T.
  * A file read after this call whose ctime is below T cannot change again without a new ctime. The writeback
  * write-protects its pages, so the next store through a mapping faults and moves the ctime. A ctime of T or later
  * may share its clock tick (1 to 10 ms) with a store yet to come.

@@ -6,7 +6,8 @@ import { DataRuns } from '../workers/data-runs.ts'
 const JOINED_BYTES = 16 * 1024
 
 /**
- * Starts reading ascending ranges of a file of `sizeBytes` into the page cache. Does not wait for the data.
+ * Starts reading ascending ranges of a file of `sizeBytes` into the page cache.
+ * Does not wait for the data.
  * Holes are left out: for them the kernel would fill its memory with pages of zeros.
  */
 export async function readAhead(fd: number, sizeBytes: number, ranges: readonly ByteRange[]): Promise<void> {

@@ -4,8 +4,8 @@ import { self } from '../inode/directory.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
 
 /**
- * The size of a directory grows with its names. Reading and sorting a larger one takes so long that the loop must
- * yield.
+ * The size of a directory grows with its names.
+ * Reading and sorting a larger one takes so long that the loop must yield.
  */
 const LARGE_DIRECTORY_BYTES = 1024 * 1024
 

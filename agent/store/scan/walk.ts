@@ -104,7 +104,10 @@ export class Walk {
     await this.hasher.flush(place)
   }
 
-  /** Returns the directory if it was just found unchanged, and its names are known to be unchanged too; else null. */
+  /**
+   * Returns the directory if it was just found unchanged, and its names are known to be unchanged too.
+   * Else null.
+   */
   #unchangedIn(by: SnapshotCursor | null): UnchangedDirectory | null {
     const subtrees = this.#options.unchanged ?? null
     if (by === null || subtrees === null || by.tree !== subtrees.tree || !subtrees.isUnchanged(by.index)) return null

@@ -32,7 +32,10 @@ function isWithin(sizeBytes: number, { first, count }: Pick<BlockRun, 'first' | 
   return areWhole && first + count <= blockCountOf(sizeBytes)
 }
 
-/** Returns the requested small files. REQUEST_INVALID: an index is none, or there are too many for one request. */
+/**
+ * Returns the requested small files.
+ * REQUEST_INVALID: an index is none, or there are too many for one request.
+ */
 export function smallFiles(manifest: Manifest, indexes: readonly number[]): FileEntry[] {
   let bytes = 0
   const files = indexes.map((index) => {

@@ -22,7 +22,8 @@ import { TreeFiles } from './tree-files.ts'
 const HASHED_BLOCKS = 256
 
 /**
- * Opens a saved tree of the copy in `directory`, and the files at `data` that it describes; null: there is none.
+ * Opens a saved tree of the copy in `directory`, and the files at `data` that it describes.
+ * Null: there is none.
  * Later captures and applies do not affect an open reader. Rejects MANIFEST_INVALID when the manifest is damaged.
  */
 export async function openReader(

@@ -37,7 +37,10 @@ function manifestPath(directory: string, kind: SavedSlot): string {
   return partPath(directory, kind, 'manifest')
 }
 
-/** Where a scan of the copy in `directory` writes its block lists until they are saved; a leftover means nothing. */
+/**
+ * Where a scan of the copy in `directory` writes its block lists until they are saved.
+ * A leftover means nothing.
+ */
 export function scannedListsPath(directory: string): string {
   return join(directory, `scan.lists${UNFINISHED}`)
 }
@@ -50,8 +53,7 @@ function partPath(directory: string, kind: SavedSlot, part: (typeof PARTS)[numbe
  * Saves a snapshot that was just scanned; its lists file becomes the saved one. Durable on return.
  * Parts that are saved already are not written again. `known` is what the scan started from.
  * A crash leaves the old snapshot, the new one, or parts that do not belong together. In the last case the next
- * scan
- * reads all files again.
+ * scan reads all files again.
  */
 export async function saveSnapshot(
   directory: string,
@@ -114,7 +116,10 @@ export async function adoptSaved(from: string, to: string, faultPoint: FaultPoin
   return true
 }
 
-/** Saves the tree of the copy's checkpoint as `base`, before another one becomes `last`. Durable on return. */
+/**
+ * Saves the tree of the copy's checkpoint as `base`, before another one becomes `last`.
+ * Durable on return.
+ */
 export async function saveBase(directory: string, faultPoint: FaultPoint): Promise<void> {
   await linkParts(directory, 'last', 'base', faultPoint)
 }
@@ -236,7 +241,10 @@ async function readIfThere(path: string): Promise<Buffer | null> {
   }
 }
 
-/** Saves the same tree under another kind. Saved files are replaced and never changed, so a hard link serves. */
+/**
+ * Saves the same tree under another kind.
+ * Saved files are replaced and never changed, so a hard link serves.
+ */
 async function linkParts(directory: string, from: SavedSlot, to: SavedSlot, faultPoint: FaultPoint): Promise<void> {
   for (const part of PARTS) {
     const path = partPath(directory, to, part)

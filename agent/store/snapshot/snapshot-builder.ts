@@ -5,7 +5,8 @@ import { ManifestBuilder } from '../manifest/builder.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import type { TaggedBlocks } from '../workers/contract.ts'
-import { type BlockListFile, BlockListWriter } from './block-lists.ts'
+import { BlockListWriter } from './block-list-writer.ts'
+import type { BlockListFile } from './block-lists.ts'
 import { InodeStatesBuilder } from './inode-states.ts'
 import { type SavedTree, takeName } from './saved-snapshot.ts'
 
@@ -17,7 +18,10 @@ export interface KnownList {
   readonly tags?: Buffer
 }
 
-/** Content that the caller knows for sure, because it has just written the file. A large file may have no list. */
+/**
+ * Content that the caller knows for sure, because it has just written the file.
+ * A large file may have no list.
+ */
 export interface KnownContent extends KnownList {
   /** As in the manifest. */
   readonly hash: Buffer
@@ -32,8 +36,7 @@ export interface NewContent {
 /**
  * Builds a snapshot entry by entry, in tree order.
  * While every entry equals that of a saved tree, nothing is built. An unchanged tree costs no memory and no
- * writing,
- * and the result is the saved tree itself.
+ * writing, and the result is the saved tree itself.
  */
 export class SnapshotBuilder implements Disposable {
   readonly #base: SavedTree | null

@@ -1,6 +1,9 @@
 import type { Manifest } from '../manifest/manifest.ts'
 
-/** What this disk knows of each entry beyond the manifest, by the manifest's indexes. It never leaves the host. */
+/**
+ * What this disk knows of each entry beyond the manifest, by the manifest's indexes.
+ * It never leaves the host.
+ */
 export interface InodeStateView {
   /** Inode number; 0 for a further name of an inode (a link entry). */
   ino(index: number): bigint

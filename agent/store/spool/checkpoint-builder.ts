@@ -1,3 +1,4 @@
+import type { CaptureMode } from '../contract.ts'
 import { orDiskFull, requireSpace } from '../disk/free-space.ts'
 import { Mirror } from '../inode/mirror.ts'
 import { changed } from '../scan/errors.ts'
@@ -34,7 +35,10 @@ export interface LiveRound {
   readonly scanned: string | null
 }
 
-/** Builds one checkpoint round after round. Each round starts from what earlier ones have found and copied. */
+/**
+ * Builds one checkpoint round after round.
+ * Each round starts from what earlier ones have found and copied.
+ */
 export class CheckpointBuilder implements AsyncDisposable {
   /** Hash of the checkpoint before; null: there is none. */
   readonly from: string | null
@@ -98,10 +102,10 @@ export class CheckpointBuilder implements AsyncDisposable {
    * What may have changed was cloned, to be read by `last`, or is copied already.
    * TREE_CHANGED with `quiet`: the tree was written to during the scan.
    */
-  async freeze(kind: 'quiet' | 'live', sync: () => Promise<bigint>, signal: AbortSignal): Promise<void> {
+  async freeze(mode: CaptureMode, sync: () => Promise<bigint>, signal: AbortSignal): Promise<void> {
     this.captured = null
     await this.thaw()
-    const quiet = kind === 'quiet'
+    const quiet = mode === 'quiet'
     const frozen = new FrozenScan(this.#scanner.nextListsPath(), quiet ? await Reflinks.open(this.#directory) : null)
     this.#frozen = frozen
     try {

@@ -21,7 +21,10 @@ export function spoolDirectory(layout: Layout, hash: string): string {
   return join(layout.spool, hash)
 }
 
-/** Moves a spool with its tree's snapshot to its place, durably. It counts once the record names its checkpoint. */
+/**
+ * Moves a spool with its tree's snapshot to its place, durably.
+ * It counts once the record names its checkpoint.
+ */
 export async function placeSpool(layout: Layout, builder: CheckpointBuilder, faultPoint: FaultPoint): Promise<void> {
   const { captured, writer } = builder
   if (captured === null) throw new TypeError('nothing was captured')
@@ -41,7 +44,8 @@ export async function placeSpool(layout: Layout, builder: CheckpointBuilder, fau
 }
 
 /**
- * Makes the spool's snapshot the copy's `last`, after the record has named its checkpoint. May be repeated.
+ * Makes the spool's snapshot the copy's `last`, after the record has named its checkpoint.
+ * May be repeated.
  * Removes other spools, except for one being built.
  */
 export async function adoptSpool(layout: Layout, hash: string, faultPoint: FaultPoint): Promise<void> {
@@ -52,14 +56,17 @@ export async function adoptSpool(layout: Layout, hash: string, faultPoint: Fault
     await dropSaved(layout.directory, 'base')
     faultPoint('base-dropped')
   }
-  for (const name of await namesIn(layout.spool)) {
+  for (const name of await entriesOf(layout.spool)) {
     if (name === hash || name === MAKING) continue
     await removeIfThere(join(layout.spool, name))
     faultPoint('old-spool-removed')
   }
 }
 
-/** Reads what a spool has; an empty index when it is missing or damaged. Copies then read the live tree. */
+/**
+ * Reads what a spool has; an empty index when it is missing or damaged.
+ * Copies then read the live tree.
+ */
 export async function loadIndex(layout: Layout, hash: string): Promise<SpoolIndex> {
   try {
     const index = SpoolIndex.decode(await readFile(indexPath(spoolDirectory(layout, hash))))
@@ -69,7 +76,7 @@ export async function loadIndex(layout: Layout, hash: string): Promise<SpoolInde
   }
 }
 
-async function namesIn(directory: string): Promise<string[]> {
+async function entriesOf(directory: string): Promise<string[]> {
   try {
     return await readdir(directory)
   } catch (error) {

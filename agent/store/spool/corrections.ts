@@ -31,7 +31,10 @@ export class Corrections {
     this.#contents.set(index, hash)
   }
 
-  /** Notes a block of a large file with other content; `list` has the manifest's hashes of all its blocks. */
+  /**
+   * Notes a block of a large file with other content.
+   * `list` has the manifest's hashes of all its blocks.
+   */
   block(index: number, list: Buffer, block: number, hash: Buffer): void {
     let own = this.#lists.get(index)
     if (own === undefined) {

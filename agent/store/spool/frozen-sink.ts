@@ -17,7 +17,8 @@ export class FrozenSink implements ContentSink {
   #atOnceBytes: number
 
   /**
-   * `clones` null: the file system has none. `requireSpace` rejects DISK_FULL where so many bytes do not fit.
+   * `clones` null: the file system has none.
+   * `requireSpace` rejects DISK_FULL where so many bytes do not fit.
    * Up to `atOnceBytes` of large files are read without a clone.
    */
   constructor(

@@ -79,7 +79,10 @@ function* changedFiles(manifest: Manifest, plan: Plan | null): Generator<number>
   }
 }
 
-/** Returns the blocks that differ from `own`, another list of the same file. Blocks of zeros need no copy. */
+/**
+ * Returns the blocks that differ from `own`, another list of the same file.
+ * Blocks of zeros need no copy.
+ */
 export function newBlocks(list: Buffer, own: Buffer | null, sizeBytes: number, zeros: ZeroHashes): number[] {
   const { whole, last } = zeros.of(sizeBytes)
   const blocks: number[] = []

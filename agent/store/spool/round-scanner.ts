@@ -38,7 +38,10 @@ export interface RoundScanOptions {
   readonly blockSink: LiveSink
 }
 
-/** Scans the tree of a held volume round after round; each scan starts from what the one before has found. */
+/**
+ * Scans the tree of a held volume round after round.
+ * Each scan starts from what the one before has found.
+ */
 export class RoundScanner {
   readonly #parts: RoundScannerParts
   /** Where the block lists of the scans are written. */
@@ -76,7 +79,10 @@ export class RoundScanner {
     return this.#tickNs !== null
   }
 
-  /** Path for the block lists of the next scan. Each scan writes its own: it reads those of the scan before. */
+  /**
+   * Path for the block lists of the next scan.
+   * Each scan writes its own: it reads those of the scan before.
+   */
   nextListsPath(): string {
     this.#scans++
     return join(this.#directory, `lists.${this.#scans}`)

@@ -88,7 +88,8 @@ export class SpoolWriter implements AsyncDisposable {
   }
 
   /**
-   * Copies what is lacking from the tree, or from the clones of its files; returns where the tree differed.
+   * Copies what is lacking from the tree, or from the clones of its files.
+   * Returns where the tree differed.
    * What was copied is indexed by its actual hash.
    */
   async copy(
@@ -130,7 +131,7 @@ export class SpoolWriter implements AsyncDisposable {
     onMismatch: (block: number, hash: Buffer) => void,
   ): Promise<void> {
     const perCall = Math.max(CALL_BYTES / blockBytesOf(of.sizeBytes), 1)
-    await forEachLimit(pieces(of.blocks, perCall), 2 * this.#parts.pool.threads, async (blocks) => {
+    await forEachLimit(chunks(of.blocks, perCall), 2 * this.#parts.pool.threads, async (blocks) => {
       signal.throwIfAborted()
       await this.#blocks({ ...of, blocks }, onMismatch)
     })
@@ -287,6 +288,6 @@ export function neededBytes({ manifest }: SavedTree, { index, list, blocks }: La
   return blocks.length * blockBytes - short
 }
 
-function* pieces(blocks: readonly number[], count: number): Generator<readonly number[]> {
+function* chunks(blocks: readonly number[], count: number): Generator<readonly number[]> {
   for (let at = 0; at < blocks.length; at += count) yield blocks.slice(at, at + count)
 }

@@ -2,7 +2,7 @@ import { codeOf } from '../../model/errors.ts'
 import type { Checkpoint } from '../../model/model.ts'
 import type { BufferPool } from '../../runtime/buffer-pool.ts'
 import { KeyedQueue } from '../../runtime/keyed-queue.ts'
-import type { Capture, LocalCopy, SpoolRound } from '../contract.ts'
+import type { Capture, CaptureMode, LocalCopy, SpoolRound } from '../contract.ts'
 import { orDiskFull } from '../disk/free-space.ts'
 import { removeIfThere } from '../inode/removal.ts'
 import { dropInodeStates, loadSnapshot } from '../snapshot/saved-snapshot.ts'
@@ -34,8 +34,7 @@ export interface SpoolOptions extends SpoolParts {
  *
  * The record alone decides which checkpoint counts: the change of its `checkpoint` is the commit. `recover`
  * finishes or removes what else a crash leaves. Contents are found by their hash, and receivers check it: a spool
- * may
- * lack something, but it cannot be wrong.
+ * may lack something, but it cannot be wrong.
  */
 export class Spool {
   readonly #options: SpoolOptions
@@ -60,9 +59,9 @@ export class Spool {
   }
 
   /** See Store.spoolFreeze. `checkpoint` is that of the copy's record. */
-  freeze(kind: 'quiet' | 'live', checkpoint: Checkpoint | null, signal: AbortSignal): Promise<void> {
+  freeze(mode: CaptureMode, checkpoint: Checkpoint | null, signal: AbortSignal): Promise<void> {
     return this.#withBuilder(checkpoint, async (builder) => {
-      await builder.freeze(kind, this.#options.sync, signal)
+      await builder.freeze(mode, this.#options.sync, signal)
       this.#options.faultPoint('frozen')
     })
   }
@@ -141,7 +140,10 @@ export class Spool {
     await builder?.[Symbol.asyncDispose]()
   }
 
-  /** Nothing differs, or the commit is repeated. The scan of the tree stays valid: nothing need be read again. */
+  /**
+   * Nothing differs, or the commit is repeated.
+   * The scan of the tree stays valid: nothing need be read again.
+   */
   async #commitSame(checkpoint: Checkpoint): Promise<void> {
     const { layout, update, faultPoint, changes } = this.#options
     const captured = this.#builder?.captured ?? null

@@ -20,7 +20,10 @@ export class BlockCoalescer {
     return this.#groups.length === 0
   }
 
-  /** Takes a group; writes the joined blocks when they are enough, or when this group does not follow them. */
+  /**
+   * Takes a group.
+   * Writes the joined blocks when they are enough, or when this group does not follow them.
+   */
   add(index: number, group: BlockGroup): void {
     const last = this.#groups.at(-1)?.blocks.at(-1) ?? -1
     if (index !== this.#index || last >= (group.blocks[0] ?? -1)) this.flush()

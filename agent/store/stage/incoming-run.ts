@@ -61,8 +61,8 @@ export class IncomingRun {
   }
 
   /**
-   * Returns the blocks below `end`. A piece that reaches into the next block is copied in part: its memory is
-   * transferred.
+   * Returns the blocks below `end`.
+   * A piece that reaches into the next block is copied in part: its memory is transferred.
    */
   #cut(end: number): BlockGroup {
     const border = end * this.file.blockBytes

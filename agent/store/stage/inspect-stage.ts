@@ -180,7 +180,10 @@ function* presentSmall(state: StagedState): Generator<number> {
   for (const index of state.smallMissing()) if (state.present.has(index)) yield index
 }
 
-/** Returns a large file of which nothing is staged; `own`: the list of this host's file that is changed in place. */
+/**
+ * Returns a large file of which nothing is staged.
+ * `own`: the list of this host's file that is changed in place.
+ */
 export function freshFile(state: StagedState, index: number, list: Buffer, own: Buffer | null): StagedFile {
   const bits = own === null ? null : new Bitmap(list.length / HASH_BYTES)
   const file = new StagedFile(state.target, index, bits)

@@ -9,7 +9,10 @@ import type { Layout } from '../disk/layout.ts'
 
 const JOURNAL = z.strictObject({ version: z.literal(1), checkpoint: storedCheckpoint })
 
-/** Writes COMMIT: from now on the staged tree is the copy's next state, whatever happens. Durable on return. */
+/**
+ * Writes COMMIT: from now on the staged tree is the copy's next state, whatever happens.
+ * Durable on return.
+ */
 export async function commit(layout: Layout, checkpoint: Checkpoint): Promise<void> {
   await writeDurably(layout.journal, [Buffer.from(`${JSON.stringify({ version: 1, checkpoint })}\n`)])
 }

@@ -91,7 +91,10 @@ export class LocalFill {
     return this.#source(index) >= 0
   }
 
-  /** Copies the missing blocks of a large file, and counts those with the right hash; returns their bytes. */
+  /**
+   * Copies the missing blocks of a large file, and counts those with the right hash.
+   * Returns their bytes.
+   */
   async large(file: StagedFile, list: Buffer, files: LargeFileWriter, signal: AbortSignal): Promise<number> {
     let from: number
     try {

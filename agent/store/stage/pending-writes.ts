@@ -1,5 +1,6 @@
 /**
- * Writes under way of one session: their number, their bytes and the first failure. Each change wakes the waiters.
+ * Writes under way of one session: their number, their bytes and the first failure.
+ * Each change wakes the waiters.
  */
 export class PendingWrites {
   #running = 0

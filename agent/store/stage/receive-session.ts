@@ -77,7 +77,10 @@ export class ReceiveSession {
     }
   }
 
-  /** Sums up what has to be received, as far as it is known without lists; returns the bytes of missing lists. */
+  /**
+   * Sums up what has to be received, as far as it is known without lists.
+   * Returns the bytes of missing lists.
+   */
   #estimate(): number {
     const { state, stage } = this.#parts
     let listBytes = 0

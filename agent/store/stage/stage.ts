@@ -31,8 +31,7 @@ const OLD_LISTS_BYTES = 64 * 1024 * 1024
 /**
  * What is staged in `<volume>/stage/`, and what of it is known to be correct.
  * There is one per volume, kept while the process runs: a second attempt, or the apply, need not read again what
- * this
- * process has written and checked.
+ * this process has written and checked.
  *
  * - `manifest`: the target, encoded; durable before anything of it is requested.
  * - `lists`: block hashes of the target's large files that have to be received.
@@ -146,8 +145,7 @@ export class Stage {
   /**
    * Writes all that was staged and applied to the disk; returns T, see `readClockAndSync`.
    * Call it before anything is staged: from then on it rejects when any data could not be written, even if the
-   * kernel has
-   * reported that to another program. DISK_FULL, or SYSTEM_CALL_FAILED for a failing disk.
+   * kernel has reported that to another program. DISK_FULL, or SYSTEM_CALL_FAILED for a failing disk.
    * The stage is dropped then, and an unfinished apply is abandoned: the copy stays `applying` until it is filled
    * again.
    */

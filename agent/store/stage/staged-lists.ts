@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, unlinkSync } from 'node:fs'
 import { WherryError } from '../../model/errors.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { HASH_BYTES } from '../blocks/block-size.ts'
+import { readFully, writeFully } from '../blocks/full-io.ts'
 
 const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants
 /** The file's hash, then the bytes of the list. */
@@ -36,15 +37,15 @@ export class StagedLists {
   }
 
   /**
-   * Returns the list of the file with this hash, checked; null when it is missing or damaged (then it counts as
-   * missing).
+   * Returns the list of the file with this hash, checked.
+   * Null when it is missing or damaged (then it counts as missing).
    */
   read(hash: Buffer): Buffer | null {
     this.#load(false)
     const place = this.#places.get(key(hash))
     if (place === undefined) return null
     const list = Buffer.allocUnsafeSlow(place.bytes)
-    if (readFully(this.#fd, list, place.offset) && listFits(list, hash)) return list
+    if (fill(this.#fd, list, place.offset) && listFits(list, hash)) return list
     this.#places.delete(key(hash))
     return null
   }
@@ -98,7 +99,7 @@ export class StagedLists {
     }
     const size = fstatSync(this.#fd).size
     const head = Buffer.allocUnsafe(HEAD_BYTES)
-    while (this.#end + HEAD_BYTES <= size && readFully(this.#fd, head, this.#end)) {
+    while (this.#end + HEAD_BYTES <= size && fill(this.#fd, head, this.#end)) {
       const bytes = head.readUInt32LE(HASH_BYTES)
       const offset = this.#end + HEAD_BYTES
       if (bytes === 0 || bytes > LIST_MAX_BYTES || offset + bytes > size) break
@@ -118,17 +119,7 @@ function listFits(list: Buffer, hash: Buffer): boolean {
   return createHash('sha256').update(list).digest().equals(hash)
 }
 
-function readFully(fd: number, buffer: Buffer, offset: number): boolean {
-  for (let done = 0; done < buffer.length; ) {
-    const read = readSync(fd, buffer, done, buffer.length - done, offset + done)
-    if (read === 0) return false
-    done += read
-  }
-  return true
-}
-
-function writeFully(fd: number, buffer: Buffer, offset: number): void {
-  for (let done = 0; done < buffer.length; ) {
-    done += writeSync(fd, buffer, done, buffer.length - done, offset + done)
-  }
+/** Fills a buffer from a file; false: the file ends before. */
+function fill(fd: number, buffer: Buffer, offset: number): boolean {
+  return readFully(fd, buffer, 0, buffer.length, offset) === buffer.length
 }

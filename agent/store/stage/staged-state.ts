@@ -14,7 +14,10 @@ export interface Basis {
   readonly file: StagedFile | null
 }
 
-/** What of one plan is staged. Two bits for each entry, objects only for large files that are partly there. */
+/**
+ * What of one plan is staged.
+ * Two bits for each entry, objects only for large files that are partly there.
+ */
 export class StagedState {
   readonly plan: Plan
   readonly mineHash: string

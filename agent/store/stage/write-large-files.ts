@@ -25,7 +25,10 @@ interface FileUnderWay {
   writes: number
 }
 
-/** Writes large files. Each is open from its first block to its last, and completed when all is correct. */
+/**
+ * Writes large files.
+ * Each is open from its first block to its last, and completed when all is correct.
+ */
 export class LargeFileWriter {
   readonly #state: StagedState
   readonly #inspection: StageInspection

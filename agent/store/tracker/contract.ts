@@ -24,7 +24,8 @@ export type FileChanges = readonly ByteRange[] | 'all' | null
  */
 export interface Touched {
   /**
-   * Whether anything changed: content, attributes, names in a directory. Data written out by a sync count as well.
+   * Whether anything changed: content, attributes, names in a directory.
+   * Data written out by a sync count as well.
    */
   has(inoLow: number, inoHigh: number): boolean
   /** Whether the content changed. */
@@ -44,22 +45,23 @@ export interface TrackerStats {
 }
 
 /**
- * Knows which blocks of watched files changed, as the kernel reports it. For one file system, wherever it is
- * mounted.
+ * Knows which blocks of watched files changed, as the kernel reports it.
+ * For one file system, wherever it is mounted.
  * Never throws: when the kernel fails it, it stops (see `failure`) and returns null.
  * docs/tracking.md has the order of calls that makes a result right, and what a differing size means.
  */
 export interface Tracker extends Disposable {
   /**
-   * Watches these inodes for an owner (a volume's id), and no longer others that it named before. May be repeated.
+   * Watches these inodes for an owner (a volume's id), and no longer others that it named before.
+   * May be repeated.
    * Inodes that are watched already stay as they are. Takes about a microsecond for each new one.
    */
   watch(owner: string, inodes: Iterable<bigint>): void
   /** As `watch` with none, and forgets the owner. */
   unwatch(owner: string): void
   /**
-   * Reads all events so far from the kernel. Events after the return belong to a later cut. Takes about a
-   * millisecond.
+   * Reads all events so far from the kernel. Events after the return belong to a later cut.
+   * Takes about a millisecond.
    */
   cut(): Cursor
   /**
@@ -69,7 +71,10 @@ export interface Tracker extends Disposable {
   settle(): Promise<void>
   /** Returns what was dirtied in a file after cut `since` and up to the last cut. Consumes nothing. */
   changes(inode: bigint, since: Cursor): FileChanges
-  /** Returns why nothing is known since a known cut: events were lost after it. Null: none, up to the last cut. */
+  /**
+   * Returns why nothing is known since a known cut: events were lost after it.
+   * Null: none, up to the last cut.
+   */
   lossSince(since: Cursor): string | null
   /**
    * Returns which inodes, watched or not, may have changed after cut `since` and up to the last cut or a moment

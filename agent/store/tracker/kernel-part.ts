@@ -29,7 +29,10 @@ export interface KernelPart extends Disposable {
   /** Begins to note events on these inodes; returns how many of them, in their order, there was room for. */
   add(inodes: readonly bigint[]): number
   remove(inodes: readonly bigint[]): void
-  /** Reads and removes what was noted; returns how many there were. The block is WHOLE_FILE for a whole file. */
+  /**
+   * Reads and removes what was noted; returns how many there were.
+   * The block is WHOLE_FILE for a whole file.
+   */
   drain(take: (inode: bigint, block: number, by: number) => void): number
   /** Returns how many events could not be noted so far, and the reason for the last of them. */
   lost(): { readonly events: bigint; readonly why: string }

@@ -25,8 +25,7 @@ const SMALL_BYTES = 16
  * Changes an unnamed file in this very file system, and checks that the program sees it.
  * Returns what was not seen; null: all was seen. Throws what its calls throw.
  * It guards against a kernel or a file system that works differently from the source that was read. Examples:
- * constants
- * that are not in BTF, small files in the inode (ext4's inline_data), missing events.
+ * constants that are not in BTF, small files in the inode (ext4's inline_data), missing events.
  */
 export function selfTest(kernel: KernelPart, directory: string): string | null {
   let fd = openUnnamed(directory)

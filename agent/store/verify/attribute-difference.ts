@@ -1,6 +1,5 @@
+import { NS_PER_SECOND } from '../../sys/stat.ts'
 import type { Attributes } from '../manifest/entry.ts'
-
-const NS_PER_SECOND = 1_000_000_000n
 
 /**
  * Returns how two sets of attributes differ, for operators: as they are, and as they should be.

@@ -13,7 +13,8 @@ interface PoolOptions {
   readonly log?: Logger
   readonly memory?: BufferPool
   /**
-   * Secret key of the tags. With another key than before no tag is known. By default tags hold for this pool alone.
+   * Secret key of the tags. With another key than before no tag is known.
+   * By default tags hold for this pool alone.
    */
   readonly tagKey?: Buffer
 }

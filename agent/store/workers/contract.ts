@@ -1,4 +1,7 @@
-/** A piece of a file's content on its way to the disk. `data` has an ArrayBuffer of its own, which is transferred. */
+/**
+ * A piece of a file's content on its way to the disk.
+ * `data` has an ArrayBuffer of its own, which is transferred.
+ */
 export interface Extent {
   /** Byte in the file. */
   readonly offset: number
@@ -86,7 +89,8 @@ export interface BlockPool extends AsyncDisposable {
     sizes: readonly number[],
   ): Promise<{ data: Buffer; outcomes: Uint16Array }>
   /**
-   * Creates files whose content matches its hash, with their attributes; an older file of the name is replaced.
+   * Creates files whose content matches its hash, with their attributes.
+   * An older file of the name is replaced.
    * The payload's memory is transferred. Not synced.
    * Returns an outcome for each: 0; 1 when the content does not match; else an errno.
    */
@@ -106,13 +110,14 @@ export interface BlockPool extends AsyncDisposable {
     readonly extents: readonly Extent[]
     readonly punch: boolean
     /**
-     * The same file opened once more for direct writes, past the page cache (sys/direct.ts); null: no direct
-     * writes.
+     * The same file opened once more for direct writes, past the page cache (sys/direct.ts).
+     * Null: no direct writes.
      */
     readonly direct: number | null
   }): Promise<Uint8Array>
   /**
-   * Copies byte ranges from one file to the same places of another, holes as holes (punched). Not synced.
+   * Copies byte ranges from one file to the same places of another, holes as holes (punched).
+   * Not synced.
    * Serves to apply staged blocks.
    */
   copyRanges(

@@ -1,6 +1,6 @@
 import { copyRange, startWriteback } from '../../sys/files.ts'
-import { writeAll } from './create-files.ts'
-import { DataRuns, readFully } from './data-runs.ts'
+import { readFully, writeFully } from '../blocks/full-io.ts'
+import { DataRuns } from './data-runs.ts'
 import { makeHole } from './hole.ts'
 import type { Memory } from './memory.ts'
 
@@ -29,7 +29,10 @@ export function copyRanges(memory: Memory, { from, to, ranges }: CopyRangesTask)
   }
 }
 
-/** Copies a range of data; returns `end`. What the source does not have (it became shorter) becomes a hole. */
+/**
+ * Copies a range of data; returns `end`.
+ * What the source does not have (it became shorter) becomes a hole.
+ */
 function copyData(memory: Memory, from: number, to: number, start: number, end: number): number {
   let at = start
   while (at < end) {
@@ -43,6 +46,6 @@ function copyData(memory: Memory, from: number, to: number, start: number, end: 
 function copyThrough(memory: Memory, from: number, to: number, offset: number, length: number): number {
   const buffer = memory.buffer(COPY_BYTES)
   const got = readFully(from, buffer, 0, Math.min(length, COPY_BYTES), offset)
-  writeAll(to, buffer.subarray(0, got), offset)
+  writeFully(to, buffer.subarray(0, got), offset)
   return got
 }

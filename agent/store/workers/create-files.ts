@@ -1,10 +1,11 @@
-import { closeSync, constants, fchmodSync, fchownSync, writeSync } from 'node:fs'
+import { closeSync, constants, fchmodSync, fchownSync } from 'node:fs'
 import { listXattrsAt, setTimes } from '../../sys/attributes.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { openAt, unlinkAt } from '../../sys/open.ts'
 import { umask } from '../../sys/process.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { HASH_BYTES } from '../blocks/block-size.ts'
+import { writeFully } from '../blocks/full-io.ts'
 import { type Memory, sha256 } from './memory.ts'
 import { GOOD, OTHER_CONTENT, outcomeOf } from './outcome.ts'
 
@@ -60,8 +61,8 @@ export function createFiles(_memory: Memory, task: CreateFilesTask) {
 }
 
 /**
- * A directory with the setgid bit passes on its group. One with a default ACL decides on the mode (inode(7),
- * acl(5)).
+ * A directory with the setgid bit passes on its group.
+ * One with a default ACL decides on the mode (inode(7), acl(5)).
  */
 function givenIn(directoryFd: number): Given {
   const stat = new StatBuffer()
@@ -79,7 +80,7 @@ function create(directoryFd: number, name: string, content: Uint8Array, wanted: 
   let fd: number | undefined
   try {
     fd = openNew(directoryFd, name, wanted.mode & PERMISSIONS)
-    writeAll(fd, content, 0)
+    writeFully(fd, content, 0)
     if (wanted.uid !== given.uid || wanted.gid !== given.gid) fchownSync(fd, wanted.uid, wanted.gid)
     // After the owner: chown clears suid. Most files have their mode already, and each call costs a journal entry.
     if ((wanted.mode & (given.without | ~PERMISSIONS)) !== 0) fchmodSync(fd, wanted.mode)
@@ -95,8 +96,8 @@ function create(directoryFd: number, name: string, content: Uint8Array, wanted: 
 }
 
 /**
- * Creates a file, in place of an older one. Only root gets into the stage: the file may have its mode before its
- * owner.
+ * Creates a file, in place of an older one.
+ * Only root gets into the stage: the file may have its mode before its owner.
  */
 function openNew(directoryFd: number, name: string, mode: number): number {
   try {
@@ -105,12 +106,5 @@ function openNew(directoryFd: number, name: string, mode: number): number {
     if (errnoOf(error) !== 'EEXIST') throw error
     unlinkAt(directoryFd, name)
     return openAt(directoryFd, name, CREATE_FLAGS, mode)
-  }
-}
-
-/** Writes all of `data`; the kernel may take it in pieces. */
-export function writeAll(fd: number, data: Uint8Array, position: number): void {
-  for (let done = 0; done < data.length; ) {
-    done += writeSync(fd, data, done, data.length - done, position + done)
   }
 }

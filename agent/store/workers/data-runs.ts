@@ -1,8 +1,8 @@
-import { readSync } from 'node:fs'
 import { errnoOf } from '../../sys/failure.ts'
 import { nextData, nextHole } from '../../sys/files.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf } from '../blocks/block-size.ts'
+import { readFully } from '../blocks/full-io.ts'
 
 const SECTOR_BYTES = 512
 /**
@@ -28,8 +28,7 @@ export class DataRuns {
   /**
    * Returns the runs of a file of that size.
    * If all its space is allocated, only the beginning of data is searched, piece by piece: to find the end of data
-   * the
-   * kernel reads every fragment.
+   * the kernel reads every fragment.
    */
   static of(fd: number, sizeBytes: number): DataRuns {
     const runs = new DataRuns(fd)
@@ -39,7 +38,10 @@ export class DataRuns {
     return runs
   }
 
-  /** Finds the run that has `offset`, or the first after it; `from` and `to` are infinite when there is none. */
+  /**
+   * Finds the run that has `offset`, or the first after it.
+   * `from` and `to` are infinite when there is none.
+   */
   seek(offset: number): void {
     if (offset >= this.#since && offset < this.to) return
     this.#since = offset
@@ -79,15 +81,4 @@ function endOf(fd: number, data: number): number | null {
     if (errnoOf(error) === 'ENXIO') return null
     throw error
   }
-}
-
-/** Reads until `length` bytes have come or the file ends; returns how many came. */
-export function readFully(fd: number, into: Buffer, at: number, length: number, position: number): number {
-  let got = 0
-  while (got < length) {
-    const more = readSync(fd, into, at + got, length - got, position + got)
-    if (more === 0) break
-    got += more
-  }
-  return got
 }

@@ -1,6 +1,6 @@
 import { errnoOf } from '../../sys/failure.ts'
 import { punchHole } from '../../sys/files.ts'
-import { writeAll } from './create-files.ts'
+import { writeFully } from '../blocks/full-io.ts'
 import type { Memory } from './memory.ts'
 
 /** Zeros are written in pieces of this size where the file system has no holes. */
@@ -15,7 +15,7 @@ export function makeHole(memory: Memory, fd: number, offset: number, length: num
     if (errnoOf(error) !== 'ENOTSUP') throw error
     const zeros = memory.buffer(ZEROS_BYTES).subarray(0, ZEROS_BYTES).fill(0)
     for (let done = 0; done < length; done += ZEROS_BYTES) {
-      writeAll(fd, zeros.subarray(0, Math.min(ZEROS_BYTES, length - done)), offset + done)
+      writeFully(fd, zeros.subarray(0, Math.min(ZEROS_BYTES, length - done)), offset + done)
     }
   }
 }

@@ -3,7 +3,8 @@ import { errnoOf, SystemCallError } from '../../sys/failure.ts'
 import { openAt } from '../../sys/open.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { HASH_BYTES } from '../blocks/block-size.ts'
-import { readFully } from './data-runs.ts'
+import { readFully } from '../blocks/full-io.ts'
+
 import { type Memory, sha256 } from './memory.ts'
 import { GOOD, OTHER_CONTENT, outcomeOf } from './outcome.ts'
 

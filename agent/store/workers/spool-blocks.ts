@@ -2,9 +2,9 @@ import { closeSync } from 'node:fs'
 import { SystemCallError } from '../../sys/failure.ts'
 import { StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf, HASH_BYTES } from '../blocks/block-size.ts'
+import { readFully, writeFully } from '../blocks/full-io.ts'
 import { BlockSums, type Tagging } from './block-sums.ts'
-import { writeAll } from './create-files.ts'
-import { DataRuns, readFully } from './data-runs.ts'
+import { DataRuns } from './data-runs.ts'
 import { makeHole } from './hole.ts'
 import { type Memory, sha256 } from './memory.ts'
 import { GOOD, OTHER_CONTENT, outcomeOf } from './outcome.ts'
@@ -48,7 +48,7 @@ export function spoolBlocks(memory: Memory, { fd, to, sizeBytes, blocks, places,
       const end = Math.min(runs.to, start + length)
       if (data >= end) break
       readFully(fd, content, data - start, end - data, data)
-      writeAll(to, content.subarray(data - start, end - start), place + data - start)
+      writeFully(to, content.subarray(data - start, end - start), place + data - start)
     }
     sums.add(content)
   }
@@ -69,7 +69,7 @@ export function spoolFiles(memory: Memory, { directoryFd, names, sizes, to, plac
     sha256(content).copy(hashes, nth * HASH_BYTES)
     at += content.length
   }
-  writeAll(to, contents, place)
+  writeFully(to, contents, place)
   return { hashes: hashes as Uint8Array, outcomes }
 }
 

@@ -2,7 +2,7 @@ import { DIRECT_BYTES, writeDirect } from '../../sys/direct.ts'
 import { SystemCallError } from '../../sys/failure.ts'
 import { startWriteback } from '../../sys/files.ts'
 import { blockBytesOf, blockCountOf, HASH_BYTES } from '../blocks/block-size.ts'
-import { writeAll } from './create-files.ts'
+import { writeFully } from '../blocks/full-io.ts'
 import { makeHole } from './hole.ts'
 import { type Memory, sha256 } from './memory.ts'
 
@@ -112,7 +112,7 @@ function write(memory: Memory, { fd, punch, direct }: WriteBlocksTask, ranges: r
     for (const { offset, data } of cursor.within(range)) {
       if (punch) makeHole(memory, fd, at, offset - at)
       const done = direct === null ? 0 : writeAligned(memory, direct, data, offset)
-      writeAll(fd, data.subarray(done), offset + done)
+      writeFully(fd, data.subarray(done), offset + done)
       at = offset + data.length
     }
     if (punch) makeHole(memory, fd, at, range.end - at)

@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
-import { BlockListWriter } from '../../../../agent/store/snapshot/block-lists.ts'
+import { BlockListWriter } from '../../../../agent/store/snapshot/block-list-writer.ts'
 import { loadLast, scannedListsPath } from '../../../../agent/store/snapshot/saved-snapshot.ts'
 import { type CapturedDirectory, captured } from '../scan/captured.ts'
 import { TICKS_MS } from '../scan/contents.ts'

@@ -1,6 +1,5 @@
 import type { Checkpoint, VolumeOptions } from '../model/model.ts'
-import type { SnapshotRef } from './snapshot-ref.ts'
-import type { TreeReader, TreeWriter } from './tree-contract.ts'
+import type { SnapshotRef, TreeReader, TreeWriter } from './tree-contract.ts'
 
 /** What this disk knows of its copy of one volume (`volume.json`). */
 export interface LocalCopy {

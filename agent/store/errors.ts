@@ -1,5 +1,5 @@
 import { WherryError } from '../model/errors.ts'
-import type { SnapshotRef } from './snapshot-ref.ts'
+import type { SnapshotRef } from './tree-contract.ts'
 
 export function unfinished(volume: string): WherryError {
   return new WherryError('COPY_DAMAGED', `The copy of volume ${volume} on this host is between two checkpoints.`, {
@@ -30,7 +30,7 @@ export function scrubStopped(id: string): WherryError {
   )
 }
 
-export function closing(): WherryError {
+export function agentStops(): WherryError {
   return new WherryError('VOLUME_IN_USE', 'This agent is shutting down.', { hint: 'Check the copy again later.' })
 }
 

@@ -1,5 +1,5 @@
 import { KeyedQueue } from '../runtime/keyed-queue.ts'
-import { closing, scrubStopped } from './errors.ts'
+import { agentStops, scrubStopped } from './errors.ts'
 
 /**
  * Runs one job after another on a tree and its metadata, by the copy's id.
@@ -28,6 +28,6 @@ export class TurnQueue {
 
   /** Stops the scrubs. Everything else ends by itself. */
   close(): void {
-    for (const stop of this.#scrubs.values()) stop.abort(closing())
+    for (const stop of this.#scrubs.values()) stop.abort(agentStops())
   }
 }

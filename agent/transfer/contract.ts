@@ -1,6 +1,5 @@
 import type { Checkpoint, Trouble, VolumeOptions, VolumeRecord } from '../model/model.ts'
-import type { SnapshotRef } from '../store/snapshot-ref.ts'
-import type { StageProgress, TreeReader, TreeWriter } from '../store/tree-contract.ts'
+import type { SnapshotRef, StageProgress, TreeReader, TreeWriter } from '../store/tree-contract.ts'
 
 /** What a host asks another for. `live`: whatever the tree is now, to send ahead. */
 export interface TreeRequest {

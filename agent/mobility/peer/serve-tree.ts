@@ -1,5 +1,5 @@
 import type { LocalCopy } from '../../store/contract.ts'
-import type { SnapshotRef } from '../../store/snapshot-ref.ts'
+import type { SnapshotRef } from '../../store/tree-contract.ts'
 import type { TreeRequest } from '../../transfer/contract.ts'
 import { finalTree } from '../checkpoint/surrendered.ts'
 import type { Context } from '../context.ts'

@@ -15,7 +15,7 @@ const RECORD = z.object({ id: z.string(), name: z.string() })
 const LONGEST_NAME = 160
 
 /** Returns the suffix for a time. A clock that was never set gives leading zeros. */
-export function endingAt(now: Date): string {
+export function removedSuffix(now: Date): string {
   const ms = Math.min(Math.max(0, now.getTime()), TIME_MAX)
   return `-${String(ms).padStart(TIME_DIGITS, '0')}`
 }
@@ -31,7 +31,7 @@ export async function moveAside(
   aside: string,
   now: Date,
 ): Promise<string> {
-  const place = `${name.slice(0, LONGEST_NAME)}-${id}${endingAt(now)}`
+  const place = `${name.slice(0, LONGEST_NAME)}-${id}${removedSuffix(now)}`
   await mkdir(aside, { recursive: true, mode: 0o700 })
   await rename(directory, join(aside, place))
   await syncDirectory(aside)

@@ -4,7 +4,7 @@ import { WherryError } from '../../model/errors.ts'
 import { syncDirectory } from '../../runtime/durable-file.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { removeTree } from '../inode/removal.ts'
-import { endingAt } from './removed-copies.ts'
+import { removedSuffix } from './removed-copies.ts'
 import { readAges, type TrashAges, writeAges } from './trash-ages.ts'
 
 /**
@@ -19,7 +19,7 @@ const WRITE_EVERY_MS = 10 * 60_000
 export async function moveToTrash(directory: string, id: string, trash: string, now: Date): Promise<void> {
   await mkdir(trash, { recursive: true, mode: 0o700 })
   try {
-    await rename(directory, join(trash, `${id}${endingAt(now)}`))
+    await rename(directory, join(trash, `${id}${removedSuffix(now)}`))
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return
     throw error

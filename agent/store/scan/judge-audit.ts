@@ -12,7 +12,7 @@ const LATE_EVENT_MS = 2_000
  * Rejects CHANGES_MISSED when a suspect of the audit has no write that explains it.
  * A suspect is explained when it was written to after its changes were queried.
  */
-export async function judge(scan: Scan, changes: TreeChanges, volume: string): Promise<void> {
+export async function judgeAudit(scan: Scan, changes: TreeChanges, volume: string): Promise<void> {
   if (unexplained(scan, changes) === undefined) return
   // A write(2) is visible before the kernel reports it, and its program may not have had the processor since.
   await sleep(LATE_EVENT_MS)

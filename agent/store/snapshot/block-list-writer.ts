@@ -11,7 +11,7 @@ import { ListOffsets, tagBytesOf } from './list-offsets.ts'
 const STALE_MAX_SHARE = 1
 const STALE_MAX_BYTES = 1024 * 1024
 /** Files that a writer appends to at present, by device and inode. */
-const growing = new Set<string>()
+const growingFiles = new Set<string>()
 
 /**
  * Writes lists and tags, in any order, into places that were reserved in the order of the manifest.
@@ -42,12 +42,12 @@ export class BlockListWriter implements Disposable {
       const { dev, ino, size } = fstatSync(fd)
       const key = `${dev} ${ino}`
       const isStale = size > from.places.bytes * (1 + STALE_MAX_SHARE) + STALE_MAX_BYTES
-      if (isStale || size < from.places.bytes || growing.has(key)) {
+      if (isStale || size < from.places.bytes || growingFiles.has(key)) {
         closeSync(fd)
         rmSync(this.#path, { force: true })
         return
       }
-      growing.add(key)
+      growingFiles.add(key)
       this.#fd = fd
       this.#end = size
       this.#grown = { from, key }
@@ -129,7 +129,7 @@ export class BlockListWriter implements Disposable {
   [Symbol.dispose](): void {
     if (this.#fd !== undefined) closeSync(this.#fd)
     this.#fd = undefined
-    if (this.#grown !== null) growing.delete(this.#grown.key)
+    if (this.#grown !== null) growingFiles.delete(this.#grown.key)
     // Another writer may grow it by the next time.
     this.#grown = null
   }

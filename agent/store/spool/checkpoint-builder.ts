@@ -2,7 +2,7 @@ import type { CaptureMode } from '../contract.ts'
 import { orDiskFull, requireSpace } from '../disk/free-space.ts'
 import { Mirror } from '../inode/mirror.ts'
 import { changed } from '../scan/errors.ts'
-import { judge } from '../scan/judge-audit.ts'
+import { judgeAudit } from '../scan/judge-audit.ts'
 import type { OpenScan, Scan } from '../scan/scan.ts'
 import { loadCheckpoint, loadLast, type SavedTree } from '../snapshot/saved-snapshot.ts'
 import type { Corrections } from './corrections.ts'
@@ -93,7 +93,7 @@ export class CheckpointBuilder implements AsyncDisposable {
     if (scan.manifest.hash === this.base?.manifest.hash) changes.knowLast(scan, this.#scanner.mark)
     changes.watch(scan)
     await this.#scanner.endRound(sync)
-    await judge(scan, changes, this.#parts.volume)
+    await judgeAudit(scan, changes, this.#parts.volume)
     return { scan, bytesSpooled, scanned: this.#scanner.scanned }
   }
 

@@ -12,7 +12,7 @@ import { SpoolIndex } from './spool-index.ts'
 const MAKING = 'next'
 
 /** Where a spool is built. A leftover means nothing. */
-export function makingDirectory(layout: Layout): string {
+export function nextSpoolDirectory(layout: Layout): string {
   return join(layout.spool, MAKING)
 }
 
@@ -29,7 +29,7 @@ export async function placeSpool(layout: Layout, builder: CheckpointBuilder, fau
   const { captured, writer } = builder
   if (captured === null) throw new TypeError('nothing was captured')
   if (builder.placed) return
-  const directory = makingDirectory(layout)
+  const directory = nextSpoolDirectory(layout)
   await writer.sync()
   faultPoint('spool-synced')
   await writeDurably(indexPath(directory), [writer.index.encoded()])

@@ -8,7 +8,7 @@ import { removeIfThere } from '../inode/removal.ts'
 import { dropInodeStates, loadSnapshot } from '../snapshot/saved-snapshot.ts'
 import type { TreeReader } from '../tree-contract.ts'
 import { CheckpointBuilder, type SpoolParts } from './checkpoint-builder.ts'
-import { adoptSpool, loadIndex, makingDirectory, placeSpool, spoolDirectory } from './commit.ts'
+import { adoptSpool, loadIndex, nextSpoolDirectory, placeSpool, spoolDirectory } from './commit.ts'
 import { notCaptured, notFrozen } from './errors.ts'
 import type { SpoolIndex } from './spool-index.ts'
 import { openSpoolReader } from './spool-reader.ts'
@@ -107,7 +107,7 @@ export class Spool {
   /** After a crash: finishes a commit that counted, and removes one that did not. */
   async recover(record: LocalCopy): Promise<void> {
     const { layout, faultPoint } = this.#options
-    await removeIfThere(makingDirectory(layout))
+    await removeIfThere(nextSpoolDirectory(layout))
     if (record.checkpoint !== null) await adoptSpool(layout, record.checkpoint.hash, faultPoint)
     if (record.held === null || record.checkpoint === null) await this.drop()
   }
@@ -178,8 +178,8 @@ export class Spool {
       // A commit that failed halfway has moved its spool already: start again. The same for another checkpoint.
       if (this.#builder !== null && (this.#builder.placed || this.#builder.from !== from)) await this.close()
       if (this.#builder === null) {
-        await removeIfThere(makingDirectory(layout))
-        const begin = () => CheckpointBuilder.begin(this.#options, makingDirectory(layout), from)
+        await removeIfThere(nextSpoolDirectory(layout))
+        const begin = () => CheckpointBuilder.begin(this.#options, nextSpoolDirectory(layout), from)
         this.#builder = await orDiskFull(layout.directory, volume, begin)
       }
       return await work(this.#builder)
@@ -194,7 +194,7 @@ export class Spool {
     } catch (error) {
       if (codeOf(error) === 'DISK_FULL') {
         await this.close()
-        await removeIfThere(makingDirectory(layout))
+        await removeIfThere(nextSpoolDirectory(layout))
       }
       throw error
     }

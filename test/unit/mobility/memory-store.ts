@@ -4,7 +4,7 @@ import type { Clock } from '../../../agent/runtime/clock.ts'
 import { KeyedQueue } from '../../../agent/runtime/keyed-queue.ts'
 import type { Capture, LocalCopy, RemovedCopy, SpoolRound, Store, Verification } from '../../../agent/store/contract.ts'
 import { bareCopy } from '../../../agent/store/disk/new-copy.ts'
-import type { SnapshotRef } from '../../../agent/store/snapshot-ref.ts'
+import type { SnapshotRef } from '../../../agent/store/tree-contract.ts'
 
 /** Here a tree is a string, and crosses the network in one write. */
 export const hashOf = (tree: string) => `hash of ${tree}`

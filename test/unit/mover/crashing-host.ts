@@ -1,8 +1,7 @@
 // Run as a child process: a host's store and transfer, as the agent puts them together. The parent calls over IPC.
 import { codeOf } from '../../../agent/model/errors.ts'
 import { openMover } from '../../../agent/mover/mover.ts'
-import type { SnapshotRef } from '../../../agent/store/snapshot-ref.ts'
-import type { StageProgress } from '../../../agent/store/tree-contract.ts'
+import type { SnapshotRef, StageProgress } from '../../../agent/store/tree-contract.ts'
 import type { HostCall, HostReply, Pulled } from './host-process.ts'
 import { ADDRESS, NO_ANSWERS, never } from './kit.ts'
 

@@ -102,7 +102,7 @@ export const BEGINNING: readonly Edit[] = [
 ]
 
 /** Fills a tree: mostly makes things. */
-export const making: fc.Arbitrary<Edit> = fc.oneof(
+export const someCreation: fc.Arbitrary<Edit> = fc.oneof(
   { arbitrary: fc.oneof(...MAKING), weight: 6 },
   { arbitrary: of('write', path, size, seed), weight: 4 },
   { arbitrary: fc.oneof(...CONTENT), weight: 2 },
@@ -110,7 +110,7 @@ export const making: fc.Arbitrary<Edit> = fc.oneof(
 )
 
 /** Changes a tree in any way. */
-export const editing: fc.Arbitrary<Edit> = fc.oneof(
+export const someEdit: fc.Arbitrary<Edit> = fc.oneof(
   { arbitrary: fc.oneof(...MAKING), weight: 5 },
   { arbitrary: fc.oneof(...CONTENT), weight: 8 },
   { arbitrary: fc.oneof(...NAMES), weight: 6 },

@@ -11,7 +11,7 @@ import test, { type ExecutionContext } from 'ava'
 import fc from 'fast-check'
 import { differences } from './comparer.ts'
 import { buildNew, buildOld } from './crash-trees.ts'
-import { BEGINNING, type Edit, edit, editing, LIMITS, making } from './edits.ts'
+import { BEGINNING, type Edit, edit, LIMITS, someCreation, someEdit } from './edits.ts'
 import { type FileSystemKind, fileSystem } from './file-systems.ts'
 import { calm, move, newVolume, type StoreHost, storeHost } from './fixture.ts'
 import { buildOddTree } from './odd-tree.ts'
@@ -105,9 +105,9 @@ test('inode flags go along, nocow between btrfs and btrfs only', async (t) => {
 test('edits made on every file system arrive on the next', async (t) => {
   const hosts = [await hostOn(t, 'ext4'), await hostOn(t, 'xfs'), await hostOn(t, 'btrfs')]
   const stations = [...hosts, ...hosts, ...hosts.slice(0, 1)]
-  const edits = fc.array(editing, { minLength: 5, maxLength: 30 })
+  const edits = fc.array(someEdit, { minLength: 5, maxLength: 30 })
   const journey = fc.tuple(
-    fc.array(making, { minLength: 10, maxLength: 30 }),
+    fc.array(someCreation, { minLength: 10, maxLength: 30 }),
     fc.array(edits, { minLength: stations.length - 1, maxLength: stations.length - 1 }),
   )
   await fc.assert(

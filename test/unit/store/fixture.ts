@@ -9,9 +9,8 @@ import type { Checkpoint } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import type { FaultPoint } from '../../../agent/runtime/fault-point.ts'
 import type { TreeStore } from '../../../agent/store/contract.ts'
-import type { SnapshotRef } from '../../../agent/store/snapshot-ref.ts'
 import { openStore, type StoreOptions } from '../../../agent/store/store.ts'
-import type { BlockRequest, TreeReader, TreeWriter } from '../../../agent/store/tree-contract.ts'
+import type { BlockRequest, SnapshotRef, TreeReader, TreeWriter } from '../../../agent/store/tree-contract.ts'
 
 export const silentLog = pino({ level: 'silent' })
 export const VOLUME_OPTIONS = DEFAULT_OPTIONS

@@ -4,14 +4,14 @@ import test from 'ava'
 import fc from 'fast-check'
 import { codeOf } from '../../../agent/model/errors.ts'
 import { differences } from './comparer.ts'
-import { BEGINNING, EDIT_KINDS, type Effects, edit, editing, editSlowly, LIMITS, making } from './edits.ts'
+import { BEGINNING, EDIT_KINDS, type Effects, edit, editSlowly, LIMITS, someCreation, someEdit } from './edits.ts'
 import { ONCE_FAILED } from './edits-once-failed.ts'
 import { calm, move, newVolume, type StoreHost, send, storeHost } from './fixture.ts'
 
 /** A tree and the edits between its checkpoints. */
 const checkpoints = fc.tuple(
-  fc.array(making, { minLength: 10, maxLength: 40 }),
-  fc.array(fc.array(editing, { minLength: 5, maxLength: 40 }), { minLength: 2, maxLength: 3 }),
+  fc.array(someCreation, { minLength: 10, maxLength: 40 }),
+  fc.array(fc.array(someEdit, { minLength: 5, maxLength: 40 }), { minLength: 2, maxLength: 3 }),
 )
 /** Enough that every kind of edit takes effect several times; some 25 s on two calm cores. */
 const RUNS = 40

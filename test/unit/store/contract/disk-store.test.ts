@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import type { SnapshotRef } from '../../../../agent/store/snapshot-ref.ts'
+import type { SnapshotRef } from '../../../../agent/store/tree-contract.ts'
 import { calm, type StoreHost, send, storeHost } from '../fixture.ts'
 import { type ContractVolume, type Given, type Subject, testStore } from './store-contract.ts'
 

@@ -2,7 +2,7 @@ import test, { type ExecutionContext } from 'ava'
 import type { Checkpoint } from '../../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../../agent/model/volume-options.ts'
 import type { Capture, LocalCopy, Store } from '../../../../agent/store/contract.ts'
-import type { SnapshotRef } from '../../../../agent/store/snapshot-ref.ts'
+import type { SnapshotRef } from '../../../../agent/store/tree-contract.ts'
 
 /** What another host gets of a tree. */
 export interface Given {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { TreeChanges } from '../../../../agent/store/changes/tree-changes.ts'
-import { judge } from '../../../../agent/store/scan/judge-audit.ts'
+import { judgeAudit } from '../../../../agent/store/scan/judge-audit.ts'
 import type { SavedTree } from '../../../../agent/store/snapshot/saved-snapshot.ts'
 import type { Touched, Tracker } from '../../../../agent/store/tracker/contract.ts'
 import { captured } from './captured.ts'
@@ -88,9 +88,9 @@ test('promise 5: a change that is told of a moment later is explained, one that 
   const changes = new TreeChanges({ tracker: tracker(() => touched) }, 'v')
   changes.know(last, 1)
   changes.know(scan, 2)
-  const error = await t.throwsAsync(judge(scan, changes, 'data'), { code: 'CHANGES_MISSED' })
+  const error = await t.throwsAsync(judgeAudit(scan, changes, 'data'), { code: 'CHANGES_MISSED' })
   t.regex(error?.message ?? '', /"small" in volume data had changed/)
-  const late = judge(scan, changes, 'data')
+  const late = judgeAudit(scan, changes, 'data')
   touched = EVERYTHING
   await t.notThrowsAsync(late)
 })

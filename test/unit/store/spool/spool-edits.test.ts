@@ -5,7 +5,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { codeOf } from '../../../../agent/model/errors.ts'
 import { describeTree } from '../comparer.ts'
-import { BEGINNING, type Edit, edit, editing, editSlowly, LIMITS, making } from '../edits.ts'
+import { BEGINNING, type Edit, edit, editSlowly, LIMITS, someCreation, someEdit } from '../edits.ts'
 import { type FileSystemKind, fileSystem } from '../file-systems.ts'
 import { newVolume, type StoreHost, storeHost } from '../fixture.ts'
 import { buildObject } from '../tracker/fixture.ts'
@@ -22,11 +22,11 @@ const PAUSE_MS = 2
  */
 const CHECKPOINTS_TO_CONVERGE = 10
 
-const someEdits = fc.array(editing, { minLength: 3, maxLength: 25 })
+const someEdits = fc.array(someEdit, { minLength: 3, maxLength: 25 })
 /** A tree, and for each checkpoint the edits before it, during its rounds, after them and after it. */
 const history = fc.tuple(
-  fc.array(making, { minLength: 5, maxLength: 30 }),
-  fc.array(fc.tuple(someEdits, someEdits, fc.array(editing, { maxLength: 3 }), someEdits), {
+  fc.array(someCreation, { minLength: 5, maxLength: 30 }),
+  fc.array(fc.tuple(someEdits, someEdits, fc.array(someEdit, { maxLength: 3 }), someEdits), {
     minLength: 2,
     maxLength: 3,
   }),

@@ -29,7 +29,7 @@ export function changesMissed(
 ): WherryError {
   const part = length === 0 ? '' : `bytes ${offset} to ${offset + length} of `
   const where = `${part}${printable(name)} in volume ${volume}`
-  const what = `The kernel did not report a change of ${where}: the audit found it.`
+  const what = `The kernel did not report that ${where} had changed: the audit found it.`
   return new WherryError('CHANGES_MISSED', what, {
     hint:
       'From now on changes are found by reading. Copies get what was missed with the next checkpoint. ' +

@@ -155,7 +155,7 @@ test.serial('more changes than the kernel has room for count as lost, and then t
   t.is(tracker.stats.losses, 1)
   t.is(tracker.changes(inode, fitting), null)
   t.is(tracker.touched(fitting), null)
-  t.regex(tracker.lossSince(fitting) ?? '', /could not tell of \d+ changes \(E2BIG\)/)
+  t.regex(tracker.lossSince(fitting) ?? '', /could not report \d+ changes \(E2BIG\)/)
   t.is(tracker.lossSince(losing), null)
   fsyncSync(fd)
   write(5)

@@ -4,15 +4,15 @@ import { createMobility, type RunningMobility } from '../../agent/mobility/mobil
 import { WherryError } from '../../agent/model/errors.ts'
 import { VolumeCache } from '../../agent/registry/cache.ts'
 import type { QuestionAnswerer, VolumePuller } from '../../agent/transfer/contract.ts'
-import { SILENT_TALLY } from '../unit/mobility/silent-tally.ts'
+import { SILENT_TALLY } from '../fake/silent-tally.ts'
 import { ProcessClock } from './clocks.ts'
-import { DiskStore } from './disk-store.ts'
 import { EngineClient } from './engine-client.ts'
 import { HeldPauses } from './held-pauses.ts'
 import { ChannelFreezes } from './host-freezers.ts'
 import type { Machine } from './machine.ts'
 import { Life } from './process.ts'
 import { RegistryClient } from './registry-client.ts'
+import { SimStore } from './sim-store.ts'
 import type { Tree } from './tree.ts'
 
 export const TRANSFER_PORT = 7_001
@@ -26,7 +26,7 @@ const PULL_LONG_MS = 20_000
 /** One agent: the real decisions, everything else simulated. */
 export class Agent {
   readonly life: Life
-  readonly store: DiskStore
+  readonly store: SimStore
   readonly mobility: RunningMobility & { readonly answer?: QuestionAnswerer }
   /** It answers the plugin and other hosts. */
   serves = false
@@ -42,7 +42,7 @@ export class Agent {
     const { timeline, chance } = world
     this.host = host
     this.life = new Life(timeline, `agent of ${host}`)
-    this.store = new DiskStore(machine.disk, this.life, chance)
+    this.store = new SimStore(machine.disk, this.life, chance)
     this.mobility = createMobility(world.settings.bend(this.#parts(log), machine), { version: 'sim', notes: () => [] })
   }
 

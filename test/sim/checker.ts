@@ -259,9 +259,9 @@ export class Checker {
 
   // --- what disks and hosts do
 
-  replaced(host: string, id: string, before: Tree, after: Tree | null, why: string): void {
+  replaced(host: string, id: string, before: Tree, after: Tree | null): void {
     const truth = this.truths.of(id)
-    if (truth === undefined || why === 'diverge') return
+    if (truth === undefined) return
     // What a person has removed goes into the trash as it is.
     if (after === null && truth.isOver) {
       this.totals.removed++
@@ -271,7 +271,7 @@ export class Checker {
     }
     const { name } = truth
     const { disk } = this.#world.machine(host)
-    if (after === null && (disk.shelf(id)?.diverged.length ?? 0) > 0) {
+    if (after === null && (disk.shelf(id)?.diverged.size ?? 0) > 0) {
       this.failed('promise 7', `a diverged copy of ${name} on ${host} went to the trash`)
     }
     if (before.length === 0) return
@@ -280,7 +280,7 @@ export class Checker {
     if (!known)
       this.failed(
         'promise 7',
-        `${before} of ${name} on ${host}, which the cluster never got, fell to ${why} ${after ?? ''}`,
+        `${before} of ${name} on ${host}, which the cluster never got, fell to ${after ?? 'the trash'}`,
       )
     const last = truth.committed[0]
     // Of a removed volume the others may have put theirs away already.
@@ -292,7 +292,8 @@ export class Checker {
         (last.isPrefixOf(shelf.tree) || (shelf.journal !== null && last.isPrefixOf(shelf.journal.target)))
       )
     })
-    if (!others) this.failed('promise 7', `the last copy of ${name} at ${last} fell to ${why} on ${host}`)
+    if (!others)
+      this.failed('promise 7', `the last copy of ${name} at ${last} fell to ${after ?? 'the trash'} on ${host}`)
   }
 
   recordChanged(host: string, before: LocalCopy, after: LocalCopy): void {
@@ -396,7 +397,7 @@ export class Checker {
   #requireKept(id: string, { name, head }: VolumeTruth, host: string | null, kept: Tree): void {
     if (kept.isPrefixOf(head)) return
     const disks = this.#world.machines().filter((machine) => host === null || machine.host === host)
-    const trees = disks.flatMap(({ disk }) => [disk.shelf(id)?.tree, ...(disk.shelf(id)?.diverged ?? [])])
+    const trees = disks.flatMap(({ disk }) => [disk.shelf(id)?.tree, ...(disk.shelf(id)?.diverged.values() ?? [])])
     if (trees.some((one) => one !== undefined && kept.isPrefixOf(one))) return
     this.failed('promise 7', `${kept} of ${name}, given up by a seizure, are not on ${host ?? 'any host'} any more`)
   }
@@ -405,7 +406,7 @@ export class Checker {
     if (givenUp === null) return
     const kept = givenUp.tree.ackedPart()
     const found = this.#world.machine(givenUp.host).disk.aside.find((one) => one.id === id)
-    const trees = found === undefined ? [] : [found.tree, ...found.diverged]
+    const trees = found === undefined ? [] : [found.tree, ...found.diverged.values()]
     if (kept.length > 0 && !trees.some((tree) => kept.isPrefixOf(tree)))
       this.failed('promise 7', `${kept} of ${name}, given up with ${givenUp.host}, are not set aside there`)
   }

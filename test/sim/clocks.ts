@@ -1,6 +1,7 @@
 import type { Clock } from '../../agent/runtime/clock.ts'
+import { deadlineAt, sleepFor } from '../fake/sleep.ts'
+import type { Timeline } from '../fake/timeline.ts'
 import type { Life } from './process.ts'
-import type { Timeline } from './timeline.ts'
 
 /** Some day; the wall clocks of all hosts start near it. */
 const START = Date.UTC(2025, 5, 15)
@@ -77,23 +78,10 @@ export class ProcessClock implements Clock {
   }
 
   sleep(ms: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      if (signal.aborted) return resolve()
-      const event = this.#life.after(ms / this.#clocks.rate, () => {
-        signal.removeEventListener('abort', onAbort)
-        resolve()
-      })
-      const onAbort = () => {
-        event.cancel()
-        resolve()
-      }
-      signal.addEventListener('abort', onAbort, { once: true })
-    })
+    return sleepFor((run) => this.#life.after(ms / this.#clocks.rate, run), signal)
   }
 
   deadline(ms: number): AbortSignal {
-    const controller = new AbortController()
-    this.#life.after(ms / this.#clocks.rate, () => controller.abort())
-    return controller.signal
+    return deadlineAt((run) => this.#life.after(ms / this.#clocks.rate, run))
   }
 }

@@ -1,10 +1,10 @@
 import type { LeaderView } from '../../agent/bus/contract.ts'
 import { leaderlessQuorum } from '../../agent/bus/plan.ts'
 import type { HostRecord, VolumeRecord } from '../../agent/model/model.ts'
+import type { Timeline } from '../fake/timeline.ts'
 import type { Network } from './network.ts'
 import { type Commit, RaftGroup } from './raft-group.ts'
 import type { Chance } from './random.ts'
-import type { Timeline } from './timeline.ts'
 
 /** JetStream keeps at most this many replicas of a stream here (design: min(3, servers)). */
 const REPLICAS_MOST = 3

@@ -51,7 +51,7 @@ function isLeft({ machine, options }: World, record: VolumeRecord, host: string,
   const shelf = machine(host).disk.shelf(record.id)
   // What no checkpoint brings to another host waits for the release.
   if (options.checkpointMs === null || places.length === 0 || places.includes(host) || copy === undefined) return false
-  return (copy.kept || copy.state !== 'filling') && shelf !== undefined && shelf.diverged.length === 0
+  return (copy.kept || copy.state !== 'filling') && shelf !== undefined && shelf.diverged.size === 0
 }
 
 /** What was removed is in every host's trash. */

@@ -1,6 +1,6 @@
 import type { EngineEvent, VolumeUser } from '../../agent/docker/contract.ts'
+import type { Timeline } from '../fake/timeline.ts'
 import type { Chance } from './random.ts'
-import type { Timeline } from './timeline.ts'
 
 export interface Container {
   readonly id: string

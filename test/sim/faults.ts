@@ -108,9 +108,9 @@ const PLANNED: Readonly<Record<string, Fault>> = {
     return back
   },
   'odd tree': (world, { disk }) => {
-    for (const id of disk.shelves.keys()) disk.odd.add(id)
+    for (const id of disk.shelves.keys()) disk.unsupported.add(id)
     promoteSoon(world)
-    return () => disk.odd.clear()
+    return () => disk.unsupported.clear()
   },
   election: (world) => {
     world.chance.pick(world.registry.groups).stepDown()
@@ -194,10 +194,10 @@ const UNPLANNED: Readonly<Record<string, Fault>> = {
     }
   },
   'read-only disk': (world, { disk }) => {
-    disk.readOnly = true
+    disk.unwritable = 'EROFS'
     promoteSoon(world)
     return () => {
-      disk.readOnly = false
+      disk.unwritable = null
     }
   },
   // A new agent has only the watchdog's word for what is held. A registry that was lost as well is recovered without it.

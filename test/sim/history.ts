@@ -87,7 +87,7 @@ function takeOver(world: World, volume: string): void {
     const seizure: Seizure = { epoch: next, from: '', by: HISTORY, at: new Date(0).toISOString(), base, ageSeconds: 0 }
     record = { ...record, epoch: next, ...seizureFields(record, seizure) }
   }
-  volumes.write(volume, record, volumes.read(volume, volumes.revision)?.revision ?? null, HISTORY)
+  volumes.commit(volume, record, volumes.read(volume, volumes.revision)?.revision ?? null, HISTORY)
   world.trace('-', `FAULT: ${volume} was taken over ${TAKE_OVERS} times, up to epoch ${record.epoch}`)
 }
 

@@ -67,7 +67,7 @@ export class Vigil {
     const { disk, containers } = this.#world.machine(host)
     const { nowMs } = timeline
     const undisturbed = registry.lostAnswers === 0 && network.trouble === 0
-    const isDiskWell = disk.slowness === 1 && !disk.full && !disk.readOnly && disk.unreadable.size === 0
+    const isDiskWell = disk.slowness === 1 && !disk.full && disk.unwritable === null && disk.unreadable.size === 0
     const calm = undisturbed && isDiskWell && !containers.away
     if (this.renews(host) && calm) {
       if (!this.#wellSince.has(host)) this.#wellSince.set(host, nowMs)

@@ -3,12 +3,12 @@ import type { EngineFact } from '../../agent/host/engine-facts.ts'
 import { Agent } from './agent.ts'
 import { HostClocks } from './clocks.ts'
 import { Containers } from './containers.ts'
-import { Disk } from './disk.ts'
 import { Docker } from './docker.ts'
 import type { Notes } from './held-pauses.ts'
 import { HostFreezers } from './host-freezers.ts'
 import { Plugin } from './plugin.ts'
 import type { Settings } from './settings.ts'
+import { SimDisk } from './sim-disk.ts'
 import type { World } from './world.ts'
 
 /** How long a host is without its agent after power is back: the kernel and the engine come first. */
@@ -29,7 +29,7 @@ export class Machine {
   readonly world: World
   readonly host: string
   readonly clocks: HostClocks
-  readonly disk: Disk
+  readonly disk: SimDisk
   readonly containers: Containers
   readonly docker: Docker
   /** `<state>/pauses`, of this boot. */
@@ -65,7 +65,7 @@ export class Machine {
     this.host = host
     this.lease = world.settings
     this.clocks = new HostClocks(world.timeline, rate)
-    this.disk = new Disk(host, world.chance, world.checker)
+    this.disk = new SimDisk(host, world.chance, world.checker)
     this.containers = new Containers(host, world, world.checker, () => this.clocks.now())
     this.freezers = new HostFreezers(this.containers, world.settings)
     this.docker = new Docker(this)

@@ -1,7 +1,7 @@
 import { WherryError } from '../../agent/model/errors.ts'
+import type { Timeline } from '../fake/timeline.ts'
 import type { Life } from './process.ts'
 import type { Chance } from './random.ts'
-import type { Timeline } from './timeline.ts'
 
 /** A silent peer is given up after this long (agent/transfer: keep-alive and connect time-out are of that order). */
 const SILENT_MS = 8_000

@@ -3,6 +3,7 @@ import type { FreezeEnd, FreezeRequest, Guard, Pauses } from '../../agent/fence/
 import { Freezer } from '../../agent/fence/freezer.ts'
 import { thawLeftOver } from '../../agent/fence/thaw-left-over.ts'
 import { createWatchdog, type RunningWatchdog, type WatchClock } from '../../agent/fence/watchdog.ts'
+import type { TimelineEvent } from '../fake/timeline.ts'
 import { ProcessClock } from './clocks.ts'
 import { EngineClient } from './engine-client.ts'
 import { HeldPauses } from './held-pauses.ts'
@@ -10,7 +11,6 @@ import { frozenNotesOf } from './host-freezers.ts'
 import type { Machine } from './machine.ts'
 import { Life } from './process.ts'
 import type { Settings } from './settings.ts'
-import type { Event } from './timeline.ts'
 
 /** The real watchdog looks this often at the time (agent/fence/watchdog.ts). */
 const WATCH_LOOK_MS = 100
@@ -37,7 +37,7 @@ export class Plugin {
   #unkept: Guard | null = null
   #keptMs = Number.NEGATIVE_INFINITY
   #wake: (() => void) | null = null
-  #wakeEvent: Event | null = null
+  #wakeEvent: TimelineEvent | null = null
 
   constructor(machine: Machine, log: Logger) {
     this.#machine = machine

@@ -1,4 +1,4 @@
-import type { Event, Timeline } from './timeline.ts'
+import type { Timeline, TimelineEvent } from '../fake/timeline.ts'
 
 /**
  * One process. What it waits for reaches it only while it lives: to kill it is to let none of its promises settle any more. A process that is stuck
@@ -19,7 +19,7 @@ export class Life {
     this.name = name
   }
 
-  after(ms: number, run: () => void): Event {
+  after(ms: number, run: () => void): TimelineEvent {
     return this.timeline.after(ms, () => this.#deliver(run))
   }
 

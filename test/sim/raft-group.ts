@@ -1,6 +1,7 @@
+import { FakeBucket } from '../fake/bucket.ts'
+import type { Timeline } from '../fake/timeline.ts'
 import type { Network } from './network.ts'
 import type { Chance } from './random.ts'
-import type { Timeline } from './timeline.ts'
 
 /** What was measured on real servers (docs/architecture.md, registry): a killed leader costs seconds of writes, a stopped one much less. A vote that is split is held again: another 4 to 9 s. */
 const ELECTION_LEAST_MS = 1_000
@@ -12,12 +13,6 @@ const STALE_MOST_MS = 16_000
 const UNNOTICED_LEAST_MS = 1_000
 const UNNOTICED_MOST_MS = 9_000
 
-interface Version {
-  readonly revision: number
-  readonly atMs: number
-  readonly value: unknown
-}
-
 /** Who wrote what: the checker looks at each. */
 export interface Commit {
   readonly group: string
@@ -28,12 +23,10 @@ export interface Commit {
 }
 
 /** One JetStream stream: its replicas, who leads them, and all that was ever committed. */
-export class RaftGroup {
+export class RaftGroup extends FakeBucket {
   readonly name: string
   readonly replicas: readonly string[]
   leader: string | null = null
-  revision = 0
-  readonly #versions = new Map<string, Version[]>()
   readonly #timeline: Timeline
   readonly #chance: Chance
   readonly #network: Network
@@ -52,6 +45,7 @@ export class RaftGroup {
     serverUp: (host: string) => boolean,
     onCommit: (commit: Commit) => void,
   ) {
+    super(() => world.timeline.nowMs)
     this.name = name
     this.replicas = replicas
     this.#timeline = world.timeline
@@ -105,56 +99,26 @@ export class RaftGroup {
     return this.leader !== null && this.#linked(server, this.leader)
   }
 
-  read(key: string, revision: number): Version | null {
-    const versions = this.#versions.get(key) ?? []
-    for (let at = versions.length - 1; at >= 0; at--) {
-      const version = versions[at] as Version
-      if (version.revision <= revision) return version.value === null ? null : version
-    }
-    return null
-  }
-
-  readAll(revision: number): Version[] {
-    const found: Version[] = []
-    for (const key of this.#versions.keys()) {
-      const version = this.read(key, revision)
-      if (version !== null) found.push(version)
-    }
-    return found
-  }
-
   /** What is true, whoever can read it. */
   truth(key: string): unknown {
     return this.read(key, this.revision)?.value ?? null
   }
 
-  /** Compare-and-set; null for `expected`: there is nothing yet; a null value removes. Answers the new revision, null when refused. */
-  write(key: string, value: unknown, expected: number | null, writer: string): number | null {
-    const current = this.read(key, this.revision)
-    if ((current?.revision ?? null) !== expected) return null
-    const revision = ++this.revision
-    const versions = this.#versions.get(key)
-    const version = { revision, atMs: this.#timeline.nowMs, value }
-    if (versions === undefined) this.#versions.set(key, [version])
-    else versions.push(version)
-    this.#onCommit({ group: this.name, key, before: current?.value ?? null, value, writer })
+  /** Writes as a leader does, and tells the checker what was committed. */
+  commit(key: string, value: unknown, expected: number | null, writer: string): number | null {
+    const before = this.truth(key)
+    const revision = this.write(key, value, expected)
+    if (revision !== null) this.#onCommit({ group: this.name, key, before, value, writer })
     return revision
   }
 
-  /** Forgets everything since then, and counts on from there. What was there first stays. */
-  setBack(toMs: number): void {
-    for (const versions of this.#versions.values()) {
-      while (versions.length > 1 && (versions.at(-1)?.atMs ?? 0) > toMs) versions.pop()
-    }
-    const kept = [...this.#versions.values()].flatMap((versions) => versions.map(({ revision }) => revision))
-    this.revision = Math.max(0, ...kept)
+  override setBack(toMs: number): void {
+    super.setBack(toMs)
     this.#stale.clear()
   }
 
-  /** Everything that was ever written is gone, and revisions begin anew. */
-  wipe(): void {
-    this.#versions.clear()
-    this.revision = 0
+  override wipe(): void {
+    super.wipe()
     this.#stale.clear()
     this.leader = null
   }

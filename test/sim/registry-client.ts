@@ -1,6 +1,7 @@
 import { WherryError } from '../../agent/model/errors.ts'
-import type { HostRecord, RemovedRecord, VolumeRecord } from '../../agent/model/model.ts'
-import type { Registry, Versioned, Write } from '../../agent/registry/contract.ts'
+import type { Write } from '../../agent/registry/contract.ts'
+import type { FakeBucket } from '../fake/bucket.ts'
+import { type BucketName, type BucketWrite, FakeRegistry } from '../fake/registry.ts'
 import type { ClusterRegistry } from './cluster-registry.ts'
 import type { Network } from './network.ts'
 import type { Life } from './process.ts'
@@ -13,7 +14,7 @@ const REQUEST_MS = 3_000
 const LATE = 0.3
 
 /** The registry as one agent reaches it. */
-export class RegistryClient implements Registry {
+export class RegistryClient extends FakeRegistry {
   readonly #cluster: ClusterRegistry
   readonly #network: Network
   readonly #chance: Chance
@@ -21,60 +22,12 @@ export class RegistryClient implements Registry {
   readonly #host: string
 
   constructor(world: { registry: ClusterRegistry; network: Network; chance: Chance }, host: string, life: Life) {
+    super()
     this.#cluster = world.registry
     this.#network = world.network
     this.#chance = world.chance
     this.#life = life
     this.#host = host
-  }
-
-  volume(name: string): Promise<Versioned<VolumeRecord> | null> {
-    const { volumes } = this.#cluster
-    return this.#read(volumes, (revision) => volumes.read(name, revision) as Versioned<VolumeRecord> | null)
-  }
-
-  volumes(): Promise<Versioned<VolumeRecord>[]> {
-    return this.#readAll<VolumeRecord>(this.#cluster.volumes)
-  }
-
-  addVolume(record: VolumeRecord): Promise<Write<VolumeRecord>> {
-    return this.#write(this.#cluster.volumes, record.name, record, null)
-  }
-
-  updateVolume(record: VolumeRecord, revision: number): Promise<Write<VolumeRecord>> {
-    return this.#write(this.#cluster.volumes, record.name, record, revision)
-  }
-
-  deleteVolume(name: string, revision: number): Promise<Write<null>> {
-    return this.#write(this.#cluster.volumes, name, null, revision)
-  }
-
-  removed(): Promise<Versioned<RemovedRecord>[]> {
-    return this.#readAll<RemovedRecord>(this.#cluster.removed)
-  }
-
-  addRemoved(record: RemovedRecord): Promise<Write<RemovedRecord>> {
-    return this.#write(this.#cluster.removed, record.id, record, null)
-  }
-
-  updateRemoved(record: RemovedRecord, revision: number): Promise<Write<RemovedRecord>> {
-    return this.#write(this.#cluster.removed, record.id, record, revision)
-  }
-
-  deleteRemoved(id: string, revision: number): Promise<Write<null>> {
-    return this.#write(this.#cluster.removed, id, null, revision)
-  }
-
-  hosts(): Promise<Versioned<HostRecord>[]> {
-    return this.#readAll<HostRecord>(this.#cluster.hosts)
-  }
-
-  addHost(record: HostRecord): Promise<Write<HostRecord>> {
-    return this.#write(this.#cluster.hosts, record.id, record, null)
-  }
-
-  updateHost(record: HostRecord, revision: number): Promise<Write<HostRecord>> {
-    return this.#write(this.#cluster.hosts, record.id, record, revision)
   }
 
   watch(wake: (name: string | null) => void, signal: AbortSignal): void {
@@ -84,11 +37,8 @@ export class RegistryClient implements Registry {
     signal.addEventListener('abort', stop, { once: true })
   }
 
-  #readAll<T>(group: RaftGroup): Promise<Versioned<T>[]> {
-    return this.#read(group, (revision) => group.readAll(revision) as Versioned<T>[])
-  }
-
-  async #read<T>(group: RaftGroup, look: (revision: number) => T): Promise<T> {
+  protected async read<R>(name: BucketName, look: (bucket: FakeBucket, revision: number) => R): Promise<R> {
+    const group = this.#cluster[name]
     const server = this.#connected()
     const sentMs = this.#life.timeline.nowMs
     const onWayMs =
@@ -97,12 +47,13 @@ export class RegistryClient implements Registry {
     const revision = this.#cluster.isRunning(server) ? group.readable(server) : null
     await this.#life.wait(2 * onWayMs)
     const lost = this.#chance.hit(this.#cluster.lostAnswers) || !this.#network.linked(this.#host, server)
-    if (revision !== null && !lost) return look(revision)
+    if (revision !== null && !lost) return look(group, revision)
     await this.#life.wait(REQUEST_MS - (this.#life.timeline.nowMs - sentMs))
     throw unavailable()
   }
 
-  async #write<T>(group: RaftGroup, key: string, value: T, expected: number | null): Promise<Write<T>> {
+  protected async write<T>({ bucket, key, value, expected }: BucketWrite<T>): Promise<Write<T>> {
+    const group = this.#cluster[bucket]
     const server = this.#connected()
     const sentMs = this.#life.timeline.nowMs
     const onWayMs =
@@ -131,13 +82,13 @@ export class RegistryClient implements Registry {
     const { group, key, value, expected, server } = sent
     const arrived = this.#network.way(this.#host, server) && this.#cluster.isRunning(server)
     if (arrived && group.writable(server)) {
-      const revision = group.write(key, value, expected, this.#host)
+      const revision = group.commit(key, value, expected, this.#host)
       return revision === null ? { outcome: 'refused' } : { outcome: 'done', entry: { value, revision } }
     }
     if (this.#chance.hit(LATE)) {
       const lateMs = this.#chance.between(100, this.#cluster.lateWriteMs + REQUEST_MS)
       this.#life.timeline.after(lateMs, () => {
-        if (this.#cluster.isRunning(server) && group.writable(server)) group.write(key, value, expected, this.#host)
+        if (this.#cluster.isRunning(server) && group.writable(server)) group.commit(key, value, expected, this.#host)
       })
     }
     return null

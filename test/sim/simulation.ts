@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import { DEFAULT_OPTIONS } from '../../agent/model/volume-options.ts'
+import { Timeline } from '../fake/timeline.ts'
 import { usePlainAborts } from './abort-race.ts'
 import { Checker, type Failure, isBug, type Totals } from './checker.ts'
 import { ClusterRegistry } from './cluster-registry.ts'
@@ -14,7 +15,6 @@ import { drawKinds, leasesOf, optionsOf } from './scenarios.ts'
 import { type Settings, SHIPPED } from './settings.ts'
 import { StuckWatch } from './stuck-watch.ts'
 import { Swarm } from './swarm.ts'
-import { Timeline } from './timeline.ts'
 import type { World } from './world.ts'
 
 /** Clocks are off by at most this much. */

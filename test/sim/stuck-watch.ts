@@ -33,7 +33,7 @@ export class StuckWatch {
       const key = `${host} ${record.id}`
       const isUnused =
         Object.keys(record.mounts).length === 0 && !containers.all.some((one) => isUser(one, record.name))
-      const keeps = record.held !== null && (disk.odd.has(record.id) || disk.readOnly) && isUnused
+      const keeps = record.held !== null && (disk.unsupported.has(record.id) || disk.unwritable !== null) && isUnused
       const isHolder = registry.record(record.name)?.holder?.incarnation === record.held?.incarnation
       const said = registry.host(host)
       const isTold = said?.stuck?.[record.id] !== undefined || said?.unwritable != null

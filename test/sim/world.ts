@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { VolumeOptions } from '../../agent/model/model.ts'
+import type { Timeline } from '../fake/timeline.ts'
 import type { Agent } from './agent.ts'
 import type { Checker } from './checker.ts'
 import type { ClusterRegistry } from './cluster-registry.ts'
@@ -11,7 +12,6 @@ import type { Chance } from './random.ts'
 import type { Kinds } from './scenarios.ts'
 import type { Settings } from './settings.ts'
 import type { Swarm } from './swarm.ts'
-import type { Timeline } from './timeline.ts'
 
 /** Everything there is in one run. */
 export interface World {

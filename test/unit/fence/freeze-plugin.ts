@@ -3,7 +3,7 @@ import { pino } from 'pino'
 import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
 import { systemClock } from '../../../agent/runtime/clock.ts'
 import { openFence } from '../../../plugin/watchdog.ts'
-import { MemoryEngine } from './memory-engine.ts'
+import { MemoryEngine } from '../../fake/memory-engine.ts'
 
 const [, , root = '', stateDir = ''] = process.argv
 const fence = await openFence({

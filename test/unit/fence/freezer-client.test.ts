@@ -12,9 +12,9 @@ import { createFreezerClient } from '../../../agent/fence/freezer-client.ts'
 import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
 import { systemClock } from '../../../agent/runtime/clock.ts'
 import { openFence } from '../../../plugin/watchdog.ts'
+import { MemoryEngine } from '../../fake/memory-engine.ts'
 import { until } from '../until.ts'
 import { ControlGroup } from './control-group.ts'
-import { MemoryEngine } from './memory-engine.ts'
 
 const execute = promisify(execFile)
 const LONG_MS = 60_000

@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import test from 'ava'
 import { WherryError } from '../../../agent/model/errors.ts'
+import { hashOf } from '../../fake/memory-store.ts'
 import { HeldKit, ID } from './held-kit.ts'
-import { hashOf } from './memory-store.ts'
 
 const view = (kit: HeldKit) => {
   const { context, store } = kit.host('h1')
@@ -175,7 +175,7 @@ test('promise 5: a checkpoint comes soon after a burst of writes, however many p
   const { containers, store } = kit.host('h1')
   containers.run('c1')
   const round = store.spoolRound.bind(store)
-  store.spoolRound = async (id) => ({ ...(await round(id)), scanned: 'no tracker' })
+  store.spoolRound = async (id, signal) => ({ ...(await round(id, signal)), scanned: 'no tracker' })
   // All rounds say that a pause would be too long, and it is.
   store.roundsMs = [400]
   store.freezeMs = 5_000

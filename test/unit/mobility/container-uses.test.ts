@@ -4,7 +4,7 @@ import { EngineUses } from '../../../agent/mobility/hold/container-uses.ts'
 import type { Clock } from '../../../agent/runtime/clock.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
 import { bareCopy } from '../../../agent/store/disk/new-copy.ts'
-import { VirtualClock } from './clock.ts'
+import { VirtualClock } from '../../fake/clock.ts'
 import { OPTIONS } from './world.ts'
 
 /** An engine with one container, which had stopped once before. */

@@ -1,7 +1,7 @@
 import test from 'ava'
 import { CopyJob } from '../../../agent/mobility/replication/copy-job.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
-import { VirtualClock } from './clock.ts'
+import { VirtualClock } from '../../fake/clock.ts'
 
 const volume = { id: 'id1', name: 'data', options: DEFAULT_OPTIONS }
 

@@ -1,6 +1,6 @@
 import test from 'ava'
 import { WherryError } from '../../../agent/model/errors.ts'
-import { hashOf } from './memory-store.ts'
+import { hashOf } from '../../fake/memory-store.ts'
 import { OPTIONS, World } from './world.ts'
 
 const DEADLINE_MS = 100_000

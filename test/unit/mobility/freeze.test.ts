@@ -3,7 +3,6 @@ import { freezeAndCapture } from '../../../agent/mobility/checkpoint/freeze.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { UseMarks } from '../../../agent/store/contract.ts'
 import { HeldKit, ID } from './held-kit.ts'
-import { hashOf } from './memory-store.ts'
 
 const NO_USES: UseMarks = { unmountsMs: [], ground: null }
 

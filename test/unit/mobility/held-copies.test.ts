@@ -2,8 +2,8 @@ import test from 'ava'
 import { HeldCopies } from '../../../agent/mobility/lease/held-copies.ts'
 import { notedStore } from '../../../agent/mobility/lease/noted-store.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
-import { VirtualClock } from './clock.ts'
-import { MemoryStore } from './memory-store.ts'
+import { VirtualClock } from '../../fake/clock.ts'
+import { MemoryStore } from '../../fake/memory-store.ts'
 
 const HELD = { epoch: 1, incarnation: 'i' }
 

@@ -1,7 +1,7 @@
 import test from 'ava'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
-import { hashOf } from './memory-store.ts'
+import { hashOf } from '../../fake/memory-store.ts'
 import { World } from './world.ts'
 
 const OPTIONS = { ...DEFAULT_OPTIONS, copies: 2 }

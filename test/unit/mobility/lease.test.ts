@@ -3,8 +3,8 @@ import { pino } from 'pino'
 import { unavailable } from '../../../agent/bus/connection.ts'
 import { HeartbeatLease } from '../../../agent/mobility/lease/lease.ts'
 import type { HostRecord } from '../../../agent/model/model.ts'
-import { VirtualClock } from './clock.ts'
-import { MemoryRegistry } from './memory-registry.ts'
+import { VirtualClock } from '../../fake/clock.ts'
+import { MemoryRegistry } from '../../fake/memory-registry.ts'
 
 const LEASE_MS = 8_000
 /** How long a question waits that nobody answers (agent/registry/bucket.ts). */

@@ -1,8 +1,8 @@
 import test from 'ava'
 import { nextCheckpoint } from '../../../agent/mobility/hold/release.ts'
 import type { Checkpoint } from '../../../agent/model/model.ts'
+import { hashOf } from '../../fake/memory-store.ts'
 import { HeldKit, ID } from './held-kit.ts'
-import { hashOf } from './memory-store.ts'
 import { OPTIONS, World } from './world.ts'
 
 const never = new AbortController().signal

@@ -4,7 +4,7 @@ import { followNodes } from '../../../agent/mobility/swarm/node-facts.ts'
 import { labelsOf, leadNodes } from '../../../agent/mobility/swarm/node-labels.ts'
 import { KeyedWakeups } from '../../../agent/mobility/wakeups.ts'
 import type { HostRecord, VolumeRecord } from '../../../agent/model/model.ts'
-import { VirtualClock } from './clock.ts'
+import { VirtualClock } from '../../fake/clock.ts'
 import { OPTIONS } from './world.ts'
 
 const copy = (state: 'current' | 'behind' | 'filling' | 'diverged') => ({ epoch: 1, seq: 1, state, at: '', kept: true })

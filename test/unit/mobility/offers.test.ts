@@ -6,7 +6,6 @@ import { WherryError } from '../../../agent/model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { HeldKit, ID } from './held-kit.ts'
-import { hashOf } from './memory-store.ts'
 
 const never = new AbortController().signal
 

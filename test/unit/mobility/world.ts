@@ -11,11 +11,11 @@ import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { VolumeCache } from '../../../agent/registry/cache.ts'
 import type { Registry } from '../../../agent/registry/contract.ts'
 import type { Peers, VolumePuller } from '../../../agent/transfer/contract.ts'
-import { VirtualClock } from './clock.ts'
-import { MemoryFreezes } from './memory-freezes.ts'
-import { MemoryPauses } from './memory-pauses.ts'
-import { MemoryRegistry } from './memory-registry.ts'
-import { MemoryStore } from './memory-store.ts'
+import { VirtualClock } from '../../fake/clock.ts'
+import { MemoryFreezes } from '../../fake/memory-freezes.ts'
+import { MemoryPauses } from '../../fake/memory-pauses.ts'
+import { MemoryRegistry } from '../../fake/memory-registry.ts'
+import { MemoryStore } from '../../fake/memory-store.ts'
 
 /** How often the watchdogs look. */
 const WATCH_MS = 100

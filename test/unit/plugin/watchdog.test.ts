@@ -10,8 +10,8 @@ import { openFrozenNotes } from '../../../agent/fence/frozen-notes.ts'
 import { systemClock } from '../../../agent/runtime/clock.ts'
 import { bootId } from '../../../agent/sys/boot-id.ts'
 import { openFence } from '../../../plugin/watchdog.ts'
+import { MemoryEngine } from '../../fake/memory-engine.ts'
 import { ControlGroup } from '../fence/control-group.ts'
-import { MemoryEngine } from '../fence/memory-engine.ts'
 import { until } from '../until.ts'
 
 const LEASE_MS = 300

@@ -1,6 +1,6 @@
-import { type Subject, testStore } from '../store/contract/store-contract.ts'
-import { VirtualClock } from './clock.ts'
-import { hashOf, MemoryStore } from './memory-store.ts'
+import { VirtualClock } from '../../../fake/clock.ts'
+import { hashOf, MemoryStore } from '../../../fake/memory-store.ts'
+import { type Subject, testStore } from './store-contract.ts'
 
 testStore('the store in memory', async (): Promise<Subject> => {
   const clock = new VirtualClock()

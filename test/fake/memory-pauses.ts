@@ -1,4 +1,4 @@
-import type { Pause, Pauses } from '../../../agent/fence/contract.ts'
+import type { Pause, Pauses } from '../../agent/fence/contract.ts'
 
 /** The containers of one host, as far as pausing goes. */
 interface Containers {

@@ -1,9 +1,9 @@
+import { Timeline } from '../fake/timeline.ts'
 import { type Subject, testStore } from '../unit/store/contract/store-contract.ts'
-import { Disk } from './disk.ts'
-import { DiskStore } from './disk-store.ts'
 import { Life } from './process.ts'
 import { Chance } from './random.ts'
-import { Timeline } from './timeline.ts'
+import { SimDisk } from './sim-disk.ts'
+import { SimStore } from './sim-store.ts'
 import { EMPTY, Tree } from './tree.ts'
 
 /** Looking ahead so far finds what is waited for. */
@@ -12,8 +12,8 @@ const LONG_MS = 60_000
 testStore('the store of the simulator', async (): Promise<Subject> => {
   const timeline = new Timeline()
   const chance = new Chance(1)
-  const disk = new Disk('h1', chance, { replaced: () => undefined, recordChanged: () => undefined })
-  const store = new DiskStore(disk, new Life(timeline, 'agent'), chance)
+  const disk = new SimDisk('h1', chance, { replaced: () => undefined, recordChanged: () => undefined })
+  const store = new SimStore(disk, new Life(timeline, 'agent'), chance)
   const texts = new Texts()
   return {
     store,

@@ -1,5 +1,5 @@
-import type { EngineEvent, VolumeUser } from '../../../agent/docker/contract.ts'
-import { WherryError } from '../../../agent/model/errors.ts'
+import type { EngineEvent, VolumeUser } from '../../agent/docker/contract.ts'
+import { WherryError } from '../../agent/model/errors.ts'
 
 interface Container {
   state: string

@@ -1,4 +1,4 @@
-import type { Tally } from '../../../agent/mobility/dependencies.ts'
+import type { Tally } from '../../agent/mobility/dependencies.ts'
 
 /** For worlds in which nobody counts. */
 export const SILENT_TALLY: Tally = {

@@ -1,5 +1,5 @@
-import type { VolumeUser } from '../../../agent/docker/contract.ts'
-import type { Freeze, FreezeEnd, Freezes } from '../../../agent/fence/contract.ts'
+import type { VolumeUser } from '../../agent/docker/contract.ts'
+import type { Freeze, FreezeEnd, Freezes } from '../../agent/fence/contract.ts'
 import type { VirtualClock } from './clock.ts'
 
 /**

@@ -1,6 +1,6 @@
 import { KeyedQueue } from '../../agent/runtime/keyed-queue.ts'
 import type { LocalCopy, RemovedCopy } from '../../agent/store/contract.ts'
-import { Turns } from '../../agent/store/turn-queue.ts'
+import { TurnQueue } from '../../agent/store/turn-queue.ts'
 import type { FakeDisk, Shelf } from './disk.ts'
 import { STORE_REFUSALS } from './store-refusals.ts'
 
@@ -16,7 +16,7 @@ export type TreeWork = 'quiet' | 'live' | 'aside' | 'round' | 'freeze' | 'last' 
  */
 export abstract class FakeCopies<T> {
   readonly disk: FakeDisk<T>
-  protected readonly turns = new Turns()
+  protected readonly turns = new TurnQueue()
   /** Set: the kernel refuses to unmount. */
   unmountError: Error | null = null
   /** Set: the directories of copies cannot be listed. */

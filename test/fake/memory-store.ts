@@ -1,7 +1,7 @@
 import type { WherryError } from '../../agent/model/errors.ts'
 import type { Clock } from '../../agent/runtime/clock.ts'
 import type { LocalCopy } from '../../agent/store/contract.ts'
-import type { TreeChoice } from '../../agent/transfer/contract.ts'
+import type { SnapshotRef } from '../../agent/store/tree-contract.ts'
 import type { TreeWork } from './copies.ts'
 import { FakeDisk, type Shelf, type TreeModel } from './disk.ts'
 import { FakeStore, type KeptContent } from './store.ts'
@@ -75,7 +75,7 @@ export class MemoryStore extends FakeStore<string> {
   }
 
   /** What another host gets; `tree` null: not all of it can be had, because the tree has changed since. */
-  async give(id: string, kind: TreeChoice['kind']): Promise<{ hash: string; tree: string | null }> {
+  async give(id: string, kind: SnapshotRef['kind']): Promise<{ hash: string; tree: string | null }> {
     const tree = this.manifest(id, kind)
     return { hash: hashOf(tree), tree: this.delivers(id, kind, tree) ? tree : null }
   }

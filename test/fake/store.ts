@@ -1,6 +1,6 @@
 import type { Checkpoint } from '../../agent/model/model.ts'
 import type { Capture, LocalCopy, SpoolRound, Store, Verification } from '../../agent/store/contract.ts'
-import type { TreeChoice } from '../../agent/transfer/contract.ts'
+import type { SnapshotRef } from '../../agent/store/tree-contract.ts'
 import { FakeCopies, type TreeWork } from './copies.ts'
 import type { Shelf } from './disk.ts'
 import { STORE_REFUSALS } from './store-refusals.ts'
@@ -190,7 +190,7 @@ export abstract class FakeStore<T> extends FakeCopies<T> implements Store {
   }
 
   /** The tree whose kept manifest another host gets. */
-  manifest(id: string, kind: TreeChoice['kind']): T {
+  manifest(id: string, kind: SnapshotRef['kind']): T {
     const { kept, live, aside, record } = this.requireWhole(id)
     const isCheckpoint = kept !== null && this.disk.model.hashOf(kept) === record.checkpoint?.hash
     const found = { last: kept, spool: isCheckpoint ? kept : null, live, aside }[kind]
@@ -199,7 +199,7 @@ export abstract class FakeStore<T> extends FakeCopies<T> implements Store {
   }
 
   /** Whether all content of a manifest can be had: the tree may have changed, and a spool may lack what is older. */
-  delivers(id: string, kind: TreeChoice['kind'], manifest: T): boolean {
+  delivers(id: string, kind: SnapshotRef['kind'], manifest: T): boolean {
     const shelf = this.disk.shelf(id)
     if (shelf === undefined || shelf.journal !== null) return false
     const { hashOf } = this.disk.model

@@ -5,7 +5,7 @@ import test from 'ava'
 import { pino } from 'pino'
 import type { Pause } from '../../../agent/fence/contract.ts'
 import { openPauses } from '../../../agent/fence/pauses.ts'
-import { engineUnreachable, MemoryEngine } from './memory-engine.ts'
+import { engineUnreachable, MemoryEngine } from '../../fake/memory-engine.ts'
 
 async function start() {
   const stateDir = await mkdtemp(join(tmpdir(), 'wherry-pauses-'))

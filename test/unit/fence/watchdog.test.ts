@@ -7,8 +7,8 @@ import { pino } from 'pino'
 import type { Guard, Pause } from '../../../agent/fence/contract.ts'
 import { openPauses } from '../../../agent/fence/pauses.ts'
 import { createWatchdog } from '../../../agent/fence/watchdog.ts'
-import { VirtualClock } from '../mobility/clock.ts'
-import { engineUnreachable, MemoryEngine } from './memory-engine.ts'
+import { VirtualClock } from '../../fake/clock.ts'
+import { engineUnreachable, MemoryEngine } from '../../fake/memory-engine.ts'
 
 const LEASE_MS = 8_000
 

@@ -5,7 +5,7 @@ import { Schedule } from '../../../agent/mobility/checkpoint/schedule.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { KeyedQueue } from '../../../agent/runtime/keyed-queue.ts'
 import { HeldKit, ID, NAME } from './held-kit.ts'
-import { hashOf } from './memory-store.ts'
+import { hashOf } from '../../fake/memory-store.ts'
 
 const never = new AbortController().signal
 

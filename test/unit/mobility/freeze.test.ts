@@ -1,4 +1,5 @@
 import test from 'ava'
+import { hashOf } from '../../fake/memory-store.ts'
 import { freezeAndCapture } from '../../../agent/mobility/checkpoint/freeze.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { UseMarks } from '../../../agent/store/contract.ts'

@@ -12,8 +12,8 @@ import { SharedTreeChecks } from '../../../agent/mobility/replication/tree-check
 import { KeyedWakeups } from '../../../agent/mobility/wakeups.ts'
 import { VolumeCache } from '../../../agent/registry/cache.ts'
 import { KeyedQueue } from '../../../agent/runtime/keyed-queue.ts'
-import { MemoryPauses } from './memory-pauses.ts'
-import { SILENT_TALLY } from './silent-tally.ts'
+import { MemoryPauses } from '../../fake/memory-pauses.ts'
+import { SILENT_TALLY } from '../../fake/silent-tally.ts'
 
 const LEASE_MS = 8_000
 

@@ -1,6 +1,6 @@
 import type { Engine, VolumeUser } from '../../../agent/docker/contract.ts'
-import type { VirtualClock } from './clock.ts'
-import { MemoryFreezes } from './memory-freezes.ts'
+import type { VirtualClock } from '../../fake/clock.ts'
+import { MemoryFreezes } from '../../fake/memory-freezes.ts'
 
 /** Containers of one host, and what was done to them. */
 export class HostContainers {

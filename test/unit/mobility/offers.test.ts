@@ -1,4 +1,5 @@
 import test from 'ava'
+import { hashOf } from '../../fake/memory-store.ts'
 import { answerCopy, takeOffer } from '../../../agent/mobility/peer/accept-offer.ts'
 import { chooseTree } from '../../../agent/mobility/peer/serve-tree.ts'
 import { dropPartialCopies } from '../../../agent/mobility/volume/drop-partial-copies.ts'

@@ -1,5 +1,5 @@
-import type { VirtualClock } from './clock.ts'
-import { MemoryStore } from './memory-store.ts'
+import type { VirtualClock } from '../../fake/clock.ts'
+import { MemoryStore } from '../../fake/memory-store.ts'
 
 /** A store whose rounds take time. */
 export class SpoolStore extends MemoryStore {
@@ -20,12 +20,12 @@ export class SpoolStore extends MemoryStore {
     this.#clock = clock
   }
 
-  override async spoolRound(id: string) {
+  override async spoolRound(id: string, signal: AbortSignal) {
     const nth = this.rounds.filter((kind) => kind === 'round').length
     this.rounds.push('round')
     await this.#clock.sleep(this.roundsMs[Math.min(nth, this.roundsMs.length - 1)] ?? 0, new AbortController().signal)
     await this.roundFails()
-    return { ...(await super.spoolRound(id)), bytesRead: 100, bytesSpooled: Math.max(1, 100 - nth) }
+    return { ...(await super.spoolRound(id, signal)), bytesRead: 100, bytesSpooled: Math.max(1, 100 - nth) }
   }
 
   override async spoolFreeze(id: string, kind: 'quiet' | 'live', signal: AbortSignal) {

@@ -1,5 +1,5 @@
 /** One value of a key, at the revision at which it was written. */
-export interface Version<T> {
+export interface BucketVersion<T> {
   readonly revision: number
   readonly atMs: number
   readonly value: T
@@ -8,7 +8,7 @@ export interface Version<T> {
 /** One bucket of the registry: every version of every key, compare-and-set by revision. A null value is a deletion. */
 export class FakeBucket {
   revision = 0
-  readonly #versions = new Map<string, Version<unknown>[]>()
+  readonly #versions = new Map<string, BucketVersion<unknown>[]>()
   readonly #nowMs: () => number
 
   constructor(nowMs: () => number) {
@@ -16,17 +16,17 @@ export class FakeBucket {
   }
 
   /** A key as it was at `revision`; null: it was not there. */
-  read<T>(key: string, revision: number): Version<T> | null {
+  read<T>(key: string, revision: number): BucketVersion<T> | null {
     const versions = this.#versions.get(key) ?? []
     for (let at = versions.length - 1; at >= 0; at--) {
-      const version = versions[at] as Version<T | null>
-      if (version.revision <= revision) return version.value === null ? null : (version as Version<T>)
+      const version = versions[at] as BucketVersion<T | null>
+      if (version.revision <= revision) return version.value === null ? null : (version as BucketVersion<T>)
     }
     return null
   }
 
-  readAll<T>(revision: number): Version<T>[] {
-    const found: Version<T>[] = []
+  readAll<T>(revision: number): BucketVersion<T>[] {
+    const found: BucketVersion<T>[] = []
     for (const key of this.#versions.keys()) {
       const version = this.read<T>(key, revision)
       if (version !== null) found.push(version)

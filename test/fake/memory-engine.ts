@@ -1,92 +1,105 @@
-import type { EngineEvent, VolumeUser } from '../../agent/docker/contract.ts'
-import { WherryError } from '../../agent/model/errors.ts'
+import type { Engine, EngineEvent, VolumeUser } from '../../agent/docker/contract.ts'
+import { type EngineContainers, FakeEngine, NO_SWARM } from './engine.ts'
 
-interface Container {
+/** Calls that change something. */
+const CHANGES: readonly (keyof Engine)[] = ['pause', 'unpause', 'kill']
+
+interface ContainerState {
   state: string
   finishedAt: Date | null
   readonly volumes: readonly string[]
 }
 
-/** The calls of an engine that pause containers, over a Map. */
-export class MemoryEngine {
-  readonly containers = new Map<string, Container>()
-  /** Every call that changes something, such as "pause a". */
-  readonly calls: string[] = []
-  readonly #handlers: ((event: EngineEvent) => void)[] = []
-  /** Awaited at the start of every call: may throw, wait or check. */
-  before: (call: string) => Promise<void> | void = () => {}
+/** Containers by id, in the states that Docker gives them. */
+class ContainerTable implements EngineContainers {
+  readonly all = new Map<string, ContainerState>()
 
-  run(id: string, ...volumes: string[]): void {
-    this.containers.set(id, { state: 'running', finishedAt: null, volumes })
+  users(): VolumeUser[] {
+    return Array.from(this.all, ([id, { state, volumes }]) => ({ id, name: id, state, volumes }))
   }
 
-  /** Stops and starts a container, as `docker restart` does: it is no longer paused. */
+  finishedAt(id: string): Date | null {
+    return this.all.get(id)?.finishedAt ?? null
+  }
+
+  pause(id: string): boolean {
+    return this.#change(id, ['running'], 'paused')
+  }
+
+  unpause(id: string): void {
+    this.#change(id, ['paused'], 'running')
+  }
+
+  kill(id: string): void {
+    this.#change(id, ['running', 'paused', 'restarting'], 'exited')
+  }
+
+  localVolumes(): readonly string[] {
+    return []
+  }
+
+  #change(id: string, from: readonly string[], to: string): boolean {
+    const container = this.all.get(id)
+    if (container === undefined || !from.includes(container.state)) return false
+    container.state = to
+    return true
+  }
+}
+
+/** An engine in memory, whose containers the test makes. */
+export class MemoryEngine extends FakeEngine {
+  /** Every call that was to change something, as "pause a". */
+  readonly calls: string[] = []
+  /** Awaited at the start of every call: may throw, wait, or look at something. */
+  before: (call: string) => Promise<void> | void = () => {}
+  readonly #containers: ContainerTable
+  readonly #handlers = new Set<(event: EngineEvent) => void>()
+
+  constructor() {
+    const containers = new ContainerTable()
+    super('this host', containers, NO_SWARM)
+    this.#containers = containers
+  }
+
+  run(id: string, ...volumes: string[]): void {
+    this.#containers.all.set(id, { state: 'running', finishedAt: null, volumes })
+  }
+
+  /** Stops and starts a container, as `docker restart` does: one that was paused runs then. */
   restart(id: string): void {
-    const container = this.#get(id)
+    const container = this.#find(id)
     container.finishedAt = new Date((container.finishedAt?.getTime() ?? 1_750_000_000_000) + 1_000)
     container.state = 'running'
   }
 
   set(id: string, state: string): void {
-    this.#get(id).state = state
+    this.#find(id).state = state
   }
 
   stateOf(id: string): string | undefined {
-    return this.containers.get(id)?.state
+    return this.#containers.all.get(id)?.state
   }
 
-  async users(): Promise<VolumeUser[]> {
-    await this.before('users')
-    return Array.from(this.containers, ([id, { state, volumes }]) => ({ id, name: id, state, volumes }))
+  watch(handler: (event: EngineEvent) => void, signal: AbortSignal): void {
+    this.#handlers.add(handler)
+    signal.addEventListener('abort', () => this.#handlers.delete(handler), { once: true })
   }
 
-  /** Calls `handler` for the events of `emit`. */
-  watch(handler: (event: EngineEvent) => void): void {
-    this.#handlers.push(handler)
-  }
-
-  emit(action: string, id: string): void {
+  /** Sends an event to all that watch. */
+  say(action: string, id: string): void {
     for (const handler of this.#handlers) handler({ kind: 'container', action, id, name: id })
   }
 
-  async finishedAt(id: string): Promise<Date | null> {
-    await this.before(`finishedAt ${id}`)
-    return this.containers.get(id)?.finishedAt ?? null
+  protected async call<R>(name: keyof Engine, id: string, work: () => R): Promise<R> {
+    const line = id === '' ? name : `${name} ${id}`
+    if (CHANGES.includes(name)) this.calls.push(line)
+    await this.before(line)
+    return work()
   }
 
-  pause(id: string): Promise<boolean> {
-    return this.#change(`pause ${id}`, () => this.#turn(id, 'running', 'paused'))
-  }
-
-  async unpause(id: string): Promise<void> {
-    await this.#change(`unpause ${id}`, () => this.#turn(id, 'paused', 'running'))
-  }
-
-  async kill(id: string): Promise<void> {
-    await this.#change(`kill ${id}`, () => {
-      if (this.containers.has(id)) this.set(id, 'exited')
-    })
-  }
-
-  async #change<T>(call: string, run: () => T): Promise<T> {
-    this.calls.push(call)
-    await this.before(call)
-    return run()
-  }
-
-  #turn(id: string, from: string, to: string): boolean {
-    if (this.containers.get(id)?.state !== from) return false
-    this.set(id, to)
-    return true
-  }
-
-  #get(id: string): Container {
-    const found = this.containers.get(id)
+  #find(id: string): ContainerState {
+    const found = this.#containers.all.get(id)
     if (found === undefined) throw new Error(`there is no container ${id}`)
     return found
   }
-}
-
-export function engineUnreachable(): WherryError {
-  return new WherryError('ENGINE_UNREACHABLE', 'The Docker engine did not reply.')
 }

@@ -3,14 +3,14 @@ import type { Freeze, FreezeEnd, Freezes } from '../../agent/fence/contract.ts'
 import type { VirtualClock } from './clock.ts'
 
 /**
- * Freezes of the containers of one host, as the plugin's process makes them.
- * Containers that somebody else has paused are only watched. The budget counts.
+ * Freezes of one host's containers, as the plugin's process makes them. Paused containers are only watched; the budget
+ * is kept. The simulator needs no such double: there the real freezer works on simulated control groups.
  */
 export class MemoryFreezes implements Freezes {
-  /** Containers that are frozen for a checkpoint now. */
+  /** Containers that are frozen now. */
   frozen: readonly string[] = []
   readonly log: string[] = []
-  /** Set: freezing fails with it. */
+  /** Set: no freeze succeeds. */
   error: Error | null = null
   readonly #clock: VirtualClock
   readonly #users: () => readonly VolumeUser[]
@@ -21,7 +21,7 @@ export class MemoryFreezes implements Freezes {
     this.#users = users
   }
 
-  /** Thaws what is frozen, for a reason that is not the agent's. */
+  /** Ends the freeze for a reason that is not the agent's. */
   cut(why: FreezeEnd['why']): void {
     this.#cut(why)
   }

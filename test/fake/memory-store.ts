@@ -80,7 +80,7 @@ export class MemoryStore extends FakeStore<string> {
     return { hash: hashOf(tree), tree: this.delivers(id, kind, tree) ? tree : null }
   }
 
-  /** Takes another host's tree into the stage, which `transfer` brings; null: not all of it. */
+  /** Takes another host's tree into the stage. */
   async stage(volume: Pick<LocalCopy, 'id' | 'name' | 'options'>, tree: string): Promise<void> {
     await this.receive(volume, async (stage) => stage(tree))
   }

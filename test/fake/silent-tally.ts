@@ -1,6 +1,6 @@
 import type { Tally } from '../../agent/mobility/dependencies.ts'
 
-/** For worlds in which nobody counts. */
+/** A tally that counts nothing. */
 export const SILENT_TALLY: Tally = {
   checkpoint: () => undefined,
   paused: () => undefined,

@@ -5,7 +5,7 @@ import type { Lab } from '../../lab/lab.ts'
 import type { Acknowledged } from '../../lab/ledger.ts'
 import { until } from '../../lab/poll.ts'
 import { changeSwarm } from '../../lab/swarm.ts'
-import { Chance } from '../sim/random.ts'
+import { Random } from '../sim/random.ts'
 import { agentOf, type Ground, onLab } from './fixture.ts'
 import { Killer } from './killer.ts'
 import { startWitness, startWriter, stopWriter, VOLUME } from './witness.ts'
@@ -40,7 +40,7 @@ test.serial(
     const { lab, h1 } = t.context
     const heard = await startWitness(t, lab)
     await startWriter(t.context, heard)
-    const killer = new Killer(lab.hosts, new Chance(SEED))
+    const killer = new Killer(lab.hosts, new Random(SEED))
     const errors = new Map<string, string>()
     const drains: Drain[] = []
     const endMs = performance.now() + MINUTES * 60_000

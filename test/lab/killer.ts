@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Host } from '../../lab/host.ts'
 import { PLUGIN_PROCESSES } from '../../lab/plugin-processes.ts'
 import { until } from '../../lab/poll.ts'
-import type { Chance } from '../sim/random.ts'
+import type { Random } from '../sim/random.ts'
 import { agentOf } from './fixture.ts'
 
 /** The processes a host cannot do without, and how to recognise them. */
@@ -31,11 +31,11 @@ export interface Kill {
 export class Killer {
   readonly kills: Kill[] = []
   readonly #hosts: readonly Host[]
-  readonly #chance: Chance
+  readonly #chance: Random
   /** Every kind has its turn before one has another. */
   #turns: Victim[] = []
 
-  constructor(hosts: readonly Host[], chance: Chance) {
+  constructor(hosts: readonly Host[], chance: Random) {
     this.#hosts = hosts
     this.#chance = chance
   }

@@ -1,82 +1,83 @@
-import type { Kind } from './scenarios.ts'
-import type { World } from './world.ts'
+import type { Scenario } from './scenarios.ts'
+import type { SimWorld } from './world.ts'
 
-/** A person waits for a promotion's chance: most faults that cost a lease have begun by then. */
+/** An operator waits before a promotion: most faults that cost a lease have begun by then. */
 const PROMOTE_LATEST_MS = 50_000
-/** How long a registry that came back empty stays so before somebody notices. */
+/** How long it takes until somebody notices that the registry came back empty. */
 const UNNOTICED_LEAST_MS = 3_000
 const UNNOTICED_MOST_MS = 30_000
-/** Clean-ups in a row. */
+/** Clean-ups in one series. */
 const CLEANUPS = 10
 const CLEANUP_LEAST_MS = 200
 const CLEANUP_MOST_MS = 6_000
 /** A live migration, a snapshot with memory, a storage that hangs. */
-const STILL_LEAST_MS = 1_000
-const STILL_MOST_MS = 60_000
-/** Of the hosts that a person drains so many are wanted again. */
+const STOPPED_LEAST_MS = 1_000
+const STOPPED_MOST_MS = 60_000
+/** Share of the drained hosts that are activated again. */
 const DRAINED_BACK = 0.5
 
-type Deed = (world: World) => void
+type Action = (world: SimWorld) => void
 
-function promote(world: World): void {
-  const { chance, people, timeline, volumes } = world
-  timeline.after(chance.between(0, PROMOTE_LATEST_MS), () => people.promote(chance.pick(volumes)))
+function promote(world: SimWorld): void {
+  const { random, operators, timeline, volumes } = world
+  timeline.after(random.between(0, PROMOTE_LATEST_MS), () => operators.promote(random.pick(volumes)))
 }
 
-/** A clean-up of some host every few seconds, so that some come between two tasks of a service. */
-function cleanUp(world: World, left: number): void {
-  const { chance, people, timeline, volumes, hosts } = world
-  people.cleanUp(chance.pick(hosts), chance.pick(volumes))
-  if (left > 1) timeline.after(chance.between(CLEANUP_LEAST_MS, CLEANUP_MOST_MS), () => cleanUp(world, left - 1))
+/** Cleans up some host every few seconds, so that some clean-ups come between two tasks of a service. */
+function cleanUp(world: SimWorld, left: number): void {
+  const { random, operators, timeline, volumes, hosts } = world
+  operators.cleanUp(random.pick(hosts), random.pick(volumes))
+  if (left > 1) timeline.after(random.between(CLEANUP_LEAST_MS, CLEANUP_MOST_MS), () => cleanUp(world, left - 1))
 }
 
-const DEEDS: Partial<Readonly<Record<Kind, Deed>>> = {
-  drains: ({ chance, hosts, machine, people }) => {
+const ACTIONS: Partial<Readonly<Record<Scenario, Action>>> = {
+  drains: ({ random, hosts, machine, operators }) => {
     const stay = hosts.filter((host) => !machine(host).drainWish)
-    if (stay.length > 1) people.drain(chance.pick(stay), chance.hit(DRAINED_BACK))
+    if (stay.length > 1) operators.drain(random.pick(stay), random.hit(DRAINED_BACK))
   },
-  removals: ({ chance, people, volumes }) => people.remove(chance.pick(volumes)),
+  removals: ({ random, operators, volumes }) => operators.remove(random.pick(volumes)),
   cleanups: (world) => cleanUp(world, CLEANUPS),
   manual: promote,
   continue: promote,
-  pauses: ({ chance, people, hosts, swarm }) => {
+  pauses: ({ random, operators, hosts, swarm }) => {
     const nodes = swarm.services.flatMap(({ task }) => task?.node ?? [])
-    people.pause(chance.pick(nodes.length > 0 ? nodes : hosts))
+    operators.pause(random.pick(nodes.length > 0 ? nodes : hosts))
   },
-  execs: ({ chance, people, hosts, timeline }) => {
-    for (let left = EXECS; left > 0; left--) timeline.after(left * EXEC_EVERY_MS, () => people.exec(chance.pick(hosts)))
+  execs: ({ random, operators, hosts, timeline }) => {
+    for (let left = EXECS; left > 0; left--)
+      timeline.after(left * EXEC_EVERY_MS, () => operators.exec(random.pick(hosts)))
   },
   stops: (world) => {
-    const { chance, checker, hosts, machine, swarm, timeline } = world
+    const { random, checker, hosts, machine, swarm, timeline } = world
     if (checker.planned) return
     const nodes = swarm.services.flatMap(({ task }) => task?.node ?? [])
-    const goOn = machine(chance.pick(nodes.length > 0 && chance.hit(0.8) ? nodes : hosts)).standStill()
-    if (goOn !== null) timeline.after(chance.between(STILL_LEAST_MS, STILL_MOST_MS), goOn)
+    const resume = machine(random.pick(nodes.length > 0 && random.hit(0.8) ? nodes : hosts)).stop()
+    if (resume !== null) timeline.after(random.between(STOPPED_LEAST_MS, STOPPED_MOST_MS), resume)
   },
   wipe: (world) => {
     if (world.checker.wiped) return
     world.checker.wiped = true
     world.trace('-', 'FAULT: the registry comes back empty')
     world.registry.wipe()
-    const ms = world.chance.between(UNNOTICED_LEAST_MS, UNNOTICED_MOST_MS)
-    world.timeline.after(ms, () => world.people.recover())
+    const ms = world.random.between(UNNOTICED_LEAST_MS, UNNOTICED_MOST_MS)
+    world.timeline.after(ms, () => world.operators.recover())
   },
 }
 
-/** Commands come in a row, as of health checks. */
+/** Commands come in a series, like health checks. */
 const EXECS = 200
 const EXEC_EVERY_MS = 50
 
-/** Deeds of a kind per run, at most. */
-const DEEDS_MOST = 3
+/** Actions of one scenario in a run, at most. */
+const ACTIONS_MOST = 3
 
-/** Plans what people do in a run, somewhere in the given stretch. */
-export function planDeeds(world: World, fromMs: number, stretchMs: number): void {
-  const { chance, kinds, timeline } = world
-  for (const kind of kinds) {
-    const deed = DEEDS[kind]
-    if (deed === undefined) continue
-    for (let left = chance.whole(1, DEEDS_MOST); left > 0; left--)
-      timeline.after(fromMs + chance.between(0, stretchMs), () => deed(world))
+/** Plans what operators do in a run, somewhere in the given stretch. */
+export function planActions(world: SimWorld, fromMs: number, stretchMs: number): void {
+  const { random, scenarios, timeline } = world
+  for (const kind of scenarios) {
+    const action = ACTIONS[kind]
+    if (action === undefined) continue
+    for (let left = random.whole(1, ACTIONS_MOST); left > 0; left--)
+      timeline.after(fromMs + random.between(0, stretchMs), () => action(world))
   }
 }

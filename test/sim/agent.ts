@@ -6,11 +6,10 @@ import { VolumeCache } from '../../agent/registry/cache.ts'
 import type { QuestionAnswerer, VolumePuller } from '../../agent/transfer/contract.ts'
 import { SILENT_TALLY } from '../fake/silent-tally.ts'
 import { ProcessClock } from './clocks.ts'
-import { EngineClient } from './engine-client.ts'
-import { HeldPauses } from './held-pauses.ts'
+import { EngineClient, pausesOf } from './engine-client.ts'
 import { ChannelFreezes } from './host-freezers.ts'
 import type { Machine } from './machine.ts'
-import { Life } from './process.ts'
+import { SimProcess } from './process.ts'
 import { RegistryClient } from './registry-client.ts'
 import { SimStore } from './sim-store.ts'
 import type { Tree } from './tree.ts'
@@ -18,19 +17,19 @@ import type { Tree } from './tree.ts'
 export const TRANSFER_PORT = 7_001
 /** More than there are. */
 const CACHED_VOLUMES = 10
-/** A copy of these small trees takes some moments, now and then much longer. */
+/** A copy of these small trees takes a moment, now and then much longer. */
 const PULL_LEAST_MS = 2
 const PULL_MOST_MS = 300
 const PULL_LONG_MS = 20_000
 
-/** One agent: the real decisions, everything else simulated. */
-export class Agent {
-  readonly life: Life
+/** One agent: the decisions are the real ones, everything else is simulated. */
+export class SimAgent {
+  readonly process: SimProcess
   readonly store: SimStore
   readonly mobility: RunningMobility & { readonly answer?: QuestionAnswerer }
-  /** It answers the plugin and other hosts. */
+  /** It serves the plugin and other hosts. */
   serves = false
-  /** Since when. */
+  /** Since when it serves. */
   servesSinceMs = Number.POSITIVE_INFINITY
   readonly host: string
   readonly #machine: Machine
@@ -39,31 +38,34 @@ export class Agent {
   constructor(machine: Machine, log: Logger) {
     this.#machine = machine
     const { world, host } = machine
-    const { timeline, chance } = world
+    const { timeline, random } = world
     this.host = host
-    this.life = new Life(timeline, `agent of ${host}`)
-    this.store = new SimStore(machine.disk, this.life, chance)
-    this.mobility = createMobility(world.settings.bend(this.#parts(log), machine), { version: 'sim', notes: () => [] })
+    this.process = new SimProcess(timeline, `agent of ${host}`)
+    this.store = new SimStore(machine.disk, this.process, random)
+    this.mobility = createMobility(world.settings.mutate(this.#parts(log), machine), {
+      version: 'sim',
+      notes: () => [],
+    })
   }
 
   async start(): Promise<void> {
-    await this.life.wait(this.#machine.world.chance.between(50, 800))
+    await this.process.wait(this.#machine.world.random.between(50, 800))
     await this.mobility.start()
     this.serves = true
     this.servesSinceMs = this.#machine.world.timeline.nowMs
   }
 
-  /** As SIGTERM: it gets a moment to end by itself. */
+  /** As SIGTERM does: it gets a moment to end by itself. */
   stop(): void {
     this.#stop.abort()
   }
 
   #parts(log: Logger): Dependencies {
     const { world, host, clocks, lease } = this.#machine
-    const { network, registry: cluster, settings, chance } = world
-    const registry = new RegistryClient({ registry: cluster, network, chance }, host, this.life)
-    const engine = new EngineClient(this.#machine, this.life, chance, world.swarm)
-    const from = { host, life: this.life }
+    const { network, registry: cluster, settings, random } = world
+    const registry = new RegistryClient({ registry: cluster, network, random }, host, this.process)
+    const engine = new EngineClient(this.#machine, this.process, random, world.swarm)
+    const from = { host, process: this.process }
     const incarnation = world.newId()
     const inherited = this.#machine.plugin?.guarded ?? []
     return {
@@ -75,11 +77,11 @@ export class Agent {
       puller: { pull: (...args) => this.#pull(...args) },
       peers: {
         ask: (to, question, signal) => {
-          const serve = (peer: Agent, ended: AbortSignal) => {
-            if (peer.mobility.answer === undefined) throw new WherryError('TRANSFER_CUT', 'Questions are not answered.')
+          const serve = (peer: SimAgent, ended: AbortSignal) => {
+            if (peer.mobility.answer === undefined) throw new WherryError('TRANSFER_CUT', 'Questions are not served.')
             return peer.mobility.answer(question, { name: host }, ended)
           }
-          return network.ask<unknown, Agent>(
+          return network.ask<unknown, SimAgent>(
             from,
             to.address,
             () => world.serving(to.address),
@@ -88,20 +90,20 @@ export class Agent {
           )
         },
       },
-      sight: () => this.life.call(chance.between(1, 20), () => cluster.sight(host)),
+      sight: () => this.process.call(random.between(1, 20), () => cluster.sight(host)),
       watchdog: {
-        guard: (guard) => void (this.life.alive && this.#machine.plugin?.told(guard)),
+        guard: (guard) => void (this.process.alive && this.#machine.plugin?.notify(guard)),
         inherited: async () => inherited,
       },
-      pauses: new HeldPauses(this.#machine.notes, engine, this.life, chance),
-      freezes: new ChannelFreezes(this.#machine, this.life, chance),
+      pauses: pausesOf(this.#machine, engine, this.process, random),
+      freezes: new ChannelFreezes(this.#machine, this.process, random),
       bus: {
-        publish: (subject, message) => void (this.life.alive && world.bus.publish(host, subject, message)),
-        subscribe: (subject, handler, signal) => world.bus.subscribe(host, this.life, subject, handler, signal),
+        publish: (subject, message) => void (this.process.alive && world.bus.publish(host, subject, message)),
+        subscribe: (subject, handler, signal) => world.bus.subscribe(host, this.process, subject, handler, signal),
         state: () => ({ connected: cluster.serverOf(host) !== null, detail: '' }),
       },
       engine,
-      clock: new ProcessClock(clocks, this.life),
+      clock: new ProcessClock(clocks, this.process),
       newId: () => world.newId(),
       log,
       heartbeatMs: lease.heartbeatMs,
@@ -114,14 +116,14 @@ export class Agent {
       engineFacts: {
         get: () => this.#machine.engineFacts,
         set: (facts) =>
-          this.life.call(2, () => {
+          this.process.call(2, () => {
             this.#machine.engineFacts = facts
           }),
       },
       drainWish: {
         get: () => this.#machine.drainWish,
         set: (on) =>
-          this.life.call(2, () => {
+          this.process.call(2, () => {
             this.#machine.drainWish = on
           }),
       },
@@ -135,20 +137,20 @@ export class Agent {
   #pull(...args: Parameters<VolumePuller['pull']>): ReturnType<VolumePuller['pull']> {
     const [from, request, volume, signal, onProgress] = args
     const { world, host } = this.#machine
-    const { network, chance } = world
+    const { network, random } = world
     return this.store.receive(volume, async (stage) => {
-      const take = async (peer: Agent, ended: AbortSignal) => {
+      const take = async (peer: SimAgent, ended: AbortSignal) => {
         const choice = await peer.mobility.source(request, { name: host }, ended)
         world.checker.served(peer.#machine.host, request)
         const tree = peer.store.manifest(choice.id, choice.kind)
         const whole = peer.store.delivers(choice.id, choice.kind, tree)
-        await peer.life.wait(
-          chance.hit(0.02) ? chance.between(PULL_MOST_MS, PULL_LONG_MS) : chance.between(PULL_LEAST_MS, PULL_MOST_MS),
+        await peer.process.wait(
+          random.hit(0.02) ? random.between(PULL_MOST_MS, PULL_LONG_MS) : random.between(PULL_LEAST_MS, PULL_MOST_MS),
         )
         return { tree, whole: whole && peer.store.delivers(choice.id, choice.kind, tree) }
       }
-      const parties = { host, life: this.life }
-      const got = await network.ask<{ tree: Tree; whole: boolean }, Agent>(
+      const parties = { host, process: this.process }
+      const got = await network.ask<{ tree: Tree; whole: boolean }, SimAgent>(
         parties,
         from.address,
         () => world.serving(from.address),

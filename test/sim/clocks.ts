@@ -1,23 +1,23 @@
 import type { Clock } from '../../agent/runtime/clock.ts'
 import { deadlineAt, sleepFor } from '../fake/sleep.ts'
 import type { Timeline } from '../fake/timeline.ts'
-import type { Life } from './process.ts'
+import type { SimProcess } from './process.ts'
 
-/** Some day; the wall clocks of all hosts start near it. */
+/** A day near which the wall clocks of all hosts start. */
 const START = Date.UTC(2025, 5, 15)
 /** How long a host takes from power to its first agent. */
 const BOOT_MS = 10_000
 
-/** A host's clocks: its CLOCK_BOOTTIME runs a little too fast or too slow, its wall clock shows what somebody set. */
+/** The clocks of a host. Its CLOCK_BOOTTIME runs a little too fast or too slow; its wall clock can be set. */
 export class HostClocks {
   readonly #timeline: Timeline
   /** Host's milliseconds per true millisecond. */
   readonly rate: number
   wallOffsetMs = 0
   #bootedMs = -BOOT_MS
-  /** Its hypervisor has stopped the machine, and all its clocks; and how long they have stood still since the start. */
+  /** When its hypervisor stopped the machine and its clocks, and for how long they were stopped in all. */
   #stoppedMs: number | null = null
-  #stoodStillMs = 0
+  #stoppedForMs = 0
 
   constructor(timeline: Timeline, rate: number) {
     this.#timeline = timeline
@@ -25,9 +25,9 @@ export class HostClocks {
   }
 
   boot(): void {
-    this.goOn()
-    // A machine that starts reads the time from outside.
-    this.#stoodStillMs = 0
+    this.resume()
+    // A machine that boots reads the time from outside.
+    this.#stoppedForMs = 0
     this.#bootedMs = this.#timeline.nowMs - BOOT_MS
   }
 
@@ -35,8 +35,8 @@ export class HostClocks {
     this.#stoppedMs ??= this.#timeline.nowMs
   }
 
-  goOn(): void {
-    if (this.#stoppedMs !== null) this.#stoodStillMs += this.#timeline.nowMs - this.#stoppedMs
+  resume(): void {
+    if (this.#stoppedMs !== null) this.#stoppedForMs += this.#timeline.nowMs - this.#stoppedMs
     this.#stoppedMs = null
   }
 
@@ -48,25 +48,25 @@ export class HostClocks {
     return new Date(START + this.ranMs * this.rate + this.wallOffsetMs)
   }
 
-  /** True milliseconds in which the machine did not stand still, counted from some time before its boot. */
+  /** True milliseconds in which the machine was not stopped, counted from some time before its boot. */
   get ranMs(): number {
-    return (this.#stoppedMs ?? this.#timeline.nowMs) - this.#stoodStillMs
+    return (this.#stoppedMs ?? this.#timeline.nowMs) - this.#stoppedForMs
   }
 
-  /** When its wall clock showed that, if nobody has set it since. */
+  /** The true time at which its wall clock showed that, if nobody has set it since. */
   trueMs(shown: Date): number {
     return (shown.getTime() - START - this.wallOffsetMs) / this.rate
   }
 }
 
-/** The clock as one process of a host sees it. */
+/** The clock of one process of a host. */
 export class ProcessClock implements Clock {
   readonly #clocks: HostClocks
-  readonly #life: Life
+  readonly #process: SimProcess
 
-  constructor(clocks: HostClocks, life: Life) {
+  constructor(clocks: HostClocks, process: SimProcess) {
     this.#clocks = clocks
-    this.#life = life
+    this.#process = process
   }
 
   now(): Date {
@@ -78,10 +78,10 @@ export class ProcessClock implements Clock {
   }
 
   sleep(ms: number, signal: AbortSignal): Promise<void> {
-    return sleepFor((run) => this.#life.after(ms / this.#clocks.rate, run), signal)
+    return sleepFor((run) => this.#process.after(ms / this.#clocks.rate, run), signal)
   }
 
   deadline(ms: number): AbortSignal {
-    return deadlineAt((run) => this.#life.after(ms / this.#clocks.rate, run))
+    return deadlineAt((run) => this.#process.after(ms / this.#clocks.rate, run))
   }
 }

@@ -4,7 +4,7 @@ import type { HostRecord, VolumeRecord } from '../../agent/model/model.ts'
 import type { Timeline } from '../fake/timeline.ts'
 import type { Network } from './network.ts'
 import { type Commit, RaftGroup } from './raft-group.ts'
-import type { Chance } from './random.ts'
+import type { Random } from './random.ts'
 
 /** JetStream keeps at most this many replicas of a stream here (design: min(3, servers)). */
 const REPLICAS_MOST = 3
@@ -19,9 +19,9 @@ export class ClusterRegistry {
   readonly #running = new Set<string>()
   readonly #network: Network
   readonly #watchers = new Set<{ host: string; wake: (name: string | null) => void }>()
-  readonly #world: { timeline: Timeline; chance: Chance; network: Network }
+  readonly #world: { timeline: Timeline; random: Random; network: Network }
   readonly trace: (who: string, what: string) => void
-  /** Probability that a client's answer is lost. */
+  /** Probability that the reply to a client is lost. */
   lostAnswers = 0
   /** How long a write may still happen after it was given up. */
   lateWriteMs = 3_000
@@ -30,7 +30,7 @@ export class ClusterRegistry {
     servers: readonly string[],
     world: {
       timeline: Timeline
-      chance: Chance
+      random: Random
       network: Network
       onCommit: (commit: Commit) => void
       readonly trace: (who: string, what: string) => void
@@ -42,7 +42,7 @@ export class ClusterRegistry {
     this.trace = world.trace
     const up = (host: string) => this.#running.has(host)
     const group = (name: string) => {
-      const replicas = world.chance.shuffle(servers).slice(0, REPLICAS_MOST)
+      const replicas = world.random.shuffle(servers).slice(0, REPLICAS_MOST)
       return new RaftGroup(name, replicas, world, up, (commit) => this.#committed(commit, world.onCommit))
     }
     this.volumes = group('volumes')
@@ -50,7 +50,7 @@ export class ClusterRegistry {
     this.removed = group('removed')
   }
 
-  /** By the agents' own rule. */
+  /** The agents' own rule. */
   get leaderlessQuorum(): number {
     const { servers } = this
     return leaderlessQuorum({ servers: [...servers], replicas: Math.min(REPLICAS_MOST, servers.length) })
@@ -84,7 +84,7 @@ export class ClusterRegistry {
     return this.#running.has(host)
   }
 
-  /** The server that a host's agent is connected to: its own if it has one, else any that it reaches. */
+  /** The server that a host's agent is connected to: its own if it has one, else any within reach. */
   serverOf(host: string): string | null {
     if (this.servers.includes(host)) return this.#running.has(host) ? host : null
     return this.servers.find((server) => this.#running.has(server) && this.#network.linked(host, server)) ?? null
@@ -94,7 +94,7 @@ export class ClusterRegistry {
     return { server: this.servers.includes(host), leader: this.hosts.sees(host) }
   }
 
-  /** What the record of a volume really is. */
+  /** The newest record of a volume, whoever can read it. */
   record(name: string): VolumeRecord | null {
     return this.volumes.truth(name) as VolumeRecord | null
   }
@@ -114,7 +114,7 @@ export class ClusterRegistry {
     if (commit.group === 'hosts') return
     const name = commit.group === 'volumes' ? commit.key : null
     for (const watcher of this.#watchers) {
-      if (this.serverOf(watcher.host) === null || this.#world.chance.hit(0.05)) continue
+      if (this.serverOf(watcher.host) === null || this.#world.random.hit(0.05)) continue
       watcher.wake(name)
     }
   }

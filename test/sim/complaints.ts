@@ -1,10 +1,10 @@
 import type { VolumeRecord } from '../../agent/model/model.ts'
 import { checkpointTargetMs } from '../../agent/model/volume-options.ts'
-import type { World } from './world.ts'
+import type { SimWorld } from './world.ts'
 
-/** Why not all is well yet; null: it is. */
-export function complaintOf(world: World): string | null {
-  if (world.people.busy > 0) return 'somebody is still at something'
+/** Returns why not all is well yet; null: it is. */
+export function complaintOf(world: SimWorld): string | null {
+  if (world.operators.busy > 0) return 'somebody is still at something'
   const late = world.swarm.complaint()
   if (late !== null) return late
   for (const name of world.volumes) {
@@ -21,8 +21,8 @@ export function complaintOf(world: World): string | null {
   return null
 }
 
-/** Held where its task is, with copies and checkpoints as wanted. */
-function volumeComplaint(world: World, name: string): string | null {
+/** Checks that the volume is held where its task is, with copies and checkpoints as wanted. */
+function volumeComplaint(world: SimWorld, name: string): string | null {
   const { registry, swarm, timeline, options, hosts } = world
   const record = registry.record(name)
   const node = swarm.services.find((service) => service.volume === name)?.task?.node
@@ -41,26 +41,34 @@ function volumeComplaint(world: World, name: string): string | null {
   return null
 }
 
-function isDrained({ machine, swarm }: World, host: string): boolean {
+function isDrained({ machine, swarm }: SimWorld, host: string): boolean {
   return machine(host).drainWish || swarm.isDrained(host)
 }
 
-/** Whether a drained host still has a copy that could have gone. What was only sent ahead goes some time later, and writes that the cluster never got stay. */
-function isLeft({ machine, options }: World, record: VolumeRecord, host: string, places: readonly string[]): boolean {
+/**
+ * Whether a drained host still has a copy that could have left. A pre-seeded copy leaves some time later, and diverged
+ * writes stay.
+ */
+function isLeft(
+  { machine, options }: SimWorld,
+  record: VolumeRecord,
+  host: string,
+  places: readonly string[],
+): boolean {
   const copy = record.copies[host]
   const shelf = machine(host).disk.shelf(record.id)
-  // What no checkpoint brings to another host waits for the release.
+  // Without checkpoints a copy leaves with the release.
   if (options.checkpointMs === null || places.length === 0 || places.includes(host) || copy === undefined) return false
   return (copy.kept || copy.state !== 'filling') && shelf !== undefined && shelf.diverged.size === 0
 }
 
-/** What was removed is in every host's trash. */
-function removedComplaint(world: World): string | null {
-  for (const [id, truth] of world.checker.truths.all) {
+/** Checks that removed volumes are in every host's trash. */
+function removedComplaint(world: SimWorld): string | null {
+  for (const [id, truth] of world.checker.oracle.all) {
     if (!truth.isOver) continue
     const left = world.machines().find(({ disk }) => {
       const record = disk.shelf(id)?.record
-      // A hold of a volume without data that was intended just when it was removed is known to stay, and keeps nobody from anything.
+      // Known: a hold without data that was intended just when the volume was removed stays. It blocks nothing.
       const isHeld = record !== undefined && record.held !== null && record.epochSeen >= record.held.epoch
       return record !== undefined && (record.checkpoint !== null || isHeld)
     })

@@ -1,14 +1,17 @@
 import type { EngineEvent, VolumeUser } from '../../agent/docker/contract.ts'
 import type { Timeline } from '../fake/timeline.ts'
-import type { Chance } from './random.ts'
+import type { Random } from './random.ts'
 
 export interface Container {
   readonly id: string
   readonly volume: string
-  /** The id under which Docker mounts the volume for it, also after the engine crashed. */
+  /** The id with which Docker mounts the volume for it, also after the engine crashed. */
   readonly mountId: string
   readonly createdMs: number
-  /** Id of the volume whose tree it sees; null: nothing is mounted for it yet. A name may belong to another volume by now. */
+  /**
+   * Id of the volume whose tree it sees; null: nothing is mounted for it yet. The name may belong to another volume by
+   * now.
+   */
   mountedId: string | null
   state: VolumeUser['state']
   finishedAt: Date | null
@@ -16,58 +19,58 @@ export interface Container {
   alive: boolean
   /** Its freezer is set, by Docker for a pause or by Wherry for a checkpoint. */
   frozen: boolean
-  /** Docker has the mount's answer. */
+  /** Docker has the reply to its Mount. */
   mounted: boolean
-  /** Docker was told to stop it: it gets time to end. */
+  /** Docker was told to stop it, and gives it time to end. */
   stopping: boolean
-  /** Docker resumed it only to let it end: what it does in its last moments is not held against anybody. */
+  /** Docker resumed it only to let it end: its last writes do not count. */
   ending: boolean
-  /** When a person, or anybody but us, paused it; null: nobody. */
+  /** When an operator paused it; null: nobody but Wherry did. */
   pausedByOtherMs: number | null
-  /** A note of a fence about it stood when that was done: a pause of ours was on its way. */
+  /** A fence was noted for it at that time: a pause of ours was on its way. */
   pausedByOtherNoted: boolean
-  /** Its machine stands still. */
-  still: boolean
+  /** Its machine is stopped. */
+  stopped: boolean
   /** Counts its starts: what was planned for an earlier one is void. */
   run: number
 }
 
 export interface ContainerWatch {
   /** A container's processes can write now, or cannot any more. */
-  readonly changed: (host: string, container: Container) => void
-  /** Wherry lets a container go on. */
-  readonly released: (host: string, container: Container) => void
+  readonly changed: (container: Container) => void
+  /** Wherry resumes a container. */
+  readonly released: (container: Container) => void
   /** Its freezer was set or cleared by Wherry. */
-  readonly froze: (host: string, container: Container) => void
+  readonly froze: (container: Container) => void
   /** A container writes one record, if its disk takes it. */
-  readonly write: (host: string, container: Container) => void
+  readonly write: (container: Container) => void
 }
 
 /** How often a container writes a record. */
 const WRITE_EVERY_LEAST_MS = 150
 const WRITE_EVERY_MOST_MS = 900
-/** Now and then it has nothing to write for a while. */
+/** Now and then a container writes nothing for a while. */
 const RESTS = 0.005
 const RESTS_AT_START = 0.4
 const REST_LEAST_MS = 3_000
 const REST_MOST_MS = 30_000
 
-/** What a host's engine and kernel know: containers, running or not, whoever talks to the engine. */
-export class Containers {
+/** The containers of one host, as its engine and kernel know them. */
+export class SimContainers {
   readonly host: string
   readonly all: Container[] = []
-  /** The engine's API does not answer. */
+  /** The engine's API does not reply. */
   away = false
   readonly listeners = new Set<(event: EngineEvent) => void>()
   readonly #timeline: Timeline
-  readonly #chance: Chance
+  readonly #random: Random
   readonly #watch: ContainerWatch
   readonly #now: () => Date
 
-  constructor(host: string, world: { timeline: Timeline; chance: Chance }, watch: ContainerWatch, now: () => Date) {
+  constructor(host: string, world: { timeline: Timeline; random: Random }, watch: ContainerWatch, now: () => Date) {
     this.host = host
     this.#timeline = world.timeline
-    this.#chance = world.chance
+    this.#random = world.random
     this.#watch = watch
     this.#now = now
   }
@@ -92,7 +95,7 @@ export class Containers {
       ending: false,
       pausedByOtherMs: null,
       pausedByOtherNoted: false,
-      still: false,
+      stopped: false,
       run: 0,
     }
     const container: Container = { id, volume, mountId, createdMs: this.#timeline.nowMs, ...bare }
@@ -104,20 +107,20 @@ export class Containers {
     container.state = 'running'
     container.alive = true
     container.run++
-    this.#watch.changed(this.host, container)
+    this.#watch.changed(container)
     this.#event(container, 'start')
     this.#writeOn(container, container.run, RESTS_AT_START)
   }
 
-  /** Wherry's own hand on the freezer: Docker does not learn of it. */
+  /** Wherry freezes or thaws it: Docker does not notice. */
   setFrozen(container: Container, frozen: boolean): void {
     if (container.frozen === frozen) return
     container.frozen = frozen
-    this.#watch.froze(this.host, container)
-    this.#watch.changed(this.host, container)
+    this.#watch.froze(container)
+    this.#watch.changed(container)
   }
 
-  /** A command is about to be run in it, or is. */
+  /** Announces that a command is about to be run in it, or is. */
   announce(container: Container, action: 'exec_create' | 'exec_start'): void {
     this.#event(container, `${action}: true`)
   }
@@ -127,13 +130,13 @@ export class Containers {
     if (container.state !== 'running' || !container.alive) return
     container.state = 'paused'
     container.frozen = true
-    this.#watch.changed(this.host, container)
+    this.#watch.changed(container)
     this.#event(container, 'pause')
   }
 
-  /** By Wherry's word, not Docker's own or a person's. */
+  /** A resume by Wherry, not by Docker or an operator. */
   release(container: Container): void {
-    this.#watch.released(this.host, container)
+    this.#watch.released(container)
     this.resume(container)
   }
 
@@ -142,17 +145,17 @@ export class Containers {
     container.state = 'running'
     container.frozen = false
     container.pausedByOtherMs = null
-    this.#watch.changed(this.host, container)
+    this.#watch.changed(container)
     this.#event(container, 'unpause')
   }
 
-  /** Its processes are gone; Docker does not know yet. */
+  /** Its processes are gone. Docker does not know yet. */
   died(container: Container): void {
     if (!container.alive) return
     container.alive = false
     container.frozen = false
     container.run++
-    this.#watch.changed(this.host, container)
+    this.#watch.changed(container)
   }
 
   /** Docker shows that it has ended. */
@@ -169,7 +172,7 @@ export class Containers {
     if (at >= 0) this.all.splice(at, 1)
   }
 
-  /** The engine tells those who listen; a message may be lost with the connection. */
+  /** The engine notifies its listeners; a message may be lost with the connection. */
   #event(container: Container, action: string): void {
     if (this.away) return
     const event: EngineEvent = { kind: 'container', action, id: container.id, name: container.id }
@@ -178,12 +181,12 @@ export class Containers {
 
   #writeOn(container: Container, run: number, rests = RESTS): void {
     this.#timeline.after(
-      this.#chance.hit(rests)
-        ? this.#chance.between(REST_LEAST_MS, REST_MOST_MS)
-        : this.#chance.between(WRITE_EVERY_LEAST_MS, WRITE_EVERY_MOST_MS),
+      this.#random.hit(rests)
+        ? this.#random.between(REST_LEAST_MS, REST_MOST_MS)
+        : this.#random.between(WRITE_EVERY_LEAST_MS, WRITE_EVERY_MOST_MS),
       () => {
         if (container.run !== run) return
-        if (canWrite(container)) this.#watch.write(this.host, container)
+        if (canWrite(container)) this.#watch.write(container)
         this.#writeOn(container, run)
       },
       true,
@@ -193,5 +196,5 @@ export class Containers {
 
 /** Whether the container's processes exist and are not frozen. */
 export function canWrite(container: Container): boolean {
-  return container.alive && !container.frozen && !container.ending && !container.still
+  return container.alive && !container.frozen && !container.ending && !container.stopped
 }

@@ -1,21 +1,21 @@
 import type { HostRecord } from '../../agent/model/model.ts'
-import type { Truths } from './oracle.ts'
+import type { Oracle } from './oracle.ts'
 import type { Tree } from './tree.ts'
-import type { World } from './world.ts'
+import type { SimWorld } from './world.ts'
 
-/** Between a look at the clock and the freeze of a tree containers may write; what the freeze has of that is in it. */
+/** Containers may write between the reading of the clock and the freeze: the freeze includes that. */
 const SLACK_MS = 500
-/** A clock that was set between two looks at it says nothing. */
+/** A clock that was set in between proves nothing. */
 const SET_MS = 10 * 60_000
 
 /**
- * Promise 5 while nothing is lost yet: what a heartbeat says of how far the other hosts' checkpoint covers a volume
- * must not be younger than the truth. Answers what is wrong with it; null: nothing is known to be.
+ * Checks promise 5 while nothing is lost: a heartbeat must not claim that the other hosts' checkpoint covers a volume
+ * longer than it does. Returns what is wrong; null: nothing is known to be.
  */
-export function coverageFault(world: World, truths: Truths, { id: host, covered }: HostRecord): string | null {
+export function coverageFault(world: SimWorld, oracle: Oracle, { id: host, covered }: HostRecord): string | null {
   const { disk, clocks } = world.machine(host)
   for (const [id, { epoch, seq, hash, at }] of Object.entries(covered)) {
-    const truth = truths.of(id)
+    const truth = oracle.of(id)
     const shelf = disk.shelf(id)
     const isHolder = truth?.record.holder?.incarnation === shelf?.record.held?.incarnation && !truth?.isOver
     const coveredMs = clocks.trueMs(new Date(at))
@@ -31,7 +31,7 @@ export function coverageFault(world: World, truths: Truths, { id: host, covered 
   return null
 }
 
-/** When the first record after so many was written; null: there is none. */
+/** When the first record after the first `length` was written; null: there is none. */
 function firstAfter(tree: Tree, length: number): number | null {
   let at: Tree | null = tree
   while (at !== null && at.length > length + 1) at = at.before

@@ -1,10 +1,10 @@
 import type { LocalCopy } from '../../agent/store/contract.ts'
 import type { Machine } from './machine.ts'
-import type { World } from './world.ts'
+import type { SimWorld } from './world.ts'
 
-/** A release takes about so long: a kill may come in any of its steps. */
+/** A release takes about so long: a kill may come at any of its steps. */
 const RELEASE_MS = 600
-/** Between the intention of a hold on the disk and its write. */
+/** Time between the intention of a hold on the disk and its write to the registry. */
 const INTENTION_MS = 30
 const CUT_LEAST_MS = 1_000
 const CUT_MOST_MS = 20_000
@@ -16,8 +16,8 @@ const isIntended: Moment = (before, after) =>
 const isReleasing: Moment = (before, after) =>
   after.held !== null && Object.keys(before.mounts).length > 0 && Object.keys(after.mounts).length === 0
 
-/** Waits for the moment on any host, then does `strike` there within `withinMs`. Answers what gives that up. */
-function when(world: World, moment: Moment, withinMs: number, strike: (machine: Machine) => void): () => void {
+/** Waits for the moment on any host, then calls `strike` there within `withinMs`. Returns what cancels that. */
+function when(world: SimWorld, moment: Moment, withinMs: number, strike: (machine: Machine) => void): () => void {
   const machines = world.machines()
   const disarm = () => {
     for (const { disk } of machines) disk.trap = null
@@ -26,13 +26,13 @@ function when(world: World, moment: Moment, withinMs: number, strike: (machine: 
     machine.disk.trap = (before, after) => {
       if (!moment(before, after)) return
       disarm()
-      machine.later(world.chance.between(0, withinMs), () => strike(machine))
+      machine.later(world.random.between(0, withinMs), () => strike(machine))
     }
   }
   return disarm
 }
 
-function cutOff(world: World, { host }: Machine): void {
+function cutOff(world: SimWorld, { host }: Machine): void {
   world.trace(host, 'is cut off')
   for (const other of world.hosts) {
     if (other === host) continue
@@ -40,12 +40,12 @@ function cutOff(world: World, { host }: Machine): void {
     world.network.cut(other, host)
   }
   world.network.onChange()
-  world.timeline.after(world.chance.between(CUT_LEAST_MS, CUT_MOST_MS), () => world.network.heal())
+  world.timeline.after(world.random.between(CUT_LEAST_MS, CUT_MOST_MS), () => world.network.heal())
 }
 
-type CutOff = (world: World) => (() => void) | null
+type CutOff = (world: SimWorld) => (() => void) | null
 
-/** Between the intention of a hold and its write. */
+/** Faults between the intention of a hold and its write. */
 export const BEFORE_HOLD_KILLS: Readonly<Record<string, CutOff>> = {
   'killed before a hold': (world) =>
     when(world, isIntended, INTENTION_MS, (machine) => machine.killAgent('before its hold arrived')),
@@ -55,14 +55,14 @@ export const BEFORE_HOLD: Readonly<Record<string, CutOff>> = {
   'cut off before a hold': (world) => when(world, isIntended, INTENTION_MS, (machine) => cutOff(world, machine)),
 }
 
-/** Faults that come just between two steps; nothing is lost by these. */
+/** Faults between two steps that cost no data. */
 export const KILLS: Readonly<Record<string, CutOff>> = {
   ...BEFORE_HOLD_KILLS,
   'killed in a release': (world) =>
     when(world, isReleasing, RELEASE_MS, (machine) => machine.killAgent('while it released')),
 }
 
-/** Those that may cost a lease. */
+/** Faults between two steps that may cost a lease. */
 export const CUT_OFFS: Readonly<Record<string, CutOff>> = {
   ...BEFORE_HOLD,
   'cut off in a release': (world) => when(world, isReleasing, RELEASE_MS, (machine) => cutOff(world, machine)),
@@ -70,7 +70,7 @@ export const CUT_OFFS: Readonly<Record<string, CutOff>> = {
     when(world, isReleasing, RELEASE_MS, (machine) => {
       machine.powerCut()
       world.checker.powerCut(machine.host)
-      world.timeline.after(world.chance.between(CUT_LEAST_MS, CUT_MOST_MS), () => {
+      world.timeline.after(world.random.between(CUT_LEAST_MS, CUT_MOST_MS), () => {
         if (!machine.on) machine.boot()
       })
     }),

@@ -1,16 +1,16 @@
 import { basename } from 'node:path'
 import { codeOf } from '../../agent/model/errors.ts'
-import type { Agent } from './agent.ts'
+import type { SimAgent } from './agent.ts'
 import type { Container } from './containers.ts'
 import type { Machine } from './machine.ts'
 
-/** Docker gives a Mount up after 120 s; the plugin's own limit is below that. */
+/** Docker gives a Mount up after 120 s; the plugin's own limit is lower. */
 const MOUNT_DEADLINE_MS = 110_000
 const ANSWER_GRACE_MS = 5_000
 /** The plugin waits this long for its agent where Docker does not say. */
 const QUICK_DEADLINE_MS = 25_000
 const RETRY_MS = 100
-/** From a Mount's answer to the container's first write: usually little, now and then an engine under load. */
+/** From the reply to a Mount to the container's first write: usually little, now and then an engine under load. */
 const START_LEAST_MS = 20
 const START_MOST_MS = 400
 const START_SLOW_MS = 6_000
@@ -24,17 +24,17 @@ const FORGET_MS = 30_000
 
 interface Call {
   readonly volume: string
-  readonly run: (agent: Agent) => Promise<unknown>
+  readonly run: (agent: SimAgent) => Promise<unknown>
   readonly done: (error: unknown) => void
   readonly untilMs: number
-  /** Nobody waits for it any more, and it was done all the same. */
+  /** Undoes a call that succeeded after its caller had given up. */
   readonly takeBack: () => void
-  /** The agent that works on it. */
-  agent: Agent | null
+  /** The agent that works on the call; null: none does. */
+  agent: SimAgent | null
   over: boolean
 }
 
-/** What dockerd does with containers of our volumes, and the plugin with its calls. */
+/** What dockerd does with containers of our volumes, and the plugin with dockerd's calls. */
 export class Docker {
   readonly #machine: Machine
   readonly #calls = new Set<Call>()
@@ -61,9 +61,9 @@ export class Docker {
       }
       container.mounted = true
       world.checker.mounted(host, container)
-      const ms = world.chance.hit(0.03)
-        ? world.chance.between(START_MOST_MS, START_SLOW_MS)
-        : world.chance.between(START_LEAST_MS, START_MOST_MS)
+      const ms = world.random.hit(0.03)
+        ? world.random.between(START_MOST_MS, START_SLOW_MS)
+        : world.random.between(START_LEAST_MS, START_MOST_MS)
       this.#machine.later(ms, () => {
         if (container.state !== 'created') return
         world.trace(host, `docker: ${id} runs`)
@@ -99,9 +99,9 @@ export class Docker {
       container.ending = container.pausedByOtherMs !== null || world.checker.isFenced(host, container)
       containers.resume(container)
     }
-    this.#machine.later(world.chance.between(STOP_LEAST_MS, STOP_MOST_MS), () => {
+    this.#machine.later(world.random.between(STOP_LEAST_MS, STOP_MOST_MS), () => {
       if (container.run === run) this.#end(container)
-      this.#machine.later(world.chance.between(1, 200), done)
+      this.#machine.later(world.random.between(1, 200), done)
     })
   }
 
@@ -117,7 +117,7 @@ export class Docker {
     const { world, host } = this.#machine
     world.trace(host, `docker: cp ${container.id}`)
     this.#mount(container, (error) => {
-      if (error === null) this.#machine.later(world.chance.between(5, 500), () => this.#unmount(container))
+      if (error === null) this.#machine.later(world.random.between(5, 500), () => this.#unmount(container))
     })
   }
 
@@ -126,7 +126,7 @@ export class Docker {
     for (const call of this.#calls) call.agent = null
   }
 
-  /** Everything that ran is gone without a word. */
+  /** Everything that ran is gone, without an event. */
   powerCut(): void {
     const { containers } = this.#machine
     this.#calls.clear()
@@ -136,7 +136,7 @@ export class Docker {
     }
   }
 
-  /** After a boot: what ran before the power cut is said to have ended now. No Unmount comes for it. */
+  /** After a boot, what ran before the power cut is shown as exited now. No Unmount comes for it. */
   restored(): void {
     const { containers, clocks } = this.#machine
     containers.away = false
@@ -152,7 +152,7 @@ export class Docker {
     if (!container.alive) return
     containers.died(container)
     this.#unmount(container)
-    this.#machine.later(world.chance.between(1, 150), () => {
+    this.#machine.later(world.random.between(1, 150), () => {
       containers.ended(container)
       this.#machine.later(FORGET_MS, () => containers.remove(container))
     })
@@ -178,14 +178,14 @@ export class Docker {
     })
   }
 
-  /** As Docker and Swarm do before they mount: a volume that the driver does not know is made. */
-  async #makeSure(agent: Agent, volume: string): Promise<void> {
+  /** Creates a volume that the driver does not know, as Docker and Swarm do before they mount. */
+  async #makeSure(agent: SimAgent, volume: string): Promise<void> {
     const { world } = this.#machine
     try {
       await agent.mobility.get(volume, AbortSignal.abort())
     } catch (error) {
-      // Elsewhere nobody makes a container whose volume somebody else is about to remove.
-      if (world.kinds.has('wipe') && codeOf(error) === 'VOLUME_NOT_FOUND')
+      // In other scenarios nobody makes a container whose volume is about to be removed.
+      if (world.scenarios.has('wipe') && codeOf(error) === 'VOLUME_NOT_FOUND')
         await agent.mobility.create(volume, world.options)
     }
   }
@@ -196,7 +196,7 @@ export class Docker {
       if (error !== null) world.trace(this.#machine.host, `docker: unmount failed: ${String(error)}`)
     }
     const untilMs = world.timeline.nowMs + QUICK_DEADLINE_MS
-    const run = (agent: Agent) => agent.mobility.unmount(volume, mountId)
+    const run = (agent: SimAgent) => agent.mobility.unmount(volume, mountId)
     this.#call({ volume, run, done, takeBack: () => undefined, untilMs, agent: null, over: false })
   }
 
@@ -209,19 +209,19 @@ export class Docker {
     const { world } = this.#machine
     if (call.over || !this.#calls.has(call)) return
     if (world.timeline.nowMs >= call.untilMs) {
-      this.#over(call, new Error('the agent did not answer'))
+      this.#over(call, new Error('the agent did not reply'))
       return
     }
     const { agent, plugin } = this.#machine
-    if (call.agent === null && agent !== null && agent.serves && agent.life.alive && plugin?.life.alive) {
+    if (call.agent === null && agent !== null && agent.serves && agent.process.alive && plugin?.process.alive) {
       call.agent = agent
-      agent.life.after(0.2, () => this.#carryOut(call, agent))
+      agent.process.after(0.2, () => this.#carryOut(call, agent))
     }
-    const nextMs = call.agent === null ? RETRY_MS + world.chance.between(0, RETRY_MS) : 1_000
+    const nextMs = call.agent === null ? RETRY_MS + world.random.between(0, RETRY_MS) : 1_000
     this.#machine.later(Math.min(nextMs, call.untilMs - world.timeline.nowMs + 1), () => this.#attempt(call))
   }
 
-  #carryOut(call: Call, agent: Agent): void {
+  #carryOut(call: Call, agent: SimAgent): void {
     const settle = (error: unknown) => {
       this.#machine.later(0.2, () => {
         if (call.over && error === null) call.takeBack()
@@ -231,7 +231,7 @@ export class Docker {
     call.run(agent).then(
       () => settle(null),
       (error: unknown) => {
-        this.#machine.world.checker.answered(this.#machine.host, call.volume, error)
+        this.#machine.world.checker.refused(this.#machine.host, call.volume, error)
         settle(error)
       },
     )

@@ -1,38 +1,38 @@
 import { seizureFields } from '../../agent/mobility/record/lineage.ts'
 import type { Seizure } from '../../agent/model/model.ts'
 import { EMPTY } from './tree.ts'
-import type { World } from './world.ts'
+import type { SimWorld } from './world.ts'
 
 /** More than the record's list keeps. */
 const TAKE_OVERS = 42
 const LOOK_MS = 200
 /** When the container of the host that is away stops writing, after the cut: its next checkpoint has everything. */
 const IDLE_AFTER_MS = 300
-/** Whoever writes what is not played. */
+/** Writer of commits that no simulated host made. */
 export const HISTORY = 'history'
 /** How long all of it may take. */
-export const AGING_MS = 120_000
+export const TAKING_OVER_MS = 120_000
 
 /**
- * What an older release left of a hold that never came about: a checkpoint of the empty tree, under the name of another
- * one.
+ * Leaves what an older release left of a hold that was never committed: a checkpoint of the empty tree, under the name
+ * of another one.
  */
-export function leaveForged(world: World): void {
+export function leaveForged(world: SimWorld): void {
   for (const volume of world.volumes) {
     const record = world.registry.record(volume)
     if (record === null || record.removedAt !== null) continue
     for (const machine of world.machines()) {
       const { disk, clocks } = machine
-      if (record.holder?.host === machine.host || disk.shelf(record.id) !== undefined || world.chance.hit(0.4)) continue
+      if (record.holder?.host === machine.host || disk.shelf(record.id) !== undefined || world.random.hit(0.4)) continue
       disk.create(record)
       const shelf = disk.shelf(record.id)
       if (shelf === undefined) continue
-      const { epoch, seq } = record.last !== null && world.chance.hit(0.5) ? record.last : { epoch: 1, seq: 1 }
+      const { epoch, seq } = record.last !== null && world.random.hit(0.5) ? record.last : { epoch: 1, seq: 1 }
       const checkpoint = { epoch, seq, hash: EMPTY.hash, at: clocks.now().toISOString(), bytes: 0, files: 0 }
-      // It may have seen that epoch since, when another host held in it. Of a volume that was removed it is the only
-      // one who knows then.
-      const maySee = record.epoch >= epoch && !world.kinds.has('removals')
-      const epochSeen = maySee && world.chance.hit(0.5) ? epoch : epoch - 1
+      // It may have seen that epoch since, when another host held in it. Of a removed volume it may be the only host
+      // that knows.
+      const maySee = record.epoch >= epoch && !world.scenarios.has('removals')
+      const epochSeen = maySee && world.random.hit(0.5) ? epoch : epoch - 1
       world.checker.names.forge(record.id, checkpoint)
       shelf.record = { ...shelf.record, checkpoint, epochSeen }
       world.trace(machine.host, `FAULT: an older release left checkpoint ${epoch}.${seq} of an empty ${volume}`)
@@ -41,16 +41,16 @@ export function leaveForged(world: World): void {
 }
 
 /**
- * While one host with a tree of its own is away, the volume is taken over more often than the record's list is long.
- * Only the first time is played.
+ * Takes the volume over more often than the record's list is long, while a host with a tree of its own is away. Only
+ * the first time is played.
  */
-export function age(world: World): void {
+export function takeOverOften(world: SimWorld): void {
   const [volume] = world.volumes
   if (volume === undefined) return
   const { holder: held, copies = {} } = world.registry.record(volume) ?? {}
   const holder = held?.host
   const isCopied = Object.entries(copies).some(([host, { state }]) => host !== holder && state === 'current')
-  if (holder === undefined || !isCopied) return void world.timeline.after(LOOK_MS, () => age(world))
+  if (holder === undefined || !isCopied) return void world.timeline.after(LOOK_MS, () => takeOverOften(world))
   const away = world.machine(holder)
   world.trace(holder, 'FAULT: it is away for many take-overs')
   for (const other of world.hosts) {
@@ -60,7 +60,7 @@ export function age(world: World): void {
   }
   world.network.onChange()
   // Then its newest checkpoint is all that it has.
-  away.later(IDLE_AFTER_MS, () => world.people.pause(holder))
+  away.later(IDLE_AFTER_MS, () => world.operators.pause(holder))
   const isElsewhere = () => ![undefined, holder].includes(world.registry.record(volume)?.holder?.host)
   wait(world, isElsewhere, () => {
     world.swarm.halt(volume)
@@ -75,8 +75,8 @@ export function age(world: World): void {
   })
 }
 
-/** An idle volume is given up to be gone on from its newest checkpoint, as by a person, many times. */
-function takeOver(world: World, volume: string): void {
+/** Writes many take-overs of an idle volume from its newest checkpoint, as if an operator had promoted. */
+function takeOver(world: SimWorld, volume: string): void {
   const { volumes } = world.registry
   let record = world.registry.record(volume)
   if (record === null || record.last === null) return
@@ -91,7 +91,7 @@ function takeOver(world: World, volume: string): void {
   world.trace('-', `FAULT: ${volume} was taken over ${TAKE_OVERS} times, up to epoch ${record.epoch}`)
 }
 
-function wait(world: World, isSo: () => boolean, then: () => void): void {
+function wait(world: SimWorld, isSo: () => boolean, then: () => void): void {
   if (isSo()) then()
   else world.timeline.after(LOOK_MS, () => wait(world, isSo, then))
 }

@@ -2,46 +2,46 @@ import type { Freeze, FreezeEnd, Freezes } from '../../agent/fence/contract.ts'
 import type { FreezerFile, FreezerFiles, FreezerState } from '../../agent/fence/freezer.ts'
 import type { FrozenNotes } from '../../agent/fence/frozen-notes.ts'
 import { WherryError } from '../../agent/model/errors.ts'
-import type { Containers } from './containers.ts'
+import type { SimContainers } from './containers.ts'
 import type { Machine } from './machine.ts'
-import type { Life } from './process.ts'
-import type { Chance } from './random.ts'
+import type { SimProcess } from './process.ts'
+import type { Random } from './random.ts'
 import type { Settings } from './settings.ts'
 
 interface Guard {
   readonly paths: readonly string[]
-  readonly life: Life
+  readonly process: SimProcess
   readonly knocked: () => void
 }
 
-/** The freezers of one host's containers, as its kernel has them: one bit for each, whoever sets it. */
+/** The freezers of one host's containers, as its kernel has them: one bit for each. */
 export class HostFreezers {
-  readonly #containers: Containers
+  readonly #containers: SimContainers
   readonly #guards = new Set<Guard>()
   readonly #isGuarded: boolean
 
-  constructor(containers: Containers, { unguarded }: Settings) {
+  constructor(containers: SimContainers, { unguarded }: Settings) {
     this.#containers = containers
     this.#isGuarded = !unguarded
   }
 
-  /** As one process has them; what it guards it guards as long as it lives. */
-  of(life: Life): FreezerFiles {
+  /** The freezers as one process has them. Its guards last as long as it lives. */
+  of(process: SimProcess): FreezerFiles {
     return {
       open: async (id) => this.#open(id),
       forget: () => {},
       guard: (files, knocked) => {
         if (!this.#isGuarded) return null
-        const guard: Guard = { paths: files.map(({ path }) => path), life, knocked }
+        const guard: Guard = { paths: files.map(({ path }) => path), process, knocked }
         this.#guards.add(guard)
         return { [Symbol.dispose]: () => void this.#guards.delete(guard) }
       },
     }
   }
 
-  /** Whether runc, about to run a command or to pause, finds the container frozen. Whoever guards it comes first. */
+  /** Whether runc finds the container frozen when it runs a command or pauses. Guards are called first. */
   looksFrozen(id: string): boolean {
-    for (const guard of [...this.#guards]) if (guard.life.alive && guard.paths.includes(id)) guard.knocked()
+    for (const guard of [...this.#guards]) if (guard.process.alive && guard.paths.includes(id)) guard.knocked()
     return this.#containers.find(id)?.frozen === true
   }
 
@@ -61,51 +61,51 @@ export class HostFreezers {
   }
 }
 
-/** `<state>/frozen.json` of one host, as one process has it. */
-export function frozenNotesOf(machine: Machine, life: Life, chance: Chance): FrozenNotes {
+/** `<state>/frozen.json` of one host, as one process reads and writes it. */
+export function frozenNotesOf(machine: Machine, process: SimProcess, random: Random): FrozenNotes {
   const noted = new Map<string, readonly string[]>()
   const write = (freeze: string, containers: readonly string[]) =>
-    life.call(chance.between(0.1, 2), () => {
+    process.call(random.between(0.1, 2), () => {
       noted.set(freeze, containers)
       machine.frozenNote = [...noted.values()].flat()
     })
-  return { read: () => life.call(0.1, () => machine.frozenNote), write }
+  return { read: () => process.call(0.1, () => machine.frozenNote), write }
 }
 
-/** Freezes of the plugin's process, as an agent asks for them over their channel. */
+/** Freezes by the plugin's process, as an agent requests them over their channel. */
 export class ChannelFreezes implements Freezes {
   static #asked = 0
   readonly #machine: Machine
-  readonly #life: Life
-  readonly #chance: Chance
+  readonly #process: SimProcess
+  readonly #random: Random
 
-  constructor(machine: Machine, life: Life, chance: Chance) {
+  constructor(machine: Machine, process: SimProcess, random: Random) {
     this.#machine = machine
-    this.#life = life
-    this.#chance = chance
+    this.#process = process
+    this.#random = random
   }
 
   async freeze(containers: readonly string[], budgetMs: number, signal: AbortSignal): Promise<Freeze> {
     signal.throwIfAborted()
     const { plugin } = this.#machine
-    if (!plugin?.life.alive) throw new WherryError('FREEZER_UNREACHABLE', 'There is no plugin.')
+    if (!plugin?.process.alive) throw new WherryError('FREEZER_UNREACHABLE', 'There is no plugin.')
     const id = String(ChannelFreezes.#asked++)
     const cut = new AbortController()
-    const still = Promise.withResolvers<void>()
+    const frozen = Promise.withResolvers<void>()
     const ended = Promise.withResolvers<FreezeEnd>()
-    const fromPlugin = (run: () => void) => void this.#life.after(this.#messageMs(), run)
+    const fromPlugin = (run: () => void) => void this.#process.after(this.#messageMs(), run)
     const toPlugin = (run: () => void) => {
-      if (this.#life.alive) plugin.life.after(this.#messageMs(), run)
+      if (this.#process.alive) plugin.process.after(this.#messageMs(), run)
     }
     const onEnd = (end: FreezeEnd) => {
       cut.abort(new Error('cut'))
       ended.resolve(end)
-      still.resolve()
+      frozen.resolve()
     }
     toPlugin(() =>
       plugin.freeze(
         { id, containers, budgetMs },
-        () => fromPlugin(still.resolve),
+        () => fromPlugin(frozen.resolve),
         (end) => fromPlugin(() => onEnd(end)),
       ),
     )
@@ -115,7 +115,7 @@ export class ChannelFreezes implements Freezes {
     }
     const stop = () => void end()
     signal.addEventListener('abort', stop, { once: true })
-    await still.promise
+    await frozen.promise
     signal.removeEventListener('abort', stop)
     if (signal.aborted) {
       await end()
@@ -126,8 +126,8 @@ export class ChannelFreezes implements Freezes {
     return { cut: cut.signal, end }
   }
 
-  /** Messages of one channel arrive in their order: none is sent before the one before was answered. */
+  /** Messages of one channel arrive in their order: none is sent before the last was replied to. */
   #messageMs(): number {
-    return this.#chance.between(0.1, 2)
+    return this.#random.between(0.1, 2)
   }
 }

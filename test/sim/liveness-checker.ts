@@ -1,22 +1,22 @@
-import type { World } from './world.ts'
+import type { SimWorld } from './world.ts'
 
-/** How long everything must have been well with a host before nothing may be fenced on it: a lease, and what a heartbeat may take. */
+/** How long all must have been well with a host before nothing may be fenced on it: a lease and a heartbeat. */
 const WELL_FOR_MS = 13_000
-/** For so long nobody could seize, and so soon after the last renewal that began. */
+/** Nobody could take over for so long, and the outage began so soon after the last renewal. */
 const LEADERLESS_FOR_MS = 7_000
 const LEADERLESS_AFTER_MS = 500
 const LOOK_MS = 250
 
-/** Watches since when each host is able to renew its lease, or to know that nobody can take anything over from it. */
-export class Vigil {
-  readonly #world: World
+/** Watches since when each host can renew its lease, or can know that nobody can take its volumes over. */
+export class LivenessChecker {
+  readonly #world: SimWorld
   readonly #wellSince = new Map<string, number>()
   readonly #lastWell = new Map<string, number>()
   readonly #leaderlessSince = new Map<string, number>()
   /** When the registry was last without a leader. */
   leaderlessMs = Number.NEGATIVE_INFINITY
 
-  constructor(world: World) {
+  constructor(world: SimWorld) {
     this.#world = world
   }
 
@@ -31,10 +31,10 @@ export class Vigil {
     )
   }
 
-  /** An agent came or went. */
+  /** An agent started or ended. */
   changedAgents(): void {
     for (const { host, agent } of this.#world.machines()) {
-      if (!agent?.life.alive || !agent.serves) this.#wellSince.delete(host)
+      if (!agent?.process.alive || !agent.serves) this.#wellSince.delete(host)
     }
   }
 
@@ -42,7 +42,7 @@ export class Vigil {
   renews(host: string): boolean {
     const { registry } = this.#world
     const server = registry.serverOf(host)
-    return this.#lives(host) && server !== null && registry.hosts.writable(server)
+    return this.#processes(host) && server !== null && registry.hosts.writable(server)
   }
 
   /** For how long nothing has kept the host from renewing its lease. */
@@ -59,7 +59,7 @@ export class Vigil {
     const since = this.#leaderlessSince.get(host) ?? nowMs
     const inTime = since - (this.#lastWell.get(host) ?? Number.NEGATIVE_INFINITY) < LEADERLESS_AFTER_MS
     if (nowMs - since <= LEADERLESS_FOR_MS || !inTime) return null
-    return `nobody could seize for ${Math.round(nowMs - since)} ms, and it could know`
+    return `nobody could take over for ${Math.round(nowMs - since)} ms, and it could know`
   }
 
   #look(host: string): void {
@@ -76,14 +76,14 @@ export class Vigil {
       this.#wellSince.delete(host)
     }
     if (registry.hosts.leader === null || registry.volumes.leader === null) this.leaderlessMs = nowMs
-    if (this.#lives(host) && calm && this.#knowsLeaderless(host)) {
+    if (this.#processes(host) && calm && this.#knowsLeaderless(host)) {
       if (!this.#leaderlessSince.has(host)) this.#leaderlessSince.set(host, nowMs)
     } else {
       this.#leaderlessSince.delete(host)
     }
   }
 
-  /** Nobody leads the leases, and those whom the host can ask are enough and say so. */
+  /** The registry has no leader, and the servers that the host can ask are enough and say so. */
   #knowsLeaderless(host: string): boolean {
     const { network, registry } = this.#world
     if (registry.hosts.leader !== null) return false
@@ -91,13 +91,13 @@ export class Vigil {
     return asked.length >= registry.leaderlessQuorum && asked.every((other) => !registry.hosts.sees(other))
   }
 
-  #lives(host: string): boolean {
-    const { plugin, on, still } = this.#world.machine(host)
-    return on && !still && this.#answers(host) && plugin?.life.alive === true
+  #processes(host: string): boolean {
+    const { plugin, on, stopped } = this.#world.machine(host)
+    return on && !stopped && this.#answers(host) && plugin?.process.alive === true
   }
 
   #answers(host: string): boolean {
     const { agent } = this.#world.machine(host)
-    return agent?.life.alive === true && agent.serves && agent.life.stuckUntilMs <= this.#world.timeline.nowMs
+    return agent?.process.alive === true && agent.serves && agent.process.stuckUntilMs <= this.#world.timeline.nowMs
   }
 }

@@ -2,11 +2,15 @@ import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { settingsFor } from './mutation.ts'
 import { runSeeds } from './range.ts'
-import { KINDS } from './scenarios.ts'
+import { SCENARIOS } from './scenarios.ts'
 import type { Settings } from './settings.ts'
 import { simulate } from './simulation.ts'
 
-/** `npm run sim -- --seed N [--trace]` runs one seed, `-- --seeds COUNT [--from N]` a range of them. */
+const USAGE = `usage: npm run sim -- --seed N [--trace] | --seeds COUNT [--from N]
+  [--mutation NAME] [--scenarios NAME,NAME...]
+`
+
+/** Runs one seed, or a range of them. Returns the exit code: 1 when a run failed. */
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
@@ -14,23 +18,23 @@ async function main(): Promise<number> {
       trace: { type: 'boolean', default: false },
       seeds: { type: 'string' },
       from: { type: 'string', default: '1' },
-      /** A rule to break, of mutation.ts. */
+      /** A rule to break, by its name in mutation.ts. */
       mutation: { type: 'string' },
-      /** What every run has, of kinds.ts: names with commas between. */
-      kinds: { type: 'string', default: '' },
+      /** What every run has: names of scenarios.ts, with commas between. */
+      scenarios: { type: 'string', default: '' },
     },
   })
-  const kinds = z.array(z.enum(KINDS)).parse(values.kinds.split(',').filter((kind) => kind !== ''))
-  const settings = settingsFor(values.mutation ?? null, kinds)
+  const scenarios = z.array(z.enum(SCENARIOS)).parse(values.scenarios.split(',').filter((kind) => kind !== ''))
+  const settings = settingsFor(values.mutation ?? null, scenarios)
   if (values.seed !== undefined) return runOne(Number(values.seed), values.trace, settings)
   if (values.seeds === undefined) {
-    process.stderr.write('usage: npm run sim -- --seed N [--trace] | --seeds COUNT [--from N]\n')
+    process.stderr.write(USAGE)
     return 2
   }
   const report = await runSeeds({
     count: Number(values.seeds),
     from: Number(values.from),
-    kinds,
+    scenarios,
     ...(values.mutation === undefined ? {} : { mutation: values.mutation }),
   })
   for (const { seed, rule, text } of report.failures) process.stdout.write(`seed ${seed}: ${rule}: ${text}\n`)
@@ -44,9 +48,9 @@ async function runOne(seed: number, traced: boolean, settings: Settings): Promis
   const outcome = await simulate(seed, settings, traced ? print : null)
   for (const { atMs, rule, text } of outcome.failures) print(`${(atMs / 1000).toFixed(3)} s: ${rule}: ${text}`)
   const seconds = ((performance.now() - started) / 1000).toFixed(2)
-  print(
-    `seed ${seed}: ${outcome.steps} steps, ${(outcome.virtualMs / 1000).toFixed(1)} s in ${seconds} s, ${JSON.stringify(outcome.totals)}`,
-  )
+  const virtualSeconds = (outcome.virtualMs / 1000).toFixed(1)
+  const totals = JSON.stringify(outcome.totals)
+  print(`seed ${seed}: ${outcome.steps} steps, ${virtualSeconds} s in ${seconds} s, ${totals}`)
   return outcome.failures.length === 0 ? 0 : 1
 }
 

@@ -1,7 +1,7 @@
 import { WherryError } from '../../agent/model/errors.ts'
 import type { Timeline } from '../fake/timeline.ts'
-import type { Life } from './process.ts'
-import type { Chance } from './random.ts'
+import type { SimProcess } from './process.ts'
+import type { Random } from './random.ts'
 
 /** A silent peer is given up after this long (agent/transfer: keep-alive and connect time-out are of that order). */
 const SILENT_MS = 8_000
@@ -9,24 +9,24 @@ const LOOK_MS = 2_000
 const CONNECT_MS = 5_000
 const RESEND_MS = 500
 
-/** Which host reaches which. Everything between hosts, bus, registry and data, crosses the same network. */
+/** Which host reaches which. Bus, registry and data cross the same network. */
 export class Network {
-  /** From each host's view: `cuts.has('a b')`: nothing from a arrives at b. */
+  /** `cuts.has('a b')`: nothing from a arrives at b. */
   readonly #cuts = new Set<string>()
   readonly #timeline: Timeline
-  readonly #chance: Chance
+  readonly #random: Random
   /** Whether a host has power. */
   readonly #up: (host: string) => boolean
   /** Probability that a message between hosts takes much longer than it should, or its connection breaks. */
   trouble = 0
-  /** When cuts were last mended. */
+  /** When the cuts were last healed. */
   healedMs = Number.NEGATIVE_INFINITY
-  /** Called after each change of who reaches whom. */
+  /** Called after each change of the links. */
   onChange: () => void = () => undefined
 
-  constructor(timeline: Timeline, chance: Chance, up: (host: string) => boolean) {
+  constructor(timeline: Timeline, random: Random, up: (host: string) => boolean) {
     this.#timeline = timeline
-    this.#chance = chance
+    this.#random = random
     this.#up = up
   }
 
@@ -44,7 +44,7 @@ export class Network {
     return this.#cuts.size === 0
   }
 
-  /** Whether something sent now arrives. */
+  /** Whether a message sent now arrives. */
   way(from: string, to: string): boolean {
     return this.#up(from) && this.#up(to) && (from === to || !this.#cuts.has(`${from} ${to}`))
   }
@@ -56,16 +56,16 @@ export class Network {
 
   latencyMs(from: string, to: string): number {
     if (from === to) return 0.1
-    if (this.#chance.hit(this.trouble)) return this.#chance.between(20, 2_000)
-    return this.#chance.between(0.2, 3)
+    if (this.#random.hit(this.trouble)) return this.#random.between(20, 2_000)
+    return this.#random.between(0.2, 3)
   }
 
   /**
-   * A question of a process to another host. `listener` answers who serves there now, null: nobody. `serve` runs there. Rejects TRANSFER_CUT when the
-   * connection does not come about, breaks, or stays silent.
+   * Carries a question of a process to another host. `listener` returns who serves there now, null: nobody. `serve`
+   * runs there. Rejects TRANSFER_CUT when the connection is refused, breaks or stays silent.
    */
-  ask<T, P extends { readonly life: Life }>(
-    from: { host: string; life: Life },
+  ask<T, P extends { readonly process: SimProcess }>(
+    from: { host: string; process: SimProcess },
     to: string,
     listener: () => P | null,
     serve: (peer: P, signal: AbortSignal) => Promise<T>,
@@ -82,7 +82,7 @@ export class Network {
         return true
       }
       const cut = () => {
-        if (close()) reject(new WherryError('TRANSFER_CUT', `Host ${to} did not answer.`))
+        if (close()) reject(new WherryError('TRANSFER_CUT', `Host ${to} did not reply.`))
       }
       const onAbort = () => {
         if (!close()) return
@@ -91,22 +91,22 @@ export class Network {
       }
       signal.addEventListener('abort', onAbort)
       if (!this.linked(from.host, to)) {
-        from.life.after(CONNECT_MS, cut)
+        from.process.after(CONNECT_MS, cut)
         return
       }
-      if (this.#chance.hit(this.trouble / 4)) {
-        from.life.after(this.#chance.between(10, CONNECT_MS), cut)
+      if (this.#random.hit(this.trouble / 4)) {
+        from.process.after(this.#random.between(10, CONNECT_MS), cut)
       }
       const peer = listener()
       if (peer === null) {
-        from.life.after(1, cut)
+        from.process.after(1, cut)
         return
       }
       const answer = (settle: () => void) =>
         this.#carry(
           to,
           from.host,
-          from.life,
+          from.process,
           () => open,
           () => {
             if (close()) settle()
@@ -115,7 +115,7 @@ export class Network {
       this.#carry(
         from.host,
         to,
-        peer.life,
+        peer.process,
         () => open,
         () => {
           serve(peer, ended.signal).then(
@@ -124,32 +124,38 @@ export class Network {
           )
         },
       )
-      this.#guard(from, to, peer.life, () => open, cut)
+      this.#guard(from, to, peer.process, () => open, cut)
     })
   }
 
-  /** As TCP does: what does not get through is sent again, until the connection is given up. */
-  #carry(from: string, to: string, life: Life, open: () => boolean, arrive: () => void): void {
+  /** Resends what does not get through, as TCP does, until the connection is given up. */
+  #carry(from: string, to: string, process: SimProcess, open: () => boolean, arrive: () => void): void {
     if (!open()) return
-    if (this.way(from, to)) life.after(this.latencyMs(from, to), arrive)
-    else this.#timeline.after(RESEND_MS, () => this.#carry(from, to, life, open, arrive), true)
+    if (this.way(from, to)) process.after(this.latencyMs(from, to), arrive)
+    else this.#timeline.after(RESEND_MS, () => this.#carry(from, to, process, open, arrive), true)
   }
 
-  /** Notices that the peer has died or cannot be reached any more. */
-  #guard(from: { host: string; life: Life }, to: string, peer: Life, open: () => boolean, cut: () => void): void {
+  /** Cuts the connection once the peer has died or cannot be reached any more. */
+  #guard(
+    from: { host: string; process: SimProcess },
+    to: string,
+    peer: SimProcess,
+    open: () => boolean,
+    cut: () => void,
+  ): void {
     let silentMs = 0
     const look = () => {
       if (!open()) return
       const died = !peer.alive && this.linked(from.host, to)
       silentMs = this.linked(from.host, to) && peer.stuckUntilMs <= this.#timeline.nowMs ? 0 : silentMs + LOOK_MS
       if (died || silentMs >= SILENT_MS) cut()
-      else from.life.after(LOOK_MS, look)
+      else from.process.after(LOOK_MS, look)
     }
-    from.life.after(LOOK_MS, look)
+    from.process.after(LOOK_MS, look)
   }
 }
 
-/** Coded errors cross as they are, others as a broken connection. */
+/** Coded errors cross as they are; others look like a broken connection. */
 function asPeerError(error: unknown): WherryError {
   if (error instanceof WherryError) return error
   return new WherryError('TRANSFER_CUT', `The other host failed: ${String(error)}`, { cause: error })

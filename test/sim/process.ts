@@ -1,15 +1,15 @@
 import type { Timeline, TimelineEvent } from '../fake/timeline.ts'
 
 /**
- * One process. What it waits for reaches it only while it lives: to kill it is to let none of its promises settle any more. A process that is stuck
- * gets everything late, all at once, in the order in which it would have come.
+ * One process. Promises that it waits for settle only while it lives; killing it leaves them pending. A process that is
+ * stuck gets everything late, at once, in its order.
  */
-export class Life {
+export class SimProcess {
   readonly timeline: Timeline
   readonly name: string
   alive = true
   stuckUntilMs = 0
-  /** Its machine was stopped at that time; what would have come meanwhile waits. */
+  /** When its machine was stopped; what falls due meanwhile waits. */
   #frozenMs: number | null = null
   readonly #waiting: { readonly leftMs: number; readonly run: () => void }[] = []
   readonly #onEnd: (() => void)[] = []
@@ -23,7 +23,7 @@ export class Life {
     return this.timeline.after(ms, () => this.#deliver(run))
   }
 
-  /** What `work` answers after `ms`; at once for 0. */
+  /** Returns what `work` returns after `ms`; at once for 0. */
   call<T>(ms: number, work: () => T): Promise<T> {
     if (ms <= 0 && this.stuckUntilMs <= this.timeline.nowMs) return new Promise((resolve) => resolve(work()))
     return new Promise((resolve, reject) => {
@@ -53,12 +53,12 @@ export class Life {
     this.#onEnd.push(run)
   }
 
-  /** The event loop stands still for so long. */
+  /** Blocks its event loop for so long. */
   stick(ms: number): void {
     this.stuckUntilMs = Math.max(this.stuckUntilMs, this.timeline.nowMs + ms)
   }
 
-  /** The machine stands still; then everything goes on with the time that it had left. */
+  /** The machine is stopped; once it runs again, everything waits for the time that it had left. */
   freeze(): void {
     this.#frozenMs ??= this.timeline.nowMs
   }

@@ -1,19 +1,22 @@
 import { FakeBucket } from '../fake/bucket.ts'
 import type { Timeline } from '../fake/timeline.ts'
 import type { Network } from './network.ts'
-import type { Chance } from './random.ts'
+import type { Random } from './random.ts'
 
-/** What was measured on real servers (docs/architecture.md, registry): a killed leader costs seconds of writes, a stopped one much less. A vote that is split is held again: another 4 to 9 s. */
+/**
+ * Measured on real servers (docs/architecture.md, registry): a killed leader costs seconds of writes, a stopped one
+ * much less. A split vote is repeated: another 4 to 9 s.
+ */
 const ELECTION_LEAST_MS = 1_000
 const ELECTION_MOST_MS = 15_000
-/** The old leader's side of a partition answers reads for up to this long. */
+/** A leader on the minority side of a partition serves reads for up to this long. */
 const STALE_LEAST_MS = 2_000
 const STALE_MOST_MS = 16_000
-/** A server that hears nothing of its leader says so after a while. */
+/** A server that hears nothing from its leader reports that after a while. */
 const UNNOTICED_LEAST_MS = 1_000
 const UNNOTICED_MOST_MS = 9_000
 
-/** Who wrote what: the checker looks at each. */
+/** One committed write. The checker is given each. */
 export interface Commit {
   readonly group: string
   readonly key: string
@@ -22,17 +25,17 @@ export interface Commit {
   readonly writer: string
 }
 
-/** One JetStream stream: its replicas, who leads them, and all that was ever committed. */
+/** One JetStream stream: its replicas, its leader, and everything that was ever committed. */
 export class RaftGroup extends FakeBucket {
   readonly name: string
   readonly replicas: readonly string[]
   leader: string | null = null
   readonly #timeline: Timeline
-  readonly #chance: Chance
+  readonly #random: Random
   readonly #network: Network
   readonly #serverUp: (host: string) => boolean
   readonly #onCommit: (commit: Commit) => void
-  /** Former leaders that still answer reads, with what they had. */
+  /** Former leaders that still serve reads, with the revision that they had. */
   readonly #stale = new Map<string, { untilMs: number; revision: number }>()
   /** Until when each replica believes that there is a leader. */
   readonly #believes = new Map<string, number>()
@@ -41,7 +44,7 @@ export class RaftGroup extends FakeBucket {
   constructor(
     name: string,
     replicas: readonly string[],
-    world: { timeline: Timeline; chance: Chance; network: Network },
+    world: { timeline: Timeline; random: Random; network: Network },
     serverUp: (host: string) => boolean,
     onCommit: (commit: Commit) => void,
   ) {
@@ -49,18 +52,18 @@ export class RaftGroup extends FakeBucket {
     this.name = name
     this.replicas = replicas
     this.#timeline = world.timeline
-    this.#chance = world.chance
+    this.#random = world.random
     this.#network = world.network
     this.#serverUp = serverUp
     this.#onCommit = onCommit
   }
 
-  /** To be called whenever a server or a link came or went. */
+  /** Call it whenever a server or a link changes. */
   look(): void {
     const nowMs = this.#timeline.nowMs
     if (this.leader !== null && !this.#canLead(this.leader)) {
       if (this.#serverUp(this.leader)) {
-        const untilMs = nowMs + this.#chance.between(STALE_LEAST_MS, STALE_MOST_MS)
+        const untilMs = nowMs + this.#random.between(STALE_LEAST_MS, STALE_MOST_MS)
         this.#stale.set(this.leader, { untilMs, revision: this.revision })
       }
       this.leader = null
@@ -68,24 +71,24 @@ export class RaftGroup extends FakeBucket {
     for (const replica of this.replicas) this.#lookAt(replica, nowMs)
     if (this.leader === null && !this.#electing && this.replicas.some((replica) => this.#canLead(replica))) {
       this.#electing = true
-      this.#timeline.after(this.#chance.between(ELECTION_LEAST_MS, ELECTION_MOST_MS), () => this.#elect())
+      this.#timeline.after(this.#random.between(ELECTION_LEAST_MS, ELECTION_MOST_MS), () => this.#elect())
     }
   }
 
-  /** The leader gives up its place. */
+  /** The leader steps down. */
   stepDown(): void {
     this.leader = null
     this.look()
   }
 
-  /** Whether this host's server says that the group has a leader. A server without a replica asks one that it reaches. */
+  /** Whether this host's server sees a leader. A server without a replica asks one within reach. */
   sees(host: string): boolean {
     if (!this.#serverUp(host)) return false
     if (this.replicas.includes(host)) return (this.#believes.get(host) ?? 0) > this.#timeline.nowMs
     return this.replicas.some((replica) => this.#linked(host, replica) && this.sees(replica))
   }
 
-  /** The revision that a read through this host's server sees now; null: nobody answers. */
+  /** The revision that a read through this server sees now; null: nobody replies. */
   readable(server: string): number | null {
     const { leader } = this
     if (leader !== null && this.#linked(server, leader)) return this.revision
@@ -99,7 +102,7 @@ export class RaftGroup extends FakeBucket {
     return this.leader !== null && this.#linked(server, this.leader)
   }
 
-  /** What is true, whoever can read it. */
+  /** The newest value, whoever can read it. */
   truth(key: string): unknown {
     return this.read(key, this.revision)?.value ?? null
   }
@@ -133,14 +136,14 @@ export class RaftGroup extends FakeBucket {
       this.#believes.set(replica, 0)
       this.#stale.delete(replica)
     } else if (believed === Number.POSITIVE_INFINITY) {
-      this.#believes.set(replica, nowMs + this.#chance.between(UNNOTICED_LEAST_MS, UNNOTICED_MOST_MS))
+      this.#believes.set(replica, nowMs + this.#random.between(UNNOTICED_LEAST_MS, UNNOTICED_MOST_MS))
     }
   }
 
   #elect(): void {
     this.#electing = false
     const able = this.replicas.filter((replica) => this.#canLead(replica))
-    if (this.leader === null && able.length > 0) this.leader = this.#chance.pick(able)
+    if (this.leader === null && able.length > 0) this.leader = this.#random.pick(able)
     this.look()
   }
 

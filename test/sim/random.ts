@@ -1,5 +1,5 @@
-/** The one source of randomness of a run: the same seed gives the same numbers (mulberry32, by the public description of its steps). */
-export class Chance {
+/** The only source of randomness of a run: the same seed gives the same numbers (mulberry32). */
+export class Random {
   #state: number
 
   constructor(seed: number) {

@@ -2,10 +2,10 @@ import { fork } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
-import type { Totals } from './checker.ts'
-import type { Kind } from './scenarios.ts'
+import type { Scenario } from './scenarios.ts'
+import { addTotals, noTotals, TOTALS, type Totals } from './totals.ts'
 
-/** Seeds per piece of work: long enough to hide the talk with the workers, short enough that all end at the same time. */
+/** Seeds per batch: enough to hide the cost of messages, few enough that all workers end at the same time. */
 const BATCH = 25
 
 export interface SeedFailure {
@@ -20,7 +20,7 @@ export interface Report {
   readonly steps: number
   readonly virtualMs: number
   readonly totals: Totals
-  /** One line for people. */
+  /** One line to print. */
   readonly line: string
 }
 
@@ -29,22 +29,23 @@ const ANSWER = z.object({
   steps: z.number(),
   virtualMs: z.number(),
   failures: z.array(z.object({ seed: z.number(), rule: z.string(), text: z.string() })),
-  totals: z.record(z.string(), z.number()),
+  totals: TOTALS,
 })
 
 /**
- * Runs a range of seeds in processes of their own, one per core. `mutation` names a broken rule (mutation.ts), `kinds` what every run has (kinds.ts). With `rules`
- * it ends with the first failure of one of them. Rejects when a process ends on its own.
+ * Runs a range of seeds in processes of their own, one per core. `mutation` names a rule to break (mutation.ts),
+ * `scenarios` what every run has (scenarios.ts). With `rules` it ends with the first violation of one of them. Rejects
+ * when a worker ends on its own.
  */
 export async function runSeeds(range: {
   count: number
   from: number
   mutation?: string
-  kinds?: readonly Kind[]
+  scenarios?: readonly Scenario[]
   rules?: readonly string[]
 }): Promise<Report> {
   const startMs = performance.now()
-  const sum = { seeds: 0, steps: 0, virtualMs: 0, totals: {} as Record<string, number>, failures: [] as SeedFailure[] }
+  const sum = { seeds: 0, steps: 0, virtualMs: 0, totals: noTotals(), failures: [] as SeedFailure[] }
   let next = range.from
   const endSeed = range.from + range.count
   const take = () => {
@@ -52,7 +53,7 @@ export async function runSeeds(range: {
     if (found || next >= endSeed) return null
     const from = next
     next = Math.min(endSeed, next + BATCH)
-    return { from, count: next - from, mutation: range.mutation ?? null, kinds: range.kinds ?? [] }
+    return { from, count: next - from, mutation: range.mutation ?? null, scenarios: range.scenarios ?? [] }
   }
   const collect = (message: unknown) => {
     const answer = ANSWER.parse(message)
@@ -60,7 +61,7 @@ export async function runSeeds(range: {
     sum.steps += answer.steps
     sum.virtualMs += answer.virtualMs
     sum.failures.push(...answer.failures)
-    for (const [key, value] of Object.entries(answer.totals)) sum.totals[key] = (sum.totals[key] ?? 0) + value
+    addTotals(sum.totals, answer.totals)
   }
   const workers = Math.min(availableParallelism(), Math.ceil(range.count / BATCH))
   await Promise.all(Array.from({ length: workers }, () => runWorker(take, collect)))
@@ -70,11 +71,12 @@ export async function runSeeds(range: {
   const counts = Object.entries(sum.totals).map(([key, value]) => `${value} ${key}`)
   const hours = (sum.virtualMs / 3_600_000).toFixed(1)
   const seeds = failed.size === 0 ? '' : ` (${[...failed].slice(0, 20).join(' ')})`
-  const line = `${sum.seeds} seeds, ${failed.size} failed${seeds}; ${hours} h of virtual time in ${seconds.toFixed(1)} s; ${counts.join(', ')}`
-  return { ...sum, totals: sum.totals as unknown as Totals, line }
+  const time = `${hours} h of virtual time in ${seconds.toFixed(1)} s`
+  const line = `${sum.seeds} seeds, ${failed.size} failed${seeds}; ${time}; ${counts.join(', ')}`
+  return { ...sum, line }
 }
 
-/** One process, given work until there is none. */
+/** Runs one worker, and gives it work until there is none. */
 function runWorker(take: () => unknown, collect: (message: unknown) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     const child = fork(fileURLToPath(new URL('worker.ts', import.meta.url)), { stdio: 'inherit' })

@@ -4,70 +4,74 @@ import type { FakeBucket } from '../fake/bucket.ts'
 import { type BucketName, type BucketWrite, FakeRegistry } from '../fake/registry.ts'
 import type { ClusterRegistry } from './cluster-registry.ts'
 import type { Network } from './network.ts'
-import type { Life } from './process.ts'
+import type { SimProcess } from './process.ts'
 import type { RaftGroup } from './raft-group.ts'
-import type { Chance } from './random.ts'
+import type { Random } from './random.ts'
 
 /** agent/registry/bucket.ts gives a request up after this long. */
 const REQUEST_MS = 3_000
-/** A request that was given up is sometimes only late. */
+/** Share of the requests given up that are only late. */
 const LATE = 0.3
 
 /** The registry as one agent reaches it. */
 export class RegistryClient extends FakeRegistry {
   readonly #cluster: ClusterRegistry
   readonly #network: Network
-  readonly #chance: Chance
-  readonly #life: Life
+  readonly #random: Random
+  readonly #process: SimProcess
   readonly #host: string
 
-  constructor(world: { registry: ClusterRegistry; network: Network; chance: Chance }, host: string, life: Life) {
+  constructor(
+    world: { registry: ClusterRegistry; network: Network; random: Random },
+    host: string,
+    process: SimProcess,
+  ) {
     super()
     this.#cluster = world.registry
     this.#network = world.network
-    this.#chance = world.chance
-    this.#life = life
+    this.#random = world.random
+    this.#process = process
     this.#host = host
   }
 
   watch(wake: (name: string | null) => void, signal: AbortSignal): void {
-    const ms = () => (this.#chance.hit(0.05) ? this.#chance.between(300, 3_000) : this.#chance.between(1, 20))
-    const stop = this.#cluster.watch(this.#host, (name) => this.#life.after(ms(), () => wake(name)))
-    this.#life.whenEnded(stop)
+    const ms = () => (this.#random.hit(0.05) ? this.#random.between(300, 3_000) : this.#random.between(1, 20))
+    const stop = this.#cluster.watch(this.#host, (name) => this.#process.after(ms(), () => wake(name)))
+    this.#process.whenEnded(stop)
     signal.addEventListener('abort', stop, { once: true })
   }
 
   protected async read<R>(name: BucketName, look: (bucket: FakeBucket, revision: number) => R): Promise<R> {
     const group = this.#cluster[name]
     const server = this.#connected()
-    const sentMs = this.#life.timeline.nowMs
+    const sentMs = this.#process.timeline.nowMs
     const onWayMs =
       this.#network.latencyMs(this.#host, server) + this.#network.latencyMs(server, group.leader ?? server)
-    // One event for the way there and back: the answer is as old as half of the time that it took.
+    // One event for both ways: the reply is as old as half of the time that it took.
     const revision = this.#cluster.isRunning(server) ? group.readable(server) : null
-    await this.#life.wait(2 * onWayMs)
-    const lost = this.#chance.hit(this.#cluster.lostAnswers) || !this.#network.linked(this.#host, server)
+    await this.#process.wait(2 * onWayMs)
+    const lost = this.#random.hit(this.#cluster.lostAnswers) || !this.#network.linked(this.#host, server)
     if (revision !== null && !lost) return look(group, revision)
-    await this.#life.wait(REQUEST_MS - (this.#life.timeline.nowMs - sentMs))
+    await this.#process.wait(REQUEST_MS - (this.#process.timeline.nowMs - sentMs))
     throw unavailable()
   }
 
   protected async write<T>({ bucket, key, value, expected }: BucketWrite<T>): Promise<Write<T>> {
     const group = this.#cluster[bucket]
     const server = this.#connected()
-    const sentMs = this.#life.timeline.nowMs
+    const sentMs = this.#process.timeline.nowMs
     const onWayMs =
       this.#network.latencyMs(this.#host, server) + this.#network.latencyMs(server, group.leader ?? server)
     const sent = { group, key, value, expected, server }
     const outcome = Promise.withResolvers<Write<T> | null>()
-    // The write goes its way whether or not its writer lives to see it.
-    this.#life.timeline.after(onWayMs, () => outcome.resolve(this.#arrive<T>(sent)))
+    // The write arrives whether or not its writer lives to see it.
+    this.#process.timeline.after(onWayMs, () => outcome.resolve(this.#arrive<T>(sent)))
     const write = await outcome.promise
-    await this.#life.wait(onWayMs)
+    await this.#process.wait(onWayMs)
     const back = this.#network.way(group.leader ?? server, server) && this.#network.way(server, this.#host)
-    const lost = this.#chance.hit(this.#cluster.lostAnswers) || !back
+    const lost = this.#random.hit(this.#cluster.lostAnswers) || !back
     if (write !== null && !lost) return write
-    await this.#life.wait(REQUEST_MS - (this.#life.timeline.nowMs - sentMs))
+    await this.#process.wait(REQUEST_MS - (this.#process.timeline.nowMs - sentMs))
     this.#cluster.trace(this.#host, `does not know whether ${key} was written`)
     return { outcome: 'unknown', cause: unavailable() }
   }
@@ -85,9 +89,9 @@ export class RegistryClient extends FakeRegistry {
       const revision = group.commit(key, value, expected, this.#host)
       return revision === null ? { outcome: 'refused' } : { outcome: 'done', entry: { value, revision } }
     }
-    if (this.#chance.hit(LATE)) {
-      const lateMs = this.#chance.between(100, this.#cluster.lateWriteMs + REQUEST_MS)
-      this.#life.timeline.after(lateMs, () => {
+    if (this.#random.hit(LATE)) {
+      const lateMs = this.#random.between(100, this.#cluster.lateWriteMs + REQUEST_MS)
+      this.#process.timeline.after(lateMs, () => {
         if (this.#cluster.isRunning(server) && group.writable(server)) group.commit(key, value, expected, this.#host)
       })
     }
@@ -102,5 +106,5 @@ export class RegistryClient extends FakeRegistry {
 }
 
 function unavailable(): WherryError {
-  return new WherryError('REGISTRY_UNAVAILABLE', 'The registry did not answer.')
+  return new WherryError('REGISTRY_UNAVAILABLE', 'The registry did not reply.')
 }

@@ -1,51 +1,51 @@
 import type { VolumeOptions } from '../../agent/model/model.ts'
-import type { Chance } from './random.ts'
+import type { Random } from './random.ts'
 
-/** What a run may have besides faults: what people do, and options that are not the usual ones. */
-export const KINDS = [
-  /** A person drains hosts. */
+/** What a run may have besides faults: actions of operators, and unusual options. */
+export const SCENARIOS = [
+  /** Operators drain hosts. */
   'drains',
-  /** Copies that are too many go soon, and hosts that are gone are replaced soon. */
+  /** Surplus copies are dropped soon, and lost hosts are replaced soon. */
   'trims',
-  /** Volumes are removed, and created anew under the same name. */
+  /** Volumes are removed, and created again under the same name. */
   'removals',
-  /** Hosts are cleaned up of volumes that no container there has. */
+  /** Hosts are cleaned of volumes that no container there has. */
   'cleanups',
-  /** failover=manual, and a person who promotes. */
+  /** failover=manual, and an operator who promotes. */
   'manual',
-  /** on_isolation=continue, and a person who promotes. */
+  /** on_isolation=continue, and an operator who promotes. */
   'continue',
   /** consistency=live. */
   'live',
   /** checkpoint=off. */
   'off',
-  /** A person pauses containers. */
+  /** Operators pause containers. */
   'pauses',
   /** Commands are run in containers. */
   'execs',
-  /** The registry comes back empty, and a person recovers it. */
+  /** The registry comes back empty, and an operator recovers it. */
   'wipe',
-  /** Hypervisors stop machines, and their clocks with them. */
+  /** Hypervisors stop machines and their clocks. */
   'stops',
-  /** Hosts have different settings of the lease. */
+  /** Hosts have different lease settings. */
   'leases',
   /** The first hold of a run never arrives. */
   'unborn',
-  /** Disks have what an older release left of holds that never came about. */
+  /** Disks have what an older release left of holds that were never committed. */
   'forged',
   /** A volume is taken over more often than its record's list is long, while a host with a tree of its own is away. */
   'ages',
-  /** Somebody writes into copies that nobody uses, and undoes that later. */
+  /** Somebody changes idle copies, and undoes that later. */
   'changes',
 ] as const
 
-export type Kind = (typeof KINDS)[number]
-export type Kinds = ReadonlySet<Kind>
+export type Scenario = (typeof SCENARIOS)[number]
+export type Scenarios = ReadonlySet<Scenario>
 
 /** Most runs have none of them: they go deeper into what happens everywhere. */
 const PLAIN = 0.6
-/** Of the others so many have each one. */
-const SHARES: Readonly<Record<Kind, number>> = {
+/** Share of the other runs that have each scenario. */
+const SHARES: Readonly<Record<Scenario, number>> = {
   drains: 0.25,
   trims: 0.25,
   removals: 0.25,
@@ -65,36 +65,34 @@ const SHARES: Readonly<Record<Kind, number>> = {
   changes: 0.2,
 }
 
-/** `always`: those that a run has whatever the seed says. */
-export function drawKinds(chance: Chance, always: readonly Kind[]): Kinds {
-  const kinds = new Set<Kind>(always)
-  if (!chance.hit(PLAIN)) for (const kind of KINDS) if (chance.hit(SHARES[kind])) kinds.add(kind)
-  // With its tombstones the registry has lost what was removed: nobody can know then.
-  if (kinds.has('wipe')) kinds.delete('removals')
-  // Nobody takes over by himself there, or nobody is there to take over from.
-  if (kinds.has('ages'))
-    for (const other of ['manual', 'continue', 'off', 'removals', 'wipe'] as const) kinds.delete(other)
-  return kinds
+/** Draws the scenarios of a run. `always`: those that it has whatever its seed says. */
+export function drawScenarios(random: Random, always: readonly Scenario[]): Scenarios {
+  const scenarios = new Set<Scenario>(always)
+  if (!random.hit(PLAIN)) for (const kind of SCENARIOS) if (random.hit(SHARES[kind])) scenarios.add(kind)
+  // The registry has lost its tombstones as well: nobody can know what was removed.
+  if (scenarios.has('wipe')) scenarios.delete('removals')
+  // There nobody takes over unasked, or there is nobody to take over from.
+  if (scenarios.has('ages'))
+    for (const other of ['manual', 'continue', 'off', 'removals', 'wipe'] as const) scenarios.delete(other)
+  return scenarios
 }
 
-/**
- * Settings of the lease of each host, where a run has some of its own. All keep the margin that a valid setting has.
- */
-export function leasesOf(kinds: Kinds, hosts: readonly string[], chance: Chance) {
+/** The lease settings of each host, where a run has some. All keep the margin of a valid setting. */
+export function leasesOf(scenarios: Scenarios, hosts: readonly string[], random: Random) {
   const pick = () => {
-    const leaseMs = chance.pick([4_000, 6_000, 8_000])
+    const leaseMs = random.pick([4_000, 6_000, 8_000])
     return { heartbeatMs: 1_000, leaseMs, seizeAfterMs: 1.5 * leaseMs }
   }
-  return kinds.has('leases') ? hosts.map((host) => ({ host, lease: pick() })) : []
+  return scenarios.has('leases') ? hosts.map((host) => ({ host, lease: pick() })) : []
 }
 
-/** The options that the kinds ask for. */
-export function optionsOf(kinds: Kinds, usual: VolumeOptions): VolumeOptions {
+/** The options of the scenarios. */
+export function optionsOf(scenarios: Scenarios, usual: VolumeOptions): VolumeOptions {
   return {
     ...usual,
-    checkpointMs: kinds.has('off') ? null : usual.checkpointMs,
-    consistency: kinds.has('live') ? 'live' : usual.consistency,
-    failover: kinds.has('manual') ? 'manual' : usual.failover,
-    onIsolation: kinds.has('continue') ? 'continue' : usual.onIsolation,
+    checkpointMs: scenarios.has('off') ? null : usual.checkpointMs,
+    consistency: scenarios.has('live') ? 'live' : usual.consistency,
+    failover: scenarios.has('manual') ? 'manual' : usual.failover,
+    onIsolation: scenarios.has('continue') ? 'continue' : usual.onIsolation,
   }
 }

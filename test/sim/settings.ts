@@ -1,34 +1,34 @@
 import type { Dependencies } from '../../agent/mobility/dependencies.ts'
 import type { Machine } from './machine.ts'
-import type { Kind } from './scenarios.ts'
+import type { Scenario } from './scenarios.ts'
 
-/** What a run uses of the product's settings, and how its rules may be broken on purpose. */
+/** The product's settings in a run, and how its rules are broken on purpose. */
 export interface Settings {
   readonly heartbeatMs: number
   readonly leaseMs: number
   readonly seizeAfterMs: number
   readonly pauseBudgetMs: number
   readonly replaceAfterMs: number
-  /** So much later than it should the watchdog acts. */
+  /** The watchdog acts so much later than it should. */
   readonly watchdogSleepsMs: number
-  /** Nobody is held who looks at what is frozen. */
+  /** Nothing thaws a container in time when runc looks at it. */
   readonly unguarded: boolean
-  /** What is frozen for a checkpoint is not let go on. */
+  /** Containers frozen for a checkpoint are not thawed. */
   readonly freezesStay: boolean
   /** Somebody changes files of idle copies behind Wherry's back. */
   readonly tampering: boolean
-  /** Share of the runs in which the registry loses its newest changes: there only promises that can hold then are looked at. */
+  /** Share of the runs in which the registry loses its newest changes. Only promises that can hold then are checked. */
   readonly setBack: number
-  /** How often somebody wants the volume elsewhere while a fault lasts. */
+  /** How often the volume is wanted elsewhere while a fault lasts. */
   readonly rivals: number
-  /** What every run has, whatever its seed says. */
-  readonly always: readonly Kind[]
-  /** The unplanned faults of every run; none: those that its seed says. */
+  /** Scenarios of every run, whatever its seed says. */
+  readonly always: readonly Scenario[]
+  /** The unplanned faults of every run; none: as its seed says. */
   readonly unplanned: readonly string[]
-  /** Whoever promotes accepts a loss, without being asked. */
+  /** Every promotion accepts a loss, unasked. */
   readonly acceptsUnasked: boolean
-  /** Changes what an agent is given. */
-  readonly bend: (parts: Dependencies, machine: Machine) => Dependencies
+  /** Changes the dependencies of an agent. */
+  readonly mutate: (parts: Dependencies, machine: Machine) => Dependencies
 }
 
 /** As shipped (agent/host/config.ts). */
@@ -47,5 +47,5 @@ export const SHIPPED: Settings = {
   always: [],
   unplanned: [],
   acceptsUnasked: false,
-  bend: (parts) => parts,
+  mutate: (parts) => parts,
 }

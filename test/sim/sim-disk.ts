@@ -1,11 +1,11 @@
 import type { LocalCopy } from '../../agent/store/contract.ts'
 import { FakeDisk, type Shelf, type TreeModel } from '../fake/disk.ts'
-import type { Chance } from './random.ts'
-import { EMPTY, type Entry, type Tree } from './tree.ts'
+import type { Random } from './random.ts'
+import { EMPTY, type Tree, type WrittenRecord } from './tree.ts'
 
-/** Every record counts as this many bytes. */
+/** Size of one record. */
 const RECORD_BYTES = 4_096
-/** After every run. */
+/** After the end of every run. */
 const KEPT_UNTIL = '2999-01-01T00:00:00.000Z'
 
 const RECORDS: TreeModel<Tree> = {
@@ -29,13 +29,13 @@ export class SimDisk extends FakeDisk<Tree> {
   readonly watch: DiskWatch
   /** Multiplies how long everything takes. */
   slowness = 1
-  /** Called when the record of a copy has changed: faults wait for a moment so. */
+  /** Called when the record of a copy has changed: some faults wait for that. */
   trap: ((before: LocalCopy, after: LocalCopy) => void) | null = null
-  readonly #chance: Chance
+  readonly #random: Random
 
-  constructor(host: string, chance: Chance, watch: DiskWatch) {
+  constructor(host: string, random: Random, watch: DiskWatch) {
     super(host, RECORDS, () => KEPT_UNTIL)
-    this.#chance = chance
+    this.#random = random
     this.watch = watch
   }
 
@@ -48,12 +48,12 @@ export class SimDisk extends FakeDisk<Tree> {
   }
 
   /** A container writes. Returns the tree, null when the disk does not take it. It is durable after the next write. */
-  append(id: string, entry: Entry): Tree | null {
+  append(id: string, entry: WrittenRecord): Tree | null {
     const shelf = this.shelves.get(id)
     if (shelf === undefined || this.full || this.unwritable !== null) return null
     this.sync(shelf)
     shelf.tree = shelf.tree.append(entry)
-    if (this.#chance.hit(0.7)) this.sync(shelf)
+    if (this.#random.hit(0.7)) this.sync(shelf)
     return shelf.tree
   }
 
@@ -78,9 +78,9 @@ export class SimDisk extends FakeDisk<Tree> {
     this.agentEnded()
     this.mounted.clear()
     for (const shelf of this.shelves.values()) {
-      if (shelf.tree !== shelf.synced && this.#chance.hit(0.5)) shelf.tree = shelf.synced
+      if (shelf.tree !== shelf.synced && this.#random.hit(0.5)) shelf.tree = shelf.synced
       this.sync(shelf)
-      if (this.#chance.hit(0.5)) shelf.staged = null
+      if (this.#random.hit(0.5)) shelf.staged = null
     }
   }
 }

@@ -1,19 +1,20 @@
 import { Timeline } from '../fake/timeline.ts'
-import { type Subject, testStore } from '../unit/store/contract/store-contract.ts'
-import { Life } from './process.ts'
-import { Chance } from './random.ts'
+import { testStore } from '../unit/store/contract/store-contract.ts'
+import type { StoreSubject } from '../unit/store/contract/store-kit.ts'
+import { SimProcess } from './process.ts'
+import { Random } from './random.ts'
 import { SimDisk } from './sim-disk.ts'
 import { SimStore } from './sim-store.ts'
 import { EMPTY, Tree } from './tree.ts'
 
-/** Looking ahead so far finds what is waited for. */
+/** Running so far ahead finds what is waited for. */
 const LONG_MS = 60_000
 
-testStore('the store of the simulator', async (): Promise<Subject> => {
+testStore('the store of the simulator', async (): Promise<StoreSubject> => {
   const timeline = new Timeline()
-  const chance = new Chance(1)
-  const disk = new SimDisk('h1', chance, { replaced: () => undefined, recordChanged: () => undefined })
-  const store = new SimStore(disk, new Life(timeline, 'agent'), chance)
+  const random = new Random(1)
+  const disk = new SimDisk('h1', random, { replaced: () => undefined, recordChanged: () => undefined })
+  const store = new SimStore(disk, new SimProcess(timeline, 'agent'), random)
   const texts = new Texts()
   return {
     store,
@@ -33,7 +34,7 @@ testStore('the store of the simulator', async (): Promise<Subject> => {
       }),
     give: async ({ id, kind }) => {
       const tree = store.manifest(id, kind)
-      // By chance not all is to be had of a tree that is in use.
+      // By chance not all content of a tree in use can be had.
       const tries = Array.from({ length: 100 }, () => store.delivers(id, kind, tree))
       return { hash: tree.hash, text: tries.includes(true) ? texts.text(tree) : null }
     },

@@ -2,7 +2,7 @@ import test from 'ava'
 import { runSeeds } from './range.ts'
 import { simulate } from './simulation.ts'
 
-/** As many as pass within a few minutes on two cores. */
+/** As many as run within a few minutes on two cores. */
 const SEEDS = 20_000
 /** Their traces are compared: enough to meet every kind of fault. */
 const REPLAYED = 10

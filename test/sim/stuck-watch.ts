@@ -1,19 +1,19 @@
-import type { World } from './world.ts'
+import type { SimWorld } from './world.ts'
 
 const LOOK_MS = 1_000
 /**
- * The uses must be over for the agent (it looks at its containers every two seconds, and waits five minutes for one it
- * never saw), a release tried, a heartbeat written.
+ * By then the agent has seen the uses end (it lists containers every two seconds, and waits five minutes for one it
+ * never saw), tried a release and sent a heartbeat.
  */
 const SILENT_MOST_MS = 25_000
 
-/** Watches that no host that lives keeps a volume that nobody uses there without telling the others why. */
+/** Watches that no living host keeps a volume that nobody uses there without reporting why. */
 export class StuckWatch {
-  readonly #world: World
-  /** By host and volume id: since when it could have told. */
+  readonly #world: SimWorld
+  /** By host and volume id: since when it could have reported. */
   readonly #since = new Map<string, number>()
 
-  constructor(world: World) {
+  constructor(world: SimWorld) {
     this.#world = world
   }
 
@@ -28,7 +28,8 @@ export class StuckWatch {
   #look(host: string): void {
     const { checker, registry, timeline } = this.#world
     const { disk, containers } = this.#world.machine(host)
-    const isWell = checker.vigil.renews(host) && !containers.away && disk.slowness === 1 && registry.lostAnswers === 0
+    const isWell =
+      checker.liveness.renews(host) && !containers.away && disk.slowness === 1 && registry.lostAnswers === 0
     for (const { record } of disk.shelves.values()) {
       const key = `${host} ${record.id}`
       const isUnused =
@@ -41,7 +42,7 @@ export class StuckWatch {
       else if (!this.#since.has(key)) this.#since.set(key, timeline.nowMs)
       const silentMs = timeline.nowMs - (this.#since.get(key) ?? timeline.nowMs)
       if (silentMs <= SILENT_MOST_MS) continue
-      checker.failed('liveness', `${host} keeps ${record.name}, which nobody uses there, and does not say why`)
+      checker.failed('liveness', `${host} keeps ${record.name}, which nobody uses there, and does not report why`)
     }
   }
 }

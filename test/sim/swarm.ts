@@ -1,19 +1,19 @@
 import type { PlacedTask, SwarmNode, SwarmService } from '../../agent/docker/contract.ts'
+import type { SwarmView } from '../fake/engine.ts'
 import type { Container } from './containers.ts'
-import type { SwarmView } from './engine-client.ts'
-import type { World } from './world.ts'
+import { SwarmNodes } from './swarm-nodes.ts'
+import type { SimWorld } from './world.ts'
 
-/** How often Swarm's loops look in this simulation. */
+/** How often Swarm's loops run here. */
 const LOOK_MS = 500
-/** Swarm calls a node down after so long without a word (measured: 13 to 16 s). */
-const DOWN_LEAST_MS = 13_000
-const DOWN_MOST_MS = 16_000
 /** Delay of a restart (Swarm's default). */
 const RESTART_MS = 5_000
 /** A new task waits at most this long for the old one to stop. */
 const STOP_WAIT_MS = 60_000
-const MANAGERS_MOST = 3
-/** Agents in a Swarm place no copies in their first half minute. In most runs they learn of it a little late, so that there are copies before there are faults. */
+/**
+ * Agents in a Swarm place no copies in their first half minute. In most runs they learn of the Swarm a little late, so
+ * that there are copies before there are faults.
+ */
 const JOINED_MS = 14_000
 const JOINED_LATE = 0.8
 
@@ -30,48 +30,31 @@ interface Task {
 interface Service {
   readonly volume: string
   task: Task | null
-  /** Not before this time is a new task started. */
+  /** No new task is started before this time. */
   nextMs: number
   /** False: it is scaled to 0. */
   wanted: boolean
   /** False: it was removed. */
   exists: boolean
-  /** Tasks that Swarm gave up; where they still run they are stopped once their node answers. */
+  /** Tasks that Swarm gave up. Those that still run are stopped once their node replies. */
   orphans: Task[]
 }
 
-interface Node {
-  readonly host: string
-  lostMs: number | null
-  limitMs: number
-  down: boolean
-  drained: boolean
-  version: number
-  labels: Record<string, string>
-}
-
-/** A scheduler like Swarm's: one service per volume, one task each. It does not fence: a cut-off node keeps its containers. */
+/**
+ * A scheduler like Swarm's: one service per volume, one task each. It does not fence: isolated nodes keep their
+ * containers.
+ */
 export class Swarm implements SwarmView {
   readonly services: Service[]
-  readonly #world: World
-  readonly #nodes: Node[]
-  readonly #managers: readonly string[]
+  readonly #world: SimWorld
+  readonly #nodes: SwarmNodes
   readonly #joinedMs: number
   #tasks = 0
 
-  constructor(world: World, volumes: readonly string[]) {
+  constructor(world: SimWorld, volumes: readonly string[]) {
     this.#world = world
-    this.#joinedMs = world.chance.hit(JOINED_LATE) ? JOINED_MS : 0
-    this.#managers = world.hosts.slice(0, MANAGERS_MOST)
-    this.#nodes = world.hosts.map((host) => ({
-      host,
-      lostMs: null,
-      limitMs: 0,
-      down: false,
-      drained: false,
-      version: 1,
-      labels: {},
-    }))
+    this.#joinedMs = world.random.hit(JOINED_LATE) ? JOINED_MS : 0
+    this.#nodes = new SwarmNodes(world)
     this.services = volumes.map((volume) => ({
       volume,
       task: null,
@@ -94,11 +77,11 @@ export class Swarm implements SwarmView {
   }
 
   isLeader(host: string): boolean {
-    return this.#quorum()[0] === host
+    return this.#nodes.quorum()[0] === host
   }
 
-  isJoined(): boolean {
-    return this.#world.timeline.nowMs >= this.#joinedMs
+  nodeOf(host: string): string | null {
+    return this.#world.timeline.nowMs >= this.#joinedMs ? host : null
   }
 
   tasks(): PlacedTask[] {
@@ -108,43 +91,35 @@ export class Swarm implements SwarmView {
   }
 
   labels(): ReadonlyMap<string, Readonly<Record<string, string>>> {
-    return new Map(this.#nodes.map((node) => [node.host, node.labels]))
+    return this.#nodes.labels()
   }
 
-  setLabels(host: string, version: number, prefix: string, labels: Readonly<Record<string, string>>): boolean {
-    const node = this.#node(host)
-    if (node.version !== version) return false
-    node.version++
-    const others = Object.entries(node.labels).filter(([key]) => !key.startsWith(prefix))
-    node.labels = { ...Object.fromEntries(others), ...labels }
-    return true
+  setLabels(...args: Parameters<SwarmView['setLabels']>): boolean {
+    return this.#nodes.setLabels(...args)
   }
 
   nodes(): readonly SwarmNode[] {
-    return this.#nodes.map(({ host, version, labels, drained }) => ({ id: host, version, labels, drained }))
+    return this.#nodes.view()
+  }
+
+  /** `docker node update --availability`. */
+  drain(host: string, on: boolean): void {
+    this.#nodes.drain(host, on)
+  }
+
+  isDrained(host: string): boolean {
+    return this.#nodes.isDrained(host)
   }
 
   servicesAt(host: string): readonly SwarmService[] | 'worker' | null {
-    if (!this.#managers.includes(host)) return 'worker'
-    if (!this.#quorum().includes(host)) return null
+    if (!this.#nodes.managers.includes(host)) return 'worker'
+    if (!this.#nodes.quorum().includes(host)) return null
     return this.services.filter(({ exists }) => exists).map(({ volume }) => ({ name: volume, volumes: [volume] }))
   }
 
   /** Whether a service has the volume in its spec, running or not. */
   isNamed(volume: string): boolean {
     return this.#service(volume).exists
-  }
-
-  /** `docker node update --availability`. */
-  drain(host: string, on: boolean): void {
-    const node = this.#node(host)
-    node.drained = on
-    node.version++
-    this.#world.trace(host, on ? 'swarm: drained' : 'swarm: active')
-  }
-
-  isDrained(host: string): boolean {
-    return this.#node(host).drained
   }
 
   /** `docker service update --force`: the task is replaced. */
@@ -173,17 +148,17 @@ export class Swarm implements SwarmView {
     service.exists = true
   }
 
-  /** Whatever is left of the service is on nodes that are down. */
+  /** Whether all that is left of the service is on nodes that are down. */
   isLost(volume: string): boolean {
     const { task, orphans } = this.#service(volume)
-    return task === null && orphans.every(({ node }) => this.#node(node).down)
+    return task === null && orphans.every(({ node }) => this.#nodes.find(node).down)
   }
 
   isWanted(volume: string): boolean {
     return this.#service(volume).wanted
   }
 
-  /** Whether every service that is wanted has a task whose container runs. */
+  /** Returns why not every wanted service has a task that runs; null: all have. */
   complaint(): string | null {
     for (const { volume, task, orphans, wanted } of this.services) {
       if (!wanted) continue
@@ -196,30 +171,10 @@ export class Swarm implements SwarmView {
 
   #look(): void {
     const { timeline } = this.#world
-    const quorum = this.#quorum()
-    if (quorum.length === 0) return
-    for (const node of this.#nodes) this.#watchNode(node, quorum)
+    if (!this.#nodes.watch()) return
     for (const service of this.services) {
       this.#settle(service)
       if (service.wanted && service.task === null && timeline.nowMs >= service.nextMs) this.#place(service)
-    }
-  }
-
-  #watchNode(node: Node, quorum: readonly string[]): void {
-    const { timeline, chance, network, machine } = this.#world
-    const inTouch = machine(node.host).on && quorum.some((manager) => network.linked(node.host, manager))
-    if (inTouch) {
-      node.lostMs = null
-      node.down = false
-      return
-    }
-    if (node.lostMs === null) {
-      node.lostMs = timeline.nowMs
-      node.limitMs = chance.between(DOWN_LEAST_MS, DOWN_MOST_MS)
-    }
-    if (!node.down && timeline.nowMs - node.lostMs >= node.limitMs) {
-      node.down = true
-      this.#world.trace(node.host, 'swarm: node is down')
     }
   }
 
@@ -228,7 +183,7 @@ export class Swarm implements SwarmView {
     for (const orphan of [...service.orphans]) this.#endOrphan(service, orphan)
     const { task } = service
     if (task === null) return
-    const node = this.#node(task.node)
+    const node = this.#nodes.find(task.node)
     if (node.down) {
       service.orphans.push(task)
       service.task = null
@@ -245,7 +200,7 @@ export class Swarm implements SwarmView {
     }
   }
 
-  /** The old task ends first, the new one starts then, or after a minute. */
+  /** The old task ends first; the new one starts then, or after a minute. */
   #shutDown(service: Service, task: Task): void {
     const { timeline } = this.#world
     task.shutdown = true
@@ -257,7 +212,7 @@ export class Swarm implements SwarmView {
 
   #endOrphan(service: Service, task: Task): void {
     const { machine, timeline } = this.#world
-    const node = this.#node(task.node)
+    const node = this.#nodes.find(task.node)
     const host = machine(task.node)
     if (node.lostMs !== null || !host.on || host.containers.away) return
     const done = () => {
@@ -275,14 +230,14 @@ export class Swarm implements SwarmView {
   }
 
   #place(service: Service): void {
-    const { chance, checker, machine, timeline, registry } = this.#world
-    // Nobody starts a service of a volume that is not there yet.
+    const { random, checker, machine, timeline, registry } = this.#world
+    // Nobody starts a service before its volume exists.
     if (registry.record(service.volume) === null && !checker.wiped) return
-    const able = this.#nodes.filter(({ down, lostMs, drained, host }) => {
+    const able = this.#nodes.all.filter(({ down, lostMs, drained, host }) => {
       return !down && lostMs === null && !drained && !machine(host).containers.away
     })
     if (able.length === 0) return
-    const { host } = chance.pick(able)
+    const { host } = random.pick(able)
     const id = `t${++this.#tasks}-${service.volume}`
     const task: Task = { id, node: host, container: null, shutdown: false, boot: machine(host).boots }
     service.task = task
@@ -299,21 +254,5 @@ export class Swarm implements SwarmView {
     const service = this.services.find((one) => one.volume === volume)
     if (service === undefined) throw new Error(`no service of ${volume}`)
     return service
-  }
-
-  /** Managers that reach a majority of the managers. */
-  #quorum(): readonly string[] {
-    const { network, machine } = this.#world
-    return this.#managers.filter((manager) => {
-      if (!machine(manager).on) return false
-      const reached = this.#managers.filter((other) => network.linked(manager, other))
-      return reached.length > this.#managers.length / 2
-    })
-  }
-
-  #node(host: string): Node {
-    const node = this.#nodes.find((one) => one.host === host)
-    if (node === undefined) throw new Error(`no node ${host}`)
-    return node
   }
 }

@@ -1,5 +1,5 @@
 /** One record that a container wrote. */
-export interface Entry {
+export interface WrittenRecord {
   readonly number: number
   readonly host: string
   readonly container: string
@@ -8,19 +8,19 @@ export interface Entry {
 }
 
 /**
- * A volume's content: the records in the order they were written. Trees share what they have in common, so that comparing, copying and remembering them
- * costs next to nothing. The hash is one of content: the same records in the same order.
+ * The content of a volume: records in the order in which they were written. Trees share what they have in common, so
+ * comparing, copying and keeping them costs next to nothing. The hash depends on the content alone.
  */
 export class Tree {
   readonly before: Tree | null
-  readonly entry: Entry | null
+  readonly entry: WrittenRecord | null
   readonly length: number
   readonly hash: string
-  /** The client was told that this record is safe. */
+  /** The client was told that this record is durable. */
   acked = false
   readonly #mixed: number
 
-  constructor(before: Tree | null, entry: Entry | null) {
+  constructor(before: Tree | null, entry: WrittenRecord | null) {
     this.before = before
     this.entry = entry
     this.length = before === null ? 0 : before.length + 1
@@ -28,25 +28,25 @@ export class Tree {
     this.hash = `${this.length}:${this.#mixed.toString(16)}`
   }
 
-  append(entry: Entry): Tree {
+  append(entry: WrittenRecord): Tree {
     return new Tree(this, entry)
   }
 
-  /** Whether the other tree has all of this one's records first. */
+  /** Whether the other tree begins with all of this one's records. */
   isPrefixOf(other: Tree): boolean {
     let at: Tree | null = other
     while (at !== null && at.length > this.length) at = at.before
     return at !== null && at.hash === this.hash
   }
 
-  /** The tree up to the newest record that the client was told is safe. */
+  /** The tree up to the newest record that the client was told is durable. */
   ackedPart(): Tree {
     let at: Tree = this
     while (!at.acked && at.before !== null) at = at.before
     return at
   }
 
-  /** What the two trees begin with. */
+  /** The part that both trees begin with. */
   common(other: Tree): Tree {
     let at: Tree = this
     while (!at.isPrefixOf(other) && at.before !== null) at = at.before

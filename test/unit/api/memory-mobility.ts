@@ -1,14 +1,14 @@
 import type { Health, Mobility, VolumeView } from '../../../agent/mobility/contract.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 
-/** Our own Mobility interface over a Map: volumes without data, enough to drive the API and the plugin for real. */
+/** The Mobility interface over a Map: volumes without data, enough to drive the API and the plugin. */
 export interface MemoryMobility extends Mobility {
   readonly volumes: Map<string, VolumeView>
   /** "name/id" of each mount that counts now. */
   readonly mounts: Set<string>
   /** Every call so far, as "mount data m1 110000". */
   readonly calls: string[]
-  /** Awaited at the start of every call: throw, wait, or look. */
+  /** Awaited at the start of every call: may throw, wait, or look at something. */
   before: (call: string) => Promise<void> | void
 }
 

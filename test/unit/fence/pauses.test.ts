@@ -5,7 +5,8 @@ import test from 'ava'
 import { pino } from 'pino'
 import type { Pause } from '../../../agent/fence/contract.ts'
 import { openPauses } from '../../../agent/fence/pauses.ts'
-import { engineUnreachable, MemoryEngine } from '../../fake/memory-engine.ts'
+import { engineUnreachable } from '../../fake/engine.ts'
+import { MemoryEngine } from '../../fake/memory-engine.ts'
 
 async function start() {
   const stateDir = await mkdtemp(join(tmpdir(), 'wherry-pauses-'))

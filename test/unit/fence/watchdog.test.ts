@@ -8,7 +8,8 @@ import type { Guard, Pause } from '../../../agent/fence/contract.ts'
 import { openPauses } from '../../../agent/fence/pauses.ts'
 import { createWatchdog } from '../../../agent/fence/watchdog.ts'
 import { VirtualClock } from '../../fake/clock.ts'
-import { engineUnreachable, MemoryEngine } from '../../fake/memory-engine.ts'
+import { engineUnreachable } from '../../fake/engine.ts'
+import { MemoryEngine } from '../../fake/memory-engine.ts'
 
 const LEASE_MS = 8_000
 

@@ -1,6 +1,7 @@
 import test from 'ava'
 import { WherryError } from '../../../agent/model/errors.ts'
-import { OPTIONS, World } from './world.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { World } from './world.ts'
 
 const DEADLINE_MS = 100_000
 /** What is promised of a small change on warm copies. */
@@ -11,7 +12,7 @@ const MOST_AT_ONCE = 4
 async function warm(count: number, ...names: string[]): Promise<World> {
   const world = await World.start(count)
   for (const name of names) {
-    await world.host(1).agent.create(name, { ...OPTIONS, copies: count })
+    await world.host(1).agent.create(name, { ...DEFAULT_OPTIONS, copies: count })
     await world.use(1, name, 'one')
   }
   await world.clock.advance(30_000)
@@ -48,7 +49,7 @@ test('after a release the other copies have the newest checkpoint within 3 s', a
 
 test('the first copy of a volume that was used for a moment only is made within seconds', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   await world.clock.advance(7_000)
   t.deepEqual(await currentOn(world, 'data'), ['h1', 'h2'])

@@ -4,8 +4,8 @@ import { Coverage } from '../../../agent/mobility/checkpoint/coverage.ts'
 import { Schedule } from '../../../agent/mobility/checkpoint/schedule.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { KeyedQueue } from '../../../agent/runtime/keyed-queue.ts'
-import { HeldKit, ID, NAME } from './held-kit.ts'
 import { hashOf } from '../../fake/memory-store.ts'
+import { HeldKit, ID, NAME } from './held-kit.ts'
 
 const never = new AbortController().signal
 

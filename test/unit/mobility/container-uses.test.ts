@@ -1,11 +1,11 @@
 import test from 'ava'
 import type { VolumeUser } from '../../../agent/docker/contract.ts'
 import { EngineUses } from '../../../agent/mobility/hold/container-uses.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import type { Clock } from '../../../agent/runtime/clock.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
 import { bareCopy } from '../../../agent/store/disk/new-copy.ts'
 import { VirtualClock } from '../../fake/clock.ts'
-import { OPTIONS } from './world.ts'
 
 /** An engine with one container, which had stopped once before. */
 function ground() {
@@ -31,7 +31,7 @@ function ground() {
     container,
     uses: new EngineUses(engine, stepped),
     /** What the host's disk says. */
-    copy: bareCopy({ id: 'id', name: 'data', options: OPTIONS }),
+    copy: bareCopy({ id: 'id', name: 'data', options: DEFAULT_OPTIONS }),
     /** The agent starts anew: what was only in memory is gone. */
     restart() {
       this.uses = new EngineUses(engine, stepped)

@@ -1,12 +1,13 @@
 import test from 'ava'
-import { OPTIONS, World } from './world.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { World } from './world.ts'
 
 const DEADLINE_MS = 10_000
 
 test('promise 11: an agent that dies right after its hold was committed finds it again and lets go of it', async (t) => {
   const world = await World.start(2)
   const host = world.host(1)
-  await host.agent.create('data', OPTIONS)
+  await host.agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   world.registry.afterWrite = (record) => {
     if (record.holder === null) return
@@ -27,7 +28,7 @@ test('promise 11: an agent that dies right after its hold was committed finds it
 test('promise 11: a host whose power was cut gives up the uses of before as soon as its engine has had time to start containers again', async (t) => {
   const world = await World.start(2)
   const host = world.host(1)
-  await host.agent.create('data', OPTIONS)
+  await host.agent.create('data', DEFAULT_OPTIONS)
   await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
   const { id } = await world.record('data')
   host.kill()
@@ -43,7 +44,7 @@ test('promise 11: a host whose power was cut gives up the uses of before as soon
 test('an agent that starts anew while a container is being started keeps its use: the mount is there', async (t) => {
   const world = await World.start(2)
   const host = world.host(1)
-  await host.agent.create('data', OPTIONS)
+  await host.agent.create('data', DEFAULT_OPTIONS)
   await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
   await host.restart()
   await world.clock.advance(60_000)
@@ -53,7 +54,7 @@ test('an agent that starts anew while a container is being started keeps its use
 test('promise 11: a Mount that an agent counted and did not live to answer is counted once when it is repeated', async (t) => {
   const world = await World.start(2)
   const host = world.host(1)
-  await host.agent.create('data', OPTIONS)
+  await host.agent.create('data', DEFAULT_OPTIONS)
   await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
   await host.restart()
   await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
@@ -70,7 +71,7 @@ test('promise 11: a Mount that an agent counted and did not live to answer is co
 test('promise 11: an Unmount that went with the plugin is found to have come, by an agent that saw neither the container run nor its end', async (t) => {
   const world = await World.start(2)
   const host = world.host(1)
-  await host.agent.create('data', OPTIONS)
+  await host.agent.create('data', DEFAULT_OPTIONS)
   host.users = [{ id: 'c', name: 'c', state: 'created', volumes: ['data'] }]
   await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
   await world.clock.advance(100)
@@ -87,7 +88,7 @@ test('promise 11: an Unmount that went with the plugin is found to have come, by
 test('a second Mount of a container that runs counts, also after a restart of the agent', async (t) => {
   const world = await World.start(1)
   const host = world.host(1)
-  await host.agent.create('data', OPTIONS)
+  await host.agent.create('data', DEFAULT_OPTIONS)
   await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
   host.users = [{ id: 'c', name: 'c', state: 'running', volumes: ['data'] }]
   await host.restart()
@@ -100,7 +101,7 @@ test('a second Mount of a container that runs counts, also after a restart of th
 test('promise 11: a hold that was only intended when the agent died is taken back, and the volume stays usable', async (t) => {
   const world = await World.start(2)
   const host = world.host(1)
-  await host.agent.create('data', OPTIONS)
+  await host.agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   world.registry.beforeWrite = (record) => {
     if (record.holder === null) return
@@ -123,7 +124,7 @@ test('promise 11: a hold that was only intended when the agent died is taken bac
 test('promise 11: an agent that dies between the release and its own disk knows that it has released', async (t) => {
   const world = await World.start(2)
   const host = world.host(1)
-  await host.agent.create('data', OPTIONS)
+  await host.agent.create('data', DEFAULT_OPTIONS)
   await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
   const { id } = await world.record('data')
   host.store.trees.set(id, 'one')
@@ -148,7 +149,7 @@ test('promise 11: an agent that dies between the release and its own disk knows 
 test('promise 7: writes that the cluster never got are kept as a diverged copy and not overwritten', async (t) => {
   const world = await World.start(2)
   const host = world.host(1)
-  await host.agent.create('data', OPTIONS)
+  await host.agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
   const { id } = await world.record('data')
@@ -171,7 +172,7 @@ test('promise 7: writes that the cluster never got are kept as a diverged copy a
 
 test('what was sent ahead and never mounted leaves the host again, and the record', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', { ...OPTIONS, copies: 1 })
+  await world.host(1).agent.create('data', { ...DEFAULT_OPTIONS, copies: 1 })
   await world.clock.until(world.host(1).agent.mount('data', 'm', DEADLINE_MS))
   const { id } = await world.record('data')
   world.host(1).store.trees.set(id, 'one')
@@ -187,7 +188,7 @@ test('what was sent ahead and never mounted leaves the host again, and the recor
 test('promise 10: while the registry is away nothing is said to be missing, and a held volume can be mounted again', async (t) => {
   const world = await World.start(1)
   const { agent } = world.host(1)
-  await agent.create('data', OPTIONS)
+  await agent.create('data', DEFAULT_OPTIONS)
   await world.clock.until(agent.mount('data', 'm1', DEADLINE_MS))
   await agent.get('data', new AbortController().signal)
   world.registry.away = true
@@ -208,7 +209,7 @@ test('promise 7: a volume whose creation went unanswered and that was removed me
     })
     throw new Error('no answer')
   }
-  await world.clock.until(world.host(1).agent.create('data', OPTIONS))
+  await world.clock.until(world.host(1).agent.create('data', DEFAULT_OPTIONS))
   t.is(ids.length, 2)
   t.not(ids[0], ids[1])
   t.is((await world.record('data')).id, ids[1] ?? '')
@@ -216,13 +217,13 @@ test('promise 7: a volume whose creation went unanswered and that was removed me
 
 test('removal: a host that was away puts its copy into the trash when it is back, and only that one', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   await world.use(2, 'data', 'two')
   const { id } = await world.record('data')
   world.host(1).kill()
   await world.clock.until(world.host(2).agent.remove('data'))
-  await world.host(2).agent.create('data', OPTIONS)
+  await world.host(2).agent.create('data', DEFAULT_OPTIONS)
   await world.use(2, 'data', 'new')
   t.truthy(await world.host(1).store.copy(id))
   await world.host(1).restart()
@@ -235,7 +236,7 @@ test('removal: a host that was away puts its copy into the trash when it is back
 test('a long final checkpoint of one volume holds up nothing else on its host', async (t) => {
   const world = await World.start(2)
   const host = world.host(1)
-  for (const name of ['big', 'small']) await host.agent.create(name, OPTIONS)
+  for (const name of ['big', 'small']) await host.agent.create(name, DEFAULT_OPTIONS)
   await world.use(1, 'small', 'one')
   const { id } = await world.record('small')
   await world.clock.until(host.agent.mount('big', 'm', DEADLINE_MS))
@@ -254,7 +255,7 @@ test('a long final checkpoint of one volume holds up nothing else on its host', 
 async function lostMount() {
   const world = await World.start(2)
   const [h1, h2] = [world.host(1), world.host(2)]
-  await h1.agent.create('data', { ...OPTIONS, copies: 2 })
+  await h1.agent.create('data', { ...DEFAULT_OPTIONS, copies: 2 })
   await world.use(1, 'data', 'one')
   await world.pass(20_000)
   await world.clock.until(h1.agent.mount('data', 'm', DEADLINE_MS))

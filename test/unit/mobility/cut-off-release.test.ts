@@ -1,10 +1,11 @@
 import test from 'ava'
-import { OPTIONS, World } from './world.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { World } from './world.ts'
 
 test('promise 5: a container that restarts while the registry is away is covered again, and the age is never too young', async (t) => {
   const world = await World.start(3)
   const [h1, h2] = [world.host(1), world.host(2)]
-  await h1.agent.create('data', { ...OPTIONS, copies: 2 })
+  await h1.agent.create('data', { ...DEFAULT_OPTIONS, copies: 2 })
   await world.use(2, 'data', 'zero')
   const user = { id: 'c1', name: 'files', state: 'running', volumes: ['data'] }
   await world.clock.until(h1.agent.mount('data', 'm', 100_000))

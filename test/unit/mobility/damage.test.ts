@@ -1,7 +1,8 @@
 import test from 'ava'
 import { WherryError } from '../../../agent/model/errors.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { hashOf } from '../../fake/memory-store.ts'
-import { OPTIONS, World } from './world.ts'
+import { World } from './world.ts'
 
 const DEADLINE_MS = 100_000
 const calm = new AbortController().signal
@@ -11,7 +12,7 @@ const calm = new AbortController().signal
  */
 async function changed(copies: 1 | 2): Promise<{ world: World; id: string }> {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', { ...OPTIONS, copies })
+  await world.host(1).agent.create('data', { ...DEFAULT_OPTIONS, copies })
   await world.use(1, 'data', 'one')
   await world.clock.advance(30_000)
   const { id } = await world.record('data')

@@ -1,10 +1,11 @@
 import test from 'ava'
-import { OPTIONS, World } from './world.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { World } from './world.ts'
 
 /** Two hosts have a copy of an idle volume; the copy of the second one is changed at rest by somebody. */
 async function changed(): Promise<{ readonly world: World; readonly id: string }> {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', { ...OPTIONS, copies: 2 })
+  await world.host(1).agent.create('data', { ...DEFAULT_OPTIONS, copies: 2 })
   await world.use(1, 'data', 'one')
   await world.pass(60_000)
   const { id } = await world.record('data')

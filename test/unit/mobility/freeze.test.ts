@@ -1,8 +1,8 @@
 import test from 'ava'
-import { hashOf } from '../../fake/memory-store.ts'
 import { freezeAndCapture } from '../../../agent/mobility/checkpoint/freeze.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { UseMarks } from '../../../agent/store/contract.ts'
+import { hashOf } from '../../fake/memory-store.ts'
 import { HeldKit, ID } from './held-kit.ts'
 
 const NO_USES: UseMarks = { unmountsMs: [], ground: null }

@@ -1,5 +1,6 @@
 import test from 'ava'
-import { OPTIONS, World } from './world.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { World } from './world.ts'
 
 async function heartbeat(world: World) {
   const [entry] = await world.registry.hosts()
@@ -9,7 +10,7 @@ async function heartbeat(world: World) {
 test('a disk that hangs costs no heartbeat: what it said last stands in', async (t) => {
   const world = await World.start(1)
   const { agent, store } = world.host(1)
-  await agent.create('data', OPTIONS)
+  await agent.create('data', DEFAULT_OPTIONS)
   await world.clock.until(agent.mount('data', 'm', 100_000))
   await world.clock.advance(2_000)
   const { id } = await world.record('data')
@@ -26,7 +27,7 @@ test('a disk that hangs costs no heartbeat: what it said last stands in', async 
 test('a disk that answers again is believed again', async (t) => {
   const world = await World.start(1)
   const { agent, store } = world.host(1)
-  await agent.create('data', OPTIONS)
+  await agent.create('data', DEFAULT_OPTIONS)
   store.copiesMs = 5_000
   await world.clock.advance(10_000)
   t.deepEqual((await heartbeat(world)).uses, [])

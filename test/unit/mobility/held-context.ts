@@ -12,7 +12,7 @@ import { SharedTreeChecks } from '../../../agent/mobility/replication/tree-check
 import { KeyedWakeups } from '../../../agent/mobility/wakeups.ts'
 import { VolumeCache } from '../../../agent/registry/cache.ts'
 import { KeyedQueue } from '../../../agent/runtime/keyed-queue.ts'
-import { MemoryPauses } from '../../fake/memory-pauses.ts'
+import { FakePauses } from '../../fake/pauses.ts'
 import { SILENT_TALLY } from '../../fake/silent-tally.ts'
 
 const LEASE_MS = 8_000
@@ -32,7 +32,7 @@ export function heldDependencies(name: string, given: Given): Dependencies {
     cache: new VolumeCache({ registry: given.registry }),
     sight: async () => ({ server: false, leader: false }),
     watchdog: { guard: () => undefined, inherited: async () => [] },
-    pauses: new MemoryPauses({ setState: () => false, end: () => undefined }),
+    pauses: new FakePauses(new Map(), given.engine),
     bus: { publish: () => undefined, subscribe: () => undefined, state: () => ({ connected: true, detail: '' }) },
     newId: () => 'new',
     log: pino({ level: 'silent' }),

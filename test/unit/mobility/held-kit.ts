@@ -6,10 +6,10 @@ import type { Checkpoint, CopyRecord, HostRecord, VolumeOptions, VolumeRecord } 
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import type { CopyAnswer, Peers, VolumePuller } from '../../../agent/transfer/contract.ts'
 import { VirtualClock } from '../../fake/clock.ts'
-import { type HeldContext, heldContext, heldDependencies } from './held-context.ts'
-import { HostContainers } from './host-containers.ts'
 import { MemoryRegistry } from '../../fake/memory-registry.ts'
 import { hashOf } from '../../fake/memory-store.ts'
+import { type HeldContext, heldContext, heldDependencies } from './held-context.ts'
+import { HostContainers } from './host-containers.ts'
 import { SpoolStore } from './spool-store.ts'
 
 export const ID = 'v1'

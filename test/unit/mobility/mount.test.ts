@@ -1,6 +1,7 @@
 import test from 'ava'
 import { type ErrorCode, WherryError } from '../../../agent/model/errors.ts'
-import { OPTIONS, World } from './world.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { World } from './world.ts'
 
 const DEADLINE_MS = 10_000
 
@@ -18,7 +19,7 @@ const code = async (promise: Promise<unknown>): Promise<ErrorCode> => (await fai
 
 test('promise 3: the new holder starts with what the old one left, one epoch later', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   await world.use(2, 'data', 'one two')
   const { id, epoch, last, holder } = await world.record('data')
@@ -31,7 +32,7 @@ test('promise 3: the new holder starts with what the old one left, one epoch lat
 
 test('a host that hears of a release before the old holder has written it down waits for that, and not a second more', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.clock.until(world.host(1).agent.mount('data', 'm', DEADLINE_MS))
   const mount = world.host(2).agent.mount('data', 'm', DEADLINE_MS)
   await world.clock.advance(2_000)
@@ -46,7 +47,7 @@ test('a host that hears of a release before the old holder has written it down w
 test('promise 9: comparing a tree with its checkpoint longer than the deadline fails the Mount, goes on, and is joined', async (t) => {
   const world = await World.start(1)
   const { agent, store } = world.host(1)
-  await agent.create('data', OPTIONS)
+  await agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   store.captureMs = 25_000
   store.captures = 0
@@ -64,7 +65,7 @@ test('promise 9: comparing a tree with its checkpoint longer than the deadline f
 test('promise 9: a Mount behind a long final checkpoint answers in time and counts no use afterwards', async (t) => {
   const world = await World.start(1)
   const { agent, store } = world.host(1)
-  await agent.create('data', OPTIONS)
+  await agent.create('data', DEFAULT_OPTIONS)
   await world.clock.until(agent.mount('data', 'm1', DEADLINE_MS))
   const { id } = await world.record('data')
   store.captureMs = 30_000
@@ -80,7 +81,7 @@ test('promise 9: a Mount behind a long final checkpoint answers in time and coun
 
 test('promise 9: a copy longer than the deadline goes on, and the next Mount gets what it brought', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   world.pullMs = 15_000
   const { agent } = world.host(2)
@@ -92,7 +93,7 @@ test('promise 9: a copy longer than the deadline goes on, and the next Mount get
 
 test('a copy that cannot succeed fails the Mount at once, with the reason', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   const { agent, store } = world.host(2)
   store.stageError = new WherryError('DISK_FULL', 'The disk of h2 is full.')
@@ -104,7 +105,7 @@ test('a copy that cannot succeed fails the Mount at once, with the reason', asyn
 test('a container that is restarted at once gets the volume back without a checkpoint in between', async (t) => {
   const world = await World.start(1)
   const host = world.host(1)
-  await host.agent.create('data', OPTIONS)
+  await host.agent.create('data', DEFAULT_OPTIONS)
   await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
   // The engine still shows the container as running when it unmounts.
   host.users = [{ id: 'c', name: 'c', state: 'running', volumes: ['data'] }]
@@ -122,7 +123,7 @@ test('a Mount that arrives at any moment of a release gets the volume, and is to
   for (let afterMs = 0; afterMs <= 500; afterMs += 25) {
     const world = await World.start(1)
     const { agent, store } = world.host(1)
-    await agent.create('data', OPTIONS)
+    await agent.create('data', DEFAULT_OPTIONS)
     await world.clock.until(agent.mount('data', 'm', DEADLINE_MS))
     const { id } = await world.record('data')
     store.trees.set(id, 'one')
@@ -138,7 +139,7 @@ test('a Mount that arrives at any moment of a release gets the volume, and is to
 test('promise 1: a volume whose container still writes is not released, whatever was unmounted', async (t) => {
   const world = await World.start(2)
   const host = world.host(1)
-  await host.agent.create('data', OPTIONS)
+  await host.agent.create('data', DEFAULT_OPTIONS)
   await world.clock.until(host.agent.mount('data', 'm', DEADLINE_MS))
   host.users = [{ id: 'c', name: 'c', state: 'running', volumes: ['data'] }]
   await host.agent.unmount('data', 'm')
@@ -152,7 +153,7 @@ test('promise 1: a volume whose container still writes is not released, whatever
 
 test('promise 8: a late Unmount on the old host never touches the new holder', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   await world.clock.until(world.host(2).agent.mount('data', 'use', DEADLINE_MS))
   await world.host(1).agent.unmount('data', 'use')
@@ -164,7 +165,7 @@ test('promise 8: a late Unmount on the old host never touches the new holder', a
 
 test('promise 8: a request that knows an older epoch than the source is refused', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   await world.clock.until(world.host(1).agent.mount('data', 'm', DEADLINE_MS))
   const { id } = await world.record('data')
@@ -175,7 +176,7 @@ test('promise 8: a request that knows an older epoch than the source is refused'
 test('promise 2: files changed behind the back of an idle copy are never mounted and never overwritten', async (t) => {
   const world = await World.start(1)
   const { agent, store } = world.host(1)
-  await agent.create('data', OPTIONS)
+  await agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   const { id } = await world.record('data')
   store.trees.set(id, 'tampered')

@@ -1,6 +1,7 @@
 import test from 'ava'
 import type { VolumeView } from '../../../agent/mobility/contract.ts'
-import { OPTIONS, World } from './world.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { World } from './world.ts'
 
 const created = { kind: 'volume', action: 'create', id: 'data', name: '' } as const
 
@@ -11,7 +12,7 @@ async function namesakes(world: World, host: number): Promise<VolumeView['namesa
 
 test('promise 2: a local volume with the name of a volume is told of on every host, until it is removed', async (t) => {
   const world = await World.start(3)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   world.host(3).localVolumes.add('other').add('data')
   world.host(3).engineEvent(created)
   await world.clock.advance(3_000)
@@ -26,14 +27,14 @@ test('a local volume that was there first is found when a volume of its name is 
   const world = await World.start(2)
   world.host(2).localVolumes.add('data')
   await world.clock.advance(65_000)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.clock.advance(3_000)
   t.deepEqual(await namesakes(world, 1), ['h2'])
 })
 
 test('a local volume whose event was lost is found within a minute', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.clock.advance(5_000)
   world.host(2).localVolumes.add('data')
   await world.clock.advance(62_000)
@@ -42,7 +43,7 @@ test('a local volume whose event was lost is found within a minute', async (t) =
 
 test('a local volume that is created just after a look is found by the next one', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.clock.advance(5_000)
   world.host(2).engineEvent(created)
   await world.clock.advance(300)
@@ -54,7 +55,7 @@ test('a local volume that is created just after a look is found by the next one'
 
 test('a local volume is told of at once when the agent starts', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   world.host(2).localVolumes.add('data')
   world.host(2).kill()
   await world.host(2).restart()
@@ -65,7 +66,7 @@ test('a local volume is told of at once when the agent starts', async (t) => {
 test('an engine with thousands of local volumes and a registry that is away hold nothing up', async (t) => {
   const world = await World.start(2)
   for (let n = 0; n < 5_000; n++) world.host(2).localVolumes.add(`v${n}`)
-  for (let n = 0; n < 150; n++) await world.host(1).agent.create(`v${n}`, OPTIONS)
+  for (let n = 0; n < 150; n++) await world.host(1).agent.create(`v${n}`, DEFAULT_OPTIONS)
   world.host(2).engineEvent(created)
   await world.clock.advance(3_000)
   const { namesakes: told } = (await world.registry.hosts()).find(({ value }) => value.id === 'h2')?.value ?? {}

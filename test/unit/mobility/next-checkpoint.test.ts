@@ -1,16 +1,17 @@
 import test from 'ava'
 import { nextCheckpoint } from '../../../agent/mobility/hold/release.ts'
 import type { Checkpoint } from '../../../agent/model/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { hashOf } from '../../fake/memory-store.ts'
 import { HeldKit, ID } from './held-kit.ts'
-import { OPTIONS, World } from './world.ts'
+import { World } from './world.ts'
 
 const never = new AbortController().signal
 
 test('promise 14: the last writes of a container that ends during a commit get a number of their own', async (t) => {
   const world = await World.start(2)
   const h1 = world.host(1)
-  await h1.agent.create('data', { ...OPTIONS, copies: 2 })
+  await h1.agent.create('data', { ...DEFAULT_OPTIONS, copies: 2 })
   await world.use(2, 'data', 'zero')
   await world.clock.until(h1.agent.mount('data', 'm', 100_000))
   const { id } = await world.record('data')

@@ -4,8 +4,8 @@ import { followNodes } from '../../../agent/mobility/swarm/node-facts.ts'
 import { labelsOf, leadNodes } from '../../../agent/mobility/swarm/node-labels.ts'
 import { KeyedWakeups } from '../../../agent/mobility/wakeups.ts'
 import type { HostRecord, VolumeRecord } from '../../../agent/model/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { VirtualClock } from '../../fake/clock.ts'
-import { OPTIONS } from './world.ts'
 
 const copy = (state: 'current' | 'behind' | 'filling' | 'diverged') => ({ epoch: 1, seq: 1, state, at: '', kept: true })
 
@@ -13,7 +13,7 @@ function record(more: Partial<VolumeRecord> = {}): VolumeRecord {
   const bare = {
     id: 'v',
     name: 'data',
-    options: OPTIONS,
+    options: DEFAULT_OPTIONS,
     createdAt: '',
     epoch: 1,
     last: null,

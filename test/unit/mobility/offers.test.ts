@@ -1,11 +1,11 @@
 import test from 'ava'
-import { hashOf } from '../../fake/memory-store.ts'
 import { answerCopy, takeOffer } from '../../../agent/mobility/peer/accept-offer.ts'
 import { chooseTree } from '../../../agent/mobility/peer/serve-tree.ts'
 import { dropPartialCopies } from '../../../agent/mobility/volume/drop-partial-copies.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { hashOf } from '../../fake/memory-store.ts'
 import { HeldKit, ID } from './held-kit.ts'
 
 const never = new AbortController().signal

@@ -1,6 +1,7 @@
 import test from 'ava'
 import type { CopyState } from '../../../agent/model/model.ts'
-import { OPTIONS, World } from './world.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { World } from './world.ts'
 
 const MINUTE_MS = 60_000
 /** Short, so that less time has to pass here; longer than a lease and an expiry. */
@@ -23,7 +24,7 @@ async function trees(world: World): Promise<Record<string, string>> {
 /** Three hosts, and a volume that h1 has written and released, with its second copy on h2. */
 async function twoCopies(count = 3): Promise<World> {
   const world = await World.start(count, GRACE_MS)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   await world.clock.advance(MINUTE_MS)
   return world
@@ -38,7 +39,7 @@ test('an idle volume gets as many copies as it should have, each on one host', a
 
 test('a volume that is held for the first time is checkpointed to a second host', async (t) => {
   const world = await World.start(3)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.clock.until(world.host(1).agent.mount('data', 'm', 10_000))
   const { id } = await world.record('data')
   world.host(1).store.trees.set(id, 'written while held')
@@ -133,7 +134,7 @@ test('a drained host gives its copy away at once and says what it waits for', as
 
 test('promise 7: a drained host keeps the last copy until another one is whole', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', { ...OPTIONS, copies: 1 })
+  await world.host(1).agent.create('data', { ...DEFAULT_OPTIONS, copies: 1 })
   await world.use(1, 'data', 'one')
   world.pullMs = 90_000
   await world.host(1).agent.drain(true)
@@ -149,7 +150,7 @@ test('promise 7: a drained host keeps the last copy until another one is whole',
 test('a drained host says which container keeps a volume there; nobody takes a copy to a drained host', async (t) => {
   const world = await World.start(2)
   const { agent } = world.host(1)
-  await agent.create('data', OPTIONS)
+  await agent.create('data', DEFAULT_OPTIONS)
   await world.host(2).agent.drain(true)
   await world.clock.until(agent.mount('data', 'm', 10_000))
   world.host(1).users = [{ id: 'c', name: 'db', state: 'running', volumes: ['data'] }]
@@ -162,7 +163,7 @@ test('a drained host says which container keeps a volume there; nobody takes a c
 
 test('a volume that moves back and forth keeps both copies; one that stays gives up what is too many', async (t) => {
   const world = await World.start(2, GRACE_MS)
-  await world.host(1).agent.create('data', { ...OPTIONS, copies: 1 })
+  await world.host(1).agent.create('data', { ...DEFAULT_OPTIONS, copies: 1 })
   for (const [turn, tree] of ['one', 'two', 'three', 'four'].entries()) {
     await world.use(1 + (turn % 2), 'data', tree)
     await world.clock.advance(0.8 * GRACE_MS)
@@ -235,7 +236,7 @@ test('a registry that has lost changes stops placement for what the disks know b
 test('a host that waits for others to compare their copies, before it drops its own, keeps house meanwhile', async (t) => {
   const world = await World.start(2)
   for (const name of ['one', 'two', 'three', 'four']) {
-    await world.host(1).agent.create(name, OPTIONS)
+    await world.host(1).agent.create(name, DEFAULT_OPTIONS)
     await world.use(1, name, name)
   }
   await world.clock.advance(MINUTE_MS)

@@ -1,9 +1,10 @@
 import test from 'ava'
 import { planVolume } from '../../../agent/mobility/recovery/plan.ts'
 import { codeOf } from '../../../agent/model/errors.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
 import { bareCopy } from '../../../agent/store/disk/new-copy.ts'
-import { OPTIONS, World } from './world.ts'
+import { World } from './world.ts'
 
 const never = new AbortController().signal
 
@@ -16,7 +17,7 @@ async function loseRegistry(world: World): Promise<void> {
 test('promises 1 and 2: a volume that only a silent host can have data of is not rebuilt as idle and empty', async (t) => {
   const world = await World.start(4)
   const [holder, other] = [world.host(1), world.host(2)]
-  await holder.agent.create('data', { ...OPTIONS, copies: 2 })
+  await holder.agent.create('data', { ...DEFAULT_OPTIONS, copies: 2 })
   await world.clock.until(holder.agent.mount('data', 'm', 100_000))
   holder.users = [{ id: 'c1', name: 'files', state: 'running', volumes: ['data'] }]
   const { id } = await world.record('data')
@@ -25,7 +26,7 @@ test('promises 1 and 2: a volume that only a silent host can have data of is not
   world.pullMs = 1_000_000
   const waiting = world.host(3).agent.mount('data', 'm3', 5_000)
   await t.throwsAsync(world.clock.until(waiting))
-  t.truthy(await world.host(3).store.create({ id, name: 'data', options: OPTIONS }))
+  t.truthy(await world.host(3).store.create({ id, name: 'data', options: DEFAULT_OPTIONS }))
   holder.connected = false
   await world.pass(30_000)
   const kept = await world.clock.until(other.agent.recover(never))
@@ -46,7 +47,10 @@ test('promises 1 and 2: a volume that only a silent host can have data of is not
 
 test('promise 2: a checkpoint under a hold that was taken over is not gone on from: that tree is put aside', (t) => {
   const point = (epoch: number, seq: number) => ({ epoch, seq, hash: `${epoch}.${seq}`, at: '', bytes: 1, files: 1 })
-  const copy = (more: Partial<LocalCopy>) => ({ ...bareCopy({ id: 'v1', name: 'data', options: OPTIONS }), ...more })
+  const copy = (more: Partial<LocalCopy>) => ({
+    ...bareCopy({ id: 'v1', name: 'data', options: DEFAULT_OPTIONS }),
+    ...more,
+  })
   const lost = copy({ checkpoint: point(5, 9), epochSeen: 5, held: { epoch: 5, incarnation: 'old' } })
   const rest = copy({ checkpoint: point(5, 8), epochSeen: 6 })
   const all = { someSilent: false, now: new Date(0), by: 'me' }
@@ -67,7 +71,7 @@ test('promise 2: a checkpoint under a hold that was taken over is not gone on fr
 
 test('promise 2: with a host silent, an empty tree is not gone on from, whatever checkpoint it is said to be', (t) => {
   const empty = { epoch: 1, seq: 1, hash: 'none', at: '', bytes: 0, files: 0 }
-  const copy = { ...bareCopy({ id: 'v1', name: 'data', options: OPTIONS }), checkpoint: empty, epochSeen: 1 }
+  const copy = { ...bareCopy({ id: 'v1', name: 'data', options: DEFAULT_OPTIONS }), checkpoint: empty, epochSeen: 1 }
   const plan = (someSilent: boolean) =>
     planVolume('data', [{ host: 'a', copy, proven: false }], { someSilent, now: new Date(0), by: 'me' })
   const refused = plan(true)

@@ -2,9 +2,10 @@ import test from 'ava'
 import { mergeRecord } from '../../../agent/mobility/recovery/merge-record.ts'
 import { planVolume } from '../../../agent/mobility/recovery/plan.ts'
 import type { Checkpoint, VolumeRecord } from '../../../agent/model/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
 import { bareCopy } from '../../../agent/store/disk/new-copy.ts'
-import { OPTIONS, World } from './world.ts'
+import { World } from './world.ts'
 
 const NOW = new Date('2026-01-02T03:04:05.678Z')
 const ALL = { someSilent: false, now: NOW, by: 'me' }
@@ -14,7 +15,7 @@ function point(epoch: number, seq: number, hash = `h${epoch}.${seq}`): Checkpoin
 }
 
 function onDisk(more: Partial<LocalCopy>): LocalCopy {
-  return { ...bareCopy({ id: '01ARZ3NDEKTSV4RRFFQ69G5FAV', name: 'data', options: OPTIONS }), ...more }
+  return { ...bareCopy({ id: '01ARZ3NDEKTSV4RRFFQ69G5FAV', name: 'data', options: DEFAULT_OPTIONS }), ...more }
 }
 
 function plan(copies: Record<string, Partial<LocalCopy>>, how = ALL) {
@@ -91,7 +92,7 @@ test('with hosts silent, an idle volume begins above what they can have counted 
 
 test('promise 7: what a host that was silent for a recovery has above the checkpoint that was found is no part of the volume, and stays', async (t) => {
   const world = await World.start(3)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(2, 'data', 'one')
   await world.clock.advance(60_000)
   // The holder writes, takes a checkpoint that no other host gets, and is lost.
@@ -132,7 +133,7 @@ test('what disks contradict each other in is for a person', (t) => {
 test('a record that is not below the disks is left alone; no epoch and no checkpoint is ever lowered', (t) => {
   const found = good({ a: { checkpoint: point(5, 8), epochSeen: 5 } })
   const record: VolumeRecord = {
-    ...{ id: found.id, name: 'data', options: OPTIONS, createdAt: 'then', seizures: [], removedAt: null },
+    ...{ id: found.id, name: 'data', options: DEFAULT_OPTIONS, createdAt: 'then', seizures: [], removedAt: null },
     ...{ epoch: 5, holder: null, last: point(5, 8) },
     copies: { b: { epoch: 5, seq: 9, state: 'current', at: '', kept: true } },
   }
@@ -147,7 +148,7 @@ test('a record that is not below the disks is left alone; no epoch and no checkp
 
 test('a lost registry is rebuilt from the disks: idle volumes mount with their data, held ones go on', async (t) => {
   const world = await World.start(3)
-  for (const name of ['idle', 'held']) await world.host(1).agent.create(name, OPTIONS)
+  for (const name of ['idle', 'held']) await world.host(1).agent.create(name, DEFAULT_OPTIONS)
   await world.use(1, 'idle', 'one')
   await world.clock.until(world.host(2).agent.mount('held', 'm', 10_000))
   await world.clock.advance(60_000)
@@ -169,18 +170,18 @@ test('a lost registry is rebuilt from the disks: idle volumes mount with their d
 
 test('promise 2: a volume that the registry has forgotten is not created anew in place of its data', async (t) => {
   const world = await World.start(3)
-  await world.host(1).agent.create('data', { ...OPTIONS, copies: 1 })
+  await world.host(1).agent.create('data', { ...DEFAULT_OPTIONS, copies: 1 })
   await world.use(1, 'data', 'one')
   const { id } = await world.record('data')
   await loseRegistry(world)
   for (const host of [world.host(1), world.host(2)]) {
-    const refused = await world.clock.until(t.throwsAsync(host.agent.create('data', OPTIONS)))
+    const refused = await world.clock.until(t.throwsAsync(host.agent.create('data', DEFAULT_OPTIONS)))
     t.like(refused, { code: 'VOLUME_EXISTS' })
     t.regex(`${refused?.message}`, new RegExp(`Host h1 .*has data of a volume "data" \\(${id}, checkpoint of `))
   }
   world.host(1).connected = false
   await world.clock.advance(20_000)
-  await world.clock.until(world.host(2).agent.create('data', OPTIONS))
+  await world.clock.until(world.host(2).agent.create('data', DEFAULT_OPTIONS))
   world.host(1).connected = true
   await world.clock.advance(20_000)
   const mount = world.clock.until(t.throwsAsync(world.host(1).agent.mount('data', 'use', 10_000)))
@@ -189,12 +190,12 @@ test('promise 2: a volume that the registry has forgotten is not created anew in
 
 test('a volume that was removed may be created anew at once, also while other hosts still have its data', async (t) => {
   const world = await World.start(3)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   await world.clock.advance(60_000)
   world.host(2).connected = false
   await world.clock.until(world.host(1).agent.remove('data'))
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   world.host(2).connected = true
   await world.clock.until(world.host(2).agent.mount('data', 'use', 10_000))
   t.is((await world.record('data')).holder?.host, 'h2')
@@ -202,7 +203,7 @@ test('a volume that was removed may be created anew at once, also while other ho
 
 test('nothing is written while a host that lives does not answer, or half of the hosts are silent', async (t) => {
   const world = await World.start(3)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   await loseRegistry(world)
   world.host(3).connected = false
@@ -223,7 +224,7 @@ test('nothing is written while a host that lives does not answer, or half of the
 
 test('a write whose answer was lost is looked at again, and counts', async (t) => {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   await world.clock.advance(30_000)
   const entry = await world.registry.volume('data')
@@ -243,7 +244,7 @@ test('a write whose answer was lost is looked at again, and counts', async (t) =
 
 test('promise 1: nothing is written over a silent host by one that has not reached the registry for long enough to know that it is lost', async (t) => {
   const world = await World.start(3)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.clock.until(world.host(1).agent.mount('data', 'm', 10_000))
   await world.clock.advance(60_000)
   await loseRegistry(world)
@@ -260,29 +261,29 @@ test('promise 1: nothing is written over a silent host by one that has not reach
 
 test('promise 2: a registry that has just come back with nothing knows no host that lives: their disks are looked at all the same', async (t) => {
   const world = await World.start(3)
-  await world.host(1).agent.create('data', { ...OPTIONS, copies: 1 })
+  await world.host(1).agent.create('data', { ...DEFAULT_OPTIONS, copies: 1 })
   await world.use(1, 'data', 'one')
   world.registry.away = true
   await world.clock.advance(20_000)
   world.registry.away = false
   await loseRegistry(world)
-  const creating = t.throwsAsync(world.host(2).agent.create('data', OPTIONS))
+  const creating = t.throwsAsync(world.host(2).agent.create('data', DEFAULT_OPTIONS))
   t.like(await world.clock.until(creating), { code: 'VOLUME_EXISTS' })
 })
 
 test('a Mount that died while its volume was removed does not keep the name from being used again', async (t) => {
   const world = await World.start(2)
   const { store } = world.host(2)
-  await store.create({ id: 'removed', name: 'data', options: OPTIONS })
+  await store.create({ id: 'removed', name: 'data', options: DEFAULT_OPTIONS })
   await store.update('removed', { held: { epoch: 1, incarnation: 'intended' } })
-  await world.clock.until(world.host(1).agent.create('data', OPTIONS))
+  await world.clock.until(world.host(1).agent.create('data', DEFAULT_OPTIONS))
   await world.clock.until(world.host(2).agent.mount('data', 'use', 10_000))
   t.is((await world.record('data')).holder?.host, 'h2')
 })
 
 test('promise 2: a volume whose making has taken too long to ask the other hosts is not made', async (t) => {
   const world = await World.start(3)
-  await world.host(1).agent.create('data', { ...OPTIONS, copies: 1 })
+  await world.host(1).agent.create('data', { ...DEFAULT_OPTIONS, copies: 1 })
   await world.use(1, 'data', 'one')
   const { answer } = world.host(1).agent
   const late: typeof answer = async (question, peer, signal) => {
@@ -292,7 +293,7 @@ test('promise 2: a volume whose making has taken too long to ask the other hosts
   }
   await loseRegistry(world)
   world.registry.away = true
-  const creating = t.throwsAsync(world.host(2).agent.create('data', OPTIONS))
+  const creating = t.throwsAsync(world.host(2).agent.create('data', DEFAULT_OPTIONS))
   await world.clock.advance(19_700)
   world.host(1).agent = { ...world.host(1).agent, answer: late }
   world.registry.away = false

@@ -1,11 +1,12 @@
 import test from 'ava'
 import { announceCopy } from '../../../agent/mobility/record/report-copy.ts'
-import { OPTIONS, World } from './world.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { World } from './world.ts'
 
 /** A volume that h1 has used, and h2's way to the registry. */
 async function ground() {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   const self = { id: 'h2', address: 'h2', transferPort: 1, incarnation: 'i' }
   const parts = { registry: world.registry, clock: world.clock, self, signal: new AbortController().signal }

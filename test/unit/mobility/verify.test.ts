@@ -1,5 +1,6 @@
 import test from 'ava'
-import { OPTIONS, World } from './world.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { World } from './world.ts'
 
 const DEADLINE_MS = 10_000
 const calm = new AbortController().signal
@@ -7,7 +8,7 @@ const calm = new AbortController().signal
 /** Two hosts with the same checkpoint; the tree on the second has rotted. */
 async function rotten(): Promise<{ world: World; id: string }> {
   const world = await World.start(2)
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   await world.clock.until(world.host(2).agent.mount('data', 'm', DEADLINE_MS))
   await world.host(2).agent.unmount('data', 'm')
@@ -35,7 +36,7 @@ test('a damaged copy is named, taken off what others count on, and fetched again
 test('promise 2: the only copy is never mounted once it is known to be damaged, and never replaced', async (t) => {
   const world = await World.start(1)
   const { agent, store } = world.host(1)
-  await agent.create('data', OPTIONS)
+  await agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   const { id } = await world.record('data')
   store.trees.set(id, 'rotten')
@@ -57,7 +58,7 @@ test('a damaged copy is not handed to other hosts', async (t) => {
 test('a Mount does not wait for a verification', async (t) => {
   const world = await World.start(1)
   const { agent, store } = world.host(1)
-  await agent.create('data', OPTIONS)
+  await agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   store.captureMs = 5_000
   const verified = t.throwsAsync(agent.verify('data', calm), { code: 'VOLUME_IN_USE' })
@@ -71,7 +72,7 @@ test('a Mount does not wait for a verification', async (t) => {
 test('what is not here cannot be verified', async (t) => {
   const world = await World.start(2)
   await t.throwsAsync(world.clock.until(world.host(1).agent.verify('none', calm)), { code: 'VOLUME_NOT_FOUND' })
-  await world.host(1).agent.create('data', OPTIONS)
+  await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
   await t.throwsAsync(world.clock.until(world.host(2).agent.verify('data', calm)), { code: 'NOT_AT_CHECKPOINT' })
 })

@@ -1,12 +1,13 @@
 import test, { type ExecutionContext } from 'ava'
-import { type MemoryHost, OPTIONS, World } from './world.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { type MemoryHost, World } from './world.ts'
 
 const SLOW = [0, 300, 1_000, 5_000] as const
 
 /** Hosts with a copy each of an idle volume. */
 async function begin(t: ExecutionContext): Promise<{ world: World; id: string }> {
   const world = await World.start(3)
-  await world.host(1).agent.create('data', { ...OPTIONS, copies: 2 })
+  await world.host(1).agent.create('data', { ...DEFAULT_OPTIONS, copies: 2 })
   await world.use(2, 'data', 'zero')
   await world.pass(40_000)
   const { id } = await world.record('data')

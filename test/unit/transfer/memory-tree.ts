@@ -27,20 +27,20 @@ function hashList(data: Buffer): Buffer {
   return Buffer.from(hashes.join(''), 'hex')
 }
 
-/** As a reader has to give it away: with an ArrayBuffer of its own. */
+/** Returns a copy with an ArrayBuffer of its own, as a reader has to return it. */
 function own(data: Buffer): Buffer {
   const copy = Buffer.allocUnsafeSlow(data.length)
   data.copy(copy)
   return copy
 }
 
-/** A tree in memory, larger files sent in pieces of `pieceBytes`; `changed` files are as those of a changed source. */
+/** A tree in memory. Larger files are sent in pieces of `pieceBytes`; `changed` files differ from their manifest. */
 export class MemoryReader implements TreeReader {
   readonly contents: readonly Buffer[]
   readonly pieceBytes: number
   readonly changed = new Set<number>()
   closed = false
-  /** To be slow. */
+  /** Awaited before each piece: makes the reader slow. */
   beforePiece: () => Promise<void> | void = () => {}
   sentBytes = 0
   readonly #manifest: Buffer
@@ -104,11 +104,11 @@ export class MemoryReader implements TreeReader {
   }
 }
 
-/** A staging area in memory that survives between pulls. */
+/** A staging area in memory that outlives a pull. */
 export class MemoryWriter implements TreeWriter {
   entries: Entry[] = []
   files: { data: Buffer; done: boolean }[] = []
-  /** Called before each write: to be slow, or to fail. */
+  /** Called before each write: may wait or throw. */
   beforeWrite: (index: number, offset: number) => Promise<void> | void = () => {}
   begins = 0
   readonly #lists = new Map<number, Buffer[]>()
@@ -186,7 +186,7 @@ export class MemoryWriter implements TreeWriter {
     return this.files.every((file) => file.done)
   }
 
-  /** Bytes of large files' blocks that are here and right. */
+  /** Bytes of large files' blocks that are complete and right. */
   goodBytes(contents: readonly Buffer[]): number {
     return this.files.reduce((sum, { data }, index) => {
       const source = contents[index] ?? Buffer.alloc(0)

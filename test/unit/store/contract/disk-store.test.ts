@@ -3,12 +3,13 @@ import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
 import type { SnapshotRef } from '../../../../agent/store/tree-contract.ts'
 import { calm, type StoreHost, send, storeHost } from '../fixture.ts'
-import { type ContractVolume, type Given, type Subject, testStore } from './store-contract.ts'
+import { testStore } from './store-contract.ts'
+import type { GivenTree, StoredVolume, StoreSubject } from './store-kit.ts'
 
 testStore('the store on a disk', async (t) => await openSubject(t, await storeHost(t)))
 
 /** A text is the content of one file; the empty text is no file. */
-async function openSubject(t: ExecutionContext, { store, data }: StoreHost): Promise<Subject> {
+async function openSubject(t: ExecutionContext, { store, data }: StoreHost): Promise<StoreSubject> {
   const path = (id: string) => join(data(id), 'text')
   return {
     store,
@@ -34,17 +35,17 @@ async function openSubject(t: ExecutionContext, { store, data }: StoreHost): Pro
   }
 }
 
-/** The same text is the same tree, whenever it is made. */
+/** Makes the same text the same tree, whenever it is written. */
 function age(tree: string): void {
   for (const made of [join(tree, 'text'), tree]) if (existsSync(made)) utimesSync(made, 1, 1)
 }
 
-async function give(t: ExecutionContext, store: StoreHost['store'], ref: SnapshotRef): Promise<Given> {
+async function give(t: ExecutionContext, store: StoreHost['store'], ref: SnapshotRef): Promise<GivenTree> {
   // A refusal comes with the opening of the reader; nothing was read then.
   const { hash } = await opened(store, ref)
   const { id, kind } = ref
   const copy = await store.copy(id)
-  const volume: ContractVolume = { id, name: copy?.name ?? '', options: (copy as ContractVolume).options }
+  const volume: StoredVolume = { id, name: copy?.name ?? '', options: (copy as StoredVolume).options }
   const target = await storeHost(t)
   const { complete } = await send(store, target.store, volume, kind)
   if (!complete) return { hash, text: null }

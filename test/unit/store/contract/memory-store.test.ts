@@ -1,8 +1,9 @@
 import { VirtualClock } from '../../../fake/clock.ts'
 import { hashOf, MemoryStore } from '../../../fake/memory-store.ts'
-import { type Subject, testStore } from './store-contract.ts'
+import { testStore } from './store-contract.ts'
+import type { StoreSubject } from './store-kit.ts'
 
-testStore('the store in memory', async (): Promise<Subject> => {
+testStore('the store in memory', async (): Promise<StoreSubject> => {
   const clock = new VirtualClock()
   const store = new MemoryStore(clock)
   return {

@@ -2,8 +2,8 @@ import type { Checkpoint, VolumeRecord } from '../../agent/model/model.ts'
 
 type Named = Pick<Checkpoint, 'epoch' | 'seq' | 'hash'>
 
-/** Every checkpoint that was ever named on a disk or in a record: no name may stand for two contents (promise 14). */
-export class Names {
+/** Every checkpoint that was ever named on a disk or in a record. No name may stand for two contents (promise 14). */
+export class CheckpointNames {
   readonly #hashes = new Map<string, string>()
   readonly #forged = new Set<string>()
 
@@ -13,8 +13,7 @@ export class Names {
   }
 
   /**
-   * Takes a name in; answers what it stood for before, if that was something else. `isLine`: the volume goes on from
-   * it.
+   * Notes a name. Returns what it stood for before, if that was something else. `isLine`: the volume continues from it.
    */
   clash(volume: string, { epoch, seq, hash }: Named, isLine: boolean): string | null {
     const key = `${volume} ${epoch}.${seq}`
@@ -25,12 +24,12 @@ export class Names {
   }
 }
 
-/** The checkpoints that a record says the volume went on from. */
+/** The checkpoints that the volume continued from, by its record. */
 export function lineOf({ last, seizures }: VolumeRecord): Named[] {
   return [...(last === null ? [] : [last]), ...seizures.map(({ base }) => base)]
 }
 
-/** Those that it says copies have. */
+/** The checkpoints that copies have, by the record. */
 export function entriesOf({ copies }: VolumeRecord): Named[] {
   return Object.values(copies).flatMap(({ epoch, seq, checkpoint }) =>
     checkpoint?.epoch === epoch && checkpoint.seq === seq ? [checkpoint] : [],

@@ -1,24 +1,26 @@
 import type { ClusterRegistry } from './cluster-registry.ts'
 import type { Network } from './network.ts'
-import type { Life } from './process.ts'
-import type { Chance } from './random.ts'
+import type { SimProcess } from './process.ts'
+import type { Random } from './random.ts'
 
 interface Subscription {
   readonly host: string
-  readonly life: Life
+  readonly process: SimProcess
   readonly subject: string
   readonly handler: (message: unknown, subject: string) => void
 }
 
-/** The bus: news that may be lost, late or doubled. It crosses where both ends have a server and these reach each other. */
-export class News {
+/**
+ * The bus: messages may be lost, late or doubled. They cross where both hosts have a server and the servers are linked.
+ */
+export class SimBus {
   readonly #subscriptions = new Set<Subscription>()
-  readonly #chance: Chance
+  readonly #random: Random
   readonly #network: Network
   readonly #registry: ClusterRegistry
 
-  constructor(chance: Chance, network: Network, registry: ClusterRegistry) {
-    this.#chance = chance
+  constructor(random: Random, network: Network, registry: ClusterRegistry) {
+    this.#random = random
     this.#network = network
     this.#registry = registry
   }
@@ -27,20 +29,26 @@ export class News {
     const server = this.#registry.serverOf(from)
     if (server === null) return
     for (const subscription of this.#subscriptions) {
-      if (!matches(subscription.subject, subject) || this.#chance.hit(0.03)) continue
+      if (!matches(subscription.subject, subject) || this.#random.hit(0.03)) continue
       const other = this.#registry.serverOf(subscription.host)
       if (other === null || !this.#network.way(server, other)) continue
       const deliver = () => subscription.handler(structuredClone(message), subject)
-      subscription.life.after(this.#network.latencyMs(server, other) + 0.1, deliver)
-      if (this.#chance.hit(0.01)) subscription.life.after(this.#chance.between(1, 2_000), deliver)
+      subscription.process.after(this.#network.latencyMs(server, other) + 0.1, deliver)
+      if (this.#random.hit(0.01)) subscription.process.after(this.#random.between(1, 2_000), deliver)
     }
   }
 
-  subscribe(host: string, life: Life, subject: string, handler: Subscription['handler'], signal: AbortSignal): void {
-    const subscription = { host, life, subject, handler }
+  subscribe(
+    host: string,
+    process: SimProcess,
+    subject: string,
+    handler: Subscription['handler'],
+    signal: AbortSignal,
+  ): void {
+    const subscription = { host, process, subject, handler }
     const stop = () => this.#subscriptions.delete(subscription)
     this.#subscriptions.add(subscription)
-    life.whenEnded(stop)
+    process.whenEnded(stop)
     signal.addEventListener('abort', stop, { once: true })
   }
 }

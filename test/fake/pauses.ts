@@ -1,35 +1,38 @@
 import type { Engine } from '../../agent/docker/contract.ts'
 import type { Pause, Pauses } from '../../agent/fence/contract.ts'
 import { KeyedQueue } from '../../agent/runtime/keyed-queue.ts'
-import type { Life } from './process.ts'
-import type { Chance } from './random.ts'
 
-interface Note {
+interface PauseNote {
   readonly container: string
   readonly volume: string
-  /** Which process's: numbers that are never used again. */
+  /** The process that wrote it: numbers that are never used again. */
   readonly owner: number
 }
 
-/** The notes of one host: what outlives its processes, but no boot. */
-export type Notes = Map<string, Note>
+/** The notes of one host. They outlive its processes, but no boot. */
+export type FakePauseNotes = Map<string, PauseNote>
 
-/** The plain form of agent/fence's pauses, by its contract, as one process has them: the real ones wait for a real disk. */
-export class HeldPauses implements Pauses {
+/** Writes or deletes notes at some moment before it resolves. */
+type WriteNotes = (what: 'add' | 'delete', effect: () => void) => Promise<void>
+
+/** The pauses double of unit tests and simulator, as one process has them. The real pauses wait for a real disk. */
+export class FakePauses implements Pauses {
   static #opened = 0
-  readonly #owner = HeldPauses.#opened++
-  readonly #notes: Notes
-  readonly #engine: Engine
-  readonly #life: Life
-  readonly #chance: Chance
-  /** By container: what is done to it within this process happens in order. */
+  readonly #owner = FakePauses.#opened++
+  readonly #notes: FakePauseNotes
+  readonly #engine: Pick<Engine, 'users' | 'pause' | 'unpause' | 'kill'>
+  readonly #write: WriteNotes
+  /** By container: changes of it by this process happen in order. */
   readonly #lanes = new KeyedQueue()
 
-  constructor(notes: Notes, engine: Engine, life: Life, chance: Chance) {
+  constructor(
+    notes: FakePauseNotes,
+    engine: Pick<Engine, 'users' | 'pause' | 'unpause' | 'kill'>,
+    write: WriteNotes = async (_, effect) => effect(),
+  ) {
     this.#notes = notes
     this.#engine = engine
-    this.#life = life
-    this.#chance = chance
+    this.#write = write
   }
 
   async all(): Promise<readonly Pause[]> {
@@ -72,14 +75,14 @@ export class HeldPauses implements Pauses {
 
   async #freeze(pause: Pause, ours: boolean): Promise<boolean> {
     const { container } = pause
-    const notes = pause.volumes.map((volume): Note => ({ container, volume, owner: this.#owner }))
+    const notes = pause.volumes.map((volume): PauseNote => ({ container, volume, owner: this.#owner }))
     const handed = this.#of(container).length > 0
-    await this.#life.call(this.#chance.between(0.2, 3), () => {
+    await this.#write('add', () => {
       for (const note of notes) this.#notes.set(keyOf(note), note)
     })
     return this.#lanes.run(container, async () => {
       if ((await this.#engine.pause(container)) || ours || handed) {
-        // As the real ones: another process may have let it go before it stood still.
+        // As the real ones do: another process may have resumed it before it was paused.
         for (const note of notes) this.#notes.set(keyOf(note), note)
         return true
       }
@@ -89,27 +92,30 @@ export class HeldPauses implements Pauses {
     })
   }
 
-  async #each(which: (pause: Pause) => boolean, work: (id: string, chosen: Note[]) => Promise<void>): Promise<void> {
+  async #each(
+    which: (pause: Pause) => boolean,
+    work: (id: string, chosen: PauseNote[]) => Promise<void>,
+  ): Promise<void> {
     const chosen = [...this.#notes.values()].filter((note) => which(toPause(note)))
     const groups = Map.groupBy(chosen, ({ container }) => container)
     await Promise.all([...groups].map(([container, notes]) => this.#lanes.run(container, () => work(container, notes))))
   }
 
-  #of(container: string): Note[] {
+  #of(container: string): PauseNote[] {
     return [...this.#notes.values()].filter((note) => note.container === container)
   }
 
-  async #forget(notes: readonly Note[]): Promise<void> {
-    await this.#life.call(this.#chance.between(0.1, 1), () => {
+  async #forget(notes: readonly PauseNote[]): Promise<void> {
+    await this.#write('delete', () => {
       for (const note of notes) this.#notes.delete(keyOf(note))
     })
   }
 }
 
-function keyOf({ container, volume, owner }: Note): string {
+function keyOf({ container, volume, owner }: PauseNote): string {
   return `${container} ${volume} ${owner}`
 }
 
-function toPause({ container, volume }: Note): Pause {
+function toPause({ container, volume }: PauseNote): Pause {
   return { container, volumes: [volume] }
 }

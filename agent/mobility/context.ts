@@ -31,7 +31,10 @@ export interface Context {
   readonly node: { name: string; swarmNode: string | null; leader: boolean; zone: string | null; drained: boolean }
   /** Space for volumes at the last scan. */
   readonly space: { freeBytes: number; totalBytes: number }
-  /** Number of Mount calls that wait now, by volume name. A release that nobody needs any more is not begun. */
+  /**
+   * Number of Mount calls that wait now, by volume name.
+   * A release that nobody needs any more is not begun.
+   */
   readonly pendingMounts: Map<string, number>
   /** Holds of this host that an acknowledged write has confirmed since the agent started, by volume id. */
   readonly confirmed: Map<string, { readonly name: string; readonly incarnation: string }>
@@ -42,9 +45,12 @@ export interface Context {
    * They are unmounted here, and mounted again only after a write that confirms the hold.
    */
   readonly surrendered: Map<string, Surrendered>
-  /** By volume id: the highest number of a tree given away so. No other content gets that number (promise 14). */
+  /**
+   * By volume id: the highest number of a tree given away so.
+   * No other content gets that number (promise 14).
+   */
   readonly givenSeqs: Map<string, number>
-  /** By volume id: counts, as this disk has them, of uses that have ended without this disk being updated. */
+  /** Counts of uses that have ended without this disk being updated, as the disk has them, by volume id. */
   readonly endedUses: Map<string, LocalCopy['mounts']>
 }
 

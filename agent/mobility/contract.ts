@@ -12,7 +12,8 @@ export interface VolumeView {
   /** True when the registry is unreachable and this is what it last said. */
   readonly stale: boolean
   /**
-   * True: the agent has just started and has not heard of all hosts of the volume; which of them are away is unknown.
+   * True: the agent has just started and has not heard of all hosts of the volume.
+   * Which of them are away is unknown.
    */
   readonly hostsUnknown?: true
   readonly holder: {
@@ -21,7 +22,10 @@ export interface VolumeView {
     readonly since: string
     readonly epoch: number
     readonly containers: readonly string[]
-    /** For how long its host has been away, in words; null: it is alive, or that is not known (`hostsUnknown`). */
+    /**
+     * For how long its host has been away, in words.
+     * Null: it is alive, or that is not known (`hostsUnknown`).
+     */
     readonly away: string | null
   } | null
   readonly epoch: number
@@ -51,7 +55,10 @@ export interface VolumeView {
   } | null
   /** While held here: how its checkpoints go. Null elsewhere. */
   readonly checkpointing: CheckpointView | null
-  /** Why its holder cannot release it although no container uses it there; null: it can, or is not asked to. */
+  /**
+   * Why its holder cannot release it although no container uses it there.
+   * Null: it can, or is not asked to.
+   */
   readonly stuck: (Trouble & { readonly host: string }) | null
   /** Why its holder cannot write its state directory; null: it can, as far as is known. */
   readonly unwritable: (Trouble & { readonly host: string }) | null
@@ -75,7 +82,10 @@ export interface VolumeView {
      * Null: the host is alive, or that is not known (`hostsUnknown`).
      */
     readonly awaySince: string | null
-    /** Why it is not at the newest checkpoint, or cannot be used, as far as this host knows; null: nothing is known. */
+    /**
+     * Why it is not at the newest checkpoint, or cannot be used, as far as this host knows.
+     * Null: nothing is known.
+     */
     readonly why: string | null
   }[]
   readonly move: MoveView | null
@@ -95,7 +105,10 @@ export interface CheckpointView {
   readonly error: string | null
   /** How many tries failed since the last success; each failure delays the next try. */
   readonly failures: number
-  /** Why changed files are read whole; null: the kernel reports which parts changed, or nobody has scanned yet. */
+  /**
+   * Why changed files are read whole.
+   * Null: the kernel reports which parts changed, or nobody has scanned yet.
+   */
   readonly scanned: string | null
 }
 
@@ -164,7 +177,10 @@ export interface VerifyView extends Verification {
   readonly volume: string
   readonly host: string
   readonly checkpoint: { readonly epoch: number; readonly seq: number }
-  /** Damaged blocks are being fetched from another host. False with damage: no other host has this checkpoint. */
+  /**
+   * Damaged blocks are being fetched from another host.
+   * False with damage: no other host has this checkpoint.
+   */
   readonly repairing: boolean
 }
 
@@ -174,9 +190,15 @@ export interface HostView {
   readonly address: string
   readonly self: boolean
   readonly alive: boolean
-  /** True when the registry does not reply to this host: this is what it last said, and does not show who is alive. */
+  /**
+   * True when the registry does not reply to this host.
+   * This is what it last said, and does not show who is alive.
+   */
   readonly stale: boolean
-  /** True: it is not alive as far as is known, but the agent has just started and has not listened for long enough. */
+  /**
+   * True: it is not alive as far as is known, but the agent has just started.
+   * It has not listened for long enough.
+   */
   readonly unknown?: true
   /** Why it cannot write its state directory, by its last heartbeat; null: it can, as far as is known. */
   readonly unwritable: Trouble | null
@@ -212,7 +234,10 @@ export interface Mobility {
    * VOLUME_EXISTS: it has other options.
    */
   create(name: string, options: VolumeOptions): Promise<VolumeView>
-  /** VOLUME_NOT_FOUND only when the registry said so; REGISTRY_UNAVAILABLE when it is away and nothing is known. */
+  /**
+   * Returns one volume. VOLUME_NOT_FOUND only when the registry said so.
+   * REGISTRY_UNAVAILABLE when it is away and nothing is known.
+   */
   get(name: string, signal: AbortSignal): Promise<VolumeView>
   list(): Promise<VolumeView[]>
   /**
@@ -227,7 +252,10 @@ export interface Mobility {
    * The hold is in the registry and on disk on return (promise 1).
    */
   mount(name: string, mountId: string, deadlineMs: number): Promise<{ mountpoint: string }>
-  /** Drops one use; the last one releases the volume in the background. An unknown volume or id is no error. */
+  /**
+   * Drops one use; the last one releases the volume in the background.
+   * An unknown volume or id is no error.
+   */
   unmount(name: string, mountId: string): Promise<void>
   /**
    * Reads this host's copy of an idle volume again, byte by byte, for as long as that takes.
@@ -243,7 +271,10 @@ export interface Mobility {
    * VOLUME_HELD_ELSEWHERE: a container uses it. RELEASE_FAILED: something else there does.
    */
   promote(name: string, acceptLoss: boolean, signal: AbortSignal): Promise<PromotionView>
-  /** Starts (`on`) or ends the drain of this host, and returns how far it is. The flag outlives the agent. */
+  /**
+   * Starts (`on`) or ends the drain of this host, and returns how far it is.
+   * The flag outlives the agent.
+   */
   drain(on: boolean): Promise<DrainView>
   /**
    * Rebuilds the records of a lost registry from the disks of all hosts that reply.

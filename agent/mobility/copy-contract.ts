@@ -2,7 +2,10 @@ import type { Checkpoint, CoveredCheckpoint, VolumeOptions, VolumeRecord } from 
 import type { Capture } from '../store/contract.ts'
 import type { CheckpointView, MoveView } from './contract.ts'
 
-/** Brings copies of volumes to this host: one job per volume, which all callers join. Every call may be repeated. */
+/**
+ * Brings copies of volumes to this host: one job per volume, which all callers join.
+ * Every call may be repeated.
+ */
 export interface CopyManager {
   /**
    * Starts bringing the volume's newest checkpoint here, or joins the job that does.
@@ -11,8 +14,9 @@ export interface CopyManager {
    */
   want(volume: Pick<VolumeRecord, 'id' | 'name' | 'options'>, wantedMs: number): RunningCopy
   /**
-   * Brings exactly that checkpoint here from one of those hosts (ids, best first), whatever the record says.
-   * It is retried for `wantedMs`. The job ends when the store has applied it; `failure()` says why it was not.
+   * Brings exactly that checkpoint here from one of those hosts (ids, best first).
+   * It is retried for `wantedMs`, whatever the record says. The job ends when the store has applied it; `failure()`
+   * says why it was not.
    * Sources are asked with the epoch of `record`: pass the highest that any of them has seen.
    */
   wantCheckpoint(
@@ -78,8 +82,9 @@ export interface TreeChecks {
 /** Takes checkpoints of the volumes that containers use on this host, by volume id. */
 export interface CheckpointScheduler {
   /**
-   * Ends what runs for a volume, before a release or a fence. On return its containers run, unless something else
-   * paused them, and nothing of a checkpoint touches the tree. Never rejects. May be repeated.
+   * Ends what runs for a volume, before a release or a fence.
+   * On return its containers run, unless something else paused them, and nothing of a checkpoint touches the tree.
+   * Never rejects. May be repeated.
    * First add the volume to `releasing` or drop it from `confirmed`: then no other checkpoint begins.
    */
   stop(id: string): Promise<void>
@@ -105,6 +110,9 @@ export interface CopyProgress {
 export interface LiveCaptures {
   /** Runs a capture that ends early when `end` is called for the volume. Resolves and rejects as it does. */
   run<T>(id: string, signal: AbortSignal, capture: (signal: AbortSignal) => Promise<T>): Promise<T>
-  /** Ends all captures of the volume; resolves when none touches the tree. Never rejects. May be repeated. */
+  /**
+   * Ends all captures of the volume; resolves when none touches the tree.
+   * Never rejects. May be repeated.
+   */
   end(id: string): Promise<void>
 }

@@ -29,8 +29,8 @@ import { KeyedWakeups, RECONCILE } from './wakeups.ts'
 export interface SharedState {
   readonly context: Context
   /**
-   * The copies of this disk; as they were read last while it cannot be read. A disk that fails must not keep this host
-   * from saying so, nor make Docker forget a volume (promise 10).
+   * The copies of this disk; as they were read last while it cannot be read.
+   * A disk that fails must not keep this host from saying so, nor make Docker forget a volume (promise 10).
    */
   readCopies(): Promise<readonly LocalCopy[]>
   /** Starts the loops; they run until the agent stops. */

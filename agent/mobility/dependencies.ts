@@ -65,7 +65,10 @@ export interface Dependencies {
   readonly tally: Tally
   readonly heartbeatMs: number
   readonly leaseMs: number
-  /** How long a heartbeat must be unchanged, watched without a break, before another host may end its lease. */
+  /**
+   * How long a heartbeat must be unchanged before another host may end its lease.
+   * It must be watched without a break for as long.
+   */
   readonly seizeAfterMs: number
   /** How long containers may be paused for one checkpoint. */
   readonly pauseBudgetMs: number
@@ -73,7 +76,10 @@ export interface Dependencies {
   readonly checkpointShare: number
   /** A host that was not heard of for this long is replaced: others get its copies. */
   readonly replaceAfterMs: number
-  /** Transfer servers of all hosts of the settings, this host's own included, for when the registry knows no host. */
+  /**
+   * Transfer servers of all hosts of the settings, this host's own included.
+   * For when the registry knows no host.
+   */
   readonly peerAddresses: readonly { readonly address: string; readonly port: number }[]
   /** Whether an operator drains this host. */
   readonly drainWish: DrainFlag
@@ -82,7 +88,10 @@ export interface Dependencies {
   readonly alone: boolean
   /** Addresses of the hosts that run the registry's servers; empty with a NATS of the user's own. */
   readonly registryHosts: readonly string[]
-  /** How many of them must see no leader to prove that no bucket of the registry has one; Infinity: nobody can know. */
+  /**
+   * How many of them must see no leader to prove that no bucket of the registry has one.
+   * Infinity: nobody can know.
+   */
   readonly leaderlessQuorum: number
   /** Aborts when the agent shuts down. */
   readonly signal: AbortSignal

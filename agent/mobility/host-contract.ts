@@ -12,11 +12,17 @@ export interface HostDirectory {
   alive(id: string): boolean
   /** Time since the host's newest heartbeat came, as far as is known; Infinity: never heard of. */
   silentMs(id: string): number
-  /** The newest heartbeat that was read, and since when this host has seen it unchanged (the clock's elapsedMs). */
+  /**
+   * The newest heartbeat that was read, and since when this host has seen it unchanged.
+   * `seenMs` is on the clock's elapsedMs.
+   */
   heartbeat(id: string): { readonly entry: Versioned<HostRecord>; readonly seenMs: number } | null
   /** Takes in heartbeats that were just read or written. */
   see(entries: readonly Versioned<HostRecord>[]): void
-  /** True: the registry has not replied for longer than a lease, and nobody can tell from here who is alive. */
+  /**
+   * True: the registry has not replied for longer than a lease.
+   * Nobody can tell from here who is alive.
+   */
   readonly stale: boolean
   /**
    * Whether a host that is not alive is away: true once heartbeats were watched for a lease.
@@ -26,7 +32,8 @@ export interface HostDirectory {
   /** Nothing was read since the agent started: not even the hosts' names are known. */
   readonly isEmpty: boolean
   /**
-   * When a host that is away was last heard of: ISO 8601 by this host's clock, or `otherwise` when it never was.
+   * When a host that is away was last heard of.
+   * ISO 8601 by this host's clock, or `otherwise` when it never was.
    * Null: it is alive, or nobody can tell yet.
    */
   awaySince(id: string, otherwise: string): string | null
@@ -43,7 +50,10 @@ export interface HostDirectory {
 /** This host's lease. Times are on the clock's elapsedMs. */
 export interface Lease {
   readonly runs: boolean
-  /** In the past when the lease has expired. -Infinity: this agent has had none, and knows of nobody who ended it. */
+  /**
+   * In the past when the lease has expired.
+   * -Infinity: this agent has had none, and knows of nobody who ended it.
+   */
   readonly untilMs: number
   /**
    * Since when every renewal was acknowledged in time: the registry worked for as long.
@@ -61,9 +71,15 @@ export interface Lease {
 
 /** Ends the leases of lost hosts, by host id. */
 export interface Expiry {
-  /** Time until the host's lease may be ended if it stays silent; 0: now; Infinity: this host cannot tell. */
+  /**
+   * Time until the host's lease may be ended if it stays silent.
+   * 0: now; Infinity: this host cannot tell.
+   */
   inMs(host: string): number
-  /** How long a host must be silent before its lease may be ended: the longer of its setting and this host's. */
+  /**
+   * How long a host must be silent before its lease may be ended.
+   * The longer of its setting and this host's.
+   */
   patienceMs(host: Pick<HostRecord, 'seizeAfterMs'>): number
   /**
    * Ends a host's lease by compare-and-set, or confirms that it has ended. May be repeated.
@@ -76,8 +92,8 @@ export interface Expiry {
 /** Volumes whose containers must not run past the lease: what the watchdog is told. */
 export interface GuardedVolumes {
   /**
-   * Takes in which copies a record shows on other hosts. The read may be older than the write of the first copy,
-   * so a volume that is guarded stays so until its next hold.
+   * Takes in which copies a record shows on other hosts.
+   * The read may be older than the write of the first copy, so a volume that is guarded stays so until its next hold.
    */
   learn(record: VolumeRecord, self: string): void
   /**
@@ -85,7 +101,10 @@ export interface GuardedVolumes {
    * Call it before the write that makes it so.
    */
   expect(id: string): Promise<void>
-  /** Resolves once the watchdog knows of a hold that it has to guard. Call it before a container can write. */
+  /**
+   * Resolves once the watchdog knows of a hold that it has to guard.
+   * Call it before a container can write.
+   */
   ensure(copy: Pick<LocalCopy, 'id' | 'options' | 'held'>): Promise<void>
   /** Whether the volume's containers here may run only while the lease does. Unknown counts as yes. */
   isGuarded(copy: Pick<LocalCopy, 'id' | 'options'>): boolean

@@ -18,7 +18,7 @@ import { leadNodes } from './swarm/node-labels.ts'
 import { createVolume } from './volume/create.ts'
 import { promoteVolume } from './volume/promote.ts'
 import { removeVolume } from './volume/remove.ts'
-import { findVolume, readHostViews, readVolumeView, readVolumeViews } from './volume/show.ts'
+import { findVolume, readHostNames, readHostViews, readVolumeView, readVolumeViews } from './volume/show.ts'
 import { explainUnwritable } from './volume/unwritable.ts'
 
 /** The decisions of one host. Nothing happens before `start`. */
@@ -55,6 +55,7 @@ export function createMobility(given: Dependencies, about: About): RunningMobili
     async get(name, signal) {
       const { record, stale } = await findVolume(context, name, signal)
       hints.noteDemand(record)
+      await readHostNames(context)
       return await show(record, stale)
     },
     list: () => readVolumeViews(context, readCopies),

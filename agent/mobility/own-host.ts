@@ -13,7 +13,10 @@ export function ownHost(context: Pick<Context, 'dependencies' | 'hosts' | 'state
   return { label: ownLabel(context), leaseMs: dependencies.leaseMs, trouble: stateDisk.trouble }
 }
 
-/** Returns why a host cannot release a volume, by this host's own record or by its heartbeat; null: it can. */
+/**
+ * Returns why a host cannot release a volume, by this host's own record or by its heartbeat.
+ * Null: it can.
+ */
 export function stuckAt(
   { dependencies, releaseTroubles, hosts }: Pick<Context, 'dependencies' | 'hosts' | 'releaseTroubles'>,
   host: string,

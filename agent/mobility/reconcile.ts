@@ -51,8 +51,8 @@ export async function watchHosts(context: Pick<Context, 'dependencies' | 'hosts'
 }
 
 /**
- * Reconcile loop: compares disk, kernel mounts, Docker and the registry, and repairs differences (promise 11).
- * Every step is idempotent, and none relies on another having run.
+ * Reconcile loop: compares disk, kernel mounts, Docker and the registry, and repairs differences.
+ * Every step is idempotent, and none relies on another having run (promise 11).
  */
 export async function reconcileLoop(context: Context): Promise<void> {
   const { dependencies } = context
@@ -125,7 +125,10 @@ async function askEngine(context: Pick<Context, 'dependencies' | 'containerUses'
   await engineFacts.set(facts).catch((error: unknown) => log.debug({ err: error }, 'host name not saved'))
 }
 
-/** Releases holds without uses, unmounts volumes without holds, remounts lost mounts, and notices lost Unmounts. */
+/**
+ * Releases holds without uses, unmounts volumes without holds, and remounts lost mounts.
+ * It also notices lost Unmounts.
+ */
 async function settleLocal(
   context: Pick<
     Context,
@@ -157,7 +160,7 @@ async function settleLocal(
 }
 
 /**
- * Learns which held volumes others could take over, and sets trees aside that the cluster did not continue from.
+ * Learns which held volumes others could take over, and sets diverged trees aside.
  * A confirmed hold that the record shows as ended is given up, however that came about: no epoch above ours can begin
  * while we hold.
  */

@@ -42,7 +42,10 @@ export interface ContainerUses {
    * Call it once per scan, after a refresh, with the ground of `seenSince`. `isMounted`: as the kernel says.
    */
   haveEnded(copy: LocalCopy, ground: UseGround, isMounted: boolean): boolean
-  /** A removal waits for the end of the volume's uses and found no reference: a use then needs no container to end. */
+  /**
+   * A removal waits for the end of the volume's uses and found no reference.
+   * A use then needs no container to end.
+   */
   removalWaits(id: string): void
 }
 
@@ -52,7 +55,7 @@ export type SurrenderRequest = Extract<Question, { kind: 'surrender' }>
 /** Gives up volumes that nothing on this host uses any more. By volume id. */
 export interface Releases {
   /**
-   * Unmounts the volume, takes the final checkpoint, and commits it to this disk and then to the registry.
+   * Unmounts the volume, takes the final checkpoint, and commits it to this disk and the registry.
    * Never rejects: a failure is noted (ReleaseTroubles), the volume stays held, and the reconcile loop calls again.
    * Does nothing while the volume is used, or before its next try is due. `asked`: somebody waits for the volume.
    * May be repeated at any time, also after a crash at any point of it.
@@ -71,7 +74,10 @@ export interface Releases {
 export interface ReleaseTroubles {
   /** Notes a failed release that began at `startMs`. */
   note(copy: Pick<LocalCopy, 'id' | 'name'>, error: unknown, startMs: number): void
-  /** Notes the copies whose records cannot be read, with the reason; forgets those that can be read again. */
+  /**
+   * Notes the copies whose records cannot be read, with the reason.
+   * Forgets those that can be read again.
+   */
   noteUnreadable(found: ReadonlyMap<string, string>): void
   /** The volume was released, or is used again. */
   clear(id: string): void

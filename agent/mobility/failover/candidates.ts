@@ -18,14 +18,15 @@ export interface Candidates {
   /** Hosts that have it, by id. */
   readonly hosts: readonly string[]
   /**
-   * The newest checkpoint of the holder, which sets its tree aside when it gives the volume up; null: none is known.
+   * The newest checkpoint of the holder, which sets its tree aside when it gives the volume up.
+   * Null: none is known.
    */
   readonly holders: Checkpoint | null
   /** Highest epoch on any disk whose host replied. */
   readonly epochSeen: number
   /**
-   * Hosts that may have the newest checkpoint of an idle volume, and whose disks do not show the release yet.
-   * Their copies do not count so far.
+   * Hosts that may have the newest checkpoint of an idle volume, and still show a hold.
+   * Their disks do not have the release yet. Their copies do not count so far.
    */
   readonly releasing: readonly string[]
   /** Hosts with a copy by the record that did not reply. */

@@ -4,7 +4,10 @@ import { heldElsewhere } from '../errors.ts'
 import type { HostDirectory } from '../host-contract.ts'
 import { sentenceOf } from '../trouble.ts'
 
-/** The holder may be lost, and may still come back: its lease can be ended in `waitMs`. `self`: this host's id. */
+/**
+ * The holder may be lost, and may still come back: its lease can be ended in `waitMs`.
+ * `self`: this host's id.
+ */
 export function leaseRunning(record: VolumeRecord, hosts: HostDirectory, self: string, waitMs: number): WherryError {
   const { holder } = record
   if (holder === null || hosts.alive(holder.host)) return heldElsewhere(record, hosts, self)

@@ -8,7 +8,10 @@ import { reportFoundDamage, verifySoon } from '../replication/damaged-copies.ts'
 import { troubleOf } from '../trouble.ts'
 import { type Candidates, findCandidates } from './candidates.ts'
 
-/** A tree that was read before is compared within seconds; one that has to be read again may take hours. */
+/**
+ * A tree that was read before is compared within seconds.
+ * One that has to be read again may take hours.
+ */
 const COMPARE_MS = 15_000
 
 /** What a host found its idle copy to be. */
@@ -22,7 +25,8 @@ export interface ComparisonAnswer {
 const answer: z.ZodType<ComparisonAnswer> = z.object({ hash: z.string().nullable(), why: z.string().nullable() })
 
 /**
- * As `findCandidates`, without copies that differ from their checkpoint: these can be neither mounted nor sent.
+ * As `findCandidates`, without copies that differ from their checkpoint.
+ * These can be neither mounted nor sent.
  * A copy that nobody compares in time counts; the Mount compares it again.
  */
 export async function findSoundCandidates(
@@ -72,7 +76,7 @@ export async function areSound(
 }
 
 /**
- * Compares this host's copy with its checkpoint if nobody uses it, and tells the registry of a difference.
+ * Compares this host's copy with its checkpoint if nobody uses it, and reports a difference.
  * Joins a comparison that runs. May be repeated.
  */
 export async function compareOwnCopy(

@@ -75,9 +75,9 @@ export async function planTakeover(
 }
 
 /**
- * Ends the holder's lease, then writes the record that `next` makes, from the very revision of `entry`.
- * A holder that came back would have written its hold again after its new heartbeat. That heartbeat would have
- * replaced our mark, so one of the two writes fails.
+ * Ends the holder's lease, then writes the record that `next` makes.
+ * The write is from the very revision of `entry`. A holder that came back would have written its hold again after its
+ * new heartbeat. That heartbeat would have replaced our mark, so one of the two writes fails.
  * Returns the record as written, or why another host was faster.
  * `isGivenUp`: the holder surrendered after `entry` was read. It writes the record before it mounts the volume again,
  * so its lease need not have ended.
@@ -105,8 +105,9 @@ export async function writeTakeover(
 }
 
 /**
- * Writes that this host has taken the volume over and holds it under `held`, which this disk has as intended.
- * The holder's lease is ended first, then the record is written from the revision of `entry`.
+ * Writes that this host has taken the volume over and holds it under `held`.
+ * This disk has that hold as intended. The holder's lease is ended first, then the record is written from the
+ * revision of `entry`.
  */
 export async function commitTakeover(
   context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'expiry'>,
@@ -196,7 +197,8 @@ function ageAtLossSeconds(
 }
 
 /**
- * Returns how long the holder has certainly not written: its lease ended some time after its last heartbeat.
+ * Returns how long the holder has certainly not written.
+ * Its lease ended some time after its last heartbeat.
  * If the registry was away meanwhile, the holder may have continued rightly (Isolation) until it was back, and for
  * the time that others had to leave it then.
  */

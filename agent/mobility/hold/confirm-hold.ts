@@ -67,8 +67,8 @@ export async function confirmHold(
 }
 
 /**
- * Whether the registry shows a later hold or takeover than ours. A read may be stale, but an epoch above ours proves
- * it.
+ * Whether the registry shows a later hold or takeover than ours.
+ * A read may be stale, but an epoch above ours proves it.
  */
 export async function hasMovedOn(
   { registry }: Pick<Dependencies, 'registry'>,

@@ -5,12 +5,19 @@ import type { ContainerUses } from '../use-contract.ts'
 
 /** Docker's states in which a container's processes exist and may write. */
 const WRITING_STATES = new Set(['running', 'paused'])
-/** Docker's states in which a container has the volume. One that is about to be restarted has no process, but a use. */
+/**
+ * Docker's states in which a container has the volume.
+ * One that is about to be restarted has no process, but a use.
+ */
 const LIVE_STATES = new Set([...WRITING_STATES, 'restarting'])
-/** A Mount precedes its container, and a container with several volumes waits up to two minutes for each. */
+/**
+ * A Mount precedes its container.
+ * A container with several volumes waits up to two minutes for each.
+ */
 const STARTING_MS = 5 * 60_000
 /**
- * After a boot Docker restarts what restart policies name, and mounts its volumes again: it begins within this time.
+ * After a boot Docker restarts what restart policies name, and mounts its volumes again.
+ * It begins within this time.
  */
 const RESTARTING_MS = 15_000
 /** Scans in a row that must find a container gone: a restart policy brings it back in between. */
@@ -154,7 +161,8 @@ export class EngineUses implements ContainerUses {
   }
 
   /**
-   * Returns the ground with the containers that were seen since; the very same object when there were none.
+   * Returns the ground with the containers that were seen since.
+   * The very same object when there were none.
    * Call it after a refresh. Rejects ENGINE_UNREACHABLE.
    */
   async seenSince(volumeName: string, ground: UseGround): Promise<UseGround> {
@@ -199,7 +207,10 @@ export class EngineUses implements ContainerUses {
     return scans >= SCANS_GONE
   }
 
-  /** A removal waits for the end of the volume's uses and found no reference: a use then needs no container to end. */
+  /**
+   * A removal waits for the end of the volume's uses and found no reference.
+   * A use then needs no container to end.
+   */
   removalWaits(id: string): void {
     this.#unwantedMs.set(id, this.#clock.elapsedMs())
   }

@@ -3,7 +3,7 @@ import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 
 /**
- * Writes to this disk how the containers of a volume are right after its newest Mount, unless that was done.
+ * Writes how the containers of a volume are right after its newest Mount, unless that was done.
  * By what differs later, any agent finds uses that have ended and whose Unmount never came.
  * May be repeated; rejects ENGINE_UNREACHABLE.
  */
@@ -22,7 +22,7 @@ export async function surveyUses(
 }
 
 /**
- * Drops the uses of a mounted volume that have ended although Docker never unmounted it, and releases it then.
+ * Drops the ended uses of a mounted volume that Docker never unmounted, and releases it then.
  * `copy` as just read. Call it after a refresh of the uses.
  */
 export async function dropEndedUses(

@@ -4,7 +4,10 @@ import type { LocalCopy } from '../../store/contract.ts'
 import type { RunningCopy } from '../copy-contract.ts'
 import { sentenceOf } from '../trouble.ts'
 
-/** The holder is alive, no container uses the volume there, and it cannot release it. `host`: its label. */
+/**
+ * The holder is alive, no container uses the volume there, and it cannot release it.
+ * `host`: its label.
+ */
 export function releaseFailed({ name }: VolumeRecord, host: string, { code, text, since }: Trouble): WherryError {
   return new WherryError(
     'RELEASE_FAILED',
@@ -69,7 +72,10 @@ export function stillReleasing(name: string, host: string): WherryError {
   })
 }
 
-/** A removed volume of this name is still held here. `trouble`: why it could not be cleared away; null: unknown. */
+/**
+ * A removed volume of this name is still held here.
+ * `trouble`: why it could not be cleared away; null: unknown.
+ */
 export function earlierHeld(name: string, host: string, trouble: Trouble | null): WherryError {
   const why = trouble === null ? 'it is being put away.' : `it cannot be put away: ${sentenceOf(trouble.text)}`
   return new WherryError(

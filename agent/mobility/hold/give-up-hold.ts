@@ -52,7 +52,10 @@ export async function giveUpHold(
   context.endedUses.delete(local.id)
 }
 
-/** Null: the tree cannot be captured or read. Then nobody can tell what it is, and it is kept as it is (promise 7). */
+/**
+ * Null: the tree cannot be captured or read.
+ * Then nobody can tell what it is, and it is kept as it is (promise 7).
+ */
 async function captureOrNull(context: Pick<Context, 'dependencies'>, local: LocalCopy): Promise<Capture | null> {
   try {
     return await context.dependencies.store.capture(local.id, 'quiet', context.dependencies.signal)
@@ -75,10 +78,9 @@ function checkpointGoneOnFrom(record: VolumeRecord, { checkpoint }: LocalCopy, f
 }
 
 /**
- * Sets an idle copy aside whose checkpoint the cluster did not continue from, or whose checkpoint is none of the
- * volume's.
- * The first happens when the volume was taken over while this host was away. A stale record does no harm: neither a
- * takeover nor the name of a checkpoint is ever removed from it.
+ * Sets an idle copy aside whose checkpoint is not in the volume's line.
+ * The volume was taken over while this host was away, or the checkpoint never belonged to it. A stale record does no
+ * harm: neither a takeover nor the name of a checkpoint is ever removed from it.
  */
 export async function setAsideDiverged(
   context: Pick<Context, 'dependencies' | 'locks'>,
@@ -91,7 +93,10 @@ export async function setAsideDiverged(
   if (isNone || isLeftBehind(record, checkpoint)) await restartCopy(context, local, record)
 }
 
-/** Makes room for a fresh copy: sets the idle tree aside, or drops it unannounced when it is empty. May be repeated. */
+/**
+ * Makes room for a fresh copy: sets the idle tree aside, or drops it unannounced when it is empty.
+ * May be repeated.
+ */
 export async function restartCopy(
   context: Pick<Context, 'dependencies' | 'locks'>,
   local: LocalCopy,

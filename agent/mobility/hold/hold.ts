@@ -144,7 +144,10 @@ async function mountHeld(
   }
 }
 
-/** Makes this host the holder by compare-and-set, or confirms that it is (promise 1: by a write, never by a read). */
+/**
+ * Makes this host the holder by compare-and-set, or confirms that it is.
+ * That takes a write, never a read (promise 1).
+ */
 async function commitHold(
   context: Pick<Context, 'dependencies' | 'hosts'>,
   { value: seen, revision }: Versioned<VolumeRecord>,

@@ -23,16 +23,19 @@ export interface StartingTree {
 
 export type Hold = NonNullable<LocalCopy['held']>
 
-/** This host's copy, and the hold that was written to this disk for it; null: it had a hold, which stands. */
+/**
+ * This host's copy, and the hold that was written to this disk for it.
+ * Null: it had a hold, which stands.
+ */
 interface Intent {
   readonly local: LocalCopy
   readonly hold: Hold | null
 }
 
 /**
- * Writes to this disk, before the registry is written, under which incarnation this host is about to hold the volume.
- * An agent that is killed after the registry's write finds its hold by that. One that is killed before it finds that
- * the hold never began.
+ * Writes an intended hold to this disk before the registry is written.
+ * An agent that is killed after the registry's write finds its hold by its incarnation. One that is killed before it
+ * finds that the hold never began.
  * A hold that this disk has already is confirmed by a write. `tree` null: the record names a holder.
  */
 export async function intendHold(

@@ -74,7 +74,8 @@ export async function mountAfterLoss(
 }
 
 /**
- * Returns the last tree of a holder that is alive and cannot write its disk: it is better than the newest checkpoint.
+ * Returns the last tree of a holder that is alive and cannot write its disk.
+ * It is better than the newest checkpoint.
  * Null: there is none.
  */
 async function whatIsLeft(

@@ -41,7 +41,10 @@ export interface MountAttempt {
   job: RunningCopy | null
   /** Since when the holder says that it cannot release, and when it was asked last; null: it can. */
   stuck: { readonly sinceMs: number; readonly askedMs: number } | null
-  /** The last tree of a holder that cannot write its disk; null: it cannot be had; undefined: nobody asked. */
+  /**
+   * The last tree of a holder that cannot write its disk.
+   * Null: it cannot be had; undefined: nobody asked.
+   */
   left: Checkpoint | null | undefined
 }
 

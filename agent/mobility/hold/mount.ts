@@ -29,8 +29,8 @@ const STUCK_ASK_EVERY_MS = 2_000
 /** A release that takes longer than a holder waits for it (surrender.ts) still gets a reply. */
 const STUCK_ANSWER_MS = 4_000
 /**
- * A holder that could not release for this long will not: what ends by itself (a writer that outlives its container)
- * has ended.
+ * A holder that could not release for this long will not.
+ * What ends by itself (a writer that outlives its container) has ended.
  */
 const STUCK_FOR_MS = 5_000
 /** A Mount of a held volume waits this long for the registry to say that the volume was removed. */
@@ -207,7 +207,10 @@ async function isRemoved(
   return (await nullOnAbort(asked, inTime)) ?? false
 }
 
-/** Starts or joins the copy, and returns why the Mount waits. Throws why a copy that it waited for has failed. */
+/**
+ * Starts or joins the copy, and returns why the Mount waits.
+ * Throws why a copy that it waited for has failed.
+ */
 function awaitCopy(
   context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager'>,
   attempt: MountAttempt,

@@ -8,11 +8,17 @@ import type { ReleaseTroubles } from '../use-contract.ts'
 /** Time before a failed release is retried: doubled after each failure for the same reason. */
 const RETRY_LEAST_MS = 1_000
 const RETRY_MOST_MS = 5 * 60_000
-/** An operator who ends what keeps a volume busy should not have to wait. All processes are scanned each time. */
+/**
+ * An operator who ends what keeps a volume busy should not have to wait.
+ * All processes are scanned each time.
+ */
 const BUSY_RETRY_MOST_MS = 2_000
 /** A release that somebody waits for is retried sooner, but not more often than this. */
 const ASKED_RETRY_MS = 2_000
-/** A long release is not repeated for each request, nor while a volume is busy: it takes this share of the time. */
+/**
+ * A long release is not repeated for each request, nor while a volume is busy.
+ * It takes this share of the time.
+ */
 const MOST_SHARE = 0.1
 const HEARTBEAT_MOST_VOLUMES = 50
 
@@ -52,8 +58,9 @@ export class ReleaseTroubleTable implements ReleaseTroubles {
   }
 
   /**
-   * Notes the copies whose records cannot be read, by id, with the reason: a hold among them cannot be ended. Forgets
-   * those that can be read again.
+   * Notes the copies whose records cannot be read, by id, with the reason.
+   * A hold among them cannot be ended.
+   * Forgets those that can be read again.
    */
   noteUnreadable(found: ReadonlyMap<string, string>): void {
     for (const id of this.#unreadable) if (!found.has(id)) this.clear(id)

@@ -12,18 +12,24 @@ import { confirmHold, hasMovedOn, retractHold } from './confirm-hold.ts'
 import { copyGone, recordLost } from './errors.ts'
 import { giveUpHold } from './give-up-hold.ts'
 
-/** Docker sends Unmount a moment before its list shows the container as exited; after this it really runs. */
+/**
+ * Docker sends Unmount a moment before its list shows the container as exited.
+ * After this it really runs.
+ */
 const EXIT_WAIT_MS = 10_000
 const EXIT_POLL_MS = 100
 /** A writer that outlives its container (a lazy flush, a debugger) gets this many chances to end. */
 const CAPTURE_TRIES = 5
 const CAPTURE_RETRY_MS = 1_000
-/** One attempt to write the release to the registry; the reconcile loop retries for as long as it takes. */
+/**
+ * One attempt to write the release to the registry.
+ * The reconcile loop retries for as long as it takes.
+ */
 const COMMIT_MS = 60_000
 
 /**
- * Gives a volume up when nothing on this host uses it: unmounts it, takes the final checkpoint of the quiet tree, and
- * commits that to this disk and then to the registry.
+ * Gives a volume up when nothing on this host uses it.
+ * Unmounts it, takes the final checkpoint of the quiet tree, and commits that to this disk and then to the registry.
  * Never rejects: a failure is noted (ReleaseTroubles), the volume stays held, and the reconcile loop calls again.
  * Nothing is done before the next try is due. `asked`: somebody waits for the volume.
  * May be repeated at any time, also after a crash at any point of it.
@@ -123,7 +129,8 @@ async function releaseLocked(
 }
 
 /**
- * Adds a use for each running container whatever Docker's calls add up to: an Unmount may have been counted twice.
+ * Adds a use for each running container whatever Docker's calls add up to.
+ * An Unmount may have been counted twice.
  * Without one the volume would be neither released nor kept by checkpoints. The use is dropped as one whose Unmount
  * never came.
  */
@@ -222,8 +229,8 @@ export async function nextCheckpoint(
 }
 
 /**
- * Writes the release to the registry. `lost`: another host has just taken the volume over; the next release settles
- * it.
+ * Writes the release to the registry.
+ * `lost`: another host has just taken the volume over; the next release settles it.
  */
 async function commitRelease(
   context: Pick<Context, 'dependencies' | 'hosts'>,

@@ -48,9 +48,9 @@ async function pauseOnce(context: Pick<Context, 'dependencies'>, guard: Guard): 
 }
 
 /**
- * Resumes fenced containers once the lease runs and a write has confirmed the holds of all their volumes at the same
- * epoch.
- * Kills those whose volume was taken over. The reconcile loop calls it; it does nothing while the lease is expired.
+ * Resumes fenced containers once the lease runs and a write has confirmed all their holds.
+ * The holds must be at the same epoch. Containers whose volume was taken over are killed. The reconcile loop calls
+ * it; it does nothing while the lease is expired.
  */
 export async function resumeFenced(
   context: Pick<

@@ -12,8 +12,8 @@ import { nextCheckpoint } from './release.ts'
 /** How long a release may take before the holder replies how far it is. */
 const RELEASE_WAIT_MS = 3_000
 /**
- * After a surrender no release is tried for this long: the other host is about to end the hold, or fetches the tree
- * first.
+ * After a surrender no release is tried for this long.
+ * The other host is about to end the hold, or fetches the tree first.
  */
 const SURRENDERED_MS = 5_000
 const FETCHED_MS = 60_000

@@ -33,7 +33,8 @@ export class HeartbeatExpiry implements Expiry {
   }
 
   /**
-   * Returns how long a host must be silent before its lease may be ended: the longer of its setting and this host's.
+   * Returns how long a host must be silent before its lease may be ended.
+   * The longer of its setting and this host's.
    */
   patienceMs(host: Pick<HostRecord, 'seizeAfterMs'>): number {
     return Math.max(this.#dependencies.seizeAfterMs, host.seizeAfterMs ?? 0)

@@ -18,7 +18,10 @@ export class WatchdogVolumes implements GuardedVolumes {
   readonly #held: HeldVolumes
   /** Epochs of the holds that the watchdog knows, by volume id. */
   #told: ReadonlyMap<string, number> = new Map()
-  /** By volume id: whether another host has a copy that could be taken over, and under which hold that was learnt. */
+  /**
+   * Whether another host has a copy that could be taken over, by volume id.
+   * `incarnation`: the hold under which that was learnt.
+   */
   readonly #known = new Map<string, { readonly elsewhere: boolean; readonly incarnation: string | null }>()
   /** Ids of volumes without a readable record that were logged. */
   readonly #said = new Set<string>()
@@ -54,7 +57,10 @@ export class WatchdogVolumes implements GuardedVolumes {
     if (!this.#told.has(id)) await this.tell()
   }
 
-  /** Resolves once the watchdog knows of a hold that it has to guard. Call it before a container can write. */
+  /**
+   * Resolves once the watchdog knows of a hold that it has to guard.
+   * Call it before a container can write.
+   */
   async ensure(copy: Pick<LocalCopy, 'id' | 'options' | 'held'>): Promise<void> {
     if (this.isGuarded(copy) && this.#told.get(copy.id) !== copy.held?.epoch) await this.tell()
   }

@@ -38,8 +38,8 @@ export class HeldCopies {
   }
 
   /**
-   * Returns the held copies. Waits for the disk the first time, and rejects as `Store.copies`; later it does neither
-   * for long.
+   * Returns the held copies.
+   * Waits for the disk the first time, and rejects as `Store.copies`; later it does neither for long.
    */
   async list(): Promise<readonly LocalCopy[]> {
     return (await this.all()).filter((copy) => copy.held !== null)

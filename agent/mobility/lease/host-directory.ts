@@ -10,7 +10,8 @@ interface Heard {
   readonly record: HostRecord
   readonly revision: number
   /**
-   * When a change of the heartbeat was last seen, on this host's own clock: other hosts' clocks are not trusted.
+   * When a change of the heartbeat was last seen, on this host's own clock.
+   * Other hosts' clocks are not trusted.
    * For the first heartbeat: when it was sent, by both clocks, good enough to show.
    */
   readonly changedMs: number
@@ -92,7 +93,10 @@ export class KnownHosts implements HostDirectory {
     return this.silentMs(id) < this.#leaseMs && this.#heard.get(id)?.record.expiredBy === null
   }
 
-  /** True: the registry has not replied for longer than a lease, and nobody can tell from here who is alive. */
+  /**
+   * True: the registry has not replied for longer than a lease.
+   * Nobody can tell from here who is alive.
+   */
   get stale(): boolean {
     return this.#clock.elapsedMs() - this.#readMs > this.#leaseMs
   }
@@ -112,7 +116,8 @@ export class KnownHosts implements HostDirectory {
   }
 
   /**
-   * When a host that is away was last heard of: ISO 8601 by this host's clock, or `otherwise` when it never was.
+   * When a host that is away was last heard of.
+   * ISO 8601 by this host's clock, or `otherwise` when it never was.
    * Null: it is alive, or nobody can tell yet.
    */
   awaySince(id: string, otherwise: string): string | null {

@@ -6,9 +6,8 @@ import type { HeartbeatLease } from './lease.ts'
 /** Renewals that fail for this many heartbeats make this host ask others for a registry leader. */
 const ASK_AFTER_HEARTBEATS = 1.5
 /**
- * A registry without a leader for this many heartbeats has broken the row of acknowledged renewals of every watcher
- * (Lease).
- * A moment of an election has not, and proves nothing.
+ * Heartbeats without a leader that break every watcher's row of acknowledged renewals (Lease).
+ * A moment of an election does not, and proves nothing.
  */
 const LEADERLESS_HEARTBEATS = 3
 /**
@@ -49,7 +48,10 @@ export class Isolation {
     this.#lease = lease
   }
 
-  /** Watches until the agent stops. With a NATS of the user's own there is nobody to ask, and no exception. */
+  /**
+   * Watches until the agent stops.
+   * With a NATS of the user's own there is nobody to ask, and no exception.
+   */
   async run(): Promise<void> {
     const { clock, signal, heartbeatMs, leaderlessQuorum, log } = this.#dependencies
     if (!Number.isFinite(leaderlessQuorum)) return

@@ -12,7 +12,7 @@ import type { Heartbeat } from './heartbeat.ts'
  */
 export type OnLeaseEnded = (isStart: boolean) => Promise<void>
 
-/** Acknowledged renewals that are more heartbeats apart do not prove that the registry worked in between. */
+/** Acknowledged renewals that are further apart do not prove that the registry worked in between. */
 const HEARTBEATS_UNBROKEN = 2.5
 
 type LeaseDependencies = Pick<
@@ -44,18 +44,24 @@ export class HeartbeatLease implements Lease {
   #unbrokenMs = Number.POSITIVE_INFINITY
   #provenMs = Number.NEGATIVE_INFINITY
   /**
-   * When this host last found that its lease had been ended, and whether that was since the newest acknowledged
-   * renewal.
+   * When this host last found that its lease had been ended.
+   * `#isEnded`: that was since the newest acknowledged renewal.
    */
   #endedMs = Number.NEGATIVE_INFINITY
   #isEnded = false
   /** `onEnded` has not succeeded yet for that. */
   #isEnding = false
-  /** The newest renewal was refused, and no unacknowledged one of ours can be the reason: another host has written. */
+  /**
+   * The newest renewal was refused, and no unacknowledged one of ours can be the reason.
+   * Another host has written.
+   */
   #isForeign = false
   /** The revision of the newest acknowledged renewal; null: none yet. */
   #ackedRevision: number | null = null
-  /** A renewal since then is unacknowledged and may have taken effect: then the next one is refused because of it. */
+  /**
+   * A renewal since then is unacknowledged and may have taken effect.
+   * Then the next one is refused because of it.
+   */
   #isUnsure = false
   #lost = false
   /** When the lease was given up; null: it was not. */
@@ -133,8 +139,8 @@ export class HeartbeatLease implements Lease {
   }
 
   /**
-   * Extends the lease: nobody was able to end it at `atMs` (promise 6). One that has been ended is not extended: only
-   * a renewal takes it again.
+   * Extends the lease: nobody was able to end it at `atMs` (promise 6).
+   * One that has been ended is not extended: only a renewal takes it again.
    */
   prolong(atMs: number): void {
     if (this.#isEnded || this.isGivenUp) return

@@ -2,7 +2,10 @@ import type { LocalCopy, Store } from '../../store/contract.ts'
 
 type Noted = Pick<Store, 'create' | 'update' | 'diverge' | 'trash' | 'setAside'>
 
-/** The same store; `note` is called with each changed record before the change resolves. Null: the copy is gone. */
+/**
+ * The same store; `note` is called with each changed record before the change resolves.
+ * Null: the copy is gone.
+ */
 export function notedStore(store: Store, note: (id: string, copy: LocalCopy | null) => void): Store {
   const noted = async (changing: Promise<LocalCopy>): Promise<LocalCopy> => {
     const copy = await changing

@@ -12,8 +12,8 @@ const PROBE_AGAIN_MS = 1_000
 /** Probes in a row that must fail before anything is done: a disk may lose one request. */
 const FAILURES = 2
 /**
- * Probes in a row that must pass before the disk counts as writable. Meanwhile the watchdog notes what it paused
- * without a note.
+ * Probes in a row that must pass before the disk counts as writable.
+ * Meanwhile the watchdog notes what it paused without a note.
  */
 const PASSES = 3
 const KEY = '/state-disk'

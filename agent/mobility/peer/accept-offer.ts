@@ -13,8 +13,8 @@ type Offer = Extract<Question, { kind: 'offer' }>
 const APPLY_WAIT_MS = 10_000
 
 /**
- * Fetches the checkpoint that its holder offers, or joins the pull that does; resolves when it is committed and
- * applied.
+ * Fetches the checkpoint that its holder offers, or joins the pull that does.
+ * Resolves when it is committed and applied.
  * The epoch is on disk before anything is asked for. May be repeated; when `signal` aborts, the pull continues.
  * STALE_EPOCH: this host knows better (promise 8): a higher epoch, a hold of its own, a copy that has diverged or is
  * not in the record.

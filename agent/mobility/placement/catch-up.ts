@@ -10,8 +10,8 @@ import { mayGiveUp } from './policy.ts'
 import { whyBusy } from './surplus.ts'
 
 /**
- * Most volumes that move are mounted elsewhere within this after their release. Until then that Mount has the sources
- * to itself.
+ * Most volumes that move are mounted elsewhere within this after their release.
+ * Until then that Mount has the sources to itself.
  */
 const QUIET_MS = 1_000
 /** Catch-ups at the same time: many small ones mostly wait for disks, and large ones share one network. */
@@ -31,9 +31,9 @@ interface Waiting {
 }
 
 /**
- * Brings this host's copies of idle volumes to their newest checkpoint soon after the release, at low priority.
- * Few run at a time, the first released first, and after Mounts (MountWaits). Nothing here needs to survive a
- * restart.
+ * Brings this host's copies of idle volumes to their newest checkpoint, at low priority.
+ * It begins soon after the release. Few run at a time, the first released first, and after Mounts (MountWaits).
+ * Nothing here needs to survive a restart.
  */
 export class IdleCatchUp implements CatchUp {
   readonly #context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'node' | 'pendingMounts'>
@@ -86,7 +86,10 @@ export class IdleCatchUp implements CatchUp {
     }
   }
 
-  /** Postpones a copy that cannot be compared, so that it keeps no other from its turn. Throws on an outage. */
+  /**
+   * Postpones a copy that cannot be compared, so that it keeps no other from its turn.
+   * Throws on an outage.
+   */
   #postpone(name: string, error: unknown): null {
     const { clock, signal, log } = this.#context.dependencies
     if (signal.aborted || codeOf(error) === 'REGISTRY_UNAVAILABLE') throw error
@@ -151,7 +154,7 @@ export class IdleCatchUp implements CatchUp {
 }
 
 /**
- * Whether this host's copy of an idle volume lacks the newest checkpoint, and another living host has it.
+ * Whether this host's copy of an idle volume is behind, and another living host has the newest.
  * Pre-seeded data is no copy, and a diverged copy is not overwritten (promise 7). A copy that placement is about to
  * drop stays as it is: brought up to date it would be as good as the placed ones, and any of them might be dropped.
  */
@@ -174,7 +177,7 @@ function isBehind(
   )
 }
 
-/** Whether enough living hosts have the newest checkpoint, and nothing keeps this copy from being dropped in time. */
+/** Whether enough living hosts have the newest checkpoint, and this copy can be dropped in time. */
 function isSurplus(
   context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'node' | 'pendingMounts'>,
   record: VolumeRecord,

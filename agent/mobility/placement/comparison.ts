@@ -5,7 +5,10 @@ import type { Context } from '../context.ts'
 import { areSound, othersWith } from '../failover/sound-candidates.ts'
 import type { PlacementMemory } from './memory.ts'
 
-/** How long a comparison counts: a copy may be changed afterwards, and placement runs every few seconds. */
+/**
+ * How long a comparison counts.
+ * A copy may be changed afterwards, and placement runs every few seconds.
+ */
 const COUNTS_MS = 15_000
 
 /** A tree that was read before is compared within this. */

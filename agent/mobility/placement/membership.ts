@@ -91,7 +91,10 @@ export async function markSurplus(
   await changeVolume(context.dependencies, seen.name, change, writeTime(context))
 }
 
-/** Writes an idle copy that the record does not know into it, as behind. Its worth is found out like any other's. */
+/**
+ * Writes an idle copy that the record does not know into it, as behind.
+ * Its worth is found out like any other's.
+ */
 export async function rejoinRecord(
   context: Pick<Context, 'dependencies'>,
   seen: VolumeRecord,

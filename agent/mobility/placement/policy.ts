@@ -5,7 +5,10 @@ import { isNewest, mayBeNewest } from '../record/copies.ts'
 const FREE_SHARE = 0.1
 /** A tenth of a huge disk is more than enough; no more than this is asked for. */
 const MOST_FREE_BYTES = 20e9
-/** A copy on a disk with less than this part of it cannot take in new writes: another host gets one, if it can. */
+/**
+ * A copy on a disk with less than this part of it cannot take in new writes.
+ * Another host gets one, if it can.
+ */
 const STUCK_PART = 0.5
 
 /** What placement has to know of a host. */
@@ -23,8 +26,8 @@ export interface PlacementHost {
 }
 
 /**
- * How good a place a host is for a copy of a volume, best first; null: none. A stuck copy is old, and better than
- * nothing.
+ * How good a place a host is for a copy of a volume, best first; null: none.
+ * A stuck copy is old, and better than nothing.
  */
 type Standing = 'current' | 'behind' | 'filling' | 'new' | 'stuck' | null
 const STANDINGS = ['current', 'behind', 'filling', 'new', 'stuck'] as const

@@ -9,7 +9,8 @@ import type { PlacementMemory } from './memory.ts'
 import { mayGiveUp, type PlacementHost } from './policy.ts'
 
 /**
- * Drops this host's surplus copy: at once when drained, else when the volume has not moved for the grace time.
+ * Drops this host's surplus copy.
+ * At once when drained, else when the volume has not moved for the grace time.
  * A volume that moves back and forth keeps both its copies.
  */
 export async function dropSurplus(
@@ -72,9 +73,9 @@ export function whyBusy(
 }
 
 /**
- * Takes this host's copy off the record and moves it to the trash, under the volume's lock, so that no Mount
- * intervenes.
- * The copies that stay are compared with their checkpoint first: an idle one may have been changed.
+ * Takes this host's copy off the record and moves it to the trash.
+ * That is under the volume's lock, so that no Mount intervenes. The copies that stay are compared with their
+ * checkpoint first: an idle one may have been changed.
  */
 async function dropCopy(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks' | 'pendingMounts'>,

@@ -1,6 +1,9 @@
 import type { Checkpoint, CopyRecord } from '../../model/model.ts'
 
-/** What identifies a checkpoint of a volume: epoch and number order, the hash is the identity (promise 14). */
+/**
+ * What identifies a checkpoint of a volume.
+ * Epoch and number order, the hash is the identity (promise 14).
+ */
 export type CheckpointIdentity = Pick<Checkpoint, 'epoch' | 'seq' | 'hash'>
 
 /** A checkpoint as a record names it. Without a hash: an older release wrote it. */

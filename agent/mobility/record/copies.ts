@@ -16,7 +16,8 @@ import { standingOf } from './lineage.ts'
 export const NO_CHECKPOINT = { epoch: 0, seq: 0 } as const
 
 /**
- * Whether a disk's checkpoint does not belong to the volume: its epoch never began as far as the disk knows.
+ * Whether a disk's checkpoint does not belong to the volume.
+ * Its epoch never began as far as the disk knows.
  * Older releases took one when they gave up a hold that never began, under a name that the next holder's first
  * checkpoint gets as well.
  */
@@ -29,7 +30,7 @@ export function isEmptyTree({ files, bytes }: Checkpoint): boolean {
   return files === 0 && bytes === 0
 }
 
-/** Whether this disk's tree is at a checkpoint, untouched since, not half applied and not known to be damaged. */
+/** Whether this disk's tree is at a checkpoint: not held, half applied or known to be damaged. */
 export function isAt(local: LocalCopy | null, checkpoint: Checkpoint): boolean {
   if (local === null || local.applying || local.held !== null || local.damaged !== null) return false
   return isSameTree(local.checkpoint, checkpoint)
@@ -46,7 +47,10 @@ export function withoutCopy(record: VolumeRecord, host: string): VolumeRecord {
   return { ...record, copies }
 }
 
-/** Returns the copies after a new checkpoint on `host`: that one is current, those that were current are behind. */
+/**
+ * Returns the copies after a new checkpoint on `host`.
+ * That one is current, those that were current are behind.
+ */
 export function copiesAfter(record: VolumeRecord, host: string, checkpoint: Checkpoint): Record<string, CopyRecord> {
   const others = Object.entries(record.copies).map(([id, copy]): [string, CopyRecord] => [
     id,
@@ -69,7 +73,8 @@ export function isKnownCopy(copy: CopyRecord | undefined): boolean {
 }
 
 /**
- * Whether a holder knows by this record that the volume could be taken over from it: only then is it fenced.
+ * Whether a holder knows by this record that the volume could be taken over from it.
+ * Only then is it fenced.
  * A copy on a host that is away counts: that host may be back before the holder is.
  */
 export function hasCopyElsewhere(record: VolumeRecord, holder: string): boolean {
@@ -82,8 +87,8 @@ export function hasCheckpoint(copy: CopyRecord | undefined, checkpoint: Checkpoi
 }
 
 /**
- * The same where an entry of an older release, without a hash, counts as well. Callers compare the tree before they
- * use it.
+ * The same where an entry of an older release, without a hash, counts as well.
+ * Callers compare the tree before they use it.
  */
 export function mayHaveCheckpoint(copy: CopyRecord | undefined, checkpoint: CheckpointIdentity): boolean {
   if (copy?.state !== 'current') return false
@@ -102,7 +107,7 @@ export function isLeftBehind(record: VolumeRecord, checkpoint: NamedCheckpoint):
 }
 
 /**
- * Returns the record after other hosts replied which checkpoints of this hold they have on their disks.
+ * Returns the record after other hosts replied which checkpoints of this hold they have.
  * `last` becomes the newest of them and never goes back; copies are current at it or behind.
  * Returns the very same object when nothing changes.
  */
@@ -157,7 +162,8 @@ export function isNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): 
 }
 
 /**
- * The same where an entry of an older release, without a hash, counts as well: nothing may be dropped because of it.
+ * The same where an entry of an older release, without a hash, counts as well.
+ * Nothing may be dropped because of it.
  */
 export function mayBeNewest({ last }: VolumeRecord, copy: CopyRecord | undefined): boolean {
   return last !== null && mayHaveCheckpoint(copy, last)

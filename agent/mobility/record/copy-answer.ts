@@ -17,14 +17,20 @@ const surrendered: z.ZodType<SurrenderAnswer> = z.object({
   final: z.object(checkpointFields).nullable(),
 })
 
-/** Parses a holder's reply to a request to give a volume up. REQUEST_INVALID when it cannot be understood. */
+/**
+ * Parses a holder's reply to a request to give a volume up.
+ * REQUEST_INVALID when it cannot be understood.
+ */
 export function readSurrenderAnswer(value: unknown, from: string): SurrenderAnswer {
   const found = surrendered.safeParse(value)
   if (found.success) return found.data
   throw malformedReply(from, 'its hold', found.error)
 }
 
-/** Parses a host's reply about its copy; null: it has none. REQUEST_INVALID when it cannot be understood. */
+/**
+ * Parses a host's reply about its copy; null: it has none.
+ * REQUEST_INVALID when it cannot be understood.
+ */
 export function readCopyAnswer(value: unknown, from: string): CopyAnswer | null {
   const found = answer.nullable().safeParse(value)
   if (found.success) return found.data

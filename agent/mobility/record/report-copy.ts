@@ -24,8 +24,9 @@ export async function announceCopy(dependencies: Informing, volume: Pick<VolumeR
 }
 
 /**
- * Tells the registry that this host's copy is at the newest checkpoint of `seen`, unless there is a newer one.
- * A copy that the holder does not know stays unknown until the volume is idle: learnt late, it would run unfenced.
+ * Tells the registry that this host's copy is at the newest checkpoint of `seen`.
+ * It does nothing when there is a newer one. A copy that the holder does not know stays unknown until the volume is
+ * idle: learnt late, it would run unfenced.
  */
 export async function reportCurrent(dependencies: Informing, seen: VolumeRecord): Promise<void> {
   const { clock, self } = dependencies
@@ -53,7 +54,10 @@ export async function reportDamaged(dependencies: Informing, volume: Pick<Volume
   })
 }
 
-/** Takes this host's unfinished copy off the record. False: the record has it as complete, or as one to keep. */
+/**
+ * Takes this host's unfinished copy off the record.
+ * False: the record has it as complete, or as one to keep.
+ */
 export async function withdrawCopy(
   dependencies: Informing,
   volume: Pick<VolumeRecord, 'id' | 'name'>,

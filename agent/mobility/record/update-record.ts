@@ -4,7 +4,7 @@ import type { Registry, Versioned } from '../../registry/contract.ts'
 import type { Dependencies } from '../dependencies.ts'
 import { unconfirmed } from './errors.ts'
 
-/** Between two tries: long enough not to crowd a registry that elects a leader, short beside every deadline. */
+/** Between two tries: bearable for a registry that elects a leader, short beside every deadline. */
 export const RETRY_MS = 200
 
 /** What a change of a record needs from outside. */
@@ -66,7 +66,10 @@ export async function readVolume(
   return await untilAnswered(dependencies.clock, () => dependencies.registry.volume(name), signal)
 }
 
-/** Returns what `ask` resolves to. Retries while it rejects REGISTRY_UNAVAILABLE, until `signal` aborts. */
+/**
+ * Returns what `ask` resolves to.
+ * Retries while it rejects REGISTRY_UNAVAILABLE, until `signal` aborts.
+ */
 export async function untilAnswered<T>(
   clock: Dependencies['clock'],
   ask: () => Promise<T>,

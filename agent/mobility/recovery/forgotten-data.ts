@@ -39,8 +39,8 @@ export async function findForgotten(
 }
 
 /**
- * Whether a copy has data that could be lost. Pre-seeded data does not count, nor does an intended hold that was
- * never committed.
+ * Whether a copy has data that could be lost.
+ * Pre-seeded data does not count, nor does an intended hold that was never committed.
  */
 function hasData(copy: LocalCopy): boolean {
   return (copy.checkpoint !== null && !isForged(copy)) || (copy.held !== null && !isOnlyIntended(copy))

@@ -36,8 +36,8 @@ export function mergeRecord(record: VolumeRecord | null, plan: RecoverPlan): Vol
 }
 
 /**
- * Hosts that did not reply keep their entries: a removal must ask them, and they may come back. They do not count as
- * current.
+ * Hosts that did not reply keep their entries: a removal must ask them, and they may come back.
+ * They do not count as current.
  */
 function silentCopies(record: VolumeRecord, { copies }: RecoverPlan): Record<string, CopyRecord> {
   const silent = Object.entries(record.copies).filter(([host]) => copies[host] === undefined)

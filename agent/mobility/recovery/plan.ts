@@ -32,7 +32,8 @@ export interface RecoverPlan {
   readonly holder: Holder | null
   readonly last: Checkpoint | null
   /**
-   * A host that did not reply may have held it, and written more than `last`: that is no part of the volume any more.
+   * A host that did not reply may have held it, and written more than `last`.
+   * That is no part of the volume any more.
    */
   readonly seizure: Seizure | null
   readonly copies: Readonly<Record<string, CopyRecord>>
@@ -92,14 +93,17 @@ export function planVolume(
 }
 
 /**
- * Whether a copy is held at that epoch. Of an intended hold the disk has not seen the epoch committed: its Mount got
- * no reply.
+ * Whether a copy is held at that epoch.
+ * Of an intended hold the disk has not seen the epoch committed: its Mount got no reply.
  */
 function isHeldAt(copy: LocalCopy, epoch: number): boolean {
   return copy.held !== null && copy.held.epoch === epoch && copy.epochSeen >= copy.held.epoch
 }
 
-/** Whether a checkpoint has data. An empty tree may be what an older release left of a hold that never began. */
+/**
+ * Whether a checkpoint has data.
+ * An empty tree may be what an older release left of a hold that never began.
+ */
 function hasData(last: Checkpoint | null): boolean {
   return last !== null && !isEmptyTree(last)
 }
@@ -122,8 +126,8 @@ function seizureAt(epoch: number, base: Checkpoint, by: string, now: Date): Seiz
 }
 
 /**
- * Returns the highest committed checkpoint that some disk has whole, and keeps: the tree of a hold that was taken
- * over is set aside.
+ * Returns the highest committed checkpoint that some disk has whole, and keeps.
+ * The tree of a hold that was taken over is set aside.
  */
 function newestOf(name: string, found: readonly Found[]): Checkpoint | null | string {
   let newest: Checkpoint | null = null

@@ -4,8 +4,8 @@ import type { VolumeView } from '../contract.ts'
 import type { Inventory } from './inventory.ts'
 
 /**
- * Returns the newest removed volume of this name that hosts still have data of, by their disks and by tombstones.
- * Undefined: there is none. Rejects REGISTRY_UNAVAILABLE.
+ * Returns the newest removed volume of this name that hosts still have data of.
+ * By their disks and by tombstones. Undefined: there is none. Rejects REGISTRY_UNAVAILABLE.
  */
 export async function findPredecessor(
   context: Pick<Context, 'dependencies'>,
@@ -31,7 +31,10 @@ export async function findPredecessor(
   }
 }
 
-/** Returns what is left of the volume that had this name before, for operators; null: nothing that is known. */
+/**
+ * Returns what is left of the volume that had this name before, for operators.
+ * Null: nothing that is known.
+ */
 export function viewPredecessor(
   context: Pick<Context, 'dependencies' | 'hosts'>,
   { predecessor }: VolumeRecord,

@@ -125,7 +125,10 @@ function byName(inventories: readonly Inventory[], removed: ReadonlySet<string>)
   return [...found].sort(([a], [b]) => (a < b ? -1 : 1))
 }
 
-/** Writes one record: returns `written`, `kept`, or a problem for an operator. Retried until the outcome is known. */
+/**
+ * Writes one record: returns `written`, `kept`, or a problem for an operator.
+ * Retried until the outcome is known.
+ */
 async function writePlan(
   context: Pick<Context, 'dependencies'>,
   plan: RecoverPlan,

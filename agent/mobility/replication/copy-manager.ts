@@ -82,9 +82,9 @@ export class JobCopyManager implements CopyManager {
   }
 
   /**
-   * Brings exactly that checkpoint here from one of those hosts (ids, best first), whatever the record says.
-   * It is retried for `wantedMs`. The job ends when the store has applied it; `failure()` says why it was not. May be
-   * repeated.
+   * Brings exactly that checkpoint here from one of those hosts (ids, best first).
+   * It is retried for `wantedMs`, whatever the record says. The job ends when the store has applied it; `failure()`
+   * says why it was not. May be repeated.
    * Sources are asked with the epoch of `record`: pass the highest that any of them has seen.
    */
   wantCheckpoint(record: VolumeRecord, checkpoint: Checkpoint, sources: readonly string[], wantedMs: number): CopyJob {

@@ -8,8 +8,8 @@ import { changedAtRest } from './errors.ts'
 import { verifyVolume } from './verify.ts'
 
 /**
- * Tells the registry that a scan found another tree here than the record's checkpoint. Returns the refusal of this
- * copy.
+ * Tells the registry that a scan found another tree here than the record's checkpoint.
+ * Returns the refusal of this copy.
  * May be repeated; while the registry is away, `reconcileDamage` tells it later.
  */
 export async function reportFoundDamage(
@@ -43,8 +43,8 @@ export async function reconcileDamage(
 }
 
 /**
- * Reads a copy again, in the background and not often, because another host doubts it and a scan found nothing.
- * The registry, and so all hosts, learn what is found.
+ * Reads a copy again because another host doubts it and a scan found nothing.
+ * That runs in the background and not often. The registry, and so all hosts, learn what is found.
  */
 export function verifySoon(
   context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'treeChecks'>,

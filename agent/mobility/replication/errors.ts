@@ -11,8 +11,8 @@ export function isHopeless(error: unknown): boolean {
 }
 
 /**
- * The holder wrote on while a copy that is far behind read its tree. That is no damage, and the next checkpoint brings
- * what is missing.
+ * The holder wrote on while a copy that is far behind read its tree.
+ * That is no damage, and the next checkpoint brings what is missing.
  */
 export function changedMeanwhile(name: string, { epoch, seq }: Checkpoint, from: string): WherryError {
   return new WherryError(
@@ -47,7 +47,10 @@ export function changedAtRest(
   )
 }
 
-/** The copy here has writes that the cluster does not have. The reconcile loop sets it aside soon (promise 7). */
+/**
+ * The copy here has writes that the cluster does not have.
+ * The reconcile loop sets it aside soon (promise 7).
+ */
 export function notSetAsideYet(name: string): WherryError {
   return new WherryError(
     'COPY_RUNNING',

@@ -5,7 +5,10 @@ interface Capturing {
   readonly done: Promise<unknown>
 }
 
-/** Captures of live trees for pre-seeding. Several may read one volume; all give way to its release and checkpoints. */
+/**
+ * Captures of live trees for pre-seeding.
+ * Several may read one volume; all give way to its release and checkpoints.
+ */
 export class LiveCaptureSet implements LiveCaptures {
   /** By volume id. */
   readonly #running = new Map<string, Set<Capturing>>()
@@ -27,7 +30,8 @@ export class LiveCaptureSet implements LiveCaptures {
   }
 
   /**
-   * Ends all captures of the volume, and those that begin meanwhile; resolves when none touches the tree.
+   * Ends all captures of the volume, and those that begin meanwhile.
+   * Resolves when none touches the tree.
    * Never rejects. May be repeated.
    */
   async end(id: string): Promise<void> {

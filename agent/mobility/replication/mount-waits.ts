@@ -8,8 +8,8 @@ const REPEAT_MS = 1_000
 /** A Mount that was not announced for this long waits no more. */
 const OVER_MS = 2_500
 /**
- * How long catch-ups give way to one Mount. While a copy that takes hours is made, other volumes must not stay at one
- * copy.
+ * How long catch-ups give way to one Mount.
+ * While a copy that takes hours is made, other volumes must not stay at one copy.
  */
 const GIVE_WAY_MS = 30_000
 
@@ -22,7 +22,10 @@ interface Wait {
   readonly heardMs: number
 }
 
-/** Mounts on any host that wait for the data of an idle volume, as announced. Catch-ups give way to them. */
+/**
+ * Mounts on any host that wait for the data of an idle volume, as announced.
+ * Catch-ups give way to them.
+ */
 export class MountWaits {
   readonly #dependencies: Pick<Dependencies, 'bus' | 'clock' | 'self' | 'signal'>
   /** By host and volume id. */
@@ -42,7 +45,10 @@ export class MountWaits {
     this.#dependencies.bus.subscribe('volume.*.wanted', hear, this.#dependencies.signal)
   }
 
-  /** Announces that a Mount here waits for the volume's newest checkpoint. Call it as often as you like meanwhile. */
+  /**
+   * Announces that a Mount here waits for the volume's newest checkpoint.
+   * Call it as often as you like meanwhile.
+   */
   announce(record: VolumeRecord): void {
     const nowMs = this.#dependencies.clock.elapsedMs()
     for (const [id, toldMs] of this.#toldMs) if (nowMs - toldMs >= REPEAT_MS) this.#toldMs.delete(id)

@@ -34,7 +34,10 @@ export type PullDependencies = Pick<
   'registry' | 'store' | 'puller' | 'peers' | 'clock' | 'self' | 'log' | 'tally' | 'signal'
 >
 
-/** Fetches trees of other hosts: one pull after another for a volume, and an apply once a checkpoint is complete. */
+/**
+ * Fetches trees of other hosts.
+ * One pull after another for a volume, and an apply once a checkpoint is complete.
+ */
 export class TreeFetcher {
   readonly #dependencies: PullDependencies
   readonly #hosts: HostDirectory

@@ -5,7 +5,10 @@ import type { Dependencies } from '../dependencies.ts'
 
 /** A whole copy is not read again for another host's doubt before this. */
 const VERIFY_EVERY_MS = 10 * 60_000
-/** Hosts wait no longer than this for a comparison, and ask again: one that took as long counts for as long. */
+/**
+ * Hosts wait no longer than this for a comparison, and ask again.
+ * One that took as long counts for as long.
+ */
 const LONG_MS = 10_000
 
 /** Reads trees that nobody writes to: one scan per volume, which all callers join. */

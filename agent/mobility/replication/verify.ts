@@ -11,7 +11,10 @@ import { noCopy } from './errors.ts'
 
 /** Bound of reading the registry; reading the copy takes as long as it takes. */
 const REGISTRY_MS = 20_000
-/** A repair is retried for this long when no other host delivers at once; later the catch-up retries it. */
+/**
+ * A repair is retried for this long when no other host delivers at once.
+ * Later the catch-up retries it.
+ */
 const REPAIR_WANTED_MS = 60_000
 
 /**

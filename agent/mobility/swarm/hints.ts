@@ -39,7 +39,7 @@ export class Hints {
     this.#context = context
   }
 
-  /** Follows hints, engine events and, while this engine is the Swarm's leader, its tasks, until the agent stops. */
+  /** Follows hints, engine events and, on the Swarm's leader, its tasks, until the agent stops. */
   start(): void {
     const { bus, engine, self, signal } = this.#context.dependencies
     bus.subscribe(`hint.${self.id}`, (message) => void this.#onHint(message), signal)
@@ -49,8 +49,8 @@ export class Hints {
   }
 
   /**
-   * Notes a Get or Create call for a volume whose data is elsewhere: the Swarm's leader is asked to scan its tasks
-   * now.
+   * Notes a Get or Create call for a volume whose data is elsewhere.
+   * The Swarm's leader is asked to scan its tasks now.
    * Docker makes the same call for a new task and for `docker volume inspect`, so it is not reason enough to copy.
    */
   noteDemand(record: VolumeRecord): void {
@@ -94,8 +94,8 @@ export class Hints {
   }
 
   /**
-   * Brings what a Mount would take over with, from the hosts that have it: a lost holder cannot pre-seed, and
-   * dialling it takes seconds.
+   * Brings what a Mount would take over with, from the hosts that have it.
+   * A lost holder cannot pre-seed, and dialling it takes seconds.
    */
   async #bringWithoutHolder(record: VolumeRecord): Promise<void> {
     const { store, signal, log } = this.#context.dependencies
@@ -148,7 +148,7 @@ export class Hints {
     }
   }
 
-  /** Compares where tasks will run with where their volumes' data is, and sends hints to the hosts that lack it. */
+  /** Sends hints to the hosts where tasks will run and that lack the data of their volumes. */
   async #scan(): Promise<void> {
     const { bus, engine, cache } = this.#context.dependencies
     const tasks = await engine.tasks()

@@ -12,16 +12,18 @@ export const TELL_NODES_EVERY_MS = 30_000
 const nodesMessage = z.record(z.string(), z.object({ zone: z.string().nullable(), drained: z.boolean() }))
 export type NodesMessage = z.infer<typeof nodesMessage>
 
+/** What following the nodes may touch. */
+interface NodeContext extends Pick<Context, 'node'> {
+  readonly dependencies: Pick<Dependencies, 'signal'> & { readonly bus: Pick<Bus, 'subscribe'> }
+}
+
 /**
- * Follows what Swarm says of this host's node, until the agent stops: its label `zone`, and whether it is drained.
+ * Follows what Swarm says of this host's node, until the agent stops.
+ * That is its label `zone`, and whether it is drained.
  * Only managers may read nodes (docs.docker.com/engine/swarm/manage-nodes), so the leader's agent publishes them. A
  * host outside the Swarm has neither.
  */
-export function followNodes(
-  context: Pick<Context, 'node'> & {
-    readonly dependencies: Pick<Dependencies, 'signal'> & { readonly bus: Pick<Bus, 'subscribe'> }
-  },
-): void {
+export function followNodes(context: NodeContext): void {
   const hear = (message: unknown) => {
     const nodes = nodesMessage.safeParse(message)
     if (!nodes.success) return

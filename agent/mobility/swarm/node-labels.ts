@@ -17,7 +17,10 @@ const SCAN_EVERY_MS = 5_000
  * because of a write between its read and its write.
  */
 const QUIET_MS = 10_000
-/** A move makes a holder of a copy and a copy of a holder. That is written when no volume has moved for this long. */
+/**
+ * A move makes a holder of a copy and a copy of a holder.
+ * That is written when no volume has moved for this long.
+ */
 const STILL_MS = 120_000
 
 const NODES = '/nodes'
@@ -43,7 +46,10 @@ interface LabelMemory {
   wantedMs: number
 }
 
-/** While this engine is the Swarm's leader: publishes the nodes and keeps their labels true, until the agent stops. */
+/**
+ * Publishes the Swarm's nodes and keeps their labels true, until the agent stops.
+ * Does so only while this engine is the Swarm's leader.
+ */
 export async function leadNodes(context: LabelContext): Promise<void> {
   const { bus, clock, engine, signal, log } = context.dependencies
   bus.subscribe('schedule.node', () => context.wakeups.wake(NODES), signal)
@@ -70,7 +76,8 @@ export async function leadNodes(context: LabelContext): Promise<void> {
 }
 
 /**
- * Returns the labels of one node: for each volume whether its host is the `holder`, has a `copy`, or has `none`.
+ * Returns the labels of one node.
+ * For each volume whether its host is the `holder`, has a `copy`, or has `none`.
  * All three are set: Swarm stops a running task as soon as its node does not meet its constraints any more (swarmkit,
  * ConstraintEnforcer), and a copy becomes the holder when its task starts. `node.labels.wherry.data!=none` stays true
  * through that.
@@ -117,8 +124,9 @@ function noteVersion({ versions }: LabelMemory, { id, version }: SwarmNode, nowM
 }
 
 /**
- * Returns the host of a node. A host that left the Swarm and joined again has a new node, and one that was
- * reinstalled on the same node a new id: the newest heartbeat counts.
+ * Returns the host of a node.
+ * A host that left the Swarm and joined again has a new node, and one that was reinstalled on the same node a new id:
+ * the newest heartbeat counts.
  */
 function hostOf(hosts: readonly HostRecord[], node: string): HostRecord | undefined {
   return hosts.filter(({ swarmNode }) => swarmNode === node).sort((a, b) => Date.parse(b.at) - Date.parse(a.at))[0]

@@ -5,9 +5,9 @@ import { isEmptyTree, isForged } from '../record/copies.ts'
 import { withdrawCopy } from '../record/report-copy.ts'
 
 /**
- * Drops what was pre-seeded or copied in part and never became a copy, so that hosts do not collect volumes.
- * After a start it is kept for as long as a Mount may come back for it. What the record keeps here is filled however
- * long that takes.
+ * Drops what was pre-seeded or copied in part and never became a copy.
+ * So hosts do not collect volumes. After a start it is kept for as long as a Mount may come back for it. What the
+ * record keeps here is filled however long that takes.
  */
 export async function dropPartialCopies(
   context: Pick<Context, 'dependencies' | 'locks' | 'copyManager' | 'pendingMounts'>,

@@ -57,7 +57,10 @@ export interface HolderState {
   readonly trouble: Trouble | null
 }
 
-/** Nothing refers to the volume, and its holder does not release it in time, or its lease cannot be ended yet. */
+/**
+ * Nothing refers to the volume, and its holder does not release it in time.
+ * Or its lease cannot be ended yet.
+ */
 export function stillHeld(record: VolumeRecord, hosts: HostDirectory, self: string, state: HolderState): WherryError {
   const { name, holder, epoch } = record
   if (holder === null) return changedHands(name)

@@ -8,8 +8,8 @@ import { mayGiveUp } from '../placement/policy.ts'
 const PATHS_NAMED = 3
 
 /**
- * Returns why a host's copy is not at the newest checkpoint, or cannot be used, as far as this host knows.
- * Null: nothing is wrong, or this host was not told. The reason is known to the copy's host and, while the volume is
+ * Returns why a host's copy is not at the newest checkpoint, or cannot be used.
+ * Null: nothing is wrong as far as this host knows. The reason is known to the copy's host and, while the volume is
  * in use, to the holder.
  */
 export function explainCopy(

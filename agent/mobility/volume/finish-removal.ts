@@ -33,8 +33,8 @@ export async function finishRemoval(
 }
 
 /**
- * Returns the hosts with a tree. One that was lost before its first checkpoint reached the registry is not among the
- * record's copies.
+ * Returns the hosts with a tree.
+ * One that was lost before its first checkpoint reached the registry is not among the record's copies.
  */
 function hostsWithTree(record: VolumeRecord): string[] {
   const { copies, holder, lost } = record
@@ -101,7 +101,10 @@ async function setAside(context: Pick<Context, 'dependencies'>, { id, name }: Lo
   bus.publish(`volume.${id}.set_aside`, { name, host: self.id, directory })
 }
 
-/** Returns a line for each copy of a removed volume that was set aside here: it stays until an operator deletes it. */
+/**
+ * Returns a line for each copy of a removed volume that was set aside here.
+ * It stays until an operator deletes it.
+ */
 export async function describeSetAside(context: Pick<Context, 'dependencies'>): Promise<string[]> {
   const found = (await context.dependencies.store.removed()).filter(({ until }) => until === null)
   return found.map(({ name, id, directory }) =>
@@ -137,7 +140,8 @@ async function endHold(
 }
 
 /**
- * Discards the copies that tombstones name for this host, and takes it off them; the last host deletes the tombstone.
+ * Discards the copies that tombstones name for this host, and takes it off them.
+ * The last host deletes the tombstone.
  */
 export async function clearTombstones(
   context: Pick<

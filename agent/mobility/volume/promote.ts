@@ -23,7 +23,7 @@ import { isNeverUsed, type Promotion, takeoverPromotion, unchangedPromotion, unu
 /** Long enough for the lease of a host that has just fallen silent to expire. */
 const PROMOTE_MS = 30_000
 const POLL_MS = 500
-/** A host that has released a volume writes that to its disk within moments, or its disk keeps it from doing so. */
+/** A host that has released a volume writes that to its disk within moments, if it can. */
 const RELEASED_MS = 10_000
 
 /** What may be written, and why. */
@@ -37,8 +37,8 @@ interface Chosen extends Takeover {
 }
 
 /**
- * Makes a volume idle at the newest checkpoint that can be reached, on an operator's request; it follows the next
- * Mount.
+ * Makes a volume idle at the newest checkpoint that can be reached, on an operator's request.
+ * It follows the next Mount.
  * It ends the hold of a lost holder, or gives up a checkpoint that cannot be reached. A living holder without
  * containers gives the volume up, and sends what it has first.
  * FAILOVER_REFUSED: data would be lost that `acceptLoss` does not accept. RELEASE_FAILED: the holder cannot give it
@@ -101,8 +101,8 @@ export async function promoteVolume(
 }
 
 /**
- * Returns what the volume can be taken over with, or why it cannot; `again`: the holder's tree has come, which may
- * have taken long.
+ * Returns what the volume can be taken over with, or why it cannot.
+ * `again`: the holder's tree has come, which may have taken long.
  * `asked` aborts when the asker is gone.
  */
 async function choose(
@@ -128,7 +128,10 @@ async function choose(
   return await withoutFinal(context, record, accepts.loss, why, { signal, asked })
 }
 
-/** Whether the holder can be asked: it is alive, or its lease has ended because it cannot write its disk. */
+/**
+ * Whether the holder can be asked.
+ * True when it is alive, or when its lease has ended because it cannot write its disk.
+ */
 function isAnswering(context: Pick<Context, 'hosts'>, { holder }: VolumeRecord): boolean {
   if (holder === null) return false
   return context.hosts.alive(holder.host) || context.hosts.get(holder.host)?.unwritable != null
@@ -163,8 +166,8 @@ async function bringFinal(
 }
 
 /**
- * Returns what to take over with when the holder gives the volume up and its last tree cannot be had: an operator
- * must accept that.
+ * Returns what to take over with when the holder gives the volume up and its last tree cannot be had.
+ * An operator must accept that.
  * A checkpoint that only the holder has counts once it has come here: the holder sets its tree aside.
  */
 async function withoutFinal(

@@ -61,8 +61,8 @@ function naming(services: readonly SwarmService[], volume: string): string[] {
 }
 
 /**
- * Whether a mount's source is, or can become, the volume's name: Swarm fills templates in for each task
- * (docs.docker.com/reference/cli/docker/service/create).
+ * Whether a mount's source is, or can become, the volume's name.
+ * Swarm fills templates in for each task (docs.docker.com/reference/cli/docker/service/create).
  */
 export function mayName(source: string, volume: string): boolean {
   const literals = source.split(/\{\{.*?\}\}/s)

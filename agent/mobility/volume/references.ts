@@ -93,7 +93,8 @@ function lastWord(record: VolumeRecord, host: HostRecord): References['away'][nu
 }
 
 /**
- * Whether a host lost the volume to another one and has not returned since: its containers are killed when it does.
+ * Whether a host lost the volume to another one and has not returned since.
+ * Its containers are killed when it does.
  * What it said after a return counts, and so does what a host said that gave the volume up while alive.
  */
 function isAwaySinceLoss({ seizures }: VolumeRecord, { id, expiredBy, at }: HostRecord): boolean {
@@ -112,8 +113,9 @@ async function askHost(
 }
 
 /**
- * Asks hosts of the settings that the registry does not know: most likely they are yet to be installed. One that
- * replies counts.
+ * Asks hosts of the settings that the registry does not know.
+ * Most likely they are yet to be installed.
+ * One that replies counts.
  */
 async function askStrangers(
   context: Pick<Context, 'dependencies'>,

@@ -14,8 +14,8 @@ import { findReferences, isAway, type References } from './references.ts'
 import { NO_CONSENT, type Objection, objectionTo } from './removal-consent.ts'
 
 /**
- * The plugin gives a removal up after 25 s (plugin/driver.ts); a running release ends sooner for all but huge
- * volumes.
+ * The plugin gives a removal up after 25 s (plugin/driver.ts).
+ * A running release ends sooner for all but huge volumes.
  */
 const REMOVE_MS = 20_000
 /** What is left until the plugin gives up: after the mark the background can finish everything. */
@@ -26,7 +26,10 @@ const POLL_MS = 500
 const ENDED_MS = 2_000
 /** Servers of the registry are not longer behind each other while they have a leader. */
 const STALE_MS = 3_000
-/** An agent or an engine that restarts is back by then; a host that is away for longer is not waited for. */
+/**
+ * An agent or an engine that restarts is back by then.
+ * A host that is away for longer is not waited for.
+ */
 const RESTART_MS = 30_000
 /** States in which a container has ended and may be about to go. */
 const ENDED_STATES = new Set(['exited', 'removing'])

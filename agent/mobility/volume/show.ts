@@ -46,7 +46,6 @@ export async function readVolumeView(
   record: VolumeRecord,
   stale: boolean,
 ): Promise<VolumeView> {
-  await hearHosts(context)
   return viewVolume(context, record, await readDisk(context, await readCopies()), stale)
 }
 
@@ -67,7 +66,7 @@ export async function readVolumeViews(
   readCopies: CopyReader,
 ): Promise<VolumeView[]> {
   const { entries, stale } = await context.dependencies.cache.list()
-  await hearHosts(context)
+  await readHostNames(context)
   const disk = await readDisk(context, await readCopies())
   return entries
     .filter(({ value }) => value.removedAt === null)
@@ -78,12 +77,12 @@ export async function readVolumeViews(
 export async function readHostViews(
   context: Pick<Context, 'dependencies' | 'hosts' | 'stateDisk'>,
 ): Promise<HostView[]> {
-  await hearHosts(context)
+  await readHostNames(context)
   return viewHosts(context)
 }
 
 /** Reads the heartbeats if none was read since the agent started, so that hosts have names. */
-async function hearHosts(context: Pick<Context, 'dependencies' | 'hosts'>): Promise<void> {
+export async function readHostNames(context: Pick<Context, 'dependencies' | 'hosts'>): Promise<void> {
   const { registry, clock } = context.dependencies
   if (!context.hosts.isEmpty) return
   const found = await nullOnAbort(

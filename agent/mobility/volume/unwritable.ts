@@ -5,8 +5,8 @@ import { ownLabel } from '../own-host.ts'
 import { troubleOf } from '../trouble.ts'
 
 /**
- * Returns what `work` comes to. An error of a disk that cannot be written becomes STATE_UNWRITABLE, and the disk is
- * probed.
+ * Returns what `work` comes to.
+ * An error of a disk that cannot be written becomes STATE_UNWRITABLE, and the disk is probed.
  */
 export async function explainUnwritable<T>(
   context: Pick<Context, 'dependencies' | 'hosts' | 'stateDisk'>,

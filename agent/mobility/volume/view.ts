@@ -131,7 +131,10 @@ function viewSeizure(context: Pick<Context, 'hosts'>, record: VolumeRecord): Vol
   return { from: hostName(context, from), by: hostName(context, by), at, epoch: base.epoch, seq: base.seq, ageSeconds }
 }
 
-/** Returns what another host could take over with. Its age does not assume that two hosts' clocks agree. */
+/**
+ * Returns what another host could take over with.
+ * Its age does not assume that two hosts' clocks agree.
+ */
 function viewElsewhere(
   context: Pick<Context, 'dependencies' | 'hosts' | 'checkpointScheduler'>,
   record: VolumeRecord,

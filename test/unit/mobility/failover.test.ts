@@ -76,7 +76,8 @@ test('promise 5: a registry that was away when the holder was lost adds to what 
   await world.pass(5_000)
   await world.clock.until(mounting)
   const said = (await world.record('data')).seizures.at(-1)?.ageSeconds ?? Number.NaN
-  // The checkpoint is up to 10 s old; some 8 s until the registry was back, and 12 s in which the holder had to learn of that.
+  // The checkpoint is up to 10 s old; some 8 s until the registry was back, and 12 s in which the holder had to learn
+  // of that.
   t.true(said >= 8 && said <= 32, `${said} s`)
 })
 

@@ -21,7 +21,9 @@ const RECORD: VolumeRecord = {
 
 type Answer = 'done' | 'refused' | 'lost before' | 'lost after' | 'away'
 
-/** One record with compare-and-set, whose answers follow a script: the orders of events a real registry seldom shows. */
+/**
+ * One record with compare-and-set, whose answers follow a script: the orders of events a real registry seldom shows.
+ */
 function scripted(answers: Answer[], reads: VolumeRecord[] = []) {
   let stored: Versioned<VolumeRecord> = { value: RECORD, revision: 10 }
   let writes = 0

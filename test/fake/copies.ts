@@ -12,7 +12,7 @@ export type TreeWork = 'quiet' | 'live' | 'aside' | 'round' | 'freeze' | 'last' 
 
 /**
  * The copies on one disk: records, mounts, trash. How long everything takes, and when in that time it happens, is up to
- * the heir.
+ * the subclass.
  */
 export abstract class FakeCopies<T> {
   readonly disk: FakeDisk<T>

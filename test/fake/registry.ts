@@ -13,7 +13,7 @@ export interface BucketWrite<T> {
   readonly expected: number | null
 }
 
-/** The registry double of unit tests and simulator. How requests reach the buckets is up to the heir. */
+/** The registry double of unit tests and simulator. How requests reach the buckets is up to the subclass. */
 export abstract class FakeRegistry implements Registry {
   protected abstract read<R>(name: BucketName, look: (bucket: FakeBucket, revision: number) => R): Promise<R>
   protected abstract write<T>(write: BucketWrite<T>): Promise<Write<T>>

@@ -86,6 +86,10 @@ test('no line is longer than 120 columns', (t) => {
 test('the check of lines finds what it is there for', (t) => {
   const [half, word] = ['x'.repeat(60), 'x'.repeat(121)]
   t.deepEqual(longLinesOfCode('a.ts', `one\n${half} ${half}`), ['a.ts:2: 121 columns'])
+  const title = `test('${half} ${half}', async (t) => {`
+  t.deepEqual(longLinesOfCode('a.test.ts', title), [])
+  t.deepEqual(longLinesOfCode('a.ts', title), ['a.ts:1: 144 columns'])
+  t.deepEqual(longLinesOfCode('a.test.ts', `  t.log('${half} ${half}')`), ['a.test.ts:1: 132 columns'])
   t.deepEqual(longLinesOfCode('a.ts', `${half} ${half.slice(1)}\n${'\u{1f4a5}'.repeat(59)} ${half}`), [])
   t.deepEqual(longLinesOfDoc('a.md', `- ${half} ${half}\n| ${half} | ${half} |\n\n\`\`\`\n${half} ${half}`), [
     'a.md:1: 123 columns',

@@ -1,0 +1,128 @@
+import { until } from '../../lab/poll.ts'
+import { CREATE, DISABLE, type DocStep, ENABLE, HOSTS, LIST, step } from './doc-step.ts'
+import { agentOf, agentReady, idle, inspect, shell, sleeper } from './fixture.ts'
+
+const ALL = '10.0.0.1,10.0.0.2,10.0.0.3'
+
+export const INSTALL_STEPS: readonly DocStep[] = [
+  step(
+    'one host',
+    {
+      withSettings: 'scripts/install WHERRY_MOUNT_DEADLINE=60s state.source=/srv/wherry',
+      install: 'scripts/install',
+      create: CREATE,
+      list: LIST,
+      hosts: HOSTS,
+      verify: 'wherry verify data',
+    },
+    async ({ withSettings, install, create, list, hosts, verify }, ground) => {
+      const { t, site, h1 } = ground
+      await site.on(h1, withSettings)
+      await agentReady(h1, 1)
+      await site.on(h1, create)
+      await shell(h1, ground, 'data', 'echo kept >/data/file')
+      const before = await inspect(h1, 'data')
+      t.regex(String(before?.Status?.copies), /^h1: current|^h1: filling|none/)
+      const listed = await site.on(h1, list)
+      t.regex(listed.stdout, /^VOLUME .*\ndata /, listed.stderr)
+      t.regex((await site.on(h1, hosts)).stdout, /h1 \(this\) .*alive/)
+      t.regex((await site.on(h1, 'wherry inspect nothing', true)).stderr, /VOLUME_NOT_FOUND/)
+      await idle(h1, 'data')
+      t.regex((await site.on(h1, verify)).stdout, /copy of volume "data" on h1/)
+
+      await sleeper(h1, ground, 'data', 'user')
+      const refused = await site.on(h1, install, true)
+      t.not(refused.code, 0)
+      t.regex(refused.stderr, /running containers use the plugin: user \(volume data\)/)
+      await h1.docker(['rm', '-f', 'user'])
+
+      await site.on(h1, install)
+      await agentReady(h1, 1)
+      t.is((await shell(h1, ground, 'data', 'cat /data/file')).stdout, 'kept\n')
+      t.is((await inspect(h1, 'data'))?.Status?.id, before?.Status?.id)
+      const { stdout } = await h1.docker(['plugin', 'inspect', 'wherry', '-f', '{{json .Settings.Env}}'])
+      t.true((JSON.parse(stdout) as string[]).includes('WHERRY_MOUNT_DEADLINE=60s'))
+      await using agent = agentOf(h1)
+      t.deepEqual((await agent.health()).notes, [])
+    },
+  ),
+  step(
+    'a wrong setting stops the start with one line that says what to write instead',
+    {},
+    async (_, { t, site, h3 }) => {
+      t.not((await site.on(h3, 'scripts/install WHERRY_LEASE=8', true)).code, 0)
+      const lines = h3
+        .engineLog()
+        .split('\n')
+        .filter((line) => line.includes('Wrong settings'))
+      t.true(lines.length > 0)
+      t.regex(lines[0] ?? '', /WHERRY_LEASE must be a time .*for example 8s; it is \\*"8\\*"/)
+      await h3.docker(['plugin', 'rm', '--force', 'wherry'])
+    },
+  ),
+  step(
+    'several hosts: certificates',
+    {
+      make: 'scripts/certs certs 10.0.0.1 10.0.0.2 10.0.0.3',
+      directory: 'ssh 10.0.0.1 mkdir -p /var/lib/wherry/tls',
+      copy: 'scp certs/10.0.0.1/ca.pem certs/10.0.0.1/cert.pem certs/10.0.0.1/key.pem 10.0.0.1:/var/lib/wherry/tls/',
+    },
+    async ({ make, directory, copy }, { t, site, lab }) => {
+      await site.atDesk(make)
+      for (const { index } of lab.hosts) {
+        for (const text of [directory, copy]) await site.atDesk(text.replaceAll('10.0.0.1', `10.0.0.${index}`))
+      }
+      t.regex((await site.atDesk(make)).stdout, /kept/, 'it may be repeated')
+    },
+  ),
+  step(
+    'several hosts: from a checkout, and from a registry',
+    {
+      fromCheckout: `scripts/install WHERRY_ADVERTISE=10.0.0.1 WHERRY_PEERS=${ALL}`,
+      build: 'scripts/build-plugin build/plugin',
+      create: 'docker plugin create REGISTRY/wherry build/plugin',
+      push: 'docker plugin push REGISTRY/wherry',
+      state: 'mkdir -p /var/lib/wherry',
+      install: [
+        'docker plugin install --grant-all-permissions --disable --alias wherry REGISTRY/wherry',
+        `WHERRY_ADVERTISE=10.0.0.2 WHERRY_PEERS=${ALL}`,
+      ].join(' '),
+      enable: ENABLE,
+      program: 'scp scripts/wherry 10.0.0.2:/usr/local/bin/wherry',
+    },
+    async ({ fromCheckout, build, create, push, state, install, enable, program }, ground) => {
+      const { t, site, lab, h1, h2, h3 } = ground
+      await site.on(h1, fromCheckout)
+      for (const text of [build, create, push]) await site.on(h1, text)
+      for (const host of [h2, h3]) {
+        await site.on(host, state)
+        await site.on(host, install.replace('ADVERTISE=10.0.0.2', `ADVERTISE=10.0.0.${host.index}`))
+        await site.on(host, enable)
+        await site.atDesk(program.replace('10.0.0.2', `10.0.0.${host.index}`))
+      }
+      await Promise.all(lab.hosts.map((host) => agentReady(host, 3)))
+      const alive = async () => ((await site.on(h2, HOSTS, true)).stdout.match(/alive/g) ?? []).length === 3
+      await until('all hosts are alive', alive)
+      t.is(
+        (await shell(h2, ground, 'data', 'cat /data/file')).stdout,
+        'kept\n',
+        'the host that was alone has its volume',
+      )
+    },
+  ),
+  step(
+    'upgrade from a registry',
+    {
+      disable: DISABLE,
+      upgrade: 'docker plugin upgrade --grant-all-permissions --skip-remote-check wherry REGISTRY/wherry',
+    },
+    async ({ disable, upgrade }, { t, site, h3 }) => {
+      await site.on(h3, disable)
+      t.regex((await site.on(h3, upgrade)).stdout, /Upgraded plugin wherry/)
+      await site.on(h3, ENABLE)
+      await agentReady(h3, 3)
+      const { stdout } = await h3.docker(['plugin', 'inspect', 'wherry', '-f', '{{json .Settings.Env}}'])
+      t.true((JSON.parse(stdout) as string[]).includes(`WHERRY_ADVERTISE=${h3.address}`), 'settings are kept')
+    },
+  ),
+]

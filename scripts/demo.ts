@@ -1,11 +1,13 @@
 import { parseArgs } from 'node:util'
 import { createAgentClient } from '../agent/api/client.ts'
 import { mountCalls } from '../lab/blackout.ts'
+import { Guard } from '../lab/guard.ts'
 import type { Host } from '../lab/host.ts'
 import { postgres } from '../lab/images.ts'
 import { Lab } from '../lab/lab.ts'
 import { Ledger, query } from '../lab/ledger.ts'
 import { until } from '../lab/poll.ts'
+import { readRecord } from '../lab/record.ts'
 
 const VOLUME = 'pgdata'
 const SERVICE = 'db'
@@ -28,8 +30,9 @@ interface Move {
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
-    options: { keep: { type: 'boolean' }, 'data-mb': { type: 'string', default: '100' } },
+    options: { down: { type: 'boolean' }, keep: { type: 'boolean' }, 'data-mb': { type: 'string', default: '100' } },
   })
+  if (values.down === true) return await takeKeptLabDown()
   const dataMegabytes = Number(values['data-mb'])
   if (!Number.isInteger(dataMegabytes) || dataMegabytes < 0) throw new Error('--data-mb wants a whole number')
 
@@ -78,6 +81,15 @@ async function main(): Promise<number> {
   }
   process.stdout.write(`${JSON.stringify(figures)}\n`)
   return missing === 0 ? 0 : 1
+}
+
+/** Takes down the lab that an earlier start has kept. One that is in use ends first. */
+async function takeKeptLabDown(): Promise<number> {
+  const kept = readRecord()
+  const guard = await Guard.start(say)
+  await guard.takeDown()
+  say(kept === null ? 'There is no lab on this machine.' : `The lab in ${kept.directory} is taken down.`)
+  return 0
 }
 
 async function fill(lab: Lab, host: Host, megabytes: number): Promise<void> {
@@ -169,7 +181,7 @@ function howToUse(lab: Lab): string {
     'and with Wherry on one of them, for example:',
     `  DOCKER_HOST=unix://${lab.hosts[0]?.socket} scripts/wherry ls`,
     ...lab.hosts.map((host) => `State directory of ${host.name}: ${host.stateSeen}`),
-    'The next start of the demo or the tests takes it down.',
+    'scripts/demo --down takes it down, and so does the next start of the demo or the tests.',
   ].join('\n')
 }
 

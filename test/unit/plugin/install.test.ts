@@ -38,8 +38,9 @@ if (args.slice(0, 2).join(' ') === 'plugin set') {
 
 async function start() {
   const root = await mkdtemp(join(tmpdir(), 'wherry-install-'))
-  await mkdir(join(root, 'scripts'))
-  for (const file of ['config.json', 'scripts/install']) await copyFile(join(ROOT, file), join(root, file))
+  await mkdir(join(root, 'scripts/lib'), { recursive: true })
+  for (const file of ['config.json', 'scripts/install', 'scripts/lib/arguments'])
+    await copyFile(join(ROOT, file), join(root, file))
   for (const [file, text] of [
     ['docker', DOCKER],
     ['scripts/build-plugin', '#!/bin/sh\n'],

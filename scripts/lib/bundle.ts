@@ -16,7 +16,7 @@ const PROGRAMS = ['plugin/main.ts', 'cli/wherry.ts']
 const NOT_BUNDLED = ['koffi']
 /** dockerode loads these for ssh, builds, and archives of directories: nothing that Wherry asks of an engine. */
 const UNUSED = ['@balena/dockerignore', '@grpc/grpc-js', '@grpc/proto-loader', 'protobufjs', 'ssh2', 'tar-fs']
-const EMPTY_MODULE = fileURLToPath(new URL('empty.cjs', import.meta.url))
+const here = (file: string) => fileURLToPath(new URL(file, import.meta.url))
 
 async function main(out: string): Promise<void> {
   const threads = Object.values(manifest.imports).filter((path) => path.endsWith('.ts'))
@@ -32,7 +32,12 @@ async function main(out: string): Promise<void> {
     platform: 'node',
     target: `node${process.versions.node}`,
     external: NOT_BUNDLED,
-    alias: Object.fromEntries(UNUSED.map((name) => [name, EMPTY_MODULE])),
+    alias: {
+      ...Object.fromEntries(UNUSED.map((name) => [name, here('empty.cjs')])),
+      http: here('http.cjs'),
+      'node:http': here('http.cjs'),
+    },
+    inject: [here('globals.mjs')],
     // For the CommonJS packages among them, which require Node's own modules.
     banner: { js: "const require = process.getBuiltinModule('module').createRequire(import.meta.url)" },
     minifyWhitespace: true,

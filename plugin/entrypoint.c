@@ -112,6 +112,7 @@ static void become_plugin(char *const *command, const sigset_t *signals) {
   setenv("LISTEN_PID", pid, 1);
   setenv("LISTEN_FDS", "1", 1);
   if (command == PLUGIN) setenv("NODE_COMPILE_CACHE", COMPILED, 1);
+  setenv("MALLOC_ARENA_MAX", "1", 1);
   /* dup2 to itself would leave it to be closed by exec. */
   if (listener == LISTEN_FD) fcntl(listener, F_SETFD, 0);
   else dup2(listener, LISTEN_FD);

@@ -8,6 +8,8 @@ export type { MountPlace, TreeUse, TreeUser } from './tree-scan.ts'
 const HOST_PROC = existsSync('/host/proc/1') ? '/host/proc' : '/proc'
 /** The kernel responds within microseconds, or makes the caller wait for the inspected process. */
 const HUNG_MS = 2_000
+/** A thread takes 10 MB. Scans that belong together follow within seconds. */
+const KEPT_MS = 30_000
 
 /** A thread that inspects processes. */
 interface Scanner {
@@ -18,6 +20,7 @@ interface Scanner {
 
 /** Kept for the next scan: starting a thread takes longer than scanning. */
 let idle: Scanner | null = null
+let end: NodeJS.Timeout | undefined
 let scans: Promise<unknown> = Promise.resolve()
 /** Processes that did not let themselves be inspected. Abandoned threads wait for them. */
 const hung = new Set<number>()
@@ -43,6 +46,7 @@ export async function findTreeUse(directory: string, proc = HOST_PROC): Promise<
 
 async function scanUntilDone(directory: string, proc: string): Promise<TreeUse> {
   for (;;) {
+    clearTimeout(end)
     const scanner = idle ?? start()
     idle = null
     scanner.worker.ref()
@@ -52,9 +56,17 @@ async function scanUntilDone(directory: string, proc: string): Promise<TreeUse> 
       leave(scanner)
       continue
     }
-    idle = scanner
+    keep(scanner)
     return use
   }
+}
+
+function keep(scanner: Scanner): void {
+  idle = scanner
+  end = setTimeout(() => {
+    idle = null
+    void scanner.worker.terminate()
+  }, KEPT_MS).unref()
 }
 
 function start(): Scanner {

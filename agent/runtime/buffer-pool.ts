@@ -4,6 +4,8 @@ const CHUNK_BYTES = 1024 * 1024
 const WORTH_BYTES = 128 * 1024
 /** As much as one copy has in flight; what is given back beyond that is dropped. */
 const KEPT_MAX = 24
+/** What nobody took for this long is let go: a copy takes buffers all the time. */
+const KEPT_MS = 10_000
 
 /**
  * Buffers for file content in flight, reused instead of allocated anew.
@@ -12,6 +14,7 @@ const KEPT_MAX = 24
  */
 export class BufferPool {
   readonly #free: ArrayBuffer[] = []
+  #end: NodeJS.Timeout | undefined
   /** Only buffers from this pool may be given back: others may be in use elsewhere. */
   readonly #lent = new WeakSet<ArrayBufferLike>()
 
@@ -40,6 +43,14 @@ export class BufferPool {
   }
 
   #keep(memory: ArrayBuffer): void {
-    if (memory.byteLength === CHUNK_BYTES && this.#free.length < KEPT_MAX) this.#free.push(memory)
+    if (memory.byteLength !== CHUNK_BYTES || this.#free.length >= KEPT_MAX) return
+    this.#free.push(memory)
+    if (this.#end === undefined) this.#end = setTimeout(() => this.#letGo(), KEPT_MS).unref()
+    else this.#end.refresh()
+  }
+
+  #letGo(): void {
+    this.#end = undefined
+    this.#free.length = 0
   }
 }

@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import test from 'ava'
 import { BufferPool } from '../../../agent/runtime/buffer-pool.ts'
 
@@ -30,4 +31,19 @@ test('memory that came back from another thread is used again', (t) => {
   t.is(lent.length, 5)
   recycler.give(lent)
   t.is(recycler.take(MIB).buffer, lent.buffer)
+})
+
+test.serial('memory that nobody takes for ten seconds is let go of', (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  const buffers = new BufferPool()
+  const first = buffers.take(MIB)
+  buffers.give(first)
+  mock.timers.tick(9_000)
+  t.is(buffers.take(MIB).buffer, first.buffer)
+  buffers.give(first)
+  mock.timers.tick(9_000)
+  buffers.give(buffers.take(MIB))
+  mock.timers.tick(10_000)
+  t.not(buffers.take(MIB).buffer, first.buffer)
 })

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import { createAgentClient } from '../agent/api/client.ts'
 import { mountCalls } from '../lab/blackout.ts'
-import { Guard } from '../lab/guard.ts'
+import { LabGuard } from '../lab/guard.ts'
 import type { Host } from '../lab/host.ts'
 import { postgres } from '../lab/images.ts'
 import { Lab } from '../lab/lab.ts'
@@ -86,7 +86,7 @@ async function main(): Promise<number> {
 /** Takes down the lab that an earlier start has kept. One that is in use ends first. */
 async function takeKeptLabDown(): Promise<number> {
   const kept = readRecord()
-  const guard = await Guard.start(say)
+  const guard = await LabGuard.start(say)
   await guard.takeDown()
   say(kept === null ? 'There is no lab on this machine.' : `The lab in ${kept.directory} is taken down.`)
   return 0

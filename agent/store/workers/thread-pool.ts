@@ -7,6 +7,8 @@ import type { Input, Output, TaskName } from './tasks.ts'
 
 /** One task runs and one lies ready, so that a thread does not wait for a busy caller in between. */
 const TASKS_PER_THREAD = 2
+/** A thread takes 10 to 20 MB. Starting one takes less than 50 ms. */
+const KEPT_MS = 30_000
 
 interface Task {
   readonly request: TaskRequest
@@ -18,6 +20,8 @@ interface Task {
 interface Thread {
   readonly worker: Worker
   readonly tasks: Map<number, Task>
+  /** Runs while it is idle, and then ends it. */
+  idle?: NodeJS.Timeout
 }
 
 /**
@@ -88,7 +92,9 @@ export class ThreadPool implements AsyncDisposable {
     return least !== undefined && least.tasks.size < TASKS_PER_THREAD ? least : undefined
   }
 
-  #post({ worker, tasks }: Thread, task: Task): void {
+  #post(thread: Thread, task: Task): void {
+    const { worker, tasks } = thread
+    clearTimeout(thread.idle)
     try {
       worker.postMessage(task.request, task.given)
     } catch (error) {
@@ -117,17 +123,27 @@ export class ThreadPool implements AsyncDisposable {
     return thread
   }
 
-  #settle({ worker, tasks }: Thread, reply: TaskReply): void {
+  #settle(thread: Thread, reply: TaskReply): void {
+    const { worker, tasks } = thread
     const task = tasks.get(reply.id)
     tasks.delete(reply.id)
-    if (tasks.size === 0) worker.unref()
+    if (tasks.size === 0) {
+      worker.unref()
+      thread.idle = setTimeout(() => this.#endIdle(thread), KEPT_MS).unref()
+    }
     if ('output' in reply) task?.resolve(reply.output)
     else task?.reject(unpackError(reply.error))
     this.#handOut()
   }
 
-  #bury(thread: Thread, cause: unknown): void {
+  #endIdle(thread: Thread): void {
     this.#threads.delete(thread)
+    void thread.worker.terminate()
+  }
+
+  #bury(thread: Thread, cause: unknown): void {
+    clearTimeout(thread.idle)
+    if (!this.#threads.delete(thread)) return
     if (this.#disposed === undefined) this.#log?.warn({ err: cause }, 'block pool thread died')
     for (const task of thread.tasks.values()) {
       task.reject(new WherryError('INTERNAL', 'A thread of the block pool has died.', { cause }))

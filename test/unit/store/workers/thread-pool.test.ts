@@ -1,14 +1,41 @@
 import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { ftruncateSync, writeFileSync } from 'node:fs'
+import { ftruncateSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { mock } from 'node:test'
 import test from 'ava'
+import { until } from '../../until.ts'
 import { BLOCK, blockHashes, held, pool, poolDirectory } from './fixture.ts'
 
 const POOL = new URL('../../../../agent/store/workers/block-pool.ts', import.meta.url)
 /** A process that is kept alive never ends; a busy machine may take seconds. */
 const EXIT_LIMIT_MS = 20_000
 const DYING_WORKER = new URL('./dying-worker.ts', import.meta.url)
+
+/** Threads of this process that belong to a block pool. */
+function poolThreads(): string[] {
+  const nameOf = (thread: string) => readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim()
+  return readdirSync('/proc/self/task').filter((thread) => nameOf(thread) === 'blocks')
+}
+
+test.serial('a thread without work for half a minute ends, and the next task starts another', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  const fd = held(t, join(poolDirectory(t), 'file'), 'w+')
+  ftruncateSync(fd, BLOCK)
+  const blocks = pool(t, 1)
+  const hashes = await blocks.hashBlocks(fd, BLOCK, 0, 1)
+  mock.timers.tick(29_000)
+  await blocks.hashBlocks(fd, BLOCK, 0, 1)
+  const [kept, ...others] = poolThreads()
+  t.deepEqual(others, [])
+  mock.timers.tick(29_000)
+  t.deepEqual(poolThreads(), [kept])
+  mock.timers.tick(1_000)
+  mock.timers.reset()
+  await until(() => poolThreads().length === 0)
+  t.deepEqual(await blocks.hashBlocks(fd, BLOCK, 0, 1), hashes)
+})
 
 test('many tasks on two threads each get their own answer', async (t) => {
   const path = join(poolDirectory(t), 'file')

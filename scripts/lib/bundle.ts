@@ -7,7 +7,7 @@
  */
 import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { build, type Metafile } from 'esbuild'
+import { build, type Metafile, type Plugin } from 'esbuild'
 import manifest from '../../package.json' with { type: 'json' }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -16,6 +16,15 @@ const PROGRAMS = ['plugin/main.ts', 'cli/wherry.ts']
 const NOT_BUNDLED = ['koffi']
 /** dockerode loads these for ssh, builds, and archives of directories: nothing that Wherry asks of an engine. */
 const UNUSED = ['@balena/dockerignore', '@grpc/grpc-js', '@grpc/proto-loader', 'protobufjs', 'ssh2', 'tar-fs']
+/** zod's messages in fifty languages; English is imported by itself. */
+const withoutLocales: Plugin = {
+  name: 'without-locales',
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /\/locales\/index\.js$/ }, ({ importer }) =>
+      importer.includes('/node_modules/zod/') ? { path: here('empty.cjs') } : null,
+    )
+  },
+}
 const here = (file: string) => fileURLToPath(new URL(file, import.meta.url))
 
 async function main(out: string): Promise<void> {
@@ -37,6 +46,7 @@ async function main(out: string): Promise<void> {
       http: here('http.cjs'),
       'node:http': here('http.cjs'),
     },
+    plugins: [withoutLocales],
     inject: [here('globals.mjs')],
     // For the CommonJS packages among them, which require Node's own modules.
     banner: { js: "const require = process.getBuiltinModule('module').createRequire(import.meta.url)" },

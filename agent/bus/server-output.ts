@@ -1,7 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 
 /** How often the file is read, and so how late a line may reach our log. */
-const POLL_MS = 250
+const POLL_MS = 1_000
 
 /** Limit of the file, once read: a server that cannot reach the others logs every second, for weeks. */
 const KEPT_BYTES = 1 << 20

@@ -5,6 +5,8 @@ import { pauseGuarded } from './guarded-pause.ts'
 
 /** How often the time is checked. One long timer would come late by as much as the machine was suspended. */
 const CHECK_EVERY_MS = 100
+/** Wait while there is no volume to fence: only a new message changes that. */
+const IDLE_MS = 60_000
 /** How often a fence scans while containers are still being paused, or new ones start. */
 const RETRY_EVERY_MS = 250
 /** A container start that ran when the lease expired is over by then. Later ones are an operator's. */
@@ -40,11 +42,14 @@ export function createWatchdog(options: {
   const { pauses, engine, clock, log } = options
   const stop = new AbortController()
   let newest: Guard | null = null
+  let changed = new AbortController()
 
   const watch = async () => {
     while (!stop.signal.aborted) {
       const guard = newest
-      if (guard !== null && guard.volumes.length > 0 && clock.elapsedMs() >= guard.untilMs) await fence(guard)
+      if (guard === null || guard.volumes.length === 0) {
+        await clock.sleep(IDLE_MS, AbortSignal.any([stop.signal, changed.signal]))
+      } else if (clock.elapsedMs() >= guard.untilMs) await fence(guard)
       else await clock.sleep(CHECK_EVERY_MS, stop.signal)
     }
   }
@@ -81,6 +86,9 @@ export function createWatchdog(options: {
   return {
     guard: (guard) => {
       newest = guard
+      if (guard.volumes.length === 0) return
+      changed.abort()
+      changed = new AbortController()
     },
     async [Symbol.asyncDispose]() {
       stop.abort()

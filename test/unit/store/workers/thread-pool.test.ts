@@ -12,9 +12,17 @@ const POOL = new URL('../../../../agent/store/workers/block-pool.ts', import.met
 const EXIT_LIMIT_MS = 20_000
 const DYING_WORKER = new URL('./dying-worker.ts', import.meta.url)
 
+/** Null: the thread has ended meanwhile. */
+function nameOf(thread: string): string | null {
+  try {
+    return readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim()
+  } catch {
+    return null
+  }
+}
+
 /** Threads of this process that belong to a block pool. */
 function poolThreads(): string[] {
-  const nameOf = (thread: string) => readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim()
   return readdirSync('/proc/self/task').filter((thread) => nameOf(thread) === 'blocks')
 }
 

@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { run } from '../lab/command.ts'
 import type { Alone } from './alone.ts'
 import { CASES, type Case } from './cases.ts'
-import { Ground } from './ground.ts'
+import { BenchGround } from './ground.ts'
 import { reportOf } from './report.ts'
 import type { Result } from './result.ts'
 import { playRound, type Round } from './round.ts'
@@ -42,7 +42,7 @@ function settingsFrom(args: readonly string[]): Settings {
 /** Exit code 1 when something failed or a tree was not copied exactly; a floor that is missed is only reported. */
 async function main(): Promise<number> {
   const settings = settingsFrom(process.argv.slice(2))
-  await using ground = await Ground.start(settings.scale, say)
+  await using ground = await BenchGround.start(settings.scale, say)
   say(`${availableParallelism()} cores, load ${loadavg()[0]?.toFixed(2)}, Node ${process.version}`)
   say(`rsync ${RSYNC_FLAGS.join(' ')}, followed by sync -f; caches: warm for all, nothing dirty`)
   const rsyncs = [await startDaemonPeer(ground), await startSshPeer(ground)]
@@ -65,7 +65,7 @@ async function main(): Promise<number> {
 async function play(
   which: Case,
   { rounds, scale }: Settings,
-  ground: Ground,
+  ground: BenchGround,
   rsyncs: readonly RsyncPeer[],
 ): Promise<Round[]> {
   say(`${which.name}: ${which.what}`)
@@ -90,7 +90,7 @@ async function play(
   }
 }
 
-async function measureAlone(ground: Ground): Promise<Alone> {
+async function measureAlone(ground: BenchGround): Promise<Alone> {
   say('the parts alone')
   const { h1, directory, ballast } = ground
   await run(CERTS_SCRIPT, [`${directory}/certs`, h1.address])

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { run } from '../lab/command.ts'
 import { type Disk, makeDisk, readBytesOf } from './disk.ts'
-import type { Ground } from './ground.ts'
+import type { BenchGround } from './ground.ts'
 import { listening } from './rsync.ts'
 
 const RECEIVER = fileURLToPath(new URL('btrfs-receiver.ts', import.meta.url))
@@ -20,19 +20,19 @@ read -r code <&3
 
 /** btrfs on either host, and snapshots sent from one to the other over a plain TCP connection. */
 export class BtrfsPeer {
-  readonly #ground: Ground
+  readonly #ground: BenchGround
   readonly #mine: Disk
   readonly #theirs: Disk
   #count = 0
 
-  private constructor(ground: Ground, mine: Disk, theirs: Disk) {
+  private constructor(ground: BenchGround, mine: Disk, theirs: Disk) {
     this.#ground = ground
     this.#mine = mine
     this.#theirs = theirs
   }
 
   /** Each host gets a file system of this size with nothing in it. */
-  static async start(ground: Ground, sizeBytes: number): Promise<BtrfsPeer> {
+  static async start(ground: BenchGround, sizeBytes: number): Promise<BtrfsPeer> {
     const { directory, h2 } = ground
     const mine = await makeDisk(directory, 'btrfs-h1', 'btrfs', sizeBytes)
     const theirs = await makeDisk(directory, 'btrfs-h2', 'btrfs', sizeBytes)

@@ -1,5 +1,5 @@
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
-import { fill, overwrite, type Stretch } from './content.ts'
+import { type ContentStretch, fill, overwrite } from './content.ts'
 import type { BenchHost } from './ground.ts'
 import { Noise } from './noise.ts'
 import { PostgresData } from './postgres.ts'
@@ -25,7 +25,7 @@ export interface CasePlace {
   readonly scale: number
 }
 
-export interface CaseExtent extends Stretch {
+export interface CaseExtent extends ContentStretch {
   readonly file: string
 }
 

@@ -5,12 +5,12 @@ import { compare } from './compare.ts'
 import { fill } from './content.ts'
 import { DirtyPages } from './dirty-pages.ts'
 import { benchPlace, readBytesOf } from './disk.ts'
-import { Ground } from './ground.ts'
+import { BenchGround } from './ground.ts'
 import { type Brought, HeldPeer } from './held-peer.ts'
 import type { LabSettings } from './lab-report.ts'
 import { type Measured, measure } from './round.ts'
 import { type RsyncPeer, startDaemonPeer } from './rsync.ts'
-import { dropCached, readTree } from './warm.ts'
+import { dropFromCache, readTree } from './warm.ts'
 
 const GIB = 1024 ** 3
 const FILES = Array.from({ length: 10 }, (_, index) => `f${index}`)
@@ -47,7 +47,7 @@ export interface DirtyRound {
 }
 
 interface Turn {
-  readonly ground: Ground
+  readonly ground: BenchGround
   readonly wherry: HeldPeer
   readonly rsync: RsyncPeer
   readonly btrfs: BtrfsPeer
@@ -61,7 +61,7 @@ interface Turn {
  */
 export async function measureDirtyCopies({ rounds, scale, say }: LabSettings): Promise<DirtyRound[]> {
   requireRoom(scale)
-  await using ground = await Ground.start(scale, say, DISK_BYTES)
+  await using ground = await BenchGround.start(scale, say, DISK_BYTES)
   await using wherry = await HeldPeer.start(DIRTY.name, ground)
   const rsync = await startDaemonPeer(ground)
   const btrfs = await BtrfsPeer.start(ground, btrfsBytes(scale))
@@ -110,7 +110,7 @@ async function warmUp(turn: Turn, say: (line: string) => void): Promise<void> {
 async function playRound(turn: Turn): Promise<DirtyRound> {
   const { wherry, rsync, btrfs } = turn
   // rsync has read the files from end to end, which leaves them in folios of megabytes. A database leaves small ones.
-  for (const tree of [wherry.source, btrfs.source]) for (const file of FILES) await dropCached(`${tree}/${file}`)
+  for (const tree of [wherry.source, btrfs.source]) for (const file of FILES) await dropFromCache(`${tree}/${file}`)
   writePages(turn)
   await settle(turn)
   const mine = await bring(turn, () => wherry.checkpoint())

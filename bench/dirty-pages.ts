@@ -1,4 +1,4 @@
-import { overwrite, type Stretch } from './content.ts'
+import { type ContentStretch, overwrite } from './content.ts'
 import { Noise } from './noise.ts'
 
 const PAGE_BYTES = 8 * 1024
@@ -21,7 +21,7 @@ export class DirtyPages {
   write(trees: readonly string[], count: number): void {
     if (this.#written.size + count > MOST_SHARE * this.#files.length * this.#pagesInFile)
       throw new Error('too many rounds for so little data: a larger --scale, or fewer --rounds')
-    const places = new Map<string, Stretch[]>()
+    const places = new Map<string, ContentStretch[]>()
     for (let nth = 0; nth < count; nth++) {
       const file = this.#files[nth % this.#files.length] ?? ''
       places.set(file, [...(places.get(file) ?? []), { offset: this.#newPage(file) * PAGE_BYTES, length: PAGE_BYTES }])

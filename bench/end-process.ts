@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { run } from '../lab/command.ts'
-import type { BenchHost, Ground } from './ground.ts'
+import type { BenchGround, BenchHost } from './ground.ts'
 import type { Order } from './order.ts'
 
 const PROGRAM = fileURLToPath(new URL('end.ts', import.meta.url))
@@ -67,7 +67,7 @@ export class End {
 }
 
 /** Starts Wherry on h1 and on h2, each with a new state directory of this name. */
-export async function startEnds(name: string, { directory, h1, h2 }: Ground): Promise<[End, End]> {
+export async function startEnds(name: string, { directory, h1, h2 }: BenchGround): Promise<[End, End]> {
   const certs = `${directory}/certs`
   await run(CERTS_SCRIPT, [certs, h1.address, h2.address])
   const start = async (host: BenchHost) => {

@@ -5,7 +5,7 @@ import { Ledger, query } from '../lab/ledger.ts'
 import { changeSwarm } from '../lab/swarm.ts'
 import { failoverReport, type SizeResult } from './failover-report.ts'
 import type { LabReport, LabSettings } from './lab-report.ts'
-import { cutPower, drain, type Ground, type Move, type PowerCut } from './moves.ts'
+import { cutPower, drain, type Move, type MoveGround, type PowerCut } from './moves.ts'
 import { returnToService } from './power.ts'
 import { Service } from './service.ts'
 
@@ -48,7 +48,7 @@ async function playSize(
     lab,
     lab.hosts.filter((host) => host !== manager),
   )
-  const ground: Ground = { lab, manager, service, ledger }
+  const ground: MoveGround = { lab, manager, service, ledger }
   const next = async <M extends Move>(what: string, play: () => Promise<M>): Promise<M> => {
     await service.copied(holder)
     const move = await play()

@@ -64,7 +64,7 @@ export class BenchHost {
  * The two lab hosts that the bench copies between, and its scratch directory. Like a lab, there is one at a time on a
  * machine, and whatever becomes of the process that started it, everything is taken down again.
  */
-export class Ground implements AsyncDisposable {
+export class BenchGround implements AsyncDisposable {
   readonly directory: string
   readonly h1: BenchHost
   readonly h2: BenchHost
@@ -83,7 +83,7 @@ export class Ground implements AsyncDisposable {
   }
 
   /** `scale` as for the cases: how much of their full data, `fullBytes`, the disk has to hold. */
-  static async start(scale: number, log: (line: string) => void, fullBytes = DISK_BYTES): Promise<Ground> {
+  static async start(scale: number, log: (line: string) => void, fullBytes = DISK_BYTES): Promise<BenchGround> {
     const guard = await LabGuard.start(log)
     try {
       const directory = mkdtempSync(`${benchPlace()}/wherry-bench-`)
@@ -92,7 +92,7 @@ export class Ground implements AsyncDisposable {
       await Promise.all([createHostNetwork(1), createHostNetwork(2)])
       log('making a file system')
       const disk = await makeDisk(directory, 'disk', 'ext4', Math.max(MIN_DISK_BYTES, fullBytes * scale))
-      return new Ground(directory, disk, await Ballast.prepare(`${directory}/ballast`), guard)
+      return new BenchGround(directory, disk, await Ballast.prepare(`${directory}/ballast`), guard)
     } catch (error) {
       await guard.takeDown()
       throw error

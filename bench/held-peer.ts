@@ -2,7 +2,7 @@ import { ulid } from 'ulid'
 import { DEFAULT_OPTIONS } from '../agent/model/volume-options.ts'
 import { addressOfHost } from '../lab/network.ts'
 import { type End, PORT, startEnds } from './end-process.ts'
-import type { Ground } from './ground.ts'
+import type { BenchGround } from './ground.ts'
 import type { Taken } from './order.ts'
 
 /** What it took to bring a checkpoint of a held volume to the other host. */
@@ -32,7 +32,7 @@ export class HeldPeer implements AsyncDisposable {
     this.receiver = trees[1]
   }
 
-  static async start(name: string, ground: Ground): Promise<HeldPeer> {
+  static async start(name: string, ground: BenchGround): Promise<HeldPeer> {
     const ends = await startEnds(name, ground)
     const id = ulid()
     const create = (end: End) => end.tell({ do: 'create', id, options: DEFAULT_OPTIONS }) as Promise<string>

@@ -12,7 +12,7 @@ const MOVE_TIMEOUT_MS = 300_000
 /** Rows that a move can lose, or not. */
 const ROWS_BEFORE = 100
 
-export interface Ground {
+export interface MoveGround {
   readonly lab: Lab
   /** Takes no tasks. */
   readonly manager: Host
@@ -38,7 +38,7 @@ export interface PowerCut extends Move {
 }
 
 /** Drains the node that the service runs on; it is available again on return. */
-export async function drain(ground: Ground, from: Host): Promise<Move> {
+export async function drain(ground: MoveGround, from: Host): Promise<Move> {
   const { manager, service, ledger } = ground
   const to = service.other(from)
   const container = await service.container(from)
@@ -57,7 +57,7 @@ export async function drain(ground: Ground, from: Host): Promise<Move> {
 }
 
 /** Cuts the power of the host that the service runs on, and brings it back. */
-export async function cutPower(ground: Ground, from: Host): Promise<PowerCut> {
+export async function cutPower(ground: MoveGround, from: Host): Promise<PowerCut> {
   const { service, ledger } = ground
   const to = service.other(from)
   await rowsComeIn(ledger)
@@ -107,7 +107,7 @@ function lastRow({ acknowledged }: Ledger, by: Host): number {
 }
 
 /** Acknowledged rows that the database does not have. */
-async function missing({ lab, ledger }: Ground, host: Host): Promise<number[]> {
+async function missing({ lab, ledger }: MoveGround, host: Host): Promise<number[]> {
   const acknowledged = [...ledger.acknowledged.keys()]
   const found = new Set((await query(lab, host, 'select n from ledger')).split('\n').map(Number))
   return acknowledged.filter((n) => !found.has(n))

@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os'
 import type { Alone, Rate } from './alone.ts'
 import type { PeerName } from './cases.ts'
-import { boundOf, cpuSecondsOf, middle, PEERS, type Result, ratioOf, resultBytes, secondsOf } from './result.ts'
+import { boundOf, cpuSecondsOfResult, middle, PEERS, type Result, ratioOf, resultBytes, secondsOf } from './result.ts'
 import type { Round } from './round.ts'
 
 const GB = 1e9
@@ -71,7 +71,7 @@ function limitTable(results: readonly Result[], alone: Alone): string {
   const rows = results.map((result) => {
     const bound = boundOf(result, alone)
     const seconds = secondsOf(result, 'wherry')
-    const cpuSeconds = cpuSecondsOf(result)
+    const cpuSeconds = cpuSecondsOfResult(result)
     const phase = (pick: (round: Round) => number) => number(middle(result, pick))
     const busy = cpuSeconds / (seconds * cores)
     return [
@@ -106,7 +106,7 @@ function useTable(results: readonly Result[]): string {
       (worst(({ wherry }) => wherry.receiver.peakBytes) / MB).toFixed(0),
       number(middle(result, ({ wherry }) => wherry.source.cpuSeconds)),
       number(middle(result, ({ wherry }) => wherry.receiver.cpuSeconds)),
-      bytes === 0 ? '-' : number((cpuSecondsOf(result) / bytes) * GB),
+      bytes === 0 ? '-' : number((cpuSecondsOfResult(result) / bytes) * GB),
       ...(['wherry', ...PEERS] as const).map((peer) =>
         number(middle(result, (round) => round[peer].machineCpuSeconds)),
       ),

@@ -42,7 +42,7 @@ export function ratioOf(result: Result, peer: PeerName): number {
 }
 
 /** CPU time of both of Wherry's ends. */
-export function cpuSecondsOf(result: Result): number {
+export function cpuSecondsOfResult(result: Result): number {
   return middle(result, ({ wherry }) => wherry.source.cpuSeconds + wherry.receiver.cpuSeconds)
 }
 

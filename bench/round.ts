@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { Case } from './cases.ts'
 import { compare } from './compare.ts'
-import type { Ground } from './ground.ts'
+import type { BenchGround } from './ground.ts'
 import type { RsyncPeer } from './rsync.ts'
 import { warm } from './warm.ts'
 import type { Copied, WherryPeer } from './wherry.ts'
@@ -23,7 +23,7 @@ export interface Round {
 
 interface Turn {
   readonly case: Case
-  readonly ground: Ground
+  readonly ground: BenchGround
   readonly scale: number
   readonly wherry: WherryPeer
   readonly rsyncs: readonly RsyncPeer[]

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { run } from '../lab/command.ts'
 import { until } from '../lab/poll.ts'
 import type { Case, PeerName } from './cases.ts'
-import type { Ground } from './ground.ts'
+import type { BenchGround } from './ground.ts'
 
 /**
  * What a careful user gives rsync to get an exact copy; it is less than Wherry keeps (nanoseconds are, inode flags
@@ -17,11 +17,11 @@ const TIMEOUT_MS = 30 * 60_000
 /** rsync from h1 to h2 in one of the ways people use it. */
 export class RsyncPeer {
   readonly name: PeerName
-  readonly #ground: Ground
+  readonly #ground: BenchGround
   readonly #way: readonly string[]
   readonly #destination: string
 
-  constructor(name: PeerName, ground: Ground, way: readonly string[], destination: string) {
+  constructor(name: PeerName, ground: BenchGround, way: readonly string[], destination: string) {
     this.name = name
     this.#ground = ground
     this.#way = way
@@ -48,7 +48,7 @@ export class RsyncPeer {
 }
 
 /** rsync's own daemon on h2, without encryption. */
-export async function startDaemonPeer(ground: Ground): Promise<RsyncPeer> {
+export async function startDaemonPeer(ground: BenchGround): Promise<RsyncPeer> {
   const { directory, address } = ground.h2
   mkdirSync(`${directory}/daemon`)
   const settings = [
@@ -63,7 +63,7 @@ export async function startDaemonPeer(ground: Ground): Promise<RsyncPeer> {
 }
 
 /** rsync over ssh, a new connection each time, with a server and keys that are thrown away with the ground. */
-export async function startSshPeer(ground: Ground): Promise<RsyncPeer> {
+export async function startSshPeer(ground: BenchGround): Promise<RsyncPeer> {
   const { directory, address } = ground.h2
   mkdirSync(`${directory}/ssh`)
   const key = (name: string) => `${ground.directory}/${name}`
@@ -92,7 +92,7 @@ export async function startSshPeer(ground: Ground): Promise<RsyncPeer> {
 }
 
 /** Resolves when somebody listens on this port of h2. */
-export async function listening(ground: Ground, port: number): Promise<void> {
+export async function listening(ground: BenchGround, port: number): Promise<void> {
   // The port is only reachable from inside the lab's network: asking means a program over there.
   const question = `exec 3<>/dev/tcp/${ground.h2.address}/${port}`
   const ask = () => ground.h1.exec(['bash', '-c', question], { allowFailure: true })

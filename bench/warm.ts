@@ -23,7 +23,7 @@ export async function readTree(tree: string): Promise<void> {
 }
 
 /** Drops what the page cache has of a file, as dd's manual says; dirty pages stay. */
-export async function dropCached(file: string): Promise<void> {
+export async function dropFromCache(file: string): Promise<void> {
   await run('dd', [`if=${file}`, 'iflag=nocache', 'count=0', 'status=none'])
 }
 
@@ -34,7 +34,7 @@ export async function dropCached(file: string): Promise<void> {
 async function warmExtents(extents: readonly CaseExtent[], tree: string): Promise<void> {
   const into = Buffer.alloc(Math.max(...extents.map(({ length }) => length)))
   for (const file of new Set(extents.map((extent) => `${tree}/${extent.file}`))) {
-    await dropCached(file)
+    await dropFromCache(file)
   }
   for (const { file, offset, length } of extents) {
     const fd = openSync(`${tree}/${file}`, 'r')

@@ -6,7 +6,7 @@ import type { Capture } from '../agent/store/contract.ts'
 import { addressOfHost } from '../lab/network.ts'
 import type { Case } from './cases.ts'
 import { type End, PORT, startEnds } from './end-process.ts'
-import type { Ground } from './ground.ts'
+import type { BenchGround } from './ground.ts'
 import type { Stats, Taken } from './order.ts'
 
 /** What one copy by Wherry took. */
@@ -40,7 +40,7 @@ export class WherryPeer implements AsyncDisposable {
     this.#h2 = h2
   }
 
-  static async start(which: Case, ground: Ground): Promise<WherryPeer> {
+  static async start(which: Case, ground: BenchGround): Promise<WherryPeer> {
     const [one, two] = await startEnds(which.name, ground)
     const peer = new WherryPeer(which, one, two)
     await peer.renew()

@@ -5,7 +5,7 @@ import { run } from './command.ts'
 
 export type EngineVersion = '28.5' | '26.1' | '20.10'
 
-export interface Engine {
+export interface LabEngine {
   readonly version: EngineVersion
   /** Holds usr/bin and usr/sbin with the engine's programs. */
   readonly directory: string
@@ -14,7 +14,7 @@ export interface Engine {
 }
 
 export interface DaemonSettings {
-  readonly engine: Engine
+  readonly engine: LabEngine
   readonly directory: string
   /** Where the engine listens: the usual place inside the host, and one that is reachable from outside. */
   readonly sockets: readonly string[]
@@ -39,7 +39,7 @@ export function chosenEngine(): EngineVersion {
 }
 
 /** Brings an engine's programs onto this machine (quick when they are there). */
-export async function fetchEngine(version: EngineVersion): Promise<Engine> {
+export async function fetchEngine(version: EngineVersion): Promise<LabEngine> {
   const { stdout } = await run(SCRIPT, [version])
   const directory = stdout.trim()
   return { version, directory, path: `${directory}/usr/sbin:${directory}/usr/bin:${process.env.PATH}` }

@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { type CommandOptions, type CommandResult, run } from './command.ts'
-import { daemonCommands, type Engine, engineAnswers, openLog } from './engine.ts'
+import { daemonCommands, engineAnswers, type LabEngine, openLog } from './engine.ts'
 import { addressOfHost, createHostNetwork, deleteLink, namespaceOfHost, setLink } from './network.ts'
 import { until } from './poll.ts'
 import { type Process, processesInNamespace, withDescendants } from './processes.ts'
@@ -13,7 +13,7 @@ export interface HostOptions {
   readonly index: number
   /** The lab's directory. */
   readonly directory: string
-  readonly engine: Engine
+  readonly engine: LabEngine
   readonly registry: string
   readonly controlGroup: string
   /** `v2`: control groups of version 2; `machine`: those of the machine, whichever these are. */

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
 import { type CommandOptions, type CommandResult, run } from './command.ts'
-import { chosenEngine, type Engine, type EngineVersion, fetchEngine } from './engine.ts'
+import { chosenEngine, type EngineVersion, fetchEngine, type LabEngine } from './engine.ts'
 import { LabGuard } from './guard.ts'
 import { Host, type StateDisk } from './host.ts'
 import { buildImage, type ImageDefinition, pushImage } from './image.ts'
@@ -45,14 +45,14 @@ const LOG_TAIL_CHARS = 8_000
  */
 export class Lab implements AsyncDisposable {
   readonly directory: string
-  readonly engine: Engine
+  readonly engine: LabEngine
   readonly hosts: readonly Host[]
   readonly registry = REGISTRY
   readonly #guard: LabGuard
   readonly #images = new Map<string, Promise<string>>()
   #plugin: Promise<string> | undefined
 
-  private constructor(directory: string, engine: Engine, hosts: readonly Host[], guard: LabGuard) {
+  private constructor(directory: string, engine: LabEngine, hosts: readonly Host[], guard: LabGuard) {
     this.directory = directory
     this.engine = engine
     this.hosts = hosts
@@ -76,7 +76,7 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  static #prepare(options: LabOptions, engine: Engine, guard: LabGuard): Lab {
+  static #prepare(options: LabOptions, engine: LabEngine, guard: LabGuard): Lab {
     const directory = mkdtempSync(`${process.env.WHERRY_LAB_DIR ?? DEFAULT_PLACE}/wherry-lab-`)
     const numbers = Array.from({ length: options.hosts ?? 3 }, (_, position) => position + 1)
     const record: LabRecord = { directory, namespaces: [SWITCH, ...numbers.map(namespaceOfHost)] }

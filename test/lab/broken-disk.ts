@@ -4,19 +4,19 @@ import { fileURLToPath } from 'node:url'
 import { type CommandResult, run } from '../../lab/command.ts'
 import type { Host } from '../../lab/host.ts'
 import { until } from '../../lab/poll.ts'
-import { type Ground, shell } from './fixture.ts'
+import { type LabGround, shell } from './fixture.ts'
 
 const WHERRY = fileURLToPath(new URL('../../cli/wherry.ts', import.meta.url))
 const COUNT = 'i=0; while :; do i=$((i+1)); echo $i >>/data/log; sleep 0.1; done'
 
 /** Starts a container, named as its volume, that writes a line to the volume's log ten times a second. */
-export async function startCounter(host: Host, ground: Ground, volume: string): Promise<void> {
+export async function startCounter(host: Host, ground: LabGround, volume: string): Promise<void> {
   const mount = ['-v', `${volume}:/data`, '--volume-driver', 'wherry']
   await host.docker(['run', '-d', '--name', volume, ...mount, ground.image, 'sh', '-c', COUNT])
 }
 
 /** What the volume's log has, once a Mount succeeds. */
-export async function countedLater(host: Host, ground: Ground, volume: string): Promise<string> {
+export async function countedLater(host: Host, ground: LabGround, volume: string): Promise<string> {
   const mounted = await until(
     `${volume} goes on on ${host.name}`,
     async () => {

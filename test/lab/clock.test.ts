@@ -6,7 +6,7 @@ import type { Host } from '../../lab/host.ts'
 import { PLUGIN_PROCESSES } from '../../lab/plugin-processes.ts'
 import { until } from '../../lab/poll.ts'
 import { buildSteppedPlugin, stepClock } from '../../lab/stepped-clock.ts'
-import { agentOf, agentReady, type Ground, idle, inspect, onLab, shell, treeOf } from './fixture.ts'
+import { agentOf, idle, inspect, type LabGround, onLab, shell, treeOf, whenAgentReady } from './fixture.ts'
 import { copyOf, currentOn, endPulse, longestGap, pulsesOn, startPulse, uptimeNow } from './pulse.ts'
 
 const test = onLab({}, {}, buildSteppedPlugin)
@@ -97,7 +97,7 @@ for (const hours of [1, -1]) {
       t.true(missing < said + LINE_SECONDS)
       t.true(said < HOUR_SECONDS / 10)
       await h1.boot()
-      await agentReady(h1, 3)
+      await whenAgentReady(h1, 3)
       await until('it has a copy again', async () => (await copyOf(next, volume, h1))?.state === 'current', PATIENT)
     },
   )
@@ -118,7 +118,7 @@ async function step(host: Host, hours: number): Promise<void> {
 }
 
 /** The other host with a copy of "data" gets one checkpoint after another; what operators are shown is sound. */
-async function checkpointsGoOn(t: ExecutionContext<Ground>, hours: number): Promise<void> {
+async function checkpointsGoOn(t: ExecutionContext<LabGround>, hours: number): Promise<void> {
   const { h1, lab } = t.context
   const second = await until('a copy', async () => (await currentOn(h1, 'data')).find((name) => name !== 'h1'), PATIENT)
   const other = lab.hosts.find(({ name }) => name === second) ?? h1
@@ -146,5 +146,5 @@ async function restartAgent(host: Host): Promise<void> {
   if (before === undefined) throw new Error(`${host.name} has no agent`)
   host.kill(before.pid)
   await until('another agent', () => host.processes(PLUGIN_PROCESSES.agent).some(({ pid }) => pid !== before.pid))
-  await agentReady(host, 3)
+  await whenAgentReady(host, 3)
 }

@@ -4,7 +4,7 @@ import type { ExecutionContext } from 'ava'
 import { showVolumes } from '../../cli/commands/ls.ts'
 import type { Host } from '../../lab/host.ts'
 import { until } from '../../lab/poll.ts'
-import { agentOf, agentReady, type Ground, idle, inspect, onLab, shell, sleeper, treeOf } from './fixture.ts'
+import { agentOf, idle, inspect, type LabGround, onLab, shell, sleeper, treeOf, whenAgentReady } from './fixture.ts'
 import { copyOf, currentOn, endPulse, longestGap, pulsesOn, startPulse } from './pulse.ts'
 import { listTree } from './tree.ts'
 
@@ -166,7 +166,7 @@ test.serial(
     t.deepEqual(await listTree(await treeOf(third, 'idle')), idleTree)
 
     await lost.boot()
-    await agentReady(lost, 3)
+    await whenAgentReady(lost, 3)
     await until(
       'what is too many is gone',
       async () => {
@@ -249,7 +249,7 @@ async function onDisk(host: Host, volume: string): Promise<{ applying: boolean; 
 }
 
 /** Both copies of an idle volume are whole, byte by byte, and the same. */
-async function isSame(t: ExecutionContext<Ground>, volume: string, one: Host, other: Host): Promise<void> {
+async function isSame(t: ExecutionContext<LabGround>, volume: string, one: Host, other: Host): Promise<void> {
   for (const host of [one, other]) {
     await using agent = agentOf(host)
     t.deepEqual((await agent.verify(volume)).damaged, [], `${volume} on ${host.name}`)

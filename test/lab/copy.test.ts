@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import type { Host } from '../../lab/host.ts'
 import { until } from '../../lab/poll.ts'
 import { breakDisk, countedLater, startCounter, stateOf, wherry } from './broken-disk.ts'
-import { type Agent, agentOf, agentReady, idle, inspect, onLab, shell, sleeper, treeOf } from './fixture.ts'
+import { type Agent, agentOf, idle, inspect, onLab, shell, sleeper, treeOf, whenAgentReady } from './fixture.ts'
 import { listTree } from './tree.ts'
 
 const STATE_DISK_BYTES = 512 * 1024 * 1024
@@ -101,7 +101,7 @@ test.serial(
     t.is(refused.stdout, '', 'no container ran')
     t.regex(refused.stderr, /"only".* on:? h1 \(10\.88\.0\.1\), not heard from for \d+ s/)
     await lab.link(h1, 'up')
-    await agentReady(h1, 3)
+    await whenAgentReady(h1, 3)
     t.is(
       await until(
         'the data is back',
@@ -155,7 +155,7 @@ test.serial('promise 2: a volume held by an unreachable host is refused with tha
   )
   t.regex(refused.stderr, /Bring that host back; nothing else has its data/)
   await lab.link(h1, 'up')
-  await agentReady(h1, 3)
+  await whenAgentReady(h1, 3)
   await h1.docker(['rm', '-f', 'writer'])
   await idle(h1, 'busy')
   t.is((await shell(h2, t.context, 'busy', 'cat /data/x')).stdout, 'x\n')

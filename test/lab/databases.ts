@@ -1,7 +1,7 @@
 import { WITNESS } from './witness.ts'
 
 /** A database as the lab runs it: shell of the image `databases`, with a volume at /data. */
-export interface Database {
+export interface LabDatabase {
   readonly name: string
   /** Makes /data ready when it is new, starts the server in the background and waits until it answers. */
   readonly start: string
@@ -24,7 +24,7 @@ const MARIADB = [
 ].join(' ')
 const MARIADB_TABLES = '/usr/share/mysql/mysql_system_tables.sql /usr/share/mysql/mysql_system_tables_data.sql'
 
-const mariadb: Database = {
+const mariadb: LabDatabase = {
   name: 'mariadb',
   start: `
     if [ ! -e /data/db ]; then
@@ -43,7 +43,7 @@ const mariadb: Database = {
   broken: /\[ERROR\]|corrupt|Assertion/i,
 }
 
-const redis: Database = {
+const redis: LabDatabase = {
   name: 'redis',
   start: `
     redis-server --port 0 --unixsocket /tmp/socket --dir /data --save '' --appendonly yes --appendfsync always &
@@ -56,7 +56,7 @@ const redis: Database = {
   broken: /Bad file format|corrupt|truncat|panic/i,
 }
 
-const sqlite: Database = {
+const sqlite: LabDatabase = {
   name: 'sqlite',
   start: `sqlite3 -batch -bail /data/db '
     pragma journal_mode=wal; create table if not exists ledger (n integer primary key, text)'`,
@@ -80,7 +80,7 @@ const ETCD = [
   '--initial-cluster default=http://127.0.0.1:2380',
 ].join(' ')
 
-const etcd: Database = {
+const etcd: LabDatabase = {
   name: 'etcd',
   start: `
     ${ETCD} &
@@ -100,16 +100,16 @@ const etcd: Database = {
   broken: /"level":"(?:error|fatal|panic)"|^panic:|crc mismatch/,
 }
 
-export const DATABASES: readonly Database[] = [mariadb, redis, sqlite, etcd]
+export const DATABASES: readonly LabDatabase[] = [mariadb, redis, sqlite, etcd]
 
 /** Shell that serves and writes rows until its end, each told to the witness when it is on the disk. */
-export function writer({ name, start, write }: Database): string {
+export function writer({ name, start, write }: LabDatabase): string {
   const numbers = 'n=0; while :; do n=$((n+1)); echo $n; sleep 0.01; done'
   const told = `while read n; do echo "$n ${name}"; done | nc ${WITNESS.address} ${WITNESS.port}`
   return `${start}\n{ ${numbers}; } | { ${write}; } | ${told}\nwait`
 }
 
 /** Shell that serves what a crash left, has the engine check it, and prints `row N` for each row. */
-export function checker({ start, checkFiles, check, read }: Database): string {
+export function checker({ start, checkFiles, check, read }: LabDatabase): string {
   return `set -e\n${checkFiles}\n${start}\n${check}\n${read} | sed 's/^/row /'\necho checked`
 }

@@ -1,6 +1,6 @@
 import { until } from '../../lab/poll.ts'
 import { CREATE, DISABLE, type DocStep, ENABLE, HOSTS, LIST, step } from './doc-step.ts'
-import { agentOf, agentReady, idle, inspect, shell, sleeper } from './fixture.ts'
+import { agentOf, idle, inspect, shell, sleeper, whenAgentReady } from './fixture.ts'
 
 const ALL = '10.0.0.1,10.0.0.2,10.0.0.3'
 
@@ -18,7 +18,7 @@ export const INSTALL_STEPS: readonly DocStep[] = [
     async ({ withSettings, install, create, list, hosts, verify }, ground) => {
       const { t, site, h1 } = ground
       await site.on(h1, withSettings)
-      await agentReady(h1, 1)
+      await whenAgentReady(h1, 1)
       await site.on(h1, create)
       await shell(h1, ground, 'data', 'echo kept >/data/file')
       const before = await inspect(h1, 'data')
@@ -37,7 +37,7 @@ export const INSTALL_STEPS: readonly DocStep[] = [
       await h1.docker(['rm', '-f', 'user'])
 
       await site.on(h1, install)
-      await agentReady(h1, 1)
+      await whenAgentReady(h1, 1)
       t.is((await shell(h1, ground, 'data', 'cat /data/file')).stdout, 'kept\n')
       t.is((await inspect(h1, 'data'))?.Status?.id, before?.Status?.id)
       const { stdout } = await h1.docker(['plugin', 'inspect', 'wherry', '-f', '{{json .Settings.Env}}'])
@@ -100,7 +100,7 @@ export const INSTALL_STEPS: readonly DocStep[] = [
         await site.on(host, enable)
         await site.atDesk(program.replace('10.0.0.2', `10.0.0.${host.index}`))
       }
-      await Promise.all(lab.hosts.map((host) => agentReady(host, 3)))
+      await Promise.all(lab.hosts.map((host) => whenAgentReady(host, 3)))
       const alive = async () => ((await site.on(h2, HOSTS, true)).stdout.match(/alive/g) ?? []).length === 3
       await until('all hosts are alive', alive)
       t.is(
@@ -120,7 +120,7 @@ export const INSTALL_STEPS: readonly DocStep[] = [
       await site.on(h3, disable)
       t.regex((await site.on(h3, upgrade)).stdout, /Upgraded plugin wherry/)
       await site.on(h3, ENABLE)
-      await agentReady(h3, 3)
+      await whenAgentReady(h3, 3)
       const { stdout } = await h3.docker(['plugin', 'inspect', 'wherry', '-f', '{{json .Settings.Env}}'])
       t.true((JSON.parse(stdout) as string[]).includes(`WHERRY_ADVERTISE=${h3.address}`), 'settings are kept')
     },

@@ -4,7 +4,7 @@ import type { Host } from '../../lab/host.ts'
 import { until } from '../../lab/poll.ts'
 import type { DocSite } from './doc-site.ts'
 import { CREATE, DISABLE, type DocStep, ENABLE, HOSTS, LIST, step } from './doc-step.ts'
-import { agentReady, idle, inspect, shell, sleeper } from './fixture.ts'
+import { idle, inspect, shell, sleeper, whenAgentReady } from './fixture.ts'
 import { copiedElsewhere } from './witness.ts'
 
 export const LOSS_STEPS: readonly DocStep[] = [
@@ -40,7 +40,7 @@ export const LOSS_STEPS: readonly DocStep[] = [
       const { t, site, h1, h2 } = ground
       for (const host of [h1, h2]) for (const text of [DISABLE, away, peers]) await site.on(host, text)
       await onEach(site, [h1, h2], [ENABLE])
-      await Promise.all([h1, h2].map((host) => agentReady(host, 2)))
+      await Promise.all([h1, h2].map((host) => whenAgentReady(host, 2)))
       t.is((await site.on(h1, recover)).stdout, 'Records written: data.\n')
       t.regex((await site.on(h1, LIST)).stdout, /^data /m)
       await onEach(site, [h1, h2], [old])
@@ -66,7 +66,7 @@ export const LOSS_STEPS: readonly DocStep[] = [
       await site.atDesk(`scp ${files} 10.0.0.3:/var/lib/wherry/tls/`)
       for (const host of [h1, h2]) for (const text of [DISABLE, peers, ENABLE]) await site.on(host, text)
       for (const text of [install, ENABLE]) await site.on(h3, text)
-      await Promise.all(lab.hosts.map((host) => agentReady(host, 3)))
+      await Promise.all(lab.hosts.map((host) => whenAgentReady(host, 3)))
       t.is((await shell(h3, ground, 'data', 'cat /data/file')).stdout, 'kept\n')
       await idle(h1, 'data')
     },

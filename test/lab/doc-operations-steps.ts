@@ -3,7 +3,7 @@ import { basename } from 'node:path'
 import type { Host } from '../../lab/host.ts'
 import { until } from '../../lab/poll.ts'
 import { DISABLE, type DocStep, ENABLE, HOSTS, step } from './doc-step.ts'
-import { agentOf, agentReady, idle } from './fixture.ts'
+import { agentOf, idle, whenAgentReady } from './fixture.ts'
 import { holderOf } from './witness.ts'
 
 const MOUNT = 'type=volume,source=data,destination=/var/lib/postgresql/data,volume-driver=wherry'
@@ -67,7 +67,7 @@ export const OPERATIONS_STEPS: readonly DocStep[] = [
     { set: 'docker plugin set wherry WHERRY_BANDWIDTH=100MB/s' },
     async ({ set }, { t, site, h3 }) => {
       for (const text of [DISABLE, set, ENABLE]) await site.on(h3, text)
-      await agentReady(h3, 3)
+      await whenAgentReady(h3, 3)
       const { stdout } = await h3.docker(['plugin', 'inspect', 'wherry', '-f', '{{json .Settings.Env}}'])
       t.true((JSON.parse(stdout) as string[]).includes('WHERRY_BANDWIDTH=100MB/s'))
     },

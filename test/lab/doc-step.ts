@@ -1,9 +1,9 @@
 import type { ExecutionContext } from 'ava'
 import type { DocSite } from './doc-site.ts'
-import type { Ground } from './fixture.ts'
+import type { LabGround } from './fixture.ts'
 
 /** What a step works with. */
-export interface DocGround extends Ground {
+export interface DocGround extends LabGround {
   readonly t: ExecutionContext
   readonly site: DocSite
 }

@@ -5,7 +5,7 @@ import type { Lab } from '../../lab/lab.ts'
 import type { Acknowledged } from '../../lab/ledger.ts'
 import { until } from '../../lab/poll.ts'
 import { changeSwarm } from '../../lab/swarm.ts'
-import { agentOf, agentReady, onLab, sleeper } from './fixture.ts'
+import { agentOf, onLab, sleeper, whenAgentReady } from './fixture.ts'
 import { childrenOf, entrypointOf, killOverAndOver } from './kill-storm.ts'
 import { holderAfter, nothingLost, startWitness, startWriter, stopWriter, VOLUME } from './witness.ts'
 
@@ -57,7 +57,7 @@ test.serial(
     const [before, init] = [(await containers()).stdout, entrypointOf(h1)]
     t.regex(before, /^running /)
     for (const everyMs of [0, 300, 1_000, 2_000]) await killOverAndOver(h1, everyMs)
-    await agentReady(h1, 3)
+    await whenAgentReady(h1, 3)
     t.is((await h1.docker(['plugin', 'inspect', '-f', '{{.Enabled}}', 'wherry'])).stdout, 'true\n')
     t.is(entrypointOf(h1).pid, init.pid, 'the same container of the plugin')
     // A lease that ran out meanwhile has paused it.

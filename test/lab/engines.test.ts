@@ -4,8 +4,8 @@ import type { Host } from '../../lab/host.ts'
 import { databases } from '../../lab/images.ts'
 import type { Acknowledged } from '../../lab/ledger.ts'
 import { until } from '../../lab/poll.ts'
-import { checker, DATABASES, type Database, writer } from './databases.ts'
-import { agentOf, agentReady, type Ground, onLab } from './fixture.ts'
+import { checker, DATABASES, type LabDatabase, writer } from './databases.ts'
+import { agentOf, type LabGround, onLab, whenAgentReady } from './fixture.ts'
 import { copiedElsewhere, startWitness } from './witness.ts'
 
 const test = onLab({}, {})
@@ -27,13 +27,13 @@ for (let round = 1; round <= ROUNDS; round++) {
       const image = await lab.image(databases)
       await Promise.all([old, next].map((host) => host.docker(['pull', '--quiet', image])))
       const heard = await startWitness(t, lab)
-      const volumeOf = ({ name }: Database) => `${name}${round}`
-      const run = (host: Host, how: string, database: Database, command: string, allowFailure: boolean) => {
+      const volumeOf = ({ name }: LabDatabase) => `${name}${round}`
+      const run = (host: Host, how: string, database: LabDatabase, command: string, allowFailure: boolean) => {
         const mount = ['--network', 'host', '-v', `${volumeOf(database)}:/data`, '--volume-driver', 'wherry']
         return host.docker(['run', how, ...mount, image, 'sh', '-c', command], { allowFailure })
       }
       await Promise.all(DATABASES.map((database) => run(old, '--detach', database, writer(database), false)))
-      const rowsOf = ({ name }: Database) => heard.filter(({ host }) => host === name)
+      const rowsOf = ({ name }: LabDatabase) => heard.filter(({ host }) => host === name)
       await until('all databases have rows', () => DATABASES.every((one) => rowsOf(one).length > ENOUGH_ROWS), {
         timeoutMs: 120_000,
       })
@@ -50,7 +50,7 @@ for (let round = 1; round <= ROUNDS; round++) {
       await Promise.all(checks)
       if (round === ROUNDS) return
       await old.boot()
-      await Promise.all(lab.hosts.map((host) => agentReady(host, lab.hosts.length)))
+      await Promise.all(lab.hosts.map((host) => whenAgentReady(host, lab.hosts.length)))
     },
   )
 }
@@ -68,8 +68,8 @@ interface After {
  * said.
  */
 async function checkRows(
-  t: ExecutionContext<Ground>,
-  { name, recovered, broken }: Database,
+  t: ExecutionContext<LabGround>,
+  { name, recovered, broken }: LabDatabase,
   { round, next, cutMs, log }: After,
   acknowledged: readonly Acknowledged[],
 ): Promise<void> {

@@ -5,7 +5,7 @@ import type { Lab } from '../../lab/lab.ts'
 import { type Acknowledged, Ledger } from '../../lab/ledger.ts'
 import { until } from '../../lab/poll.ts'
 import { Reaper } from '../../lab/reaper.ts'
-import { agentOf, agentReady, type Ground, idle, onLab, shell } from './fixture.ts'
+import { agentOf, idle, type LabGround, onLab, shell, whenAgentReady } from './fixture.ts'
 import {
   brokenLines,
   checkWhole,
@@ -23,7 +23,7 @@ import {
   holderAfter,
   holderOf,
   nothingLost,
-  removeVolume,
+  removeLabVolume,
   removeWriter,
   runningWriters,
   startWitness,
@@ -113,7 +113,7 @@ test.serial(
     t.deepEqual(brokenLines(log), [])
 
     await old.boot()
-    await agentReady(old, 3)
+    await whenAgentReady(old, 3)
     await until(
       'the old host has a current copy again',
       async () => (await copyStateOf(next, DB_VOLUME, old)) === 'current',
@@ -131,7 +131,7 @@ test.serial(
       'every row that the old host acknowledged is in what was put aside',
     )
     await endService(lab, h1, DB_SERVICE, DB_VOLUME)
-    await removeVolume(h1, DB_VOLUME)
+    await removeLabVolume(h1, DB_VOLUME)
   },
 )
 
@@ -183,7 +183,7 @@ test.serial('promise 6: a registry that is away for all hosts pauses nobody, and
     for (const host of lab.hosts) await host.exec(['iptables', '-D', 'INPUT', ...ROUTES])
   }
   const backMs = Date.now()
-  await Promise.all(lab.hosts.map((host) => agentReady(host, lab.hosts.length)))
+  await Promise.all(lab.hosts.map((host) => whenAgentReady(host, lab.hosts.length)))
   t.log(`the registry is there again after ${Date.now() - backMs} ms`)
   const before = heard.length
   await until('lines go on', () => heard.length > before + 50)
@@ -237,12 +237,12 @@ test.serial(
     t.is((await holderOf(lab, VOLUME))?.name, holder.name)
     await stopWriter(t.context)
     await nothingLost(t, holder, heard)
-    for (const volume of [VOLUME, 'quiet', 'fresh']) await removeVolume(lab.host(1), volume)
+    for (const volume of [VOLUME, 'quiet', 'fresh']) await removeLabVolume(lab.host(1), volume)
   },
 )
 
 /** Starts the writer; returns the host it runs on, once another host has a checkpoint of what it wrote. */
-async function startCopied(ground: Ground, heard: readonly Acknowledged[]): Promise<Host> {
+async function startCopied(ground: LabGround, heard: readonly Acknowledged[]): Promise<Host> {
   const holder = await startWriter(ground, heard)
   await copiedElsewhere(holder, VOLUME)
   return holder

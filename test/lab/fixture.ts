@@ -10,7 +10,7 @@ import { Lab, type LabOptions } from '../../lab/lab.ts'
 import type { PluginSettings } from '../../lab/plugin.ts'
 import { until } from '../../lab/poll.ts'
 
-export interface Ground {
+export interface LabGround {
   lab: Lab
   h1: Host
   h2: Host
@@ -30,9 +30,9 @@ export function onLab(
   options: LabOptions,
   settings: PluginSettings,
   build?: (directory: string) => Promise<void>,
-): TestFn<Ground> {
-  const test = anyTest as TestFn<Ground>
-  let ground: Ground | undefined
+): TestFn<LabGround> {
+  const test = anyTest as TestFn<LabGround>
+  let ground: LabGround | undefined
   test.serial.before('start the lab', async (t) => {
     t.timeout(LAB_WAIT_MS)
     const lab = await Lab.start(options)
@@ -42,7 +42,7 @@ export function onLab(
     await lab.installPlugin({ settings, ...(build === undefined ? {} : { built }) })
     ground.image = await lab.image(busybox)
     await Promise.all(lab.hosts.map((host) => host.docker(['pull', '-q', ground?.image ?? ''])))
-    await Promise.all(lab.hosts.map((host) => agentReady(host, lab.hosts.length)))
+    await Promise.all(lab.hosts.map((host) => whenAgentReady(host, lab.hosts.length)))
   })
   test.beforeEach((t) => {
     if (ground === undefined) throw new Error('the lab did not start')
@@ -87,7 +87,7 @@ export function agentOf(host: Host): Agent {
 }
 
 /** Resolves when the host's agent has the registry and the engine and has heard of all hosts. */
-export async function agentReady(host: Host, hosts: number): Promise<void> {
+export async function whenAgentReady(host: Host, hosts: number): Promise<void> {
   await until(
     `${host.name}: agent ready`,
     async () => {
@@ -101,7 +101,7 @@ export async function agentReady(host: Host, hosts: number): Promise<void> {
 /** `docker run --rm` of a shell command in busybox with a volume at /data. */
 export function shell(
   host: Host,
-  ground: Ground,
+  ground: LabGround,
   volume: string,
   command: string,
   allowFailure = false,
@@ -111,7 +111,7 @@ export function shell(
 }
 
 /** Starts a container that sleeps with the volume at /data; resolves when it runs. */
-export async function sleeper(host: Host, ground: Ground, volume: string, name: string): Promise<void> {
+export async function sleeper(host: Host, ground: LabGround, volume: string, name: string): Promise<void> {
   const mount = ['-v', `${volume}:/data`, '--volume-driver', 'wherry']
   await host.docker(['run', '-d', '--name', name, ...mount, ground.image, 'sleep', '3600'])
 }

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import type { Host } from '../../lab/host.ts'
 import { until } from '../../lab/poll.ts'
-import { agentOf, type Ground, onLab } from './fixture.ts'
+import { agentOf, type LabGround, onLab } from './fixture.ts'
 
 const test = onLab({ swarm: true }, {})
 
@@ -47,7 +47,7 @@ test.serial('promise 13: a service with a health check becomes healthy on a volu
   t.pass()
 })
 
-async function undisturbed(t: ExecutionContext<Ground>, host: Host): Promise<void> {
+async function undisturbed(t: ExecutionContext<LabGround>, host: Host): Promise<void> {
   const volume = `frozen-${host.name}`
   t.teardown(async () => {
     await host.docker(['rm', '-f', volume], { allowFailure: true })
@@ -79,7 +79,7 @@ async function undisturbed(t: ExecutionContext<Ground>, host: Host): Promise<voi
 }
 
 /** A container that writes, on a volume with checkpoints on another host. */
-async function startWriter(host: Host, { image }: Ground, volume: string): Promise<void> {
+async function startWriter(host: Host, { image }: LabGround, volume: string): Promise<void> {
   await host.docker(['volume', 'create', '-d', 'wherry', '-o', 'checkpoint=1s', volume])
   const check = ['--health-cmd', 'true', '--health-interval', `${HEALTH_SECONDS}s`]
   const run = ['run', '-d', '--name', volume, '--network', 'host', ...check, '-v', `${volume}:/data`]
@@ -94,7 +94,7 @@ async function taken(host: Host, volume: string) {
 }
 
 /** What an operator has paused stands still until the operator lets it go on. */
-async function pauseByHand(t: ExecutionContext<Ground>, host: Host, volume: string): Promise<void> {
+async function pauseByHand(t: ExecutionContext<LabGround>, host: Host, volume: string): Promise<void> {
   await using agent = agentOf(host)
   const { id } = await agent.get(volume)
   const written = async () => (await host.exec(['cat', `${host.stateDir}/volumes/${id}/data/n`])).stdout

@@ -6,7 +6,7 @@ import type { Acknowledged } from '../../lab/ledger.ts'
 import { until } from '../../lab/poll.ts'
 import { changeSwarm } from '../../lab/swarm.ts'
 import { Random } from '../sim/random.ts'
-import { agentOf, type Ground, onLab } from './fixture.ts'
+import { agentOf, type LabGround, onLab } from './fixture.ts'
 import { Killer } from './killer.ts'
 import { startWitness, startWriter, stopWriter, VOLUME } from './witness.ts'
 
@@ -121,7 +121,7 @@ async function collectErrors(manager: Host, errors: Map<string, string>): Promis
 }
 
 function report(
-  t: ExecutionContext<Ground>,
+  t: ExecutionContext<LabGround>,
   { kills }: Killer,
   heard: readonly Acknowledged[],
   drains: readonly Drain[],

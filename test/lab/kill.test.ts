@@ -1,6 +1,6 @@
 import type { Host } from '../../lab/host.ts'
 import { until } from '../../lab/poll.ts'
-import { agentReady, type Ground, idle, inspect, onLab, shell } from './fixture.ts'
+import { idle, inspect, type LabGround, onLab, shell, whenAgentReady } from './fixture.ts'
 import { VICTIMS } from './killer.ts'
 
 const test = onLab({ liveRestore: true }, { WHERRY_MOUNT_DEADLINE: '20s' })
@@ -19,7 +19,7 @@ for (const [name, pattern] of Object.entries(VICTIMS)) {
         const now = h1.processes(pattern)
         return now.length === 1 && now[0]?.pid !== found[0]?.pid
       })
-      await agentReady(h1, 3)
+      await whenAgentReady(h1, 3)
       await writerUnharmed(h1, volume)
       await moveAndRemove(t.context, volume)
       t.is(await inspect(h1, volume), null)
@@ -34,7 +34,7 @@ test.serial(
     await startWriter(h1, t.context, 'kill-engine')
     await h1.killEngine()
     await h1.startEngine()
-    await agentReady(h1, 3)
+    await whenAgentReady(h1, 3)
     await writerUnharmed(h1, 'kill-engine')
     await moveAndRemove(t.context, 'kill-engine')
     t.is(await inspect(h1, 'kill-engine'), null)
@@ -49,7 +49,7 @@ test.serial(
     await h1.docker(['exec', 'writer-of-power', 'sh', '-c', 'echo synced | dd of=/data/proof conv=fsync 2>/dev/null'])
     await h1.powerCut()
     await h1.boot()
-    await agentReady(h1, 3)
+    await whenAgentReady(h1, 3)
     await idle(h2, 'power')
     const { stdout } = await shell(h2, t.context, 'power', 'cat /data/proof; wc -l </data/log')
     t.regex(stdout, /^synced\n\d+\n$/)
@@ -58,7 +58,7 @@ test.serial(
 )
 
 /** A container that appends a line ten times a second and never forgives an error. */
-async function startWriter(host: Host, ground: Ground, volume: string): Promise<void> {
+async function startWriter(host: Host, ground: LabGround, volume: string): Promise<void> {
   await host.docker(['volume', 'create', '--driver', 'wherry', volume])
   const mount = ['-v', `${volume}:/data`]
   const script = 'set -e; n=0; while :; do n=$((n+1)); echo $n >>/data/log; sleep 0.1; done'
@@ -93,7 +93,7 @@ async function writerUnharmed(host: Host, volume: string): Promise<void> {
   await lines(host, volume, before + 3)
 }
 
-async function moveAndRemove(ground: Ground, volume: string): Promise<void> {
+async function moveAndRemove(ground: LabGround, volume: string): Promise<void> {
   const { h1, h2 } = ground
   const { stdout: last } = await h1.docker(['exec', `writer-of-${volume}`, 'tail', '-n', '1', '/data/log'])
   await h1.docker(['rm', '-f', `writer-of-${volume}`])

@@ -4,7 +4,7 @@ import type { Lab } from '../../lab/lab.ts'
 import { query } from '../../lab/ledger.ts'
 import { until } from '../../lab/poll.ts'
 import { changeSwarm } from '../../lab/swarm.ts'
-import { agentOf, type Ground } from './fixture.ts'
+import { agentOf, type LabGround } from './fixture.ts'
 
 export const DB_SERVICE = 'db'
 export const DB_VOLUME = 'pgdata'
@@ -17,7 +17,7 @@ const BROKEN =
   /PANIC|invalid page|corrupt|could not (?:read|access|open|locate) (?:a|file|block|relation|WAL)|missing chunk/
 
 /** Starts PostgreSQL as a Swarm service on a Wherry volume with a table for a Ledger; returns the host that serves. */
-export async function startPostgres({ lab, h1 }: Ground): Promise<Host> {
+export async function startPostgres({ lab, h1 }: LabGround): Promise<Host> {
   const image = await lab.image(postgres)
   await Promise.all(lab.hosts.map((host) => host.docker(['pull', '--quiet', image])))
   const mount = `type=volume,source=${DB_VOLUME},destination=${DATA},volume-driver=wherry`
@@ -65,7 +65,7 @@ export function brokenLines(log: string): string[] {
 }
 
 /** The ledger's rows in the newest tree that this host has put aside, read by a PostgreSQL of its own from a copy of it. */
-export async function rowsAside({ lab }: Ground, host: Host): Promise<Map<number, string>> {
+export async function rowsAside({ lab }: LabGround, host: Host): Promise<Map<number, string>> {
   await using agent = agentOf(host)
   const { id, diverged } = await agent.get(DB_VOLUME)
   const tree = `${host.stateDir}/volumes/${id}/diverged/${diverged.at(-1)?.name}/data`

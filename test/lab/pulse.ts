@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { Host } from '../../lab/host.ts'
-import { agentOf, type Ground, treeOf } from './fixture.ts'
+import { agentOf, type LabGround, treeOf } from './fixture.ts'
 
 /** Lines between two that rewrite the blob, so that checkpoints have something to bring. */
 const LINES_PER_BLOB = 20
@@ -18,7 +18,7 @@ while :; do
 done`
 
 /** Starts a container that writes to the volume all the time; resolves when it runs. */
-export async function startPulse(host: Host, { image }: Ground, volume: string): Promise<void> {
+export async function startPulse(host: Host, { image }: LabGround, volume: string): Promise<void> {
   const mount = ['-v', `${volume}:/data`, '--volume-driver', 'wherry']
   await host.docker(['run', '-d', '--name', `pulse-${volume}`, ...mount, image, 'sh', '-c', PULSE])
 }

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { type CommandResult, run } from '../../lab/command.ts'
 import type { Host } from '../../lab/host.ts'
 import { until } from '../../lab/poll.ts'
-import { agentOf, agentReady, inspect, onLab, shell, sleeper } from './fixture.ts'
+import { agentOf, inspect, onLab, shell, sleeper, whenAgentReady } from './fixture.ts'
 
 const test = onLab({ swarm: true }, {})
 
@@ -111,7 +111,7 @@ test.serial(
     await shell(h1, t.context, 'alone', 'echo new >/data/file')
 
     await h3.boot()
-    await agentReady(h3, 3)
+    await whenAgentReady(h3, 3)
     const aside = () => globSync(`${h3.stateSeen}/set-aside/alone-*/data/file`)
     await until('what it has is set aside', () => aside().length === 1)
     t.is(await readFile(String(aside()[0]), 'utf8'), 'precious\n')

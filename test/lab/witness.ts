@@ -7,7 +7,7 @@ import type { Lab } from '../../lab/lab.ts'
 import type { Acknowledged } from '../../lab/ledger.ts'
 import { until } from '../../lab/poll.ts'
 import { changeSwarm } from '../../lab/swarm.ts'
-import { agentOf, type Ground, treeOf } from './fixture.ts'
+import { agentOf, type LabGround, treeOf } from './fixture.ts'
 
 const WITNESS_PROGRAM = fileURLToPath(new URL('../fixtures/witness.ts', import.meta.url))
 /** Where lines are heard, outside all hosts. */
@@ -29,7 +29,7 @@ while :; do
 done`
 
 /** Starts the witness outside all hosts, for this test; returns the growing list of lines it hears. */
-export async function startWitness(t: ExecutionContext<Ground>, lab: Lab): Promise<Acknowledged[]> {
+export async function startWitness(t: ExecutionContext<LabGround>, lab: Lab): Promise<Acknowledged[]> {
   const heard: Acknowledged[] = []
   const child = lab.spawn([process.execPath, WITNESS_PROGRAM, String(WITNESS.port)])
   t.teardown(() => child.kill('SIGKILL'))
@@ -45,7 +45,7 @@ export async function startWitness(t: ExecutionContext<Ground>, lab: Lab): Promi
 }
 
 /** Starts the writer as a service of one container; returns the host it runs on, once the witness has heard of it. */
-export async function startWriter({ lab, h1, image }: Ground, heard: readonly Acknowledged[]): Promise<Host> {
+export async function startWriter({ lab, h1, image }: LabGround, heard: readonly Acknowledged[]): Promise<Host> {
   const mount = `type=volume,source=${VOLUME},destination=/data,volume-driver=wherry`
   const common = ['--name', SERVICE, '--network', 'host', '--mount', mount, '--detach', '--no-resolve-image']
   await changeSwarm(h1, ['service', 'create', ...common, image, 'sh', '-c', WRITER])
@@ -56,14 +56,14 @@ export async function startWriter({ lab, h1, image }: Ground, heard: readonly Ac
 }
 
 /** Ends the service; resolves when nobody holds the volume, which stays. */
-export async function stopWriter({ lab, h1 }: Ground): Promise<void> {
+export async function stopWriter({ lab, h1 }: LabGround): Promise<void> {
   await endService(lab, h1, SERVICE, VOLUME)
 }
 
 /** Ends the service and removes the volume, so that the next test can begin anew. */
-export async function removeWriter(ground: Ground): Promise<void> {
+export async function removeWriter(ground: LabGround): Promise<void> {
   await stopWriter(ground)
-  await removeVolume(ground.h1, VOLUME)
+  await removeLabVolume(ground.h1, VOLUME)
 }
 
 /** Removes a service; resolves when nobody holds its volume. */
@@ -73,7 +73,7 @@ export async function endService(lab: Lab, manager: Host, service: string, volum
 }
 
 /** Removes a volume as soon as Docker lets it go. */
-export async function removeVolume(host: Host, volume: string): Promise<void> {
+export async function removeLabVolume(host: Host, volume: string): Promise<void> {
   await until(
     `${volume} is removed`,
     async () => (await host.docker(['volume', 'rm', volume], { allowFailure: true })).code === 0,
@@ -131,7 +131,7 @@ export async function copyStateOf(at: Host, volume: string, of: Host): Promise<s
 
 /** Asserts that the log in this host's copy is one unbroken line of numbers and has every line that the witness heard. */
 export async function nothingLost(
-  t: ExecutionContext<Ground>,
+  t: ExecutionContext<LabGround>,
   host: Host,
   heard: readonly Acknowledged[],
 ): Promise<void> {

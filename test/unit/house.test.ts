@@ -2,7 +2,7 @@ import { globSync, readFileSync } from 'node:fs'
 import test from 'ava'
 import { DEFAULTS } from '../../agent/host/config.ts'
 import { ERROR_STATUS } from '../../agent/model/errors.ts'
-import { complaintAbout, importsOf } from './house.ts'
+import { complaintAbout, importsOf, isGerund, namesExportedTwice } from './house.ts'
 
 const read = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
 const cwd = new URL('../../', import.meta.url).pathname
@@ -87,4 +87,22 @@ test("the plugin's manifest offers every setting with its default, each settable
   const { env } = JSON.parse(read('config.json')) as { env: { name: string; value: string; settable: string[] }[] }
   t.deepEqual(Object.fromEntries(env.map(({ name, value }) => [name, value])), { ...DEFAULTS })
   t.true(env.every(({ settable }) => settable.includes('value')))
+})
+
+const codeFiles = () => globSync('{agent,plugin,cli,lab,bench,scripts,test}/**/*.ts', { cwd })
+
+test('an exported name exists once', (t) => {
+  const files = codeFiles().map((file) => ({ file, source: read(file) }))
+  t.deepEqual(namesExportedTwice(files), {})
+  const one = { file: 'a.ts', source: 'export interface Room {}\nexport async function open() {}' }
+  const two = { file: 'b.ts', source: 'export class Room {}\nfunction open() {}\nexport { open }' }
+  t.deepEqual(namesExportedTwice([one, two]), { Room: ['a.ts', 'b.ts'] })
+})
+
+test('a file is named by a noun, not by a gerund', (t) => {
+  t.deepEqual(codeFiles().filter(isGerund), [])
+  t.true(isGerund('agent/mobility/housekeeping.ts'))
+  t.true(isGerund('test/unit/store/pool/writing.test.ts'))
+  t.false(isGerund('agent/host/setting.ts'))
+  t.false(isGerund('agent/store/spool/missing-content.ts'))
 })

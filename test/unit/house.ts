@@ -185,3 +185,26 @@ function placeIn(floor: string, file: string): { readonly folder: string | null;
   if (level === undefined) throw new Error(`${floor}/${folder} has no place in the house yet: add it to FLOORS`)
   return { folder, level }
 }
+
+const EXPORTED = /^export (?:async |abstract )*(?:function\*?|class|interface|type|const|let) (\w+)/gm
+
+/** Names that several files declare and export, with those files. Overloads within one file count once. */
+export function namesExportedTwice(
+  files: readonly { readonly file: string; readonly source: string }[],
+): Readonly<Record<string, readonly string[]>> {
+  const homes = new Map<string, Set<string>>()
+  for (const { file, source } of files) {
+    for (const [, name = ''] of source.matchAll(EXPORTED)) homes.set(name, (homes.get(name) ?? new Set()).add(file))
+  }
+  const twice = [...homes].filter(([, found]) => found.size > 1)
+  return Object.fromEntries(twice.map(([name, found]) => [name, [...found]]))
+}
+
+/** Words on -ing that are nouns of their own. */
+const NOUNS: readonly string[] = ['setting', 'string', 'ring', 'thing']
+
+/** Whether a file is named by a gerund alone. "missing-content.ts" is not: its noun is the content. */
+export function isGerund(file: string): boolean {
+  const [word = ''] = file.slice(file.lastIndexOf('/') + 1).split('.')
+  return /^[a-z]+ing$/.test(word) && !NOUNS.includes(word)
+}

@@ -5,7 +5,7 @@ const TIMEOUT_MS = 60_000
 const LOOK_EVERY_MS = 5
 
 /** Looks again until it is so; rejects when it is not so for a minute. */
-export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+export async function untilTrue(isSo: () => boolean | Promise<boolean>): Promise<void> {
   const startMs = performance.now()
   while (!(await isSo())) {
     if (performance.now() - startMs > TIMEOUT_MS) throw new Error(`not so after ${TIMEOUT_MS} ms: ${isSo}`)

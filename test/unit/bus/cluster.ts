@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { TlsFiles } from '../../../agent/bus/endpoint.ts'
-import { certificates, freePorts, type HostOptions, scratch, startHost, type TestHost } from './server.ts'
+import { certificates, freePorts, type NatsHostOptions, scratch, startHost, type TestHost } from './server.ts'
 
 /** Hosts of one cluster on loopback addresses, each with a state directory of its own. */
 export class TestCluster implements AsyncDisposable {
@@ -32,13 +32,13 @@ export class TestCluster implements AsyncDisposable {
   }
 
   /** Options of the host with that address; `more` overrides. */
-  options(address: string, more: Partial<HostOptions> = {}): HostOptions {
+  options(address: string, more: Partial<NatsHostOptions> = {}): NatsHostOptions {
     const tls = this.tls[address]
     if (tls === undefined) throw new Error(`no certificate of ${address}`)
     return { stateDir: join(this.dir, address), address, peers: this.addresses, ports: this.ports, tls, ...more }
   }
 
-  async start(address: string, more: Partial<HostOptions> = {}): Promise<TestHost> {
+  async start(address: string, more: Partial<NatsHostOptions> = {}): Promise<TestHost> {
     const host = await startHost(this.options(address, more))
     this.#hosts.push(host)
     return host

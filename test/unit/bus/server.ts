@@ -86,7 +86,7 @@ export interface TestHost extends AsyncDisposable {
   readonly log: Logger
 }
 
-export interface HostOptions {
+export interface NatsHostOptions {
   readonly stateDir: string
   readonly address?: string
   readonly peers?: readonly string[]
@@ -95,7 +95,7 @@ export interface HostOptions {
   readonly binary?: string
 }
 
-export async function startHost(options: HostOptions): Promise<TestHost> {
+export async function startHost(options: NatsHostOptions): Promise<TestHost> {
   const { stateDir, address = '127.0.0.1', peers = [], ports = [0, 0] } = options
   const { log, lines } = recordingLog()
   const settings: NatsSettings = { advertise: address, peers, urls: [], clientPort: ports[0], clusterPort: ports[1] }

@@ -13,7 +13,7 @@ import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
 import { systemClock } from '../../../agent/runtime/clock.ts'
 import { openFence } from '../../../plugin/watchdog.ts'
 import { MemoryEngine } from '../../fake/memory-engine.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 import { ControlGroup } from './control-group.ts'
 
 const execute = promisify(execFile)
@@ -113,7 +113,7 @@ test.serial('promise 13: the budget ends a freeze, and the agent hears of it', a
   await using ground = await start()
   const { freezes } = await ground.asAgent()
   const freeze = await freezes.freeze([ground.group.container], SHORT_MS, never)
-  await until(() => freeze.cut.aborted)
+  await untilTrue(() => freeze.cut.aborted)
   await ground.group.runs()
   t.is((await freeze.end()).why, 'budget')
 })
@@ -151,7 +151,7 @@ test.serial(
     const ask = () => freezes.freeze([ground.group.container], LONG_MS, never)
     await t.throwsAsync(ask(), { code: 'FREEZER_UNREACHABLE' })
     plugin.kill('SIGCONT')
-    await until(async () => {
+    await untilTrue(async () => {
       const again = await ask().catch(() => null)
       return again !== null && (await again.end()).why === null
     })

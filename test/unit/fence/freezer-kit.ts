@@ -12,7 +12,7 @@ import { systemClock } from '../../../agent/runtime/clock.ts'
 import { ControlGroup, type GroupVersion } from './control-group.ts'
 
 export const LONG_MS = 60_000
-export const silentLog = pino({ level: 'silent' })
+export const quietLog = pino({ level: 'silent' })
 
 /** A freezer over a control group of this machine's kernel. */
 export async function start(version: GroupVersion) {
@@ -22,7 +22,7 @@ export async function start(version: GroupVersion) {
   stack.defer(() => rm(stateDir, { recursive: true, force: true }))
   const files = openFreezerFiles(group.root)
   const notes = await openFrozenNotes(stateDir)
-  const freezer = stack.use(new Freezer({ files, notes, clock: systemClock, log: silentLog }))
+  const freezer = stack.use(new Freezer({ files, notes, clock: systemClock, log: quietLog }))
   let last = 0
   /** Resolves when the container is frozen, or the freeze has ended before. */
   const freeze = async (budgetMs: number, container = group.container) => {
@@ -38,7 +38,7 @@ export async function start(version: GroupVersion) {
   const leave = async (container: string) => (await openFrozenNotes(stateDir)).write('1', [container])
   const stop = new AbortController()
   stack.defer(() => stop.abort())
-  const parts = { files, notes, freezer, clock: systemClock, log: silentLog, signal: stop.signal }
+  const parts = { files, notes, freezer, clock: systemClock, log: quietLog, signal: stop.signal }
   const thawing = (engine: Pick<Engine, 'users'>, others: Partial<typeof parts> = {}) =>
     thawLeftOver({ ...parts, engine, ...others })
   return {

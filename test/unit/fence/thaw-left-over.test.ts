@@ -4,9 +4,9 @@ import type { FreezeEnd } from '../../../agent/fence/contract.ts'
 import { Freezer, type FreezerFile, type FreezerFiles } from '../../../agent/fence/freezer.ts'
 import { openFreezerFiles } from '../../../agent/fence/freezer-files.ts'
 import { systemClock } from '../../../agent/runtime/clock.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 import { ControlGroup } from './control-group.ts'
-import { LONG_MS, silentLog, start } from './freezer-kit.ts'
+import { LONG_MS, quietLog, start } from './freezer-kit.ts'
 
 const showing = (id: string, state: string) => ({ users: async () => [{ id, name: 'c', state, volumes: [] }] })
 
@@ -34,7 +34,7 @@ test.serial(
     await ground.leave(container)
     const are = { stuck: true }
     const errors: string[] = []
-    const listening = Object.assign(Object.create(silentLog), {
+    const listening = Object.assign(Object.create(quietLog), {
       error: (about: { container: string }) => errors.push(about.container),
     })
     await ground.thawLeftOver(showing(container, 'running'), { files: stuckFiles(ground.files, are), log: listening })
@@ -43,7 +43,7 @@ test.serial(
     t.deepEqual(errors, [container])
     const files = openFreezerFiles(other.root)
     await using meanwhile = new AsyncDisposableStack()
-    const freezer = meanwhile.use(new Freezer({ files, notes: ground.notes, clock: systemClock, log: silentLog }))
+    const freezer = meanwhile.use(new Freezer({ files, notes: ground.notes, clock: systemClock, log: quietLog }))
     const ended = Promise.withResolvers<FreezeEnd>()
     const frozen = () => freezer.thaw('2')
     freezer.freeze({ id: '2', containers: [other.container], budgetMs: LONG_MS }, () => {}, frozen, ended.resolve)
@@ -51,7 +51,7 @@ test.serial(
     t.deepEqual(await ground.notes.read(), [container], 'a freeze of another container does not end its note')
     are.stuck = false
     await ground.group.runs()
-    await until(async () => (await ground.notes.read()).length === 0)
+    await untilTrue(async () => (await ground.notes.read()).length === 0)
     t.deepEqual(errors, [container], 'logged once')
   },
 )
@@ -86,7 +86,7 @@ test.serial('promise 11: a plugin that ends before it could thaw a container lea
   const files = stuckFiles(ground.files, { stuck: true })
   const still = Promise.withResolvers<void>()
   {
-    using freezer = new Freezer({ files, notes: ground.notes, clock: systemClock, log: silentLog })
+    using freezer = new Freezer({ files, notes: ground.notes, clock: systemClock, log: quietLog })
     const request = { id: '1', containers: [container], budgetMs: LONG_MS }
     freezer.freeze(
       request,

@@ -9,7 +9,7 @@ import { pino } from 'pino'
 import type { Guard } from '../../../agent/fence/contract.ts'
 import { openGuardFile } from '../../../agent/fence/guard-file.ts'
 import { type AgentMessage, createAgentWatchdog, parseAgentMessage } from '../../../agent/fence/watchdog-messages.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 
 const SPEAKER = fileURLToPath(new URL('speaker.ts', import.meta.url))
 const guard = (untilMs: number): Guard => ({ untilMs, volumes: [{ id: 'id1', name: 'data', epoch: 3 }] })
@@ -117,11 +117,11 @@ test('promise 6: a new volume is kept at once, so that a plugin killed right aft
   t.teardown(() => rm(stateDir, { recursive: true, force: true }))
   await using file = await openGuardFile({ stateDir, log: pino({ level: 'silent' }) })
   file.keep({ untilMs: 1, volumes: [] })
-  await until(async () => (await file.last()) !== null)
+  await untilTrue(async () => (await file.last()) !== null)
   const newer = { untilMs: 2, volumes: [{ id: 'v', name: 'data', epoch: 1 }] }
   const startMs = performance.now()
   file.keep(newer)
-  await until(async () => (await file.last())?.untilMs === 2)
+  await untilTrue(async () => (await file.last())?.untilMs === 2)
   t.deepEqual(await file.last(), newer)
   t.true(performance.now() - startMs < 400, 'what is not new is written every 500 ms')
 })

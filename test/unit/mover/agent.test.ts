@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { freePort } from '../../../agent/bus/free-port.ts'
 import { pathsUnder } from '../../../agent/host/paths.ts'
-import { ADDRESS, certificates, directory } from './kit.ts'
+import { ADDRESS, directory, moverCertificates } from './kit.ts'
 
 const here = (file: string) => fileURLToPath(new URL(file, import.meta.url))
 
@@ -17,7 +17,7 @@ async function startAgent(t: ExecutionContext) {
   const root = await directory(t)
   const tlsDir = join(pathsUnder(root).stateDir, 'tls')
   await mkdir(tlsDir, { recursive: true })
-  await cp(await certificates(t), tlsDir, { recursive: true })
+  await cp(await moverCertificates(t), tlsDir, { recursive: true })
   const boom = join(root, 'boom')
   const child = spawn(process.execPath, ['--import', here('boom.ts'), here('../../../agent/main.ts'), '--root', root], {
     env: {

@@ -3,7 +3,7 @@ import { codeOf } from '../../../agent/model/errors.ts'
 import { openMover } from '../../../agent/mover/mover.ts'
 import type { SnapshotRef, StageProgress } from '../../../agent/store/tree-contract.ts'
 import type { HostCall, HostReply, Pulled } from './host-process.ts'
-import { ADDRESS, NO_ANSWERS, never } from './kit.ts'
+import { ADDRESS, NO_ANSWERS, noAbort } from './kit.ts'
 
 const [stateDir = '', tlsDir = ''] = process.argv.slice(2)
 const options = { stateDir, mountRoot: `${stateDir}/mnt`, trashRetentionMs: 0, logLevel: 'silent' }
@@ -15,7 +15,7 @@ async function answer(call: HostCall): Promise<unknown> {
   if (call.name === 'recover') return store.recover()
   if (call.name === 'create') return store.create(call.volume)
   if (call.name === 'copy') return store.copy(call.id)
-  if (call.name === 'capture') return store.capture(call.id, call.kind, never())
+  if (call.name === 'capture') return store.capture(call.id, call.kind, noAbort())
   if (call.name === 'apply') return store.apply(call.id, call.checkpoint)
   if (call.name === 'serve') {
     const choose = async ({ volume, want }: { volume: string; want: { kind: string } }): Promise<SnapshotRef> => {
@@ -28,7 +28,7 @@ async function answer(call: HostCall): Promise<unknown> {
     progress = now
   }
   const request = { volume: call.volume.id, epoch: 1, want: call.want }
-  const pulling = puller.pull({ address: ADDRESS, port: call.port }, request, call.volume, never(), note)
+  const pulling = puller.pull({ address: ADDRESS, port: call.port }, request, call.volume, noAbort(), note)
   // How far a pull came counts also when it failed.
   const ended = await pulling.catch((error: unknown) => ({ code: codeOf(error), message: String(error) }))
   return { ...ended, progress } satisfies Pulled

@@ -24,7 +24,7 @@ export const NO_ANSWERS: QuestionAnswerer = async ({ kind }) => {
   throw new Error(`nobody asks for ${kind} here`)
 }
 
-export const never = () => new AbortController().signal
+export const noAbort = () => new AbortController().signal
 
 /** A directory that goes away with the test. */
 export async function directory(t: ExecutionContext): Promise<string> {
@@ -34,7 +34,7 @@ export async function directory(t: ExecutionContext): Promise<string> {
 }
 
 /** Certificates for the loopback address, made as users make them. */
-export async function certificates(t: ExecutionContext): Promise<string> {
+export async function moverCertificates(t: ExecutionContext): Promise<string> {
   const dir = await directory(t)
   execFileSync(CERTS, [dir, ADDRESS], { stdio: 'ignore' })
   return join(dir, ADDRESS)
@@ -51,14 +51,14 @@ export async function options(t: ExecutionContext, tlsDir: string | null = null)
   }
 }
 
-export interface Host {
+export interface MoverHost {
   readonly mover: Mover
   readonly options: MoverOptions
   /** A file in the volume's tree. */
   readonly file: (id: string, name: string) => string
 }
 
-export async function host(t: ExecutionContext, tlsDir: string): Promise<Host> {
+export async function host(t: ExecutionContext, tlsDir: string): Promise<MoverHost> {
   const given = await options(t, tlsDir)
   const mover = await openMover(given)
   t.teardown(() => mover[Symbol.asyncDispose]())

@@ -4,16 +4,16 @@ import { WherryError } from '../../../agent/model/errors.ts'
 import { openMover } from '../../../agent/mover/mover.ts'
 import type { SnapshotRef, StageProgress } from '../../../agent/store/tree-contract.ts'
 import type { QuestionAnswerer, TreeRequest } from '../../../agent/transfer/contract.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 import {
   ADDRESS,
-  certificates,
   checkpoint,
   digestOf,
   host,
   MEBIBYTE,
+  moverCertificates,
   NO_ANSWERS,
-  never,
+  noAbort,
   options,
   volume,
   writeNoise,
@@ -23,7 +23,7 @@ const TICK_MS = 10
 const BROKEN_THREAD = new URL('./broken-thread.ts', import.meta.url)
 
 test('a volume goes from mover to mover while the main thread stays free', async (t) => {
-  const tls = await certificates(t)
+  const tls = await moverCertificates(t)
   const [one, two] = [await host(t, tls), await host(t, tls)]
   const v = volume()
   await one.mover.store.create(v)
@@ -39,11 +39,11 @@ test('a volume goes from mover to mover while the main thread stays free', async
   let ticks = 0
   const ticking = setInterval(() => ticks++, TICK_MS)
   const [startMs, cpu, ownCpu] = [performance.now(), process.cpuUsage(), process.threadCpuUsage()]
-  const capture = await one.mover.store.capture(v.id, 'quiet', never())
+  const capture = await one.mover.store.capture(v.id, 'quiet', noAbort())
   const request: TreeRequest = { volume: v.id, epoch: 1, want: { kind: 'checkpoint', hash: capture.hash } }
   const from = { address: ADDRESS, port: server.port }
   const reports: StageProgress[] = []
-  const result = await two.mover.puller.pull(from, request, v, never(), (progress) => reports.push(progress))
+  const result = await two.mover.puller.pull(from, request, v, noAbort(), (progress) => reports.push(progress))
   await two.mover.store.apply(v.id, checkpoint(capture))
   const [elapsedMs, allUsed, ownUsed] = [
     performance.now() - startMs,
@@ -63,7 +63,7 @@ test('a volume goes from mover to mover while the main thread stays free', async
 })
 
 test('errors of the store and of the other host arrive with code and hint', async (t) => {
-  const tls = await certificates(t)
+  const tls = await moverCertificates(t)
   const [one, two] = [await host(t, tls), await host(t, tls)]
   const v = volume()
   const choose = async () => {
@@ -73,15 +73,15 @@ test('errors of the store and of the other host arrive with code and hint', asyn
   const from = { address: ADDRESS, port: server.port }
   const request: TreeRequest = { volume: v.id, epoch: 1, want: { kind: 'live' } }
   await t.throwsAsync(
-    two.mover.puller.pull(from, request, v, never(), () => undefined),
+    two.mover.puller.pull(from, request, v, noAbort(), () => undefined),
     { code: 'STALE_EPOCH' },
   )
-  await t.throwsAsync(two.mover.store.capture('../etc', 'quiet', never()), { instanceOf: WherryError })
+  await t.throwsAsync(two.mover.store.capture('../etc', 'quiet', noAbort()), { instanceOf: WherryError })
   t.throws(() => two.mover.store.mountpoint('../etc'), { instanceOf: WherryError })
 })
 
 test('a question crosses both threads of both hosts: answers, coded errors and aborts', async (t) => {
-  const tls = await certificates(t)
+  const tls = await moverCertificates(t)
   const [one, two] = [await host(t, tls), await host(t, tls)]
   const working = Promise.withResolvers<AbortSignal>()
   const answer: QuestionAnswerer = async (question, peer, signal) => {
@@ -94,12 +94,12 @@ test('a question crosses both threads of both hosts: answers, coded errors and a
   await using server = await one.mover.serve({ host: ADDRESS, port: 0, choose, answer })
   const to = { address: ADDRESS, port: server.port }
   const { peers } = two.mover
-  t.deepEqual(await peers.ask(to, { kind: 'registry' }, never()), {
+  t.deepEqual(await peers.ask(to, { kind: 'registry' }, noAbort()), {
     peer: { name: ADDRESS },
     server: true,
     leader: false,
   })
-  const refused = await t.throwsAsync(peers.ask(to, { kind: 'copy', volume: 'v' }, never()), { code: 'STALE_EPOCH' })
+  const refused = await t.throwsAsync(peers.ask(to, { kind: 'copy', volume: 'v' }, noAbort()), { code: 'STALE_EPOCH' })
   t.is((refused as WherryError).hint, 'Wait.')
   const stop = new AbortController()
   const pending = peers.ask(to, { kind: 'inventory' }, stop.signal)
@@ -107,12 +107,12 @@ test('a question crosses both threads of both hosts: answers, coded errors and a
   const reason = new Error('not wanted any more')
   stop.abort(reason)
   t.is(await t.throwsAsync(pending), reason)
-  await until(() => signal.aborted)
+  await untilTrue(() => signal.aborted)
 })
 
 test('a host without peers has nobody to ask', async (t) => {
   await using mover = await openMover(await options(t))
-  const asked = mover.peers.ask({ address: ADDRESS, port: 1 }, { kind: 'registry' }, never())
+  const asked = mover.peers.ask({ address: ADDRESS, port: 1 }, { kind: 'registry' }, noAbort())
   await t.throwsAsync(asked, { code: 'TRANSFER_CUT', message: /no peers/ })
 })
 
@@ -128,7 +128,7 @@ test('a state directory has one mover, and one that cannot open it leaves nothin
 })
 
 test('disposing aborts what runs, waits for its end, lets go of the state directory, and is no death', async (t) => {
-  const tls = await certificates(t)
+  const tls = await moverCertificates(t)
   const [one, two] = [await host(t, tls), await host(t, tls)]
   const v = volume()
   let asked = 0
@@ -140,9 +140,9 @@ test('disposing aborts what runs, waits for its end, lets go of the state direct
   const server = await one.mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })
   const request: TreeRequest = { volume: v.id, epoch: 1, want: { kind: 'live' } }
   const from = { address: ADDRESS, port: server.port }
-  const pull = () => two.mover.puller.pull(from, request, v, never(), () => undefined)
+  const pull = () => two.mover.puller.pull(from, request, v, noAbort(), () => undefined)
   const first = t.throwsAsync(pull(), { message: /shuts down/ })
-  await until(() => asked > 0)
+  await untilTrue(() => asked > 0)
   await t.throwsAsync(pull(), { code: 'COPY_RUNNING' })
   await two.mover[Symbol.asyncDispose]()
   await first
@@ -155,7 +155,7 @@ test('disposing aborts what runs, waits for its end, lets go of the state direct
 })
 
 test('a pull that is aborted ends with the reason and closes the stage', async (t) => {
-  const tls = await certificates(t)
+  const tls = await moverCertificates(t)
   const [one, two] = [await host(t, tls), await host(t, tls)]
   const v = volume()
   const asked = Promise.withResolvers<AbortSignal>()
@@ -173,7 +173,7 @@ test('a pull that is aborted ends with the reason and closes the stage', async (
   stop.abort(reason)
   t.is(await t.throwsAsync(pull), reason)
   await two.mover.store.trash(v.id)
-  await until(() => seen.aborted)
+  await untilTrue(() => seen.aborted)
   t.pass('the source hears of it')
 })
 
@@ -184,7 +184,7 @@ test('the death of the thread rejects every call with what it died of', async (t
   await waiting
   t.true(mover.died.aborted)
   t.is(
-    await t.throwsAsync(mover.peers.ask({ address: ADDRESS, port: 1 }, { kind: 'registry' }, never())),
+    await t.throwsAsync(mover.peers.ask({ address: ADDRESS, port: 1 }, { kind: 'registry' }, noAbort())),
     mover.died.reason,
   )
   t.is(await t.throwsAsync(mover.store.copies()), mover.died.reason)

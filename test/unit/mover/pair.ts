@@ -6,12 +6,12 @@ import type { ExecutionContext } from 'ava'
 import { openMover } from '../../../agent/mover/mover.ts'
 import {
   ADDRESS,
-  certificates,
   checkpoint,
   directory,
   KIBIBYTE,
+  moverCertificates,
   NO_ANSWERS,
-  never,
+  noAbort,
   options,
   volume,
   writeNoise,
@@ -33,7 +33,7 @@ interface PairOptions {
 export async function pair(t: ExecutionContext, given: PairOptions) {
   const { stateDir, largeMebibytes, smallKibibytes, owner, bandwidthBytesPerSecond = null } = given
   const base = await directory(t)
-  const tls = await certificates(t)
+  const tls = await moverCertificates(t)
   const sending = { ...(await options(t, tls)), bandwidthBytesPerSecond }
   const sender = await openMover(sending)
   t.teardown(() => sender[Symbol.asyncDispose]())
@@ -50,11 +50,13 @@ export async function pair(t: ExecutionContext, given: PairOptions) {
 
   const capture = () => {
     if (owner !== undefined) execFileSync('chown', ['-R', String(owner), data])
-    return sender.store.capture(v.id, 'quiet', never())
+    return sender.store.capture(v.id, 'quiet', noAbort())
   }
   const pull = (hash: string, onBytes: (bytes: number) => void = () => {}) => {
     const request = { volume: v.id, epoch: 1, want: { kind: 'checkpoint', hash } } as const
-    return receiver.puller.pull({ address: ADDRESS, port }, request, v, never(), ({ bytesDone }) => onBytes(bytesDone))
+    return receiver.puller.pull({ address: ADDRESS, port }, request, v, noAbort(), ({ bytesDone }) =>
+      onBytes(bytesDone),
+    )
   }
   const first = await capture()
   await pull(first.hash)

@@ -5,7 +5,7 @@ import test, { type ExecutionContext } from 'ava'
 import { differences } from '../store/comparer.ts'
 import { fileSystem } from '../store/file-systems.ts'
 import { quotaOf } from '../store/quota.ts'
-import { checkpoint, KIBIBYTE, MEBIBYTE, never, writeNoise } from './kit.ts'
+import { checkpoint, KIBIBYTE, MEBIBYTE, noAbort, writeNoise } from './kit.ts'
 import { pair } from './pair.ts'
 
 /** PostgreSQL's, in its image. */
@@ -25,7 +25,7 @@ async function limitedPair(t: ExecutionContext) {
   }
   /** As the store itself sees it; that needs some room. */
   const checkVerified = async () => {
-    t.is((await receiver.store.verify(v.id, never())).damagedCount, 0)
+    t.is((await receiver.store.verify(v.id, noAbort())).damagedCount, 0)
   }
   return { ...it, setQuota, checkOld, checkVerified }
 }

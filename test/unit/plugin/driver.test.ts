@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { WherryError } from '../../../agent/model/errors.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 import { asDockerd, exchange, startPlugin } from './engine.ts'
 
 test("a volume's life in dockerd's calls", async (t) => {
@@ -310,7 +310,7 @@ test('calls go on when the agent is restarted under them', async (t) => {
     plugin.call('VolumeDriver.Mount', { Name: 'data', ID: 'm1' }),
     plugin.call('VolumeDriver.Get', { Name: 'data' }),
   ])
-  await until(() => hangs >= 3)
+  await untilTrue(() => hangs >= 3)
   await first[Symbol.asyncDispose]()
   await plugin.serveAgent()
   for (const answer of await answers) t.is(answer?.status, 200)
@@ -328,7 +328,7 @@ test('a Remove whose answer was lost is done when the repetition finds no volume
     await new Promise(() => {})
   }
   const answer = plugin.call('VolumeDriver.Remove', { Name: 'data' })
-  await until(() => plugin.mobility.volumes.size === 0)
+  await untilTrue(() => plugin.mobility.volumes.size === 0)
   await first[Symbol.asyncDispose]()
   await plugin.serveAgent()
   t.deepEqual(await answer.then((a) => a?.body), {})

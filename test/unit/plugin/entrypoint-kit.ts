@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 export const ENTRYPOINT = join(ROOT, 'build/entrypoint')
@@ -14,7 +14,7 @@ export const ENTRYPOINT = join(ROOT, 'build/entrypoint')
 /** As a container has them: the entrypoint is process 1 there, and sees no process of this machine. */
 export const IN_CONTAINER = ['--pid', '--fork', '--kill-child', '--mount-proc']
 
-export interface End {
+export interface ProcessEnd {
   readonly code: number | null
   readonly stderr: string
 }
@@ -34,9 +34,9 @@ export async function startEntrypoint(
     env: { PATH: process.env.PATH, DIR: dir, WHERRY_LOG: 'silent' },
     stdio: ['ignore', 'ignore', options.stderr ?? 'pipe'],
   })
-  const ended: Promise<End> = endOf(outer)
-  await until(() => childrenOf(outer.pid ?? 0).some((pid) => argumentsOf(pid)[0] === ENTRYPOINT))
-  const [pid = 0] = childrenOf(outer.pid ?? 0)
+  const ended: Promise<ProcessEnd> = endOf(outer)
+  await untilTrue(() => pluginChildrenOf(outer.pid ?? 0).some((pid) => argumentsOf(pid)[0] === ENTRYPOINT))
+  const [pid = 0] = pluginChildrenOf(outer.pid ?? 0)
   return {
     dir,
     socket,
@@ -47,7 +47,7 @@ export async function startEntrypoint(
     closeStderr: () => void outer.stderr?.destroy(),
     isAlive: () => outer.exitCode === null,
     /** The plugin's processes that run; never more than one, unless there are orphans. */
-    children: () => childrenOf(pid).filter((child) => argumentsOf(child)[0] === command[0]),
+    children: () => pluginChildrenOf(pid).filter((child) => argumentsOf(child)[0] === command[0]),
     diary: () => linesOf(join(dir, 'diary')),
     async [Symbol.asyncDispose]() {
       outer.kill('SIGKILL')
@@ -62,7 +62,7 @@ export type Entrypoint = Awaited<ReturnType<typeof startEntrypoint>>
 /** A shell script as the plugin's process; each start writes a line to `$DIR/diary`: when, in ms. */
 export const script = (body: string) => ['/bin/sh', '-c', `date +%s%3N >>$DIR/diary; ${body}`]
 
-export function childrenOf(pid: number): number[] {
+export function pluginChildrenOf(pid: number): number[] {
   const found = readProc(`${pid}/task/${pid}/children`).trim()
   return found === '' ? [] : found.split(' ').map(Number)
 }
@@ -84,7 +84,7 @@ function linesOf(file: string): string[] {
   return existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : []
 }
 
-async function endOf(child: ChildProcess): Promise<End> {
+async function endOf(child: ChildProcess): Promise<ProcessEnd> {
   const said = child.stderr === null ? '' : text(child.stderr).catch(() => '')
   const [[code], stderr] = await Promise.all([once(child, 'exit') as Promise<[number | null]>, said])
   return { code, stderr }

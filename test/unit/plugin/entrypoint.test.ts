@@ -10,15 +10,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { knock } from '../../../agent/api/http.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 import { asDockerd, exchange } from './engine.ts'
 import {
   argumentsOf,
   buildEntrypoint,
-  childrenOf,
   ENTRYPOINT,
   type Entrypoint,
   IN_CONTAINER,
+  pluginChildrenOf,
   readProc,
   script,
   startEntrypoint,
@@ -36,27 +36,27 @@ test('promise 11: a plugin process killed over and over, at intervals from 0 s o
   await using entrypoint = await startEntrypoint(script('while :; do sleep 3600; done'))
   const killed = new Set<number>()
   for (const waitMs of [0, 0, 0, 0, 0, 10, 50, 100, 300, 1_100, 0, 0]) {
-    await until(() => fresh(entrypoint, killed) !== undefined)
+    await untilTrue(() => fresh(entrypoint, killed) !== undefined)
     await sleep(waitMs)
     const pid = fresh(entrypoint, killed) ?? 0
     killed.add(pid)
     process.kill(pid, 'SIGKILL')
   }
-  await until(() => fresh(entrypoint, killed) !== undefined)
+  await untilTrue(() => fresh(entrypoint, killed) !== undefined)
   t.true(entrypoint.isAlive())
 })
 
 for (const end of ['exit 0', 'exit 1', 'exit 78', 'kill -SEGV $$', 'kill -TERM $$', 'exec /nowhere']) {
   test(`a plugin process that ends by itself is restarted: ${end}`, async (t) => {
     await using entrypoint = await startEntrypoint(script(`[ $(wc -l <$DIR/diary) = 1 ] || ${FOREVER}; ${end}`))
-    await until(() => entrypoint.diary().length === 2)
+    await untilTrue(() => entrypoint.diary().length === 2)
     t.true(entrypoint.isAlive())
   })
 }
 
 test('a plugin process that ends at once is restarted with growing pauses', async (t) => {
   await using entrypoint = await startEntrypoint(script('exit 1'))
-  await until(() => entrypoint.diary().length >= 6)
+  await untilTrue(() => entrypoint.diary().length >= 6)
   const starts = entrypoint.diary().map(Number)
   // What is written down is the start of date: some milliseconds after the process's own.
   for (const [i, leastMs] of [0, 50, 150, 350, 750].entries()) {
@@ -72,7 +72,7 @@ test('a program that cannot be run and a missing directory for the socket do not
   t.true(none.isAlive())
   t.deepEqual(late.diary(), [])
   await mkdir(join(dir, 'late'))
-  await until(() => late.diary().length === 1)
+  await untilTrue(() => late.diary().length === 1)
   t.true(lstatSync(late.socket).isSocket())
 })
 
@@ -82,14 +82,14 @@ test('promise 11: it restarts the plugin while nobody reads what it says and the
   t.teardown(() => closeSync(reader))
   await using entrypoint = await startEntrypoint(script('exit 1'), { dir, stderr: writer })
   closeSync(writer)
-  await until(() => entrypoint.diary().length >= 3)
+  await untilTrue(() => entrypoint.diary().length >= 3)
   const again = openSync(join(dir, 'pipe'), 'w')
   await using none = await startEntrypoint(['/nowhere'], { stderr: again })
   closeSync(again)
-  await until(() => none.children().length === 0)
+  await untilTrue(() => none.children().length === 0)
   // Room for one line and no more: two processes may want it.
   readSync(reader, Buffer.alloc(4096))
-  await until(() => entrypoint.diary().length >= 6)
+  await untilTrue(() => entrypoint.diary().length >= 6)
   t.true(entrypoint.isAlive())
   t.true(none.isAlive())
 })
@@ -97,7 +97,7 @@ test('promise 11: it restarts the plugin while nobody reads what it says and the
 test('promise 11: it restarts the plugin when what it says goes to a pipe that is closed', async (t) => {
   await using entrypoint = await startEntrypoint(script('exit 1'))
   entrypoint.closeStderr()
-  await until(() => entrypoint.diary().length >= 4)
+  await untilTrue(() => entrypoint.diary().length >= 4)
   t.true(entrypoint.isAlive())
 })
 
@@ -116,7 +116,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     await using entrypoint = await startEntrypoint(
       script(`${trap}; echo ready >>$DIR/diary; while :; do sleep 0.05; done`),
     )
-    await until(() => entrypoint.diary().length === 2)
+    await untilTrue(() => entrypoint.diary().length === 2)
     process.kill(entrypoint.pid, signal)
     t.deepEqual(await entrypoint.ended, { code: 7, stderr: '' })
     t.is(entrypoint.diary()[2], 'orderly')
@@ -136,18 +136,18 @@ test('orphans are reaped', async (t) => {
   await using entrypoint = await startEntrypoint(
     script('for i in 1 2 3; do (sleep 0.2 & ) ; done; echo >>$DIR/diary; exec sleep 3600'),
   )
-  await until(() => entrypoint.diary().length === 2)
-  await until(() => childrenOf(entrypoint.pid).length === 1)
+  await untilTrue(() => entrypoint.diary().length === 2)
+  await untilTrue(() => pluginChildrenOf(entrypoint.pid).length === 1)
   t.is(entrypoint.children().length, 0, 'the script has become sleep')
-  t.deepEqual(argumentsOf(childrenOf(entrypoint.pid)[0] ?? 0), ['sleep', '3600'])
+  t.deepEqual(argumentsOf(pluginChildrenOf(entrypoint.pid)[0] ?? 0), ['sleep', '3600'])
 })
 
 test('what a plugin process that was killed has left is killed too, also in a session of its own', async (t) => {
   await using entrypoint = await startEntrypoint(script(`setsid sh -c 'exec sleep 1234' & ${FOREVER}`))
-  await until(() => asleep(entrypoint, '1234').length === 1 && asleep(entrypoint, '3600').length === 1)
+  await untilTrue(() => asleep(entrypoint, '1234').length === 1 && asleep(entrypoint, '3600').length === 1)
   const [left] = asleep(entrypoint, '1234')
   process.kill(asleep(entrypoint, '3600')[0] ?? 0, 'SIGKILL')
-  await until(() => entrypoint.diary().length === 2 && asleep(entrypoint, '1234').length === 1)
+  await untilTrue(() => entrypoint.diary().length === 2 && asleep(entrypoint, '1234').length === 1)
   t.not(asleep(entrypoint, '1234')[0], left)
 })
 
@@ -156,15 +156,15 @@ test('Docker is refused until the settings are good; from then on a call waits f
   const socket = join(dir, 'plugin.sock')
   const real = REAL(dir).join(' ')
   await using entrypoint = await startEntrypoint(script(`${WAIT}; exec ${real}`), { dir, socket })
-  await until(() => entrypoint.diary().length === 1)
+  await untilTrue(() => entrypoint.diary().length === 1)
   t.is(await knock(socket), 'dead')
   t.is(lstatSync(socket).mode & 0o777, 0o600)
   await writeFile(join(dir, 'go'), '')
-  await until(async () => (await knock(socket)) === 'served')
+  await untilTrue(async () => (await knock(socket)) === 'served')
   for (let round = 0; round < 3; round++) {
-    const [plugin = 0] = childrenOf(entrypoint.pid)
+    const [plugin = 0] = pluginChildrenOf(entrypoint.pid)
     process.kill(plugin, 'SIGKILL')
-    await until(() => !childrenOf(entrypoint.pid).includes(plugin))
+    await untilTrue(() => !pluginChildrenOf(entrypoint.pid).includes(plugin))
     t.is((await exchange(socket, asDockerd('Plugin.Activate', '')))?.status, 200)
     t.is((await exchange(socket, asDockerd('VolumeDriver.Create', { Name: `data${round}` })))?.status, 200)
   }
@@ -173,11 +173,11 @@ test('Docker is refused until the settings are good; from then on a call waits f
 test("the agent does not inherit Docker's socket", async (t) => {
   const dir = await mkdtemp(join(tmpdir(), 'wherry-entrypoint-'))
   await using entrypoint = await startEntrypoint(REAL(dir), { dir })
-  await until(() => entrypoint.diary().some((line) => line.startsWith('serve')))
+  await untilTrue(() => entrypoint.diary().some((line) => line.startsWith('serve')))
   const [plugin = 0] = entrypoint.children()
   const socket = readlinkSync(`/proc/${plugin}/fd/3`)
   t.regex(socket, /^socket:/)
-  const [agent = 0] = childrenOf(plugin)
+  const [agent = 0] = pluginChildrenOf(plugin)
   const open = readdirSync(`/proc/${agent}/fd`).map((fd) => readlinkSync(`/proc/${agent}/fd/${fd}`))
   t.true(open.length > 3)
   t.false(open.includes(socket))
@@ -189,14 +189,14 @@ test('the socket file of an earlier container is replaced, a served one too', as
   const old = createServer().listen(socket)
   await once(old, 'listening')
   await using entrypoint = await startEntrypoint(script(FOREVER), { dir, socket })
-  await until(() => entrypoint.diary().length === 1)
+  await untilTrue(() => entrypoint.diary().length === 1)
   t.is(await knock(socket), 'dead')
   old.close()
 })
 
 test('the OOM killer takes containers first, process 1 never, as far as the kernel allows', async (t) => {
   await using entrypoint = await startEntrypoint(script(FOREVER))
-  await until(() => asleep(entrypoint, '3600').length === 1)
+  await untilTrue(() => asleep(entrypoint, '3600').length === 1)
   const score = (pid: number | 'self') => readProc(`${pid}/oom_score_adj`).trim()
   const mayLower = (BigInt(`0x${/CapEff:\s*(\w+)/.exec(readProc('self/status'))?.[1]}`) >> 24n) & 1n
   t.is(score(entrypoint.pid), mayLower ? '-1000' : score('self'))
@@ -215,7 +215,7 @@ function fresh(entrypoint: Entrypoint, killed: ReadonlySet<number>): number | un
 }
 
 function asleep(entrypoint: Entrypoint, seconds: string): number[] {
-  const all = childrenOf(entrypoint.pid).flatMap((pid) => [pid, ...childrenOf(pid)])
+  const all = pluginChildrenOf(entrypoint.pid).flatMap((pid) => [pid, ...pluginChildrenOf(pid)])
   return all.filter((pid) => argumentsOf(pid).join(' ') === `sleep ${seconds}`)
 }
 

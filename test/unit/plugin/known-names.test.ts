@@ -8,7 +8,7 @@ import { VolumeCache } from '../../../agent/registry/cache.ts'
 import { MemoryRegistry } from '../../fake/memory-registry.ts'
 import { scratch } from '../bus/server.ts'
 import { volumeRecord } from '../registry/records.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 import { startPlugin } from './engine.ts'
 
 const FAILURES = {
@@ -49,14 +49,14 @@ test('the names of all volumes are on the disk, as they come and go', async (t) 
   await cache.get('a')
   t.false(await isKnownName(state.dir, 'a'), 'not before all are known')
   await cache.list()
-  await until(async () => (await names()).join() === 'a,b')
+  await untilTrue(async () => (await names()).join() === 'a,b')
   const entry = await registry.addVolume(volumeRecord('c'))
   if (entry.outcome !== 'done') return t.fail()
   await cache.get('c')
-  await until(async () => (await names()).join() === 'a,b,c')
+  await untilTrue(async () => (await names()).join() === 'a,b,c')
   await registry.updateVolume({ ...entry.entry.value, removedAt: new Date().toISOString() }, entry.entry.revision)
   await cache.get('c')
-  await until(async () => (await names()).join() === 'a,b')
+  await untilTrue(async () => (await names()).join() === 'a,b')
   t.true(await isKnownName(state.dir, 'b'))
   await writeFile(join(state.dir, 'names.json'), '{')
   t.false(await isKnownName(state.dir, 'b'))

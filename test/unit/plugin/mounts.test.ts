@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { WherryError } from '../../../agent/model/errors.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 import { startPlugin } from './engine.ts'
 
 const MOUNT = ['VolumeDriver.Mount', { Name: 'data', ID: 'm1' }] as const
@@ -17,7 +17,7 @@ async function startWithVolume(limits?: Parameters<typeof startPlugin>[0]) {
   const giveUpMount = async () => {
     const engine = new AbortController()
     const answer = plugin.callUntil(engine.signal, ...MOUNT)
-    await until(() => called('mount') === 1)
+    await untilTrue(() => called('mount') === 1)
     engine.abort()
     return await answer
   }
@@ -30,8 +30,8 @@ test('a Mount whose engine gave up is taken back when it succeeds after all', as
   await sleep(50)
   t.is(plugin.called('unmount'), 0)
   plugin.gate.resolve()
-  await until(() => plugin.called('unmount data m1') === 1)
-  await until(() => plugin.mobility.mounts.size === 0)
+  await untilTrue(() => plugin.called('unmount data m1') === 1)
+  await untilTrue(() => plugin.mobility.mounts.size === 0)
   t.pass()
 })
 
@@ -39,7 +39,7 @@ test('a Mount that failed is not taken back: the agent counted nothing', async (
   await using plugin = await startWithVolume()
   await plugin.giveUpMount()
   plugin.gate.reject(new WherryError('VOLUME_HELD_ELSEWHERE', 'Held by h1.'))
-  await until(() => plugin.server.running() === 0)
+  await untilTrue(() => plugin.server.running() === 0)
   t.regex(String((await plugin.call(...MOUNT))?.body.Err), /Held by h1/)
   t.is(plugin.called('unmount'), 0)
 })
@@ -58,7 +58,7 @@ test('Mounts of the same volume and id at the same time are one; it stands while
   const first = plugin.callUntil(engine.signal, ...MOUNT)
   const second = plugin.call(...MOUNT)
   const other = plugin.call('VolumeDriver.Mount', { Name: 'data', ID: 'm2' })
-  await until(() => plugin.server.running() === 3 && plugin.called('mount') === 2)
+  await untilTrue(() => plugin.server.running() === 3 && plugin.called('mount') === 2)
   engine.abort()
   t.is(await first, null)
   plugin.gate.resolve()
@@ -74,7 +74,7 @@ test('a new Mount with the id of one that is being taken back waits for that, an
   const unmounted = Promise.withResolvers<void>()
   plugin.mobility.before = (call) => (call.startsWith('unmount') ? unmounted.promise : undefined)
   plugin.gate.resolve()
-  await until(() => plugin.called('unmount') === 1)
+  await untilTrue(() => plugin.called('unmount') === 1)
   const second = plugin.call(...MOUNT)
   await sleep(100)
   t.is(plugin.called('mount'), 1)
@@ -88,11 +88,11 @@ test('a Mount is taken back even if the agent is restarted in between', async (t
   await plugin.giveUpMount()
   plugin.mobility.before = (call) => (call.startsWith('unmount') ? new Promise(() => {}) : undefined)
   plugin.gate.resolve()
-  await until(() => plugin.called('unmount') === 1)
+  await untilTrue(() => plugin.called('unmount') === 1)
   await plugin.served[Symbol.asyncDispose]()
   plugin.mobility.before = () => {}
   await plugin.serveAgent()
-  await until(() => plugin.mobility.mounts.size === 0)
+  await untilTrue(() => plugin.mobility.mounts.size === 0)
   t.true(plugin.called('unmount') >= 2)
 })
 

@@ -11,7 +11,7 @@ import { pino } from 'pino'
 import { knock } from '../../../agent/api/http.ts'
 import { pathsUnder } from '../../../agent/host/paths.ts'
 import { superviseAgent } from '../../../plugin/supervisor.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 import { asDockerd, exchange } from './engine.ts'
 
 const here = (file: string) => fileURLToPath(new URL(file, import.meta.url))
@@ -53,7 +53,7 @@ async function startProcess(env: Record<string, string> = {}) {
         child.kill('SIGKILL')
         await once(child, 'exit')
       }
-      await until(() => diary('start').every(({ pid }) => !isAlive(pid)))
+      await untilTrue(() => diary('start').every(({ pid }) => !isAlive(pid)))
       await rm(root, { recursive: true, force: true })
     },
   }
@@ -86,7 +86,7 @@ test('a wrong setting: one clear line, exit code 78, nothing bound, no agent', a
 test('the socket is bound before the agent starts, and answers before the agent does', async (t) => {
   await using plugin = await startProcess({ TINY_AGENT: 'late' })
   plugin.spawnPlugin()
-  await until(() => isServed(plugin.pluginSocket))
+  await untilTrue(() => isServed(plugin.pluginSocket))
   t.deepEqual((await plugin.call('Plugin.Activate', ''))?.body, { Implements: ['VolumeDriver'] })
   t.is(plugin.diary('serve').length, 0)
   t.is((await plugin.call('VolumeDriver.Create', { Name: 'data' }))?.status, 200)
@@ -97,7 +97,7 @@ test('the socket is bound before the agent starts, and answers before the agent 
 test('an agent that is killed is started again; calls wait for it', async (t) => {
   await using plugin = await startProcess()
   plugin.spawnPlugin()
-  await until(() => plugin.diary('serve').length === 1)
+  await untilTrue(() => plugin.diary('serve').length === 1)
   process.kill(plugin.diary('start')[0]?.pid ?? 0, 'SIGKILL')
   t.is((await plugin.call('VolumeDriver.Create', { Name: 'data' }))?.status, 200)
   t.is(plugin.diary('start').length, 2)
@@ -106,7 +106,7 @@ test('an agent that is killed is started again; calls wait for it', async (t) =>
 test('an agent that ends at once is started with growing pauses', async (t) => {
   await using plugin = await startProcess({ TINY_AGENT: 'crash' })
   plugin.spawnPlugin()
-  await until(() => plugin.diary('start').length >= 5)
+  await untilTrue(() => plugin.diary('start').length >= 5)
   const starts = plugin.diary('start').map(({ atMs }) => atMs)
   for (const [i, leastMs] of [100, 200, 400, 800].entries()) {
     t.true((starts[i + 1] ?? 0) - (starts[i] ?? 0) >= leastMs, `pause ${i}`)
@@ -123,7 +123,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   test(`${signal}: the agent is asked to end, then the plugin ends with 0 and leaves no socket`, async (t) => {
     await using plugin = await startProcess()
     const { child, ended } = plugin.spawnPlugin()
-    await until(() => plugin.diary('serve').length === 1)
+    await untilTrue(() => plugin.diary('serve').length === 1)
     child.kill(signal)
     t.deepEqual(await ended, { code: 0, stderr: '' })
     t.is(plugin.diary('stop').length, 1)
@@ -134,9 +134,9 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 test('a Mount that waits when the plugin ends gets no answer, least of all a wrong one', async (t) => {
   await using plugin = await startProcess({ TINY_AGENT: 'crash' })
   const { child, ended } = plugin.spawnPlugin()
-  await until(() => isServed(plugin.pluginSocket))
+  await untilTrue(() => isServed(plugin.pluginSocket))
   const answer = plugin.call('VolumeDriver.Mount', { Name: 'data', ID: 'm1' })
-  await until(() => plugin.diary('start').length >= 2)
+  await untilTrue(() => plugin.diary('start').length >= 2)
   child.kill('SIGTERM')
   t.is(await answer, null)
   t.is((await ended).code, 0)
@@ -145,20 +145,20 @@ test('a Mount that waits when the plugin ends gets no answer, least of all a wro
 test('promise 11: a plugin that is killed takes its agent with it, and the next one takes over the socket', async (t) => {
   await using plugin = await startProcess()
   const first = plugin.spawnPlugin()
-  await until(() => plugin.diary('serve').length === 1)
+  await untilTrue(() => plugin.diary('serve').length === 1)
   first.child.kill('SIGKILL')
   await first.ended
-  await until(() => !isAlive(plugin.diary('start')[0]?.pid ?? 0))
+  await untilTrue(() => !isAlive(plugin.diary('start')[0]?.pid ?? 0))
   t.true(existsSync(plugin.pluginSocket))
   plugin.spawnPlugin()
-  await until(() => plugin.diary('serve').length === 2)
+  await untilTrue(() => plugin.diary('serve').length === 2)
   t.is((await plugin.call('VolumeDriver.Capabilities'))?.status, 200)
 })
 
 test('a second plugin on the same socket ends with one line', async (t) => {
   await using plugin = await startProcess()
   plugin.spawnPlugin()
-  await until(() => plugin.diary('serve').length === 1)
+  await untilTrue(() => plugin.diary('serve').length === 1)
   const { code, stderr } = await plugin.spawnPlugin().ended
   t.is(code, 1)
   t.regex(stderr, /^wherry: Cannot listen on .*: another process does\..*\n$/)
@@ -176,7 +176,7 @@ test('an agent that does not end in time is killed', async (t) => {
     signal: stop.signal,
     stopLimitMs: 200,
   })
-  await until(() => plugin.diary('serve').length === 1)
+  await untilTrue(() => plugin.diary('serve').length === 1)
   stop.abort()
   t.is(await done, 0)
   t.false(isAlive(plugin.diary('start-before-socket')[0]?.pid ?? 0))

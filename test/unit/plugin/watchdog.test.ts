@@ -12,7 +12,7 @@ import { bootId } from '../../../agent/sys/boot-id.ts'
 import { openFence } from '../../../plugin/watchdog.ts'
 import { MemoryEngine } from '../../fake/memory-engine.ts'
 import { ControlGroup } from '../fence/control-group.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 
 const LEASE_MS = 300
 
@@ -43,7 +43,7 @@ test('promise 6: a plugin that was killed is followed by one with its last guard
   await ground.keepGuard(inMs(200))
   await ground.open()
   t.is(ground.engine.stateOf('a'), 'running')
-  await until(() => ground.engine.stateOf('a') === 'paused')
+  await untilTrue(() => ground.engine.stateOf('a') === 'paused')
 })
 
 test('promise 6: a guard that an agent sent is kept for the next plugin', async (t) => {
@@ -55,14 +55,14 @@ test('promise 6: a guard that an agent sent is kept for the next plugin', async 
   await sleep(2 * LEASE_MS)
   t.is(ground.engine.stateOf('a'), 'running', 'nobody was there')
   await ground.open()
-  await until(() => ground.engine.stateOf('a') === 'paused')
+  await untilTrue(() => ground.engine.stateOf('a') === 'paused')
 })
 
 test('promise 6: no guard makes a lease longer than the setting says', async (t) => {
   await using ground = await start()
   const fence = await ground.open()
   fence.heard({ kind: 'guard', guard: inMs(3_600_000) })
-  await until(() => ground.engine.stateOf('a') === 'paused')
+  await untilTrue(() => ground.engine.stateOf('a') === 'paused')
   t.pass()
 })
 
@@ -78,14 +78,14 @@ test('promise 6: a fence ends a freeze, so that Docker can pause what is frozen'
   )
   const request = { id: '1', containers: [group.container], budgetMs: 3_600_000 }
   fence.heard({ kind: 'freeze', request })
-  await until(() => said.length === 3)
+  await untilTrue(() => said.length === 3)
   t.true(group.isFrozen())
   let wasFrozen: boolean | null = null
   ground.engine.before = (call) => {
     if (call === `pause ${group.container}`) wasFrozen ??= group.isFrozen()
   }
   fence.heard({ kind: 'guard', guard: inMs(0) })
-  await until(() => ground.engine.stateOf(group.container) === 'paused')
+  await untilTrue(() => ground.engine.stateOf(group.container) === 'paused')
   t.false(wasFrozen)
   t.like(said[3], { kind: 'thawed', end: { why: 'fence' } })
 })
@@ -106,13 +106,13 @@ test('promise 6: what a process before this one has left is thawed before a fenc
   }
   const files = openFreezerFiles(group.root)
   const open = async (id: string) => {
-    await until(() => asked >= 2)
+    await untilTrue(() => asked >= 2)
     await sleep(100)
     return await files.open(id)
   }
   await ground.open({ ...files, open })
-  await until(() => ground.engine.stateOf(container) === 'paused')
-  await until(async () => (await ground.notes.read()).length === 0)
+  await untilTrue(() => ground.engine.stateOf(container) === 'paused')
+  await untilTrue(async () => (await ground.notes.read()).length === 0)
   t.true(group.isFrozen())
 })
 
@@ -126,7 +126,7 @@ test('promise 13: a command that the engine announces ends a freeze', async (t) 
     (message) => said.push(message),
   )
   fence.heard({ kind: 'freeze', request: { id: '1', containers: [group.container], budgetMs: 3_600_000 } })
-  await until(() => said.length === 3)
+  await untilTrue(() => said.length === 3)
   ground.engine.say('exec_create: pg_dump', group.container)
   t.false(group.isFrozen())
   t.like(said[3], { kind: 'thawed', end: { why: 'command' } })
@@ -148,7 +148,7 @@ test('an agent that is silent for three leases is killed once; one that has not 
     await sleep(LEASE_MS / 2)
   }
   t.deepEqual(kills, [])
-  await until(() => kills.length > 0)
+  await untilTrue(() => kills.length > 0)
   await sleep(2 * LEASE_MS)
   t.is(kills.length, 1)
 })

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { stampOf, watchFiles } from '../../../agent/runtime/file-watch.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 
 const POLL_MS = 20
 
@@ -25,7 +25,7 @@ test('a file that is replaced by a rename, with the same content and size, is no
   const { files, seen } = await watched(t)
   await writeFile(`${files[0]}.new`, 'old')
   await rename(`${files[0]}.new`, files[0])
-  await until(() => seen.changes === 1)
+  await untilTrue(() => seen.changes === 1)
   await new Promise((resolve) => setTimeout(resolve, 10 * POLL_MS))
   t.is(seen.changes, 1)
 })

@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 
 interface Line {
   readonly part: string
@@ -57,7 +57,7 @@ test('a log that nobody reads holds nobody: lines are dropped, and counted once 
   t.true(first.length < 2_000)
   ground.child.send('later')
   const second: Line[] = []
-  await until(() => {
+  await untilTrue(() => {
     second.push(...ground.lines())
     return second.length > 0
   })
@@ -67,7 +67,7 @@ test('a log that nobody reads holds nobody: lines are dropped, and counted once 
   ])
   ground.child.send('last')
   const third: Line[] = []
-  await until(() => {
+  await untilTrue(() => {
     third.push(...ground.lines())
     return third.length > 0
   })

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import test from 'ava'
 import { OpenGuard } from '../../../agent/sys/open-guard.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 
 async function start() {
   const directory = await mkdtemp(join(tmpdir(), 'wherry-guard-'))
@@ -29,7 +29,7 @@ test('whoever opens a guarded file is held until the guard is closed, and finds 
   t.false(guard.isKnockedAt)
   // Opening is what is guarded: this process has to do without.
   const held = read('two')
-  await until(() => guard.isKnockedAt)
+  await untilTrue(() => guard.isKnockedAt)
   t.is(held.exitCode, null)
   guard[Symbol.dispose]()
   guard[Symbol.dispose]()

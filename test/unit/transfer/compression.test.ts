@@ -11,7 +11,7 @@ import {
   unpack,
 } from '../../../agent/transfer/wire/compression.ts'
 import { ProtocolViolation } from '../../../agent/transfer/wire/frame.ts'
-import { certs, HOST, identityIn, LIVE, never, proxy, recorder, scratch } from './kit.ts'
+import { certs, HOST, identityIn, LIVE, neverAborted, proxy, recorder, transferDirectory } from './kit.ts'
 import { MemoryReader, MemoryWriter } from './memory-tree.ts'
 
 const MB = 1_000_000
@@ -94,14 +94,14 @@ test('a packed body that wants a window of 128 MiB from its reader is refused', 
 /** Bytes on the wire for one file, over a line of so many bytes per second. */
 async function wireBytes(file: Buffer, bytesPerSecond?: number): Promise<number> {
   await using stack = new AsyncDisposableStack()
-  const { dir } = stack.use(await scratch())
+  const { dir } = stack.use(await transferDirectory())
   const { log } = recorder()
   const identity = stack.use(await identityIn(await certs(dir, HOST), log))
   const source = async () => new MemoryReader([file], 1024 * 1024)
   const server = stack.use(await serveTransfer({ host: HOST, port: 0, identity, source, log }))
   const line = stack.use(await proxy(server.port, bytesPerSecond))
   const writer = new MemoryWriter()
-  const result = await createPuller({ identity, log }).pull(line, LIVE, writer, never())
+  const result = await createPuller({ identity, log }).pull(line, LIVE, writer, neverAborted())
   if (!result.complete || !writer.files[0]?.data.equals(file)) throw new Error('not what was sent')
   return line.toAsker()
 }

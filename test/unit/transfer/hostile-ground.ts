@@ -13,7 +13,7 @@ import { serveTransfer } from '../../../agent/transfer/send/server.ts'
 import { describeTree, differences } from '../store/comparer.ts'
 import { calm, captureCheckpoint, deleteTree, move, newVolume, type StoreHost, storeHost } from '../store/fixture.ts'
 import { type Act, bytesOf, hostileServer } from './hostile-server.ts'
-import { certs, HOST, identityIn, never, recorder, scratch } from './kit.ts'
+import { certs, HOST, identityIn, neverAborted, recorder, transferDirectory } from './kit.ts'
 
 const FILL = `
 set -eu
@@ -38,9 +38,9 @@ interface Version {
 }
 
 /** A receiver with a copy, another volume beside it, strangers' files around; two honest versions of the volume; a hostile source. */
-export async function ground(t: ExecutionContext) {
+export async function hostileGround(t: ExecutionContext) {
   await using stack = new AsyncDisposableStack()
-  const { dir } = stack.use(await scratch())
+  const { dir } = stack.use(await transferDirectory())
   const { log } = recorder()
   const identity = stack.use(await identityIn(await certs(dir, HOST), log))
   const base = await mkdtemp(join(tmpdir(), 'wherry-hostile-'))
@@ -80,7 +80,7 @@ export async function ground(t: ExecutionContext) {
   )
   const pull = async (from: { address: string; port: number }) => {
     await using writer = await receiver.store.writer(v)
-    return await puller.pull(from, request, writer, never())
+    return await puller.pull(from, request, writer, neverAborted())
   }
   /** What the receiver's own look at its tree writes, and the stage, may change. */
   const own = new RegExp(`^"./state/volumes/${v.id}(/stage(/.*)?|/live\\.\\w+|/tick)?" `)

@@ -11,7 +11,7 @@ import { createPuller } from '../../../agent/transfer/receive/puller.ts'
 import { type FrameType, framePrefix } from '../../../agent/transfer/wire/frame.ts'
 import { encodeJson, PROTOCOL_VERSION } from '../../../agent/transfer/wire/message.ts'
 import { encodeChanged, encodeFlag, encodeOffset } from '../../../agent/transfer/wire/request-codec.ts'
-import { certs, digest, HOST, identityIn, LIVE, never, ONES_LIST, recorder, scratch } from './kit.ts'
+import { certs, digest, HOST, identityIn, LIVE, neverAborted, ONES_LIST, recorder, transferDirectory } from './kit.ts'
 import { MemoryWriter } from './memory-tree.ts'
 
 /** Writes what comes to a directory, and checks that it was asked for: in order, no longer than it may be. */
@@ -129,7 +129,7 @@ const said = fc
 
 test('whatever a source says, the writer gets what it asked for or the pull ends with a coded error; nothing outside of the stage changes', async (t) => {
   await using set = new AsyncDisposableStack()
-  const { dir } = set.use(await scratch())
+  const { dir } = set.use(await transferDirectory())
   const { log } = recorder()
   const identity = set.use(await identityIn(await certs(dir, HOST), log))
   const stage = join(dir, 'stage')
@@ -154,7 +154,7 @@ test('whatever a source says, the writer gets what it asked for or the pull ends
     fc.asyncProperty(said, async (bytes) => {
       words = bytes
       const writer = new StageWriter(stage)
-      const outcome = await puller.pull(from, LIVE, writer, never()).then(
+      const outcome = await puller.pull(from, LIVE, writer, neverAborted()).then(
         ({ complete }) => (complete ? 'complete' : 'incomplete'),
         (error) => codeOf(error) ?? (error instanceof SyntaxError ? 'the manifest' : `uncoded: ${error}`),
       )

@@ -5,16 +5,16 @@ import fc from 'fast-check'
 import type { Body } from '../../../agent/store/manifest/record-codec.ts'
 import type { FrameType } from '../../../agent/transfer/wire/frame.ts'
 import { encodeFlag, encodeOffset } from '../../../agent/transfer/wire/request-codec.ts'
-import { ground } from './hostile-ground.ts'
+import { hostileGround } from './hostile-ground.ts'
 import { bytesOf, type Said, type Twist } from './hostile-server.ts'
-import { Liar, type Line, linesOf, manifestOf } from './liar.ts'
+import { Liar, type LiarLine, linesOf, manifestOf } from './liar.ts'
 
 const NAMES = ['..', '.', '', '/etc/passwd', 'a/b', 'nul\0byte', '../../precious', 'f1', '~', 'x'.repeat(255)]
 const SIZES = [0, 1, 699, 65_536, 65_537, 400_001, 1_000_000, 2 ** 41, Number.MAX_SAFE_INTEGER]
 
-type Lie = (lines: Line[], at: number) => void
+type Lie = (lines: LiarLine[], at: number) => void
 
-function changeBody(lines: Line[], at: number, change: (body: Body) => Body): void {
+function changeBody(lines: LiarLine[], at: number, change: (body: Body) => Body): void {
   const line = lines[at]
   if (line !== undefined) lines[at] = { ...line, body: change(line.body) }
 }
@@ -23,7 +23,7 @@ const PLAIN = { mode: 0o777, uid: 0, gid: 0, mtimeNs: 0n, flags: 0, xattrs: [] }
 const SYMLINK: Body = { ...PLAIN, kind: 'symlink', target: '../../../../precious' }
 const DIRECTORY: Body = { ...PLAIN, kind: 'dir' }
 const FILE: Body = { ...PLAIN, kind: 'file', sizeBytes: 500, hash: Buffer.alloc(32, 3) }
-const LINES: fc.Arbitrary<Line> = fc.record({
+const LINES: fc.Arbitrary<LiarLine> = fc.record({
   depth: fc.nat(4),
   name: fc.constantFrom(...NAMES),
   body: fc.constantFrom<Body>(SYMLINK, DIRECTORY, FILE, { kind: 'link', to: 0 }, { kind: 'link', to: 3 }),
@@ -99,7 +99,7 @@ const PATIENCE_MS = 500
 const CASES_BETWEEN = 5
 
 test('whatever a source says to the store itself, nothing outside of the stage changes and the next honest pull succeeds', async (t) => {
-  await using set = await ground(t)
+  await using set = await hostileGround(t)
   const outcomes = new Map<string, number>()
   let nth = 0
   const one = fc.record({
@@ -133,7 +133,7 @@ test('whatever a source says to the store itself, nothing outside of the stage c
 })
 
 /** What a name, a kind or a number in a manifest may lie about, and how the pull ends. */
-const MANIFESTS: Record<string, readonly [outcome: RegExp, lie: (lines: Line[]) => void]> = {
+const MANIFESTS: Record<string, readonly [outcome: RegExp, lie: (lines: LiarLine[]) => void]> = {
   'a name that is ..': [/^MANIFEST_INVALID/, (lines) => put(lines, 1, '..', FILE)],
   'a name that is .': [/^MANIFEST_INVALID/, (lines) => put(lines, 1, '.', FILE)],
   'an empty name': [/^MANIFEST_INVALID/, (lines) => put(lines, 1, '', FILE)],
@@ -168,7 +168,7 @@ const MANIFESTS: Record<string, readonly [outcome: RegExp, lie: (lines: Line[]) 
   'a large file of another hash': [/^HASH_MISMATCH/, (lines) => put(lines, 1, 'aa', { ...FILE, sizeBytes: 300_000 })],
 }
 
-function put(lines: Line[], at: number, name: string, body: Body, depth = 1): void {
+function put(lines: LiarLine[], at: number, name: string, body: Body, depth = 1): void {
   lines.splice(at, 0, { depth, name, body })
   for (const [nth, line] of lines.entries()) {
     // Links say which entry they mean by its number.
@@ -180,7 +180,7 @@ function put(lines: Line[], at: number, name: string, body: Body, depth = 1): vo
 }
 
 test('a manifest that lies is refused by the store itself, or its files never complete; nothing outside of the stage changes', async (t) => {
-  await using set = await ground(t)
+  await using set = await hostileGround(t)
   for (const [what, [expected, tell]] of Object.entries(MANIFESTS)) {
     const lines = linesOf(set.next().manifest)
     tell(lines)
@@ -220,7 +220,7 @@ const ANSWERS: Record<
 }
 
 test('an answer that lies is refused by the store itself, or its files never complete; nothing outside of the stage changes', async (t) => {
-  await using set = await ground(t)
+  await using set = await hostileGround(t)
   for (const [what, [expected, type, instead]] of Object.entries(ANSWERS)) {
     const reader = new Liar(set.next().manifest, set.content)
     const twist: Twist = (frame) => (frame.type === type ? instead(frame) : [bytesOf(frame)])
@@ -231,7 +231,7 @@ test('an answer that lies is refused by the store itself, or its files never com
 })
 
 test('a symlink that is put into the stage while a copy comes is not followed', async (t) => {
-  await using set = await ground(t)
+  await using set = await hostileGround(t)
   const swaps: Record<string, readonly [place: string, target: string]> = {
     'a directory': ['new/fresh', 'beside'],
     'a directory of what is there already': ['new/sub', 'beside'],

@@ -21,7 +21,7 @@ import {
   encodeOffset,
   encodeWants,
 } from '../../../agent/transfer/wire/request-codec.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 import { digest, HOST, LIVE, noise, ONES_LIST } from './kit.ts'
 import { MemoryReader } from './memory-tree.ts'
 import { frame, ground, insult, rawHeader, speaker } from './speaker.ts'
@@ -151,10 +151,10 @@ test('a source closes the connection of an asker that breaks the protocol, and s
     const logged = set.lines.length
     await insult(set.identity, server.port, bytes)
     const complained = () => set.lines.slice(logged).some((line) => line.includes('broke the transfer protocol'))
-    await until(complained).catch(() => t.fail(`${name}: ${set.lines.slice(logged).join('')}`))
+    await untilTrue(complained).catch(() => t.fail(`${name}: ${set.lines.slice(logged).join('')}`))
   }
   t.true((await set.pull({ address: HOST, port: server.port })).complete)
-  await until(() => readers.every((reader) => reader.closed))
+  await untilTrue(() => readers.every((reader) => reader.closed))
 })
 
 test('an asker closes the connection of a source that breaks the protocol', async (t) => {
@@ -163,7 +163,7 @@ test('an asker closes the connection of a source that breaks the protocol', asyn
     await using source = await speaker(set.identity, bytes)
     const pulled = set.pull(source)
     await t.throwsAsync(pulled, { code: 'TRANSFER_CUT', message: /broke the transfer protocol/ }, name)
-    await until(() => source.sockets.every((socket) => socket.destroyed || socket.readableEnded))
+    await untilTrue(() => source.sockets.every((socket) => socket.destroyed || socket.readableEnded))
   }
 })
 

@@ -5,12 +5,12 @@ import { setTimeout } from 'node:timers/promises'
 import test from 'ava'
 import { openIdentity } from '../../../agent/host/certificates.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
-import { until } from '../until.ts'
-import { certs, expired, HOST, identityIn, recorder, run, scratch } from './kit.ts'
+import { untilTrue } from '../until.ts'
+import { certs, expired, HOST, identityIn, recorder, runProgram, transferDirectory } from './kit.ts'
 
 /** A host's tls directory with valid files, and the CA directory beside it. */
 async function ground() {
-  const place = await scratch()
+  const place = await transferDirectory()
   const tls = join(place.dir, 'tls')
   await cp(await certs(join(place.dir, 'ca'), HOST), tls, { recursive: true })
   const { log, lines } = recorder()
@@ -113,14 +113,14 @@ test('a broken new set is logged and the old one stays in use, until a good one 
   })
   const first = identity.current()
   await writeFile(join(set.tls, 'cert.pem'), 'half a certificate')
-  await until(() => set.lines.some((line) => line.includes('not usable')))
+  await untilTrue(() => set.lines.some((line) => line.includes('not usable')))
   await setTimeout(300)
   t.is(set.lines.filter((line) => line.includes('not usable')).length, 1, 'said once, not at each look')
   t.is(identity.current(), first)
   t.is(changes, 0)
   await rm(join(set.dir, 'ca', HOST), { recursive: true })
   await cp(await certs(join(set.dir, 'ca'), HOST), set.tls, { recursive: true })
-  await until(() => changes === 1)
+  await untilTrue(() => changes === 1)
   t.notDeepEqual(identity.current().cert, first.cert)
 })
 
@@ -129,7 +129,7 @@ test('a certificate that ends soon is announced', async (t) => {
   const ca = join(set.dir, 'ca')
   await expired(ca)
   const sign = ['x509', '-req', '-in', join(ca, 'old.csr'), '-CA', join(ca, 'ca.pem'), '-CAkey', join(ca, 'ca.key')]
-  await run('openssl', [
+  await runProgram('openssl', [
     ...sign,
     '-set_serial',
     '10',

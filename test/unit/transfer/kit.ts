@@ -11,7 +11,7 @@ import pino, { type Logger } from 'pino'
 import { type Identity, openIdentity } from '../../../agent/host/certificates.ts'
 import type { TreeRequest } from '../../../agent/transfer/contract.ts'
 
-export const run = promisify(execFile)
+export const runProgram = promisify(execFile)
 export const CERTS = join(import.meta.dirname, '../../../scripts/certs')
 export const HOST = '127.0.0.1'
 
@@ -22,14 +22,14 @@ export function recorder(): { log: Logger; lines: string[] } {
 }
 
 /** A directory that vanishes with the test. */
-export async function scratch(): Promise<{ dir: string } & AsyncDisposable> {
+export async function transferDirectory(): Promise<{ dir: string } & AsyncDisposable> {
   const dir = await mkdtemp(join(tmpdir(), 'wherry-transfer-'))
   return { dir, [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }) }
 }
 
 /** Makes a CA with certificates by scripts/certs; answers the directory of the last address. */
 export async function certs(out: string, ...addresses: string[]): Promise<string> {
-  await run(CERTS, [out, ...addresses])
+  await runProgram(CERTS, [out, ...addresses])
   return join(out, addresses.at(-1) ?? '')
 }
 
@@ -105,7 +105,7 @@ export async function proxy(port: number, bytesPerSecond = Number.POSITIVE_INFIN
 
 export const LIVE: TreeRequest = { volume: '01J0000000000000000000TEST', epoch: 1, want: { kind: 'live' } }
 
-export function never(): AbortSignal {
+export function neverAborted(): AbortSignal {
   return new AbortController().signal
 }
 
@@ -124,10 +124,13 @@ export function noise(bytes: number, seed = 1): Buffer {
 export async function expired(out: string): Promise<{ ca: Buffer; cert: Buffer; key: Buffer }> {
   const at = (name: string) => join(out, name)
   await writeFile(at('expired.cnf'), `subjectAltName=IP:${HOST}\nextendedKeyUsage=serverAuth,clientAuth\n`)
-  await run('openssl', 'genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out'.split(' ').concat(at('old.key')))
-  await run('openssl', ['req', '-new', '-key', at('old.key'), '-subj', `/CN=${HOST}`, '-out', at('old.csr')])
+  await runProgram(
+    'openssl',
+    'genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out'.split(' ').concat(at('old.key')),
+  )
+  await runProgram('openssl', ['req', '-new', '-key', at('old.key'), '-subj', `/CN=${HOST}`, '-out', at('old.csr')])
   const sign = ['x509', '-req', '-in', at('old.csr'), '-CA', at('ca.pem'), '-CAkey', at('ca.key'), '-set_serial', '9']
-  await run('openssl', [...sign, '-days', '-1', '-extfile', at('expired.cnf'), '-out', at('old.pem')])
+  await runProgram('openssl', [...sign, '-days', '-1', '-extfile', at('expired.cnf'), '-out', at('old.pem')])
   const [ca, cert, key] = await Promise.all(['ca.pem', 'old.pem', 'old.key'].map((name) => readFile(at(name))))
   if (ca === undefined || cert === undefined || key === undefined) throw new Error('three files were read')
   return { ca, cert, key }

@@ -6,13 +6,13 @@ import type { Body } from '../../../agent/store/manifest/record-codec.ts'
 import type { BlockRun, Piece, TreeReader } from '../../../agent/store/tree-contract.ts'
 
 /** One record of a manifest, true or not. */
-export interface Line {
+export interface LiarLine {
   readonly depth: number
   readonly name: string
   readonly body: Body
 }
 
-export function linesOf(manifest: Manifest): Line[] {
+export function linesOf(manifest: Manifest): LiarLine[] {
   return Array.from({ length: manifest.count }, (_, index) => ({
     depth: manifest.depth(index),
     name: manifest.name(index),
@@ -21,7 +21,7 @@ export function linesOf(manifest: Manifest): Line[] {
 }
 
 /** A manifest that says just that, whether it makes sense or not. */
-export function manifestOf(lines: readonly Line[]): Manifest {
+export function manifestOf(lines: readonly LiarLine[]): Manifest {
   const builder = new ManifestBuilder()
   for (const { depth, name, body } of lines) builder.add(depth, name, body)
   return builder.finish()

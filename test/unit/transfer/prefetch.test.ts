@@ -3,7 +3,7 @@ import test from 'ava'
 import { FILES_MAX, FILES_MAX_BYTES } from '../../../agent/store/tree-contract.ts'
 import { Prefetch } from '../../../agent/transfer/send/prefetch.ts'
 import { DATA_MAX_BYTES, FILES_PER_WANT_MAX } from '../../../agent/transfer/wire/frame.ts'
-import { until } from '../until.ts'
+import { untilTrue } from '../until.ts'
 
 /** Counts up; notes how far it got and whether it was ended. */
 function counter(last: number, failure?: Error) {
@@ -41,7 +41,7 @@ test('what is produced ahead comes in order, its failure after all that came bef
 test('only a little is produced before it is asked for', async (t) => {
   const { seen, numbers } = counter(1_000)
   await using ahead = new Prefetch(numbers)
-  await until(() => seen.produced === 2)
+  await untilTrue(() => seen.produced === 2)
   await setTimeout(20)
   t.is(seen.produced, 2)
   for await (const number of ahead) if (number === 10) break
@@ -52,7 +52,7 @@ test('only a little is produced before it is asked for', async (t) => {
 test('disposing ends a source that waits to be asked, and one that has failed', async (t) => {
   const waiting = counter(1_000)
   const ahead = new Prefetch(waiting.numbers)
-  await until(() => waiting.seen.produced === 2)
+  await untilTrue(() => waiting.seen.produced === 2)
   await ahead[Symbol.asyncDispose]()
   t.true(waiting.seen.ended)
   const failing = counter(0, new Error('the disk is gone'))

@@ -5,14 +5,14 @@ import { type FaultPoint, noFault } from '../../../agent/runtime/fault-point.ts'
 import type { TreeSource } from '../../../agent/transfer/contract.ts'
 import { createPuller } from '../../../agent/transfer/receive/puller.ts'
 import { serveTransfer } from '../../../agent/transfer/send/server.ts'
-import { until } from '../until.ts'
-import { certs, HOST, identityIn, LIVE, never, noise, proxy, recorder, scratch } from './kit.ts'
+import { untilTrue } from '../until.ts'
+import { certs, HOST, identityIn, LIVE, neverAborted, noise, proxy, recorder, transferDirectory } from './kit.ts'
 import { MemoryReader, MemoryWriter } from './memory-tree.ts'
 
 /** A server with real certificates on loopback and a puller that trusts it. */
 async function pair(source: TreeSource, faultPoint: FaultPoint = noFault) {
   await using stack = new AsyncDisposableStack()
-  const { dir } = stack.use(await scratch())
+  const { dir } = stack.use(await transferDirectory())
   const { log, lines } = recorder()
   const identity = stack.use(await identityIn(await certs(dir, HOST), log))
   const server = stack.use(await serveTransfer({ host: HOST, port: 0, identity, source, log, faultPoint }))
@@ -33,11 +33,11 @@ test('promise 3: a tree arrives byte for byte: empty, small, large and many file
   const reader = new MemoryReader(files, 1_500_000)
   await using set = await pair(async () => reader)
   const writer = new MemoryWriter()
-  const result = await set.puller.pull(set.from, LIVE, writer, never())
+  const result = await set.puller.pull(set.from, LIVE, writer, neverAborted())
   const bytes = files.reduce((sum, file) => sum + file.length, 0)
   t.deepEqual(result, { hash: reader.hash, bytes, complete: true })
   t.true(writer.files.every((file, nth) => file.data.equals(files[nth] ?? Buffer.from('missing'))))
-  await until(() => reader.closed)
+  await untilTrue(() => reader.closed)
 })
 
 test('what lies apart crosses in a few frames, byte for byte and in order', async (t) => {
@@ -49,7 +49,7 @@ test('what lies apart crosses in a few frames, byte for byte and in order', asyn
     (type) => sent.push(type),
   )
   const writer = new MemoryWriter()
-  const result = await set.puller.pull(set.from, LIVE, writer, never())
+  const result = await set.puller.pull(set.from, LIVE, writer, neverAborted())
   t.true(result.complete)
   t.true(writer.files[0]?.data.equals(file))
   const bundles = sent.filter((type) => type === 'bundle').length
@@ -60,8 +60,8 @@ test('what lies apart crosses in a few frames, byte for byte and in order', asyn
 test('a tree of which everything is here already crosses without data', async (t) => {
   await using set = await pair(async () => new MemoryReader([noise(100)]))
   const writer = new MemoryWriter()
-  await set.puller.pull(set.from, LIVE, writer, never())
-  const again = await set.puller.pull(set.from, LIVE, writer, never())
+  await set.puller.pull(set.from, LIVE, writer, neverAborted())
+  const again = await set.puller.pull(set.from, LIVE, writer, neverAborted())
   t.is(again.bytes, 0)
   t.true(again.complete)
 })
@@ -74,7 +74,7 @@ test('the source learns who asks and for what', async (t) => {
     return reader
   })
   const request = { volume: 'V1', epoch: 7, want: { kind: 'checkpoint' as const, hash: reader.hash } }
-  await set.puller.pull(set.from, request, new MemoryWriter(), never())
+  await set.puller.pull(set.from, request, new MemoryWriter(), neverAborted())
   t.deepEqual(asked, [request, { name: HOST }])
 })
 
@@ -82,7 +82,7 @@ test('promise 3: a source that offers another checkpoint than the one asked for 
   await using set = await pair(async () => new MemoryReader([noise(10)]))
   const writer = new MemoryWriter()
   const request = { ...LIVE, want: { kind: 'checkpoint' as const, hash: '0'.repeat(64) } }
-  await t.throwsAsync(set.puller.pull(set.from, request, writer, never()), { code: 'HASH_MISMATCH' })
+  await t.throwsAsync(set.puller.pull(set.from, request, writer, neverAborted()), { code: 'HASH_MISMATCH' })
   t.is(writer.begins, 0)
 })
 
@@ -94,11 +94,11 @@ test('promise 4: after a cut in the middle the next pull sends only what is miss
   writer.beforeWrite = (index, offset) => {
     if (index === 1 && offset > 500_000) between.cut()
   }
-  await t.throwsAsync(set.puller.pull(between, LIVE, writer, never()), { code: 'TRANSFER_CUT' })
+  await t.throwsAsync(set.puller.pull(between, LIVE, writer, neverAborted()), { code: 'TRANSFER_CUT' })
   const staged = writer.goodBytes(files)
   t.true(staged > 3_400_000 && staged < 7_000_000, `${staged} bytes staged`)
   writer.beforeWrite = () => {}
-  const result = await set.puller.pull(between, LIVE, writer, never())
+  const result = await set.puller.pull(between, LIVE, writer, neverAborted())
   t.deepEqual([result.complete, result.bytes], [true, 7_000_100 - staged])
   t.true(writer.files.every((file, nth) => file.data.equals(files[nth] ?? Buffer.from('missing'))))
 })
@@ -120,9 +120,9 @@ test('a peer that goes silent is noticed on both sides', async (t) => {
     if (offset > 1_000_000) between.silence()
   }
   const started = Date.now()
-  const error = await t.throwsAsync(set.puller.pull(between, LIVE, writer, never()), { code: 'TRANSFER_CUT' })
+  const error = await t.throwsAsync(set.puller.pull(between, LIVE, writer, neverAborted()), { code: 'TRANSFER_CUT' })
   t.regex(error?.message ?? '', /no byte came for 10 s/)
-  await until(() => noticed?.aborted === true)
+  await untilTrue(() => noticed?.aborted === true)
   t.regex(noticed?.reason.message, /no byte came for 10 s/)
   t.true(Date.now() - started < NOTICED_MS)
 })
@@ -135,14 +135,14 @@ test('a source or a writer that needs longer than the silence limit is not cut',
   })
   const writer = new MemoryWriter()
   writer.beforeWrite = (_index, offset) => (offset === 0 ? pause() : undefined)
-  t.true((await set.puller.pull(set.from, LIVE, writer, never())).complete)
+  t.true((await set.puller.pull(set.from, LIVE, writer, neverAborted())).complete)
 })
 
 test('a coded error of the source is thrown on the asker as it is', async (t) => {
   await using set = await pair(async () => {
     throw new WherryError('STALE_EPOCH', 'Epoch 1 of volume data is over.', { hint: 'Read the record again.' })
   })
-  const error = await t.throwsAsync(set.puller.pull(set.from, LIVE, new MemoryWriter(), never()), {
+  const error = await t.throwsAsync(set.puller.pull(set.from, LIVE, new MemoryWriter(), neverAborted()), {
     instanceOf: WherryError,
   })
   t.deepEqual(
@@ -158,10 +158,12 @@ test('an error of the source that has no code crosses as INTERNAL, without its t
     throw new Error('secret path /etc/shadow')
   }
   await using set = await pair(async () => reader)
-  const error = await t.throwsAsync(set.puller.pull(set.from, LIVE, new MemoryWriter(), never()), { code: 'INTERNAL' })
+  const error = await t.throwsAsync(set.puller.pull(set.from, LIVE, new MemoryWriter(), neverAborted()), {
+    code: 'INTERNAL',
+  })
   t.notRegex(error?.message ?? '', /secret/)
   t.true(set.lines.some((line) => line.includes('secret path')))
-  await until(() => reader.closed)
+  await untilTrue(() => reader.closed)
 })
 
 test('a file that changed at the source makes the pull incomplete, the others arrive', async (t) => {
@@ -169,7 +171,7 @@ test('a file that changed at the source makes the pull incomplete, the others ar
   reader.changed.add(1).add(3)
   await using set = await pair(async () => reader)
   const writer = new MemoryWriter()
-  t.false((await set.puller.pull(set.from, LIVE, writer, never())).complete)
+  t.false((await set.puller.pull(set.from, LIVE, writer, neverAborted())).complete)
   t.deepEqual(
     writer.files.map((file) => file.done),
     [true, false, true, false, true],
@@ -183,8 +185,8 @@ test('an error of the writer ends the pull and reaches the caller', async (t) =>
   writer.beforeWrite = (_index, offset) => {
     if (offset > 1_000_000) throw new WherryError('DISK_FULL', 'No space left.')
   }
-  await t.throwsAsync(set.puller.pull(set.from, LIVE, writer, never()), { code: 'DISK_FULL' })
-  await until(() => reader.closed)
+  await t.throwsAsync(set.puller.pull(set.from, LIVE, writer, neverAborted()), { code: 'DISK_FULL' })
+  await untilTrue(() => reader.closed)
 })
 
 test('aborting a pull rejects with the reason and frees the source', async (t) => {
@@ -194,7 +196,7 @@ test('aborting a pull rejects with the reason and frees the source', async (t) =
   const writer = new MemoryWriter()
   writer.beforeWrite = () => controller.abort(new Error('not wanted any more'))
   await t.throwsAsync(set.puller.pull(set.from, LIVE, writer, controller.signal), { message: 'not wanted any more' })
-  await until(() => reader.closed)
+  await untilTrue(() => reader.closed)
 })
 
 test('a slow writer holds the source back: little is on the way at any time', async (t) => {
@@ -204,8 +206,8 @@ test('a slow writer holds the source back: little is on the way at any time', as
   const writer = new MemoryWriter()
   let writes = 0
   writer.beforeWrite = () => setTimeout(writes++ === 0 ? 3_000 : 0)
-  const pulled = set.puller.pull(set.from, LIVE, writer, never())
-  await until(() => writes === 1)
+  const pulled = set.puller.pull(set.from, LIVE, writer, neverAborted())
+  await untilTrue(() => writes === 1)
   await setTimeout(2_000)
   // The rest is in the kernel's socket buffers, which grow to about 10 MB on loopback.
   t.true(reader.sentBytes < 24 * 1024 * 1024, `${reader.sentBytes} bytes sent while nothing was written`)
@@ -216,7 +218,7 @@ test('a slow writer holds the source back: little is on the way at any time', as
 test('nobody at the port: the error names host and port', async (t) => {
   await using set = await pair(async () => new MemoryReader([]))
   await set.server[Symbol.asyncDispose]()
-  const error = await t.throwsAsync(set.puller.pull(set.from, LIVE, new MemoryWriter(), never()), {
+  const error = await t.throwsAsync(set.puller.pull(set.from, LIVE, new MemoryWriter(), neverAborted()), {
     code: 'TRANSFER_CUT',
   })
   t.true(error?.message.includes(`${HOST}:${set.from.port}`))
@@ -227,13 +229,13 @@ test('disposing the server cuts the copies that run', async (t) => {
   await using set = await pair(async () => reader)
   const writer = new MemoryWriter()
   writer.beforeWrite = async () => set.server[Symbol.asyncDispose]()
-  await t.throwsAsync(set.puller.pull(set.from, LIVE, writer, never()), { code: 'TRANSFER_CUT' })
+  await t.throwsAsync(set.puller.pull(set.from, LIVE, writer, neverAborted()), { code: 'TRANSFER_CUT' })
   t.true(reader.closed)
 })
 
 test('a port that is taken is a setting that is wrong', async (t) => {
   await using set = await pair(async () => new MemoryReader([]))
-  await using place = await scratch()
+  await using place = await transferDirectory()
   const { log } = recorder()
   await using identity = await identityIn(await certs(place.dir, HOST), log)
   const taken = serveTransfer({
@@ -252,5 +254,5 @@ test('more wants than one frame holds are answered in order, more than may be ou
   const empty = Array.from({ length: 20_000 }, () => Buffer.alloc(0))
   await using set = await pair(async () => new MemoryReader([...large, ...empty]))
   const writer = new MemoryWriter()
-  t.true((await set.puller.pull(set.from, LIVE, writer, never())).complete)
+  t.true((await set.puller.pull(set.from, LIVE, writer, neverAborted())).complete)
 })

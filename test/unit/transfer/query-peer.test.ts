@@ -16,8 +16,8 @@ import {
   encodeRequest,
   PROTOCOL_VERSION,
 } from '../../../agent/transfer/wire/message.ts'
-import { until } from '../until.ts'
-import { HOST, LIVE, never, noise, proxy } from './kit.ts'
+import { untilTrue } from '../until.ts'
+import { HOST, LIVE, neverAborted, noise, proxy } from './kit.ts'
 import { MemoryReader, MemoryWriter } from './memory-tree.ts'
 import { frame, ground, insult, rawHeader, speaker } from './speaker.ts'
 
@@ -80,7 +80,7 @@ test('every question arrives as it was asked, with the name of the asker, and it
     return answers[heard.length / 2 - 1]
   })
   const got = []
-  for (const question of QUESTIONS) got.push(await set.peers.ask(set.to, question, never()))
+  for (const question of QUESTIONS) got.push(await set.peers.ask(set.to, question, neverAborted()))
   t.deepEqual(
     heard,
     QUESTIONS.flatMap((question) => [question, { name: HOST }]),
@@ -92,7 +92,7 @@ test('what a newer version added to a record crosses with it', async (t) => {
   const heard: Question[] = []
   await using set = await pair(async (question) => heard.push(question))
   const question = { ...OFFER, record: { ...RECORD, future: { x: 1 } } } as Question
-  await set.peers.ask(set.to, question, never())
+  await set.peers.ask(set.to, question, neverAborted())
   t.deepEqual(heard, [question])
 })
 
@@ -104,7 +104,7 @@ test("the other host's coded errors are the asker's; of others it learns only th
   await using set = await pair(async () => {
     throw errors.shift()
   })
-  const ask = () => set.peers.ask(set.to, REGISTRY, never())
+  const ask = () => set.peers.ask(set.to, REGISTRY, neverAborted())
   const coded = await t.throwsAsync(ask(), { code: 'STALE_EPOCH', message: 'Host h1 has seen epoch 7.' })
   t.is((coded as WherryError).hint, 'Ask again.')
   const other = await t.throwsAsync(ask(), { code: 'INTERNAL' })
@@ -126,7 +126,7 @@ test.serial(
     const inventory = Array.from({ length: 10_000 }, (_, nth) => ({ ...copy, epochSeen: nth }))
     const answers: unknown[] = [inventory, 'x'.repeat(ANSWER_MAX_BYTES)]
     await using set = await pair(async () => answers.shift())
-    const ask = () => set.peers.ask(set.to, { kind: 'inventory' }, never())
+    const ask = () => set.peers.ask(set.to, { kind: 'inventory' }, neverAborted())
     t.deepEqual(await ask(), inventory)
     await t.throwsAsync(ask(), { code: 'INTERNAL', message: /inventory/ })
   },
@@ -142,7 +142,7 @@ test("an asker's abort is its own answer, and ends the signal of whoever works o
   const reason = new Error('the volume was released')
   stop.abort(reason)
   t.is(await t.throwsAsync(pending), reason)
-  await until(() => signal.aborted)
+  await untilTrue(() => signal.aborted)
   t.is(await t.throwsAsync(set.peers.ask(set.to, OFFER, stop.signal)), reason)
 })
 
@@ -150,24 +150,24 @@ test('a cut is TRANSFER_CUT for the asker, and ends the signal of whoever works 
   const { answer, asked } = slowAnswer()
   await using set = await pair(answer)
   await using line = await proxy(set.to.port)
-  const pending = set.peers.ask(line, OFFER, never())
+  const pending = set.peers.ask(line, OFFER, neverAborted())
   const signal = await asked
   // Until the asker has certainly read what the host said first: a cut before that looks like a refusal.
   for (let turn = 0; turn < 20; turn++) await sleep(10)
   line.cut()
   await t.throwsAsync(pending, { code: 'TRANSFER_CUT' })
-  await until(() => signal.aborted)
+  await untilTrue(() => signal.aborted)
   await using gone = await proxy(set.to.port)
   const { port } = gone
   await gone[Symbol.asyncDispose]()
-  await t.throwsAsync(set.peers.ask({ address: HOST, port }, REGISTRY, never()), { code: 'TRANSFER_CUT' })
+  await t.throwsAsync(set.peers.ask({ address: HOST, port }, REGISTRY, neverAborted()), { code: 'TRANSFER_CUT' })
 })
 
 test.serial('an answer that is cut in its middle is none', async (t) => {
   await using set = await pair(async () => 'x'.repeat(20_000_000))
   await using line = await proxy(set.to.port, 5_000_000)
-  const pending = set.peers.ask(line, REGISTRY, never())
-  await until(() => line.toAsker() > 1_000_000)
+  const pending = set.peers.ask(line, REGISTRY, neverAborted())
+  await untilTrue(() => line.toAsker() > 1_000_000)
   line.cut()
   await t.throwsAsync(pending, { code: 'TRANSFER_CUT' })
 })
@@ -177,13 +177,13 @@ test('an answer may take longer than a silent peer is waited for, and a peer tha
   const answers = [slow.answer, lost.answer]
   await using set = await pair((...args) => (answers.shift() as QuestionAnswerer)(...args))
   await using line = await proxy(set.to.port)
-  const pending = set.peers.ask(set.to, OFFER, never())
+  const pending = set.peers.ask(set.to, OFFER, neverAborted())
   await slow.asked
-  const unheard = set.peers.ask(line, OFFER, never())
+  const unheard = set.peers.ask(line, OFFER, neverAborted())
   const signal = await lost.asked
   line.silence()
   await t.throwsAsync(unheard, { code: 'TRANSFER_CUT', message: /no byte came/ })
-  await until(() => signal.aborted)
+  await untilTrue(() => signal.aborted)
   await sleep(2_000)
   slow.say('at last')
   t.is(await pending, 'at last')
@@ -193,7 +193,9 @@ test('hosts of another CA neither ask nor answer', async (t) => {
   let heard = 0
   await using set = await pair(async () => heard++)
   await using other = await ground()
-  await t.throwsAsync(createPeers({ identity: other.identity }).ask(set.to, REGISTRY, never()), { code: 'TLS_REFUSED' })
+  await t.throwsAsync(createPeers({ identity: other.identity }).ask(set.to, REGISTRY, neverAborted()), {
+    code: 'TLS_REFUSED',
+  })
   t.is(heard, 0)
 })
 
@@ -205,7 +207,7 @@ test('questions do not wait for the bandwidth that copies use', async (t) => {
   const ended = Promise.allSettled(pulls)
   await sleep(300)
   const startedMs = performance.now()
-  const answer = await set.peers.ask(set.to, REGISTRY, never()).catch((error) => error)
+  const answer = await set.peers.ask(set.to, REGISTRY, neverAborted()).catch((error) => error)
   const tookMs = performance.now() - startedMs
   stop.abort(new Error('enough'))
   t.true((await ended).every(({ status }) => status === 'rejected'))
@@ -226,10 +228,10 @@ test.serial('trees beyond the most at once are refused until one has ended; ques
   const ends: Promise<unknown>[] = []
   for (let nth = 1; nth <= TREES_MAX; nth++) {
     ends.push(pull().catch((error) => error))
-    await until(() => opened === nth)
+    await untilTrue(() => opened === nth)
   }
   await t.throwsAsync(pull(), { code: 'TRANSFER_CUT', message: /64 copies/ })
-  t.is(await set.peers.ask(set.to, REGISTRY, never()), 'here')
+  t.is(await set.peers.ask(set.to, REGISTRY, neverAborted()), 'here')
   const reason = new Error('enough')
   stop.abort(reason)
   t.true((await Promise.all(ends)).every((end) => end === reason))
@@ -240,7 +242,7 @@ test.serial('trees beyond the most at once are refused until one has ended; ques
     return error === reason ? error : next()
   }
   const last = next()
-  await until(() => opened === TREES_MAX + 1)
+  await untilTrue(() => opened === TREES_MAX + 1)
   again.abort(reason)
   t.is(await last, reason)
 })
@@ -285,12 +287,12 @@ test('a host closes the connection of whoever asks nonsense, works on none of it
     const logged = set.lines.length
     await insult(set.identity, set.to.port, bytes)
     const complained = () => set.lines.slice(logged).some((line) => line.includes('broke the transfer protocol'))
-    await until(complained).catch(() => t.fail(`${name}: ${set.lines.slice(logged).join('')}`))
+    await untilTrue(complained).catch(() => t.fail(`${name}: ${set.lines.slice(logged).join('')}`))
   }
   // Of some of them the beginning was good.
   t.true(heard.length <= 3 && heard.every(({ kind }) => kind === 'registry'))
   answers = async () => 'fine'
-  t.is(await set.peers.ask(set.to, REGISTRY, never()), 'fine')
+  t.is(await set.peers.ask(set.to, REGISTRY, neverAborted()), 'fine')
 })
 
 const TO_ASKER: Record<string, Buffer> = {
@@ -307,16 +309,16 @@ test.serial('an asker closes the connection of a host that answers nonsense', as
   await using set = await ground()
   for (const [name, bytes] of Object.entries(TO_ASKER)) {
     await using host = await speaker(set.identity, bytes)
-    const asked = createPeers({ identity: set.identity }).ask(host, REGISTRY, never())
+    const asked = createPeers({ identity: set.identity }).ask(host, REGISTRY, neverAborted())
     await t.throwsAsync(asked, { code: 'TRANSFER_CUT', message: /broke the transfer protocol/ }, name)
-    await until(() => host.sockets.every((socket) => socket.destroyed || socket.readableEnded))
+    await untilTrue(() => host.sockets.every((socket) => socket.destroyed || socket.readableEnded))
   }
 })
 
 test('a host of another protocol version is told apart from nonsense', async (t) => {
   await using set = await ground()
   await using old = await speaker(set.identity, frame('hello', encodeJson({ version: 2 })))
-  const asked = createPeers({ identity: set.identity }).ask(old, REGISTRY, never())
+  const asked = createPeers({ identity: set.identity }).ask(old, REGISTRY, neverAborted())
   await t.throwsAsync(asked, { code: 'REQUEST_INVALID', message: /version 2/ })
   const body = encodeJson({ version: 2, question: { kind: 'later' } })
   t.is(codeOf(t.throws(() => decodeRequest(body))), 'REQUEST_INVALID')
@@ -366,6 +368,6 @@ test('a host that was not told how to answer says so', async (t) => {
   const { identity, log } = set
   const source = async () => new MemoryReader([])
   await using server = await serveTransfer({ host: HOST, port: 0, identity, source, log })
-  const asked = createPeers({ identity }).ask({ address: HOST, port: server.port }, REGISTRY, never())
+  const asked = createPeers({ identity }).ask({ address: HOST, port: server.port }, REGISTRY, neverAborted())
   await t.throwsAsync(asked, { code: 'REQUEST_INVALID' })
 })

@@ -3,7 +3,7 @@ import { connect, createServer, type TLSSocket } from 'node:tls'
 import type { Identity } from '../../../agent/host/certificates.ts'
 import { createPuller } from '../../../agent/transfer/receive/puller.ts'
 import { type FrameType, framePrefix } from '../../../agent/transfer/wire/frame.ts'
-import { certs, HOST, identityIn, LIVE, never, recorder, scratch } from './kit.ts'
+import { certs, HOST, identityIn, LIVE, neverAborted, recorder, transferDirectory } from './kit.ts'
 import { MemoryWriter } from './memory-tree.ts'
 
 /** A frame as decent peers make it. */
@@ -22,11 +22,11 @@ export function rawHeader(bytes: number, code: number): Buffer {
 /** An identity that both sides use, and a log that is kept. */
 export async function ground() {
   await using stack = new AsyncDisposableStack()
-  const { dir } = stack.use(await scratch())
+  const { dir } = stack.use(await transferDirectory())
   const { log, lines } = recorder()
   const identity = stack.use(await identityIn(await certs(dir, HOST), log))
   const pull = (source: { address: string; port: number }) =>
-    createPuller({ identity, log }).pull(source, LIVE, new MemoryWriter(), never())
+    createPuller({ identity, log }).pull(source, LIVE, new MemoryWriter(), neverAborted())
   const all = stack.move()
   return { identity, log, lines, pull, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }

@@ -8,14 +8,25 @@ import type { Identity } from '../../../agent/host/certificates.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import { createPuller } from '../../../agent/transfer/receive/puller.ts'
 import { CONNECTIONS_MAX, serveTransfer } from '../../../agent/transfer/send/server.ts'
-import { until } from '../until.ts'
-import { certs, expired, HOST, identityIn, LIVE, never, noise, rawIdentity, recorder, scratch } from './kit.ts'
+import { untilTrue } from '../until.ts'
+import {
+  certs,
+  expired,
+  HOST,
+  identityIn,
+  LIVE,
+  neverAborted,
+  noise,
+  rawIdentity,
+  recorder,
+  transferDirectory,
+} from './kit.ts'
 import { MemoryReader, MemoryWriter } from './memory-tree.ts'
 
 /** Two clusters' certificates and a server of the first; counts how often its source is asked. */
 async function cluster(serverIdentity?: (ours: Identity, dir: string) => Promise<Identity>) {
   await using stack = new AsyncDisposableStack()
-  const { dir } = stack.use(await scratch())
+  const { dir } = stack.use(await transferDirectory())
   const { log, lines } = recorder()
   const ours = stack.use(await identityIn(await certs(join(dir, 'ours'), '10.9.9.9', HOST), log))
   const theirs = stack.use(await identityIn(await certs(join(dir, 'theirs'), HOST), log))
@@ -27,7 +38,12 @@ async function cluster(serverIdentity?: (ours: Identity, dir: string) => Promise
   }
   const server = stack.use(await serveTransfer({ host: HOST, port: 0, identity, source, log }))
   const pull = (as: Identity) =>
-    createPuller({ identity: as, log }).pull({ address: HOST, port: server.port }, LIVE, new MemoryWriter(), never())
+    createPuller({ identity: as, log }).pull(
+      { address: HOST, port: server.port },
+      LIVE,
+      new MemoryWriter(),
+      neverAborted(),
+    )
   const all = stack.move()
   return { dir, log, lines, ours, theirs, asked, server, pull, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }
@@ -55,7 +71,7 @@ test('an asker with a certificate of another CA is refused, told so, and named i
   const mixed = rawIdentity({ ...set.theirs.current(), ca: set.ours.current().ca })
   const error = await t.throwsAsync(set.pull(mixed), { code: 'TLS_REFUSED', instanceOf: WherryError })
   t.true(error?.hint?.includes('/tls/cert.pem'))
-  await until(() => set.lines.some((line) => line.includes('its certificate was refused')))
+  await untilTrue(() => set.lines.some((line) => line.includes('its certificate was refused')))
   t.is(set.asked.times, 0)
 })
 
@@ -116,7 +132,7 @@ test('a server that speaks no TLS is refused', async (t) => {
     { address: HOST, port },
     LIVE,
     new MemoryWriter(),
-    never(),
+    neverAborted(),
   )
   await t.throwsAsync(pulled, { code: 'TLS_REFUSED' })
   await new Promise((resolve) => plain.close(resolve))
@@ -144,7 +160,7 @@ test('a server that never answers the handshake is given up after 5 seconds', as
     { address: HOST, port },
     LIVE,
     new MemoryWriter(),
-    never(),
+    neverAborted(),
   )
   await t.throwsAsync(pulled, { code: 'TRANSFER_CUT', message: /no answer within/ })
 })
@@ -161,7 +177,7 @@ test('more connections at once than there are places are closed; a place that be
 
 test('certificates replaced while running count for new connections; a copy that runs goes on', async (t) => {
   const hold = Promise.withResolvers<void>()
-  await using place = await scratch()
+  await using place = await transferDirectory()
   const { log } = recorder()
   const tls = join(place.dir, 'tls')
   const oldDir = await certs(join(place.dir, 'old'), HOST)
@@ -174,8 +190,8 @@ test('certificates replaced while running count for new connections; a copy that
   const from = { address: HOST, port: server.port }
   const slow = new MemoryWriter()
   slow.beforeWrite = () => hold.promise
-  const running = createPuller({ identity: before, log }).pull(from, LIVE, slow, never())
-  await until(() => slow.begins === 1)
+  const running = createPuller({ identity: before, log }).pull(from, LIVE, slow, neverAborted())
+  await untilTrue(() => slow.begins === 1)
 
   const changed = new Promise<void>((resolve) => live.onChange(resolve))
   for (const name of ['ca.pem', 'cert.pem', 'key.pem']) {
@@ -183,8 +199,8 @@ test('certificates replaced while running count for new connections; a copy that
     await rename(join(tls, `${name}.part`), join(tls, name))
   }
   await changed
-  t.true((await createPuller({ identity: after, log }).pull(from, LIVE, new MemoryWriter(), never())).complete)
-  await t.throwsAsync(createPuller({ identity: before, log }).pull(from, LIVE, new MemoryWriter(), never()), {
+  t.true((await createPuller({ identity: after, log }).pull(from, LIVE, new MemoryWriter(), neverAborted())).complete)
+  await t.throwsAsync(createPuller({ identity: before, log }).pull(from, LIVE, new MemoryWriter(), neverAborted()), {
     code: 'TLS_REFUSED',
   })
   hold.resolve()

@@ -4,7 +4,7 @@ import { ftruncateSync, readdirSync, readFileSync, writeFileSync } from 'node:fs
 import { join } from 'node:path'
 import { mock } from 'node:test'
 import test from 'ava'
-import { until } from '../../until.ts'
+import { untilTrue } from '../../until.ts'
 import { BLOCK, blockHashes, held, pool, poolDirectory } from './fixture.ts'
 
 const POOL = new URL('../../../../agent/store/workers/block-pool.ts', import.meta.url)
@@ -41,7 +41,7 @@ test.serial('a thread without work for half a minute ends, and the next task sta
   t.deepEqual(poolThreads(), [kept])
   mock.timers.tick(1_000)
   mock.timers.reset()
-  await until(() => poolThreads().length === 0)
+  await untilTrue(() => poolThreads().length === 0)
   t.deepEqual(await blocks.hashBlocks(fd, BLOCK, 0, 1), hashes)
 })
 

@@ -6,7 +6,7 @@ import { pino } from 'pino'
 import type { MoverOptions } from '../../../agent/mover/store-proxy.ts'
 import { Line } from '../../../agent/mover/thread-rpc.ts'
 import { openServices } from '../../../agent/mover/worker-services.ts'
-import { dieAt } from '../store/crashing.ts'
+import { dieAt } from '../store/crash-at.ts'
 
 if (parentPort === null) throw new Error('This file runs as a thread only.')
 const [step = '', nth] = (process.env.WHERRY_TEST_STEP ?? '').split(' ')

@@ -1,5 +1,5 @@
 // Run as a child process: applies what is staged and kills itself, as kill -9 would, at the given step; '' for none.
-import { crashingStore } from '../crashing.ts'
+import { crashingStore } from '../crash-at.ts'
 
 const [stateDir = '', id = '', checkpoint = '', step = '', occurrence = '1'] = process.argv.slice(2)
 const store = await crashingStore(stateDir, step, occurrence)

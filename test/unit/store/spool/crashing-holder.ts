@@ -1,6 +1,6 @@
 // Run as a child process: takes a checkpoint of a held volume, or sets its tree aside.
 // It kills itself at the given step, as kill -9 would.
-import { crashingStore } from '../crashing.ts'
+import { crashingStore } from '../crash-at.ts'
 
 const [stateDir = '', id = '', work = '', step = '', occurrence = '1'] = process.argv.slice(2)
 const calm = new AbortController().signal

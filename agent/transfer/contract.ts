@@ -71,8 +71,8 @@ export type Question =
   /** Do you see a leader of the registry's stream of leases? Answer: RegistrySight. */
   | { readonly kind: 'registry' }
   /**
-   * What on your engine and in your Swarm refers to this volume, now? `removing`: nothing does as far as the asker
-   * knows; a holder lets go of it. Answer: ReferenceAnswer (mobility/reference-answer.ts).
+   * What on your engine and in your Swarm refers to this volume, now? `removing`: nothing does as far as the asker knows; a holder lets go of it.
+   * Answer: ReferenceAnswer (mobility/own-references.ts).
    */
   | { readonly kind: 'references'; readonly volume: string; readonly name: string; readonly removing: boolean }
   /**

@@ -7,9 +7,9 @@ import { readCopyAnswer } from '../record/copy-answer.ts'
 import { standingOf } from '../record/lineage.ts'
 
 /** A living host replies in milliseconds; a Mount waits for all of them. */
-const ANSWER_MS = 2_000
+const REPLY_MS = 2_000
 /** A host that has not been heard of is most likely not there, and a service is down meanwhile. */
-const SILENT_ANSWER_MS = 300
+const SILENT_REPLY_MS = 300
 
 /** What the hosts that can be reached have of a volume. */
 export interface Candidates {
@@ -46,23 +46,23 @@ export async function findCandidates(
   except: ReadonlyMap<string, string> = new Map(),
 ): Promise<Candidates> {
   const { clock } = context.dependencies
-  const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_MS)])
-  const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ANSWER_MS)])
+  const inTime = AbortSignal.any([signal, clock.deadline(REPLY_MS)])
+  const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_REPLY_MS)])
   // A copy that the record does not know does not count: the holder does not know that it could be taken over there.
   const hosts = Object.keys(record.copies)
-  const answers = await Promise.all(
+  const replies = await Promise.all(
     hosts.map((host) => askForCopy(context, record, host, context.hosts.alive(host) ? inTime : atOnce)),
   )
-  const found = answers.flatMap((answer) => answer ?? [])
-  const usable = found.filter((answer) => {
-    return isUsable(record, answer) && isKept(record, answer) && !except.has(answer.host)
+  const found = replies.flatMap((reply) => reply ?? [])
+  const usable = found.filter((reply) => {
+    return isUsable(record, reply) && isKept(record, reply) && !except.has(reply.host)
   })
-  const holding = found.find((answer) => answer.host === record.holder?.host && isUsable(record, answer))
+  const holding = found.find((reply) => reply.host === record.holder?.host && isUsable(record, reply))
   const best = usable.reduce<Checkpoint | null>(
     (newest, { checkpoint }) => (checkpoint === null ? newest : newerOf(newest, checkpoint)),
     null,
   )
-  const silent = hosts.filter((_, nth) => answers[nth] === undefined)
+  const silent = hosts.filter((_, nth) => replies[nth] === undefined)
   return {
     best,
     hosts: usable.filter(({ checkpoint }) => isSameTree(checkpoint, best)).map(({ host }) => host),
@@ -96,8 +96,8 @@ async function askForCopy(
     if (known === undefined) return undefined
     const address = { address: known.address, port: known.transferPort }
     const said = await peers.ask(address, { kind: 'copy', volume: record.id }, signal)
-    const answer = readCopyAnswer(said, host)
-    return answer === null ? null : { ...answer, host }
+    const reply = readCopyAnswer(said, host)
+    return reply === null ? null : { ...reply, host }
   } catch {
     return undefined
   }
@@ -108,9 +108,9 @@ async function askForCopy(
  * A checkpoint above `last` counts when it is of the holder's line: a copy committed it, and the registry was not
  * told. An empty tree that no holder knows is a leftover of an older release.
  */
-function isUsable(record: VolumeRecord, answer: CopyAnswer): boolean {
-  const { checkpoint, host } = answer
-  if (checkpoint === null || isForged(answer)) return false
+function isUsable(record: VolumeRecord, reply: CopyAnswer): boolean {
+  const { checkpoint, host } = reply
+  if (checkpoint === null || isForged(reply)) return false
   if (isEmptyTree(checkpoint) && !isKnownCopy(record.copies[host])) return false
   const standing = standingOf(record, checkpoint)
   return standing === 'in line' || (standing === 'newer' && checkpoint.epoch <= record.epoch)
@@ -131,12 +131,12 @@ function describe(
   silent: readonly string[],
   except: ReadonlyMap<string, string>,
 ): string {
-  const has = found.map((answer) => {
-    const why = except.get(answer.host)
-    const host = context.hosts.label(answer.host)
-    if (why !== undefined && answer.checkpoint === null) return `${host}: a copy that cannot be used: ${why}`
+  const has = found.map((reply) => {
+    const why = except.get(reply.host)
+    const host = context.hosts.label(reply.host)
+    if (why !== undefined && reply.checkpoint === null) return `${host}: a copy that cannot be used: ${why}`
     const rest = why === undefined ? '' : `, which cannot be used: ${why}`
-    return `${host}: ${describeAnswer(context, record, answer)}${rest}`
+    return `${host}: ${describeReply(context, record, reply)}${rest}`
   })
   const away = silent.map((host) => {
     const copy = record.copies[host]
@@ -146,8 +146,8 @@ function describe(
   return [...has, ...away].join('; ') || 'no host has a copy'
 }
 
-function describeAnswer(context: Pick<Context, 'hosts'>, record: VolumeRecord, answer: CopyAnswer): string {
-  const { host, checkpoint, held } = answer
+function describeReply(context: Pick<Context, 'hosts'>, record: VolumeRecord, reply: CopyAnswer): string {
+  const { host, checkpoint, held } = reply
   if (checkpoint === null && held && record.holder === null) {
     const said = context.hosts.get(host)
     const trouble = said?.unwritable ?? said?.stuck?.[record.id]
@@ -161,6 +161,6 @@ function describeAnswer(context: Pick<Context, 'hosts'>, record: VolumeRecord, a
       `are not what its checkpoint says (${damaged})`,
     ].join(' ')
   if (checkpoint === null) return held ? 'holds it' : 'nothing that can be used'
-  const name = `${isKept(record, answer) ? '' : 'holds it, '}checkpoint ${checkpoint.epoch}.${checkpoint.seq}`
-  return isUsable(record, answer) ? name : `${name}, which is not one of this volume's line`
+  const name = `${isKept(record, reply) ? '' : 'holds it, '}checkpoint ${checkpoint.epoch}.${checkpoint.seq}`
+  return isUsable(record, reply) ? name : `${name}, which is not one of this volume's line`
 }

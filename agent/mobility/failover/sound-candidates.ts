@@ -15,14 +15,14 @@ import { type Candidates, findCandidates } from './candidates.ts'
 const COMPARE_MS = 15_000
 
 /** What a host found its idle copy to be. */
-export interface ComparisonAnswer {
+export interface ComparisonReply {
   /** Hash of the tree; null: the copy is not idle, or cannot be read. */
   readonly hash: string | null
   /** Why it cannot be read; null: it can. */
   readonly why: string | null
 }
 
-const answer: z.ZodType<ComparisonAnswer> = z.object({ hash: z.string().nullable(), why: z.string().nullable() })
+const reply: z.ZodType<ComparisonReply> = z.object({ hash: z.string().nullable(), why: z.string().nullable() })
 
 /**
  * As `findCandidates`, without copies that differ from their checkpoint.
@@ -83,9 +83,9 @@ export async function compareOwnCopy(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks'>,
   { volume, doubted }: Pick<Extract<Question, { kind: 'compare' }>, 'volume' | 'doubted'>,
   signal: AbortSignal,
-): Promise<ComparisonAnswer> {
+): Promise<ComparisonReply> {
   const { store, registry, clock } = context.dependencies
-  const compare = async (): Promise<ComparisonAnswer> => {
+  const compare = async (): Promise<ComparisonReply> => {
     // The asker has waited for a long comparison and asks again: queued ones would keep Mounts waiting.
     if (signal.aborted) return NOT_AT_REST
     const local = await store.copy(volume)
@@ -111,7 +111,7 @@ export async function compareOwnCopy(
 }
 
 /** The copy cannot be compared now. */
-const NOT_AT_REST: ComparisonAnswer = { hash: null, why: null }
+const NOT_AT_REST: ComparisonReply = { hash: null, why: null }
 
 /** Null: nothing is known to be wrong. */
 async function whyUnsound(
@@ -132,7 +132,7 @@ async function compareAt(
   id: string,
   host: string,
   signal: AbortSignal,
-): Promise<ComparisonAnswer | null> {
+): Promise<ComparisonReply | null> {
   const { self, peers, clock } = context.dependencies
   const inTime = AbortSignal.any([signal, clock.deadline(COMPARE_MS)])
   const asked = { volume: id, doubted: false }
@@ -141,7 +141,7 @@ async function compareAt(
     const known = context.hosts.get(host)
     if (known === undefined) return null
     const address = { address: known.address, port: known.transferPort }
-    return answer.parse(await peers.ask(address, { kind: 'compare', ...asked }, inTime))
+    return reply.parse(await peers.ask(address, { kind: 'compare', ...asked }, inTime))
   } catch (error) {
     context.dependencies.log.debug({ err: error, volume: id, host }, 'copy comparison failed')
     return null

@@ -3,7 +3,7 @@ import type { Versioned } from '../../registry/contract.ts'
 import type { SurrenderAnswer } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
 import { withCopy } from '../record/copies.ts'
-import { readSurrenderAnswer } from '../record/copy-answer.ts'
+import { parseSurrenderReply } from '../record/copy-answer.ts'
 import type { SurrenderRequest } from '../use-contract.ts'
 
 /**
@@ -25,7 +25,7 @@ export async function askHolder(
     const host = context.hosts.get(holder.host)
     if (host === undefined) return null
     const address = { address: host.address, port: host.transferPort }
-    return readSurrenderAnswer(
+    return parseSurrenderReply(
       await context.dependencies.peers.ask(address, question, signal),
       context.hosts.label(host.id),
     )

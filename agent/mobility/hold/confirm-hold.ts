@@ -36,20 +36,20 @@ export async function confirmHold(
   const { held } = local
   if (held === null) return 'lost'
   const cameAbout = !isOnlyIntended(local)
-  let answer = 'unborn' as HoldState
+  let state = 'unborn' as HoldState
   const change = (record: VolumeRecord | null): VolumeRecord => {
     if (record === null || record.id !== local.id) throw recordLost(local, ownLabel(context))
     if (record.holder?.incarnation === held.incarnation) {
-      answer = 'held'
+      state = 'held'
       return { ...record }
     }
     if (record.epoch < held.epoch) {
-      answer = cameAbout ? 'forgotten' : 'unborn'
+      state = cameAbout ? 'forgotten' : 'unborn'
       return { ...record }
     }
     // Ending a hold from outside takes a new epoch.
     const isReleased = record.epoch === held.epoch && record.holder === null
-    answer = !cameAbout ? 'unborn' : isReleased ? 'released' : 'lost'
+    state = !cameAbout ? 'unborn' : isReleased ? 'released' : 'lost'
     return record
   }
   const { entry } = await changeVolume(
@@ -58,7 +58,7 @@ export async function confirmHold(
     change,
     AbortSignal.any([signal, clock.deadline(CONFIRM_MS)]),
   )
-  if (answer !== 'held' || entry === null) return answer
+  if (state !== 'held' || entry === null) return state
   // An earlier agent was killed before it wrote that. From here on something may be mounted under the hold.
   if (local.epochSeen < held.epoch) await context.dependencies.store.update(local.id, { epochSeen: held.epoch })
   context.confirmed.set(local.id, { name: local.name, incarnation: held.incarnation })

@@ -141,11 +141,11 @@ export async function confirmHolds(
     await context.locks.run(copy.id, async () => {
       const local = await context.dependencies.store.copy(copy.id)
       if (local === null || local.held === null || context.confirmed.has(copy.id)) return
-      const answer = await confirmHold(context, local)
-      if (answer === 'lost') await giveUpHold(context, local)
-      else if (answer === 'unborn') await retractHold(context, local)
+      const state = await confirmHold(context, local)
+      if (state === 'lost') await giveUpHold(context, local)
+      else if (state === 'unborn') await retractHold(context, local)
       // A Mount or a release that was cut off: Docker got no reply, or has no use any more. The release settles it.
-      else if (answer !== 'held') await context.dependencies.store.update(copy.id, { mounts: {} })
+      else if (state !== 'held') await context.dependencies.store.update(copy.id, { mounts: {} })
     })
   })
   await context.guardedVolumes.tell()

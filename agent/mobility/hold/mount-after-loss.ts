@@ -24,7 +24,7 @@ import {
 } from './mount-attempt.ts'
 
 /** The holder reads its whole tree meanwhile; a service waits. */
-const LEFT_ANSWER_MS = 30_000
+const LEFT_REPLY_MS = 30_000
 
 /**
  * Takes a volume over from a silent holder as soon as that is safe, and mounts it.
@@ -86,7 +86,7 @@ async function whatIsLeft(
   const { holder } = record
   if (holder === null || context.hosts.get(holder.host)?.unwritable == null) return null
   if (attempt.left === undefined) {
-    const inTime = AbortSignal.any([attempt.signal, context.dependencies.clock.deadline(LEFT_ANSWER_MS)])
+    const inTime = AbortSignal.any([attempt.signal, context.dependencies.clock.deadline(LEFT_REPLY_MS)])
     attempt.left = (await askHolder(context, record, 'tree', inTime))?.final ?? null
   }
   return attempt.left

@@ -76,9 +76,9 @@ export async function withinDeadline<T>(
   const run = context.locks.run(volume.id, async () => {
     if (signal.aborted) return null
     begun = true
-    return { answer: await work() }
+    return { result: await work() }
   })
   const first = await nullOnAbort(run, signal)
   const outcome = begun ? await run : first
-  return outcome === null ? stillReleasing(volume.name, ownLabel(context)) : outcome.answer
+  return outcome === null ? stillReleasing(volume.name, ownLabel(context)) : outcome.result
 }

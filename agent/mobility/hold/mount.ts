@@ -27,16 +27,16 @@ const POLL_MS = 300
 /** A holder that cannot release is asked to retry this often. */
 const STUCK_ASK_EVERY_MS = 2_000
 /** A release that takes longer than a holder waits for it (surrender.ts) still gets a reply. */
-const STUCK_ANSWER_MS = 4_000
+const STUCK_REPLY_MS = 4_000
 /**
  * A holder that could not release for this long will not.
  * What ends by itself (a writer that outlives its container) has ended.
  */
 const STUCK_FOR_MS = 5_000
 /** A Mount of a held volume waits this long for the registry to say that the volume was removed. */
-const REMOVED_ANSWER_MS = 300
+const REMOVED_REPLY_MS = 300
 /** Docker closes its side at the deadline: the reply has to be sent before. */
-const ANSWER_MARGIN_MS = 250
+const REPLY_MARGIN_MS = 250
 
 /**
  * Mounts a volume for one use (`mountId`), and returns its mountpoint.
@@ -53,7 +53,7 @@ export async function mountVolume(
   deadlineMs: number,
 ): Promise<string> {
   const { clock, signal: ending, log } = context.dependencies
-  const limitMs = Math.max(deadlineMs - ANSWER_MARGIN_MS, deadlineMs / 2)
+  const limitMs = Math.max(deadlineMs - REPLY_MARGIN_MS, deadlineMs / 2)
   const signal = AbortSignal.any([ending, clock.deadline(limitMs)])
   const attempt: MountAttempt = { name, mountId, deadlineMs, signal, job: null, stuck: null, left: undefined }
   context.pendingMounts.set(name, (context.pendingMounts.get(name) ?? 0) + 1)
@@ -136,10 +136,10 @@ async function awaitRelease(
   const { sinceMs, askedMs } = attempt.stuck
   if (nowMs - askedMs >= STUCK_ASK_EVERY_MS) {
     attempt.stuck = { sinceMs, askedMs: nowMs }
-    const inTime = AbortSignal.any([attempt.signal, clock.deadline(STUCK_ANSWER_MS)])
-    const answer = await askHolder(context, record, 'release', inTime)
-    if (answer?.outcome === 'idle') return changedHands(record.name)
-    if (answer?.outcome === 'stuck' && answer.trouble === null) {
+    const inTime = AbortSignal.any([attempt.signal, clock.deadline(STUCK_REPLY_MS)])
+    const reply = await askHolder(context, record, 'release', inTime)
+    if (reply?.outcome === 'idle') return changedHands(record.name)
+    if (reply?.outcome === 'stuck' && reply.trouble === null) {
       // The release runs: the time restarts should it fail.
       attempt.stuck = { sinceMs: clock.elapsedMs(), askedMs: nowMs }
       return heldElsewhere(record, context.hosts, context.dependencies.self.id)
@@ -202,7 +202,7 @@ async function isRemoved(
     if (now !== undefined) return now.id !== held.id || now.removedAt !== null
     return (await registry.removed()).some(({ value }) => value.id === held.id)
   }
-  const inTime = AbortSignal.any([signal, clock.deadline(REMOVED_ANSWER_MS)])
+  const inTime = AbortSignal.any([signal, clock.deadline(REMOVED_REPLY_MS)])
   const asked = ask().catch(() => false)
   return (await nullOnAbort(asked, inTime)) ?? false
 }

@@ -114,9 +114,9 @@ async function isStillOurs(
       await context.dependencies.pauses.kill((pause) => pause.volumes.includes(id))
       return false
     }
-    const answer = await confirmHold(context, local)
-    if (answer === 'lost') await giveUpHold(context, local)
-    if (answer === 'unborn') await retractHold(context, local)
-    return answer === 'held'
+    const state = await confirmHold(context, local)
+    if (state === 'lost') await giveUpHold(context, local)
+    if (state === 'unborn') await retractHold(context, local)
+    return state === 'held'
   })
 }

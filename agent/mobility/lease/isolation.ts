@@ -17,7 +17,7 @@ const LEADERLESS_HEARTBEATS = 3
  */
 const ASK_EVERY_HEARTBEATS = 0.25
 /** A reply that takes longer does not count. */
-const ANSWER_HEARTBEATS = 1
+const REPLY_HEARTBEATS = 1
 
 const sight = z.object({ server: z.boolean(), leader: z.boolean() })
 
@@ -80,21 +80,21 @@ export class Isolation {
   /** Whether a quorum of registry hosts was reached that sees no leader, and no host sees one. */
   async #leaderless(): Promise<boolean> {
     const { registryHosts, leaderlessQuorum, clock, signal, heartbeatMs } = this.#dependencies
-    const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_HEARTBEATS * heartbeatMs)])
-    const answers = await Promise.all(registryHosts.map((address) => this.#ask(address, inTime)))
-    const none = answers.filter((answer) => answer === 'no leader').length
-    return none >= leaderlessQuorum && !answers.includes('leader')
+    const inTime = AbortSignal.any([signal, clock.deadline(REPLY_HEARTBEATS * heartbeatMs)])
+    const replies = await Promise.all(registryHosts.map((address) => this.#ask(address, inTime)))
+    const none = replies.filter((reply) => reply === 'no leader').length
+    return none >= leaderlessQuorum && !replies.includes('leader')
   }
 
   async #ask(address: string, signal: AbortSignal): Promise<'leader' | 'no leader' | 'unknown'> {
     const { peers, self } = this.#dependencies
     try {
       const port = this.#hosts.all().find((host) => host.address === address)?.transferPort ?? self.transferPort
-      const answer =
+      const reply =
         address === self.address
           ? await this.#dependencies.sight()
           : await peers.ask({ address, port }, { kind: 'registry' }, signal)
-      const seen = sight.parse(answer)
+      const seen = sight.parse(reply)
       // A host that runs none of the servers does not count.
       if (!seen.server) return 'unknown'
       return seen.leader ? 'leader' : 'no leader'

@@ -40,7 +40,7 @@ export class HeartbeatLease implements Lease {
   #renewal = 0
   #ackedMs = Number.NEGATIVE_INFINITY
   /** When the newest renewal was acknowledged, and the first of an unbroken row. */
-  #answeredMs = Number.NEGATIVE_INFINITY
+  #acknowledgedMs = Number.NEGATIVE_INFINITY
   #unbrokenMs = Number.POSITIVE_INFINITY
   #provenMs = Number.NEGATIVE_INFINITY
   /**
@@ -133,7 +133,7 @@ export class HeartbeatLease implements Lease {
    * A heartbeat that did not change meanwhile was not renewed. Infinity: it does not work now.
    */
   get unbrokenSinceMs(): number {
-    return this.#dependencies.clock.elapsedMs() - this.#answeredMs > this.#breakMs
+    return this.#dependencies.clock.elapsedMs() - this.#acknowledgedMs > this.#breakMs
       ? Number.POSITIVE_INFINITY
       : this.#unbrokenMs
   }
@@ -219,9 +219,9 @@ export class HeartbeatLease implements Lease {
     this.#isUnsure = false
     this.#isEnded = false
     this.#ackedMs = startMs
-    if (nowMs - this.#answeredMs > this.#breakMs || this.#unbrokenMs === Number.POSITIVE_INFINITY)
+    if (nowMs - this.#acknowledgedMs > this.#breakMs || this.#unbrokenMs === Number.POSITIVE_INFINITY)
       this.#unbrokenMs = nowMs
-    this.#answeredMs = nowMs
+    this.#acknowledgedMs = nowMs
     this.#lost = false
     if (!this.isGivenUp) this.#onExtended(lapsed)
   }

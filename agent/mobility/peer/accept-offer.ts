@@ -34,8 +34,8 @@ export async function takeOffer(
     signal,
   )
   await rejectOnAbort(context.copyManager.bring(record, checkpoint, from), signal)
-  const answer = await answerCopy(context, record.id)
-  if (answer !== null) return answer
+  const reply = await answerCopy(context, record.id)
+  if (reply !== null) return reply
   throw offerRefused(record, ownLabel(context), 'it was removed meanwhile')
 }
 

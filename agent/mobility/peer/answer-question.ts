@@ -2,7 +2,7 @@ import type { Question } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
 import { compareOwnCopy } from '../failover/sound-candidates.ts'
 import { takeInventory } from '../recovery/inventory.ts'
-import { findOwnReferences } from '../volume/reference-answer.ts'
+import { findOwnReferences } from '../volume/own-references.ts'
 import { answerCopy, takeOffer } from './accept-offer.ts'
 
 /** Returns the reply to another host's question, by its kind. */

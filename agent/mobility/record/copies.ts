@@ -114,10 +114,10 @@ export function isLeftBehind(record: VolumeRecord, checkpoint: NamedCheckpoint):
 export function withAnswers(
   record: VolumeRecord,
   holder: string,
-  answers: ReadonlyMap<string, Checkpoint>,
+  replies: ReadonlyMap<string, Checkpoint>,
   at: string,
 ): VolumeRecord {
-  const counted = [...answers].filter(([host]) => {
+  const counted = [...replies].filter(([host]) => {
     const copy = record.copies[host]
     return host !== holder && copy !== undefined && copy.state !== 'diverged'
   })

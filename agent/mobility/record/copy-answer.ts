@@ -3,7 +3,7 @@ import { checkpointFields, count } from '../../model/record-schema.ts'
 import type { CopyAnswer, SurrenderAnswer } from '../../transfer/contract.ts'
 import { malformedReply } from './errors.ts'
 
-const answer: z.ZodType<CopyAnswer> = z.object({
+const reply: z.ZodType<CopyAnswer> = z.object({
   host: z.string().min(1),
   epochSeen: count,
   checkpoint: z.object(checkpointFields).nullable(),
@@ -21,7 +21,7 @@ const surrendered: z.ZodType<SurrenderAnswer> = z.object({
  * Parses a holder's reply to a request to give a volume up.
  * REQUEST_INVALID when it cannot be understood.
  */
-export function readSurrenderAnswer(value: unknown, from: string): SurrenderAnswer {
+export function parseSurrenderReply(value: unknown, from: string): SurrenderAnswer {
   const found = surrendered.safeParse(value)
   if (found.success) return found.data
   throw malformedReply(from, 'its hold', found.error)
@@ -32,7 +32,7 @@ export function readSurrenderAnswer(value: unknown, from: string): SurrenderAnsw
  * REQUEST_INVALID when it cannot be understood.
  */
 export function readCopyAnswer(value: unknown, from: string): CopyAnswer | null {
-  const found = answer.nullable().safeParse(value)
+  const found = reply.nullable().safeParse(value)
   if (found.success) return found.data
   throw malformedReply(from, 'its copy', found.error)
 }

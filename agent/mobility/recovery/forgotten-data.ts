@@ -3,7 +3,7 @@ import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import { isForged, isOnlyIntended } from '../record/copies.ts'
 import { forgottenData } from './errors.ts'
-import { askableHosts, type Inventory, readInventory, takeInventory } from './inventory.ts'
+import { askableHosts, type Inventory, parseInventory, takeInventory } from './inventory.ts'
 
 /** Living hosts reply at once; one that does not must not hold up a creation. */
 const ASK_MS = 3_000
@@ -59,7 +59,7 @@ async function askOthers(
   const asked = askableHosts(context).map(async ({ label, address, port, alive }) => {
     try {
       return [
-        readInventory(
+        parseInventory(
           await peers.ask({ address, port }, { kind: 'inventory' }, alive || !hearsAll ? inTime : atOnce),
           label,
         ),

@@ -68,7 +68,7 @@ export async function takeInventory(
 }
 
 /** Parses another host's reply. REQUEST_INVALID when it is no inventory. */
-export function readInventory(value: unknown, from: string): Inventory {
+export function parseInventory(value: unknown, from: string): Inventory {
   const found = inventoryMessage.safeParse(value)
   if (found.success) return found.data
   throw malformedReply(from, 'its copies', found.error)

@@ -3,13 +3,13 @@ import type { Context } from '../context.ts'
 import type { RecoverView } from '../contract.ts'
 import { RETRY_MS } from '../record/update-record.ts'
 import { RECONCILE } from '../wakeups.ts'
-import { type AskableHost, askableHosts, type Inventory, readInventory, takeInventory } from './inventory.ts'
+import { type AskableHost, askableHosts, type Inventory, parseInventory, takeInventory } from './inventory.ts'
 import { mergeRecord } from './merge-record.ts'
 import { planVolume, type RecoverPlan } from './plan.ts'
 import { damagedCopy, livingSilent, mostSilent, notWatchedYet, recordUnconfirmed, silentHost } from './problems.ts'
 
 /** A host reads the records of all its copies for its reply; one that takes longer hangs. */
-const ANSWER_MS = 15_000
+const REPLY_MS = 15_000
 /** Bound of one volume's write; the next ones are tried all the same. */
 const WRITE_MS = 10_000
 
@@ -33,16 +33,16 @@ export async function recoverRegistry(
   signal: AbortSignal,
 ): Promise<RecoverView> {
   const { registry, log } = context.dependencies
-  const answers = await askAll(context, signal)
-  const inventories = answers.flatMap(({ inventory }) => inventory ?? [])
-  const silent = answers.filter(({ inventory }) => inventory === null)
+  const replies = await askAll(context, signal)
+  const inventories = replies.flatMap(({ inventory }) => inventory ?? [])
+  const silent = replies.filter(({ inventory }) => inventory === null)
   const problems = [
     ...silent.map(({ known, why }) => silentHost(known.label, why)),
     ...inventories.flatMap(({ host, damaged }) =>
       damaged.map(({ path, reason }) => damagedCopy(context.hosts.label(host), path, reason)),
     ),
   ]
-  const blocked = whyBlocked(context, answers)
+  const blocked = whyBlocked(context, replies)
   if (blocked !== null) return { written: [], kept: [], problems: [...problems, blocked] }
   const records = (await registry.volumes()).map(({ value }) => value.name)
   const removed = new Set((await registry.removed()).map(({ value }) => value.id))
@@ -71,7 +71,7 @@ async function askAll(
   signal: AbortSignal,
 ): Promise<Asked[]> {
   const { self, clock, peers } = context.dependencies
-  const inTime = AbortSignal.any([signal, context.dependencies.signal, clock.deadline(ANSWER_MS)])
+  const inTime = AbortSignal.any([signal, context.dependencies.signal, clock.deadline(REPLY_MS)])
   const own: AskableHost = {
     label: context.hosts.label(self.id),
     address: self.address,
@@ -81,8 +81,8 @@ async function askAll(
   const others = askableHosts(context).map(async (known): Promise<Asked> => {
     try {
       const { address, port } = known
-      const answer = await peers.ask({ address, port }, { kind: 'inventory' }, inTime)
-      return { known, inventory: readInventory(answer, known.label), why: '' }
+      const reply = await peers.ask({ address, port }, { kind: 'inventory' }, inTime)
+      return { known, inventory: parseInventory(reply, known.label), why: '' }
     } catch (error) {
       signal.throwIfAborted()
       return { known, inventory: null, why: error instanceof WherryError ? error.message : String(error) }
@@ -93,10 +93,10 @@ async function askAll(
 
 function whyBlocked(
   context: Pick<Context, 'dependencies' | 'hosts' | 'lease'>,
-  answers: readonly Asked[],
+  replies: readonly Asked[],
 ): string | null {
   const { clock, seizeAfterMs } = context.dependencies
-  const silent = answers.filter(({ inventory }) => inventory === null)
+  const silent = replies.filter(({ inventory }) => inventory === null)
   if (silent.length === 0) return null
   // By the heartbeats of now: the replies took their time.
   const alive = new Set(askableHosts(context).flatMap((host) => (host.alive ? [`${host.address} ${host.port}`] : [])))
@@ -104,11 +104,11 @@ function whyBlocked(
   if (living.length > 0) {
     return livingSilent(living.map(({ known }) => known.label))
   }
-  if (2 * silent.length >= answers.length) return mostSilent(silent.length, answers.length)
+  if (2 * silent.length >= replies.length) return mostSilent(silent.length, replies.length)
   // Only a host that has watched for so long without a break would have heard of a host that may still be writing.
   const watchedMs = clock.elapsedMs() - context.lease.unbrokenSinceMs
   if (!context.lease.runs || watchedMs < seizeAfterMs) {
-    return notWatchedYet(silent.length, answers.length, seizeAfterMs)
+    return notWatchedYet(silent.length, replies.length, seizeAfterMs)
   }
   return null
 }

@@ -113,18 +113,18 @@ async function choose(
   asked: AbortSignal,
 ): Promise<Chosen | WherryError | 'again'> {
   // Reading a large tree takes its time.
-  const answer = isAnswering(context, record) ? await askHolder(context, record, 'tree', asked) : null
-  if (answer?.outcome === 'stuck' && answer.trouble !== null)
-    return releaseFailed(record, context.hosts.labelWithAge(record.holder?.host ?? ''), answer.trouble)
-  if (answer?.outcome !== 'given-up') {
+  const reply = canReply(context, record) ? await askHolder(context, record, 'tree', asked) : null
+  if (reply?.outcome === 'stuck' && reply.trouble !== null)
+    return releaseFailed(record, context.hosts.labelWithAge(record.holder?.host ?? ''), reply.trouble)
+  if (reply?.outcome !== 'given-up') {
     const found = await planTakeover(context, record, accepts, () => findSoundCandidates(context, record, signal))
     return found instanceof WherryError ? found : { ...found, isGivenUp: false, isWhole: false }
   }
-  const brought = answer.final === null ? null : await bringFinal(context, record, answer.final, asked)
+  const brought = reply.final === null ? null : await bringFinal(context, record, reply.final, asked)
   if (brought === 'again') return brought
   if (brought !== null && !(brought instanceof Error))
     return { record, ...brought, isGivenUp: true, isWhole: true, described: '' }
-  const why = brought?.message ?? answer.trouble?.text ?? ''
+  const why = brought?.message ?? reply.trouble?.text ?? ''
   return await withoutFinal(context, record, accepts.loss, why, { signal, asked })
 }
 
@@ -132,7 +132,7 @@ async function choose(
  * Whether the holder can be asked.
  * True when it is alive, or when its lease has ended because it cannot write its disk.
  */
-function isAnswering(context: Pick<Context, 'hosts'>, { holder }: VolumeRecord): boolean {
+function canReply(context: Pick<Context, 'hosts'>, { holder }: VolumeRecord): boolean {
   if (holder === null) return false
   return context.hosts.alive(holder.host) || context.hosts.get(holder.host)?.unwritable != null
 }

@@ -2,12 +2,12 @@ import { WherryError } from '../../model/errors.ts'
 import type { HostRecord, VolumeRecord } from '../../model/model.ts'
 import type { Question } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
-import { findOwnReferences, type ReferenceAnswer, readReferenceAnswer } from './reference-answer.ts'
+import { findOwnReferences, parseReferenceReply, type ReferenceReply } from './own-references.ts'
 
 /** A living host replies in milliseconds; its engine, under load, in seconds. */
-const ANSWER_MS = 6_000
+const REPLY_MS = 6_000
 /** A host that has not been heard of is most likely not there. */
-const SILENT_ANSWER_MS = 500
+const SILENT_REPLY_MS = 500
 
 /** What is known to refer to a volume, and what is not known. */
 export interface References {
@@ -24,7 +24,7 @@ export interface References {
   readonly unknown: readonly string[]
 }
 
-type Asked = ReferenceAnswer | WherryError
+type Asked = ReferenceReply | WherryError
 
 /**
  * Asks all hosts at once, directly, what refers to a volume: containers in any state, and services.
@@ -39,20 +39,20 @@ export async function findReferences(
   signal: AbortSignal,
 ): Promise<References> {
   const { clock, self } = context.dependencies
-  const inTime = AbortSignal.any([signal, clock.deadline(ANSWER_MS)])
-  const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ANSWER_MS)])
+  const inTime = AbortSignal.any([signal, clock.deadline(REPLY_MS)])
+  const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_REPLY_MS)])
   const question = { kind: 'references', volume: record.id, name: record.name, removing } as const
   const others = context.hosts.all().filter(({ id }) => id !== self.id)
-  const [own, answers, strangers] = await Promise.all([
+  const [own, replies, strangers] = await Promise.all([
     findOwnReferences(context, question).catch(asError),
     Promise.all(others.map((host) => askHost(context, question, host, context.hosts.alive(host.id) ? inTime : atOnce))),
     askStrangers(context, question, others, atOnce),
   ])
   const silent = others.flatMap((host, nth) => {
-    const answer = answers[nth]
-    return answer instanceof WherryError ? [{ host, why: answer }] : []
+    const reply = replies[nth]
+    return reply instanceof WherryError ? [{ host, why: reply }] : []
   })
-  const said = [own, ...answers, ...strangers].filter((answer) => !(answer instanceof WherryError)) as ReferenceAnswer[]
+  const said = [own, ...replies, ...strangers].filter((reply) => !(reply instanceof WherryError)) as ReferenceReply[]
   const lists = said.flatMap(({ services }) => (typeof services === 'string' ? [] : [services]))
   const isSwarm = said.some(({ services }) => services !== 'none') || silent.some(({ host }) => host.swarmNode !== null)
   const living = silent.filter(({ host }) => context.hosts.alive(host.id))
@@ -61,13 +61,13 @@ export async function findReferences(
     ...living.map(({ host, why }) => `host ${context.hosts.label(host.id)} did not answer (${reasonOf(why)})`),
     ...(isSwarm && lists.length === 0 ? ["no manager of the Swarm could be asked for the Swarm's services"] : []),
   ]
-  const byHost = new Map(said.map((answer) => [answer.host, answer.containers]))
+  const byHost = new Map(said.map((reply) => [reply.host, reply.containers]))
   const away = silent.filter((one) => !living.includes(one)).flatMap(({ host }) => lastWord(record, host))
   // A holder that is cut off from the registry can be asked, and cannot release.
   const cutOff = record.holder?.host ?? ''
-  const answered = isAway(context, cutOff) ? byHost.get(cutOff) : undefined
-  if (answered !== undefined) {
-    away.push({ host: cutOff, containers: answered.map(({ name }) => name) })
+  const replied = isAway(context, cutOff) ? byHost.get(cutOff) : undefined
+  if (replied !== undefined) {
+    away.push({ host: cutOff, containers: replied.map(({ name }) => name) })
     byHost.delete(cutOff)
   }
   return {
@@ -138,7 +138,7 @@ async function askAt(
 ): Promise<Asked> {
   try {
     const said = await context.dependencies.peers.ask(host, question, signal)
-    return readReferenceAnswer(said, label)
+    return parseReferenceReply(said, label)
   } catch (error) {
     return signal.aborted ? new WherryError('TRANSFER_CUT', 'no reply in time') : asError(error)
   }

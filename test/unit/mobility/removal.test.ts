@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import { describeConditions } from '../../../agent/api/format.ts'
-import { mayName } from '../../../agent/mobility/volume/reference-answer.ts'
+import { mayName } from '../../../agent/mobility/volume/own-references.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'

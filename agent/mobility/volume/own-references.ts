@@ -5,7 +5,7 @@ import { malformedReply } from '../record/errors.ts'
 import { RECONCILE } from '../wakeups.ts'
 
 /** What one host's engine knows of a volume. */
-export interface ReferenceAnswer {
+export interface ReferenceReply {
   /** Id of the host. */
   readonly host: string
   /** Containers in any state that mount the volume. */
@@ -18,7 +18,7 @@ export interface ReferenceAnswer {
 }
 
 /** What a newer version adds is ignored. */
-const answerMessage: z.ZodType<ReferenceAnswer> = z.object({
+const replyMessage: z.ZodType<ReferenceReply> = z.object({
   host: z.string().min(1),
   containers: z.array(z.object({ name: z.string(), state: z.string() })),
   services: z.union([z.array(z.string()), z.literal('worker'), z.literal('none')]),
@@ -31,7 +31,7 @@ const answerMessage: z.ZodType<ReferenceAnswer> = z.object({
 export async function findOwnReferences(
   context: Pick<Context, 'dependencies' | 'wakeups' | 'containerUses'>,
   { volume, name, removing }: { readonly volume: string; readonly name: string; readonly removing: boolean },
-): Promise<ReferenceAnswer> {
+): Promise<ReferenceReply> {
   const { engine, store, self } = context.dependencies
   const [users, services, local] = await Promise.all([
     context.containerUses.refresh(),
@@ -50,8 +50,8 @@ export async function findOwnReferences(
 }
 
 /** Parses another host's reply. REQUEST_INVALID when it cannot be understood. */
-export function readReferenceAnswer(value: unknown, from: string): ReferenceAnswer {
-  const found = answerMessage.safeParse(value)
+export function parseReferenceReply(value: unknown, from: string): ReferenceReply {
+  const found = replyMessage.safeParse(value)
   if (found.success) return found.data
   throw malformedReply(`Host ${from}`, 'references', found.error)
 }

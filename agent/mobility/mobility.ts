@@ -1,12 +1,12 @@
 import type { VolumeRecord } from '../model/model.ts'
-import type { QuestionAnswerer, TreeChooser } from '../transfer/contract.ts'
+import type { QueryHandler, TreeChooser } from '../transfer/contract.ts'
 import type { Mobility } from './contract.ts'
 import { createContext } from './create-context.ts'
 import type { Dependencies } from './dependencies.ts'
 import { type About, readHealth } from './health.ts'
 import { mountVolume } from './hold/mount.ts'
 import { unmountVolume } from './hold/unmount.ts'
-import { answerQuestion } from './peer/answer-question.ts'
+import { replyToQuery } from './peer/answer-question.ts'
 import { chooseTree } from './peer/serve-tree.ts'
 import { drainHost } from './placement/drain.ts'
 import { reconcileLoop, watchHosts, watchRegistry } from './reconcile.ts'
@@ -28,7 +28,7 @@ export interface RunningMobility extends Mobility {
   /** What other hosts may read here. */
   readonly source: TreeChooser
   /** What other hosts may ask. */
-  readonly answer: QuestionAnswerer
+  readonly answer: QueryHandler
 }
 
 /** The decisions of this host over everything from outside. */
@@ -49,7 +49,7 @@ export function createMobility(given: Dependencies, about: About): RunningMobili
       void watchHosts(context)
       void reconcileLoop(context)
     },
-    answer: (question, _peer, signal) => answerQuestion(context, question, signal),
+    answer: (question, _peer, signal) => replyToQuery(context, question, signal),
     source: (request, _peer, signal) => chooseTree(context, request, signal),
     create: async (name, options) => show(await nameDisk(name, createVolume(context, name, options))),
     async get(name, signal) {

@@ -1,7 +1,7 @@
 import type { VolumeUser } from '../docker/contract.ts'
 import type { Checkpoint, Trouble } from '../model/model.ts'
 import type { LocalCopy, UseGround, UseMarks } from '../store/contract.ts'
-import type { Question, SurrenderAnswer } from '../transfer/contract.ts'
+import type { Query, SurrenderReply } from '../transfer/contract.ts'
 
 /** Containers of this host by the volumes they use, by the engine's last reply. */
 export interface ContainerUses {
@@ -50,7 +50,7 @@ export interface ContainerUses {
 }
 
 /** Asks a holder to give a volume up. */
-export type SurrenderRequest = Extract<Question, { kind: 'surrender' }>
+export type SurrenderRequest = Extract<Query, { kind: 'surrender' }>
 
 /** Gives up volumes that nothing on this host uses any more. By volume id. */
 export interface Releases {
@@ -67,7 +67,7 @@ export interface Releases {
    * `tree` and `removal`: unmounts the volume without a release if no container uses it. It is mounted again only after
    * a write that confirms the hold. For `tree` the tree is read as it stands, and may be fetched from here.
    */
-  surrender(asked: SurrenderRequest, signal: AbortSignal): Promise<SurrenderAnswer>
+  surrender(asked: SurrenderRequest, signal: AbortSignal): Promise<SurrenderReply>
 }
 
 /** Why volumes without uses could not be released, and when each release is retried. By volume id. */

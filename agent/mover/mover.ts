@@ -4,7 +4,7 @@ import { WherryError } from '../model/errors.ts'
 import type { Store } from '../store/contract.ts'
 import { BindMounts, openMountRoot } from '../store/disk/bind-mounts.ts'
 import { layoutOf } from '../store/disk/layout.ts'
-import type { Peers, QuestionAnswerer, TreeChooser, VolumePuller } from '../transfer/contract.ts'
+import type { Peers, QueryHandler, TreeChooser, VolumePuller } from '../transfer/contract.ts'
 import { type MoverOptions, remotePuller, remoteStore } from './store-proxy.ts'
 import { Line } from './thread-rpc.ts'
 
@@ -35,7 +35,7 @@ export interface Mover extends AsyncDisposable {
     host: string
     port: number
     choose: TreeChooser
-    answer: QuestionAnswerer
+    answer: QueryHandler
   }): Promise<{ readonly port: number } & AsyncDisposable>
   /** Aborts with the reason when the thread has died. All calls reject with it then; only a new process helps. */
   readonly died: AbortSignal
@@ -69,7 +69,7 @@ class ThreadMover implements Mover {
   readonly #worker: Worker
   readonly #line: Line
   readonly #died = new AbortController()
-  #decisions: { readonly choose: TreeChooser; readonly answer: QuestionAnswerer } | undefined
+  #decisions: { readonly choose: TreeChooser; readonly answer: QueryHandler } | undefined
   #closing: Promise<void> | undefined
   #late: Promise<void> | undefined
   #ended = false
@@ -79,7 +79,7 @@ class ThreadMover implements Mover {
     this.#worker = new Worker(entry, { name: 'mover', trackUnmanagedFds: false })
     this.#line = new Line(this.#worker, {
       choose: (...args: Parameters<TreeChooser>) => this.#decide().choose(...args),
-      answer: (...args: Parameters<QuestionAnswerer>) => this.#decide().answer(...args),
+      answer: (...args: Parameters<QueryHandler>) => this.#decide().answer(...args),
     })
     this.#worker.on('error', (error) => this.#end(error as Error))
     this.#worker.on('messageerror', (error) => this.#end(error as Error))
@@ -143,7 +143,7 @@ class ThreadMover implements Mover {
     if (!this.#ended) await this.#line.call('stopServing')
   }
 
-  #decide(): { readonly choose: TreeChooser; readonly answer: QuestionAnswerer } {
+  #decide(): { readonly choose: TreeChooser; readonly answer: QueryHandler } {
     if (this.#decisions === undefined) throw new WherryError('INTERNAL', 'A request came before this host serves.')
     return this.#decisions
   }

@@ -6,7 +6,7 @@ import { BufferPool } from '../runtime/buffer-pool.ts'
 import { type FaultPoint, noFault } from '../runtime/fault-point.ts'
 import { openStore } from '../store/store.ts'
 import type { SnapshotRef } from '../store/tree-contract.ts'
-import type { Peers, Puller, QuestionAnswerer, TreeSource, VolumePuller } from '../transfer/contract.ts'
+import type { Peers, Puller, QueryHandler, TreeSource, VolumePuller } from '../transfer/contract.ts'
 import { createPuller } from '../transfer/receive/puller.ts'
 import { createPeers } from '../transfer/receive/query-peer.ts'
 import { serveTransfer } from '../transfer/send/server.ts'
@@ -59,7 +59,7 @@ export async function openServices(
     const ref = (await line.call('choose', request, peer, signal)) as SnapshotRef
     return store.reader(ref)
   }
-  const answer: QuestionAnswerer = (question, peer, signal) => line.call('answer', question, peer, signal)
+  const answer: QueryHandler = (question, peer, signal) => line.call('answer', question, peer, signal)
   const ask: Peers['ask'] = (...args) => peers.ask(...args)
   const serving = stack.use(new AsyncDisposableStack())
   return {

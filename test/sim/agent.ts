@@ -3,7 +3,7 @@ import type { Dependencies } from '../../agent/mobility/dependencies.ts'
 import { createMobility, type RunningMobility } from '../../agent/mobility/mobility.ts'
 import { WherryError } from '../../agent/model/errors.ts'
 import { VolumeCache } from '../../agent/registry/cache.ts'
-import type { QuestionAnswerer, VolumePuller } from '../../agent/transfer/contract.ts'
+import type { QueryHandler, VolumePuller } from '../../agent/transfer/contract.ts'
 import { SILENT_TALLY } from '../fake/silent-tally.ts'
 import { ProcessClock } from './clocks.ts'
 import { EngineClient, pausesOf } from './engine-client.ts'
@@ -26,7 +26,7 @@ const PULL_LONG_MS = 20_000
 export class SimAgent {
   readonly process: SimProcess
   readonly store: SimStore
-  readonly mobility: RunningMobility & { readonly answer?: QuestionAnswerer }
+  readonly mobility: RunningMobility & { readonly answer?: QueryHandler }
   /** It serves the plugin and other hosts. */
   serves = false
   /** Since when it serves. */

@@ -1,5 +1,5 @@
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
-import type { CopyAnswer } from '../../transfer/contract.ts'
+import type { CopyReply } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
 import { isSameTree, newerOf } from '../record/checkpoint-order.ts'
 import { isEmptyTree, isForged, isKnownCopy, mayBeNewest } from '../record/copies.ts'
@@ -82,7 +82,7 @@ async function askForCopy(
   record: VolumeRecord,
   host: string,
   signal: AbortSignal,
-): Promise<CopyAnswer | null | undefined> {
+): Promise<CopyReply | null | undefined> {
   const { self, peers, store } = context.dependencies
   try {
     if (host === self.id) {
@@ -108,7 +108,7 @@ async function askForCopy(
  * A checkpoint above `last` counts when it is of the holder's line: a copy committed it, and the registry was not
  * told. An empty tree that no holder knows is a leftover of an older release.
  */
-function isUsable(record: VolumeRecord, reply: CopyAnswer): boolean {
+function isUsable(record: VolumeRecord, reply: CopyReply): boolean {
   const { checkpoint, host } = reply
   if (checkpoint === null || isForged(reply)) return false
   if (isEmptyTree(checkpoint) && !isKnownCopy(record.copies[host])) return false
@@ -120,14 +120,14 @@ function isUsable(record: VolumeRecord, reply: CopyAnswer): boolean {
  * Whether the copy stays when the volume is taken over.
  * A tree that is held is set aside then, unless the record says that it is released.
  */
-function isKept({ holder, epoch }: VolumeRecord, { held, epochSeen }: CopyAnswer): boolean {
+function isKept({ holder, epoch }: VolumeRecord, { held, epochSeen }: CopyReply): boolean {
   return !held || (holder === null && epochSeen === epoch)
 }
 
 function describe(
   context: Pick<Context, 'hosts'>,
   record: VolumeRecord,
-  found: readonly CopyAnswer[],
+  found: readonly CopyReply[],
   silent: readonly string[],
   except: ReadonlyMap<string, string>,
 ): string {
@@ -146,7 +146,7 @@ function describe(
   return [...has, ...away].join('; ') || 'no host has a copy'
 }
 
-function describeReply(context: Pick<Context, 'hosts'>, record: VolumeRecord, reply: CopyAnswer): string {
+function describeReply(context: Pick<Context, 'hosts'>, record: VolumeRecord, reply: CopyReply): string {
   const { host, checkpoint, held } = reply
   if (checkpoint === null && held && record.holder === null) {
     const said = context.hosts.get(host)

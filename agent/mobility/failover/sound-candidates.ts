@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import { rejectOnAbort } from '../../runtime/abort.ts'
-import type { Question } from '../../transfer/contract.ts'
+import type { Query } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
 import { mayHaveCheckpoint } from '../record/copies.ts'
 import { reportFoundDamage, verifySoon } from '../replication/damaged-copies.ts'
@@ -81,7 +81,7 @@ export async function areSound(
  */
 export async function compareOwnCopy(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'treeChecks'>,
-  { volume, doubted }: Pick<Extract<Question, { kind: 'compare' }>, 'volume' | 'doubted'>,
+  { volume, doubted }: Pick<Extract<Query, { kind: 'compare' }>, 'volume' | 'doubted'>,
   signal: AbortSignal,
 ): Promise<ComparisonReply> {
   const { store, registry, clock } = context.dependencies

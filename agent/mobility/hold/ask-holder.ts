@@ -1,6 +1,6 @@
 import type { VolumeRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
-import type { SurrenderAnswer } from '../../transfer/contract.ts'
+import type { SurrenderReply } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
 import { withCopy } from '../record/copies.ts'
 import { parseSurrenderReply } from '../record/copy-answer.ts'
@@ -16,7 +16,7 @@ export async function askHolder(
   record: VolumeRecord,
   want: SurrenderRequest['want'],
   signal: AbortSignal,
-): Promise<SurrenderAnswer | null> {
+): Promise<SurrenderReply | null> {
   const { holder, id, epoch } = record
   if (holder === null) return null
   const question: SurrenderRequest = { kind: 'surrender', volume: id, epoch, incarnation: holder.incarnation, want }

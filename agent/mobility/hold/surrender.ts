@@ -1,6 +1,6 @@
 import { nullOnAbort } from '../../runtime/abort.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { SurrenderAnswer } from '../../transfer/contract.ts'
+import type { SurrenderReply } from '../../transfer/contract.ts'
 import { isSurrendered, isUnused } from '../checkpoint/surrendered.ts'
 import type { Context } from '../context.ts'
 import { ownLabel } from '../own-host.ts'
@@ -45,7 +45,7 @@ export async function surrenderHold(
   >,
   asked: SurrenderRequest,
   signal: AbortSignal,
-): Promise<SurrenderAnswer> {
+): Promise<SurrenderReply> {
   const { store, clock } = context.dependencies
   const { volume: id, want } = asked
   const local = await heldAs(context, asked)
@@ -78,7 +78,7 @@ async function surrender(
     | 'endedUses'
   >,
   asked: SurrenderRequest,
-): Promise<SurrenderAnswer> {
+): Promise<SurrenderReply> {
   const { store, clock } = context.dependencies
   const local = await heldAs(context, asked)
   if (local === null) return IDLE
@@ -129,13 +129,13 @@ async function readTree(
   }
 }
 
-const IDLE: SurrenderAnswer = { outcome: 'idle', containers: [], trouble: null, final: null }
+const IDLE: SurrenderReply = { outcome: 'idle', containers: [], trouble: null, final: null }
 
-function inUse(containers: readonly string[]): SurrenderAnswer {
+function inUse(containers: readonly string[]): SurrenderReply {
   return { ...IDLE, outcome: 'in-use', containers }
 }
 
-function givenUp({ final, trouble }: Surrendered): SurrenderAnswer {
+function givenUp({ final, trouble }: Surrendered): SurrenderReply {
   return { ...IDLE, outcome: 'given-up', final, trouble }
 }
 

@@ -1,13 +1,13 @@
 import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { CopyAnswer, Question } from '../../transfer/contract.ts'
+import type { CopyReply, Query } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
 import { setAsideDiverged } from '../hold/give-up-hold.ts'
 import { ownLabel } from '../own-host.ts'
 import { isLeftBehind, isOnlyIntended } from '../record/copies.ts'
 import { offerRefused } from './errors.ts'
 
-type Offer = Extract<Question, { kind: 'offer' }>
+type Offer = Extract<Query, { kind: 'offer' }>
 
 /** An apply that takes longer than this is no help to the asker. */
 const APPLY_WAIT_MS = 10_000
@@ -25,7 +25,7 @@ export async function takeOffer(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'lease'>,
   offer: Offer,
   signal: AbortSignal,
-): Promise<CopyAnswer> {
+): Promise<CopyReply> {
   const { record, checkpoint, from } = offer
   const local = await context.dependencies.store.copy(record.id)
   if (local !== null) await rejectOnAbort(setAsideDiverged(context, local, record), signal)
@@ -34,7 +34,7 @@ export async function takeOffer(
     signal,
   )
   await rejectOnAbort(context.copyManager.bring(record, checkpoint, from), signal)
-  const reply = await answerCopy(context, record.id)
+  const reply = await replyWithCopy(context, record.id)
   if (reply !== null) return reply
   throw offerRefused(record, ownLabel(context), 'it was removed meanwhile')
 }
@@ -43,10 +43,10 @@ export async function takeOffer(
  * Returns this host's copy as other hosts see it; null: there is none.
  * Its `checkpoint` is the newest committed one, null for a copy that is half applied or damaged.
  */
-export async function answerCopy(
+export async function replyWithCopy(
   context: Pick<Context, 'dependencies' | 'locks' | 'lease'>,
   volume: string,
-): Promise<CopyAnswer | null> {
+): Promise<CopyReply | null> {
   const { store, self } = context.dependencies
   const found = await store.copy(volume)
   const local = found?.applying ? await afterApply(context, found) : found

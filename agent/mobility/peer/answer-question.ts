@@ -1,12 +1,12 @@
-import type { Question } from '../../transfer/contract.ts'
+import type { Query } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
 import { compareOwnCopy } from '../failover/sound-candidates.ts'
 import { takeInventory } from '../recovery/inventory.ts'
 import { findOwnReferences } from '../volume/own-references.ts'
-import { answerCopy, takeOffer } from './accept-offer.ts'
+import { replyWithCopy, takeOffer } from './accept-offer.ts'
 
 /** Returns the reply to another host's question, by its kind. */
-export async function answerQuestion(
+export async function replyToQuery(
   context: Pick<
     Context,
     | 'dependencies'
@@ -20,12 +20,12 @@ export async function answerQuestion(
     | 'releases'
     | 'confirmed'
   >,
-  question: Question,
+  question: Query,
   signal: AbortSignal,
 ): Promise<unknown> {
   switch (question.kind) {
     case 'copy':
-      return await answerCopy(context, question.volume)
+      return await replyWithCopy(context, question.volume)
     case 'offer':
       return await takeOffer(context, question, signal)
     case 'references':

@@ -1,6 +1,6 @@
 import { WherryError } from '../../model/errors.ts'
 import type { HostRecord, VolumeRecord } from '../../model/model.ts'
-import type { Question } from '../../transfer/contract.ts'
+import type { Query } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
 import { findOwnReferences, parseReferenceReply, type ReferenceReply } from './own-references.ts'
 
@@ -104,7 +104,7 @@ function isAwaySinceLoss({ seizures }: VolumeRecord, { id, expiredBy, at }: Host
 
 async function askHost(
   context: Pick<Context, 'dependencies' | 'hosts'>,
-  question: Question,
+  question: Query,
   host: HostRecord,
   signal: AbortSignal,
 ): Promise<Asked> {
@@ -119,7 +119,7 @@ async function askHost(
  */
 async function askStrangers(
   context: Pick<Context, 'dependencies'>,
-  question: Question,
+  question: Query,
   known: readonly HostRecord[],
   signal: AbortSignal,
 ) {
@@ -131,7 +131,7 @@ async function askStrangers(
 
 async function askAt(
   context: Pick<Context, 'dependencies'>,
-  question: Question,
+  question: Query,
   host: { readonly address: string; readonly port: number },
   label: string,
   signal: AbortSignal,

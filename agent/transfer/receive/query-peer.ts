@@ -3,10 +3,10 @@ import type { Identity } from '../../host/certificates.ts'
 import { BufferPool } from '../../runtime/buffer-pool.ts'
 import type { Channel } from '../connection/channel.ts'
 import { dial } from '../connection/dial.ts'
-import type { Peers, Question } from '../contract.ts'
-import { ANSWER_MAX_BYTES } from '../send/answer-query.ts'
+import type { Peers, Query } from '../contract.ts'
+import { REPLY_MAX_BYTES } from '../send/answer-query.ts'
 import { ProtocolViolation } from '../wire/frame.ts'
-import { decodeJson, encodeQuestion } from '../wire/message.ts'
+import { decodeJson, encodeQuery } from '../wire/message.ts'
 import { expectHello, nextMessage, outOfOrder } from './response-reader.ts'
 
 /** Sends queries to other hosts, over one connection per query. */
@@ -18,10 +18,10 @@ export function createPeers({
   memory?: BufferPool
 }): Peers {
   return {
-    async ask(host, question, signal) {
+    async ask(host, query, signal) {
       await using channel = await dial(host, identity, memory, signal)
       try {
-        return await askOver(channel, question)
+        return await askOver(channel, query)
       } catch (error) {
         if (!(error instanceof ProtocolViolation)) throw error
         channel.fail(error)
@@ -31,17 +31,17 @@ export function createPeers({
   }
 }
 
-async function askOver(channel: Channel, question: Question): Promise<unknown> {
-  await channel.send('request', encodeQuestion(question))
+async function askOver(channel: Channel, query: Query): Promise<unknown> {
+  await channel.send('request', encodeQuery(query))
   await expectHello(channel)
   const parts: Buffer[] = []
   let bytes = 0
   while (true) {
     const message = await nextMessage(channel)
     if (message.type === 'end') return decodeJson(z.unknown(), Buffer.concat(parts))
-    if (message.type !== 'answer') throw outOfOrder(message, 'an answer')
+    if (message.type !== 'reply') throw outOfOrder(message, 'an answer')
     bytes += message.body.length
-    if (bytes > ANSWER_MAX_BYTES) throw new ProtocolViolation(`an answer of more than ${ANSWER_MAX_BYTES} bytes`)
+    if (bytes > REPLY_MAX_BYTES) throw new ProtocolViolation(`an answer of more than ${REPLY_MAX_BYTES} bytes`)
     parts.push(message.body)
   }
 }

@@ -3,7 +3,7 @@ import type { TreeWriter } from '../../store/tree-contract.ts'
 import type { Channel } from '../connection/channel.ts'
 import type { PullResult, TreeRequest } from '../contract.ts'
 import { ProtocolViolation } from '../wire/frame.ts'
-import { decodeJson, encodeRequest, treeMessage } from '../wire/message.ts'
+import { decodeJson, encodeRequest, treeSchema } from '../wire/message.ts'
 import { RequestSender } from './request-sender.ts'
 import { expectHello, expectMessage, nextMessage, outOfOrder, ResponseReader } from './response-reader.ts'
 
@@ -14,10 +14,10 @@ const MANIFEST_MAX_BYTES = 2 * 1024 ** 3
 async function ask(channel: Channel, request: TreeRequest): Promise<string> {
   await channel.send('request', encodeRequest(request))
   await expectHello(channel)
-  const { hash } = decodeJson(treeMessage, (await expectMessage(channel, 'tree')).body)
+  const { hash } = decodeJson(treeSchema, (await expectMessage(channel, 'tree')).body)
   if (request.want.kind === 'live' || hash === request.want.hash) return hash
   const message =
-    `${channel.peer} offers checkpoint ${hash} of volume ` + `${request.volume}, asked was ${request.want.hash}.`
+    `${channel.peer} offers checkpoint ${hash} of volume ${request.volume}, ` + `requested was ${request.want.hash}.`
   throw new WherryError('HASH_MISMATCH', message, { hint: 'Ask a host whose copy is current.' })
 }
 
@@ -34,23 +34,23 @@ async function* manifestChunks(channel: Channel): AsyncGenerator<Buffer, void, v
 }
 
 /** Requests and receives at the same time; returns the bytes of file content that came. */
-async function receiveAnswers(channel: Channel, writer: TreeWriter): Promise<number> {
-  const asking = new RequestSender(channel, writer)
-  const taking = new ResponseReader(channel, writer, asking)
-  const asked = asking.run()
-  asked.catch((error) => {
+async function receiveResponses(channel: Channel, writer: TreeWriter): Promise<number> {
+  const sender = new RequestSender(channel, writer)
+  const reader = new ResponseReader(channel, writer, sender)
+  const sent = sender.run()
+  sent.catch((error) => {
     // The writer has given up this source: the reader must stop before the caller learns of it.
     channel.fail(error)
-    asking.stop()
+    sender.stop()
   })
   try {
-    await taking.run()
+    await reader.run()
   } finally {
     // Not awaited: after a failure the writer may have nothing to request until it is closed.
-    asking.stop()
+    sender.stop()
   }
-  await asked
-  return taking.bytes
+  await sent
+  return reader.bytes
 }
 
 /**
@@ -63,7 +63,7 @@ export async function receiveTree(channel: Channel, request: TreeRequest, writer
   try {
     const hash = await ask(channel, request)
     await writer.begin(manifestChunks(channel))
-    const bytes = await receiveAnswers(channel, writer)
+    const bytes = await receiveResponses(channel, writer)
     return { hash, bytes, complete: await writer.finish() }
   } catch (error) {
     if (!(error instanceof ProtocolViolation)) throw error

@@ -1,7 +1,7 @@
 import type { BlockRequest, TreeWriter } from '../../store/tree-contract.ts'
 import type { Channel } from '../connection/channel.ts'
-import { WANTS_OUTSTANDING_MAX } from '../send/request-queue.ts'
-import { encodeWants } from '../wire/request-codec.ts'
+import { PENDING_REQUESTS_MAX } from '../send/request-queue.ts'
+import { encodeRequests } from '../wire/request-codec.ts'
 
 /** Bytes requested and not yet received: they keep a line of 1 GB/s busy over 16 ms of round trip. */
 const WINDOW_BYTES = 16 * 1024 * 1024
@@ -30,16 +30,16 @@ export class RequestSender {
    */
   async run(): Promise<void> {
     while (!this.#stopped) {
-      const want = await this.#writer.next()
-      if (want === null) break
-      while (!this.#stopped && !this.#fits(want)) await this.#changed.promise
-      this.#outstanding.push(want)
-      this.#outstandingBytes += want.bytes
-      if (this.#batch.push(want) === 1) setImmediate(() => void this.#flush())
+      const request = await this.#writer.next()
+      if (request === null) break
+      while (!this.#stopped && !this.#fits(request)) await this.#changed.promise
+      this.#outstanding.push(request)
+      this.#outstandingBytes += request.bytes
+      if (this.#batch.push(request) === 1) setImmediate(() => void this.#flush())
       this.#change()
     }
     await this.#flush()
-    if (!this.#stopped) await this.#channel.send('wantsEnd')
+    if (!this.#stopped) await this.#channel.send('blockRequestsEnd')
     this.#ended = true
     this.#change()
   }
@@ -63,10 +63,10 @@ export class RequestSender {
   }
 
   /** A response larger than the window is requested alone. */
-  #fits(want: BlockRequest): boolean {
+  #fits(request: BlockRequest): boolean {
     if (this.#outstanding.length === 0) return true
-    if (this.#outstanding.length >= WANTS_OUTSTANDING_MAX) return false
-    return this.#outstandingBytes + want.bytes <= WINDOW_BYTES
+    if (this.#outstanding.length >= PENDING_REQUESTS_MAX) return false
+    return this.#outstandingBytes + request.bytes <= WINDOW_BYTES
   }
 
   async #flush(): Promise<void> {
@@ -74,7 +74,7 @@ export class RequestSender {
     this.#batch = []
     try {
       // All at once, so that no later batch gets between them: a channel writes in the order of its calls.
-      await Promise.all(encodeWants(batch).map((body) => this.#channel.send('wants', body)))
+      await Promise.all(encodeRequests(batch).map((body) => this.#channel.send('blockRequests', body)))
     } catch (error) {
       // The reader of the responses meets the same error.
       this.#channel.fail(error)

@@ -1,7 +1,7 @@
 import type { BlockRequest, BlockRun, TreeWriter } from '../../store/tree-contract.ts'
 import type { Channel, Message } from '../connection/channel.ts'
 import { type FrameType, ProtocolViolation } from '../wire/frame.ts'
-import { decodeError, decodeJson, helloMessage, PROTOCOL_VERSION, wrongVersion } from '../wire/message.ts'
+import { decodeError, decodeJson, helloSchema, PROTOCOL_VERSION, wrongVersion } from '../wire/message.ts'
 import { decodeChanged, decodeFlag, decodeOffset } from '../wire/request-codec.ts'
 import type { RequestSender } from './request-sender.ts'
 
@@ -23,7 +23,7 @@ export async function expectMessage(channel: Channel, type: FrameType): Promise<
 
 /** Reads the source's first frame. Throws REQUEST_INVALID when it speaks another version of the protocol. */
 export async function expectHello(channel: Channel): Promise<void> {
-  const { version } = decodeJson(helloMessage, (await expectMessage(channel, 'hello')).body)
+  const { version } = decodeJson(helloSchema, (await expectMessage(channel, 'hello')).body)
   if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
 }
 
@@ -35,28 +35,30 @@ export function outOfOrder({ type }: Message, expected: string): ProtocolViolati
 export class ResponseReader {
   readonly #channel: Channel
   readonly #writer: TreeWriter
-  readonly #asking: RequestSender
+  readonly #sender: RequestSender
   /** Bytes of file content that came. */
   bytes = 0
 
-  constructor(channel: Channel, writer: TreeWriter, asking: RequestSender) {
+  constructor(channel: Channel, writer: TreeWriter, sender: RequestSender) {
     this.#channel = channel
     this.#writer = writer
-    this.#asking = asking
+    this.#sender = sender
   }
 
   /** Returns after the source has sent its end. */
   async run(): Promise<void> {
-    for (let want = await this.#asking.oldest(); want !== undefined; want = await this.#asking.oldest()) {
-      await this.#take(want)
-      this.#asking.answered()
+    for (let request = await this.#sender.oldest(); request !== undefined; request = await this.#sender.oldest()) {
+      await this.#take(request)
+      this.#sender.answered()
     }
     await expectMessage(this.#channel, 'end')
   }
 
-  #take(want: BlockRequest): Promise<void> {
-    if (want.kind === 'files') return this.#takeFiles(want.indexes, want.bytes)
-    return want.kind === 'hashes' ? this.#takeHashes(want.index, want.bytes) : this.#takeRun(want.run, want.bytes)
+  #take(request: BlockRequest): Promise<void> {
+    if (request.kind === 'files') return this.#takeFiles(request.indexes, request.bytes)
+    return request.kind === 'hashes'
+      ? this.#takeHashes(request.index, request.bytes)
+      : this.#takeRun(request.run, request.bytes)
   }
 
   async #takeFiles(indexes: readonly number[], bytes: number): Promise<void> {

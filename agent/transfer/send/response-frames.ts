@@ -3,7 +3,7 @@ import type { BlockRun, TreeReader } from '../../store/tree-contract.ts'
 import type { Compressor } from '../wire/compression.ts'
 import { CHUNK_MAX_BYTES, DATA_MAX_BYTES, mayPack } from '../wire/frame.ts'
 import { FrameBatch, type Loose } from '../wire/frame-batch.ts'
-import { type AskedWant, encodeChanged, encodeFlag, encodeOffset } from '../wire/request-codec.ts'
+import { encodeChanged, encodeFlag, encodeOffset, type SentRequest } from '../wire/request-codec.ts'
 
 /** A frame that is ready to be sent. */
 export interface Outgoing extends Loose {
@@ -16,12 +16,12 @@ export interface Outgoing extends Loose {
  */
 export async function* responseFrames(
   reader: TreeReader,
-  wants: readonly AskedWant[],
+  requests: readonly SentRequest[],
   packer: Compressor,
 ): AsyncGenerator<Outgoing> {
   const bundle = new FrameBatch()
-  for (const want of wants) {
-    for await (const frame of framesOf(reader, want)) {
+  for (const request of requests) {
+    for await (const frame of framesOf(reader, request)) {
       if (bundle.add(frame)) continue
       const before = bundle.take()
       if (before !== null) yield await packed(before, packer)
@@ -37,9 +37,9 @@ async function packed(frame: Loose, packer: Compressor): Promise<Outgoing> {
   return { ...frame, ...(await packer.pack(frame.body)) }
 }
 
-function framesOf(reader: TreeReader, want: AskedWant): AsyncGenerator<Loose> {
-  if (want.kind === 'files') return filesFrames(reader, want.indexes)
-  return want.kind === 'hashes' ? hashesFrames(reader, want.index) : blocksFrames(reader, want.run)
+function framesOf(reader: TreeReader, request: SentRequest): AsyncGenerator<Loose> {
+  if (request.kind === 'files') return filesFrames(reader, request.indexes)
+  return request.kind === 'hashes' ? hashesFrames(reader, request.index) : blocksFrames(reader, request.run)
 }
 
 /** Yields the manifest, which is sent before any request. */

@@ -3,12 +3,12 @@ import { codeOf } from '../../model/errors.ts'
 import { type FaultPoint, noFault } from '../../runtime/fault-point.ts'
 import type { TreeReader } from '../../store/tree-contract.ts'
 import type { Channel } from '../connection/channel.ts'
-import type { Question, QuestionAnswerer, TreeRequest, TreeSource } from '../contract.ts'
+import type { Query, QueryHandler, TreeRequest, TreeSource } from '../contract.ts'
 import { Compressor } from '../wire/compression.ts'
 import { ProtocolViolation } from '../wire/frame.ts'
 import { decodeRequest, encodeError, encodeJson, PROTOCOL_VERSION, type Request } from '../wire/message.ts'
-import { decodeWants } from '../wire/request-codec.ts'
-import { reply } from './answer-query.ts'
+import { decodeRequests } from '../wire/request-codec.ts'
+import { sendReply } from './answer-query.ts'
 import { Prefetch } from './prefetch.ts'
 import { RequestQueue } from './request-queue.ts'
 import { manifestFrames, type Outgoing, responseFrames } from './response-frames.ts'
@@ -16,15 +16,15 @@ import { manifestFrames, type Outgoing, responseFrames } from './response-frames
 /** An asking host knows its request before it dials, so it comes with the first bytes. */
 const REQUEST_TIMEOUT_MS = 10_000
 /** Responses prepared at once, two frames each: disk, processor and line work at the same time. */
-const ANSWERS_AHEAD = 4
+const RESPONSES_AHEAD = 4
 
 /** Reads what the asking host sends until the connection ends. Runs all the time, so a dead host is noticed. */
-async function listen(channel: Channel, wanted: RequestQueue): Promise<void> {
+async function listen(channel: Channel, requests: RequestQueue): Promise<void> {
   try {
     while (!channel.ended.aborted) {
       const frame = await channel.next()
-      if (frame.type === 'wants') wanted.add(decodeWants(frame.body))
-      else if (frame.type === 'wantsEnd') wanted.complete()
+      if (frame.type === 'blockRequests') requests.add(decodeRequests(frame.body))
+      else if (frame.type === 'blockRequestsEnd') requests.complete()
       else throw new ProtocolViolation(`a ${frame.type} frame in the middle of a copy`)
     }
   } catch (error) {
@@ -54,31 +54,31 @@ async function sendFrames(channel: Channel, frames: AsyncIterable<Outgoing>, fau
 }
 
 /** Sends the responses in the order of the requests, and prepares the next ones meanwhile. */
-async function sendAnswers(
+async function sendResponses(
   channel: Channel,
   reader: TreeReader,
-  wanted: RequestQueue,
+  requests: RequestQueue,
   packer: Compressor,
   faultPoint: FaultPoint,
 ): Promise<void> {
   const begun: { readonly answer: Prefetch<Outgoing>; readonly count: number }[] = []
   const begin = () => {
-    while (begun.length < ANSWERS_AHEAD) {
-      const wants = wanted.take()
-      if (wants.length === 0) return
-      begun.push({ answer: new Prefetch(responseFrames(reader, wants, packer)), count: wants.length })
+    while (begun.length < RESPONSES_AHEAD) {
+      const batch = requests.take()
+      if (batch.length === 0) return
+      begun.push({ answer: new Prefetch(responseFrames(reader, batch, packer)), count: batch.length })
     }
   }
   try {
     // The kernel may hold more than the asking host has outstanding: then a slow line shows as requests that do
     // not come.
-    while (begun.length > 0 || (await channel.waitFor(wanted.wait()))) {
+    while (begun.length > 0 || (await channel.waitFor(requests.wait()))) {
       begin()
       const [first] = begun
       if (first === undefined) continue
       await sendFrames(channel, first.answer, faultPoint)
       begun.shift()
-      wanted.answered(first.count)
+      requests.answered(first.count)
     }
   } finally {
     await Promise.all(begun.map(({ answer }) => answer[Symbol.asyncDispose]()))
@@ -88,7 +88,7 @@ async function sendAnswers(
 async function sendTree(
   channel: Channel,
   reader: TreeReader,
-  wanted: RequestQueue,
+  requests: RequestQueue,
   faultPoint: FaultPoint,
 ): Promise<void> {
   const packer = new Compressor(channel)
@@ -97,22 +97,22 @@ async function sendTree(
     await using manifest = new Prefetch(manifestFrames(reader, packer))
     await sendFrames(channel, manifest, faultPoint)
   }
-  await sendAnswers(channel, reader, wanted, packer, faultPoint)
+  await sendResponses(channel, reader, requests, packer, faultPoint)
   await channel.send('end')
   faultPoint('end')
 }
 
-async function answerTree(
+async function serveTree(
   channel: Channel,
   request: TreeRequest,
   { source, log, faultPoint = noFault }: Services,
   peer: { name: string },
 ): Promise<void> {
-  const wanted = new RequestQueue(channel.ended)
-  void listen(channel, wanted)
+  const requests = new RequestQueue(channel.ended)
+  void listen(channel, requests)
   await using reader = await source(request, peer, channel.ended)
   faultPoint('chosen')
-  await sendTree(channel, reader, wanted, faultPoint)
+  await sendTree(channel, reader, requests, faultPoint)
   log.debug(
     { volume: request.volume, want: request.want.kind, hash: reader.hash, wireBytes: channel.wireBytes },
     'sent a tree',
@@ -122,7 +122,7 @@ async function answerTree(
 /** Decides on requests and replies, and takes the log. */
 export interface Services {
   readonly source: TreeSource
-  readonly answer: QuestionAnswerer
+  readonly answer: QueryHandler
   readonly log: Logger
   /** For tests that stop there: called when a request was decided on, and after each frame of a tree. */
   readonly faultPoint?: FaultPoint | undefined
@@ -139,13 +139,13 @@ export async function serveChannel(channel: Channel, services: Services, peer: {
   try {
     await channel.send('hello', encodeJson({ version: PROTOCOL_VERSION }))
     request = await receiveRequest(channel)
-    if ('question' in request) await reply(channel, request.question, services.answer, peer)
-    else await answerTree(channel, request.tree, services, peer)
+    if ('question' in request) await sendReply(channel, request.question, services.answer, peer)
+    else await serveTree(channel, request.tree, services, peer)
     await channel.finish()
   } catch (err) {
     if (err instanceof ProtocolViolation) channel.fail(err)
     const reason = channel.ended.aborted ? channel.ended.reason : err
-    if (request !== undefined && 'question' in request) logQuestion(services.log, request.question, reason, channel)
+    if (request !== undefined && 'question' in request) logQuery(services.log, request.question, reason, channel)
     else logTree(services.log, reason, channel)
     await refuse(channel, err)
   }
@@ -158,9 +158,9 @@ function logTree(log: Logger, err: unknown, channel: Channel): void {
 }
 
 /** A coded error is the response, and the asking host reports it. The text of other errors stays in this log. */
-function logQuestion(log: Logger, { kind }: Question, err: unknown, channel: Channel): void {
+function logQuery(log: Logger, { kind }: Query, err: unknown, channel: Channel): void {
   const level = codeOf(err) === undefined || isViolation(err) ? 'warn' : 'debug'
-  log[level]({ err, asker: channel.peer, question: kind }, 'a question of another host was not answered')
+  log[level]({ err, asker: channel.peer, query: kind }, 'query of another host failed')
 }
 
 function isViolation(err: unknown): boolean {

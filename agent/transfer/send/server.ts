@@ -7,8 +7,8 @@ import { BufferPool } from '../../runtime/buffer-pool.ts'
 import type { FaultPoint } from '../../runtime/fault-point.ts'
 import { Channel, cut } from '../connection/channel.ts'
 import { RateLimit } from '../connection/rate-limit.ts'
-import type { QuestionAnswerer, TreeSource } from '../contract.ts'
-import { ASKER_FRAMES } from '../wire/frame.ts'
+import type { QueryHandler, TreeSource } from '../contract.ts'
+import { REQUESTER_FRAMES } from '../wire/frame.ts'
 import { serveChannel } from './serve-connection.ts'
 
 /**
@@ -33,7 +33,7 @@ export interface TransferServerOptions {
   readonly identity: Identity
   readonly source: TreeSource
   /** Undefined: queries are refused. */
-  readonly answer?: QuestionAnswerer
+  readonly answer?: QueryHandler
   readonly log: Logger
   /** Memory shared with the code that makes and uses the data. */
   readonly memory?: BufferPool
@@ -74,8 +74,8 @@ function handshakeFailure(error: Error, socket: TLSSocket): { reason: string; hi
   return { reason, hint: "Check that host's certificates and this one's CA; scripts/certs makes them." }
 }
 
-const NO_ANSWERS: QuestionAnswerer = async ({ kind }) => {
-  throw new WherryError('REQUEST_INVALID', `This host answers no questions (${kind}).`)
+const NO_REPLIES: QueryHandler = async ({ kind }) => {
+  throw new WherryError('REQUEST_INVALID', `This host takes no queries (${kind}).`)
 }
 
 function busy(): WherryError {
@@ -144,12 +144,12 @@ class Listener implements TransferServer {
     const explain = (cause: Error | undefined) => cut(peer, cause)
     const channel = new Channel(socket, {
       peer,
-      accepts: ASKER_FRAMES,
+      accepts: REQUESTER_FRAMES,
       explain,
       bandwidth: this.#bandwidth,
       memory: this.#memory,
     })
-    const { answer = NO_ANSWERS, log, faultPoint } = this.#options
+    const { answer = NO_REPLIES, log, faultPoint } = this.#options
     const run = serveChannel(channel, { source: this.#source, answer, log, faultPoint }, { name })
     this.#running.add(run)
     void run.finally(() => this.#running.delete(run))

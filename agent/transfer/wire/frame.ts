@@ -13,9 +13,9 @@ export const DATA_MAX_BYTES = 1024 * 1024
 /** Bytes of manifest or block hashes in one frame. */
 export const CHUNK_MAX_BYTES = 1024 * 1024
 /** Small files in one block request; equals the store's FILES_MAX. A position among them takes two bytes. */
-export const FILES_PER_WANT_MAX = 512
+export const FILES_PER_REQUEST_MAX = 512
 /** Block requests in one frame: several of the longest kind (2 KiB), or thousands of block runs. */
-export const WANTS_MAX_BYTES = 64 * 1024
+export const REQUESTS_MAX_BYTES = 64 * 1024
 /** JSON frames are small: a hash, or the few sentences of an error. */
 const JSON_MAX_BYTES = 16 * 1024
 /** A query may carry a volume's record, with some hundred bytes for each copy and each recent take-over. */
@@ -46,10 +46,10 @@ const FRAMES = {
   error: { code: 11, headBytes: 0, minBytes: 2, maxBytes: JSON_MAX_BYTES },
   ping: { code: 12, headBytes: 0, minBytes: 0, maxBytes: 0 },
   /** Several block requests in a row. */
-  wants: { code: 13, headBytes: 0, minBytes: 5, maxBytes: WANTS_MAX_BYTES },
-  wantsEnd: { code: 14, headBytes: 0, minBytes: 0, maxBytes: 0 },
+  blockRequests: { code: 13, headBytes: 0, minBytes: 5, maxBytes: REQUESTS_MAX_BYTES },
+  blockRequestsEnd: { code: 14, headBytes: 0, minBytes: 0, maxBytes: 0 },
   /** Positions among the files of the next response that the source could not deliver; sent only when there are any. */
-  changed: { code: 15, headBytes: 0, minBytes: 2, maxBytes: FILES_PER_WANT_MAX * 2 },
+  changed: { code: 15, headBytes: 0, minBytes: 2, maxBytes: FILES_PER_REQUEST_MAX * 2 },
   /** All requested files, one after the other. */
   files: { code: 16, headBytes: 0, minBytes: 0, maxBytes: DATA_MAX_BYTES, packs: true },
   /** Head: whether it is the last of the list. */
@@ -59,7 +59,7 @@ const FRAMES = {
   /** Head: whether the file differs from the manifest by now. */
   runEnd: { code: 19, headBytes: 1, minBytes: 0, maxBytes: 0 },
   /** Part of a reply; the parts together are JSON. */
-  answer: { code: 20, headBytes: 0, minBytes: 1, maxBytes: CHUNK_MAX_BYTES },
+  reply: { code: 20, headBytes: 0, minBytes: 1, maxBytes: CHUNK_MAX_BYTES },
   /** Whole frames, one after the other (frame-batch.ts). */
   bundle: { code: 21, headBytes: 0, minBytes: HEADER_BYTES, maxBytes: DATA_MAX_BYTES, packs: true },
 } as const satisfies Record<string, FrameShape>
@@ -87,7 +87,7 @@ export const SOURCE_FRAMES: ReadonlySet<FrameType> = new Set([
   'piece',
   'runEnd',
   'bundle',
-  'answer',
+  'reply',
   'end',
   'error',
   'ping',
@@ -95,7 +95,12 @@ export const SOURCE_FRAMES: ReadonlySet<FrameType> = new Set([
 /** Frames that carry a tree and count against the rate limit. Queries must not wait behind copies. */
 export const TREE_FRAMES: ReadonlySet<FrameType> = new Set(['manifest', 'files', 'hashes', 'piece', 'bundle'])
 /** Frames that an asking host sends, and the only ones a source accepts. */
-export const ASKER_FRAMES: ReadonlySet<FrameType> = new Set(['request', 'wants', 'wantsEnd', 'ping'])
+export const REQUESTER_FRAMES: ReadonlySet<FrameType> = new Set([
+  'request',
+  'blockRequests',
+  'blockRequestsEnd',
+  'ping',
+])
 
 const TYPE_BY_CODE = new Map(Object.entries(FRAMES).map(([type, { code }]) => [code as number, type as FrameType]))
 const EMPTY: Buffer = Buffer.alloc(0)

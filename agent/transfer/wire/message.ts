@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../../model/errors.ts'
-import type { Question, TreeRequest } from '../contract.ts'
+import type { Query, TreeRequest } from '../contract.ts'
 import { ProtocolViolation } from './frame.ts'
-import { questionMessage, volumeId } from './query-schema.ts'
+import { querySchema, volumeId } from './query-schema.ts'
 
 /** Increases when a frame changes its meaning. Both sides send theirs first and refuse any other. */
 export const PROTOCOL_VERSION = 5
@@ -16,11 +16,11 @@ const want = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('checkpoint'), hash }),
 ])
 
-export const helloMessage = z.object({ version: z.number().int() })
-export const treeMessage = z.strictObject({ hash })
-const errorMessage = z.strictObject({ code: z.string(), message: z.string(), hint: z.string().optional() })
-const treeRequestMessage = z.strictObject({ volume: volumeId, epoch: z.int().nonnegative(), want })
-const questionRequestMessage = z.strictObject({ question: questionMessage })
+export const helloSchema = z.object({ version: z.number().int() })
+export const treeSchema = z.strictObject({ hash })
+const errorSchema = z.strictObject({ code: z.string(), message: z.string(), hint: z.string().optional() })
+const treeRequestSchema = z.strictObject({ volume: volumeId, epoch: z.int().nonnegative(), want })
+const queryRequestSchema = z.strictObject({ question: querySchema })
 
 export function encodeJson(value: unknown): Buffer {
   return Buffer.from(JSON.stringify(value))
@@ -43,13 +43,13 @@ function checked<T>(shape: z.ZodType<T>, value: unknown): T {
 }
 
 /** The purpose that an asking host names in its first frame. */
-export type Request = { readonly tree: TreeRequest } | { readonly question: Question }
+export type Request = { readonly tree: TreeRequest } | { readonly question: Query }
 
 export function encodeRequest(request: TreeRequest): Buffer {
   return encodeJson({ version: PROTOCOL_VERSION, ...request })
 }
 
-export function encodeQuestion(question: Question): Buffer {
+export function encodeQuery(question: Query): Buffer {
   return encodeJson({ version: PROTOCOL_VERSION, question })
 }
 
@@ -58,11 +58,9 @@ export function encodeQuestion(question: Question): Buffer {
  * The asking host is sent the first.
  */
 export function decodeRequest(body: Buffer): Request {
-  const { version, ...request } = decodeJson(z.looseObject(helloMessage.shape), body)
+  const { version, ...request } = decodeJson(z.looseObject(helloSchema.shape), body)
   if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
-  return 'question' in request
-    ? checked(questionRequestMessage, request)
-    : { tree: checked(treeRequestMessage, request) }
+  return 'question' in request ? checked(queryRequestSchema, request) : { tree: checked(treeRequestSchema, request) }
 }
 
 export function wrongVersion(version: number): WherryError {
@@ -87,7 +85,7 @@ export function encodeError(error: unknown): Buffer {
 
 /** Returns the error that another host reported, to be thrown here. An unknown code becomes INTERNAL. */
 export function decodeError(body: Buffer, peer: string): WherryError {
-  const { code, message, hint } = decodeJson(errorMessage, body)
+  const { code, message, hint } = decodeJson(errorSchema, body)
   const more = hint === undefined ? {} : { hint }
   if (Object.hasOwn(ERROR_STATUS, code)) return new WherryError(code as ErrorCode, message, more)
   return new WherryError('INTERNAL', `${peer} reported ${code}: ${message}`, more)

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { checkpointFields, count, volumeSchema } from '../../model/record-schema.ts'
-import type { Question } from '../contract.ts'
+import type { Query } from '../contract.ts'
 
 /** Ids become part of paths on the host that is asked: only a ULID's characters are allowed. */
 export const volumeId = z.string().regex(/^[0-9A-Za-z_-]{1,64}$/)
@@ -13,7 +13,7 @@ const checkpoint = z.strictObject({ ...checkpointFields, hash, at: z.iso.datetim
 const record = volumeSchema.refine(({ id }) => volumeId.safeParse(id).success, 'an id that is none')
 
 /** All queries, as they may come over the network. */
-export const questionMessage: z.ZodType<Question> = z.discriminatedUnion('kind', [
+export const querySchema: z.ZodType<Query> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('copy'), volume: volumeId }),
   z.strictObject({ kind: z.literal('offer'), record, checkpoint, from: hostId }),
   z.strictObject({ kind: z.literal('references'), volume: volumeId, name: volumeName, removing: z.boolean() }),

@@ -1,8 +1,8 @@
 import type { BlockRequest } from '../../store/tree-contract.ts'
-import { FILES_PER_WANT_MAX, ProtocolViolation, WANTS_MAX_BYTES } from './frame.ts'
+import { FILES_PER_REQUEST_MAX, ProtocolViolation, REQUESTS_MAX_BYTES } from './frame.ts'
 
 /** A block request as the source receives it: the expected length stays with the asking host. */
-export type AskedWant = BlockRequest extends infer Each
+export type SentRequest = BlockRequest extends infer Each
   ? Each extends BlockRequest
     ? Omit<Each, 'bytes'>
     : never
@@ -18,23 +18,23 @@ const BLOCKS_BYTES = 13
 /** Kind and number of files, in front of their indexes. */
 const FILES_HEAD_BYTES = 3
 
-function bytesOf(want: AskedWant): number {
-  if (want.kind === 'files') return FILES_HEAD_BYTES + want.indexes.length * 4
-  return want.kind === 'hashes' ? HASHES_BYTES : BLOCKS_BYTES
+function bytesOf(request: SentRequest): number {
+  if (request.kind === 'files') return FILES_HEAD_BYTES + request.indexes.length * 4
+  return request.kind === 'hashes' ? HASHES_BYTES : BLOCKS_BYTES
 }
 
-function write(want: AskedWant, into: Buffer, start: number): number {
-  let at = into.writeUInt8(KIND[want.kind], start)
-  if (want.kind === 'hashes') return into.writeUInt32BE(want.index, at)
-  if (want.kind === 'blocks') {
-    const { index, first, count } = want.run
+function write(request: SentRequest, into: Buffer, start: number): number {
+  let at = into.writeUInt8(KIND[request.kind], start)
+  if (request.kind === 'hashes') return into.writeUInt32BE(request.index, at)
+  if (request.kind === 'blocks') {
+    const { index, first, count } = request.run
     for (const field of [index, first, count]) at = into.writeUInt32BE(field, at)
     return at
   }
-  if (want.indexes.length === 0 || want.indexes.length > FILES_PER_WANT_MAX)
-    throw new RangeError(`${want.indexes.length} files in one want`)
-  at = into.writeUInt16BE(want.indexes.length, at)
-  for (const index of want.indexes) at = into.writeUInt32BE(index, at)
+  if (request.indexes.length === 0 || request.indexes.length > FILES_PER_REQUEST_MAX)
+    throw new RangeError(`${request.indexes.length} files in one request`)
+  at = into.writeUInt16BE(request.indexes.length, at)
+  for (const index of request.indexes) at = into.writeUInt32BE(index, at)
   return at
 }
 
@@ -42,18 +42,22 @@ function write(want: AskedWant, into: Buffer, start: number): number {
  * Encodes requests into the bodies of as few frames as possible, in order.
  * Throws RangeError for numbers that no tree has.
  */
-export function encodeWants(wants: readonly AskedWant[]): Buffer[] {
+export function encodeRequests(requests: readonly SentRequest[]): Buffer[] {
   const bodies: Buffer[] = []
-  for (let first = 0; first < wants.length; ) {
+  for (let first = 0; first < requests.length; ) {
     let bytes = 0
     let next = first
-    for (let want = wants[next]; want !== undefined && bytes + bytesOf(want) <= WANTS_MAX_BYTES; want = wants[next]) {
-      bytes += bytesOf(want)
+    for (
+      let request = requests[next];
+      request !== undefined && bytes + bytesOf(request) <= REQUESTS_MAX_BYTES;
+      request = requests[next]
+    ) {
+      bytes += bytesOf(request)
       next += 1
     }
     const body = Buffer.allocUnsafe(bytes)
     let at = 0
-    for (const want of wants.slice(first, next)) at = write(want, body, at)
+    for (const request of requests.slice(first, next)) at = write(request, body, at)
     bodies.push(body)
     first = next
   }
@@ -64,22 +68,22 @@ export function encodeWants(wants: readonly AskedWant[]): Buffer[] {
  * Decodes requests. Throws ProtocolViolation for what no asking host sends.
  * The reader checks whether the tree has such files.
  */
-export function decodeWants(body: Buffer): AskedWant[] {
-  const wants: AskedWant[] = []
+export function decodeRequests(body: Buffer): SentRequest[] {
+  const requests: SentRequest[] = []
   try {
     for (let at = 0; at < body.length; ) {
-      const want = readWant(body, at)
-      at += bytesOf(want)
-      wants.push(want)
+      const request = readRequest(body, at)
+      at += bytesOf(request)
+      requests.push(request)
     }
   } catch (error) {
-    if (error instanceof RangeError) throw new ProtocolViolation(`wants of ${body.length} bytes end within one`)
+    if (error instanceof RangeError) throw new ProtocolViolation(`requests of ${body.length} bytes end within one`)
     throw error
   }
-  return wants
+  return requests
 }
 
-function readWant(body: Buffer, start: number): AskedWant {
+function readRequest(body: Buffer, start: number): SentRequest {
   const kind = body.readUInt8(start)
   const field = (nth: number) => body.readUInt32BE(start + 1 + nth * 4)
   if (kind === KIND.hashes) return { kind: 'hashes', index: field(0) }
@@ -88,9 +92,9 @@ function readWant(body: Buffer, start: number): AskedWant {
     if (run.count === 0) throw new ProtocolViolation('a run of no blocks')
     return { kind: 'blocks', run }
   }
-  if (kind !== KIND.files) throw new ProtocolViolation(`a want of unknown kind ${kind}`)
+  if (kind !== KIND.files) throw new ProtocolViolation(`a request of unknown kind ${kind}`)
   const count = body.readUInt16BE(start + 1)
-  if (count === 0 || count > FILES_PER_WANT_MAX) throw new ProtocolViolation(`a want of ${count} files`)
+  if (count === 0 || count > FILES_PER_REQUEST_MAX) throw new ProtocolViolation(`a request of ${count} files`)
   const at = start + FILES_HEAD_BYTES
   return { kind: 'files', indexes: Array.from({ length: count }, (_, nth) => body.readUInt32BE(at + nth * 4)) }
 }

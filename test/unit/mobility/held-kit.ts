@@ -1,10 +1,10 @@
-import { answerCopy, takeOffer } from '../../../agent/mobility/peer/accept-offer.ts'
+import { replyWithCopy, takeOffer } from '../../../agent/mobility/peer/accept-offer.ts'
 import { chooseTree } from '../../../agent/mobility/peer/serve-tree.ts'
 import { copyFields } from '../../../agent/mobility/record/checkpoint-order.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { Checkpoint, CopyRecord, HostRecord, VolumeOptions, VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
-import type { CopyAnswer, Peers, VolumePuller } from '../../../agent/transfer/contract.ts'
+import type { CopyReply, Peers, VolumePuller } from '../../../agent/transfer/contract.ts'
 import { VirtualClock } from '../../fake/clock.ts'
 import { MemoryRegistry } from '../../fake/memory-registry.ts'
 import { hashOf } from '../../fake/memory-store.ts'
@@ -71,7 +71,7 @@ export class HeldHost {
         if (host.down) throw new WherryError('TRANSFER_CUT', `${address} is down`)
         const copy = JSON.parse(JSON.stringify(question)) as typeof question
         if (copy.kind === 'offer') return await takeOffer(host.context, copy, signal)
-        return copy.kind === 'copy' ? await answerCopy(host.context, copy.volume) : null
+        return copy.kind === 'copy' ? await replyWithCopy(host.context, copy.volume) : null
       },
     }
   }
@@ -131,8 +131,8 @@ export class HeldKit {
     this.host('h1').store.trees.set(ID, tree)
   }
 
-  async answerOf(name: string): Promise<CopyAnswer | null> {
-    return await answerCopy(this.host(name).context, ID)
+  async answerOf(name: string): Promise<CopyReply | null> {
+    return await replyWithCopy(this.host(name).context, ID)
   }
 
   stop(): void {

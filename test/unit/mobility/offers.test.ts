@@ -1,5 +1,5 @@
 import test from 'ava'
-import { answerCopy, takeOffer } from '../../../agent/mobility/peer/accept-offer.ts'
+import { replyWithCopy, takeOffer } from '../../../agent/mobility/peer/accept-offer.ts'
 import { chooseTree } from '../../../agent/mobility/peer/serve-tree.ts'
 import { dropPartialCopies } from '../../../agent/mobility/volume/drop-partial-copies.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
@@ -374,7 +374,7 @@ test('promise 6: under an expired lease no host is offered a checkpoint: it coul
   const hash = (await kit.host('h1').store.copy(ID))?.checkpoint?.hash ?? ''
   const request = { volume: ID, epoch, want: { kind: 'checkpoint', hash } } as const
   await t.throwsAsync(chooseTree(kit.host('h1').context, request, never), { code: 'LEASE_LOST' })
-  t.is((await answerCopy(kit.host('h1').context, ID))?.checkpoint, null)
+  t.is((await replyWithCopy(kit.host('h1').context, ID))?.checkpoint, null)
   lease.runs = true
   await kit.clock.advance(60_000)
   t.is(kit.host('h2').store.trees.get(ID), 'ab')

@@ -3,7 +3,7 @@ import { codeOf } from '../../../agent/model/errors.ts'
 import { openMover } from '../../../agent/mover/mover.ts'
 import type { SnapshotRef, StageProgress } from '../../../agent/store/tree-contract.ts'
 import type { HostCall, HostReply, Pulled } from './host-process.ts'
-import { ADDRESS, NO_ANSWERS, noAbort } from './kit.ts'
+import { ADDRESS, NO_REPLIES, noAbort } from './kit.ts'
 
 const [stateDir = '', tlsDir = ''] = process.argv.slice(2)
 const options = { stateDir, mountRoot: `${stateDir}/mnt`, trashRetentionMs: 0, logLevel: 'silent' }
@@ -21,7 +21,7 @@ async function answer(call: HostCall): Promise<unknown> {
     const choose = async ({ volume, want }: { volume: string; want: { kind: string } }): Promise<SnapshotRef> => {
       return { id: volume, kind: want.kind === 'live' ? 'live' : 'last' }
     }
-    return (await mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })).port
+    return (await mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_REPLIES })).port
   }
   let progress: StageProgress | null = null
   const note = (now: StageProgress) => {

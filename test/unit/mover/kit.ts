@@ -12,7 +12,7 @@ import type { Checkpoint } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { type Mover, type MoverOptions, openMover } from '../../../agent/mover/mover.ts'
 import type { Capture } from '../../../agent/store/contract.ts'
-import type { QuestionAnswerer } from '../../../agent/transfer/contract.ts'
+import type { QueryHandler } from '../../../agent/transfer/contract.ts'
 
 export const ADDRESS = '127.0.0.1'
 export const KIBIBYTE = 1024
@@ -20,7 +20,7 @@ export const MEBIBYTE = 1024 * KIBIBYTE
 const CERTS = fileURLToPath(new URL('../../../scripts/certs', import.meta.url))
 
 /** For hosts that are asked for trees only. */
-export const NO_ANSWERS: QuestionAnswerer = async ({ kind }) => {
+export const NO_REPLIES: QueryHandler = async ({ kind }) => {
   throw new Error(`nobody asks for ${kind} here`)
 }
 

@@ -3,7 +3,7 @@ import test from 'ava'
 import { WherryError } from '../../../agent/model/errors.ts'
 import { openMover } from '../../../agent/mover/mover.ts'
 import type { SnapshotRef, StageProgress } from '../../../agent/store/tree-contract.ts'
-import type { QuestionAnswerer, TreeRequest } from '../../../agent/transfer/contract.ts'
+import type { QueryHandler, TreeRequest } from '../../../agent/transfer/contract.ts'
 import { untilTrue } from '../until.ts'
 import {
   ADDRESS,
@@ -12,7 +12,7 @@ import {
   host,
   MEBIBYTE,
   moverCertificates,
-  NO_ANSWERS,
+  NO_REPLIES,
   noAbort,
   options,
   volume,
@@ -33,7 +33,7 @@ test('a volume goes from mover to mover while the main thread stays free', async
     host: ADDRESS,
     port: 0,
     choose: async (request): Promise<SnapshotRef> => ({ id: request.volume, kind: 'last' }),
-    answer: NO_ANSWERS,
+    answer: NO_REPLIES,
   })
 
   let ticks = 0
@@ -69,7 +69,7 @@ test('errors of the store and of the other host arrive with code and hint', asyn
   const choose = async () => {
     throw new WherryError('STALE_EPOCH', 'Host h1 has seen epoch 7.')
   }
-  await using server = await one.mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })
+  await using server = await one.mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_REPLIES })
   const from = { address: ADDRESS, port: server.port }
   const request: TreeRequest = { volume: v.id, epoch: 1, want: { kind: 'live' } }
   await t.throwsAsync(
@@ -84,7 +84,7 @@ test('a question crosses both threads of both hosts: answers, coded errors and a
   const tls = await moverCertificates(t)
   const [one, two] = [await host(t, tls), await host(t, tls)]
   const working = Promise.withResolvers<AbortSignal>()
-  const answer: QuestionAnswerer = async (question, peer, signal) => {
+  const answer: QueryHandler = async (question, peer, signal) => {
     if (question.kind === 'copy') throw new WherryError('STALE_EPOCH', 'Host h1 has seen epoch 7.', { hint: 'Wait.' })
     if (question.kind === 'registry') return { peer, server: true, leader: false }
     working.resolve(signal)
@@ -137,7 +137,7 @@ test('disposing aborts what runs, waits for its end, lets go of the state direct
     asked++
     return sleep(600_000, { id: v.id, kind: 'live' as const }, { signal })
   }
-  const server = await one.mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })
+  const server = await one.mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_REPLIES })
   const request: TreeRequest = { volume: v.id, epoch: 1, want: { kind: 'live' } }
   const from = { address: ADDRESS, port: server.port }
   const pull = () => two.mover.puller.pull(from, request, v, noAbort(), () => undefined)
@@ -163,7 +163,7 @@ test('a pull that is aborted ends with the reason and closes the stage', async (
     asked.resolve(signal)
     return new Promise<SnapshotRef>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
   }
-  await using server = await one.mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })
+  await using server = await one.mover.serve({ host: ADDRESS, port: 0, choose, answer: NO_REPLIES })
   const request: TreeRequest = { volume: v.id, epoch: 1, want: { kind: 'live' } }
   const stop = new AbortController()
   const from = { address: ADDRESS, port: server.port }

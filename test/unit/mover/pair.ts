@@ -10,7 +10,7 @@ import {
   directory,
   KIBIBYTE,
   moverCertificates,
-  NO_ANSWERS,
+  NO_REPLIES,
   noAbort,
   options,
   volume,
@@ -42,7 +42,7 @@ export async function pair(t: ExecutionContext, given: PairOptions) {
   const v = volume()
   await sender.store.create(v)
   const choose = async () => ({ id: v.id, kind: 'last' }) as const
-  const { port } = await sender.serve({ host: ADDRESS, port: 0, choose, answer: NO_ANSWERS })
+  const { port } = await sender.serve({ host: ADDRESS, port: 0, choose, answer: NO_REPLIES })
   const [data = '', tree = ''] = [sending.stateDir, stateDir].map((state) => join(state, 'volumes', v.id, 'data'))
   writeNoise(join(data, 'large'), largeMebibytes)
   mkdirSync(join(data, 'small'))

@@ -6,15 +6,15 @@ import type { TreeReader } from '../../../agent/store/tree-contract.ts'
 import { manifestFrames, responseFrames } from '../../../agent/transfer/send/response-frames.ts'
 import { Compressor } from '../../../agent/transfer/wire/compression.ts'
 import {
-  ASKER_FRAMES,
   type Frame,
   FrameDecoder,
   type FrameType,
   framePrefix,
+  REQUESTER_FRAMES,
 } from '../../../agent/transfer/wire/frame.ts'
 import { splitBatch } from '../../../agent/transfer/wire/frame-batch.ts'
 import { encodeJson, PROTOCOL_VERSION } from '../../../agent/transfer/wire/message.ts'
-import { decodeWants } from '../../../agent/transfer/wire/request-codec.ts'
+import { decodeRequests } from '../../../agent/transfer/wire/request-codec.ts'
 import { HOST } from './kit.ts'
 
 /** A frame as a decent source would send it now. */
@@ -76,7 +76,7 @@ class Conversation {
   constructor(socket: TLSSocket, act: Act) {
     this.#socket = socket
     this.#act = act
-    const decoder = new FrameDecoder(ASKER_FRAMES, new BufferPool())
+    const decoder = new FrameDecoder(REQUESTER_FRAMES, new BufferPool())
     socket.on('data', (chunk: Buffer) => {
       for (const frame of decoder.push(chunk)) {
         this.#work = this.#work.then(() => this.#answer(frame)).catch(() => void socket.destroy())
@@ -90,16 +90,16 @@ class Conversation {
       this.#say('hello', encodeJson({ version: PROTOCOL_VERSION }))
       this.#say('tree', encodeJson({ hash: reader.hash }))
       for await (const frame of manifestFrames(reader, this.#packer)) this.#say(frame.type, frame.body)
-    } else if (type === 'wants') {
+    } else if (type === 'blockRequests') {
       asked()
-      for (const want of decodeWants(body)) {
+      for (const want of decodeRequests(body)) {
         for await (const frame of responseFrames(reader, [want], this.#packer)) {
           // One by one, so that each can be twisted.
           const loose = frame.type === 'bundle' ? splitBatch(frame.body ?? Buffer.alloc(0), new BufferPool()) : [frame]
           for (const { type, body, head } of loose) this.#say(type, body, head)
         }
       }
-    } else if (type === 'wantsEnd') {
+    } else if (type === 'blockRequestsEnd') {
       this.#say('end')
       this.#socket.end()
     }

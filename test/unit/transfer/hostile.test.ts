@@ -4,22 +4,22 @@ import fc from 'fast-check'
 import { BufferPool } from '../../../agent/runtime/buffer-pool.ts'
 import { serveTransfer } from '../../../agent/transfer/send/server.ts'
 import {
-  ASKER_FRAMES,
   FrameDecoder,
   type FrameType,
   framePrefix,
   ProtocolViolation,
+  REQUESTER_FRAMES,
   SOURCE_FRAMES,
 } from '../../../agent/transfer/wire/frame.ts'
 import { encodeJson, encodeRequest, PROTOCOL_VERSION } from '../../../agent/transfer/wire/message.ts'
 import {
-  type AskedWant,
   decodeChanged,
-  decodeWants,
+  decodeRequests,
   encodeChanged,
   encodeFlag,
   encodeOffset,
-  encodeWants,
+  encodeRequests,
+  type SentRequest,
 } from '../../../agent/transfer/wire/request-codec.ts'
 import { untilTrue } from '../until.ts'
 import { digest, HOST, LIVE, noise, ONES_LIST } from './kit.ts'
@@ -40,7 +40,8 @@ const offer = (...entries: object[]) =>
   Buffer.concat([HELLO, TREE, frame('manifest', encodeJson(entries)), frame('manifestEnd')])
 const piece = (offset: number, bytes = 10) => frame('piece', Buffer.alloc(bytes), encodeOffset(offset))
 const bundle = (...frames: Buffer[]) => frame('bundle', Buffer.concat(frames))
-const wants = (...asked: AskedWant[]) => Buffer.concat(encodeWants(asked).map((body) => frame('wants', body)))
+const wants = (...asked: SentRequest[]) =>
+  Buffer.concat(encodeRequests(asked).map((body) => frame('blockRequests', body)))
 /** A source's first words up to the run of all blocks. */
 const RUN = Buffer.concat([
   offer({ size: 100_000, hash: digest(ONES_LIST) }),
@@ -70,13 +71,20 @@ const TO_SOURCE: Record<string, Buffer> = {
     'request',
     encodeJson({ version: PROTOCOL_VERSION, ...LIVE, shell: 'rm' }),
   ),
-  'wants after the end of wants': Buffer.concat([REQUEST, frame('wantsEnd'), wants({ kind: 'hashes', index: 0 })]),
-  'a second end of wants': Buffer.concat([REQUEST, frame('wantsEnd'), frame('wantsEnd')]),
-  'a want that is cut': Buffer.concat([REQUEST, frame('wants', Buffer.from([3, 0, 0, 0, 0, 0, 0]))]),
-  'a want of unknown kind': Buffer.concat([REQUEST, frame('wants', Buffer.alloc(5, 9))]),
-  'a want of no files': Buffer.concat([REQUEST, frame('wants', Buffer.from([1, 0, 0, 2, 0, 0, 0, 0]))]),
-  'a want of 65,535 files': Buffer.concat([REQUEST, frame('wants', Buffer.alloc(2_000, Buffer.from([1, 0xff, 0xff])))]),
-  'a run of no blocks': Buffer.concat([REQUEST, frame('wants', Buffer.from([3, ...Buffer.alloc(12)]))]),
+  'wants after the end of wants': Buffer.concat([
+    REQUEST,
+    frame('blockRequestsEnd'),
+    wants({ kind: 'hashes', index: 0 }),
+  ]),
+  'a second end of wants': Buffer.concat([REQUEST, frame('blockRequestsEnd'), frame('blockRequestsEnd')]),
+  'a want that is cut': Buffer.concat([REQUEST, frame('blockRequests', Buffer.from([3, 0, 0, 0, 0, 0, 0]))]),
+  'a want of unknown kind': Buffer.concat([REQUEST, frame('blockRequests', Buffer.alloc(5, 9))]),
+  'a want of no files': Buffer.concat([REQUEST, frame('blockRequests', Buffer.from([1, 0, 0, 2, 0, 0, 0, 0]))]),
+  'a want of 65,535 files': Buffer.concat([
+    REQUEST,
+    frame('blockRequests', Buffer.alloc(2_000, Buffer.from([1, 0xff, 0xff]))),
+  ]),
+  'a run of no blocks': Buffer.concat([REQUEST, frame('blockRequests', Buffer.from([3, ...Buffer.alloc(12)]))]),
   'too many wants': Buffer.concat([REQUEST, wants(...Array(3_000).fill({ kind: 'hashes', index: 0 }))]),
   'wants that are packed': Buffer.concat([REQUEST, rawHeader(20, 0x8d), Buffer.alloc(20)]),
 }
@@ -202,21 +210,25 @@ test('the decoder yields frames within their limits or a ProtocolViolation, what
   let frames = 0
   let violations = 0
   fc.assert(
-    fc.property(fc.array(bytes, { maxLength: 20 }), fc.constantFrom(ASKER_FRAMES, SOURCE_FRAMES), (chunks, accepts) => {
-      const decoder = new FrameDecoder(accepts, new BufferPool())
-      try {
-        for (const chunk of chunks) {
-          for (const { type, head, body, unpackedBytes } of decoder.push(Buffer.from(chunk))) {
-            framePrefix(type, body.length, head, unpackedBytes)
-            if (!accepts.has(type)) throw new Error(`${type} was not to be accepted`)
-            frames += 1
+    fc.property(
+      fc.array(bytes, { maxLength: 20 }),
+      fc.constantFrom(REQUESTER_FRAMES, SOURCE_FRAMES),
+      (chunks, accepts) => {
+        const decoder = new FrameDecoder(accepts, new BufferPool())
+        try {
+          for (const chunk of chunks) {
+            for (const { type, head, body, unpackedBytes } of decoder.push(Buffer.from(chunk))) {
+              framePrefix(type, body.length, head, unpackedBytes)
+              if (!accepts.has(type)) throw new Error(`${type} was not to be accepted`)
+              frames += 1
+            }
           }
+        } catch (error) {
+          if (!(error instanceof ProtocolViolation)) throw error
+          violations += 1
         }
-      } catch (error) {
-        if (!(error instanceof ProtocolViolation)) throw error
-        violations += 1
-      }
-    }),
+      },
+    ),
     { numRuns: 5_000, seed: 26 },
   )
   t.true(frames > 100 && violations > 100, `${frames} frames, ${violations} violations`)
@@ -265,7 +277,7 @@ test('what was framed comes out of the decoder as it was, however the bytes are 
 })
 
 const number = fc.nat(0xffff_ffff)
-const asked: fc.Arbitrary<AskedWant> = fc.oneof(
+const asked: fc.Arbitrary<SentRequest> = fc.oneof(
   fc.record({ kind: fc.constant('files' as const), indexes: fc.array(number, { minLength: 1, maxLength: 512 }) }),
   fc.record({ kind: fc.constant('hashes' as const), index: number }),
   fc.record({
@@ -277,12 +289,12 @@ const asked: fc.Arbitrary<AskedWant> = fc.oneof(
 test('wants arrive as they were told, in frames within their limit', (t) => {
   fc.assert(
     fc.property(fc.array(asked, { maxLength: 200 }), (told) => {
-      const bodies = encodeWants(told)
+      const bodies = encodeRequests(told)
       t.deepEqual(
-        bodies.flatMap((body) => decodeWants(body)),
+        bodies.flatMap((body) => decodeRequests(body)),
         told,
       )
-      for (const body of bodies) framePrefix('wants', body.length)
+      for (const body of bodies) framePrefix('blockRequests', body.length)
     }),
     { numRuns: 200, seed: 26 },
   )
@@ -303,7 +315,7 @@ test('whatever bytes come as wants or positions: decent ones or a ProtocolViolat
     fc.property(near, fc.integer({ min: 1, max: 512 }), (bytes, count) => {
       const body = Buffer.from(bytes)
       tryOut(() => {
-        for (const want of decodeWants(body)) {
+        for (const want of decodeRequests(body)) {
           if (want.kind === 'files' && want.indexes.length > 512) throw new Error('too many files')
         }
       })

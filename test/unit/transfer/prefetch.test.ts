@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import test from 'ava'
 import { FILES_MAX, FILES_MAX_BYTES } from '../../../agent/store/tree-contract.ts'
 import { Prefetch } from '../../../agent/transfer/send/prefetch.ts'
-import { DATA_MAX_BYTES, FILES_PER_WANT_MAX } from '../../../agent/transfer/wire/frame.ts'
+import { DATA_MAX_BYTES, FILES_PER_REQUEST_MAX } from '../../../agent/transfer/wire/frame.ts'
 import { untilTrue } from '../until.ts'
 
 /** Counts up; notes how far it got and whether it was ended. */
@@ -61,6 +61,6 @@ test('disposing ends a source that waits to be asked, and one that has failed', 
 })
 
 test('what the store may want in one go fits into one want and one frame', (t) => {
-  t.is(FILES_PER_WANT_MAX, FILES_MAX)
+  t.is(FILES_PER_REQUEST_MAX, FILES_MAX)
   t.true(DATA_MAX_BYTES >= FILES_MAX_BYTES)
 })

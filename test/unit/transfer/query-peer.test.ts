@@ -3,16 +3,16 @@ import test from 'ava'
 import fc from 'fast-check'
 import { codeOf, WherryError } from '../../../agent/model/errors.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
-import type { Question, QuestionAnswerer } from '../../../agent/transfer/contract.ts'
+import type { Query, QueryHandler } from '../../../agent/transfer/contract.ts'
 import { createPuller } from '../../../agent/transfer/receive/puller.ts'
 import { createPeers } from '../../../agent/transfer/receive/query-peer.ts'
-import { ANSWER_MAX_BYTES } from '../../../agent/transfer/send/answer-query.ts'
+import { REPLY_MAX_BYTES } from '../../../agent/transfer/send/answer-query.ts'
 import { serveTransfer, TREES_MAX, type TransferServerOptions } from '../../../agent/transfer/send/server.ts'
 import { ProtocolViolation } from '../../../agent/transfer/wire/frame.ts'
 import {
   decodeRequest,
   encodeJson,
-  encodeQuestion,
+  encodeQuery,
   encodeRequest,
   PROTOCOL_VERSION,
 } from '../../../agent/transfer/wire/message.ts'
@@ -31,7 +31,7 @@ const RECORD = {
   removedAt: null,
 }
 const OFFER = { kind: 'offer', record: RECORD, checkpoint: CHECKPOINT, from: 'H1' } as const
-const QUESTIONS: readonly Question[] = [
+const QUESTIONS: readonly Query[] = [
   { kind: 'copy', volume: ID },
   OFFER,
   { kind: 'references', volume: ID, name: 'data', removing: true },
@@ -43,7 +43,7 @@ const REGISTRY = { kind: 'registry' } as const
 const HELLO = frame('hello', encodeJson({ version: PROTOCOL_VERSION }))
 
 /** A host that answers, and one that asks. */
-async function pair(answer: QuestionAnswerer, more: Partial<TransferServerOptions> = {}) {
+async function pair(answer: QueryHandler, more: Partial<TransferServerOptions> = {}) {
   await using stack = new AsyncDisposableStack()
   const set = stack.use(await ground())
   const { identity, log } = set
@@ -64,7 +64,7 @@ async function pair(answer: QuestionAnswerer, more: Partial<TransferServerOption
 function slowAnswer() {
   const asked = Promise.withResolvers<AbortSignal>()
   const said = Promise.withResolvers<unknown>()
-  const answer: QuestionAnswerer = (_question, _peer, signal) => {
+  const answer: QueryHandler = (_question, _peer, signal) => {
     asked.resolve(signal)
     signal.addEventListener('abort', () => said.reject(signal.reason), { once: true })
     return said.promise
@@ -89,9 +89,9 @@ test('every question arrives as it was asked, with the name of the asker, and it
 })
 
 test('what a newer version added to a record crosses with it', async (t) => {
-  const heard: Question[] = []
+  const heard: Query[] = []
   await using set = await pair(async (question) => heard.push(question))
-  const question = { ...OFFER, record: { ...RECORD, future: { x: 1 } } } as Question
+  const question = { ...OFFER, record: { ...RECORD, future: { x: 1 } } } as Query
   await set.peers.ask(set.to, question, neverAborted())
   t.deepEqual(heard, [question])
 })
@@ -124,7 +124,7 @@ test.serial(
       mounts: {},
     }
     const inventory = Array.from({ length: 10_000 }, (_, nth) => ({ ...copy, epochSeen: nth }))
-    const answers: unknown[] = [inventory, 'x'.repeat(ANSWER_MAX_BYTES)]
+    const answers: unknown[] = [inventory, 'x'.repeat(REPLY_MAX_BYTES)]
     await using set = await pair(async () => answers.shift())
     const ask = () => set.peers.ask(set.to, { kind: 'inventory' }, neverAborted())
     t.deepEqual(await ask(), inventory)
@@ -175,7 +175,7 @@ test.serial('an answer that is cut in its middle is none', async (t) => {
 test('an answer may take longer than a silent peer is waited for, and a peer that fell silent is given up by both sides', async (t) => {
   const [slow, lost] = [slowAnswer(), slowAnswer()]
   const answers = [slow.answer, lost.answer]
-  await using set = await pair((...args) => (answers.shift() as QuestionAnswerer)(...args))
+  await using set = await pair((...args) => (answers.shift() as QueryHandler)(...args))
   await using line = await proxy(set.to.port)
   const pending = set.peers.ask(set.to, OFFER, neverAborted())
   await slow.asked
@@ -248,7 +248,7 @@ test.serial('trees beyond the most at once are refused until one has ended; ques
 })
 
 const asking = (question: unknown) => frame('request', encodeJson({ version: PROTOCOL_VERSION, question }))
-const GOOD = frame('request', encodeQuestion(REGISTRY))
+const GOOD = frame('request', encodeQuery(REGISTRY))
 
 const TO_ANSWERER: Record<string, Buffer> = {
   'no question': asking(null),
@@ -271,14 +271,14 @@ const TO_ANSWERER: Record<string, Buffer> = {
   'an offer from nowhere': asking({ ...OFFER, from: '/' }),
   'a question that is too long': Buffer.concat([rawHeader(256 * 1024 + 1, 2), Buffer.alloc(1_000)]),
   'a second question': Buffer.concat([GOOD, GOOD]),
-  'wants after a question': Buffer.concat([GOOD, frame('wantsEnd')]),
+  'wants after a question': Buffer.concat([GOOD, frame('blockRequestsEnd')]),
   'an answer to no question': Buffer.concat([GOOD, rawHeader(2, 20), Buffer.from('{}')]),
 }
 
 test('a host closes the connection of whoever asks nonsense, works on none of it, and answers the next one', async (t) => {
   const { answer } = slowAnswer()
-  const heard: Question[] = []
-  let answers: QuestionAnswerer = answer
+  const heard: Query[] = []
+  let answers: QueryHandler = answer
   await using set = await pair((question, ...more) => {
     heard.push(question)
     return answers(question, ...more)
@@ -296,12 +296,12 @@ test('a host closes the connection of whoever asks nonsense, works on none of it
 })
 
 const TO_ASKER: Record<string, Buffer> = {
-  'no hello': frame('answer', encodeJson(1)),
-  'an answer that is not JSON': Buffer.concat([HELLO, frame('answer', Buffer.from('{{')), frame('end')]),
+  'no hello': frame('reply', encodeJson(1)),
+  'an answer that is not JSON': Buffer.concat([HELLO, frame('reply', Buffer.from('{{')), frame('end')]),
   'an answer of nothing': Buffer.concat([HELLO, frame('end')]),
   'a tree for an answer': Buffer.concat([HELLO, frame('tree', encodeJson({ hash: 'a'.repeat(64) }))]),
   'an answer of 2 MiB at once': Buffer.concat([HELLO, rawHeader(2 * 1024 * 1024, 20)]),
-  'an answer without end': Buffer.concat([HELLO, ...Array(65).fill(frame('answer', Buffer.alloc(1024 * 1024, '1')))]),
+  'an answer without end': Buffer.concat([HELLO, ...Array(65).fill(frame('reply', Buffer.alloc(1024 * 1024, '1')))]),
   'an empty part': Buffer.concat([HELLO, rawHeader(0, 20)]),
 }
 
@@ -325,7 +325,7 @@ test('a host of another protocol version is told apart from nonsense', async (t)
 })
 
 test('whatever a request says, it is decoded to what it was or refused', (t) => {
-  const good = [...QUESTIONS.map(encodeQuestion), encodeRequest(LIVE)].map((body) => JSON.parse(body.toString()))
+  const good = [...QUESTIONS.map(encodeQuery), encodeRequest(LIVE)].map((body) => JSON.parse(body.toString()))
   const paths = (value: unknown): string[][] =>
     value === null || typeof value !== 'object'
       ? [[]]

@@ -74,8 +74,20 @@ function commandsOf(group: Command): string[] {
   })
 }
 
-/** Folders in which lines of code are still longer; nothing else may be. */
-const STILL_LONG = ['agent/', 'bench/', 'cli/', 'lab/', 'plugin/', 'scripts/', 'test/']
+/** Folders and files in which lines of code are still longer; nothing else may be. */
+const STILL_LONG = [
+  'agent/main.ts',
+  'agent/store/tracker/',
+  'agent/transfer/contract.ts',
+  'bench/',
+  'lab/',
+  'plugin/',
+  'scripts/',
+  'test/fake/',
+  'test/fixtures/',
+  'test/lab/',
+  'test/unit/',
+]
 
 test('no line is longer than 120 columns', (t) => {
   t.true(CODE.length > 500)

@@ -6,7 +6,7 @@ import { median } from './result.ts'
 export const PARTS = ['entrypoint', 'plugin', 'agent', 'nats-server'] as const
 export type Part = (typeof PARTS)[number]
 
-/** What one host's processes took while nothing was asked of them. */
+/** Memory and CPU of one idle host. */
 export interface HostAtRest {
   readonly pssBytes: Readonly<Record<Part, number>>
   /** Share of one core. */
@@ -23,7 +23,7 @@ export interface Starts {
   readonly agent: readonly number[]
 }
 
-/** The numbers that the project has set itself, for one host. */
+/** Floors and goals for one host. */
 const MEMORY_FLOOR_MB = 200
 const MEMORY_GOAL_MB = 120
 const CPU_FLOOR_PERCENT = 1.5

@@ -18,11 +18,11 @@ const MEASURE_SECONDS = 60
 const COPY_TIMEOUT_MS = 120_000
 /** A pause between starts in which the one before comes to its end. */
 const BETWEEN_STARTS_MS = 12_000
-/** Finer than what is measured. */
-const LOOK_MS = 5
+/** Shorter than what is measured. */
+const POLL_MS = 5
 
 /**
- * Measures what Wherry takes while nobody asks anything of it, and how fast it starts.
+ * Measures memory and CPU of an idle Wherry, and how fast it starts.
  * Three hosts, four volumes with two copies each, one of them in use by a container that writes nothing.
  */
 export async function benchRest({ rounds, scale, say }: LabSettings): Promise<LabReport> {
@@ -108,7 +108,7 @@ async function restartAfterKill(host: Host) {
   const killedMs = performance.now()
   host.kill(partsOf(host).plugin)
   const untilReply = async (socketPath: string, method: string, path: string) => {
-    await until(`${host.name}: ${path}`, () => replies(socketPath, method, path), { everyMs: LOOK_MS })
+    await until(`${host.name}: ${path}`, () => replies(socketPath, method, path), { everyMs: POLL_MS })
     return secondsSince(killedMs)
   }
   const [pluginSeconds, agentSeconds] = await Promise.all([

@@ -4,7 +4,7 @@ const CHUNK_BYTES = 1024 * 1024
 const WORTH_BYTES = 128 * 1024
 /** As much as one copy has in flight; what is given back beyond that is dropped. */
 const KEPT_MAX = 24
-/** What nobody took for this long is let go: a copy takes buffers all the time. */
+/** Free buffers are dropped when none was given back for this long. A running copy gives them back all the time. */
 const KEPT_MS = 10_000
 
 /**
@@ -45,11 +45,11 @@ export class BufferPool {
   #keep(memory: ArrayBuffer): void {
     if (memory.byteLength !== CHUNK_BYTES || this.#free.length >= KEPT_MAX) return
     this.#free.push(memory)
-    if (this.#end === undefined) this.#end = setTimeout(() => this.#letGo(), KEPT_MS).unref()
+    if (this.#end === undefined) this.#end = setTimeout(() => this.#dropFree(), KEPT_MS).unref()
     else this.#end.refresh()
   }
 
-  #letGo(): void {
+  #dropFree(): void {
     this.#end = undefined
     this.#free.length = 0
   }

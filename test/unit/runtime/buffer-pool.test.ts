@@ -33,7 +33,7 @@ test('memory that came back from another thread is used again', (t) => {
   t.is(recycler.take(MIB).buffer, lent.buffer)
 })
 
-test.serial('memory that nobody takes for ten seconds is let go of', (t) => {
+test.serial('free buffers are dropped when none was given back for ten seconds', (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
   const buffers = new BufferPool()

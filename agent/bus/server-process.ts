@@ -9,12 +9,6 @@ import { parseVersion, type Version } from './version.ts'
 /** nats-server hands over its leaderships and syncs before it ends. Docker waits 10 s for a plugin. */
 const STOP_WAIT_MS = 7_000
 
-/**
- * A registry handles some tens of messages a second. With more than one processor, Go wakes the others for each of them
- * to look for work: half of what an idle server takes.
- */
-const PROCESSORS = '1'
-
 /** Lines of a dying server's output that are logged: enough for the reason, short enough for one line. */
 const LAST_LINES = 3
 
@@ -45,8 +39,7 @@ export class ServerProcess implements AsyncDisposable {
   #running = true
 
   constructor(binary: string, configPath: string, lockFd: number, output: ServerOutput, log: Logger) {
-    const env = { ...process.env, GOMAXPROCS: PROCESSORS }
-    const child = spawn(binary, ['-c', configPath], { env, stdio: ['ignore', output.fd, output.fd, lockFd] })
+    const child = spawn(binary, ['-c', configPath], { stdio: ['ignore', output.fd, output.fd, lockFd] })
     this.#child = child
     output.follow((line) => this.#take(line, log))
     this.ended = new Promise((resolve) => {

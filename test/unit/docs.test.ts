@@ -78,7 +78,6 @@ function commandsOf(group: Command): string[] {
 const STILL_LONG = [
   'agent/main.ts',
   'agent/store/tracker/',
-  'agent/transfer/contract.ts',
   'bench/',
   'lab/',
   'plugin/',

@@ -140,7 +140,10 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
   if (mover.died.aborted) throw mover.died.reason
 }
 
-/** Exit codes: 0 after SIGTERM or SIGINT, 78 after a wrong setting, 1 after anything else (the plugin starts it again). */
+/**
+ * Exit codes: 0 after SIGTERM or SIGINT, 78 after a wrong setting, 1 after anything else (the plugin starts it
+ * again).
+ */
 async function main(): Promise<number> {
   const stop = new AbortController()
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop.abort())

@@ -15,10 +15,12 @@ const PEERS: Readonly<Record<Peer, string>> = {
   btrfs: 'btrfs snapshot, send -p, receive, sync -f',
 }
 
-const ABOUT = `Random pages in ten large files, until the other host has them durably; medians of rounds in turn. Before each round the source is dropped from the
-page cache, its pages are written and synced: they are cached in small folios, as a database leaves them. Nothing is read back for Wherry and btrfs; before
-rsync's turn all of its source and its copy are read, as far as they fit into memory. rsync: a daemon without encryption. btrfs send: one TCP
-connection without encryption, into a small relay that pipes to btrfs receive. Bytes: at the source's network interface.`
+const ABOUT = `Random pages in ten large files, until the other host has them durably; medians of rounds in turn.
+Before each round the source is dropped from the page cache, its pages are written and synced: they are
+cached in small folios, as a database leaves them. Nothing is read back for Wherry and btrfs; before
+rsync's turn all of its source and its copy are read, as far as they fit into memory. rsync: a daemon
+without encryption. btrfs send: one TCP connection without encryption, into a small relay that pipes to
+btrfs receive. Bytes: at the source's network interface.`
 
 export function dirtyReport(rounds: readonly DirtyRound[], load: Load, turns: CheckpointTurns): LabReport {
   const copies = copyFigures(rounds)

@@ -98,7 +98,10 @@ async function timeStarts(host: Host, rounds: number): Promise<Starts> {
   return starts
 }
 
-/** Kills the plugin's process, and with it its agent and nats-server. Its socket stays: a call waits for the next process. */
+/**
+ * Kills the plugin's process, and with it its agent and nats-server. Its socket stays: a call waits for the next
+ * process.
+ */
 async function restartAfterKill(host: Host) {
   const { stdout } = await host.docker(['plugin', 'inspect', '--format', '{{.Id}}', 'wherry'])
   const root = host.stateSeen.slice(0, -host.stateDir.length)

@@ -1,5 +1,6 @@
 #!/usr/bin/perl
-# Stands for systemd's docker.socket on a lab host: listens on the engine's sockets, hands them to each dockerd it starts
+# Stands for systemd's docker.socket on a lab host: listens on the engine's sockets, hands them to each dockerd it
+# starts
 # (`-H fd://`), and keeps them when dockerd dies. A plugin that has the socket bind-mounted so reaches the next dockerd
 # too, as on a machine where Docker came from its packages.
 #

@@ -50,7 +50,8 @@ static int listener = -1;
  */
 static void write_or_drop(const char *line, size_t length) {
   int own = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-  ssize_t written = own >= 0 ? write(own, line, length) : send(STDERR_FILENO, line, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+  ssize_t written =
+      own >= 0 ? write(own, line, length) : send(STDERR_FILENO, line, length, MSG_DONTWAIT | MSG_NOSIGNAL);
   struct pollfd output = {.fd = STDERR_FILENO, .events = POLLOUT};
   if (written < 0 && errno == ENOTSOCK && poll(&output, 1, 0) == 1 && (output.revents & POLLOUT))
     written = write(STDERR_FILENO, line, length);

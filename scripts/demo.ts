@@ -169,7 +169,8 @@ function show(move: Move): void {
   const megabytes = (move.bytesMoved / 1e6).toFixed(1)
   say(
     `  ${move.from} -> ${move.to}: ${megabytes} MB moved, ${move.blackoutSeconds} s without an answer ` +
-      `(${move.mountSeconds} s of them Docker waited for the volume), rows before ${move.rowsBefore}, after ${move.rowsAfter}`,
+      `(${move.mountSeconds} s of them Docker waited for the volume), rows before ${move.rowsBefore}, after ` +
+      `${move.rowsAfter}`,
   )
 }
 

@@ -47,7 +47,9 @@ export const NO_SWARM: SwarmView = {
   servicesAt: () => 'none',
 }
 
-/** The engine double of unit tests and simulator. How long a call takes, and whether it fails, is up to the subclass. */
+/**
+ * The engine double of unit tests and simulator. How long a call takes, and whether it fails, is up to the subclass.
+ */
 export abstract class FakeEngine implements Engine {
   readonly #host: string
   readonly #containers: EngineContainers

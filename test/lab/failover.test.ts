@@ -47,7 +47,10 @@ const NATS_SERVER = /^\S*nats-server /
 const FENCING = 'lease expired: pausing'
 /** Longer than any lease and any wait for one. */
 const AWAY_SECONDS = 40
-/** Enough for a server to join the others, too little for an election. Servers that come up for longer and never serve let a lease run out (docs). */
+/**
+ * Enough for a server to join the others, too little for an election. Servers that come up for longer and never serve
+ * let a lease run out (docs).
+ */
 const FLAP_MS = 500
 
 test.serial(

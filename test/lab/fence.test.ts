@@ -27,7 +27,10 @@ interface Ground {
   lab: Lab
   host: Host
   image: string
-  /** Of plugin and agent: they run in the host's namespaces, outside a container, so that each can be killed by itself. */
+  /**
+   * Of plugin and agent: they run in the host's namespaces, outside a container, so that each can be killed by
+   * itself.
+   */
   root: string
 }
 

@@ -19,12 +19,15 @@ export interface LabGround {
   image: string
 }
 
-/** One lab at a time on a machine: the one before may run a long test to its end. Whoever gives up waiting would hold the lock as soon as he gets it. */
+/**
+ * One lab at a time on a machine: the one before may run a long test to its end. Whoever gives up waiting would hold
+ * the lock as soon as he gets it.
+ */
 const LAB_WAIT_MS = 3_600_000
 
 /**
- * One lab of three hosts with the plugin for all tests of a file; the engines' logs are printed when one fails. `build` makes the plugin into an empty
- * directory of the lab, in place of scripts/build-plugin.
+ * One lab of three hosts with the plugin for all tests of a file; the engines' logs are printed when one fails.
+ * `build` makes the plugin into an empty directory of the lab, in place of scripts/build-plugin.
  */
 export function onLab(
   options: LabOptions,

@@ -27,7 +27,10 @@ export interface Kill {
   readonly awayMs: number
 }
 
-/** Kills one process after another with SIGKILL, each time when the one before has come back: which, where and when is drawn by `chance`. */
+/**
+ * Kills one process after another with SIGKILL, each time when the one before has come back: which, where and when is
+ * drawn by `chance`.
+ */
 export class Killer {
   readonly kills: Kill[] = []
   readonly #hosts: readonly Host[]

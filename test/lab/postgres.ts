@@ -64,7 +64,10 @@ export function brokenLines(log: string): string[] {
   return log.split('\n').filter((line) => BROKEN.test(line))
 }
 
-/** The ledger's rows in the newest tree that this host has put aside, read by a PostgreSQL of its own from a copy of it. */
+/**
+ * The ledger's rows in the newest tree that this host has put aside, read by a PostgreSQL of its own from a copy of
+ * it.
+ */
 export async function rowsAside({ lab }: LabGround, host: Host): Promise<Map<number, string>> {
   await using agent = agentOf(host)
   const { id, diverged } = await agent.get(DB_VOLUME)

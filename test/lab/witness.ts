@@ -129,7 +129,9 @@ export async function copyStateOf(at: Host, volume: string, of: Host): Promise<s
   return (await agent.get(volume)).copies.find(({ host }) => host === of.name)?.state
 }
 
-/** Asserts that the log in this host's copy is one unbroken line of numbers and has every line that the witness heard. */
+/**
+ * Asserts that the log in this host's copy is one unbroken line of numbers and has every line that the witness heard.
+ */
 export async function nothingLost(
   t: ExecutionContext<LabGround>,
   host: Host,

@@ -68,7 +68,8 @@ function paragraphsOf(markdown: string): string[] {
 }
 
 /**
- * The sentences of a Markdown text. Code blocks, tables, headings and HTML are left out. A link counts as its text, code
+ * The sentences of a Markdown text. Code blocks, tables, headings and HTML are left out. A link counts as its text,
+ * code
  * within a line as one word. A paragraph or a list item ends its last sentence.
  */
 export function sentencesOf(markdown: string): string[] {
@@ -89,8 +90,8 @@ export function countWords(sentence: string): number {
 }
 
 /**
- * Lines above the limit, each as `file:line` and its columns. One that cannot be broken, such as a long address, is none;
- * `isFree` says what else may be longer.
+ * Lines above the limit, each as `file:line` and its columns.
+ * One that cannot be broken, such as a long address, is none; `isFree` says what else may be longer.
  */
 function longLines(file: string, lines: readonly string[], isFree: (index: number) => boolean): string[] {
   return lines.flatMap((text, index) => {
@@ -145,7 +146,10 @@ function anchorsOf(markdown: string): Set<string> {
   return anchors
 }
 
-/** Links of a text that lead to no file of the repository, or to no heading of it. `read` gives null for what is not there. */
+/**
+ * Links of a text that lead to no file of the repository, or to no heading of it.
+ * `read` gives null for what is not there.
+ */
 export function brokenLinks(file: string, markdown: string, read: (file: string) => string | null): string[] {
   const links = [...proseOf(markdown).replace(CODE, 'code').matchAll(LINK)].map(([, , target = '']) => target)
   return links.filter((target) => {

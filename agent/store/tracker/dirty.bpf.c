@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Notes which 16 KiB blocks of watched files change, on one file system, and which inodes of it may have changed in any way. docs/tracking.md
- * says why these places of the kernel see every change. Field offsets and enum values are taken from the running kernel's BTF when the program is loaded (CO-RE), so only the fields that are
+ * Notes which 16 KiB blocks of watched files change, on one file system, and which inodes of it may have changed in
+ * any way. docs/tracking.md
+ * says why these places of the kernel see every change. Field offsets and enum values are taken from the running
+ * kernel's BTF when the program is loaded (CO-RE), so only the fields that are
  * used are declared here. Whatever a kernel lacks makes the load fail: nothing is guessed.
  */
 
@@ -71,7 +73,8 @@ enum pageflags { PG_head = 1 };
 #define bit_of(type, name) (1UL << __builtin_preserve_enum_value(*(typeof(enum type) *)name, 1 /* BPF_ENUMVAL_VALUE */))
 
 /*
- * Macros of fs/ext4/ext4.h and ext4_jbd2.h, so not in BTF. What is relied on is tried out on the file system itself before the tracker is used
+ * Macros of fs/ext4/ext4.h and ext4_jbd2.h, so not in BTF. What is relied on is tried out on the file system itself
+ * before the tracker is used
  * (self-test.ts).
  */
 #define EXT4_HT_TRUNCATE 5
@@ -108,7 +111,10 @@ struct settings {
 	/* s_dev of the file system: major << 20 | minor. */
 	u32 device;
 	u32 page_shift;
-	/* For tests only: every so many-th event is dropped without a trace, to show that an audit finds a tracker that is broken. 0: none. */
+	/*
+	 * For tests only: every so many-th event is dropped without a trace, to show that an audit finds a tracker that is
+	 * broken. 0: none.
+	 */
 	u32 drop_every;
 };
 const volatile struct settings settings = {};
@@ -169,7 +175,8 @@ struct {
 } cuts SEC(".maps");
 
 /*
- * By a hash of its number, for every inode of the file system: the cut after which it may have changed last, and the one after which its content may have.
+ * By a hash of its number, for every inode of the file system: the cut after which it may have changed last, and the
+ * one after which its content may have.
  * Inodes that share a place are taken for each other: that costs a look, and nothing is ever lost for lack of room.
  */
 struct place {
@@ -186,7 +193,10 @@ struct {
 	field_type(value, struct places);
 } touched SEC(".maps");
 
-/* ext4's transactions under way, by task: the inode. Tasks are fewer by far, but one whose transaction could not begin leaves its entry behind. */
+/*
+ * ext4's transactions under way, by task: the inode. Tasks are fewer by far, but one whose transaction could not
+ * begin leaves its entry behind.
+ */
 struct {
 	field_uint(type, MAP_LRU_HASH);
 	field_uint(max_entries, 65536);
@@ -317,7 +327,8 @@ int on_dirty(u64 *context)
 }
 
 /*
- * A direct read or write begins. Only here can they be told apart: at the end there is no more than the request, whose flags do not always say it. So
+ * A direct read or write begins. Only here can they be told apart: at the end there is no more than the request,
+ * whose flags do not always say it. So
  * reads are remembered, not writes: whatever is forgotten then counts as a write.
  */
 SEC("tp_btf/iomap_dio_rw_begin")
@@ -375,8 +386,10 @@ int on_inode(u64 *context)
 }
 
 /*
- * What follows changes content without a page becoming dirty: truncate, holes, shifted and shared extents, exchanged ranges, the end of an unlinked
- * inode (whose number may come again). Each is noted when the file's cached pages are gone already, or its reads wait for the lock that is held.
+ * What follows changes content without a page becoming dirty: truncate, holes, shifted and shared extents, exchanged
+ * ranges, the end of an unlinked
+ * inode (whose number may come again). Each is noted when the file's cached pages are gone already, or its reads wait
+ * for the lock that is held.
  */
 static __attribute__((always_inline)) int mark_whole(struct inode *inode, u32 by)
 {
@@ -386,7 +399,10 @@ static __attribute__((always_inline)) int mark_whole(struct inode *inode, u32 by
 	return 0;
 }
 
-/* A transaction that will free a file's blocks (truncate, punch, collapse, insert, last close of an unlinked file) or exchange two files'. */
+/*
+ * A transaction that will free a file's blocks (truncate, punch, collapse, insert, last close of an unlinked file) or
+ * exchange two files'.
+ */
 SEC("tp_btf/ext4_journal_start_inode")
 int ext4_on_transaction(u64 *context)
 {
@@ -466,7 +482,10 @@ int xfs_on_setattr(u64 *context)
 	return 0;
 }
 
-/* Extents are dropped: by the truncate, or when blocks allocated beyond the end of the file are given back, which changes nothing. */
+/*
+ * Extents are dropped: by the truncate, or when blocks allocated beyond the end of the file are given back, which
+ * changes nothing.
+ */
 SEC("tp_btf/xfs_itruncate_extents_start")
 int xfs_on_truncate(u64 *context)
 {
@@ -479,7 +498,10 @@ int xfs_on_truncate(u64 *context)
 	state = lookup(&watched, &number);
 	if (!state || *state != XFS_SETATTR)
 		return 0;
-	/* By its key: what the pointer leads to may be another inode's by now, if this one was given up. Failing costs a false "all". */
+	/*
+	 * By its key: what the pointer leads to may be another inode's by now, if this one was given up. Failing costs a
+	 * false "all".
+	 */
 	update(&watched, &number, &none, BPF_EXIST);
 	return mark_whole(inode, BY_TRUNCATE);
 }

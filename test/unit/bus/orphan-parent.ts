@@ -1,4 +1,7 @@
-/** A program that starts a host, prints its server's pid and stays, so that a test can kill it: argv = state directory. */
+/**
+ * A program that starts a host, prints its server's pid and stays, so that a test can kill it: argv = state
+ * directory.
+ */
 import { openRegistry, volumeRecord } from '../registry/records.ts'
 import { eventually, serverPid, startHost } from './server.ts'
 

@@ -24,8 +24,8 @@ async function errorOf(world: World, call: Promise<unknown>): Promise<Error | nu
 }
 
 /**
- * A container of the first host has written, and ends; the tree cannot be captured any more. The newest checkpoint is on
- * that host alone; the second host has the one before.
+ * A container of the first host has written, and ends; the tree cannot be captured any more. The newest checkpoint is
+ * on that host alone; the second host has the one before.
  */
 async function leave(world: World): Promise<{ readonly id: string; readonly takeIn: () => void }> {
   const [h1, ...others] = [world.host(1), world.host(2), world.host(3)]

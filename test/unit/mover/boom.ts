@@ -1,4 +1,7 @@
-/** Imported before an agent's own code: its other thread throws where nobody catches as soon as the file $BOOM is there. */
+/**
+ * Imported before an agent's own code: its other thread throws where nobody catches as soon as the file $BOOM is
+ * there.
+ */
 import { existsSync } from 'node:fs'
 import { isMainThread } from 'node:worker_threads'
 

@@ -1,5 +1,6 @@
 /**
- * The mover's thread as it is, except that it ends its process, as kill -9 would, at the step WHERRY_TEST_STEP names: `<step> <nth time>`.
+ * The mover's thread as it is, except that it ends its process, as kill -9 would, at the step WHERRY_TEST_STEP names:
+ * `<step> <nth time>`.
  */
 import { parentPort } from 'node:worker_threads'
 import { pino } from 'pino'

@@ -59,7 +59,10 @@ export class HostProcess {
     })
   }
 
-  /** Starts it on a state directory and recovers; with `dieAt` it ends itself at a step (`<step> <nth time>`), from then on. */
+  /**
+   * Starts it on a state directory and recovers; with `dieAt` it ends itself at a step (`<step> <nth time>`), from
+   * then on.
+   */
   static async start(stateDir: string, tlsDir: string, dieAt = 'never 1'): Promise<HostProcess> {
     const env = { ...process.env, WHERRY_TEST_STEP: dieAt }
     const script = join(import.meta.dirname, 'crashing-host.ts')

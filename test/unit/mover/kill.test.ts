@@ -15,7 +15,10 @@ const base = mkdtempSync(join(tmpdir(), 'wherry-kill-'))
 const tls = join(base, 'tls', ADDRESS)
 const v = volume()
 const dataOf = (state: string) => join(state, 'volumes', v.id, 'data')
-/** The sender before and after its capture of checkpoint 2; a receiver at checkpoint 1; the tree that was checkpoint 1. */
+/**
+ * The sender before and after its capture of checkpoint 2; a receiver at checkpoint 1; the tree that was checkpoint
+ * 1.
+ */
 const [EDITED, CAPTURED, RECEIVER, OLD] = ['edited', 'captured', 'receiver', 'old'].map((name) => join(base, name)) as [
   string,
   string,
@@ -201,7 +204,10 @@ test.serial(
   },
 )
 
-/** Kills a sender at each step in turn, each time as it takes up what the one before it left; answers one that is still there. */
+/**
+ * Kills a sender at each step in turn, each time as it takes up what the one before it left; answers one that is
+ * still there.
+ */
 async function captureKilled(
   t: ExecutionContext,
   state: string,

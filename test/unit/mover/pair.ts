@@ -29,7 +29,10 @@ interface PairOptions {
   readonly bandwidthBytesPerSecond?: number
 }
 
-/** A sender, and a receiver whose state lies where it is said; both are at the first checkpoint, of which `old` is a copy. */
+/**
+ * A sender, and a receiver whose state lies where it is said; both are at the first checkpoint, of which `old` is a
+ * copy.
+ */
 export async function pair(t: ExecutionContext, given: PairOptions) {
   const { stateDir, largeMebibytes, smallKibibytes, owner, bandwidthBytesPerSecond = null } = given
   const base = await directory(t)

@@ -142,7 +142,9 @@ test('Get says what went wrong with a volume, a line for each, and nothing of th
   t.like(Status, {
     holder_away: 'not heard from for 34 s',
     checkpoint_age: 'no other host has the newest checkpoint: what was written since theirs is on h1 alone',
-    checkpoints: `every 40 s instead of 10 s (WHERRY_CHECKPOINT_SHARE), containers frozen for 35 ms by the last one, changed files are read whole (the file system is btrfs), the last 3 attempts failed: ${error}`,
+    checkpoints:
+      'every 40 s instead of 10 s (WHERRY_CHECKPOINT_SHARE), containers frozen for 35 ms by the last one, changed ' +
+      `files are read whole (the file system is btrfs), the last 3 attempts failed: ${error}`,
     consistency: 'live: in a checkpoint of a volume in use, files may be from different instants',
     taken_over: `by h1 from h3 at ${at}, at checkpoint 2.9, which was 7 s old: what was written later is missing`,
   })

@@ -37,7 +37,10 @@ interface Version {
   readonly checkpoint: Checkpoint
 }
 
-/** A receiver with a copy, another volume beside it, strangers' files around; two honest versions of the volume; a hostile source. */
+/**
+ * A receiver with a copy, another volume beside it, strangers' files around; two honest versions of the volume; a
+ * hostile source.
+ */
 export async function hostileGround(t: ExecutionContext) {
   await using stack = new AsyncDisposableStack()
   const { dir } = stack.use(await transferDirectory())

@@ -33,8 +33,8 @@ export interface Act {
   /** Called when the asker has told what it wants, before anything is answered. */
   readonly asked: () => void
   /**
-   * From the first lie to the end of the connection: both sides may wait for each other after it, and the protocol's own
-   * limit is long. Undefined: it does not end before the protocol says so.
+   * From the first lie to the end of the connection: both sides may wait for each other after it, and the protocol's
+   * own limit is long. Undefined: it does not end before the protocol says so.
    */
   readonly patienceMs?: number
 }

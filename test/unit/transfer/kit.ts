@@ -58,8 +58,8 @@ export const ONES_LIST = Buffer.concat([
 ])
 
 /**
- * A TCP proxy: `cut` resets its connections, `silence` swallows everything from then on without a close. `toAsker` counts
- * what the source sent. With `bytesPerSecond` what the source sends goes no faster.
+ * A TCP proxy: `cut` resets its connections, `silence` swallows everything from then on without a close. `toAsker`
+ * counts what the source sent. With `bytesPerSecond` what the source sends goes no faster.
  */
 export async function proxy(port: number, bytesPerSecond = Number.POSITIVE_INFINITY) {
   const sockets = new Set<Socket>()

@@ -30,7 +30,10 @@ export function manifestOf(lines: readonly LiarLine[]): Manifest {
 /** More than a case needs; a list of a file of terabytes is not made. */
 const CONTENT_MAX_BYTES = 4 * 1024 * 1024
 
-/** Serves a manifest that may be a lie: answers whatever is asked for it, with the bytes that `content` gives for a path, cut or filled up to the size. */
+/**
+ * Serves a manifest that may be a lie: answers whatever is asked for it, with the bytes that `content` gives for a
+ * path, cut or filled up to the size.
+ */
 export class Liar implements TreeReader {
   readonly hash: string
   readonly #manifest: Manifest

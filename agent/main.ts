@@ -86,7 +86,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
     log,
   })
   const stream = streamOf(BUCKETS.hosts)
-  const sight = createLeaderView({ plan, advertise: config.advertise, server: nats, stream })
+  const leaderView = createLeaderView({ plan, advertise: config.advertise, server: nats, stream })
   const parts: Dependencies = {
     self: {
       id: hostId,
@@ -99,7 +99,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
     store: mover.store,
     puller: mover.puller,
     peers: mover.peers,
-    sight,
+    leaderView,
     watchdog,
     pauses,
     freezes,
@@ -116,7 +116,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
     checkpointShare: config.checkpointShare,
     replaceAfterMs: config.replaceAfterMs,
     peerAddresses: config.peers.map((address) => ({ address, port: config.transferPort })),
-    drainWish: await openDrainFlag(stateDir),
+    drainFlag: await openDrainFlag(stateDir),
     engineFacts: await openEngineFacts(stateDir),
     alone,
     registryHosts: plan.servers,

@@ -52,7 +52,7 @@ export class Counts implements Tally {
     this.#pauses.observe({ volume }, ms / 1000)
   }
 
-  seized(volume: string): void {
+  takenOver(volume: string): void {
     this.#seizures.inc({ volume })
   }
 

@@ -38,7 +38,7 @@ export interface Tally {
   /** Containers were paused for a checkpoint, whether it was taken or not. */
   paused(volume: string, ms: number): void
   /** This host took the volume over. */
-  seized(volume: string): void
+  takenOver(volume: string): void
   /** Data of a copy crossed the network to this host. */
   moved(volume: string, bytes: number): void
 }
@@ -52,7 +52,7 @@ export interface Dependencies {
   readonly puller: VolumePuller
   readonly peers: Peers
   /** Whether this host's own registry server sees a leader. */
-  readonly sight: () => Promise<LeaderView>
+  readonly leaderView: () => Promise<LeaderView>
   readonly watchdog: Watchdog
   readonly pauses: Pauses
   readonly freezes: Freezes
@@ -82,7 +82,7 @@ export interface Dependencies {
    */
   readonly peerAddresses: readonly { readonly address: string; readonly port: number }[]
   /** Whether an operator drains this host. */
-  readonly drainWish: DrainFlag
+  readonly drainFlag: DrainFlag
   readonly engineFacts: EngineFacts
   /** True: this host has no peers, and no host can take anything over from it. */
   readonly alone: boolean

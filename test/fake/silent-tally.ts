@@ -4,6 +4,6 @@ import type { Tally } from '../../agent/mobility/dependencies.ts'
 export const SILENT_TALLY: Tally = {
   checkpoint: () => undefined,
   paused: () => undefined,
-  seized: () => undefined,
+  takenOver: () => undefined,
   moved: () => undefined,
 }

@@ -33,7 +33,8 @@ const mariadb: LabDatabase = {
     fi
     ${MARIADB} &
     until mariadb -S /tmp/socket -e 'create database if not exists lab;
-      create table if not exists lab.ledger (n bigint primary key, text varchar(2000)) engine=innodb' 2>/dev/null; do sleep 0.2; done`,
+      create table if not exists lab.ledger (n bigint primary key, text varchar(2000)) engine=innodb' 2>/dev/null
+    do sleep 0.2; done`,
   write: `while read n; do echo "insert into ledger values ($n, repeat('x', 2000)); select $n;"; done |
     mariadb -S /tmp/socket -N -B --unbuffered lab`,
   checkFiles: 'true',
@@ -94,7 +95,10 @@ const etcd: LabDatabase = {
   check: `etcdctl endpoint health
     etcdctl endpoint hashkv
     etcdctl get --prefix ledger/ -w fields |
-      awk '/ModRevision/ { if (last && $3 != last + 1) { print "revision " last " is followed by " $3; exit 1 } last = $3 }'`,
+      awk '/ModRevision/ {
+        if (last && $3 != last + 1) { print "revision " last " is followed by " $3; exit 1 }
+        last = $3
+      }'`,
   read: 'etcdctl get --prefix ledger/ --print-value-only',
   recovered: /restarting local member/,
   broken: /"level":"(?:error|fatal|panic)"|^panic:|crc mismatch/,

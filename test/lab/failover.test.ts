@@ -91,13 +91,15 @@ test.serial(
     const move = { service: DB_SERVICE, volume: DB_VOLUME, to: next, cutMs, servedMs: first.atMs }
     const split = await until('Swarm tells of its tasks', () => splitBlackout(move))
     t.log(
-      `blackout ${split.total} s: Swarm ${split.swarm} s until it placed the task, ${split.engine} s until Docker asked for the volume, ` +
+      `blackout ${split.total} s: Swarm ${split.swarm} s until it placed the task, ` +
+        `${split.engine} s until Docker asked for the volume, ` +
         `Wherry ${split.wherry} s, container ${split.container} s, PostgreSQL ${split.program} s (the host was Swarm's ${role})`,
     )
     const oldestMs = Math.max(0, ...missing.map(({ atMs }) => cutMs - atMs))
     const numbers = missing.map(({ number }) => number)
     t.log(
-      `${acknowledged.length} rows acknowledged, ${missing.length} of them missing as announced (${Math.min(...numbers)} to ${Math.max(...numbers)}), ` +
+      `${acknowledged.length} rows acknowledged, ${missing.length} of them missing as announced ` +
+        `(${Math.min(...numbers)} to ${Math.max(...numbers)}), ` +
         `the oldest acknowledged ${oldestMs} ms before the cut, the checkpoint ${cutMs - checkpointMs} ms, announced ${saidMs} ms`,
     )
 

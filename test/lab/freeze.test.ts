@@ -14,7 +14,8 @@ const HEALTH_SECONDS = 5
 const PAUSED_MS = 100
 /** Writes all the time, and says how much. */
 const WRITER =
-  'i=0; while :; do i=$((i+1)); dd if=/dev/urandom of=/data/f$((i%50)) bs=16k count=1 2>/dev/null; echo $i >/data/n; sleep 0.02; done'
+  'i=0; while :; do i=$((i+1)); dd if=/dev/urandom of=/data/f$((i%50)) bs=16k count=1 2>/dev/null; ' +
+  'echo $i >/data/n; sleep 0.02; done'
 
 test.serial(
   'promise 13: with control groups of both versions, commands, probes and pauses by hand go on as if there were no checkpoints',

@@ -13,7 +13,9 @@ trap 'exit 0' TERM
 n=0
 while :; do
   read up rest </proc/uptime; echo $up >>/data/pulse
-  n=$((n+1)); [ $((n % ${LINES_PER_BLOB})) != 1 ] || dd if=/dev/urandom of=/data/blob bs=1M count=${BLOB_MEBIBYTES} conv=notrunc 2>/dev/null
+  n=$((n+1))
+  [ $((n % ${LINES_PER_BLOB})) != 1 ] ||
+    dd if=/dev/urandom of=/data/blob bs=1M count=${BLOB_MEBIBYTES} conv=notrunc 2>/dev/null
   sleep 0.1
 done`
 

@@ -24,7 +24,9 @@ const WRITER = `
 trap 'exit 0' TERM
 n=$(wc -l </data/log 2>/dev/null || echo 0)
 while :; do
-  n=$((n+1)); echo "$n $HOSTNAME" | dd of=/data/log oflag=append conv=notrunc,fsync 2>/dev/null && echo "$n $HOSTNAME" | nc -w 2 ${WITNESS.address} ${WITNESS.port}
+  n=$((n+1))
+  echo "$n $HOSTNAME" | dd of=/data/log oflag=append conv=notrunc,fsync 2>/dev/null &&
+    echo "$n $HOSTNAME" | nc -w 2 ${WITNESS.address} ${WITNESS.port}
   sleep 0.02
 done`
 

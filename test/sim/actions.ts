@@ -32,7 +32,7 @@ function cleanUp(world: SimWorld, left: number): void {
 
 const ACTIONS: Partial<Readonly<Record<Scenario, Action>>> = {
   drains: ({ random, hosts, machine, operators }) => {
-    const stay = hosts.filter((host) => !machine(host).drainWish)
+    const stay = hosts.filter((host) => !machine(host).drainFlag)
     if (stay.length > 1) operators.drain(random.pick(stay), random.hit(DRAINED_BACK))
   },
   removals: ({ random, operators, volumes }) => operators.remove(random.pick(volumes)),

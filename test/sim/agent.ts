@@ -90,7 +90,7 @@ export class SimAgent {
           )
         },
       },
-      sight: () => this.process.call(random.between(1, 20), () => cluster.sight(host)),
+      leaderView: () => this.process.call(random.between(1, 20), () => cluster.leaderView(host)),
       watchdog: {
         guard: (guard) => void (this.process.alive && this.#machine.plugin?.notify(guard)),
         inherited: async () => inherited,
@@ -120,11 +120,11 @@ export class SimAgent {
             this.#machine.engineFacts = facts
           }),
       },
-      drainWish: {
-        get: () => this.#machine.drainWish,
+      drainFlag: {
+        get: () => this.#machine.drainFlag,
         set: (on) =>
           this.process.call(2, () => {
-            this.#machine.drainWish = on
+            this.#machine.drainFlag = on
           }),
       },
       alone: world.hosts.length === 1,

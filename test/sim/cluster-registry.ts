@@ -90,7 +90,7 @@ export class ClusterRegistry {
     return this.servers.find((server) => this.#running.has(server) && this.#network.linked(host, server)) ?? null
   }
 
-  sight(host: string): LeaderView {
+  leaderView(host: string): LeaderView {
     return { server: this.servers.includes(host), leader: this.hosts.sees(host) }
   }
 

@@ -42,7 +42,7 @@ function volumeComplaint(world: SimWorld, name: string): string | null {
 }
 
 function isDrained({ machine, swarm }: SimWorld, host: string): boolean {
-  return machine(host).drainWish || swarm.isDrained(host)
+  return machine(host).drainFlag || swarm.isDrained(host)
 }
 
 /**

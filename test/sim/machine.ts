@@ -38,7 +38,7 @@ export class Machine {
   /** `<state>/frozen.json`. */
   frozenNote: readonly string[] = []
   guardFile: Guard | null = null
-  drainWish = false
+  drainFlag = false
   engineFacts: EngineFact | null = null
   on = true
   plugin: Plugin | null = null

@@ -68,9 +68,8 @@ function paragraphsOf(markdown: string): string[] {
 }
 
 /**
- * The sentences of a Markdown text. Code blocks, tables, headings and HTML are left out. A link counts as its text,
- * code
- * within a line as one word. A paragraph or a list item ends its last sentence.
+ * The sentences of a Markdown text. Code blocks, tables, headings and HTML are left out.
+ * A link counts as its text, code within a line as one word. A paragraph or a list item ends its last sentence.
  */
 export function sentencesOf(markdown: string): string[] {
   return paragraphsOf(markdown).flatMap((paragraph) =>

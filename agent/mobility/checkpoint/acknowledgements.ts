@@ -1,6 +1,6 @@
 import type { Checkpoint, CopyRecord, VolumeRecord } from '../../model/model.ts'
 import type { Context } from '../context.ts'
-import { hasCheckpoint, withAnswers } from '../record/copies.ts'
+import { hasCheckpoint, withReplies } from '../record/copies.ts'
 import { changeVolume, STALE_READ } from '../record/update-record.ts'
 import type { CheckpointedHold } from './sink.ts'
 
@@ -40,7 +40,7 @@ export class Acknowledgements {
     const { self, clock } = this.#context.dependencies
     const written = new Map(this.#pending)
     const at = clock.now().toISOString()
-    await this.#change((record) => withAnswers(record, self.id, written, at))
+    await this.#change((record) => withReplies(record, self.id, written, at))
     for (const [host, has] of written) if (this.#pending.get(host) === has) this.#pending.delete(host)
   }
 

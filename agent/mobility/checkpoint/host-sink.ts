@@ -3,7 +3,7 @@ import type { Checkpoint, CopyRecord, VolumeRecord } from '../../model/model.ts'
 import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { Context } from '../context.ts'
 import type { CopyProgress } from '../copy-contract.ts'
-import { readCopyAnswer } from '../record/copy-answer.ts'
+import { parseCopyReply } from '../record/copy-answer.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { Coverage } from './coverage.ts'
 import type { CheckpointedHold, CheckpointSink, OfferedCheckpoint } from './sink.ts'
@@ -122,7 +122,7 @@ export class HostSink implements CheckpointSink {
     const question = { kind: 'offer', record, checkpoint, from: dependencies.self.id } as const
     const address = { address: known.address, port: known.transferPort }
     const reply = await rejectOnAbort(dependencies.peers.ask(address, question, signal), signal)
-    const answer = readCopyAnswer(reply, hosts.label(host))
+    const answer = parseCopyReply(reply, hosts.label(host))
     const has = answer?.host === host ? answer.checkpoint : null
     // A checkpoint that this hold neither took nor began with never becomes the volume's last one.
     if (!this.#coverage.learn(host, has?.hash ?? null) || has === null)

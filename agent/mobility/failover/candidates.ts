@@ -3,7 +3,7 @@ import type { CopyReply } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
 import { isSameTree, newerOf } from '../record/checkpoint-order.ts'
 import { isEmptyTree, isForged, isKnownCopy, mayBeNewest } from '../record/copies.ts'
-import { readCopyAnswer } from '../record/copy-answer.ts'
+import { parseCopyReply } from '../record/copy-answer.ts'
 import { standingOf } from '../record/lineage.ts'
 
 /** A living host replies in milliseconds; a Mount waits for all of them. */
@@ -96,7 +96,7 @@ async function askForCopy(
     if (known === undefined) return undefined
     const address = { address: known.address, port: known.transferPort }
     const said = await peers.ask(address, { kind: 'copy', volume: record.id }, signal)
-    const reply = readCopyAnswer(said, host)
+    const reply = parseCopyReply(said, host)
     return reply === null ? null : { ...reply, host }
   } catch {
     return undefined

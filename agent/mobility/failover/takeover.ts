@@ -156,7 +156,7 @@ export function announceTakeover(context: Pick<Context, 'dependencies' | 'hosts'
   const { log, bus, self, tally } = context.dependencies
   const seizure = record.seizures.at(-1)
   if (seizure === undefined) return
-  tally.seized(record.name)
+  tally.takenOver(record.name)
   const { epoch, base, ageSeconds } = seizure
   log.error(
     {
@@ -169,7 +169,7 @@ export function announceTakeover(context: Pick<Context, 'dependencies' | 'hosts'
     },
     `volume taken over from a lost host: at most its last ${ageSeconds} s of writes are missing`,
   )
-  bus.publish(`volume.${record.id}.seized`, { name: record.name, host: self.id, ...seizure })
+  bus.publish(`volume.${record.id}.takenOver`, { name: record.name, host: self.id, ...seizure })
 }
 
 /**

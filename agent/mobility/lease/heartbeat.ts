@@ -24,7 +24,7 @@ export function describeHost(
   copies: readonly LocalCopy[],
 ): Heartbeat {
   const { dependencies, node, containerUses, space, checkpointScheduler } = context
-  const { self, drainWish } = dependencies
+  const { self, drainFlag } = dependencies
   const held = copies.filter((copy) => copy.held !== null)
   return {
     id: self.id,
@@ -50,7 +50,7 @@ export function describeHost(
     freeBytes: space.freeBytes,
     totalBytes: space.totalBytes,
     zone: node.zone,
-    draining: node.drained || drainWish.get(),
+    draining: node.drained || drainFlag.get(),
   }
 }
 

@@ -19,11 +19,11 @@ const ASK_EVERY_HEARTBEATS = 0.25
 /** A reply that takes longer does not count. */
 const REPLY_HEARTBEATS = 1
 
-const sight = z.object({ server: z.boolean(), leader: z.boolean() })
+const leaderView = z.object({ server: z.boolean(), leader: z.boolean() })
 
 type IsolationDependencies = Pick<
   Dependencies,
-  'peers' | 'sight' | 'clock' | 'self' | 'signal' | 'heartbeatMs' | 'registryHosts' | 'leaderlessQuorum' | 'log'
+  'peers' | 'leaderView' | 'clock' | 'self' | 'signal' | 'heartbeatMs' | 'registryHosts' | 'leaderlessQuorum' | 'log'
 >
 
 /**
@@ -92,9 +92,9 @@ export class Isolation {
       const port = this.#hosts.all().find((host) => host.address === address)?.transferPort ?? self.transferPort
       const reply =
         address === self.address
-          ? await this.#dependencies.sight()
+          ? await this.#dependencies.leaderView()
           : await peers.ask({ address, port }, { kind: 'registry' }, signal)
-      const seen = sight.parse(reply)
+      const seen = leaderView.parse(reply)
       // A host that runs none of the servers does not count.
       if (!seen.server) return 'unknown'
       return seen.leader ? 'leader' : 'no leader'

@@ -33,7 +33,7 @@ export async function replyToQuery(
     case 'surrender':
       return await context.releases.surrender(question, signal)
     case 'registry':
-      return await context.dependencies.sight()
+      return await context.dependencies.leaderView()
     case 'compare':
       return await compareOwnCopy(context, question, signal)
     case 'inventory':

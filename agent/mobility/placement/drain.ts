@@ -22,9 +22,9 @@ export async function drainHost(
   >,
   on: boolean,
 ): Promise<DrainView> {
-  const { drainWish, log, self } = context.dependencies
-  if (drainWish.get() !== on) {
-    await drainWish.set(on)
+  const { drainFlag, log, self } = context.dependencies
+  if (drainFlag.get() !== on) {
+    await drainFlag.set(on)
     log.info({ on }, on ? 'drain started' : 'drain ended')
     context.wakeups.wake(RECONCILE)
   }

@@ -27,5 +27,5 @@ export function placementHosts(
 
 /** Whether an operator or Swarm drains this host. */
 export function isDraining(context: Pick<Context, 'dependencies' | 'node'>): boolean {
-  return context.dependencies.drainWish.get() || context.node.drained
+  return context.dependencies.drainFlag.get() || context.node.drained
 }

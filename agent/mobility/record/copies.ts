@@ -111,7 +111,7 @@ export function isLeftBehind(record: VolumeRecord, checkpoint: NamedCheckpoint):
  * `last` becomes the newest of them and never goes back; copies are current at it or behind.
  * Returns the very same object when nothing changes.
  */
-export function withAnswers(
+export function withReplies(
   record: VolumeRecord,
   holder: string,
   replies: ReadonlyMap<string, Checkpoint>,

@@ -31,7 +31,7 @@ export function parseSurrenderReply(value: unknown, from: string): SurrenderRepl
  * Parses a host's reply about its copy; null: it has none.
  * REQUEST_INVALID when it cannot be understood.
  */
-export function readCopyAnswer(value: unknown, from: string): CopyReply | null {
+export function parseCopyReply(value: unknown, from: string): CopyReply | null {
   const found = reply.nullable().safeParse(value)
   if (found.success) return found.data
   throw malformedReply(from, 'its copy', found.error)

@@ -23,10 +23,10 @@ const NONE = { server: true, leader: false }
 
 /** Waits until the host's sight is what it should be; answers how long that took, and how long the slowest answer. */
 async function sees(host: TestHost, wanted: LeaderView): Promise<number> {
-  const sight = sightOf(host)
+  const leaderView = sightOf(host)
   const startedMs = performance.now()
   await eventually(`${host.address} sees ${JSON.stringify(wanted)}`, async () => {
-    const seen = await sight()
+    const seen = await leaderView()
     if (seen.server !== wanted.server || seen.leader !== wanted.leader) throw new Error(JSON.stringify(seen))
     return true
   })

@@ -100,10 +100,9 @@ test('ls and inspect show a volume as text, and as JSON to programs', async (t) 
     agent.run('inspect', 'data'),
     agent.run('inspect', 'data', '--json'),
   ])
-  t.regex(
-    listed.stdout,
-    /^VOLUME +HOLDER +CONTAINERS +CHECKPOINT +AGE +SIZE +COPIES\ndata +h1 +db +4\.17 +\d+ s +1\.5 GB +h1, h2 \(filling\) +1 diverged tree\n$/,
-  )
+  const [head, ...rows] = listed.stdout.split('\n')
+  t.regex(head ?? '', /^VOLUME +HOLDER +CONTAINERS +CHECKPOINT +AGE +SIZE +COPIES$/)
+  t.regex(rows.join('\n'), /^data +h1 +db +4\.17 +\d+ s +1\.5 GB +h1, h2 \(filling\) +1 diverged tree\n$/)
   t.regex(shown.stdout, /taken over +by h1 from h3 .* checkpoint 3\.9, which was 7 s old/)
   t.regex(
     shown.stdout,
@@ -436,8 +435,8 @@ test('a command can be nested: help and complaints give its full name', async (t
   }
 })
 
-test('the README names every command with its flags', (t) => {
-  const page = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
+test('docs/commands.md names every command with its flags', (t) => {
+  const page = readFileSync(new URL('../../../docs/commands.md', import.meta.url), 'utf8')
   for (const { name, operands, flags } of COMMANDS) {
     t.true(page.includes(`\nwherry ${[name, ...operands].join(' ')}`), name)
     for (const flag of flags) t.true(page.includes(flag), `${name} ${flag}`)

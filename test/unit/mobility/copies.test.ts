@@ -1,7 +1,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { copyFields, orderOf } from '../../../agent/mobility/record/checkpoint-order.ts'
-import { copiesAfter, hasCheckpoint, isLeftBehind, withAnswers } from '../../../agent/mobility/record/copies.ts'
+import { copiesAfter, hasCheckpoint, isLeftBehind, withReplies } from '../../../agent/mobility/record/copies.ts'
 import type { Checkpoint, CopyRecord, CopyState, VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 
@@ -44,7 +44,7 @@ test('answers make the newest checkpoint the last one, their hosts current, othe
     ['h5', checkpoint(2, 9)],
     ['h9', checkpoint(2, 9)],
   ])
-  const next = withAnswers(record(checkpoint(1, 1), copies), 'h1', answers, 'now')
+  const next = withReplies(record(checkpoint(1, 1), copies), 'h1', answers, 'now')
   t.deepEqual(next.last, checkpoint(2, 3))
   t.deepEqual(next.copies, {
     h1: { ...copy('current', 2, 3), ...copyFields(checkpoint(2, 3)), at: 'now' },
@@ -53,8 +53,8 @@ test('answers make the newest checkpoint the last one, their hosts current, othe
     h4: { ...copy('behind', 2, 2), ...copyFields(checkpoint(2, 2)), at: 'now' },
     h5: copy('diverged', 1, 1),
   })
-  t.is(withAnswers(next, 'h1', answers, 'later'), next)
-  t.is(withAnswers(next, 'h1', new Map(), 'later'), next)
+  t.is(withReplies(next, 'h1', answers, 'later'), next)
+  t.is(withReplies(next, 'h1', new Map(), 'later'), next)
 })
 
 const states = fc.constantFrom<CopyState>('current', 'behind', 'filling', 'diverged')
@@ -72,7 +72,7 @@ test('promise 5: whatever hosts answer, the last checkpoint never goes back, is 
       if (state === 'current' && (epoch !== last?.epoch || seq !== last.seq)) delete copies[host]
     }
     const answers = new Map(Object.entries(said).map(([host, { epoch, seq }]) => [host, checkpoint(epoch, seq)]))
-    const after = withAnswers(before, 'h1', answers, 'now')
+    const after = withReplies(before, 'h1', answers, 'now')
     if (after === before) return
     if (after.last === null) throw new Error('no last checkpoint')
     if (before.last !== null && orderOf(after.last, before.last) === 'older') throw new Error('it went back')
@@ -91,19 +91,19 @@ test('promise 5: whatever hosts answer, the last checkpoint never goes back, is 
 
 test('a copy that began anew after data was given up is current when it says so, whatever was known of it before', (t) => {
   const copies = { h1: copy('current', 1, 5), h2: copy('behind', 1, 9) }
-  const next = withAnswers(record(checkpoint(1, 5), copies), 'h1', new Map([['h2', checkpoint(1, 5)]]), 'now')
+  const next = withReplies(record(checkpoint(1, 5), copies), 'h1', new Map([['h2', checkpoint(1, 5)]]), 'now')
   t.like(next.copies.h2, { state: 'current', epoch: 1, seq: 5 })
 })
 
 test('promise 7: a checkpoint after the base of a take-over is left behind; one before it, or of the epoch that followed, is not', (t) => {
   const base = { epoch: 1, seq: 5, hash: '' }
   const seizure = { epoch: 2, from: 'h1', by: 'h2', at: '', base, ageSeconds: 0 }
-  const seized = { ...record(checkpoint(2, 7), {}), seizures: [seizure] }
-  t.true(isLeftBehind(seized, { epoch: 1, seq: 6 }))
-  t.false(isLeftBehind(seized, { epoch: 1, seq: 5 }))
-  t.false(isLeftBehind(seized, { epoch: 1, seq: 4 }))
+  const takenOver = { ...record(checkpoint(2, 7), {}), seizures: [seizure] }
+  t.true(isLeftBehind(takenOver, { epoch: 1, seq: 6 }))
+  t.false(isLeftBehind(takenOver, { epoch: 1, seq: 5 }))
+  t.false(isLeftBehind(takenOver, { epoch: 1, seq: 4 }))
   // Newer than what the registry has heard of, but of the line it is on.
-  t.false(isLeftBehind(seized, { epoch: 2, seq: 8 }))
+  t.false(isLeftBehind(takenOver, { epoch: 2, seq: 8 }))
 })
 
 test('promise 14: after a release or a take-over only copies whose hash may be the same stay current', (t) => {
@@ -124,7 +124,7 @@ test('promise 14: after a release or a take-over only copies whose hash may be t
 
 test('promise 14: a host that answers with the last checkpoint under another hash is not current', (t) => {
   const last = checkpoint(1, 1)
-  const next = withAnswers(
+  const next = withReplies(
     record(last, { h2: copy('current', 1, 1) }),
     'h1',
     new Map([['h2', { ...last, hash: 'other' }]]),

@@ -144,7 +144,7 @@ export class MemoryHost {
       log: pino({ level: 'silent' }),
       tally: this.metrics.tally,
       peers: world.peersOf(this),
-      sight: async () => {
+      leaderView: async () => {
         await clock.sleep(SIGHT_MS, NEVER)
         return { server: true, leader: !world.registry.away || world.leaderSeen }
       },
@@ -172,7 +172,7 @@ export class MemoryHost {
           this.engineFacts = facts
         },
       },
-      drainWish: {
+      drainFlag: {
         get: () => this.drained,
         set: async (on) => {
           this.drained = on

@@ -22,14 +22,16 @@ if (args.join(' ').startsWith('plugin inspect')) {
   const format = args.at(-1)
   if (format.includes('Env')) {
     console.log('WHERRY_LEASE=9s\\nWHERRY_OF_ANOTHER_VERSION=1')
-    console.log(mounts.map(({ name, source }) => name + '.source=' + (name === 'state' ? here + '/a state' : source)).join('\\n'))
+    const sourceOf = ({ name, source }) => (name === 'state' ? here + '/a state' : source)
+    console.log(mounts.map((one) => one.name + '.source=' + sourceOf(one)).join('\\n'))
   } else if (format.includes('"state"')) console.log(here + '/a state')
   else console.log('true')
 }
 if (args.slice(0, 2).join(' ') === 'plugin set') {
   for (const setting of args.slice(3)) {
     const [name] = setting.split('=')
-    const found = [...env, ...mounts.map((one) => ({ ...one, name: one.name + '.source' }))].find((one) => one.name === name)
+    const sources = mounts.map((one) => ({ ...one, name: one.name + '.source' }))
+    const found = [...env, ...sources].find((one) => one.name === name)
     if (found?.settable === undefined) throw new Error('"' + name + '" is not settable')
     appendFileSync(here + '/set', setting + '\\n')
   }

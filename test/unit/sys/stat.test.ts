@@ -37,7 +37,8 @@ test('every kind of inode is seen as lstat sees it, to the last bit', (t) => {
     'sh',
     [
       '-c',
-      `mkfifo fifo; mknod char c 300 70000; mknod block b 8 1; truncate -s 5T sparse; ln file other; chmod 6751 file; chown 4000000000:7 file
+      `mkfifo fifo; mknod char c 300 70000; mknod block b 8 1; truncate -s 5T sparse; ln file other
+       chmod 6751 file; chown 4000000000:7 file
        touch -d '1901-01-01 00:00:00.000000001 UTC' sparse; touch -d '2100-06-01 12:00:00.987654321 UTC' dir`,
     ],
     { cwd: directory },

@@ -87,7 +87,8 @@ function limitTable(results: readonly Result[], alone: Alone): string {
     ]
   })
   const head = ['case', 'Wherry s', 'bound s', 'times', 'capture s', 'pull s', 'apply s', 'cores busy', 'held back by']
-  const about = `bound: the parts' CPU time over ${cores} cores, or the disk's time for what is written if that is longer`
+  const bound = `the parts' CPU time over ${cores} cores`
+  const about = `bound: ${bound}, or the disk's time for what is written if that is longer`
   return `Distance from this machine's limit (${about})\n${table(head, rows)}`
 }
 

@@ -5,7 +5,7 @@ import test from 'ava'
 import { calm, captureCheckpoint, newVolume, storeHost, temporaryDirectory } from './fixture.ts'
 
 /** What the page tells the operator to type, a command a line. */
-const COMMANDS = [...readPage().matchAll(/^ {3}```\n(.*?)^ {3}```$/gms)]
+const COMMANDS = [...readPage().matchAll(/^ {3}```sh\n(.*?)^ {3}```$/gms)]
   .flatMap(([, block = '']) => block.replace(/\\\n\s*/g, '').split('\n'))
   .map((line) => line.trim())
 

@@ -87,10 +87,12 @@ function describeCheckpointing({ checkpointing, options, holder, mountpoint }: V
       ? `only ${holder.host}, which holds the volume, reports them: inspect the volume there`
       : null
   }
-  const { intervalMs, pauseMs, error, failures, scanned } = checkpointing
+  const { ageSeconds, intervalMs, pauseMs, error, failures, scanned } = checkpointing
   const wantedMs = checkpointTargetMs(options, scanned === null)
   if (wantedMs === null) return null
-  const rarer = intervalMs > wantedMs ? ` instead of ${formatAge(wantedMs / 1000)} (WHERRY_CHECKPOINT_SHARE)` : ''
+  // Before the first checkpoint of this hold the interval is only a guess.
+  const isDelayed = ageSeconds !== null && intervalMs > wantedMs
+  const rarer = isDelayed ? ` instead of ${formatAge(wantedMs / 1000)} (WHERRY_CHECKPOINT_SHARE)` : ''
   const attempts = failures === 1 ? 'the last attempt' : `the last ${failures} attempts`
   return [
     `every ${formatAge(intervalMs / 1000)}${rarer}`,

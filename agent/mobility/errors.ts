@@ -15,7 +15,7 @@ export interface OwnHost {
 /** VOLUME_NOT_FOUND. Only for when the registry itself said so. */
 export function notFound(name: string): WherryError {
   return new WherryError('VOLUME_NOT_FOUND', `There is no volume "${name}".`, {
-    hint: `Create it: docker volume create --driver wherry ${name}`,
+    hint: `List volumes with "wherry ls", or create it: docker volume create --driver wherry ${name}`,
   })
 }
 

@@ -7,13 +7,14 @@ import { agentOf, idle, whenAgentReady } from './fixture.ts'
 import { holderOf } from './witness.ts'
 
 const MOUNT = 'type=volume,source=data,destination=/var/lib/postgresql/data,volume-driver=wherry'
+const PASSWORD = '--env POSTGRES_PASSWORD=secret'
 
 export const OPERATIONS_STEPS: readonly DocStep[] = [
   step(
     'a container and a service',
     {
-      container: `docker run --detach --name db --mount ${MOUNT} postgres`,
-      service: `docker service create --name db --mount ${MOUNT} postgres`,
+      container: `docker run --detach --name db ${PASSWORD} --mount ${MOUNT} postgres:17`,
+      service: `docker service create --name db ${PASSWORD} --mount ${MOUNT} postgres:17`,
       inspect: 'wherry inspect data',
       moves: 'wherry moves',
     },

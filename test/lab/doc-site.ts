@@ -43,7 +43,7 @@ export class DocSite {
       ['REGISTRY', lab.registry],
       ['/srv/wherry', lab.host(1).stateDir],
       ['/var/lib/node_exporter', checkout],
-      ['volume-driver=wherry postgres', `volume-driver=wherry ${await lab.image(postgres)}`],
+      ['volume-driver=wherry postgres:17', `volume-driver=wherry ${await lab.image(postgres)}`],
     ])
     return new DocSite(lab, checkout, hasMadeState, names)
   }

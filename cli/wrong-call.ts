@@ -31,8 +31,9 @@ export function toWrongCall(command: Command, error: CommanderError): Error {
     case 'commander.optionMissingArgument':
       return missingValue(command, quotedIn(error))
     case 'commander.missingArgument':
-    case 'commander.excessArguments':
       return wrongArguments(command)
+    case 'commander.excessArguments':
+      return wrongArguments(command, 'takes only')
     case 'commander.help':
     case 'commander.helpDisplayed':
       return error
@@ -42,9 +43,9 @@ export function toWrongCall(command: Command, error: CommanderError): Error {
 }
 
 /** The complaint about arguments that are missing, empty or too many. */
-export function wrongArguments(command: Command): WrongCall {
+export function wrongArguments(command: Command, needs = 'needs'): WrongCall {
   const names = command.registeredArguments.map((argument) => argument.name()).join(' ')
-  return new WrongCall(command, `"${pathOf(command)}" ${names === '' ? 'takes no arguments' : `needs ${names}`}.`)
+  return new WrongCall(command, `"${pathOf(command)}" ${names === '' ? 'takes no arguments' : `${needs} ${names}`}.`)
 }
 
 /** The complaint about an option without its value; `flags` as the option was declared: "--socket <PATH>". */

@@ -38,7 +38,7 @@ export class TakeOverAuditor {
     else if (from !== null && machine(from).unaware) {
       if (writer !== null) truth.forks.set(from, truth.head)
     } else if (writer !== null)
-      this.#audit.failed('promise 6', `${now.name} was takenOver by ${by} while ${writer} on ${from} could write it`)
+      this.#audit.failed('promise 6', `${now.name} was taken over by ${by} while ${writer} on ${from} could write it`)
     const base = now.last === null ? EMPTY : truth.trees.get(now.last.hash)
     if (base === undefined || !base.isPrefixOf(truth.head)) {
       this.#audit.failed(
@@ -56,7 +56,7 @@ export class TakeOverAuditor {
     if (losesMore && !operators.hasPromoted(now.name, by, true))
       this.#audit.failed(
         'promise 5',
-        `${now.name} was takenOver below its newest checkpoint ${old.last?.epoch}.${old.last?.seq}`,
+        `${now.name} was taken over below its newest checkpoint ${old.last?.epoch}.${old.last?.seq}`,
       )
     this.#lost(truth, now, base, from)
   }

@@ -24,8 +24,11 @@ export interface Acceptance {
   readonly isOperator: boolean
   /** Loses what is newer than the best checkpoint that can be reached. */
   readonly loss: boolean
-  /** A host that has released the volume had enough time to write that to its disk. */
-  readonly waited?: boolean
+  /**
+   * Called when a host is found that has released the volume and has not written that to its disk yet.
+   * Returns whether it had enough time for that. Left out: it never has.
+   */
+  readonly hasWaited?: () => boolean
 }
 
 /**
@@ -59,7 +62,7 @@ export async function planTakeover(
   }
   if (found.epochSeen > record.epoch) return registryBehind(record, 'a disk of the cluster', found.epochSeen)
   const isBelow = best === null || (record.last !== null && !isAtLeast(best, record.last))
-  if (found.releasing.length > 0 && isBelow && accepts.waited !== true) return changedHands(record.name)
+  if (found.releasing.length > 0 && isBelow && accepts.hasWaited?.() !== true) return changedHands(record.name)
   if (best === null) {
     return refused('no host that can be reached has a checkpoint of it that can be used', null)
   }
@@ -169,7 +172,7 @@ export function announceTakeover(context: Pick<Context, 'dependencies' | 'hosts'
     },
     `volume taken over from a lost host: at most its last ${ageSeconds} s of writes are missing`,
   )
-  bus.publish(`volume.${record.id}.takenOver`, { name: record.name, host: self.id, ...seizure })
+  bus.publish(`volume.${record.id}.seized`, { name: record.name, host: self.id, ...seizure })
 }
 
 /**

@@ -2,6 +2,7 @@ import { WherryError } from '../../model/errors.ts'
 import type { Checkpoint, Seizure, VolumeRecord } from '../../model/model.ts'
 import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { Context } from '../context.ts'
+import type { Dependencies } from '../dependencies.ts'
 import { notFound, registryBehind, registrySilent } from '../errors.ts'
 import { failoverRefused } from '../failover/errors.ts'
 import { findSoundCandidates } from '../failover/sound-candidates.ts'
@@ -56,7 +57,7 @@ export async function promoteVolume(
   caller: AbortSignal,
 ): Promise<Promotion> {
   const { dependencies } = context
-  const startMs = dependencies.clock.elapsedMs()
+  const hasWaited = waitFor(dependencies, RELEASED_MS)
   const asked = AbortSignal.any([caller, dependencies.signal])
   let signal = AbortSignal.any([asked, dependencies.clock.deadline(PROMOTE_MS)])
   let refusal: WherryError | null = null
@@ -65,11 +66,7 @@ export async function promoteVolume(
     if (entry === null || entry.value.removedAt !== null) throw notFound(name)
     const record = entry.value
     if (isNeverUsed(record)) return unusedPromotion(record)
-    const accepts = {
-      isOperator: true,
-      loss: acceptLoss,
-      waited: dependencies.clock.elapsedMs() - startMs >= RELEASED_MS,
-    }
+    const accepts = { isOperator: true, loss: acceptLoss, hasWaited }
     const found = await choose(context, record, accepts, signal, asked)
     if (found === 'again') {
       signal = AbortSignal.any([asked, dependencies.clock.deadline(PROMOTE_MS)])
@@ -189,6 +186,15 @@ async function withoutFinal(
   if (brought === 'again') return brought
   if (brought !== null && !(brought instanceof Error)) return { ...chosen, ...brought }
   return best === null ? refusal(null) : { ...chosen, best, hosts }
+}
+
+/** Returns a function that says whether this time has passed since it was called first. */
+function waitFor({ clock }: Pick<Dependencies, 'clock'>, ms: number): () => boolean {
+  let sinceMs: number | null = null
+  return () => {
+    sinceMs ??= clock.elapsedMs()
+    return clock.elapsedMs() - sinceMs >= ms
+  }
 }
 
 function withoutLoss(epoch: number): (seizure: Seizure) => Seizure {

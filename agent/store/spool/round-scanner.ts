@@ -8,7 +8,7 @@ import type { Layout } from '../disk/layout.ts'
 import { openRoot } from '../inode/directory.ts'
 import type { AuditLimits } from '../scan/audit-blocks.ts'
 import type { ContentSink } from '../scan/content-sink.ts'
-import { type OpenScan, openScan, type Scan } from '../scan/scan.ts'
+import { type OpenScan, openScan, type Scan, type ScanOptions } from '../scan/scan.ts'
 import type { WalkOptions } from '../scan/walk-options.ts'
 import type { SavedTree } from '../snapshot/saved-snapshot.ts'
 import type { Cursor } from '../tracker/contract.ts'
@@ -146,16 +146,26 @@ export class RoundScanner {
   ): Promise<OpenScan> {
     const { layout, volume, pool, changes } = this.#parts
     const before = this.#before === this.#base ? null : this.#before
-    const known = { live: this.#tree ?? before, last: this.#base }
-    const how = { volume, quiet, tickNs, known, pool, signal, lists, contentSink, blockSink, marked, still: unchanged }
-    const tracked = {
-      changes: (tree: SavedTree, ino: bigint) => changes.of(tree, ino),
-      touched: (tree: SavedTree) => changes.touched(tree),
+    // Typed as a whole: a name that the scan does not know must not compile.
+    const options: ScanOptions = {
+      volume,
+      quiet,
+      tickNs,
+      known: { live: this.#tree ?? before, last: this.#base },
+      pool,
+      signal,
+      lists,
+      contentSink,
+      blockSink,
+      marked,
+      unchanged,
+      changes: (tree, ino) => changes.of(tree, ino),
+      touched: (tree) => changes.touched(tree),
       ...(audited && marked ? { audit: AUDIT } : {}),
     }
     const root = openRoot(layout.data)
     try {
-      return await orDiskFull(layout.directory, volume, () => openScan(root, { ...how, ...tracked }))
+      return await orDiskFull(layout.directory, volume, () => openScan(root, options))
     } finally {
       closeSync(root)
     }

@@ -36,6 +36,7 @@ export class ThreadPool implements AsyncDisposable {
   readonly #entry: URL
   readonly #log: Logger | undefined
   readonly #threads = new Set<Thread>()
+  readonly #ending = new Set<Promise<unknown>>()
   readonly #waiting: Task[] = []
   readonly #unsettled = new Set<Promise<unknown>>()
   #lastId = 0
@@ -72,7 +73,7 @@ export class ThreadPool implements AsyncDisposable {
 
   async #end(): Promise<void> {
     await Promise.allSettled(this.#unsettled)
-    await Promise.all([...this.#threads].map(({ worker }) => worker.terminate()))
+    await Promise.all([...this.#ending, ...[...this.#threads].map(({ worker }) => worker.terminate())])
   }
 
   #handOut(): void {
@@ -99,6 +100,7 @@ export class ThreadPool implements AsyncDisposable {
       worker.postMessage(task.request, task.given)
     } catch (error) {
       task.reject(error as Error)
+      this.#rest(thread)
       return
     }
     tasks.set(task.request.id, task)
@@ -124,21 +126,27 @@ export class ThreadPool implements AsyncDisposable {
   }
 
   #settle(thread: Thread, reply: TaskReply): void {
-    const { worker, tasks } = thread
+    const { tasks } = thread
     const task = tasks.get(reply.id)
     tasks.delete(reply.id)
-    if (tasks.size === 0) {
-      worker.unref()
-      thread.idle = setTimeout(() => this.#endIdle(thread), KEPT_MS).unref()
-    }
+    this.#rest(thread)
     if ('output' in reply) task?.resolve(reply.output)
     else task?.reject(unpackError(reply.error))
     this.#handOut()
   }
 
+  /** Lets a thread without tasks end after a while. */
+  #rest(thread: Thread): void {
+    if (thread.tasks.size > 0) return
+    thread.worker.unref()
+    clearTimeout(thread.idle)
+    thread.idle = setTimeout(() => this.#endIdle(thread), KEPT_MS).unref()
+  }
+
   #endIdle(thread: Thread): void {
     this.#threads.delete(thread)
-    void thread.worker.terminate()
+    const ending = thread.worker.terminate().finally(() => this.#ending.delete(ending))
+    this.#ending.add(ending)
   }
 
   #bury(thread: Thread, cause: unknown): void {

@@ -43,6 +43,6 @@ async function listen(channel: Channel): Promise<void> {
 }
 
 function tooLong({ kind }: Query, bytes: number): WherryError {
-  const message = `The sendReply to a query (${kind}) has ${bytes} bytes, and at most ${REPLY_MAX_BYTES} may be sent.`
+  const message = `The reply to a query (${kind}) has ${bytes} bytes, and at most ${REPLY_MAX_BYTES} may be sent.`
   return new WherryError('INTERNAL', message, { hint: 'Please report this.' })
 }

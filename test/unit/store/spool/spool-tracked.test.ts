@@ -1,12 +1,14 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   fsyncSync,
   futimesSync,
+  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
+  statSync,
   truncateSync,
   writeFileSync,
   writeSync,
@@ -79,6 +81,32 @@ test('small files that a round has read and its sync written out are not read ag
   await it.rounds(1)
   writeFileSync(join(it.data, 'small7'), 'again')
   await it.host.store.spoolFreeze(it.volume.id, 'quiet', calm)
+  t.is((await it.host.store.spoolLast(it.volume.id, calm)).filesRead, 1)
+})
+
+test('a freeze scans no directory in which nothing changed since the round', async (t) => {
+  const root = fileSystem(t, 'ext4')
+  const one = await storeHost(t, join(root, 'one'), undefined, { trackerObject: buildObject() })
+  const it = await Held.begin(one, newVolume())
+  const directories = Array.from({ length: 10 }, (_, nth) => join(it.data, `directory${nth}`))
+  for (const directory of directories) {
+    mkdirSync(directory)
+    writeFileSync(join(directory, 'file'), directory)
+  }
+  await sleep(2 * TICK_MS)
+  await it.rounds(1)
+  await it.take()
+  await sleep(2 * TICK_MS)
+  await it.rounds(1)
+  const changed = directories.at(-1) ?? ''
+  writeFileSync(join(changed, 'file'), 'again')
+  const readAt = () => directories.map((directory) => statSync(directory, { bigint: true }).atimeNs)
+  // From here on each reading of a directory shows; before, it would count as a change.
+  execFileSync('mount', ['-o', 'remount,strictatime', root])
+  const before = readAt()
+  await sleep(2 * TICK_MS)
+  await it.host.store.spoolFreeze(it.volume.id, 'quiet', calm)
+  t.deepEqual(readAt().slice(0, -1), before.slice(0, -1))
   t.is((await it.host.store.spoolLast(it.volume.id, calm)).filesRead, 1)
 })
 

@@ -4,7 +4,7 @@ import { pathsUnder } from '../agent/host/paths.ts'
 import { WherryError } from '../agent/model/errors.ts'
 import type { Call, Run } from './command.ts'
 import { createProgram } from './program.ts'
-import { missingValue, WrongCall, wrongArguments } from './wrong-call.ts'
+import { missingValue, noOption, WrongCall, wrongArguments } from './wrong-call.ts'
 
 /** The `wherry` command: asks this host's agent over its socket and prints the reply. */
 
@@ -25,6 +25,9 @@ function runWith(signal: AbortSignal): Run {
       const command = given.pop() as Command
       // An empty argument is a variable of a script that was never set.
       if (command.args.includes('')) throw wrongArguments(command)
+      // Commander takes "-1" for a number.
+      const option = process.argv.includes('--') ? undefined : command.args.find((arg) => arg.startsWith('-'))
+      if (option !== undefined) throw noOption(command, option)
       const { json = false, socket = pathsUnder('/').agentSocket } = settingsOf(command)
       if (socket === '' || socket.startsWith('-')) throw missingValue(command, '--socket <PATH>')
       // Imported here: help and wrong calls need no HTTP.
@@ -38,6 +41,13 @@ function runWith(signal: AbortSignal): Run {
 /** The common options of a call: they may stand before the command and after it, and the last one counts. */
 function settingsOf(command: Command): Settings {
   return { ...(command.parent === null ? {} : settingsOf(command.parent)), ...command.opts<Settings>() }
+}
+
+/** Puts the options of a command behind its name: they may be typed before it. Common options may stand anywhere. */
+function commandFirst(args: readonly string[]): string[] {
+  let at = 0
+  while (args[at]?.startsWith('-') && args[at] !== '--') at += args[at] === '--socket' ? 2 : 1
+  return [...args.slice(at, at + 1), ...args.slice(0, at), ...args.slice(at + 1)]
 }
 
 /** Tells the operator why the call failed. Returns the exit code. */
@@ -56,7 +66,7 @@ function explain(error: unknown, signal: AbortSignal): number {
 const stop = new AbortController()
 for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort())
 try {
-  await createProgram(runWith(stop.signal)).parseAsync(process.argv)
+  await createProgram(runWith(stop.signal)).parseAsync(commandFirst(process.argv.slice(2)), { from: 'user' })
 } catch (error) {
   process.exitCode = explain(error, stop.signal)
 }

@@ -26,7 +26,7 @@ export function toWrongCall(command: Command, error: CommanderError): Error {
       if (command.options.some(({ long, short }) => option === long || option === short)) {
         return new WrongCall(command, `Option ${option} takes no value.`)
       }
-      return new WrongCall(command, name === '' ? `There is no option ${option}.` : named(`has no option ${option}.`))
+      return noOption(command, option)
     }
     case 'commander.optionMissingArgument':
       return missingValue(command, quotedIn(error))
@@ -40,6 +40,12 @@ export function toWrongCall(command: Command, error: CommanderError): Error {
     default:
       return new WrongCall(command, error.message)
   }
+}
+
+/** The complaint about an option that the command does not have. */
+export function noOption(command: Command, option: string): WrongCall {
+  const name = pathOf(command)
+  return new WrongCall(command, name === '' ? `There is no option ${option}.` : `"${name}" has no option ${option}.`)
 }
 
 /** The complaint about arguments that are missing, empty or too many. */

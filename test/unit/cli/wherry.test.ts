@@ -396,18 +396,24 @@ test('the help of a command says what it does and explains its flags', async (t)
   }
 })
 
-test('commands are not abbreviated, and options stand before a command only if every command has them', async (t) => {
-  const [command, flag, foreign, before] = await Promise.all([
+test('commands are not abbreviated, and options may stand before their command', async (t) => {
+  const [command, flag, number, foreign, own, before] = await Promise.all([
     run('insp', 'data'),
     run('rm', 'data', '--for'),
-    run('--off', 'drain'),
+    run('rm', '-1'),
+    run('--off', 'ls'),
+    run('--off', '--socket', '/nonexistent/agent.sock', 'drain'),
     run('--json', '--socket', '/nonexistent/agent.sock', 'ls'),
   ])
-  t.deepEqual([command.code, flag.code, foreign.code, before.code], [2, 2, 2, 1])
+  t.deepEqual(
+    [command, flag, number, foreign, own, before].map(({ code }) => code),
+    [2, 2, 2, 2, 1, 1],
+  )
   t.regex(command.stderr, /^wherry: There is no command "insp"\.\n/)
   t.regex(flag.stderr, /^wherry: "rm" has no option --for\.\n/)
-  t.regex(foreign.stderr, /^wherry: There is no option --off\.\n/)
-  t.regex(before.stderr, /^wherry: AGENT_UNAVAILABLE: /)
+  t.regex(number.stderr, /^wherry: "rm" has no option -1\.\n/)
+  t.regex(foreign.stderr, /^wherry: "ls" has no option --off\.\n/)
+  for (const { stderr } of [own, before]) t.regex(stderr, /^wherry: AGENT_UNAVAILABLE: /)
 })
 
 test('a command can be nested: help and complaints give its full name', async (t) => {

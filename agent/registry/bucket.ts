@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { z } from 'zod'
 import { unavailable } from '../bus/connection.ts'
 import { headers, type JetStreamManager, type NatsConnection } from '../bus/nats.ts'
@@ -161,18 +160,18 @@ export class Bucket<T> {
   /** Sends a request up to three times, for REQUEST_TIMEOUT_MS in all, and returns the first reply. */
   async #ask<R>(question: (manager: JetStreamManager) => Promise<R>): Promise<R> {
     const connection = this.#source.connection()
-    const answered = new AbortController()
+    const repeats: NodeJS.Timeout[] = []
     try {
       const manager = await connection.jetstreamManager({ timeout: REQUEST_TIMEOUT_MS, checkAPI: false })
-      const ask = async (afterMs: number) => {
-        await sleep(afterMs, undefined, { signal: answered.signal })
-        return await question(manager)
-      }
+      const ask = (afterMs: number) =>
+        new Promise<R>((resolve, reject) => {
+          repeats.push(setTimeout(() => question(manager).then(resolve, reject), afterMs))
+        })
       return await Promise.race([question(manager), ...AGAIN_AFTER_MS.map(ask)])
     } catch (error) {
       throw await this.#explain(error)
     } finally {
-      answered.abort()
+      for (const timer of repeats) clearTimeout(timer)
     }
   }
 

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { NatsError } from '../bus/nats.ts'
 import { apiCode } from './api-code.ts'
 import type { Versioned, Write } from './contract.ts'
@@ -18,11 +17,11 @@ export async function writeRepeatedly<V>(
   send: (afterMs: number) => Promise<Versioned<V>>,
   againAfterMs: readonly number[],
 ): Promise<Write<V>> {
-  const replied = new AbortController()
-  const sendLater = async (afterMs: number) => {
-    await sleep(afterMs, undefined, { signal: replied.signal })
-    return await settle(() => send(afterMs))
-  }
+  const repeats: NodeJS.Timeout[] = []
+  const sendLater = (afterMs: number) =>
+    new Promise<Write<V>>((resolve, reject) => {
+      repeats.push(setTimeout(() => settle(() => send(afterMs)).then(resolve, reject), afterMs))
+    })
   const first = settle(() => send(0))
   const isFinal = (write: Write<V>, nth: number) =>
     write.outcome === 'done' || (write.outcome === 'refused' && nth === 0)
@@ -33,7 +32,7 @@ export async function writeRepeatedly<V>(
   try {
     return await Promise.any(final).catch(() => first)
   } finally {
-    replied.abort()
+    for (const timer of repeats) clearTimeout(timer)
   }
 }
 

@@ -1,13 +1,21 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { bootTimeMs } from '../sys/boot-time.ts'
 
 /** The machine's own time. */
 export const systemClock: Clock = {
   now: () => new Date(),
   elapsedMs: bootTimeMs,
-  sleep: async (ms, signal) => {
-    await sleep(ms, undefined, { signal }).catch(() => undefined)
-  },
+  // Not that of node:timers/promises, whose error at each abort costs more than the timer.
+  sleep: (ms, signal) =>
+    new Promise((resolve) => {
+      if (signal.aborted) return resolve()
+      const end = () => {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', end)
+        resolve()
+      }
+      const timer = setTimeout(end, ms)
+      signal.addEventListener('abort', end)
+    }),
   deadline: (ms) => AbortSignal.timeout(Math.max(0, Math.ceil(ms))),
 }
 

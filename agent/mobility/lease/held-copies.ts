@@ -58,7 +58,8 @@ export class HeldCopies {
     try {
       await Promise.race([reading.catch(() => undefined), late])
     } finally {
-      inTime.abort()
+      // A reason of its own: the default one is an error with a stack, made for each heartbeat.
+      inTime.abort('in time')
     }
     return this.#current()
   }

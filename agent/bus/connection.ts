@@ -127,6 +127,8 @@ export class NatsLink implements AsyncDisposable {
       timeout: CONNECT_TIMEOUT_MS,
       pingInterval: PING_INTERVAL_MS,
       maxPingOut: MAX_PINGS_OUT,
+      // Otherwise each request makes an error in advance, for its stack, in case it fails.
+      noAsyncTraces: true,
     })
   }
 

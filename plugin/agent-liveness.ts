@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 
-/** Often enough to count time in small pieces. */
-const LOOK_EVERY_MS = 100
+/** Often enough to count time in small pieces: half of the longest step. The shortest limit is 3 s. */
+const LOOK_EVERY_MS = 500
 /**
  * At most this counts as silence between two checks.
  * If more has passed, the machine slept, or this process was stopped itself and has not read yet.
@@ -35,6 +35,7 @@ export class AgentLiveness implements Disposable {
   heard(): void {
     this.#spoken = true
     this.#silentMs = 0
+    this.#lookedMs = performance.now()
   }
 
   end(): void {

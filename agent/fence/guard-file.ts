@@ -32,17 +32,21 @@ export async function openGuardFile(options: { stateDir: string; log: Logger }):
   let writing = Promise.resolve()
   let idle = true
   let complained = false
+  /** The file says that nothing is guarded. Until when the lease runs does not matter then. */
+  let isEmpty = false
 
   const write = async () => {
     while (next !== null) {
       const text = JSON.stringify({ boot, guard: next })
       kept = new Set(next.volumes.map(({ id }) => id))
+      isEmpty = false
       next = null
       hurry = new AbortController()
       try {
         await writeFile(`${path}${UNFINISHED}`, text, { mode: 0o600 })
         await rename(`${path}${UNFINISHED}`, path)
         complained = false
+        isEmpty = kept.size === 0
       } catch (error) {
         const level = complained ? 'debug' : 'warn'
         complained = true
@@ -63,6 +67,7 @@ export async function openGuardFile(options: { stateDir: string; log: Logger }):
       return kept?.boot === boot ? kept.guard : null
     },
     keep(guard) {
+      if (isEmpty && next === null && guard.volumes.length === 0) return
       next = guard
       // A new volume is written at once: if the plugin were killed before, no process would fence it.
       if (guard.volumes.some(({ id }) => !kept.has(id))) hurry.abort()

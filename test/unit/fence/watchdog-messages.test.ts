@@ -3,6 +3,7 @@ import { EventEmitter, once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { pino } from 'pino'
@@ -124,4 +125,22 @@ test('promise 6: a new volume is kept at once, so that a plugin killed right aft
   await untilTrue(async () => (await file.last())?.untilMs === 2)
   t.deepEqual(await file.last(), newer)
   t.true(performance.now() - startMs < 400, 'what is not new is written every 500 ms')
+})
+
+test('while nothing is guarded the file stays as it is; the end of a hold is written', async (t) => {
+  const stateDir = await mkdtemp(join(tmpdir(), 'wherry-guard-'))
+  t.teardown(() => rm(stateDir, { recursive: true, force: true }))
+  const none = (untilMs: number) => ({ untilMs, volumes: [] })
+  await using file = await openGuardFile({ stateDir, log: pino({ level: 'silent' }) })
+  file.keep(none(1))
+  await untilTrue(async () => (await file.last())?.untilMs === 1)
+  await sleep(20)
+  file.keep(none(2))
+  await sleep(700)
+  t.deepEqual(await file.last(), none(1))
+  file.keep(guard(3))
+  await untilTrue(async () => (await file.last())?.untilMs === 3)
+  file.keep(none(4))
+  await untilTrue(async () => (await file.last())?.untilMs === 4)
+  t.deepEqual(await file.last(), none(4))
 })

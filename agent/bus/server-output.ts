@@ -18,6 +18,8 @@ const READ_BYTES = 1 << 16
 export class ServerOutput implements AsyncDisposable {
   readonly #file: FileHandle
   readonly #decoder = new TextDecoder()
+  /** One for all reads: the file is read once a second, and mostly has nothing new. */
+  readonly #buffer = Buffer.alloc(READ_BYTES)
   #onLine: (line: string) => void = () => undefined
   #offsetBytes = 0
   #rest = ''
@@ -67,10 +69,11 @@ export class ServerOutput implements AsyncDisposable {
 
   async #read(): Promise<void> {
     for (;;) {
-      const { bytesRead, buffer } = await this.#file.read(Buffer.alloc(READ_BYTES), 0, READ_BYTES, this.#offsetBytes)
+      const { bytesRead } = await this.#file.read(this.#buffer, 0, READ_BYTES, this.#offsetBytes)
       if (bytesRead === 0) break
       this.#offsetBytes += bytesRead
-      const lines = (this.#rest + this.#decoder.decode(buffer.subarray(0, bytesRead), { stream: true })).split('\n')
+      const text = this.#decoder.decode(this.#buffer.subarray(0, bytesRead), { stream: true })
+      const lines = (this.#rest + text).split('\n')
       this.#rest = lines.pop() ?? ''
       for (const line of lines) this.#onLine(line)
     }

@@ -53,6 +53,8 @@ export class Bucket<T> {
   readonly name: string
   readonly #schema: z.ZodType<T>
   readonly #source: ConnectionSource
+  /** Kept with its connection, for which it is made anew. */
+  #manager: { readonly connection: NatsConnection; readonly manager: JetStreamManager } | null = null
 
   constructor(name: string, schema: z.ZodType<T>, source: ConnectionSource) {
     this.name = name
@@ -162,7 +164,7 @@ export class Bucket<T> {
     const connection = this.#source.connection()
     const repeats: NodeJS.Timeout[] = []
     try {
-      const manager = await connection.jetstreamManager({ timeout: REQUEST_TIMEOUT_MS, checkAPI: false })
+      const manager = await this.#managerOf(connection)
       const ask = (afterMs: number) =>
         new Promise<R>((resolve, reject) => {
           repeats.push(setTimeout(() => question(manager).then(resolve, reject), afterMs))
@@ -173,6 +175,14 @@ export class Bucket<T> {
     } finally {
       for (const timer of repeats) clearTimeout(timer)
     }
+  }
+
+  async #managerOf(connection: NatsConnection): Promise<JetStreamManager> {
+    if (this.#manager?.connection === connection) return this.#manager.manager
+    // It only holds the connection and the options: nothing is asked of the server (checkAPI).
+    const manager = await connection.jetstreamManager({ timeout: REQUEST_TIMEOUT_MS, checkAPI: false })
+    this.#manager = { connection, manager }
+    return manager
   }
 
   async #explain(error: unknown): Promise<Error> {

@@ -53,7 +53,7 @@ export class Bucket<T> {
   readonly name: string
   readonly #schema: z.ZodType<T>
   readonly #source: ConnectionSource
-  /** Kept with its connection, for which it is made anew. */
+  /** Made once for each connection. */
   #manager: { readonly connection: NatsConnection; readonly manager: JetStreamManager } | null = null
 
   constructor(name: string, schema: z.ZodType<T>, source: ConnectionSource) {

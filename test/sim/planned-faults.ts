@@ -61,18 +61,18 @@ export const PLANNED_FAULTS: Faults = {
     }
   },
   'engine away': (world, machine) => {
-    const { host, containers, boots } = machine
+    const { host, containers, disk, boots } = machine
     if (!machine.on || containers.away) return null
     containers.away = true
     const back = () => {
       // The engine of the next boot serves once it has found its containers.
       if (machine.boots === boots) containers.away = false
     }
-    // An engine that does not reply cannot pause anything. Beside a lease that expires that is beyond what a fence can
-    // do.
+    // An engine that does not reply cannot pause anything. Beside a lease that expires, or that is given up for a disk
+    // that cannot be written, that is beyond what a fence can do.
     const look = () => {
       if (!containers.away || machine.boots !== boots) return
-      if (!world.checker.liveness.renews(host)) back()
+      if (!world.checker.liveness.renews(host) || disk.unwritable !== null) back()
       else world.timeline.after(RISK_LOOK_MS, look, true)
     }
     look()

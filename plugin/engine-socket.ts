@@ -8,8 +8,7 @@ const LOOK_EVERY_MS = 1_000
 /**
  * Resolves when this plugin holds a dead engine socket while the engine is alive: only a restart of the plugin helps.
  * The manifest bind-mounts docker.sock, that is, its inode. With live-restore an engine's restart leaves plugins
- * running
- * and makes a new socket file; the old inode then returns ECONNREFUSED for ever.
+ * running and makes a new socket file; the old inode then returns ECONNREFUSED for ever.
  * The engine is alive when it sends volume calls. A socket that never responded in this plugin's life is no reason to
  * restart: there is no Docker here (Podman), or it does not listen yet. Rejects when `signal` aborts.
  */

@@ -48,8 +48,7 @@ export type CallName = keyof typeof PROTOTYPES
 /**
  * Errnos that a wait for a lock leaves behind (futex(2)).
  * V8 may wait for a lock between a call and the question for its errno. Calls in this folder fail with these only
- * when
- * they have to be made again, so they are repeated a few times.
+ * when they have to be made again, so they are repeated a few times.
  */
 const DOUBTFUL: ReadonlySet<string> = new Set(['EAGAIN', 'EINTR', 'ETIMEDOUT'])
 const TRIES = 4

@@ -28,15 +28,11 @@ const hung = new Set<number>()
 /**
  * Finds all mounts of a directory tree, or of parts of it, in all mount namespaces of the host, and its users.
  * Users are other processes that have a file of it open: through such a mount, through one that is in no namespace
- * any
- * more, or otherwise. A process that may not be inspected is skipped, and before Linux 5.14 so are files open through
- * a
- * mount in no namespace. Returns nothing for a missing directory.
+ * any more, or otherwise. A process that may not be inspected is skipped, and before Linux 5.14 so are files open
+ * through a mount in no namespace. Returns nothing for a missing directory.
  * A process that waits for a file system's server while it holds its memory map blocks whoever inspects it, perhaps
- * for
- * ever. So a thread of its own inspects. If it does not progress for seconds it is abandoned, and the process is
- * skipped
- * until that thread progresses.
+ * for ever. So a thread of its own inspects. If it does not progress for seconds it is abandoned, and the process is
+ * skipped until that thread progresses.
  */
 export async function findTreeUse(directory: string, proc = HOST_PROC): Promise<TreeUse> {
   const found = scans.then(() => scanUntilDone(directory, proc))

@@ -82,8 +82,7 @@ export type Query =
   /**
    * Asks the holder to give up a volume that no container uses.
    * `release`: release it now, or say why not. `tree`, `removal`: give it up without a release, so that the asking
-   * host may
-   * write the record; for `tree` it fetches the holder's data first. Reply: SurrenderReply.
+   * host may write the record; for `tree` it fetches the holder's data first. Reply: SurrenderReply.
    */
   | {
       readonly kind: 'surrender'

@@ -117,9 +117,8 @@ export async function answer(reader: TreeReader, writer: TreeWriter, want: Block
 
 /**
  * Captures, sends and applies: a planned move's copy.
- * The sender holds the volume for the capture, and has no checkpoint afterwards: its tree may be edited like that
- * of a new
- * volume.
+ * The sender holds the volume for the capture, and has no checkpoint afterwards: its tree may be edited like that of
+ * a new volume.
  */
 export async function move(
   from: TreeStore,

@@ -6,8 +6,7 @@ const FIRST_SUBVOLUME = '0/256'
 /**
  * Makes the first subvolume of a btrfs, at `path`; returns what sets its quota.
  * Root is bound by it too. statfs, which finds the space before a copy, does not know of it: as with a user's quota
- * on
- * other file systems.
+ * on other file systems.
  */
 export function quotaOf(disk: string, path: string): (mebibytes: number) => void {
   execFileSync('btrfs', ['subvolume', 'create', path], { stdio: 'ignore' })

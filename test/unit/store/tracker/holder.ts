@@ -4,8 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { openTracker } from '../../../../agent/store/tracker/tracker.ts'
 
 /**
- * Holds a tracker until it is killed: holder.ts ROOT OBJECT DIRECTORY. Prints a word when it watches the
- * directory's
+ * Holds a tracker until it is killed: holder.ts ROOT OBJECT DIRECTORY. Prints a word when it watches the directory's
  * files.
  */
 const [root = '', object = '', directory = ''] = process.argv.slice(2)

@@ -2,7 +2,7 @@ import { globSync, readFileSync } from 'node:fs'
 import test from 'ava'
 import { DEFAULTS } from '../../agent/host/config.ts'
 import { ERROR_STATUS } from '../../agent/model/errors.ts'
-import { complaintAbout, importsOf, isGerund, namesExportedTwice } from './house.ts'
+import { circlesOf, complaintAbout, importsOf, isGerund, namesExportedTwice } from './house.ts'
 
 const read = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
 const cwd = new URL('../../', import.meta.url).pathname
@@ -16,6 +16,16 @@ test('imports point down the list of the design, and each outside library has on
     imports.map(complaintAbout).filter((complaint) => complaint !== null),
     [],
   )
+})
+
+test('no files import each other in a circle', (t) => {
+  const files = globSync('{agent,plugin,cli}/**/*.ts', { cwd })
+  t.deepEqual(circlesOf(files.flatMap((file) => importsOf(file, read(file)))), [])
+  const two = [
+    ...importsOf('agent/a.ts', "import type { B } from './b.ts'"),
+    ...importsOf('agent/b.ts', "import { a } from './a.ts'"),
+  ]
+  t.deepEqual(circlesOf(two), [['agent/a.ts', 'agent/b.ts']])
 })
 
 test('the check of imports finds what it is there for', (t) => {

@@ -208,3 +208,21 @@ export function isGerund(file: string): boolean {
   const [word = ''] = file.slice(file.lastIndexOf('/') + 1).split('.')
   return /^[a-z]+ing$/.test(word) && !NOUNS.includes(word)
 }
+
+/** Circles of files that import each other, also only types; each as the files on the way round. */
+export function circlesOf(imports: readonly Import[]): string[][] {
+  const next = Map.groupBy(imports, ({ from }) => from)
+  const done = new Set<string>()
+  const way: string[] = []
+  const circles: string[][] = []
+  const visit = (file: string): void => {
+    if (way.includes(file)) circles.push(way.slice(way.indexOf(file)))
+    if (way.includes(file) || done.has(file)) return
+    way.push(file)
+    for (const { to } of next.get(file) ?? []) visit(to)
+    way.pop()
+    done.add(file)
+  }
+  for (const file of next.keys()) visit(file)
+  return circles
+}

@@ -14,14 +14,6 @@ const COUNTS_MS = 15_000
 /** A tree that was read before is compared within this. */
 const WAIT_MS = 1_000
 
-/** The copies of these hosts were found to be this checkpoint. */
-export interface Comparison {
-  readonly hosts: readonly string[]
-  readonly hash: string
-  /** On the clock's elapsedMs. */
-  readonly atMs: number
-}
-
 /**
  * Whether the other hosts have just found their copies of an idle volume to be its newest checkpoint.
  * They are asked in the background, about one volume after another: they may have to read it all. False: call it

@@ -1,6 +1,5 @@
 import { KeyedQueue } from '../../runtime/keyed-queue.ts'
 import type { Context } from '../context.ts'
-import type { Comparison } from './comparison.ts'
 
 /** What placement remembers from one scan to the next; losing it costs time only. */
 export interface PlacementMemory {
@@ -15,4 +14,12 @@ export interface PlacementMemory {
 export function createPlacementMemory(context: Pick<Context, 'dependencies'>): PlacementMemory {
   const startedMs = context.dependencies.clock.elapsedMs()
   return { startedMs, surplus: new Map(), compared: new Map(), comparing: new KeyedQueue() }
+}
+
+/** The copies of these hosts were found to be this checkpoint. */
+export interface Comparison {
+  readonly hosts: readonly string[]
+  readonly hash: string
+  /** On the clock's elapsedMs. */
+  readonly atMs: number
 }

@@ -97,6 +97,9 @@ export const OPERATIONS_STEPS: readonly DocStep[] = [
     async ({ remove, state, trash, free }, { t, site, lab, h1 }) => {
       await h1.docker(['service', 'rm', 'db'])
       await idle(h1, 'data')
+      // The engine counts the containers of old tasks until Swarm has removed them.
+      const users = ['ps', '--all', '--quiet', '--filter', 'volume=data']
+      await until('the engine has no container of the service', async () => (await h1.docker(users)).stdout === '')
       await site.on(h1, remove)
       const host = await until('a copy is in the trash', () => lab.hosts.find((one) => trashOf(one).length > 0))
       t.regex((await site.on(host, state)).stdout, /\/var\/lib\/wherry\/trash$/m)

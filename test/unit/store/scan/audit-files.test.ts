@@ -9,11 +9,11 @@ import { LARGE_BYTES, TICKS_MS } from './contents.ts'
 
 const BLOCK_BYTES = 16 * 1024
 const audit = { blocks: 0, files: 8 }
-/**
- * One block of a file of five is missed in all of them, each with four tries, less than once in a million times:
- * (0.8 ** 4) ** 18 = 1e-7.
- */
-const LOOKS = 18
+/** Blocks of a file that one scan reads, see audit-blocks.ts. */
+const TRIES = 4
+const BLOCKS = Math.ceil(LARGE_BYTES / BLOCK_BYTES)
+/** All of these scans miss one block of the large file once in ten million times. */
+const LOOKS = Math.ceil(Math.log(1e-7) / (TRIES * Math.log(1 - 1 / BLOCKS)))
 
 /** A kept tree of a small and a large file. */
 async function kept(

@@ -11,6 +11,24 @@ import { changeVolume, STALE_READ } from '../record/update-record.ts'
 import { dropIntent, type Hold, intendHold } from './intent.ts'
 import { addUse, dropUse } from './volume-use.ts'
 
+/** What taking and entering a hold touches. */
+type HoldContext = Pick<
+  Context,
+  | 'dependencies'
+  | 'hosts'
+  | 'locks'
+  | 'wakeups'
+  | 'lease'
+  | 'guardedVolumes'
+  | 'containerUses'
+  | 'releases'
+  | 'releaseTroubles'
+  | 'stateDisk'
+  | 'confirmed'
+  | 'surrendered'
+  | 'endedUses'
+>
+
 /**
  * Becomes the holder of an idle volume and mounts it, or mounts what this host holds already.
  * Runs under the volume's lock. `verifiedHash`: hash of this host's tree, as just found; null: it was not read.
@@ -18,22 +36,7 @@ import { addUse, dropUse } from './volume-use.ts'
  * Throws what waiting does not mend: COPY_DAMAGED, VOLUME_NOT_FOUND.
  */
 export async function holdAndMount(
-  context: Pick<
-    Context,
-    | 'dependencies'
-    | 'hosts'
-    | 'locks'
-    | 'wakeups'
-    | 'lease'
-    | 'guardedVolumes'
-    | 'containerUses'
-    | 'releases'
-    | 'releaseTroubles'
-    | 'stateDisk'
-    | 'confirmed'
-    | 'surrendered'
-    | 'endedUses'
-  >,
+  context: HoldContext,
   entry: Versioned<VolumeRecord>,
   mountId: string,
   verifiedHash: string | null,
@@ -56,23 +59,7 @@ export async function holdAndMount(
  * `holdAndMount`.
  */
 export async function takeOverAndMount(
-  context: Pick<
-    Context,
-    | 'dependencies'
-    | 'hosts'
-    | 'locks'
-    | 'wakeups'
-    | 'lease'
-    | 'expiry'
-    | 'guardedVolumes'
-    | 'containerUses'
-    | 'releases'
-    | 'releaseTroubles'
-    | 'stateDisk'
-    | 'confirmed'
-    | 'surrendered'
-    | 'endedUses'
-  >,
+  context: HoldContext & Pick<Context, 'expiry'>,
   entry: Versioned<VolumeRecord>,
   found: Takeover,
   mountId: string,

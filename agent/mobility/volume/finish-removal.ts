@@ -8,6 +8,21 @@ import { lostHolders } from '../record/lineage.ts'
 import { readVolume } from '../record/update-record.ts'
 import { nameNotFreed } from './errors.ts'
 
+/** What discarding the copy of a removed volume touches. */
+export type DiscardContext = Pick<
+  Context,
+  | 'dependencies'
+  | 'locks'
+  | 'copyManager'
+  | 'checkpointScheduler'
+  | 'containerUses'
+  | 'releaseTroubles'
+  | 'confirmed'
+  | 'surrendered'
+  | 'givenSeqs'
+  | 'endedUses'
+>
+
 /** How often a removal retries to free the name. */
 const POLL_MS = 200
 
@@ -49,19 +64,7 @@ function hostsWithTree(record: VolumeRecord): string[] {
  * The caller has proof of the removal. May be repeated.
  */
 export async function discardRemoved(
-  context: Pick<
-    Context,
-    | 'dependencies'
-    | 'locks'
-    | 'copyManager'
-    | 'checkpointScheduler'
-    | 'containerUses'
-    | 'releaseTroubles'
-    | 'confirmed'
-    | 'surrendered'
-    | 'givenSeqs'
-    | 'endedUses'
-  >,
+  context: DiscardContext,
   { id, lost }: Pick<RemovedRecord, 'id' | 'lost'>,
 ): Promise<void> {
   const { store, log, self } = context.dependencies
@@ -144,19 +147,7 @@ async function endHold(
  * The last host deletes the tombstone.
  */
 export async function clearTombstones(
-  context: Pick<
-    Context,
-    | 'dependencies'
-    | 'locks'
-    | 'copyManager'
-    | 'checkpointScheduler'
-    | 'containerUses'
-    | 'releaseTroubles'
-    | 'confirmed'
-    | 'surrendered'
-    | 'givenSeqs'
-    | 'endedUses'
-  >,
+  context: DiscardContext,
   tombstones: readonly Versioned<RemovedRecord>[],
 ): Promise<void> {
   const { registry, self } = context.dependencies

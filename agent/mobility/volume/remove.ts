@@ -9,7 +9,7 @@ import { removeHeld } from '../hold/ask-holder.ts'
 import { stuckAt } from '../own-host.ts'
 import { changeVolume, readVolume, untilAnswered } from '../record/update-record.ts'
 import { describeReferences, stillHeld, stillReferred } from './errors.ts'
-import { discardRemoved, finishRemoval } from './finish-removal.ts'
+import { type DiscardContext, discardRemoved, finishRemoval } from './finish-removal.ts'
 import { findReferences, isAway, type References } from './references.ts'
 import { NO_CONSENT, type Objection, objectionTo } from './removal-consent.ts'
 
@@ -189,20 +189,7 @@ async function markRemoved(
 }
 
 async function finish(
-  context: Pick<
-    Context,
-    | 'dependencies'
-    | 'hosts'
-    | 'locks'
-    | 'copyManager'
-    | 'checkpointScheduler'
-    | 'containerUses'
-    | 'releaseTroubles'
-    | 'confirmed'
-    | 'surrendered'
-    | 'givenSeqs'
-    | 'endedUses'
-  >,
+  context: DiscardContext & Pick<Context, 'hosts'>,
   marked: VolumeRecord,
   found: References | null,
 ): Promise<RemovalView> {

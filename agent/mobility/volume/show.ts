@@ -5,7 +5,7 @@ import type { Context } from '../context.ts'
 import type { HostView, VolumeView } from '../contract.ts'
 import { notFound } from '../errors.ts'
 import { untilAnswered } from '../record/update-record.ts'
-import { readDisk, viewHosts, viewVolume } from './view.ts'
+import { readDisk, type ViewContext, viewHosts, viewVolume } from './view.ts'
 
 /** The copies of this disk; as they were read last while it cannot be read. */
 export type CopyReader = () => Promise<readonly LocalCopy[]>
@@ -30,18 +30,7 @@ export async function findVolume(
 
 /** Returns one volume as operators and Docker see it. */
 export async function readVolumeView(
-  context: Pick<
-    Context,
-    | 'dependencies'
-    | 'hosts'
-    | 'copyManager'
-    | 'checkpointScheduler'
-    | 'containerUses'
-    | 'namesakes'
-    | 'releaseTroubles'
-    | 'stateDisk'
-    | 'node'
-  >,
+  context: ViewContext,
   readCopies: CopyReader,
   record: VolumeRecord,
   stale: boolean,
@@ -50,21 +39,7 @@ export async function readVolumeView(
 }
 
 /** Returns all volumes, by the registry or as they were last read. */
-export async function readVolumeViews(
-  context: Pick<
-    Context,
-    | 'dependencies'
-    | 'hosts'
-    | 'copyManager'
-    | 'checkpointScheduler'
-    | 'containerUses'
-    | 'namesakes'
-    | 'releaseTroubles'
-    | 'stateDisk'
-    | 'node'
-  >,
-  readCopies: CopyReader,
-): Promise<VolumeView[]> {
+export async function readVolumeViews(context: ViewContext, readCopies: CopyReader): Promise<VolumeView[]> {
   const { entries, stale } = await context.dependencies.cache.list()
   await readHostNames(context)
   const disk = await readDisk(context, await readCopies())

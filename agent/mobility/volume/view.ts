@@ -9,6 +9,20 @@ import { hasCheckpoint } from '../record/copies.ts'
 import { viewPredecessor } from '../recovery/predecessor.ts'
 import { explainCopy } from './explain-copy.ts'
 
+/** What the view of a volume is made of. */
+export type ViewContext = Pick<
+  Context,
+  | 'dependencies'
+  | 'hosts'
+  | 'copyManager'
+  | 'checkpointScheduler'
+  | 'containerUses'
+  | 'namesakes'
+  | 'releaseTroubles'
+  | 'stateDisk'
+  | 'node'
+>
+
 /** What views need to know of this host's disk. */
 export interface DiskState {
   readonly mounted: ReadonlySet<string>
@@ -28,23 +42,7 @@ export async function readDisk(
 }
 
 /** Returns one volume as operators and Docker see it. */
-export function viewVolume(
-  context: Pick<
-    Context,
-    | 'dependencies'
-    | 'hosts'
-    | 'copyManager'
-    | 'checkpointScheduler'
-    | 'containerUses'
-    | 'namesakes'
-    | 'releaseTroubles'
-    | 'stateDisk'
-    | 'node'
-  >,
-  record: VolumeRecord,
-  disk: DiskState,
-  stale: boolean,
-): VolumeView {
+export function viewVolume(context: ViewContext, record: VolumeRecord, disk: DiskState, stale: boolean): VolumeView {
   const { store, self } = context.dependencies
   const { mounted, copies } = disk
   const { id, name, options, createdAt, epoch, last, holder } = record

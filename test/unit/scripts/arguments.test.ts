@@ -56,7 +56,7 @@ for (const name of SCRIPTS) {
 
 // The wherry command hands on what it is given: test/unit/cli/wherry.test.ts.
 for (const name of SCRIPTS.filter((name) => name !== 'wherry')) {
-  test(`scripts/${name} with a wrong argument says so in one line, ends with code 2, and does nothing else`, async (t) => {
+  test(`scripts/${name} with a wrong argument says so in one line, ends with code 2, and does no more`, async (t) => {
     await using ground = await start()
     const { code, stdout, stderr } = await ground.run(name, '--nonsense')
     t.is(code, 2, stderr)

@@ -43,6 +43,8 @@ export interface CopyManager {
 export interface RunningCopy {
   /** The volume's id. */
   readonly id: string
+  /** Id of the host that was asked for data last; null: none was. */
+  readonly source: string | null
   /** Resolves when the job has ended, whatever came of it. */
   readonly done: Promise<void>
   /** Why the newest try failed; null: it did not. */

@@ -2,6 +2,7 @@ import { WherryError } from '../../model/errors.ts'
 import type { Trouble, VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { RunningCopy } from '../copy-contract.ts'
+import { orPromote } from '../errors.ts'
 import { sentenceOf } from '../trouble.ts'
 
 /**
@@ -25,13 +26,15 @@ export function releaseFailed({ name }: VolumeRecord, host: string, { code, text
 }
 
 /** Why a Mount has to wait for the data, with progress (promise 9). `host`: this host's label. */
-export function dataMissing(name: string, host: string, { lastError, view }: CopyStatus): WherryError {
+export function dataMissing(name: string, host: string, { lastError, from, isAway, view }: CopyStatus): WherryError {
   // However much of it comes, it never is what was asked for.
   if (lastError instanceof WherryError && lastError.code === 'COPY_DAMAGED') return lastError
+  const isSilent = isAway && view.bytesPerSecond === 0 && lastError === null
+  if (isSilent && from !== null) return sourceSilent(name, from)
   if (view.state !== 'running' || view.bytesTotal === 0) {
     if (lastError instanceof WherryError) return lastError
-    const from = view.from === '' ? '' : ` from ${view.from}`
-    return new WherryError('COPY_RUNNING', `Volume "${name}" is about to be copied to this host${from}.`, {
+    const source = from === null ? '' : ` from ${from}`
+    return new WherryError('COPY_RUNNING', `Volume "${name}" is about to be copied to this host${source}.`, {
       hint: 'The copy continues; start the container again in a moment.',
     })
   }
@@ -40,16 +43,28 @@ export function dataMissing(name: string, host: string, { lastError, view }: Cop
   return new WherryError(
     'COPY_RUNNING',
     [
-      `Volume "${name}" is being copied from ${view.from} to ${host}:`,
+      `Volume "${name}" is being copied from ${from ?? view.from} to ${host}:`,
       `${megabytes(view.bytesDone)} of ${megabytes(view.bytesTotal)} MB (${percent} %), ${left}.`,
     ].join(' '),
     { hint: 'The copy continues; start the container again then, it joins the running copy.' },
   )
 }
 
-/** A running copy as `copyRunning` reads it. */
+/** The host with the data was asked for it and went away. `from`: its label, with for how long. */
+function sourceSilent(name: string, from: string): WherryError {
+  return new WherryError(
+    'DATA_UNREACHABLE',
+    `The newest data of volume "${name}" is on ${from}; no data comes from there.`,
+    { hint: `It is retried as long as someone asks for the volume. ${orPromote('it never comes', name)}` },
+  )
+}
+
+/** A running copy as `dataMissing` reads it. */
 export interface CopyStatus {
   readonly lastError: Error | null
+  /** Label of the host that was asked for data, with how long it has been away; null: none was asked. */
+  readonly from: string | null
+  readonly isAway: boolean
   readonly view: ReturnType<RunningCopy['view']>
 }
 

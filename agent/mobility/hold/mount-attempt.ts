@@ -51,7 +51,10 @@ export interface MountAttempt {
 /** Returns why the Mount has to wait for a copy, with its progress. */
 export function waitForCopy(context: Pick<Context, 'dependencies' | 'hosts'>, job: RunningCopy): WherryError {
   const view = job.view('')
-  return dataMissing(view.volume, ownLabel(context), { lastError: job.lastError, view })
+  const { source, lastError } = job
+  const from = source === null ? null : context.hosts.labelWithAge(source)
+  const isAway = source !== null && !context.hosts.alive(source)
+  return dataMissing(view.volume, ownLabel(context), { lastError, from, isAway, view })
 }
 
 /**

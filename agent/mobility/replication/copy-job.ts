@@ -27,7 +27,7 @@ export class CopyJob implements RunningCopy {
   readonly #stop = new AbortController()
   #resolve: () => void = () => undefined
   #wantedUntilMs: number
-  #from = ''
+  #from: { readonly host: string; readonly label: string } | null = null
   #movedBytes = 0
   #pass: PullProgress | null = null
   #reached: StageProgress = { bytesDone: 0, bytesTotal: 0, filesDone: 0, filesTotal: 0 }
@@ -60,7 +60,11 @@ export class CopyJob implements RunningCopy {
 
   /** True once a host was asked for data: a job that found nothing to do is no move. */
   get shown(): boolean {
-    return this.#from !== ''
+    return this.#from !== null
+  }
+
+  get source(): string | null {
+    return this.#from?.host ?? null
   }
 
   /** Why the job ended without the data; null while it runs and after success. */
@@ -110,9 +114,9 @@ export class CopyJob implements RunningCopy {
     }
   }
 
-  /** Begins a pull from one host; returns where its progress is reported. */
-  startPass(from: string): PullProgress {
-    this.#from = from
+  /** Begins a pull from one host (id and label); returns where its progress is reported. */
+  startPass(host: string, label: string): PullProgress {
+    this.#from = { host, label }
     this.#state = 'running'
     this.lastPassBytes = 0
     this.#pass = new PullProgress(this.#clock)
@@ -149,7 +153,7 @@ export class CopyJob implements RunningCopy {
     return {
       volume: this.name,
       id: this.id,
-      from: this.#from,
+      from: this.#from?.label ?? '',
       to,
       startedAt: this.#startedAt,
       bytesDone: ended ? this.#movedBytes : bytesDone,

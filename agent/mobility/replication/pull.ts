@@ -189,7 +189,7 @@ export class TreeFetcher {
     if (host === undefined) throw unknownHost(from)
     // A host that is in the record already needs no registry to continue.
     if (!known) await announceCopy(this.#dependencies, job.volume)
-    const pass = job.startPass(this.#hosts.label(from))
+    const pass = job.startPass(from, this.#hosts.label(from))
     try {
       const address = { address: host.address, port: host.transferPort }
       const tell = (progress: StageProgress) => pass.report(progress)

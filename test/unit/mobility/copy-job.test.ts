@@ -9,7 +9,7 @@ const volume = { id: 'id1', name: 'data', options: DEFAULT_OPTIONS }
 function started() {
   const clock = new VirtualClock()
   const copy = new CopyJob(volume, clock, 60_000)
-  return { clock, copy, pass: copy.startPass('h1') }
+  return { clock, copy, pass: copy.startPass('h1', 'h1') }
 }
 
 function done(bytesDone: number, filesDone: number) {
@@ -43,7 +43,7 @@ test('after the end a move says what crossed the network, that of passes that we
   copy.endPass()
   t.is(copy.lastPassBytes, 600)
   t.like(copy.view('h2'), { bytesDone: 700, bytesTotal: 1_000, filesDone: 7, secondsLeft: null })
-  const whole = copy.startPass('h1')
+  const whole = copy.startPass('h1', 'h1')
   whole.report(done(1_000, 10))
   whole.moved(300)
   copy.endPass()

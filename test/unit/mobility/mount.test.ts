@@ -185,3 +185,19 @@ test('promise 2: files changed behind the back of an idle copy are never mounted
   store.trees.set(id, 'one')
   await world.clock.until(agent.mount('data', 'm', DEADLINE_MS))
 })
+
+test('promise 2: a Mount that joins a copy whose source went away names that host and for how long', async (t) => {
+  const world = await World.start(2)
+  const [h1, h2] = [world.host(1), world.host(2)]
+  await h1.agent.create('data', DEFAULT_OPTIONS)
+  world.pullMs = 600_000
+  await world.use(1, 'data', 'one')
+  // The catch-up has dialled h1; no reply comes any more, and no error either.
+  await world.pass(5_000)
+  t.is(world.pulls.length, 1)
+  h1.connected = false
+  await world.pass(20_000)
+  const refused = await world.clock.until(failure(h2.agent.mount('data', 'm', DEADLINE_MS)))
+  t.is(refused.code, 'DATA_UNREACHABLE', refused.message)
+  t.regex(refused.message, /"data" is on h1 \(h1\), not heard from for \d+ s/)
+})

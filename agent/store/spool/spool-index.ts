@@ -60,14 +60,23 @@ export class SpoolIndex {
     if (end < 0 || !createHash('sha256').update(bytes.subarray(0, end)).digest().equals(bytes.subarray(end)))
       return null
     const start = bytes.indexOf(NEWLINE) + 1
-    const header = HEADER.safeParse(JSON.parse(bytes.toString('utf8', 0, start)))
-    if (!header.success || start + header.data.count * RECORD_BYTES !== end) return null
+    const header = headerOf(bytes.toString('utf8', 0, start))
+    if (header === null || start + header.count * RECORD_BYTES !== end) return null
     const index = new SpoolIndex()
     for (let at = start; at < end; at += RECORD_BYTES) {
       const offset = bytes.readDoubleLE(at + HASH_BYTES)
       const sizeBytes = bytes.readUInt32LE(at + HASH_BYTES + 8)
+      if (!Number.isSafeInteger(offset) || offset < 0) return null
       index.set(bytes.subarray(at, at + HASH_BYTES), { offset, sizeBytes })
     }
     return index
+  }
+}
+
+function headerOf(text: string): z.infer<typeof HEADER> | null {
+  try {
+    return HEADER.safeParse(JSON.parse(text)).data ?? null
+  } catch {
+    return null
   }
 }

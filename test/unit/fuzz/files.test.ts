@@ -38,7 +38,7 @@ const COPY = {
   uses: { unmountsMs: [], ground: null },
 }
 
-/** Puts damaged texts where a file of the state directory lies, and reads it: a value, or what is expected of damage. */
+/** Puts damaged texts where a file of the state directory lies, and reads it: a value, or an error that is expected. */
 async function reads(
   t: ExecutionContext,
   file: string,

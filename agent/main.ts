@@ -93,6 +93,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
       address: config.advertise || LONE_ADDRESS,
       transferPort: config.transferPort,
       incarnation: ulid(),
+      version,
     },
     registry,
     cache,
@@ -125,7 +126,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
   }
   const standing = [...(plan.warning === null ? [] : [plan.warning]), ...(await nats.leftBehind())]
   const notes = () => [...standing, ...registry.state().problems]
-  const mobility = createMobility(parts, { version, notes })
+  const mobility = createMobility(parts, { notes })
   await mobility.start()
   if (!alone) {
     const { advertise: host, transferPort: port } = config

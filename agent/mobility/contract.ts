@@ -203,6 +203,8 @@ export interface HostView {
   /** Why it cannot write its state directory, by its last heartbeat; null: it can, as far as is known. */
   readonly unwritable: Trouble | null
   readonly lastSeen: string
+  /** Of Wherry, by its last heartbeat; null: an older release does not say it. */
+  readonly version: string | null
   readonly swarmNode: string | null
   readonly uses: Readonly<Record<string, readonly string[]>>
   readonly freeBytes: number

@@ -22,6 +22,8 @@ export interface Self {
   readonly address: string
   readonly transferPort: number
   readonly incarnation: string
+  /** Of Wherry. */
+  readonly version: string
 }
 
 /**

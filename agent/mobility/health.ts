@@ -3,9 +3,8 @@ import type { Context } from './context.ts'
 import type { Health } from './contract.ts'
 import { describeSetAside } from './volume/finish-removal.ts'
 
-/** What does not come from the decisions: the version, and standing notes about the settings. */
+/** What does not come from the decisions: standing notes about the settings. */
 export interface About {
-  readonly version: string
   readonly notes: () => readonly string[]
 }
 
@@ -34,6 +33,6 @@ export async function readHealth(
     fenced: (await pauses.all()).map(({ container }) => container),
     notes: [...about.notes(), ...(await describeSetAside(context).catch(() => []))],
     hostId: self.id,
-    version: about.version,
+    version: self.version,
   }
 }

@@ -135,6 +135,8 @@ export interface HostRecord {
   readonly transferPort: number
   /** Random per start of the agent. */
   readonly incarnation: string
+  /** Of Wherry. Missing: an older release wrote it. */
+  readonly version?: string | undefined
   /** The Swarm node id, null outside a Swarm. */
   readonly swarmNode: string | null
   /** Names of the containers that use a volume on this host, by volume id. */

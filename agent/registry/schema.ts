@@ -22,6 +22,7 @@ export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   address: z.string(),
   transferPort: count,
   incarnation: z.string(),
+  version: z.string().optional(),
   swarmNode: z.string().nullable(),
   uses: z.record(z.string(), z.array(z.string())),
   referrers: z.record(z.string(), z.array(z.string())).optional(),

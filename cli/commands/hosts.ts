@@ -11,6 +11,8 @@ export function hostsCommand(run: Run): Command {
 }
 
 function showHosts(hosts: readonly HostView[]): string {
+  // While hosts are upgraded, their versions are what an operator looks for.
+  const isSkewed = new Set(hosts.map(({ version }) => version)).size > 1
   const rows = hosts.map((host) => [
     host.self ? `${host.name} (this)` : host.name,
     host.address,
@@ -19,8 +21,10 @@ function showHosts(hosts: readonly HostView[]): string {
     host.zone ?? '-',
     host.totalBytes === 0 ? '-' : `${formatSize(host.freeBytes)} of ${formatSize(host.totalBytes)}`,
     String(Object.keys(host.uses).length),
+    ...(isSkewed ? [host.version ?? 'older'] : []),
   ])
-  const list = textTable(['HOST', 'ADDRESS', 'STATE', 'DRAINED', 'ZONE', 'FREE', 'HOLDS'], rows)
+  const titles = ['HOST', 'ADDRESS', 'STATE', 'DRAINED', 'ZONE', 'FREE', 'HOLDS']
+  const list = textTable(isSkewed ? [...titles, 'VERSION'] : titles, rows)
   return hosts.some(({ stale }) => stale)
     ? `${list}\nThe registry does not reply to this host: this is its last known state. The other hosts may be well.`
     : list

@@ -43,7 +43,6 @@ export class SimAgent {
     this.process = new SimProcess(timeline, `agent of ${host}`)
     this.store = new SimStore(machine.disk, this.process, random)
     this.mobility = createMobility(world.settings.mutate(this.#parts(log), machine), {
-      version: 'sim',
       notes: () => [],
     })
   }
@@ -69,7 +68,7 @@ export class SimAgent {
     const incarnation = world.newId()
     const inherited = this.#machine.plugin?.guarded ?? []
     return {
-      self: { id: host, address: host, transferPort: TRANSFER_PORT, incarnation },
+      self: { id: host, address: host, transferPort: TRANSFER_PORT, incarnation, version: 'sim' },
       registry,
       tally: SILENT_TALLY,
       cache: new VolumeCache({ registry, max: CACHED_VOLUMES }),

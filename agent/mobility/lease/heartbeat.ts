@@ -31,6 +31,7 @@ export function describeHost(
     name: node.name,
     address: self.address,
     transferPort: self.transferPort,
+    version: self.version,
     swarmNode: node.swarmNode,
     uses: Object.fromEntries(held.map((copy) => [copy.id, containerUses.live(copy.name)])),
     referrers: containerUses.referrers(),

@@ -205,6 +205,7 @@ export function viewHosts(context: Pick<Context, 'dependencies' | 'hosts' | 'sta
     ...(host.id !== context.dependencies.self.id && isUnheard(context, host.id) ? { unknown: true as const } : {}),
     unwritable: unwritableAt(context, host.id),
     lastSeen: host.at,
+    version: host.version ?? null,
     swarmNode: host.swarmNode,
     uses: host.uses,
     freeBytes: host.freeBytes,

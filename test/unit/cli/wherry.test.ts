@@ -26,6 +26,7 @@ const HOST: HostView = {
   alive: true,
   stale: false,
   lastSeen: '2026-01-02T03:04:05.678Z',
+  version: '1.0.0',
   swarmNode: null,
   uses: { ID: ['db'] },
   freeBytes: 40e9,
@@ -173,6 +174,15 @@ test('an agent that has just started says so, and calls no host away', async (t)
   t.regex(listed.stdout, /\nThis agent has just started: which hosts are away is not known yet\.\n$/)
   t.regex(shown.stdout, /\nhosts +this agent has just started: which hosts are away is not known yet\n/)
   t.regex(hosts.stdout, /h2 +10\.0\.0\.1 +not heard from yet, last heartbeat at 2026/)
+})
+
+test('hosts shows the versions of all hosts while they differ', async (t) => {
+  await using agent = await start()
+  const other = { ...HOST, name: 'h2', self: false }
+  agent.mobility.hosts = async () => [HOST, other]
+  t.notRegex((await agent.run('hosts')).stdout, /VERSION|1\.0\.0/)
+  agent.mobility.hosts = async () => [HOST, { ...other, version: '1.1.0' }, { ...other, version: null }]
+  t.regex((await agent.run('hosts')).stdout, /VERSION\n.* 1\.0\.0\n.* 1\.1\.0\n.* older\n/)
 })
 
 test('hosts says which host cannot write its disk, whether it is away, this one, or without registry', async (t) => {

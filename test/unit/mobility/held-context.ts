@@ -28,7 +28,7 @@ type Given = Pick<Dependencies, 'registry' | 'store' | 'puller' | 'peers' | 'fre
 export function heldDependencies(name: string, given: Given): Dependencies {
   return {
     ...given,
-    self: { id: name, address: name, transferPort: 1, incarnation: name },
+    self: { id: name, address: name, transferPort: 1, incarnation: name, version: '1' },
     cache: new VolumeCache({ registry: given.registry }),
     leaderView: async () => ({ server: false, leader: false }),
     watchdog: { guard: () => undefined, inherited: async () => [] },

@@ -42,7 +42,7 @@ async function begin() {
   const clock = new VirtualClock()
   const registry = new Leaderless(clock)
   const stop = new AbortController()
-  const self = { id: 'a', address: 'a', transferPort: 1, incarnation: 'i' }
+  const self = { id: 'a', address: 'a', transferPort: 1, incarnation: 'i', version: '1' }
   const log = pino({ level: 'silent' })
   const times = { heartbeatMs: 1_000, leaseMs: LEASE_MS, seizeAfterMs: LEASE_MS }
   const dependencies = { registry, clock, self, log, ...times, signal: stop.signal }

@@ -114,7 +114,7 @@ export class MemoryHost {
   }
 
   #createAgent(): RunningMobility {
-    return createMobility(this.#dependencies(), { version: 'test', notes: () => [] })
+    return createMobility(this.#dependencies(), { notes: () => [] })
   }
 
   #dependencies(): Dependencies {
@@ -123,7 +123,7 @@ export class MemoryHost {
     const registry = world.registryOf(this)
     const inherited = this.guard?.volumes ?? []
     return {
-      self: { id: this.name, address: this.name, transferPort: 1, incarnation: world.newId() },
+      self: { id: this.name, address: this.name, transferPort: 1, incarnation: world.newId(), version: 'test' },
       registry,
       cache: new VolumeCache({ registry }),
       store: this.store,

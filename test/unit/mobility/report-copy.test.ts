@@ -8,7 +8,7 @@ async function ground() {
   const world = await World.start(2)
   await world.host(1).agent.create('data', DEFAULT_OPTIONS)
   await world.use(1, 'data', 'one')
-  const self = { id: 'h2', address: 'h2', transferPort: 1, incarnation: 'i' }
+  const self = { id: 'h2', address: 'h2', transferPort: 1, incarnation: 'i', version: '1' }
   const parts = { registry: world.registry, clock: world.clock, self, signal: new AbortController().signal }
   return { world, announce: async () => announceCopy(parts, await world.record('data')) }
 }

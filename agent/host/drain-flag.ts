@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { WherryError } from '../model/errors.ts'
-import { writeDurably } from '../runtime/durable-file.ts'
+import { writeFields } from '../runtime/json-file.ts'
 
 const drainFile = z.object({ drain: z.boolean() })
 
@@ -16,7 +16,7 @@ export async function openDrainFlag(stateDir: string): Promise<DrainFlag> {
   return {
     get: () => on,
     async set(wanted) {
-      await writeDurably(path, [Buffer.from(`${JSON.stringify({ drain: wanted })}\n`)])
+      await writeFields(path, { drain: wanted })
       on = wanted
     },
   }

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { writeDurably } from '../runtime/durable-file.ts'
+import { writeFields } from '../runtime/json-file.ts'
 
 const engineFile = z.object({ name: z.string(), swarmNode: z.string().nullable(), zone: z.string().nullable() })
 
@@ -21,7 +21,7 @@ export async function openEngineFacts(stateDir: string): Promise<EngineFacts> {
   return {
     get: () => known,
     async set(facts) {
-      await writeDurably(path, [Buffer.from(`${JSON.stringify(facts)}\n`)])
+      await writeFields(path, facts)
       known = facts
     },
   }

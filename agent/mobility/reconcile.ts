@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import { codeOf } from '../model/errors.ts'
+import { codeOf, WherryError } from '../model/errors.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { isUnused } from './checkpoint/surrendered.ts'
 import type { Context } from './context.ts'
@@ -146,7 +146,11 @@ async function settleLocal(
 ): Promise<void> {
   const { store } = context.dependencies
   const { copies, damaged } = await store.copies()
-  context.releaseTroubles.noteUnreadable(new Map(damaged.map(({ path, reason }) => [basename(path), reason])))
+  const unreadable = damaged.map(({ path, reason, code = 'COPY_DAMAGED' }): [string, WherryError] => [
+    basename(path),
+    new WherryError(code, reason),
+  ])
+  context.releaseTroubles.noteUnreadable(new Map(unreadable))
   const mounted = await store.mounted()
   await forEachVolume(copies, async (copy) => {
     if (copy.held === null) {

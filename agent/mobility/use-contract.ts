@@ -1,4 +1,5 @@
 import type { VolumeUser } from '../docker/contract.ts'
+import type { WherryError } from '../model/errors.ts'
 import type { Checkpoint, Trouble } from '../model/model.ts'
 import type { LocalCopy, UseGround, UseMarks } from '../store/contract.ts'
 import type { Query, SurrenderReply } from '../transfer/contract.ts'
@@ -78,7 +79,7 @@ export interface ReleaseTroubles {
    * Notes the copies whose records cannot be read, with the reason.
    * Forgets those that can be read again.
    */
-  noteUnreadable(found: ReadonlyMap<string, string>): void
+  noteUnreadable(found: ReadonlyMap<string, WherryError>): void
   /** The volume was released, or is used again. */
   clear(id: string): void
   /** Whether a release should be tried now. `asked`: somebody waits for it. */

@@ -1,7 +1,8 @@
 import type { z } from 'zod'
 import { unavailable } from '../bus/connection.ts'
 import { headers, type JetStreamManager, type NatsConnection } from '../bus/nats.ts'
-import { WherryError } from '../model/errors.ts'
+import { codeOf, WherryError } from '../model/errors.ts'
+import { requireReadable } from '../model/format.ts'
 import { apiCode } from './api-code.ts'
 import type { Versioned, Write } from './contract.ts'
 import { fromKey, toKey } from './keys.ts'
@@ -66,7 +67,7 @@ export class Bucket<T> {
     return streamOf(this.name)
   }
 
-  /** Reads one value; null: the registry has none. Rejects REGISTRY_UNAVAILABLE and RECORD_INVALID. */
+  /** Reads one value; null: the registry has none. Rejects REGISTRY_UNAVAILABLE, RECORD_INVALID, VERSION_SKEW. */
   async read(name: string): Promise<Versioned<T> | null> {
     const raw = await this.#raw(toKey(name))
     return raw === null || raw.text === null ? null : this.#parse(name, raw.text, raw.revision)
@@ -194,17 +195,20 @@ export class Bucket<T> {
     try {
       content.entries.push(this.#parse(fromKey(key), text, revision))
     } catch (error) {
-      content.damaged.push({ key, reason: (error as Error).message })
+      content.damaged.push({ key, reason: error instanceof WherryError ? error.toLine() : String(error) })
     }
   }
 
   #parse(name: string, text: string, revision: number): Versioned<T> {
     try {
-      return { value: this.#schema.parse(JSON.parse(text)), revision }
+      const value: unknown = JSON.parse(text)
+      requireReadable(value, `The registry's record of ${name}`)
+      return { value: this.#schema.parse(value), revision }
     } catch (cause) {
+      if (codeOf(cause) === 'VERSION_SKEW') throw cause
       const where = `bucket ${this.name}, revision ${revision}`
       throw new WherryError('RECORD_INVALID', `The registry's record of ${name} (${where}) cannot be understood.`, {
-        hint: 'A newer Wherry may have written it: bring all hosts to the same version.',
+        hint: 'It was changed by hand, or a newer Wherry wrote it: bring all hosts to the same version.',
         cause,
       })
     }

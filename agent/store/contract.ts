@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../model/errors.ts'
 import type { Checkpoint, VolumeOptions } from '../model/model.ts'
 import type { SnapshotRef, TreeReader, TreeWriter } from './tree-contract.ts'
 
@@ -80,6 +81,14 @@ export interface RemovedCopy {
   readonly until: string | null
 }
 
+/** A copy whose `volume.json` cannot be understood. */
+export interface DamagedCopy {
+  readonly path: string
+  readonly reason: string
+  /** VERSION_SKEW: a newer version wrote it. Missing: COPY_DAMAGED. */
+  readonly code?: ErrorCode | undefined
+}
+
 /** One round of a checkpoint while the volume is held. */
 export interface SpoolRound {
   /** False: nothing differs from the copy's last checkpoint. */
@@ -142,7 +151,7 @@ export interface Store {
    * Reads all copies on this disk.
    * A directory that cannot be understood is reported in `damaged` and never touched.
    */
-  copies(): Promise<{ copies: LocalCopy[]; damaged: { path: string; reason: string }[] }>
+  copies(): Promise<{ copies: LocalCopy[]; damaged: DamagedCopy[] }>
   copy(id: string): Promise<LocalCopy | null>
   /** Makes an empty copy (no checkpoint). Safe to repeat. Durable on return. */
   create(volume: { id: string; name: string; options: VolumeOptions }): Promise<LocalCopy>

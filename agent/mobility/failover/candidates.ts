@@ -1,3 +1,4 @@
+import { codeOf } from '../../model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import type { CopyReply } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
@@ -10,6 +11,13 @@ import { standingOf } from '../record/lineage.ts'
 const REPLY_MS = 2_000
 /** A host that has not been heard of is most likely not there, and a service is down meanwhile. */
 const SILENT_REPLY_MS = 300
+
+/** What came of the questions. `skewed`: hosts of another version that could not tell, and why, by host. */
+interface Asked {
+  readonly found: readonly CopyReply[]
+  readonly silent: readonly string[]
+  readonly skewed: ReadonlyMap<string, string>
+}
 
 /** What the hosts that can be reached have of a volume. */
 export interface Candidates {
@@ -50,8 +58,14 @@ export async function findCandidates(
   const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_REPLY_MS)])
   // A copy that the record does not know does not count: the holder does not know that it could be taken over there.
   const hosts = Object.keys(record.copies)
+  const skewed = new Map<string, string>()
   const replies = await Promise.all(
-    hosts.map((host) => askForCopy(context, record, host, context.hosts.alive(host) ? inTime : atOnce)),
+    hosts.map((host) =>
+      askForCopy(context, record, host, context.hosts.alive(host) ? inTime : atOnce).catch((error: unknown) => {
+        if (codeOf(error) === 'VERSION_SKEW') skewed.set(host, (error as Error).message)
+        return undefined
+      }),
+    ),
   )
   const found = replies.flatMap((reply) => reply ?? [])
   const usable = found.filter((reply) => {
@@ -72,11 +86,11 @@ export async function findCandidates(
       .filter(({ host, held }) => record.holder === null && held && mayBeNewest(record, record.copies[host]))
       .map(({ host }) => host),
     silent,
-    described: describe(context, record, found, silent, except),
+    described: describe(context, record, { found, silent, skewed }, except),
   }
 }
 
-/** Undefined: no reply. Null: the host has no copy. */
+/** Undefined: nobody knows the host. Null: it has no copy. Rejects when there is no reply. */
 async function askForCopy(
   context: Pick<Context, 'dependencies' | 'hosts'>,
   record: VolumeRecord,
@@ -84,23 +98,19 @@ async function askForCopy(
   signal: AbortSignal,
 ): Promise<CopyReply | null | undefined> {
   const { self, peers, store } = context.dependencies
-  try {
-    if (host === self.id) {
-      const mine = await store.copy(record.id)
-      if (mine === null) return null
-      const usable = !mine.applying && mine.damaged === null && mine.held === null
-      const { epochSeen, checkpoint, held } = mine
-      return { host, epochSeen, checkpoint: usable ? checkpoint : null, held: held !== null }
-    }
-    const known = context.hosts.get(host)
-    if (known === undefined) return undefined
-    const address = { address: known.address, port: known.transferPort }
-    const said = await peers.ask(address, { kind: 'copy', volume: record.id }, signal)
-    const reply = parseCopyReply(said, host)
-    return reply === null ? null : { ...reply, host }
-  } catch {
-    return undefined
+  if (host === self.id) {
+    const mine = await store.copy(record.id)
+    if (mine === null) return null
+    const usable = !mine.applying && mine.damaged === null && mine.held === null
+    const { epochSeen, checkpoint, held } = mine
+    return { host, epochSeen, checkpoint: usable ? checkpoint : null, held: held !== null }
   }
+  const known = context.hosts.get(host)
+  if (known === undefined) return undefined
+  const address = { address: known.address, port: known.transferPort }
+  const said = await peers.ask(address, { kind: 'copy', volume: record.id }, signal)
+  const reply = parseCopyReply(said, host)
+  return reply === null ? null : { ...reply, host }
 }
 
 /**
@@ -127,8 +137,7 @@ function isKept({ holder, epoch }: VolumeRecord, { held, epochSeen }: CopyReply)
 function describe(
   context: Pick<Context, 'hosts'>,
   record: VolumeRecord,
-  found: readonly CopyReply[],
-  silent: readonly string[],
+  { found, silent, skewed }: Asked,
   except: ReadonlyMap<string, string>,
 ): string {
   const has = found.map((reply) => {
@@ -141,7 +150,8 @@ function describe(
   const away = silent.map((host) => {
     const copy = record.copies[host]
     const known = copy === undefined ? 'no copy is known' : `last known at ${copy.epoch}.${copy.seq}`
-    return `${context.hosts.labelWithAge(host)}: did not answer, ${known}`
+    const why = skewed.get(host)
+    return `${context.hosts.labelWithAge(host)}: ${why ?? 'did not answer'}, ${known}`
   })
   return [...has, ...away].join('; ') || 'no host has a copy'
 }

@@ -7,7 +7,7 @@ import type { Context } from '../context.ts'
 import { forEachVolume } from '../for-each-volume.ts'
 import { ownLabel } from '../own-host.ts'
 import { isSameTree } from '../record/checkpoint-order.ts'
-import { isEmptyTree, isForged, isLeftBehind, NO_CHECKPOINT, withCopy } from '../record/copies.ts'
+import { besideCheckpoint, isEmptyTree, isForged, isLeftBehind, NO_CHECKPOINT, withCopy } from '../record/copies.ts'
 import { isInLine } from '../record/lineage.ts'
 import { changeVolume, readVolume } from '../record/update-record.ts'
 import { confirmHold, retractHold } from './confirm-hold.ts'
@@ -199,7 +199,7 @@ async function reportRestart(context: Pick<Context, 'dependencies'>, record: Vol
     if (now === null || mine === undefined || now.holder?.host === self.id) return now
     return mine.state === 'filling' && mine.seq === 0
       ? now
-      : withCopy(now, self.id, { ...NO_CHECKPOINT, state: 'filling', at, kept: mine.kept })
+      : withCopy(now, self.id, { ...besideCheckpoint(mine), ...NO_CHECKPOINT, state: 'filling', at, kept: mine.kept })
   }
   await changeVolume(context.dependencies, record.name, change, limit).catch((error: unknown) => {
     if (codeOf(error) !== 'REGISTRY_UNAVAILABLE') throw error

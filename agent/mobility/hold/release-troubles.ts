@@ -1,4 +1,4 @@
-import { WherryError } from '../../model/errors.ts'
+import type { WherryError } from '../../model/errors.ts'
 import type { Trouble } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Dependencies } from '../dependencies.ts'
@@ -62,11 +62,11 @@ export class ReleaseTroubleTable implements ReleaseTroubles {
    * A hold among them cannot be ended.
    * Forgets those that can be read again.
    */
-  noteUnreadable(found: ReadonlyMap<string, string>): void {
+  noteUnreadable(found: ReadonlyMap<string, WherryError>): void {
     for (const id of this.#unreadable) if (!found.has(id)) this.clear(id)
     this.#unreadable = new Set(found.keys())
     const nowMs = this.#dependencies.clock.elapsedMs()
-    for (const [id, reason] of found) this.note({ id, name: id }, new WherryError('COPY_DAMAGED', reason), nowMs)
+    for (const [id, why] of found) this.note({ id, name: id }, why, nowMs)
   }
 
   /** The volume was released, or is used again. */

@@ -55,7 +55,14 @@ export function checkpointOf({ epoch, seq, checkpoint }: CopyRecord): NamedCheck
   return isOfThis ? checkpoint : { epoch, seq }
 }
 
-/** Returns the fields of a copy's entry that name its checkpoint. */
-export function copyFields({ epoch, seq, hash }: CheckpointIdentity): Pick<CopyRecord, 'epoch' | 'seq' | 'checkpoint'> {
-  return { epoch, seq, checkpoint: { epoch, seq, hash } }
+/**
+ * Returns the fields of a copy's entry that name its checkpoint, with all that the entry had `before`.
+ * So what a newer version put there stays.
+ */
+export function copyFields<T extends CopyRecord | undefined>(
+  { epoch, seq, hash }: CheckpointIdentity,
+  before?: T,
+): T & Pick<CopyRecord, 'epoch' | 'seq' | 'checkpoint'> {
+  const named = isSameTree(before?.checkpoint, { hash }) ? before?.checkpoint : undefined
+  return { ...before, epoch, seq, checkpoint: { ...named, epoch, seq, hash } } as T & Pick<CopyRecord, 'epoch' | 'seq'>
 }

@@ -47,6 +47,12 @@ export function withoutCopy(record: VolumeRecord, host: string): VolumeRecord {
   return { ...record, copies }
 }
 
+/** Returns what a copy's entry has beside its checkpoint: what a newer version put there stays. */
+export function besideCheckpoint(copy: CopyRecord | undefined): Partial<CopyRecord> {
+  const { checkpoint: _, ...rest }: Partial<CopyRecord> = copy ?? {}
+  return rest
+}
+
 /**
  * Returns the copies after a new checkpoint on `host`.
  * That one is current, those that were current are behind.
@@ -59,7 +65,7 @@ export function copiesAfter(record: VolumeRecord, host: string, checkpoint: Chec
   return {
     ...Object.fromEntries(others),
     [host]: {
-      ...copyFields(checkpoint),
+      ...copyFields(checkpoint, record.copies[host]),
       state: 'current',
       at: checkpoint.at,
       kept: record.copies[host]?.kept ?? false,
@@ -145,7 +151,7 @@ function copyAfter(copy: CopyRecord, said: Checkpoint | undefined, last: Checkpo
   }
   const state = orderOf(said, last) === 'same' ? 'current' : 'behind'
   if (state === copy.state && orderOf(said, checkpointOf(copy)) === 'same') return copy
-  return { ...copy, ...copyFields(said), state, at }
+  return { ...copyFields(said, copy), state, at }
 }
 
 /**

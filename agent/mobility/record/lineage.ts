@@ -31,7 +31,8 @@ export function seizureFields(
   if (cut.length === 0)
     return record.seizuresCut === undefined ? { seizures } : { seizures, seizuresCut: record.seizuresCut }
   const hosts = [...(record.seizuresCut?.hosts ?? []), ...cut.map(({ from }) => from)].filter((from) => from !== '')
-  return { seizures, seizuresCut: { epoch: Math.max(...cut.map(({ epoch }) => epoch)), hosts: [...new Set(hosts)] } }
+  const epoch = Math.max(...cut.map((one) => one.epoch))
+  return { seizures, seizuresCut: { ...record.seizuresCut, epoch, hosts: [...new Set(hosts)] } }
 }
 
 /** Returns the hosts that lost the volume to a takeover, as far back as the record knows. */

@@ -36,7 +36,7 @@ export async function reportCurrent(dependencies: Informing, seen: VolumeRecord)
     const mine = record.copies[self.id]
     if (hasCheckpoint(mine, record.last) || (record.holder !== null && !isKnownCopy(mine))) return record
     return withCopy(record, self.id, {
-      ...copyFields(record.last),
+      ...copyFields(record.last, mine),
       state: 'current',
       at: clock.now().toISOString(),
       kept: mine?.kept ?? false,

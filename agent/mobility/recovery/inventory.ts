@@ -1,5 +1,7 @@
 import { z } from 'zod'
-import type { LocalCopy, RemovedCopy } from '../../store/contract.ts'
+import { ERROR_STATUS, type ErrorCode } from '../../model/errors.ts'
+import { requireReadable } from '../../model/format.ts'
+import type { DamagedCopy, LocalCopy, RemovedCopy } from '../../store/contract.ts'
 import { localCopyFields } from '../../store/disk/copy-schema.ts'
 import type { Context } from '../context.ts'
 import { malformedReply } from '../record/errors.ts'
@@ -14,7 +16,7 @@ export interface Inventory {
   /** What its disk still has of removed volumes. */
   readonly removed: readonly RemovedCopy[]
   /** Copies whose directories cannot be understood. */
-  readonly damaged: readonly { readonly path: string; readonly reason: string }[]
+  readonly damaged: readonly DamagedCopy[]
 }
 
 /** Another host that may be asked for its inventory. */
@@ -26,16 +28,19 @@ export interface AskableHost {
   readonly alive: boolean
 }
 
-/** What a newer version adds to a copy is ignored. */
+/** What a newer version adds is ignored, but for what checkpoints and options carry on. */
+const errorCode = z.enum(Object.keys(ERROR_STATUS) as ErrorCode[]).catch('COPY_DAMAGED')
+const copyMessage = z.object(localCopyFields)
+
 const inventoryMessage: z.ZodType<Inventory> = z.object({
   host: z.string().min(1),
-  copies: z.array(z.object(localCopyFields)),
+  copies: z.array(copyMessage),
   // Older agents do not send it.
   proven: z.array(z.string()).default([]),
   removed: z
     .array(z.object({ id: z.string(), name: z.string(), directory: z.string(), until: z.string().nullable() }))
     .default([]),
-  damaged: z.array(z.object({ path: z.string(), reason: z.string() })),
+  damaged: z.array(z.object({ path: z.string(), reason: z.string(), code: errorCode.optional() })),
 })
 
 /** Returns all other hosts, by their heartbeats and by the settings: a new registry knows no host. */
@@ -67,9 +72,33 @@ export async function takeInventory(
   return { host: context.dependencies.self.id, copies, proven, removed, damaged }
 }
 
-/** Parses another host's reply. REQUEST_INVALID when it is no inventory. */
+/**
+ * Parses another host's reply. REQUEST_INVALID when it is no inventory.
+ * Copies in a format that this version cannot read are among the damaged.
+ */
 export function parseInventory(value: unknown, from: string): Inventory {
-  const found = inventoryMessage.safeParse(value)
-  if (found.success) return found.data
+  const { readable, skewed } = sortCopies(value)
+  const found = inventoryMessage.safeParse(readable)
+  if (found.success) return { ...found.data, damaged: [...found.data.damaged, ...skewed] }
   throw malformedReply(from, 'its copies', found.error)
+}
+
+function sortCopies(value: unknown): { readable: unknown; skewed: Inventory['damaged'] } {
+  const list = z
+    .object({ copies: z.array(z.unknown()) })
+    .loose()
+    .safeParse(value).data
+  if (list === undefined) return { readable: value, skewed: [] }
+  const skewed: DamagedCopy[] = []
+  const copies = list.copies.filter((copy) => {
+    const path = `volumes/${z.object({ id: z.string().max(64) }).safeParse(copy).data?.id}`
+    try {
+      requireReadable(copy, path)
+      return true
+    } catch (error) {
+      skewed.push({ path, reason: (error as Error).message, code: 'VERSION_SKEW' })
+      return false
+    }
+  })
+  return { readable: { ...list, copies }, skewed }
 }

@@ -1,5 +1,6 @@
 import type { Checkpoint, CopyRecord, VolumeRecord } from '../../model/model.ts'
 import { checkpointOf, newerOf, orderOf } from '../record/checkpoint-order.ts'
+import { besideCheckpoint } from '../record/copies.ts'
 import { seizureFields } from '../record/lineage.ts'
 import type { RecoverPlan } from './plan.ts'
 import { nameTaken, recordConflict } from './problems.ts'
@@ -31,7 +32,7 @@ export function mergeRecord(record: VolumeRecord | null, plan: RecoverPlan): Vol
     holder,
     last: newest,
     ...(seizure === null ? {} : seizureFields(record, { ...seizure, base: newest ?? seizure.base })),
-    copies: { ...silentCopies(record, plan), ...copiesAt(copies, newest) },
+    copies: { ...silentCopies(record, plan), ...copiesAt(copies, newest, record) },
   }
 }
 
@@ -46,11 +47,16 @@ function silentCopies(record: VolumeRecord, { copies }: RecoverPlan): Record<str
   )
 }
 
-function copiesAt(copies: RecoverPlan['copies'], last: Checkpoint | null): Record<string, CopyRecord> {
+function copiesAt(
+  copies: RecoverPlan['copies'],
+  last: Checkpoint | null,
+  record: VolumeRecord,
+): Record<string, CopyRecord> {
   return Object.fromEntries(
     Object.entries(copies).map(([host, copy]) => {
       const isAtLast = last !== null && orderOf(checkpointOf(copy), last) === 'same'
-      return [host, copy.state === 'current' && !isAtLast ? { ...copy, state: 'behind' as const } : copy]
+      const state = copy.state === 'current' && !isAtLast ? 'behind' : copy.state
+      return [host, { ...besideCheckpoint(record.copies[host]), ...copy, state }]
     }),
   )
 }

@@ -17,6 +17,19 @@ export function damagedCopy(host: string, path: string, reason: string): string 
   return `${path} on host ${host} cannot be understood and was left out: ${reason}`
 }
 
+/** A copy of the volume is in a format that its own host, or this one, cannot read: it may be held there. */
+export function unreadableCopy(name: string, id: string): string {
+  return [
+    `Volume "${name}" was not written: a copy of it (${id}) is in a format that could not be read, see above.`,
+    `It may be held there. Upgrade this host and the one that has it, then ${AGAIN}.`,
+  ].join(' ')
+}
+
+/** The registry has a record that this version cannot read. */
+export function unreadableRecord(name: string, reason: string): string {
+  return `Volume "${name}" was left as it is: ${reason}`
+}
+
 /** Living hosts did not answer. `hosts`: their labels. */
 export function livingSilent(hosts: readonly string[]): string {
   return [

@@ -1,4 +1,6 @@
+import { basename } from 'node:path'
 import { WherryError } from '../../model/errors.ts'
+import type { DamagedCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import type { RecoverView } from '../contract.ts'
 import { RETRY_MS } from '../record/update-record.ts'
@@ -6,7 +8,16 @@ import { RECONCILE } from '../wakeups.ts'
 import { type AskableHost, askableHosts, type Inventory, parseInventory, takeInventory } from './inventory.ts'
 import { mergeRecord } from './merge-record.ts'
 import { planVolume, type RecoverPlan } from './plan.ts'
-import { damagedCopy, livingSilent, mostSilent, notWatchedYet, recordUnconfirmed, silentHost } from './problems.ts'
+import {
+  damagedCopy,
+  livingSilent,
+  mostSilent,
+  notWatchedYet,
+  recordUnconfirmed,
+  silentHost,
+  unreadableCopy,
+  unreadableRecord,
+} from './problems.ts'
 
 /** A host reads the records of all its copies for its reply; one that takes longer hangs. */
 const REPLY_MS = 15_000
@@ -42,6 +53,7 @@ export async function recoverRegistry(
       damaged.map(({ path, reason }) => damagedCopy(context.hosts.label(host), path, reason)),
     ),
   ]
+  const unreadable = new Set(inventories.flatMap(({ damaged }) => damaged.flatMap(skewedId)))
   const blocked = whyBlocked(context, replies)
   if (blocked !== null) return { written: [], kept: [], problems: [...problems, blocked] }
   const records = (await registry.volumes()).map(({ value }) => value.name)
@@ -54,7 +66,12 @@ export async function recoverRegistry(
       now: context.dependencies.clock.now(),
       by: context.dependencies.self.id,
     })
-    const outcome = typeof planned === 'string' ? planned : await writePlan(context, planned, signal)
+    const skewed = found.find(({ copy }) => unreadable.has(copy.id))
+    const plan = skewed === undefined ? planned : unreadableCopy(name, skewed.copy.id)
+    const outcome =
+      typeof plan === 'string'
+        ? plan
+        : await writePlan(context, plan, signal).catch((error: unknown) => leaveUnreadable(name, error))
     if (outcome === 'kept') kept.add(name)
     else kept.delete(name)
     if (outcome === 'written') written.push(name)
@@ -64,6 +81,18 @@ export async function recoverRegistry(
   context.wakeups.wake(null)
   context.wakeups.wake(RECONCILE)
   return { written: written.sort(), kept: [...kept].sort(), problems }
+}
+
+/** The id of a copy in a format that was not read. */
+function skewedId({ path, code }: DamagedCopy): string[] {
+  return code === 'VERSION_SKEW' ? [basename(path)] : []
+}
+
+/** One record that cannot be read does not keep the others from being written. */
+function leaveUnreadable(name: string, error: unknown): string {
+  if (error instanceof WherryError && (error.code === 'VERSION_SKEW' || error.code === 'RECORD_INVALID'))
+    return unreadableRecord(name, error.toLine())
+  throw error
 }
 
 async function askAll(

@@ -1,10 +1,10 @@
 import { chmod, chown, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { WherryError } from '../../model/errors.ts'
+import { codeOf, WherryError } from '../../model/errors.ts'
 import type { VolumeOptions } from '../../model/model.ts'
 import { syncDirectory } from '../../runtime/durable-file.ts'
 import { KeyedQueue } from '../../runtime/keyed-queue.ts'
-import type { LocalCopy } from '../contract.ts'
+import type { DamagedCopy, LocalCopy } from '../contract.ts'
 import { removeTree } from '../inode/removal.ts'
 import { orDiskFull } from './free-space.ts'
 import { type Layout, layoutOf, volumesDirectory } from './layout.ts'
@@ -33,9 +33,9 @@ export class CopyRecords {
   }
 
   /** Reads every copy; what cannot be understood is named in `damaged`. */
-  async all(): Promise<{ copies: LocalCopy[]; damaged: { path: string; reason: string }[] }> {
+  async all(): Promise<{ copies: LocalCopy[]; damaged: DamagedCopy[] }> {
     const copies: LocalCopy[] = []
-    const damaged: { path: string; reason: string }[] = []
+    const damaged: DamagedCopy[] = []
     for (const name of await readdir(this.#volumes)) {
       if (name.startsWith(UNBORN)) continue
       const path = join(this.#volumes, name)
@@ -44,7 +44,8 @@ export class CopyRecords {
         if (copy === null) damaged.push({ path, reason: 'volume.json is missing' })
         else copies.push(copy)
       } catch (error) {
-        damaged.push({ path, reason: error instanceof WherryError ? error.message : String(error) })
+        const reason = error instanceof WherryError ? error.message : String(error)
+        damaged.push({ path, reason, code: codeOf(error) })
       }
     }
     return { copies, damaged }

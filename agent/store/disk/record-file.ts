@@ -1,7 +1,8 @@
 import { lstat, mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { WherryError } from '../../model/errors.ts'
+import { codeOf, WherryError } from '../../model/errors.ts'
+import { requireReadable } from '../../model/format.ts'
 import { writeDurably } from '../../runtime/durable-file.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import type { DivergedTree, LocalCopy } from '../contract.ts'
@@ -10,14 +11,15 @@ import type { Layout } from './layout.ts'
 
 const VERSION = 1
 
-const RECORD = z.strictObject({
+const RECORD = z.looseObject({
   ...localCopyFields,
   version: z.literal(VERSION),
   checkpoint: storedCheckpoint.nullable(),
 })
 
 /**
- * Reads `volume.json`; null when there is none. COPY_DAMAGED: it cannot be understood.
+ * Reads `volume.json`; null when there is none. COPY_DAMAGED: it cannot be understood. VERSION_SKEW: a newer
+ * version wrote it.
  * Diverged trees that an operator has removed are left out.
  */
 export async function readCopyRecord(layout: Layout): Promise<LocalCopy | null> {
@@ -34,10 +36,13 @@ export async function readCopyRecord(layout: Layout): Promise<LocalCopy | null> 
 
 function parseRecord(layout: Layout, text: string): LocalCopy {
   try {
-    const { version: _, ...copy } = RECORD.parse(JSON.parse(text))
+    const value: unknown = JSON.parse(text)
+    requireReadable(value, layout.record)
+    const { version: _, ...copy } = RECORD.parse(value)
     if (copy.id !== layout.id) throw new Error(`it describes volume ${copy.id}`)
     return copy
   } catch (error) {
+    if (codeOf(error) === 'VERSION_SKEW') throw error
     const reason = error instanceof z.ZodError ? z.prettifyError(error).replaceAll('\n', '; ') : String(error)
     throw new WherryError('COPY_DAMAGED', `${layout.record} cannot be understood: ${reason}.`, {
       hint:

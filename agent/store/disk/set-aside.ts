@@ -1,7 +1,8 @@
 import { lstat, mkdir, readFile, rename } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
-import { WherryError } from '../../model/errors.ts'
+import { codeOf, WherryError } from '../../model/errors.ts'
+import { requireReadable } from '../../model/format.ts'
 import { removeDurably, syncDirectory, UNFINISHED, writeDurably } from '../../runtime/durable-file.ts'
 import type { FaultPoint } from '../../runtime/fault-point.ts'
 import { errnoOf } from '../../sys/failure.ts'
@@ -126,9 +127,12 @@ async function intended(layout: Layout): Promise<DivergedTree | null> {
     throw error
   }
   try {
-    const { version: _, ...tree } = INTENT.parse(JSON.parse(text))
+    const value: unknown = JSON.parse(text)
+    requireReadable(value, intentPath(layout))
+    const { version: _, ...tree } = INTENT.parse(value)
     return tree
   } catch (error) {
+    if (codeOf(error) === 'VERSION_SKEW') throw error
     throw new WherryError('COPY_DAMAGED', `${intentPath(layout)} cannot be understood.`, {
       hint: `Check whether the tree is in ${layout.data} or below ${layout.diverged}, then remove the file.`,
       cause: error,

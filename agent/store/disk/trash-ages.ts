@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
-import { writeDurably } from '../../runtime/durable-file.ts'
+import { writeFields } from '../../runtime/json-file.ts'
 import { bootId } from '../../sys/boot-id.ts'
 
-const AGES = z.strictObject({
+const AGES = z.object({
   version: z.literal(1),
   /** The boot in which it was written. */
   boot: z.string(),
@@ -33,7 +33,7 @@ export async function readAges(trash: string): Promise<TrashAges> {
 /** Records the ages. Durable on return. */
 export async function writeAges(trash: string, ages: ReadonlyMap<string, number>, elapsedMs: number): Promise<void> {
   const content = { version: 1, boot: await bootId(), elapsedMs: Math.round(elapsedMs), ages: Object.fromEntries(ages) }
-  await writeDurably(pathOf(trash), [Buffer.from(`${JSON.stringify(content)}\n`)])
+  await writeFields(pathOf(trash), content)
 }
 
 /** Beside the trash, not in it: the trash holds removed volumes, and what operators have put there. */

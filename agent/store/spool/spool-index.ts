@@ -5,7 +5,7 @@ import { HASH_BYTES } from '../blocks/block-size.ts'
 /** Hash, offset (8 bytes), length. */
 const RECORD_BYTES = HASH_BYTES + 8 + 4
 const NEWLINE = 10
-const HEADER = z.strictObject({ version: z.literal(1), count: z.int().min(0) })
+const HEADER = z.object({ version: z.literal(1), count: z.int().min(0) })
 
 /** Where a content lies in the spool's data file. */
 export interface Slot {

@@ -1,13 +1,14 @@
 import { access, readFile } from 'node:fs/promises'
 import { z } from 'zod'
-import { WherryError } from '../../model/errors.ts'
+import { codeOf, WherryError } from '../../model/errors.ts'
+import { requireReadable } from '../../model/format.ts'
 import type { Checkpoint } from '../../model/model.ts'
 import { removeDurably, writeDurably } from '../../runtime/durable-file.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { storedCheckpoint } from '../disk/copy-schema.ts'
 import type { Layout } from '../disk/layout.ts'
 
-const JOURNAL = z.strictObject({ version: z.literal(1), checkpoint: storedCheckpoint })
+const JOURNAL = z.looseObject({ version: z.literal(1), checkpoint: storedCheckpoint })
 
 /**
  * Writes COMMIT: from now on the staged tree is the copy's next state, whatever happens.
@@ -17,7 +18,7 @@ export async function commit(layout: Layout, checkpoint: Checkpoint): Promise<vo
   await writeDurably(layout.journal, [Buffer.from(`${JSON.stringify({ version: 1, checkpoint })}\n`)])
 }
 
-/** Returns the checkpoint of COMMIT; null: there is none. COPY_DAMAGED: it cannot be read. */
+/** Returns the checkpoint of COMMIT; null: there is none. COPY_DAMAGED, VERSION_SKEW: it cannot be read. */
 export async function committed(layout: Layout): Promise<Checkpoint | null> {
   let text: string
   try {
@@ -27,8 +28,11 @@ export async function committed(layout: Layout): Promise<Checkpoint | null> {
     throw error
   }
   try {
-    return JOURNAL.parse(JSON.parse(text)).checkpoint
+    const value: unknown = JSON.parse(text)
+    requireReadable(value, layout.journal)
+    return JOURNAL.parse(value).checkpoint
   } catch (error) {
+    if (codeOf(error) === 'VERSION_SKEW') throw error
     throw new WherryError('COPY_DAMAGED', `The journal ${layout.journal} cannot be understood.`, {
       hint: 'The tree may be mixed; let the copy be filled again.',
       cause: error,

@@ -7,21 +7,24 @@ import type { Peers, Query } from '../contract.ts'
 import { REPLY_MAX_BYTES } from '../send/answer-query.ts'
 import { ProtocolViolation } from '../wire/frame.ts'
 import { decodeJson, encodeQuery } from '../wire/message.ts'
-import { expectHello, nextMessage, outOfOrder } from './response-reader.ts'
+import type { ProtocolRange } from '../wire/protocol.ts'
+import { greet, nextMessage, outOfOrder } from './response-reader.ts'
 
-/** Sends queries to other hosts, over one connection per query. */
+/** Sends queries to other hosts, over one connection per query. `spoken`: for tests with two versions. */
 export function createPeers({
   identity,
   memory = new BufferPool(),
+  spoken,
 }: {
   identity: Identity
   memory?: BufferPool
+  spoken?: ProtocolRange
 }): Peers {
   return {
     async ask(host, query, signal) {
       await using channel = await dial(host, identity, memory, signal)
       try {
-        return await askOver(channel, query)
+        return await askOver(channel, query, spoken)
       } catch (error) {
         if (!(error instanceof ProtocolViolation)) throw error
         channel.fail(error)
@@ -31,9 +34,9 @@ export function createPeers({
   }
 }
 
-async function askOver(channel: Channel, query: Query): Promise<unknown> {
-  await channel.send('request', encodeQuery(query))
-  await expectHello(channel)
+async function askOver(channel: Channel, query: Query, spoken?: ProtocolRange): Promise<unknown> {
+  const version = await greet(channel, spoken)
+  await channel.send('request', encodeQuery(query, version))
   const parts: Buffer[] = []
   let bytes = 0
   while (true) {

@@ -4,16 +4,17 @@ import type { Channel } from '../connection/channel.ts'
 import type { PullResult, TreeRequest } from '../contract.ts'
 import { ProtocolViolation } from '../wire/frame.ts'
 import { decodeJson, encodeRequest, treeSchema } from '../wire/message.ts'
+import type { ProtocolRange } from '../wire/protocol.ts'
 import { RequestSender } from './request-sender.ts'
-import { expectHello, expectMessage, nextMessage, outOfOrder, ResponseReader } from './response-reader.ts'
+import { expectMessage, greet, nextMessage, outOfOrder, ResponseReader } from './response-reader.ts'
 
 /** Longest manifest that is accepted before any file: 80 bytes for each of 25 million entries. */
 const MANIFEST_MAX_BYTES = 2 * 1024 ** 3
 
 /** Sends the request and returns the hash of the tree that will come. */
-async function ask(channel: Channel, request: TreeRequest): Promise<string> {
-  await channel.send('request', encodeRequest(request))
-  await expectHello(channel)
+async function ask(channel: Channel, request: TreeRequest, spoken?: ProtocolRange): Promise<string> {
+  const version = await greet(channel, spoken)
+  await channel.send('request', encodeRequest(request, version))
   const { hash } = decodeJson(treeSchema, (await expectMessage(channel, 'tree')).body)
   if (request.want.kind === 'live' || hash === request.want.hash) return hash
   const message =
@@ -59,9 +60,14 @@ async function receiveResponses(channel: Channel, writer: TreeWriter): Promise<n
  * May be repeated on a new channel: the writer knows what it still needs.
  * After it settles, at most one call of the writer's `next` is still running.
  */
-export async function receiveTree(channel: Channel, request: TreeRequest, writer: TreeWriter): Promise<PullResult> {
+export async function receiveTree(
+  channel: Channel,
+  request: TreeRequest,
+  writer: TreeWriter,
+  spoken?: ProtocolRange,
+): Promise<PullResult> {
   try {
-    const hash = await ask(channel, request)
+    const hash = await ask(channel, request, spoken)
     await writer.begin(manifestChunks(channel))
     const bytes = await receiveResponses(channel, writer)
     return { hash, bytes, complete: await writer.finish() }

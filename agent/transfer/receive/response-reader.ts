@@ -1,7 +1,8 @@
 import type { BlockRequest, BlockRun, TreeWriter } from '../../store/tree-contract.ts'
 import type { Channel, Message } from '../connection/channel.ts'
 import { type FrameType, ProtocolViolation } from '../wire/frame.ts'
-import { decodeError, decodeJson, helloSchema, PROTOCOL_VERSION, wrongVersion } from '../wire/message.ts'
+import { decodeError, decodeJson } from '../wire/message.ts'
+import { chooseProtocol, helloSchema, type ProtocolRange } from '../wire/protocol.ts'
 import { decodeChanged, decodeFlag, decodeOffset } from '../wire/request-codec.ts'
 import type { RequestSender } from './request-sender.ts'
 
@@ -21,10 +22,13 @@ export async function expectMessage(channel: Channel, type: FrameType): Promise<
   return message
 }
 
-/** Reads the source's first frame. Throws REQUEST_INVALID when it speaks another version of the protocol. */
-export async function expectHello(channel: Channel): Promise<void> {
-  const { version } = decodeJson(helloSchema, (await expectMessage(channel, 'hello')).body)
-  if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
+/**
+ * Reads the source's first frame, and returns the version of the protocol to go on with.
+ * VERSION_SKEW: both sides speak none in common. `spoken`: what this side speaks, if not what ships.
+ */
+export async function greet(channel: Channel, spoken?: ProtocolRange): Promise<number> {
+  const theirs = decodeJson(helloSchema, (await expectMessage(channel, 'hello')).body)
+  return chooseProtocol(theirs, channel.peer, spoken)
 }
 
 export function outOfOrder({ type }: Message, expected: string): ProtocolViolation {

@@ -6,14 +6,15 @@ import type { Channel } from '../connection/channel.ts'
 import type { Query, QueryHandler, TreeRequest, TreeSource } from '../contract.ts'
 import { Compressor } from '../wire/compression.ts'
 import { ProtocolViolation } from '../wire/frame.ts'
-import { decodeRequest, encodeError, encodeJson, PROTOCOL_VERSION, type Request } from '../wire/message.ts'
+import { decodeRequest, encodeError, encodeJson, type Request } from '../wire/message.ts'
+import { helloOf, PROTOCOL, type ProtocolRange } from '../wire/protocol.ts'
 import { decodeRequests } from '../wire/request-codec.ts'
 import { sendReply } from './answer-query.ts'
 import { Prefetch } from './prefetch.ts'
 import { RequestQueue } from './request-queue.ts'
 import { manifestFrames, type Outgoing, responseFrames } from './response-frames.ts'
 
-/** An asking host knows its request before it dials, so it comes with the first bytes. */
+/** An asking host knows its request before it dials, and sends it once it has read the hello. */
 const REQUEST_TIMEOUT_MS = 10_000
 /** Responses prepared at once, two frames each: disk, processor and line work at the same time. */
 const RESPONSES_AHEAD = 4
@@ -33,13 +34,13 @@ async function listen(channel: Channel, requests: RequestQueue): Promise<void> {
   }
 }
 
-async function receiveRequest(channel: Channel): Promise<Request> {
+async function receiveRequest(channel: Channel, spoken: ProtocolRange): Promise<Request> {
   const late = () => channel.fail(new ProtocolViolation('no request came'))
   const timer = setTimeout(late, REQUEST_TIMEOUT_MS)
   try {
     const { type, body } = await channel.next()
     if (type !== 'request') throw new ProtocolViolation(`a ${type} frame before the request`)
-    return decodeRequest(body)
+    return decodeRequest(body, channel.peer, spoken)
   } finally {
     clearTimeout(timer)
   }
@@ -126,6 +127,8 @@ export interface Services {
   readonly log: Logger
   /** For tests that stop there: called when a request was decided on, and after each frame of a tree. */
   readonly faultPoint?: FaultPoint | undefined
+  /** For tests with two versions. */
+  readonly spoken?: ProtocolRange | undefined
 }
 
 /**
@@ -135,10 +138,11 @@ export interface Services {
  */
 export async function serveChannel(channel: Channel, services: Services, peer: { name: string }): Promise<void> {
   await using _closed = channel
+  const { spoken = PROTOCOL } = services
   let request: Request | undefined
   try {
-    await channel.send('hello', encodeJson({ version: PROTOCOL_VERSION }))
-    request = await receiveRequest(channel)
+    await channel.send('hello', encodeJson(helloOf(spoken)))
+    request = await receiveRequest(channel, spoken)
     if ('question' in request) await sendReply(channel, request.question, services.answer, peer)
     else await serveTree(channel, request.tree, services, peer)
     await channel.finish()

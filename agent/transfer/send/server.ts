@@ -9,6 +9,7 @@ import { Channel, cut } from '../connection/channel.ts'
 import { RateLimit } from '../connection/rate-limit.ts'
 import type { QueryHandler, TreeSource } from '../contract.ts'
 import { REQUESTER_FRAMES } from '../wire/frame.ts'
+import type { ProtocolRange } from '../wire/protocol.ts'
 import { serveChannel } from './serve-connection.ts'
 
 /**
@@ -41,6 +42,8 @@ export interface TransferServerOptions {
   readonly bandwidthBytesPerSecond?: number | null
   /** For tests that stop there: called when a request was decided on, and after each frame of a response. */
   readonly faultPoint?: FaultPoint
+  /** For tests with two versions. */
+  readonly spoken?: ProtocolRange
 }
 
 function tlsOptions(identity: Identity) {
@@ -149,8 +152,8 @@ class Listener implements TransferServer {
       bandwidth: this.#bandwidth,
       memory: this.#memory,
     })
-    const { answer = NO_REPLIES, log, faultPoint } = this.#options
-    const run = serveChannel(channel, { source: this.#source, answer, log, faultPoint }, { name })
+    const { answer = NO_REPLIES, log, faultPoint, spoken } = this.#options
+    const run = serveChannel(channel, { source: this.#source, answer, log, faultPoint, spoken }, { name })
     this.#running.add(run)
     void run.finally(() => this.#running.delete(run))
   }

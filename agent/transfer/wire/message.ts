@@ -1,26 +1,25 @@
 import { z } from 'zod'
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../../model/errors.ts'
+import { requireReadable } from '../../model/format.ts'
 import type { Query, TreeRequest } from '../contract.ts'
 import { ProtocolViolation } from './frame.ts'
+import { PROTOCOL, type ProtocolRange, requireSpoken } from './protocol.ts'
 import { querySchema, volumeId } from './query-schema.ts'
-
-/** Increases when a frame changes its meaning. Both sides send theirs first and refuse any other. */
-export const PROTOCOL_VERSION = 5
 
 /** Longest message or hint that is sent: a few sentences. At 4 bytes a character it fits an error frame. */
 const TEXT_MAX_CHARS = 1_500
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/)
 const want = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('live') }),
-  z.strictObject({ kind: z.literal('checkpoint'), hash }),
+  z.object({ kind: z.literal('live') }),
+  z.object({ kind: z.literal('checkpoint'), hash }),
 ])
 
-export const helloSchema = z.object({ version: z.number().int() })
-export const treeSchema = z.strictObject({ hash })
-const errorSchema = z.strictObject({ code: z.string(), message: z.string(), hint: z.string().optional() })
-const treeRequestSchema = z.strictObject({ volume: volumeId, epoch: z.int().nonnegative(), want })
-const queryRequestSchema = z.strictObject({ question: querySchema })
+export const treeSchema = z.object({ hash })
+const errorSchema = z.object({ code: z.string(), message: z.string(), hint: z.string().optional() })
+const treeRequestSchema = z.object({ volume: volumeId, epoch: z.int().nonnegative(), want })
+const queryRequestSchema = z.object({ question: querySchema })
+const numbered = z.looseObject({ version: z.int() })
 
 export function encodeJson(value: unknown): Buffer {
   return Buffer.from(JSON.stringify(value))
@@ -42,33 +41,55 @@ function checked<T>(shape: z.ZodType<T>, value: unknown): T {
   return parsed.data
 }
 
+/**
+ * Checks a request. What a newer version added to it is ignored.
+ * Throws VERSION_SKEW for words that this version does not know, ProtocolViolation for nonsense.
+ */
+function understood<T>(shape: z.ZodType<T>, request: unknown): T {
+  const parsed = shape.safeParse(request)
+  if (!parsed.success && parsed.error.issues.every(isUnknownWord)) throw notUnderstood(parsed.error)
+  return checked(shape, request)
+}
+
+/** A kind, or another word of a fixed list, that is not in the list. */
+function isUnknownWord({ code }: z.core.$ZodIssue): boolean {
+  return code === 'invalid_value' || code === 'invalid_union'
+}
+
+function notUnderstood(error: z.ZodError): WherryError {
+  const what = error.issues.map(({ path }) => path.join('.')).join(', ')
+  return new WherryError(
+    'VERSION_SKEW',
+    `The host that was asked runs an older version of Wherry: it does not know this request (${what}).`,
+    { hint: 'Upgrade it: wherry hosts shows the versions.' },
+  )
+}
+
 /** The purpose that an asking host names in its first frame. */
 export type Request = { readonly tree: TreeRequest } | { readonly question: Query }
 
-export function encodeRequest(request: TreeRequest): Buffer {
-  return encodeJson({ version: PROTOCOL_VERSION, ...request })
+/** Encodes a request for a tree. `version`: of the protocol, as chosen by `chooseProtocol`. */
+export function encodeRequest(request: TreeRequest, version: number): Buffer {
+  return encodeJson({ version, ...request })
 }
 
-export function encodeQuery(question: Query): Buffer {
-  return encodeJson({ version: PROTOCOL_VERSION, question })
+/** Encodes a query, as `encodeRequest`. */
+export function encodeQuery(question: Query, version: number): Buffer {
+  return encodeJson({ version, question })
 }
 
 /**
- * Reads the first frame. Throws REQUEST_INVALID for another version of the protocol, ProtocolViolation for nonsense.
- * The asking host is sent the first.
+ * Reads the first frame of host `peer`.
+ * Throws VERSION_SKEW for a version of the protocol, a request or a record that this version does not know: the
+ * asking host is sent that. Throws ProtocolViolation for nonsense.
  */
-export function decodeRequest(body: Buffer): Request {
-  const { version, ...request } = decodeJson(z.looseObject(helloSchema.shape), body)
-  if (version !== PROTOCOL_VERSION) throw wrongVersion(version)
-  return 'question' in request ? checked(queryRequestSchema, request) : { tree: checked(treeRequestSchema, request) }
-}
-
-export function wrongVersion(version: number): WherryError {
-  return new WherryError(
-    'REQUEST_INVALID',
-    `The other host speaks version ${version} of the transfer protocol, this one version ${PROTOCOL_VERSION}.`,
-    { hint: 'Run the same version of Wherry on all hosts.' },
-  )
+export function decodeRequest(body: Buffer, peer: string, spoken: ProtocolRange = PROTOCOL): Request {
+  const { version, ...request } = decodeJson(numbered, body)
+  requireSpoken(version, peer, spoken)
+  if (!('question' in request)) return { tree: understood(treeRequestSchema, request) }
+  const { record } = z.object({ record: z.unknown() }).safeParse(request.question).data ?? {}
+  requireReadable(record, `The record that ${peer} sent`)
+  return understood(queryRequestSchema, request)
 }
 
 /**

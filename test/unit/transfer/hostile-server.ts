@@ -13,7 +13,8 @@ import {
   REQUESTER_FRAMES,
 } from '../../../agent/transfer/wire/frame.ts'
 import { splitBatch } from '../../../agent/transfer/wire/frame-batch.ts'
-import { encodeJson, PROTOCOL_VERSION } from '../../../agent/transfer/wire/message.ts'
+import { encodeJson } from '../../../agent/transfer/wire/message.ts'
+import { helloOf, PROTOCOL } from '../../../agent/transfer/wire/protocol.ts'
 import { decodeRequests } from '../../../agent/transfer/wire/request-codec.ts'
 import { HOST } from './kit.ts'
 
@@ -77,6 +78,7 @@ class Conversation {
     this.#socket = socket
     this.#act = act
     const decoder = new FrameDecoder(REQUESTER_FRAMES, new BufferPool())
+    this.#say('hello', encodeJson(helloOf(PROTOCOL)))
     socket.on('data', (chunk: Buffer) => {
       for (const frame of decoder.push(chunk)) {
         this.#work = this.#work.then(() => this.#answer(frame)).catch(() => void socket.destroy())
@@ -87,7 +89,6 @@ class Conversation {
   async #answer({ type, body }: Frame): Promise<void> {
     const { reader, asked } = this.#act
     if (type === 'request') {
-      this.#say('hello', encodeJson({ version: PROTOCOL_VERSION }))
       this.#say('tree', encodeJson({ hash: reader.hash }))
       for await (const frame of manifestFrames(reader, this.#packer)) this.#say(frame.type, frame.body)
     } else if (type === 'blockRequests') {

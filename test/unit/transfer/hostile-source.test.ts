@@ -9,7 +9,8 @@ import { codeOf } from '../../../agent/model/errors.ts'
 import type { BlockRequest, BlockRun, Piece } from '../../../agent/store/tree-contract.ts'
 import { createPuller } from '../../../agent/transfer/receive/puller.ts'
 import { type FrameType, framePrefix } from '../../../agent/transfer/wire/frame.ts'
-import { encodeJson, PROTOCOL_VERSION } from '../../../agent/transfer/wire/message.ts'
+import { encodeJson } from '../../../agent/transfer/wire/message.ts'
+import { PROTOCOL } from '../../../agent/transfer/wire/protocol.ts'
 import { encodeChanged, encodeFlag, encodeOffset } from '../../../agent/transfer/wire/request-codec.ts'
 import { certs, digest, HOST, identityIn, LIVE, neverAborted, ONES_LIST, recorder, transferDirectory } from './kit.ts'
 import { MemoryWriter } from './memory-tree.ts'
@@ -104,7 +105,7 @@ const any = fc.oneof(
 )
 /** What a decent source says to this tree, frame by frame. */
 const DECENT = [
-  frame('hello', encodeJson({ version: PROTOCOL_VERSION })),
+  frame('hello', encodeJson({ version: PROTOCOL.highest })),
   frame('tree', encodeJson({ hash: 'a'.repeat(64) })),
   frame('manifest', encodeJson(TREE)),
   frame('manifestEnd'),

@@ -49,7 +49,7 @@ export function createMobility(given: Dependencies, about: About): RunningMobili
       void watchHosts(context)
       void reconcileLoop(context)
     },
-    answer: (question, _peer, signal) => replyToQuery(context, question, signal),
+    answer: (question, peer, signal) => replyToQuery(context, question, peer, signal),
     source: (request, _peer, signal) => chooseTree(context, request, signal),
     create: async (name, options) => show(await nameDisk(name, createVolume(context, name, options))),
     async get(name, signal) {

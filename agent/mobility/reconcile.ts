@@ -11,6 +11,7 @@ import { confirmHolds, setAsideDiverged } from './hold/give-up-hold.ts'
 import { resumeFenced } from './hold/resume-fenced.ts'
 import { createPlacementMemory } from './placement/memory.ts'
 import { reconcilePlacement } from './placement/reconcile-placement.ts'
+import { noteRecord } from './record/record-mark.ts'
 import { reconcileDamage } from './replication/damaged-copies.ts'
 import { dropPartialCopies } from './volume/drop-partial-copies.ts'
 import { clearTombstones, finishRemoval } from './volume/finish-removal.ts'
@@ -177,6 +178,7 @@ async function compareCopies(
     if (record?.id !== copy.id) return
     if (copy.held === null) {
       await setAsideDiverged(context, copy, record)
+      await noteRecord(context.dependencies, copy, record)
       await reconcileDamage(context, copy, record)
     } else if (record.epoch > copy.held.epoch) dropConfirmed(context, copy.id, copy.held.incarnation)
     else if (record.holder?.incarnation === copy.held.incarnation) context.guardedVolumes.learn(record, self.id)

@@ -31,6 +31,20 @@ export interface LocalCopy {
   readonly mounts: Readonly<Record<string, number>>
   /** What else is known of these uses. */
   readonly uses: UseMarks
+  /** What the registry's record of the volume said when this host read it last; null: not noted yet. */
+  readonly recordSeen: RecordMark | null
+}
+
+/**
+ * What a disk has noted of a volume's record in the registry.
+ * Only what this host has read or written there itself is noted, never what another host says.
+ */
+export interface RecordMark {
+  readonly epoch: number
+  /** Null: the volume was idle. */
+  readonly holder: { readonly host: string; readonly incarnation: string } | null
+  /** The newest checkpoint by then; null: there was none. Of a volume in use it may be older. */
+  readonly last: { readonly epoch: number; readonly seq: number; readonly hash: string } | null
 }
 
 /** Serves to find uses that have ended without an Unmount, even if the agent was restarted meanwhile. */

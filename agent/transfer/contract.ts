@@ -12,22 +12,22 @@ export interface TreeRequest {
   readonly want: { readonly kind: 'live' } | { readonly kind: 'checkpoint'; readonly hash: string }
 }
 
+/** The host at the other end of a connection, by its certificate, which the cluster's CA has signed. */
+export interface PeerIdentity {
+  /** For logs. */
+  readonly name: string
+  /** The certificate's subject alternative names: `isMadeOutFor` (host/certificate-names.ts) compares an address. */
+  readonly altNames: string
+}
+
 /** Decides on requests of other hosts. Rejections with a coded error reach the requesting host as they are. */
-export type TreeChooser = (
-  request: TreeRequest,
-  peer: { readonly name: string },
-  signal: AbortSignal,
-) => Promise<SnapshotRef>
+export type TreeChooser = (request: TreeRequest, peer: PeerIdentity, signal: AbortSignal) => Promise<SnapshotRef>
 
 /**
  * Opens the chosen tree; given to the transfer server.
  * Rejections with a coded error reach the requesting host as they are.
  */
-export type TreeSource = (
-  request: TreeRequest,
-  peer: { readonly name: string },
-  signal: AbortSignal,
-) => Promise<TreeReader>
+export type TreeSource = (request: TreeRequest, peer: PeerIdentity, signal: AbortSignal) => Promise<TreeReader>
 
 export interface PullResult {
   /** Hash of the received manifest. */
@@ -133,7 +133,7 @@ export interface Peers {
  * `signal` aborts when the asking host is gone, within 10 s also after a silent death.
  * The reply is sent as JSON, undefined as null. Rejections with a coded error reach the asking host as they are.
  */
-export type QueryHandler = (question: Query, peer: { readonly name: string }, signal: AbortSignal) => Promise<unknown>
+export type QueryHandler = (question: Query, peer: PeerIdentity, signal: AbortSignal) => Promise<unknown>
 
 /** Fetches trees of other hosts into the stages of copies here. */
 export interface VolumePuller {

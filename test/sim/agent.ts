@@ -4,6 +4,7 @@ import { createMobility, type RunningMobility } from '../../agent/mobility/mobil
 import { WherryError } from '../../agent/model/errors.ts'
 import { VolumeCache } from '../../agent/registry/cache.ts'
 import type { QueryHandler, VolumePuller } from '../../agent/transfer/contract.ts'
+import { peerAt } from '../fake/peer-identity.ts'
 import { SILENT_TALLY } from '../fake/silent-tally.ts'
 import { ProcessClock } from './clocks.ts'
 import { EngineClient, pausesOf } from './engine-client.ts'
@@ -78,7 +79,7 @@ export class SimAgent {
         ask: (to, question, signal) => {
           const serve = (peer: SimAgent, ended: AbortSignal) => {
             if (peer.mobility.answer === undefined) throw new WherryError('TRANSFER_CUT', 'Questions are not served.')
-            return peer.mobility.answer(question, { name: host }, ended)
+            return peer.mobility.answer(question, peerAt(host), ended)
           }
           return network.ask<unknown, SimAgent>(
             from,
@@ -139,7 +140,7 @@ export class SimAgent {
     const { network, random } = world
     return this.store.receive(volume, async (stage) => {
       const take = async (peer: SimAgent, ended: AbortSignal) => {
-        const choice = await peer.mobility.source(request, { name: host }, ended)
+        const choice = await peer.mobility.source(request, peerAt(host), ended)
         world.checker.served(peer.#machine.host, request)
         const tree = peer.store.manifest(choice.id, choice.kind)
         const whole = peer.store.delivers(choice.id, choice.kind, tree)

@@ -7,6 +7,7 @@ import { heldElsewhere, leaseLost, notFound } from '../errors.ts'
 import { announceTakeover, commitTakeover, type Takeover } from '../failover/takeover.ts'
 import { ownHost } from '../own-host.ts'
 import { isSameTree } from '../record/checkpoint-order.ts'
+import { markOf } from '../record/record-mark.ts'
 import { changeVolume, STALE_READ } from '../record/update-record.ts'
 import { dropIntent, type Hold, intendHold } from './intent.ts'
 import { addUse, dropUse } from './volume-use.ts'
@@ -86,7 +87,8 @@ async function enterHold(
 ): Promise<LocalCopy> {
   const { store, self, log } = context.dependencies
   const { id, name, epoch } = record
-  const local = await store.update(id, { held: { epoch, incarnation }, epochSeen: epoch })
+  const mark = { epochSeen: epoch, recordSeen: markOf(record) }
+  const local = await store.update(id, { held: { epoch, incarnation }, ...mark })
   context.confirmed.set(id, { name, incarnation })
   context.guardedVolumes.learn(record, self.id)
   log.info({ volume: name, id, epoch }, 'held')

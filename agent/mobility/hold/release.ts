@@ -7,6 +7,7 @@ import type { Context } from '../context.ts'
 import { ownLabel } from '../own-host.ts'
 import { isSameTree } from '../record/checkpoint-order.ts'
 import { copiesAfter, isOnlyIntended } from '../record/copies.ts'
+import { markOf } from '../record/record-mark.ts'
 import { changeVolume } from '../record/update-record.ts'
 import { confirmHold, hasMovedOn, retractHold } from './confirm-hold.ts'
 import { copyGone, recordLost } from './errors.ts'
@@ -122,7 +123,8 @@ async function releaseLocked(
     if ((await commitRelease(context, local, local.held, final)) === 'lost') return
   }
   context.confirmed.delete(id)
-  await store.update(id, { held: null, mounts: {} })
+  const recordSeen = markOf({ epoch: local.held.epoch, holder: null, last: final })
+  await store.update(id, { held: null, mounts: {}, recordSeen })
   log.info({ volume: local.name, id, epoch: final.epoch, seq: final.seq, bytes: final.bytes }, 'released')
   bus.publish(`volume.${id}.released`, { name: local.name, host: self.id, epoch: local.held.epoch, seq: final.seq })
   context.wakeups.wake(local.name)

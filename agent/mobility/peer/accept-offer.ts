@@ -1,13 +1,14 @@
+import type { VolumeRecord } from '../../model/model.ts'
 import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { LocalCopy } from '../../store/contract.ts'
-import type { CopyReply, Query } from '../../transfer/contract.ts'
+import type { CopyReply, PeerIdentity } from '../../transfer/contract.ts'
 import type { Context } from '../context.ts'
 import { setAsideDiverged } from '../hold/give-up-hold.ts'
 import { ownLabel } from '../own-host.ts'
 import { isLeftBehind, isOnlyIntended } from '../record/copies.ts'
+import { isNews, markOf } from '../record/record-mark.ts'
+import { type ConfirmedHold, confirmOffer, type Offer, requireSender } from './confirm-offer.ts'
 import { offerRefused } from './errors.ts'
-
-type Offer = Extract<Query, { kind: 'offer' }>
 
 /** An apply that takes longer than this is no help to the asker. */
 const APPLY_WAIT_MS = 10_000
@@ -15,7 +16,9 @@ const APPLY_WAIT_MS = 10_000
 /**
  * Fetches the checkpoint that its holder offers, or joins the pull that does.
  * Resolves when it is committed and applied.
+ * The offer is believed only from the host that it names, and only under a hold that the registry names.
  * The epoch is on disk before anything is asked for. May be repeated; when `signal` aborts, the pull continues.
+ * PEER_REFUSED: the connection is not that host's.
  * STALE_EPOCH: this host knows better (promise 8): a higher epoch, a hold of its own, a copy that has diverged or is
  * not in the record.
  * COPY_RUNNING: some of it was not there any more; the next checkpoint brings the rest. DISK_FULL, TRANSFER_CUT and
@@ -24,13 +27,17 @@ const APPLY_WAIT_MS = 10_000
 export async function takeOffer(
   context: Pick<Context, 'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'lease'>,
   offer: Offer,
+  peer: PeerIdentity,
   signal: AbortSignal,
 ): Promise<CopyReply> {
-  const { record, checkpoint, from } = offer
+  const { checkpoint, from } = offer
+  requireSender(context, offer, peer)
+  const hold = await rejectOnAbort(confirmOffer(context, offer), signal)
+  const { record } = hold
   const local = await context.dependencies.store.copy(record.id)
-  if (local !== null) await rejectOnAbort(setAsideDiverged(context, local, record), signal)
+  if (local !== null && hold.isRead) await rejectOnAbort(setAsideDiverged(context, local, record), signal)
   await rejectOnAbort(
-    context.locks.run(record.id, () => admit(context, offer)),
+    context.locks.run(record.id, () => admit(context, hold)),
     signal,
   )
   await rejectOnAbort(context.copyManager.bring(record, checkpoint, from), signal)
@@ -70,33 +77,36 @@ async function afterApply(
   return await rejectOnAbort(applied, AbortSignal.any([signal, clock.deadline(APPLY_WAIT_MS)])).catch(() => found)
 }
 
-/** Checks an offer, and notes its epoch on disk. Runs under the volume's lock. */
-async function admit(context: Pick<Context, 'dependencies' | 'hosts'>, offer: Offer): Promise<void> {
+/** Checks whether this copy may take a checkpoint, and notes the hold on disk. Runs under the volume's lock. */
+async function admit(
+  context: Pick<Context, 'dependencies' | 'hosts'>,
+  { record, isRead }: ConfirmedHold,
+): Promise<void> {
   const { store, self } = context.dependencies
-  const { record, from } = offer
   const mine = record.copies[self.id]
-  if (record.holder?.host !== from) throw offerRefused(record, ownLabel(context), 'the offer is not from its holder')
   if (mine === undefined) throw offerRefused(record, ownLabel(context), 'no copy is placed on this host')
   if (mine.state === 'diverged')
     throw offerRefused(record, ownLabel(context), 'this copy has writes that the cluster does not have')
-  const local = (await store.copy(record.id)) ?? (await begin(context, offer))
+  const local = (await store.copy(record.id)) ?? (await begin(context, record))
   if (local.checkpoint !== null && isLeftBehind(record, local.checkpoint))
     throw offerRefused(record, ownLabel(context), 'this copy is set aside first')
   if (local.held !== null) throw offerRefused(record, ownLabel(context), `it is held here at epoch ${local.held.epoch}`)
   if (record.epoch < local.epochSeen)
     throw offerRefused(record, ownLabel(context), `epoch ${local.epochSeen} has been seen here`)
-  if (record.epoch > local.epochSeen) await store.update(record.id, { epochSeen: record.epoch })
+  const isNoted = !isRead || !isNews(local, record)
+  if (record.epoch === local.epochSeen && isNoted) return
+  await store.update(record.id, { epochSeen: record.epoch, ...(isNoted ? {} : { recordSeen: markOf(record) }) })
 }
 
 /**
  * Creates the copy for the first offer of a volume.
  * A late message must not bring back a removed volume: the registry has to know this copy.
  */
-async function begin(context: Pick<Context, 'dependencies' | 'hosts'>, offer: Offer): Promise<LocalCopy> {
+async function begin(context: Pick<Context, 'dependencies' | 'hosts'>, seen: VolumeRecord): Promise<LocalCopy> {
   const { registry, store, self } = context.dependencies
-  const { id, name, options } = offer.record
+  const { id, name, options } = seen
   const record = (await registry.volume(name))?.value
   const known = record?.id === id && record.removedAt === null && record.copies[self.id] !== undefined
-  if (!known) throw offerRefused(offer.record, ownLabel(context), 'the registry knows no copy here')
+  if (!known) throw offerRefused(seen, ownLabel(context), 'the registry knows no copy here')
   return await store.create({ id, name, options })
 }

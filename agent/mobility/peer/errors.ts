@@ -9,6 +9,18 @@ export function offerRefused({ name, epoch }: VolumeRecord, host: string, why: s
   )
 }
 
+/**
+ * An offer names a host, and the certificate of the connection is not made out for that host's address.
+ * `sender`: the name in the certificate. `host`, `named`: labels.
+ */
+export function senderUnproven(name: string, host: string, sender: string, named: string): WherryError {
+  return new WherryError(
+    'PEER_REFUSED',
+    `Host ${host} takes no checkpoint of volume "${name}" from ${sender}, which says that it is ${named}.`,
+    { hint: 'The certificate of a host must be made out for the address that it advertises; scripts/certs makes it.' },
+  )
+}
+
 /** A tree was asked for with an epoch below what this disk has seen (promise 8). */
 export function requestStale(name: string, host: string, epochSeen: number, epoch: number): WherryError {
   return new WherryError(

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { checkpointFields, count, storedOptions } from '../../model/record-schema.ts'
-import type { UseMarks } from '../contract.ts'
+import type { RecordMark, UseMarks } from '../contract.ts'
 import { NO_USE_MARKS } from './new-copy.ts'
 
 /** A checkpoint as this disk has it: only checkpoints that were hashed here are recorded. */
@@ -26,6 +26,12 @@ const useMarks: z.ZodType<UseMarks> = z.looseObject({
     .nullable(),
 })
 
+const recordMark: z.ZodType<RecordMark> = z.looseObject({
+  epoch: count,
+  holder: z.looseObject({ host: z.string(), incarnation: z.string() }).nullable(),
+  last: z.looseObject({ epoch: count, seq: count, hash: z.string() }).nullable(),
+})
+
 /**
  * The fields of a LocalCopy, as they stand in `volume.json` and in messages between hosts.
  * At every depth what a newer version added is kept.
@@ -43,4 +49,5 @@ export const localCopyFields = {
   diverged: z.array(divergedTree).default([]),
   mounts: z.record(z.string(), count),
   uses: useMarks.default(NO_USE_MARKS),
+  recordSeen: recordMark.nullable().default(null),
 }

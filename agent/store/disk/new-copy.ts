@@ -17,5 +17,6 @@ export function bareCopy({ id, name, options }: Pick<LocalCopy, 'id' | 'name' | 
     diverged: [],
     mounts: {},
     uses: NO_USE_MARKS,
+    recordSeen: null,
   }
 }

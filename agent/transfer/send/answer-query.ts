@@ -1,6 +1,6 @@
 import { WherryError } from '../../model/errors.ts'
 import type { Channel } from '../connection/channel.ts'
-import type { Query, QueryHandler } from '../contract.ts'
+import type { PeerIdentity, Query, QueryHandler } from '../contract.ts'
 import { CHUNK_MAX_BYTES, ProtocolViolation } from '../wire/frame.ts'
 import { encodeJson } from '../wire/message.ts'
 
@@ -19,7 +19,7 @@ export async function sendReply(
   channel: Channel,
   query: Query,
   handler: QueryHandler,
-  peer: { readonly name: string },
+  peer: PeerIdentity,
 ): Promise<void> {
   void listen(channel)
   const reply = (await handler(query, peer, channel.ended)) ?? null

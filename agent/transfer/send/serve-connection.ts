@@ -3,7 +3,7 @@ import { codeOf } from '../../model/errors.ts'
 import { type FaultPoint, noFault } from '../../runtime/fault-point.ts'
 import type { TreeReader } from '../../store/tree-contract.ts'
 import type { Channel } from '../connection/channel.ts'
-import type { Query, QueryHandler, TreeRequest, TreeSource } from '../contract.ts'
+import type { PeerIdentity, Query, QueryHandler, TreeRequest, TreeSource } from '../contract.ts'
 import { Compressor } from '../wire/compression.ts'
 import { ProtocolViolation } from '../wire/frame.ts'
 import { decodeRequest, encodeError, encodeJson, type Request } from '../wire/message.ts'
@@ -107,7 +107,7 @@ async function serveTree(
   channel: Channel,
   request: TreeRequest,
   { source, log, faultPoint = noFault }: Services,
-  peer: { name: string },
+  peer: PeerIdentity,
 ): Promise<void> {
   const requests = new RequestQueue(channel.ended)
   void listen(channel, requests)
@@ -136,7 +136,7 @@ export interface Services {
  * Errors end here: they are logged, and sent to the asking host (coded errors as they are, others as INTERNAL).
  * A host that breaks the protocol is cut off without a message.
  */
-export async function serveChannel(channel: Channel, services: Services, peer: { name: string }): Promise<void> {
+export async function serveChannel(channel: Channel, services: Services, peer: PeerIdentity): Promise<void> {
   await using _closed = channel
   const { spoken = PROTOCOL } = services
   let request: Request | undefined

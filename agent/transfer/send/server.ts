@@ -7,7 +7,7 @@ import { BufferPool } from '../../runtime/buffer-pool.ts'
 import type { FaultPoint } from '../../runtime/fault-point.ts'
 import { Channel, cut } from '../connection/channel.ts'
 import { RateLimit } from '../connection/rate-limit.ts'
-import type { QueryHandler, TreeSource } from '../contract.ts'
+import type { PeerIdentity, QueryHandler, TreeSource } from '../contract.ts'
 import { REQUESTER_FRAMES } from '../wire/frame.ts'
 import type { ProtocolRange } from '../wire/protocol.ts'
 import { serveChannel } from './serve-connection.ts'
@@ -64,10 +64,14 @@ async function listenOn(server: Server, host: string, port: number): Promise<num
   return (server.address() as AddressInfo).port
 }
 
-/** The name in the peer's certificate, for logs; its address if it has none. */
-function nameOf(socket: TLSSocket): string {
-  const name: string | string[] | undefined = socket.getPeerCertificate().subject?.CN
-  return (Array.isArray(name) ? name[0] : name) ?? socket.remoteAddress ?? 'unknown'
+/** Whom the peer's certificate names. For logs: the subject's name, or the address it connects from. */
+function identityOf(socket: TLSSocket): PeerIdentity {
+  const { subject, subjectaltname } = socket.getPeerCertificate()
+  const name: string | string[] | undefined = subject?.CN
+  return {
+    name: (Array.isArray(name) ? name[0] : name) ?? socket.remoteAddress ?? 'unknown',
+    altNames: subjectaltname ?? '',
+  }
 }
 
 /** Why a handshake failed, for the log. With TLS 1.3 the refused side learns little, so operators look here. */
@@ -142,8 +146,8 @@ class Listener implements TransferServer {
   }
 
   #serve(socket: TLSSocket): void {
-    const name = nameOf(socket)
-    const peer = `host ${name} (${socket.remoteAddress}:${socket.remotePort})`
+    const identity = identityOf(socket)
+    const peer = `host ${identity.name} (${socket.remoteAddress}:${socket.remotePort})`
     const explain = (cause: Error | undefined) => cut(peer, cause)
     const channel = new Channel(socket, {
       peer,
@@ -153,7 +157,7 @@ class Listener implements TransferServer {
       memory: this.#memory,
     })
     const { answer = NO_REPLIES, log, faultPoint, spoken } = this.#options
-    const run = serveChannel(channel, { source: this.#source, answer, log, faultPoint, spoken }, { name })
+    const run = serveChannel(channel, { source: this.#source, answer, log, faultPoint, spoken }, identity)
     this.#running.add(run)
     void run.finally(() => this.#running.delete(run))
   }

@@ -2,6 +2,7 @@ import test from 'ava'
 import { WherryError } from '../../../agent/model/errors.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { hashOf } from '../../fake/memory-store.ts'
+import { peerAt } from '../../fake/peer-identity.ts'
 import { World } from './world.ts'
 
 const DEADLINE_MS = 100_000
@@ -112,7 +113,7 @@ test('hosts that ask for a comparison again and again, while one takes long, cos
   const before = store.captures
   for (let asked = 0; asked < 20; asked++) {
     const signal = world.clock.deadline(4_000)
-    agent.answer({ kind: 'compare', volume: id, doubted: false }, { name: 'h2' }, signal).catch(() => undefined)
+    agent.answer({ kind: 'compare', volume: id, doubted: false }, peerAt('h2'), signal).catch(() => undefined)
     await world.clock.advance(5_000)
   }
   await world.clock.advance(10 * 120_000)

@@ -8,6 +8,7 @@ import type { CopyReply, Peers, VolumePuller } from '../../../agent/transfer/con
 import { VirtualClock } from '../../fake/clock.ts'
 import { MemoryRegistry } from '../../fake/memory-registry.ts'
 import { hashOf } from '../../fake/memory-store.ts'
+import { peerAt } from '../../fake/peer-identity.ts'
 import { type HeldContext, heldContext, heldDependencies } from './held-context.ts'
 import { HostContainers } from './host-containers.ts'
 import { SpoolStore } from './spool-store.ts'
@@ -70,7 +71,7 @@ export class HeldHost {
         const host = this.#kit.host(address)
         if (host.down) throw new WherryError('TRANSFER_CUT', `${address} is down`)
         const copy = JSON.parse(JSON.stringify(question)) as typeof question
-        if (copy.kind === 'offer') return await takeOffer(host.context, copy, signal)
+        if (copy.kind === 'offer') return await takeOffer(host.context, copy, peerAt(this.name), signal)
         return copy.kind === 'copy' ? await replyWithCopy(host.context, copy.volume) : null
       },
     }

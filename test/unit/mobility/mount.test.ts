@@ -1,6 +1,7 @@
 import test from 'ava'
 import { type ErrorCode, WherryError } from '../../../agent/model/errors.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { peerAt } from '../../fake/peer-identity.ts'
 import { World } from './world.ts'
 
 const DEADLINE_MS = 10_000
@@ -170,7 +171,7 @@ test('promise 8: a request that knows an older epoch than the source is refused'
   await world.clock.until(world.host(1).agent.mount('data', 'm', DEADLINE_MS))
   const { id } = await world.record('data')
   const request = { volume: id, epoch: 1, want: { kind: 'live' as const } }
-  t.is(await code(world.host(1).agent.source(request, { name: 'h2' }, new AbortController().signal)), 'STALE_EPOCH')
+  t.is(await code(world.host(1).agent.source(request, peerAt('h2'), new AbortController().signal)), 'STALE_EPOCH')
 })
 
 test('promise 2: files changed behind the back of an idle copy are never mounted and never overwritten', async (t) => {

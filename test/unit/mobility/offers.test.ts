@@ -6,6 +6,7 @@ import { WherryError } from '../../../agent/model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { hashOf } from '../../fake/memory-store.ts'
+import { peerAt } from '../../fake/peer-identity.ts'
 import { HeldKit, ID } from './held-kit.ts'
 
 const never = new AbortController().signal
@@ -25,36 +26,45 @@ async function spool(kit: HeldKit, tree: string, seq: number): Promise<Checkpoin
 
 /** For tests that let the time pass themselves. */
 function begin(kit: HeldKit, record: VolumeRecord, checkpoint: Checkpoint, signal = never) {
-  return takeOffer(kit.host('h2').context, { kind: 'offer', record, checkpoint, from: 'h1' }, signal)
+  return takeOffer(kit.host('h2').context, { kind: 'offer', record, checkpoint, from: 'h1' }, peerAt('h1'), signal)
 }
 
 function offer(kit: HeldKit, record: VolumeRecord, checkpoint: Checkpoint, to = 'h2') {
-  return kit.clock.until(takeOffer(kit.host(to).context, { kind: 'offer', record, checkpoint, from: 'h1' }, never))
+  return kit.clock.until(
+    takeOffer(kit.host(to).context, { kind: 'offer', record, checkpoint, from: 'h1' }, peerAt('h1'), never),
+  )
 }
 
 test('promise 8: a host that knows better takes no checkpoint, and asks nobody for one', async (t) => {
   const kit = await HeldKit.start(2, { checkpointMs: null })
   const checkpoint = await spool(kit, 'ab', 2)
   const old = await kit.record()
-  const record = { ...old, epoch: 3 }
   const { store } = kit.host('h2')
   const refused = async (given: VolumeRecord, why: RegExp) => {
     const error = await t.throwsAsync(offer(kit, given, checkpoint), { message: why })
     t.is((error as WherryError).code, 'STALE_EPOCH')
   }
+  /** The registry has the record so, and h1 offers under it. */
+  const refusedAt = async (change: Partial<VolumeRecord>, why: RegExp) => {
+    await kit.change((now) => ({ ...now, ...change }))
+    await refused(await kit.record(), why)
+  }
   await store.update(ID, { epochSeen: 3 })
   await refused(old, /epoch 3 has been seen here/)
+  await kit.change((now) => ({ ...now, epoch: 3 }))
+  await refused(old, /epoch 3 has begun/)
   await store.update(ID, { held: { epoch: 2, incarnation: 'mine' } })
-  await refused(record, /held here at epoch 2/)
+  await refused(await kit.record(), /held here at epoch 2/)
   await store.update(ID, { held: null })
-  const mine = record.copies.h2
+  const mine = old.copies.h2
   if (mine === undefined) return t.fail()
-  await refused({ ...record, copies: { ...record.copies, h2: { ...mine, state: 'diverged' } } }, /does not have/)
-  await refused({ ...record, copies: {} }, /no copy is placed on this host/)
-  await refused({ ...record, holder: null }, /not from its holder/)
+  await refusedAt({ copies: { ...old.copies, h2: { ...mine, state: 'diverged' } } }, /does not have/)
+  await refusedAt({ copies: {} }, /no copy is placed on this host/)
+  await refusedAt({ copies: old.copies, holder: null }, /not from its holder/)
   t.is(kit.host('h2').pulls, 0)
   t.is(store.trees.get(ID), 'a')
-  t.like(await offer(kit, record, checkpoint), { host: 'h2', epochSeen: 3, checkpoint, held: false })
+  await kit.change((now) => ({ ...now, holder: old.holder }))
+  t.like(await offer(kit, await kit.record(), checkpoint), { host: 'h2', epochSeen: 3, checkpoint, held: false })
   kit.stop()
 })
 

@@ -1,5 +1,6 @@
 import test from 'ava'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import { peerAt } from '../../fake/peer-identity.ts'
 import { World } from './world.ts'
 
 const DEADLINE_MS = 10_000
@@ -52,7 +53,7 @@ test('a damaged copy is not handed to other hosts', async (t) => {
   await world.clock.until(world.host(2).agent.verify('data', calm))
   const { epoch, last } = await world.record('data')
   const request = { volume: id, epoch, want: { kind: 'checkpoint' as const, hash: last?.hash ?? '' } }
-  await t.throwsAsync(world.host(2).agent.source(request, { name: 'asker' }, calm), { code: 'NOT_AT_CHECKPOINT' })
+  await t.throwsAsync(world.host(2).agent.source(request, peerAt('asker'), calm), { code: 'NOT_AT_CHECKPOINT' })
 })
 
 test('a Mount does not wait for a verification', async (t) => {

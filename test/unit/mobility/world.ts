@@ -3,6 +3,7 @@ import type { Registry } from '../../../agent/registry/contract.ts'
 import type { Peers, VolumePuller } from '../../../agent/transfer/contract.ts'
 import { VirtualClock } from '../../fake/clock.ts'
 import { MemoryRegistry } from '../../fake/memory-registry.ts'
+import { peerAt } from '../../fake/peer-identity.ts'
 import { MemoryHost } from './memory-host.ts'
 
 export type { MemoryHost } from './memory-host.ts'
@@ -92,7 +93,7 @@ export class World {
         const asked = this.hosts.find(({ name }) => name === address)
         if (asked === undefined || !asked.connected || !host.connected)
           throw new WherryError('TRANSFER_CUT', 'not reached')
-        return await asked.agent.answer(question, { name: host.name }, signal)
+        return await asked.agent.answer(question, peerAt(host.name), signal)
       },
     }
   }
@@ -121,7 +122,7 @@ export class World {
           const source = this.hosts.find(({ name }) => name === from.address)
           if (source === undefined || !source.connected || !host.connected)
             throw new WherryError('TRANSFER_CUT', 'nobody there')
-          const { id, kind } = await source.agent.source(request, { name: 'asker' }, signal)
+          const { id, kind } = await source.agent.source(request, peerAt(host.name), signal)
           const { hash, tree: found } = await source.store.give(id, kind)
           const tree = found ?? ''
           const total = { bytesTotal: tree.length, filesTotal: 1 }

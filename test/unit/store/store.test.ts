@@ -13,7 +13,8 @@ test('a copy is made once, with its owner and mode, and is found again by anothe
   const made = await one.store.create(v)
   t.deepEqual(await one.store.create({ ...v, name: 'other' }), made)
   t.regex(describeTree(one.data(v.id))[0] ?? '', /d 1770 70 71/)
-  await one.store.update(v.id, { held: { epoch: 3, incarnation: 'x' }, epochSeen: 3, mounts: { a: 2 } })
+  const recordSeen = { epoch: 3, holder: { host: 'h1', incarnation: 'x' }, last: { epoch: 2, seq: 1, hash: 'h' } }
+  await one.store.update(v.id, { held: { epoch: 3, incarnation: 'x' }, epochSeen: 3, mounts: { a: 2 }, recordSeen })
   await one.store[Symbol.asyncDispose]()
   const again = await storeHost(t, one.stateDir)
   t.deepEqual(await again.store.copies(), {
@@ -28,6 +29,7 @@ test('a copy is made once, with its owner and mode, and is found again by anothe
         epochSeen: 3,
         mounts: { a: 2 },
         uses: { unmountsMs: [], ground: null },
+        recordSeen,
       },
     ],
     damaged: [],

@@ -50,6 +50,10 @@ export interface Context {
    * No other content gets that number (promise 14).
    */
   readonly givenSeqs: Map<string, number>
+  /** Ids of volumes held here whose record was read as marked as removed. */
+  readonly removalsSeen: Set<string>
+  /** Tombstones that were not acted on because something contradicts them, by volume id. On the clock's elapsedMs. */
+  readonly refusedTombstones: Map<string, { readonly name: string; readonly why: string; readonly sinceMs: number }>
   /** Counts of uses that have ended without this disk being updated, as the disk has them, by volume id. */
   readonly endedUses: Map<string, LocalCopy['mounts']>
 }

@@ -94,6 +94,8 @@ export function createContext(given: Dependencies): SharedState {
     releasing: new Set(),
     surrendered: new Map(),
     givenSeqs: new Map(),
+    removalsSeen: new Set(),
+    refusedTombstones: new Map(),
     endedUses: new Map(),
     // These two share the context themselves.
     get catchUp() {

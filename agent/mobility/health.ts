@@ -2,6 +2,7 @@ import { WherryError } from '../model/errors.ts'
 import type { Context } from './context.ts'
 import type { Health } from './contract.ts'
 import { describeSetAside } from './volume/finish-removal.ts'
+import { describeRefused } from './volume/tombstones.ts'
 
 /** What does not come from the decisions: standing notes about the settings. */
 export interface About {
@@ -10,7 +11,7 @@ export interface About {
 
 /** Returns how this host is: registry, engine, disk, lease, and notes for the operator. Never rejects. */
 export async function readHealth(
-  context: Pick<Context, 'dependencies' | 'lease' | 'containerUses' | 'stateDisk' | 'node'>,
+  context: Pick<Context, 'dependencies' | 'lease' | 'containerUses' | 'stateDisk' | 'node' | 'refusedTombstones'>,
   about: About,
 ): Promise<Health> {
   const { dependencies, containerUses, stateDisk, node, lease } = context
@@ -31,7 +32,7 @@ export async function readHealth(
     state: { writable: trouble === null, detail: trouble?.text ?? '' },
     lease: { secondsLeft: Math.max(0, Math.round(lease.untilMs - clock.elapsedMs()) / 1000) },
     fenced: (await pauses.all()).map(({ container }) => container),
-    notes: [...about.notes(), ...(await describeSetAside(context).catch(() => []))],
+    notes: [...about.notes(), ...describeRefused(context), ...(await describeSetAside(context).catch(() => []))],
     hostId: self.id,
     version: self.version,
   }

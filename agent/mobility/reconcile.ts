@@ -14,7 +14,8 @@ import { reconcilePlacement } from './placement/reconcile-placement.ts'
 import { noteRecord } from './record/record-mark.ts'
 import { reconcileDamage } from './replication/damaged-copies.ts'
 import { dropPartialCopies } from './volume/drop-partial-copies.ts'
-import { clearTombstones, finishRemoval } from './volume/finish-removal.ts'
+import { finishRemoval } from './volume/finish-removal.ts'
+import { clearTombstones, noteRemoval } from './volume/tombstones.ts'
 import { RECONCILE } from './wakeups.ts'
 
 /** Wakeups do the work in time; this interval is for what they miss. */
@@ -27,7 +28,9 @@ const LEFTOVERS_EVERY_MS = 60_000
 const ROUND_LIMIT_MS = 30_000
 
 /** Wakes what depends on a record when it has changed, until the agent stops. */
-export function watchRegistry(context: Pick<Context, 'dependencies' | 'wakeups' | 'catchUp' | 'namesakes'>): void {
+export function watchRegistry(
+  context: Pick<Context, 'dependencies' | 'wakeups' | 'catchUp' | 'namesakes' | 'confirmed' | 'removalsSeen'>,
+): void {
   const { dependencies, wakeups, catchUp, namesakes } = context
   dependencies.registry.watch((name) => {
     wakeups.wake(name)
@@ -35,6 +38,7 @@ export function watchRegistry(context: Pick<Context, 'dependencies' | 'wakeups' 
     if (name === null) return
     catchUp.note(name)
     namesakes.note(name)
+    void noteRemoval(context, name)
   }, dependencies.signal)
 }
 

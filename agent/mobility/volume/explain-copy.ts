@@ -13,13 +13,17 @@ const PATHS_NAMED = 3
  * in use, to the holder.
  */
 export function explainCopy(
-  context: Pick<Context, 'dependencies' | 'hosts' | 'copyManager' | 'checkpointScheduler' | 'node'>,
+  context: Pick<
+    Context,
+    'dependencies' | 'hosts' | 'copyManager' | 'checkpointScheduler' | 'node' | 'refusedTombstones'
+  >,
   record: VolumeRecord,
   host: string,
   local: LocalCopy | null,
 ): string | null {
   if (host !== context.dependencies.self.id)
     return describeOther(context, record, host) ?? describeSurplus(context, record, host)
+  if (context.refusedTombstones.has(record.id)) return 'kept, although a tombstone says that the volume was removed'
   if (local?.damaged != null) return `damaged: ${named(local.damaged)}`
   if (record.holder?.host === host) return null
   // Nothing is newer than an idle volume's checkpoint; while it is in use something may be.

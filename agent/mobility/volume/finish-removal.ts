@@ -1,8 +1,6 @@
 import type { RemovedRecord, VolumeRecord } from '../../model/model.ts'
-import type { Versioned } from '../../registry/contract.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
-import { forEachVolume } from '../for-each-volume.ts'
 import { endContainers } from '../hold/give-up-hold.ts'
 import { lostHolders } from '../record/lineage.ts'
 import { readVolume } from '../record/update-record.ts'
@@ -25,6 +23,8 @@ export type DiscardContext = Pick<
 
 /** How often a removal retries to free the name. */
 const POLL_MS = 200
+/** For a holder that gave nothing up to read the mark: without that it keeps what it holds. */
+const SEEN_MS = 1_000
 
 /** Finishes a removal after the mark, and frees the name. Any host may do it, any number of times. */
 export async function finishRemoval(
@@ -32,9 +32,10 @@ export async function finishRemoval(
   record: VolumeRecord,
   signal: AbortSignal,
 ): Promise<void> {
-  const { registry, clock } = context.dependencies
+  const { registry, clock, self } = context.dependencies
   const { id, name, removedAt, lost } = record
   const tombstone: RemovedRecord = { id, name, removedAt: removedAt ?? '', hosts: hostsWithTree(record), lost }
+  if (record.holder !== null && record.holder.host !== self.id) await clock.sleep(SEEN_MS, signal)
   while (!signal.aborted) {
     const kept = tombstone.hosts.length === 0 || (await registry.addRemoved(tombstone)).outcome !== 'unknown'
     if (kept) {
@@ -61,11 +62,13 @@ function hostsWithTree(record: VolumeRecord): string[] {
 /**
  * Moves this host's copy of a removed volume to the trash, and kills its containers.
  * The copy of a host that was given up (`lost`) is set aside, where nothing deletes it, and announced (promise 7).
+ * So is a tree under a confirmed hold, unless this host has read the mark of the removal (`isMarked`).
  * The caller has proof of the removal. May be repeated.
  */
 export async function discardRemoved(
   context: DiscardContext,
   { id, lost }: Pick<RemovedRecord, 'id' | 'lost'>,
+  isMarked: boolean,
 ): Promise<void> {
   const { store, log, self } = context.dependencies
   const job = context.copyManager.job(id)
@@ -73,6 +76,7 @@ export async function discardRemoved(
   await job?.done
   await context.locks.run(id, async () => {
     const local = await store.copy(id)
+    const isDoubtful = context.confirmed.has(id) && !isMarked
     // Nothing that was noted of its hold outlives it.
     context.releaseTroubles.clear(id)
     context.surrendered.delete(id)
@@ -88,7 +92,7 @@ export async function discardRemoved(
       context.releaseTroubles.note(local, error, startMs)
       throw error
     }
-    if (lost?.includes(self.id)) return await setAside(context, local)
+    if (isDoubtful || lost?.includes(self.id)) return await setAside(context, local)
     await store.trash(id)
     log.info({ volume: local.name, id }, 'removed volume moved to the trash')
   })
@@ -99,7 +103,7 @@ async function setAside(context: Pick<Context, 'dependencies'>, { id, name }: Lo
   const directory = await store.setAside(id)
   log.error(
     { volume: name, id, directory },
-    'volume removed while this host was given up: its data is set aside; copy out what you need, then delete it',
+    'removed volume set aside: this host was given up or held it; copy out what you need, then delete the directory',
   )
   bus.publish(`volume.${id}.set_aside`, { name, host: self.id, directory })
 }
@@ -112,7 +116,7 @@ export async function describeSetAside(context: Pick<Context, 'dependencies'>): 
   const found = (await context.dependencies.store.removed()).filter(({ until }) => until === null)
   return found.map(({ name, id, directory }) =>
     [
-      `Volume "${name}" (${id}) was removed while this host was given up:`,
+      `Volume "${name}" (${id}) was removed while this host was given up or held it:`,
       `what it had is in ${directory} of the state directory.`,
       'Copy out what you need, then delete that directory.',
     ].join(' '),
@@ -140,23 +144,4 @@ async function endHold(
   await context.checkpointScheduler.stop(local.id)
   await store.unmount(local.id)
   await store.update(local.id, { held: null, mounts: {} })
-}
-
-/**
- * Discards the copies that tombstones name for this host, and takes it off them.
- * The last host deletes the tombstone.
- */
-export async function clearTombstones(
-  context: DiscardContext,
-  tombstones: readonly Versioned<RemovedRecord>[],
-): Promise<void> {
-  const { registry, self } = context.dependencies
-  await forEachVolume(tombstones, async ({ value, revision }) => {
-    if (!value.hosts.includes(self.id)) return
-    await discardRemoved(context, value)
-    const hosts = value.hosts.filter((host) => host !== self.id)
-    // A lost race or acknowledgement is repaired at the next scan.
-    if (hosts.length === 0) await registry.deleteRemoved(value.id, revision)
-    else await registry.updateRemoved({ ...value, hosts }, revision)
-  })
 }

@@ -195,7 +195,7 @@ async function finish(
 ): Promise<RemovalView> {
   const { signal, clock } = context.dependencies
   await finishRemoval(context, marked, AbortSignal.any([signal, clock.deadline(FINISH_MS)]))
-  await discardRemoved(context, marked)
+  await discardRemoved(context, marked, true)
   return viewOf(context, marked, found)
 }
 

@@ -21,6 +21,7 @@ export type ViewContext = Pick<
   | 'releaseTroubles'
   | 'stateDisk'
   | 'node'
+  | 'refusedTombstones'
 >
 
 /** What views need to know of this host's disk. */

@@ -100,6 +100,8 @@ export function heldContext(
     releasing: new Set<string>(),
     surrendered: new Map(),
     givenSeqs: new Map(),
+    removalsSeen: new Set<string>(),
+    refusedTombstones: new Map(),
     endedUses: new Map(),
   }
   return { ...shared, checkpointScheduler: new FairCheckpointScheduler(shared) }

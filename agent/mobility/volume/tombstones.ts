@@ -1,0 +1,96 @@
+import type { RemovedRecord, VolumeRecord } from '../../model/model.ts'
+import type { Versioned } from '../../registry/contract.ts'
+import type { LocalCopy } from '../../store/contract.ts'
+import { isUnused } from '../checkpoint/surrendered.ts'
+import type { Context } from '../context.ts'
+import { forEachVolume } from '../for-each-volume.ts'
+import { type DiscardContext, discardRemoved } from './finish-removal.ts'
+
+/** A read of the registry is not older than this while there is a leader: before that nothing is reported. */
+const STALE_MS = 15_000
+
+/** What acting on tombstones touches. */
+type TombstoneContext = DiscardContext & Pick<Context, 'lease' | 'removalsSeen' | 'refusedTombstones'>
+
+/**
+ * Discards the copies that tombstones name for this host, and takes it off them.
+ * The last host deletes the tombstone. One that the registry or a hold of this host contradicts is refused: the copy
+ * stays, and the operator is told.
+ */
+export async function clearTombstones(
+  context: TombstoneContext,
+  tombstones: readonly Versioned<RemovedRecord>[],
+): Promise<void> {
+  const { registry, self, store } = context.dependencies
+  const mine = tombstones.filter(({ value }) => value.hosts.includes(self.id))
+  for (const id of context.refusedTombstones.keys())
+    if (!mine.some(({ value }) => value.id === id)) context.refusedTombstones.delete(id)
+  await forEachVolume(mine, async ({ value, revision }) => {
+    const local = await store.copy(value.id)
+    const record = local === null ? undefined : (await registry.volume(local.name))?.value
+    const isMarked = record?.id === value.id && record.removedAt !== null
+    if (isMarked) context.removalsSeen.add(value.id)
+    const why = local === null ? null : contradictionOf(context, local, record)
+    if (local !== null && why !== null) return refuse(context, local, why)
+    context.refusedTombstones.delete(value.id)
+    await discardRemoved(context, value, isMarked || context.removalsSeen.has(value.id))
+    context.removalsSeen.delete(value.id)
+    const hosts = value.hosts.filter((host) => host !== self.id)
+    // A lost race or acknowledgement is repaired at the next scan.
+    if (hosts.length === 0) await registry.deleteRemoved(value.id, revision)
+    else await registry.updateRemoved({ ...value, hosts }, revision)
+  })
+}
+
+/** Notes that the record of a volume that is held here was marked as removed: its name may be free in a moment. */
+export async function noteRemoval(
+  context: Pick<Context, 'dependencies' | 'confirmed' | 'removalsSeen'>,
+  name: string,
+): Promise<void> {
+  const { registry, log } = context.dependencies
+  const isHeld = [...context.confirmed.values()].some((hold) => hold.name === name)
+  if (!isHeld) return
+  try {
+    const record = (await registry.volume(name))?.value
+    if (record !== undefined && record.removedAt !== null && context.confirmed.has(record.id))
+      context.removalsSeen.add(record.id)
+  } catch (error) {
+    log.debug({ err: error, volume: name }, 'change of a held volume not read')
+  }
+}
+
+/** Returns a line for each copy that a tombstone names and that was kept all the same. */
+export function describeRefused(context: Pick<Context, 'dependencies' | 'refusedTombstones'>): string[] {
+  const nowMs = context.dependencies.clock.elapsedMs()
+  const lasting = [...context.refusedTombstones].filter(([, { sinceMs }]) => nowMs - sinceMs >= STALE_MS)
+  return lasting.map(([id, { name, why }]) =>
+    [
+      `A tombstone says that volume "${name}" (${id}) was removed, but ${why}: this host keeps its data.`,
+      'Somebody has written the tombstone by hand, or the registry has lost changes.',
+      `To remove the volume after all, end its containers; if it is listed then, run "wherry rm ${name}".`,
+    ].join(' '),
+  )
+}
+
+/** Returns what contradicts a tombstone, as a clause; null: nothing does. */
+function contradictionOf(
+  context: Pick<Context, 'lease' | 'confirmed' | 'removalsSeen' | 'endedUses'>,
+  local: LocalCopy,
+  record: VolumeRecord | undefined,
+): string | null {
+  if (record?.id === local.id) return record.removedAt === null ? 'its record says that it exists' : null
+  const isHeld = context.lease.runs && context.confirmed.has(local.id) && !isUnused(context, local)
+  return isHeld && !context.removalsSeen.has(local.id) ? 'this host holds it, and it is in use here' : null
+}
+
+function refuse(
+  context: Pick<Context, 'dependencies' | 'refusedTombstones'>,
+  { id, name }: LocalCopy,
+  why: string,
+): void {
+  const { log, clock } = context.dependencies
+  const sinceMs = context.refusedTombstones.get(id)?.sinceMs ?? clock.elapsedMs()
+  const isNews = !context.refusedTombstones.has(id)
+  context.refusedTombstones.set(id, { name, why, sinceMs })
+  log[isNews ? 'warn' : 'debug']({ volume: name, id, why }, 'tombstone refused: it is contradicted, the copy stays')
+}

@@ -18,6 +18,7 @@ import {
   encodeQuery,
   encodeRequest,
 } from '../../../agent/transfer/wire/message.ts'
+import { PROTOCOL } from '../../../agent/transfer/wire/protocol.ts'
 import {
   decodeChanged,
   decodeFlag,
@@ -37,13 +38,16 @@ import { cases, decodes, isUnpolluted, nearlyBytes } from './hostile-json.ts'
 const HASH = 'a'.repeat(64)
 const CHECKPOINT = { epoch: 3, seq: 7, hash: HASH, at: '2026-01-02T03:04:05.678Z', bytes: 9, files: 1 }
 const REQUESTS = [
-  encodeRequest(LIVE),
-  encodeRequest({ ...LIVE, want: { kind: 'checkpoint', hash: HASH } }),
-  encodeQuery({ kind: 'copy', volume: LIVE.volume }),
-  encodeQuery({ kind: 'inventory' }),
-  encodeQuery({ kind: 'references', volume: LIVE.volume, name: 'data', removing: true }),
-  encodeQuery({ kind: 'offer', record: volumeRecord('data'), checkpoint: CHECKPOINT, from: 'h1' }),
-  encodeQuery({ kind: 'surrender', volume: LIVE.volume, epoch: 3, incarnation: 'i', want: 'release' }),
+  encodeRequest(LIVE, PROTOCOL.highest),
+  encodeRequest({ ...LIVE, want: { kind: 'checkpoint', hash: HASH } }, PROTOCOL.highest),
+  encodeQuery({ kind: 'copy', volume: LIVE.volume }, PROTOCOL.highest),
+  encodeQuery({ kind: 'inventory' }, PROTOCOL.highest),
+  encodeQuery({ kind: 'references', volume: LIVE.volume, name: 'data', removing: true }, PROTOCOL.highest),
+  encodeQuery({ kind: 'offer', record: volumeRecord('data'), checkpoint: CHECKPOINT, from: 'h1' }, PROTOCOL.highest),
+  encodeQuery(
+    { kind: 'surrender', volume: LIVE.volume, epoch: 3, incarnation: 'i', want: 'release' },
+    PROTOCOL.highest,
+  ),
 ]
 const BLOCK_REQUESTS = encodeRequests([
   { kind: 'files', indexes: [1, 2, 3] },
@@ -60,7 +64,7 @@ async function say(certificate: object, port: number, bytes: Buffer): Promise<vo
 }
 
 const isViolation = (error: unknown) => error instanceof ProtocolViolation
-const isRefused = (error: unknown) => isViolation(error) || codeOf(error) === 'REQUEST_INVALID'
+const isRefused = (error: unknown) => isViolation(error) || codeOf(error) === 'VERSION_SKEW'
 
 test('frames: a decoder takes bytes in any pieces, and refuses what is out of its limits', (t) => {
   const frames = [
@@ -81,7 +85,7 @@ test('frames: a decoder takes bytes in any pieces, and refuses what is out of it
 })
 
 test('frames: requests, block requests, errors, positions and offsets', (t) => {
-  decodes(t, nearlyBytes(REQUESTS), 1_500, decodeRequest, isRefused)
+  decodes(t, nearlyBytes(REQUESTS), 1_500, (body) => decodeRequest(body, 'h1'), isRefused)
   decodes(t, nearlyBytes(BLOCK_REQUESTS), 1_500, decodeRequests, isViolation)
   const errors = [
     encodeError(new WherryError('DISK_FULL', 'full', { hint: 'Make room.' })),

@@ -11,6 +11,7 @@ import { createFreezerClient } from './fence/freezer-client.ts'
 import { openFreezerFiles } from './fence/freezer-files.ts'
 import { openPauses } from './fence/pauses.ts'
 import { createAgentWatchdog } from './fence/watchdog-messages.ts'
+import { openIdentity } from './host/certificates.ts'
 import { type Config, EXIT_WRONG_SETTING, parseConfig } from './host/config.ts'
 import { openDrainFlag } from './host/drain-flag.ts'
 import { openEngineFacts } from './host/engine-facts.ts'
@@ -24,6 +25,7 @@ import { codeOf, WherryError } from './model/errors.ts'
 import { openMover } from './mover/mover.ts'
 import { streamOf } from './registry/bucket.ts'
 import { VolumeCache } from './registry/cache.ts'
+import { HostSeals } from './registry/host-seal.ts'
 import { JetStreamRegistry } from './registry/registry.ts'
 import { BUCKETS } from './registry/setup.ts'
 import { systemClock } from './runtime/clock.ts'
@@ -70,8 +72,12 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
   )
   const bus = stack.use(new NatsBus({ endpoint: nats.endpoint, name: config.advertise || hostId, log }))
   const oldStore = await nats.oldStore()
+  // The mover's thread logs what becomes of the certificates.
+  const quiet = log.child({}, { level: 'silent' })
+  const identity = alone ? null : stack.use(await openIdentity({ dir: tlsDir, address: config.advertise, log: quiet }))
+  const seals = identity === null ? null : new HostSeals(identity, config.peers)
   const registry = stack.use(
-    new JetStreamRegistry({ bus, replicas: plan.replicas, oldStore, seenPath: nats.seenPath, log }),
+    new JetStreamRegistry({ bus, replicas: plan.replicas, oldStore, seenPath: nats.seenPath, seals, log }),
   )
   const cache = new VolumeCache({ registry, named: keepNames(stateDir, log) })
   cache.follow(signal)

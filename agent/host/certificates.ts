@@ -117,6 +117,22 @@ function check(paths: Identity['paths'], files: Credentials, address: string, no
   return new Date(Math.min(leaf.validToDate.getTime(), anchor.validToDate.getTime()))
 }
 
+/**
+ * Returns the certificate of another host from its chain: the CA in `ca` signed it for `address`, and it is valid now.
+ * CERTIFICATE_INVALID: it is not.
+ */
+export function verifyHostCertificate(chain: string, ca: Buffer, address: string, now: Date): X509Certificate {
+  const name = `The certificate of ${address}`
+  const [leaf, ...intermediates] = parseCertificates(name, Buffer.from(chain))
+  if (leaf === undefined) throw invalid(`${name} is empty.`)
+  checkDates(name, leaf, now)
+  if (anchorOf(leaf, intermediates, parseCertificates('ca.pem', ca)) === undefined) {
+    throw invalid(`${name} was not signed by the cluster's CA.`)
+  }
+  if (!covers(leaf, address)) throw invalid(`${name} is for ${leaf.subjectAltName ?? 'nothing'}.`)
+  return leaf
+}
+
 class FileIdentity implements Identity {
   readonly paths: Identity['paths']
   readonly #address: string

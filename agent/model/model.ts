@@ -183,4 +183,16 @@ export interface HostRecord {
   readonly zone: string | null
   /** The operator asked for all copies to leave, or Swarm has drained the node. */
   readonly draining: boolean
+  /** Proves that the host wrote it. Missing: the host has no peers, or an older release wrote it. */
+  readonly seal?: Seal | undefined
+}
+
+/** A host's signature over a record (`agent/registry/host-seal.ts`). */
+export interface Seal {
+  /** The host's certificate and intermediates, PEM. */
+  readonly certificate: string
+  /** Names of the fields that are signed. */
+  readonly fields: readonly string[]
+  /** Base64. */
+  readonly signature: string
 }

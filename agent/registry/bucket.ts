@@ -1,4 +1,4 @@
-import type { z } from 'zod'
+import { z } from 'zod'
 import { unavailable } from '../bus/connection.ts'
 import { headers, type JetStreamManager, type NatsConnection } from '../bus/nats.ts'
 import { codeOf, WherryError } from '../model/errors.ts'
@@ -71,6 +71,17 @@ export class Bucket<T> {
   async read(name: string): Promise<Versioned<T> | null> {
     const raw = await this.#raw(toKey(name))
     return raw === null || raw.text === null ? null : this.#parse(name, raw.text, raw.revision)
+  }
+
+  /** Reads one value with its revision, also if it cannot be understood: it is null then. Null: there is none. */
+  async readAny(name: string): Promise<Versioned<T | null> | null> {
+    const raw = await this.#raw(toKey(name))
+    if (raw === null || raw.text === null) return null
+    try {
+      return this.#parse(name, raw.text, raw.revision)
+    } catch {
+      return { value: null, revision: raw.revision }
+    }
   }
 
   /** Reads all values. REGISTRY_UNAVAILABLE: some could not be read; there are no partial results. */
@@ -207,6 +218,13 @@ export class Bucket<T> {
     } catch (cause) {
       if (codeOf(cause) === 'VERSION_SKEW') throw cause
       const where = `bucket ${this.name}, revision ${revision}`
+      const disbelief = disbeliefOf(cause)
+      if (disbelief !== null) {
+        throw new WherryError('RECORD_INVALID', `The registry's record of ${name} (${where}) is forged: ${disbelief}`, {
+          hint: 'Another host wrote over it: find out which one has lost its key (docs/security.md).',
+          cause,
+        })
+      }
       throw new WherryError('RECORD_INVALID', `The registry's record of ${name} (${where}) cannot be understood.`, {
         hint: 'It was changed by hand, or a newer Wherry wrote it: bring all hosts to the same version.',
         cause,
@@ -223,6 +241,12 @@ export class Bucket<T> {
       }
     }
   }
+}
+
+/** Why a record that can be understood is not believed (host-seal.ts); null: it cannot be understood. */
+function disbeliefOf(error: unknown): string | null {
+  const [first] = error instanceof z.ZodError ? error.issues : []
+  return first?.code === 'custom' ? first.message : null
 }
 
 export function streamOf(bucket: string): string {

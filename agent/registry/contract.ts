@@ -42,12 +42,16 @@ export interface Registry {
   updateRemoved(record: RemovedRecord, revision: number): Promise<Write<RemovedRecord>>
   deleteRemoved(id: string, revision: number): Promise<Write<null>>
 
-  /** Reads all hosts' heartbeats. */
+  /** Reads all hosts' heartbeats. One that its host did not write is not among them. */
   hosts(): Promise<Versioned<HostRecord>[]>
-  /** Adds a host's first heartbeat. `refused`: there is one. */
+  /** Reads the heartbeat of this host; null: there is none. Its value is null if its host did not write it. */
+  ownHost(id: string): Promise<Versioned<HostRecord | null> | null>
+  /** Adds this host's first heartbeat. `refused`: there is one. */
   addHost(record: HostRecord): Promise<Write<HostRecord>>
-  /** Replaces a heartbeat if it is still at `revision`. A host renews its lease so, or expires another's. */
+  /** Renews this host's lease: replaces its heartbeat if it is still at `revision`. */
   updateHost(record: HostRecord, revision: number): Promise<Write<HostRecord>>
+  /** Marks a host's lease as expired by host `by`, if its heartbeat is still at `revision`. Nothing else changes. */
+  expireHost(record: HostRecord, revision: number, by: string): Promise<Write<HostRecord>>
 
   /**
    * Calls `wake` after changes to volume records or tombstones. It gets the volume's name; null: any may have changed.

@@ -7,6 +7,7 @@ import { codeOf, WherryError } from '../model/errors.ts'
 import type { HostRecord, RemovedRecord, VolumeRecord } from '../model/model.ts'
 import { Bucket } from './bucket.ts'
 import type { Registry, Versioned, Write } from './contract.ts'
+import type { HostSeals } from './host-seal.ts'
 import { fromKey } from './keys.ts'
 import { KnownBuckets } from './known-buckets.ts'
 import { migrateStandalone } from './migrate-standalone.ts'
@@ -27,6 +28,8 @@ export interface RegistryOptions {
   readonly oldStore: StandaloneStore | null
   /** File with the buckets that this host has seen (`EmbeddedNats.seenPath`). Without it they are kept in memory. */
   readonly seenPath?: string
+  /** Signs and checks heartbeats; null: this host has no peers. */
+  readonly seals: HostSeals | null
   readonly log: Logger
 }
 
@@ -63,7 +66,7 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     this.#seen = new KnownBuckets(options.seenPath ?? null)
     this.#volumes = new Bucket(BUCKETS.volumes, volumeSchema, options.bus)
     this.#removed = new Bucket(BUCKETS.removed, removedSchema, options.bus)
-    this.#hosts = new Bucket(BUCKETS.hosts, hostSchema, options.bus)
+    this.#hosts = new Bucket(BUCKETS.hosts, options.seals?.schema ?? hostSchema, options.bus)
     this.#loop = this.#run()
   }
 
@@ -114,12 +117,20 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     return this.#all(this.#hosts)
   }
 
+  async ownHost(id: string): Promise<Versioned<HostRecord | null> | null> {
+    return this.#open(this.#hosts).readAny(id)
+  }
+
   async addHost(record: HostRecord): Promise<Write<HostRecord>> {
-    return this.#open(this.#hosts).add(record.id, record)
+    return this.#open(this.#hosts).add(record.id, this.#sealed(record))
   }
 
   async updateHost(record: HostRecord, revision: number): Promise<Write<HostRecord>> {
-    return this.#open(this.#hosts).update(record.id, record, revision)
+    return this.#open(this.#hosts).update(record.id, this.#sealed(record), revision)
+  }
+
+  async expireHost(record: HostRecord, revision: number, by: string): Promise<Write<HostRecord>> {
+    return this.#open(this.#hosts).update(record.id, { ...record, expiredBy: by }, revision)
   }
 
   watch(wake: (name: string | null) => void, signal: AbortSignal): void {
@@ -138,6 +149,10 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
     await this.#loop
+  }
+
+  #sealed(record: HostRecord): HostRecord {
+    return this.#options.seals?.seal(record) ?? record
   }
 
   #open<T>(bucket: Bucket<T>): Bucket<T> {

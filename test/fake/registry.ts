@@ -15,6 +15,8 @@ export interface BucketWrite<T> {
 
 /** The registry double of unit tests and simulator. How requests reach the buckets is up to the subclass. */
 export abstract class FakeRegistry implements Registry {
+  /** The host whose agent uses this; null: all hosts share it. */
+  protected readonly writer: string | null = null
   protected abstract read<R>(name: BucketName, look: (bucket: FakeBucket, revision: number) => R): Promise<R>
   protected abstract write<T>(write: BucketWrite<T>): Promise<Write<T>>
   abstract watch(wake: (name: string | null) => void, signal: AbortSignal): void
@@ -59,12 +61,28 @@ export abstract class FakeRegistry implements Registry {
     return this.#readAll<HostRecord>('hosts')
   }
 
+  ownHost(id: string): Promise<Versioned<HostRecord> | null> {
+    return this.read('hosts', (bucket, revision) => bucket.read<HostRecord>(id, revision))
+  }
+
   addHost(record: HostRecord): Promise<Write<HostRecord>> {
+    this.#requireOwn(record)
     return this.write({ bucket: 'hosts', key: record.id, value: record, expected: null })
   }
 
   updateHost(record: HostRecord, revision: number): Promise<Write<HostRecord>> {
+    this.#requireOwn(record)
     return this.write({ bucket: 'hosts', key: record.id, value: record, expected: revision })
+  }
+
+  expireHost(record: HostRecord, revision: number, by: string): Promise<Write<HostRecord>> {
+    return this.write({ bucket: 'hosts', key: record.id, value: { ...record, expiredBy: by }, expected: revision })
+  }
+
+  /** Nobody would believe another one: a host signs its heartbeat, and the mark of its expiry is not its own. */
+  #requireOwn({ id, expiredBy }: HostRecord): void {
+    if ((this.writer ?? id) !== id) throw new Error(`${this.writer} writes a heartbeat of ${id}`)
+    if (expiredBy !== null) throw new Error(`${id} renews its lease as expired`)
   }
 
   #readAll<T>(name: BucketName): Promise<Versioned<T>[]> {

@@ -20,6 +20,7 @@ export class RegistryClient extends FakeRegistry {
   readonly #random: Random
   readonly #process: SimProcess
   readonly #host: string
+  protected override readonly writer: string
 
   constructor(
     world: { registry: ClusterRegistry; network: Network; random: Random },
@@ -32,6 +33,7 @@ export class RegistryClient extends FakeRegistry {
     this.#random = world.random
     this.#process = process
     this.#host = host
+    this.writer = host
   }
 
   watch(wake: (name: string | null) => void, signal: AbortSignal): void {

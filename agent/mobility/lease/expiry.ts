@@ -52,7 +52,7 @@ export class HeartbeatExpiry implements Expiry {
     const heard = this.#hosts.heartbeat(host)
     if (heard === null || this.inMs(host) > 0 || !this.#lease.runs) return false
     const { value, revision } = heard.entry
-    const write = await registry.updateHost({ ...value, expiredBy: self.id }, revision)
+    const write = await registry.expireHost(value, revision, self.id)
     if (write.outcome !== 'done') return false
     this.#hosts.see([write.entry])
     if (value.expiredBy === null) log.warn({ host: this.#hosts.label(host) }, 'lease of a silent host ended')

@@ -19,7 +19,7 @@ type LeaseDependencies = Pick<
   Dependencies,
   'clock' | 'self' | 'log' | 'heartbeatMs' | 'leaseMs' | 'seizeAfterMs' | 'signal'
 > & {
-  readonly registry: Pick<Registry, 'hosts' | 'addHost' | 'updateHost'>
+  readonly registry: Pick<Registry, 'ownHost' | 'addHost' | 'updateHost'>
 }
 
 /**
@@ -229,16 +229,19 @@ export class HeartbeatLease implements Lease {
   /** Reads this host's heartbeat, and finds out whether another host has ended the lease. */
   async #read(): Promise<void> {
     const { registry, self, log } = this.#dependencies
-    const found = (await registry.hosts()).find((entry) => entry.value.id === self.id)
+    const found = await registry.ownHost(self.id)
     this.#revision = found?.revision ?? null
     const isForeign = this.#isForeign
     this.#isForeign = false
-    const { expiredBy, incarnation } = found?.value ?? { expiredBy: null, incarnation: 'a recovered registry' }
+    // Somebody wrote over the heartbeat, and perhaps over a mark that the lease has expired.
+    const isOverwritten = found !== null && found.value === null
+    const nobody = { expiredBy: null, incarnation: isOverwritten ? 'another host' : 'a recovered registry' }
+    const { expiredBy, incarnation } = found?.value ?? nobody
     const isOther = this.#ackedRevision !== null && (incarnation !== self.incarnation || isForeign)
-    if (expiredBy === null && !isOther) return
+    if (expiredBy === null && !isOther && !isOverwritten) return
     // A registry that has lost the heartbeat has ended no lease, unless it was recovered while this machine was
     // stopped.
-    if (found === undefined && !(await this.#hasMovedOn())) return
+    if (found === null && !(await this.#hasMovedOn())) return
     // Until the next renewal it stays so.
     if (this.#isEnded) return
     log.warn({ by: expiredBy ?? incarnation }, "this host's lease was ended: renewed once its containers are paused")

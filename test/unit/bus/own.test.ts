@@ -44,6 +44,7 @@ test("the user's own NATS is reached over ordinary TLS by its IP address, and a 
     replicas: plan.replicas,
     oldStore: await embedded.oldStore(),
     seenPath: embedded.seenPath,
+    seals: null,
     log,
   })
   t.is((await eventually('the record', () => registry.volume('data'))).value.name, 'data')

@@ -58,7 +58,7 @@ test('promise 6: a lease that was ended is taken anew only when the containers s
     return await updateHost.call(world.registry, record, revision)
   }
   const mine = (await world.registry.hosts()).find(({ value }) => value.id === 'h1') ?? t.fail()
-  await updateHost.call(world.registry, { ...mine.value, expiredBy: 'h3' }, mine.revision)
+  await world.registry.expireHost(mine.value, mine.revision, 'h3')
   states.length = 0
   await world.pass(6_000)
   // The first one is refused, the second one takes the lease anew.

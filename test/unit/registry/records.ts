@@ -1,5 +1,6 @@
 import type { HostRecord, RemovedRecord, VolumeRecord } from '../../../agent/model/model.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
+import type { HostSeals } from '../../../agent/registry/host-seal.ts'
 import { JetStreamRegistry } from '../../../agent/registry/registry.ts'
 import { eventually, type TestHost } from '../bus/server.ts'
 
@@ -48,18 +49,19 @@ export function hostRecord(id: string, at: string): HostRecord {
   }
 }
 
-export async function openRegistry(host: TestHost): Promise<JetStreamRegistry> {
+export async function openRegistry(host: TestHost, seals: HostSeals | null = null): Promise<JetStreamRegistry> {
   return new JetStreamRegistry({
     bus: host.bus,
     replicas: host.plan.replicas,
     oldStore: await host.embedded.oldStore(),
     seenPath: host.embedded.seenPath,
+    seals,
     log: host.log,
   })
 }
 
-export async function readyRegistry(host: TestHost): Promise<JetStreamRegistry> {
-  const registry = await openRegistry(host)
+export async function readyRegistry(host: TestHost, seals: HostSeals | null = null): Promise<JetStreamRegistry> {
+  const registry = await openRegistry(host, seals)
   await isReady(registry)
   return registry
 }
@@ -76,7 +78,7 @@ async function isReady(registry: JetStreamRegistry): Promise<void> {
 export async function readyRegistries(
   hosts: readonly TestHost[],
 ): Promise<{ all: JetStreamRegistry[] } & AsyncDisposable> {
-  const opened = await Promise.all(hosts.map(openRegistry))
+  const opened = await Promise.all(hosts.map((host) => openRegistry(host)))
   const all = {
     all: opened,
     [Symbol.asyncDispose]: async () => void (await Promise.all(opened.map((one) => one[Symbol.asyncDispose]()))),

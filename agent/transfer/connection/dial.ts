@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type TLSSocket } from 'node:tls'
 import type { Identity } from '../../host/certificates.ts'
 import { WherryError } from '../../model/errors.ts'
@@ -7,6 +8,9 @@ import { Channel, cut } from './channel.ts'
 
 /** TCP and TLS together take three round trips; a host that needs longer than this counts as gone. */
 const CONNECT_TIMEOUT_MS = 5_000
+
+/** From a reset to the next try. */
+const AGAIN_MS = 100
 
 /** Size of the one buffer for all reads. A buffer per TLS record cost a fifth of the receiver's time. */
 const READ_BUFFER_BYTES = 64 * 1024
@@ -38,6 +42,7 @@ function explainDial(peer: string, identity: Identity, socket: TLSSocket, cause:
 
 /**
  * Connects to a host's transfer server.
+ * Tries again while that host resets connections before it has shown its certificate: it has no place just then.
  * Rejects TRANSFER_CUT (no connection within 5 s), TLS_REFUSED, or the signal's reason.
  * A later abort of the signal ends the channel with that reason.
  */
@@ -47,9 +52,26 @@ export async function dial(
   memory: BufferPool,
   signal: AbortSignal,
 ): Promise<Channel> {
+  const endMs = performance.now() + CONNECT_TIMEOUT_MS
+  for (;;) {
+    const outcome = await connectOnce(from, identity, memory, signal, endMs - performance.now())
+    if (outcome instanceof Channel) return endingWith(signal, outcome)
+    if (performance.now() + AGAIN_MS >= endMs) throw outcome.error
+    await sleep(AGAIN_MS, undefined, { signal }).catch(() => signal.throwIfAborted())
+  }
+}
+
+/** Returns the channel, or the error of a connection that was reset before the handshake's end. */
+async function connectOnce(
+  from: Address,
+  identity: Identity,
+  memory: BufferPool,
+  signal: AbortSignal,
+  limitMs: number,
+): Promise<Channel | { readonly error: WherryError }> {
   signal.throwIfAborted()
   const peer = `host ${from.address}:${from.port}`
-  const { promise, resolve, reject } = Promise.withResolvers<Channel>()
+  const { promise, resolve, reject } = Promise.withResolvers<Channel | { readonly error: WherryError }>()
   let channel: Channel | undefined
   const onread = {
     buffer: Buffer.allocUnsafeSlow(READ_BUFFER_BYTES),
@@ -60,20 +82,21 @@ export async function dial(
   }
   const options = { host: from.address, port: from.port, minVersion: 'TLSv1.3', rejectUnauthorized: true } as const
   const socket = connect({ ...identity.current(), ...options, ...{ onread } })
-  const late = setTimeout(
-    () => socket.destroy(new Error(`no answer within ${CONNECT_TIMEOUT_MS} ms`)),
-    CONNECT_TIMEOUT_MS,
-  )
+  const late = setTimeout(() => socket.destroy(new Error(`no answer within ${CONNECT_TIMEOUT_MS} ms`)), limitMs)
   const abort = () => reject(signal.reason)
   signal.addEventListener('abort', abort, { once: true })
-  socket.on('error', (error) => reject(explainDial(peer, identity, socket, error)))
+  socket.on('error', (cause: NodeJS.ErrnoException) => {
+    const error = explainDial(peer, identity, socket, cause)
+    if (cause.code === 'ECONNRESET') resolve({ error })
+    else reject(error)
+  })
   // The channel must listen at once: a refusal may follow directly after the handshake.
   socket.once('secureConnect', () => {
     channel = new Channel(socket, { peer, accepts: SOURCE_FRAMES, explain: explainEnd(peer, identity), memory })
     resolve(channel)
   })
   try {
-    return endingWith(signal, await promise)
+    return await promise
   } catch (error) {
     socket.destroy()
     throw error

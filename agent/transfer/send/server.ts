@@ -1,5 +1,4 @@
-import type { AddressInfo, Socket } from 'node:net'
-import { createServer, type Server, type TLSSocket } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
 import type { Logger } from 'pino'
 import type { Identity } from '../../host/certificates.ts'
 import { WherryError } from '../../model/errors.ts'
@@ -11,16 +10,10 @@ import type { PeerIdentity, QueryHandler, TreeSource } from '../contract.ts'
 import { REQUESTER_FRAMES } from '../wire/frame.ts'
 import type { ProtocolRange } from '../wire/protocol.ts'
 import { serveChannel } from './serve-connection.ts'
+import { TlsListener } from './tls-listener.ts'
 
-/**
- * Connections at once, handshakes included; more are closed at once and try again later.
- * Most are queries, which cost little and may wait for minutes (an offered checkpoint).
- */
-export const CONNECTIONS_MAX = 512
 /** Trees sent at once: each has some megabytes in flight. */
 export const TREES_MAX = 64
-/** A handshake takes two round trips; a slower one holds a place that others could use. */
-const HANDSHAKE_TIMEOUT_MS = 5_000
 
 export interface TransferServer extends AsyncDisposable {
   /** The bound port, also when 0 was asked for. */
@@ -46,24 +39,6 @@ export interface TransferServerOptions {
   readonly spoken?: ProtocolRange
 }
 
-function tlsOptions(identity: Identity) {
-  return { ...identity.current(), minVersion: 'TLSv1.3' as const }
-}
-
-async function listenOn(server: Server, host: string, port: number): Promise<number> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
-  server.once('error', reject)
-  server.listen({ host, port }, resolve)
-  try {
-    await promise
-  } catch (cause) {
-    const message = `The transfer server cannot listen on ${host}:${port}: ${(cause as Error).message}.`
-    throw new WherryError('SETTING_INVALID', message, { hint: 'Choose another port or address.', cause })
-  }
-  server.off('error', reject)
-  return (server.address() as AddressInfo).port
-}
-
 /** Whom the peer's certificate names. For logs: the subject's name, or the address it connects from. */
 function identityOf(socket: TLSSocket): PeerIdentity {
   const { subject, subjectaltname } = socket.getPeerCertificate()
@@ -72,13 +47,6 @@ function identityOf(socket: TLSSocket): PeerIdentity {
     name: (Array.isArray(name) ? name[0] : name) ?? socket.remoteAddress ?? 'unknown',
     altNames: subjectaltname ?? '',
   }
-}
-
-/** Why a handshake failed, for the log. With TLS 1.3 the refused side learns little, so operators look here. */
-function handshakeFailure(error: Error, socket: TLSSocket): { reason: string; hint: string } {
-  const refused = socket.authorizationError as unknown as string | null | undefined
-  const reason = refused ? `its certificate was refused: ${refused}` : error.message
-  return { reason, hint: "Check that host's certificates and this one's CA; scripts/certs makes them." }
 }
 
 const NO_REPLIES: QueryHandler = async ({ kind }) => {
@@ -90,16 +58,14 @@ function busy(): WherryError {
   return new WherryError('TRANSFER_CUT', message, { hint: 'It is tried again by itself.' })
 }
 
-class Listener implements TransferServer {
+class Server implements TransferServer {
   port = 0
   readonly #options: TransferServerOptions
   readonly #memory: BufferPool
   readonly #bandwidth: RateLimit | undefined
-  readonly #server: Server
-  readonly #sockets = new Set<Socket>()
+  readonly #listener: TlsListener
   readonly #running = new Set<Promise<void>>()
   #trees = 0
-  readonly #stack = new AsyncDisposableStack()
   #closing: Promise<void> | undefined
 
   constructor(options: TransferServerOptions) {
@@ -107,42 +73,18 @@ class Listener implements TransferServer {
     this.#memory = options.memory ?? new BufferPool()
     const limit = options.bandwidthBytesPerSecond ?? null
     this.#bandwidth = limit === null ? undefined : new RateLimit(limit)
-    this.#server = createServer({
-      ...tlsOptions(options.identity),
-      requestCert: true,
-      rejectUnauthorized: true,
-      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
-    })
-    this.#server.maxConnections = CONNECTIONS_MAX
+    this.#listener = new TlsListener({ ...options, serve: (socket) => this.#serve(socket) })
   }
 
   async start(): Promise<void> {
-    const { host, port, identity, log } = this.#options
-    this.port = await listenOn(this.#server, host, port)
-    this.#stack.defer(() => this.#close())
-    this.#stack.defer(identity.onChange(() => this.#server.setSecureContext(tlsOptions(identity))))
-    this.#server.on('error', (err) => log.error({ err }, 'the transfer server failed'))
-    this.#server.on('connection', (socket: Socket) => this.#track(socket))
-    this.#server.on('drop', (data) =>
-      log.warn({ data, CONNECTIONS_MAX }, 'too many transfer connections: one was closed'),
-    )
-    this.#server.on('tlsClientError', (error, socket) => {
-      const { reason, hint } = handshakeFailure(error, socket)
-      log.warn({ address: socket.remoteAddress, reason, hint }, 'a host could not connect to the transfer server')
-      socket.destroy()
-    })
-    this.#server.on('secureConnection', (socket) => this.#serve(socket))
+    const { host, port } = this.#options
+    this.port = await this.#listener.listen(host, port)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     // Kept, so that a second dispose waits for the end as well.
-    this.#closing ??= this.#stack.disposeAsync()
+    this.#closing ??= this.#close()
     return this.#closing
-  }
-
-  #track(socket: Socket): void {
-    this.#sockets.add(socket)
-    socket.once('close', () => this.#sockets.delete(socket))
   }
 
   #serve(socket: TLSSocket): void {
@@ -172,10 +114,7 @@ class Listener implements TransferServer {
   }
 
   async #close(): Promise<void> {
-    const closed = Promise.withResolvers<void>()
-    this.#server.close(() => closed.resolve())
-    for (const socket of this.#sockets) socket.destroy()
-    await closed.promise
+    await this.#listener.close()
     await Promise.allSettled(this.#running)
   }
 }
@@ -188,7 +127,7 @@ class Listener implements TransferServer {
  * Rejects SETTING_INVALID when it cannot listen on the address.
  */
 export async function serveTransfer(options: TransferServerOptions): Promise<TransferServer> {
-  const listener = new Listener(options)
-  await listener.start()
-  return listener
+  const server = new Server(options)
+  await server.start()
+  return server
 }

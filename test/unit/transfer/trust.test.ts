@@ -1,13 +1,12 @@
 import { cp, mkdir, rename } from 'node:fs/promises'
 import { type AddressInfo, connect as connectTcp, createServer } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import test from 'ava'
 import type { Identity } from '../../../agent/host/certificates.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import { createPuller } from '../../../agent/transfer/receive/puller.ts'
-import { CONNECTIONS_MAX, serveTransfer } from '../../../agent/transfer/send/server.ts'
+import { serveTransfer } from '../../../agent/transfer/send/server.ts'
 import { untilTrue } from '../until.ts'
 import {
   certs,
@@ -138,7 +137,7 @@ test('a server that speaks no TLS is refused', async (t) => {
   await new Promise((resolve) => plain.close(resolve))
 })
 
-test('a client that never ends its handshake is closed after 5 seconds', async (t) => {
+test('a client that says nothing is closed after 2 seconds', async (t) => {
   await using set = await cluster()
   const started = Date.now()
   const socket = connectTcp(set.server.port, HOST)
@@ -146,7 +145,7 @@ test('a client that never ends its handshake is closed after 5 seconds', async (
   socket.resume()
   await new Promise((resolve) => socket.on('close', resolve))
   const seconds = (Date.now() - started) / 1_000
-  t.true(seconds > 4 && seconds < 8, `${seconds} s`)
+  t.true(seconds > 1.5 && seconds < 5, `${seconds} s`)
 })
 
 test('a server that never answers the handshake is given up after 5 seconds', async (t) => {
@@ -163,16 +162,6 @@ test('a server that never answers the handshake is given up after 5 seconds', as
     neverAborted(),
   )
   await t.throwsAsync(pulled, { code: 'TRANSFER_CUT', message: /no answer within/ })
-})
-
-test('more connections at once than there are places are closed; a place that becomes free is used', async (t) => {
-  await using set = await cluster()
-  const open = Array.from({ length: CONNECTIONS_MAX }, () => connectTcp(set.server.port, HOST).on('error', () => {}))
-  await Promise.all(open.map((socket) => new Promise<void>((resolve) => socket.on('connect', () => resolve()))))
-  await t.throwsAsync(set.pull(set.ours), { code: 'TRANSFER_CUT' })
-  for (const socket of open) socket.destroy()
-  await setTimeout(200)
-  t.true((await set.pull(set.ours)).complete)
 })
 
 test('certificates replaced while running count for new connections; a copy that runs goes on', async (t) => {

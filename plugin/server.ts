@@ -1,8 +1,8 @@
 import { once } from 'node:events'
-import { createServer, type ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import Koa, { type Context } from 'koa'
 import type { Logger } from 'pino'
-import { listenOnDescriptor, listenOnSocket, readRequestBody } from '../agent/api/http.ts'
+import { createSocketServer, listenOnDescriptor, listenOnSocket, readRequestBody } from '../agent/api/http.ts'
 import { WherryError } from '../agent/model/errors.ts'
 import type { DriverCall } from './driver.ts'
 import { parseRequest } from './request.ts'
@@ -47,7 +47,12 @@ export async function servePlugin(options: {
   })
   app.on('error', (error) => log.debug({ err: error }, 'answer not written'))
 
-  const server = createServer(app.callback())
+  const server = createSocketServer(app.callback())
+  // Node would send a status of its own. dockerd takes any status but 200 for "no such volume" (promise 10).
+  server.on('clientError', (error, socket) => {
+    log.info({ err: error }, 'closed a connection without an answer: no whole request came')
+    socket.destroy()
+  })
   const { socket } = options
   if (typeof socket === 'number') await listenOnDescriptor(server, socket)
   else await listenOnSocket(server, socket)
@@ -78,7 +83,9 @@ async function answer(
   void delivered.then(() => gone.abort())
   const fields: Record<string, unknown> = { call: ctx.path.slice(1) }
   try {
-    if (call === undefined) throw new WherryError('REQUEST_INVALID', `Wherry has no call ${ctx.path}.`)
+    if (call === undefined || ctx.method !== 'POST') {
+      throw new WherryError('REQUEST_INVALID', `Wherry has no call ${ctx.method} ${ctx.path}.`)
+    }
     const request = parseRequest(await readRequestBody(ctx.req, BODY_LIMIT_BYTES))
     const context = { signal: AbortSignal.any([gone.signal, stop]), delivered }
     write(ctx, 200, await call.run(request, context))

@@ -1,12 +1,11 @@
 import { once } from 'node:events'
-import { createServer } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Koa from 'koa'
 import type { Logger } from 'pino'
 import type { Mobility } from '../mobility/contract.ts'
 import { ERROR_STATUS, WherryError } from '../model/errors.ts'
 import type { ErrorBody } from './contract.ts'
-import { listenOnSocket } from './http.ts'
+import { createSocketServer, listenOnSocket } from './http.ts'
 import { createRoutes } from './routes.ts'
 
 /** Time for running requests to finish at shutdown. A Mount that waits longer is cut, and the plugin repeats it. */
@@ -32,7 +31,7 @@ export async function serveApi(options: {
   // Koa would print it: a connection that broke while a response was written.
   app.on('error', (error) => options.log.debug({ err: error }, 'response not written'))
 
-  const server = createServer(app.callback())
+  const server = createSocketServer(app.callback())
   await listenOnSocket(server, options.socketPath)
   return {
     async [Symbol.asyncDispose]() {

@@ -1,77 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
-import { fileURLToPath } from 'node:url'
+import { existsSync } from 'node:fs'
 import test from 'ava'
 import { pino } from 'pino'
-import { knock } from '../../../agent/api/http.ts'
-import { pathsUnder } from '../../../agent/host/paths.ts'
 import { superviseAgent } from '../../../plugin/supervisor.ts'
 import { untilTrue } from '../until.ts'
-import { asDockerd, exchange } from './engine.ts'
-
-const here = (file: string) => fileURLToPath(new URL(file, import.meta.url))
-const TINY_AGENT = here('tiny-agent.ts')
-
-interface DiaryLine {
-  readonly what: string
-  readonly pid: number
-  readonly atMs: number
-}
-
-async function startProcess(env: Record<string, string> = {}) {
-  const root = await mkdtemp(join(tmpdir(), 'wherry-'))
-  const children: ChildProcess[] = []
-  const diary = (what: string): DiaryLine[] =>
-    (existsSync(join(root, 'diary')) ? readFileSync(join(root, 'diary'), 'utf8') : '')
-      .split('\n')
-      .map((line) => line.split(' '))
-      .filter((words) => words[0] === what)
-      .map(([what = '', pid, at]) => ({ what, pid: Number(pid), atMs: Number(at) }))
-  const spawnPlugin = () => {
-    const child = spawn(process.execPath, [here('run-plugin.ts'), TINY_AGENT, '--root', root], {
-      env: { PATH: process.env.PATH, WHERRY_LOG: 'silent', ...env },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    })
-    children.push(child)
-    const ended = Promise.all([once(child, 'exit') as Promise<[number | null]>, text(child.stderr)])
-    return { child, ended: ended.then(([[code], stderr]) => ({ code, stderr })) }
-  }
-  const { pluginSocket } = pathsUnder(root)
-  return {
-    root,
-    diary,
-    spawnPlugin,
-    pluginSocket,
-    call: (call: string, body?: object | string) => exchange(pluginSocket, asDockerd(call, body)),
-    async [Symbol.asyncDispose]() {
-      for (const child of children.filter((child) => child.exitCode === null && child.signalCode === null)) {
-        child.kill('SIGKILL')
-        await once(child, 'exit')
-      }
-      await untilTrue(() => diary('start').every(({ pid }) => !isAlive(pid)))
-      await rm(root, { recursive: true, force: true })
-    },
-  }
-}
-
-/** The file is there a moment before anybody listens. */
-async function isServed(socket: string): Promise<boolean> {
-  return existsSync(socket) && (await knock(socket)) === 'served'
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}
+import { isAlive, isServed, startProcess, TINY_AGENT } from './plugin-process.ts'
 
 test('a wrong setting: one clear line, exit code 78, nothing bound, no agent', async (t) => {
   await using plugin = await startProcess({ WHERRY_LEASE: '8', WHERRY_PORT: '1' })

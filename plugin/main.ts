@@ -8,6 +8,7 @@ import { WherryError } from '../agent/model/errors.ts'
 import { systemClock } from '../agent/runtime/clock.ts'
 import { createLog } from '../agent/runtime/log.ts'
 import { createCalls, QUICK_DEADLINE_MS } from './driver.ts'
+import { EnginePatience } from './engine-patience.ts'
 import { engineSocketReplaced } from './engine-socket.ts'
 import { handedSocket } from './handed-socket.ts'
 import { Mounts } from './mounts.ts'
@@ -52,11 +53,14 @@ async function run({ args, env, agentEntry }: Options): Promise<number> {
 
   await using stack = new AsyncDisposableStack()
   const agent = stack.use(createAgentClient(paths.agentSocket))
-  const mounts = new Mounts({ agent, deadlineMs: config.mountDeadlineMs, log, signal })
+  const patience = new EnginePatience(log)
+  const mounts = new Mounts({ agent, deadlineMs: config.mountDeadlineMs, patience, log, signal })
   const isKnown = (name: string) => isKnownName(paths.stateDir, name)
   const calls = createCalls({ agent, mounts, isKnown, deadlineMs: QUICK_DEADLINE_MS })
   const socket = handedSocket(env, process.pid) ?? paths.pluginSocket
-  const server = stack.use(await servePlugin({ socket, calls, log, signal }))
+  const server = stack.use(
+    await servePlugin({ socket, calls, gaveUp: (afterMs) => patience.gaveUp(afterMs), log, signal }),
+  )
   signal.addEventListener('abort', server.stopAccepting)
   log.info({ socket: paths.pluginSocket }, 'plugin serves')
   const [{ createEngine }, { openFence }] = await importLate()

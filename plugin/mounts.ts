@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { AgentApi } from '../agent/api/contract.ts'
+import type { EnginePatience } from './engine-patience.ts'
 import { retryUntil } from './retry.ts'
 
 /**
@@ -14,6 +15,7 @@ const ROLLBACK_DEADLINE_MS = 60_000
 interface Parts {
   readonly agent: AgentApi
   readonly deadlineMs: number
+  readonly patience: EnginePatience
   readonly log: Logger
   /** Aborts when the plugin stops. */
   readonly signal: AbortSignal
@@ -79,8 +81,18 @@ class MountCall {
     })
   }
 
-  #mount(name: string, id: string): Promise<string> {
-    const { agent, deadlineMs, signal } = this.#parts
+  async #mount(name: string, id: string): Promise<string> {
+    const { patience, deadlineMs } = this.#parts
+    const startMs = performance.now()
+    try {
+      return await this.#mountUntil(patience.deadlineMs(deadlineMs), name, id)
+    } catch (error) {
+      throw patience.explain(error, deadlineMs, performance.now() - startMs)
+    }
+  }
+
+  #mountUntil(deadlineMs: number, name: string, id: string): Promise<string> {
+    const { agent, signal } = this.#parts
     const limits = { deadlineMs, graceMs: ANSWER_GRACE_MS, worthWaiting: ['AGENT_UNAVAILABLE'] as const, signal }
     return retryUntil(limits, async (now) => {
       if (now.repeated && this.#waiting === 0) throw new Error('The engine gave this Mount up.')

@@ -29,18 +29,20 @@ export async function servePlugin(options: {
   /** Path of a socket to bind, or the descriptor of one that the entrypoint has bound. */
   socket: string | number
   calls: Readonly<Record<string, DriverCall>>
+  /** Told when the engine hung up on a call, after so long. */
+  gaveUp: (afterMs: number) => void
   log: Logger
   /** Aborts when the plugin stops. */
   signal: AbortSignal
 }): Promise<PluginServer> {
-  const { calls, log } = options
+  const { calls, log, gaveUp } = options
   const state = { running: 0, lastRequestMs: Number.NEGATIVE_INFINITY }
   const app = new Koa()
   app.use(async (ctx) => {
     state.running += 1
     state.lastRequestMs = performance.now()
     try {
-      await answer(ctx, calls[ctx.path], { log, stop: options.signal })
+      await answer(ctx, calls[ctx.path], { log, gaveUp, stop: options.signal })
     } finally {
       state.running -= 1
     }
@@ -74,13 +76,17 @@ export async function servePlugin(options: {
 async function answer(
   ctx: Context,
   call: DriverCall | undefined,
-  { log, stop }: { log: Logger; stop: AbortSignal },
+  { log, gaveUp, stop }: { log: Logger; gaveUp: (afterMs: number) => void; stop: AbortSignal },
 ): Promise<void> {
   // dockerd cannot repeat a POST on a kept connection that was closed under it: it would lose the request's body.
   ctx.set('Connection', 'close')
   const delivered = deliveryOf(ctx.res)
   const gone = new AbortController()
-  void delivered.then(() => gone.abort())
+  const startMs = performance.now()
+  void delivered.then((isDelivered) => {
+    gone.abort()
+    if (!isDelivered && !stop.aborted) gaveUp(performance.now() - startMs)
+  })
   const fields: Record<string, unknown> = { call: ctx.path.slice(1) }
   try {
     if (call === undefined || ctx.method !== 'POST') {

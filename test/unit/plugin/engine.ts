@@ -8,6 +8,7 @@ import { createAgentClient } from '../../../agent/api/client.ts'
 import { serveApi } from '../../../agent/api/server.ts'
 import { isKnownName } from '../../../agent/host/known-names.ts'
 import { createCalls } from '../../../plugin/driver.ts'
+import { EnginePatience } from '../../../plugin/engine-patience.ts'
 import { Mounts } from '../../../plugin/mounts.ts'
 import { servePlugin } from '../../../plugin/server.ts'
 import { createMemoryMobility } from '../api/memory-mobility.ts'
@@ -62,16 +63,26 @@ export async function startPlugin(limits: { mountDeadlineMs?: number; deadlineMs
   const mobility = createMemoryMobility()
   const stop = new AbortController()
   const agent = stack.use(createAgentClient(agentSocket))
-  const mounts = new Mounts({ agent, deadlineMs: limits.mountDeadlineMs ?? 5_000, log, signal: stop.signal })
+  const patience = new EnginePatience(log)
+  const mounts = new Mounts({ agent, deadlineMs: limits.mountDeadlineMs ?? 5_000, patience, log, signal: stop.signal })
   const isKnown = (name: string) => isKnownName(dir, name)
   const calls = createCalls({ agent, mounts, isKnown, deadlineMs: limits.deadlineMs ?? 5_000 })
-  const server = stack.use(await servePlugin({ socket: socketPath, calls, log, signal: stop.signal }))
+  const server = stack.use(
+    await servePlugin({
+      socket: socketPath,
+      calls,
+      gaveUp: (afterMs) => patience.gaveUp(afterMs),
+      log,
+      signal: stop.signal,
+    }),
+  )
   stack.defer(() => stop.abort(new Error('the test ends')))
   return {
     socketPath,
     /** The state directory. */
     dir,
     mobility,
+    patience,
     server,
     serveAgent: async () =>
       stack.use(await serveApi({ mobility, socketPath: agentSocket, metrics: async () => '', log })),

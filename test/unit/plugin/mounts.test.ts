@@ -113,3 +113,23 @@ test('promise 9: a Mount that finds no agent fails at its deadline and says so',
   t.regex(String(answer?.body.Err), /agent on this host does not answer/)
   t.true(tookMs > 300 && tookMs < 5_000, `${tookMs}`)
 })
+
+test('promise 9: a Mount ends before an engine that was seen to give up does, and says how to change that', async (t) => {
+  await using plugin = await startPlugin({ mountDeadlineMs: 110_000 })
+  await plugin.serveAgent()
+  await plugin.call('VolumeDriver.Create', { Name: 'data' })
+  const deadlineMs = async () => {
+    await plugin.call(...MOUNT)
+    return Number(plugin.mobility.calls.at(-1)?.split(' ').at(-1))
+  }
+  // As when it was ended in the middle of a call; dockerd repeats such a call.
+  plugin.patience.gaveUp(12_000)
+  t.true((await deadlineMs()) > 100_000)
+  plugin.patience.gaveUp(30_010)
+  const shortened = await deadlineMs()
+  t.true(shortened > 20_000 && shortened < 26_000, `${shortened}`)
+  const late = new WherryError('VOLUME_HELD_ELSEWHERE', 'Held by h1.', { hint: 'Stop it there.' })
+  const explained = (tookMs: number) => plugin.patience.explain(late, 110_000, tookMs)
+  t.is(explained(1_000), late)
+  t.regex((explained(25_000) as WherryError).toLine(), /Held by h1.*Stop it there.*waits for 30 s only.*--timeout 0/)
+})

@@ -31,6 +31,8 @@ export interface ContainerUses {
   mayRepeat(id: string, volumeName: string): boolean
   /** The newest Mount since this agent started: each Mount is another object. */
   newestMount(id: string): object | undefined
+  /** When a container last stopped, in ms since 1970; null: it has not. Rejects ENGINE_UNREACHABLE. */
+  endedMs(user: Pick<VolumeUser, 'id' | 'state'>): Promise<number | null>
   /** Asks the engine for a volume's containers shortly after a Mount. Rejects ENGINE_UNREACHABLE. */
   survey(id: string, volumeName: string): Promise<UseGround>
   /**

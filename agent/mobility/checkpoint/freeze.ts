@@ -148,16 +148,15 @@ function timeOf({ dependencies }: Pick<Context, 'dependencies'>): Pick<FreezeTim
 }
 
 async function scanContainers(
-  { containerUses, dependencies }: Pick<Context, 'containerUses' | 'dependencies'>,
+  { containerUses }: Pick<Context, 'containerUses'>,
   { id, name }: LocalCopy,
   signal: AbortSignal,
 ): Promise<ContainerScan> {
   const mount = containerUses.newestMount(id)
   const users = (await rejectOnAbort(containerUses.refresh(), signal)).filter(({ volumes }) => volumes.includes(name))
   const ends = new Map<string, number | null>()
-  for (const { id: container } of users.filter((user) => !isLive(user))) {
-    const end = await rejectOnAbort(dependencies.engine.finishedAt(container), signal)
-    ends.set(container, end?.getTime() ?? null)
+  for (const user of users.filter((user) => !isLive(user))) {
+    ends.set(user.id, await rejectOnAbort(containerUses.endedMs(user), signal))
   }
   return { users, ends, mount }
 }

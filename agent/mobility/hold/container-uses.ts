@@ -144,12 +144,22 @@ export class EngineUses implements ContainerUses {
     return this.#newestMounts.get(id)
   }
 
+  /**
+   * When a container last stopped, in ms since 1970; null: it has not. Rejects ENGINE_UNREACHABLE.
+   * One in the state `created` has never run (moby, daemon/container/state.go), so the engine is not asked. It would
+   * not reply while the container is being started, and that waits for all of its volumes.
+   */
+  async endedMs({ id, state }: Pick<VolumeUser, 'id' | 'state'>): Promise<number | null> {
+    if (state === 'created') return null
+    return (await this.#engine.finishedAt(id))?.getTime() ?? null
+  }
+
   /** Asks the engine for a volume's containers shortly after a Mount. Rejects ENGINE_UNREACHABLE. */
   async survey(id: string, volumeName: string): Promise<UseGround> {
     const mounted = this.#newestMounts.has(id)
     const users = (await this.#engine.users()).filter((user) => user.volumes.includes(volumeName))
     const ends: Record<string, number | null> = {}
-    for (const user of users) ends[user.id] = (await this.#engine.finishedAt(user.id))?.getTime() ?? null
+    for (const user of users) ends[user.id] = await this.endedMs(user)
     const live = users.filter(({ state }) => LIVE_STATES.has(state)).map((user) => user.id)
     // An agent that missed a Mount knows only of ends since its own start. An end in the future shows a stepped
     // clock, and nothing else.
@@ -168,11 +178,12 @@ export class EngineUses implements ContainerUses {
   async seenSince(volumeName: string, ground: UseGround): Promise<UseGround> {
     const seen: string[] = []
     const isQuiet = this.live(volumeName).length === 0
-    for (const { id, state } of this.#of(volumeName)) {
+    for (const user of this.#of(volumeName)) {
+      const { id, state } = user
       if (ground.live.includes(id) || ground.since.includes(id)) continue
       if (LIVE_STATES.has(state)) seen.push(id)
       else if (isQuiet) {
-        const endMs = (await this.#engine.finishedAt(id))?.getTime() ?? null
+        const endMs = await this.endedMs(user)
         if (endMs !== null && endMs !== (ground.ends[id] ?? null)) seen.push(id)
       }
     }

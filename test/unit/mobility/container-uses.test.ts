@@ -6,6 +6,7 @@ import type { Clock } from '../../../agent/runtime/clock.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
 import { bareCopy } from '../../../agent/store/disk/new-copy.ts'
 import { VirtualClock } from '../../fake/clock.ts'
+import { engineUnreachable } from '../../fake/engine.ts'
 
 /** An engine with one container, which had stopped once before. */
 function ground() {
@@ -231,4 +232,19 @@ test('an answer to an older question does not take the place of a newer one, whe
   answers[0]?.resolve([])
   t.deepEqual(await older, [], 'whoever asked gets what it asked for')
   t.deepEqual(uses.writing('data'), ['db'])
+})
+
+test('a container that was never started is not inspected: while it waits for its volumes, engines do not reply', async (t) => {
+  const ended = new Date(1_000)
+  const user = (id: string, state: string) => ({ id, name: id, state, volumes: ['data'] })
+  const users = [user('starting', 'created'), user('old', 'exited')]
+  const finishedAt = async (id: string) => {
+    if (id === 'starting') throw engineUnreachable()
+    return ended
+  }
+  const uses = new EngineUses({ users: async () => users, finishedAt }, new VirtualClock())
+  const found = await uses.survey('id', 'data')
+  t.deepEqual(found, { ends: { starting: null, old: 1_000 }, live: [], since: [] })
+  await uses.refresh()
+  t.is(await uses.seenSince('data', found), found)
 })

@@ -171,6 +171,16 @@ test('a container that started and ended while a tree was frozen is noticed', as
   }
 })
 
+test('a container that waits for another of its volumes keeps no checkpoint from being taken', async (t) => {
+  const kit = await written()
+  const { containers } = kit.host('h1')
+  containers.users.push({ id: 'c2', name: 'c2', state: 'created', volumes: ['data', 'held-elsewhere'] })
+  containers.starting.add('c2')
+  await kit.clock.advance(11_000)
+  t.is((await kit.record()).last?.hash, hashOf('ab'))
+  kit.stop()
+})
+
 test('a container that was paused already is watched as well: if it is resumed, the tree is void', async (t) => {
   const kit = await HeldKit.start(2)
   const { containers } = kit.host('h1')

@@ -1,5 +1,6 @@
 import type { Engine, VolumeUser } from '../../../agent/docker/contract.ts'
 import type { VirtualClock } from '../../fake/clock.ts'
+import { engineUnreachable } from '../../fake/engine.ts'
 import { MemoryFreezes } from '../../fake/memory-freezes.ts'
 
 /** Containers of one host, and what was done to them. */
@@ -7,6 +8,8 @@ export class HostContainers {
   users: VolumeUser[] = []
   /** When those that do not run had last stopped. */
   readonly ends = new Map<string, Date>()
+  /** Those that are being started: an engine does not reply to an inspect of them meanwhile. */
+  readonly starting = new Set<string>()
   readonly freezes: MemoryFreezes
   readonly #volume: string
 
@@ -32,7 +35,10 @@ export class HostContainers {
   engine(): Engine {
     return {
       users: async () => this.users,
-      finishedAt: async (id) => this.ends.get(id) ?? null,
+      finishedAt: async (id) => {
+        if (this.starting.has(id)) throw engineUnreachable()
+        return this.ends.get(id) ?? null
+      },
       pause: async () => false,
       unpause: async () => undefined,
       kill: async () => undefined,

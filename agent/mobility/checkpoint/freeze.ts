@@ -10,6 +10,10 @@ const LIVE_STATES = new Set(['running', 'paused'])
 /** Tries to freeze containers in which commands keep being run. Then the checkpoint waits for its next turn. */
 const MAX_TRIES = 5
 
+/** A container that has ended has no freezer any more, and Docker lists it as running for a moment longer. */
+const STILL_LISTED_MS = 1_000
+const LISTED_POLL_MS = 100
+
 /** When a tree was frozen. */
 interface FreezeTime {
   /** On the clock's elapsedMs, and as ISO 8601. */
@@ -102,12 +106,8 @@ async function freezeContainers(
   const ids = containers.map(({ id }) => id)
   const frozen = await freezes.freeze(ids, pauseBudgetMs, signal).catch(async (error: unknown) => {
     if (codeOf(error) !== 'FREEZER_UNREACHABLE') throw error
-    // A container that has just ended has no freezer: the others are fine.
-    const live = (await rejectOnAbort(context.containerUses.refresh(), signal)).filter(isLive)
-    const ended = containers.find(({ id }) => live.every((user) => user.id !== id))
-    throw ended === undefined
-      ? error
-      : treeChanged(`${ended.name} ended while a checkpoint of volume "${local.name}" was taken.`)
+    const ended = await findEnded(context, containers, signal)
+    throw ended === null ? error : treeChanged(`${ended} ended while a checkpoint of volume "${local.name}" was taken.`)
   })
   void context.liveCaptures.end(local.id)
   const now = timeOf(context)
@@ -128,6 +128,24 @@ async function freezeContainers(
     throw treeChanged(`Not all containers of volume "${local.name}" stayed frozen for its checkpoint (${why}).`)
   if (failed !== null) throw failed.error
   return { ...now, pauseMs: Math.round(frozenMs ?? 0) }
+}
+
+/** Returns the name of one of these containers that has just ended; null: all of them run. */
+async function findEnded(
+  { containerUses, dependencies }: Pick<Context, 'containerUses' | 'dependencies'>,
+  containers: readonly VolumeUser[],
+  signal: AbortSignal,
+): Promise<string | null> {
+  const { clock } = dependencies
+  const endMs = clock.elapsedMs() + STILL_LISTED_MS
+  for (;;) {
+    const live = (await rejectOnAbort(containerUses.refresh(), signal)).filter(isLive)
+    const ended = containers.find(({ id }) => live.every((user) => user.id !== id))
+    if (ended !== undefined) return ended.name
+    if (clock.elapsedMs() >= endMs) return null
+    await clock.sleep(LISTED_POLL_MS, signal)
+    signal.throwIfAborted()
+  }
 }
 
 /** Freezes the tree in the spool while no container is frozen. */

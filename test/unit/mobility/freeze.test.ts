@@ -213,5 +213,14 @@ test('a container that ends while it is being frozen is no fault of its freezer'
     throw containers.freezes.error
   }
   await t.throwsAsync(take(), { code: 'TREE_CHANGED', message: /c1 ended/ })
+  containers.users = []
+  containers.run('c1')
+  containers.freezes.freeze = async () => {
+    void kit.clock.sleep(600, new AbortController().signal).then(() => {
+      containers.users = []
+    })
+    throw containers.freezes.error
+  }
+  await t.throwsAsync(take(), { code: 'TREE_CHANGED', message: /c1 ended/ }, 'listed as running for a moment longer')
   kit.stop()
 })

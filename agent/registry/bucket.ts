@@ -5,7 +5,7 @@ import { codeOf, WherryError } from '../model/errors.ts'
 import { requireReadable } from '../model/format.ts'
 import { apiCode } from './api-code.ts'
 import type { Versioned, Write } from './contract.ts'
-import { fromKey, toKey } from './keys.ts'
+import { fromKey, requireOwnKey, toKey } from './keys.ts'
 import { writeRepeatedly } from './repeated-write.ts'
 
 /** A lease of 8 s must have time for two attempts to renew it. */
@@ -214,6 +214,7 @@ export class Bucket<T> {
     try {
       const value: unknown = JSON.parse(text)
       requireReadable(value, `The registry's record of ${name}`)
+      requireOwnKey(this.name, name, value)
       return { value: this.#schema.parse(value), revision }
     } catch (cause) {
       if (codeOf(cause) === 'VERSION_SKEW') throw cause

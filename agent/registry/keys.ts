@@ -1,5 +1,8 @@
 import { WherryError } from '../model/errors.ts'
 
+/** Its keys are names, those of the other buckets are ids. */
+export const VOLUMES_BUCKET = 'wherry_volumes'
+
 /** Characters that stay as they are in a key. All others become `=` and two hex digits per byte. */
 const PLAIN = /[A-Za-z0-9_-]/
 
@@ -23,4 +26,14 @@ export function fromKey(key: string): string {
     key.replace(/=([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
     'latin1',
   ).toString('utf8')
+}
+
+/**
+ * Requires that a stored record is that of its key: a volume has its name, a host and a tombstone their id.
+ * A record that says that it is another one would count as that one.
+ */
+export function requireOwnKey(bucket: string, key: string, stored: unknown): void {
+  const { id, name } = Object(stored) as { readonly id?: unknown; readonly name?: unknown }
+  const own = bucket === VOLUMES_BUCKET ? name : id
+  if (own !== key) throw new Error(`it is the record of ${String(own)}`)
 }

@@ -4,6 +4,7 @@ import { isOlder, OLDEST_FOR_REPLICAS, parseVersion } from '../bus/version.ts'
 import { WherryError } from '../model/errors.ts'
 import { apiCode } from './api-code.ts'
 import { NO_STREAM, streamOf } from './bucket.ts'
+import { VOLUMES_BUCKET } from './keys.ts'
 import type { KnownBuckets } from './known-buckets.ts'
 
 /** Creating a replicated stream takes an election among its servers. */
@@ -18,7 +19,7 @@ const SECOND_CHECK_MS = 1_000
 /** Subjects on which the servers publish stored changes, below the bus's prefix. */
 export const CHANGES = { volumes: 'registry.volumes', removed: 'registry.removed' } as const
 
-export const BUCKETS = { volumes: 'wherry_volumes', removed: 'wherry_removed', hosts: 'wherry_hosts' } as const
+export const BUCKETS = { volumes: VOLUMES_BUCKET, removed: 'wherry_removed', hosts: 'wherry_hosts' } as const
 
 /**
  * Creates missing buckets and raises the replicas of those that have too few (never lowers them).

@@ -169,6 +169,29 @@ test('a record that cannot be understood fails alone', async (t) => {
   t.regex(registry.state().problems.join(), /bad .*cannot be understood/)
 })
 
+test('a record that says that it is another one than its key is not believed', async (t) => {
+  await using state = await scratch()
+  await using host = await startHost({ stateDir: state.dir })
+  await using registry = await readyRegistry(host)
+  await registry.addHost(hostRecord('h1', ''))
+  await registry.addVolume(volumeRecord('good'))
+  const publish = (key: string, value: object) =>
+    host.bus.connection().jetstream().publish(`$KV.${key}`, JSON.stringify(value))
+  await publish('wherry_hosts.h3', { ...hostRecord('h1', ''), name: 'h3', address: 'evil' })
+  await publish('wherry_volumes.evil', volumeRecord('good'))
+  await publish('wherry_removed.evil', { id: 'other', name: 'evil', removedAt: '', hosts: ['h1'] })
+  t.deepEqual(
+    (await registry.hosts()).map(({ value }) => value.address),
+    [hostRecord('h1', '').address],
+  )
+  t.deepEqual(
+    (await registry.volumes()).map(({ value }) => value.name),
+    ['good'],
+  )
+  t.deepEqual(await registry.removed(), [])
+  t.is(codeOf(await t.throwsAsync(registry.volume('evil'))), 'RECORD_INVALID')
+})
+
 test('fields that a newer version wrote survive a change by this one', async (t) => {
   await using state = await scratch()
   await using host = await startHost({ stateDir: state.dir })

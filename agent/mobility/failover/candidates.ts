@@ -90,10 +90,13 @@ export async function findCandidates(
   }
 }
 
-/** Undefined: nobody knows the host. Null: it has no copy. Rejects when there is no reply. */
-async function askForCopy(
+/**
+ * Asks one host for its copy. Undefined: nobody knows the host. Null: it has no copy. Rejects when there is no reply.
+ * A reply of another host counts as none: the heartbeat may name an address that is not this host's.
+ */
+export async function askForCopy(
   context: Pick<Context, 'dependencies' | 'hosts'>,
-  record: VolumeRecord,
+  record: Pick<VolumeRecord, 'id'>,
   host: string,
   signal: AbortSignal,
 ): Promise<CopyReply | null | undefined> {
@@ -110,7 +113,7 @@ async function askForCopy(
   const address = { address: known.address, port: known.transferPort }
   const said = await peers.ask(address, { kind: 'copy', volume: record.id }, signal)
   const reply = parseCopyReply(said, host)
-  return reply === null ? null : { ...reply, host }
+  return reply === null || reply.host === host ? reply : undefined
 }
 
 /**

@@ -16,13 +16,19 @@ const COMPARE_MS = 15_000
 
 /** What a host found its idle copy to be. */
 export interface ComparisonReply {
+  /** Id of the host. Missing: an older release replied. */
+  readonly host?: string | undefined
   /** Hash of the tree; null: the copy is not idle, or cannot be read. */
   readonly hash: string | null
   /** Why it cannot be read; null: it can. */
   readonly why: string | null
 }
 
-const reply: z.ZodType<ComparisonReply> = z.object({ hash: z.string().nullable(), why: z.string().nullable() })
+const reply: z.ZodType<ComparisonReply> = z.object({
+  host: z.string().optional(),
+  hash: z.string().nullable(),
+  why: z.string().nullable(),
+})
 
 /**
  * As `findCandidates`, without copies that differ from their checkpoint.
@@ -84,7 +90,7 @@ export async function compareOwnCopy(
   { volume, doubted }: Pick<Extract<Query, { kind: 'compare' }>, 'volume' | 'doubted'>,
   signal: AbortSignal,
 ): Promise<ComparisonReply> {
-  const { store, registry, clock } = context.dependencies
+  const { store, registry, clock, self } = context.dependencies
   const compare = async (): Promise<ComparisonReply> => {
     // The asker has waited for a long comparison and asks again: queued ones would keep Mounts waiting.
     if (signal.aborted) return NOT_AT_REST
@@ -99,11 +105,11 @@ export async function compareOwnCopy(
       const record = isWhole ? null : (await registry.volume(local.name))?.value
       if (record?.id === volume) await reportFoundDamage(context, record)
       if (isWhole && doubted) verifySoon(context, local)
-      return { hash, why: null }
+      return { host: self.id, hash, why: null }
     } catch (error) {
       context.dependencies.signal.throwIfAborted()
       const { code, text } = troubleOf(error, clock.now())
-      return { hash: null, why: `${code}: ${text}` }
+      return { host: self.id, hash: null, why: `${code}: ${text}` }
     }
   }
   // The lock keeps a hold from beginning meanwhile.
@@ -141,7 +147,9 @@ async function compareAt(
     const known = context.hosts.get(host)
     if (known === undefined) return null
     const address = { address: known.address, port: known.transferPort }
-    return reply.parse(await peers.ask(address, { kind: 'compare', ...asked }, inTime))
+    const found = reply.parse(await peers.ask(address, { kind: 'compare', ...asked }, inTime))
+    // A heartbeat may name the address of another host, whose copy must not count twice.
+    return found.host === undefined || found.host === host ? found : null
   } catch (error) {
     context.dependencies.log.debug({ err: error, volume: id, host }, 'copy comparison failed')
     return null

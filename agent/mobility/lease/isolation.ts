@@ -89,11 +89,14 @@ export class Isolation {
   async #ask(address: string, signal: AbortSignal): Promise<'leader' | 'no leader' | 'unknown'> {
     const { peers, self } = this.#dependencies
     try {
-      const port = this.#hosts.all().find((host) => host.address === address)?.transferPort ?? self.transferPort
+      const named = this.#hosts.all().filter((host) => host.address === address)
+      const ports = new Set(named.length === 0 ? [self.transferPort] : named.map(({ transferPort }) => transferPort))
+      const askPort = (port: number) => peers.ask({ address, port }, { kind: 'registry' }, signal)
+      // Whoever replies there has a certificate for the address, whatever other heartbeats name it.
       const reply =
         address === self.address
           ? await this.#dependencies.leaderView()
-          : await peers.ask({ address, port }, { kind: 'registry' }, signal)
+          : await Promise.any([...ports].map((port) => askPort(port)))
       const seen = leaderView.parse(reply)
       // A host that runs none of the servers does not count.
       if (!seen.server) return 'unknown'

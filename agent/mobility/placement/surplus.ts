@@ -1,12 +1,16 @@
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
+import { askForCopy } from '../failover/candidates.ts'
 import { isKnownCopy } from '../record/copies.ts'
 import { wereOthersSound } from './comparison.ts'
 import { isDraining } from './hosts.ts'
 import { leaveRecord, markSurplus, rejoinRecord } from './membership.ts'
 import type { PlacementMemory } from './memory.ts'
 import { mayGiveUp, type PlacementHost } from './policy.ts'
+
+/** A living holder replies at once; one that does not is asked again with the next look at all copies. */
+const REPLY_MS = 1_000
 
 /**
  * Drops this host's surplus copy.
@@ -83,9 +87,14 @@ async function dropCopy(
   hosts: readonly PlacementHost[],
   memory: PlacementMemory,
 ): Promise<void> {
-  const { store, log, self } = context.dependencies
+  const { store, log, self, clock, signal } = context.dependencies
   const { holder, last } = record
-  // Of a volume that is held its holder has all there is.
+  // Of a volume that is held its holder has all there is. The record alone does not show that.
+  if (holder !== null) {
+    const inTime = AbortSignal.any([signal, clock.deadline(REPLY_MS)])
+    const reply = await askForCopy(context, record, holder.host, inTime).catch(() => undefined)
+    if (reply?.held !== true) return
+  }
   if (holder === null && last !== null && isKnownCopy(record.copies[self.id])) {
     if (!mayGiveUp(record, self.id, hosts, (id) => context.hosts.alive(id))) return
     if (!(await wereOthersSound(context, record, last, memory))) return

@@ -1,6 +1,11 @@
 import { WherryError } from '../../model/errors.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 
+/** The host at an address replies as another host than the one whose heartbeat names it. `asked`, `host`: labels. */
+export function otherHost(asked: string, host: string): WherryError {
+  return new WherryError('PEER_REFUSED', `${asked} was asked, and the reply is that of ${host}.`)
+}
+
 /** A disk has data of a volume that the registry does not know. `host`: its label. */
 export function forgottenData({ id, name, checkpoint }: LocalCopy, host: string): WherryError {
   const what = checkpoint === null ? 'no checkpoint yet' : `checkpoint of ${checkpoint.at}`

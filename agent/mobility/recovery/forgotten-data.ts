@@ -3,7 +3,7 @@ import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import { isForged, isOnlyIntended } from '../record/copies.ts'
 import { forgottenData } from './errors.ts'
-import { askableHosts, type Inventory, parseInventory, takeInventory } from './inventory.ts'
+import { askableHosts, askInventory, type Inventory, takeInventory } from './inventory.ts'
 
 /** Living hosts reply at once; one that does not must not hold up a creation. */
 const ASK_MS = 3_000
@@ -51,21 +51,16 @@ async function askOthers(
   context: Pick<Context, 'dependencies' | 'hosts' | 'lease'>,
   signal: AbortSignal,
 ): Promise<Inventory[]> {
-  const { clock, log, peers, seizeAfterMs } = context.dependencies
+  const { clock, log, seizeAfterMs } = context.dependencies
   const inTime = AbortSignal.any([signal, clock.deadline(ASK_MS)])
   const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ASK_MS)])
   // A host that has watched the heartbeats for long without a break has heard of every living host.
   const hearsAll = clock.elapsedMs() - context.lease.unbrokenSinceMs >= seizeAfterMs
-  const asked = askableHosts(context).map(async ({ label, address, port, alive }) => {
+  const asked = askableHosts(context).map(async (host) => {
     try {
-      return [
-        parseInventory(
-          await peers.ask({ address, port }, { kind: 'inventory' }, alive || !hearsAll ? inTime : atOnce),
-          label,
-        ),
-      ]
+      return [await askInventory(context, host, host.alive || !hearsAll ? inTime : atOnce)]
     } catch (error) {
-      log.debug({ err: error, host: label }, 'inventory of a host not received')
+      log.debug({ err: error, host: host.label }, 'inventory of a host not received')
       return []
     }
   })

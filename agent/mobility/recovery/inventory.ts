@@ -5,6 +5,7 @@ import type { DamagedCopy, LocalCopy, RemovedCopy } from '../../store/contract.t
 import { localCopyFields } from '../../store/disk/copy-schema.ts'
 import type { Context } from '../context.ts'
 import { malformedReply } from '../record/errors.ts'
+import { otherHost } from './errors.ts'
 
 /** Everything one host has on its disk. */
 export interface Inventory {
@@ -22,6 +23,8 @@ export interface Inventory {
 /** Another host that may be asked for its inventory. */
 export interface AskableHost {
   readonly label: string
+  /** Ids of the hosts whose heartbeats name this address, most often one; none: it has no heartbeat. */
+  readonly ids: readonly string[]
   readonly address: string
   readonly port: number
   /** Its heartbeat is renewed: it may hold volumes. */
@@ -48,14 +51,16 @@ export function askableHosts(context: Pick<Context, 'dependencies' | 'hosts'>): 
   const { self, peerAddresses } = context.dependencies
   const known = new Map<string, AskableHost>()
   for (const { address, port } of peerAddresses) {
-    known.set(`${address} ${port}`, { label: address, address, port, alive: false })
+    known.set(`${address} ${port}`, { label: address, ids: [], address, port, alive: false })
   }
   for (const { id, address, transferPort: port } of context.hosts.all()) {
+    const before = known.get(`${address} ${port}`)
     known.set(`${address} ${port}`, {
       label: context.hosts.labelWithAge(id),
+      ids: [...(before?.ids ?? []), id],
       address,
       port,
-      alive: context.hosts.alive(id),
+      alive: context.hosts.alive(id) || before?.alive === true,
     })
   }
   known.delete(`${self.address} ${self.transferPort}`)
@@ -73,10 +78,24 @@ export async function takeInventory(
 }
 
 /**
- * Parses another host's reply. REQUEST_INVALID when it is no inventory.
- * Copies in a format that this version cannot read are among the damaged.
+ * Asks another host for its inventory. Copies in a format that this version cannot read are among the damaged.
+ * Rejects as `Peers.ask`, REQUEST_INVALID when the reply is no inventory, and PEER_REFUSED when it is that of another
+ * host than the one whose heartbeat names the address.
  */
-export function parseInventory(value: unknown, from: string): Inventory {
+export async function askInventory(
+  context: Pick<Context, 'dependencies' | 'hosts'>,
+  { label, ids, address, port }: AskableHost,
+  signal: AbortSignal,
+): Promise<Inventory> {
+  const { peers, self } = context.dependencies
+  const found = parseInventory(await peers.ask({ address, port }, { kind: 'inventory' }, signal), label)
+  const { host } = found
+  const isKnown = host === self.id || context.hosts.get(host) !== undefined
+  if (ids.length === 0 ? isKnown : !ids.includes(host)) throw otherHost(label, context.hosts.label(host))
+  return found
+}
+
+function parseInventory(value: unknown, from: string): Inventory {
   const { readable, skewed } = sortCopies(value)
   const found = inventoryMessage.safeParse(readable)
   if (found.success) return { ...found.data, damaged: [...found.data.damaged, ...skewed] }

@@ -5,7 +5,7 @@ import type { Context } from '../context.ts'
 import type { RecoverView } from '../contract.ts'
 import { RETRY_MS } from '../record/update-record.ts'
 import { RECONCILE } from '../wakeups.ts'
-import { type AskableHost, askableHosts, type Inventory, parseInventory, takeInventory } from './inventory.ts'
+import { type AskableHost, askableHosts, askInventory, type Inventory, takeInventory } from './inventory.ts'
 import { mergeRecord } from './merge-record.ts'
 import { planVolume, type RecoverPlan } from './plan.ts'
 import {
@@ -99,19 +99,18 @@ async function askAll(
   context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'confirmed'>,
   signal: AbortSignal,
 ): Promise<Asked[]> {
-  const { self, clock, peers } = context.dependencies
+  const { self, clock } = context.dependencies
   const inTime = AbortSignal.any([signal, context.dependencies.signal, clock.deadline(REPLY_MS)])
   const own: AskableHost = {
     label: context.hosts.label(self.id),
+    ids: [self.id],
     address: self.address,
     port: self.transferPort,
     alive: true,
   }
   const others = askableHosts(context).map(async (known): Promise<Asked> => {
     try {
-      const { address, port } = known
-      const reply = await peers.ask({ address, port }, { kind: 'inventory' }, inTime)
-      return { known, inventory: parseInventory(reply, known.label), why: '' }
+      return { known, inventory: await askInventory(context, known, inTime), why: '' }
     } catch (error) {
       signal.throwIfAborted()
       return { known, inventory: null, why: error instanceof WherryError ? error.message : String(error) }

@@ -109,7 +109,9 @@ async function askHost(
   signal: AbortSignal,
 ): Promise<Asked> {
   const { address, transferPort: port } = host
-  return await askAt(context, question, { address, port }, context.hosts.label(host.id), signal)
+  const reply = await askAt(context, question, { address, port }, context.hosts.label(host.id), signal)
+  if (reply instanceof WherryError || reply.host === host.id) return reply
+  return new WherryError('PEER_REFUSED', `the host at ${address} is another one`)
 }
 
 /**
@@ -126,7 +128,10 @@ async function askStrangers(
   const { self, peerAddresses } = context.dependencies
   const addresses = new Set([self.address, ...known.map(({ address }) => address)])
   const strangers = peerAddresses.filter(({ address }) => !addresses.has(address))
-  return await Promise.all(strangers.map((host) => askAt(context, question, host, host.address, signal)))
+  const replies = await Promise.all(strangers.map((host) => askAt(context, question, host, host.address, signal)))
+  // Nobody replies for a host that has a heartbeat, but that host.
+  const ids = new Set([self.id, ...known.map(({ id }) => id)])
+  return replies.filter((reply) => reply instanceof WherryError || !ids.has(reply.host))
 }
 
 async function askAt(

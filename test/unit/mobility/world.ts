@@ -8,6 +8,8 @@ import { MemoryHost } from './memory-host.ts'
 
 export type { MemoryHost } from './memory-host.ts'
 
+/** Where every host's transfer server listens. */
+const TRANSFER_PORT = 1
 /** How often the watchdogs look at the time. */
 const WATCH_MS = 100
 
@@ -89,8 +91,8 @@ export class World {
   /** Questions of `host` straight to other hosts. */
   peersOf(host: MemoryHost): Peers {
     return {
-      ask: async ({ address }, question, signal) => {
-        const asked = this.hosts.find(({ name }) => name === address)
+      ask: async ({ address, port }, question, signal) => {
+        const asked = this.hosts.find(({ name }) => name === address && port === TRANSFER_PORT)
         if (asked === undefined || !asked.connected || !host.connected)
           throw new WherryError('TRANSFER_CUT', 'not reached')
         return await asked.agent.answer(question, peerAt(host.name), signal)

@@ -3,7 +3,7 @@ import { checkpointOf, newerOf, orderOf } from '../record/checkpoint-order.ts'
 import { besideCheckpoint } from '../record/copies.ts'
 import { seizureFields } from '../record/lineage.ts'
 import type { RecoverPlan } from './plan.ts'
-import { nameTaken, recordConflict } from './problems.ts'
+import { loneAgainstRecord, nameTaken, recordConflict } from './problems.ts'
 
 /**
  * Returns the record to write in place of what the registry has (null: nothing). Pure.
@@ -11,16 +11,19 @@ import { nameTaken, recordConflict } from './problems.ts'
  * Never lowers an epoch or a checkpoint.
  */
 export function mergeRecord(record: VolumeRecord | null, plan: RecoverPlan): VolumeRecord | 'kept' | string {
-  const { id, name, options, createdAt, epochSeen, epoch, holder, last, seizure, copies, refusal } = plan
+  const { id, name, options, createdAt, epochSeen, epoch, holder, last, seizure, copies, alone, refusal } = plan
   if (record === null) {
     if (refusal !== null) return refusal
     const seizures = seizure === null ? [] : [seizure]
-    return { id, name, options, createdAt, epoch, holder, last, seizures, copies, removedAt: null }
+    const record = { id, name, options, createdAt, epoch, holder, last, seizures, copies, removedAt: null }
+    // Nobody but one host knows the line: what others have of older epochs is kept beside it.
+    return alone === null ? record : { ...record, seizuresCut: { epoch: last?.epoch ?? 0, hosts: [] } }
   }
   if (record.id !== id) {
     return nameTaken(name, record.id, id)
   }
   if (record.epoch >= epochSeen || record.removedAt !== null) return 'kept'
+  if (alone !== null) return loneAgainstRecord(name, alone, epochSeen, record.epoch)
   if (refusal !== null) return refusal
   if (record.last !== null && last !== null && orderOf(record.last, last) === 'conflict') {
     return recordConflict(name, id, last)

@@ -4,20 +4,13 @@ import type { LocalCopy } from '../../store/contract.ts'
 import { copyFields, isSameTree, orderOf } from '../record/checkpoint-order.ts'
 import { isEmptyTree, isForged, isOnlyIntended, NO_CHECKPOINT } from '../record/copies.ts'
 import { diskConflict, doubtfulHolder, severalVolumes, takenOverOnly, twoHolders, withoutData } from './problems.ts'
+import { type Found, hearWitnesses } from './witnesses.ts'
 
 /**
  * With silent hosts, an idle volume starts this many epochs above the highest that was seen.
  * One of them may have counted on from there, and its holds must be older.
  */
 const UNSEEN_EPOCHS = 1_000
-
-/** One copy on a disk. */
-interface Found {
-  readonly host: string
-  readonly copy: LocalCopy
-  /** If it is held: certain, as of now (Inventory.proven). */
-  readonly proven: boolean
-}
 
 /** What the disks say of one volume. */
 export interface RecoverPlan {
@@ -38,6 +31,8 @@ export interface RecoverPlan {
   readonly seizure: Seizure | null
   readonly copies: Readonly<Record<string, CopyRecord>>
   readonly found: readonly Found[]
+  /** The host alone that has `last`, while disks of others with data have not seen its epoch; null: it is not so. */
+  readonly alone: string | null
   /** Why no record may be written from this, for an operator; null: one may. */
   readonly refusal: string | null
 }
@@ -56,7 +51,7 @@ export function planVolume(
   const [first] = found
   if (first === undefined) return `Volume "${name}": no disk has it.`
   if (ids.length > 1) return describeTwoIds(name, found)
-  const epochSeen = Math.max(...found.map(({ copy }) => copy.epochSeen))
+  const epochSeen = Math.max(...found.map(({ copy }) => Math.max(copy.epochSeen, copy.recordSeen?.epoch ?? 0)))
   const holders = found.filter(({ copy }) => isHeldAt(copy, epochSeen))
   if (holders.length > 1) {
     const hosts = holders.map(({ host }) => host)
@@ -66,6 +61,8 @@ export function planVolume(
   if (holder !== null && someSilent && !holder.proven) return doubtfulHolder(name, holder.host)
   const last = holder === null ? newestOf(name, found) : holder.copy.checkpoint
   if (typeof last === 'string') return last
+  const { refusal, isLone } = hearWitnesses(name, found, holder, last)
+  if (refusal !== null) return refusal
   // A hold that was intended when its host died may be known to that disk alone.
   const intended = Math.max(epochSeen, ...found.map(({ copy }) => copy.held?.epoch ?? 0))
   const { id, options } = first.copy
@@ -82,6 +79,7 @@ export function planVolume(
     seizure: holder === null && last !== null && someSilent ? seizureAt(epoch, last, by, now) : null,
     copies: Object.fromEntries(found.map((one) => [one.host, toCopyRecord(one, last, holder, now)])),
     found,
+    alone: isLone ? (found.find(({ copy }) => isSameTree(copy.checkpoint, last))?.host ?? null) : null,
     refusal:
       holder === null && someSilent && !hasData(last)
         ? withoutData(

@@ -85,6 +85,33 @@ export function diskConflict(name: string, { epoch, seq }: Checkpoint): string {
   ].join(' ')
 }
 
+/** Two hosts contradict each other about a volume's history. `claim`: what one has. `host`, `against`: ids. */
+export function contradicted(name: string, claim: string, host: string, against: string): string {
+  return [
+    `Volume "${name}": host ${host} has ${claim},`,
+    `and by what host ${against} has seen that cannot be its newest state.`,
+    `Move the directory volumes/ID of the wrong one away on its host, then ${AGAIN}.`,
+  ].join(' ')
+}
+
+/** One host has a checkpoint that no disk knows from a record, and others have data. */
+export function unnamed(name: string, host: string, { epoch, seq }: Checkpoint): string {
+  return [
+    `Volume "${name}": only host ${host} has checkpoint ${epoch}.${seq}, and no disk knows that a record named it.`,
+    'To continue from it, move the directories volumes/ID of the other hosts away; to continue without it, that of',
+    `host ${host}. Then ${AGAIN}.`,
+  ].join(' ')
+}
+
+/** One host alone says that the registry has lost changes of a volume. */
+export function loneAgainstRecord(name: string, host: string, epochSeen: number, epoch: number): string {
+  return [
+    `Volume "${name}": only host ${host} has seen epoch ${epochSeen}, the registry's record has epoch ${epoch},`,
+    'and other hosts have data of it. If the record is old, move the directories volumes/ID of the other hosts away;',
+    `if not, that of host ${host}. Then ${AGAIN}.`,
+  ].join(' ')
+}
+
 /** Two hosts hold the volume in the same epoch. */
 export function twoHolders(name: string, hosts: readonly string[], epoch: number): string {
   return [

@@ -21,6 +21,7 @@ import { type Paths, pathsUnder, rootOf } from './host/paths.ts'
 import { Metrics } from './metrics/metrics.ts'
 import type { Dependencies } from './mobility/dependencies.ts'
 import { createMobility } from './mobility/mobility.ts'
+import { findRegistryWitness } from './mobility/recovery/registry-witness.ts'
 import { codeOf, WherryError } from './model/errors.ts'
 import { openMover } from './mover/mover.ts'
 import { streamOf } from './registry/bucket.ts'
@@ -76,8 +77,19 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
   const quiet = log.child({}, { level: 'silent' })
   const identity = alone ? null : stack.use(await openIdentity({ dir: tlsDir, address: config.advertise, log: quiet }))
   const seals = identity === null ? null : new HostSeals(identity, config.peers)
+  const others = config.peers.flatMap((address) =>
+    address === config.advertise ? [] : [{ address, port: config.transferPort }],
+  )
   const registry = stack.use(
-    new JetStreamRegistry({ bus, replicas: plan.replicas, oldStore, seenPath: nats.seenPath, seals, log }),
+    new JetStreamRegistry({
+      bus,
+      replicas: plan.replicas,
+      oldStore,
+      seenPath: nats.seenPath,
+      seals,
+      findWitness: () => findRegistryWitness(mover.peers, others, signal),
+      log,
+    }),
   )
   const cache = new VolumeCache({ registry, named: keepNames(stateDir, log) })
   cache.follow(signal)
@@ -106,7 +118,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
     store: mover.store,
     puller: mover.puller,
     peers: mover.peers,
-    leaderView,
+    leaderView: async () => ({ ...(await leaderView()), seen: await registry.hasSeen() }),
     watchdog,
     pauses,
     freezes,

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import { NatsLink, type NatsLinkOptions } from './connection.ts'
 import type { Bus } from './contract.ts'
-import type { NatsConnection } from './nats.ts'
+import type { MsgHdrs, NatsConnection } from './nats.ts'
 
 /** Prefix of all subjects. Its number changes when older agents would misunderstand the messages. */
 const SUBJECT_PREFIX = 'wherry.v1.'
@@ -58,8 +58,12 @@ export class NatsBus implements Bus, AsyncDisposable {
     this.#link.onConnect(listener, signal)
   }
 
-  /** Like `subscribe`, with the payload as text. */
-  listen(subject: string, handler: (data: string, subject: string) => void, signal: AbortSignal): void {
+  /** Like `subscribe`, with the payload as text, and the headers if there are any. */
+  listen(
+    subject: string,
+    handler: (data: string, subject: string, headers: MsgHdrs | undefined) => void,
+    signal: AbortSignal,
+  ): void {
     const ended = AbortSignal.any([signal, this.#stop.signal])
     let current: NatsConnection | null = null
     this.#link.onConnect((connection) => {
@@ -82,7 +86,7 @@ export class NatsBus implements Bus, AsyncDisposable {
   async #consume(
     connection: NatsConnection,
     subject: string,
-    handler: (data: string, subject: string) => void,
+    handler: (data: string, subject: string, headers: MsgHdrs | undefined) => void,
     ended: AbortSignal,
   ): Promise<void> {
     const subscription = connection.subscribe(subject)
@@ -94,7 +98,7 @@ export class NatsBus implements Bus, AsyncDisposable {
     ended.addEventListener('abort', end, { once: true })
     for await (const message of subscription) {
       try {
-        handler(message.string(), message.subject.slice(SUBJECT_PREFIX.length))
+        handler(message.string(), message.subject.slice(SUBJECT_PREFIX.length), message.headers)
       } catch (error) {
         this.#log.error({ err: error, subject: message.subject }, 'message handler failed')
       }

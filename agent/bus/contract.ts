@@ -20,4 +20,6 @@ export interface LeaderView {
    * False: as far as it knows, no host can, and so none can take a volume over. A server that is down knows no leader.
    */
   readonly leader: boolean
+  /** The host has seen the registry's streams: they were lost if they are missing. Missing: an older version. */
+  readonly seen?: boolean
 }

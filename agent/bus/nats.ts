@@ -5,6 +5,7 @@ export {
   headers,
   type JetStreamManager,
   type MsgHdrs,
+  type MsgRequest,
   type NatsConnection,
   NatsError,
   type StreamConfig,

@@ -1,7 +1,14 @@
 import type { LocalCopy } from '../store/contract.ts'
-import type { CatchUp, CheckpointScheduler, CopyManager, LiveCaptures, TreeChecks } from './copy-contract.ts'
+import type {
+  CatchUp,
+  CheckpointScheduler,
+  CopyManager,
+  LiveCaptures,
+  PlacementDue,
+  TreeChecks,
+} from './copy-contract.ts'
 import type { Dependencies } from './dependencies.ts'
-import type { Expiry, GuardedVolumes, HostDirectory, Lease, StateDiskHealth } from './host-contract.ts'
+import type { Expiry, GuardedVolumes, HostDirectory, Lease, LocalCopies, StateDiskHealth } from './host-contract.ts'
 import type { ContainerUses, Namesakes, Releases, ReleaseTroubles, Surrendered } from './use-contract.ts'
 
 /**
@@ -20,6 +27,8 @@ export interface Context {
   readonly lease: Lease
   readonly expiry: Expiry
   readonly guardedVolumes: GuardedVolumes
+  readonly localCopies: LocalCopies
+  readonly placementDue: PlacementDue
   readonly checkpointScheduler: CheckpointScheduler
   readonly containerUses: ContainerUses
   readonly liveCaptures: LiveCaptures
@@ -29,6 +38,8 @@ export interface Context {
   readonly stateDisk: StateDiskHealth
   /** This host by its engine's last reply, and by the Swarm's leader. */
   readonly node: { name: string; swarmNode: string | null; leader: boolean; zone: string | null; drained: boolean }
+  /** When the engine is asked about itself again, on the clock's elapsedMs. */
+  readonly engineInfo: { dueMs: number }
   /** Space for volumes at the last scan. */
   readonly space: { freeBytes: number; totalBytes: number }
   /**

@@ -118,3 +118,11 @@ export interface LiveCaptures {
    */
   end(id: string): Promise<void>
 }
+
+/** What placement has to judge at its next scan. */
+export interface PlacementDue {
+  /** Names of volumes whose records have changed since the last scan. */
+  readonly changed: Set<string>
+  /** When every volume is judged again, on the clock's elapsedMs. */
+  sweepMs: number
+}

@@ -123,3 +123,9 @@ export interface StateDiskHealth {
   /** Probes the disk soon if `error`, of a failed write, may mean that nothing can be written. */
   suspect(error: unknown): void
 }
+
+/** The copies of this disk, as they were last known. */
+export interface LocalCopies {
+  /** Whether there is one of a volume, by name. True as well while that is not known. */
+  has(name: string): boolean
+}

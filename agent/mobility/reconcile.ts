@@ -15,39 +15,28 @@ import { noteRecord } from './record/record-mark.ts'
 import { reconcileDamage } from './replication/damaged-copies.ts'
 import { dropPartialCopies } from './volume/drop-partial-copies.ts'
 import { finishRemoval } from './volume/finish-removal.ts'
-import { clearTombstones, noteRemoval } from './volume/tombstones.ts'
+import { clearTombstones } from './volume/tombstones.ts'
 import { RECONCILE } from './wakeups.ts'
 
 /** Wakeups do the work in time; this interval is for what they miss. */
 const ROUND_MS = 2_000
-/** For changes of copies that no wakeup reports; each scan reads one record per copy here. */
+/** Between two rounds: wakeups may come in any number. */
+const LEAST_GAP_MS = 500
+/** For changes of copies that no wakeup reports. */
 const COPIES_EVERY_MS = 5_000
-/** For what only a crash leaves behind; the scan reads every record. */
+/** How often the engine is asked about itself and its Swarm, unless one of its events may have changed that. */
+const ENGINE_INFO_MS = 10_000
+/** For what only a crash leaves behind. */
 const LEFTOVERS_EVERY_MS = 60_000
 /** Bound of the registry work of one round. */
 const ROUND_LIMIT_MS = 30_000
 
-/** Wakes what depends on a record when it has changed, until the agent stops. */
-export function watchRegistry(
-  context: Pick<Context, 'dependencies' | 'wakeups' | 'catchUp' | 'namesakes' | 'confirmed' | 'removalsSeen'>,
-): void {
-  const { dependencies, wakeups, catchUp, namesakes } = context
-  dependencies.registry.watch((name) => {
-    wakeups.wake(name)
-    wakeups.wake(RECONCILE)
-    if (name === null) return
-    catchUp.note(name)
-    namesakes.note(name)
-    void noteRemoval(context, name)
-  }, dependencies.signal)
-}
-
-/** Reads all heartbeats once a heartbeat until the agent stops: by them others' leases are judged. */
+/** Takes in the heartbeats that have come until the agent stops. By them others' leases are judged. */
 export async function watchHosts(context: Pick<Context, 'dependencies' | 'hosts' | 'stateDisk'>): Promise<void> {
   const { registry, clock, heartbeatMs, signal } = context.dependencies
   while (!signal.aborted) {
     try {
-      context.hosts.see(await registry.hosts())
+      context.hosts.see(await registry.followedHosts())
     } catch (error) {
       report(context, 'read the heartbeats', error)
     }
@@ -61,19 +50,25 @@ export async function watchHosts(context: Pick<Context, 'dependencies' | 'hosts'
  */
 export async function reconcileLoop(context: Context): Promise<void> {
   const { dependencies } = context
-  const placement = createPlacementMemory(context)
+  const placement = createPlacementMemory(dependencies)
   const startedMs = dependencies.clock.elapsedMs()
   let copiesAtMs = 0
   let leftoversAtMs = 0
   /** The last failure of each step: the same one again is logged at debug. */
   const said = new Map<string, string>()
   while (!dependencies.signal.aborted) {
+    // What happens during this round calls for another one.
+    const woken = context.wakeups.wait(
+      RECONCILE,
+      (until) => dependencies.clock.sleep(ROUND_MS, until),
+      dependencies.signal,
+    )
     const steps: [string, () => Promise<void>][] = [
       ['ask the engine', () => askEngine(context)],
       ['resume fenced containers', () => resumeFenced(context)],
       ['confirm holds', () => confirmHolds(context)],
       ['reconcile local volumes', () => settleLocal(context)],
-      ['discard removed volumes', async () => clearTombstones(context, await dependencies.registry.removed())],
+      ['discard removed volumes', async () => clearTombstones(context, await dependencies.registry.followedRemoved())],
     ]
     const nowMs = dependencies.clock.elapsedMs()
     if (nowMs >= copiesAtMs) {
@@ -101,7 +96,7 @@ export async function reconcileLoop(context: Context): Promise<void> {
         },
       )
     }
-    await context.wakeups.wait(RECONCILE, (until) => dependencies.clock.sleep(ROUND_MS, until), dependencies.signal)
+    await Promise.all([woken, dependencies.clock.sleep(LEAST_GAP_MS, dependencies.signal)])
   }
 }
 
@@ -117,12 +112,17 @@ function report(
   context.dependencies.log[expected ? 'debug' : 'error']({ err: error, step: what }, 'reconcile step failed')
 }
 
-async function askEngine(context: Pick<Context, 'dependencies' | 'containerUses' | 'node'>): Promise<void> {
+async function askEngine(
+  context: Pick<Context, 'dependencies' | 'containerUses' | 'node' | 'engineInfo'>,
+): Promise<void> {
   await context.containerUses.refresh()
+  const { clock } = context.dependencies
+  if (clock.elapsedMs() < context.engineInfo.dueMs) return
   const info = await context.dependencies.engine.info()
   context.node.name = info.name
   context.node.swarmNode = info.swarmNode
   context.node.leader = info.leader
+  context.engineInfo.dueMs = clock.elapsedMs() + ENGINE_INFO_MS
   const { name, swarmNode, zone } = context.node
   const facts = { name, swarmNode, zone }
   const { engineFacts, log } = context.dependencies
@@ -178,7 +178,7 @@ async function compareCopies(
 ): Promise<void> {
   const { store, registry, self } = context.dependencies
   await forEachVolume((await store.copies()).copies, async (copy) => {
-    const record = (await registry.volume(copy.name))?.value
+    const record = (await registry.followedVolume(copy.name))?.value
     if (record?.id !== copy.id) return
     if (copy.held === null) {
       await setAsideDiverged(context, copy, record)
@@ -241,7 +241,7 @@ async function settleMounted(
 /** Finishes removals that a host began before it was killed. */
 async function finishRemovals(context: Pick<Context, 'dependencies'>): Promise<void> {
   const { registry, signal, clock } = context.dependencies
-  const removed = (await registry.volumes()).filter(({ value }) => value.removedAt !== null)
+  const removed = (await registry.followedVolumes()).filter(({ value }) => value.removedAt !== null)
   await forEachVolume(removed, async ({ value }) => {
     await finishRemoval(context, value, AbortSignal.any([signal, clock.deadline(ROUND_LIMIT_MS)]))
   })

@@ -1,12 +1,14 @@
 import { z } from 'zod'
 import { unavailable } from '../bus/connection.ts'
-import { headers, type JetStreamManager, type NatsConnection } from '../bus/nats.ts'
+import { headers, type JetStreamManager, type MsgHdrs, type MsgRequest, type NatsConnection } from '../bus/nats.ts'
 import { codeOf, WherryError } from '../model/errors.ts'
 import { requireReadable } from '../model/format.ts'
 import { apiCode } from './api-code.ts'
 import type { Versioned, Write } from './contract.ts'
 import { fromKey, requireOwnKey, toKey } from './keys.ts'
+import { RemovalMarkers } from './removal-markers.ts'
 import { writeRepeatedly } from './repeated-write.ts'
+import type { BucketStream, StoredEntry, StreamState } from './stream.ts'
 
 /** A lease of 8 s must have time for two attempts to renew it. */
 const REQUEST_TIMEOUT_MS = 3_000
@@ -16,12 +18,6 @@ const AGAIN_AFTER_MS = [1_000, 2_000]
 
 /** Concurrent reads in readAll: enough to hide the network's latency, too few to delay a write. */
 const READS_AT_ONCE = 32
-
-/** How long the marker of a removed key is kept. Every watcher has had its chance to see it by then. */
-const MARKER_KEPT_MS = 3_600_000
-
-/** Old markers dropped by one readAll, so that a long list of them does not delay it. */
-const MARKERS_DROPPED_AT_ONCE = 16
 
 /** NATS API error codes (nats-server's errors.json). */
 const NO_MESSAGE = 10037
@@ -37,11 +33,17 @@ export interface ConnectionSource {
 }
 
 interface RawEntry {
+  readonly key: string
   readonly revision: number
   readonly time: Date
   /** Null: the key was removed. */
   readonly text: string | null
 }
+
+/** What a key has: a value, or one that could not be parsed. */
+export type Decoded<T> =
+  | { readonly entry: Versioned<T>; readonly key: string }
+  | { readonly entry: null; readonly key: string; readonly reason: string }
 
 /** All entries of a bucket. Those that could not be parsed are listed apart. */
 export interface BucketContent<T> {
@@ -50,10 +52,11 @@ export interface BucketContent<T> {
 }
 
 /** One JetStream KV bucket of JSON values, checked by a schema. */
-export class Bucket<T> {
+export class Bucket<T> implements BucketStream<Decoded<T>> {
   readonly name: string
   readonly #schema: z.ZodType<T>
   readonly #source: ConnectionSource
+  readonly #markers = new RemovalMarkers()
   /** Made once for each connection. */
   #manager: { readonly connection: NatsConnection; readonly manager: JetStreamManager } | null = null
 
@@ -84,23 +87,51 @@ export class Bucket<T> {
     }
   }
 
-  /** Reads all values. REGISTRY_UNAVAILABLE: some could not be read; there are no partial results. */
-  async readAll(): Promise<BucketContent<T>> {
+  /** Reads every key. REGISTRY_UNAVAILABLE: some could not be read; there are no partial results. */
+  async all(): Promise<StoredEntry<Decoded<T>>[]> {
     const keys = await this.#keys()
-    const content: BucketContent<T> = { entries: [], damaged: [] }
-    const markers: number[] = []
+    const entries: StoredEntry<Decoded<T>>[] = []
     const next = keys.values()
     const worker = async () => {
       for (const key of next) {
         const raw = await this.#raw(key)
         if (raw === null) continue
-        if (raw.text !== null) this.#sort(content, key, raw.text, raw.revision)
-        else if (Date.now() - raw.time.getTime() > MARKER_KEPT_MS) markers.push(raw.revision)
+        if (raw.text === null) this.#markers.note(raw.revision, raw.time.getTime())
+        entries.push(this.#stored(raw))
       }
     }
     await Promise.all(Array.from({ length: Math.min(READS_AT_ONCE, keys.length) }, worker))
-    await this.#dropMarkers(markers.slice(0, MARKERS_DROPPED_AT_ONCE))
-    return content
+    return entries
+  }
+
+  /** Asks the stream's leader for its state. Rejects REGISTRY_UNAVAILABLE. */
+  async state(): Promise<StreamState> {
+    const { state, created } = await this.#ask((manager) => manager.streams.info(this.stream))
+    return { lastRevision: state.last_seq, messages: state.messages, created }
+  }
+
+  /** Reads the first stored message after a revision; null: there is none. Rejects REGISTRY_UNAVAILABLE. */
+  async next(after: number): Promise<StoredEntry<Decoded<T>> | null> {
+    // The client's types know this request for direct reads only; servers have it for this one since 2.9.
+    const request = { seq: after + 1, next_by_subj: this.#subjectOf('>') } as unknown as MsgRequest
+    const raw = await this.#message(request)
+    return raw === null ? null : this.#stored(raw)
+  }
+
+  /** Parses a value as it was passed on by the server. */
+  decode(key: string, text: string, revision: number): Decoded<T> {
+    try {
+      return { key, entry: this.#parse(fromKey(key), text, revision) }
+    } catch (error) {
+      return { key, entry: null, reason: error instanceof WherryError ? error.toLine() : String(error) }
+    }
+  }
+
+  /** Deletes some old markers of removed keys. Never rejects: it is only housekeeping. */
+  async dropMarkers(): Promise<void> {
+    await this.#markers.drop((revision) =>
+      this.#ask((manager) => manager.streams.deleteMessage(this.stream, revision, false)),
+    )
   }
 
   /** Adds a value. `refused`: the name has one. The name of a removed value is free. */
@@ -126,7 +157,9 @@ export class Bucket<T> {
   async remove(name: string, revision: number): Promise<Write<null>> {
     const marker = headers()
     marker.set(OPERATION_HEADER, 'DEL')
-    return this.#publish(toKey(name), '', null, revision, marker)
+    const write = await this.#publish(toKey(name), '', null, revision, marker)
+    if (write.outcome === 'done') this.#markers.note(write.entry.revision, Date.now())
+    return write
   }
 
   async #write(name: string, value: T, expected: number): Promise<Write<T>> {
@@ -142,31 +175,42 @@ export class Bucket<T> {
     const js = connection.jetstream({ timeout: REQUEST_TIMEOUT_MS })
     const send = async (afterMs: number) => {
       const options = { headers: more, expect, timeout: REQUEST_TIMEOUT_MS - afterMs }
-      const ack = await js.publish(`$KV.${this.name}.${key}`, text, options)
+      const ack = await js.publish(this.#subjectOf(key), text, options)
       return { value, revision: ack.seq }
     }
     return await writeRepeatedly(send, AGAIN_AFTER_MS)
   }
 
   async #raw(key: string): Promise<RawEntry | null> {
-    const subject = `$KV.${this.name}.${key}`
+    return await this.#message({ last_by_subj: this.#subjectOf(key) })
+  }
+
+  async #message(request: MsgRequest): Promise<RawEntry | null> {
     return this.#ask(async (manager) => {
       try {
-        const message = await manager.streams.getMessage(this.stream, { last_by_subj: subject })
-        const removed = message.header?.get(OPERATION_HEADER) ?? ''
-        const text = removed === '' ? Buffer.from(message.data).toString('utf8') : null
-        return { revision: message.seq, time: message.time, text }
+        const message = await manager.streams.getMessage(this.stream, request)
+        const key = message.subject.slice(this.#subjectOf('').length)
+        const text = isMarker(message.header) ? null : Buffer.from(message.data).toString('utf8')
+        return { key, revision: message.seq, time: message.time, text }
       } catch (error) {
-        // A missing stream has the same status 404, but only this code means that the key does not exist.
+        // A missing stream has the same status 404, but only this code means that there is no such message.
         if (apiCode(error) === NO_MESSAGE) return null
         throw error
       }
     })
   }
 
+  #stored({ key, revision, text }: RawEntry): StoredEntry<Decoded<T>> {
+    return { key, revision, value: text === null ? null : this.decode(key, text, revision) }
+  }
+
+  #subjectOf(key: string): string {
+    return `$KV.${this.name}.${key}`
+  }
+
   /** Lists the keys. The stream's leader lists its subjects, so no acknowledged key is missing. */
   async #keys(): Promise<string[]> {
-    const prefix = `$KV.${this.name}.`
+    const prefix = this.#subjectOf('')
     const info = await this.#ask((manager) => manager.streams.info(this.stream, { subjects_filter: `${prefix}>` }))
     return Object.keys(info.state.subjects ?? {}).map((subject) => subject.slice(prefix.length))
   }
@@ -202,14 +246,6 @@ export class Bucket<T> {
     return unavailable(`${(error as Error).message}; ${await this.#source.reach()}`, error)
   }
 
-  #sort(content: BucketContent<T>, key: string, text: string, revision: number): void {
-    try {
-      content.entries.push(this.#parse(fromKey(key), text, revision))
-    } catch (error) {
-      content.damaged.push({ key, reason: error instanceof WherryError ? error.toLine() : String(error) })
-    }
-  }
-
   #parse(name: string, text: string, revision: number): Versioned<T> {
     try {
       const value: unknown = JSON.parse(text)
@@ -232,16 +268,21 @@ export class Bucket<T> {
       })
     }
   }
+}
 
-  async #dropMarkers(revisions: readonly number[]): Promise<void> {
-    for (const revision of revisions) {
-      try {
-        await this.#ask((manager) => manager.streams.deleteMessage(this.stream, revision, false))
-      } catch {
-        return // Only housekeeping: the next readAll tries again.
-      }
-    }
+/** Whether a message is the marker of a removed key. */
+export function isMarker(message: MsgHdrs | undefined): boolean {
+  return (message?.get(OPERATION_HEADER) ?? '') !== ''
+}
+
+/** Sorts out what could not be parsed. */
+export function contentOf<T>(decoded: Iterable<Decoded<T>>): BucketContent<T> {
+  const content: BucketContent<T> = { entries: [], damaged: [] }
+  for (const one of decoded) {
+    if (one.entry === null) content.damaged.push({ key: one.key, reason: one.reason })
+    else content.entries.push(one.entry)
   }
+  return content
 }
 
 /** Why a record that can be understood is not believed (host-seal.ts); null: it cannot be understood. */

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { codeOf } from '../model/errors.ts'
 import type { VolumeRecord } from '../model/model.ts'
-import type { Registry, Versioned } from './contract.ts'
+import type { RecordChange, Registry, Versioned } from './contract.ts'
 
 /** Ten thousand records are a few megabytes, and more volumes than a cluster has. */
 const DEFAULT_MAX = 10_000
@@ -9,7 +9,7 @@ const DEFAULT_MAX = 10_000
 type Entry = Versioned<VolumeRecord>
 
 export interface VolumeCacheOptions {
-  readonly registry: Pick<Registry, 'volume' | 'volumes' | 'watch'>
+  readonly registry: Pick<Registry, 'volume' | 'volumes' | 'followedVolumes' | 'watch'>
   /** Most records kept. */
   readonly max?: number
   /** Called with the sorted names of all volumes when they have changed. */
@@ -41,15 +41,12 @@ export class VolumeCache {
 
   /** Keeps the cache fresh by the registry's changes until `signal` aborts. */
   follow(signal: AbortSignal): void {
-    const refresh = async (name: string | null) => {
-      try {
-        if (name === null) await this.list()
-        else await this.get(name)
-      } catch {
-        // The next read reports the error to its caller. This read was only a prefetch.
-      }
+    const change = async (one: RecordChange | null) => {
+      if (one === null) await this.#refresh()
+      else if (one.entry === null) this.forget(one.name)
+      else if (one.entry !== undefined) this.note(one.entry)
     }
-    this.#registry.watch((name) => void refresh(name), signal)
+    this.#registry.watch((one) => void change(one), signal)
   }
 
   /**
@@ -91,6 +88,13 @@ export class VolumeCache {
   /** Drops a volume that the registry no longer has. */
   forget(name: string): void {
     if (this.#entries.delete(name)) this.#reportNames()
+  }
+
+  /** Takes over what was followed. */
+  async #refresh(): Promise<void> {
+    // The next read reports the error to its caller.
+    const followed = await this.#registry.followedVolumes().catch(() => null)
+    if (followed !== null) this.#replace(followed)
   }
 
   #take(entry: Entry): void {

@@ -5,7 +5,7 @@ import type { StandaloneStore } from '../bus/standalone-store.ts'
 import { WherryError } from '../model/errors.ts'
 import type { RemovedRecord, VolumeRecord } from '../model/model.ts'
 import { apiCode } from './api-code.ts'
-import { Bucket, type BucketContent, NO_STREAM } from './bucket.ts'
+import { Bucket, type BucketContent, contentOf, NO_STREAM } from './bucket.ts'
 import type { Write } from './contract.ts'
 import { removedSchema, volumeSchema } from './schema.ts'
 import { BUCKETS } from './setup.ts'
@@ -49,8 +49,8 @@ async function copyRecords(
   await using server = await old.serve()
   await using link = new NatsLink({ endpoint: server.endpoint, name: 'wherry migration', log })
   await connected(link, signal)
-  const volumes = await contentOf(new Bucket(BUCKETS.volumes, volumeSchema, link))
-  const removed = await contentOf(new Bucket(BUCKETS.removed, removedSchema, link))
+  const volumes = await readContent(new Bucket(BUCKETS.volumes, volumeSchema, link))
+  const removed = await readContent(new Bucket(BUCKETS.removed, removedSchema, link))
   const conflicts = [...volumes.damaged, ...removed.damaged].map(({ reason }) => `Not carried over: ${reason}`)
   for (const { value } of removed.entries) await settle(value.name, () => target.removed.add(value.id, value))
   for (const { value } of volumes.entries) {
@@ -93,9 +93,9 @@ async function connected(link: NatsLink, signal: AbortSignal): Promise<void> {
 }
 
 /** Reads a bucket. A host that was standalone only for moments may never have created it. */
-async function contentOf<T>(bucket: Bucket<T>): Promise<BucketContent<T>> {
+async function readContent<T>(bucket: Bucket<T>): Promise<BucketContent<T>> {
   try {
-    return await bucket.readAll()
+    return contentOf((await bucket.all()).flatMap(({ value }) => value ?? []))
   } catch (error) {
     if (apiCode((error as Error).cause) === NO_STREAM) return { entries: [], damaged: [] }
     throw error

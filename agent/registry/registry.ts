@@ -1,36 +1,27 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { Logger } from 'pino'
-import type { NatsBus } from '../bus/bus.ts'
-import { unavailable } from '../bus/connection.ts'
 import type { StandaloneStore } from '../bus/standalone-store.ts'
-import { codeOf, WherryError } from '../model/errors.ts'
 import type { HostRecord, RemovedRecord, VolumeRecord } from '../model/model.ts'
-import { Bucket } from './bucket.ts'
-import type { Registry, Versioned, Write } from './contract.ts'
+import { Bucket, type BucketContent, type Decoded } from './bucket.ts'
+import type { RecordChange, Registry, Versioned, Write } from './contract.ts'
+import { FollowedBucket } from './followed-bucket.ts'
+import type { EntryChange } from './followed-entries.ts'
 import type { HostSeals } from './host-seal.ts'
 import { fromKey } from './keys.ts'
-import { KnownBuckets } from './known-buckets.ts'
 import { migrateStandalone } from './migrate-standalone.ts'
+import { Readiness, type ReadinessOptions } from './readiness.ts'
+import { removedChange, volumeChange } from './record-change.ts'
 import { hostSchema, removedSchema, volumeSchema } from './schema.ts'
-import { BUCKETS, CHANGES, setUpBuckets } from './setup.ts'
+import { BUCKETS, CHANGES } from './setup.ts'
+import type { StreamState } from './stream.ts'
 
-/** Wait before the next attempt to set up. A forming cluster elects its leader within a few seconds. */
-const RETRY_MS = 500
+/** How often each bucket's leader is asked whether a change has not come. */
+const CHECK_HOSTS_MS = 2_000
+const CHECK_RECORDS_MS = 5_000
 
-/** How often the layout is checked: servers may have been added, and the replicas follow. */
-const LOOK_AGAIN_MS = 60_000
-
-export interface RegistryOptions {
-  readonly bus: NatsBus
-  /** Replicas of each bucket; null: by the size of the user's own NATS. */
-  readonly replicas: number | null
+export interface RegistryOptions extends ReadinessOptions {
   /** Records of this host's time as a standalone host. They are migrated before the registry is ready. */
   readonly oldStore: StandaloneStore | null
-  /** File with the buckets that this host has seen (`EmbeddedNats.seenPath`). Without it they are kept in memory. */
-  readonly seenPath?: string
   /** Signs and checks heartbeats; null: this host has no peers. */
   readonly seals: HostSeals | null
-  readonly log: Logger
 }
 
 export interface RegistryState {
@@ -47,100 +38,140 @@ export interface RegistryState {
  */
 export class JetStreamRegistry implements Registry, AsyncDisposable {
   readonly #options: RegistryOptions
-  readonly #volumes: Bucket<VolumeRecord>
-  readonly #removed: Bucket<RemovedRecord>
-  readonly #hosts: Bucket<HostRecord>
+  readonly #volumes: FollowedBucket<VolumeRecord>
+  readonly #removed: FollowedBucket<RemovedRecord>
+  readonly #hosts: FollowedBucket<HostRecord>
   readonly #stop = new AbortController()
   readonly #loop: Promise<void>
-  readonly #seen: KnownBuckets
   /** Problems by subject, so that each is logged once and can be cleared. */
   readonly #problems = new Map<string, string>()
-  readonly #wakes = new Set<(name: string | null) => void>()
+  readonly #wakes = new Set<(change: RecordChange | null) => void>()
+  readonly #readiness: Readiness
   #oldStore: StandaloneStore | null
-  #ready = false
-  #failure: Error = unavailable('its buckets were not checked yet')
 
   constructor(options: RegistryOptions) {
     this.#options = options
     this.#oldStore = options.oldStore
-    this.#seen = new KnownBuckets(options.seenPath ?? null)
-    this.#volumes = new Bucket(BUCKETS.volumes, volumeSchema, options.bus)
-    this.#removed = new Bucket(BUCKETS.removed, removedSchema, options.bus)
-    this.#hosts = new Bucket(BUCKETS.hosts, options.seals?.schema ?? hostSchema, options.bus)
-    this.#loop = this.#run()
+    this.#readiness = new Readiness(options)
+    const { bus } = options
+    const judge = async (stream: string, state: StreamState) => this.#readiness.judge(stream, state)
+    const wakeVolume = (change: EntryChange<Decoded<VolumeRecord>> | null) =>
+      this.#wake(change && volumeChange(fromKey(change.key), recordOf(change.before), change.after?.entry ?? null))
+    const wakeRemoved = (change: EntryChange<Decoded<RemovedRecord>> | null) =>
+      this.#wake(change && removedChange(recordOf(change.before), recordOf(change.after)))
+    this.#volumes = new FollowedBucket({
+      bucket: new Bucket(BUCKETS.volumes, volumeSchema, bus),
+      ...{ bus, judge, subject: CHANGES.volumes, checkMs: CHECK_RECORDS_MS, changed: wakeVolume },
+    })
+    this.#removed = new FollowedBucket({
+      bucket: new Bucket(BUCKETS.removed, removedSchema, bus),
+      ...{ bus, judge, subject: CHANGES.removed, checkMs: CHECK_RECORDS_MS, changed: wakeRemoved },
+    })
+    this.#hosts = new FollowedBucket({
+      bucket: new Bucket(BUCKETS.hosts, options.seals?.schema ?? hostSchema, bus),
+      ...{ bus, judge, subject: CHANGES.hosts, checkMs: CHECK_HOSTS_MS, changed: () => undefined },
+    })
+    const followed = this.#followed.map((one) => one.run(this.#stop.signal))
+    const ready = this.#readiness.run(
+      () => this.#migrate(),
+      (isNew) => this.#checked(isNew),
+      this.#stop.signal,
+    )
+    this.#loop = Promise.all([ready, ...followed]).then(() => undefined)
   }
 
   state(): RegistryState {
     const { connected, detail } = this.#options.bus.state()
-    const ready = this.#ready && connected
-    const failure = connected ? this.#failure.message : detail
+    const ready = this.#readiness.isReady && connected
+    const failure = connected ? this.#readiness.failure.message : detail
     return { ready, detail: ready ? detail : failure, problems: [...this.#problems.values()] }
   }
 
   async volume(name: string): Promise<Versioned<VolumeRecord> | null> {
-    return this.#open(this.#volumes).read(name)
+    const { bucket } = this.#open(this.#volumes)
+    const entry = await bucket.read(name)
+    // An empty stream that another host has just created in place of a lost one proves nothing.
+    if (entry === null) this.#readiness.judge(bucket.stream, await bucket.state())
+    return entry
   }
 
   async volumes(): Promise<Versioned<VolumeRecord>[]> {
-    return this.#all(this.#volumes)
+    return this.#report(this.#volumes, await this.#open(this.#volumes).readAll())
+  }
+
+  async followedVolumes(): Promise<Versioned<VolumeRecord>[]> {
+    return this.#report(this.#volumes, this.#open(this.#volumes).known())
+  }
+
+  async followedVolume(name: string): Promise<Versioned<VolumeRecord> | null> {
+    return this.#open(this.#volumes).knownOf(name)
   }
 
   async addVolume(record: VolumeRecord): Promise<Write<VolumeRecord>> {
-    return this.#open(this.#volumes).add(record.name, record)
+    return this.#open(this.#volumes).bucket.add(record.name, record)
   }
 
   async updateVolume(record: VolumeRecord, revision: number): Promise<Write<VolumeRecord>> {
-    return this.#open(this.#volumes).update(record.name, record, revision)
+    return this.#open(this.#volumes).bucket.update(record.name, record, revision)
   }
 
   async deleteVolume(name: string, revision: number): Promise<Write<null>> {
-    return this.#open(this.#volumes).remove(name, revision)
+    return this.#open(this.#volumes).bucket.remove(name, revision)
   }
 
   async removed(): Promise<Versioned<RemovedRecord>[]> {
-    return this.#all(this.#removed)
+    return this.#report(this.#removed, await this.#open(this.#removed).readAll())
+  }
+
+  async followedRemoved(): Promise<Versioned<RemovedRecord>[]> {
+    return this.#report(this.#removed, this.#open(this.#removed).known())
   }
 
   async addRemoved(record: RemovedRecord): Promise<Write<RemovedRecord>> {
-    return this.#open(this.#removed).add(record.id, record)
+    return this.#open(this.#removed).bucket.add(record.id, record)
   }
 
   async updateRemoved(record: RemovedRecord, revision: number): Promise<Write<RemovedRecord>> {
-    return this.#open(this.#removed).update(record.id, record, revision)
+    return this.#open(this.#removed).bucket.update(record.id, record, revision)
   }
 
   async deleteRemoved(id: string, revision: number): Promise<Write<null>> {
-    return this.#open(this.#removed).remove(id, revision)
+    return this.#open(this.#removed).bucket.remove(id, revision)
   }
 
   async hosts(): Promise<Versioned<HostRecord>[]> {
-    return this.#all(this.#hosts)
+    return this.#report(this.#hosts, await this.#open(this.#hosts).readAll())
+  }
+
+  async followedHosts(): Promise<Versioned<HostRecord>[]> {
+    return this.#report(this.#hosts, this.#open(this.#hosts).known())
   }
 
   async ownHost(id: string): Promise<Versioned<HostRecord | null> | null> {
-    return this.#open(this.#hosts).readAny(id)
+    return this.#open(this.#hosts).bucket.readAny(id)
   }
 
   async addHost(record: HostRecord): Promise<Write<HostRecord>> {
-    return this.#open(this.#hosts).add(record.id, this.#sealed(record))
+    return this.#open(this.#hosts).bucket.add(record.id, this.#sealed(record))
   }
 
   async updateHost(record: HostRecord, revision: number): Promise<Write<HostRecord>> {
-    return this.#open(this.#hosts).update(record.id, this.#sealed(record), revision)
+    return this.#open(this.#hosts).bucket.update(record.id, this.#sealed(record), revision)
   }
 
   async expireHost(record: HostRecord, revision: number, by: string): Promise<Write<HostRecord>> {
-    return this.#open(this.#hosts).update(record.id, { ...record, expiredBy: by }, revision)
+    return this.#open(this.#hosts).bucket.update(record.id, { ...record, expiredBy: by }, revision)
   }
 
-  watch(wake: (name: string | null) => void, signal: AbortSignal): void {
-    const { bus } = this.#options
+  /** Whether this host has seen the registry's streams: no other host may create them then. */
+  async hasSeen(): Promise<boolean> {
+    return await this.#readiness.hasSeen()
+  }
+
+  watch(wake: (change: RecordChange | null) => void, signal: AbortSignal): void {
     const ended = AbortSignal.any([signal, this.#stop.signal])
-    const changed = (_: string, subject: string) => wake(fromKey(subject.slice(CHANGES.volumes.length + 1)))
-    bus.listen(`${CHANGES.volumes}.>`, changed, ended)
-    bus.listen(`${CHANGES.removed}.>`, () => wake(null), ended)
-    // Changes during a lost connection, or before the registry was readable, were not reported.
-    bus.onConnect(() => wake(null), ended)
+    // A new connection may have missed changes, which the followers find one after another.
+    this.#options.bus.onConnect(() => wake(null), ended)
     this.#wakes.add(wake)
     ended.addEventListener('abort', () => this.#wakes.delete(wake), { once: true })
   }
@@ -155,14 +186,20 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     return this.#options.seals?.seal(record) ?? record
   }
 
-  #open<T>(bucket: Bucket<T>): Bucket<T> {
-    this.#options.bus.connection()
-    if (!this.#ready) throw this.#failure
+  get #followed(): readonly Pick<FollowedBucket<unknown>, 'run' | 'suspect' | 'dropMarkers'>[] {
+    return [this.#volumes, this.#removed, this.#hosts]
+  }
+
+  #open<T>(bucket: FollowedBucket<T>): FollowedBucket<T> {
+    this.#readiness.require()
     return bucket
   }
 
-  async #all<T>(bucket: Bucket<T>): Promise<Versioned<T>[]> {
-    const { entries, damaged } = await this.#open(bucket).readAll()
+  #wake(change: RecordChange | null): void {
+    for (const wake of [...this.#wakes]) wake(change)
+  }
+
+  #report<T>({ bucket }: FollowedBucket<T>, { entries, damaged }: BucketContent<T>): Versioned<T>[] {
     const about = `damaged ${bucket.name} `
     const found = new Map(damaged.map(({ key, reason }) => [about + key, reason]))
     for (const known of this.#problems.keys()) {
@@ -178,50 +215,12 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     this.#options.log.error(text)
   }
 
-  async #run(): Promise<void> {
-    const { signal } = this.#stop
-    while (!signal.aborted) {
-      const waitMs = (await this.#setUp()) ? LOOK_AGAIN_MS : RETRY_MS
-      const woken = new AbortController()
-      // A new connection ends the wait: it may be the first one, or its server may have another version.
-      let known = this.#options.bus.state().connected
-      const wake = () => {
-        if (!known) woken.abort()
-        known = false
-      }
-      this.#options.bus.onConnect(wake, AbortSignal.any([signal, woken.signal]))
-      await sleep(waitMs, undefined, { signal: AbortSignal.any([signal, woken.signal]) }).catch(() => {})
-      woken.abort()
+  #checked(isNew: boolean): void {
+    for (const bucket of this.#followed) {
+      if (isNew) bucket.suspect()
+      void bucket.dropMarkers()
     }
-  }
-
-  /** Sets the registry up. True: it is ready; false: `#failure` says why not. */
-  async #setUp(): Promise<boolean> {
-    const { bus, replicas, log } = this.#options
-    try {
-      await setUpBuckets(bus.connection(), replicas, this.#seen)
-      await this.#migrate()
-      if (!this.#ready) {
-        this.#ready = true
-        log.info('registry ready')
-        for (const wake of [...this.#wakes]) wake(null)
-      }
-      return true
-    } catch (error) {
-      await this.#failed(error)
-      return false
-    }
-  }
-
-  async #failed(error: unknown): Promise<void> {
-    const { bus, log } = this.#options
-    const failure =
-      error instanceof WherryError ? error : unavailable(`${(error as Error).message}; ${await bus.reach()}`, error)
-    // Without a leader or a connection, calls are still tried: they fail by themselves, or they do not.
-    const final = codeOf(error) === 'NATS_TOO_OLD' || (codeOf(error) !== undefined && bus.state().connected)
-    if (final) this.#ready = false
-    if (failure.message !== this.#failure.message) log.warn(failure.toLine())
-    this.#failure = failure
+    if (isNew) this.#wake(null)
   }
 
   async #migrate(): Promise<void> {
@@ -230,11 +229,15 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     const { log } = this.#options
     const conflicts = await migrateStandalone(
       old,
-      { volumes: this.#volumes, removed: this.#removed },
+      { volumes: this.#volumes.bucket, removed: this.#removed.bucket },
       log,
       this.#stop.signal,
     )
     for (const text of conflicts) this.#problem(`migration ${text}`, text)
     this.#oldStore = null
   }
+}
+
+function recordOf<T>(decoded: Decoded<T> | null): T | null {
+  return decoded?.entry?.value ?? null
 }

@@ -34,6 +34,15 @@ export class FakeBucket {
     return found
   }
 
+  /** The newest version of each key as of `revision`, removed ones with value null, oldest first. */
+  newest(revision: number): { key: string; revision: number; value: unknown }[] {
+    const found = [...this.#versions].flatMap(([key, versions]) => {
+      const version = versions.findLast((one) => one.revision <= revision)
+      return version === undefined ? [] : [{ key, revision: version.revision, value: version.value }]
+    })
+    return found.sort((a, b) => a.revision - b.revision)
+  }
+
   /** Returns the new revision; null: the key is not at `expected` (null: not there). */
   write(key: string, value: unknown, expected: number | null): number | null {
     const current = this.read(key, this.revision)

@@ -1,6 +1,7 @@
 import { WherryError } from '../../agent/model/errors.ts'
-import type { VolumeRecord } from '../../agent/model/model.ts'
-import type { Write } from '../../agent/registry/contract.ts'
+import type { RemovedRecord, VolumeRecord } from '../../agent/model/model.ts'
+import type { RecordChange, Versioned, Write } from '../../agent/registry/contract.ts'
+import { removedChange, volumeChange } from '../../agent/registry/record-change.ts'
 import { FakeBucket } from './bucket.ts'
 import { type BucketName, type BucketWrite, FakeRegistry } from './registry.ts'
 
@@ -17,14 +18,14 @@ export class MemoryRegistry extends FakeRegistry {
     removed: new FakeBucket(() => 0),
     hosts: new FakeBucket(() => 0),
   }
-  readonly #wakes = new Set<(name: string | null) => void>()
+  readonly #wakes = new Set<(change: RecordChange | null) => void>()
 
   /** All heartbeats are gone, as in a registry that was lost. */
   forgetHosts(): void {
     this.#buckets.hosts.wipe()
   }
 
-  watch(wake: (name: string | null) => void, signal: AbortSignal): void {
+  watch(wake: (change: RecordChange | null) => void, signal: AbortSignal): void {
     this.#wakes.add(wake)
     signal.addEventListener('abort', () => this.#wakes.delete(wake))
   }
@@ -35,13 +36,19 @@ export class MemoryRegistry extends FakeRegistry {
     return look(bucket, bucket.revision)
   }
 
+  protected followed<T>(name: BucketName): Promise<Versioned<T>[]> {
+    return this.readAll<T>(name)
+  }
+
   protected async write<T>({ bucket, key, value, expected }: BucketWrite<T>): Promise<Write<T>> {
     this.#requireHere()
     const record = bucket === 'volumes' ? (value as VolumeRecord | null) : null
     if (record !== null) this.beforeWrite(record)
-    const revision = this.#buckets[bucket].write(key, value, expected)
+    const found = this.#buckets[bucket]
+    const before = found.read(key, found.revision)?.value ?? null
+    const revision = found.write(key, value, expected)
     if (revision === null) return { outcome: 'refused' }
-    this.#committed(bucket, key)
+    this.#committed(bucket, key, before, value === null ? null : { value, revision })
     try {
       if (record !== null) this.afterWrite(record)
     } catch (error) {
@@ -50,9 +57,13 @@ export class MemoryRegistry extends FakeRegistry {
     return { outcome: 'done', entry: { value, revision } }
   }
 
-  #committed(bucket: BucketName, key: string): void {
+  #committed(bucket: BucketName, key: string, before: unknown, after: Versioned<unknown> | null): void {
     if (bucket === 'hosts') return
-    for (const wake of this.#wakes) queueMicrotask(() => wake(bucket === 'volumes' ? key : null))
+    const change =
+      bucket === 'volumes'
+        ? volumeChange(key, before as VolumeRecord | null, after as Versioned<VolumeRecord> | null)
+        : removedChange(before as RemovedRecord | null, (after?.value ?? null) as RemovedRecord | null)
+    for (const wake of this.#wakes) queueMicrotask(() => wake(change))
   }
 
   #requireHere(): void {

@@ -1,5 +1,5 @@
 import type { HostRecord, RemovedRecord, VolumeRecord } from '../../agent/model/model.ts'
-import type { Registry, Versioned, Write } from '../../agent/registry/contract.ts'
+import type { RecordChange, Registry, Versioned, Write } from '../../agent/registry/contract.ts'
 import type { FakeBucket } from './bucket.ts'
 
 export type BucketName = 'volumes' | 'removed' | 'hosts'
@@ -19,14 +19,24 @@ export abstract class FakeRegistry implements Registry {
   protected readonly writer: string | null = null
   protected abstract read<R>(name: BucketName, look: (bucket: FakeBucket, revision: number) => R): Promise<R>
   protected abstract write<T>(write: BucketWrite<T>): Promise<Write<T>>
-  abstract watch(wake: (name: string | null) => void, signal: AbortSignal): void
+  /** What was followed of a bucket. */
+  protected abstract followed<T>(name: BucketName): Promise<Versioned<T>[]>
+  abstract watch(wake: (change: RecordChange | null) => void, signal: AbortSignal): void
 
   volume(name: string): Promise<Versioned<VolumeRecord> | null> {
     return this.read('volumes', (bucket, revision) => bucket.read<VolumeRecord>(name, revision))
   }
 
   volumes(): Promise<Versioned<VolumeRecord>[]> {
-    return this.#readAll<VolumeRecord>('volumes')
+    return this.readAll<VolumeRecord>('volumes')
+  }
+
+  followedVolumes(): Promise<Versioned<VolumeRecord>[]> {
+    return this.followed<VolumeRecord>('volumes')
+  }
+
+  async followedVolume(name: string): Promise<Versioned<VolumeRecord> | null> {
+    return (await this.followed<VolumeRecord>('volumes')).find(({ value }) => value.name === name) ?? null
   }
 
   addVolume(record: VolumeRecord): Promise<Write<VolumeRecord>> {
@@ -42,7 +52,11 @@ export abstract class FakeRegistry implements Registry {
   }
 
   removed(): Promise<Versioned<RemovedRecord>[]> {
-    return this.#readAll<RemovedRecord>('removed')
+    return this.readAll<RemovedRecord>('removed')
+  }
+
+  followedRemoved(): Promise<Versioned<RemovedRecord>[]> {
+    return this.followed<RemovedRecord>('removed')
   }
 
   addRemoved(record: RemovedRecord): Promise<Write<RemovedRecord>> {
@@ -58,7 +72,11 @@ export abstract class FakeRegistry implements Registry {
   }
 
   hosts(): Promise<Versioned<HostRecord>[]> {
-    return this.#readAll<HostRecord>('hosts')
+    return this.readAll<HostRecord>('hosts')
+  }
+
+  followedHosts(): Promise<Versioned<HostRecord>[]> {
+    return this.followed<HostRecord>('hosts')
   }
 
   ownHost(id: string): Promise<Versioned<HostRecord> | null> {
@@ -85,7 +103,7 @@ export abstract class FakeRegistry implements Registry {
     if (expiredBy !== null) throw new Error(`${id} renews its lease as expired`)
   }
 
-  #readAll<T>(name: BucketName): Promise<Versioned<T>[]> {
+  protected readAll<T>(name: BucketName): Promise<Versioned<T>[]> {
     return this.read(name, (bucket, revision) => bucket.readAll<T>(revision))
   }
 }

@@ -35,6 +35,7 @@ export class SimAgent {
   readonly host: string
   readonly #machine: Machine
   readonly #stop = new AbortController()
+  #follow: () => void = () => undefined
 
   constructor(machine: Machine, log: Logger) {
     this.#machine = machine
@@ -50,6 +51,7 @@ export class SimAgent {
 
   async start(): Promise<void> {
     await this.process.wait(this.#machine.world.random.between(50, 800))
+    this.#follow()
     await this.mobility.start()
     this.serves = true
     this.servesSinceMs = this.#machine.world.timeline.nowMs
@@ -63,7 +65,9 @@ export class SimAgent {
   #parts(log: Logger): Dependencies {
     const { world, host, clocks, lease } = this.#machine
     const { network, registry: cluster, settings, random } = world
-    const registry = new RegistryClient({ registry: cluster, network, random }, host, this.process)
+    const clock = new ProcessClock(clocks, this.process)
+    const registry = new RegistryClient({ registry: cluster, network, random }, host, this.process, clock)
+    this.#follow = () => registry.run(this.#stop.signal)
     const engine = new EngineClient(this.#machine, this.process, random, world.swarm)
     const from = { host, process: this.process }
     const incarnation = world.newId()
@@ -103,7 +107,7 @@ export class SimAgent {
         state: () => ({ connected: cluster.serverOf(host) !== null, detail: '' }),
       },
       engine,
-      clock: new ProcessClock(clocks, this.process),
+      clock,
       newId: () => world.newId(),
       log,
       heartbeatMs: lease.heartbeatMs,

@@ -9,6 +9,13 @@ import type { Random } from './random.ts'
 /** JetStream keeps at most this many replicas of a stream here (design: min(3, servers)). */
 const REPLICAS_MOST = 3
 
+/** One agent's subscription to the messages of one group. */
+interface Listener {
+  readonly host: string
+  readonly group: string
+  readonly take: (commit: Commit) => void
+}
+
 /** All nats-servers of the cluster, and the three streams of the registry. */
 export class ClusterRegistry {
   /** Hosts that run a server. */
@@ -18,7 +25,7 @@ export class ClusterRegistry {
   readonly removed: RaftGroup
   readonly #running = new Set<string>()
   readonly #network: Network
-  readonly #watchers = new Set<{ host: string; wake: (name: string | null) => void }>()
+  readonly #listeners = new Set<Listener>()
   readonly #world: { timeline: Timeline; random: Random; network: Network }
   readonly trace: (who: string, what: string) => void
   /** Probability that the reply to a client is lost. */
@@ -103,19 +110,22 @@ export class ClusterRegistry {
     return this.hosts.truth(id) as HostRecord | null
   }
 
-  watch(host: string, wake: (name: string | null) => void): () => void {
-    const watcher = { host, wake }
-    this.#watchers.add(watcher)
-    return () => this.#watchers.delete(watcher)
+  /** Calls `take` for what is committed to a group, as far as it reaches the host. */
+  listen(host: string, group: RaftGroup, take: Listener['take']): () => void {
+    const listener = { host, group: group.name, take }
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
   }
 
   #committed(commit: Commit, tell: (commit: Commit) => void): void {
     tell(commit)
-    if (commit.group === 'hosts') return
-    const name = commit.group === 'volumes' ? commit.key : null
-    for (const watcher of this.#watchers) {
-      if (this.serverOf(watcher.host) === null || this.#world.random.hit(0.05)) continue
-      watcher.wake(name)
+    for (const listener of this.#listeners) {
+      if (listener.group !== commit.group) continue
+      const server = this.serverOf(listener.host)
+      const { leader } = this[commit.group as 'volumes' | 'removed' | 'hosts']
+      if (server === null || this.#world.random.hit(0.05)) continue
+      if (leader !== null && leader !== server && !this.#network.way(leader, server)) continue
+      listener.take(commit)
     }
   }
 }

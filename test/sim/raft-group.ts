@@ -20,6 +20,7 @@ const UNNOTICED_MOST_MS = 9_000
 export interface Commit {
   readonly group: string
   readonly key: string
+  readonly revision: number
   readonly before: unknown
   readonly value: unknown
   readonly writer: string
@@ -111,7 +112,7 @@ export class RaftGroup extends FakeBucket {
   commit(key: string, value: unknown, expected: number | null, writer: string): number | null {
     const before = this.truth(key)
     const revision = this.write(key, value, expected)
-    if (revision !== null) this.#onCommit({ group: this.name, key, before, value, writer })
+    if (revision !== null) this.#onCommit({ group: this.name, key, revision, before, value, writer })
     return revision
   }
 

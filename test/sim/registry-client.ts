@@ -1,5 +1,11 @@
 import { WherryError } from '../../agent/model/errors.ts'
-import type { Write } from '../../agent/registry/contract.ts'
+import type { RemovedRecord, VolumeRecord } from '../../agent/model/model.ts'
+import type { RecordChange, Versioned, Write } from '../../agent/registry/contract.ts'
+import type { EntryChange } from '../../agent/registry/followed-entries.ts'
+import { Follower } from '../../agent/registry/follower.ts'
+import { removedChange, volumeChange } from '../../agent/registry/record-change.ts'
+import type { BucketStream } from '../../agent/registry/stream.ts'
+import type { Clock } from '../../agent/runtime/clock.ts'
 import type { FakeBucket } from '../fake/bucket.ts'
 import { type BucketName, type BucketWrite, FakeRegistry } from '../fake/registry.ts'
 import type { ClusterRegistry } from './cluster-registry.ts'
@@ -12,6 +18,10 @@ import type { Random } from './random.ts'
 const REQUEST_MS = 3_000
 /** Share of the requests given up that are only late. */
 const LATE = 0.3
+/** As agent/registry/registry.ts has them. */
+const CHECK_MS: Readonly<Record<BucketName, number>> = { volumes: 5_000, removed: 5_000, hosts: 2_000 }
+
+type Entry = Versioned<unknown>
 
 /** The registry as one agent reaches it. */
 export class RegistryClient extends FakeRegistry {
@@ -21,11 +31,14 @@ export class RegistryClient extends FakeRegistry {
   readonly #process: SimProcess
   readonly #host: string
   protected override readonly writer: string
+  readonly #followers: Readonly<Record<BucketName, Follower<Entry>>>
+  readonly #wakes = new Set<(change: RecordChange | null) => void>()
 
   constructor(
     world: { registry: ClusterRegistry; network: Network; random: Random },
     host: string,
     process: SimProcess,
+    clock: Clock,
   ) {
     super()
     this.#cluster = world.registry
@@ -34,13 +47,36 @@ export class RegistryClient extends FakeRegistry {
     this.#process = process
     this.#host = host
     this.writer = host
+    const follow = (bucket: BucketName) =>
+      new Follower<Entry>({
+        bucket,
+        stream: this.#streamOf(bucket),
+        clock,
+        checkMs: CHECK_MS[bucket],
+        judge: async () => undefined,
+        changed: (change) => this.#changed(bucket, change),
+      })
+    this.#followers = { volumes: follow('volumes'), removed: follow('removed'), hosts: follow('hosts') }
   }
 
-  watch(wake: (name: string | null) => void, signal: AbortSignal): void {
-    const ms = () => (this.#random.hit(0.05) ? this.#random.between(300, 3_000) : this.#random.between(1, 20))
-    const stop = this.#cluster.watch(this.#host, (name) => this.#process.after(ms(), () => wake(name)))
-    this.#process.whenEnded(stop)
-    signal.addEventListener('abort', stop, { once: true })
+  /** Follows the buckets until the process ends, or `signal` aborts. */
+  run(signal: AbortSignal): void {
+    for (const [name, follower] of Object.entries(this.#followers)) {
+      const group = this.#cluster[name as BucketName]
+      const stop = this.#cluster.listen(this.#host, group, ({ key, revision, value }) => {
+        const message = { key, revision, value: value === null ? null : { value, revision } }
+        this.#process.after(this.#passMs(), () => follower.take(message))
+        if (this.#random.hit(0.02)) this.#process.after(this.#random.between(1, 3_000), () => follower.take(message))
+      })
+      this.#process.whenEnded(stop)
+      signal.addEventListener('abort', stop, { once: true })
+      void follower.run(signal)
+    }
+  }
+
+  watch(wake: (change: RecordChange | null) => void, signal: AbortSignal): void {
+    this.#wakes.add(wake)
+    signal.addEventListener('abort', () => this.#wakes.delete(wake), { once: true })
   }
 
   protected async read<R>(name: BucketName, look: (bucket: FakeBucket, revision: number) => R): Promise<R> {
@@ -56,6 +92,19 @@ export class RegistryClient extends FakeRegistry {
     if (revision !== null && !lost) return look(group, revision)
     await this.#process.wait(REQUEST_MS - (this.#process.timeline.nowMs - sentMs))
     throw unavailable()
+  }
+
+  protected override async readAll<T>(name: BucketName): Promise<Versioned<T>[]> {
+    this.#connected()
+    const follower = this.#followers[name]
+    await follower.catchUp()
+    return [...follower.entries.values()] as Versioned<T>[]
+  }
+
+  protected async followed<T>(name: BucketName): Promise<Versioned<T>[]> {
+    const follower = this.#followers[name]
+    follower.requireCurrent()
+    return [...follower.entries.values()] as Versioned<T>[]
   }
 
   protected async write<T>({ bucket, key, value, expected }: BucketWrite<T>): Promise<Write<T>> {
@@ -100,11 +149,50 @@ export class RegistryClient extends FakeRegistry {
     return null
   }
 
+  /** The stream as its leader replies, or a former one. */
+  #streamOf(name: BucketName): BucketStream<Entry> {
+    const stored = ({ key, revision, value }: { key: string; revision: number; value: unknown }) => ({
+      key,
+      revision,
+      value: value === null ? null : { value, revision },
+    })
+    return {
+      state: () =>
+        this.read(name, (bucket, revision) => ({
+          lastRevision: revision,
+          messages: bucket.newest(revision).length,
+          created: '',
+        })),
+      next: (after) =>
+        this.read(name, (bucket, revision) => {
+          const found = bucket.newest(revision).find((one) => one.revision > after)
+          return found === undefined ? null : stored(found)
+        }),
+      all: () => this.read(name, (bucket, revision) => bucket.newest(revision).map(stored)),
+    }
+  }
+
+  #changed(bucket: BucketName, change: EntryChange<Entry> | null): void {
+    if (bucket === 'hosts') return
+    const told = change === null ? null : describe(bucket, change)
+    for (const wake of this.#wakes) wake(told)
+  }
+
+  #passMs(): number {
+    return this.#random.hit(0.05) ? this.#random.between(300, 3_000) : this.#random.between(1, 20)
+  }
+
   #connected(): string {
     const server = this.#cluster.serverOf(this.#host)
     if (server === null || !this.#network.linked(this.#host, server)) throw unavailable()
     return server
   }
+}
+
+function describe(bucket: BucketName, { key, before, after }: EntryChange<Entry>): RecordChange | null {
+  if (bucket === 'volumes')
+    return volumeChange(key, (before?.value ?? null) as VolumeRecord | null, after as Versioned<VolumeRecord> | null)
+  return removedChange((before?.value ?? null) as RemovedRecord | null, (after?.value ?? null) as RemovedRecord | null)
 }
 
 function unavailable(): WherryError {

@@ -2,7 +2,7 @@ import type { Dependencies } from '../../agent/mobility/dependencies.ts'
 import type { Store } from '../../agent/store/contract.ts'
 
 export function withReading(parts: Dependencies, volume: Dependencies['registry']['volume']): Dependencies {
-  return { ...parts, registry: replaceMethods(parts.registry, { volume }) }
+  return { ...parts, registry: replaceMethods(parts.registry, { volume, followedVolume: volume }) }
 }
 
 export function withStore(parts: Dependencies, changes: Partial<Store>): Dependencies {

@@ -64,6 +64,11 @@ export class HeldCopies {
     return this.#current()
   }
 
+  /** Whether there is a copy of a volume, by name, as far as is known. True while nothing is known yet. */
+  has(name: string): boolean {
+    return this.#known === null || this.#undescribed.size > 0 || this.#current().some((copy) => copy.name === name)
+  }
+
   /** Ids of what is on the disk or mounted, while no readable record says whether it is held. */
   get undescribed(): ReadonlySet<string> {
     return this.#undescribed

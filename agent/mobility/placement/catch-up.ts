@@ -5,7 +5,7 @@ import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import type { CatchUp, RunningCopy } from '../copy-contract.ts'
 import { hasCheckpoint, isAt, mayHaveCheckpoint } from '../record/copies.ts'
-import { placementHosts } from './hosts.ts'
+import { placementHostsFor } from './hosts.ts'
 import { mayGiveUp } from './policy.ts'
 import { whyBusy } from './surplus.ts'
 
@@ -47,7 +47,7 @@ export class IdleCatchUp implements CatchUp {
     this.#context = context
   }
 
-  /** Compares the copy of a volume, by name, with its record soon; costs one read. May be repeated. */
+  /** Compares the copy of a volume, by name, with its record soon. May be repeated. */
   note(name: string): void {
     this.#changed.add(name)
     this.#context.wakeups.wake(CATCH_UP)
@@ -105,7 +105,7 @@ export class IdleCatchUp implements CatchUp {
   /** Notes whether the copy here is behind, and since when; returns the record if it is. */
   async #judge(name: string): Promise<VolumeRecord | null> {
     const { registry, store, clock } = this.#context.dependencies
-    const record = (await registry.volume(name))?.value
+    const record = (await registry.followedVolume(name))?.value
     const local = record === undefined ? null : await store.copy(record.id)
     if (record === undefined || !isBehind(this.#context, record, local)) {
       this.#waiting.delete(name)
@@ -184,6 +184,6 @@ function isSurplus(
   local: LocalCopy | null,
 ): boolean {
   const alive = (host: string) => context.hosts.alive(host)
-  if (!mayGiveUp(record, context.dependencies.self.id, placementHosts(context, [record]), alive)) return false
+  if (!mayGiveUp(record, context.dependencies.self.id, placementHostsFor(context, [record]), alive)) return false
   return whyBusy(context, record.name, local) === null
 }

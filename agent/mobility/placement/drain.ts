@@ -5,8 +5,9 @@ import type { DrainView } from '../contract.ts'
 import { othersWith } from '../failover/sound-candidates.ts'
 import { isNewest } from '../record/copies.ts'
 import { RECONCILE } from '../wakeups.ts'
-import { isDraining, placementHosts } from './hosts.ts'
-import { type PlacementHost, placeCopies } from './policy.ts'
+import { isDraining, placementHostsFor } from './hosts.ts'
+import type { PlacementHost } from './placement-host.ts'
+import { placeCopies } from './policy.ts'
 import { whyBusy } from './surplus.ts'
 
 /**
@@ -37,7 +38,7 @@ async function listLeft(
 ): Promise<DrainView['left']> {
   const { registry, store } = context.dependencies
   const records = (await registry.volumes()).map(({ value }) => value).filter(({ removedAt }) => removedAt === null)
-  const hosts = placementHosts(context, records)
+  const hosts = placementHostsFor(context, records)
   const { copies } = await store.copies()
   const left = copies.map((local) => {
     const record = records.find(({ id }) => id === local.id)

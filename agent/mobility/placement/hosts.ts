@@ -1,19 +1,14 @@
 import type { VolumeRecord } from '../../model/model.ts'
 import type { Context } from '../context.ts'
-import type { PlacementHost } from './policy.ts'
+import { ComingBytes } from './coming-bytes.ts'
+import type { PlacementHost } from './placement-host.ts'
 
-/** Returns the hosts as placement sees them now. */
+/** Returns the hosts as placement sees them now. `coming`: bytes that are on their way to each. */
 export function placementHosts(
   context: Pick<Context, 'dependencies' | 'hosts' | 'node'>,
-  records: readonly VolumeRecord[],
+  coming: Pick<ComingBytes, 'of'>,
 ): PlacementHost[] {
   const { self, replaceAfterMs } = context.dependencies
-  const coming = new Map<string, number>()
-  for (const { copies, last } of records) {
-    for (const [host, copy] of Object.entries(copies)) {
-      if (copy.state === 'filling' && copy.kept) coming.set(host, (coming.get(host) ?? 0) + (last?.bytes ?? 0))
-    }
-  }
   return context.hosts.all().map(({ id, zone, draining, freeBytes, totalBytes }) => ({
     id,
     zone,
@@ -21,8 +16,18 @@ export function placementHosts(
     gone: context.hosts.silentMs(id) > replaceAfterMs,
     freeBytes,
     totalBytes,
-    comingBytes: coming.get(id) ?? 0,
+    comingBytes: coming.of(id),
   }))
+}
+
+/** The same, by the records of some volumes alone. */
+export function placementHostsFor(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'node'>,
+  records: readonly VolumeRecord[],
+): PlacementHost[] {
+  const coming = new ComingBytes()
+  for (const record of records) coming.note(record.name, record)
+  return placementHosts(context, coming)
 }
 
 /** Whether an operator or Swarm drains this host. */

@@ -6,7 +6,8 @@ import { copyFields, orderOf } from '../record/checkpoint-order.ts'
 import { NO_CHECKPOINT, withCopy, withoutCopy } from '../record/copies.ts'
 import { isInLine } from '../record/lineage.ts'
 import { changeVolume, STALE_READ } from '../record/update-record.ts'
-import { mayGiveUp, type PlacementHost, placeCopies } from './policy.ts'
+import type { PlacementHost } from './placement-host.ts'
+import { mayGiveUp, placeCopies } from './policy.ts'
 
 /** Bound of one registry write; the next scan retries it. */
 const WRITE_MS = 5_000

@@ -1,29 +1,7 @@
 import type { VolumeRecord } from '../../model/model.ts'
 import { isNewest, mayBeNewest } from '../record/copies.ts'
-
-/** A disk with a smaller free share gets no new copies: databases and checkpoints need room to grow. */
-const FREE_SHARE = 0.1
-/** A tenth of a huge disk is more than enough; no more than this is asked for. */
-const MOST_FREE_BYTES = 20e9
-/**
- * A copy on a disk with less than this part of it cannot take in new writes.
- * Another host gets one, if it can.
- */
-const STUCK_PART = 0.5
-
-/** What placement has to know of a host. */
-export interface PlacementHost {
-  readonly id: string
-  readonly zone: string | null
-  readonly draining: boolean
-  /** Not heard of for longer than the grace time: others replace it. */
-  readonly gone: boolean
-  readonly freeBytes: number
-  /** 0: unknown, and then it gets nothing new. */
-  readonly totalBytes: number
-  /** Of copies that are being made there and may not be on its disk yet. */
-  readonly comingBytes: number
-}
+import { HostIndex } from './host-index.ts'
+import { hasSpace, isFull, leastFreeBytes, type PlacementHost } from './placement-host.ts'
 
 /**
  * How good a place a host is for a copy of a volume, best first; null: none.
@@ -38,11 +16,19 @@ const STANDINGS = ['current', 'behind', 'filling', 'new', 'stuck'] as const
  * Pure, and the same for the same input on every host.
  */
 export function placeCopies(record: VolumeRecord, hosts: readonly PlacementHost[]): readonly string[] {
-  const chosen = hosts.filter((host) => host.id === record.holder?.host && !host.gone)
+  const index = HostIndex.of(hosts)
+  const holder = index.get(record.holder?.host ?? '')
+  const chosen = holder === undefined || holder.gone ? [] : [holder]
+  const named = Object.keys(record.copies).flatMap((id) => index.get(id) ?? [])
   for (const standing of STANDINGS) {
-    let places = hosts.filter((host) => !chosen.includes(host) && standingOf(record, host) === standing)
-    while (chosen.length < record.options.copies && places.length > 0) {
-      const best = places.reduce((one, other) => (isBetter(record, other, one, chosen) ? other : one))
+    let places = named.filter((host) => !chosen.includes(host) && standingOf(record, host) === standing)
+    const mayTake = (host: PlacementHost) =>
+      record.copies[host.id] === undefined && !chosen.includes(host) && standingOf(record, host) === 'new'
+    while (chosen.length < record.options.copies) {
+      const other = standing === 'new' ? index.bestFor(mayTake, chosen) : null
+      const candidates = other === null ? places : [...places, other]
+      if (candidates.length === 0) break
+      const best = candidates.reduce((one, two) => (isBetter(record, two, one, chosen) ? two : one))
       chosen.push(best)
       places = places.filter((host) => host !== best)
     }
@@ -70,22 +56,18 @@ export function mayGiveUp(
 function standingOf(record: VolumeRecord, host: PlacementHost): Standing {
   const copy = record.copies[host.id]
   if (host.gone || host.draining || copy?.state === 'diverged') return null
-  const isFull = host.totalBytes > 0 && host.freeBytes < leastFreeBytes(host) * STUCK_PART
+  const isStuck = isFull(host)
   // The newest checkpoint that any copy could take, as long as nothing newer is written.
-  if (mayBeNewest(record, copy)) return isFull && record.holder !== null ? 'stuck' : 'current'
+  if (mayBeNewest(record, copy)) return isStuck && record.holder !== null ? 'stuck' : 'current'
   // Pre-seeded data is no copy yet.
   if (copy === undefined || (copy.state === 'filling' && !copy.kept)) return hasRoom(record, host) ? 'new' : null
-  if (copy.state === 'filling') return isFull ? null : 'filling'
-  return isFull ? 'stuck' : 'behind'
+  if (copy.state === 'filling') return isStuck ? null : 'filling'
+  return isStuck ? 'stuck' : 'behind'
 }
 
 function hasRoom(record: VolumeRecord, host: PlacementHost): boolean {
   const neededBytes = (record.last?.bytes ?? 0) + host.comingBytes
   return host.totalBytes > 0 && host.freeBytes - neededBytes >= leastFreeBytes(host)
-}
-
-function leastFreeBytes(host: PlacementHost): number {
-  return Math.min(host.totalBytes * FREE_SHARE, MOST_FREE_BYTES)
 }
 
 /**
@@ -101,9 +83,14 @@ function isBetter(
   const rank = (one: PlacementHost): readonly number[] => {
     const copy = record.copies[one.id]
     const neighbours = chosen.filter((other) => one.zone !== null && other.zone === one.zone).length
-    const isFull = one.freeBytes < leastFreeBytes(one)
+    const hasLittle = one.totalBytes > 0 && !hasSpace(one)
     const isThere = copy !== undefined && (copy.state !== 'filling' || copy.kept)
-    return [copy?.kept === true ? 0 : 1, neighbours, isFull ? 1 : 0, isThere ? 0 : -(one.freeBytes - one.comingBytes)]
+    return [
+      copy?.kept === true ? 0 : 1,
+      neighbours,
+      hasLittle ? 1 : 0,
+      isThere ? 0 : -(one.freeBytes - one.comingBytes),
+    ]
   }
   const mine = rank(host)
   const theirs = rank(than)

@@ -6,8 +6,14 @@ import { TELL_NODES_EVERY_MS } from '../swarm/node-facts.ts'
 import { placementHosts } from './hosts.ts'
 import { joinRecord } from './membership.ts'
 import type { PlacementMemory } from './memory.ts'
-import { type PlacementHost, placeCopies } from './policy.ts'
+import { hasSpace, isFull, type PlacementHost } from './placement-host.ts'
+import { placeCopies } from './policy.ts'
 import { dropSurplus } from './surplus.ts'
+
+/** How often every volume is judged: changes and copies here are judged at each scan. */
+const SWEEP_EVERY_MS = 60_000
+/** Volumes judged without a pause. */
+const VOLUMES_AT_ONCE = 100
 
 /**
  * Does this host's part of placing copies: takes those it should have, drops surplus ones.
@@ -17,27 +23,36 @@ import { dropSurplus } from './surplus.ts'
 export async function reconcilePlacement(
   context: Pick<
     Context,
-    'dependencies' | 'hosts' | 'locks' | 'copyManager' | 'catchUp' | 'treeChecks' | 'node' | 'pendingMounts'
+    | 'dependencies'
+    | 'hosts'
+    | 'locks'
+    | 'copyManager'
+    | 'catchUp'
+    | 'treeChecks'
+    | 'node'
+    | 'pendingMounts'
+    | 'placementDue'
   >,
   memory: PlacementMemory,
 ): Promise<void> {
-  const { cache, store, self } = context.dependencies
+  const { store, self, clock, signal } = context.dependencies
   // A host that was cut off would see all others as gone, until it has heard of them again.
   if (!context.hosts.alive(self.id)) return
-  const { entries, stale } = await cache.list()
-  if (stale) return
-  const records = entries.map(({ value }) => value).filter(({ removedAt }) => removedAt === null)
-  const hosts = placementHosts(context, records)
   const locals = new Map((await store.copies()).copies.map((copy) => [copy.id, copy]))
-  forget(memory, records)
+  const records = await dueRecords(context, memory, [...locals.values()])
+  const hosts = placementHosts(context, memory.coming)
   const failures: unknown[] = []
-  for (const record of records) {
+  for (const [nth, record] of records.entries()) {
+    // Among many volumes other work has its turn.
+    if (nth % VOLUMES_AT_ONCE === VOLUMES_AT_ONCE - 1) await clock.sleep(0, signal)
     const local = locals.get(record.id) ?? null
     // The registry has lost changes, or this was a stale read: nothing is decided on such a record.
     if (local !== null && local.epochSeen > record.epoch) continue
+    const wanted = placeCopies(record, hosts)
+    if (lacksCopies(record, wanted)) memory.lacking.add(record.name)
     if (record.holder?.host === self.id) memory.surplus.delete(record.id)
     else {
-      const placed = placeCopies(record, hosts).includes(self.id)
+      const placed = wanted.includes(self.id)
         ? takeCopy(context, record, local, hosts, memory)
         : dropSurplus(context, record, local, hosts, memory)
       // One volume that cannot be placed must not keep the others from it.
@@ -47,7 +62,58 @@ export async function reconcilePlacement(
   if (failures.length > 0) throw failures[0]
 }
 
+/**
+ * Returns the records to judge now.
+ * All of them, if a host came, went or filled up, and from time to time. Else those of copies here, those that have
+ * changed, and those that lacked copies.
+ */
+async function dueRecords(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'node' | 'placementDue'>,
+  memory: PlacementMemory,
+  locals: readonly LocalCopy[],
+): Promise<VolumeRecord[]> {
+  const { placementDue } = context
+  const { registry, clock } = context.dependencies
+  const nowMs = clock.elapsedMs()
+  const hosts = describeHosts(placementHosts(context, memory.coming))
+  if (nowMs >= placementDue.sweepMs || hosts !== memory.hosts) {
+    const records = (await registry.followedVolumes()).flatMap(({ value }) => (value.removedAt === null ? [value] : []))
+    placementDue.sweepMs = nowMs + SWEEP_EVERY_MS
+    memory.hosts = hosts
+    placementDue.changed.clear()
+    memory.lacking.clear()
+    forget(memory, records)
+    for (const record of records) memory.coming.note(record.name, record)
+    return records
+  }
+  const names = new Set([...placementDue.changed, ...memory.lacking, ...locals.map(({ name }) => name)])
+  const records: VolumeRecord[] = []
+  for (const name of names) {
+    const record = (await registry.followedVolume(name))?.value
+    const isThere = record !== undefined && record.removedAt === null
+    memory.coming.note(name, isThere ? record : null)
+    if (isThere) records.push(record)
+  }
+  placementDue.changed.clear()
+  memory.lacking.clear()
+  return records
+}
+
+/** What of the hosts may change the place of many volumes. */
+function describeHosts(hosts: readonly PlacementHost[]): string {
+  return JSON.stringify(
+    hosts.map((host) => [host.id, host.zone, host.draining, host.gone, isFull(host), hasSpace(host)]),
+  )
+}
+
+/** Whether a host should have a copy that it has not. If no host can take one, that changes with the hosts. */
+function lacksCopies({ holder, last, copies }: VolumeRecord, wanted: readonly string[]): boolean {
+  const isUnused = holder === null && last === null
+  return !isUnused && wanted.some((host) => copies[host]?.kept !== true)
+}
+
 function forget(memory: PlacementMemory, records: readonly VolumeRecord[]): void {
+  memory.coming.keep(new Set(records.map(({ name }) => name)))
   const ids = new Set(records.map(({ id }) => id))
   for (const known of [memory.surplus, memory.compared]) {
     for (const id of known.keys()) if (!ids.has(id)) known.delete(id)

@@ -7,7 +7,8 @@ import { wereOthersSound } from './comparison.ts'
 import { isDraining } from './hosts.ts'
 import { leaveRecord, markSurplus, rejoinRecord } from './membership.ts'
 import type { PlacementMemory } from './memory.ts'
-import { mayGiveUp, type PlacementHost } from './policy.ts'
+import type { PlacementHost } from './placement-host.ts'
+import { mayGiveUp } from './policy.ts'
 
 /** A living holder replies at once; one that does not is asked again with the next look at all copies. */
 const REPLY_MS = 1_000

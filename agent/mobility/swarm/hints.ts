@@ -29,12 +29,15 @@ type Hint = z.output<typeof hintMessage>
 export class Hints {
   readonly #context: Pick<
     Context,
-    'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'expiry' | 'containerUses' | 'node'
+    'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'expiry' | 'containerUses' | 'node' | 'engineInfo'
   >
   readonly #sentMs = new Map<string, number>()
 
   constructor(
-    context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'expiry' | 'containerUses' | 'node'>,
+    context: Pick<
+      Context,
+      'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'expiry' | 'containerUses' | 'node' | 'engineInfo'
+    >,
   ) {
     this.#context = context
   }
@@ -110,6 +113,7 @@ export class Hints {
 
   async #onEvent(event: EngineEvent): Promise<void> {
     const { bus, self, log } = this.#context.dependencies
+    if (event.kind === 'node' || event.kind === 'daemon') this.#context.engineInfo.dueMs = Number.NEGATIVE_INFINITY
     try {
       if (event.kind === 'node' || event.kind === 'service') {
         bus.publish(`schedule.${event.kind}`, { host: self.id, ...event })
@@ -150,10 +154,10 @@ export class Hints {
 
   /** Sends hints to the hosts where tasks will run and that lack the data of their volumes. */
   async #scan(): Promise<void> {
-    const { bus, engine, cache } = this.#context.dependencies
+    const { bus, engine, registry } = this.#context.dependencies
     const tasks = await engine.tasks()
     if (tasks.length === 0) return
-    const { entries } = await cache.list()
+    const entries = await registry.followedVolumes()
     for (const task of tasks) {
       const host = this.#context.hosts.all().find((known) => known.swarmNode === task.node)
       if (host === undefined) continue

@@ -1,7 +1,7 @@
 import type { VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
-import { placementHosts } from '../placement/hosts.ts'
+import { placementHostsFor } from '../placement/hosts.ts'
 import { mayGiveUp } from '../placement/policy.ts'
 
 /** Damaged paths that are named; `verify` names them all. */
@@ -41,7 +41,9 @@ function describeSurplus(
 ): string | null {
   if (record.holder !== null || record.copies[host]?.state !== 'behind') return null
   const lives = (id: string) => id === context.dependencies.self.id || context.hosts.alive(id)
-  return mayGiveUp(record, host, placementHosts(context, [record]), lives) ? 'one too many: it will be dropped' : null
+  return mayGiveUp(record, host, placementHostsFor(context, [record]), lives)
+    ? 'one too many: it will be dropped'
+    : null
 }
 
 function describeOther(

@@ -43,20 +43,8 @@ export async function clearTombstones(
 }
 
 /** Notes that the record of a volume that is held here was marked as removed: its name may be free in a moment. */
-export async function noteRemoval(
-  context: Pick<Context, 'dependencies' | 'confirmed' | 'removalsSeen'>,
-  name: string,
-): Promise<void> {
-  const { registry, log } = context.dependencies
-  const isHeld = [...context.confirmed.values()].some((hold) => hold.name === name)
-  if (!isHeld) return
-  try {
-    const record = (await registry.volume(name))?.value
-    if (record !== undefined && record.removedAt !== null && context.confirmed.has(record.id))
-      context.removalsSeen.add(record.id)
-  } catch (error) {
-    log.debug({ err: error, volume: name }, 'change of a held volume not read')
-  }
+export function noteRemoval(context: Pick<Context, 'confirmed' | 'removalsSeen'>, record: VolumeRecord): void {
+  if (record.removedAt !== null && context.confirmed.has(record.id)) context.removalsSeen.add(record.id)
 }
 
 /** Returns a line for each copy that a tombstone names and that was kept all the same. */

@@ -41,7 +41,8 @@ test('a host that was booted is called by its name and its Swarm node before its
   const world = await World.start(1)
   const host = world.host(1)
   host.swarmNode = 'node-1'
-  await world.clock.advance(5_000)
+  // No event says that a node has joined a Swarm.
+  await world.clock.advance(12_000)
   t.deepEqual(host.engineFacts, { name: 'h1', swarmNode: 'node-1', zone: null })
   host.engineTells = false
   await host.restart()

@@ -1,6 +1,7 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { mayGiveUp, type PlacementHost, placeCopies } from '../../../agent/mobility/placement/policy.ts'
+import type { PlacementHost } from '../../../agent/mobility/placement/placement-host.ts'
+import { mayGiveUp, placeCopies } from '../../../agent/mobility/placement/policy.ts'
 import { copyFields } from '../../../agent/mobility/record/checkpoint-order.ts'
 import { isNewest } from '../../../agent/mobility/record/copies.ts'
 import type { CopyRecord, CopyState, VolumeRecord } from '../../../agent/model/model.ts'

@@ -332,6 +332,8 @@ test('promise 7: a volume whose only holder is lost can be given up, and what th
 
 test('promise 6: a volume is not given up before the lease of its holder is over', async (t) => {
   const { world, h1, h2 } = await usedVolume()
+  // Another host gets a copy: only then are the holder's containers fenced.
+  await world.pass(30_000)
   await t.throwsAsync(world.clock.until(h2.agent.removeWith('data', LOSS, never())), { code: 'VOLUME_IN_USE' })
   h1.connected = false
   await world.pass(1_000)

@@ -211,9 +211,10 @@ test('promise 11: kill -9 of the server loses nothing acknowledged; it comes bac
   const wakes: (string | null)[] = []
   const stop = new AbortController()
   t.teardown(() => stop.abort())
-  registry.watch((name) => wakes.push(name), stop.signal)
+  registry.watch((change) => wakes.push(change?.name ?? null), stop.signal)
   await eventually('the first wake', () => wakes.length > 0)
   t.is(wakes[0], null)
+  await eventually('all records are followed', () => registry.followedVolumes())
   const added = await registry.addVolume(volumeRecord('da.ta'))
   await eventually('a wake after a change', () => wakes.includes('da.ta'))
   const pid = serverPid(host)

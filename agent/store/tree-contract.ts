@@ -91,7 +91,7 @@ export interface StageProgress {
 export interface TreeWriter extends AsyncDisposable {
   /**
    * Takes the encoded manifest, compares it with what is here, and checks the free space (DISK_FULL).
-   * MANIFEST_INVALID: it is malformed or hostile.
+   * MANIFEST_INVALID: it is malformed or hostile, or longer than a manifest may be.
    */
   begin(manifest: AsyncIterable<Buffer>): Promise<void>
   /**

@@ -1,11 +1,12 @@
 import { closeSync, constants, mkdirSync, openSync, rmdirSync, unlinkSync } from 'node:fs'
-import { mkdir, readdir } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { YieldLoop } from '../../runtime/yield-loop.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import type { Bitmap } from '../blocks/bitmap.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
 import type { Manifest } from '../manifest/manifest.ts'
-import { at, openDirectory, openRoot, openWay, self } from './directory.ts'
+import { at, openDirectory, openRoot, openWay } from './directory.ts'
+import { readEntries } from './entries.ts'
 import { Levels } from './levels.ts'
 
 const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants
@@ -125,20 +126,16 @@ class Pruning {
 
   /** `index` is the directory's; null: the manifest does not have it, all is removed. */
   async directory(index: number | null): Promise<void> {
-    const entries = await readdir(self(this.#levels.held.fd), { encoding: 'buffer', withFileTypes: true })
-    const found = entries.map((entry) => ({ name: entry.name.toString('latin1'), entry }))
-    found.sort((a, b) => (a.name < b.name ? -1 : 1))
-    const children = index === null ? [].values() : childrenOf(this.#manifest, index)
-    let child = children.next().value
-    for (const { name, entry } of found) {
-      while (child !== undefined && this.#manifest.name(child) < name) child = children.next().value
-      const match = child !== undefined && this.#manifest.name(child) === name ? child : null
-      const isDirectory = entry.isDirectory()
-      if (isDirectory) await this.#subdirectory(name, match)
+    const children = new Children(this.#manifest, index)
+    const subdirectories: { readonly name: BytePath; readonly match: number | null }[] = []
+    for (const entry of readEntries(this.#levels.held.fd)) {
+      const match = children.find(entry.name)
+      if (entry.isDirectory()) subdirectories.push({ name: entry.name, match })
       else if (match !== null && entry.isFile() && this.#wanted(match)) this.#present.add(match)
-      else unlinkSync(at(this.#levels.held.fd, name))
+      else unlinkSync(at(this.#levels.held.fd, entry.name))
       if (this.#pace.due()) await this.#pace.rest()
     }
+    for (const { name, match } of subdirectories) await this.#subdirectory(name, match)
   }
 
   async #subdirectory(name: BytePath, match: number | null): Promise<void> {
@@ -150,6 +147,31 @@ class Pruning {
       this.#levels.leave()
     }
     if (kept === null) rmdirSync(at(this.#levels.held.fd, name))
+  }
+}
+
+/** Finds the entries of one directory of a manifest by their names. */
+class Children {
+  readonly #manifest: Manifest
+  /** Ascending, and so by name. */
+  readonly #indexes: Uint32Array
+
+  /** `directory` null: there are none. */
+  constructor(manifest: Manifest, directory: number | null) {
+    this.#manifest = manifest
+    this.#indexes = Uint32Array.from(directory === null ? [] : childrenOf(manifest, directory))
+  }
+
+  /** Returns the index of the entry with this name; null: there is none. */
+  find(name: BytePath): number | null {
+    let [low, high] = [0, this.#indexes.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (this.#manifest.name(this.#indexes[middle] ?? 0) < name) low = middle + 1
+      else high = middle
+    }
+    const index = this.#indexes[low]
+    return index !== undefined && this.#manifest.name(index) === name ? index : null
   }
 }
 

@@ -1,10 +1,10 @@
 import { closeSync } from 'node:fs'
-import { readdir } from 'node:fs/promises'
 import { YieldLoop } from '../../runtime/yield-loop.ts'
 import { errnoOf } from '../../sys/failure.ts'
 import { dropCached } from '../../sys/files.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
-import { openFile, openRoot, self } from './directory.ts'
+import { openFile, openRoot } from './directory.ts'
+import { readEntries } from './entries.ts'
 import { Levels } from './levels.ts'
 
 /**
@@ -29,17 +29,19 @@ export async function dropCachedTree(path: string): Promise<void> {
 }
 
 async function dropChildren(levels: Levels, pace: YieldLoop): Promise<void> {
-  for (const entry of await readdir(self(levels.held.fd), { encoding: 'buffer', withFileTypes: true })) {
-    const name = entry.name.toString('latin1')
-    if (entry.isDirectory()) {
-      levels.enter(name)
-      try {
-        await dropChildren(levels, pace)
-      } finally {
-        levels.leave()
-      }
-    } else if (entry.isFile()) dropFile(levels.held.fd, name)
+  const subdirectories: BytePath[] = []
+  for (const entry of readEntries(levels.held.fd)) {
+    if (entry.isDirectory()) subdirectories.push(entry.name)
+    else if (entry.isFile()) dropFile(levels.held.fd, entry.name)
     if (pace.due()) await pace.rest()
+  }
+  for (const name of subdirectories) {
+    levels.enter(name)
+    try {
+      await dropChildren(levels, pace)
+    } finally {
+      levels.leave()
+    }
   }
 }
 

@@ -1,11 +1,16 @@
 import { closeSync, lstatSync, rmdirSync, unlinkSync } from 'node:fs'
-import { lstat, readdir } from 'node:fs/promises'
+import { lstat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { YieldLoop } from '../../runtime/yield-loop.ts'
 import { errnoOf } from '../../sys/failure.ts'
-import { at, openRoot, self } from './directory.ts'
+import type { BytePath } from '../manifest/byte-path.ts'
+import { at, openRoot } from './directory.ts'
+import { readEntries } from './entries.ts'
 import { changeFlags } from './flags.ts'
 import { Levels } from './levels.ts'
+
+/** Subdirectories of one directory that are remembered at a time. */
+const SUBDIRECTORIES_AT_ONCE = 10_000
 
 /** Deletes a directory with everything in it: names of any bytes, any flags, no symlink followed. */
 export async function removeTree(path: string): Promise<void> {
@@ -29,21 +34,37 @@ export async function removeIfThere(path: string): Promise<void> {
   }
 }
 
+/** Files go as they are read: a directory may have more names than fit in memory. */
 async function removeChildren(levels: Levels, pace: YieldLoop): Promise<void> {
-  for (const entry of await readdir(self(levels.held.fd), { encoding: 'buffer', withFileTypes: true })) {
-    const name = entry.name.toString('latin1')
-    if (entry.isDirectory()) {
+  for (;;) {
+    const subdirectories = await removeFiles(levels, pace)
+    for (const name of subdirectories) {
       levels.enter(name)
       try {
         await removeChildren(levels, pace)
       } finally {
         levels.leave()
       }
+      removeHere(levels, rmdirSync, name)
+      if (pace.due()) await pace.rest()
     }
-    const { fd } = levels.held
-    removeName(entry.isDirectory() ? rmdirSync : unlinkSync, at(fd, name), at(fd, '.'))
+    if (subdirectories.length < SUBDIRECTORIES_AT_ONCE) return
+  }
+}
+
+/** Removes what is no directory, and returns the subdirectories; with as many as there may be, it ends early. */
+async function removeFiles(levels: Levels, pace: YieldLoop): Promise<BytePath[]> {
+  const subdirectories: BytePath[] = []
+  for (const entry of readEntries(levels.held.fd)) {
+    if (!entry.isDirectory()) removeHere(levels, unlinkSync, entry.name)
+    else if (subdirectories.push(entry.name) >= SUBDIRECTORIES_AT_ONCE) break
     if (pace.due()) await pace.rest()
   }
+  return subdirectories
+}
+
+function removeHere({ held: { fd } }: Levels, remove: (place: Buffer) => void, name: BytePath): void {
+  removeName(remove, at(fd, name), at(fd, '.'))
 }
 
 /**

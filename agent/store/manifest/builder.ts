@@ -1,7 +1,15 @@
 import { createHash } from 'node:crypto'
 import { HASH_BYTES } from '../blocks/block-size.ts'
 import type { BytePath } from './byte-path.ts'
-import { CHUNK_BYTES, MAGIC, MAX_ENTRIES, MAX_MANIFEST_BYTES, TRAILER_BYTES } from './format.ts'
+import {
+  CHUNK_BYTES,
+  MAGIC,
+  TRAILER_BYTES,
+  TREE_LIMITS,
+  type TreeLimits,
+  TreeTooLarge,
+  tooManyEntries,
+} from './format.ts'
 import { Manifest } from './manifest.ts'
 import { type Body, encodeRecord, recordRoom } from './record-codec.ts'
 import { RecordIndex } from './record-index.ts'
@@ -18,18 +26,19 @@ export class ManifestBuilder {
   /** Files without a hash so far, ascending. */
   readonly #unread = new Set<number>()
   #bytes = 0
+  readonly #limits: TreeLimits
+
+  /** Beyond the limits every addition throws TreeTooLarge. */
+  constructor(limits = TREE_LIMITS) {
+    this.#limits = limits
+  }
 
   get count(): number {
     return this.#index.count
   }
 
-  /** Whether the limits are reached; the caller refuses such a tree. */
-  get full(): boolean {
-    return this.#index.count >= MAX_ENTRIES || this.#end > MAX_MANIFEST_BYTES - 2 * CHUNK_BYTES
-  }
-
   add(depth: number, name: BytePath, entry: Body): number {
-    this.#makeRoom(recordRoom(name, entry) + TRAILER_BYTES)
+    this.#makeEntryRoom(recordRoom(name, entry))
     const index = this.#index.add(this.#end, depth, entry.kind === 'dir')
     this.#end = encodeRecord(this.#buffer, this.#end, depth, name, entry)
     if (entry.kind === 'file') this.#bytes += entry.sizeBytes
@@ -53,7 +62,7 @@ export class ManifestBuilder {
   /** Takes over an entry of another manifest, at the same depth with the same name. Not for links. */
   copy(from: Manifest, index: number): number {
     const [start, end] = [from.offset(index), from.offset(index + 1)]
-    this.#makeRoom(end - start + TRAILER_BYTES)
+    this.#makeEntryRoom(end - start)
     const kind = from.kind(index)
     const copied = this.#index.add(this.#end, from.depth(index), kind === 'dir')
     this.#end += from.buffer.copy(this.#buffer, this.#end, start, end)
@@ -102,6 +111,15 @@ export class ManifestBuilder {
     if (end <= this.#hashed) return
     this.#hash.update(this.#buffer.subarray(this.#hashed, end))
     this.#hashed = end
+  }
+
+  #makeEntryRoom(bytes: number): void {
+    if (this.#index.count >= this.#limits.entries) throw tooManyEntries(this.#limits)
+    if (this.#end + bytes + TRAILER_BYTES > this.#limits.manifestBytes) {
+      const limit = this.#limits.manifestBytes
+      throw new TreeTooLarge(`has more names, extended attributes and link targets than fit in ${limit} bytes`)
+    }
+    this.#makeRoom(bytes + TRAILER_BYTES)
   }
 
   #makeRoom(bytes: number): void {

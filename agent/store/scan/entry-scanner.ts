@@ -8,7 +8,7 @@ import type { SnapshotBuilder } from '../snapshot/snapshot-builder.ts'
 import { BlockAudit, type Suspect } from './audit-blocks.ts'
 import { FileAudit } from './audit-files.ts'
 import { EntryDescriber } from './describe-entry.ts'
-import { changed, unsupported } from './errors.ts'
+import { changed } from './errors.ts'
 import { FileHasher } from './file-hasher.ts'
 import type { FormerFile } from './large-file-hasher.ts'
 import { SnapshotCursor } from './snapshot-cursor.ts'
@@ -82,7 +82,7 @@ export class EntryScanner {
    */
   entry(place: WalkPosition, name: BytePath, depth: number): Promise<void> | undefined {
     const { stat } = this
-    if (stat.nlink > 1 && this.#link(place, name, depth)) return undefined
+    if (stat.nlink > 1 && this.#link(name, depth)) return undefined
     if (stat.kind === 'file' && !isSmall(stat.sizeBytes)) return this.#largeFile(place, name, depth)
     const savedIn = this.#keep(depth, name)
     return savedIn === null ? this.#anew(place, name, depth) : this.#fileAudit.kept(place, name, savedIn, stat)
@@ -108,13 +108,12 @@ export class EntryScanner {
   }
 
   /** Adds a further name of an inode that is in the snapshot already; false: it is the first name. */
-  #link(place: WalkPosition, name: BytePath, depth: number): boolean {
+  #link(name: BytePath, depth: number): boolean {
     const first = this.#firstNames.get(this.stat.ino)
     if (first === undefined) return false
     const base = this.#cursors[0]
     const known = base === undefined ? -1 : base.find(depth, name)
     const same = base !== undefined && known >= 0 && base.linkTarget(known) === first
-    this.#requireRoom(place, name)
     this.#out.link(depth, name, first, same ? known : -1)
     return true
   }
@@ -171,7 +170,6 @@ export class EntryScanner {
     const { fd } = place.held
     const stat = this.stat
     const body = this.#describer.describe(fd, name, joinPath(place.path, name), stat)
-    this.#requireRoom(place, name)
     const state = inodeState(stat)
     const index = this.#out.count
     if (body.kind === 'file') {
@@ -221,9 +219,5 @@ export class EntryScanner {
   passOver(error: unknown, place: WalkPosition, name: BytePath): void {
     if (!movedAway(error)) throw error
     if (this.#options.quiet) throw changed(this.#options.volume, joinPath(place.path, name))
-  }
-
-  #requireRoom(place: WalkPosition, name: BytePath): void {
-    if (this.#out.full) throw unsupported(this.#options.volume, joinPath(place.path, name), 'is one entry too many')
   }
 }

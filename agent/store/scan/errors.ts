@@ -1,5 +1,6 @@
 import { WherryError } from '../../model/errors.ts'
 import { type BytePath, printable } from '../manifest/byte-path.ts'
+import type { TreeTooLarge } from '../manifest/format.ts'
 
 /** TREE_CHANGED: the tree changed although it should be quiet. */
 export function changed(volume: string, path: BytePath): WherryError {
@@ -16,6 +17,14 @@ export function unsupported(volume: string, path: BytePath, what: string): Wherr
   const where = `${shortened(printable(path))} in volume ${volume}`
   return new WherryError('TREE_UNSUPPORTED', `${where} ${what}, which Wherry cannot move.`, {
     hint: 'Remove it from the volume.',
+  })
+}
+
+/** TREE_UNSUPPORTED: the tree has more than a manifest may have. */
+export function treeTooLarge(volume: string, cause: TreeTooLarge): WherryError {
+  return new WherryError('TREE_UNSUPPORTED', `Volume ${volume} ${cause.message}, which Wherry cannot move.`, {
+    hint: 'Remove some, or use several volumes. If nobody needs it any more: wherry rm VOLUME --force.',
+    cause,
   })
 }
 

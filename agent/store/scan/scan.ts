@@ -42,7 +42,8 @@ export async function scanTree(root: number, options: ScanOptions): Promise<Scan
  * The tree may change from then on. The result must be closed.
  */
 export async function openScan(root: number, options: ScanOptions): Promise<OpenScan> {
-  const out = new SnapshotBuilder(options.known?.live ?? options.known?.last ?? null, options.lists)
+  const base = options.known?.live ?? options.known?.last ?? null
+  const out = new SnapshotBuilder(base, options.lists, base?.lists, options.limits)
   try {
     const walk = new Walk(root, options, out)
     return new OpenScan(walk, out, await walk.run())

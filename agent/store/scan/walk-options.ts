@@ -1,5 +1,6 @@
 import type { UnchangedSubtrees } from '../changes/unchanged-subtrees.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
+import type { TreeLimits } from '../manifest/format.ts'
 import type { KnownTrees, SavedTree } from '../snapshot/saved-snapshot.ts'
 import type { KnownContent } from '../snapshot/snapshot-builder.ts'
 import type { FileChanges, Touched } from '../tracker/contract.ts'
@@ -38,6 +39,8 @@ export interface WalkOptions {
   readonly contentSink?: ContentSink | null
   /** Copies the blocks of large files that were written to; without it they are only hashed. */
   readonly blockSink?: BlockSink | undefined
+  /** For tests: other limits than TREE_LIMITS. */
+  readonly limits?: TreeLimits
   /** See Scan.suspects; without it nothing is audited. */
   readonly audit?: AuditLimits
 }

@@ -4,10 +4,11 @@ import type { UnchangedSubtrees } from '../changes/unchanged-subtrees.ts'
 import { inodeState, sameState } from '../inode/inode.ts'
 import { Levels } from '../inode/levels.ts'
 import { type BytePath, joinPath, MAX_DEPTH } from '../manifest/byte-path.ts'
+import { TreeTooLarge } from '../manifest/format.ts'
 import type { SnapshotBuilder } from '../snapshot/snapshot-builder.ts'
 import type { Suspect } from './audit-blocks.ts'
 import { EntryScanner } from './entry-scanner.ts'
-import { changed, unsupported } from './errors.ts'
+import { changed, treeTooLarge, unsupported } from './errors.ts'
 import type { FileHasher } from './file-hasher.ts'
 import { readNames } from './read-directory.ts'
 import type { SnapshotCursor } from './snapshot-cursor.ts'
@@ -61,7 +62,7 @@ export class Walk {
     } catch (error) {
       if (this.#options.quiet || !this.#options.signal.aborted) {
         await this.hasher.finish().catch(() => {})
-        throw error
+        throw error instanceof TreeTooLarge ? treeTooLarge(this.#options.volume, error) : error
       }
     }
     await this.hasher.finish()
@@ -94,7 +95,7 @@ export class Walk {
   async #children(place: WalkPosition, sizeBytes: number, depth: number): Promise<void> {
     const { signal } = this.#options
     signal.throwIfAborted()
-    for (const name of await readNames(place.held.fd, sizeBytes)) {
+    for (const name of await readNames(place.held.fd, sizeBytes, this.#options.limits)) {
       const wait = this.#child(place, name, depth)
       if (wait !== undefined) await wait
       if (!this.#pace.due()) continue

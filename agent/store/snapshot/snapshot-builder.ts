@@ -3,6 +3,7 @@ import { blockCountOf, HASH_BYTES, isSmall } from '../blocks/block-size.ts'
 import { type InodeBody, NO_HASH } from '../inode/inode.ts'
 import { ManifestBuilder } from '../manifest/builder.ts'
 import type { BytePath } from '../manifest/byte-path.ts'
+import { TREE_LIMITS } from '../manifest/format.ts'
 import type { Manifest } from '../manifest/manifest.ts'
 import type { TaggedBlocks } from '../workers/contract.ts'
 import { BlockListWriter } from './block-list-writer.ts'
@@ -41,7 +42,7 @@ export interface NewContent {
 export class SnapshotBuilder implements Disposable {
   readonly #base: SavedTree | null
   readonly #listsPath: string
-  readonly #manifest = new ManifestBuilder()
+  readonly #manifest: ManifestBuilder
   readonly #seen = new InodeStatesBuilder()
   readonly #lists: BlockListWriter
   readonly #grown: BlockListFile | null
@@ -49,7 +50,8 @@ export class SnapshotBuilder implements Disposable {
   #same: number
 
   /** Lists are written to `listsPath`; unchanged lists in `grown` are not written again. */
-  constructor(base: SavedTree | null, listsPath: string, grown = base?.lists ?? null) {
+  constructor(base: SavedTree | null, listsPath: string, grown = base?.lists ?? null, limits = TREE_LIMITS) {
+    this.#manifest = new ManifestBuilder(limits)
     this.#base = base
     this.#listsPath = listsPath
     this.#lists = new BlockListWriter(listsPath)
@@ -60,10 +62,6 @@ export class SnapshotBuilder implements Disposable {
 
   get count(): number {
     return this.#same < 0 ? this.#manifest.count : this.#same
-  }
-
-  get full(): boolean {
-    return this.#manifest.full
   }
 
   /** Takes over an unchanged entry, with its list if it is a large file. Not for links. */

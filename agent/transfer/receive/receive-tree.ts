@@ -8,9 +8,6 @@ import type { ProtocolRange } from '../wire/protocol.ts'
 import { RequestSender } from './request-sender.ts'
 import { expectMessage, greet, nextMessage, outOfOrder, ResponseReader } from './response-reader.ts'
 
-/** Longest manifest that is accepted before any file: 80 bytes for each of 25 million entries. */
-const MANIFEST_MAX_BYTES = 2 * 1024 ** 3
-
 /** Sends the request and returns the hash of the tree that will come. */
 async function ask(channel: Channel, request: TreeRequest, spoken?: ProtocolRange): Promise<string> {
   const version = await greet(channel, spoken)
@@ -22,14 +19,12 @@ async function ask(channel: Channel, request: TreeRequest, spoken?: ProtocolRang
   throw new WherryError('HASH_MISMATCH', message, { hint: 'Ask a host whose copy is current.' })
 }
 
+/** Not limited in length here: the writer refuses what is longer than a manifest may be. */
 async function* manifestChunks(channel: Channel): AsyncGenerator<Buffer, void, void> {
-  let bytes = 0
   while (true) {
     const message = await nextMessage(channel)
     if (message.type === 'manifestEnd') return
     if (message.type !== 'manifest') throw outOfOrder(message, 'manifest')
-    bytes += message.body.length
-    if (bytes > MANIFEST_MAX_BYTES) throw new ProtocolViolation(`a manifest of more than ${MANIFEST_MAX_BYTES} bytes`)
     yield message.body
   }
 }

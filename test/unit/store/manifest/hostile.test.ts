@@ -1,7 +1,8 @@
 import test from 'ava'
 import { MAX_DEPTH } from '../../../../agent/store/manifest/byte-path.ts'
-import { decodeManifest } from '../../../../agent/store/manifest/parser.ts'
-import { decoded, HASH } from './bodies.ts'
+import { MAGIC, TREE_LIMITS } from '../../../../agent/store/manifest/format.ts'
+import { decodeManifest, parseManifest } from '../../../../agent/store/manifest/parser.ts'
+import { decoded, file, HASH, manifestWith } from './bodies.ts'
 
 const TRAILER_BYTES = 5
 
@@ -140,15 +141,34 @@ test('a wrong version, a wrong count and data after the end are refused', async 
 })
 
 test('an endless stream is refused before it fills the memory', async (t) => {
-  // The same chunk again and again: what is counted is what the decoder takes, not what this test holds.
-  const chunk = Buffer.alloc(64 * 1024 * 1024)
+  const limits = { ...TREE_LIMITS, manifestBytes: 16 * 1024 * 1024 }
+  const chunk = Buffer.alloc(1024 * 1024)
   let pulled = 0
   async function* endless(): AsyncGenerator<Buffer> {
+    yield MAGIC
     for (;;) {
       pulled += chunk.length
       yield chunk
     }
   }
-  await t.throwsAsync(decodeManifest(endless()), { code: 'MANIFEST_INVALID' })
-  t.true(pulled <= 2 * 1024 ** 3 + 2 * chunk.length)
+  await t.throwsAsync(decodeManifest(endless(), limits), { code: 'MANIFEST_INVALID', message: /16777216 bytes/ })
+  t.true(pulled <= limits.manifestBytes + chunk.length)
+})
+
+test('nothing is collected of a stream that does not begin as a manifest', async (t) => {
+  let pulled = 0
+  async function* noise(): AsyncGenerator<Buffer> {
+    for (;;) {
+      pulled += 1
+      yield Buffer.alloc(1024)
+    }
+  }
+  await t.throwsAsync(decodeManifest(noise()), { code: 'MANIFEST_INVALID' })
+  t.is(pulled, 1)
+})
+
+test('the most entries are counted while a manifest is decoded', async (t) => {
+  const good = manifestWith(['a', file()], ['b', file()]).buffer
+  t.is((await parseManifest(good, { ...TREE_LIMITS, entries: 3 })).count, 3)
+  await t.throwsAsync(parseManifest(good, { ...TREE_LIMITS, entries: 2 }), { code: 'MANIFEST_INVALID' })
 })

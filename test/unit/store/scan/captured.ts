@@ -20,7 +20,7 @@ import type { BlockPool } from '../../../../agent/store/workers/contract.ts'
 import { calm, temporaryDirectory } from '../fixture.ts'
 
 type Changes = Partial<
-  Pick<ScanOptions, 'signal' | 'content' | 'pool' | 'unchanged' | 'touched' | 'audit' | 'lists' | 'marked'>
+  Pick<ScanOptions, 'signal' | 'content' | 'pool' | 'unchanged' | 'touched' | 'audit' | 'lists' | 'marked' | 'limits'>
 >
 
 /** One tree and what is kept of it, captured as the store does it. */

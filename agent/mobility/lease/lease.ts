@@ -237,7 +237,8 @@ export class HeartbeatLease implements Lease {
     const isOverwritten = found !== null && found.value === null
     const nobody = { expiredBy: null, incarnation: isOverwritten ? 'another host' : 'a recovered registry' }
     const { expiredBy, incarnation } = found?.value ?? nobody
-    const isOther = this.#ackedRevision !== null && (incarnation !== self.incarnation || isForeign)
+    // A new agent knows nothing of the last one's lease; of a heartbeat that is lost only the records can tell.
+    const isOther = this.#ackedRevision === null ? found === null : incarnation !== self.incarnation || isForeign
     if (expiredBy === null && !isOther && !isOverwritten) return
     // A registry that has lost the heartbeat has ended no lease, unless it was recovered while this machine was
     // stopped.

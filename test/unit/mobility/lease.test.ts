@@ -38,7 +38,8 @@ class Leaderless extends MemoryRegistry {
   }
 }
 
-async function begin() {
+/** `isTakenOver`: the records show that others hold what this host held, and its containers cannot be paused yet. */
+async function begin(isTakenOver = false) {
   const clock = new VirtualClock()
   const registry = new Leaderless(clock)
   const stop = new AbortController()
@@ -52,13 +53,14 @@ async function begin() {
   const renewed = (lapsed: boolean) => {
     if (lapsed) lapses++
   }
-  const fence = { calls: [] as boolean[], failure: null as Error | null }
+  const failure = isTakenOver ? new Error('the engine is away') : null
+  const fence = { calls: [] as boolean[], failure }
   const ended = async (isStart: boolean) => {
     fence.calls.push(isStart)
     if (fence.failure !== null) throw fence.failure
   }
   let heartbeats = 0
-  const record = { hasMovedOn: false }
+  const record = { hasMovedOn: isTakenOver }
   const describe = async () => {
     heartbeats++
     return { ...beat, ...disk }
@@ -167,6 +169,15 @@ test('promise 6: a registry that was lost ends no lease; one that was recovered 
   await g.clock.advance(1_500)
   t.false(g.lease.runs)
   t.true(g.fence.calls.length > 0)
+})
+
+test('promise 6: a new agent whose heartbeat was lost with the registry takes no lease while others hold its volumes', async (t) => {
+  using g = await begin(true)
+  t.false(g.lease.runs)
+  t.deepEqual(g.fence.calls, [true, true])
+  g.fence.failure = null
+  await g.clock.advance(1_000)
+  t.true(g.lease.runs)
 })
 
 async function expire(registry: MemoryRegistry): Promise<void> {

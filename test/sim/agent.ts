@@ -14,6 +14,7 @@ import { SimProcess } from './process.ts'
 import { RegistryClient } from './registry-client.ts'
 import { SimStore } from './sim-store.ts'
 import type { Tree } from './tree.ts'
+import { asVersion } from './versions.ts'
 
 export const TRANSFER_PORT = 7_001
 /** More than there are. */
@@ -44,7 +45,7 @@ export class SimAgent {
     this.host = host
     this.process = new SimProcess(timeline, `agent of ${host}`)
     this.store = new SimStore(machine.disk, this.process, random)
-    this.mobility = createMobility(world.settings.mutate(this.#parts(log), machine), {
+    this.mobility = createMobility(world.settings.mutate(asVersion(this.#parts(log), machine), machine), {
       notes: () => [],
     })
   }

@@ -11,6 +11,7 @@ import { LivenessChecker } from './liveness-checker.ts'
 import { Oracle, type VolumeTruth } from './oracle.ts'
 import { noTotals } from './totals.ts'
 import { EMPTY } from './tree.ts'
+import { VersionAuditor } from './version-auditor.ts'
 import type { SimWorld } from './world.ts'
 
 export interface Violation {
@@ -46,6 +47,7 @@ export class Checker {
   readonly commits: CommitAuditor
   readonly freezes: FreezeChecker
   readonly data: DataChecker
+  readonly versions = new VersionAuditor((rule, text) => this.failed(rule, text))
   readonly #world: SimWorld
   #numbers = 0
 
@@ -176,6 +178,7 @@ export class Checker {
   // --- what disks and hosts do
 
   recordChanged(host: string, before: LocalCopy, after: LocalCopy): void {
+    this.versions.changed(host, before, after)
     if (after.checkpoint !== null && after.checkpoint !== before.checkpoint)
       this.named(after.id, after.checkpoint, false, `the disk of ${host}`)
     if (after.epochSeen < before.epochSeen) {

@@ -57,6 +57,8 @@ export class Machine {
   stopped = false
   /** It was stopped and has not renewed its lease since: it cannot know what was taken over meanwhile. */
   unaware = false
+  /** It runs the next version of Wherry from its next start on. */
+  newer = false
   /** Counts boots: what was planned before a power cut is void. */
   boots = 0
 

@@ -21,6 +21,7 @@ import {
   guardAll,
   pauseLive,
 } from './store-mutations.ts'
+import { dropFromDisk, dropFromRecords, refuseNewer } from './version-mutations.ts'
 
 /** A rule that is broken on purpose, and the promises by which that must be noticed. */
 export interface Mutation {
@@ -114,6 +115,21 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'truncated lineage taken as safe',
     settings: { always: ['ages'], mutate: forgetCutSeizures },
     rules: ['promise 7'],
+  },
+  {
+    name: 'older host drops unknown fields of records',
+    settings: { always: ['versions'], mutate: dropFromRecords },
+    rules: ['versions'],
+  },
+  {
+    name: 'older host drops unknown fields of volume.json',
+    settings: { always: ['versions'], mutate: dropFromDisk },
+    rules: ['versions'],
+  },
+  {
+    name: 'older host refuses a newer record',
+    settings: { always: ['versions'], mutate: refuseNewer },
+    rules: ['liveness'],
   },
   { name: 'stuck holders report nothing', settings: { mutate: sayNothing }, rules: ['liveness'] },
   { name: 'empty mount allowed', settings: { mutate: overlookLast }, rules: ['promise 2', 'promise 3'] },

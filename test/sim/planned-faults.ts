@@ -25,6 +25,13 @@ export const PLANNED_FAULTS: Faults = {
     machine.killPlugin()
     return null
   },
+  'other version': ({ scenarios, trace }, machine) => {
+    if (!scenarios.has('versions')) return null
+    machine.newer = !machine.newer
+    trace(machine.host, `runs the ${machine.newer ? 'newer' : 'older'} version from now on`)
+    machine.killPlugin()
+    return null
+  },
   'docker cp': (_world, machine) => {
     const running = machine.containers.all.find((one) => one.alive)
     if (running !== undefined) machine.docker.copyOut(running)

@@ -37,6 +37,8 @@ export const SCENARIOS = [
   'ages',
   /** Somebody changes idle copies, and undoes that later. */
   'changes',
+  /** Hosts run two neighbouring versions, and change from one to the other. */
+  'versions',
 ] as const
 
 export type Scenario = (typeof SCENARIOS)[number]
@@ -63,6 +65,7 @@ const SHARES: Readonly<Record<Scenario, number>> = {
   forged: 0.15,
   ages: 0.03,
   changes: 0.2,
+  versions: 0.2,
 }
 
 /** Draws the scenarios of a run. `always`: those that it has whatever its seed says. */

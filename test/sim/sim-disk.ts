@@ -31,6 +31,8 @@ export class SimDisk extends FakeDisk<Tree> {
   slowness = 1
   /** Called when the record of a copy has changed: some faults wait for that. */
   trap: ((before: LocalCopy, after: LocalCopy) => void) | null = null
+  /** What of a record the agent of this host reads and writes. */
+  rewrite: (copy: LocalCopy) => LocalCopy = (copy) => copy
   readonly #random: Random
 
   constructor(host: string, random: Random, watch: DiskWatch) {
@@ -41,7 +43,8 @@ export class SimDisk extends FakeDisk<Tree> {
 
   override update(shelf: SimShelf, change: Partial<Omit<LocalCopy, 'id'>>): LocalCopy {
     const before = shelf.record
-    const after = super.update(shelf, change)
+    const after = this.rewrite(super.update(shelf, change))
+    shelf.record = after
     this.watch.recordChanged(this.host, before, after)
     this.trap?.(before, after)
     return after

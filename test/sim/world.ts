@@ -64,13 +64,17 @@ export class SimWorld {
     for (const host of this.hosts) {
       this.#machines.set(host, new Machine(this, host, 1 + random.between(-DRIFT_MOST, DRIFT_MOST)))
     }
+    if (this.scenarios.has('versions')) for (const machine of this.machines()) machine.newer = random.hit(0.5)
     for (const { lease, host } of leasesOf(this.scenarios, this.hosts, random)) this.machine(host).lease = lease
     const servers = this.hosts.slice(0, Math.min(count, random.pick([1, 3, 3, 3, 5])))
     this.registry = new ClusterRegistry(servers, {
       timeline: this.timeline,
       random,
       network: this.network,
-      onCommit: (commit) => this.checker.commits.audit(commit),
+      onCommit: (commit) => {
+        this.checker.commits.audit(commit)
+        this.checker.versions.committed(commit)
+      },
       trace: this.trace,
     })
     this.bus = new SimBus(random, this.network, this.registry)

@@ -3,7 +3,7 @@ import type { Checkpoint, Seizure, VolumeRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
 import type { Context } from '../context.ts'
 import { changedHands, registryBehind } from '../errors.ts'
-import { checkpointOf, orderOf } from '../record/checkpoint-order.ts'
+import { checkpointOf, keepKnown, orderOf } from '../record/checkpoint-order.ts'
 import { copiesAfter, hasCopyElsewhere } from '../record/copies.ts'
 import { seizureFields } from '../record/lineage.ts'
 import { changeVolume } from '../record/update-record.ts'
@@ -151,7 +151,7 @@ export function recordAfterTakeover(
     behindAll(record, best),
   )
   const holder = held === null ? null : { host: self.id, incarnation: held.incarnation, since: at }
-  return { ...record, epoch, holder, last: best, ...seizureFields(record, seizure), copies }
+  return { ...record, epoch, holder, last: keepKnown(record.last, best), ...seizureFields(record, seizure), copies }
 }
 
 /** Logs, counts and publishes what was lost, once. */

@@ -5,7 +5,7 @@ import { NO_USE_MARKS } from '../../store/disk/new-copy.ts'
 import { finalTree, isSurrendered, isUnused, nextSeq } from '../checkpoint/surrendered.ts'
 import type { Context } from '../context.ts'
 import { ownLabel } from '../own-host.ts'
-import { isSameTree } from '../record/checkpoint-order.ts'
+import { isSameTree, keepKnown } from '../record/checkpoint-order.ts'
 import { copiesAfter, isOnlyIntended } from '../record/copies.ts'
 import { markOf } from '../record/record-mark.ts'
 import { changeVolume } from '../record/update-record.ts'
@@ -246,7 +246,8 @@ async function commitRelease(
     outcome = 'released'
     if (record === null || record.id !== local.id) throw recordLost(local, ownLabel(context))
     if (record.holder?.incarnation === held.incarnation) {
-      return { ...record, holder: null, last: final, copies: copiesAfter(record, self.id, final) }
+      const last = keepKnown(record.last, final)
+      return { ...record, holder: null, last, copies: copiesAfter(record, self.id, final) }
     }
     // Either the read is stale or the hold never reached the registry. A write decides: it can only succeed in the
     // second case.

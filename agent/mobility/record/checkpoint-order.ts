@@ -46,6 +46,11 @@ export function newerOf(one: Checkpoint | null, other: Checkpoint): Checkpoint {
   return one === null || orderOf(other, one) === 'newer' ? other : one
 }
 
+/** Returns `known` if it is that very checkpoint: what a newer version put there stays. Else `checkpoint`. */
+export function keepKnown(known: Checkpoint | null, checkpoint: Checkpoint): Checkpoint {
+  return known !== null && orderOf(known, checkpoint) === 'same' ? known : checkpoint
+}
+
 /**
  * Returns the checkpoint of a copy, as the record has it.
  * A hash that was written with another epoch or number belongs to an earlier checkpoint.

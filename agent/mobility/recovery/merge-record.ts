@@ -1,5 +1,5 @@
 import type { Checkpoint, CopyRecord, VolumeRecord } from '../../model/model.ts'
-import { checkpointOf, newerOf, orderOf } from '../record/checkpoint-order.ts'
+import { checkpointOf, copyFields, newerOf, orderOf } from '../record/checkpoint-order.ts'
 import { besideCheckpoint } from '../record/copies.ts'
 import { seizureFields } from '../record/lineage.ts'
 import type { RecoverPlan } from './plan.ts'
@@ -56,10 +56,13 @@ function copiesAt(
   record: VolumeRecord,
 ): Record<string, CopyRecord> {
   return Object.fromEntries(
-    Object.entries(copies).map(([host, copy]) => {
+    Object.entries(copies).map(([host, copy]): [string, CopyRecord] => {
+      const { checkpoint, ...unnamed } = copy
       const isAtLast = last !== null && orderOf(checkpointOf(copy), last) === 'same'
       const state = copy.state === 'current' && !isAtLast ? 'behind' : copy.state
-      return [host, { ...besideCheckpoint(record.copies[host]), ...copy, state }]
+      const known = record.copies[host]
+      const kept = checkpoint === undefined ? besideCheckpoint(known) : copyFields(checkpoint, known)
+      return [host, { ...kept, ...unnamed, state }]
     }),
   )
 }

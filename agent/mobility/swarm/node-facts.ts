@@ -8,9 +8,10 @@ export const NODES_SUBJECT = 'schedule.nodes'
 /** A new agent learns of its own node this late at most. */
 export const TELL_NODES_EVERY_MS = 30_000
 
-/** By node id. */
-const nodesMessage = z.record(z.string(), z.object({ zone: z.string().nullable(), drained: z.boolean() }))
-export type NodesMessage = z.infer<typeof nodesMessage>
+const nodeFacts = z.object({ zone: z.string().nullable(), drained: z.boolean() })
+/** By node id. A host reads the entry of its own node: a newer version may have put others beside it. */
+export type NodesMessage = Readonly<Record<string, z.infer<typeof nodeFacts>>>
+const nodesMessage = z.record(z.string(), z.unknown())
 
 /** What following the nodes may touch. */
 interface NodeContext extends Pick<Context, 'node'> {
@@ -26,10 +27,10 @@ interface NodeContext extends Pick<Context, 'node'> {
 export function followNodes(context: NodeContext): void {
   const hear = (message: unknown) => {
     const nodes = nodesMessage.safeParse(message)
-    if (!nodes.success) return
-    const mine = nodes.data[context.node.swarmNode ?? '']
-    context.node.zone = mine?.zone ?? null
-    context.node.drained = mine?.drained ?? false
+    const mine = nodeFacts.optional().safeParse(nodes.data?.[context.node.swarmNode ?? ''])
+    if (!nodes.success || !mine.success) return
+    context.node.zone = mine.data?.zone ?? null
+    context.node.drained = mine.data?.drained ?? false
   }
   context.dependencies.bus.subscribe(NODES_SUBJECT, hear, context.dependencies.signal)
 }

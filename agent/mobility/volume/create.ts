@@ -1,5 +1,5 @@
-import { isDeepStrictEqual } from 'node:util'
 import type { VolumeOptions, VolumeRecord } from '../../model/model.ts'
+import { describeOptions } from '../../model/volume-options.ts'
 import type { Context } from '../context.ts'
 import type { Dependencies } from '../dependencies.ts'
 import { RETRY_MS, readVolume } from '../record/update-record.ts'
@@ -79,7 +79,8 @@ function newRecord(
   }
 }
 
+/** Compares the options that this version knows: a newer one may have written more. */
 function sameVolume(existing: VolumeRecord, options: VolumeOptions): VolumeRecord {
-  if (isDeepStrictEqual({ ...existing.options }, { ...options })) return existing
+  if (describeOptions(existing.options) === describeOptions(options)) return existing
   throw otherOptions(existing)
 }

@@ -22,7 +22,7 @@ import { Metrics } from './metrics/metrics.ts'
 import type { Dependencies } from './mobility/dependencies.ts'
 import { createMobility } from './mobility/mobility.ts'
 import { findRegistryWitness } from './mobility/recovery/registry-witness.ts'
-import { codeOf, WherryError } from './model/errors.ts'
+import { codeOf } from './model/errors.ts'
 import { openMover } from './mover/mover.ts'
 import { streamOf } from './registry/bucket.ts'
 import { VolumeCache } from './registry/cache.ts'
@@ -31,6 +31,7 @@ import { JetStreamRegistry } from './registry/registry.ts'
 import { BUCKETS } from './registry/setup.ts'
 import { systemClock } from './runtime/clock.ts'
 import { createLog } from './runtime/log.ts'
+import { describeError } from './runtime/log-line.ts'
 
 /** Where a host without peers says it is; nobody dials it. */
 const LONE_ADDRESS = '127.0.0.1'
@@ -174,9 +175,21 @@ async function main(): Promise<number> {
     await runAgent(config, pathsUnder(rootOf(process.argv.slice(2))), log, stop.signal)
     return 0
   } catch (error) {
-    process.stderr.write(`wherry: ${error instanceof WherryError ? error.toLine() : (error as Error).stack}\n`)
+    sayWhy(error)
     return codeOf(error) === 'SETTING_INVALID' ? EXIT_WRONG_SETTING : 1
   }
 }
 
-if (import.meta.main) process.exit(await main())
+/** The agent's last words, one line: the plugin repeats them to whoever finds no agent. */
+function sayWhy(error: unknown): void {
+  const { text, stack } = describeError(error)
+  process.stderr.write(`wherry: ${(stack ?? text).replaceAll(/\n\s*/g, ' <- ')}\n`)
+}
+
+if (import.meta.main) {
+  process.once('uncaughtException', (error) => {
+    sayWhy(error)
+    process.exit(1)
+  })
+  process.exit(await main())
+}

@@ -7,26 +7,21 @@ export interface AgentLine {
   readonly [field: string]: unknown
 }
 
-/** The engine prints what a plugin prints, each line quoted as a message of its own. */
-const MESSAGE = /msg="(\{(?:[^"\\]|\\.)*\})"/g
+/** The engine prints each line of a plugin as a message of its own. */
+const LINE = /msg="wherry [A-Z]+ (\S+) agent: ([^"\n]*)"/g
+const FIELD = / (\w+)=(?:'([^']*)'|(\S+))/g
 
 /** What this host's agent has logged with this message from `sinceMs` (since 1970) on, oldest first. */
 export function agentLines(host: Host, msg: string, sinceMs: number): AgentLine[] {
   const lines: AgentLine[] = []
-  for (const [, quoted = ''] of host.engineLog().matchAll(MESSAGE)) {
-    // Most lines are others: checked before they are parsed.
-    if (!quoted.includes(msg)) continue
-    const line = parsed(quoted)
-    if (line?.msg === msg && line.time >= sinceMs) lines.push(line)
+  for (const [, at = '', text = ''] of host.engineLog().matchAll(LINE)) {
+    if (text !== msg && !text.startsWith(`${msg} `)) continue
+    const time = Date.parse(at)
+    const fields = [...text.slice(msg.length).matchAll(FIELD)].map(([, name = '', quoted, plain]) => {
+      const value = quoted ?? plain ?? ''
+      return [name, /^\d+(\.\d+)?$/.test(value) ? Number(value) : value] as const
+    })
+    if (time >= sinceMs) lines.push({ ...Object.fromEntries(fields), time, msg })
   }
   return lines
-}
-
-function parsed(quoted: string): AgentLine | null {
-  try {
-    return JSON.parse(JSON.parse(`"${quoted}"`) as string) as AgentLine
-  } catch {
-    // Cut off by a kill.
-    return null
-  }
 }

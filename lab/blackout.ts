@@ -28,13 +28,13 @@ interface Task {
 }
 
 /** The lines as the engine prints those of a plugin: each quoted as a message of its own. */
-const MOUNTED = /\\"time\\":(\d+)[^\n]*?\\"volume\\":\\"([^"\\]+)\\"[^\n]*?\\"waitMs\\":(\d+),\\"msg\\":\\"mounted\\"/g
+const MOUNTED = /wherry INFO (\S+) agent: mounted volume=(\S+) mountId=\S+ waitMs=(\d+)/g
 
 /** The Mount calls for a volume that a host's agent answered, by its log, oldest first. */
 export function mountCalls(host: Host, volume: string): MountCall[] {
   return [...host.engineLog().matchAll(MOUNTED)]
     .filter(([, , name]) => name === volume)
-    .map(([, time, , waitMs]) => ({ askedMs: Number(time) - Number(waitMs), answeredMs: Number(time) }))
+    .map(([, time = '', , waitMs]) => ({ askedMs: Date.parse(time) - Number(waitMs), answeredMs: Date.parse(time) }))
 }
 
 export interface UnplannedMove {

@@ -51,7 +51,7 @@ export class AgentLiveness implements Disposable {
     this.#silentMs += Math.min(nowMs - this.#lookedMs, LONGEST_STEP_MS)
     this.#lookedMs = nowMs
     if (this.#kill === null || !this.#spoken || this.#silentMs < this.#limitMs) return
-    this.#log.error({ silentMs: Math.round(this.#silentMs) }, 'the agent lives and says nothing; killing it')
+    this.#log.error({ silentMs: Math.round(this.#silentMs) }, 'agent runs and says nothing: killing it')
     this.#kill()
     this.#kill = null
   }

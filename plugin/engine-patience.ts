@@ -30,7 +30,7 @@ export class EnginePatience {
     this.#limitMs = afterMs
     this.#log.warn(
       { afterMs: Math.round(afterMs), mountDeadlineMs: Math.round(this.#limitMs - MARGIN_MS) },
-      'the engine gave up on a call: mounts end before that from now on; enable the plugin with --timeout 0',
+      'engine gave up on a call: mounts end earlier from now on, enable the plugin with --timeout 0',
     )
   }
 

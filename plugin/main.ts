@@ -6,11 +6,12 @@ import { isKnownName } from '../agent/host/known-names.ts'
 import { pathsUnder, rootOf } from '../agent/host/paths.ts'
 import { WherryError } from '../agent/model/errors.ts'
 import { systemClock } from '../agent/runtime/clock.ts'
-import { createLog } from '../agent/runtime/log.ts'
+import { createLog, logCrash } from '../agent/runtime/log.ts'
 import { createCalls, QUICK_DEADLINE_MS } from './driver.ts'
 import { EnginePatience } from './engine-patience.ts'
 import { engineSocketReplaced } from './engine-socket.ts'
 import { handedSocket } from './handed-socket.ts'
+import { LastWords } from './last-words.ts'
 import { Mounts } from './mounts.ts'
 import { servePlugin } from './server.ts'
 import { superviseAgent } from './supervisor.ts'
@@ -47,12 +48,14 @@ async function run({ args, env, agentEntry }: Options): Promise<number> {
   const config = parseConfig(env)
   const paths = pathsUnder(rootOf(args))
   const log = createLog(config.log, { part: 'plugin' })
+  logCrash(log)
   const stop = new AbortController()
   const { signal } = stop
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.on(name, () => stop.abort(new Error(name)))
 
   await using stack = new AsyncDisposableStack()
-  const agent = stack.use(createAgentClient(paths.agentSocket))
+  const lastWords = new LastWords(paths.stateDir, log)
+  const agent = stack.use(createAgentClient(paths.agentSocket, async () => lastWords.end))
   const patience = new EnginePatience(log)
   const mounts = new Mounts({ agent, deadlineMs: config.mountDeadlineMs, patience, log, signal })
   const isKnown = (name: string) => isKnownName(paths.stateDir, name)
@@ -79,16 +82,14 @@ async function run({ args, env, agentEntry }: Options): Promise<number> {
   }
   engineSocketReplaced(watched).then(
     () => {
-      log.error(
-        `the engine was restarted and ${paths.dockerSocket} is its old socket: ending, to be started with the new one`,
-      )
+      log.info({ socket: paths.dockerSocket }, 'engine restarted with a new socket: plugin restarts to get it')
       exitCode = EXIT_START_AGAIN
       stop.abort(new Error('the engine has a new socket'))
     },
     () => {},
   )
-  const agentCode = await superviseAgent({ entry: agentEntry, args, env, log, signal, watch })
-  return agentCode === 0 ? exitCode : agentCode
+  await superviseAgent({ entry: agentEntry, args, env, log, lastWords, signal, watch })
+  return exitCode
 }
 
 if (import.meta.main) {

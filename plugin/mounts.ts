@@ -108,7 +108,7 @@ class MountCall {
     this.answered = true
     const delivered = await Promise.all(this.#deliveries)
     if (!mounted || delivered.includes(true)) return
-    this.#parts.log.warn({ volume: name, mountId: id }, 'the engine did not wait for a Mount: taking it back')
+    this.#parts.log.info({ volume: name, mountId: id }, 'engine did not wait for a mount: taking it back')
     await this.#takeBack(name, id)
   }
 
@@ -120,7 +120,7 @@ class MountCall {
         agent.unmount(name, id, now.signal),
       )
     } catch (error) {
-      log.error({ volume: name, mountId: id, err: error }, 'a Mount that nobody waited for was not taken back')
+      log.error({ volume: name, mountId: id, err: error }, 'mount that nobody waited for was not taken back')
     }
   }
 }

@@ -47,7 +47,7 @@ export async function servePlugin(options: {
       state.running -= 1
     }
   })
-  app.on('error', (error) => log.debug({ err: error }, 'answer not written'))
+  app.on('error', (error) => log.debug({ err: error }, 'reply not written'))
 
   const server = createSocketServer(app.callback())
   // Node would send a status of its own. dockerd takes any status but 200 for "no such volume" (promise 10).
@@ -95,17 +95,14 @@ async function answer(
     const request = parseRequest(await readRequestBody(ctx.req, BODY_LIMIT_BYTES))
     const context = { signal: AbortSignal.any([gone.signal, stop]), delivered }
     write(ctx, 200, await call.run(request, context))
-    log.debug(fields, 'answered')
+    log.debug(fields, 'call done')
   } catch (error) {
     fields.err = error
-    if (gone.signal.aborted) return void log.info(fields, 'the engine did not wait for the answer')
+    if (gone.signal.aborted) return void log.info(fields, 'engine did not wait for the reply')
     const known = error instanceof WherryError ? error : internal(error)
     fields.code = known.code
     if (stop.aborted || (call?.answerable !== undefined && !call.answerable.includes(known.code))) {
-      log.warn(
-        fields,
-        'closed the connection without an answer, so that the engine does not take it for "no such volume"',
-      )
+      log.warn(fields, 'connection closed without a reply: the engine would take an error for no such volume')
       return hangUp(ctx)
     }
     if (known.code === 'INTERNAL') log.error(fields, 'call failed')

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { EXIT_WRONG_SETTING } from '../agent/host/config.ts'
 import { restartLoop } from '../agent/runtime/restart-loop.ts'
+import type { AgentExit, LastWords } from './last-words.ts'
 
 /**
  * Docker's calls wait for the agent, so the first restart is soon.
@@ -12,6 +13,8 @@ import { restartLoop } from '../agent/runtime/restart-loop.ts'
 const WAITS = { firstMs: 100, lastMs: 5_000, steadyMs: 10_000 }
 /** Docker kills a plugin 10 s after SIGTERM (moby, daemon/pkg/plugin/manager_linux.go, shutdownTimeout). */
 const STOP_LIMIT_MS = 8_000
+/** Time for the last words to arrive once the process has ended. */
+const WORDS_LIMIT_MS = 500
 
 /** Notified of the agent's processes, one after another. */
 export interface AgentWatch {
@@ -28,38 +31,41 @@ export interface AgentWatch {
 /**
  * Runs the agent as a child process, and starts it again whenever it ends (see `WAITS`).
  * When `signal` aborts, the agent gets SIGTERM, and SIGKILL after 8 s.
- * Returns the plugin's exit code: 0 after `signal`, 78 when the agent ended with 78 (a wrong setting, which a restart
- * would not mend). Output goes to the plugin's. However the plugin dies, the agent gets Node's `disconnect` event.
+ * Returns after that. An agent that finds a wrong setting is restarted too: this process stays, to say why to Docker.
+ * Its log goes to the plugin's output; `lastWords` gets its standard error. However the plugin dies, the agent gets
+ * Node's `disconnect` event.
  */
 export async function superviseAgent(options: {
   entry: string
   args: readonly string[]
   env: NodeJS.ProcessEnv
   log: Logger
+  lastWords: LastWords
   signal: AbortSignal
   stopLimitMs?: number
   watch?: AgentWatch
-}): Promise<number> {
-  const { log, signal } = options
-  let end: End = { code: null }
+}): Promise<void> {
+  const { lastWords, signal } = options
+  let last: Awaited<ReturnType<typeof runOnce>> | null = null
   const run = async () => {
-    end = await runOnce(options)
-    return end.code !== EXIT_WRONG_SETTING
+    last = await runOnce(options)
+    return true
   }
-  const ended = (againInMs: number) => log.error({ ...end, againInMs }, 'the agent ended; starting it again')
+  const ended = (againInMs: number) => {
+    if (last !== null) void lastWords.note(last.end, last.words, againInMs)
+  }
+  await lastWords.forget()
   await restartLoop({ run, ended, waits: WAITS, signal })
-  return end.code === EXIT_WRONG_SETTING ? EXIT_WRONG_SETTING : 0
+  await lastWords.forget()
 }
 
-interface End {
-  readonly code: number | null
-  readonly killedBy?: string
-  readonly err?: Error
-}
-
-async function runOnce(options: Parameters<typeof superviseAgent>[0]): Promise<End> {
-  const { entry, args, env, log, signal, watch } = options
-  const child = spawn(process.execPath, [entry, ...args], { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+async function runOnce(
+  options: Parameters<typeof superviseAgent>[0],
+): Promise<{ readonly end: AgentExit; readonly words: string }> {
+  const { entry, args, env, log, lastWords, signal, watch } = options
+  const child = spawn(process.execPath, [entry, ...args], { env, stdio: ['ignore', 'inherit', 'pipe', 'ipc'] })
+  // Not its end: a process that the agent left behind may have its standard error too.
+  const words = lastWords.listen(child.stderr as Readable)
   const ended = endOf(child)
   log.info({ pid: child.pid }, 'agent started')
   child.on('message', (message) => watch?.heard(message))
@@ -72,12 +78,13 @@ async function runOnce(options: Parameters<typeof superviseAgent>[0]): Promise<E
   signal.addEventListener('abort', stop, { once: true })
   if (signal.aborted) stop()
   const end = await ended
+  const said = await Promise.race([words, sleep(WORDS_LIMIT_MS, '', { ref: false })])
   watch?.ended()
   signal.removeEventListener('abort', stop)
-  return end
+  return { end, words: said }
 }
 
-async function endOf(child: ChildProcess): Promise<End> {
+async function endOf(child: ChildProcess): Promise<AgentExit> {
   try {
     const [code, killedBy] = (await once(child, 'exit')) as [number | null, string | null]
     return killedBy === null ? { code } : { code, killedBy }
@@ -88,12 +95,12 @@ async function endOf(child: ChildProcess): Promise<End> {
 
 async function stopChild(
   child: ChildProcess,
-  ended: Promise<End>,
+  ended: Promise<AgentExit>,
   { log, stopLimitMs = STOP_LIMIT_MS }: { log: Logger; stopLimitMs?: number },
 ): Promise<void> {
   child.kill('SIGTERM')
   const stopped = await Promise.race([ended, sleep(stopLimitMs, 'late' as const, { ref: false })])
   if (stopped !== 'late') return
-  log.warn({ stopLimitMs }, 'the agent did not end in time; killing it')
+  log.warn({ stopLimitMs }, 'agent did not end in time: killing it')
   child.kill('SIGKILL')
 }

@@ -1,6 +1,8 @@
 import { once } from 'node:events'
 import { type IncomingMessage, request as requestOver } from 'node:http'
+import { dirname } from 'node:path'
 import { text as textOf } from 'node:stream/consumers'
+import { type AgentEnd, readAgentEnd } from '../host/agent-end.ts'
 import { ERROR_STATUS, type ErrorCode, WherryError } from '../model/errors.ts'
 import type { AgentApi, ErrorBody } from './contract.ts'
 import { type ApiCall, ENDPOINTS } from './endpoints.ts'
@@ -16,9 +18,13 @@ interface Request {
 /**
  * Creates a client of this host's agent. Errors of the agent come out as the WherryError they went in as.
  * AGENT_UNAVAILABLE: no response came, and the call may or may not have been carried out. Every call may be repeated.
+ * Its message repeats the agent's last words, which `lastEnd` returns.
  * A call rejects with the signal's reason when `signal` aborts. It has no time limit of its own.
  */
-export function createAgentClient(socketPath: string): AgentApi & AsyncDisposable {
+export function createAgentClient(
+  socketPath: string,
+  lastEnd: () => Promise<AgentEnd | null> = () => readAgentEnd(dirname(socketPath)),
+): AgentApi & AsyncDisposable {
   const closing = new AbortController()
 
   async function send(row: Row, request: Request, signal: AbortSignal): Promise<unknown> {
@@ -29,10 +35,7 @@ export function createAgentClient(socketPath: string): AgentApi & AsyncDisposabl
     } catch (error) {
       if (error instanceof WherryError) throw error
       signal.throwIfAborted()
-      throw new WherryError('AGENT_UNAVAILABLE', `Wherry's agent on this host does not answer (${reasonOf(error)}).`, {
-        hint: "It is restarted by itself; if this lasts, look into the plugin's log.",
-        cause: error,
-      })
+      throw unavailable(error, await lastEnd())
     }
   }
 
@@ -81,6 +84,16 @@ function toError(text: string): WherryError {
   if (error === undefined) throw new Error('the response is not in the form of the API')
   const code: ErrorCode = Object.hasOwn(ERROR_STATUS, error.code) ? error.code : 'INTERNAL'
   return new WherryError(code, error.message, error.hint === undefined ? {} : { hint: error.hint })
+}
+
+function unavailable(cause: unknown, end: AgentEnd | null): WherryError {
+  const what = `Wherry's agent on this host does not reply (${reasonOf(cause)}).`
+  if (end === null) {
+    const hint = "It is restarted automatically. If this lasts, look for wherry in the engine's log."
+    return new WherryError('AGENT_UNAVAILABLE', what, { hint, cause })
+  }
+  const hint = 'It is restarted automatically, once that is mended.'
+  return new WherryError('AGENT_UNAVAILABLE', `${what} It ended at ${end.at}: ${end.why}`, { hint, cause })
 }
 
 function reasonOf(error: unknown): string {

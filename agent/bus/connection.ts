@@ -155,7 +155,7 @@ export class NatsLink implements AsyncDisposable {
     this.#up = true
     this.#reach = null
     this.#detail = `connected to ${connection.getServer()} (nats-server ${connection.info?.version ?? 'unknown'})`
-    log.info(this.#detail)
+    log.info({ server: connection.getServer() }, 'connected to the registry')
     for (const listener of [...this.#listeners]) {
       try {
         listener(connection)
@@ -167,7 +167,7 @@ export class NatsLink implements AsyncDisposable {
 
   #lost(reason: string): void {
     if (this.#stop.signal.aborted) return
-    if (this.#up) this.#options.log.warn(`NATS: ${reason}`)
+    if (this.#up) this.#options.log.info({ reason }, 'connection to the registry lost')
     this.#up = false
     this.#reach = null
     this.#reason = reason

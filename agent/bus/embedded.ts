@@ -81,7 +81,7 @@ export class EmbeddedNats implements AsyncDisposable {
             lockFd: lock.fd,
             log,
           })
-    if (plan.warning !== null) log.warn(plan.warning)
+    if (plan.warning !== null) log.warn({ note: plan.warning }, 'registry layout has a weakness')
     const embedded = new EmbeddedNats(options, endpoint, lock, supervisor)
     await embedded.#watchCertificates()
     return embedded
@@ -139,7 +139,7 @@ export class EmbeddedNats implements AsyncDisposable {
     if (supervisor === null || tls === null) return
     const files = [tls.ca, tls.cert, tls.key]
     const reload = () => {
-      this.#options.log.info('certificates changed; nats-server reloads them')
+      this.#options.log.info('certificates changed: nats-server reloads them')
       supervisor.reload()
     }
     this.#watch = watchFiles(files, await stampOf(files), CERTIFICATES_EVERY_MS, reload)
@@ -162,9 +162,8 @@ function checkVersion(version: Version, plan: NatsPlan, binary: string, log: Log
     })
   }
   if (isOlder(version, OLDEST_WITH_SYNC_INTERVAL)) {
-    log.warn(
-      `nats-server ${version.join('.')} syncs to disk only from time to time: a power cut may lose the last minutes.`,
-    )
+    const about = { version: version.join('.') }
+    log.warn(about, 'nats-server syncs to disk from time to time only: a power cut may lose the last minutes')
   }
 }
 

@@ -1,8 +1,8 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import type { Logger } from 'pino'
 import { WherryError } from '../model/errors.ts'
+import type { ServerLog } from './server-log.ts'
 import type { ServerOutput } from './server-output.ts'
 import { parseVersion, type Version } from './version.ts'
 
@@ -38,7 +38,7 @@ export class ServerProcess implements AsyncDisposable {
   readonly ended: Promise<string>
   #running = true
 
-  constructor(binary: string, configPath: string, lockFd: number, output: ServerOutput, log: Logger) {
+  constructor(binary: string, configPath: string, lockFd: number, output: ServerOutput, log: ServerLog) {
     const child = spawn(binary, ['-c', configPath], { stdio: ['ignore', output.fd, output.fd, lockFd] })
     this.#child = child
     output.follow((line) => this.#take(line, log))
@@ -72,33 +72,10 @@ export class ServerProcess implements AsyncDisposable {
     await this.ended
   }
 
-  #take(line: string, log: Logger): void {
-    const { level, text } = parseServerLine(line)
-    if (text === '') return
-    log[level](text)
-    if (level === 'debug') return
+  #take(line: string, log: ServerLog): void {
+    const text = log.take(line)
+    if (text === null) return
     this.#lastLines.push(text)
     if (this.#lastLines.length > LAST_LINES) this.#lastLines.shift()
   }
-}
-
-/** An expected warning: the password is random, new at each start, and only root can read its file. */
-const EXPECTED = /^Plaintext passwords detected/
-
-const LEVELS: Readonly<Record<string, 'debug' | 'warn' | 'error'>> = {
-  INF: 'debug',
-  WRN: 'warn',
-  ERR: 'error',
-  FTL: 'error',
-}
-
-/**
- * Parses one line of nats-server's output. Its information is detail here.
- * Lines without a level are complaints about its configuration.
- */
-export function parseServerLine(line: string): { level: 'debug' | 'warn' | 'error'; text: string } {
-  const match = /^\[\d+\] (?:\S+ \S+ )?\[([A-Z]{3})\] ?(.*)$/.exec(line)
-  if (match === null) return { level: 'error', text: line.trim() }
-  if (EXPECTED.test(match[2] ?? '')) return { level: 'debug', text: match[2] ?? '' }
-  return { level: LEVELS[match[1] ?? ''] ?? 'debug', text: (match[2] ?? '').trim() }
 }

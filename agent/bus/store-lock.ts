@@ -64,7 +64,7 @@ async function evict(fd: number, path: string, configDir: string, log: Logger): 
     const stranger = users.find((user) => !isOurServer(user, configDir))
     if (stranger !== undefined) throw lockedBy(path, `process ${stranger.pid} (${stranger.args.slice(0, 3).join(' ')})`)
     for (const user of users) {
-      log.warn({ pid: user.pid, signal }, 'ending a nats-server that an earlier agent left running')
+      log.info({ pid: user.pid, signal }, 'ending a nats-server that an earlier agent left running')
       sendSignal(user.pid, signal)
     }
     const deadline = performance.now() + waitMs

@@ -1,9 +1,11 @@
 import { writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { Repeats } from '../runtime/repeats.ts'
 import { restartLoop } from '../runtime/restart-loop.ts'
 import { freePort } from './free-port.ts'
 import { renderServerConfig, type ServerConfig } from './server-config.ts'
+import { ServerLog } from './server-log.ts'
 import { ServerOutput } from './server-output.ts'
 import { ServerProcess } from './server-process.ts'
 
@@ -39,12 +41,15 @@ export class Supervisor implements AsyncDisposable {
   readonly #options: SupervisorOptions
   readonly #stop = new AbortController()
   readonly #loop: Promise<void>
+  readonly #serverLog: ServerLog
+  readonly #ends = new Repeats()
   #process: ServerProcess | null = null
   #monitorPort = 0
   #detail = 'starting'
 
   constructor(options: SupervisorOptions) {
     this.#options = options
+    this.#serverLog = new ServerLog(options.log)
     this.#loop = this.#run()
   }
 
@@ -104,10 +109,14 @@ export class Supervisor implements AsyncDisposable {
   async #run(): Promise<void> {
     const run = async () => {
       this.#detail = await this.#runOnce().catch((error: Error) => error.message)
+      this.#serverLog.ended()
       return true
     }
-    const ended = (waitMs: number) =>
-      this.#options.log.error({ waitMs }, `nats-server ended: ${this.#detail}; restarting it`)
+    const ended = (waitMs: number) => {
+      const repeated = this.#ends.note(this.#detail)
+      const fields = { why: this.#detail, waitMs, ...(repeated === null || repeated === 0 ? {} : { repeated }) }
+      this.#options.log[repeated === null ? 'debug' : 'error'](fields, 'nats-server ended: restarting it')
+    }
     await restartLoop({ run, ended, waits: WAITS, signal: this.#stop.signal })
     this.#detail = 'stopped'
   }
@@ -122,7 +131,7 @@ export class Supervisor implements AsyncDisposable {
       await output[Symbol.asyncDispose]()
       return 'stopped'
     }
-    this.#process = new ServerProcess(binary, configPath, lockFd, output, log)
+    this.#process = new ServerProcess(binary, configPath, lockFd, output, this.#serverLog)
     this.#detail = 'running'
     log.info({ pid: this.#process.pid }, 'nats-server started')
     return await this.#process.ended

@@ -265,7 +265,7 @@ export class Freezer {
     if (this.#isWarned || session.guard !== null || session.files.length === 0) return
     this.#isWarned = true
     this.#log.warn(
-      'kernel without CONFIG_FANOTIFY_ACCESS_PERMISSIONS: docker pause and docker exec may fail during a checkpoint',
+      'kernel lacks CONFIG_FANOTIFY_ACCESS_PERMISSIONS: docker pause and exec may fail during a checkpoint',
     )
   }
 }

@@ -59,7 +59,7 @@ async function thawLater(options: Options, containers: readonly string[]): Promi
       log.warn({ err: error }, 'note of containers left frozen not updated')
     })
   }
-  log.warn({ containers }, 'containers left frozen for a checkpoint run now, or are gone')
+  log.info({ containers }, 'containers left frozen for a checkpoint run now, or are gone')
 }
 
 /** Thaws containers, and returns those that may still be frozen. */

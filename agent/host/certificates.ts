@@ -176,17 +176,14 @@ class FileIdentity implements Identity {
     const expires = check(this.paths, files, this.#address, new Date())
     this.#current = files
     if (expires.getTime() - Date.now() > EXPIRY_WARNING_MS) return
-    this.#log.warn(
-      { expires, dir: ca },
-      `certificates expire on ${expires.toISOString()}: renew them with scripts/certs`,
-    )
+    this.#log.warn({ expires, ca }, 'certificates expire soon: renew them with scripts/certs')
   }
 
   async #reload(): Promise<void> {
     try {
       await this.#load()
     } catch (err) {
-      this.#log.error({ err }, 'new certificates are not usable; the ones read before stay in use')
+      this.#log.error({ err }, 'new certificates are not usable: the ones read before stay in use')
       return
     }
     this.#log.info({ paths: this.paths }, 'new certificates are in use')

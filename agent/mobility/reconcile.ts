@@ -9,6 +9,7 @@ import { confirmHold } from './hold/confirm-hold.ts'
 import { dropEndedUses } from './hold/ended-uses.ts'
 import { confirmHolds, setAsideDiverged } from './hold/give-up-hold.ts'
 import { resumeFenced } from './hold/resume-fenced.ts'
+import { HostReports } from './lease/host-reports.ts'
 import { createPlacementMemory } from './placement/memory.ts'
 import { reconcilePlacement } from './placement/reconcile-placement.ts'
 import { noteRecord } from './record/record-mark.ts'
@@ -34,9 +35,11 @@ const ROUND_LIMIT_MS = 30_000
 /** Takes in the heartbeats that have come until the agent stops. By them others' leases are judged. */
 export async function watchHosts(context: Pick<Context, 'dependencies' | 'hosts' | 'stateDisk'>): Promise<void> {
   const { registry, clock, heartbeatMs, signal } = context.dependencies
+  const reports = new HostReports(context)
   while (!signal.aborted) {
     try {
       context.hosts.see(await registry.followedHosts())
+      reports.report()
     } catch (error) {
       report(context, 'read the heartbeats', error)
     }

@@ -118,7 +118,7 @@ export class Readiness {
     // Without a leader or a connection, calls are still tried: they fail by themselves, or they do not.
     const final = codeOf(error) === 'NATS_TOO_OLD' || (codeOf(error) !== undefined && bus.state().connected)
     if (final) this.#isReady = false
-    if (failure.message !== this.#failure.message) log.warn(failure.toLine())
+    if (failure.message !== this.#failure.message) log.warn({ err: failure }, 'registry not ready')
     this.#failure = failure
   }
 }

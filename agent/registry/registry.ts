@@ -212,7 +212,7 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   #problem(about: string, text: string): void {
     if (this.#problems.get(about) === text) return
     this.#problems.set(about, text)
-    this.#options.log.error(text)
+    this.#options.log.error({ problem: text }, 'registry has a problem')
   }
 
   #checked(isNew: boolean): void {

@@ -19,7 +19,7 @@ const test = onLab(
 /** The pause budget, and what a slow machine adds. A fence lasts until its cause is gone. */
 const LONGEST_PAUSE_SECONDS = 6
 /** What the agent says when the kernel tells it what changes in a volume. */
-const TRACKED = /three.*kernel reports changes/
+const TRACKED = /kernel reports changes.*volume=three/
 /** Hosts give up and take copies one after another, each at its own next scan. */
 const SETTLED = { timeoutMs: 180_000 }
 const MEBIBYTES = 8
@@ -69,7 +69,11 @@ test.serial(
     t.log(said)
     t.regex(said, new RegExp(`${full.name} \\(${full.address}\\).*(available|full)`), 'who and what')
     t.regex(said, /Free space/, 'what to do')
-    t.regex(h1.engineLog(), new RegExp(`${full.name}.*checkpoint not delivered to a host`), 'the log has it')
+    t.regex(
+      h1.engineLog(),
+      new RegExp(`checkpoint not delivered to a host volume=three host='${full.name} `),
+      'the log has it',
+    )
     const status = (await inspect(h1, 'three'))?.Status
     t.regex(
       String(status?.copies),

@@ -161,7 +161,7 @@ export function announceTakeover(context: Pick<Context, 'dependencies' | 'hosts'
   if (seizure === undefined) return
   tally.takenOver(record.name)
   const { epoch, base, ageSeconds } = seizure
-  log.error(
+  log.warn(
     {
       volume: record.name,
       id: record.id,
@@ -170,7 +170,7 @@ export function announceTakeover(context: Pick<Context, 'dependencies' | 'hosts'
       ageSeconds,
       from: context.hosts.label(seizure.from),
     },
-    `volume taken over from a lost host: at most its last ${ageSeconds} s of writes are missing`,
+    'volume taken over from a lost host: what was written since its checkpoint is missing',
   )
   bus.publish(`volume.${record.id}.seized`, { name: record.name, host: self.id, ...seizure })
 }

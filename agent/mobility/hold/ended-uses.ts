@@ -45,6 +45,6 @@ export async function dropEndedUses(
     return over
   })
   if (!dropped) return
-  log.warn({ volume: copy.name, id: copy.id }, 'uses ended without an Unmount: dropped')
+  log.info({ volume: copy.name, id: copy.id }, 'uses ended without an Unmount: dropped')
   void context.releases.releaseIfUnused(copy.id)
 }

@@ -184,7 +184,7 @@ async function setTreeAside(
   const tree = diverged.at(-1)
   log.error(
     { volume: local.name, id: local.id, epoch: tree?.epoch, base: tree?.base, directory: tree?.name },
-    'diverged copy kept: it has writes that the cluster does not have; copy out what you need, then delete it',
+    'diverged copy kept with writes that the cluster never got: copy out what you need and delete it',
   )
   bus.publish(`volume.${local.id}.diverged`, { name: local.name, host: self.id, ...tree })
   await reportRestart(context, record, at)

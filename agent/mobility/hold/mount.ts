@@ -79,7 +79,7 @@ async function tryUntilDeadline(context: MountContext, attempt: MountAttempt): P
     })
     if (typeof step === 'string') return step
     if (step.message !== refusal?.message)
-      context.dependencies.log.debug({ volume: name, why: step.message }, 'a mount waits')
+      context.dependencies.log.debug({ volume: name, why: step.message }, 'mount waits')
     refusal = step
     await context.wakeups.wait(name, (until) => context.dependencies.clock.sleep(POLL_MS, until), signal)
   }

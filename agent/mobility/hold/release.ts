@@ -70,7 +70,7 @@ export async function releaseIfUnused(
     context.stateDisk.suspect(error)
     const local = await context.dependencies.store.copy(id).catch(() => undefined)
     // An outage ends by itself, and the release must not wait longer then.
-    if (codeOf(error) === 'REGISTRY_UNAVAILABLE') log.error({ err: error, id }, 'release failed: registry unavailable')
+    if (codeOf(error) === 'REGISTRY_UNAVAILABLE') log.warn({ err: error, id }, 'release failed: registry unavailable')
     else if (local !== null) context.releaseTroubles.note({ id, name: local?.name ?? id }, error, startMs)
   } finally {
     context.releasing.delete(id)

@@ -88,7 +88,7 @@ export async function resumeFenced(
   if (context.lease.runs) await pauses.resume(mayRun)
   const containers = fenced.filter(mayRun).map((pause) => pause.container)
   if (containers.length > 0)
-    context.dependencies.log.warn({ containers }, 'lease runs again: fenced containers resumed')
+    context.dependencies.log.info({ containers }, 'lease runs again: fenced containers resumed')
   if (failure !== null) throw failure
 }
 

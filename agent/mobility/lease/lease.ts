@@ -222,6 +222,7 @@ export class HeartbeatLease implements Lease {
     if (nowMs - this.#acknowledgedMs > this.#breakMs || this.#unbrokenMs === Number.POSITIVE_INFINITY)
       this.#unbrokenMs = nowMs
     this.#acknowledgedMs = nowMs
+    if (this.#lost) this.#dependencies.log.info('registry reached again')
     this.#lost = false
     if (!this.isGivenUp) this.#onExtended(lapsed)
   }

@@ -60,7 +60,7 @@ export class ProbedStateDisk implements StateDiskHealth {
         this.#changed()
       } else if (this.#trouble !== null && passes >= PASSES) {
         this.#trouble = null
-        log.warn('state directory writable again')
+        log.info('state directory writable again')
         this.#changed()
       }
       const hurries = failures > 0 || this.#trouble !== null

@@ -95,7 +95,8 @@ export async function askInventory(
   return found
 }
 
-function parseInventory(value: unknown, from: string): Inventory {
+/** Parses an inventory, as `askInventory`. `from`: label of the host that sent it. */
+export function parseInventory(value: unknown, from: string): Inventory {
   const { readable, skewed } = sortCopies(value)
   const found = inventoryMessage.safeParse(readable)
   if (found.success) return { ...found.data, damaged: [...found.data.damaged, ...skewed] }

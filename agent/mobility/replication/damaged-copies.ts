@@ -22,7 +22,8 @@ export async function reportFoundDamage(
   // It may have been released since the scan began: the next scan tells.
   if (damaged === null) return refusal
   const level = record.copies[dependencies.self.id]?.state === 'current' ? 'error' : 'debug'
-  dependencies.log[level]({ volume: record.name, id: record.id, damaged }, refusal.message)
+  const about = { err: refusal, volume: record.name, id: record.id, damaged }
+  dependencies.log[level](about, 'copy damaged: neither mounted nor sent')
   await reportDamaged(dependencies, record).catch((error: unknown) => {
     dependencies.log.debug({ err: error, volume: record.name }, 'damaged copy not reported yet')
   })

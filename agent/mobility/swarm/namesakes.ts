@@ -55,7 +55,7 @@ export class EngineNamesakes implements Namesakes {
     for (const volume of this.#names.filter((name) => !before.has(name))) {
       log.warn(
         { volume },
-        'the engine has a volume of driver "local" with this name: a container that names no driver gets that one',
+        'engine has a volume of driver local with this name: containers without a driver get that one',
       )
     }
   }

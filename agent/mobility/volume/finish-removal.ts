@@ -103,7 +103,7 @@ async function setAside(context: Pick<Context, 'dependencies'>, { id, name }: Lo
   const directory = await store.setAside(id)
   log.error(
     { volume: name, id, directory },
-    'removed volume set aside: this host was given up or held it; copy out what you need, then delete the directory',
+    'removed volume set aside: this host was given up or held it; copy out what you need and delete it',
   )
   bus.publish(`volume.${id}.set_aside`, { name, host: self.id, directory })
 }

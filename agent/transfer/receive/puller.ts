@@ -22,7 +22,7 @@ export function createPuller({
     async pull(from, request, writer, signal) {
       await using channel = await dial(from, identity, memory, signal)
       const result = await receiveTree(channel, request, writer, spoken)
-      log.debug({ from, volume: request.volume, ...result }, 'pulled a tree')
+      log.debug({ from, volume: request.volume, ...result }, 'tree pulled')
       return result
     },
   }

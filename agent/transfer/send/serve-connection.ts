@@ -116,7 +116,7 @@ async function serveTree(
   await sendTree(channel, reader, requests, faultPoint)
   log.debug(
     { volume: request.volume, want: request.want.kind, hash: reader.hash, wireBytes: channel.wireBytes },
-    'sent a tree',
+    'tree sent',
   )
 }
 
@@ -158,7 +158,7 @@ export async function serveChannel(channel: Channel, services: Services, peer: P
 function logTree(log: Logger, err: unknown, channel: Channel): void {
   // An asking host may leave at any time: it pre-seeded enough, or found its data elsewhere.
   const level = codeOf(err) === 'TRANSFER_CUT' ? 'info' : 'warn'
-  log[level]({ err, asker: channel.peer }, 'a copy to another host ended early')
+  log[level]({ err, asker: channel.peer }, 'copy to another host ended early')
 }
 
 /** A coded error is the response, and the asking host reports it. The text of other errors stays in this log. */

@@ -75,7 +75,7 @@ export class TlsListener {
     const { identity, log } = this.#options
     const bound = await listenOn(this.#tcp, host, port)
     this.#stopWatching = identity.onChange(() => this.#tls.setSecureContext(tlsOptions(identity)))
-    this.#tcp.on('error', (err) => log.error({ err }, 'the transfer server failed'))
+    this.#tcp.on('error', (err) => log.error({ err }, 'transfer server failed'))
     this.#tls.on('tlsClientError', (error, socket) => {
       this.#refuse(socket, handshakeFailure(error, socket), CERTIFICATES_HINT)
       socket.destroy()

@@ -211,3 +211,30 @@ test('a connection between servers that the network has cut is opened anew, not 
   await eventually('a connection again', async () => (await routesTo(second)) > 0)
   t.is(serverPid(second), pid)
 })
+
+test('a server that is away for a while is one line when it goes and one when it returns', async (t) => {
+  await using cluster = await TestCluster.create(3)
+  const [one = '', two = '', three = ''] = cluster.addresses
+  const staying = await cluster.start(one, { logLevel: 'info' })
+  const [leaving] = await Promise.all([cluster.start(two), cluster.start(three)])
+  const printed = () => readFile(join(cluster.dir, one, 'nats/nats.log'), 'utf8')
+  const about = (from: number) => staying.lines.slice(from).filter(({ server }) => server === two)
+  const returns = (from: number) => about(from).filter(({ msg }) => msg === 'registry server reached again').length
+  // At the start it tried it too. And only once its own attempt made a route does it keep trying a lost one.
+  const made = new RegExp(`${two}:\\d+ - rid:\\d+ - Route connection created`)
+  await eventually('its routes are made', async () => made.test(await printed()) && returns(0) === 1)
+  const from = staying.lines.length
+  const failures = async () => (await printed()).match(/Error trying to connect to route/g)?.length ?? 0
+  const before = await failures()
+  await leaving[Symbol.asyncDispose]()
+  await eventually('it was tried often', async () => (await failures()) >= before + 10)
+  await cluster.start(two)
+  await eventually('its return', () => returns(from) === 1)
+  t.deepEqual(
+    about(from).map(({ msg }) => msg.split(':')[0]),
+    ['registry server not reached', 'registry server reached again'],
+  )
+  t.true(Number(about(from)[1]?.attempts) >= 10)
+  const loud = staying.lines.slice(from).filter(({ msg }) => msg === 'nats-server says')
+  t.deepEqual(loud, [], 'nothing else of what it printed')
+})

@@ -1,6 +1,6 @@
 import test from 'ava'
 import { leaderlessQuorum, type NatsSettings, ownEndpoint, planNats } from '../../../agent/bus/plan.ts'
-import { parseServerLine } from '../../../agent/bus/server-process.ts'
+import { parseServerLine } from '../../../agent/bus/server-log.ts'
 import { isOlder, parseVersion } from '../../../agent/bus/version.ts'
 import { codeOf } from '../../../agent/model/errors.ts'
 import { fromKey, toKey } from '../../../agent/registry/keys.ts'

@@ -38,11 +38,18 @@ export async function natsServer(which: keyof typeof SUITES = 'newest'): Promise
   throw new Error(`no nats-server in ${dir}`)
 }
 
-/** Log lines at warn and above, for tests that look at them. */
-export function recordingLog(): { log: Logger; lines: { level: number; msg: string }[] } {
-  const lines: { level: number; msg: string }[] = []
+/** A line that was logged. */
+export interface LoggedLine {
+  readonly level: number
+  readonly msg: string
+  readonly [field: string]: unknown
+}
+
+/** Log lines at warn and above, or from another level on, for tests that look at them. */
+export function recordingLog(level = 'warn'): { log: Logger; lines: LoggedLine[] } {
+  const lines: LoggedLine[] = []
   const log = pino(
-    { level: 'warn' },
+    { level },
     {
       write: (line: string) => {
         lines.push(JSON.parse(line))
@@ -82,7 +89,7 @@ export interface TestHost extends AsyncDisposable {
   readonly plan: NatsPlan
   readonly embedded: EmbeddedNats
   readonly bus: NatsBus
-  readonly lines: { level: number; msg: string }[]
+  readonly lines: readonly LoggedLine[]
   readonly log: Logger
 }
 
@@ -93,11 +100,12 @@ export interface NatsHostOptions {
   readonly ports?: readonly [number, number]
   readonly tls?: TlsFiles
   readonly binary?: string
+  readonly logLevel?: string
 }
 
 export async function startHost(options: NatsHostOptions): Promise<TestHost> {
   const { stateDir, address = '127.0.0.1', peers = [], ports = [0, 0] } = options
-  const { log, lines } = recordingLog()
+  const { log, lines } = recordingLog(options.logLevel)
   const settings: NatsSettings = { advertise: address, peers, urls: [], clientPort: ports[0], clusterPort: ports[1] }
   const plan = planNats(settings)
   const binary = options.binary ?? (await natsServer())

@@ -1,8 +1,10 @@
 import test from 'ava'
 import { KnownHosts } from '../../../agent/mobility/lease/host-directory.ts'
+import { HostReports } from '../../../agent/mobility/lease/host-reports.ts'
 import type { HostRecord } from '../../../agent/model/model.ts'
 import type { Versioned } from '../../../agent/registry/contract.ts'
 import type { Clock } from '../../../agent/runtime/clock.ts'
+import { recordingLog } from '../bus/server.ts'
 
 const LEASE_MS = 8_000
 
@@ -117,4 +119,32 @@ test('promise 6: heartbeats of a registry that was lost and counts its revisions
   beat(1, { renewal: 43 })
   beat(2, { renewal: 1, incarnation: 'new' })
   t.false(hosts.alive('a'), 'what an agent before said is no sign of life')
+})
+
+test('a host that is away is one line when it goes and one when it is back; an outage of the registry is none', (t) => {
+  const clock = clockAt()
+  const hosts = new KnownHosts(clock, LEASE_MS)
+  const { log, lines } = recordingLog('info')
+  const dependencies = { clock, log, self: { id: 'me' }, leaseMs: LEASE_MS, heartbeatMs: 1_000 }
+  const reports = new HostReports({ hosts, dependencies })
+  const watch = (seconds: number, isAlive: boolean) => {
+    for (let second = 0; second < seconds; second++) {
+      clock.advance(1_000)
+      hosts.see(isAlive ? [host(clock.now().toISOString())] : [])
+      reports.report()
+    }
+  }
+  watch(30, true)
+  clock.advance(60_000)
+  watch(30, true)
+  t.deepEqual(lines, [], 'nothing was read meanwhile')
+  watch(60, false)
+  watch(30, true)
+  t.deepEqual(
+    lines.map(({ msg, host }) => [msg, host]),
+    [
+      ['host away', 'h1 (10.0.0.1)'],
+      ['host back', 'h1 (10.0.0.1)'],
+    ],
+  )
 })

@@ -88,7 +88,7 @@ test('promise 2: a volume with a copy that could not be read is not recovered, a
   }
   world.peersOf = () => ({
     ask: async (_host, question: Query, signal) => {
-      const said = (await answer(question, { name: 'h1' }, signal)) as { copies: LocalCopy[] }
+      const said = (await answer(question, { name: 'h1', altNames: 'DNS:h1' }, signal)) as { copies: LocalCopy[] }
       return question.kind === 'inventory' ? { ...said, copies: said.copies.map(asNextFormat) } : said
     },
   })

@@ -103,7 +103,7 @@ test('Get shows holder, containers, checkpoint, copies and move, each as one rea
         move: 'h1 to h2, running, 500 B of 120 MB, 3 of 10 files, 1.5 MB/s, about 12 s left',
         options: 'uid=0 gid=0 mode=0755 copies=2 checkpoint=auto consistency=pause failover=auto on_isolation=pause',
         checkpoint_age: '4 s old on another host (2.7)',
-        stale: 'the registry cannot be reached; this is the last known state',
+        stale: 'the registry has not replied to this host: this is the last known state',
       },
     },
   })
@@ -288,7 +288,7 @@ test('List and Path say why they failed when the agent stays away', async (t) =>
   const calls = ['VolumeDriver.List', 'VolumeDriver.Path'].map((call) => plugin.call(call, { Name: 'data' }))
   for (const answer of await Promise.all(calls)) {
     t.is(answer?.status, 500)
-    t.regex(String(answer?.body.Err), /agent on this host does not answer \(it is not running\)/)
+    t.regex(String(answer?.body.Err), /agent on this host does not reply \(it is not running\)/)
   }
 })
 

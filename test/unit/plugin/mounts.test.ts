@@ -110,7 +110,7 @@ test('promise 9: a Mount that finds no agent fails at its deadline and says so',
   const startMs = performance.now()
   const answer = await plugin.call(...MOUNT)
   const tookMs = performance.now() - startMs
-  t.regex(String(answer?.body.Err), /agent on this host does not answer/)
+  t.regex(String(answer?.body.Err), /agent on this host does not reply/)
   t.true(tookMs > 300 && tookMs < 5_000, `${tookMs}`)
 })
 

@@ -1,6 +1,10 @@
 import { existsSync } from 'node:fs'
 import test from 'ava'
 import { pino } from 'pino'
+import { createAgentClient } from '../../../agent/api/client.ts'
+import { readAgentEnd } from '../../../agent/host/agent-end.ts'
+import { pathsUnder } from '../../../agent/host/paths.ts'
+import { LastWords } from '../../../plugin/last-words.ts'
 import { superviseAgent } from '../../../plugin/supervisor.ts'
 import { untilTrue } from '../until.ts'
 import { isAlive, isServed, startProcess, TINY_AGENT } from './plugin-process.ts'
@@ -45,10 +49,31 @@ test('an agent that ends at once is started with growing pauses', async (t) => {
   }
 })
 
-test('an agent that ends with 78 ends the plugin with 78', async (t) => {
-  await using plugin = await startProcess({ TINY_AGENT: 'wrong-setting' })
-  t.is((await plugin.spawnPlugin().ended).code, 78)
-  t.is(plugin.diary('start').length, 1)
+test('calls that find no agent repeat its last words, also about a wrong setting, and so does the command', async (t) => {
+  await using plugin = await startProcess({ TINY_AGENT: 'wrong-setting', WHERRY_MOUNT_DEADLINE: '10s' })
+  const { child } = plugin.spawnPlugin()
+  await untilTrue(() => isServed(plugin.pluginSocket))
+  await untilTrue(() => plugin.diary('start').length >= 2)
+  const answer = await plugin.call('VolumeDriver.Mount', { Name: 'data', ID: 'm1' })
+  const why = /does not reply \(it is not running\)\. It ended at \S+: The setting is wrong\. Mend it\. It is restarted/
+  t.regex(String(answer?.body.Err), why)
+  t.is(child.exitCode, null, 'the plugin stays, to say so')
+  const stop = new AbortController()
+  const client = createAgentClient(pathsUnder(plugin.root).agentSocket)
+  t.regex(String((await t.throwsAsync(client.list(stop.signal)))?.message), /ended at \S+: The setting is wrong\./)
+})
+
+test('an agent that crashes is named with how it ended, and one that was asked to end leaves no such note', async (t) => {
+  await using plugin = await startProcess({ TINY_AGENT: 'crash', WHERRY_MOUNT_DEADLINE: '10s' })
+  const { child, ended } = plugin.spawnPlugin()
+  await untilTrue(() => plugin.diary('start').length >= 2)
+  const answer = await plugin.call('VolumeDriver.Mount', { Name: 'data', ID: 'm1' })
+  t.regex(String(answer?.body.Err), /It ended at \S+: exit code 1\./)
+  const { stateDir } = pathsUnder(plugin.root)
+  t.regex((await readAgentEnd(stateDir))?.why ?? '', /exit code 1/)
+  child.kill('SIGTERM')
+  await ended
+  t.is(await readAgentEnd(stateDir), null)
 })
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -100,16 +125,18 @@ test('a second plugin on the same socket ends with one line', async (t) => {
 test('an agent that does not end in time is killed', async (t) => {
   await using plugin = await startProcess()
   const stop = new AbortController()
+  const log = pino({ level: 'silent' })
   const done = superviseAgent({
     entry: TINY_AGENT,
     args: ['--root', plugin.root],
     env: { ...process.env, TINY_AGENT: 'stubborn' },
-    log: pino({ level: 'silent' }),
+    log,
+    lastWords: new LastWords(plugin.root, log),
     signal: stop.signal,
     stopLimitMs: 200,
   })
   await untilTrue(() => plugin.diary('serve').length === 1)
   stop.abort()
-  t.is(await done, 0)
+  await done
   t.false(isAlive(plugin.diary('start-before-socket')[0]?.pid ?? 0))
 })

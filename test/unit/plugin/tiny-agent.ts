@@ -18,7 +18,10 @@ const note = (what: string) => appendFileSync(join(root, 'diary'), `${what} ${pr
 
 note(existsSync(paths.pluginSocket) ? 'start' : 'start-before-socket')
 if (behaviour === 'crash') process.exit(1)
-if (behaviour === 'wrong-setting') process.exit(EXIT_WRONG_SETTING)
+if (behaviour === 'wrong-setting') {
+  process.stderr.write('wherry: The setting is wrong. Mend it.\n')
+  process.exit(EXIT_WRONG_SETTING)
+}
 process.on('SIGTERM', () => {
   if (behaviour === 'stubborn') return
   note('stop')

@@ -7,13 +7,6 @@ import { join } from 'node:path'
 import test from 'ava'
 import { untilTrue } from '../until.ts'
 
-interface Line {
-  readonly part: string
-  readonly msg: string
-  readonly nth?: number
-  readonly lines?: number
-}
-
 /** A process that logs into a pipe of which this one has the other end. */
 async function start() {
   const stack = new AsyncDisposableStack()
@@ -42,8 +35,12 @@ async function start() {
     text()
       .split('\n')
       .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as Line)
   return { child, lines, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+}
+
+/** The number of a field in a line. */
+function numberIn(line: string, name: string): number {
+  return Number(new RegExp(` ${name}=(\\d+)`).exec(line)?.[1])
 }
 
 test('a log that nobody reads holds nobody: lines are dropped, and counted once somebody reads again', async (t) => {
@@ -51,25 +48,37 @@ test('a log that nobody reads holds nobody: lines are dropped, and counted once 
   await once(ground.child, 'message')
   const first = ground.lines()
   t.deepEqual(
-    first.map(({ nth }) => nth),
+    first.map((line) => numberIn(line, 'nth')),
     first.map((_, at) => at + 1),
   )
   t.true(first.length < 2_000)
   ground.child.send('later')
-  const second: Line[] = []
+  const second: string[] = []
   await untilTrue(() => {
     second.push(...ground.lines())
     return second.length > 0
   })
-  t.like(second, [
-    { part: 'test', lines: 2_000 - first.length },
-    { part: 'test', msg: 'later' },
-  ])
+  t.regex(second[0] ?? '', /^wherry WARN \S+ test: log lines dropped/)
+  t.is(numberIn(second[0] ?? '', 'lines'), 2_000 - first.length)
+  t.regex(second[1] ?? '', /^wherry INFO \S+ test: later$/)
   ground.child.send('last')
-  const third: Line[] = []
+  const third: string[] = []
   await untilTrue(() => {
     third.push(...ground.lines())
     return third.length > 0
   })
-  t.like(third, [{ msg: 'last' }])
+  t.regex(third.join(), /^wherry INFO \S+ test: last$/)
+})
+
+test('a process that crashes says so in one line of the log', async (t) => {
+  await using ground = await start()
+  await once(ground.child, 'message')
+  ground.lines()
+  const ended = once(ground.child, 'exit')
+  ground.child.send('crash')
+  t.deepEqual(await ended, [1, null])
+  const [dropped = '', ...lines] = ground.lines()
+  t.regex(dropped, /log lines dropped/)
+  t.is(lines.length, 1)
+  t.regex(lines[0] ?? '', /^wherry FATAL \S+ test: process crashed err='it broke' stack='Error: it broke <- .*'$/)
 })

@@ -145,7 +145,11 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
   }
   const standing = [...(plan.warning === null ? [] : [plan.warning]), ...(await nats.leftBehind())]
   const notes = () => [...standing, ...registry.state().problems]
-  const mobility = createMobility(parts, { notes })
+  const serverTrouble = () => {
+    const server = nats.state()
+    return server === null || server.running ? null : server.detail
+  }
+  const mobility = createMobility(parts, { notes, serverTrouble })
   await mobility.start()
   if (!alone) {
     const { advertise: host, transferPort: port } = config

@@ -9,6 +9,7 @@ import { movesCommand } from './commands/moves.ts'
 import { promoteCommand } from './commands/promote.ts'
 import { recoverCommand } from './commands/recover.ts'
 import { rmCommand } from './commands/rm.ts'
+import { statusCommand } from './commands/status.ts'
 import { verifyCommand } from './commands/verify.ts'
 
 /** Every command, in the order of the help. A nested one comes in a group: newGroup('trash', ...).addCommand(...). */
@@ -17,6 +18,7 @@ const COMMANDS = [
   inspectCommand,
   hostsCommand,
   movesCommand,
+  statusCommand,
   promoteCommand,
   rmCommand,
   verifyCommand,

@@ -46,9 +46,14 @@ export function describeConditions(view: VolumeView): readonly (readonly [string
     ['earlier_volume', describePredecessor(view)],
     ...describeDiverged(view).map((line) => ['diverged', line] as const),
     ['local_namesake', describeNamesakes(view)],
-    ['stale', view.stale ? 'the registry cannot be reached; this is the last known state' : null],
+    ['stale', view.stale ? `${describeOutage(view)}: this is the last known state` : null],
   ]
   return lines.filter((line): line is readonly [string, string] => line[1] !== null)
+}
+
+/** Since when the registry has not replied to this host, at least. */
+export function describeOutage({ staleSince }: { readonly staleSince?: string }): string {
+  return `the registry has not replied to this host${staleSince === undefined ? '' : ` since ${staleSince}`}`
 }
 
 /** Why the holder cannot release the volume, and what the operator can do; null: it can. */

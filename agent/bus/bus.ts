@@ -39,7 +39,7 @@ export class NatsBus implements Bus, AsyncDisposable {
     this.listen(subject, handle, signal)
   }
 
-  state(): { readonly connected: boolean; readonly detail: string } {
+  state(): ReturnType<NatsLink['state']> {
     return this.#link.state()
   }
 

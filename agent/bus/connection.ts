@@ -41,6 +41,8 @@ export class NatsLink implements AsyncDisposable {
   #up = false
   #detail = 'not connected yet'
   #reason = ''
+  /** A server refused this host, or this host the server, at the last probe. */
+  #refused = false
   #diagnosis: Promise<void> | null = null
   #reach: { at: number; report: Promise<string> } | null = null
 
@@ -55,15 +57,19 @@ export class NatsLink implements AsyncDisposable {
     throw unavailable(this.#detail)
   }
 
-  state(): { readonly connected: boolean; readonly detail: string } {
-    return { connected: this.#up, detail: this.#detail }
+  state(): { readonly connected: boolean; readonly detail: string; readonly refused: boolean } {
+    return { connected: this.#up, detail: this.#detail, refused: this.#refused }
   }
 
   /** Probes all servers and reports in one line which are reachable, and why the others are not. Never rejects. */
   reach(): Promise<string> {
     const now = performance.now()
     if (this.#reach === null || now - this.#reach.at > REACH_KEPT_MS) {
-      this.#reach = { at: now, report: probeServers(this.#options.endpoint).then(summarize) }
+      const report = probeServers(this.#options.endpoint).then((probes) => {
+        this.#refused = probes.some((probe) => !probe.ok && probe.refused)
+        return summarize(probes)
+      })
+      this.#reach = { at: now, report }
     }
     return this.#reach.report
   }

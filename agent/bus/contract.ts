@@ -7,8 +7,11 @@ export interface Bus {
    * Survives reconnects. Messages that are not JSON are dropped and logged.
    */
   subscribe(subject: string, handler: (message: unknown, subject: string) => void, signal: AbortSignal): void
-  /** Tells whether the connection is up, with one line for the operator that says why not. */
-  state(): { readonly connected: boolean; readonly detail: string }
+  /**
+   * Tells whether the connection is up, with one line for the operator that says why not.
+   * `refused`: certificates or login of this host and a server do not fit, at the last probe.
+   */
+  state(): { readonly connected: boolean; readonly detail: string; readonly refused?: boolean }
 }
 
 /** What a host's own nats-server knows of the registry's leader. */

@@ -6,10 +6,14 @@ import { type Endpoint, hostOf, identityCheck, portOf, type TlsFiles } from './e
 /** A server on the same network replies in milliseconds. A slower one does not help a lease of 8 s. */
 const PROBE_TIMEOUT_MS = 2_000
 
+/** Reasons that do not pass when the other host is up. */
+const REFUSED = /certificate|it refuses this host/
+
 /** The reply of one nats-server, or why there was none. */
 export type Probe =
   | { readonly server: string; readonly ok: true; readonly version: string }
-  | { readonly server: string; readonly ok: false; readonly reason: string }
+  /** `refused`: it is there, and certificates or login do not fit. */
+  | { readonly server: string; readonly ok: false; readonly reason: string; readonly refused: boolean }
 
 /** Probes every server of the endpoint in parallel, as the client would: TLS, certificate, login. Never rejects. */
 export async function probeServers(endpoint: Endpoint): Promise<Probe[]> {
@@ -40,7 +44,8 @@ async function probeServer(endpoint: Endpoint, server: string): Promise<Probe> {
     if (reply.startsWith('-ERR')) throw new Error(`it refuses this host: ${reply.slice('-ERR '.length)}`)
     return { server, ok: true, version: info.version ?? 'unknown' }
   } catch (error) {
-    return { server, ok: false, reason: reasonOf(error as NodeJS.ErrnoException) }
+    const reason = reasonOf(error as NodeJS.ErrnoException)
+    return { server, ok: false, reason, refused: REFUSED.test(reason) }
   } finally {
     for (const socket of sockets) socket.destroy()
   }

@@ -133,6 +133,13 @@ export function verifyHostCertificate(chain: string, ca: Buffer, address: string
   return leaf
 }
 
+/** Whether no CA of the set before vouches for the new certificate. */
+function isForeign(paths: Identity['paths'], files: Credentials, before: Credentials): boolean {
+  const [leaf, ...intermediates] = parseCertificates(paths.cert, files.cert)
+  const cas = parseCertificates(paths.ca, before.ca)
+  return leaf !== undefined && anchorOf(leaf, intermediates, cas) === undefined
+}
+
 class FileIdentity implements Identity {
   readonly paths: Identity['paths']
   readonly #address: string
@@ -174,7 +181,10 @@ class FileIdentity implements Identity {
     const { ca, cert, key } = this.paths
     const files = { ca: await readPem(ca), cert: await readPem(cert), key: await readPem(key) }
     const expires = check(this.paths, files, this.#address, new Date())
+    const before = this.#current
     this.#current = files
+    if (before !== undefined && isForeign(this.paths, files, before))
+      this.#log.warn({ ca }, 'certificates of another CA: hosts with those of the old one refuse this host')
     if (expires.getTime() - Date.now() > EXPIRY_WARNING_MS) return
     this.#log.warn({ expires, ca }, 'certificates expire soon: renew them with scripts/certs')
   }

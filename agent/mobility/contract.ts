@@ -11,6 +11,8 @@ export interface VolumeView {
   readonly mountpoint: string
   /** True when the registry is unreachable and this is what it last said. */
   readonly stale: boolean
+  /** As `HostView.staleSince`. */
+  readonly staleSince?: string
   /**
    * True: the agent has just started and has not heard of all hosts of the volume.
    * Which of them are away is unknown.
@@ -195,6 +197,8 @@ export interface HostView {
    * This is what it last said, and does not show who is alive.
    */
   readonly stale: boolean
+  /** While `stale`: when the registry replied last (ISO 8601), or when this agent started if it has not since then. */
+  readonly staleSince?: string
   /**
    * True: it is not alive as far as is known, but the agent has just started.
    * It has not listened for long enough.
@@ -215,7 +219,14 @@ export interface HostView {
 
 export interface Health {
   readonly ready: boolean
-  readonly registry: { readonly available: boolean; readonly detail: string }
+  readonly registry: {
+    readonly available: boolean
+    readonly detail: string
+    /** Since when it has not replied (ISO 8601), as `HostView.staleSince`. */
+    readonly since?: string
+    /** True: all that is missing is other hosts. This host's own part of it is in order. */
+    readonly waitsForHosts?: true
+  }
   readonly engine: { readonly reachable: boolean; readonly detail: string }
   /** False: nothing can be written to the state directory, and `detail` says why. */
   readonly state: { readonly writable: boolean; readonly detail: string }

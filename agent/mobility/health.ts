@@ -1,4 +1,4 @@
-import { WherryError } from '../model/errors.ts'
+import { codeOf, WherryError } from '../model/errors.ts'
 import type { Context } from './context.ts'
 import type { Health } from './contract.ts'
 import { describeSetAside } from './volume/finish-removal.ts'
@@ -7,20 +7,31 @@ import { describeRefused } from './volume/tombstones.ts'
 /** What does not come from the decisions: standing notes about the settings. */
 export interface About {
   readonly notes: () => readonly string[]
+  /** Why this host's own nats-server does not run; null: it runs, or there is none. */
+  readonly serverTrouble?: () => string | null
 }
 
 /** Returns how this host is: registry, engine, disk, lease, and notes for the operator. Never rejects. */
 export async function readHealth(
-  context: Pick<Context, 'dependencies' | 'lease' | 'containerUses' | 'stateDisk' | 'node' | 'refusedTombstones'>,
+  context: Pick<
+    Context,
+    'dependencies' | 'hosts' | 'lease' | 'containerUses' | 'stateDisk' | 'node' | 'refusedTombstones'
+  >,
   about: About,
 ): Promise<Health> {
   const { dependencies, containerUses, stateDisk, node, lease } = context
   const { registry, bus, clock, pauses, self } = dependencies
-  const reply = await registry.hosts().then(
+  const serverTrouble = about.serverTrouble?.() ?? null
+  const reply: Health['registry'] = await registry.hosts().then(
     () => ({ available: true, detail: bus.state().detail }),
     (error: unknown) => ({
       available: false,
-      detail: error instanceof WherryError ? error.toLine() : String(error),
+      detail: [
+        error instanceof WherryError ? error.toLine() : String(error),
+        ...(serverTrouble === null ? [] : [`This host's nats-server does not run: ${serverTrouble}`]),
+      ].join(' '),
+      since: context.hosts.readAt,
+      ...(serverTrouble === null && isOutage(error) && bus.state().refused !== true ? { waitsForHosts: true } : {}),
     }),
   )
   const failure = containerUses.failure()
@@ -36,4 +47,9 @@ export async function readHealth(
     hostId: self.id,
     version: self.version,
   }
+}
+
+/** Whether a request failed for want of servers or a leader, which may pass when other hosts are up. */
+function isOutage(error: unknown): boolean {
+  return codeOf(error) === 'REGISTRY_UNAVAILABLE'
 }

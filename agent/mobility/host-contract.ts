@@ -24,6 +24,8 @@ export interface HostDirectory {
    * Nobody can tell from here who is alive.
    */
   readonly stale: boolean
+  /** When the registry replied last (ISO 8601), or when this agent started if it has not since then. */
+  readonly readAt: string
   /**
    * Whether a host that is not alive is away: true once heartbeats were watched for a lease.
    * Before that the agent may have read none, or old ones of a server that is behind.

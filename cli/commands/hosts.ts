@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { HostView } from '../../agent/api/contract.ts'
-import { formatSize } from '../../agent/api/format.ts'
+import { describeOutage, formatSize } from '../../agent/api/format.ts'
 import { newCommand, printView, type Run } from '../command.ts'
 import { textTable } from '../table.ts'
 
@@ -25,9 +25,10 @@ function showHosts(hosts: readonly HostView[]): string {
   ])
   const titles = ['HOST', 'ADDRESS', 'STATE', 'DRAINED', 'ZONE', 'FREE', 'HOLDS']
   const list = textTable(isSkewed ? [...titles, 'VERSION'] : titles, rows)
-  return hosts.some(({ stale }) => stale)
-    ? `${list}\nThe registry does not reply to this host: this is its last known state. The other hosts may be well.`
-    : list
+  const [first] = hosts.filter(({ stale }) => stale)
+  return first === undefined
+    ? list
+    : `${list}\nBeware: ${describeOutage(first)}. This is the last known state: the other hosts may be well.`
 }
 
 function describeHost(host: HostView): string {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { VolumeView } from '../../agent/api/contract.ts'
-import { formatAge, formatSize } from '../../agent/api/format.ts'
+import { describeOutage, formatAge, formatSize } from '../../agent/api/format.ts'
 import { newCommand, printView, type Run } from '../command.ts'
 import { textTable } from '../table.ts'
 
@@ -26,7 +26,8 @@ export function showVolumes(volumes: readonly VolumeView[], now: Date): string {
     conditionsInShort(volume),
   ])
   const list = textTable(['VOLUME', 'HOLDER', 'CONTAINERS', 'CHECKPOINT', 'AGE', 'SIZE', 'COPIES', ''], rows)
-  if (volumes.some(({ stale }) => stale)) return `${list}\nThe registry does not reply: this is its last known state.`
+  const [first] = volumes.filter(({ stale }) => stale)
+  if (first !== undefined) return `${list}\nBeware: ${describeOutage(first)}. This is the last known state.`
   return volumes.some(({ hostsUnknown }) => hostsUnknown) ? `${list}\n${JUST_STARTED}` : list
 }
 

@@ -13,12 +13,13 @@ export const INSTALL_STEPS: readonly DocStep[] = [
       create: CREATE,
       list: LIST,
       hosts: HOSTS,
+      status: 'wherry status',
       verify: 'wherry verify data',
     },
-    async ({ withSettings, install, create, list, hosts, verify }, ground) => {
+    async ({ withSettings, install, create, list, hosts, status, verify }, ground) => {
       const { t, site, h1 } = ground
-      await site.on(h1, withSettings)
-      await whenAgentReady(h1, 1)
+      t.regex((await site.on(h1, withSettings)).stdout, /installed and ready/)
+      t.regex((await site.on(h1, status)).stdout, /^ready +yes\nregistry +replies\n/)
       await site.on(h1, create)
       await shell(h1, ground, 'data', 'echo kept >/data/file')
       const before = await inspect(h1, 'data')
@@ -57,6 +58,30 @@ export const INSTALL_STEPS: readonly DocStep[] = [
         .filter((line) => line.includes('Wrong settings'))
       t.true(lines.length > 0)
       t.regex(lines[0] ?? '', /WHERRY_LEASE must be a time .*for example 8s; it is \\*"8\\*"/)
+      await h3.docker(['plugin', 'rm', '--force', 'wherry'])
+    },
+  ),
+  step(
+    'without certificates the installation ends with what is missing, and so does every call; one grep finds the log',
+    {},
+    async (_, { t, site, h3 }) => {
+      const logged = h3.engineLog().length
+      const settings = `WHERRY_ADVERTISE=10.0.0.3 WHERRY_PEERS=${ALL}`
+      const installed = await site.on(h3, `scripts/install ${settings}`, true)
+      t.not(installed.code, 0)
+      const why = /ca\.pem cannot be read: .* Make certificates with scripts\/certs/
+      t.regex(installed.stderr, why)
+      t.regex((await h3.docker(['volume', 'create', '--driver', 'wherry', 'x'], { allowFailure: true })).stderr, why)
+      const lines = h3.engineLog().slice(logged).split('\n')
+      const ours = lines.filter((line) => / plugin=[0-9a-f]{64}/.test(line))
+      t.true(ours.length > 0)
+      t.deepEqual(
+        ours.filter((line) => !/msg="wherry (DEBUG|INFO|WARN|ERROR) \S+Z (plugin|agent): /.test(line)),
+        [],
+      )
+      t.true(ours.some((line) => /wherry ERROR .*agent ended: restarting it.*ca\.pem/.test(line)))
+      await h3.docker(['plugin', 'disable', '--force', 'wherry'])
+      t.regex((await site.on(h3, 'wherry ls', true)).stderr, /plugin is disabled/)
       await h3.docker(['plugin', 'rm', '--force', 'wherry'])
     },
   ),

@@ -24,6 +24,7 @@ export class KnownHosts implements HostDirectory {
   readonly #clock: Clock
   readonly #leaseMs: number
   readonly #heard = new Map<string, Heard>()
+  readonly #startMs: number
   #readMs = Number.NEGATIVE_INFINITY
   #firstReadMs = Number.POSITIVE_INFINITY
   /** The newest that were heard of, by host, oldest first. */
@@ -32,6 +33,7 @@ export class KnownHosts implements HostDirectory {
   constructor(clock: Clock, leaseMs: number) {
     this.#clock = clock
     this.#leaseMs = leaseMs
+    this.#startMs = clock.elapsedMs()
   }
 
   /** Takes in heartbeats that were just read or written. */
@@ -99,6 +101,11 @@ export class KnownHosts implements HostDirectory {
    */
   get stale(): boolean {
     return this.#clock.elapsedMs() - this.#readMs > this.#leaseMs
+  }
+
+  get readAt(): string {
+    const agoMs = this.#clock.elapsedMs() - Math.max(this.#readMs, this.#startMs)
+    return new Date(this.#clock.now().getTime() - agoMs).toISOString()
   }
 
   /**

@@ -55,6 +55,7 @@ export function viewVolume(context: ViewContext, record: VolumeRecord, disk: Dis
     createdAt,
     mountpoint: mounted.has(id) ? store.mountpoint(id) : '',
     stale,
+    ...(stale ? { staleSince: context.hosts.readAt } : {}),
     ...(isUnsure(context, record) ? { hostsUnknown: true as const } : {}),
     holder:
       holder === null
@@ -203,6 +204,7 @@ export function viewHosts(context: Pick<Context, 'dependencies' | 'hosts' | 'sta
     self: host.id === context.dependencies.self.id,
     alive: context.hosts.alive(host.id),
     stale: context.hosts.stale,
+    ...(context.hosts.stale ? { staleSince: context.hosts.readAt } : {}),
     ...(host.id !== context.dependencies.self.id && isUnheard(context, host.id) ? { unknown: true as const } : {}),
     unwritable: unwritableAt(context, host.id),
     lastSeen: host.at,

@@ -12,7 +12,7 @@ import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { newCommand, newGroup } from '../../../cli/command.ts'
 import { createProgram } from '../../../cli/program.ts'
 import { WrongCall } from '../../../cli/wrong-call.ts'
-import { createMemoryMobility } from '../api/memory-mobility.ts'
+import { createMemoryMobility, HEALTHY } from '../api/memory-mobility.ts'
 
 const WHERRY = new URL('../../../cli/wherry.ts', import.meta.url).pathname
 
@@ -142,12 +142,12 @@ test('what is on hosts that are away does not look as if it counted', async (t) 
 
 test('a host without registry says so, and not that all others are away', async (t) => {
   await using agent = await start()
-  const self = { ...HOST, alive: false, stale: true }
+  const self = { ...HOST, alive: false, stale: true, staleSince: '2026-01-02T03:04:00.000Z' }
   agent.mobility.hosts = async () => [self, { ...self, name: 'h2', self: false }]
   const { stdout } = await agent.run('hosts')
   t.regex(stdout, /h1 \(this\) +10\.0\.0\.1 +without registry/)
   t.regex(stdout, /h2 +10\.0\.0\.1 +last heard from 2026-01-02T03:04:05.678Z/)
-  t.regex(stdout, /The registry does not reply to this host/)
+  t.regex(stdout, /the registry has not replied to this host since 2026-01-02T03:04:00\.000Z/)
 })
 
 test("metrics prints the agent's text as it is", async (t) => {
@@ -458,4 +458,19 @@ test('docs/commands.md names every command with its flags', (t) => {
     for (const flag of flags) t.true(page.includes(flag), `${name} ${flag}`)
   }
   for (const option of ['--json', '--socket PATH']) t.true(page.includes(option), option)
+})
+
+test('status says what is missing, with exit code 1 until this host is ready', async (t) => {
+  await using agent = await start()
+  const ready = await agent.run('status')
+  t.is(ready.code, 0)
+  t.regex(ready.stdout, /^ready +yes\nregistry +replies\nengine +replies\ndisk +writable\nlease +runs\n/)
+  const registry = { available: false, detail: '1 of 3 reachable', since: '2026-01-02T03:04:05.678Z' }
+  const missing = { ...HEALTHY, ready: false, notes: ['look'] }
+  agent.mobility.health = async () => ({ ...missing, registry })
+  const failing = await agent.run('status')
+  t.is(failing.code, 1)
+  t.regex(failing.stdout, /^ready +no\nregistry +does not reply, since 2026\S+: 1 of 3 reachable\n.*note +look/s)
+  agent.mobility.health = async () => ({ ...missing, registry: { ...registry, waitsForHosts: true } })
+  t.regex((await agent.run('status')).stdout, /\nregistry +waits for other hosts, since/)
 })

@@ -124,6 +124,22 @@ test('a broken new set is logged and the old one stays in use, until a good one 
   t.notDeepEqual(identity.current().cert, first.cert)
 })
 
+test('files of another CA come into use with a warning, renewed ones of the same CA without', async (t) => {
+  await using set = await ground()
+  await using identity = await set.open()
+  const warned = () => set.lines.filter((line) => line.includes('certificates of another CA')).length
+  const replace = async (from: string) => {
+    await cp(from, set.tls, { recursive: true })
+    const key = await readFile(join(from, 'key.pem'))
+    await untilTrue(() => identity.current().key.equals(key))
+  }
+  await rm(join(set.dir, 'ca', HOST), { recursive: true })
+  await replace(await certs(join(set.dir, 'ca'), HOST))
+  t.is(warned(), 0)
+  await replace(await certs(join(set.dir, 'foreign'), HOST))
+  t.is(warned(), 1)
+})
+
 test('a certificate that ends soon is announced', async (t) => {
   await using set = await ground()
   const ca = join(set.dir, 'ca')
@@ -143,5 +159,5 @@ test('a certificate that ends soon is announced', async (t) => {
   await cp(join(ca, 'old.key'), join(set.tls, 'key.pem'))
   await using identity = await set.open()
   t.truthy(identity.current())
-  t.true(set.lines.some((line) => line.includes('certificates expire on')))
+  t.true(set.lines.some((line) => line.includes('certificates expire soon')))
 })

@@ -13,7 +13,10 @@ export interface PlacedTask {
   readonly task: string
   readonly service: string
   readonly node: string
+  /** Names of its volumes. One whose name depends on what a manager cannot tell is left out. */
   readonly volumes: readonly string[]
+  /** Options that its service asks for (`driver_opts`), by the volume's name; without those of volumes with none. */
+  readonly options: Readonly<Record<string, Readonly<Record<string, string>>>>
 }
 
 /** A service of the Swarm that mounts volumes, with or without running tasks. */

@@ -1,29 +1,16 @@
 import Docker from 'dockerode'
 import type { Logger } from 'pino'
-import type { Engine, PlacedTask, VolumeUser } from './contract.ts'
+import type { Engine, VolumeUser } from './contract.ts'
 import { watchEvents } from './events.ts'
 import { createNodeLabels } from './node-labels.ts'
 import { createNodes } from './nodes.ts'
 import { ask, nullIfGone } from './request.ts'
 import { createServices } from './services.ts'
 import { createStopCalls } from './stop-containers.ts'
+import { createTasks } from './tasks.ts'
 
 /** A healthy engine lists containers in milliseconds, under load in seconds. One that takes longer is away. */
 const CALL_TIMEOUT_MS = 5_000
-
-/** Tasks in these states will not run again, whatever their desired state. */
-const ENDED_STATES = new Set(['complete', 'failed', 'shutdown', 'rejected', 'orphaned', 'remove'])
-/** The desired state of a replacement is `ready` while the old task still stops, and `running` after that. */
-const WANTED_STATES = new Set(['ready', 'running'])
-
-interface SwarmTask {
-  ID: string
-  ServiceID?: string
-  NodeID?: string
-  DesiredState?: string
-  Status?: { State?: string }
-  Spec?: { ContainerSpec?: { Mounts?: { Type?: string; Source?: string }[] } }
-}
 
 /** Creates a client of the engine. It connects to nothing yet: every call opens a connection of its own. */
 export function createEngine(options: { socketPath: string; log: Logger }): Engine {
@@ -34,6 +21,7 @@ export function createEngine(options: { socketPath: string; log: Logger }): Engi
     ...createNodeLabels(docker),
     ...createNodes(docker),
     ...createServices(docker),
+    ...createTasks(docker),
     users: () => ask('list containers', async () => (await docker.listContainers({ all: true })).flatMap(toVolumeUser)),
     finishedAt: (container) =>
       ask('inspect a container', async () => {
@@ -49,8 +37,6 @@ export function createEngine(options: { socketPath: string; log: Logger }): Engi
           swarmNode !== null && info.Swarm?.ControlAvailable === true && (await isLeader(docker, swarmNode))
         return { name: info.Name, swarmNode, leader }
       }),
-    tasks: () =>
-      ask('list tasks', async () => ((await docker.listTasks()) as unknown as SwarmTask[]).flatMap(toPlacedTask)),
     localVolumes: () =>
       ask('list volumes', async () => {
         const found = await docker.listVolumes({ filters: { driver: ['local'] } })
@@ -73,13 +59,4 @@ function toVolumeUser(container: Docker.ContainerInfo): VolumeUser[] {
   if (volumes.length === 0) return []
   const name = container.Names[0]?.replace(/^\//, '') ?? container.Id.slice(0, 12)
   return [{ id: container.Id, name, state: container.State, volumes }]
-}
-
-function toPlacedTask(task: SwarmTask): PlacedTask[] {
-  const volumes = (task.Spec?.ContainerSpec?.Mounts ?? []).flatMap((mount) =>
-    mount.Type === 'volume' && mount.Source !== undefined && mount.Source !== '' ? [mount.Source] : [],
-  )
-  const wanted = WANTED_STATES.has(task.DesiredState ?? '') && !ENDED_STATES.has(task.Status?.State ?? '')
-  if (!wanted || volumes.length === 0 || task.NodeID === undefined || task.NodeID === '') return []
-  return [{ task: task.ID, service: task.ServiceID ?? '', node: task.NodeID, volumes }]
 }

@@ -109,6 +109,20 @@ export function describeOptions(options: VolumeOptions): string {
   return KEYS.map(shown).join(' ')
 }
 
+/**
+ * Returns those of Docker's `-o key=value` pairs that a volume with these options does not have, as `key=value`.
+ * Pairs that no volume can have are among them.
+ */
+export function unmetOptions(options: VolumeOptions, given: Readonly<Record<string, string>>): string[] {
+  const isMet = ([flag, text]: [string, string]) => {
+    const key = KEYS.find((one) => flagOf(one) === flag)
+    return key !== undefined && ROWS[key].parse(text) === options[key]
+  }
+  return Object.entries(given)
+    .filter((pair) => !isMet(pair))
+    .map(([flag, text]) => `${flag}=${text}`)
+}
+
 /** Wanted age of the newest checkpoint; null: none is taken. `tracked`: the kernel reports what was written. */
 export function checkpointTargetMs({ checkpointMs }: VolumeOptions, tracked: boolean): number | null {
   if (checkpointMs !== 'auto') return checkpointMs

@@ -86,7 +86,7 @@ export class Swarm implements SwarmView {
 
   tasks(): PlacedTask[] {
     return this.services.flatMap(({ volume, task }) =>
-      task === null ? [] : [{ task: task.id, service: volume, node: task.node, volumes: [volume] }],
+      task === null ? [] : [{ task: task.id, service: volume, node: task.node, volumes: [volume], options: {} }],
     )
   }
 

@@ -7,6 +7,7 @@ import { findCandidates } from '../failover/candidates.ts'
 import { planTakeover } from '../failover/takeover.ts'
 import { isAt } from '../record/copies.ts'
 import { NAMESAKES, RECONCILE } from '../wakeups.ts'
+import { ServiceOptions } from './service-options.ts'
 
 /** A task starts within its predecessor's stop grace and Swarm's delays; after this it will not come. */
 const WANTED_AFTER_HINT_MS = 2 * 60_000
@@ -32,6 +33,7 @@ export class Hints {
     'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'expiry' | 'containerUses' | 'node' | 'engineInfo'
   >
   readonly #sentMs = new Map<string, number>()
+  readonly #serviceOptions: ServiceOptions
 
   constructor(
     context: Pick<
@@ -40,6 +42,7 @@ export class Hints {
     >,
   ) {
     this.#context = context
+    this.#serviceOptions = new ServiceOptions(context.dependencies.log)
   }
 
   /** Follows hints, engine events and, on the Swarm's leader, its tasks, until the agent stops. */
@@ -158,6 +161,7 @@ export class Hints {
     const tasks = await engine.tasks()
     if (tasks.length === 0) return
     const entries = await registry.followedVolumes()
+    this.#serviceOptions.compare(tasks, new Map(entries.map(({ value }) => [value.name, value])))
     for (const task of tasks) {
       const host = this.#context.hosts.all().find((known) => known.swarmNode === task.node)
       if (host === undefined) continue

@@ -22,6 +22,9 @@ const POSTGRES_ENTRYPOINT = fileURLToPath(new URL('postgres-entrypoint.sh', impo
 const POSTGRES_UID = 999
 const POSTGRES_PROGRAMS = ['initdb', 'pg_ctl', 'pg_controldata', 'pg_isready', 'pgbench', 'postgres', 'psql']
 
+/** The owner of the data in the image with data. */
+const SEEDED_UID = 70
+
 /** Debian's redis-server is the same program by another name. */
 const REDIS = '/usr/bin/redis-check-rdb'
 const DATABASE_PROGRAMS = [
@@ -42,6 +45,14 @@ export const busybox: ImageDefinition = {
   key: () => stamp(BUSYBOX),
   config: { Cmd: ['sh'], Env: ['PATH=/bin'] },
   build: addBusybox,
+}
+
+/** Busybox with data at /data, as many images have where a volume is mounted: Docker copies it into an empty volume. */
+export const seeded: ImageDefinition = {
+  name: 'seeded',
+  key: () => stamp(BUSYBOX),
+  config: { Cmd: ['sh'], Env: ['PATH=/bin'] },
+  build: addSeeded,
 }
 
 /**
@@ -82,6 +93,13 @@ async function addBusybox(root: string): Promise<void> {
   mkdirSync(`${root}/etc`)
   writeFileSync(`${root}/etc/passwd`, 'root:x:0:0:root:/root:/bin/sh\n')
   writeFileSync(`${root}/etc/group`, 'root:x:0:\n')
+}
+
+async function addSeeded(root: string): Promise<void> {
+  await addBusybox(root)
+  mkdirSync(`${root}/data`)
+  writeFileSync(`${root}/data/seed`, 'of the image\n')
+  for (const path of [`${root}/data`, `${root}/data/seed`]) chownSync(path, SEEDED_UID, SEEDED_UID)
 }
 
 async function addPostgres(root: string): Promise<void> {

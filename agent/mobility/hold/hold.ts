@@ -87,7 +87,8 @@ async function enterHold(
 ): Promise<LocalCopy> {
   const { store, self, log } = context.dependencies
   const { id, name, epoch } = record
-  const mark = { epochSeen: epoch, recordSeen: markOf(record) }
+  const seen = (await store.copy(id))?.recordSeen ?? null
+  const mark = { epochSeen: epoch, recordSeen: markOf(record, seen) }
   const local = await store.update(id, { held: { epoch, incarnation }, ...mark })
   context.confirmed.set(id, { name, incarnation })
   context.guardedVolumes.learn(record, self.id)

@@ -123,7 +123,7 @@ async function releaseLocked(
     if ((await commitRelease(context, local, local.held, final)) === 'lost') return
   }
   context.confirmed.delete(id)
-  const recordSeen = markOf({ epoch: local.held.epoch, holder: null, last: final })
+  const recordSeen = markOf({ epoch: local.held.epoch, holder: null, last: final }, local.recordSeen)
   await store.update(id, { held: null, mounts: {}, recordSeen })
   log.info({ volume: local.name, id, epoch: final.epoch, seq: final.seq, bytes: final.bytes }, 'released')
   bus.publish(`volume.${id}.released`, { name: local.name, host: self.id, epoch: local.held.epoch, seq: final.seq })

@@ -95,7 +95,8 @@ async function admit(
     throw offerRefused(record, ownLabel(context), `epoch ${local.epochSeen} has been seen here`)
   const isNoted = !isRead || !isNews(local, record)
   if (record.epoch === local.epochSeen && isNoted) return
-  await store.update(record.id, { epochSeen: record.epoch, ...(isNoted ? {} : { recordSeen: markOf(record) }) })
+  const recordSeen = isNoted ? local.recordSeen : markOf(record, local.recordSeen)
+  await store.update(record.id, { epochSeen: record.epoch, recordSeen })
 }
 
 /**

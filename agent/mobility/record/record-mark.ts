@@ -3,12 +3,18 @@ import type { LocalCopy, RecordMark } from '../../store/contract.ts'
 import type { Dependencies } from '../dependencies.ts'
 import { isSameTree } from './checkpoint-order.ts'
 
-/** Returns what a disk notes of a record. */
-export function markOf({ epoch, holder, last }: Pick<VolumeRecord, 'epoch' | 'holder' | 'last'>): RecordMark {
+/** Returns what a disk notes of a record. What a newer version put into the mark `before` stays. */
+export function markOf(
+  { epoch, holder, last }: Pick<VolumeRecord, 'epoch' | 'holder' | 'last'>,
+  before: RecordMark | null,
+): RecordMark {
+  const isSameHolder = holder !== null && before?.holder?.incarnation === holder.incarnation
+  const isSameLast = last !== null && before !== null && isSameTree(before.last, last)
   return {
+    ...before,
     epoch,
-    holder: holder === null ? null : { host: holder.host, incarnation: holder.incarnation },
-    last: last === null ? null : { epoch: last.epoch, seq: last.seq, hash: last.hash },
+    holder: isSameHolder ? before.holder : holder && { host: holder.host, incarnation: holder.incarnation },
+    last: isSameLast ? before.last : last && { epoch: last.epoch, seq: last.seq, hash: last.hash },
   }
 }
 
@@ -34,5 +40,5 @@ export async function noteRecord(
 ): Promise<void> {
   if (record.id !== local.id || !isNews(local, record)) return
   const now = await store.copy(local.id)
-  if (now !== null && isNews(now, record)) await store.update(local.id, { recordSeen: markOf(record) })
+  if (now !== null && isNews(now, record)) await store.update(local.id, { recordSeen: markOf(record, now.recordSeen) })
 }

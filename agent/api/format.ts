@@ -40,6 +40,7 @@ export function describeConditions(view: VolumeView): readonly (readonly [string
     ['holder_disk', describeDisk(view)],
     ['checkpoint_age', describeElsewhere(view)],
     ['checkpoints', describeCheckpointing(view)],
+    ['checkpoints_late', describeLate(view)],
     ['consistency', describeConsistency(view)],
     ['fenced', describeFenced(view)],
     ['taken_over', describeSeizure(view)],
@@ -69,6 +70,12 @@ function describeDisk({ unwritable }: VolumeView): string | null {
   if (unwritable === null) return null
   const { host, code, text, since } = unwritable
   return `${host} cannot write its state directory, since ${since} (${code}): ${text}`
+}
+
+/** Why the newest checkpoint does not reach other hosts; null: it does. */
+function describeLate({ late }: VolumeView): string | null {
+  if (late == null) return null
+  return `${late.host} cannot bring one to other hosts, since ${late.since} (${late.code}): ${late.text}`
 }
 
 /** What a loss of the holder's host would cost now; null: not in use, or without checkpoints elsewhere. */

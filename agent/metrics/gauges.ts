@@ -42,6 +42,14 @@ const VOLUME_GAUGES: Readonly<Record<string, { help: string; labels?: readonly s
     labels: ['code'],
     of: ({ stuck }) => sinceTrouble(stuck),
   },
+  wherry_checkpoint_failed_seconds: {
+    help: [
+      'How long an error has kept the newest checkpoint of a volume in use from other hosts; 0: none does.',
+      'Each host reports it for every volume.',
+    ].join(' '),
+    labels: ['code'],
+    of: ({ late }) => sinceTrouble(late ?? null),
+  },
   wherry_holder_unwritable_seconds: {
     help: [
       'How long the holder of the volume has been unable to write its state directory; 0: it can.',

@@ -62,6 +62,8 @@ export interface VolumeView {
    * Null: it can, or is not asked to.
    */
   readonly stuck: (Trouble & { readonly host: string }) | null
+  /** Why its holder's newest checkpoint is late on other hosts; null or missing: it is not, as far as is known. */
+  readonly late?: (Trouble & { readonly host: string }) | null
   /** Why its holder cannot write its state directory; null: it can, as far as is known. */
   readonly unwritable: (Trouble & { readonly host: string }) | null
   /** Names of containers on this host that are paused because its lease has expired or had. */

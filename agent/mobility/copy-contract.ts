@@ -1,4 +1,4 @@
-import type { Checkpoint, CoveredCheckpoint, VolumeOptions, VolumeRecord } from '../model/model.ts'
+import type { Checkpoint, CoveredCheckpoint, Trouble, VolumeOptions, VolumeRecord } from '../model/model.ts'
 import type { Capture } from '../store/contract.ts'
 import type { CheckpointView, MoveView } from './contract.ts'
 
@@ -98,6 +98,10 @@ export interface CheckpointScheduler {
    * Later than the checkpoint's own time when nothing has changed since. ISO 8601, by this host's clock.
    */
   covered(id: string): CoveredCheckpoint | null
+  /** Why other hosts lack the newest checkpoint of a volume that is held here; null: nothing is known. */
+  trouble(id: string): Trouble | null
+  /** For the heartbeat: those troubles by volume id, bounded; those that have lasted longest first. */
+  late(): Readonly<Record<string, Trouble>>
 }
 
 /** How a host gets on with the checkpoints it is offered. */

@@ -158,6 +158,11 @@ export interface HostRecord {
    */
   readonly stuck?: Readonly<Record<string, Trouble>> | undefined
   /**
+   * By volume id, bounded: volumes held here whose newest checkpoint does not reach another host.
+   * Missing: an older release wrote it.
+   */
+  readonly late?: Readonly<Record<string, Trouble>> | undefined
+  /**
    * By volume id, bounded: idle copies here that were found damaged, with the first damaged path.
    * Missing: an older release wrote it.
    */

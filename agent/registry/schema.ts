@@ -30,6 +30,7 @@ export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   diverged: z.record(z.string(), count).default({}),
   namesakes: z.array(z.string()).default([]),
   stuck: z.record(z.string(), trouble).optional(),
+  late: z.record(z.string(), trouble).optional(),
   damaged: z.record(z.string(), z.string()).optional(),
   unwritable: trouble.nullable().optional(),
   at: z.string(),

@@ -51,7 +51,7 @@ function copiesInShort({ copies }: VolumeView): string {
 
 /** What the operator should look at; `inspect` says more. */
 function conditionsInShort(volume: VolumeView): string {
-  const { holder, stuck, unwritable, fenced, diverged, divergedElsewhere, checkpointing, namesakes } = volume
+  const { holder, stuck, unwritable, fenced, diverged, divergedElsewhere, checkpointing, late, namesakes } = volume
   const trees = divergedElsewhere.reduce((sum, { trees }) => sum + trees, diverged.length)
   return [
     ...(holder === null || holder.away === null ? [] : [`holder ${holder.away}`]),
@@ -59,10 +59,14 @@ function conditionsInShort(volume: VolumeView): string {
     ...(stuck === null ? [] : [`cannot be released: ${stuck.code}`]),
     ...(unwritable === null ? [] : [`the holder's disk cannot be written: ${unwritable.code}`]),
     ...(fenced.length === 0 ? [] : ['fenced']),
-    ...((checkpointing?.failures ?? 0) === 0 ? [] : ['checkpoints fail']),
+    ...((checkpointing?.failures ?? 0) === 0 && late == null ? [] : [checkpointsFail(late?.code)]),
     ...(trees === 0 ? [] : [trees === 1 ? '1 diverged tree' : `${trees} diverged trees`]),
     ...(namesakes.length === 0 ? [] : [`local volume of this name on ${namesakes.join(', ')}`]),
   ].join(', ')
+}
+
+function checkpointsFail(code: string | undefined): string {
+  return code === undefined ? 'checkpoints fail' : `checkpoints fail: ${code}`
 }
 
 /** True when no host holds the volume and no living host has its newest checkpoint. */

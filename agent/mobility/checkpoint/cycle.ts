@@ -1,8 +1,9 @@
 import { codeOf, WherryError } from '../../model/errors.ts'
-import type { Checkpoint, VolumeOptions, VolumeRecord } from '../../model/model.ts'
+import type { Checkpoint, Trouble, VolumeOptions, VolumeRecord } from '../../model/model.ts'
 import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { Context } from '../context.ts'
 import type { CheckpointView } from '../contract.ts'
+import { sameTrouble, troubleOf } from '../trouble.ts'
 import type { Checkpointer } from './checkpointer.ts'
 import type { Coverage } from './coverage.ts'
 import { otherHosts } from './host-sink.ts'
@@ -27,6 +28,7 @@ export class CheckpointCycle {
   #stop = new AbortController()
   #running: Promise<void> | null = null
   #error: string | null = null
+  #trouble: Trouble | null = null
 
   constructor(context: CycleContext, hold: CheckpointedHold, objects: CycleObjects) {
     this.#context = context
@@ -37,6 +39,11 @@ export class CheckpointCycle {
   /** Resolves when the cycle that runs has ended; null: none runs. Never rejects. */
   get running(): Promise<void> | null {
     return this.#running
+  }
+
+  /** Why other hosts lack the newest checkpoint, as they are told; null: they have it, as far as is known. */
+  get trouble(): Trouble | null {
+    return this.#trouble
   }
 
   /** Starts a cycle. None may run. */
@@ -83,6 +90,7 @@ export class CheckpointCycle {
       if (signal.aborted) return
       schedule.failed()
       this.#error = error instanceof WherryError ? error.toLine() : String(error)
+      this.#trouble = sameTrouble(this.#trouble, troubleOf(error, dependencies.clock.now()))
       const level = schedule.failures === 1 ? 'warn' : 'debug'
       dependencies.log[level]({ err: error, volume: this.#hold.name }, 'checkpoint failed: retrying')
     } finally {
@@ -102,6 +110,7 @@ export class CheckpointCycle {
     const offered = { checkpoint, record, intervalMs: schedule.intervalMs }
     for (const sink of open) await sink.offer(offered, signal)
     this.#error = open.flatMap(({ failures }) => failures)[0] ?? null
+    this.#trouble = open.flatMap(({ trouble }) => trouble ?? [])[0] ?? null
   }
 
   /** Takes a checkpoint. If changes were missed, copies may be incomplete until they have one of everything. */

@@ -1,9 +1,10 @@
 import { WherryError } from '../../model/errors.ts'
-import type { Checkpoint, CopyRecord, VolumeRecord } from '../../model/model.ts'
+import type { Checkpoint, CopyRecord, Trouble, VolumeRecord } from '../../model/model.ts'
 import { rejectOnAbort } from '../../runtime/abort.ts'
 import type { Context } from '../context.ts'
 import type { CopyProgress } from '../copy-contract.ts'
 import { parseCopyReply } from '../record/copy-answer.ts'
+import { sameTrouble, shortened, troubleOf } from '../trouble.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { Coverage } from './coverage.ts'
 import type { CheckpointedHold, CheckpointSink, OfferedCheckpoint } from './sink.ts'
@@ -24,7 +25,7 @@ export class HostSink implements CheckpointSink {
   /** Offers that run, by host id: one each. A host that works on an older checkpoint gets the next one later. */
   readonly #running = new Map<string, Promise<void>>()
   /** Why the last offer failed, by host id. */
-  readonly #failures = new Map<string, string>()
+  readonly #failures = new Map<string, Trouble>()
   #stop = new AbortController()
 
   constructor(context: HostSinkContext, hold: CheckpointedHold, coverage: Coverage) {
@@ -35,7 +36,14 @@ export class HostSink implements CheckpointSink {
   }
 
   get failures(): readonly string[] {
-    return Array.from(this.#failures, ([host, why]) => `${this.#context.hosts.labelWithAge(host)}: ${why}`)
+    return Array.from(this.#failures, ([host, { text }]) => `${this.#context.hosts.labelWithAge(host)}: ${text}`)
+  }
+
+  get trouble(): Trouble | null {
+    const [first] = this.#failures
+    if (first === undefined) return null
+    const [host, { code, text, since }] = first
+    return { code, text: shortened(`${this.#context.hosts.label(host)}: ${text}`), since }
   }
 
   isOpen(record: VolumeRecord): boolean {
@@ -44,7 +52,7 @@ export class HostSink implements CheckpointSink {
 
   /** How one host gets on with the checkpoints. */
   progress(host: string): CopyProgress {
-    return { failure: this.#failures.get(host) ?? null, asking: this.#running.has(host) }
+    return { failure: this.#failures.get(host)?.text ?? null, asking: this.#running.has(host) }
   }
 
   /**
@@ -109,9 +117,10 @@ export class HostSink implements CheckpointSink {
   #fail(host: string, error: unknown): void {
     const label = this.#context.hosts.labelWithAge(host)
     // A host may be away for days: only its first failure is news.
-    const level = this.#failures.has(host) ? 'debug' : 'info'
-    this.#failures.set(host, error instanceof WherryError ? error.toLine() : String(error))
-    const { log } = this.#context.dependencies
+    const before = this.#failures.get(host)
+    const level = before === undefined ? 'info' : 'debug'
+    const { log, clock } = this.#context.dependencies
+    this.#failures.set(host, sameTrouble(before, troubleOf(error, clock.now())))
     log[level]({ err: error, volume: this.#hold.name, host: label }, 'checkpoint not delivered to a host')
   }
 

@@ -1,4 +1,4 @@
-import type { CoveredCheckpoint, VolumeOptions } from '../../model/model.ts'
+import type { CoveredCheckpoint, Trouble, VolumeOptions } from '../../model/model.ts'
 import { checkpointTargetMs } from '../../model/volume-options.ts'
 import { KeyedQueue } from '../../runtime/keyed-queue.ts'
 import type { Context } from '../context.ts'
@@ -13,6 +13,8 @@ import { Schedule } from './schedule.ts'
 
 /** How often schedules are checked: a comparison per held volume. */
 const TICK_MS = 250
+/** The heartbeat carries no more: it is written every second. */
+const HEARTBEAT_MOST_VOLUMES = 50
 
 type SchedulerContext = Pick<
   Context,
@@ -78,6 +80,18 @@ export class FairCheckpointScheduler implements CheckpointScheduler {
 
   progress(id: string, host: string): CopyProgress | null {
     return this.#held.get(id)?.hostSink.progress(host) ?? null
+  }
+
+  late(): Readonly<Record<string, Trouble>> {
+    const found = [...this.#held].flatMap(([id, { cycle }]) =>
+      cycle.trouble === null ? [] : [[id, cycle.trouble] as const],
+    )
+    const oldest = found.sort(([, a], [, b]) => Date.parse(a.since) - Date.parse(b.since))
+    return Object.fromEntries(oldest.slice(0, HEARTBEAT_MOST_VOLUMES))
+  }
+
+  trouble(id: string): Trouble | null {
+    return this.#held.get(id)?.cycle.trouble ?? null
   }
 
   covered(id: string): CoveredCheckpoint | null {

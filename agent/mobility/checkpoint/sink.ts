@@ -1,4 +1,4 @@
-import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
+import type { Checkpoint, Trouble, VolumeRecord } from '../../model/model.ts'
 
 /** A hold whose checkpoints are taken. */
 export interface CheckpointedHold {
@@ -25,6 +25,8 @@ export interface OfferedCheckpoint {
 export interface CheckpointSink {
   /** Why the destination lacks the newest checkpoint, a line each; empty: it has it. */
   readonly failures: readonly string[]
+  /** The first of them, as other hosts are told; null or missing: nothing is told. */
+  readonly trouble?: Trouble | null
   /** Whether the destination takes checkpoints now. Without such a destination none is taken. */
   isOpen(record: VolumeRecord): boolean
   /**

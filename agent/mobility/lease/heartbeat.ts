@@ -46,6 +46,7 @@ export function describeHost(
     ),
     namesakes: context.namesakes.names,
     stuck: context.releaseTroubles.all(),
+    late: checkpointScheduler.late(),
     damaged: damagedCopies(copies),
     unwritable: context.stateDisk.trouble,
     freeBytes: space.freeBytes,

@@ -75,6 +75,7 @@ export function viewVolume(context: ViewContext, record: VolumeRecord, disk: Dis
     seizure: viewSeizure(context, record),
     predecessor: viewPredecessor(context, record),
     stuck: onHolder(context, record, (id) => stuckAt(context, id, record)),
+    late: onHolder(context, record, (id) => lateAt(context, id, record)),
     unwritable: onHolder(context, record, (id) => unwritableAt(context, id)),
     checkpointing: local === null || local.held === null ? null : context.checkpointScheduler.view(id, options),
     fenced: viewFenced(context, record, disk),
@@ -122,6 +123,17 @@ function unwritableAt(context: Pick<Context, 'dependencies' | 'hosts' | 'stateDi
   return host === context.dependencies.self.id
     ? context.stateDisk.trouble
     : (context.hosts.get(host)?.unwritable ?? null)
+}
+
+/** Returns why the holder's checkpoints are late on other hosts, by this host itself or by the holder's heartbeat. */
+function lateAt(
+  context: Pick<Context, 'dependencies' | 'hosts' | 'checkpointScheduler'>,
+  host: string,
+  { id }: Pick<VolumeRecord, 'id'>,
+): Trouble | null {
+  return host === context.dependencies.self.id
+    ? context.checkpointScheduler.trouble(id)
+    : (context.hosts.get(host)?.late?.[id] ?? null)
 }
 
 function viewSeizure(context: Pick<Context, 'hosts'>, record: VolumeRecord): VolumeView['seizure'] {

@@ -474,3 +474,12 @@ test('status says what is missing, with exit code 1 until this host is ready', a
   agent.mobility.health = async () => ({ ...missing, registry: { ...registry, waitsForHosts: true } })
   t.regex((await agent.run('status')).stdout, /\nregistry +waits for other hosts, since/)
 })
+
+test('why checkpoints are late is in ls and inspect of every host', async (t) => {
+  await using agent = await start()
+  const late = { host: 'h1', code: 'DISK_FULL', text: 'No space.', since: '2026-01-02T03:04:05.678Z' }
+  agent.mobility.volumes.set('data', { ...addVolume(agent.mobility), late })
+  t.regex((await agent.run('ls')).stdout, /checkpoints fail: DISK_FULL, 1 diverged tree/)
+  const why = /checkpoints late +h1 cannot bring one to other hosts, since 2026\S+ \(DISK_FULL\): No space\./
+  t.regex((await agent.run('inspect', 'data')).stdout, why)
+})

@@ -186,6 +186,7 @@ test('every host says at once why a volume cannot follow: in its metrics, and to
   const refused = t.throwsAsync(other.agent.mount('data', 'm', 500), { message: /h1 .*cannot write .*EROFS/ })
   await world.clock.until(refused)
   t.is(await sampleOf('wherry_release_failed_seconds{volume="data"}'), 0)
+  t.true((await sampleOf('wherry_checkpoint_failed_seconds{code="EROFS",volume="data"}')) !== undefined)
 })
 
 test('what was idle for long is as old as its hold', async (t) => {

@@ -269,6 +269,23 @@ test('promise 14: a tree that was given to a promotion that failed keeps its num
   t.deepEqual([...h2.store.aside.values()], [])
 })
 
+test('why checkpoints are late is seen from every host, since when, and ends with it', async (t) => {
+  const { world, h1, h2, id } = await running()
+  await world.pass(15_000)
+  t.is((await h2.agent.get('data', gone)).late, null)
+  h1.store.spoolCommit = () => Promise.reject(new WherryError('DISK_FULL', 'Volume "data": no space on h1.'))
+  h1.store.trees.set(id, 'more')
+  await world.pass(15_000)
+  const seen = (await h2.agent.get('data', gone)).late
+  t.like(seen, { host: 'h1', code: 'DISK_FULL', text: 'Volume "data": no space on h1.' })
+  t.like((await h1.agent.get('data', gone)).late, { host: 'h1', code: 'DISK_FULL' })
+  await world.pass(60_000)
+  t.is((await h2.agent.get('data', gone)).late?.since, seen?.since, 'since the first failure')
+  Reflect.deleteProperty(h1.store, 'spoolCommit')
+  await world.pass(120_000)
+  t.is((await h2.agent.get('data', gone)).late, null)
+})
+
 test('promise 6: a host whose disk cannot be written fences, then lets others take over; it goes on when the disk is mended', async (t) => {
   const { world, h1, h2, id } = await running()
   await world.pass(15_000)

@@ -5,6 +5,9 @@ import { errnoOf } from '../../sys/failure.ts'
 /** Reserve for directories, inodes and journals of a received tree: a hundredth of the data, but at least this. */
 const RESERVE_BYTES = 1024 * 1024
 const RESERVE_SHARE = 0.01
+/** Free space that spools and stages leave to the containers: this share of the disk, or this much if that is less. */
+export const CONTAINERS_SHARE = 0.05
+export const CONTAINERS_BYTES = 1024 ** 3
 /** All common file systems round up a file's content to this. */
 const CLUSTER_BYTES = 4096
 /** Bytes of the inode and the name of one file. */
@@ -19,6 +22,23 @@ export async function spaceOf(path: string): Promise<{ freeBytes: number; totalB
 /** Returns the disk space that a small file takes. */
 export function smallFileBytes(sizeBytes: number): number {
   return Math.ceil(sizeBytes / CLUSTER_BYTES) * CLUSTER_BYTES + INODE_BYTES
+}
+
+/** Returns the free space that is left to the containers of a disk of this size. */
+export function containersReserve(totalBytes: number): number {
+  return Math.min(CONTAINERS_BYTES, Math.floor(totalBytes * CONTAINERS_SHARE))
+}
+
+/** As `requireSpace`, for what can wait: it leaves the containers their reserve. */
+export async function requireSpareSpace(path: string, volume: string, neededBytes: number, newFiles = 0) {
+  if (neededBytes === 0 && newFiles === 0) return
+  const { freeBytes, totalBytes } = await spaceOf(path)
+  const reserve = containersReserve(totalBytes)
+  if (neededBytes + reserve > freeBytes) {
+    const kept = `${reserve} of them kept for containers`
+    throw doesNotFit(path, volume, `${neededBytes} bytes needed, ${freeBytes} available, ${kept}`)
+  }
+  await requireSpace(path, volume, neededBytes, newFiles)
 }
 
 /**
@@ -36,7 +56,11 @@ export async function requireSpace(path: string, volume: string, neededBytes: nu
   const short = inodesShort
     ? `${newFiles} inodes needed, ${ffree} available`
     : `${withReserve} bytes needed, ${availableBytes} available`
-  throw new WherryError('DISK_FULL', `Volume ${volume} does not fit on this host's disk: ${short}.`, {
+  throw doesNotFit(path, volume, short)
+}
+
+function doesNotFit(path: string, volume: string, short: string): WherryError {
+  return new WherryError('DISK_FULL', `Volume ${volume} does not fit on this host's disk: ${short}.`, {
     hint: `Free space on the file system of ${path}.`,
   })
 }

@@ -1,5 +1,5 @@
 import type { CaptureMode } from '../contract.ts'
-import { orDiskFull, requireSpace } from '../disk/free-space.ts'
+import { orDiskFull, requireSpareSpace } from '../disk/free-space.ts'
 import { Mirror } from '../inode/mirror.ts'
 import { changed } from '../scan/errors.ts'
 import { judgeAudit } from '../scan/judge-audit.ts'
@@ -198,6 +198,7 @@ export class CheckpointBuilder implements AsyncDisposable {
   ): Promise<{ mismatches: Corrections; bytesSpooled: number }> {
     const { layout, volume } = this.#parts
     const lacking = this.writer.lacking(tree, await this.#needs.find(tree))
+    await this.writer.reclaim()
     const chosen = await affordable(layout.directory, volume, tree, lacking)
     const copy = () => this.writer.copy(tree, chosen, clones, signal)
     return { mismatches: await orDiskFull(layout.directory, volume, copy), bytesSpooled: chosen.bytes }
@@ -209,7 +210,7 @@ export class CheckpointBuilder implements AsyncDisposable {
 
   #requireSpace(bytes: number): Promise<void> {
     const { layout, volume } = this.#parts
-    return requireSpace(layout.directory, volume, bytes)
+    return requireSpareSpace(layout.directory, volume, bytes)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

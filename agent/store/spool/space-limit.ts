@@ -1,5 +1,4 @@
-import { statfs } from 'node:fs/promises'
-import { requireSpace, smallFileBytes } from '../disk/free-space.ts'
+import { requireSpareSpace, smallFileBytes, spaceOf } from '../disk/free-space.ts'
 import type { SavedTree } from '../snapshot/saved-snapshot.ts'
 import type { LargeNeed, Needs } from './missing-content.ts'
 import { neededBytes } from './spool-writer.ts'
@@ -32,12 +31,12 @@ export async function affordable(
   const smallBytes = small.reduce((sum, index) => sum + smallFileBytes(tree.manifest.sizeBytes(index)), 0)
   const certain = large.filter((need) => !isOptional(need))
   let bytes = certain.reduce((sum, need) => sum + neededBytes(tree, need), smallBytes)
-  await requireSpace(path, volume, bytes)
-  const { bavail, bsize } = await statfs(path)
+  await requireSpareSpace(path, volume, bytes)
+  const { freeBytes } = await spaceOf(path)
   const chosen = [...certain]
   for (const need of large.filter(isOptional)) {
     const more = neededBytes(tree, need)
-    if (bytes + more > FREE_SHARE * bavail * bsize) continue
+    if (bytes + more > FREE_SHARE * freeBytes) continue
     bytes += more
     chosen.push(need)
   }

@@ -2,8 +2,10 @@ import { closeSync } from 'node:fs'
 import { type FileHandle, mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { forEachLimit } from '../../runtime/for-each-limit.ts'
+import { YieldLoop } from '../../runtime/yield-loop.ts'
 import { errnoName, failureOf, isDiskFailure, SystemCallError } from '../../sys/failure.ts'
-import { StatBuffer, statAt } from '../../sys/stat.ts'
+import { punchHole } from '../../sys/files.ts'
+import { STAT_BLOCK_BYTES, StatBuffer, statAt } from '../../sys/stat.ts'
 import { blockBytesOf, HASH_BYTES, pickRows } from '../blocks/block-size.ts'
 import { openFile } from '../inode/directory.ts'
 import { movedAway } from '../inode/inode.ts'
@@ -24,6 +26,9 @@ import { SpoolIndex } from './spool-index.ts'
 const CALL_BYTES = 1024 * 1024
 /** Large files open at once. */
 const LARGE_FILES = 4
+/** The spool may take this many times the disk space of the contents in it, and this much more. */
+export const SPOOL_GROWTH = 2
+export const SPOOL_SLACK_BYTES = 4 * 1024 * 1024
 
 export interface SpoolWriterParts {
   /** The tree, at the paths of the manifests. */
@@ -114,7 +119,7 @@ export class SpoolWriter implements AsyncDisposable {
 
   /** Copies small files as they are now; as BlockPool.spoolFiles. */
   async spoolFiles(directoryFd: number, names: readonly string[], sizes: readonly number[]) {
-    let offset = this.#room.pack(sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0))
+    let offset = this.#room.pack(sizes)
     const copied = await this.#parts.pool.spoolFiles(directoryFd, names, sizes, this.#data.fd, offset)
     for (const [nth, sizeBytes] of sizes.entries()) {
       if ((copied.outcomes[nth] ?? 0) <= OTHER_CONTENT)
@@ -162,6 +167,25 @@ export class SpoolWriter implements AsyncDisposable {
       else this.#room.giveBack({ offset, sizeBytes: length })
     }
     return hashes
+  }
+
+  /** Whether another spool should be built instead: it would be as large, and its file shorter. */
+  get isWornOut(): boolean {
+    return this.#room.isWornOut
+  }
+
+  /**
+   * Gives space that no content uses back to the disk, once the file takes more than SPOOL_GROWTH times what its
+   * contents need. Call it while nothing is copied.
+   */
+  async reclaim(): Promise<void> {
+    const { blocks } = await this.#data.stat()
+    if (blocks * STAT_BLOCK_BYTES <= SPOOL_GROWTH * this.#room.heldBytes + SPOOL_SLACK_BYTES) return
+    const pace = new YieldLoop()
+    for (const { offset, sizeBytes } of this.#room.unused()) {
+      punchHole(this.#data.fd, offset, sizeBytes)
+      if (pace.due()) await pace.rest()
+    }
   }
 
   /** Writes the contents to the disk; durable on return. */

@@ -49,8 +49,9 @@ export class Spool {
   }
 
   /** See Store.spoolRound. `checkpoint` is that of the copy's record. */
-  round(checkpoint: Checkpoint | null, signal: AbortSignal): Promise<SpoolRound> {
-    return this.#withBuilder(checkpoint, async (builder) => {
+  async round(checkpoint: Checkpoint | null, signal: AbortSignal): Promise<SpoolRound> {
+    if (this.#builder?.writer.isWornOut === true) await this.close()
+    return await this.#withBuilder(checkpoint, async (builder) => {
       const { scan, bytesSpooled, scanned } = await builder.live(this.#options.sync, signal)
       this.#options.faultPoint('spooled')
       const changed = scan.manifest.hash !== checkpoint?.hash

@@ -1,5 +1,5 @@
 import type { FaultPoint } from '../../runtime/fault-point.ts'
-import { requireSpace, smallFileBytes } from '../disk/free-space.ts'
+import { requireSpareSpace, smallFileBytes } from '../disk/free-space.ts'
 import type { ContentIndex } from '../manifest/content-index.ts'
 import type { Snapshot } from '../snapshot/snapshot.ts'
 import type { BlockRequest, BlockRun, Piece, StageProgress } from '../tree-contract.ts'
@@ -22,6 +22,8 @@ import { createSmallFiles } from './write-small-files.ts'
  * More only takes memory. Beyond it the sender waits.
  */
 const UNWRITTEN_MAX_BYTES = 16 * 1024 * 1024
+/** Received between two checks of the free space. */
+const CHECKED_EVERY_BYTES = 64 * 1024 * 1024
 /** Each holds a directory or a file open, and a system may allow 1,024 open files. */
 const UNWRITTEN_MAX_TASKS = 64
 
@@ -54,6 +56,8 @@ export class ReceiveSession {
   #preparing: Promise<void> | null = null
   #bytesDone = 0
   #bytesTotal = 0
+  /** Received since the free space was checked. */
+  #unchecked = 0
 
   constructor(parts: ReceiveSessionParts) {
     const { stage, state, mine, sources, faultPoint } = parts
@@ -68,7 +72,7 @@ export class ReceiveSession {
     const { state, directory, volume, signal } = this.#parts
     const listBytes = this.#estimate()
     const { bytes, count } = this.#smallSpace()
-    await requireSpace(directory, volume, bytes + listBytes, count)
+    await requireSpareSpace(directory, volume, bytes + listBytes, count)
     await this.#fill.small(signal)
     await this.#fill.lists(signal)
     for (const index of state.plan.all('file')) {
@@ -139,7 +143,7 @@ export class ReceiveSession {
       total += need.totalBytes
       staged += need.totalBytes - need.stageBytes
     }
-    await requireSpace(directory, volume, needed, small.count)
+    await requireSpareSpace(directory, volume, needed, small.count)
     this.#bytesTotal = total
     for (const index of state.plan.all('file')) {
       if (!state.target.isLarge(index)) this.#bytesTotal += state.target.file(index).sizeBytes
@@ -181,7 +185,7 @@ export class ReceiveSession {
       expected,
       work.then((right) => this.#made(right)),
     )
-    await this.#room()
+    await this.#room(expected)
   }
 
   #made(indexes: readonly number[]): void {
@@ -215,7 +219,7 @@ export class ReceiveSession {
     this.#check()
     const group = this.#run(run).take(piece)
     if (group !== null) this.#coalescer.add(run.index, group)
-    await this.#room()
+    await this.#room(piece.data.length)
   }
 
   async endBlocks(run: BlockRun): Promise<void> {
@@ -256,8 +260,13 @@ export class ReceiveSession {
     for (const index of this.#ended.splice(0)) this.#files.leave(index)
   }
 
-  /** Waits until little enough is unwritten. */
-  async #room(): Promise<void> {
+  /** Waits until little enough is unwritten. Rejects DISK_FULL when containers have come to need the space. */
+  async #room(bytes = 0): Promise<void> {
+    this.#unchecked += bytes
+    if (this.#unchecked >= CHECKED_EVERY_BYTES) {
+      this.#unchecked = 0
+      await requireSpareSpace(this.#parts.directory, this.#parts.volume, 1)
+    }
     while (this.#writes.bytes > UNWRITTEN_MAX_BYTES || this.#writes.running > UNWRITTEN_MAX_TASKS) {
       this.#check()
       await this.#writes.changed()

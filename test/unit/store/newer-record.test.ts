@@ -2,12 +2,18 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
+import { localCopyFields } from '../../../agent/store/disk/copy-schema.ts'
 import { emptyTrash } from '../../../agent/store/disk/trash.ts'
 import { asNewer, lostFields } from '../../fake/newer-version.ts'
 import { calm, captureCheckpoint, newVolume, send, storeHost, temporaryDirectory } from './fixture.ts'
 
 const AT = '2026-02-03T04:05:06.007Z'
 const TREE = { name: 'old', epoch: 1, base: { epoch: 1, seq: 1 }, at: AT, bytes: 5 }
+const SEEN = {
+  epoch: 4,
+  holder: { host: 'h1', incarnation: 'i' },
+  last: { epoch: 4, seq: 3, hash: 'a'.repeat(64) },
+}
 const USES = { unmountsMs: [1], ground: { ends: { c: 5 }, live: ['c'], since: [] } }
 
 const read = (path: string) => JSON.parse(readFileSync(path, 'utf8'))
@@ -22,7 +28,8 @@ async function newerCopy(t: ExecutionContext, more: object = {}) {
   const directory = join(host.stateDir, 'volumes', v.id)
   mkdirSync(join(directory, 'diverged', TREE.name), { recursive: true })
   const held = { epoch: 4, incarnation: 'i' }
-  await host.store.update(v.id, { checkpoint, held, epochSeen: 4, mounts: { a: 1 }, uses: USES, diverged: [TREE] })
+  const marks = { epochSeen: 4, mounts: { a: 1 }, uses: USES, recordSeen: SEEN }
+  await host.store.update(v.id, { checkpoint, held, diverged: [TREE], ...marks })
   const path = join(directory, 'volume.json')
   const before = asNewer({ ...read(path), ...more }, 1)
   writeFileSync(path, JSON.stringify(before))
@@ -31,6 +38,8 @@ async function newerCopy(t: ExecutionContext, more: object = {}) {
 
 test('what a newer version put into volume.json is kept at every depth by every change', async (t) => {
   const { store, v, before, now } = await newerCopy(t)
+  // The sample has all fields: a new one belongs into it.
+  t.deepEqual(Object.keys(before).sort(), ['fromNewer', 'version', ...Object.keys(localCopyFields)].sort())
   await store.update(v.id, { epochSeen: 5 })
   t.deepEqual(now() as unknown, { ...before, epochSeen: 5 })
   await store.update(v.id, { held: null, mounts: {} })

@@ -101,6 +101,8 @@ export interface DamagedCopy {
   readonly reason: string
   /** VERSION_SKEW: a newer version wrote it. Missing: COPY_DAMAGED. */
   readonly code?: ErrorCode | undefined
+  /** Of the volume, if that can be read all the same. */
+  readonly name?: string | undefined
 }
 
 /** One round of a checkpoint while the volume is held. */

@@ -1,8 +1,9 @@
+import { basename } from 'node:path'
 import type { WherryError } from '../../model/errors.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import { isForged, isOnlyIntended } from '../record/copies.ts'
-import { forgottenData } from './errors.ts'
+import { forgottenData, unreadableData } from './errors.ts'
 import { askableHosts, askInventory, type Inventory, takeInventory } from './inventory.ts'
 
 /** Living hosts reply at once; one that does not must not hold up a creation. */
@@ -32,10 +33,15 @@ export async function findForgotten(
   const found = inventories.flatMap(({ host, copies }) =>
     copies.filter((copy) => copy.name === name && copy.id !== id && hasData(copy)).map((copy) => ({ host, copy })),
   )
-  if (found.length === 0) return null
+  const unreadable = inventories.flatMap(({ host, damaged }) =>
+    damaged.filter((one) => one.name === name && basename(one.path) !== id).map((copy) => ({ host, copy })),
+  )
+  if (found.length + unreadable.length === 0) return null
   const removed = new Set((await context.dependencies.registry.removed()).map(({ value }) => value.id))
   const forgotten = found.find(({ copy }) => !removed.has(copy.id))
-  return forgotten === undefined ? null : forgottenData(forgotten.copy, context.hosts.label(forgotten.host))
+  if (forgotten !== undefined) return forgottenData(forgotten.copy, context.hosts.label(forgotten.host))
+  const unread = unreadable.find(({ copy }) => !removed.has(basename(copy.path)))
+  return unread === undefined ? null : unreadableData(name, unread.copy, context.hosts.label(unread.host))
 }
 
 /**

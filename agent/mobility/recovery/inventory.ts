@@ -43,7 +43,9 @@ const inventoryMessage: z.ZodType<Inventory> = z.object({
   removed: z
     .array(z.object({ id: z.string(), name: z.string(), directory: z.string(), until: z.string().nullable() }))
     .default([]),
-  damaged: z.array(z.object({ path: z.string(), reason: z.string(), code: errorCode.optional() })),
+  damaged: z.array(
+    z.object({ path: z.string(), reason: z.string(), code: errorCode.optional(), name: z.string().optional() }),
+  ),
 })
 
 /** Returns all other hosts, by their heartbeats and by the settings: a new registry knows no host. */
@@ -111,12 +113,13 @@ function sortCopies(value: unknown): { readable: unknown; skewed: Inventory['dam
   if (list === undefined) return { readable: value, skewed: [] }
   const skewed: DamagedCopy[] = []
   const copies = list.copies.filter((copy) => {
-    const path = `volumes/${z.object({ id: z.string().max(64) }).safeParse(copy).data?.id}`
+    const { id, name } = z.object({ id: z.string().max(64), name: z.string() }).safeParse(copy).data ?? {}
+    const path = `volumes/${id}`
     try {
       requireReadable(copy, path)
       return true
     } catch (error) {
-      skewed.push({ path, reason: (error as Error).message, code: 'VERSION_SKEW' })
+      skewed.push({ path, reason: (error as Error).message, code: 'VERSION_SKEW', name })
       return false
     }
   })

@@ -9,7 +9,7 @@ import { removeTree } from '../inode/removal.ts'
 import { orDiskFull } from './free-space.ts'
 import { type Layout, layoutOf, volumesDirectory } from './layout.ts'
 import { bareCopy } from './new-copy.ts'
-import { readCopyRecord, requireCopyRecord, writeCopyRecord } from './record-file.ts'
+import { readCopyRecord, readName, requireCopyRecord, writeCopyRecord } from './record-file.ts'
 
 /** Prefix of directories that are being made and do not count yet. */
 const UNBORN = '.new-'
@@ -45,7 +45,7 @@ export class CopyRecords {
         else copies.push(copy)
       } catch (error) {
         const reason = error instanceof WherryError ? error.message : String(error)
-        damaged.push({ path, reason, code: codeOf(error) })
+        damaged.push({ path, reason, code: codeOf(error), name: await readName(layoutOf(this.#stateDir, name)) })
       }
     }
     return { copies, damaged }

@@ -66,6 +66,14 @@ async function stillThere(layout: Layout, trees: readonly DivergedTree[]): Promi
   return found
 }
 
+/** Returns the volume's name from a `volume.json` in whatever format; undefined: it cannot be read. */
+export async function readName(layout: Layout): Promise<string | undefined> {
+  const value: unknown = await readFile(layout.record, 'utf8')
+    .then(JSON.parse)
+    .catch(() => null)
+  return z.object({ name: z.string() }).safeParse(value).data?.name
+}
+
 /** Writes `volume.json`; durable on return. */
 export async function writeCopyRecord(layout: Layout, copy: LocalCopy): Promise<void> {
   const text = JSON.stringify(RECORD.parse({ version: VERSION, ...copy }), null, 2)

@@ -98,6 +98,10 @@ test('promise 2: a volume with a copy that could not be read is not recovered, a
   t.deepEqual(written, [])
   t.regex(problems.join('\n'), new RegExp(`volumes/${id} on host h2.*format 2.*Wherry 9.9.9`))
   t.regex(problems.join('\n'), /Volume "data" was not written: a copy of it .* It may be held there/)
+  // Nor is an empty one made in its place. This host's own copy is gone.
+  h1.store.disk.shelves.delete(id)
+  const made = h1.agent.create('data', { ...DEFAULT_OPTIONS, copies: 2 })
+  await t.throwsAsync(world.clock.until(made), { code: 'VOLUME_EXISTS', message: /h2.* cannot be read .*format 2/ })
 })
 
 test('an inventory of a host whose copies are in another format keeps the others', (t) => {

@@ -27,9 +27,10 @@ export class EnginePatience {
   /** The engine hung up on a call that had run for so long. */
   gaveUp(afterMs: number): void {
     if (afterMs < SHORTEST_MS || afterMs >= this.#limitMs) return
-    this.#limitMs = afterMs
+    // Whole: it becomes the delay of timers.
+    this.#limitMs = Math.floor(afterMs)
     this.#log.warn(
-      { afterMs: Math.round(afterMs), mountDeadlineMs: Math.round(this.#limitMs - MARGIN_MS) },
+      { afterMs: this.#limitMs, mountDeadlineMs: this.#limitMs - MARGIN_MS },
       'engine gave up on a call: mounts end earlier from now on, enable the plugin with --timeout 0',
     )
   }

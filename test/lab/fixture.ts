@@ -14,7 +14,8 @@ export interface LabGround {
   lab: Lab
   h1: Host
   h2: Host
-  h3: Host
+  /** Throws in a lab of two hosts. */
+  readonly h3: Host
   /** Reference of the busybox image. */
   image: string
 }
@@ -41,7 +42,15 @@ export function onLab(
     const lab = await Lab.start(options)
     const built = `${lab.directory}/plugin`
     await build?.(built)
-    ground = { lab, h1: lab.host(1), h2: lab.host(2), h3: lab.host(3), image: '' }
+    ground = {
+      lab,
+      h1: lab.host(1),
+      h2: lab.host(2),
+      get h3() {
+        return lab.host(3)
+      },
+      image: '',
+    }
     await lab.installPlugin({ settings, ...(build === undefined ? {} : { built }) })
     ground.image = await lab.image(busybox)
     await Promise.all(lab.hosts.map((host) => host.docker(['pull', '-q', ground?.image ?? ''])))

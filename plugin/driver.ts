@@ -13,6 +13,9 @@ export const QUICK_DEADLINE_MS = 25_000
 /** How long Get waits for the agent's view of a volume that is known to exist: longer than a restart takes. */
 const KNOWN_DEADLINE_MS = 5_000
 
+/** How long List waits: Docker asks all drivers before it lists any. Longer than an election of a leader takes. */
+const LIST_DEADLINE_MS = 10_000
+
 export interface CallContext {
   /** Aborts when the engine has hung up or the plugin stops. */
   readonly signal: AbortSignal
@@ -67,6 +70,8 @@ export function createCalls({
     forMs = deadlineMs,
   ) => retryUntil({ deadlineMs: forMs, worthWaiting: PASSING, signal }, (now) => call(now.signal, now.repeated))
 
+  const listMs = Math.min(LIST_DEADLINE_MS, deadlineMs)
+
   const get = async (name: string, signal: AbortSignal) => {
     const asked = (signal: AbortSignal) => agent.get(name, signal)
     const soonMs = Math.min(KNOWN_DEADLINE_MS, deadlineMs)
@@ -102,7 +107,7 @@ export function createCalls({
 
     '/VolumeDriver.List': {
       run: async (_request, { signal }) => ({
-        Volumes: (await ask(signal, (signal) => agent.list(signal))).map(toDockerVolume),
+        Volumes: (await ask(signal, (signal) => agent.list(signal), listMs)).map(toDockerVolume),
       }),
     },
 

@@ -98,7 +98,10 @@ test('volumes of other drivers are made, shown and listed while the agent stands
   h1.kill(agent.pid, 'SIGSTOP')
   t.is((await inspect(h1, 'of-docker'))?.Name, 'of-docker')
   t.regex((await h1.docker(['volume', 'ls'])).stdout, /local +of-docker/)
-  t.true(h1.processes(PLUGIN_PROCESSES.agent).some(({ pid }) => pid === agent.pid), 'it was not waited for')
+  t.true(
+    h1.processes(PLUGIN_PROCESSES.agent).some(({ pid }) => pid === agent.pid),
+    'it was not waited for',
+  )
   await h1.docker(['run', '--rm', '-v', 'of-docker:/data', t.context.image, 'touch', '/data/file'])
   await until('the agent was replaced', () => h1.processes(PLUGIN_PROCESSES.agent).some(({ pid }) => pid !== agent.pid))
   await h1.docker(['volume', 'rm', 'of-docker'])

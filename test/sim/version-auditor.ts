@@ -19,7 +19,7 @@ export class VersionAuditor {
   }
 
   changed(host: string, before: LocalCopy, after: LocalCopy): void {
-    this.#check(`the disk of ${host} changed its record of ${after.id}`, withoutNotes(before), withoutNotes(after))
+    this.#check(`the disk of ${host} changed its record of ${after.id}`, withoutUses(before), withoutUses(after))
   }
 
   #check(what: string, before: unknown, after: unknown): void {
@@ -28,7 +28,7 @@ export class VersionAuditor {
   }
 }
 
-/** What is noted of the present uses, and of the record as it was read last, is noted anew as a whole. */
-function withoutNotes({ uses: _, recordSeen: __, ...rest }: LocalCopy): Omit<LocalCopy, 'uses' | 'recordSeen'> {
+/** What is known of the present uses goes with them. */
+function withoutUses({ uses: _, ...rest }: LocalCopy): Omit<LocalCopy, 'uses'> {
   return rest
 }

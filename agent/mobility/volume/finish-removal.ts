@@ -63,26 +63,29 @@ function hostsWithTree(record: VolumeRecord): string[] {
  * Moves this host's copy of a removed volume to the trash, and kills its containers.
  * The copy of a host that was given up (`lost`) is set aside, where nothing deletes it, and announced (promise 7).
  * So is a tree under a confirmed hold, unless this host has read the mark of the removal (`isMarked`).
- * The caller has proof of the removal. May be repeated.
+ * The caller has proof of the removal; `isProven` is asked again under the volume's lock, where a hold may have begun.
+ * False: it was not proven any more, and nothing was touched. May be repeated.
  */
 export async function discardRemoved(
   context: DiscardContext,
   { id, lost }: Pick<RemovedRecord, 'id' | 'lost'>,
   isMarked: boolean,
-): Promise<void> {
+  isProven: (local: LocalCopy) => boolean = () => true,
+): Promise<boolean> {
   const { store, log, self } = context.dependencies
   const job = context.copyManager.job(id)
   job?.stop()
   await job?.done
-  await context.locks.run(id, async () => {
+  return await context.locks.run(id, async () => {
     const local = await store.copy(id)
+    if (local !== null && !isProven(local)) return false
     const isDoubtful = context.confirmed.has(id) && !isMarked
     // Nothing that was noted of its hold outlives it.
     context.releaseTroubles.clear(id)
     context.surrendered.delete(id)
     context.givenSeqs.delete(id)
     context.endedUses.delete(id)
-    if (local === null) return
+    if (local === null) return true
     const startMs = context.dependencies.clock.elapsedMs()
     try {
       if (local.held !== null) await endHold(context, local)
@@ -92,9 +95,12 @@ export async function discardRemoved(
       context.releaseTroubles.note(local, error, startMs)
       throw error
     }
-    if (isDoubtful || lost?.includes(self.id)) return await setAside(context, local)
-    await store.trash(id)
-    log.info({ volume: local.name, id }, 'removed volume moved to the trash')
+    if (isDoubtful || lost?.includes(self.id)) await setAside(context, local)
+    else {
+      await store.trash(id)
+      log.info({ volume: local.name, id }, 'removed volume moved to the trash')
+    }
+    return true
   })
 }
 

@@ -6,11 +6,14 @@ import type { Context } from '../context.ts'
 import { forEachVolume } from '../for-each-volume.ts'
 import { type DiscardContext, discardRemoved } from './finish-removal.ts'
 
-/** A read of the registry is not older than this while there is a leader: before that nothing is reported. */
+/**
+ * A read of the registry is not older than this while there is a leader.
+ * Before that nothing is reported, and a record that is missing ends no hold.
+ */
 const STALE_MS = 15_000
 
 /** What acting on tombstones touches. */
-type TombstoneContext = DiscardContext & Pick<Context, 'lease' | 'removalsSeen' | 'refusedTombstones'>
+type TombstoneContext = DiscardContext & Pick<Context, 'lease' | 'pendingMounts' | 'removalsSeen' | 'refusedTombstones'>
 
 /**
  * Discards the copies that tombstones name for this host, and takes it off them.
@@ -30,10 +33,14 @@ export async function clearTombstones(
     const record = local === null ? undefined : (await registry.volume(local.name))?.value
     const isMarked = record?.id === value.id && record.removedAt !== null
     if (isMarked) context.removalsSeen.add(value.id)
-    const why = local === null ? null : contradictionOf(context, local, record)
-    if (local !== null && why !== null) return refuse(context, local, why)
+    const isProven = (now: LocalCopy) => {
+      const why = contradictionOf(context, now, record)
+      if (why !== null) refuse(context, now, why)
+      return why === null
+    }
+    if (local !== null && !isProven(local)) return
+    if (!(await discardRemoved(context, value, isMarked || context.removalsSeen.has(value.id), isProven))) return
     context.refusedTombstones.delete(value.id)
-    await discardRemoved(context, value, isMarked || context.removalsSeen.has(value.id))
     context.removalsSeen.delete(value.id)
     const hosts = value.hosts.filter((host) => host !== self.id)
     // A lost race or acknowledgement is repaired at the next scan.
@@ -62,13 +69,20 @@ export function describeRefused(context: Pick<Context, 'dependencies' | 'refused
 
 /** Returns what contradicts a tombstone, as a clause; null: nothing does. */
 function contradictionOf(
-  context: Pick<Context, 'lease' | 'confirmed' | 'removalsSeen' | 'endedUses'>,
+  context: Pick<
+    Context,
+    'dependencies' | 'lease' | 'pendingMounts' | 'confirmed' | 'removalsSeen' | 'refusedTombstones' | 'endedUses'
+  >,
   local: LocalCopy,
   record: VolumeRecord | undefined,
 ): string | null {
   if (record?.id === local.id) return record.removedAt === null ? 'its record says that it exists' : null
-  const isHeld = context.lease.runs && context.confirmed.has(local.id) && !isUnused(context, local)
-  return isHeld && !context.removalsSeen.has(local.id) ? 'this host holds it, and it is in use here' : null
+  const isHeld = context.lease.runs && context.confirmed.has(local.id) && !context.removalsSeen.has(local.id)
+  if (!isHeld) return null
+  if (!isUnused(context, local) || context.pendingMounts.has(local.name))
+    return 'this host holds it, and it is in use here'
+  const { sinceMs } = context.refusedTombstones.get(local.id) ?? { sinceMs: Number.POSITIVE_INFINITY }
+  return context.dependencies.clock.elapsedMs() - sinceMs >= STALE_MS ? null : 'this host holds it'
 }
 
 function refuse(

@@ -54,6 +54,7 @@ const ACTIONS: Partial<Readonly<Record<Scenario, Action>>> = {
     const resume = machine(random.pick(nodes.length > 0 && random.hit(0.8) ? nodes : hosts)).stop()
     if (resume !== null) timeline.after(random.between(STOPPED_LEAST_MS, STOPPED_MOST_MS), resume)
   },
+  hostile: ({ hostile }) => hostile?.strike(),
   wipe: (world) => {
     if (world.checker.wiped) return
     world.checker.wiped = true

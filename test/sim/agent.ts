@@ -12,6 +12,7 @@ import { ChannelFreezes } from './host-freezers.ts'
 import type { Machine } from './machine.ts'
 import { SimProcess } from './process.ts'
 import { RegistryClient } from './registry-client.ts'
+import { replaceMethods } from './replace-methods.ts'
 import { SimStore } from './sim-store.ts'
 import type { Tree } from './tree.ts'
 import { asVersion } from './versions.ts'
@@ -67,8 +68,12 @@ export class SimAgent {
     const { world, host, clocks, lease } = this.#machine
     const { network, registry: cluster, settings, random } = world
     const clock = new ProcessClock(clocks, this.process)
-    const registry = new RegistryClient({ registry: cluster, network, random }, host, this.process, clock)
-    this.#follow = () => registry.run(this.#stop.signal)
+    const client = new RegistryClient({ registry: cluster, network, random }, host, this.process, clock)
+    this.#follow = () => client.run(this.#stop.signal)
+    const { hostile } = world
+    const tell: typeof client.updateHost = (record, revision) =>
+      client.updateHost(hostile?.heartbeat(record) ?? record, revision)
+    const registry = hostile?.host === host ? replaceMethods(client, { updateHost: tell }) : client
     const engine = new EngineClient(this.#machine, this.process, random, world.swarm)
     const from = { host, process: this.process }
     const incarnation = world.newId()
@@ -82,17 +87,13 @@ export class SimAgent {
       puller: { pull: (...args) => this.#pull(...args) },
       peers: {
         ask: (to, question, signal) => {
-          const serve = (peer: SimAgent, ended: AbortSignal) => {
+          const serve = async (peer: SimAgent, ended: AbortSignal) => {
             if (peer.mobility.answer === undefined) throw new WherryError('TRANSFER_CUT', 'Questions are not served.')
-            return peer.mobility.answer(question, peerAt(host), ended)
+            const reply = await peer.mobility.answer(question, peerAt(host), ended)
+            const isForged = question.kind === 'inventory' && hostile?.host === peer.host
+            return isForged ? hostile.inventory(reply) : reply
           }
-          return network.ask<unknown, SimAgent>(
-            from,
-            to.address,
-            () => world.serving(to.address),
-            async (peer, ended) => serve(peer, ended),
-            signal,
-          )
+          return network.ask<unknown, SimAgent>(from, to.address, () => world.serving(to.address), serve, signal)
         },
       },
       leaderView: () => this.process.call(random.between(1, 20), () => cluster.leaderView(host)),
@@ -145,6 +146,8 @@ export class SimAgent {
     const { network, random } = world
     return this.store.receive(volume, async (stage) => {
       const take = async (peer: SimAgent, ended: AbortSignal) => {
+        const forged = world.hostile?.treeFor(from.address, request) ?? null
+        if (forged !== null) return { tree: forged, whole: true }
         const choice = await peer.mobility.source(request, peerAt(host), ended)
         world.checker.served(peer.#machine.host, request)
         const tree = peer.store.manifest(choice.id, choice.kind)

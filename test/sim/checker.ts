@@ -9,6 +9,7 @@ import { DataChecker } from './data-checker.ts'
 import { FreezeChecker } from './freeze-checker.ts'
 import { LivenessChecker } from './liveness-checker.ts'
 import { Oracle, type VolumeTruth } from './oracle.ts'
+import { isLastSetAside } from './record-facts.ts'
 import { noTotals } from './totals.ts'
 import { EMPTY } from './tree.ts'
 import { VersionAuditor } from './version-auditor.ts'
@@ -184,6 +185,11 @@ export class Checker {
     if (after.epochSeen < before.epochSeen) {
       this.failed('promise 8', `the disk of ${host} forgot epoch ${before.epochSeen} of ${after.name}`)
     }
+    const record = this.#world.hostile === null || this.setBack ? undefined : this.oracle.of(after.id)?.record
+    if (record !== undefined && after.epochSeen > record.epoch)
+      this.failed('promise 8', `the disk of ${host} noted epoch ${after.epochSeen} of ${after.name}, which never began`)
+    if (record !== undefined && isLastSetAside(record, before, after))
+      this.failed('promise 7', `${host} set the newest checkpoint of ${after.name} aside`)
     if (after.diverged.length < before.diverged.length) {
       this.failed('promise 7', `${host} forgot a diverged copy of ${after.name}`)
     }

@@ -3,6 +3,7 @@ import type { Audit } from './audit.ts'
 import { entriesOf, lineOf } from './checkpoint-names.ts'
 import { coverageFault } from './coverage.ts'
 import { HISTORY } from './history.ts'
+import { HOSTILE } from './hostile-peer.ts'
 import type { VolumeTruth } from './oracle.ts'
 import type { Commit } from './raft-group.ts'
 import { isBelow, writerOn } from './record-facts.ts'
@@ -49,7 +50,7 @@ export class CommitAuditor {
     if (truth.removed) this.#audit.failed('promise 7', `${now.name} (${now.id}) was removed and is back`)
     const known = truth.record
     truth.record = now
-    if (writer === HISTORY) return
+    if (writer === HISTORY || writer === HOSTILE) return
     if (old === null) this.#rebuilt(truth, known, now, writer)
     else this.#changed(truth, old, now, writer)
   }
@@ -119,7 +120,11 @@ export class CommitAuditor {
       // The question was asked some time before its reply made the volume.
       const answers =
         agent !== null && timeline.nowMs - Math.max(agent.servesSinceMs, agent.process.stuckUntilMs) > ASKED_MS
-      return hasData && answers && serving(host) !== null && disk.slowness === 1 && network.linked(writer, host)
+      // Who has the key of a host can hide what it has.
+      const isHidden = this.#world.hostile?.host === host
+      return (
+        hasData && answers && !isHidden && serving(host) !== null && disk.slowness === 1 && network.linked(writer, host)
+      )
     })
     if (seen !== undefined && network.trouble === 0 && timeline.nowMs - network.healedMs > ASKED_MS)
       this.#audit.failed('promise 2', `${writer} made ${now.name} anew, and ${seen.host} has its data`)

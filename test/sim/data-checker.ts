@@ -34,6 +34,8 @@ export class DataChecker {
       return
     }
     const { name } = truth
+    if (after !== null && this.#world.hostile?.isForged(after) === true)
+      this.#checker.failed('promise 7', `${before} of ${name} on ${host} fell to a tree that was forged`)
     const { disk } = this.#world.machine(host)
     if (after === null && (disk.shelf(id)?.diverged.size ?? 0) > 0) {
       this.#checker.failed('promise 7', `a diverged copy of ${name} on ${host} went to the trash`)

@@ -1,6 +1,8 @@
 import { askNoOther, countHeld, inheritNothing, resumeAll, tellLate } from './host-mutations.ts'
 import {
   believeCopies,
+  believeOffers,
+  believeTombstones,
   forgetCutSeizures,
   forgetLost,
   forgetTombstones,
@@ -17,6 +19,7 @@ import {
   believeHashes,
   compareWithLastLook,
   forgetEpochs,
+  forgetMarks,
   forgeUnborn,
   guardAll,
   pauseLive,
@@ -130,6 +133,26 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'older host refuses a newer record',
     settings: { always: ['versions'], mutate: refuseNewer },
     rules: ['liveness'],
+  },
+  {
+    name: 'an offer needs no certificate of its host',
+    settings: { always: ['hostile'], anyCertificate: true },
+    rules: ['forgery'],
+  },
+  {
+    name: 'an offer is believed without the registry',
+    settings: { always: ['hostile'], mutate: believeOffers },
+    rules: ['forgery', 'promise 7', 'promise 8'],
+  },
+  {
+    name: 'tombstones are not compared with records',
+    settings: { always: ['hostile'], mutate: believeTombstones },
+    rules: ['promise 7'],
+  },
+  {
+    name: 'recover hears no witnesses',
+    settings: { always: ['hostile', 'wipe'], mutate: forgetMarks },
+    rules: ['promise 2'],
   },
   { name: 'stuck holders report nothing', settings: { mutate: sayNothing }, rules: ['liveness'] },
   { name: 'empty mount allowed', settings: { mutate: overlookLast }, rules: ['promise 2', 'promise 3'] },

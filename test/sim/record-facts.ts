@@ -1,4 +1,5 @@
 import type { Checkpoint, VolumeRecord } from '../../agent/model/model.ts'
+import type { LocalCopy } from '../../agent/store/contract.ts'
 import { canWrite } from './containers.ts'
 import type { SimWorld } from './world.ts'
 
@@ -15,4 +16,10 @@ export function isGuarded({ copies }: VolumeRecord, holder: string): boolean {
 /** The id of a container that can write the volume on that host; null: there is none. */
 export function writerOn({ machine }: SimWorld, host: string, id: string): string | null {
   return machine(host).containers.all.find((one) => one.mountedId === id && canWrite(one))?.id ?? null
+}
+
+/** Whether an idle copy at the record's newest checkpoint was set aside. */
+export function isLastSetAside({ last }: VolumeRecord, before: LocalCopy, after: LocalCopy): boolean {
+  if (before.held !== null || after.diverged.length <= before.diverged.length) return false
+  return before.checkpoint !== null && before.checkpoint.hash === last?.hash
 }

@@ -101,6 +101,27 @@ export function sayNothing(parts: Dependencies): Dependencies {
   return { ...parts, registry: replaceMethods(registry, { updateHost }) }
 }
 
+/** The hold that an offer claims is taken for the registry's. */
+export function believeOffers(parts: Dependencies, { world, host }: Machine): Dependencies {
+  const { registry } = parts
+  return withReading(parts, async (name) => {
+    const entry = await registry.volume(name)
+    const claim = entry === null || world.hostile?.host === host ? undefined : world.hostile?.claims.get(entry.value.id)
+    return entry === null || claim === undefined ? entry : { ...entry, value: claim }
+  })
+}
+
+/** A host that finds a tombstone does not look whether the record says otherwise. */
+export function believeTombstones(parts: Dependencies): Dependencies {
+  const { registry } = parts
+  return withReading(parts, async (name) => {
+    const entry = await registry.volume(name)
+    if (entry === null || entry.value.holder !== null) return entry
+    const isBuried = (await registry.removed()).some(({ value }) => value.id === entry.value.id)
+    return isBuried ? null : entry
+  })
+}
+
 /** The options about take-overs are ignored. */
 export function overlookPolicy(parts: Dependencies): Dependencies {
   const { registry } = parts

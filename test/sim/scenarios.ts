@@ -39,6 +39,8 @@ export const SCENARIOS = [
   'changes',
   /** Hosts run two neighbouring versions, and change from one to the other. */
   'versions',
+  /** Somebody has the key of a host, and forges offers, records, tombstones, heartbeats, messages and inventories. */
+  'hostile',
 ] as const
 
 export type Scenario = (typeof SCENARIOS)[number]
@@ -66,6 +68,7 @@ const SHARES: Readonly<Record<Scenario, number>> = {
   ages: 0.03,
   changes: 0.2,
   versions: 0.2,
+  hostile: 0.15,
 }
 
 /** Draws the scenarios of a run. `always`: those that it has whatever its seed says. */
@@ -74,6 +77,8 @@ export function drawScenarios(random: Random, always: readonly Scenario[]): Scen
   if (!random.hit(PLAIN)) for (const kind of SCENARIOS) if (random.hit(SHARES[kind])) scenarios.add(kind)
   // The registry has lost its tombstones as well: nobody can know what was removed.
   if (scenarios.has('wipe')) scenarios.delete('removals')
+  // What is forged about a volume that is being removed cannot be told from its removal.
+  if (scenarios.has('hostile')) for (const other of ['removals', 'cleanups', 'ages'] as const) scenarios.delete(other)
   // There nobody takes over unasked, or there is nobody to take over from.
   if (scenarios.has('ages'))
     for (const other of ['manual', 'continue', 'off', 'removals', 'wipe'] as const) scenarios.delete(other)

@@ -27,6 +27,8 @@ export interface Settings {
   readonly unplanned: readonly string[]
   /** Every promotion accepts a loss, unasked. */
   readonly acceptsUnasked: boolean
+  /** A certificate of the cluster is taken for that of any host. */
+  readonly anyCertificate: boolean
   /** Changes the dependencies of an agent. */
   readonly mutate: (parts: Dependencies, machine: Machine) => Dependencies
 }
@@ -47,5 +49,6 @@ export const SHIPPED: Settings = {
   always: [],
   unplanned: [],
   acceptsUnasked: false,
+  anyCertificate: false,
   mutate: (parts) => parts,
 }

@@ -19,6 +19,17 @@ export function forgetEpochs(parts: Dependencies): Dependencies {
   })
 }
 
+/** The store does not say what its disk has noted of records. */
+export function forgetMarks(parts: Dependencies): Dependencies {
+  const { store } = parts
+  return withStore(parts, {
+    copies: async () => {
+      const { copies, damaged } = await store.copies()
+      return { copies: copies.map((copy) => ({ ...copy, recordSeen: null })), damaged }
+    },
+  })
+}
+
 /** A pre-copy round compares with the tree of the last scan, checkpoint or not. */
 export function compareWithLastLook(parts: Dependencies, machine: Machine): Dependencies {
   const { store } = parts

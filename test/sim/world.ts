@@ -5,6 +5,7 @@ import { Timeline } from '../fake/timeline.ts'
 import type { SimAgent } from './agent.ts'
 import { Checker } from './checker.ts'
 import { ClusterRegistry } from './cluster-registry.ts'
+import { HostilePeer } from './hostile-peer.ts'
 import { checkingLogger } from './logger.ts'
 import { Machine } from './machine.ts'
 import { Network } from './network.ts'
@@ -39,6 +40,8 @@ export class SimWorld {
   readonly swarm: Swarm
   readonly checker: Checker
   readonly operators: Operators
+  /** Somebody with the key of a host; null: there is nobody in this run. */
+  readonly hostile: HostilePeer | null
   readonly #machines = new Map<string, Machine>()
   readonly #traceLine: ((line: string) => void) | null
   #ids = 0
@@ -61,6 +64,7 @@ export class SimWorld {
     this.network = new Network(this.timeline, random, (host) => this.machine(host).on && !this.machine(host).stopped)
     this.checker = new Checker(this)
     this.operators = new Operators(this)
+    this.hostile = this.scenarios.has('hostile') ? new HostilePeer(this, random.pick(this.hosts)) : null
     for (const host of this.hosts) {
       this.#machines.set(host, new Machine(this, host, 1 + random.between(-DRIFT_MOST, DRIFT_MOST)))
     }

@@ -10,6 +10,7 @@ import type {
 import type { Dependencies } from './dependencies.ts'
 import type { Expiry, GuardedVolumes, HostDirectory, Lease, LocalCopies, StateDiskHealth } from './host-contract.ts'
 import type { ContainerUses, Namesakes, Releases, ReleaseTroubles, Surrendered } from './use-contract.ts'
+import type { VolumeTroubles } from './volume-troubles.ts'
 
 /**
  * What the decisions of one host share while the agent runs. Nothing in it needs to survive a restart.
@@ -35,6 +36,8 @@ export interface Context {
   readonly namesakes: Namesakes
   readonly releases: Releases
   readonly releaseTroubles: ReleaseTroubles
+  /** What the reconcile loop cannot do for volumes. */
+  readonly volumeTroubles: VolumeTroubles
   readonly stateDisk: StateDiskHealth
   /** This host by its engine's last reply, and by the Swarm's leader. */
   readonly node: { name: string; swarmNode: string | null; leader: boolean; zone: string | null; drained: boolean }

@@ -23,6 +23,7 @@ import { JobCopyManager } from './replication/copy-manager.ts'
 import { LiveCaptureSet } from './replication/live-captures.ts'
 import { SharedTreeChecks } from './replication/tree-checks.ts'
 import { EngineNamesakes } from './swarm/namesakes.ts'
+import { VolumeTroubles } from './volume-troubles.ts'
 import { KeyedWakeups, RECONCILE } from './wakeups.ts'
 
 /** What the decisions share, and the loops behind it. */
@@ -84,6 +85,7 @@ export function createContext(given: Dependencies): SharedState {
       surrender: (asked, signal) => surrenderHold(context, asked, signal),
     },
     releaseTroubles: new ReleaseTroubleTable(dependencies),
+    volumeTroubles: new VolumeTroubles(dependencies),
     stateDisk,
     node: {
       ...(engineFacts.get() ?? { name: self.address, swarmNode: null, zone: null }),

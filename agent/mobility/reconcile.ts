@@ -1,10 +1,11 @@
 import { basename } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { codeOf, WherryError } from '../model/errors.ts'
+import type { VolumeRecord } from '../model/model.ts'
 import type { LocalCopy } from '../store/contract.ts'
 import { isUnused } from './checkpoint/surrendered.ts'
 import type { Context } from './context.ts'
-import { forEachVolume } from './for-each-volume.ts'
+import { forEachVolume, paceOf } from './for-each-volume.ts'
 import { confirmHold } from './hold/confirm-hold.ts'
 import { dropEndedUses } from './hold/ended-uses.ts'
 import { confirmHolds, setAsideDiverged } from './hold/give-up-hold.ts'
@@ -147,6 +148,7 @@ async function settleLocal(
     | 'containerUses'
     | 'releases'
     | 'releaseTroubles'
+    | 'volumeTroubles'
     | 'confirmed'
     | 'surrendered'
     | 'endedUses'
@@ -160,15 +162,15 @@ async function settleLocal(
   ])
   context.releaseTroubles.noteUnreadable(new Map(unreadable))
   const mounted = await store.mounted()
-  await forEachVolume(copies, async (copy) => {
-    if (copy.held === null) {
-      if (mounted.has(copy.id)) await context.locks.run(copy.id, () => unmountIdle(context, copy.id))
-    } else if (isUnused(context, copy)) {
-      void context.releases.releaseIfUnused(copy.id)
-    } else {
-      await settleMounted(context, copy, mounted.has(copy.id))
-    }
-  })
+  // Releases have a pace of their own.
+  for (const copy of copies)
+    if (copy.held !== null && isUnused(context, copy)) void context.releases.releaseIfUnused(copy.id)
+  const settle = async (copy: LocalCopy) => {
+    if (copy.held !== null) await settleMounted(context, copy, mounted.has(copy.id))
+    else if (mounted.has(copy.id)) await context.locks.run(copy.id, () => unmountIdle(context, copy.id))
+  }
+  const settled = copies.filter((copy) => copy.held === null || !isUnused(context, copy))
+  await forEachVolume(settled, settle, paceOf(context, 'settle mounts'))
 }
 
 /**
@@ -177,10 +179,10 @@ async function settleLocal(
  * while we hold.
  */
 async function compareCopies(
-  context: Pick<Context, 'dependencies' | 'locks' | 'wakeups' | 'guardedVolumes' | 'confirmed'>,
+  context: Pick<Context, 'dependencies' | 'locks' | 'wakeups' | 'guardedVolumes' | 'confirmed' | 'volumeTroubles'>,
 ): Promise<void> {
   const { store, registry, self } = context.dependencies
-  await forEachVolume((await store.copies()).copies, async (copy) => {
+  const compare = async (copy: LocalCopy) => {
     const record = (await registry.followedVolume(copy.name))?.value
     if (record?.id !== copy.id) return
     if (copy.held === null) {
@@ -189,7 +191,8 @@ async function compareCopies(
       await reconcileDamage(context, copy, record)
     } else if (record.epoch > copy.held.epoch) dropConfirmed(context, copy.id, copy.held.incarnation)
     else if (record.holder?.incarnation === copy.held.incarnation) context.guardedVolumes.learn(record, self.id)
-  })
+  }
+  await forEachVolume((await store.copies()).copies, compare, paceOf(context, 'compare with the record'))
 }
 
 /** From here on only a write can tell what has become of the hold; the next round makes it. */
@@ -242,10 +245,11 @@ async function settleMounted(
 }
 
 /** Finishes removals that a host began before it was killed. */
-async function finishRemovals(context: Pick<Context, 'dependencies'>): Promise<void> {
+async function finishRemovals(context: Pick<Context, 'dependencies' | 'volumeTroubles'>): Promise<void> {
   const { registry, signal, clock } = context.dependencies
   const removed = (await registry.followedVolumes()).filter(({ value }) => value.removedAt !== null)
-  await forEachVolume(removed, async ({ value }) => {
-    await finishRemoval(context, value, AbortSignal.any([signal, clock.deadline(ROUND_LIMIT_MS)]))
-  })
+  const finish = (value: VolumeRecord) =>
+    finishRemoval(context, value, AbortSignal.any([signal, clock.deadline(ROUND_LIMIT_MS)]))
+  const records = removed.map(({ value }) => value)
+  await forEachVolume(records, finish, paceOf(context, 'finish the removal'))
 }

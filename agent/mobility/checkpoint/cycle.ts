@@ -88,7 +88,7 @@ export class CheckpointCycle {
       schedule.succeeded()
     } catch (error) {
       if (signal.aborted) return
-      schedule.failed()
+      schedule.failed(codeOf(error) === 'TREE_UNSUPPORTED')
       this.#error = error instanceof WherryError ? error.toLine() : String(error)
       this.#trouble = sameTrouble(this.#trouble, troubleOf(error, dependencies.clock.now()))
       const level = schedule.failures === 1 ? 'warn' : 'debug'

@@ -1,6 +1,6 @@
 import type { VolumeOptions } from '../../model/model.ts'
 import { checkpointTargetMs } from '../../model/volume-options.ts'
-import { backOffMs } from '../../runtime/back-off.ts'
+import { backOffMs, RETRY_MOST_MS } from '../../runtime/back-off.ts'
 import type { Clock } from '../../runtime/clock.ts'
 import type { Demand } from './demand.ts'
 
@@ -18,6 +18,8 @@ export class Schedule {
   #costMs: number | null = null
   #accounted = 0
   #failures = 0
+  /** Longest back-off after the newest failure; undefined: the usual one. */
+  #longestMs: number | undefined
   /** Consecutive over-budget pauses taken against the estimate, and when to try again. */
   #overBudgetPauses = 0
   #pauseAgainMs = Number.NEGATIVE_INFINITY
@@ -99,8 +101,10 @@ export class Schedule {
     this.#failures = 0
   }
 
-  failed(): void {
+  /** `isHopeless`: the tree as it is can never be captured, and each try reads a large part of it. */
+  failed(isHopeless: boolean): void {
     this.#failures++
+    this.#longestMs = isHopeless ? RETRY_MOST_MS : undefined
   }
 
   /**
@@ -109,6 +113,7 @@ export class Schedule {
    * predict when a pause will fit.
    */
   next(startMs: number): void {
-    this.#dueMs = startMs + backOffMs(this.#intervalMs, this.#overBudgetPauses > 0 ? 0 : this.#failures)
+    this.#dueMs =
+      startMs + backOffMs(this.#intervalMs, this.#overBudgetPauses > 0 ? 0 : this.#failures, this.#longestMs)
   }
 }

@@ -4,7 +4,7 @@ import type { Capture, LocalCopy } from '../../store/contract.ts'
 import { errnoOf, isDiskFailure } from '../../sys/failure.ts'
 import { isSurrendered, isUnused } from '../checkpoint/surrendered.ts'
 import type { Context } from '../context.ts'
-import { forEachVolume } from '../for-each-volume.ts'
+import { forEachVolume, paceOf } from '../for-each-volume.ts'
 import { ownLabel } from '../own-host.ts'
 import { isSameTree } from '../record/checkpoint-order.ts'
 import { besideCheckpoint, isEmptyTree, isForged, isLeftBehind, NO_CHECKPOINT, withCopy } from '../record/copies.ts'
@@ -130,11 +130,12 @@ export async function confirmHolds(
     | 'releasing'
     | 'surrendered'
     | 'endedUses'
+    | 'volumeTroubles'
   >,
 ): Promise<void> {
   // Under an expired lease a confirmation proves nothing a moment later.
   if (!context.lease.runs) return
-  await forEachVolume((await context.dependencies.store.copies()).copies, async (copy) => {
+  const confirm = async (copy: LocalCopy) => {
     if (copy.held === null || context.confirmed.has(copy.id) || context.releasing.has(copy.id)) return
     // A hold without uses is settled by its release, at the release's pace.
     if (isUnused(context, copy) || isSurrendered(context, copy.id)) return
@@ -147,7 +148,9 @@ export async function confirmHolds(
       // A Mount or a release that was cut off: Docker got no reply, or has no use any more. The release settles it.
       else if (state !== 'held') await context.dependencies.store.update(copy.id, { mounts: {} })
     })
-  })
+  }
+  const { copies } = await context.dependencies.store.copies()
+  await forEachVolume(copies, confirm, paceOf(context, 'confirm the hold'))
   await context.guardedVolumes.tell()
 }
 

@@ -24,6 +24,7 @@ export type MountContext = Pick<
   | 'containerUses'
   | 'releases'
   | 'releaseTroubles'
+  | 'volumeTroubles'
   | 'stateDisk'
   | 'pendingMounts'
   | 'confirmed'

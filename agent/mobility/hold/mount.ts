@@ -161,6 +161,7 @@ async function mountConfirmed(
     | 'guardedVolumes'
     | 'containerUses'
     | 'releaseTroubles'
+    | 'volumeTroubles'
     | 'stateDisk'
     | 'confirmed'
     | 'surrendered'

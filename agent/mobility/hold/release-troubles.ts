@@ -1,13 +1,11 @@
 import type { WherryError } from '../../model/errors.ts'
 import type { Trouble } from '../../model/model.ts'
+import { RETRY_MOST_MS, retryAfterMs } from '../../runtime/back-off.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Dependencies } from '../dependencies.ts'
 import { troubleOf } from '../trouble.ts'
 import type { ReleaseTroubles } from '../use-contract.ts'
 
-/** Time before a failed release is retried: doubled after each failure for the same reason. */
-const RETRY_LEAST_MS = 1_000
-const RETRY_MOST_MS = 5 * 60_000
 /**
  * An operator who ends what keeps a volume busy should not have to wait.
  * All processes are scanned each time.
@@ -81,7 +79,7 @@ export class ReleaseTroubleTable implements ReleaseTroubles {
     const { trouble, failures, endedMs, tookMs } = failed
     const isBusy = trouble.code === 'VOLUME_BUSY'
     const mostMs = isBusy ? Math.max(BUSY_RETRY_MOST_MS, tookMs / MOST_SHARE) : RETRY_MOST_MS
-    const waitMs = Math.min(mostMs, RETRY_MOST_MS, RETRY_LEAST_MS * 2 ** (failures - 1))
+    const waitMs = Math.min(mostMs, retryAfterMs(failures))
     const askedMs = Math.max(ASKED_RETRY_MS, tookMs / MOST_SHARE)
     return this.#dependencies.clock.elapsedMs() - endedMs >= (asked ? Math.min(waitMs, askedMs) : waitMs)
   }

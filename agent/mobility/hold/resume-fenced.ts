@@ -79,7 +79,7 @@ export async function resumeFenced(
   const ours = new Set<string>()
   let failure: unknown = null
   const check = async (id: string) => void ((await isStillOurs(context, id)) && ours.add(id))
-  await forEachVolume([...volumes], check).catch((error: unknown) => {
+  await forEachVolume([...volumes], check, null).catch((error: unknown) => {
     failure = error
   })
   const mayRun = (pause: Pause) => pause.volumes.every((id) => ours.has(id))

@@ -4,7 +4,10 @@ import { surveyUses } from './ended-uses.ts'
 
 /** Mounts the tree and returns its mountpoint. The use is on this disk, synced, on return. */
 export async function addUse(
-  context: Pick<Context, 'dependencies' | 'locks' | 'containerUses' | 'releaseTroubles' | 'surrendered' | 'endedUses'>,
+  context: Pick<
+    Context,
+    'dependencies' | 'locks' | 'containerUses' | 'releaseTroubles' | 'volumeTroubles' | 'surrendered' | 'endedUses'
+  >,
   local: LocalCopy,
   mountId: string,
 ): Promise<string> {
@@ -18,6 +21,7 @@ export async function addUse(
   context.endedUses.delete(local.id)
   await store.update(local.id, { mounts, uses })
   context.releaseTroubles.clear(local.id)
+  context.volumeTroubles.clear(local.id)
   try {
     // It is not mounted twice, and above all does not wait for a capture that reads the tree.
     const mountpoint = (await store.mounted()).has(local.id) ? store.mountpoint(local.id) : await store.mount(local.id)

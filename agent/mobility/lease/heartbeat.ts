@@ -17,6 +17,7 @@ export function describeHost(
     | 'containerUses'
     | 'namesakes'
     | 'releaseTroubles'
+    | 'volumeTroubles'
     | 'stateDisk'
     | 'node'
     | 'space'
@@ -26,6 +27,8 @@ export function describeHost(
   const { dependencies, node, containerUses, space, checkpointScheduler } = context
   const { self, drainFlag } = dependencies
   const held = copies.filter((copy) => copy.held !== null)
+  // Of a hold only what keeps it from being released is told so: others wait for that.
+  const isHeld = new Set(held.map(({ id }) => id))
   return {
     id: self.id,
     name: node.name,
@@ -45,7 +48,7 @@ export function describeHost(
       copies.filter(({ diverged }) => diverged.length > 0).map(({ id, diverged }) => [id, diverged.length]),
     ),
     namesakes: context.namesakes.names,
-    stuck: context.releaseTroubles.all(),
+    stuck: { ...context.volumeTroubles.all((id) => isHeld.has(id)), ...context.releaseTroubles.all() },
     late: checkpointScheduler.late(),
     damaged: damagedCopies(copies),
     unwritable: context.stateDisk.trouble,

@@ -1,10 +1,11 @@
 import { codeOf } from '../../model/errors.ts'
 import type { VolumeRecord } from '../../model/model.ts'
-import { backOffMs } from '../../runtime/back-off.ts'
+import { backOffMs, RETRY_MOST_MS } from '../../runtime/back-off.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import type { CatchUp, RunningCopy } from '../copy-contract.ts'
 import { hasCheckpoint, isAt, mayHaveCheckpoint } from '../record/copies.ts'
+import { isHopeless } from '../replication/errors.ts'
 import { placementHostsFor } from './hosts.ts'
 import { mayGiveUp } from './policy.ts'
 import { whyBusy } from './surplus.ts'
@@ -22,6 +23,13 @@ const RETRY_MS = 5_000
 const REST_MS = 60_000
 
 const CATCH_UP = '/catch-up'
+/** Names this work among the troubles of a volume. */
+const STEP = 'catch up'
+
+type CatchUpContext = Pick<
+  Context,
+  'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'volumeTroubles' | 'node' | 'pendingMounts'
+>
 
 interface Waiting {
   readonly id: string
@@ -36,14 +44,14 @@ interface Waiting {
  * Nothing here needs to survive a restart.
  */
 export class IdleCatchUp implements CatchUp {
-  readonly #context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'node' | 'pendingMounts'>
+  readonly #context: CatchUpContext
   /** Names of volumes whose records may have changed. */
   readonly #changed = new Set<string>()
   /** By name, in the order in which they were found to be behind. */
   readonly #waiting = new Map<string, Waiting>()
   readonly #running = new Map<string, RunningCopy>()
 
-  constructor(context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'copyManager' | 'node' | 'pendingMounts'>) {
+  constructor(context: CatchUpContext) {
     this.#context = context
   }
 
@@ -95,7 +103,7 @@ export class IdleCatchUp implements CatchUp {
     if (signal.aborted || codeOf(error) === 'REGISTRY_UNAVAILABLE') throw error
     const waiting = this.#waiting.get(name)
     const failures = (waiting?.failures ?? 0) + 1
-    const dueMs = clock.elapsedMs() + backOffMs(RETRY_MS, failures)
+    const dueMs = clock.elapsedMs() + waitMs(failures, error)
     if (waiting !== undefined) this.#waiting.set(name, { ...waiting, dueMs, failures })
     const level = failures === 1 ? 'error' : 'debug'
     log[level]({ err: error, volume: name }, 'comparison of a copy with its record failed')
@@ -109,6 +117,7 @@ export class IdleCatchUp implements CatchUp {
     const local = record === undefined ? null : await store.copy(record.id)
     if (record === undefined || !isBehind(this.#context, record, local)) {
       this.#waiting.delete(name)
+      if (record !== undefined) this.#context.volumeTroubles.clear(record.id, STEP)
       return null
     }
     const hash = record.last?.hash ?? ''
@@ -133,13 +142,16 @@ export class IdleCatchUp implements CatchUp {
   }
 
   #start(record: VolumeRecord, waiting: Waiting): void {
-    const { copyManager, dependencies } = this.#context
+    const { copyManager, dependencies, volumeTroubles } = this.#context
     const job = copyManager.want(record, 0)
     this.#running.set(record.name, job)
     void job.done.then(() => {
       this.#running.delete(record.name)
-      const failures = job.failure() === null ? 0 : waiting.failures + 1
-      const dueMs = dependencies.clock.elapsedMs() + backOffMs(RETRY_MS, failures)
+      const failure = job.failure()
+      const failures = failure === null ? 0 : waiting.failures + 1
+      if (failure === null) volumeTroubles.clear(record.id, STEP)
+      else volumeTroubles.note(record, STEP, failure)
+      const dueMs = dependencies.clock.elapsedMs() + waitMs(failures, failure)
       if (this.#waiting.get(record.name) === waiting) this.#waiting.set(record.name, { ...waiting, dueMs, failures })
       this.note(record.name)
     })
@@ -151,6 +163,11 @@ export class IdleCatchUp implements CatchUp {
     const due = [...this.#waiting].filter(([name]) => !full && !this.#running.has(name)).map(([, { dueMs }]) => dueMs)
     return Math.max(0, Math.min(REST_MS, ...due.map((dueMs) => dueMs - nowMs)))
   }
+}
+
+/** What an operator has to end is tried again more seldom. */
+function waitMs(failures: number, error: unknown): number {
+  return backOffMs(RETRY_MS, failures, isHopeless(error) ? RETRY_MOST_MS : undefined)
 }
 
 /**

@@ -1,5 +1,6 @@
+import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
-import { forEachVolume } from '../for-each-volume.ts'
+import { forEachVolume, paceOf } from '../for-each-volume.ts'
 import { WANTED_AFTER_MOUNT_MS } from '../hold/mount-attempt.ts'
 import { isEmptyTree, isForged } from '../record/copies.ts'
 import { withdrawCopy } from '../record/report-copy.ts'
@@ -10,12 +11,12 @@ import { withdrawCopy } from '../record/report-copy.ts'
  * record keeps here is filled however long that takes.
  */
 export async function dropPartialCopies(
-  context: Pick<Context, 'dependencies' | 'locks' | 'copyManager' | 'pendingMounts'>,
+  context: Pick<Context, 'dependencies' | 'locks' | 'copyManager' | 'pendingMounts' | 'volumeTroubles'>,
   startedMs: number,
 ): Promise<void> {
   const { store, clock } = context.dependencies
   if (clock.elapsedMs() - startedMs < WANTED_AFTER_MOUNT_MS) return
-  await forEachVolume((await store.copies()).copies, async ({ id, name }) => {
+  const drop = async ({ id, name }: LocalCopy) => {
     await context.locks.run(id, async () => {
       const local = await store.copy(id)
       if (local === null || local.held !== null || local.applying) return
@@ -27,5 +28,6 @@ export async function dropPartialCopies(
       if (context.copyManager.job(id) !== undefined || context.pendingMounts.has(name)) return
       if (await withdrawCopy(context.dependencies, local)) await store.trash(id)
     })
-  })
+  }
+  await forEachVolume((await store.copies()).copies, drop, paceOf(context, 'drop a partial copy'))
 }

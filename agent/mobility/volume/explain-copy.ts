@@ -9,13 +9,13 @@ const PATHS_NAMED = 3
 
 /**
  * Returns why a host's copy is not at the newest checkpoint, or cannot be used.
- * Null: nothing is wrong as far as this host knows. The reason is known to the copy's host and, while the volume is
- * in use, to the holder.
+ * Null: nothing is wrong as far as this host knows. The copy's host knows the reason and says it in its
+ * heartbeat; while the volume is in use, the holder knows it as well.
  */
 export function explainCopy(
   context: Pick<
     Context,
-    'dependencies' | 'hosts' | 'copyManager' | 'checkpointScheduler' | 'node' | 'refusedTombstones'
+    'dependencies' | 'hosts' | 'copyManager' | 'checkpointScheduler' | 'volumeTroubles' | 'node' | 'refusedTombstones'
   >,
   record: VolumeRecord,
   host: string,
@@ -26,11 +26,12 @@ export function explainCopy(
   if (context.refusedTombstones.has(record.id)) return 'kept, although a tombstone says that the volume was removed'
   if (local?.damaged != null) return `damaged: ${named(local.damaged)}`
   if (record.holder?.host === host) return null
+  const trouble = context.volumeTroubles.of(record.id)?.text ?? null
   // Nothing is newer than an idle volume's checkpoint; while it is in use something may be.
-  if (isCurrent(record, host) && record.holder === null) return null
-  const failure =
-    context.copyManager.failure(record.id)?.message ?? (isCurrent(record, host) ? null : describeJob(context, record))
-  return failure ?? describeSurplus(context, record, host)
+  if (isCurrent(record, host) && record.holder === null) return trouble
+  const failure = context.copyManager.failure(record.id)?.message ?? trouble
+  const job = isCurrent(record, host) ? null : describeJob(context, record)
+  return failure ?? job ?? describeSurplus(context, record, host)
 }
 
 /** Of an idle volume: a copy that is behind and surplus is not brought up to date. */
@@ -56,6 +57,8 @@ function describeOther(
   if (away !== null || record.holder?.host === host) return away
   const damaged = context.hosts.get(host)?.damaged?.[record.id]
   if (damaged !== undefined) return `damaged: ${damaged}`
+  const trouble = context.hosts.get(host)?.stuck?.[record.id]
+  if (trouble !== undefined) return trouble.text
   // The registry has a checkpoint only once another host has it: a copy that is current there may lack a newer one.
   const progress = context.checkpointScheduler.progress(record.id, host)
   if (progress === null || progress.failure !== null) return progress?.failure ?? null

@@ -15,6 +15,7 @@ export type DiscardContext = Pick<
   | 'checkpointScheduler'
   | 'containerUses'
   | 'releaseTroubles'
+  | 'volumeTroubles'
   | 'confirmed'
   | 'surrendered'
   | 'givenSeqs'
@@ -100,6 +101,7 @@ export async function discardRemoved(
       await store.trash(id)
       log.info({ volume: local.name, id }, 'removed volume moved to the trash')
     }
+    context.volumeTroubles.clear(id)
     return true
   })
 }

@@ -55,6 +55,7 @@ export async function removeVolume(
     | 'containerUses'
     | 'releases'
     | 'releaseTroubles'
+    | 'volumeTroubles'
     | 'confirmed'
     | 'surrendered'
     | 'givenSeqs'

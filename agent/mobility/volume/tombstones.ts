@@ -28,7 +28,7 @@ export async function clearTombstones(
   const mine = tombstones.filter(({ value }) => value.hosts.includes(self.id))
   for (const id of context.refusedTombstones.keys())
     if (!mine.some(({ value }) => value.id === id)) context.refusedTombstones.delete(id)
-  await forEachVolume(mine, async ({ value, revision }) => {
+  const clear = async ({ value, revision }: Versioned<RemovedRecord>) => {
     const local = await store.copy(value.id)
     const record = local === null ? undefined : (await registry.volume(local.name))?.value
     const isMarked = record?.id === value.id && record.removedAt !== null
@@ -46,7 +46,9 @@ export async function clearTombstones(
     // A lost race or acknowledgement is repaired at the next scan.
     if (hosts.length === 0) await registry.deleteRemoved(value.id, revision)
     else await registry.updateRemoved({ ...value, hosts }, revision)
-  })
+  }
+  const pace = { troubles: context.volumeTroubles, step: 'discard the removed volume' }
+  await forEachVolume(mine, clear, { ...pace, volumeOf: ({ value }) => value })
 }
 
 /** Notes that the record of a volume that is held here was marked as removed: its name may be free in a moment. */

@@ -19,6 +19,7 @@ export type ViewContext = Pick<
   | 'containerUses'
   | 'namesakes'
   | 'releaseTroubles'
+  | 'volumeTroubles'
   | 'stateDisk'
   | 'node'
   | 'refusedTombstones'

@@ -9,6 +9,7 @@ import { ProbedStateDisk } from '../../../agent/mobility/lease/state-disk.ts'
 import { JobCopyManager } from '../../../agent/mobility/replication/copy-manager.ts'
 import { LiveCaptureSet } from '../../../agent/mobility/replication/live-captures.ts'
 import { SharedTreeChecks } from '../../../agent/mobility/replication/tree-checks.ts'
+import { VolumeTroubles } from '../../../agent/mobility/volume-troubles.ts'
 import { KeyedWakeups } from '../../../agent/mobility/wakeups.ts'
 import { VolumeCache } from '../../../agent/registry/cache.ts'
 import { KeyedQueue } from '../../../agent/runtime/keyed-queue.ts'
@@ -91,6 +92,7 @@ export function heldContext(
       releaseIfUnused: () => Promise.reject(new Error('nothing is released here')),
       surrender: () => Promise.reject(new Error('nobody asks for a surrender here')),
     },
+    volumeTroubles: new VolumeTroubles(dependencies),
     releaseTroubles: new ReleaseTroubleTable(dependencies),
     stateDisk: new ProbedStateDisk(dependencies, () => undefined),
     node: { name: dependencies.self.id, swarmNode: null, leader: false, zone: null, drained: false },

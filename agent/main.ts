@@ -16,6 +16,7 @@ import { type Config, EXIT_WRONG_SETTING, parseConfig } from './host/config.ts'
 import { openDrainFlag } from './host/drain-flag.ts'
 import { openEngineFacts } from './host/engine-facts.ts'
 import { readHostId } from './host/host-id.ts'
+import { openHostNames } from './host/host-names.ts'
 import { keepNames } from './host/known-names.ts'
 import { type Paths, pathsUnder, rootOf } from './host/paths.ts'
 import { Metrics } from './metrics/metrics.ts'
@@ -138,6 +139,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
     peerAddresses: config.peers.map((address) => ({ address, port: config.transferPort })),
     drainFlag: await openDrainFlag(stateDir),
     engineFacts: await openEngineFacts(stateDir),
+    hostNames: await openHostNames(stateDir, log),
     alone,
     registryHosts: plan.servers,
     leaderlessQuorum: leaderlessQuorum(plan),

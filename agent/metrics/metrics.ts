@@ -29,8 +29,7 @@ export class Metrics {
   /** Returns the text of one scrape. Metrics of volumes are left out while neither registry nor cache knows them. */
   async scrape(mobility: Pick<Mobility, 'list' | 'hosts' | 'health'>): Promise<string> {
     const [volumes, hosts, health] = await Promise.all([listIfKnown(mobility), mobility.hosts(), mobility.health()])
-    const self = hosts.find((host) => host.self)
-    this.#registry.setDefaultLabels({ host: self?.name ?? health.hostId })
+    this.#registry.setDefaultLabels({ host: health.host })
     this.#gauges.set({ volumes: volumes ?? [], hosts: hosts.length, health })
     if (volumes !== null) this.#counts.keep(volumes.map(({ name }) => name))
     return await this.#registry.metrics()

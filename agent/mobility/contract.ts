@@ -208,6 +208,7 @@ export interface HostView {
   readonly unknown?: true
   /** Why it cannot write its state directory, by its last heartbeat; null: it can, as far as is known. */
   readonly unwritable: Trouble | null
+  /** ISO 8601; empty: this agent has not heard of it. */
   readonly lastSeen: string
   /** Of Wherry, by its last heartbeat; null: an older release does not say it. */
   readonly version: string | null
@@ -239,6 +240,8 @@ export interface Health {
   /** Standing warnings for operators, e.g. what two servers mean. */
   readonly notes: readonly string[]
   readonly hostId: string
+  /** This host's name, as the engine said it last. */
+  readonly host: string
   readonly version: string
 }
 

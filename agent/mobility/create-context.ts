@@ -43,7 +43,7 @@ export function createContext(given: Dependencies): SharedState {
   const held = new HeldCopies(given)
   const dependencies = { ...given, store: notedStore(given.store, (id, copy) => held.note(id, copy)) }
   const { clock, leaseMs, engine, engineFacts, self } = dependencies
-  const hosts = new KnownHosts(clock, leaseMs)
+  const hosts = new KnownHosts(clock, leaseMs, dependencies.hostNames)
   const locks = new KeyedQueue()
   const wakeups = new KeyedWakeups()
   const confirmed: Context['confirmed'] = new Map()

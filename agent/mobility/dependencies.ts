@@ -4,6 +4,7 @@ import type { Engine } from '../docker/contract.ts'
 import type { Freezes, Pauses, Watchdog } from '../fence/contract.ts'
 import type { DrainFlag } from '../host/drain-flag.ts'
 import type { EngineFacts } from '../host/engine-facts.ts'
+import type { HostNames } from '../host/host-names.ts'
 import type { VolumeRecord } from '../model/model.ts'
 import type { Registry, Versioned } from '../registry/contract.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -85,6 +86,8 @@ export interface Dependencies {
   readonly peerAddresses: readonly { readonly address: string; readonly port: number }[]
   /** Whether an operator drains this host. */
   readonly drainFlag: DrainFlag
+  /** Names of hosts, kept over restarts; missing: none are kept. */
+  readonly hostNames?: HostNames
   readonly engineFacts: EngineFacts
   /** True: this host has no peers, and no host can take anything over from it. */
   readonly alone: boolean

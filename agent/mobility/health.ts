@@ -45,6 +45,7 @@ export async function readHealth(
     fenced: (await pauses.all()).map(({ container }) => container),
     notes: [...about.notes(), ...describeRefused(context), ...(await describeSetAside(context).catch(() => []))],
     hostId: self.id,
+    host: node.name,
     version: self.version,
   }
 }

@@ -41,8 +41,12 @@ export interface HostDirectory {
   awaySince(id: string, otherwise: string): string | null
   /** For how long a host has been away, for operators; null: it is alive. */
   describeAway(id: string): string | null
-  /** "h2 (10.88.0.2)", or the id of a host nobody has heard of. */
+  /** "h2 (10.88.0.2)", or the id of a host nobody has heard of. A host keeps its name over restarts of this agent. */
   label(id: string): string
+  /** "h2", or the id of a host nobody has heard of. */
+  nameOf(id: string): string
+  /** While nothing was read since the agent started: the hosts that an earlier agent has heard of. */
+  readonly unheard: readonly { readonly id: string; readonly name: string; readonly address: string }[]
   /** "h2 (10.88.0.2), not heard from for 34 s" when it is away; or that it cannot write its disk. */
   labelWithAge(id: string): string
   /** Names of the containers that use a volume on a host, by its last heartbeat. */

@@ -39,7 +39,8 @@ function describeHost(host: HostView): string {
 
 /** While the registry does not reply, this host knows nothing of the others. */
 function describeReach({ self, alive, stale, unknown, lastSeen }: HostView): string {
-  if (stale) return self ? 'without registry' : `last heard from ${lastSeen}`
+  if (stale && self) return 'without registry'
+  if (stale) return lastSeen === '' ? 'not heard from since the agent started' : `last heard from ${lastSeen}`
   if (self && !alive) return 'without lease'
   if (unknown) return `not heard from yet, last heartbeat at ${lastSeen}`
   return alive ? 'alive' : `away since ${lastSeen}`

@@ -1,3 +1,4 @@
+import type { HostNames } from '../../host/host-names.ts'
 import type { HostRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
 import type { Clock } from '../../runtime/clock.ts'
@@ -23,6 +24,7 @@ interface Heard {
 export class KnownHosts implements HostDirectory {
   readonly #clock: Clock
   readonly #leaseMs: number
+  readonly #names: HostNames | null
   readonly #heard = new Map<string, Heard>()
   readonly #startMs: number
   #readMs = Number.NEGATIVE_INFINITY
@@ -30,7 +32,9 @@ export class KnownHosts implements HostDirectory {
   /** The newest that were heard of, by host, oldest first. */
   readonly #incarnations = new Map<string, Set<string>>()
 
-  constructor(clock: Clock, leaseMs: number) {
+  /** `names`: what is known of hosts that were not heard of since the agent started. */
+  constructor(clock: Clock, leaseMs: number, names: HostNames | null = null) {
+    this.#names = names
     this.#clock = clock
     this.#leaseMs = leaseMs
     this.#startMs = clock.elapsedMs()
@@ -50,6 +54,7 @@ export class KnownHosts implements HostDirectory {
       const changedMs = before === undefined ? seenMs - ageMs : record.expiredBy === null ? seenMs : before.changedMs
       this.#heard.set(record.id, { record, revision, changedMs, seenMs })
       this.#remember(record)
+      this.#names?.note(record.id, record)
     }
   }
 
@@ -134,8 +139,17 @@ export class KnownHosts implements HostDirectory {
   }
 
   label(id: string): string {
-    const record = this.get(id)
-    return record === undefined ? `host ${id}` : `${record.name} (${record.address})`
+    const address = this.get(id)?.address ?? this.#names?.get(id)?.address
+    return address === undefined ? `host ${id}` : `${this.nameOf(id)} (${address})`
+  }
+
+  nameOf(id: string): string {
+    return this.#names?.get(id)?.name ?? this.get(id)?.name ?? id
+  }
+
+  get unheard(): readonly { readonly id: string; readonly name: string; readonly address: string }[] {
+    if (!this.isEmpty) return []
+    return Object.entries(this.#names?.all() ?? {}).map(([id, host]) => ({ id, ...host }))
   }
 
   labelWithAge(id: string): string {

@@ -42,5 +42,5 @@ export function viewPredecessor(
   if (predecessor === undefined) return null
   const { id, hosts, until } = predecessor
   if (until !== null && Date.parse(until) < context.dependencies.clock.now().getTime()) return null
-  return { id, hosts: hosts.map((host) => context.hosts.get(host)?.name ?? host), until }
+  return { id, hosts: hosts.map((host) => context.hosts.nameOf(host)), until }
 }

@@ -195,7 +195,7 @@ function viewDivergedElsewhere(
   return context.hosts
     .all()
     .filter((host) => host.id !== context.dependencies.self.id && (host.diverged[id] ?? 0) > 0)
-    .map((host) => ({ host: host.name, trees: host.diverged[id] ?? 0 }))
+    .map((host) => ({ host: hostName(context, host.id), trees: host.diverged[id] ?? 0 }))
 }
 
 /** This host's own are newer than its heartbeat. */
@@ -205,14 +205,36 @@ function viewNamesakes(
 ): string[] {
   const { id } = context.dependencies.self
   const others = context.hosts.all().filter((host) => host.id !== id && host.namesakes.includes(name))
-  return [...(context.namesakes.names.includes(name) ? [context.node.name] : []), ...others.map((host) => host.name)]
+  return [
+    ...(context.namesakes.names.includes(name) ? [context.node.name] : []),
+    ...others.map((host) => hostName(context, host.id)),
+  ]
 }
 
-/** All hosts whose heartbeat was ever read. */
+/** All hosts whose heartbeat was ever read; before the first one, those that an earlier agent has heard of. */
 export function viewHosts(context: Pick<Context, 'dependencies' | 'hosts' | 'stateDisk'>): HostView[] {
-  return context.hosts.all().map((host) => ({
+  const { hosts, dependencies } = context
+  const unheard = hosts.unheard.map(({ id, name, address }) => ({
+    id,
+    name,
+    address,
+    self: id === dependencies.self.id,
+    alive: false,
+    stale: true,
+    staleSince: hosts.readAt,
+    unwritable: unwritableAt(context, id),
+    lastSeen: '',
+    version: null,
+    swarmNode: null,
+    uses: {},
+    freeBytes: 0,
+    totalBytes: 0,
+    zone: null,
+    draining: false,
+  }))
+  const heard = hosts.all().map((host) => ({
     id: host.id,
-    name: host.name,
+    name: hostName(context, host.id),
     address: host.address,
     self: host.id === context.dependencies.self.id,
     alive: context.hosts.alive(host.id),
@@ -229,8 +251,9 @@ export function viewHosts(context: Pick<Context, 'dependencies' | 'hosts' | 'sta
     zone: host.zone,
     draining: host.draining,
   }))
+  return [...heard, ...unheard]
 }
 
 function hostName(context: Pick<Context, 'hosts'>, id: string): string {
-  return context.hosts.get(id)?.name ?? id
+  return context.hosts.nameOf(id)
 }

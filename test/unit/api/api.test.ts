@@ -100,17 +100,17 @@ test("GET /metrics answers Prometheus' text, and the rest of it while the regist
   await agent.client.create({ name: 'data', options: OPTIONS }, never)
   const { status, type, body } = await agent.request('GET', '/metrics')
   t.deepEqual([status, type], [200, 'text/plain; version=0.0.4; charset=utf-8'])
-  t.regex(body, /^wherry_volume_held\{volume="data",host="host-1"\} 0$/m)
-  t.regex(body, /^nodejs_eventloop_lag_max_seconds\{host="host-1"\} /m)
-  t.regex(body, /^wherry_lease_seconds_left\{host="host-1"\} 7\.5$/m)
+  t.regex(body, /^wherry_volume_held\{volume="data",host="h1"\} 0$/m)
+  t.regex(body, /^nodejs_eventloop_lag_max_seconds\{host="h1"\} /m)
+  t.regex(body, /^wherry_lease_seconds_left\{host="h1"\} 7\.5$/m)
   agent.mobility.list = async () => {
     throw new WherryError('REGISTRY_UNAVAILABLE', 'No leader.')
   }
   agent.mobility.health = async () => ({ ...HEALTHY, registry: { available: false, detail: '' }, fenced: ['c1', 'c2'] })
   const away = await agent.client.metrics(never)
   t.notRegex(away, /^wherry_volume_held\{/m)
-  t.regex(away, /^wherry_registry_available\{host="host-1"\} 0$/m)
-  t.regex(away, /^wherry_fenced_containers\{host="host-1"\} 2$/m)
+  t.regex(away, /^wherry_registry_available\{host="h1"\} 0$/m)
+  t.regex(away, /^wherry_fenced_containers\{host="h1"\} 2$/m)
 })
 
 test('errors keep code, message and hint on their way through the API, with their status', async (t) => {

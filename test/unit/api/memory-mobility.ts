@@ -21,6 +21,7 @@ export const HEALTHY: Health = {
   fenced: [],
   notes: [],
   hostId: 'host-1',
+  host: 'h1',
   version: '0.0.0',
 }
 

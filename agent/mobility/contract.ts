@@ -210,6 +210,8 @@ export interface HostView {
   readonly unwritable: Trouble | null
   /** ISO 8601; empty: this agent has not heard of it. */
   readonly lastSeen: string
+  /** True: its WHERRY_PEERS differs from this host's. */
+  readonly otherPeers?: true
   /** Of Wherry, by its last heartbeat; null: an older release does not say it. */
   readonly version: string | null
   readonly swarmNode: string | null

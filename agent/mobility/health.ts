@@ -1,6 +1,7 @@
 import { codeOf, WherryError } from '../model/errors.ts'
 import type { Context } from './context.ts'
 import type { Health } from './contract.ts'
+import { describeOtherLists } from './lease/peer-lists.ts'
 import { describeSetAside } from './volume/finish-removal.ts'
 import { describeRefused } from './volume/tombstones.ts'
 
@@ -43,7 +44,12 @@ export async function readHealth(
     state: { writable: trouble === null, detail: trouble?.text ?? '' },
     lease: { secondsLeft: Math.max(0, Math.round(lease.untilMs - clock.elapsedMs()) / 1000) },
     fenced: (await pauses.all()).map(({ container }) => container),
-    notes: [...about.notes(), ...describeRefused(context), ...(await describeSetAside(context).catch(() => []))],
+    notes: [
+      ...about.notes(),
+      ...describeOtherLists(context),
+      ...describeRefused(context),
+      ...(await describeSetAside(context).catch(() => [])),
+    ],
     hostId: self.id,
     host: node.name,
     version: self.version,

@@ -188,6 +188,8 @@ export interface HostRecord {
   readonly zone: string | null
   /** The operator asked for all copies to leave, or Swarm has drained the node. */
   readonly draining: boolean
+  /** A digest of its WHERRY_PEERS, to find lists that differ. Missing: an older release wrote it. */
+  readonly peers?: string | undefined
   /** Proves that the host wrote it. Missing: the host has no peers, or an older release wrote it. */
   readonly seal?: Seal | undefined
 }

@@ -42,4 +42,5 @@ export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   totalBytes: count.default(0),
   zone: z.string().nullable().default(null),
   draining: z.boolean().default(false),
+  peers: z.string().optional(),
 })

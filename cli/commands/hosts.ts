@@ -32,6 +32,10 @@ function showHosts(hosts: readonly HostView[]): string {
 }
 
 function describeHost(host: HostView): string {
+  return host.otherPeers === true ? `${describeState(host)}, other WHERRY_PEERS` : describeState(host)
+}
+
+function describeState(host: HostView): string {
   const { unwritable } = host
   if (unwritable === null) return describeReach(host)
   return `${describeReach(host)}, cannot write its disk since ${unwritable.since} (${unwritable.code})`

@@ -1,6 +1,7 @@
 import type { HostRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
+import { digestOfPeers } from './peer-lists.ts'
 
 /** The heartbeat carries no more: it is written every second. */
 const MOST_NAMED = 50
@@ -56,6 +57,7 @@ export function describeHost(
     totalBytes: space.totalBytes,
     zone: node.zone,
     draining: node.drained || drainFlag.get(),
+    peers: digestOfPeers(dependencies.peerAddresses.map(({ address }) => address)),
   }
 }
 

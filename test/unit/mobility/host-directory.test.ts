@@ -1,6 +1,7 @@
 import test from 'ava'
 import { KnownHosts } from '../../../agent/mobility/lease/host-directory.ts'
 import { HostReports } from '../../../agent/mobility/lease/host-reports.ts'
+import { describeOtherLists, digestOfPeers } from '../../../agent/mobility/lease/peer-lists.ts'
 import type { HostRecord } from '../../../agent/model/model.ts'
 import type { Versioned } from '../../../agent/registry/contract.ts'
 import type { Clock } from '../../../agent/runtime/clock.ts'
@@ -147,4 +148,18 @@ test('a host that is away is one line when it goes and one when it is back; an o
       ['host back', 'h1 (10.0.0.1)'],
     ],
   )
+})
+
+test('a living host with another list of peers is named, in the notes and in the list of hosts', (t) => {
+  const clock = clockAt()
+  const hosts = new KnownHosts(clock, LEASE_MS)
+  const at = clock.now().toISOString()
+  const mine = digestOfPeers(['10.0.0.1', '10.0.0.2'])
+  const of = (id: string, peers?: string) => ({ revision: 1, value: { ...record(at), id, name: id, peers } })
+  hosts.see([of('me', mine), of('same', mine), of('older'), of('mixed', digestOfPeers(['10.0.0.2', '10.0.0.1']))])
+  const peerAddresses = ['10.0.0.1', '10.0.0.2'].map((address) => ({ address, port: 1 }))
+  const context = { hosts, dependencies: { self: { id: 'me' }, peerAddresses } } as never
+  t.regex(describeOtherLists(context).join(), /another WHERRY_PEERS than this one: mixed \(10\.0\.0\.1\)\. Give every/)
+  clock.advance(LEASE_MS)
+  t.deepEqual(describeOtherLists(context), [], 'what a host that is away had is no matter')
 })

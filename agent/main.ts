@@ -120,7 +120,11 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
     store: mover.store,
     puller: mover.puller,
     peers: mover.peers,
-    leaderView: async () => ({ ...(await leaderView()), seen: await registry.hasSeen() }),
+    leaderView: async () => {
+      const { server, leader } = await leaderView()
+      // The leader of another registry can end no lease of the one that this host knows.
+      return { server, leader: leader && !registry.isLost, seen: await registry.hasSeen() }
+    },
     watchdog,
     pauses,
     freezes,

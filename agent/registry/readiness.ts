@@ -4,7 +4,7 @@ import type { NatsBus } from '../bus/bus.ts'
 import { unavailable } from '../bus/connection.ts'
 import { codeOf, WherryError } from '../model/errors.ts'
 import { KnownBuckets } from './known-buckets.ts'
-import { setUpBuckets, type WitnessSearch } from './setup.ts'
+import { RegistryLost, setUpBuckets, type WitnessSearch } from './setup.ts'
 import type { StreamState } from './stream.ts'
 
 /** Wait before the next attempt to set up. A forming cluster elects its leader within a few seconds. */
@@ -46,6 +46,11 @@ export class Readiness {
   /** Why it is not ready, or was not. */
   get failure(): Error {
     return this.#failure
+  }
+
+  /** The registry that this host knows is gone: nobody can end a lease in it. */
+  get isLost(): boolean {
+    return !this.#isReady && this.#failure instanceof RegistryLost
   }
 
   /** Whether this host has seen the registry's streams. Then no other host may create them. */

@@ -88,11 +88,7 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   }
 
   async volume(name: string): Promise<Versioned<VolumeRecord> | null> {
-    const { bucket } = this.#open(this.#volumes)
-    const entry = await bucket.read(name)
-    // An empty stream that another host has just created in place of a lost one proves nothing.
-    if (entry === null) this.#readiness.judge(bucket.stream, await bucket.state())
-    return entry
+    return await this.#confirmed(this.#volumes, (bucket) => bucket.read(name))
   }
 
   async volumes(): Promise<Versioned<VolumeRecord>[]> {
@@ -148,7 +144,7 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   }
 
   async ownHost(id: string): Promise<Versioned<HostRecord | null> | null> {
-    return this.#open(this.#hosts).bucket.readAny(id)
+    return await this.#confirmed(this.#hosts, (bucket) => bucket.readAny(id))
   }
 
   async addHost(record: HostRecord): Promise<Write<HostRecord>> {
@@ -161,6 +157,11 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
 
   async expireHost(record: HostRecord, revision: number, by: string): Promise<Write<HostRecord>> {
     return this.#open(this.#hosts).bucket.update(record.id, { ...record, expiredBy: by }, revision)
+  }
+
+  /** The registry that this host knows is gone: nobody can end a lease in it, whatever other one is there. */
+  get isLost(): boolean {
+    return this.#readiness.isLost
   }
 
   /** Whether this host has seen the registry's streams: no other host may create them then. */
@@ -193,6 +194,14 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   #open<T>(bucket: FollowedBucket<T>): FollowedBucket<T> {
     this.#readiness.require()
     return bucket
+  }
+
+  /** Null: an empty stream that another host has just created in place of a lost one proves nothing. */
+  async #confirmed<T, R>(followed: FollowedBucket<T>, read: (bucket: Bucket<T>) => Promise<R | null>) {
+    const { bucket } = this.#open(followed)
+    const found = await read(bucket)
+    if (found === null) this.#readiness.judge(bucket.stream, await bucket.state())
+    return found
   }
 
   #wake(change: RecordChange | null): void {

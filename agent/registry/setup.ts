@@ -82,11 +82,11 @@ async function bringUpToDate(
   })
 }
 
-function lost(stream: string, seenPath: string | null): WherryError {
+function lost(stream: string, seenPath: string | null): RegistryLost {
   return noRegistry(`The registry lost its stream ${stream}, which this host has seen before.`, seenPath)
 }
 
-function madeAgain(stream: string, seenPath: string | null): WherryError {
+function madeAgain(stream: string, seenPath: string | null): RegistryLost {
   const what = [
     `The registry lost its stream ${stream}, which this host has seen before:`,
     'another host has created an empty one since.',
@@ -94,15 +94,18 @@ function madeAgain(stream: string, seenPath: string | null): WherryError {
   return noRegistry(what.join(' '), seenPath)
 }
 
-function lostElsewhere(stream: string, witness: string): WherryError {
+function lostElsewhere(stream: string, witness: string): RegistryLost {
   const why = `but host ${witness} has seen it: it was lost, and is not created anew.`
   const what = `The registry has no stream ${stream}, ${why}`
   return noRegistry(what, null)
 }
 
-function noRegistry(what: string, seenPath: string | null): WherryError {
+/** The registry that this host knows is gone, whatever other one may be there. */
+export class RegistryLost extends WherryError {}
+
+function noRegistry(what: string, seenPath: string | null): RegistryLost {
   const file = seenPath ?? 'nats/seen-cluster.json in the state directory'
-  return new WherryError('REGISTRY_UNAVAILABLE', what, {
+  return new RegistryLost('REGISTRY_UNAVAILABLE', what, {
     hint: [
       'Bring its data back (nats/ in the state directory of the hosts that run servers);',
       `or remove ${file} on every host to begin with an empty registry, then run "wherry recover".`,

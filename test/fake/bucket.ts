@@ -8,7 +8,7 @@ export interface BucketVersion<T> {
 /** One bucket of the registry: every version of every key, compare-and-set by revision. A null value is a deletion. */
 export class FakeBucket {
   revision = 0
-  readonly #versions = new Map<string, BucketVersion<unknown>[]>()
+  #versions = new Map<string, BucketVersion<unknown>[]>()
   readonly #nowMs: () => number
 
   constructor(nowMs: () => number) {
@@ -62,6 +62,17 @@ export class FakeBucket {
     }
     const kept = [...this.#versions.values()].flatMap((versions) => versions.map(({ revision }) => revision))
     this.revision = Math.max(0, ...kept)
+  }
+
+  /** An empty bucket takes its place; returns what puts this one back. */
+  exchange(): () => void {
+    const [revision, versions] = [this.revision, this.#versions]
+    this.#versions = new Map()
+    this.revision = 0
+    return () => {
+      this.revision = revision
+      this.#versions = versions
+    }
   }
 
   /** Everything is gone, and revisions begin anew. */

@@ -68,7 +68,13 @@ export class SimAgent {
     const { world, host, clocks, lease } = this.#machine
     const { network, registry: cluster, settings, random } = world
     const clock = new ProcessClock(clocks, this.process)
-    const client = new RegistryClient({ registry: cluster, network, random }, host, this.process, clock)
+    const client = new RegistryClient(
+      { registry: cluster, network, random },
+      host,
+      this.process,
+      clock,
+      settings.anyRegistry,
+    )
     this.#follow = () => client.run(this.#stop.signal)
     const { hostile } = world
     const tell: typeof client.updateHost = (record, revision) =>
@@ -96,7 +102,11 @@ export class SimAgent {
           return network.ask<unknown, SimAgent>(from, to.address, () => world.serving(to.address), serve, signal)
         },
       },
-      leaderView: () => this.process.call(random.between(1, 20), () => cluster.leaderView(host)),
+      leaderView: () =>
+        this.process.call(random.between(1, 20), () => {
+          const view = cluster.leaderView(host)
+          return { ...view, leader: view.leader && !registry.isLost }
+        }),
       watchdog: {
         guard: (guard) => void (this.process.alive && this.#machine.plugin?.notify(guard)),
         inherited: async () => inherited,

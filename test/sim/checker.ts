@@ -265,7 +265,14 @@ export class Checker {
   }
 
   /** Whether the registry may say that there is no such volume. */
+  /** A host wrote a record into a registry that it has never seen, over a volume of the one that it knows. */
+  wroteForeign(volume: string, host: string): void {
+    if (this.oracle.standing(volume).length > 0)
+      this.failed('promise 10', `${host} took an empty registry for its own and made ${volume} there`)
+  }
+
   #mayBeMissing(volume: string): boolean {
+    if (this.#world.registry.isImpostor) return this.oracle.standing(volume).length === 0
     const record = this.#world.registry.record(volume)
     if (record === null || record.removedAt !== null) return true
     const madeMs = this.oracle.madeMs.get(volume) ?? Number.NEGATIVE_INFINITY

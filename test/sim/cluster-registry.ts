@@ -26,8 +26,10 @@ export class ClusterRegistry {
   readonly #running = new Set<string>()
   readonly #network: Network
   readonly #listeners = new Set<Listener>()
-  readonly #world: { timeline: Timeline; random: Random; network: Network }
+  readonly #world: { random: Random; onForeign: (commit: Commit) => void }
   readonly trace: (who: string, what: string) => void
+  /** A registry is there that no host has seen before. */
+  isImpostor = false
   /** Probability that the reply to a client is lost. */
   lostAnswers = 0
   /** How long a write may still happen after it was given up. */
@@ -40,6 +42,8 @@ export class ClusterRegistry {
       random: Random
       network: Network
       onCommit: (commit: Commit) => void
+      /** Called for a record in a registry that no host has seen before. */
+      onForeign: (commit: Commit) => void
       readonly trace: (who: string, what: string) => void
     },
   ) {
@@ -69,6 +73,22 @@ export class ClusterRegistry {
 
   look(): void {
     for (const group of this.groups) group.look()
+  }
+
+  /** When its streams were made. */
+  get madeAt(): string {
+    return this.isImpostor ? 'by a fresh host' : 'at first'
+  }
+
+  /** The servers lose their disks, and a fresh host creates an empty registry; returns what brings the old one back. */
+  makeAnew(): () => void {
+    if (this.isImpostor) return () => undefined
+    this.isImpostor = true
+    const putBack = this.groups.map((group) => group.exchange())
+    return () => {
+      for (const put of putBack) put()
+      this.isImpostor = false
+    }
   }
 
   /** All servers come back with empty disks. */
@@ -118,7 +138,8 @@ export class ClusterRegistry {
   }
 
   #committed(commit: Commit, tell: (commit: Commit) => void): void {
-    tell(commit)
+    if (!this.isImpostor) tell(commit)
+    else if (commit.group === 'volumes') this.#world.onForeign(commit)
     for (const listener of this.#listeners) {
       if (listener.group !== commit.group) continue
       const server = this.serverOf(listener.host)

@@ -42,7 +42,7 @@ export class LivenessChecker {
   renews(host: string): boolean {
     const { registry } = this.#world
     const server = registry.serverOf(host)
-    return this.#processes(host) && server !== null && registry.hosts.writable(server)
+    return this.#processes(host) && server !== null && !registry.isImpostor && registry.hosts.writable(server)
   }
 
   /** For how long nothing has kept the host from renewing its lease. */

@@ -154,6 +154,11 @@ export const MUTATIONS: readonly Mutation[] = [
     settings: { always: ['hostile', 'wipe'], mutate: forgetMarks },
     rules: ['promise 2'],
   },
+  {
+    name: 'an empty registry is believed',
+    settings: { unplanned: ['registry made anew'], anyRegistry: true },
+    rules: ['promise 10'],
+  },
   { name: 'stuck holders report nothing', settings: { mutate: sayNothing }, rules: ['liveness'] },
   { name: 'empty mount allowed', settings: { mutate: overlookLast }, rules: ['promise 2', 'promise 3'] },
 ]

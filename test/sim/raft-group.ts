@@ -121,6 +121,15 @@ export class RaftGroup extends FakeBucket {
     this.#stale.clear()
   }
 
+  override exchange(): () => void {
+    this.#stale.clear()
+    const putBack = super.exchange()
+    return () => {
+      this.#stale.clear()
+      putBack()
+    }
+  }
+
   override wipe(): void {
     super.wipe()
     this.#stale.clear()

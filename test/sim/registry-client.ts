@@ -1,5 +1,5 @@
 import { WherryError } from '../../agent/model/errors.ts'
-import type { RemovedRecord, VolumeRecord } from '../../agent/model/model.ts'
+import type { HostRecord, RemovedRecord, VolumeRecord } from '../../agent/model/model.ts'
 import type { RecordChange, Versioned, Write } from '../../agent/registry/contract.ts'
 import type { EntryChange } from '../../agent/registry/followed-entries.ts'
 import { Follower } from '../../agent/registry/follower.ts'
@@ -21,6 +21,9 @@ const LATE = 0.3
 /** As agent/registry/registry.ts has them. */
 const CHECK_MS: Readonly<Record<BucketName, number>> = { volumes: 5_000, removed: 5_000, hosts: 2_000 }
 
+/** The registry that every host has seen. */
+const MADE_AT = 'at first'
+
 type Entry = Versioned<unknown>
 
 /** The registry as one agent reaches it. */
@@ -30,6 +33,7 @@ export class RegistryClient extends FakeRegistry {
   readonly #random: Random
   readonly #process: SimProcess
   readonly #host: string
+  readonly #anyRegistry: boolean
   protected override readonly writer: string
   readonly #followers: Readonly<Record<BucketName, Follower<Entry>>>
   readonly #wakes = new Set<(change: RecordChange | null) => void>()
@@ -39,6 +43,7 @@ export class RegistryClient extends FakeRegistry {
     host: string,
     process: SimProcess,
     clock: Clock,
+    anyRegistry: boolean,
   ) {
     super()
     this.#cluster = world.registry
@@ -47,13 +52,14 @@ export class RegistryClient extends FakeRegistry {
     this.#process = process
     this.#host = host
     this.writer = host
+    this.#anyRegistry = anyRegistry
     const follow = (bucket: BucketName) =>
       new Follower<Entry>({
         bucket,
         stream: this.#streamOf(bucket),
         clock,
         checkMs: CHECK_MS[bucket],
-        judge: async () => undefined,
+        judge: async ({ created }) => this.#judge(created),
         changed: (change) => this.#changed(bucket, change),
       })
     this.#followers = { volumes: follow('volumes'), removed: follow('removed'), hosts: follow('hosts') }
@@ -74,6 +80,17 @@ export class RegistryClient extends FakeRegistry {
     }
   }
 
+  /** The registry that this host knows is gone, as far as it has noticed. */
+  isLost = false
+
+  override async volume(name: string): Promise<Versioned<VolumeRecord> | null> {
+    return await this.#confirmed(() => super.volume(name))
+  }
+
+  override async ownHost(id: string): Promise<Versioned<HostRecord> | null> {
+    return await this.#confirmed(() => super.ownHost(id))
+  }
+
   watch(wake: (change: RecordChange | null) => void, signal: AbortSignal): void {
     this.#wakes.add(wake)
     signal.addEventListener('abort', () => this.#wakes.delete(wake), { once: true })
@@ -81,7 +98,7 @@ export class RegistryClient extends FakeRegistry {
 
   protected async read<R>(name: BucketName, look: (bucket: FakeBucket, revision: number) => R): Promise<R> {
     const group = this.#cluster[name]
-    const server = this.#connected()
+    const server = this.#server()
     const sentMs = this.#process.timeline.nowMs
     const onWayMs =
       this.#network.latencyMs(this.#host, server) + this.#network.latencyMs(server, group.leader ?? server)
@@ -161,7 +178,7 @@ export class RegistryClient extends FakeRegistry {
         this.read(name, (bucket, revision) => ({
           lastRevision: revision,
           messages: bucket.newest(revision).length,
-          created: '',
+          created: this.#cluster.madeAt,
         })),
       next: (after) =>
         this.read(name, (bucket, revision) => {
@@ -182,7 +199,25 @@ export class RegistryClient extends FakeRegistry {
     return this.#random.hit(0.05) ? this.#random.between(300, 3_000) : this.#random.between(1, 20)
   }
 
+  /** As agent/registry/readiness.ts does. A host that was told so by the operator knows any registry (`wipe`). */
+  #judge(madeAt: string): void {
+    this.isLost = !this.#anyRegistry && madeAt !== MADE_AT
+    if (this.isLost) throw unavailable()
+  }
+
+  async #confirmed<T>(read: () => Promise<T | null>): Promise<T | null> {
+    this.#connected()
+    const found = await read()
+    if (found === null) this.#judge(await this.read('volumes', () => this.#cluster.madeAt))
+    return found
+  }
+
   #connected(): string {
+    if (this.isLost) throw unavailable()
+    return this.#server()
+  }
+
+  #server(): string {
     const server = this.#cluster.serverOf(this.#host)
     if (server === null || !this.#network.linked(this.#host, server)) throw unavailable()
     return server

@@ -29,6 +29,8 @@ export interface Settings {
   readonly acceptsUnasked: boolean
   /** A certificate of the cluster is taken for that of any host. */
   readonly anyCertificate: boolean
+  /** Hosts take any registry for theirs. */
+  readonly anyRegistry: boolean
   /** Changes the dependencies of an agent. */
   readonly mutate: (parts: Dependencies, machine: Machine) => Dependencies
 }
@@ -50,5 +52,6 @@ export const SHIPPED: Settings = {
   unplanned: [],
   acceptsUnasked: false,
   anyCertificate: false,
+  anyRegistry: false,
   mutate: (parts) => parts,
 }

@@ -56,6 +56,7 @@ export const UNPLANNED_FAULTS: Faults = {
     }
   },
   'registry stops': (world) => stopRegistry(world),
+  'registry made anew': (world) => (world.scenarios.has('wipe') ? null : world.registry.makeAnew()),
   // A release gets no further than its scan of the tree, and a Mount is served from the hold.
   'restart in an outage': (world, machine) => {
     const { docker, containers, boots } = machine

@@ -79,6 +79,7 @@ export class SimWorld {
         this.checker.commits.audit(commit)
         this.checker.versions.committed(commit)
       },
+      onForeign: ({ key, writer }) => this.checker.wroteForeign(key, writer),
       trace: this.trace,
     })
     this.bus = new SimBus(random, this.network, this.registry)

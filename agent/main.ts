@@ -29,7 +29,7 @@ import { streamOf } from './registry/bucket.ts'
 import { VolumeCache } from './registry/cache.ts'
 import { HostSeals } from './registry/host-seal.ts'
 import { JetStreamRegistry } from './registry/registry.ts'
-import { BUCKETS } from './registry/setup.ts'
+import { BUCKET_NAMES, BUCKETS } from './registry/setup.ts'
 import { systemClock } from './runtime/clock.ts'
 import { createLog } from './runtime/log.ts'
 import { describeError } from './runtime/log-line.ts'
@@ -71,13 +71,23 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
   const signal = AbortSignal.any([stop, mover.died])
 
   const nats = stack.use(
-    await EmbeddedNats.start({ plan, settings, stateDir: paths.stateDir, tls, binary: paths.natsServer, log }),
+    await EmbeddedNats.start({
+      plan,
+      settings,
+      stateDir: paths.stateDir,
+      tls,
+      buckets: BUCKET_NAMES,
+      binary: paths.natsServer,
+      log,
+    }),
   )
   const bus = stack.use(new NatsBus({ endpoint: nats.endpoint, name: config.advertise || hostId, log }))
   const oldStore = await nats.oldStore()
   // The mover's thread logs what becomes of the certificates.
   const quiet = log.child({}, { level: 'silent' })
   const identity = alone ? null : stack.use(await openIdentity({ dir: tlsDir, address: config.advertise, log: quiet }))
+  // With a NATS of the operator's own nobody else can create the streams.
+  const manages = plan.runsServer || plan.mode === 'own'
   const seals = identity === null ? null : new HostSeals(identity, config.peers)
   const others = config.peers.flatMap((address) =>
     address === config.advertise ? [] : [{ address, port: config.transferPort }],
@@ -88,6 +98,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
       replicas: plan.replicas,
       oldStore,
       seenPath: nats.seenPath,
+      manages,
       seals,
       findWitness: () => findRegistryWitness(mover.peers, others, signal),
       log,
@@ -149,7 +160,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
     leaderlessQuorum: leaderlessQuorum(plan),
     signal,
   }
-  const standing = [...(plan.warning === null ? [] : [plan.warning]), ...(await nats.leftBehind())]
+  const standing = [...nats.warnings, ...(await nats.leftBehind())]
   const notes = () => [...standing, ...registry.state().problems]
   const serverTrouble = () => {
     const server = nats.state()

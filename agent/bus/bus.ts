@@ -4,7 +4,7 @@ import type { Bus } from './contract.ts'
 import type { MsgHdrs, NatsConnection } from './nats.ts'
 
 /** Prefix of all subjects. Its number changes when older agents would misunderstand the messages. */
-const SUBJECT_PREFIX = 'wherry.v1.'
+export const SUBJECT_PREFIX = 'wherry.v1.'
 
 /** Messages between agents over NATS. It also gives `registry` the connection. */
 export class NatsBus implements Bus, AsyncDisposable {

@@ -117,6 +117,7 @@ export class NatsLink implements AsyncDisposable {
       name,
       tls: clientTls(endpoint),
       ...loginOptions(endpoint),
+      ...(endpoint.inbox === null ? {} : { inboxPrefix: endpoint.inbox }),
       noRandomize: true,
       // Servers may announce addresses of each other that only they can reach.
       ignoreClusterUpdates: true,

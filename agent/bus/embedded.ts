@@ -4,8 +4,10 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { WherryError } from '../model/errors.ts'
 import { stampOf, watchFiles } from '../runtime/file-watch.ts'
+import { type CertificateNames, checkCertificate } from './certificate-names.ts'
 import type { Endpoint, TlsFiles } from './endpoint.ts'
 import { freePort } from './free-port.ts'
+import type { BucketNames } from './host-rights.ts'
 import { clusterEndpoint, type NatsPlan, type NatsSettings, ownEndpoint } from './plan.ts'
 import type { ServerConfig } from './server-config.ts'
 import { serverVersion } from './server-process.ts'
@@ -24,6 +26,7 @@ export interface EmbeddedNatsOptions {
   readonly stateDir: string
   /** This host's certificates. Not read in mode `single`. */
   readonly tls: TlsFiles
+  readonly buckets: BucketNames
   /** Path of nats-server. */
   readonly binary?: string
   readonly log: Logger
@@ -38,6 +41,8 @@ const CERTIFICATES_EVERY_MS = 5_000
 export class EmbeddedNats implements AsyncDisposable {
   /** How to reach the registry's servers. */
   readonly endpoint: Endpoint
+  /** What the operator should know about this layout, one line each. */
+  readonly warnings: readonly string[]
   readonly #options: EmbeddedNatsOptions
   readonly #lock: StoreLock
   readonly #supervisor: Supervisor | null
@@ -48,8 +53,10 @@ export class EmbeddedNats implements AsyncDisposable {
     endpoint: Endpoint,
     lock: StoreLock,
     supervisor: Supervisor | null,
+    warnings: readonly string[],
   ) {
     this.#options = options
+    this.warnings = warnings
     this.endpoint = endpoint
     this.#lock = lock
     this.#supervisor = supervisor
@@ -71,18 +78,20 @@ export class EmbeddedNats implements AsyncDisposable {
     if (version !== null) checkVersion(version, plan, binary, log)
     const lock = await lockStore(join(dir, 'lock'), dir, log)
     const endpoint = await endpointOf(options)
+    const names = plan.mode === 'cluster' ? await checkCertificate(options.tls.cert, settings.advertise) : null
     const supervisor =
       version === null
         ? null
         : new Supervisor({
             binary,
             configPath: join(dir, 'nats.conf'),
-            config: { version, storeDir: join(dir, plan.mode), listen: listenOf(plan, settings, endpoint) },
+            config: { version, storeDir: join(dir, plan.mode), listen: listenOf(options, endpoint, names) },
             lockFd: lock.fd,
             log,
           })
-    if (plan.warning !== null) log.warn({ note: plan.warning }, 'registry layout has a weakness')
-    const embedded = new EmbeddedNats(options, endpoint, lock, supervisor)
+    const warnings = [plan.warning, routeWarning(plan, options.tls.cert, names)].filter((text) => text !== null)
+    for (const note of warnings) log.warn({ note }, 'registry layout has a weakness')
+    const embedded = new EmbeddedNats(options, endpoint, lock, supervisor, warnings)
     await embedded.#watchCertificates()
     return embedded
   }
@@ -167,16 +176,29 @@ function checkVersion(version: Version, plan: NatsPlan, binary: string, log: Log
   }
 }
 
+/** A certificate without the address as a DNS name cannot tell servers from clients; null: it can. */
+function routeWarning(plan: NatsPlan, path: string, names: CertificateNames | null): string | null {
+  if (!plan.runsServer || names === null || names.provesServer) return null
+  return [
+    `${path} was made by an older release: with its own certificate any host can join the registry as a server.`,
+    'Run scripts/certs again, copy the files to every host, and restart the agents.',
+  ].join(' ')
+}
+
 async function endpointOf(options: EmbeddedNatsOptions): Promise<Endpoint> {
   const { plan, settings, tls } = options
-  if (plan.mode === 'own') return ownEndpoint(settings.urls, tls)
+  if (plan.mode === 'own') return ownEndpoint(settings.urls, settings.advertise, tls)
   if (plan.mode === 'cluster') return clusterEndpoint(plan, settings, tls)
   // Any user of this machine can reach loopback. So the server needs a password, which only its config file has.
   const login = { user: 'wherry', password: randomBytes(24).toString('hex') }
-  return { servers: [`127.0.0.1:${await freePort()}`], tls: null, tlsFirst: false, login }
+  return { servers: [`127.0.0.1:${await freePort()}`], tls: null, tlsFirst: false, inbox: null, login }
 }
 
-function listenOf(plan: NatsPlan, settings: NatsSettings, endpoint: Endpoint): ServerConfig['listen'] {
+function listenOf(
+  { plan, settings, buckets }: EmbeddedNatsOptions,
+  endpoint: Endpoint,
+  names: CertificateNames | null,
+): ServerConfig['listen'] {
   if (endpoint.tls === null) {
     return { kind: 'loopback', port: Number(endpoint.servers[0]?.split(':')[1]), login: endpoint.login }
   }
@@ -186,6 +208,9 @@ function listenOf(plan: NatsPlan, settings: NatsSettings, endpoint: Endpoint): S
     clientPort: settings.clientPort,
     clusterPort: settings.clusterPort,
     others: plan.servers.filter((address) => address !== settings.advertise),
+    hosts: settings.peers.map((address) => ({ address, runsServer: plan.servers.includes(address) })),
+    buckets,
+    checksRoutes: names?.provesServer === true,
     tls: endpoint.tls,
   }
 }

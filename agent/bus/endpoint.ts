@@ -17,6 +17,8 @@ export interface Endpoint {
   readonly tls: TlsFiles | null
   /** True: TLS begins before the server's first line, as with embedded servers. A user's own NATS usually differs. */
   readonly tlsFirst: boolean
+  /** Prefix of the subjects for replies; null: the client's own choice. */
+  readonly inbox: string | null
   readonly login: { readonly user: string; readonly password: string } | { readonly token: string } | null
 }
 

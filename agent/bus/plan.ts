@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import { WherryError } from '../model/errors.ts'
 import { type Endpoint, hostOf, joinHostPort, type TlsFiles } from './endpoint.ts'
+import { inboxOf } from './host-rights.ts'
 
 /** More servers would only make writes slower: five already survive the loss of two. */
 const MAX_SERVERS = 5
@@ -84,7 +85,7 @@ export function clusterEndpoint(plan: NatsPlan, settings: NatsSettings, tls: Tls
   const own = plan.runsServer ? [settings.advertise] : []
   const others = plan.servers.filter((address) => address !== settings.advertise)
   const servers = [...own, ...others].map((address) => joinHostPort(address, settings.clientPort))
-  return { servers, tls, tlsFirst: true, login: null }
+  return { servers, tls, tlsFirst: true, inbox: inboxOf(settings.advertise), login: null }
 }
 
 /** NATS's own default port, for URLs without one. */
@@ -95,7 +96,7 @@ const NATS_PORT = 4222
  * The first URL may have a login (`tls://user:password@host`, `tls://token@host`).
  * SETTING_INVALID: a URL is wrong, or is `nats://` to another machine: no plaintext leaves the host.
  */
-export function ownEndpoint(urls: readonly string[], tls: TlsFiles): Endpoint {
+export function ownEndpoint(urls: readonly string[], advertise: string, tls: TlsFiles): Endpoint {
   const parsed = urls.map(parseNatsUrl)
   const schemes = new Set(parsed.map((url) => url.protocol))
   if (schemes.size > 1) {
@@ -109,7 +110,8 @@ export function ownEndpoint(urls: readonly string[], tls: TlsFiles): Endpoint {
       hint: `Use tls://${remote} and let that NATS accept the certificates under <state>/tls/.`,
     })
   }
-  return { servers, tls: encrypted ? tls : null, tlsFirst: false, login: loginOf(parsed[0]) }
+  const inbox = inboxOf(advertise)
+  return { servers, tls: encrypted ? tls : null, tlsFirst: false, inbox, login: loginOf(parsed[0]) }
 }
 
 function parseNatsUrl(text: string): URL {

@@ -1,4 +1,5 @@
 import { type Endpoint, joinHostPort, type TlsFiles } from './endpoint.ts'
+import { type BucketNames, hostRights, natsUser } from './host-rights.ts'
 import { isOlder, OLDEST_WITH_SYNC_INTERVAL, type Version } from './version.ts'
 
 /** Servers of one cluster must agree on it, so nats-servers of another product never join by accident. */
@@ -32,6 +33,11 @@ export interface ServerConfig {
         readonly clusterPort: number
         /** Addresses of the other hosts that run servers. */
         readonly others: readonly string[]
+        /** Addresses of all hosts that may connect as clients, and which of them run servers. */
+        readonly hosts: readonly { readonly address: string; readonly runsServer: boolean }[]
+        readonly buckets: BucketNames
+        /** Whether only certificates of `others` may join as servers. They must name the address as a DNS name. */
+        readonly checksRoutes: boolean
         readonly tls: TlsFiles
       }
 }
@@ -73,16 +79,28 @@ function clusterLines(listen: ServerConfig['listen'] & { kind: 'cluster' }): str
   const routes = listen.others.map((other) => quote(`tls://${joinHostPort(other, listen.clusterPort)}`))
   return [
     `listen: ${quote(joinHostPort(listen.address, listen.clientPort))}`,
-    ...tlsLines(listen.tls, ['handshake_first: true']),
+    ...tlsLines(listen.tls, ['verify_and_map: true', 'handshake_first: true']),
+    ...hostLines(listen),
     'cluster {',
     `  name: ${CLUSTER_NAME}`,
     `  listen: ${quote(joinHostPort(listen.address, listen.clusterPort))}`,
     `  routes: [${routes.join(', ')}]`,
-    ...tlsLines(listen.tls, []).map((line) => `  ${line}`),
+    ...tlsLines(listen.tls, [listen.checksRoutes ? 'verify_cert_and_check_known_urls: true' : 'verify: true']).map(
+      (line) => `  ${line}`,
+    ),
     `  ping_interval: "${ROUTE_PING_SECONDS}s"`,
     `  ping_max: ${ROUTE_PINGS_UNANSWERED}`,
     '}',
   ]
+}
+
+/** One user for each host, found by its certificate. Hosts that are not listed get nothing. */
+function hostLines({ hosts, buckets }: ServerConfig['listen'] & { kind: 'cluster' }): string[] {
+  const users = hosts.map(({ address, runsServer }) => {
+    const { publish, subscribe } = hostRights(address, runsServer, buckets)
+    return `    ${JSON.stringify({ user: natsUser(address), permissions: { publish, subscribe } })}`
+  })
+  return ['authorization {', '  users: [', ...users, '  ]', '}']
 }
 
 function tlsLines(tls: TlsFiles, more: readonly string[]): string[] {
@@ -91,7 +109,6 @@ function tlsLines(tls: TlsFiles, more: readonly string[]): string[] {
     `  ca_file: ${quote(tls.ca)}`,
     `  cert_file: ${quote(tls.cert)}`,
     `  key_file: ${quote(tls.key)}`,
-    '  verify: true',
     '  min_version: "1.3"',
     `  timeout: ${TLS_TIMEOUT_SECONDS}`,
     ...more.map((line) => `  ${line}`),

@@ -46,7 +46,7 @@ export class StandaloneStore {
       log,
     })
     return {
-      endpoint: { servers: [`127.0.0.1:${port}`], tls: null, tlsFirst: false, login },
+      endpoint: { servers: [`127.0.0.1:${port}`], tls: null, tlsFirst: false, inbox: null, login },
       async [Symbol.asyncDispose]() {
         await supervisor[Symbol.asyncDispose]()
         for (const path of [configPath, join(dir, 'carry.log')]) await rm(path, { force: true })

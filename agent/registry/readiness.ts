@@ -19,6 +19,8 @@ export interface ReadinessOptions {
   readonly replicas: number | null
   /** File with the streams that this host has seen (`EmbeddedNats.seenPath`). Without it they are kept in memory. */
   readonly seenPath?: string
+  /** Whether this host creates the streams, and adapts their configuration. */
+  readonly manages: boolean
   /** Asks the other hosts before a bucket is created. Without it nobody is asked. */
   readonly findWitness?: WitnessSearch
   readonly log: Logger
@@ -100,9 +102,9 @@ export class Readiness {
 
   /** True: it is ready; false: `failure` says why not. */
   async #setUp(prepare: () => Promise<void>, checked: (isNew: boolean) => void): Promise<boolean> {
-    const { bus, replicas, findWitness = async () => null, log } = this.#options
+    const { bus, replicas, manages, findWitness = async () => null, log } = this.#options
     try {
-      const madeAt = await setUpBuckets(bus.connection(), replicas, this.#seen, findWitness)
+      const madeAt = await setUpBuckets(bus.connection(), replicas, this.#seen, { findWitness, manages })
       await prepare()
       const isNew = !this.#isReady
       this.#madeAt = madeAt

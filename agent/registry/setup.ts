@@ -28,18 +28,22 @@ export const BUCKETS = { volumes: VOLUMES_BUCKET, removed: 'wherry_removed', hos
 /** Returns the address of another host that has seen the registry's streams; null: none that replied has. */
 export type WitnessSearch = () => Promise<string | null>
 
+/** Heartbeats are never removed. */
+export const BUCKET_NAMES = { all: Object.values(BUCKETS), removable: [BUCKETS.volumes, BUCKETS.removed] }
+
 /**
  * Creates missing buckets, and raises the replicas of those that have too few (never lowers them).
  * Several agents may do so at once. Returns when each stream was made.
  * A bucket in `seen` that is missing was lost and is not created again: an empty one would mean that no volume exists
  * (promise 10). Nor is one that was created again since taken for it, or one created that another host has seen.
+ * `manages` false: this host has no right to do so, and waits for others.
  * NATS_TOO_OLD: the server cannot run that many replicas. REGISTRY_UNAVAILABLE: all other failures.
  */
 export async function setUpBuckets(
   connection: NatsConnection,
   replicas: number | null,
   seen: KnownBuckets,
-  findWitness: WitnessSearch,
+  { findWitness, manages }: { readonly findWitness: WitnessSearch; readonly manages: boolean },
 ): Promise<ReadonlyMap<string, string>> {
   const wanted = replicas ?? clusterSize(connection)
   refuseOldServer(connection, wanted)
@@ -48,6 +52,9 @@ export async function setUpBuckets(
   const configs = bucketConfigs(wanted)
   const missing = await missingOf(look, configs)
   for (const { name } of missing) if (await seen.has(name)) throw lost(name, seen.path)
+  if (missing.length > 0 && !manages) {
+    throw unavailable('its streams are not there yet; the hosts that run its servers create them')
+  }
   if (missing.length > 0) {
     const witness = await findWitness()
     if (witness !== null) throw lostElsewhere(missing[0]?.name ?? '', witness)
@@ -60,7 +67,7 @@ export async function setUpBuckets(
     if (found === null) throw unavailable(`its stream ${config.name} is not there yet`)
     const known = await seen.madeAt(config.name)
     if (known !== null && known !== found.created) throw madeAgain(config.name, seen.path)
-    await bringUpToDate(manager, found, config, wanted)
+    if (manages) await bringUpToDate(manager, found, config, wanted)
     await seen.add(config.name, found.created)
     madeAt.set(config.name, found.created)
   }

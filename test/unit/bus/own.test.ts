@@ -6,6 +6,7 @@ import { NatsBus } from '../../../agent/bus/bus.ts'
 import { EmbeddedNats } from '../../../agent/bus/embedded.ts'
 import { type NatsSettings, planNats } from '../../../agent/bus/plan.ts'
 import { JetStreamRegistry } from '../../../agent/registry/registry.ts'
+import { BUCKET_NAMES } from '../../../agent/registry/setup.ts'
 import { openRegistry, volumeRecord } from '../registry/records.ts'
 import { certificates, eventually, freePorts, natsServer, recordingLog, scratch, startHost } from './server.ts'
 
@@ -36,7 +37,15 @@ test("the user's own NATS is reached over ordinary TLS by its IP address, and a 
   const settings: NatsSettings = { advertise: '127.0.0.2', peers: [], urls, clientPort: 0, clusterPort: 0 }
   const plan = planNats(settings)
   const { log } = recordingLog()
-  await using embedded = await EmbeddedNats.start({ plan, settings, stateDir, tls, binary: await natsServer(), log })
+  await using embedded = await EmbeddedNats.start({
+    plan,
+    settings,
+    stateDir,
+    tls,
+    buckets: BUCKET_NAMES,
+    binary: await natsServer(),
+    log,
+  })
   t.is(embedded.state(), null)
   await using bus = new NatsBus({ endpoint: embedded.endpoint, name: 'own', log })
   await using registry = new JetStreamRegistry({
@@ -44,6 +53,7 @@ test("the user's own NATS is reached over ordinary TLS by its IP address, and a 
     replicas: plan.replicas,
     oldStore: await embedded.oldStore(),
     seenPath: embedded.seenPath,
+    manages: true,
     seals: null,
     log,
   })

@@ -56,19 +56,20 @@ test('two servers, and a host that is not in its own list, are told', (t) => {
 
 test('no plaintext between hosts: nats:// to another machine is refused, TLS and loopback are taken', (t) => {
   for (const urls of [['nats://10.0.0.9:4222'], ['nats://127.0.0.1', 'nats://nats.example.org']]) {
-    t.is(codeOf(t.throws(() => ownEndpoint(urls, TLS))), 'SETTING_INVALID')
+    t.is(codeOf(t.throws(() => ownEndpoint(urls, '10.0.0.1', TLS))), 'SETTING_INVALID')
   }
   for (const urls of [['http://x'], ['10.0.0.1:4222'], ['tls://x', 'nats://127.0.0.1']]) {
-    t.is(codeOf(t.throws(() => ownEndpoint(urls, TLS))), 'SETTING_INVALID')
+    t.is(codeOf(t.throws(() => ownEndpoint(urls, '10.0.0.1', TLS))), 'SETTING_INVALID')
   }
-  t.deepEqual(ownEndpoint(['tls://a%40b:p%3Aw@n1:5222', 'tls://n2'], TLS), {
+  t.deepEqual(ownEndpoint(['tls://a%40b:p%3Aw@n1:5222', 'tls://n2'], '10.0.0.1', TLS), {
     servers: ['n1:5222', 'n2:4222'],
     tls: TLS,
     tlsFirst: false,
+    inbox: '_INBOX.10_0_0_1',
     login: { user: 'a@b', password: 'p:w' },
   })
-  t.like(ownEndpoint(['nats://token@127.0.0.1'], TLS), { tls: null, login: { token: 'token' } })
-  t.notRegex(t.throws(() => ownEndpoint(['xx://user:secret@h'], TLS)).message, /secret/)
+  t.like(ownEndpoint(['nats://token@127.0.0.1'], '10.0.0.1', TLS), { tls: null, login: { token: 'token' } })
+  t.notRegex(t.throws(() => ownEndpoint(['xx://user:secret@h'], '10.0.0.1', TLS)).message, /secret/)
 })
 
 test('keys are valid, differ for different names and give the name back', (t) => {

@@ -11,6 +11,7 @@ import { NatsBus } from '../../../agent/bus/bus.ts'
 import { EmbeddedNats } from '../../../agent/bus/embedded.ts'
 import type { TlsFiles } from '../../../agent/bus/endpoint.ts'
 import { type NatsPlan, type NatsSettings, planNats } from '../../../agent/bus/plan.ts'
+import { BUCKET_NAMES } from '../../../agent/registry/setup.ts'
 
 const run = promisify(execFile)
 const ROOT = join(import.meta.dirname, '../../..')
@@ -110,7 +111,7 @@ export async function startHost(options: NatsHostOptions): Promise<TestHost> {
   const plan = planNats(settings)
   const binary = options.binary ?? (await natsServer())
   const tls = options.tls ?? tlsFiles(join(stateDir, 'tls'))
-  const embedded = await EmbeddedNats.start({ plan, settings, stateDir, tls, binary, log })
+  const embedded = await EmbeddedNats.start({ plan, settings, stateDir, tls, buckets: BUCKET_NAMES, binary, log })
   const bus = new NatsBus({ endpoint: embedded.endpoint, name: `test ${address}`, log })
   return {
     address,

@@ -7,7 +7,7 @@ import { eventually, natsServer, serverPid, startHost, type TestHost } from '../
 import { openRegistry, readyRegistries, readyRegistry, volumeRecord } from './records.ts'
 
 async function leaderOf(host: TestHost): Promise<string> {
-  const manager = await host.bus.connection().jetstreamManager()
+  const manager = await host.bus.connection().jetstreamManager({ checkAPI: false })
   const info = await manager.streams.info('KV_wherry_volumes')
   if (info.config.num_replicas !== 3) throw new Error(`${info.config.num_replicas} replicas`)
   return info.cluster?.leader ?? ''

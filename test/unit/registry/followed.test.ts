@@ -24,7 +24,15 @@ async function loseStreams(host: TestHost): Promise<void> {
 
 function freshRegistry(host: TestHost, witness: string | null): JetStreamRegistry {
   const { bus, log } = host
-  return new JetStreamRegistry({ bus, replicas: 1, oldStore: null, seals: null, findWitness: async () => witness, log })
+  return new JetStreamRegistry({
+    bus,
+    replicas: 1,
+    manages: true,
+    oldStore: null,
+    seals: null,
+    findWitness: async () => witness,
+    log,
+  })
 }
 
 test('lists, changes and removals cost the same number of requests however many volumes there are', async (t) => {

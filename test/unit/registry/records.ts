@@ -55,6 +55,7 @@ export async function openRegistry(host: TestHost, seals: HostSeals | null = nul
     replicas: host.plan.replicas,
     oldStore: await host.embedded.oldStore(),
     seenPath: host.embedded.seenPath,
+    manages: host.plan.runsServer,
     seals,
     log: host.log,
   })

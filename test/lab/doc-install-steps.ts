@@ -140,10 +140,12 @@ export const INSTALL_STEPS: readonly DocStep[] = [
     {
       disable: DISABLE,
       upgrade: 'docker plugin upgrade --grant-all-permissions --skip-remote-check wherry REGISTRY/wherry',
+      source: 'docker plugin set wherry state.source=/srv/wherry',
     },
-    async ({ disable, upgrade }, { t, site, h3 }) => {
+    async ({ disable, upgrade, source }, { t, site, h3 }) => {
       await site.on(h3, disable)
       t.regex((await site.on(h3, upgrade)).stdout, /Upgraded plugin wherry/)
+      await site.on(h3, source.replace('/srv/wherry', '/var/lib/wherry'))
       await site.on(h3, ENABLE)
       await whenAgentReady(h3, 3)
       const { stdout } = await h3.docker(['plugin', 'inspect', 'wherry', '-f', '{{json .Settings.Env}}'])

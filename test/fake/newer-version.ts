@@ -1,7 +1,7 @@
 /** The field that a version after this one puts into everything it writes. */
 const FIELD = 'fromNewer'
 /** Their keys are names or ids, not fields. */
-const MAPS = new Set(['copies', 'mounts', 'ends', 'referrers', 'covered', 'stuck'])
+const MAPS = new Set(['copies', 'mounts', 'ends', 'referrers', 'covered', 'stuck', 'late'])
 /** Maps in a heartbeat, and lists or objects elsewhere. */
 const HOST_MAPS = new Set(['uses', 'diverged', 'damaged'])
 /** What tells one object from another at the same place: with another value the object was replaced. */

@@ -41,6 +41,7 @@ const HEARTBEAT = {
   diverged: { ID: 1 },
   namesakes: ['data'],
   stuck: { ID: TROUBLE },
+  late: { ID: TROUBLE },
   damaged: { ID: 'file' },
   unwritable: TROUBLE,
   ...{ renewal: 7, expiredBy: null, leaseMs: 1, seizeAfterMs: 2, freeBytes: 1, totalBytes: 2, zone: null },

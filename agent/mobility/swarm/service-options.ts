@@ -31,7 +31,7 @@ export class ServiceOptions {
         if (this.#said.get(key) === asked) continue
         this.#log.warn(
           { volume, service, asked, options: describeOptions(record.options) },
-          'a service asks for options that its volume does not have: options never change',
+          'service asks for options that its volume does not have: options never change',
         )
       }
     }

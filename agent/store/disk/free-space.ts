@@ -34,9 +34,10 @@ export async function requireSpareSpace(path: string, volume: string, neededByte
   if (neededBytes === 0 && newFiles === 0) return
   const { freeBytes, totalBytes } = await spaceOf(path)
   const reserve = containersReserve(totalBytes)
-  if (neededBytes + reserve > freeBytes) {
+  const needed = withOverhead(neededBytes)
+  if (needed + reserve > freeBytes) {
     const kept = `${reserve} of them kept for containers`
-    throw doesNotFit(path, volume, `${neededBytes} bytes needed, ${freeBytes} available, ${kept}`)
+    throw doesNotFit(path, volume, `${needed} bytes needed, ${freeBytes} available, ${kept}`)
   }
   await requireSpace(path, volume, neededBytes, newFiles)
 }
@@ -49,14 +50,18 @@ export async function requireSpace(path: string, volume: string, neededBytes: nu
   if (neededBytes === 0 && newFiles === 0) return
   const { bavail, bsize, files, ffree } = await statfs(path)
   const availableBytes = bavail * bsize
-  const withReserve = neededBytes + Math.max(RESERVE_BYTES, Math.ceil(neededBytes * RESERVE_SHARE))
+  const needed = withOverhead(neededBytes)
   // File systems that make inodes on demand (btrfs) report none.
   const inodesShort = files > 0 && newFiles > ffree
-  if (withReserve <= availableBytes && !inodesShort) return
+  if (needed <= availableBytes && !inodesShort) return
   const short = inodesShort
     ? `${newFiles} inodes needed, ${ffree} available`
-    : `${withReserve} bytes needed, ${availableBytes} available`
+    : `${needed} bytes needed, ${availableBytes} available`
   throw doesNotFit(path, volume, short)
+}
+
+function withOverhead(bytes: number): number {
+  return bytes + Math.max(RESERVE_BYTES, Math.ceil(bytes * RESERVE_SHARE))
 }
 
 function doesNotFit(path: string, volume: string, short: string): WherryError {

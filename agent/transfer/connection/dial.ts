@@ -21,6 +21,12 @@ export interface Address {
   readonly port: number
 }
 
+/** The error for a host that does not reply. If only TCP connects, the packets with certificates may be too large. */
+function tooLate({ connecting }: TLSSocket): Error {
+  const detail = connecting ? '' : ' after TCP had connected (are large packets lost on the way? compare the MTUs)'
+  return new Error(`no answer within ${CONNECT_TIMEOUT_MS} ms${detail}`)
+}
+
 /** The error for a connection that failed at the certificates. */
 function refused(peer: string, identity: Identity, reason: string, cause?: Error): WherryError {
   const { ca, cert } = identity.paths
@@ -82,7 +88,7 @@ async function connectOnce(
   }
   const options = { host: from.address, port: from.port, minVersion: 'TLSv1.3', rejectUnauthorized: true } as const
   const socket = connect({ ...identity.current(), ...options, ...{ onread } })
-  const late = setTimeout(() => socket.destroy(new Error(`no answer within ${CONNECT_TIMEOUT_MS} ms`)), limitMs)
+  const late = setTimeout(() => socket.destroy(tooLate(socket)), limitMs)
   const abort = () => reject(signal.reason)
   signal.addEventListener('abort', abort, { once: true })
   socket.on('error', (cause: NodeJS.ErrnoException) => {

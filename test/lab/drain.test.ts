@@ -5,6 +5,7 @@ import type { Lab } from '../../lab/lab.ts'
 import type { Acknowledged } from '../../lab/ledger.ts'
 import { until } from '../../lab/poll.ts'
 import { changeSwarm } from '../../lab/swarm.ts'
+import { keepsContract } from './driver-contract.ts'
 import { agentOf, onLab, sleeper, whenAgentReady } from './fixture.ts'
 import { childrenOf, entrypointOf, killOverAndOver } from './kill-storm.ts'
 import { holderAfter, nothingLost, startWitness, startWriter, stopWriter, VOLUME } from './witness.ts'
@@ -66,6 +67,8 @@ test.serial(
     await h1.docker(['rm', '-f', 'in-storm'])
   },
 )
+
+test.serial('the driver does what Docker asks of every volume driver', keepsContract)
 
 interface News {
   readonly subject: string

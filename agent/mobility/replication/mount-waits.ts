@@ -12,6 +12,8 @@ const OVER_MS = 2_500
  * While a copy that takes hours is made, other volumes must not stay at one copy.
  */
 const GIVE_WAY_MS = 30_000
+/** How long a catch-up gives way to all Mounts together. Messages may be made up, and must not keep copies behind. */
+const GIVE_WAY_MOST_MS = 90_000
 
 const waitMessage = z.object({ name: z.string(), id: z.string(), host: z.string(), sources: z.array(z.string()) })
 type WaitMessage = z.infer<typeof waitMessage>
@@ -31,6 +33,8 @@ export class MountWaits {
   /** By host and volume id. */
   readonly #waits = new Map<string, Wait>()
   readonly #toldMs = new Map<string, number>()
+  /** By volume id: since when its catch-up gives way without a break, and when it did so last. */
+  readonly #givesWay = new Map<string, { readonly sinceMs: number; readonly lastMs: number }>()
 
   constructor(dependencies: Pick<Dependencies, 'bus' | 'clock' | 'self' | 'signal'>) {
     this.#dependencies = dependencies
@@ -60,8 +64,20 @@ export class MountWaits {
     this.#dependencies.bus.publish(`volume.${id}.wanted`, message)
   }
 
-  /** Whether a catch-up would compete with a Mount: for the volume, or for a host that both read from. */
+  /**
+   * Whether a catch-up would compete with a Mount: for the volume, or for a host that both read from.
+   * Call it again and again meanwhile: it gives way for a limited time.
+   */
   precede(record: VolumeRecord): boolean {
+    const nowMs = this.#dependencies.clock.elapsedMs()
+    for (const [id, { lastMs }] of this.#givesWay) if (nowMs - lastMs >= OVER_MS) this.#givesWay.delete(id)
+    if (!this.#isWanted(record)) return false
+    const sinceMs = this.#givesWay.get(record.id)?.sinceMs ?? nowMs
+    this.#givesWay.set(record.id, { sinceMs, lastMs: nowMs })
+    return nowMs - sinceMs < GIVE_WAY_MOST_MS
+  }
+
+  #isWanted(record: VolumeRecord): boolean {
     const nowMs = this.#dependencies.clock.elapsedMs()
     const sources = sourcesOf(record)
     return [...this.#waits.values()].some(

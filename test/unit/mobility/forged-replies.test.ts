@@ -82,6 +82,32 @@ test('recover: a host that lives is not hidden by another one that names its add
   t.regex(problems.join('\n'), /Nothing was written: .* lives and did not answer/)
 })
 
+test('messages that Mounts wait do not keep a copy behind for ever', async (t) => {
+  const { world, id, h1, h2, h3 } = await ground()
+  await world.clock.until(h1.agent.mount('data', 'm', 100_000))
+  h1.store.trees.set(id, 'precious and more')
+  const hears = h2.subscribers.get('volume.*.wanted')
+  const cry = (nth: number) => {
+    const message = { id, name: 'data', host: `h${nth}`, sources: ['h1', 'h2', 'h3'] }
+    hears?.(message, `volume.${id}.wanted`)
+  }
+  h2.connected = false
+  h3.kill()
+  await h1.agent.unmount('data', 'm')
+  await world.pass(3_000)
+  h2.connected = true
+  for (let second = 0; second < 60; second++) {
+    cry(second)
+    await world.pass(1_000)
+  }
+  t.is(h2.store.trees.get(id), 'precious', 'it gives way to Mounts')
+  for (let second = 60; second < 150; second++) {
+    cry(second)
+    await world.pass(1_000)
+  }
+  t.is(h2.store.trees.get(id), 'precious and more')
+})
+
 test('promise 6: a heartbeat with the address of a registry host does not keep a lease from being extended', async (t) => {
   const { world, h1, h2 } = await ground()
   await lie(world, 'h1', { address: 'h3', transferPort: 9 })

@@ -26,7 +26,8 @@ export interface ConfirmedHold {
 
 /**
  * Requires that the connection comes from the host that the offer names.
- * PEER_REFUSED: its certificate is not made out for the address in that host's heartbeat.
+ * PEER_REFUSED: its certificate is not made out for the address in that host's heartbeat. STALE_EPOCH: this host has
+ * read no such heartbeat.
  */
 export function requireSender(
   context: Pick<Context, 'dependencies' | 'hosts'>,
@@ -34,7 +35,9 @@ export function requireSender(
   peer: PeerIdentity,
 ): void {
   const known = context.hosts.get(from)
-  if (known !== undefined && isMadeOutFor(peer.altNames, known.address)) return
+  // After a restart in an outage no address is known: what is offered could not be fetched either.
+  if (known === undefined) throw offerRefused(record, ownLabel(context), `no heartbeat of host ${from} was read yet`)
+  if (isMadeOutFor(peer.altNames, known.address)) return
   throw senderUnproven(record.name, ownLabel(context), peer.name, context.hosts.label(from))
 }
 

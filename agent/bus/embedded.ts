@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { access, mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -6,8 +5,8 @@ import { WherryError } from '../model/errors.ts'
 import { stampOf, watchFiles } from '../runtime/file-watch.ts'
 import { type CertificateNames, checkCertificate } from './certificate-names.ts'
 import type { Endpoint, TlsFiles } from './endpoint.ts'
-import { freePort } from './free-port.ts'
 import type { BucketNames } from './host-rights.ts'
+import { listenOnLoopback, loopbackEndpoint } from './loopback.ts'
 import { clusterEndpoint, type NatsPlan, type NatsSettings, ownEndpoint } from './plan.ts'
 import type { ServerConfig } from './server-config.ts'
 import { serverVersion } from './server-process.ts'
@@ -77,7 +76,7 @@ export class EmbeddedNats implements AsyncDisposable {
     const version = plan.runsServer ? await serverVersion(binary) : null
     if (version !== null) checkVersion(version, plan, binary, log)
     const lock = await lockStore(join(dir, 'lock'), dir, log)
-    const endpoint = await endpointOf(options)
+    const endpoint = await endpointOf(options, dir, version)
     const names = plan.mode === 'cluster' ? await checkCertificate(options.tls.cert, settings.advertise) : null
     const supervisor =
       version === null
@@ -145,7 +144,7 @@ export class EmbeddedNats implements AsyncDisposable {
   async #watchCertificates(): Promise<void> {
     const supervisor = this.#supervisor
     const { tls } = this.endpoint
-    if (supervisor === null || tls === null) return
+    if (supervisor === null || tls === null || this.#options.plan.mode === 'single') return
     const files = [tls.ca, tls.cert, tls.key]
     const reload = () => {
       this.#options.log.info('certificates changed: nats-server reloads them')
@@ -185,13 +184,11 @@ function routeWarning(plan: NatsPlan, path: string, names: CertificateNames | nu
   ].join(' ')
 }
 
-async function endpointOf(options: EmbeddedNatsOptions): Promise<Endpoint> {
+async function endpointOf(options: EmbeddedNatsOptions, dir: string, version: Version | null): Promise<Endpoint> {
   const { plan, settings, tls } = options
   if (plan.mode === 'own') return ownEndpoint(settings.urls, settings.advertise, tls)
   if (plan.mode === 'cluster') return clusterEndpoint(plan, settings, tls)
-  // Any user of this machine can reach loopback. So the server needs a password, which only its config file has.
-  const login = { user: 'wherry', password: randomBytes(24).toString('hex') }
-  return { servers: [`127.0.0.1:${await freePort()}`], tls: null, tlsFirst: false, inbox: null, login }
+  return await loopbackEndpoint(dir, 'single', version)
 }
 
 function listenOf(
@@ -199,9 +196,9 @@ function listenOf(
   endpoint: Endpoint,
   names: CertificateNames | null,
 ): ServerConfig['listen'] {
-  if (endpoint.tls === null) {
-    return { kind: 'loopback', port: Number(endpoint.servers[0]?.split(':')[1]), login: endpoint.login }
-  }
+  const { tls } = endpoint
+  if (tls === null) throw new WherryError('INTERNAL', 'An embedded nats-server has no certificate.')
+  if (plan.mode !== 'cluster') return listenOnLoopback(endpoint, tls)
   return {
     kind: 'cluster',
     address: settings.advertise,
@@ -211,7 +208,7 @@ function listenOf(
     hosts: settings.peers.map((address) => ({ address, runsServer: plan.servers.includes(address) })),
     buckets,
     checksRoutes: names?.provesServer === true,
-    tls: endpoint.tls,
+    tls,
   }
 }
 

@@ -42,7 +42,7 @@ async function probeServer(endpoint: Endpoint, server: string): Promise<Probe> {
     socket.write(`CONNECT ${JSON.stringify({ verbose: false, pedantic: false, ...loginFields(endpoint) })}\r\nPING\r\n`)
     const reply = await nextLine(socket)
     if (reply.startsWith('-ERR')) {
-      const isListed = endpoint.tls === null || !endpoint.tlsFirst
+      const isListed = endpoint.login !== null || !endpoint.tlsFirst
       const why = isListed ? '' : ' (is the address in its certificate in the WHERRY_PEERS of that server?)'
       throw new Error(`it refuses this host: ${reply.slice('-ERR '.length)}${why}`)
     }

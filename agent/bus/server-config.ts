@@ -11,6 +11,9 @@ export const SINGLE_NAME = 'wherry-single'
 /** On a busy machine a TLS handshake takes longer than nats-server's default of 2 s. */
 const TLS_TIMEOUT_SECONDS = 10
 
+/** nats-server 2.9 does not know it. The client insists on it in any case. */
+const OLDEST_TLS = 'min_version: "1.3"'
+
 /**
  * Servers ping each other this often, and reconnect after this many pings without a pong, which is after 8 s.
  * With nats-server's default of 90 s, TCP decides after a network cut: it retries late, about as long after the cut as
@@ -25,7 +28,15 @@ export interface ServerConfig {
   readonly storeDir: string
   readonly monitorPort: number
   readonly listen:
-    | { readonly kind: 'loopback'; readonly port: number; readonly login: Endpoint['login'] }
+    | {
+        readonly kind: 'loopback'
+        readonly port: number
+        readonly login: Endpoint['login']
+        /** Made for this server: a process that takes its port while it restarts has not the key. */
+        readonly tls: TlsFiles
+        /** Whether TLS begins before the server's first line. */
+        readonly tlsFirst: boolean
+      }
     | {
         readonly kind: 'cluster'
         readonly address: string
@@ -68,7 +79,8 @@ export function serverName(address: string): string {
 }
 
 function loopbackLines(listen: ServerConfig['listen'] & { kind: 'loopback' }): string[] {
-  const lines = [`listen: "127.0.0.1:${listen.port}"`]
+  const modern = listen.tlsFirst ? [OLDEST_TLS, 'handshake_first: true'] : []
+  const lines = [`listen: "127.0.0.1:${listen.port}"`, ...tlsLines(listen.tls, ['verify: true', ...modern])]
   if (listen.login !== null && 'user' in listen.login) {
     lines.push(`authorization { user: ${quote(listen.login.user)}, password: ${quote(listen.login.password)} }`)
   }
@@ -76,18 +88,17 @@ function loopbackLines(listen: ServerConfig['listen'] & { kind: 'loopback' }): s
 }
 
 function clusterLines(listen: ServerConfig['listen'] & { kind: 'cluster' }): string[] {
+  const verify = listen.checksRoutes ? 'verify_cert_and_check_known_urls: true' : 'verify: true'
   const routes = listen.others.map((other) => quote(`tls://${joinHostPort(other, listen.clusterPort)}`))
   return [
     `listen: ${quote(joinHostPort(listen.address, listen.clientPort))}`,
-    ...tlsLines(listen.tls, ['verify_and_map: true', 'handshake_first: true']),
+    ...tlsLines(listen.tls, [OLDEST_TLS, 'verify_and_map: true', 'handshake_first: true']),
     ...hostLines(listen),
     'cluster {',
     `  name: ${CLUSTER_NAME}`,
     `  listen: ${quote(joinHostPort(listen.address, listen.clusterPort))}`,
     `  routes: [${routes.join(', ')}]`,
-    ...tlsLines(listen.tls, [listen.checksRoutes ? 'verify_cert_and_check_known_urls: true' : 'verify: true']).map(
-      (line) => `  ${line}`,
-    ),
+    ...tlsLines(listen.tls, [OLDEST_TLS, verify]).map((line) => `  ${line}`),
     `  ping_interval: "${ROUTE_PING_SECONDS}s"`,
     `  ping_max: ${ROUTE_PINGS_UNANSWERED}`,
     '}',
@@ -109,7 +120,6 @@ function tlsLines(tls: TlsFiles, more: readonly string[]): string[] {
     `  ca_file: ${quote(tls.ca)}`,
     `  cert_file: ${quote(tls.cert)}`,
     `  key_file: ${quote(tls.key)}`,
-    '  min_version: "1.3"',
     `  timeout: ${TLS_TIMEOUT_SECONDS}`,
     ...more.map((line) => `  ${line}`),
     '}',

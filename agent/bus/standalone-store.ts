@@ -1,9 +1,9 @@
-import { randomBytes } from 'node:crypto'
 import { access, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import { WherryError } from '../model/errors.ts'
 import type { Endpoint } from './endpoint.ts'
-import { freePort } from './free-port.ts'
+import { listenOnLoopback, loopbackEndpoint } from './loopback.ts'
 import { serverVersion } from './server-process.ts'
 import { Supervisor } from './supervisor.ts'
 
@@ -35,21 +35,23 @@ export class StandaloneStore {
   /** Starts the temporary server. Disposing of the result ends it. */
   async serve(): Promise<{ endpoint: Endpoint } & AsyncDisposable> {
     const { binary, dir, lockFd, log } = this.#options
-    const port = await freePort()
-    const login = { user: 'wherry', password: randomBytes(24).toString('hex') }
+    const version = await serverVersion(binary)
+    const endpoint = await loopbackEndpoint(dir, 'carry', version)
+    const { tls } = endpoint
+    if (tls === null) throw new WherryError('INTERNAL', 'The old registry has no certificate.')
     const configPath = join(dir, 'carry.conf')
     const supervisor = new Supervisor({
       binary,
       configPath,
-      config: { version: await serverVersion(binary), storeDir: this.path, listen: { kind: 'loopback', port, login } },
+      config: { version, storeDir: this.path, listen: listenOnLoopback(endpoint, tls) },
       lockFd,
       log,
     })
     return {
-      endpoint: { servers: [`127.0.0.1:${port}`], tls: null, tlsFirst: false, inbox: null, login },
+      endpoint,
       async [Symbol.asyncDispose]() {
         await supervisor[Symbol.asyncDispose]()
-        for (const path of [configPath, join(dir, 'carry.log')]) await rm(path, { force: true })
+        for (const path of [configPath, join(dir, 'carry.log'), tls.cert, tls.key]) await rm(path, { force: true })
       },
     }
   }

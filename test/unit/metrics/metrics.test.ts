@@ -132,8 +132,9 @@ for (const [what, read] of [
   test(`an agent that has just started calls no host away while the stream of heartbeats ${what}`, async (t) => {
     const { world, holder, other } = await heldWithCopy()
     const gone = new AbortController().signal
-    const { hosts } = world.registry
+    const { hosts, followedHosts } = world.registry
     world.registry.hosts = read
+    world.registry.followedHosts = read
     for (const host of [holder, other]) {
       await host.restart()
       const view = await world.clock.until(host.agent.get('data', gone))
@@ -146,6 +147,7 @@ for (const [what, read] of [
       t.deepEqual(alarming, [])
     }
     world.registry.hosts = hosts
+    world.registry.followedHosts = followedHosts
     await world.pass(2_000)
     const [there, seen] = [await scrape(other), await other.agent.get('data', gone)]
     t.is(there.get('wherry_copies{state="current",volume="data"}'), 2, 'all are alive: nothing is left to wait for')

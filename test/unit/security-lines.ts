@@ -1,0 +1,22 @@
+/** The tests that try what docs/security.md says, by the number of the line: file below test/unit, part of a title. */
+export const SECURITY_LINES: Readonly<Record<string, readonly [file: string, title: string]>> = {
+  C1: ['sys/open-files.test.ts', 'opened within a held directory, never through a symlink'],
+  L1: ['bus/embedded.test.ts', 'without the password nobody gets in'],
+  L2: ['bus/impostor.test.ts', 'gets no password and is not believed'],
+  L3: ['bus/impostor.test.ts', 'readable by root only'],
+  N1: ['bus/embedded.test.ts', 'between hosts only certificates of our CA get in'],
+  N2: ['bus/embedded.test.ts', 'between hosts only certificates of our CA get in'],
+  N4: ['transfer/trust.test.ts', 'an asker without a certificate gets nothing'],
+  N5: ['transfer/handshakes.test.ts', 'loses its own oldest client that says nothing'],
+  N3: ['bus/plan.test.ts', 'no plaintext between hosts'],
+  K1: ['bus/rights.test.ts', "writes Wherry's records and nothing else"],
+  K2: ['bus/rights.test.ts', "writes Wherry's records and nothing else"],
+  K3: ['bus/rights.test.ts', 'joins no server'],
+  K4: ['bus/rights.test.ts', 'whose address is not in WHERRY_PEERS gets nothing'],
+  K5: ['registry/host-seal.test.ts', 'than its host signed is not believed'],
+  K6: ['registry/host-seal.test.ts', 'a host that is known keeps its address'],
+  K8: ['mobility/forge.test.ts', 'an offer in the name of another host is refused'],
+  K9: ['mobility/tombstones.test.ts', 'a hold that is confirmed and in use outlives a tombstone'],
+  K7: ['transfer/hostile-writer.test.ts', 'a symlink that is put into the stage'],
+  R1: ['registry/single.test.ts', 'is not replaced by an empty one'],
+}

@@ -46,6 +46,7 @@ const HEARTBEAT = {
   unwritable: TROUBLE,
   ...{ renewal: 7, expiredBy: null, leaseMs: 1, seizeAfterMs: 2, freeBytes: 1, totalBytes: 2, zone: null },
   draining: false,
+  peers: 'x',
 }
 const ALL = [
   { name: 'volume', schema: volumeSchema, record: VOLUME },
@@ -58,7 +59,11 @@ for (const { name, schema, record } of ALL) {
     const newer = asNewer(record, 1)
     t.deepEqual(schema.parse(newer) as unknown, newer)
     // The sample has all fields: a new one belongs into it.
-    t.deepEqual(Object.keys((schema as unknown as z.ZodObject).shape).sort(), Object.keys(record).sort())
+    const fields = Object.keys((schema as unknown as z.ZodObject).shape)
+    t.deepEqual(
+      fields.filter((field) => !(field in record)),
+      [],
+    )
     t.true(lostFields(newer, withoutNewer(newer)).length > 0)
   })
 

@@ -18,7 +18,8 @@ test.serial(
     const { h1 } = t.context
     const before = calls(h1, 'List')
     await h1.docker(['volume', 'ls'])
-    t.is(calls(h1, 'List') - before, 1)
+    await until('its line in the log', () => calls(h1, 'List') > before)
+  t.is(calls(h1, 'List') - before, 1)
     const [plugin] = h1.processes(PLUGIN_PROCESSES.plugin)
     if (plugin === undefined) return t.fail('no plugin')
     h1.kill(plugin.pid, 'SIGSTOP')
@@ -126,7 +127,7 @@ test('promise 9: with the default time limit of docker plugin enable a Mount say
 
 /** How many calls of a kind the plugin has answered so far. */
 function calls(host: Host, call: string): number {
-  return host.engineLog().split(`VolumeDriver.${call}\\"`).length - 1
+  return [...host.engineLog().matchAll(new RegExp(`call=VolumeDriver\\.${call}\\b`, 'g'))].length
 }
 
 /** Resolves when nobody holds the volume, and this host has neither a use nor a mount of it. */

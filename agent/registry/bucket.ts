@@ -19,6 +19,9 @@ const AGAIN_AFTER_MS = [1_000, 2_000]
 /** Concurrent reads in readAll: enough to hide the network's latency, too few to delay a write. */
 const READS_AT_ONCE = 32
 
+/** Attempts to read one key when all are read. */
+const READ_ATTEMPTS = 5
+
 /** NATS API error codes (nats-server's errors.json). */
 const NO_MESSAGE = 10037
 export const NO_STREAM = 10059
@@ -94,7 +97,7 @@ export class Bucket<T> implements BucketStream<Decoded<T>> {
     const next = keys.values()
     const worker = async () => {
       for (const key of next) {
-        const raw = await this.#raw(key)
+        const raw = await this.#insist(key)
         if (raw === null) continue
         if (raw.text === null) this.#markers.note(raw.revision, raw.time.getTime())
         entries.push(this.#stored(raw))
@@ -179,6 +182,17 @@ export class Bucket<T> implements BucketStream<Decoded<T>> {
       return { value, revision: ack.seq }
     }
     return await writeRepeatedly(send, AGAIN_AFTER_MS)
+  }
+
+  /** Reads one of many keys. A lost reply must not have all of them read again. */
+  async #insist(key: string): Promise<RawEntry | null> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#raw(key)
+      } catch (error) {
+        if (attempt === READ_ATTEMPTS) throw error
+      }
+    }
   }
 
   async #raw(key: string): Promise<RawEntry | null> {

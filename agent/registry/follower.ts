@@ -158,8 +158,13 @@ export class Follower<V> {
 
   async #readAll(last: number): Promise<void> {
     this.#meanwhile = []
+    this.#isComplete = false
     try {
-      this.entries.replace(await this.#options.stream.all(), last)
+      const read = await this.#options.stream.all()
+      // The server that replied may be behind the leader.
+      const newest = read.reduce((most, { revision }) => Math.max(most, revision), 0)
+      this.entries.replace(read, Math.min(newest, last))
+      if (!(await this.#closeGap(last))) throw unavailable(`bucket ${this.#options.bucket} changes too fast`)
       this.#isComplete = true
       for (const message of this.#meanwhile) this.entries.take(message)
     } finally {

@@ -5,12 +5,14 @@ import { benchDirty } from './dirty.ts'
 import { benchFailover } from './failover.ts'
 import type { LabReport, LabSettings } from './lab-report.ts'
 import { benchRest } from './rest.ts'
+import { benchScale } from './scale.ts'
 
 const BENCHES: Readonly<Record<string, (settings: LabSettings) => Promise<LabReport>>> = {
   checkpoint: benchCheckpoint,
   dirty: benchDirty,
   failover: benchFailover,
   rest: benchRest,
+  scale: benchScale,
 }
 /** Fewer have no median worth the name. */
 const MIN_ROUNDS = 3

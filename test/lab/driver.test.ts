@@ -19,7 +19,7 @@ test.serial(
     const before = calls(h1, 'List')
     await h1.docker(['volume', 'ls'])
     await until('its line in the log', () => calls(h1, 'List') > before)
-  t.is(calls(h1, 'List') - before, 1)
+    t.is(calls(h1, 'List') - before, 1)
     const [plugin] = h1.processes(PLUGIN_PROCESSES.plugin)
     if (plugin === undefined) return t.fail('no plugin')
     h1.kill(plugin.pid, 'SIGSTOP')

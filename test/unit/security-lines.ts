@@ -1,9 +1,12 @@
 /** The tests that try what docs/security.md says, by the number of the line: file below test/unit, part of a title. */
 export const SECURITY_LINES: Readonly<Record<string, readonly [file: string, title: string]>> = {
   C1: ['sys/open-files.test.ts', 'opened within a held directory, never through a symlink'],
+  C2: ['store/deep-tree.test.ts', 'a tree beyond the limit is refused'],
+  C3: ['store/container-reserve.test.ts', 'uses the space that is kept for containers'],
   L1: ['bus/embedded.test.ts', 'without the password nobody gets in'],
   L2: ['bus/impostor.test.ts', 'gets no password and is not believed'],
   L3: ['bus/impostor.test.ts', 'readable by root only'],
+  L4: ['api/api.test.ts', 'the socket is for root alone'],
   N1: ['bus/embedded.test.ts', 'between hosts only certificates of our CA get in'],
   N2: ['bus/embedded.test.ts', 'between hosts only certificates of our CA get in'],
   N4: ['transfer/trust.test.ts', 'an asker without a certificate gets nothing'],
@@ -17,6 +20,9 @@ export const SECURITY_LINES: Readonly<Record<string, readonly [file: string, tit
   K6: ['registry/host-seal.test.ts', 'a host that is known keeps its address'],
   K8: ['mobility/forge.test.ts', 'an offer in the name of another host is refused'],
   K9: ['mobility/tombstones.test.ts', 'a hold that is confirmed and in use outlives a tombstone'],
+  K10: ['mobility/forged-replies.test.ts', 'no host replies for another one'],
+  K11: ['mobility/recover-forged.test.ts', 'one host that forges even its notes overwrites no copy'],
+  K12: ['fuzz/records.test.ts', 'nothing that another host publishes keeps an agent from its work'],
   K7: ['transfer/hostile-writer.test.ts', 'a symlink that is put into the stage'],
   R1: ['registry/single.test.ts', 'is not replaced by an empty one'],
 }

@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { access, chmod, chown, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { codeOf, WherryError } from '../../model/errors.ts'
 import type { VolumeOptions } from '../../model/model.ts'
@@ -21,6 +21,13 @@ export async function makeTree(path: string, { uid, gid, mode }: VolumeOptions):
   await chmod(path, mode)
 }
 
+function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}
+
 /** All copies of this disk, by their `volume.json`. Changes of one copy run one after another. */
 export class CopyRecords {
   readonly #stateDir: string
@@ -41,8 +48,9 @@ export class CopyRecords {
       const path = join(this.#volumes, name)
       try {
         const copy = await readCopyRecord(layoutOf(this.#stateDir, name))
-        if (copy === null) damaged.push({ path, reason: 'volume.json is missing' })
-        else copies.push(copy)
+        if (copy !== null) copies.push(copy)
+        // A copy that was moved to the trash since the names were read is no copy any more.
+        else if (await isThere(path)) damaged.push({ path, reason: 'volume.json is missing' })
       } catch (error) {
         const reason = error instanceof WherryError ? error.message : String(error)
         damaged.push({ path, reason, code: codeOf(error), name: await readName(layoutOf(this.#stateDir, name)) })

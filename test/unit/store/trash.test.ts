@@ -150,3 +150,18 @@ test('what lies in the trash is read once, and forgotten when it is gone', async
   t.deepEqual(await ids(), ['one'])
   t.deepEqual([...named.keys()], [first])
 })
+
+test('a copy that is moved to the trash while all are listed is not damaged', async (t) => {
+  const { store } = await storeHost(t)
+  const volumes = Array.from({ length: 60 }, newVolume)
+  for (const volume of volumes) await store.create(volume)
+  const removing = Promise.all(volumes.map(({ id }) => store.trash(id)))
+  let isRemoving = true
+  void removing.finally(() => {
+    isRemoving = false
+  })
+  const damaged: unknown[] = []
+  while (isRemoving) damaged.push(...(await store.copies()).damaged)
+  await removing
+  t.deepEqual(damaged, [])
+})

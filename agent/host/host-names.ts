@@ -23,9 +23,11 @@ export interface HostNames {
  */
 export async function openHostNames(stateDir: string, log: Logger): Promise<HostNames> {
   const path = join(stateDir, 'hosts.json')
-  const known = await readFile(path, 'utf8')
+  const read = await readFile(path, 'utf8')
     .then((text) => namesFile.parse(JSON.parse(text)))
     .catch((): Record<string, HostName> => ({}))
+  // Ids come from other hosts: none of them may name what all objects have.
+  const known: Record<string, HostName> = Object.assign(Object.create(null), read)
   let writing: Promise<void> = Promise.resolve()
   const write = () => {
     writing = writing

@@ -9,6 +9,7 @@ import { openGuardFile } from '../../../agent/fence/guard-file.ts'
 import { openDrainFlag } from '../../../agent/host/drain-flag.ts'
 import { openEngineFacts } from '../../../agent/host/engine-facts.ts'
 import { readHostId } from '../../../agent/host/host-id.ts'
+import { openHostNames } from '../../../agent/host/host-names.ts'
 import { isKnownName } from '../../../agent/host/known-names.ts'
 import { codeOf } from '../../../agent/model/errors.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
@@ -89,6 +90,7 @@ test('files of the host: what decides is COPY_DAMAGED, what is only remembered i
   await reads(t, 'host.json', [{ hostId: ID }], (dir) => readHostId(dir, () => ID), isDamaged)
   await reads(t, 'drain.json', [{ drain: true }], openDrainFlag, isDamaged)
   await reads(t, 'engine.json', [{ name: 'h1', swarmNode: null, zone: null }], openEngineFacts)
+  await reads(t, 'hosts.json', [{ [ID]: { name: 'h1', address: '10.0.0.1' } }], (dir) => openHostNames(dir, log))
   await reads(t, 'names.json', [['data', 'more']], (dir) => isKnownName(dir, 'data'))
   await reads(t, 'frozen.json', [{ boot, containers: ['c'] }], openFrozenNotes)
   await reads(t, 'trash.json', [{ boot, elapsedMs: 5, ages: { [ID]: 3 } }], (dir) => readAges(join(dir, 'trash')))

@@ -45,6 +45,7 @@ test('a host that calls itself by its address until its engine replies keeps the
   t.deepEqual(names.get('A'), { name: 'h1', address: '10.0.0.1' })
   names.note('A', { name: 'renamed', address: '10.0.0.1' })
   t.is(names.get('A')?.name, 'renamed')
+  await untilTrue(async () => (await readFile(join(dir, 'hosts.json'), 'utf8').catch(() => '')).includes('renamed'))
 })
 
 test('a file that cannot be read names nobody, and is written again', async (t) => {

@@ -23,7 +23,7 @@ import { Metrics } from './metrics/metrics.ts'
 import type { Dependencies } from './mobility/dependencies.ts'
 import { createMobility } from './mobility/mobility.ts'
 import { findRegistryWitness } from './mobility/recovery/registry-witness.ts'
-import { codeOf } from './model/errors.ts'
+import { codeOf, WherryError } from './model/errors.ts'
 import { openMover } from './mover/mover.ts'
 import { streamOf } from './registry/bucket.ts'
 import { VolumeCache } from './registry/cache.ts'
@@ -204,7 +204,8 @@ async function main(): Promise<number> {
 /** The agent's last words, one line: the plugin repeats them to whoever finds no agent. */
 function sayWhy(error: unknown): void {
   const { text, stack } = describeError(error)
-  process.stderr.write(`wherry: ${(stack ?? text).replaceAll(/\n\s*/g, ' <- ')}\n`)
+  const words = error instanceof WherryError ? error.toLine() : (stack ?? text)
+  process.stderr.write(`wherry: ${words.replaceAll(/\n\s*/g, ' <- ')}\n`)
 }
 
 if (import.meta.main) {

@@ -95,7 +95,7 @@ test('a question crosses both threads of both hosts: answers, coded errors and a
   const to = { address: ADDRESS, port: server.port }
   const { peers } = two.mover
   t.deepEqual(await peers.ask(to, { kind: 'registry' }, noAbort()), {
-    peer: { name: ADDRESS, altNames: `IP Address:${ADDRESS}` },
+    peer: { name: ADDRESS, altNames: `IP Address:${ADDRESS}, DNS:${ADDRESS}` },
     server: true,
     leader: false,
   })

@@ -75,7 +75,7 @@ test('the source learns who asks and for what', async (t) => {
   })
   const request = { volume: 'V1', epoch: 7, want: { kind: 'checkpoint' as const, hash: reader.hash } }
   await set.puller.pull(set.from, request, new MemoryWriter(), neverAborted())
-  t.deepEqual(asked, [request, { name: HOST, altNames: `IP Address:${HOST}` }])
+  t.deepEqual(asked, [request, { name: HOST, altNames: `IP Address:${HOST}, DNS:${HOST}` }])
 })
 
 test('promise 3: a source that offers another checkpoint than the one asked for is refused before anything is written', async (t) => {

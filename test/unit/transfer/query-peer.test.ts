@@ -78,7 +78,7 @@ test('every question arrives as it was asked, with the name of the asker, and it
   for (const question of QUESTIONS) got.push(await set.peers.ask(set.to, question, neverAborted()))
   t.deepEqual(
     heard,
-    QUESTIONS.flatMap((question) => [question, { name: HOST, altNames: `IP Address:${HOST}` }]),
+    QUESTIONS.flatMap((question) => [question, { name: HOST, altNames: `IP Address:${HOST}, DNS:${HOST}` }]),
   )
   t.deepEqual(got, [...answers.slice(0, -1), null])
 })

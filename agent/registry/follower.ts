@@ -42,6 +42,8 @@ export class Follower<V> {
   /** When the newest check was sent that left nothing missing. */
   #checkedMs = Number.NEGATIVE_INFINITY
   #isComplete = false
+  /** When the stream was made whose keys were read. */
+  #created: string | null = null
   /** The check that runs, and the one that begins when it has ended. */
   #running: Promise<void> | null = null
   #next: Promise<void> | null = null
@@ -135,11 +137,14 @@ export class Follower<V> {
       this.#isComplete = false
       throw error
     }
+    // Another stream counts from the beginning: its numbers say nothing of what is known here.
+    const isOther = state.created !== this.#created
     const isOld = sentMs - this.#checkedMs > RESUME_MOST_MS
     // The registry was set back to an older state, or its markers are gone together with what they marked.
     const isLess = state.lastRevision < through || state.messages < size
-    const mustRead = !this.#isComplete || isOld || isLess || !(await this.#closeGap(state.lastRevision))
+    const mustRead = !this.#isComplete || isOther || isOld || isLess || !(await this.#closeGap(state.lastRevision))
     if (mustRead) await this.#readAll(state.lastRevision)
+    this.#created = state.created
     this.#checkedMs = sentMs
   }
 

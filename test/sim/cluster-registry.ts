@@ -9,6 +9,9 @@ import type { Random } from './random.ts'
 /** JetStream keeps at most this many replicas of a stream here (design: min(3, servers)). */
 const REPLICAS_MOST = 3
 
+/** When the streams were made of a registry that no host has seen before. */
+const IMPOSTOR = 'by a fresh host'
+
 /** One agent's subscription to the messages of one group. */
 interface Listener {
   readonly host: string
@@ -30,6 +33,8 @@ export class ClusterRegistry {
   readonly trace: (who: string, what: string) => void
   /** A registry is there that no host has seen before. */
   isImpostor = false
+  /** How often the operator has begun with an empty one. */
+  #wipes = 0
   /** Probability that the reply to a client is lost. */
   lostAnswers = 0
   /** How long a write may still happen after it was given up. */
@@ -77,7 +82,12 @@ export class ClusterRegistry {
 
   /** When its streams were made. */
   get madeAt(): string {
-    return this.isImpostor ? 'by a fresh host' : 'at first'
+    return this.isImpostor ? IMPOSTOR : `by the operator, ${this.#wipes}`
+  }
+
+  /** Whether hosts know the registry that was made then, or were told of it. */
+  isKnown(madeAt: string): boolean {
+    return madeAt !== IMPOSTOR
   }
 
   /** The servers lose their disks, and a fresh host creates an empty registry; returns what brings the old one back. */
@@ -91,8 +101,9 @@ export class ClusterRegistry {
     }
   }
 
-  /** All servers come back with empty disks. */
+  /** All servers come back with empty disks, and every host is told so by the operator. */
   wipe(): void {
+    this.#wipes++
     for (const group of this.groups) group.wipe()
     this.look()
   }

@@ -21,9 +21,6 @@ const LATE = 0.3
 /** As agent/registry/registry.ts has them. */
 const CHECK_MS: Readonly<Record<BucketName, number>> = { volumes: 5_000, removed: 5_000, hosts: 2_000 }
 
-/** The registry that every host has seen. */
-const MADE_AT = 'at first'
-
 type Entry = Versioned<unknown>
 
 /** The registry as one agent reaches it. */
@@ -201,7 +198,7 @@ export class RegistryClient extends FakeRegistry {
 
   /** As agent/registry/readiness.ts does. A host that was told so by the operator knows any registry (`wipe`). */
   #judge(madeAt: string): void {
-    this.isLost = !this.#anyRegistry && madeAt !== MADE_AT
+    this.isLost = !this.#anyRegistry && !this.#cluster.isKnown(madeAt)
     if (this.isLost) throw unavailable()
   }
 

@@ -14,7 +14,7 @@ function ground() {
   const clock = new VirtualClock()
   const bucket = new FakeBucket(() => 0)
   const stop = new AbortController()
-  const state = { away: false, lost: false, made: 'first', calls: { state: 0, next: 0, all: 0 } }
+  const state = { away: false, lost: false, made: 'first', known: 'first', calls: { state: 0, next: 0, all: 0 } }
   const reply = async <R>(call: keyof typeof state.calls, look: () => R): Promise<R> => {
     state.calls[call]++
     if (state.away) throw new WherryError('REGISTRY_UNAVAILABLE', 'away')
@@ -34,7 +34,7 @@ function ground() {
     clock,
     checkMs: CHECK_MS,
     judge: async ({ created }: StreamState) => {
-      if (created !== 'first') throw new WherryError('REGISTRY_UNAVAILABLE', 'another stream')
+      if (created !== state.known) throw new WherryError('REGISTRY_UNAVAILABLE', 'another stream')
     },
     changed: (change) => changes.push(change?.key ?? null),
   })
@@ -143,6 +143,24 @@ test('a stream that was made anew counts at no time', async (t) => {
   await clock.advance(CHECK_MS)
   follower.requireCurrent()
   t.is(follower.entries.get('a'), '1')
+})
+
+test('a stream in place of a lost one is read anew, also when it has as many messages', async (t) => {
+  const { follower, state, bucket, write, start, clock, changes } = ground()
+  await start()
+  write('a', '1')
+  write('a', '2')
+  bucket.wipe()
+  state.made = 'second'
+  state.known = 'second'
+  state.lost = true
+  write('b', '1')
+  write('b', '2')
+  changes.length = 0
+  await clock.advance(CHECK_MS + 10)
+  t.deepEqual([...follower.entries.values()], ['2'])
+  t.is(follower.entries.get('b'), '2')
+  t.deepEqual(changes, [null])
 })
 
 test('a registry that was set back is read anew, and followed from there', async (t) => {

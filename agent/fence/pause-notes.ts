@@ -13,7 +13,7 @@ const MARK = '.fence.'
 const NOTE = z.object({
   container: z.string().regex(/^[\w.-]{1,128}$/),
   volume: z.string().regex(/^\w{1,64}$/),
-  /** The process that wrote it: a random id. */
+  /** The process that wrote it, or its pause: a random id. */
   owner: z.string(),
   /**
    * When the container had last stopped (ISO 8601): tells one run of it from the next.

@@ -15,7 +15,8 @@ type PausingEngine = Pick<Engine, 'users' | 'finishedAt' | 'pause' | 'unpause' |
 /**
  * Opens the pauses of this host, kept in `<state>/pauses/`.
  * A container is paused as long as it has a note: one for each volume.
- * A note is written before the pause and removed after the resume. A process that dies leaves a note too many at worst.
+ * A note is written before the pause, replaced after it and removed after the resume.
+ * A process that dies leaves a note too many at worst.
  * A resume by such a note is right or without effect: a running container is not touched. A container that was
  * restarted since, and may have been paused by somebody else, is recognized by when it last stopped.
  */
@@ -143,11 +144,17 @@ class NotedPauses implements Pauses {
   async #pauseNoted(plan: Plan): Promise<boolean> {
     const { pause, notes, ours, isHandedOver } = plan
     const { container } = pause
-    const isPaused = await this.#engine.pause(container)
+    if (await this.#engine.pause(container)) {
+      // Another process may have resumed it by our note before this pause, and is about to remove that note. A paused
+      // container needs one, so another takes its place, which that process does not remove.
+      const owner = randomUUID()
+      await this.#note({ ...plan, notes: notes.map((note) => ({ ...note, owner })) })
+      return true
+    }
     const all = (await this.#readForFence()).filter((note) => note.container === container)
     const own = (note: PauseNote) => notes.some((one) => isSame(note, one))
-    if (isPaused || ours || isHandedOver) {
-      // Another process may have removed the note before the container was paused: a paused one needs a note.
+    if (ours || isHandedOver) {
+      // Another process may have removed the note meanwhile.
       if (all.filter(own).length < notes.length) await this.#note(plan)
       return true
     }

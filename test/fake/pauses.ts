@@ -5,7 +5,7 @@ import { KeyedQueue } from '../../agent/runtime/keyed-queue.ts'
 interface PauseNote {
   readonly container: string
   readonly volume: string
-  /** The process that wrote it: numbers that are never used again. */
+  /** The process that wrote it, or its pause: numbers that are never used again. */
   readonly owner: number
 }
 
@@ -81,8 +81,16 @@ export class FakePauses implements Pauses {
       for (const note of notes) this.#notes.set(keyOf(note), note)
     })
     return this.#lanes.run(container, async () => {
-      if ((await this.#engine.pause(container)) || ours || handed) {
-        // As the real ones do: another process may have resumed it before it was paused.
+      // As the real ones do: another process may have resumed it before it was paused.
+      if (await this.#engine.pause(container)) {
+        const owner = FakePauses.#opened++
+        for (const note of notes) {
+          this.#notes.delete(keyOf(note))
+          this.#notes.set(keyOf({ ...note, owner }), { ...note, owner })
+        }
+        return true
+      }
+      if (ours || handed) {
         for (const note of notes) this.#notes.set(keyOf(note), note)
         return true
       }

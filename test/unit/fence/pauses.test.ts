@@ -15,14 +15,14 @@ async function start() {
     stateDir,
     engine,
     /** Opens the pauses as another process. `replies`: what the engine replies to that one. */
-    open: (replies: Partial<Pick<MemoryEngine, 'users' | 'finishedAt'>> = {}) =>
+    open: (replies: Partial<Pick<MemoryEngine, 'users' | 'finishedAt' | 'unpause'>> = {}) =>
       openPauses({
         stateDir,
         engine: {
           users: replies.users ?? (() => engine.users()),
           finishedAt: replies.finishedAt ?? ((id) => engine.finishedAt(id)),
           pause: (id) => engine.pause(id),
-          unpause: (id) => engine.unpause(id),
+          unpause: replies.unpause ?? ((id) => engine.unpause(id)),
           kill: (id) => engine.kill(id),
         },
         log: pino({ level: 'silent' }),
@@ -160,6 +160,34 @@ test('a fence that another process resumes before the pause is noted again, and 
     await agent.resume(any)
   }
   await watchdog.pause([wanted('a')])
+  t.is(ground.engine.stateOf('a'), 'paused')
+  t.is((await agent.all()).length, 1)
+  await agent.resume(any)
+  t.is(ground.engine.stateOf('a'), 'running')
+})
+
+test('a fence that comes between the resume by its note and the removal of that note can be resumed', async (t) => {
+  await using ground = await start()
+  ground.engine.run('a')
+  const fenced = Promise.withResolvers<void>()
+  const agent = await ground.open({
+    unpause: async (id) => {
+      await ground.engine.unpause(id)
+      resumed.resolve()
+      await fenced.promise
+    },
+  })
+  const resumed = Promise.withResolvers<void>()
+  const watchdog = await ground.open()
+  let resuming: Promise<void> | undefined
+  ground.engine.before = async (call) => {
+    if (call !== 'pause a' || resuming !== undefined) return
+    resuming = agent.resume(any)
+    await resumed.promise
+  }
+  await watchdog.pause([wanted('a')])
+  fenced.resolve()
+  await resuming
   t.is(ground.engine.stateOf('a'), 'paused')
   t.is((await agent.all()).length, 1)
   await agent.resume(any)

@@ -90,11 +90,13 @@ export class VolumeCache {
     if (this.#entries.delete(name)) this.#reportNames()
   }
 
-  /** Takes over what was followed. */
+  /** Takes over what was followed, whatever is known: another registry may be in the place of a lost one. */
   async #refresh(): Promise<void> {
     // The next read reports the error to its caller.
     const followed = await this.#registry.followedVolumes().catch(() => null)
-    if (followed !== null) this.#replace(followed)
+    if (followed === null) return
+    this.#entries.clear()
+    this.#replace(followed)
   }
 
   #take(entry: Entry): void {

@@ -43,6 +43,8 @@ export interface CopyManager {
 export interface RunningCopy {
   /** The volume's id. */
   readonly id: string
+  /** The volume's name. */
+  readonly name: string
   /** Id of the host that was asked for data last; null: none was. */
   readonly source: string | null
   /** Resolves when the job has ended, whatever came of it. */
@@ -51,6 +53,7 @@ export interface RunningCopy {
   readonly lastError: Error | null
   /** Why the job ended without the data; null while it runs and after success. */
   failure(): Error | null
+  /** Ends the job, because its volume was removed. `failure()` says so (VOLUME_BUSY). */
   stop(): void
   /** As the API shows it. `to`: this host's label. */
   view(to: string): MoveView

@@ -5,6 +5,7 @@ import type { MoveView } from '../contract.ts'
 import type { RunningCopy } from '../copy-contract.ts'
 import { isSameTree, orderOf } from '../record/checkpoint-order.ts'
 import type { CopyGoal } from './copy-goal.ts'
+import { removedMeanwhile } from './errors.ts'
 import { PullProgress } from './pull-progress.ts'
 
 /** A job that brings one volume here, with the progress that operators and a Mount's error see. */
@@ -73,7 +74,7 @@ export class CopyJob implements RunningCopy {
   }
 
   stop(): void {
-    this.#stop.abort()
+    this.#stop.abort(removedMeanwhile(this.name))
   }
 
   wantFor(ms: number): void {

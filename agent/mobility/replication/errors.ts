@@ -123,6 +123,13 @@ export function unknownHost(host: string): WherryError {
   })
 }
 
+/** The volume was removed while data came. */
+export function removedMeanwhile(name: string): WherryError {
+  return new WherryError('VOLUME_BUSY', `Volume "${name}" was removed while it was copied to this host.`, {
+    hint: 'If there is a volume of that name again, start the container again.',
+  })
+}
+
 /** A pre-seeded copy that no Mount asked for in time. */
 export function nobodyAsked(name: string): WherryError {
   return new WherryError('VOLUME_HELD_ELSEWHERE', `Volume "${name}" was pre-seeded, but nobody asked for it here.`)

@@ -25,20 +25,25 @@ export async function clearTombstones(
   tombstones: readonly Versioned<RemovedRecord>[],
 ): Promise<void> {
   const { registry, self, store } = context.dependencies
-  const mine = tombstones.filter(({ value }) => value.hosts.includes(self.id))
+  const named = tombstones.filter(({ value }) => value.hosts.includes(self.id))
   for (const id of context.refusedTombstones.keys())
-    if (!mine.some(({ value }) => value.id === id)) context.refusedTombstones.delete(id)
+    if (!named.some(({ value }) => value.id === id)) context.refusedTombstones.delete(id)
   const clear = async ({ value, revision }: Versioned<RemovedRecord>) => {
     const local = await store.copy(value.id)
-    const record = local === null ? undefined : (await registry.volume(local.name))?.value
+    // Data that is on its way for the first time is not given up without proof either. The tombstone's name proves
+    // nothing.
+    const found = local ?? context.copyManager.job(value.id)
+    const record = found === undefined ? undefined : (await registry.volume(found.name))?.value
     const isMarked = record?.id === value.id && record.removedAt !== null
     if (isMarked) context.removalsSeen.add(value.id)
-    const isProven = (now: LocalCopy) => {
-      const why = contradictionOf(context, now, record)
-      if (why !== null) refuse(context, now, why)
+    const isProven = (now: LocalCopy | null) => {
+      // What has come meanwhile is judged at the next scan.
+      if (found === undefined) return now === null
+      const why = contradictionOf(context, found.id, now, record)
+      if (why !== null) refuse(context, found, why)
       return why === null
     }
-    if (local !== null && !isProven(local)) return
+    if (!isProven(local)) return
     if (!(await discardRemoved(context, value, isMarked || context.removalsSeen.has(value.id), isProven))) return
     context.refusedTombstones.delete(value.id)
     context.removalsSeen.delete(value.id)
@@ -48,7 +53,7 @@ export async function clearTombstones(
     else await registry.updateRemoved({ ...value, hosts }, revision)
   }
   const pace = { troubles: context.volumeTroubles, step: 'discard the removed volume' }
-  await forEachVolume(mine, clear, { ...pace, volumeOf: ({ value }) => value })
+  await forEachVolume(named, clear, { ...pace, volumeOf: ({ value }) => value })
 }
 
 /** Notes that the record of a volume that is held here was marked as removed: its name may be free in a moment. */
@@ -75,21 +80,22 @@ function contradictionOf(
     Context,
     'dependencies' | 'lease' | 'pendingMounts' | 'confirmed' | 'removalsSeen' | 'refusedTombstones' | 'endedUses'
   >,
-  local: LocalCopy,
+  id: string,
+  local: LocalCopy | null,
   record: VolumeRecord | undefined,
 ): string | null {
-  if (record?.id === local.id) return record.removedAt === null ? 'its record says that it exists' : null
-  const isHeld = context.lease.runs && context.confirmed.has(local.id) && !context.removalsSeen.has(local.id)
-  if (!isHeld) return null
+  if (record?.id === id) return record.removedAt === null ? 'its record says that it exists' : null
+  const isHeld = context.lease.runs && context.confirmed.has(id) && !context.removalsSeen.has(id)
+  if (!isHeld || local === null) return null
   if (!isUnused(context, local) || context.pendingMounts.has(local.name))
     return 'this host holds it, and it is in use here'
-  const { sinceMs } = context.refusedTombstones.get(local.id) ?? { sinceMs: Number.POSITIVE_INFINITY }
+  const { sinceMs } = context.refusedTombstones.get(id) ?? { sinceMs: Number.POSITIVE_INFINITY }
   return context.dependencies.clock.elapsedMs() - sinceMs >= STALE_MS ? null : 'this host holds it'
 }
 
 function refuse(
   context: Pick<Context, 'dependencies' | 'refusedTombstones'>,
-  { id, name }: LocalCopy,
+  { id, name }: Pick<LocalCopy, 'id' | 'name'>,
   why: string,
 ): void {
   const { log, clock } = context.dependencies

@@ -61,3 +61,10 @@ test('content that was taken back because its hash was wrong makes no rate below
   copy.endPass()
   t.is(copy.lastPassBytes, 0)
 })
+
+test('a job that is stopped says why, with a code', (t) => {
+  const { copy } = started()
+  copy.stop()
+  t.true(copy.stopped.aborted)
+  t.throws(() => copy.stopped.throwIfAborted(), { code: 'VOLUME_BUSY', message: /"data" was removed while it/ })
+})

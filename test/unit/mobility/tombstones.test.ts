@@ -64,6 +64,22 @@ for (const used of [false, true]) {
   })
 }
 
+test('a tombstone of a volume that exists does not end the copy that a Mount waits for', async (t) => {
+  const { world, id } = await ground(false)
+  const { agent, store } = world.host(3)
+  const receive = store.receive.bind(store)
+  store.receive = async (...args) => {
+    await world.clock.sleep(3_000, new AbortController().signal)
+    return await receive(...args)
+  }
+  const mounting = agent.mount('data', 'm', 60_000)
+  await world.pass(1_000)
+  t.is(await store.copy(id), null, 'nothing of it has come yet')
+  await world.registry.addRemoved({ id, name: 'another name', removedAt: 'now', hosts: ['h3'] })
+  await world.clock.until(mounting)
+  t.is(store.trees.get(id), 'precious')
+})
+
 test('promise 7: a hold that is confirmed and in use outlives a tombstone although the record is gone', async (t) => {
   const { world, id, h1, h2, bury } = await ground(true)
   await loseRecord(world)

@@ -78,7 +78,7 @@ function partsOf(id: string, registry: JetStreamRegistry, cache: VolumeCache, bu
     puller: { pull: () => Promise.reject(new Error('nothing is copied here')) },
     peers: { ask: () => Promise.reject(new Error('nobody is asked here')) },
     leaderView: async () => ({ server: false, leader: false }),
-    watchdog: { guard: () => undefined, inherited: async () => [] },
+    watchdog: { guard: () => undefined, inherited: async () => ({ untilMs: -Infinity, volumes: [] }) },
     pauses: new FakePauses(new Map(), engine),
     freezes: { freeze: () => Promise.reject(new Error('nothing is frozen here')) },
     clock: systemClock,

@@ -52,11 +52,11 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
   const watchdog = stack.use(createWatchdog({ pauses: fencing, engine, clock, log }))
   const liveness = stack.use(new AgentLiveness({ leaseMs, log }))
 
-  let guarded: Guard['volumes'] = []
+  let newest: Guard | null = null
   // No lease is longer than the setting: a later end cannot be true.
   const update = (guard: Guard) => {
-    guarded = guard.volumes
-    watchdog.guard({ ...guard, untilMs: Math.min(guard.untilMs, clock.elapsedMs() + leaseMs) })
+    newest = { ...guard, untilMs: Math.min(guard.untilMs, clock.elapsedMs() + leaseMs) }
+    watchdog.guard(newest)
   }
 
   engine.watch(({ kind, action, id }) => {
@@ -72,7 +72,7 @@ export async function openFence(options: Options): Promise<AgentWatch & AsyncDis
     started(kill, toAgent) {
       liveness.begin(kill)
       send = toAgent
-      send({ kind: 'guarded', volumes: [...guarded] })
+      send({ kind: 'guarded', guard: newest })
     },
     heard(message) {
       const parsed = parseAgentMessage(message)

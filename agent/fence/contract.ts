@@ -49,8 +49,11 @@ export interface Guard {
 export interface Watchdog {
   /** Replaces the guard. Never waits and never fails: the watchdog acts on the last guard that arrived. */
   guard(guard: Guard): void
-  /** The volumes that the previous agent had guarded when this one started. Never rejects; the same each time. */
-  inherited(): Promise<readonly GuardedVolume[]>
+  /**
+   * What the watchdog guarded when this agent started, by the word of the previous one.
+   * `untilMs` -Infinity: nobody had told it anything. Never rejects; the same each time.
+   */
+  inherited(): Promise<Guard>
 }
 
 /** Containers to freeze for a moment, below Docker's state. */

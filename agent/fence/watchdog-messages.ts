@@ -15,6 +15,8 @@ const guardedSchema: z.ZodType<GuardedVolume[]> = z.array(
 
 export const guardSchema: z.ZodType<Guard> = z.object({ untilMs: z.number(), volumes: guardedSchema })
 
+const NO_GUARD: Guard = { untilMs: Number.NEGATIVE_INFINITY, volumes: [] }
+
 const freezeSchema: z.ZodType<FreezeRequest> = z.object({
   id: z.string(),
   containers: z.array(z.string()),
@@ -39,8 +41,8 @@ const endSchema: z.ZodType<FreezeEnd> = z.object({
 
 /** What the plugin's process sends to the agent. */
 const PLUGIN_MESSAGE = z.discriminatedUnion('kind', [
-  /** Sent first: the volumes that the watchdog guards when the agent starts. */
-  z.object({ kind: z.literal('guarded'), volumes: guardedSchema }),
+  /** Sent first: what the watchdog guards when the agent starts; null: nobody has told it. */
+  z.object({ kind: z.literal('guarded'), guard: guardSchema.nullable() }),
   /** Sent before any of these containers is frozen. */
   z.object({ kind: z.literal('freezing'), id: z.string(), containers: z.array(z.string()) }),
   z.object({ kind: z.literal('frozen'), id: z.string() }),
@@ -93,12 +95,12 @@ export function createAgentWatchdog(channel: IpcChannel): Watchdog & Disposable 
   }
   const timer = setInterval(() => send({ kind: 'alive' }), ALIVE_EVERY_MS).unref()
   send({ kind: 'alive' })
-  const inherited = Promise.withResolvers<readonly GuardedVolume[]>()
-  if (channel.connected !== true) inherited.resolve([])
-  channel.on('disconnect', () => inherited.resolve([]))
+  const inherited = Promise.withResolvers<Guard>()
+  if (channel.connected !== true) inherited.resolve(NO_GUARD)
+  channel.on('disconnect', () => inherited.resolve(NO_GUARD))
   channel.on('message', (message) => {
     const parsed = parsePluginMessage(message)
-    if (parsed?.kind === 'guarded') inherited.resolve(parsed.volumes)
+    if (parsed?.kind === 'guarded') inherited.resolve(parsed.guard ?? NO_GUARD)
   })
   return {
     guard: (guard) => send({ kind: 'guard', guard }),

@@ -83,7 +83,7 @@ export class SimAgent {
     const engine = new EngineClient(this.#machine, this.process, random, world.swarm)
     const from = { host, process: this.process }
     const incarnation = world.newId()
-    const inherited = this.#machine.plugin?.guarded ?? []
+    const inherited = this.#machine.plugin?.guarded ?? { untilMs: Number.NEGATIVE_INFINITY, volumes: [] }
     return {
       self: { id: host, address: host, transferPort: TRANSFER_PORT, incarnation, version: 'sim' },
       registry,

@@ -17,7 +17,14 @@ export function tellLate(parts: Dependencies): Dependencies {
 
 /** An agent does not learn what the watchdog guarded before it. */
 export function inheritNothing(parts: Dependencies): Dependencies {
-  return { ...parts, watchdog: { ...parts.watchdog, inherited: async () => [] } }
+  return { ...parts, watchdog: { ...parts.watchdog, inherited: async () => ({ untilMs: -Infinity, volumes: [] }) } }
+}
+
+/** An agent takes it that the lease before the outage still ran when that began. */
+export function inheritLease(parts: Dependencies): Dependencies {
+  const { watchdog } = parts
+  const inherited = async () => ({ ...(await watchdog.inherited()), untilMs: Infinity })
+  return { ...parts, watchdog: { ...watchdog, inherited } }
 }
 
 /** A removal checks who holds the volume, and not what else refers to it. */

@@ -1,4 +1,4 @@
-import { askNoOther, countHeld, inheritNothing, resumeAll, tellLate } from './host-mutations.ts'
+import { askNoOther, countHeld, inheritLease, inheritNothing, resumeAll, tellLate } from './host-mutations.ts'
 import {
   believeCopies,
   believeOffers,
@@ -93,6 +93,11 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'what a record cannot say is not guarded',
     settings: { unplanned: ['unreadable records', 'isolation'], rivals: 1, mutate: inheritNothing },
     rules: ['promise 1', 'promise 6'],
+  },
+  {
+    name: 'an expired lease is extended',
+    settings: { unplanned: ['elections after a lost lease'], rivals: 1, mutate: inheritLease },
+    rules: ['promise 6', 'promise 1'],
   },
   {
     name: 'base taken from the last scan',

@@ -80,8 +80,8 @@ export class Plugin {
   }
 
   /** What a new agent is told that the watchdog guards. */
-  get guarded(): Guard['volumes'] {
-    return this.#guard?.volumes ?? []
+  get guarded(): Guard | null {
+    return this.#guard
   }
 
   /** The agent requests a freeze. */

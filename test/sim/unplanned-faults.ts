@@ -1,8 +1,13 @@
 import { type Container, canWrite } from './containers.ts'
 import { type Faults, promoteSoon } from './fault.ts'
+import type { Machine } from './machine.ts'
 import type { SimWorld } from './world.ts'
 
 const RESTART_MOST_MS = 3_000
+/** Longer than the others wait before they end a lease. */
+const STUCK_LEAST_MS = 15_000
+const STUCK_MOST_MS = 24_000
+const ELECTIONS_BEFORE_MS = 3_000
 
 /** Faults that may cost a lease. */
 export const UNPLANNED_FAULTS: Faults = {
@@ -95,6 +100,31 @@ export const UNPLANNED_FAULTS: Faults = {
     for (const { record } of disk.shelves.values()) if (record.held !== null) disk.unreadable.add(record.id)
     machine.killAgent('fault')
     return () => disk.unreadable.clear()
+  },
+  // Another host ends its lease, takes a volume over and releases it. Then each stream elects in its own time.
+  'elections after a lost lease': (world, machine) => {
+    const { random, registry } = world
+    const stuckMs = random.between(STUCK_LEAST_MS, STUCK_MOST_MS)
+    const volume = machine.containers.all.find((one) => one.alive)?.volume ?? random.pick(world.volumes)
+    const started: [Machine, Container][] = []
+    let over = false
+    const start = (on: Machine) => {
+      if (over || !on.on || on.containers.away || registry.record(volume) === null) return
+      started.push([on, on.docker.start(`late${world.newId().slice(-3)}-${volume}`, volume, () => undefined)])
+    }
+    machine.agent?.process.stick(stuckMs)
+    start(random.pick(world.machines()))
+    machine.later(stuckMs - random.between(0, ELECTIONS_BEFORE_MS), () => {
+      for (const group of registry.groups) group.stepDown()
+      for (const [on, container] of started)
+        if (on.on && !on.containers.away) on.docker.stop(container, () => undefined)
+      start(machine)
+      start(random.pick(world.machines()))
+    })
+    return () => {
+      over = true
+      for (const [on, container] of started) if (on.on) on.docker.stop(container, () => undefined)
+    }
   },
   'agent stuck': (world, { agent }) => {
     if (agent?.process.alive) agent.process.stick(world.random.between(1_000, 30_000))

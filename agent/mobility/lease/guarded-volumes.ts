@@ -100,7 +100,7 @@ export class WatchdogVolumes implements GuardedVolumes {
       if (copy.held === null || !this.isGuarded(copy)) return []
       return [{ id: copy.id, name: copy.name, epoch: copy.held.epoch }]
     })
-    const kept = inherited.filter(({ id }) => this.#held.undescribed.has(id))
+    const kept = inherited.volumes.filter(({ id }) => this.#held.undescribed.has(id))
     this.#sayKept(kept)
     return { untilMs: this.#lease.untilMs, volumes: [...volumes, ...kept] }
   }

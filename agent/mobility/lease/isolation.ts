@@ -23,26 +23,33 @@ const leaderView = z.object({ server: z.boolean(), leader: z.boolean() })
 
 type IsolationDependencies = Pick<
   Dependencies,
-  'peers' | 'leaderView' | 'clock' | 'self' | 'signal' | 'heartbeatMs' | 'registryHosts' | 'leaderlessQuorum' | 'log'
+  | 'peers'
+  | 'leaderView'
+  | 'clock'
+  | 'self'
+  | 'signal'
+  | 'heartbeatMs'
+  | 'registryHosts'
+  | 'leaderlessQuorum'
+  | 'watchdog'
+  | 'log'
 >
+
+type ProlongedLease = Pick<HeartbeatLease, 'isGivenUp' | 'silentMs' | 'inherit' | 'prolong'>
 
 /**
  * Promise 6's exception: extends the lease while a quorum confirms that the registry has no leader.
  * While this host cannot renew, it asks the hosts of the registry's servers directly, once a heartbeat or more often,
  * whether they see a leader of the stream that leases are written to.
  * While a quorum reports no leader, no host can expire a lease or take a volume over, so this host's lease is
- * extended.
+ * extended. It must have run when that began, under this agent or an earlier one: others may have ended it otherwise.
  */
 export class Isolation {
   readonly #dependencies: IsolationDependencies
   readonly #hosts: Pick<HostDirectory, 'all'>
-  readonly #lease: Pick<HeartbeatLease, 'isGivenUp' | 'silentMs' | 'prolong'>
+  readonly #lease: ProlongedLease
 
-  constructor(
-    dependencies: IsolationDependencies,
-    hosts: Pick<HostDirectory, 'all'>,
-    lease: Pick<HeartbeatLease, 'isGivenUp' | 'silentMs' | 'prolong'>,
-  ) {
+  constructor(dependencies: IsolationDependencies, hosts: Pick<HostDirectory, 'all'>, lease: ProlongedLease) {
     this.#dependencies = dependencies
     this.#hosts = hosts
     this.#lease = lease
@@ -53,8 +60,9 @@ export class Isolation {
    * With a NATS of the user's own there is nobody to ask, and no exception.
    */
   async run(): Promise<void> {
-    const { clock, signal, heartbeatMs, leaderlessQuorum, log } = this.#dependencies
+    const { clock, signal, heartbeatMs, leaderlessQuorum, watchdog } = this.#dependencies
     if (!Number.isFinite(leaderlessQuorum)) return
+    this.#lease.inherit((await watchdog.inherited()).untilMs)
     let leaderlessSinceMs = Number.POSITIVE_INFINITY
     let said = false
     while (!signal.aborted) {
@@ -66,8 +74,8 @@ export class Isolation {
       } else {
         leaderlessSinceMs = Math.min(leaderlessSinceMs, startMs)
         if (startMs - leaderlessSinceMs >= LEADERLESS_HEARTBEATS * heartbeatMs) {
-          this.#lease.prolong(startMs)
-          if (!said) log.warn('registry has no leader (confirmed by quorum): lease extended')
+          const extended = this.#lease.prolong(leaderlessSinceMs, startMs)
+          if (!said) this.#say(extended)
           said = true
         }
       }
@@ -75,6 +83,11 @@ export class Isolation {
       const nextMs = startMs + heartbeatMs * (hurry ? ASK_EVERY_HEARTBEATS : 1)
       await clock.sleep(Math.max(0, nextMs - clock.elapsedMs()), signal)
     }
+  }
+
+  #say(extended: boolean): void {
+    const what = extended ? 'lease extended' : 'the lease had ended before, and runs again after the next renewal'
+    this.#dependencies.log.warn(`registry has no leader (confirmed by quorum): ${what}`)
   }
 
   /** Whether a quorum of registry hosts was reached that sees no leader, and no host sees one. */

@@ -43,6 +43,8 @@ export class HeartbeatLease implements Lease {
   #acknowledgedMs = Number.NEGATIVE_INFINITY
   #unbrokenMs = Number.POSITIVE_INFINITY
   #provenMs = Number.NEGATIVE_INFINITY
+  /** Until when the lease ran that an earlier agent of this host had. */
+  #inheritedMs = Number.NEGATIVE_INFINITY
   /**
    * When this host last found that its lease had been ended.
    * `#isEnded`: that was since the newest acknowledged renewal.
@@ -117,6 +119,7 @@ export class HeartbeatLease implements Lease {
     this.#hasLastWord = false
     this.#ackedMs = Number.NEGATIVE_INFINITY
     this.#provenMs = Number.NEGATIVE_INFINITY
+    this.#inheritedMs = Number.NEGATIVE_INFINITY
   }
 
   get runs(): boolean {
@@ -138,15 +141,22 @@ export class HeartbeatLease implements Lease {
       : this.#unbrokenMs
   }
 
+  /** Takes in until when the lease ran that an earlier agent had: it may be extended, and allows nothing before. */
+  inherit(untilMs: number): void {
+    this.#inheritedMs = untilMs
+  }
+
   /**
-   * Extends the lease: nobody was able to end it at `atMs` (promise 6).
-   * One that has been ended is not extended: only a renewal takes it again.
+   * Extends the lease: nobody was able to end it between `sinceMs` and `atMs` (promise 6). Returns whether it did.
+   * One that was ended, or had expired by `sinceMs`, is not extended. Others may have ended it without this host's
+   * knowledge, so only a renewal takes it again.
    */
-  prolong(atMs: number): void {
-    if (this.#isEnded || this.isGivenUp) return
+  prolong(sinceMs: number, atMs: number): boolean {
+    if (this.#isEnded || this.isGivenUp || sinceMs >= Math.max(this.untilMs, this.#inheritedMs)) return false
     const lapsed = !this.runs
     this.#provenMs = Math.max(this.#provenMs, atMs)
     this.#onExtended(lapsed)
+    return true
   }
 
   /** Renews until the agent stops. */

@@ -65,16 +65,16 @@ test('of many guards sent while the plugin is stopped, only the newest arrives',
 test('promise 1: an agent learns what the watchdog guarded before it; nothing without a watchdog', async (t) => {
   const channel = Object.assign(new EventEmitter(), { connected: true, send: () => true })
   using watchdog = createAgentWatchdog(channel)
-  const { volumes } = guard(1)
   channel.emit('message', { kind: 'frozen', id: '1' })
-  channel.emit('message', { kind: 'guarded', volumes })
-  t.deepEqual(await watchdog.inherited(), volumes)
+  channel.emit('message', { kind: 'guarded', guard: guard(1) })
+  t.deepEqual(await watchdog.inherited(), guard(1))
+  const nothing = { untilMs: Number.NEGATIVE_INFINITY, volumes: [] }
   using alone = createAgentWatchdog(new EventEmitter())
-  t.deepEqual(await alone.inherited(), [])
+  t.deepEqual(await alone.inherited(), nothing)
   const broken = Object.assign(new EventEmitter(), { connected: true, send: () => true })
   using late = createAgentWatchdog(broken)
   broken.emit('disconnect')
-  t.deepEqual(await late.inherited(), [])
+  t.deepEqual(await late.inherited(), nothing)
 })
 
 test('a guard arrives although the agent is killed right after it was sent', async (t) => {

@@ -100,7 +100,7 @@ test('watchdog: messages between plugin and agent have their shape, or are none'
   const samples = [
     { kind: 'guard', guard: { untilMs: 5, volumes } },
     { kind: 'freeze', request: { id: 'f', containers: ['c'], budgetMs: 500 } },
-    { kind: 'guarded', volumes },
+    { kind: 'guarded', guard: { untilMs: 5, volumes } },
     { kind: 'thawed', end: { id: 'f', why: null, frozenMs: 3 } },
   ]
   for (const parse of [parseAgentMessage, parsePluginMessage]) {

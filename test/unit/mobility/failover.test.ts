@@ -224,6 +224,15 @@ test('promise 6: servers of a registry that is away come up for a moment, again 
   }
 })
 
+test('promise 6: an agent that is restarted while the registry has no leader pauses nobody', async (t) => {
+  const { world, holder } = await heldWithCopy()
+  world.registry.away = true
+  await world.pass(2_000)
+  await holder.restart()
+  await world.pass(40_000)
+  t.deepEqual(states(holder), ['running'])
+})
+
 test('failover=manual waits for a person, who is told what to type, and whose word counts', async (t) => {
   const { world, id, holder, other } = await heldWithCopy({ ...OPTIONS, failover: 'manual' })
   holder.connected = false

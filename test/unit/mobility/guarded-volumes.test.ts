@@ -27,7 +27,10 @@ function record(seq: number, incarnation = 'i'): VolumeRecord {
 }
 
 function watchdog(told: Guard[]): Dependencies['watchdog'] {
-  return { guard: (guard) => void told.push(guard), inherited: async () => [] }
+  return {
+    guard: (guard) => void told.push(guard),
+    inherited: async () => ({ untilMs: Number.NEGATIVE_INFINITY, volumes: [] }),
+  }
 }
 
 function guarding(alone = false) {

@@ -32,7 +32,7 @@ export function heldDependencies(name: string, given: Given): Dependencies {
     self: { id: name, address: name, transferPort: 1, incarnation: name, version: '1' },
     cache: new VolumeCache({ registry: given.registry }),
     leaderView: async () => ({ server: false, leader: false }),
-    watchdog: { guard: () => undefined, inherited: async () => [] },
+    watchdog: { guard: () => undefined, inherited: async () => ({ untilMs: Number.NEGATIVE_INFINITY, volumes: [] }) },
     pauses: new FakePauses(new Map(), given.engine),
     bus: { publish: () => undefined, subscribe: () => undefined, state: () => ({ connected: true, detail: '' }) },
     newId: () => 'new',

@@ -39,9 +39,10 @@ class Leaderless extends MemoryRegistry {
 }
 
 /** `isTakenOver`: the records show that others hold what this host held, and its containers cannot be paused yet. */
-async function begin(isTakenOver = false) {
+async function begin(isTakenOver = false, isLeaderless = false) {
   const clock = new VirtualClock()
   const registry = new Leaderless(clock)
+  registry.leaderless = isLeaderless
   const stop = new AbortController()
   const self = { id: 'a', address: 'a', transferPort: 1, incarnation: 'i', version: '1' }
   const log = pino({ level: 'silent' })
@@ -125,7 +126,7 @@ test('promise 6: a lease that another host has ended is over at once, and taken 
   await g.clock.advance(1_000)
   t.false(g.lease.runs, 'although it would run for seven more seconds by its own clock')
   t.is(g.lapses(), 1)
-  g.lease.prolong(g.clock.elapsedMs())
+  t.false(g.lease.prolong(g.clock.elapsedMs() - 1, g.clock.elapsedMs()))
   t.false(g.lease.runs, 'that nobody can end it says nothing about one that was ended')
   await g.clock.advance(5_000)
   t.false(g.lease.runs)
@@ -134,6 +135,32 @@ test('promise 6: a lease that another host has ended is over at once, and taken 
   g.fence.failure = null
   await g.clock.advance(2_000)
   t.true(g.lease.runs)
+})
+
+test('promise 6: while nobody can end it, a lease is extended only if it ran when that began', async (t) => {
+  using g = await begin()
+  g.registry.leaderless = true
+  await g.clock.advance(LEASE_MS + 4_000)
+  const nowMs = g.clock.elapsedMs()
+  t.false(g.lease.runs)
+  t.false(g.lease.prolong(nowMs - 3_000, nowMs), 'others may have ended it before')
+  t.false(g.lease.runs)
+  t.true(g.lease.prolong(nowMs - 10_000, nowMs))
+  t.true(g.lease.runs)
+  t.is(g.lapses(), 1)
+})
+
+test('promise 6: a new agent that has not renewed extends the lease of the one before it, and no other', async (t) => {
+  using g = await begin(false, true)
+  const nowMs = g.clock.elapsedMs()
+  t.false(g.lease.prolong(nowMs - 1, nowMs), 'nothing is known of a lease')
+  t.false(g.lease.runs)
+  g.lease.inherit(nowMs - 1_000)
+  t.false(g.lease.runs, "the lease of an earlier agent is not this one's")
+  t.false(g.lease.prolong(nowMs - 1_000, nowMs), 'it had expired when the outage began')
+  t.is(g.lease.untilMs, Number.NEGATIVE_INFINITY)
+  t.true(g.lease.prolong(nowMs - 1_001, nowMs))
+  t.is(g.lease.untilMs, nowMs + LEASE_MS)
 })
 
 test('promise 6: a mark over a renewal whose answer was lost ends the lease as well', async (t) => {

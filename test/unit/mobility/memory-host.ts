@@ -121,7 +121,7 @@ export class MemoryHost {
     const world = this.#world
     const { clock, names } = world
     const registry = world.registryOf(this)
-    const inherited = this.guard?.volumes ?? []
+    const inherited = this.guard ?? { untilMs: Number.NEGATIVE_INFINITY, volumes: [] }
     return {
       self: { id: this.name, address: this.name, transferPort: 1, incarnation: world.newId(), version: 'test' },
       registry,

@@ -155,15 +155,17 @@ test('an agent that is silent for three leases is killed once; one that has not 
 
 test('promise 1: each new agent is told what the watchdog guards, also from an earlier plugin', async (t) => {
   await using ground = await start()
-  await ground.keepGuard(inMs(60_000))
+  const kept = inMs(-1_000)
+  await ground.keepGuard(kept)
   const fence = await ground.open()
   const said: unknown[] = []
   const begin = () => fence.started(() => {}, said.push.bind(said))
   begin()
-  t.deepEqual(said.pop(), { kind: 'guarded', volumes: [{ id: 'id1', name: 'data', epoch: 3 }] })
+  t.deepEqual(said.pop(), { kind: 'guarded', guard: kept })
   const volumes = [{ id: 'id2', name: 'other', epoch: 1 }]
-  fence.heard({ kind: 'guard', guard: { untilMs: systemClock.elapsedMs() + LEASE_MS, volumes } })
+  const next = { untilMs: systemClock.elapsedMs() + LEASE_MS, volumes }
+  fence.heard({ kind: 'guard', guard: next })
   fence.ended()
   begin()
-  t.deepEqual(said.pop(), { kind: 'guarded', volumes })
+  t.deepEqual(said.pop(), { kind: 'guarded', guard: next })
 })

@@ -125,15 +125,22 @@ function seizureAt(epoch: number, base: Checkpoint, by: string, now: Date): Seiz
 
 /**
  * Returns the highest committed checkpoint that some disk has whole, and keeps.
+ * If no disk has one whole, it is the highest of those that are damaged: the damage may be undone, and no record may
+ * say that such a volume has no data.
  * The tree of a hold that was taken over is set aside.
  */
 function newestOf(name: string, found: readonly Found[]): Checkpoint | null | string {
+  const whole = found.filter(({ copy }) => !copy.applying && copy.damaged === null)
+  return newestAmong(name, whole) ?? newestAmong(name, found)
+}
+
+function newestAmong(name: string, found: readonly Found[]): Checkpoint | null | string {
   let newest: Checkpoint | null = null
   let over: Found | null = null
   for (const one of found) {
     const { copy } = one
     const { checkpoint } = copy
-    if (checkpoint === null || copy.applying || copy.damaged !== null || isForged(copy)) continue
+    if (checkpoint === null || isForged(copy)) continue
     if (copy.held !== null && !isOnlyIntended(copy)) {
       over = one
       continue

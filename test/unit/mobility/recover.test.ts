@@ -35,6 +35,16 @@ async function loseRegistry(world: World): Promise<void> {
     await world.registry.deleteVolume(value.name, revision)
 }
 
+test('promise 2: a volume of which only a damaged copy has data is not recovered as one without data', (t) => {
+  const damaged = { checkpoint: point(1, 1), epochSeen: 1, damaged: ['file'] }
+  const { last, copies } = good({ a: damaged, b: { epochSeen: 1 } })
+  t.deepEqual(last, point(1, 1))
+  t.like(copies, { a: { state: 'behind' }, b: { state: 'filling' } })
+  t.like(good({ a: { ...damaged, checkpoint: point(1, 2) }, b: { checkpoint: point(1, 1), epochSeen: 1 } }), {
+    last: point(1, 1),
+  })
+})
+
 const never = new AbortController().signal
 
 test('an idle volume goes on at the newest whole checkpoint, above every epoch that any disk has seen', (t) => {

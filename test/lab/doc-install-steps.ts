@@ -145,7 +145,8 @@ export const INSTALL_STEPS: readonly DocStep[] = [
     async ({ disable, upgrade, source }, { t, site, h3 }) => {
       await site.on(h3, disable)
       t.regex((await site.on(h3, upgrade)).stdout, /Upgraded plugin wherry/)
-      await site.on(h3, source.replace('/srv/wherry', '/var/lib/wherry'))
+      site.name('/srv/wherry', '/var/lib/wherry')
+      await site.on(h3, source)
       await site.on(h3, ENABLE)
       await whenAgentReady(h3, 3)
       const { stdout } = await h3.docker(['plugin', 'inspect', 'wherry', '-f', '{{json .Settings.Env}}'])

@@ -81,11 +81,11 @@ export class RegistryClient extends FakeRegistry {
   isLost = false
 
   override async volume(name: string): Promise<Versioned<VolumeRecord> | null> {
-    return await this.#confirmed(() => super.volume(name))
+    return await this.#confirmed('volumes', () => super.volume(name))
   }
 
   override async ownHost(id: string): Promise<Versioned<HostRecord> | null> {
-    return await this.#confirmed(() => super.ownHost(id))
+    return await this.#confirmed('hosts', () => super.ownHost(id))
   }
 
   watch(wake: (change: RecordChange | null) => void, signal: AbortSignal): void {
@@ -202,10 +202,10 @@ export class RegistryClient extends FakeRegistry {
     if (this.isLost) throw unavailable()
   }
 
-  async #confirmed<T>(read: () => Promise<T | null>): Promise<T | null> {
+  async #confirmed<T>(bucket: BucketName, read: () => Promise<T | null>): Promise<T | null> {
     this.#connected()
     const found = await read()
-    if (found === null) this.#judge(await this.read('volumes', () => this.#cluster.madeAt))
+    if (found === null) this.#judge(await this.read(bucket, () => this.#cluster.madeAt))
     return found
   }
 

@@ -80,6 +80,24 @@ test('a tombstone of a volume that exists does not end the copy that a Mount wai
   t.is(store.trees.get(id), 'precious')
 })
 
+test('a hold that is intended while a tombstone waits for the lock is not ended by it', async (t) => {
+  const world = await World.start(1)
+  const { agent, store } = world.host(1)
+  await agent.create('data', OPTIONS)
+  const { id } = await world.record('data')
+  store.updateMs = 2_000
+  const mounting = agent.mount('data', 'm', 5_000).catch(() => null)
+  await world.pass(300)
+  t.is(await store.copy(id), null)
+  await world.registry.addRemoved({ id, name: 'data', removedAt: 'now', hosts: ['h1'] })
+  await world.pass(1_000)
+  world.host(1).connected = false
+  await world.clock.until(mounting)
+  await world.pass(2_000)
+  t.not(await store.copy(id), null)
+  t.deepEqual([...store.inTrash], [])
+})
+
 test('promise 7: a hold that is confirmed and in use outlives a tombstone although the record is gone', async (t) => {
   const { world, id, h1, h2, bury } = await ground(true)
   await loseRecord(world)

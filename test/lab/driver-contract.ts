@@ -35,10 +35,13 @@ async function namesConflict(t: Test, host: Host): Promise<void> {
 
 /** A volume without a name goes with its container; one with a name stays. */
 async function unnamedVolumesGo(t: Test, host: Host): Promise<void> {
-  const names = async () => {
+  const listed = async () => {
     const { stdout } = await host.docker(['volume', 'ls', '--quiet', '--filter', 'driver=wherry:latest'])
     return stdout.split('\n').filter((name) => name !== '')
   }
+  // Other tests of the lab have left theirs.
+  const before = await listed()
+  const names = async () => (await listed()).filter((name) => !before.includes(name))
   const mounts = ['--volume-driver', 'wherry', '-v', 'named:/named', '-v', '/unnamed']
   const write = ['sh', '-c', 'echo kept >/named/file; echo gone >/unnamed/file']
   await host.docker(['run', '--rm', ...mounts, t.context.image, ...write])

@@ -6,7 +6,7 @@ const CHANGED_MOST_MS = 60_000
 
 /** Somebody takes the last record out of idle copies of a host. Later he puts it back and has the copy verified. */
 export function changeIdle(world: SimWorld, machine: Machine): void {
-  const { random, operators, timeline, trace } = world
+  const { random, operators, timeline, trace, checker } = world
   for (const shelf of machine.disk.shelves.values()) {
     const { tree, record } = shelf
     if (record.held !== null || record.checkpoint?.hash !== tree.hash || tree.before === null) continue
@@ -20,8 +20,10 @@ export function changeIdle(world: SimWorld, machine: Machine): void {
         machine.disk.shelf(record.id) !== shelf ||
         shelf.tree !== changed ||
         shelf.record.checkpoint?.hash !== tree.hash
-      )
+      ) {
+        checker.oracle.of(record.id)?.takenOut.push({ host: machine.host, left: changed, whole: tree })
         return
+      }
       trace(machine.host, `somebody undoes his change of ${record.name}`)
       shelf.tree = tree
       operators.verify(machine.host, record.name)

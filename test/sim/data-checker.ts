@@ -75,11 +75,17 @@ export class DataChecker {
     }
   }
 
-  #requireKept(id: string, { name, head }: VolumeTruth, host: string | null, kept: Tree): void {
+  #requireKept(id: string, { name, head, takenOut }: VolumeTruth, host: string | null, kept: Tree): void {
     if (kept.isPrefixOf(head)) return
-    const disks = this.#world.machines().filter((machine) => host === null || machine.host === host)
-    const trees = disks.flatMap(({ disk }) => [disk.shelf(id)?.tree, ...(disk.shelf(id)?.diverged.values() ?? [])])
-    if (trees.some((one) => one !== undefined && kept.isPrefixOf(one))) return
+    const machines = this.#world.machines().filter((machine) => host === null || machine.host === host)
+    const trees = machines.flatMap(({ disk, host: at }) => {
+      const shelf = disk.shelf(id)
+      const found = shelf === undefined ? [] : [shelf.tree, ...shelf.diverged.values()]
+      // What somebody took out by hand of a tree that is kept as he left it was not lost by Wherry.
+      const byHand = takenOut.filter(({ host: of, left }) => of === at && found.some(({ hash }) => hash === left.hash))
+      return [...found, ...byHand.map(({ whole }) => whole)]
+    })
+    if (trees.some((one) => kept.isPrefixOf(one))) return
     this.#checker.failed(
       'promise 7',
       `${kept} of ${name}, given up by a seizure, are not on ${host ?? 'any host'} any more`,

@@ -23,6 +23,8 @@ export class VolumeTruth {
    * some disk.
    */
   readonly abandoned: { readonly host: string | null; readonly tree: Tree }[] = []
+  /** Idle trees that somebody took a record out of, and could not put it back: Wherry had replaced or moved them. */
+  readonly takenOut: { readonly host: string; readonly left: Tree; readonly whole: Tree }[] = []
   /** The tree of the lost holder when the volume was removed: it has to be set aside there. */
   givenUp: { readonly host: string; readonly tree: Tree } | null = null
   /**

@@ -114,6 +114,8 @@ export interface GuardedVolumes {
   ensure(copy: Pick<LocalCopy, 'id' | 'options' | 'held'>): Promise<void>
   /** Whether the volume's containers here may run only while the lease does. Unknown counts as yes. */
   isGuarded(copy: Pick<LocalCopy, 'id' | 'options'>): boolean
+  /** Whether the watchdog was told to guard this hold. It goes on unless a record of this hold names no other copy. */
+  guards(copy: Pick<LocalCopy, 'id' | 'options' | 'held'>): boolean
   /** Tells the watchdog what is held, as the disk has it, and until when the lease runs. May be repeated. */
   tell(): Promise<void>
   /** The same in the background. Never fails: what the watchdog was told before has an end of its own. */

@@ -6,7 +6,7 @@ import { HISTORY } from './history.ts'
 import { HOSTILE } from './hostile-peer.ts'
 import type { VolumeTruth } from './oracle.ts'
 import type { Commit } from './raft-group.ts'
-import { isBelow, writerOn } from './record-facts.ts'
+import { isBelow, isGuarded, writerOn } from './record-facts.ts'
 import { RemovalAuditor } from './removal-auditor.ts'
 import { TakeOverAuditor } from './take-over-auditor.ts'
 import { EMPTY } from './tree.ts'
@@ -130,6 +130,15 @@ export class CommitAuditor {
       this.#audit.failed('promise 2', `${writer} made ${now.name} anew, and ${seen.host} has its data`)
   }
 
+  /** A holder that is not fenced must not be open to a take-over. */
+  #exposes(now: VolumeRecord, holder: string): void {
+    const { plugin, unaware } = this.#world.machine(holder)
+    const writes = writerOn(this.#world, holder, now.id)
+    if (writes === null || unaware || plugin === null || plugin.knows(now.id)) return
+    if (this.#world.options.onIsolation === 'pause' && isGuarded(now, holder))
+      this.#audit.failed('promise 1', `${now.name} was rebuilt with copies, and nothing fences ${writes} on ${holder}`)
+  }
+
   /** The registry had lost the record, and the disks of the hosts had the volume. */
   #rebuilt(truth: VolumeTruth, known: VolumeRecord, now: VolumeRecord, writer: string): void {
     const { machine, machines } = this.#world
@@ -145,6 +154,7 @@ export class CommitAuditor {
       )
     if (now.holder !== null && now.holder.incarnation !== truth.incarnation)
       this.#audit.failed('promise 1', `${now.name} was rebuilt as held by ${now.holder.host}, which is not its holder`)
+    if (now.holder !== null) this.#exposes(now, now.holder.host)
     const base = now.last === null ? EMPTY : truth.trees.get(now.last.hash)
     if (base === undefined || !base.isPrefixOf(truth.head)) {
       this.#audit.failed('promise 2', `${now.name} was rebuilt at ${base}, which is not of the line of ${truth.head}`)

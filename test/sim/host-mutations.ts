@@ -60,3 +60,14 @@ export function resumeAll(parts: Dependencies): Dependencies {
   }
   return { ...parts, freezes: replaceMethods(freezes, { freeze }) }
 }
+
+/** A holder that replies to `recover` says that it guards everything. */
+export function guardAnyhow(parts: Dependencies): Dependencies {
+  const ask: typeof parts.peers.ask = async (host, question, signal) => {
+    const reply = await parts.peers.ask(host, question, signal)
+    if (question.kind !== 'inventory') return reply
+    const { copies } = reply as { copies: { id: string }[] }
+    return { ...(reply as object), guarded: copies.map(({ id }) => id) }
+  }
+  return { ...parts, peers: { ask } }
+}

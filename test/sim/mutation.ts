@@ -1,4 +1,12 @@
-import { askNoOther, countHeld, inheritLease, inheritNothing, resumeAll, tellLate } from './host-mutations.ts'
+import {
+  askNoOther,
+  countHeld,
+  guardAnyhow,
+  inheritLease,
+  inheritNothing,
+  resumeAll,
+  tellLate,
+} from './host-mutations.ts'
 import {
   believeCopies,
   believeOffers,
@@ -158,6 +166,11 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'recover hears no witnesses',
     settings: { always: ['hostile', 'wipe'], mutate: forgetMarks },
     rules: ['promise 2'],
+  },
+  {
+    name: 'recover names copies that a holder does not know',
+    settings: { always: ['forged', 'wipe'], mutate: guardAnyhow },
+    rules: ['promise 1', 'promise 6'],
   },
   {
     name: 'an empty registry is believed',

@@ -81,7 +81,7 @@ export async function intendHold(
 
 /** This host's copy; a new volume gets one here. */
 async function openCopy(
-  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'confirmed'>,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'guardedVolumes' | 'confirmed'>,
   seen: VolumeRecord,
 ): Promise<LocalCopy | WherryError> {
   const { store } = context.dependencies

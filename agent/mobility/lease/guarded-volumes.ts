@@ -72,6 +72,11 @@ export class WatchdogVolumes implements GuardedVolumes {
     )
   }
 
+  /** Whether the watchdog was told to guard this hold. It goes on unless a record of this hold names no other copy. */
+  guards(copy: Pick<LocalCopy, 'id' | 'options' | 'held'>): boolean {
+    return copy.held !== null && this.isGuarded(copy) && this.#told.get(copy.id) === copy.held.epoch
+  }
+
   /**
    * Tells the watchdog what is held and until when the lease runs.
    * Call it after each renewal, and after the disk shows another hold. Before the lease first ran, the watchdog keeps

@@ -19,6 +19,7 @@ export async function replyToQuery(
     | 'copyManager'
     | 'treeChecks'
     | 'lease'
+    | 'guardedVolumes'
     | 'containerUses'
     | 'releases'
     | 'confirmed'

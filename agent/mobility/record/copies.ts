@@ -53,6 +53,12 @@ export function besideCheckpoint(copy: CopyRecord | undefined): Partial<CopyReco
   return rest
 }
 
+/** Returns an entry with which the volume cannot be taken over; the host fetches the next checkpoint. */
+export function withoutCheckpoint(copy: CopyRecord): CopyRecord {
+  const { checkpoint: _, ...rest } = copy
+  return { ...rest, ...NO_CHECKPOINT, state: 'filling' }
+}
+
 /**
  * Returns the copies after a new checkpoint on `host`.
  * That one is current, those that were current are behind.

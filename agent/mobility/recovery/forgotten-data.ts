@@ -13,7 +13,7 @@ const SILENT_ASK_MS = 500
 
 /** Returns what this host's disk has, and the disks of the other hosts that reply in time. */
 export async function allInventories(
-  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'confirmed'>,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'guardedVolumes' | 'confirmed'>,
   signal: AbortSignal,
 ): Promise<Inventory[]> {
   return [await takeInventory(context), ...(await askOthers(context, signal))]

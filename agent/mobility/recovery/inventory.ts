@@ -14,6 +14,8 @@ export interface Inventory {
   readonly copies: readonly LocalCopy[]
   /** Ids of volumes that this host certainly holds: a write confirmed it, and its lease has run since. */
   readonly proven: readonly string[]
+  /** Ids of volumes that it holds and that its watchdog guards. */
+  readonly guarded: readonly string[]
   /** What its disk still has of removed volumes. */
   readonly removed: readonly RemovedCopy[]
   /** Copies whose directories cannot be understood. */
@@ -40,6 +42,7 @@ const inventoryMessage: z.ZodType<Inventory> = z.object({
   copies: z.array(copyMessage),
   // Older agents do not send it.
   proven: z.array(z.string()).default([]),
+  guarded: z.array(z.string()).default([]),
   removed: z
     .array(z.object({ id: z.string(), name: z.string(), directory: z.string(), until: z.string().nullable() }))
     .default([]),
@@ -71,12 +74,13 @@ export function askableHosts(context: Pick<Context, 'dependencies' | 'hosts'>): 
 
 /** Returns this host's inventory. */
 export async function takeInventory(
-  context: Pick<Context, 'dependencies' | 'lease' | 'confirmed'>,
+  context: Pick<Context, 'dependencies' | 'lease' | 'guardedVolumes' | 'confirmed'>,
 ): Promise<Inventory> {
   const { copies, damaged } = await context.dependencies.store.copies()
   const removed = await context.dependencies.store.removed()
   const proven = context.lease.runs ? [...context.confirmed.keys()] : []
-  return { host: context.dependencies.self.id, copies, proven, removed, damaged }
+  const guarded = copies.filter((copy) => context.guardedVolumes.guards(copy)).map(({ id }) => id)
+  return { host: context.dependencies.self.id, copies, proven, guarded, removed, damaged }
 }
 
 /**

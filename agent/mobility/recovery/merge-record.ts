@@ -1,6 +1,6 @@
 import type { Checkpoint, CopyRecord, VolumeRecord } from '../../model/model.ts'
 import { checkpointOf, copyFields, newerOf, orderOf } from '../record/checkpoint-order.ts'
-import { besideCheckpoint } from '../record/copies.ts'
+import { besideCheckpoint, withoutCheckpoint } from '../record/copies.ts'
 import { seizureFields } from '../record/lineage.ts'
 import type { RecoverPlan } from './plan.ts'
 import { loneAgainstRecord, nameTaken, recordConflict } from './problems.ts'
@@ -43,10 +43,13 @@ export function mergeRecord(record: VolumeRecord | null, plan: RecoverPlan): Vol
  * Hosts that did not reply keep their entries: a removal must ask them, and they may come back.
  * They do not count as current.
  */
-function silentCopies(record: VolumeRecord, { copies }: RecoverPlan): Record<string, CopyRecord> {
+function silentCopies(record: VolumeRecord, { copies, isUnguarded }: RecoverPlan): Record<string, CopyRecord> {
   const silent = Object.entries(record.copies).filter(([host]) => copies[host] === undefined)
   return Object.fromEntries(
-    silent.map(([host, copy]) => [host, copy.state === 'current' ? { ...copy, state: 'behind' as const } : copy]),
+    silent.map(([host, copy]) => {
+      if (isUnguarded) return [host, withoutCheckpoint(copy)]
+      return [host, copy.state === 'current' ? { ...copy, state: 'behind' as const } : copy]
+    }),
   )
 }
 

@@ -2,7 +2,7 @@ import { decodeTime, isValid } from 'ulid'
 import type { Checkpoint, CopyRecord, Holder, Seizure, VolumeOptions } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import { copyFields, isSameTree, orderOf } from '../record/checkpoint-order.ts'
-import { isEmptyTree, isForged, isOnlyIntended, NO_CHECKPOINT } from '../record/copies.ts'
+import { isEmptyTree, isForged, isOnlyIntended, NO_CHECKPOINT, withoutCheckpoint } from '../record/copies.ts'
 import { diskConflict, doubtfulHolder, severalVolumes, takenOverOnly, twoHolders, withoutData } from './problems.ts'
 import { type Found, hearWitnesses } from './witnesses.ts'
 
@@ -30,6 +30,11 @@ export interface RecoverPlan {
    */
   readonly seizure: Seizure | null
   readonly copies: Readonly<Record<string, CopyRecord>>
+  /**
+   * The holder does not guard the volume, because it knows of no copy elsewhere.
+   * So the record may name none that the volume could be taken over with. The holder's next checkpoint changes that.
+   */
+  readonly isUnguarded: boolean
   readonly found: readonly Found[]
   /** The host alone that has `last`, while disks of others with data have not seen its epoch; null: it is not so. */
   readonly alone: string | null
@@ -66,6 +71,7 @@ export function planVolume(
   // A hold that was intended when its host died may be known to that disk alone.
   const intended = Math.max(epochSeen, ...found.map(({ copy }) => copy.held?.epoch ?? 0))
   const { id, options } = first.copy
+  const isUnguarded = holder !== null && !holder.guarded && holder.copy.options.onIsolation === 'pause'
   const epoch = holder === null ? intended + (someSilent ? UNSEEN_EPOCHS : 0) : epochSeen
   return {
     id,
@@ -77,7 +83,13 @@ export function planVolume(
     holder: holder === null ? null : toHolder(holder, now),
     last,
     seizure: holder === null && last !== null && someSilent ? seizureAt(epoch, last, by, now) : null,
-    copies: Object.fromEntries(found.map((one) => [one.host, toCopyRecord(one, last, holder, now)])),
+    copies: Object.fromEntries(
+      found.map((one) => {
+        const copy = toCopyRecord(one, last, holder, now)
+        return [one.host, isUnguarded && one !== holder ? withoutCheckpoint(copy) : copy]
+      }),
+    ),
+    isUnguarded,
     found,
     alone: isLone ? (found.find(({ copy }) => isSameTree(copy.checkpoint, last))?.host ?? null) : null,
     refusal:

@@ -40,7 +40,7 @@ interface Asked {
  * May be repeated; every record in `written` is durable on return. Rejects REGISTRY_UNAVAILABLE.
  */
 export async function recoverRegistry(
-  context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'lease' | 'confirmed'>,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'wakeups' | 'lease' | 'guardedVolumes' | 'confirmed'>,
   signal: AbortSignal,
 ): Promise<RecoverView> {
   const { registry, log } = context.dependencies
@@ -96,7 +96,7 @@ function leaveUnreadable(name: string, error: unknown): string {
 }
 
 async function askAll(
-  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'confirmed'>,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'guardedVolumes' | 'confirmed'>,
   signal: AbortSignal,
 ): Promise<Asked[]> {
   const { self, clock } = context.dependencies
@@ -144,10 +144,11 @@ function whyBlocked(
 /** Returns what all disks have, by the volume's name. Tombstones end a volume wherever a copy is left. */
 function byName(inventories: readonly Inventory[], removed: ReadonlySet<string>) {
   const found = new Map<string, RecoverPlan['found'][number][]>()
-  for (const { host, copies, proven } of inventories) {
+  for (const { host, copies, proven, guarded } of inventories) {
     for (const copy of copies) {
       if (removed.has(copy.id)) continue
-      found.set(copy.name, [...(found.get(copy.name) ?? []), { host, copy, proven: proven.includes(copy.id) }])
+      const one = { host, copy, proven: proven.includes(copy.id), guarded: guarded.includes(copy.id) }
+      found.set(copy.name, [...(found.get(copy.name) ?? []), one])
     }
   }
   return [...found].sort(([a], [b]) => (a < b ? -1 : 1))

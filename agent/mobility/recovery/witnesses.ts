@@ -10,6 +10,8 @@ export interface Found {
   readonly copy: LocalCopy
   /** If it is held: certain, as of now (Inventory.proven). */
   readonly proven: boolean
+  /** If it is held: the host guards the volume (Inventory.guarded). */
+  readonly guarded: boolean
 }
 
 /** How far other disks bear out what a volume is about to continue from. */

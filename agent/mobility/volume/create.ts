@@ -19,7 +19,7 @@ const STALE_MS = 3_000
  * VOLUME_EXISTS: with other options, or as data that the registry has lost.
  */
 export async function createVolume(
-  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'confirmed'>,
+  context: Pick<Context, 'dependencies' | 'hosts' | 'lease' | 'guardedVolumes' | 'confirmed'>,
   name: string,
   options: VolumeOptions,
 ): Promise<VolumeRecord> {

@@ -80,6 +80,7 @@ export function heldContext(
       learn: () => undefined,
       expect: async (id: string) => expect(id),
       ensure: async () => undefined,
+      guards: () => false,
       isGuarded: () => false,
       tell: async () => undefined,
       tellSoon: () => undefined,

@@ -21,7 +21,7 @@ function noted(epoch: number, last: Checkpoint | null, holder: string | null = n
 function plan(copies: Record<string, Partial<LocalCopy>>) {
   const bare = bareCopy({ id: '01ARZ3NDEKTSV4RRFFQ69G5FAV', name: 'data', options: DEFAULT_OPTIONS })
   const found = Object.entries(copies).map(([host, more]) => {
-    return { host, copy: { ...bare, ...more }, proven: host === 'sure' }
+    return { host, copy: { ...bare, ...more }, proven: host === 'sure', guarded: host !== 'unaware' }
   })
   return planVolume('data', found, { someSilent: false, now: new Date(0), by: 'me' })
 }

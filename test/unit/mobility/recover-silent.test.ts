@@ -55,8 +55,8 @@ test('promise 2: a checkpoint under a hold that was taken over is not gone on fr
   const rest = copy({ checkpoint: point(5, 8), epochSeen: 6 })
   const all = { someSilent: false, now: new Date(0), by: 'me' }
   const found = [
-    { host: 'a', copy: lost, proven: false },
-    { host: 'b', copy: rest, proven: false },
+    { host: 'a', copy: lost, proven: false, guarded: true },
+    { host: 'b', copy: rest, proven: false, guarded: true },
   ]
   t.like(planVolume('data', found, all), { epoch: 6, holder: null, last: point(5, 8) })
   const alone = found.map((one) => (one.host === 'b' ? { ...one, copy: { ...rest, checkpoint: null } } : one))
@@ -65,7 +65,7 @@ test('promise 2: a checkpoint under a hold that was taken over is not gone on fr
     /the only checkpoint is on host a, whose hold \(epoch 5\) was taken over/,
   )
   const intended = { ...lost, epochSeen: 4, checkpoint: point(4, 9), held: { epoch: 5, incarnation: 'never' } }
-  const resting = [{ host: 'a', copy: intended, proven: false }]
+  const resting = [{ host: 'a', copy: intended, proven: false, guarded: true }]
   t.like(planVolume('data', resting, all), { epoch: 5, last: point(4, 9) })
 })
 
@@ -73,7 +73,7 @@ test('promise 2: with a host silent, an empty tree is not gone on from, whatever
   const empty = { epoch: 1, seq: 1, hash: 'none', at: '', bytes: 0, files: 0 }
   const copy = { ...bareCopy({ id: 'v1', name: 'data', options: DEFAULT_OPTIONS }), checkpoint: empty, epochSeen: 1 }
   const plan = (someSilent: boolean) =>
-    planVolume('data', [{ host: 'a', copy, proven: false }], { someSilent, now: new Date(0), by: 'me' })
+    planVolume('data', [{ host: 'a', copy, proven: false, guarded: true }], { someSilent, now: new Date(0), by: 'me' })
   const refused = plan(true)
   t.regex(
     String(typeof refused === 'string' ? refused : refused.refusal),

@@ -19,7 +19,12 @@ function onDisk(more: Partial<LocalCopy>): LocalCopy {
 }
 
 function plan(copies: Record<string, Partial<LocalCopy>>, how = ALL) {
-  const found = Object.entries(copies).map(([host, more]) => ({ host, copy: onDisk(more), proven: host === 'sure' }))
+  const found = Object.entries(copies).map(([host, more]) => ({
+    host,
+    copy: onDisk(more),
+    proven: host === 'sure',
+    guarded: host !== 'unaware',
+  }))
   return planVolume('data', found, how)
 }
 
@@ -154,6 +159,43 @@ test('a record that is not below the disks is left alone; no epoch and no checkp
   const next = mergeRecord({ ...record, epoch: 4, last: point(5, 9) }, found)
   t.like(next, { epoch: 5, last: point(5, 9), createdAt: 'then' })
   t.like((next as VolumeRecord).copies, { a: { state: 'behind' }, b: { state: 'behind', seq: 9 } })
+})
+
+test('promise 1: while the holder does not guard the volume, its record names no copy that could take over', (t) => {
+  const hold = { checkpoint: point(5, 8), epochSeen: 5, held: { epoch: 5, incarnation: 'i' } }
+  const others = { b: { checkpoint: point(5, 8), epochSeen: 5 }, c: { checkpoint: point(4, 1), epochSeen: 4 } }
+  const found = good({ unaware: hold, ...others })
+  t.like(found.copies, {
+    unaware: { state: 'current', seq: 8 },
+    b: { state: 'filling', seq: 0, kept: true },
+    c: { state: 'filling', seq: 0, kept: true },
+  })
+  t.is(found.copies.b?.checkpoint, undefined)
+  const record: VolumeRecord = {
+    ...{ id: found.id, name: 'data', options: DEFAULT_OPTIONS, createdAt: 'then', seizures: [], removedAt: null },
+    ...{ epoch: 4, holder: null, last: point(4, 1) },
+    copies: { silent: { epoch: 4, seq: 1, state: 'current', at: '', kept: true } },
+  }
+  t.like((mergeRecord(record, found) as VolumeRecord).copies, { silent: { state: 'filling', seq: 0 }, b: { seq: 0 } })
+  t.is(good({ aware: hold, ...others }).copies.b?.state, 'current')
+  const options = { ...DEFAULT_OPTIONS, onIsolation: 'continue' as const }
+  t.is(good({ unaware: { ...hold, options }, ...others }).copies.b?.state, 'current', 'nobody takes it over unasked')
+})
+
+test('promise 1: a holder with the only copy goes on unguarded when a record is rebuilt; what it does not know of cannot take over', async (t) => {
+  const world = await World.start(3)
+  const [holder, other] = [world.host(1), world.host(2)]
+  await holder.agent.create('data', { ...DEFAULT_OPTIONS, copies: 1 })
+  await world.clock.until(holder.agent.mount('data', 'use', 10_000))
+  await world.clock.advance(10_000)
+  const { id } = await world.record('data')
+  t.deepEqual(holder.guard?.volumes, [])
+  await other.store.create({ id, name: 'data', options: DEFAULT_OPTIONS })
+  await other.store.update(id, { checkpoint: point(1, 1), epochSeen: 1 })
+  await loseRegistry(world)
+  const view = await world.clock.until(world.host(3).agent.recover(never))
+  t.deepEqual(view.written, ['data'])
+  t.like(await world.record('data'), { holder: { host: 'h1' }, copies: { h2: { state: 'filling', seq: 0 } } })
 })
 
 test('a lost registry is rebuilt from the disks: idle volumes mount with their data, held ones go on', async (t) => {

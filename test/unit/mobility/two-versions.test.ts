@@ -44,7 +44,7 @@ const WRITERS: Readonly<Record<string, (record: VolumeRecord) => VolumeRecord>> 
   'one more take-over': (record) => ({ ...record, ...seizureFields(record, { ...seizure, epoch: 99 }) }),
   recover(record) {
     const copy: LocalCopy = { ...bareCopy({ ...record }), checkpoint: checkpoint(3, 9), epochSeen: 4 }
-    const found = ['h1', 'h2'].map((host) => ({ host, copy, proven: false }))
+    const found = ['h1', 'h2'].map((host) => ({ host, copy, proven: false, guarded: true }))
     const plan = planVolume('data', found, { someSilent: false, now: new Date(AT), by: 'h1' })
     const merged = typeof plan === 'string' ? plan : mergeRecord(record, plan)
     if (typeof merged === 'string') throw new Error(merged)

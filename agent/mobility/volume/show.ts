@@ -56,10 +56,13 @@ export async function readHostViews(
   return viewHosts(context)
 }
 
-/** Reads the heartbeats if none was read since the agent started, so that hosts have names. */
+/**
+ * Reads the heartbeats if none was read since the agent started, so that hosts have names.
+ * So it does until this host's own was passed on, up to a second after its first renewal.
+ */
 export async function readHostNames(context: Pick<Context, 'dependencies' | 'hosts'>): Promise<void> {
-  const { registry, clock } = context.dependencies
-  if (!context.hosts.isEmpty) return
+  const { registry, clock, self } = context.dependencies
+  if (!context.hosts.isEmpty && context.hosts.get(self.id) !== undefined) return
   const found = await nullOnAbort(
     registry.hosts().catch(() => null),
     clock.deadline(HEAR_MS),

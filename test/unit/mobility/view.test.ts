@@ -6,6 +6,8 @@ import { readDisk, viewVolume } from '../../../agent/mobility/volume/view.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { CopyRecord, VolumeRecord } from '../../../agent/model/model.ts'
 import { HeldKit, ID } from './held-kit.ts'
+import { MemoryHost } from './memory-host.ts'
+import { World } from './world.ts'
 
 /** What a person is told on that host. */
 async function view(kit: HeldKit, name: string): Promise<VolumeView> {
@@ -167,3 +169,14 @@ function copyOf({ copies }: VolumeRecord, host: string): CopyRecord {
   if (found === undefined) throw new Error(`no copy on ${host}`)
   return found
 }
+
+test('the list of hosts has this host as soon as its heartbeat is written, before it was passed on', async (t) => {
+  const world = new World()
+  world.registry.followedHosts = async () => []
+  world.names.push('h1')
+  const host = new MemoryHost(world, 'h1')
+  world.hosts.push(host)
+  await host.agent.start()
+  await world.clock.advance(3_000)
+  t.like(await world.clock.until(host.agent.hosts()), { 0: { name: 'h1', self: true, alive: true }, length: 1 })
+})

@@ -166,7 +166,7 @@ test('transfer server: after any bytes of a host with a certificate the next goo
   await fc.assert(
     fc.asyncProperty(nearlyBytes(frames), async (bytes) => {
       await say(identity.current(), server.port, bytes)
-      t.deepEqual(await peers.ask(to, { kind: 'inventory' }, AbortSignal.timeout(5_000)), {})
+      t.deepEqual(await peers.ask(to, { kind: 'inventory' }, AbortSignal.timeout(60_000)), {})
       return isUnpolluted()
     }),
     cases(25),

@@ -86,8 +86,9 @@ export class Isolation {
   }
 
   #say(extended: boolean): void {
-    const what = extended ? 'lease extended' : 'the lease had ended before, and runs again after the next renewal'
-    this.#dependencies.log.warn(`registry has no leader (confirmed by quorum): ${what}`)
+    const { log } = this.#dependencies
+    if (extended) log.warn('registry has no leader (confirmed by quorum): lease extended')
+    else log.warn('registry has no leader: the lease had ended before, and runs again after the next renewal')
   }
 
   /** Whether a quorum of registry hosts was reached that sees no leader, and no host sees one. */

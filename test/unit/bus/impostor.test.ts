@@ -52,7 +52,11 @@ for (const which of ['newest', 'tooOld'] as const) {
       const { cert, key } = await writeLoopbackCertificate(state.dir, 'impostor')
       const files = { cert: await readFile(cert), key: await readFile(key) }
       const impostor = how === 'in plain text' ? createServer(accept) : createTlsServer(files, accept)
-      impostor.on('connection', () => dialled++)
+      const sockets = new Set<Socket>()
+      impostor.on('connection', (socket: Socket) => {
+        dialled++
+        sockets.add(socket)
+      })
       impostor.on('tlsClientError', () => undefined)
       process.kill(serverPid(host), 'SIGKILL')
       await take(impostor, portOf(servers[0] ?? ''))
@@ -63,6 +67,7 @@ for (const which of ['newest', 'tooOld'] as const) {
       t.false(Buffer.concat(heard).includes('CONNECT'))
 
       impostor.close()
+      for (const socket of sockets) socket.destroy()
       await eventually('the registry is back', async () => (await registry.volume('data'))?.value.name === 'data')
     })
   }

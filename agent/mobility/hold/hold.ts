@@ -99,21 +99,7 @@ async function enterHold(
 
 /** Mounts what this host holds, for one use. */
 async function mountHeld(
-  context: Pick<
-    Context,
-    | 'dependencies'
-    | 'hosts'
-    | 'locks'
-    | 'lease'
-    | 'guardedVolumes'
-    | 'containerUses'
-    | 'releases'
-    | 'releaseTroubles'
-    | 'volumeTroubles'
-    | 'stateDisk'
-    | 'surrendered'
-    | 'endedUses'
-  >,
+  context: Omit<HoldContext, 'wakeups' | 'confirmed'>,
   local: LocalCopy,
   mountId: string,
 ): Promise<string> {

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import type { Endpoint, TlsFiles } from './endpoint.ts'
 import { portOf } from './endpoint.ts'
 import { freePort } from './free-port.ts'
-import { writeLoopbackCertificate } from './loopback-certificate.ts'
 import type { ServerConfig } from './server-config.ts'
 import { isOlder, OLDEST_FOR_REPLICAS, type Version } from './version.ts'
 
@@ -12,6 +11,8 @@ import { isOlder, OLDEST_FOR_REPLICAS, type Version } from './version.ts'
  * a password, and the client sends it only to who has the certificate's key. All are in `dir`, for root only.
  */
 export async function loopbackEndpoint(dir: string, name: string, version: Version | null): Promise<Endpoint> {
+  // Loaded late: hosts in a cluster have certificates of their own, and are spared the memory.
+  const { writeLoopbackCertificate } = await import('./loopback-certificate.ts')
   const tls = await writeLoopbackCertificate(dir, name)
   const tlsFirst = version !== null && !isOlder(version, OLDEST_FOR_REPLICAS)
   const login = { user: 'wherry', password: randomBytes(24).toString('hex') }

@@ -58,6 +58,7 @@ test('the check of imports finds what it is there for', (t) => {
     ['agent/mobility/a.ts', "import type { Msg } from 'nats'"],
     ['agent/store/a.ts', "const koffi = require('koffi')"],
     ['agent/mobility/a.ts', "import Docker from 'dockerode'"],
+    ['agent/bus/a.ts', "const x509 = await import('@peculiar/x509')"],
     ['agent/bus/a.ts', "import Koa, { type Context } from 'koa'"],
   ]
   for (const [file, source] of wrong)

@@ -3,7 +3,7 @@ import type { VolumeRecord } from '../../model/model.ts'
 import type { Versioned } from '../../registry/contract.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
-import { heldElsewhere, leaseLost, notFound } from '../errors.ts'
+import { changedHands, heldElsewhere, leaseLost, notFound } from '../errors.ts'
 import { announceTakeover, commitTakeover, type Takeover } from '../failover/takeover.ts'
 import { ownHost } from '../own-host.ts'
 import { isSameTree } from '../record/checkpoint-order.ts'
@@ -139,7 +139,12 @@ async function commitHold(
     seen.name,
     (record) => {
       refusal = null
-      if (record === null || record.id !== seen.id || record.removedAt !== null) throw notFound(seen.name)
+      if (record === null) throw notFound(seen.name)
+      if (record.id !== seen.id || record.removedAt !== null) {
+        // Removed, and perhaps made anew: the next try of the Mount finds out which.
+        refusal = changedHands(seen.name)
+        return record
+      }
       if (record.epoch < seen.epoch) return STALE_READ
       // Written again even if it is ours already: a read may be stale, an acknowledged write is not.
       if (record.holder?.incarnation === held.incarnation) return { ...record }

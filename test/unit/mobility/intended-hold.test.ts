@@ -174,3 +174,20 @@ test('promise 1: an empty tree of an older release is not gone on from while its
   await t.throwsAsync(promoting, { code: 'FAILOVER_REFUSED' })
   t.is((await world.record('data')).holder?.host, 'h1')
 })
+
+test('promise 10: a Mount whose volume is removed and made anew meanwhile mounts the new one, and drops what it intended', async (t) => {
+  const world = await World.start(2)
+  const host = world.host(2)
+  await world.host(1).agent.create('data', OPTIONS)
+  const { value: before, revision } = (await world.registry.volume('data')) ?? t.fail()
+  const after = { ...before, id: '01JZZZZZZZZZZZZZZZZZZZZZZZ' }
+  world.registry.beforeWrite = ({ holder }) => {
+    if (holder?.host !== 'h2') return
+    world.registry.beforeWrite = () => undefined
+    void world.registry.updateVolume(after, revision)
+  }
+  const { mountpoint } = await world.clock.until(host.agent.mount('data', 'm', 10_000))
+  t.regex(mountpoint, new RegExp(after.id))
+  t.is((await world.record('data')).holder?.host, 'h2')
+  t.is((await host.store.copy(before.id))?.held ?? null, null)
+})

@@ -22,7 +22,12 @@ export class NatsBus implements Bus, AsyncDisposable {
     const { connected } = this.#link.state()
     // The client would keep the message and drop it on reconnect.
     if (!connected) return
-    this.#link.connection().publish(SUBJECT_PREFIX + subject, JSON.stringify(message))
+    try {
+      this.#link.connection().publish(SUBJECT_PREFIX + subject, JSON.stringify(message))
+    } catch (error) {
+      // Too large, or the connection has just ended. Whatever is published may be lost, and costs a delay then.
+      this.#log.warn({ err: error, subject }, 'message dropped: it could not be sent')
+    }
   }
 
   subscribe(subject: string, handler: (message: unknown, subject: string) => void, signal: AbortSignal): void {

@@ -215,6 +215,9 @@ export interface HostView {
   /** Of Wherry, by its last heartbeat; null: an older release does not say it. */
   readonly version: string | null
   readonly swarmNode: string | null
+  /** How many volumes it holds. */
+  readonly holds: number
+  /** By volume id: the containers of volumes that it holds, as far as its heartbeat names them. */
   readonly uses: Readonly<Record<string, readonly string[]>>
   readonly freeBytes: number
   readonly totalBytes: number

@@ -139,16 +139,18 @@ export interface HostRecord {
   readonly version?: string | undefined
   /** The Swarm node id, null outside a Swarm. */
   readonly swarmNode: string | null
-  /** Names of the containers that use a volume on this host, by volume id. */
+  /** How many volumes this host holds. Missing: an older release wrote it. */
+  readonly holds?: number | undefined
+  /** By volume id, bounded: names of the containers that use a volume held here. */
   readonly uses: Readonly<Record<string, readonly string[]>>
   /**
    * Names of the containers in any state, by the names of the volumes they mount.
    * Undefined: the host does not know, or there are too many to list.
    */
   readonly referrers?: Readonly<Record<string, readonly string[]>> | undefined
-  /** By volume id, for volumes held here: the newest checkpoint that another host has. */
+  /** By volume id, bounded, for volumes held here: the newest checkpoint that another host has. */
   readonly covered: Readonly<Record<string, CoveredCheckpoint>>
-  /** How many diverged trees of which volumes are on this host, by volume id. */
+  /** By volume id, bounded: how many diverged trees of which volumes are on this host. */
   readonly diverged: Readonly<Record<string, number>>
   /** Names of volumes that this host's engine also has as a volume of its own driver `local`; at most 100 of them. */
   readonly namesakes: readonly string[]

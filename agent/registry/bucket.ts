@@ -1,13 +1,13 @@
-import { z } from 'zod'
+import type { z } from 'zod'
 import { unavailable } from '../bus/connection.ts'
 import { headers, type JetStreamManager, type MsgHdrs, type MsgRequest, type NatsConnection } from '../bus/nats.ts'
-import { codeOf, WherryError } from '../model/errors.ts'
-import { requireReadable } from '../model/format.ts'
+import { WherryError } from '../model/errors.ts'
 import { apiCode } from './api-code.ts'
 import type { Versioned, Write } from './contract.ts'
-import { fromKey, requireOwnKey, toKey } from './keys.ts'
+import { fromKey, toKey } from './keys.ts'
+import { parseRecord } from './record-text.ts'
 import { RemovalMarkers } from './removal-markers.ts'
-import { writeRepeatedly } from './repeated-write.ts'
+import { isTooLarge, writeRepeatedly } from './repeated-write.ts'
 import type { BucketStream, StoredEntry, StreamState } from './stream.ts'
 
 /** A lease of 8 s must have time for two attempts to renew it. */
@@ -57,7 +57,7 @@ export interface BucketContent<T> {
 /** One JetStream KV bucket of JSON values, checked by a schema. */
 export class Bucket<T> implements BucketStream<Decoded<T>> {
   readonly name: string
-  readonly #schema: z.ZodType<T>
+  readonly schema: z.ZodType<T>
   readonly #source: ConnectionSource
   readonly #markers = new RemovalMarkers()
   /** Made once for each connection. */
@@ -65,7 +65,7 @@ export class Bucket<T> implements BucketStream<Decoded<T>> {
 
   constructor(name: string, schema: z.ZodType<T>, source: ConnectionSource) {
     this.name = name
-    this.#schema = schema
+    this.schema = schema
     this.#source = source
   }
 
@@ -76,7 +76,7 @@ export class Bucket<T> implements BucketStream<Decoded<T>> {
   /** Reads one value; null: the registry has none. Rejects REGISTRY_UNAVAILABLE, RECORD_INVALID, VERSION_SKEW. */
   async read(name: string): Promise<Versioned<T> | null> {
     const raw = await this.#raw(toKey(name))
-    return raw === null || raw.text === null ? null : this.#parse(name, raw.text, raw.revision)
+    return raw === null || raw.text === null ? null : parseRecord(this, name, raw.text, raw.revision)
   }
 
   /** Reads one value with its revision, also if it cannot be understood: it is null then. Null: there is none. */
@@ -84,7 +84,7 @@ export class Bucket<T> implements BucketStream<Decoded<T>> {
     const raw = await this.#raw(toKey(name))
     if (raw === null || raw.text === null) return null
     try {
-      return this.#parse(name, raw.text, raw.revision)
+      return parseRecord(this, name, raw.text, raw.revision)
     } catch {
       return { value: null, revision: raw.revision }
     }
@@ -124,7 +124,7 @@ export class Bucket<T> implements BucketStream<Decoded<T>> {
   /** Parses a value as it was passed on by the server. */
   decode(key: string, text: string, revision: number): Decoded<T> {
     try {
-      return { key, entry: this.#parse(fromKey(key), text, revision) }
+      return { key, entry: parseRecord(this, fromKey(key), text, revision) }
     } catch (error) {
       return { key, entry: null, reason: error instanceof WherryError ? error.toLine() : String(error) }
     }
@@ -166,7 +166,7 @@ export class Bucket<T> implements BucketStream<Decoded<T>> {
   }
 
   async #write(name: string, value: T, expected: number): Promise<Write<T>> {
-    const checked = this.#schema.safeParse(value)
+    const checked = this.schema.safeParse(value)
     if (!checked.success)
       throw new WherryError('INTERNAL', `The record of ${name} to be written is wrong: ${checked.error.message}`)
     return this.#publish(toKey(name), JSON.stringify(value), value, expected)
@@ -181,7 +181,12 @@ export class Bucket<T> implements BucketStream<Decoded<T>> {
       const ack = await js.publish(this.#subjectOf(key), text, options)
       return { value, revision: ack.seq }
     }
-    return await writeRepeatedly(send, AGAIN_AFTER_MS)
+    return await writeRepeatedly(send, AGAIN_AFTER_MS).catch((error: unknown) => {
+      if (!isTooLarge(error)) throw error
+      const most = connection.info?.max_payload
+      const what = `The record of ${fromKey(key)} has ${Buffer.byteLength(text)} bytes; NATS takes ${most}.`
+      throw new WherryError('INTERNAL', what, { cause: error })
+    })
   }
 
   /** Reads one of many keys. A lost reply must not have all of them read again. */
@@ -259,29 +264,6 @@ export class Bucket<T> implements BucketStream<Decoded<T>> {
     if (apiCode(error) === NO_STREAM) return unavailable(`its bucket ${this.name} is missing`, error)
     return unavailable(`${(error as Error).message}; ${await this.#source.reach()}`, error)
   }
-
-  #parse(name: string, text: string, revision: number): Versioned<T> {
-    try {
-      const value: unknown = JSON.parse(text)
-      requireReadable(value, `The registry's record of ${name}`)
-      requireOwnKey(this.name, name, value)
-      return { value: this.#schema.parse(value), revision }
-    } catch (cause) {
-      if (codeOf(cause) === 'VERSION_SKEW') throw cause
-      const where = `bucket ${this.name}, revision ${revision}`
-      const disbelief = disbeliefOf(cause)
-      if (disbelief !== null) {
-        throw new WherryError('RECORD_INVALID', `The registry's record of ${name} (${where}) is forged: ${disbelief}`, {
-          hint: 'Another host wrote over it: find out which one has lost its key (docs/security.md).',
-          cause,
-        })
-      }
-      throw new WherryError('RECORD_INVALID', `The registry's record of ${name} (${where}) cannot be understood.`, {
-        hint: 'It was changed by hand, or a newer Wherry wrote it: bring all hosts to the same version.',
-        cause,
-      })
-    }
-  }
 }
 
 /** Whether a message is the marker of a removed key. */
@@ -297,12 +279,6 @@ export function contentOf<T>(decoded: Iterable<Decoded<T>>): BucketContent<T> {
     else content.entries.push(one.entry)
   }
   return content
-}
-
-/** Why a record that can be understood is not believed (host-seal.ts); null: it cannot be understood. */
-function disbeliefOf(error: unknown): string | null {
-  const [first] = error instanceof z.ZodError ? error.issues : []
-  return first?.code === 'custom' ? first.message : null
 }
 
 export function streamOf(bucket: string): string {

@@ -43,7 +43,12 @@ async function settle<V>(sending: () => Promise<Versioned<V>>): Promise<Write<V>
     const code = apiCode(error)
     if (code === WRONG_LAST_SEQUENCE || code === WRONG_LAST_SEQUENCE_NOW) return { outcome: 'refused' }
     // Nothing was sent, and nothing ever can be.
-    if (error instanceof NatsError && error.code === 'MAX_PAYLOAD_EXCEEDED') throw error
+    if (isTooLarge(error)) throw error
     return { outcome: 'unknown', cause: error as Error }
   }
+}
+
+/** Whether a message was larger than the server takes. */
+export function isTooLarge(error: unknown): boolean {
+  return error instanceof NatsError && error.code === 'MAX_PAYLOAD_EXCEEDED'
 }

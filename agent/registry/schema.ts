@@ -24,6 +24,7 @@ export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   incarnation: z.string(),
   version: z.string().optional(),
   swarmNode: z.string().nullable(),
+  holds: count.optional(),
   uses: z.record(z.string(), z.array(z.string())),
   referrers: z.record(z.string(), z.array(z.string())).optional(),
   covered: z.record(z.string(), z.looseObject(covered)).default({}),

@@ -20,7 +20,7 @@ function showHosts(hosts: readonly HostView[]): string {
     host.draining ? 'yes' : 'no',
     host.zone ?? '-',
     host.totalBytes === 0 ? '-' : `${formatSize(host.freeBytes)} of ${formatSize(host.totalBytes)}`,
-    String(Object.keys(host.uses).length),
+    String(host.holds),
     ...(isSkewed ? [host.version ?? 'older'] : []),
   ])
   const titles = ['HOST', 'ADDRESS', 'STATE', 'DRAINED', 'ZONE', 'FREE', 'HOLDS']

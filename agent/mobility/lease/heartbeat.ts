@@ -1,9 +1,10 @@
 import type { HostRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
+import { boundList, wholeList } from './heartbeat-bounds.ts'
 import { digestOfPeers } from './peer-lists.ts'
 
-/** The heartbeat carries no more: it is written every second. */
+/** The heartbeat names no more damaged copies. */
 const MOST_NAMED = 50
 
 /** What changes from one heartbeat to the next beside its number. */
@@ -37,21 +38,24 @@ export function describeHost(
     transferPort: self.transferPort,
     version: self.version,
     swarmNode: node.swarmNode,
-    uses: Object.fromEntries(held.map((copy) => [copy.id, containerUses.live(copy.name)])),
-    referrers: containerUses.referrers(),
-    covered: Object.fromEntries(
+    holds: held.length,
+    uses: boundList(held.map((copy) => [copy.id, containerUses.live(copy.name)])),
+    referrers: wholeList(containerUses.referrers()),
+    covered: boundList(
       held.flatMap(({ id }) => {
         const covered = checkpointScheduler.covered(id)
-        return covered === null ? [] : [[id, covered]]
+        return covered === null ? [] : [[id, covered] as const]
       }),
     ),
-    diverged: Object.fromEntries(
+    diverged: boundList(
       copies.filter(({ diverged }) => diverged.length > 0).map(({ id, diverged }) => [id, diverged.length]),
     ),
     namesakes: context.namesakes.names,
-    stuck: { ...context.volumeTroubles.all((id) => isHeld.has(id)), ...context.releaseTroubles.all() },
-    late: checkpointScheduler.late(),
-    damaged: damagedCopies(copies),
+    stuck: boundList(
+      Object.entries({ ...context.volumeTroubles.all((id) => isHeld.has(id)), ...context.releaseTroubles.all() }),
+    ),
+    late: boundList(Object.entries(checkpointScheduler.late())),
+    damaged: boundList(damagedCopies(copies)),
     unwritable: context.stateDisk.trouble,
     freeBytes: space.freeBytes,
     totalBytes: space.totalBytes,
@@ -62,7 +66,7 @@ export function describeHost(
 }
 
 /** The copies of this disk that are not their checkpoint, with the first path each, for the heartbeat. */
-function damagedCopies(copies: readonly LocalCopy[]): Record<string, string> {
+function damagedCopies(copies: readonly LocalCopy[]): (readonly [string, string])[] {
   const found = copies.flatMap(({ id, damaged }) => (damaged === null ? [] : [[id, damaged[0] ?? ''] as const]))
-  return Object.fromEntries(found.slice(0, MOST_NAMED))
+  return found.slice(0, MOST_NAMED)
 }

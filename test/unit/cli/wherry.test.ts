@@ -28,6 +28,7 @@ const HOST: HostView = {
   lastSeen: '2026-01-02T03:04:05.678Z',
   version: '1.0.0',
   swarmNode: null,
+  holds: 1,
   uses: { ID: ['db'] },
   freeBytes: 40e9,
   totalBytes: 100e9,

@@ -43,6 +43,7 @@ const HEARTBEAT = {
   stuck: { ID: TROUBLE },
   late: { ID: TROUBLE },
   damaged: { ID: 'file' },
+  holds: 1,
   unwritable: TROUBLE,
   ...{ renewal: 7, expiredBy: null, leaseMs: 1, seizeAfterMs: 2, freeBytes: 1, totalBytes: 2, zone: null },
   draining: false,

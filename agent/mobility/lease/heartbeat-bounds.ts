@@ -1,0 +1,23 @@
+/**
+ * The heartbeat carries no more bytes of a list: it is written every second, and all hosts get it.
+ * All lists together stay far below what NATS takes in one message (1 MiB unless set otherwise).
+ */
+const LIST_MOST_BYTES = 48 * 1024
+
+/**
+ * Returns the first entries of a list, as many as the heartbeat carries.
+ * What is left out is not known to other hosts: they show less, and decide nothing by it.
+ */
+export function boundList<T>(entries: readonly (readonly [string, T])[]): Record<string, T> {
+  let bytes = 0
+  const last = entries.findIndex((entry) => {
+    bytes += Buffer.byteLength(JSON.stringify(entry))
+    return bytes > LIST_MOST_BYTES
+  })
+  return Object.fromEntries(last === -1 ? entries : entries.slice(0, last))
+}
+
+/** Returns a list that is of use as a whole only; undefined: it is too long for the heartbeat. */
+export function wholeList<T>(list: Readonly<Record<string, T>> | undefined): typeof list {
+  return Buffer.byteLength(JSON.stringify(list ?? {})) > LIST_MOST_BYTES ? undefined : list
+}

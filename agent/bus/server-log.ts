@@ -9,6 +9,8 @@ const QUIET_MS = 20_000
 /**
  * Warnings that say nothing new. The password is random, new at each start, and only root can read its file. All
  * clients do the handshake first. The agent asks for the health itself and reports what it means.
+ * Snapshots of the log of decisions, and what a follower or an old leader does after an election, are daily work
+ * (nats-server, server/jetstream_cluster.go and server/raft.go).
  */
 const EXPECTED = [
   /^Plaintext passwords detected/,
@@ -16,6 +18,9 @@ const EXPECTED = [
   /^Healthcheck failed:/,
   /^Waiting for routing to be established/,
   /^JetStream has not established contact with a meta leader/,
+  /^Metalayer (?:(?:blocking|async) snapshot|snapshot generation) /,
+  /^JetStream cluster metalayer log size has exceeded async threshold/,
+  /^RAFT \[.*\] (?:Detected another leader with higher term|Draining and replaying snapshot|\d+ append entries pending)/,
 ]
 
 /** The line of a failed attempt (nats-server, server/route.go, connectToRoute), with the address that it dialled. */

@@ -42,9 +42,22 @@ test('any other warning is logged once in ten minutes, with how often it came me
 
 test('expected warnings are detail: the health that the agent asked for, and what is always so', (t) => {
   const { server, lines } = ground()
-  for (const text of ['Plaintext passwords detected, use nkeys', 'Healthcheck failed: "JetStream is not current"'])
-    t.is(server.take(`[7] [WRN] ${text}`), null)
+  const expected = [
+    'Plaintext passwords detected, use nkeys',
+    'Healthcheck failed: "JetStream is not current"',
+    'Metalayer blocking snapshot starting',
+    'Metalayer async snapshot took 2.100s (streams: 3, consumers: 0, compacted: 1.0 KB)',
+    'Metalayer snapshot generation took 1.100s (streams: 3, consumers: 0)',
+    'RAFT [yrzKKRBu - _meta_] Detected another leader with higher term, will stepdown',
+  ]
+  for (const text of expected) t.is(server.take(`[7] [WRN] ${text}`), null, text)
   t.deepEqual(lines, [])
+  for (const text of [
+    'Error snapshotting JetStream cluster state: disk full',
+    'RAFT [y - _meta_] Corrupt WAL, will truncate',
+  ])
+    t.is(server.take(`[7] [WRN] ${text}`), text)
+  t.is(lines.length, 2)
 })
 
 test('a route that the other host made from another address counts as made once it is not tried any more', async (t) => {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { CheckpointView } from '../agent/mobility/contract.ts'
+import type { CheckpointView } from '../agent/mobility/volume-view.ts'
 import type { Host } from '../lab/host.ts'
 import { postgres } from '../lab/images.ts'
 import { Lab } from '../lab/lab.ts'

@@ -5,14 +5,13 @@ export type {
   DrainView,
   Health,
   HostView,
-  MoveView,
   PromotionView,
   RecoverView,
   RemovalConsent,
   RemovalView,
   VerifyView,
-  VolumeView,
 } from '../mobility/contract.ts'
+export type { MoveView, VolumeView } from '../mobility/volume-view.ts'
 export type { VolumeOptions } from '../model/model.ts'
 
 /** The agent's API as its clients call it, one method for each row of ENDPOINTS. */

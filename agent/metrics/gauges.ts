@@ -1,5 +1,6 @@
 import { Gauge, type Registry } from 'prom-client'
-import type { Health, VolumeView } from '../mobility/contract.ts'
+import type { Health } from '../mobility/contract.ts'
+import type { VolumeView } from '../mobility/volume-view.ts'
 import type { CopyState, Trouble } from '../model/model.ts'
 
 /** `away`: the copy's host is away, and the copy is of no use in any state. */

@@ -1,6 +1,7 @@
 import { collectDefaultMetrics, Registry } from 'prom-client'
-import type { Mobility, VolumeView } from '../mobility/contract.ts'
+import type { Mobility } from '../mobility/contract.ts'
 import type { Tally } from '../mobility/dependencies.ts'
+import type { VolumeView } from '../mobility/volume-view.ts'
 import { codeOf } from '../model/errors.ts'
 import { Counts } from './counts.ts'
 import { Gauges } from './gauges.ts'

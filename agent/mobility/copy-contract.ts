@@ -1,6 +1,6 @@
 import type { Checkpoint, CoveredCheckpoint, Trouble, VolumeOptions, VolumeRecord } from '../model/model.ts'
 import type { Capture } from '../store/contract.ts'
-import type { CheckpointView, MoveView } from './contract.ts'
+import type { CheckpointView, MoveView } from './volume-view.ts'
 
 /**
  * Brings copies of volumes to this host: one job per volume, which all callers join.
@@ -63,6 +63,8 @@ export interface RunningCopy {
 export interface CatchUp {
   /** Compares the copy of a volume, by name, with its record soon; costs one read. May be repeated. */
   note(name: string): void
+  /** Tries again at once what failed before: an operator has come. May be repeated. */
+  retry(name: string): void
   /** Notes all volumes of which this disk has a copy that is not held: finds what wakeups have missed. */
   sweep(): Promise<void>
 }

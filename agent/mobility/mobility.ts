@@ -68,8 +68,12 @@ export function createMobility(given: Dependencies, about: About): RunningMobili
       return { mountpoint: await nameDisk(name, mountVolume(context, name, mountId, deadlineMs)) }
     },
     unmount: (name, mountId) => nameDisk(name, unmountVolume(context, name, mountId)),
-    verify: (name, signal) => nameDisk(name, verifyVolume(context, name, signal)),
+    verify(name, signal) {
+      context.catchUp.retry(name)
+      return nameDisk(name, verifyVolume(context, name, signal))
+    },
     async promote(name, acceptLoss, signal) {
+      context.catchUp.retry(name)
       const { record, changed, summary } = await nameDisk(name, promoteVolume(context, name, acceptLoss, signal))
       return { ...(await show(record)), changed, summary }
     },

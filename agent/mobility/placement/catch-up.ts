@@ -61,6 +61,17 @@ export class IdleCatchUp implements CatchUp {
     this.#context.wakeups.wake(CATCH_UP)
   }
 
+  /** Tries again at once what failed before: an operator has come. May be repeated. */
+  retry(name: string): void {
+    const waiting = this.#waiting.get(name)
+    if (waiting !== undefined) {
+      const dueMs = this.#context.dependencies.clock.elapsedMs()
+      this.#waiting.set(name, { ...waiting, dueMs, failures: 0 })
+      this.#context.volumeTroubles.clear(waiting.id)
+    }
+    this.note(name)
+  }
+
   /** Notes all volumes of which this disk has a copy that is not held: finds what wakeups have missed. */
   async sweep(): Promise<void> {
     for (const { name, held } of (await this.#context.dependencies.store.copies()).copies)

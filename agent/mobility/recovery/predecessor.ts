@@ -1,6 +1,6 @@
 import type { Predecessor, VolumeRecord } from '../../model/model.ts'
 import type { Context } from '../context.ts'
-import type { VolumeView } from '../contract.ts'
+import type { VolumeView } from '../volume-view.ts'
 import type { Inventory } from './inventory.ts'
 
 /**

@@ -2,9 +2,10 @@ import type { VolumeRecord } from '../../model/model.ts'
 import { nullOnAbort } from '../../runtime/abort.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
-import type { HostView, VolumeView } from '../contract.ts'
+import type { HostView } from '../contract.ts'
 import { notFound } from '../errors.ts'
 import { untilAnswered } from '../record/update-record.ts'
+import type { VolumeView } from '../volume-view.ts'
 import { readDisk, type ViewContext, viewHosts, viewVolume } from './view.ts'
 
 /** The copies of this disk; as they were read last while it cannot be read. */

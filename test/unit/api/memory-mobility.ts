@@ -1,4 +1,5 @@
-import type { Health, Mobility, VolumeView } from '../../../agent/mobility/contract.ts'
+import type { Health, Mobility } from '../../../agent/mobility/contract.ts'
+import type { VolumeView } from '../../../agent/mobility/volume-view.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
 
 /** The Mobility interface over a Map: volumes without data, enough to drive the API and the plugin. */

@@ -70,7 +70,7 @@ export function heldContext(
     treeChecks,
     lease,
     copyManager: new JobCopyManager(dependencies, hosts, locks, wakeups, treeChecks),
-    catchUp: { note: () => undefined, sweep: async () => undefined },
+    catchUp: { note: () => undefined, retry: () => undefined, sweep: async () => undefined },
     expiry: {
       inMs: () => Number.POSITIVE_INFINITY,
       patienceMs: () => dependencies.seizeAfterMs,

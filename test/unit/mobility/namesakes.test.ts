@@ -1,5 +1,5 @@
 import test from 'ava'
-import type { VolumeView } from '../../../agent/mobility/contract.ts'
+import type { VolumeView } from '../../../agent/mobility/volume-view.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { World } from './world.ts'
 

@@ -105,3 +105,18 @@ test('a copy whose disk is full is tried again after minutes, and follows once t
   await world.clock.advance(300_000)
   t.is(h2.store.trees.get((await world.record('data')).id), 'three')
 })
+
+for (const command of ['verify', 'promote'] as const) {
+  test(`what failed before is tried at once when an operator says ${command}`, async (t) => {
+    const { world, h2 } = await lagging()
+    await world.clock.advance(1_200_000)
+    h2.store.stageError = null
+    const { id } = await world.record('data')
+    await world.clock.advance(5_000)
+    t.not(h2.store.trees.get(id), 'three', 'it waits')
+    if (command === 'verify') await world.clock.until(h2.agent.verify('data', never))
+    else await world.clock.until(h2.agent.promote('data', false, never))
+    await world.clock.advance(5_000)
+    t.is(h2.store.trees.get(id), 'three')
+  })
+}

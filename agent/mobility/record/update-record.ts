@@ -7,6 +7,12 @@ import { unconfirmed } from './errors.ts'
 /** Between two tries: bearable for a registry that elects a leader, short beside every deadline. */
 export const RETRY_MS = 200
 
+/**
+ * An operator's command waits no longer for a registry that does not reply.
+ * One that elects a leader replies by then.
+ */
+export const COMMAND_WAIT_MS = 10_000
+
 /** What a change of a record needs from outside. */
 export interface RecordAccess {
   readonly registry: Pick<Registry, 'volume' | 'updateVolume'>

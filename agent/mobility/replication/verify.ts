@@ -6,11 +6,9 @@ import { notFound } from '../errors.ts'
 import { ownLabel } from '../own-host.ts'
 import { isSameTree } from '../record/checkpoint-order.ts'
 import { reportCurrent, reportDamaged } from '../record/report-copy.ts'
-import { readVolume } from '../record/update-record.ts'
+import { COMMAND_WAIT_MS, readVolume } from '../record/update-record.ts'
 import { noCopy } from './errors.ts'
 
-/** Bound of reading the registry; reading the copy takes as long as it takes. */
-const REGISTRY_MS = 20_000
 /**
  * A repair is retried for this long when no other host delivers at once.
  * Later the catch-up retries it.
@@ -30,7 +28,7 @@ export async function verifyVolume(
   signal: AbortSignal,
 ): Promise<VerifyView> {
   const { dependencies } = context
-  const limit = AbortSignal.any([dependencies.signal, signal, dependencies.clock.deadline(REGISTRY_MS)])
+  const limit = AbortSignal.any([dependencies.signal, signal, dependencies.clock.deadline(COMMAND_WAIT_MS)])
   const record = (await readVolume(dependencies, name, limit))?.value
   if (record === undefined || record.removedAt !== null) throw notFound(name)
   const local = await dependencies.store.copy(record.id)

@@ -18,7 +18,7 @@ import { askHolder } from '../hold/ask-holder.ts'
 import { releaseFailed } from '../hold/errors.ts'
 import { isSameTree, orderOf } from '../record/checkpoint-order.ts'
 import { hasCheckpoint, isAt } from '../record/copies.ts'
-import { readVolume } from '../record/update-record.ts'
+import { COMMAND_WAIT_MS, readVolume } from '../record/update-record.ts'
 import { isNeverUsed, type Promotion, takeoverPromotion, unchangedPromotion, unusedPromotion } from './promotion.ts'
 
 /** Long enough for the lease of a host that has just fallen silent to expire. */
@@ -62,7 +62,8 @@ export async function promoteVolume(
   let signal = AbortSignal.any([asked, dependencies.clock.deadline(PROMOTE_MS)])
   let refusal: WherryError | null = null
   while (!signal.aborted) {
-    const entry = await readVolume(dependencies, name, signal)
+    const inTime = AbortSignal.any([signal, dependencies.clock.deadline(COMMAND_WAIT_MS)])
+    const entry = await readVolume(dependencies, name, inTime)
     if (entry === null || entry.value.removedAt !== null) throw notFound(name)
     const record = entry.value
     if (isNeverUsed(record)) return unusedPromotion(record)

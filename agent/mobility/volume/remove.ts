@@ -7,7 +7,7 @@ import { changedHands, notFound } from '../errors.ts'
 import { writeTakeover } from '../failover/takeover.ts'
 import { removeHeld } from '../hold/ask-holder.ts'
 import { stuckAt } from '../own-host.ts'
-import { changeVolume, readVolume, untilAnswered } from '../record/update-record.ts'
+import { COMMAND_WAIT_MS, changeVolume, readVolume, untilAnswered } from '../record/update-record.ts'
 import { describeReferences, stillHeld, stillReferred } from './errors.ts'
 import { type DiscardContext, discardRemoved, finishRemoval } from './finish-removal.ts'
 import { findReferences, isAway, type References } from './references.ts'
@@ -78,7 +78,8 @@ export async function removeVolume(
   let refusal: WherryError | null = null
   let isClear = false
   for (;;) {
-    const entry = await readVolume(dependencies, name, signal)
+    const inTime = AbortSignal.any([signal, dependencies.clock.deadline(COMMAND_WAIT_MS)])
+    const entry = await readVolume(dependencies, name, inTime)
     if (entry === null && newest === null) throw notFound(name)
     if (entry === null || (newest !== null && entry.revision < newest.revision)) {
       // Another host has removed it, or this read is stale.

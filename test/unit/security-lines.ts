@@ -23,6 +23,7 @@ export const SECURITY_LINES: Readonly<Record<string, readonly [file: string, tit
   K10: ['mobility/forged-replies.test.ts', 'no host replies for another one'],
   K11: ['mobility/recover-forged.test.ts', 'one host that forges even its notes overwrites no copy'],
   K12: ['fuzz/records.test.ts', 'nothing that another host publishes keeps an agent from its work'],
+  K13: ['transfer/flood.test.ts', 'a host that takes every connection keeps no other host out'],
   K7: ['transfer/hostile-writer.test.ts', 'a symlink that is put into the stage'],
   R1: ['registry/single.test.ts', 'is not replaced by an empty one'],
 }

@@ -5,12 +5,14 @@ import type { Identity } from '../../host/certificates.ts'
 import { WherryError } from '../../model/errors.ts'
 import { FailedHandshakes } from './failed-handshakes.ts'
 import { Handshakes } from './handshakes.ts'
+import { HostCrowd } from './host-crowd.ts'
 import { networkOf } from './network-of.ts'
 import { RefusalLog } from './refusal-log.ts'
 
 /**
- * Connections of hosts at once; more are closed at once and try again later. Handshakes have places of their own.
- * Most are queries, which cost little and may wait for minutes (an offered checkpoint).
+ * Connections of hosts at once. Beyond that, the host that has most of them loses one; it tries again later.
+ * Handshakes have places of their own. Most are queries, which cost little and may wait for minutes (an offered
+ * checkpoint).
  */
 export const CONNECTIONS_MAX = 512
 /** A host sends its first bytes as soon as it is connected: one lost packet costs a second. */
@@ -30,8 +32,8 @@ interface Client {
   readonly socket: Socket
   readonly network: string
   shakingSinceMs: number | null
-  /** Whether it has shown a certificate of the CA. */
-  isProved: boolean
+  /** Hash of the certificate of the CA that it has shown; null: none yet. */
+  host: string | null
 }
 
 export interface TlsListenerOptions {
@@ -55,7 +57,7 @@ export class TlsListener {
   readonly #refusals: RefusalLog
   /** By address and port, which TLS sockets have as well. */
   readonly #clients = new Map<string, Client>()
-  #proved = 0
+  readonly #crowd = new HostCrowd<Client>(CONNECTIONS_MAX)
   #stopWatching = () => {}
 
   constructor(options: TlsListenerOptions) {
@@ -95,16 +97,17 @@ export class TlsListener {
 
   #accept(socket: Socket): void {
     socket.on('error', () => socket.destroy())
-    if (this.#proved >= CONNECTIONS_MAX) {
-      this.#refuse(socket, `${CONNECTIONS_MAX} connections of hosts are open, which is the most at once`, CROWD_HINT)
-      socket.resetAndDestroy()
+    const network = networkOf(socket.remoteAddress ?? '')
+    if (this.#crowd.next()?.network === network) {
+      // Refused before the handshake: after it, the host would doubt its certificate.
+      this.#refuseInCrowd(socket)
       return
     }
     const client: Client = {
       socket,
-      network: networkOf(socket.remoteAddress ?? ''),
+      network,
       shakingSinceMs: null,
-      isProved: false,
+      host: null,
     }
     const loser = this.#handshakes.enter(client, performance.now())
     if (loser !== undefined) {
@@ -149,15 +152,21 @@ export class TlsListener {
       return
     }
     this.#handshakes.leave(client)
-    client.isProved = true
-    this.#proved += 1
-    this.#options.serve(socket)
+    client.host = socket.getPeerX509Certificate()?.fingerprint256 ?? ''
+    const loser = this.#crowd.enter(client.host, client)
+    if (loser !== undefined) this.#refuseInCrowd(loser.socket)
+    if (loser !== client) this.#options.serve(socket)
   }
 
   #forget(client: Client): void {
     this.#handshakes.leave(client)
-    if (client.isProved) this.#proved -= 1
+    if (client.host !== null) this.#crowd.leave(client.host, client)
     else if (client.shakingSinceMs !== null) this.#failed.note(client.network, performance.now())
+  }
+
+  #refuseInCrowd(socket: Socket): void {
+    this.#refuse(socket, `${CONNECTIONS_MAX} connections of hosts are open, which is the most at once`, CROWD_HINT)
+    socket.resetAndDestroy()
   }
 
   #refuse(socket: Socket, reason: string, hint: string): void {

@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { connect as connectTcp, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import test from 'ava'
@@ -8,7 +10,7 @@ import { createPeers } from '../../../agent/transfer/receive/query-peer.ts'
 import { serveTransfer } from '../../../agent/transfer/send/server.ts'
 import { CONNECTIONS_MAX } from '../../../agent/transfer/send/tls-listener.ts'
 import { untilTrue } from '../until.ts'
-import { HOST, LIVE, neverAborted, noise } from './kit.ts'
+import { certs, HOST, LIVE, neverAborted, noise } from './kit.ts'
 import { MemoryReader, MemoryWriter } from './memory-tree.ts'
 import { ground } from './speaker.ts'
 
@@ -81,6 +83,13 @@ async function besieged() {
   const all = stack.move()
   return {
     ...{ hold, port: server.port, lines: set.lines, unanswered: () => unanswered },
+    /** Connects as another host of the cluster, with a certificate and an address of its own. */
+    async intrude() {
+      const dir = await certs(set.dir, INTRUDER)
+      const [ca, cert, key] = ['ca.pem', 'cert.pem', 'key.pem'].map((file) => readFileSync(join(dir, file)))
+      const own = { ca, cert, key, localAddress: INTRUDER } as ConnectionOptions
+      return () => connectTls({ port: server.port, host: HOST, ...own })
+    },
     pull: () => createPuller({ identity, log }).pull(to, LIVE, new MemoryWriter(), neverAborted()),
     /** Asks what is never answered. */
     wait: (signal: AbortSignal) => peers.ask(to, { kind: 'inventory' }, signal),
@@ -89,6 +98,7 @@ async function besieged() {
   }
 }
 
+const INTRUDER = '127.0.0.9'
 const OTHERS = ['127.0.0.2']
 const MANY = Array.from({ length: 200 }, (_, nth) => `127.0.1.${nth + 1}`)
 
@@ -135,3 +145,26 @@ test.serial(
     await Promise.all(waiting)
   },
 )
+
+test('security: a host that takes every connection keeps no other host out', async (t) => {
+  await using set = await besieged()
+  const intrude = await set.intrude()
+  const running = set.pull()
+  let lost = 0
+  const crowd: Socket[] = []
+  while (crowd.length < CONNECTIONS_MAX) {
+    // One after the other: handshakes have places of their own.
+    const socket = intrude()
+    crowd.push(socket)
+    socket.on('error', () => {})
+    await new Promise((resolve) => socket.once('secureConnect', resolve))
+    socket.on('close', () => {
+      lost += 1
+    })
+  }
+  for (let nth = 0; nth < 5; nth++) t.deepEqual(await set.ask(), { server: true, leader: false })
+  t.true(lost > 0 && lost < 10, `it loses what the others need: ${lost}`)
+  set.hold.resolve()
+  t.true((await running).complete, 'what ran before goes on')
+  for (const socket of crowd) socket.destroy()
+})

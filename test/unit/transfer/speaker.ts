@@ -28,7 +28,7 @@ export async function ground() {
   const pull = (source: { address: string; port: number }) =>
     createPuller({ identity, log }).pull(source, LIVE, new MemoryWriter(), neverAborted())
   const all = stack.move()
-  return { identity, log, lines, pull, [Symbol.asyncDispose]: () => all.disposeAsync() }
+  return { dir, identity, log, lines, pull, [Symbol.asyncDispose]: () => all.disposeAsync() }
 }
 
 /** A source with a good certificate that says `bytes` to whoever connects, and nothing more. */

@@ -68,17 +68,17 @@ export async function confirmHold(
 
 /**
  * Whether the registry shows a later hold or takeover than ours.
- * A read may be stale, but an epoch above ours proves it.
+ * A read may be stale, but an epoch above ours proves it. Rejects REGISTRY_UNAVAILABLE: nobody can tell.
  */
 export async function hasMovedOn(
   { registry }: Pick<Dependencies, 'registry'>,
   { id, name, held }: LocalCopy,
 ): Promise<boolean> {
-  const record = (await registry.volume(name).catch(() => null))?.value
+  const record = (await registry.volume(name))?.value
   return record?.id === id && held !== null && record.epoch > held.epoch
 }
 
-/** The same of any volume held here. */
+/** The same of any volume held here. Rejects as `hasMovedOn`. */
 export async function hasAnyMovedOn(dependencies: Pick<Dependencies, 'store' | 'registry'>): Promise<boolean> {
   for (const copy of (await dependencies.store.copies()).copies)
     if (copy.held !== null && (await hasMovedOn(dependencies, copy))) return true

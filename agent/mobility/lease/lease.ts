@@ -242,6 +242,9 @@ export class HeartbeatLease implements Lease {
     const { registry, self, log } = this.#dependencies
     const found = await registry.ownHost(self.id)
     this.#revision = found?.revision ?? null
+    // A registry that has lost the heartbeat has ended no lease, unless it was recovered while this machine was
+    // stopped. While that cannot be read, nothing is renewed.
+    const mayBeEnded = found !== null || (await this.#hasMovedOn())
     const isForeign = this.#isForeign
     this.#isForeign = false
     // Somebody wrote over the heartbeat, and perhaps over a mark that the lease has expired.
@@ -251,9 +254,7 @@ export class HeartbeatLease implements Lease {
     // A new agent knows nothing of the last one's lease; of a heartbeat that is lost only the records can tell.
     const isOther = this.#ackedRevision === null ? found === null : incarnation !== self.incarnation || isForeign
     if (expiredBy === null && !isOther && !isOverwritten) return
-    // A registry that has lost the heartbeat has ended no lease, unless it was recovered while this machine was
-    // stopped.
-    if (found === null && !(await this.#hasMovedOn())) return
+    if (!mayBeEnded) return
     // Until the next renewal it stays so.
     if (this.#isEnded) return
     log.warn({ by: expiredBy ?? incarnation }, "this host's lease was ended: renewed once its containers are paused")

@@ -1,10 +1,13 @@
 import test from 'ava'
 import { pino } from 'pino'
 import { unavailable } from '../../../agent/bus/connection.ts'
+import { hasAnyMovedOn } from '../../../agent/mobility/hold/confirm-hold.ts'
 import { HeartbeatLease } from '../../../agent/mobility/lease/lease.ts'
 import type { HostRecord } from '../../../agent/model/model.ts'
+import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { VirtualClock } from '../../fake/clock.ts'
 import { MemoryRegistry } from '../../fake/memory-registry.ts'
+import { World } from './world.ts'
 
 const LEASE_MS = 8_000
 /** How long a question waits that nobody answers (agent/registry/bucket.ts). */
@@ -61,12 +64,17 @@ async function begin(isTakenOver = false, isLeaderless = false) {
     if (fence.failure !== null) throw fence.failure
   }
   let heartbeats = 0
-  const record = { hasMovedOn: isTakenOver }
+  /** Null: nobody can tell. */
+  const record: { hasMovedOn: boolean | null } = { hasMovedOn: isTakenOver }
+  const hasMovedOn = async () => {
+    if (record.hasMovedOn === null) throw unavailable('TIMEOUT')
+    return record.hasMovedOn
+  }
   const describe = async () => {
     heartbeats++
     return { ...beat, ...disk }
   }
-  const lease = new HeartbeatLease(dependencies, describe, renewed, ended, async () => record.hasMovedOn)
+  const lease = new HeartbeatLease(dependencies, describe, renewed, ended, hasMovedOn)
   void lease.run()
   await clock.advance(1_500)
   return {
@@ -195,6 +203,26 @@ test('promise 6: a registry that was lost ends no lease; one that was recovered 
   g.fence.failure = new Error('the engine is away')
   await g.clock.advance(1_500)
   t.false(g.lease.runs)
+  t.true(g.fence.calls.length > 0)
+})
+
+test('promise 6: while the records cannot be read, nobody knows whether a lost registry was recovered: nothing is renewed', async (t) => {
+  const world = await World.start(1)
+  const { agent, store } = world.host(1)
+  await agent.create('data', DEFAULT_OPTIONS)
+  await world.clock.until(agent.mount('data', 'm', 10_000))
+  t.false(await hasAnyMovedOn({ store, registry: world.registry }))
+  world.registry.away = true
+  await t.throwsAsync(hasAnyMovedOn({ store, registry: world.registry }), { code: 'REGISTRY_UNAVAILABLE' })
+
+  using g = await begin()
+  const until = g.lease.untilMs
+  g.registry.forgetHosts()
+  g.record.hasMovedOn = null
+  await g.clock.advance(5_000)
+  t.true(g.lease.untilMs < until + 2_000)
+  g.record.hasMovedOn = true
+  await g.clock.advance(1_500)
   t.true(g.fence.calls.length > 0)
 })
 

@@ -17,6 +17,9 @@ import type { StreamState } from './stream.ts'
 const CHECK_HOSTS_MS = 2_000
 const CHECK_RECORDS_MS = 5_000
 
+/** The bounds of records and messages are made for this: nats-server's `max_payload` unless it is set otherwise. */
+const PAYLOAD_BYTES = 1024 * 1024
+
 export interface RegistryOptions extends ReadinessOptions {
   /** Records of this host's time as a standalone host. They are migrated before the registry is ready. */
   readonly oldStore: StandaloneStore | null
@@ -225,11 +228,20 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   }
 
   #checked(isNew: boolean): void {
+    this.#reviewPayload()
     for (const bucket of this.#followed) {
       if (isNew) bucket.suspect()
       void bucket.dropMarkers()
     }
     if (isNew) this.#wake(null)
+  }
+
+  #reviewPayload(): void {
+    const { bus } = this.#options
+    if (!bus.state().connected) return
+    const most = bus.connection().info?.max_payload ?? PAYLOAD_BYTES
+    if (most >= PAYLOAD_BYTES) this.#problems.delete('payload')
+    else this.#problem('payload', `nats-server takes messages of ${most} bytes: set max_payload to 1MB or more`)
   }
 
   async #migrate(): Promise<void> {

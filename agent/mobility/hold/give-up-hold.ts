@@ -189,7 +189,7 @@ async function setTreeAside(
     { volume: local.name, id: local.id, epoch: tree?.epoch, base: tree?.base, directory: tree?.name },
     'diverged copy kept with writes that the cluster never got: copy out what you need and delete it',
   )
-  bus.publish(`volume.${local.id}.diverged`, { name: local.name, host: self.id, ...tree })
+  bus.publish(`volume.${local.id}.diverged`, { ...tree, name: local.name, host: self.id, directory: tree?.name })
   await reportRestart(context, record, at)
 }
 

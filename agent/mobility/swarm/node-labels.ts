@@ -10,6 +10,13 @@ import { NODES_SUBJECT, type NodesMessage, TELL_NODES_EVERY_MS } from './node-fa
 const LABEL_PREFIX = 'wherry.'
 /** The node label by which copies are spread. */
 const ZONE_LABEL = 'zone'
+/** Longer zones are cut: hosts repeat theirs in each heartbeat. */
+const ZONE_MOST_CHARS = 64
+/**
+ * Our labels of one node have no more bytes.
+ * Swarm refuses a change of more than 1.5 MiB (swarmkit, `MaxTransactionBytes`), and an operator has labels as well.
+ */
+const LABELS_MOST_BYTES = 256 * 1024
 const SCAN_EVERY_MS = 5_000
 /**
  * Nodes that were changed in this time by anybody, this agent included, are left alone.
@@ -44,6 +51,8 @@ interface LabelMemory {
   /** All labels as they should be, and since when. */
   wanted: string
   wantedMs: number
+  /** How many volumes had no room among the labels. */
+  left: number
 }
 
 /**
@@ -55,7 +64,7 @@ export async function leadNodes(context: LabelContext): Promise<void> {
   bus.subscribe('schedule.node', () => context.wakeups.wake(NODES), signal)
   let told = ''
   let toldMs = Number.NEGATIVE_INFINITY
-  const memory: LabelMemory = { versions: new Map(), wanted: '', wantedMs: 0 }
+  const memory: LabelMemory = { versions: new Map(), wanted: '', wantedMs: 0, left: 0 }
   while (!signal.aborted) {
     try {
       if (context.node.leader) {
@@ -76,16 +85,32 @@ export async function leadNodes(context: LabelContext): Promise<void> {
 }
 
 /**
- * Returns the labels of one node.
+ * Returns the records that nodes are labelled by: the oldest ones, as many as a node takes.
+ * `left`: how many others would have a label. A volume that was never used has no data anywhere: it gets no label, so
+ * that its first task may go to any node.
+ */
+export function labelledRecords(records: readonly VolumeRecord[]): { labelled: VolumeRecord[]; left: number } {
+  const used = records.filter(({ holder, last }) => holder !== null || last !== null)
+  // Ids begin with the time at which the volume was created: a new volume takes no other one's label away.
+  const sorted = used.toSorted((a, b) => (a.id < b.id ? -1 : 1))
+  let bytes = 0
+  const full = sorted.findIndex(({ name }) => {
+    bytes += JSON.stringify({ [LABEL_PREFIX + name]: 'holder' }).length
+    return bytes > LABELS_MOST_BYTES
+  })
+  const labelled = full === -1 ? sorted : sorted.slice(0, full)
+  return { labelled, left: sorted.length - labelled.length }
+}
+
+/**
+ * Returns the labels of one node. `records`: those of `labelledRecords`.
  * For each volume whether its host is the `holder`, has a `copy`, or has `none`.
  * All three are set: Swarm stops a running task as soon as its node does not meet its constraints any more (swarmkit,
  * ConstraintEnforcer), and a copy becomes the holder when its task starts. `node.labels.wherry.data!=none` stays true
  * through that.
  */
 export function labelsOf(host: string | null, records: readonly VolumeRecord[]): Labels {
-  // A volume that was never used has no data anywhere: it gets no label, so that its first task may go to any node.
-  const used = records.filter(({ holder, last }) => holder !== null || last !== null)
-  return Object.fromEntries(used.map((record) => [`${LABEL_PREFIX}${record.name}`, roleOf(host, record)]))
+  return Object.fromEntries(records.map((record) => [`${LABEL_PREFIX}${record.name}`, roleOf(host, record)]))
 }
 
 /** A copy that is a little behind is still a copy: labels must not change with every checkpoint. */
@@ -101,7 +126,9 @@ async function labelNodes(context: LabelContext, nodes: readonly SwarmNode[], me
   const { entries, stale } = await cache.list()
   if (stale || context.hosts.all().length === 0) return
   const nowMs = clock.elapsedMs()
-  const records = entries.map(({ value }) => value).filter(({ removedAt }) => removedAt === null)
+  const present = entries.map(({ value }) => value).filter(({ removedAt }) => removedAt === null)
+  const { labelled: records, left } = labelledRecords(present)
+  noteLeft(context, memory, left)
   const wanted = nodes.map((node) => labelsOf(hostOf(context.hosts.all(), node.id)?.id ?? null, records))
   const described = JSON.stringify(wanted)
   if (described !== memory.wanted) Object.assign(memory, { wanted: described, wantedMs: nowMs })
@@ -114,6 +141,13 @@ async function labelNodes(context: LabelContext, nodes: readonly SwarmNode[], me
     await engine.setNodeLabels(node.id, node.version, LABEL_PREFIX, labels)
   }
   for (const id of memory.versions.keys()) if (!nodes.some((node) => node.id === id)) memory.versions.delete(id)
+}
+
+/** Logs when some volumes begin to have no labels for want of room, and when that ends. */
+function noteLeft({ dependencies: { log } }: LabelContext, memory: LabelMemory, left: number): void {
+  if (left > 0 && memory.left === 0) log.warn({ volumes: left }, 'no room for labels of the newest volumes')
+  if (left === 0 && memory.left > 0) log.info('all volumes have labels again')
+  memory.left = left
 }
 
 /** Whether the node was unchanged for long enough to be written. */
@@ -147,5 +181,10 @@ function ownLabels({ labels }: SwarmNode): Labels {
 }
 
 function toMessage(nodes: readonly SwarmNode[]): NodesMessage {
-  return Object.fromEntries(nodes.map(({ id, labels, drained }) => [id, { zone: labels[ZONE_LABEL] ?? null, drained }]))
+  return Object.fromEntries(
+    nodes.map(({ id, labels, drained }) => [
+      id,
+      { zone: labels[ZONE_LABEL]?.slice(0, ZONE_MOST_CHARS) ?? null, drained },
+    ]),
+  )
 }

@@ -18,8 +18,8 @@ export const FILES_PER_REQUEST_MAX = 512
 export const REQUESTS_MAX_BYTES = 64 * 1024
 /** JSON frames are small: a hash, or the few sentences of an error. */
 const JSON_MAX_BYTES = 16 * 1024
-/** A query may carry a volume's record, with some hundred bytes for each copy and each recent take-over. */
-const REQUEST_MAX_BYTES = 256 * 1024
+/** A query may carry a volume's record: any that NATS takes, with some room for what is around it. */
+const REQUEST_MAX_BYTES = 1024 * 1024 + 64 * 1024
 
 const HEADER_BYTES = 5
 const PACKED_BIT = 0x80

@@ -173,10 +173,13 @@ test('promise 7: what an old holder wrote alone is kept as a diverged copy, its 
   write(holder, id, 'one and more')
   await takeOver(world, holder, other)
   run(other)
+  const said: unknown[] = []
+  other.subscribers.set('volume.*.diverged', (message) => void said.push(message))
   holder.connected = true
   await world.pass(20_000)
   t.deepEqual(states(holder), [])
   t.deepEqual([...holder.store.aside.values()], ['one and more'])
+  t.like(said[0], { name: 'data', host: holder.name }, 'the message names the volume')
   t.is((await holder.store.copy(id))?.diverged.length, 1)
   write(other, id, 'two')
   await world.pass(60_000)

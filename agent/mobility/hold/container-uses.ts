@@ -40,6 +40,8 @@ export class EngineUses implements ContainerUses {
   readonly #engine: Pick<Engine, 'users' | 'finishedAt'>
   readonly #clock: Clock
   #users: readonly VolumeUser[] = []
+  /** The same by volume: each heartbeat asks for every volume that is held. */
+  #byVolume: ReadonlyMap<string, readonly VolumeUser[]> = new Map()
   /** When the engine was asked for them. */
   #askedMs = Number.NEGATIVE_INFINITY
   #failure: string | null = 'the engine has not been asked yet'
@@ -68,6 +70,7 @@ export class EngineUses implements ContainerUses {
       // Replies may come out of order: an older one does not know what has happened since.
       if (askedMs >= this.#askedMs) {
         this.#users = users
+        this.#byVolume = groupByVolume(users)
         this.#askedMs = askedMs
       }
       return users
@@ -245,7 +248,14 @@ export class EngineUses implements ContainerUses {
       .map((user) => user.name)
   }
 
-  #of(volumeName: string): VolumeUser[] {
-    return this.#users.filter((user) => user.volumes.includes(volumeName))
+  #of(volumeName: string): readonly VolumeUser[] {
+    return this.#byVolume.get(volumeName) ?? []
   }
+}
+
+function groupByVolume(users: readonly VolumeUser[]): Map<string, VolumeUser[]> {
+  // A container may mount a volume at two places.
+  const pairs = users.flatMap((user) => Array.from(new Set(user.volumes), (volume) => ({ user, volume })))
+  const grouped = Map.groupBy(pairs, ({ volume }) => volume)
+  return new Map(Array.from(grouped, ([volume, found]) => [volume, found.map(({ user }) => user)]))
 }

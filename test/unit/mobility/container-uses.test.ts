@@ -248,3 +248,23 @@ test('a container that was never started is not inspected: while it waits for it
   await uses.refresh()
   t.is(await uses.seenSince('data', found), found)
 })
+
+test('asking for the containers of every held volume costs no more with more containers', async (t) => {
+  let reads = 0
+  const users = Array.from({ length: 1_000 }, (_, nth): VolumeUser => {
+    const volumes = [`volume-${nth}`, `volume-${nth}`]
+    return {
+      ...{ id: `id-${nth}`, name: `db-${nth}`, state: 'running' },
+      get volumes() {
+        reads++
+        return volumes
+      },
+    }
+  })
+  const uses = new EngineUses({ users: async () => users, finishedAt: async () => null }, new VirtualClock())
+  await uses.refresh()
+  reads = 0
+  for (let nth = 0; nth < 1_000; nth++) t.deepEqual(uses.live(`volume-${nth}`), [`db-${nth}`])
+  t.is(reads, 0)
+  t.deepEqual(uses.live('another'), [])
+})

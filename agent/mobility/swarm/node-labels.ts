@@ -44,11 +44,18 @@ export interface LabelContext extends Pick<Context, 'wakeups' | 'node'> {
   }
 }
 
+interface SeenNode {
+  readonly version: number
+  readonly sinceMs: number
+  /** The roles with which this version was compared and found right. */
+  right: string
+}
+
 /** What is remembered from one scan of the nodes to the next; losing it costs time only. */
 interface LabelMemory {
   /** Which version of a node was seen, and since when, by node id. */
-  readonly versions: Map<string, { readonly version: number; readonly sinceMs: number }>
-  /** All labels as they should be, and since when. */
+  readonly versions: Map<string, SeenNode>
+  /** All roles as they should be, and since when. */
   wanted: string
   wantedMs: number
   /** How many volumes had no room among the labels. */
@@ -122,21 +129,25 @@ function roleOf(host: string | null, record: VolumeRecord): 'holder' | 'copy' | 
 }
 
 async function labelNodes(context: LabelContext, nodes: readonly SwarmNode[], memory: LabelMemory): Promise<void> {
-  const { cache, engine, clock } = context.dependencies
+  const { cache, engine, clock, signal } = context.dependencies
   const { entries, stale } = await cache.list()
   if (stale || context.hosts.all().length === 0) return
   const nowMs = clock.elapsedMs()
   const present = entries.map(({ value }) => value).filter(({ removedAt }) => removedAt === null)
   const { labelled: records, left } = labelledRecords(present)
   noteLeft(context, memory, left)
-  const wanted = nodes.map((node) => labelsOf(hostOf(context.hosts.all(), node.id)?.id ?? null, records))
-  const described = JSON.stringify(wanted)
+  const nodeHosts = nodes.map((node) => hostOf(context.hosts.all(), node.id)?.id ?? null)
+  const described = describeRoles(nodes, nodeHosts, records)
   if (described !== memory.wanted) Object.assign(memory, { wanted: described, wantedMs: nowMs })
   const isStill = nowMs - memory.wantedMs >= STILL_MS
   for (const [nth, node] of nodes.entries()) {
-    const labels = wanted[nth] ?? {}
-    const isQuiet = noteVersion(memory, node, nowMs)
-    if (!isQuiet || isLabelled(node, labels) || (saysTheSame(node, labels) && !isStill)) continue
+    const seen = noteVersion(memory, node, nowMs)
+    if (seen === null || seen.right === described) continue
+    // Nodes x volumes are compared in this loop: the renewal of the lease must not wait for all of them.
+    await clock.sleep(0, signal)
+    const labels = labelsOf(nodeHosts[nth] ?? null, records)
+    if (isLabelled(node, labels)) seen.right = described
+    if (seen.right === described || (saysTheSame(node, labels) && !isStill)) continue
     // Refused: another writer was faster, and the node is left alone until it is quiet again.
     await engine.setNodeLabels(node.id, node.version, LABEL_PREFIX, labels)
   }
@@ -150,11 +161,26 @@ function noteLeft({ dependencies: { log } }: LabelContext, memory: LabelMemory, 
   memory.left = left
 }
 
-/** Whether the node was unchanged for long enough to be written. */
-function noteVersion({ versions }: LabelMemory, { id, version }: SwarmNode, nowMs: number): boolean {
+/** Returns all that labels are made of, as text. It grows with the copies of volumes, not with nodes x volumes. */
+function describeRoles(
+  nodes: readonly SwarmNode[],
+  nodeHosts: readonly (string | null)[],
+  records: readonly VolumeRecord[],
+): string {
+  const ours = new Set(nodeHosts)
+  const roles = records.map((record) => {
+    const hosts = new Set([record.holder?.host ?? '', ...Object.keys(record.copies).toSorted()])
+    const known = [...hosts].filter((host) => ours.has(host))
+    return [record.name, known.map((host) => [host, roleOf(host, record)]).filter(([, role]) => role !== 'none')]
+  })
+  return JSON.stringify([nodes.map(({ id }) => id), nodeHosts, roles])
+}
+
+/** Returns what was seen of a node; null: it was changed a moment ago, and is not to be written. */
+function noteVersion({ versions }: LabelMemory, { id, version }: SwarmNode, nowMs: number): SeenNode | null {
   const seen = versions.get(id)
-  if (seen?.version !== version) versions.set(id, { version, sinceMs: nowMs })
-  return seen?.version === version && nowMs - seen.sinceMs >= QUIET_MS
+  if (seen?.version !== version) versions.set(id, { version, sinceMs: nowMs, right: '' })
+  return seen?.version === version && nowMs - seen.sinceMs >= QUIET_MS ? seen : null
 }
 
 /**

@@ -230,3 +230,27 @@ test('a label that loses against somebody else is written later', async (t) => {
   t.is(labels.na?.['wherry.data'], 'holder')
   stop.abort()
 })
+
+test('labels of nodes are not compared again while neither node nor volumes change', async (t) => {
+  const { clock, stop, coreOf, parts, set } = swarm()
+  let compared = 0
+  const counted = (labels: Record<string, string>) =>
+    new Proxy(labels, {
+      ownKeys(target) {
+        compared++
+        return Reflect.ownKeys(target)
+      },
+    })
+  const nodes = async () => (await parts.engine.nodes()).map((node) => ({ ...node, labels: counted(node.labels) }))
+  const core = coreOf('a', true)
+  void leadNodes({ ...core, dependencies: { ...parts, engine: { ...parts.engine, nodes } } })
+  await clock.advance(60_000)
+  t.true(compared > 0)
+  compared = 0
+  await clock.advance(600_000)
+  t.is(compared, 0)
+  set([record({ copies: { a: copy('current') } })])
+  await clock.advance(10_000)
+  t.true(compared > 0)
+  stop.abort()
+})

@@ -147,8 +147,10 @@ test('what a plugin process that was killed has left is killed too, also in a se
   await untilTrue(() => asleep(entrypoint, '1234').length === 1 && asleep(entrypoint, '3600').length === 1)
   const [left] = asleep(entrypoint, '1234')
   process.kill(asleep(entrypoint, '3600')[0] ?? 0, 'SIGKILL')
-  await untilTrue(() => entrypoint.diary().length === 2 && asleep(entrypoint, '1234').length === 1)
-  t.not(asleep(entrypoint, '1234')[0], left)
+  // What was killed is seen for a moment longer on a busy machine.
+  await untilTrue(() => entrypoint.diary().length === 2 && !asleep(entrypoint, '1234').includes(left ?? 0))
+  await untilTrue(() => asleep(entrypoint, '1234').length === 1)
+  t.is(entrypoint.diary().length, 2)
 })
 
 test('Docker is refused until the settings are good; from then on a call waits for the next process', async (t) => {

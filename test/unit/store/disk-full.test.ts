@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { untilTrue } from '../until.ts'
 import { describeTree } from './comparer.ts'
 import { fileSystem } from './file-systems.ts'
 import { answer, calm, captureCheckpoint, move, newVolume, send, storeHost } from './fixture.ts'
@@ -36,7 +37,10 @@ test('promise 4: a disk that is too small is refused; one that fills up keeps th
   const filling = async () => {
     for (let want = await writer.next(); want !== null; want = await writer.next()) {
       await answer(reader, writer, want)
-      if (want.kind === 'blocks' && !existsSync(foreign)) fillDisk(foreign)
+      // Writes come after the reply: something must be staged before the disk is full.
+      if (want.kind !== 'blocks' || existsSync(foreign)) continue
+      await untilTrue(() => writer.progress().bytesDone > 0)
+      fillDisk(foreign)
     }
     return await writer.finish()
   }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { pino } from 'pino'
 import { NatsBus } from '../agent/bus/bus.ts'
 import type { Endpoint } from '../agent/bus/endpoint.ts'
@@ -6,6 +7,7 @@ import type { Dependencies } from '../agent/mobility/dependencies.ts'
 import { createMobility } from '../agent/mobility/mobility.ts'
 import type { HostRecord } from '../agent/model/model.ts'
 import { VolumeCache } from '../agent/registry/cache.ts'
+import { HostSeals } from '../agent/registry/host-seal.ts'
 import { JetStreamRegistry } from '../agent/registry/registry.ts'
 import { systemClock } from '../agent/runtime/clock.ts'
 import { MemoryEngine } from '../test/fake/memory-engine.ts'
@@ -17,6 +19,8 @@ import { copyHosts, hostName, idleRecord } from './scale-volumes.ts'
 /** What the parent sends to each process of agents. */
 export interface AgentsWork {
   readonly endpoint: Endpoint
+  /** All agents of a process have the certificate of this address. */
+  readonly address: string
   readonly from: number
   readonly to: number
   readonly hosts: number
@@ -37,11 +41,18 @@ export interface AgentsReport {
 }
 
 /** One agent: registry, lease and decisions are the real ones, its disk and engine are doubles. */
-async function startAgent(nth: number, { endpoint, hosts, volumes }: AgentsWork): Promise<void> {
+async function startAgent(nth: number, { endpoint, address, hosts, volumes }: AgentsWork): Promise<void> {
   const id = hostName(nth)
   const bus = new NatsBus({ endpoint, name: id, log })
   bus.onConnect((connection) => void (connections.includes(connection) || connections.push(connection)), NEVER)
-  const registry = new JetStreamRegistry({ bus, replicas: 3, oldStore: null, seals: null, manages: true, log })
+  const registry = new JetStreamRegistry({
+    bus,
+    replicas: 3,
+    oldStore: null,
+    seals: sealsOf(endpoint),
+    manages: true,
+    log,
+  })
   const updateHost = registry.updateHost.bind(registry)
   registry.updateHost = async (record: HostRecord, revision: number) => {
     const startMs = performance.now()
@@ -51,7 +62,7 @@ async function startAgent(nth: number, { endpoint, hosts, volumes }: AgentsWork)
   }
   const cache = new VolumeCache({ registry })
   cache.follow(NEVER)
-  const parts = partsOf(id, registry, cache, bus)
+  const parts = partsOf(id, address, registry, cache, bus)
   await fillStore(parts.store as MemoryStore, nth, hosts, volumes)
   await createMobility(parts, { notes: () => [] }).start()
 }
@@ -66,10 +77,23 @@ async function fillStore(store: MemoryStore, nth: number, hosts: number, volumes
   }
 }
 
-function partsOf(id: string, registry: JetStreamRegistry, cache: VolumeCache, bus: NatsBus): Dependencies {
+/** Each agent signs its heartbeats, and checks those of all others, as in a cluster. */
+function sealsOf({ tls }: Endpoint): HostSeals {
+  if (tls === null) throw new Error('no certificate')
+  const files = { ca: readFileSync(tls.ca), cert: readFileSync(tls.cert), key: readFileSync(tls.key) }
+  return new HostSeals({ current: () => files }, [])
+}
+
+function partsOf(
+  id: string,
+  address: string,
+  registry: JetStreamRegistry,
+  cache: VolumeCache,
+  bus: NatsBus,
+): Dependencies {
   const engine = new MemoryEngine()
   return {
-    self: { id, address: id, transferPort: 1, incarnation: `incarnation of ${id}`, version: 'bench' },
+    self: { id, address, transferPort: 1, incarnation: `incarnation of ${id}`, version: 'bench' },
     registry,
     cache,
     bus,

@@ -104,7 +104,8 @@ async function startAgents(
     stack.defer(() => void child.kill('SIGKILL'))
     const [from, to] = [nth, nth + 1].map((part) => Math.floor((part * hosts) / PROCESSES))
     const { endpoint } = servers[nth % servers.length] as EmbeddedNats
-    const work: AgentsWork = { endpoint, from: from ?? 0, to: to ?? 0, hosts, volumes }
+    const address = ADDRESSES[nth % servers.length] ?? ''
+    const work: AgentsWork = { endpoint, address, from: from ?? 0, to: to ?? 0, hosts, volumes }
     child.send(work)
     await once(child, 'message')
     return child

@@ -10,13 +10,16 @@ export async function pauseGuarded(
   { pauses, engine }: { readonly pauses: Pauses; readonly engine: Pick<Engine, 'users'> },
   guard: Pick<Guard, 'volumes'>,
 ): Promise<readonly Pause[]> {
-  const due = (await engine.users()).flatMap((user) => toFence(user, guard))
+  const guarded = Map.groupBy(guard.volumes, ({ name }) => name)
+  const due = (await engine.users()).flatMap((user) => toFence(user, guarded))
   return due.length === 0 ? [] : await pauses.pause(due)
 }
 
 /** The pause of a container that runs, or will in a moment. */
-function toFence(user: VolumeUser, guard: Pick<Guard, 'volumes'>): Pause[] {
-  const volumes = guard.volumes.filter(({ name }) => user.volumes.includes(name)).map(({ id }) => id)
+function toFence(user: VolumeUser, guarded: ReadonlyMap<string, Guard['volumes']>): Pause[] {
+  // A container may mount a volume at two places.
+  const names = [...new Set(user.volumes)]
+  const volumes = names.flatMap((name) => guarded.get(name) ?? []).map(({ id }) => id)
   if (volumes.length === 0) return []
   const runs = user.state === 'running' || user.state === 'restarting'
   return runs ? [{ container: user.id, volumes }] : []

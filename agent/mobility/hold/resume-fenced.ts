@@ -39,10 +39,9 @@ async function pauseOnce(context: Pick<Context, 'dependencies'>, guard: Guard): 
   try {
     return (await pauseGuarded(context.dependencies, guard)).length
   } catch (error) {
-    const names = guard.volumes.map(({ name }) => name)
+    const names = new Set(guard.volumes.map(({ name }) => name))
     const users = await context.dependencies.engine.users()
-    if (users.some(({ state, volumes }) => state === 'running' && volumes.some((name) => names.includes(name))))
-      throw error
+    if (users.some(({ state, volumes }) => state === 'running' && volumes.some((name) => names.has(name)))) throw error
     return 0
   }
 }

@@ -72,7 +72,7 @@ export interface IpcChannel {
  * The watchdog in the plugin's process, as a client that sends messages over `channel`.
  * It also says once a second that this process is alive, whatever the lease does: create it early.
  * A guard arrives although this process is killed right after: Node hands each message to the kernel before `guard`
- * returns.
+ * returns. That ends where the channel's socket is full: at some 2,300 guarded volumes (net.core.wmem_default).
  * Without a channel, or once it is closed, messages are dropped: a new plugin starts a new agent.
  */
 export function createAgentWatchdog(channel: IpcChannel): Watchdog & Disposable {

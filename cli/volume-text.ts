@@ -1,5 +1,5 @@
 import type { VolumeView } from '../agent/api/contract.ts'
-import { describeConditions, formatAge, formatSize } from '../agent/api/format.ts'
+import { describeConditions, formatAge, formatProgress, formatSize } from '../agent/api/format.ts'
 import { describeOptions } from '../agent/model/volume-options.ts'
 import { textTable } from './table.ts'
 
@@ -36,6 +36,6 @@ function describeLast({ epoch, seq, at, bytes, files }: NonNullable<VolumeView['
   return `${epoch}.${seq}, ${age} old, ${formatSize(bytes)} in ${files} files`
 }
 
-function describeMove({ from, bytesDone, bytesTotal }: NonNullable<VolumeView['move']>): string {
-  return `from ${from}: ${formatSize(bytesDone)} of ${formatSize(bytesTotal)}`
+function describeMove(move: NonNullable<VolumeView['move']>): string {
+  return `from ${move.from}: ${formatProgress(move)}`
 }

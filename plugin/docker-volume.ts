@@ -1,5 +1,5 @@
 import type { MoveView, VolumeView } from '../agent/api/contract.ts'
-import { describeConditions, formatCopy, formatSize } from '../agent/api/format.ts'
+import { describeConditions, formatCopy, formatProgress, formatSize } from '../agent/api/format.ts'
 import { describeOptions } from '../agent/model/volume-options.ts'
 
 /** A volume in the form of Docker's plugin protocol. */
@@ -59,10 +59,8 @@ function news(view: VolumeView): Record<string, string> {
 }
 
 function describeMove(move: MoveView): string {
-  const bytes = `${formatSize(move.bytesDone)} of ${formatSize(move.bytesTotal)}`
-  const files = `${move.filesDone} of ${move.filesTotal} files`
   const rate = move.state === 'running' ? `, ${formatSize(move.bytesPerSecond)}/s` : ''
   const left = move.secondsLeft === null ? '' : `, about ${Math.ceil(move.secondsLeft)} s left`
   const error = move.error === null ? '' : `: ${move.error}`
-  return `${move.from} to ${move.to}, ${move.state}, ${bytes}, ${files}${rate}${left}${error}`
+  return `${move.from} to ${move.to}, ${move.state}, ${formatProgress(move)}${rate}${left}${error}`
 }

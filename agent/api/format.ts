@@ -1,6 +1,6 @@
 import { sentenceOf } from '../mobility/trouble.ts'
 import { checkpointTargetMs } from '../model/volume-options.ts'
-import type { VolumeView } from './contract.ts'
+import type { MoveView, VolumeView } from './contract.ts'
 
 /** Text of a volume's state, one line each, the same in `docker volume inspect` and in the `wherry` command. */
 
@@ -23,6 +23,12 @@ export function formatAge(seconds: number): string {
   if (seconds < 7200) return `${Math.round(seconds / 60)} min`
   if (seconds < 172_800) return `${Math.round(seconds / 3600)} h`
   return `${Math.round(seconds / 86_400)} d`
+}
+
+/** Prints how far a copy is. Empty files have no bytes, so files are counted too. */
+export function formatProgress(move: Pick<MoveView, 'bytesDone' | 'bytesTotal' | 'filesDone' | 'filesTotal'>): string {
+  const { bytesDone, bytesTotal, filesDone, filesTotal } = move
+  return `${formatSize(bytesDone)} of ${formatSize(bytesTotal)}, ${filesDone} of ${filesTotal} files`
 }
 
 /** Prints one copy: its state, its checkpoint, and what is wrong with it. */

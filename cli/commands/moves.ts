@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { MoveView } from '../../agent/api/contract.ts'
-import { formatSize } from '../../agent/api/format.ts'
+import { formatProgress } from '../../agent/api/format.ts'
 import { newCommand, printView, type Run } from '../command.ts'
 import { textTable } from '../table.ts'
 
@@ -17,7 +17,7 @@ function showMoves(moves: readonly MoveView[]): string {
     move.from,
     move.to,
     move.state,
-    `${formatSize(move.bytesDone)} of ${formatSize(move.bytesTotal)}`,
+    formatProgress(move),
     move.seconds.toFixed(1),
     move.error ?? (move.secondsLeft === null ? '' : `about ${Math.ceil(move.secondsLeft)} s left`),
   ])

@@ -33,7 +33,10 @@ test.serial(
     await lab.rate(h1, SLOW_BITS_PER_SECOND)
     const first = await shell(h2, t.context, 'big', 'true', true)
     t.not(first.code, 0)
-    t.regex(first.stderr, /"big" is being copied from h1 .*: [\d.]+ of 67\.1 MB \(\d+ %\), about \d+ s left/)
+    t.regex(
+      first.stderr,
+      /"big" is being copied from h1 .*: [\d.]+ of 67\.1 MB \(\d+ %\), \d+ of \d+ files, about \d+ s left/,
+    )
 
     await using agent = agentOf(h2)
     const running = (await agent.moves()).find((move) => move.volume === 'big')

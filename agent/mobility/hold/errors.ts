@@ -31,23 +31,29 @@ export function dataMissing(name: string, host: string, { lastError, from, isAwa
   if (lastError instanceof WherryError && lastError.code === 'COPY_DAMAGED') return lastError
   const isSilent = isAway && view.bytesPerSecond === 0 && lastError === null
   if (isSilent && from !== null) return sourceSilent(name, from)
-  if (view.state !== 'running' || view.bytesTotal === 0) {
+  if (view.state !== 'running' || view.bytesTotal + view.filesTotal === 0) {
     if (lastError instanceof WherryError) return lastError
     const source = from === null ? '' : ` from ${from}`
     return new WherryError('COPY_RUNNING', `Volume "${name}" is about to be copied to this host${source}.`, {
       hint: 'The copy continues; start the container again in a moment.',
     })
   }
-  const percent = Math.floor((100 * view.bytesDone) / view.bytesTotal)
   const left = view.secondsLeft === null ? 'time left unknown' : `about ${view.secondsLeft} s left`
   return new WherryError(
     'COPY_RUNNING',
-    [
-      `Volume "${name}" is being copied from ${from ?? view.from} to ${host}:`,
-      `${megabytes(view.bytesDone)} of ${megabytes(view.bytesTotal)} MB (${percent} %), ${left}.`,
-    ].join(' '),
+    [`Volume "${name}" is being copied from ${from ?? view.from} to ${host}:`, `${progressOf(view)}, ${left}.`].join(
+      ' ',
+    ),
     { hint: 'The copy continues; start the container again then, it joins the running copy.' },
   )
+}
+
+/** Empty files and directories have no bytes: then files are counted. */
+function progressOf({ bytesDone, bytesTotal, filesDone, filesTotal }: CopyStatus['view']): string {
+  const files = `${filesDone} of ${filesTotal} files`
+  if (bytesTotal === 0) return `${files} (${Math.floor((100 * filesDone) / filesTotal)} %)`
+  const percent = Math.floor((100 * bytesDone) / bytesTotal)
+  return `${megabytes(bytesDone)} of ${megabytes(bytesTotal)} MB (${percent} %), ${files}`
 }
 
 /** The host with the data was asked for it and went away. `from`: its label, with for how long. */

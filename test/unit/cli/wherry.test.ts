@@ -312,8 +312,8 @@ test('moves shows copies on their way to this host and those that ended', async 
   agent.mobility.moves = async () => [move, failed]
   const [shown, json] = await Promise.all([agent.run('moves'), agent.run('moves', '--json')])
   t.regex(shown.stdout, /^VOLUME +FROM +TO +STATE +DONE +SECONDS\n/)
-  t.regex(shown.stdout, /\ndata +h1 +h2 +running +500 B of 120 MB +1\.3 +about 12 s left\n/)
-  t.regex(shown.stdout, /\nold +h1 +h2 +failed +500 B of 120 MB +9\.0 +h1 is away\n$/)
+  t.regex(shown.stdout, /\ndata +h1 +h2 +running +500 B of 120 MB, 3 of 10 files +1\.3 +about 12 s left\n/)
+  t.regex(shown.stdout, /\nold +h1 +h2 +failed +500 B of 120 MB, 3 of 10 files +9\.0 +h1 is away\n$/)
   t.deepEqual(JSON.parse(json.stdout), [move, failed])
 })
 

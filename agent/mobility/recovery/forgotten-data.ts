@@ -52,19 +52,30 @@ function hasData(copy: LocalCopy): boolean {
   return (copy.checkpoint !== null && !isForged(copy)) || (copy.held !== null && !isOnlyIntended(copy))
 }
 
-/** Asks also hosts without a heartbeat: a registry that has just come back empty knows no living host. */
+/**
+ * Asks also hosts without a heartbeat: a registry that has just come back empty knows no living host.
+ * Those that do not reply are asked once more. A machine that stood still while it waited has missed replies, and its
+ * clock does not show that.
+ */
 async function askOthers(
   context: Pick<Context, 'dependencies' | 'hosts' | 'lease'>,
   signal: AbortSignal,
 ): Promise<Inventory[]> {
   const { clock, log, seizeAfterMs } = context.dependencies
-  const inTime = AbortSignal.any([signal, clock.deadline(ASK_MS)])
-  const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ASK_MS)])
   // A host that has watched the heartbeats for long without a break has heard of every living host.
   const hearsAll = clock.elapsedMs() - context.lease.unbrokenSinceMs >= seizeAfterMs
-  const asked = askableHosts(context).map(async (host) => {
+  const inTime = AbortSignal.any([signal, clock.deadline(ASK_MS)])
+  const atOnce = AbortSignal.any([signal, clock.deadline(SILENT_ASK_MS)])
+  const first = await Promise.all(
+    askableHosts(context).map(async (host) => {
+      const until = host.alive || !hearsAll ? inTime : atOnce
+      return { host, reply: await askInventory(context, host, until).catch(() => null) }
+    }),
+  )
+  const again = AbortSignal.any([signal, clock.deadline(SILENT_ASK_MS)])
+  const asked = first.map(async ({ host, reply }) => {
     try {
-      return [await askInventory(context, host, host.alive || !hearsAll ? inTime : atOnce)]
+      return [reply ?? (await askInventory(context, host, again))]
     } catch (error) {
       log.debug({ err: error, host: host.label }, 'inventory of a host not received')
       return []

@@ -1,6 +1,6 @@
 /**
- * The connections of hosts that have proved themselves, as many as there are places.
- * One host, however many it opens, takes no place from a host with fewer.
+ * The connections of hosts that have proved themselves.
+ * Beyond the most at once, the host that has most of them loses one, so that no host takes a place from another.
  */
 export class HostCrowd<Connection> {
   readonly #most: number
@@ -11,15 +11,20 @@ export class HostCrowd<Connection> {
     this.#most = most
   }
 
-  /** Takes a connection in; returns the one that must go for it, perhaps itself. Undefined: there was a place. */
+  /**
+   * Takes a connection in; returns one that must go, perhaps itself. Undefined: none has to.
+   * A host with more than all others keeps what it has opened at the same moment, up to the most.
+   */
   enter(host: string, connection: Connection): Connection | undefined {
     const own = this.#hosts.get(host) ?? new Set()
     this.#hosts.set(host, own.add(connection))
     this.#size += 1
     if (this.#size <= this.#most) return undefined
     const [most, newest] = this.#fullest() ?? [host, connection]
-    const loser = (this.#hosts.get(most)?.size ?? 0) > own.size ? newest : connection
-    this.leave(loser === connection ? host : most, loser)
+    const isFuller = (this.#hosts.get(most)?.size ?? 0) > own.size
+    if (!isFuller && own.size <= this.#most) return undefined
+    const loser = isFuller ? newest : connection
+    this.leave(isFuller ? most : host, loser)
     return loser
   }
 

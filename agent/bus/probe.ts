@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { connect as connectTcp, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import { describeCertificateError } from '../host/certificate-error.ts'
+import { describeLateReply } from '../runtime/late-reply.ts'
 import { type Endpoint, hostOf, identityCheck, portOf, type TlsFiles } from './endpoint.ts'
 
 /** A server on the same network replies in milliseconds. A slower one does not help a lease of 8 s. */
@@ -71,7 +73,7 @@ function nextLine(socket: Socket): Promise<string> {
       socket.off('data', read)
       resolve(text.slice(0, end))
     }
-    socket.setTimeout(PROBE_TIMEOUT_MS, () => reject(new Error(`no reply within ${PROBE_TIMEOUT_MS / 1000} s`)))
+    socket.setTimeout(PROBE_TIMEOUT_MS, () => reject(new Error(describeLateReply(socket, PROBE_TIMEOUT_MS))))
     socket.on('data', read)
     socket.on('error', reject)
     socket.on('close', () => reject(new Error('it closed the connection')))
@@ -89,7 +91,7 @@ function reasonOf(error: NodeJS.ErrnoException): string {
   if (code === 'ENOENT') return `no certificate: ${error.path} is missing`
   if (code.startsWith('ERR_SSL') && code.includes('ALERT')) return `it refuses this host's certificate (${code})`
   if (code.startsWith('ERR_TLS') || code.includes('CERT') || code.includes('SIGNATURE')) {
-    return `its certificate is not good (${code}: ${error.message})`
+    return `its certificate is not good: ${describeCertificateError(error)}`
   }
   return error.message === '' ? code : error.message
 }

@@ -2,7 +2,7 @@ import type { z } from 'zod'
 import { unavailable } from '../bus/connection.ts'
 import { headers, type JetStreamManager, type MsgHdrs, type MsgRequest, type NatsConnection } from '../bus/nats.ts'
 import { WherryError } from '../model/errors.ts'
-import { apiCode } from './api-code.ts'
+import { apiCode, describeNatsError } from './api-code.ts'
 import type { Versioned, Write } from './contract.ts'
 import { fromKey, toKey } from './keys.ts'
 import { parseRecord } from './record-text.ts'
@@ -262,7 +262,7 @@ export class Bucket<T> implements BucketStream<Decoded<T>> {
 
   async #explain(error: unknown): Promise<Error> {
     if (apiCode(error) === NO_STREAM) return unavailable(`its bucket ${this.name} is missing`, error)
-    return unavailable(`${(error as Error).message}; ${await this.#source.reach()}`, error)
+    return unavailable(`${describeNatsError(error)}; ${await this.#source.reach()}`, error)
   }
 }
 

@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import type { NatsBus } from '../bus/bus.ts'
 import { unavailable } from '../bus/connection.ts'
 import { codeOf, WherryError } from '../model/errors.ts'
+import { describeNatsError } from './api-code.ts'
 import { KnownBuckets } from './known-buckets.ts'
 import { RegistryLost, setUpBuckets, type WitnessSearch } from './setup.ts'
 import type { StreamState } from './stream.ts'
@@ -121,7 +122,7 @@ export class Readiness {
   async #failed(error: unknown): Promise<void> {
     const { bus, log } = this.#options
     const failure =
-      error instanceof WherryError ? error : unavailable(`${(error as Error).message}; ${await bus.reach()}`, error)
+      error instanceof WherryError ? error : unavailable(`${describeNatsError(error)}; ${await bus.reach()}`, error)
     // Without a leader or a connection, calls are still tried: they fail by themselves, or they do not.
     const final = codeOf(error) === 'NATS_TOO_OLD' || (codeOf(error) !== undefined && bus.state().connected)
     if (final) this.#isReady = false

@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type TLSSocket } from 'node:tls'
+import { describeCertificateError } from '../../host/certificate-error.ts'
 import type { Identity } from '../../host/certificates.ts'
 import { WherryError } from '../../model/errors.ts'
 import type { BufferPool } from '../../runtime/buffer-pool.ts'
+import { describeLateReply } from '../../runtime/late-reply.ts'
 import { SOURCE_FRAMES } from '../wire/frame.ts'
 import { Channel, cut } from './channel.ts'
 
@@ -21,12 +23,6 @@ export interface Address {
   readonly port: number
 }
 
-/** The error for a host that does not reply. If only TCP connects, the packets with certificates may be too large. */
-function tooLate({ connecting }: TLSSocket): Error {
-  const detail = connecting ? '' : ' after TCP had connected (are large packets lost on the way? compare the MTUs)'
-  return new Error(`no answer within ${CONNECT_TIMEOUT_MS} ms${detail}`)
-}
-
 /** The error for a connection that failed at the certificates. */
 function refused(peer: string, identity: Identity, reason: string, cause?: Error): WherryError {
   const { ca, cert } = identity.paths
@@ -40,7 +36,7 @@ function refused(peer: string, identity: Identity, reason: string, cause?: Error
 function explainDial(peer: string, identity: Identity, socket: TLSSocket, cause: Error): WherryError {
   const code = (cause as NodeJS.ErrnoException).code ?? ''
   if (socket.authorizationError)
-    return refused(peer, identity, `its certificate was refused here: ${cause.message}`, cause)
+    return refused(peer, identity, `its certificate was refused here: ${describeCertificateError(cause)}`, cause)
   if (code.startsWith('ERR_SSL') || code === 'EPROTO') return refused(peer, identity, cause.message, cause)
   const hint = 'Check that the agent runs there and that the address and the transfer port can be reached from here.'
   return new WherryError('TRANSFER_CUT', `Cannot connect to ${peer}: ${cause.message}.`, { hint, cause })
@@ -88,7 +84,7 @@ async function connectOnce(
   }
   const options = { host: from.address, port: from.port, minVersion: 'TLSv1.3', rejectUnauthorized: true } as const
   const socket = connect({ ...identity.current(), ...options, ...{ onread } })
-  const late = setTimeout(() => socket.destroy(tooLate(socket)), limitMs)
+  const late = setTimeout(() => socket.destroy(new Error(describeLateReply(socket, CONNECT_TIMEOUT_MS))), limitMs)
   const abort = () => reject(signal.reason)
   signal.addEventListener('abort', abort, { once: true })
   socket.on('error', (cause: NodeJS.ErrnoException) => {

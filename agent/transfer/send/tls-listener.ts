@@ -186,10 +186,18 @@ async function listenOn(server: Server, host: string, port: number): Promise<num
     await promise
   } catch (cause) {
     const message = `The transfer server cannot listen on ${host}:${port}: ${(cause as Error).message}.`
-    throw new WherryError('SETTING_INVALID', message, { hint: 'Choose another port or address.', cause })
+    throw new WherryError('SETTING_INVALID', message, { hint: hintFor(port, cause), cause })
   }
   server.off('error', reject)
   return (server.address() as AddressInfo).port
+}
+
+function hintFor(port: number, cause: unknown): string {
+  const { code } = cause as NodeJS.ErrnoException
+  if (code === 'EADDRNOTAVAIL') return 'Set WHERRY_ADVERTISE to an address of this host.'
+  if (code !== 'EADDRINUSE') return 'Check WHERRY_ADVERTISE and WHERRY_TRANSFER_PORT.'
+  const others = 'or set WHERRY_TRANSFER_PORT to a free port on all hosts'
+  return `End the process that has the port ("ss -ltnp sport = :${port}" names it), ${others}.`
 }
 
 function isTls(bytes: Buffer): boolean {

@@ -162,10 +162,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
   }
   const standing = [...nats.warnings, ...(await nats.leftBehind())]
   const notes = () => [...standing, ...registry.state().problems]
-  const serverTrouble = () => {
-    const server = nats.state()
-    return server === null || server.running ? null : server.detail
-  }
+  const serverTrouble = () => nats.state()?.trouble ?? null
   const mobility = createMobility(parts, { notes, serverTrouble })
   await mobility.start()
   if (!alone) {

@@ -16,6 +16,9 @@ const WAITS = { firstMs: 250, lastMs: 10_000, steadyMs: 30_000 }
 const MONITOR_TRIES = 5
 const MONITOR_AGAIN_MS = 20
 
+/** A server whose port is taken, or whose store is broken, ends well before. */
+const PROVEN_AFTER_MS = 3_000
+
 /** How long /healthz may take. It replies from memory. */
 const HEALTH_TIMEOUT_MS = 2_000
 
@@ -25,6 +28,8 @@ export interface ServerState {
   readonly pid: number | null
   /** One line for the operator. */
   readonly detail: string
+  /** Why the last server ended, until the next one has run for a while; null: nothing is wrong. */
+  readonly trouble: string | null
 }
 
 export interface SupervisorOptions {
@@ -46,6 +51,8 @@ export class Supervisor implements AsyncDisposable {
   #process: ServerProcess | null = null
   #monitorPort = 0
   #detail = 'starting'
+  #lastEnd: string | null = null
+  #startedMs = 0
 
   constructor(options: SupervisorOptions) {
     this.#options = options
@@ -55,7 +62,8 @@ export class Supervisor implements AsyncDisposable {
 
   state(): ServerState {
     const pid = this.#process?.pid ?? null
-    return { running: pid !== null, pid, detail: this.#detail }
+    const isProven = pid !== null && performance.now() - this.#startedMs >= PROVEN_AFTER_MS
+    return { running: pid !== null, pid, detail: this.#detail, trouble: isProven ? null : this.#lastEnd }
   }
 
   /**
@@ -109,6 +117,7 @@ export class Supervisor implements AsyncDisposable {
   async #run(): Promise<void> {
     const run = async () => {
       this.#detail = await this.#runOnce().catch((error: Error) => error.message)
+      this.#lastEnd = this.#detail
       this.#serverLog.ended()
       return true
     }
@@ -133,6 +142,7 @@ export class Supervisor implements AsyncDisposable {
     }
     this.#process = new ServerProcess(binary, configPath, lockFd, output, this.#serverLog)
     this.#detail = 'running'
+    this.#startedMs = performance.now()
     log.info({ pid: this.#process.pid }, 'nats-server started')
     return await this.#process.ended
   }

@@ -29,7 +29,7 @@ export async function readHealth(
       available: false,
       detail: [
         error instanceof WherryError ? error.toLine() : String(error),
-        ...(serverTrouble === null ? [] : [`This host's nats-server does not run: ${serverTrouble}`]),
+        ...(serverTrouble === null ? [] : [describeServer(serverTrouble)]),
       ].join(' '),
       since: context.hosts.readAt,
       ...(serverTrouble === null && isOutage(error) && bus.state().refused !== true ? { waitsForHosts: true } : {}),
@@ -38,13 +38,14 @@ export async function readHealth(
   const failure = containerUses.failure()
   const { trouble } = stateDisk
   return {
-    ready: reply.available && failure === null && trouble === null,
+    ready: reply.available && failure === null && trouble === null && serverTrouble === null,
     registry: reply,
     engine: { reachable: failure === null, detail: failure ?? node.name },
     state: { writable: trouble === null, detail: trouble?.text ?? '' },
     lease: { secondsLeft: Math.max(0, Math.round(lease.untilMs - clock.elapsedMs()) / 1000) },
     fenced: (await pauses.all()).map(({ container }) => container),
     notes: [
+      ...(serverTrouble === null || !reply.available ? [] : [`${describeServer(serverTrouble)}. ${ONE_LESS}`]),
       ...about.notes(),
       ...describeOtherLists(context),
       ...describeRefused(context),
@@ -54,6 +55,13 @@ export async function readHealth(
     host: node.name,
     version: self.version,
   }
+}
+
+/** Other servers reply meanwhile. */
+const ONE_LESS = 'Until it runs, the registry has one server less. It is tried again by itself.'
+
+function describeServer(trouble: string): string {
+  return `This host's nats-server does not run: ${trouble}`
 }
 
 /** Whether a request failed for want of servers or a leader, which may pass when other hosts are up. */

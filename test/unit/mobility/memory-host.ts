@@ -44,6 +44,8 @@ export class MemoryHost {
   readonly pauses: FakePauses
   readonly freezes: MemoryFreezes
   guard: Guard | null = null
+  /** Why its own nats-server does not run. */
+  serverTrouble: string | null = null
   /** What its disk knows of its engine. */
   engineFacts: EngineFact | null = null
   /** False: the engine does not say who it is, as for some time after a boot. */
@@ -114,7 +116,7 @@ export class MemoryHost {
   }
 
   #createAgent(): RunningMobility {
-    return createMobility(this.#dependencies(), { notes: () => [] })
+    return createMobility(this.#dependencies(), { notes: () => [], serverTrouble: () => this.serverTrouble })
   }
 
   #dependencies(): Dependencies {

@@ -116,6 +116,7 @@ test('it ends with what the agent said when the agent cannot start', async (t) =
   const reply = 'wherry: AGENT_UNAVAILABLE: ... It ended at 10:00: Certificate file /x/ca.pem cannot be read. Make it.'
   const refused = await t.throwsAsync(ground.check(1, reply))
   t.regex(refused?.message ?? '', /not ready:\n.*ca\.pem cannot be read\. Make it\..*\nCorrect that/s)
+  t.true(refused?.message.includes(`The agent's /var/lib/wherry is ${ground.root}/a state on this host.`))
   t.is((await readFile(join(ground.root, 'asked'), 'utf8')).trim(), '1', 'at once: that does not pass by itself')
 })
 

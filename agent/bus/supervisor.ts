@@ -52,6 +52,8 @@ export class Supervisor implements AsyncDisposable {
   #monitorPort = 0
   #detail = 'starting'
   #lastEnd: string | null = null
+  /** The last end said nothing new: the next start is logged once it has lasted. */
+  #isQuiet = false
   #startedMs = 0
 
   constructor(options: SupervisorOptions) {
@@ -123,6 +125,7 @@ export class Supervisor implements AsyncDisposable {
     }
     const ended = (waitMs: number) => {
       const repeated = this.#ends.note(this.#detail)
+      this.#isQuiet = repeated === null
       const fields = { why: this.#detail, waitMs, ...(repeated === null || repeated === 0 ? {} : { repeated }) }
       this.#options.log[repeated === null ? 'debug' : 'error'](fields, 'nats-server ended: restarting it')
     }
@@ -143,7 +146,8 @@ export class Supervisor implements AsyncDisposable {
     this.#process = new ServerProcess(binary, configPath, lockFd, output, this.#serverLog)
     this.#detail = 'running'
     this.#startedMs = performance.now()
-    log.info({ pid: this.#process.pid }, 'nats-server started')
-    return await this.#process.ended
+    const { pid } = this.#process
+    const timer = setTimeout(() => log.info({ pid }, 'nats-server started'), this.#isQuiet ? PROVEN_AFTER_MS : 0)
+    return await this.#process.ended.finally(() => clearTimeout(timer))
   }
 }

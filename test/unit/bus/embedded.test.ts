@@ -79,18 +79,20 @@ test('a server that cannot start is tried again, and the state says why', async 
   await using state = await scratch()
   await mkdir(join(state.dir, 'nats'), { recursive: true })
   await writeFile(join(state.dir, 'nats', 'single'), 'in the way')
-  await using host = await startHost({ stateDir: state.dir })
+  await using host = await startHost({ stateDir: state.dir, logLevel: 'debug' })
+  const starts = () => host.lines.filter(({ msg }) => msg === 'nats-server started').length
   await eventually('a reason', () => /exit code 1.*not a directory/.test(host.embedded.state()?.detail ?? ''))
   t.regex(host.bus.state().detail, /0 of 1 nats-servers reachable|not connected/)
-  // Each attempt runs for a moment: the reason stays.
-  t.regex(host.embedded.state()?.trouble ?? '', /exit code 1/)
-  const tried = host.embedded.state()?.pid
-  await eventually('a next attempt', () => {
-    const { pid, trouble } = host.embedded.state() ?? {}
-    return pid !== null && pid !== tried && /exit code 1/.test(trouble ?? '')
+  const ends = () => host.lines.filter(({ msg }) => msg === 'nats-server ended: restarting it').length
+  await eventually('a third attempt', () => {
+    // Each attempt runs for a moment: the reason stays.
+    t.regex(host.embedded.state()?.trouble ?? '', /exit code 1/)
+    return ends() >= 3
   })
+  t.is(starts(), 2, 'attempts that fail as before are not logged')
   await rm(join(state.dir, 'nats', 'single'))
   await eventually('a server that runs', () => host.embedded.state()?.trouble === null)
+  await eventually('the log says so', () => starts() === 3)
 })
 
 test('loopback is shared by all users of a machine: without the password nobody gets in', async (t) => {

@@ -1,5 +1,6 @@
 import { until } from '../../lab/poll.ts'
 import { CREATE, DISABLE, type DocStep, ENABLE, HOSTS, LIST, step } from './doc-step.ts'
+import { UNREADY_HOST } from './doc-unready-host.ts'
 import { agentOf, idle, inspect, shell, sleeper, whenAgentReady } from './fixture.ts'
 
 const ALL = '10.0.0.1,10.0.0.2,10.0.0.3'
@@ -100,6 +101,7 @@ export const INSTALL_STEPS: readonly DocStep[] = [
       t.regex((await site.atDesk(make)).stdout, /kept/, 'it may be repeated')
     },
   ),
+  UNREADY_HOST,
   step(
     'several hosts: from a checkout, and from a registry',
     {

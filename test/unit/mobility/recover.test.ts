@@ -240,6 +240,17 @@ test('promise 2: a volume that the registry has forgotten is not created anew in
   t.like(await mount, { code: 'VOLUME_EXISTS' }, 'also where it was created while the data could not be seen')
 })
 
+test('promise 2: a reply that was missed does not let a volume be made anew in place of its data', async (t) => {
+  const world = await World.start(3)
+  await world.host(1).agent.create('data', { ...DEFAULT_OPTIONS, copies: 1 })
+  await world.use(1, 'data', 'one')
+  await loseRegistry(world)
+  // Both other hosts are asked; as of a machine that stood still meanwhile, both replies are missed.
+  let missed = 0
+  world.losesReply = ({ kind }) => kind === 'inventory' && missed++ < 2
+  await t.throwsAsync(world.clock.until(world.host(2).agent.create('data', DEFAULT_OPTIONS)), { code: 'VOLUME_EXISTS' })
+})
+
 test('a volume that was removed may be created anew at once, also while other hosts still have its data', async (t) => {
   const world = await World.start(3)
   await world.host(1).agent.create('data', DEFAULT_OPTIONS)

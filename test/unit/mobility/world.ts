@@ -1,6 +1,6 @@
 import { WherryError } from '../../../agent/model/errors.ts'
 import type { Registry } from '../../../agent/registry/contract.ts'
-import type { Peers, VolumePuller } from '../../../agent/transfer/contract.ts'
+import type { Peers, Query, VolumePuller } from '../../../agent/transfer/contract.ts'
 import { VirtualClock } from '../../fake/clock.ts'
 import { MemoryRegistry } from '../../fake/memory-registry.ts'
 import { peerAt } from '../../fake/peer-identity.ts'
@@ -35,6 +35,8 @@ export class World {
   pullMs = 0
   /** All pulls that were requested, oldest first. */
   readonly pulls: Pull[] = []
+  /** Whether the reply to a question never arrives. */
+  losesReply: (question: Query) => boolean = () => false
   /** After how long a lost host is replaced. */
   replaceAfterMs = 600_000
   #ids = 0
@@ -95,7 +97,9 @@ export class World {
         const asked = this.hosts.find(({ name }) => name === address && port === TRANSFER_PORT)
         if (asked === undefined || !asked.connected || !host.connected)
           throw new WherryError('TRANSFER_CUT', 'not reached')
-        return await asked.agent.answer(question, peerAt(host.name), signal)
+        const reply = await asked.agent.answer(question, peerAt(host.name), signal)
+        if (this.losesReply(question)) throw new WherryError('TRANSFER_CUT', 'the reply is lost')
+        return reply
       },
     }
   }

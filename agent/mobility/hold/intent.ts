@@ -1,4 +1,4 @@
-import { WherryError } from '../../model/errors.ts'
+import { codeOf, WherryError } from '../../model/errors.ts'
 import type { Checkpoint, VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import { isUnused } from '../checkpoint/surrendered.ts'
@@ -126,7 +126,13 @@ async function isStillHeld(
   local: LocalCopy,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const state = await confirmHold(context, local, AbortSignal.any([signal, context.dependencies.signal]))
+  const confirming = confirmHold(context, local, AbortSignal.any([signal, context.dependencies.signal]))
+  const state = await confirming.catch((error: unknown) => {
+    // The Mount read the record a moment ago: the next try finds out whether the volume was removed, or made anew.
+    if (codeOf(error) === 'COPY_DAMAGED') return 'unknown'
+    throw error
+  })
+  if (state === 'unknown') return false
   if (state === 'held') return true
   // What was written under it is on this disk alone: the hold stays until the record is recovered.
   if (state === 'forgotten') throw registryBehind(seen, `the disk of ${ownLabel(context)}`, local.epochSeen)

@@ -1,7 +1,9 @@
 import test from 'ava'
+import { WherryError } from '../../../agent/model/errors.ts'
 import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import type { LocalCopy } from '../../../agent/store/contract.ts'
 import { hashOf } from '../../fake/memory-store.ts'
+import { peerAt } from '../../fake/peer-identity.ts'
 import { World } from './world.ts'
 
 const OPTIONS = { ...DEFAULT_OPTIONS, copies: 2 }
@@ -190,4 +192,30 @@ test('promise 10: a Mount whose volume is removed and made anew meanwhile mounts
   t.regex(mountpoint, new RegExp(after.id))
   t.is((await world.record('data')).holder?.host, 'h2')
   t.is((await host.store.copy(before.id))?.held ?? null, null)
+})
+
+test('promise 10: a Mount that confirms a hold which was given up for a removal does not call the registry lossy', async (t) => {
+  const world = await World.start(2)
+  const host = world.host(2)
+  await host.agent.create('data', OPTIONS)
+  await world.clock.until(host.agent.mount('data', 'm', 10_000))
+  const { value: before, revision } = (await world.registry.volume('data')) ?? t.fail()
+  // The volume stays held without a use.
+  host.store.capture = () => Promise.reject(new WherryError('VOLUME_BUSY', 'process 7 (sh) can write'))
+  await host.agent.unmount('data', 'm')
+  await world.clock.advance(1_000)
+  const hold = { volume: before.id, epoch: before.epoch, incarnation: before.holder?.incarnation ?? '' }
+  const asked = { kind: 'surrender', ...hold, want: 'removal' } as const
+  const reply = host.agent.answer(asked, peerAt('h1'), new AbortController().signal)
+  t.like(await world.clock.until(reply), { outcome: 'given-up' })
+  const after = { ...before, id: '01JZZZZZZZZZZZZZZZZZZZZZZZ', epoch: 0, holder: null, last: null, copies: {} }
+  let swaps = 0
+  world.registry.beforeWrite = ({ id }) => {
+    if (id !== before.id || swaps++ > 0) return
+    void world.registry.addRemoved({ id, name: 'data', removedAt: world.clock.now().toISOString(), hosts: ['h2'] })
+    void world.registry.updateVolume(after, revision)
+  }
+  const { mountpoint } = await world.clock.until(host.agent.mount('data', 'm2', 2_000))
+  t.is(swaps, 1)
+  t.is(mountpoint, host.store.mountpoint(after.id))
 })

@@ -151,6 +151,7 @@ async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSi
     pauseBudgetMs: config.pauseBudgetMs,
     checkpointShare: config.checkpointShare,
     replaceAfterMs: config.replaceAfterMs,
+    certificateEnds: () => identity?.endsAt ?? null,
     peerAddresses: config.peers.map((address) => ({ address, port: config.transferPort })),
     drainFlag: await openDrainFlag(stateDir),
     engineFacts: await openEngineFacts(stateDir),

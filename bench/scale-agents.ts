@@ -118,6 +118,7 @@ function partsOf(
     alone: false,
     registryHosts: [],
     leaderlessQuorum: Number.POSITIVE_INFINITY,
+    certificateEnds: () => null,
     peerAddresses: [],
     engineFacts: { get: () => null, set: async () => undefined },
     drainFlag: { get: () => false, set: async () => undefined },

@@ -17,6 +17,8 @@ export interface Credentials {
 export interface Identity extends AsyncDisposable {
   /** The newest valid set. */
   current(): Credentials
+  /** When its certificate or its CA ends, whichever is first. */
+  readonly endsAt: Date
   readonly paths: { readonly ca: string; readonly cert: string; readonly key: string }
   /** Calls `listener` after each new valid set; returns a function that ends that. */
   onChange(listener: () => void): () => void
@@ -146,6 +148,7 @@ class FileIdentity implements Identity {
   readonly #log: Logger
   readonly #listeners = new Set<() => void>()
   #current: Credentials | undefined
+  #endsAt = new Date(0)
   #watch: AsyncDisposable | undefined
 
   constructor(options: { dir: string; address: string; log: Logger }) {
@@ -158,6 +161,10 @@ class FileIdentity implements Identity {
   current(): Credentials {
     if (this.#current === undefined) throw new WherryError('INTERNAL', 'Certificates were used before they were read.')
     return this.#current
+  }
+
+  get endsAt(): Date {
+    return this.#endsAt
   }
 
   onChange(listener: () => void): () => void {
@@ -183,6 +190,7 @@ class FileIdentity implements Identity {
     const expires = check(this.paths, files, this.#address, new Date())
     const before = this.#current
     this.#current = files
+    this.#endsAt = expires
     if (before !== undefined && isForeign(this.paths, files, before))
       this.#log.warn({ ca }, 'certificates of another CA: hosts with those of the old one refuse this host')
     if (expires.getTime() - Date.now() > EXPIRY_WARNING_MS) return

@@ -119,6 +119,10 @@ const HOST_GAUGES: Readonly<Record<string, { help: string; of: (health: Health) 
     help: "How long this host's lease runs without another renewal; 0: it has expired.",
     of: ({ lease }) => lease.secondsLeft,
   },
+  wherry_certificate_end_timestamp_seconds: {
+    help: "When this host's certificate or its CA ends, in seconds since 1970; +Inf: the host needs none.",
+    of: ({ certificateEnds }) => (certificateEnds === null ? Infinity : Date.parse(certificateEnds) / 1000),
+  },
   wherry_fenced_containers: {
     help: 'Containers of this host that are paused because its lease has expired.',
     of: ({ fenced }) => fenced.length,

@@ -76,6 +76,8 @@ export interface HostView {
   readonly otherPeers?: true
   /** Of Wherry, by its last heartbeat; null: an older release does not say it. */
   readonly version: string | null
+  /** When its certificate ends, ISO 8601; null: it needs none, or an older release does not say it. */
+  readonly certificateEnds: string | null
   readonly swarmNode: string | null
   /** How many volumes it holds. */
   readonly holds: number
@@ -106,6 +108,8 @@ export interface Health {
   readonly fenced: readonly string[]
   /** Standing warnings for operators, e.g. what two servers mean. */
   readonly notes: readonly string[]
+  /** When this host's certificate ends, ISO 8601; null: it needs none. */
+  readonly certificateEnds: string | null
   readonly hostId: string
   /** This host's name, as the engine said it last. */
   readonly host: string

@@ -84,6 +84,8 @@ export interface Dependencies {
    * For when the registry knows no host.
    */
   readonly peerAddresses: readonly { readonly address: string; readonly port: number }[]
+  /** When this host's certificate ends; null: it needs none. */
+  readonly certificateEnds: () => Date | null
   /** Whether an operator drains this host. */
   readonly drainFlag: DrainFlag
   /** Names of hosts, kept over restarts; missing: none are kept. */

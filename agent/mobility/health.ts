@@ -51,6 +51,7 @@ export async function readHealth(
       ...describeRefused(context),
       ...(await describeSetAside(context).catch(() => [])),
     ],
+    certificateEnds: dependencies.certificateEnds()?.toISOString() ?? null,
     hostId: self.id,
     host: node.name,
     version: self.version,

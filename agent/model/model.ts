@@ -192,6 +192,8 @@ export interface HostRecord {
   readonly draining: boolean
   /** A digest of its WHERRY_PEERS, to find lists that differ. Missing: an older release wrote it. */
   readonly peers?: string | undefined
+  /** When the host's certificate ends, ISO 8601; null: it needs none. Missing: an older release wrote it. */
+  readonly certificateEnds?: string | null | undefined
   /** Proves that the host wrote it. Missing: the host has no peers, or an older release wrote it. */
   readonly seal?: Seal | undefined
 }

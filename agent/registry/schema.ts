@@ -44,4 +44,5 @@ export const hostSchema: z.ZodType<HostRecord> = z.looseObject({
   zone: z.string().nullable().default(null),
   draining: z.boolean().default(false),
   peers: z.string().optional(),
+  certificateEnds: z.string().nullable().optional(),
 })

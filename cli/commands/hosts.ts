@@ -31,8 +31,17 @@ function showHosts(hosts: readonly HostView[]): string {
     : `${list}\nBeware: ${describeOutage(first)}. This is the last known state: the other hosts may be well.`
 }
 
+/** From this long before its end, a certificate is worth a word. */
+const CERTIFICATE_DUE_MS = 30 * 24 * 3_600_000
+
 function describeHost(host: HostView): string {
-  return host.otherPeers === true ? `${describeState(host)}, other WHERRY_PEERS` : describeState(host)
+  const { certificateEnds } = host
+  const isDue = certificateEnds !== null && Date.parse(certificateEnds) - Date.now() < CERTIFICATE_DUE_MS
+  return [
+    describeState(host),
+    ...(host.otherPeers === true ? ['other WHERRY_PEERS'] : []),
+    ...(isDue ? [`certificate ends ${certificateEnds.slice(0, 10)}`] : []),
+  ].join(', ')
 }
 
 function describeState(host: HostView): string {

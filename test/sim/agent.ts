@@ -128,6 +128,7 @@ export class SimAgent {
       pauseBudgetMs: settings.pauseBudgetMs,
       checkpointShare: 0.5,
       replaceAfterMs: world.replaceAfterMs,
+      certificateEnds: () => null,
       peerAddresses: world.hosts.map((address) => ({ address, port: TRANSFER_PORT })),
       engineFacts: {
         get: () => this.#machine.engineFacts,

@@ -61,6 +61,7 @@ export function describeHost(
     totalBytes: space.totalBytes,
     zone: node.zone,
     draining: node.drained || drainFlag.get(),
+    certificateEnds: dependencies.certificateEnds()?.toISOString() ?? null,
     peers: digestOfPeers(dependencies.peerAddresses.map(({ address }) => address)),
   }
 }

@@ -20,6 +20,7 @@ export const HEALTHY: Health = {
   engine: { reachable: true, detail: 'ok' },
   lease: { secondsLeft: 7.5 },
   fenced: [],
+  certificateEnds: null,
   notes: [],
   hostId: 'host-1',
   host: 'h1',

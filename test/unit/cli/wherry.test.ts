@@ -30,6 +30,7 @@ const HOST: HostView = {
   version: '1.0.0',
   swarmNode: null,
   holds: 1,
+  certificateEnds: null,
   uses: { ID: ['db'] },
   freeBytes: 40e9,
   totalBytes: 100e9,
@@ -166,6 +167,19 @@ test('hosts shows space, zone and who is drained', async (t) => {
   const { stdout } = await agent.run('hosts')
   t.regex(stdout, /h1 \(this\) +10\.0\.0\.1 +alive +no +east +40\.0 GB of 100 GB +1\n/)
   t.regex(stdout, /h2 +10\.0\.0\.1 +away since 2026-01-02T03:04:05.678Z +yes +-/)
+})
+
+test('hosts says which certificate ends within 30 days', async (t) => {
+  await using agent = await start()
+  const inDays = (days: number) => new Date(Date.now() + days * 86_400_000).toISOString()
+  const [soon, later] = [inDays(29), inDays(31)]
+  agent.mobility.hosts = async () => [
+    { ...HOST, certificateEnds: soon },
+    { ...HOST, name: 'h2', self: false, certificateEnds: later },
+  ]
+  const { stdout } = await agent.run('hosts')
+  t.regex(stdout, new RegExp(`h1 \\(this\\) +\\S+ +alive, certificate ends ${soon.slice(0, 10)} `))
+  t.regex(stdout, /h2 +\S+ +alive +no/)
 })
 
 test('an agent that has just started says so, and calls no host away', async (t) => {

@@ -37,6 +37,21 @@ test('a disk that answers again is believed again', async (t) => {
   t.deepEqual((await heartbeat(world)).uses, [(await world.record('data')).id])
 })
 
+test("every host knows when a host's certificate ends, and that host has it among its metrics", async (t) => {
+  const world = await World.start(2)
+  const [h1, h2] = [world.host(1), world.host(2)]
+  h1.certificateEnds = new Date('2027-03-01T00:00:00Z')
+  await world.clock.advance(3_000)
+  const ends = (await h2.agent.hosts()).map(({ name, certificateEnds }) => [name, certificateEnds])
+  t.deepEqual(Object.fromEntries(ends), { h1: '2027-03-01T00:00:00.000Z', h2: null })
+  const seconds = Date.parse('2027-03-01T00:00:00Z') / 1000
+  t.regex(
+    await h1.metrics.scrape(h1.agent),
+    new RegExp(`^wherry_certificate_end_timestamp_seconds\\{.*\\} ${seconds}$`, 'm'),
+  )
+  t.regex(await h2.metrics.scrape(h2.agent), /^wherry_certificate_end_timestamp_seconds\{.*\} \+Inf$/m)
+})
+
 test('a host that was booted is called by its name and its Swarm node before its engine answers', async (t) => {
   const world = await World.start(1)
   const host = world.host(1)

@@ -44,6 +44,7 @@ export function heldDependencies(name: string, given: Given): Dependencies {
     pauseBudgetMs: 500,
     checkpointShare: 0.2,
     replaceAfterMs: 600_000,
+    certificateEnds: () => null,
     peerAddresses: [],
     drainFlag: { get: () => false, set: async () => undefined },
     engineFacts: { get: () => null, set: async () => undefined },

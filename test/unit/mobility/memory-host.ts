@@ -44,6 +44,7 @@ export class MemoryHost {
   readonly pauses: FakePauses
   readonly freezes: MemoryFreezes
   guard: Guard | null = null
+  certificateEnds: Date | null = null
   /** Why its own nats-server does not run. */
   serverTrouble: string | null = null
   /** What its disk knows of its engine. */
@@ -167,6 +168,7 @@ export class MemoryHost {
       alone: false,
       registryHosts: names,
       leaderlessQuorum: Math.floor(names.length / 2) + 1,
+      certificateEnds: () => this.certificateEnds,
       peerAddresses: names.map((address) => ({ address, port: 1 })),
       engineFacts: {
         get: () => this.engineFacts,

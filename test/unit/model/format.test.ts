@@ -44,6 +44,7 @@ const HEARTBEAT = {
   late: { ID: TROUBLE },
   damaged: { ID: 'file' },
   holds: 1,
+  certificateEnds: AT,
   unwritable: TROUBLE,
   ...{ renewal: 7, expiredBy: null, leaseMs: 1, seizeAfterMs: 2, freeBytes: 1, totalBytes: 2, zone: null },
   draining: false,

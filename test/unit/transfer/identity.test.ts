@@ -95,6 +95,13 @@ test('a certificate for another address is refused, and both addresses are named
   }
 })
 
+test('the end of the certificate is known', async (t) => {
+  await using set = await ground()
+  await using identity = await set.open()
+  const days = (identity.endsAt.getTime() - Date.now()) / 86_400_000
+  t.true(days > 1090 && days < 1096, `${days} days: scripts/certs makes certificates for three years`)
+})
+
 test('DNS names and IPv6 addresses work as addresses', async (t) => {
   await using set = await ground()
   for (const address of ['db.example.org', '::1']) {

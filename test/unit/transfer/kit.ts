@@ -41,6 +41,7 @@ export async function identityIn(dir: string, log: Logger, pollMs = 50): Promise
 export function rawIdentity(files: { ca: Buffer; cert: Buffer; key: Buffer }): Identity {
   return {
     current: () => files,
+    endsAt: new Date(0),
     paths: { ca: '/tls/ca.pem', cert: '/tls/cert.pem', key: '/tls/key.pem' },
     onChange: () => () => {},
     [Symbol.asyncDispose]: async () => {},

@@ -18,6 +18,7 @@ import { openEngineFacts } from './host/engine-facts.ts'
 import { readHostId } from './host/host-id.ts'
 import { openHostNames } from './host/host-names.ts'
 import { keepNames } from './host/known-names.ts'
+import { findOwnAddress } from './host/own-address.ts'
 import { type Paths, pathsUnder, rootOf } from './host/paths.ts'
 import { Metrics } from './metrics/metrics.ts'
 import type { Dependencies } from './mobility/dependencies.ts'
@@ -38,13 +39,15 @@ import { describeError } from './runtime/log-line.ts'
 const LONE_ADDRESS = '127.0.0.1'
 
 /** Puts the agent's parts together, outermost last, and takes them down in the opposite order when `stop` aborts. */
-async function runAgent(config: Config, paths: Paths, log: Logger, stop: AbortSignal): Promise<void> {
+async function runAgent(given: Config, paths: Paths, log: Logger, stop: AbortSignal): Promise<void> {
   await using stack = new AsyncDisposableStack()
   // Early: the plugin takes an agent that says nothing for stuck.
   const watchdog = stack.use(createAgentWatchdog(process))
   const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as {
     version: string
   }
+  const isNamed = given.advertise !== '' || given.peers.length === 0
+  const config = isNamed ? given : { ...given, advertise: await findOwnAddress(given.peers) }
   const hostId = await readHostId(paths.stateDir, ulid)
   const settings = {
     advertise: config.advertise,

@@ -21,7 +21,7 @@ export type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** All settings of plugin and agent, parsed. Times are in milliseconds. */
 export interface Config {
-  /** Address of this host as its peers reach it; empty on a single host. */
+  /** Address of this host as its peers reach it; empty: a single host, or the one of `peers` that is its own. */
   readonly advertise: string
   /** All hosts of the cluster, this one included; empty on a single host. */
   readonly peers: readonly string[]
@@ -154,9 +154,9 @@ function contradictions(values: Values): string[] {
   const { WHERRY_ADVERTISE: advertise, WHERRY_PEERS: peers, WHERRY_NATS: nats } = values
   const { WHERRY_HEARTBEAT: heartbeatMs, WHERRY_LEASE: leaseMs, WHERRY_SEIZE_AFTER: seizeAfterMs } = values
   const problems: string[] = []
-  if (advertise === '' && (isNotEmpty(peers) || isNotEmpty(nats))) {
+  if (advertise === '' && isNotEmpty(nats) && !isNotEmpty(peers)) {
     problems.push(
-      "WHERRY_ADVERTISE must be set to this host's address when there are others, for example " +
+      "WHERRY_ADVERTISE must be set to this host's address with a NATS of your own and no WHERRY_PEERS, for example " +
         'WHERRY_ADVERTISE=10.0.0.1',
     )
   }

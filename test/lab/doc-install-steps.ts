@@ -1,5 +1,5 @@
 import { until } from '../../lab/poll.ts'
-import { CREATE, DISABLE, type DocStep, ENABLE, HOSTS, LIST, step } from './doc-step.ts'
+import { CREATE, DISABLE, type DocStep, ENABLE, HOSTS, INSTALL, LIST, step } from './doc-step.ts'
 import { UNREADY_HOST } from './doc-unready-host.ts'
 import { agentOf, idle, inspect, shell, sleeper, whenAgentReady } from './fixture.ts'
 
@@ -105,15 +105,12 @@ export const INSTALL_STEPS: readonly DocStep[] = [
   step(
     'several hosts: from a checkout, and from a registry',
     {
-      fromCheckout: `scripts/install WHERRY_ADVERTISE=10.0.0.1 WHERRY_PEERS=${ALL}`,
+      fromCheckout: `scripts/install WHERRY_PEERS=${ALL}`,
       build: 'scripts/build-plugin build/plugin',
       create: 'docker plugin create REGISTRY/wherry build/plugin',
       push: 'docker plugin push REGISTRY/wherry',
       state: 'mkdir -p /var/lib/wherry',
-      install: [
-        'docker plugin install --grant-all-permissions --disable --alias wherry REGISTRY/wherry',
-        `WHERRY_ADVERTISE=10.0.0.2 WHERRY_PEERS=${ALL}`,
-      ].join(' '),
+      install: INSTALL,
       enable: ENABLE,
       program: 'scp scripts/wherry 10.0.0.2:/usr/local/bin/wherry',
     },
@@ -123,7 +120,7 @@ export const INSTALL_STEPS: readonly DocStep[] = [
       for (const text of [build, create, push]) await site.on(h1, text)
       for (const host of [h2, h3]) {
         await site.on(host, state)
-        await site.on(host, install.replace('ADVERTISE=10.0.0.2', `ADVERTISE=10.0.0.${host.index}`))
+        await site.on(host, install)
         await site.on(host, enable)
         await site.atDesk(program.replace('10.0.0.2', `10.0.0.${host.index}`))
       }
@@ -144,7 +141,7 @@ export const INSTALL_STEPS: readonly DocStep[] = [
       upgrade: 'docker plugin upgrade --grant-all-permissions --skip-remote-check wherry REGISTRY/wherry',
       source: 'docker plugin set wherry state.source=/srv/wherry',
     },
-    async ({ disable, upgrade, source }, { t, site, h3 }) => {
+    async ({ disable, upgrade, source }, { t, site, lab, h3 }) => {
       await site.on(h3, disable)
       t.regex((await site.on(h3, upgrade)).stdout, /Upgraded plugin wherry/)
       site.name('/srv/wherry', '/var/lib/wherry')
@@ -152,7 +149,8 @@ export const INSTALL_STEPS: readonly DocStep[] = [
       await site.on(h3, ENABLE)
       await whenAgentReady(h3, 3)
       const { stdout } = await h3.docker(['plugin', 'inspect', 'wherry', '-f', '{{json .Settings.Env}}'])
-      t.true((JSON.parse(stdout) as string[]).includes(`WHERRY_ADVERTISE=${h3.address}`), 'settings are kept')
+      const peers = lab.hosts.map(({ address }) => address).join(',')
+      t.true((JSON.parse(stdout) as string[]).includes(`WHERRY_PEERS=${peers}`), 'settings are kept')
     },
   ),
 ]

@@ -3,7 +3,7 @@ import type { CommandResult } from '../../lab/command.ts'
 import type { Host } from '../../lab/host.ts'
 import { until } from '../../lab/poll.ts'
 import type { DocSite } from './doc-site.ts'
-import { CREATE, DISABLE, type DocStep, ENABLE, HOSTS, LIST, step } from './doc-step.ts'
+import { CREATE, DISABLE, type DocStep, ENABLE, HOSTS, INSTALL, LIST, step } from './doc-step.ts'
 import { idle, inspect, shell, sleeper, whenAgentReady } from './fixture.ts'
 import { copiedElsewhere } from './witness.ts'
 
@@ -53,19 +53,15 @@ export const LOSS_STEPS: readonly DocStep[] = [
     {
       certificate: 'scripts/certs certs 10.0.0.3',
       peers: 'docker plugin set wherry WHERRY_PEERS=10.0.0.1,10.0.0.2,10.0.0.3',
-      install: [
-        'docker plugin install --grant-all-permissions --disable --alias wherry REGISTRY/wherry',
-        'WHERRY_ADVERTISE=10.0.0.3 WHERRY_PEERS=10.0.0.1,10.0.0.2,10.0.0.3',
-      ].join(' '),
     },
-    async ({ certificate, peers, install }, ground) => {
+    async ({ certificate, peers }, ground) => {
       const { t, site, lab, h1, h2, h3 } = ground
       await site.atDesk(certificate)
       await site.atDesk('ssh 10.0.0.3 mkdir -p /var/lib/wherry/tls')
       const files = 'certs/10.0.0.3/ca.pem certs/10.0.0.3/cert.pem certs/10.0.0.3/key.pem'
       await site.atDesk(`scp ${files} 10.0.0.3:/var/lib/wherry/tls/`)
       for (const host of [h1, h2]) for (const text of [DISABLE, peers, ENABLE]) await site.on(host, text)
-      for (const text of [install, ENABLE]) await site.on(h3, text)
+      for (const text of [INSTALL, ENABLE]) await site.on(h3, text)
       await Promise.all(lab.hosts.map((host) => whenAgentReady(host, 3)))
       t.is((await shell(h3, ground, 'data', 'cat /data/file')).stdout, 'kept\n')
       await idle(h1, 'data')

@@ -21,6 +21,10 @@ export const DISABLE = 'docker plugin disable --force wherry'
 export const ENABLE = 'docker plugin enable --timeout 0 wherry'
 export const HOSTS = 'wherry hosts'
 export const LIST = 'wherry ls'
+export const INSTALL = [
+  'docker plugin install --grant-all-permissions --disable --alias wherry REGISTRY/wherry',
+  'WHERRY_PEERS=10.0.0.1,10.0.0.2,10.0.0.3',
+].join(' ')
 export const CREATE = 'docker volume create --driver wherry data'
 
 /** A step whose function gets its commands by name. */

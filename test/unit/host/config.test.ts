@@ -43,6 +43,10 @@ const SAMPLES: Record<string, [Record<string, string>, Partial<Config>]> = {
     { WHERRY_ADVERTISE: '10.0.0.2', WHERRY_PEERS: '10.0.0.1, 10.0.0.2, 10.0.0.3' },
     { advertise: '10.0.0.2', peers: ['10.0.0.1', '10.0.0.2', '10.0.0.3'] },
   ],
+  'hosts that find themselves in the list': [
+    { WHERRY_PEERS: '10.0.0.1,10.0.0.2' },
+    { advertise: '', peers: ['10.0.0.1', '10.0.0.2'] },
+  ],
   'names in any case and IPv6': [
     { WHERRY_ADVERTISE: 'Node-1.Example.org', WHERRY_PEERS: 'node-1.example.org,fd00::2' },
     { advertise: 'node-1.example.org', peers: ['node-1.example.org', 'fd00::2'] },
@@ -77,11 +81,10 @@ for (const [what, [env, changed]] of Object.entries(SAMPLES)) {
 }
 
 const REFUSED: Record<string, [Record<string, string>, RegExp]> = {
-  'peers without an own address': [
-    { WHERRY_PEERS: 'h1' },
+  'a NATS without an own address': [
+    { WHERRY_NATS: 'nats://n1' },
     /WHERRY_ADVERTISE must be set .* WHERRY_ADVERTISE=10\.0\.0\.1/,
   ],
-  'a NATS without an own address': [{ WHERRY_NATS: 'nats://n1' }, /WHERRY_ADVERTISE must be set/],
   'peers without this host': [
     { WHERRY_ADVERTISE: 'h1', WHERRY_PEERS: 'h2,h3' },
     /WHERRY_PEERS must contain this host's own address h1, for example WHERRY_PEERS=h1,h2,h3/,
@@ -128,7 +131,7 @@ for (const [what, [env, line]] of Object.entries(REFUSED)) {
 }
 
 test('all problems are reported at once in one line', (t) => {
-  const line = complaint({ WHERRY_LOG: 'loud', WHERRY_PEERS: 'h1', WHERRY_NATS_PORT: 'x', WHERRY_LAESE: '9s' })
+  const line = complaint({ WHERRY_LOG: 'loud', WHERRY_NATS: 'tls://n1', WHERRY_NATS_PORT: 'x', WHERRY_LAESE: '9s' })
   for (const part of ['WHERRY_LOG', 'WHERRY_ADVERTISE', 'WHERRY_NATS_PORT', 'WHERRY_LEASE?'])
     t.true(line.includes(part))
   t.false(line.includes('\n'))

@@ -112,7 +112,10 @@ export const INSTALL_STEPS: readonly DocStep[] = [
       state: 'mkdir -p /var/lib/wherry',
       install: INSTALL,
       enable: ENABLE,
-      program: 'scp scripts/wherry 10.0.0.2:/usr/local/bin/wherry',
+      program: [
+        `cp "$(docker info --format '{{.DockerRootDir}}')/plugins/$(docker plugin inspect wherry`,
+        `--format '{{.Id}}')/rootfs/app/wherry" /usr/local/bin/wherry`,
+      ].join(' '),
     },
     async ({ fromCheckout, build, create, push, state, install, enable, program }, ground) => {
       const { t, site, lab, h1, h2, h3 } = ground
@@ -122,7 +125,7 @@ export const INSTALL_STEPS: readonly DocStep[] = [
         await site.on(host, state)
         await site.on(host, install)
         await site.on(host, enable)
-        await site.atDesk(program.replace('10.0.0.2', `10.0.0.${host.index}`))
+        await site.on(host, program)
       }
       await Promise.all(lab.hosts.map((host) => whenAgentReady(host, 3)))
       const alive = async () => ((await site.on(h2, HOSTS, true)).stdout.match(/alive/g) ?? []).length === 3

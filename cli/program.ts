@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { newCommand, type Run } from './command.ts'
+import { doctorCommand } from './commands/doctor.ts'
 import { drainCommand } from './commands/drain.ts'
 import { hostsCommand } from './commands/hosts.ts'
 import { inspectCommand } from './commands/inspect.ts'
@@ -19,6 +20,7 @@ const COMMANDS = [
   hostsCommand,
   movesCommand,
   statusCommand,
+  doctorCommand,
   promoteCommand,
   rmCommand,
   verifyCommand,

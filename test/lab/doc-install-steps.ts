@@ -15,12 +15,15 @@ export const INSTALL_STEPS: readonly DocStep[] = [
       list: LIST,
       hosts: HOSTS,
       status: 'wherry status',
+      doctor: 'wherry doctor',
       verify: 'wherry verify data',
     },
-    async ({ withSettings, install, create, list, hosts, status, verify }, ground) => {
+    async ({ withSettings, install, create, list, hosts, status, doctor, verify }, ground) => {
       const { t, site, h1 } = ground
       t.regex((await site.on(h1, withSettings)).stdout, /installed and ready/)
       t.regex((await site.on(h1, status)).stdout, /^ready +yes\nregistry +replies\n/)
+      // The disk of the machine may be rather full.
+      t.regex((await site.on(h1, doctor, true)).stdout, /^(Nothing needs attention|\w+ +host h1: .* are free)/)
       await site.on(h1, create)
       await shell(h1, ground, 'data', 'echo kept >/data/file')
       const before = await inspect(h1, 'data')

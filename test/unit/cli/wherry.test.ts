@@ -6,38 +6,17 @@ import { join } from 'node:path'
 import test from 'ava'
 import { pino } from 'pino'
 import { serveApi } from '../../../agent/api/server.ts'
-import type { HostView } from '../../../agent/mobility/contract.ts'
 import type { MoveView, VolumeView } from '../../../agent/mobility/volume-view.ts'
 import { WherryError } from '../../../agent/model/errors.ts'
-import { DEFAULT_OPTIONS } from '../../../agent/model/volume-options.ts'
 import { newCommand, newGroup } from '../../../cli/command.ts'
 import { createProgram } from '../../../cli/program.ts'
 import { WrongCall } from '../../../cli/wrong-call.ts'
 import { createMemoryMobility, HEALTHY } from '../api/memory-mobility.ts'
+import { HOST_VIEW, heldVolume } from './views.ts'
 
 const WHERRY = new URL('../../../cli/wherry.ts', import.meta.url).pathname
 
 const METRICS = '# HELP a b\n# TYPE a gauge\na 1\n'
-
-const HOST: HostView = {
-  id: 'a',
-  name: 'h1',
-  address: '10.0.0.1',
-  self: true,
-  alive: true,
-  stale: false,
-  lastSeen: '2026-01-02T03:04:05.678Z',
-  version: '1.0.0',
-  swarmNode: null,
-  holds: 1,
-  certificateEnds: null,
-  uses: { ID: ['db'] },
-  freeBytes: 40e9,
-  totalBytes: 100e9,
-  zone: 'east',
-  draining: false,
-  unwritable: null,
-}
 
 /** An agent's API over volumes in memory, and the command as an operator runs it. */
 async function start() {
@@ -63,34 +42,7 @@ function run(...args: string[]): Promise<{ code: number; stdout: string; stderr:
 }
 
 function addVolume(mobility: ReturnType<typeof createMemoryMobility>): VolumeView {
-  const at = new Date(Date.now() - 3_000).toISOString()
-  const last = { epoch: 4, seq: 17, hash: 'h', at, bytes: 1_500_000_000, files: 12 }
-  const copy = { address: '10.0.0.1', epoch: 4, seq: 17, at, awaySince: null, why: null }
-  const view: VolumeView = {
-    name: 'data',
-    id: 'ID',
-    options: DEFAULT_OPTIONS,
-    createdAt: at,
-    mountpoint: '',
-    stale: false,
-    holder: { host: 'h1', address: '10.0.0.1', since: at, epoch: 4, containers: ['db'], away: null },
-    epoch: 4,
-    last,
-    elsewhere: { epoch: 4, seq: 17, ageSeconds: 2 },
-    seizure: { from: 'h3', by: 'h1', at, epoch: 3, seq: 9, ageSeconds: 7 },
-    stuck: null,
-    unwritable: null,
-    checkpointing: null,
-    fenced: [],
-    diverged: [{ name: '3-1', epoch: 3, base: null, at, bytes: 2_000_000 }],
-    namesakes: [],
-    divergedElsewhere: [],
-    copies: [
-      { ...copy, host: 'h1', state: 'current' },
-      { ...copy, host: 'h2', state: 'filling', why: 'being pulled from h1' },
-    ],
-    move: null,
-  }
+  const view = heldVolume()
   mobility.volumes.set('data', view)
   return view
 }
@@ -145,7 +97,7 @@ test('what is on hosts that are away does not look as if it counted', async (t) 
 
 test('a host without registry says so, and not that all others are away', async (t) => {
   await using agent = await start()
-  const self = { ...HOST, alive: false, stale: true, staleSince: '2026-01-02T03:04:00.000Z' }
+  const self = { ...HOST_VIEW, alive: false, stale: true, staleSince: '2026-01-02T03:04:00.000Z' }
   agent.mobility.hosts = async () => [self, { ...self, name: 'h2', self: false }]
   const { stdout } = await agent.run('hosts')
   t.regex(stdout, /h1 \(this\) +10\.0\.0\.1 +without registry/)
@@ -158,11 +110,33 @@ test("metrics prints the agent's text as it is", async (t) => {
   t.deepEqual(await agent.run('metrics'), { code: 0, stdout: METRICS, stderr: '' })
 })
 
+test('doctor lists what needs attention with what mends it, the worst first, and its exit code says how bad it is', async (t) => {
+  await using agent = await start()
+  agent.mobility.hosts = async () => [HOST_VIEW]
+  agent.mobility.health = async () => HEALTHY
+  t.like(await agent.run('doctor'), { code: 0, stdout: 'Nothing needs attention, as far as this host knows.\n' })
+  agent.mobility.hosts = async () => [HOST_VIEW, { ...HOST_VIEW, name: 'h2', self: false, otherPeers: true }]
+  t.is((await agent.run('doctor')).code, 3)
+  const away = { ...HOST_VIEW, name: 'h3', address: '10.0.0.3', self: false, alive: false }
+  agent.mobility.hosts = async () => [HOST_VIEW, { ...HOST_VIEW, name: 'h2', self: false, otherPeers: true }, away]
+  const { code, stdout } = await agent.run('doctor')
+  t.is(code, 1)
+  const lines = stdout.split('\n')
+  t.regex(lines[0] ?? '', /^error {4}host h3: away since 2026/)
+  t.is(lines[1], '         start it; it was at 10.0.0.3')
+  t.regex(lines[2] ?? '', /^warning {2}host h2: has another WHERRY_PEERS/)
+  const found = JSON.parse((await agent.run('doctor', '--json')).stdout) as { severity: string }[]
+  t.deepEqual(
+    found.map(({ severity }) => severity),
+    ['error', 'warning'],
+  )
+})
+
 test('hosts shows space, zone and who is drained', async (t) => {
   await using agent = await start()
   agent.mobility.hosts = async () => [
-    HOST,
-    { ...HOST, name: 'h2', self: false, alive: false, draining: true, zone: null },
+    HOST_VIEW,
+    { ...HOST_VIEW, name: 'h2', self: false, alive: false, draining: true, zone: null },
   ]
   const { stdout } = await agent.run('hosts')
   t.regex(stdout, /h1 \(this\) +10\.0\.0\.1 +alive +no +east +40\.0 GB of 100 GB +1\n/)
@@ -174,8 +148,8 @@ test('hosts says which certificate ends within 30 days', async (t) => {
   const inDays = (days: number) => new Date(Date.now() + days * 86_400_000).toISOString()
   const [soon, later] = [inDays(29), inDays(31)]
   agent.mobility.hosts = async () => [
-    { ...HOST, certificateEnds: soon },
-    { ...HOST, name: 'h2', self: false, certificateEnds: later },
+    { ...HOST_VIEW, certificateEnds: soon },
+    { ...HOST_VIEW, name: 'h2', self: false, certificateEnds: later },
   ]
   const { stdout } = await agent.run('hosts')
   t.regex(stdout, new RegExp(`h1 \\(this\\) +\\S+ +alive, certificate ends ${soon.slice(0, 10)} `))
@@ -185,7 +159,7 @@ test('hosts says which certificate ends within 30 days', async (t) => {
 test('an agent that has just started says so, and calls no host away', async (t) => {
   await using agent = await start()
   agent.mobility.volumes.set('data', { ...addVolume(agent.mobility), hostsUnknown: true })
-  agent.mobility.hosts = async () => [HOST, { ...HOST, name: 'h2', self: false, alive: false, unknown: true }]
+  agent.mobility.hosts = async () => [HOST_VIEW, { ...HOST_VIEW, name: 'h2', self: false, alive: false, unknown: true }]
   const [listed, shown, hosts] = await Promise.all([agent.run('ls'), agent.run('inspect', 'data'), agent.run('hosts')])
   t.regex(listed.stdout, /\nThis agent has just started: which hosts are away is not known yet\.\n$/)
   t.regex(shown.stdout, /\nhosts +this agent has just started: which hosts are away is not known yet\n/)
@@ -194,10 +168,10 @@ test('an agent that has just started says so, and calls no host away', async (t)
 
 test('hosts shows the versions of all hosts while they differ', async (t) => {
   await using agent = await start()
-  const other = { ...HOST, name: 'h2', self: false }
-  agent.mobility.hosts = async () => [HOST, other]
+  const other = { ...HOST_VIEW, name: 'h2', self: false }
+  agent.mobility.hosts = async () => [HOST_VIEW, other]
   t.notRegex((await agent.run('hosts')).stdout, /VERSION|1\.0\.0/)
-  agent.mobility.hosts = async () => [HOST, { ...other, version: '1.1.0' }, { ...other, version: null }]
+  agent.mobility.hosts = async () => [HOST_VIEW, { ...other, version: '1.1.0' }, { ...other, version: null }]
   t.regex((await agent.run('hosts')).stdout, /VERSION\n.* 1\.0\.0\n.* 1\.1\.0\n.* older\n/)
 })
 
@@ -206,10 +180,10 @@ test('hosts says which host cannot write its disk, whether it is away, this one,
   const since = '2026-01-02T03:04:05.678Z'
   const unwritable = { code: 'EROFS', text: 'read-only file system', since }
   const others = [
-    { ...HOST, name: 'h2', self: false, alive: false, unwritable },
-    { ...HOST, name: 'h3', self: false, alive: false, stale: true, unwritable },
+    { ...HOST_VIEW, name: 'h2', self: false, alive: false, unwritable },
+    { ...HOST_VIEW, name: 'h3', self: false, alive: false, stale: true, unwritable },
   ]
-  agent.mobility.hosts = async () => [{ ...HOST, unwritable }, ...others]
+  agent.mobility.hosts = async () => [{ ...HOST_VIEW, unwritable }, ...others]
   const [{ stdout }, json] = await Promise.all([agent.run('hosts'), agent.run('hosts', '--json')])
   const why = `cannot write its disk since ${since} \\(EROFS\\)`
   t.regex(stdout, new RegExp(`h1 \\(this\\) +10\\.0\\.0\\.1 +alive, ${why} +no`))

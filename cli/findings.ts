@@ -60,6 +60,7 @@ function inHealth({ host, registry, engine, state, fenced, notes }: Health): Fin
 }
 
 function inHost(host: HostView, now: Date): Finding[] {
+  if (host.gone === true) return []
   const { name, address, stale, alive, unknown, lastSeen, unwritable, otherPeers, certificateEnds } = host
   const of = (severity: Finding['severity'], text: string, mend = ''): Finding => ({
     ...{ severity, about: `host ${name}`, text, mend },

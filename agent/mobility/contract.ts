@@ -72,6 +72,8 @@ export interface HostView {
   readonly unwritable: Trouble | null
   /** ISO 8601; empty: this agent has not heard of it. */
   readonly lastSeen: string
+  /** True: it is away, and not in this host's WHERRY_PEERS, or a living host has its address. It does not come back. */
+  readonly gone?: true
   /** True: its WHERRY_PEERS differs from this host's. */
   readonly otherPeers?: true
   /** Of Wherry, by its last heartbeat; null: an older release does not say it. */

@@ -51,10 +51,10 @@ function describeState(host: HostView): string {
 }
 
 /** While the registry does not reply, this host knows nothing of the others. */
-function describeReach({ self, alive, stale, unknown, lastSeen }: HostView): string {
+function describeReach({ self, alive, stale, unknown, gone, lastSeen }: HostView): string {
   if (stale && self) return 'without registry'
   if (stale) return lastSeen === '' ? 'not heard from since the agent started' : `last heard from ${lastSeen}`
   if (self && !alive) return 'without lease'
   if (unknown) return `not heard from yet, last heartbeat at ${lastSeen}`
-  return alive ? 'alive' : `away since ${lastSeen}`
+  return alive ? 'alive' : `${gone ? 'gone' : 'away'} since ${lastSeen}`
 }

@@ -18,6 +18,14 @@ export function hasOtherPeers({ dependencies, hosts }: Needs, { id, peers }: Hos
   return id !== dependencies.self.id && hosts.alive(id) && peers !== undefined && peers !== mine
 }
 
+/** Whether a host that is away is none of the cluster any more: it is not listed, or another one has its address. */
+export function isGone({ dependencies, hosts }: Needs, { id, address }: HostRecord): boolean {
+  const { self, peerAddresses } = dependencies
+  if (id === self.id || hosts.alive(id) || !hosts.knowsAway || hosts.stale) return false
+  const isListed = peerAddresses.length === 0 || peerAddresses.some((peer) => peer.address === address)
+  return !isListed || hosts.all().some((other) => other.address === address && other.id !== id && hosts.alive(other.id))
+}
+
 /** Returns a note for the operator if living hosts have another list of peers than this one. */
 export function describeOtherLists(context: Needs): string[] {
   const others = context.hosts.all().filter((host) => hasOtherPeers(context, host))

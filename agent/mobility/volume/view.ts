@@ -3,7 +3,7 @@ import type { Trouble, VolumeRecord } from '../../model/model.ts'
 import type { LocalCopy } from '../../store/contract.ts'
 import type { Context } from '../context.ts'
 import type { HostView } from '../contract.ts'
-import { hasOtherPeers } from '../lease/peer-lists.ts'
+import { hasOtherPeers, isGone } from '../lease/peer-lists.ts'
 import { stuckAt } from '../own-host.ts'
 import { orderOf } from '../record/checkpoint-order.ts'
 import { hasCheckpoint } from '../record/copies.ts'
@@ -257,6 +257,7 @@ export function viewHosts(context: Pick<Context, 'dependencies' | 'hosts' | 'sta
     zone: host.zone,
     draining: host.draining,
     ...(hasOtherPeers(context, host) ? { otherPeers: true as const } : {}),
+    ...(isGone(context, host) ? { gone: true as const } : {}),
   }))
   return [...heard, ...unheard]
 }

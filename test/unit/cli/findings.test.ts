@@ -112,6 +112,10 @@ for (const [what, [change, severity, about, text, mend]] of Object.entries(TROUB
   })
 }
 
+test('a host that was removed or replaced is no finding', (t) => {
+  t.deepEqual(findings({ host: { alive: false, gone: true, unwritable: SINCE, freeBytes: 0 } }), [])
+})
+
 test('what cannot be known is no finding: who is away without a registry, and copies as they were', (t) => {
   t.deepEqual(findings({ host: { alive: false, stale: true }, volume: { stale: true, copies: held.copies } }), [])
   t.deepEqual(

@@ -137,10 +137,12 @@ test('hosts shows space, zone and who is drained', async (t) => {
   agent.mobility.hosts = async () => [
     HOST_VIEW,
     { ...HOST_VIEW, name: 'h2', self: false, alive: false, draining: true, zone: null },
+    { ...HOST_VIEW, name: 'h3', self: false, alive: false, gone: true },
   ]
   const { stdout } = await agent.run('hosts')
   t.regex(stdout, /h1 \(this\) +10\.0\.0\.1 +alive +no +east +40\.0 GB of 100 GB +1\n/)
   t.regex(stdout, /h2 +10\.0\.0\.1 +away since 2026-01-02T03:04:05.678Z +yes +-/)
+  t.regex(stdout, /h3 +10\.0\.0\.1 +gone since 2026/)
 })
 
 test('hosts says which certificate ends within 30 days', async (t) => {

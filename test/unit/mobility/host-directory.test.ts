@@ -1,7 +1,7 @@
 import test from 'ava'
 import { KnownHosts } from '../../../agent/mobility/lease/host-directory.ts'
 import { HostReports } from '../../../agent/mobility/lease/host-reports.ts'
-import { describeOtherLists, digestOfPeers } from '../../../agent/mobility/lease/peer-lists.ts'
+import { describeOtherLists, digestOfPeers, isGone } from '../../../agent/mobility/lease/peer-lists.ts'
 import type { HostRecord } from '../../../agent/model/model.ts'
 import type { Versioned } from '../../../agent/registry/contract.ts'
 import type { Clock } from '../../../agent/runtime/clock.ts'
@@ -162,4 +162,32 @@ test('a living host with another list of peers is named, in the notes and in the
   t.regex(describeOtherLists(context).join(), /another WHERRY_PEERS than this one: mixed \(10\.0\.0\.1\)\. Give every/)
   clock.advance(LEASE_MS)
   t.deepEqual(describeOtherLists(context), [], 'what a host that is away had is no matter')
+})
+
+test('a host that is away is gone once it is not listed any more, or another living host has its address', (t) => {
+  const clock = clockAt()
+  const hosts = new KnownHosts(clock, LEASE_MS)
+  let revision = 1
+  const beat = (id: string, address: string) => {
+    const value = { ...record(clock.now().toISOString()), id, name: id, address, renewal: revision }
+    hosts.see([{ revision: revision++, value }])
+  }
+  const peerAddresses = ['10.0.0.1', '10.0.0.2', '10.0.0.3'].map((address) => ({ address, port: 1 }))
+  const context = { hosts, dependencies: { self: { id: 'me' }, peerAddresses } } as never
+  const gone = () => hosts.all().flatMap((host) => (isGone(context, host) ? [host.id] : []))
+  for (const [id, address] of [
+    ['old', '10.0.0.2'],
+    ['removed', '10.0.0.9'],
+    ['down', '10.0.0.3'],
+  ] as const)
+    beat(id, address)
+  beat('me', '10.0.0.1')
+  t.deepEqual(gone(), [], 'they are alive')
+  clock.advance(LEASE_MS)
+  beat('me', '10.0.0.1')
+  t.deepEqual(gone(), ['removed'])
+  beat('new', '10.0.0.2')
+  t.deepEqual(gone(), ['old', 'removed'])
+  clock.advance(LEASE_MS + 1)
+  t.deepEqual(gone(), [], 'without the registry nobody knows')
 })

@@ -38,11 +38,13 @@ export class LivenessChecker {
     }
   }
 
-  /** Whether the host can renew its lease now. */
+  /** Whether the host can renew its lease now. One whose heartbeat is lost reads its records first. */
   renews(host: string): boolean {
     const { registry } = this.#world
     const server = registry.serverOf(host)
-    return this.#processes(host) && server !== null && !registry.isImpostor && registry.hosts.writable(server)
+    if (!this.#processes(host) || server === null || registry.isImpostor || !registry.hosts.writable(server))
+      return false
+    return registry.host(host) !== null || registry.volumes.writable(server)
   }
 
   /** For how long nothing has kept the host from renewing its lease. */

@@ -18,6 +18,7 @@ import {
   overlookHashes,
   overlookLast,
   overlookPolicy,
+  overlookSilence,
   reuseIds,
   sayNothing,
 } from './registry-mutations.ts'
@@ -175,6 +176,11 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'an empty registry is believed',
     settings: { unplanned: ['registry made anew'], anyRegistry: true },
+    rules: ['promise 10'],
+  },
+  {
+    name: 'a failed read is taken for an answer',
+    settings: { mutate: overlookSilence },
     rules: ['promise 10'],
   },
   { name: 'stuck holders report nothing', settings: { mutate: sayNothing }, rules: ['liveness'] },

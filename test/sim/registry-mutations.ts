@@ -28,6 +28,12 @@ export function overlookExpiry(parts: Dependencies): Dependencies {
   return { ...parts, registry: replaceMethods(registry, { updateHost }) }
 }
 
+/** A read without a reply is taken for the reply that there is nothing. */
+export function overlookSilence(parts: Dependencies): Dependencies {
+  const { registry } = parts
+  return { ...parts, registry: replaceMethods(registry, { volume: (name) => registry.volume(name).catch(() => null) }) }
+}
+
 /** Records do not say that their list of take-overs was cut. */
 export function forgetCutSeizures(parts: Dependencies): Dependencies {
   const { registry } = parts

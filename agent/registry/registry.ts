@@ -107,7 +107,7 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   }
 
   async addVolume(record: VolumeRecord): Promise<Write<VolumeRecord>> {
-    return this.#open(this.#volumes).bucket.add(record.name, record)
+    return await this.#add(this.#volumes, record.name, record)
   }
 
   async updateVolume(record: VolumeRecord, revision: number): Promise<Write<VolumeRecord>> {
@@ -127,7 +127,7 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   }
 
   async addRemoved(record: RemovedRecord): Promise<Write<RemovedRecord>> {
-    return this.#open(this.#removed).bucket.add(record.id, record)
+    return await this.#add(this.#removed, record.id, record)
   }
 
   async updateRemoved(record: RemovedRecord, revision: number): Promise<Write<RemovedRecord>> {
@@ -151,7 +151,7 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   }
 
   async addHost(record: HostRecord): Promise<Write<HostRecord>> {
-    return this.#open(this.#hosts).bucket.add(record.id, this.#sealed(record))
+    return await this.#add(this.#hosts, record.id, this.#sealed(record))
   }
 
   async updateHost(record: HostRecord, revision: number): Promise<Write<HostRecord>> {
@@ -205,6 +205,19 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     const found = await read(bucket)
     if (found === null) this.#readiness.judge(bucket.stream, await bucket.state())
     return found
+  }
+
+  /** Adds an entry. `unknown` also if it may be in another stream: an empty one in place of a lost one takes any. */
+  async #add<T>(followed: FollowedBucket<T>, name: string, value: T): Promise<Write<T>> {
+    const { bucket } = this.#open(followed)
+    const write = await bucket.add(name, value)
+    if (write.outcome !== 'done') return write
+    try {
+      this.#readiness.judge(bucket.stream, await bucket.state())
+      return write
+    } catch (error) {
+      return { outcome: 'unknown', cause: error as Error }
+    }
   }
 
   #wake(change: RecordChange | null): void {

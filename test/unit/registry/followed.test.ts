@@ -5,7 +5,7 @@ import { codeOf } from '../../../agent/model/errors.ts'
 import { JetStreamRegistry } from '../../../agent/registry/registry.ts'
 import { BUCKETS } from '../../../agent/registry/setup.ts'
 import { eventually, scratch, startHost, type TestHost } from '../bus/server.ts'
-import { openRegistry, readyRegistry, removedRecord, volumeRecord } from './records.ts'
+import { hostRecord, openRegistry, readyRegistry, removedRecord, volumeRecord } from './records.ts'
 
 const VOLUMES = 300
 
@@ -87,6 +87,25 @@ test('promise 10: a registry that was lost is not there again because a fresh ho
   await eventually('the empty registry counts', () => registry.state().ready && restarted.state().ready)
   t.is(await registry.volume('data'), null)
   t.is((await registry.addVolume(volumeRecord('data'))).outcome, 'done')
+})
+
+test('promise 10: nothing is said to be added to an empty registry that is there in place of the known one', async (t) => {
+  await using state = await scratch()
+  await using host = await startHost({ stateDir: state.dir })
+  await using registry = await readyRegistry(host)
+  await loseStreams(host)
+  await using fresh = freshRegistry(host, null)
+  await eventually('the fresh host has created its streams', () => fresh.state().ready)
+  // These are on their way before anything is noticed: none of them reads first.
+  const adds = [
+    registry.addVolume(volumeRecord('data')),
+    registry.addRemoved(removedRecord('x')),
+    registry.addHost(hostRecord('h1', '2026-01-01T00:00:00.000Z')),
+  ]
+  for (const add of await Promise.allSettled(adds)) {
+    if (add.status === 'rejected') t.is(codeOf(add.reason), 'REGISTRY_UNAVAILABLE')
+    else t.is(add.value.outcome, 'unknown')
+  }
 })
 
 test('promise 10: a fresh host creates no registry when another host has seen one', async (t) => {

@@ -52,6 +52,8 @@ export class RemovalAuditor {
     // A volume without another copy is never fenced: it is written to until its host learns of the removal.
     if (!isGuarded(old, from)) truth.unguarded.add(from)
     if (options.onIsolation === 'continue' || !isGuarded(old, from)) truth.forks.set(from, truth.head)
+    // A machine that was stopped does not know yet that its lease has expired.
+    else if (writer !== null && machine(from).unaware) truth.forks.set(from, truth.head)
     else if (writer !== null)
       this.#audit.failed('promise 6', `${now.name} was given up by ${by} while ${writer} on ${from} could write it`)
     truth.givenUp = { host: from, tree: truth.head }

@@ -107,7 +107,11 @@ async function runAgent(given: Config, paths: Paths, log: Logger, stop: AbortSig
       log,
     }),
   )
-  const cache = new VolumeCache({ registry, named: keepNames(stateDir, log) })
+  const cache = new VolumeCache({
+    registry,
+    named: keepNames(stateDir, log),
+    unreadable: () => registry.unreadableVolumes,
+  })
   cache.follow(signal)
 
   const engine = createEngine({ socketPath: paths.dockerSocket, log })

@@ -14,6 +14,8 @@ export interface VolumeCacheOptions {
   readonly max?: number
   /** Called with the sorted names of all volumes when they have changed. */
   readonly named?: (names: readonly string[]) => void
+  /** Names of volumes whose records could not be read the last time: they exist all the same. */
+  readonly unreadable?: () => readonly string[]
 }
 
 /**
@@ -25,12 +27,14 @@ export class VolumeCache {
   readonly #registry: VolumeCacheOptions['registry']
   readonly #entries: LRUCache<string, Entry>
   readonly #named: (names: readonly string[]) => void
+  readonly #unreadable: () => readonly string[]
   /** True while `#entries` has all volumes that the registry had when it was last listed. */
   #complete = false
 
   constructor(options: VolumeCacheOptions) {
     this.#registry = options.registry
     this.#named = options.named ?? (() => undefined)
+    this.#unreadable = options.unreadable ?? (() => [])
     this.#entries = new LRUCache<string, Entry>({
       max: options.max ?? DEFAULT_MAX,
       dispose: (_value, _key, reason) => {
@@ -106,7 +110,8 @@ export class VolumeCache {
 
   #reportNames(): void {
     if (!this.#complete) return
-    this.#named([...this.#entries.values()].flatMap((entry) => (exists(entry) ? [entry.value.name] : [])).toSorted())
+    const read = [...this.#entries.values()].flatMap((entry) => (exists(entry) ? [entry.value.name] : []))
+    this.#named([...new Set([...read, ...this.#unreadable()])].toSorted())
   }
 
   #replace(entries: readonly Entry[]): void {

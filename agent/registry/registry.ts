@@ -102,6 +102,14 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     return this.#report(this.#volumes, this.#open(this.#volumes).known())
   }
 
+  /** Names of volumes whose records could not be read the last time. */
+  get unreadableVolumes(): readonly string[] {
+    const about = damagedIn(BUCKETS.volumes)
+    return [...this.#problems.keys()].flatMap((key) =>
+      key.startsWith(about) ? [fromKey(key.slice(about.length))] : [],
+    )
+  }
+
   async followedVolume(name: string): Promise<Versioned<VolumeRecord> | null> {
     return this.#open(this.#volumes).knownOf(name)
   }
@@ -225,7 +233,7 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
   }
 
   #report<T>({ bucket }: FollowedBucket<T>, { entries, damaged }: BucketContent<T>): Versioned<T>[] {
-    const about = `damaged ${bucket.name} `
+    const about = damagedIn(bucket.name)
     const found = new Map(damaged.map(({ key, reason }) => [about + key, reason]))
     for (const known of this.#problems.keys()) {
       if (known.startsWith(about) && !found.has(known)) this.#problems.delete(known)
@@ -270,6 +278,11 @@ export class JetStreamRegistry implements Registry, AsyncDisposable {
     for (const text of conflicts) this.#problem(`migration ${text}`, text)
     this.#oldStore = null
   }
+}
+
+/** Begins what is noted of a record that cannot be read; its key follows. */
+function damagedIn(bucket: string): string {
+  return `damaged ${bucket} `
 }
 
 function recordOf<T>(decoded: Decoded<T> | null): T | null {

@@ -169,6 +169,28 @@ test('a record that cannot be understood fails alone', async (t) => {
   t.regex(registry.state().problems.join(), /bad .*cannot be understood/)
 })
 
+test('promise 10: a volume whose record cannot be read keeps its name among those that the plugin knows', async (t) => {
+  await using state = await scratch()
+  await using host = await startHost({ stateDir: state.dir })
+  await using registry = await readyRegistry(host)
+  const told: string[] = []
+  const cache = new VolumeCache({
+    registry,
+    named: (names) => void told.push(names.join(' ')),
+    unreadable: () => registry.unreadableVolumes,
+  })
+  await registry.addVolume(volumeRecord('good'))
+  await registry.addVolume(volumeRecord('my.data'))
+  await cache.list()
+  await host.bus.connection().jetstream().publish('$KV.wherry_volumes.my=2Edata', '{"id": 7}')
+  await cache.list()
+  t.is(told.at(-1), 'good my.data')
+  const { value, revision } = (await registry.volume('good')) ?? t.fail()
+  await registry.deleteVolume(value.name, revision)
+  await cache.list()
+  t.is(told.at(-1), 'my.data')
+})
+
 test('a record that says that it is another one than its key is not believed', async (t) => {
   await using state = await scratch()
   await using host = await startHost({ stateDir: state.dir })

@@ -1,10 +1,16 @@
 import type { Health, HostView, VolumeView } from '../agent/api/contract.ts'
 import { describeOutage, formatSize } from '../agent/api/format.ts'
 
+/**
+ * The worst first.
+ * `error`: something does not work, or data is at risk. `warning`: it will be. `note`: it is as it is.
+ */
+const SEVERITIES = ['error', 'warning', 'note'] as const
+export type Severity = (typeof SEVERITIES)[number]
+
 /** What an operator should know or do. */
 export interface Finding {
-  /** `error`: something does not work, or data is at risk. `warning`: it will be. `note`: it is as it is. */
-  readonly severity: 'error' | 'warning' | 'note'
+  readonly severity: Severity
   /** A host or a volume. */
   readonly about: string
   readonly text: string
@@ -20,13 +26,12 @@ export interface Cluster {
 }
 
 const DAY_MS = 24 * 3_600_000
-const CERTIFICATE_WARNING_DAYS = 30
+/** From this long before its end, a certificate is worth a word. */
+export const CERTIFICATE_WARNING_DAYS = 30
 const CERTIFICATE_ERROR_DAYS = 7
 /** Shares of the disk that are free. */
 const SPACE_WARNING = 0.1
 const SPACE_ERROR = 0.03
-
-const SEVERITIES = ['error', 'warning', 'note'] as const
 
 /** Finds what needs attention, the worst first. Pure. `now` is for certificates. */
 export function findTrouble({ health, hosts, volumes }: Cluster, now: Date): Finding[] {
@@ -41,9 +46,7 @@ export function findTrouble({ health, hosts, volumes }: Cluster, now: Date): Fin
 }
 
 function inHealth({ host, registry, engine, state, fenced, notes }: Health): Finding[] {
-  const of = (severity: Finding['severity'], text: string, mend = ''): Finding => ({
-    ...{ severity, about: `host ${host}`, text, mend },
-  })
+  const of = findingsOf(`host ${host}`)
   const since = registry.since === undefined ? {} : { staleSince: registry.since }
   const start = registry.waitsForHosts === true ? 'start Wherry on the other hosts' : 'wherry status'
   return [
@@ -62,10 +65,8 @@ function inHealth({ host, registry, engine, state, fenced, notes }: Health): Fin
 function inHost(host: HostView, now: Date): Finding[] {
   if (host.gone === true) return []
   const { name, address, stale, alive, unknown, lastSeen, unwritable, otherPeers, certificateEnds } = host
-  const of = (severity: Finding['severity'], text: string, mend = ''): Finding => ({
-    ...{ severity, about: `host ${name}`, text, mend },
-  })
-  const days = certificateEnds === null ? Infinity : (Date.parse(certificateEnds) - now.getTime()) / DAY_MS
+  const of = findingsOf(`host ${name}`)
+  const days = daysLeft(host, now)
   const free = host.totalBytes === 0 ? 1 : host.freeBytes / host.totalBytes
   const space = `${formatSize(host.freeBytes)} of ${formatSize(host.totalBytes)} are free for volumes`
   return [
@@ -102,9 +103,7 @@ function inVersions(hosts: readonly HostView[]): Finding[] {
 function inVolume(volume: VolumeView, aliveHosts: number): Finding[] {
   const { name, stuck, late, holder, copies, diverged, divergedElsewhere, namesakes } = volume
   const look = `wherry inspect ${name}`
-  const of = (severity: Finding['severity'], text: string, mend = look): Finding => ({
-    ...{ severity, about: `volume ${name}`, text, mend },
-  })
+  const of = findingsOf(`volume ${name}`, look)
   // An agent that has just started, or has no registry, does not know what the hosts are at.
   const isKnown = !volume.stale && volume.hostsUnknown !== true
   const current = copies.filter(({ state, awaySince, host }) => {
@@ -135,4 +134,14 @@ function inVolume(volume: VolumeView, aliveHosts: number): Finding[] {
           ),
         ]),
   ]
+}
+
+/** Returns what makes the findings of one host or volume. `usual`: what mends most of them. */
+function findingsOf(about: string, usual = '') {
+  return (severity: Severity, text: string, mend = usual): Finding => ({ severity, about, text, mend })
+}
+
+/** How many days a host's certificate is still valid. */
+export function daysLeft({ certificateEnds }: HostView, now: Date): number {
+  return certificateEnds === null ? Infinity : (Date.parse(certificateEnds) - now.getTime()) / DAY_MS
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { newCommand, printView, type Run } from '../command.ts'
-import { type Finding, findTrouble } from '../findings.ts'
+import { type Finding, findTrouble, type Severity } from '../findings.ts'
 
 /** Exit codes: an error was found; nothing worse than a warning was. */
 const FOUND_ERROR = 1
@@ -18,7 +18,7 @@ export function doctorCommand(run: Run): Command {
       ])
       const findings = findTrouble({ health, hosts, volumes }, new Date())
       printView(call, findings, showFindings)
-      const has = (severity: Finding['severity']) => findings.some((finding) => finding.severity === severity)
+      const has = (severity: Severity) => findings.some((finding) => finding.severity === severity)
       return has('error') ? FOUND_ERROR : has('warning') ? FOUND_WARNING : 0
     }),
   )

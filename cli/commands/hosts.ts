@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { HostView } from '../../agent/api/contract.ts'
 import { describeOutage, formatSize } from '../../agent/api/format.ts'
 import { newCommand, printView, type Run } from '../command.ts'
+import { CERTIFICATE_WARNING_DAYS, daysLeft } from '../findings.ts'
 import { textTable } from '../table.ts'
 
 export function hostsCommand(run: Run): Command {
@@ -31,16 +32,12 @@ function showHosts(hosts: readonly HostView[]): string {
     : `${list}\nBeware: ${describeOutage(first)}. This is the last known state: the other hosts may be well.`
 }
 
-/** From this long before its end, a certificate is worth a word. */
-const CERTIFICATE_DUE_MS = 30 * 24 * 3_600_000
-
 function describeHost(host: HostView): string {
-  const { certificateEnds } = host
-  const isDue = certificateEnds !== null && Date.parse(certificateEnds) - Date.now() < CERTIFICATE_DUE_MS
+  const isDue = daysLeft(host, new Date()) < CERTIFICATE_WARNING_DAYS
   return [
     describeState(host),
     ...(host.otherPeers === true ? ['other WHERRY_PEERS'] : []),
-    ...(isDue ? [`certificate ends ${certificateEnds.slice(0, 10)}`] : []),
+    ...(isDue ? [`certificate ends ${host.certificateEnds?.slice(0, 10)}`] : []),
   ].join(', ')
 }
 

@@ -189,9 +189,10 @@ async function captureUnmounted(context: Pick<Context, 'dependencies'>, local: L
     await context.dependencies.store.unmount(local.id)
     return await captureQuiet(context, local.id)
   } catch (error) {
+    if (context.dependencies.signal.aborted) throw error
     // While nobody can tell, the release fails for its first reason, and is tried again.
-    const isLost = !context.dependencies.signal.aborted && hasMovedOn(context.dependencies, local).catch(() => false)
-    if (!(await isLost)) throw error
+    const isLost = await hasMovedOn(context.dependencies, local).catch(() => false)
+    if (!isLost) throw error
     return 'lost'
   }
 }

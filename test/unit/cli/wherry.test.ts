@@ -110,7 +110,7 @@ test("metrics prints the agent's text as it is", async (t) => {
   t.deepEqual(await agent.run('metrics'), { code: 0, stdout: METRICS, stderr: '' })
 })
 
-test('doctor lists what needs attention with what mends it, the worst first, and its exit code says how bad it is', async (t) => {
+test('doctor lists what needs attention, the worst first, and its exit code says how bad it is', async (t) => {
   await using agent = await start()
   agent.mobility.hosts = async () => [HOST_VIEW]
   agent.mobility.health = async () => HEALTHY

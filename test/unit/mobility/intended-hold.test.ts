@@ -177,7 +177,7 @@ test('promise 1: an empty tree of an older release is not gone on from while its
   t.is((await world.record('data')).holder?.host, 'h1')
 })
 
-test('promise 10: a Mount whose volume is removed and made anew meanwhile mounts the new one, and drops what it intended', async (t) => {
+test('promise 10: a Mount whose volume is made anew meanwhile mounts the new one, and drops its intent', async (t) => {
   const world = await World.start(2)
   const host = world.host(2)
   await world.host(1).agent.create('data', OPTIONS)
@@ -194,7 +194,7 @@ test('promise 10: a Mount whose volume is removed and made anew meanwhile mounts
   t.is((await host.store.copy(before.id))?.held ?? null, null)
 })
 
-test('promise 10: a Mount that confirms a hold which was given up for a removal does not call the registry lossy', async (t) => {
+test('promise 10: a Mount of a hold that was given up for a removal does not call the registry lossy', async (t) => {
   const world = await World.start(2)
   const host = world.host(2)
   await host.agent.create('data', OPTIONS)

@@ -206,7 +206,7 @@ test('promise 6: a registry that was lost ends no lease; one that was recovered 
   t.true(g.fence.calls.length > 0)
 })
 
-test('promise 6: while the records cannot be read, nobody knows whether a lost registry was recovered: nothing is renewed', async (t) => {
+test('promise 6: after a loss of the registry nothing is renewed while the records cannot be read', async (t) => {
   const world = await World.start(1)
   const { agent, store } = world.host(1)
   await agent.create('data', DEFAULT_OPTIONS)

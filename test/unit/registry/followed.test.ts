@@ -89,7 +89,7 @@ test('promise 10: a registry that was lost is not there again because a fresh ho
   t.is((await registry.addVolume(volumeRecord('data'))).outcome, 'done')
 })
 
-test('promise 10: nothing is said to be added to an empty registry that is there in place of the known one', async (t) => {
+test('promise 10: nothing counts as added to an empty registry in place of the known one', async (t) => {
   await using state = await scratch()
   await using host = await startHost({ stateDir: state.dir })
   await using registry = await readyRegistry(host)
